@@ -1,0 +1,61 @@
+import type { Reason } from './reasons.ts';
+
+/** Where a fact was seen: a file (host path), a line in it (1-based), and the value found there. */
+export type Evidence = {
+  readonly file?: string;
+  readonly line?: number;
+  readonly value: string;
+};
+
+/**
+ * What a failing check means for the verdict:
+ * `explains` names the cause when no sandbox boots, and is only a warning when one does;
+ * `decides` makes the node not ready even though a sandbox boots (a weakened isolation, a release under the floor);
+ * `advises` warns and never decides.
+ */
+export type Weight = 'explains' | 'decides' | 'advises';
+
+/** What one check saw. `unknown` means it could not look, and never counts as pass or as fail. */
+export type Seen =
+  | { readonly status: 'pass'; readonly message: string; readonly evidence?: readonly Evidence[] }
+  | {
+      readonly status: 'fail';
+      readonly weight: Weight;
+      readonly reason: Reason;
+      readonly message: string;
+      readonly evidence?: readonly Evidence[];
+    }
+  | {
+      readonly status: 'unknown';
+      readonly reason: Reason;
+      readonly message: string;
+      readonly evidence?: readonly Evidence[];
+    };
+
+/** A {@link Seen} with the id of the check that saw it and how long it took, in milliseconds. */
+export type Finding = Seen & { readonly check: string; readonly durationMs: number };
+
+/** The result of a check that found what it hoped for. */
+export function pass(message: string, evidence: readonly Evidence[] = []): Seen {
+  return { status: 'pass', message, evidence };
+}
+
+/** The result of a check that saw a fault which stops sandboxes from booting. */
+export function fail(reason: Reason, message: string, evidence: readonly Evidence[] = []): Seen {
+  return { status: 'fail', weight: 'explains', reason, message, evidence };
+}
+
+/** The result of a check that saw something which makes the node unfit although sandboxes boot. */
+export function refuse(reason: Reason, message: string, evidence: readonly Evidence[] = []): Seen {
+  return { status: 'fail', weight: 'decides', reason, message, evidence };
+}
+
+/** The result of a check that saw something people should know and the verdict should not depend on. */
+export function advise(reason: Reason, message: string, evidence: readonly Evidence[] = []): Seen {
+  return { status: 'fail', weight: 'advises', reason, message, evidence };
+}
+
+/** The result of a check that could not look. */
+export function unknown(reason: Reason, message: string, evidence: readonly Evidence[] = []): Seen {
+  return { status: 'unknown', reason, message, evidence };
+}

@@ -1,0 +1,37 @@
+/** One runtime handler as the running containerd holds it in memory. */
+export type LoadedRuntime = {
+  /** For example "io.containerd.runsc.v1". */
+  readonly runtimeType: string;
+  /** Absolute path of the shim, or "" when containerd looks it up by the type's name. */
+  readonly runtimePath: string;
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly snapshotter: string;
+};
+
+/**
+ * What CRI `Status(verbose)` and `Version` say of the running containerd.
+ * Only these fields are kept: the blob of containerd 1.x can carry registry credentials.
+ */
+export type CriStatus = {
+  /** "containerd". */
+  readonly runtimeName: string;
+  /** As reported, for example "v2.4.2" or "1.7.24~ds1". */
+  readonly runtimeVersion: string;
+  readonly defaultRuntimeName: string;
+  readonly runtimes: ReadonlyMap<string, LoadedRuntime>;
+  readonly conditions: readonly { type: string; status: boolean; reason: string; message: string }[];
+};
+
+/** What containerd (2.0 and newer) answers when it resolves and executes a shim itself. */
+export type ShimInfo =
+  | { readonly kind: 'ok'; readonly name: string; readonly version: string }
+  | { readonly kind: 'error'; readonly message: string }
+  | { readonly kind: 'unsupported' };
+
+/** The questions that checks ask of the running containerd. Each rejects when it does not answer in time. */
+export type Cri = {
+  readonly socket: string;
+  status(signal: AbortSignal): Promise<CriStatus>;
+  /** Introspection.PluginInfo for a runtime type or an absolute shim path. */
+  shimInfo(runtime: string, signal: AbortSignal): Promise<ShimInfo>;
+};

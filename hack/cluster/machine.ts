@@ -1,0 +1,182 @@
+import { spawn } from 'node:child_process';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { CACHE, REPO } from '../paths.ts';
+import { type RunOptions, run, runAll, waitFor } from '../run.ts';
+
+const INIT = join(REPO, 'hack/cluster/machine-init.sh');
+
+/** What a program inside a machine sees as its PATH. */
+export const MACHINE_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/**
+ * One simulated machine: mount, PID, network, UTS and IPC namespaces of its own, with a root file
+ * system that shows the host's files and keeps what is written apart. Everything in it ends when its
+ * first process does. Nothing is remembered between runs: a machine is found by its first process,
+ * whose arguments name its folder.
+ */
+export class Machine {
+  readonly name: string;
+  /** The folder on the host that holds the machine's files and logs. */
+  readonly dir: string;
+
+  constructor(name: string, dir: string) {
+    this.name = name;
+    this.dir = dir;
+  }
+
+  /** The host's PID of the machine's first process, or undefined when the machine is off. */
+  pid(): number | undefined {
+    return processesOf(this.dir).find((found) => found.init)?.pid;
+  }
+
+  #up(): number {
+    const pid = this.pid();
+    if (pid === undefined) throw new Error(`The machine "${this.name}" is not running`);
+    return pid;
+  }
+
+  /** The host's path of a file inside the machine, for reading and for writing. */
+  path(inside: string): string {
+    return `/proc/${this.#up()}/root${inside}`;
+  }
+
+  /** Starts the machine, inside the PID namespace of `parent` so that it ends with it. Harmless when it runs. */
+  async start(parent?: Machine): Promise<void> {
+    if (this.pid() !== undefined) return;
+    mkdirSync(this.dir, { recursive: true });
+    const unshare = [
+      'unshare',
+      '--fork',
+      '--pid',
+      '--mount',
+      '--net',
+      '--uts',
+      '--ipc',
+      '--kill-child=SIGKILL',
+    ];
+    mkdirSync(CACHE, { recursive: true });
+    const init = ['/bin/sh', INIT, this.dir, this.name, CACHE, REPO];
+    const enter = parent === undefined ? [] : ['nsenter', `--target=${parent.#up()}`, '--pid', '--'];
+    this.#detach([...enter, ...unshare, ...init], 'init');
+    await waitFor(
+      `the machine "${this.name}" to start (see ${join(this.dir, 'init.log')})`,
+      20_000,
+      async () => {
+        const pid = this.pid();
+        return pid !== undefined && existsSync(`/proc/${pid}/root/run/machine-ready`) ? pid : undefined;
+      },
+      10,
+    );
+  }
+
+  /** Ends every process of the machine and waits until they are gone. */
+  async stop(): Promise<void> {
+    await endProcesses(this.dir);
+  }
+
+  #detach(argv: readonly string[], log: string): void {
+    const [command = '', ...args] = argv;
+    const fd = openSync(join(this.dir, `${log}.log`), 'a');
+    const child = spawn(command, args, {
+      stdio: ['ignore', fd, fd],
+      detached: true,
+      cwd: '/',
+      env: { PATH: MACHINE_PATH, HOME: '/root', LANG: 'C.UTF-8' },
+    });
+    child.on('error', () => {}); // seen by the deadline of whoever waits for it
+    child.unref();
+    closeSync(fd);
+  }
+
+  /** The words that put a command into this machine. */
+  enter(...command: readonly string[]): string[] {
+    return [`--target=${this.#up()}`, '--mount', '--pid', '--net', '--uts', '--ipc', '--', ...command];
+  }
+
+  /** Runs a program inside the machine to its end. */
+  run(command: readonly string[], options: RunOptions = {}): Promise<string> {
+    return run('nsenter', this.enter(...command), { env: { PATH: MACHINE_PATH, HOME: '/root' }, ...options });
+  }
+
+  /** Starts a program inside the machine that stays; its output goes to `<dir>/<name>.log`. */
+  daemon(name: string, command: readonly string[], env: Readonly<Record<string, string>> = {}): void {
+    const script = `echo $$ >/run/daemons/${name}; exec "$@"`;
+    const vars = Object.entries(env).map(([key, value]) => `${key}=${value}`);
+    this.#detach(
+      ['nsenter', ...this.enter('env', ...vars, 'setsid', '-f', '/bin/sh', '-c', script, name, ...command)],
+      name,
+    );
+  }
+
+  /** The PID, inside the machine, of a program started by {@link daemon}; undefined when it has ended. */
+  daemonPid(name: string): number | undefined {
+    const root = `/proc/${this.#up()}/root`;
+    try {
+      const pid = Number(readFileSync(`${root}/run/daemons/${name}`, 'utf8'));
+      const state = readFileSync(`${root}/proc/${pid}/stat`, 'utf8').replace(/^.*\) /, '')[0];
+      return state === 'Z' ? undefined : pid;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Sends a signal to a daemon; harmless when it has ended. */
+  async signal(name: string, signal: 'TERM' | 'KILL' | 'STOP' | 'CONT'): Promise<void> {
+    const pid = this.daemonPid(name);
+    if (pid !== undefined) await runAll('nsenter', this.enter('/bin/sh', '-c', `kill -${signal} ${pid}`));
+  }
+
+  /** Ends a daemon, by TERM and after 5 s by KILL, and waits until it is gone. */
+  async stopDaemon(name: string): Promise<void> {
+    await this.signal(name, 'TERM');
+    await this.signal(name, 'CONT');
+    const gone = async () => (this.daemonPid(name) === undefined ? true : undefined);
+    await waitFor(`${name} to end`, 5_000, gone, 20).catch(async () => {
+      await this.signal(name, 'KILL');
+      await waitFor(`${name} to end`, 5_000, gone, 20);
+    });
+  }
+}
+
+/** Processes that make or are the first process of a machine whose folder is `dir` or lies below it. */
+function processesOf(dir: string): { pid: number; init: boolean }[] {
+  const found: { pid: number; init: boolean }[] = [];
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      const argv = readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0');
+      const at = argv.indexOf(INIT);
+      const folder = at === -1 ? undefined : argv[at + 1];
+      if (folder === undefined || !(folder === dir || folder.startsWith(`${dir}/`))) continue;
+      found.push({ pid: Number(entry), init: folder === dir && at === 1 && isFirst(entry) });
+    } catch {
+      // it ended while we looked
+    }
+  }
+  return found;
+}
+
+function isFirst(pid: string): boolean {
+  return /^NSpid:.*\t1$/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+}
+
+/** Kills every machine at or below `dir` and waits until nothing of them is left. */
+export async function endProcesses(dir: string): Promise<void> {
+  await waitFor(
+    `the processes of ${dir} to end`,
+    20_000,
+    async () => {
+      const left = processesOf(dir);
+      for (const { pid } of left) {
+        try {
+          process.kill(pid, 'SIGKILL');
+        } catch {
+          // it ended by itself
+        }
+      }
+      return left.length === 0 ? true : undefined;
+    },
+    50,
+  );
+}

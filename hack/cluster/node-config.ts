@@ -1,0 +1,123 @@
+import { HUB_ADDRESS } from './control-plane.ts';
+
+/** What a node is made of. `gvisor: "none"` makes one where gVisor pods cannot run. */
+export type NodeSpec = {
+  readonly name: string;
+  /** Position in the cluster's address plan, 1 to 200. */
+  readonly index: number;
+  readonly containerd: '2' | '1.7';
+  readonly gvisor: 'current' | '2025' | 'none';
+};
+
+/** The node's address on the cluster's bridge. */
+export function addressOf(spec: NodeSpec): string {
+  return `10.89.0.${10 + spec.index}`;
+}
+
+/** The addresses of the node's pods. */
+export function podCidrOf(spec: NodeSpec): string {
+  return `10.244.${spec.index}.0/24`;
+}
+
+/** The name of the sandbox image that containerd is told to use. */
+export const PAUSE_IMAGE = 'localhost/gvisor-ready-pause:1';
+
+/** Where containerd's configuration and the gVisor shim's lie, as the distributions' packages have it. */
+export const CONTAINERD_CONFIG = '/etc/containerd/config.toml';
+/** The file that the handler's ConfigPath names. */
+export const RUNSC_CONFIG = '/etc/containerd/runsc.toml';
+
+const RUNTIME_TABLE = {
+  '2': "plugins.'io.containerd.cri.v1.runtime'",
+  '1.7': 'plugins."io.containerd.grpc.v1.cri"',
+} as const;
+
+/** The table of one runtime handler in containerd's configuration, for the version that the node runs. */
+export function handlerTable(spec: NodeSpec, table: string = RUNTIME_TABLE[spec.containerd]): string {
+  return `
+[${table}.containerd.runtimes.runsc]
+  runtime_type = "io.containerd.runsc.v1"
+  [${table}.containerd.runtimes.runsc.options]
+    TypeUrl = "io.containerd.runsc.v1.options"
+    ConfigPath = "${RUNSC_CONFIG}"
+`;
+}
+
+/** containerd's configuration without any gVisor handler. */
+function containerdBase(spec: NodeSpec): string {
+  const table = RUNTIME_TABLE[spec.containerd];
+  const images =
+    spec.containerd === '2'
+      ? `[plugins.'io.containerd.cri.v1.images'.pinned_images]\n  sandbox = "${PAUSE_IMAGE}"\n`
+      : '';
+  return `version = ${spec.containerd === '2' ? 3 : 2}
+
+[${table}]
+  restrict_oom_score_adj = true
+${spec.containerd === '2' ? '' : `  sandbox_image = "${PAUSE_IMAGE}"\n`}
+[${table}.containerd]
+  default_runtime_name = "runc"
+
+[${table}.containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+
+[${table}.cni]
+  ${spec.containerd === '2' ? 'bin_dirs = ["/opt/cni/bin"]' : 'bin_dir = "/opt/cni/bin"'}
+  conf_dir = "/etc/cni/net.d"
+
+${images}`;
+}
+
+/** containerd's whole configuration (TOML). */
+export function containerdConfig(
+  spec: NodeSpec,
+  handler = spec.gvisor === 'none' ? '' : handlerTable(spec),
+): string {
+  return `${containerdBase(spec)}${handler}`;
+}
+
+/** The gVisor shim's configuration (TOML). */
+export const RUNSC_TOML = '[runsc_config]\n  platform = "systrap"\n';
+
+/** The CNI configuration: a bridge a node, addresses from the node's own range, routes by the cluster's machines. */
+export function cniConfig(spec: NodeSpec): string {
+  return JSON.stringify({
+    cniVersion: '1.0.0',
+    name: 'cluster',
+    plugins: [
+      {
+        type: 'bridge',
+        bridge: 'cni0',
+        isGateway: true,
+        ipMasq: false,
+        hairpinMode: true,
+        ipam: { type: 'host-local', ranges: [[{ subnet: podCidrOf(spec) }]], routes: [{ dst: '0.0.0.0/0' }] },
+      },
+    ],
+  });
+}
+
+/** The kubelet's configuration (JSON is YAML). */
+export function kubeletConfig(spec: NodeSpec, cgroupRoot: string): string {
+  return JSON.stringify({
+    apiVersion: 'kubelet.config.k8s.io/v1beta1',
+    kind: 'KubeletConfiguration',
+    containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
+    address: addressOf(spec),
+    authentication: { anonymous: { enabled: false }, x509: { clientCAFile: '/etc/kubernetes/pki/ca.crt' } },
+    authorization: { mode: 'Webhook' },
+    cgroupDriver: 'cgroupfs',
+    cgroupRoot,
+    enforceNodeAllocatable: [],
+    failCgroupV1: false,
+    failSwapOn: false,
+    makeIPTablesUtilChains: false,
+    localStorageCapacityIsolation: false,
+    evictionHard: { 'memory.available': '100Mi', 'nodefs.available': '1%', 'imagefs.available': '1%' },
+    imageGCHighThresholdPercent: 100,
+    clusterDNS: [HUB_ADDRESS],
+    clusterDomain: 'cluster.local',
+    registerWithTaints: [],
+    shutdownGracePeriod: '0s',
+  });
+}

@@ -1,0 +1,146 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { bundle } from './bundle.ts';
+import { CACHE, REPO } from './paths.ts';
+import { progress } from './progress.ts';
+import { run, runAll, UsageError } from './run.ts';
+
+/** Packages of the self-made base: what Node and the proof's container need, and a shell for people. */
+const BASE_PACKAGES = ['base-files', 'libc6', 'libstdc++6', 'coreutils', 'dash'];
+const BASE_SUITE = 'bookworm';
+
+/** Every image: its name on the nodes, and the folder that is its build context. */
+const IMAGES = {
+  base: { name: 'localhost/gvisor-ready-base:1', context: 'hack/images/base' },
+  pause: { name: 'localhost/gvisor-ready-pause:1', context: 'hack/images/pause' },
+  workload: { name: 'localhost/gvisor-ready-workload:1', context: 'hack/images/workload' },
+  agent: { name: 'localhost/gvisor-ready:0.1.0', context: '.' },
+} as const;
+
+/** An image that the project builds and loads into nodes. */
+export type ImageId = Exclude<keyof typeof IMAGES, 'base'>;
+
+/** An image's name and the archive (OCI or docker format) that `ctr images import` reads. */
+export type Image = { readonly name: string; readonly archive: string };
+
+/** The name that a pod's `image` field uses for one of the project's images. */
+export function imageName(id: ImageId): string {
+  return IMAGES[id].name;
+}
+
+/** Builds an image with docker, podman or buildah unless the cache has it; keyed by all that goes into it. */
+export async function ensureImage(id: ImageId): Promise<Image> {
+  const { name, context } = IMAGES[id];
+  if (id === 'agent') await bundle();
+  const base = process.env.BASE_IMAGE;
+  const hash = createHash('sha256').update(base ?? JSON.stringify([BASE_PACKAGES, BASE_SUITE]));
+  for (const file of await contextFiles(context, id)) {
+    hash.update(file).update(await readFile(join(REPO, context, file)));
+  }
+  const archive = join(CACHE, 'images', `${id}-${hash.digest('hex').slice(0, 12)}.tar`);
+  if (!existsSync(archive)) {
+    await progress(`building the image ${name}`, async () => {
+      const builder = await findBuilder();
+      const from = base ?? (await selfMadeBase(builder));
+      await builder.build(name, join(REPO, context), from, archive);
+    });
+  }
+  return { name, archive };
+}
+
+async function contextFiles(context: string, id: ImageId): Promise<string[]> {
+  if (id === 'agent') return ['Dockerfile', 'dist/agent.mjs', 'dist/node'];
+  return (await readdir(join(REPO, context))).sort();
+}
+
+type Builder = {
+  has(name: string): Promise<boolean>;
+  /** Builds the Dockerfile in `context` on top of `base` and writes the image to `archive`. */
+  build(name: string, context: string, base: string | undefined, archive: string): Promise<void>;
+};
+
+const LONG = { timeoutMs: 10 * 60_000 };
+
+async function findBuilder(): Promise<Builder> {
+  for (const engine of ['docker', 'podman']) {
+    const answers = await runAll(engine, ['info'], { timeoutMs: 10_000 }).catch(() => undefined);
+    if (answers?.code !== 0) continue;
+    return builder([engine, 'image', 'inspect'], async (name, context, base, archive) => {
+      await run(engine, ['build', ...baseArgument(base), '-t', name, context], LONG);
+      await run(engine, ['save', '-o', archive, name], LONG);
+    });
+  }
+  const buildah = [
+    '--storage-driver',
+    'vfs',
+    '--root',
+    join(CACHE, 'buildah'),
+    '--runroot',
+    '/run/gvisor-ready-buildah',
+  ];
+  if ((await runAll('buildah', ['--version']).catch(() => undefined))?.code === 0) {
+    return builder(['buildah', ...buildah, 'inspect'], async (name, context, base, archive) => {
+      const options = ['--isolation', 'chroot', '--format', 'oci', ...baseArgument(base)];
+      await run('buildah', [...buildah, 'bud', ...options, '-t', name, context], LONG);
+      const push = ['push', '--disable-compression', name, `oci-archive:${archive}:${name}`];
+      await run('buildah', [...buildah, ...push], LONG);
+    });
+  }
+  throw new UsageError('No way to build images: install docker, podman or buildah.');
+}
+
+function builder([command, ...inspect]: readonly [string, ...string[]], build: Builder['build']): Builder {
+  return {
+    has: async (name) => (await runAll(command, [...inspect, name])).code === 0,
+    build: async (name, context, base, archive) => {
+      const partial = `${archive}.partial-${process.pid}`;
+      await mkdir(join(CACHE, 'images'), { recursive: true });
+      try {
+        await build(name, context, base, partial);
+        await rename(partial, archive);
+      } finally {
+        await rm(partial, { force: true });
+      }
+    },
+  };
+}
+
+function baseArgument(base: string | undefined): string[] {
+  return base === undefined ? [] : ['--build-arg', `BASE=${base}`];
+}
+
+/** Makes the base image with mmdebstrap; undefined where that is missing: then the Dockerfile's own base is pulled. */
+async function selfMadeBase(builder: Builder): Promise<string | undefined> {
+  if ((await runAll('mmdebstrap', ['--version']).catch(() => undefined))?.code !== 0) return undefined;
+  const { name } = IMAGES.base;
+  if (await builder.has(name)) return name;
+  const work = await mkdtemp(join(tmpdir(), 'gvisor-ready-base-'));
+  try {
+    const without = ['doc', 'locale', 'man', 'info', 'lintian'].map(
+      (dir) => `--dpkgopt=path-exclude=/usr/share/${dir}/*`,
+    );
+    await run(
+      'mmdebstrap',
+      [
+        '--variant=extract',
+        '--mode=root',
+        `--include=${BASE_PACKAGES.join(',')}`,
+        ...without,
+        '--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr',
+        BASE_SUITE,
+        join(work, 'base.tar'),
+      ],
+      LONG,
+    );
+    await run('cp', [join(REPO, IMAGES.base.context, 'Dockerfile'), work]);
+    const archive = join(work, 'image.tar');
+    await builder.build(name, work, undefined, archive);
+    if ((await stat(archive)).size === 0) throw new Error('The base image is empty');
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+  return name;
+}
