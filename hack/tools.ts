@@ -43,7 +43,7 @@ const GROUPS = {
   'gvisor-2025': GVISOR,
   etcd: { packages: '.' },
   cni: {},
-  runc: { cgo: true, stamp: ['main.version', /opencontainers\/runc v([\d.]+)/] },
+  runc: { cgo: true, tags: 'seccomp', stamp: ['main.version', /opencontainers\/runc v([\d.]+)/] },
   prometheus: {
     tags: 'remove_all_sd,enable_kubernetes_sd',
     stamp: ['github.com/prometheus/common/version.Version', /prometheus\/prometheus v([\d.]+)/],
@@ -114,7 +114,13 @@ async function build(name: ToolGroup, folder: string): Promise<void> {
   await rm(work, { recursive: true, force: true });
   await mkdir(join(work, 'bin'), { recursive: true });
   await cp(source(name), join(work, 'src'), { recursive: true });
-  const env = { ...process.env, CGO_ENABLED: group.cgo ? '1' : '0', GOFLAGS: '-trimpath -buildvcs=false' };
+  const toolchain = /^toolchain (\S+)$/m.exec(await readFile(join(source(name), 'go.mod'), 'utf8'))?.[1];
+  const env = {
+    ...process.env,
+    CGO_ENABLED: group.cgo ? '1' : '0',
+    GOFLAGS: '-trimpath -buildvcs=false',
+    ...(toolchain === undefined ? {} : { GOTOOLCHAIN: toolchain }),
+  };
   const go = (...args: string[]) => run('go', args, { cwd: join(work, 'src'), env, timeoutMs: 60 * 60_000 });
   let mod: string[] = [];
   if (needsOverlay(group)) {

@@ -243,6 +243,10 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     await cluster.startControlPlane(port);
     await Promise.all(wanted.map((request) => cluster.addNode(request, images)));
     await cluster.waitForNodes();
+    await waitFor('the default service account, without which no pod is admitted', 30_000, async () => {
+      await cluster.kubectl(['get', 'serviceaccount', 'default']);
+      return true;
+    });
     return cluster;
   } finally {
     release();
