@@ -22,6 +22,15 @@ export const REASONS = {
     status: 'False',
     remedy: 'Move the handler to the table that this configuration version reads, then restart containerd.',
   },
+  ContainerdConfigInvalid: {
+    status: 'False',
+    remedy:
+      'Repair the line that the message names before anything restarts containerd: it would not start pods with these files.',
+  },
+  ContainerdNotReady: {
+    status: 'False',
+    remedy: 'Read containerd’s log: it says itself that it is not ready.',
+  },
   HandlerNotLoaded: {
     status: 'False',
     remedy: 'Restart containerd, and read its log if the handler is still not loaded.',
@@ -34,6 +43,14 @@ export const REASONS = {
     status: 'False',
     remedy:
       'Set runtime_type of the handler to "io.containerd.runsc.v1" and restart containerd: pods run unsandboxed now.',
+  },
+  HandlerUsesRuncShim: {
+    status: 'False',
+    remedy: 'Set runtime_type of the handler to "io.containerd.runsc.v1": gVisor supports its own shim only.',
+  },
+  HandlerNotGvisor: {
+    status: 'False',
+    remedy: 'Set HANDLER to the handler that runs gVisor, or runtime_type to "io.containerd.runsc.v1".',
   },
   ShimNotFound: {
     status: 'False',
@@ -56,6 +73,10 @@ export const REASONS = {
     status: 'False',
     remedy:
       'Repair the file that the handler’s ConfigPath names: it must exist and be TOML with string values in [runsc_config].',
+  },
+  OptionIgnored: {
+    status: 'False',
+    remedy: 'Correct or remove the named option: gVisor’s shim does not read it.',
   },
   RunscTooOld: { status: 'False', remedy: 'Install a newer gVisor release.' },
   SidecarMissing: {
@@ -87,6 +108,18 @@ export const REASONS = {
   ContainerdUnreachable: {
     status: 'Unknown',
     remedy: 'Start containerd, or set CRI_SOCKET to the socket it listens on.',
+  },
+  RuntimeUnsupported: {
+    status: 'Unknown',
+    remedy: 'Keep the agent off this node: only containerd can be judged.',
+  },
+  ReleaseUnknown: {
+    status: 'Unknown',
+    remedy: 'Install an official gVisor release, or build runsc with its version set.',
+  },
+  NothingToJudge: {
+    status: 'Unknown',
+    remedy: 'See the other findings first: what this check looks at is not there.',
   },
   ProbeImageMissing: {
     status: 'Unknown',

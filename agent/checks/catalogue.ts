@@ -1,0 +1,54 @@
+import type { Seen } from '../finding.ts';
+import type { Cri } from '../host/cri.ts';
+import type { Host } from '../host/host.ts';
+import { containerd } from './containerd.ts';
+import { handlerConfigured } from './handler-configured.ts';
+import { handlerCurrent } from './handler-current.ts';
+import { handlerLoaded } from './handler-loaded.ts';
+import { handlerRuntime } from './handler-runtime.ts';
+import { isolation } from './isolation.ts';
+import { kernel } from './kernel.ts';
+import { runsc } from './runsc.ts';
+import { runscConfig } from './runsc-config.ts';
+import { runscRelease } from './runsc-release.ts';
+import { shim } from './shim.ts';
+import { sidecars } from './sidecars.ts';
+import { userNamespaces } from './user-namespaces.ts';
+
+/** What checks may look at: the node's files, its containerd, and what the settings ask for. */
+export type Sources = {
+  readonly host: Host;
+  readonly cri: Cri;
+  readonly handler: string;
+  /** Host path of containerd's root configuration file. */
+  readonly containerdConfig: string;
+  /** Lowest gVisor release allowed, such as "20240325.0"; absent when there is no floor. */
+  readonly minRunscRelease?: string;
+};
+
+/**
+ * One question asked of the node. `look` returns what it saw, or throws when it could not look;
+ * the runner turns a throw into an unknown finding. `id` is the file name.
+ */
+export type Check = {
+  readonly id: string;
+  readonly title: string;
+  readonly look: (sources: Sources, signal: AbortSignal) => Promise<Seen>;
+};
+
+/** Every check, causes before their effects: the first that fails names the reason when no sandbox boots. */
+export const CHECKS: readonly Check[] = [
+  kernel,
+  userNamespaces,
+  containerd,
+  handlerConfigured,
+  handlerLoaded,
+  handlerCurrent,
+  handlerRuntime,
+  shim,
+  runsc,
+  runscConfig,
+  isolation,
+  runscRelease,
+  sidecars,
+];

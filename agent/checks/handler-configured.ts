@@ -1,0 +1,73 @@
+import { advise, type Evidence, fail, pass, type Seen } from '../finding.ts';
+import { type ContainerdConfig, readContainerdConfig } from '../host/containerd-config.ts';
+import { readCriStatus } from '../host/handler.ts';
+import type { IgnoredMention } from '../host/handler-mentions.ts';
+import type { Check } from './catalogue.ts';
+
+/** Would a containerd that starts now have the handler? */
+export const handlerConfigured: Check = {
+  id: 'handler-configured',
+  title: 'The handler is in containerd’s configuration on disk',
+  async look({ host, cri, handler, containerdConfig }, signal) {
+    const release = (await readCriStatus(cri, signal))?.runtimeVersion;
+    const config = await readContainerdConfig(host, containerdConfig, { release, signal });
+    return judgeConfigured(config, handler, containerdConfig);
+  },
+};
+
+/** Judges what is on disk; `root` is the host path of the root file, for messages. */
+export function judgeConfigured(config: ContainerdConfig, handler: string, root: string): Seen {
+  const { fault, runtimes } = config;
+  if (fault) {
+    const message = `containerd would not start pods with what is on disk: ${fault.problem}${rulesNote(config)}`;
+    return fail('ContainerdConfigInvalid', message, [
+      { file: fault.file, line: fault.line, value: fault.problem },
+    ]);
+  }
+  const ignored = config.ignored.filter((mention) => mention.handler === handler);
+  const configured = runtimes.get(handler);
+  if (configured) {
+    const { file, line, runtimeType } = configured;
+    const evidence: Evidence[] = [
+      { ...(file !== undefined && { file }), ...(line && { line }), value: runtimeType },
+    ];
+    if (!runtimeType) {
+      const message = `The handler "${handler}" names no runtime_type, so containerd creates no container with it`;
+      return fail('HandlerNotConfigured', message, evidence);
+    }
+    if (ignored[0]) {
+      const message = `The handler "${handler}" is configured, but ${place(ignored[0])} has no effect: ${ignored[0].why}`;
+      return advise('HandlerInIgnoredTable', message, [...evidence, ...ignored.map(toEvidence)]);
+    }
+    return pass(`The handler "${handler}" is configured${rulesNote(config)}`, evidence);
+  }
+  if (ignored[0]) {
+    const message = `The handler "${handler}" stands in ${place(ignored[0])}, where containerd does not read it: ${ignored[0].why}${rulesNote(config)}`;
+    return fail('HandlerInIgnoredTable', message, ignored.map(toEvidence));
+  }
+  if (config.files.length === 0) {
+    const message = `"${root}" does not exist, so containerd has only its built-in handler "runc"`;
+    return fail('HandlerNotConfigured', message, [{ file: root, value: 'absent' }]);
+  }
+  const names = [...runtimes.keys()].map((name) => `"${name}"`).join(', ');
+  const message = `No file configures the handler "${handler}"; there are ${names}${rulesNote(config)}`;
+  return fail(
+    'HandlerNotConfigured',
+    message,
+    config.files.map((file) => ({ file, value: 'read' })),
+  );
+}
+
+function place({ file, line }: IgnoredMention): string {
+  return `"${file}" line ${line}`;
+}
+
+function toEvidence({ file, line, why }: IgnoredMention): Evidence {
+  return { file, line, value: why };
+}
+
+function rulesNote(config: ContainerdConfig): string {
+  return config.rulesAssumed
+    ? ` (read by the rules of containerd ${config.rules}, because its release is not known)`
+    : '';
+}

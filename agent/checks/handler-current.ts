@@ -1,0 +1,68 @@
+import { advise, type Evidence, pass, unknown } from '../finding.ts';
+import { type ConfiguredRuntime, readContainerdConfig } from '../host/containerd-config.ts';
+import type { LoadedRuntime } from '../host/cri.ts';
+import { readCriStatus } from '../host/handler.ts';
+import type { Check } from './catalogue.ts';
+
+/** Is the handler on disk what the running containerd has in memory? containerd never reloads its configuration. */
+export const handlerCurrent: Check = {
+  id: 'handler-current',
+  title: 'The loaded handler is the one on disk',
+  async look({ host, cri, handler, containerdConfig }, signal) {
+    const status = await readCriStatus(cri, signal);
+    if (!status) {
+      return unknown('ContainerdUnreachable', `containerd does not answer on "${cri.socket}"`);
+    }
+    const loaded = status.runtimes.get(handler);
+    if (!loaded) return unknown('NothingToJudge', `The handler "${handler}" is not loaded`);
+    const release = status.runtimeVersion;
+    const config = await readContainerdConfig(host, containerdConfig, { release, signal });
+    if (config.fault) {
+      const { file, line, problem } = config.fault;
+      const message = `A restart of containerd would lose the handler "${handler}": ${problem}`;
+      return advise('ContainerdConfigInvalid', message, [{ file, line, value: problem }]);
+    }
+    const configured = config.runtimes.get(handler);
+    if (!configured) {
+      const message = `A restart of containerd would lose the handler "${handler}": it is no longer on disk`;
+      return advise(
+        'RestartPending',
+        message,
+        config.files.map((file) => ({ file, value: 'read' })),
+      );
+    }
+    const changes = differences(loaded, configured);
+    if (changes.length === 0) return pass(`The loaded handler "${handler}" is the one on disk`);
+    const message = `A restart of containerd would change the handler "${handler}": ${changes.join('; ')}`;
+    const { file, line } = configured;
+    const where: Omit<Evidence, 'value'> = { ...(file !== undefined && { file }), ...(line && { line }) };
+    return advise(
+      'RestartPending',
+      message,
+      changes.map((value) => ({ ...where, value })),
+    );
+  },
+};
+
+/** What differs between the handler in memory and the one on disk, one text a setting. */
+export function differences(
+  loaded: LoadedRuntime,
+  configured: Omit<ConfiguredRuntime, 'file' | 'line'>,
+): readonly string[] {
+  const options = new Set([...Object.keys(loaded.options), ...Object.keys(configured.options)]);
+  const pairs: readonly (readonly [string, unknown, unknown])[] = [
+    ['runtime_type', loaded.runtimeType, configured.runtimeType],
+    ['runtime_path', loaded.runtimePath, configured.runtimePath],
+    ['snapshotter', loaded.snapshotter, configured.snapshotter],
+    ...[...options].sort().map((key) => [key, loaded.options[key], configured.options[key]] as const),
+  ];
+  return pairs
+    .filter(([, now, then]) => printed(now) !== printed(then))
+    .map(([key, now, then]) => `${key} is ${printed(now)} and becomes ${printed(then)}`);
+}
+
+/** An option that is absent and one that has Go's zero value are the same to containerd. */
+function printed(value: unknown): string {
+  const isZero = value === undefined || value === null || value === '' || value === false || value === 0;
+  return isZero ? '""' : JSON.stringify(value, (_, item) => (typeof item === 'bigint' ? String(item) : item));
+}

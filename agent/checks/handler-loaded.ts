@@ -1,0 +1,39 @@
+import { fail, pass, unknown } from '../finding.ts';
+import { readContainerdConfig } from '../host/containerd-config.ts';
+import { errorLine } from '../host/error-line.ts';
+import { readCriStatus } from '../host/handler.ts';
+import type { Check } from './catalogue.ts';
+
+/** Does the running containerd have the handler? */
+export const handlerLoaded: Check = {
+  id: 'handler-loaded',
+  title: 'The running containerd has the handler',
+  async look({ host, cri, handler, containerdConfig }, signal) {
+    const status = await readCriStatus(cri, signal);
+    if (!status) {
+      return unknown('ContainerdUnreachable', `containerd does not answer on "${cri.socket}"`);
+    }
+    const loaded = status.runtimes.get(handler);
+    if (loaded) {
+      return pass(`containerd has loaded the handler "${handler}"`, [{ value: loaded.runtimeType }]);
+    }
+    const names = [...status.runtimes.keys()].map((name) => `"${name}"`).join(', ');
+    const evidence = [{ value: `loaded: ${names || 'none'}` }];
+    const release = status.runtimeVersion;
+    const onDisk = await readContainerdConfig(host, containerdConfig, { release, signal }).catch(errorLine);
+    signal.throwIfAborted();
+    const configured = typeof onDisk === 'string' ? undefined : onDisk.runtimes.get(handler);
+    if (configured) {
+      const { file, line, runtimeType } = configured;
+      const message = `The handler "${handler}" is configured on disk, and containerd was not restarted since`;
+      return fail('RestartPending', message, [
+        { ...(file !== undefined && { file }), ...(line && { line }), value: runtimeType },
+        ...evidence,
+      ]);
+    }
+    return fail('HandlerNotLoaded', `containerd has not loaded the handler "${handler}"`, [
+      ...evidence,
+      ...(typeof onDisk === 'string' ? [{ value: onDisk }] : []),
+    ]);
+  },
+};

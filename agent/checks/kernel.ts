@@ -1,0 +1,44 @@
+import { advise, fail, pass, type Seen } from '../finding.ts';
+import type { Check } from './catalogue.ts';
+
+const RELEASE_FILE = '/proc/sys/kernel/osrelease';
+/** https://gvisor.dev/docs/user_guide/install/ */
+const OLDEST = [4, 14, 77] as const;
+/** gVisor releases after 20260817.0 use openat2: https://github.com/google/gvisor/commit/a7402ea5d */
+const OLDEST_FOR_NEXT = [5, 6, 0] as const;
+
+/** Is the kernel new enough for runsc, on an architecture that it is built for? */
+export const kernel: Check = {
+  id: 'kernel',
+  title: 'The kernel and the architecture can run gVisor',
+  async look({ host }, signal) {
+    const release = (await host.readText(RELEASE_FILE, { signal }))?.trim();
+    const text = release ?? /^Linux version (\S+)/.exec((await host.readText('/proc/version')) ?? '')?.[1];
+    if (text === undefined) throw new Error(`Cannot read host file "${RELEASE_FILE}": it is not there`);
+    return judgeKernel(text, process.arch, release === undefined ? '/proc/version' : RELEASE_FILE);
+  },
+};
+
+/** Judges a kernel release such as "6.1.0-28-amd64" and an architecture in Node's words. */
+export function judgeKernel(release: string, arch: string, file = RELEASE_FILE): Seen {
+  const evidence = [{ file, value: release }, { value: arch }];
+  if (arch !== 'x64' && arch !== 'arm64') {
+    return fail('KernelUnsupported', `runsc is not built for ${arch}, only for x86_64 and arm64`, evidence);
+  }
+  const match = /^(\d+)\.(\d+)(?:\.(\d+))?/.exec(release);
+  if (!match) throw new Error(`Cannot tell the kernel release from "${release}"`);
+  const numbers = [Number(match[1]), Number(match[2]), Number(match[3] ?? 0)];
+  if (isOlder(numbers, OLDEST)) {
+    return fail('KernelUnsupported', `Linux ${release} is older than ${OLDEST.join('.')}`, evidence);
+  }
+  if (isOlder(numbers, OLDEST_FOR_NEXT)) {
+    const message = `Linux ${release} is older than 5.6, which gVisor releases after 20260817.0 need`;
+    return advise('KernelUnsupported', message, evidence);
+  }
+  return pass(`Linux ${release} on ${arch}`, evidence);
+}
+
+function isOlder(numbers: readonly number[], than: readonly number[]): boolean {
+  const at = numbers.findIndex((number, index) => number !== than[index]);
+  return at !== -1 && (numbers[at] ?? 0) < (than[at] ?? 0);
+}

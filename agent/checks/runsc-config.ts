@@ -1,0 +1,63 @@
+import { advise, fail, pass, unknown } from '../finding.ts';
+import { isRuncType } from '../host/gvisor-files.ts';
+import { optionOf, readHandler } from '../host/handler.ts';
+import { readRunscConfig } from '../host/runsc-config.ts';
+import type { Check } from './catalogue.ts';
+
+/** https://github.com/containerd/containerd/blob/v2.4.2/api/types/runtimeoptions/v1/api.proto */
+const SHIM_OPTIONS = ['typeurl', 'configpath', 'configbody'];
+/** https://github.com/google/gvisor/blob/master/pkg/shim/v1/runsc/options.go */
+const OPTIONS_TYPE = 'io.containerd.runsc.v1.options';
+
+/** Does the handler's ConfigPath lead to a file that the shim accepts? */
+export const runscConfig: Check = {
+  id: 'runsc-config',
+  title: 'The shim accepts its configuration file',
+  async look(sources, signal) {
+    const runtime = await readHandler(sources, signal);
+    if (runtime.seen === 'assumed')
+      return unknown('NothingToJudge', `There is no handler "${sources.handler}"`);
+    if (isRuncType(runtime.runtimeType)) {
+      return unknown('NothingToJudge', `The handler "${sources.handler}" does not use gVisor’s shim`);
+    }
+    const unread = Object.keys(runtime.options).filter((key) => !SHIM_OPTIONS.includes(key.toLowerCase()));
+    const { file: source, line } = runtime;
+    const where = { ...(source !== undefined && { file: source }), ...(line && { line }) };
+    const configPath = optionOf(runtime, 'ConfigPath');
+    if (!configPath) {
+      if (unread.length === 0) return pass('The handler has no ConfigPath: the shim uses its defaults');
+      const message = `The handler has no ConfigPath, and gVisor’s shim does not read its options ${unread.join(', ')}`;
+      return advise(
+        'OptionIgnored',
+        message,
+        unread.map((value) => ({ ...where, value })),
+      );
+    }
+    const typeUrl = optionOf(runtime, 'TypeUrl');
+    if (typeUrl !== OPTIONS_TYPE) {
+      const message = `The handler has a ConfigPath, and its TypeUrl is "${typeUrl}" instead of "${OPTIONS_TYPE}": the shim refuses it`;
+      return fail('RunscConfigInvalid', message, [{ ...where, value: `TypeUrl "${typeUrl}"` }]);
+    }
+    if (!configPath.startsWith('/')) {
+      const message = `ConfigPath "${configPath}" is not absolute, so the shim looks for it in a directory that changes`;
+      return fail('RunscConfigInvalid', message, [{ ...where, value: configPath }]);
+    }
+    const config = await readRunscConfig(sources.host, configPath, signal);
+    if (config.fault) {
+      const { line: at, problem } = config.fault;
+      const message = `The shim starts no sandbox with its configuration file: ${problem}`;
+      return fail('RunscConfigInvalid', message, [{ file: configPath, line: at, value: problem }]);
+    }
+    const ignored = [
+      ...unread.map((value) => ({ ...where, value })),
+      ...[...config.unknownKeys].map(([value, at]) => ({ file: configPath, line: at, value })),
+    ];
+    if (ignored.length > 0) {
+      const names = ignored.map(({ value }) => value).join(', ');
+      return advise('OptionIgnored', `gVisor’s shim does not read ${names}`, ignored);
+    }
+    return pass(`The shim reads "${configPath}"`, [
+      { file: configPath, value: `${config.flags.size} flags` },
+    ]);
+  },
+};

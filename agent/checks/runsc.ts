@@ -1,0 +1,31 @@
+import { fail, pass } from '../finding.ts';
+import { readGvisorFiles } from '../host/gvisor-files.ts';
+import { whyNotRunnable } from '../host/runnable.ts';
+import type { Check } from './catalogue.ts';
+
+/** runsc re-executes itself as nobody: https://gvisor.dev/docs/user_guide/faq/ */
+const READ_AND_EXECUTE_BY_EVERYONE = 0o555;
+
+/** Is runsc where the shim looks for it, and a program that everyone may read and execute? */
+export const runsc: Check = {
+  id: 'runsc',
+  title: 'runsc is installed and executable',
+  async look(sources, signal) {
+    const { config, runsc: path, searchPath } = await readGvisorFiles(sources, signal);
+    const named = {
+      ...(config.file !== undefined && { file: config.file }),
+      value: `binary_name ${config.binaryName}`,
+    };
+    const where = { value: `${searchPath.source}: ${searchPath.path.join(':')}` };
+    if (path === undefined) {
+      const looked = config.binaryName.startsWith('/') ? '' : ` in ${searchPath.source}`;
+      return fail('RunscNotFound', `"${config.binaryName}" is not there${looked}`, [named, where]);
+    }
+    const why = await whyNotRunnable(sources.host, path, { mode: READ_AND_EXECUTE_BY_EVERYONE, signal });
+    if (why) {
+      const message = `"${path}" is not readable and executable by everyone: ${why.problem}`;
+      return fail('RunscNotExecutable', message, [why.evidence]);
+    }
+    return pass(`runsc is "${path}"`, [{ file: path, value: 'executable by everyone' }]);
+  },
+};

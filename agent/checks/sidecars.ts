@@ -1,0 +1,93 @@
+import { posix } from 'node:path';
+import { advise, fail, pass, type Seen, unknown } from '../finding.ts';
+import { errorLine } from '../host/error-line.ts';
+import { type GvisorFiles, readGvisorFiles } from '../host/gvisor-files.ts';
+import type { Host } from '../host/host.ts';
+import { runVersion } from '../host/run-runsc.ts';
+import {
+  compareReleases,
+  parseRunscRelease,
+  parseRunscVersion,
+  type RunscRelease,
+} from '../host/runsc-release.ts';
+import type { Check } from './catalogue.ts';
+
+const DIRECTORY = 'gvisor-bin';
+/** The program that boots a sandbox; the others serve metrics and checkpoints, or make a boot faster. */
+const SENTRY = 'gvisor_sentry';
+/** Releases from which sidecars exist, the sentry is one of them, and they are required: https://github.com/google/gvisor/issues/13718 */
+const SINCE = { any: '20260721.0', sentry: '20260810.0', required: '20260831.0' } as const;
+
+/** Are the programs that newer releases keep in gvisor-bin beside runsc, and of the same release? */
+export const sidecars: Check = {
+  id: 'sidecars',
+  title: 'runsc has the sidecar programs of its release',
+  async look(sources, signal) {
+    const files = await readGvisorFiles(sources, signal);
+    const { runsc } = files;
+    if (runsc === undefined)
+      return unknown('NothingToJudge', 'runsc is not there, so its sidecars cannot be told');
+    const output = await runVersion(sources.host, runsc, { signal }).catch((error: unknown) => {
+      const text = errorLine(error);
+      if (/does not match the expected release/.test(text)) return { skew: text };
+      throw error;
+    });
+    if (typeof output !== 'string')
+      return fail('ReleaseSkew', output.skew, [{ file: runsc, value: output.skew }]);
+    const release = parseRunscVersion(output)?.release ?? parseRunscRelease('');
+    return judgeSidecars(runsc, release, {
+      ...(await findSidecars(sources.host, runsc)),
+      ...policyOf(files),
+    });
+  },
+};
+
+/** What lies beside runsc: the directory looked for, the names in it, and the flag that does without. */
+export type Sidecars = {
+  readonly directory: string;
+  readonly names: readonly string[] | undefined;
+  readonly isFallbackAllowed: boolean;
+};
+
+/** Judges the sidecars that are there against those that the release wants. */
+export function judgeSidecars(runsc: string, release: RunscRelease, found: Sidecars): Seen {
+  const { directory, names, isFallbackAllowed } = found;
+  const has = names?.includes(SENTRY) ?? false;
+  const evidence = [{ file: directory, value: names ? names.join(' ') : 'absent' }];
+  const since = (floor: string) => (compareReleases(release, parseRunscRelease(floor)) ?? -1) >= 0;
+  if (release.kind === 'unknown') {
+    if (has) return pass(`"${directory}" has ${SENTRY}`, evidence);
+    const message = `"${runsc}" does not name its release, so that it cannot be told whether it needs "${directory}"`;
+    return unknown('ReleaseUnknown', message, evidence);
+  }
+  if (since(SINCE.required) && !has) {
+    const message = `gVisor ${release.text} needs ${SENTRY} in "${directory}"`;
+    return isFallbackAllowed
+      ? advise('SidecarMissing', message, evidence)
+      : fail('SidecarMissing', message, evidence);
+  }
+  if (since(SINCE.sentry) && !has) {
+    const message = `gVisor ${release.text} boots slower without ${SENTRY} in "${directory}", and newer releases need it`;
+    return advise('SidecarMissing', message, evidence);
+  }
+  if (!since(SINCE.any) && names) {
+    const message = `gVisor ${release.text} knows no sidecars, and "${directory}" has some: runsc is older than they are`;
+    return advise('ReleaseSkew', message, evidence);
+  }
+  return pass(has ? `"${directory}" has ${SENTRY}` : `gVisor ${release.text} needs no sidecars`, evidence);
+}
+
+/** Beside the path of runsc, else beside the file that a symbolic link leads to. */
+async function findSidecars(host: Host, runsc: string): Promise<Pick<Sidecars, 'directory' | 'names'>> {
+  const directory = posix.join(posix.dirname(runsc), DIRECTORY);
+  const names = await host.list(directory);
+  const real = await host.realpath(runsc);
+  if (names !== undefined || real === undefined) return { directory, names };
+  const beside = posix.join(posix.dirname(real), DIRECTORY);
+  const there = await host.list(beside);
+  return there ? { directory: beside, names: there } : { directory, names };
+}
+
+function policyOf({ config }: GvisorFiles): Pick<Sidecars, 'isFallbackAllowed'> {
+  return { isFallbackAllowed: config.flags.get('sidecar-usage-policy')?.startsWith('LEGACY') ?? false };
+}

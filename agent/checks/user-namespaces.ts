@@ -1,0 +1,37 @@
+import { advise, fail, pass } from '../finding.ts';
+import type { Check } from './catalogue.ts';
+
+const FILE = '/proc/sys/user/max_user_namespaces';
+/** https://github.com/google/gvisor/blob/master/runsc/hostsettings/hostsettings.go */
+const NEEDED = 2;
+/** See {@link NEEDED}. */
+const RECOMMENDED = 256;
+
+/** May runsc create user namespaces? */
+export const userNamespaces: Check = {
+  id: 'user-namespaces',
+  title: 'User namespaces are enabled',
+  async look({ host }, signal) {
+    const text = await host.readText(FILE, { signal });
+    if (text === undefined) {
+      // Without /proc/sys nothing can be told; with it, the kernel was built without user namespaces.
+      if ((await host.stat('/proc/sys/kernel')) === undefined) {
+        throw new Error(`Cannot read host file "${FILE}": /proc/sys is not there`);
+      }
+      return fail('UserNamespacesDisabled', 'The kernel has no user namespaces', [
+        { file: FILE, value: 'absent' },
+      ]);
+    }
+    const value = text.trim();
+    if (!/^\d+$/.test(value)) throw new Error(`Cannot read a number from host file "${FILE}": "${value}"`);
+    const evidence = [{ file: FILE, value }];
+    if (Number(value) < NEEDED) {
+      return fail('UserNamespacesDisabled', `user.max_user_namespaces is ${value}`, evidence);
+    }
+    if (Number(value) < RECOMMENDED) {
+      const message = `user.max_user_namespaces is ${value}; ${RECOMMENDED} or more is recommended`;
+      return advise('UserNamespacesDisabled', message, evidence);
+    }
+    return pass(`user.max_user_namespaces is ${value}`, evidence);
+  },
+};

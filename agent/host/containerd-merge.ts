@@ -1,0 +1,157 @@
+import type { ConfigFault, ContainerdFile } from './containerd-files.ts';
+import { type ConfigRules, highestConfigVersion } from './containerd-release.ts';
+import { type TomlTable, type TomlValue, tableAt } from './toml.ts';
+
+/** Plugin ids under which containerd has kept its CRI configuration, oldest first. */
+export const CRI_V1 = 'cri';
+/** See {@link CRI_V1}: versions 2 of the configuration. */
+export const CRI_V2 = 'io.containerd.grpc.v1.cri';
+/** See {@link CRI_V1}: versions 3 and 4. */
+export const CRI_V3 = 'io.containerd.cri.v1.runtime';
+
+/** The one configuration that containerd makes of its files. */
+export type Merged = {
+  readonly version: number;
+  readonly plugins: TomlTable;
+  readonly fault?: ConfigFault;
+};
+
+/** Called when the table `from` is merged into `to`, to follow where a table came from. */
+export type OnMerge = (to: TomlTable, from: TomlTable) => void;
+
+/** How the files become one: the rules, and whether a drop-in newer than the root file is refused. */
+export type MergeOptions = {
+  readonly rules: ConfigRules;
+  readonly refusesNewerDropIn?: boolean;
+  readonly onMerge?: OnMerge;
+};
+
+/**
+ * Merges the files in their order exactly as the containerd of those rules does; the tables are changed.
+ * 1.x: https://github.com/containerd/containerd/blob/v1.7.34/services/server/config/config.go
+ * 2.0 to 2.2: https://github.com/containerd/containerd/blob/v2.2.2/cmd/containerd/server/config/config.go
+ * 2.3 and newer: https://github.com/containerd/containerd/blob/v2.4.2/cmd/containerd/server/config/config.go
+ */
+export function mergeFiles(files: readonly ContainerdFile[], options: MergeOptions): Merged {
+  const fault = versionFault(files, options);
+  const merge = { '1.x': mergeOne, '2.0': mergeTwo, '2.3': mergeTwoThree }[options.rules];
+  const merged = merge(files, options.onMerge ?? (() => undefined));
+  const found =
+    fault ?? (options.rules === '1.x' ? pluginIdFault(files, merged.version) : collisionFault(files));
+  return found ? { ...merged, fault: found } : merged;
+}
+
+/** 1.x: a later file replaces a plugin's whole section; without any version the short ids of version 1 count. */
+function mergeOne(files: readonly ContainerdFile[]): Merged {
+  const plugins: TomlTable = new Map();
+  let version = 1;
+  for (const file of files) {
+    if (file.version !== 0) version = file.version;
+    for (const [id, section] of file.plugins) plugins.set(id, section);
+  }
+  return { version, plugins };
+}
+
+/**
+ * 2.0 to 2.2: the last version named counts for all files, and only when it is below 3 are the merged
+ * sections migrated. A file of version 0 or 1 is only renamed, so that alone it is read as version 3 and lost.
+ */
+function mergeTwo(files: readonly ContainerdFile[], onMerge: OnMerge): Merged {
+  let plugins: TomlTable = new Map();
+  let version = 3;
+  for (const file of files) {
+    if (file.version > 1) version = file.version;
+    mergeTables(plugins, file.version <= 1 ? renameShortIds(file.plugins) : file.plugins, onMerge);
+  }
+  if (version < 2) plugins = renameShortIds(plugins);
+  if (version < 3) migrateCri(plugins);
+  return { version, plugins };
+}
+
+/** 2.3 and newer: each file is brought to version 4 before it is merged. */
+function mergeTwoThree(files: readonly ContainerdFile[], onMerge: OnMerge): Merged {
+  const plugins: TomlTable = new Map();
+  let version = 4;
+  for (const file of files) {
+    let own = file.plugins;
+    for (let step = file.version; step < 4; step += 1) {
+      if (step === 1) own = renameShortIds(own);
+      migrateCri(own);
+    }
+    version = Math.max(version, file.version);
+    mergeTables(plugins, own, onMerge);
+  }
+  return { version, plugins };
+}
+
+/** Copies what is under `containerd` of the old section to the new one, only keys that are not there yet. */
+function migrateCri(plugins: TomlTable): void {
+  const from = plugins.get(CRI_V2);
+  if (!(from instanceof Map)) return;
+  const to = tableAt(plugins, [CRI_V3]) ?? new Map();
+  const old = tableAt(from, ['containerd']);
+  if (old) {
+    const moved: TomlTable = tableAt(to, ['containerd']) ?? new Map();
+    for (const [key, value] of old) if (!moved.has(key)) moved.set(key, value);
+    to.set('containerd', moved);
+  }
+  plugins.set(CRI_V3, to);
+  plugins.set(CRI_V2, new Map());
+}
+
+function renameShortIds(plugins: TomlTable): TomlTable {
+  return new Map([...plugins].map(([id, section]) => [id === CRI_V1 ? CRI_V2 : id, section]));
+}
+
+/** Tables merge key by key; any other value, a list too, is replaced. */
+function mergeTables(to: TomlTable, from: TomlTable, onMerge: OnMerge): void {
+  for (const [key, value] of from) {
+    const present: TomlValue | undefined = to.get(key);
+    if (present instanceof Map && value instanceof Map) {
+      if (present === value) continue;
+      onMerge(present, value);
+      mergeTables(present, value, onMerge);
+    } else {
+      to.set(key, value);
+    }
+  }
+}
+
+function versionFault(files: readonly ContainerdFile[], options: MergeOptions): ConfigFault | undefined {
+  const highest = highestConfigVersion(options.rules);
+  // 1.x and 2.0 to 2.2 judge the last version named; 2.3 ends with the highest.
+  const deciding = options.rules === '2.3' ? files : files.filter((file) => file.version !== 0).slice(-1);
+  const tooNew = deciding.find((file) => file.version > highest);
+  if (tooNew) {
+    const problem = `version ${tooNew.version} is newer than ${highest}, the highest that this containerd reads`;
+    return { file: tooNew.path, line: tooNew.lines.find(['version']), problem };
+  }
+  if (!options.refusesNewerDropIn) return undefined;
+  const first = files.find((file) => file.version !== 0);
+  const newer = files.find((file) => first && file.version > first.version);
+  if (!first || !newer) return undefined;
+  const problem = `version ${newer.version} is higher than version ${first.version} of "${first.path}"`;
+  return { file: newer.path, line: newer.lines.find(['version']), problem };
+}
+
+/** 1.x refuses a version 2 configuration in which a plugin has no full id, as an unquoted one has not. */
+function pluginIdFault(files: readonly ContainerdFile[], version: number): ConfigFault | undefined {
+  if (version !== 2) return undefined;
+  for (const file of files) {
+    const id = [...file.plugins.keys()].find((key) => key.split('.').length < 4);
+    if (id === undefined) continue;
+    const problem = `"${id}" is not a plugin id of version 2, such as "${CRI_V2}"`;
+    return { file: file.path, line: file.lines.find(['plugins', id]), problem };
+  }
+  return undefined;
+}
+
+/** 2.x renames "cri" of an old file in the random order of a Go map: beside the full id either may win. */
+function collisionFault(files: readonly ContainerdFile[]): ConfigFault | undefined {
+  const file = files.find(
+    ({ version, plugins }) => version < 2 && plugins.has(CRI_V1) && plugins.has(CRI_V2),
+  );
+  if (!file) return undefined;
+  const problem = `it has both "${CRI_V1}" and "${CRI_V2}", and chance decides which of them containerd keeps`;
+  return { file: file.path, line: file.lines.find(['plugins', CRI_V1]), problem };
+}

@@ -1,0 +1,110 @@
+import { posix } from 'node:path';
+import { isAbsent } from './absent.ts';
+import type { Host } from './host.ts';
+
+/** Where a containerd looks for its shims, in order. */
+export type SearchPath = {
+  /** For the shim: working directory, PATH, directory of the executable. */
+  readonly directories: readonly string[];
+  /** PATH alone, which the shim inherits and in which it looks for runsc. */
+  readonly path: readonly string[];
+  /** How the directories are known, in words for evidence. */
+  readonly source: string;
+  /** False when the process could not be read, or several have different paths. */
+  readonly isCertain: boolean;
+};
+
+/** What systemd gives a service: https://www.freedesktop.org/software/systemd/man/systemd.exec.html#%24PATH */
+const STANDARD_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/**
+ * The directories in which containerd looks for a shim: its working directory, its own PATH, and the
+ * directory of its executable. Its standard PATH when no containerd can be looked into.
+ * https://github.com/containerd/containerd/blob/v2.4.2/core/runtime/v2/shim_manager.go
+ */
+export async function readSearchPath(host: Host, signal?: AbortSignal): Promise<SearchPath> {
+  const pids = await containerdPids(host, signal);
+  const paths = (await Promise.all(pids.map((pid) => searchPathOf(host, pid)))).filter(
+    (path) => path !== undefined,
+  );
+  const [first, ...others] = paths;
+  if (!first) {
+    const why =
+      pids.length === 0 ? 'no process named containerd was seen' : 'its process cannot be looked into';
+    return {
+      directories: STANDARD_PATH.split(':'),
+      path: STANDARD_PATH.split(':'),
+      source: `the standard PATH, because ${why}`,
+      isCertain: false,
+    };
+  }
+  const differ = others.some((other) => other.directories.join(':') !== first.directories.join(':'));
+  if (!differ && paths.length === pids.length) return first;
+  const directories = [...new Set(paths.flatMap((path) => path.directories))];
+  const path = [...new Set(paths.flatMap((each) => each.path))];
+  return {
+    directories,
+    path,
+    source: `the PATHs of ${pids.length} processes named containerd`,
+    isCertain: false,
+  };
+}
+
+/** The first file named `name` in the directories, an executable one before any other. */
+export async function findInPath(
+  host: Host,
+  directories: readonly string[],
+  name: string,
+): Promise<string | undefined> {
+  let present: string | undefined;
+  for (const directory of directories) {
+    const path = posix.join('/', directory, name);
+    const stat = await host.stat(path);
+    if (!stat || stat.kind === 'directory') continue;
+    if ((stat.mode & 0o111) !== 0) return path;
+    present ??= path;
+  }
+  return present;
+}
+
+async function containerdPids(host: Host, signal?: AbortSignal): Promise<readonly string[]> {
+  const names = ((await host.list('/proc')) ?? []).filter((name) => /^\d+$/.test(name));
+  const found: string[] = [];
+  for (const pid of names) {
+    signal?.throwIfAborted();
+    // A process that may not be looked at is not known to be containerd.
+    const comm = await host.readText(`/proc/${pid}/comm`).catch(() => undefined);
+    if (comm?.trim() === 'containerd') found.push(pid);
+  }
+  return found;
+}
+
+async function searchPathOf(host: Host, pid: string): Promise<SearchPath | undefined> {
+  const environ = await readable(host.readText(`/proc/${pid}/environ`));
+  const path = environ?.split('\0').find((variable) => variable.startsWith('PATH='));
+  if (path === undefined) return undefined;
+  const cwd = await readable(host.readLink(`/proc/${pid}/cwd`));
+  const exe = await readable(host.readLink(`/proc/${pid}/exe`));
+  const own = path
+    .slice('PATH='.length)
+    .split(':')
+    .filter((directory) => directory.startsWith('/'));
+  const directories = [...(cwd ? [cwd] : []), ...own, ...(exe ? [posix.dirname(exe)] : [])];
+  return {
+    directories: [...new Set(directories)],
+    path: own,
+    source: `the PATH of containerd, process ${pid}`,
+    isCertain: true,
+  };
+}
+
+/** Without capabilities the kernel hides these files of other processes; that is no fault of the node. */
+async function readable(reading: Promise<string | undefined>): Promise<string | undefined> {
+  try {
+    return await reading;
+  } catch (error) {
+    const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
+    if (code === 'EACCES' || code === 'EPERM' || isAbsent({ code })) return undefined;
+    throw error;
+  }
+}

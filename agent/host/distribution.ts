@@ -1,0 +1,151 @@
+import type { Host } from './host.ts';
+
+/** How a Kubernetes distribution lays out its containerd: paths of the host, and words for people. */
+export type Distribution = {
+  readonly name: string;
+  /** containerd's root configuration file. */
+  readonly containerdConfig: string;
+  /** The CRI socket. */
+  readonly criSocket: string;
+  /** Where a person adds a handler; the rendered file itself is overwritten by some distributions. */
+  readonly edit: string;
+  /** Why this project cannot judge the node; absent where it can. */
+  readonly unsupported?: string;
+};
+
+type Rule = Distribution & { readonly marks: readonly Mark[] };
+
+/** A file that is there, or an ID of /etc/os-release; one mark that holds is enough. */
+type Mark = { readonly exists: string } | { readonly os: string };
+
+const CONFIG = '/etc/containerd/config.toml';
+const SOCKET = '/run/containerd/containerd.sock';
+
+/** Every known layout, the more particular first; the last one is what everything else is taken for. */
+const RULES: readonly [Rule, ...Rule[]] = [
+  {
+    // https://github.com/k3s-io/k3s/blob/master/pkg/agent/containerd/config.go
+    name: 'k3s',
+    marks: [{ exists: '/var/lib/rancher/k3s/agent/etc/containerd/config.toml' }],
+    containerdConfig: '/var/lib/rancher/k3s/agent/etc/containerd/config.toml',
+    criSocket: '/run/k3s/containerd/containerd.sock',
+    edit: 'config-v3.toml.tmpl, or a drop-in in config-v3.toml.d (config.toml.tmpl and config.toml.d for containerd 1.x), in /var/lib/rancher/k3s/agent/etc/containerd; then restart k3s',
+  },
+  {
+    // https://github.com/rancher/rke2/blob/master/pkg/executor/staticpod/spw.go
+    name: 'RKE2',
+    marks: [{ exists: '/var/lib/rancher/rke2/agent/etc/containerd/config.toml' }],
+    containerdConfig: '/var/lib/rancher/rke2/agent/etc/containerd/config.toml',
+    criSocket: '/run/k3s/containerd/containerd.sock',
+    edit: 'config-v3.toml.tmpl, or a drop-in in config-v3.toml.d (config.toml.tmpl and config.toml.d for containerd 1.x), in /var/lib/rancher/rke2/agent/etc/containerd; then restart RKE2',
+  },
+  {
+    // https://docs.k0sproject.io/stable/runtime/
+    name: 'k0s',
+    marks: [{ exists: '/etc/k0s/containerd.toml' }, { exists: '/run/k0s/containerd.sock' }],
+    containerdConfig: '/etc/k0s/containerd.toml',
+    criSocket: '/run/k0s/containerd.sock',
+    edit: 'a drop-in in /etc/k0s/containerd.d; k0s restarts containerd by itself',
+  },
+  {
+    // https://github.com/canonical/microk8s/blob/master/microk8s-resources/wrappers/run-containerd-with-args
+    name: 'MicroK8s',
+    marks: [{ exists: '/var/snap/microk8s/current/args/containerd.toml' }],
+    containerdConfig: '/var/snap/microk8s/current/args/containerd.toml',
+    criSocket: '/var/snap/microk8s/common/run/containerd.sock',
+    edit: '/var/snap/microk8s/current/args/containerd-template.toml; then restart MicroK8s',
+  },
+  {
+    // https://github.com/siderolabs/talos/blob/main/pkg/machinery/constants/constants.go
+    name: 'Talos',
+    marks: [{ os: 'talos' }, { exists: '/etc/cri/containerd.toml' }],
+    containerdConfig: '/etc/cri/containerd.toml',
+    criSocket: SOCKET,
+    edit: 'the gvisor system extension, which adds /etc/cri/conf.d/10-gvisor.part; then upgrade the node',
+  },
+  {
+    // https://github.com/bottlerocket-os/bottlerocket-core-kit/tree/develop/packages/containerd
+    name: 'Bottlerocket',
+    marks: [{ os: 'bottlerocket' }],
+    containerdConfig: CONFIG,
+    criSocket: SOCKET,
+    edit: 'the settings of the Bottlerocket variant, which renders /etc/containerd/config.toml',
+  },
+  {
+    // https://gvisor.dev/docs/user_guide/containerd/crio/
+    name: 'CRI-O',
+    marks: [
+      { exists: '/run/crio/crio.sock' },
+      { exists: '/etc/crio/crio.conf' },
+      { exists: '/etc/crio/crio.conf.d' },
+    ],
+    containerdConfig: CONFIG,
+    criSocket: '/run/crio/crio.sock',
+    edit: 'a drop-in in /etc/crio/crio.conf.d',
+    unsupported: 'CRI-O runs this node, and only containerd can be judged',
+  },
+  {
+    // https://github.com/kubernetes-sigs/kind/blob/main/images/base/files/etc/containerd/config.toml
+    name: 'kind',
+    marks: [{ exists: '/kind/version' }],
+    containerdConfig: CONFIG,
+    criSocket: SOCKET,
+    edit: 'containerdConfigPatches of the kind cluster; then create the node anew',
+  },
+  {
+    // https://github.com/awslabs/amazon-eks-ami/blob/main/nodeadm/internal/containerd/config.go
+    name: 'EKS',
+    marks: [{ exists: '/etc/eks' }, { exists: '/usr/bin/nodeadm' }],
+    containerdConfig: CONFIG,
+    criSocket: SOCKET,
+    edit: 'spec.containerd.config of the NodeConfig that nodeadm reads; then replace the node',
+  },
+  {
+    // https://github.com/Azure/AgentBaker/blob/master/parts/linux/cloud-init/artifacts/cse_config.sh
+    name: 'AKS',
+    marks: [{ exists: '/opt/azure/containers' }, { exists: '/etc/kubernetes/azure.json' }],
+    containerdConfig: CONFIG,
+    criSocket: SOCKET,
+    edit: '/etc/containerd/config.toml, from a DaemonSet that does it on every new node; then restart containerd',
+  },
+  {
+    // https://cloud.google.com/kubernetes-engine/docs/concepts/sandbox-pods
+    name: 'GKE',
+    marks: [{ os: 'cos' }, { exists: '/home/kubernetes/kube-env' }],
+    containerdConfig: CONFIG,
+    criSocket: SOCKET,
+    edit: 'nothing by hand: create the node pool with GKE Sandbox',
+  },
+  {
+    // https://github.com/containerd/containerd/blob/v2.4.2/defaults/defaults_unix.go
+    name: 'containerd',
+    marks: [],
+    containerdConfig: CONFIG,
+    criSocket: SOCKET,
+    edit: '/etc/containerd/config.toml or a file that it imports; then restart containerd',
+  },
+];
+
+/** Tells by its files which distribution a node runs; a plain containerd when none is recognised. */
+export async function readDistribution(host: Host): Promise<Distribution> {
+  const os = osId((await host.readText('/etc/os-release')) ?? '');
+  const plain = RULES.at(-1) ?? RULES[0];
+  for (const { marks, ...distribution } of RULES) {
+    const held = await Promise.all(
+      marks.map(async (mark) =>
+        'os' in mark ? mark.os === os : (await host.stat(mark.exists)) !== undefined,
+      ),
+    );
+    if (!held.includes(true)) continue;
+    // A CRI-O package may lie beside the containerd that the node really uses.
+    if (distribution.unsupported && (await host.stat(plain.criSocket)) !== undefined) continue;
+    return distribution;
+  }
+  const { marks: _, ...otherwise } = plain;
+  return otherwise;
+}
+
+/** The ID of an os-release text, "" when it has none: https://www.freedesktop.org/software/systemd/man/os-release.html */
+export function osId(text: string): string {
+  return /^ID=["']?([^"'\n]*)["']?\s*$/m.exec(text)?.[1] ?? '';
+}

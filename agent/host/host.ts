@@ -1,0 +1,159 @@
+import type { Stats } from 'node:fs';
+import { constants } from 'node:fs';
+import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isAbsent } from './absent.ts';
+import { resolvePath } from './resolve-path.ts';
+
+/** What kind of thing a path names. */
+export type FileKind = 'file' | 'directory' | 'fifo' | 'socket' | 'device';
+
+/** What the host says of a path, its symbolic links followed. */
+export type FileStat = {
+  readonly kind: FileKind;
+  /** Permission bits, for example 0o755. */
+  readonly mode: number;
+  /** Bytes; 0 for most files under /proc. */
+  readonly size: number;
+  readonly mtimeMs: number;
+};
+
+/** How much of a file may be read, and the signal that ends the reading. */
+export type ReadLimits = { readonly maxBytes?: number; readonly signal?: AbortSignal };
+
+const DEFAULT_MAX_BYTES = 1024 * 1024;
+const CHUNK_BYTES = 64 * 1024;
+
+/**
+ * A read-only view of a node's files below a root directory ("/" on the node itself, "/host" in a pod).
+ * Every path given and returned is a path of the host; symbolic links never lead out of the root.
+ * A path that does not exist is `undefined`; anything else that hinders the look throws
+ * `Cannot read host file "/x": EACCES`, with the cause attached.
+ */
+export class Host {
+  readonly root: string;
+
+  constructor(root: string) {
+    this.root = root;
+  }
+
+  /** The host path behind every symbolic link of `path`. */
+  async realpath(path: string): Promise<string | undefined> {
+    try {
+      return await resolvePath(this.root, path);
+    } catch (cause) {
+      throw this.#problem(path, cause);
+    }
+  }
+
+  /** The path under which this process reaches the host's `path`, links resolved; it is what to execute or watch. */
+  async localPath(path: string): Promise<string | undefined> {
+    const real = await this.realpath(path);
+    return real === undefined ? undefined : join(this.root, real);
+  }
+
+  async stat(path: string): Promise<FileStat | undefined> {
+    const local = await this.localPath(path);
+    if (local === undefined) return undefined;
+    const stats = await this.#absentIsUndefined(path, lstat(local));
+    if (stats === undefined) return undefined;
+    return { kind: kindOf(stats), mode: stats.mode & 0o7777, size: stats.size, mtimeMs: stats.mtimeMs };
+  }
+
+  /** Names in a directory, sorted by code unit as Go's filepath.Glob sorts them. */
+  async list(path: string): Promise<readonly string[] | undefined> {
+    const local = await this.localPath(path);
+    if (local === undefined) return undefined;
+    const names = await this.#absentIsUndefined(path, readdir(local));
+    return names?.sort((a, b) => (a < b ? -1 : 1));
+  }
+
+  /** The text of a symbolic link itself, for example of /proc/1/exe; a link is not followed. */
+  async readLink(path: string): Promise<string | undefined> {
+    const parent = await this.localPath(join(path, '..'));
+    if (parent === undefined) return undefined;
+    const name = path.slice(path.lastIndexOf('/') + 1);
+    return this.#absentIsUndefined(path, readlink(join(parent, name)));
+  }
+
+  /** A whole regular file as UTF-8; throws when it is larger than `maxBytes` (1 MiB) or is no regular file. */
+  async readText(path: string, limits: ReadLimits = {}): Promise<string | undefined> {
+    const maxBytes = limits.maxBytes ?? DEFAULT_MAX_BYTES;
+    const bytes = await this.#read(path, { maxBytes: maxBytes + 1, refuseOver: maxBytes, ...limits });
+    return bytes?.toString('utf8');
+  }
+
+  /** The first `length` bytes of a regular file of any size, fewer when it is shorter. */
+  async readStart(path: string, length: number, signal?: AbortSignal): Promise<Buffer | undefined> {
+    return this.#read(path, { maxBytes: length, ...(signal && { signal }) });
+  }
+
+  async #read(path: string, limits: ReadLimits & { refuseOver?: number }): Promise<Buffer | undefined> {
+    const local = await this.localPath(path);
+    if (local === undefined) return undefined;
+    try {
+      // Looked at before it is opened: opening a watchdog or a tape device already changes it.
+      refuseIrregular(await lstat(local));
+      await using file = await open(local, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+      const stats = await file.stat();
+      refuseIrregular(stats);
+      refuseLarge(stats.size, limits.refuseOver);
+      const bytes = await readUpTo(file, limits);
+      refuseLarge(bytes.length, limits.refuseOver);
+      return bytes;
+    } catch (cause) {
+      if (isAbsent(cause)) return undefined;
+      throw this.#problem(path, cause);
+    }
+  }
+
+  async #absentIsUndefined<T>(path: string, work: Promise<T>): Promise<T | undefined> {
+    try {
+      return await work;
+    } catch (cause) {
+      if (isAbsent(cause)) return undefined;
+      throw this.#problem(path, cause);
+    }
+  }
+
+  #problem(path: string, cause: unknown): Error {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const why = typeof code === 'string' ? code : message;
+    return new Error(`Cannot read host file "${path}": ${why}`, { cause });
+  }
+}
+
+async function readUpTo(file: FileHandle, limits: ReadLimits): Promise<Buffer> {
+  const maxBytes = limits.maxBytes ?? DEFAULT_MAX_BYTES;
+  const chunks: Buffer[] = [];
+  let total = 0;
+  // The size is not asked: files under /proc say 0 and hold something.
+  while (total < maxBytes) {
+    limits.signal?.throwIfAborted();
+    const chunk = Buffer.alloc(Math.min(CHUNK_BYTES, maxBytes - total));
+    const { bytesRead } = await file.read(chunk, 0, chunk.length, null);
+    if (bytesRead === 0) break;
+    chunks.push(chunk.subarray(0, bytesRead));
+    total += bytesRead;
+  }
+  return Buffer.concat(chunks);
+}
+
+function refuseIrregular(stats: Stats): void {
+  const kind = kindOf(stats);
+  if (kind !== 'file') throw new Error(`it is a ${kind}, not a regular file`);
+}
+
+function refuseLarge(bytes: number, refuseOver: number | undefined): void {
+  if (refuseOver !== undefined && bytes > refuseOver) {
+    throw new Error(`it is larger than ${refuseOver} bytes`);
+  }
+}
+
+function kindOf(stats: Stats): FileKind {
+  if (stats.isFile()) return 'file';
+  if (stats.isDirectory()) return 'directory';
+  if (stats.isFIFO()) return 'fifo';
+  if (stats.isSocket()) return 'socket';
+  return 'device';
+}

@@ -1,0 +1,92 @@
+import type { Host } from './host.ts';
+import { parseToml, TomlFault, type TomlValue } from './toml.ts';
+import { TomlLines } from './toml-lines.ts';
+
+/** What the gVisor shim takes from the file that the handler's ConfigPath names, or its defaults without one. */
+export type RunscConfig = {
+  readonly file?: string;
+  /** A name or an absolute path; "runsc" when the file does not say. */
+  readonly binaryName: string;
+  /** Flags that the shim passes to runsc, without dashes. */
+  readonly flags: ReadonlyMap<string, string>;
+  /** 1-based lines of the flags. */
+  readonly lines: ReadonlyMap<string, number>;
+  /** Top-level keys that the shim does not know and passes over, with their lines. */
+  readonly unknownKeys: ReadonlyMap<string, number>;
+  /** Why the shim refuses to start a sandbox with this file; flags and binaryName are then its defaults. */
+  readonly fault?: { readonly line: number; readonly problem: string };
+};
+
+/** https://github.com/google/gvisor/blob/master/pkg/shim/v1/runsc/options.go */
+const KNOWN_KEYS: Readonly<Record<string, 'string' | 'number' | 'boolean' | 'table'>> = {
+  shim_cgroup: 'string',
+  io_uid: 'number',
+  io_gid: 'number',
+  binary_name: 'string',
+  root: 'string',
+  log_level: 'string',
+  log_path: 'string',
+  grouping: 'boolean',
+  enable_hibernate_server: 'boolean',
+  runsc_config: 'table',
+};
+
+/** What the shim uses when the handler has no ConfigPath: it reads no file of its own accord. */
+export const DEFAULT_RUNSC_CONFIG: RunscConfig = {
+  binaryName: 'runsc',
+  flags: new Map(),
+  lines: new Map(),
+  unknownKeys: new Map(),
+};
+
+/** Reads the shim's file; a file that is absent is a fault too, because the shim then starts no sandbox. */
+export async function readRunscConfig(host: Host, file: string, signal?: AbortSignal): Promise<RunscConfig> {
+  const text = await host.readText(file, signal ? { signal } : {});
+  if (text === undefined) {
+    return { ...DEFAULT_RUNSC_CONFIG, file, fault: { line: 1, problem: `"${file}" does not exist` } };
+  }
+  return parseRunscConfig(text, file);
+}
+
+/** Parses the shim's file by the rules of its decoder: values of [runsc_config] must be strings. */
+export function parseRunscConfig(text: string, file: string): RunscConfig {
+  try {
+    return decode(text, file);
+  } catch (cause) {
+    if (!(cause instanceof TomlFault)) throw cause;
+    return { ...DEFAULT_RUNSC_CONFIG, file, fault: { line: cause.line, problem: cause.message } };
+  }
+}
+
+function decode(text: string, file: string): RunscConfig {
+  const table = parseToml(text, file);
+  const at = new TomlLines(text);
+  const unknownKeys = new Map<string, number>();
+  for (const [key, value] of table) {
+    const kind = Object.hasOwn(KNOWN_KEYS, key) ? KNOWN_KEYS[key] : undefined;
+    if (kind === undefined) unknownKeys.set(key, at.find([key]));
+    else if (kindOf(value) !== kind) throw new TomlFault(file, at.find([key]), `${key} is not a ${kind}`);
+  }
+  const flags = new Map<string, string>();
+  const lines = new Map<string, number>();
+  const given = table.get('runsc_config');
+  for (const [flag, value] of given instanceof Map ? given : []) {
+    const line = at.find(['runsc_config', flag]);
+    if (typeof value !== 'string') throw new TomlFault(file, line, `the value of ${flag} is not a string`);
+    flags.set(flag, value);
+    lines.set(flag, line);
+  }
+  const binaryName = table.get('binary_name');
+  return {
+    file,
+    binaryName: typeof binaryName === 'string' && binaryName !== '' ? binaryName : 'runsc',
+    flags,
+    lines,
+    unknownKeys,
+  };
+}
+
+function kindOf(value: TomlValue): string {
+  if (value instanceof Map) return 'table';
+  return typeof value === 'bigint' ? 'number' : typeof value;
+}

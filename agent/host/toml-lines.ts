@@ -1,0 +1,95 @@
+/** One key or table header of a TOML file: its full path of keys and its 1-based line. */
+type Named = { readonly path: readonly string[]; readonly line: number };
+
+/** One bare, basic or literal key: https://toml.io/en/v1.0.0#keys */
+const KEY = /[ \t]*(?:"((?:[^"\\\n]|\\.)*)"|'([^'\n]*)'|([A-Za-z0-9_-]+))[ \t]*/y;
+
+/** Finds in which line of a TOML text a table or key is written; the text itself must be valid. */
+export class TomlLines {
+  readonly #named: readonly Named[];
+
+  constructor(text: string) {
+    this.#named = namedIn(text);
+  }
+
+  /** Whether the text names `path` or something below it. */
+  has(path: readonly string[]): boolean {
+    return this.#named.some((named) => startsWith(named.path, path));
+  }
+
+  /** The line that names `path`, else the first line below it, else that of its nearest named parent; 1 at worst. */
+  find(path: readonly string[]): number {
+    for (let length = path.length; length > 0; length -= 1) {
+      const prefix = path.slice(0, length);
+      const exact = this.#named.find(
+        (named) => named.path.length === length && startsWith(named.path, prefix),
+      );
+      const line = (exact ?? this.#named.find((named) => startsWith(named.path, prefix)))?.line;
+      if (line !== undefined) return line;
+    }
+    return 1;
+  }
+}
+
+function startsWith(path: readonly string[], prefix: readonly string[]): boolean {
+  return prefix.every((key, index) => path[index] === key);
+}
+
+function namedIn(text: string): Named[] {
+  const named: Named[] = [];
+  let header: readonly string[] = [];
+  let line = 1;
+  for (let at = 0; at < text.length; ) {
+    const statement = readStatement(text, at);
+    if (statement?.isHeader) header = statement.keys;
+    if (statement) named.push({ path: statement.isHeader ? header : [...header, ...statement.keys], line });
+    const end = endOfStatement(text, at);
+    line += newlines(text, at, end);
+    at = end;
+  }
+  return named;
+}
+
+function readStatement(text: string, at: number): { keys: string[]; isHeader: boolean } | undefined {
+  const opening = /[ \t]*(\[{0,2})/y;
+  opening.lastIndex = at;
+  const isHeader = opening.exec(text)?.[1] !== '';
+  const keys: string[] = [];
+  for (let next = opening.lastIndex; ; next = KEY.lastIndex + 1) {
+    KEY.lastIndex = next;
+    const match = KEY.exec(text);
+    if (!match) return undefined;
+    keys.push(match[1] !== undefined ? unescapeKey(match[1]) : (match[2] ?? match[3] ?? ''));
+    const after = text[KEY.lastIndex];
+    if (after === (isHeader ? ']' : '=')) return { keys, isHeader };
+    if (after !== '.') return undefined;
+  }
+}
+
+/** The index just after the line break that ends the statement at `at`: strings and brackets may span lines. */
+function endOfStatement(text: string, at: number): number {
+  const token = /"""(?:[^\\]|\\.)*?"{3,5}|'''.*?'{3,5}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|#[^\n]*|[[{\]}\n]/gs;
+  token.lastIndex = at;
+  let depth = 0;
+  for (let match = token.exec(text); match; match = token.exec(text)) {
+    const [found] = match;
+    if (found === '[' || found === '{') depth += 1;
+    if (found === ']' || found === '}') depth -= 1;
+    if (found === '\n' && depth <= 0) return token.lastIndex;
+  }
+  return text.length;
+}
+
+function newlines(text: string, from: number, to: number): number {
+  let count = 0;
+  for (let at = text.indexOf('\n', from); at !== -1 && at < to; at = text.indexOf('\n', at + 1)) count += 1;
+  return count;
+}
+
+function unescapeKey(key: string): string {
+  try {
+    return JSON.parse(`"${key}"`) as string;
+  } catch {
+    return key;
+  }
+}

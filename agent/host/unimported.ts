@@ -1,0 +1,43 @@
+import { posix } from 'node:path';
+import { type ContainerdFile, readContainerdFile } from './containerd-files.ts';
+import { type IgnoredMention, mentionsIn } from './handler-mentions.ts';
+import type { Host } from './host.ts';
+
+/** Directories beside the root file in which people put drop-ins: containerd, k3s, RKE2 and k0s. */
+const DROP_IN_DIRECTORIES = ['.', 'conf.d', 'config.d', 'containerd.d', 'config.toml.d', 'config-v3.toml.d'];
+const MAX_FILES = 50;
+
+/**
+ * Handlers named in drop-ins that lie where drop-ins usually lie and that no file imports.
+ * A drop-in that cannot be read is left out: it only would have explained a fault seen elsewhere.
+ */
+export async function readUnimported(
+  host: Host,
+  root: string,
+  loaded: readonly ContainerdFile[],
+  signal?: AbortSignal,
+): Promise<readonly IgnoredMention[]> {
+  const known = new Set([posix.resolve('/', root), ...loaded.map((file) => file.path)]);
+  const found: IgnoredMention[] = [];
+  const candidates = await dropIns(host, posix.dirname(root));
+  for (const path of candidates.filter((candidate) => !known.has(candidate)).slice(0, MAX_FILES)) {
+    signal?.throwIfAborted();
+    const file = await readContainerdFile(host, path, signal).catch(() => undefined);
+    if (!file || 'problem' in file) continue;
+    const why = `no file that containerd loads imports "${path}"`;
+    for (const { handler, line } of mentionsIn(file)) found.push({ handler, file: path, line, why });
+  }
+  return found;
+}
+
+async function dropIns(host: Host, directory: string): Promise<readonly string[]> {
+  const found: string[] = [];
+  for (const name of DROP_IN_DIRECTORIES) {
+    const path = posix.join(directory, name);
+    const names = await host.list(path).catch(() => undefined);
+    found.push(
+      ...(names ?? []).filter((file) => file.endsWith('.toml')).map((file) => posix.join(path, file)),
+    );
+  }
+  return found;
+}
