@@ -7,8 +7,8 @@ import { optionOf } from '../host/handler.ts';
 import type { Host } from '../host/host.ts';
 import type { Check, Sources } from './catalogue.ts';
 
-/** Names of programs that run containers on the host's kernel, or in something that is not gVisor. */
-const NO_SANDBOX = /^(runc|crun|youki|nvidia-container-runtime|containerd-shim-runc-v\d+)$/;
+/** Programs that run containers on the host’s kernel. NVIDIA’s is not among them: it can start runsc. */
+const NO_SANDBOX = /^(runc|crun|youki|containerd-shim-runc-v\d+)$/;
 const RUNSC_NAME = /runsc/;
 
 /** Does the handler really lead to gVisor, and not to runc under another name? */

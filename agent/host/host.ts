@@ -79,7 +79,7 @@ export class Host {
   /** A whole regular file as UTF-8; throws when it is larger than `maxBytes` (1 MiB) or is no regular file. */
   async readText(path: string, limits: ReadLimits = {}): Promise<string | undefined> {
     const maxBytes = limits.maxBytes ?? DEFAULT_MAX_BYTES;
-    const bytes = await this.#read(path, { maxBytes: maxBytes + 1, refuseOver: maxBytes, ...limits });
+    const bytes = await this.#read(path, { ...limits, maxBytes: maxBytes + 1, refuseOver: maxBytes });
     return bytes?.toString('utf8');
   }
 

@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { describe, it } from 'node:test';
+import type { Sources } from '../../../agent/checks/catalogue.ts';
+import { CHECKS } from '../../../agent/checks/catalogue.ts';
+import { runChecks } from '../../../agent/checks/run.ts';
+import { readContainerdConfig } from '../../../agent/host/containerd-config.ts';
+import type { LoadedRuntime } from '../../../agent/host/cri.ts';
+import { readDistribution } from '../../../agent/host/distribution.ts';
+import { criStatus, fakeCri, hostOf } from './fake-node.ts';
+
+/**
+ * For each fixture: the containerd release that runs there (it has loaded what is on disk, unless the files
+ * would keep it from starting), and what every check says that does not pass, as `status weight? reason`.
+ */
+const HOSTS: Readonly<Record<string, { release: string; not: Readonly<Record<string, string>> }>> = {
+  'kubeadm-ready': { release: 'v2.4.2', not: {} },
+  'debian-ready': { release: '1.7.24~ds1', not: {} },
+  'k3s-ready': { release: 'v2.1.5-k3s1', not: {} },
+  'rke2-ready': { release: 'v2.1.5-k3s1', not: {} },
+  'k0s-ready': { release: 'v2.2.2', not: {} },
+  'microk8s-ready': { release: '1.7.28', not: {} },
+  'aks-symlink': {
+    release: 'v2.0.7',
+    not: {
+      kernel: 'unknown CheckFailed',
+      'user-namespaces': 'unknown CheckFailed',
+      shim: 'fail explains ShimNotFound',
+      runsc: 'fail explains RunscNotFound',
+      'runsc-release': 'unknown NothingToJudge',
+      sidecars: 'unknown NothingToJudge',
+    },
+  },
+  'talos-ready': {
+    release: 'v2.1.4',
+    not: { 'runsc-release': 'unknown ReleaseUnknown', sidecars: 'unknown ReleaseUnknown' },
+  },
+  'kubeadm-v2-table-in-v3': {
+    release: 'v2.1.5',
+    not: {
+      'handler-configured': 'fail explains HandlerInIgnoredTable',
+      'handler-loaded': 'fail explains HandlerNotLoaded',
+      ...nothingToJudge(),
+    },
+  },
+  'kubeadm-unimported-drop-in': {
+    release: 'v2.2.2',
+    not: {
+      'handler-configured': 'fail explains HandlerInIgnoredTable',
+      'handler-loaded': 'fail explains HandlerNotLoaded',
+      ...nothingToJudge(),
+    },
+  },
+  'kubeadm-no-config': {
+    release: 'v2.4.2',
+    not: {
+      'handler-configured': 'fail explains HandlerNotConfigured',
+      'handler-loaded': 'fail explains HandlerNotLoaded',
+      ...nothingToJudge(),
+    },
+  },
+  'kubeadm-v2-root-v3-drop-in': {
+    release: 'v2.2.2',
+    not: {
+      'handler-configured': 'fail explains HandlerInIgnoredTable',
+      'handler-loaded': 'fail explains HandlerNotLoaded',
+      ...nothingToJudge(),
+    },
+  },
+  'kubeadm-v3-root-v2-drop-in': {
+    release: 'v2.0.7',
+    not: {
+      'handler-configured': 'fail explains HandlerInIgnoredTable',
+      'handler-loaded': 'fail explains HandlerNotLoaded',
+      ...nothingToJudge(),
+    },
+  },
+  'kubeadm-runc-in-disguise': {
+    release: 'v2.4.2',
+    not: {
+      'handler-runtime': 'fail decides HandlerRunsRunc',
+      shim: 'fail explains ShimNotFound',
+      isolation: 'unknown NothingToJudge',
+      'runsc-config': 'unknown NothingToJudge',
+    },
+  },
+  'kubeadm-shim-is-runc': { release: 'v2.4.2', not: { 'handler-runtime': 'fail decides HandlerRunsRunc' } },
+  'kubeadm-binary-name-runc': {
+    release: 'v2.4.2',
+    not: {
+      'handler-runtime': 'fail decides HandlerRunsRunc',
+      'runsc-release': 'fail decides HandlerRunsRunc',
+      sidecars: 'unknown ReleaseUnknown',
+    },
+  },
+  'kubeadm-weakened': { release: 'v2.4.2', not: { isolation: 'fail decides IsolationWeakened' } },
+  'kubeadm-sidecar-missing': { release: 'v2.4.2', not: { sidecars: 'fail explains SidecarMissing' } },
+  'debian-shim-missing': { release: '1.7.24~ds1', not: { shim: 'fail explains ShimNotFound' } },
+  'debian-drop-in-replaces-section': {
+    release: '1.7.24',
+    not: {
+      'handler-configured': 'fail explains HandlerInIgnoredTable',
+      'handler-loaded': 'fail explains HandlerNotLoaded',
+      ...nothingToJudge(),
+    },
+  },
+  'debian-no-version': {
+    release: '1.7.24',
+    not: {
+      'handler-configured': 'fail explains HandlerInIgnoredTable',
+      'handler-loaded': 'fail explains HandlerNotLoaded',
+      ...nothingToJudge(),
+    },
+  },
+  'debian-unquoted-plugin': {
+    release: '1.7.24',
+    not: {
+      'handler-configured': 'fail explains ContainerdConfigInvalid',
+      'handler-loaded': 'fail explains HandlerNotLoaded',
+      ...nothingToJudge(),
+    },
+  },
+  'debian-truncated': {
+    release: '1.7.24',
+    not: {
+      'handler-configured': 'fail explains ContainerdConfigInvalid',
+      'handler-loaded': 'fail explains HandlerNotLoaded',
+      ...nothingToJudge(),
+    },
+  },
+  'debian-self-import': { release: '1.7.24', not: {} },
+  'debian-missing-import': {
+    release: '1.7.24',
+    not: {
+      'handler-configured': 'fail explains ContainerdConfigInvalid',
+      'handler-loaded': 'fail explains HandlerNotLoaded',
+      ...nothingToJudge(),
+    },
+  },
+  'debian-cri-disabled': {
+    release: '1.7.24',
+    not: {
+      'handler-configured': 'fail explains ContainerdConfigInvalid',
+      'handler-loaded': 'fail explains HandlerNotLoaded',
+      ...nothingToJudge(),
+    },
+  },
+  'debian-bare-bool': {
+    release: '1.7.24',
+    not: { 'runsc-config': 'fail explains RunscConfigInvalid', isolation: 'unknown CheckFailed' },
+  },
+  'debian-v3-on-1.7': {
+    release: '1.7.24',
+    not: {
+      'handler-configured': 'fail explains ContainerdConfigInvalid',
+      'handler-loaded': 'fail explains HandlerNotLoaded',
+      ...nothingToJudge(),
+    },
+  },
+  'debian-old-kernel': {
+    release: '1.7.24',
+    not: {
+      kernel: 'fail explains KernelUnsupported',
+      'user-namespaces': 'fail explains UserNamespacesDisabled',
+    },
+  },
+  'k3s-drop-in-of-old-generation': {
+    release: 'v2.1.5-k3s1',
+    not: {
+      'handler-configured': 'fail explains HandlerInIgnoredTable',
+      'handler-loaded': 'fail explains HandlerNotLoaded',
+      ...nothingToJudge(),
+    },
+  },
+};
+
+function nothingToJudge(): Readonly<Record<string, string>> {
+  const ids = ['handler-current', 'handler-runtime', 'runsc-config', 'isolation'];
+  return Object.fromEntries(ids.map((id) => [id, 'unknown NothingToJudge']));
+}
+
+async function sourcesFor(name: string, release: string): Promise<Sources> {
+  const host = hostOf(name);
+  const { containerdConfig } = await readDistribution(host);
+  const { runtimes } = await readContainerdConfig(host, containerdConfig, { release });
+  const loaded: Record<string, LoadedRuntime> = {};
+  for (const [handler, { file: _, line: __, ...runtime }] of runtimes) loaded[handler] = runtime;
+  return { host, cri: fakeCri(criStatus(release, loaded)), handler: 'runsc', containerdConfig };
+}
+
+describe('the catalogue of checks', () => {
+  for (const [name, { release, not }] of Object.entries(HOSTS)) {
+    it(`judges ${name} under containerd ${release}`, async () => {
+      const sources = await sourcesFor(name, release);
+      const { signal } = new AbortController();
+      const findings = await runChecks(CHECKS, sources, { now: () => 0, signal });
+      const seen = findings
+        .filter(({ status }) => status !== 'pass')
+        .map((finding) => {
+          const weight = finding.status === 'fail' ? ` ${finding.weight}` : '';
+          return [finding.check, `${finding.status}${weight} ${'reason' in finding ? finding.reason : ''}`];
+        });
+      assert.deepEqual(Object.fromEntries(seen), not, JSON.stringify(findings, null, 1));
+    });
+  }
+
+  it('has one file for each check, named by its id', async () => {
+    const files = await readdir(new URL('../../../agent/checks', import.meta.url));
+    const ids = files
+      .map((file) => file.replace('.ts', ''))
+      .filter((id) => id !== 'catalogue' && id !== 'run');
+    assert.deepEqual(CHECKS.map(({ id }) => id).sort(), ids.sort());
+  });
+});

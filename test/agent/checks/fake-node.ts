@@ -1,0 +1,50 @@
+import { fileURLToPath } from 'node:url';
+import type { Sources } from '../../../agent/checks/catalogue.ts';
+import type { Cri, CriStatus, LoadedRuntime, ShimInfo } from '../../../agent/host/cri.ts';
+import { Host } from '../../../agent/host/host.ts';
+
+/** A runtime as containerd reports it, gVisor's unless said otherwise. */
+export function loadedRuntime(changes: Partial<LoadedRuntime> = {}): LoadedRuntime {
+  return { runtimeType: 'io.containerd.runsc.v1', runtimePath: '', options: {}, snapshotter: '', ...changes };
+}
+
+/** What a healthy containerd of that release answers with these handlers beside "runc". */
+export function criStatus(
+  release = 'v2.4.2',
+  handlers: Readonly<Record<string, LoadedRuntime>> = {},
+): CriStatus {
+  const runc = loadedRuntime({ runtimeType: 'io.containerd.runc.v2' });
+  return {
+    runtimeName: 'containerd',
+    runtimeVersion: release,
+    defaultRuntimeName: 'runc',
+    runtimes: new Map([['runc', runc], ...Object.entries(handlers)]),
+    conditions: [{ type: 'RuntimeReady', status: true, reason: '', message: '' }],
+  };
+}
+
+/** A containerd that gives fixed answers; without a status it does not answer at all. */
+export function fakeCri(status: CriStatus | undefined, shimInfo: ShimInfo = { kind: 'unsupported' }): Cri {
+  return {
+    socket: '/run/containerd/containerd.sock',
+    status: () =>
+      status ? Promise.resolve(status) : Promise.reject(new Error('Cannot connect: ECONNREFUSED')),
+    shimInfo: () => (status ? Promise.resolve(shimInfo) : Promise.reject(new Error('Cannot connect'))),
+  };
+}
+
+/** The node whose files are the tree `test/fixtures/hosts/<name>`. */
+export function hostOf(name: string): Host {
+  return new Host(fileURLToPath(new URL(`../../fixtures/hosts/${name}`, import.meta.url)));
+}
+
+/** What checks may look at, on a fixture's files. */
+export function sourcesOf(name: string, changes: Partial<Sources> = {}): Sources {
+  return {
+    host: hostOf(name),
+    cri: fakeCri(criStatus()),
+    handler: 'runsc',
+    containerdConfig: '/etc/containerd/config.toml',
+    ...changes,
+  };
+}

@@ -1,0 +1,22 @@
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { Host } from '../../../agent/host/host.ts';
+
+/** A host in a temporary directory that is removed after the test; `files` maps host paths to contents. */
+export async function tempHost(
+  context: TestContext,
+  files: Readonly<Record<string, string | { link: string } | { program: string }>> = {},
+): Promise<Host> {
+  const root = await mkdtemp(join(tmpdir(), 'host-'));
+  context.after(() => rm(root, { recursive: true, force: true }));
+  for (const [path, content] of Object.entries(files)) {
+    const local = join(root, path);
+    await mkdir(dirname(local), { recursive: true });
+    if (typeof content === 'string') await writeFile(local, content);
+    else if ('link' in content) await symlink(content.link, local);
+    else await writeFile(local, content.program, { mode: 0o755 });
+  }
+  return new Host(root);
+}
