@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readProgram } from './elf.ts';
 import type { Host } from './host.ts';
 
 /** How long and how much a program may run and print before it is killed. */
@@ -25,6 +26,12 @@ export async function runVersion(
     new Error(`Cannot run "${path} --version": ${why}`, cause === undefined ? {} : { cause });
   const local = await host.localPath(path);
   if (local === undefined) throw failure('ENOENT');
+  const program = await readProgram(host, path, signal);
+  // The C library hands what the kernel cannot execute to a shell, which would run a text as commands.
+  if (!program || program.kind === 'other') throw failure('it is no program');
+  if (program.kind === 'elf' && program.machine !== process.arch) {
+    throw failure(`it is built for ${program.machine}`);
+  }
   signal?.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   // A group of its own, so that what a wrapper script starts is killed with it.

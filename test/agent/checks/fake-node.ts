@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import type { Sources } from '../../../agent/checks/catalogue.ts';
+import type { Seen } from '../../../agent/finding.ts';
 import type { Cri, CriStatus, LoadedRuntime, ShimInfo } from '../../../agent/host/cri.ts';
 import { Host } from '../../../agent/host/host.ts';
 
@@ -47,4 +48,10 @@ export function sourcesOf(name: string, changes: Partial<Sources> = {}): Sources
     containerdConfig: '/etc/containerd/config.toml',
     ...changes,
   };
+}
+
+/** What a check saw in a word or two: "pass", "decides RunscTooOld", "unknown CheckFailed". */
+export function outcome(seen: Seen): string {
+  if (seen.status === 'pass') return 'pass';
+  return `${seen.status === 'fail' ? seen.weight : 'unknown'} ${seen.reason}`;
 }

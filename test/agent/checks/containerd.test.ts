@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { containerd } from '../../../agent/checks/containerd.ts';
+import { criStatus, fakeCri, outcome, sourcesOf } from './fake-node.ts';
+
+const { signal } = new AbortController();
+const look = (status: ReturnType<typeof criStatus> | undefined) =>
+  containerd.look(sourcesOf('kubeadm-ready', { cri: fakeCri(status) }), signal);
+
+describe('containerd', () => {
+  it('passes when containerd answers and is ready', async () => {
+    assert.equal(outcome(await look(criStatus('v2.4.2'))), 'pass');
+  });
+
+  it('is unknown when it does not answer, and names the socket', async () => {
+    const seen = await look(undefined);
+    assert.equal(outcome(seen), 'unknown ContainerdUnreachable');
+    assert.match(seen.message, /"\/run\/containerd\/containerd.sock": Cannot connect: ECONNREFUSED/);
+  });
+
+  it('is unknown for another runtime', async () => {
+    const seen = await look({ ...criStatus('1.37.0'), runtimeName: 'cri-o' });
+    assert.equal(outcome(seen), 'unknown RuntimeUnsupported');
+  });
+
+  it('fails when containerd says that it is not ready, and not for the network', async () => {
+    const condition = { type: 'RuntimeReady', status: false, reason: 'Why', message: 'because' };
+    const seen = await look({ ...criStatus(), conditions: [condition] });
+    assert.equal(outcome(seen), 'explains ContainerdNotReady');
+    assert.match(seen.message, /because/);
+    const network = { ...condition, type: 'NetworkReady' };
+    assert.equal(outcome(await look({ ...criStatus(), conditions: [network] })), 'pass');
+  });
+
+  it('warns of releases that cannot stop gVisor pods', async () => {
+    assert.equal(outcome(await look(criStatus('v2.0.5'))), 'advises SandboxStuck');
+  });
+});

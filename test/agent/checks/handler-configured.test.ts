@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { handlerConfigured } from '../../../agent/checks/handler-configured.ts';
+import { tempHost } from '../host/temp-host.ts';
+import { criStatus, fakeCri, outcome, sourcesOf } from './fake-node.ts';
+
+const { signal } = new AbortController();
+
+describe('handler-configured', () => {
+  it('shows the file and the line of the handler', async () => {
+    const seen = await handlerConfigured.look(sourcesOf('kubeadm-ready'), signal);
+    assert.equal(outcome(seen), 'pass');
+    assert.deepEqual(seen.evidence, [
+      { file: '/etc/containerd/conf.d/runsc.toml', line: 3, value: 'io.containerd.runsc.v1' },
+    ]);
+  });
+
+  it('says by which rules it reads when containerd does not answer', async () => {
+    const seen = await handlerConfigured.look(sourcesOf('debian-ready', { cri: fakeCri(undefined) }), signal);
+    assert.equal(outcome(seen), 'pass');
+    assert.match(seen.message, /by the rules of containerd 1.x, because its release is not known/);
+  });
+
+  it('warns of a second place that has no effect', async (t) => {
+    const root = '/etc/containerd/config.toml';
+    const table = (id: string) =>
+      `[plugins."${id}".containerd.runtimes.runsc]\nruntime_type = "io.containerd.runsc.v1"\n`;
+    const host = await tempHost(t, {
+      [root]: `version = 3\n${table('io.containerd.cri.v1.runtime')}${table('io.containerd.grpc.v1.cri')}`,
+    });
+    const cri = fakeCri(criStatus('v2.2.2'));
+    const seen = await handlerConfigured.look(sourcesOf('', { host, cri }), signal);
+    assert.equal(outcome(seen), 'advises HandlerInIgnoredTable');
+    assert.match(seen.message, /line 4 has no effect/);
+  });
+
+  it('names the handlers that there are instead', async () => {
+    const sources = sourcesOf('gke-plain', { cri: fakeCri(criStatus('v2.0.7')) });
+    const seen = await handlerConfigured.look(sources, signal);
+    assert.equal(outcome(seen), 'explains HandlerNotConfigured');
+    assert.match(seen.message, /there are "runc", "gvisor"/);
+  });
+
+  it('fails for a handler without a type, and throws when a file cannot be read', async (t) => {
+    const root = '/etc/containerd/config.toml';
+    const host = await tempHost(t, {
+      [root]:
+        'version = 3\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc]\nruntime_typ = "x"\n',
+    });
+    assert.equal(
+      outcome(await handlerConfigured.look(sourcesOf('', { host }), signal)),
+      'explains HandlerNotConfigured',
+    );
+    const big = await tempHost(t, { [root]: '#'.repeat(2 ** 21) });
+    await assert.rejects(handlerConfigured.look(sourcesOf('', { host: big }), signal), /larger than/);
+  });
+});

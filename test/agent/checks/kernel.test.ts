@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { judgeKernel, kernel } from '../../../agent/checks/kernel.ts';
+import { tempHost } from '../host/temp-host.ts';
+import { outcome, sourcesOf } from './fake-node.ts';
+
+const { signal } = new AbortController();
+
+describe('kernel', () => {
+  const KERNELS: readonly (readonly [release: string, arch: string, string])[] = [
+    ['6.1.0-28-amd64', 'x64', 'pass'],
+    ['5.6.0', 'arm64', 'pass'],
+    ['5.10-rc1', 'x64', 'pass'],
+    ['5.5.19', 'x64', 'advises KernelUnsupported'],
+    ['4.14.77', 'x64', 'advises KernelUnsupported'],
+    ['4.14.76', 'x64', 'explains KernelUnsupported'],
+    ['3.10.0-1160.el7.x86_64', 'x64', 'explains KernelUnsupported'],
+    ['6.1.0', 'riscv64', 'explains KernelUnsupported'],
+  ];
+  for (const [release, arch, expected] of KERNELS) {
+    it(`says ${expected} of ${release} on ${arch}`, () =>
+      assert.equal(outcome(judgeKernel(release, arch)), expected));
+  }
+
+  it('does not guess at a release of another form', () => {
+    assert.throws(() => judgeKernel('unknown', 'x64'), /Cannot tell the kernel release from "unknown"/);
+  });
+
+  it('falls back on /proc/version, and throws without it', async (t) => {
+    const host = await tempHost(t, { '/proc/version': 'Linux version 6.1.0 (gcc) #1 SMP\n' });
+    const seen = await kernel.look({ ...sourcesOf(''), host }, signal);
+    assert.deepEqual(seen.evidence?.[0], { file: '/proc/version', value: '6.1.0' });
+    await assert.rejects(kernel.look({ ...sourcesOf(''), host: await tempHost(t) }, signal), /osrelease/);
+  });
+});

@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Check } from '../../../agent/checks/catalogue.ts';
+import { runChecks } from '../../../agent/checks/run.ts';
+import { pass } from '../../../agent/finding.ts';
+import { sourcesOf } from './fake-node.ts';
+
+const { signal } = new AbortController();
+const sources = sourcesOf('kubeadm-ready');
+
+function check(id: string, look: Check['look']): Check {
+  return { id, title: id, look };
+}
+
+describe('runChecks', () => {
+  it('returns a finding of each check, in their order, with the time that the clock says', async () => {
+    let time = 0;
+    const now = () => {
+      time += 5;
+      return time;
+    };
+    const checks = [check('a', () => Promise.resolve(pass('fine')))];
+    assert.deepEqual(await runChecks(checks, sources, { now, signal }), [
+      { check: 'a', status: 'pass', message: 'fine', evidence: [], durationMs: 5 },
+    ]);
+  });
+
+  it('makes a throw unknown, its chain of causes in one line', async () => {
+    const cause = new Error('EACCES');
+    const checks = [
+      check('a', () => Promise.reject(new Error('Cannot\nlook', { cause }))),
+      check('b', () => {
+        throw new Error('at once');
+      }),
+      check('c', () => Promise.resolve(pass('fine'))),
+    ];
+    const findings = await runChecks(checks, sources, { now: () => 0, signal });
+    assert.deepEqual(
+      findings.map(({ status, message }) => [status, message]),
+      [
+        ['unknown', 'Cannot look: EACCES'],
+        ['unknown', 'at once'],
+        ['pass', 'fine'],
+      ],
+    );
+    assert.equal(
+      'reason' in (findings[0] ?? {}) && findings[0]?.status === 'unknown' && findings[0].reason,
+      'CheckFailed',
+    );
+  });
+
+  it('makes a check that does not end unknown, whether or not it heeds its signal', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const heeding = check('a', (_, own) => {
+      const { promise, reject } = Promise.withResolvers<never>();
+      own.addEventListener('abort', () => reject(own.reason));
+      return promise;
+    });
+    const deaf = check('b', () => Promise.withResolvers<never>().promise);
+    const running = runChecks([heeding, deaf], sources, { now: () => 0, signal, timeoutMs: 50 });
+    t.mock.timers.tick(50);
+    for (const finding of await running) {
+      assert.equal(finding.status, 'unknown');
+      assert.equal(finding.status === 'unknown' && finding.reason, 'CheckTimedOut');
+      assert.equal(finding.message, 'The check did not end within 50 ms');
+    }
+  });
+
+  it('rejects when the round is stopped', async () => {
+    const round = new AbortController();
+    const deaf = check('a', () => Promise.withResolvers<never>().promise);
+    const running = runChecks([deaf], sources, { now: () => 0, signal: round.signal });
+    round.abort(new Error('shutting down'));
+    await assert.rejects(running, /shutting down/);
+    await assert.rejects(runChecks([], sources, { now: () => 0, signal: round.signal }), /shutting down/);
+  });
+});

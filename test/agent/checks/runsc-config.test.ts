@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { runscConfig } from '../../../agent/checks/runsc-config.ts';
+import { tempHost } from '../host/temp-host.ts';
+import { criStatus, fakeCri, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
+
+const { signal } = new AbortController();
+const TypeUrl = 'io.containerd.runsc.v1.options';
+
+describe('runsc-config', () => {
+  const FILE = '[runsc_config]\ndebug = "true"\n';
+  const OPTIONS: readonly (readonly [string, Record<string, unknown>, string, string])[] = [
+    ['no options', {}, '', 'pass'],
+    ['a good file', { TypeUrl, ConfigPath: '/r.toml' }, FILE, 'pass'],
+    [
+      'options in small letters, which containerd takes',
+      { typeurl: TypeUrl, configpath: '/r.toml' },
+      FILE,
+      'pass',
+    ],
+    ['a file that is not there', { TypeUrl, ConfigPath: '/gone.toml' }, FILE, 'explains RunscConfigInvalid'],
+    ['a relative path', { TypeUrl, ConfigPath: 'r.toml' }, FILE, 'explains RunscConfigInvalid'],
+    ['no TypeUrl', { ConfigPath: '/r.toml' }, FILE, 'explains RunscConfigInvalid'],
+    [
+      'a bare value',
+      { TypeUrl, ConfigPath: '/r.toml' },
+      '[runsc_config]\na = 1\n',
+      'explains RunscConfigInvalid',
+    ],
+    [
+      'a misspelt table',
+      { TypeUrl, ConfigPath: '/r.toml' },
+      '[runsc-config]\na = "1"\n',
+      'advises OptionIgnored',
+    ],
+    ['a misspelt ConfigPath', { TypeUrl, Config_Path: '/r.toml' }, FILE, 'advises OptionIgnored'],
+    [
+      'an option of runc',
+      { TypeUrl, ConfigPath: '/r.toml', BinaryName: '/x' },
+      FILE,
+      'advises OptionIgnored',
+    ],
+  ];
+  for (const [name, options, text, expected] of OPTIONS) {
+    it(`says ${expected} of ${name}`, async (t) => {
+      const host = await tempHost(t, { '/r.toml': text });
+      const cri = fakeCri(criStatus('v2.4.2', { runsc: loadedRuntime({ options }) }));
+      assert.equal(outcome(await runscConfig.look(sourcesOf('', { host, cri }), signal)), expected);
+    });
+  }
+
+  it('shows the line of a value that is no string', async () => {
+    const sources = sourcesOf('debian-bare-bool', { cri: fakeCri(undefined) });
+    const seen = await runscConfig.look(sources, signal);
+    assert.deepEqual([seen.evidence?.[0]?.file, seen.evidence?.[0]?.line], ['/etc/containerd/runsc.toml', 3]);
+  });
+});

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { judgeShim, shim } from '../../../agent/checks/shim.ts';
+import { fail, pass } from '../../../agent/finding.ts';
+import type { ShimInfo } from '../../../agent/host/cri.ts';
+import { tempHost } from '../host/temp-host.ts';
+import { criStatus, fakeCri, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
+
+const { signal } = new AbortController();
+const present = pass('there');
+const absent = fail('ShimNotFound', 'not there');
+const error = (message: string): ShimInfo => ({ kind: 'error', message });
+
+describe('judgeShim', () => {
+  const ANSWERS: readonly (readonly [string, ShimInfo, typeof present, string])[] = [
+    ['containerd executed it', { kind: 'ok', name: 'io.containerd.runsc.v1', version: '' }, absent, 'pass'],
+    ['containerd 1.x, on disk', { kind: 'unsupported' }, present, 'pass'],
+    ['containerd 1.x, not on disk', { kind: 'unsupported' }, absent, 'explains ShimNotFound'],
+    [
+      'not found by containerd',
+      error('runtime "x" binary not installed "y": file does not exist'),
+      present,
+      'explains ShimNotFound',
+    ],
+    [
+      'a path that is gone',
+      error('fork/exec /usr/local/bin/x: no such file or directory'),
+      absent,
+      'explains ShimNotFound',
+    ],
+    [
+      'a custom path that is gone',
+      error('invalid custom binary path: stat /x: no such file'),
+      absent,
+      'explains ShimNotFound',
+    ],
+    ['no execute bit', error('fork/exec /x: permission denied'), present, 'explains ShimNotExecutable'],
+    ['another architecture', error('fork/exec /x: exec format error'), present, 'explains ShimNotExecutable'],
+    [
+      'too old for -info',
+      error('exit status 2 (stderr: "flag provided but not defined: -info")'),
+      present,
+      'pass',
+    ],
+    [
+      'a skew of releases',
+      error('build label "a" does not match the expected release "b"'),
+      present,
+      'explains ReleaseSkew',
+    ],
+    ['an error that says nothing', error('exit status 1'), present, 'unknown CheckFailed'],
+    ['an error that the disk explains', error('exit status 1'), absent, 'explains ShimNotFound'],
+  ];
+  for (const [name, answer, onDisk, expected] of ANSWERS) {
+    it(`says ${expected} of ${name}`, () => assert.equal(outcome(judgeShim('x', answer, onDisk)), expected));
+  }
+});
+
+describe('shim', () => {
+  const table = {
+    '/usr/local/bin/x': { program: '#!/bin/sh\n' },
+    '/bin/plain': '#!/bin/sh\n',
+    '/bin/empty': { program: '' },
+    '/bin/page': { program: '<html>' },
+    '/bin/d/x': '',
+  } as const;
+  const PATHS: readonly (readonly [string, string])[] = [
+    ['/usr/local/bin/x', 'pass'],
+    ['/bin/plain', 'explains ShimNotExecutable'],
+    ['/bin/empty', 'explains ShimNotExecutable'],
+    ['/bin/page', 'explains ShimNotExecutable'],
+    ['/bin/d', 'explains ShimNotExecutable'],
+    ['/bin/gone', 'explains ShimNotFound'],
+  ];
+  for (const [runtimePath, expected] of PATHS) {
+    it(`says ${expected} of the runtime_path ${runtimePath}`, async (t) => {
+      const cri = fakeCri(criStatus('1.7.24', { runsc: loadedRuntime({ runtimePath }) }));
+      const host = await tempHost(t, table);
+      assert.equal(outcome(await shim.look(sourcesOf('', { host, cri }), signal)), expected);
+    });
+  }
+
+  it('looks on disk when containerd cannot be asked, and says in which PATH', async () => {
+    const seen = await shim.look(sourcesOf('debian-shim-missing', { cri: fakeCri(undefined) }), signal);
+    assert.equal(outcome(seen), 'explains ShimNotFound');
+    assert.match(
+      seen.message,
+      /"containerd-shim-runsc-v1" is not there in the PATH of containerd, process 612/,
+    );
+  });
+
+  it('finds no shim for a type that is none', async () => {
+    for (const runtimeType of ['runsc', 'a/b.c', '']) {
+      const cri = fakeCri(criStatus('1.7.24', { runsc: loadedRuntime({ runtimeType }) }));
+      const seen = await shim.look(sourcesOf('debian-ready', { cri }), signal);
+      assert.equal(outcome(seen), 'explains ShimNotFound', runtimeType);
+    }
+  });
+});

@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { userNamespaces } from '../../../agent/checks/user-namespaces.ts';
+import { tempHost } from '../host/temp-host.ts';
+import { outcome, sourcesOf } from './fake-node.ts';
+
+const FILE = '/proc/sys/user/max_user_namespaces';
+const { signal } = new AbortController();
+
+describe('user-namespaces', () => {
+  const VALUES: readonly (readonly [string, string])[] = [
+    ['0\n', 'explains UserNamespacesDisabled'],
+    ['1\n', 'explains UserNamespacesDisabled'],
+    ['2\n', 'advises UserNamespacesDisabled'],
+    ['255\n', 'advises UserNamespacesDisabled'],
+    ['256\n', 'pass'],
+    ['11255\n', 'pass'],
+  ];
+  for (const [value, expected] of VALUES) {
+    it(`says ${expected} of ${value.trim()}`, async (t) => {
+      const host = await tempHost(t, { [FILE]: value });
+      assert.equal(outcome(await userNamespaces.look(sourcesOf('', { host }), signal)), expected);
+    });
+  }
+
+  it('tells a kernel without them from a /proc that is not there', async (t) => {
+    const host = await tempHost(t, { '/proc/sys/kernel/osrelease': '6.1.0' });
+    const seen = await userNamespaces.look(sourcesOf('', { host }), signal);
+    assert.equal(outcome(seen), 'explains UserNamespacesDisabled');
+    const empty = sourcesOf('', { host: await tempHost(t) });
+    await assert.rejects(userNamespaces.look(empty, signal), /\/proc\/sys is not there/);
+  });
+
+  it('throws for what is no number', async (t) => {
+    for (const text of ['', 'many']) {
+      const host = await tempHost(t, { [FILE]: text });
+      await assert.rejects(userNamespaces.look(sourcesOf('', { host }), signal), /Cannot read a number/);
+    }
+  });
+});

@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { findInPath, readSearchPath } from '../../../agent/host/containerd-process.ts';
+import { tempHost } from './temp-host.ts';
+
+const process1 = {
+  '/proc/7/comm': 'containerd\n',
+  '/proc/7/environ': 'A=b\0PATH=/opt/bin:relative:/usr/bin\0',
+  '/proc/7/exe': { link: '/opt/containerd/bin/containerd' },
+  '/proc/7/cwd': { link: '/var' },
+} as const;
+const others = { '/proc/1/comm': 'systemd\n', '/proc/8/comm': 'containerd-shim\n', '/proc/version': 'Linux' };
+
+describe('readSearchPath', () => {
+  it('is the working directory, the PATH and the directory of the program, of the process named containerd', async (t) => {
+    const { directories, path, isCertain, source } = await readSearchPath(
+      await tempHost(t, { ...others, ...process1 }),
+    );
+    assert.deepEqual(directories, ['/var', '/opt/bin', '/usr/bin', '/opt/containerd/bin']);
+    assert.deepEqual(path, ['/opt/bin', '/usr/bin']);
+    assert.equal(isCertain, true);
+    assert.equal(source, 'the PATH of containerd, process 7');
+  });
+
+  it('is the standard PATH, and says so, when no containerd is seen or it has no environment', async (t) => {
+    for (const [files, why] of [
+      [others, /no process named containerd was seen/],
+      [{ '/proc/7/comm': 'containerd\n' }, /its process cannot be looked into/],
+      [{}, /no process named containerd/],
+    ] as const) {
+      const { directories, isCertain, source } = await readSearchPath(await tempHost(t, files));
+      assert.ok(directories.includes('/usr/local/bin'));
+      assert.equal(isCertain, false);
+      assert.match(source, why);
+    }
+  });
+
+  it('does not claim to know which of several is the node’s', async (t) => {
+    const second = { '/proc/9/comm': 'containerd\n', '/proc/9/environ': 'PATH=/snap/bin\0' };
+    const { directories, isCertain, source } = await readSearchPath(
+      await tempHost(t, { ...process1, ...second }),
+    );
+    assert.ok(directories.includes('/opt/bin') && directories.includes('/snap/bin'));
+    assert.equal(isCertain, false);
+    assert.match(source, /2 processes named containerd/);
+  });
+});
+
+describe('findInPath', () => {
+  it('finds the first executable file, else one that is not executable', async (t) => {
+    const host = await tempHost(t, {
+      '/a/x': 'not executable',
+      '/b/x': { program: '' },
+      '/a/y': 'not executable',
+      '/a/z/file': '',
+    });
+    assert.equal(await findInPath(host, ['/a', '/b'], 'x'), '/b/x');
+    assert.equal(await findInPath(host, ['/a', '/b'], 'y'), '/a/y');
+    assert.equal(await findInPath(host, ['/a', '/b', '/c'], 'z'), undefined);
+  });
+});

@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { compareReleases, parseRunscRelease, parseRunscVersion } from '../../../agent/host/runsc-release.ts';
+
+describe('parseRunscRelease', () => {
+  const FORMS: readonly (readonly [string, readonly [number, number] | undefined])[] = [
+    ['release-20260817.0', [20260817, 0]],
+    ['release-20260817.12', [20260817, 12]],
+    ['release-20260817.0-70-g3c5eee17dc45', [20260817, 0]],
+    ['release-20260817.0-70-g3c5eee17dc45-dirty', [20260817, 0]],
+    ['release-20260817', [20260817, 0]],
+    ['google-20260101.1', [20260101, 1]],
+    ['g-20260101', [20260101, 0]],
+    ['0.0~20240729.0', [20240729, 0]],
+    ['0.0~20240729.0-2+b1', [20240729, 0]],
+    ['20220516.0', [20220516, 0]],
+    ['VERSION_MISSING', undefined],
+    ['release-20261301.0', undefined],
+    ['release-20260800.0', undefined],
+    ['release-99', undefined],
+    ['1.3.4', undefined],
+    ['202608170', undefined],
+    ['', undefined],
+  ];
+  for (const [text, numbers] of FORMS) {
+    it(`reads ${text || 'nothing'} as ${numbers ?? 'unknown'}`, () => {
+      const release = parseRunscRelease(text);
+      assert.deepEqual(release.kind === 'release' ? [release.date, release.point] : undefined, numbers);
+      assert.equal(release.text, text);
+    });
+  }
+
+  it('orders by date and then by number, and not at all with an unknown', () => {
+    const order = (a: string, b: string) => compareReleases(parseRunscRelease(a), parseRunscRelease(b));
+    assert.ok((order('0.0~20240729.0', 'release-20240325.0') ?? 0) > 0);
+    assert.ok((order('release-20260817.9', 'release-20260817.10') ?? 0) < 0);
+    assert.equal(order('release-20260817.0', '20260817.0'), 0);
+    assert.equal(order('VERSION_MISSING', '20260817.0'), undefined);
+  });
+});
+
+describe('parseRunscVersion', () => {
+  it('takes the line with the version, whatever stands around it', () => {
+    const output = 'warning: x\r\nrunsc version release-20260817.0\r\nspec: 1.2.0\r\n';
+    assert.deepEqual(parseRunscVersion(output)?.release.text, 'release-20260817.0');
+    assert.equal(parseRunscVersion('runc version 1.3.4\ncommit: x\n')?.program, 'runc');
+  });
+
+  it('finds none in other output', () => {
+    for (const output of ['', 'version 1', 'usage: runsc <flags>\n', 'runsc version \n']) {
+      assert.equal(parseRunscVersion(output), undefined, output);
+    }
+  });
+});
