@@ -4,6 +4,8 @@ import { readCriStatus } from '../host/handler.ts';
 import type { IgnoredMention } from '../host/handler-mentions.ts';
 import type { Check } from './catalogue.ts';
 
+const MAX_NAMES = 20;
+
 /** Would a containerd that starts now have the handler? */
 export const handlerConfigured: Check = {
   id: 'handler-configured',
@@ -35,9 +37,11 @@ export function judgeConfigured(config: ContainerdConfig, handler: string, root:
       const message = `The handler "${handler}" names no runtime_type, so containerd creates no container with it`;
       return fail('HandlerNotConfigured', message, evidence);
     }
-    if (ignored[0]) {
-      const message = `The handler "${handler}" is configured, but ${place(ignored[0])} has no effect: ${ignored[0].why}`;
-      return advise('HandlerInIgnoredTable', message, [...evidence, ...ignored.map(toEvidence)]);
+    // A file that nothing imports is often a backup, and is no reason to warn while the handler is there.
+    const without = ignored.filter(({ isLoaded }) => isLoaded);
+    if (without[0]) {
+      const message = `The handler "${handler}" is configured, but ${place(without[0])} has no effect: ${without[0].why}`;
+      return advise('HandlerInIgnoredTable', message, [...evidence, ...without.map(toEvidence)]);
     }
     return pass(`The handler "${handler}" is configured${rulesNote(config)}`, evidence);
   }
@@ -49,7 +53,10 @@ export function judgeConfigured(config: ContainerdConfig, handler: string, root:
     const message = `"${root}" does not exist, so containerd has only its built-in handler "runc"`;
     return fail('HandlerNotConfigured', message, [{ file: root, value: 'absent' }]);
   }
-  const names = [...runtimes.keys()].map((name) => `"${name}"`).join(', ');
+  const names = [...runtimes.keys()]
+    .slice(0, MAX_NAMES)
+    .map((name) => `"${name}"`)
+    .join(', ');
   const message = `No file configures the handler "${handler}"; there are ${names}${rulesNote(config)}`;
   return fail(
     'HandlerNotConfigured',

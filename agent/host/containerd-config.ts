@@ -91,6 +91,7 @@ export function resolveConfig(
       file: mention.file,
       line: mention.line,
       why: whyIgnored(mention, rules, merged.version),
+      isLoaded: true,
     }));
   const section = ['plugins', criSection(rules, merged.version)];
   const undecoded =

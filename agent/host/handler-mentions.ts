@@ -19,6 +19,8 @@ export type IgnoredMention = {
   readonly file: string;
   readonly line: number;
   readonly why: string;
+  /** False for a file that no other imports. */
+  readonly isLoaded: boolean;
 };
 
 /** Legacy tables of containerd 1.x that name a runtime of their own. */

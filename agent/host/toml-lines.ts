@@ -6,33 +6,42 @@ const KEY = /[ \t]*(?:"((?:[^"\\\n]|\\.)*)"|'([^'\n]*)'|([A-Za-z0-9_-]+))[ \t]*/
 
 /** Finds in which line of a TOML text a table or key is written; the text itself must be valid. */
 export class TomlLines {
-  readonly #named: readonly Named[];
+  /** Lines by path, of what is written as that path. */
+  readonly #exact = new Map<string, number>();
+  /** Lines by path, of the first thing that is that path or below it. */
+  readonly #below = new Map<string, number>();
 
   constructor(text: string) {
-    this.#named = namedIn(text);
+    for (const { path, line } of namedIn(text)) {
+      keepFirst(this.#exact, keyOf(path), line);
+      for (let length = path.length; length > 0; length -= 1) {
+        keepFirst(this.#below, keyOf(path.slice(0, length)), line);
+      }
+    }
   }
 
   /** Whether the text names `path` or something below it. */
   has(path: readonly string[]): boolean {
-    return this.#named.some((named) => startsWith(named.path, path));
+    return this.#below.has(keyOf(path));
   }
 
   /** The line that names `path`, else the first line below it, else that of its nearest named parent; 1 at worst. */
   find(path: readonly string[]): number {
     for (let length = path.length; length > 0; length -= 1) {
-      const prefix = path.slice(0, length);
-      const exact = this.#named.find(
-        (named) => named.path.length === length && startsWith(named.path, prefix),
-      );
-      const line = (exact ?? this.#named.find((named) => startsWith(named.path, prefix)))?.line;
+      const key = keyOf(path.slice(0, length));
+      const line = this.#exact.get(key) ?? this.#below.get(key);
       if (line !== undefined) return line;
     }
     return 1;
   }
 }
 
-function startsWith(path: readonly string[], prefix: readonly string[]): boolean {
-  return prefix.every((key, index) => path[index] === key);
+function keyOf(path: readonly string[]): string {
+  return JSON.stringify(path);
+}
+
+function keepFirst(lines: Map<string, number>, key: string, line: number): void {
+  if (!lines.has(key)) lines.set(key, line);
 }
 
 function namedIn(text: string): Named[] {

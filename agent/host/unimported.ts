@@ -5,6 +5,8 @@ import type { Host } from './host.ts';
 
 /** Directories beside the root file in which people put drop-ins: containerd, k3s, RKE2 and k0s. */
 const DROP_IN_DIRECTORIES = ['.', 'conf.d', 'config.d', 'containerd.d', 'config.toml.d', 'config-v3.toml.d'];
+/** Where people edit although k3s and others read a file elsewhere. */
+const USUAL_DIRECTORY = '/etc/containerd';
 const MAX_FILES = 50;
 
 /**
@@ -19,13 +21,18 @@ export async function readUnimported(
 ): Promise<readonly IgnoredMention[]> {
   const known = new Set([posix.resolve('/', root), ...loaded.map((file) => file.path)]);
   const found: IgnoredMention[] = [];
-  const candidates = await dropIns(host, posix.dirname(root));
+  const directories = new Set([posix.dirname(root), USUAL_DIRECTORY]);
+  const candidates = (
+    await Promise.all([...directories].map((directory) => dropIns(host, directory)))
+  ).flat();
   for (const path of candidates.filter((candidate) => !known.has(candidate)).slice(0, MAX_FILES)) {
     signal?.throwIfAborted();
     const file = await readContainerdFile(host, path, signal).catch(() => undefined);
     if (!file || 'problem' in file) continue;
     const why = `no file that containerd loads imports "${path}"`;
-    for (const { handler, line } of mentionsIn(file)) found.push({ handler, file: path, line, why });
+    for (const { handler, line } of mentionsIn(file)) {
+      found.push({ handler, file: path, line, why, isLoaded: false });
+    }
   }
   return found;
 }
@@ -34,10 +41,10 @@ async function dropIns(host: Host, directory: string): Promise<readonly string[]
   const found: string[] = [];
   for (const name of DROP_IN_DIRECTORIES) {
     const path = posix.join(directory, name);
-    const names = await host.list(path).catch(() => undefined);
-    found.push(
-      ...(names ?? []).filter((file) => file.endsWith('.toml')).map((file) => posix.join(path, file)),
-    );
+    const names = (await host.list(path).catch(() => undefined)) ?? [];
+    // In a directory made for drop-ins, a wrong ending is one reason why a drop-in is not imported.
+    const likely = names.filter((file) => name !== '.' || file.endsWith('.toml'));
+    found.push(...likely.map((file) => posix.join(path, file)));
   }
   return found;
 }

@@ -268,6 +268,7 @@ describe('readContainerdConfig', () => {
         file: ROOT,
         line: 3,
         why: 'the configuration counts as version 3, where containerd reads [plugins."io.containerd.cri.v1.runtime".containerd.runtimes]',
+        isLoaded: true,
       },
     ]);
   });
@@ -293,6 +294,22 @@ describe('readContainerdConfig', () => {
     assert.deepEqual([...config.runtimes.keys()], ['runc']);
     assert.deepEqual(config.files, []);
     assert.match(config.ignored.at(-1)?.why ?? '', /no file that containerd loads imports/);
+  });
+
+  it('finds a handler in a drop-in with another ending, and in the file that other distributions read', async (t) => {
+    const k3s = '/var/lib/rancher/k3s/agent/etc/containerd';
+    const host = await tempHost(t, {
+      [`${k3s}/config.toml`]: 'version = 3\nimports = ["config-v3.toml.d/*.toml"]\n',
+      [`${k3s}/config-v3.toml.d/runsc.conf`]: file('3', V3),
+      [ROOT]: file('2', V2),
+    });
+    const { ignored } = await readContainerdConfig(host, `${k3s}/config.toml`, { release: 'v2.1.5-k3s1' });
+    const runsc = ignored.filter(({ handler }) => handler === 'runsc');
+    assert.deepEqual(
+      runsc.map((mention) => mention.file),
+      [`${k3s}/config-v3.toml.d/runsc.conf`, ROOT],
+    );
+    assert.ok(runsc.every(({ isLoaded }) => !isLoaded));
   });
 
   it('follows imports breadth first, each once, from the directory of the importing file', async (t) => {

@@ -11,6 +11,9 @@ describe('glob', () => {
     ['/d/[^a].toml*', ['/d/b.toml', '/d/b.toml.bak']],
     ['/d/\\a.tom*', ['/d/a.toml']],
     ['/*/a.toml', ['/d/a.toml']],
+    ['/[de]/*', ['/d/.c.toml', '/d/a.toml', '/d/b.toml', '/d/b.toml.bak', '/d/link.toml', '/e/x']],
+    [`/d/${'*a'.repeat(50)}*`, []],
+    ['/d/**.toml', ['/d/.c.toml', '/d/a.toml', '/d/b.toml', '/d/link.toml']],
     ['/nowhere/*.toml', []],
     ['/d/a.toml/*', []],
     ['/d/[a*', undefined],
@@ -22,6 +25,7 @@ describe('glob', () => {
         '/d/a.toml': '',
         '/d/b.toml.bak': '',
         '/d/.c.toml': '',
+        '/e/x': '',
         '/d/link.toml': { link: 'gone' },
       });
       assert.deepEqual(await glob(host, pattern), paths);
