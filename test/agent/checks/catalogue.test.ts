@@ -37,43 +37,23 @@ const HOSTS: Readonly<Record<string, { release: string; not: Readonly<Record<str
   },
   'kubeadm-v2-table-in-v3': {
     release: 'v2.1.5',
-    not: {
-      'handler-configured': 'fail explains HandlerInIgnoredTable',
-      'handler-loaded': 'fail explains HandlerNotLoaded',
-      ...nothingToJudge(),
-    },
+    not: notLoaded('HandlerInIgnoredTable'),
   },
   'kubeadm-unimported-drop-in': {
     release: 'v2.2.2',
-    not: {
-      'handler-configured': 'fail explains HandlerInIgnoredTable',
-      'handler-loaded': 'fail explains HandlerNotLoaded',
-      ...nothingToJudge(),
-    },
+    not: notLoaded('HandlerInIgnoredTable'),
   },
   'kubeadm-no-config': {
     release: 'v2.4.2',
-    not: {
-      'handler-configured': 'fail explains HandlerNotConfigured',
-      'handler-loaded': 'fail explains HandlerNotLoaded',
-      ...nothingToJudge(),
-    },
+    not: notLoaded('HandlerNotConfigured'),
   },
   'kubeadm-v2-root-v3-drop-in': {
     release: 'v2.2.2',
-    not: {
-      'handler-configured': 'fail explains HandlerInIgnoredTable',
-      'handler-loaded': 'fail explains HandlerNotLoaded',
-      ...nothingToJudge(),
-    },
+    not: notLoaded('HandlerInIgnoredTable'),
   },
   'kubeadm-v3-root-v2-drop-in': {
     release: 'v2.0.7',
-    not: {
-      'handler-configured': 'fail explains HandlerInIgnoredTable',
-      'handler-loaded': 'fail explains HandlerNotLoaded',
-      ...nothingToJudge(),
-    },
+    not: notLoaded('HandlerInIgnoredTable'),
   },
   'kubeadm-runc-in-disguise': {
     release: 'v2.4.2',
@@ -98,52 +78,28 @@ const HOSTS: Readonly<Record<string, { release: string; not: Readonly<Record<str
   'debian-shim-missing': { release: '1.7.24~ds1', not: { shim: 'fail explains ShimNotFound' } },
   'debian-drop-in-replaces-section': {
     release: '1.7.24',
-    not: {
-      'handler-configured': 'fail explains HandlerInIgnoredTable',
-      'handler-loaded': 'fail explains HandlerNotLoaded',
-      ...nothingToJudge(),
-    },
+    not: notLoaded('HandlerInIgnoredTable'),
   },
   'debian-no-version': {
     release: '1.7.24',
-    not: {
-      'handler-configured': 'fail explains HandlerInIgnoredTable',
-      'handler-loaded': 'fail explains HandlerNotLoaded',
-      ...nothingToJudge(),
-    },
+    not: notLoaded('HandlerInIgnoredTable'),
   },
   'debian-unquoted-plugin': {
     release: '1.7.24',
-    not: {
-      'handler-configured': 'fail explains ContainerdConfigInvalid',
-      'handler-loaded': 'fail explains HandlerNotLoaded',
-      ...nothingToJudge(),
-    },
+    not: notLoaded('ContainerdConfigInvalid'),
   },
   'debian-truncated': {
     release: '1.7.24',
-    not: {
-      'handler-configured': 'fail explains ContainerdConfigInvalid',
-      'handler-loaded': 'fail explains HandlerNotLoaded',
-      ...nothingToJudge(),
-    },
+    not: notLoaded('ContainerdConfigInvalid'),
   },
   'debian-self-import': { release: '1.7.24', not: {} },
   'debian-missing-import': {
     release: '1.7.24',
-    not: {
-      'handler-configured': 'fail explains ContainerdConfigInvalid',
-      'handler-loaded': 'fail explains HandlerNotLoaded',
-      ...nothingToJudge(),
-    },
+    not: notLoaded('ContainerdConfigInvalid'),
   },
   'debian-cri-disabled': {
     release: '1.7.24',
-    not: {
-      'handler-configured': 'fail explains ContainerdConfigInvalid',
-      'handler-loaded': 'fail explains HandlerNotLoaded',
-      ...nothingToJudge(),
-    },
+    not: notLoaded('ContainerdConfigInvalid'),
   },
   'debian-bare-bool': {
     release: '1.7.24',
@@ -151,11 +107,7 @@ const HOSTS: Readonly<Record<string, { release: string; not: Readonly<Record<str
   },
   'debian-v3-on-1.7': {
     release: '1.7.24',
-    not: {
-      'handler-configured': 'fail explains ContainerdConfigInvalid',
-      'handler-loaded': 'fail explains HandlerNotLoaded',
-      ...nothingToJudge(),
-    },
+    not: notLoaded('ContainerdConfigInvalid'),
   },
   'debian-old-kernel': {
     release: '1.7.24',
@@ -166,17 +118,19 @@ const HOSTS: Readonly<Record<string, { release: string; not: Readonly<Record<str
   },
   'k3s-drop-in-of-old-generation': {
     release: 'v2.1.5-k3s1',
-    not: {
-      'handler-configured': 'fail explains HandlerInIgnoredTable',
-      'handler-loaded': 'fail explains HandlerNotLoaded',
-      ...nothingToJudge(),
-    },
+    not: notLoaded('HandlerInIgnoredTable'),
   },
 };
 
-function nothingToJudge(): Readonly<Record<string, string>> {
+/** What checks say when containerd has no handler, and would have none after a restart. */
+function notLoaded(reason: string): Readonly<Record<string, string>> {
   const ids = ['handler-current', 'handler-runtime', 'runsc-config', 'isolation'];
-  return Object.fromEntries(ids.map((id) => [id, 'unknown NothingToJudge']));
+  const nothing = Object.fromEntries(ids.map((id) => [id, 'unknown NothingToJudge']));
+  return {
+    ...nothing,
+    'handler-configured': `fail explains ${reason}`,
+    'handler-loaded': 'fail explains HandlerNotLoaded',
+  };
 }
 
 async function sourcesFor(name: string, release: string): Promise<Sources> {
