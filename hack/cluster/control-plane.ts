@@ -20,10 +20,9 @@ export type ControlPlaneTools = { readonly kubernetes: string; readonly etcd: st
 /** Gives the control plane's machine its bridge, and the address of the API service on it. */
 export async function setUpNetwork(hub: Machine): Promise<void> {
   const ip = (...args: string[]) => hub.run(['ip', ...args]);
-  if ((await hub.run(['ip', '-br', 'link'])).includes('br0')) return;
-  await ip('link', 'add', 'br0', 'type', 'bridge');
-  await ip('addr', 'add', `${HUB_ADDRESS}/24`, 'dev', 'br0');
-  await ip('addr', 'add', `${SERVICE_ADDRESS}/32`, 'dev', 'br0');
+  if (!(await ip('-br', 'link')).includes('br0')) await ip('link', 'add', 'br0', 'type', 'bridge');
+  await ip('addr', 'replace', `${HUB_ADDRESS}/24`, 'dev', 'br0');
+  await ip('addr', 'replace', `${SERVICE_ADDRESS}/32`, 'dev', 'br0');
   await ip('link', 'set', 'br0', 'up');
 }
 

@@ -11,10 +11,8 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 mount --make-rprivate /
 mkdir -p "$dir/upper" "$dir/work" "$root" "$dir/containerd" "$dir/kubelet"
-fresh=
-[ -e "$dir/upper/etc" ] || fresh=yes
 mount -t overlay overlay -o "lowerdir=/,upperdir=$dir/upper,workdir=$dir/work" "$root"
-if [ -n "$fresh" ]; then
+if [ ! -e "$dir/furnished" ]; then
   # A node starts without what the host may have of its own.
   for path in etc/containerd etc/cni etc/kubernetes opt/cni var/lib/cni var/lib/containerd \
     var/lib/kubelet var/lib/rancher var/lib/k0s var/log/pods var/log/containers usr/local/bin; do
@@ -22,6 +20,7 @@ if [ -n "$fresh" ]; then
     mkdir -p "$root/$path"
   done
   tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
+  : >"$dir/furnished"
 fi
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"

@@ -43,31 +43,31 @@ export class Machine {
 
   /** Starts the machine, inside the PID namespace of `parent` so that it ends with it. Harmless when it runs. */
   async start(parent?: Machine): Promise<void> {
-    if (this.pid() !== undefined) return;
-    mkdirSync(this.dir, { recursive: true });
-    const unshare = [
-      'unshare',
-      '--fork',
-      '--pid',
-      '--mount',
-      '--net',
-      '--uts',
-      '--ipc',
-      '--kill-child=SIGKILL',
-    ];
-    mkdirSync(CACHE, { recursive: true });
-    const init = ['/bin/sh', INIT, this.dir, this.name, CACHE, REPO];
-    const enter = parent === undefined ? [] : ['nsenter', `--target=${parent.#up()}`, '--pid', '--'];
-    this.#detach([...enter, ...unshare, ...init], 'init');
+    if (this.pid() === undefined) this.#boot(parent);
+    const log = join(this.dir, 'init.log');
     await waitFor(
-      `the machine "${this.name}" to start (see ${join(this.dir, 'init.log')})`,
+      `the machine "${this.name}" to start (see ${log})`,
       20_000,
       async () => {
         const pid = this.pid();
-        return pid !== undefined && existsSync(`/proc/${pid}/root/run/machine-ready`) ? pid : undefined;
+        if (pid !== undefined && existsSync(`/proc/${pid}/root/run/machine-ready`)) return true;
+        return processesOf(this.dir).length === 0 ? 'ended' : undefined;
       },
       10,
-    );
+    ).then((seen) => {
+      if (seen === true) return;
+      const said = readFileSync(log, 'utf8').trim().split('\n').at(-1);
+      throw new Error(`The machine "${this.name}" ended while it started: ${said} (see ${log})`);
+    });
+  }
+
+  #boot(parent: Machine | undefined): void {
+    mkdirSync(this.dir, { recursive: true });
+    mkdirSync(CACHE, { recursive: true });
+    const enter = parent === undefined ? [] : ['nsenter', `--target=${parent.#up()}`, '--pid', '--'];
+    const namespaces = ['--pid', '--mount', '--net', '--uts', '--ipc'];
+    const unshare = ['unshare', '--fork', ...namespaces, '--kill-child=SIGKILL'];
+    this.#detach([...enter, ...unshare, '/bin/sh', INIT, this.dir, this.name, CACHE, REPO], 'init');
   }
 
   /** Ends every process of the machine and waits until they are gone. */
@@ -146,7 +146,7 @@ function processesOf(dir: string): { pid: number; init: boolean }[] {
     if (!/^\d+$/.test(entry)) continue;
     try {
       const argv = readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0');
-      const at = argv.indexOf(INIT);
+      const at = argv.findIndex((word) => word.endsWith('/machine-init.sh')); // of any checkout
       const folder = at === -1 ? undefined : argv[at + 1];
       if (folder === undefined || !(folder === dir || folder.startsWith(`${dir}/`))) continue;
       found.push({ pid: Number(entry), init: folder === dir && at === 1 && isFirst(entry) });

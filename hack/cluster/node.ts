@@ -1,8 +1,9 @@
-import { copyFileSync, existsSync } from 'node:fs';
-import { appendFile, chmod, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { appendFile, chmod, copyFile, mkdir, readFile, rename, rm, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Image } from '../images.ts';
-import { run, waitFor } from '../run.ts';
+import { isCopy, replaceFile } from '../replace-file.ts';
+import { waitFor } from '../run.ts';
 import { ensureTools } from '../tools.ts';
 import { cgroupOf, createCgroup } from './cgroups.ts';
 import { HUB_ADDRESS, kubeconfig } from './control-plane.ts';
@@ -14,10 +15,10 @@ import {
   containerdConfig,
   kubeletConfig,
   type NodeSpec,
-  podCidrOf,
   RUNSC_CONFIG,
   RUNSC_TOML,
 } from './node-config.ts';
+import { plugIn, unplug } from './node-cable.ts';
 import type { Authority } from './pki.ts';
 
 /** A daemon of a node that can be restarted. */
@@ -27,6 +28,9 @@ export type NodeDaemon = 'containerd' | 'kubelet';
 export const SHIM = '/usr/local/bin/containerd-shim-runsc-v1';
 /** See {@link SHIM}. */
 export const RUNSC = '/usr/local/bin/runsc';
+
+const INSTALLED = '/etc/kubernetes/kubelet.json';
+const LOADED_IMAGES = '/var/lib/containerd/loaded-images';
 
 /** One node: a machine with containerd and a kubelet at the standard paths. */
 export class ClusterNode {
@@ -51,43 +55,33 @@ export class ClusterNode {
     return this.machine.path(inside);
   }
 
-  /** Writes a file of the node, with its folders. */
+  /** Writes a file of the node, with its folders; who reads it sees the old content or the new. */
   async write(inside: string, content: string, mode = 0o644): Promise<void> {
     await mkdir(dirname(this.path(inside)), { recursive: true });
-    await writeFile(this.path(inside), content, { mode });
-    await chmod(this.path(inside), mode);
+    await replaceFile(this.path(inside), content, mode);
   }
 
   /** Starts the machine with its network and containerd; the kubelet waits for {@link startKubelet}. Harmless when they run. */
   async start(authority: Authority): Promise<void> {
     await this.machine.start(this.#hub);
-    await this.#connect();
-    if (!existsSync(this.path('/etc/kubernetes/kubelet.json'))) await this.#install(authority);
+    await plugIn(this.#hub, this.machine, this.spec);
+    if (!existsSync(this.path(INSTALLED))) await this.#install(authority);
     await createCgroup(cgroupOf(this.#cluster, this.name));
     await this.startContainerd();
   }
 
-  /** A cable from the machine to the control plane's bridge, and the routes to the node's pods and out. */
-  async #connect(): Promise<void> {
-    const port = `node${this.spec.index}`;
-    const ip = (...args: string[]) =>
-      run('nsenter', [`--target=${this.#hub.pid()}`, '--net', '--', 'ip', ...args]);
-    const own = (...args: string[]) => this.machine.run(['ip', ...args]);
-    if (!(await own('-br', 'link')).includes('eth0')) {
-      const peer = ['peer', 'name', 'eth0', 'netns', String(this.machine.pid())];
-      await ip('link', 'add', port, 'type', 'veth', ...peer);
-    }
-    await ip('link', 'set', port, 'master', 'br0', 'up');
-    await own('addr', 'replace', `${addressOf(this.spec)}/24`, 'dev', 'eth0');
-    await own('link', 'set', 'eth0', 'up');
-    await own('route', 'replace', 'default', 'via', HUB_ADDRESS);
-    await ip('route', 'replace', podCidrOf(this.spec), 'via', addressOf(this.spec));
+  /** Takes the node off the cluster's network; for a node whose machine has ended. */
+  async disconnect(): Promise<void> {
+    await unplug(this.#hub, this.spec);
   }
 
   async #install(authority: Authority): Promise<void> {
     const group = this.spec.containerd === '2' ? 'containerd' : 'containerd-1.7';
     const tools = await ensureTools(['kubernetes', 'cni', 'runc', group]);
-    const link = (target: string, inside: string) => symlink(target, this.path(inside));
+    const link = async (target: string, inside: string) => {
+      await rm(this.path(inside), { force: true });
+      await symlink(target, this.path(inside));
+    };
     for (const program of ['containerd', 'ctr', 'containerd-shim-runc-v2']) {
       await link(join(tools[group], program), `/usr/local/bin/${program}`);
     }
@@ -102,40 +96,58 @@ export class ClusterNode {
     const server = `https://${HUB_ADDRESS}`;
     const config = await kubeconfig(authority, server, `system:node:${this.name}`, ['system:nodes']);
     await this.write('/etc/kubernetes/kubelet.kubeconfig', config, 0o600);
-    await this.write(
-      '/etc/kubernetes/kubelet.json',
-      kubeletConfig(this.spec, cgroupOf(this.#cluster, this.name)),
-    );
+    // Last, and whole or not at all: it says that the node is installed.
+    await this.write(INSTALLED, kubeletConfig(this.spec, cgroupOf(this.#cluster, this.name)));
   }
 
-  /** Installs runsc, its shim and its configuration of the node's generation, as a package would. */
+  /** Installs runsc, its shim and its configuration of the node's generation, as a package would: each file at once. */
   async installGvisor(): Promise<void> {
-    const group = this.spec.gvisor === '2025' ? 'gvisor-2025' : 'gvisor';
-    const tools = await ensureTools([group]);
-    for (const [from, to] of [
-      ['runsc', RUNSC],
-      ['shim', SHIM],
-    ] as const) {
-      copyFileSync(join(tools[group], from), this.path(to));
-      await chmod(this.path(to), 0o755);
-    }
+    await this.installProgram(RUNSC);
+    await this.installProgram(SHIM);
     await this.write(RUNSC_CONFIG, RUNSC_TOML);
   }
 
-  /** Starts containerd and waits until its socket answers; harmless when it runs. */
+  /** Puts runsc or its shim in place, unless the very same file is there; running sandboxes keep the old one. */
+  async installProgram(inside: typeof RUNSC | typeof SHIM): Promise<void> {
+    const group = this.spec.gvisor === '2025' ? 'gvisor-2025' : 'gvisor';
+    const tools = await ensureTools([group]);
+    const source = join(tools[group], inside === SHIM ? 'shim' : 'runsc');
+    const target = this.path(inside);
+    if (await isCopy(source, target)) return;
+    await copyFile(source, `${target}.new`);
+    await chmod(`${target}.new`, 0o755);
+    await rename(`${target}.new`, target);
+  }
+
+  /** Starts containerd, or lets it go on, and waits until its socket answers; harmless when it does. */
   async startContainerd(): Promise<void> {
     if (this.machine.daemonPid('containerd') === undefined) {
+      await copyFile(this.path(CONTAINERD_CONFIG), this.#loadedConfig).catch(() => {});
       this.machine.daemon('containerd', ['containerd'], { PATH: MACHINE_PATH });
+    } else {
+      await this.machine.signal('containerd', 'CONT');
     }
     await waitFor(
       `containerd on ${this.name} (see ${this.machine.dir}/containerd.log)`,
       20_000,
       async () => {
-        await this.ctr(['version']);
+        await this.ctr(['version'], 5_000);
         return true;
       },
       30,
     );
+  }
+
+  get #loadedConfig(): string {
+    return join(this.machine.dir, 'containerd-loaded.toml');
+  }
+
+  /** Whether the configuration on disk is what containerd had before it when it started. */
+  async hasLoadedConfig(): Promise<boolean> {
+    const [loaded, onDisk] = await Promise.all(
+      [this.#loadedConfig, this.path(CONTAINERD_CONFIG)].map((file) => readFile(file, 'utf8').catch(() => '')),
+    );
+    return loaded === onDisk;
   }
 
   /** Starts the kubelet; harmless when it runs. */
@@ -145,7 +157,7 @@ export class ClusterNode {
       'kubelet',
       [
         'kubelet',
-        '--config=/etc/kubernetes/kubelet.json',
+        `--config=${INSTALLED}`,
         '--kubeconfig=/etc/kubernetes/kubelet.kubeconfig',
         `--hostname-override=${this.name}`,
         `--node-ip=${addressOf(this.spec)}`,
@@ -168,11 +180,21 @@ export class ClusterNode {
 
   /** Loads an image's archive into containerd; harmless when it is there. */
   async load(image: Image): Promise<void> {
-    const seen = this.path('/var/lib/containerd/loaded-images');
-    const loaded = existsSync(seen) ? await readFile(seen, 'utf8') : '';
-    if (loaded.split('\n').includes(image.archive)) return;
+    if ((await this.#loadedImages()).includes(image.archive)) return;
     const local = this.spec.containerd === '2' ? [] : ['--local'];
     await this.ctr(['images', 'import', ...local, image.archive]);
-    await appendFile(seen, `${image.archive}\n`);
+    await appendFile(this.path(LOADED_IMAGES), `${image.archive}\n`);
+  }
+
+  /** Removes an image from containerd, so that the next pod that needs it finds it nowhere. */
+  async unload(image: Image): Promise<void> {
+    const left = (await this.#loadedImages()).filter((archive) => archive !== image.archive);
+    await this.write(LOADED_IMAGES, left.join('\n'));
+    const known = (await this.ctr(['images', 'list', '--quiet'])).split('\n');
+    if (known.includes(image.name)) await this.ctr(['images', 'remove', '--sync', image.name]);
+  }
+
+  async #loadedImages(): Promise<readonly string[]> {
+    return (await readFile(this.path(LOADED_IMAGES), 'utf8').catch(() => '')).split('\n');
   }
 }

@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { webcrypto } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   BasicConstraintsExtension,
@@ -13,6 +13,7 @@ import {
   X509Certificate,
   X509CertificateGenerator,
 } from '@peculiar/x509';
+import { replaceFile } from '../replace-file.ts';
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const DAY_MS = 86_400_000;
@@ -65,8 +66,8 @@ async function writeAuthority(files: Credential): Promise<void> {
       new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.digitalSignature, true),
     ],
   });
-  await writeFile(files.cert, ca.toString('pem'));
-  await writeFile(files.key, await keyPem(keys.privateKey), { mode: 0o600 });
+  await replaceFile(files.cert, ca.toString('pem'));
+  await replaceFile(files.key, await keyPem(keys.privateKey), 0o600); // last: it says that both are there
 }
 
 /** A key pair (private and public PEM) for signing service account tokens. */

@@ -1,0 +1,42 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:net';
+import { join } from 'node:path';
+import { REPO } from '../paths.ts';
+import { UsageError } from '../run.ts';
+import { HUB_ADDRESS } from './control-plane.ts';
+import type { Machine } from './machine.ts';
+
+/** Listens on a port of the host's loopback (0: any free one). Throws a UsageError when it is taken. */
+export async function listen(port: number): Promise<{ readonly server: Server; readonly port: number }> {
+  const server = createServer();
+  server.listen(port, '127.0.0.1');
+  await once(server, 'listening').catch((cause) => {
+    throw new UsageError(`Port ${port} of 127.0.0.1 is taken: choose another with --port.`, { cause });
+  });
+  const bound = server.address();
+  if (bound === null || typeof bound === 'string') throw new Error('No port for the API server');
+  return { server, port: bound.port };
+}
+
+/** Starts the process that brings connections from `server` to the API server, and hands it the server. */
+export async function startRelay(hub: Machine, server: Server): Promise<void> {
+  const script = 'echo $$ >/run/daemons/relay; exec "$@"';
+  const node = [process.execPath, join(REPO, 'hack/cluster/relay.ts'), HUB_ADDRESS, '443'];
+  const [first = '', ...rest] = hub.enter('/bin/sh', '-c', script, 'relay', ...node);
+  const child = fork(first, rest, {
+    execPath: 'nsenter',
+    execArgv: [],
+    detached: true,
+    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    serialization: 'json',
+  });
+  child.send('listen', server);
+  await Promise.race([
+    once(child, 'message'),
+    once(child, 'exit').then(() => Promise.reject(new Error('The relay to the API server did not start'))),
+  ]);
+  child.unref();
+  if (child.connected) child.disconnect();
+  server.close();
+}

@@ -1,0 +1,103 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { progress } from './progress.ts';
+import { run, UsageError } from './run.ts';
+
+/** Something that the host must have: what it is for people, how it is found, the Debian packages that bring it. */
+export type Prerequisite = {
+  readonly what: string;
+  readonly packages: readonly string[];
+  readonly found: (host: HostView) => boolean;
+};
+
+/** What the search looks at: whether a program is in PATH, whether a file exists. */
+export type HostView = {
+  readonly program: (name: string) => boolean;
+  readonly file: (path: string) => boolean;
+};
+
+const program = (name: string, ...packages: readonly string[]): Prerequisite => ({
+  what: name,
+  packages,
+  found: (host) => host.program(name),
+});
+
+const FOR_CLUSTERS: readonly Prerequisite[] = [
+  program('ip', 'iproute2'),
+  program('nsenter', 'util-linux'),
+  program('unshare', 'util-linux'),
+  program('setpriv', 'util-linux'),
+  program('mount', 'mount'),
+  program('gcc', 'gcc', 'libc6-dev'),
+  program('pkg-config', 'pkg-config'),
+  {
+    what: 'the headers of libseccomp',
+    packages: ['libseccomp-dev'],
+    found: (host) => host.file('/usr/include/seccomp.h'),
+  },
+  {
+    what: 'an image builder (docker or podman that works, or buildah with mmdebstrap)',
+    packages: ['buildah', 'mmdebstrap'],
+    found: (host) =>
+      (host.program('docker') && host.file('/var/run/docker.sock')) ||
+      host.program('podman') ||
+      (host.program('buildah') && host.program('mmdebstrap')),
+  },
+];
+
+const FOR_TESTS: readonly Prerequisite[] = [
+  program('shellcheck', 'shellcheck'),
+  { what: 'chromium', packages: ['chromium'], found: (host) => CHROMES.some((name) => host.program(name)) },
+];
+const CHROMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
+
+/** What of the prerequisites the host lacks. */
+export function missingPrerequisites(host: HostView, forTests = false): readonly Prerequisite[] {
+  return [...FOR_CLUSTERS, ...(forTests ? FOR_TESTS : [])].filter((one) => !one.found(host));
+}
+
+/** The one line that says what is missing and how it gets there. */
+export function installAdvice(missing: readonly Prerequisite[], debian: boolean): string {
+  const names = missing.map((one) => one.what).join(', ');
+  if (!debian) return `This machine lacks ${names}: install what brings them, then run the same command again.`;
+  return `This machine lacks ${names}: run \`sudo apt-get install --no-install-recommends ${packagesOf(missing).join(' ')}\`.`;
+}
+
+function packagesOf(missing: readonly Prerequisite[]): string[] {
+  return [...new Set(missing.flatMap((one) => one.packages))].sort();
+}
+
+/**
+ * Makes sure that the programs of the host that clusters (and tests, if asked) use are there. Root on
+ * Debian or Ubuntu gets them installed after they are named; elsewhere a UsageError lists them. Takes a
+ * few milliseconds when nothing is missing.
+ */
+export async function ensurePrerequisites(options: { readonly forTests?: boolean } = {}): Promise<void> {
+  const missing = missingPrerequisites(thisHost, options.forTests);
+  if (missing.length === 0) return;
+  const debian = isDebian();
+  if (!debian || process.getuid?.() !== 0 || !thisHost.program('apt-get')) {
+    throw new UsageError(installAdvice(missing, debian));
+  }
+  const packages = packagesOf(missing);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const aptGet = (...args: string[]) => run('apt-get', ['-q', ...args], { env, timeoutMs: 20 * 60_000 });
+  await progress(`installing Debian packages this machine lacks: ${packages.join(' ')}`, async () => {
+    await aptGet('update');
+    await aptGet('install', '-y', '--no-install-recommends', ...packages);
+  }).catch((cause) => {
+    throw new UsageError(installAdvice(missing, debian), { cause });
+  });
+  const still = missingPrerequisites(thisHost, options.forTests);
+  if (still.length > 0) throw new UsageError(installAdvice(still, false));
+}
+
+const thisHost: HostView = {
+  program: (name) => (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, name))),
+  file: existsSync,
+};
+
+function isDebian(): boolean {
+  if (!existsSync('/etc/os-release')) return false;
+  return /^ID(_LIKE)?=.*\b(debian|ubuntu)\b/m.test(readFileSync('/etc/os-release', 'utf8'));
+}

@@ -1,0 +1,15 @@
+import { readFile, rename, stat, writeFile } from 'node:fs/promises';
+
+/** Writes a file so that others, and whoever comes after a kill, see the old content or the whole new one. */
+export async function replaceFile(path: string, content: string, mode = 0o644): Promise<void> {
+  await writeFile(`${path}.new`, content, { mode });
+  await rename(`${path}.new`, path);
+}
+
+/** Whether `path` is an executable file with the same content as `source`. */
+export async function isCopy(source: string, path: string): Promise<boolean> {
+  const [wanted, seen] = await Promise.all([stat(source), stat(path).catch(() => undefined)]);
+  if (seen === undefined || seen.size !== wanted.size || (seen.mode & 0o111) === 0) return false;
+  const [content, copied] = await Promise.all([readFile(source), readFile(path)]);
+  return content.equals(copied);
+}
