@@ -103,6 +103,10 @@ export const REASONS = {
     status: 'False',
     remedy: 'Do not run untrusted code here: the handler gives pods the host’s kernel.',
   },
+  GuestNotGVisor: {
+    status: 'False',
+    remedy: 'See what the handler runs: the kernel inside is neither gVisor’s nor the host’s.',
+  },
 
   AgentStarting: { status: 'Unknown', remedy: 'Wait for the first proof to end.' },
   ContainerdUnreachable: {

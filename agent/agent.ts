@@ -1,0 +1,118 @@
+import type { Logger } from 'pino';
+import type { Look } from './look.ts';
+import type { Publisher } from './publish/publisher.ts';
+import { type Facts, type Report, STARTING, type Transition } from './report.ts';
+import { type Patience, type Settled, type Steady, settle } from './steady.ts';
+import type { Bell } from './trigger/bell.ts';
+import type { FileTrigger } from './trigger/files.ts';
+
+/** What the loop is made of; everything that touches the world comes from `main.ts`. */
+export type AgentOptions = {
+  readonly version: string;
+  readonly node: string;
+  readonly handler: string;
+  /** Facts that do not change while the agent runs. */
+  readonly facts: Facts;
+  readonly look: (signal: AbortSignal) => Promise<Look>;
+  readonly bell: Bell;
+  readonly files: FileTrigger;
+  readonly publishers: readonly Publisher[];
+  readonly patience: Patience;
+  readonly proofIntervalMs: number;
+  readonly log: Logger;
+  /** Monotonic and wall clock, milliseconds. */
+  readonly now: () => number;
+  readonly date: () => Date;
+};
+
+const HISTORY = 50;
+const ROUND_TIMEOUT_MS = 90_000;
+
+/** The loop: wait for a trigger, look, settle, publish. It holds the only state over time. */
+export class Agent {
+  readonly #options: AgentOptions;
+  #state: Steady = {};
+  #history: readonly Transition[] = [];
+  #provenAt: string | undefined;
+  #report: Report | undefined;
+  #turnedMs: number;
+
+  constructor(options: AgentOptions) {
+    this.#options = options;
+    this.#turnedMs = options.now();
+  }
+
+  /** The newest report, absent before the first look has ended. */
+  get report(): Report | undefined {
+    return this.#report;
+  }
+
+  /** Whether the loop has turned lately: a look must end, and the next begin, within its time. */
+  get live(): boolean {
+    const { now, proofIntervalMs } = this.#options;
+    return now() - this.#turnedMs < proofIntervalMs * 1.1 + 2 * ROUND_TIMEOUT_MS;
+  }
+
+  /** Looks again and again until the signal ends it. */
+  async run(signal: AbortSignal): Promise<void> {
+    let trigger = 'start';
+    while (!signal.aborted) {
+      const settled = await this.round(trigger, signal).catch((err: unknown) => {
+        if (!signal.aborted) this.#options.log.error({ err, trigger }, 'look failed');
+        return undefined;
+      });
+      trigger = await this.#next(settled, signal).catch(() => 'stop');
+    }
+  }
+
+  async #next(settled: Settled | undefined, signal: AbortSignal): Promise<string> {
+    const { bell, proofIntervalMs } = this.#options;
+    const jittered = proofIntervalMs * (0.9 + 0.2 * Math.random());
+    const again = settled?.lookAgainMs;
+    const what = await bell.wait(Math.max(again ?? jittered, 1), signal);
+    this.#turnedMs = this.#options.now();
+    return what ?? (again === undefined ? 'timer' : 'confirm');
+  }
+
+  /** One look and what follows from it. */
+  async round(trigger: string, signal: AbortSignal): Promise<Settled> {
+    const { look, files, publishers, patience, now, log } = this.#options;
+    const begun = now();
+    const seen = await look(AbortSignal.any([signal, AbortSignal.timeout(ROUND_TIMEOUT_MS)]));
+    await files.watch(seen.watch);
+    const old = this.#state.published;
+    const settled = settle(this.#state, seen.verdict, now(), patience);
+    this.#state = settled.state;
+    if (seen.proof.kind === 'proven') this.#provenAt = this.#options.date().toISOString();
+    const { publish } = settled;
+    if (publish !== undefined && (publish.status !== old?.status || publish.reason !== old.reason)) {
+      this.#history = [{ ...publish, at: this.#options.date().toISOString() }, ...this.#history].slice(
+        0,
+        HISTORY,
+      );
+      log.info({ ...publish, trigger }, 'verdict changed');
+    }
+    this.#report = this.#reportOf(seen, trigger, now() - begun);
+    log.debug({ look: this.#report.look, proof: seen.proof }, 'looked');
+    // Before anything is settled, what a predecessor published stands.
+    if (this.#state.published !== undefined)
+      for (const publisher of publishers) publisher.publish(this.#report);
+    return settled;
+  }
+
+  #reportOf({ verdict, findings, proof, facts }: Look, trigger: string, durationMs: number): Report {
+    const { version, node, handler } = this.#options;
+    return {
+      version,
+      node,
+      handler,
+      verdict: this.#state.published ?? STARTING,
+      look: { verdict, at: this.#options.date().toISOString(), trigger, durationMs: Math.round(durationMs) },
+      findings,
+      proof,
+      ...(this.#provenAt === undefined ? {} : { provenAt: this.#provenAt }),
+      facts: { ...this.#options.facts, ...facts },
+      history: this.#history,
+    };
+  }
+}

@@ -1,0 +1,177 @@
+import { Client, status as code, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { fromJSON, type MethodDefinition } from '@grpc/proto-loader';
+import type { Cri, CriStatus, LoadedRuntime, ShimInfo } from './cri.ts';
+import { CRI_SCHEMA } from './cri-schema.ts';
+
+const DEFINITIONS = fromJSON(CRI_SCHEMA, { longs: Number, enums: String, defaults: true });
+
+/** A CRI call that containerd refused, or that did not come through. */
+export class CriError extends Error {
+  override readonly name = 'CriError';
+  /** `unreachable`: no containerd behind the socket; `late`: no answer within the deadline; `refused`: its own answer. */
+  readonly kind: 'unreachable' | 'late' | 'refused' | 'absent' | 'unsupported' | 'aborted';
+
+  constructor(method: string, cause: ServiceError) {
+    super(cause.details || cause.message, { cause });
+    this.kind = KINDS.get(cause.code) ?? 'refused';
+    if (this.kind !== 'refused') this.message = `containerd's ${method}: ${this.message}`;
+  }
+}
+
+const KINDS: ReadonlyMap<number, CriError['kind']> = new Map([
+  [code.UNAVAILABLE, 'unreachable'],
+  [code.DEADLINE_EXCEEDED, 'late'],
+  [code.NOT_FOUND, 'absent'],
+  [code.UNIMPLEMENTED, 'unsupported'],
+  [code.CANCELLED, 'aborted'],
+]);
+
+/** How long one call may take, in milliseconds, and what may end it early. */
+export type CallOptions = { readonly timeoutMs?: number; readonly signal?: AbortSignal | undefined };
+
+/** A connection to containerd's socket: the CRI and containerd's introspection service. */
+export class CriClient implements Cri {
+  readonly socket: string;
+  readonly #client: Client;
+
+  /** `socket` is the host's path for messages, `localPath` where this process finds it. */
+  constructor(socket: string, localPath: string) {
+    this.socket = socket;
+    this.#client = new Client(`unix:${localPath}`, credentials.createInsecure(), {
+      'grpc.default_authority': 'localhost',
+      'grpc.initial_reconnect_backoff_ms': 100,
+      'grpc.min_reconnect_backoff_ms': 100,
+      'grpc.max_reconnect_backoff_ms': 1_000,
+      'grpc.max_receive_message_length': 16 * 1024 * 1024,
+    });
+  }
+
+  /** Calls one method, named like "RunPodSandbox"; answers are as in cri-schema.ts with defaults filled in. */
+  call<Answer>(method: string, request: object, options: CallOptions = {}): Promise<Answer> {
+    const { timeoutMs = 5_000, signal } = options;
+    const definition = methodNamed(method);
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+    const call = this.#client.makeUnaryRequest(
+      definition.path,
+      definition.requestSerialize,
+      definition.responseDeserialize,
+      request,
+      new Metadata(),
+      { deadline: Date.now() + timeoutMs },
+      (error, answer) => (error === null ? resolve(answer as Answer) : reject(new CriError(method, error))),
+    );
+    const abort = () => call.cancel();
+    signal?.addEventListener('abort', abort, { once: true });
+    return promise.finally(() => signal?.removeEventListener('abort', abort));
+  }
+
+  /** What the running containerd says of itself and of its handlers. */
+  async status(signal?: AbortSignal): Promise<CriStatus> {
+    const version = await this.call<{ runtimeName: string; runtimeVersion: string }>(
+      'Version',
+      {},
+      { signal },
+    );
+    const answer = await this.call<StatusAnswer>('Status', { verbose: true }, { signal });
+    const { defaultRuntimeName, runtimes } = loadedRuntimes(answer.info.config);
+    return { ...version, defaultRuntimeName, runtimes, conditions: answer.status?.conditions ?? [] };
+  }
+
+  /** See {@link Cri}; containerd resolves and executes the shim itself, which 1.x cannot be asked to do. */
+  async shimInfo(runtime: string, signal?: AbortSignal): Promise<ShimInfo> {
+    const options = { typeUrl: 'containerd.types.RuntimeRequest', value: { runtimePath: runtime } };
+    const request = { type: 'io.containerd.runtime.v2', id: 'task', options };
+    try {
+      const { extra } = await this.call<PluginInfoAnswer>('PluginInfo', request, { signal });
+      return { kind: 'ok', name: extra?.value?.name ?? '', version: extra?.value?.version?.version ?? '' };
+    } catch (error) {
+      if (!(error instanceof CriError) || error.kind === 'unreachable' || error.kind === 'late') throw error;
+      return error.kind === 'unsupported'
+        ? { kind: 'unsupported' }
+        : { kind: 'error', message: error.message };
+    }
+  }
+
+  /** Resolves when the connection's state is no longer what it is now, or after `timeoutMs`. */
+  connectionChange(timeoutMs: number): Promise<void> {
+    const channel = this.#client.getChannel();
+    return new Promise((resolve) => {
+      channel.watchConnectivityState(channel.getConnectivityState(false), Date.now() + timeoutMs, () =>
+        resolve(),
+      );
+    });
+  }
+
+  /** Ends the connection. */
+  close(): void {
+    this.#client.close();
+  }
+}
+
+type StatusAnswer = {
+  readonly status?: { readonly conditions: CriStatus['conditions'] } | null;
+  readonly info: Readonly<Record<string, string>>;
+};
+type PluginInfoAnswer = {
+  readonly extra?: {
+    readonly value?: {
+      readonly name?: string;
+      readonly version?: { readonly version?: string } | null;
+    } | null;
+  } | null;
+};
+
+function methodNamed(name: string): MethodDefinition<object, object> {
+  for (const service of [
+    'runtime.v1.RuntimeService',
+    'runtime.v1.ImageService',
+    'containerd.services.introspection.v1.Introspection',
+  ]) {
+    const methods = DEFINITIONS[service] as Record<string, MethodDefinition<object, object>>;
+    const found = methods[name];
+    if (found !== undefined) return found;
+  }
+  throw new Error(`No method "${name}" in the CRI schema`);
+}
+
+/**
+ * Reads the handlers out of the `config` document of a verbose status. Only named fields are taken:
+ * containerd 1.x puts registry credentials beside them.
+ * Source: https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/config/config.go
+ */
+export function loadedRuntimes(
+  config: string | undefined,
+): Pick<CriStatus, 'defaultRuntimeName' | 'runtimes'> {
+  if (config === undefined) throw new Error('containerd’s status carries no configuration');
+  let containerd: RawContainerd | undefined;
+  try {
+    containerd = (JSON.parse(config) as { containerd?: RawContainerd } | null)?.containerd;
+  } catch {
+    throw new Error('containerd’s status carries a configuration that is not JSON'); // its text may hold credentials
+  }
+  const runtimes = new Map<string, LoadedRuntime>();
+  for (const [name, raw] of Object.entries(containerd?.runtimes ?? {})) {
+    runtimes.set(name, {
+      runtimeType: text(raw?.runtimeType),
+      runtimePath: text(raw?.runtimePath),
+      options:
+        typeof raw?.options === 'object' && raw.options !== null
+          ? (raw.options as Record<string, unknown>)
+          : {},
+      snapshotter: text(raw?.snapshotter),
+    });
+  }
+  return { defaultRuntimeName: text(containerd?.defaultRuntimeName), runtimes };
+}
+
+type RawRuntime = {
+  runtimeType?: unknown;
+  runtimePath?: unknown;
+  options?: unknown;
+  snapshotter?: unknown;
+} | null;
+type RawContainerd = { defaultRuntimeName?: unknown; runtimes?: Record<string, RawRuntime> };
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}

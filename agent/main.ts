@@ -1,0 +1,190 @@
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { parseArgs } from 'node:util';
+import pino from 'pino';
+import { Agent } from './agent.ts';
+import { type Config, parseConfig, SETTINGS } from './config.ts';
+import { CriClient } from './host/cri-client.ts';
+import { readDistribution } from './host/distribution.ts';
+import { Host } from './host/host.ts';
+import { readNodeFacts } from './host/node-facts.ts';
+import { inClusterKube } from './kube.ts';
+import { look } from './look.ts';
+import { prove } from './proof/proof.ts';
+import { Metrics } from './publish/metrics.ts';
+import { NodePublisher } from './publish/node.ts';
+import type { Publisher } from './publish/publisher.ts';
+import { renderReport, TerminalPublisher } from './publish/terminal.ts';
+import { createAgentServer } from './server.ts';
+import { Bell } from './trigger/bell.ts';
+import { watchContainerd } from './trigger/containerd.ts';
+import { FileTrigger } from './trigger/files.ts';
+
+const VERSION = '0.1.0';
+const EXIT = { True: 0, False: 1, Unknown: 2, usage: 64 } as const;
+
+const HELP = `gvisor-ready agent ${VERSION}: proves that gVisor works on this node, and goes on watching.
+
+usage: npm start -- [--once] [--json] [--version] [--help]
+  --once     look once; exit code 0 proven, 1 not ready, 2 unknown, 64 wrong usage
+  --json     print the report as JSON (with --once), else JSON logs
+
+settings, from the environment:
+${Object.entries(SETTINGS)
+  .map(([name, { fallback, meaning }]) => `  ${name.padEnd(18)} ${meaning} (${fallback})`)
+  .join('\n')}
+`;
+
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  const args = readArguments();
+  if ('problem' in args) return complain([args.problem]);
+  if (args.help) return print(HELP);
+  if (args.version) return print(`${VERSION}\n`);
+  const inCluster = existsSync('/var/run/secrets/kubernetes.io/serviceaccount/token');
+  const parsed = parseConfig(process.env, hostname(), inCluster);
+  if ('problems' in parsed) return complain(parsed.problems);
+  return start(parsed.config, args);
+}
+
+function readArguments() {
+  const flag = { type: 'boolean', default: false } as const;
+  try {
+    return parseArgs({ options: { once: flag, json: flag, version: flag, help: flag } }).values;
+  } catch (error) {
+    return { problem: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+async function start(
+  config: Config,
+  args: { readonly once: boolean; readonly json: boolean },
+): Promise<number> {
+  const people = process.stdout.isTTY && !args.json;
+  const log = pino({
+    level: args.once || people ? 'warn' : config.logLevel,
+    base: { node: config.nodeName },
+  });
+  const host = new Host(config.hostRoot);
+  const distribution = await readDistribution(host);
+  const socket = config.criSocket ?? distribution.criSocket;
+  const client = new CriClient(socket, `${config.hostRoot}${socket}`.replace(/^\/\//, '/'));
+  const now = () => performance.now();
+  const metrics = new Metrics(VERSION);
+  const sources = {
+    host,
+    cri: client,
+    handler: config.handler,
+    containerdConfig: config.containerdConfig ?? distribution.containerdConfig,
+    ...(config.minRunscRelease === undefined ? {} : { minRunscRelease: config.minRunscRelease }),
+  };
+  const proof = {
+    client,
+    handler: config.handler,
+    image: config.proofImage,
+    host,
+    now,
+  };
+  const bell = new Bell({ quietMs: 50, longestMs: 500, burst: 8, windowMs: 30_000, now });
+  const files = new FileTrigger(host, (path) => bell.ring(`file ${path}`));
+  const stop = new AbortController();
+  const publishers: Publisher[] = [metrics];
+  if (people && !args.once)
+    publishers.push(new TerminalPublisher((text) => process.stdout.write(text), process.stdout.hasColors()));
+  const writer = await nodePublisher(config, metrics, log);
+  if (writer !== undefined && !args.once) publishers.push(writer);
+  const agent = new Agent({
+    version: VERSION,
+    node: config.nodeName,
+    handler: config.handler,
+    facts: { distribution: distribution.name, ...(await readNodeFacts(host)) },
+    look: (signal) => look({ sources, prove: (inner) => prove(proof, inner), now }, signal),
+    bell,
+    files,
+    publishers,
+    patience: { confirmMs: config.confirmMs, graceMs: config.graceMs },
+    proofIntervalMs: config.proofIntervalMs,
+    log,
+    now,
+    date: () => new Date(),
+  });
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());
+  if (args.once) {
+    const code = await lookOnce(agent, args.json, stop.signal);
+    files.close();
+    client.close();
+    return code;
+  }
+
+  const server = createAgentServer({
+    metrics: () => metrics.text(),
+    report: () => agent.report,
+    live: () => agent.live,
+  });
+  if (config.listen !== undefined) {
+    server.listen(config.listen.port, config.listen.host);
+    try {
+      await once(server, 'listening');
+    } catch (cause) {
+      client.close();
+      return complain([
+        `Cannot listen on port ${config.listen.port}: ${cause instanceof Error ? cause.message : cause}; set LISTEN_ADDRESS to another`,
+      ]);
+    }
+  }
+  log.info(
+    { version: VERSION, handler: config.handler, socket, distribution: distribution.name },
+    'agent started',
+  );
+  await Promise.all([
+    agent.run(stop.signal),
+    watchContainerd(client, (what) => bell.ring(what), stop.signal),
+    writer?.run(stop.signal),
+  ]);
+  log.info('agent stopped; labels stay as they are');
+  server.close();
+  server.closeAllConnections();
+  files.close();
+  client.close();
+  return 0;
+}
+
+async function nodePublisher(
+  config: Config,
+  metrics: Metrics,
+  log: pino.Logger,
+): Promise<NodePublisher | undefined> {
+  if (!config.publish.includes('node')) return undefined;
+  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port = '443' } = process.env;
+  if (host === undefined)
+    throw new Error('PUBLISH=node needs a pod in a cluster: KUBERNETES_SERVICE_HOST is not set');
+  const kube = await inClusterKube({ host, port }, metrics.countRequest);
+  return new NodePublisher({
+    kube,
+    node: config.nodeName,
+    labelDomain: config.labelDomain,
+    log,
+    now: Date.now,
+  });
+}
+
+async function lookOnce(agent: Agent, json: boolean, signal: AbortSignal): Promise<number> {
+  await agent.round('once', signal);
+  const { report } = agent;
+  if (report === undefined) return EXIT.Unknown;
+  const colored = process.stdout.isTTY && process.stdout.hasColors();
+  process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : renderReport(report, colored));
+  return EXIT[report.look.verdict.status];
+}
+
+function print(text: string): number {
+  process.stdout.write(text);
+  return 0;
+}
+
+function complain(problems: readonly string[]): number {
+  process.stderr.write(`${problems.join('\n')}\nTry --help.\n`);
+  return EXIT.usage;
+}

@@ -1,0 +1,55 @@
+import type { Reason } from '../reasons.ts';
+
+/** How one attempt to boot a sandbox ended. All times are in milliseconds. */
+export type Outcome =
+  | {
+      readonly kind: 'proven';
+      /** The kernel release seen inside, for example "4.4.0". */
+      readonly guestKernel: string;
+      /** From the request to the first output from inside. */
+      readonly bootMs: number;
+      readonly teardownMs: number;
+      readonly message: string;
+    }
+  | {
+      readonly kind: 'failed' | 'stuck' | 'interrupted' | 'impossible';
+      readonly reason: Reason;
+      readonly message: string;
+    };
+
+/**
+ * containerd's and runsc's own words, and the cause they stand for; the first that matches counts.
+ * Sources: containerd internal/cri/server/sandbox_run.go, core/runtime/v2/shim_manager.go, gVisor
+ * pkg/shim/v1/runsc/container.go and runsc/hostsettings/hostsettings.go.
+ */
+const CAUSES: readonly (readonly [RegExp, Reason])[] = [
+  [
+    /no runtime for ".*" is configured|failed to find runtime handler|RuntimeHandler ".*" not supported/,
+    'HandlerNotLoaded',
+  ],
+  [/binary not installed|invalid custom binary path|failed to resolve runtime path/, 'ShimNotFound'],
+  [/fork\/exec .*containerd-shim\S*: (permission denied|exec format error)/, 'ShimNotExecutable'],
+  [/decode config file|failed to parse config|toml: /i, 'RunscConfigInvalid'],
+  [/max_user_namespaces/, 'UserNamespacesDisabled'],
+  [/sidecar binary .* not found/, 'SidecarMissing'],
+  [/does not match the expected release/, 'ReleaseSkew'],
+  [
+    /exec: "[^"]*runsc[^"]*": (executable file not found|stat )|\/[^ ]*runsc: no such file or directory/,
+    'RunscNotFound',
+  ],
+  [
+    /\/[^ ]*runsc: (permission denied|exec format error)|exec: "[^"]*runsc[^"]*": permission denied/,
+    'RunscNotExecutable',
+  ],
+];
+
+/** Errors about an image that is not on the node say nothing about gVisor. */
+const NO_IMAGE =
+  /failed to get sandbox image|failed to pull image|failed to pull and unpack image|failed to resolve image|failed to resolve reference/;
+
+/** Names the cause of an error that containerd gave while a sandbox should boot. */
+export function outcomeOfError(message: string): Outcome {
+  if (NO_IMAGE.test(message)) return { kind: 'impossible', reason: 'ProbeImageMissing', message };
+  const reason = CAUSES.find(([pattern]) => pattern.test(message))?.[1] ?? 'SandboxFailed';
+  return { kind: 'failed', reason, message };
+}

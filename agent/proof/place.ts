@@ -1,0 +1,70 @@
+import type { CallOptions, CriClient } from '../host/cri-client.ts';
+import { PROBE_LABELS } from './sandbox-config.ts';
+
+/** Where a probe goes: the cgroup beside the kubelet's pods ("" when none is known), and its container's image. */
+export type Place = {
+  readonly cgroupParent: string;
+  /** An image reference or id; absent when only the sandbox's own image is sure to be there. */
+  readonly image?: string;
+};
+
+type Listed = { readonly id: string; readonly labels: Readonly<Record<string, string>> };
+
+/**
+ * Looks at the pods of this node for what a probe should share with them: the kubelet's cgroup parent
+ * (taken from a pod's own sandbox, so that driver and root need not be guessed), and an image that is
+ * surely present: the one asked for, else that of the agent's own container.
+ */
+export async function findPlace(
+  client: CriClient,
+  image: string | undefined,
+  options: CallOptions,
+): Promise<Place> {
+  const { items } = await client.call<{ items: Listed[] }>('ListPodSandbox', {}, options);
+  const pod = items.find(({ labels }) => 'io.kubernetes.pod.uid' in labels && !isProbe(labels));
+  const cgroupParent = pod === undefined ? '' : await qosCgroup(client, pod.id, options);
+  const found = image ?? (await ownImage(client, options));
+  return { cgroupParent, ...(found === undefined ? {} : { image: found }) };
+}
+
+function isProbe(labels: Readonly<Record<string, string>>): boolean {
+  return labels['app.kubernetes.io/component'] === PROBE_LABELS['app.kubernetes.io/component'];
+}
+
+/** The image of the agent's own container: the DaemonSet labels its pods, and the kubelet names containers in labels. */
+async function ownImage(client: CriClient, options: CallOptions): Promise<string | undefined> {
+  const labelSelector = { 'io.kubernetes.container.name': 'gvisor-ready-agent' };
+  const { containers } = await client.call<{ containers: { imageRef: string }[] }>(
+    'ListContainers',
+    { filter: { labelSelector } },
+    options,
+  );
+  return containers[0]?.imageRef;
+}
+
+async function qosCgroup(client: CriClient, id: string, options: CallOptions): Promise<string> {
+  const request = { podSandboxId: id, verbose: true };
+  const { info } = await client.call<{ info: Record<string, string> }>('PodSandboxStatus', request, options);
+  return cgroupBeside(readCgroupParent(info.info));
+}
+
+function readCgroupParent(info: string | undefined): string {
+  try {
+    const parsed = JSON.parse(info ?? '{}') as { config?: { linux?: { cgroup_parent?: unknown } } } | null;
+    const parent = parsed?.config?.linux?.cgroup_parent;
+    return typeof parent === 'string' ? parent : '';
+  } catch {
+    return '';
+  }
+}
+
+/**
+ * The cgroup that holds a pod's cgroup: "/kubepods/besteffort/pod1234" gives "/kubepods/besteffort",
+ * the systemd form "kubepods-besteffort-pod1234.slice" gives "kubepods-besteffort.slice". "" when the
+ * text has no pod in it. Source: https://github.com/kubernetes/kubernetes/tree/v1.36.3/pkg/kubelet/cm
+ */
+export function cgroupBeside(podCgroup: string): string {
+  const systemd = /^(?:.*\/)?([^/]+)-pod[^-/]+\.slice$/.exec(podCgroup);
+  if (systemd) return `${systemd[1]}.slice`;
+  return /^(\/.+)\/pod[^/]+$/.exec(podCgroup)?.[1] ?? '';
+}

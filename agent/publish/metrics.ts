@@ -1,0 +1,103 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { Report } from '../report.ts';
+import type { Publisher } from './publisher.ts';
+
+/** The agent's metrics, all named gvisor_* beside prom-client's own of the process. */
+export class Metrics implements Publisher {
+  readonly name = 'metrics';
+  readonly #registry = new Registry();
+  readonly #status = this.#gauge(
+    'gvisor_node_status',
+    'Published verdict of this node, 1 for the status in force.',
+    ['status'],
+  );
+  readonly #reason = this.#gauge('gvisor_node_reason', 'Reason code of the published verdict.', ['reason']);
+  readonly #checks = this.#gauge('gvisor_check_status', 'Result of each check, 1 for the status in force.', [
+    'check',
+    'status',
+  ]);
+  readonly #durations = this.#gauge(
+    'gvisor_check_duration_seconds',
+    'Duration of each check in the last look.',
+    ['check'],
+  );
+  readonly #proven = this.#gauge(
+    'gvisor_last_proof_timestamp_seconds',
+    'When a sandbox was last proven to run in gVisor, Unix time.',
+    [],
+  );
+  readonly #info = this.#gauge('gvisor_node_info', 'Releases on this node.', [
+    'runsc',
+    'platform',
+    'containerd',
+    'kernel',
+  ]);
+  readonly #probes = this.#counter('gvisor_probes_total', 'Probe sandboxes by outcome.', ['outcome']);
+  readonly #transitions = this.#counter(
+    'gvisor_transitions_total',
+    'Changes of the published verdict by new reason.',
+    ['reason'],
+  );
+  readonly #requests = this.#counter(
+    'gvisor_api_requests_total',
+    'Requests to the API server by verb and code.',
+    ['verb', 'code'],
+  );
+  readonly #boot = new Histogram({
+    name: 'gvisor_sandbox_boot_seconds',
+    help: 'Time from the request for a sandbox to the first output from inside it.',
+    buckets: [0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20],
+    registers: [this.#registry],
+  });
+  #last: Report | undefined;
+
+  constructor(version: string) {
+    collectDefaultMetrics({ register: this.#registry });
+    this.#gauge('gvisor_build_info', 'The agent’s version.', ['version']).set({ version }, 1);
+    for (const status of ['True', 'False', 'Unknown'])
+      this.#status.set({ status }, status === 'Unknown' ? 1 : 0);
+  }
+
+  #gauge<L extends string>(name: string, help: string, labelNames: readonly L[]): Gauge<L> {
+    return new Gauge({ name, help, labelNames: [...labelNames], registers: [this.#registry] });
+  }
+
+  #counter<L extends string>(name: string, help: string, labelNames: readonly L[]): Counter<L> {
+    return new Counter({ name, help, labelNames: [...labelNames], registers: [this.#registry] });
+  }
+
+  publish(report: Report): void {
+    const { verdict, findings, proof, facts } = report;
+    for (const status of ['True', 'False', 'Unknown'])
+      this.#status.set({ status }, Number(verdict.status === status));
+    this.#reason.reset();
+    this.#reason.set({ reason: verdict.reason }, 1);
+    for (const { check, status, durationMs } of findings) {
+      for (const each of ['pass', 'fail', 'unknown'])
+        this.#checks.set({ check, status: each }, Number(each === status));
+      this.#durations.set({ check }, durationMs / 1_000);
+    }
+    this.#info.reset();
+    const { runsc = '', platform = '', containerd = '', kernel = '' } = facts;
+    this.#info.set({ runsc, platform, containerd, kernel }, 1);
+    this.#probes.inc({ outcome: proof.kind });
+    if (proof.kind === 'proven') {
+      this.#boot.observe(proof.bootMs / 1_000);
+      this.#proven.set(Date.parse(report.provenAt ?? '') / 1_000);
+    }
+    const old = this.#last?.verdict;
+    if (old?.status !== verdict.status || old.reason !== verdict.reason)
+      this.#transitions.inc({ reason: verdict.reason });
+    this.#last = report;
+  }
+
+  /** Counts one request to the API server. */
+  readonly countRequest = (verb: string, code: number): void => {
+    this.#requests.inc({ verb, code: String(code) });
+  };
+
+  /** The text of /metrics and its content type. */
+  async text(): Promise<{ readonly body: string; readonly type: string }> {
+    return { body: await this.#registry.metrics(), type: this.#registry.contentType };
+  }
+}

@@ -1,0 +1,47 @@
+import type { Finding } from './finding.ts';
+import type { Outcome } from './proof/outcome.ts';
+import type { Verdict } from './verdict.ts';
+
+/** What is known of the node besides the verdict; a fact that could not be had is absent. */
+export type Facts = {
+  readonly kernel?: string;
+  readonly containerd?: string;
+  /** As runsc names it, for example "release-20260223.0". */
+  readonly runsc?: string;
+  readonly platform?: string;
+  readonly distribution?: string;
+  readonly [hardware: string]: string | undefined;
+};
+
+/** One change of the published verdict. */
+export type Transition = Verdict & { readonly at: string };
+
+/** All that the agent has to say after a look; times are ISO 8601. */
+export type Report = {
+  readonly version: string;
+  readonly node: string;
+  readonly handler: string;
+  /** What is published. */
+  readonly verdict: Verdict;
+  /** What the last look alone came to, when it came, why it was made, and how long it took. */
+  readonly look: {
+    readonly verdict: Verdict;
+    readonly at: string;
+    readonly trigger: string;
+    readonly durationMs: number;
+  };
+  readonly findings: readonly Finding[];
+  readonly proof: Outcome;
+  /** When gVisor was last proven here. */
+  readonly provenAt?: string;
+  readonly facts: Facts;
+  /** The newest transitions, the newest first. */
+  readonly history: readonly Transition[];
+};
+
+/** What is said before the first look has ended. */
+export const STARTING: Verdict = {
+  status: 'Unknown',
+  reason: 'AgentStarting',
+  message: 'the first look has not ended yet',
+};

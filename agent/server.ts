@@ -1,0 +1,62 @@
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import type { Report } from './report.ts';
+
+/** What the HTTP server shows. */
+export type Shown = {
+  readonly metrics: () => Promise<{ readonly body: string; readonly type: string }>;
+  /** Absent before the first look has ended. */
+  readonly report: () => Report | undefined;
+  /** Whether the loop still turns. */
+  readonly live: () => boolean;
+};
+
+/** The agent's HTTP server: /metrics, /livez, /readyz and /report; not yet listening. */
+export function createAgentServer(shown: Shown): Server {
+  const server = createServer((request, response) => {
+    const { pathname } = new URL(request.url ?? '/', 'http://agent');
+    if (request.method !== 'GET' && request.method !== 'HEAD')
+      return send(response, 405, 'only GET is known here\n');
+    void answer(pathname, shown, response).catch((error: unknown) =>
+      send(response, 500, `${String(error)}\n`),
+    );
+  });
+  server.headersTimeout = 5_000;
+  server.requestTimeout = 10_000;
+  return server;
+}
+
+async function answer(path: string, shown: Shown, response: ServerResponse): Promise<void> {
+  switch (path) {
+    case '/metrics': {
+      const { body, type } = await shown.metrics();
+      return send(response, 200, body, type);
+    }
+    case '/livez':
+      return shown.live() ? send(response, 200, 'ok\n') : send(response, 503, 'the loop has stalled\n');
+    case '/readyz':
+      return shown.report() === undefined
+        ? send(response, 503, 'the first look has not ended yet\n')
+        : send(response, 200, 'ok\n');
+    case '/report': {
+      const report = shown.report();
+      if (report === undefined) return send(response, 503, 'the first look has not ended yet\n');
+      return send(response, 200, `${JSON.stringify(report, null, 2)}\n`, 'application/json; charset=utf-8');
+    }
+    default:
+      return send(response, 404, 'known paths: /metrics /livez /readyz /report\n');
+  }
+}
+
+function send(
+  response: ServerResponse,
+  status: number,
+  body: string,
+  type = 'text/plain; charset=utf-8',
+): void {
+  response.writeHead(status, {
+    'content-type': type,
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+  });
+  response.end(body);
+}

@@ -1,0 +1,56 @@
+import type { Verdict } from './verdict.ts';
+
+/** What is remembered between looks. Times are milliseconds of a monotonic clock. */
+export type Steady = {
+  /** What was last published; absent before the first time, when a predecessor's words still stand. */
+  readonly published?: Verdict;
+  /** When the first failing look of an unconfirmed failure was made. */
+  readonly failingSince?: number;
+  /** When the first of a series of looks that could not see was made. */
+  readonly unknownSince?: number;
+};
+
+/** How patient to be, in milliseconds. */
+export type Patience = { readonly confirmMs: number; readonly graceMs: number };
+
+/** The state after a look, what to publish because of it, and when to look again ahead of schedule. */
+export type Settled = {
+  readonly state: Steady;
+  readonly publish?: Verdict;
+  readonly lookAgainMs?: number;
+};
+
+/**
+ * Decides what a look changes. A proof counts at once. A failure counts when a second look, at least
+ * `confirmMs` later, fails as well. A look that could not see changes nothing until it has been so for
+ * `graceMs`; it neither confirms a failure nor wipes one out.
+ */
+export function settle(state: Steady, verdict: Verdict, nowMs: number, patience: Patience): Settled {
+  if (verdict.status === 'True') return publish(verdict);
+  if (verdict.status === 'False') return settleFailure(state, verdict, nowMs, patience);
+  return settleUnknown(state, verdict, nowMs, patience);
+}
+
+function settleFailure(state: Steady, verdict: Verdict, nowMs: number, { confirmMs }: Patience): Settled {
+  if (state.published?.status === 'False') return publish(verdict);
+  const since = state.failingSince ?? nowMs;
+  if (state.failingSince !== undefined && nowMs - since >= confirmMs) return publish(verdict);
+  return { state: { ...state, failingSince: since }, lookAgainMs: confirmMs - (nowMs - since) };
+}
+
+function settleUnknown(state: Steady, verdict: Verdict, nowMs: number, { graceMs }: Patience): Settled {
+  const since = state.unknownSince ?? nowMs;
+  const left = graceMs - (nowMs - since);
+  if (left <= 0) {
+    const settled = { ...state, unknownSince: since, published: verdict };
+    return { state: settled, publish: verdict, lookAgainMs: RETRY_MS };
+  }
+  return { state: { ...state, unknownSince: since }, lookAgainMs: Math.min(left, RETRY_MS) };
+}
+
+/** How soon to look again while nothing can be seen. */
+const RETRY_MS = 5_000;
+
+function publish(verdict: Verdict): Settled {
+  return { state: { published: verdict }, publish: verdict };
+}

@@ -1,0 +1,55 @@
+import type { Finding } from './finding.ts';
+import type { Outcome } from './proof/outcome.ts';
+import type { Reason } from './reasons.ts';
+
+/** What one look at the node came to. */
+export type Verdict = {
+  readonly status: 'True' | 'False' | 'Unknown';
+  readonly reason: Reason;
+  readonly message: string;
+};
+
+/**
+ * A booted sandbox decides, files explain. Only a proof makes a node ready, unless a finding refuses it
+ * all the same (a weakened isolation). Without a proof, the first check that saw a fault names the
+ * cause; when nothing was seen to be wrong and nothing could be proven, the node is unknown.
+ */
+export function judge(findings: readonly Finding[], outcome: Outcome): Verdict {
+  const refused = findings.find((finding) => finding.status === 'fail' && finding.weight === 'decides');
+  if (outcome.kind === 'proven') return refused === undefined ? proven(outcome) : ofFinding(refused);
+  // These two say something about running pods, which no file may hide.
+  if (outcome.reason === 'GuestIsHostKernel' || outcome.reason === 'GuestNotGVisor') {
+    return explained(findings, outcome, ['HandlerRunsRunc']);
+  }
+  if (outcome.kind === 'failed' || outcome.kind === 'stuck') return explained(findings, outcome);
+  const seen = refused ?? findings.find(isCause);
+  if (seen !== undefined) return ofFinding(seen);
+  return { status: 'Unknown', reason: outcome.reason, message: outcome.message };
+}
+
+function proven(outcome: Outcome): Verdict {
+  return { status: 'True', reason: 'SandboxProven', message: outcome.message };
+}
+
+/** A failed proof in the words of the check that knows its cause, with containerd's words behind. */
+function explained(
+  findings: readonly Finding[],
+  outcome: Exclude<Outcome, { kind: 'proven' }>,
+  only?: readonly Reason[],
+): Verdict {
+  const cause = findings.find(
+    (finding) => isCause(finding) && (only === undefined || only.includes(finding.reason as Reason)),
+  );
+  if (cause === undefined) return { status: 'False', reason: outcome.reason, message: outcome.message };
+  const { reason, message } = ofFinding(cause);
+  return { status: 'False', reason, message: `${message}; ${outcome.message}` };
+}
+
+function isCause(finding: Finding): finding is Finding & { status: 'fail' } {
+  return finding.status === 'fail' && finding.weight !== 'advises';
+}
+
+function ofFinding(finding: Finding): Verdict {
+  if (finding.status !== 'fail') throw new Error(`The finding of "${finding.check}" is no fault`);
+  return { status: 'False', reason: finding.reason, message: finding.message };
+}
