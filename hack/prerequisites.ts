@@ -59,7 +59,8 @@ export function missingPrerequisites(host: HostView, forTests = false): readonly
 /** The one line that says what is missing and how it gets there. */
 export function installAdvice(missing: readonly Prerequisite[], debian: boolean): string {
   const names = missing.map((one) => one.what).join(', ');
-  if (!debian) return `This machine lacks ${names}: install what brings them, then run the same command again.`;
+  if (!debian)
+    return `This machine lacks ${names}: install what brings them, then run the same command again.`;
   return `This machine lacks ${names}: run \`sudo apt-get install --no-install-recommends ${packagesOf(missing).join(' ')}\`.`;
 }
 
@@ -93,7 +94,8 @@ export async function ensurePrerequisites(options: { readonly forTests?: boolean
 }
 
 const thisHost: HostView = {
-  program: (name) => (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, name))),
+  program: (name) =>
+    (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, name))),
   file: existsSync,
 };
 

@@ -2,17 +2,17 @@ import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ensureImage, type ImageId } from '../images.ts';
+import { unknownWord } from '../nearest.ts';
 import { CLUSTERS } from '../paths.ts';
 import { ensurePrerequisites } from '../prerequisites.ts';
 import { replaceFile } from '../replace-file.ts';
-import { UsageError, waitFor } from '../run.ts';
+import { run, UsageError, waitFor } from '../run.ts';
 import { ensureTools } from '../tools.ts';
 import { cgroupOf, removeCgroup } from './cgroups.ts';
 import {
   CONTROL_PLANE,
   type ControlPlaneTools,
   kubeconfig,
-  kubectlWith,
   setUpNetwork,
   startControlPlane,
   writeCredentials,
@@ -68,7 +68,17 @@ export class Cluster {
 
   /** Runs kubectl against this cluster and gives its standard output. */
   kubectl(args: readonly string[], input?: string, timeoutMs?: number): Promise<string> {
-    return kubectlWith(this.#tools, this.kubeconfig)(args, input, timeoutMs);
+    const command = this.kubectlCommand(args);
+    return run(command.command, command.args, {
+      ...(input === undefined ? {} : { input }),
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    });
+  }
+
+  /** The program and the words that {@link kubectl} runs, for those who want to read it as it goes. */
+  kubectlCommand(args: readonly string[]): { readonly command: string; readonly args: readonly string[] } {
+    const command = join(this.#tools.kubernetes, 'kubectl');
+    return { command, args: ['--kubeconfig', this.kubeconfig, ...args] };
   }
 
   /** The nodes, in the order of their index, running or not. */
@@ -81,9 +91,7 @@ export class Cluster {
     const found = this.nodes().find((node) => node.name === name);
     if (found !== undefined) return found;
     const names = readNodes(this.dir).map((spec) => spec.name);
-    throw new UsageError(
-      `No node "${name}" in the cluster "${this.name}": it has ${names.join(', ') || 'none'}.`,
-    );
+    throw unknownWord(`node of the cluster "${this.name}" named`, name, names);
   }
 
   #node(spec: NodeSpec): ClusterNode {
@@ -182,6 +190,11 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     await ensureTools(['kubernetes', 'etcd', 'cni', 'runc', ...new Set(wanted.flatMap(toolsOf))]);
     for (const id of ['pause', ...images] as const) await ensureImage(id);
     const cluster = await Cluster.open(name);
+    if (port !== undefined && port !== (cluster.port ?? port)) {
+      throw new UsageError(
+        `The cluster "${name}" has port ${cluster.port}: take it \`down\` to change that.`,
+      );
+    }
     allotNodes(dir, wanted);
     await cluster.startControlPlane(port);
     await Promise.all(wanted.map((request) => cluster.addNode(request, images)));

@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { run } from '../run.ts';
 import type { Machine } from './machine.ts';
 import { type Authority, createSigningKeys } from './pki.ts';
 
@@ -131,13 +130,4 @@ contexts: [{name: gvisor-ready, context: {cluster: gvisor-ready, user: "${user}"
 clusters: [{name: gvisor-ready, cluster: {server: "${server}", certificate-authority-data: ${data(authority.cert)}}}]
 users: [{name: "${user}", user: {client-certificate-data: ${data(cert)}, client-key-data: ${data(key)}}}]
 `;
-}
-
-/** Gives a function that runs kubectl with a kubeconfig and gives its standard output. */
-export function kubectlWith(tools: ControlPlaneTools, config: string) {
-  return (args: readonly string[], input?: string, timeoutMs = 60_000): Promise<string> =>
-    run(join(tools.kubernetes, 'kubectl'), ['--kubeconfig', config, ...args], {
-      timeoutMs,
-      ...(input === undefined ? {} : { input }),
-    });
 }

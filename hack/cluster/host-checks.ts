@@ -14,7 +14,9 @@ export function requireRoot(caller: Caller = { platform: process.platform, uid: 
     );
   }
   if (caller.uid !== 0) {
-    throw new UsageError('Only root can make namespaces, mounts and cgroups: run the same command with sudo.');
+    throw new UsageError(
+      'Only root can make namespaces, mounts and cgroups: run the same command with sudo.',
+    );
   }
 }
 
@@ -43,7 +45,9 @@ export async function requireKernel(): Promise<void> {
   await requireUpperDirectory(dirname(CLUSTERS));
   const cgroups = (await readFile('/proc/self/mounts', 'utf8')).split('\n').map((line) => line.split(' ')[2]);
   if (!cgroups.includes('cgroup') && !cgroups.includes('cgroup2')) {
-    throw new UsageError('No cgroup file system is mounted: mount one at /sys/fs/cgroup; a kubelet needs it.');
+    throw new UsageError(
+      'No cgroup file system is mounted: mount one at /sys/fs/cgroup; a kubelet needs it.',
+    );
   }
   const namespaces = ['--mount', '--pid', '--net', '--uts', '--ipc', '--fork', '--kill-child=SIGKILL'];
   const { code, stderr } = await runAll('unshare', [...namespaces, '/bin/sh', '-ec', TRIAL]);

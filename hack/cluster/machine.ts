@@ -127,9 +127,9 @@ export class Machine {
     if (pid !== undefined) await runAll('nsenter', this.enter('/bin/sh', '-c', `kill -${signal} ${pid}`));
   }
 
-  /** Ends a daemon, by TERM and after 5 s by KILL, and waits until it is gone. */
-  async stopDaemon(name: string): Promise<void> {
-    await this.signal(name, 'TERM');
+  /** Ends a daemon, by TERM (or at once by KILL) and after 5 s by KILL, and waits until it is gone. */
+  async stopDaemon(name: string, signal: 'TERM' | 'KILL' = 'TERM'): Promise<void> {
+    await this.signal(name, signal);
     await this.signal(name, 'CONT');
     const gone = async () => (this.daemonPid(name) === undefined ? true : undefined);
     await waitFor(`${name} to end`, 5_000, gone, 20).catch(async () => {

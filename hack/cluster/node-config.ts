@@ -27,7 +27,8 @@ export const CONTAINERD_CONFIG = '/etc/containerd/config.toml';
 /** The file that the handler's ConfigPath names. */
 export const RUNSC_CONFIG = '/etc/containerd/runsc.toml';
 
-const RUNTIME_TABLE = {
+/** The table of containerd's configuration that holds the handlers, by the version that reads it. */
+export const RUNTIME_TABLE = {
   '2': "plugins.'io.containerd.cri.v1.runtime'",
   '1.7': 'plugins."io.containerd.grpc.v1.cri"',
 } as const;

@@ -71,7 +71,8 @@ function planNode(planned: readonly NodeSpec[], request: NodeRequest): NodeSpec 
       `"${name}" is no name for a node: use 1 to 40 lower-case letters, digits and inner hyphens.`,
     );
   }
-  if (name === 'control-plane') throw new UsageError('The name "control-plane" is taken: name the node otherwise.');
+  if (name === 'control-plane')
+    throw new UsageError('The name "control-plane" is taken: name the node otherwise.');
   const known = planned.find((spec) => spec.name === name);
   if (known !== undefined) {
     const { containerd = known.containerd, gvisor = known.gvisor } = request;
@@ -85,7 +86,11 @@ function planNode(planned: readonly NodeSpec[], request: NodeRequest): NodeSpec 
 }
 
 /** The nodes to start: those that the cluster has, or else those asked for. */
-export function wantedNodes(name: string, dir: string, asked: readonly NodeRequest[] | undefined): readonly NodeRequest[] {
+export function wantedNodes(
+  name: string,
+  dir: string,
+  asked: readonly NodeRequest[] | undefined,
+): readonly NodeRequest[] {
   const known = readNodes(dir);
   if (known.length === 0) return planNodes(asked ?? DEFAULT_NODES);
   const names = known.map((spec) => spec.name);

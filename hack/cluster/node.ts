@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { appendFile, chmod, copyFile, mkdir, readFile, rename, rm, symlink } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readFile, rename, rm, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Image } from '../images.ts';
 import { isCopy, replaceFile } from '../replace-file.ts';
@@ -8,6 +8,7 @@ import { ensureTools } from '../tools.ts';
 import { cgroupOf, createCgroup } from './cgroups.ts';
 import { HUB_ADDRESS, kubeconfig } from './control-plane.ts';
 import { MACHINE_PATH, Machine } from './machine.ts';
+import { plugIn, unplug } from './node-cable.ts';
 import {
   addressOf,
   CONTAINERD_CONFIG,
@@ -18,7 +19,6 @@ import {
   RUNSC_CONFIG,
   RUNSC_TOML,
 } from './node-config.ts';
-import { plugIn, unplug } from './node-cable.ts';
 import type { Authority } from './pki.ts';
 
 /** A daemon of a node that can be restarted. */
@@ -30,7 +30,7 @@ export const SHIM = '/usr/local/bin/containerd-shim-runsc-v1';
 export const RUNSC = '/usr/local/bin/runsc';
 
 const INSTALLED = '/etc/kubernetes/kubelet.json';
-const LOADED_IMAGES = '/var/lib/containerd/loaded-images';
+const LOADED_IMAGES = '/var/lib/containerd/loaded-images.json';
 
 /** One node: a machine with containerd and a kubelet at the standard paths. */
 export class ClusterNode {
@@ -145,7 +145,9 @@ export class ClusterNode {
   /** Whether the configuration on disk is what containerd had before it when it started. */
   async hasLoadedConfig(): Promise<boolean> {
     const [loaded, onDisk] = await Promise.all(
-      [this.#loadedConfig, this.path(CONTAINERD_CONFIG)].map((file) => readFile(file, 'utf8').catch(() => '')),
+      [this.#loadedConfig, this.path(CONTAINERD_CONFIG)].map((file) =>
+        readFile(file, 'utf8').catch(() => ''),
+      ),
     );
     return loaded === onDisk;
   }
@@ -180,21 +182,25 @@ export class ClusterNode {
 
   /** Loads an image's archive into containerd; harmless when it is there. */
   async load(image: Image): Promise<void> {
-    if ((await this.#loadedImages()).includes(image.archive)) return;
+    const loaded = await this.#loadedImages();
+    if (loaded.get(image.name) === image.archive) return;
     const local = this.spec.containerd === '2' ? [] : ['--local'];
     await this.ctr(['images', 'import', ...local, image.archive]);
-    await appendFile(this.path(LOADED_IMAGES), `${image.archive}\n`);
+    await this.write(LOADED_IMAGES, JSON.stringify([...loaded, [image.name, image.archive]]));
   }
 
   /** Removes an image from containerd, so that the next pod that needs it finds it nowhere. */
   async unload(image: Image): Promise<void> {
-    const left = (await this.#loadedImages()).filter((archive) => archive !== image.archive);
-    await this.write(LOADED_IMAGES, left.join('\n'));
+    const loaded = await this.#loadedImages();
+    loaded.delete(image.name);
+    await this.write(LOADED_IMAGES, JSON.stringify([...loaded]));
     const known = (await this.ctr(['images', 'list', '--quiet'])).split('\n');
     if (known.includes(image.name)) await this.ctr(['images', 'remove', '--sync', image.name]);
   }
 
-  async #loadedImages(): Promise<readonly string[]> {
-    return (await readFile(this.path(LOADED_IMAGES), 'utf8').catch(() => '')).split('\n');
+  /** The archive that each image's name was last loaded from. */
+  async #loadedImages(): Promise<Map<string, string>> {
+    const text = await readFile(this.path(LOADED_IMAGES), 'utf8').catch(() => '[]');
+    return new Map(JSON.parse(text) as [string, string][]);
   }
 }

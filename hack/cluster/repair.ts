@@ -1,0 +1,66 @@
+import { chmod, stat } from 'node:fs/promises';
+import { ensureImage } from '../images.ts';
+import { UsageError, waitFor } from '../run.ts';
+import type { Cluster } from './cluster.ts';
+import { type ClusterNode, RUNSC, SHIM } from './node.ts';
+import { CONTAINERD_CONFIG, containerdConfig, RUNSC_CONFIG, RUNSC_TOML } from './node-config.ts';
+import { killIn, stateIn } from './processes.ts';
+
+/** Puts one part of a node into its known good state, doing only what is needed. */
+export type Repair = (node: ClusterNode, cluster: Cluster) => Promise<void>;
+
+/** The parts of a node that faults break, each with its repair, in the order in which all are repaired. */
+export const REPAIRS = {
+  api: async (_node, cluster) => {
+    cluster.startDaemon('kube-apiserver');
+    await waitFor('the API server to be ready', 60_000, async () => {
+      await cluster.kubectl(['get', '--raw', '/readyz'], undefined, 5_000);
+      return true;
+    });
+    cluster.startDaemon('kube-controller-manager'); // they may have given up meanwhile
+    cluster.startDaemon('kube-scheduler');
+  },
+  containerd: async (node) => node.startContainerd(),
+  kubelet: async (node) => node.startKubelet(),
+  shim: async (node) => repairProgram(node, SHIM),
+  runsc: async (node) => {
+    await repairProgram(node, RUNSC);
+    await killIn(node.machine, ([shell, script]) => shell === '/bin/sh' && script === RUNSC);
+  },
+  'runsc-config': async (node) => {
+    if (node.spec.gvisor !== 'none') await node.write(RUNSC_CONFIG, RUNSC_TOML);
+  },
+  handler: async (node) => {
+    await node.write(CONTAINERD_CONFIG, containerdConfig(node.spec));
+    if (containerdRuns(node) && !(await node.hasLoadedConfig())) await node.restart('containerd');
+  },
+  'pause-image': async (node) => {
+    requireContainerd(node);
+    await node.load(await ensureImage('pause'));
+  },
+  agent: async () => {}, // the kubelet starts it again
+} as const satisfies Record<string, Repair>;
+
+/** A part of a node that can break. */
+export type Part = keyof typeof REPAIRS;
+
+async function repairProgram(node: ClusterNode, program: typeof RUNSC | typeof SHIM): Promise<void> {
+  if (node.spec.gvisor === 'none') return;
+  const seen = await stat(node.path(program)).catch(() => undefined);
+  if (seen !== undefined && (seen.mode & 0o777) !== 0o755) await chmod(node.path(program), 0o755);
+  await node.installProgram(program);
+}
+
+/** Whether the node's containerd runs and answers: neither ended nor stopped in its tracks. */
+export function containerdRuns(node: ClusterNode): boolean {
+  const state = stateIn(node.machine, node.machine.daemonPid('containerd'));
+  return state !== undefined && state !== 'T';
+}
+
+/** Throws a UsageError when a fault has ended or stopped the node's containerd. */
+export function requireContainerd(node: ClusterNode): void {
+  if (containerdRuns(node)) return;
+  throw new UsageError(
+    `containerd on ${node.name} does not run: heal that first (heal ${node.name} containerd-stopped, or containerd-hung).`,
+  );
+}

@@ -1,0 +1,97 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { CONTROL_PLANE } from '../cluster/control-plane.ts';
+import { requireName, requireRoot } from '../cluster/host-checks.ts';
+import { locked } from '../cluster/lock.ts';
+import { readNodes } from '../cluster/node-plan.ts';
+import { requireContainerd } from '../cluster/repair.ts';
+import { ensureImage } from '../images.ts';
+import { unknownWord } from '../nearest.ts';
+import { CLUSTERS } from '../paths.ts';
+import { UsageError } from '../run.ts';
+import { type Command, npm, openRunning } from './command.ts';
+import { NODE_OPTIONS, nodeChoices } from './up.ts';
+
+const ACTIONS = ['add', 'remove'];
+const DAEMONS = ['containerd', 'kubelet'] as const;
+
+/** `node`: adds or removes one. */
+export const node: Command = {
+  args: ['add|remove', 'NAME'],
+  flags: '[--containerd 2|1.7] [--gvisor current|2025|none]',
+  does: 'adds or removes a node',
+  options: NODE_OPTIONS,
+  run: async ({ name, args: [action = '', node = ''], values }) => {
+    if (!ACTIONS.includes(action)) throw unknownWord('action on nodes', action, ACTIONS);
+    const request = { name: node, ...nodeChoices(values) };
+    const cluster = await openRunning(name);
+    const begun = Date.now();
+    await locked(name, async () => {
+      if (action === 'remove') return cluster.removeNode(node);
+      await cluster.addNode(request, ['workload']);
+      await cluster.waitForNodes([node]);
+    });
+    const seconds = ((Date.now() - begun) / 1000).toFixed(1);
+    console.log(`${node} is ${action === 'add' ? 'Ready' : 'gone'}, ${seconds} s.`);
+    return undefined;
+  },
+};
+
+/** `restart`: a daemon of a node. */
+export const restart: Command = {
+  args: ['NODE', 'containerd|kubelet'],
+  does: 'restarts containerd or the kubelet of a node',
+  run: async ({ name, args: [node = '', word = ''] }) => {
+    const daemon = DAEMONS.find((one) => one === word);
+    if (daemon === undefined) throw unknownWord('daemon of a node', word, DAEMONS);
+    const cluster = await openRunning(name);
+    const restarted = cluster.node(node);
+    await locked(name, () => restarted.restart(daemon));
+    console.log(`${daemon} on ${node} has been restarted.`);
+    return undefined;
+  },
+};
+
+/** `load`: builds the project's images and puts them on every node. */
+export const load: Command = {
+  does: 'builds the images pause, workload and agent, and loads them into all nodes',
+  run: async ({ name }) => {
+    const cluster = await openRunning(name);
+    await locked(name, async () => {
+      for (const node of cluster.nodes()) requireContainerd(node);
+      for (const id of ['pause', 'workload', 'agent'] as const) {
+        const image = await ensureImage(id);
+        await Promise.all(cluster.nodes().map((node) => node.load(image)));
+        console.log(`${image.name} is on every node.`);
+      }
+    });
+    return undefined;
+  },
+};
+
+/** `logs`: what a daemon said. */
+export const logs: Command = {
+  args: ['NODE', '[DAEMON]'],
+  flags: '[-f]',
+  does: 'prints the log of a node’s containerd, kubelet or init, or (NODE control-plane) of its daemons',
+  options: { follow: { type: 'boolean', short: 'f' } },
+  run: async ({ name, args: [node = '', word], values }) => {
+    requireName(name);
+    requireRoot();
+    const dir = join(CLUSTERS, name);
+    if (!existsSync(dir))
+      throw new UsageError(`There is no cluster "${name}": start it with \`${npm(name, 'up')}\`.`);
+    const names = readNodes(dir).map((spec) => spec.name);
+    const hub = node === 'control-plane';
+    if (!hub && !names.includes(node)) throw unknownWord('node', node, [...names, 'control-plane']);
+    const daemons: readonly string[] = [...(hub ? CONTROL_PLANE : DAEMONS), 'init'];
+    const daemon = word ?? (hub ? 'kube-apiserver' : 'containerd');
+    if (!daemons.includes(daemon)) throw unknownWord(`log of ${node}`, daemon, daemons);
+    const file = join(dir, hub ? 'hub' : join('nodes', node), `${daemon}.log`);
+    const tail = spawn('tail', ['-n', '+1', ...(values.follow ? ['-F'] : []), file], { stdio: 'inherit' });
+    const [code] = await once(tail, 'close');
+    return code ?? 0;
+  },
+};
