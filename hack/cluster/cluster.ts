@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ensureImage, type ImageId } from '../images.ts';
+import { ensureImage, type Image, type ImageId } from '../images.ts';
 import { unknownWord } from '../nearest.ts';
 import { CLUSTERS } from '../paths.ts';
 import { ensurePrerequisites } from '../prerequisites.ts';
@@ -26,6 +26,7 @@ import { allotNodes, type NodeRequest, readNodes, toolsOf, wantedNodes } from '.
 import { type Authority, openAuthority } from './pki.ts';
 import { removeCluster } from './remove-cluster.ts';
 import { listen, startRelay } from './start-relay.ts';
+import { waitForReady, waitForServiceAccount } from './wait-ready.ts';
 
 /** What a cluster is started with. */
 export type ClusterOptions = {
@@ -103,7 +104,7 @@ export class Cluster {
     await this.hub.start();
     await setUpNetwork(this.hub);
     await writeCredentials(this.hub, this.#authority);
-    for (const name of CONTROL_PLANE) startControlPlane(this.hub, name, this.#tools);
+    await Promise.all(CONTROL_PLANE.map((name) => this.startDaemon(name)));
     await this.#startRelay(port);
     await waitFor(`the API server (see ${this.hub.dir}/kube-apiserver.log)`, 60_000, async () => {
       await this.kubectl(['get', '--raw', '/readyz'], undefined, 5_000);
@@ -112,8 +113,8 @@ export class Cluster {
   }
 
   /** Starts one daemon of the control plane again; harmless when it runs. */
-  startDaemon(name: (typeof CONTROL_PLANE)[number]): void {
-    startControlPlane(this.hub, name, this.#tools);
+  async startDaemon(name: (typeof CONTROL_PLANE)[number]): Promise<void> {
+    await startControlPlane(this.hub, name, this.#tools);
   }
 
   async #startRelay(port: number | undefined): Promise<void> {
@@ -132,14 +133,14 @@ export class Cluster {
   }
 
   /** Adds a node, starts its containerd and kubelet, and loads images. Harmless when it is there. */
-  async addNode(request: NodeRequest, images: readonly ImageId[] = []): Promise<ClusterNode> {
+  async addNode(request: NodeRequest, images: readonly Image[] = []): Promise<ClusterNode> {
     const [spec] = allotNodes(this.dir, [request]);
     if (spec === undefined) throw new Error('No place for the node');
     const node = this.#node(spec);
     await node.start(this.#authority);
     await node.load(await ensureImage('pause'));
-    node.startKubelet();
-    for (const id of images) await node.load(await ensureImage(id));
+    await node.startKubelet();
+    for (const image of images) await node.load(image);
     return node;
   }
 
@@ -155,17 +156,7 @@ export class Cluster {
 
   /** Waits until the named nodes (all unless told) are Ready. */
   async waitForNodes(names = this.nodes().map((node) => node.name), timeoutMs = 60_000): Promise<void> {
-    await waitFor(
-      `the nodes ${names.join(', ')} to be Ready`,
-      timeoutMs,
-      async () => {
-        const path =
-          '{range .items[*]}{.metadata.name}={.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}';
-        const seen = (await this.kubectl(['get', 'nodes', '-o', `jsonpath=${path}`])).split('\n');
-        return names.every((name) => seen.includes(`${name}=True`)) ? true : undefined;
-      },
-      200,
-    );
+    await waitForReady(this, names, timeoutMs);
   }
 
   /** Ends the cluster and removes all that it left on the machine. */
@@ -188,7 +179,9 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       if (port !== undefined) (await listen(port)).server.close();
     }
     await ensureTools(['kubernetes', 'etcd', 'cni', 'runc', ...new Set(wanted.flatMap(toolsOf))]);
-    for (const id of ['pause', ...images] as const) await ensureImage(id);
+    await ensureImage('pause');
+    const built: Image[] = [];
+    for (const id of images) built.push(await ensureImage(id));
     const cluster = await Cluster.open(name);
     if (port !== undefined && port !== (cluster.port ?? port)) {
       throw new UsageError(
@@ -197,12 +190,9 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     }
     allotNodes(dir, wanted);
     await cluster.startControlPlane(port);
-    await Promise.all(wanted.map((request) => cluster.addNode(request, images)));
+    await Promise.all(wanted.map((request) => cluster.addNode(request, built)));
     await cluster.waitForNodes();
-    await waitFor('the default service account, without which no pod is admitted', 30_000, async () => {
-      await cluster.kubectl(['get', 'serviceaccount', 'default']);
-      return true;
-    });
+    await waitForServiceAccount(cluster);
     return cluster;
   });
 }

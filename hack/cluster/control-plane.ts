@@ -71,14 +71,14 @@ rules:
 export const AUDIT_LOG = '/var/log/kube-apiserver-audit.log';
 
 /** Starts one daemon of the control plane; harmless when it runs. */
-export function startControlPlane(
+export async function startControlPlane(
   hub: Machine,
   name: (typeof CONTROL_PLANE)[number],
   tools: ControlPlaneTools,
-): void {
+): Promise<void> {
   if (hub.daemonPid(name) !== undefined) return;
   const bin = name === 'etcd' ? join(tools.etcd, 'etcd') : join(tools.kubernetes, name);
-  hub.daemon(name, [bin, ...ARGUMENTS[name]]);
+  await hub.daemon(name, [bin, ...ARGUMENTS[name]]);
 }
 
 const ARGUMENTS: Record<(typeof CONTROL_PLANE)[number], readonly string[]> = {

@@ -31,7 +31,7 @@ export type Fault = {
 export const FAULTS = {
   'shim-missing': fault('shim', {
     does: 'removes containerd-shim-runsc-v1',
-    seen: 'gVisor pods stay in ContainerCreating: no runtime for "io.containerd.runsc.v1"',
+    seen: 'gVisor pods stay in ContainerCreating: failed to start shim',
     apply: (node) => rm(node.path(SHIM), { force: true }),
   }),
   'runsc-missing': fault('runsc', {
@@ -41,7 +41,7 @@ export const FAULTS = {
   }),
   'runsc-not-executable': fault('runsc', {
     does: 'takes the x bits off runsc',
-    seen: 'gVisor pods stay in ContainerCreating: executable file not found, though it is there',
+    seen: 'gVisor pods stay in ContainerCreating: executable file not found in $PATH, though it is there',
     apply: async (node) => {
       await node.installProgram(RUNSC);
       await chmod(node.path(RUNSC), 0o644);
@@ -89,12 +89,12 @@ export const FAULTS = {
   }),
   'config-missing': fault('runsc-config', {
     does: "removes the file that the handler's ConfigPath names",
-    seen: 'gVisor pods stay in ContainerCreating: no such file or directory',
+    seen: 'gVisor pods stay in ContainerCreating: decode config file … no such file or directory',
     apply: (node) => rm(node.path(RUNSC_CONFIG), { force: true }),
   }),
   'config-not-toml': fault('runsc-config', {
     does: "makes the file that the handler's ConfigPath names something else than TOML",
-    seen: 'gVisor pods stay in ContainerCreating: the file cannot be parsed',
+    seen: 'gVisor pods stay in ContainerCreating: decode config file … toml: line 1',
     apply: (node) => node.write(RUNSC_CONFIG, 'platform: systrap\n'),
   }),
   'containerd-stopped': fault('containerd', {
@@ -114,7 +114,7 @@ export const FAULTS = {
   }),
   'pause-image-missing': fault('pause-image', {
     does: 'removes the sandbox image, which can be pulled from nowhere',
-    seen: 'no new pod starts, with gVisor or without: failed to get sandbox image',
+    seen: 'no new pod starts, with gVisor or without: failed to pull image of the sandbox',
     apply: async (node) => {
       requireContainerd(node);
       await node.unload(await ensureImage('pause'));

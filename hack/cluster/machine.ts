@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CACHE, REPO } from '../paths.ts';
 import { type RunOptions, run, runAll, waitFor } from '../run.ts';
@@ -99,14 +99,22 @@ export class Machine {
     return run('nsenter', this.enter(...command), { env: { PATH: MACHINE_PATH, HOME: '/root' }, ...options });
   }
 
-  /** Starts a program inside the machine that stays; its output goes to `<dir>/<name>.log`. */
-  daemon(name: string, command: readonly string[], env: Readonly<Record<string, string>> = {}): void {
+  /** Starts a program inside the machine that stays; its output goes to `<dir>/<name>.log`. Resolves once it runs. */
+  async daemon(
+    name: string,
+    command: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<void> {
+    const known = this.path(`/run/daemons/${name}`);
+    rmSync(known, { force: true });
     const script = `echo $$ >/run/daemons/${name}; exec "$@"`;
     const vars = Object.entries(env).map(([key, value]) => `${key}=${value}`);
     this.#detach(
       ['nsenter', ...this.enter('env', ...vars, 'setsid', '-f', '/bin/sh', '-c', script, name, ...command)],
       name,
     );
+    const begun = async () => (existsSync(known) ? true : undefined);
+    await waitFor(`${name} to start (see ${join(this.dir, `${name}.log`)})`, 10_000, begun, 5);
   }
 
   /** The PID, inside the machine, of a program started by {@link daemon}; undefined when it has ended. */

@@ -122,3 +122,17 @@ export function kubeletConfig(spec: NodeSpec, cgroupRoot: string): string {
     shutdownGracePeriod: '0s',
   });
 }
+
+/** Where the kubelet's configuration lies; written last, it also says that the node is installed. */
+export const KUBELET_CONFIG = '/etc/kubernetes/kubelet.json';
+
+/** The kubelet and its arguments. */
+export function kubeletCommand(spec: NodeSpec): readonly string[] {
+  return [
+    'kubelet',
+    `--config=${KUBELET_CONFIG}`,
+    '--kubeconfig=/etc/kubernetes/kubelet.kubeconfig',
+    `--hostname-override=${spec.name}`,
+    `--node-ip=${addressOf(spec)}`,
+  ];
+}

@@ -10,10 +10,11 @@ import { HUB_ADDRESS, kubeconfig } from './control-plane.ts';
 import { MACHINE_PATH, Machine } from './machine.ts';
 import { plugIn, unplug } from './node-cable.ts';
 import {
-  addressOf,
   CONTAINERD_CONFIG,
   cniConfig,
   containerdConfig,
+  KUBELET_CONFIG,
+  kubeletCommand,
   kubeletConfig,
   type NodeSpec,
   RUNSC_CONFIG,
@@ -29,7 +30,6 @@ export const SHIM = '/usr/local/bin/containerd-shim-runsc-v1';
 /** See {@link SHIM}. */
 export const RUNSC = '/usr/local/bin/runsc';
 
-const INSTALLED = '/etc/kubernetes/kubelet.json';
 const LOADED_IMAGES = '/var/lib/containerd/loaded-images.json';
 
 /** One node: a machine with containerd and a kubelet at the standard paths. */
@@ -65,7 +65,7 @@ export class ClusterNode {
   async start(authority: Authority): Promise<void> {
     await this.machine.start(this.#hub);
     await plugIn(this.#hub, this.machine, this.spec);
-    if (!existsSync(this.path(INSTALLED))) await this.#install(authority);
+    if (!existsSync(this.path(KUBELET_CONFIG))) await this.#install(authority);
     await createCgroup(cgroupOf(this.#cluster, this.name));
     await this.startContainerd();
   }
@@ -97,7 +97,7 @@ export class ClusterNode {
     const config = await kubeconfig(authority, server, `system:node:${this.name}`, ['system:nodes']);
     await this.write('/etc/kubernetes/kubelet.kubeconfig', config, 0o600);
     // Last, and whole or not at all: it says that the node is installed.
-    await this.write(INSTALLED, kubeletConfig(this.spec, cgroupOf(this.#cluster, this.name)));
+    await this.write(KUBELET_CONFIG, kubeletConfig(this.spec, cgroupOf(this.#cluster, this.name)));
   }
 
   /** Installs runsc, its shim and its configuration of the node's generation, as a package would: each file at once. */
@@ -123,7 +123,7 @@ export class ClusterNode {
   async startContainerd(): Promise<void> {
     if (this.machine.daemonPid('containerd') === undefined) {
       await copyFile(this.path(CONTAINERD_CONFIG), this.#loadedConfig).catch(() => {});
-      this.machine.daemon('containerd', ['containerd'], { PATH: MACHINE_PATH });
+      await this.machine.daemon('containerd', ['containerd'], { PATH: MACHINE_PATH });
     } else {
       await this.machine.signal('containerd', 'CONT');
     }
@@ -153,26 +153,16 @@ export class ClusterNode {
   }
 
   /** Starts the kubelet; harmless when it runs. */
-  startKubelet(): void {
+  async startKubelet(): Promise<void> {
     if (this.machine.daemonPid('kubelet') !== undefined) return;
-    this.machine.daemon(
-      'kubelet',
-      [
-        'kubelet',
-        `--config=${INSTALLED}`,
-        '--kubeconfig=/etc/kubernetes/kubelet.kubeconfig',
-        `--hostname-override=${this.name}`,
-        `--node-ip=${addressOf(this.spec)}`,
-      ],
-      { PATH: MACHINE_PATH },
-    );
+    await this.machine.daemon('kubelet', kubeletCommand(this.spec), { PATH: MACHINE_PATH });
   }
 
   /** Ends a daemon and starts it again. */
   async restart(daemon: NodeDaemon): Promise<void> {
     await this.machine.stopDaemon(daemon);
     if (daemon === 'containerd') await this.startContainerd();
-    else this.startKubelet();
+    else await this.startKubelet();
   }
 
   /** Runs containerd's own client in the namespace of Kubernetes. */

@@ -12,16 +12,15 @@ export type Repair = (node: ClusterNode, cluster: Cluster) => Promise<void>;
 /** The parts of a node that faults break, each with its repair, in the order in which all are repaired. */
 export const REPAIRS = {
   api: async (_node, cluster) => {
-    cluster.startDaemon('kube-apiserver');
+    await cluster.startDaemon('kube-apiserver');
     await waitFor('the API server to be ready', 60_000, async () => {
       await cluster.kubectl(['get', '--raw', '/readyz'], undefined, 5_000);
       return true;
     });
-    cluster.startDaemon('kube-controller-manager'); // they may have given up meanwhile
-    cluster.startDaemon('kube-scheduler');
+    await cluster.startDaemon('kube-controller-manager'); // they may have given up meanwhile
+    await cluster.startDaemon('kube-scheduler');
   },
   containerd: async (node) => node.startContainerd(),
-  kubelet: async (node) => node.startKubelet(),
   shim: async (node) => repairProgram(node, SHIM),
   runsc: async (node) => {
     await repairProgram(node, RUNSC);
@@ -37,6 +36,11 @@ export const REPAIRS = {
   'pause-image': async (node) => {
     requireContainerd(node);
     await node.load(await ensureImage('pause'));
+  },
+  // A kubelet that starts without containerd ends at once, so it comes after all that restarts containerd.
+  kubelet: async (node) => {
+    requireContainerd(node);
+    await node.startKubelet();
   },
   agent: async () => {}, // the kubelet starts it again
 } as const satisfies Record<string, Repair>;

@@ -30,7 +30,7 @@ export const node: Command = {
     const begun = Date.now();
     await locked(name, async () => {
       if (action === 'remove') return cluster.removeNode(node);
-      await cluster.addNode(request, ['workload']);
+      await cluster.addNode(request, [await ensureImage('workload')]);
       await cluster.waitForNodes([node]);
     });
     const seconds = ((Date.now() - begun) / 1000).toFixed(1);
