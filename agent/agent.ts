@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { errorLine } from './host/error-line.ts';
 import type { Look } from './look.ts';
 import type { Publisher } from './publish/publisher.ts';
 import { type Facts, type Report, STARTING, type Transition } from './report.ts';
@@ -26,12 +27,15 @@ export type AgentOptions = {
 };
 
 const HISTORY = 50;
+/** A node that is not ready costs pods their place, and its cause may end without a file that changes. */
+const NOT_READY_INTERVAL_MS = 60_000;
 const ROUND_TIMEOUT_MS = 90_000;
 
 /** The loop: wait for a trigger, look, settle, publish. It holds the only state over time. */
 export class Agent {
   readonly #options: AgentOptions;
   #state: Steady = {};
+  #last: Look | undefined;
   #history: readonly Transition[] = [];
   #provenAt: string | undefined;
   #report: Report | undefined;
@@ -57,29 +61,30 @@ export class Agent {
   async run(signal: AbortSignal): Promise<void> {
     let trigger = 'start';
     while (!signal.aborted) {
-      const settled = await this.round(trigger, signal).catch((err: unknown) => {
-        if (!signal.aborted) this.#options.log.error({ err, trigger }, 'look failed');
-        return undefined;
-      });
+      const settled = await this.round(trigger, signal).catch(() => undefined);
       trigger = await this.#next(settled, signal).catch(() => 'stop');
     }
   }
 
   async #next(settled: Settled | undefined, signal: AbortSignal): Promise<string> {
     const { bell, proofIntervalMs } = this.#options;
-    const jittered = proofIntervalMs * (0.9 + 0.2 * Math.random());
+    const ready = this.#state.published?.status === 'True';
+    const interval = ready ? proofIntervalMs : Math.min(proofIntervalMs, NOT_READY_INTERVAL_MS);
+    const jittered = interval * (0.9 + 0.2 * Math.random());
     const again = settled?.lookAgainMs;
     const what = await bell.wait(Math.max(again ?? jittered, 1), signal);
     this.#turnedMs = this.#options.now();
     return what ?? (again === undefined ? 'timer' : 'confirm');
   }
 
-  /** One look and what follows from it. */
+  /** One look and what follows from it. Rejects when the signal is aborted. */
   async round(trigger: string, signal: AbortSignal): Promise<Settled> {
-    const { look, files, publishers, patience, now, log } = this.#options;
+    const { files, publishers, patience, now, log } = this.#options;
     const begun = now();
-    const seen = await look(AbortSignal.any([signal, AbortSignal.timeout(ROUND_TIMEOUT_MS)]));
-    await files.watch(seen.watch);
+    const begunAt = this.#options.date().getTime();
+    const seen = await this.#look(trigger, signal);
+    this.#last = seen;
+    await files.watch(seen.watch, begunAt);
     const old = this.#state.published;
     const settled = settle(this.#state, seen.verdict, now(), patience);
     this.#state = settled.state;
@@ -98,6 +103,23 @@ export class Agent {
     if (this.#state.published !== undefined)
       for (const publisher of publishers) publisher.publish(this.#report);
     return settled;
+  }
+
+  /** A look; one that does not end in time, or fails, is one that could not see. */
+  async #look(trigger: string, signal: AbortSignal): Promise<Look> {
+    const { look, log } = this.#options;
+    const deadline = AbortSignal.timeout(ROUND_TIMEOUT_MS);
+    try {
+      return await look(AbortSignal.any([signal, deadline]));
+    } catch (err) {
+      signal.throwIfAborted();
+      log.error({ err, trigger }, 'look failed');
+      const reason = deadline.aborted ? 'CheckTimedOut' : 'CheckFailed';
+      const message = `the look failed: ${errorLine(err)}`;
+      const { findings = [], facts = {}, watch = [] } = this.#last ?? {};
+      const verdict = { status: 'Unknown', reason, message } as const;
+      return { verdict, findings, proof: { kind: 'impossible', reason, message }, facts, watch };
+    }
   }
 
   #reportOf({ verdict, findings, proof, facts }: Look, trigger: string, durationMs: number): Report {

@@ -160,7 +160,7 @@ export function parseDuration(text: string): number | undefined {
 
 function parseListen(text: string): Config['listen'] | 'off' {
   if (text === 'off') return 'off';
-  const [, host = '', port] = /^(?:\[?([^\]]*?)\]?)?:(\d{1,5})$/.exec(text) ?? [];
+  const [, host = '', port] = /^(\[[^[\]\s]+\]|[^[\]\s]*):(\d{1,5})$/.exec(text) ?? [];
   if (port === undefined || Number(port) > 65_535) return undefined;
-  return { host: host === '' ? '::' : host, port: Number(port) };
+  return { host: host === '' ? '::' : host.replace(/^\[|\]$/g, ''), port: Number(port) };
 }

@@ -23,6 +23,9 @@ export type Kube = {
 
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 
+/** A server may ask for patience, but not for more than this. */
+const MAX_RETRY_AFTER_MS = 300_000;
+
 /**
  * The API server of the cluster that this pod runs in. The token is read anew for each request, since
  * the kubelet replaces it; `count` hears of every request for the metrics.
@@ -31,8 +34,9 @@ const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 export async function inClusterKube(
   address: { readonly host: string; readonly port: string },
   count: (verb: string, code: number) => void,
+  serviceAccount = SERVICE_ACCOUNT,
 ): Promise<Kube> {
-  const ca = await readFile(`${SERVICE_ACCOUNT}/ca.crt`, 'utf8');
+  const ca = await readFile(`${serviceAccount}/ca.crt`, 'utf8');
   const dispatcher = new Agent({
     connect: { ca, timeout: 5_000 },
     connections: 1,
@@ -46,7 +50,7 @@ export async function inClusterKube(
     signal: AbortSignal | undefined,
     patch?: { body: unknown; type: string },
   ) => {
-    const token = (await readFile(`${SERVICE_ACCOUNT}/token`, 'utf8')).trim();
+    const token = (await readFile(`${serviceAccount}/token`, 'utf8')).trim();
     const deadline = AbortSignal.timeout(10_000);
     const response = await request(`https://${host}:${address.port}${path}`, {
       method,
@@ -63,11 +67,10 @@ export async function inClusterKube(
     const body: unknown = await response.body.json().catch(() => undefined);
     if (response.statusCode < 300) return body;
     const words = (body as { message?: string } | undefined)?.message ?? 'no message';
-    const retryAfter = Number(response.headers['retry-after']);
     throw new KubeError(
       `${method} ${path}: ${response.statusCode} ${words}`,
       response.statusCode,
-      Number.isFinite(retryAfter) ? retryAfter * 1_000 : undefined,
+      retryAfterMs(response.headers['retry-after']),
     );
   };
   return {
@@ -78,4 +81,10 @@ export async function inClusterKube(
       return send('PATCH', path, signal, { body, type });
     },
   };
+}
+
+/** Milliseconds of a Retry-After header in seconds; its form as a date is not used by the API server. */
+function retryAfterMs(header: string | string[] | undefined): number | undefined {
+  if (typeof header !== 'string' || !/^\d+$/.test(header)) return undefined;
+  return Math.min(Number(header) * 1_000, MAX_RETRY_AFTER_MS);
 }

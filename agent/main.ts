@@ -1,12 +1,15 @@
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { basename, dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import pino from 'pino';
 import { Agent } from './agent.ts';
-import { type Config, parseConfig, SETTINGS } from './config.ts';
+import { type Config, parseConfig } from './config.ts';
+import { helpText } from './help.ts';
 import { CriClient } from './host/cri-client.ts';
 import { readDistribution } from './host/distribution.ts';
+import { errorLine } from './host/error-line.ts';
 import { Host } from './host/host.ts';
 import { readNodeFacts } from './host/node-facts.ts';
 import { inClusterKube } from './kube.ts';
@@ -24,24 +27,12 @@ import { FileTrigger } from './trigger/files.ts';
 const VERSION = '0.1.0';
 const EXIT = { True: 0, False: 1, Unknown: 2, usage: 64 } as const;
 
-const HELP = `gvisor-ready agent ${VERSION}: proves that gVisor works on this node, and goes on watching.
-
-usage: npm start -- [--once] [--json] [--version] [--help]
-  --once     look once; exit code 0 proven, 1 not ready, 2 unknown, 64 wrong usage
-  --json     print the report as JSON (with --once), else JSON logs
-
-settings, from the environment:
-${Object.entries(SETTINGS)
-  .map(([name, { fallback, meaning }]) => `  ${name.padEnd(18)} ${meaning} (${fallback})`)
-  .join('\n')}
-`;
-
 process.exitCode = await main();
 
 async function main(): Promise<number> {
   const args = readArguments();
   if ('problem' in args) return complain([args.problem]);
-  if (args.help) return print(HELP);
+  if (args.help) return print(helpText(VERSION));
   if (args.version) return print(`${VERSION}\n`);
   const inCluster = existsSync('/var/run/secrets/kubernetes.io/serviceaccount/token');
   const parsed = parseConfig(process.env, hostname(), inCluster);
@@ -70,7 +61,7 @@ async function start(
   const host = new Host(config.hostRoot);
   const distribution = await readDistribution(host);
   const socket = config.criSocket ?? distribution.criSocket;
-  const client = new CriClient(socket, `${config.hostRoot}${socket}`.replace(/^\/\//, '/'));
+  const client = new CriClient(socket, await localSocket(host, socket));
   const now = () => performance.now();
   const metrics = new Metrics(VERSION);
   const sources = {
@@ -93,7 +84,11 @@ async function start(
   const publishers: Publisher[] = [metrics];
   if (people && !args.once)
     publishers.push(new TerminalPublisher((text) => process.stdout.write(text), process.stdout.hasColors()));
-  const writer = await nodePublisher(config, metrics, log);
+  const writer = await nodePublisher(config, metrics, log).catch(errorLine);
+  if (typeof writer === 'string') {
+    client.close();
+    return complain([writer]);
+  }
   if (writer !== undefined && !args.once) publishers.push(writer);
   const agent = new Agent({
     version: VERSION,
@@ -112,7 +107,9 @@ async function start(
   });
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());
   if (args.once) {
-    const code = await lookOnce(agent, args.json, stop.signal);
+    const code = await lookOnce(agent, args.json, stop.signal).catch((error: unknown) =>
+      complain([`The look did not end: ${errorLine(error)}`], EXIT.Unknown),
+    );
     files.close();
     client.close();
     return code;
@@ -124,18 +121,24 @@ async function start(
     live: () => agent.live,
   });
   if (config.listen !== undefined) {
-    server.listen(config.listen.port, config.listen.host);
+    const { host: address, port } = config.listen;
+    // Without an address Node listens on both families, and on IPv4 alone where a kernel lacks the other.
+    server.listen({ port, ...(address === '::' ? {} : { host: address }) });
     try {
       await once(server, 'listening');
     } catch (cause) {
       client.close();
-      return complain([
-        `Cannot listen on port ${config.listen.port}: ${cause instanceof Error ? cause.message : cause}; set LISTEN_ADDRESS to another`,
-      ]);
+      return complain([`Cannot listen on port ${port}: ${errorLine(cause)}; set LISTEN_ADDRESS to another`]);
     }
   }
   log.info(
-    { version: VERSION, handler: config.handler, socket, distribution: distribution.name },
+    {
+      version: VERSION,
+      handler: config.handler,
+      socket,
+      distribution: distribution.name,
+      listening: server.address(),
+    },
     'agent started',
   );
   await Promise.all([
@@ -149,6 +152,12 @@ async function start(
   files.close();
   client.close();
   return 0;
+}
+
+/** Where this process finds a socket of the host: a link on the way is one of the host, such as /var/run. */
+async function localSocket(host: Host, socket: string): Promise<string> {
+  const folder = await host.localPath(dirname(socket)).catch(() => undefined);
+  return join(folder ?? join(host.root, dirname(socket)), basename(socket));
 }
 
 async function nodePublisher(
@@ -184,7 +193,7 @@ function print(text: string): number {
   return 0;
 }
 
-function complain(problems: readonly string[]): number {
-  process.stderr.write(`${problems.join('\n')}\nTry --help.\n`);
-  return EXIT.usage;
+function complain(problems: readonly string[], code: number = EXIT.usage): number {
+  process.stderr.write(`${problems.join('\n')}\n${code === EXIT.usage ? 'Try --help.\n' : ''}`);
+  return code;
 }

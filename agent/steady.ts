@@ -35,7 +35,9 @@ function settleFailure(state: Steady, verdict: Verdict, nowMs: number, { confirm
   if (state.published?.status === 'False') return publish(verdict);
   const since = state.failingSince ?? nowMs;
   if (state.failingSince !== undefined && nowMs - since >= confirmMs) return publish(verdict);
-  return { state: { ...state, failingSince: since }, lookAgainMs: confirmMs - (nowMs - since) };
+  // This look could see, so a series of looks that could not has ended.
+  const { unknownSince: _, ...seen } = state;
+  return { state: { ...seen, failingSince: since }, lookAgainMs: Math.max(confirmMs - (nowMs - since), 0) };
 }
 
 function settleUnknown(state: Steady, verdict: Verdict, nowMs: number, { graceMs }: Patience): Settled {

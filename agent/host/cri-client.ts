@@ -12,10 +12,19 @@ export class CriError extends Error {
   readonly kind: 'unreachable' | 'late' | 'refused' | 'absent' | 'unsupported' | 'aborted';
 
   constructor(method: string, cause: ServiceError) {
-    super(cause.details || cause.message, { cause });
-    this.kind = KINDS.get(cause.code) ?? 'refused';
+    super(wordsOf(cause));
+    this.kind = GARBLED.test(cause.details) ? 'unreachable' : (KINDS.get(cause.code) ?? 'refused');
     if (this.kind !== 'refused') this.message = `containerd's ${method}: ${this.message}`;
   }
+}
+
+/** What grpc-js says of an answer that is no message of this API: whatever speaks there, it is not containerd. */
+const GARBLED = /^(Response message parsing error|Error deserializing)|Protocol error|NGHTTP2/;
+
+/** An error's words without what grpc-js wraps around the system's own. */
+function wordsOf({ details, message }: ServiceError): string {
+  const [, system] = /Last error: (?:Error: )?(.*?)\.? Resolution note:/s.exec(details) ?? [];
+  return system || details || message;
 }
 
 const KINDS: ReadonlyMap<number, CriError['kind']> = new Map([
@@ -50,6 +59,7 @@ export class CriClient implements Cri {
   call<Answer>(method: string, request: object, options: CallOptions = {}): Promise<Answer> {
     const { timeoutMs = 5_000, signal } = options;
     const definition = methodNamed(method);
+    if (signal?.aborted) return Promise.reject(signal.reason);
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const call = this.#client.makeUnaryRequest(
       definition.path,

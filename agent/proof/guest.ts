@@ -30,7 +30,7 @@ const GVISOR_VERSION = /^Linux version (4\.4\.0|\d+\.\d+\.\d+-gvisor) #1 SMP Sun
  */
 export function identifyGuest(guest: KernelFacts, host: KernelFacts): Guest {
   const release = /^Linux version (\S+)/.exec(guest.version)?.[1] ?? '';
-  if (guest.version === '' || host.version === '' || host.bootId === '') {
+  if (release === '' || host.version === '' || host.bootId === '') {
     throw new Error(`Cannot compare the guest's kernel "${guest.version}" with the host's "${host.version}"`);
   }
   if (guest.version === host.version || guest.bootId === host.bootId) return { kernel: 'host', release };

@@ -27,8 +27,14 @@ const CAUSES: readonly (readonly [RegExp, Reason])[] = [
     /no runtime for ".*" is configured|failed to find runtime handler|RuntimeHandler ".*" not supported/,
     'HandlerNotLoaded',
   ],
-  [/binary not installed|invalid custom binary path|failed to resolve runtime path/, 'ShimNotFound'],
-  [/fork\/exec .*containerd-shim\S*: (permission denied|exec format error)/, 'ShimNotExecutable'],
+  [
+    /binary not installed|invalid custom binary path|failed to resolve runtime path|exec: "[^"]*containerd-shim[^"]*": (executable file not found|stat )/,
+    'ShimNotFound',
+  ],
+  [
+    /(fork\/exec [^ ]*containerd-shim[^ ]*|exec: "[^"]*containerd-shim[^"]*"): (permission denied|exec format error)/,
+    'ShimNotExecutable',
+  ],
   [/decode config file|failed to parse config|toml: /i, 'RunscConfigInvalid'],
   [/max_user_namespaces/, 'UserNamespacesDisabled'],
   [/sidecar binary .* not found/, 'SidecarMissing'],

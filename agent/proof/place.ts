@@ -1,4 +1,4 @@
-import type { CallOptions, CriClient } from '../host/cri-client.ts';
+import { type CallOptions, type CriClient, CriError } from '../host/cri-client.ts';
 import { PROBE_LABELS } from './sandbox-config.ts';
 
 /** Where a probe goes: the cgroup beside the kubelet's pods ("" when none is known), and its container's image. */
@@ -21,8 +21,8 @@ export async function findPlace(
   options: CallOptions,
 ): Promise<Place> {
   const { items } = await client.call<{ items: Listed[] }>('ListPodSandbox', {}, options);
-  const pod = items.find(({ labels }) => 'io.kubernetes.pod.uid' in labels && !isProbe(labels));
-  const cgroupParent = pod === undefined ? '' : await qosCgroup(client, pod.id, options);
+  const pods = items.filter(({ labels }) => 'io.kubernetes.pod.uid' in labels && !isProbe(labels));
+  const cgroupParent = await firstCgroup(client, pods.slice(0, PODS_TO_ASK), options);
   const found = image ?? (await ownImage(client, options));
   return { cgroupParent, ...(found === undefined ? {} : { image: found }) };
 }
@@ -39,7 +39,26 @@ async function ownImage(client: CriClient, options: CallOptions): Promise<string
     { filter: { labelSelector } },
     options,
   );
-  return containers[0]?.imageRef;
+  return containers.find(({ imageRef }) => imageRef !== '')?.imageRef;
+}
+
+/** A pod may end between two questions, and one that is no pod of the kubelet's has no cgroup to share. */
+const PODS_TO_ASK = 5;
+
+async function firstCgroup(
+  client: CriClient,
+  pods: readonly Listed[],
+  options: CallOptions,
+): Promise<string> {
+  for (const { id } of pods) {
+    try {
+      const cgroup = await qosCgroup(client, id, options);
+      if (cgroup !== '') return cgroup;
+    } catch (error) {
+      if (!(error instanceof CriError && error.kind === 'absent')) throw error;
+    }
+  }
+  return '';
 }
 
 async function qosCgroup(client: CriClient, id: string, options: CallOptions): Promise<string> {

@@ -1,13 +1,12 @@
-import { setTimeout } from 'node:timers/promises';
-import type { CallOptions, CriClient } from '../host/cri-client.ts';
-import { CriError } from '../host/cri-client.ts';
+import { type CriClient, CriError } from '../host/cri-client.ts';
 import type { Host } from '../host/host.ts';
 import { readKernelFacts } from '../host/kernel-facts.ts';
 import { GUEST_FILES, identifyGuest, type KernelFacts, parseGuest } from './guest.ts';
 import { type Outcome, outcomeOfError } from './outcome.ts';
 import { findPlace, type Place } from './place.ts';
 import { hostPrograms, IMAGE_PROGRAMS } from './programs.ts';
-import { newSandbox, PROBE_LABELS, probeContainer } from './sandbox-config.ts';
+import { newSandbox, probeContainer } from './sandbox-config.ts';
+import { impossible, isAlive, isGone, sweep, type TeardownOptions, tearDown } from './teardown.ts';
 
 /** What a proof needs. `now` is a monotonic clock in milliseconds. */
 export type ProofOptions = {
@@ -22,6 +21,9 @@ export type ProofOptions = {
 };
 
 const ATTEMPTS = 3;
+
+/** Who wants the agent to end does not wait long. */
+const ABORTED_TEARDOWN_MS = 2_000;
 
 /**
  * Boots one sandbox through the handler that pods use, reads the kernel inside it, and removes it.
@@ -41,7 +43,8 @@ export async function prove(options: ProofOptions, signal: AbortSignal): Promise
 async function tryOnce(options: ProofOptions, signal: AbortSignal): Promise<Outcome> {
   const { client, now } = options;
   try {
-    await sweep(client, { signal });
+    const left = await sweep(options, signal);
+    if (left !== undefined) return left;
     const place = await findPlace(client, options.image, { signal });
     const begun = now();
     const boot = await bootAndRead(options, place, signal);
@@ -58,13 +61,6 @@ async function tryOnce(options: ProofOptions, signal: AbortSignal): Promise<Outc
     if (signal.aborted) throw error;
     return impossible(error);
   }
-}
-
-function impossible(error: unknown): Outcome {
-  const message = error instanceof Error ? error.message : String(error);
-  const late = error instanceof CriError && error.kind === 'late';
-  const reason = late ? 'CheckTimedOut' : error instanceof CriError ? 'ContainerdUnreachable' : 'CheckFailed';
-  return { kind: 'impossible', reason, message };
 }
 
 const NO_PROGRAMS: Outcome = {
@@ -104,57 +100,38 @@ async function bootAndRead(options: ProofOptions, place: Place, signal: AbortSig
     if (stdout.length > 0) return { id, output: stdout.toString('utf8', 0, 4096) };
     throw new Error(`the probe printed nothing: ${stderr.toString('utf8', 0, 400)}`);
   } catch (error) {
-    if (signal.aborted) {
-      if (id !== undefined) await tearDown(options, id);
-      throw error;
-    }
-    return { outcome: await explain(options, error, id) };
+    if (!signal.aborted) return { outcome: await explain(options, error, id) };
+    await cleanUp({ client, teardownTimeoutMs: ABORTED_TEARDOWN_MS }, id);
+    throw error;
   }
+}
+
+/** Removes what an attempt that failed has left; when containerd did not tell its id, what carries our labels. */
+async function cleanUp(options: TeardownOptions, id: string | undefined): Promise<void> {
+  await (id === undefined ? sweep(options) : tearDown(options, id)).catch(() => {});
 }
 
 /** Tells a sandbox that cannot boot from a containerd that is gone and from a kubelet that removed ours. */
 async function explain(options: ProofOptions, error: unknown, id: string | undefined): Promise<Outcome> {
-  if (error instanceof CriError && error.kind === 'unreachable') return impossible(error);
-  const removed = id !== undefined && (await isGone(options.client, id));
-  if (id !== undefined) await tearDown(options, id).catch(() => {});
+  const kind = error instanceof CriError ? error.kind : undefined;
+  const removed = id !== undefined && kind !== 'unreachable' && (await isGone(options.client, id));
+  await cleanUp(options, id);
+  if (kind === 'unreachable') return impossible(error);
   const message = error instanceof Error ? error.message : String(error);
-  if (removed) {
+  if (removed || kind === 'aborted') {
     return {
       kind: 'interrupted',
       reason: 'ProbeInterrupted',
       message: `the probe's sandbox was stopped by somebody else: ${message}`,
     };
   }
-  if (!(error instanceof CriError && error.kind === 'late')) return outcomeOfError(message);
-  const alive = await options.client.status().then(
-    () => true,
-    () => false,
-  );
-  if (!alive) return impossible(error);
+  if (kind !== 'late') return outcomeOfError(message);
+  if (!(await isAlive(options.client))) return impossible(error);
   return {
     kind: 'failed',
     reason: 'SandboxFailed',
     message: `no sandbox booted within ${options.bootTimeoutMs ?? 20_000} ms: ${message}`,
   };
-}
-
-/**
- * Whether a sandbox that just failed us has been stopped. containerd learns of the end of a killed
- * sandbox a little after the calls into it fail, so a sandbox that still seems ready is asked again.
- */
-async function isGone(client: CriClient, id: string): Promise<boolean> {
-  for (let look = 0; look < 10; look++) {
-    try {
-      const answer = await client.call<{ status?: { state?: string } | null }>('PodSandboxStatus', {
-        podSandboxId: id,
-      });
-      if (answer.status?.state !== 'SANDBOX_READY') return true;
-    } catch (error) {
-      return error instanceof CriError && error.kind === 'absent';
-    }
-    await setTimeout(100);
-  }
-  return false;
 }
 
 async function sandboxImage(
@@ -165,43 +142,18 @@ async function sandboxImage(
     podSandboxId: id,
     verbose: true,
   });
-  const image = (JSON.parse(info.info ?? '{}') as { image?: unknown }).image;
-  if (typeof image !== 'string' || image === '')
-    throw new Error('failed to resolve image of the sandbox: containerd does not name it');
+  const image = imageOf(info.info);
+  if (image === '') throw new Error('failed to resolve image of the sandbox: containerd does not name it');
   return image;
 }
 
-/** Stops and removes a sandbox; an outcome when that does not end in time, which pods would suffer from as well. */
-async function tearDown(
-  { client, teardownTimeoutMs = 10_000 }: ProofOptions,
-  id: string,
-): Promise<Outcome | undefined> {
-  for (const method of ['StopPodSandbox', 'RemovePodSandbox']) {
-    try {
-      await client.call(method, { podSandboxId: id }, { timeoutMs: teardownTimeoutMs });
-    } catch (error) {
-      if (!(error instanceof CriError)) throw error;
-      if (error.kind === 'absent') continue;
-      if (error.kind === 'unreachable') return impossible(error);
-      return {
-        kind: 'stuck',
-        reason: 'SandboxStuck',
-        message: `the sandbox booted, and ${method} failed: ${error.message}`,
-      };
-    }
+function imageOf(info: string | undefined): string {
+  try {
+    const image = (JSON.parse(info ?? '{}') as { image?: unknown } | null)?.image;
+    return typeof image === 'string' ? image : '';
+  } catch {
+    return '';
   }
-  return undefined;
-}
-
-/** Removes every sandbox that a probe of this agent or of a predecessor left. */
-export async function sweep(client: CriClient, options: CallOptions = {}): Promise<number> {
-  const request = { filter: { labelSelector: PROBE_LABELS } };
-  const { items } = await client.call<{ items: { id: string }[] }>('ListPodSandbox', request, options);
-  for (const { id } of items) {
-    await client.call('StopPodSandbox', { podSandboxId: id }, { ...options, timeoutMs: 10_000 });
-    await client.call('RemovePodSandbox', { podSandboxId: id }, { ...options, timeoutMs: 10_000 });
-  }
-  return items.length;
 }
 
 function judgeGuest(

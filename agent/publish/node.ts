@@ -1,4 +1,4 @@
-import { setTimeout } from 'node:timers/promises';
+import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { type Kube, KubeError } from '../kube.ts';
 import { labelsFor } from '../labels.ts';
@@ -74,7 +74,7 @@ export class NodePublisher implements Publisher {
         this.#options.log.warn({ err, retryInMs: Math.round(wait) }, 'cannot write the node');
         pauseMs = Math.min(pauseMs * 2, LAST_RETRY_MS);
         this.#wake.resolve();
-        await setTimeout(wait, undefined, { signal }).catch(() => {});
+        await timers.setTimeout(wait, undefined, { signal }).catch(() => {});
       }
     }
   }
@@ -109,10 +109,8 @@ export class NodePublisher implements Publisher {
     const { status, reason, message } = verdict;
     const old = this.#condition;
     if (old?.status === status && old.reason === reason) return undefined;
-    const moved = old?.status !== status;
-    const lastTransitionTime = moved
-      ? new Date(this.#options.now()).toISOString().replace(/\.\d+Z$/, 'Z')
-      : (old?.lastTransitionTime ?? '');
+    const kept = old?.status === status ? old.lastTransitionTime : undefined;
+    const lastTransitionTime = kept || new Date(this.#options.now()).toISOString().replace(/\.\d+Z$/, 'Z');
     return { type: CONDITION, status, reason, message: message.slice(0, 1024), lastTransitionTime };
   }
 }

@@ -1,4 +1,4 @@
-import { setTimeout } from 'node:timers/promises';
+import timers from 'node:timers/promises';
 
 /** How events become looks, in milliseconds and numbers. */
 export type BellOptions = {
@@ -41,7 +41,10 @@ export class Bell {
     const stop = new AbortController();
     const either = AbortSignal.any([signal, stop.signal]);
     try {
-      await Promise.race([this.#ringing.promise, setTimeout(timeoutMs, undefined, { signal: either })]);
+      await Promise.race([
+        this.#ringing.promise,
+        timers.setTimeout(timeoutMs, undefined, { signal: either }),
+      ]);
       if (this.#rung === undefined) return undefined;
       await this.#settle(deadline, signal);
     } finally {
@@ -60,12 +63,12 @@ export class Bell {
     for (;;) {
       const quietAt = Math.min(this.#lastRingMs + quietMs, first + longestMs);
       if (quietAt <= now()) break;
-      await setTimeout(quietAt - now(), undefined, { signal });
+      await timers.setTimeout(quietAt - now(), undefined, { signal });
     }
     while (this.#answered.length > 0 && (this.#answered[0] ?? 0) < now() - windowMs) this.#answered.shift();
     const oldest = this.#answered.at(-burst);
     if (oldest === undefined) return;
     const wait = Math.min(oldest + windowMs, deadline) - now();
-    if (wait > 0) await setTimeout(wait, undefined, { signal });
+    if (wait > 0) await timers.setTimeout(wait, undefined, { signal });
   }
 }

@@ -1,8 +1,11 @@
-import { setTimeout } from 'node:timers/promises';
+import timers from 'node:timers/promises';
 import type { CriClient } from '../host/cri-client.ts';
 
 /** How often a quiet containerd is asked whether it still answers, and how long it may take, in milliseconds. */
 export type Pulse = { readonly everyMs: number; readonly timeoutMs: number };
+
+/** How often a containerd that does not answer is asked, in milliseconds. */
+const AWAY_MS = 250;
 
 /**
  * Calls `changed` when containerd stops answering and when it answers again: at once when the connection
@@ -15,19 +18,25 @@ export async function watchContainerd(
   { everyMs, timeoutMs }: Pulse = { everyMs: 5_000, timeoutMs: 4_000 },
 ): Promise<void> {
   let answered: boolean | undefined;
+  let broke = false;
   while (!signal.aborted) {
     const answers = await client.call('Version', {}, { timeoutMs, signal }).then(
       () => true,
       () => false,
     );
     if (signal.aborted) return;
-    if (answered !== undefined && answers !== answered)
+    // A restart so quick that no question went unanswered still broke the connection.
+    if (answered !== undefined && (answers !== answered || (answers && broke)))
       changed(answers ? 'containerd is back' : 'containerd is gone');
     answered = answers;
     const wait = new AbortController();
     const either = AbortSignal.any([signal, wait.signal]);
-    const broken = client.connectionChange(everyMs * 2).then(() => wait.abort());
-    await setTimeout(answers ? everyMs : 250, undefined, { signal: either }).catch(() => {});
-    broken.catch(() => {});
+    const pauseMs = answers ? everyMs : AWAY_MS;
+    client.connectionChange(pauseMs * 2).then(
+      () => wait.abort(),
+      () => {},
+    );
+    await timers.setTimeout(pauseMs, undefined, { signal: either }).catch(() => {});
+    broke = answers && wait.signal.aborted;
   }
 }

@@ -1,0 +1,17 @@
+import { SETTINGS } from './config.ts';
+
+/** What --help prints: the flags, the exit codes, and every setting with its default. */
+export function helpText(version: string): string {
+  const settings = Object.entries(SETTINGS).map(
+    ([name, { fallback, meaning }]) => `  ${name.padEnd(18)} ${meaning} (${fallback})`,
+  );
+  return `gvisor-ready agent ${version}: proves that gVisor works on this node, and goes on watching.
+
+usage: npm start -- [--once] [--json] [--version] [--help]
+  --once     look once; exit code 0 proven, 1 not ready, 2 unknown, 64 wrong usage
+  --json     print the report as JSON (with --once), else JSON logs
+
+settings, from the environment:
+${settings.join('\n')}
+`;
+}

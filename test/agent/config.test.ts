@@ -1,0 +1,143 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { type Config, parseConfig, parseDuration, SETTINGS } from '../../agent/config.ts';
+
+const DEFAULTS: Config = {
+  nodeName: 'node-1',
+  hostRoot: '/',
+  handler: 'runsc',
+  labelDomain: 'gvisor.node-restriction.kubernetes.io',
+  proofIntervalMs: 600_000,
+  confirmMs: 500,
+  graceMs: 60_000,
+  listen: { host: '::', port: 9477 },
+  logLevel: 'info',
+  publish: [],
+};
+
+function parsed(env: Record<string, string>, inCluster = false): Config {
+  const answer = parseConfig(env, 'Node-1', inCluster);
+  assert.ok('config' in answer, JSON.stringify(answer));
+  return answer.config;
+}
+
+function problemsOf(env: Record<string, string>): readonly string[] {
+  const answer = parseConfig(env, 'node-1', false);
+  return 'problems' in answer ? answer.problems : [];
+}
+
+describe('parseConfig', () => {
+  it('has a default for everything', () => assert.deepEqual(parsed({}), DEFAULTS));
+
+  it('takes what is empty or blank for absent', () => {
+    const blank = Object.fromEntries(Object.keys(SETTINGS).map((name) => [name, '  ']));
+    assert.deepEqual(parsed(blank), DEFAULTS);
+  });
+
+  it('publishes to the node in a cluster, unless told not to', () => {
+    assert.deepEqual(parsed({}, true).publish, ['node']);
+    assert.deepEqual(parsed({ PUBLISH: '' }, true).publish, []);
+  });
+
+  const good: readonly [string, string, Partial<Config>][] = [
+    ['NODE_NAME', 'ip-10-0-0-1.eu.internal', { nodeName: 'ip-10-0-0-1.eu.internal' }],
+    ['HOST_ROOT', '/host', { hostRoot: '/host' }],
+    [
+      'CRI_SOCKET',
+      'unix:///run/k3s/containerd/containerd.sock',
+      { criSocket: '/run/k3s/containerd/containerd.sock' },
+    ],
+    ['CRI_SOCKET', '/run/containerd/containerd.sock', { criSocket: '/run/containerd/containerd.sock' }],
+    ['CONTAINERD_CONFIG', '/etc/k0s/containerd.toml', { containerdConfig: '/etc/k0s/containerd.toml' }],
+    ['HANDLER', 'gvisor-kvm', { handler: 'gvisor-kvm' }],
+    ['LABEL_DOMAIN', 'gvisor.example.com', { labelDomain: 'gvisor.example.com' }],
+    ['PROOF_INTERVAL', '10s', { proofIntervalMs: 10_000 }],
+    ['PROOF_INTERVAL', '24h', { proofIntervalMs: 86_400_000 }],
+    ['PROOF_IMAGE', 'registry/agent@sha256:1f', { proofImage: 'registry/agent@sha256:1f' }],
+    ['CONFIRM_DELAY', '0s', { confirmMs: 0 }],
+    ['CONFIRM_DELAY', '1m', { confirmMs: 60_000 }],
+    ['UNKNOWN_GRACE', '0ms', { graceMs: 0 }],
+    ['UNKNOWN_GRACE', '1h', { graceMs: 3_600_000 }],
+    ['MIN_RUNSC_RELEASE', '20240325.0', { minRunscRelease: '20240325.0' }],
+    ['MIN_RUNSC_RELEASE', 'release-20240325', { minRunscRelease: '20240325' }],
+    ['LISTEN_ADDRESS', '127.0.0.1:80', { listen: { host: '127.0.0.1', port: 80 } }],
+    ['LISTEN_ADDRESS', '[::1]:9477', { listen: { host: '::1', port: 9477 } }],
+    ['LISTEN_ADDRESS', '[10.0.0.1]:9477', { listen: { host: '10.0.0.1', port: 9477 } }],
+    ['LISTEN_ADDRESS', 'fd00::5:9477', { listen: { host: 'fd00::5', port: 9477 } }],
+    ['LOG_LEVEL', 'silent', { logLevel: 'silent' }],
+    ['PUBLISH', ' node , ', { publish: ['node'] }],
+  ];
+  for (const [name, value, expected] of good) {
+    it(`${name}="${value}"`, () => assert.deepEqual(parsed({ [name]: value }), { ...DEFAULTS, ...expected }));
+  }
+
+  it('opens no port when told so', () => {
+    assert.equal(parsed({ LISTEN_ADDRESS: 'off' }).listen, undefined);
+  });
+
+  const bad: readonly [string, string, RegExp][] = [
+    ['NODE_NAME', 'Node_1', /is not the name of a node$/],
+    ['NODE_NAME', 'a/../b', /is not the name of a node$/],
+    ['NODE_NAME', `a${'b'.repeat(253)}`, /is not the name of a node$/],
+    ['HOST_ROOT', 'host', /is not an absolute path$/],
+    ['CRI_SOCKET', 'tcp://127.0.0.1:1', /is not an absolute path$/],
+    ['CONTAINERD_CONFIG', 'config.toml', /is not an absolute path$/],
+    ['HANDLER', 'run sc', /is not the name of a handler$/],
+    ['HANDLER', 'r'.repeat(64), /is not the name of a handler$/],
+    ['LABEL_DOMAIN', 'example.com/', /is not a domain of labels$/],
+    ['PROOF_INTERVAL', '9s', /is not between 10 s and 86400 s$/],
+    ['PROOF_INTERVAL', '25h', /is not between 10 s and 86400 s$/],
+    ['PROOF_INTERVAL', `${'9'.repeat(400)}h`, /is not between 10 s and 86400 s$/],
+    ['PROOF_INTERVAL', '10', /is not a duration such as 500ms, 30s, 10m or 1h$/],
+    ['CONFIRM_DELAY', '61s', /is not between 0 s and 60 s$/],
+    ['CONFIRM_DELAY', '-1s', /is not a duration/],
+    ['UNKNOWN_GRACE', '61m', /is not between 0 s and 3600 s$/],
+    ['UNKNOWN_GRACE', 'soon', /is not a duration/],
+    ['MIN_RUNSC_RELEASE', 'latest', /is not a gVisor release such as 20240325.0$/],
+    ['LISTEN_ADDRESS', '9477', /is not \[address\]:port or off$/],
+    ['LISTEN_ADDRESS', ':65536', /is not \[address\]:port or off$/],
+    ['LISTEN_ADDRESS', '[::1:9477', /is not \[address\]:port or off$/],
+    ['LISTEN_ADDRESS', '::1]:9477', /is not \[address\]:port or off$/],
+    ['LISTEN_ADDRESS', 'some where:9477', /is not \[address\]:port or off$/],
+    ['LOG_LEVEL', 'loud', /is not trace, debug, info, warn, error or silent$/],
+    ['PUBLISH', 'events', /is not known: use node, or leave it empty$/],
+  ];
+  for (const [name, value, expected] of bad) {
+    it(`refuses ${name}="${value.slice(0, 30)}"`, () => {
+      const problems = problemsOf({ [name]: value });
+      assert.equal(problems.length, 1);
+      assert.match(problems[0] ?? '', expected);
+      assert.ok(problems[0]?.startsWith(`${name}="`));
+    });
+  }
+
+  it('tells every problem at once', () => {
+    const last = new Map(bad.map(([name, value]) => [name, value]));
+    const named = problemsOf(Object.fromEntries(last)).map((problem) => problem.split('=')[0]);
+    assert.deepEqual(named.sort(), [...last.keys()].sort());
+  });
+});
+
+describe('parseDuration', () => {
+  const table: readonly [string, number | undefined][] = [
+    ['500ms', 500],
+    ['30s', 30_000],
+    ['1.5s', 1_500],
+    ['10m', 600_000],
+    ['1h', 3_600_000],
+    ['0s', 0],
+    ['', undefined],
+    ['10', undefined],
+    ['s', undefined],
+    ['-1s', undefined],
+    ['1e3s', undefined],
+    ['.5s', undefined],
+    ['1 s', undefined],
+    ['1d', undefined],
+    ['1m30s', undefined],
+    ['NaNs', undefined],
+  ];
+  for (const [text, expected] of table) {
+    it(`"${text}" is ${expected}`, () => assert.equal(parseDuration(text), expected));
+  }
+});

@@ -1,0 +1,59 @@
+import { advise, type Finding, fail, pass, refuse, type Seen, unknown } from '../../agent/finding.ts';
+import type { Outcome } from '../../agent/proof/outcome.ts';
+import type { Reason } from '../../agent/reasons.ts';
+import type { Report } from '../../agent/report.ts';
+import type { Verdict } from '../../agent/verdict.ts';
+
+/** A finding of a check named for its reason, so that tables stay short. */
+export function finding(seen: Seen, check = 'a-check'): Finding {
+  return { ...seen, check, durationMs: 5 };
+}
+
+export const PASSED = finding(pass('fine'));
+export const explains = (reason: Reason) => finding(fail(reason, `explains ${reason}`));
+export const decides = (reason: Reason) => finding(refuse(reason, `decides ${reason}`));
+export const advises = (reason: Reason) => finding(advise(reason, `advises ${reason}`));
+export const unseen = (reason: Reason) => finding(unknown(reason, `unknown ${reason}`));
+
+export const PROVEN: Outcome = {
+  kind: 'proven',
+  guestKernel: '4.4.0',
+  bootMs: 500,
+  teardownMs: 300,
+  message: 'booted',
+};
+
+/** An outcome that proves nothing. */
+export function unproven(kind: Exclude<Outcome['kind'], 'proven'>, reason: Reason): Outcome {
+  return { kind, reason, message: `${kind} ${reason}` };
+}
+
+/** A verdict whose message is its reason. */
+export function verdictOf(status: Verdict['status'], reason: Reason): Verdict {
+  return { status, reason, message: reason };
+}
+
+export const READY = verdictOf('True', 'SandboxProven');
+
+/** A report of a node on which all is well, unless said otherwise. */
+export function reportOf(changes: Partial<Report> = {}): Report {
+  const verdict = changes.verdict ?? READY;
+  return {
+    version: '0.1.0',
+    node: 'node-1',
+    handler: 'runsc',
+    verdict,
+    look: { verdict, at: '2026-03-01T10:00:00.000Z', trigger: 'start', durationMs: 900 },
+    findings: [finding(pass('Linux 6.8.0 on x64'), 'kernel')],
+    proof: PROVEN,
+    provenAt: '2026-03-01T10:00:00.000Z',
+    facts: {
+      runsc: 'release-20260223.0',
+      platform: 'systrap',
+      containerd: 'v2.4.2',
+      kernel: '6.8.0',
+    },
+    history: [],
+    ...changes,
+  };
+}

@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Finding } from '../../agent/finding.ts';
+import type { Outcome } from '../../agent/proof/outcome.ts';
+import { judge } from '../../agent/verdict.ts';
+import { advises, decides, explains, PASSED, PROVEN, unproven, unseen } from './reports.ts';
+
+const FAILED = unproven('failed', 'SandboxFailed');
+const STUCK = unproven('stuck', 'SandboxStuck');
+const HOST_KERNEL = unproven('failed', 'GuestIsHostKernel');
+const OTHER_KERNEL = unproven('failed', 'GuestNotGVisor');
+const INTERRUPTED = unproven('interrupted', 'ProbeInterrupted');
+const NO_IMAGE = unproven('impossible', 'ProbeImageMissing');
+
+const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
+  ['proven, nothing seen', [], PROVEN, 'True SandboxProven'],
+  ['proven, all passes', [PASSED], PROVEN, 'True SandboxProven'],
+  ['proven in spite of what explains', [explains('ShimNotFound')], PROVEN, 'True SandboxProven'],
+  ['proven in spite of advice', [advises('RestartPending')], PROVEN, 'True SandboxProven'],
+  ['proven in spite of the unseen', [unseen('NothingToJudge')], PROVEN, 'True SandboxProven'],
+  ['proven and refused', [PASSED, decides('IsolationWeakened')], PROVEN, 'False IsolationWeakened'],
+  [
+    'proven and refused twice: the first counts',
+    [decides('RunscTooOld'), decides('IsolationWeakened')],
+    PROVEN,
+    'False RunscTooOld',
+  ],
+  ['failed, nothing seen', [], FAILED, 'False SandboxFailed'],
+  ['failed, all passes', [PASSED], FAILED, 'False SandboxFailed'],
+  ['failed and explained', [PASSED, explains('ShimNotFound')], FAILED, 'False ShimNotFound'],
+  [
+    'failed and explained twice: the first counts',
+    [explains('RunscNotFound'), explains('SidecarMissing')],
+    FAILED,
+    'False RunscNotFound',
+  ],
+  ['failed and refused', [decides('IsolationWeakened')], FAILED, 'False IsolationWeakened'],
+  ['failed and advised', [advises('RestartPending')], FAILED, 'False SandboxFailed'],
+  [
+    'failed and unseen',
+    [unseen('NothingToJudge'), unseen('CheckFailed'), unseen('ReleaseUnknown')],
+    FAILED,
+    'False SandboxFailed',
+  ],
+  ['stuck, nothing seen', [], STUCK, 'False SandboxStuck'],
+  ['stuck and explained', [explains('RunscNotFound')], STUCK, 'False RunscNotFound'],
+  ['stuck and advised', [advises('SandboxStuck')], STUCK, 'False SandboxStuck'],
+  ['the host’s kernel', [], HOST_KERNEL, 'False GuestIsHostKernel'],
+  [
+    'the host’s kernel, explained',
+    [explains('SidecarMissing'), explains('HandlerRunsRunc')],
+    HOST_KERNEL,
+    'False HandlerRunsRunc',
+  ],
+  [
+    'the host’s kernel, which no other file may hide',
+    [explains('ShimNotFound'), decides('IsolationWeakened')],
+    HOST_KERNEL,
+    'False GuestIsHostKernel',
+  ],
+  ['a foreign kernel', [explains('ShimNotFound')], OTHER_KERNEL, 'False GuestNotGVisor'],
+  ['interrupted, nothing seen', [PASSED], INTERRUPTED, 'Unknown ProbeInterrupted'],
+  ['interrupted and explained', [explains('RunscNotFound')], INTERRUPTED, 'False RunscNotFound'],
+  ['interrupted and advised', [advises('RestartPending')], INTERRUPTED, 'Unknown ProbeInterrupted'],
+  ['impossible, nothing seen', [], NO_IMAGE, 'Unknown ProbeImageMissing'],
+  ['impossible, unseen', [unseen('ContainerdUnreachable')], NO_IMAGE, 'Unknown ProbeImageMissing'],
+  ['impossible, nothing to judge', [unseen('NothingToJudge')], NO_IMAGE, 'Unknown ProbeImageMissing'],
+  ['impossible and explained', [explains('ShimNotFound')], NO_IMAGE, 'False ShimNotFound'],
+  [
+    'impossible, explained and refused: the refusal stands whatever boots',
+    [explains('ShimNotFound'), decides('RunscTooOld')],
+    NO_IMAGE,
+    'False RunscTooOld',
+  ],
+  ['impossible and advised', [advises('RestartPending')], NO_IMAGE, 'Unknown ProbeImageMissing'],
+];
+
+describe('judge', () => {
+  for (const [name, findings, outcome, expected] of TABLE) {
+    it(`${name}: ${expected}`, () => {
+      const { status, reason } = judge(findings, outcome);
+      assert.equal(`${status} ${reason}`, expected);
+    });
+  }
+
+  it('puts containerd’s words behind the cause', () => {
+    const { message } = judge([explains('ShimNotFound')], FAILED);
+    assert.equal(message, 'explains ShimNotFound; failed SandboxFailed');
+  });
+
+  it('says of an unknown why it could not look', () => {
+    assert.equal(judge([], NO_IMAGE).message, 'impossible ProbeImageMissing');
+  });
+});
