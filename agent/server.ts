@@ -1,4 +1,5 @@
 import { createServer, type Server, type ServerResponse } from 'node:http';
+import { PAGE_POLICY, renderPage } from './publish/page.ts';
 import type { Report } from './report.ts';
 
 /** What the HTTP server shows. */
@@ -10,7 +11,7 @@ export type Shown = {
   readonly live: () => boolean;
 };
 
-/** The agent's HTTP server: /metrics, /livez, /readyz and /report; not yet listening. */
+/** The agent's HTTP server: a page for people at /, and /metrics, /livez, /readyz and /report; not yet listening. */
 export function createAgentServer(shown: Shown): Server {
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://agent');
@@ -27,6 +28,10 @@ export function createAgentServer(shown: Shown): Server {
 
 async function answer(path: string, shown: Shown, response: ServerResponse): Promise<void> {
   switch (path) {
+    case '/':
+      response.setHeader('content-security-policy', PAGE_POLICY);
+      response.setHeader('referrer-policy', 'no-referrer');
+      return send(response, 200, renderPage(shown.report()), 'text/html; charset=utf-8');
     case '/metrics': {
       const { body, type } = await shown.metrics();
       return send(response, 200, body, type);
@@ -43,7 +48,7 @@ async function answer(path: string, shown: Shown, response: ServerResponse): Pro
       return send(response, 200, `${JSON.stringify(report, null, 2)}\n`, 'application/json; charset=utf-8');
     }
     default:
-      return send(response, 404, 'known paths: /metrics /livez /readyz /report\n');
+      return send(response, 404, 'known paths: / /metrics /livez /readyz /report\n');
   }
 }
 

@@ -1,0 +1,52 @@
+/** Markup that is safe to send to a browser; only {@link html} and {@link trusted} make it. */
+export class Markup {
+  readonly #text: string;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  toString(): string {
+    return this.#text;
+  }
+}
+
+/** What may stand in a template: text is escaped, markup is not, and nothing leaves nothing behind. */
+export type Part = Markup | string | number | undefined | readonly Part[];
+
+/** A template of HTML in which every text that is put in is escaped, for elements and quoted attributes. */
+export function html(strings: TemplateStringsArray, ...parts: readonly Part[]): Markup {
+  return new Markup(
+    strings.map((text, index) => `${text}${index < parts.length ? render(parts[index]) : ''}`).join(''),
+  );
+}
+
+/** Markup as it is: for constants of this program, never for anything that was read. */
+export function trusted(text: string): Markup {
+  return new Markup(text);
+}
+
+function render(part: Part): string {
+  if (part === undefined) return '';
+  if (part instanceof Markup) return part.toString();
+  if (Array.isArray(part)) return part.map(render).join('');
+  return escapeText(String(part));
+}
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+};
+
+/** Control characters and those that turn the direction of writing could make a text look like another. */
+const DECEPTIVE = /(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu;
+
+function escapeText(text: string): string {
+  return text
+    .toWellFormed()
+    .replace(DECEPTIVE, '\ufffd')
+    .replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
+}

@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Finding } from '../../../agent/finding.ts';
+import { describeFacts, longTime, seconds, shortTime, toneOf } from '../../../agent/publish/page-words.ts';
+
+describe('longTime', () => {
+  const table: readonly (readonly [ms: number, text: string])[] = [
+    [-5, '0 s'],
+    [0, '0 s'],
+    [499, '0 s'],
+    [1_000, '1 s'],
+    [59_400, '59 s'],
+    [60_000, '1 min'],
+    [135_000, '2 min 15 s'],
+    [3_600_000, '1 h'],
+    [3_605_000, '1 h'],
+    [7_200_000 + 14 * 60_000, '2 h 14 min'],
+    [86_400_000 * 3 + 3_600_000 * 4 + 60_000, '3 d 4 h'],
+    [86_400_000 * 400, '400 d'],
+  ];
+  for (const [ms, text] of table) it(`says ${text} for ${ms} ms`, () => assert.equal(longTime(ms), text));
+});
+
+describe('shortTime', () => {
+  it('counts whole milliseconds below a second', () => assert.equal(shortTime(34.687), '35 ms'));
+  it('counts seconds from one second on', () => assert.equal(shortTime(1537), '1.54 s'));
+  it('never says 1000 ms', () => assert.equal(shortTime(999.6), '1.00 s'));
+  it('gives seconds two digits', () => assert.equal(seconds(836.57), '0.84 s'));
+});
+
+describe('toneOf', () => {
+  const base = { check: 'shim', durationMs: 1, message: '' };
+  const fault = { ...base, status: 'fail', reason: 'ShimNotFound' } as const;
+  const table: readonly (readonly [finding: Finding, proven: boolean, tone: string])[] = [
+    [{ ...base, status: 'pass' }, false, 'pass'],
+    [{ ...base, status: 'unknown', reason: 'CheckFailed' }, true, 'unknown'],
+    [{ ...fault, weight: 'explains' }, false, 'fail'],
+    [{ ...fault, weight: 'explains' }, true, 'warning'],
+    [{ ...fault, weight: 'decides' }, true, 'fail'],
+    [{ ...fault, weight: 'advises' }, false, 'warning'],
+  ];
+  for (const [finding, proven, tone] of table)
+    it(`is ${tone} for ${'weight' in finding ? finding.weight : finding.status}, proven ${proven}`, () =>
+      assert.equal(toneOf(finding, proven), tone));
+});
+
+describe('describeFacts', () => {
+  it('orders what it knows, leaves out what is absent and appends the rest', () =>
+    assert.deepEqual(describeFacts({ zone: 'b', memoryBytes: '25276502016', kernel: '6.12' }), [
+      ['Kernel', '6.12'],
+      ['Memory', '23.5 GiB'],
+      ['zone', 'b'],
+    ]));
+  it('shows a size that is no number as it is', () =>
+    assert.deepEqual(describeFacts({ memoryBytes: 'much' }), [['Memory', 'much']]));
+});
