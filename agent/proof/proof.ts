@@ -6,7 +6,15 @@ import { type Outcome, outcomeOfError } from './outcome.ts';
 import { findPlace, type Place } from './place.ts';
 import { hostPrograms, IMAGE_PROGRAMS } from './programs.ts';
 import { newSandbox, probeContainer } from './sandbox-config.ts';
-import { impossible, isAlive, isGone, sweep, type TeardownOptions, tearDown } from './teardown.ts';
+import {
+  impossible,
+  isAlive,
+  isGone,
+  sweep,
+  type TeardownOptions,
+  tearDown,
+  watchSandbox,
+} from './teardown.ts';
 
 /** What a proof needs. `now` is a monotonic clock in milliseconds. */
 export type ProofOptions = {
@@ -74,8 +82,14 @@ type Boot = { readonly id: string; readonly output: string } | { readonly outcom
 async function bootAndRead(options: ProofOptions, place: Place, signal: AbortSignal): Promise<Boot> {
   const { client, handler, bootTimeoutMs = 20_000 } = options;
   const deadline = options.now() + bootTimeoutMs;
+  const died = new AbortController();
+  const done = new AbortController();
+  const either = AbortSignal.any([signal, died.signal]);
   const call = <Answer>(method: string, request: object) =>
-    client.call<Answer>(method, request, { signal, timeoutMs: Math.max(deadline - options.now(), 1) });
+    client.call<Answer>(method, request, {
+      signal: either,
+      timeoutMs: Math.max(deadline - options.now(), 1),
+    });
   const programs = place.image === undefined ? await hostPrograms(options.host) : IMAGE_PROGRAMS;
   if (programs === undefined) return { outcome: NO_PROGRAMS };
   const sandbox = newSandbox(place.cgroupParent);
@@ -83,6 +97,7 @@ async function bootAndRead(options: ProofOptions, place: Place, signal: AbortSig
   try {
     id = (await call<{ podSandboxId: string }>('RunPodSandbox', { config: sandbox, runtimeHandler: handler }))
       .podSandboxId;
+    void watchSandbox(client, id, { died, done: done.signal });
     const image = place.image ?? (await sandboxImage(call, id));
     const config = probeContainer(image, programs);
     const created = await call<{ containerId: string }>('CreateContainer', {
@@ -103,6 +118,8 @@ async function bootAndRead(options: ProofOptions, place: Place, signal: AbortSig
     if (!signal.aborted) return { outcome: await explain(options, error, id) };
     await cleanUp({ client, teardownTimeoutMs: ABORTED_TEARDOWN_MS }, id);
     throw error;
+  } finally {
+    done.abort();
   }
 }
 
@@ -126,7 +143,7 @@ async function explain(options: ProofOptions, error: unknown, id: string | undef
     };
   }
   if (kind !== 'late') return outcomeOfError(message);
-  if (!(await isAlive(options.client))) return impossible(error);
+  if (!(await isAlive(options))) return impossible(error);
   return {
     kind: 'failed',
     reason: 'SandboxFailed',

@@ -7,12 +7,19 @@ import { PROBE_LABELS } from './sandbox-config.ts';
 export type TeardownOptions = { readonly client: CriClient; readonly teardownTimeoutMs?: number };
 
 const TEARDOWN_TIMEOUT_MS = 10_000;
+const QUESTION_TIMEOUT_MS = 5_000;
 
-/** Stops and removes a sandbox; an outcome when that does not end in time, which pods would suffer from as well. */
-export async function tearDown(
-  { client, teardownTimeoutMs = TEARDOWN_TIMEOUT_MS }: TeardownOptions,
-  id: string,
-): Promise<Outcome | undefined> {
+function questionTimeoutMs({ teardownTimeoutMs = TEARDOWN_TIMEOUT_MS }: TeardownOptions): number {
+  return Math.min(teardownTimeoutMs, QUESTION_TIMEOUT_MS);
+}
+
+/**
+ * Stops and removes a sandbox; an outcome when it runs on in spite of that, which pods would suffer from as
+ * well. One that is dead and does not let itself be removed (the kubelet killed it while its container was
+ * starting, or runsc vanished while it was made) is left for the next sweep.
+ */
+export async function tearDown(options: TeardownOptions, id: string): Promise<Outcome | undefined> {
+  const { client, teardownTimeoutMs = TEARDOWN_TIMEOUT_MS } = options;
   for (const method of ['StopPodSandbox', 'RemovePodSandbox']) {
     try {
       await client.call(method, { podSandboxId: id }, { timeoutMs: teardownTimeoutMs });
@@ -20,7 +27,8 @@ export async function tearDown(
       if (!(error instanceof CriError)) throw error;
       if (error.kind === 'absent') continue;
       if (error.kind === 'unreachable') return impossible(error);
-      if (error.kind === 'late' && !(await isAlive(client))) return impossible(error);
+      if (error.kind === 'late' && !(await isAlive(options))) return impossible(error);
+      if (await isGone(client, id)) return undefined;
       return {
         kind: 'stuck',
         reason: 'SandboxStuck',
@@ -35,29 +43,27 @@ export async function tearDown(
 const DEAD_TEARDOWN_MS = 3_000;
 
 /**
- * Removes every sandbox that a probe of this agent or of a predecessor left. An outcome when one that runs
- * cannot be removed: another must not be started beside it. One that is dead and cannot be removed (what
- * containerd 1.7 keeps of a sandbox whose runsc vanished while it was made) is tried again next time. Throws when containerd does not list them.
+ * Removes every sandbox that a probe of this agent or of a predecessor left. An outcome when one runs on:
+ * another must not be started beside it. Throws when containerd does not list them.
  */
 export async function sweep(options: TeardownOptions, signal?: AbortSignal): Promise<Outcome | undefined> {
   const { items } = await options.client.call<{ items: { id: string; state: string }[] }>(
     'ListPodSandbox',
     { filter: { labelSelector: PROBE_LABELS } },
-    { signal, timeoutMs: Math.min(options.teardownTimeoutMs ?? 5_000, 5_000) },
+    { signal, timeoutMs: questionTimeoutMs(options) },
   );
   let left: Outcome | undefined;
   for (const { id, state } of items) {
     signal?.throwIfAborted();
-    const runs = state === 'SANDBOX_READY';
-    const stuck = await tearDown(runs ? options : { ...options, teardownTimeoutMs: DEAD_TEARDOWN_MS }, id);
-    if (runs) left = stuck ?? left;
+    const dead = state !== 'SANDBOX_READY';
+    left = (await tearDown(dead ? { ...options, teardownTimeoutMs: DEAD_TEARDOWN_MS } : options, id)) ?? left;
   }
   return left;
 }
 
 /** Whether containerd answers at all, when one of its calls does not. */
-export async function isAlive(client: CriClient): Promise<boolean> {
-  return client.status().then(
+export async function isAlive(options: TeardownOptions): Promise<boolean> {
+  return options.client.call('Status', {}, { timeoutMs: questionTimeoutMs(options) }).then(
     () => true,
     () => false,
   );
@@ -69,17 +75,42 @@ export async function isAlive(client: CriClient): Promise<boolean> {
  */
 export async function isGone(client: CriClient, id: string): Promise<boolean> {
   for (let look = 0; look < 10; look++) {
-    try {
-      const answer = await client.call<{ status?: { state?: string } | null }>('PodSandboxStatus', {
-        podSandboxId: id,
-      });
-      if (answer.status?.state !== 'SANDBOX_READY') return true;
-    } catch (error) {
-      return error instanceof CriError && error.kind === 'absent';
-    }
+    const state = await stateOf(client, id);
+    if (state !== 'SANDBOX_READY') return state !== undefined;
     await timers.setTimeout(100);
   }
   return false;
+}
+
+/**
+ * Aborts `died` when a sandbox has been stopped by somebody else: a call that waits for it may never be
+ * answered. Ends with `done`.
+ */
+export async function watchSandbox(
+  client: CriClient,
+  id: string,
+  { died, done }: { died: AbortController; done: AbortSignal },
+): Promise<void> {
+  while (!done.aborted) {
+    await timers.setTimeout(WATCH_MS, undefined, { signal: done }).catch(() => {});
+    if (done.aborted) return;
+    const state = await stateOf(client, id);
+    if (state !== undefined && state !== 'SANDBOX_READY') died.abort(new Error('the sandbox was stopped'));
+  }
+}
+
+const WATCH_MS = 500;
+
+/** The sandbox's state, "" when containerd does not know it, undefined when containerd does not say. */
+async function stateOf(client: CriClient, id: string): Promise<string | undefined> {
+  try {
+    const answer = await client.call<{ status?: { state?: string } | null }>('PodSandboxStatus', {
+      podSandboxId: id,
+    });
+    return answer.status?.state ?? '';
+  } catch (error) {
+    return error instanceof CriError && error.kind === 'absent' ? '' : undefined;
+  }
 }
 
 /** The outcome of a proof that could not be made. */

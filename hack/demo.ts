@@ -1,0 +1,125 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { styleText } from 'node:util';
+import { type Cluster, startCluster } from './cluster/cluster.ts';
+import { removeCluster } from './cluster/remove-cluster.ts';
+import { REPO } from './paths.ts';
+import { ensurePrerequisites } from './prerequisites.ts';
+import { UsageError } from './run.ts';
+import {
+  breakAndWait,
+  deployAgent,
+  evaluationPod,
+  healAndWait,
+  type NodeView,
+  runPod,
+  viewNodes,
+} from './story.ts';
+
+const NAME = 'demo';
+const terminal = process.stdout.isTTY;
+
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  const stop = Promise.withResolvers<'stopped'>();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.resolve('stopped'));
+  let code = 1;
+  try {
+    await ensurePrerequisites();
+    const told = await Promise.race([tell(), stop.promise]);
+    if (told === 'stopped') return 130;
+    code = 0;
+    if (terminal) {
+      say(`\n${bold('The cluster stays until you press Ctrl-C.')} Try in another terminal:`);
+      say('  npm run cluster -- status --name demo');
+      say('  npm run cluster -- kubectl --name demo get pods -A -o wide');
+      say('  npm run cluster -- faults');
+      say('  npm run cluster -- break node-2 runsc-cannot-boot --name demo');
+      await stop.promise;
+    }
+  } catch (error) {
+    say(`\n${styleText('red', '✗')} ${error instanceof Error ? error.message : error}`);
+    if (error instanceof UsageError) code = 2;
+  } finally {
+    say('\nTaking the cluster down …');
+    await removeCluster(NAME);
+  }
+  return code;
+}
+
+async function tell(): Promise<'told'> {
+  title('1. A real cluster on this machine: three nodes, gVisor installed on the first two');
+  const begun = performance.now();
+  const cluster = await startCluster({ name: NAME, images: ['workload', 'agent'] });
+  say(
+    `   up in ${((performance.now() - begun) / 1000).toFixed(1)} s: real kube-apiserver, scheduler, kubelets, containerd and runsc`,
+  );
+
+  title('2. The agent is deployed to every node; it boots a real sandbox there before it grants a label');
+  const nodes = await deployAgent(cluster, join(REPO, 'manifests/base'));
+  table(nodes);
+  expect(
+    nodes.map(({ ready }) => ready).join(' ') === 'true true false',
+    'two nodes are proven, the third is not',
+  );
+
+  title('3. A pod asks for the RuntimeClass "gvisor" and names no node');
+  const home = await runPod(cluster, 'evaluation-1', evaluationPod('evaluation-1', { gvisor: true }));
+  const inside = await kernelIn(cluster, 'evaluation-1');
+  const outside = (await readFile('/proc/version', 'utf8')).trim();
+  say(`   runs on ${home}, and sees   ${inside}`);
+  say(`   while the host runs   ${outside.slice(0, 60)} …`);
+  expect(home !== 'node-3', 'the scheduler chose a proven node');
+  expect(inside !== outside, 'the kernel inside is not the host’s');
+
+  title(`4. ${home} loses its gVisor shim, as a bad upgrade would take it`);
+  const gone = await breakAndWait(cluster, home, 'shim-missing');
+  table(await viewNodes(cluster));
+  expect(
+    true,
+    `its label was withdrawn ${bold(`${gone.toFixed(2)} s`)} after the file went, confirmed by a second look`,
+  );
+  const phase = await cluster.kubectl(['get', 'pod', 'evaluation-1', '-o', 'jsonpath={.status.phase}']);
+  expect(phase === 'Running', 'the pod that ran there runs on: nothing healthy was killed');
+
+  title('5. The next pod avoids the broken node');
+  const other = await runPod(cluster, 'evaluation-2', evaluationPod('evaluation-2', { gvisor: true }));
+  expect(other !== home && other !== 'node-3', `it runs on ${other}`);
+
+  title(`6. ${home} is mended`);
+  const back = await healAndWait(cluster, home);
+  table(await viewNodes(cluster));
+  expect(true, `its label came back ${bold(`${back.toFixed(2)} s`)} later, after a fresh proof`);
+  return 'told';
+}
+
+async function kernelIn(cluster: Cluster, pod: string): Promise<string> {
+  return (await cluster.kubectl(['exec', pod, '--', 'cat', '/proc/version'])).trim();
+}
+
+function expect(held: boolean, what: string): void {
+  if (!held) throw new Error(`This did not hold: ${what}`);
+  say(`   ${terminal ? styleText('green', '✓') : '✓'} ${what}`);
+}
+
+function table(nodes: readonly NodeView[]): void {
+  say(`     ${'NODE'.padEnd(10)}${'GVISOR-READY'.padEnd(15)}REASON`);
+  for (const { name, ready, reason } of nodes) {
+    const padded = ready.padEnd(15);
+    const shown = terminal ? styleText(ready === 'true' ? 'green' : 'red', padded) : padded;
+    say(`     ${name.padEnd(10)}${shown}${reason}`);
+  }
+}
+
+function title(text: string): void {
+  say(`\n${bold(text)}`);
+}
+
+function bold(text: string): string {
+  return terminal ? styleText('bold', text) : text;
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}

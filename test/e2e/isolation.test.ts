@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { appendFile, readFile } from 'node:fs/promises';
+import { before, describe, it } from 'node:test';
+import { evaluationPod, runPod } from '../../hack/story.ts';
+import { deletePods, useCluster } from './e2e-cluster.ts';
+
+const NODE = 'node-1';
+/** A user that exists in the node's /etc/passwd and nowhere else. */
+const MARKER = `host-only-${randomUUID().slice(0, 8)}`;
+
+const cluster = useCluster();
+
+/** What the host has that a pod must not see: each a question asked inside, and the host's truth. */
+type Secret = {
+  readonly what: string;
+  readonly ask: string;
+  /** Whether what was printed inside shows the host. */
+  readonly shows: (inside: string) => Promise<boolean>;
+};
+
+const SECRETS: readonly Secret[] = [
+  {
+    what: 'the users of the host',
+    ask: 'cat /etc/passwd /host/etc/passwd 2>/dev/null',
+    shows: async (inside) => {
+      const truth = await readFile(cluster().node(NODE).path('/etc/passwd'), 'utf8');
+      assert.ok(truth.includes(MARKER), 'the marker user is on the host');
+      return inside.includes(MARKER);
+    },
+  },
+  {
+    what: 'the processes of the host',
+    ask: 'for p in /proc/[0-9]* /host/proc/[0-9]*; do cat $p/cmdline 2>/dev/null | tr "\\0" " "; done',
+    shows: async (inside) => {
+      const pid = cluster().node(NODE).machine.daemonPid('kubelet');
+      const truth = await readFile(cluster().node(NODE).path(`/proc/${pid}/cmdline`), 'utf8');
+      const kubelet = truth.split('\0').join(' ').trim();
+      assert.match(kubelet, /kubelet --config/);
+      return inside.includes(kubelet);
+    },
+  },
+  {
+    what: 'the version of the host’s kernel',
+    ask: 'cat /proc/version',
+    shows: async (inside) => inside.includes((await readFile('/proc/version', 'utf8')).trim()),
+  },
+  {
+    what: 'the boot of the host’s kernel',
+    ask: 'cat /proc/sys/kernel/random/boot_id',
+    shows: async (inside) =>
+      inside.includes((await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()),
+  },
+  {
+    what: 'the mounts of the host',
+    ask: 'cat /proc/self/mountinfo; cat /host/proc/1/mounts 2>/dev/null',
+    shows: async (inside) => {
+      const truth = await readFile(cluster().node(NODE).path('/proc/1/mounts'), 'utf8');
+      const upper = /upperdir=([^,\s]+)/.exec(truth)?.[1];
+      assert.ok(upper !== undefined, 'the node’s root is an overlay');
+      return inside.includes('upperdir=');
+    },
+  },
+];
+
+async function seenInside(pod: string): Promise<Map<string, boolean>> {
+  const seen = new Map<string, boolean>();
+  for (const { what, ask, shows } of SECRETS) {
+    const inside = await cluster().kubectl(['exec', pod, '--', 'sh', '-c', `${ask}; true`]);
+    assert.notEqual(inside.trim(), '', `the pod answers the question for ${what}`);
+    seen.set(what, await shows(inside));
+  }
+  return seen;
+}
+
+describe('an evaluation pod', () => {
+  before(() => appendFile(cluster().node(NODE).path('/etc/passwd'), `${MARKER}:x:4242:4242::/:/bin/false\n`));
+
+  it('in gVisor sees nothing of the host, and its own image instead', async () => {
+    const spec = { nodeName: NODE };
+    await runPod(cluster(), 'isolated', evaluationPod('isolated', { gvisor: true, spec }));
+    assert.deepEqual(
+      [...(await seenInside('isolated'))].filter(([, shown]) => shown),
+      [],
+    );
+    const users = await cluster().kubectl(['exec', 'isolated', '--', 'cat', '/etc/passwd']);
+    assert.match(users, /^evaluation:x:1000:/m);
+    await deletePods(cluster(), 'isolated');
+  });
+
+  it('without gVisor and with the host mounted fails every one of these questions, so each can fail', async () => {
+    const spec = {
+      nodeName: NODE,
+      hostPID: true,
+      volumes: [{ name: 'host', hostPath: { path: '/' } }],
+    };
+    const container = { volumeMounts: [{ name: 'host', mountPath: '/host', readOnly: true }] };
+    await runPod(cluster(), 'exposed', evaluationPod('exposed', { gvisor: false, spec, container }));
+    assert.deepEqual(
+      [...(await seenInside('exposed'))].filter(([, shown]) => !shown),
+      [],
+    );
+    await deletePods(cluster(), 'exposed');
+  });
+});

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { describe, it } from 'node:test';
+import { waitFor } from '../../hack/run.ts';
+import { breakAndWait, evaluationPod, healAndWait, runPod, viewNodes } from '../../hack/story.ts';
+import { deletePods, useCluster } from './e2e-cluster.ts';
+
+const cluster = useCluster();
+
+describe('the label', () => {
+  it('is true where gVisor works, and false with the reason where it does not', async () => {
+    const nodes = await waitFor('two proven nodes', 60_000, async () => {
+      const seen = await viewNodes(cluster());
+      return seen.filter(({ ready }) => ready === 'true').length === 2 ? seen : undefined;
+    });
+    assert.deepEqual(
+      nodes.map(({ name, ready, reason }) => [name, ready, reason]),
+      [
+        ['node-1', 'true', 'SandboxProven'],
+        ['node-2', 'true', 'SandboxProven'],
+        ['node-3', 'false', 'HandlerNotConfigured'],
+      ],
+    );
+  });
+
+  it('goes when the shim goes, kills nothing, steers the next pod away, and comes back', async () => {
+    const home = await runPod(cluster(), 'story-1', evaluationPod('story-1', { gvisor: true }));
+    assert.match(home, /^node-[12]$/);
+    await breakAndWait(cluster(), home, 'shim-missing');
+    const reason = await waitFor('the condition of the broken node', 10_000, async () => {
+      const view = (await viewNodes(cluster())).find(({ name }) => name === home);
+      return view?.reason === 'SandboxProven' ? undefined : view?.reason;
+    });
+    assert.equal(reason, 'ShimNotFound');
+    const phase = await cluster().kubectl(['get', 'pod', 'story-1', '-o', 'jsonpath={.status.phase}']);
+    assert.equal(phase, 'Running');
+    const other = await runPod(cluster(), 'story-2', evaluationPod('story-2', { gvisor: true }));
+    assert.match(other, /^node-[12]$/);
+    assert.notEqual(other, home);
+    await healAndWait(cluster(), home);
+    await deletePods(cluster(), 'story-1', 'story-2');
+  });
+
+  it('keeps a gVisor pod Pending, with the scheduler’s reason, when no node has it', async () => {
+    await Promise.all(['node-1', 'node-2'].map((node) => breakAndWait(cluster(), node, 'runsc-missing')));
+    await cluster().kubectl(['apply', '-f', '-'], evaluationPod('nowhere', { gvisor: true }));
+    const message = await waitFor('the scheduler’s word', 30_000, async () => {
+      const path = 'jsonpath={.status.conditions[?(@.type=="PodScheduled")].message}';
+      return (await cluster().kubectl(['get', 'pod', 'nowhere', '-o', path])) || undefined;
+    });
+    assert.match(message, /didn't match Pod's node affinity\/selector/);
+    await Promise.all(['node-1', 'node-2'].map((node) => healAndWait(cluster(), node)));
+    await waitFor('the pod to run once a node is back', 30_000, async () => {
+      const phase = await cluster().kubectl(['get', 'pod', 'nowhere', '-o', 'jsonpath={.status.phase}']);
+      return phase === 'Running' ? true : undefined;
+    });
+    await deletePods(cluster(), 'nowhere');
+  });
+});
+
+describe('kernels', () => {
+  it('shows gVisor’s to a pod with the runtime class, and the host’s to the same pod without', async () => {
+    const host = (await readFile('/proc/version', 'utf8')).trim();
+    await runPod(cluster(), 'with', evaluationPod('with', { gvisor: true }));
+    await runPod(cluster(), 'without', evaluationPod('without', { gvisor: false }));
+    const kernel = async (pod: string) =>
+      (await cluster().kubectl(['exec', pod, '--', 'cat', '/proc/version'])).trim();
+    assert.match(await kernel('with'), /^Linux version 4\.4\.0 #1 SMP Sun Jan 10 15:06:54 PST 2016$/);
+    assert.equal(await kernel('without'), host);
+    await deletePods(cluster(), 'with', 'without');
+  });
+});

@@ -1,0 +1,77 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { globSync } from 'node:fs';
+import { clusterNames, removeCluster } from '../hack/cluster/remove-cluster.ts';
+import { ensureImage } from '../hack/images.ts';
+import { REPO } from '../hack/paths.ts';
+import { ensurePrerequisites } from '../hack/prerequisites.ts';
+import { UsageError } from '../hack/run.ts';
+import { ensureTools, TOOL_GROUPS } from '../hack/tools.ts';
+import { E2E_CLUSTER } from './e2e/e2e-cluster.ts';
+
+/**
+ * The tiers, in the order they run. `real` tiers need root, the built tools and images, and their files
+ * run one after the other. No tier is left out because something is missing: that is a failure.
+ */
+const TIERS = {
+  unit: {
+    files: ['test/agent/**/*.test.ts', 'test/hack/**/*.test.ts', 'test/docs/**/*.test.ts'],
+    real: false,
+  },
+  integration: { files: ['test/integration/**/*.test.ts'], real: true },
+  e2e: { files: ['test/e2e/**/*.test.ts'], real: true },
+} as const;
+type Tier = keyof typeof TIERS;
+
+process.exitCode = await main(process.argv.slice(2));
+
+async function main(words: readonly string[]): Promise<number> {
+  const wrong = words.filter((word) => !(word in TIERS));
+  if (wrong.length > 0) {
+    console.error(`No tier "${wrong.join('", "')}": there are ${Object.keys(TIERS).join(', ')}.`);
+    return 2;
+  }
+  const tiers = (words.length > 0 ? words : Object.keys(TIERS)) as Tier[];
+  try {
+    if (tiers.some((tier) => TIERS[tier].real)) await prepare();
+    await removeLeftover();
+    const failed: Tier[] = [];
+    for (const tier of tiers) if (!(await runTier(tier))) failed.push(tier);
+    console.log(
+      failed.length === 0 ? `\nAll of ${tiers.join(', ')} passed.` : `\nFailed: ${failed.join(', ')}.`,
+    );
+    return failed.length === 0 ? 0 : 1;
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    console.error(error.message);
+    return 2;
+  } finally {
+    await removeLeftover();
+  }
+}
+
+async function removeLeftover(): Promise<void> {
+  if (clusterNames().includes(E2E_CLUSTER)) await removeCluster(E2E_CLUSTER);
+}
+
+async function prepare(): Promise<void> {
+  await ensurePrerequisites({ forTests: true });
+  await ensureTools(TOOL_GROUPS.filter((group) => group !== 'prometheus'));
+  for (const id of ['pause', 'workload', 'agent'] as const) await ensureImage(id);
+}
+
+async function runTier(tier: Tier): Promise<boolean> {
+  const { files, real } = TIERS[tier];
+  const found = files.flatMap((pattern) => globSync(pattern, { cwd: REPO })).sort();
+  if (found.length === 0) throw new Error(`The tier "${tier}" has no test files`);
+  console.log(`\n── ${tier}: ${found.length} files ──`);
+  const started = Date.now();
+  const args = ['--import', 'tsx', '--test', ...(real ? ['--test-concurrency=1'] : []), ...found];
+  const env = { ...process.env, KEEP_E2E_CLUSTER: '1' };
+  const child = spawn(process.execPath, args, { cwd: REPO, stdio: 'inherit', env });
+  const [code] = (await once(child, 'exit')) as [number | null];
+  console.log(
+    `── ${tier}: ${code === 0 ? 'passed' : 'FAILED'}, ${Math.round((Date.now() - started) / 1000)} s ──`,
+  );
+  return code === 0;
+}
