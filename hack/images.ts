@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { endsWithUs, partial, removeAbandoned } from './abandoned.ts';
 import { bundle } from './bundle.ts';
 import { CACHE, REPO } from './paths.ts';
 import { progress } from './progress.ts';
-import { run, runAll, UsageError } from './run.ts';
+import { type RunOptions, run, runAll, UsageError } from './run.ts';
 
 /** Packages of the self-made base: what Node and the proof's container need, and a shell for people. */
 const BASE_PACKAGES = ['base-files', 'libc6', 'libstdc++6', 'coreutils', 'dash'];
@@ -64,13 +64,17 @@ type Builder = {
 
 const LONG = { timeoutMs: 10 * 60_000 };
 
+function runToEnd(command: string, args: readonly string[], options: RunOptions): Promise<string> {
+  return run(...endsWithUs(command, args), options);
+}
+
 async function findBuilder(): Promise<Builder> {
   for (const engine of ['docker', 'podman']) {
     const answers = await runAll(engine, ['info'], { timeoutMs: 10_000 }).catch(() => undefined);
     if (answers?.code !== 0) continue;
     return builder([engine, 'image', 'inspect'], async (name, context, base, archive) => {
-      await run(engine, ['build', ...baseArgument(base), '-t', name, context], LONG);
-      await run(engine, ['save', '-o', archive, name], LONG);
+      await runToEnd(engine, ['build', ...baseArgument(base), '-t', name, context], LONG);
+      await runToEnd(engine, ['save', '-o', archive, name], LONG);
     });
   }
   const buildah = [
@@ -84,9 +88,9 @@ async function findBuilder(): Promise<Builder> {
   if ((await runAll('buildah', ['--version']).catch(() => undefined))?.code === 0) {
     return builder(['buildah', ...buildah, 'inspect'], async (name, context, base, archive) => {
       const options = ['--isolation', 'chroot', '--format', 'oci', ...baseArgument(base)];
-      await run('buildah', [...buildah, 'bud', ...options, '-t', name, context], LONG);
+      await runToEnd('buildah', [...buildah, 'bud', ...options, '-t', name, context], LONG);
       const push = ['push', '--disable-compression', name, `oci-archive:${archive}:${name}`];
-      await run('buildah', [...buildah, ...push], LONG);
+      await runToEnd('buildah', [...buildah, ...push], LONG);
     });
   }
   throw new UsageError('No way to build images: install docker, podman or buildah.');
@@ -96,13 +100,13 @@ function builder([command, ...inspect]: readonly [string, ...string[]], build: B
   return {
     has: async (name) => (await runAll(command, [...inspect, name])).code === 0,
     build: async (name, context, base, archive) => {
-      const partial = `${archive}.partial-${process.pid}`;
-      await mkdir(join(CACHE, 'images'), { recursive: true });
+      const unfinished = partial(archive);
+      await removeAbandoned(join(CACHE, 'images'));
       try {
-        await build(name, context, base, partial);
-        await rename(partial, archive);
+        await build(name, context, base, unfinished);
+        await rename(unfinished, archive);
       } finally {
-        await rm(partial, { force: true });
+        await rm(unfinished, { force: true });
       }
     },
   };
@@ -117,12 +121,14 @@ async function selfMadeBase(builder: Builder): Promise<string | undefined> {
   if ((await runAll('mmdebstrap', ['--version']).catch(() => undefined))?.code !== 0) return undefined;
   const { name } = IMAGES.base;
   if (await builder.has(name)) return name;
-  const work = await mkdtemp(join(tmpdir(), 'gvisor-ready-base-'));
+  await removeAbandoned(join(CACHE, 'images'));
+  const work = partial(join(CACHE, 'images', 'base'));
+  await mkdir(work);
   try {
     const without = ['doc', 'locale', 'man', 'info', 'lintian'].map(
       (dir) => `--dpkgopt=path-exclude=/usr/share/${dir}/*`,
     );
-    await run(
+    await runToEnd(
       'mmdebstrap',
       [
         '--variant=extract',
@@ -133,7 +139,7 @@ async function selfMadeBase(builder: Builder): Promise<string | undefined> {
         BASE_SUITE,
         join(work, 'base.tar'),
       ],
-      LONG,
+      { ...LONG, env: { ...process.env, TMPDIR: work } },
     );
     await run('cp', [join(REPO, IMAGES.base.context, 'Dockerfile'), work]);
     const archive = join(work, 'image.tar');

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { copyFile, cp, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { endsWithUs, partial, removeAbandoned } from './abandoned.ts';
 import { CACHE, REPO } from './paths.ts';
 import { progress } from './progress.ts';
 import { run, runAll, UsageError } from './run.ts';
@@ -110,9 +111,18 @@ async function folderOf(name: ToolGroup, go: string): Promise<string> {
 
 async function build(name: ToolGroup, folder: string): Promise<void> {
   const group: Group = GROUPS[name];
-  const work = `${folder}.partial-${process.pid}`;
-  await rm(work, { recursive: true, force: true });
+  const work = partial(folder);
+  await removeAbandoned(join(CACHE, 'tools'));
   await mkdir(join(work, 'bin'), { recursive: true });
+  try {
+    await buildIn(work, name, group);
+    await rename(join(work, 'bin'), folder);
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+async function buildIn(work: string, name: ToolGroup, group: Group): Promise<void> {
   await cp(source(name), join(work, 'src'), { recursive: true });
   const toolchain = /^toolchain (\S+)$/m.exec(await readFile(join(source(name), 'go.mod'), 'utf8'))?.[1];
   const env = {
@@ -121,7 +131,8 @@ async function build(name: ToolGroup, folder: string): Promise<void> {
     GOFLAGS: '-trimpath -buildvcs=false',
     ...(toolchain === undefined ? {} : { GOTOOLCHAIN: toolchain }),
   };
-  const go = (...args: string[]) => run('go', args, { cwd: join(work, 'src'), env, timeoutMs: 60 * 60_000 });
+  const options = { cwd: join(work, 'src'), env, timeoutMs: 60 * 60_000 };
+  const go = (...args: string[]) => run(...endsWithUs('go', args), options);
   let mod: string[] = [];
   if (needsOverlay(group)) {
     await go('mod', 'vendor');
@@ -141,8 +152,6 @@ async function build(name: ToolGroup, folder: string): Promise<void> {
     join(work, 'bin/'),
     group.packages ?? 'tool',
   );
-  await rename(join(work, 'bin'), folder);
-  await rm(work, { recursive: true, force: true });
 }
 
 async function stampFlag(name: ToolGroup, group: Group): Promise<string> {

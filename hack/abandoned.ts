@@ -1,0 +1,25 @@
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** The path of something half made by this process; who is killed leaves it to {@link removeAbandoned}. */
+export function partial(path: string): string {
+  return `${path}.partial-${process.pid}`;
+}
+
+/** Removes from `folder`, which is made if missing, what killed processes left half made. */
+export async function removeAbandoned(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  for (const entry of await readdir(folder)) {
+    const pid = /\.partial-(\d+)$/.exec(entry)?.[1];
+    if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
+    await rm(join(folder, entry), { recursive: true, force: true });
+  }
+}
+
+/** A command that the kernel ends when this process ends, however it ends; for root with all its children. */
+export function endsWithUs(command: string, args: readonly string[]): readonly [string, readonly string[]] {
+  if (process.platform !== 'linux' || process.getuid?.() !== 0) return [command, args];
+  const own = ['unshare', '--pid', '--fork', '--kill-child=SIGKILL', '--', command, ...args];
+  return ['setpriv', ['--pdeathsig', 'KILL', '--', ...own]];
+}
