@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { CLUSTERS, REPO } from '../../hack/paths.ts';
+import { run, runAll, waitFor } from '../../hack/run.ts';
+import { differences, type MachineState, machineState } from './machine-state.ts';
+
+const NAME = 'cleanup';
+const CLI = ['--import', 'tsx', 'hack/cluster.ts', '--name', NAME];
+const DIR = join(CLUSTERS, NAME);
+
+/** Signs of how far `up` has come, each a file that appears on the way. */
+const MOMENTS = [
+  ['before the control plane', join(DIR, 'pki')],
+  ['while the control plane starts', join(DIR, 'hub/kube-apiserver.log')],
+  ['while a node starts', join(DIR, 'nodes/node-2/init.log')],
+  ['while a kubelet starts', join(DIR, 'nodes/node-3/kubelet.log')],
+] as const;
+
+let clean: MachineState;
+before(async () => {
+  await down();
+  clean = await machineState(NAME);
+});
+after(down);
+
+function cluster(...words: readonly string[]): Promise<string> {
+  return run(process.execPath, [...CLI, ...words], { cwd: REPO, timeoutMs: 120_000 });
+}
+
+async function down(): Promise<void> {
+  await cluster('down');
+}
+
+/** Starts `up` and kills it with -9 once `file` is there. */
+async function killUpAt(file: string): Promise<void> {
+  const up = spawn(process.execPath, [...CLI, 'up'], { cwd: REPO, stdio: 'ignore' });
+  const closed = once(up, 'close');
+  await waitFor(file, 120_000, async () => (existsSync(file) ? true : undefined), 5);
+  up.kill('SIGKILL');
+  await closed;
+}
+
+async function assertClean(): Promise<void> {
+  await down();
+  // The kernel takes a network namespace apart after its last process has ended.
+  await waitFor('the machine to be as before', 5_000, async () => {
+    assert.deepEqual(differences(clean, await machineState(NAME)), []);
+    return true;
+  });
+}
+
+for (const [moment, file] of MOMENTS) {
+  test(`up killed ${moment}: down leaves the machine as it was`, async () => {
+    await killUpAt(file);
+    await assertClean();
+  });
+}
+
+test('up killed: a second up completes the cluster, a third is harmless, and down leaves nothing', async () => {
+  await killUpAt(MOMENTS[2][1]);
+  assert.match(await cluster('up'), /The cluster "cleanup" is up: 3 nodes Ready/);
+  const there = await machineState(NAME);
+  const made = differences(clean, there).join('\n');
+  assert.match(made, /^\+ processes: .*kubelet/m);
+  assert.match(made, /^\+ cgroups: .*\/gvisor-ready\/cleanup\//m);
+  assert.match(made, /^\+ files: .*\/clusters\/cleanup\//m);
+  assert.match(await cluster('up'), /3 nodes Ready/);
+  assert.deepEqual(differences(there, await machineState(NAME)), []);
+  const ready = await cluster('kubectl', 'get', 'nodes', '--no-headers');
+  assert.equal(ready.match(/ Ready /g)?.length, 3, ready);
+  await assertClean();
+});
+
+test('two commands at once: the second is refused', async () => {
+  const up = cluster('up', '--nodes', '1');
+  await waitFor('the first to begin', 60_000, async () => (existsSync(DIR) ? true : undefined), 5);
+  const second = await runAll(process.execPath, [...CLI, 'down'], { cwd: REPO });
+  assert.equal(second.code, 2);
+  assert.match(second.stderr, /^Another command is working on the cluster "cleanup"[^\n]*\n$/);
+  await up;
+  await assertClean();
+});

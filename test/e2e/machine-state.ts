@@ -1,0 +1,95 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { CLUSTERS } from '../../hack/paths.ts';
+import { run } from '../../hack/run.ts';
+
+/** What a cluster could leave on the machine, each kind as sorted lines. */
+export type MachineState = Readonly<Record<string, readonly string[]>>;
+
+/** All that `cluster` could leave behind; what belongs to other clusters, which may come and go, is left out. */
+export async function machineState(cluster: string): Promise<MachineState> {
+  const folders = ['/var/lib/gvisor-ready', '/run/netns'].flatMap((folder) => filesBelow(folder, 3));
+  const cgroups = cgroupMounts()
+    .flatMap((mount) => filesBelow(mount, 4))
+    .filter(isEmptyCgroup);
+  const lines = async (...args: string[]) => (await run('ip', ['-o', ...args])).split('\n').filter(Boolean);
+  return {
+    processes: processesOf(cluster),
+    mounts: readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter(Boolean).sort(),
+    links: (await lines('link')).map((line) => line.split(':')[1] ?? ''),
+    addresses: (await lines('addr')).map((line) => line.split(/\s+/).slice(1, 4).join(' ')),
+    routes: await lines('route', 'show', 'table', 'all'),
+    namespaces: await lines('netns'),
+    files: folders.filter((path) => isOwn(path, CLUSTERS, cluster)),
+    cgroups: cgroups.filter((path) =>
+      isOwn(path.replace(/^.*(?=\/gvisor-ready)/, ''), '/gvisor-ready', cluster),
+    ),
+    abstractSockets: readFileSync('/proc/net/unix', 'utf8')
+      .split('\n')
+      .flatMap((line) => line.split(/\s+/)[7] ?? [])
+      .filter((path) => path.includes(`gvisor-ready-cluster-${cluster}`)),
+  };
+}
+
+/**
+ * What is new in a state and what is missing from it, as lines; nothing when a cluster has come and gone.
+ * Empty cgroups of others that went meanwhile do not count.
+ */
+export function differences(before: MachineState, after: MachineState): readonly string[] {
+  return Object.keys(before).flatMap((kind) => {
+    const [old = [], now = []] = [before[kind], after[kind]];
+    const gone = kind === 'cgroups' ? [] : old.filter((line) => !now.includes(line));
+    const added = now.filter((line) => !old.includes(line));
+    return [...gone.map((line) => `- ${kind}: ${line}`), ...added.map((line) => `+ ${kind}: ${line}`)];
+  });
+}
+
+/** Whether a path is not another cluster's, and not a folder that is there for the sake of one. */
+function isOwn(path: string, parent: string, cluster: string): boolean {
+  if (path === `${parent}/${cluster}` || path.startsWith(`${parent}/${cluster}/`)) return true;
+  const others = existsSync(CLUSTERS) ? readdirSync(CLUSTERS).filter((name) => name !== cluster) : [];
+  const shared = path.startsWith(parent) || parent.startsWith(`${path}/`);
+  return !(shared && others.length > 0);
+}
+
+/** Processes that name the cluster in their arguments, or whose files are those of one of its machines. */
+function processesOf(cluster: string): string[] {
+  const mark = `${CLUSTERS}/${cluster}/`;
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry) && entry !== String(process.pid))
+    .flatMap((entry) => {
+      try {
+        const command = readFileSync(`/proc/${entry}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
+        const mounts = readFileSync(`/proc/${entry}/mountinfo`, 'utf8');
+        return command.includes(mark) || mounts.includes(mark) ? [`${entry} ${command}`] : [];
+      } catch {
+        return []; // it ended while we looked
+      }
+    });
+}
+
+function cgroupMounts(): string[] {
+  return readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' '))
+    .flatMap(([, path = '', type]) => (type === 'cgroup' || type === 'cgroup2' ? [path] : []));
+}
+
+/** A cgroup without processes: what is left of something that has ended. */
+function isEmptyCgroup(path: string): boolean {
+  try {
+    return readFileSync(join(path, 'cgroup.procs'), 'utf8') === '';
+  } catch {
+    return false; // it went while we looked, or is threaded
+  }
+}
+
+function filesBelow(folder: string, depth: number): string[] {
+  if (depth === 0 || !existsSync(folder)) return [];
+  const found = [folder];
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    if (entry.isDirectory()) found.push(...filesBelow(join(folder, entry.name), depth - 1));
+    else if (!folder.startsWith('/sys/')) found.push(join(folder, entry.name));
+  }
+  return found.sort();
+}

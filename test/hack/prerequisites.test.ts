@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { installAdvice, missingPrerequisites } from '../../hack/prerequisites.ts';
+
+const EVERYTHING = ['ip', 'nsenter', 'unshare', 'setpriv', 'mount', 'gcc', 'pkg-config'];
+
+function host(programs: readonly string[], files: readonly string[] = ['/usr/include/seccomp.h']) {
+  return { program: (name: string) => programs.includes(name), file: (path: string) => files.includes(path) };
+}
+
+test('a host with everything lacks nothing', () => {
+  assert.deepEqual(missingPrerequisites(host([...EVERYTHING, 'buildah', 'mmdebstrap'])), []);
+  assert.deepEqual(missingPrerequisites(host([...EVERYTHING, 'podman', 'shellcheck', 'chromium']), true), []);
+});
+
+test('docker counts only beside the socket of its daemon', () => {
+  const socket = ['/usr/include/seccomp.h', '/var/run/docker.sock'];
+  assert.deepEqual(missingPrerequisites(host([...EVERYTHING, 'docker'], socket)), []);
+  assert.equal(missingPrerequisites(host([...EVERYTHING, 'docker'])).length, 1);
+});
+
+test('tests need more than clusters', () => {
+  const bare = host([...EVERYTHING, 'podman']);
+  assert.deepEqual(
+    missingPrerequisites(bare, true).map((one) => one.what),
+    ['shellcheck', 'chromium'],
+  );
+});
+
+test('the advice names what is missing, and on Debian each package once', () => {
+  const missing = missingPrerequisites(host(['ip', 'setpriv', 'mount', 'gcc', 'pkg-config', 'buildah'], []));
+  assert.equal(
+    installAdvice(missing, true),
+    'This machine lacks nsenter, unshare, the headers of libseccomp, an image builder (docker or podman that works, or buildah with mmdebstrap): run `sudo apt-get install --no-install-recommends buildah libseccomp-dev mmdebstrap util-linux`.',
+  );
+  assert.match(installAdvice(missing, false), /^This machine lacks nsenter, .*: install what brings them/);
+});
