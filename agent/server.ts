@@ -14,9 +14,11 @@ export type Shown = {
 /** The agent's HTTP server: a page for people at /, and /metrics, /livez, /readyz and /report; not yet listening. */
 export function createAgentServer(shown: Shown): Server {
   const server = createServer((request, response) => {
-    const { pathname } = new URL(request.url ?? '/', 'http://agent');
-    if (request.method !== 'GET' && request.method !== 'HEAD')
+    const pathname = URL.parse(request.url ?? '/', 'http://agent')?.pathname ?? ''; // "//" is no URL
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      response.setHeader('allow', 'GET, HEAD');
       return send(response, 405, 'only GET is known here\n');
+    }
     void answer(pathname, shown, response).catch((error: unknown) =>
       send(response, 500, `${String(error)}\n`),
     );

@@ -42,23 +42,42 @@ export async function tearDown(options: TeardownOptions, id: string): Promise<Ou
 /** What is dead already goes at once, or not at all. */
 const DEAD_TEARDOWN_MS = 3_000;
 
+/** So many dead sandboxes may be left that do not go away; then no further one is started. */
+const MOST_LEFT = 3;
+
 /**
  * Removes every sandbox that a probe of this agent or of a predecessor left. An outcome when one runs on:
  * another must not be started beside it. Throws when containerd does not list them.
  */
 export async function sweep(options: TeardownOptions, signal?: AbortSignal): Promise<Outcome | undefined> {
+  const items = await listProbes(options, signal);
+  const deadMs = Math.min(options.teardownTimeoutMs ?? DEAD_TEARDOWN_MS, DEAD_TEARDOWN_MS);
+  let left: Outcome | undefined;
+  for (const { id, state } of items) {
+    signal?.throwIfAborted();
+    const dead = state !== 'SANDBOX_READY';
+    left = (await tearDown(dead ? { ...options, teardownTimeoutMs: deadMs } : options, id)) ?? left;
+  }
+  if (left !== undefined || items.length < MOST_LEFT) return left;
+  const dead = await listProbes(options, signal);
+  if (dead.length < MOST_LEFT) return undefined;
+  return {
+    kind: 'stuck',
+    reason: 'SandboxStuck',
+    message: `${dead.length} sandboxes of earlier probes ended and cannot be removed`,
+  };
+}
+
+async function listProbes(
+  options: TeardownOptions,
+  signal?: AbortSignal,
+): Promise<readonly { readonly id: string; readonly state: string }[]> {
   const { items } = await options.client.call<{ items: { id: string; state: string }[] }>(
     'ListPodSandbox',
     { filter: { labelSelector: PROBE_LABELS } },
     { signal, timeoutMs: questionTimeoutMs(options) },
   );
-  let left: Outcome | undefined;
-  for (const { id, state } of items) {
-    signal?.throwIfAborted();
-    const dead = state !== 'SANDBOX_READY';
-    left = (await tearDown(dead ? { ...options, teardownTimeoutMs: DEAD_TEARDOWN_MS } : options, id)) ?? left;
-  }
-  return left;
+  return items;
 }
 
 /** Whether containerd answers at all, when one of its calls does not. */

@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import { Bell } from '../../../agent/trigger/bell.ts';
+
+const NEVER = new AbortController().signal;
+
+/** A bell on mocked time, and a way to let time pass in steps that leave room for what waits. */
+function bellOf(t: TestContext, changes: Partial<ConstructorParameters<typeof Bell>[0]> = {}) {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const bell = new Bell({
+    quietMs: 50,
+    longestMs: 500,
+    burst: 3,
+    windowMs: 30_000,
+    now: () => Date.now(),
+    ...changes,
+  });
+  const pass = async (ms: number, stepMs = 10) => {
+    for (let passed = 0; passed < ms; passed += stepMs) {
+      await turn();
+      t.mock.timers.tick(stepMs);
+    }
+    await turn();
+  };
+  /** What a wait came to, and the time at which it did. */
+  const wait = (timeoutMs: number, signal = NEVER) => {
+    const ended: { what?: string | undefined; atMs?: number; error?: unknown } = {};
+    const done = bell.wait(timeoutMs, signal).then(
+      (what) => Object.assign(ended, { what, atMs: Date.now() }),
+      (error: unknown) => Object.assign(ended, { error, atMs: Date.now() }),
+    );
+    return { ended, done };
+  };
+  return { bell, pass, wait };
+}
+
+function turn(): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  setImmediate(resolve);
+  return promise;
+}
+
+describe('Bell', () => {
+  it('ends a wait without an event at the timeout', async (t) => {
+    const { pass, wait } = bellOf(t);
+    const { ended } = wait(1_000);
+    await pass(990);
+    assert.deepEqual(ended, {});
+    await pass(10);
+    assert.deepEqual(ended, { what: undefined, atMs: 1_000 });
+  });
+
+  it('makes one look of 10,000 rings, with the word of the first', async (t) => {
+    const { bell, pass, wait } = bellOf(t);
+    const { ended } = wait(60_000);
+    for (let ring = 0; ring < 10_000; ring++) bell.ring(`file ${ring}`);
+    await pass(50);
+    assert.deepEqual(ended, { what: 'file 0', atMs: 50 });
+    const next = wait(1_000);
+    await pass(1_000);
+    assert.equal(next.ended.what, undefined);
+    assert.equal(next.ended.atMs, 1_050);
+  });
+
+  it('hears a ring from before the wait', async (t) => {
+    const { bell, pass, wait } = bellOf(t);
+    bell.ring('early');
+    const { ended } = wait(60_000);
+    await pass(50);
+    assert.equal(ended.what, 'early');
+  });
+
+  it('waits for quiet, but not for ever', async (t) => {
+    const { bell, pass, wait } = bellOf(t);
+    const { ended } = wait(60_000);
+    for (let ring = 0; ring < 100; ring++) {
+      bell.ring('busy');
+      await pass(10);
+      if (ended.atMs !== undefined) break;
+    }
+    assert.deepEqual(ended, { what: 'busy', atMs: 500 });
+  });
+
+  it('answers no more often than its burst in a window', async (t) => {
+    const { bell, pass, wait } = bellOf(t);
+    const times: (number | undefined)[] = [];
+    for (let look = 0; look < 6; look++) {
+      const { ended } = wait(600_000);
+      bell.ring('again');
+      await pass(31_000, 50);
+      times.push(ended.atMs);
+      if (look < 3) bell.ring('at once');
+    }
+    const sorted = times.filter((time) => time !== undefined);
+    for (const [index, time] of sorted.entries()) {
+      const third = sorted[index - 3];
+      if (third !== undefined) assert.ok(time - third >= 30_000, `${times}`);
+    }
+    assert.equal(sorted.length, 6);
+  });
+
+  it('makes the fourth of a burst wait for the window, and keeps its deadline all the same', async (t) => {
+    const { bell, pass, wait } = bellOf(t);
+    for (const _ of [1, 2, 3]) {
+      bell.ring('quick');
+      const { ended } = wait(600_000);
+      await pass(50);
+      assert.equal(ended.what, 'quick');
+    }
+    bell.ring('fourth');
+    const held = wait(600_000);
+    await pass(29_000, 50);
+    assert.deepEqual(held.ended, {});
+    await pass(1_500, 50);
+    assert.equal(held.ended.what, 'fourth');
+    assert.equal(held.ended.atMs, 30_050);
+    for (const _ of [1, 2]) {
+      bell.ring('quick');
+      wait(600_000);
+      await pass(50);
+    }
+    bell.ring('soon');
+    const due = wait(500);
+    await pass(500);
+    assert.equal(due.ended.what, 'soon');
+  });
+
+  it('rejects when it is aborted while nothing rings, while it gathers, and while it is held back', async (t) => {
+    const { bell, pass, wait } = bellOf(t, { burst: 1 });
+    const stops = [new AbortController(), new AbortController(), new AbortController()] as const;
+    const idle = wait(60_000, stops[0].signal);
+    stops[0].abort();
+    await idle.done;
+    assert.equal((idle.ended.error as Error).name, 'AbortError');
+
+    const gathering = wait(60_000, stops[1].signal);
+    bell.ring('one');
+    await pass(10);
+    stops[1].abort();
+    await gathering.done;
+    assert.equal((gathering.ended.error as Error).name, 'AbortError');
+
+    const answered = wait(60_000);
+    await pass(100);
+    assert.equal(answered.ended.what, 'one');
+    bell.ring('two');
+    const held = wait(60_000, stops[2].signal);
+    await pass(1_000);
+    assert.deepEqual(held.ended, {});
+    stops[2].abort();
+    await held.done;
+    assert.equal((held.ended.error as Error).name, 'AbortError');
+  });
+});
