@@ -14,7 +14,9 @@ export type Shown = {
 /** The agent's HTTP server: a page for people at /, and /metrics, /livez, /readyz and /report; not yet listening. */
 export function createAgentServer(shown: Shown): Server {
   const server = createServer((request, response) => {
-    const pathname = URL.parse(request.url ?? '/', 'http://agent')?.pathname ?? ''; // "//" is no URL
+    const { url = '/' } = request;
+    // A path may begin with two slashes, which alone would be the name of a host.
+    const pathname = URL.parse(url.startsWith('/') ? `http://agent${url}` : url)?.pathname ?? '';
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.setHeader('allow', 'GET, HEAD');
       return send(response, 405, 'only GET is known here\n');

@@ -1,0 +1,250 @@
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import pino from 'pino';
+import { Agent, type AgentOptions } from '../../agent/agent.ts';
+import type { Look } from '../../agent/look.ts';
+import type { Report } from '../../agent/report.ts';
+import { Bell } from '../../agent/trigger/bell.ts';
+import { FileTrigger } from '../../agent/trigger/files.ts';
+import type { Verdict } from '../../agent/verdict.ts';
+import { tempHost } from './host/temp-host.ts';
+import { PASSED, PROVEN, READY, unproven, verdictOf } from './reports.ts';
+
+const BROKEN = verdictOf('False', 'ShimNotFound');
+const UNSEEN = verdictOf('Unknown', 'ContainerdUnreachable');
+const NEVER = new AbortController().signal;
+
+/** A bell whose waits the test ends: with a word, or undefined for the timeout. */
+class HandBell extends Bell {
+  readonly timeouts: number[] = [];
+  #waiting = Promise.withResolvers<void>();
+  #answer = Promise.withResolvers<string | undefined>();
+
+  constructor() {
+    super({ quietMs: 0, longestMs: 0, burst: 1, windowMs: 1, now: () => 0 });
+  }
+
+  override async wait(timeoutMs: number, signal: AbortSignal): Promise<string | undefined> {
+    signal.throwIfAborted();
+    this.timeouts.push(timeoutMs);
+    this.#waiting.resolve();
+    const aborted = Promise.withResolvers<never>();
+    signal.addEventListener('abort', () => aborted.reject(signal.reason));
+    return Promise.race([this.#answer.promise, aborted.promise]);
+  }
+
+  /** Resolves when the loop waits, with the time that it would wait. */
+  async waiting(): Promise<number | undefined> {
+    await this.#waiting.promise;
+    return this.timeouts.at(-1);
+  }
+
+  /** Ends the wait and resolves when the loop waits again. */
+  async next(what?: string): Promise<number | undefined> {
+    await this.#waiting.promise;
+    this.#waiting = Promise.withResolvers<void>();
+    const answer = this.#answer;
+    this.#answer = Promise.withResolvers<string | undefined>();
+    answer.resolve(what);
+    return this.waiting();
+  }
+}
+
+function lookOf(verdict: Verdict): Look {
+  const proof = verdict.status === 'True' ? PROVEN : unproven('impossible', verdict.reason);
+  return { verdict, findings: [PASSED], proof, facts: { runsc: 'release-20260223.0' }, watch: [] };
+}
+
+/** An agent whose looks come to these verdicts, the last one over and over. */
+async function agentOf(
+  t: TestContext,
+  looks: (Verdict | Error | ((signal: AbortSignal) => Promise<Look>))[],
+  changes: Partial<AgentOptions> = {},
+) {
+  const bell = new HandBell();
+  const files = new FileTrigger(await tempHost(t), () => {});
+  t.after(() => files.close());
+  const clock = { nowMs: 1_000 };
+  const published: Report[] = [];
+  const lines: Record<string, unknown>[] = [];
+  const log = pino({ level: 'debug' }, { write: (line: string) => lines.push(JSON.parse(line)) });
+  let looked = 0;
+  const agent = new Agent({
+    version: '0.1.0',
+    node: 'node-1',
+    handler: 'runsc',
+    facts: { architecture: 'x64' },
+    look: async (signal) => {
+      const look = looks[Math.min(looked, looks.length - 1)];
+      looked += 1;
+      if (look === undefined || look instanceof Error) throw look;
+      return typeof look === 'function' ? look(signal) : lookOf(look);
+    },
+    bell,
+    files,
+    publishers: [{ name: 'test', publish: (report) => published.push(report) }],
+    patience: { confirmMs: 500, graceMs: 60_000 },
+    proofIntervalMs: 600_000,
+    log,
+    now: () => clock.nowMs,
+    date: () => new Date(clock.nowMs),
+    ...changes,
+  });
+  const stop = new AbortController();
+  const run = () => {
+    const done = agent.run(stop.signal);
+    t.after(async () => {
+      stop.abort();
+      await done;
+    });
+    return done;
+  };
+  return { agent, bell, clock, published, lines, stop, run };
+}
+
+const statuses = (reports: readonly Report[]) => reports.map(({ verdict }) => verdict.reason);
+
+describe('Agent', () => {
+  it('has no report before the first look has ended, and publishes the proof that it comes to', async (t) => {
+    const { agent, bell, published, run } = await agentOf(t, [READY]);
+    assert.deepEqual([agent.report], [undefined]);
+    void run();
+    const timeoutMs = (await bell.waiting()) ?? 0;
+    assert.ok(timeoutMs >= 540_000 && timeoutMs <= 660_000, `${timeoutMs}`);
+    assert.deepEqual(statuses(published), ['SandboxProven']);
+    assert.equal(agent.report?.look.trigger, 'start');
+    assert.equal(agent.report?.provenAt, '1970-01-01T00:00:01.000Z');
+    assert.deepEqual(agent.report?.facts, { architecture: 'x64', runsc: 'release-20260223.0' });
+  });
+
+  it('publishes nothing before a first failure is confirmed', async (t) => {
+    const { agent, bell, clock, published, run } = await agentOf(t, [BROKEN]);
+    void run();
+    assert.equal(await bell.waiting(), 500);
+    assert.deepEqual(published, []);
+    assert.deepEqual(
+      [agent.report?.verdict.reason, agent.report?.look.verdict.reason],
+      ['AgentStarting', 'ShimNotFound'],
+    );
+    clock.nowMs += 499;
+    assert.equal(await bell.next(), 1);
+    assert.deepEqual(published, []);
+    clock.nowMs += 1;
+    await bell.next();
+    assert.deepEqual(statuses(published), ['ShimNotFound']);
+    assert.equal(agent.report?.look.trigger, 'confirm');
+  });
+
+  it('publishes nothing while a starting agent cannot see, until the grace is over', async (t) => {
+    const { bell, clock, published, run } = await agentOf(t, [UNSEEN]);
+    void run();
+    assert.equal(await bell.waiting(), 5_000);
+    clock.nowMs += 59_999;
+    assert.equal(await bell.next(), 1);
+    assert.deepEqual(published, []);
+    clock.nowMs += 1;
+    assert.equal(await bell.next(), 5_000);
+    assert.deepEqual(statuses(published), ['ContainerdUnreachable']);
+  });
+
+  it('lets a published verdict stand while another is unsettled, and says what the look alone came to', async (t) => {
+    const { agent, bell, published, run } = await agentOf(t, [READY, BROKEN, UNSEEN, READY]);
+    void run();
+    for (const word of ['file /usr/local/bin/runsc', 'containerd is gone', 'containerd is back'])
+      await bell.next(word);
+    assert.deepEqual(statuses(published), Array(4).fill('SandboxProven'));
+    assert.deepEqual(
+      published.map(({ look }) => `${look.trigger}: ${look.verdict.reason}`),
+      [
+        'start: SandboxProven',
+        'file /usr/local/bin/runsc: ShimNotFound',
+        'containerd is gone: ContainerdUnreachable',
+        'containerd is back: SandboxProven',
+      ],
+    );
+    assert.equal(agent.report?.history.length, 1);
+  });
+
+  it('keeps a history of what changed, the newest first, and no more than 50', async (t) => {
+    const looks = Array.from({ length: 120 }, (_, index) => [READY, BROKEN, BROKEN][index % 3] ?? READY);
+    const { agent, bell, clock, lines, run } = await agentOf(t, looks);
+    void run();
+    await bell.waiting();
+    for (let look = 1; look < looks.length; look++) {
+      clock.nowMs += 500;
+      await bell.next();
+    }
+    const history = agent.report?.history ?? [];
+    assert.equal(history.length, 50);
+    assert.deepEqual(
+      history.slice(0, 4).map(({ reason }) => reason),
+      ['ShimNotFound', 'SandboxProven', 'ShimNotFound', 'SandboxProven'],
+    );
+    const times = history.map(({ at }) => Date.parse(at));
+    assert.deepEqual(
+      times,
+      times.toSorted((a, b) => b - a),
+    );
+    assert.equal(lines.filter(({ msg }) => msg === 'verdict changed').length, 80);
+  });
+
+  it('takes a look that fails for one that could not see, and keeps what was known', async (t) => {
+    const { agent, bell, clock, published, lines, run } = await agentOf(t, [READY, new Error('no memory')]);
+    void run();
+    assert.equal(await bell.next('timer'), 5_000);
+    assert.equal(agent.report?.verdict.reason, 'SandboxProven');
+    assert.deepEqual(agent.report?.look.verdict, {
+      status: 'Unknown',
+      reason: 'CheckFailed',
+      message: 'the look failed: no memory',
+    });
+    assert.equal(agent.report?.facts.runsc, 'release-20260223.0');
+    assert.deepEqual(agent.report?.findings, [PASSED]);
+    assert.equal(lines.filter(({ msg }) => msg === 'look failed').length, 1);
+    clock.nowMs += 60_000;
+    await bell.next();
+    assert.equal(published.at(-1)?.verdict.reason, 'CheckFailed');
+  });
+
+  it('is live as long as it turns', async (t) => {
+    const { agent, bell, clock, run } = await agentOf(t, [READY]);
+    void run();
+    await bell.waiting();
+    clock.nowMs += 600_000 * 1.1 + 179_999;
+    assert.equal(agent.live, true);
+    clock.nowMs += 2;
+    assert.equal(agent.live, false);
+    await bell.next('timer');
+    assert.equal(agent.live, true);
+  });
+
+  it('ends while it waits, and while it looks, without a verdict', async (t) => {
+    const waits = await agentOf(t, [READY]);
+    const waited = waits.run();
+    await waits.bell.waiting();
+    waits.stop.abort();
+    await waited;
+    assert.equal(waits.published.length, 1);
+
+    const begun = Promise.withResolvers<void>();
+    const hanging = (signal: AbortSignal) => {
+      const { promise, reject } = Promise.withResolvers<Look>();
+      signal.addEventListener('abort', () => reject(signal.reason));
+      begun.resolve();
+      return promise;
+    };
+    const looks = await agentOf(t, [hanging]);
+    const looked = looks.run();
+    await begun.promise;
+    looks.stop.abort();
+    await looked;
+    assert.deepEqual([looks.published, looks.agent.report, looks.lines], [[], undefined, []]);
+  });
+
+  it('rejects a single round that is aborted', async (t) => {
+    const { agent } = await agentOf(t, [(signal) => Promise.reject(signal.reason)]);
+    await assert.rejects(agent.round('once', AbortSignal.abort(new Error('stop'))), /^Error: stop$/);
+    const { agent: fine } = await agentOf(t, [READY]);
+    assert.deepEqual((await fine.round('once', NEVER)).publish, READY);
+  });
+});

@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Metrics } from '../../../agent/publish/metrics.ts';
+import { decides, finding, PASSED, reportOf, unproven, verdictOf } from '../reports.ts';
+
+/** The samples of gvisor_* metrics as "name{labels} value". */
+async function samples(metrics: Metrics): Promise<readonly string[]> {
+  const { body } = await metrics.text();
+  return body.split('\n').filter((line) => line.startsWith('gvisor_'));
+}
+
+async function named(metrics: Metrics, name: string): Promise<readonly string[]> {
+  return (await samples(metrics)).filter(
+    (line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `),
+  );
+}
+
+const BROKEN = reportOf({
+  verdict: verdictOf('False', 'ShimNotFound'),
+  proof: unproven('failed', 'ShimNotFound'),
+  findings: [finding(decides('IsolationWeakened'), 'isolation')],
+});
+
+describe('Metrics', () => {
+  it('says Unknown, and no more, before anything is published', async () => {
+    const metrics = new Metrics('0.1.0');
+    assert.deepEqual(await named(metrics, 'gvisor_node_status'), [
+      'gvisor_node_status{status="True"} 0',
+      'gvisor_node_status{status="False"} 0',
+      'gvisor_node_status{status="Unknown"} 1',
+    ]);
+    assert.deepEqual(await named(metrics, 'gvisor_node_reason'), []);
+    assert.deepEqual(await named(metrics, 'gvisor_build_info'), ['gvisor_build_info{version="0.1.0"} 1']);
+  });
+
+  it('has one status and one reason in force', async () => {
+    const metrics = new Metrics('0.1.0');
+    for (const report of [reportOf(), BROKEN]) metrics.publish(report);
+    assert.deepEqual(await named(metrics, 'gvisor_node_status'), [
+      'gvisor_node_status{status="True"} 0',
+      'gvisor_node_status{status="False"} 1',
+      'gvisor_node_status{status="Unknown"} 0',
+    ]);
+    assert.deepEqual(await named(metrics, 'gvisor_node_reason'), [
+      'gvisor_node_reason{reason="ShimNotFound"} 1',
+    ]);
+  });
+
+  it('has one status of each check in force, and its duration in seconds', async () => {
+    const metrics = new Metrics('0.1.0');
+    metrics.publish(reportOf({ findings: [finding(PASSED, 'isolation')] }));
+    metrics.publish(BROKEN);
+    assert.deepEqual(await named(metrics, 'gvisor_check_status'), [
+      'gvisor_check_status{check="isolation",status="pass"} 0',
+      'gvisor_check_status{check="isolation",status="fail"} 1',
+      'gvisor_check_status{check="isolation",status="unknown"} 0',
+    ]);
+    assert.deepEqual(await named(metrics, 'gvisor_check_duration_seconds'), [
+      'gvisor_check_duration_seconds{check="isolation"} 0.005',
+    ]);
+  });
+
+  it('counts probes by outcome and transitions by reason', async () => {
+    const metrics = new Metrics('0.1.0');
+    for (const report of [reportOf(), reportOf(), BROKEN, BROKEN, reportOf()]) metrics.publish(report);
+    assert.deepEqual(await named(metrics, 'gvisor_probes_total'), [
+      'gvisor_probes_total{outcome="proven"} 3',
+      'gvisor_probes_total{outcome="failed"} 2',
+    ]);
+    assert.deepEqual(await named(metrics, 'gvisor_transitions_total'), [
+      'gvisor_transitions_total{reason="SandboxProven"} 2',
+      'gvisor_transitions_total{reason="ShimNotFound"} 1',
+    ]);
+  });
+
+  it('measures boots, and when the last proof was', async () => {
+    const metrics = new Metrics('0.1.0');
+    metrics.publish(reportOf());
+    metrics.publish(BROKEN);
+    assert.deepEqual(await named(metrics, 'gvisor_sandbox_boot_seconds_sum'), [
+      'gvisor_sandbox_boot_seconds_sum 0.5',
+    ]);
+    assert.deepEqual(await named(metrics, 'gvisor_sandbox_boot_seconds_count'), [
+      'gvisor_sandbox_boot_seconds_count 1',
+    ]);
+    const provenAt = Date.parse('2026-03-01T10:00:00Z') / 1_000;
+    assert.deepEqual(await named(metrics, 'gvisor_last_proof_timestamp_seconds'), [
+      `gvisor_last_proof_timestamp_seconds ${provenAt}`,
+    ]);
+  });
+
+  it('names the releases of the node once, with nothing left of earlier ones', async () => {
+    const metrics = new Metrics('0.1.0');
+    metrics.publish(reportOf({ facts: { runsc: 'release-20250101.0' } }));
+    metrics.publish(reportOf());
+    assert.deepEqual(await named(metrics, 'gvisor_node_info'), [
+      'gvisor_node_info{runsc="release-20260223.0",platform="systrap",containerd="v2.4.2",kernel="6.8.0"} 1',
+    ]);
+  });
+
+  it('counts requests to the API server', async () => {
+    const metrics = new Metrics('0.1.0');
+    for (const code of [200, 200, 409]) metrics.countRequest('PATCH', code);
+    assert.deepEqual(await named(metrics, 'gvisor_api_requests_total'), [
+      'gvisor_api_requests_total{verb="PATCH",code="200"} 2',
+      'gvisor_api_requests_total{verb="PATCH",code="409"} 1',
+    ]);
+  });
+
+  it('is Prometheus text, names counters and units as Prometheus does, and tells of the process', async () => {
+    const { body, type } = await new Metrics('0.1.0').text();
+    assert.match(type, /^text\/plain; version=0\.0\.4/);
+    assert.match(body, /^process_resident_memory_bytes \d+/m);
+    for (const [, name, kind] of body.matchAll(/^# TYPE (gvisor_\S+) (\S+)$/gm)) {
+      assert.match(name ?? '', /^[a-z_]+$/);
+      assert.equal(name?.endsWith('_total'), kind === 'counter', name);
+      assert.match(body, new RegExp(`^# HELP ${name} \\S.*\\.$`, 'm'));
+    }
+  });
+});

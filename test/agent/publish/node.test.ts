@@ -1,0 +1,223 @@
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import timers from 'node:timers/promises';
+import pino from 'pino';
+import { NodePublisher } from '../../../agent/publish/node.ts';
+import type { Report } from '../../../agent/report.ts';
+import { fakeApiServer, refusal } from '../fake-api-server.ts';
+import { reportOf, verdictOf } from '../reports.ts';
+
+const LABELS = 'PATCH /api/v1/nodes/node-1 application/merge-patch+json';
+const CONDITION = 'PATCH /api/v1/nodes/node-1/status application/strategic-merge-patch+json';
+const READ = 'GET /api/v1/nodes/node-1';
+const READY = reportOf();
+const BROKEN = reportOf({ verdict: verdictOf('False', 'ShimNotFound') });
+
+/** A publisher to a fake API server; `written` ends when all that was published so far is written. */
+async function publisherOf(t: TestContext) {
+  const { server, kube } = await fakeApiServer(t);
+  const lines: Record<string, unknown>[] = [];
+  let next = Promise.withResolvers<void>();
+  const log = pino(
+    { level: 'debug' },
+    {
+      write(line: string) {
+        lines.push(JSON.parse(line) as Record<string, unknown>);
+        next.resolve();
+      },
+    },
+  );
+  const clock = { nowMs: Date.parse('2026-03-01T10:00:00.900Z') };
+  const publisher = new NodePublisher({
+    kube,
+    node: 'node-1',
+    labelDomain: 'example.com',
+    log,
+    now: () => clock.nowMs,
+  });
+  const waits: { readonly ms: number; readonly end: () => void }[] = [];
+  t.mock.method(timers, 'setTimeout', (ms: number, _value: unknown, { signal }: { signal: AbortSignal }) => {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    signal.addEventListener('abort', () => reject(signal.reason));
+    waits.push({ ms, end: resolve });
+    return promise;
+  });
+  const stop = new AbortController();
+  const done = publisher.run(stop.signal);
+  t.after(async () => {
+    stop.abort();
+    await done;
+  });
+  /** Resolves with the next log line that has this message. */
+  const logged = async (message: string) => {
+    for (;;) {
+      const at = lines.findIndex(({ msg }) => msg === message);
+      if (at >= 0) return lines.splice(0, at + 1).at(-1);
+      await next.promise;
+      next = Promise.withResolvers<void>();
+    }
+  };
+  const publish = async (report: Report) => {
+    publisher.publish(report);
+    await logged('condition written');
+  };
+  return { server, publisher, publish, logged, waits, clock, stop, done };
+}
+
+describe('NodePublisher', () => {
+  it('writes labels and condition once, and only what changed after that', async (t) => {
+    const { server, publish, publisher, logged } = await publisherOf(t);
+    await publish(READY);
+    assert.deepEqual(server.asked.splice(0), [READ, LABELS, CONDITION]);
+    assert.deepEqual(server.node.metadata.labels, {
+      'example.com/ready': 'true',
+      'example.com/runsc-version': 'release-20260223.0',
+      'example.com/platform': 'systrap',
+    });
+    assert.deepEqual(server.node.status.conditions, [
+      {
+        type: 'GVisorReady',
+        status: 'True',
+        reason: 'SandboxProven',
+        message: 'SandboxProven',
+        lastTransitionTime: '2026-03-01T10:00:00Z',
+      },
+    ]);
+    publisher.publish(READY);
+    publisher.publish(reportOf({ facts: { ...READY.facts, platform: 'kvm' } }));
+    await logged('labels written');
+    assert.deepEqual(server.asked.splice(0), [LABELS]);
+    assert.deepEqual(server.bodies.at(-1), { metadata: { labels: { 'example.com/platform': 'kvm' } } });
+    await publish(BROKEN);
+    assert.deepEqual(server.asked, [LABELS, CONDITION]);
+  });
+
+  it('writes nothing when its predecessor wrote the same', async (t) => {
+    const { server, publish, publisher } = await publisherOf(t);
+    server.node.metadata.labels = {
+      'example.com/ready': 'true',
+      'example.com/runsc-version': 'release-20260223.0',
+      'example.com/platform': 'systrap',
+      other: 'label',
+    };
+    const condition = { type: 'GVisorReady', status: 'True', reason: 'SandboxProven', message: 'before' };
+    server.node.status.conditions = [{ ...condition, lastTransitionTime: '2026-01-01T00:00:00Z' }];
+    publisher.publish(READY);
+    await publish(BROKEN);
+    assert.deepEqual(
+      server.asked.filter((line) => line !== READ),
+      [LABELS, CONDITION],
+    );
+    assert.equal(server.node.metadata.labels.other, 'label');
+  });
+
+  it('keeps the time of transition while the status stays, and moves it with the status', async (t) => {
+    const { server, publish, clock } = await publisherOf(t);
+    const times = async (report: Report, minute: number) => {
+      clock.nowMs = Date.parse(`2026-03-01T11:0${minute}:00Z`);
+      await publish(report);
+      return server.node.status.conditions[0]?.lastTransitionTime;
+    };
+    assert.equal(await times(BROKEN, 1), '2026-03-01T11:01:00Z');
+    const otherwise = reportOf({ verdict: verdictOf('False', 'RunscNotFound') });
+    assert.equal(await times(otherwise, 2), '2026-03-01T11:01:00Z');
+    assert.equal(server.node.status.conditions[0]?.reason, 'RunscNotFound');
+    assert.equal(await times(READY, 3), '2026-03-01T11:03:00Z');
+    assert.equal(
+      await times(reportOf({ verdict: verdictOf('Unknown', 'CheckTimedOut') }), 4),
+      '2026-03-01T11:04:00Z',
+    );
+  });
+
+  it('gives a time to a condition that has none, and cuts a long message', async (t) => {
+    const { server, publish } = await publisherOf(t);
+    server.node.status.conditions = [{ type: 'GVisorReady', status: 'False', reason: 'RunscNotFound' }];
+    await publish(reportOf({ verdict: { ...BROKEN.verdict, message: 'x'.repeat(5_000) } }));
+    const [condition] = server.node.status.conditions;
+    assert.equal(condition?.lastTransitionTime, '2026-03-01T10:00:00Z');
+    assert.equal(condition?.message?.length, 1_024);
+  });
+
+  it('takes away the label of a fact that is no longer known', async (t) => {
+    const { server, publish, publisher, logged } = await publisherOf(t);
+    await publish(READY);
+    publisher.publish(reportOf({ facts: {} }));
+    await logged('labels written');
+    assert.deepEqual(server.node.metadata.labels, { 'example.com/ready': 'true' });
+  });
+
+  it('writes the newest of several verdicts once the server is back', async (t) => {
+    const { server, publisher, publish, logged, waits } = await publisherOf(t);
+    server.script.push(refusal(503, 'apiserver is shutting down'));
+    publisher.publish(READY);
+    await logged('cannot write the node');
+    for (const report of [BROKEN, READY, BROKEN]) publisher.publish(report);
+    assert.deepEqual(server.asked.splice(0), [READ]);
+    waits[0]?.end();
+    await logged('condition written');
+    assert.deepEqual(server.asked.splice(0), [READ, LABELS, CONDITION]);
+    assert.equal(server.node.metadata.labels['example.com/ready'], 'false');
+    await publish(READY);
+    assert.equal(server.node.metadata.labels['example.com/ready'], 'true');
+  });
+
+  it('waits as long as the server asks, else longer each time up to half a minute', async (t) => {
+    const { server, publisher, logged, waits } = await publisherOf(t);
+    t.mock.method(Math, 'random', () => 0.5);
+    server.script.push(refusal(429, 'slow down', { 'retry-after': '7' }));
+    for (let failure = 0; failure < 9; failure++) server.script.push(refusal(500, 'broken'));
+    publisher.publish(READY);
+    for (let failure = 0; failure < 10; failure++) {
+      await logged('cannot write the node');
+      waits[failure]?.end();
+    }
+    await logged('condition written');
+    assert.deepEqual(
+      waits.map(({ ms }) => ms),
+      [7_000, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000, 30_000],
+    );
+  });
+
+  const words: readonly [number, string][] = [
+    [404, 'nodes "node-1" not found'],
+    [409, 'Operation cannot be fulfilled on nodes "node-1": the object has been modified'],
+    [403, 'nodes "node-1" is forbidden: ValidatingAdmissionPolicy denied request'],
+  ];
+  for (const [status, message] of words) {
+    it(`logs a ${status} in the server’s words, reads the node anew, and tries again`, async (t) => {
+      const { server, publisher, publish, logged, waits } = await publisherOf(t);
+      await publish(READY);
+      server.asked.length = 0;
+      server.script.push(refusal(status, message));
+      publisher.publish(BROKEN);
+      const line = await logged('cannot write the node');
+      const { err } = line as { err: { message: string } };
+      assert.equal(err.message, `PATCH /api/v1/nodes/node-1: ${status} ${message}`);
+      waits[0]?.end();
+      await logged('condition written');
+      assert.deepEqual(server.asked, [LABELS, READ, LABELS, CONDITION]);
+      assert.equal(server.node.metadata.labels['example.com/ready'], 'false');
+    });
+  }
+
+  it('survives a server that answers nonsense', async (t) => {
+    const { server, publisher, logged, waits } = await publisherOf(t);
+    server.script.push({ status: 200, body: 'not json' });
+    publisher.publish(READY);
+    await logged('cannot write the node');
+    waits[0]?.end();
+    await logged('condition written');
+    assert.equal(server.node.metadata.labels['example.com/ready'], 'true');
+  });
+
+  it('ends while it waits, and takes nothing away', async (t) => {
+    const { server, publish, publisher, logged, stop, done } = await publisherOf(t);
+    await publish(READY);
+    server.script.push(refusal(500, 'broken'));
+    publisher.publish(BROKEN);
+    await logged('cannot write the node');
+    stop.abort();
+    await done;
+    assert.equal(server.node.metadata.labels['example.com/ready'], 'true');
+  });
+});
