@@ -83,8 +83,8 @@ export class CriClient implements Cri {
       { signal },
     );
     const answer = await this.call<StatusAnswer>('Status', { verbose: true }, { signal });
-    const { defaultRuntimeName, runtimes } = loadedRuntimes(answer.info.config);
-    return { ...version, defaultRuntimeName, runtimes, conditions: answer.status?.conditions ?? [] };
+    const loaded = loadedRuntimes(answer.info.config);
+    return { ...version, ...loaded, conditions: answer.status?.conditions ?? [] };
   }
 
   /** See {@link Cri}; containerd resolves and executes the shim itself, which 1.x cannot be asked to do. */
@@ -151,14 +151,15 @@ function methodNamed(name: string): MethodDefinition<object, object> {
  */
 export function loadedRuntimes(
   config: string | undefined,
-): Pick<CriStatus, 'defaultRuntimeName' | 'runtimes'> {
+): Pick<CriStatus, 'defaultRuntimeName' | 'stateDir' | 'runtimes'> {
   if (config === undefined) throw new Error('containerd’s status carries no configuration');
-  let containerd: RawContainerd | undefined;
+  let parsed: { containerd?: RawContainerd; stateDir?: unknown } | null;
   try {
-    containerd = (JSON.parse(config) as { containerd?: RawContainerd } | null)?.containerd;
+    parsed = JSON.parse(config) as typeof parsed;
   } catch {
     throw new Error('containerd’s status carries a configuration that is not JSON'); // its text may hold credentials
   }
+  const containerd = parsed?.containerd;
   const runtimes = new Map<string, LoadedRuntime>();
   for (const [name, raw] of Object.entries(containerd?.runtimes ?? {})) {
     runtimes.set(name, {
@@ -171,7 +172,8 @@ export function loadedRuntimes(
       snapshotter: text(raw?.snapshotter),
     });
   }
-  return { defaultRuntimeName: text(containerd?.defaultRuntimeName), runtimes };
+  const stateDir = text(parsed?.stateDir);
+  return { defaultRuntimeName: text(containerd?.defaultRuntimeName), stateDir, runtimes };
 }
 
 type RawRuntime = {

@@ -125,6 +125,7 @@ const runtimeV1 = {
     command: [3, repeated('string')],
     mounts: [7, repeated('Mount')],
     labels: [9, map('string')],
+    logPath: [11, 'string'],
     linux: [15, 'LinuxContainerConfig'],
   }),
   Mount: message({ containerPath: [1, 'string'], hostPath: [2, 'string'], readonly: [3, 'bool'] }),

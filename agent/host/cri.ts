@@ -18,6 +18,8 @@ export type CriStatus = {
   /** As reported, for example "v2.4.2" or "1.7.24~ds1". */
   readonly runtimeVersion: string;
   readonly defaultRuntimeName: string;
+  /** Where the CRI plugin keeps what lives as long as a sandbox, "" when it does not say. */
+  readonly stateDir: string;
   readonly runtimes: ReadonlyMap<string, LoadedRuntime>;
   readonly conditions: readonly { type: string; status: boolean; reason: string; message: string }[];
 };

@@ -4,6 +4,8 @@ import { PROBE_LABELS } from './sandbox-config.ts';
 /** Where a probe goes: the cgroup beside the kubelet's pods ("" when none is known), and its container's image. */
 export type Place = {
   readonly cgroupParent: string;
+  /** containerd's own folder for what lives as long as a sandbox: its log goes there. */
+  readonly stateDir: string;
   /** An image reference or id; absent when only the sandbox's own image is sure to be there. */
   readonly image?: string;
 };
@@ -24,7 +26,9 @@ export async function findPlace(
   const pods = items.filter(({ labels }) => 'io.kubernetes.pod.uid' in labels && !isProbe(labels));
   const cgroupParent = await firstCgroup(client, pods.slice(0, PODS_TO_ASK), options);
   const found = image ?? (await ownImage(client, options));
-  return { cgroupParent, ...(found === undefined ? {} : { image: found }) };
+  const { stateDir } = await client.status(options.signal);
+  if (!stateDir.startsWith('/')) throw new Error('containerd does not say where it keeps its state');
+  return { cgroupParent, stateDir, ...(found === undefined ? {} : { image: found }) };
 }
 
 function isProbe(labels: Readonly<Record<string, string>>): boolean {

@@ -5,7 +5,7 @@ import { GUEST_FILES, identifyGuest, type KernelFacts, parseGuest } from './gues
 import { type Outcome, outcomeOfError } from './outcome.ts';
 import { findPlace, type Place } from './place.ts';
 import { hostPrograms, IMAGE_PROGRAMS } from './programs.ts';
-import { newSandbox, probeContainer } from './sandbox-config.ts';
+import { logDirectoryOf, newSandbox, probeContainer } from './sandbox-config.ts';
 import {
   impossible,
   isAlive,
@@ -103,7 +103,7 @@ async function bootAndRead(options: ProofOptions, place: Place, signal: AbortSig
     const created = await call<{ containerId: string }>('CreateContainer', {
       podSandboxId: id,
       config,
-      sandboxConfig: sandbox,
+      sandboxConfig: { ...sandbox, logDirectory: logDirectoryOf(place.stateDir, id) },
     });
     await call('StartContainer', { containerId: created.containerId });
     const exec = {

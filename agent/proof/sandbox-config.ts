@@ -25,12 +25,25 @@ export function newSandbox(cgroupParent: string) {
   };
 }
 
+/**
+ * The folder of a sandbox's log, which containerd makes and removes with the sandbox itself.
+ * A container **must** have a log path. The kubelet tidies up containers that it does not know, and
+ * removes every file that `<log path>*` names: of one without a log path that is `*` in its working
+ * directory, which is `/`, and there goes the link /bin.
+ * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/kubelet/logs/container_log_manager.go (Clean),
+ * https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/server/helpers.go (getVolatileSandboxRootDir)
+ */
+export function logDirectoryOf(stateDir: string, sandboxId: string): string {
+  return `${stateDir}/sandboxes/${sandboxId}`;
+}
+
 /** A container that sleeps, without any right; it ends by itself should nobody end it. */
 export function probeContainer(image: string, programs: Programs) {
   return {
     metadata: { name: 'probe', attempt: 0 },
     image: { image },
     command: programs.command('sleep', '60'),
+    logPath: 'probe.log',
     labels: PROBE_LABELS,
     mounts: programs.mounts,
     linux: {

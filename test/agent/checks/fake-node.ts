@@ -19,6 +19,7 @@ export function criStatus(
     runtimeName: 'containerd',
     runtimeVersion: release,
     defaultRuntimeName: 'runc',
+    stateDir: '/run/containerd/io.containerd.grpc.v1.cri',
     runtimes: new Map([['runc', runc], ...Object.entries(handlers)]),
     conditions: [{ type: 'RuntimeReady', status: true, reason: '', message: '' }],
   };

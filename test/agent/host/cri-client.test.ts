@@ -87,7 +87,7 @@ describe('loadedRuntimes', () => {
 
   for (const text of ['null', '{}', '{"containerd":null}', '{"containerd":{"runtimes":null}}', '[]', '5']) {
     it(`sees no handler in ${text}`, () => {
-      assert.deepEqual(loadedRuntimes(text), { defaultRuntimeName: '', runtimes: new Map() });
+      assert.deepEqual(loadedRuntimes(text), { defaultRuntimeName: '', stateDir: '', runtimes: new Map() });
     });
   }
 
@@ -98,6 +98,7 @@ describe('loadedRuntimes', () => {
     const empty = { runtimeType: '', runtimePath: '', options: {}, snapshotter: '' };
     assert.deepEqual(loadedRuntimes(JSON.stringify(odd)), {
       defaultRuntimeName: '',
+      stateDir: '',
       runtimes: new Map([
         ['a', empty],
         ['b', empty],

@@ -54,6 +54,7 @@ export const GUEST = 'Linux version 4.4.0 #1 SMP Sun Jan 10 15:06:54 PST 2016\nb
 
 /** The status document of a containerd with the handler "runsc". */
 export const CONFIG = JSON.stringify({
+  stateDir: '/run/containerd/io.containerd.grpc.v1.cri',
   containerd: {
     defaultRuntimeName: 'runc',
     runtimes: { runsc: { runtimeType: 'io.containerd.runsc.v1' } },

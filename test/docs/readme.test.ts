@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { CHECKS } from '../../agent/checks/catalogue.ts';
+import { SETTINGS, type Setting } from '../../agent/config.ts';
+import { Metrics } from '../../agent/publish/metrics.ts';
+import { REASONS } from '../../agent/reasons.ts';
+import { REPO } from '../../hack/paths.ts';
+
+const read = (file: string) => readFile(join(REPO, file), 'utf8');
+const sorted = (words: Iterable<string>) => [...words].sort();
+
+describe('the documents say what the code does', () => {
+  it('every setting has its row with default, bounds and meaning', async () => {
+    const rows = [...(await read('README.md')).matchAll(/^\| `([A-Z_]+)` \| (.*) \| (.*) \| (.*) \|$/gm)];
+    const settings: [string, Setting][] = Object.entries(SETTINGS);
+    assert.deepEqual(
+      rows.map(([, name, fallback, bounds, meaning]) => [name, fallback, bounds, meaning]),
+      settings.map(([name, { fallback, bounds, meaning }]) => [
+        name,
+        fallback,
+        bounds === undefined ? '' : `${bounds[0] / 1000} s to ${bounds[1] / 1000} s`,
+        meaning,
+      ]),
+    );
+  });
+
+  it('every check has its row', async () => {
+    const rows = [...(await read('README.md')).matchAll(/^\| `([a-z-]+)` \| ([^|]*) \|$/gm)];
+    assert.deepEqual(
+      rows.map(([, id, title]) => [id, title]),
+      CHECKS.map(({ id, title }) => [id, title]),
+    );
+  });
+
+  it('every reason has its row with status and remedy', async () => {
+    const rows = [...(await read('docs/reasons.md')).matchAll(/^\| `(\w+)` \| (\w+) \| (.*) \|$/gm)];
+    assert.deepEqual(
+      rows.map(([, reason, status, remedy]) => [reason, { status, remedy }]),
+      Object.entries(REASONS),
+    );
+  });
+
+  it('the README names every metric of the agent, and no other', async () => {
+    const { body } = await new Metrics('0').text();
+    const real = [...body.matchAll(/^# TYPE (gvisor_\w+) /gm)].map(([, name]) => name ?? '');
+    const named = [...(await read('README.md')).matchAll(/`(gvisor_\w+)(?:\{[^}]*\})?`/g)].map(
+      ([, name]) => name ?? '',
+    );
+    assert.deepEqual(sorted(new Set(named)), sorted(real));
+  });
+});

@@ -1,0 +1,170 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { Agent, request } from 'undici';
+import { runAll } from '../../hack/run.ts';
+import { useCluster } from './e2e-cluster.ts';
+
+const cluster = useCluster();
+const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
+
+/** A token of the agent's service account as the kubelet gives it to the pod on a node: bound to that pod. */
+async function tokenOf(node: string): Promise<string> {
+  const path = 'jsonpath={.items[0].metadata.name} {.items[0].metadata.uid}';
+  const words = [
+    'get',
+    'pods',
+    '-n',
+    'gvisor-ready',
+    '--field-selector',
+    `spec.nodeName=${node}`,
+    '-o',
+    path,
+  ];
+  const [name = '', uid = ''] = (await cluster().kubectl(words)).split(' ');
+  const bound = ['--bound-object-kind=Pod', `--bound-object-name=${name}`, `--bound-object-uid=${uid}`];
+  return (
+    await cluster().kubectl(['create', 'token', '-n', 'gvisor-ready', 'gvisor-ready-agent', ...bound])
+  ).trim();
+}
+
+type Patch = { readonly node: string; readonly patch: object; readonly status?: true };
+
+/** Sends a patch with a token and nothing else; gives the API server's refusal, or "" when it was accepted. */
+async function write(token: string, { node, patch, status }: Patch): Promise<string> {
+  const ca = await readFile(join(cluster().dir, 'pki/ca.crt'), 'utf8');
+  const dispatcher = new Agent({ connect: { ca } });
+  const type = status === undefined ? 'merge-patch' : 'strategic-merge-patch';
+  const path = `/api/v1/nodes/${node}${status === undefined ? '' : '/status'}`;
+  const { statusCode, body } = await request(`https://127.0.0.1:${cluster().port}${path}`, {
+    method: 'PATCH',
+    dispatcher,
+    headers: { authorization: `Bearer ${token}`, 'content-type': `application/${type}+json` },
+    body: JSON.stringify(patch),
+  });
+  const answer = (await body.json()) as { readonly message?: string };
+  await dispatcher.close();
+  return statusCode < 300 ? '' : `${statusCode} ${answer.message}`;
+}
+
+const condition = (type: string) => ({
+  status: {
+    conditions: [
+      {
+        type,
+        status: 'False',
+        reason: 'Forged',
+        message: 'forged',
+        lastTransitionTime: '2026-01-01T00:00:00Z',
+      },
+    ],
+  },
+});
+const label = (key: string, value: string | null = 'x') => ({ metadata: { labels: { [key]: value } } });
+
+const REFUSED: readonly (readonly [what: string, attempt: Patch, why: RegExp])[] = [
+  [
+    'the label of another node',
+    { node: 'node-2', patch: label(`${DOMAIN}/ready`, 'false') },
+    /only its own Node/,
+  ],
+  [
+    'the condition of another node',
+    { node: 'node-2', status: true, patch: condition('GVisorReady') },
+    /only its own Node/,
+  ],
+  ['another label of its node', { node: 'node-1', patch: label('team') }, /only labels of/],
+  [
+    'a label whose domain only begins alike',
+    { node: 'node-1', patch: label(`${DOMAIN}.evil/ready`) },
+    /only labels of/,
+  ],
+  ['removing another label', { node: 'node-1', patch: label('kubernetes.io/os', null) }, /only labels of/],
+  [
+    'changing another label',
+    { node: 'node-1', patch: label('kubernetes.io/hostname', 'x') },
+    /only labels of/,
+  ],
+  ['an annotation', { node: 'node-1', patch: { metadata: { annotations: { a: 'b' } } } }, /annotations/],
+  ['a finalizer', { node: 'node-1', patch: { metadata: { finalizers: ['a.example/b'] } } }, /finalizers/],
+  [
+    'an owner reference',
+    {
+      node: 'node-1',
+      patch: {
+        metadata: { ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: 'node-2', uid: '1' }] },
+      },
+    },
+    /owner references/,
+  ],
+  ['a taint', { node: 'node-1', patch: { spec: { taints: [{ key: 'a', effect: 'NoSchedule' }] } } }, /spec/],
+  ['cordoning its node', { node: 'node-1', patch: { spec: { unschedulable: true } } }, /spec/],
+  [
+    'the condition Ready of its node',
+    { node: 'node-1', status: true, patch: condition('Ready') },
+    /only the condition GVisorReady/,
+  ],
+  [
+    'a new condition of its node',
+    { node: 'node-1', status: true, patch: condition('Other') },
+    /only the condition GVisorReady/,
+  ],
+  [
+    'the capacity of its node',
+    { node: 'node-1', status: true, patch: { status: { capacity: { 'example.com/gpu': '8' } } } },
+    /rest of its Node/,
+  ],
+  [
+    'the addresses of its node',
+    {
+      node: 'node-1',
+      status: true,
+      patch: { status: { addresses: [{ type: 'InternalIP', address: '10.0.0.1' }] } },
+    },
+    /rest of its Node|addresses/,
+  ],
+  ['a label through the status', { node: 'node-1', status: true, patch: label('team') }, /only labels of/],
+];
+
+describe('what a stolen token of one node cannot write', () => {
+  for (const [what, attempt, why] of REFUSED) {
+    it(what, async () => {
+      assert.match(await write(await tokenOf('node-1'), attempt), why);
+    });
+  }
+
+  it('anything, when the token is not bound to a pod', async () => {
+    const token = (
+      await cluster().kubectl(['create', 'token', '-n', 'gvisor-ready', 'gvisor-ready-agent'])
+    ).trim();
+    assert.match(
+      await write(token, { node: 'node-1', patch: label(`${DOMAIN}/ready`, 'false') }),
+      /only its own Node/,
+    );
+  });
+
+  it('while its own keys are accepted', async () => {
+    const token = await tokenOf('node-3');
+    assert.equal(await write(token, { node: 'node-3', patch: label(`${DOMAIN}/platform`, 'written') }), '');
+    assert.equal(await write(token, { node: 'node-3', patch: label(`${DOMAIN}/platform`, null) }), '');
+    assert.equal(await write(token, { node: 'node-3', status: true, patch: condition('GVisorReady') }), '');
+  });
+
+  it('and a kubelet cannot write the label of its own node either', async () => {
+    const patch = JSON.stringify(label(`${DOMAIN}/ready`, 'true'));
+    const { command, args } = cluster().kubectlCommand([
+      'patch',
+      'node',
+      'node-3',
+      '--type=merge',
+      '-p',
+      patch,
+    ]);
+    const machine = cluster().node('node-3').machine;
+    const kubeconfig = ['--kubeconfig', '/etc/kubernetes/kubelet.kubeconfig'];
+    const { code, stderr } = await runAll('nsenter', machine.enter(command, ...kubeconfig, ...args.slice(2)));
+    assert.equal(code, 1);
+    assert.match(stderr, /is not allowed to modify labels/);
+  });
+});
