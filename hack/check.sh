@@ -10,7 +10,7 @@ command -v shellcheck >/dev/null || {
 echo "types"
 tsc
 echo "lint and format"
-biome ci --error-on-warnings --log-level=warn
+biome ci --error-on-warnings --log-level=warn --colors=off
 echo "unused code"
 knip --no-progress
 knip --no-progress --production
