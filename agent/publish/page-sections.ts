@@ -3,16 +3,7 @@ import type { Evidence, Finding } from '../finding.ts';
 import { REASONS, type Reason } from '../reasons.ts';
 import type { Report, Transition } from '../report.ts';
 import { html, type Markup } from './html.ts';
-import {
-  describeFacts,
-  HEADLINES,
-  longTime,
-  MARKS,
-  seconds,
-  shortTime,
-  type Tone,
-  toneOf,
-} from './page-words.ts';
+import { describeFacts, HEADLINES, longTime, MARKS, seconds, shortTime, type Tone, toneOf } from './words.ts';
 
 /** What to do about the faults besides the one that the verdict and the last look name; absent without any. */
 export function renderRemedies({ verdict, look, findings }: Report): Markup | undefined {

@@ -12,7 +12,7 @@ import {
   renderRemedy,
 } from './page-sections.ts';
 import { STYLE } from './page-style.ts';
-import { HEADLINES, MARKS, shortTime, type Tone } from './page-words.ts';
+import { HEADLINES, MARKS, shortTime, type Tone } from './words.ts';
 
 /** What a browser may do for the page: its own style, its own script, and fetching itself again. */
 export const PAGE_POLICY = [

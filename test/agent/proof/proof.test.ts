@@ -322,8 +322,8 @@ describe('prove, with deadlines', () => {
   });
 
   it('is impossible when no sandbox boots in time and containerd does not answer either', async (t) => {
-    const scripts = { RunPodSandbox: HANGS, Status: HANGS };
-    const { run } = await scene(t, scripts, { bootTimeoutMs: 500, teardownTimeoutMs: 500 });
+    const { containerd, run } = await scene(t, {}, { bootTimeoutMs: 500, teardownTimeoutMs: 500 });
+    hangFrom(containerd, 'RunPodSandbox');
     assert.equal(brief(await run()), 'impossible CheckTimedOut');
   });
 
@@ -366,11 +366,20 @@ describe('prove, with deadlines', () => {
   });
 
   it('is impossible, not stuck, when containerd as a whole hangs at teardown', async (t) => {
-    const scripts = { StopPodSandbox: HANGS, Status: HANGS };
-    const { run } = await scene(t, scripts, { teardownTimeoutMs: 500 });
+    const { containerd, run } = await scene(t, {}, { teardownTimeoutMs: 500 });
+    hangFrom(containerd, 'StopPodSandbox');
     assert.equal(brief(await run()), 'impossible CheckTimedOut');
   });
 });
+
+/** Makes the whole of containerd hang from the call of that method on. */
+function hangFrom(containerd: FakeContainerd, method: string): void {
+  const hang: Script = (request) => {
+    containerd.scripts = { [method]: HANGS, Status: HANGS };
+    return HANGS(request);
+  };
+  containerd.scripts = { [method]: hang };
+}
 
 /** Resolves when the client has its connection again. */
 async function reachable(client: CriClient): Promise<void> {

@@ -30,7 +30,7 @@ What to do next
 `;
 
 const UNKNOWN = `
-cannot tell whether gVisor works here (node-1, handler "runsc", ContainerdUnreachable)
+Cannot tell whether gVisor works here (node-1, handler "runsc", ContainerdUnreachable)
 
   ? containerd answers and is ready                      connect ENOENT
   ? A sandbox boots, is gVisor’s, and goes away          impossible ContainerdUnreachable

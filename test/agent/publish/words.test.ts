@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Finding } from '../../../agent/finding.ts';
-import { describeFacts, longTime, seconds, shortTime, toneOf } from '../../../agent/publish/page-words.ts';
+import { describeFacts, longTime, seconds, shortTime, toneOf } from '../../../agent/publish/words.ts';
 
 describe('longTime', () => {
   const table: readonly (readonly [ms: number, text: string])[] = [
