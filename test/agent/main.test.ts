@@ -143,7 +143,7 @@ describe('the agent’s process', { concurrency: 2 }, () => {
     assert.equal(code, 2);
     assert.match(
       stdout,
-      /^\ncannot tell whether gVisor works here \(node-1, handler "runsc", ContainerdUnreachable\)\n/,
+      /^\nCannot tell whether gVisor works here \(node-1, handler "runsc", ContainerdUnreachable\)\n/,
     );
   });
 
