@@ -132,7 +132,14 @@ export class Machine {
   /** Sends a signal to a daemon; harmless when it has ended. */
   async signal(name: string, signal: 'TERM' | 'KILL' | 'STOP' | 'CONT'): Promise<void> {
     const pid = this.daemonPid(name);
-    if (pid !== undefined) await runAll('nsenter', this.enter('/bin/sh', '-c', `kill -${signal} ${pid}`));
+    if (pid !== undefined) await this.kill(signal, [pid]);
+  }
+
+  /** Sends a signal to processes by their PIDs inside the machine, of which some may have ended. */
+  async kill(signal: string, pids: readonly number[]): Promise<void> {
+    // With the host's files: this must work whatever has become of the machine's.
+    const script = `kill -${signal} ${pids.join(' ')}`;
+    await runAll('nsenter', [`--target=${this.#up()}`, '--pid', '--', '/bin/sh', '-c', script]);
   }
 
   /** Ends a daemon, by TERM (or at once by KILL) and after 5 s by KILL, and waits until it is gone. */
@@ -142,7 +149,7 @@ export class Machine {
     const gone = async () => (this.daemonPid(name) === undefined ? true : undefined);
     await waitFor(`${name} to end`, 5_000, gone, 20).catch(async () => {
       await this.signal(name, 'KILL');
-      await waitFor(`${name} to end`, 5_000, gone, 20);
+      await waitFor(`${name} to end`, 10_000, gone, 20);
     });
   }
 }

@@ -1,5 +1,4 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { runAll } from '../run.ts';
 import type { Machine } from './machine.ts';
 
 /** A process of a machine: its PID there, its arguments, and its memory in bytes. */
@@ -41,8 +40,10 @@ function memoryOf(folder: string): { rss: number; pss: number } {
 export async function killIn(machine: Machine, match: (argv: readonly string[]) => boolean): Promise<number> {
   const pids = processesIn(machine).filter((found) => match(found.argv));
   if (pids.length > 0) {
-    const script = `kill -KILL ${pids.map((found) => found.pid).join(' ')}`;
-    await runAll('nsenter', machine.enter('/bin/sh', '-c', script)); // some may have ended by themselves
+    await machine.kill(
+      'KILL',
+      pids.map((found) => found.pid),
+    );
   }
   return pids.length;
 }

@@ -28,7 +28,7 @@ function versionsTable(): Row[] {
   const [, section = ''] = readFileSync(join(REPO, 'hack/README.md'), 'utf8').split('\n## Versions\n');
   return (section.split('\n## ')[0] ?? '')
     .split('\n')
-    .filter((line) => line.startsWith('| ') && !line.startsWith('| Tool'))
+    .filter((line) => line.startsWith('| ') && !line.startsWith('| Tool') && !line.startsWith('|-'))
     .map((line) => line.split('|').map((cell) => cell.trim().replaceAll('`', '')))
     .map(([, tool = '', version = '', group = '']) => ({ tool, version, group }));
 }
