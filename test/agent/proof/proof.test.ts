@@ -79,6 +79,9 @@ describe('prove', { concurrency: true }, () => {
     const request = containerd.requests.find(({ method }) => method === 'RunPodSandbox')?.request;
     assert.equal(request.runtimeHandler, 'runsc');
     assert.deepEqual(request.config.labels, PROBE_LABELS);
+    const created = containerd.requests.find(({ method }) => method === 'CreateContainer')?.request;
+    assert.equal(created.config.logPath, 'probe.log');
+    assert.match(created.sandboxConfig.logDirectory, /^\/run\/containerd\/[^/]+\/sandboxes\/sandbox-1$/);
   });
 
   it('names a new sandbox each time', async (t) => {
