@@ -27,16 +27,19 @@ async function main(): Promise<number> {
   let code = 1;
   try {
     await ensurePrerequisites();
+    await removeCluster(NAME); // what a demo that was killed has left
     const told = await Promise.race([tell(), stop.promise]);
     if (told === 'stopped') return 130;
     code = 0;
     if (terminal) {
       say(`\n${bold('The cluster stays until you press Ctrl-C.')} Try in another terminal:`);
-      say('  npm run cluster -- status --name demo');
-      say('  npm run cluster -- kubectl --name demo get pods -A -o wide');
+      say('  npm run cluster -- --name demo status');
+      say('  npm run cluster -- --name demo kubectl get pods -A -o wide');
       say('  npm run cluster -- faults');
-      say('  npm run cluster -- break node-2 runsc-cannot-boot --name demo');
+      say('  npm run cluster -- --name demo break node-2 runsc-cannot-boot');
+      const alive = setInterval(() => {}, 60_000); // a signal alone keeps no process
       await stop.promise;
+      clearInterval(alive);
     }
   } catch (error) {
     say(`\n${styleText('red', '✗')} ${error instanceof Error ? error.message : error}`);
