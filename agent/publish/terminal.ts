@@ -31,7 +31,8 @@ export function renderReport(report: Report, colored: boolean): string {
     return line(toneOf(finding, proof.kind === 'proven'), title, told);
   });
   const faults = findings.flatMap((finding) => (finding.status === 'fail' ? [finding.reason] : []));
-  const next = [...new Set([reason, ...faults])]
+  const untried = proof.kind === 'proven' ? [] : [proof.reason];
+  const next = [...new Set([reason, ...faults, ...untried])]
     .filter((word) => word !== 'SandboxProven')
     .map((word) => `  ${paint('bold', word)}: ${REASONS[word].remedy}`);
   return [
