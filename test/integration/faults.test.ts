@@ -1,0 +1,232 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import type { Reason } from '../../agent/reasons.ts';
+import type { Report } from '../../agent/report.ts';
+import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
+import { FAULTS, type FaultName } from '../../hack/cluster/faults.ts';
+import { formatTable } from '../../hack/table.ts';
+import { NODES, type NodeName, useNodes } from './integration-cluster.ts';
+import { OutsideAgent, touch } from './outside-agent.ts';
+
+/** What each fault must be called, by containerd 2 and 1.7 where they differ. */
+const REASONS = {
+  'shim-missing': 'ShimNotFound',
+  'runsc-missing': 'RunscNotFound',
+  'runsc-not-executable': 'RunscNotExecutable',
+  'runsc-cannot-boot': 'SandboxFailed',
+  'runsc-hangs': 'SandboxFailed',
+  'handler-removed': 'HandlerNotConfigured',
+  'handler-wrong-table': 'HandlerInIgnoredTable',
+  'handler-runs-runc': 'HandlerRunsRunc',
+  'config-missing': 'RunscConfigInvalid',
+  'config-not-toml': 'RunscConfigInvalid',
+} as const satisfies Partial<Record<FaultName, Reason>>;
+
+/** Faults that keep the agent from looking; nothing may be said before its patience is at an end. */
+const UNSEEN = {
+  'containerd-stopped': ['ContainerdUnreachable'],
+  'containerd-hung': ['CheckTimedOut', 'ContainerdUnreachable'],
+  'pause-image-missing': ['ProbeImageMissing'],
+} as const satisfies Partial<Record<FaultName, readonly Reason[]>>;
+
+/** Faults that do not concern what a node can do for gVisor pods, or not yet. */
+const HARMLESS = ['handler-edited', 'kubelet-stopped', 'api-down', 'agent-killed'] as const;
+
+const GRACE_MS = 2_000;
+
+const { cluster, node } = useNodes();
+const agents = new Map<NodeName, OutsideAgent>();
+const rows: string[][] = [];
+
+describe('what the agent says of each fault', () => {
+  it('has an expectation for every fault there is', () => {
+    const expected = [...Object.keys(REASONS), ...Object.keys(UNSEEN), ...HARMLESS];
+    assert.deepEqual(expected.sort(), Object.keys(FAULTS).sort());
+  });
+
+  describe('of a broken gVisor', () => {
+    for (const [fault, reason] of entriesOf(REASONS)) {
+      itOnBoth(`${fault}: ${reason}, and nothing else before it`, (name) =>
+        expectFailure(name, fault, reason),
+      );
+    }
+  });
+
+  describe('of a node that it cannot judge', () => {
+    useAgents({ UNKNOWN_GRACE: `${GRACE_MS}ms` });
+    for (const [fault, reasons] of entriesOf(UNSEEN)) {
+      itOnBoth(`${fault}: ${reasons.join(' or ')} after the grace`, (name) =>
+        expectUnknown(name, fault, reasons),
+      );
+    }
+  });
+
+  describe('of what does not concern gVisor', () => {
+    useAgents({});
+    itOnBoth('handler-edited: proven, with the advice that a restart is pending', expectAdvice);
+    itOnBoth('kubelet-stopped: proven', async (name) => {
+      await breakNode(cluster(), node(name), 'kubelet-stopped');
+      await expectProvenLook(name);
+      await healNode(cluster(), node(name), 'kubelet-stopped');
+      note(name, 'kubelet-stopped', 'SandboxProven');
+    });
+    it('api-down: proven', async () => {
+      const [first] = NODES;
+      await breakNode(cluster(), node(first.name), 'api-down');
+      await onBoth(expectProvenLook);
+      await healNode(cluster(), node(first.name), 'api-down');
+      for (const { name } of NODES) note(name, 'api-down', 'SandboxProven');
+    });
+    itOnBoth('agent-killed: its successor says proven, and nothing else', async (name) => {
+      await agentOf(name).stop('SIGKILL');
+      const successor = new OutsideAgent(node(name));
+      agents.set(name, successor);
+      await successor.proven();
+      assert.deepEqual(reasonsOf(successor), ['SandboxProven']);
+      note(name, 'agent-killed', 'SandboxProven');
+    });
+  });
+
+  after(() => {
+    const order = Object.keys(FAULTS);
+    rows.sort((a, b) => order.indexOf(a[0] ?? '') - order.indexOf(b[0] ?? ''));
+    const head = ['fault', 'containerd', 'reason', 'seconds to detection', 'seconds to recovery'];
+    console.log(`\n${formatTable([head, ...rows])}\n`);
+  });
+});
+
+function useAgents(env: Readonly<Record<string, string>>): void {
+  before(
+    () =>
+      onBoth(async (name) => {
+        const agent = new OutsideAgent(node(name), env);
+        agents.set(name, agent);
+        await agent.proven();
+      }),
+    { timeout: 120_000 },
+  );
+  after(() => Promise.all([...agents.values()].map((agent) => agent.stop())));
+}
+
+/** One test for both nodes at once; when it fails, the nodes are healed all the same. */
+function itOnBoth(what: string, act: (name: NodeName) => Promise<void>): void {
+  it(what, { timeout: 240_000 }, async () => {
+    try {
+      await onBoth(act);
+    } finally {
+      await onBoth((name) => healNode(cluster(), node(name)));
+    }
+  });
+}
+
+async function onBoth(act: (name: NodeName) => Promise<void>): Promise<void> {
+  const ends = await Promise.allSettled(NODES.map(({ name }) => act(name)));
+  const errors = ends.flatMap((end) => (end.status === 'rejected' ? [end.reason as Error] : []));
+  if (errors.length > 1) throw new AggregateError(errors, errors.map(({ message }) => message).join('\n'));
+  if (errors[0] !== undefined) throw errors[0];
+}
+
+/** With an agent of its own, which is at rest: a fault finds no probe half made, and no look waits for others. */
+async function expectFailure(name: NodeName, fault: FaultName, reason: Reason): Promise<void> {
+  const agent = new OutsideAgent(node(name));
+  try {
+    await agent.proven();
+    const begun = performance.now();
+    await breakNode(cluster(), node(name), fault);
+    const { atMs } = await agent.change(1, ({ status }) => status !== 'True', 120_000);
+    const healed = performance.now();
+    await healNode(cluster(), node(name), fault);
+    const back = await agent.proven(120_000);
+    assert.deepEqual(reasonsOf(agent, 1), [reason, 'SandboxProven'], `${name}: ${textOf(agent, 1)}`);
+    note(name, fault, reason, [atMs - begun, back.atMs - healed]);
+  } finally {
+    await agent.stop();
+  }
+}
+
+async function expectUnknown(name: NodeName, fault: FaultName, reasons: readonly Reason[]): Promise<void> {
+  const agent = agentOf(name);
+  await agent.proven();
+  const from = agent.changes.length;
+  const begun = performance.now();
+  await breakNode(cluster(), node(name), fault);
+  if (fault === 'pause-image-missing') await touch(node(name)); // no file tells of an image that went
+  const { status, reason, message, atMs } = await agent.change(from, () => true);
+  assert.equal(status, 'Unknown', message);
+  assert.ok(reasons.includes(reason), `${name}: ${reason}: ${message}`);
+  assert.ok(atMs - begun >= GRACE_MS, `said after ${atMs - begun} ms`);
+  const healed = performance.now();
+  await healNode(cluster(), node(name), fault);
+  const back = await agent.proven(120_000);
+  const statuses = new Set(agent.changes.slice(from, -1).map((change) => change.status));
+  assert.deepEqual([...statuses], ['Unknown'], `${name}: ${textOf(agent, from)}`);
+  note(name, fault, reason, [atMs - begun, back.atMs - healed]);
+}
+
+async function expectAdvice(name: NodeName): Promise<void> {
+  const agent = agentOf(name);
+  const from = agent.changes.length;
+  const begun = performance.now();
+  const advised = agent.nextReport(hasRestartPending);
+  await breakNode(cluster(), node(name), 'handler-edited');
+  const { verdict } = await advised;
+  const seen = performance.now();
+  assert.equal(verdict.reason, 'SandboxProven');
+  const settled = agent.nextReport((report) => !hasRestartPending(report));
+  await healNode(cluster(), node(name), 'handler-edited');
+  await settled;
+  assert.deepEqual(reasonsOf(agent, from), []);
+  note(name, 'handler-edited', 'SandboxProven, advises RestartPending', [
+    seen - begun,
+    performance.now() - seen,
+  ]);
+}
+
+function hasRestartPending({ findings }: Report): boolean {
+  return findings.some(
+    (finding) =>
+      finding.status === 'fail' && finding.weight === 'advises' && finding.reason === 'RestartPending',
+  );
+}
+
+/** Makes the agent look, and fails unless that look and everything said so far is that gVisor works. */
+async function expectProvenLook(name: NodeName): Promise<void> {
+  const agent = agentOf(name);
+  const next = agent.nextReport();
+  await touch(node(name));
+  const { look, verdict, proof } = await next;
+  assert.deepEqual(
+    [look.verdict.reason, verdict.reason, proof.kind],
+    ['SandboxProven', 'SandboxProven', 'proven'],
+  );
+  assert.deepEqual(reasonsOf(agent), ['SandboxProven']);
+}
+
+function agentOf(name: NodeName): OutsideAgent {
+  const agent = agents.get(name);
+  if (agent === undefined) throw new Error(`No agent looks at ${name}`);
+  return agent;
+}
+
+function reasonsOf(agent: OutsideAgent, from = 0): readonly Reason[] {
+  return agent.changes.slice(from).map(({ reason }) => reason);
+}
+
+function textOf(agent: OutsideAgent, from: number): string {
+  return agent.changes
+    .slice(from)
+    .map(({ reason, message }) => `${reason}: ${message}`)
+    .join('\n');
+}
+
+function note(name: NodeName, fault: FaultName, said: string, times: readonly number[] = []): void {
+  const seconds = [0, 1].map((at) => {
+    const ms = times[at];
+    return ms === undefined ? '' : (ms / 1000).toFixed(2);
+  });
+  rows.push([fault, node(name).spec.containerd, said, ...seconds]);
+}
+
+function entriesOf<K extends string, V>(table: Readonly<Record<K, V>>): readonly (readonly [K, V])[] {
+  return Object.entries(table) as [K, V][];
+}

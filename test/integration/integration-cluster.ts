@@ -1,0 +1,76 @@
+import { after, before } from 'node:test';
+import { CriClient } from '../../agent/host/cri-client.ts';
+import { Host } from '../../agent/host/host.ts';
+import type { Outcome } from '../../agent/proof/outcome.ts';
+import { prove } from '../../agent/proof/proof.ts';
+import { PROBE_LABELS } from '../../agent/proof/sandbox-config.ts';
+import { healNode } from '../../hack/cluster/break-node.ts';
+import { type Cluster, startCluster } from '../../hack/cluster/cluster.ts';
+import type { ClusterNode } from '../../hack/cluster/node.ts';
+import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
+
+/** Another name lets two files of this tier run side by side. */
+const NAME = process.env.INTEGRATION_CLUSTER ?? 'integration';
+
+/** The nodes of the cluster: both generations of containerd, each with a gVisor of its time. */
+export const NODES = [
+  { name: 'containerd-2', containerd: '2', gvisor: 'current' },
+  { name: 'containerd-1-7', containerd: '1.7', gvisor: '2025' },
+] as const;
+
+/** The name of one of the nodes. */
+export type NodeName = (typeof NODES)[number]['name'];
+
+/** For the head of a test file: a cluster of both nodes, whole before the first test and gone after the last. */
+export function useNodes(): { cluster: () => Cluster; node: (name: NodeName) => ClusterNode } {
+  let opened: Cluster | undefined;
+  before(
+    async () => {
+      const cluster = await startCluster({ name: NAME, nodes: NODES, images: ['workload'] });
+      opened = cluster;
+      await Promise.all(cluster.nodes().map((node) => healNode(cluster, node)));
+    },
+    { timeout: 600_000 },
+  );
+  after(() => removeCluster(NAME), { timeout: 60_000 });
+  const cluster = () => {
+    if (opened === undefined) throw new Error('The cluster is not up yet');
+    return opened;
+  };
+  return { cluster, node: (name) => cluster().node(name) };
+}
+
+/** A connection to a node's containerd that counts its calls, for proofs without an agent. */
+export class NodeClient extends CriClient {
+  readonly calls: string[] = [];
+
+  override call<Answer>(...args: Parameters<CriClient['call']>): Promise<Answer> {
+    this.calls.push(args[0]);
+    return super.call<Answer>(...args);
+  }
+
+  /** How many proofs were begun, those included that were begun again. */
+  get attempts(): number {
+    return this.calls.filter((method) => method === 'RunPodSandbox').length;
+  }
+
+  /** The ids of the probes' sandboxes that containerd knows. */
+  async probes(): Promise<readonly string[]> {
+    const filter = { labelSelector: PROBE_LABELS };
+    const { items } = await this.call<{ items: { id: string }[] }>('ListPodSandbox', { filter });
+    return items.map(({ id }) => id);
+  }
+}
+
+/** Opens a connection to a node's containerd, from outside. */
+export function connect(node: ClusterNode): NodeClient {
+  const socket = '/run/containerd/containerd.sock';
+  return new NodeClient(socket, node.path(socket));
+}
+
+/** One proof on a node, from outside. */
+export function proveOn(node: ClusterNode, client: CriClient): Promise<Outcome> {
+  const host = new Host(node.path('').replace(/\/$/, ''));
+  const now = () => performance.now();
+  return prove({ client, handler: 'runsc', host, now }, AbortSignal.timeout(90_000));
+}
