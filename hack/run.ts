@@ -47,6 +47,7 @@ export async function runAll(
   const timer = setTimeout(() => {
     late = true;
     child.kill('SIGKILL');
+    for (const stream of [child.stdout, child.stderr]) stream.destroy(); // what it started may hold them open
   }, timeoutMs);
   child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
   child.stderr.on('data', (chunk: Buffer) => err.push(chunk));

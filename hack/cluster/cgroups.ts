@@ -1,7 +1,8 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { waitFor } from '../run.ts';
+import type { Machine } from './machine.ts';
 
 /** The folder of cgroups that all clusters of this machine live in. */
 const ROOT = '/gvisor-ready';
@@ -46,6 +47,34 @@ export async function removeCgroup(path: string): Promise<void> {
       return true;
     });
     await rmdir(dirname(join(hierarchy.path, path))).catch(() => {}); // another cluster may live there
+  }
+}
+
+/** Where a node's containerd keeps its running containers, one folder each, named by its id. */
+const TASKS = '/run/containerd/io.containerd.runtime.v2.task/k8s.io';
+
+/** The containers that run on a machine and its nodes' machines; none of a machine that is off. */
+export function containersOf(machines: readonly Machine[]): string[] {
+  return machines
+    .filter((machine) => machine.pid() !== undefined && existsSync(machine.path(TASKS)))
+    .flatMap((machine) => readdirSync(machine.path(TASKS)));
+}
+
+/**
+ * Removes the cgroups of ended containers that had no parent, as of sandboxes that somebody asked
+ * containerd for without a kubelet: it puts them beside every other cgroup of the machine.
+ */
+export async function removeContainerCgroups(ids: readonly string[]): Promise<void> {
+  for (const { path } of await hierarchies()) {
+    const parent = join(path, 'k8s.io');
+    const left = ids.filter((id) => existsSync(join(parent, id)));
+    for (const id of left) {
+      await waitFor(`the cgroup ${parent}/${id} to be empty`, 10_000, async () => {
+        await removeTree(join(parent, id));
+        return true;
+      });
+    }
+    if (left.length > 0) await rmdir(parent).catch(() => {}); // others may live there
   }
 }
 
