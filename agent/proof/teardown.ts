@@ -16,9 +16,15 @@ function questionTimeoutMs({ teardownTimeoutMs = TEARDOWN_TIMEOUT_MS }: Teardown
 /**
  * Stops and removes a sandbox; an outcome when it runs on in spite of that, which pods would suffer from as
  * well. One that is dead and does not let itself be removed (the kubelet killed it while its container was
- * starting, or runsc vanished while it was made) is left for the next sweep.
+ * starting, or runsc vanished while it was made) is left for the next sweep. So is a sandbox of an earlier
+ * probe that containerd at once refuses to stop: one that a containerd killed in the middle of a probe finds
+ * again seems ready, and its container "in state created" takes no signal. It says nothing about pods.
  */
-export async function tearDown(options: TeardownOptions, id: string): Promise<Outcome | undefined> {
+export async function tearDown(
+  options: TeardownOptions,
+  id: string,
+  probe: 'own' | 'earlier' = 'own',
+): Promise<Outcome | undefined> {
   const { client, teardownTimeoutMs = TEARDOWN_TIMEOUT_MS } = options;
   for (const method of ['StopPodSandbox', 'RemovePodSandbox']) {
     try {
@@ -28,7 +34,7 @@ export async function tearDown(options: TeardownOptions, id: string): Promise<Ou
       if (error.kind === 'absent') continue;
       if (error.kind === 'unreachable') return impossible(error);
       if (error.kind === 'late' && !(await isAlive(options))) return impossible(error);
-      if (await isGone(client, id)) return undefined;
+      if ((probe === 'earlier' && error.kind === 'refused') || (await isGone(client, id))) return undefined;
       return {
         kind: 'stuck',
         reason: 'SandboxStuck',
@@ -42,7 +48,7 @@ export async function tearDown(options: TeardownOptions, id: string): Promise<Ou
 /** What is dead already goes at once, or not at all. */
 const DEAD_TEARDOWN_MS = 3_000;
 
-/** So many dead sandboxes may be left that do not go away; then no further one is started. */
+/** So many sandboxes may be left that do not go away; then no further one is started. */
 const MOST_LEFT = 3;
 
 /**
@@ -56,15 +62,16 @@ export async function sweep(options: TeardownOptions, signal?: AbortSignal): Pro
   for (const { id, state } of items) {
     signal?.throwIfAborted();
     const dead = state !== 'SANDBOX_READY';
-    left = (await tearDown(dead ? { ...options, teardownTimeoutMs: deadMs } : options, id)) ?? left;
+    const limits = dead ? { ...options, teardownTimeoutMs: deadMs } : options;
+    left = (await tearDown(limits, id, 'earlier')) ?? left;
   }
   if (left !== undefined || items.length < MOST_LEFT) return left;
-  const dead = await listProbes(options, signal);
-  if (dead.length < MOST_LEFT) return undefined;
+  const kept = await listProbes(options, signal);
+  if (kept.length < MOST_LEFT) return undefined;
   return {
     kind: 'stuck',
     reason: 'SandboxStuck',
-    message: `${dead.length} sandboxes of earlier probes ended and cannot be removed`,
+    message: `${kept.length} sandboxes of earlier probes cannot be removed`,
   };
 }
 

@@ -354,13 +354,26 @@ describe('prove, with deadlines', () => {
     assert.equal(brief(await run()), 'proven 4.4.0');
   });
 
+  it('suffers a sandbox of an earlier probe that containerd refuses to stop', async (t) => {
+    const { containerd, run } = await scene(t);
+    containerd.add('ready-for-ever', PROBE_LABELS);
+    const refusal = refuses('cannot signal container in state created');
+    containerd.scripts = {
+      StopPodSandbox: (request) =>
+        request.podSandboxId === 'ready-for-ever'
+          ? refusal(request)
+          : containerd.usual('StopPodSandbox', request),
+    };
+    assert.equal(brief(await run()), 'proven 4.4.0');
+  });
+
   it('suffers a dead sandbox that does not go away, but not many', async (t) => {
     const { containerd, run } = await scene(t, { RemovePodSandbox: HANGS }, { teardownTimeoutMs: 500 });
     for (const _ of [1, 2, 3]) assert.equal(brief(await run()), 'proven 4.4.0');
     for (const _ of [4, 5]) {
       const outcome = await run();
       assert.equal(brief(outcome), 'stuck SandboxStuck');
-      assert.equal(outcome.message, '3 sandboxes of earlier probes ended and cannot be removed');
+      assert.equal(outcome.message, '3 sandboxes of earlier probes cannot be removed');
     }
     assert.equal(containerd.mostProbes, 3);
     containerd.scripts = {};
