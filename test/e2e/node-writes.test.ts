@@ -146,9 +146,13 @@ describe('what a stolen token of one node cannot write', () => {
 
   it('while its own keys are accepted', async () => {
     const token = await tokenOf('node-3');
+    const path = 'jsonpath={.status.conditions[?(@.type=="GVisorReady")]}';
+    const was: unknown = JSON.parse(await cluster().kubectl(['get', 'node', 'node-3', '-o', path]));
     assert.equal(await write(token, { node: 'node-3', patch: label(`${DOMAIN}/platform`, 'written') }), '');
     assert.equal(await write(token, { node: 'node-3', patch: label(`${DOMAIN}/platform`, null) }), '');
-    assert.equal(await write(token, { node: 'node-3', status: true, patch: condition('GVisorReady') }), '');
+    const written: Patch = { node: 'node-3', status: true, patch: condition('GVisorReady') };
+    assert.equal(await write(token, written), '');
+    assert.equal(await write(token, { ...written, patch: { status: { conditions: [was] } } }), '');
   });
 
   it('and a kubelet cannot write the label of its own node either', async () => {
