@@ -166,7 +166,7 @@ function explainBuild(group: ToolGroup, cause: unknown): Error {
   const text = cause instanceof Error ? cause.message : String(cause);
   if (/no space left on device/i.test(text)) {
     return new UsageError(
-      `The disk is full: building ${group} needs up to 6 GB for Go's caches and ${CACHE}. Free some space and run the same command again; it goes on where it stopped.`,
+      `The disk is full: building ${group} needs up to 16 GB for Go's caches and ${CACHE}. Free some space and run the same command again; it goes on where it stopped.`,
     );
   }
   const last = text.trim().split('\n').at(-1) ?? '';
