@@ -143,7 +143,7 @@ describe('a machine on which no cluster can start', {
     );
     await assertRefused(
       ['up', '--name', NAME],
-      /The disk is full: building kubernetes needs up to 6 GB/,
+      /The disk is full: building kubernetes needs up to 16 GB/,
       full,
     );
     assert.deepEqual(readdirSync(join(full.GVISOR_READY_CACHE ?? '', 'tools')), []);
