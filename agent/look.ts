@@ -2,7 +2,7 @@ import { CHECKS, type Sources } from './checks/catalogue.ts';
 import { runChecks } from './checks/run.ts';
 import type { Finding } from './finding.ts';
 import type { Cri, CriStatus, ShimInfo } from './host/cri.ts';
-import { readGvisorFiles } from './host/gvisor-files.ts';
+import { type GvisorFiles, readGvisorFiles } from './host/gvisor-files.ts';
 import type { Outcome } from './proof/outcome.ts';
 import type { Facts } from './report.ts';
 import { judge, type Verdict } from './verdict.ts';
@@ -72,7 +72,7 @@ async function readSeen(
 function pathsToWatch(
   sources: Sources,
   findings: readonly Finding[],
-  files: Awaited<ReturnType<typeof readGvisorFiles>> | undefined,
+  files: GvisorFiles | undefined,
 ): string[] {
   const paths = new Set([sources.containerdConfig, sources.cri.socket]);
   for (const { file } of findings.flatMap(({ evidence }) => evidence ?? [])) {
@@ -83,12 +83,11 @@ function pathsToWatch(
     if (config.file !== undefined) paths.add(config.file);
     if (runsc !== undefined) paths.add(runsc).add(`${runsc.replace(/\/[^/]*$/, '')}/gvisor-bin`);
     if (runtime.runtimePath !== '') paths.add(runtime.runtimePath);
-    const name = config.binaryName.startsWith('/') ? [config.binaryName] : [];
-    for (const path of name) paths.add(path);
+    const named = config.binaryName.startsWith('/');
+    if (named) paths.add(config.binaryName);
+    const searched = ['containerd-shim-runsc-v1', ...(named ? [] : [config.binaryName])];
     for (const folder of searchPath.path) {
-      for (const program of ['containerd-shim-runsc-v1', ...(name.length > 0 ? [] : [config.binaryName])]) {
-        paths.add(`${folder}/${program}`);
-      }
+      for (const program of searched) paths.add(`${folder}/${program}`);
     }
   }
   return [...paths];
