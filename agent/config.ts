@@ -1,57 +1,4 @@
-/** One setting: its default (as written in the environment) and what it means, for the README and --help. */
-export type Setting = {
-  readonly fallback: string;
-  readonly meaning: string;
-  readonly bounds?: readonly [number, number];
-};
-
-/** Every setting, read from the environment. Durations are a number with ms, s, m or h. */
-export const SETTINGS = {
-  NODE_NAME: { fallback: 'the host’s name', meaning: 'Name of the Node object that this agent speaks for.' },
-  HOST_ROOT: {
-    fallback: '/',
-    meaning: 'Where the host’s root file system is visible; `/host` in the DaemonSet.',
-  },
-  CRI_SOCKET: { fallback: 'by distribution', meaning: 'containerd’s socket, as a path of the host.' },
-  CONTAINERD_CONFIG: {
-    fallback: 'by distribution',
-    meaning: 'containerd’s configuration, as a path of the host.',
-  },
-  HANDLER: { fallback: 'runsc', meaning: 'The CRI runtime handler to prove.' },
-  LABEL_DOMAIN: {
-    fallback: 'gvisor.node-restriction.kubernetes.io',
-    meaning: 'Domain of the labels `ready`, `runsc-version` and `platform`.',
-  },
-  PROOF_INTERVAL: {
-    fallback: '10m',
-    meaning: 'Time between proofs when nothing changes, ±10 %.',
-    bounds: [10_000, 86_400_000],
-  },
-  PROOF_IMAGE: {
-    fallback: 'the agent’s own',
-    meaning: 'Image of the probe’s container; it needs `cat` and `sleep`.',
-  },
-  CONFIRM_DELAY: {
-    fallback: '500ms',
-    meaning: 'Time between a failure and the look that confirms it.',
-    bounds: [0, 60_000],
-  },
-  UNKNOWN_GRACE: {
-    fallback: '60s',
-    meaning: 'How long a node that cannot be judged keeps its label.',
-    bounds: [0, 3_600_000],
-  },
-  MIN_RUNSC_RELEASE: {
-    fallback: 'no floor',
-    meaning: 'Oldest gVisor release allowed, such as `20240325.0`.',
-  },
-  LISTEN_ADDRESS: { fallback: ':9477', meaning: 'Address and port of the HTTP server; `off` for none.' },
-  LOG_LEVEL: { fallback: 'info', meaning: '`trace`, `debug`, `info`, `warn`, `error` or `silent`.' },
-  PUBLISH: {
-    fallback: '`node` in a cluster, nothing on one host',
-    meaning: 'Where verdicts go besides HTTP: `node`, or empty for nowhere.',
-  },
-} as const satisfies Record<string, Setting>;
+import { SETTINGS } from './settings.ts';
 
 /** The settings, parsed. Durations are milliseconds. */
 export type Config = {
@@ -68,7 +15,22 @@ export type Config = {
   readonly minRunscRelease?: string;
   readonly listen?: { readonly host: string; readonly port: number };
   readonly logLevel: string;
-  readonly publish: readonly 'node'[];
+  readonly publish: readonly Destination[];
+  readonly taint: boolean;
+  readonly kubeconfig?: string;
+  /** The API server of the cluster that the agent runs in. */
+  readonly apiServer?: { readonly host: string; readonly port: string };
+};
+
+/** Where a verdict can be written in the API; events go with the Node’s condition. */
+export type Destination = (typeof DESTINATIONS)[number];
+const DESTINATIONS = ['node', 'events'] as const;
+
+/** What an environment cannot tell of itself. */
+export type Surroundings = {
+  readonly hostname: string;
+  /** Whether a service account is mounted. */
+  readonly inCluster: boolean;
 };
 
 /** The settings of an environment, or every problem in it, one line each. */
@@ -76,8 +38,8 @@ export type Parsed = { readonly config: Config } | { readonly problems: readonly
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-/** Reads the environment; `hostname` and `inCluster` are the defaults that it does not hold. */
-export function parseConfig(env: Env, hostname: string, inCluster: boolean): Parsed {
+/** Reads the environment. */
+export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Parsed {
   const problems: string[] = [];
   const text = (name: keyof typeof SETTINGS) => env[name]?.trim() || undefined;
   const matching = (name: keyof typeof SETTINGS, pattern: RegExp, fallback: string, wanted: string) => {
@@ -104,12 +66,26 @@ export function parseConfig(env: Env, hostname: string, inCluster: boolean): Par
   const listen = parseListen(text('LISTEN_ADDRESS') ?? SETTINGS.LISTEN_ADDRESS.fallback);
   if (listen === undefined)
     problems.push(`LISTEN_ADDRESS="${env.LISTEN_ADDRESS}" is not [address]:port or off`);
-  const publish = (env.PUBLISH ?? (inCluster ? 'node' : ''))
-    .split(',')
-    .map((word) => word.trim())
-    .filter(Boolean);
-  for (const word of publish)
-    if (word !== 'node') problems.push(`PUBLISH="${word}" is not known: use node, or leave it empty`);
+  const publish = (env.PUBLISH ?? (inCluster ? 'node,events' : '')).split(',').flatMap((part) => {
+    const word = part.trim();
+    const known = DESTINATIONS.find((destination) => destination === word);
+    if (known === undefined && word !== '')
+      problems.push(`PUBLISH="${word}" is not known: use node, or node,events, or leave it empty`);
+    return known ?? [];
+  });
+  if (publish.includes('events') && !publish.includes('node'))
+    problems.push('PUBLISH="events" needs node as well: an event tells of a change of the Node’s condition');
+  const kubeconfig = text('KUBECONFIG');
+  if (kubeconfig?.includes(':'))
+    problems.push(
+      `KUBECONFIG="${kubeconfig}" is not one file: merge them with \`kubectl config view --flatten\``,
+    );
+  const { KUBERNETES_SERVICE_HOST: apiHost, KUBERNETES_SERVICE_PORT: apiPort = '443' } = env;
+  const apiServer = inCluster && apiHost !== undefined ? { host: apiHost, port: apiPort } : undefined;
+  if (publish.length > 0 && kubeconfig === undefined && apiServer === undefined)
+    problems.push(
+      `PUBLISH="${publish.join(',')}" needs a cluster: set KUBECONFIG, or run in a pod that has a service account`,
+    );
   const criSocket = optionalPath('CRI_SOCKET');
   const containerdConfig = optionalPath('CONTAINERD_CONFIG');
   const proofImage = text('PROOF_IMAGE');
@@ -141,7 +117,10 @@ export function parseConfig(env: Env, hostname: string, inCluster: boolean): Par
       'info',
       'trace, debug, info, warn, error or silent',
     ),
-    publish: publish.length > 0 ? ['node'] : [],
+    publish,
+    taint: matching('TAINT', /^(on|off)$/, 'off', 'on or off') === 'on',
+    ...(kubeconfig === undefined ? {} : { kubeconfig }),
+    ...(apiServer === undefined ? {} : { apiServer }),
     ...(criSocket === undefined ? {} : { criSocket }),
     ...(containerdConfig === undefined ? {} : { containerdConfig }),
     ...(proofImage === undefined ? {} : { proofImage }),

@@ -1,4 +1,4 @@
-import { SETTINGS } from './config.ts';
+import { SETTINGS } from './settings.ts';
 
 /** What --help prints: the flags, the exit codes, and every setting with its default. */
 export function helpText(version: string): string {

@@ -1,90 +1,121 @@
-import { readFile } from 'node:fs/promises';
-import { Agent, request } from 'undici';
+import { Agent, type Dispatcher, request } from 'undici';
+import type { KubeAccess } from './kube-access.ts';
+import { kubeRefusal } from './kube-error.ts';
+import { jsonLines } from './kube-lines.ts';
 
-/** A request that the API server refused; `status` is the HTTP code, `message` its own words. */
-export class KubeError extends Error {
-  override readonly name = 'KubeError';
-  readonly status: number;
-  readonly retryAfterMs: number | undefined;
+/** One line of a watch: an object as it came, changed or went, a bookmark, or a refusal. */
+export type WatchEvent = {
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK';
+  readonly object: unknown;
+};
 
-  constructor(message: string, status: number, retryAfterMs?: number) {
-    super(message);
-    this.status = status;
-    this.retryAfterMs = retryAfterMs;
-  }
-}
+/** How much of an object is asked for; metadata alone is a `PartialObjectMetadata`. */
+export type Extent = 'whole' | 'metadata';
 
-/** The API server, as far as this agent needs it. Every request has a deadline of 10 s. */
+/**
+ * The API server, as far as this agent needs it. Paths begin with a slash and may carry a query. A request
+ * has a deadline of 10 s; one that is refused rejects with a {@link import('./kube-error.ts').KubeError}.
+ */
 export type Kube = {
   get(path: string, signal?: AbortSignal): Promise<unknown>;
   /** `kind` names the patch format: a JSON merge patch or Kubernetes' strategic merge patch. */
   patch(path: string, body: unknown, kind: 'merge' | 'strategic', signal?: AbortSignal): Promise<unknown>;
+  post(path: string, body: unknown, signal?: AbortSignal): Promise<unknown>;
+  /**
+   * What a path with `watch=1` tells, until the server ends it (as it does after `timeoutSeconds`) or
+   * nothing was heard for 15 minutes. Rejects when it is refused, also in the middle: 410 asks for a new one.
+   */
+  watch(path: string, extent: Extent, signal: AbortSignal): AsyncIterable<WatchEvent>;
+  close(): Promise<void>;
 };
 
-const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
+/** Hears of every request that was answered. */
+export type CountRequest = (verb: string, code: number) => void;
 
-/** A server may ask for patience, but not for more than this. */
-const MAX_RETRY_AFTER_MS = 300_000;
+type Method = 'GET' | 'PATCH' | 'POST';
+type Asked = {
+  readonly method: Method;
+  readonly path: string;
+  readonly signal: AbortSignal | undefined;
+  readonly body?: string;
+  readonly type?: string;
+  readonly accept?: string;
+  readonly streamed?: true;
+};
 
+const TIMEOUT_MS = 10_000;
+/** A kubelet reports every 5 minutes when nothing changes, so a watch of a Node is not silent for longer. */
+const SILENCE_MS = 900_000;
 /**
- * The API server of the cluster that this pod runs in. The token is read anew for each request, since
- * the kubelet replaces it; `count` hears of every request for the metrics.
- * Source: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
+ * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables
+ * and staging/src/k8s.io/apiserver/pkg/endpoints/handlers/response.go
  */
-export async function inClusterKube(
-  address: { readonly host: string; readonly port: string },
-  count: (verb: string, code: number) => void,
-  serviceAccount = SERVICE_ACCOUNT,
-): Promise<Kube> {
-  const ca = await readFile(`${serviceAccount}/ca.crt`, 'utf8');
-  const dispatcher = new Agent({
-    connect: { ca, timeout: 5_000 },
-    connections: 1,
-    headersTimeout: 10_000,
-    bodyTimeout: 10_000,
-  });
-  const host = address.host.includes(':') ? `[${address.host}]` : address.host;
-  const send = async (
-    method: 'GET' | 'PATCH',
-    path: string,
-    signal: AbortSignal | undefined,
-    patch?: { body: unknown; type: string },
-  ) => {
-    const token = (await readFile(`${serviceAccount}/token`, 'utf8')).trim();
-    const deadline = AbortSignal.timeout(10_000);
-    const response = await request(`https://${host}:${address.port}${path}`, {
-      method,
-      dispatcher,
+const ACCEPT: Record<Extent, string> = {
+  whole: 'application/json',
+  metadata: 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1',
+};
+
+/** A client of the API server. The server takes the name before the slash of `agent` for the field manager. */
+export function createKube(access: KubeAccess, agent: string, count: CountRequest): Kube {
+  const connect = { ...access.tls, timeout: 5_000 };
+  // Watches hold their connections, so they have others than the short requests.
+  const short = new Agent({ connect, connections: 1 });
+  const long = new Agent({ connect, headersTimeout: 0, bodyTimeout: SILENCE_MS });
+
+  const attempt = async (asked: Asked): Promise<Dispatcher.ResponseData> => {
+    const token = await access.token?.();
+    const deadline = asked.streamed ? [] : [AbortSignal.timeout(TIMEOUT_MS)];
+    const signals = asked.signal === undefined ? deadline : [asked.signal, ...deadline];
+    const response = await request(`${access.server}${asked.path}`, {
+      method: asked.method,
+      dispatcher: asked.streamed ? long : short,
       headers: {
-        authorization: `Bearer ${token}`,
-        accept: 'application/json',
-        ...(patch === undefined ? {} : { 'content-type': patch.type }),
+        'user-agent': agent,
+        accept: asked.accept ?? ACCEPT.whole,
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        ...(asked.type === undefined ? {} : { 'content-type': asked.type }),
       },
-      body: patch === undefined ? null : JSON.stringify(patch.body),
-      signal: signal === undefined ? deadline : AbortSignal.any([signal, deadline]),
+      body: asked.body ?? null,
+      signal: AbortSignal.any(signals),
     });
-    count(method, response.statusCode);
-    const body: unknown = await response.body.json().catch(() => undefined);
-    if (response.statusCode < 300) return body;
-    const words = (body as { message?: string } | undefined)?.message ?? 'no message';
-    throw new KubeError(
-      `${method} ${path}: ${response.statusCode} ${words}`,
-      response.statusCode,
-      retryAfterMs(response.headers['retry-after']),
-    );
+    count(asked.streamed ? 'WATCH' : asked.method, response.statusCode);
+    return response;
   };
+  const send = async (asked: Asked): Promise<Dispatcher.ResponseData> => {
+    let response = await attempt(asked);
+    if (response.statusCode === 401 && access.token !== undefined) {
+      // The token was replaced while this request was on its way: it is read anew for the next.
+      await response.body.dump();
+      response = await attempt(asked);
+    }
+    if (response.statusCode < 300) return response;
+    throw kubeRefusal(`${asked.method} ${asked.path}`, response.statusCode, {
+      body: await response.body.json().catch(() => undefined),
+      retryAfter: response.headers['retry-after'],
+    });
+  };
+  const json = async (asked: Asked): Promise<unknown> => (await send(asked)).body.json();
+
   return {
-    get: (path, signal) => send('GET', path, signal),
+    get: (path, signal) => json({ method: 'GET', path, signal }),
     patch: (path, body, kind, signal) => {
-      const type =
-        kind === 'merge' ? 'application/merge-patch+json' : 'application/strategic-merge-patch+json';
-      return send('PATCH', path, signal, { body, type });
+      const type = `application/${kind === 'merge' ? 'merge-patch' : 'strategic-merge-patch'}+json`;
+      return json({ method: 'PATCH', path, signal, body: JSON.stringify(body), type });
+    },
+    post: (path, body, signal) =>
+      json({ method: 'POST', path, signal, body: JSON.stringify(body), type: 'application/json' }),
+    watch: async function* (path, extent, signal) {
+      const { body } = await send({ method: 'GET', path, signal, accept: ACCEPT[extent], streamed: true });
+      for await (const line of jsonLines(body)) {
+        const { type, object } = line as { type: string; object: unknown };
+        if (type === 'ERROR') {
+          throw kubeRefusal(`GET ${path}`, (object as { code?: number }).code ?? 500, { body: object });
+        }
+        yield { type, object } as WatchEvent;
+      }
+    },
+    close: async () => {
+      await Promise.all([short.destroy(), long.destroy()]);
     },
   };
-}
-
-/** Milliseconds of a Retry-After header in seconds; its form as a date is not used by the API server. */
-function retryAfterMs(header: string | string[] | undefined): number | undefined {
-  if (typeof header !== 'string' || !/^\d+$/.test(header)) return undefined;
-  return Math.min(Number(header) * 1_000, MAX_RETRY_AFTER_MS);
 }

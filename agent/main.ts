@@ -12,7 +12,8 @@ import { readDistribution } from './host/distribution.ts';
 import { errorLine } from './host/error-line.ts';
 import { Host } from './host/host.ts';
 import { readNodeFacts } from './host/node-facts.ts';
-import { inClusterKube } from './kube.ts';
+import { createKube } from './kube.ts';
+import { openAccess } from './kube-access.ts';
 import { look } from './look.ts';
 import { prove } from './proof/proof.ts';
 import { Metrics } from './publish/metrics.ts';
@@ -35,7 +36,7 @@ async function main(): Promise<number> {
   if (args.help) return print(helpText(VERSION));
   if (args.version) return print(`${VERSION}\n`);
   const inCluster = existsSync('/var/run/secrets/kubernetes.io/serviceaccount/token');
-  const parsed = parseConfig(process.env, hostname(), inCluster);
+  const parsed = parseConfig(process.env, { hostname: hostname(), inCluster });
   if ('problems' in parsed) return complain(parsed.problems);
   return start(parsed.config, args);
 }
@@ -166,10 +167,9 @@ async function nodePublisher(
   log: pino.Logger,
 ): Promise<NodePublisher | undefined> {
   if (!config.publish.includes('node')) return undefined;
-  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port = '443' } = process.env;
-  if (host === undefined)
-    throw new Error('PUBLISH=node needs a pod in a cluster: KUBERNETES_SERVICE_HOST is not set');
-  const kube = await inClusterKube({ host, port }, metrics.countRequest);
+  const access = await openAccess(config);
+  for (const warning of access.warnings) log.warn(warning);
+  const kube = createKube(access, `gvisor-ready/${VERSION}`, metrics.countRequest);
   return new NodePublisher({
     kube,
     node: config.nodeName,

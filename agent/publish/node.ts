@@ -1,6 +1,7 @@
 import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { type Kube, KubeError } from '../kube.ts';
+import type { Kube } from '../kube.ts';
+import { KubeError } from '../kube-error.ts';
 import { labelsFor } from '../labels.ts';
 import type { Report } from '../report.ts';
 import type { Publisher } from './publisher.ts';

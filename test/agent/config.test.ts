@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type Config, parseConfig, parseDuration, SETTINGS } from '../../agent/config.ts';
+import { type Config, parseConfig, parseDuration } from '../../agent/config.ts';
+import { SETTINGS } from '../../agent/settings.ts';
 
 const DEFAULTS: Config = {
   nodeName: 'node-1',
@@ -13,16 +14,17 @@ const DEFAULTS: Config = {
   listen: { host: '::', port: 9477 },
   logLevel: 'info',
   publish: [],
+  taint: false,
 };
 
 function parsed(env: Record<string, string>, inCluster = false): Config {
-  const answer = parseConfig(env, 'Node-1', inCluster);
+  const answer = parseConfig(env, { hostname: 'Node-1', inCluster });
   assert.ok('config' in answer, JSON.stringify(answer));
   return answer.config;
 }
 
 function problemsOf(env: Record<string, string>): readonly string[] {
-  const answer = parseConfig(env, 'node-1', false);
+  const answer = parseConfig(env, { hostname: 'node-1', inCluster: false });
   return 'problems' in answer ? answer.problems : [];
 }
 
@@ -34,9 +36,21 @@ describe('parseConfig', () => {
     assert.deepEqual(parsed(blank), DEFAULTS);
   });
 
-  it('publishes to the node in a cluster, unless told not to', () => {
-    assert.deepEqual(parsed({}, true).publish, ['node']);
-    assert.deepEqual(parsed({ PUBLISH: '' }, true).publish, []);
+  it('publishes to the API in a cluster, unless told not to', () => {
+    const pod = { KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '6443' };
+    assert.deepEqual(parsed(pod, true).publish, ['node', 'events']);
+    assert.deepEqual(parsed(pod, true).apiServer, { host: 'fd00::1', port: '6443' });
+    assert.deepEqual(parsed({ ...pod, PUBLISH: '' }, true).publish, []);
+  });
+
+  it('publishes from outside of a cluster with a kubeconfig, and only then', () => {
+    const env = { KUBECONFIG: '/etc/kubeconfig', PUBLISH: ' node, ,events' };
+    assert.deepEqual(parsed(env), {
+      ...DEFAULTS,
+      publish: ['node', 'events'],
+      kubeconfig: '/etc/kubeconfig',
+    });
+    assert.equal(parsed({ KUBERNETES_SERVICE_HOST: '10.0.0.1' }).apiServer, undefined);
   });
 
   const good: readonly [string, string, Partial<Config>][] = [
@@ -65,7 +79,8 @@ describe('parseConfig', () => {
     ['LISTEN_ADDRESS', '[10.0.0.1]:9477', { listen: { host: '10.0.0.1', port: 9477 } }],
     ['LISTEN_ADDRESS', 'fd00::5:9477', { listen: { host: 'fd00::5', port: 9477 } }],
     ['LOG_LEVEL', 'silent', { logLevel: 'silent' }],
-    ['PUBLISH', ' node , ', { publish: ['node'] }],
+    ['TAINT', 'on', { taint: true }],
+    ['KUBECONFIG', 'kubeconfig', { kubeconfig: 'kubeconfig' }],
   ];
   for (const [name, value, expected] of good) {
     it(`${name}="${value}"`, () => assert.deepEqual(parsed({ [name]: value }), { ...DEFAULTS, ...expected }));
@@ -100,7 +115,9 @@ describe('parseConfig', () => {
     ['LISTEN_ADDRESS', '::1]:9477', /is not \[address\]:port or off$/],
     ['LISTEN_ADDRESS', 'some where:9477', /is not \[address\]:port or off$/],
     ['LOG_LEVEL', 'loud', /is not trace, debug, info, warn, error or silent$/],
-    ['PUBLISH', 'events', /is not known: use node, or leave it empty$/],
+    ['PUBLISH', 'nodes', /is not known: use node, or node,events, or leave it empty$/],
+    ['TAINT', 'true', /is not on or off$/],
+    ['KUBECONFIG', '/a:/b', /is not one file/],
   ];
   for (const [name, value, expected] of bad) {
     it(`refuses ${name}="${value.slice(0, 30)}"`, () => {
@@ -110,6 +127,12 @@ describe('parseConfig', () => {
       assert.ok(problems[0]?.startsWith(`${name}="`));
     });
   }
+
+  it('refuses to publish to nowhere, and events without the Node', () => {
+    assert.match(problemsOf({ PUBLISH: 'node' }).join(), /^PUBLISH="node" needs a cluster: set KUBECONFIG/);
+    const withoutNode = { PUBLISH: 'events', KUBECONFIG: '/k' };
+    assert.match(problemsOf(withoutNode).join(), /^PUBLISH="events" needs node as well/);
+  });
 
   it('tells every problem at once', () => {
     const last = new Map(bad.map(([name, value]) => [name, value]));

@@ -1,22 +1,16 @@
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { inClusterKube, type Kube } from '../../agent/kube.ts';
+import type { TLSSocket } from 'node:tls';
+import { createKube, type Kube } from '../../agent/kube.ts';
+import { inClusterAccess } from '../../agent/kube-access.ts';
 import { openAuthority } from '../../hack/cluster/pki.ts';
-
-export type Condition = Readonly<Record<string, string>>;
-type Node = {
-  metadata: { labels: Record<string, string> };
-  status: { conditions: Condition[] };
-};
-type Patch = {
-  metadata?: { labels?: Record<string, string | null> };
-  status?: { conditions?: Condition[] };
-};
+import { FakeNode, type Patch } from './fake-node-object.ts';
 
 /** An answer other than that of a healthy server. */
 export type Answer = {
@@ -25,31 +19,72 @@ export type Answer = {
   readonly headers?: Readonly<Record<string, string>>;
 };
 
-/** An HTTPS server with one Node that takes the patches of an agent as the API server does. */
+/** An HTTPS server with one Node that takes the patches of an agent, and tells watches, as the API server does. */
 export class FakeApiServer {
-  readonly node: Node = { metadata: { labels: {} }, status: { conditions: [] } };
-  /** What was asked, as "PATCH /path type". */
+  readonly node = new FakeNode();
+  /** What was asked, as "PATCH /path type"; watches are in a list of their own. */
   readonly asked: string[] = [];
+  readonly watched: string[] = [];
   readonly tokens: string[] = [];
+  /** The common names of client certificates, "" where there was none. */
+  readonly clients: string[] = [];
+  readonly accepted: string[] = [];
   readonly bodies: Patch[] = [];
   /** Answers for the next requests, the first first; what is not scripted is answered well. */
   readonly script: Answer[] = [];
+  /** The same for the next watches. */
+  readonly watchScript: Answer[] = [];
+  readonly #watches = new Set<ServerResponse>();
   readonly #server: Server;
 
-  constructor(credential: { readonly cert: string; readonly key: string }) {
-    this.#server = createServer(credential, async (request, response) => {
-      const chunks: Buffer[] = [];
-      for await (const chunk of request) chunks.push(chunk as Buffer);
-      const type = request.headers['content-type'] ?? '';
-      this.asked.push(`${request.method} ${request.url} ${type}`.trim());
-      this.tokens.push(request.headers.authorization ?? '');
-      const scripted = this.script.shift();
-      const text = Buffer.concat(chunks).toString('utf8');
-      if (text !== '') this.bodies.push(JSON.parse(text) as Patch);
-      if (scripted === undefined && text !== '') this.#apply(JSON.parse(text) as Patch);
-      const { status = 200, body = JSON.stringify(this.node), headers = {} } = scripted ?? {};
-      response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(body);
+  constructor(credential: { readonly cert: string; readonly key: string; readonly ca?: string }) {
+    const options = { ...credential, requestCert: credential.ca !== undefined, rejectUnauthorized: false };
+    this.#server = createServer(options, (request, response) => {
+      const watch = request.url?.includes('watch=1');
+      void (watch ? this.#watch(request, response) : this.#answer(request, response));
     });
+    this.node.heard = (event) => {
+      for (const response of this.#watches) response.write(`${JSON.stringify(event)}\n`);
+    };
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk as Buffer);
+    const type = request.headers['content-type'] ?? '';
+    this.asked.push(`${request.method} ${request.url} ${type}`.trim());
+    this.tokens.push(request.headers.authorization ?? '');
+    this.clients.push(clientOf(request));
+    const text = Buffer.concat(chunks).toString('utf8');
+    const patch = text === '' ? undefined : (JSON.parse(text) as Patch);
+    if (patch !== undefined) this.bodies.push(patch);
+    send(response, this.script.shift() ?? this.#well(request, patch));
+  }
+
+  #well(request: IncomingMessage, patch: Patch | undefined): Answer {
+    if (request.method === 'POST') return { status: 201, body: JSON.stringify(patch) };
+    if (!this.node.exists) return refusal(404, 'nodes "node-1" not found');
+    if (patch !== undefined && !this.node.patch(patch, request.headers['user-agent']?.split('/')[0] ?? '')) {
+      return refusal(409, 'Operation cannot be fulfilled on nodes "node-1": the object has been modified');
+    }
+    return { status: 200, body: JSON.stringify(this.node.whole) };
+  }
+
+  async #watch(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.watched.push(request.url ?? '');
+    this.accepted.push(request.headers.accept ?? '');
+    const scripted = this.watchScript.shift();
+    if (scripted !== undefined) return send(response, scripted);
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.flushHeaders();
+    this.#watches.add(response);
+    response.on('close', () => this.#watches.delete(response));
+    if (this.node.exists) response.write(`${JSON.stringify(this.node.event('ADDED'))}\n`);
+  }
+
+  /** Ends all watches, as the server does after their time; with a line, it says that first. */
+  endWatches(line = ''): void {
+    for (const response of this.#watches) response.end(line);
   }
 
   async listen(): Promise<string> {
@@ -62,26 +97,26 @@ export class FakeApiServer {
     this.#server.close();
     this.#server.closeAllConnections();
   }
+}
 
-  #apply({ metadata, status }: Patch): void {
-    for (const [key, value] of Object.entries(metadata?.labels ?? {})) {
-      if (value === null) delete this.node.metadata.labels[key];
-      else this.node.metadata.labels[key] = value;
-    }
-    for (const condition of status?.conditions ?? []) {
-      const others = this.node.status.conditions.filter(({ type }) => type !== condition.type);
-      this.node.status.conditions = [...others, condition];
-    }
-  }
+/** Who a client's certificate says it is, if one of this authority. */
+function clientOf({ socket }: IncomingMessage): string {
+  const { authorized, getPeerCertificate } = socket as TLSSocket;
+  return authorized ? String(getPeerCertificate.call(socket).subject.CN) : '';
+}
+
+function send(response: ServerResponse, { status, body = '', headers = {} }: Answer): void {
+  response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(body);
 }
 
 /** What the API server says when it refuses. */
 export function refusal(status: number, message: string, headers: Answer['headers'] = {}): Answer {
-  return {
-    status,
-    headers,
-    body: JSON.stringify({ kind: 'Status', status: 'Failure', message, code: status }),
-  };
+  return { status, headers, body: JSON.stringify(statusOf(status, message)) };
+}
+
+/** The object in which the API server says why it refuses, also in the middle of a watch. */
+export function statusOf(code: number, message: string): object {
+  return { kind: 'Status', status: 'Failure', message, code };
 }
 
 /** A running fake, a client of it, and the folder of its service account. */
@@ -101,6 +136,8 @@ export async function fakeApiServer(context: TestContext): Promise<{
   context.after(() => server.close());
   const counted: string[] = [];
   const count = (verb: string, code: number) => counted.push(`${verb} ${code}`);
-  const kube = await inClusterKube({ host: '127.0.0.1', port }, count, folder);
+  const access = await inClusterAccess({ host: '127.0.0.1', port }, folder);
+  const kube = createKube(access, 'gvisor-ready/0', count);
+  context.after(() => kube.close());
   return { server, kube, folder, counted, port };
 }

@@ -3,9 +3,9 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { CHECKS } from '../../agent/checks/catalogue.ts';
-import { SETTINGS, type Setting } from '../../agent/config.ts';
 import { Metrics } from '../../agent/publish/metrics.ts';
 import { REASONS } from '../../agent/reasons.ts';
+import { SETTINGS, type Setting } from '../../agent/settings.ts';
 import { REPO } from '../../hack/paths.ts';
 
 const read = (file: string) => readFile(join(REPO, file), 'utf8');

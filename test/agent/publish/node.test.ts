@@ -69,12 +69,12 @@ describe('NodePublisher', () => {
     const { server, publish, publisher, logged } = await publisherOf(t);
     await publish(READY);
     assert.deepEqual(server.asked.splice(0), [READ, LABELS, CONDITION]);
-    assert.deepEqual(server.node.metadata.labels, {
+    assert.deepEqual(server.node.labels, {
       'example.com/ready': 'true',
       'example.com/runsc-version': 'release-20260223.0',
       'example.com/platform': 'systrap',
     });
-    assert.deepEqual(server.node.status.conditions, [
+    assert.deepEqual(server.node.conditions, [
       {
         type: 'GVisorReady',
         status: 'True',
@@ -94,21 +94,21 @@ describe('NodePublisher', () => {
 
   it('writes nothing when its predecessor wrote the same', async (t) => {
     const { server, publish, publisher } = await publisherOf(t);
-    server.node.metadata.labels = {
+    server.node.labels = {
       'example.com/ready': 'true',
       'example.com/runsc-version': 'release-20260223.0',
       'example.com/platform': 'systrap',
       other: 'label',
     };
     const condition = { type: 'GVisorReady', status: 'True', reason: 'SandboxProven', message: 'before' };
-    server.node.status.conditions = [{ ...condition, lastTransitionTime: '2026-01-01T00:00:00Z' }];
+    server.node.conditions = [{ ...condition, lastTransitionTime: '2026-01-01T00:00:00Z' }];
     publisher.publish(READY);
     await publish(BROKEN);
     assert.deepEqual(
       server.asked.filter((line) => line !== READ),
       [LABELS, CONDITION],
     );
-    assert.equal(server.node.metadata.labels.other, 'label');
+    assert.equal(server.node.labels.other, 'label');
   });
 
   it('keeps the time of transition while the status stays, and moves it with the status', async (t) => {
@@ -116,12 +116,12 @@ describe('NodePublisher', () => {
     const times = async (report: Report, minute: number) => {
       clock.nowMs = Date.parse(`2026-03-01T11:0${minute}:00Z`);
       await publish(report);
-      return server.node.status.conditions[0]?.lastTransitionTime;
+      return server.node.conditions[0]?.lastTransitionTime;
     };
     assert.equal(await times(BROKEN, 1), '2026-03-01T11:01:00Z');
     const otherwise = reportOf({ verdict: verdictOf('False', 'RunscNotFound') });
     assert.equal(await times(otherwise, 2), '2026-03-01T11:01:00Z');
-    assert.equal(server.node.status.conditions[0]?.reason, 'RunscNotFound');
+    assert.equal(server.node.conditions[0]?.reason, 'RunscNotFound');
     assert.equal(await times(READY, 3), '2026-03-01T11:03:00Z');
     assert.equal(
       await times(reportOf({ verdict: verdictOf('Unknown', 'CheckTimedOut') }), 4),
@@ -131,9 +131,9 @@ describe('NodePublisher', () => {
 
   it('gives a time to a condition that has none, and cuts a long message', async (t) => {
     const { server, publish } = await publisherOf(t);
-    server.node.status.conditions = [{ type: 'GVisorReady', status: 'False', reason: 'RunscNotFound' }];
+    server.node.conditions = [{ type: 'GVisorReady', status: 'False', reason: 'RunscNotFound' }];
     await publish(reportOf({ verdict: { ...BROKEN.verdict, message: 'x'.repeat(5_000) } }));
-    const [condition] = server.node.status.conditions;
+    const [condition] = server.node.conditions;
     assert.equal(condition?.lastTransitionTime, '2026-03-01T10:00:00Z');
     assert.equal(condition?.message?.length, 1_024);
   });
@@ -143,7 +143,7 @@ describe('NodePublisher', () => {
     await publish(READY);
     publisher.publish(reportOf({ facts: {} }));
     await logged('labels written');
-    assert.deepEqual(server.node.metadata.labels, { 'example.com/ready': 'true' });
+    assert.deepEqual(server.node.labels, { 'example.com/ready': 'true' });
   });
 
   it('writes the newest of several verdicts once the server is back', async (t) => {
@@ -156,9 +156,9 @@ describe('NodePublisher', () => {
     waits[0]?.end();
     await logged('condition written');
     assert.deepEqual(server.asked.splice(0), [READ, LABELS, CONDITION]);
-    assert.equal(server.node.metadata.labels['example.com/ready'], 'false');
+    assert.equal(server.node.labels['example.com/ready'], 'false');
     await publish(READY);
-    assert.equal(server.node.metadata.labels['example.com/ready'], 'true');
+    assert.equal(server.node.labels['example.com/ready'], 'true');
   });
 
   it('waits as long as the server asks, else longer each time up to half a minute', async (t) => {
@@ -196,7 +196,7 @@ describe('NodePublisher', () => {
       waits[0]?.end();
       await logged('condition written');
       assert.deepEqual(server.asked, [LABELS, READ, LABELS, CONDITION]);
-      assert.equal(server.node.metadata.labels['example.com/ready'], 'false');
+      assert.equal(server.node.labels['example.com/ready'], 'false');
     });
   }
 
@@ -207,7 +207,7 @@ describe('NodePublisher', () => {
     await logged('cannot write the node');
     waits[0]?.end();
     await logged('condition written');
-    assert.equal(server.node.metadata.labels['example.com/ready'], 'true');
+    assert.equal(server.node.labels['example.com/ready'], 'true');
   });
 
   it('ends while it waits, and takes nothing away', async (t) => {
@@ -218,6 +218,6 @@ describe('NodePublisher', () => {
     await logged('cannot write the node');
     stop.abort();
     await done;
-    assert.equal(server.node.metadata.labels['example.com/ready'], 'true');
+    assert.equal(server.node.labels['example.com/ready'], 'true');
   });
 });

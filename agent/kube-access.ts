@@ -1,0 +1,49 @@
+import { readFile } from 'node:fs/promises';
+import { kubeconfigAccess } from './kube-config.ts';
+
+/** How to reach an API server and prove who one is. Certificates and keys are PEM. */
+export type KubeAccess = {
+  /** URL without a slash at its end. */
+  readonly server: string;
+  readonly tls: {
+    readonly ca?: string;
+    readonly cert?: string;
+    readonly key?: string;
+    readonly servername?: string;
+    readonly rejectUnauthorized?: false;
+  };
+  /** The bearer token of the moment; absent where a certificate is the credential. */
+  readonly token?: () => Promise<string>;
+  /** What somebody should know before this is used. */
+  readonly warnings: readonly string[];
+};
+
+/** The way that the settings name: a kubeconfig, or else the pod's service account. */
+export function openAccess(config: {
+  readonly kubeconfig?: string;
+  readonly apiServer?: { readonly host: string; readonly port: string };
+}): Promise<KubeAccess> {
+  if (config.kubeconfig !== undefined) return kubeconfigAccess(config.kubeconfig);
+  if (config.apiServer !== undefined) return inClusterAccess(config.apiServer);
+  return Promise.reject(new Error('No cluster: set KUBECONFIG, or run in a pod that has a service account'));
+}
+
+const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
+
+/**
+ * The API server of the cluster that this pod runs in. The token is read anew for each request, since
+ * the kubelet replaces it.
+ * Source: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
+ */
+export async function inClusterAccess(
+  address: { readonly host: string; readonly port: string },
+  serviceAccount = SERVICE_ACCOUNT,
+): Promise<KubeAccess> {
+  const host = address.host.includes(':') ? `[${address.host}]` : address.host;
+  return {
+    server: `https://${host}:${address.port}`,
+    tls: { ca: await readFile(`${serviceAccount}/ca.crt`, 'utf8') },
+    token: async () => (await readFile(`${serviceAccount}/token`, 'utf8')).trim(),
+    warnings: [],
+  };
+}

@@ -1,0 +1,63 @@
+/** One setting: its default (as written in the environment) and what it means, for the README and --help. */
+export type Setting = {
+  readonly fallback: string;
+  readonly meaning: string;
+  readonly bounds?: readonly [number, number];
+};
+
+/** Every setting, read from the environment. Durations are a number with ms, s, m or h. */
+export const SETTINGS = {
+  NODE_NAME: { fallback: 'the host’s name', meaning: 'Name of the Node object that this agent speaks for.' },
+  HOST_ROOT: {
+    fallback: '/',
+    meaning: 'Where the host’s root file system is visible; `/host` in the DaemonSet.',
+  },
+  CRI_SOCKET: { fallback: 'by distribution', meaning: 'containerd’s socket, as a path of the host.' },
+  CONTAINERD_CONFIG: {
+    fallback: 'by distribution',
+    meaning: 'containerd’s configuration, as a path of the host.',
+  },
+  HANDLER: { fallback: 'runsc', meaning: 'The CRI runtime handler to prove.' },
+  LABEL_DOMAIN: {
+    fallback: 'gvisor.node-restriction.kubernetes.io',
+    meaning: 'Domain of the labels `ready`, `runsc-version` and `platform`.',
+  },
+  PROOF_INTERVAL: {
+    fallback: '10m',
+    meaning: 'Time between proofs when nothing changes, ±10 %.',
+    bounds: [10_000, 86_400_000],
+  },
+  PROOF_IMAGE: {
+    fallback: 'the agent’s own',
+    meaning: 'Image of the probe’s container; it needs `cat` and `sleep`.',
+  },
+  CONFIRM_DELAY: {
+    fallback: '500ms',
+    meaning: 'Time between a failure and the look that confirms it.',
+    bounds: [0, 60_000],
+  },
+  UNKNOWN_GRACE: {
+    fallback: '60s',
+    meaning: 'How long a node that cannot be judged keeps its label.',
+    bounds: [0, 3_600_000],
+  },
+  MIN_RUNSC_RELEASE: {
+    fallback: 'no floor',
+    meaning: 'Oldest gVisor release allowed, such as `20240325.0`.',
+  },
+  LISTEN_ADDRESS: { fallback: ':9477', meaning: 'Address and port of the HTTP server; `off` for none.' },
+  LOG_LEVEL: { fallback: 'info', meaning: '`trace`, `debug`, `info`, `warn`, `error` or `silent`.' },
+  PUBLISH: {
+    fallback: '`node,events` in a cluster, nothing on one host',
+    meaning: 'Where verdicts go besides HTTP: `node`, `node,events`, or empty for nowhere.',
+  },
+  TAINT: {
+    fallback: 'off',
+    meaning:
+      '`on` keeps the taint `not-ready` (NoSchedule) of the label domain on nodes that are not proven.',
+  },
+  KUBECONFIG: {
+    fallback: 'the pod’s service account',
+    meaning: 'kubeconfig of the cluster to publish to, from outside of it.',
+  },
+} as const satisfies Record<string, Setting>;

@@ -1,0 +1,122 @@
+export type Condition = Readonly<Record<string, string>>;
+export type Taint = { readonly key: string; readonly effect: string; readonly value?: string };
+type Texts = Record<string, string>;
+type Managed = {
+  readonly manager: string;
+  readonly operation: 'Update';
+  readonly subresource?: 'status';
+  readonly time: string;
+  readonly fieldsV1: object;
+};
+
+/** A patch that an agent sends. */
+export type Patch = {
+  metadata?: {
+    resourceVersion?: string;
+    labels?: Record<string, string | null>;
+    annotations?: Record<string, string | null>;
+  };
+  spec?: { taints?: Taint[] };
+  status?: { conditions?: (Condition & { $patch?: 'delete' })[] };
+};
+
+/** A Node as the API server keeps it: versions, patches, who manages what, and events for watches. */
+export class FakeNode {
+  labels: Texts = {};
+  annotations: Texts = {};
+  taints: Taint[] = [];
+  conditions: Condition[] = [];
+  uid = 'uid-1';
+  exists = true;
+  /** Hears of each change. */
+  heard: (event: object) => void = () => {};
+  #version = 1;
+  readonly #managed = new Map<string, Managed>();
+
+  get whole(): object {
+    const { metadata } = this;
+    return { metadata, spec: { taints: this.taints }, status: { conditions: this.conditions } };
+  }
+
+  get metadata(): object {
+    const { uid, labels, annotations } = this;
+    const managedFields = [...this.#managed.values()];
+    return {
+      name: 'node-1',
+      uid,
+      resourceVersion: String(this.#version),
+      labels,
+      annotations,
+      managedFields,
+    };
+  }
+
+  /** The event of a watch that asked for metadata alone. */
+  event(type: string): object {
+    return { type, object: { kind: 'PartialObjectMetadata', metadata: this.metadata } };
+  }
+
+  /** What somebody else does to the Node; `manager` is who. */
+  change(act: (node: this) => void, manager = 'kubectl-edit'): void {
+    const before = [JSON.stringify(this.conditions), JSON.stringify(this.taints)];
+    act(this);
+    if (JSON.stringify(this.conditions) !== before[0]) this.#manage(manager, 'status');
+    if (JSON.stringify(this.taints) !== before[1]) this.#manage(manager, 'spec');
+    this.#bump('MODIFIED');
+  }
+
+  delete(): void {
+    this.exists = false;
+    this.#bump('DELETED');
+  }
+
+  /** A new Node of the same name, with nothing of the old. */
+  recreate(uid: string): void {
+    Object.assign(this, { uid, exists: true, labels: {}, annotations: {}, taints: [], conditions: [] });
+    this.#managed.clear();
+    this.#bump('ADDED');
+  }
+
+  /** Takes a patch, unless it was made for another version of the Node. */
+  patch({ metadata = {}, spec, status }: Patch, manager: string): boolean {
+    const { resourceVersion = String(this.#version) } = metadata;
+    if (resourceVersion !== String(this.#version)) return false;
+    this.change((node) => {
+      merge(node.labels, metadata.labels);
+      merge(node.annotations, metadata.annotations);
+      if (spec?.taints !== undefined) node.taints = spec.taints;
+      for (const { $patch, ...condition } of status?.conditions ?? []) {
+        const others = node.conditions.filter(({ type }) => type !== condition.type);
+        node.conditions = $patch === 'delete' ? others : [...others, condition as Condition];
+      }
+    }, manager);
+    return true;
+  }
+
+  #bump(type: string): void {
+    this.#version++;
+    this.heard(this.event(type));
+  }
+
+  /** The last to write a field is its manager, and nobody else. */
+  #manage(manager: string, part: 'spec' | 'status'): void {
+    const fields = {
+      spec: { 'f:spec': { 'f:taints': {} } },
+      status: { 'f:status': { 'f:conditions': { 'k:{"type":"GVisorReady"}': { 'f:status': {} } } } },
+    };
+    this.#managed.set(part, {
+      manager,
+      operation: 'Update',
+      ...(part === 'status' ? { subresource: part } : {}),
+      time: String(this.#version),
+      fieldsV1: fields[part],
+    });
+  }
+}
+
+function merge(texts: Texts, changes: Readonly<Record<string, string | null>> = {}): void {
+  for (const [key, value] of Object.entries(changes)) {
+    if (value === null) delete texts[key];
+    else texts[key] = value;
+  }
+}
