@@ -1,15 +1,15 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
+import { CLUSTERS } from '../paths.ts';
 import { waitFor } from '../run.ts';
-import type { Machine } from './machine.ts';
 
 /** The folder of cgroups that all clusters of this machine live in. */
 const ROOT = '/gvisor-ready';
 
-/** The cgroup (as a path in every hierarchy) below which a node's kubelet puts its pods. */
-export function cgroupOf(cluster: string, node?: string): string {
-  return [ROOT, cluster, ...(node === undefined ? [] : [node])].join('/');
+/** The cgroup, as a path in every hierarchy, of what lives in a folder below {@link CLUSTERS}. */
+export function cgroupOf(dir: string): string {
+  return join(ROOT, relative(CLUSTERS, dir));
 }
 
 async function hierarchies(): Promise<{ path: string; v2: boolean }[]> {
@@ -19,23 +19,37 @@ async function hierarchies(): Promise<{ path: string; v2: boolean }[]> {
     .map(([, path = '', type]) => ({ path, v2: type === 'cgroup2' }));
 }
 
-/** Makes a cgroup in every hierarchy; on cgroup v2 with the controllers that a kubelet needs. */
-export async function createCgroup(path: string): Promise<void> {
+/** Makes a cgroup in every hierarchy, ready to take processes and cgroups of its own; gives their folders. */
+export async function createCgroup(path: string): Promise<string[]> {
+  const folders: string[] = [];
   for (const hierarchy of await hierarchies()) {
     let made = hierarchy.path;
     for (const part of path.split('/').filter(Boolean)) {
-      if (hierarchy.v2 && existsSync(join(made, 'cgroup.controllers'))) {
-        const has = (await readFile(join(made, 'cgroup.controllers'), 'utf8')).trim().split(' ');
-        const wanted = ['cpu', 'cpuset', 'memory', 'pids', 'io', 'hugetlb'].filter((name) =>
-          has.includes(name),
-        );
-        if (wanted.length > 0) {
-          await writeFile(join(made, 'cgroup.subtree_control'), wanted.map((name) => `+${name}`).join(' '));
-        }
-      }
-      made = join(made, part);
+      if (hierarchy.v2) await delegateControllers(made);
+      const parent = made;
+      made = join(parent, part);
       await mkdir(made, { recursive: true });
+      if (existsSync(join(made, 'cpuset.cpus')) && !hierarchy.v2) await inheritCpuset(parent, made);
     }
+    folders.push(made);
+  }
+  return folders;
+}
+
+/** Cgroup v2 gives controllers to children only where they are asked for; these are the kubelet's. */
+async function delegateControllers(folder: string): Promise<void> {
+  const controllers = join(folder, 'cgroup.controllers');
+  const has = existsSync(controllers) ? (await readFile(controllers, 'utf8')).trim().split(' ') : [];
+  const wanted = ['cpu', 'cpuset', 'memory', 'pids', 'io', 'hugetlb'].filter((name) => has.includes(name));
+  if (wanted.length === 0) return;
+  await writeFile(join(folder, 'cgroup.subtree_control'), wanted.map((name) => `+${name}`).join(' '));
+}
+
+/** A cpuset of cgroup v1 begins empty, and takes no process until it has processors and memory nodes. */
+async function inheritCpuset(parent: string, folder: string): Promise<void> {
+  for (const file of ['cpuset.cpus', 'cpuset.mems']) {
+    if ((await readFile(join(folder, file), 'utf8')).trim() !== '') continue;
+    await writeFile(join(folder, file), await readFile(join(parent, file), 'utf8'));
   }
 }
 
@@ -47,34 +61,6 @@ export async function removeCgroup(path: string): Promise<void> {
       return true;
     });
     await rmdir(dirname(join(hierarchy.path, path))).catch(() => {}); // another cluster may live there
-  }
-}
-
-/** Where a node's containerd keeps its running containers, one folder each, named by its id. */
-const TASKS = '/run/containerd/io.containerd.runtime.v2.task/k8s.io';
-
-/** The containers that run on a machine and its nodes' machines; none of a machine that is off. */
-export function containersOf(machines: readonly Machine[]): string[] {
-  return machines
-    .filter((machine) => machine.pid() !== undefined && existsSync(machine.path(TASKS)))
-    .flatMap((machine) => readdirSync(machine.path(TASKS)));
-}
-
-/**
- * Removes the cgroups of ended containers that had no parent, as of sandboxes that somebody asked
- * containerd for without a kubelet: it puts them beside every other cgroup of the machine.
- */
-export async function removeContainerCgroups(ids: readonly string[]): Promise<void> {
-  for (const { path } of await hierarchies()) {
-    const parent = join(path, 'k8s.io');
-    const left = ids.filter((id) => existsSync(join(parent, id)));
-    for (const id of left) {
-      await waitFor(`the cgroup ${parent}/${id} to be empty`, 10_000, async () => {
-        await removeTree(join(parent, id));
-        return true;
-      });
-    }
-    if (left.length > 0) await rmdir(parent).catch(() => {}); // others may live there
   }
 }
 

@@ -8,7 +8,7 @@ import { ensurePrerequisites } from '../prerequisites.ts';
 import { replaceFile } from '../replace-file.ts';
 import { run, UsageError, waitFor } from '../run.ts';
 import { ensureTools } from '../tools.ts';
-import { cgroupOf, containersOf, removeCgroup, removeContainerCgroups } from './cgroups.ts';
+import { cgroupOf, removeCgroup } from './cgroups.ts';
 import {
   CONTROL_PLANE,
   type ControlPlaneTools,
@@ -96,7 +96,7 @@ export class Cluster {
   }
 
   #node(spec: NodeSpec): ClusterNode {
-    return new ClusterNode(spec, join(this.dir, 'nodes', spec.name), this.hub, this.name);
+    return new ClusterNode(spec, join(this.dir, 'nodes', spec.name), this.hub);
   }
 
   /** Starts the control plane and waits until the API server is ready. */
@@ -147,11 +147,9 @@ export class Cluster {
   /** Takes a node out of the cluster and off the machine. */
   async removeNode(name: string): Promise<void> {
     const node = this.node(name);
-    const containers = containersOf([node.machine]);
     await node.machine.stop();
     await node.disconnect();
-    await removeCgroup(cgroupOf(this.name, name));
-    await removeContainerCgroups(containers);
+    await removeCgroup(cgroupOf(node.machine.dir));
     await this.kubectl(['delete', 'node', name, '--ignore-not-found']);
     await rm(node.machine.dir, { recursive: true, force: true });
   }

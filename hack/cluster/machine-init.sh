@@ -1,11 +1,12 @@
 #!/bin/sh
-# The first process of one simulated machine: called in new mount, PID, network, UTS and IPC
+# The first process of one simulated machine: called in new mount, PID, network, UTS, IPC and cgroup
 # namespaces, it gives the machine a root file system of its own (an overlay: the host's files below,
-# everything written in <dir>/upper), says that it is ready, and reaps what loses its parent.
-# usage: machine-init.sh <dir> <hostname> [<path of the host to show read-only> ...]
+# everything written in <dir>/upper) and its cgroup as the root of cgroups, says that it is ready, and
+# reaps what loses its parent.
+# usage: machine-init.sh <dir> <hostname> <cgroup> [<path of the host to show read-only> ...]
 set -eu
-dir=$1 name=$2
-shift 2
+dir=$1 name=$2 cgroup=$3
+shift 3
 root=$dir/root
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -24,7 +25,20 @@ if [ ! -e "$dir/furnished" ]; then
 fi
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
-mount --rbind /sys/fs/cgroup "$root/sys/fs/cgroup"
+if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+  mount --bind "/sys/fs/cgroup$cgroup" "$root/sys/fs/cgroup"
+else
+  mount -t tmpfs -o mode=755 tmpfs "$root/sys/fs/cgroup"
+  for hierarchy in /sys/fs/cgroup/*; do
+    inside=$root$hierarchy
+    if [ -L "$hierarchy" ]; then
+      cp -P "$hierarchy" "$inside"
+    elif [ -d "$hierarchy$cgroup" ]; then
+      mkdir "$inside"
+      mount --bind "$hierarchy$cgroup" "$inside"
+    fi
+  done
+fi
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
@@ -47,6 +61,23 @@ hostname "$name"
 ip link set lo up
 echo 1 >/proc/sys/net/ipv4/ip_forward
 mkdir -p /run/daemons
+# Programs live below the root of cgroups: on cgroup v2 one has processes or hands controllers down.
+if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+  set -- /sys/fs/cgroup
+else
+  set -- /sys/fs/cgroup/*/
+fi
+for top; do
+  folder=${top%/}/daemons
+  mkdir -p "$folder"
+  for file in cpuset.cpus cpuset.mems; do
+    if [ -e "${top%/}/cgroup.clone_children" ] && [ -e "$folder/$file" ]; then
+      cat "${top%/}/$file" >"$folder/$file"
+    fi
+  done
+  echo $$ >"$folder/cgroup.procs"
+  echo "echo 0 >$folder/cgroup.procs"
+done >/run/join-cgroup
 : >/run/machine-ready
 
 trap : TERM INT

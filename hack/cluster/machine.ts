@@ -3,15 +3,19 @@ import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, 
 import { join } from 'node:path';
 import { CACHE, REPO } from '../paths.ts';
 import { type RunOptions, run, runAll, waitFor } from '../run.ts';
+import { cgroupOf, createCgroup } from './cgroups.ts';
 
 const INIT = join(REPO, 'hack/cluster/machine-init.sh');
+
+/** Moves the shell into cgroups given by their folders, and becomes the command after them. */
+const JOIN_CGROUPS = 'while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs"; shift; done; shift; exec "$@"';
 
 /** What a program inside a machine sees as its PATH. */
 export const MACHINE_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /**
- * One simulated machine: mount, PID, network, UTS and IPC namespaces of its own, with a root file
- * system that shows the host's files and keeps what is written apart. Everything in it ends when its
+ * One simulated machine: mount, PID, network, UTS, IPC and cgroup namespaces of its own, with a root file
+ * system that shows the host's files and keeps what is written apart, and a cgroup as the root of its own. Everything in it ends when its
  * first process does. Nothing is remembered between runs: a machine is found by its first process,
  * whose arguments name its folder.
  */
@@ -43,7 +47,7 @@ export class Machine {
 
   /** Starts the machine, inside the PID namespace of `parent` so that it ends with it. Harmless when it runs. */
   async start(parent?: Machine): Promise<void> {
-    if (this.pid() === undefined) this.#boot(parent);
+    if (this.pid() === undefined) await this.#boot(parent);
     const log = join(this.dir, 'init.log');
     await waitFor(
       `the machine "${this.name}" to start (see ${log})`,
@@ -61,13 +65,17 @@ export class Machine {
     });
   }
 
-  #boot(parent: Machine | undefined): void {
+  async #boot(parent: Machine | undefined): Promise<void> {
     mkdirSync(this.dir, { recursive: true });
     mkdirSync(CACHE, { recursive: true });
+    const cgroup = cgroupOf(this.dir);
+    const cgroups = await createCgroup(cgroup);
     const enter = parent === undefined ? [] : ['nsenter', `--target=${parent.#up()}`, '--pid', '--'];
-    const namespaces = ['--pid', '--mount', '--net', '--uts', '--ipc'];
+    const join = ['/bin/sh', '-c', JOIN_CGROUPS, 'join', ...cgroups, '--'];
+    const namespaces = ['--pid', '--mount', '--net', '--uts', '--ipc', '--cgroup'];
     const unshare = ['unshare', '--fork', ...namespaces, '--kill-child=SIGKILL'];
-    this.#detach([...enter, ...unshare, '/bin/sh', INIT, this.dir, this.name, CACHE, REPO], 'init');
+    const init = ['/bin/sh', INIT, this.dir, this.name, cgroup, CACHE, REPO];
+    this.#detach([...enter, ...join, ...unshare, ...init], 'init');
   }
 
   /** Ends every process of the machine and waits until they are gone. */
@@ -91,7 +99,17 @@ export class Machine {
 
   /** The words that put a command into this machine. */
   enter(...command: readonly string[]): string[] {
-    return [`--target=${this.#up()}`, '--mount', '--pid', '--net', '--uts', '--ipc', '--', ...command];
+    return [
+      `--target=${this.#up()}`,
+      '--mount',
+      '--pid',
+      '--net',
+      '--uts',
+      '--ipc',
+      '--cgroup',
+      '--',
+      ...command,
+    ];
   }
 
   /** Runs a program inside the machine to its end. */
@@ -107,7 +125,7 @@ export class Machine {
   ): Promise<void> {
     const known = this.path(`/run/daemons/${name}`);
     rmSync(known, { force: true });
-    const script = `echo $$ >/run/daemons/${name}; exec "$@"`;
+    const script = `echo $$ >/run/daemons/${name}; . /run/join-cgroup; exec "$@"`;
     const vars = Object.entries(env).map(([key, value]) => `${key}=${value}`);
     this.#detach(
       ['nsenter', ...this.enter('env', ...vars, 'setsid', '-f', '/bin/sh', '-c', script, name, ...command)],

@@ -99,7 +99,7 @@ export function cniConfig(spec: NodeSpec): string {
 }
 
 /** The kubelet's configuration (JSON is YAML). */
-export function kubeletConfig(spec: NodeSpec, cgroupRoot: string): string {
+export function kubeletConfig(spec: NodeSpec): string {
   return JSON.stringify({
     apiVersion: 'kubelet.config.k8s.io/v1beta1',
     kind: 'KubeletConfiguration',
@@ -108,7 +108,6 @@ export function kubeletConfig(spec: NodeSpec, cgroupRoot: string): string {
     authentication: { anonymous: { enabled: false }, x509: { clientCAFile: '/etc/kubernetes/pki/ca.crt' } },
     authorization: { mode: 'Webhook' },
     cgroupDriver: 'cgroupfs',
-    cgroupRoot,
     enforceNodeAllocatable: [],
     failCgroupV1: false,
     failSwapOn: false,

@@ -5,7 +5,6 @@ import type { Image } from '../images.ts';
 import { isCopy, replaceFile } from '../replace-file.ts';
 import { waitFor } from '../run.ts';
 import { ensureTools } from '../tools.ts';
-import { cgroupOf, createCgroup } from './cgroups.ts';
 import { HUB_ADDRESS, kubeconfig } from './control-plane.ts';
 import { MACHINE_PATH, Machine } from './machine.ts';
 import { plugIn, unplug } from './node-cable.ts';
@@ -37,13 +36,11 @@ export class ClusterNode {
   readonly spec: NodeSpec;
   readonly machine: Machine;
   readonly #hub: Machine;
-  readonly #cluster: string;
 
-  constructor(spec: NodeSpec, dir: string, hub: Machine, cluster: string) {
+  constructor(spec: NodeSpec, dir: string, hub: Machine) {
     this.spec = spec;
     this.machine = new Machine(spec.name, dir);
     this.#hub = hub;
-    this.#cluster = cluster;
   }
 
   get name(): string {
@@ -66,7 +63,6 @@ export class ClusterNode {
     await this.machine.start(this.#hub);
     await plugIn(this.#hub, this.machine, this.spec);
     if (!existsSync(this.path(KUBELET_CONFIG))) await this.#install(authority);
-    await createCgroup(cgroupOf(this.#cluster, this.name));
     await this.startContainerd();
   }
 
@@ -97,7 +93,7 @@ export class ClusterNode {
     const config = await kubeconfig(authority, server, `system:node:${this.name}`, ['system:nodes']);
     await this.write('/etc/kubernetes/kubelet.kubeconfig', config, 0o600);
     // Last, and whole or not at all: it says that the node is installed.
-    await this.write(KUBELET_CONFIG, kubeletConfig(this.spec, cgroupOf(this.#cluster, this.name)));
+    await this.write(KUBELET_CONFIG, kubeletConfig(this.spec));
   }
 
   /** Installs runsc, its shim and its configuration of the node's generation, as a package would: each file at once. */
