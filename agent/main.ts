@@ -64,7 +64,7 @@ async function start(
   const socket = config.criSocket ?? distribution.criSocket;
   const client = new CriClient(socket, await localSocket(host, socket));
   const now = () => performance.now();
-  const metrics = new Metrics(VERSION);
+  const metrics = new Metrics(VERSION, config.proofIntervalMs);
   const sources = {
     host,
     cri: client,

@@ -26,6 +26,11 @@ export class Metrics implements Publisher {
     'When a sandbox was last proven to run in gVisor, Unix time.',
     [],
   );
+  readonly #interval = this.#gauge(
+    'gvisor_proof_interval_seconds',
+    'Time between proofs when nothing changes.',
+    [],
+  );
   readonly #info = this.#gauge('gvisor_node_info', 'Releases on this node.', [
     'runsc',
     'platform',
@@ -51,7 +56,8 @@ export class Metrics implements Publisher {
   });
   #last: Report | undefined;
 
-  constructor(version: string) {
+  constructor(version: string, proofIntervalMs = 0) {
+    this.#interval.set(proofIntervalMs / 1_000);
     collectDefaultMetrics({ register: this.#registry });
     this.#gauge('gvisor_build_info', 'The agent’s version.', ['version']).set({ version }, 1);
     for (const status of ['True', 'False', 'Unknown'])

@@ -89,6 +89,12 @@ describe('Metrics', () => {
     ]);
   });
 
+  it('tells how often gVisor is proven', async () => {
+    assert.deepEqual(await named(new Metrics('0.1.0', 600_000), 'gvisor_proof_interval_seconds'), [
+      'gvisor_proof_interval_seconds 600',
+    ]);
+  });
+
   it('names the releases of the node once, with nothing left of earlier ones', async () => {
     const metrics = new Metrics('0.1.0');
     metrics.publish(reportOf({ facts: { runsc: 'release-20250101.0' } }));
