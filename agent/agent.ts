@@ -1,8 +1,9 @@
 import type { Logger } from 'pino';
+import type { Facts } from './facts.ts';
 import { errorLine } from './host/error-line.ts';
 import type { Look } from './look.ts';
 import type { Publisher } from './publish/publisher.ts';
-import { type Facts, type Report, STARTING, type Transition } from './report.ts';
+import { type Report, STARTING, type Transition } from './report.ts';
 import { type Patience, type Settled, type Steady, settle } from './steady.ts';
 import type { Bell } from './trigger/bell.ts';
 import type { FileTrigger } from './trigger/files.ts';
@@ -99,6 +100,7 @@ export class Agent {
     }
     this.#report = this.#reportOf(seen, trigger, now() - begun);
     log.debug({ look: this.#report.look, proof: seen.proof }, 'looked');
+    for (const publisher of publishers) publisher.count?.(this.#report);
     // Before anything is settled, what a predecessor published stands.
     if (this.#state.published !== undefined)
       for (const publisher of publishers) publisher.publish(this.#report);

@@ -1,3 +1,4 @@
+import type { Facts } from './facts.ts';
 import type { Reason } from './reasons.ts';
 
 /** Where a fact was seen: a file (host path), a line in it (1-based), and the value found there. */
@@ -15,22 +16,15 @@ export type Evidence = {
  */
 export type Weight = 'explains' | 'decides' | 'advises';
 
-/** What one check saw. `unknown` means it could not look, and never counts as pass or as fail. */
-export type Seen =
-  | { readonly status: 'pass'; readonly message: string; readonly evidence?: readonly Evidence[] }
-  | {
-      readonly status: 'fail';
-      readonly weight: Weight;
-      readonly reason: Reason;
-      readonly message: string;
-      readonly evidence?: readonly Evidence[];
-    }
-  | {
-      readonly status: 'unknown';
-      readonly reason: Reason;
-      readonly message: string;
-      readonly evidence?: readonly Evidence[];
-    };
+/**
+ * What one check saw, and what it learned of the node by the way. `unknown` means that it could not look, and
+ * never counts as pass or fail.
+ */
+export type Seen = (
+  | { readonly status: 'pass' }
+  | { readonly status: 'fail'; readonly weight: Weight; readonly reason: Reason }
+  | { readonly status: 'unknown'; readonly reason: Reason }
+) & { readonly message: string; readonly evidence?: readonly Evidence[]; readonly facts?: Facts };
 
 /** A {@link Seen} with the id of the check that saw it and how long it took, in milliseconds. */
 export type Finding = Seen & { readonly check: string; readonly durationMs: number };

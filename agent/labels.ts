@@ -1,4 +1,4 @@
-import type { Facts } from './report.ts';
+import type { Facts } from './facts.ts';
 import type { Verdict } from './verdict.ts';
 
 /** The node's labels: `null` takes one away. Only a proven node is "true"; what was never judged has none. */

@@ -1,11 +1,11 @@
 import { CHECKS, type Sources } from './checks/catalogue.ts';
 import { runChecks } from './checks/run.ts';
+import type { Facts } from './facts.ts';
 import type { Finding } from './finding.ts';
 import type { Cri, CriStatus, ShimInfo } from './host/cri.ts';
 import { type GvisorFiles, readGvisorFiles } from './host/gvisor-files.ts';
-import type { Outcome } from './proof/outcome.ts';
-import type { Facts } from './report.ts';
-import { judge, type Verdict } from './verdict.ts';
+import { impossible, type Outcome } from './proof/outcome.ts';
+import { isCause, judge, type Verdict } from './verdict.ts';
 
 /** One whole look at the node. `watch` are the host paths whose change should lead to another. */
 export type Look = {
@@ -23,50 +23,57 @@ export type LookOptions = {
   readonly now: () => number;
 };
 
-/** Runs every check, then the proof, and judges. Rejects only when the signal is aborted. */
+/**
+ * Runs every check, then the proof, and judges. A containerd that left one question unanswered is asked no other,
+ * so that a look of one that hangs costs one deadline. Rejects only when the signal is aborted.
+ */
 export async function look({ sources, prove, now }: LookOptions, signal: AbortSignal): Promise<Look> {
-  const cri = rememberAnswers(sources.cri);
-  const once: Sources = { ...sources, cri };
-  const findings = await runChecks(CHECKS, once, { now, signal });
-  const proof = await prove(signal);
-  const seen = await readSeen(once, findings, signal);
-  return { verdict: judge(findings, proof), findings, proof, ...seen };
+  const first = rememberAnswers(sources);
+  const before = await runChecks(CHECKS, first, { now, signal });
+  const proof = await proveIfAnswered(first.cri, prove, signal);
+  // A cause that came only after the checks had looked, in the middle of the proof, is seen by looking again.
+  const again = isBroken(proof) && !before.some(isCause);
+  const once = again ? rememberAnswers(sources) : first;
+  const findings = again ? await runChecks(CHECKS, once, { now, signal }) : before;
+  const facts: Facts = Object.assign({}, ...findings.map((finding) => finding.facts));
+  const files = await readGvisorFiles(once, signal).catch(() => undefined);
+  return {
+    verdict: judge(findings, proof),
+    findings,
+    proof,
+    facts,
+    watch: pathsToWatch(once, findings, files),
+  };
+}
+
+async function proveIfAnswered(cri: Cri, prove: LookOptions['prove'], signal: AbortSignal): Promise<Outcome> {
+  const silence = await cri.status(signal).then(
+    () => undefined,
+    (error: unknown) => impossible(error),
+  );
+  signal.throwIfAborted();
+  return silence ?? prove(signal);
+}
+
+function isBroken({ kind }: Outcome): boolean {
+  return kind === 'failed' || kind === 'stuck';
 }
 
 /** Asks containerd each question once a look, so that all checks speak of the same answer. */
-function rememberAnswers(cri: Cri): Cri {
-  let status: Promise<CriStatus> | undefined;
+function rememberAnswers(sources: Sources): Sources {
+  const { cri } = sources;
+  let answer: Promise<CriStatus> | undefined;
   const shims = new Map<string, Promise<ShimInfo>>();
-  return {
-    socket: cri.socket,
-    status: (signal) => {
-      status ??= cri.status(signal);
-      return status;
-    },
-    shimInfo: (runtime, signal) => {
-      const answer = shims.get(runtime) ?? cri.shimInfo(runtime, signal);
-      shims.set(runtime, answer);
-      return answer;
-    },
+  const status = (signal: AbortSignal) => {
+    answer ??= cri.status(signal);
+    return answer;
   };
-}
-
-/** Facts for labels and metrics, and the files to watch; what cannot be read is left out, a check has said so. */
-async function readSeen(
-  sources: Sources,
-  findings: readonly Finding[],
-  signal: AbortSignal,
-): Promise<Pick<Look, 'facts' | 'watch'>> {
-  const status = await sources.cri.status(signal).catch(() => undefined);
-  const files = await readGvisorFiles(sources, signal).catch(() => undefined);
-  const said = findings.find(({ check }) => check === 'runsc-release')?.evidence?.[0]?.value;
-  const runsc = /version (\S+)/.exec(said ?? '')?.[1];
-  const facts: Facts = {
-    ...(status === undefined ? {} : { containerd: status.runtimeVersion }),
-    ...(runsc === undefined ? {} : { runsc }),
-    ...(files?.runsc === undefined ? {} : { platform: files.config.flags.get('platform') ?? 'systrap' }),
+  const shimInfo = (runtime: string, signal: AbortSignal) => {
+    const info = shims.get(runtime) ?? status(signal).then(() => cri.shimInfo(runtime, signal));
+    shims.set(runtime, info);
+    return info;
   };
-  return { facts, watch: pathsToWatch(sources, findings, files) };
+  return { ...sources, cri: { socket: cri.socket, status, shimInfo } };
 }
 
 function pathsToWatch(

@@ -97,7 +97,8 @@ export const REASONS = {
   },
   SandboxStuck: {
     status: 'False',
-    remedy: 'Upgrade containerd: 2.0.0 to 2.0.5 and 2.1.0 to 2.1.1 cannot stop gVisor pods.',
+    remedy:
+      'See in containerd’s log why a sandbox does not end, and whether pods end. containerd 2.0.0 to 2.0.5 and 2.1.0 to 2.1.1 cannot stop gVisor pods: upgrade those.',
   },
   GuestIsHostKernel: {
     status: 'False',

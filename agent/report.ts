@@ -1,17 +1,7 @@
+import type { Facts } from './facts.ts';
 import type { Finding } from './finding.ts';
 import type { Outcome } from './proof/outcome.ts';
 import type { Verdict } from './verdict.ts';
-
-/** What is known of the node besides the verdict; a fact that could not be had is absent. */
-export type Facts = {
-  readonly kernel?: string;
-  readonly containerd?: string;
-  /** As runsc names it, for example "release-20260223.0". */
-  readonly runsc?: string;
-  readonly platform?: string;
-  readonly distribution?: string;
-  readonly [hardware: string]: string | undefined;
-};
 
 /** One change of the published verdict. */
 export type Transition = Verdict & { readonly at: string };

@@ -42,16 +42,22 @@ function settleFailure(state: Steady, verdict: Verdict, nowMs: number, { confirm
 
 function settleUnknown(state: Steady, verdict: Verdict, nowMs: number, { graceMs }: Patience): Settled {
   const since = state.unknownSince ?? nowMs;
-  const left = graceMs - (nowMs - since);
-  if (left <= 0) {
-    const settled = { ...state, unknownSince: since, published: verdict };
-    return { state: settled, publish: verdict, lookAgainMs: RETRY_MS };
+  const lasted = nowMs - since;
+  if (lasted < graceMs) {
+    const lookAgainMs = Math.min(graceMs - lasted, RETRY_MS);
+    return { state: { ...state, unknownSince: since }, lookAgainMs };
   }
-  return { state: { ...state, unknownSince: since }, lookAgainMs: Math.min(left, RETRY_MS) };
+  const lookAgainMs = Math.min(Math.max(lasted / 2, RETRY_MS), MOST_RETRY_MS);
+  return { state: { ...state, unknownSince: since, published: verdict }, publish: verdict, lookAgainMs };
 }
 
-/** How soon to look again while nothing can be seen. */
+/**
+ * How soon to look again while nothing can be seen: this soon within the grace, and after it at intervals that grow
+ * by half, up to {@link MOST_RETRY_MS}. A containerd that answers again, or a file that changes, is heard at once.
+ */
 const RETRY_MS = 5_000;
+/** See {@link RETRY_MS}. */
+const MOST_RETRY_MS = 60_000;
 
 function publish(verdict: Verdict): Settled {
   return { state: { published: verdict }, publish: verdict };

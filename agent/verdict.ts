@@ -45,7 +45,8 @@ function explained(
   return { status: 'False', reason, message: `${message}; ${outcome.message}` };
 }
 
-function isCause(finding: Finding): finding is Finding & { status: 'fail' } {
+/** Whether a finding names a fault, and not a mere warning. */
+export function isCause(finding: Finding): finding is Finding & { status: 'fail' } {
   return finding.status === 'fail' && finding.weight !== 'advises';
 }
 

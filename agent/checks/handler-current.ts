@@ -1,7 +1,6 @@
 import { advise, type Evidence, pass, unknown } from '../finding.ts';
 import { type ConfiguredRuntime, readContainerdConfig } from '../host/containerd-config.ts';
 import type { LoadedRuntime } from '../host/cri.ts';
-import { readCriStatus } from '../host/handler.ts';
 import type { Check } from './catalogue.ts';
 
 /** Is the handler on disk what the running containerd has in memory? containerd never reloads its configuration. */
@@ -9,10 +8,7 @@ export const handlerCurrent: Check = {
   id: 'handler-current',
   title: 'The loaded handler is the one on disk',
   async look({ host, cri, handler, containerdConfig }, signal) {
-    const status = await readCriStatus(cri, signal);
-    if (!status) {
-      return unknown('ContainerdUnreachable', `containerd does not answer on "${cri.socket}"`);
-    }
+    const status = await cri.status(signal);
     const loaded = status.runtimes.get(handler);
     if (!loaded) return unknown('NothingToJudge', `The handler "${handler}" is not loaded`);
     const release = status.runtimeVersion;

@@ -1,7 +1,6 @@
-import { fail, pass, unknown } from '../finding.ts';
+import { fail, pass } from '../finding.ts';
 import { readContainerdConfig } from '../host/containerd-config.ts';
 import { errorLine } from '../host/error-line.ts';
-import { readCriStatus } from '../host/handler.ts';
 import type { Check } from './catalogue.ts';
 
 /** Does the running containerd have the handler? */
@@ -9,10 +8,7 @@ export const handlerLoaded: Check = {
   id: 'handler-loaded',
   title: 'The running containerd has the handler',
   async look({ host, cri, handler, containerdConfig }, signal) {
-    const status = await readCriStatus(cri, signal);
-    if (!status) {
-      return unknown('ContainerdUnreachable', `containerd does not answer on "${cri.socket}"`);
-    }
+    const status = await cri.status(signal);
     const loaded = status.runtimes.get(handler);
     if (loaded) {
       return pass(`containerd has loaded the handler "${handler}"`, [{ value: loaded.runtimeType }]);

@@ -1,6 +1,7 @@
 import type { Finding, Seen } from '../finding.ts';
 import { unknown } from '../finding.ts';
 import { errorLine } from '../host/error-line.ts';
+import { reasonUnseen } from '../unseen.ts';
 import type { Check, Sources } from './catalogue.ts';
 
 /** How long one check may take, a monotonic clock in milliseconds, and the signal that ends the round. */
@@ -13,9 +14,9 @@ export type RunOptions = {
 const TIMEOUT_MS = 10_000;
 
 /**
- * Runs all checks at once and returns a finding of each, in their order. A check that throws is unknown
- * (`CheckFailed`), one that does not end in time too (`CheckTimedOut`); this function rejects only when the
- * signal of the round is aborted.
+ * Runs all checks at once and returns a finding of each, in their order. A check that throws is unknown, for the
+ * reason that its error stands for, and one that does not end in time too (`CheckTimedOut`); this function rejects
+ * only when the signal of the round is aborted.
  */
 export async function runChecks(
   checks: readonly Check[],
@@ -64,6 +65,6 @@ async function look(check: Check, sources: Sources, signal: AbortSignal): Promis
   try {
     return await check.look(sources, signal);
   } catch (error) {
-    return unknown('CheckFailed', errorLine(error));
+    return unknown(reasonUnseen(error), errorLine(error));
   }
 }

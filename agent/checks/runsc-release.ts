@@ -21,7 +21,8 @@ export const runscRelease: Check = {
     if (runsc === undefined)
       return unknown('NothingToJudge', 'runsc is not there to be asked for its release');
     const version = parseRunscVersion(await runVersion(sources.host, runsc, { signal }));
-    return judgeRelease(runsc, version, sources.minRunscRelease);
+    const seen = judgeRelease(runsc, version, sources.minRunscRelease);
+    return version?.program === 'runsc' ? { ...seen, facts: { runsc: version.release.text } } : seen;
   },
 };
 

@@ -4,6 +4,7 @@ import { whyNotRunnable } from '../host/runnable.ts';
 import type { Check } from './catalogue.ts';
 
 /** runsc re-executes itself as nobody: https://gvisor.dev/docs/user_guide/faq/ */
+const DEFAULT_PLATFORM = 'systrap';
 const READ_AND_EXECUTE_BY_EVERYONE = 0o555;
 
 /** Is runsc where the shim looks for it, and a program that everyone may read and execute? */
@@ -26,6 +27,7 @@ export const runsc: Check = {
       const message = `"${path}" is not readable and executable by everyone: ${why.problem}`;
       return fail('RunscNotExecutable', message, [why.evidence]);
     }
-    return pass(`runsc is "${path}"`, [{ file: path, value: 'executable by everyone' }]);
+    const seen = pass(`runsc is "${path}"`, [{ file: path, value: 'executable by everyone' }]);
+    return { ...seen, facts: { platform: config.flags.get('platform') ?? DEFAULT_PLATFORM } };
   },
 };

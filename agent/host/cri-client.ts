@@ -21,8 +21,10 @@ export class CriError extends Error {
 /** What grpc-js says of an answer that is no message of this API: whatever speaks there, it is not containerd. */
 const GARBLED = /^(Response message parsing error|Error deserializing)|Protocol error|NGHTTP2/;
 
-/** An error's words without what grpc-js wraps around the system's own. */
+/** An error's words without what grpc-js wraps around them. */
 function wordsOf({ details, message }: ServiceError): string {
+  const [, waited] = /^Deadline exceeded after ([\d.]+)s/.exec(details) ?? [];
+  if (waited !== undefined) return `no answer within ${waited} s`;
   const [, system] = /Last error: (?:Error: )?(.*?)\.? Resolution note:/s.exec(details) ?? [];
   return system || details || message;
 }
@@ -35,6 +37,14 @@ const KINDS: ReadonlyMap<number, CriError['kind']> = new Map([
   [code.CANCELLED, 'aborted'],
 ]);
 
+/**
+ * How long containerd may take to answer a question about what it knows. It answers from memory, so that even a
+ * node with ten times its work needs a fraction of this, and one late answer withdraws nothing yet.
+ */
+const ANSWER_MS = 3_000;
+/** For this question containerd executes a program, which a busy disk may have to bring first. */
+const SHIM_INFO_MS = 5_000;
+
 /** How long one call may take, in milliseconds, and what may end it early. */
 export type CallOptions = { readonly timeoutMs?: number; readonly signal?: AbortSignal | undefined };
 
@@ -42,10 +52,15 @@ export type CallOptions = { readonly timeoutMs?: number; readonly signal?: Abort
 export class CriClient implements Cri {
   readonly socket: string;
   readonly #client: Client;
+  readonly #answerMs: number;
 
-  /** `socket` is the host's path for messages, `localPath` where this process finds it. */
-  constructor(socket: string, localPath: string) {
+  /**
+   * `socket` is the host's path for messages, `localPath` where this process finds it, and `answerMs` how long a call
+   * may take that sets no time of its own.
+   */
+  constructor(socket: string, localPath: string, answerMs = ANSWER_MS) {
     this.socket = socket;
+    this.#answerMs = answerMs;
     this.#client = new Client(`unix:${localPath}`, credentials.createInsecure(), {
       'grpc.default_authority': 'localhost',
       'grpc.initial_reconnect_backoff_ms': 100,
@@ -57,7 +72,7 @@ export class CriClient implements Cri {
 
   /** Calls one method, named like "RunPodSandbox"; answers are as in cri-schema.ts with defaults filled in. */
   call<Answer>(method: string, request: object, options: CallOptions = {}): Promise<Answer> {
-    const { timeoutMs = 5_000, signal } = options;
+    const { timeoutMs = this.#answerMs, signal } = options;
     const definition = methodNamed(method);
     if (signal?.aborted) return Promise.reject(signal.reason);
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
@@ -92,7 +107,10 @@ export class CriClient implements Cri {
     const options = { typeUrl: 'containerd.types.RuntimeRequest', value: { runtimePath: runtime } };
     const request = { type: 'io.containerd.runtime.v2', id: 'task', options };
     try {
-      const { extra } = await this.call<PluginInfoAnswer>('PluginInfo', request, { signal });
+      const { extra } = await this.call<PluginInfoAnswer>('PluginInfo', request, {
+        signal,
+        timeoutMs: SHIM_INFO_MS,
+      });
       return { kind: 'ok', name: extra?.value?.name ?? '', version: extra?.value?.version?.version ?? '' };
     } catch (error) {
       if (!(error instanceof CriError) || error.kind === 'unreachable' || error.kind === 'late') throw error;

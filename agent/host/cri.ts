@@ -30,7 +30,7 @@ export type ShimInfo =
   | { readonly kind: 'error'; readonly message: string }
   | { readonly kind: 'unsupported' };
 
-/** The questions that checks ask of the running containerd. Each rejects when it does not answer in time. */
+/** The questions that checks ask of the running containerd. Each rejects with a CriError when it does not answer in time. */
 export type Cri = {
   readonly socket: string;
   status(signal: AbortSignal): Promise<CriStatus>;

@@ -1,5 +1,5 @@
 import systeminformation from 'systeminformation';
-import type { Facts } from '../report.ts';
+import type { Facts } from '../facts.ts';
 import type { Host } from './host.ts';
 
 /**

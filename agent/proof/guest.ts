@@ -1,3 +1,5 @@
+import type { Outcome } from './outcome.ts';
+
 /** What a probe read inside its container, and the same of the host. */
 export type KernelFacts = {
   /** The whole text of /proc/version. */
@@ -35,4 +37,30 @@ export function identifyGuest(guest: KernelFacts, host: KernelFacts): Guest {
   }
   if (guest.version === host.version || guest.bootId === host.bootId) return { kernel: 'host', release };
   return { kernel: GVISOR_VERSION.test(guest.version) ? 'gvisor' : 'other', release };
+}
+
+/** The outcome of a boot, from what was read inside and the same of the host. Throws when either shows no kernel. */
+export function judgeGuest(
+  output: string,
+  host: KernelFacts,
+  facts: { readonly handler: string; readonly bootMs: number; readonly teardownMs: number },
+): Outcome {
+  const { kernel, release } = identifyGuest(parseGuest(output), host);
+  const { handler, bootMs, teardownMs } = facts;
+  if (kernel === 'gvisor') {
+    const message = `a sandbox of handler "${handler}" booted gVisor's kernel ${release} in ${(bootMs / 1000).toFixed(2)} s`;
+    return { kind: 'proven', guestKernel: release, bootMs, teardownMs, message };
+  }
+  if (kernel === 'host') {
+    return {
+      kind: 'failed',
+      reason: 'GuestIsHostKernel',
+      message: `a sandbox of handler "${handler}" sees the host's own kernel ${release}: pods run unsandboxed`,
+    };
+  }
+  return {
+    kind: 'failed',
+    reason: 'GuestNotGVisor',
+    message: `a sandbox of handler "${handler}" sees the kernel ${release}, which is neither the host's nor gVisor's`,
+  };
 }

@@ -1,4 +1,6 @@
+import { errorLine } from '../host/error-line.ts';
 import type { Reason } from '../reasons.ts';
+import { reasonUnseen } from '../unseen.ts';
 
 /** How one attempt to boot a sandbox ended. All times are in milliseconds. */
 export type Outcome =
@@ -58,4 +60,9 @@ export function outcomeOfError(message: string): Outcome {
   if (NO_IMAGE.test(message)) return { kind: 'impossible', reason: 'ProbeImageMissing', message };
   const reason = CAUSES.find(([pattern]) => pattern.test(message))?.[1] ?? 'SandboxFailed';
   return { kind: 'failed', reason, message };
+}
+
+/** The outcome of a proof that could not be made. */
+export function impossible(error: unknown): Outcome {
+  return { kind: 'impossible', reason: reasonUnseen(error), message: errorLine(error) };
 }

@@ -73,7 +73,7 @@ export class Metrics implements Publisher {
   }
 
   publish(report: Report): void {
-    const { verdict, findings, proof, facts } = report;
+    const { verdict, findings, facts } = report;
     for (const status of ['True', 'False', 'Unknown'])
       this.#status.set({ status }, Number(verdict.status === status));
     this.#reason.reset();
@@ -86,15 +86,17 @@ export class Metrics implements Publisher {
     this.#info.reset();
     const { runsc = '', platform = '', containerd = '', kernel = '' } = facts;
     this.#info.set({ runsc, platform, containerd, kernel }, 1);
-    this.#probes.inc({ outcome: proof.kind });
-    if (proof.kind === 'proven') {
-      this.#boot.observe(proof.bootMs / 1_000);
-      this.#proven.set(Date.parse(report.provenAt ?? '') / 1_000);
-    }
     const old = this.#last?.verdict;
     if (old?.status !== verdict.status || old.reason !== verdict.reason)
       this.#transitions.inc({ reason: verdict.reason });
     this.#last = report;
+  }
+
+  count({ proof, provenAt }: Report): void {
+    this.#probes.inc({ outcome: proof.kind });
+    if (proof.kind !== 'proven') return;
+    this.#boot.observe(proof.bootMs / 1_000);
+    this.#proven.set(Date.parse(provenAt ?? '') / 1_000);
   }
 
   /** Counts one request to the API server. */

@@ -1,5 +1,5 @@
+import type { Facts } from '../facts.ts';
 import type { Finding } from '../finding.ts';
-import type { Facts } from '../report.ts';
 import type { Verdict } from '../verdict.ts';
 
 /** How something stands, for the class of its element. */

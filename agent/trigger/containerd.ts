@@ -1,8 +1,11 @@
 import timers from 'node:timers/promises';
 import type { CriClient } from '../host/cri-client.ts';
 
-/** How often a quiet containerd is asked whether it still answers, and how long it may take, in milliseconds. */
-export type Pulse = { readonly everyMs: number; readonly timeoutMs: number };
+/**
+ * How often a quiet containerd is asked whether it still answers. With the time that an answer may take, once here and
+ * once in the look that follows, one that hangs is seen within 10 s.
+ */
+const PULSE_MS = 3_000;
 
 /** How often a containerd that does not answer is asked, in milliseconds. */
 const AWAY_MS = 250;
@@ -15,12 +18,12 @@ export async function watchContainerd(
   client: CriClient,
   changed: (what: string) => void,
   signal: AbortSignal,
-  { everyMs, timeoutMs }: Pulse = { everyMs: 5_000, timeoutMs: 4_000 },
+  everyMs = PULSE_MS,
 ): Promise<void> {
   let answered: boolean | undefined;
   let broke = false;
   while (!signal.aborted) {
-    const answers = await client.call('Version', {}, { timeoutMs, signal }).then(
+    const answers = await client.call('Version', {}, { signal }).then(
       () => true,
       () => false,
     );

@@ -66,6 +66,7 @@ async function agentOf(
   t.after(() => files.close());
   const clock = { nowMs: 1_000 };
   const published: Report[] = [];
+  const counted: Report[] = [];
   const lines: Record<string, unknown>[] = [];
   const log = pino({ level: 'debug' }, { write: (line: string) => lines.push(JSON.parse(line)) });
   let looked = 0;
@@ -82,7 +83,9 @@ async function agentOf(
     },
     bell,
     files,
-    publishers: [{ name: 'test', publish: (report) => published.push(report) }],
+    publishers: [
+      { name: 'test', publish: (report) => published.push(report), count: (report) => counted.push(report) },
+    ],
     patience: { confirmMs: 500, graceMs: 60_000 },
     proofIntervalMs: 600_000,
     log,
@@ -99,7 +102,7 @@ async function agentOf(
     });
     return done;
   };
-  return { agent, bell, clock, published, lines, stop, run };
+  return { agent, bell, clock, published, counted, lines, stop, run };
 }
 
 const statuses = (reports: readonly Report[]) => reports.map(({ verdict }) => verdict.reason);
@@ -117,11 +120,15 @@ describe('Agent', () => {
     assert.deepEqual(agent.report?.facts, { architecture: 'x64', runsc: 'release-20260223.0' });
   });
 
-  it('publishes nothing before a first failure is confirmed', async (t) => {
-    const { agent, bell, clock, published, run } = await agentOf(t, [BROKEN]);
+  it('publishes nothing before a first failure is confirmed, and counts that look all the same', async (t) => {
+    const { agent, bell, clock, published, counted, run } = await agentOf(t, [BROKEN]);
     void run();
     assert.equal(await bell.waiting(), 500);
     assert.deepEqual(published, []);
+    assert.deepEqual(
+      counted.map(({ look }) => look.verdict.reason),
+      ['ShimNotFound'],
+    );
     assert.deepEqual(
       [agent.report?.verdict.reason, agent.report?.look.verdict.reason],
       ['AgentStarting', 'ShimNotFound'],
@@ -143,7 +150,7 @@ describe('Agent', () => {
     assert.equal(await bell.next(), 1);
     assert.deepEqual(published, []);
     clock.nowMs += 1;
-    assert.equal(await bell.next(), 5_000);
+    assert.equal(await bell.next(), 30_000);
     assert.deepEqual(statuses(published), ['ContainerdUnreachable']);
   });
 

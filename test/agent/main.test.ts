@@ -130,7 +130,7 @@ describe('the agent’s process', { concurrency: 2 }, () => {
     assert.match(stdout, /✗ The handler is in containerd’s configuration on disk/);
     assert.match(
       stdout,
-      /\? A sandbox boots, is gVisor’s, and goes away +containerd's ListPodSandbox: connect ENOENT \S+\n/,
+      /\? A sandbox boots, is gVisor’s, and goes away +containerd's Version: connect ENOENT \S+\n/,
     );
     assert.match(stdout, /\nWhat to do next\n {2}HandlerNotConfigured: /);
     // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence begins with one

@@ -79,7 +79,14 @@ const TABLE: readonly [string, Steady, Verdict, number, Settled][] = [
     { published: READY, unknownSince: 0 },
     UNSEEN,
     60_000,
-    { state: { published: UNSEEN, unknownSince: 0 }, publish: UNSEEN, lookAgainMs: 5_000 },
+    { state: { published: UNSEEN, unknownSince: 0 }, publish: UNSEEN, lookAgainMs: 30_000 },
+  ],
+  [
+    'unknown for long is looked at each minute',
+    { published: UNSEEN, unknownSince: 0 },
+    UNSEEN,
+    600_000,
+    { state: { published: UNSEEN, unknownSince: 0 }, publish: UNSEEN, lookAgainMs: 60_000 },
   ],
   [
     'unknown is proven',
@@ -115,7 +122,7 @@ const TABLE: readonly [string, Steady, Verdict, number, Settled][] = [
     { published: BROKEN, unknownSince: 5 },
     UNSEEN,
     60_005,
-    { state: { published: UNSEEN, unknownSince: 5 }, publish: UNSEEN, lookAgainMs: 5_000 },
+    { state: { published: UNSEEN, unknownSince: 5 }, publish: UNSEEN, lookAgainMs: 30_000 },
   ],
 ];
 
@@ -126,6 +133,19 @@ describe('settle', () => {
 
   it('publishes at once when there is no grace', () => {
     assert.equal(settle({}, UNSEEN, 0, { confirmMs: 0, graceMs: 0 }).publish, UNSEEN);
+  });
+
+  it('looks ever less often at a node that cannot be seen, and never less than once a minute', () => {
+    const pauses: number[] = [];
+    let state: Steady = {};
+    for (let nowMs = 0; pauses.length < 10; ) {
+      const settled = settle(state, UNSEEN, nowMs, { confirmMs: 0, graceMs: 2_000 });
+      pauses.push(settled.lookAgainMs ?? 0);
+      state = settled.state;
+      nowMs += settled.lookAgainMs ?? 0;
+    }
+    assert.deepEqual(pauses.slice(0, 5), [2_000, 5_000, 5_000, 6_000, 9_000]);
+    assert.equal(pauses.at(-1), 60_000);
   });
 
   it('wants a second look even when it need not be later', () => {

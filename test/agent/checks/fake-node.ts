@@ -1,7 +1,9 @@
 import { fileURLToPath } from 'node:url';
+import { status as Code, Metadata } from '@grpc/grpc-js';
 import type { Sources } from '../../../agent/checks/catalogue.ts';
 import type { Seen } from '../../../agent/finding.ts';
 import type { Cri, CriStatus, LoadedRuntime, ShimInfo } from '../../../agent/host/cri.ts';
+import { CriError } from '../../../agent/host/cri-client.ts';
 import { Host } from '../../../agent/host/host.ts';
 
 /** A runtime as containerd reports it, gVisor's unless said otherwise. */
@@ -29,10 +31,15 @@ export function criStatus(
 export function fakeCri(status: CriStatus | undefined, shimInfo: ShimInfo = { kind: 'unsupported' }): Cri {
   return {
     socket: '/run/containerd/containerd.sock',
-    status: () =>
-      status ? Promise.resolve(status) : Promise.reject(new Error('Cannot connect: ECONNREFUSED')),
-    shimInfo: () => (status ? Promise.resolve(shimInfo) : Promise.reject(new Error('Cannot connect'))),
+    status: () => (status ? Promise.resolve(status) : Promise.reject(refused('Version'))),
+    shimInfo: () => (status ? Promise.resolve(shimInfo) : Promise.reject(refused('PluginInfo'))),
   };
+}
+
+/** The error of a call when nobody listens on containerd's socket, or when it ends with another code of gRPC. */
+export function refused(method: string, code: Code = Code.UNAVAILABLE): CriError {
+  const details = 'connect ECONNREFUSED /run/containerd/containerd.sock';
+  return new CriError(method, Object.assign(new Error(details), { code, details, metadata: new Metadata() }));
 }
 
 /** The node whose files are the tree `test/fixtures/hosts/<name>`. */

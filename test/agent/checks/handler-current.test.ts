@@ -33,7 +33,7 @@ describe('handler-current', () => {
       'unknown NothingToJudge',
     );
     const silent = sourcesOf('kubeadm-ready', { cri: fakeCri(undefined) });
-    assert.equal(outcome(await handlerCurrent.look(silent, signal)), 'unknown ContainerdUnreachable');
+    await assert.rejects(handlerCurrent.look(silent, signal), { name: 'CriError', kind: 'unreachable' });
   });
 });
 

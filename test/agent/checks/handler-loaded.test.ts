@@ -29,8 +29,8 @@ describe('handler-loaded', () => {
     assert.match(seen.evidence?.at(-1)?.value ?? '', /larger than/);
   });
 
-  it('is unknown when containerd does not answer', async () => {
-    const seen = await handlerLoaded.look(sourcesOf('kubeadm-ready', { cri: fakeCri(undefined) }), signal);
-    assert.equal(outcome(seen), 'unknown ContainerdUnreachable');
+  it('cannot look when containerd does not answer', async () => {
+    const silent = sourcesOf('kubeadm-ready', { cri: fakeCri(undefined) });
+    await assert.rejects(handlerLoaded.look(silent, signal), { name: 'CriError', kind: 'unreachable' });
   });
 });

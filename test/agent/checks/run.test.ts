@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { status as Code } from '@grpc/grpc-js';
 import type { Check } from '../../../agent/checks/catalogue.ts';
 import { runChecks } from '../../../agent/checks/run.ts';
 import { pass } from '../../../agent/finding.ts';
-import { sourcesOf } from './fake-node.ts';
+import { outcome, refused, sourcesOf } from './fake-node.ts';
 
 const { signal } = new AbortController();
 const sources = sourcesOf('kubeadm-ready');
@@ -32,20 +33,21 @@ describe('runChecks', () => {
       check('b', () => {
         throw new Error('at once');
       }),
-      check('c', () => Promise.resolve(pass('fine'))),
+      check('c', () => Promise.reject(refused('Version'))),
+      check('d', () => Promise.reject(refused('Version', Code.DEADLINE_EXCEEDED))),
+      check('e', () => Promise.resolve(pass('fine'))),
     ];
     const findings = await runChecks(checks, sources, { now: () => 0, signal });
+    const words = "containerd's Version: connect ECONNREFUSED /run/containerd/containerd.sock";
     assert.deepEqual(
-      findings.map(({ status, message }) => [status, message]),
+      findings.map((finding) => [outcome(finding), finding.message]),
       [
-        ['unknown', 'Cannot look: EACCES'],
-        ['unknown', 'at once'],
+        ['unknown CheckFailed', 'Cannot look: EACCES'],
+        ['unknown CheckFailed', 'at once'],
+        ['unknown ContainerdUnreachable', words],
+        ['unknown CheckTimedOut', words],
         ['pass', 'fine'],
       ],
-    );
-    assert.equal(
-      'reason' in (findings[0] ?? {}) && findings[0]?.status === 'unknown' && findings[0].reason,
-      'CheckFailed',
     );
   });
 

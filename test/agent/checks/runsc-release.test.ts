@@ -29,6 +29,17 @@ describe('judgeRelease', () => {
 });
 
 describe('runsc-release', () => {
+  it('knows the release that runsc tells, and of no other program', async (t) => {
+    for (const [line, facts] of [
+      ['runsc version release-20260223.0', { runsc: 'release-20260223.0' }],
+      ['runsc version VERSION_MISSING', { runsc: 'VERSION_MISSING' }],
+      ['runc version 1.3.4', undefined],
+    ] as const) {
+      const host = await tempHost(t, { '/usr/bin/runsc': { program: `#!/bin/sh\necho ${line}\n` } });
+      assert.deepEqual((await runscRelease.look(sourcesOf('', { host }), signal)).facts, facts);
+    }
+  });
+
   it('is unknown without runsc, and throws when runsc does not say its version', async (t) => {
     const none = sourcesOf('', { host: await tempHost(t) });
     assert.equal(outcome(await runscRelease.look(none, signal)), 'unknown NothingToJudge');

@@ -33,6 +33,11 @@ export type Script = (request: Request) => object | Promise<object>;
 /** A call that is never answered. */
 export const HANGS: Script = () => Promise.withResolvers<object>().promise;
 
+/** A script for each method: a containerd that was stopped in its tracks. */
+export const ALL_HANG: Readonly<Record<string, Script>> = Object.fromEntries(
+  SERVICES.flatMap((service) => Object.keys(service)).map((method) => [method, HANGS]),
+);
+
 /** A call that is answered with bytes that are no message. */
 export const GARBAGE: Script = () => ({ garbage: true });
 
@@ -205,12 +210,13 @@ function serialize({ responseSerialize }: { responseSerialize: (value: object) =
 export async function fakeContainerd(
   context: TestContext,
   scripts: Readonly<Record<string, Script>> = {},
+  answerMs?: number,
 ): Promise<{ readonly containerd: FakeContainerd; readonly client: CriClient }> {
   const folder = await mkdtemp(join(tmpdir(), 'cri-'));
   const containerd = new FakeContainerd(join(folder, 'containerd.sock'));
   containerd.scripts = scripts;
   await containerd.start();
-  const client = new CriClient('/run/containerd/containerd.sock', containerd.socket);
+  const client = new CriClient('/run/containerd/containerd.sock', containerd.socket, answerMs);
   context.after(async () => {
     client.close();
     await containerd.stop();

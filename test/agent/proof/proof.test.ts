@@ -11,6 +11,7 @@ import { type ProofOptions, prove } from '../../../agent/proof/proof.ts';
 import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
 import { tempHost } from '../host/temp-host.ts';
 import {
+  ALL_HANG,
   type FakeContainerd,
   fakeContainerd,
   GARBAGE,
@@ -36,9 +37,9 @@ type Scene = {
 async function scene(
   context: TestContext,
   scripts: Readonly<Record<string, Script>> = {},
-  changes: Partial<ProofOptions> = {},
+  { answerMs, ...changes }: Partial<ProofOptions> & { readonly answerMs?: number } = {},
 ): Promise<Scene> {
-  const { containerd, client } = await fakeContainerd(context, scripts);
+  const { containerd, client } = await fakeContainerd(context, scripts, answerMs);
   const host = await tempHost(context, HOST_FILES);
   const options = {
     client,
@@ -321,14 +322,39 @@ describe('prove, with deadlines', () => {
     const { run } = await scene(t, { RunPodSandbox: HANGS }, { bootTimeoutMs: 500 });
     const outcome = await run();
     assert.equal(brief(outcome), 'failed SandboxFailed');
-    assert.match(outcome.message, /^no sandbox booted within 500 ms: containerd's RunPodSandbox: /);
+    assert.match(
+      outcome.message,
+      /^no sandbox booted within 0.5 s: containerd's RunPodSandbox: no answer within /,
+    );
   });
 
   it('is impossible when no sandbox boots in time and containerd does not answer either', async (t) => {
-    const { containerd, run } = await scene(t, {}, { bootTimeoutMs: 500, teardownTimeoutMs: 500 });
+    const { containerd, run } = await scene(
+      t,
+      {},
+      { bootTimeoutMs: 500, teardownTimeoutMs: 500, answerMs: 500 },
+    );
     hangFrom(containerd, 'RunPodSandbox');
     assert.equal(brief(await run()), 'impossible CheckTimedOut');
   });
+
+  for (const method of ['RunPodSandbox', 'StartContainer']) {
+    it(`is impossible soon when containerd hangs from ${method} on, long before the boot’s own deadline`, async (t) => {
+      const { containerd, run } = await scene(t, {}, { bootTimeoutMs: 600_000, answerMs: 500 });
+      containerd.scripts = {
+        [method]: (request) => {
+          containerd.scripts = ALL_HANG;
+          return HANGS(request);
+        },
+      };
+      const outcome = await run();
+      assert.equal(brief(outcome), 'impossible CheckTimedOut');
+      assert.match(outcome.message, /^containerd's Status: no answer within /);
+      containerd.scripts = {};
+      assert.equal(brief(await run()), 'proven 4.4.0');
+      assert.ok(containerd.mostProbes <= 1 && containerd.sandboxes.size === 0);
+    });
+  }
 
   it('removes a sandbox that containerd made after its answer was given up on', async (t) => {
     const { containerd, run } = await scene(t, {}, { bootTimeoutMs: 500 });
@@ -382,7 +408,7 @@ describe('prove, with deadlines', () => {
   });
 
   it('is impossible, not stuck, when containerd as a whole hangs at teardown', async (t) => {
-    const { containerd, run } = await scene(t, {}, { teardownTimeoutMs: 500 });
+    const { containerd, run } = await scene(t, {}, { teardownTimeoutMs: 500, answerMs: 500 });
     hangFrom(containerd, 'StopPodSandbox');
     assert.equal(brief(await run()), 'impossible CheckTimedOut');
   });

@@ -4,7 +4,7 @@ import { watchContainerd } from '../../../agent/trigger/containerd.ts';
 import { fakeContainerd, HANGS } from '../proof/fake-containerd.ts';
 
 /** A watch of a fake containerd that has answered once; `heard` gives the changes one after the other. */
-async function watched(t: TestContext, pulse = { everyMs: 60_000, timeoutMs: 60_000 }) {
+async function watched(t: TestContext, { everyMs, answerMs } = { everyMs: 60_000, answerMs: 60_000 }) {
   const stop = new AbortController();
   let done = Promise.resolve();
   // Before the fake's own, which closes the client.
@@ -12,7 +12,7 @@ async function watched(t: TestContext, pulse = { everyMs: 60_000, timeoutMs: 60_
     stop.abort();
     await done;
   });
-  const { containerd, client } = await fakeContainerd(t);
+  const { containerd, client } = await fakeContainerd(t, {}, answerMs);
   const words: string[] = [];
   let next = Promise.withResolvers<void>();
   const asked = containerd.called('Version');
@@ -23,7 +23,7 @@ async function watched(t: TestContext, pulse = { everyMs: 60_000, timeoutMs: 60_
       next.resolve();
     },
     stop.signal,
-    pulse,
+    everyMs,
   );
   await asked;
   await client.call('Version', {}); // so the first answer has been heard
@@ -58,7 +58,7 @@ describe('watchContainerd', () => {
   });
 
   it('hears of one that hangs, and that it answers again', async (t) => {
-    const { containerd, heard } = await watched(t, { everyMs: 20, timeoutMs: 1_000 });
+    const { containerd, heard } = await watched(t, { everyMs: 20, answerMs: 1_000 });
     containerd.scripts = { Version: HANGS };
     assert.equal(await heard(), 'containerd is gone');
     containerd.scripts = {};
@@ -66,7 +66,7 @@ describe('watchContainerd', () => {
   });
 
   it('says nothing while all is well, and ends with its signal', async (t) => {
-    const { containerd, stop, done, words } = await watched(t, { everyMs: 10, timeoutMs: 10_000 });
+    const { containerd, stop, done, words } = await watched(t, { everyMs: 10, answerMs: 10_000 });
     for (let pulse = 0; pulse < 5; pulse++) await containerd.called('Version');
     stop.abort();
     await done;
@@ -74,7 +74,7 @@ describe('watchContainerd', () => {
   });
 
   it('ends with its signal while a question is open', async (t) => {
-    const { containerd, stop, done } = await watched(t, { everyMs: 10, timeoutMs: 60_000 });
+    const { containerd, stop, done } = await watched(t, { everyMs: 10, answerMs: 60_000 });
     containerd.scripts = { Version: HANGS };
     await containerd.called('Version');
     stop.abort();

@@ -1,0 +1,10 @@
+/** What is known of the node besides the verdict; a fact that could not be had is absent. */
+export type Facts = {
+  readonly kernel?: string;
+  readonly containerd?: string;
+  /** As runsc names it, for example "release-20260223.0". */
+  readonly runsc?: string;
+  readonly platform?: string;
+  readonly distribution?: string;
+  readonly [hardware: string]: string | undefined;
+};

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { type LookOptions, look } from '../../agent/look.ts';
+import type { Outcome } from '../../agent/proof/outcome.ts';
+import { tempHost } from './host/temp-host.ts';
+import { ALL_HANG, type FakeContainerd, fakeContainerd, type Script } from './proof/fake-containerd.ts';
+import { PROVEN, unproven } from './reports.ts';
+
+const NEVER = new AbortController().signal;
+const RUNSC = '/usr/local/bin/runsc';
+const FILES = {
+  '/proc/sys/kernel/osrelease': '6.8.0\n',
+  '/proc/sys/user/max_user_namespaces': '96365\n',
+  '/etc/containerd/config.toml':
+    "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runsc]\nruntime_type = 'io.containerd.runsc.v1'\n",
+  [RUNSC]: { program: '#!/bin/sh\necho runsc version release-20260223.0\n' },
+  '/usr/local/bin/containerd-shim-runsc-v1': { program: '#!/bin/sh\n' },
+};
+
+/** A healthy node, and a look at it whose proof is what the test says. */
+async function healthy(
+  t: TestContext,
+  prove: (root: string) => Promise<Outcome>,
+  scripts: Readonly<Record<string, Script>> = {},
+): Promise<{ readonly containerd: FakeContainerd; readonly options: LookOptions }> {
+  const { containerd, client } = await fakeContainerd(t, scripts, 300);
+  const host = await tempHost(t, FILES);
+  const sources = { host, cri: client, handler: 'runsc', containerdConfig: '/etc/containerd/config.toml' };
+  return { containerd, options: { sources, prove: () => prove(host.root), now: () => performance.now() } };
+}
+
+describe('look', () => {
+  it('gathers the facts that its checks learned, and the files that matter', async (t) => {
+    const { options } = await healthy(t, async () => PROVEN);
+    const { verdict, facts, watch } = await look(options, NEVER);
+    assert.equal(verdict.reason, 'SandboxProven');
+    assert.deepEqual(facts, { containerd: 'v2.4.2', runsc: 'release-20260223.0', platform: 'systrap' });
+    for (const path of [
+      '/etc/containerd/config.toml',
+      RUNSC,
+      '/usr/local/sbin/runsc',
+      '/usr/local/bin/gvisor-bin',
+    ])
+      assert.ok(watch.includes(path), path);
+  });
+
+  it('asks containerd each question once', async (t) => {
+    const { containerd, options } = await healthy(t, async () => PROVEN);
+    await look(options, NEVER);
+    assert.deepEqual(containerd.calls.toSorted(), ['PluginInfo', 'Status', 'Version']);
+  });
+
+  it('asks a containerd that hangs one question, and proves nothing', async (t) => {
+    let proofs = 0;
+    const prove = async () => {
+      proofs += 1;
+      return PROVEN;
+    };
+    const { containerd, options } = await healthy(t, prove, ALL_HANG);
+    const { verdict, findings, proof } = await look(options, NEVER);
+    assert.deepEqual([verdict.status, verdict.reason], ['Unknown', 'CheckTimedOut']);
+    assert.match(verdict.message, /^containerd's Version: no answer within 0\.3\d* s$/);
+    assert.equal(proof.kind, 'impossible');
+    assert.deepEqual([containerd.calls, proofs], [['Version'], 0]);
+    const late = findings.filter((finding) => finding.status === 'unknown').map(({ check }) => check);
+    assert.deepEqual(late, ['containerd', 'handler-loaded', 'handler-current']);
+  });
+
+  for (const kind of ['failed', 'stuck'] as const) {
+    it(`names what broke while a proof ran that is then ${kind}`, async (t) => {
+      const { containerd, options } = await healthy(t, async (root) => {
+        await rm(join(root, RUNSC));
+        return unproven(kind, kind === 'failed' ? 'SandboxFailed' : 'SandboxStuck');
+      });
+      const { verdict, findings } = await look(options, NEVER);
+      assert.equal(verdict.reason, 'RunscNotFound');
+      assert.equal(findings.filter(({ check }) => check === 'runsc').length, 1);
+      assert.equal(containerd.calls.filter((method) => method === 'Version').length, 2);
+    });
+  }
+
+  it('looks no second time when the cause is known already', async (t) => {
+    const { containerd, options } = await healthy(t, async () => unproven('failed', 'SandboxFailed'));
+    await rm(join(options.sources.host.root, RUNSC));
+    const { verdict } = await look(options, NEVER);
+    assert.equal(verdict.reason, 'RunscNotFound');
+    assert.equal(containerd.calls.filter((method) => method === 'Version').length, 1);
+  });
+
+  it('rejects when its signal is aborted, and only then', async (t) => {
+    const { options } = await healthy(t, async () => PROVEN, ALL_HANG);
+    const stop = new AbortController();
+    const looking = look(options, stop.signal);
+    stop.abort(new Error('stop'));
+    await assert.rejects(looking, /^Error: stop$/);
+  });
+});
