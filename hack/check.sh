@@ -1,5 +1,5 @@
 #!/bin/sh
-# The one gate: types, lint and format, unused code, shell. `npm run check`.
+# The one gate: types, lint and format, unused code, shell, Python. `npm run check`.
 set -eu
 cd "$(dirname "$0")/.."
 export PATH="$PWD/node_modules/.bin:$PATH"
@@ -16,4 +16,6 @@ knip --no-progress
 knip --no-progress --production
 echo "shell"
 git ls-files '*.sh' .ci/run | xargs shellcheck
+echo "python"
+node --import tsx hack/check-python.ts
 echo "All checks passed."

@@ -47,6 +47,7 @@ const FOR_CLUSTERS: readonly Prerequisite[] = [
 
 const FOR_TESTS: readonly Prerequisite[] = [
   program('shellcheck', 'shellcheck'),
+  program('python3', 'python3', 'python3-venv'),
   { what: 'chromium', packages: ['chromium'], found: (host) => CHROMES.some((name) => host.program(name)) },
 ];
 const CHROMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];

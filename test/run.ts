@@ -15,7 +15,12 @@ import { E2E_CLUSTER } from './e2e/e2e-cluster.ts';
  */
 const TIERS = {
   unit: {
-    files: ['test/agent/**/*.test.ts', 'test/hack/**/*.test.ts', 'test/docs/**/*.test.ts'],
+    files: [
+      'test/agent/**/*.test.ts',
+      'test/hack/**/*.test.ts',
+      'test/docs/**/*.test.ts',
+      'test/dispatcher/**/*.test.ts',
+    ],
     real: false,
   },
   integration: { files: ['test/integration/**/*.test.ts'], real: true },

@@ -10,7 +10,10 @@ function host(programs: readonly string[], files: readonly string[] = ['/usr/inc
 
 test('a host with everything lacks nothing', () => {
   assert.deepEqual(missingPrerequisites(host([...EVERYTHING, 'buildah', 'mmdebstrap'])), []);
-  assert.deepEqual(missingPrerequisites(host([...EVERYTHING, 'podman', 'shellcheck', 'chromium']), true), []);
+  assert.deepEqual(
+    missingPrerequisites(host([...EVERYTHING, 'podman', 'shellcheck', 'python3', 'chromium']), true),
+    [],
+  );
 });
 
 test('docker counts only beside the socket of its daemon', () => {
@@ -23,7 +26,7 @@ test('tests need more than clusters', () => {
   const bare = host([...EVERYTHING, 'podman']);
   assert.deepEqual(
     missingPrerequisites(bare, true).map((one) => one.what),
-    ['shellcheck', 'chromium'],
+    ['shellcheck', 'python3', 'chromium'],
   );
 });
 

@@ -1,0 +1,90 @@
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { request } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { Cluster } from '../../hack/cluster/cluster.ts';
+
+/** Something to do once, when the first request of a method to a path that matches passes. */
+type Hook = { readonly method: string; readonly path: RegExp; readonly act: () => Promise<unknown> };
+
+/**
+ * A real way to the real API server that can be held up: it forwards every request with its own credentials,
+ * remembers what passed, and does things at a chosen moment, between a question and what follows from it.
+ */
+export class ApiGate {
+  /** What passed, oldest first, as "POST /api/v1/… 201". */
+  readonly passed: string[] = [];
+  readonly #before: Hook[] = [];
+  readonly #after: Hook[] = [];
+  readonly #acts: Promise<unknown>[] = [];
+  readonly #server = createServer((asked, answer) => void this.#pass(asked, answer));
+  readonly #upstream: { readonly host: string; readonly port: number; readonly ca: string };
+
+  constructor(cluster: Cluster) {
+    const kubeconfig = readFileSync(cluster.kubeconfig, 'utf8');
+    const ca = /certificate-authority-data"?: "?([A-Za-z0-9+/=]+)/.exec(kubeconfig)?.[1] ?? '';
+    this.#upstream = {
+      host: '127.0.0.1',
+      port: cluster.port ?? 0,
+      ca: Buffer.from(ca, 'base64').toString(),
+    };
+  }
+
+  /** Opens the gate on a free port of the loopback and gives its URL. */
+  async open(): Promise<string> {
+    this.#server.listen(0, '127.0.0.1');
+    await once(this.#server, 'listening');
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  /** Holds the first such request up until `act` has ended. */
+  before(method: string, path: RegExp, act: Hook['act']): void {
+    this.#before.push({ method, path, act });
+  }
+
+  /** Does something after the first such request was answered. */
+  after(method: string, path: RegExp, act: Hook['act']): void {
+    this.#after.push({ method, path, act });
+  }
+
+  /** Waits for what {@link after} began, and throws what it threw; then closes the gate. */
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    this.#server.close();
+    await Promise.all(this.#acts);
+  }
+
+  async #pass(asked: IncomingMessage, answer: ServerResponse): Promise<void> {
+    try {
+      await take(this.#before, asked)?.act();
+      const onward = request({
+        ...this.#upstream,
+        method: asked.method,
+        path: asked.url,
+        headers: { ...asked.headers, host: `${this.#upstream.host}:${this.#upstream.port}` },
+      });
+      asked.pipe(onward);
+      answer.on('close', () => onward.destroy());
+      const [given] = (await once(onward, 'response')) as [IncomingMessage];
+      this.passed.push(`${asked.method} ${asked.url} ${given.statusCode}`);
+      answer.writeHead(given.statusCode ?? 502, given.headers);
+      given.pipe(answer);
+      given.on('error', () => answer.destroy());
+      const then = take(this.#after, asked);
+      if (then !== undefined) {
+        const act = once(answer, 'finish').then(() => then.act());
+        act.catch(() => {}); // thrown by close()
+        this.#acts.push(act);
+      }
+    } catch (error) {
+      this.passed.push(`${asked.method} ${asked.url} ${error}`);
+      answer.destroy();
+    }
+  }
+}
+
+function take(hooks: Hook[], { method, url = '' }: IncomingMessage): Hook | undefined {
+  const at = hooks.findIndex((hook) => hook.method === method && hook.path.test(url));
+  return at === -1 ? undefined : hooks.splice(at, 1)[0];
+}
