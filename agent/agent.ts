@@ -15,7 +15,7 @@ export type AgentOptions = {
   readonly handler: string;
   /** Facts that do not change while the agent runs. */
   readonly facts: Facts;
-  readonly look: (signal: AbortSignal) => Promise<Look>;
+  readonly look: (signal: AbortSignal, trigger: string) => Promise<Look>;
   readonly bell: Bell;
   readonly files: FileTrigger;
   readonly publishers: readonly Publisher[];
@@ -112,7 +112,7 @@ export class Agent {
     const { look, log } = this.#options;
     const deadline = AbortSignal.timeout(ROUND_TIMEOUT_MS);
     try {
-      return await look(AbortSignal.any([signal, deadline]));
+      return await look(AbortSignal.any([signal, deadline]), trigger);
     } catch (err) {
       signal.throwIfAborted();
       log.error({ err, trigger }, 'look failed');

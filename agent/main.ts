@@ -15,6 +15,7 @@ import { readNodeFacts } from './host/node-facts.ts';
 import { createKube } from './kube.ts';
 import { openAccess } from './kube-access.ts';
 import { look } from './look.ts';
+import { Housekeeping } from './proof/housekeeping.ts';
 import { prove } from './proof/proof.ts';
 import { Metrics } from './publish/metrics.ts';
 import { NodePublisher } from './publish/node.ts';
@@ -78,6 +79,7 @@ async function start(
     image: config.proofImage,
     host,
     now,
+    housekeeping: new Housekeeping(now),
   };
   const bell = new Bell({ quietMs: 50, longestMs: 500, burst: 8, windowMs: 30_000, now });
   const files = new FileTrigger(host, (path) => bell.ring(`file ${path}`));
@@ -96,7 +98,10 @@ async function start(
     node: config.nodeName,
     handler: config.handler,
     facts: { distribution: distribution.name, ...(await readNodeFacts(host)) },
-    look: (signal) => look({ sources, prove: (inner) => prove(proof, inner), now }, signal),
+    look: (signal, trigger) => {
+      const hurry = trigger !== 'timer';
+      return look({ sources, prove: (inner) => prove({ ...proof, hurry }, inner), now }, signal);
+    },
     bell,
     files,
     publishers,

@@ -130,6 +130,15 @@ export const REASONS = {
     status: 'Unknown',
     remedy: 'Make the pause image and PROOF_IMAGE present on the node.',
   },
+  ProbeImageUnusable: {
+    status: 'Unknown',
+    remedy: 'Set PROOF_IMAGE to an image of this architecture that has cat and sleep in its PATH.',
+  },
+  ProbesLeft: {
+    status: 'Unknown',
+    remedy:
+      'Drain and reboot the node: containerd cannot remove what is left of earlier probes, so no further one is started.',
+  },
   ProbeInterrupted: {
     status: 'Unknown',
     remedy: 'Nothing, if it passes: the kubelet removed the probe’s sandbox several times in a row.',

@@ -55,9 +55,13 @@ const CAUSES: readonly (readonly [RegExp, Reason])[] = [
 const NO_IMAGE =
   /failed to get sandbox image|failed to pull image|failed to pull and unpack image|failed to resolve image|failed to resolve reference/;
 
+/** gVisor's own words (and runc's) when it runs, and the image's programs do not: so this says nothing bad about it. */
+const NO_PROGRAM = /error finding executable "(cat|sleep)"|failed to load \S+: |exec: "(cat|sleep)": /;
+
 /** Names the cause of an error that containerd gave while a sandbox should boot. */
 export function outcomeOfError(message: string): Outcome {
   if (NO_IMAGE.test(message)) return { kind: 'impossible', reason: 'ProbeImageMissing', message };
+  if (NO_PROGRAM.test(message)) return { kind: 'impossible', reason: 'ProbeImageUnusable', message };
   const reason = CAUSES.find(([pattern]) => pattern.test(message))?.[1] ?? 'SandboxFailed';
   return { kind: 'failed', reason, message };
 }

@@ -2,6 +2,7 @@ import { type CriClient, CriError } from '../host/cri-client.ts';
 import type { Host } from '../host/host.ts';
 import { readKernelFacts } from '../host/kernel-facts.ts';
 import { GUEST_FILES, judgeGuest } from './guest.ts';
+import type { Housekeeping } from './housekeeping.ts';
 import { impossible, type Outcome, outcomeOfError } from './outcome.ts';
 import { findPlace, type Place } from './place.ts';
 import { hostPrograms, IMAGE_PROGRAMS } from './programs.ts';
@@ -17,6 +18,9 @@ export type ProofOptions = {
   readonly image?: string | undefined;
   readonly host: Host;
   readonly now: () => number;
+  readonly housekeeping?: Housekeeping | undefined;
+  /** Whether the proof is wanted soon; else it waits up to two seconds until the kubelet will not disturb it. */
+  readonly hurry?: boolean;
   readonly bootTimeoutMs?: number;
   readonly teardownTimeoutMs?: number;
 };
@@ -55,6 +59,7 @@ async function tryOnce(options: ProofOptions, signal: AbortSignal): Promise<Outc
     const left = await sweep(options, signal);
     if (left !== undefined) return left;
     const place = await findPlace(client, options.image, { signal });
+    if (!options.hurry) await options.housekeeping?.quiet(signal);
     const begun = now();
     const boot = await bootAndRead(options, place, signal);
     if ('outcome' in boot) return boot.outcome;
@@ -123,7 +128,7 @@ async function bootAndRead(options: ProofOptions, place: Place, signal: AbortSig
     const { reason } = lost.signal;
     // A containerd that hangs would let every further question wait; the next sweep removes what is left.
     if (reason instanceof CriError) return { outcome: impossible(reason) };
-    return { outcome: await explain(client, { error: reason ?? error, id, bootTimeoutMs }) };
+    return { outcome: await explain(options, { error: reason ?? error, id, bootTimeoutMs }) };
   } finally {
     done.abort();
   }
@@ -136,7 +141,7 @@ async function cleanUp(options: TeardownOptions, id: string | undefined): Promis
 
 /** Tells a sandbox that cannot boot from a containerd that is gone or hangs, and from a kubelet that removed ours. */
 async function explain(
-  client: CriClient,
+  { client, housekeeping }: ProofOptions,
   { error, id, bootTimeoutMs }: { error: unknown; id: string | undefined; bootTimeoutMs: number },
 ): Promise<Outcome> {
   const kind = error instanceof CriError ? error.kind : undefined;
@@ -144,6 +149,7 @@ async function explain(
   const isOurs = id !== undefined && kind !== 'unreachable';
   const stopped =
     error instanceof SandboxStopped || kind === 'aborted' || (isOurs && (await isGone(client, id)));
+  if (stopped && id !== undefined) housekeeping?.noticed();
   await cleanUp({ client, teardownTimeoutMs: FAILED_TEARDOWN_MS }, id);
   if (kind === 'unreachable') return impossible(error);
   const message = error instanceof Error ? error.message : String(error);

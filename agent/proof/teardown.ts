@@ -43,31 +43,36 @@ export async function tearDown(
 /** What is dead already goes at once, or not at all. */
 const DEAD_TEARDOWN_MS = 3_000;
 
-/** So many sandboxes may be left that do not go away; then no further one is started. */
-const MOST_LEFT = 3;
+/** So many dead sandboxes may be left that do not go away, each a process; then no further one is started. */
+const MOST_LEFT = 5;
 
 /**
- * Removes every sandbox that a probe of this agent or of a predecessor left. An outcome when one runs on:
- * another must not be started beside it. Throws when containerd does not list them.
+ * Removes every sandbox that a probe of this agent or of a predecessor left; who is in a hurry leaves dead ones to a
+ * later sweep, since one that containerd cannot remove takes seconds. An outcome when one runs on: another must not
+ * be started beside it. Throws when containerd does not list them.
  */
-export async function sweep(options: TeardownOptions, signal?: AbortSignal): Promise<Outcome | undefined> {
+export async function sweep(
+  options: TeardownOptions & { readonly hurry?: boolean },
+  signal?: AbortSignal,
+): Promise<Outcome | undefined> {
   const items = await listProbes(options.client, signal);
+  const { dead = [], ready = [] } = Object.groupBy(items, ({ state }) =>
+    state === 'SANDBOX_READY' ? 'ready' : 'dead',
+  );
+  const now = options.hurry && dead.length < MOST_LEFT ? ready : items;
   const deadMs = Math.min(options.teardownTimeoutMs ?? DEAD_TEARDOWN_MS, DEAD_TEARDOWN_MS);
   let left: Outcome | undefined;
-  for (const { id, state } of items) {
+  for (const item of now) {
     signal?.throwIfAborted();
-    const dead = state !== 'SANDBOX_READY';
-    const limits = dead ? { ...options, teardownTimeoutMs: deadMs } : options;
-    left = (await tearDown(limits, id, 'earlier')) ?? left;
+    const limits = ready.includes(item) ? options : { ...options, teardownTimeoutMs: deadMs };
+    left = (await tearDown(limits, item.id, 'earlier')) ?? left;
   }
   if (left !== undefined || items.length < MOST_LEFT) return left;
   const kept = await listProbes(options.client, signal);
   if (kept.length < MOST_LEFT) return undefined;
-  return {
-    kind: 'stuck',
-    reason: 'SandboxStuck',
-    message: `${kept.length} sandboxes of earlier probes cannot be removed`,
-  };
+  const ids = kept.map(({ id }) => id.slice(0, 13)).join(', ');
+  const message = `containerd cannot remove ${kept.length} dead sandboxes of earlier probes: ${ids}`;
+  return { kind: 'impossible', reason: 'ProbesLeft', message };
 }
 
 async function listProbes(

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { CriClient } from '../../../agent/host/cri-client.ts';
+import { Housekeeping } from '../../../agent/proof/housekeeping.ts';
 import type { Outcome } from '../../../agent/proof/outcome.ts';
 import { type ProofOptions, prove } from '../../../agent/proof/proof.ts';
 import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
@@ -393,18 +394,65 @@ describe('prove, with deadlines', () => {
     assert.equal(brief(await run()), 'proven 4.4.0');
   });
 
-  it('suffers a dead sandbox that does not go away, but not many', async (t) => {
-    const { containerd, run } = await scene(t, { RemovePodSandbox: HANGS }, { teardownTimeoutMs: 500 });
-    for (const _ of [1, 2, 3]) assert.equal(brief(await run()), 'proven 4.4.0');
-    for (const _ of [4, 5]) {
+  it('suffers dead sandboxes that do not go away, but not many', async (t) => {
+    const { containerd, run } = await scene(t, { RemovePodSandbox: HANGS }, { teardownTimeoutMs: 200 });
+    for (const _ of [1, 2, 3, 4, 5]) assert.equal(brief(await run()), 'proven 4.4.0');
+    for (const _ of [6, 7]) {
       const outcome = await run();
-      assert.equal(brief(outcome), 'stuck SandboxStuck');
-      assert.equal(outcome.message, '3 sandboxes of earlier probes cannot be removed');
+      assert.equal(brief(outcome), 'impossible ProbesLeft');
+      assert.match(
+        outcome.message,
+        /^containerd cannot remove 5 dead sandboxes of earlier probes: sandbox-1, /,
+      );
     }
-    assert.equal(containerd.mostProbes, 3);
+    assert.equal(containerd.mostProbes, 5);
     containerd.scripts = {};
     assert.equal(brief(await run()), 'proven 4.4.0');
     assert.equal(containerd.sandboxes.size, 0);
+  });
+
+  it('leaves dead sandboxes to a later sweep when it is in a hurry, unless there are many', async (t) => {
+    const { containerd, options, run } = await scene(t);
+    const hurried = () => prove({ ...options, hurry: true }, NEVER);
+    const addDead = (id: string) => {
+      containerd.add(id, PROBE_LABELS);
+      Object.assign(containerd.sandboxes.get(id) ?? {}, { state: 'SANDBOX_NOTREADY' });
+    };
+    containerd.add('ready', PROBE_LABELS);
+    addDead('dead-1');
+    assert.equal(brief(await hurried()), 'proven 4.4.0');
+    assert.deepEqual([...containerd.sandboxes.keys()], ['dead-1']);
+    for (const id of ['dead-2', 'dead-3', 'dead-4', 'dead-5']) addDead(id);
+    assert.equal(brief(await hurried()), 'proven 4.4.0');
+    assert.equal(containerd.sandboxes.size, 0);
+    addDead('dead-6');
+    await run();
+    assert.equal(containerd.sandboxes.size, 0);
+  });
+
+  it('starts when the kubelet will not look, once it has stopped a sandbox, unless it is in a hurry', async (t) => {
+    const { containerd, options } = await scene(t);
+    let stops = 1;
+    containerd.scripts = {
+      ExecSync: (request) => {
+        if (stops === 0) return containerd.usual('ExecSync', request);
+        stops -= 1;
+        containerd.sandboxes.clear();
+        throw new Error('connection refused');
+      },
+    };
+    let nowMs = 10_000;
+    const housekeeping = new Housekeeping(() => nowMs);
+    const hurried = { ...options, housekeeping, hurry: true };
+    assert.equal(brief(await prove(hurried, NEVER)), 'proven 4.4.0');
+    nowMs = 11_000;
+    assert.equal(brief(await prove(hurried, NEVER)), 'proven 4.4.0');
+    const stop = new AbortController();
+    const waiting = prove({ ...hurried, hurry: false }, stop.signal);
+    await containerd.called('Status');
+    stop.abort(new Error('stop'));
+    await assert.rejects(waiting);
+    assert.equal(containerd.calls.filter((method) => method === 'RunPodSandbox').length, 3);
   });
 
   it('is impossible, not stuck, when containerd as a whole hangs at teardown', async (t) => {
