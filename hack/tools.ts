@@ -49,6 +49,10 @@ const GROUPS = {
     tags: 'remove_all_sd,enable_kubernetes_sd',
     stamp: ['github.com/prometheus/common/version.Version', /prometheus\/prometheus v([\d.]+)/],
   },
+  'kube-state-metrics': {
+    stamp: ['github.com/prometheus/common/version.Version', /kube-state-metrics\/v2 (v[\d.]+)/],
+  },
+  schemas: { packages: '.' },
 } as const satisfies Record<string, Group>;
 
 /** The name of a group of programs. */

@@ -61,7 +61,7 @@ async function removeLeftover(): Promise<void> {
 
 async function prepare(): Promise<void> {
   await ensurePrerequisites({ forTests: true });
-  await ensureTools(TOOL_GROUPS.filter((group) => group !== 'prometheus'));
+  await ensureTools(TOOL_GROUPS);
   for (const id of ['pause', 'workload', 'agent'] as const) await ensureImage(id);
 }
 

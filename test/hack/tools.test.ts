@@ -18,6 +18,8 @@ const MODULES: Readonly<Record<string, string>> = {
   'CNI plugins': 'github.com/containernetworking/plugins',
   runc: 'github.com/opencontainers/runc',
   Prometheus: 'github.com/prometheus/prometheus',
+  'kube-state-metrics': 'k8s.io/kube-state-metrics/v2',
+  "Grafana's and the Prometheus operator's schemas": 'github.com/grafana/grafana-foundation-sdk/go',
 };
 
 function goMod(group: string): string {

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { globSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { describe, it } from 'node:test';
+import { parse } from 'yaml';
+import { Metrics } from '../../agent/publish/metrics.ts';
+import { REPO } from '../../hack/paths.ts';
+import { prometheusRule, RULES } from '../../hack/prometheus-rules.ts';
+import { type AlertRule, alertsOf, ruleFiles } from '../monitoring/alerts.ts';
+
+const read = (file: string) => readFile(join(REPO, file), 'utf8');
+const glob = (pattern: string) => globSync(pattern, { cwd: REPO }).sort();
+
+/** The agent's metrics by name: their type and their help. */
+async function realMetrics(): Promise<ReadonlyMap<string, { type: string; help: string }>> {
+  const { body } = await new Metrics('0').text();
+  const help = new Map(
+    [...body.matchAll(/^# HELP (gvisor_\w+) (.*)$/gm)].map(([, name, text]) => [name, text]),
+  );
+  const types = [...body.matchAll(/^# TYPE (gvisor_\w+) (\w+)$/gm)];
+  return new Map(types.map(([, name = '', type = '']) => [name, { type, help: help.get(name) ?? '' }]));
+}
+
+describe('the alerts', async () => {
+  const alerts = alertsOf(await ruleFiles());
+  const after = (rule: AlertRule) => rule.for ?? 'at once';
+
+  it('have each a severity, a summary, a description with real values, and links', () => {
+    for (const { alert, labels, annotations } of alerts) {
+      assert.match(labels.severity ?? '', /^(critical|warning|info)$/, alert);
+      assert.match(annotations.summary ?? '', /\.$/, alert);
+      if (alert !== 'GVisorAgentsMissing') assert.match(annotations.description ?? '', /\{\{/, alert);
+      assert.equal(annotations.runbook_url, `docs/runbooks/${alert}.md`);
+      assert.match(
+        annotations.dashboard_url ?? '',
+        /^\/d\/gvisor-ready(\?var-node=\{\{ \$labels\.node \}\})?$/,
+      );
+    }
+  });
+
+  it('have each a runbook that tells severity, cause, sight and remedy', async () => {
+    assert.deepEqual(
+      glob('docs/runbooks/*.md').map((file) => basename(file, '.md')),
+      alerts.map(({ alert }) => alert).sort(),
+    );
+    for (const { alert, labels } of alerts) {
+      const text = await read(`docs/runbooks/${alert}.md`);
+      const headings = [...text.matchAll(/^#+ .*$/gm)].map(([line]) => line);
+      assert.deepEqual(headings, [`# ${alert}`, '## Cause', '## How to see it', '## How to mend it']);
+      const [, severity] = /\n\n(\w+), /.exec(text) ?? [];
+      assert.equal(severity?.toLowerCase(), labels.severity, alert);
+    }
+  });
+
+  it('stand in the table with severity and wait', async () => {
+    const rows = (await read('docs/monitoring.md')).matchAll(/^\| \[(\w+)\]\((\S+)\) \| (\w+) \| (.+) \|$/gm);
+    assert.deepEqual(
+      [...rows].map(([, ...cells]) => cells),
+      alerts.map((rule) => [rule.alert, `runbooks/${rule.alert}.md`, rule.labels.severity, after(rule)]),
+    );
+  });
+
+  it('are the same for the operator as for plain Prometheus', async () => {
+    for (const [folder, name] of Object.entries(RULES)) {
+      const plain = await read(`${folder}/rules.yaml`);
+      const rule = await read(`${folder}/prometheus-rule.yaml`);
+      assert.equal(rule, prometheusRule(name, plain), `${folder}: run \`npm run rules\``);
+      assert.deepEqual(parse(rule).spec, parse(plain));
+    }
+  });
+});
+
+describe('the names of metrics', () => {
+  it('have each their row in docs/metrics.md, with type and meaning', async () => {
+    const rows = (await read('docs/metrics.md')).matchAll(
+      /^\| `(gvisor_\w+)` \| (\w+) \| (?:.*) \| (.*) \|$/gm,
+    );
+    assert.deepEqual(
+      [...rows].map(([, name, type, help]) => [name, { type, help }]).sort(),
+      [...(await realMetrics())].sort(),
+    );
+  });
+
+  it('in rules, their tests, dashboard and documents are the agent’s', async () => {
+    const real = [...(await realMetrics())].flatMap(([name, { type }]) =>
+      type === 'histogram' ? ['', '_bucket', '_sum', '_count'].map((end) => `${name}${end}`) : [name],
+    );
+    const files = [
+      ...glob('manifests/components/monitoring*/*'),
+      ...glob('test/monitoring/*.yaml'),
+      ...glob('docs/**/*.md'),
+      'README.md',
+    ];
+    for (const file of files)
+      for (const [name] of (await read(file)).matchAll(/\bgvisor_[a-z_]+/g))
+        assert.ok(real.includes(name) || name === 'gvisor_sentry', `${file}: ${name}`);
+  });
+});

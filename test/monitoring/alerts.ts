@@ -1,0 +1,35 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import { REPO } from '../../hack/paths.ts';
+import { RULES } from '../../hack/prometheus-rules.ts';
+
+/** An alert as a rules file has it. */
+export type AlertRule = {
+  readonly alert: string;
+  readonly expr: string;
+  readonly for?: string;
+  readonly keep_firing_for?: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+};
+
+/** What a rules file holds. */
+export type RuleFile = {
+  readonly groups: readonly { readonly name: string; readonly rules: readonly AlertRule[] }[];
+};
+
+/** The rules files of all components, by their path in the repository. */
+export async function ruleFiles(): Promise<ReadonlyMap<string, RuleFile>> {
+  const paths = Object.keys(RULES).map((folder) => `${folder}/rules.yaml`);
+  return new Map(
+    await Promise.all(
+      paths.map(async (path) => [path, parse(await readFile(join(REPO, path), 'utf8')) as RuleFile] as const),
+    ),
+  );
+}
+
+/** Every alert of these files. */
+export function alertsOf(files: ReadonlyMap<string, RuleFile>): readonly AlertRule[] {
+  return [...files.values()].flatMap(({ groups }) => groups.flatMap(({ rules }) => rules));
+}
