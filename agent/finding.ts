@@ -23,7 +23,12 @@ export type Weight = 'explains' | 'decides' | 'advises';
 export type Seen = (
   | { readonly status: 'pass' }
   | { readonly status: 'fail'; readonly weight: Weight; readonly reason: Reason }
-  | { readonly status: 'unknown'; readonly reason: Reason }
+  | {
+      readonly status: 'unknown';
+      readonly reason: Reason;
+      /** No sandbox shows what could not be seen here, so that a proof alone makes the node not ready. */
+      readonly withholds?: boolean;
+    }
 ) & { readonly message: string; readonly evidence?: readonly Evidence[]; readonly facts?: Facts };
 
 /** A {@link Seen} with the id of the check that saw it and how long it took, in milliseconds. */

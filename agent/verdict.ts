@@ -11,12 +11,13 @@ export type Verdict = {
 
 /**
  * A booted sandbox decides, files explain. Only a proof makes a node ready, unless a finding refuses it
- * all the same (a weakened isolation). Without a proof, the first check that saw a fault names the
+ * all the same (a weakened isolation), or what no sandbox shows could not be looked at. Without a proof, the first check that saw a fault names the
  * cause; when nothing was seen to be wrong and nothing could be proven, the node is unknown.
  */
 export function judge(findings: readonly Finding[], outcome: Outcome): Verdict {
   const refused = findings.find((finding) => finding.status === 'fail' && finding.weight === 'decides');
-  if (outcome.kind === 'proven') return refused === undefined ? proven(outcome) : ofFinding(refused);
+  if (outcome.kind === 'proven')
+    return refused === undefined ? granted(findings, outcome) : ofFinding(refused);
   // These two say something about running pods, which no file may hide.
   if (outcome.reason === 'GuestIsHostKernel' || outcome.reason === 'GuestNotGVisor') {
     return explained(findings, outcome, ['HandlerRunsRunc']);
@@ -27,8 +28,11 @@ export function judge(findings: readonly Finding[], outcome: Outcome): Verdict {
   return { status: 'Unknown', reason: outcome.reason, message: outcome.message };
 }
 
-function proven(outcome: Outcome): Verdict {
-  return { status: 'True', reason: 'SandboxProven', message: outcome.message };
+function granted(findings: readonly Finding[], outcome: Outcome): Verdict {
+  const blind = findings.find((finding) => finding.status === 'unknown' && finding.withholds);
+  if (blind?.status !== 'unknown')
+    return { status: 'True', reason: 'SandboxProven', message: outcome.message };
+  return { status: 'Unknown', reason: blind.reason, message: blind.message };
 }
 
 /** A failed proof in the words of the check that knows its cause, with containerd's words behind. */

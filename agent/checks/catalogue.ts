@@ -34,6 +34,8 @@ export type Check = {
   readonly id: string;
   readonly title: string;
   readonly look: (sources: Sources, signal: AbortSignal) => Promise<Seen>;
+  /** Whether its faults show in no sandbox, so that the node is unknown, not ready, while this check cannot look. */
+  readonly guards?: (sources: Sources) => boolean;
 };
 
 /** Every check, causes before their effects: the first that fails names the reason when no sandbox boots. */

@@ -7,6 +7,7 @@ import type { Check } from './catalogue.ts';
 export const isolation: Check = {
   id: 'isolation',
   title: 'No flag weakens the sandbox',
+  guards: () => true,
   async look(sources, signal) {
     const { config, runtime } = await readGvisorFiles(sources, signal);
     if (runtime.seen === 'assumed' || isRuncType(runtime.runtimeType)) {

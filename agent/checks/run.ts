@@ -33,7 +33,9 @@ async function runCheck(check: Check, sources: Sources, options: RunOptions): Pr
   const { now, signal, timeoutMs = TIMEOUT_MS } = options;
   const startedMs = now();
   const seen = await withDeadline(check, sources, { signal, timeoutMs });
-  return { ...seen, check: check.id, durationMs: now() - startedMs };
+  const blind = seen.status === 'unknown' && seen.reason !== 'NothingToJudge';
+  const withholds = blind && check.guards?.(sources) ? { withholds: true } : {};
+  return { ...seen, ...withholds, check: check.id, durationMs: now() - startedMs };
 }
 
 async function withDeadline(

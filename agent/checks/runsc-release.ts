@@ -16,6 +16,7 @@ const ADVISED_FLOOR = '20240325.0';
 export const runscRelease: Check = {
   id: 'runsc-release',
   title: 'The gVisor release is new enough',
+  guards: ({ minRunscRelease }) => minRunscRelease !== undefined,
   async look(sources, signal) {
     const { runsc } = await readGvisorFiles(sources, signal);
     if (runsc === undefined)

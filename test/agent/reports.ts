@@ -15,6 +15,10 @@ export const decides = (reason: Reason) => finding(refuse(reason, `decides ${rea
 export const advises = (reason: Reason) => finding(advise(reason, `advises ${reason}`));
 export const unseen = (reason: Reason) => finding(unknown(reason, `unknown ${reason}`));
 
+/** Of a check whose faults show in no sandbox. */
+export const withheld = (reason: Reason) =>
+  finding({ ...unknown(reason, `unknown ${reason}`), withholds: true } as Seen);
+
 export const PROVEN: Outcome = {
   kind: 'proven',
   guestKernel: '4.4.0',

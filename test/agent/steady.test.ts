@@ -5,7 +5,17 @@ import type { Finding } from '../../agent/finding.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import { type Settled, type Steady, settle } from '../../agent/steady.ts';
 import { judge, type Verdict } from '../../agent/verdict.ts';
-import { advises, decides, explains, PASSED, PROVEN, unproven, unseen, verdictOf } from './reports.ts';
+import {
+  advises,
+  decides,
+  explains,
+  PASSED,
+  PROVEN,
+  unproven,
+  unseen,
+  verdictOf,
+  withheld,
+} from './reports.ts';
 
 const PATIENCE = { confirmMs: 500, graceMs: 60_000 };
 const READY = verdictOf('True', 'SandboxProven');
@@ -165,6 +175,7 @@ const FINDINGS = [
   advises('RestartPending'),
   unseen('NothingToJudge'),
   unseen('CheckTimedOut'),
+  withheld('CheckFailed'),
 ];
 const OUTCOMES = [
   PROVEN,
@@ -204,11 +215,13 @@ const ofStatus = (status: Verdict['status']) =>
   aLook.filter(({ findings, outcome }) => judge(findings, outcome).status === status);
 
 describe('judge and settle, over any sequence of looks', () => {
-  it('never publish True without a proof in that very look', () => {
+  it('never publish True without a proof in that very look, nor while a guard could not look', () => {
     fc.assert(
       fc.property(looks, patience, (sequence, patient) => {
         for (const { publish, look } of play(sequence, patient)) {
-          if (publish?.status === 'True') assert.equal(look.outcome.kind, 'proven');
+          if (publish?.status !== 'True') continue;
+          assert.equal(look.outcome.kind, 'proven');
+          assert.ok(!look.findings.some((each) => each.status === 'unknown' && each.withholds));
         }
       }),
       { numRuns: 1_000 },

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import type { Finding } from '../../agent/finding.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import { judge } from '../../agent/verdict.ts';
-import { advises, decides, explains, PASSED, PROVEN, unproven, unseen } from './reports.ts';
+import { advises, decides, explains, PASSED, PROVEN, unproven, unseen, withheld } from './reports.ts';
 
 const FAILED = unproven('failed', 'SandboxFailed');
 const STUCK = unproven('stuck', 'SandboxStuck');
@@ -27,6 +27,14 @@ const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
   ],
   ['failed, nothing seen', [], FAILED, 'False SandboxFailed'],
   ['failed, all passes', [PASSED], FAILED, 'False SandboxFailed'],
+  ['proven, while a guard could not look', [withheld('CheckFailed')], PROVEN, 'Unknown CheckFailed'],
+  [
+    'proven, refused, and another guard could not look',
+    [withheld('ReleaseUnknown'), decides('IsolationWeakened')],
+    PROVEN,
+    'False IsolationWeakened',
+  ],
+  ['failed, while a guard could not look', [withheld('CheckFailed')], FAILED, 'False SandboxFailed'],
   ['failed and explained', [PASSED, explains('ShimNotFound')], FAILED, 'False ShimNotFound'],
   [
     'failed and explained twice: the first counts',

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { status as Code } from '@grpc/grpc-js';
 import type { Check } from '../../../agent/checks/catalogue.ts';
 import { runChecks } from '../../../agent/checks/run.ts';
-import { pass } from '../../../agent/finding.ts';
+import { pass, unknown } from '../../../agent/finding.ts';
 import { outcome, refused, sourcesOf } from './fake-node.ts';
 
 const { signal } = new AbortController();
@@ -48,6 +48,30 @@ describe('runChecks', () => {
         ['unknown CheckTimedOut', words],
         ['pass', 'fine'],
       ],
+    );
+  });
+
+  it('marks what a guard could not see, and not what is not there to be seen', async () => {
+    const guard = (id: string, look: Check['look'], guards = true) => ({
+      ...check(id, look),
+      guards: () => guards,
+    });
+    const blind = () => Promise.reject(new Error('EACCES'));
+    const findings = await runChecks(
+      [
+        guard('a', blind),
+        guard('b', blind, false),
+        guard('c', () => Promise.resolve(unknown('NothingToJudge', 'there is none'))),
+        guard('d', () => Promise.resolve(pass('fine'))),
+        check('e', blind),
+      ],
+      sources,
+      { now: () => 0, signal },
+    );
+    const withheld = findings.filter((finding) => finding.status === 'unknown' && finding.withholds);
+    assert.deepEqual(
+      withheld.map(({ check: id }) => id),
+      ['a'],
     );
   });
 

@@ -1,0 +1,199 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { createServer, type Socket } from 'node:net';
+import { describe, it } from 'node:test';
+import { CONTAINERD_TOML, HANDLER, RUNSC, RUNSC_TOML, type Scene, scene } from './one-look.ts';
+import { GARBAGE, HANGS, type Script } from './proof/fake-containerd.ts';
+
+/** What an input may cost beyond a healthy node; each of those below is far larger, or endless. */
+const MOST_MIB = 64;
+
+describe('a look at a node that', () => {
+  let healthyMib = 0;
+
+  it('has nothing of the kind: True SandboxProven, and the memory that takes', async (t) => {
+    const { look } = await scene(t);
+    const { report, mib } = await look();
+    assert.equal(report.look.verdict.reason, 'SandboxProven', JSON.stringify(report, null, 1));
+    assert.ok(mib > 0);
+    healthyMib = mib;
+  });
+
+  /** One input: what it is, how it comes there, what a check must say of it, and what the look comes to. */
+  type Case = {
+    readonly name: string;
+    readonly make: (prepared: Scene) => Promise<unknown>;
+    readonly found?: readonly [check: string, words: RegExp];
+    readonly verdict: string;
+    readonly env?: Readonly<Record<string, string>>;
+    readonly asNobody?: boolean;
+  };
+  const garbage = (method: string, script: Script = GARBAGE): Case['make'] => {
+    return async ({ containerd, usual }) => {
+      containerd.scripts = { Status: usual, [method]: script };
+    };
+  };
+  const program = (body: string): Case['make'] => {
+    return ({ path }) => writeFile(path(RUNSC), `#!/bin/sh\n${body}\n`, { mode: 0o755 });
+  };
+  const CASES: readonly Case[] = [
+    {
+      name: 'has a containerd configuration that the agent may not read',
+      make: ({ path }) => chmod(path(CONTAINERD_TOML), 0),
+      asNobody: true,
+      found: ['handler-configured', /^unknown CheckFailed: Cannot read host file "\/etc\S+": EACCES$/],
+      verdict: 'True SandboxProven',
+    },
+    {
+      name: 'has a runsc.toml that the agent may not read: its flags could be anything',
+      make: ({ path }) => chmod(path(RUNSC_TOML), 0),
+      asNobody: true,
+      found: ['isolation', /^unknown CheckFailed: Cannot read host file "\/etc\S+": EACCES$/],
+      verdict: 'Unknown CheckFailed',
+    },
+    {
+      name: 'has a socket that the agent may not open',
+      make: ({ containerd }) => chmod(containerd.socket, 0),
+      asNobody: true,
+      found: ['containerd', /^unknown ContainerdUnreachable: containerd's Version: connect EACCES/],
+      verdict: 'Unknown ContainerdUnreachable',
+    },
+    {
+      name: 'has a truncated containerd configuration',
+      make: ({ path }) => writeFile(path(CONTAINERD_TOML), HANDLER.slice(0, -8)),
+      found: ['handler-configured', /^explains ContainerdConfigInvalid: .*line 3/],
+      verdict: 'True SandboxProven',
+    },
+    {
+      name: 'has a truncated runsc.toml',
+      make: ({ path }) => writeFile(path(RUNSC_TOML), '[runsc_config]\nnetwork = "ho'),
+      found: ['runsc-config', /^explains RunscConfigInvalid: .*line 2/],
+      verdict: 'Unknown CheckFailed',
+    },
+    {
+      name: 'has a containerd configuration of 100 MB',
+      make: ({ path }) => truncate(path(CONTAINERD_TOML), 100 * 1024 * 1024),
+      found: ['handler-configured', /^unknown CheckFailed: .*larger than 1048576 bytes/],
+      verdict: 'True SandboxProven',
+    },
+    {
+      name: 'has a runsc.toml of 100 MB',
+      make: ({ path }) => truncate(path(RUNSC_TOML), 100 * 1024 * 1024),
+      found: ['isolation', /^unknown CheckFailed: .*larger than 1048576 bytes/],
+      verdict: 'Unknown CheckFailed',
+    },
+    {
+      name: 'has a configuration that imports itself, by name and by pattern',
+      make: ({ path }) =>
+        writeFile(path(CONTAINERD_TOML), `imports = ["config.toml", "/etc/containerd/*.toml"]\n${HANDLER}`),
+      found: ['handler-configured', /^pass: /],
+      verdict: 'True SandboxProven',
+    },
+    {
+      name: 'has a configuration that imports 200 others',
+      make: async ({ path }) => {
+        await writeFile(path(CONTAINERD_TOML), `imports = ["conf.d/*.toml"]\n${HANDLER}`);
+        await mkdir(path('/etc/containerd/conf.d'));
+        for (let file = 0; file < 200; file++)
+          await writeFile(path(`/etc/containerd/conf.d/${file}.toml`), '');
+      },
+      found: ['handler-configured', /^unknown CheckFailed: .*more than 100 files/],
+      verdict: 'True SandboxProven',
+    },
+    ...[CONTAINERD_TOML, RUNSC_TOML, RUNSC].map((file) => ({
+      name: `has a FIFO for ${file}`,
+      make: async ({ path }: { path: (inside: string) => string }) => {
+        await rm(path(file));
+        await once(spawn('mkfifo', ['-m', '755', path(file)]), 'exit');
+      },
+      found: {
+        [CONTAINERD_TOML]: ['handler-configured', /^unknown CheckFailed: .*it is a fifo/] as const,
+        [RUNSC_TOML]: ['isolation', /^unknown CheckFailed: .*it is a fifo/] as const,
+        [RUNSC]: ['runsc', /^explains RunscNotExecutable: .*fifo/] as const,
+      }[file] as readonly [string, RegExp],
+      verdict: file === RUNSC_TOML ? 'Unknown CheckFailed' : 'True SandboxProven',
+    })),
+    {
+      name: 'has a runsc that prints 1 GB',
+      make: program('head -c 1000000000 /dev/zero'),
+      found: ['runsc-release', /^unknown CheckFailed: .*printed more than 65536 bytes/],
+      verdict: 'True SandboxProven',
+    },
+    {
+      name: 'has a runsc that prints 1 GB, where a floor asks for its release',
+      make: program('head -c 1000000000 /dev/zero >&2'),
+      env: { MIN_RUNSC_RELEASE: '20250101.0' },
+      found: ['runsc-release', /^unknown CheckFailed: .*printed more than 65536 bytes/],
+      verdict: 'Unknown CheckFailed',
+    },
+    {
+      name: 'has a runsc that sleeps for ever, with a child that does so too',
+      make: program('sleep infinity & sleep infinity'),
+      found: ['runsc-release', /^unknown CheckFailed: .*did not end within 5000 ms/],
+      verdict: 'True SandboxProven',
+    },
+    {
+      name: 'has a containerd that answers Version with garbage',
+      make: garbage('Version'),
+      found: ['containerd', /^unknown ContainerdUnreachable: containerd's Version: /],
+      verdict: 'Unknown ContainerdUnreachable',
+    },
+    {
+      name: 'has a containerd whose status carries no JSON',
+      make: garbage('Status', () => ({ info: { config: '{"registry":{"password":"hunter2"' } })),
+      found: ['containerd', /^unknown CheckFailed: .*configuration that is not JSON$/],
+      verdict: 'Unknown CheckFailed',
+    },
+    {
+      name: 'has a containerd whose status is larger than 16 MiB',
+      make: garbage('Status', () => ({ info: { config: 'x'.repeat(17 * 1024 * 1024) } })),
+      found: ['containerd', /^unknown \w+: /],
+      verdict: 'Unknown ContainerdUnreachable',
+    },
+    {
+      name: 'has a containerd that answers ExecSync with garbage',
+      make: garbage('ExecSync'),
+      verdict: 'Unknown ContainerdUnreachable',
+    },
+    {
+      name: 'has a containerd that answers nothing',
+      make: garbage('Version', HANGS),
+      found: ['containerd', /^unknown CheckTimedOut: containerd's Version: no answer within (3|2\.9)/],
+      verdict: 'Unknown CheckTimedOut',
+    },
+  ];
+
+  for (const { name, make, found, verdict, env, asNobody } of CASES) {
+    it(`${name}: ${verdict}`, async (t) => {
+      const prepared = await scene(t);
+      await make(prepared);
+      const seen = await prepared.look(env, asNobody);
+      const { status, reason } = seen.report.look.verdict;
+      if (found !== undefined) assert.match(seen.found(found[0]), found[1]);
+      assert.equal(`${status} ${reason}`, verdict, JSON.stringify(seen.report, null, 1));
+      assert.doesNotMatch(JSON.stringify(seen.report), /hunter2/);
+      assert.ok(seen.mib < healthyMib + MOST_MIB, `${seen.mib} MiB, healthy ${healthyMib} MiB`);
+    });
+  }
+
+  it('has a socket that sends noise without end: Unknown ContainerdUnreachable', async (t) => {
+    const { containerd, look } = await scene(t);
+    await containerd.stop();
+    const noise = Buffer.alloc(64 * 1024, 0xa5);
+    const pour = (socket: Socket) => {
+      while (socket.write(noise));
+    };
+    const server = createServer((socket) => {
+      socket.on('error', () => {}).on('drain', () => pour(socket));
+      pour(socket);
+    });
+    server.listen(containerd.socket);
+    await once(server, 'listening');
+    t.after(() => server.close());
+    const { report, mib } = await look();
+    assert.equal(report.look.verdict.reason, 'ContainerdUnreachable');
+    assert.ok(mib < healthyMib + MOST_MIB, `${mib} MiB, healthy ${healthyMib} MiB`);
+  });
+});
