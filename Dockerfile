@@ -8,4 +8,4 @@ LABEL org.opencontainers.image.title="gvisor-ready" \
       org.opencontainers.image.description="Proves that gVisor works on this node and labels the node" \
       org.opencontainers.image.licenses="Apache-2.0"
 USER 0
-ENTRYPOINT ["/usr/local/bin/node", "--max-semi-space-size=2", "--max-old-space-size=96", "--enable-source-maps", "/app/agent.mjs"]
+ENTRYPOINT ["/usr/local/bin/node", "--max-semi-space-size=2", "--max-old-space-size=96", "/app/agent.mjs"]

@@ -4,6 +4,7 @@ import type { Facts } from './facts.ts';
 import type { Finding } from './finding.ts';
 import type { Cri, CriStatus, ShimInfo } from './host/cri.ts';
 import { type GvisorFiles, readGvisorFiles } from './host/gvisor-files.ts';
+import { RememberingHost } from './host/remembering-host.ts';
 import { impossible, type Outcome } from './proof/outcome.ts';
 import { isCause, judge, type Verdict } from './verdict.ts';
 
@@ -59,9 +60,9 @@ function isBroken({ kind }: Outcome): boolean {
   return kind === 'failed' || kind === 'stuck';
 }
 
-/** Asks containerd each question once a look, so that all checks speak of the same answer. */
+/** Asks containerd and the host each question once a look, so that all checks speak of the same answer. */
 function rememberAnswers(sources: Sources): Sources {
-  const { cri } = sources;
+  const { cri, host } = sources;
   let answer: Promise<CriStatus> | undefined;
   const shims = new Map<string, Promise<ShimInfo>>();
   const status = (signal: AbortSignal) => {
@@ -73,7 +74,7 @@ function rememberAnswers(sources: Sources): Sources {
     shims.set(runtime, info);
     return info;
   };
-  return { ...sources, cri: { socket: cri.socket, status, shimInfo } };
+  return { ...sources, host: new RememberingHost(host), cri: { socket: cri.socket, status, shimInfo } };
 }
 
 function pathsToWatch(
