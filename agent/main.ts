@@ -122,7 +122,7 @@ async function start(
   }
 
   const server = createAgentServer({
-    metrics: () => metrics.text(),
+    metrics: (accept) => metrics.text(accept),
     report: () => agent.report,
     live: () => agent.live,
   });

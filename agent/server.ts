@@ -4,7 +4,8 @@ import type { Report } from './report.ts';
 
 /** What the HTTP server shows. */
 export type Shown = {
-  readonly metrics: () => Promise<{ readonly body: string; readonly type: string }>;
+  /** What is accepted is an Accept header, empty when there is none. */
+  readonly metrics: (accept: string) => Promise<{ readonly body: string; readonly type: string }>;
   /** Absent before the first look has ended. */
   readonly report: () => Report | undefined;
   /** Whether the loop still turns. */
@@ -21,7 +22,7 @@ export function createAgentServer(shown: Shown): Server {
       response.setHeader('allow', 'GET, HEAD');
       return send(response, 405, 'only GET is known here\n');
     }
-    void answer(pathname, shown, response).catch((error: unknown) =>
+    void answer(pathname, shown, request.headers.accept ?? '', response).catch((error: unknown) =>
       send(response, 500, `${String(error)}\n`),
     );
   });
@@ -30,14 +31,14 @@ export function createAgentServer(shown: Shown): Server {
   return server;
 }
 
-async function answer(path: string, shown: Shown, response: ServerResponse): Promise<void> {
+async function answer(path: string, shown: Shown, accept: string, response: ServerResponse): Promise<void> {
   switch (path) {
     case '/':
       response.setHeader('content-security-policy', PAGE_POLICY);
       response.setHeader('referrer-policy', 'no-referrer');
       return send(response, 200, renderPage(shown.report()), 'text/html; charset=utf-8');
     case '/metrics': {
-      const { body, type } = await shown.metrics();
+      const { body, type } = await shown.metrics(accept);
       return send(response, 200, body, type);
     }
     case '/livez':

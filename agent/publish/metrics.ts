@@ -1,5 +1,6 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Report } from '../report.ts';
+import { processMetrics } from './process-metrics.ts';
 import type { Publisher } from './publisher.ts';
 
 /** The agent's metrics, all named gvisor_* beside prom-client's own of the process. */
@@ -58,7 +59,7 @@ export class Metrics implements Publisher {
 
   constructor(version: string, proofIntervalMs = 0) {
     this.#interval.set(proofIntervalMs / 1_000);
-    collectDefaultMetrics({ register: this.#registry });
+    processMetrics(this.#registry);
     this.#gauge('gvisor_build_info', 'The agent’s version.', ['version']).set({ version }, 1);
     for (const status of ['True', 'False', 'Unknown'])
       this.#status.set({ status }, status === 'Unknown' ? 1 : 0);
@@ -104,8 +105,24 @@ export class Metrics implements Publisher {
     this.#requests.inc({ verb, code: String(code) });
   };
 
-  /** The text of /metrics and its content type. */
-  async text(): Promise<{ readonly body: string; readonly type: string }> {
-    return { body: await this.#registry.metrics(), type: this.#registry.contentType };
+  /** The text of /metrics and its content type: OpenMetrics for whoever accepts it, else Prometheus' own. */
+  async text(accept = ''): Promise<{ readonly body: string; readonly type: string }> {
+    const body = await this.#registry.metrics();
+    return accept.includes('application/openmetrics-text')
+      ? { body: openMetrics(body), type: Registry.OPENMETRICS_CONTENT_TYPE }
+      : { body, type: this.#registry.contentType };
   }
+}
+
+/**
+ * Prometheus text as OpenMetrics 1.0: a counter's family is named without "_total", no line is empty, and
+ * the end is marked. Not left to prom-client, which renames the counters of the registry for good.
+ * Source: https://github.com/prometheus/OpenMetrics/blob/main/legacy/specification/OpenMetrics.md
+ */
+function openMetrics(text: string): string {
+  const families = text.replace(
+    /^# HELP (\S+)_total (.*)\n# TYPE \S+ counter$/gm,
+    '# HELP $1 $2\n# TYPE $1 counter',
+  );
+  return `${families.replace(/\n{2,}/g, '\n')}# EOF\n`;
 }

@@ -17,7 +17,7 @@ const CLUSTER = 'bench';
 const FAULTS = ['shim-missing', 'runsc-missing', 'config-missing'] as const satisfies readonly FaultName[];
 const HEAD = ['what', 'goal', 'median', 'p99', 'n'];
 /** As the image runs it, see the Dockerfile. */
-const BUNDLED = ['dist/node', '--enable-source-maps', 'dist/agent.mjs'];
+const BUNDLED = ['dist/node', '--max-semi-space-size=2', '--max-old-space-size=96', 'dist/agent.mjs'];
 
 const { values } = parseArgs({
   options: {
