@@ -8,4 +8,5 @@ LABEL org.opencontainers.image.title="gvisor-ready" \
       org.opencontainers.image.description="Proves that gVisor works on this node and labels the node" \
       org.opencontainers.image.licenses="Apache-2.0"
 USER 0
-ENTRYPOINT ["/usr/local/bin/node", "--max-semi-space-size=2", "--max-old-space-size=96", "/app/agent.mjs"]
+# An agent that works for a moment each ten minutes needs no code compiled for speed: it costs 10 MiB on every node.
+ENTRYPOINT ["/usr/local/bin/node", "--no-opt", "--no-maglev", "--no-sparkplug", "--optimize-for-size", "--max-semi-space-size=2", "--max-old-space-size=96", "/app/agent.mjs"]

@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { cpus, release, totalmem } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CriClient } from '../../agent/host/cri-client.ts';
 import { Host } from '../../agent/host/host.ts';
@@ -10,14 +12,18 @@ import { type Cluster, startCluster } from '../../hack/cluster/cluster.ts';
 import type { FaultName } from '../../hack/cluster/faults.ts';
 import type { ClusterNode } from '../../hack/cluster/node.ts';
 import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
+import { REPO } from '../../hack/paths.ts';
 import { formatTable } from '../../hack/table.ts';
 import { OutsideAgent, touch } from '../integration/outside-agent.ts';
 
 const CLUSTER = 'bench';
 const FAULTS = ['shim-missing', 'runsc-missing', 'config-missing'] as const satisfies readonly FaultName[];
 const HEAD = ['what', 'goal', 'median', 'p99', 'n'];
-/** As the image runs it, see the Dockerfile. */
-const BUNDLED = ['dist/node', '--max-semi-space-size=2', '--max-old-space-size=96', 'dist/agent.mjs'];
+/** How the image runs the bundle. */
+const ENTRYPOINT = /^ENTRYPOINT (.*)$/m.exec(readFileSync(join(REPO, 'Dockerfile'), 'utf8'))?.[1] ?? '[]';
+const BUNDLED = (JSON.parse(ENTRYPOINT) as string[]).map((word) =>
+  word.replace(/^\/(usr\/local\/bin|app)\//, 'dist/'),
+);
 
 const { values } = parseArgs({
   options: {
