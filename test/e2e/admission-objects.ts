@@ -1,0 +1,102 @@
+import type { Call } from './api-user.ts';
+
+/** What a test changes of a pod. */
+export type PodPart = {
+  readonly spec?: Readonly<Record<string, unknown>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+};
+
+/** A gVisor pod that is never scheduled, since it has a gate; a field of `spec` that is undefined is left out. */
+export function pod({ spec = {}, annotations = {} }: PodPart = {}): object {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { generateName: 'case-', annotations },
+    spec: {
+      runtimeClassName: 'gvisor',
+      schedulingGates: [{ name: 'example.com/never' }],
+      ...container(),
+      ...spec,
+    },
+  };
+}
+
+/** The containers of a pod: one, with what is given. */
+export const container = (part: object = {}) => ({
+  containers: [{ name: 'main', image: 'localhost/none', ...part }],
+});
+
+/** Creates an object in a namespace; `query` such as `dryRun=All`. */
+export function create(namespace: string, body: object, query = ''): Call {
+  const { apiVersion, kind } = body as { readonly apiVersion: string; readonly kind: string };
+  const group = apiVersion === 'v1' ? '/api/v1' : `/apis/${apiVersion}`;
+  return { method: 'POST', path: `${group}/namespaces/${namespace}/${kind.toLowerCase()}s?${query}`, body };
+}
+
+/** Creates a pod in the namespace `strict`. */
+export const createPod = (part?: PodPart) => create('strict', pod(part));
+
+/** The kinds that hold a pod template, and the path of the pod in them. */
+export const WORKLOADS = {
+  Deployment: { apiVersion: 'apps/v1', path: 'spec.template.', selector: true },
+  ReplicaSet: { apiVersion: 'apps/v1', path: 'spec.template.', selector: true },
+  StatefulSet: { apiVersion: 'apps/v1', path: 'spec.template.', selector: true },
+  DaemonSet: { apiVersion: 'apps/v1', path: 'spec.template.', selector: true },
+  Job: { apiVersion: 'batch/v1', path: 'spec.template.', selector: false },
+  CronJob: { apiVersion: 'batch/v1', path: 'spec.jobTemplate.spec.template.', selector: false },
+  ReplicationController: { apiVersion: 'v1', path: 'spec.template.', selector: false },
+} as const;
+export type Workload = keyof typeof WORKLOADS;
+
+/** A workload of a kind with the spec and annotations of a pod. Names are made of the kind unless told. */
+export function workload(
+  kind: Workload,
+  { spec = {}, annotations = {} }: PodPart = {},
+  name?: string,
+): object {
+  const { apiVersion, selector } = WORKLOADS[kind];
+  const labels = { app: 'case' };
+  const restart = kind === 'Job' || kind === 'CronJob' ? { restartPolicy: 'Never' } : {};
+  const template = {
+    metadata: { labels, annotations },
+    spec: { runtimeClassName: 'gvisor', ...container(), ...restart, ...spec },
+  };
+  return {
+    apiVersion,
+    kind,
+    metadata: name === undefined ? { generateName: `${kind.toLowerCase()}-` } : { name },
+    spec:
+      kind === 'CronJob'
+        ? { schedule: '0 0 1 1 *', jobTemplate: { spec: { template } } }
+        : { template, ...(selector ? { selector: { matchLabels: labels } } : {}) },
+  };
+}
+
+/** Creates a RuntimeClass. */
+export const createRuntimeClass = (name: string, handler = 'runsc'): Call => ({
+  method: 'POST',
+  path: '/apis/node.k8s.io/v1/runtimeclasses',
+  body: { apiVersion: 'node.k8s.io/v1', kind: 'RuntimeClass', metadata: { name }, handler },
+});
+
+/** Merges annotations into the object at a path. */
+export const annotate = (path: string, annotations: object): Call => ({
+  method: 'PATCH',
+  path,
+  body: { metadata: { annotations } },
+});
+
+/** Adds an ephemeral container to the pod at a path, as `kubectl debug` does. */
+export const addEphemeral = (path: string, part: object = {}): Call => ({
+  method: 'PATCH',
+  path: `${path}/ephemeralcontainers`,
+  patch: 'strategic-merge-patch+json',
+  body: { spec: { ephemeralContainers: [{ name: 'debug', image: 'localhost/none', ...part }] } },
+});
+
+/** A container's part that makes it privileged. */
+export const privileged = { securityContext: { privileged: true } };
+/** A pod's volume that is a folder of the host. */
+export const hostPath = { volumes: [{ name: 'host', hostPath: { path: '/' } }] };
+/** An annotation by which gVisor's network could be turned off. */
+export const FLAG = 'dev.gvisor.flag.network';

@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import { type Admission, type UserName, until } from './admission-cluster.ts';
+import { createPod } from './admission-objects.ts';
+import type { Answer, Call } from './api-user.ts';
+
+/** A row: what is tried, the call or how to come to it, why it is refused (accepted without), who calls (admin unless told). */
+export type Case = readonly [
+  what: string,
+  call: Call | (() => Promise<Call>),
+  why?: RegExp | undefined,
+  as?: UserName,
+];
+
+/**
+ * Runs rows as tests: with a reason the call is refused with `code` (422 unless told) and the message says it,
+ * without one it is accepted in silence.
+ */
+export function table(admission: () => Admission, cases: readonly Case[], code = 422): void {
+  for (const [what, call, why, user = 'admin'] of cases) {
+    it(`${what}: ${why === undefined ? 'accepted' : 'refused'}`, async () => {
+      const answer = await admission().as(user, typeof call === 'function' ? await call() : call);
+      if (why === undefined) assertAccepted(answer);
+      else {
+        assert.equal(answer.code, code, answer.message);
+        assert.match(answer.message, why);
+      }
+    });
+  }
+}
+
+/** Asserts that a call was accepted, and that nothing was said about it. */
+export function assertAccepted({ code, message, warnings }: Answer): void {
+  assert.ok(code < 300, `${code} ${message}`);
+  assert.deepEqual(warnings, []);
+}
+
+/** Waits until pods are refused that name no runtime class. */
+export function podsAreRefused({ as }: Admission): Promise<Answer> {
+  const plain = createPod({ spec: { runtimeClassName: undefined } });
+  return until(
+    'pods to be refused',
+    () => as('admin', plain),
+    ({ code }) => code === 422,
+  );
+}
+
+/** Creates an object and gives the path of what was made. */
+export async function existing({ as }: Admission, call: Call): Promise<string> {
+  const { code, message, body } = await as('admin', call);
+  assert.equal(code, 201, message);
+  const { name } = (body as { readonly metadata: { readonly name: string } }).metadata;
+  return `${call.path.replace(/\?.*/, '')}/${name}`;
+}
+
+/** Sets the parameters and waits until the API server goes by them, as the answer to `call` shows. */
+export async function setParameters(
+  { as }: Admission,
+  data: object,
+  call: Call,
+  wanted: RegExp,
+): Promise<void> {
+  const written = await as('admin', { method: 'PATCH', path: PARAMETERS, body: { data } });
+  assert.equal(written.code, 200, written.message);
+  await until(
+    'the parameters to be in force',
+    () => as('admin', call),
+    ({ code, message }) => wanted.test(`${code} ${message}`),
+  );
+}
+
+/** The path of the policies' parameters. */
+export const PARAMETERS = '/api/v1/namespaces/gvisor-ready/configmaps/gvisor-ready-enforce';

@@ -1,0 +1,71 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Agent, request } from 'undici';
+import type { Cluster } from '../../hack/cluster/cluster.ts';
+import { openAuthority } from '../../hack/cluster/pki.ts';
+
+/** What is sent: a method, a path with its query, an object, and for a PATCH its kind (merge unless told). */
+export type Call = {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  readonly path: string;
+  readonly body?: object;
+  readonly patch?: 'merge-patch+json' | 'strategic-merge-patch+json' | 'apply-patch+yaml';
+};
+
+/** What came back: the status code, the server's message when it refused, and the texts of its Warning headers. */
+export type Answer = {
+  readonly code: number;
+  readonly message: string;
+  readonly warnings: readonly string[];
+  readonly body: unknown;
+};
+
+/** A person or program that talks to the API server with its own credential, and with nothing else. */
+export type ApiUser = (call: Call) => Promise<Answer>;
+
+/** A user whom the cluster's authority knows by a client certificate: `name` (CN), `groups` (O). */
+export async function certificateUser(
+  cluster: Cluster,
+  name: string,
+  groups: readonly string[] = [],
+): Promise<ApiUser> {
+  const { cert, key } = await (await openAuthority(join(cluster.dir, 'pki'))).issue(name, groups);
+  return (call) => send(cluster, call, { cert, key });
+}
+
+/** A service account, by a token that the API server made for it. */
+export async function tokenUser(cluster: Cluster, namespace: string, account: string): Promise<ApiUser> {
+  const token = (await cluster.kubectl(['create', 'token', '-n', namespace, account])).trim();
+  return (call) => send(cluster, call, { token });
+}
+
+type Credential = { readonly cert?: string; readonly key?: string; readonly token?: string };
+
+async function send(cluster: Cluster, call: Call, { cert, key, token }: Credential): Promise<Answer> {
+  const ca = await readFile(join(cluster.dir, 'pki/ca.crt'), 'utf8');
+  const dispatcher = new Agent({ connect: { ca, ...(cert && key ? { cert, key } : {}) } });
+  const type = call.method === 'PATCH' ? (call.patch ?? 'merge-patch+json') : 'json';
+  try {
+    const { statusCode, headers, body } = await request(`https://127.0.0.1:${cluster.port}${call.path}`, {
+      method: call.method,
+      dispatcher,
+      headers: {
+        'content-type': `application/${type}`,
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      },
+      ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+    });
+    const answer = (await body.json()) as { readonly message?: string };
+    const message = statusCode < 300 ? '' : (answer.message ?? '');
+    return { code: statusCode, message, warnings: warningsOf(headers.warning), body: answer };
+  } finally {
+    await dispatcher.close();
+  }
+}
+
+/** The texts of Warning headers, `299 - "text"` each (RFC 7234, 5.5). */
+function warningsOf(header: string | string[] | undefined): string[] {
+  return [header ?? []]
+    .flat()
+    .map((line) => /^299 - "(.*)"$/.exec(line)?.[1]?.replaceAll('\\"', '"') ?? line);
+}
