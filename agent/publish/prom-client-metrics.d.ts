@@ -3,5 +3,5 @@ declare module 'prom-client/lib/metrics/*.js' {
   import type { Registry } from 'prom-client';
 
   const register: (registry: Registry) => void;
-  export default register;
+  export = register;
 }
