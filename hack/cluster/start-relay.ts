@@ -19,11 +19,17 @@ export async function listen(port: number): Promise<{ readonly server: Server; r
   return { server, port: bound.port };
 }
 
-/** Starts the process that brings connections from `server` to the API server, and hands it the server. */
-export async function startRelay(hub: Machine, server: Server): Promise<void> {
-  const script = 'echo $$ >/run/daemons/relay; exec "$@"';
-  const node = [process.execPath, join(REPO, 'hack/cluster/relay.ts'), HUB_ADDRESS, '443'];
-  const [first = '', ...rest] = hub.enter('/bin/sh', '-c', script, 'relay', ...node);
+/** What a relay leads to, in the control plane's network; the name is the one it has among the daemons. */
+export type RelayTarget = { readonly name: string; readonly address: string; readonly port: number };
+
+const API_SERVER: RelayTarget = { name: 'relay', address: HUB_ADDRESS, port: 443 };
+
+/** Starts the process that brings connections from `server` to the API server, or to another target, and hands it the server. */
+export async function startRelay(hub: Machine, server: Server, target = API_SERVER): Promise<void> {
+  const { name, address, port } = target;
+  const script = `echo $$ >/run/daemons/${name}; exec "$@"`;
+  const node = [process.execPath, join(REPO, 'hack/cluster/relay.ts'), address, String(port)];
+  const [first = '', ...rest] = hub.enter('/bin/sh', '-c', script, name, ...node);
   const child = fork(first, rest, {
     execPath: 'nsenter',
     execArgv: [],
@@ -34,7 +40,9 @@ export async function startRelay(hub: Machine, server: Server): Promise<void> {
   child.send('listen', server);
   await Promise.race([
     once(child, 'message'),
-    once(child, 'exit').then(() => Promise.reject(new Error('The relay to the API server did not start'))),
+    once(child, 'exit').then(() =>
+      Promise.reject(new Error(`The relay to ${address}:${port} did not start`)),
+    ),
   ]);
   child.unref();
   if (child.connected) child.disconnect();

@@ -9,25 +9,29 @@ import { deployAgent } from '../../hack/story.ts';
 /** The cluster that the end-to-end tests share, one file after the other. */
 export const E2E_CLUSTER = 'e2e';
 
-/**
- * For the head of a test file: three nodes with the agent deployed, all of them healed and judged, before
- * the first test. The runner of all tiers keeps the cluster for the next file; a file that is run alone
- * takes it down. Gives a function that gives the cluster.
- */
+/** The cluster, up or brought up: three nodes with the agent deployed, all of them healed and judged. */
+export async function openCluster(): Promise<Cluster> {
+  const cluster = await startCluster({ name: E2E_CLUSTER, images: ['workload', 'agent'] });
+  await Promise.all(cluster.nodes().map((node) => healNode(cluster, node)));
+  await deployAgent(cluster, join(REPO, 'manifests/base'));
+  return cluster;
+}
+
+/** Takes the cluster down; the runner of all tiers keeps it for the next file. */
+export async function closeCluster(): Promise<void> {
+  if (process.env.KEEP_E2E_CLUSTER === undefined) await removeCluster(E2E_CLUSTER);
+}
+
+/** For the head of a test file: the open cluster before the first test. Gives a function that gives it. */
 export function useCluster(): () => Cluster {
   let cluster: Cluster | undefined;
   before(
     async () => {
-      cluster = await startCluster({ name: E2E_CLUSTER, images: ['workload', 'agent'] });
-      const opened = cluster;
-      await Promise.all(opened.nodes().map((node) => healNode(opened, node)));
-      await deployAgent(opened, join(REPO, 'manifests/base'));
+      cluster = await openCluster();
     },
     { timeout: 600_000 },
   );
-  after(async () => {
-    if (process.env.KEEP_E2E_CLUSTER === undefined) await removeCluster(E2E_CLUSTER);
-  });
+  after(closeCluster);
   return () => {
     if (cluster === undefined) throw new Error('The cluster is not up yet');
     return cluster;

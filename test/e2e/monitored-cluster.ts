@@ -1,0 +1,100 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { after, before } from 'node:test';
+import type { Cluster } from '../../hack/cluster/cluster.ts';
+import { KUBE_STATE_METRICS_SCRAPE, startKubeStateMetrics } from '../../hack/cluster/kube-state-metrics.ts';
+import { type Prometheus, startPrometheus } from '../../hack/cluster/prometheus.ts';
+import { REPO } from '../../hack/paths.ts';
+import { type RuleFile, ruleFiles } from '../monitoring/alerts.ts';
+import { closeCluster, openCluster } from './e2e-cluster.ts';
+
+/** What kube-state-metrics must be told, as the documents say. */
+export const SHOW_LABELS = '--metric-labels-allowlist=nodes=[gvisor.node-restriction.kubernetes.io/ready]';
+
+const COMPONENT = join(REPO, 'manifests/components/monitoring');
+
+/** Agents that prove often and wait long before they call a node that they cannot judge not ready. */
+const SETTINGS = [
+  { name: 'PROOF_INTERVAL', value: '10s' },
+  { name: 'UNKNOWN_GRACE', value: '1h' },
+];
+
+type Monitored = { readonly cluster: Cluster; readonly prometheus: Prometheus };
+
+/**
+ * For the head of a test file: the cluster of the end-to-end tests with agents that prove every 10 s,
+ * kube-state-metrics, and a Prometheus that runs the scrape configuration and the rules of the components;
+ * all of it as before afterwards. Gives a function that gives both.
+ */
+export function useMonitoredCluster(): () => Monitored {
+  let opened: Monitored | undefined;
+  const monitored = () => {
+    if (opened === undefined) throw new Error('The cluster is not up yet');
+    return opened;
+  };
+  before(
+    async () => {
+      const cluster = await openCluster();
+      await applyAgents(cluster);
+      await startKubeStateMetrics(cluster, [SHOW_LABELS]);
+      await cluster.kubectl(['apply', '-f', join(COMPONENT, 'scrape-rbac.yaml')]);
+      const scrape = await readFile(join(COMPONENT, 'scrape-config.yaml'), 'utf8');
+      const prometheus = await startPrometheus(cluster, {
+        scrapeConfigs: [scrape, KUBE_STATE_METRICS_SCRAPE],
+        rules: [...(await ruleFiles()).values()].map((file) => JSON.stringify(hasten(file))),
+      });
+      opened = { cluster, prometheus };
+    },
+    { timeout: 600_000 },
+  );
+  after(async () => {
+    if (opened !== undefined) await restore(opened.cluster);
+    await closeCluster();
+  });
+  return monitored;
+}
+
+async function restore(cluster: Cluster): Promise<void> {
+  await cluster.kubectl(['apply', '-k', join(REPO, 'manifests/base')]);
+  for (const name of ['prometheus', 'relay-prometheus', 'kube-state-metrics'])
+    await cluster.hub.stopDaemon(name);
+}
+
+/** The same rules with every wait of minutes cut to two seconds; expressions, labels and annotations stay. */
+function hasten(file: RuleFile): RuleFile {
+  const groups = file.groups.map(({ name, rules }) => ({
+    name,
+    rules: rules.map((rule) => ({
+      ...rule,
+      ...(rule.for === undefined ? {} : { for: '2s' }),
+      ...(rule.keep_firing_for === undefined ? {} : { keep_firing_for: '2s' }),
+    })),
+  }));
+  return { groups };
+}
+
+/** Applies the base with these tests' settings, on nodes with this label only if one is given, and waits until all run. */
+export async function applyAgents(
+  cluster: Cluster,
+  nodeSelector?: Readonly<Record<string, string>>,
+): Promise<void> {
+  const env = SETTINGS.map((value) => ({ op: 'add', path: '/spec/template/spec/containers/0/env/-', value }));
+  const place = Object.entries(nodeSelector ?? {}).map(([key, value]) => ({
+    op: 'add',
+    path: `/spec/template/spec/nodeSelector/${key}`,
+    value,
+  }));
+  const folder = await mkdtemp('/tmp/gvisor-ready-agents-');
+  try {
+    const kustomization = {
+      resources: [relative(folder, join(REPO, 'manifests/base'))],
+      patches: [{ target: { kind: 'DaemonSet' }, patch: JSON.stringify([...env, ...place]) }],
+    };
+    await writeFile(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization));
+    await cluster.kubectl(['apply', '-k', folder]);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+  const words = ['rollout', 'status', 'daemonset', 'gvisor-ready-agent', '-n', 'gvisor-ready'];
+  await cluster.kubectl([...words, '--timeout=90s'], undefined, 100_000);
+}
