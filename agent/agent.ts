@@ -52,6 +52,11 @@ export class Agent {
     return this.#report;
   }
 
+  /** Whether there is a verdict of this agent's own; before, what a predecessor published stands. */
+  get settled(): boolean {
+    return this.#state.published !== undefined;
+  }
+
   /** Whether the loop has turned lately: a look must end, and the next begin, within its time. */
   get live(): boolean {
     const { now, proofIntervalMs } = this.#options;

@@ -12,13 +12,11 @@ import { readDistribution } from './host/distribution.ts';
 import { errorLine } from './host/error-line.ts';
 import { Host } from './host/host.ts';
 import { readNodeFacts } from './host/node-facts.ts';
-import { createKube } from './kube.ts';
-import { openAccess } from './kube-access.ts';
 import { look } from './look.ts';
 import { Housekeeping } from './proof/housekeeping.ts';
 import { prove } from './proof/proof.ts';
+import { openApiPublisher } from './publish/api.ts';
 import { Metrics } from './publish/metrics.ts';
-import { NodePublisher } from './publish/node.ts';
 import type { Publisher } from './publish/publisher.ts';
 import { renderReport, TerminalPublisher } from './publish/terminal.ts';
 import { createAgentServer } from './server.ts';
@@ -87,12 +85,14 @@ async function start(
   const publishers: Publisher[] = [metrics];
   if (people && !args.once)
     publishers.push(new TerminalPublisher((text) => process.stdout.write(text), process.stdout.hasColors()));
-  const writer = await nodePublisher(config, metrics, log).catch(errorLine);
-  if (typeof writer === 'string') {
+  const api = await openApiPublisher(config, { version: VERSION, count: metrics.countRequest, log }).catch(
+    errorLine,
+  );
+  if (typeof api === 'string') {
     client.close();
-    return complain([writer]);
+    return complain([api]);
   }
-  if (writer !== undefined && !args.once) publishers.push(writer);
+  if (api !== undefined && !args.once) publishers.push(api.node);
   const agent = new Agent({
     version: VERSION,
     node: config.nodeName,
@@ -125,6 +125,7 @@ async function start(
     metrics: (accept) => metrics.text(accept),
     report: () => agent.report,
     live: () => agent.live,
+    unready: () => (agent.settled ? api?.node.unready : 'the first verdict is not settled yet'),
   });
   if (config.listen !== undefined) {
     const { host: address, port } = config.listen;
@@ -150,7 +151,7 @@ async function start(
   await Promise.all([
     agent.run(stop.signal),
     watchContainerd(client, (what) => bell.ring(what), stop.signal),
-    writer?.run(stop.signal),
+    api?.run(stop.signal),
   ]);
   log.info('agent stopped; labels stay as they are');
   server.close();
@@ -164,24 +165,6 @@ async function start(
 async function localSocket(host: Host, socket: string): Promise<string> {
   const folder = await host.localPath(dirname(socket)).catch(() => undefined);
   return join(folder ?? join(host.root, dirname(socket)), basename(socket));
-}
-
-async function nodePublisher(
-  config: Config,
-  metrics: Metrics,
-  log: pino.Logger,
-): Promise<NodePublisher | undefined> {
-  if (!config.publish.includes('node')) return undefined;
-  const access = await openAccess(config);
-  for (const warning of access.warnings) log.warn(warning);
-  const kube = createKube(access, `gvisor-ready/${VERSION}`, metrics.countRequest);
-  return new NodePublisher({
-    kube,
-    node: config.nodeName,
-    labelDomain: config.labelDomain,
-    log,
-    now: Date.now,
-  });
 }
 
 async function lookOnce(agent: Agent, json: boolean, signal: AbortSignal): Promise<number> {

@@ -10,6 +10,8 @@ export type Shown = {
   readonly report: () => Report | undefined;
   /** Whether the loop still turns. */
   readonly live: () => boolean;
+  /** Why a rollout must not go on to the next node; undefined when it may. */
+  readonly unready: () => string | undefined;
 };
 
 /** The agent's HTTP server: a page for people at /, and /metrics, /livez, /readyz and /report; not yet listening. */
@@ -43,10 +45,10 @@ async function answer(path: string, shown: Shown, accept: string, response: Serv
     }
     case '/livez':
       return shown.live() ? send(response, 200, 'ok\n') : send(response, 503, 'the loop has stalled\n');
-    case '/readyz':
-      return shown.report() === undefined
-        ? send(response, 503, 'the first look has not ended yet\n')
-        : send(response, 200, 'ok\n');
+    case '/readyz': {
+      const why = shown.unready();
+      return why === undefined ? send(response, 200, 'ok\n') : send(response, 503, `${why}\n`);
+    }
     case '/report': {
       const report = shown.report();
       if (report === undefined) return send(response, 503, 'the first look has not ended yet\n');

@@ -1,117 +1,185 @@
 import timers from 'node:timers/promises';
-import type { Logger } from 'pino';
-import type { Kube } from '../kube.ts';
+import { errorLine } from '../host/error-line.ts';
+import type { WatchEvent } from '../kube.ts';
 import { KubeError } from '../kube-error.ts';
+import { keepWatching } from '../kube-watch.ts';
 import { labelsFor } from '../labels.ts';
 import type { Report } from '../report.ts';
+import { Claim } from './claim.ts';
+import { isOlder, type NodeMetadata, type NodeObject, type Wanted, writersOf } from './node-object.ts';
+import { type NodeOptions, NodeWriter } from './node-writer.ts';
 import type { Publisher } from './publisher.ts';
+import { guard } from './rollout-guard.ts';
 
-type Condition = {
-  readonly type: string;
-  readonly status: string;
-  readonly reason: string;
-  readonly message: string;
-  readonly lastTransitionTime: string;
-};
-type Node = {
-  readonly metadata?: { readonly labels?: Readonly<Record<string, string>> };
-  readonly status?: { readonly conditions?: readonly Condition[] };
-};
-
-const CONDITION = 'GVisorReady';
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 30_000;
 
-/** What a publisher of a Node needs; `now` gives the wall clock's milliseconds. */
-export type NodePublisherOptions = {
-  readonly kube: Kube;
-  readonly node: string;
-  readonly labelDomain: string;
-  readonly log: Logger;
-  readonly now: () => number;
-};
-
 /**
- * Writes the verdict into the Node: its labels with one PATCH, its condition with another, and each only
- * when it differs from what is there. While the API server does not answer it tries again, with growing
- * pauses; of several verdicts that waited, only the newest is written.
+ * Keeps the verdict in the Node: labels, annotations and taint with one PATCH, the condition with another,
+ * and each only when it differs from what is there. A watch of the Node's metadata tells when somebody else
+ * changed it. While the API server does not answer it tries again, with growing pauses; of several verdicts
+ * that waited, only the newest is written.
  */
 export class NodePublisher implements Publisher {
   readonly name = 'node';
-  readonly #options: NodePublisherOptions;
-  #wanted: Report | undefined;
+  readonly #options: NodeOptions;
+  readonly #claim: Claim;
+  readonly #writer: NodeWriter;
+  readonly #keys: { readonly claim: string; readonly provenBy: string; readonly taint: string };
+  #report: Report | undefined;
+  #looked = false;
+  #event: WatchEvent | undefined;
   #wake = Promise.withResolvers<void>();
-  #labels: Readonly<Record<string, string>> | undefined;
-  #condition: Condition | undefined;
+  #node: NodeObject | undefined;
+  #gone = false;
+  #failures = 0;
+  #yielding = false;
+  #unready: string | undefined = 'the first verdict is not settled yet';
 
-  constructor(options: NodePublisherOptions) {
+  constructor(options: NodeOptions) {
     this.#options = options;
+    const { labelDomain: domain } = options;
+    this.#keys = { claim: `${domain}/agent`, provenBy: `${domain}/proven-by`, taint: `${domain}/not-ready` };
+    this.#claim = new Claim(options.date(), options.edition);
+    this.#writer = new NodeWriter(options, this.#keys.claim);
+  }
+
+  /** Why a rollout must not go on to the next node; undefined when it may. */
+  get unready(): string | undefined {
+    return this.#unready;
   }
 
   publish(report: Report): void {
-    this.#wanted = report;
+    this.#report = report;
+    this.#looked = true;
     this.#wake.resolve();
   }
 
   /** Writes until the signal ends it. */
   async run(signal: AbortSignal): Promise<void> {
-    const stopped = new Promise<void>((resolve) =>
-      signal.addEventListener('abort', () => resolve(), { once: true }),
-    );
-    let pauseMs = FIRST_RETRY_MS;
+    const { kube, node, log } = this.#options;
+    const path = `/api/v1/nodes?fieldSelector=metadata.name%3D${node}`;
+    await Promise.all([
+      keepWatching({ kube, path, extent: 'metadata', log, hear: (event) => this.#hear(event) }, signal),
+      this.#keepWriting(signal),
+    ]);
+  }
+
+  #hear(event: WatchEvent): void {
+    if (event.type === 'BOOKMARK') return;
+    this.#event = event;
+    this.#wake.resolve();
+  }
+
+  async #keepWriting(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      await Promise.race([this.#wake.promise, stopped]);
-      const report = this.#wanted;
-      if (signal.aborted || report === undefined) return;
-      this.#wake = Promise.withResolvers<void>();
       try {
-        await this.#write(report, signal);
-        pauseMs = FIRST_RETRY_MS;
+        const waitMs = await this.#step(signal);
+        this.#failures = 0;
+        await this.#wait(waitMs, signal);
       } catch (err) {
         if (signal.aborted) return;
-        this.#labels = undefined; // what is there is not known any more
-        const wait =
-          (err instanceof KubeError ? err.retryAfterMs : undefined) ?? pauseMs * (0.5 + Math.random());
-        this.#options.log.warn({ err, retryInMs: Math.round(wait) }, 'cannot write the node');
-        pauseMs = Math.min(pauseMs * 2, LAST_RETRY_MS);
-        this.#wake.resolve();
-        await timers.setTimeout(wait, undefined, { signal }).catch(() => {});
+        const retryInMs = this.#failed(err);
+        if (retryInMs > 0) await timers.setTimeout(retryInMs, undefined, { signal }).catch(() => {});
       }
     }
   }
 
-  async #write(report: Report, signal: AbortSignal): Promise<void> {
-    const { kube, node, labelDomain, log } = this.#options;
-    const path = `/api/v1/nodes/${node}`;
-    if (this.#labels === undefined) this.#remember((await kube.get(path, signal)) as Node);
-    const wanted = labelsFor(report.verdict, report.facts, labelDomain);
-    const labels = Object.fromEntries(
-      Object.entries(wanted).filter(([key, value]) => (this.#labels?.[key] ?? null) !== value),
-    );
-    if (Object.keys(labels).length > 0) {
-      this.#remember((await kube.patch(path, { metadata: { labels } }, 'merge', signal)) as Node);
-      log.info({ labels }, 'labels written');
+  /** One step towards what is wanted; gives the milliseconds until the next, or undefined for when something happens. */
+  async #step(signal: AbortSignal): Promise<number | undefined> {
+    this.#wake = Promise.withResolvers<void>();
+    this.#takeEvent();
+    if (this.#report === undefined || this.#gone) return undefined;
+    this.#node ??= await this.#writer.read(signal);
+    const { wanted, refusal } = this.#want(this.#report, this.#node);
+    const held = this.#node.metadata.annotations?.[this.#keys.claim];
+    const turn = this.#claim.turn(held, this.#looked, this.#options.now());
+    if (turn === 'yield') return this.#yield(held);
+    if (typeof turn === 'object') return turn.waitMs;
+    this.#looked = false;
+    if (turn === 'ask') {
+      const annotations = { [this.#keys.claim]: this.#claim.text };
+      this.#node = await this.#writer.patch({ metadata: { annotations } }, signal);
+      return 0;
     }
-    const condition = this.#conditionFor(report);
-    if (condition !== undefined) {
-      const patch = { status: { conditions: [condition] } };
-      this.#remember((await kube.patch(`${path}/status`, patch, 'strategic', signal)) as Node);
-      log.info({ status: condition.status, reason: condition.reason }, 'condition written');
-    }
+    this.#yielding = false;
+    const { node, waitMs } = await this.#writer.write(this.#node, wanted, signal);
+    this.#node = node;
+    this.#unready = refusal;
+    return waitMs;
   }
 
-  #remember(node: Node): void {
-    this.#labels = node.metadata?.labels ?? {};
-    this.#condition = node.status?.conditions?.find(({ type }) => type === CONDITION);
+  #want({ verdict, facts }: Report, node: NodeObject): { wanted: Wanted; refusal: string | undefined } {
+    const { labelDomain, taint, edition, node: name } = this.#options;
+    const { claim, provenBy: key, taint: taintKey } = this.#keys;
+    const { provenBy, refusal } = guard(verdict, node.metadata.annotations?.[key], {
+      edition,
+      node: name,
+      key,
+    });
+    const wanted = {
+      labels: labelsFor(verdict, facts, labelDomain),
+      annotations: { [claim]: this.#claim.text, ...(provenBy === undefined ? {} : { [key]: provenBy }) },
+      verdict,
+      ...(taint ? { taint: { key: taintKey, present: verdict.status !== 'True' } } : {}),
+    };
+    return { wanted, refusal };
   }
 
-  /** The condition to write, or undefined when what is there says the same. */
-  #conditionFor({ verdict }: Report): Condition | undefined {
-    const { status, reason, message } = verdict;
-    const old = this.#condition;
-    if (old?.status === status && old.reason === reason) return undefined;
-    const kept = old?.status === status ? old.lastTransitionTime : undefined;
-    const lastTransitionTime = kept || new Date(this.#options.now()).toISOString().replace(/\.\d+Z$/, 'Z');
-    return { type: CONDITION, status, reason, message: message.slice(0, 1024), lastTransitionTime };
+  #yield(held: string | undefined): undefined {
+    if (!this.#yielding) this.#options.log.info({ held }, 'a later agent writes this node');
+    if (!this.#writer.wrote) this.#unready = `a later agent writes this node: ${held}`;
+    this.#yielding = true;
+  }
+
+  /** Takes note of what the watch told last. */
+  #takeEvent(): void {
+    const event = this.#event;
+    this.#event = undefined;
+    if (event === undefined) return;
+    if (event.type === 'DELETED') {
+      this.#options.log.warn('the node is gone: waiting for it to return');
+      this.#node = undefined;
+      this.#gone = true;
+      return;
+    }
+    this.#gone = false;
+    const known = this.#node;
+    const { metadata } = event.object as { readonly metadata: NodeMetadata };
+    if (known === undefined || isOlder(metadata, known.metadata)) return;
+    const withTaints = this.#options.taint;
+    const told =
+      metadata.uid === known.metadata.uid &&
+      writersOf(metadata, withTaints) === writersOf(known.metadata, withTaints);
+    this.#node = told ? { ...known, metadata } : undefined; // else it must be read
+  }
+
+  /** Notes a failure, and gives the milliseconds to wait. */
+  #failed(err: unknown): number {
+    this.#node = undefined; // what is there is not known any more
+    const { log, node } = this.#options;
+    if (err instanceof KubeError && err.status === 404) {
+      log.warn({ err }, 'the node does not exist: waiting for it');
+      this.#unready = `there is no Node "${node}": is NODE_NAME right?`;
+      this.#gone = this.#event === undefined;
+      return 0;
+    }
+    const jitter = Math.random();
+    const asked = err instanceof KubeError ? err.retryAfterMs : undefined;
+    const pauseMs = Math.min(FIRST_RETRY_MS * 2 ** this.#failures, LAST_RETRY_MS);
+    const retryInMs = Math.round(asked === undefined ? pauseMs * (0.5 + jitter) : asked * (1 + jitter / 4));
+    this.#failures++;
+    if (!this.#writer.wrote) this.#unready = `the first verdict is not in the Node yet: ${errorLine(err)}`;
+    log.warn({ err, retryInMs }, 'cannot write the node');
+    return retryInMs;
+  }
+
+  /** Waits until something happens, or these milliseconds have passed. */
+  async #wait(waitMs: number | undefined, signal: AbortSignal): Promise<void> {
+    const done = new AbortController();
+    const either = AbortSignal.any([signal, done.signal]);
+    const timer = timers.setTimeout(waitMs ?? 2 ** 31 - 1, undefined, { signal: either }).catch(() => {});
+    await Promise.race([this.#wake.promise, timer]);
+    done.abort();
   }
 }

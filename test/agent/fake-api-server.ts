@@ -82,9 +82,15 @@ export class FakeApiServer {
     if (this.node.exists) response.write(`${JSON.stringify(this.node.event('ADDED'))}\n`);
   }
 
+  /** How many watches are open. */
+  get open(): number {
+    return this.#watches.size;
+  }
+
   /** Ends all watches, as the server does after their time; with a line, it says that first. */
   endWatches(line = ''): void {
     for (const response of this.#watches) response.end(line);
+    this.#watches.clear();
   }
 
   async listen(): Promise<string> {

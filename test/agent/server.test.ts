@@ -11,6 +11,7 @@ const SHOWN: Shown = {
   metrics: () => Promise.resolve({ body: 'gvisor_node_status 1\n', type: 'text/plain; version=0.0.4' }),
   report: () => REPORT,
   live: () => true,
+  unready: () => undefined,
 };
 
 type Answer = { readonly status: number; readonly body: string; readonly headers: Record<string, unknown> };
@@ -82,11 +83,18 @@ describe('createAgentServer', () => {
     });
   }
 
-  it('is not ready before the first look has ended, and live all the same', async (t) => {
+  it('has no report before the first look has ended, and is live all the same', async (t) => {
     const ask = await serverOf(t, { report: () => undefined });
     const statuses = [];
-    for (const path of ['/readyz', '/report', '/livez', '/metrics']) statuses.push((await ask(path)).status);
-    assert.deepEqual(statuses, [503, 503, 200, 200]);
+    for (const path of ['/report', '/livez', '/metrics']) statuses.push((await ask(path)).status);
+    assert.deepEqual(statuses, [503, 200, 200]);
+  });
+
+  it('is not ready while a rollout must wait, says why, and is live all the same', async (t) => {
+    const ask = await serverOf(t, { unready: () => 'the node was proven by another' });
+    const { status, body } = await ask('/readyz');
+    assert.deepEqual([status, body], [503, 'the node was proven by another\n']);
+    assert.equal((await ask('/livez')).status, 200);
   });
 
   it('is not live once the loop has stalled', async (t) => {

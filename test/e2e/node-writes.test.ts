@@ -30,18 +30,28 @@ async function tokenOf(node: string): Promise<string> {
 }
 
 type Patch = { readonly node: string; readonly patch: object; readonly status?: true };
+type Sent = {
+  readonly method: 'PATCH' | 'POST' | 'DELETE';
+  readonly path: string;
+  readonly type: string;
+  readonly body?: object;
+};
 
-/** Sends a patch with a token and nothing else; gives the API server's refusal, or "" when it was accepted. */
-async function write(token: string, { node, patch, status }: Patch): Promise<string> {
+/** Patches a node with a token and nothing else; gives the API server's refusal, or "" when it was accepted. */
+function write(token: string, { node, patch, status }: Patch): Promise<string> {
+  const type = status === undefined ? 'merge-patch+json' : 'strategic-merge-patch+json';
+  const path = `/api/v1/nodes/${node}${status === undefined ? '' : '/status'}`;
+  return send(token, { method: 'PATCH', path, type, body: patch });
+}
+
+async function send(token: string, { method, path, type, body: sent }: Sent): Promise<string> {
   const ca = await readFile(join(cluster().dir, 'pki/ca.crt'), 'utf8');
   const dispatcher = new Agent({ connect: { ca } });
-  const type = status === undefined ? 'merge-patch' : 'strategic-merge-patch';
-  const path = `/api/v1/nodes/${node}${status === undefined ? '' : '/status'}`;
   const { statusCode, body } = await request(`https://127.0.0.1:${cluster().port}${path}`, {
-    method: 'PATCH',
+    method,
     dispatcher,
-    headers: { authorization: `Bearer ${token}`, 'content-type': `application/${type}+json` },
-    body: JSON.stringify(patch),
+    headers: { authorization: `Bearer ${token}`, 'content-type': `application/${type}` },
+    ...(sent === undefined ? {} : { body: JSON.stringify(sent) }),
   });
   const answer = (await body.json()) as { readonly message?: string };
   await dispatcher.close();
@@ -62,6 +72,20 @@ const condition = (type: string) => ({
   },
 });
 const label = (key: string, value: string | null = 'x') => ({ metadata: { labels: { [key]: value } } });
+const annotation = (key: string, value: string | null = 'x') => ({
+  metadata: { annotations: { [key]: value } },
+});
+const EVENTS = '/api/v1/namespaces/default/events';
+/** An event that an agent on node-1 may create, unless changed. */
+const event = (changes: object = {}) => ({
+  metadata: { generateName: 'node-writes.' },
+  involvedObject: { kind: 'Node', name: 'node-1' },
+  reason: 'Forged',
+  message: 'forged',
+  type: 'Normal',
+  source: { component: 'gvisor-ready' },
+  ...changes,
+});
 
 const REFUSED: readonly (readonly [what: string, attempt: Patch, why: RegExp])[] = [
   [
@@ -86,7 +110,27 @@ const REFUSED: readonly (readonly [what: string, attempt: Patch, why: RegExp])[]
     { node: 'node-1', patch: label('kubernetes.io/hostname', 'x') },
     /only labels of/,
   ],
-  ['an annotation', { node: 'node-1', patch: { metadata: { annotations: { a: 'b' } } } }, /annotations/],
+  [
+    'a label of its domain that is not its own',
+    { node: 'node-1', patch: label(`${DOMAIN}/other`) },
+    /only labels of/,
+  ],
+  ['another annotation', { node: 'node-1', patch: annotation('a') }, /only annotations of/],
+  [
+    'an annotation of its domain that is not its own',
+    { node: 'node-1', patch: annotation(`${DOMAIN}/other`) },
+    /only annotations of/,
+  ],
+  [
+    'removing another annotation',
+    { node: 'node-1', patch: annotation('volumes.kubernetes.io/controller-managed-attach-detach', null) },
+    /only annotations of/,
+  ],
+  [
+    'the annotation of another node',
+    { node: 'node-2', patch: annotation(`${DOMAIN}/proven-by`, null) },
+    /only its own Node/,
+  ],
   ['a finalizer', { node: 'node-1', patch: { metadata: { finalizers: ['a.example/b'] } } }, /finalizers/],
   [
     'an owner reference',
@@ -144,12 +188,50 @@ describe('what a stolen token of one node cannot write', () => {
     );
   });
 
+  const events: readonly (readonly [what: string, body: object, why: RegExp, path?: string])[] = [
+    [
+      'an event on another node',
+      event({ involvedObject: { kind: 'Node', name: 'node-2' } }),
+      /only on its own Node/,
+    ],
+    ['an event on a pod', event({ involvedObject: { kind: 'Pod', name: 'node-1' } }), /only on its own Node/],
+    [
+      'an event in the kubelet’s name',
+      event({ source: { component: 'kubelet' } }),
+      /under the name gvisor-ready/,
+    ],
+    [
+      'an event in another namespace',
+      event({ metadata: { generateName: 'a.', namespace: 'kube-system' } }),
+      /cannot create resource "events" .* in the namespace "kube-system"/,
+      '/api/v1/namespaces/kube-system/events',
+    ],
+  ];
+  for (const [what, body, why, path = EVENTS] of events) {
+    it(what, async () => {
+      const type = 'json';
+      assert.match(await send(await tokenOf('node-1'), { method: 'POST', path, type, body }), why);
+    });
+  }
+
+  for (const [what, path] of [
+    ['a Node away', '/api/v1/nodes/node-1'],
+    ['a pod away', '/api/v1/namespaces/gvisor-ready/pods/any'],
+  ] as const) {
+    it(what, async () => {
+      const answer = await send(await tokenOf('node-1'), { method: 'DELETE', path, type: 'json' });
+      assert.match(answer, /^403 .* cannot delete resource/);
+    });
+  }
+
   it('while its own keys are accepted', async () => {
     const token = await tokenOf('node-3');
     const path = 'jsonpath={.status.conditions[?(@.type=="GVisorReady")]}';
     const was: unknown = JSON.parse(await cluster().kubectl(['get', 'node', 'node-3', '-o', path]));
     assert.equal(await write(token, { node: 'node-3', patch: label(`${DOMAIN}/platform`, 'written') }), '');
     assert.equal(await write(token, { node: 'node-3', patch: label(`${DOMAIN}/platform`, null) }), '');
+    const own = event({ involvedObject: { kind: 'Node', name: 'node-3' } });
+    assert.equal(await send(token, { method: 'POST', path: EVENTS, type: 'json', body: own }), '');
     const written: Patch = { node: 'node-3', status: true, patch: condition('GVisorReady') };
     assert.equal(await write(token, written), '');
     assert.equal(await write(token, { ...written, patch: { status: { conditions: [was] } } }), '');

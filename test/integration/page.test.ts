@@ -83,6 +83,7 @@ describe('the page in a browser', () => {
       metrics: async () => ({ body: 'gvisor_up 1\n', type: 'text/plain' }),
       report: () => report,
       live: () => true,
+      unready: () => undefined,
     });
     server.listen(port, '127.0.0.1');
     await once(server, 'listening');

@@ -1,68 +1,15 @@
 import assert from 'node:assert/strict';
-import { describe, it, type TestContext } from 'node:test';
-import timers from 'node:timers/promises';
-import pino from 'pino';
-import { NodePublisher } from '../../../agent/publish/node.ts';
+import { describe, it } from 'node:test';
 import type { Report } from '../../../agent/report.ts';
-import { fakeApiServer, refusal } from '../fake-api-server.ts';
+import { refusal } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
+import { publisherOf, STARTED } from './publisher-of.ts';
 
 const LABELS = 'PATCH /api/v1/nodes/node-1 application/merge-patch+json';
 const CONDITION = 'PATCH /api/v1/nodes/node-1/status application/strategic-merge-patch+json';
 const READ = 'GET /api/v1/nodes/node-1';
 const READY = reportOf();
 const BROKEN = reportOf({ verdict: verdictOf('False', 'ShimNotFound') });
-
-/** A publisher to a fake API server; `written` ends when all that was published so far is written. */
-async function publisherOf(t: TestContext) {
-  const { server, kube } = await fakeApiServer(t);
-  const lines: Record<string, unknown>[] = [];
-  let next = Promise.withResolvers<void>();
-  const log = pino(
-    { level: 'debug' },
-    {
-      write(line: string) {
-        lines.push(JSON.parse(line) as Record<string, unknown>);
-        next.resolve();
-      },
-    },
-  );
-  const clock = { nowMs: Date.parse('2026-03-01T10:00:00.900Z') };
-  const publisher = new NodePublisher({
-    kube,
-    node: 'node-1',
-    labelDomain: 'example.com',
-    log,
-    now: () => clock.nowMs,
-  });
-  const waits: { readonly ms: number; readonly end: () => void }[] = [];
-  t.mock.method(timers, 'setTimeout', (ms: number, _value: unknown, { signal }: { signal: AbortSignal }) => {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    signal.addEventListener('abort', () => reject(signal.reason));
-    waits.push({ ms, end: resolve });
-    return promise;
-  });
-  const stop = new AbortController();
-  const done = publisher.run(stop.signal);
-  t.after(async () => {
-    stop.abort();
-    await done;
-  });
-  /** Resolves with the next log line that has this message. */
-  const logged = async (message: string) => {
-    for (;;) {
-      const at = lines.findIndex(({ msg }) => msg === message);
-      if (at >= 0) return lines.splice(0, at + 1).at(-1);
-      await next.promise;
-      next = Promise.withResolvers<void>();
-    }
-  };
-  const publish = async (report: Report) => {
-    publisher.publish(report);
-    await logged('condition written');
-  };
-  return { server, publisher, publish, logged, waits, clock, stop, done };
-}
 
 describe('NodePublisher', () => {
   it('writes labels and condition once, and only what changed after that', async (t) => {
@@ -74,6 +21,11 @@ describe('NodePublisher', () => {
       'example.com/runsc-version': 'release-20260223.0',
       'example.com/platform': 'systrap',
     });
+    assert.deepEqual(server.node.annotations, {
+      'example.com/agent': `${STARTED} 0.1.0+a`,
+      'example.com/proven-by': '0.1.0+a',
+    });
+    assert.deepEqual(server.node.taints, []);
     assert.deepEqual(server.node.conditions, [
       {
         type: 'GVisorReady',
@@ -92,8 +44,8 @@ describe('NodePublisher', () => {
     assert.deepEqual(server.asked, [LABELS, CONDITION]);
   });
 
-  it('writes nothing when its predecessor wrote the same', async (t) => {
-    const { server, publish, publisher } = await publisherOf(t);
+  it('writes nothing but who it is when its predecessor wrote the same', async (t) => {
+    const { server, publisher, logged } = await publisherOf(t);
     server.node.labels = {
       'example.com/ready': 'true',
       'example.com/runsc-version': 'release-20260223.0',
@@ -102,12 +54,13 @@ describe('NodePublisher', () => {
     };
     const condition = { type: 'GVisorReady', status: 'True', reason: 'SandboxProven', message: 'before' };
     server.node.conditions = [{ ...condition, lastTransitionTime: '2026-01-01T00:00:00Z' }];
+    server.node.annotations['example.com/proven-by'] = '0.1.0+a';
     publisher.publish(READY);
-    await publish(BROKEN);
-    assert.deepEqual(
-      server.asked.filter((line) => line !== READ),
-      [LABELS, CONDITION],
-    );
+    await logged('labels written');
+    assert.deepEqual(server.asked, [READ, LABELS]);
+    assert.deepEqual(server.bodies, [
+      { metadata: { annotations: { 'example.com/agent': `${STARTED} 0.1.0+a` } } },
+    ]);
     assert.equal(server.node.labels.other, 'label');
   });
 
@@ -174,12 +127,11 @@ describe('NodePublisher', () => {
     await logged('condition written');
     assert.deepEqual(
       waits.map(({ ms }) => ms),
-      [7_000, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000, 30_000],
+      [7_875, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000, 30_000],
     );
   });
 
   const words: readonly [number, string][] = [
-    [404, 'nodes "node-1" not found'],
     [409, 'Operation cannot be fulfilled on nodes "node-1": the object has been modified'],
     [403, 'nodes "node-1" is forbidden: ValidatingAdmissionPolicy denied request'],
   ];

@@ -1,0 +1,48 @@
+import type { Logger } from 'pino';
+import type { Config } from '../config.ts';
+import { editionOf } from '../edition.ts';
+import { type CountRequest, createKube } from '../kube.ts';
+import { openAccess } from '../kube-access.ts';
+import { EventSender } from './events.ts';
+import { NodePublisher } from './node.ts';
+
+/** What the wiring knows besides the settings. */
+export type ApiOptions = {
+  readonly version: string;
+  readonly count: CountRequest;
+  readonly log: Logger;
+};
+
+/** All that writes to the API server, and a function that lets it until a signal ends it. */
+export type ApiPublisher = {
+  readonly node: NodePublisher;
+  readonly run: (signal: AbortSignal) => Promise<void>;
+};
+
+/** What writes verdicts to the API server as the settings say; undefined when they say nowhere. */
+export async function openApiPublisher(
+  config: Config,
+  { version, count, log }: ApiOptions,
+): Promise<ApiPublisher | undefined> {
+  if (!config.publish.includes('node')) return undefined;
+  const access = await openAccess(config);
+  for (const warning of access.warnings) log.warn(warning);
+  const kube = createKube(access, `gvisor-ready/${version}`, count);
+  const options = { kube, node: config.nodeName, log, date: () => new Date() };
+  const events = config.publish.includes('events') ? new EventSender(options) : undefined;
+  const node = new NodePublisher({
+    ...options,
+    labelDomain: config.labelDomain,
+    taint: config.taint,
+    edition: editionOf(version, config),
+    now: () => performance.now(),
+    ...(events === undefined ? {} : { changed: (verdict, uid) => events.send(verdict, uid) }),
+  });
+  return {
+    node,
+    run: async (signal) => {
+      await Promise.all([node.run(signal), events?.run(signal)]);
+      await kube.close();
+    },
+  };
+}

@@ -1,0 +1,105 @@
+import timers from 'node:timers/promises';
+import type { Logger } from 'pino';
+import type { Kube } from '../kube.ts';
+import { KubeError } from '../kube-error.ts';
+import type { Verdict } from '../verdict.ts';
+
+const PATH = '/api/v1/namespaces/default/events';
+const FIRST_RETRY_MS = 1_000;
+const LAST_RETRY_MS = 15_000;
+/** An event that could not be sent for so long is dropped: the condition says the same. */
+const STALE_MS = 120_000;
+const LONGEST_QUEUE = 16;
+
+/** What a sender of events needs; the wall clock in milliseconds. */
+export type EventOptions = {
+  readonly kube: Kube;
+  readonly node: string;
+  readonly log: Logger;
+  readonly date: () => Date;
+};
+
+type Waiting = { readonly body: object; readonly atMs: number };
+
+/**
+ * Sends an event on the Node for each change of its condition, as `kubectl describe node` shows them. It has
+ * its own retries, so no label ever waits for an event.
+ */
+export class EventSender {
+  readonly #options: EventOptions;
+  readonly #queue: Waiting[] = [];
+  #wake = Promise.withResolvers<void>();
+  #sent = 0;
+
+  constructor(options: EventOptions) {
+    this.#options = options;
+  }
+
+  /** An event for a verdict that now stands in the Node of this uid. */
+  send(verdict: Verdict, nodeUid: string): void {
+    const at = this.#options.date();
+    if (this.#queue.length >= LONGEST_QUEUE) this.#drop();
+    this.#queue.push({ body: this.#eventOf(verdict, nodeUid, at), atMs: at.getTime() });
+    this.#wake.resolve();
+  }
+
+  /** Sends until the signal ends it. */
+  async run(signal: AbortSignal): Promise<void> {
+    const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+    while (!signal.aborted) {
+      await Promise.race([this.#wake.promise, stopped]);
+      this.#wake = Promise.withResolvers<void>();
+      while (this.#queue.length > 0 && !signal.aborted) await this.#sendFirst(signal);
+    }
+  }
+
+  async #sendFirst(signal: AbortSignal): Promise<void> {
+    const { kube, log, date } = this.#options;
+    const [first] = this.#queue;
+    for (let pauseMs = FIRST_RETRY_MS; first !== undefined && first === this.#queue[0]; ) {
+      try {
+        await kube.post(PATH, first.body, signal);
+        this.#queue.shift();
+      } catch (err) {
+        if (signal.aborted) return;
+        // A name that is taken is this event, sent before by a request whose answer got lost.
+        const known = err instanceof KubeError && err.status === 409;
+        const waitMs =
+          (err instanceof KubeError ? err.retryAfterMs : undefined) ?? pauseMs * (0.5 + Math.random());
+        if (known) this.#queue.shift();
+        else if (date().getTime() + waitMs - first.atMs > STALE_MS) this.#drop(err);
+        else {
+          log.debug({ err, retryInMs: Math.round(waitMs) }, 'cannot send the event');
+          await timers.setTimeout(waitMs, undefined, { signal }).catch(() => {});
+          if (signal.aborted) return;
+        }
+        pauseMs = Math.min(pauseMs * 2, LAST_RETRY_MS);
+      }
+    }
+  }
+
+  #drop(err?: unknown): void {
+    const dropped = this.#queue.shift();
+    if (dropped !== undefined) this.#options.log.warn({ err, event: dropped.body }, 'event dropped');
+  }
+
+  /** Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/, in its core form */
+  #eventOf({ status, reason, message }: Verdict, uid: string, at: Date): object {
+    const { node } = this.#options;
+    const time = at.toISOString().replace(/\.\d+Z$/, 'Z');
+    const name = `${node.slice(0, 200)}.${at.getTime().toString(16)}.${++this.#sent}`;
+    return {
+      apiVersion: 'v1',
+      kind: 'Event',
+      metadata: { name, namespace: 'default' },
+      involvedObject: { apiVersion: 'v1', kind: 'Node', name: node, uid },
+      type: status === 'True' ? 'Normal' : 'Warning',
+      reason,
+      message: message.slice(0, 1024),
+      source: { component: 'gvisor-ready', host: node },
+      firstTimestamp: time,
+      lastTimestamp: time,
+      count: 1,
+    };
+  }
+}
