@@ -1,12 +1,14 @@
 import type { Facts } from './facts.ts';
+import { ownKeys } from './own-keys.ts';
 import type { Verdict } from './verdict.ts';
 
 /** The node's labels: `null` takes one away. Only a proven node is "true"; what was never judged has none. */
 export function labelsFor(verdict: Verdict, facts: Facts, domain: string): Record<string, string | null> {
+  const { ready, runscVersion, platform } = ownKeys(domain).labels;
   return {
-    [`${domain}/ready`]: verdict.status === 'True' ? 'true' : 'false',
-    [`${domain}/runsc-version`]: labelValue(facts.runsc),
-    [`${domain}/platform`]: labelValue(facts.platform),
+    [ready]: verdict.status === 'True' ? 'true' : 'false',
+    [runscVersion]: labelValue(facts.runsc),
+    [platform]: labelValue(facts.platform),
   };
 }
 

@@ -2,9 +2,9 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { parseArgs } from 'node:util';
 import pino from 'pino';
 import { Agent } from './agent.ts';
+import { parseArguments } from './arguments.ts';
 import { type Config, parseConfig } from './config.ts';
 import { helpText } from './help.ts';
 import { CriClient } from './host/cri-client.ts';
@@ -23,6 +23,7 @@ import { createAgentServer } from './server.ts';
 import { Bell } from './trigger/bell.ts';
 import { watchContainerd } from './trigger/containerd.ts';
 import { FileTrigger } from './trigger/files.ts';
+import { uninstallCluster } from './uninstall.ts';
 
 const VERSION = '0.1.0';
 const EXIT = { True: 0, False: 1, Unknown: 2, usage: 64 } as const;
@@ -30,23 +31,15 @@ const EXIT = { True: 0, False: 1, Unknown: 2, usage: 64 } as const;
 process.exitCode = await main();
 
 async function main(): Promise<number> {
-  const args = readArguments();
+  const args = parseArguments(process.argv.slice(2));
   if ('problem' in args) return complain([args.problem]);
   if (args.help) return print(helpText(VERSION));
   if (args.version) return print(`${VERSION}\n`);
   const inCluster = existsSync('/var/run/secrets/kubernetes.io/serviceaccount/token');
   const parsed = parseConfig(process.env, { hostname: hostname(), inCluster });
   if ('problems' in parsed) return complain(parsed.problems);
+  if (args.uninstall) return takeBack(parsed.config);
   return start(parsed.config, args);
-}
-
-function readArguments() {
-  const flag = { type: 'boolean', default: false } as const;
-  try {
-    return parseArgs({ options: { once: flag, json: flag, version: flag, help: flag } }).values;
-  } catch (error) {
-    return { problem: error instanceof Error ? error.message : String(error) };
-  }
 }
 
 async function start(
@@ -159,6 +152,17 @@ async function start(
   files.close();
   client.close();
   return 0;
+}
+
+/** Takes off every Node what agents wrote there. */
+async function takeBack(config: Config): Promise<number> {
+  const stop = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());
+  const options = { version: VERSION, print: (line: string) => print(`${line}\n`) };
+  return uninstallCluster(config, options, stop.signal).then(
+    (left) => (left === 0 ? 0 : 1),
+    (error: unknown) => complain([`Cannot uninstall: ${errorLine(error)}`], 1),
+  );
 }
 
 /** Where this process finds a socket of the host: a link on the way is one of the host, such as /var/run. */

@@ -14,6 +14,7 @@ export type Taint = { readonly key: string; readonly effect: string; readonly va
 
 /** The metadata of a Node, all that a watch of metadata tells. */
 export type NodeMetadata = {
+  readonly name: string;
   readonly uid: string;
   readonly resourceVersion: string;
   readonly labels?: Texts;

@@ -4,6 +4,7 @@ import type { WatchEvent } from '../kube.ts';
 import { KubeError } from '../kube-error.ts';
 import { keepWatching } from '../kube-watch.ts';
 import { labelsFor } from '../labels.ts';
+import { ownKeys } from '../own-keys.ts';
 import type { Report } from '../report.ts';
 import { Claim } from './claim.ts';
 import { isOlder, type NodeMetadata, type NodeObject, type Wanted, writersOf } from './node-object.ts';
@@ -25,7 +26,7 @@ export class NodePublisher implements Publisher {
   readonly #options: NodeOptions;
   readonly #claim: Claim;
   readonly #writer: NodeWriter;
-  readonly #keys: { readonly claim: string; readonly provenBy: string; readonly taint: string };
+  readonly #keys: ReturnType<typeof ownKeys>;
   #report: Report | undefined;
   #looked = false;
   #event: WatchEvent | undefined;
@@ -38,10 +39,9 @@ export class NodePublisher implements Publisher {
 
   constructor(options: NodeOptions) {
     this.#options = options;
-    const { labelDomain: domain } = options;
-    this.#keys = { claim: `${domain}/agent`, provenBy: `${domain}/proven-by`, taint: `${domain}/not-ready` };
+    this.#keys = ownKeys(options.labelDomain);
     this.#claim = new Claim(options.date(), options.edition);
-    this.#writer = new NodeWriter(options, this.#keys.claim);
+    this.#writer = new NodeWriter(options, this.#keys.annotations.agent);
   }
 
   /** Why a rollout must not go on to the next node; undefined when it may. */
@@ -92,13 +92,13 @@ export class NodePublisher implements Publisher {
     if (this.#report === undefined || this.#gone) return undefined;
     this.#node ??= await this.#writer.read(signal);
     const { wanted, refusal } = this.#want(this.#report, this.#node);
-    const held = this.#node.metadata.annotations?.[this.#keys.claim];
+    const held = this.#node.metadata.annotations?.[this.#keys.annotations.agent];
     const turn = this.#claim.turn(held, this.#looked, this.#options.now());
     if (turn === 'yield') return this.#yield(held);
     if (typeof turn === 'object') return turn.waitMs;
     this.#looked = false;
     if (turn === 'ask') {
-      const annotations = { [this.#keys.claim]: this.#claim.text };
+      const annotations = { [this.#keys.annotations.agent]: this.#claim.text };
       this.#node = await this.#writer.patch({ metadata: { annotations } }, signal);
       return 0;
     }
@@ -111,7 +111,8 @@ export class NodePublisher implements Publisher {
 
   #want({ verdict, facts }: Report, node: NodeObject): { wanted: Wanted; refusal: string | undefined } {
     const { labelDomain, taint, edition, node: name } = this.#options;
-    const { claim, provenBy: key, taint: taintKey } = this.#keys;
+    const { annotations, taint: taintKey } = this.#keys;
+    const key = annotations.provenBy;
     const { provenBy, refusal } = guard(verdict, node.metadata.annotations?.[key], {
       edition,
       node: name,
@@ -119,7 +120,10 @@ export class NodePublisher implements Publisher {
     });
     const wanted = {
       labels: labelsFor(verdict, facts, labelDomain),
-      annotations: { [claim]: this.#claim.text, ...(provenBy === undefined ? {} : { [key]: provenBy }) },
+      annotations: {
+        [annotations.agent]: this.#claim.text,
+        ...(provenBy === undefined ? {} : { [key]: provenBy }),
+      },
       verdict,
       ...(taint ? { taint: { key: taintKey, present: verdict.status !== 'True' } } : {}),
     };

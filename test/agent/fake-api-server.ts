@@ -67,7 +67,9 @@ export class FakeApiServer {
     if (patch !== undefined && !this.node.patch(patch, request.headers['user-agent']?.split('/')[0] ?? '')) {
       return refusal(409, 'Operation cannot be fulfilled on nodes "node-1": the object has been modified');
     }
-    return { status: 200, body: JSON.stringify(this.node.whole) };
+    const { whole } = this.node;
+    const answer = request.url?.startsWith('/api/v1/nodes?') ? { items: [whole] } : whole;
+    return { status: 200, body: JSON.stringify(answer) };
   }
 
   async #watch(request: IncomingMessage, response: ServerResponse): Promise<void> {

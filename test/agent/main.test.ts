@@ -113,6 +113,12 @@ describe('the agent’s process', { concurrency: 2 }, () => {
     for (const [name, value] of Object.entries(env)) assert.ok(stderr.includes(`${name}="${value}"`), name);
   });
 
+  it('refuses to uninstall from no cluster', async (t) => {
+    const { code, stderr } = await run(t, ['uninstall']);
+    assert.equal(code, 1);
+    assert.match(stderr, /^Cannot uninstall: No cluster: set KUBECONFIG, /);
+  });
+
   it('refuses to publish to a node outside of a cluster', async (t) => {
     const env = { PUBLISH: 'node', HOST_ROOT: await emptyHost(t) };
     const { code, stderr } = await run(t, [], env);

@@ -11,7 +11,7 @@ import {
 } from '../../../agent/publish/node-object.ts';
 import { READY } from '../reports.ts';
 
-const metadata = { uid: 'a', resourceVersion: '7' };
+const metadata = { name: 'node-1', uid: 'a', resourceVersion: '7' };
 const NODE: NodeObject = {
   metadata: { ...metadata, labels: { 'd/ready': 'false', team: 'x' }, annotations: { 'd/agent': 'old' } },
   spec: {

@@ -1,0 +1,120 @@
+import timers from 'node:timers/promises';
+import type { Config } from './config.ts';
+import { createKube, type Kube } from './kube.ts';
+import { openAccess } from './kube-access.ts';
+import { KubeError } from './kube-error.ts';
+import { ownKeys } from './own-keys.ts';
+import { CONDITION, type NodeObject, nodePatch, valueIn } from './publish/node-object.ts';
+
+/** What an uninstall needs: the API server, the domain of the labels, and where its lines go. */
+export type UninstallOptions = {
+  readonly kube: Kube;
+  readonly labelDomain: string;
+  readonly print: (line: string) => void;
+  /** How long to wait before looking whether an agent has written anew, milliseconds. */
+  readonly settleMs?: number;
+};
+
+type NodeList = { readonly items: readonly NodeObject[]; readonly metadata?: { readonly continue?: string } };
+
+const PAGE = 200;
+const AT_ONCE = 8;
+const ATTEMPTS = 5;
+
+/** Uninstalls from the cluster that the settings name; see {@link uninstall}. */
+export async function uninstallCluster(
+  config: Config,
+  { version, print }: { readonly version: string; readonly print: (line: string) => void },
+  signal: AbortSignal,
+): Promise<number> {
+  const access = await openAccess(config);
+  for (const warning of access.warnings) print(warning);
+  const kube = createKube(access, `gvisor-ready/${version}`, () => {});
+  try {
+    return await uninstall({ kube, labelDomain: config.labelDomain, print }, signal);
+  } finally {
+    await kube.close();
+  }
+}
+
+/**
+ * Takes labels, annotations, taint and condition of the agents off every Node. Gives the number of Nodes that
+ * carry some of them still, because an agent that still runs has written them again; rejects when a Node
+ * cannot be written.
+ */
+export async function uninstall(options: UninstallOptions, signal: AbortSignal): Promise<number> {
+  const { kube, print, labelDomain, settleMs = 5_000 } = options;
+  const nodes = await list(kube, signal);
+  const marked = nodes.filter((node) => isMarked(node, labelDomain));
+  print(`${nodes.length} nodes, ${marked.length} of them with something of the agents`);
+  const left = [...marked];
+  const work = async () => {
+    for (let node = left.shift(); node !== undefined; node = left.shift()) {
+      await clean(node, options, signal);
+      print(`${node.metadata.name}: cleaned`);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  if (marked.length === 0) return 0;
+  await timers.setTimeout(settleMs, undefined, { signal });
+  const again = (await list(kube, signal)).filter((node) => isMarked(node, labelDomain));
+  for (const { metadata } of again) {
+    print(
+      `${metadata.name}: written again by an agent that still runs: delete the DaemonSet, then run this again`,
+    );
+  }
+  return again.length;
+}
+
+async function list(kube: Kube, signal: AbortSignal): Promise<readonly NodeObject[]> {
+  const nodes: NodeObject[] = [];
+  for (let token = ''; ; ) {
+    const query = `limit=${PAGE}${token === '' ? '' : `&continue=${encodeURIComponent(token)}`}`;
+    const { items, metadata } = (await kube.get(`/api/v1/nodes?${query}`, signal)) as NodeList;
+    nodes.push(...items);
+    token = metadata?.continue ?? '';
+    if (token === '') return nodes;
+  }
+}
+
+/** Cleans one Node; what changed meanwhile is read anew, and a Node that is gone is clean. */
+async function clean(found: NodeObject, options: UninstallOptions, signal: AbortSignal): Promise<void> {
+  const { kube, labelDomain } = options;
+  const path = `/api/v1/nodes/${found.metadata.name}`;
+  let node = found;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const patch = nodePatch(node, marksOf(node, labelDomain));
+      if (patch !== undefined) await kube.patch(path, patch, 'merge', signal);
+      if (!hasCondition(node)) return;
+      const removal = { status: { conditions: [{ $patch: 'delete', type: CONDITION }] } };
+      await kube.patch(`${path}/status`, removal, 'strategic', signal);
+      return;
+    } catch (error) {
+      if (error instanceof KubeError && error.status === 404) return;
+      const busy = error instanceof KubeError && [409, 429, 503].includes(error.status);
+      if (!busy || attempt === ATTEMPTS) throw error;
+      await timers.setTimeout(error.retryAfterMs ?? attempt * 200, undefined, { signal });
+      node = (await kube.get(path, signal)) as NodeObject;
+    }
+  }
+}
+
+function isMarked(node: NodeObject, labelDomain: string): boolean {
+  return hasCondition(node) || marksOf(node, labelDomain).length > 0;
+}
+
+function hasCondition({ status }: NodeObject): boolean {
+  return status?.conditions?.some(({ type }) => type === CONDITION) ?? false;
+}
+
+/** What a Node carries of the agents' labels, annotations and taint, as differences that take them away. */
+function marksOf(node: NodeObject, labelDomain: string) {
+  const { labels, annotations, taint } = ownKeys(labelDomain);
+  const entries = [
+    ...Object.values(labels).map((key) => ({ part: 'labels', key, value: null }) as const),
+    ...Object.values(annotations).map((key) => ({ part: 'annotations', key, value: null }) as const),
+    { part: 'taint', key: taint, value: null } as const,
+  ];
+  return entries.filter((entry) => valueIn(node, entry) !== null);
+}

@@ -1,0 +1,31 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { type Arguments, parseArguments } from '../../agent/arguments.ts';
+
+const NONE: Arguments = { once: false, json: false, version: false, help: false, uninstall: false };
+
+describe('parseArguments', () => {
+  const good: readonly [string, Partial<Arguments>][] = [
+    ['', {}],
+    ['--once --json', { once: true, json: true }],
+    ['--help', { help: true }],
+    ['uninstall', { uninstall: true }],
+  ];
+  for (const [words, expected] of good) {
+    it(`takes "${words}"`, () =>
+      assert.deepEqual(parseArguments(words.split(' ').filter(Boolean)), { ...NONE, ...expected }));
+  }
+
+  for (const [words, why] of [
+    ['--loud', /--loud/],
+    ['--once=yes', /--once/],
+    ['once', /^There is no command "once": the only one is "uninstall"$/],
+    ['uninstall now', /^There is no command "now"/],
+  ] as const) {
+    it(`refuses "${words}"`, () => {
+      const answer = parseArguments(words.split(' '));
+      assert.ok('problem' in answer);
+      assert.match(answer.problem, why);
+    });
+  }
+});
