@@ -7,6 +7,7 @@ import { Agent } from './agent.ts';
 import { parseArguments } from './arguments.ts';
 import { type Config, parseConfig } from './config.ts';
 import { helpText } from './help.ts';
+import { readConfigPath } from './host/containerd-arguments.ts';
 import { CriClient } from './host/cri-client.ts';
 import { readDistribution } from './host/distribution.ts';
 import { errorLine } from './host/error-line.ts';
@@ -61,7 +62,7 @@ async function start(
     host,
     cri: client,
     handler: config.handler,
-    containerdConfig: config.containerdConfig ?? distribution.containerdConfig,
+    containerdConfig: config.containerdConfig ?? (await readConfigPath(host, distribution, socket)),
     ...(config.minRunscRelease === undefined ? {} : { minRunscRelease: config.minRunscRelease }),
   };
   const proof = {

@@ -57,7 +57,10 @@ export function judgeConfigured(config: ContainerdConfig, handler: string, root:
     .slice(0, MAX_NAMES)
     .map((name) => `"${name}"`)
     .join(', ');
-  const message = `No file configures the handler "${handler}"; there are ${names}${rulesNote(config)}`;
+  const other = [...runtimes].find(([, { runtimeType }]) => /runsc/.test(runtimeType))?.[0];
+  const hint =
+    other === undefined ? '' : `, of which "${other}" is gVisor’s: set HANDLER to it if pods use it`;
+  const message = `No file configures the handler "${handler}"; there are ${names}${hint}${rulesNote(config)}`;
   return fail(
     'HandlerNotConfigured',
     message,

@@ -1,4 +1,4 @@
-import { fail, pass } from '../finding.ts';
+import { fail, pass, unknown } from '../finding.ts';
 import { readGvisorFiles } from '../host/gvisor-files.ts';
 import { whyNotRunnable } from '../host/runnable.ts';
 import type { Check } from './catalogue.ts';
@@ -19,8 +19,11 @@ export const runsc: Check = {
     };
     const where = { value: `${searchPath.source}: ${searchPath.path.join(':')}` };
     if (path === undefined) {
-      const looked = config.binaryName.startsWith('/') ? '' : ` in ${searchPath.source}`;
-      return fail('RunscNotFound', `"${config.binaryName}" is not there${looked}`, [named, where]);
+      const isPath = config.binaryName.startsWith('/');
+      const message = `"${config.binaryName}" is not there${isPath ? '' : ` in ${searchPath.source}`}`;
+      const missing =
+        isPath || !searchPath.isGuess ? fail('RunscNotFound', message) : unknown('CheckFailed', message);
+      return { ...missing, evidence: [named, where] };
     }
     const why = await whyNotRunnable(sources.host, path, { mode: READ_AND_EXECUTE_BY_EVERYONE, signal });
     if (why) {

@@ -78,11 +78,16 @@ async function lookOnDisk({ host }: Sources, files: GvisorFiles, signal: AbortSi
       `"${runtimeType}" is no runtime type from which containerd makes a shim's name`,
     );
   }
-  const { directories, source } = files.searchPath;
+  const { directories, source, isGuess } = files.searchPath;
   const looked = absolute ? '' : ` in ${source}`;
   const where = [{ value: absolute ? `runtime_path ${absolute}` : `${source}: ${directories.join(':')}` }];
   const path = absolute ? (await host.stat(absolute)) && absolute : await findInPath(host, directories, name);
-  if (path === undefined) return fail('ShimNotFound', `"${name}" is not there${looked}`, where);
+  if (path === undefined) {
+    const message = `"${name}" is not there${looked}`;
+    return isGuess && !absolute
+      ? unknown('CheckFailed', message, where)
+      : fail('ShimNotFound', message, where);
+  }
   const why = await whyNotRunnable(host, path, { mode: 0o111, signal });
   if (why)
     return fail('ShimNotExecutable', `"${path}" cannot be executed: ${why.problem}`, [

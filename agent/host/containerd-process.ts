@@ -10,8 +10,8 @@ export type SearchPath = {
   readonly path: readonly string[];
   /** How the directories are known, in words for evidence. */
   readonly source: string;
-  /** False when the process could not be read, or several have different paths. */
-  readonly isCertain: boolean;
+  /** True when a containerd runs and does not let its PATH be read: what is not found here may be found there. */
+  readonly isGuess: boolean;
 };
 
 /** What systemd gives a service: https://www.freedesktop.org/software/systemd/man/systemd.exec.html#%24PATH */
@@ -35,7 +35,7 @@ export async function readSearchPath(host: Host, signal?: AbortSignal): Promise<
       directories: STANDARD_PATH.split(':'),
       path: STANDARD_PATH.split(':'),
       source: `the standard PATH, because ${why}`,
-      isCertain: false,
+      isGuess: pids.length > 0,
     };
   }
   const differ = others.some((other) => other.directories.join(':') !== first.directories.join(':'));
@@ -46,7 +46,7 @@ export async function readSearchPath(host: Host, signal?: AbortSignal): Promise<
     directories,
     path,
     source: `the PATHs of ${pids.length} processes named containerd`,
-    isCertain: false,
+    isGuess: paths.length < pids.length,
   };
 }
 
@@ -67,7 +67,8 @@ export async function findInPath(
   return present;
 }
 
-async function containerdPids(host: Host, signal?: AbortSignal): Promise<readonly string[]> {
+/** The processes named containerd, as the names of their folders in /proc. */
+export async function containerdPids(host: Host, signal?: AbortSignal): Promise<readonly string[]> {
   const names = ((await host.list('/proc')) ?? []).filter((name) => /^\d+$/.test(name));
   const found: string[] = [];
   for (const pid of names) {
@@ -94,7 +95,7 @@ async function searchPathOf(host: Host, pid: string): Promise<SearchPath | undef
     directories: [...new Set(directories)],
     path: own,
     source: `the PATH of containerd, process ${pid}`,
-    isCertain: true,
+    isGuess: false,
   };
 }
 

@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { type ContainerdFile, readContainerdFile } from './containerd-files.ts';
+import { type ContainerdFile, parseContainerdFile, readContainerdFile } from './containerd-files.ts';
 import { type IgnoredMention, mentionsIn } from './handler-mentions.ts';
 import type { Host } from './host.ts';
 
@@ -8,6 +8,8 @@ const DROP_IN_DIRECTORIES = ['.', 'conf.d', 'config.d', 'containerd.d', 'config.
 /** Where people edit although k3s and others read a file elsewhere. */
 const USUAL_DIRECTORY = '/etc/containerd';
 const MAX_FILES = 50;
+/** From which k3s, RKE2 and MicroK8s render the file that containerd reads. */
+const TEMPLATE = /(\.tmpl|-template\.toml)$/;
 
 /**
  * Handlers named in drop-ins that lie where drop-ins usually lie and that no file imports.
@@ -27,14 +29,26 @@ export async function readUnimported(
   ).flat();
   for (const path of candidates.filter((candidate) => !known.has(candidate)).slice(0, MAX_FILES)) {
     signal?.throwIfAborted();
-    const file = await readContainerdFile(host, path, signal).catch(() => undefined);
+    const template = TEMPLATE.test(path);
+    const file = await (template ? readTemplate(host, path) : readContainerdFile(host, path, signal)).catch(
+      () => undefined,
+    );
     if (!file || 'problem' in file) continue;
-    const why = `no file that containerd loads imports "${path}"`;
+    const why = template
+      ? 'it is a template, and what was rendered last has nothing of this: restart what renders it (k3s, RKE2, MicroK8s), unless that prefers another template'
+      : `no file that containerd loads imports "${path}"`;
     for (const { handler, line } of mentionsIn(file)) {
       found.push({ handler, file: path, line, why, isLoaded: false });
     }
   }
   return found;
+}
+
+/** What of a Go or shell template is TOML as it stands, its lines where they were. */
+async function readTemplate(host: Host, path: string): Promise<ContainerdFile | undefined> {
+  const text = await host.readText(path);
+  const plain = text?.replace(/\{\{.*?\}\}|\$\{\w+\}/gs, (word) => word.replace(/[^\n]/g, ''));
+  return plain === undefined ? undefined : parseContainerdFile(plain, path);
 }
 
 async function dropIns(host: Host, directory: string): Promise<readonly string[]> {
@@ -43,7 +57,7 @@ async function dropIns(host: Host, directory: string): Promise<readonly string[]
     const path = posix.join(directory, name);
     const names = (await host.list(path).catch(() => undefined)) ?? [];
     // In a directory made for drop-ins, a wrong ending is one reason why a drop-in is not imported.
-    const likely = names.filter((file) => name !== '.' || file.endsWith('.toml'));
+    const likely = names.filter((file) => name !== '.' || file.endsWith('.toml') || TEMPLATE.test(file));
     found.push(...likely.map((file) => posix.join(path, file)));
   }
   return found;

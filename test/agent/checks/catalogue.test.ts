@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import type { Sources } from '../../../agent/checks/catalogue.ts';
 import { CHECKS } from '../../../agent/checks/catalogue.ts';
 import { runChecks } from '../../../agent/checks/run.ts';
+import { readConfigPath } from '../../../agent/host/containerd-arguments.ts';
 import { readContainerdConfig } from '../../../agent/host/containerd-config.ts';
 import type { LoadedRuntime } from '../../../agent/host/cri.ts';
 import { readDistribution } from '../../../agent/host/distribution.ts';
@@ -13,7 +14,9 @@ import { criStatus, fakeCri, hostOf } from './fake-node.ts';
  * For each fixture: the containerd release that runs there (it has loaded what is on disk, unless the files
  * would keep it from starting), and what every check says that does not pass, as `status weight? reason`.
  */
-const HOSTS: Readonly<Record<string, { release: string; not: Readonly<Record<string, string>> }>> = {
+const HOSTS: Readonly<
+  Record<string, { release: string; handler?: string; not: Readonly<Record<string, string>> }>
+> = {
   'kubeadm-ready': { release: 'v2.4.2', not: {} },
   'debian-ready': { release: '1.7.24~ds1', not: {} },
   'k3s-ready': { release: 'v2.1.5-k3s1', not: {} },
@@ -116,6 +119,20 @@ const HOSTS: Readonly<Record<string, { release: string; not: Readonly<Record<str
       'user-namespaces': 'fail explains UserNamespacesDisabled',
     },
   },
+  'cos-gvisor': { release: '1.7.29', handler: 'gvisor', not: {} },
+  'flatcar-sysext': { release: '1.7.27', not: notLoaded('HandlerInIgnoredTable') },
+  'eks-al2023-drop-in': { release: '2.1.5', not: notLoaded('HandlerInIgnoredTable') },
+  'k3s-template-not-rendered': { release: 'v2.1.5-k3s1', not: notLoaded('HandlerInIgnoredTable') },
+  'bottlerocket-no-userns': {
+    release: '2.1.4+bottlerocket',
+    not: {
+      'user-namespaces': 'fail explains UserNamespacesDisabled',
+      shim: 'fail explains ShimNotFound',
+      runsc: 'fail explains RunscNotFound',
+      'runsc-release': 'unknown NothingToJudge',
+      sidecars: 'unknown NothingToJudge',
+    },
+  },
   'k3s-drop-in-of-old-generation': {
     release: 'v2.1.5-k3s1',
     not: notLoaded('HandlerInIgnoredTable'),
@@ -133,19 +150,19 @@ function notLoaded(reason: string): Readonly<Record<string, string>> {
   };
 }
 
-async function sourcesFor(name: string, release: string): Promise<Sources> {
+async function sourcesFor(name: string, release: string, handler = 'runsc'): Promise<Sources> {
   const host = hostOf(name);
-  const { containerdConfig } = await readDistribution(host);
+  const containerdConfig = await readConfigPath(host, await readDistribution(host));
   const { runtimes } = await readContainerdConfig(host, containerdConfig, { release });
   const loaded: Record<string, LoadedRuntime> = {};
   for (const [handler, { file: _, line: __, ...runtime }] of runtimes) loaded[handler] = runtime;
-  return { host, cri: fakeCri(criStatus(release, loaded)), handler: 'runsc', containerdConfig };
+  return { host, cri: fakeCri(criStatus(release, loaded)), handler, containerdConfig };
 }
 
 describe('the catalogue of checks', () => {
-  for (const [name, { release, not }] of Object.entries(HOSTS)) {
+  for (const [name, { release, handler, not }] of Object.entries(HOSTS)) {
     it(`judges ${name} under containerd ${release}`, async () => {
-      const sources = await sourcesFor(name, release);
+      const sources = await sourcesFor(name, release, handler);
       const { signal } = new AbortController();
       const findings = await runChecks(CHECKS, sources, { now: () => 0, signal });
       const seen = findings
@@ -157,6 +174,20 @@ describe('the catalogue of checks', () => {
       assert.deepEqual(Object.fromEntries(seen), not, JSON.stringify(findings, null, 1));
     });
   }
+
+  it('names the places and the handlers that a person must know of', async () => {
+    const words: readonly [fixture: string, release: string, RegExp][] = [
+      ['flatcar-sysext', '1.7.27', /"\/etc\/containerd\/config.toml" line 14, .*no file .* imports/],
+      ['cos-gvisor', '1.7.29', /there are "runc", "gvisor", of which "gvisor" is gVisor’s: set HANDLER/],
+      ['k3s-template-not-rendered', 'v2.1.5-k3s1', /config-v3.toml.tmpl" line 6, .*restart what renders it/],
+    ];
+    for (const [fixture, release, expected] of words) {
+      const sources = await sourcesFor(fixture, release);
+      const { signal } = new AbortController();
+      const findings = await runChecks(CHECKS, sources, { now: () => 0, signal });
+      assert.match(findings.find(({ check }) => check === 'handler-configured')?.message ?? '', expected);
+    }
+  });
 
   it('has one file for each check, named by its id', async () => {
     const files = await readdir(new URL('../../../agent/checks', import.meta.url));

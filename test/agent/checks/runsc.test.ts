@@ -38,6 +38,22 @@ describe('runsc', () => {
     }
   });
 
+  it('does not claim that runsc is nowhere while containerd’s own PATH cannot be read', async (t) => {
+    const running = { '/proc/7/comm': 'containerd\n' };
+    const unread = await tempHost(t, running);
+    const seen = await runsc.look(sourcesOf('', { host: unread }), signal);
+    assert.equal(outcome(seen), 'unknown CheckFailed');
+    assert.equal(
+      seen.message,
+      '"runsc" is not there in the standard PATH, because its process cannot be looked into',
+    );
+    const named = await tempHost(t, { ...running, '/etc/runsc.toml': 'binary_name = "/opt/gone"\n' });
+    assert.equal(
+      outcome(await runsc.look(sourcesOf('', { host: named, cri }), signal)),
+      'explains RunscNotFound',
+    );
+  });
+
   it('refuses a download that is a page, one that is empty, and a program of another architecture', async (t) => {
     const other = Buffer.alloc(64);
     other.write('\x7fELF\x02\x01', 'latin1');

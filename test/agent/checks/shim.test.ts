@@ -89,6 +89,11 @@ describe('shim', () => {
     );
   });
 
+  it('does not claim that the shim is nowhere while containerd’s own PATH cannot be read', async (t) => {
+    const host = await tempHost(t, { '/proc/7/comm': 'containerd\n' });
+    assert.equal(outcome(await shim.look(sourcesOf('', { host }), signal)), 'unknown CheckFailed');
+  });
+
   it('finds no shim for a type that is none', async () => {
     for (const runtimeType of ['runsc', 'a/b.c', '']) {
       const cri = fakeCri(criStatus('1.7.24', { runsc: loadedRuntime({ runtimeType }) }));
