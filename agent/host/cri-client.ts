@@ -11,8 +11,8 @@ export class CriError extends Error {
   /** `unreachable`: no containerd behind the socket; `late`: no answer within the deadline; `refused`: its own answer. */
   readonly kind: 'unreachable' | 'late' | 'refused' | 'absent' | 'unsupported' | 'aborted';
 
-  constructor(method: string, cause: ServiceError) {
-    super(wordsOf(cause));
+  constructor(method: string, cause: ServiceError, timeoutMs: number) {
+    super(wordsOf(cause, timeoutMs));
     this.kind = GARBLED.test(cause.details) ? 'unreachable' : (KINDS.get(cause.code) ?? 'refused');
     if (this.kind !== 'refused') this.message = `containerd's ${method}: ${this.message}`;
   }
@@ -22,9 +22,9 @@ export class CriError extends Error {
 const GARBLED = /^(Response message parsing error|Error deserializing)|Protocol error|NGHTTP2/;
 
 /** An error's words without what grpc-js wraps around them. */
-function wordsOf({ details, message }: ServiceError): string {
-  const [, waited] = /^Deadline exceeded after ([\d.]+)s/.exec(details) ?? [];
-  if (waited !== undefined) return `no answer within ${waited} s`;
+function wordsOf({ details, message }: ServiceError, timeoutMs: number): string {
+  if (details.startsWith('Deadline exceeded'))
+    return `no answer within ${Number((timeoutMs / 1_000).toFixed(1))} s`;
   const [, system] = /Last error: (?:Error: )?(.*?)\.? Resolution note:/s.exec(details) ?? [];
   return system || details || message;
 }
@@ -83,7 +83,8 @@ export class CriClient implements Cri {
       request,
       new Metadata(),
       { deadline: Date.now() + timeoutMs },
-      (error, answer) => (error === null ? resolve(answer as Answer) : reject(new CriError(method, error))),
+      (error, answer) =>
+        error === null ? resolve(answer as Answer) : reject(new CriError(method, error, timeoutMs)),
     );
     const abort = () => call.cancel();
     signal?.addEventListener('abort', abort, { once: true });

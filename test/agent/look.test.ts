@@ -61,7 +61,7 @@ describe('look', () => {
     const { containerd, options } = await healthy(t, prove, ALL_HANG);
     const { verdict, findings, proof } = await look(options, NEVER);
     assert.deepEqual([verdict.status, verdict.reason], ['Unknown', 'CheckTimedOut']);
-    assert.match(verdict.message, /^containerd's Version: no answer within 0\.3\d* s$/);
+    assert.match(verdict.message, /^containerd's Version: no answer within 0\.3 s$/);
     assert.equal(proof.kind, 'impossible');
     assert.deepEqual([containerd.calls, proofs], [['Version'], 0]);
     const late = findings.filter((finding) => finding.status === 'unknown').map(({ check }) => check);

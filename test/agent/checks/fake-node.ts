@@ -39,7 +39,11 @@ export function fakeCri(status: CriStatus | undefined, shimInfo: ShimInfo = { ki
 /** The error of a call when nobody listens on containerd's socket, or when it ends with another code of gRPC. */
 export function refused(method: string, code: Code = Code.UNAVAILABLE): CriError {
   const details = 'connect ECONNREFUSED /run/containerd/containerd.sock';
-  return new CriError(method, Object.assign(new Error(details), { code, details, metadata: new Metadata() }));
+  return new CriError(
+    method,
+    Object.assign(new Error(details), { code, details, metadata: new Metadata() }),
+    3_000,
+  );
 }
 
 /** The node whose files are the tree `test/fixtures/hosts/<name>`. */
