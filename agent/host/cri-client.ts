@@ -26,6 +26,8 @@ function wordsOf({ details, message }: ServiceError, timeoutMs: number): string 
   if (details.startsWith('Deadline exceeded'))
     return `no answer within ${Number((timeoutMs / 1_000).toFixed(1))} s`;
   const [, system] = /Last error: (?:Error: )?(.*?)\.? Resolution note:/s.exec(details) ?? [];
+  // That is what grpc-js has of a connection that broke during a call.
+  if (details === 'null') return 'the connection was lost';
   return system || details || message;
 }
 
