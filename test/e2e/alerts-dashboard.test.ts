@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { before, describe, it } from 'node:test';
+import { REPO } from '../../hack/paths.ts';
+import { run, waitFor } from '../../hack/run.ts';
+import { breakAndWait, healAndWait } from '../../hack/story.ts';
+import { ensureTools } from '../../hack/tools.ts';
+import { useMonitoredCluster } from './monitored-cluster.ts';
+
+const monitored = useMonitoredCluster();
+
+type Target = { readonly refId: string; readonly expr: string; readonly instant: boolean };
+type Dashboard = {
+  readonly panels: readonly { readonly title: string; readonly targets: readonly Target[] }[];
+};
+
+const DASHBOARD = JSON.parse(
+  await readFile(join(REPO, 'manifests/components/monitoring/dashboard.json'), 'utf8'),
+) as Dashboard;
+
+/** An expression with the variables that Grafana fills in: all nodes, and a minute between points. */
+function filledIn(expr: string): string {
+  const whole = expr.replaceAll('$node', '.*').replaceAll('$__rate_interval', '1m');
+  assert.doesNotMatch(whole, /\$/, 'a variable that Grafana would fill in and this test does not');
+  return whole;
+}
+
+/** How many points the panel's query has now. */
+async function points({ expr, instant }: Target): Promise<number> {
+  const { prometheus } = monitored();
+  if (instant) return (await prometheus.query(filledIn(expr))).length;
+  return (await prometheus.range(filledIn(expr), 60)).reduce((sum, count) => sum + count, 0);
+}
+
+/** The text of /metrics of the agent on a node, through the API server. */
+async function metricsOf(node: string): Promise<string> {
+  const { cluster } = monitored();
+  const select = ['get', 'pods', '-n', 'gvisor-ready', '--field-selector', `spec.nodeName=${node}`];
+  const pod = await cluster.kubectl([...select, '-o', 'jsonpath={.items[0].metadata.name}']);
+  return cluster.kubectl(['get', '--raw', `/api/v1/namespaces/gvisor-ready/pods/${pod}:9477/proxy/metrics`]);
+}
+
+describe('the dashboard, on a real Prometheus that scrapes real agents', () => {
+  before(async () => {
+    await breakAndWait(monitored().cluster, 'node-1', 'shim-missing');
+    await healAndWait(monitored().cluster, 'node-1');
+  });
+
+  for (const { title, targets } of DASHBOARD.panels)
+    for (const target of targets)
+      it(`"${title}" has data for its query ${target.refId}`, async () => {
+        await waitFor(`data of ${target.expr}`, 60_000, async () =>
+          (await points(target)) > 0 ? true : undefined,
+        );
+      });
+
+  it('would be told of a query without data', async () => {
+    assert.equal(
+      await points({ refId: 'A', expr: 'gvisor_no_such_metric{node=~"$node"}', instant: true }),
+      0,
+    );
+    assert.equal(await points({ refId: 'A', expr: 'gvisor_no_such_metric', instant: false }), 0);
+  });
+});
+
+describe('the metrics of a real agent', () => {
+  it('pass promtool’s check', async () => {
+    const { prometheus } = await ensureTools(['prometheus']);
+    const text = await metricsOf('node-1');
+    const own = text.split('\n').filter((line) => /^(# \w+ )?gvisor_/.test(line));
+    await run(join(prometheus, 'promtool'), ['check', 'metrics'], { input: `${own.join('\n')}\n` });
+  });
+
+  it('are those of docs/metrics.md, with these labels and no others', async () => {
+    const rows = (await readFile(join(REPO, 'docs/metrics.md'), 'utf8')).matchAll(
+      /^\| `(gvisor_\w+)` \| (\w+) \| (.*) \| .* \|$/gm,
+    );
+    const documented = new Map(
+      [...rows].map(([, name = '', type, labels = '']) => [
+        name,
+        { type, labels: [...labels.matchAll(/`(\w+)`/g)].map(([, label]) => label) },
+      ]),
+    );
+    const text = await metricsOf('node-1');
+    const types = [...text.matchAll(/^# TYPE (gvisor_\w+) (\w+)$/gm)].map(([, name, type]) => [name, type]);
+    assert.deepEqual(types.sort(), [...documented].map(([name, { type }]) => [name, type]).sort());
+    for (const [, name = '', labels = ''] of text.matchAll(
+      /^(gvisor_\w+?)(?:_bucket|_sum|_count)?(?:\{(.*)\})? \S+$/gm,
+    )) {
+      const used = [...labels.matchAll(/(\w+)="(?:[^"\\]|\\.)*"/g)].map(([, label]) => label);
+      const known = documented.get(name)?.labels ?? [];
+      assert.deepEqual(
+        used.filter((label) => label !== 'le'),
+        known,
+        name,
+      );
+    }
+  });
+});
