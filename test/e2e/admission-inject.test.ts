@@ -14,7 +14,7 @@ const admission = useAdmission(['enforce', 'inject'], async (ready) => {
   await until(
     'pods to be refused',
     () => ready.as('admin', other),
-    ({ code }) => code === 422,
+    ({ code }) => code === 403,
   );
   await until(
     'pods to be changed',

@@ -25,7 +25,7 @@ describe('with everything refused that can be, and two runtime classes', () => {
       admission(),
       { refuse, runtimeClassNames: 'gvisor, gvisor-gpu' },
       createPod({ spec: hostPath }),
-      /^422 .*hostPath is not allowed here/,
+      /^403 .*hostPath is not allowed here/,
     );
   });
 

@@ -13,10 +13,10 @@ export type Case = readonly [
 ];
 
 /**
- * Runs rows as tests: with a reason the call is refused with `code` (422 unless told) and the message says it,
+ * Runs rows as tests: with a reason the call is refused with `code` (403 unless told) and the message says it,
  * without one it is accepted in silence.
  */
-export function table(admission: () => Admission, cases: readonly Case[], code = 422): void {
+export function table(admission: () => Admission, cases: readonly Case[], code = 403): void {
   for (const [what, call, why, user = 'admin'] of cases) {
     it(`${what}: ${why === undefined ? 'accepted' : 'refused'}`, async () => {
       const answer = await admission().as(user, typeof call === 'function' ? await call() : call);
@@ -28,6 +28,14 @@ export function table(admission: () => Admission, cases: readonly Case[], code =
     });
   }
 }
+
+/** A row whose caller is part of its name. */
+export const by = (as: UserName, what: string, call: Case[1], why?: RegExp): Case => [
+  `${as} ${what}`,
+  call,
+  why,
+  as,
+];
 
 /** Asserts that a call was accepted, and that nothing was said about it. */
 export function assertAccepted({ code, message, warnings }: Answer): void {
@@ -41,8 +49,19 @@ export function podsAreRefused({ as }: Admission): Promise<Answer> {
   return until(
     'pods to be refused',
     () => as('admin', plain),
-    ({ code }) => code === 422,
+    ({ code }) => code === 403,
   );
+}
+
+/** Waits until calls of a user without the right to lift the requirement are refused for want of it. */
+export async function guardsAreUp({ as }: Admission, calls: readonly Call[]): Promise<void> {
+  for (const call of calls) {
+    await until(
+      'a guard',
+      () => as('operator', call),
+      ({ message }) => /manage-gvisor-requirement/.test(message),
+    );
+  }
 }
 
 /** Creates an object and gives the path of what was made. */

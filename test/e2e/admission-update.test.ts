@@ -101,7 +101,7 @@ describe('a pod that exists there', () => {
     await until(
       'the label to be in force',
       () => flag('other'),
-      ({ code }) => code === 422,
+      ({ code }) => code === 403,
     );
     const written = { ...annotate(`${path}/status`, {}), body: { status: { message: 'written' } } };
     assert.equal((await admission().as('admin', written)).code, 200);

@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict';
+import { globSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { REPO } from '../../hack/paths.ts';
+
+const read = (file: string) => readFile(join(REPO, file), 'utf8');
+/** What the API server says of its own accord. */
+const NOT_OURS = ['no params found for policy binding', 'RuntimeClass "…" not found'];
+
+/** The words that each row of the table of messages begins with. */
+async function documented(): Promise<string[]> {
+  const [, section = ''] = (await read('docs/admission.md')).split('## What it says, and what to do');
+  const cells = [...section.matchAll(/^\| (`.+?) \| /gm)].map(([, cell]) => cell ?? '');
+  return cells.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, words]) => words ?? ''));
+}
+
+describe('the page on admission', () => {
+  it('has the words of every message as the policies have them', async () => {
+    const files = globSync('manifests/components/enforce/*.yaml', { cwd: REPO });
+    const policies = (await Promise.all(files.map(read))).join('\n');
+    // The words of two literals of one message stand apart in the source.
+    const missing = (await documented())
+      .filter((words) => !NOT_OURS.includes(words))
+      .flatMap((words) =>
+        words === ': write runtimeClassName: ' ? [": write '", "'runtimeClassName: '"] : [words],
+      )
+      .filter((words) => !policies.includes(words));
+    assert.deepEqual(missing, []);
+  });
+
+  it('has a row for every problem and every validation', async () => {
+    const count = async (file: string, pattern: RegExp) =>
+      [...(await read(`manifests/components/enforce/${file}`)).matchAll(pattern)].length;
+    const problems = await count('pods.yaml', /^ +\? \['?/gm);
+    const guards = await Promise.all(
+      ['namespace', 'runtimeclass', 'parameters'].map((name) =>
+        count(`guard-${name}.yaml`, /^ {6}message: /gm),
+      ),
+    );
+    const rows = (await documented()).filter((words) => words !== ': write runtimeClassName: ').length;
+    assert.equal(rows - NOT_OURS.length, problems + guards.reduce((a, b) => a + b));
+  });
+});

@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { after, before, describe, it } from 'node:test';
+import { runAll, waitFor } from '../../hack/run.ts';
+import { evaluationPod } from '../../hack/story.ts';
+import { applyComponents } from './admission-cluster.ts';
+import { deletePods, useCluster } from './e2e-cluster.ts';
+
+const cluster = useCluster();
+const NAMESPACE = 'evaluations';
+const KINDS = 'validatingadmissionpolicy,validatingadmissionpolicybinding,clusterrole,configmap';
+const there = (...args: string[]) => cluster().kubectl(['-n', NAMESPACE, ...args]);
+
+/** Creates an object in the namespace with kubectl; gives its exit code and its errors. */
+function create(manifest: string, ...args: string[]) {
+  const { command, args: words } = cluster().kubectlCommand(['-n', NAMESPACE, 'create', '-f', '-', ...args]);
+  return runAll(command, words, { input: manifest });
+}
+
+describe('where gVisor is mandatory, on real nodes', () => {
+  before(async () => {
+    await applyComponents(cluster(), ['enforce']);
+    await cluster().kubectl(['create', 'namespace', NAMESPACE]);
+    await cluster().kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=true']);
+    await waitFor('pods to be refused', 30_000, async () => {
+      const { code } = await create(evaluationPod('canary', { gvisor: false }), '--dry-run=server');
+      return code === 1 ? true : undefined;
+    });
+    await there('wait', '--for=create', 'serviceaccount/default', '--timeout=30s');
+  });
+  after(async () => {
+    await cluster().kubectl(['delete', KINDS, '-A', '-l', 'app.kubernetes.io/component=enforce']);
+    await cluster().kubectl(['delete', 'namespace', NAMESPACE]);
+  });
+
+  it('a plain pod is refused, and told what to write', async () => {
+    const { code, stderr } = await create(evaluationPod('plain', { gvisor: false }));
+    assert.equal(code, 1);
+    assert.match(
+      stderr,
+      /pods "plain" is forbidden: .*spec\.runtimeClassName is not set: write runtimeClassName: gvisor\n$/,
+    );
+  });
+
+  it('a gVisor pod runs, and sees gVisor’s kernel', async () => {
+    assert.equal((await create(evaluationPod('sandboxed', { gvisor: true }))).code, 0);
+    await there('wait', '--for=condition=Ready', 'pod/sandboxed', '--timeout=60s');
+    const kernel = (await there('exec', 'sandboxed', '--', 'cat', '/proc/version')).trim();
+    assert.equal(kernel, 'Linux version 4.4.0 #1 SMP Sun Jan 10 15:06:54 PST 2016');
+    assert.notEqual(kernel, (await readFile('/proc/version', 'utf8')).trim());
+  });
+
+  it('a pod that was put on an unproven node past the scheduler is refused by its kubelet', async () => {
+    const manifest = evaluationPod('past', { gvisor: true, spec: { nodeName: 'node-3' } });
+    assert.match(
+      (await create(manifest)).stderr,
+      /spec\.nodeName is "node-3", which goes past the scheduler/,
+    );
+    await cluster().kubectl(['create', '-f', '-'], manifest); // in a namespace without the label
+    const said = await waitFor('the kubelet’s word', 30_000, async () => {
+      const path = 'jsonpath={.status.phase} {.status.reason}';
+      const seen = await cluster().kubectl(['get', 'pod', 'past', '-o', path]);
+      return seen.startsWith('Failed') ? seen : undefined;
+    });
+    assert.equal(said, 'Failed NodeAffinity');
+    await deletePods(cluster(), 'past');
+  });
+});
