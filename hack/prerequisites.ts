@@ -47,6 +47,8 @@ const FOR_CLUSTERS: readonly Prerequisite[] = [
 
 const FOR_TESTS: readonly Prerequisite[] = [
   program('shellcheck', 'shellcheck'),
+  program('curl', 'curl'),
+  program('bzip2', 'bzip2'),
   program('python3', 'python3', 'python3-venv'),
   { what: 'chromium', packages: ['chromium'], found: (host) => CHROMES.some((name) => host.program(name)) },
 ];

@@ -44,6 +44,7 @@ const GROUPS = {
   'gvisor-2025': GVISOR,
   etcd: { packages: '.' },
   cni: {},
+  kind: {},
   runc: { cgo: true, tags: 'seccomp', stamp: ['main.version', /opencontainers\/runc v([\d.]+)/] },
   prometheus: {
     tags: 'remove_all_sd,enable_kubernetes_sd',

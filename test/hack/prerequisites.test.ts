@@ -11,7 +11,10 @@ function host(programs: readonly string[], files: readonly string[] = ['/usr/inc
 test('a host with everything lacks nothing', () => {
   assert.deepEqual(missingPrerequisites(host([...EVERYTHING, 'buildah', 'mmdebstrap'])), []);
   assert.deepEqual(
-    missingPrerequisites(host([...EVERYTHING, 'podman', 'shellcheck', 'python3', 'chromium']), true),
+    missingPrerequisites(
+      host([...EVERYTHING, 'podman', 'shellcheck', 'curl', 'bzip2', 'python3', 'chromium']),
+      true,
+    ),
     [],
   );
 });
@@ -26,7 +29,7 @@ test('tests need more than clusters', () => {
   const bare = host([...EVERYTHING, 'podman']);
   assert.deepEqual(
     missingPrerequisites(bare, true).map((one) => one.what),
-    ['shellcheck', 'python3', 'chromium'],
+    ['shellcheck', 'curl', 'bzip2', 'python3', 'chromium'],
   );
 });
 

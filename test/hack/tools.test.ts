@@ -16,6 +16,7 @@ const MODULES: Readonly<Record<string, string>> = {
   'gVisor, older generation': 'gvisor.dev/gvisor',
   etcd: 'go.etcd.io/etcd/server/v3',
   'CNI plugins': 'github.com/containernetworking/plugins',
+  'kind, for the tests of its configuration': 'sigs.k8s.io/kind',
   runc: 'github.com/opencontainers/runc',
   Prometheus: 'github.com/prometheus/prometheus',
   'kube-state-metrics': 'k8s.io/kube-state-metrics/v2',

@@ -1,0 +1,23 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { REPO } from '../../hack/paths.ts';
+
+/** A code block of a document that a comment before it gives to a test: `<!-- run: node -->` is kind "run", mark "node". */
+export type MarkedBlock = {
+  readonly kind: string;
+  readonly mark: string;
+  readonly language: string;
+  readonly text: string;
+};
+
+/** The marked code blocks of a document, by its path in the repository, in their order. */
+export function markedBlocks(file: string): MarkedBlock[] {
+  const text = readFileSync(join(REPO, file), 'utf8');
+  const found = text.matchAll(/^<!-- (\w+): (.+?) -->\n```(\w+)\n([\s\S]*?)^```$/gm);
+  return [...found].map(([, kind = '', mark = '', language = '', body = '']) => ({
+    kind,
+    mark,
+    language,
+    text: body,
+  }));
+}

@@ -1,0 +1,136 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { REPO } from '../../hack/paths.ts';
+import { run, runAll } from '../../hack/run.ts';
+
+const SCRIPT = join(REPO, 'hack/kind-with-gvisor.sh');
+
+let dir = '';
+before(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'kind-script-'));
+});
+after(() => rm(dir, { recursive: true, force: true }));
+
+/**
+ * Runs the script with a PATH of the system's programs without kind, docker and podman, and of those given: name
+ * and shell script. What they are called with is kept in `<dir>/calls`.
+ */
+async function runScript(words: readonly string[], programs: Readonly<Record<string, string>> = {}) {
+  const bin = await mkdtemp(join(dir, 'bin-'));
+  const calls = join(bin, '.calls');
+  for (const [name, body] of Object.entries(programs)) {
+    const text = `#!/bin/sh\necho "${name} $*" >>${calls}\n${body}\n`;
+    await writeFile(join(bin, name), text, { mode: 0o755 });
+  }
+  const system = await systemPrograms();
+  const { code, stdout, stderr } = await runAll('/bin/sh', [SCRIPT, ...words], {
+    env: { PATH: `${bin}${delimiter}${system}`, HOME: dir, TMPDIR: bin },
+  });
+  const left = (await readdir(bin)).filter((name) => name.startsWith('tmp.'));
+  return { code, stdout, stderr, left, called: existsSync(calls) ? await run('cat', [calls]) : '' };
+}
+
+/** A folder of links to what the script uses of the system, so that this machine's own kind and docker are not seen. */
+async function systemPrograms(): Promise<string> {
+  const folder = join(dir, 'system');
+  if (existsSync(folder)) return folder;
+  await mkdir(folder);
+  for (const name of [
+    'cat',
+    'chmod',
+    'curl',
+    'dirname',
+    'mkdir',
+    'mktemp',
+    'rm',
+    'sha512sum',
+    'tar',
+    'bzip2',
+    'sh',
+  ]) {
+    await symlink((await run('/bin/sh', ['-c', `command -v ${name}`])).trim(), join(folder, name));
+  }
+  return folder;
+}
+
+const DOCKER = { docker: 'echo aarch64', kind: 'exit 0' };
+
+/** A mirror with one archive of the named files, and its checksum or another. */
+async function mirrorOf(files: readonly string[], sum?: string): Promise<string> {
+  const mirror = await mkdtemp(join(dir, 'mirror-'));
+  const folder = join(mirror, '20990101.0', 'aarch64');
+  await mkdir(folder, { recursive: true });
+  for (const file of files) await writeFile(join(folder, file), file);
+  await run('tar', ['-cjf', 'gvisor.tar.bz2', ...files], { cwd: folder });
+  const real = await run('sha512sum', ['gvisor.tar.bz2'], { cwd: folder });
+  await writeFile(join(folder, 'gvisor.tar.bz2.sha512'), sum ?? real);
+  return `file://${mirror}`;
+}
+
+describe('kind-with-gvisor.sh', () => {
+  it('tells how it is used', async () => {
+    const { code, stdout } = await runScript(['--help']);
+    assert.equal(code, 0);
+    for (const word of ['--name', '--release', '--image', '--mirror', 'kind delete cluster']) {
+      assert.ok(stdout.includes(word), word);
+    }
+  });
+
+  it('refuses in one line what cannot work, before anything is downloaded or created', async () => {
+    const cases: [string[], Record<string, string>, RegExp][] = [
+      [['--nmae', 'x'], DOCKER, /unknown word "--nmae"; see --help/],
+      [['--name'], DOCKER, /--name needs a value/],
+      [['--release', ''], DOCKER, /--release needs a value/],
+      [[], { docker: 'echo x86_64' }, /kind is missing: install it/],
+      [[], { kind: 'exit 0' }, /neither docker nor podman is there/],
+      [[], { ...DOCKER, docker: 'exit 1' }, /docker does not answer: start its daemon/],
+      [[], { ...DOCKER, docker: 'echo riscv64' }, /no release for riscv64/],
+    ];
+    for (const [words, programs, message] of cases) {
+      const { code, stderr, called } = await runScript(words, programs);
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, message);
+      assert.equal(stderr.trim().split('\n').length, 1, stderr);
+      assert.doesNotMatch(called, /^kind /m);
+    }
+  });
+
+  it('creates nothing from a release that is not there, damaged, or without its sidecars', async () => {
+    const whole = ['runsc', 'containerd-shim-runsc-v1', 'gvisor-bin'];
+    const cases: [string, RegExp][] = [
+      [`file://${dir}/nowhere`, /cannot download file:.*gvisor\.tar\.bz2: is there such a release\?/],
+      [await mirrorOf(whole, `${'0'.repeat(128)}  gvisor.tar.bz2\n`), /does not have the published SHA-512/],
+      [await mirrorOf(whole, 'not found\n'), /does not have the published SHA-512/],
+      [await mirrorOf(['runsc', 'containerd-shim-runsc-v1']), /the release has no gvisor-bin/],
+    ];
+    for (const [mirror, message] of cases) {
+      const words = ['--mirror', mirror, '--release', 'release-20990101.0'];
+      const { code, stderr, called, left } = await runScript(words, DOCKER);
+      assert.equal(code, 1, stderr);
+      assert.match(stderr, message);
+      assert.doesNotMatch(called, /^kind /m);
+      assert.deepEqual(left, [], 'its temporary folder is gone');
+    }
+  });
+
+  it('asks podman for the architecture where there is no docker, and has kind use it', async () => {
+    const mirror = await mirrorOf(['runsc', 'containerd-shim-runsc-v1', 'gvisor-bin']);
+    const kind = '[ "$KIND_EXPERIMENTAL_PROVIDER" = podman ] || exit 7; [ "$1" != get ] || echo mine-worker';
+    const podman = 'if [ "$1" = info ]; then echo arm64; else cat >/dev/null; fi';
+    const { code, stderr, called } = await runScript(
+      ['--mirror', `${mirror}/`, '--release', '20990101.0', '--name', 'mine', '--image', 'node:x'],
+      { podman, kind },
+    );
+    assert.equal(code, 0, stderr);
+    assert.match(called, /^podman info --format {{\.Host\.Arch}}$/m);
+    assert.match(
+      called,
+      /^kind create cluster --name mine --config .*kind-with-gvisor\.yaml --image node:x$/m,
+    );
+    assert.match(called, /^podman exec --interactive mine-worker sh -euc $/m);
+  });
+});
