@@ -1,9 +1,12 @@
 import { type CallOptions, type CriClient, CriError } from '../host/cri-client.ts';
 import { PROBE_LABELS } from './sandbox-config.ts';
+import { readSandboxInfo, type SandboxInfo } from './sandbox-info.ts';
 
 /** Where a probe goes: the cgroup beside the kubelet's pods ("" when none is known), and its container's image. */
 export type Place = {
   readonly cgroupParent: string;
+  /** What containerd starts sandboxes from, as a pod's own tells; "" when there is none. */
+  readonly sandboxImage: string;
   /** containerd's own folder for what lives as long as a sandbox: its log goes there. */
   readonly stateDir: string;
   /** An image reference or id; absent when only the sandbox's own image is sure to be there. */
@@ -24,11 +27,11 @@ export async function findPlace(
 ): Promise<Place> {
   const { items } = await client.call<{ items: Listed[] }>('ListPodSandbox', {}, options);
   const pods = items.filter(({ labels }) => 'io.kubernetes.pod.uid' in labels && !isProbe(labels));
-  const cgroupParent = await firstCgroup(client, pods.slice(0, PODS_TO_ASK), options);
+  const { cgroupParent, image: sandboxImage } = await readPods(client, pods.slice(0, PODS_TO_ASK), options);
   const found = image ?? (await ownImage(client, options));
   const { stateDir } = await client.status(options.signal);
   if (!stateDir.startsWith('/')) throw new Error('containerd does not say where it keeps its state');
-  return { cgroupParent, stateDir, ...(found === undefined ? {} : { image: found }) };
+  return { cgroupParent, sandboxImage, stateDir, ...(found === undefined ? {} : { image: found }) };
 }
 
 function isProbe(labels: Readonly<Record<string, string>>): boolean {
@@ -49,36 +52,23 @@ async function ownImage(client: CriClient, options: CallOptions): Promise<string
 /** A pod may end between two questions, and one that is no pod of the kubelet's has no cgroup to share. */
 const PODS_TO_ASK = 5;
 
-async function firstCgroup(
+/** Of the first pod that has a cgroup to share, else of any. */
+async function readPods(
   client: CriClient,
   pods: readonly Listed[],
   options: CallOptions,
-): Promise<string> {
+): Promise<SandboxInfo> {
+  let seen: SandboxInfo = { image: '', cgroupParent: '' };
   for (const { id } of pods) {
     try {
-      const cgroup = await qosCgroup(client, id, options);
-      if (cgroup !== '') return cgroup;
+      const { image, cgroupParent } = await readSandboxInfo(client, id, options);
+      seen = { image: image || seen.image, cgroupParent: cgroupBeside(cgroupParent) };
+      if (seen.cgroupParent !== '') return seen;
     } catch (error) {
       if (!(error instanceof CriError && error.kind === 'absent')) throw error;
     }
   }
-  return '';
-}
-
-async function qosCgroup(client: CriClient, id: string, options: CallOptions): Promise<string> {
-  const request = { podSandboxId: id, verbose: true };
-  const { info } = await client.call<{ info: Record<string, string> }>('PodSandboxStatus', request, options);
-  return cgroupBeside(readCgroupParent(info.info));
-}
-
-function readCgroupParent(info: string | undefined): string {
-  try {
-    const parsed = JSON.parse(info ?? '{}') as { config?: { linux?: { cgroup_parent?: unknown } } } | null;
-    const parent = parsed?.config?.linux?.cgroup_parent;
-    return typeof parent === 'string' ? parent : '';
-  } catch {
-    return '';
-  }
+  return seen;
 }
 
 /**

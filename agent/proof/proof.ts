@@ -7,6 +7,7 @@ import { impossible, type Outcome, outcomeOfError } from './outcome.ts';
 import { findPlace, type Place } from './place.ts';
 import { hostPrograms, IMAGE_PROGRAMS } from './programs.ts';
 import { logDirectoryOf, newSandbox, probeContainer } from './sandbox-config.ts';
+import { isImageMissing, readSandboxInfo } from './sandbox-info.ts';
 import { sweep, type TeardownOptions, tearDown } from './teardown.ts';
 import { isGone, SandboxStopped, silenceOf, watchBoot } from './watch.ts';
 
@@ -91,11 +92,8 @@ async function bootAndRead(options: ProofOptions, place: Place, signal: AbortSig
   const lost = new AbortController();
   const done = new AbortController();
   const either = AbortSignal.any([signal, lost.signal]);
-  const call = <Answer>(method: string, request: object) =>
-    client.call<Answer>(method, request, {
-      signal: either,
-      timeoutMs: Math.max(deadline - options.now(), 1),
-    });
+  const limits = () => ({ signal: either, timeoutMs: Math.max(deadline - options.now(), 1) });
+  const call = <Answer>(method: string, request: object) => client.call<Answer>(method, request, limits());
   const programs = place.image === undefined ? await hostPrograms(options.host) : IMAGE_PROGRAMS;
   if (programs === undefined) return { outcome: NO_PROGRAMS };
   const sandbox = newSandbox(place.cgroupParent);
@@ -104,7 +102,8 @@ async function bootAndRead(options: ProofOptions, place: Place, signal: AbortSig
   try {
     id = (await call<{ podSandboxId: string }>('RunPodSandbox', { config: sandbox, runtimeHandler: handler }))
       .podSandboxId;
-    const image = place.image ?? (await sandboxImage(call, id));
+    const image = place.image ?? (await readSandboxInfo(client, id, limits())).image;
+    if (image === '') throw new Error('failed to resolve image of the sandbox: containerd does not name it');
     const config = probeContainer(image, programs);
     const created = await call<{ containerId: string }>('CreateContainer', {
       podSandboxId: id,
@@ -128,7 +127,7 @@ async function bootAndRead(options: ProofOptions, place: Place, signal: AbortSig
     const { reason } = lost.signal;
     // A containerd that hangs would let every further question wait; the next sweep removes what is left.
     if (reason instanceof CriError) return { outcome: impossible(reason) };
-    return { outcome: await explain(options, { error: reason ?? error, id, bootTimeoutMs }) };
+    return { outcome: await explain(options, { error: reason ?? error, id, place, bootTimeoutMs }) };
   } finally {
     done.abort();
   }
@@ -139,10 +138,17 @@ async function cleanUp(options: TeardownOptions, id: string | undefined): Promis
   await (id === undefined ? sweep(options) : tearDown(options, id)).catch(() => {});
 }
 
+type Attempt = {
+  readonly error: unknown;
+  readonly id: string | undefined;
+  readonly place: Place;
+  readonly bootTimeoutMs: number;
+};
+
 /** Tells a sandbox that cannot boot from a containerd that is gone or hangs, and from a kubelet that removed ours. */
 async function explain(
   { client, housekeeping }: ProofOptions,
-  { error, id, bootTimeoutMs }: { error: unknown; id: string | undefined; bootTimeoutMs: number },
+  { error, id, place, bootTimeoutMs }: Attempt,
 ): Promise<Outcome> {
   const kind = error instanceof CriError ? error.kind : undefined;
   if (kind === 'late' && (await silenceOf(client)) !== undefined) return impossible(error);
@@ -161,31 +167,11 @@ async function explain(
     };
   }
   if (kind !== 'late') return outcomeOfError(message);
-  return {
-    kind: 'failed',
-    reason: 'SandboxFailed',
-    message: `no sandbox booted within ${bootTimeoutMs / 1000} s: ${message}`,
-  };
-}
-
-async function sandboxImage(
-  call: <A>(method: string, request: object) => Promise<A>,
-  id: string,
-): Promise<string> {
-  const { info } = await call<{ info: Record<string, string> }>('PodSandboxStatus', {
-    podSandboxId: id,
-    verbose: true,
-  });
-  const image = imageOf(info.info);
-  if (image === '') throw new Error('failed to resolve image of the sandbox: containerd does not name it');
-  return image;
-}
-
-function imageOf(info: string | undefined): string {
-  try {
-    const image = (JSON.parse(info ?? '{}') as { image?: unknown } | null)?.image;
-    return typeof image === 'string' ? image : '';
-  } catch {
-    return '';
+  const late = `no sandbox booted within ${bootTimeoutMs / 1000} s`;
+  if (id === undefined && (await isImageMissing(client, place.sandboxImage))) {
+    // containerd was busy pulling it all the time.
+    const missing = `${late}: the sandbox image "${place.sandboxImage}" is not on the node`;
+    return { kind: 'impossible', reason: 'ProbeImageMissing', message: missing };
   }
+  return { kind: 'failed', reason: 'SandboxFailed', message: `${late}: ${message}` };
 }

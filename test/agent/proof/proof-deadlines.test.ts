@@ -18,6 +18,20 @@ describe('prove, with deadlines', () => {
     );
   });
 
+  it('is impossible when containerd is busy pulling the sandbox’s image, as a pod names it', async (t) => {
+    for (const [image, expected] of [
+      [null, 'impossible ProbeImageMissing'],
+      [{ id: 'sha256:1' }, 'failed SandboxFailed'],
+    ] as const) {
+      const { containerd, run } = await scene(t, {}, { bootTimeoutMs: 300 });
+      containerd.add('pod', { 'io.kubernetes.pod.uid': '1' });
+      containerd.scripts = { RunPodSandbox: HANGS, ImageStatus: () => ({ image }) };
+      assert.equal(brief(await run()), expected);
+      const asked = containerd.requests.find(({ method }) => method === 'ImageStatus')?.request;
+      assert.equal(asked.image.image, 'pause');
+    }
+  });
+
   it('is impossible when no sandbox boots in time and containerd does not answer either', async (t) => {
     const { containerd, run } = await scene(
       t,
