@@ -40,6 +40,10 @@ const GROUPS = {
     tags: CONTAINERD_TAGS,
     stamp: ['github.com/containerd/containerd/version.Version', /containerd\/containerd (v[\d.]+)/],
   },
+  'containerd-1.6': {
+    tags: `${CONTAINERD_TAGS},no_aufs`,
+    stamp: ['github.com/containerd/containerd/version.Version', /containerd\/containerd (v[\d.]+)/],
+  },
   gvisor: GVISOR,
   'gvisor-2025': GVISOR,
   etcd: { packages: '.' },

@@ -5,7 +5,7 @@ export type NodeSpec = {
   readonly name: string;
   /** Position in the cluster's address plan, 1 to 200. */
   readonly index: number;
-  readonly containerd: '2' | '1.7';
+  readonly containerd: '2' | '1.7' | '1.6';
   readonly gvisor: 'current' | '2025' | 'none';
 };
 
@@ -31,6 +31,14 @@ export const RUNSC_CONFIG = '/etc/containerd/runsc.toml';
 export const RUNTIME_TABLE = {
   '2': "plugins.'io.containerd.cri.v1.runtime'",
   '1.7': 'plugins."io.containerd.grpc.v1.cri"',
+  '1.6': 'plugins."io.containerd.grpc.v1.cri"',
+} as const;
+
+/** The group of programs that each containerd comes from. */
+export const CONTAINERD_TOOLS = {
+  '2': 'containerd',
+  '1.7': 'containerd-1.7',
+  '1.6': 'containerd-1.6',
 } as const;
 
 /** The table of one runtime handler in containerd's configuration, for the version that the node runs. */

@@ -10,6 +10,7 @@ import { MACHINE_PATH, Machine } from './machine.ts';
 import { plugIn, unplug } from './node-cable.ts';
 import {
   CONTAINERD_CONFIG,
+  CONTAINERD_TOOLS,
   cniConfig,
   containerdConfig,
   KUBELET_CONFIG,
@@ -72,7 +73,7 @@ export class ClusterNode {
   }
 
   async #install(authority: Authority): Promise<void> {
-    const group = this.spec.containerd === '2' ? 'containerd' : 'containerd-1.7';
+    const group = CONTAINERD_TOOLS[this.spec.containerd];
     const tools = await ensureTools(['kubernetes', 'cni', 'runc', group]);
     const link = async (target: string, inside: string) => {
       await rm(this.path(inside), { force: true });
@@ -170,7 +171,8 @@ export class ClusterNode {
   async load(image: Image): Promise<void> {
     const loaded = await this.#loadedImages();
     if (loaded.get(image.name) === image.archive) return;
-    const local = this.spec.containerd === '2' ? [] : ['--local'];
+    // ctr of 2 imports through its own transfer service, which 1.7 has half made and 1.6 has not.
+    const local = this.spec.containerd === '1.7' ? ['--local'] : [];
     await this.ctr(['images', 'import', ...local, image.archive]);
     await this.write(LOADED_IMAGES, JSON.stringify([...loaded, [image.name, image.archive]]));
   }

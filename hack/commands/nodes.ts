@@ -20,7 +20,7 @@ const DAEMONS = ['containerd', 'kubelet'] as const;
 /** `node`: adds or removes one. */
 export const node: Command = {
   args: ['add|remove', 'NAME'],
-  flags: '[--containerd 2|1.7] [--gvisor current|2025|none]',
+  flags: '[--containerd 2|1.7|1.6] [--gvisor current|2025|none]',
   does: 'adds or removes a node',
   options: NODE_OPTIONS,
   run: async ({ name, args: [action = '', node = ''], values }) => {

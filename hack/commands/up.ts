@@ -4,7 +4,7 @@ import { unknownWord } from '../nearest.ts';
 import { UsageError } from '../run.ts';
 import { type Command, npm } from './command.ts';
 
-const CHOICES = { containerd: ['2', '1.7'], gvisor: ['current', '2025', 'none'] } as const;
+const CHOICES = { containerd: ['2', '1.7', '1.6'], gvisor: ['current', '2025', 'none'] } as const;
 const MOST_NODES = 50;
 
 /** Options that say what a node is made of. */
@@ -12,7 +12,7 @@ export const NODE_OPTIONS = { containerd: { type: 'string' }, gvisor: { type: 's
 
 /** `up`: starts a cluster or what is missing of it. */
 export const up: Command = {
-  flags: '[--nodes N | --node name=…,containerd=2|1.7,gvisor=current|2025|none …] [--port PORT]',
+  flags: '[--nodes N | --node name=…,containerd=2|1.7|1.6,gvisor=current|2025|none …] [--port PORT]',
   does: 'starts a cluster, or what is missing of it',
   options: {
     nodes: { type: 'string' },

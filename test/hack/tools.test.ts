@@ -12,6 +12,7 @@ const MODULES: Readonly<Record<string, string>> = {
   Kubernetes: 'k8s.io/kubernetes',
   containerd: 'github.com/containerd/containerd/v2',
   'containerd 1.7': 'github.com/containerd/containerd',
+  'containerd 1.6': 'github.com/containerd/containerd',
   gVisor: 'gvisor.dev/gvisor',
   'gVisor, older generation': 'gvisor.dev/gvisor',
   etcd: 'go.etcd.io/etcd/server/v3',
