@@ -1,7 +1,7 @@
 /** How long a later agent has to answer an earlier one that asks whether it lives. */
 const ANSWER_MS = 5_000;
 /** An earlier agent asks no more often. */
-const ASK_EVERY_MS = 60_000;
+const ASK_EVERY_MS = 10_000;
 
 /** What to do with a Node: write it, leave it to another agent, ask that one, or wait for its answer. */
 export type Turn = 'write' | 'yield' | 'ask' | { readonly waitMs: number };
@@ -27,8 +27,11 @@ export class Claim {
   /** Decides by who holds the claim; `looked` says whether this agent has looked since it last asked. */
   turn(held: string | undefined, looked: boolean, nowMs: number): Turn {
     if (this.#isLater(held)) {
-      this.#asking = looked && nowMs - this.#askedMs >= ASK_EVERY_MS;
-      if (!this.#asking) return 'yield';
+      this.#asking = false;
+      if (!looked) return 'yield';
+      const waitMs = this.#askedMs + ASK_EVERY_MS - nowMs;
+      if (waitMs > 0) return { waitMs };
+      this.#asking = true;
       this.#askedMs = nowMs;
       return 'ask';
     }
