@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { until, useAdmission } from './admission-cluster.ts';
 import { create, createRuntimeClass, pod, workload } from './admission-objects.ts';
-import { assertAccepted, PARAMETERS, table } from './admission-table.ts';
+import { assertAccepted, mirrorPod, PARAMETERS, table } from './admission-table.ts';
 import type { Answer } from './api-user.ts';
 
 const plain = pod({ spec: { runtimeClassName: undefined } });
@@ -59,6 +59,12 @@ describe('a pod that names no runtime class', () => {
       assert.equal(specOf(answer).runtimeClassName, undefined);
     });
   }
+
+  it('is left alone when it is the mirror of a static pod', async () => {
+    const answer = await admission().as('kubelet', tried('strict', await mirrorPod(admission())));
+    assert.equal(answer.code, 201, answer.message);
+    assert.equal(specOf(answer).runtimeClassName, undefined);
+  });
 
   it('comes out of a Deployment, of which nobody is warned', async () => {
     const { as, cluster } = admission();

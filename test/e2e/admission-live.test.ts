@@ -4,6 +4,7 @@ import { after, before, describe, it } from 'node:test';
 import { runAll, waitFor } from '../../hack/run.ts';
 import { evaluationPod } from '../../hack/story.ts';
 import { applyComponents } from './admission-cluster.ts';
+import { workload } from './admission-objects.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
@@ -48,6 +49,21 @@ describe('where gVisor is mandatory, on real nodes', () => {
     const kernel = (await there('exec', 'sandboxed', '--', 'cat', '/proc/version')).trim();
     assert.equal(kernel, 'Linux version 4.4.0 #1 SMP Sun Jan 10 15:06:54 PST 2016');
     assert.notEqual(kernel, (await readFile('/proc/version', 'utf8')).trim());
+  });
+
+  it('a DaemonSet, whose pods go through the scheduler, runs on the proven nodes alone', async () => {
+    const made = workload(
+      'DaemonSet',
+      { spec: JSON.parse(evaluationPod('x', { gvisor: true })).spec },
+      'every',
+    );
+    assert.equal((await create(JSON.stringify(made))).code, 0);
+    const path = 'jsonpath={range .items[*]}{.spec.nodeName}={.status.phase} {end}';
+    const seen = await waitFor('the pods of two nodes to run', 60_000, async () => {
+      const pods = (await there('get', 'pods', '-l', 'app=case', '-o', path)).trim().split(' ').sort();
+      return pods.filter((pod) => pod.endsWith('=Running')).length === 2 ? pods : undefined;
+    });
+    assert.deepEqual(seen, ['=Pending', 'node-1=Running', 'node-2=Running']);
   });
 
   it('a pod that was put on an unproven node past the scheduler is refused by its kubelet', async () => {

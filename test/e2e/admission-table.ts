@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { type Admission, type UserName, until } from './admission-cluster.ts';
-import { createPod } from './admission-objects.ts';
+import { container, createPod } from './admission-objects.ts';
 import type { Answer, Call } from './api-user.ts';
 
 /** A row: what is tried, the call or how to come to it, why it is refused (accepted without), who calls (admin unless told). */
@@ -70,6 +70,22 @@ export async function existing({ as }: Admission, call: Call): Promise<string> {
   assert.equal(code, 201, message);
   const { name } = (body as { readonly metadata: { readonly name: string } }).metadata;
   return `${call.path.replace(/\?.*/, '')}/${name}`;
+}
+
+/** A mirror pod as a kubelet writes it for a static pod. */
+export async function mirrorPod({ as }: Admission): Promise<object> {
+  const { body } = await as('admin', { method: 'GET', path: '/api/v1/nodes/node-9' });
+  const { uid } = (body as { readonly metadata: { readonly uid: string } }).metadata;
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name: 'static-node-9',
+      annotations: { 'kubernetes.io/config.mirror': 'x' },
+      ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: 'node-9', uid, controller: true }],
+    },
+    spec: { nodeName: 'node-9', ...container() },
+  };
 }
 
 /** Sets the parameters and waits until the API server goes by them, as the answer to `call` shows. */

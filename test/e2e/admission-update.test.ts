@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { until, useAdmission } from './admission-cluster.ts';
 import { addEphemeral, annotate, container, create, FLAG, type PodPart, pod } from './admission-objects.ts';
-import { existing, podsAreRefused, table } from './admission-table.ts';
+import { existing, mirrorPod, podsAreRefused, table } from './admission-table.ts';
 import type { Call } from './api-user.ts';
 
 const admission = useAdmission(['enforce'], podsAreRefused);
@@ -18,23 +18,6 @@ const binding = (name: string, annotations = {}) => ({
   target: { kind: 'Node', name: 'node-9' },
 });
 const nameOf = (path: string) => path.slice(path.lastIndexOf('/') + 1);
-/** A mirror pod as a kubelet writes it for a static pod. */
-const mirror = async (): Promise<object> => {
-  const path = '/api/v1/nodes/node-9';
-  const { body } = await admission().as('admin', { method: 'GET', path });
-  const { uid } = (body as { metadata: { uid: string } }).metadata;
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: {
-      name: 'static-node-9',
-      annotations: { 'kubernetes.io/config.mirror': 'x' },
-      ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: 'node-9', uid, controller: true }],
-    },
-    spec: { nodeName: 'node-9', ...container() },
-  };
-};
-
 describe('a pod that exists there', () => {
   table(admission, [
     [
@@ -113,7 +96,7 @@ describe('mirror pods', () => {
   table(admission, [
     [
       'the kubelet’s own, of a static pod',
-      async () => create('strict', await mirror()),
+      async () => create('strict', await mirrorPod(admission())),
       undefined,
       'kubelet',
     ],
@@ -121,7 +104,7 @@ describe('mirror pods', () => {
       'the same from anybody else',
       async () =>
         create('strict', {
-          ...(await mirror()),
+          ...(await mirrorPod(admission())),
           metadata: { name: 'm', annotations: { 'kubernetes.io/config.mirror': 'x' } },
         }),
       /is not set: write runtimeClassName: gvisor; spec\.nodeName is "node-9"/,
