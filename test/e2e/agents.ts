@@ -1,0 +1,132 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import type { Cluster } from '../../hack/cluster/cluster.ts';
+import { REPO } from '../../hack/paths.ts';
+import { waitFor } from '../../hack/run.ts';
+
+/** The domain of all that agents write. */
+export const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
+const NAMESPACE = ['--namespace', 'gvisor-ready'] as const;
+const DAEMON_SET = ['daemonset', 'gvisor-ready-agent', ...NAMESPACE] as const;
+
+/** A Node of the API, as far as these tests read it. */
+export type NodeObject = {
+  readonly metadata: {
+    readonly uid: string;
+    readonly labels: Readonly<Record<string, string>>;
+    readonly annotations: Readonly<Record<string, string>>;
+  };
+  readonly spec: { readonly taints?: readonly { readonly key: string; readonly effect: string }[] };
+  readonly status: { readonly conditions: readonly Condition[] };
+};
+type Condition = {
+  readonly type: string;
+  readonly status: string;
+  readonly reason: string;
+  readonly lastTransitionTime: string;
+};
+
+/** A Node as the API shows it now. */
+export async function readNode(cluster: Cluster, node: string): Promise<NodeObject> {
+  return JSON.parse(await cluster.kubectl(['get', 'node', node, '-o', 'json'])) as NodeObject;
+}
+
+/** The label `ready`, and the condition in words; "" where there is none. */
+export function saidOf({ metadata, status }: NodeObject) {
+  const condition = status.conditions.find(({ type }) => type === 'GVisorReady');
+  return {
+    ready: metadata.labels[`${DOMAIN}/ready`] ?? '',
+    condition: condition === undefined ? '' : `${condition.status} ${condition.reason}`,
+    since: condition?.lastTransitionTime ?? '',
+    claim: metadata.annotations[`${DOMAIN}/agent`] ?? '',
+    provenBy: metadata.annotations[`${DOMAIN}/proven-by`] ?? '',
+  };
+}
+
+/** Waits until a Node says something, and gives it. */
+export function waitForNode(
+  cluster: Cluster,
+  node: string,
+  says: (said: ReturnType<typeof saidOf>) => boolean,
+  timeoutMs = 60_000,
+): Promise<ReturnType<typeof saidOf>> {
+  let last = '';
+  return waitFor(`${node} to say what is expected`, timeoutMs, async () => {
+    const said = saidOf(await readNode(cluster, node));
+    last = JSON.stringify(said);
+    return says(said) ? said : undefined;
+  }).catch((cause: unknown) => {
+    throw new Error(`${node} said at last: ${last}`, { cause });
+  });
+}
+
+/** The agent's pod on a node: its name, its address, and the container's restarts. */
+export async function agentOn(cluster: Cluster, node: string) {
+  const path =
+    'jsonpath={range .items[*]}{.metadata.name} {.status.podIP} {.metadata.deletionTimestamp}{"\\n"}{end}';
+  const selectors = ['--field-selector', `spec.nodeName=${node}`, '-l', 'app.kubernetes.io/component=agent'];
+  const lines = (await cluster.kubectl(['get', 'pods', ...NAMESPACE, ...selectors, '-o', path]))
+    .trim()
+    .split('\n');
+  const staying = lines.map((line) => line.split(' ')).find(([, , going = '']) => going === '');
+  const [name = '', address = ''] = staying ?? [];
+  return { name, address };
+}
+
+/** What the agent of a node answers to a path of its HTTP server, asked by the agent of another node. */
+export async function askAgent(cluster: Cluster, node: string, path: string, from = 'node-3') {
+  const [{ address }, { name }] = await Promise.all([agentOn(cluster, node), agentOn(cluster, from)]);
+  const script = `fetch('http://${address}:9477${path}').then(async r => console.log(r.status, await r.text()))`;
+  const words = ['exec', ...NAMESPACE, name, '--', '/usr/local/bin/node', '-e', script];
+  return cluster.kubectl(words);
+}
+
+/** The folder of a kustomization of the base with components and patches of the DaemonSet. */
+export async function overlay(components: readonly string[], patch: readonly object[] = []): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'overlay-'));
+  const from = (path: string) => relative(folder, join(REPO, 'manifests', path));
+  const kustomization = {
+    apiVersion: 'kustomize.config.k8s.io/v1beta1',
+    kind: 'Kustomization',
+    resources: [from('base')],
+    components: components.map((name) => from(`components/${name}`)),
+    ...(patch.length === 0
+      ? {}
+      : { patches: [{ target: { kind: 'DaemonSet' }, patch: JSON.stringify(patch) }] }),
+  };
+  await writeFile(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization));
+  return folder;
+}
+
+/**
+ * Deploys agents with these settings and components, all nodes at once, and waits until they are Ready. Without
+ * any it deploys the base, but for the pace of its rollouts.
+ */
+export async function deployWith(
+  cluster: Cluster,
+  settings: Readonly<Record<string, string>> = {},
+  components: readonly string[] = [],
+): Promise<void> {
+  const env = Object.entries(settings).map(([name, value]) => ({ name, value }));
+  const folder = await overlay(components, [
+    ...env.map((value) => ({ op: 'add', path: '/spec/template/spec/containers/0/env/-', value })),
+    { op: 'replace', path: '/spec/minReadySeconds', value: 0 },
+    { op: 'replace', path: '/spec/updateStrategy/rollingUpdate/maxUnavailable', value: '100%' },
+  ]);
+  try {
+    await cluster.kubectl(['apply', '-k', folder]);
+    await cluster.kubectl(['rollout', 'status', ...DAEMON_SET, '--timeout=90s'], undefined, 100_000);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** Runs kubectl on the DaemonSet, for example with ['set', 'env'] and what follows the name. */
+export function onDaemonSet(
+  cluster: Cluster,
+  verb: readonly string[],
+  rest: readonly string[] = [],
+): Promise<string> {
+  return cluster.kubectl([...verb, ...DAEMON_SET, ...rest], undefined, 100_000);
+}

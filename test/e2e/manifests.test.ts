@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { REPO } from '../../hack/paths.ts';
+import { overlay } from './agents.ts';
+import { useCluster } from './e2e-cluster.ts';
+
+const cluster = useCluster();
+const COMPONENTS = ['taint', 'network-policy', 'k3s', 'rke2', 'k0s', 'microk8s'] as const;
+type Mount = { readonly name: string; readonly mountPath: string; readonly readOnly?: boolean };
+type DaemonSet = {
+  readonly kind: string;
+  readonly metadata: { readonly name: string };
+  readonly spec: {
+    readonly template: {
+      readonly spec: {
+        readonly volumes: readonly { readonly name: string; readonly hostPath: { readonly path: string } }[];
+        readonly containers: readonly [{ readonly volumeMounts: readonly Mount[] }];
+      };
+    };
+  };
+};
+
+async function folderWith(t: TestContext, components: readonly string[]): Promise<string> {
+  const folder = await overlay(components);
+  t.after(() => rm(folder, { recursive: true }));
+  return folder;
+}
+
+describe('the manifests', () => {
+  for (const components of [...COMPONENTS.map((name) => [name]), COMPONENTS]) {
+    it(`are accepted by the API server with ${components.join(', ')}`, async (t) => {
+      const folder = await folderWith(t, components);
+      const said = await cluster().kubectl(['apply', '--dry-run=server', '-k', folder]);
+      assert.match(said, /^daemonset\.apps\/gvisor-ready-agent \w+ \(server dry run\)$/m);
+    });
+  }
+
+  it('mount folders of the host, each under its own path and read-only', async (t) => {
+    const folder = await folderWith(t, COMPONENTS);
+    const words = ['apply', '--dry-run=server', '-o', 'json', '-k', folder];
+    const { items } = JSON.parse(await cluster().kubectl(words)) as { items: DaemonSet[] };
+    const agent = items.find(({ kind }) => kind === 'DaemonSet')?.spec.template.spec;
+    const paths = new Map(agent?.volumes.map(({ name, hostPath }) => [name, hostPath.path]));
+    const mounts = agent?.containers[0].volumeMounts.filter(({ name }) => paths.has(name)) ?? [];
+    assert.equal(mounts.length, 10);
+    for (const { name, mountPath, readOnly } of mounts) {
+      assert.deepEqual([mountPath, readOnly], [`/host${paths.get(name)}`, true]);
+    }
+  });
+
+  it('of the uninstall are accepted by the API server', async () => {
+    const said = await cluster().kubectl([
+      'apply',
+      '--dry-run=server',
+      '-k',
+      join(REPO, 'manifests/uninstall'),
+    ]);
+    assert.match(said, /^job\.batch\/gvisor-ready-uninstall created \(server dry run\)$/m);
+  });
+});

@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
+import { REPO } from '../../hack/paths.ts';
+import { waitFor } from '../../hack/run.ts';
+import { OutsideAgent } from '../integration/outside-agent.ts';
+import {
+  agentOn,
+  askAgent,
+  DOMAIN,
+  deployWith,
+  onDaemonSet,
+  readNode,
+  saidOf,
+  waitForNode,
+} from './agents.ts';
+import { useCluster } from './e2e-cluster.ts';
+
+const cluster = useCluster();
+const READY = `${DOMAIN}/ready`;
+const NODES = ['node-1', 'node-2'] as const;
+const proven = (node: string) =>
+  waitForNode(cluster(), node, ({ condition }) => condition === 'True SandboxProven');
+
+describe('what an agent wrote', () => {
+  before(async () => {
+    for (const node of NODES) await proven(node);
+  });
+
+  it('comes back when somebody removes or forges it', async () => {
+    const before = await proven('node-1');
+    for (const word of [`${READY}-`, `${READY}=false`]) {
+      await cluster().kubectl(['label', 'node', 'node-1', word, '--overwrite']);
+      await waitForNode(cluster(), 'node-1', ({ ready }) => ready === 'true');
+    }
+    const patch = '{"status":{"conditions":[{"type":"GVisorReady","$patch":"delete"}]}}';
+    await cluster().kubectl(['patch', 'node', 'node-1', '--subresource=status', '-p', patch]);
+    await proven('node-1');
+    assert.equal((await proven('node-1')).provenBy, before.provenBy);
+  });
+
+  it('comes back with a Node that is deleted and registers again under its name', async () => {
+    const { metadata } = await readNode(cluster(), 'node-2');
+    await cluster().kubectl(['delete', 'node', 'node-2']);
+    await cluster().node('node-2').restart('kubelet');
+    await cluster().waitForNodes(['node-2']);
+    await proven('node-2');
+    const again = await readNode(cluster(), 'node-2');
+    assert.notEqual(again.metadata.uid, metadata.uid);
+    assert.equal(saidOf(again).ready, 'true');
+  });
+});
+
+describe('two agents on one node', () => {
+  it('do not fight: the later writes, and when it is gone the earlier does again', async () => {
+    const first = await proven('node-1');
+    const env = { PUBLISH: 'node,events', KUBECONFIG: cluster().kubeconfig };
+    const outside = new OutsideAgent(cluster().node('node-1'), env);
+    try {
+      const taken = await waitForNode(cluster(), 'node-1', ({ claim }) => claim !== first.claim);
+      assert.deepEqual([taken.ready, taken.since], ['true', first.since]);
+      await breakNode(cluster(), cluster().node('node-1'), 'shim-missing');
+      await waitForNode(cluster(), 'node-1', ({ ready }) => ready === 'false');
+      await healNode(cluster(), cluster().node('node-1'), 'shim-missing');
+      await waitForNode(cluster(), 'node-1', ({ ready, claim }) => ready === 'true' && claim === taken.claim);
+    } finally {
+      await outside.stop();
+    }
+    await breakNode(cluster(), cluster().node('node-1'), 'shim-missing');
+    const said = await waitForNode(cluster(), 'node-1', ({ ready }) => ready === 'false', 90_000);
+    assert.equal(said.claim, first.claim);
+    await healNode(cluster(), cluster().node('node-1'), 'shim-missing');
+    await proven('node-1');
+  });
+});
+
+describe('a rollout that contradicts what was proven', () => {
+  after(async () => {
+    await onDaemonSet(cluster(), ['set', 'env'], ['HANDLER-']);
+    await onDaemonSet(cluster(), ['rollout', 'status'], ['--timeout=90s']);
+    for (const node of NODES) await proven(node);
+  });
+
+  it('stops at one node, says why, survives a restart, and goes on when it is told to', async () => {
+    const first = new Map<string, ReturnType<typeof saidOf>>();
+    for (const node of NODES) first.set(node, await proven(node));
+    await onDaemonSet(cluster(), ['set', 'env'], ['HANDLER=nonsense']);
+    const stalled = await waitFor('one node to be withdrawn', 60_000, async () => {
+      for (const node of NODES) if (saidOf(await readNode(cluster(), node)).ready === 'false') return node;
+      return undefined;
+    });
+    const other = NODES.find((node) => node !== stalled) ?? '';
+    const provenBy = first.get(stalled)?.provenBy ?? '';
+    const refusal = async () => {
+      const answer = await askAgent(cluster(), stalled, '/readyz', 'node-3');
+      return answer.startsWith('503 the node was proven by') ? answer : undefined;
+    };
+    const why = await waitFor('the refusal', 20_000, refusal);
+    assert.ok(why.includes(`proven by ${provenBy}; this 0.1.0+`), why);
+    assert.ok(why.includes('says HandlerNotConfigured:'), why);
+    assert.ok(why.includes(`kubectl annotate node ${stalled} ${DOMAIN}/proven-by-`), why);
+    const { name } = await agentOn(cluster(), stalled);
+    await cluster().kubectl(['delete', 'pod', '-n', 'gvisor-ready', name]);
+    await waitFor('the next agent to refuse as well', 60_000, async () =>
+      (await agentOn(cluster(), stalled)).name === name ? undefined : refusal(),
+    );
+    assert.deepEqual(await proven(other), first.get(other), 'the other node was left alone');
+    await cluster().kubectl(['annotate', 'node', stalled, `${DOMAIN}/proven-by-`]);
+    await waitForNode(cluster(), other, ({ ready }) => ready === 'false');
+  });
+});
+
+describe('the taint', () => {
+  after(async () => {
+    await deployWith(cluster());
+    await cluster()
+      .kubectl(['taint', 'node', 'node-3', `${DOMAIN}/not-ready:NoSchedule-`])
+      .catch(() => '');
+  });
+
+  it('stands on unproven nodes alone, where its component is deployed', async () => {
+    await deployWith(cluster(), {}, ['taint']);
+    const tainted = async (node: string) =>
+      (await readNode(cluster(), node)).spec.taints?.some(({ key }) => key === `${DOMAIN}/not-ready`) ??
+      false;
+    await waitFor('the taint of node-3', 30_000, async () => (await tainted('node-3')) || undefined);
+    assert.equal(await tainted('node-1'), false);
+    await breakNode(cluster(), cluster().node('node-1'), 'runsc-missing');
+    await waitFor('the taint of node-1', 30_000, async () => (await tainted('node-1')) || undefined);
+    await healNode(cluster(), cluster().node('node-1'), 'runsc-missing');
+    await waitFor('the taint of node-1 to go', 30_000, async () => !(await tainted('node-1')) || undefined);
+  });
+});
+
+describe('the uninstall', () => {
+  after(async () => {
+    await cluster().kubectl(['delete', '-k', join(REPO, 'manifests/uninstall'), '--ignore-not-found']);
+    await deployWith(cluster());
+  });
+
+  it('takes off every node what agents wrote, once they are gone', async () => {
+    await onDaemonSet(cluster(), ['delete']);
+    await waitFor('the agents to end', 60_000, async () =>
+      (await cluster().kubectl(['get', 'pods', '-n', 'gvisor-ready', '-o', 'name'])) === ''
+        ? true
+        : undefined,
+    );
+    await cluster().kubectl(['apply', '-k', join(REPO, 'manifests/uninstall')]);
+    const job = ['job/gvisor-ready-uninstall', '-n', 'gvisor-ready'];
+    await cluster().kubectl(
+      ['wait', ...job, '--for=condition=Complete', '--timeout=90s'],
+      undefined,
+      100_000,
+    );
+    const log = await cluster().kubectl(['logs', ...job]);
+    assert.match(log, /^3 nodes, 3 of them with something of the agents$/m);
+    for (const node of cluster().nodes()) {
+      const { metadata, spec, status } = await readNode(cluster(), node.name);
+      const left = JSON.stringify([metadata.labels, metadata.annotations, spec.taints, status.conditions]);
+      assert.doesNotMatch(left, /GVisorReady|gvisor\.node-restriction/);
+    }
+  });
+});
