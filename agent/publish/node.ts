@@ -105,6 +105,8 @@ export class NodePublisher implements Publisher {
     this.#yielding = false;
     const { node, waitMs } = await this.#writer.write(this.#node, wanted, signal);
     this.#node = node;
+    if (refusal !== undefined && refusal !== this.#unready)
+      this.#options.log.warn({ refusal }, 'not ready: the rollout waits');
     this.#unready = refusal;
     return waitMs;
   }

@@ -325,10 +325,10 @@ describe('a rollout', () => {
     await watched(server);
     assert.equal(publisher.unready, 'the first verdict is not settled yet');
     await publish(BROKEN);
+    const { refusal } = await logged('not ready: the rollout waits');
+    assert.equal(refusal, publisher.unready);
     assert.equal(server.node.labels['example.com/ready'], 'false');
     assert.equal(server.node.annotations['example.com/proven-by'], '0.0.9+c');
-    // Once more, since what is told of it follows the last write.
-    publisher.publish(BROKEN);
     await publish(reportOf({ verdict: verdictOf('False', 'RunscNotFound') }));
     const accept = 'kubectl annotate node node-1 example.com/proven-by-';
     await until(() => publisher.unready?.includes('RunscNotFound'));
