@@ -93,6 +93,23 @@ export class CriClient implements Cri {
     return promise.finally(() => signal?.removeEventListener('abort', abort));
   }
 
+  /** The answers of a method that streams, until the signal ends it; rejects when containerd does. */
+  async *stream<Answer>(method: string, request: object, signal: AbortSignal): AsyncGenerator<Answer> {
+    const { path, requestSerialize, responseDeserialize } = methodNamed(method);
+    signal.throwIfAborted();
+    const call = this.#client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request);
+    const abort = () => call.cancel();
+    signal.addEventListener('abort', abort, { once: true });
+    try {
+      for await (const answer of call) yield answer as Answer;
+    } catch (error) {
+      throw new CriError(method, error as ServiceError);
+    } finally {
+      signal.removeEventListener('abort', abort);
+      call.cancel();
+    }
+  }
+
   /** What the running containerd says of itself and of its handlers. */
   async status(signal?: AbortSignal): Promise<CriStatus> {
     const version = await this.call<{ runtimeName: string; runtimeVersion: string }>(

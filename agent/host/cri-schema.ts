@@ -16,12 +16,12 @@ function message(fields: Readonly<Record<string, readonly [id: number, type: Fie
   return { fields: Object.fromEntries(entries) };
 }
 
-function service(methods: readonly string[]) {
+function service(methods: readonly string[], streams: Readonly<Record<string, object>> = {}) {
   const entries = methods.map((name) => [
     name,
     { requestType: `${name}Request`, responseType: `${name}Response` },
   ]);
-  return { methods: Object.fromEntries(entries) };
+  return { methods: { ...Object.fromEntries(entries), ...streams } };
 }
 
 const repeated = (type: string): FieldType => ({ type, rule: 'repeated' });
@@ -30,20 +30,29 @@ const map = (type: string): FieldType => ({ type, keyType: 'string' });
 const NOTHING = message({});
 
 const runtimeV1 = {
-  RuntimeService: service([
-    'Version',
-    'Status',
-    'RuntimeConfig',
-    'RunPodSandbox',
-    'StopPodSandbox',
-    'RemovePodSandbox',
-    'PodSandboxStatus',
-    'ListPodSandbox',
-    'CreateContainer',
-    'StartContainer',
-    'ListContainers',
-    'ExecSync',
-  ]),
+  RuntimeService: service(
+    [
+      'Version',
+      'Status',
+      'RuntimeConfig',
+      'RunPodSandbox',
+      'StopPodSandbox',
+      'RemovePodSandbox',
+      'PodSandboxStatus',
+      'ListPodSandbox',
+      'CreateContainer',
+      'StartContainer',
+      'ListContainers',
+      'ExecSync',
+    ],
+    {
+      GetContainerEvents: {
+        requestType: 'GetEventsRequest',
+        responseType: 'ContainerEventResponse',
+        responseStream: true,
+      },
+    },
+  ),
   ImageService: service(['ImageStatus']),
 
   VersionRequest: message({ version: [1, 'string'] }),
@@ -106,7 +115,12 @@ const runtimeV1 = {
   PodSandboxStatus: message({ id: [1, 'string'], state: [3, 'PodSandboxState'] }),
   PodSandboxState: { values: { SANDBOX_READY: 0, SANDBOX_NOTREADY: 1 } },
   ListPodSandboxRequest: message({ filter: [1, 'PodSandboxFilter'] }),
-  PodSandboxFilter: message({ id: [1, 'string'], labelSelector: [3, map('string')] }),
+  PodSandboxFilter: message({
+    id: [1, 'string'],
+    state: [2, 'PodSandboxStateValue'],
+    labelSelector: [3, map('string')],
+  }),
+  PodSandboxStateValue: message({ state: [1, 'PodSandboxState'] }),
   ListPodSandboxResponse: message({ items: [1, repeated('PodSandbox')] }),
   PodSandbox: message({
     id: [1, 'string'],
@@ -116,6 +130,20 @@ const runtimeV1 = {
     labels: [5, map('string')],
     runtimeHandler: [7, 'string'],
   }),
+
+  GetEventsRequest: NOTHING,
+  ContainerEventResponse: message({
+    containerId: [1, 'string'],
+    containerEventType: [2, 'ContainerEventType'],
+  }),
+  ContainerEventType: {
+    values: {
+      CONTAINER_CREATED_EVENT: 0,
+      CONTAINER_STARTED_EVENT: 1,
+      CONTAINER_STOPPED_EVENT: 2,
+      CONTAINER_DELETED_EVENT: 3,
+    },
+  },
 
   ImageSpec: message({ image: [1, 'string'] }),
   ContainerMetadata: message({ name: [1, 'string'], attempt: [2, 'uint32'] }),

@@ -1,6 +1,6 @@
 import { type CallOptions, type CriClient, CriError } from '../host/cri-client.ts';
-import { PROBE_LABELS } from './sandbox-config.ts';
-import { readSandboxInfo, type SandboxInfo } from './sandbox-info.ts';
+import { readSandboxInfo, type SandboxInfo } from '../host/sandbox-info.ts';
+import { POD_UID } from './sandbox-config.ts';
 
 /** Where a probe goes: the cgroup beside the kubelet's pods ("" when none is known), and its container's image. */
 export type Place = {
@@ -26,16 +26,12 @@ export async function findPlace(
   options: CallOptions,
 ): Promise<Place> {
   const { items } = await client.call<{ items: Listed[] }>('ListPodSandbox', {}, options);
-  const pods = items.filter(({ labels }) => 'io.kubernetes.pod.uid' in labels && !isProbe(labels));
+  const pods = items.filter(({ labels }) => POD_UID in labels);
   const { cgroupParent, image: sandboxImage } = await readPods(client, pods.slice(0, PODS_TO_ASK), options);
   const found = image ?? (await ownImage(client, options));
   const { stateDir } = await client.status(options.signal);
   if (!stateDir.startsWith('/')) throw new Error('containerd does not say where it keeps its state');
   return { cgroupParent, sandboxImage, stateDir, ...(found === undefined ? {} : { image: found }) };
-}
-
-function isProbe(labels: Readonly<Record<string, string>>): boolean {
-  return labels['app.kubernetes.io/component'] === PROBE_LABELS['app.kubernetes.io/component'];
 }
 
 /** The image of the agent's own container: the DaemonSet labels its pods, and the kubelet names containers in labels. */
@@ -57,8 +53,8 @@ async function readPods(
   client: CriClient,
   pods: readonly Listed[],
   options: CallOptions,
-): Promise<SandboxInfo> {
-  let seen: SandboxInfo = { image: '', cgroupParent: '' };
+): Promise<Pick<SandboxInfo, 'image' | 'cgroupParent'>> {
+  let seen = { image: '', cgroupParent: '' };
   for (const { id } of pods) {
     try {
       const { image, cgroupParent } = await readSandboxInfo(client, id, options);

@@ -1,13 +1,13 @@
 import { type CriClient, CriError } from '../host/cri-client.ts';
 import type { Host } from '../host/host.ts';
 import { readKernelFacts } from '../host/kernel-facts.ts';
+import { isImageMissing, readSandboxInfo } from '../host/sandbox-info.ts';
 import { GUEST_FILES, judgeGuest } from './guest.ts';
 import type { Housekeeping } from './housekeeping.ts';
 import { impossible, type Outcome, outcomeOfError } from './outcome.ts';
 import { findPlace, type Place } from './place.ts';
 import { hostPrograms, IMAGE_PROGRAMS } from './programs.ts';
 import { logDirectoryOf, newSandbox, probeContainer } from './sandbox-config.ts';
-import { isImageMissing, readSandboxInfo } from './sandbox-info.ts';
 import { sweep, type TeardownOptions, tearDown } from './teardown.ts';
 import { isGone, SandboxStopped, silenceOf, watchBoot } from './watch.ts';
 

@@ -7,6 +7,14 @@ export const PROBE_LABELS = {
   'app.kubernetes.io/component': 'probe',
 } as const;
 
+/** The kubelet's own label, which every pod has and no pod can take off. */
+export const POD_UID = 'io.kubernetes.pod.uid';
+
+/** Whether labels are a probe's. A pod's labels are its sandbox's too, so that one may look like a probe. */
+export function isProbe(labels: Readonly<Record<string, string>>): boolean {
+  return !(POD_UID in labels) && Object.entries(PROBE_LABELS).every(([key, value]) => labels[key] === value);
+}
+
 /**
  * A sandbox on the host's network setting, which spares the node's CNI: gVisor starts it in an empty
  * network namespace of its own. The name is new each time, since containerd reserves a name as long as

@@ -1,6 +1,6 @@
 import { type CriClient, CriError } from '../host/cri-client.ts';
 import { impossible, type Outcome } from './outcome.ts';
-import { PROBE_LABELS } from './sandbox-config.ts';
+import { isProbe, PROBE_LABELS } from './sandbox-config.ts';
 import { isGone, silenceOf } from './watch.ts';
 
 /** What removes a sandbox: the connection, and how long one call may take. */
@@ -75,14 +75,14 @@ export async function sweep(
   return { kind: 'impossible', reason: 'ProbesLeft', message };
 }
 
-async function listProbes(
-  client: CriClient,
-  signal?: AbortSignal,
-): Promise<readonly { readonly id: string; readonly state: string }[]> {
-  const { items } = await client.call<{ items: { id: string; state: string }[] }>(
-    'ListPodSandbox',
-    { filter: { labelSelector: PROBE_LABELS } },
-    { signal },
-  );
-  return items;
+type Listed = {
+  readonly id: string;
+  readonly state: string;
+  readonly labels: Readonly<Record<string, string>>;
+};
+
+async function listProbes(client: CriClient, signal?: AbortSignal): Promise<readonly Listed[]> {
+  const filter = { labelSelector: PROBE_LABELS };
+  const { items } = await client.call<{ items: Listed[] }>('ListPodSandbox', { filter }, { signal });
+  return items.filter(({ labels }) => isProbe(labels));
 }
