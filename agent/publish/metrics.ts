@@ -1,7 +1,11 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { PodsSeen } from '../pods/watch-pods.ts';
 import type { Report } from '../report.ts';
 import { processMetrics } from './process-metrics.ts';
 import type { Publisher } from './publisher.ts';
+
+/** How many namespaces have a series of their own. */
+const MOST_NAMESPACES = 50;
 
 /** The agent's metrics, all named gvisor_* beside prom-client's own of the process. */
 export class Metrics implements Publisher {
@@ -55,6 +59,21 @@ export class Metrics implements Publisher {
     buckets: [0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20],
     registers: [this.#registry],
   });
+  readonly #pods = this.#gauge(
+    'gvisor_pods',
+    'Running pods by the CRI handler that they were started with, and by whether they really run in gVisor.',
+    ['handler', 'sandboxed'],
+  );
+  readonly #unsandboxed = this.#gauge(
+    'gvisor_unsandboxed_pods',
+    'Running pods outside gVisor in namespaces labelled require-gvisor=true; those of further namespaces under "".',
+    ['namespace'],
+  );
+  readonly #podsSeen = this.#gauge(
+    'gvisor_pods_last_seen_timestamp_seconds',
+    'When the pods of this node were last read, Unix time.',
+    [],
+  );
   #last: Report | undefined;
 
   constructor(version: string, proofIntervalMs = 0) {
@@ -98,6 +117,20 @@ export class Metrics implements Publisher {
     if (proof.kind !== 'proven') return;
     this.#boot.observe(proof.bootMs / 1_000);
     this.#proven.set(Date.parse(provenAt ?? '') / 1_000);
+  }
+
+  /** Shows the pods of this node, read at this wall clock time in milliseconds. */
+  publishPods({ pods, unsandboxed }: PodsSeen, atMs: number): void {
+    this.#pods.reset();
+    for (const { handler, sandboxed = 'unknown' } of pods)
+      this.#pods.inc({ handler, sandboxed: String(sandboxed) });
+    this.#unsandboxed.reset();
+    const named = [...new Set(unsandboxed.map(({ namespace }) => namespace))]
+      .sort()
+      .slice(0, MOST_NAMESPACES);
+    for (const { namespace } of unsandboxed)
+      this.#unsandboxed.inc({ namespace: named.includes(namespace) ? namespace : '' });
+    this.#podsSeen.set(atMs / 1_000);
   }
 
   /** Counts one request to the API server. */
