@@ -10,6 +10,8 @@ export type Watched = {
   readonly extent: Extent;
   readonly log: Logger;
   readonly hear: (event: WatchEvent) => void;
+  /** Called before each watch, which begins with all that there is then; what went before it is not told. */
+  readonly begin?: () => void;
 };
 
 const FIRST_PAUSE_MS = 1_000;
@@ -24,12 +26,13 @@ const ABOUT_AN_HOUR_S = [3_000, 4_200] as const;
  * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-watch
  */
 export async function keepWatching(
-  { kube, path, extent, log, hear }: Watched,
+  { kube, path, extent, log, hear, begin }: Watched,
   signal: AbortSignal,
 ): Promise<void> {
   let pauseMs = FIRST_PAUSE_MS;
   while (!signal.aborted) {
     let refusedMs = 0;
+    begin?.();
     try {
       for await (const event of kube.watch(withWatch(path), extent, signal)) {
         pauseMs = FIRST_PAUSE_MS;

@@ -3,7 +3,8 @@ import type { Config } from '../config.ts';
 import { editionOf } from '../edition.ts';
 import { type CountRequest, createKube } from '../kube.ts';
 import { openAccess } from '../kube-access.ts';
-import { EventSender } from './events.ts';
+import type { RequiredNamespaces } from '../pods/required-namespaces.ts';
+import { EventSender, toldOf } from './events.ts';
 import { NodePublisher } from './node.ts';
 
 /** What the wiring knows besides the settings. */
@@ -13,10 +14,11 @@ export type ApiOptions = {
   readonly log: Logger;
 };
 
-/** All that writes to the API server, and a function that lets it until a signal ends it. */
+/** All that writes to the API server, and a function that lets it, and follows namespaces, until a signal ends it. */
 export type ApiPublisher = {
   readonly node: NodePublisher;
-  readonly run: (signal: AbortSignal) => Promise<void>;
+  readonly events: EventSender | undefined;
+  readonly run: (signal: AbortSignal, namespaces: RequiredNamespaces) => Promise<void>;
 };
 
 /** What writes verdicts to the API server as the settings say; undefined when they say nowhere. */
@@ -36,12 +38,15 @@ export async function openApiPublisher(
     taint: config.taint,
     edition: editionOf(version, config),
     now: () => performance.now(),
-    ...(events === undefined ? {} : { changed: (verdict, uid) => events.send(verdict, uid) }),
+    ...(events === undefined
+      ? {}
+      : { changed: (verdict, uid) => events.send(toldOf(verdict, config.nodeName, uid)) }),
   });
   return {
     node,
-    run: async (signal) => {
-      await Promise.all([node.run(signal), events?.run(signal)]);
+    events,
+    run: async (signal, namespaces) => {
+      await Promise.all([node.run(signal), events?.run(signal), namespaces.run(kube, log, signal)]);
       await kube.close();
     },
   };

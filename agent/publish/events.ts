@@ -4,7 +4,6 @@ import type { Kube } from '../kube.ts';
 import { KubeError } from '../kube-error.ts';
 import type { Verdict } from '../verdict.ts';
 
-const PATH = '/api/v1/namespaces/default/events';
 const FIRST_RETRY_MS = 1_000;
 const LAST_RETRY_MS = 15_000;
 /** An event that could not be sent for so long is dropped: the condition says the same. */
@@ -19,11 +18,24 @@ export type EventOptions = {
   readonly date: () => Date;
 };
 
-type Waiting = { readonly body: object; readonly atMs: number };
+/** What an event tells, and of which object; that of no namespace has its events in "default". */
+export type Told = {
+  readonly about: {
+    readonly kind: 'Node' | 'Pod';
+    readonly namespace?: string;
+    readonly name: string;
+    readonly uid: string;
+  };
+  readonly type: 'Normal' | 'Warning';
+  readonly reason: string;
+  readonly message: string;
+};
+
+type Waiting = { readonly path: string; readonly body: object; readonly atMs: number };
 
 /**
- * Sends an event on the Node for each change of its condition, as `kubectl describe node` shows them. It has
- * its own retries, so no label ever waits for an event.
+ * Sends events on the Node and on its pods, as `kubectl describe` shows them. It has its own retries, so
+ * nothing ever waits for an event.
  */
 export class EventSender {
   readonly #options: EventOptions;
@@ -35,11 +47,12 @@ export class EventSender {
     this.#options = options;
   }
 
-  /** An event for a verdict that now stands in the Node of this uid. */
-  send(verdict: Verdict, nodeUid: string): void {
+  /** Sends an event as soon as can be, or drops it after two minutes. */
+  send(told: Told): void {
     const at = this.#options.date();
     if (this.#queue.length >= LONGEST_QUEUE) this.#drop();
-    this.#queue.push({ body: this.#eventOf(verdict, nodeUid, at), atMs: at.getTime() });
+    const path = `/api/v1/namespaces/${told.about.namespace ?? 'default'}/events`;
+    this.#queue.push({ path, body: this.#eventOf(told, at), atMs: at.getTime() });
     this.#wake.resolve();
   }
 
@@ -58,7 +71,7 @@ export class EventSender {
     const [first] = this.#queue;
     for (let pauseMs = FIRST_RETRY_MS; first !== undefined && first === this.#queue[0]; ) {
       try {
-        await kube.post(PATH, first.body, signal);
+        await kube.post(first.path, first.body, signal);
         this.#queue.shift();
       } catch (err) {
         if (signal.aborted) return;
@@ -84,16 +97,16 @@ export class EventSender {
   }
 
   /** Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/, in its core form */
-  #eventOf({ status, reason, message }: Verdict, uid: string, at: Date): object {
+  #eventOf({ about, type, reason, message }: Told, at: Date): object {
     const { node } = this.#options;
     const time = at.toISOString().replace(/\.\d+Z$/, 'Z');
-    const name = `${node.slice(0, 200)}.${at.getTime().toString(16)}.${++this.#sent}`;
+    const name = `${about.name.slice(0, 200)}.${at.getTime().toString(16)}.${++this.#sent}`;
     return {
       apiVersion: 'v1',
       kind: 'Event',
-      metadata: { name, namespace: 'default' },
-      involvedObject: { apiVersion: 'v1', kind: 'Node', name: node, uid },
-      type: status === 'True' ? 'Normal' : 'Warning',
+      metadata: { name, namespace: about.namespace ?? 'default' },
+      involvedObject: { apiVersion: 'v1', ...about },
+      type,
       reason,
       message: message.slice(0, 1024),
       source: { component: 'gvisor-ready', host: node },
@@ -102,4 +115,14 @@ export class EventSender {
       count: 1,
     };
   }
+}
+
+/** A verdict that now stands in the Node of this uid, as an event on it. */
+export function toldOf({ status, reason, message }: Verdict, name: string, uid: string): Told {
+  return {
+    about: { kind: 'Node', name, uid },
+    type: status === 'True' ? 'Normal' : 'Warning',
+    reason,
+    message,
+  };
 }

@@ -83,7 +83,7 @@ const event = (changes: object = {}) => ({
   reason: 'Forged',
   message: 'forged',
   type: 'Normal',
-  source: { component: 'gvisor-ready' },
+  source: { component: 'gvisor-ready', host: 'node-1' },
   ...changes,
 });
 
@@ -197,13 +197,23 @@ describe('what a stolen token of one node cannot write', () => {
     ['an event on a pod', event({ involvedObject: { kind: 'Pod', name: 'node-1' } }), /only on its own Node/],
     [
       'an event in the kubelet’s name',
-      event({ source: { component: 'kubelet' } }),
+      event({ source: { component: 'kubelet', host: 'node-1' } }),
       /under the name gvisor-ready/,
     ],
     [
-      'an event in another namespace',
+      'an event in another node’s name',
+      event({ source: { component: 'gvisor-ready', host: 'node-2' } }),
+      /only in the name of its own node/,
+    ],
+    [
+      'an event on a pod of another namespace',
+      event({ involvedObject: { kind: 'Pod', name: 'a', namespace: 'eval' }, reason: 'UnsandboxedPod' }),
+      /involvedObject.namespace|only on its own Node/,
+    ],
+    [
+      'an event on its Node in another namespace',
       event({ metadata: { generateName: 'a.', namespace: 'kube-system' } }),
-      /cannot create resource "events" .* in the namespace "kube-system"/,
+      /only on its own Node/,
       '/api/v1/namespaces/kube-system/events',
     ],
   ];
@@ -230,7 +240,8 @@ describe('what a stolen token of one node cannot write', () => {
     const was: unknown = JSON.parse(await cluster().kubectl(['get', 'node', 'node-3', '-o', path]));
     assert.equal(await write(token, { node: 'node-3', patch: label(`${DOMAIN}/platform`, 'written') }), '');
     assert.equal(await write(token, { node: 'node-3', patch: label(`${DOMAIN}/platform`, null) }), '');
-    const own = event({ involvedObject: { kind: 'Node', name: 'node-3' } });
+    const source = { component: 'gvisor-ready', host: 'node-3' };
+    const own = event({ involvedObject: { kind: 'Node', name: 'node-3' }, source });
     assert.equal(await send(token, { method: 'POST', path: EVENTS, type: 'json', body: own }), '');
     const written: Patch = { node: 'node-3', status: true, patch: condition('GVisorReady') };
     assert.equal(await write(token, written), '');

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { EventSender } from '../../../agent/publish/events.ts';
+import { EventSender, toldOf } from '../../../agent/publish/events.ts';
 import { fakeApiServer, refusal } from '../fake-api-server.ts';
 import { READY, verdictOf } from '../reports.ts';
 import { logOf, mockPauses } from './publisher-of.ts';
@@ -33,7 +33,7 @@ async function senderOf(t: TestContext) {
 describe('EventSender', () => {
   it('sends an event on the Node, in the form that kubectl describe looks for', async (t) => {
     const { sender, server, until } = await senderOf(t);
-    sender.send(BROKEN, 'uid-1');
+    sender.send(toldOf(BROKEN, 'node-1', 'uid-1'));
     const [event] = await until(1);
     assert.deepEqual(event, {
       apiVersion: 'v1',
@@ -56,7 +56,7 @@ describe('EventSender', () => {
 
   it('warns of everything but a proof, in order, each under a name of its own', async (t) => {
     const { sender, until } = await senderOf(t);
-    for (const verdict of [READY, BROKEN, UNREACHABLE]) sender.send(verdict, 'uid-1');
+    for (const verdict of [READY, BROKEN, UNREACHABLE]) sender.send(toldOf(verdict, 'node-1', 'uid-1'));
     const events = await until(3);
     assert.deepEqual(
       events.map(({ type, reason }) => [type, reason]),
@@ -72,11 +72,11 @@ describe('EventSender', () => {
   it('sends again what was refused, as long as the server asks to wait, and not what it has already', async (t) => {
     const { sender, server, until, pause } = await senderOf(t);
     server.script.push(refusal(429, 'slow down', { 'retry-after': '7' }), refusal(409, 'it is there'));
-    sender.send(BROKEN, 'uid-1');
+    sender.send(toldOf(BROKEN, 'node-1', 'uid-1'));
     const { ms, end } = await pause(1);
     assert.equal(ms, 7_000);
     end();
-    sender.send(READY, 'uid-1');
+    sender.send(toldOf(READY, 'node-1', 'uid-1'));
     assert.deepEqual(
       (await until(3)).map(({ reason }) => reason),
       ['ShimNotFound', 'ShimNotFound', 'SandboxProven'],
@@ -87,7 +87,7 @@ describe('EventSender', () => {
     const { sender, server, sent, logged, pause, waits, clock, until } = await senderOf(t);
     t.mock.method(Math, 'random', () => 0.5);
     for (let time = 0; time < 12; time++) server.script.push(refusal(500, 'broken'));
-    sender.send(BROKEN, 'uid-1');
+    sender.send(toldOf(BROKEN, 'node-1', 'uid-1'));
     const dropped = logged('event dropped');
     let ended = false;
     void dropped.then(() => {
@@ -102,16 +102,16 @@ describe('EventSender', () => {
     assert.ok(waits.reduce((sum, { ms }) => sum + ms, 0) <= 120_000);
     server.script.length = 0;
     const before = sent().length;
-    sender.send(READY, 'uid-1');
+    sender.send(toldOf(READY, 'node-1', 'uid-1'));
     assert.equal((await until(before + 1)).at(-1)?.reason, 'SandboxProven');
   });
 
   it('keeps no more than the newest sixteen while the server is away', async (t) => {
     const { sender, server, until, pause, logged } = await senderOf(t);
     server.script.push(refusal(503, 'away'));
-    sender.send(READY, 'uid-1');
+    sender.send(toldOf(READY, 'node-1', 'uid-1'));
     const { end } = await pause(1);
-    for (let time = 0; time < 16; time++) sender.send(BROKEN, 'uid-1');
+    for (let time = 0; time < 16; time++) sender.send(toldOf(BROKEN, 'node-1', 'uid-1'));
     await logged('event dropped');
     end();
     const events = await until(17);
@@ -124,7 +124,7 @@ describe('EventSender', () => {
   it('ends while it waits', async (t) => {
     const { sender, server, pause, stop, done } = await senderOf(t);
     server.script.push(refusal(500, 'broken'));
-    sender.send(BROKEN, 'uid-1');
+    sender.send(toldOf(BROKEN, 'node-1', 'uid-1'));
     await pause(1);
     stop.abort();
     await done;
