@@ -11,7 +11,7 @@ export class CriError extends Error {
   /** `unreachable`: no containerd behind the socket; `late`: no answer within the deadline; `refused`: its own answer. */
   readonly kind: 'unreachable' | 'late' | 'refused' | 'absent' | 'unsupported' | 'aborted';
 
-  constructor(method: string, cause: ServiceError, timeoutMs: number) {
+  constructor(method: string, cause: ServiceError, timeoutMs = 0) {
     super(wordsOf(cause, timeoutMs));
     this.kind = GARBLED.test(cause.details) ? 'unreachable' : (KINDS.get(cause.code) ?? 'refused');
     if (this.kind !== 'refused') this.message = `containerd's ${method}: ${this.message}`;

@@ -6,8 +6,8 @@ import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
 import { REPO } from '../../hack/paths.ts';
 import { deployAgent } from '../../hack/story.ts';
 
-/** The cluster that the end-to-end tests share, one file after the other. */
-export const E2E_CLUSTER = 'e2e';
+/** The cluster that the end-to-end tests share, one file after the other; another name lets two checkouts test at once. */
+export const E2E_CLUSTER = process.env.E2E_CLUSTER ?? 'e2e';
 
 /** The cluster, up or brought up: three nodes with the agent deployed, all of them healed and judged. */
 export async function openCluster(): Promise<Cluster> {

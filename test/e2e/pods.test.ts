@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict';
+import { before, describe, it } from 'node:test';
+import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
+import { waitFor } from '../../hack/run.ts';
+import { evaluationPod } from '../../hack/story.ts';
+import { useCluster } from './e2e-cluster.ts';
+
+const cluster = useCluster();
+const NAMESPACE = 'must-be-in-gvisor';
+const NODE = 'node-1';
+const PATIENCE_MS = 30_000;
+
+const kubectl = (args: readonly string[], input?: string) => cluster().kubectl(args, input);
+
+/** Starts a pod on a node, past the scheduler, and gives the moment at which its container runs. */
+async function start(
+  name: string,
+  options: { readonly node?: string; readonly runtimeClassName?: string } = {},
+): Promise<number> {
+  const { node = NODE, ...spec } = options;
+  const pod = evaluationPod(name, { gvisor: false, spec: { nodeName: node, ...spec } });
+  await kubectl(['apply', '-n', NAMESPACE, '-f', '-'], pod);
+  await kubectl(['wait', '-n', NAMESPACE, `pod/${name}`, '--for=condition=Ready', '--timeout=60s']);
+  return performance.now();
+}
+
+/** The samples of the node's agent that begin so, as the API server fetches them. */
+async function samples(begin: string, node = NODE): Promise<readonly string[]> {
+  const agents = await kubectl([
+    'get',
+    'pods',
+    '-n',
+    'gvisor-ready',
+    `--field-selector=spec.nodeName=${node},status.phase=Running`,
+    '-o',
+    'name',
+  ]);
+  const agent = agents.trim().split('\n').at(-1)?.replace('pod/', '');
+  const text = await kubectl([
+    'get',
+    '--raw',
+    `/api/v1/namespaces/gvisor-ready/pods/${agent}:9477/proxy/metrics`,
+  ]);
+  return text.split('\n').filter((line) => line.startsWith(begin));
+}
+
+/** Waits until the samples that begin so are these. */
+async function shows(begin: string, expected: readonly string[], node = NODE): Promise<void> {
+  let seen: readonly string[] = [];
+  await waitFor(`${expected.join(', ') || `no ${begin}`}`, PATIENCE_MS, async () => {
+    seen = await samples(begin, node);
+    return seen.join('\n') === expected.join('\n') ? true : undefined;
+  }).catch((error: Error) => {
+    throw new Error(`${error.message}; it shows ${seen.join(', ') || 'nothing'}`);
+  });
+}
+
+/** The messages of the events about a pod with that reason. */
+async function eventsOf(pod: string): Promise<readonly string[]> {
+  const selector = `involvedObject.kind=Pod,involvedObject.name=${pod},reason=UnsandboxedPod`;
+  const path = 'jsonpath={range .items[*]}{.message}{"\\n"}{end}';
+  const text = await kubectl(['get', 'events', '-n', NAMESPACE, `--field-selector=${selector}`, '-o', path]);
+  return text.split('\n').filter(Boolean);
+}
+
+function eventOf(pod: string): Promise<string> {
+  return waitFor(`an event on the pod ${pod}`, PATIENCE_MS, async () => (await eventsOf(pod))[0]);
+}
+
+describe('the agent on pods that must run in gVisor', () => {
+  before(async () => {
+    await kubectl(['delete', 'namespace', NAMESPACE, '--ignore-not-found']);
+    await kubectl(['create', 'namespace', NAMESPACE]);
+    await kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=true']);
+    const handlerAlone = {
+      apiVersion: 'node.k8s.io/v1',
+      kind: 'RuntimeClass',
+      metadata: { name: 'handler-alone' },
+      handler: 'runsc',
+    };
+    await kubectl(['apply', '-f', '-'], JSON.stringify(handlerAlone));
+  });
+
+  it('says nothing of one that does', async () => {
+    await start('in-gvisor', { runtimeClassName: 'handler-alone' });
+    await shows('gvisor_pods{handler="runsc"', ['gvisor_pods{handler="runsc",sandboxed="true"} 1']);
+    assert.deepEqual(await samples('gvisor_unsandboxed_pods'), []);
+    assert.deepEqual(await eventsOf('in-gvisor'), []);
+  });
+
+  it('warns of one that does not: metric and event', async (t) => {
+    const runningAt = await start('plain');
+    assert.match(
+      await eventOf('plain'),
+      /^This pod runs on the kernel of the node.*process \d+ is ".*", handler ""/,
+    );
+    t.diagnostic(`event ${((performance.now() - runningAt) / 1000).toFixed(1)} s after the pod was Ready`);
+    await shows('gvisor_unsandboxed_pods', [`gvisor_unsandboxed_pods{namespace="${NAMESPACE}"} 1`]);
+    assert.equal((await eventsOf('plain')).length, 1);
+  });
+
+  it('does not believe the name of a handler: one that runs runc', async () => {
+    const node = cluster().node('node-2');
+    await breakNode(cluster(), node, 'handler-runs-runc');
+    try {
+      await start('disguised', { node: 'node-2', runtimeClassName: 'handler-alone' });
+      assert.match(await eventOf('disguised'), /handler "runsc"/);
+      const disguised = ['gvisor_pods{handler="runsc",sandboxed="false"} 1'];
+      await shows('gvisor_pods{handler="runsc",sandboxed="false"', disguised, 'node-2');
+    } finally {
+      await healNode(cluster(), node);
+    }
+  });
+
+  it('follows the label of the namespace', async () => {
+    await kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor-']);
+    await shows('gvisor_unsandboxed_pods', []);
+    await kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=true']);
+    await shows('gvisor_unsandboxed_pods', [`gvisor_unsandboxed_pods{namespace="${NAMESPACE}"} 1`]);
+  });
+
+  it('forgets pods that ended', async () => {
+    await kubectl(['delete', 'namespace', NAMESPACE, '--timeout=60s']);
+    await kubectl(['delete', 'runtimeclass', 'handler-alone']);
+    await shows('gvisor_unsandboxed_pods', []);
+    await shows('gvisor_pods{handler="runsc"', []);
+  });
+});
