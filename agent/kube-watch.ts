@@ -16,13 +16,15 @@ export type Watched = {
 
 const FIRST_PAUSE_MS = 1_000;
 const LAST_PAUSE_MS = 120_000;
+/** A watch that lived for so long was no failure, however it ended. */
+const LONG_LIVED_MS = 60_000;
 /** The API server ends a watch after about an hour, each at another moment. */
 const ABOUT_AN_HOUR_S = [3_000, 4_200] as const;
 
 /**
  * Watches until the signal ends it. Each watch begins with what there is, as ADDED (resourceVersion=0), so
- * that nothing has to be listed and a 410 costs no more than a new watch. After a refusal or a broken
- * connection it waits, longer each time and with jitter, and as long as the server asks.
+ * that nothing has to be listed and a 410 costs no more than a new watch. Between watches it waits, with jitter,
+ * longer each time unless the last one lived, and at least as long as the server asks.
  * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-watch
  */
 export async function keepWatching(
@@ -31,22 +33,20 @@ export async function keepWatching(
 ): Promise<void> {
   let pauseMs = FIRST_PAUSE_MS;
   while (!signal.aborted) {
-    let refusedMs = 0;
+    const begunMs = performance.now();
+    let askedMs: number | undefined;
     begin?.();
     try {
-      for await (const event of kube.watch(withWatch(path), extent, signal)) {
-        pauseMs = FIRST_PAUSE_MS;
-        hear(event);
-      }
+      for await (const event of kube.watch(withWatch(path), extent, signal)) hear(event);
     } catch (err) {
       if (signal.aborted) return;
-      const asked = err instanceof KubeError ? err.retryAfterMs : undefined;
-      refusedMs = asked ?? pauseMs * (0.5 + Math.random());
-      pauseMs = Math.min(pauseMs * 2, LAST_PAUSE_MS);
-      log.warn({ err, retryInMs: Math.round(refusedMs) }, 'watch ended');
+      askedMs = err instanceof KubeError ? err.retryAfterMs : undefined;
+      log.warn({ err }, 'watch ended');
     }
-    const wait = refusedMs + Math.random() * FIRST_PAUSE_MS;
-    await timers.setTimeout(wait, undefined, { signal }).catch(() => {});
+    if (performance.now() - begunMs > LONG_LIVED_MS) pauseMs = FIRST_PAUSE_MS;
+    const wait = (askedMs ?? pauseMs) * (0.5 + Math.random());
+    await timers.setTimeout(Math.max(wait, askedMs ?? 0), undefined, { signal }).catch(() => {});
+    pauseMs = Math.min(pauseMs * 2, LAST_PAUSE_MS);
   }
 }
 

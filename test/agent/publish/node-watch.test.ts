@@ -198,18 +198,34 @@ describe('a Node that somebody else changes', () => {
       'nodes is forbidden: User "u" cannot watch resource "nodes" in API group "" at the cluster scope';
     for (let time = 0; time < 9; time++) shared.server.watchScript.push(refusal(403, words));
     const { logged, pause, waits, publish } = await publisherOf(t, {}, shared);
-    const seen: unknown[] = [];
     for (let time = 0; time < 9; time++) {
-      const { retryInMs, err } = (await logged('watch ended')) as { retryInMs: number; err: Error };
+      const { err } = (await logged('watch ended')) as { err: Error };
       assert.match(err.message, /kubectl auth can-i watch nodes --as=u$/);
-      seen.push(retryInMs);
-      (await pause(retryInMs, time)).end();
+      (await pause(1, time)).end();
     }
-    const grown = [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 120_000, 120_000];
-    assert.deepEqual(seen, grown);
-    assert.equal(waits.length, 9);
+    const s = 1_000;
+    assert.deepEqual(
+      waits.map(({ ms }) => ms),
+      [s, 2 * s, 4 * s, 8 * s, 16 * s, 32 * s, 64 * s, 120 * s, 120 * s],
+    );
     await publish(READY);
     assert.equal(shared.server.node.labels['example.com/ready'], 'true');
+  });
+});
+
+describe('a watch that ends at once', () => {
+  it('is opened less and less often', async (t) => {
+    const shared = await fakeApiServer(t);
+    t.mock.method(Math, 'random', () => 0.5);
+    for (let time = 0; time < 4; time++) shared.server.watchScript.push({ status: 200 });
+    shared.server.watchScript.push(refusal(429, 'slow down', { 'retry-after': '60' }));
+    const { pause } = await publisherOf(t, {}, shared);
+    for (const [time, expected] of [1_000, 2_000, 4_000, 8_000, 60_000].entries()) {
+      const { ms, end } = await pause(1, time);
+      assert.equal(ms, expected);
+      end();
+    }
+    await watched(shared.server);
   });
 });
 
