@@ -122,7 +122,7 @@ describe('the label of a proven node, with gVisor pods running, does not flap', 
 });
 
 describe('what agents ask of the API server', () => {
-  it('is one watch an hour of each, and nothing else, while nothing changes', async () => {
+  it('is a watch about once an hour, and nothing else, while nothing changes', async () => {
     for (const node of NODES) await provenAgain(node);
     const from = (await agentRequests()).length;
     for (const node of [...NODES, ...NODES]) await provenAgain(node);
