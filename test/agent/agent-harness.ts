@@ -1,0 +1,108 @@
+import type { TestContext } from 'node:test';
+import pino from 'pino';
+import { Agent, type AgentOptions } from '../../agent/agent.ts';
+import type { Look } from '../../agent/look.ts';
+import type { Report } from '../../agent/report.ts';
+import { Bell } from '../../agent/trigger/bell.ts';
+import { FileTrigger } from '../../agent/trigger/files.ts';
+import type { Verdict } from '../../agent/verdict.ts';
+import { tempHost } from './host/temp-host.ts';
+import { PASSED, PROVEN, unproven, verdictOf } from './reports.ts';
+
+/** Verdicts and a signal for looks: a failure, */
+export const BROKEN = verdictOf('False', 'ShimNotFound');
+/** one that could not see, */
+export const UNSEEN = verdictOf('Unknown', 'ContainerdUnreachable');
+/** and a signal that is never aborted. */
+export const NEVER = new AbortController().signal;
+
+/** A bell whose waits the test ends: with a word, or undefined for the timeout. */
+class HandBell extends Bell {
+  readonly timeouts: number[] = [];
+  #waiting = Promise.withResolvers<void>();
+  #answer = Promise.withResolvers<string | undefined>();
+
+  constructor() {
+    super({ quietMs: 0, longestMs: 0, burst: 1, windowMs: 1, now: () => 0 });
+  }
+
+  override async wait(timeoutMs: number, signal: AbortSignal): Promise<string | undefined> {
+    signal.throwIfAborted();
+    this.timeouts.push(timeoutMs);
+    this.#waiting.resolve();
+    const aborted = Promise.withResolvers<never>();
+    signal.addEventListener('abort', () => aborted.reject(signal.reason));
+    return Promise.race([this.#answer.promise, aborted.promise]);
+  }
+
+  /** Resolves when the loop waits, with the time that it would wait. */
+  async waiting(): Promise<number | undefined> {
+    await this.#waiting.promise;
+    return this.timeouts.at(-1);
+  }
+
+  /** Ends the wait and resolves when the loop waits again. */
+  async next(what?: string): Promise<number | undefined> {
+    await this.#waiting.promise;
+    this.#waiting = Promise.withResolvers<void>();
+    const answer = this.#answer;
+    this.#answer = Promise.withResolvers<string | undefined>();
+    answer.resolve(what);
+    return this.waiting();
+  }
+}
+
+function lookOf(verdict: Verdict): Look {
+  const proof = verdict.status === 'True' ? PROVEN : unproven('impossible', verdict.reason);
+  return { verdict, findings: [PASSED], proof, facts: { runsc: 'release-20260223.0' }, watch: [] };
+}
+
+/** An agent whose looks come to these verdicts, the last one over and over. */
+export async function agentOf(
+  t: TestContext,
+  looks: (Verdict | Error | ((signal: AbortSignal) => Promise<Look>))[],
+  changes: Partial<AgentOptions> = {},
+) {
+  const bell = new HandBell();
+  const files = new FileTrigger(await tempHost(t), () => {});
+  t.after(() => files.close());
+  const clock = { nowMs: 1_000 };
+  const published: Report[] = [];
+  const counted: Report[] = [];
+  const lines: Record<string, unknown>[] = [];
+  const log = pino({ level: 'debug' }, { write: (line: string) => lines.push(JSON.parse(line)) });
+  let looked = 0;
+  const agent = new Agent({
+    version: '0.1.0',
+    node: 'node-1',
+    handler: 'runsc',
+    facts: { architecture: 'x64' },
+    look: async (signal) => {
+      const look = looks[Math.min(looked, looks.length - 1)];
+      looked += 1;
+      if (look === undefined || look instanceof Error) throw look;
+      return typeof look === 'function' ? look(signal) : lookOf(look);
+    },
+    bell,
+    files,
+    publishers: [
+      { name: 'test', publish: (report) => published.push(report), count: (report) => counted.push(report) },
+    ],
+    patience: { confirmMs: 500, graceMs: 60_000 },
+    proofIntervalMs: 600_000,
+    log,
+    now: () => clock.nowMs,
+    date: () => new Date(clock.nowMs),
+    ...changes,
+  });
+  const stop = new AbortController();
+  const run = () => {
+    const done = agent.run(stop.signal);
+    t.after(async () => {
+      stop.abort();
+      await done;
+    });
+    return done;
+  };
+  return { agent, bell, clock, published, counted, lines, stop, run };
+}
