@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import type { Reason } from '../../agent/reasons.ts';
+import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
+import { FAULTS, type FaultName } from '../../hack/cluster/faults.ts';
+import { waitFor } from '../../hack/run.ts';
+import { formatTable } from '../../hack/table.ts';
+import { touch } from '../integration/outside-agent.ts';
+import { askAgent, deployWith, waitForNode } from './agents.ts';
+import { useCluster } from './e2e-cluster.ts';
+
+const cluster = useCluster();
+type Status = 'False' | 'Unknown';
+
+/** What a fault does to the verdict, on the node where it is tried; every fault is tried on one of the two. */
+const SEEN: Partial<
+  Record<FaultName, { readonly node: string; readonly status: Status; readonly reason: Reason }>
+> = {
+  'shim-missing': { node: 'node-1', status: 'False', reason: 'ShimNotFound' },
+  'runsc-not-executable': { node: 'node-1', status: 'False', reason: 'RunscNotExecutable' },
+  'handler-runs-runc': { node: 'node-1', status: 'False', reason: 'HandlerRunsRunc' },
+  'config-not-toml': { node: 'node-1', status: 'False', reason: 'RunscConfigInvalid' },
+  'runsc-hangs': { node: 'node-1', status: 'False', reason: 'SandboxFailed' },
+  'containerd-stopped': { node: 'node-1', status: 'Unknown', reason: 'ContainerdUnreachable' },
+  'runsc-missing': { node: 'node-2', status: 'False', reason: 'RunscNotFound' },
+  'runsc-cannot-boot': { node: 'node-2', status: 'False', reason: 'SandboxFailed' },
+  'handler-removed': { node: 'node-2', status: 'False', reason: 'HandlerNotConfigured' },
+  'handler-wrong-table': { node: 'node-2', status: 'False', reason: 'HandlerInIgnoredTable' },
+  'config-missing': { node: 'node-2', status: 'False', reason: 'RunscConfigInvalid' },
+  'pause-image-missing': { node: 'node-2', status: 'Unknown', reason: 'ProbeImageMissing' },
+  'containerd-hung': { node: 'node-2', status: 'Unknown', reason: 'CheckTimedOut' },
+};
+/** Faults that are none of gVisor's: the label stays. What to wait for while they hold, on which node. */
+const KEPT: Partial<Record<FaultName, { readonly node: string; readonly until: () => Promise<unknown> }>> = {
+  'handler-edited': {
+    node: 'node-1',
+    until: () => metric('node-1', 'gvisor_check_status{check="handler-current",status="fail"} 1'),
+  },
+  'kubelet-stopped': { node: 'node-1', until: () => anotherProof('node-1') },
+  'agent-killed': { node: 'node-2', until: () => anotherAgent('node-2') },
+  'api-down': { node: 'node-2', until: () => healNode(cluster(), cluster().node('node-2'), 'api-down') },
+};
+const rows: string[][] = [];
+
+describe('every fault', () => {
+  before(async () => {
+    await deployWith(cluster(), { UNKNOWN_GRACE: '2s' });
+    for (const node of ['node-1', 'node-2'])
+      await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
+  });
+  after(async () => {
+    const head = ['fault', 'node', 'label', 'condition', 'event', 'metric', 'seen', 'recovered'];
+    console.log(formatTable([head, ...rows]));
+    await deployWith(cluster());
+  });
+
+  it('is tried', () => {
+    assert.deepEqual([...Object.keys(SEEN), ...Object.keys(KEPT)].sort(), Object.keys(FAULTS).sort());
+  });
+
+  describe('of gVisor or of what it needs', { concurrency: 2 }, () => {
+    for (const lane of ['node-1', 'node-2']) {
+      describe(`on ${lane}`, { concurrency: 1 }, () => {
+        for (const [fault, { node, status, reason }] of Object.entries(SEEN)) {
+          if (node === lane)
+            it(`${fault}: label, condition, event, metric, and recovery`, () =>
+              see(fault as FaultName, node, `${status} ${reason}`));
+        }
+      });
+    }
+  });
+
+  describe('of anything else', () => {
+    for (const [fault, { node, until }] of Object.entries(KEPT)) {
+      it(`${fault}: the label stays, and no transition is written`, () =>
+        keep(fault as FaultName, node, until));
+    }
+  });
+});
+
+/** Breaks and heals a node, and sees the verdict everywhere that it is told. */
+async function see(fault: FaultName, node: string, condition: string): Promise<void> {
+  const [status = '', reason = ''] = condition.split(' ');
+  const begunAt = new Date(Math.floor(Date.now() / 1000) * 1000);
+  const begun = performance.now();
+  await breakNode(cluster(), cluster().node(node), fault);
+  if (fault === 'pause-image-missing') await touch(cluster().node(node)); // no file tells of an image that went
+  const said = await waitForNode(cluster(), node, (now) => now.condition === condition, 90_000);
+  const seenS = (performance.now() - begun) / 1000;
+  assert.equal(said.ready, 'false');
+  assert.equal(said.provenBy, '');
+  await eventOn(node, reason, begunAt);
+  await metric(node, `gvisor_node_reason{reason="${reason}"} 1`);
+  await metric(node, `gvisor_node_status{status="${status}"} 1`);
+  const healing = performance.now();
+  await healNode(cluster(), cluster().node(node), fault);
+  const back = await waitForNode(cluster(), node, ({ ready }) => ready === 'true', 90_000);
+  const recoveredS = (performance.now() - healing) / 1000;
+  await waitForNode(cluster(), node, (now) => now.condition === 'True SandboxProven');
+  await eventOn(node, 'SandboxProven', begunAt);
+  assert.notEqual(back.provenBy, '');
+  const seconds = (value: number) => `${value.toFixed(1)} s`;
+  rows.push([fault, node, 'false', condition, reason, reason, seconds(seenS), seconds(recoveredS)]);
+}
+
+/** Breaks and heals a node, and sees that nothing was withdrawn in between. */
+async function keep(fault: FaultName, node: string, until: () => Promise<unknown>): Promise<void> {
+  const before = await waitForNode(cluster(), node, ({ condition }) => condition === 'True SandboxProven');
+  await breakNode(cluster(), cluster().node(node), fault);
+  await until();
+  if (fault === 'handler-edited' || fault === 'kubelet-stopped')
+    assertKept(await waitForNode(cluster(), node, () => true), before);
+  await healNode(cluster(), cluster().node(node), fault);
+  await waitFor('the API server', 60_000, () => waitForNode(cluster(), node, () => true));
+  await cluster().waitForNodes([node]);
+  assertKept(await waitForNode(cluster(), node, () => true), before);
+  rows.push([fault, node, 'stays true', 'stays True', '', '', '', '']);
+}
+
+type Said = Awaited<ReturnType<typeof waitForNode>>;
+function assertKept(now: Said, before: Said): void {
+  assert.deepEqual([now.ready, now.condition, now.since], ['true', 'True SandboxProven', before.since]);
+}
+
+async function eventOn(node: string, reason: string, since: Date): Promise<void> {
+  await waitFor(`the event ${reason} on ${node}`, 20_000, async () => {
+    const selector = `involvedObject.kind=Node,involvedObject.name=${node},reason=${reason},source=gvisor-ready`;
+    const times = 'jsonpath={.items[*].lastTimestamp}';
+    const said = await cluster().kubectl([
+      'get',
+      'events',
+      '-n',
+      'default',
+      '--field-selector',
+      selector,
+      '-o',
+      times,
+    ]);
+    return said.split(' ').some((time) => new Date(time) >= since) || undefined;
+  });
+}
+
+async function metric(node: string, line: string): Promise<void> {
+  await waitFor(
+    `the metric ${line} of ${node}`,
+    20_000,
+    async () => (await askAgent(cluster(), node, '/metrics')).split('\n').includes(line) || undefined,
+  );
+}
+
+async function anotherProof(node: string): Promise<void> {
+  const proofs = async () => {
+    const text = await askAgent(cluster(), node, '/metrics');
+    return Number(/^gvisor_probes_total\{outcome="proven"\} (\d+)$/m.exec(text)?.[1]);
+  };
+  const first = await proofs();
+  await touch(cluster().node(node));
+  await waitFor(`another proof on ${node}`, 40_000, async () => (await proofs()) > first || undefined);
+}
+
+async function anotherAgent(node: string): Promise<void> {
+  const { claim } = await waitForNode(cluster(), node, () => true);
+  await waitForNode(cluster(), node, (said) => said.claim !== claim);
+}
