@@ -1,0 +1,93 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import type { Cluster } from '../../hack/cluster/cluster.ts';
+import type { FaultName } from '../../hack/cluster/faults.ts';
+import type { ClusterNode } from '../../hack/cluster/node.ts';
+import { breakAndWait, healAndWait, secondsUntilLabel } from '../../hack/story.ts';
+import { cpuMs, memoryOf } from './one-node.ts';
+import { mebibytes, pause, statistics } from './statistics.ts';
+
+const FAULTS = [
+  ['shim-missing', 'p50 ≤ 0.7 s, p99 ≤ 2 s'],
+  ['runsc-missing', 'p50 ≤ 0.7 s, p99 ≤ 2 s'],
+  ['config-missing', 'p50 ≤ 0.7 s, p99 ≤ 2 s'],
+  ['runsc-cannot-boot', '≤ 3 s'],
+  ['handler-removed', '≤ 10 s'],
+] as const satisfies readonly (readonly [FaultName, string])[];
+
+/** From a fault, a repair and a start of the agent's pod to the label that the API server shows in a watch. */
+export async function measureLabels(cluster: Cluster, node: ClusterNode, runs: number): Promise<string[][]> {
+  const gone = new Map<FaultName, number[]>(FAULTS.map(([fault]) => [fault, []]));
+  const back: number[] = [];
+  for (let run = 0; run < runs; run++) {
+    for (const [fault] of FAULTS) {
+      gone.get(fault)?.push((await breakAndWait(cluster, node.name, fault)) * 1000);
+      back.push((await healAndWait(cluster, node.name)) * 1000);
+      // A repair is looked at more than once; the next fault shall not be seen by such a look.
+      await pause(1);
+    }
+  }
+  const starts: number[] = [];
+  for (let run = 0; run < Math.ceil(runs / 5); run++) starts.push((await restart(cluster, node)) * 1000);
+  return [
+    ...FAULTS.map(([fault, goal]) => statistics(`${fault} → label withdrawn`, goal, gone.get(fault) ?? [])),
+    statistics('repaired → label back', '≤ 3 s', back),
+    statistics('agent’s pod deleted → new pod, proof, label', '≤ 5 s', starts),
+  ];
+}
+
+/** Takes the label away with the agent, and gives the seconds until a new one has put it back. */
+function restart(cluster: Cluster, node: ClusterNode): Promise<number> {
+  return secondsUntilLabel(cluster, node.name, 'true', async () => {
+    const selector = ['-l', 'app.kubernetes.io/component=agent', '--grace-period=0', '--force'];
+    await cluster.kubectl(['delete', 'pods', '-n', 'gvisor-ready', ...selector]);
+    await cluster.kubectl(['label', 'node', node.name, 'gvisor.node-restriction.kubernetes.io/ready-']);
+  });
+}
+
+/** What the agent's pod costs: memory, processor and requests, beside one gVisor pod on the node. */
+export async function measurePod(
+  cluster: Cluster,
+  node: ClusterNode,
+  { soakS, idleS }: { readonly soakS: number; readonly idleS: number },
+): Promise<string[][]> {
+  const pid = agentPid(cluster, node);
+  await pause(soakS);
+  const requests = await countRequests(cluster);
+  const cpu = await cpuMs(pid);
+  await pause(idleS);
+  const used = (await cpuMs(pid)) - cpu;
+  const asked = (await countRequests(cluster)) - requests;
+  const { rss, anonymous } = await memoryOf(pid);
+  return [
+    [`resident memory after ${soakS + idleS} s`, '≤ 72 MiB', `${mebibytes(rss)} MiB`],
+    [`anonymous memory after ${soakS + idleS} s`, '≤ 26 MiB', `${mebibytes(anonymous)} MiB`],
+    [`CPU over ${idleS} s without a look`, '≤ 3 m', `${(used / idleS).toFixed(1)} m`],
+    [`requests to the API server in ${idleS} s`, '≤ 6 an hour', String(asked)],
+  ];
+}
+
+/** The host's PID of the agent that runs in a pod of this node. */
+function agentPid(cluster: Cluster, node: ClusterNode): number {
+  for (const entry of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const own = readFileSync(`/proc/${entry}/cgroup`, 'utf8').includes(
+        `/${cluster.name}/nodes/${node.name}/`,
+      );
+      const command = readFileSync(`/proc/${entry}/cmdline`, 'utf8');
+      if (own && command.includes('/app/agent.mjs')) return Number(entry);
+    } catch {
+      // It ended while we looked.
+    }
+  }
+  throw new Error(`No agent runs in a pod of ${node.name}`);
+}
+
+/** All requests that the agent counts, by its own metrics. */
+async function countRequests(cluster: Cluster): Promise<number> {
+  const pods = await cluster.kubectl(['get', 'pods', '-n', 'gvisor-ready', '-o', 'name']);
+  const pod = pods.trim().replace('pod/', '');
+  const path = `/api/v1/namespaces/gvisor-ready/pods/${pod}:9477/proxy/metrics`;
+  const text = await cluster.kubectl(['get', '--raw', path]);
+  const counts = [...text.matchAll(/^gvisor_api_requests_total\{.*\} (\d+)$/gm)];
+  return counts.reduce((sum, [, count]) => sum + Number(count), 0);
+}

@@ -1,0 +1,121 @@
+import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CriClient } from '../../agent/host/cri-client.ts';
+import { Host } from '../../agent/host/host.ts';
+import { prove } from '../../agent/proof/proof.ts';
+import { bundle } from '../../hack/bundle.ts';
+import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
+import type { Cluster } from '../../hack/cluster/cluster.ts';
+import type { FaultName } from '../../hack/cluster/faults.ts';
+import type { ClusterNode } from '../../hack/cluster/node.ts';
+import { REPO } from '../../hack/paths.ts';
+import { OutsideAgent, touch } from '../integration/outside-agent.ts';
+import { mebibytes, pause, statistics } from './statistics.ts';
+
+const FAULTS = ['shim-missing', 'runsc-missing', 'config-missing'] as const satisfies readonly FaultName[];
+
+/** How the image runs the bundle. */
+const ENTRYPOINT = /^ENTRYPOINT (.*)$/m.exec(readFileSync(join(REPO, 'Dockerfile'), 'utf8'))?.[1] ?? '[]';
+const BUNDLED = (JSON.parse(ENTRYPOINT) as string[]).map((word) =>
+  word.replace(/^\/(usr\/local\/bin|app)\//, 'dist/'),
+);
+
+/** Boot and teardown of proofs that an idle containerd is asked for one after the other. */
+export async function measureProofs(node: ClusterNode, proofs: number): Promise<string[][]> {
+  const socket = '/run/containerd/containerd.sock';
+  const client = new CriClient(socket, node.path(socket));
+  const host = new Host(node.path('').replace(/\/$/, ''));
+  const boots: number[] = [];
+  const teardowns: number[] = [];
+  const others = new Map<string, number>();
+  for (let proof = 0; proof < proofs; proof++) {
+    const now = () => performance.now();
+    const signal = AbortSignal.timeout(90_000);
+    const outcome = await prove({ client, handler: 'runsc', host, now }, signal);
+    if (outcome.kind !== 'proven') others.set(outcome.kind, (others.get(outcome.kind) ?? 0) + 1);
+    else {
+      boots.push(outcome.bootMs);
+      teardowns.push(outcome.teardownMs);
+    }
+  }
+  client.close();
+  const rows = [
+    statistics('proof: boot, until the kernel inside was read', '', boots),
+    statistics('proof: teardown', '', teardowns),
+  ];
+  return [...rows, ...[...others].map(([kind, n]) => [`proof: ${kind}`, '0', '', '', String(n)])];
+}
+
+/** Each run has an agent of its own, so that no run waits for what the one before has made it do. */
+export async function measureFaults(cluster: Cluster, node: ClusterNode, runs: number): Promise<string[][]> {
+  const starts: number[] = [];
+  const detections = new Map<FaultName, number[]>(FAULTS.map((fault) => [fault, []]));
+  const recoveries: number[] = [];
+  for (let run = 0; run < runs; run++) {
+    const agent = new OutsideAgent(node);
+    starts.push((await agent.proven()).atMs - agent.startedMs);
+    for (const fault of FAULTS) {
+      const broken = performance.now();
+      await breakNode(cluster, node, fault);
+      const seen = await agent.change(agent.changes.length, ({ status }) => status === 'False');
+      detections.get(fault)?.push(seen.atMs - broken);
+      const healed = performance.now();
+      await healNode(cluster, node, fault);
+      recoveries.push((await agent.proven()).atMs - healed);
+    }
+    await agent.stop();
+  }
+  return [
+    statistics('start of the agent → first verdict, proof included', '≤ 5 s', starts),
+    ...[...detections].map(([fault, times]) =>
+      statistics(`${fault} → verdict, confirmed`, 'p50 ≤ 0.7 s, p99 ≤ 2 s', times),
+    ),
+    statistics('repaired → proven again', '≤ 3 s', recoveries),
+  ];
+}
+
+/** The bundled agent's memory after a soak, and its CPU time over an idle stretch and for one look. */
+export async function measureAgent(node: ClusterNode, soakS: number, idleS: number): Promise<string[][]> {
+  await bundle();
+  const agent = new OutsideAgent(node, { PROOF_INTERVAL: '1h' }, BUNDLED);
+  try {
+    await agent.proven();
+    await pause(soakS);
+    const { rss, anonymous } = await memoryOf(agent.pid);
+    const before = await cpuMs(agent.pid);
+    await pause(idleS);
+    const idle = (await cpuMs(agent.pid)) - before;
+    const next = agent.nextReport();
+    const rested = await cpuMs(agent.pid);
+    await touch(node);
+    await next;
+    const look = (await cpuMs(agent.pid)) - rested;
+    const milli = (ms: number, seconds: number) => (ms / seconds).toFixed(1);
+    return [
+      [`resident memory after ${soakS} s`, '≤ 72 MiB', `${mebibytes(rss)} MiB`],
+      [`anonymous memory after ${soakS} s`, '≤ 26 MiB', `${mebibytes(anonymous)} MiB`],
+      [`CPU over ${idleS} s without a look`, '', `${milli(idle, idleS)} m`],
+      ['CPU time of one look, runsc --version included', '', `${look} ms`],
+      [
+        'CPU with a proof each 10 min',
+        '≤ 3 m',
+        `${(Number(milli(idle, idleS)) + Number(milli(look, 600))).toFixed(1)} m`,
+      ],
+    ];
+  } finally {
+    await agent.stop();
+  }
+}
+
+export async function memoryOf(pid: number): Promise<{ rss: number; anonymous: number }> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  const kib = (field: string) => Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]);
+  return { rss: kib('VmRSS') * 1024, anonymous: kib('RssAnon') * 1024 };
+}
+
+/** CPU time of a process and of its children that have ended, in milliseconds; the kernel counts in 10 ms. */
+export async function cpuMs(pid: number): Promise<number> {
+  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).replace(/^.*\) /s, '').split(' ');
+  return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks) * 10, 0);
+}

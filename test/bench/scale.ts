@@ -1,0 +1,207 @@
+import { readFileSync } from 'node:fs';
+import pino from 'pino';
+import { createKube, type Kube, type WatchEvent } from '../../agent/kube.ts';
+import { openAccess } from '../../agent/kube-access.ts';
+import { keepWatching } from '../../agent/kube-watch.ts';
+import { NodePublisher } from '../../agent/publish/node.ts';
+import type { Report } from '../../agent/report.ts';
+import type { Verdict } from '../../agent/verdict.ts';
+import type { Cluster } from '../../hack/cluster/cluster.ts';
+import { waitFor } from '../../hack/run.ts';
+import { READY_LABEL } from '../../hack/story.ts';
+import { reportOf, verdictOf } from '../agent/reports.ts';
+import { mebibytes, pause } from './statistics.ts';
+
+/** One simulated agent: the real publisher of a Node, with a token bound to a pod on that Node. */
+type Client = { readonly node: string; readonly publisher: NodePublisher; readonly kube: Kube };
+
+/** What all clients did in a stretch of time. */
+type Stretch = { readonly seconds: number; readonly codes: Map<string, number>; readonly ms: number[] };
+
+const AT_ONCE = 16;
+const STEADY_S = 60;
+const BROKEN = verdictOf('False', 'ShimNotFound');
+
+/**
+ * Many agents as clients of the real API server, each with a Node of its own and past the admission policies
+ * of the base: all start at once, then nothing happens, then all nodes break and heal at the same moment.
+ */
+export async function measureScale(cluster: Cluster, agents: number): Promise<string[][]> {
+  const admin = createKube(await openAccess({ kubeconfig: cluster.kubeconfig }), 'bench/0', () => {});
+  const account = 'scale';
+  const codes = new Map<string, number>();
+  const ms: number[] = [];
+  const names = Array.from({ length: agents }, (_, n) => `scale-${n}`);
+  const stop = new AbortController();
+  let clients: readonly Client[] = [];
+  const rows: string[][] = [];
+  try {
+    const log = pino({ level: 'silent' });
+    clients = await inBatches(names, async (node) => {
+      const token = await register(admin, node);
+      const access = {
+        ...(await openAccess({ kubeconfig: cluster.kubeconfig })),
+        token: () => Promise.resolve(token),
+      };
+      const { cert: _cert, key: _key, ...tls } = access.tls;
+      const count = (verb: string, code: number) =>
+        codes.set(`${verb} ${code}`, (codes.get(`${verb} ${code}`) ?? 0) + 1);
+      const kube = timed(createKube({ ...access, tls }, `gvisor-ready/${account}`, count), ms);
+      const options = {
+        kube,
+        node,
+        log,
+        taint: false,
+        edition: 'bench',
+        labelDomain: READY_LABEL.split('/')[0] ?? '',
+      };
+      const publisher = new NodePublisher({
+        ...options,
+        now: () => performance.now(),
+        date: () => new Date(),
+      });
+      return { node, publisher, kube };
+    });
+    const running = clients.map(({ publisher }) => publisher.run(stop.signal));
+    const publish = (verdict: Verdict) => {
+      for (const { publisher, node } of clients) publisher.publish(reportFor(node, verdict));
+    };
+    const stretch = async (what: string, work: () => Promise<void>) => {
+      codes.clear();
+      ms.length = 0;
+      const bytes = ioBytes();
+      const begun = performance.now();
+      await work();
+      const seconds = (performance.now() - begun) / 1000;
+      rows.push(...describe(what, { seconds, codes, ms }, ioBytes() - bytes));
+    };
+    const followed = followLabels(admin, stop.signal);
+    const all = async (value: 'true' | 'false') => {
+      await followed.all(agents, value);
+    };
+    await stretch(`${agents} agents start at once → all labelled`, async () => {
+      publish(verdictOf('True', 'SandboxProven'));
+      await all('true');
+    });
+    await pause(5);
+    await stretch(`nothing happens for ${STEADY_S} s`, () => pause(STEADY_S));
+    await stretch('all nodes break at once → all labels withdrawn', async () => {
+      publish(BROKEN);
+      await all('false');
+    });
+    await stretch('all nodes heal at once → all labels back', async () => {
+      publish(verdictOf('True', 'SandboxProven'));
+      await all('true');
+    });
+    stop.abort();
+    await Promise.all([...running, followed.ended]);
+  } finally {
+    stop.abort();
+    await Promise.all(clients.map(({ kube }) => kube.close()));
+    await cluster.kubectl(['delete', 'nodes', '-l', 'bench=scale', '--wait=false']);
+    await admin.close();
+  }
+  return rows;
+}
+
+/** Makes a Node and a pod of the agent's account on it, and gives a token that is bound to that pod. */
+async function register(admin: Kube, node: string): Promise<string> {
+  await admin.post('/api/v1/nodes', {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name: node, labels: { bench: 'scale' } },
+  });
+  const pod = (await admin.post('/api/v1/namespaces/gvisor-ready/pods', {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: node },
+    spec: {
+      nodeName: node,
+      serviceAccountName: 'gvisor-ready-agent',
+      tolerations: [{ operator: 'Exists' }],
+      containers: [{ name: 'none', image: 'none' }],
+    },
+  })) as { metadata: { uid: string } };
+  const request = {
+    spec: {
+      expirationSeconds: 3_600,
+      boundObjectRef: { apiVersion: 'v1', kind: 'Pod', name: node, uid: pod.metadata.uid },
+    },
+  };
+  const path = '/api/v1/namespaces/gvisor-ready/serviceaccounts/gvisor-ready-agent/token';
+  return ((await admin.post(path, request)) as { status: { token: string } }).status.token;
+}
+
+/** A client that notes how long each answer took, in milliseconds. */
+function timed(kube: Kube, ms: number[]): Kube {
+  const note = async <T>(asking: Promise<T>): Promise<T> => {
+    const begun = performance.now();
+    try {
+      return await asking;
+    } finally {
+      ms.push(performance.now() - begun);
+    }
+  };
+  return {
+    ...kube,
+    get: (...words) => note(kube.get(...words)),
+    patch: (...words) => note(kube.patch(...words)),
+  };
+}
+
+function reportFor(node: string, verdict: Verdict): Report {
+  return { ...reportOf({ verdict }), node };
+}
+
+/** The label of every simulated node as a watch tells it, and a way to wait until all have a value. */
+function followLabels(admin: Kube, signal: AbortSignal) {
+  const labels = new Map<string, string | undefined>();
+  const hear = ({ type, object }: WatchEvent) => {
+    const { name, labels: own } = (object as { metadata: { name: string; labels?: Record<string, string> } })
+      .metadata;
+    if (type !== 'BOOKMARK') labels.set(name, own?.[READY_LABEL]);
+  };
+  const path = '/api/v1/nodes?labelSelector=bench%3Dscale';
+  const watched = { kube: admin, path, extent: 'metadata', log: pino({ level: 'silent' }), hear } as const;
+  const ended = keepWatching(watched, signal);
+  const all = (agents: number, value: string) =>
+    waitFor(
+      `${agents} labels to be "${value}"`,
+      180_000,
+      async () => {
+        const reached = [...labels.values()].filter((label) => label === value).length;
+        return reached === agents ? true : undefined;
+      },
+      20,
+    );
+  return { all, ended };
+}
+
+function describe(what: string, { seconds, codes, ms }: Stretch, bytes: number): string[][] {
+  const requests = [...codes.values()].reduce((sum, n) => sum + n, 0);
+  const sorted = [...ms].sort((a, b) => a - b);
+  const at = (share: number) => `${(sorted[Math.ceil(sorted.length * share) - 1] ?? 0).toFixed(0)} ms`;
+  const refused = [...codes].filter(([code]) => !/ 2\d\d$/.test(code)).map(([code, n]) => `${n} × ${code}`);
+  return [
+    [what, '', `${seconds.toFixed(1)} s`],
+    ['  requests', '', `${requests}, ${(requests / seconds).toFixed(1)} a second, ${mebibytes(bytes)} MiB`],
+    ['  answered after', '', sorted.length === 0 ? 'none asked' : `median ${at(0.5)}, p99 ${at(0.99)}`],
+    ['  refused', 'none', refused.join(', ') || 'none'],
+  ];
+}
+
+/** Bytes that this process has read and written so far, files and connections. */
+function ioBytes(): number {
+  const text = readFileSync('/proc/self/io', 'utf8');
+  return [...text.matchAll(/^[rw]char: (\d+)$/gm)].reduce((sum, [, bytes]) => sum + Number(bytes), 0);
+}
+
+async function inBatches<In, Out>(
+  items: readonly In[],
+  work: (item: In) => Promise<Out>,
+): Promise<readonly Out[]> {
+  const done: Out[] = [];
+  for (let first = 0; first < items.length; first += AT_ONCE)
+    done.push(...(await Promise.all(items.slice(first, first + AT_ONCE).map(work))));
+  return done;
+}
