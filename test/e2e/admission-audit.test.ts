@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
+import { AUDIT_LOG } from '../../hack/cluster/control-plane.ts';
+import { waitFor } from '../../hack/run.ts';
 import { applyComponents, type UserName, until, useAdmission } from './admission-cluster.ts';
 import { addEphemeral, create, createPod, createRuntimeClass, pod } from './admission-objects.ts';
 import { assertAccepted, PARAMETERS, podsAreRefused } from './admission-table.ts';
-import type { Call } from './api-user.ts';
+import { type Call, tokenUser } from './api-user.ts';
 
 const plain = createPod({ spec: { runtimeClassName: undefined } });
 const unlabel: Call = {
@@ -63,6 +66,29 @@ describe('the audit stage refuses nothing, and warns of', () => {
       assert.match(warnings.join('\n'), why);
     });
   }
+
+  it('a pod, in the audit log too', async () => {
+    const { cluster } = admission();
+    const names = ['-n', 'gvisor-ready', 'logged']; // of whose namespace the test cluster keeps an audit log
+    await cluster.kubectl(['create', 'serviceaccount', ...names]);
+    const role = ['create', 'rolebinding', '-n', 'audited', 'logged', '--clusterrole=edit'];
+    await cluster.kubectl([...role, '--serviceaccount=gvisor-ready:logged']);
+    const logged = await tokenUser(cluster, 'gvisor-ready', 'logged');
+    const dry = create('audited', pod({ spec: { runtimeClassName: undefined } }), 'dryRun=All');
+    await until(
+      'the pod to be warned of',
+      () => logged(dry),
+      ({ warnings }) => warnings.length > 0,
+    );
+    const failure = await waitFor('the audit log', 30_000, async () => {
+      const lines = (await readFile(cluster.hub.path(AUDIT_LOG), 'utf8')).split('\n').filter(Boolean);
+      return lines
+        .map((line) => JSON.parse(line) as { readonly annotations?: Readonly<Record<string, string>> })
+        .map(({ annotations }) => annotations?.['validation.policy.admission.k8s.io/validation_failure'])
+        .find((text) => text !== undefined);
+    });
+    assert.match(failure, /the namespace \\"audited\\" requires gVisor, and this Pod would break that/);
+  });
 
   it('nothing at all when the parameters are gone', async () => {
     const { as, cluster } = admission();
