@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { before, describe, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
 import { run, waitFor } from '../../hack/run.ts';
-import { breakAndWait, healAndWait } from '../../hack/story.ts';
+import { breakAndWait, evaluationPod, healAndWait, runPod } from '../../hack/story.ts';
 import { ensureTools } from '../../hack/tools.ts';
-import { useMonitoredCluster } from './monitored-cluster.ts';
+import { deletePods } from './e2e-cluster.ts';
+import { removeOutside, runOutside, useMonitoredCluster } from './monitored-cluster.ts';
 
 const monitored = useMonitoredCluster();
 
@@ -45,6 +46,12 @@ describe('the dashboard, on a real Prometheus that scrapes real agents', () => {
   before(async () => {
     await breakAndWait(monitored().cluster, 'node-1', 'shim-missing');
     await healAndWait(monitored().cluster, 'node-1');
+    await runOutside(monitored().cluster);
+    await runPod(monitored().cluster, 'inside', evaluationPod('inside', { gvisor: true }));
+  });
+  after(async () => {
+    await removeOutside(monitored().cluster);
+    await deletePods(monitored().cluster, 'inside');
   });
 
   for (const { title, targets } of DASHBOARD.panels)

@@ -8,7 +8,14 @@ import { processesIn } from '../../hack/cluster/processes.ts';
 import type { Alert } from '../../hack/cluster/prometheus.ts';
 import { waitFor } from '../../hack/run.ts';
 import { breakAndWait, healAndWait } from '../../hack/story.ts';
-import { applyAgents, SHOW_LABELS, useMonitoredCluster } from './monitored-cluster.ts';
+import {
+  applyAgents,
+  REQUIRES,
+  removeOutside,
+  runOutside,
+  SHOW_LABELS,
+  useMonitoredCluster,
+} from './monitored-cluster.ts';
 
 const monitored = useMonitoredCluster();
 const cluster = () => monitored().cluster;
@@ -84,6 +91,15 @@ describe('the alerts, on real agents that a real Prometheus scrapes', () => {
     await healNode(cluster(), node('node-2'));
   });
 
+  it('GVisorUnsandboxedPods fires for a plain pod where gVisor is required, and resolves when it is gone', async () => {
+    await runOutside(cluster());
+    const { labels, annotations } = await fires('GVisorUnsandboxedPods', 'node-1');
+    assert.deepEqual([labels.severity, labels.namespace], ['critical', REQUIRES]);
+    assert.match(annotations.description ?? '', /node-1: 1 of the pods of namespace requires-gvisor,/);
+    await removeOutside(cluster());
+    await resolves('GVisorUnsandboxedPods', 'node-1');
+  });
+
   it('GVisorNodeNotReady fires with the reason, and resolves when the node is mended', async () => {
     await breakAndWait(cluster(), 'node-1', 'shim-missing');
     const { labels, annotations } = await fires('GVisorNodeNotReady', 'node-1');
@@ -108,12 +124,15 @@ describe('the alerts, on real agents that a real Prometheus scrapes', () => {
     await healAndWait(cluster(), 'node-1');
   });
 
-  it('GVisorVerificationStale fires when no proof comes about though the node counts as ready', async () => {
+  it('GVisorVerificationStale and GVisorPodsUnseen fire while containerd hangs and the node counts as ready', async () => {
     await breakNode(cluster(), node('node-1'), 'containerd-hung');
     const { annotations } = await fires('GVisorVerificationStale', 'node-1');
     assert.match(annotations.description ?? '', /every 10s\.$/);
+    const unseen = await fires('GVisorPodsUnseen', 'node-1');
+    assert.match(unseen.annotations.description ?? '', /^The agent on node node-1 last read its pods 1m /);
     await healNode(cluster(), node('node-1'));
     await resolves('GVisorVerificationStale', 'node-1');
+    await resolves('GVisorPodsUnseen', 'node-1');
   });
 
   it('GVisorAgentDown fires for an agent that does not answer', async () => {

@@ -5,6 +5,8 @@ import type { Cluster } from '../../hack/cluster/cluster.ts';
 import { KUBE_STATE_METRICS_SCRAPE, startKubeStateMetrics } from '../../hack/cluster/kube-state-metrics.ts';
 import { type Prometheus, startPrometheus } from '../../hack/cluster/prometheus.ts';
 import { REPO } from '../../hack/paths.ts';
+import { waitFor } from '../../hack/run.ts';
+import { evaluationPod } from '../../hack/story.ts';
 import { type RuleFile, ruleFiles } from '../monitoring/alerts.ts';
 import { closeCluster, openCluster } from './e2e-cluster.ts';
 
@@ -71,6 +73,27 @@ function hasten(file: RuleFile): RuleFile {
     })),
   }));
   return { groups };
+}
+
+/** A namespace that requires gVisor, for a pod that runs outside of it. */
+export const REQUIRES = 'requires-gvisor';
+
+/** Runs a plain pod on node-1 in the namespace that requires gVisor. */
+export async function runOutside(cluster: Cluster): Promise<void> {
+  const metadata = { name: REQUIRES, labels: { 'require-gvisor': 'true' } };
+  const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata };
+  await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(namespace));
+  await waitFor('the namespace’s service account', 30_000, async () => {
+    await cluster.kubectl(['get', 'serviceaccount', 'default', '-n', REQUIRES]);
+    return true;
+  });
+  const pod = evaluationPod('outside', { gvisor: false, spec: { nodeName: 'node-1' } });
+  await cluster.kubectl(['apply', '-n', REQUIRES, '-f', '-'], pod);
+}
+
+/** Removes that namespace with its pod. */
+export async function removeOutside(cluster: Cluster): Promise<void> {
+  await cluster.kubectl(['delete', 'namespace', REQUIRES, '--ignore-not-found'], undefined, 90_000);
 }
 
 /** Applies the base with these tests' settings, on nodes with this label only if one is given, and waits until all run. */
