@@ -60,6 +60,9 @@ async function restore(cluster: Cluster): Promise<void> {
   await cluster.kubectl(['apply', '-k', join(REPO, 'manifests/base')]);
   for (const name of ['prometheus', 'relay-prometheus', 'kube-state-metrics'])
     await cluster.hub.stopDaemon(name);
+  await cluster.kubectl(['label', 'nodes', '--all', 'test-pool-']);
+  await cluster.kubectl(['delete', '-f', join(COMPONENT, 'scrape-rbac.yaml')]);
+  await cluster.kubectl(['delete', 'namespace', 'monitoring']);
 }
 
 /** The same rules with every wait of minutes cut to two seconds; expressions, labels and annotations stay. */
