@@ -20,7 +20,8 @@ export type Look = {
 /** What a look needs: the sources, the proof as a function, and a monotonic clock in milliseconds. */
 export type LookOptions = {
   readonly sources: Sources;
-  readonly prove: (signal: AbortSignal) => Promise<Outcome>;
+  /** `explained`: a check has found a fault already, so that the proof is expected to fail. */
+  readonly prove: (signal: AbortSignal, explained: boolean) => Promise<Outcome>;
   readonly now: () => number;
 };
 
@@ -31,7 +32,7 @@ export type LookOptions = {
 export async function look({ sources, prove, now }: LookOptions, signal: AbortSignal): Promise<Look> {
   const first = rememberAnswers(sources);
   const before = await runChecks(CHECKS, first, { now, signal });
-  const proof = await proveIfAnswered(first.cri, prove, signal);
+  const proof = await proveIfAnswered(first.cri, (inner) => prove(inner, before.some(isCause)), signal);
   // A cause that came only after the checks had looked, in the middle of the proof, is seen by looking again.
   const again = isBroken(proof) && !before.some(isCause);
   const once = again ? rememberAnswers(sources) : first;
@@ -47,7 +48,11 @@ export async function look({ sources, prove, now }: LookOptions, signal: AbortSi
   };
 }
 
-async function proveIfAnswered(cri: Cri, prove: LookOptions['prove'], signal: AbortSignal): Promise<Outcome> {
+async function proveIfAnswered(
+  cri: Cri,
+  prove: (signal: AbortSignal) => Promise<Outcome>,
+  signal: AbortSignal,
+): Promise<Outcome> {
   const silence = await cri.status(signal).then(
     () => undefined,
     (error: unknown) => impossible(error),

@@ -97,8 +97,10 @@ async function start(
     handler: config.handler,
     facts: { distribution: distribution.name, ...(await readNodeFacts(host)) },
     look: (signal, trigger) => {
-      const hurry = trigger !== 'timer';
-      return look({ sources, prove: (inner) => prove({ ...proof, hurry }, inner), now }, signal);
+      // A boot that is expected to fail is in no danger, and what it confirms is waited for.
+      const proveNow = (inner: AbortSignal, explained: boolean) =>
+        prove({ ...proof, hurry: explained || trigger === 'confirm' }, inner);
+      return look({ sources, prove: proveNow, now }, signal);
     },
     bell,
     files,

@@ -12,8 +12,8 @@ const LATER_MS = 300;
 /**
  * When the kubelet looks for sandboxes that it does not know. It does so by a ticker, so that one sandbox of ours that
  * it stopped tells of all times to come, until it restarts and the next one tells anew. Being stopped is not merely a
- * proof lost: gVisor's shim deadlocks when its sandbox dies while a container starts in it, and containerd, restarted
- * or not, keeps what it has of it until somebody ends that shim.
+ * proof lost: gVisor's shim deadlocks when its sandbox dies while a container starts in it. containerd keeps what it has
+ * of it until somebody ends that shim, and containerd 1.7 does not even start again before: it waits for the shim.
  * Sources: https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/kubelet/kubelet.go (housekeepingPeriod),
  * https://github.com/google/gvisor/blob/release-20260223.0/pkg/shim/v1/proc/init.go (delete)
  */

@@ -20,7 +20,7 @@ export type ProofOptions = {
   readonly host: Host;
   readonly now: () => number;
   readonly housekeeping?: Housekeeping | undefined;
-  /** Whether the proof is wanted soon; else it waits up to two seconds until the kubelet will not disturb it. */
+  /** Whether the proof is wanted at once; else it waits up to 1.5 s until the kubelet will not disturb it. */
   readonly hurry?: boolean;
   readonly bootTimeoutMs?: number;
   readonly teardownTimeoutMs?: number;
