@@ -6,6 +6,7 @@ import { isCopy, replaceFile } from '../replace-file.ts';
 import { waitFor } from '../run.ts';
 import { ensureTools } from '../tools.ts';
 import { HUB_ADDRESS, kubeconfig } from './control-plane.ts';
+import { endDeadShims } from './dead-shims.ts';
 import { MACHINE_PATH, Machine } from './machine.ts';
 import { plugIn, unplug } from './node-cable.ts';
 import {
@@ -119,6 +120,7 @@ export class ClusterNode {
   /** Starts containerd, or lets it go on, and waits until its socket answers; harmless when it does. */
   async startContainerd(): Promise<void> {
     if (this.machine.daemonPid('containerd') === undefined) {
+      await endDeadShims(this.machine, SHIM);
       await copyFile(this.path(CONTAINERD_CONFIG), this.#loadedConfig).catch(() => {});
       await this.machine.daemon('containerd', ['containerd'], { PATH: MACHINE_PATH });
     } else {
