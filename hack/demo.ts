@@ -3,21 +3,24 @@ import { join } from 'node:path';
 import { styleText } from 'node:util';
 import { type Cluster, startCluster } from './cluster/cluster.ts';
 import { removeCluster } from './cluster/remove-cluster.ts';
+import { showNodes } from './live-nodes.ts';
 import { REPO } from './paths.ts';
 import { ensurePrerequisites } from './prerequisites.ts';
 import { UsageError } from './run.ts';
-import {
-  breakAndWait,
-  deployAgent,
-  evaluationPod,
-  healAndWait,
-  type NodeView,
-  runPod,
-  viewNodes,
-} from './story.ts';
+import { breakAndWait, deployAgent, evaluationPod, healAndWait, runPod, viewNodes } from './story.ts';
 
 const NAME = 'demo';
 const terminal = process.stdout.isTTY;
+const screen = { terminal, write: (text: string) => process.stdout.write(text) };
+
+/** What to do with the cluster once the story is told. */
+const TRY = [
+  'npm run cluster -- --name demo status',
+  'npm run cluster -- --name demo kubectl describe node node-1',
+  'npm run cluster -- faults',
+  'npm run cluster -- --name demo break node-2 runsc-cannot-boot',
+  'npm run cluster -- --name demo kubectl get events -A --watch',
+];
 
 process.exitCode = await main();
 
@@ -31,12 +34,12 @@ async function main(): Promise<number> {
     const told = await Promise.race([tell(), stop.promise]);
     if (told === 'stopped') return 130;
     code = 0;
-    if (terminal) {
+    if (!terminal) {
+      say('\n   What to try next, on a cluster that stays (npm run cluster -- --name demo up && … load):');
+      for (const command of TRY) say(`     ${command}`);
+    } else {
       say(`\n${bold('The cluster stays until you press Ctrl-C.')} Try in another terminal:`);
-      say('  npm run cluster -- --name demo status');
-      say('  npm run cluster -- --name demo kubectl get pods -A -o wide');
-      say('  npm run cluster -- faults');
-      say('  npm run cluster -- --name demo break node-2 runsc-cannot-boot');
+      for (const command of TRY) say(`  ${command}`);
       const alive = setInterval(() => {}, 60_000); // a signal alone keeps no process
       await stop.promise;
       clearInterval(alive);
@@ -59,9 +62,12 @@ async function tell(): Promise<'told'> {
     `   up in ${((performance.now() - begun) / 1000).toFixed(1)} s: real kube-apiserver, scheduler, kubelets, containerd and runsc`,
   );
 
-  title('2. The agent is deployed to every node; it boots a real sandbox there before it grants a label');
-  const nodes = await deployAgent(cluster, join(REPO, 'manifests/base'));
-  table(nodes);
+  title('2. The agent is deployed to every node');
+  say(
+    '   It boots a real sandbox through the handler that pods use, and looks at the kernel inside, before it',
+  );
+  say('   grants the label that the RuntimeClass "gvisor" selects.');
+  const nodes = await showNodes(cluster, screen, () => deployAgent(cluster, join(REPO, 'manifests/base')));
   expect(
     nodes.map(({ ready }) => ready).join(' ') === 'true true false',
     'two nodes are proven, the third is not',
@@ -77,12 +83,17 @@ async function tell(): Promise<'told'> {
   expect(inside !== outside, 'the kernel inside is not the host’s');
 
   title(`4. ${home} loses its gVisor shim, as a bad upgrade would take it`);
-  const gone = await breakAndWait(cluster, home, 'shim-missing');
-  table(await viewNodes(cluster));
+  say(
+    '   Nothing else would notice before the next pod hangs in ContainerCreating. The agent sees the file go,',
+  );
+  say('   cannot boot a sandbox any more, looks once more to be sure, and takes the label away.');
+  const gone = await showNodes(cluster, screen, () => breakAndWait(cluster, home, 'shim-missing'));
   expect(
     true,
     `its label was withdrawn ${bold(`${gone.toFixed(2)} s`)} after the file went, confirmed by a second look`,
   );
+  const why = (await viewNodes(cluster)).find(({ name }) => name === home)?.message ?? '';
+  say(`   because ${why.slice(0, 150)} …`);
   const phase = await cluster.kubectl(['get', 'pod', 'evaluation-1', '-o', 'jsonpath={.status.phase}']);
   expect(phase === 'Running', 'the pod that ran there runs on: nothing healthy was killed');
 
@@ -91,8 +102,7 @@ async function tell(): Promise<'told'> {
   expect(other !== home && other !== 'node-3', `it runs on ${other}`);
 
   title(`6. ${home} is mended`);
-  const back = await healAndWait(cluster, home);
-  table(await viewNodes(cluster));
+  const back = await showNodes(cluster, screen, () => healAndWait(cluster, home));
   expect(true, `its label came back ${bold(`${back.toFixed(2)} s`)} later, after a fresh proof`);
   return 'told';
 }
@@ -104,15 +114,6 @@ async function kernelIn(cluster: Cluster, pod: string): Promise<string> {
 function expect(held: boolean, what: string): void {
   if (!held) throw new Error(`This did not hold: ${what}`);
   say(`   ${terminal ? styleText('green', '✓') : '✓'} ${what}`);
-}
-
-function table(nodes: readonly NodeView[]): void {
-  say(`     ${'NODE'.padEnd(10)}${'GVISOR-READY'.padEnd(15)}REASON`);
-  for (const { name, ready, reason } of nodes) {
-    const padded = ready.padEnd(15);
-    const shown = terminal ? styleText(ready === 'true' ? 'green' : 'red', padded) : padded;
-    say(`     ${name.padEnd(10)}${shown}${reason}`);
-  }
 }
 
 function title(text: string): void {

@@ -13,6 +13,8 @@ export const READY_LABEL = 'gvisor.node-restriction.kubernetes.io/ready';
 export type NodeView = {
   readonly name: string;
   readonly ready: string;
+  /** The condition's status, "" before there is one. */
+  readonly status: string;
   readonly reason: string;
   readonly message: string;
 };
@@ -23,15 +25,21 @@ export async function viewNodes(cluster: Cluster): Promise<NodeView[]> {
   return list.items.map(viewOf);
 }
 
+type Condition = {
+  readonly type: string;
+  readonly status: string;
+  readonly reason: string;
+  readonly message: string;
+};
 type RawNode = {
   readonly metadata: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
-  readonly status?: { readonly conditions?: readonly { type: string; reason: string; message: string }[] };
+  readonly status?: { readonly conditions?: readonly Condition[] };
 };
 
 function viewOf({ metadata, status }: RawNode): NodeView {
   const condition = status?.conditions?.find(({ type }) => type === 'GVisorReady');
-  const { reason = '', message = '' } = condition ?? {};
-  return { name: metadata.name, ready: metadata.labels?.[READY_LABEL] ?? '', reason, message };
+  const { status: held = '', reason = '', message = '' } = condition ?? {};
+  return { name: metadata.name, ready: metadata.labels?.[READY_LABEL] ?? '', status: held, reason, message };
 }
 
 /** Deploys the agent as the README says, and waits until every node has been judged. */
