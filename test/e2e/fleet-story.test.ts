@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict';
+import { appendFile } from 'node:fs/promises';
+import { after, before, describe, it } from 'node:test';
+import { runAll, waitFor } from '../../hack/run.ts';
+import { breakAndWait, evaluationPod, healAndWait } from '../../hack/story.ts';
+import { applyComponents } from './admission-cluster.ts';
+import {
+  type Call,
+  type Dispatched,
+  dispatch,
+  FREE,
+  grantDispatcher,
+  removeDispatcher,
+} from './dispatcher-run.ts';
+import { useMonitoredCluster } from './monitored-cluster.ts';
+
+const monitored = useMonitoredCluster();
+const cluster = () => monitored().cluster;
+const NAMESPACE = 'evaluations';
+const MARKER = 'only-on-the-host';
+const ENFORCE = 'validatingadmissionpolicy,validatingadmissionpolicybinding,clusterrole,configmap';
+
+/** A line of the story, as the README shows it. */
+function tell(line: string): void {
+  console.log(`  ${line}`);
+}
+
+const there = (...args: string[]) => cluster().kubectl(['-n', NAMESPACE, ...args]);
+
+/** Creates a pod with kubectl; gives its exit code and what it said. */
+async function create(name: string, gvisor: boolean): Promise<{ code: number; said: string }> {
+  const { command, args } = cluster().kubectlCommand(['-n', NAMESPACE, 'create', '-f', '-']);
+  tell(`$ kubectl -n ${NAMESPACE} create -f ${name}.yaml${gvisor ? '      # runtimeClassName: gvisor' : ''}`);
+  const { code, stdout, stderr } = await runAll(command, args, { input: evaluationPod(name, { gvisor }) });
+  const said = `${stderr}${stdout}`.trim();
+  for (const line of said.split('\n')) tell(`  ${line}`);
+  return { code, said };
+}
+
+/** Asks the dispatcher for a pod, and says what came of it. */
+async function ask(call: Call): Promise<Dispatched> {
+  const { policy = 'require', name, namespace = FREE } = call;
+  tell(`$ dispatch.py --policy ${policy} --namespace ${namespace} --name ${name}`);
+  const answer = await dispatch(cluster(), call);
+  for (const line of answer.stderr.trim().split('\n').filter(Boolean)) tell(`  ${line.slice(0, 150)}`);
+  const { node, in_gvisor: inside, reason } = answer.said;
+  if (answer.code === 0) tell(`  exit 0: on ${node}, ${inside ? 'in gVisor' : 'NOT in gVisor'}`);
+  else tell(`  exit ${answer.code}: refused, ${reason}`);
+  return answer;
+}
+
+/** Waits until an alert fires, or does not any more, and says after how long. */
+async function alert(name: string, firing: boolean, node?: string): Promise<void> {
+  const begun = performance.now();
+  const seen = async () => {
+    const found = (await monitored().prometheus.firing()).find(
+      ({ labels }) => labels.alertname === name && (node === undefined || labels.node === node),
+    );
+    return (found !== undefined) === firing ? { found } : undefined;
+  };
+  const { found } = await waitFor(`${name} to ${firing ? 'fire' : 'resolve'}`, 120_000, seen, 250);
+  const seconds = ((performance.now() - begun) / 1000).toFixed(1);
+  tell(`Prometheus: ${name} ${firing ? 'fires' : 'has resolved'}, ${seconds} s later`);
+  if (found !== undefined) tell(`  ${found.annotations.summary}`);
+}
+
+describe('a fleet for evaluations', () => {
+  before(async () => {
+    await grantDispatcher(cluster());
+    await applyComponents(cluster(), ['enforce']);
+    const rollout = [
+      'rollout',
+      'status',
+      'daemonset',
+      'gvisor-ready-agent',
+      '-n',
+      'gvisor-ready',
+      '--timeout=90s',
+    ];
+    await cluster().kubectl(rollout, undefined, 100_000);
+    await cluster().kubectl(['create', 'namespace', NAMESPACE]);
+    await there('wait', '--for=create', 'serviceaccount/default', '--timeout=30s');
+    const account = `--serviceaccount=${FREE}:dispatcher`;
+    await there('create', 'rolebinding', 'dispatcher', '--clusterrole=gvisor-dispatcher-pods', account);
+    await appendFile(cluster().node('node-1').path('/etc/passwd'), `${MARKER}:x:4243:4243::/:/bin/false\n`);
+  });
+  after(async () => {
+    await cluster().kubectl(['delete', ENFORCE, '-A', '-l', 'app.kubernetes.io/component=enforce']);
+    await cluster().kubectl(['delete', 'namespace', NAMESPACE], undefined, 90_000);
+    await removeDispatcher(cluster());
+  });
+
+  it('goes from audit to enforce', async () => {
+    tell('1. The namespace is audited: a plain pod is warned about');
+    await cluster().kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=audit']);
+    const warned = await waitFor('a warning', 30_000, async () => {
+      const answer = await cluster().kubectlCommand([
+        '-n',
+        NAMESPACE,
+        'create',
+        '--dry-run=server',
+        '-f',
+        '-',
+      ]);
+      const dry = await runAll(answer.command, answer.args, {
+        input: evaluationPod('canary', { gvisor: false }),
+      });
+      return dry.stderr.includes('Warning:') ? true : undefined;
+    });
+    assert.ok(warned);
+    assert.match((await create('plain', false)).said, /^Warning: .*write runtimeClassName: gvisor/m);
+    await there('delete', 'pod', 'plain', '--grace-period=0', '--force');
+
+    tell('2. The namespace is enforced: a plain pod is refused, one in gVisor runs and cannot see the host');
+    await cluster().kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=true', '--overwrite']);
+    await waitFor('pods to be refused', 30_000, async () => {
+      const dry = cluster().kubectlCommand(['-n', NAMESPACE, 'create', '--dry-run=server', '-f', '-']);
+      const { code } = await runAll(dry.command, dry.args, {
+        input: evaluationPod('canary', { gvisor: false }),
+      });
+      return code === 1 ? true : undefined;
+    });
+    assert.equal((await create('plain', false)).code, 1);
+  });
+
+  it('runs in gVisor, where nothing of the host is seen', async () => {
+    assert.equal((await create('evaluation', true)).code, 0);
+    await there('wait', '--for=condition=Ready', 'pod/evaluation', '--timeout=60s');
+    const inside = await there('exec', 'evaluation', '--', 'sh', '-c', 'cat /proc/version /etc/passwd');
+    tell('$ kubectl -n evaluations exec evaluation -- cat /proc/version');
+    tell(`  ${inside.split('\n')[0]}`);
+    assert.match(inside, /^Linux version 4\.4\.0 /);
+    assert.ok(!inside.includes(MARKER));
+  });
+
+  it('loses a node, then the last: alerts fire, pods avoid them, the dispatcher refuses or falls back', async () => {
+    tell('3. node-1 loses its gVisor shim');
+    const first = await breakAndWait(cluster(), 'node-1', 'shim-missing');
+    tell(`its label is gone after ${first.toFixed(2)} s`);
+    await alert('GVisorNodeNotReady', true, 'node-1');
+    const other = await ask({ name: 'avoids', namespace: NAMESPACE });
+    assert.deepEqual([other.code, other.said.node], [0, 'node-2'], other.stderr);
+
+    tell('4. node-2 loses its runsc: no node is left');
+    const second = await breakAndWait(cluster(), 'node-2', 'runsc-missing');
+    tell(`its label is gone after ${second.toFixed(2)} s`);
+    await alert('GVisorNoNodeReady', true);
+    const refused = await ask({ name: 'refused', namespace: NAMESPACE, policy: 'prefer' });
+    assert.deepEqual([refused.code, refused.said.reason], [3, 'NoReadyNode'], refused.stderr);
+    const fallback = await ask({ name: 'fallback', policy: 'prefer' });
+    assert.deepEqual([fallback.code, fallback.said.in_gvisor], [0, false], fallback.stderr);
+  });
+
+  it('heals: alerts resolve, and pods run again', async () => {
+    tell('5. Both are mended');
+    for (const node of ['node-1', 'node-2']) {
+      tell(`the label of ${node} is back after ${(await healAndWait(cluster(), node)).toFixed(2)} s`);
+    }
+    await alert('GVisorNoNodeReady', false);
+    const again = await ask({ name: 'again', namespace: NAMESPACE });
+    assert.deepEqual([again.code, again.said.in_gvisor], [0, true], again.stderr);
+  });
+});
