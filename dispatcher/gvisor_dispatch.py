@@ -179,8 +179,10 @@ class Dispatcher:
     def ask(self, pod: client.V1Pod) -> Availability:
         """Asks the API server whether this pod could run in gVisor now."""
         runtime_class = self._read_runtime_class()
-        selector = node_selector_of(runtime_class) if runtime_class else {}
-        nodes = self._core.list_node(label_selector=as_text(selector), _request_timeout=REQUEST_TIMEOUT).items
+        nodes: list[client.V1Node] = []
+        if runtime_class:
+            selector = as_text(node_selector_of(runtime_class))
+            nodes = self._core.list_node(label_selector=selector, _request_timeout=REQUEST_TIMEOUT).items
         return availability(runtime_class, nodes, pod.spec, self._settings)
 
     def dispatch(self, pod: client.V1Pod, policy: Policy) -> Started:
@@ -217,9 +219,9 @@ class Dispatcher:
         except ApiException as error:
             if error.status != 403:
                 raise
-            answer = self.ask(pod)  # the RuntimeClass may have gone since it was asked for
-            if answer.available:
-                raise
+            answer = self.ask(pod)
+            if answer.reason != "RuntimeClassMissing":
+                raise  # a policy or a quota; else the RuntimeClass went since it was asked for
             return answer
         outcome = self._start_or_remove(created)
         if isinstance(outcome, client.V1Pod):

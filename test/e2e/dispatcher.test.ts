@@ -263,6 +263,19 @@ describe('the dispatcher, when things change between the question and the pod', 
     await kubectl('wait', '--for=delete', 'pod/lost', '-n', FREE, '--timeout=60s');
   });
 
+  it('starts nothing in place of a pod that somebody else removed', async () => {
+    const removed = await call({
+      policy: 'prefer',
+      name: 'removed',
+      gate: (gate) => {
+        gate.before('POST', CREATE, loseAll);
+        gate.after('POST', CREATE, () => kubectl('delete', 'pod', 'removed', '-n', FREE));
+      },
+    });
+    assert.deepEqual([removed.code, removed.said.reason], [3, 'PodRemoved'], removed.stderr);
+    assert.equal(creations(removed).length, 1);
+  });
+
   it('takes the API server’s refusal for what it is when the RuntimeClass goes', async () => {
     const remove = () => kubectl('delete', 'runtimeclass', 'gvisor');
     const refused = await call({
