@@ -1,6 +1,6 @@
 import { type FSWatcher, type Stats, statSync, watch } from 'node:fs';
 import { lstat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import type { Host } from '../host/host.ts';
 
 type Watched = {
@@ -26,7 +26,8 @@ export class FileTrigger {
 
   constructor(host: Host, changed: (path: string) => void) {
     this.#host = host;
-    this.#changed = changed;
+    // Watched is what this process sees, told is what the host calls it.
+    this.#changed = (local) => changed(join('/', relative(host.root, local)));
   }
 
   /**

@@ -7,13 +7,13 @@ import { tempHost } from '../host/temp-host.ts';
 
 type Tree = Parameters<typeof tempHost>[1];
 
-/** A trigger on a temporary host that watches `paths`; `heard` resolves with the next change below the root. */
+/** A trigger on a temporary host that watches `paths`; `heard` resolves with the next change. */
 async function triggerOn(t: TestContext, tree: Tree, paths: readonly string[]) {
   const host = await tempHost(t, tree);
   const changes: string[] = [];
   let next = Promise.withResolvers<void>();
   const trigger = new FileTrigger(host, (path) => {
-    changes.push(path.slice(host.root.length));
+    changes.push(path);
     next.resolve();
   });
   t.after(() => trigger.close());
