@@ -38,13 +38,18 @@ export async function startRelay(hub: Machine, server: Server, target = API_SERV
     serialization: 'json',
   });
   child.send('listen', server);
-  await Promise.race([
-    once(child, 'message'),
-    once(child, 'exit').then(() =>
-      Promise.reject(new Error(`The relay to ${address}:${port} did not start`)),
-    ),
-  ]);
-  child.unref();
-  if (child.connected) child.disconnect();
-  server.close();
+  try {
+    const late = { signal: AbortSignal.timeout(20_000) };
+    await Promise.race([
+      once(child, 'message', late),
+      once(child, 'exit', late).then(() =>
+        Promise.reject(new Error(`The relay to ${address}:${port} did not start`)),
+      ),
+    ]);
+  } finally {
+    // An open server would keep this process for good.
+    child.unref();
+    if (child.connected) child.disconnect();
+    server.close();
+  }
 }
