@@ -1,6 +1,7 @@
 import { after, before } from 'node:test';
 import { CriClient } from '../../agent/host/cri-client.ts';
 import { Host } from '../../agent/host/host.ts';
+import type { Housekeeping } from '../../agent/proof/housekeeping.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import { prove } from '../../agent/proof/proof.ts';
 import { PROBE_LABELS } from '../../agent/proof/sandbox-config.ts';
@@ -12,10 +13,11 @@ import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
 /** Another name lets two files of this tier run side by side. */
 const NAME = process.env.INTEGRATION_CLUSTER ?? 'integration';
 
-/** The nodes of the cluster: both generations of containerd, each with a gVisor of its time. */
+/** The nodes of the cluster: each generation of containerd that nodes still run, with a gVisor of its time. */
 export const NODES = [
   { name: 'containerd-2', containerd: '2', gvisor: 'current' },
   { name: 'containerd-1-7', containerd: '1.7', gvisor: '2025' },
+  { name: 'containerd-1-6', containerd: '1.6', gvisor: '2025' },
 ] as const;
 
 /** The name of one of the nodes. */
@@ -54,11 +56,22 @@ export class NodeClient extends CriClient {
     return this.calls.filter((method) => method === 'RunPodSandbox').length;
   }
 
-  /** The ids of the probes' sandboxes that containerd knows. */
-  async probes(): Promise<readonly string[]> {
+  /** The ids of the probes' sandboxes that live. */
+  async readyProbes(): Promise<readonly string[]> {
+    return this.#probes((state) => state === 'SANDBOX_READY');
+  }
+
+  /** The ids of dead sandboxes of probes, which containerd does not let go. */
+  async deadProbes(): Promise<readonly string[]> {
+    return this.#probes((state) => state !== 'SANDBOX_READY');
+  }
+
+  async #probes(wanted: (state: string) => boolean): Promise<readonly string[]> {
     const filter = { labelSelector: PROBE_LABELS };
-    const { items } = await this.call<{ items: { id: string }[] }>('ListPodSandbox', { filter });
-    return items.map(({ id }) => id);
+    const { items } = await this.call<{ items: { id: string; state: string }[] }>('ListPodSandbox', {
+      filter,
+    });
+    return items.filter(({ state }) => wanted(state)).map(({ id }) => id);
   }
 }
 
@@ -69,8 +82,8 @@ export function connect(node: ClusterNode): NodeClient {
 }
 
 /** One proof on a node, from outside. */
-export function proveOn(node: ClusterNode, client: CriClient): Promise<Outcome> {
+export function proveOn(node: ClusterNode, client: CriClient, housekeeping?: Housekeeping): Promise<Outcome> {
   const host = new Host(node.path('').replace(/\/$/, ''));
   const now = () => performance.now();
-  return prove({ client, handler: 'runsc', host, now }, AbortSignal.timeout(90_000));
+  return prove({ client, handler: 'runsc', host, now, housekeeping }, AbortSignal.timeout(90_000));
 }

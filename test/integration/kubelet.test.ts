@@ -1,22 +1,26 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { Housekeeping } from '../../agent/proof/housekeeping.ts';
 import { connect, NODES, proveOn, useNodes } from './integration-cluster.ts';
 
 const PROOFS = 20;
 
 const { node } = useNodes();
 
-describe('a proof beside a real kubelet, which removes sandboxes that it does not know', () => {
+describe('a proof beside a real kubelet, which removes sandboxes that it does not know', {
+  concurrency: true,
+}, () => {
   for (const { name } of NODES) {
     it(`on ${name} is never taken for a failure, ${PROOFS} times in a row`, {
       timeout: 300_000,
     }, async () => {
       assert.notEqual(node(name).machine.daemonPid('kubelet'), undefined, 'the kubelet runs');
       const client = connect(node(name));
+      const housekeeping = new Housekeeping(() => performance.now());
       try {
         const ends = new Map<string, number>();
         for (let proof = 0; proof < PROOFS; proof++) {
-          const outcome = await proveOn(node(name), client);
+          const outcome = await proveOn(node(name), client, housekeeping);
           assert.ok(outcome.kind !== 'failed' && outcome.kind !== 'stuck', JSON.stringify(outcome));
           ends.set(outcome.kind, (ends.get(outcome.kind) ?? 0) + 1);
         }
@@ -26,7 +30,8 @@ describe('a proof beside a real kubelet, which removes sandboxes that it does no
         );
         assert.ok((ends.get('proven') ?? 0) > 0, said);
         assert.equal(ends.get('impossible'), undefined, said);
-        const left = await client.probes();
+        assert.deepEqual(await client.readyProbes(), []);
+        const left = await client.deadProbes();
         assert.ok(left.length <= 1, `sandboxes left: ${left.join(', ')}`);
       } finally {
         client.close();

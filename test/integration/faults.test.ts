@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
 import type { Reason } from '../../agent/reasons.ts';
 import type { Report } from '../../agent/report.ts';
 import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
 import { FAULTS, type FaultName } from '../../hack/cluster/faults.ts';
 import { formatTable } from '../../hack/table.ts';
-import { NODES, type NodeName, useNodes } from './integration-cluster.ts';
+import { useBothNodes } from './both-nodes.ts';
+import { NODES, type NodeName } from './integration-cluster.ts';
 import { OutsideAgent, touch } from './outside-agent.ts';
 
 /** What each fault must be called, by containerd 2 and 1.7 where they differ. */
@@ -34,8 +35,7 @@ const HARMLESS = ['handler-edited', 'kubelet-stopped', 'api-down', 'agent-killed
 
 const GRACE_MS = 2_000;
 
-const { cluster, node } = useNodes();
-const agents = new Map<NodeName, OutsideAgent>();
+const { cluster, node, agents, agentOf, useAgents, onBoth, itOnBoth } = useBothNodes();
 const rows: string[][] = [];
 
 describe('what the agent says of each fault', () => {
@@ -94,37 +94,6 @@ describe('what the agent says of each fault', () => {
     console.log(`\n${formatTable([head, ...rows])}\n`);
   });
 });
-
-function useAgents(env: Readonly<Record<string, string>>): void {
-  before(
-    () =>
-      onBoth(async (name) => {
-        const agent = new OutsideAgent(node(name), env);
-        agents.set(name, agent);
-        await agent.proven();
-      }),
-    { timeout: 120_000 },
-  );
-  after(() => Promise.all([...agents.values()].map((agent) => agent.stop())));
-}
-
-/** One test for both nodes at once; when it fails, the nodes are healed all the same. */
-function itOnBoth(what: string, act: (name: NodeName) => Promise<void>): void {
-  it(what, { timeout: 240_000 }, async () => {
-    try {
-      await onBoth(act);
-    } finally {
-      await onBoth((name) => healNode(cluster(), node(name)));
-    }
-  });
-}
-
-async function onBoth(act: (name: NodeName) => Promise<void>): Promise<void> {
-  const ends = await Promise.allSettled(NODES.map(({ name }) => act(name)));
-  const errors = ends.flatMap((end) => (end.status === 'rejected' ? [end.reason as Error] : []));
-  if (errors.length > 1) throw new AggregateError(errors, errors.map(({ message }) => message).join('\n'));
-  if (errors[0] !== undefined) throw errors[0];
-}
 
 /** With an agent of its own, which is at rest: a fault finds no probe half made, and no look waits for others. */
 async function expectFailure(name: NodeName, fault: FaultName, reason: Reason): Promise<void> {
@@ -200,12 +169,6 @@ async function expectProvenLook(name: NodeName): Promise<void> {
     ['SandboxProven', 'SandboxProven', 'proven'],
   );
   assert.deepEqual(reasonsOf(agent), ['SandboxProven']);
-}
-
-function agentOf(name: NodeName): OutsideAgent {
-  const agent = agents.get(name);
-  if (agent === undefined) throw new Error(`No agent looks at ${name}`);
-  return agent;
 }
 
 function reasonsOf(agent: OutsideAgent, from = 0): readonly Reason[] {
