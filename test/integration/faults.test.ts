@@ -106,7 +106,10 @@ async function expectFailure(name: NodeName, fault: FaultName, reason: Reason): 
     const healed = performance.now();
     await healNode(cluster(), node(name), fault);
     const back = await agent.proven(120_000);
-    assert.deepEqual(reasonsOf(agent, 1), [reason, 'SandboxProven'], `${name}: ${textOf(agent, 1)}`);
+    // While a handler is repaired, that is for a moment what is the matter: it is on disk, and not yet loaded.
+    const half: Reason | undefined = FAULTS[fault].part === 'handler' ? 'RestartPending' : undefined;
+    const said = reasonsOf(agent, 1).filter((each) => each !== half);
+    assert.deepEqual(said, [reason, 'SandboxProven'], `${name}: ${textOf(agent, 1)}`);
     note(name, fault, reason, [atMs - begun, back.atMs - healed]);
   } finally {
     await agent.stop();
