@@ -3,11 +3,11 @@ import timers from 'node:timers/promises';
 /** The kubelet looks this often for sandboxes that it does not know, and stops them. */
 const PERIOD_MS = 2_000;
 /**
- * A sandbox is in danger from 0.2 to 0.8 s after its start, and its end is noticed 0.2 to 0.9 s after the kubelet has
- * looked: who starts a whole number of periods after such a moment, from so much earlier to so much later, is safe.
+ * A proof is in danger from 0.2 to 0.8 s after its start. Started in this stretch after a look of the kubelet's, it is
+ * over before the next.
  */
-const EARLIER_MS = 200;
-const LATER_MS = 300;
+const FROM_MS = 250;
+const TO_MS = 750;
 
 /**
  * When the kubelet looks for sandboxes that it does not know. It does so by a ticker, so that one sandbox of ours that
@@ -19,23 +19,35 @@ const LATER_MS = 300;
  */
 export class Housekeeping {
   readonly #now: () => number;
-  #stoppedMs: number | undefined;
+  #lookedMs: number | undefined;
+  #isAbsent = false;
 
   /** `now` is a monotonic clock in milliseconds. */
   constructor(now: () => number) {
     this.#now = now;
   }
 
-  /** A sandbox of ours was stopped just now. */
-  noticed(): void {
-    this.#stoppedMs = this.#now();
+  /** A sandbox of ours was stopped, by a look of the kubelet's so many milliseconds ago. */
+  noticed(sinceLookMs: number): void {
+    this.#lookedMs = this.#now() - sinceLookMs;
+  }
+
+  /** Whether a moment is known, or it was tried in vain to learn one. */
+  get isLearned(): boolean {
+    return this.#lookedMs !== undefined || this.#isAbsent;
+  }
+
+  /** Nobody stopped a sandbox of ours that waited for it. */
+  absent(): void {
+    this.#isAbsent = true;
   }
 
   /** How long to wait until a sandbox can be started that will be gone before the kubelet looks again, milliseconds. */
   get waitMs(): number {
-    if (this.#stoppedMs === undefined) return 0;
-    const since = (this.#now() - this.#stoppedMs + EARLIER_MS) % PERIOD_MS;
-    return since <= EARLIER_MS + LATER_MS ? 0 : PERIOD_MS - since;
+    if (this.#lookedMs === undefined) return 0;
+    const since = (this.#now() - this.#lookedMs) % PERIOD_MS;
+    if (since >= FROM_MS && since <= TO_MS) return 0;
+    return (FROM_MS - since + PERIOD_MS) % PERIOD_MS;
   }
 
   /** Waits for that moment. Rejects when the signal is aborted. */

@@ -2,6 +2,7 @@ import { type CriClient, CriError } from '../host/cri-client.ts';
 import type { Host } from '../host/host.ts';
 import { readKernelFacts } from '../host/kernel-facts.ts';
 import { isImageMissing, readSandboxInfo } from '../host/sandbox-info.ts';
+import { learnHousekeeping } from './bait.ts';
 import { GUEST_FILES, judgeGuest } from './guest.ts';
 import type { Housekeeping } from './housekeeping.ts';
 import { impossible, type Outcome, outcomeOfError } from './outcome.ts';
@@ -27,6 +28,9 @@ export type ProofOptions = {
 };
 
 const ATTEMPTS = 3;
+
+/** The end of a probe that the kubelet stops is seen 0.2 to 0.9 s after the kubelet has looked. */
+const SEEN_AFTER_MS = 500;
 
 /**
  * How long a boot may take. Measured: 0.5 s on 2 cores, 0.8 s on half a core, 2 s on a fifth of one. Longer ones
@@ -60,7 +64,7 @@ async function tryOnce(options: ProofOptions, signal: AbortSignal): Promise<Outc
     const left = await sweep(options, signal);
     if (left !== undefined) return left;
     const place = await findPlace(client, options.image, { signal });
-    if (!options.hurry) await options.housekeeping?.quiet(signal);
+    if (!options.hurry) await waitForQuiet(options, place, signal);
     const begun = now();
     const boot = await bootAndRead(options, place, signal);
     if ('outcome' in boot) return boot.outcome;
@@ -76,6 +80,19 @@ async function tryOnce(options: ProofOptions, signal: AbortSignal): Promise<Outc
     if (signal.aborted) throw error;
     return impossible(error);
   }
+}
+
+/** Waits for a moment at which a kubelet, if there is one, will not disturb a proof. */
+async function waitForQuiet(
+  { client, housekeeping }: ProofOptions,
+  { cgroupParent }: Place,
+  signal: AbortSignal,
+): Promise<void> {
+  if (housekeeping === undefined) return;
+  const isKubelets = cgroupParent !== '';
+  if (isKubelets && !housekeeping.isLearned)
+    await learnHousekeeping(client, housekeeping, cgroupParent, signal);
+  await housekeeping.quiet(signal);
 }
 
 const NO_PROGRAMS: Outcome = {
@@ -155,7 +172,7 @@ async function explain(
   const isOurs = id !== undefined && kind !== 'unreachable';
   const stopped =
     error instanceof SandboxStopped || kind === 'aborted' || (isOurs && (await isGone(client, id)));
-  if (stopped && id !== undefined) housekeeping?.noticed();
+  if (stopped && id !== undefined) housekeeping?.noticed(SEEN_AFTER_MS);
   await cleanUp({ client, teardownTimeoutMs: FAILED_TEARDOWN_MS }, id);
   if (kind === 'unreachable') return impossible(error);
   const message = error instanceof Error ? error.message : String(error);

@@ -51,7 +51,7 @@ export async function watchBoot(
 const WATCH_MS = 500;
 
 /** The sandbox's state, "" when containerd does not know it, undefined when containerd does not say. */
-async function stateOf(client: CriClient, id: string): Promise<string | undefined> {
+export async function stateOf(client: CriClient, id: string): Promise<string | undefined> {
   try {
     const answer = await client.call<{ status?: { state?: string } | null }>('PodSandboxStatus', {
       podSandboxId: id,

@@ -7,22 +7,21 @@ describe('Housekeeping', () => {
     assert.equal(new Housekeeping(() => 123_456).waitMs, 0);
   });
 
-  it('is quiet around each multiple of two seconds after a sandbox was stopped', () => {
+  it('is quiet for a while after each look of the kubelet’s, two seconds apart', () => {
     let nowMs = 500;
     const housekeeping = new Housekeeping(() => nowMs);
-    housekeeping.noticed();
+    housekeeping.noticed(100);
     for (const [laterMs, waitMs] of [
-      [0, 0],
-      [300, 0],
-      [301, 1_499],
-      [1_000, 800],
-      [1_799, 1],
-      [1_800, 0],
-      [2_000, 0],
-      [600_000, 0],
-      [600_300, 0],
-      [601_000, 800],
-      [86_400_000, 0],
+      [0, 150],
+      [150, 0],
+      [650, 0],
+      [651, 1_499],
+      [1_899, 251],
+      [1_900, 250],
+      [2_150, 0],
+      [600_150, 0],
+      [601_000, 1_150],
+      [86_400_200, 0],
     ] as const) {
       nowMs = 500 + laterMs;
       assert.equal(housekeeping.waitMs, waitMs, `${laterMs} ms later`);
@@ -32,17 +31,17 @@ describe('Housekeeping', () => {
   it('learns anew when the kubelet was restarted', () => {
     let nowMs = 0;
     const housekeeping = new Housekeeping(() => nowMs);
-    housekeeping.noticed();
+    housekeeping.noticed(500);
     nowMs = 3_000;
-    assert.equal(housekeeping.waitMs, 800);
-    housekeeping.noticed();
+    assert.equal(housekeeping.waitMs, 750);
+    housekeeping.noticed(500);
     assert.equal(housekeeping.waitMs, 0);
   });
 
   it('waits no longer than its signal lets it', async () => {
     let nowMs = 0;
     const housekeeping = new Housekeeping(() => nowMs);
-    housekeeping.noticed();
+    housekeeping.noticed(500);
     nowMs = 1_790;
     await housekeeping.quiet(new AbortController().signal);
     nowMs = 1_000;
