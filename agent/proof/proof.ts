@@ -168,11 +168,15 @@ async function explain(
   { error, id, place, bootTimeoutMs }: Attempt,
 ): Promise<Outcome> {
   const kind = error instanceof CriError ? error.kind : undefined;
-  if (kind === 'late' && (await silenceOf(client)) !== undefined) return impossible(error);
+  const hangs = kind === 'late' ? await silenceOf(client) : undefined;
+  if (hangs !== undefined) return impossible(hangs);
   const isOurs = id !== undefined && kind !== 'unreachable';
   const stopped =
     error instanceof SandboxStopped || kind === 'aborted' || (isOurs && (await isGone(client, id)));
   if (stopped && id !== undefined) housekeeping?.noticed(SEEN_AFTER_MS);
+  // The last words of a containerd that is gone since say nothing of whether a sandbox boots.
+  const gone = stopped ? undefined : await silenceOf(client);
+  if (gone !== undefined) return impossible(gone);
   await cleanUp({ client, teardownTimeoutMs: FAILED_TEARDOWN_MS }, id);
   if (kind === 'unreachable') return impossible(error);
   const message = error instanceof Error ? error.message : String(error);

@@ -45,6 +45,18 @@ describe('prove, when containerd breaks', { concurrency: true }, () => {
     assert.deepEqual([containerd.sandboxes.size, containerd.mostProbes], [0, 1]);
   });
 
+  it('does not believe what a containerd says that is gone a moment later', async (t) => {
+    const { containerd, run } = await scene(t);
+    const words = 'OCI runtime exec failed: cannot execute in container "0e7a" in state stopped: unknown';
+    containerd.scripts = { ExecSync: refuses(words) };
+    const stopping = containerd.called('ExecSync').then(async () => {
+      await containerd.called('PodSandboxStatus');
+      await containerd.stop();
+    });
+    assert.equal(brief(await run()), 'impossible ContainerdUnreachable');
+    await stopping;
+  });
+
   for (const method of ['RunPodSandbox', 'StartContainer', 'ExecSync', 'StopPodSandbox']) {
     it(`leaves nothing behind when it is aborted in ${method}`, async (t) => {
       const { containerd, run } = await scene(t);
