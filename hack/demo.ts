@@ -93,7 +93,7 @@ async function tell(): Promise<'told'> {
     `its label was withdrawn ${bold(`${gone.toFixed(2)} s`)} after the file went, confirmed by a second look`,
   );
   const why = (await viewNodes(cluster)).find(({ name }) => name === home)?.message ?? '';
-  say(`   because ${why.slice(0, 150)} …`);
+  say(`   because ${why.slice(0, 95)} …`);
   const phase = await cluster.kubectl(['get', 'pod', 'evaluation-1', '-o', 'jsonpath={.status.phase}']);
   expect(phase === 'Running', 'the pod that ran there runs on: nothing healthy was killed');
 
