@@ -59,6 +59,7 @@ export async function bundle(architecture: string = process.arch): Promise<void>
     target: 'node24',
     format: 'esm',
     sourcemap: true,
+    sourcesContent: false,
     plugins: [partsOnly, smallDependencies],
     loader: { '.proto': 'text', '.html': 'text' },
     banner: { js: "import{createRequire as __cr}from'node:module';const require=__cr(import.meta.url);" },

@@ -73,7 +73,7 @@ async function findBuilder(): Promise<Builder> {
     const answers = await runAll(engine, ['info'], { timeoutMs: 10_000 }).catch(() => undefined);
     if (answers?.code !== 0) continue;
     return builder([engine, 'image', 'inspect'], async (name, context, base, archive) => {
-      await runToEnd(engine, ['build', ...baseArgument(base), '-t', name, context], LONG);
+      await runToEnd(engine, ['build', ...buildArguments(base), '-t', name, context], LONG);
       await runToEnd(engine, ['save', '-o', archive, name], LONG);
     });
   }
@@ -87,7 +87,7 @@ async function findBuilder(): Promise<Builder> {
   ];
   if ((await runAll('buildah', ['--version']).catch(() => undefined))?.code === 0) {
     return builder(['buildah', ...buildah, 'inspect'], async (name, context, base, archive) => {
-      const options = ['--isolation', 'chroot', '--format', 'oci', ...baseArgument(base)];
+      const options = ['--isolation', 'chroot', '--format', 'oci', ...buildArguments(base)];
       await runToEnd('buildah', [...buildah, 'bud', ...options, '-t', name, context], LONG);
       const push = ['push', '--disable-compression', name, `oci-archive:${archive}:${name}`];
       await runToEnd('buildah', [...buildah, ...push], LONG);
@@ -112,8 +112,10 @@ function builder([command, ...inspect]: readonly [string, ...string[]], build: B
   };
 }
 
-function baseArgument(base: string | undefined): string[] {
-  return base === undefined ? [] : ['--build-arg', `BASE=${base}`];
+/** The agent's bundle is made here, so that no image with npm is needed. */
+function buildArguments(base: string | undefined): string[] {
+  const given = { DIST: 'prebuilt', ...(base === undefined ? {} : { BASE: base }) };
+  return Object.entries(given).flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]);
 }
 
 /** Makes the base image with mmdebstrap; undefined where that is missing: then the Dockerfile's own base is pulled. */
