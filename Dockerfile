@@ -1,6 +1,7 @@
 # The agent's image: Node, one bundled file, and a base with a C library, coreutils' `cat` and `sleep`
 # (the proof's container runs them). BASE may be any small glibc image. `docker build .` bundles the agent itself, for
-# the platform it builds for; with DIST=prebuilt it takes what `npm run build` has written to dist/.
+# the platform it builds for (buildah 1.28 must be told: --build-arg DIST=bundled); with DIST=prebuilt it takes what
+# `npm run build` has written to dist/.
 ARG BASE=debian:bookworm-slim
 ARG BUILDER=node:24-bookworm-slim
 ARG DIST=bundled
