@@ -12,7 +12,7 @@ import { measureAgent, measureFaults, measureProofs } from './one-node.ts';
 import { measureScale } from './scale.ts';
 import { HEAD } from './statistics.ts';
 
-const CLUSTER = 'bench';
+const CLUSTER = process.env.BENCH_CLUSTER ?? 'bench';
 const MEASURED = ['what', 'goal', 'measured'];
 /** What can be measured, in this order. */
 const SECTIONS = ['proofs', 'faults', 'agent', 'labels', 'pod', 'scale'];
