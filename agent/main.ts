@@ -14,16 +14,13 @@ import { errorLine } from './host/error-line.ts';
 import { Host } from './host/host.ts';
 import { readNodeFacts } from './host/node-facts.ts';
 import { look } from './look.ts';
-import { PodReader } from './pods/read-pods.ts';
-import { RequiredNamespaces } from './pods/required-namespaces.ts';
-import { hearContainers, type PodsSeen, watchPods } from './pods/watch-pods.ts';
+import { openPods } from './pods/open-pods.ts';
 import { Housekeeping } from './proof/housekeeping.ts';
 import { prove } from './proof/proof.ts';
 import { openApiPublisher } from './publish/api.ts';
 import { Metrics } from './publish/metrics.ts';
 import type { Publisher } from './publish/publisher.ts';
 import { renderReport, TerminalPublisher } from './publish/terminal.ts';
-import { UnsandboxedReporter } from './publish/unsandboxed.ts';
 import { createAgentServer } from './server.ts';
 import { Bell } from './trigger/bell.ts';
 import { watchContainerd } from './trigger/containerd.ts';
@@ -148,25 +145,12 @@ async function start(
     },
     'agent started',
   );
-  const podBell = new Bell({ quietMs: 200, longestMs: 1_000, burst: 10, windowMs: 10_000, now });
-  const namespaces = new RequiredNamespaces(() => podBell.ring('namespaces'));
-  const reporter = new UnsandboxedReporter(log, api?.events);
-  const watched = {
-    reader: new PodReader(client, host),
-    bell: podBell,
-    required: () => namespaces.names,
-    publish: (seen: PodsSeen) => {
-      metrics.publishPods(seen, Date.now());
-      reporter.publish(seen.unsandboxed);
-    },
-    log,
-  };
+  const pods = openPods({ client, host, metrics, events: api?.events, log, now });
   await Promise.all([
     agent.run(stop.signal),
     watchContainerd(client, (what) => bell.ring(what), stop.signal),
-    watchPods(watched, stop.signal),
-    hearContainers(client, podBell, stop.signal),
-    api?.run(stop.signal, namespaces),
+    pods.run(stop.signal),
+    api?.run(stop.signal, pods.namespaces),
   ]);
   log.info('agent stopped; labels stay as they are');
   server.close();

@@ -1,9 +1,7 @@
-import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import { styleText } from 'node:util';
 import type { Cluster } from './cluster/cluster.ts';
 import { waitFor } from './run.ts';
-import { type NodeView, READY_LABEL, viewNodes } from './story.ts';
+import { type NodeView, READY_PATH, viewNodes, watchNodes } from './story.ts';
 
 /** Where to show nodes: with `terminal`, a table that is drawn anew in its place; without, a line for each change. */
 export type Screen = { readonly terminal: boolean; readonly write: (text: string) => void };
@@ -18,19 +16,8 @@ export async function showNodes<T>(cluster: Cluster, screen: Screen, work: () =>
   screen.write(table());
   const begun = performance.now();
   const condition = '.status.conditions[?(@.type=="GVisorReady")]';
-  const fields = ['.metadata.name', `.metadata.labels.${READY_LABEL.replaceAll('.', '\\.')}`];
-  const paths = [...fields, `${condition}.status`, `${condition}.reason`].map((path) => `{${path}}`);
-  const { command, args } = cluster.kubectlCommand([
-    'get',
-    'nodes',
-    '--watch',
-    '-o',
-    `jsonpath=${paths.join('|')}{"\\n"}`,
-  ]);
-  const watch = spawn(command, args, { stdio: ['ignore', 'pipe', 'ignore'] });
-  const lines = createInterface({ input: watch.stdout });
-  lines.on('line', (line) => {
-    const [name = '', ready = '', status = '', reason = ''] = line.split('|');
+  const paths = ['.metadata.name', READY_PATH, `${condition}.status`, `${condition}.reason`];
+  const watch = watchNodes(cluster, [], paths, ([name = '', ready = '', status = '', reason = '']) => {
     const old = nodes.get(name);
     const node: NodeView = { message: '', ...old, name, ready, status, reason };
     if (old === undefined || isSame(node, old)) return;
@@ -53,8 +40,7 @@ export async function showNodes<T>(cluster: Cluster, screen: Screen, work: () =>
     );
     return result;
   } finally {
-    lines.close();
-    watch.kill();
+    watch.close();
   }
 }
 

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { breakNode, healNode } from './cluster/break-node.ts';
 import type { Cluster } from './cluster/cluster.ts';
@@ -87,6 +88,28 @@ export async function runPod(
   });
 }
 
+/** The path of the label {@link READY_LABEL} in a Node, for kubectl's jsonpath. */
+export const READY_PATH = `.metadata.labels.${READY_LABEL.replaceAll('.', '\\.')}`;
+
+/** Calls `hear` with what stands at these paths of the named nodes (of all when none is named), as a watch tells of them. */
+export function watchNodes(
+  cluster: Cluster,
+  names: readonly string[],
+  paths: readonly string[],
+  hear: (values: readonly string[]) => void,
+): { readonly ended: Promise<unknown>; readonly close: () => void } {
+  const format = `jsonpath=${paths.map((path) => `{${path}}`).join('|')}{"\\n"}`;
+  const { command, args } = cluster.kubectlCommand(['get', 'nodes', ...names, '--watch', '-o', format]);
+  const watch = spawn(command, args, { stdio: ['ignore', 'pipe', 'ignore'] });
+  const lines = createInterface({ input: watch.stdout });
+  lines.on('line', (line) => hear(line.split('|')));
+  const close = () => {
+    lines.close();
+    watch.kill();
+  };
+  return { ended: once(watch, 'exit'), close };
+}
+
 /**
  * Does something to a node and tells how many seconds passed until the API showed the label's new value,
  * seen through a watch that was open before.
@@ -98,16 +121,6 @@ export async function secondsUntilLabel(
   act: () => Promise<void>,
   timeoutMs = 60_000,
 ): Promise<number> {
-  const path = `{.metadata.labels.${READY_LABEL.replaceAll('.', '\\.')}}{"\\n"}`;
-  const { command, args } = cluster.kubectlCommand([
-    'get',
-    'node',
-    node,
-    '--watch',
-    '-o',
-    `jsonpath=${path}`,
-  ]);
-  const watch = spawn(command, args, { stdio: ['ignore', 'pipe', 'ignore'] });
   const opened = Promise.withResolvers<void>();
   const seen = Promise.withResolvers<number>();
   const timer = setTimeout(
@@ -115,12 +128,12 @@ export async function secondsUntilLabel(
       seen.reject(new Error(`The label of ${node} did not become "${value}" within ${timeoutMs / 1000} s`)),
     timeoutMs,
   );
-  watch.on('exit', () => seen.reject(new Error(`The watch on ${node} ended`)));
   let begun: number | undefined;
-  createInterface({ input: watch.stdout }).on('line', (line) => {
+  const watch = watchNodes(cluster, [node], [READY_PATH], ([label]) => {
     opened.resolve();
-    if (begun !== undefined && line === value) seen.resolve((performance.now() - begun) / 1000);
+    if (begun !== undefined && label === value) seen.resolve((performance.now() - begun) / 1000);
   });
+  void watch.ended.then(() => seen.reject(new Error(`The watch on ${node} ended`)));
   try {
     await Promise.race([opened.promise, seen.promise]);
     begun = performance.now();
@@ -128,7 +141,7 @@ export async function secondsUntilLabel(
     return await seen.promise;
   } finally {
     clearTimeout(timer);
-    watch.kill();
+    watch.close();
   }
 }
 

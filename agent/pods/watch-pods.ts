@@ -56,7 +56,7 @@ const AGAIN_MS = 10_000;
 export async function hearContainers(client: CriClient, bell: Bell, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     try {
-      const { runtimeVersion } = await client.status(signal);
+      const { runtimeVersion } = await client.call<{ runtimeVersion: string }>('Version', {}, { signal });
       if (!/^v?1\./.test(runtimeVersion)) {
         for await (const _ of client.stream('GetContainerEvents', {}, signal)) bell.ring('container');
       }

@@ -20,7 +20,7 @@ const TO_MS = 750;
 export class Housekeeping {
   readonly #now: () => number;
   #lookedMs: number | undefined;
-  #isAbsent = false;
+  #wasTried = false;
 
   /** `now` is a monotonic clock in milliseconds. */
   constructor(now: () => number) {
@@ -34,12 +34,12 @@ export class Housekeeping {
 
   /** Whether a moment is known, or it was tried in vain to learn one. */
   get isLearned(): boolean {
-    return this.#lookedMs !== undefined || this.#isAbsent;
+    return this.#lookedMs !== undefined || this.#wasTried;
   }
 
-  /** Nobody stopped a sandbox of ours that waited for it. */
-  absent(): void {
-    this.#isAbsent = true;
+  /** It is being tried to learn a moment; once is enough. */
+  tried(): void {
+    this.#wasTried = true;
   }
 
   /** How long to wait until a sandbox can be started that will be gone before the kubelet looks again, milliseconds. */

@@ -60,10 +60,13 @@ export class Prometheus {
     return result.map(({ values }) => values.length);
   }
 
-  /** The alerts that are firing. */
-  async firing(): Promise<readonly Alert[]> {
+  /** The alert of that name that is firing, of that node if one is given. */
+  async find(alert: string, node?: string): Promise<Alert | undefined> {
     const { alerts } = await this.#get<{ alerts: readonly Alert[] }>('alerts');
-    return alerts.filter(({ state }) => state === 'firing');
+    return alerts.find(
+      ({ state, labels }) =>
+        state === 'firing' && labels.alertname === alert && (node === undefined || labels.node === node),
+    );
   }
 }
 

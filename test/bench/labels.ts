@@ -3,6 +3,7 @@ import type { Cluster } from '../../hack/cluster/cluster.ts';
 import type { FaultName } from '../../hack/cluster/faults.ts';
 import type { ClusterNode } from '../../hack/cluster/node.ts';
 import { breakAndWait, healAndWait, secondsUntilLabel } from '../../hack/story.ts';
+import { readMetrics } from '../e2e/agents.ts';
 import { cpuMs, memoryOf } from './one-node.ts';
 import { mebibytes, pause, statistics } from './statistics.ts';
 
@@ -52,11 +53,11 @@ export async function measurePod(
 ): Promise<string[][]> {
   const pid = agentPid(cluster, node);
   await pause(soakS);
-  const requests = await countRequests(cluster);
+  const requests = await countRequests(cluster, node.name);
   const cpu = await cpuMs(pid);
   await pause(idleS);
   const used = (await cpuMs(pid)) - cpu;
-  const asked = (await countRequests(cluster)) - requests;
+  const asked = (await countRequests(cluster, node.name)) - requests;
   const { rss, anonymous } = await memoryOf(pid);
   return [
     [`resident memory after ${soakS + idleS} s`, '≤ 72 MiB', `${mebibytes(rss)} MiB`],
@@ -83,11 +84,8 @@ function agentPid(cluster: Cluster, node: ClusterNode): number {
 }
 
 /** All requests that the agent counts, by its own metrics. */
-async function countRequests(cluster: Cluster): Promise<number> {
-  const pods = await cluster.kubectl(['get', 'pods', '-n', 'gvisor-ready', '-o', 'name']);
-  const pod = pods.trim().replace('pod/', '');
-  const path = `/api/v1/namespaces/gvisor-ready/pods/${pod}:9477/proxy/metrics`;
-  const text = await cluster.kubectl(['get', '--raw', path]);
+async function countRequests(cluster: Cluster, node: string): Promise<number> {
+  const text = await readMetrics(cluster, node);
   const counts = [...text.matchAll(/^gvisor_api_requests_total\{.*\} (\d+)$/gm)];
   return counts.reduce((sum, [, count]) => sum + Number(count), 0);
 }

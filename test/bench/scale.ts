@@ -28,7 +28,6 @@ const BROKEN = verdictOf('False', 'ShimNotFound');
  */
 export async function measureScale(cluster: Cluster, agents: number): Promise<string[][]> {
   const admin = createKube(await openAccess({ kubeconfig: cluster.kubeconfig }), 'bench/0', () => {});
-  const account = 'scale';
   const codes = new Map<string, number>();
   const ms: number[] = [];
   const names = Array.from({ length: agents }, (_, n) => `scale-${n}`);
@@ -46,7 +45,7 @@ export async function measureScale(cluster: Cluster, agents: number): Promise<st
       const { cert: _cert, key: _key, ...tls } = access.tls;
       const count = (verb: string, code: number) =>
         codes.set(`${verb} ${code}`, (codes.get(`${verb} ${code}`) ?? 0) + 1);
-      const kube = timed(createKube({ ...access, tls }, `gvisor-ready/${account}`, count), ms);
+      const kube = timed(createKube({ ...access, tls }, 'gvisor-ready/scale', count), ms);
       const options = {
         kube,
         node,

@@ -3,9 +3,10 @@ import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { AUDIT_LOG } from '../../hack/cluster/control-plane.ts';
 import { waitFor } from '../../hack/run.ts';
-import { applyComponents, type UserName, until, useAdmission } from './admission-cluster.ts';
+import { type UserName, until, useAdmission } from './admission-cluster.ts';
 import { addEphemeral, create, createPod, createRuntimeClass, pod } from './admission-objects.ts';
 import { assertAccepted, PARAMETERS, podsAreRefused } from './admission-table.ts';
+import { applyOverlay } from './agents.ts';
 import { type Call, tokenUser } from './api-user.ts';
 
 const plain = createPod({ spec: { runtimeClassName: undefined } });
@@ -98,7 +99,7 @@ describe('the audit stage refuses nothing, and warns of', () => {
       () => as('admin', plain),
       ({ code, warnings }) => code === 201 && warnings.length === 0,
     );
-    await applyComponents(cluster, ['enforce', 'enforce-audit']);
+    await applyOverlay(cluster, ['enforce', 'enforce-audit']);
   });
 });
 
@@ -107,7 +108,7 @@ describe('after the change from audit to enforce', () => {
     const { as, cluster } = admission();
     const { body } = await as('admin', plain);
     const { name } = (body as { readonly metadata: { readonly name: string } }).metadata;
-    await applyComponents(cluster, ['enforce']);
+    await applyOverlay(cluster, ['enforce']);
     await podsAreRefused(admission());
     const path = `/api/v1/namespaces/strict/pods/${name}`;
     assertAccepted(await as('admin', { method: 'PATCH', path, body: { metadata: { labels: { a: 'b' } } } }));

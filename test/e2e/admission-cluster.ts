@@ -1,11 +1,8 @@
-import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join, relative } from 'node:path';
 import { after, before } from 'node:test';
 import { type Cluster, startCluster } from '../../hack/cluster/cluster.ts';
 import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
-import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
+import { applyOverlay } from './agents.ts';
 import { type Answer, type ApiUser, type Call, certificateUser, tokenUser } from './api-user.ts';
 
 const NAME = 'admission';
@@ -120,7 +117,7 @@ export function useAdmission(
         ['apply', '-f', '-'],
         JSON.stringify({ apiVersion: 'v1', kind: 'List', items: OBJECTS }),
       );
-      await applyComponents(cluster, components);
+      await applyOverlay(cluster, components);
       const users = new Map<UserName, Promise<ApiUser>>();
       const as = async (name: UserName, call: Call) => {
         const user = users.get(name) ?? USERS[name](cluster);
@@ -137,22 +134,6 @@ export function useAdmission(
     if (admission === undefined) throw new Error('The cluster is not up yet');
     return admission;
   };
-}
-
-/** Applies the base with components, as an operator's own kustomization would name them. */
-export async function applyComponents(cluster: Cluster, components: readonly string[]): Promise<void> {
-  const dir = await realpath(await mkdtemp(join(tmpdir(), 'gvisor-ready-kustomize-')));
-  const from = (path: string) => relative(dir, join(REPO, 'manifests', path));
-  const kustomization = {
-    resources: [from('base')],
-    components: components.map((name) => from(`components/${name}`)),
-  };
-  try {
-    await writeFile(join(dir, 'kustomization.yaml'), JSON.stringify(kustomization));
-    await cluster.kubectl(['apply', '-k', dir]);
-  } finally {
-    await rm(dir, { recursive: true });
-  }
 }
 
 /** Sends a call again and again until its answer is as wanted: policies and parameters take effect within moments. */

@@ -3,8 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import { runAll, waitFor } from '../../hack/run.ts';
 import { evaluationPod } from '../../hack/story.ts';
-import { applyComponents } from './admission-cluster.ts';
 import { workload } from './admission-objects.ts';
+import { applyOverlay } from './agents.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
@@ -20,7 +20,7 @@ function create(manifest: string, ...args: string[]) {
 
 describe('where gVisor is mandatory, on real nodes', () => {
   before(async () => {
-    await applyComponents(cluster(), ['enforce']);
+    await applyOverlay(cluster(), ['enforce']);
     await cluster().kubectl(['create', 'namespace', NAMESPACE]);
     await cluster().kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=true']);
     await waitFor('pods to be refused', 30_000, async () => {

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import type { Cluster } from '../../hack/cluster/cluster.ts';
@@ -82,9 +82,16 @@ export async function askAgent(cluster: Cluster, node: string, path: string, fro
   return cluster.kubectl(words);
 }
 
+/** The text of /metrics of the agent on a node, through the API server. */
+export async function readMetrics(cluster: Cluster, node: string): Promise<string> {
+  const { name } = await agentOn(cluster, node);
+  const path = `/api/v1/namespaces/gvisor-ready/pods/${name}:9477/proxy/metrics`;
+  return cluster.kubectl(['get', '--raw', path]);
+}
+
 /** The folder of a kustomization of the base with components and patches of the DaemonSet. */
 export async function overlay(components: readonly string[], patch: readonly object[] = []): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'overlay-'));
+  const folder = await realpath(await mkdtemp(join(tmpdir(), 'overlay-')));
   const from = (path: string) => relative(folder, join(REPO, 'manifests', path));
   const kustomization = {
     apiVersion: 'kustomize.config.k8s.io/v1beta1',
@@ -99,6 +106,31 @@ export async function overlay(components: readonly string[], patch: readonly obj
   return folder;
 }
 
+/** Applies the base with components and patches of the DaemonSet, as an operator's own kustomization would. */
+export async function applyOverlay(
+  cluster: Cluster,
+  components: readonly string[],
+  patch: readonly object[] = [],
+): Promise<void> {
+  const folder = await overlay(components, patch);
+  try {
+    await cluster.kubectl(['apply', '-k', folder]);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** Waits until the newest agents run on all nodes, and are Ready. */
+export async function waitForRollout(cluster: Cluster): Promise<void> {
+  await onDaemonSet(cluster, ['rollout', 'status'], ['--timeout=90s']);
+}
+
+/** A patch that adds settings to the agent's container. */
+export function withSettings(settings: Readonly<Record<string, string>>): readonly object[] {
+  const path = '/spec/template/spec/containers/0/env/-';
+  return Object.entries(settings).map(([name, value]) => ({ op: 'add', path, value: { name, value } }));
+}
+
 /**
  * Deploys agents with these settings and components, all nodes at once, and waits until they are Ready. Without
  * any it deploys the base, but for the pace of its rollouts.
@@ -108,18 +140,12 @@ export async function deployWith(
   settings: Readonly<Record<string, string>> = {},
   components: readonly string[] = [],
 ): Promise<void> {
-  const env = Object.entries(settings).map(([name, value]) => ({ name, value }));
-  const folder = await overlay(components, [
-    ...env.map((value) => ({ op: 'add', path: '/spec/template/spec/containers/0/env/-', value })),
+  await applyOverlay(cluster, components, [
+    ...withSettings(settings),
     { op: 'replace', path: '/spec/minReadySeconds', value: 0 },
     { op: 'replace', path: '/spec/updateStrategy/rollingUpdate/maxUnavailable', value: '100%' },
   ]);
-  try {
-    await cluster.kubectl(['apply', '-k', folder]);
-    await cluster.kubectl(['rollout', 'status', ...DAEMON_SET, '--timeout=90s'], undefined, 100_000);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+  await waitForRollout(cluster);
 }
 
 /** Runs kubectl on the DaemonSet, for example with ['set', 'env'] and what follows the name. */

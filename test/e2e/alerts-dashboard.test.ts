@@ -6,6 +6,7 @@ import { REPO } from '../../hack/paths.ts';
 import { run, waitFor } from '../../hack/run.ts';
 import { breakAndWait, evaluationPod, healAndWait, runPod } from '../../hack/story.ts';
 import { ensureTools } from '../../hack/tools.ts';
+import { readMetrics } from './agents.ts';
 import { deletePods } from './e2e-cluster.ts';
 import { removeOutside, runOutside, useMonitoredCluster } from './monitored-cluster.ts';
 
@@ -32,14 +33,6 @@ async function points({ expr, instant }: Target): Promise<number> {
   const { prometheus } = monitored();
   if (instant) return (await prometheus.query(filledIn(expr))).length;
   return (await prometheus.range(filledIn(expr), 60)).reduce((sum, count) => sum + count, 0);
-}
-
-/** The text of /metrics of the agent on a node, through the API server. */
-async function metricsOf(node: string): Promise<string> {
-  const { cluster } = monitored();
-  const select = ['get', 'pods', '-n', 'gvisor-ready', '--field-selector', `spec.nodeName=${node}`];
-  const pod = await cluster.kubectl([...select, '-o', 'jsonpath={.items[0].metadata.name}']);
-  return cluster.kubectl(['get', '--raw', `/api/v1/namespaces/gvisor-ready/pods/${pod}:9477/proxy/metrics`]);
 }
 
 describe('the dashboard, on a real Prometheus that scrapes real agents', () => {
@@ -74,7 +67,7 @@ describe('the dashboard, on a real Prometheus that scrapes real agents', () => {
 describe('the metrics of a real agent', () => {
   it('pass promtool’s check', async () => {
     const { prometheus } = await ensureTools(['prometheus']);
-    const text = await metricsOf('node-1');
+    const text = await readMetrics(monitored().cluster, 'node-1');
     const own = text.split('\n').filter((line) => /^(# \w+ )?gvisor_/.test(line));
     await run(join(prometheus, 'promtool'), ['check', 'metrics'], { input: `${own.join('\n')}\n` });
   });
@@ -89,7 +82,7 @@ describe('the metrics of a real agent', () => {
         { type, labels: [...labels.matchAll(/`(\w+)`/g)].map(([, label]) => label) },
       ]),
     );
-    const text = await metricsOf('node-1');
+    const text = await readMetrics(monitored().cluster, 'node-1');
     const types = [...text.matchAll(/^# TYPE (gvisor_\w+) (\w+)$/gm)].map(([, name, type]) => [name, type]);
     assert.deepEqual(types.sort(), [...documented].map(([name, { type }]) => [name, type]).sort());
     for (const [, name = '', labels = ''] of text.matchAll(

@@ -22,10 +22,7 @@ const cluster = () => monitored().cluster;
 const node = (name: string) => cluster().node(name);
 const POOL = { 'test-pool': 'gvisor' };
 
-async function find(alert: string, on?: string): Promise<Alert | undefined> {
-  const firing = await monitored().prometheus.firing();
-  return firing.find(({ labels }) => labels.alertname === alert && (on === undefined || labels.node === on));
-}
+const find = (alert: string, on?: string) => monitored().prometheus.find(alert, on);
 
 /** Waits until Prometheus says that the alert fires, on this node if one is given. */
 function fires(alert: string, on?: string): Promise<Alert> {

@@ -3,7 +3,7 @@ import { appendFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import { runAll, waitFor } from '../../hack/run.ts';
 import { breakAndWait, evaluationPod, healAndWait } from '../../hack/story.ts';
-import { applyComponents } from './admission-cluster.ts';
+import { applyOverlay, waitForRollout } from './agents.ts';
 import {
   type Call,
   type Dispatched,
@@ -28,13 +28,28 @@ function tell(line: string): void {
 const there = (...args: string[]) => cluster().kubectl(['-n', NAMESPACE, ...args]);
 
 /** Creates a pod with kubectl; gives its exit code and what it said. */
-async function create(name: string, gvisor: boolean): Promise<{ code: number; said: string }> {
-  const { command, args } = cluster().kubectlCommand(['-n', NAMESPACE, 'create', '-f', '-']);
-  tell(`$ kubectl -n ${NAMESPACE} create -f ${name}.yaml${gvisor ? '      # runtimeClassName: gvisor' : ''}`);
+async function create(name: string, gvisor: boolean, ...options: string[]) {
+  const words = ['-n', NAMESPACE, 'create', '-f', '-', ...options];
+  const { command, args } = cluster().kubectlCommand(words);
   const { code, stdout, stderr } = await runAll(command, args, { input: evaluationPod(name, { gvisor }) });
-  const said = `${stderr}${stdout}`.trim();
-  for (const line of said.split('\n')) tell(`  ${line}`);
-  return { code, said };
+  return { code, said: `${stderr}${stdout}`.trim() };
+}
+
+/** The same, told. */
+async function tellCreate(name: string, gvisor: boolean) {
+  tell(`$ kubectl -n ${NAMESPACE} create -f ${name}.yaml${gvisor ? '      # runtimeClassName: gvisor' : ''}`);
+  const answer = await create(name, gvisor);
+  for (const line of answer.said.split('\n')) tell(`  ${line}`);
+  return answer;
+}
+
+/** Requires gVisor in the namespace, and waits until a plain pod that is only tried is answered so. */
+async function requireGvisor(value: 'audit' | 'true', answered: RegExp): Promise<void> {
+  await cluster().kubectl(['label', 'namespace', NAMESPACE, `require-gvisor=${value}`, '--overwrite']);
+  await waitFor(`pods to be answered ${answered}`, 30_000, async () => {
+    const { said } = await create('canary', false, '--dry-run=server');
+    return answered.test(said) ? true : undefined;
+  });
 }
 
 /** Asks the dispatcher for a pod, and says what came of it. */
@@ -53,9 +68,7 @@ async function ask(call: Call): Promise<Dispatched> {
 async function alert(name: string, firing: boolean, node?: string): Promise<void> {
   const begun = performance.now();
   const seen = async () => {
-    const found = (await monitored().prometheus.firing()).find(
-      ({ labels }) => labels.alertname === name && (node === undefined || labels.node === node),
-    );
+    const found = await monitored().prometheus.find(name, node);
     return (found !== undefined) === firing ? { found } : undefined;
   };
   const { found } = await waitFor(`${name} to ${firing ? 'fire' : 'resolve'}`, 120_000, seen, 250);
@@ -67,17 +80,8 @@ async function alert(name: string, firing: boolean, node?: string): Promise<void
 describe('a fleet for evaluations', () => {
   before(async () => {
     await grantDispatcher(cluster());
-    await applyComponents(cluster(), ['enforce']);
-    const rollout = [
-      'rollout',
-      'status',
-      'daemonset',
-      'gvisor-ready-agent',
-      '-n',
-      'gvisor-ready',
-      '--timeout=90s',
-    ];
-    await cluster().kubectl(rollout, undefined, 100_000);
+    await applyOverlay(cluster(), ['enforce']);
+    await waitForRollout(cluster());
     await cluster().kubectl(['create', 'namespace', NAMESPACE]);
     await there('wait', '--for=create', 'serviceaccount/default', '--timeout=30s');
     const account = `--serviceaccount=${FREE}:dispatcher`;
@@ -92,39 +96,17 @@ describe('a fleet for evaluations', () => {
 
   it('goes from audit to enforce', async () => {
     tell('1. The namespace is audited: a plain pod is warned about');
-    await cluster().kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=audit']);
-    const warned = await waitFor('a warning', 30_000, async () => {
-      const answer = await cluster().kubectlCommand([
-        '-n',
-        NAMESPACE,
-        'create',
-        '--dry-run=server',
-        '-f',
-        '-',
-      ]);
-      const dry = await runAll(answer.command, answer.args, {
-        input: evaluationPod('canary', { gvisor: false }),
-      });
-      return dry.stderr.includes('Warning:') ? true : undefined;
-    });
-    assert.ok(warned);
-    assert.match((await create('plain', false)).said, /^Warning: .*write runtimeClassName: gvisor/m);
+    await requireGvisor('audit', /^Warning:/m);
+    assert.match((await tellCreate('plain', false)).said, /^Warning: .*write runtimeClassName: gvisor/m);
     await there('delete', 'pod', 'plain', '--grace-period=0', '--force');
 
     tell('2. The namespace is enforced: a plain pod is refused, one in gVisor runs and cannot see the host');
-    await cluster().kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=true', '--overwrite']);
-    await waitFor('pods to be refused', 30_000, async () => {
-      const dry = cluster().kubectlCommand(['-n', NAMESPACE, 'create', '--dry-run=server', '-f', '-']);
-      const { code } = await runAll(dry.command, dry.args, {
-        input: evaluationPod('canary', { gvisor: false }),
-      });
-      return code === 1 ? true : undefined;
-    });
-    assert.equal((await create('plain', false)).code, 1);
+    await requireGvisor('true', /^Error from server \(Forbidden\)/m);
+    assert.equal((await tellCreate('plain', false)).code, 1);
   });
 
   it('runs in gVisor, where nothing of the host is seen', async () => {
-    assert.equal((await create('evaluation', true)).code, 0);
+    assert.equal((await tellCreate('evaluation', true)).code, 0);
     await there('wait', '--for=condition=Ready', 'pod/evaluation', '--timeout=60s');
     const inside = await there('exec', 'evaluation', '--', 'sh', '-c', 'cat /proc/version /etc/passwd');
     tell('$ kubectl -n evaluations exec evaluation -- cat /proc/version');

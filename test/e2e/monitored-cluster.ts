@@ -1,5 +1,5 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before } from 'node:test';
 import type { Cluster } from '../../hack/cluster/cluster.ts';
 import { KUBE_STATE_METRICS_SCRAPE, startKubeStateMetrics } from '../../hack/cluster/kube-state-metrics.ts';
@@ -8,6 +8,7 @@ import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { evaluationPod } from '../../hack/story.ts';
 import { type RuleFile, ruleFiles } from '../monitoring/alerts.ts';
+import { applyOverlay, waitForRollout, withSettings } from './agents.ts';
 import { closeCluster, openCluster } from './e2e-cluster.ts';
 
 /** What kube-state-metrics must be told, as the documents say. */
@@ -16,10 +17,7 @@ export const SHOW_LABELS = '--metric-labels-allowlist=nodes=[gvisor.node-restric
 const COMPONENT = join(REPO, 'manifests/components/monitoring');
 
 /** Agents that prove often and wait long before they call a node that they cannot judge not ready. */
-const SETTINGS = [
-  { name: 'PROOF_INTERVAL', value: '10s' },
-  { name: 'UNKNOWN_GRACE', value: '1h' },
-];
+const SETTINGS = { PROOF_INTERVAL: '10s', UNKNOWN_GRACE: '1h' };
 
 type Monitored = { readonly cluster: Cluster; readonly prometheus: Prometheus };
 
@@ -102,25 +100,13 @@ export async function removeOutside(cluster: Cluster): Promise<void> {
 /** Applies the base with these tests' settings, on nodes with this label only if one is given, and waits until all run. */
 export async function applyAgents(
   cluster: Cluster,
-  nodeSelector?: Readonly<Record<string, string>>,
+  nodeSelector: Readonly<Record<string, string>> = {},
 ): Promise<void> {
-  const env = SETTINGS.map((value) => ({ op: 'add', path: '/spec/template/spec/containers/0/env/-', value }));
-  const place = Object.entries(nodeSelector ?? {}).map(([key, value]) => ({
+  const place = Object.entries(nodeSelector).map(([key, value]) => ({
     op: 'add',
     path: `/spec/template/spec/nodeSelector/${key}`,
     value,
   }));
-  const folder = await mkdtemp('/tmp/gvisor-ready-agents-');
-  try {
-    const kustomization = {
-      resources: [relative(folder, join(REPO, 'manifests/base'))],
-      patches: [{ target: { kind: 'DaemonSet' }, patch: JSON.stringify([...env, ...place]) }],
-    };
-    await writeFile(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization));
-    await cluster.kubectl(['apply', '-k', folder]);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-  const words = ['rollout', 'status', 'daemonset', 'gvisor-ready-agent', '-n', 'gvisor-ready'];
-  await cluster.kubectl([...words, '--timeout=90s'], undefined, 100_000);
+  await applyOverlay(cluster, [], [...withSettings(SETTINGS), ...place]);
+  await waitForRollout(cluster);
 }

@@ -3,6 +3,7 @@ import { before, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
 import { waitFor } from '../../hack/run.ts';
 import { evaluationPod } from '../../hack/story.ts';
+import { readMetrics } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
@@ -26,21 +27,7 @@ async function start(
 
 /** The samples of the node's agent that begin so, as the API server fetches them. */
 async function samples(begin: string, node = NODE): Promise<readonly string[]> {
-  const agents = await kubectl([
-    'get',
-    'pods',
-    '-n',
-    'gvisor-ready',
-    `--field-selector=spec.nodeName=${node},status.phase=Running`,
-    '-o',
-    'name',
-  ]);
-  const agent = agents.trim().split('\n').at(-1)?.replace('pod/', '');
-  const text = await kubectl([
-    'get',
-    '--raw',
-    `/api/v1/namespaces/gvisor-ready/pods/${agent}:9477/proxy/metrics`,
-  ]);
+  const text = await readMetrics(cluster(), node);
   return text.split('\n').filter((line) => line.startsWith(begin));
 }
 

@@ -69,7 +69,7 @@ describe('hearContainers', () => {
       Version: () => ({ runtimeName: 'containerd', runtimeVersion: 'v1.7.34' }),
     });
     const stop = new AbortController();
-    const asked = containerd.called('Status');
+    const asked = containerd.called('Version');
     const done = hearContainers(client, bellOf(), stop.signal);
     await asked;
     await client.status();
