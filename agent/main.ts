@@ -26,8 +26,8 @@ import { Bell } from './trigger/bell.ts';
 import { watchContainerd } from './trigger/containerd.ts';
 import { FileTrigger } from './trigger/files.ts';
 import { uninstallCluster } from './uninstall.ts';
+import { VERSION } from './version.ts';
 
-const VERSION = '0.1.0';
 const EXIT = { True: 0, False: 1, Unknown: 2, usage: 64 } as const;
 
 process.exitCode = await main();
@@ -73,8 +73,9 @@ async function start(
     host,
     now,
     housekeeping: new Housekeeping(now),
+    leftovers: new Map(),
   };
-  const bell = new Bell({ quietMs: 50, longestMs: 500, burst: 8, windowMs: 30_000, now });
+  const bell = new Bell({ quietMs: 50, longestMs: 500, burst: 8, refillMs: 4_000, now });
   const files = new FileTrigger(host, (path) => bell.ring(`file ${path}`));
   const stop = new AbortController();
   const publishers: Publisher[] = [metrics];
@@ -95,8 +96,9 @@ async function start(
     facts: { distribution: distribution.name, ...(await readNodeFacts(host)) },
     look: (signal, trigger) => {
       // A boot that is expected to fail is in no danger, and what it confirms is waited for.
+      const confirms = trigger === 'confirm' && agent.report?.proof.kind === 'failed';
       const proveNow = (inner: AbortSignal, explained: boolean) =>
-        prove({ ...proof, hurry: explained || trigger === 'confirm' }, inner);
+        prove({ ...proof, hurry: explained || confirms }, inner);
       return look({ sources, prove: proveNow, now }, signal);
     },
     bell,

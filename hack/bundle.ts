@@ -1,9 +1,11 @@
-import { chmod, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { build, type Plugin, transform } from 'esbuild';
+import { partial } from './abandoned.ts';
 import { REPO } from './paths.ts';
+import { isCopy } from './replace-file.ts';
 
 /**
  * The few parts of two large packages that the agent uses. Loading the rest of them (fetch, web sockets,
@@ -44,39 +46,72 @@ const smallDependencies: Plugin = {
   },
 };
 
+/** Another version than the sources have, to be upgraded to. */
+function versioned(version: string): Plugin {
+  return {
+    name: 'versioned',
+    setup({ onLoad }) {
+      onLoad({ filter: /\/agent\/version\.ts$/ }, () => ({
+        contents: `export const VERSION = ${JSON.stringify(version)};`,
+      }));
+    },
+  };
+}
+
+/** What to bundle: for which architecture, into which folder, and as which version. */
+export type BundleOptions = {
+  /** "x64" or "arm64" */
+  readonly architecture?: string;
+  readonly dist?: string;
+  /** Another version than that of the sources. */
+  readonly version?: string | undefined;
+};
+
 /**
- * Writes dist/: the agent with all its dependencies as one file with a source map, and the Node binary
- * of `architecture` ("x64" or "arm64") that the image runs it with.
+ * Writes the agent with all its dependencies as one file with a source map, and the Node binary that the image
+ * runs it with. Whoever reads the folder meanwhile sees whole files, and the same ones when nothing has changed.
  */
-export async function bundle(architecture: string = process.arch): Promise<void> {
-  const dist = join(REPO, 'dist');
+export async function bundle(options: BundleOptions = {}): Promise<void> {
+  const { architecture = process.arch, dist = join(REPO, 'dist'), version } = options;
   await mkdir(dist, { recursive: true });
-  await build({
+  const { outputFiles } = await build({
     entryPoints: [join(REPO, 'agent/main.ts')],
     outfile: join(dist, 'agent.mjs'),
+    write: false,
     bundle: true,
     platform: 'node',
     target: 'node24',
     format: 'esm',
     sourcemap: true,
     sourcesContent: false,
-    plugins: [partsOnly, smallDependencies],
+    plugins: [partsOnly, smallDependencies, ...(version === undefined ? [] : [versioned(version)])],
     loader: { '.proto': 'text', '.html': 'text' },
     banner: { js: "import{createRequire as __cr}from'node:module';const require=__cr(import.meta.url);" },
     logLevel: 'warning',
   });
-  await escapeBeyondAscii(join(dist, 'agent.mjs'));
+  for (const { path, text } of outputFiles)
+    await replaceIfOther(path, path.endsWith('.mjs') ? escapeBeyondAscii(text) : text);
   const require = createRequire(import.meta.url);
   const node = join(dirname(require.resolve(`node-linux-${architecture}/package.json`)), 'bin/node');
-  await copyFile(node, join(dist, 'node'));
-  await chmod(join(dist, 'node'), 0o755);
+  if (await isCopy(node, join(dist, 'node'))) return;
+  const copied = partial(join(dist, 'node'));
+  await copyFile(node, copied);
+  await chmod(copied, 0o755);
+  await rename(copied, join(dist, 'node'));
 }
 
 /** One character beyond Latin-1 makes V8 keep the whole source with two bytes for each; esbuild leaves some. */
-async function escapeBeyondAscii(file: string): Promise<void> {
-  const code = await readFile(file, 'utf8');
-  const escaped = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
-  await writeFile(file, code.replace(/[^\0-\x7f]/g, escaped));
+function escapeBeyondAscii(code: string): string {
+  return code.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await bundle(process.argv[2]);
+async function replaceIfOther(path: string, content: string): Promise<void> {
+  if ((await readFile(path, 'utf8').catch(() => undefined)) === content) return;
+  await writeFile(partial(path), content);
+  await rename(partial(path), path);
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const [architecture] = process.argv.slice(2);
+  await bundle(architecture === undefined ? {} : { architecture });
+}

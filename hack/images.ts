@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { endsWithUs, partial, removeAbandoned } from './abandoned.ts';
 import { bundle } from './bundle.ts';
@@ -18,6 +18,8 @@ const IMAGES = {
   pause: { name: 'localhost/gvisor-ready-pause:1', context: 'hack/images/pause' },
   workload: { name: 'localhost/gvisor-ready-workload:1', context: 'hack/images/workload' },
   agent: { name: 'localhost/gvisor-ready:0.1.0', context: '.' },
+  /** The same agent as another version, to upgrade to. */
+  'agent-next': { name: 'localhost/gvisor-ready:0.2.0', context: '.' },
 } as const;
 
 /** An image that the project builds and loads into nodes. */
@@ -33,27 +35,37 @@ export function imageName(id: ImageId): string {
 
 /** Builds an image with docker, podman or buildah unless the cache has it; keyed by all that goes into it. */
 export async function ensureImage(id: ImageId): Promise<Image> {
-  const { name, context } = IMAGES[id];
-  if (id === 'agent') await bundle();
+  const { name } = IMAGES[id];
+  const context = await prepareContext(id);
   const base = process.env.BASE_IMAGE;
   const hash = createHash('sha256').update(base ?? JSON.stringify([BASE_PACKAGES, BASE_SUITE]));
   for (const file of await contextFiles(context, id)) {
-    hash.update(file).update(await readFile(join(REPO, context, file)));
+    hash.update(file).update(await readFile(join(context, file)));
   }
   const archive = join(CACHE, 'images', `${id}-${hash.digest('hex').slice(0, 12)}.tar`);
   if (!existsSync(archive)) {
     await progress(`building the image ${name}`, async () => {
       const builder = await findBuilder();
       const from = base ?? (await selfMadeBase(builder));
-      await builder.build(name, join(REPO, context), from, archive);
+      await builder.build(name, context, from, archive);
     });
   }
   return { name, archive };
 }
 
+/** The folder with all that an image is built of. */
+async function prepareContext(id: ImageId): Promise<string> {
+  if (id === 'agent') await bundle();
+  if (id !== 'agent-next') return join(REPO, IMAGES[id].context);
+  const context = join(CACHE, 'images', id);
+  await bundle({ dist: join(context, 'dist'), version: IMAGES[id].name.split(':')[1] });
+  await copyFile(join(REPO, 'Dockerfile'), join(context, 'Dockerfile'));
+  return context;
+}
+
 async function contextFiles(context: string, id: ImageId): Promise<string[]> {
-  if (id === 'agent') return ['Dockerfile', 'dist/agent.mjs', 'dist/node'];
-  return (await readdir(join(REPO, context))).sort();
+  if (id.startsWith('agent')) return ['Dockerfile', 'dist/agent.mjs', 'dist/node'];
+  return (await readdir(context)).sort();
 }
 
 type Builder = {

@@ -22,7 +22,7 @@ export type NodeView = {
 
 /** Every node as the API shows it now. */
 export async function viewNodes(cluster: Cluster): Promise<NodeView[]> {
-  const list = JSON.parse(await cluster.kubectl(['get', 'nodes', '-o', 'json'])) as { items: RawNode[] };
+  const list = JSON.parse(await cluster.get('/api/v1/nodes')) as { items: RawNode[] };
   return list.items.map(viewOf);
 }
 
@@ -72,6 +72,8 @@ export function evaluationPod(
   });
 }
 
+type RawPod = { readonly spec: { readonly nodeName?: string }; readonly status: { readonly phase?: string } };
+
 /** Creates a pod and waits until it runs; gives the name of its node. */
 export async function runPod(
   cluster: Cluster,
@@ -81,9 +83,9 @@ export async function runPod(
 ): Promise<string> {
   await cluster.kubectl(['apply', '-f', '-'], manifest);
   return waitFor(`the pod ${name} to run`, timeoutMs, async () => {
-    const [phase, node] = (
-      await cluster.kubectl(['get', 'pod', name, '-o', 'jsonpath={.status.phase} {.spec.nodeName}'])
-    ).split(' ');
+    const pod = JSON.parse(await cluster.get(`/api/v1/namespaces/default/pods/${name}`)) as RawPod;
+    const { phase } = pod.status;
+    const node = pod.spec.nodeName;
     return phase === 'Running' ? node : undefined;
   });
 }

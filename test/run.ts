@@ -1,17 +1,16 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { globSync } from 'node:fs';
-import { clusterNames, removeCluster } from '../hack/cluster/remove-cluster.ts';
 import { ensureImage } from '../hack/images.ts';
 import { REPO } from '../hack/paths.ts';
 import { ensurePrerequisites } from '../hack/prerequisites.ts';
 import { UsageError } from '../hack/run.ts';
 import { ensureTools, TOOL_GROUPS } from '../hack/tools.ts';
-import { E2E_CLUSTER } from './e2e/e2e-cluster.ts';
+import { LANES, removeLaneClusters } from './lane.ts';
 
 /**
- * The tiers, in the order they run. `real` tiers need root, the built tools and images, and their files
- * run one after the other. No tier is left out because something is missing: that is a failure.
+ * The tiers, in the order they run. `real` tiers need root, the built tools and images, and each of their lanes has
+ * clusters of its own. No tier is left out because something is missing: that is a failure.
  */
 const TIERS = {
   unit: {
@@ -39,7 +38,7 @@ async function main(words: readonly string[]): Promise<number> {
   const tiers = (words.length > 0 ? words : Object.keys(TIERS)) as Tier[];
   try {
     if (tiers.some((tier) => TIERS[tier].real)) await prepare();
-    await removeLeftover();
+    await removeLaneClusters();
     const failed: Tier[] = [];
     for (const tier of tiers) if (!(await runTier(tier))) failed.push(tier);
     console.log(
@@ -51,12 +50,8 @@ async function main(words: readonly string[]): Promise<number> {
     console.error(error.message);
     return 2;
   } finally {
-    await removeLeftover();
+    await removeLaneClusters();
   }
-}
-
-async function removeLeftover(): Promise<void> {
-  if (clusterNames().includes(E2E_CLUSTER)) await removeCluster(E2E_CLUSTER);
 }
 
 async function prepare(): Promise<void> {
@@ -66,12 +61,12 @@ async function prepare(): Promise<void> {
 }
 
 async function runTier(tier: Tier): Promise<boolean> {
-  const { files, real } = TIERS[tier];
+  const { files } = TIERS[tier];
   const found = files.flatMap((pattern) => globSync(pattern, { cwd: REPO })).sort();
   if (found.length === 0) throw new Error(`The tier "${tier}" has no test files`);
   console.log(`\n── ${tier}: ${found.length} files ──`);
   const started = Date.now();
-  const args = ['--import', 'tsx', '--test', ...(real ? ['--test-concurrency=1'] : []), ...found];
+  const args = ['--import', 'tsx', '--test', `--test-concurrency=${LANES}`, ...found];
   const env = { ...process.env, KEEP_E2E_CLUSTER: '1' };
   const child = spawn(process.execPath, args, { cwd: REPO, stdio: 'inherit', env });
   const [code] = (await once(child, 'exit')) as [number | null];

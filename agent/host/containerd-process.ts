@@ -68,14 +68,27 @@ export async function findInPath(
 }
 
 /** The processes named containerd, as the names of their folders in /proc. */
-export async function containerdPids(host: Host, signal?: AbortSignal): Promise<readonly string[]> {
-  const names = ((await host.list('/proc')) ?? []).filter((name) => /^\d+$/.test(name));
+export function containerdPids(host: Host, signal?: AbortSignal): Promise<readonly string[]> {
+  return pidsNamed(host, /^containerd$/, signal);
+}
+
+/**
+ * The processes that are, or hold, a kubelet: one of its own name, k3s, or MicroK8s' kubelite.
+ * Sources: https://github.com/k3s-io/k3s/blob/master/cmd/k3s/main.go (it executes "k3s-server" or "k3s-agent"),
+ * https://github.com/canonical/microk8s/tree/master/microk8s-resources/wrappers (run-kubelite-with-args)
+ */
+export function kubeletPids(host: Host, signal?: AbortSignal): Promise<readonly string[]> {
+  return pidsNamed(host, /^(kubelet|kubelite|k3s-server|k3s-agent)$/, signal);
+}
+
+async function pidsNamed(host: Host, name: RegExp, signal?: AbortSignal): Promise<readonly string[]> {
+  const entries = ((await host.list('/proc')) ?? []).filter((entry) => /^\d+$/.test(entry));
   const found: string[] = [];
-  for (const pid of names) {
+  for (const pid of entries) {
     signal?.throwIfAborted();
-    // A process that may not be looked at is not known to be containerd.
+    // A process that may not be looked at is not known to have the name.
     const comm = await host.readText(`/proc/${pid}/comm`).catch(() => undefined);
-    if (comm?.trim() === 'containerd') found.push(pid);
+    if (comm !== undefined && name.test(comm.trim())) found.push(pid);
   }
   return found;
 }

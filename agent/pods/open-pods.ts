@@ -23,7 +23,7 @@ export type PodsOptions = {
 
 /** The namespaces that must be followed for it, and a function that watches this node's pods until a signal ends it. */
 export function openPods({ client, host, metrics, events, log, now }: PodsOptions) {
-  const bell = new Bell({ quietMs: 200, longestMs: 1_000, burst: 10, windowMs: 10_000, now });
+  const bell = new Bell({ quietMs: 200, longestMs: 1_000, burst: 10, refillMs: 1_000, now });
   const namespaces = new RequiredNamespaces(() => bell.ring('namespaces'));
   const reporter = new UnsandboxedReporter(log, events);
   const watched = {

@@ -32,7 +32,6 @@ export async function learnHousekeeping(
     ({ podSandboxId }) => podSandboxId,
     () => undefined,
   );
-  housekeeping.tried();
   if (id === undefined) return;
   const deadline = AbortSignal.timeout(patienceMs);
   const either = AbortSignal.any([signal, deadline]);

@@ -30,7 +30,7 @@ const CAUSES: readonly (readonly [RegExp, Reason])[] = [
     'HandlerNotLoaded',
   ],
   [
-    /binary not installed|invalid custom binary path|failed to resolve runtime path|exec: "[^"]*containerd-shim[^"]*": (executable file not found|stat )/,
+    /binary not installed|invalid custom binary path|failed to resolve runtime path|fork\/exec [^ ]*containerd-shim[^ ]*: no such file|exec: "[^"]*containerd-shim[^"]*": (executable file not found|stat )/,
     'ShimNotFound',
   ],
   [
@@ -69,4 +69,13 @@ export function outcomeOfError(message: string): Outcome {
 /** The outcome of a proof that could not be made. */
 export function impossible(error: unknown): Outcome {
   return { kind: 'impossible', reason: reasonUnseen(error), message: errorLine(error) };
+}
+
+/** The outcome of a proof that somebody else, such as the kubelet, got in the way of. */
+export function interrupted(message: string): Outcome {
+  return {
+    kind: 'interrupted',
+    reason: 'ProbeInterrupted',
+    message: `the probe's sandbox was stopped by somebody else: ${message}`,
+  };
 }

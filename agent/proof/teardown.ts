@@ -7,6 +7,14 @@ import { isGone, silenceOf } from './watch.ts';
 export type TeardownOptions = { readonly client: CriClient; readonly teardownTimeoutMs?: number };
 
 const TEARDOWN_TIMEOUT_MS = 10_000;
+/** Of an earlier probe's sandbox that does not go nothing is concluded, so that it is not waited for as long. */
+const EARLIER_TEARDOWN_MS = 3_000;
+
+/**
+ * What an agent knows of its sandboxes that did not go away: `stuck` runs on, although nobody disturbed it, `left` says
+ * nothing of other sandboxes.
+ */
+export type Leftovers = Map<string, 'stuck' | 'left'>;
 
 /**
  * Stops and removes a sandbox; an outcome when it runs on in spite of that, which pods would suffer from as
@@ -41,31 +49,38 @@ export async function tearDown(
 }
 
 /** What is dead already goes at once, or not at all. */
-const DEAD_TEARDOWN_MS = 3_000;
+export const DEAD_TEARDOWN_MS = 1_000;
 
 /** So many dead sandboxes may be left that do not go away, each a process; then no further one is started. */
 const MOST_LEFT = 5;
 
 /**
  * Removes every sandbox that a probe of this agent or of a predecessor left; who is in a hurry leaves dead ones to a
- * later sweep, since one that containerd cannot remove takes seconds. An outcome when one runs on: another must not
+ * later sweep, since one that containerd cannot remove takes a second. An outcome when one is stuck: another must not
  * be started beside it. Throws when containerd does not list them.
  */
 export async function sweep(
-  options: TeardownOptions & { readonly hurry?: boolean },
+  options: TeardownOptions & { readonly hurry?: boolean; readonly leftovers?: Leftovers | undefined },
   signal?: AbortSignal,
 ): Promise<Outcome | undefined> {
+  const { leftovers = new Map() } = options;
   const items = await listProbes(options.client, signal);
-  const { dead = [], ready = [] } = Object.groupBy(items, ({ state }) =>
-    state === 'SANDBOX_READY' ? 'ready' : 'dead',
+  for (const id of leftovers.keys()) if (!items.some((item) => item.id === id)) leftovers.delete(id);
+  const { dead = [], ready = [] } = Object.groupBy(items, ({ id, state }) =>
+    state === 'SANDBOX_READY' && leftovers.get(id) !== 'left' ? 'ready' : 'dead',
   );
-  const now = options.hurry && dead.length < MOST_LEFT ? ready : items;
-  const deadMs = Math.min(options.teardownTimeoutMs ?? DEAD_TEARDOWN_MS, DEAD_TEARDOWN_MS);
   let left: Outcome | undefined;
-  for (const item of now) {
+  for (const { id } of ready) {
     signal?.throwIfAborted();
-    const limits = ready.includes(item) ? options : { ...options, teardownTimeoutMs: deadMs };
-    left = (await tearDown(limits, item.id, 'earlier')) ?? left;
+    const outcome = await tearDown(within(options, EARLIER_TEARDOWN_MS), id, 'earlier');
+    // Whatever happened to one of a predecessor's: whether sandboxes end, a probe of now tells.
+    if (outcome?.kind === 'stuck' && leftovers.get(id) !== 'stuck') leftovers.set(id, 'left');
+    else left = outcome ?? left;
+  }
+  if (!options.hurry || dead.length >= MOST_LEFT) {
+    const limits = within(options, DEAD_TEARDOWN_MS);
+    const ends = await Promise.all(dead.map(({ id }) => tearDown(limits, id, 'earlier')));
+    left ??= ends.find((end) => end?.kind === 'impossible');
   }
   if (left !== undefined || items.length < MOST_LEFT) return left;
   const kept = await listProbes(options.client, signal);
@@ -73,6 +88,10 @@ export async function sweep(
   const ids = kept.map(({ id }) => id.slice(0, 13)).join(', ');
   const message = `containerd cannot remove ${kept.length} dead sandboxes of earlier probes: ${ids}`;
   return { kind: 'impossible', reason: 'ProbesLeft', message };
+}
+
+function within(options: TeardownOptions, mostMs: number): TeardownOptions {
+  return { ...options, teardownTimeoutMs: Math.min(options.teardownTimeoutMs ?? mostMs, mostMs) };
 }
 
 type Listed = {

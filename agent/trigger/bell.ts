@@ -6,16 +6,18 @@ export type BellOptions = {
   readonly quietMs: number;
   /** but no longer than this. */
   readonly longestMs: number;
-  /** At most this many looks in `windowMs`; later events wait. */
+  /** So many looks may follow each other at once, */
   readonly burst: number;
-  readonly windowMs: number;
+  /** and one more each time this long has passed: a further event waits no longer than that. */
+  readonly refillMs: number;
   readonly now: () => number;
 };
 
 /** Gathers events of all triggers into single calls to look; a thousand events cost one. */
 export class Bell {
   readonly #options: BellOptions;
-  readonly #answered: number[] = [];
+  /** When a whole burst is allowed again; each look puts it off by one refill. */
+  #fullAtMs = Number.NEGATIVE_INFINITY;
   #rung: string | undefined;
   #lastRingMs = 0;
   #ringing = Promise.withResolvers<void>();
@@ -53,22 +55,20 @@ export class Bell {
     const what = this.#rung;
     this.#rung = undefined;
     this.#ringing = Promise.withResolvers<void>();
-    this.#answered.push(now());
+    this.#fullAtMs = Math.max(this.#fullAtMs, now()) + this.#options.refillMs;
     return what;
   }
 
   async #settle(deadline: number, signal: AbortSignal): Promise<void> {
-    const { now, quietMs, longestMs, burst, windowMs } = this.#options;
+    const { now, quietMs, longestMs, burst, refillMs } = this.#options;
     const first = now();
     for (;;) {
       const quietAt = Math.min(this.#lastRingMs + quietMs, first + longestMs);
       if (quietAt <= now()) break;
       await timers.setTimeout(quietAt - now(), undefined, { signal });
     }
-    while (this.#answered.length > 0 && (this.#answered[0] ?? 0) < now() - windowMs) this.#answered.shift();
-    const oldest = this.#answered.at(-burst);
-    if (oldest === undefined) return;
-    const wait = Math.min(oldest + windowMs, deadline) - now();
+    const allowedAt = this.#fullAtMs - (burst - 1) * refillMs;
+    const wait = Math.min(allowedAt, deadline) - now();
     if (wait > 0) await timers.setTimeout(wait, undefined, { signal });
   }
 }

@@ -8,6 +8,7 @@ import { ensurePrerequisites } from '../prerequisites.ts';
 import { replaceFile } from '../replace-file.ts';
 import { run, UsageError, waitFor } from '../run.ts';
 import { ensureTools } from '../tools.ts';
+import { type Answer, ApiReader } from './api.ts';
 import { cgroupOf, removeCgroup } from './cgroups.ts';
 import {
   CONTROL_PLANE,
@@ -44,6 +45,7 @@ export class Cluster {
   readonly hub: Machine;
   readonly #authority: Authority;
   readonly #tools: ControlPlaneTools;
+  #api: ApiReader | undefined;
 
   private constructor(name: string, tools: ControlPlaneTools, authority: Authority) {
     this.name = name;
@@ -65,6 +67,19 @@ export class Cluster {
   /** The file that kubectl and client libraries read to reach this cluster from the host. */
   get kubeconfig(): string {
     return join(this.dir, 'kubeconfig');
+  }
+
+  /** What the API server answers to a GET of that path, as the admin. */
+  ask(path: string): Promise<Answer> {
+    this.#api ??= new ApiReader(this.kubeconfig);
+    return this.#api.get(path);
+  }
+
+  /** The text behind a path of the API server; rejects when it is refused. */
+  async get(path: string): Promise<string> {
+    const { code, text } = await this.ask(path);
+    if (code < 300) return text;
+    throw new Error(`The API server answers ${code} to GET ${path}: ${text.slice(0, 400)}`);
   }
 
   /** Runs kubectl against this cluster and gives its standard output. */
@@ -107,7 +122,7 @@ export class Cluster {
     await Promise.all(CONTROL_PLANE.map((name) => this.startDaemon(name)));
     await this.#startRelay(port);
     await waitFor(`the API server (see ${this.hub.dir}/kube-apiserver.log)`, 60_000, async () => {
-      await this.kubectl(['get', '--raw', '/readyz'], undefined, 5_000);
+      await this.get('/readyz');
       return true;
     });
   }

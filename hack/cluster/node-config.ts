@@ -119,6 +119,8 @@ export function kubeletConfig(spec: NodeSpec): string {
     enforceNodeAllocatable: [],
     failCgroupV1: false,
     failSwapOn: false,
+    staticPodPath: STATIC_PODS,
+    fileCheckFrequency: '2s',
     makeIPTablesUtilChains: false,
     localStorageCapacityIsolation: false,
     evictionHard: { 'memory.available': '100Mi', 'nodefs.available': '1%', 'imagefs.available': '1%' },
@@ -129,6 +131,9 @@ export function kubeletConfig(spec: NodeSpec): string {
     shutdownGracePeriod: '0s',
   });
 }
+
+/** Where the kubelet looks for static pods, as kubeadm has it. */
+export const STATIC_PODS = '/etc/kubernetes/manifests';
 
 /** Where the kubelet's configuration lies; written last, it also says that the node is installed. */
 export const KUBELET_CONFIG = '/etc/kubernetes/kubelet.json';

@@ -76,8 +76,6 @@ export class Prometheus {
  */
 export async function startPrometheus(cluster: Cluster, files: PrometheusFiles): Promise<Prometheus> {
   const { hub } = cluster;
-  const { prometheus } = await ensureTools(['prometheus']);
-  const env = await actAsServiceAccount(cluster, 'monitoring', 'prometheus');
   await hub.stopDaemon('prometheus');
   await hub.run(['rm', '-rf', FOLDER, '/var/lib/prometheus']);
   await mkdir(hub.path(FOLDER), { recursive: true });
@@ -90,18 +88,26 @@ export async function startPrometheus(cluster: Cluster, files: PrometheusFiles):
   await put('prometheus.yml', JSON.stringify(config)); // JSON is YAML
   for (const [index, text] of files.scrapeConfigs.entries()) await put(`scrape-${index}.yaml`, text);
   for (const [index, text] of files.rules.entries()) await put(`rules-${index}.yaml`, text);
+  const { server, port } = await listen(0);
+  await hub.stopDaemon('relay-prometheus');
+  await startRelay(hub, server, { name: 'relay-prometheus', address: '127.0.0.1', port: PORT });
+  const url = `http://127.0.0.1:${port}`;
+  await continuePrometheus(cluster, url);
+  return new Prometheus(url);
+}
+
+/** Starts the Prometheus behind `url` again, with the files and the data that it had, and waits until it answers. */
+export async function continuePrometheus(cluster: Cluster, url: string): Promise<void> {
+  const { hub } = cluster;
+  const { prometheus } = await ensureTools(['prometheus']);
+  const env = await actAsServiceAccount(cluster, 'monitoring', 'prometheus');
   const options = [
     `--config.file=${FOLDER}/prometheus.yml`,
     '--storage.tsdb.path=/var/lib/prometheus',
     `--web.listen-address=127.0.0.1:${PORT}`,
   ];
   await hub.daemon('prometheus', [join(prometheus, 'prometheus'), ...options], env);
-  const { server, port } = await listen(0);
-  await hub.stopDaemon('relay-prometheus');
-  await startRelay(hub, server, { name: 'relay-prometheus', address: '127.0.0.1', port: PORT });
-  const url = `http://127.0.0.1:${port}`;
   await waitFor(`Prometheus (see ${hub.dir}/prometheus.log)`, 60_000, async () =>
     (await fetch(`${url}/-/ready`)).ok ? true : undefined,
   );
-  return new Prometheus(url);
 }

@@ -23,7 +23,7 @@ class HandBell extends Bell {
   #answer = Promise.withResolvers<string | undefined>();
 
   constructor() {
-    super({ quietMs: 0, longestMs: 0, burst: 1, windowMs: 1, now: () => 0 });
+    super({ quietMs: 0, longestMs: 0, burst: 1, refillMs: 0, now: () => 0 });
   }
 
   override async wait(timeoutMs: number, signal: AbortSignal): Promise<string | undefined> {

@@ -23,7 +23,7 @@ export async function measureLabels(cluster: Cluster, node: ClusterNode, runs: n
     for (const [fault] of FAULTS) {
       gone.get(fault)?.push((await breakAndWait(cluster, node.name, fault)) * 1000);
       back.push((await healAndWait(cluster, node.name)) * 1000);
-      // The agent looks 8 times in 30 s at most because of events: faults that follow each other faster would wait.
+      // Because of events the agent looks 8 times at once, then once in 4 s: faults that follow each other faster wait.
       await pause(6);
     }
   }

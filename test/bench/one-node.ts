@@ -48,8 +48,8 @@ export async function measureProofs(node: ClusterNode, proofs: number): Promise<
 }
 
 /**
- * Each fault has an agent of its own. One that meets all of them looks more often than 8 times in 30 s, which it does not
- * do because of events, and the last fault would wait for that.
+ * Each fault has an agent of its own. One that meets all of them, one upon the other, would look more often than it does
+ * because of events: 8 times at once, then once in 4 s.
  */
 export async function measureFaults(cluster: Cluster, node: ClusterNode, runs: number): Promise<string[][]> {
   const starts: number[] = [];

@@ -7,6 +7,7 @@ import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
 import { REPO } from '../../hack/paths.ts';
 import { deployAgent } from '../../hack/story.ts';
 import { formatTable } from '../../hack/table.ts';
+import { measureFlaps } from './flaps.ts';
 import { measureLabels, measurePod } from './labels.ts';
 import { measureAgent, measureFaults, measureProofs } from './one-node.ts';
 import { measureScale } from './scale.ts';
@@ -15,7 +16,7 @@ import { HEAD } from './statistics.ts';
 const CLUSTER = process.env.BENCH_CLUSTER ?? 'bench';
 const MEASURED = ['what', 'goal', 'measured'];
 /** What can be measured, in this order. */
-const SECTIONS = ['proofs', 'faults', 'agent', 'labels', 'pod', 'scale'];
+const SECTIONS = ['proofs', 'faults', 'agent', 'labels', 'pod', 'flaps', 'scale'];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -24,10 +25,12 @@ const { values, positionals } = parseArgs({
     proofs: { type: 'string', default: '50' },
     soak: { type: 'string', default: '60' },
     idle: { type: 'string', default: '60' },
+    flaps: { type: 'string', default: '20' },
+    outage: { type: 'string', default: '300' },
     agents: { type: 'string', default: '1000' },
   },
 });
-const { runs, proofs, soak, idle, agents } = Object.fromEntries(
+const { runs, proofs, soak, idle, flaps, outage, agents } = Object.fromEntries(
   Object.entries(values).map(([name, text]) => [name, wholeNumber(name, text)]),
 ) as Record<keyof typeof values, number>;
 const wrong = positionals.filter((word) => !SECTIONS.includes(word));
@@ -36,7 +39,9 @@ const wanted = (section: string) => positionals.length === 0 || positionals.incl
 
 function wholeNumber(name: string, text: string): number {
   if (/^[1-9]\d{0,4}$/.test(text)) return Number(text);
-  return giveUp(`--${name} is "${text}": it takes a number from 1 to 99999 (soak and idle in seconds).`);
+  return giveUp(
+    `--${name} is "${text}": it takes a number from 1 to 99999 (soak, idle and outage in seconds).`,
+  );
 }
 
 /** Ends before anything is started. */
@@ -51,7 +56,7 @@ function show(head: readonly string[], rows: readonly (readonly string[])[]): vo
 
 console.log(`${new Date().toISOString().slice(0, 10)} · ${await machineShape()}\n`);
 try {
-  const images = ['labels', 'pod', 'scale'].some(wanted) ? (['workload', 'agent'] as const) : [];
+  const images = ['labels', 'pod', 'flaps', 'scale'].some(wanted) ? (['workload', 'agent'] as const) : [];
   const cluster = await startCluster({ name: CLUSTER, nodes: [{ name: 'node-1' }], images });
   const node = cluster.node('node-1');
   if (wanted('proofs')) show(HEAD, await measureProofs(node, proofs));
@@ -60,6 +65,10 @@ try {
   if (images.length > 0) await deployAgent(cluster, join(REPO, 'manifests/base'));
   if (wanted('labels')) show(HEAD, await measureLabels(cluster, node, runs));
   if (wanted('pod')) show(MEASURED, await measurePod(cluster, node, { soakS: soak, idleS: idle }));
+  if (wanted('flaps')) {
+    const disturbances = { agents: 5 * flaps, containerds: flaps, upgrades: flaps, apiDownS: outage };
+    show(MEASURED, await measureFlaps(cluster, node, disturbances));
+  }
   if (wanted('scale')) show(MEASURED, await measureScale(cluster, agents));
 } finally {
   await removeCluster(CLUSTER);

@@ -2,10 +2,9 @@ import { after, before } from 'node:test';
 import { type Cluster, startCluster } from '../../hack/cluster/cluster.ts';
 import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
 import { waitFor } from '../../hack/run.ts';
+import { laneCluster } from '../lane.ts';
 import { applyOverlay } from './agents.ts';
 import { type Answer, type ApiUser, type Call, certificateUser, tokenUser } from './api-user.ts';
-
-const NAME = 'admission';
 
 /** The namespaces of the tests, older than the policies, and the value of their label `require-gvisor`. */
 const NAMESPACES = {
@@ -112,7 +111,7 @@ export function useAdmission(
   let admission: Admission | undefined;
   before(
     async () => {
-      const cluster = await startCluster({ name: NAME, nodes: [], images: [] });
+      const cluster = await startCluster({ name: await laneCluster('admission'), nodes: [], images: [] });
       await cluster.kubectl(
         ['apply', '-f', '-'],
         JSON.stringify({ apiVersion: 'v1', kind: 'List', items: OBJECTS }),
@@ -129,7 +128,7 @@ export function useAdmission(
     },
     { timeout: 300_000 },
   );
-  after(() => removeCluster(NAME));
+  after(async () => removeCluster(await laneCluster('admission')));
   return () => {
     if (admission === undefined) throw new Error('The cluster is not up yet');
     return admission;

@@ -1,6 +1,7 @@
 import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
+import type { Answer } from '../../hack/cluster/api.ts';
 import type { Cluster } from '../../hack/cluster/cluster.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
@@ -8,6 +9,7 @@ import { waitFor } from '../../hack/run.ts';
 /** The domain of all that agents write. */
 export const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
 const NAMESPACE = ['--namespace', 'gvisor-ready'] as const;
+const PODS = '/api/v1/namespaces/gvisor-ready/pods';
 const DAEMON_SET = ['daemonset', 'gvisor-ready-agent', ...NAMESPACE] as const;
 
 /** A Node of the API, as far as these tests read it. */
@@ -29,7 +31,7 @@ type Condition = {
 
 /** A Node as the API shows it now. */
 export async function readNode(cluster: Cluster, node: string): Promise<NodeObject> {
-  return JSON.parse(await cluster.kubectl(['get', 'node', node, '-o', 'json'])) as NodeObject;
+  return JSON.parse(await cluster.get(`/api/v1/nodes/${node}`)) as NodeObject;
 }
 
 /** The label `ready`, and the condition in words; "" where there is none. */
@@ -61,32 +63,35 @@ export function waitForNode(
   });
 }
 
-/** The agent's pod on a node: its name, its address, and the container's restarts. */
+type PodList = {
+  readonly items: readonly {
+    readonly metadata: { readonly name: string; readonly deletionTimestamp?: string };
+    readonly status: { readonly podIP?: string };
+  }[];
+};
+
+/** The name and the address of the agent's pod on a node; "" while there is none. */
 export async function agentOn(cluster: Cluster, node: string) {
-  const path =
-    'jsonpath={range .items[*]}{.metadata.name} {.status.podIP} {.metadata.deletionTimestamp}{"\\n"}{end}';
-  const selectors = ['--field-selector', `spec.nodeName=${node}`, '-l', 'app.kubernetes.io/component=agent'];
-  const lines = (await cluster.kubectl(['get', 'pods', ...NAMESPACE, ...selectors, '-o', path]))
-    .trim()
-    .split('\n');
-  const staying = lines.map((line) => line.split(' ')).find(([, , going = '']) => going === '');
-  const [name = '', address = ''] = staying ?? [];
-  return { name, address };
+  const query = new URLSearchParams({
+    fieldSelector: `spec.nodeName=${node}`,
+    labelSelector: 'app.kubernetes.io/component=agent',
+  });
+  const { items } = JSON.parse(await cluster.get(`${PODS}?${query}`)) as PodList;
+  const staying = items.find(({ metadata }) => metadata.deletionTimestamp === undefined);
+  return { name: staying?.metadata.name ?? '', address: staying?.status.podIP ?? '' };
 }
 
-/** What the agent of a node answers to a path of its HTTP server, asked by the agent of another node. */
-export async function askAgent(cluster: Cluster, node: string, path: string, from = 'node-3') {
-  const [{ address }, { name }] = await Promise.all([agentOn(cluster, node), agentOn(cluster, from)]);
-  const script = `fetch('http://${address}:9477${path}').then(async r => console.log(r.status, await r.text()))`;
-  const words = ['exec', ...NAMESPACE, name, '--', '/usr/local/bin/node', '-e', script];
-  return cluster.kubectl(words);
-}
-
-/** The text of /metrics of the agent on a node, through the API server. */
-export async function readMetrics(cluster: Cluster, node: string): Promise<string> {
+/** What the agent of a node answers to a path of its HTTP server, through the API server. */
+export async function askAgent(cluster: Cluster, node: string, path: string): Promise<Answer> {
   const { name } = await agentOn(cluster, node);
-  const path = `/api/v1/namespaces/gvisor-ready/pods/${name}:9477/proxy/metrics`;
-  return cluster.kubectl(['get', '--raw', path]);
+  return cluster.ask(`${PODS}/${name}:9477/proxy${path}`);
+}
+
+/** The text of /metrics of the agent on a node. */
+export async function readMetrics(cluster: Cluster, node: string): Promise<string> {
+  const { code, text } = await askAgent(cluster, node, '/metrics');
+  if (code === 200) return text;
+  throw new Error(`The agent on ${node} answers ${code} to /metrics: ${text.slice(0, 200)}`);
 }
 
 /** The folder of a kustomization of the base with components and patches of the DaemonSet. */

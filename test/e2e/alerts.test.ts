@@ -5,7 +5,7 @@ import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
 import { startKubeStateMetrics } from '../../hack/cluster/kube-state-metrics.ts';
 import { RUNSC, SHIM } from '../../hack/cluster/node.ts';
 import { processesIn } from '../../hack/cluster/processes.ts';
-import type { Alert } from '../../hack/cluster/prometheus.ts';
+import { type Alert, continuePrometheus } from '../../hack/cluster/prometheus.ts';
 import { waitFor } from '../../hack/run.ts';
 import { breakAndWait, healAndWait } from '../../hack/story.ts';
 import {
@@ -165,8 +165,17 @@ describe('the alerts, on real agents that a real Prometheus scrapes', () => {
     await resolves('GVisorLabelWithoutAgent', 'node-1');
   });
 
-  // Its window is an hour, so that only promtool's tests see it resolve.
-  it('GVisorNodeFlapping fires for a node that breaks and is mended again and again', async () => {
+  it('fire after all when Prometheus was away while the node broke', async () => {
+    await cluster().hub.stopDaemon('prometheus', 'KILL');
+    await breakAndWait(cluster(), 'node-1', 'runsc-missing');
+    await continuePrometheus(cluster(), monitored().prometheus.url);
+    const { annotations } = await fires('GVisorNodeNotReady', 'node-1');
+    assert.match(annotations.description ?? '', /RunscNotFound/);
+    await healAndWait(cluster(), 'node-1');
+    await resolves('GVisorNodeNotReady', 'node-1');
+  });
+
+  it('GVisorNodeFlapping fires for a node that breaks and is mended again and again, and resolves in peace', async () => {
     for (const fault of ['shim-missing', 'runsc-missing', 'config-missing'] as const) {
       await breakAndWait(cluster(), 'node-2', fault);
       await monitoredAs('node-2', 0);
@@ -174,6 +183,7 @@ describe('the alerts, on real agents that a real Prometheus scrapes', () => {
       await monitoredAs('node-2', 1);
     }
     await fires('GVisorNodeFlapping', 'node-2');
+    await resolves('GVisorNodeFlapping', 'node-2');
   });
 });
 

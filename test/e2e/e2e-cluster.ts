@@ -5,13 +5,14 @@ import { type Cluster, startCluster } from '../../hack/cluster/cluster.ts';
 import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
 import { REPO } from '../../hack/paths.ts';
 import { deployAgent } from '../../hack/story.ts';
+import { laneCluster } from '../lane.ts';
 
-/** The cluster that the end-to-end tests share, one file after the other; another name lets two checkouts test at once. */
-export const E2E_CLUSTER = process.env.E2E_CLUSTER ?? 'e2e';
-
-/** The cluster, up or brought up: three nodes with the agent deployed, all of them healed and judged. */
+/**
+ * The cluster that the end-to-end tests of a lane share, one file after the other, up or brought up: three nodes with
+ * the agent deployed, all of them healed and judged.
+ */
 export async function openCluster(): Promise<Cluster> {
-  const cluster = await startCluster({ name: E2E_CLUSTER, images: ['workload', 'agent'] });
+  const cluster = await startCluster({ name: await laneCluster('e2e'), images: ['workload', 'agent'] });
   await Promise.all(cluster.nodes().map((node) => healNode(cluster, node)));
   await deployAgent(cluster, join(REPO, 'manifests/base'));
   return cluster;
@@ -19,7 +20,7 @@ export async function openCluster(): Promise<Cluster> {
 
 /** Takes the cluster down; the runner of all tiers keeps it for the next file. */
 export async function closeCluster(): Promise<void> {
-  if (process.env.KEEP_E2E_CLUSTER === undefined) await removeCluster(E2E_CLUSTER);
+  if (process.env.KEEP_E2E_CLUSTER === undefined) await removeCluster(await laneCluster('e2e'));
 }
 
 /** For the head of a test file: the open cluster before the first test. Gives a function that gives it. */

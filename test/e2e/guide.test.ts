@@ -13,6 +13,7 @@ import { run, waitFor } from '../../hack/run.ts';
 import { evaluationPod, runPod, viewNodes } from '../../hack/story.ts';
 import { ensureTools } from '../../hack/tools.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
+import { laneCluster } from '../lane.ts';
 
 /** Nodes without gVisor: whatever they get, they get from the guide. */
 const NODES = [
@@ -32,14 +33,18 @@ const commands = (...marks: readonly string[]) =>
 let cluster: Cluster;
 before(
   async () => {
-    cluster = await startCluster({ name: 'guide', nodes: NODES, images: ['workload', 'agent'] });
+    cluster = await startCluster({
+      name: await laneCluster('guide'),
+      nodes: NODES,
+      images: ['workload', 'agent'],
+    });
     const mirror = await publish();
     for (const node of cluster.nodes()) await cp(mirror, node.path(MIRROR), { recursive: true });
     await rm(mirror, { recursive: true });
   },
   { timeout: 600_000 },
 );
-after(() => removeCluster('guide'));
+after(async () => removeCluster(await laneCluster('guide')));
 
 /** A mirror of releases as gVisor's storage has them, with the programs that were built from its sources. */
 async function publish(): Promise<string> {

@@ -94,8 +94,8 @@ describe('a rollout that contradicts what was proven', () => {
     const other = NODES.find((node) => node !== stalled) ?? '';
     const provenBy = first.get(stalled)?.provenBy ?? '';
     const refusal = async () => {
-      const answer = await askAgent(cluster(), stalled, '/readyz', 'node-3');
-      return answer.startsWith('503 the node was proven by') ? answer : undefined;
+      const { code, text } = await askAgent(cluster(), stalled, '/readyz');
+      return code === 503 && text.startsWith('the node was proven by') ? text : undefined;
     };
     const why = await waitFor('the refusal', 20_000, refusal);
     assert.ok(why.includes(`proven by ${provenBy}; this 0.1.0+`), why);

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
 import { before, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
+import { STATIC_PODS } from '../../hack/cluster/node-config.ts';
 import { waitFor } from '../../hack/run.ts';
 import { evaluationPod } from '../../hack/story.ts';
 import { readMetrics } from './agents.ts';
@@ -11,7 +13,8 @@ const NAMESPACE = 'must-be-in-gvisor';
 const NODE = 'node-1';
 const PATIENCE_MS = 30_000;
 
-const kubectl = (args: readonly string[], input?: string) => cluster().kubectl(args, input);
+const kubectl = (args: readonly string[], input?: string, timeoutMs?: number) =>
+  cluster().kubectl(args, input, timeoutMs);
 
 /** Starts a pod on a node, past the scheduler, and gives the moment at which its container runs. */
 async function start(
@@ -86,6 +89,22 @@ describe('the agent on pods that must run in gVisor', () => {
     assert.equal((await eventsOf('plain')).length, 1);
   });
 
+  it('warns of a static pod as well, which no admission and no scheduler has seen', async () => {
+    const pod = JSON.parse(evaluationPod('static', { gvisor: false })) as { metadata: object };
+    const manifest = { ...pod, metadata: { ...pod.metadata, namespace: NAMESPACE } };
+    const node = cluster().node(NODE);
+    const file = `${STATIC_PODS}/static.json`;
+    await node.write(file, JSON.stringify(manifest));
+    try {
+      assert.match(await eventOf(`static-${NODE}`), /^This pod runs on the kernel of the node/);
+      await shows('gvisor_unsandboxed_pods', [`gvisor_unsandboxed_pods{namespace="${NAMESPACE}"} 2`]);
+      assert.match(await kubectl(['describe', 'pod', '-n', NAMESPACE, `static-${NODE}`]), /UnsandboxedPod/);
+    } finally {
+      await rm(node.path(file));
+    }
+    await shows('gvisor_unsandboxed_pods', [`gvisor_unsandboxed_pods{namespace="${NAMESPACE}"} 1`]);
+  });
+
   it('does not believe the name of a handler: one that runs runc', async () => {
     const node = cluster().node('node-2');
     await breakNode(cluster(), node, 'handler-runs-runc');
@@ -104,6 +123,24 @@ describe('the agent on pods that must run in gVisor', () => {
     await shows('gvisor_unsandboxed_pods', []);
     await kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=true']);
     await shows('gvisor_unsandboxed_pods', [`gvisor_unsandboxed_pods{namespace="${NAMESPACE}"} 1`]);
+  });
+
+  it('keeps its count and its peace while namespaces come, change and go', async () => {
+    const requests = async () =>
+      (await samples('gvisor_api_requests_total')).reduce((sum, line) => sum + Number(line.split(' ')[1]), 0);
+    const asked = await requests();
+    const namespaces = Array.from({ length: 50 }, (_, index) => `churn-${index}`);
+    const items = namespaces.map((name) => ({
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      metadata: { name, labels: { churn: 'yes', 'require-gvisor': 'true' } },
+    }));
+    await kubectl(['create', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
+    for (const value of ['audit', 'true'])
+      await kubectl(['label', 'namespaces', '-l', 'churn=yes', '--overwrite', `require-gvisor=${value}`]);
+    await kubectl(['delete', 'namespaces', '-l', 'churn=yes', '--timeout=120s'], undefined, 130_000);
+    await shows('gvisor_unsandboxed_pods', [`gvisor_unsandboxed_pods{namespace="${NAMESPACE}"} 1`]);
+    assert.equal(await requests(), asked, 'a watch tells of namespaces, so that nothing is asked');
   });
 
   it('forgets pods that ended', async () => {

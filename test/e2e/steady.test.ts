@@ -3,18 +3,17 @@ import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
 import { AUDIT_LOG } from '../../hack/cluster/control-plane.ts';
-import { RUNSC, SHIM } from '../../hack/cluster/node.ts';
+import { ensureImage, type Image } from '../../hack/images.ts';
 import { waitFor } from '../../hack/run.ts';
 import { evaluationPod, runPod } from '../../hack/story.ts';
-import { touch } from '../integration/outside-agent.ts';
-import { agentOn, deployWith, onDaemonSet, readNode, saidOf, waitForNode } from './agents.ts';
+import { deployWith, onDaemonSet, readNode, saidOf, waitForNode } from './agents.ts';
+import { provenAgain, replaceAgent, upgradeInPlace } from './disturb.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
 const TIMES = 10;
 const NODES = ['node-1', 'node-2'] as const;
 const PODS = ['load-1', 'load-2', 'load-3', 'load-4'];
-const DAEMON_SET = ['-n', 'gvisor-ready'] as const;
 const USER = 'system:serviceaccount:gvisor-ready:gvisor-ready-agent';
 
 type Said = ReturnType<typeof saidOf>;
@@ -52,19 +51,7 @@ describe('the label of a proven node, with gVisor pods running, does not flap', 
 
   it(`while ${TIMES} agents end and others take their place`, async () => {
     for (let time = 0; time < TIMES; time++) {
-      const [{ name }, { claim }] = await Promise.all([
-        agentOn(cluster(), 'node-1'),
-        readNode(cluster(), 'node-1').then(saidOf),
-      ]);
-      await cluster().kubectl([
-        'delete',
-        'pod',
-        ...DAEMON_SET,
-        name,
-        '--wait=false',
-        ...(time % 2 ? ['--grace-period=0', '--force'] : []),
-      ]);
-      await waitForNode(cluster(), 'node-1', (said) => said.claim !== claim);
+      await replaceAgent(cluster(), 'node-1', time % 2 ? 'force' : 'peace');
       await assertSteady('node-1');
     }
   });
@@ -75,19 +62,15 @@ describe('the label of a proven node, with gVisor pods running, does not flap', 
       await node.restart('containerd');
       await assertSteady(node.name);
     }
-    await provenAgain('node-2');
+    await provenAgain(cluster(), 'node-2');
   });
 
   it(`while runsc and the shim are replaced ${TIMES} times, as an upgrade does`, async () => {
-    const { machine } = cluster().node('node-1');
     for (let time = 0; time < TIMES; time++) {
-      for (const program of [SHIM, RUNSC]) {
-        const script = `cp ${program} ${program}.new && mv ${program}.new ${program}`;
-        await machine.run(['sh', '-c', script]);
-      }
+      await upgradeInPlace(cluster().node('node-1'));
       await assertSteady('node-1');
     }
-    await provenAgain('node-1');
+    await provenAgain(cluster(), 'node-1');
   });
 
   it('while the API server is down and a node breaks and is mended', async () => {
@@ -99,15 +82,24 @@ describe('the label of a proven node, with gVisor pods running, does not flap', 
     await healNode(cluster(), one, 'api-down');
     await cluster().waitForNodes();
     for (const node of NODES) {
-      await provenAgain(node);
+      await provenAgain(cluster(), node);
       await assertSteady(node);
     }
   });
 
-  it('while a new version of the agent is rolled out', async () => {
-    await onDaemonSet(cluster(), ['set', 'env'], ['LOG_LEVEL=debug']);
+  it('while the agent is upgraded to another image, and gVisor pods come and go all the time', async () => {
+    const { name: image } = await loadNext();
+    const upgrade = new AbortController();
+    const work = runPods(upgrade.signal);
+    await onDaemonSet(cluster(), ['set', 'image'], [`gvisor-ready-agent=${image}`]);
     await onDaemonSet(cluster(), ['rollout', 'status'], ['--timeout=90s']);
-    for (const node of NODES) await assertSteady(node);
+    upgrade.abort();
+    assert.ok((await work) > 0);
+    for (const node of NODES) {
+      await assertSteady(node);
+      const { provenBy } = await waitForNode(cluster(), node, (said) => said.provenBy.startsWith('0.2.0+'));
+      assert.match(provenBy, /^0\.2\.0\+/);
+    }
   });
 
   it('and no gVisor pod was lost or started anew by any of this', async () => {
@@ -123,9 +115,9 @@ describe('the label of a proven node, with gVisor pods running, does not flap', 
 
 describe('what agents ask of the API server', () => {
   it('is a watch about once an hour, and nothing else, while nothing changes', async () => {
-    for (const node of NODES) await provenAgain(node);
+    for (const node of NODES) await provenAgain(cluster(), node);
     const from = (await agentRequests()).length;
-    for (const node of [...NODES, ...NODES]) await provenAgain(node);
+    for (const node of [...NODES, ...NODES]) await provenAgain(cluster(), node);
     const asked = (await agentRequests()).slice(from);
     assert.deepEqual(
       asked.map(({ verb, requestURI }) => `${verb} ${requestURI}`),
@@ -141,6 +133,28 @@ describe('what agents ask of the API server', () => {
   });
 });
 
+/** Puts an image of a newer agent on every node. */
+async function loadNext(): Promise<Image> {
+  const image = await ensureImage('agent-next');
+  await Promise.all(
+    cluster()
+      .nodes()
+      .map((node) => node.load(image)),
+  );
+  return image;
+}
+
+/** Runs one gVisor pod after the other, wherever the scheduler wants, until it is told to stop; gives how many ran. */
+async function runPods(until: AbortSignal): Promise<number> {
+  let ran = 0;
+  for (; !until.aborted; ran++) {
+    const name = `passing-${ran}`;
+    await runPod(cluster(), name, evaluationPod(name, { gvisor: true }), 30_000);
+    await deletePods(cluster(), name);
+  }
+  return ran;
+}
+
 type Audited = {
   readonly verb: string;
   readonly requestURI: string;
@@ -155,20 +169,4 @@ async function agentRequests(): Promise<Audited[]> {
   return records.filter(
     ({ verb, stage, user }) => user.username === USER && (verb === 'watch') === (stage === 'ResponseStarted'),
   );
-}
-
-/** Waits for a proof that began after now: the agent looks when a file changes. */
-async function provenAgain(node: string): Promise<void> {
-  const { name } = await agentOn(cluster(), node);
-  const report = async () => {
-    const script = "fetch('http://localhost:9477/report').then(async r => console.log(await r.text()))";
-    const words = ['exec', ...DAEMON_SET, name, '--', '/usr/local/bin/node', '-e', script];
-    return JSON.parse(await cluster().kubectl(words)) as { provenAt?: string; look: { at: string } };
-  };
-  const since = new Date();
-  await touch(cluster().node(node));
-  await waitFor(`a proof of ${node}`, 60_000, async () => {
-    const { provenAt = '', look } = await report();
-    return new Date(provenAt) > since && new Date(look.at) > since ? true : undefined;
-  });
 }

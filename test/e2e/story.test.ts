@@ -6,6 +6,12 @@ import { breakAndWait, evaluationPod, healAndWait, runPod, viewNodes } from '../
 import { deletePods, useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
+type Pod = {
+  readonly status: {
+    readonly phase?: string;
+    readonly conditions?: readonly { readonly type: string; readonly message?: string }[];
+  };
+};
 
 describe('the label', () => {
   it('is true where gVisor works, and false with the reason where it does not', async () => {
@@ -44,15 +50,16 @@ describe('the label', () => {
   it('keeps a gVisor pod Pending, with the scheduler’s reason, when no node has it', async () => {
     await Promise.all(['node-1', 'node-2'].map((node) => breakAndWait(cluster(), node, 'runsc-missing')));
     await cluster().kubectl(['apply', '-f', '-'], evaluationPod('nowhere', { gvisor: true }));
+    const podNow = async () =>
+      JSON.parse(await cluster().get('/api/v1/namespaces/default/pods/nowhere')) as Pod;
     const message = await waitFor('the scheduler’s word', 30_000, async () => {
-      const path = 'jsonpath={.status.conditions[?(@.type=="PodScheduled")].message}';
-      return (await cluster().kubectl(['get', 'pod', 'nowhere', '-o', path])) || undefined;
+      const { conditions } = (await podNow()).status;
+      return conditions?.find(({ type }) => type === 'PodScheduled')?.message;
     });
     assert.match(message, /didn't match Pod's node affinity\/selector/);
     await Promise.all(['node-1', 'node-2'].map((node) => healAndWait(cluster(), node)));
     await waitFor('the pod to run once a node is back', 30_000, async () => {
-      const phase = await cluster().kubectl(['get', 'pod', 'nowhere', '-o', 'jsonpath={.status.phase}']);
-      return phase === 'Running' ? true : undefined;
+      return (await podNow()).status.phase === 'Running' ? true : undefined;
     });
     await deletePods(cluster(), 'nowhere');
   });

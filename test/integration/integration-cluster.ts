@@ -9,9 +9,7 @@ import { healNode } from '../../hack/cluster/break-node.ts';
 import { type Cluster, startCluster } from '../../hack/cluster/cluster.ts';
 import type { ClusterNode } from '../../hack/cluster/node.ts';
 import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
-
-/** Another name lets two files of this tier run side by side. */
-const NAME = process.env.INTEGRATION_CLUSTER ?? 'integration';
+import { laneCluster } from '../lane.ts';
 
 /** The nodes of the cluster: each generation of containerd that nodes still run, with a gVisor of its time. */
 export const NODES = [
@@ -28,13 +26,17 @@ export function useNodes(): { cluster: () => Cluster; node: (name: NodeName) => 
   let opened: Cluster | undefined;
   before(
     async () => {
-      const cluster = await startCluster({ name: NAME, nodes: NODES, images: ['workload'] });
+      const cluster = await startCluster({
+        name: await laneCluster('nodes'),
+        nodes: NODES,
+        images: ['workload'],
+      });
       opened = cluster;
       await Promise.all(cluster.nodes().map((node) => healNode(cluster, node)));
     },
     { timeout: 600_000 },
   );
-  after(() => removeCluster(NAME), { timeout: 60_000 });
+  after(async () => removeCluster(await laneCluster('nodes')), { timeout: 60_000 });
   const cluster = () => {
     if (opened === undefined) throw new Error('The cluster is not up yet');
     return opened;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { findInPath, readSearchPath } from '../../../agent/host/containerd-process.ts';
+import { findInPath, kubeletPids, readSearchPath } from '../../../agent/host/containerd-process.ts';
 import { tempHost } from './temp-host.ts';
 
 const process1 = {
@@ -57,5 +57,16 @@ describe('findInPath', () => {
     assert.equal(await findInPath(host, ['/a', '/b'], 'x'), '/b/x');
     assert.equal(await findInPath(host, ['/a', '/b'], 'y'), '/a/y');
     assert.equal(await findInPath(host, ['/a', '/b', '/c'], 'z'), undefined);
+  });
+});
+
+describe('kubeletPids', () => {
+  it('knows a kubelet, k3s and kubelite by their processes, and nothing else', async (t) => {
+    for (const name of ['kubelet', 'kubelite', 'k3s-server', 'k3s-agent'])
+      assert.deepEqual(await kubeletPids(await tempHost(t, { ...others, '/proc/42/comm': `${name}\n` })), [
+        '42',
+      ]);
+    assert.deepEqual(await kubeletPids(await tempHost(t, { ...others, '/proc/42/comm': 'k3s-etcd\n' })), []);
+    assert.deepEqual(await kubeletPids(await tempHost(t, {})), []);
   });
 });

@@ -8,7 +8,7 @@ import { Bell } from '../../../agent/trigger/bell.ts';
 import { fakeContainerd, refuses, type Script } from '../proof/fake-containerd.ts';
 
 const bellOf = () =>
-  new Bell({ quietMs: 0, longestMs: 0, burst: 1_000, windowMs: 1, now: () => performance.now() });
+  new Bell({ quietMs: 0, longestMs: 0, burst: 1_000, refillMs: 0, now: () => performance.now() });
 
 const podIn = (namespace: string) => ({
   id: namespace,

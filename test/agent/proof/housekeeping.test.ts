@@ -28,7 +28,59 @@ describe('Housekeeping', () => {
     }
   });
 
-  it('learns anew when the kubelet was restarted', () => {
+  it('learns anew of a kubelet that was restarted, and does not go by the moments of the old one', () => {
+    const housekeeping = new Housekeeping(() => 3_000);
+    assert.equal(housekeeping.isLearnedOf('17'), false);
+    housekeeping.learningOf('17');
+    housekeeping.noticed(1_000);
+    assert.equal(housekeeping.isLearnedOf('17'), true);
+    assert.equal(housekeeping.waitMs, 1_250);
+    assert.equal(housekeeping.isLearnedOf('99'), false);
+    housekeeping.learningOf('99');
+    assert.equal(housekeeping.isLearnedOf('99'), true);
+    assert.equal(housekeeping.waitMs, 0);
+  });
+
+  it('starts a boot that takes longer sooner after a look, and never before 0.25 s', () => {
+    let nowMs = 0;
+    const housekeeping = new Housekeeping(() => nowMs);
+    housekeeping.noticed(0);
+    for (const [bootMs, latestMs] of [
+      [500, 750],
+      [1_050, 750],
+      [1_300, 500],
+      [1_550, 250],
+    ] as const) {
+      housekeeping.took(bootMs);
+      nowMs = latestMs;
+      assert.equal(housekeeping.waitMs, 0, `a boot of ${bootMs} ms`);
+      nowMs = latestMs + 1;
+      assert.equal(housekeeping.waitMs, 2_250 - nowMs, `a boot of ${bootMs} ms`);
+    }
+    housekeeping.took(5_000);
+    nowMs = 250;
+    assert.equal(housekeeping.waitMs, 0);
+    nowMs = 251;
+    assert.equal(housekeeping.waitMs, 1_999);
+  });
+
+  it('tells whether the kubelet may have looked between two moments, give or take 0.2 s', () => {
+    const housekeeping = new Housekeeping(() => 10_000);
+    assert.equal(housekeeping.lookedBetween(0, 9_000), false, 'nothing is known');
+    housekeeping.noticed(0);
+    for (const [fromMs, toMs, looked] of [
+      [10_250, 11_750, false],
+      [10_250, 11_800, true],
+      [10_199, 10_300, true],
+      [11_900, 12_100, true],
+      [12_250, 13_700, false],
+      [12_250, 16_700, true],
+      [8_250, 9_750, false],
+    ] as const)
+      assert.equal(housekeeping.lookedBetween(fromMs, toMs), looked, `${fromMs} to ${toMs}`);
+  });
+
+  it('takes the moment of a proof that was stopped for a newer one', () => {
     let nowMs = 0;
     const housekeeping = new Housekeeping(() => nowMs);
     housekeeping.noticed(500);

@@ -21,6 +21,10 @@ const TABLE: readonly [string, string][] = [
     'ShimNotFound',
   ],
   [
+    'failed to create containerd task: failed to start shim: start failed: : fork/exec /usr/local/bin/containerd-shim-runsc-v1: no such file or directory: unknown',
+    'ShimNotFound',
+  ],
+  [
     'failed to start shim: exec: "/opt/containerd-shim-runsc-v1": stat /opt/containerd-shim-runsc-v1: no such file or directory',
     'ShimNotFound',
   ],

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Housekeeping } from '../../../agent/proof/housekeeping.ts';
 import { prove } from '../../../agent/proof/proof.ts';
 import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
 import { ALL_HANG, type FakeContainerd, HANGS, refuses, type Script } from './fake-containerd.ts';
@@ -73,7 +72,8 @@ describe('prove, with deadlines', () => {
   });
 
   it('is stuck when a sandbox runs on, and stays so instead of starting another', async (t) => {
-    const { containerd, run } = await scene(t, { StopPodSandbox: HANGS }, { teardownTimeoutMs: 500 });
+    const limits = { teardownTimeoutMs: 500, leftovers: new Map() };
+    const { containerd, run } = await scene(t, { StopPodSandbox: HANGS }, limits);
     for (const _ of [1, 2]) {
       const outcome = await run();
       assert.equal(brief(outcome), 'stuck SandboxStuck');
@@ -82,6 +82,21 @@ describe('prove, with deadlines', () => {
     assert.equal(containerd.mostProbes, 1);
     containerd.scripts = {};
     assert.equal(brief(await run()), 'proven 4.4.0');
+  });
+
+  it('finds out for itself whether sandboxes end when one of a predecessor’s does not', async (t) => {
+    const { containerd, run } = await scene(t, {}, { teardownTimeoutMs: 300, leftovers: new Map() });
+    containerd.add('ready-for-ever', PROBE_LABELS);
+    containerd.scripts = {
+      StopPodSandbox: (request) =>
+        request.podSandboxId === 'ready-for-ever'
+          ? HANGS(request)
+          : containerd.usual('StopPodSandbox', request),
+    };
+    for (const _ of [1, 2]) assert.equal(brief(await run()), 'proven 4.4.0');
+    containerd.scripts = {};
+    assert.equal(brief(await run()), 'proven 4.4.0');
+    assert.equal(containerd.sandboxes.size, 0);
   });
 
   it('suffers a sandbox of an earlier probe that containerd refuses to stop', async (t) => {
@@ -131,31 +146,6 @@ describe('prove, with deadlines', () => {
     addDead('dead-6');
     await run();
     assert.equal(containerd.sandboxes.size, 0);
-  });
-
-  it('starts when the kubelet will not look, once it has stopped a sandbox, unless it is in a hurry', async (t) => {
-    const { containerd, options } = await scene(t);
-    let stops = 1;
-    containerd.scripts = {
-      ExecSync: (request) => {
-        if (stops === 0) return containerd.usual('ExecSync', request);
-        stops -= 1;
-        containerd.sandboxes.clear();
-        throw new Error('connection refused');
-      },
-    };
-    let nowMs = 10_000;
-    const housekeeping = new Housekeeping(() => nowMs);
-    const hurried = { ...options, housekeeping, hurry: true };
-    assert.equal(brief(await prove(hurried, NEVER)), 'proven 4.4.0');
-    nowMs = 11_000;
-    assert.equal(brief(await prove(hurried, NEVER)), 'proven 4.4.0');
-    const stop = new AbortController();
-    const waiting = prove({ ...hurried, hurry: false }, stop.signal);
-    await containerd.called('Status');
-    stop.abort(new Error('stop'));
-    await assert.rejects(waiting);
-    assert.equal(containerd.calls.filter((method) => method === 'RunPodSandbox').length, 3);
   });
 
   it('is impossible, not stuck, when containerd as a whole hangs at teardown', async (t) => {

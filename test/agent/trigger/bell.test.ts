@@ -11,7 +11,7 @@ function bellOf(t: TestContext, changes: Partial<ConstructorParameters<typeof Be
     quietMs: 50,
     longestMs: 500,
     burst: 3,
-    windowMs: 30_000,
+    refillMs: 4_000,
     now: () => Date.now(),
     ...changes,
   });
@@ -81,48 +81,35 @@ describe('Bell', () => {
     assert.deepEqual(ended, { what: 'busy', atMs: 500 });
   });
 
-  it('answers no more often than its burst in a window', async (t) => {
+  it('answers a burst at once, then one ring each refill, and a burst again after a rest', async (t) => {
     const { bell, pass, wait } = bellOf(t);
-    const times: (number | undefined)[] = [];
-    for (let look = 0; look < 6; look++) {
-      const { ended } = wait(600_000);
+    const answeredAt = async () => {
       bell.ring('again');
-      await pass(31_000, 50);
-      times.push(ended.atMs);
-      if (look < 3) bell.ring('at once');
-    }
-    const sorted = times.filter((time) => time !== undefined);
-    for (const [index, time] of sorted.entries()) {
-      const third = sorted[index - 3];
-      if (third !== undefined) assert.ok(time - third >= 30_000, `${times}`);
-    }
-    assert.equal(sorted.length, 6);
+      const { ended } = wait(600_000);
+      while (ended.atMs === undefined) await pass(50, 50);
+      return ended.atMs;
+    };
+    const times: number[] = [];
+    for (let look = 0; look < 6; look++) times.push(await answeredAt());
+    assert.deepEqual(times, [50, 100, 150, 4_050, 8_050, 12_050]);
+    await pass(12_000, 50);
+    const rested = Date.now();
+    times.length = 0;
+    for (let look = 0; look < 4; look++) times.push((await answeredAt()) - rested);
+    assert.deepEqual(times, [50, 100, 150, 4_050]);
   });
 
-  it('makes the fourth of a burst wait for the window, and keeps its deadline all the same', async (t) => {
-    const { bell, pass, wait } = bellOf(t);
-    for (const _ of [1, 2, 3]) {
-      bell.ring('quick');
-      const { ended } = wait(600_000);
-      await pass(50);
-      assert.equal(ended.what, 'quick');
-    }
-    bell.ring('fourth');
-    const held = wait(600_000);
-    await pass(29_000, 50);
-    assert.deepEqual(held.ended, {});
-    await pass(1_500, 50);
-    assert.equal(held.ended.what, 'fourth');
-    assert.equal(held.ended.atMs, 30_050);
-    for (const _ of [1, 2]) {
-      bell.ring('quick');
-      wait(600_000);
-      await pass(50);
-    }
-    bell.ring('soon');
+  it('keeps its deadline although a ring is held back', async (t) => {
+    const { bell, pass, wait } = bellOf(t, { burst: 1 });
+    bell.ring('first');
+    wait(600_000);
+    await pass(50);
+    bell.ring('held back');
     const due = wait(500);
-    await pass(500);
-    assert.equal(due.ended.what, 'soon');
+    await pass(490);
+    assert.deepEqual(due.ended, {});
+    await pass(10);
+    assert.equal(due.ended.what, 'held back');
   });
 
   it('rejects when it is aborted while nothing rings, while it gathers, and while it is held back', async (t) => {

@@ -1,0 +1,15 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { it } from 'node:test';
+import { VERSION } from '../../agent/version.ts';
+import { imageName } from '../../hack/images.ts';
+import { REPO } from '../../hack/paths.ts';
+
+it('is one version in the sources, the package, the image and the manifests', async () => {
+  const read = (file: string) => readFile(join(REPO, file), 'utf8');
+  assert.equal((JSON.parse(await read('package.json')) as { version: string }).version, VERSION);
+  assert.ok((await read('Dockerfile')).includes(`image.version="${VERSION}"`));
+  assert.equal(imageName('agent'), `localhost/gvisor-ready:${VERSION}`);
+  assert.ok((await read('manifests/base/kustomization.yaml')).includes(`newTag: ${VERSION}`));
+});

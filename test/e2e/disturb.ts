@@ -1,0 +1,36 @@
+import type { Cluster } from '../../hack/cluster/cluster.ts';
+import { type ClusterNode, RUNSC, SHIM } from '../../hack/cluster/node.ts';
+import { waitFor } from '../../hack/run.ts';
+import { touch } from '../integration/outside-agent.ts';
+import { agentOn, askAgent, readNode, saidOf, waitForNode } from './agents.ts';
+
+const NAMESPACE = ['--namespace', 'gvisor-ready'] as const;
+
+/** Ends the agent's pod on a node, in peace or by force, and waits until another one speaks for the node. */
+export async function replaceAgent(cluster: Cluster, node: string, by: 'peace' | 'force'): Promise<void> {
+  const [{ name }, { claim }] = await Promise.all([
+    agentOn(cluster, node),
+    readNode(cluster, node).then(saidOf),
+  ]);
+  const how = by === 'force' ? ['--grace-period=0', '--force'] : [];
+  await cluster.kubectl(['delete', 'pod', ...NAMESPACE, name, '--wait=false', ...how]);
+  await waitForNode(cluster, node, (said) => said.claim !== claim);
+}
+
+/** Replaces runsc and its shim by rename, as an upgrade in place does. */
+export async function upgradeInPlace({ machine }: ClusterNode): Promise<void> {
+  for (const program of [SHIM, RUNSC])
+    await machine.run(['sh', '-c', `cp ${program} ${program}.new && mv ${program}.new ${program}`]);
+}
+
+/** Waits for a proof that began after now: the agent looks when a file changes. */
+export async function provenAgain(cluster: Cluster, node: string): Promise<void> {
+  const since = new Date();
+  await touch(cluster.node(node));
+  await waitFor(`a proof of ${node}`, 60_000, async () => {
+    const { text } = await askAgent(cluster, node, '/report');
+    const report = JSON.parse(text) as { provenAt?: string; look: { at: string } };
+    const { provenAt = '', look } = report;
+    return new Date(provenAt) > since && new Date(look.at) > since ? true : undefined;
+  });
+}

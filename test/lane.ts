@@ -1,0 +1,38 @@
+import { lock } from '../hack/cluster/lock.ts';
+import { clusterNames, removeCluster } from '../hack/cluster/remove-cluster.ts';
+import { UsageError } from '../hack/run.ts';
+
+/** How many test files that start clusters run side by side. */
+export const LANES = 2;
+
+/** What the names of all clusters of tests begin with; another lets two checkouts test at once. */
+const PREFIX = process.env.TEST_CLUSTERS ?? 'test';
+
+let lane: Promise<number> | undefined;
+
+/**
+ * The name of a cluster of this process's lane. A lane is one process's as long as it runs, so that two test files
+ * that run at the same time never meet in a cluster, and one that comes later finds a cluster that was kept.
+ */
+export async function laneCluster(purpose: string): Promise<string> {
+  lane ??= claimLane();
+  return `${PREFIX}-${await lane}-${purpose}`;
+}
+
+async function claimLane(): Promise<number> {
+  for (let number = 1; ; number++) {
+    const isFree = await lock(`${PREFIX}-lane-${number}`).then(
+      () => true,
+      (error: unknown) => {
+        if (error instanceof UsageError) return false;
+        throw error;
+      },
+    );
+    if (isFree) return number;
+  }
+}
+
+/** Removes every cluster of tests, those that a run that was killed has left as well. */
+export async function removeLaneClusters(): Promise<void> {
+  for (const name of clusterNames()) if (name.startsWith(`${PREFIX}-`)) await removeCluster(name);
+}
