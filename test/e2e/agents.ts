@@ -136,6 +136,12 @@ export function withSettings(settings: Readonly<Record<string, string>>): readon
   return Object.entries(settings).map(([name, value]) => ({ op: 'add', path, value: { name, value } }));
 }
 
+/** A patch that lets a rollout reach all nodes at once. */
+export const AT_ONCE: readonly object[] = [
+  { op: 'replace', path: '/spec/minReadySeconds', value: 0 },
+  { op: 'replace', path: '/spec/updateStrategy/rollingUpdate/maxUnavailable', value: '100%' },
+];
+
 /**
  * Deploys agents with these settings and components, all nodes at once, and waits until they are Ready. Without
  * any it deploys the base, but for the pace of its rollouts.
@@ -145,11 +151,7 @@ export async function deployWith(
   settings: Readonly<Record<string, string>> = {},
   components: readonly string[] = [],
 ): Promise<void> {
-  await applyOverlay(cluster, components, [
-    ...withSettings(settings),
-    { op: 'replace', path: '/spec/minReadySeconds', value: 0 },
-    { op: 'replace', path: '/spec/updateStrategy/rollingUpdate/maxUnavailable', value: '100%' },
-  ]);
+  await applyOverlay(cluster, components, [...withSettings(settings), ...AT_ONCE]);
   await waitForRollout(cluster);
 }
 

@@ -14,6 +14,7 @@ import { evaluationPod, runPod, viewNodes } from '../../hack/story.ts';
 import { ensureTools } from '../../hack/tools.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
 import { laneCluster } from '../lane.ts';
+import { DOMAIN, readNode } from './agents.ts';
 
 /** Nodes without gVisor: whatever they get, they get from the guide. */
 const NODES = [
@@ -96,10 +97,10 @@ function runKubectl(node: string): Promise<string> {
 }
 
 async function waitForLabel(node: string, label: string, value: string): Promise<void> {
-  const path = `jsonpath={.metadata.labels.gvisor\\.node-restriction\\.kubernetes\\.io/${label}}`;
-  await waitFor(`${label} of ${node} to be ${value}`, 60_000, async () =>
-    (await cluster.kubectl(['get', 'node', node, '-o', path])) === value ? true : undefined,
-  );
+  await waitFor(`${label} of ${node} to be ${value}`, 60_000, async () => {
+    const { metadata } = await readNode(cluster, node);
+    return metadata.labels[`${DOMAIN}/${label}`] === value ? true : undefined;
+  });
 }
 
 describe('the guide, followed to the letter', () => {
