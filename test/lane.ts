@@ -2,9 +2,6 @@ import { lock } from '../hack/cluster/lock.ts';
 import { clusterNames, removeCluster } from '../hack/cluster/remove-cluster.ts';
 import { UsageError } from '../hack/run.ts';
 
-/** How many test files that start clusters run side by side. */
-export const LANES = 2;
-
 /** What the names of all clusters of tests begin with; another lets two checkouts test at once. */
 const PREFIX = process.env.TEST_CLUSTERS ?? 'test';
 

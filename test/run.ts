@@ -6,11 +6,12 @@ import { REPO } from '../hack/paths.ts';
 import { ensurePrerequisites } from '../hack/prerequisites.ts';
 import { UsageError } from '../hack/run.ts';
 import { ensureTools, TOOL_GROUPS } from '../hack/tools.ts';
-import { LANES, removeLaneClusters } from './lane.ts';
+import { removeLaneClusters } from './lane.ts';
 
 /**
- * The tiers, in the order they run. `real` tiers need root, the built tools and images, and each of their lanes has
- * clusters of its own. No tier is left out because something is missing: that is a failure.
+ * The tiers, in the order they run, and how many of their files run at a time. `real` tiers need root, the built tools
+ * and images; files that run side by side have clusters of their own. The integration tier tries three nodes at once as
+ * it is. No tier is left out because something is missing: that is a failure.
  */
 const TIERS = {
   unit: {
@@ -21,9 +22,10 @@ const TIERS = {
       'test/dispatcher/**/*.test.ts',
     ],
     real: false,
+    lanes: 2,
   },
-  integration: { files: ['test/integration/**/*.test.ts'], real: true },
-  e2e: { files: ['test/e2e/**/*.test.ts'], real: true },
+  integration: { files: ['test/integration/**/*.test.ts'], real: true, lanes: 1 },
+  e2e: { files: ['test/e2e/**/*.test.ts'], real: true, lanes: 2 },
 } as const;
 type Tier = keyof typeof TIERS;
 
@@ -61,12 +63,12 @@ async function prepare(): Promise<void> {
 }
 
 async function runTier(tier: Tier): Promise<boolean> {
-  const { files } = TIERS[tier];
+  const { files, lanes } = TIERS[tier];
   const found = files.flatMap((pattern) => globSync(pattern, { cwd: REPO })).sort();
   if (found.length === 0) throw new Error(`The tier "${tier}" has no test files`);
   console.log(`\n── ${tier}: ${found.length} files ──`);
   const started = Date.now();
-  const args = ['--import', 'tsx', '--test', `--test-concurrency=${LANES}`, ...found];
+  const args = ['--import', 'tsx', '--test', `--test-concurrency=${lanes}`, ...found];
   const env = { ...process.env, KEEP_E2E_CLUSTER: '1' };
   const child = spawn(process.execPath, args, { cwd: REPO, stdio: 'inherit', env });
   const [code] = (await once(child, 'exit')) as [number | null];

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { copyFile, rename } from 'node:fs/promises';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
+import { Housekeeping } from '../../agent/proof/housekeeping.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../../hack/cluster/node.ts';
 import { killIn } from '../../hack/cluster/processes.ts';
 import { waitFor } from '../../hack/run.ts';
@@ -25,11 +26,13 @@ describe('containerd that is killed or restarted', { concurrency: true }, () => 
 });
 
 function testsOfProofs(name: NodeName): void {
+  // The kubelet is not what these tests are about, so that it is kept out of them as an agent keeps it.
+  const housekeeping = new Housekeeping(() => performance.now());
   for (const moment of MOMENTS) {
     it(`killed in ${moment} is no failure, and the next proof leaves none that could be stopped`, async () => {
       const client = connect(node(name));
       try {
-        const proof = proveOn(node(name), client);
+        const proof = proveOn(node(name), client, housekeeping);
         await calledOf(client, moment);
         await randomPause(150);
         await node(name).machine.stopDaemon('containerd', 'KILL');
@@ -41,7 +44,7 @@ function testsOfProofs(name: NodeName): void {
         if (moment !== 'StopPodSandbox') assert.notEqual(outcome.kind, 'proven', moment);
         await node(name).startContainerd();
         await answers(client);
-        const next = await proveOn(node(name), client);
+        const next = await proveOn(node(name), client, housekeeping);
         assert.equal(next.kind, 'proven', JSON.stringify(next));
         await assertNoneToStop(client);
       } finally {

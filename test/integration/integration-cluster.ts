@@ -47,15 +47,15 @@ export function useNodes(): { cluster: () => Cluster; node: (name: NodeName) => 
 /** A connection to a node's containerd that counts its calls, for proofs without an agent. */
 export class NodeClient extends CriClient {
   readonly calls: string[] = [];
+  /** How many proofs were begun, those included that were begun again. */
+  attempts = 0;
 
   override call<Answer>(...args: Parameters<CriClient['call']>): Promise<Answer> {
-    this.calls.push(args[0]);
+    const [method, request] = args;
+    this.calls.push(method);
+    if (method === 'RunPodSandbox' && 'runtimeHandler' in request && request.runtimeHandler !== '')
+      this.attempts += 1;
     return super.call<Answer>(...args);
-  }
-
-  /** How many proofs were begun, those included that were begun again. */
-  get attempts(): number {
-    return this.calls.filter((method) => method === 'RunPodSandbox').length;
   }
 
   /** The ids of the probes' sandboxes that live. */
