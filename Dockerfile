@@ -27,5 +27,7 @@ LABEL org.opencontainers.image.title="gvisor-ready" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
 USER 0
+# What is freed goes back to the node: with glibc's own thresholds an agent keeps 13 MiB of it.
+ENV MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536 MALLOC_MMAP_THRESHOLD_=32768
 # An agent that works for a moment each ten minutes needs no code compiled for speed: it costs 10 MiB on every node.
 ENTRYPOINT ["/usr/local/bin/node", "--no-opt", "--no-maglev", "--no-sparkplug", "--optimize-for-size", "--max-semi-space-size=2", "--max-old-space-size=96", "/app/agent.mjs"]
