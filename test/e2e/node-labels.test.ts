@@ -5,7 +5,6 @@ import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { OutsideAgent } from '../integration/outside-agent.ts';
-import { tokenOf, write } from './agent-token.ts';
 import {
   agentOn,
   askAgent,
@@ -111,45 +110,6 @@ describe('a rollout that contradicts what was proven', () => {
     await waitForNode(cluster(), other, ({ ready }) => ready === 'false');
   });
 });
-
-describe('the taint', () => {
-  after(async () => {
-    await deployWith(cluster());
-    await cluster()
-      .kubectl(['taint', 'node', 'node-3', `${DOMAIN}/not-ready:NoSchedule-`])
-      .catch(() => '');
-  });
-
-  it('stands on unproven nodes alone, where its component is deployed', async () => {
-    await deployWith(cluster(), {}, ['taint']);
-    const tainted = async (node: string) =>
-      (await readNode(cluster(), node)).spec.taints?.some(({ key }) => key === `${DOMAIN}/not-ready`) ??
-      false;
-    await waitFor('the taint of node-3', 30_000, async () => (await tainted('node-3')) || undefined);
-    assert.equal(await tainted('node-1'), false);
-    await refusesOtherTaints();
-    await breakNode(cluster(), cluster().node('node-1'), 'runsc-missing');
-    await waitFor('the taint of node-1', 30_000, async () => (await tainted('node-1')) || undefined);
-    await healNode(cluster(), cluster().node('node-1'), 'runsc-missing');
-    await waitFor('the taint of node-1 to go', 30_000, async () => !(await tainted('node-1')) || undefined);
-  });
-});
-
-/** The policy of the component lets an agent's token write its own taint and nothing else of the spec. */
-async function refusesOtherTaints(): Promise<void> {
-  const token = await tokenOf(cluster(), 'node-1');
-  const own = { key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' };
-  const attempts = [
-    { taints: [{ key: 'other', effect: 'NoSchedule' }] },
-    { taints: [{ ...own, effect: 'NoExecute' }] },
-    { taints: [own], unschedulable: true },
-    { unschedulable: true },
-  ];
-  for (const spec of attempts)
-    assert.match(await write(cluster(), token, { node: 'node-1', patch: { spec } }), /the spec of its Node/);
-  const other = { node: 'node-2', patch: { spec: { taints: [own] } } };
-  assert.match(await write(cluster(), token, other), /only its own Node/);
-}
 
 describe('the uninstall', () => {
   after(async () => {

@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { after, describe, it } from 'node:test';
+import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
+import { KUBELET_CONFIG } from '../../hack/cluster/node-config.ts';
+import { processesIn } from '../../hack/cluster/processes.ts';
+import { waitFor } from '../../hack/run.ts';
+import { tokenOf, write } from './agent-token.ts';
+import { DOMAIN, deployWith, readNode } from './agents.ts';
+import { useCluster } from './e2e-cluster.ts';
+
+const cluster = useCluster();
+
+describe('the taint', () => {
+  after(async () => {
+    await deployWith(cluster());
+    await cluster()
+      .kubectl(['taint', 'node', 'node-3', `${DOMAIN}/not-ready:NoSchedule-`])
+      .catch(() => '');
+  });
+
+  it('stands on unproven nodes alone, where its component is deployed', async () => {
+    await deployWith(cluster(), {}, ['taint']);
+    const tainted = async (node: string) =>
+      (await readNode(cluster(), node)).spec.taints?.some(({ key }) => key === `${DOMAIN}/not-ready`) ??
+      false;
+    await waitFor('the taint of node-3', 30_000, async () => (await tainted('node-3')) || undefined);
+    assert.equal(await tainted('node-1'), false);
+    await refusesOtherTaints();
+    await breakNode(cluster(), cluster().node('node-1'), 'runsc-missing');
+    await waitFor('the taint of node-1', 30_000, async () => (await tainted('node-1')) || undefined);
+    await healNode(cluster(), cluster().node('node-1'), 'runsc-missing');
+    await waitFor('the taint of node-1 to go', 30_000, async () => !(await tainted('node-1')) || undefined);
+  });
+
+  it('goes from a node that registers with it once gVisor is proven there, and no pod can be earlier', async () => {
+    const node = cluster().node('node-1');
+    const config = await readFile(node.path(KUBELET_CONFIG), 'utf8');
+    const registerWithTaints = [{ key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' }];
+    await node.write(KUBELET_CONFIG, JSON.stringify({ ...JSON.parse(config), registerWithTaints }));
+    const agents = processesIn(node.machine).filter(({ argv }) => argv.includes('/app/agent.mjs'));
+    const pids = agents.map(({ pid }) => pid);
+    await node.machine.kill('STOP', pids); // so that the node is seen as it is before an agent has looked
+    try {
+      await cluster().kubectl(['delete', 'node', 'node-1']);
+      await node.restart('kubelet');
+      await cluster().waitForNodes(['node-1']);
+      const { spec, metadata } = await readNode(cluster(), 'node-1');
+      assert.deepEqual(
+        spec.taints?.map(({ key, effect }) => ({ key, effect })).filter(({ key }) => key.startsWith(DOMAIN)),
+        registerWithTaints,
+      );
+      assert.equal(metadata.labels[`${DOMAIN}/ready`], undefined);
+    } finally {
+      await node.machine.kill('CONT', pids);
+      await node.write(KUBELET_CONFIG, config);
+    }
+    await waitFor('the taint to go', 30_000, async () => {
+      const { spec, metadata } = await readNode(cluster(), 'node-1');
+      const isTainted = spec.taints?.some(({ key }) => key.startsWith(DOMAIN)) ?? false;
+      return (!isTainted && metadata.labels[`${DOMAIN}/ready`] === 'true') || undefined;
+    });
+  });
+});
+
+/** The policy of the component lets an agent's token write its own taint and nothing else of the spec. */
+async function refusesOtherTaints(): Promise<void> {
+  const token = await tokenOf(cluster(), 'node-1');
+  const own = { key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' };
+  const attempts = [
+    { taints: [{ key: 'other', effect: 'NoSchedule' }] },
+    { taints: [{ ...own, effect: 'NoExecute' }] },
+    { taints: [own], unschedulable: true },
+    { unschedulable: true },
+  ];
+  for (const spec of attempts)
+    assert.match(await write(cluster(), token, { node: 'node-1', patch: { spec } }), /the spec of its Node/);
+  const other = { node: 'node-2', patch: { spec: { taints: [own] } } };
+  assert.match(await write(cluster(), token, other), /only its own Node/);
+}
