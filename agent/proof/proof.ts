@@ -20,7 +20,7 @@ const ATTEMPTS = 3;
 
 /**
  * Boots one sandbox through the handler that pods use, reads the kernel inside it, and removes it.
- * At most one sandbox exists at a time. A kubelet that removes the sandbox in the middle is no
+ * At most one sandbox lives at a time. A kubelet that removes the sandbox in the middle, or may have, is no
  * failure: the attempt is repeated, three times in all.
  */
 export async function prove(options: ProofOptions, signal: AbortSignal): Promise<Outcome> {

@@ -9,7 +9,7 @@ import { deployAgent } from '../../hack/story.ts';
 import { formatTable } from '../../hack/table.ts';
 import { measureFlaps } from './flaps.ts';
 import { measureLabels, measurePod } from './labels.ts';
-import { measureAgent, measureFaults, measureProofs } from './one-node.ts';
+import { FAULT_NODES, measureAgent, measureFaults, measureProofs } from './one-node.ts';
 import { measureScale } from './scale.ts';
 import { HEAD } from './statistics.ts';
 
@@ -60,7 +60,12 @@ try {
   const cluster = await startCluster({ name: CLUSTER, nodes: [{ name: 'node-1' }], images });
   const node = cluster.node('node-1');
   if (wanted('proofs')) show(HEAD, await measureProofs(node, proofs));
-  if (wanted('faults')) show(HEAD, await measureFaults(cluster, node, runs));
+  if (wanted('faults')) {
+    const [, ...more] = FAULT_NODES;
+    for (const request of more) await cluster.addNode(request);
+    show(HEAD, await measureFaults(cluster, runs));
+    for (const { name } of more) await cluster.removeNode(name);
+  }
   if (wanted('agent')) show(MEASURED, await measureAgent(node, soak, idle));
   if (images.length > 0) await deployAgent(cluster, join(REPO, 'manifests/base'));
   if (wanted('labels')) show(HEAD, await measureLabels(cluster, node, runs));
