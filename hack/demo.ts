@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { styleText } from 'node:util';
-import { type Cluster, startCluster } from './cluster/cluster.ts';
+import type { Cluster } from './cluster/cluster.ts';
 import { removeCluster } from './cluster/remove-cluster.ts';
+import { startCluster } from './cluster/start-cluster.ts';
 import { showNodes } from './live-nodes.ts';
 import { REPO } from './paths.ts';
 import { ensurePrerequisites } from './prerequisites.ts';

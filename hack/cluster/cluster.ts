@@ -1,12 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ensureImage, type Image, type ImageId } from '../images.ts';
+import { ensureImage, type Image } from '../images.ts';
 import { unknownWord } from '../nearest.ts';
 import { CLUSTERS } from '../paths.ts';
-import { ensurePrerequisites } from '../prerequisites.ts';
 import { replaceFile } from '../replace-file.ts';
-import { run, UsageError, waitFor } from '../run.ts';
+import { run, waitFor } from '../run.ts';
 import { ensureTools } from '../tools.ts';
 import { type Answer, ApiReader } from './api.ts';
 import { cgroupOf, removeCgroup } from './cgroups.ts';
@@ -18,25 +17,15 @@ import {
   startControlPlane,
   writeCredentials,
 } from './control-plane.ts';
-import { requireKernel, requireName, requireRoot } from './host-checks.ts';
-import { locked } from './lock.ts';
+import { requireName } from './host-checks.ts';
 import { Machine } from './machine.ts';
 import { ClusterNode } from './node.ts';
 import type { NodeSpec } from './node-config.ts';
-import { allotNodes, type NodeRequest, readNodes, toolsOf, wantedNodes } from './node-plan.ts';
+import { allotNodes, type NodeRequest, readNodes } from './node-plan.ts';
 import { type Authority, openAuthority } from './pki.ts';
 import { removeCluster } from './remove-cluster.ts';
 import { listen, startRelay } from './start-relay.ts';
-import { waitForReady, waitForServiceAccount } from './wait-ready.ts';
-
-/** What a cluster is started with. */
-export type ClusterOptions = {
-  readonly name?: string;
-  readonly nodes?: readonly NodeRequest[];
-  /** The port on the host's loopback for the API server; a free one unless told. */
-  readonly port?: number;
-  readonly images?: readonly ImageId[];
-};
+import { waitForReady } from './wait-ready.ts';
 
 /** A running cluster. */
 export class Cluster {
@@ -178,36 +167,4 @@ export class Cluster {
   async down(): Promise<void> {
     await removeCluster(this.name);
   }
-}
-
-/** Starts a cluster, or what is missing of it, and waits until its nodes are Ready. */
-export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
-  const { name = 'dev', port, images = ['workload'] } = options;
-  requireName(name);
-  requireRoot();
-  return locked(name, async () => {
-    const dir = join(CLUSTERS, name);
-    const wanted = wantedNodes(name, dir, options.nodes);
-    if (new Machine('control-plane', join(dir, 'hub')).pid() === undefined) {
-      await ensurePrerequisites();
-      await requireKernel();
-      if (port !== undefined) (await listen(port)).server.close();
-    }
-    await ensureTools(['kubernetes', 'etcd', 'cni', 'runc', ...new Set(wanted.flatMap(toolsOf))]);
-    await ensureImage('pause');
-    const built: Image[] = [];
-    for (const id of images) built.push(await ensureImage(id));
-    const cluster = await Cluster.open(name);
-    if (port !== undefined && port !== (cluster.port ?? port)) {
-      throw new UsageError(
-        `The cluster "${name}" has port ${cluster.port}: take it \`down\` to change that.`,
-      );
-    }
-    allotNodes(dir, wanted);
-    await cluster.startControlPlane(port);
-    await Promise.all(wanted.map((request) => cluster.addNode(request, built)));
-    await cluster.waitForNodes();
-    await waitForServiceAccount(cluster);
-    return cluster;
-  });
 }

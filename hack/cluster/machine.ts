@@ -1,9 +1,10 @@
-import { spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CACHE, REPO } from '../paths.ts';
 import { type RunOptions, run, runAll, waitFor } from '../run.ts';
 import { cgroupOf, createCgroup } from './cgroups.ts';
+import { endProcesses, processesOf } from './machine-processes.ts';
 
 const INIT = join(REPO, 'hack/cluster/machine-init.sh');
 
@@ -47,25 +48,25 @@ export class Machine {
 
   /** Starts the machine, inside the PID namespace of `parent` so that it ends with it. Harmless when it runs. */
   async start(parent?: Machine): Promise<void> {
-    if (this.pid() === undefined) await this.#boot(parent);
+    const booting = this.pid() === undefined ? await this.#boot(parent) : undefined;
     const log = join(this.dir, 'init.log');
-    await waitFor(
+    const started = await waitFor(
       `the machine "${this.name}" to start (see ${log})`,
       20_000,
       async () => {
         const pid = this.pid();
         if (pid !== undefined && existsSync(`/proc/${pid}/root/run/machine-ready`)) return true;
-        return processesOf(this.dir).length === 0 ? 'ended' : undefined;
+        return booting === undefined || isAlive(booting) ? undefined : false;
       },
       10,
-    ).then((seen) => {
-      if (seen === true) return;
-      const said = readFileSync(log, 'utf8').trim().split('\n').at(-1);
-      throw new Error(`The machine "${this.name}" ended while it started: ${said} (see ${log})`);
-    });
+    );
+    if (started) return;
+    const said = readFileSync(log, 'utf8').trim().split('\n').at(-1);
+    throw new Error(`The machine "${this.name}" ended while it started: ${said} (see ${log})`);
   }
 
-  async #boot(parent: Machine | undefined): Promise<void> {
+  /** Begins the first process, and gives the process that ends with it. */
+  async #boot(parent: Machine | undefined): Promise<ChildProcess> {
     mkdirSync(this.dir, { recursive: true });
     mkdirSync(CACHE, { recursive: true });
     const cgroup = cgroupOf(this.dir);
@@ -75,7 +76,7 @@ export class Machine {
     const namespaces = ['--pid', '--mount', '--net', '--uts', '--ipc', '--cgroup'];
     const unshare = ['unshare', '--fork', ...namespaces, '--kill-child=SIGKILL'];
     const init = ['/bin/sh', INIT, this.dir, this.name, cgroup, CACHE, REPO];
-    this.#detach([...enter, ...join, ...unshare, ...init], 'init');
+    return this.#detach([...enter, ...join, ...unshare, ...init], 'init');
   }
 
   /** Ends every process of the machine and waits until they are gone. */
@@ -83,7 +84,7 @@ export class Machine {
     await endProcesses(this.dir);
   }
 
-  #detach(argv: readonly string[], log: string): void {
+  #detach(argv: readonly string[], log: string): ChildProcess {
     const [command = '', ...args] = argv;
     const fd = openSync(join(this.dir, `${log}.log`), 'a');
     const child = spawn(command, args, {
@@ -95,6 +96,7 @@ export class Machine {
     child.on('error', () => {}); // seen by the deadline of whoever waits for it
     child.unref();
     closeSync(fd);
+    return child;
   }
 
   /** The words that put a command into this machine. */
@@ -172,44 +174,6 @@ export class Machine {
   }
 }
 
-/** Processes that make or are the first process of a machine whose folder is `dir` or lies below it. */
-function processesOf(dir: string): { pid: number; init: boolean }[] {
-  const found: { pid: number; init: boolean }[] = [];
-  for (const entry of readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue;
-    try {
-      const argv = readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0');
-      const at = argv.findIndex((word) => word.endsWith('/machine-init.sh')); // of any checkout
-      const folder = at === -1 ? undefined : argv[at + 1];
-      if (folder === undefined || !(folder === dir || folder.startsWith(`${dir}/`))) continue;
-      found.push({ pid: Number(entry), init: folder === dir && at === 1 && isFirst(entry) });
-    } catch {
-      // it ended while we looked
-    }
-  }
-  return found;
-}
-
-function isFirst(pid: string): boolean {
-  return /^NSpid:.*\t1$/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
-}
-
-/** Kills every machine at or below `dir` and waits until nothing of them is left. */
-export async function endProcesses(dir: string): Promise<void> {
-  await waitFor(
-    `the processes of ${dir} to end`,
-    20_000,
-    async () => {
-      const left = processesOf(dir);
-      for (const { pid } of left) {
-        try {
-          process.kill(pid, 'SIGKILL');
-        } catch {
-          // it ended by itself
-        }
-      }
-      return left.length === 0 ? true : undefined;
-    },
-    50,
-  );
+function isAlive({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode === null && signalCode === null;
 }

@@ -5,7 +5,7 @@ import { CLUSTERS } from '../paths.ts';
 import { cgroupOf, removeCgroup } from './cgroups.ts';
 import { requireName } from './host-checks.ts';
 import { locked } from './lock.ts';
-import { endProcesses } from './machine.ts';
+import { endProcesses } from './machine-processes.ts';
 
 /** The names of the clusters that this machine holds, running or not. */
 export function clusterNames(): string[] {

@@ -1,5 +1,5 @@
-import { startCluster } from '../cluster/cluster.ts';
 import { DEFAULT_NODES, type NodeRequest } from '../cluster/node-plan.ts';
+import { startCluster } from '../cluster/start-cluster.ts';
 import { unknownWord } from '../nearest.ts';
 import { UsageError } from '../run.ts';
 import { type Command, npm } from './command.ts';

@@ -1,6 +1,7 @@
 import { after, before } from 'node:test';
-import { type Cluster, startCluster } from '../../hack/cluster/cluster.ts';
+import type { Cluster } from '../../hack/cluster/cluster.ts';
 import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
+import { startCluster } from '../../hack/cluster/start-cluster.ts';
 import { waitFor } from '../../hack/run.ts';
 import { laneCluster } from '../lane.ts';
 import { applyOverlay } from './agents.ts';

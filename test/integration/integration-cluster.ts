@@ -6,9 +6,10 @@ import type { Outcome } from '../../agent/proof/outcome.ts';
 import { prove } from '../../agent/proof/proof.ts';
 import { PROBE_LABELS } from '../../agent/proof/sandbox-config.ts';
 import { healNode } from '../../hack/cluster/break-node.ts';
-import { type Cluster, startCluster } from '../../hack/cluster/cluster.ts';
+import type { Cluster } from '../../hack/cluster/cluster.ts';
 import type { ClusterNode } from '../../hack/cluster/node.ts';
 import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
+import { startCluster } from '../../hack/cluster/start-cluster.ts';
 import { laneCluster } from '../lane.ts';
 
 /** The nodes of the cluster: each generation of containerd that nodes still run, with a gVisor of its time. */
