@@ -1,4 +1,4 @@
-import { CriError } from './host/cri-client.ts';
+import { CriError } from './host/cri-error.ts';
 import type { Reason } from './reasons.ts';
 
 /** The reason code of a look that ended with this error instead of an answer. */

@@ -1,43 +1,11 @@
-import { Client, status as code, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { fromJSON, type MethodDefinition } from '@grpc/proto-loader';
-import type { Cri, CriStatus, LoadedRuntime, ShimInfo } from './cri.ts';
+import type { Cri, CriStatus, ShimInfo } from './cri.ts';
+import { CriError } from './cri-error.ts';
 import { CRI_SCHEMA } from './cri-schema.ts';
+import { loadedRuntimes } from './loaded-runtimes.ts';
 
 const DEFINITIONS = fromJSON(CRI_SCHEMA, { longs: Number, enums: String, defaults: true });
-
-/** A CRI call that containerd refused, or that did not come through. */
-export class CriError extends Error {
-  override readonly name = 'CriError';
-  /** `unreachable`: no containerd behind the socket; `late`: no answer within the deadline; `refused`: its own answer. */
-  readonly kind: 'unreachable' | 'late' | 'refused' | 'absent' | 'unsupported' | 'aborted';
-
-  constructor(method: string, cause: ServiceError, timeoutMs = 0) {
-    super(wordsOf(cause, timeoutMs));
-    this.kind = GARBLED.test(cause.details) ? 'unreachable' : (KINDS.get(cause.code) ?? 'refused');
-    if (this.kind !== 'refused') this.message = `containerd's ${method}: ${this.message}`;
-  }
-}
-
-/** What grpc-js says of an answer that is no message of this API: whatever speaks there, it is not containerd. */
-const GARBLED = /^(Response message parsing error|Error deserializing)|Protocol error|NGHTTP2/;
-
-/** An error's words without what grpc-js wraps around them. */
-function wordsOf({ details, message }: ServiceError, timeoutMs: number): string {
-  if (details.startsWith('Deadline exceeded'))
-    return `no answer within ${Number((timeoutMs / 1_000).toFixed(1))} s`;
-  const [, system] = /Last error: (?:Error: )?(.*?)\.? Resolution note:/s.exec(details) ?? [];
-  // That is what grpc-js has of a connection that broke during a call.
-  if (details === 'null') return 'the connection was lost';
-  return system || details || message;
-}
-
-const KINDS: ReadonlyMap<number, CriError['kind']> = new Map([
-  [code.UNAVAILABLE, 'unreachable'],
-  [code.DEADLINE_EXCEEDED, 'late'],
-  [code.NOT_FOUND, 'absent'],
-  [code.UNIMPLEMENTED, 'unsupported'],
-  [code.CANCELLED, 'aborted'],
-]);
 
 /**
  * How long containerd may take to answer a question about what it knows. It answers from memory, so that even a
@@ -180,48 +148,4 @@ function methodNamed(name: string): MethodDefinition<object, object> {
     if (found !== undefined) return found;
   }
   throw new Error(`No method "${name}" in the CRI schema`);
-}
-
-/**
- * Reads the handlers out of the `config` document of a verbose status. Only named fields are taken:
- * containerd 1.x puts registry credentials beside them.
- * Source: https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/config/config.go
- */
-export function loadedRuntimes(
-  config: string | undefined,
-): Pick<CriStatus, 'defaultRuntimeName' | 'stateDir' | 'runtimes'> {
-  if (config === undefined) throw new Error('containerd’s status carries no configuration');
-  let parsed: { containerd?: RawContainerd; stateDir?: unknown } | null;
-  try {
-    parsed = JSON.parse(config) as typeof parsed;
-  } catch {
-    throw new Error('containerd’s status carries a configuration that is not JSON'); // its text may hold credentials
-  }
-  const containerd = parsed?.containerd;
-  const runtimes = new Map<string, LoadedRuntime>();
-  for (const [name, raw] of Object.entries(containerd?.runtimes ?? {})) {
-    runtimes.set(name, {
-      runtimeType: text(raw?.runtimeType),
-      runtimePath: text(raw?.runtimePath),
-      options:
-        typeof raw?.options === 'object' && raw.options !== null
-          ? (raw.options as Record<string, unknown>)
-          : {},
-      snapshotter: text(raw?.snapshotter),
-    });
-  }
-  const stateDir = text(parsed?.stateDir);
-  return { defaultRuntimeName: text(containerd?.defaultRuntimeName), stateDir, runtimes };
-}
-
-type RawRuntime = {
-  runtimeType?: unknown;
-  runtimePath?: unknown;
-  options?: unknown;
-  snapshotter?: unknown;
-} | null;
-type RawContainerd = { defaultRuntimeName?: unknown; runtimes?: Record<string, RawRuntime> };
-
-function text(value: unknown): string {
-  return typeof value === 'string' ? value : '';
 }

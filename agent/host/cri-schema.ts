@@ -1,31 +1,4 @@
-/**
- * The messages and methods of the CRI and of containerd's introspection service that this agent uses,
- * as a protobuf descriptor in JSON. Numbers are those of the public APIs; fields that nobody reads here
- * are left out, which protobuf allows.
- * Source: https://github.com/kubernetes/cri-api/blob/v0.36.3/pkg/apis/runtime/v1/api.proto and
- * https://github.com/containerd/containerd/blob/v2.4.2/api/services/introspection/v1/introspection.proto
- */
-
-type FieldType = string | { readonly type: string; readonly rule?: 'repeated'; readonly keyType?: string };
-
-function message(fields: Readonly<Record<string, readonly [id: number, type: FieldType]>>) {
-  const entries = Object.entries(fields).map(([name, [id, type]]) => [
-    name,
-    typeof type === 'string' ? { id, type } : { id, ...type },
-  ]);
-  return { fields: Object.fromEntries(entries) };
-}
-
-function service(methods: readonly string[], streams: Readonly<Record<string, object>> = {}) {
-  const entries = methods.map((name) => [
-    name,
-    { requestType: `${name}Request`, responseType: `${name}Response` },
-  ]);
-  return { methods: { ...Object.fromEntries(entries), ...streams } };
-}
-
-const repeated = (type: string): FieldType => ({ type, rule: 'repeated' });
-const map = (type: string): FieldType => ({ type, keyType: 'string' });
+import { map, message, repeated, service } from './descriptor.ts';
 
 const NOTHING = message({});
 
@@ -209,7 +182,14 @@ const introspectionV1 = {
   RuntimeVersion: message({ version: [1, 'string'] }),
 };
 
-/** See the head of this file. Services: `runtime.v1.*` and `containerd.services.introspection.v1.*`. */
+/**
+ * The messages and methods of the CRI and of containerd's introspection service that this agent uses,
+ * as a protobuf descriptor in JSON. Numbers are those of the public APIs; fields that nobody reads here
+ * are left out, which protobuf allows.
+ * Source: https://github.com/kubernetes/cri-api/blob/v0.36.3/pkg/apis/runtime/v1/api.proto and
+ * https://github.com/containerd/containerd/blob/v2.4.2/api/services/introspection/v1/introspection.proto
+ * Services: `runtime.v1.*` and `containerd.services.introspection.v1.*`.
+ */
 export const CRI_SCHEMA = {
   nested: {
     runtime: { nested: { v1: { nested: runtimeV1 } } },

@@ -1,4 +1,5 @@
-import { type CallOptions, type CriClient, CriError } from '../host/cri-client.ts';
+import type { CallOptions, CriClient } from '../host/cri-client.ts';
+import { CriError } from '../host/cri-error.ts';
 import type { Host } from '../host/host.ts';
 import { readSandboxInfo } from '../host/sandbox-info.ts';
 import { POD_UID } from '../proof/sandbox-config.ts';

@@ -1,4 +1,4 @@
-import { CriError } from '../host/cri-client.ts';
+import { CriError } from '../host/cri-error.ts';
 import type { Host } from '../host/host.ts';
 import { readSandboxInfo } from '../host/sandbox-info.ts';
 import { cleanUp, type ExplainOptions, explain } from './explain.ts';

@@ -1,4 +1,5 @@
-import { type CriClient, CriError } from '../host/cri-client.ts';
+import type { CriClient } from '../host/cri-client.ts';
+import { CriError } from '../host/cri-error.ts';
 import { isImageMissing } from '../host/sandbox-info.ts';
 import type { Housekeeping } from './housekeeping.ts';
 import { impossible, interrupted, type Outcome, outcomeOfError } from './outcome.ts';

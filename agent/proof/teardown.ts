@@ -1,4 +1,5 @@
-import { type CriClient, CriError } from '../host/cri-client.ts';
+import type { CriClient } from '../host/cri-client.ts';
+import { CriError } from '../host/cri-error.ts';
 import { impossible, type Outcome } from './outcome.ts';
 import { isProbe, PROBE_LABELS } from './sandbox-config.ts';
 import { isGone, silenceOf } from './watch.ts';

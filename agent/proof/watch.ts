@@ -1,5 +1,6 @@
 import timers from 'node:timers/promises';
-import { type CriClient, CriError } from '../host/cri-client.ts';
+import type { CriClient } from '../host/cri-client.ts';
+import { CriError } from '../host/cri-error.ts';
 
 /** The error with which containerd does not answer at all; undefined when it does. */
 export function silenceOf(client: CriClient): Promise<CriError | undefined> {

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { Agent, request } from 'undici';
-import { parse } from 'yaml';
+import { kubeconfigAccess } from '../../agent/kube-config.ts';
 
 /** What came back: the status code and the body's text. */
 export type Answer = { readonly code: number; readonly text: string };
@@ -35,22 +35,10 @@ export class ApiReader {
   async #read(): Promise<void> {
     const text = await readFile(this.#kubeconfig, 'utf8');
     if (text === this.#text) return;
-    const { clusters, users } = parse(text) as Kubeconfig;
-    const decoded = (data: string | undefined) => Buffer.from(data ?? '', 'base64').toString();
-    const { server = '', 'certificate-authority-data': ca } = clusters[0]?.cluster ?? {};
-    const { 'client-certificate-data': cert, 'client-key-data': key } = users[0]?.user ?? {};
+    const { server, tls } = await kubeconfigAccess(this.#kubeconfig);
     await this.#agent?.close();
-    this.#agent = new Agent({ connect: { ca: decoded(ca), cert: decoded(cert), key: decoded(key) } });
+    this.#agent = new Agent({ connect: tls });
     this.#server = server;
     this.#text = text;
   }
 }
-
-type Kubeconfig = {
-  readonly clusters: readonly {
-    readonly cluster: { readonly server: string; readonly 'certificate-authority-data': string };
-  }[];
-  readonly users: readonly {
-    readonly user: { readonly 'client-certificate-data': string; readonly 'client-key-data': string };
-  }[];
-};

@@ -3,7 +3,7 @@ import { status as Code, Metadata } from '@grpc/grpc-js';
 import type { Sources } from '../../../agent/checks/catalogue.ts';
 import type { Seen } from '../../../agent/finding.ts';
 import type { Cri, CriStatus, LoadedRuntime, ShimInfo } from '../../../agent/host/cri.ts';
-import { CriError } from '../../../agent/host/cri-client.ts';
+import { CriError } from '../../../agent/host/cri-error.ts';
 import { Host } from '../../../agent/host/host.ts';
 
 /** A runtime as containerd reports it, gVisor's unless said otherwise. */
