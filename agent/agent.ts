@@ -73,13 +73,16 @@ export class Agent {
   }
 
   async #next(settled: Settled | undefined, signal: AbortSignal): Promise<string> {
-    const { bell, proofIntervalMs } = this.#options;
+    const { bell, now, proofIntervalMs } = this.#options;
     const ready = this.#state.published?.status === 'True';
     const interval = ready ? proofIntervalMs : Math.min(proofIntervalMs, NOT_READY_INTERVAL_MS);
     const jittered = interval * (0.9 + 0.2 * Math.random());
     const again = settled?.lookAgainMs;
-    const what = await bell.wait(Math.max(again ?? jittered, 1), signal);
-    this.#turnedMs = this.#options.now();
+    const seenMs = this.#last?.seenMs ?? now();
+    // A timer may end a moment early, and a look that comes too early confirms nothing.
+    const rest = again === undefined ? jittered : Math.ceil(seenMs + again - now()) + 1;
+    const what = await bell.wait(Math.max(rest, 1), signal);
+    this.#turnedMs = now();
     return what ?? (again === undefined ? 'timer' : 'confirm');
   }
 
@@ -92,7 +95,7 @@ export class Agent {
     this.#last = seen;
     await files.watch(seen.watch, begunAt);
     const old = this.#state.published;
-    const settled = settle(this.#state, seen.verdict, now(), patience);
+    const settled = settle(this.#state, seen.verdict, seen.seenMs, patience);
     this.#state = settled.state;
     if (seen.proof.kind === 'proven') this.#provenAt = this.#options.date().toISOString();
     const { publish } = settled;
@@ -125,7 +128,8 @@ export class Agent {
       const message = `the look failed: ${errorLine(err)}`;
       const { findings = [], facts = {}, watch = [] } = this.#last ?? {};
       const verdict = { status: 'Unknown', reason, message } as const;
-      return { verdict, findings, proof: { kind: 'impossible', reason, message }, facts, watch };
+      const proof = { kind: 'impossible', reason, message } as const;
+      return { verdict, seenMs: this.#options.now(), findings, proof, facts, watch };
     }
   }
 

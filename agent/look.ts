@@ -11,6 +11,8 @@ import { isCause, judge, type Verdict } from './verdict.ts';
 /** One whole look at the node. `watch` are the host paths whose change should lead to another. */
 export type Look = {
   readonly verdict: Verdict;
+  /** When what decides was seen, milliseconds of the monotonic clock: the checks begin a look, the proof ends it. */
+  readonly seenMs: number;
   readonly findings: readonly Finding[];
   readonly proof: Outcome;
   readonly facts: Facts;
@@ -31,16 +33,19 @@ export type LookOptions = {
  */
 export async function look({ sources, prove, now }: LookOptions, signal: AbortSignal): Promise<Look> {
   const first = rememberAnswers(sources);
+  let checkedMs = now();
   const before = await runChecks(CHECKS, first, { now, signal });
   const proof = await proveIfAnswered(first.cri, (inner) => prove(inner, before.some(isCause)), signal);
   // A cause that came only after the checks had looked, in the middle of the proof, is seen by looking again.
   const again = isBroken(proof) && !before.some(isCause);
   const once = again ? rememberAnswers(sources) : first;
+  if (again) checkedMs = now();
   const findings = again ? await runChecks(CHECKS, once, { now, signal }) : before;
   const facts: Facts = Object.assign({}, ...findings.map((finding) => finding.facts));
   const files = await readGvisorFiles(once, signal).catch(() => undefined);
   return {
     verdict: judge(findings, proof),
+    seenMs: findings.some(isCause) ? checkedMs : now(),
     findings,
     proof,
     facts,

@@ -13,7 +13,7 @@ export type Steady = {
 /** How patient to be, in milliseconds. */
 export type Patience = { readonly confirmMs: number; readonly graceMs: number };
 
-/** The state after a look, what to publish because of it, and when to look again ahead of schedule. */
+/** The state after a look, what to publish because of it, and how long after `nowMs` to look again ahead of schedule. */
 export type Settled = {
   readonly state: Steady;
   readonly publish?: Verdict;
@@ -21,9 +21,9 @@ export type Settled = {
 };
 
 /**
- * Decides what a look changes. A proof counts at once. A failure counts when a second look, at least
- * `confirmMs` later, fails as well. A look that could not see changes nothing until it has been so for
- * `graceMs`; it neither confirms a failure nor wipes one out.
+ * Decides what a look changes, `nowMs` being when what decides was seen. A proof counts at once. A failure counts when
+ * a second look sees one at least `confirmMs` later. A look that could not see changes nothing until it has been so
+ * for `graceMs`; it neither confirms a failure nor wipes one out.
  */
 export function settle(state: Steady, verdict: Verdict, nowMs: number, patience: Patience): Settled {
   if (verdict.status === 'True') return publish(verdict);

@@ -52,9 +52,10 @@ class HandBell extends Bell {
   }
 }
 
-function lookOf(verdict: Verdict): Look {
+/** A look that came to this verdict, and saw what decides at that time. */
+export function lookOf(verdict: Verdict, seenMs: number): Look {
   const proof = verdict.status === 'True' ? PROVEN : unproven('impossible', verdict.reason);
-  return { verdict, findings: [PASSED], proof, facts: { runsc: 'release-20260223.0' }, watch: [] };
+  return { verdict, seenMs, findings: [PASSED], proof, facts: { runsc: 'release-20260223.0' }, watch: [] };
 }
 
 /** An agent whose looks come to these verdicts, the last one over and over. */
@@ -81,7 +82,7 @@ export async function agentOf(
       const look = looks[Math.min(looked, looks.length - 1)];
       looked += 1;
       if (look === undefined || look instanceof Error) throw look;
-      return typeof look === 'function' ? look(signal) : lookOf(look);
+      return typeof look === 'function' ? look(signal) : lookOf(look, clock.nowMs);
     },
     bell,
     files,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Look } from '../../agent/look.ts';
 import type { Report } from '../../agent/report.ts';
-import { agentOf, BROKEN, NEVER, UNSEEN } from './agent-harness.ts';
+import { agentOf, BROKEN, lookOf, NEVER, UNSEEN } from './agent-harness.ts';
 import { PASSED, READY } from './reports.ts';
 
 const statuses = (reports: readonly Report[]) => reports.map(({ verdict }) => verdict.reason);
@@ -23,7 +23,7 @@ describe('Agent', () => {
   it('publishes nothing before a first failure is confirmed, and counts that look all the same', async (t) => {
     const { agent, bell, clock, published, counted, run } = await agentOf(t, [BROKEN]);
     void run();
-    assert.equal(await bell.waiting(), 500);
+    assert.equal(await bell.waiting(), 501);
     assert.deepEqual(published, []);
     assert.deepEqual(
       counted.map(({ look }) => look.verdict.reason),
@@ -34,7 +34,7 @@ describe('Agent', () => {
       ['AgentStarting', 'ShimNotFound'],
     );
     clock.nowMs += 499;
-    assert.equal(await bell.next(), 1);
+    assert.equal(await bell.next(), 2);
     assert.deepEqual(published, []);
     clock.nowMs += 1;
     await bell.next();
@@ -42,15 +42,29 @@ describe('Agent', () => {
     assert.equal(agent.report?.look.trigger, 'confirm');
   });
 
+  it('counts the time to the second look from what the first has seen, not from its end', async (t) => {
+    const slow = async (): Promise<Look> => {
+      const seenMs = clock.nowMs;
+      clock.nowMs += 200;
+      return lookOf(BROKEN, seenMs);
+    };
+    const { bell, clock, published, run } = await agentOf(t, [slow]);
+    void run();
+    assert.equal(await bell.waiting(), 301);
+    clock.nowMs += 300;
+    await bell.next();
+    assert.deepEqual(statuses(published), ['ShimNotFound']);
+  });
+
   it('publishes nothing while a starting agent cannot see, until the grace is over', async (t) => {
     const { bell, clock, published, run } = await agentOf(t, [UNSEEN]);
     void run();
-    assert.equal(await bell.waiting(), 5_000);
+    assert.equal(await bell.waiting(), 5_001);
     clock.nowMs += 59_999;
-    assert.equal(await bell.next(), 1);
+    assert.equal(await bell.next(), 2);
     assert.deepEqual(published, []);
     clock.nowMs += 1;
-    assert.equal(await bell.next(), 30_000);
+    assert.equal(await bell.next(), 30_001);
     assert.deepEqual(statuses(published), ['ContainerdUnreachable']);
   });
 
@@ -98,7 +112,7 @@ describe('Agent', () => {
   it('takes a look that fails for one that could not see, and keeps what was known', async (t) => {
     const { agent, bell, clock, published, lines, run } = await agentOf(t, [READY, new Error('no memory')]);
     void run();
-    assert.equal(await bell.next('timer'), 5_000);
+    assert.equal(await bell.next('timer'), 5_001);
     assert.equal(agent.report?.verdict.reason, 'SandboxProven');
     assert.deepEqual(agent.report?.look.verdict, {
       status: 'Unknown',

@@ -5,7 +5,8 @@ import { describe, it, type TestContext } from 'node:test';
 import { type LookOptions, look } from '../../agent/look.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import { tempHost } from './host/temp-host.ts';
-import { ALL_HANG, type FakeContainerd, fakeContainerd, type Script } from './proof/fake-containerd.ts';
+import { ALL_HANG, type Script } from './proof/containerd-scripts.ts';
+import { type FakeContainerd, fakeContainerd } from './proof/fake-containerd.ts';
 import { PROVEN, unproven } from './reports.ts';
 
 const NEVER = new AbortController().signal;
@@ -80,6 +81,22 @@ describe('look', () => {
       assert.equal(containerd.calls.filter((method) => method === 'Version').length, 2);
     });
   }
+
+  it('says when it saw what decides: the checks before a proof, the proof after it', async (t) => {
+    for (const [broken, when] of [
+      [true, 0],
+      [false, 1_000],
+    ] as const) {
+      const clock = { nowMs: 0 };
+      const { options } = await healthy(t, async () => {
+        clock.nowMs += 1_000;
+        return unproven('failed', 'SandboxFailed');
+      });
+      if (broken) await rm(join(options.sources.host.root, RUNSC));
+      const { verdict, seenMs } = await look({ ...options, now: () => clock.nowMs }, NEVER);
+      assert.deepEqual([verdict.reason, seenMs], [broken ? 'RunscNotFound' : 'SandboxFailed', when]);
+    }
+  });
 
   it('looks no second time when the cause is known already', async (t) => {
     const { containerd, options } = await healthy(t, async () => unproven('failed', 'SandboxFailed'));

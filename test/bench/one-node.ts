@@ -52,19 +52,20 @@ export async function measureProofs(node: ClusterNode, proofs: number): Promise<
 }
 
 /** The nodes that {@link measureFaults} needs: one for each fault. */
-export const FAULT_NODES = FAULTS.map((_, index) => ({ name: `node-${index + 1}` }));
+export const FAULT_NODES = FAULTS.map((fault, index) => ({ name: `node-${index + 1}`, fault }));
 
 /**
- * Each fault on a node of its own, all at the same time, and each run with a new agent: one that meets fault upon fault
- * would look more often than it does because of events, 8 times at once, then once in 4 s.
+ * Each fault on a node of its own, all at the same time, and each run with a new agent, as the image runs it: one that
+ * meets fault upon fault would look more often than it does because of events, 8 times at once, then once in 4 s.
  */
 export async function measureFaults(cluster: Cluster, runs: number): Promise<string[][]> {
+  await bundle();
   const starts: number[] = [];
   const recoveries: number[] = [];
   const measure = async (fault: FaultName, node: ClusterNode): Promise<number[]> => {
     const detections: number[] = [];
     for (let run = 0; run < runs; run++) {
-      const agent = new OutsideAgent(node);
+      const agent = new OutsideAgent(node, ENVIRONMENT, BUNDLED);
       starts.push((await agent.proven()).atMs - agent.startedMs);
       const broken = performance.now();
       await breakNode(cluster, node, fault);
@@ -77,10 +78,9 @@ export async function measureFaults(cluster: Cluster, runs: number): Promise<str
     }
     return detections;
   };
-  const nodes = FAULT_NODES.map(({ name }) => cluster.node(name));
   const rows = await Promise.all(
-    FAULTS.map(async (fault, index) => {
-      const detections = await measure(fault, nodes[index] as ClusterNode);
+    FAULT_NODES.map(async ({ name, fault }) => {
+      const detections = await measure(fault, cluster.node(name));
       return statistics(`${fault} → verdict, confirmed`, 'p50 ≤ 0.7 s, p99 ≤ 2 s', detections);
     }),
   );

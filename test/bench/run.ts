@@ -62,7 +62,7 @@ try {
   if (wanted('proofs')) show(HEAD, await measureProofs(node, proofs));
   if (wanted('faults')) {
     const [, ...more] = FAULT_NODES;
-    for (const request of more) await cluster.addNode(request);
+    for (const { name } of more) await cluster.addNode({ name });
     show(HEAD, await measureFaults(cluster, runs));
     for (const { name } of more) await cluster.removeNode(name);
   }
