@@ -1,85 +1,12 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { describe, it, type TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
 import type { Report } from '../../agent/report.ts';
 import { SETTINGS } from '../../agent/settings.ts';
-import { FakeContainerd } from './proof/fake-containerd.ts';
-
-const MAIN = fileURLToPath(new URL('../../agent/main.ts', import.meta.url));
-const REPOSITORY = dirname(dirname(MAIN));
-
-type Env = Readonly<Record<string, string>>;
-type Ended = { readonly code: number | null; readonly stdout: string; readonly stderr: string };
-
-/** The agent as a process of its own; it is killed should the test leave it. */
-function start(t: TestContext, args: readonly string[], env: Env = {}) {
-  const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', MAIN, ...args], {
-    cwd: REPOSITORY,
-    env: { PATH: process.env.PATH, NODE_NAME: 'node-1', LISTEN_ADDRESS: '127.0.0.1:0', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  t.after(() => child.kill('SIGKILL'));
-  const output = { stdout: '', stderr: '' };
-  let more = Promise.withResolvers<void>();
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name]?.setEncoding('utf8').on('data', (chunk: string) => {
-      output[name] += chunk;
-      more.resolve();
-    });
-  }
-  const closed = once(child, 'close').then(() => {
-    more.resolve();
-    return true;
-  });
-  const ended = async (): Promise<Ended> => {
-    await closed;
-    return { code: child.exitCode, ...output };
-  };
-  /** The JSON log line with that message, once it is there. */
-  const logged = async (message: string): Promise<Record<string, unknown>> => {
-    for (;;) {
-      const lines = output.stdout.split('\n').slice(0, -1);
-      const line = lines.find((each) => each.includes(`"msg":"${message}"`));
-      if (line !== undefined) return JSON.parse(line) as Record<string, unknown>;
-      assert.equal(child.exitCode, null, `${output.stdout}${output.stderr}`);
-      more = Promise.withResolvers<void>();
-      await more.promise;
-    }
-  };
-  return { child, ended, logged };
-}
-
-const run = (t: TestContext, args: readonly string[], env: Env = {}) => start(t, args, env).ended();
-
-async function emptyHost(t: TestContext): Promise<string> {
-  const root = await mkdtemp(join(tmpdir(), 'host-'));
-  t.after(() => rm(root, { recursive: true, force: true }));
-  return root;
-}
-
-/** A host with a containerd on its usual socket, which boots sandboxes that are gVisor's. */
-async function provenHost(t: TestContext): Promise<string> {
-  const root = await emptyHost(t);
-  const files = {
-    '/proc/version': 'Linux version 6.8.0 (buildd@lcy02) #45-Ubuntu SMP\n',
-    '/proc/sys/kernel/random/boot_id': '6d0aa4a7-5e1a-4e7a-9f0f-1d6a0d6f2b11\n',
-  };
-  for (const [path, text] of Object.entries(files)) {
-    await mkdir(dirname(join(root, path)), { recursive: true });
-    await writeFile(join(root, path), text);
-  }
-  await mkdir(join(root, '/run/containerd'), { recursive: true });
-  const containerd = new FakeContainerd(join(root, '/run/containerd/containerd.sock'));
-  await containerd.start();
-  t.after(() => containerd.stop());
-  return root;
-}
+import { REPO } from '../../hack/paths.ts';
+import { emptyHost, provenHost, run, start } from './agent-process.ts';
 
 const USAGE = 64;
 
@@ -144,7 +71,7 @@ describe('the agent’s process', { concurrency: 2 }, () => {
   });
 
   it('looks once at a host in order whose containerd does not run, and cannot tell', async (t) => {
-    const root = join(REPOSITORY, 'test/fixtures/hosts/kubeadm-ready');
+    const root = join(REPO, 'test/fixtures/hosts/kubeadm-ready');
     const { code, stdout } = await run(t, ['--once'], { HOST_ROOT: root });
     assert.equal(code, 2);
     assert.match(

@@ -5,7 +5,7 @@ import { chmod, mkdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { describe, it } from 'node:test';
 import { CONTAINERD_TOML, HANDLER, RUNSC, RUNSC_TOML, type Scene, scene } from './one-look.ts';
-import { GARBAGE, HANGS, type Script } from './proof/fake-containerd.ts';
+import { GARBAGE, HANGS, type Script } from './proof/containerd-scripts.ts';
 
 /** What an input may cost beyond a healthy node; each of those below is far larger, or endless. */
 const MOST_MIB = 64;

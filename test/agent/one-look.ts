@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 import type { Report } from '../../agent/report.ts';
 import { outcome } from './checks/fake-node.ts';
 import { tempHost } from './host/temp-host.ts';
-import { CONFIG, FakeContainerd, type Script } from './proof/fake-containerd.ts';
+import type { Script } from './proof/containerd-scripts.ts';
+import { CONFIG, FakeContainerd } from './proof/fake-containerd.ts';
 
 const MAIN = fileURLToPath(new URL('../../agent/main.ts', import.meta.url));
 const SOCKET = '/run/containerd/containerd.sock';

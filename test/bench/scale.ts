@@ -3,20 +3,17 @@ import pino from 'pino';
 import { createKube, type Kube, type WatchEvent } from '../../agent/kube.ts';
 import { openAccess } from '../../agent/kube-access.ts';
 import { keepWatching } from '../../agent/kube-watch.ts';
-import { NodePublisher } from '../../agent/publish/node.ts';
 import type { Report } from '../../agent/report.ts';
 import type { Verdict } from '../../agent/verdict.ts';
 import type { Cluster } from '../../hack/cluster/cluster.ts';
 import { waitFor } from '../../hack/run.ts';
 import { READY_LABEL } from '../../hack/story.ts';
 import { reportOf, verdictOf } from '../agent/reports.ts';
+import { type SimulatedAgent, simulateAgent, type Tally } from './simulated-agent.ts';
 import { mebibytes, pause } from './statistics.ts';
 
-/** One simulated agent: the real publisher of a Node, with a token bound to a pod on that Node. */
-type Client = { readonly node: string; readonly publisher: NodePublisher; readonly kube: Kube };
-
 /** What all clients did in a stretch of time. */
-type Stretch = { readonly seconds: number; readonly codes: Map<string, number>; readonly ms: number[] };
+type Stretch = Tally & { readonly seconds: number };
 
 const AT_ONCE = 16;
 const STEADY_S = 60;
@@ -28,51 +25,27 @@ const BROKEN = verdictOf('False', 'ShimNotFound');
  */
 export async function measureScale(cluster: Cluster, agents: number): Promise<string[][]> {
   const admin = createKube(await openAccess({ kubeconfig: cluster.kubeconfig }), 'bench/0', () => {});
-  const codes = new Map<string, number>();
-  const ms: number[] = [];
+  const tally: Tally = { codes: new Map<string, number>(), ms: [] };
   const names = Array.from({ length: agents }, (_, n) => `scale-${n}`);
   const stop = new AbortController();
-  let clients: readonly Client[] = [];
+  let clients: readonly SimulatedAgent[] = [];
   const rows: string[][] = [];
   try {
     const log = pino({ level: 'silent' });
-    clients = await inBatches(names, async (node) => {
-      const token = await register(admin, node);
-      const access = {
-        ...(await openAccess({ kubeconfig: cluster.kubeconfig })),
-        token: () => Promise.resolve(token),
-      };
-      const { cert: _cert, key: _key, ...tls } = access.tls;
-      const count = (verb: string, code: number) =>
-        codes.set(`${verb} ${code}`, (codes.get(`${verb} ${code}`) ?? 0) + 1);
-      const kube = timed(createKube({ ...access, tls }, 'gvisor-ready/scale', count), ms);
-      const options = {
-        kube,
-        node,
-        log,
-        taint: false,
-        edition: 'bench',
-        labelDomain: READY_LABEL.split('/')[0] ?? '',
-      };
-      const publisher = new NodePublisher({
-        ...options,
-        now: () => performance.now(),
-        date: () => new Date(),
-      });
-      return { node, publisher, kube };
-    });
+    const place = { admin, kubeconfig: cluster.kubeconfig, log, tally };
+    clients = await inBatches(names, (node) => simulateAgent(node, place));
     const running = clients.map(({ publisher }) => publisher.run(stop.signal));
     const publish = (verdict: Verdict) => {
       for (const { publisher, node } of clients) publisher.publish(reportFor(node, verdict));
     };
     const stretch = async (what: string, work: () => Promise<void>) => {
-      codes.clear();
-      ms.length = 0;
+      tally.codes.clear();
+      tally.ms.length = 0;
       const bytes = ioBytes();
       const begun = performance.now();
       await work();
       const seconds = (performance.now() - begun) / 1000;
-      rows.push(...describe(what, { seconds, codes, ms }, ioBytes() - bytes));
+      rows.push(...describe(what, { seconds, ...tally }, ioBytes() - bytes));
     };
     const followed = followLabels(admin, stop.signal);
     const all = async (value: 'true' | 'false') => {
@@ -101,51 +74,6 @@ export async function measureScale(cluster: Cluster, agents: number): Promise<st
     await admin.close();
   }
   return rows;
-}
-
-/** Makes a Node and a pod of the agent's account on it, and gives a token that is bound to that pod. */
-async function register(admin: Kube, node: string): Promise<string> {
-  await admin.post('/api/v1/nodes', {
-    apiVersion: 'v1',
-    kind: 'Node',
-    metadata: { name: node, labels: { bench: 'scale' } },
-  });
-  const pod = (await admin.post('/api/v1/namespaces/gvisor-ready/pods', {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name: node },
-    spec: {
-      nodeName: node,
-      serviceAccountName: 'gvisor-ready-agent',
-      tolerations: [{ operator: 'Exists' }],
-      containers: [{ name: 'none', image: 'none' }],
-    },
-  })) as { metadata: { uid: string } };
-  const request = {
-    spec: {
-      expirationSeconds: 3_600,
-      boundObjectRef: { apiVersion: 'v1', kind: 'Pod', name: node, uid: pod.metadata.uid },
-    },
-  };
-  const path = '/api/v1/namespaces/gvisor-ready/serviceaccounts/gvisor-ready-agent/token';
-  return ((await admin.post(path, request)) as { status: { token: string } }).status.token;
-}
-
-/** A client that notes how long each answer took, in milliseconds. */
-function timed(kube: Kube, ms: number[]): Kube {
-  const note = async <T>(asking: Promise<T>): Promise<T> => {
-    const begun = performance.now();
-    try {
-      return await asking;
-    } finally {
-      ms.push(performance.now() - begun);
-    }
-  };
-  return {
-    ...kube,
-    get: (...words) => note(kube.get(...words)),
-    patch: (...words) => note(kube.patch(...words)),
-  };
 }
 
 function reportFor(node: string, verdict: Verdict): Report {

@@ -3,7 +3,8 @@ import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { CriError } from '../../../agent/host/cri-error.ts';
 import { loadedRuntimes } from '../../../agent/host/loaded-runtimes.ts';
-import { CONFIG, fakeContainerd, GARBAGE, HANGS, refuses } from '../proof/fake-containerd.ts';
+import { GARBAGE, HANGS, refuses } from '../proof/containerd-scripts.ts';
+import { CONFIG, fakeContainerd } from '../proof/fake-containerd.ts';
 
 describe('CriClient', { concurrency: true }, () => {
   it('tells what containerd says of itself', async (t) => {

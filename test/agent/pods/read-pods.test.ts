@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { Host } from '../../../agent/host/host.ts';
 import { PodReader } from '../../../agent/pods/read-pods.ts';
-import { fakeContainerd, GARBAGE, Refusal, refuses, type Script } from '../proof/fake-containerd.ts';
+import { GARBAGE, Refusal, refuses, type Script } from '../proof/containerd-scripts.ts';
+import { fakeContainerd } from '../proof/fake-containerd.ts';
 
 const SIGNAL = AbortSignal.timeout(60_000);
 

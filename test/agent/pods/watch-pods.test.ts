@@ -5,7 +5,8 @@ import { Host } from '../../../agent/host/host.ts';
 import { PodReader } from '../../../agent/pods/read-pods.ts';
 import { hearContainers, type PodsSeen, watchPods } from '../../../agent/pods/watch-pods.ts';
 import { Bell } from '../../../agent/trigger/bell.ts';
-import { fakeContainerd, refuses, type Script } from '../proof/fake-containerd.ts';
+import { refuses, type Script } from '../proof/containerd-scripts.ts';
+import { fakeContainerd } from '../proof/fake-containerd.ts';
 
 const bellOf = () =>
   new Bell({ quietMs: 0, longestMs: 0, burst: 1_000, refillMs: 0, now: () => performance.now() });

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { learnHousekeeping } from '../../../agent/proof/bait.ts';
 import { Housekeeping } from '../../../agent/proof/housekeeping.ts';
-import { type FakeContainerd, fakeContainerd, refuses, type Script } from './fake-containerd.ts';
+import { refuses, type Script } from './containerd-scripts.ts';
+import { type FakeContainerd, fakeContainerd } from './fake-containerd.ts';
 
 const CGROUP = '/kubepods/besteffort';
 

@@ -3,51 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { Server, ServerCredentials, status } from '@grpc/grpc-js';
-import { fromJSON, type ServiceDefinition } from '@grpc/proto-loader';
 import { CriClient } from '../../../agent/host/cri-client.ts';
-import { CRI_SCHEMA } from '../../../agent/host/cri-schema.ts';
+import { Refusal, type Request, type Script, SERVICES } from './containerd-scripts.ts';
 
-const DEFINITIONS = fromJSON(CRI_SCHEMA, { longs: Number, enums: String, defaults: true });
-const SERVICES = [
-  'runtime.v1.RuntimeService',
-  'runtime.v1.ImageService',
-  'containerd.services.introspection.v1.Introspection',
-].map((name) => DEFINITIONS[name] as ServiceDefinition);
-
-/** An answer that is an error of that gRPC code. */
-export class Refusal extends Error {
-  readonly code: number;
-
-  constructor(details: string, code: number = status.UNKNOWN) {
-    super(details);
-    this.code = code;
-  }
-}
-
-// biome-ignore lint/suspicious/noExplicitAny: a request is whatever the schema says of its method
-type Request = any;
-
-/** What a method answers; a promise that never settles is a call that hangs. */
-export type Script = (request: Request) => object | Promise<object>;
-
-/** A call that is never answered. */
-export const HANGS: Script = () => Promise.withResolvers<object>().promise;
-
-/** A script for each method: a containerd that was stopped in its tracks. */
-export const ALL_HANG: Readonly<Record<string, Script>> = Object.fromEntries(
-  SERVICES.flatMap((service) => Object.keys(service)).map((method) => [method, HANGS]),
-);
-
-/** A call that is answered with bytes that are no message. */
-export const GARBAGE: Script = () => ({ garbage: true });
-
-/** A call that fails with these words. */
-export const refuses =
-  (details: string, code?: number): Script =>
-  () => {
-    throw new Refusal(details, code);
-  };
-
+/** A sandbox of the fake, with the request's configuration. */
 export type FakeSandbox = {
   state: 'SANDBOX_READY' | 'SANDBOX_NOTREADY';
   readonly labels: Readonly<Record<string, string>>;

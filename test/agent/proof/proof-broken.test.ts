@@ -9,7 +9,8 @@ import { CriClient } from '../../../agent/host/cri-client.ts';
 import type { Outcome } from '../../../agent/proof/outcome.ts';
 import { prove } from '../../../agent/proof/proof.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { fakeContainerd, GARBAGE, HANGS, refuses } from './fake-containerd.ts';
+import { GARBAGE, HANGS, refuses } from './containerd-scripts.ts';
+import { fakeContainerd } from './fake-containerd.ts';
 import { brief, HOST_FILES, NEVER, scene } from './scene.ts';
 
 describe('prove, when containerd breaks', { concurrency: true }, () => {

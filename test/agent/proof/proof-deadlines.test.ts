@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { prove } from '../../../agent/proof/proof.ts';
 import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
-import { ALL_HANG, type FakeContainerd, HANGS, refuses, type Script } from './fake-containerd.ts';
+import { ALL_HANG, HANGS, refuses, type Script } from './containerd-scripts.ts';
+import type { FakeContainerd } from './fake-containerd.ts';
 import { brief, NEVER, scene } from './scene.ts';
 
 // One after the other, since a busy process would miss their deadlines where it should not.

@@ -5,7 +5,8 @@ import { describe, it } from 'node:test';
 import { Housekeeping } from '../../../agent/proof/housekeeping.ts';
 import { prove } from '../../../agent/proof/proof.ts';
 import type { Leftovers } from '../../../agent/proof/teardown.ts';
-import { GUEST, HANGS, type Script } from './fake-containerd.ts';
+import { HANGS, type Script } from './containerd-scripts.ts';
+import { GUEST } from './fake-containerd.ts';
 import { brief, NEVER, scene } from './scene.ts';
 
 describe('prove, beside a kubelet', { concurrency: true }, () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
-import { HANGS, refuses } from './fake-containerd.ts';
+import { HANGS, refuses } from './containerd-scripts.ts';
 import { brief, scene } from './scene.ts';
 
 describe('prove, beside others', { concurrency: true }, () => {

@@ -3,7 +3,8 @@ import { describe, it } from 'node:test';
 import { prove } from '../../../agent/proof/proof.ts';
 import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { GUEST, refuses } from './fake-containerd.ts';
+import { refuses } from './containerd-scripts.ts';
+import { GUEST } from './fake-containerd.ts';
 import { brief, HOST_FILES, NEVER, scene } from './scene.ts';
 
 describe('prove', { concurrency: true }, () => {

@@ -3,7 +3,8 @@ import type { CriClient } from '../../../agent/host/cri-client.ts';
 import type { Outcome } from '../../../agent/proof/outcome.ts';
 import { type ProofOptions, prove } from '../../../agent/proof/proof.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { type FakeContainerd, fakeContainerd, type Script } from './fake-containerd.ts';
+import type { Script } from './containerd-scripts.ts';
+import { type FakeContainerd, fakeContainerd } from './fake-containerd.ts';
 
 /** What a proof reads of the host. */
 export const HOST_FILES = {

@@ -3,13 +3,7 @@ import { describe, it } from 'node:test';
 import type { Report } from '../../../agent/report.ts';
 import { refusal } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
-import { publisherOf, STARTED } from './publisher-of.ts';
-
-const LABELS = 'PATCH /api/v1/nodes/node-1 application/merge-patch+json';
-const CONDITION = 'PATCH /api/v1/nodes/node-1/status application/strategic-merge-patch+json';
-const READ = 'GET /api/v1/nodes/node-1';
-const READY = reportOf();
-const BROKEN = reportOf({ verdict: verdictOf('False', 'ShimNotFound') });
+import { BROKEN, CONDITION, LABELS, publisherOf, READ, READY, STARTED } from './publisher-of.ts';
 
 describe('NodePublisher', () => {
   it('writes labels and condition once, and only what changed after that', async (t) => {

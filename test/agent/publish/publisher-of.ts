@@ -6,9 +6,22 @@ import type { NodeOptions } from '../../../agent/publish/node-writer.ts';
 import type { Report } from '../../../agent/report.ts';
 import type { Verdict } from '../../../agent/verdict.ts';
 import { type FakeApiServer, fakeApiServer } from '../fake-api-server.ts';
+import { reportOf, verdictOf } from '../reports.ts';
 
 /** When the publisher of a test starts, unless told. */
 export const STARTED = '2026-03-01T10:00:00.900Z';
+/** What a publisher asks of the API server, as the fake notes it: that it writes labels and annotations, */
+export const LABELS = 'PATCH /api/v1/nodes/node-1 application/merge-patch+json';
+/** the condition, */
+export const CONDITION = 'PATCH /api/v1/nodes/node-1/status application/strategic-merge-patch+json';
+/** and that it reads the Node. */
+export const READ = 'GET /api/v1/nodes/node-1';
+/** What it logs once it has undone what somebody else did. */
+export const AGAIN = 'written again, since somebody else had changed it';
+/** A report of a node that is proven, */
+export const READY = reportOf();
+/** and of one whose shim is missing. */
+export const BROKEN = reportOf({ verdict: verdictOf('False', 'ShimNotFound') });
 /** A pause that stands for "until something happens". */
 const FOREVER_MS = 2 ** 30;
 
@@ -105,4 +118,13 @@ export async function publisherOf(
 /** Resolves once the server's watch is open and has told what there is. */
 export async function watched(server: FakeApiServer): Promise<void> {
   while (server.open === 0) await new Promise((wake) => setImmediate(wake));
+}
+
+/** A publisher as {@link publisherOf} gives it, that has written {@link READY} and watches; nothing is asked since. */
+export async function settled(...args: Parameters<typeof publisherOf>) {
+  const all = await publisherOf(...args);
+  await watched(all.server);
+  await all.publish(READY);
+  all.server.asked.length = 0;
+  return all;
 }

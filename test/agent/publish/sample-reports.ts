@@ -1,118 +1,13 @@
-import type { Finding } from '../../../agent/finding.ts';
 import { type Report, STARTING, type Transition } from '../../../agent/report.ts';
+import { BROKEN_FINDINGS, FINDINGS, NO_SHIM } from './sample-findings.ts';
 
 const AT = '2026-11-24T17:12:34.960Z';
 const PROVEN = 'a sandbox of handler "runsc" booted gVisor\'s kernel 4.4.0 in 0.84 s';
 
 const HISTORY: readonly Transition[] = [
   { status: 'True', reason: 'SandboxProven', message: PROVEN, at: '2026-11-24T09:41:07.312Z' },
-  {
-    status: 'False',
-    reason: 'ShimNotFound',
-    message: '"containerd-shim-runsc-v1" is not there in the PATH of containerd, process 812',
-    at: '2026-11-24T09:38:52.047Z',
-  },
+  { status: 'False', reason: 'ShimNotFound', message: NO_SHIM, at: '2026-11-24T09:38:52.047Z' },
   { status: 'True', reason: 'SandboxProven', message: PROVEN, at: '2026-11-21T06:02:11.580Z' },
-];
-
-const FINDINGS: readonly Finding[] = [
-  {
-    check: 'kernel',
-    status: 'pass',
-    message: 'Linux 6.12.41 on x64',
-    evidence: [{ file: '/proc/sys/kernel/osrelease', value: '6.12.41' }, { value: 'x64' }],
-    durationMs: 3.2,
-  },
-  {
-    check: 'user-namespaces',
-    status: 'pass',
-    message: 'user.max_user_namespaces is 96365',
-    evidence: [{ file: '/proc/sys/user/max_user_namespaces', value: '96365' }],
-    durationMs: 2.9,
-  },
-  {
-    check: 'containerd',
-    status: 'pass',
-    message: 'containerd v2.4.2',
-    evidence: [{ value: 'RuntimeReady=true' }, { value: 'NetworkReady=true' }],
-    durationMs: 14.1,
-  },
-  {
-    check: 'handler-configured',
-    status: 'pass',
-    message: 'The handler "runsc" is configured',
-    evidence: [{ file: '/etc/containerd/config.toml', line: 19, value: 'io.containerd.runsc.v1' }],
-    durationMs: 26.5,
-  },
-  {
-    check: 'handler-loaded',
-    status: 'pass',
-    message: 'containerd has loaded the handler "runsc"',
-    evidence: [{ value: 'io.containerd.runsc.v1' }],
-    durationMs: 11.9,
-  },
-  {
-    check: 'handler-current',
-    status: 'pass',
-    message: 'The loaded handler "runsc" is the one on disk',
-    evidence: [],
-    durationMs: 26.6,
-  },
-  {
-    check: 'handler-runtime',
-    status: 'pass',
-    message: 'The handler "runsc" runs gVisor’s shim',
-    evidence: [{ value: 'runtime_type io.containerd.runsc.v1 (loaded)' }],
-    durationMs: 46.2,
-  },
-  {
-    check: 'shim',
-    status: 'pass',
-    message: 'containerd found and executed the shim of "io.containerd.runsc.v1"',
-    evidence: [
-      { file: '/usr/local/bin/containerd-shim-runsc-v1', value: 'executable' },
-      {
-        value:
-          'the PATH of containerd, process 812: /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-      },
-    ],
-    durationMs: 57.1,
-  },
-  {
-    check: 'runsc',
-    status: 'pass',
-    message: 'runsc is "/usr/local/bin/runsc"',
-    evidence: [{ file: '/usr/local/bin/runsc', value: 'executable by everyone' }],
-    durationMs: 40.5,
-  },
-  {
-    check: 'runsc-config',
-    status: 'pass',
-    message: 'The shim reads "/etc/containerd/runsc.toml"',
-    evidence: [{ file: '/etc/containerd/runsc.toml', value: '1 flags' }],
-    durationMs: 16.8,
-  },
-  {
-    check: 'isolation',
-    status: 'pass',
-    message: 'No flag of runsc weakens the sandbox',
-    evidence: [],
-    durationMs: 26.4,
-  },
-  {
-    check: 'runsc-release',
-    status: 'pass',
-    message: 'gVisor release-20260223.0',
-    evidence: [{ file: '/usr/local/bin/runsc', value: 'runsc version release-20260223.0' }],
-    durationMs: 74.5,
-  },
-  {
-    check: 'sidecars',
-    status: 'pass',
-    message: 'gVisor release-20260223.0 needs no sidecars',
-    evidence: [{ file: '/usr/local/bin/gvisor-bin', value: 'absent' }],
-    durationMs: 84.9,
-  },
 ];
 
 /** A node where all is well: what the agent says on a real node of containerd 2.4.2. */
@@ -146,7 +41,6 @@ export const READY: Report = {
   history: HISTORY,
 };
 
-const NO_SHIM = '"containerd-shim-runsc-v1" is not there in the PATH of containerd, process 812';
 const NO_BOOT =
   'failed to create containerd task: failed to start shim: failed to resolve runtime path: runtime "io.containerd.runsc.v1" binary not installed "containerd-shim-runsc-v1": file does not exist';
 
@@ -160,43 +54,7 @@ export const BROKEN: Report = {
     trigger: 'file /usr/local/bin/containerd-shim-runsc-v1',
     durationMs: 412,
   },
-  findings: FINDINGS.map((finding): Finding => {
-    const { check, durationMs } = finding;
-    if (check === 'shim')
-      return {
-        check,
-        durationMs,
-        status: 'fail',
-        weight: 'explains',
-        reason: 'ShimNotFound',
-        message: NO_SHIM,
-        evidence: [
-          {
-            value:
-              'the PATH of containerd, process 812: /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-          },
-        ],
-      };
-    if (check === 'runsc-release')
-      return {
-        check,
-        durationMs,
-        status: 'fail',
-        weight: 'advises',
-        reason: 'RunscTooOld',
-        message: 'gVisor release-20231009.0 is older than release-20240325.0',
-        evidence: [{ file: '/usr/local/bin/runsc', value: 'runsc version release-20231009.0' }],
-      };
-    if (check === 'sidecars')
-      return {
-        check,
-        durationMs,
-        status: 'unknown',
-        reason: 'CheckTimedOut',
-        message: 'The check did not end within 5000 ms',
-      };
-    return finding;
-  }),
+  findings: BROKEN_FINDINGS,
   proof: { kind: 'failed', reason: 'ShimNotFound', message: NO_BOOT },
   history: [
     {

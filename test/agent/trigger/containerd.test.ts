@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { watchContainerd } from '../../../agent/trigger/containerd.ts';
-import { fakeContainerd, HANGS } from '../proof/fake-containerd.ts';
+import { HANGS } from '../proof/containerd-scripts.ts';
+import { fakeContainerd } from '../proof/fake-containerd.ts';
 
 /** A watch of a fake containerd that has answered once; `heard` gives the changes one after the other. */
 async function watched(t: TestContext, { everyMs, answerMs } = { everyMs: 60_000, answerMs: 60_000 }) {

@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { fakeApiServer, refusal } from '../fake-api-server.ts';
+import { reportOf, verdictOf } from '../reports.ts';
+import { BROKEN, publisherOf, READY, watched } from './publisher-of.ts';
+
+describe('a rollout', () => {
+  it('waits while a node that another edition proved is found not ready, and writes the truth', async (t) => {
+    const shared = await fakeApiServer(t);
+    shared.server.node.annotations['example.com/proven-by'] = '0.0.9+c';
+    const { server, publisher, publish, logged } = await publisherOf(t, {}, shared);
+    await watched(server);
+    assert.equal(publisher.unready, 'the first verdict is not settled yet');
+    await publish(BROKEN);
+    const { refusal } = await logged('not ready: the rollout waits');
+    assert.equal(refusal, publisher.unready);
+    assert.equal(server.node.labels['example.com/ready'], 'false');
+    assert.equal(server.node.annotations['example.com/proven-by'], '0.0.9+c');
+    await publish(reportOf({ verdict: verdictOf('False', 'RunscNotFound') }));
+    const accept = 'kubectl annotate node node-1 example.com/proven-by-';
+    await until(() => publisher.unready?.includes('RunscNotFound'));
+    assert.equal(
+      publisher.unready,
+      `the node was proven by 0.0.9+c; this 0.1.0+a says RunscNotFound: RunscNotFound; to accept that: ${accept}`,
+    );
+    await publish(READY);
+    await until(() => publisher.unready === undefined);
+    assert.equal(server.node.annotations['example.com/proven-by'], '0.1.0+a');
+    publisher.publish(BROKEN);
+    await logged('condition written');
+    await until(() => server.node.annotations['example.com/proven-by'] === undefined);
+    assert.equal(publisher.unready, undefined);
+  });
+
+  it('goes on once somebody has taken the annotation away', async (t) => {
+    const shared = await fakeApiServer(t);
+    shared.server.node.annotations['example.com/proven-by'] = '0.0.9+c';
+    const { server, publisher, publish } = await publisherOf(t, {}, shared);
+    await watched(server);
+    await publish(BROKEN);
+    await until(() => publisher.unready?.startsWith('the node was proven by'));
+    server.node.change(({ annotations }) => delete annotations['example.com/proven-by']);
+    await until(() => publisher.unready === undefined);
+    assert.equal(server.node.labels['example.com/ready'], 'false');
+  });
+
+  it('waits while the verdict cannot be written, and says why', async (t) => {
+    const { server, publisher, logged, waits } = await publisherOf(t);
+    server.script.push(refusal(403, 'no'));
+    publisher.publish(READY);
+    await logged('cannot write the node');
+    assert.match(publisher.unready ?? '', /^the first verdict is not in the Node yet: GET \S+ 403 no$/);
+    waits[0]?.end();
+    await logged('condition written');
+    await until(() => publisher.unready === undefined);
+  });
+});
+
+/** Waits for what follows from an event that has happened. */
+async function until(holds: () => boolean | undefined): Promise<void> {
+  while (!holds()) await new Promise((wake) => setImmediate(wake));
+}

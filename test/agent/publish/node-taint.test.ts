@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { fakeApiServer } from '../fake-api-server.ts';
+import { reportOf, verdictOf } from '../reports.ts';
+import { AGAIN, BROKEN, CONDITION, LABELS, publisherOf, READ, READY, watched } from './publisher-of.ts';
+
+describe('a taint', () => {
+  const TAINT = { key: 'example.com/not-ready', effect: 'NoSchedule' };
+  const other = { key: 'other', effect: 'NoExecute', value: 'a' };
+
+  it('stands on a node that is not proven, beside those of others, and goes with the proof', async (t) => {
+    const shared = await fakeApiServer(t);
+    shared.server.node.taints = [other];
+    const { server, publish } = await publisherOf(t, { taint: true }, shared);
+    await publish(BROKEN);
+    assert.deepEqual(server.asked, [READ, LABELS, CONDITION]);
+    assert.deepEqual(server.node.taints, [other, TAINT]);
+    await publish(reportOf({ verdict: verdictOf('Unknown', 'ContainerdUnreachable') }));
+    assert.deepEqual(server.node.taints, [other, TAINT]);
+    await publish(READY);
+    assert.deepEqual(server.node.taints, [other]);
+  });
+
+  it('comes back when it is removed, and takes no taint of others with it', async (t) => {
+    const { server, publish, logged } = await publisherOf(t, { taint: true });
+    await watched(server);
+    await publish(BROKEN);
+    server.node.change((node) => {
+      node.taints = [other];
+    });
+    await logged(AGAIN);
+    assert.deepEqual(server.node.taints, [other, TAINT]);
+  });
+
+  it('is not written over a Node that has changed since it was read', async (t) => {
+    const { server, publish, publisher, logged, waits } = await publisherOf(t, { taint: true });
+    await publish(READY);
+    server.node.heard = () => {}; // the watch lags
+    server.node.change((node) => {
+      node.taints = [other];
+    });
+    publisher.publish(BROKEN);
+    const line = await logged('cannot write the node');
+    assert.match((line as { err: Error }).err.message, /: 409 /);
+    waits.at(-1)?.end();
+    await logged('condition written');
+    assert.deepEqual(server.node.taints, [other, TAINT]);
+  });
+});

@@ -1,0 +1,166 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { after, afterEach, before, describe, it } from 'node:test';
+import { waitFor } from '../../hack/run.ts';
+import { breakAndWait, healAndWait } from '../../hack/story.ts';
+import { GVISOR_NODES, useDispatcher } from './dispatcher-cluster.ts';
+import {
+  assertNoPod,
+  creations,
+  FREE,
+  grantDispatcher,
+  readPod,
+  removeDispatcher,
+} from './dispatcher-run.ts';
+
+const { cluster, call, kubectl, kernelIn, deletePods, healed } = useDispatcher();
+
+describe('the dispatcher, when things change between the question and the pod', () => {
+  const CREATE = /\/pods$|\/pods\?/;
+  const PODS = (name: string) => new RegExp(`/pods/${name}(\\?|$)`);
+  const lose = (node: string) => breakAndWait(cluster(), node, 'runsc-missing');
+  const loseAll = () => Promise.all(GVISOR_NODES.map(lose));
+  const SHORT = ['--start-deadline', '6'];
+
+  before(async () => {
+    await grantDispatcher(cluster());
+    await healed();
+  });
+  afterEach(async () => {
+    await healed();
+    await deletePods();
+  });
+  after(() => removeDispatcher(cluster()));
+
+  it('with "require" reports the Pending pod in time, with the scheduler’s word, and removes it', async () => {
+    const refused = await call({
+      name: 'pending',
+      options: SHORT,
+      gate: (gate) => gate.before('POST', CREATE, loseAll),
+    });
+    assert.deepEqual([refused.code, refused.said.reason], [3, 'StartDeadlineExceeded'], refused.stderr);
+    assert.match(String(refused.said.message), /within 6 s: FailedScheduling: .*node affinity\/selector/);
+    assert.equal(creations(refused).length, 1);
+    await assertNoPod(cluster(), 'pending');
+  });
+
+  it('with "prefer" starts the fallback only once the first pod is gone', async () => {
+    const fallen = await call({
+      policy: 'prefer',
+      name: 'twice',
+      options: SHORT,
+      gate: (gate) => gate.before('POST', CREATE, loseAll),
+    });
+    assert.deepEqual(
+      [fallen.code, fallen.said.in_gvisor, fallen.said.reason],
+      [0, false, 'StartDeadlineExceeded'],
+      fallen.stderr,
+    );
+    const order = fallen.requests
+      .filter((one) => /\/pods(\/twice)?(\?\S*)? \d+$/.test(one) && !one.includes('watch='))
+      .map((one) => `${one.split(' ')[0]} ${one.split(' ')[2]}`);
+    const [first, second] = [order.indexOf('POST 201'), order.lastIndexOf('POST 201')];
+    assert.ok(second > first, 'two pods were created, one after the other');
+    assert.ok(order.slice(first, second).includes('DELETE 200'), 'the first was deleted in between');
+    assert.equal(order[second - 1], 'GET 404', 'the last thing seen before the second was that it is gone');
+    assert.equal(await kernelIn('twice'), (await readFile('/proc/version', 'utf8')).trim());
+  });
+
+  it('leaves a pod alone that starts at the last moment', async () => {
+    const home = async () => {
+      await healAndWait(cluster(), 'node-1');
+      await waitFor('the pod to run after all', 30_000, async () =>
+        (await readPod(cluster(), 'late')).status.phase === 'Running' ? true : undefined,
+      );
+    };
+    const late = await call({
+      name: 'late',
+      options: SHORT,
+      gate: (gate) => {
+        gate.before('POST', CREATE, loseAll);
+        gate.before('DELETE', PODS('late'), home);
+      },
+    });
+    assert.deepEqual([late.code, late.said.in_gvisor, late.said.node], [0, true, 'node-1'], late.stderr);
+    assert.ok(
+      late.requests.some((one) => /^DELETE .* 409$/.test(one)),
+      'its deletion was refused',
+    );
+    assert.match(await kernelIn('late'), /^Linux version 4\.4\.0 /);
+  });
+
+  it('sees at once that a kubelet rejects the pod, because the label went after the pod was bound', async () => {
+    await lose('node-2');
+    const node = cluster().node('node-1');
+    const rejected = await call({
+      name: 'rejected',
+      options: ['--start-deadline', '60'],
+      gate: (gate) => {
+        gate.before('POST', CREATE, () => node.machine.stopDaemon('kubelet'));
+        gate.after('POST', CREATE, async () => {
+          await waitFor('the pod to be bound', 20_000, async () => {
+            const path = 'jsonpath={.spec.nodeName}';
+            return (await kubectl('get', 'pod', 'rejected', '-n', FREE, '-o', path)) || undefined;
+          });
+          await lose('node-1');
+          await node.startKubelet();
+        });
+      },
+    });
+    assert.deepEqual([rejected.code, rejected.said.reason], [3, 'PodRejected'], rejected.stderr);
+    assert.match(String(rejected.said.message), /^NodeAffinity: /);
+    await assertNoPod(cluster(), 'rejected');
+  });
+
+  it('starts nothing in place of a pod on a node that is lost, since that may still run', async () => {
+    await lose('node-2');
+    const node = cluster().node('node-1');
+    const lost = await call({
+      policy: 'prefer',
+      name: 'lost',
+      options: [...SHORT, '--remove-deadline', '5'],
+      gate: (gate) => gate.before('POST', CREATE, () => node.machine.stopDaemon('kubelet')),
+    });
+    assert.deepEqual([lost.code, lost.said.reason], [4, 'PodNotGone'], lost.stderr);
+    assert.equal(creations(lost).length, 1);
+    await node.startKubelet();
+    await kubectl('wait', '--for=delete', 'pod/lost', '-n', FREE, '--timeout=60s');
+  });
+
+  it('starts nothing in place of a pod that somebody else removed', async () => {
+    const removed = await call({
+      policy: 'prefer',
+      name: 'removed',
+      gate: (gate) => {
+        gate.before('POST', CREATE, loseAll);
+        gate.after('POST', CREATE, () => kubectl('delete', 'pod', 'removed', '-n', FREE));
+      },
+    });
+    assert.deepEqual([removed.code, removed.said.reason], [3, 'PodRemoved'], removed.stderr);
+    assert.equal(creations(removed).length, 1);
+  });
+
+  it('takes the API server’s refusal for what it is when the RuntimeClass goes', async () => {
+    const remove = () => kubectl('delete', 'runtimeclass', 'gvisor');
+    const refused = await call({
+      name: 'class-gone',
+      gate: (gate) => gate.before('POST', CREATE, remove),
+    });
+    assert.deepEqual([refused.code, refused.said.reason], [3, 'RuntimeClassMissing'], refused.stderr);
+    assert.deepEqual(creations(refused), []);
+  });
+
+  it('does not take a failing API server for an answer', async () => {
+    const cut = () => Promise.reject(new Error('cut off'));
+    const failed = await call({
+      policy: 'prefer',
+      name: 'cut-off',
+      gate: (gate) => {
+        for (let time = 0; time < 10; time++) gate.before('GET', /\/runtimeclasses\//, cut);
+      },
+    });
+    assert.equal(failed.code, 1);
+    assert.match(failed.stderr, /^Cannot reach the API server: /m);
+    assert.deepEqual(creations(failed), []);
+  });
+});

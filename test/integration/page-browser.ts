@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import type { Server } from 'node:http';
+import { after, afterEach, before, beforeEach } from 'node:test';
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import type { Report } from '../../agent/report.ts';
+import { createAgentServer } from '../../agent/server.ts';
+import { READY } from '../agent/publish/sample-reports.ts';
+
+const CHROMIUM = '/usr/bin/chromium';
+
+/** What the pages of a test show, and what they did. */
+type Shown = {
+  /** Where the agent's server listens, as "http://127.0.0.1:…". */
+  origin: string;
+  /** What the agent knows: undefined until its first look has ended. */
+  report: Report | undefined;
+  /** The URLs that were asked for. */
+  asked: string[];
+  /** What was logged, thrown, or asked in a dialog. */
+  complaints: string[];
+};
+
+/**
+ * For the head of a suite: a browser, and an agent's server with a report that a test may change, {@link READY} at its
+ * beginning. Gives functions that open a page of it, and that let the server listen on a port (0 for any) or close it.
+ */
+export function usePage() {
+  let browser: Browser;
+  let server: Server;
+  const shown: Shown = { origin: '', report: READY, asked: [], complaints: [] };
+
+  before(async () => {
+    assert.ok(existsSync(CHROMIUM), `${CHROMIUM} is missing: apt-get install chromium`);
+    const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'];
+    args.push('--disable-background-networking', '--disable-component-update', '--disable-sync');
+    browser = await chromium.launch({ executablePath: CHROMIUM, args });
+    await listen(0);
+  });
+
+  after(async () => {
+    await browser?.close();
+    await close();
+  });
+
+  beforeEach(() => {
+    shown.report = READY;
+    shown.asked = [];
+    shown.complaints = [];
+  });
+
+  afterEach(async () => {
+    for (const context of browser.contexts()) await context.close();
+  });
+
+  async function listen(port: number): Promise<void> {
+    server = createAgentServer({
+      metrics: async () => ({ body: 'gvisor_up 1\n', type: 'text/plain' }),
+      report: () => shown.report,
+      live: () => true,
+      unready: () => undefined,
+    });
+    server.listen(port, '127.0.0.1');
+    await once(server, 'listening');
+    const address = server.address();
+    assert.ok(address !== null && typeof address === 'object');
+    shown.origin = `http://127.0.0.1:${address.port}`;
+  }
+
+  async function close(): Promise<void> {
+    const closed = once(server, 'close');
+    server.close();
+    server.closeAllConnections();
+    await closed;
+  }
+
+  async function open(options: BrowserContextOptions & { readonly clock?: boolean } = {}): Promise<Page> {
+    const { clock = false, ...rest } = options;
+    const context = await browser.newContext({ viewport: { width: 1120, height: 900 }, ...rest });
+    const page = await context.newPage();
+    page.on('request', (request) => shown.asked.push(request.url()));
+    page.on('console', (message) => shown.complaints.push(message.text()));
+    page.on('pageerror', (error) => shown.complaints.push(String(error)));
+    page.on('dialog', (dialog) => {
+      shown.complaints.push(`dialog ${dialog.message()}`);
+      void dialog.dismiss();
+    });
+    if (clock) await page.clock.install();
+    await page.goto(`${shown.origin}/`);
+    return page;
+  }
+
+  return { shown, open, listen, close };
+}
