@@ -15,7 +15,7 @@ export type AgentOptions = {
   readonly handler: string;
   /** Facts that do not change while the agent runs. */
   readonly facts: Facts;
-  readonly look: (signal: AbortSignal, trigger: string) => Promise<Look>;
+  readonly look: (signal: AbortSignal, triggers: readonly string[]) => Promise<Look>;
   readonly bell: Bell;
   readonly files: FileTrigger;
   readonly publishers: readonly Publisher[];
@@ -65,14 +65,14 @@ export class Agent {
 
   /** Looks again and again until the signal ends it. */
   async run(signal: AbortSignal): Promise<void> {
-    let trigger = 'start';
+    let triggers: readonly string[] = ['start'];
     while (!signal.aborted) {
-      const settled = await this.round(trigger, signal).catch(() => undefined);
-      trigger = await this.#next(settled, signal).catch(() => 'stop');
+      const settled = await this.round(triggers, signal).catch(() => undefined);
+      triggers = await this.#next(settled, signal).catch(() => []);
     }
   }
 
-  async #next(settled: Settled | undefined, signal: AbortSignal): Promise<string> {
+  async #next(settled: Settled | undefined, signal: AbortSignal): Promise<readonly string[]> {
     const { bell, now, proofIntervalMs } = this.#options;
     const ready = this.#state.published?.status === 'True';
     const interval = ready ? proofIntervalMs : Math.min(proofIntervalMs, NOT_READY_INTERVAL_MS);
@@ -81,23 +81,25 @@ export class Agent {
     const seenMs = this.#last?.seenMs ?? now();
     // A timer may end a moment early, and a look that comes too early confirms nothing.
     const rest = again === undefined ? jittered : Math.ceil(seenMs + again - now()) + 1;
-    const what = await bell.wait(Math.max(rest, 1), signal);
+    const events = await bell.wait(Math.max(rest, 1), signal);
     this.#turnedMs = now();
-    return what ?? (again === undefined ? 'timer' : 'confirm');
+    return events.length > 0 ? events : [again === undefined ? 'timer' : 'confirm'];
   }
 
-  /** One look and what follows from it. Rejects when the signal is aborted. */
-  async round(trigger: string, signal: AbortSignal): Promise<Settled> {
+  /** One look because of these events, and what follows from it. Rejects when the signal is aborted. */
+  async round(triggers: readonly string[], signal: AbortSignal): Promise<Settled> {
     const { files, publishers, patience, now, log } = this.#options;
     const begun = now();
     const begunAt = this.#options.date().getTime();
-    const seen = await this.#look(trigger, signal);
+    const [trigger = ''] = triggers;
+    const seen = await this.#look(triggers, signal);
+    const isNew = seen.proof !== this.#last?.proof;
     this.#last = seen;
     await files.watch(seen.watch, begunAt);
     const old = this.#state.published;
     const settled = settle(this.#state, seen.verdict, seen.seenMs, patience);
     this.#state = settled.state;
-    if (seen.proof.kind === 'proven') this.#provenAt = this.#options.date().toISOString();
+    if (seen.proof.kind === 'proven' && isNew) this.#provenAt = this.#options.date().toISOString();
     const { publish } = settled;
     if (publish !== undefined && (publish.status !== old?.status || publish.reason !== old.reason)) {
       this.#history = [{ ...publish, at: this.#options.date().toISOString() }, ...this.#history].slice(
@@ -116,14 +118,14 @@ export class Agent {
   }
 
   /** A look; one that does not end in time, or fails, is one that could not see. */
-  async #look(trigger: string, signal: AbortSignal): Promise<Look> {
+  async #look(triggers: readonly string[], signal: AbortSignal): Promise<Look> {
     const { look, log } = this.#options;
     const deadline = AbortSignal.timeout(ROUND_TIMEOUT_MS);
     try {
-      return await look(AbortSignal.any([signal, deadline]), trigger);
+      return await look(AbortSignal.any([signal, deadline]), triggers);
     } catch (err) {
       signal.throwIfAborted();
-      log.error({ err, trigger }, 'look failed');
+      log.error({ err, trigger: triggers[0] }, 'look failed');
       const reason = deadline.aborted ? 'CheckTimedOut' : 'CheckFailed';
       const message = `the look failed: ${errorLine(err)}`;
       const { findings = [], facts = {}, watch = [] } = this.#last ?? {};

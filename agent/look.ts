@@ -2,10 +2,12 @@ import { CHECKS, type Sources } from './checks/catalogue.ts';
 import { runChecks } from './checks/run.ts';
 import type { Facts } from './facts.ts';
 import type { Finding } from './finding.ts';
+import { readContainerdFiles } from './host/containerd-files.ts';
 import type { Cri, CriStatus, ShimInfo } from './host/cri.ts';
 import { type GvisorFiles, readGvisorFiles } from './host/gvisor-files.ts';
 import { RememberingHost } from './host/remembering-host.ts';
 import { impossible, type Outcome } from './proof/outcome.ts';
+import { fileEvent } from './trigger/files.ts';
 import { isCause, judge, type Verdict } from './verdict.ts';
 
 /** One whole look at the node. `watch` are the host paths whose change should lead to another. */
@@ -14,6 +16,7 @@ export type Look = {
   /** When what decides was seen, milliseconds of the monotonic clock: the checks begin a look, the proof ends it. */
   readonly seenMs: number;
   readonly findings: readonly Finding[];
+  /** The very object of an earlier look where that proof stands. */
   readonly proof: Outcome;
   readonly facts: Facts;
   readonly watch: readonly string[];
@@ -25,19 +28,26 @@ export type LookOptions = {
   /** `explained`: a check has found a fault already, so that the proof is expected to fail. */
   readonly prove: (signal: AbortSignal, explained: boolean) => Promise<Outcome>;
   readonly now: () => number;
+  /** The last proof, where it is recent enough to stand, */
+  readonly last?: Outcome | undefined;
+  /** and what happened since, in the words of the triggers. */
+  readonly triggers?: readonly string[];
 };
 
 /**
- * Runs every check, then the proof, and judges. A containerd that left one question unanswered is asked no other,
+ * Runs every check, then the proof (unless the last one stands), and judges. A containerd that left one question unanswered is asked no other,
  * so that a look of one that hangs costs one deadline. Rejects only when the signal is aborted.
  */
-export async function look({ sources, prove, now }: LookOptions, signal: AbortSignal): Promise<Look> {
+export async function look(options: LookOptions, signal: AbortSignal): Promise<Look> {
+  const { sources, prove, now } = options;
   const first = rememberAnswers(sources);
   let checkedMs = now();
   const before = await runChecks(CHECKS, first, { now, signal });
-  const proof = await proveIfAnswered(first.cri, (inner) => prove(inner, before.some(isCause)), signal);
+  const explained = before.some(isCause);
+  const standing = explained ? undefined : await standingProof(options, first.host, signal);
+  const proof = standing ?? (await proveIfAnswered(first.cri, (inner) => prove(inner, explained), signal));
   // A cause that came only after the checks had looked, in the middle of the proof, is seen by looking again.
-  const again = isBroken(proof) && !before.some(isCause);
+  const again = isBroken(proof) && !explained;
   const once = again ? rememberAnswers(sources) : first;
   if (again) checkedMs = now();
   const findings = again ? await runChecks(CHECKS, once, { now, signal }) : before;
@@ -51,6 +61,23 @@ export async function look({ sources, prove, now }: LookOptions, signal: AbortSi
     facts,
     watch: pathsToWatch(once, findings, files),
   };
+}
+
+/**
+ * The last proof, where only containerd's own configuration was edited since: containerd reads it when it starts, so that a
+ * boot would tell nothing new. And who edits it is about to restart containerd, which a boot must not be in the way of:
+ * gVisor's shim can deadlock when containerd ends while a container starts, and a containerd 1.x waits for it for ever.
+ */
+async function standingProof(
+  { sources, last, triggers = [] }: LookOptions,
+  host: Sources['host'],
+  signal: AbortSignal,
+): Promise<Outcome | undefined> {
+  if (last?.kind !== 'proven' || triggers.length === 0) return undefined;
+  const root = sources.containerdConfig;
+  const { files } = await readContainerdFiles(host, root, signal).catch(() => ({ files: [] }));
+  const edits = [root, ...files.map(({ path }) => path)].map(fileEvent);
+  return triggers.every((word) => edits.includes(word)) ? last : undefined;
 }
 
 async function proveIfAnswered(

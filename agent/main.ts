@@ -24,7 +24,7 @@ import { renderReport, TerminalPublisher } from './publish/terminal.ts';
 import { createAgentServer } from './server.ts';
 import { Bell } from './trigger/bell.ts';
 import { watchContainerd } from './trigger/containerd.ts';
-import { FileTrigger } from './trigger/files.ts';
+import { FileTrigger, fileEvent } from './trigger/files.ts';
 import { uninstallCluster } from './uninstall.ts';
 import { VERSION } from './version.ts';
 
@@ -76,7 +76,7 @@ async function start(
     leftovers: new Map(),
   };
   const bell = new Bell({ quietMs: 50, longestMs: 500, burst: 8, refillMs: 4_000, now });
-  const files = new FileTrigger(host, (path) => bell.ring(`file ${path}`));
+  const files = new FileTrigger(host, (path) => bell.ring(fileEvent(path)));
   const stop = new AbortController();
   const publishers: Publisher[] = [metrics];
   if (people && !args.once)
@@ -94,12 +94,14 @@ async function start(
     node: config.nodeName,
     handler: config.handler,
     facts: { distribution: distribution.name, ...(await readNodeFacts(host)) },
-    look: (signal, trigger) => {
+    look: (signal, triggers) => {
+      const { proof: last, provenAt = '' } = agent.report ?? {};
+      const isFresh = Date.now() - Date.parse(provenAt) < config.proofIntervalMs;
       // A boot that is expected to fail is in no danger, and what it confirms is waited for.
-      const confirms = trigger === 'confirm' && agent.report?.proof.kind === 'failed';
+      const confirms = triggers.includes('confirm') && last?.kind === 'failed';
       const proveNow = (inner: AbortSignal, explained: boolean) =>
         prove({ ...proof, hurry: explained || confirms }, inner);
-      return look({ sources, prove: proveNow, now }, signal);
+      return look({ sources, prove: proveNow, now, last: isFresh ? last : undefined, triggers }, signal);
     },
     bell,
     files,
@@ -180,7 +182,7 @@ async function localSocket(host: Host, socket: string): Promise<string> {
 }
 
 async function lookOnce(agent: Agent, json: boolean, signal: AbortSignal): Promise<number> {
-  await agent.round('once', signal);
+  await agent.round(['once'], signal);
   const { report } = agent;
   if (report === undefined) return EXIT.Unknown;
   const colored = process.stdout.isTTY && process.stdout.hasColors();

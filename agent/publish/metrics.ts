@@ -75,6 +75,7 @@ export class Metrics implements Publisher {
     [],
   );
   #last: Report | undefined;
+  #counted: Report['proof'] | undefined;
 
   constructor(version: string, proofIntervalMs = 0) {
     this.#interval.set(proofIntervalMs / 1_000);
@@ -113,6 +114,8 @@ export class Metrics implements Publisher {
   }
 
   count({ proof, provenAt }: Report): void {
+    if (proof === this.#counted) return; // it stands since an earlier look
+    this.#counted = proof;
     this.#probes.inc({ outcome: proof.kind });
     if (proof.kind !== 'proven') return;
     this.#boot.observe(proof.bootMs / 1_000);

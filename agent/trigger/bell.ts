@@ -18,7 +18,7 @@ export class Bell {
   readonly #options: BellOptions;
   /** When a whole burst is allowed again; each look puts it off by one refill. */
   #fullAtMs = Number.NEGATIVE_INFINITY;
-  #rung: string | undefined;
+  #rung = new Set<string>();
   #lastRingMs = 0;
   #ringing = Promise.withResolvers<void>();
 
@@ -28,16 +28,16 @@ export class Bell {
 
   /** An event, with a word on what it was. */
   ring(what: string): void {
-    this.#rung ??= what;
+    this.#rung.add(what);
     this.#lastRingMs = this.#options.now();
     this.#ringing.resolve();
   }
 
   /**
-   * Waits for an event, or for `timeoutMs` to pass, and tells which: the word of the first event, or
-   * undefined for the timeout. Rejects when the signal is aborted.
+   * Waits for an event, or for `timeoutMs` to pass, and tells which: the words of all events, each once and the first
+   * first, or none for the timeout. Rejects when the signal is aborted.
    */
-  async wait(timeoutMs: number, signal: AbortSignal): Promise<string | undefined> {
+  async wait(timeoutMs: number, signal: AbortSignal): Promise<readonly string[]> {
     const { now } = this.#options;
     const deadline = now() + timeoutMs;
     const stop = new AbortController();
@@ -47,16 +47,16 @@ export class Bell {
         this.#ringing.promise,
         timers.setTimeout(timeoutMs, undefined, { signal: either }),
       ]);
-      if (this.#rung === undefined) return undefined;
+      if (this.#rung.size === 0) return [];
       await this.#settle(deadline, signal);
     } finally {
       stop.abort();
     }
-    const what = this.#rung;
-    this.#rung = undefined;
+    const words = [...this.#rung];
+    this.#rung = new Set();
     this.#ringing = Promise.withResolvers<void>();
     this.#fullAtMs = Math.max(this.#fullAtMs, now()) + this.#options.refillMs;
-    return what;
+    return words;
   }
 
   async #settle(deadline: number, signal: AbortSignal): Promise<void> {

@@ -7,21 +7,31 @@ import { processesIn } from './processes.ts';
  * starts in it, and a containerd 1.x that finds such a shim when it starts waits for it without a deadline.
  */
 export async function endDeadShims(machine: Machine, shim: string): Promise<void> {
-  const dead = processesIn(machine).filter(({ argv, pid }) => argv[0] === shim && !hasSandbox(machine, pid));
-  if (dead.length === 0) return;
-  await machine.kill(
-    'KILL',
-    dead.map(({ pid }) => pid),
-  );
+  await endShims(machine, shim, (bundle) => {
+    const pid = Number(readFileSync(`${bundle}/init.pid`, 'utf8'));
+    return !existsSync(machine.path(`/proc/${pid}`));
+  });
 }
 
-/** A shim works in its bundle, where the sandbox's PID stands; while it starts one there is none yet. */
-function hasSandbox(machine: Machine, shim: number): boolean {
-  try {
-    const bundle = readlinkSync(machine.path(`/proc/${shim}/cwd`));
-    const pid = Number(readFileSync(machine.path(`${bundle}/init.pid`), 'utf8'));
-    return existsSync(machine.path(`/proc/${pid}`));
-  } catch {
-    return true; // it ended while we looked, or has yet to start its sandbox
-  }
+/**
+ * Kills the shims of probes, for a containerd 1.x that waits for one: it also deadlocks when containerd itself ends while
+ * a container starts. docs/operations.md tells how to do that on a real node.
+ */
+export async function endProbeShims(machine: Machine, shim: string): Promise<void> {
+  const probe = /"io\.kubernetes\.cri\.sandbox-name":\s*"gvisor-probe-/;
+  await endShims(machine, shim, (bundle) => probe.test(readFileSync(`${bundle}/config.json`, 'utf8')));
+}
+
+/** A shim works in its bundle. */
+async function endShims(machine: Machine, shim: string, match: (bundle: string) => boolean): Promise<void> {
+  const pids = processesIn(machine)
+    .filter(({ argv, pid }) => {
+      try {
+        return argv[0] === shim && match(machine.path(readlinkSync(machine.path(`/proc/${pid}/cwd`))));
+      } catch {
+        return false; // it ended while we looked, or has yet to start its sandbox
+      }
+    })
+    .map(({ pid }) => pid);
+  if (pids.length > 0) await machine.kill('KILL', pids);
 }

@@ -1,22 +1,18 @@
 import { existsSync } from 'node:fs';
-import { chmod, copyFile, mkdir, readFile, rename, rm, symlink } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Image } from '../images.ts';
 import { isCopy, replaceFile } from '../replace-file.ts';
 import { waitFor } from '../run.ts';
 import { ensureTools } from '../tools.ts';
-import { HUB_ADDRESS, kubeconfig } from './control-plane.ts';
-import { endDeadShims } from './dead-shims.ts';
+import { endDeadShims, endProbeShims } from './dead-shims.ts';
+import { installNode } from './install-node.ts';
 import { MACHINE_PATH, Machine } from './machine.ts';
 import { plugIn, unplug } from './node-cable.ts';
 import {
   CONTAINERD_CONFIG,
-  CONTAINERD_TOOLS,
-  cniConfig,
-  containerdConfig,
   KUBELET_CONFIG,
   kubeletCommand,
-  kubeletConfig,
   type NodeSpec,
   RUNSC_CONFIG,
   RUNSC_TOML,
@@ -30,6 +26,9 @@ export type NodeDaemon = 'containerd' | 'kubelet';
 export const SHIM = '/usr/local/bin/containerd-shim-runsc-v1';
 /** See {@link SHIM}. */
 export const RUNSC = '/usr/local/bin/runsc';
+
+/** Measured: 0.1 to 0.3 s. */
+const STARTED_MS = 3_000;
 
 const LOADED_IMAGES = '/var/lib/containerd/loaded-images.json';
 
@@ -64,38 +63,13 @@ export class ClusterNode {
   async start(authority: Authority): Promise<void> {
     await this.machine.start(this.#hub);
     await plugIn(this.#hub, this.machine, this.spec);
-    if (!existsSync(this.path(KUBELET_CONFIG))) await this.#install(authority);
+    if (!existsSync(this.path(KUBELET_CONFIG))) await installNode(this, authority);
     await this.startContainerd();
   }
 
   /** Takes the node off the cluster's network; for a node whose machine has ended. */
   async disconnect(): Promise<void> {
     await unplug(this.#hub, this.spec);
-  }
-
-  async #install(authority: Authority): Promise<void> {
-    const group = CONTAINERD_TOOLS[this.spec.containerd];
-    const tools = await ensureTools(['kubernetes', 'cni', 'runc', group]);
-    const link = async (target: string, inside: string) => {
-      await rm(this.path(inside), { force: true });
-      await symlink(target, this.path(inside));
-    };
-    for (const program of ['containerd', 'ctr', 'containerd-shim-runc-v2']) {
-      await link(join(tools[group], program), `/usr/local/bin/${program}`);
-    }
-    await link(join(tools.runc, 'runc'), '/usr/local/bin/runc');
-    await link(join(tools.kubernetes, 'kubelet'), '/usr/local/bin/kubelet');
-    await mkdir(this.path('/opt/cni'), { recursive: true });
-    await link(tools.cni, '/opt/cni/bin');
-    if (this.spec.gvisor !== 'none') await this.installGvisor();
-    await this.write('/etc/cni/net.d/10-cluster.conflist', cniConfig(this.spec));
-    await this.write(CONTAINERD_CONFIG, containerdConfig(this.spec));
-    await this.write('/etc/kubernetes/pki/ca.crt', authority.cert);
-    const server = `https://${HUB_ADDRESS}`;
-    const config = await kubeconfig(authority, server, `system:node:${this.name}`, ['system:nodes']);
-    await this.write('/etc/kubernetes/kubelet.kubeconfig', config, 0o600);
-    // Last, and whole or not at all: it says that the node is installed.
-    await this.write(KUBELET_CONFIG, kubeletConfig(this.spec));
   }
 
   /** Installs runsc, its shim and its configuration of the node's generation, as a package would: each file at once. */
@@ -126,15 +100,18 @@ export class ClusterNode {
     } else {
       await this.machine.signal('containerd', 'CONT');
     }
-    await waitFor(
-      `containerd on ${this.name} (see ${this.machine.dir}/containerd.log)`,
-      20_000,
-      async () => {
-        await this.ctr(['version'], 5_000);
-        return true;
-      },
-      30,
-    );
+    // One that takes longer may wait for the shim of a probe.
+    await this.#containerdAnswers(STARTED_MS).catch(() => endProbeShims(this.machine, SHIM));
+    await this.#containerdAnswers(20_000);
+  }
+
+  async #containerdAnswers(timeoutMs: number): Promise<void> {
+    const what = `containerd on ${this.name} (see ${this.machine.dir}/containerd.log)`;
+    const ask = async () => {
+      await this.ctr(['version'], 5_000);
+      return true;
+    };
+    await waitFor(what, timeoutMs, ask, 30);
   }
 
   get #loadedConfig(): string {

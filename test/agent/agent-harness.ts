@@ -26,13 +26,14 @@ class HandBell extends Bell {
     super({ quietMs: 0, longestMs: 0, burst: 1, refillMs: 0, now: () => 0 });
   }
 
-  override async wait(timeoutMs: number, signal: AbortSignal): Promise<string | undefined> {
+  override async wait(timeoutMs: number, signal: AbortSignal): Promise<readonly string[]> {
     signal.throwIfAborted();
     this.timeouts.push(timeoutMs);
     this.#waiting.resolve();
     const aborted = Promise.withResolvers<never>();
     signal.addEventListener('abort', () => aborted.reject(signal.reason));
-    return Promise.race([this.#answer.promise, aborted.promise]);
+    const word = await Promise.race([this.#answer.promise, aborted.promise]);
+    return word === undefined ? [] : [word];
   }
 
   /** Resolves when the loop waits, with the time that it would wait. */
@@ -54,7 +55,7 @@ class HandBell extends Bell {
 
 /** A look that came to this verdict, and saw what decides at that time. */
 export function lookOf(verdict: Verdict, seenMs: number): Look {
-  const proof = verdict.status === 'True' ? PROVEN : unproven('impossible', verdict.reason);
+  const proof = verdict.status === 'True' ? { ...PROVEN } : unproven('impossible', verdict.reason);
   return { verdict, seenMs, findings: [PASSED], proof, facts: { runsc: 'release-20260223.0' }, watch: [] };
 }
 

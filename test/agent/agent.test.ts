@@ -127,6 +127,19 @@ describe('Agent', () => {
     assert.equal(published.at(-1)?.verdict.reason, 'CheckFailed');
   });
 
+  it('does not call a proof new that stands since an earlier look', async (t) => {
+    const look = lookOf(READY, 1_000);
+    const { agent, bell, clock, run } = await agentOf(t, [async () => look]);
+    void run();
+    await bell.waiting();
+    clock.nowMs += 5_000;
+    await bell.next('file /etc/containerd/config.toml');
+    assert.deepEqual(
+      [agent.report?.provenAt, agent.report?.look.at],
+      ['1970-01-01T00:00:01.000Z', '1970-01-01T00:00:06.000Z'],
+    );
+  });
+
   it('is live as long as it turns', async (t) => {
     const { agent, bell, clock, run } = await agentOf(t, [READY]);
     void run();
@@ -164,8 +177,8 @@ describe('Agent', () => {
 
   it('rejects a single round that is aborted', async (t) => {
     const { agent } = await agentOf(t, [(signal) => Promise.reject(signal.reason)]);
-    await assert.rejects(agent.round('once', AbortSignal.abort(new Error('stop'))), /^Error: stop$/);
+    await assert.rejects(agent.round(['once'], AbortSignal.abort(new Error('stop'))), /^Error: stop$/);
     const { agent: fine } = await agentOf(t, [READY]);
-    assert.deepEqual((await fine.round('once', NEVER)).publish, READY);
+    assert.deepEqual((await fine.round(['once'], NEVER)).publish, READY);
   });
 });

@@ -98,6 +98,45 @@ describe('look', () => {
     }
   });
 
+  const CONFIG_EDIT = 'file /etc/containerd/config.toml';
+  const proofs: readonly [string, Partial<LookOptions>, 'stands' | 'is made anew'][] = [
+    ['only containerd’s own configuration was edited', { triggers: [CONFIG_EDIT] }, 'stands'],
+    ['gVisor’s files changed as well', { triggers: [CONFIG_EDIT, `file ${RUNSC}`] }, 'is made anew'],
+    [
+      'containerd restarted after the edit',
+      { triggers: [CONFIG_EDIT, 'containerd is gone'] },
+      'is made anew',
+    ],
+    [
+      'gVisor’s configuration beside it changed',
+      { triggers: ['file /etc/containerd/runsc.toml'] },
+      'is made anew',
+    ],
+    ['time is up', { triggers: ['timer'] }, 'is made anew'],
+    ['there is no proof that could stand', { triggers: [CONFIG_EDIT], last: undefined }, 'is made anew'],
+    [
+      'the last one failed',
+      { triggers: [CONFIG_EDIT], last: unproven('failed', 'SandboxFailed') },
+      'is made anew',
+    ],
+  ];
+  for (const [when, changes, then] of proofs) {
+    it(`when ${when}, the proof ${then}`, async (t) => {
+      const again = { ...PROVEN };
+      const { options } = await healthy(t, async () => again);
+      const { verdict, proof } = await look({ ...options, last: PROVEN, ...changes }, NEVER);
+      assert.equal(verdict.reason, 'SandboxProven');
+      assert.equal(proof, then === 'stands' ? PROVEN : again);
+    });
+  }
+
+  it('lets no proof stand where a check sees a cause', async (t) => {
+    const { options } = await healthy(t, async () => unproven('failed', 'SandboxFailed'));
+    await rm(join(options.sources.host.root, RUNSC));
+    const { verdict } = await look({ ...options, last: PROVEN, triggers: [CONFIG_EDIT] }, NEVER);
+    assert.deepEqual([verdict.status, verdict.reason], ['False', 'RunscNotFound']);
+  });
+
   it('looks no second time when the cause is known already', async (t) => {
     const { containerd, options } = await healthy(t, async () => unproven('failed', 'SandboxFailed'));
     await rm(join(options.sources.host.root, RUNSC));

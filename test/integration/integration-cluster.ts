@@ -22,7 +22,7 @@ export const NODES = [
 /** The name of one of the nodes. */
 export type NodeName = (typeof NODES)[number]['name'];
 
-/** For the head of a test file: a cluster of both nodes, whole before the first test and gone after the last. */
+/** For the head of a test file: a cluster of these nodes, whole before the first test and gone after the last. */
 export function useNodes(): { cluster: () => Cluster; node: (name: NodeName) => ClusterNode } {
   let opened: Cluster | undefined;
   before(

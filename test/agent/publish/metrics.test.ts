@@ -63,7 +63,7 @@ describe('Metrics', () => {
   it('counts probes by outcome and transitions by reason', async () => {
     const metrics = new Metrics('0.1.0');
     for (const report of [reportOf(), reportOf(), BROKEN, BROKEN, reportOf()]) {
-      metrics.count(report);
+      metrics.count({ ...report, proof: { ...report.proof } });
       metrics.publish(report);
     }
     assert.deepEqual(await named(metrics, 'gvisor_probes_total'), [
@@ -73,6 +73,17 @@ describe('Metrics', () => {
     assert.deepEqual(await named(metrics, 'gvisor_transitions_total'), [
       'gvisor_transitions_total{reason="SandboxProven"} 2',
       'gvisor_transitions_total{reason="ShimNotFound"} 1',
+    ]);
+  });
+
+  it('counts a proof once that stands for several looks', async () => {
+    const metrics = new Metrics('0.1.0');
+    for (let look = 0; look < 3; look++) metrics.count(reportOf());
+    assert.deepEqual(await named(metrics, 'gvisor_probes_total'), [
+      'gvisor_probes_total{outcome="proven"} 1',
+    ]);
+    assert.deepEqual(await named(metrics, 'gvisor_sandbox_boot_seconds_count'), [
+      'gvisor_sandbox_boot_seconds_count 1',
     ]);
   });
 

@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict';
+import { copyFile, readFile, rename } from 'node:fs/promises';
+import { after, afterEach, beforeEach, describe, it } from 'node:test';
+import type { Finding } from '../../agent/finding.ts';
+import { RUNSC } from '../../hack/cluster/node.ts';
+import { CONTAINERD_CONFIG } from '../../hack/cluster/node-config.ts';
+import { waitFor } from '../../hack/run.ts';
+import { assertNoneToStop, randomPause } from './containerd-kills.ts';
+import { connect, NODES, type NodeClient, type NodeName, useNodes } from './integration-cluster.ts';
+import { OutsideAgent, touch } from './outside-agent.ts';
+
+const RESTARTS = 10;
+const UPGRADES = 10;
+
+const { node } = useNodes();
+
+describe('containerd that is killed, restarted or configured under an agent', { concurrency: true }, () => {
+  for (const { name } of NODES) describe(`on ${name}`, { concurrency: false }, () => testsOn(name));
+});
+
+function testsOn(name: NodeName): void {
+  const agent = useAgent(name);
+
+  it('killed while an agent proves: nothing is withdrawn within the grace', {
+    timeout: 120_000,
+  }, async () => {
+    const client = connect(node(name));
+    try {
+      for (let kill = 0; kill < 3; kill++) {
+        await probeAfter(client, () => touch(node(name)));
+        await randomPause(300);
+        await node(name).machine.stopDaemon('containerd', 'KILL');
+        await node(name).startContainerd();
+        await agent().nextReport(({ look }) => look.verdict.status === 'True');
+      }
+      assertNoFlap(agent());
+    } finally {
+      client.close();
+      await node(name).startContainerd();
+    }
+  });
+
+  it(`restarted ${RESTARTS} times, each in less than 3 s: no flap`, { timeout: 240_000 }, async () => {
+    const seconds: number[] = [];
+    for (let restart = 0; restart < RESTARTS; restart++) {
+      const begun = performance.now();
+      await node(name).restart('containerd');
+      seconds.push((performance.now() - begun) / 1000);
+      await randomPause(2_000);
+    }
+    await agent().nextReport(({ look }) => look.verdict.status === 'True');
+    console.log(
+      `${name}: ${RESTARTS} restarts of containerd, the longest ${Math.max(...seconds).toFixed(2)} s`,
+    );
+    assertNoFlap(agent());
+  });
+
+  it('its configuration edited: looked at without a sandbox that a restart could cut short', {
+    timeout: 120_000,
+  }, async () => {
+    const config = await readFile(node(name).path(CONTAINERD_CONFIG), 'utf8');
+    try {
+      const begun = await agent().report();
+      const edited = agent().nextReport(({ findings }) => findings.some(isRestartPending));
+      await node(name).write(CONTAINERD_CONFIG, config.replaceAll('ConfigPath', 'NoConfigPath'));
+      const { verdict, provenAt, look } = await edited;
+      assert.deepEqual([verdict.status, provenAt], ['True', begun?.provenAt], look.trigger);
+      const mended = agent().nextReport(({ findings }) => !findings.some(isRestartPending));
+      await node(name).write(CONTAINERD_CONFIG, config);
+      assert.equal((await mended).provenAt, begun?.provenAt);
+      await node(name).restart('containerd');
+      const restarted = await agent().nextReport(({ provenAt }) => provenAt !== begun?.provenAt);
+      assert.equal(restarted.verdict.status, 'True');
+      assertNoFlap(agent());
+    } finally {
+      await node(name).write(CONTAINERD_CONFIG, config);
+      await node(name).startContainerd();
+    }
+  });
+
+  it(`runsc replaced by rename ${UPGRADES} times, whatever is being proven: no flap`, {
+    timeout: 240_000,
+  }, async () => {
+    const runsc = node(name).path(RUNSC);
+    for (let upgrade = 0; upgrade < UPGRADES; upgrade++) {
+      await copyFile(runsc, `${runsc}.next`);
+      await rename(`${runsc}.next`, runsc);
+      await randomPause(1_000);
+    }
+    await agent().nextReport(({ look }) => look.verdict.status === 'True');
+    assertNoFlap(agent());
+  });
+
+  it('an agent killed in the middle of a proof: the next one removes its sandbox', {
+    timeout: 120_000,
+  }, async () => {
+    const client = connect(node(name));
+    await node(name).machine.stopDaemon('kubelet'); // it would remove the sandbox as well
+    try {
+      const left = await probeAfter(client, () => touch(node(name)));
+      await agent().stop('SIGKILL');
+      assert.ok((await client.readyProbes()).includes(left), 'the sandbox outlives the agent');
+      const successor = new OutsideAgent(node(name));
+      await successor.proven();
+      await successor.stop();
+      assert.ok(!(await client.readyProbes()).includes(left), 'the successor removes the sandbox');
+      await assertNoneToStop(client);
+      assertNoFlap(successor);
+    } finally {
+      client.close();
+      await node(name).startKubelet();
+    }
+  });
+}
+
+/** An agent that has proven the node before each test, and is gone after it. */
+function useAgent(name: NodeName): () => OutsideAgent {
+  let agent: OutsideAgent | undefined;
+  beforeEach(
+    async () => {
+      agent = new OutsideAgent(node(name));
+      await agent.proven();
+    },
+    { timeout: 60_000 },
+  );
+  afterEach(() => agent?.stop());
+  after(() => agent?.stop());
+  return () => {
+    if (agent === undefined) throw new Error('The agent has not started yet');
+    return agent;
+  };
+}
+
+function isRestartPending(finding: Finding): boolean {
+  return finding.status === 'fail' && finding.reason === 'RestartPending';
+}
+
+function assertNoFlap(agent: OutsideAgent): void {
+  assert.deepEqual(
+    agent.changes.map(({ reason, message }) =>
+      reason === 'SandboxProven' ? reason : `${reason}: ${message}`,
+    ),
+    ['SandboxProven'],
+  );
+}
+
+/** The sandbox of a proof that an agent begins because of what is done. */
+async function probeAfter(client: NodeClient, act: () => Promise<void>): Promise<string> {
+  const before = await client.readyProbes();
+  await act();
+  return waitFor(
+    'a sandbox of the agent',
+    60_000,
+    async () => (await client.readyProbes()).find((id) => !before.includes(id)),
+    10,
+  );
+}
