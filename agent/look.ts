@@ -35,8 +35,9 @@ export type LookOptions = {
 };
 
 /**
- * Runs every check, then the proof (unless the last one stands), and judges. A containerd that left one question unanswered is asked no other,
- * so that a look of one that hangs costs one deadline. Rejects only when the signal is aborted.
+ * Runs every check, then the proof (unless the last one stands), and judges. A containerd that left one question
+ * unanswered is asked no other, so that a look of one that hangs costs one deadline. Rejects only when the signal is
+ * aborted.
  */
 export async function look(options: LookOptions, signal: AbortSignal): Promise<Look> {
   const { sources, prove, now } = options;
@@ -45,7 +46,11 @@ export async function look(options: LookOptions, signal: AbortSignal): Promise<L
   const before = await runChecks(CHECKS, first, { now, signal });
   const explained = before.some(isCause);
   const standing = explained ? undefined : await standingProof(options, first.host, signal);
-  const proof = standing ?? (await proveIfAnswered(first.cri, (inner) => prove(inner, explained), signal));
+  const proof = await proveIfAnswered(
+    first.cri,
+    async (inner) => standing ?? prove(inner, explained),
+    signal,
+  );
   // A cause that came only after the checks had looked, in the middle of the proof, is seen by looking again.
   const again = isBroken(proof) && !explained;
   const once = again ? rememberAnswers(sources) : first;

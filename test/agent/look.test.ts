@@ -137,6 +137,12 @@ describe('look', () => {
     assert.deepEqual([verdict.status, verdict.reason], ['False', 'RunscNotFound']);
   });
 
+  it('lets no proof stand while containerd does not answer', async (t) => {
+    const { options } = await healthy(t, async () => PROVEN, ALL_HANG);
+    const { verdict } = await look({ ...options, last: PROVEN, triggers: [CONFIG_EDIT] }, NEVER);
+    assert.deepEqual([verdict.status, verdict.reason], ['Unknown', 'CheckTimedOut']);
+  });
+
   it('looks no second time when the cause is known already', async (t) => {
     const { containerd, options } = await healthy(t, async () => unproven('failed', 'SandboxFailed'));
     await rm(join(options.sources.host.root, RUNSC));
