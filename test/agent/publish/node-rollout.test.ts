@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { fakeApiServer, refusal } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
-import { BROKEN, publisherOf, READY, watched } from './publisher-of.ts';
+import { BROKEN, publisherOf, READY, until, watched } from './publisher-of.ts';
 
 describe('a rollout', () => {
   it('waits while a node that another edition proved is found not ready, and writes the truth', async (t) => {
@@ -18,17 +18,17 @@ describe('a rollout', () => {
     assert.equal(server.node.annotations['example.com/proven-by'], '0.0.9+c');
     await publish(reportOf({ verdict: verdictOf('False', 'RunscNotFound') }));
     const accept = 'kubectl annotate node node-1 example.com/proven-by-';
-    await until(() => publisher.unready?.includes('RunscNotFound'));
+    await until('the reason', () => publisher.unready?.includes('RunscNotFound'));
     assert.equal(
       publisher.unready,
       `the node was proven by 0.0.9+c; this 0.1.0+a says RunscNotFound: RunscNotFound; to accept that: ${accept}`,
     );
     await publish(READY);
-    await until(() => publisher.unready === undefined);
+    await until('the agent to be ready', () => publisher.unready === undefined);
     assert.equal(server.node.annotations['example.com/proven-by'], '0.1.0+a');
     publisher.publish(BROKEN);
     await logged('condition written');
-    await until(() => server.node.annotations['example.com/proven-by'] === undefined);
+    await until('the annotation to go', () => server.node.annotations['example.com/proven-by'] === undefined);
     assert.equal(publisher.unready, undefined);
   });
 
@@ -38,9 +38,9 @@ describe('a rollout', () => {
     const { server, publisher, publish } = await publisherOf(t, {}, shared);
     await watched(server);
     await publish(BROKEN);
-    await until(() => publisher.unready?.startsWith('the node was proven by'));
+    await until('the guard', () => publisher.unready?.startsWith('the node was proven by'));
     server.node.change(({ annotations }) => delete annotations['example.com/proven-by']);
-    await until(() => publisher.unready === undefined);
+    await until('the agent to be ready', () => publisher.unready === undefined);
     assert.equal(server.node.labels['example.com/ready'], 'false');
   });
 
@@ -52,11 +52,6 @@ describe('a rollout', () => {
     assert.match(publisher.unready ?? '', /^the first verdict is not in the Node yet: GET \S+ 403 no$/);
     waits[0]?.end();
     await logged('condition written');
-    await until(() => publisher.unready === undefined);
+    await until('the agent to be ready', () => publisher.unready === undefined);
   });
 });
-
-/** Waits for what follows from an event that has happened. */
-async function until(holds: () => boolean | undefined): Promise<void> {
-  while (!holds()) await new Promise((wake) => setImmediate(wake));
-}

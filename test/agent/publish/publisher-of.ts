@@ -117,7 +117,16 @@ export async function publisherOf(
 
 /** Resolves once the server's watch is open and has told what there is. */
 export async function watched(server: FakeApiServer): Promise<void> {
-  while (server.open === 0) await new Promise((wake) => setImmediate(wake));
+  await until('the watch', () => server.open > 0);
+}
+
+/** Waits for what follows from an event that has happened, on mocked time as well. */
+export async function until(what: string, holds: () => boolean | undefined): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  while (!holds()) {
+    if (performance.now() > deadline) throw new Error(`Waited 10 s for ${what} in vain`);
+    await new Promise((wake) => setImmediate(wake));
+  }
 }
 
 /** A publisher as {@link publisherOf} gives it, that has written {@link READY} and watches; nothing is asked since. */
