@@ -46,9 +46,13 @@ async function tellCreate(name: string, gvisor: boolean) {
 /** Requires gVisor in the namespace, and waits until a plain pod that is only tried is answered so. */
 async function requireGvisor(value: 'audit' | 'true', answered: RegExp): Promise<void> {
   await cluster().kubectl(['label', 'namespace', NAMESPACE, `require-gvisor=${value}`, '--overwrite']);
-  await waitFor(`pods to be answered ${answered}`, 30_000, async () => {
-    const { said } = await create('canary', false, '--dry-run=server');
-    return answered.test(said) ? true : undefined;
+  let last = '';
+  await waitFor(`pods to be answered ${answered}`, 90_000, async () => {
+    last = (await create('canary', false, '--dry-run=server')).said;
+    return answered.test(last) ? true : undefined;
+  }).catch(async (cause: unknown) => {
+    const objects = await cluster().kubectl(['get', `namespaces,${ENFORCE}`, '-A', '--show-labels']);
+    throw new Error(`The last answer was "${last}", with\n${objects}`, { cause });
   });
 }
 
