@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { basename, dirname, join } from 'node:path';
 import pino from 'pino';
 import { Agent } from './agent.ts';
 import { parseArguments } from './arguments.ts';
@@ -12,6 +11,7 @@ import { CriClient } from './host/cri-client.ts';
 import { readDistribution } from './host/distribution.ts';
 import { errorLine } from './host/error-line.ts';
 import { Host } from './host/host.ts';
+import { localSocket } from './host/local-socket.ts';
 import { readNodeFacts } from './host/node-facts.ts';
 import { look } from './look.ts';
 import { openPods } from './pods/open-pods.ts';
@@ -173,12 +173,6 @@ async function takeBack(config: Config): Promise<number> {
     (left) => (left === 0 ? 0 : 1),
     (error: unknown) => complain([`Cannot uninstall: ${errorLine(error)}`], 1),
   );
-}
-
-/** Where this process finds a socket of the host: a link on the way is one of the host, such as /var/run. */
-async function localSocket(host: Host, socket: string): Promise<string> {
-  const folder = await host.localPath(dirname(socket)).catch(() => undefined);
-  return join(folder ?? join(host.root, dirname(socket)), basename(socket));
 }
 
 async function lookOnce(agent: Agent, json: boolean, signal: AbortSignal): Promise<number> {

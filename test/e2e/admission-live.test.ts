@@ -4,13 +4,11 @@ import { after, before, describe, it } from 'node:test';
 import { runAll, waitFor } from '../../hack/run.ts';
 import { evaluationPod } from '../../hack/story.ts';
 import { workload } from './admission-objects.ts';
-import { applyOverlay } from './agents.ts';
+import { applyOverlay, removeEnforcement } from './agents.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
 const NAMESPACE = 'evaluations';
-/** Not the ConfigMap: an API server that has once seen the last policy with parameters go sees no new ones (docs/admission.md). */
-const KINDS = 'validatingadmissionpolicy,validatingadmissionpolicybinding,clusterrole';
 const there = (...args: string[]) => cluster().kubectl(['-n', NAMESPACE, ...args]);
 
 /** Creates an object in the namespace with kubectl; gives its exit code and its errors. */
@@ -31,7 +29,7 @@ describe('where gVisor is mandatory, on real nodes', () => {
     await there('wait', '--for=create', 'serviceaccount/default', '--timeout=30s');
   });
   after(async () => {
-    await cluster().kubectl(['delete', KINDS, '-A', '-l', 'app.kubernetes.io/component=enforce']);
+    await removeEnforcement(cluster());
     await cluster().kubectl(['delete', 'namespace', NAMESPACE]);
   });
 

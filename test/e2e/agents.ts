@@ -125,6 +125,15 @@ export async function applyOverlay(
   }
 }
 
+/**
+ * Takes the component `enforce` off, but for its ConfigMap: an API server that has once seen the last policy with parameters
+ * go sees no new ones (docs/admission.md).
+ */
+export async function removeEnforcement(cluster: Cluster): Promise<void> {
+  const kinds = 'validatingadmissionpolicy,validatingadmissionpolicybinding,clusterrole';
+  await cluster.kubectl(['delete', kinds, '-A', '-l', 'app.kubernetes.io/component=enforce']);
+}
+
 /** Waits until the newest agents run on all nodes, and are Ready. */
 export async function waitForRollout(cluster: Cluster): Promise<void> {
   await onDaemonSet(cluster, ['rollout', 'status'], ['--timeout=90s']);

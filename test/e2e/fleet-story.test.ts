@@ -3,7 +3,7 @@ import { appendFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import { runAll, waitFor } from '../../hack/run.ts';
 import { breakAndWait, evaluationPod, healAndWait } from '../../hack/story.ts';
-import { applyOverlay, waitForRollout } from './agents.ts';
+import { applyOverlay, removeEnforcement, waitForRollout } from './agents.ts';
 import {
   type Call,
   type Dispatched,
@@ -18,8 +18,6 @@ const monitored = useMonitoredCluster();
 const cluster = () => monitored().cluster;
 const NAMESPACE = 'evaluations';
 const MARKER = 'only-on-the-host';
-/** Not the ConfigMap: an API server that has once seen the last policy with parameters go sees no new ones (docs/admission.md). */
-const ENFORCE = 'validatingadmissionpolicy,validatingadmissionpolicybinding,clusterrole';
 
 /** A line of the story, as the README shows it. */
 function tell(line: string): void {
@@ -52,7 +50,8 @@ async function requireGvisor(value: 'audit' | 'true', answered: RegExp): Promise
     last = (await create('canary', false, '--dry-run=server')).said;
     return answered.test(last) ? true : undefined;
   }).catch(async (cause: unknown) => {
-    const objects = await cluster().kubectl(['get', `namespaces,${ENFORCE}`, '-A', '--show-labels']);
+    const kinds = 'namespaces,validatingadmissionpolicy,validatingadmissionpolicybinding,configmap';
+    const objects = await cluster().kubectl(['get', kinds, '-A', '--show-labels']);
     throw new Error(`The last answer was "${last}", with\n${objects}`, { cause });
   });
 }
@@ -94,7 +93,7 @@ describe('a fleet for evaluations', () => {
     await appendFile(cluster().node('node-1').path('/etc/passwd'), `${MARKER}:x:4243:4243::/:/bin/false\n`);
   });
   after(async () => {
-    await cluster().kubectl(['delete', ENFORCE, '-A', '-l', 'app.kubernetes.io/component=enforce']);
+    await removeEnforcement(cluster());
     await cluster().kubectl(['delete', 'namespace', NAMESPACE], undefined, 90_000);
     await removeDispatcher(cluster());
   });

@@ -1,0 +1,8 @@
+import { basename, dirname, join } from 'node:path';
+import type { Host } from './host.ts';
+
+/** Where this process finds a socket of the host: a link on the way is one of the host, such as /var/run. */
+export async function localSocket(host: Host, socket: string): Promise<string> {
+  const folder = await host.localPath(dirname(socket)).catch(() => undefined);
+  return join(folder ?? join(host.root, dirname(socket)), basename(socket));
+}
