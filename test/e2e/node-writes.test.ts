@@ -4,6 +4,7 @@ import { runAll } from '../../hack/run.ts';
 import { type Patch, send, tokenOf, write } from './agent-token.ts';
 import { DOMAIN } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
+import { fieldNow, forgeries } from './forged-fields.ts';
 import { condition, EVENTS, event, label, REFUSED_EVENTS, REFUSED_WRITES } from './stolen-token-writes.ts';
 
 const cluster = useCluster();
@@ -14,6 +15,18 @@ describe('what a stolen token of one node cannot write', () => {
       assert.match(await write(cluster(), await tokenOf(cluster(), 'node-1'), attempt), why);
     });
   }
+
+  it('any other field of its Node in the schema of the API server', async () => {
+    const token = await tokenOf(cluster(), 'node-1');
+    const tried = await forgeries(cluster());
+    assert.ok(tried.length > 30, `only ${tried.length} fields`);
+    for (const forgery of tried) {
+      const was = await fieldNow(cluster(), forgery);
+      const answer = await write(cluster(), token, forgery.patch);
+      // The API server ignores some fields, such as the generation: it accepts the patch and changes nothing.
+      if (answer === '') assert.deepEqual(await fieldNow(cluster(), forgery), was, JSON.stringify(forgery));
+    }
+  });
 
   it('anything, when the token is not bound to a pod', async () => {
     const token = (

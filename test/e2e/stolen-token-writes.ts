@@ -66,16 +66,16 @@ export const REFUSED_WRITES: readonly (readonly [what: string, attempt: Patch, w
     { node: 'node-1', patch: label(`${DOMAIN}/other`) },
     /only labels of/,
   ],
-  ['another annotation', { node: 'node-1', patch: annotation('a') }, /only annotations of/],
+  ['another annotation', { node: 'node-1', patch: annotation('a') }, /only the annotation/],
   [
     'an annotation of its domain that is not its own',
     { node: 'node-1', patch: annotation(`${DOMAIN}/other`) },
-    /only annotations of/,
+    /only the annotation/,
   ],
   [
     'removing another annotation',
     { node: 'node-1', patch: annotation('volumes.kubernetes.io/controller-managed-attach-detach', null) },
-    /only annotations of/,
+    /only the annotation/,
   ],
   [
     'the annotation of another node',
@@ -118,6 +118,26 @@ export const REFUSED_WRITES: readonly (readonly [what: string, attempt: Patch, w
       patch: { status: { addresses: [{ type: 'InternalIP', address: '10.0.0.1' }] } },
     },
     /rest of its Node|addresses/,
+  ],
+  [
+    'the declared features of its node (Kubernetes 1.35 and newer)',
+    { node: 'node-1', status: true, patch: { status: { declaredFeatures: ['Stolen'] } } },
+    /rest of its Node/,
+  ],
+  [
+    'removing the capacity of its node',
+    { node: 'node-1', status: true, patch: { status: { capacity: null } } },
+    /rest of its Node/,
+  ],
+  [
+    'a prefix for a generated name',
+    { node: 'node-1', patch: { metadata: { generateName: 'forged-' } } },
+    /rest of its Node's metadata/,
+  ],
+  [
+    'the annotation of earlier versions that claimed the node',
+    { node: 'node-1', patch: annotation(`${DOMAIN}/agent`) },
+    /only the annotation/,
   ],
   ['a label through the status', { node: 'node-1', status: true, patch: label('team') }, /only labels of/],
 ];

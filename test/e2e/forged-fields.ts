@@ -1,0 +1,72 @@
+import type { Cluster } from '../../hack/cluster/cluster.ts';
+import type { Patch } from './agent-token.ts';
+
+/** A part of an OpenAPI v3 document: the shape of one value. */
+type Schema = {
+  readonly $ref?: string;
+  readonly allOf?: readonly Schema[];
+  readonly type?: string;
+  readonly format?: string;
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly items?: Schema;
+  readonly additionalProperties?: Schema;
+};
+type Schemas = Readonly<Record<string, Schema>>;
+type Part = 'metadata' | 'spec' | 'status';
+
+/** One field of a Node: where it stands, and a patch of node-1 that forges it. */
+export type Forgery = { readonly part: Part; readonly field: string; readonly patch: Patch };
+
+const TYPES: readonly (readonly [Part, string])[] = [
+  ['metadata', 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta'],
+  ['spec', 'io.k8s.api.core.v1.NodeSpec'],
+  ['status', 'io.k8s.api.core.v1.NodeStatus'],
+];
+
+/** What the API server writes itself with every change of a Node. */
+const KEPT_BY_SERVER = ['metadata.managedFields', 'metadata.resourceVersion'];
+
+/** A forgery of every field of node-1 that the API server's own schema knows, so that a new field is tried as well. */
+export async function forgeries(cluster: Cluster): Promise<readonly Forgery[]> {
+  const { components } = JSON.parse(await cluster.get('/openapi/v3/api/v1')) as {
+    readonly components: { readonly schemas: Schemas };
+  };
+  const node = await readParts(cluster);
+  return TYPES.flatMap(([part, type]) => {
+    const fields = Object.entries(components.schemas[type]?.properties ?? {});
+    return fields.map(([field, schema]) => {
+      const patch = { [part]: { [field]: sampleOf(schema, components.schemas, node[part][field]) } };
+      const status = part === 'status' ? ({ status: true } as const) : {};
+      return { part, field, patch: { node: 'node-1', patch, ...status } };
+    });
+  }).filter(({ part, field }) => !KEPT_BY_SERVER.includes(`${part}.${field}`));
+}
+
+/** The field of node-1 that a forgery aims at, as the API server shows it now. */
+export async function fieldNow(cluster: Cluster, { part, field }: Forgery): Promise<unknown> {
+  return (await readParts(cluster))[part][field];
+}
+
+async function readParts(cluster: Cluster): Promise<Record<Part, Readonly<Record<string, unknown>>>> {
+  return JSON.parse(await cluster.get('/api/v1/nodes/node-1')) as Record<Part, Record<string, unknown>>;
+}
+
+/** A value of that shape, other than the one of now. */
+function sampleOf(schema: Schema, schemas: Schemas, now?: unknown): unknown {
+  const named = schema.$ref?.split('/').at(-1);
+  if (named?.endsWith('.Quantity')) return '7';
+  if (named !== undefined) return sampleOf(schemas[named] ?? {}, schemas, now);
+  const inner = schema.allOf?.[0];
+  if (inner !== undefined) return sampleOf(inner, schemas, now);
+  if (schema.format === 'date-time') return '2026-01-01T00:00:00Z';
+  if (schema.type === 'boolean') return now !== true;
+  if (schema.type === 'integer') return 7;
+  if (schema.type === 'array') return [sampleOf(schema.items ?? {}, schemas)];
+  if (schema.type !== 'object') return 'Forged';
+  if (schema.additionalProperties !== undefined) {
+    return { forged: sampleOf(schema.additionalProperties, schemas) };
+  }
+  const nowOf = (name: string) => (now as Readonly<Record<string, unknown>> | undefined)?.[name];
+  const fields = Object.entries(schema.properties ?? {});
+  return Object.fromEntries(fields.map(([name, each]) => [name, sampleOf(each, schemas, nowOf(name))]));
+}
