@@ -7,11 +7,11 @@ export function ownKeys(domain: string) {
       platform: `${domain}/platform`,
     },
     annotations: {
-      /** Which agent writes the Node. */
-      agent: `${domain}/agent`,
       /** Which edition of the agent proved it. */
       provenBy: `${domain}/proven-by`,
     },
+    /** What earlier versions wrote besides; only an uninstall touches it. */
+    retired: { agent: `${domain}/agent` },
     taint: `${domain}/not-ready`,
   } as const;
 }

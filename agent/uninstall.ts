@@ -110,10 +110,12 @@ function hasCondition({ status }: NodeObject): boolean {
 
 /** What a Node carries of the agents' labels, annotations and taint, as differences that take them away. */
 function marksOf(node: NodeObject, labelDomain: string) {
-  const { labels, annotations, taint } = ownKeys(labelDomain);
+  const { labels, annotations, retired, taint } = ownKeys(labelDomain);
   const entries = [
     ...Object.values(labels).map((key) => ({ part: 'labels', key, value: null }) as const),
-    ...Object.values(annotations).map((key) => ({ part: 'annotations', key, value: null }) as const),
+    ...Object.values({ ...annotations, ...retired }).map(
+      (key) => ({ part: 'annotations', key, value: null }) as const,
+    ),
     { part: 'taint', key: taint, value: null } as const,
   ];
   return entries.filter((entry) => valueIn(node, entry) !== null);

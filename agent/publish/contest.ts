@@ -13,11 +13,11 @@ const PEACE_MS = 900_000;
 export class Contest {
   readonly #rounds = new Map<string, Round>();
 
-  /** How long to wait before the key may be written again; 0 for not at all. `longestMs` bounds the pause. */
-  waitMs(key: string, nowMs: number, longestMs: number = LAST_PAUSE_MS): number {
+  /** How long to wait before the key may be written again; 0 for not at all. */
+  waitMs(key: string, nowMs: number): number {
     const round = this.#last(key, nowMs);
     if (round === undefined) return 0;
-    const pause = Math.min(FIRST_PAUSE_MS * 2 ** (round.number - 1), longestMs);
+    const pause = Math.min(FIRST_PAUSE_MS * 2 ** (round.number - 1), LAST_PAUSE_MS);
     return Math.max(round.atMs + pause - nowMs, 0);
   }
 

@@ -12,9 +12,6 @@ import {
   type Wanted,
 } from './node-object.ts';
 
-/** A claim is taken back sooner than an earlier agent takes silence for an answer. */
-const LONGEST_CLAIM_PAUSE_MS = 2_000;
-
 /** What a publisher of a Node needs. */
 export type NodeOptions = {
   readonly kube: Kube;
@@ -37,16 +34,14 @@ type Due = { readonly differences: readonly Difference[]; readonly waitMs: numbe
 /** Writes what a Node does not say as wanted; what somebody else changed back, less and less often. */
 export class NodeWriter {
   readonly #options: NodeOptions;
-  readonly #claimKey: string;
   readonly #contest = new Contest();
   /** What the Node has said as wanted, by part and key: a difference from it is somebody else's. */
   readonly #stood = new Map<string, string | null>();
   #uid: string | undefined;
   #wrote = false;
 
-  constructor(options: NodeOptions, claimKey: string) {
+  constructor(options: NodeOptions) {
     this.#options = options;
-    this.#claimKey = claimKey;
   }
 
   /** Whether a Node has said all that was wanted. */
@@ -57,11 +52,6 @@ export class NodeWriter {
   /** Reads the whole Node. */
   async read(signal: AbortSignal): Promise<NodeObject> {
     return this.#remember(await this.#options.kube.get(this.#path, signal));
-  }
-
-  /** Sends a merge patch of the Node; gives the Node after it. */
-  async patch(body: object, signal: AbortSignal): Promise<NodeObject> {
-    return this.#remember(await this.#options.kube.patch(this.#path, body, 'merge', signal));
   }
 
   /** Writes what is due, and tells what the Node is then and in how many milliseconds more is due. */
@@ -75,7 +65,7 @@ export class NodeWriter {
     let node = was;
     const patch = nodePatch(node, differences);
     if (patch !== undefined) {
-      node = await this.patch(patch, signal);
+      node = this.#remember(await kube.patch(this.#path, patch, 'merge', signal));
       log.info(patch, 'labels written');
     }
     const condition = differences.find(({ part }) => part === 'condition');
@@ -101,8 +91,7 @@ export class NodeWriter {
     let next: number | undefined;
     for (const entry of entriesOf(wanted)) {
       if (valueIn(node, entry) === entry.value) continue;
-      const longest = entry.key === this.#claimKey ? LONGEST_CLAIM_PAUSE_MS : undefined;
-      const waitMs = this.#isOthers(entry) ? this.#contest.waitMs(idOf(entry), now, longest) : 0;
+      const waitMs = this.#isOthers(entry) ? this.#contest.waitMs(idOf(entry), now) : 0;
       if (waitMs === 0) differences.push(entry);
       else next = Math.min(next ?? waitMs, waitMs);
     }

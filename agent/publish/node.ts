@@ -6,9 +6,9 @@ import { keepWatching } from '../kube-watch.ts';
 import { labelsFor } from '../labels.ts';
 import { ownKeys } from '../own-keys.ts';
 import type { Report } from '../report.ts';
-import { Claim } from './claim.ts';
 import { isOlder, type NodeMetadata, type NodeObject, type Wanted, writersOf } from './node-object.ts';
 import { type NodeOptions, NodeWriter } from './node-writer.ts';
+import { Outage } from './outage.ts';
 import type { Publisher } from './publisher.ts';
 import { guard } from './rollout-guard.ts';
 
@@ -24,24 +24,22 @@ const LAST_RETRY_MS = 30_000;
 export class NodePublisher implements Publisher {
   readonly name = 'node';
   readonly #options: NodeOptions;
-  readonly #claim: Claim;
   readonly #writer: NodeWriter;
+  readonly #outage = new Outage();
   readonly #keys: ReturnType<typeof ownKeys>;
   #report: Report | undefined;
-  #looked = false;
   #event: WatchEvent | undefined;
   #wake = Promise.withResolvers<void>();
   #node: NodeObject | undefined;
   #gone = false;
-  #failures = 0;
-  #yielding = false;
+  /** Whether writes have failed for minutes. */
+  #failing = false;
   #unready: string | undefined = 'the first verdict is not settled yet';
 
   constructor(options: NodeOptions) {
     this.#options = options;
     this.#keys = ownKeys(options.labelDomain);
-    this.#claim = new Claim(options.date(), options.edition);
-    this.#writer = new NodeWriter(options, this.#keys.annotations.agent);
+    this.#writer = new NodeWriter(options);
   }
 
   /** Why a rollout must not go on to the next node; undefined when it may. */
@@ -51,7 +49,6 @@ export class NodePublisher implements Publisher {
 
   publish(report: Report): void {
     this.#report = report;
-    this.#looked = true;
     this.#wake.resolve();
   }
 
@@ -75,7 +72,6 @@ export class NodePublisher implements Publisher {
     while (!signal.aborted) {
       try {
         const waitMs = await this.#step(signal);
-        this.#failures = 0;
         await this.#wait(waitMs, signal);
       } catch (err) {
         if (signal.aborted) return;
@@ -92,19 +88,9 @@ export class NodePublisher implements Publisher {
     if (this.#report === undefined || this.#gone) return undefined;
     this.#node ??= await this.#writer.read(signal);
     const { wanted, refusal } = this.#want(this.#report, this.#node);
-    const held = this.#node.metadata.annotations?.[this.#keys.annotations.agent];
-    const turn = this.#claim.turn(held, this.#looked, this.#options.now());
-    if (turn === 'yield') return this.#yield(held);
-    if (typeof turn === 'object') return turn.waitMs;
-    this.#looked = false;
-    if (turn === 'ask') {
-      const annotations = { [this.#keys.annotations.agent]: this.#claim.text };
-      this.#node = await this.#writer.patch({ metadata: { annotations } }, signal);
-      return 0;
-    }
-    this.#yielding = false;
     const { node, waitMs } = await this.#writer.write(this.#node, wanted, signal);
     this.#node = node;
+    this.#recovered();
     if (refusal !== undefined && refusal !== this.#unready)
       this.#options.log.warn({ refusal }, 'not ready: the rollout waits');
     this.#unready = refusal;
@@ -122,20 +108,11 @@ export class NodePublisher implements Publisher {
     });
     const wanted = {
       labels: labelsFor(verdict, facts, labelDomain),
-      annotations: {
-        [annotations.agent]: this.#claim.text,
-        ...(provenBy === undefined ? {} : { [key]: provenBy }),
-      },
+      annotations: provenBy === undefined ? {} : { [key]: provenBy },
       verdict,
       ...(taint ? { taint: { key: taintKey, present: verdict.status !== 'True' } } : {}),
     };
     return { wanted, refusal };
-  }
-
-  #yield(held: string | undefined): undefined {
-    if (!this.#yielding) this.#options.log.info({ held }, 'a later agent writes this node');
-    if (!this.#writer.wrote) this.#unready = `a later agent writes this node: ${held}`;
-    this.#yielding = true;
   }
 
   /** Takes note of what the watch told last. */
@@ -147,6 +124,8 @@ export class NodePublisher implements Publisher {
       this.#options.log.warn('the node is gone: waiting for it to return');
       this.#node = undefined;
       this.#gone = true;
+      this.#failing = false;
+      this.#outage.ended(this.#options.now());
       return;
     }
     this.#gone = false;
@@ -172,12 +151,28 @@ export class NodePublisher implements Publisher {
     }
     const jitter = Math.random();
     const asked = err instanceof KubeError ? err.retryAfterMs : undefined;
-    const pauseMs = Math.min(FIRST_RETRY_MS * 2 ** this.#failures, LAST_RETRY_MS);
+    const pauseMs = Math.min(FIRST_RETRY_MS * 2 ** this.#outage.tries, LAST_RETRY_MS);
     const retryInMs = Math.round(asked === undefined ? pauseMs * (0.5 + jitter) : asked * (1 + jitter / 4));
-    this.#failures++;
-    if (!this.#writer.wrote) this.#unready = `the first verdict is not in the Node yet: ${errorLine(err)}`;
     log.warn({ err, retryInMs }, 'cannot write the node');
+    if (!this.#writer.wrote) this.#unready = `the first verdict is not in the Node yet: ${errorLine(err)}`;
+    const failedForMs = this.#outage.failed(this.#options.now());
+    if (failedForMs !== undefined) this.#failedLong(err, failedForMs);
     return retryInMs;
+  }
+
+  /** Makes the agent unready, and says so once. */
+  #failedLong(err: unknown, failedForMs: number): void {
+    const minutes = Math.floor(failedForMs / 60_000);
+    if (!this.#failing)
+      this.#options.log.warn({ err, failedForMs }, 'not ready: the node could not be written for minutes');
+    this.#failing = true;
+    this.#unready = `the Node could not be written for ${minutes} min: ${errorLine(err)}`;
+  }
+
+  #recovered(): void {
+    const failedForMs = this.#outage.ended(this.#options.now());
+    if (this.#failing) this.#options.log.info({ failedForMs }, 'the node is written again');
+    this.#failing = false;
   }
 
   /** Waits until something happens, or these milliseconds have passed. */

@@ -41,7 +41,6 @@ export function saidOf({ metadata, status }: NodeObject) {
     ready: metadata.labels[`${DOMAIN}/ready`] ?? '',
     condition: condition === undefined ? '' : `${condition.status} ${condition.reason}`,
     since: condition?.lastTransitionTime ?? '',
-    claim: metadata.annotations[`${DOMAIN}/agent`] ?? '',
     provenBy: metadata.annotations[`${DOMAIN}/proven-by`] ?? '',
   };
 }
@@ -66,11 +65,15 @@ export function waitForNode(
 type PodList = {
   readonly items: readonly {
     readonly metadata: { readonly name: string; readonly deletionTimestamp?: string };
-    readonly status: { readonly podIP?: string };
+    readonly status: {
+      readonly podIP?: string;
+      readonly conditions?: readonly { readonly type: string; readonly status: string }[];
+      readonly containerStatuses?: readonly { readonly restartCount: number }[];
+    };
   }[];
 };
 
-/** The name and the address of the agent's pod on a node; "" while there is none. */
+/** The agent's pod on a node: its name and address, "" while there is none, whether it is Ready, and its restarts. */
 export async function agentOn(cluster: Cluster, node: string) {
   const query = new URLSearchParams({
     fieldSelector: `spec.nodeName=${node}`,
@@ -78,7 +81,13 @@ export async function agentOn(cluster: Cluster, node: string) {
   });
   const { items } = JSON.parse(await cluster.get(`${PODS}?${query}`)) as PodList;
   const staying = items.find(({ metadata }) => metadata.deletionTimestamp === undefined);
-  return { name: staying?.metadata.name ?? '', address: staying?.status.podIP ?? '' };
+  const { podIP: address = '', conditions = [], containerStatuses = [] } = staying?.status ?? {};
+  return {
+    name: staying?.metadata.name ?? '',
+    address,
+    ready: conditions.some(({ type, status }) => type === 'Ready' && status === 'True'),
+    restarts: containerStatuses[0]?.restartCount ?? 0,
+  };
 }
 
 /** What the agent of a node answers to a path of its HTTP server, through the API server. */

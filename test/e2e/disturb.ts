@@ -2,19 +2,19 @@ import type { Cluster } from '../../hack/cluster/cluster.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../../hack/cluster/node.ts';
 import { waitFor } from '../../hack/run.ts';
 import { touch } from '../integration/outside-agent.ts';
-import { agentOn, askAgent, readNode, saidOf, waitForNode } from './agents.ts';
+import { agentOn, askAgent } from './agents.ts';
 
 const NAMESPACE = ['--namespace', 'gvisor-ready'] as const;
 
-/** Ends the agent's pod on a node, in peace or by force, and waits until another one speaks for the node. */
+/** Ends the agent's pod on a node, in peace or by force, and waits until another one is Ready, so that its verdict stands in the Node. */
 export async function replaceAgent(cluster: Cluster, node: string, by: 'peace' | 'force'): Promise<void> {
-  const [{ name }, { claim }] = await Promise.all([
-    agentOn(cluster, node),
-    readNode(cluster, node).then(saidOf),
-  ]);
+  const { name } = await agentOn(cluster, node);
   const how = by === 'force' ? ['--grace-period=0', '--force'] : [];
   await cluster.kubectl(['delete', 'pod', ...NAMESPACE, name, '--wait=false', ...how]);
-  await waitForNode(cluster, node, (said) => said.claim !== claim);
+  await waitFor(`another agent on ${node}`, 60_000, async () => {
+    const next = await agentOn(cluster, node);
+    return (next.name !== name && next.ready) || undefined;
+  });
 }
 
 /** Replaces runsc and its shim by rename, as an upgrade in place does. */

@@ -6,7 +6,7 @@ import { FAULTS, type FaultName } from '../../hack/cluster/faults.ts';
 import { waitFor } from '../../hack/run.ts';
 import { formatTable } from '../../hack/table.ts';
 import { touch } from '../integration/outside-agent.ts';
-import { deployWith, readMetrics, waitForNode } from './agents.ts';
+import { agentOn, deployWith, readMetrics, waitForNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
@@ -153,6 +153,9 @@ async function anotherProof(node: string): Promise<void> {
 }
 
 async function anotherAgent(node: string): Promise<void> {
-  const { claim } = await waitForNode(cluster(), node, () => true);
-  await waitForNode(cluster(), node, (said) => said.claim !== claim);
+  const { restarts } = await agentOn(cluster(), node);
+  await waitFor(`another agent on ${node}`, 60_000, async () => {
+    const next = await agentOn(cluster(), node);
+    return (next.restarts > restarts && next.ready) || undefined;
+  });
 }

@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { OutsideAgent } from '../integration/outside-agent.ts';
 import {
   agentOn,
   askAgent,
@@ -49,29 +47,6 @@ describe('what an agent wrote', () => {
     const again = await readNode(cluster(), 'node-2');
     assert.notEqual(again.metadata.uid, metadata.uid);
     assert.equal(saidOf(again).ready, 'true');
-  });
-});
-
-describe('two agents on one node', () => {
-  it('do not fight: the later writes, and when it is gone the earlier does again', async () => {
-    const first = await proven('node-1');
-    const env = { PUBLISH: 'node,events', KUBECONFIG: cluster().kubeconfig };
-    const outside = new OutsideAgent(cluster().node('node-1'), env);
-    try {
-      const taken = await waitForNode(cluster(), 'node-1', ({ claim }) => claim !== first.claim);
-      assert.deepEqual([taken.ready, taken.since], ['true', first.since]);
-      await breakNode(cluster(), cluster().node('node-1'), 'shim-missing');
-      await waitForNode(cluster(), 'node-1', ({ ready }) => ready === 'false');
-      await healNode(cluster(), cluster().node('node-1'), 'shim-missing');
-      await waitForNode(cluster(), 'node-1', ({ ready, claim }) => ready === 'true' && claim === taken.claim);
-    } finally {
-      await outside.stop();
-    }
-    await breakNode(cluster(), cluster().node('node-1'), 'shim-missing');
-    const said = await waitForNode(cluster(), 'node-1', ({ ready }) => ready === 'false', 90_000);
-    assert.equal(said.claim, first.claim);
-    await healNode(cluster(), cluster().node('node-1'), 'shim-missing');
-    await proven('node-1');
   });
 });
 

@@ -18,11 +18,10 @@ describe('Contest', () => {
     );
   });
 
-  it('counts what has passed of a pause, and bounds it where told', () => {
+  it('counts what has passed of a pause', () => {
     const contest = new Contest();
     for (let time = 0; time < 5; time++) contest.wrote('a', 0);
     assert.equal(contest.waitMs('a', 10_000), 6_000);
-    assert.equal(contest.waitMs('a', 1_000, 2_000), 1_000);
     assert.equal(contest.waitMs('a', 20_000), 0);
   });
 

@@ -9,7 +9,7 @@ import { type FakeApiServer, fakeApiServer } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
 
 /** When the publisher of a test starts, unless told. */
-export const STARTED = '2026-03-01T10:00:00.900Z';
+const STARTED = '2026-03-01T10:00:00.900Z';
 /** What a publisher asks of the API server, as the fake notes it: that it writes labels and annotations, */
 export const LABELS = 'PATCH /api/v1/nodes/node-1 application/merge-patch+json';
 /** the condition, */
