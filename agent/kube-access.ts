@@ -12,6 +12,8 @@ export type KubeAccess = {
     readonly servername?: string;
     readonly rejectUnauthorized?: false;
   };
+  /** The PEM of the CA of the moment, for a server whose CA may be replaced; `tls.ca` is not used then. */
+  readonly readCa?: () => Promise<string>;
   /** The bearer token of the moment; absent where a certificate is the credential. */
   readonly token?: () => Promise<string>;
   /** What somebody should know before this is used. */
@@ -31,18 +33,22 @@ export function openAccess(config: {
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 /**
- * The API server of the cluster that this pod runs in. The token is read anew for each request, since
- * the kubelet replaces it.
+ * The API server of the cluster that this pod runs in. Token and CA are read anew for each request,
+ * since the kubelet replaces both. Rejects when there is no CA.
  * Source: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
+ * and https://kubernetes.io/docs/tasks/tls/manual-rotation-of-ca-certificates/
  */
 export async function inClusterAccess(
   address: { readonly host: string; readonly port: string },
   serviceAccount = SERVICE_ACCOUNT,
 ): Promise<KubeAccess> {
   const host = address.host.includes(':') ? `[${address.host}]` : address.host;
+  const readCa = () => readFile(`${serviceAccount}/ca.crt`, 'utf8');
+  await readCa();
   return {
     server: `https://${host}:${address.port}`,
-    tls: { ca: await readFile(`${serviceAccount}/ca.crt`, 'utf8') },
+    tls: {},
+    readCa,
     token: async () => (await readFile(`${serviceAccount}/token`, 'utf8')).trim(),
     warnings: [],
   };

@@ -41,7 +41,7 @@ export async function keepWatching(
     } catch (err) {
       if (signal.aborted) return;
       askedMs = err instanceof KubeError ? err.retryAfterMs : undefined;
-      log.warn({ err }, 'watch ended');
+      log.warn({ err, path }, 'watch ended');
     }
     if (performance.now() - begunMs > LONG_LIVED_MS) pauseMs = FIRST_PAUSE_MS;
     const wait = (askedMs ?? pauseMs) * (0.5 + Math.random());

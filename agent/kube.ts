@@ -1,5 +1,6 @@
-import { Agent, type Dispatcher, request } from 'undici';
+import { type Dispatcher, request } from 'undici';
 import type { KubeAccess } from './kube-access.ts';
+import { KubeConnections } from './kube-connections.ts';
 import { kubeRefusal } from './kube-error.ts';
 import { jsonLines } from './kube-lines.ts';
 
@@ -44,8 +45,8 @@ type Asked = {
 };
 
 const TIMEOUT_MS = 10_000;
-/** A kubelet reports every 5 minutes when nothing changes, so a watch of a Node is not silent for longer. */
-const SILENCE_MS = 900_000;
+/** The API server answers a watch at once, or after the 15 s that it lets a request wait in a queue. */
+const ANSWER_MS = 30_000;
 /**
  * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables
  * and staging/src/k8s.io/apiserver/pkg/endpoints/handlers/response.go
@@ -55,15 +56,23 @@ const ACCEPT: Record<Extent, string> = {
   metadata: 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1',
 };
 
-/** A client of the API server. The server takes the name before the slash of `agent` for the field manager. */
-export function createKube(access: KubeAccess, agent: string, count: CountRequest): Kube {
-  const connect = { ...access.tls, timeout: 5_000 };
-  // Watches hold their connections, so they have others than the short requests.
-  const short = new Agent({ connect, connections: 1 });
-  const long = new Agent({ connect, headersTimeout: 0, bodyTimeout: SILENCE_MS });
+/** Who asks, and who hears of it. */
+export type KubeOptions = {
+  /** The user agent; the server takes the name before the slash for the field manager. */
+  readonly agent: string;
+  readonly count: CountRequest;
+  /** How long a watch may wait for the head of its answer, milliseconds. */
+  readonly answerMs?: number;
+};
+
+/** A client of the API server. */
+export function createKube(access: KubeAccess, options: KubeOptions): Kube {
+  const { agent, count, answerMs = ANSWER_MS } = options;
+  const connections = new KubeConnections(access, answerMs);
 
   const attempt = async (asked: Asked): Promise<Dispatcher.ResponseData> => {
     const token = await access.token?.();
+    const { short, long } = await connections.current();
     const deadline = asked.streamed ? [] : [AbortSignal.timeout(TIMEOUT_MS)];
     const signals = asked.signal === undefined ? deadline : [asked.signal, ...deadline];
     const response = await request(`${access.server}${asked.path}`, {
@@ -114,8 +123,6 @@ export function createKube(access: KubeAccess, agent: string, count: CountReques
         yield { type, object } as WatchEvent;
       }
     },
-    close: async () => {
-      await Promise.all([short.destroy(), long.destroy()]);
-    },
+    close: () => connections.close(),
   };
 }

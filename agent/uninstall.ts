@@ -29,7 +29,7 @@ export async function uninstallCluster(
 ): Promise<number> {
   const access = await openAccess(config);
   for (const warning of access.warnings) print(warning);
-  const kube = createKube(access, `gvisor-ready/${version}`, () => {});
+  const kube = createKube(access, { agent: `gvisor-ready/${version}`, count: () => {} });
   try {
     return await uninstall({ kube, labelDomain: config.labelDomain, print }, signal);
   } finally {

@@ -29,7 +29,7 @@ export async function openApiPublisher(
   if (!config.publish.includes('node')) return undefined;
   const access = await openAccess(config);
   for (const warning of access.warnings) log.warn(warning);
-  const kube = createKube(access, `gvisor-ready/${version}`, count);
+  const kube = createKube(access, { agent: `gvisor-ready/${version}`, count });
   const options = { kube, node: config.nodeName, log, date: () => new Date() };
   const events = config.publish.includes('events') ? new EventSender(options) : undefined;
   const node = new NodePublisher({

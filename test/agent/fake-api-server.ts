@@ -33,7 +33,9 @@ export class FakeApiServer {
   /** Answers for the next requests, the first first; what is not scripted is answered well. */
   readonly script: Answer[] = [];
   /** The same for the next watches. */
-  readonly watchScript: Answer[] = [];
+  readonly watchScript: (Answer | 'silence')[] = [];
+  /** How many connections there were. */
+  connections = 0;
   readonly #watches = new Set<ServerResponse>();
   readonly #server: Server;
 
@@ -43,6 +45,7 @@ export class FakeApiServer {
       const watch = request.url?.includes('watch=1');
       void (watch ? this.#watch(request, response) : this.#answer(request, response));
     });
+    this.#server.on('secureConnection', () => this.connections++);
     this.node.heard = (event) => {
       for (const response of this.#watches) response.write(`${JSON.stringify(event)}\n`);
     };
@@ -76,6 +79,7 @@ export class FakeApiServer {
     this.watched.push(request.url ?? '');
     this.accepted.push(request.headers.accept ?? '');
     const scripted = this.watchScript.shift();
+    if (scripted === 'silence') return;
     if (scripted !== undefined) return send(response, scripted);
     response.writeHead(200, { 'content-type': 'application/json' });
     response.flushHeaders();
@@ -95,8 +99,8 @@ export class FakeApiServer {
     this.#watches.clear();
   }
 
-  async listen(): Promise<string> {
-    this.#server.listen(0, '127.0.0.1');
+  async listen(port = '0'): Promise<string> {
+    this.#server.listen(Number(port), '127.0.0.1');
     await once(this.#server, 'listening');
     return String((this.#server.address() as AddressInfo).port);
   }
@@ -145,7 +149,7 @@ export async function fakeApiServer(context: TestContext): Promise<{
   const counted: string[] = [];
   const count = (verb: string, code: number) => counted.push(`${verb} ${code}`);
   const access = await inClusterAccess({ host: '127.0.0.1', port }, folder);
-  const kube = createKube(access, 'gvisor-ready/0', count);
+  const kube = createKube(access, { agent: 'gvisor-ready/0', count });
   context.after(() => kube.close());
   return { server, kube, folder, counted, port };
 }

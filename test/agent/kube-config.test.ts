@@ -42,7 +42,7 @@ async function serverOf(t: TestContext, folder: string) {
 }
 
 async function ask(t: TestContext, path: string): Promise<unknown> {
-  const kube = createKube(await openAccess({ kubeconfig: path }), 'test', () => {});
+  const kube = createKube(await openAccess({ kubeconfig: path }), { agent: 'test', count: () => {} });
   t.after(() => kube.close());
   return kube.get(PATH);
 }
@@ -80,7 +80,7 @@ users:
     const cluster = { server: url, 'certificate-authority': 'own/ca.crt' };
     const path = join(folder, 'config');
     await writeFile(path, kubeconfigOf({ cluster, user: { tokenFile: 'own/token' } }));
-    const kube = createKube(await kubeconfigAccess(path), 'test', () => {});
+    const kube = createKube(await kubeconfigAccess(path), { agent: 'test', count: () => {} });
     t.after(() => kube.close());
     await kube.get(PATH);
     await writeFile(join(folder, 'own/token'), 'second\n');

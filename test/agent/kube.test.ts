@@ -117,7 +117,10 @@ describe('createKube', () => {
     const { server, folder, port } = await fakeApiServer(t);
     await rm(join(folder, 'ca.key'));
     await openAuthority(folder); // a new one in the place of the old
-    const kube = createKube(await inClusterAccess({ host: '127.0.0.1', port }, folder), 'test', () => {});
+    const kube = createKube(await inClusterAccess({ host: '127.0.0.1', port }, folder), {
+      agent: 'test',
+      count: () => {},
+    });
     await assert.rejects(kube.get(PATH), /certificate|signature/i);
     assert.deepEqual(server.asked, []);
   });

@@ -24,7 +24,10 @@ const BROKEN = verdictOf('False', 'ShimNotFound');
  * of the base: all start at once, then nothing happens, then all nodes break and heal at the same moment.
  */
 export async function measureScale(cluster: Cluster, agents: number): Promise<string[][]> {
-  const admin = createKube(await openAccess({ kubeconfig: cluster.kubeconfig }), 'bench/0', () => {});
+  const admin = createKube(await openAccess({ kubeconfig: cluster.kubeconfig }), {
+    agent: 'bench/0',
+    count: () => {},
+  });
   const tally: Tally = { codes: new Map<string, number>(), ms: [] };
   const names = Array.from({ length: agents }, (_, n) => `scale-${n}`);
   const stop = new AbortController();

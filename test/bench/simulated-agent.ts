@@ -35,7 +35,7 @@ export async function simulateAgent(
   const { cert: _cert, key: _key, ...tls } = access.tls;
   const count = (verb: string, code: number) =>
     tally.codes.set(`${verb} ${code}`, (tally.codes.get(`${verb} ${code}`) ?? 0) + 1);
-  const kube = timed(createKube({ ...access, tls }, 'gvisor-ready/scale', count), tally.ms);
+  const kube = timed(createKube({ ...access, tls }, { agent: 'gvisor-ready/scale', count }), tally.ms);
   const options = {
     kube,
     node,
