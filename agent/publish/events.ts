@@ -1,5 +1,6 @@
 import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { errorLine } from '../host/error-line.ts';
 import type { Kube } from '../kube.ts';
 import { KubeError } from '../kube-error.ts';
 import type { Verdict } from '../verdict.ts';
@@ -39,7 +40,9 @@ type Waiting = { readonly path: string; readonly body: object; readonly atMs: nu
  */
 export class EventSender {
   readonly #options: EventOptions;
+  /** Those that wait; the one that is being sent is not among them. */
   readonly #queue: Waiting[] = [];
+  readonly #warned = new Set<string>();
   #wake = Promise.withResolvers<void>();
   #sent = 0;
 
@@ -47,10 +50,11 @@ export class EventSender {
     this.#options = options;
   }
 
-  /** Sends an event as soon as can be, or drops it after two minutes. */
+  /** Sends an event as soon as can be; drops it after two minutes, or when sixteen later ones wait. */
   send(told: Told): void {
     const at = this.#options.date();
-    if (this.#queue.length >= LONGEST_QUEUE) this.#drop();
+    const oldest = this.#queue.length >= LONGEST_QUEUE ? this.#queue.shift() : undefined;
+    if (oldest !== undefined) this.#drop(oldest);
     const path = `/api/v1/namespaces/${told.about.namespace ?? 'default'}/events`;
     this.#queue.push({ path, body: this.#eventOf(told, at), atMs: at.getTime() });
     this.#wake.resolve();
@@ -62,38 +66,42 @@ export class EventSender {
     while (!signal.aborted) {
       await Promise.race([this.#wake.promise, stopped]);
       this.#wake = Promise.withResolvers<void>();
-      while (this.#queue.length > 0 && !signal.aborted) await this.#sendFirst(signal);
-    }
-  }
-
-  async #sendFirst(signal: AbortSignal): Promise<void> {
-    const { kube, log, date } = this.#options;
-    const [first] = this.#queue;
-    for (let pauseMs = FIRST_RETRY_MS; first !== undefined && first === this.#queue[0]; ) {
-      try {
-        await kube.post(first.path, first.body, signal);
-        this.#queue.shift();
-      } catch (err) {
-        if (signal.aborted) return;
-        // A name that is taken is this event, sent before by a request whose answer got lost.
-        const known = err instanceof KubeError && err.status === 409;
-        const waitMs =
-          (err instanceof KubeError ? err.retryAfterMs : undefined) ?? pauseMs * (0.5 + Math.random());
-        if (known) this.#queue.shift();
-        else if (date().getTime() + waitMs - first.atMs > STALE_MS) this.#drop(err);
-        else {
-          log.debug({ err, retryInMs: Math.round(waitMs) }, 'cannot send the event');
-          await timers.setTimeout(waitMs, undefined, { signal }).catch(() => {});
-          if (signal.aborted) return;
-        }
-        pauseMs = Math.min(pauseMs * 2, LAST_RETRY_MS);
+      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+        await this.#post(next, signal);
       }
     }
   }
 
-  #drop(err?: unknown): void {
-    const dropped = this.#queue.shift();
-    if (dropped !== undefined) this.#options.log.warn({ err, event: dropped.body }, 'event dropped');
+  /** Sends one event that is no longer in the queue, so that nothing but its own age drops it. */
+  async #post(event: Waiting, signal: AbortSignal): Promise<void> {
+    const { kube, date } = this.#options;
+    for (let pauseMs = FIRST_RETRY_MS; !signal.aborted; pauseMs = Math.min(pauseMs * 2, LAST_RETRY_MS)) {
+      try {
+        await kube.post(event.path, event.body, signal);
+        this.#warned.clear();
+        return;
+      } catch (err) {
+        // A name that is taken is this event, sent before by a request whose answer got lost.
+        if (signal.aborted || (err instanceof KubeError && err.status === 409)) return;
+        const waitMs =
+          (err instanceof KubeError ? err.retryAfterMs : undefined) ?? pauseMs * (0.5 + Math.random());
+        if (date().getTime() + waitMs - event.atMs > STALE_MS) return this.#drop(event, err);
+        this.#warn(err, waitMs);
+        await timers.setTimeout(waitMs, undefined, { signal }).catch(() => {});
+      }
+    }
+  }
+
+  /** Warns of each error once, until an event was sent. */
+  #warn(err: unknown, waitMs: number): void {
+    const line = errorLine(err);
+    const level = this.#warned.has(line) ? 'debug' : 'warn';
+    this.#warned.add(line);
+    this.#options.log[level]({ err, retryInMs: Math.round(waitMs) }, 'cannot send the event');
+  }
+
+  #drop({ body }: Waiting, err?: unknown): void {
+    this.#options.log.warn({ err, event: body }, 'event dropped');
   }
 
   /** Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/, in its core form */

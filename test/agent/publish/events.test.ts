@@ -106,19 +106,54 @@ describe('EventSender', () => {
     assert.equal((await until(before + 1)).at(-1)?.reason, 'SandboxProven');
   });
 
-  it('keeps no more than the newest sixteen while the server is away', async (t) => {
+  it('keeps the one that it is sending and the newest sixteen that wait, while the server is away', async (t) => {
     const { sender, server, until, pause, logged } = await senderOf(t);
     server.script.push(refusal(503, 'away'));
     sender.send(toldOf(READY, 'node-1', 'uid-1'));
     const { end } = await pause(1);
+    sender.send(toldOf(UNREACHABLE, 'node-1', 'uid-1'));
     for (let time = 0; time < 16; time++) sender.send(toldOf(BROKEN, 'node-1', 'uid-1'));
-    await logged('event dropped');
+    const { event } = await logged('event dropped');
+    assert.equal((event as Event).reason, 'ContainerdUnreachable');
     end();
-    const events = await until(17);
+    const events = await until(18);
     assert.deepEqual(
-      events.slice(1).map(({ reason }) => reason),
-      Array(16).fill('ShimNotFound'),
+      events.map(({ reason }) => reason),
+      ['SandboxProven', 'SandboxProven', ...Array(16).fill('ShimNotFound')],
     );
+  });
+
+  it('loses none of those that wait while a request is on its way', async (t) => {
+    const { sender, server, until } = await senderOf(t);
+    const names = Array.from({ length: 17 }, (_, index) => `Reason${index}`);
+    for (const name of names) {
+      sender.send({ ...toldOf(BROKEN, 'node-1', 'uid-1'), reason: name });
+      if (name === names[0]) await new Promise((wake) => setImmediate(wake));
+    }
+    assert.ok(server.asked.length <= 1);
+    assert.deepEqual(
+      (await until(17)).map(({ reason }) => reason),
+      names,
+    );
+  });
+
+  it('warns of each error once, until an event was sent', async (t) => {
+    const { sender, server, until, pause, waits, logged } = await senderOf(t);
+    const errors = ['broken', 'broken', 'other', 'broken'];
+    for (const message of errors) server.script.push(refusal(500, message));
+    sender.send(toldOf(BROKEN, 'node-1', 'uid-1'));
+    const levels: unknown[] = [];
+    for (const index of errors.keys()) {
+      levels.push((await logged('cannot send the event')).level);
+      (await pause(1, index)).end();
+    }
+    assert.deepEqual(levels, [40, 20, 40, 20]);
+    await until(5);
+    server.script.push(refusal(500, 'broken'));
+    sender.send(toldOf(READY, 'node-1', 'uid-1'));
+    assert.equal((await logged('cannot send the event')).level, 40);
+    (await pause(1, errors.length)).end();
+    assert.equal(waits.length, errors.length + 1);
   });
 
   it('ends while it waits', async (t) => {
