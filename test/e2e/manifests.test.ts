@@ -9,14 +9,27 @@ import { useCluster } from './e2e-cluster.ts';
 const cluster = useCluster();
 const COMPONENTS = ['taint', 'network-policy', 'k3s', 'rke2', 'k0s', 'microk8s'] as const;
 type Mount = { readonly name: string; readonly mountPath: string; readonly readOnly?: boolean };
+type Quota = {
+  readonly kind: 'ResourceQuota';
+  readonly spec: {
+    readonly hard: Readonly<Record<string, string>>;
+    readonly scopeSelector: { readonly matchExpressions: readonly object[] };
+  };
+};
 type DaemonSet = {
-  readonly kind: string;
+  readonly kind: 'DaemonSet';
   readonly metadata: { readonly name: string };
   readonly spec: {
     readonly template: {
       readonly spec: {
+        readonly priorityClassName: string;
         readonly volumes: readonly { readonly name: string; readonly hostPath: { readonly path: string } }[];
-        readonly containers: readonly [{ readonly volumeMounts: readonly Mount[] }];
+        readonly containers: readonly [
+          {
+            readonly volumeMounts: readonly Mount[];
+            readonly securityContext: { readonly seLinuxOptions?: object };
+          },
+        ];
       };
     };
   };
@@ -26,6 +39,12 @@ async function folderWith(t: TestContext, components: readonly string[]): Promis
   const folder = await overlay(components);
   t.after(() => rm(folder, { recursive: true }));
   return folder;
+}
+
+/** The objects of a kustomization, as the API server would store them. */
+async function objectsOf(folder: string): Promise<readonly (DaemonSet | Quota)[]> {
+  const words = ['apply', '--dry-run=server', '-o', 'json', '-k', folder];
+  return (JSON.parse(await cluster().kubectl(words)) as { items: (DaemonSet | Quota)[] }).items;
 }
 
 describe('the manifests', () => {
@@ -39,15 +58,25 @@ describe('the manifests', () => {
 
   it('mount folders of the host, each under its own path and read-only', async (t) => {
     const folder = await folderWith(t, COMPONENTS);
-    const words = ['apply', '--dry-run=server', '-o', 'json', '-k', folder];
-    const { items } = JSON.parse(await cluster().kubectl(words)) as { items: DaemonSet[] };
-    const agent = items.find(({ kind }) => kind === 'DaemonSet')?.spec.template.spec;
+    const items = await objectsOf(folder);
+    const agent = items.find((item) => item.kind === 'DaemonSet')?.spec.template.spec;
     const paths = new Map(agent?.volumes.map(({ name, hostPath }) => [name, hostPath.path]));
     const mounts = agent?.containers[0].volumeMounts.filter(({ name }) => paths.has(name)) ?? [];
     assert.equal(mounts.length, 10);
     for (const { name, mountPath, readOnly } of mounts) {
       assert.deepEqual([mountPath, readOnly], [`/host${paths.get(name)}`, true]);
     }
+  });
+
+  it('let the agent reach the socket under SELinux, and allow its priority where a quota must', async () => {
+    const items = await objectsOf(join(REPO, 'manifests/base'));
+    const agent = items.find((item) => item.kind === 'DaemonSet')?.spec.template.spec;
+    assert.deepEqual(agent?.containers[0].securityContext.seLinuxOptions, { type: 'spc_t' });
+    const quota = items.find((item) => item.kind === 'ResourceQuota')?.spec;
+    assert.deepEqual(quota?.scopeSelector.matchExpressions, [
+      { scopeName: 'PriorityClass', operator: 'In', values: [agent?.priorityClassName] },
+    ]);
+    assert.deepEqual(Object.keys(quota?.hard ?? {}), ['pods']);
   });
 
   it('of the uninstall are accepted by the API server', async () => {
