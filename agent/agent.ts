@@ -1,10 +1,12 @@
+import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Facts } from './facts.ts';
 import { errorLine } from './host/error-line.ts';
 import type { Look } from './look.ts';
+import type { Outcome } from './proof/outcome.ts';
 import type { Publisher } from './publish/publisher.ts';
 import { type Report, STARTING, type Transition } from './report.ts';
-import { type Patience, type Settled, type Steady, settle } from './steady.ts';
+import { type Patience, type Settled, type Steady, settle } from './settle.ts';
 import type { Bell } from './trigger/bell.ts';
 import type { FileTrigger } from './trigger/files.ts';
 
@@ -15,7 +17,13 @@ export type AgentOptions = {
   readonly handler: string;
   /** Facts that do not change while the agent runs. */
   readonly facts: Facts;
-  readonly look: (signal: AbortSignal, triggers: readonly string[]) => Promise<Look>;
+  /** A look because of these events; `standing` is the last proof, while it is young enough to stand. */
+  readonly look: (
+    signal: AbortSignal,
+    triggers: readonly string[],
+    standing: Outcome | undefined,
+  ) => Promise<Look>;
+  readonly roundTimeoutMs?: number;
   readonly bell: Bell;
   readonly files: FileTrigger;
   readonly publishers: readonly Publisher[];
@@ -31,6 +39,10 @@ const HISTORY = 50;
 /** A node that is not ready costs pods their place, and its cause may end without a file that changes. */
 const NOT_READY_INTERVAL_MS = 60_000;
 const ROUND_TIMEOUT_MS = 90_000;
+/** How much later than it should the loop may turn before it counts as stalled. */
+const SLACK_MS = 60_000;
+/** How long the loop waits for watches to be set: a dead mount may never answer. */
+const WATCH_MS = 15_000;
 
 /** The loop: wait for a trigger, look, settle, publish. It holds the only state over time. */
 export class Agent {
@@ -38,13 +50,16 @@ export class Agent {
   #state: Steady = {};
   #last: Look | undefined;
   #history: readonly Transition[] = [];
+  #facts: Facts = {};
   #provenAt: string | undefined;
+  #provenMs = Number.NEGATIVE_INFINITY;
   #report: Report | undefined;
-  #turnedMs: number;
+  /** When the loop turns next, at the latest. */
+  #dueMs: number;
 
   constructor(options: AgentOptions) {
     this.#options = options;
-    this.#turnedMs = options.now();
+    this.#dueMs = options.now() + this.#roundTimeoutMs;
   }
 
   /** The newest report, absent before the first look has ended. */
@@ -57,17 +72,23 @@ export class Agent {
     return this.#state.published !== undefined;
   }
 
-  /** Whether the loop has turned lately: a look must end, and the next begin, within its time. */
+  /** Whether the loop turns: a round ends within its time, and the next one begins when it is due. */
   get live(): boolean {
-    const { now, proofIntervalMs } = this.#options;
-    return now() - this.#turnedMs < proofIntervalMs * 1.1 + 2 * ROUND_TIMEOUT_MS;
+    return this.#options.now() < this.#dueMs + SLACK_MS;
+  }
+
+  get #roundTimeoutMs(): number {
+    return this.#options.roundTimeoutMs ?? ROUND_TIMEOUT_MS;
   }
 
   /** Looks again and again until the signal ends it. */
   async run(signal: AbortSignal): Promise<void> {
     let triggers: readonly string[] = ['start'];
     while (!signal.aborted) {
-      const settled = await this.round(triggers, signal).catch(() => undefined);
+      const settled = await this.round(triggers, signal).catch((err: unknown) => {
+        if (!signal.aborted) this.#options.log.error({ err }, 'round failed');
+        return undefined;
+      });
       triggers = await this.#next(settled, signal).catch(() => []);
     }
   }
@@ -81,8 +102,9 @@ export class Agent {
     const seenMs = this.#last?.seenMs ?? now();
     // A timer may end a moment early, and a look that comes too early confirms nothing.
     const rest = again === undefined ? jittered : Math.ceil(seenMs + again - now()) + 1;
-    const events = await bell.wait(Math.max(rest, 1), signal);
-    this.#turnedMs = now();
+    const waitMs = Math.max(rest, 1);
+    this.#dueMs = now() + waitMs;
+    const events = await bell.wait(waitMs, signal);
     return events.length > 0 ? events : [again === undefined ? 'timer' : 'confirm'];
   }
 
@@ -90,16 +112,25 @@ export class Agent {
   async round(triggers: readonly string[], signal: AbortSignal): Promise<Settled> {
     const { files, publishers, patience, now, log } = this.#options;
     const begun = now();
+    this.#dueMs = begun + this.#roundTimeoutMs;
     const begunAt = this.#options.date().getTime();
     const [trigger = ''] = triggers;
     const seen = await this.#look(triggers, signal);
     const isNew = seen.proof !== this.#last?.proof;
     this.#last = seen;
-    await files.watch(seen.watch, begunAt);
+    await Promise.race([
+      files.watch(seen.watch, begunAt),
+      timers.setTimeout(WATCH_MS, undefined, { ref: false }),
+    ]);
     const old = this.#state.published;
     const settled = settle(this.#state, seen.verdict, seen.seenMs, patience);
     this.#state = settled.state;
-    if (seen.proof.kind === 'proven' && isNew) this.#provenAt = this.#options.date().toISOString();
+    // What a look could not tell again stays as it was last told.
+    this.#facts = { ...this.#facts, ...seen.facts };
+    if (seen.proof.kind === 'proven' && isNew) {
+      this.#provenAt = this.#options.date().toISOString();
+      this.#provenMs = now();
+    }
     const { publish } = settled;
     if (publish !== undefined && (publish.status !== old?.status || publish.reason !== old.reason)) {
       this.#history = [{ ...publish, at: this.#options.date().toISOString() }, ...this.#history].slice(
@@ -117,25 +148,36 @@ export class Agent {
     return settled;
   }
 
-  /** A look; one that does not end in time, or fails, is one that could not see. */
+  /** A look; one that does not end in time, whatever it waits for, or fails, is one that could not see. */
   async #look(triggers: readonly string[], signal: AbortSignal): Promise<Look> {
-    const { look, log } = this.#options;
-    const deadline = AbortSignal.timeout(ROUND_TIMEOUT_MS);
+    const { look, log, now, proofIntervalMs } = this.#options;
+    const last = this.#last?.proof;
+    const standing = now() - this.#provenMs < proofIntervalMs ? last : undefined;
+    const deadline = new AbortController();
+    const { promise: ended, reject } = Promise.withResolvers<never>();
+    const either = AbortSignal.any([signal, deadline.signal]);
+    either.addEventListener('abort', () => reject(either.reason), { once: true });
+    const timer = setTimeout(
+      () => deadline.abort(new Error(`no end within ${this.#roundTimeoutMs / 1_000} s`)),
+      this.#roundTimeoutMs,
+    );
     try {
-      return await look(AbortSignal.any([signal, deadline]), triggers);
+      return await Promise.race([look(either, triggers, standing), ended]);
     } catch (err) {
       signal.throwIfAborted();
       log.error({ err, trigger: triggers[0] }, 'look failed');
-      const reason = deadline.aborted ? 'CheckTimedOut' : 'CheckFailed';
+      const reason = deadline.signal.aborted ? 'CheckTimedOut' : 'CheckFailed';
       const message = `the look failed: ${errorLine(err)}`;
-      const { findings = [], facts = {}, watch = [] } = this.#last ?? {};
+      const { findings = [], watch = [] } = this.#last ?? {};
       const verdict = { status: 'Unknown', reason, message } as const;
       const proof = { kind: 'impossible', reason, message } as const;
-      return { verdict, seenMs: this.#options.now(), findings, proof, facts, watch };
+      return { verdict, seenMs: now(), findings, proof, facts: {}, watch };
+    } finally {
+      clearTimeout(timer);
     }
   }
 
-  #reportOf({ verdict, findings, proof, facts }: Look, trigger: string, durationMs: number): Report {
+  #reportOf({ verdict, findings, proof }: Look, trigger: string, durationMs: number): Report {
     const { version, node, handler } = this.#options;
     return {
       version,
@@ -146,7 +188,7 @@ export class Agent {
       findings,
       proof,
       ...(this.#provenAt === undefined ? {} : { provenAt: this.#provenAt }),
-      facts: { ...this.#options.facts, ...facts },
+      facts: { ...this.#options.facts, ...this.#facts },
       history: this.#history,
     };
   }

@@ -9,10 +9,10 @@ export type Config = {
   readonly handler: string;
   readonly labelDomain: string;
   readonly proofIntervalMs: number;
-  readonly proofImage?: string;
   readonly confirmMs: number;
   readonly graceMs: number;
   readonly minRunscRelease?: string;
+  readonly requireLimits: boolean;
   readonly listen?: { readonly host: string; readonly port: number };
   readonly logLevel: string;
   readonly publish: readonly Destination[];
@@ -88,7 +88,6 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
     );
   const criSocket = optionalPath('CRI_SOCKET');
   const containerdConfig = optionalPath('CONTAINERD_CONFIG');
-  const proofImage = text('PROOF_IMAGE');
   const minRunscRelease = text('MIN_RUNSC_RELEASE')?.replace(/^release-/, '');
   if (minRunscRelease !== undefined && !/^\d{8}(\.\d+)?$/.test(minRunscRelease)) {
     problems.push(`MIN_RUNSC_RELEASE="${minRunscRelease}" is not a gVisor release such as 20240325.0`);
@@ -118,12 +117,12 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
       'trace, debug, info, warn, error or silent',
     ),
     publish,
+    requireLimits: matching('REQUIRE_LIMITS', /^(on|off)$/, 'off', 'on or off') === 'on',
     taint: matching('TAINT', /^(on|off)$/, 'off', 'on or off') === 'on',
     ...(kubeconfig === undefined ? {} : { kubeconfig }),
     ...(apiServer === undefined ? {} : { apiServer }),
     ...(criSocket === undefined ? {} : { criSocket }),
     ...(containerdConfig === undefined ? {} : { containerdConfig }),
-    ...(proofImage === undefined ? {} : { proofImage }),
     ...(minRunscRelease === undefined ? {} : { minRunscRelease }),
     ...(listen === undefined || listen === 'off' ? {} : { listen }),
   };

@@ -6,8 +6,8 @@ import type { Config } from './config.ts';
  * agents of one edition judge a node alike, and another edition may differ.
  */
 export function editionOf(version: string, config: Config): string {
-  const { handler, hostRoot, criSocket, containerdConfig, proofImage, minRunscRelease } = config;
-  const settings = [handler, hostRoot, criSocket, containerdConfig, proofImage, minRunscRelease];
+  const { handler, hostRoot, criSocket, containerdConfig, minRunscRelease, requireLimits } = config;
+  const settings = [handler, hostRoot, criSocket, containerdConfig, minRunscRelease, requireLimits];
   const digest = createHash('sha256').update(JSON.stringify(settings)).digest('hex');
   return `${version}+${digest.slice(0, 8)}`;
 }

@@ -1,12 +1,13 @@
-import { CHECKS, type Sources } from './checks/catalogue.ts';
+import { CAUSES, EVIDENCE, type Sources } from './checks/catalogue.ts';
 import { runChecks } from './checks/run.ts';
+import type { Cri, CriStatus, ShimInfo } from './cri/cri.ts';
 import type { Facts } from './facts.ts';
 import type { Finding } from './finding.ts';
 import { readContainerdFiles } from './host/containerd-files.ts';
-import type { Cri, CriStatus, ShimInfo } from './host/cri.ts';
-import { type GvisorFiles, readGvisorFiles } from './host/gvisor-files.ts';
+import { readPressure } from './host/pressure.ts';
 import { RememberingHost } from './host/remembering-host.ts';
 import { impossible, type Outcome } from './proof/outcome.ts';
+import { type GvisorFiles, readGvisorFiles } from './runsc/files.ts';
 import { fileEvent } from './trigger/files.ts';
 import { isCause, judge, type Verdict } from './verdict.ts';
 
@@ -25,8 +26,8 @@ export type Look = {
 /** What a look needs: the sources, the proof as a function, and a monotonic clock in milliseconds. */
 export type LookOptions = {
   readonly sources: Sources;
-  /** `explained`: a check has found a fault already, so that the proof is expected to fail. */
-  readonly prove: (signal: AbortSignal, explained: boolean) => Promise<Outcome>;
+  /** `changed`: something happened since the last proof that may have mended what hung. */
+  readonly prove: (signal: AbortSignal, changed: boolean) => Promise<Outcome>;
   readonly now: () => number;
   /** The last proof, where it is recent enough to stand, */
   readonly last?: Outcome | undefined;
@@ -34,38 +35,53 @@ export type LookOptions = {
   readonly triggers?: readonly string[];
 };
 
+/** What happens by itself, and changes nothing about the node. */
+const ROUTINE = ['timer', 'confirm', 'proof'];
+
 /**
- * Runs every check, then the proof (unless the last one stands), and judges. A containerd that left one question
- * unanswered is asked no other, so that a look of one that hangs costs one deadline. Rejects only when the signal is
- * aborted.
+ * Runs the checks of causes, then the proof (unless the last one stands), then the checks of what it showed, and
+ * judges. A containerd that left one question unanswered is asked no other, so that a look of one that hangs costs one
+ * deadline. Rejects only when the signal is aborted.
  */
 export async function look(options: LookOptions, signal: AbortSignal): Promise<Look> {
-  const { sources, prove, now } = options;
+  const { sources, prove, now, triggers = [] } = options;
   const first = rememberAnswers(sources);
   let checkedMs = now();
-  const before = await runChecks(CHECKS, first, { now, signal });
+  const before = await runChecks(CAUSES, first, { now, signal });
   const explained = before.some(isCause);
   const standing = explained ? undefined : await standingProof(options, first.host, signal);
-  const proof = await proveIfAnswered(
-    first.cri,
-    async (inner) => standing ?? prove(inner, explained),
-    signal,
-  );
+  const changed = triggers.some((word) => !ROUTINE.includes(word));
+  const proof = await proveIfAnswered(first.cri, async (inner) => standing ?? prove(inner, changed), signal);
   // A cause that came only after the checks had looked, in the middle of the proof, is seen by looking again.
   const again = isBroken(proof) && !explained;
   const once = again ? rememberAnswers(sources) : first;
   if (again) checkedMs = now();
-  const findings = again ? await runChecks(CHECKS, once, { now, signal }) : before;
+  const causes = again ? await runChecks(CAUSES, once, { now, signal }) : before;
+  const proven = proof.kind === 'proven' ? { ...once, witness: proof.witness } : once;
+  const findings = [...causes, ...(await runChecks(EVIDENCE, proven, { now, signal }))];
   const facts: Facts = Object.assign({}, ...findings.map((finding) => finding.facts));
   const files = await readGvisorFiles(once, signal).catch(() => undefined);
   return {
-    verdict: judge(findings, proof),
+    verdict: await excuse(judge(findings, proof), sources),
     seenMs: findings.some(isCause) ? checkedMs : now(),
     findings,
     proof,
-    facts,
+    facts: proof.kind === 'proven' ? { ...facts, platform: platformOf(proof.witness.flags) } : facts,
     watch: pathsToWatch(once, findings, files),
   };
+}
+
+/** What runsc uses when no flag says so: https://gvisor.dev/docs/architecture_guide/platforms/ */
+const DEFAULT_PLATFORM = 'systrap';
+
+function platformOf(flags: Readonly<Record<string, string>> | undefined): string {
+  return flags?.platform ?? DEFAULT_PLATFORM;
+}
+
+/** A node under pressure answers late and boots slowly: what was not seen for that says nothing against it. */
+async function excuse(verdict: Verdict, { host }: Sources): Promise<Verdict> {
+  if (verdict.reason !== 'SandboxSlow' && verdict.reason !== 'CheckTimedOut') return verdict;
+  return (await readPressure(host)) === undefined ? verdict : { ...verdict, excused: true };
 }
 
 /**
@@ -129,14 +145,14 @@ function pathsToWatch(
     if (file !== undefined && !file.startsWith('/proc/')) paths.add(file);
   }
   if (files !== undefined) {
-    const { runtime, config, searchPath, runsc } = files;
+    const { runtime, config, folders, runsc } = files;
     if (config.file !== undefined) paths.add(config.file);
     if (runsc !== undefined) paths.add(runsc).add(`${runsc.replace(/\/[^/]*$/, '')}/gvisor-bin`);
     if (runtime.runtimePath !== '') paths.add(runtime.runtimePath);
     const named = config.binaryName.startsWith('/');
     if (named) paths.add(config.binaryName);
     const searched = ['containerd-shim-runsc-v1', ...(named ? [] : [config.binaryName])];
-    for (const folder of searchPath.path) {
+    for (const folder of folders) {
       for (const program of searched) paths.add(`${folder}/${program}`);
     }
   }

@@ -5,9 +5,9 @@ import pino from 'pino';
 import { Agent } from './agent.ts';
 import { parseArguments } from './arguments.ts';
 import { type Config, parseConfig } from './config.ts';
+import { CriClient } from './cri/client.ts';
 import { helpText } from './help.ts';
-import { readConfigPath } from './host/containerd-arguments.ts';
-import { CriClient } from './host/cri-client.ts';
+import { rememberConfigPath } from './host/containerd-arguments.ts';
 import { readDistribution } from './host/distribution.ts';
 import { errorLine } from './host/error-line.ts';
 import { Host } from './host/host.ts';
@@ -15,12 +15,12 @@ import { localSocket } from './host/local-socket.ts';
 import { readNodeFacts } from './host/node-facts.ts';
 import { look } from './look.ts';
 import { openPods } from './pods/open-pods.ts';
-import { Housekeeping } from './proof/housekeeping.ts';
-import { prove } from './proof/proof.ts';
+import { Prover } from './proof/prover.ts';
 import { openApiPublisher } from './publish/api.ts';
 import { Metrics } from './publish/metrics.ts';
 import type { Publisher } from './publish/publisher.ts';
 import { renderReport, TerminalPublisher } from './publish/terminal.ts';
+import { RunscPrograms } from './runsc/program.ts';
 import { createAgentServer } from './server.ts';
 import { Bell } from './trigger/bell.ts';
 import { watchContainerd } from './trigger/containerd.ts';
@@ -29,6 +29,11 @@ import { uninstallCluster } from './uninstall.ts';
 import { VERSION } from './version.ts';
 
 const EXIT = { True: 0, False: 1, Unknown: 2, usage: 64 } as const;
+
+/** Somebody who looks once waits for the answer. */
+const ONCE_PATIENCE_MS = 60_000;
+/** Shutdown is quick: the pod has 15 s. */
+const FINISH_MS = 10_000;
 
 process.exitCode = await main();
 
@@ -63,21 +68,32 @@ async function start(
     host,
     cri: client,
     handler: config.handler,
-    containerdConfig: config.containerdConfig ?? (await readConfigPath(host, distribution, socket)),
+    programs: new RunscPrograms(),
+    requireLimits: config.requireLimits,
     ...(config.minRunscRelease === undefined ? {} : { minRunscRelease: config.minRunscRelease }),
   };
-  const proof = {
-    client,
-    handler: config.handler,
-    image: config.proofImage,
-    host,
-    now,
-    housekeeping: new Housekeeping(now),
-    leftovers: new Map(),
-  };
   const bell = new Bell({ quietMs: 50, longestMs: 500, burst: 8, refillMs: 4_000, now });
-  const files = new FileTrigger(host, (path) => bell.ring(fileEvent(path)));
+  const files = new FileTrigger(host, (path) => bell.ring(fileEvent(path)), {
+    onUnwatched: (folders, why) => {
+      metrics.publishUnwatched(folders);
+      if (folders > 0)
+        log.warn({ folders, why }, 'folders cannot be watched, so they are looked at every few seconds');
+    },
+  });
   const stop = new AbortController();
+  const prover = new Prover({
+    client,
+    host,
+    handler: config.handler,
+    now,
+    signal: stop.signal,
+    ...(args.once ? { patienceMs: ONCE_PATIENCE_MS } : {}),
+    onEnd: () => bell.ring('proof'),
+    onLeft: (left) => {
+      metrics.publishLeftovers(left);
+      if (left > 0) log.warn({ left }, 'containerd cannot remove sandboxes of earlier probes');
+    },
+  });
   const publishers: Publisher[] = [metrics];
   if (people && !args.once)
     publishers.push(new TerminalPublisher((text) => process.stdout.write(text), process.stdout.hasColors()));
@@ -89,19 +105,18 @@ async function start(
     return complain([api]);
   }
   if (api !== undefined && !args.once) publishers.push(api.node);
+  const configPath = rememberConfigPath({ host, client, distribution, named: config.containerdConfig });
   const agent = new Agent({
     version: VERSION,
     node: config.nodeName,
     handler: config.handler,
     facts: { distribution: distribution.name, ...(await readNodeFacts(host)) },
-    look: (signal, triggers) => {
-      const { proof: last, provenAt = '' } = agent.report ?? {};
-      const isFresh = Date.now() - Date.parse(provenAt) < config.proofIntervalMs;
-      // A boot that is expected to fail is in no danger, and what it confirms is waited for.
-      const confirms = triggers.includes('confirm') && last?.kind === 'failed';
-      const proveNow = (inner: AbortSignal, explained: boolean) =>
-        prove({ ...proof, hurry: explained || confirms }, inner);
-      return look({ sources, prove: proveNow, now, last: isFresh ? last : undefined, triggers }, signal);
+    look: async (signal, triggers, last) => {
+      const containerdConfig = await configPath();
+      const { shim } = prover.witness ?? {};
+      const seen = { ...sources, containerdConfig, ...(shim === undefined ? {} : { shim }) };
+      const prove = (inner: AbortSignal, changed: boolean) => prover.prove(inner, changed);
+      return look({ sources: seen, prove, now, last, triggers }, signal);
     },
     bell,
     files,
@@ -117,6 +132,7 @@ async function start(
     const code = await lookOnce(agent, args.json, stop.signal).catch((error: unknown) =>
       complain([`The look did not end: ${errorLine(error)}`], EXIT.Unknown),
     );
+    await prover.finish(FINISH_MS);
     files.close();
     client.close();
     return code;
@@ -156,6 +172,7 @@ async function start(
     pods.run(stop.signal),
     api?.run(stop.signal, pods.namespaces),
   ]);
+  await prover.finish(FINISH_MS);
   log.info('agent stopped; labels stay as they are');
   server.close();
   server.closeAllConnections();

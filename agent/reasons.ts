@@ -100,13 +100,28 @@ export const REASONS = {
     remedy:
       'See in containerd’s log why a sandbox does not end, and whether pods end. containerd 2.0.0 to 2.0.5 and 2.1.0 to 2.1.1 cannot stop gVisor pods: upgrade those.',
   },
+  SandboxHangs: {
+    status: 'False',
+    remedy:
+      'See which process of runsc hangs (`ps -ef | grep runsc`) and read containerd’s log; end it, or restart containerd.',
+  },
+  SandboxDied: {
+    status: 'False',
+    remedy:
+      'See who ends gVisor’s processes: read the kernel’s log (dmesg) for the OOM killer and for crashes.',
+  },
+  LimitsNotEnforced: {
+    status: 'False',
+    remedy:
+      'Write systemd-cgroup = "true" into [runsc_config] where the kubelet uses the systemd driver, and remove it where it uses cgroupfs.',
+  },
   GuestIsHostKernel: {
     status: 'False',
     remedy: 'Do not run untrusted code here: the handler gives pods the host’s kernel.',
   },
   GuestNotGVisor: {
     status: 'False',
-    remedy: 'See what the handler runs: the kernel inside is neither gVisor’s nor the host’s.',
+    remedy: 'See what the handler runs: the sandbox is neither gVisor’s nor runc’s.',
   },
 
   AgentStarting: { status: 'Unknown', remedy: 'Wait for the first proof to end.' },
@@ -126,22 +141,24 @@ export const REASONS = {
     status: 'Unknown',
     remedy: 'See the other findings first: what this check looks at is not there.',
   },
-  ProbeImageMissing: {
-    status: 'Unknown',
-    remedy: 'Make the pause image and PROOF_IMAGE present on the node.',
-  },
-  ProbeImageUnusable: {
-    status: 'Unknown',
-    remedy: 'Set PROOF_IMAGE to an image of this architecture that has cat and sleep in its PATH.',
-  },
-  ProbesLeft: {
+  SandboxImageMissing: {
     status: 'Unknown',
     remedy:
-      'Drain and reboot the node: containerd cannot remove what is left of earlier probes, so no further one is started.',
+      'Load or pull the sandbox (pause) image that containerd is configured with: no pod starts without it.',
+  },
+  SandboxSlow: {
+    status: 'Unknown',
+    remedy: 'Nothing, if the node is busy: the boot goes on. On an idle node read containerd’s log.',
+  },
+  NotVisible: {
+    status: 'Unknown',
+    remedy:
+      'Mount the folder that the message names into the agent, read-only, as the components for distributions do.',
   },
   ProbeInterrupted: {
     status: 'Unknown',
-    remedy: 'Nothing, if it passes: the kubelet removed the probe’s sandbox several times in a row.',
+    remedy:
+      'Nothing, if it passes: the kubelet stopped the probe’s sandbox several times in a row before it was looked at.',
   },
   CheckTimedOut: {
     status: 'Unknown',

@@ -27,10 +27,6 @@ export const SETTINGS = {
     meaning: 'Time between proofs when nothing changes, ±10 %.',
     bounds: [10_000, 86_400_000],
   },
-  PROOF_IMAGE: {
-    fallback: 'the agent’s own',
-    meaning: 'Image of the probe’s container; it needs `cat` and `sleep`.',
-  },
   CONFIRM_DELAY: {
     fallback: '500ms',
     meaning: 'Time between a failure and the look that confirms it.',
@@ -44,6 +40,11 @@ export const SETTINGS = {
   MIN_RUNSC_RELEASE: {
     fallback: 'no floor',
     meaning: 'Oldest gVisor release allowed, such as `20240325.0`.',
+  },
+  REQUIRE_LIMITS: {
+    fallback: 'off',
+    meaning:
+      '`on` makes a node not ready where sandboxes lie outside of the kubelet’s cgroups, so that limits hold nobody.',
   },
   LISTEN_ADDRESS: { fallback: ':9477', meaning: 'Address and port of the HTTP server; `off` for none.' },
   LOG_LEVEL: { fallback: 'info', meaning: '`trace`, `debug`, `info`, `warn`, `error` or `silent`.' },

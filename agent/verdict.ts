@@ -7,12 +7,14 @@ export type Verdict = {
   readonly status: 'True' | 'False' | 'Unknown';
   readonly reason: Reason;
   readonly message: string;
+  /** The node is under pressure, which is why nothing could be seen: that says nothing against it. */
+  readonly excused?: true;
 };
 
 /**
- * A booted sandbox decides, files explain. Only a proof makes a node ready, unless a finding refuses it
- * all the same (a weakened isolation), or what no sandbox shows could not be looked at. Without a proof, the first check that saw a fault names the
- * cause; when nothing was seen to be wrong and nothing could be proven, the node is unknown.
+ * A booted sandbox decides, files explain. Only a proof makes a node ready, unless what it showed refuses it all the
+ * same (a weakened isolation), or could not be told. Only a sandbox that does not boot makes a node not ready; the first
+ * check that saw a fault then names the cause. Without either the node is unknown, whatever files say.
  */
 export function judge(findings: readonly Finding[], outcome: Outcome): Verdict {
   const refused = findings.find((finding) => finding.status === 'fail' && finding.weight === 'decides');
@@ -23,8 +25,6 @@ export function judge(findings: readonly Finding[], outcome: Outcome): Verdict {
     return explained(findings, outcome, ['HandlerRunsRunc']);
   }
   if (outcome.kind === 'failed' || outcome.kind === 'stuck') return explained(findings, outcome);
-  const seen = refused ?? findings.find(isCause);
-  if (seen !== undefined) return ofFinding(seen);
   return { status: 'Unknown', reason: outcome.reason, message: outcome.message };
 }
 

@@ -1,6 +1,8 @@
+import type { Cri } from '../cri/cri.ts';
 import type { Seen } from '../finding.ts';
-import type { Cri } from '../host/cri.ts';
 import type { Host } from '../host/host.ts';
+import type { Witness } from '../proof/witness.ts';
+import type { RunscPrograms } from '../runsc/program.ts';
 import { containerd } from './containerd.ts';
 import { handlerConfigured } from './handler-configured.ts';
 import { handlerCurrent } from './handler-current.ts';
@@ -8,6 +10,7 @@ import { handlerLoaded } from './handler-loaded.ts';
 import { handlerRuntime } from './handler-runtime.ts';
 import { isolation } from './isolation.ts';
 import { kernel } from './kernel.ts';
+import { limits } from './limits.ts';
 import { runsc } from './runsc.ts';
 import { runscConfig } from './runsc-config.ts';
 import { runscRelease } from './runsc-release.ts';
@@ -22,8 +25,15 @@ export type Sources = {
   readonly handler: string;
   /** Host path of containerd's root configuration file. */
   readonly containerdConfig: string;
+  readonly programs: RunscPrograms;
   /** Lowest gVisor release allowed, such as "20240325.0"; absent when there is no floor. */
   readonly minRunscRelease?: string;
+  /** Whether limits that hold nobody make the node not ready. */
+  readonly requireLimits: boolean;
+  /** The shim that containerd was last seen to run; absent before the first proof. */
+  readonly shim?: string;
+  /** What the proof of this look showed; absent while it has not been made, or where it failed. */
+  readonly witness?: Witness;
 };
 
 /**
@@ -38,8 +48,8 @@ export type Check = {
   readonly guards?: (sources: Sources) => boolean;
 };
 
-/** Every check, causes before their effects: the first that fails names the reason when no sandbox boots. */
-export const CHECKS: readonly Check[] = [
+/** The checks that come before the proof, causes before their effects: the first that fails names the reason. */
+export const CAUSES: readonly Check[] = [
   kernel,
   userNamespaces,
   containerd,
@@ -50,7 +60,11 @@ export const CHECKS: readonly Check[] = [
   shim,
   runsc,
   runscConfig,
-  isolation,
-  runscRelease,
   sidecars,
 ];
+
+/** The checks of what a proof showed. */
+export const EVIDENCE: readonly Check[] = [isolation, limits, runscRelease];
+
+/** Every check, in the order in which they run. */
+export const CHECKS: readonly Check[] = [...CAUSES, ...EVIDENCE];

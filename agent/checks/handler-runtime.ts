@@ -1,10 +1,9 @@
 import { posix } from 'node:path';
-import { advise, type Evidence, pass, refuse, type Seen, unknown } from '../finding.ts';
-import { findInPath } from '../host/containerd-process.ts';
-import type { ShimInfo } from '../host/cri.ts';
-import { type GvisorFiles, isRuncType, readGvisorFiles, shimName } from '../host/gvisor-files.ts';
+import type { ShimInfo } from '../cri/cri.ts';
+import { advise, type Evidence, fail, pass, type Seen, unknown } from '../finding.ts';
 import { optionOf } from '../host/handler.ts';
 import type { Host } from '../host/host.ts';
+import { findProgram, type GvisorFiles, isRuncType, readGvisorFiles, shimName } from '../runsc/files.ts';
 import type { Check, Sources } from './catalogue.ts';
 
 /** Programs that run containers on the host’s kernel. NVIDIA’s is not among them: it can start runsc. */
@@ -43,7 +42,7 @@ export function judgeRuntime({ handler, files, shim, binary, info }: RuntimeFact
   const where: Omit<Evidence, 'value'> = { ...(file !== undefined && { file }), ...(line && { line }) };
   const evidence = [{ ...where, value: `runtime_type ${runtimeType || '""'} (${seen})` }];
   const runsRunc = (because: string, more: Evidence): Seen =>
-    refuse('HandlerRunsRunc', `Pods of the handler "${handler}" run on plain runc: ${because}`, [
+    fail('HandlerRunsRunc', `Pods of the handler "${handler}" run on plain runc: ${because}`, [
       ...evidence,
       more,
     ]);
@@ -81,12 +80,12 @@ export function judgeRuntime({ handler, files, shim, binary, info }: RuntimeFact
   return advise('HandlerNotGvisor', message, evidence);
 }
 
-async function shimBehind(host: Host, { runtime, searchPath }: GvisorFiles): Promise<string> {
+async function shimBehind(host: Host, { runtime, folders }: GvisorFiles): Promise<string> {
   const { runtimeType, runtimePath } = runtime;
   if (runtimePath) return behind(host, runtimePath);
   if (runtimeType.startsWith('/')) return behind(host, runtimeType);
   const name = shimName(runtimeType);
-  const found = name === undefined ? undefined : await findInPath(host, searchPath.directories, name);
+  const found = name === undefined ? undefined : await findProgram(host, folders, name);
   return found === undefined ? (name ?? runtimeType) : behind(host, found);
 }
 

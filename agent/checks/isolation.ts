@@ -1,32 +1,34 @@
-import { advise, pass, refuse, unknown } from '../finding.ts';
-import { isRuncType, readGvisorFiles } from '../host/gvisor-files.ts';
-import { weakFlags } from '../host/isolation-flags.ts';
-import type { Check } from './catalogue.ts';
+import { advise, type Evidence, pass, refuse, unknown } from '../finding.ts';
+import { optionOf, readHandler } from '../host/handler.ts';
+import { readRunscConfig } from '../runsc/config.ts';
+import { weakFlags } from '../runsc/isolation-flags.ts';
+import type { Check, Sources } from './catalogue.ts';
 
-/** Do the flags that the shim passes to runsc leave the sandbox's isolation whole? */
+const SECCOMP_FILTER = 2;
+
+/** Do the flags in force, and the filter of system calls, leave the sandbox's isolation whole? The probe's process tells. */
 export const isolation: Check = {
   id: 'isolation',
-  title: 'No flag weakens the sandbox',
+  title: 'Nothing weakens the sandbox',
   guards: () => true,
   async look(sources, signal) {
-    const { config, runtime } = await readGvisorFiles(sources, signal);
-    if (runtime.seen === 'assumed' || isRuncType(runtime.runtimeType)) {
-      return unknown('NothingToJudge', `No handler "${sources.handler}" uses gVisor’s shim`);
+    const { witness } = sources;
+    if (witness?.flags === undefined) return unknown('NothingToJudge', 'No sandbox of gVisor was started');
+    const process = `process ${witness.pid} "${witness.argv[0]}"`;
+    if (witness.seccomp !== SECCOMP_FILTER) {
+      const message =
+        'The sandbox runs without a seccomp filter, so that an escape from it reaches every system call';
+      return refuse('IsolationWeakened', message, [{ value: `${process}: Seccomp ${witness.seccomp}` }]);
     }
-    // What cannot be parsed shows no flags; runsc-config says what is wrong with it.
-    if (config.fault) throw new Error(`Cannot tell the flags of runsc: ${config.fault.problem}`);
-    const weak = weakFlags(config.flags);
+    const weak = weakFlags(new Map(Object.entries(witness.flags)));
     const [worst] = weak;
-    if (!worst) return pass('No flag of runsc weakens the sandbox');
-    const evidence = weak.map(({ flag, value, why }) => {
-      const line = config.lines.get(flag);
-      const { file } = config;
-      return {
-        ...(file !== undefined && { file }),
-        ...(line !== undefined && { line }),
-        value: `${flag} = "${value}": ${why}`,
-      };
-    });
+    if (!worst)
+      return pass('No flag in force weakens the sandbox', [{ value: `${process}, with a seccomp filter` }]);
+    const where = await whereSet(sources, signal).catch(() => () => ({}));
+    const evidence = weak.map(({ flag, value, why }) => ({
+      ...where(flag),
+      value: `${flag} = "${value}": ${why}`,
+    }));
     const named = weak.map(({ flag, value }) => `${flag}=${value}`).join(', ');
     const message = `Flags of runsc weaken the sandbox (${named}): ${worst.why}`;
     return worst.weight === 'decides'
@@ -34,3 +36,16 @@ export const isolation: Check = {
       : advise('IsolationWeakened', message, evidence);
   },
 };
+
+/** Where a flag is set in the shim's configuration; nothing for one that comes from elsewhere, such as a wrapper. */
+async function whereSet(
+  sources: Sources,
+  signal: AbortSignal,
+): Promise<(flag: string) => Pick<Evidence, 'file' | 'line'>> {
+  const path = optionOf(await readHandler(sources, signal), 'ConfigPath');
+  const { file, lines } = path === '' ? {} : await readRunscConfig(sources.host, path, signal);
+  return (flag) => {
+    const line = lines?.get(flag);
+    return file === undefined || line === undefined ? {} : { file, line };
+  };
+}

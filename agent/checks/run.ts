@@ -1,7 +1,7 @@
 import type { Finding, Seen } from '../finding.ts';
 import { unknown } from '../finding.ts';
 import { errorLine } from '../host/error-line.ts';
-import { reasonUnseen } from '../unseen.ts';
+import { reasonForError } from '../reason-for-error.ts';
 import type { Check, Sources } from './catalogue.ts';
 
 /** How long one check may take, a monotonic clock in milliseconds, and the signal that ends the round. */
@@ -67,6 +67,6 @@ async function look(check: Check, sources: Sources, signal: AbortSignal): Promis
   try {
     return await check.look(sources, signal);
   } catch (error) {
-    return unknown(reasonUnseen(error), errorLine(error));
+    return unknown(reasonForError(error), errorLine(error));
   }
 }

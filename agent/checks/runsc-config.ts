@@ -1,7 +1,7 @@
 import { advise, fail, pass, unknown } from '../finding.ts';
-import { isRuncType } from '../host/gvisor-files.ts';
 import { optionOf, readHandler } from '../host/handler.ts';
-import { readRunscConfig } from '../host/runsc-config.ts';
+import { readRunscConfig } from '../runsc/config.ts';
+import { isRuncType } from '../runsc/files.ts';
 import type { Check } from './catalogue.ts';
 
 /** https://github.com/containerd/containerd/blob/v2.4.2/api/types/runtimeoptions/v1/api.proto */

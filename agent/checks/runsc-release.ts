@@ -1,53 +1,68 @@
+import { posix } from 'node:path';
 import { advise, pass, refuse, type Seen, unknown } from '../finding.ts';
-import { readGvisorFiles } from '../host/gvisor-files.ts';
-import { runVersion } from '../host/run-runsc.ts';
-import {
-  compareReleases,
-  parseRunscRelease,
-  parseRunscVersion,
-  type RunscVersion,
-} from '../host/runsc-release.ts';
-import type { Check } from './catalogue.ts';
+import { readGvisorFiles } from '../runsc/files.ts';
+import type { RunscProgram } from '../runsc/program.ts';
+import { compareReleases, parseRunscRelease } from '../runsc/release.ts';
+import type { Check, Sources } from './catalogue.ts';
 
 /** First release with the fix of CVE-2025-2713: https://osv.dev/vulnerability/CVE-2025-2713 */
 const ADVISED_FLOOR = '20240325.0';
+/** Pages of 4, 16 and 64 KiB. */
+const PAGES = [4096, 16_384, 65_536];
 
-/** Is the gVisor release new enough? */
+/** Is the gVisor release new enough? It is read out of the program file, which the probe's process must be running. */
 export const runscRelease: Check = {
   id: 'runsc-release',
   title: 'The gVisor release is new enough',
   guards: ({ minRunscRelease }) => minRunscRelease !== undefined,
   async look(sources, signal) {
-    const { runsc } = await readGvisorFiles(sources, signal);
-    if (runsc === undefined)
-      return unknown('NothingToJudge', 'runsc is not there to be asked for its release');
-    const version = parseRunscVersion(await runVersion(sources.host, runsc, { signal }));
-    const seen = judgeRelease(runsc, version, sources.minRunscRelease);
-    return version?.program === 'runsc' ? { ...seen, facts: { runsc: version.release.text } } : seen;
+    const found = await readPrograms(sources, signal);
+    const { witness, minRunscRelease } = sources;
+    const [first] = found;
+    if (first === undefined) {
+      const message = 'runsc was not found, so that its release is not known';
+      return unknown(witness === undefined ? 'NothingToJudge' : 'ReleaseUnknown', message);
+    }
+    const running = witness === undefined ? first : found.find((program) => runs(program, witness.textPages));
+    if (running === undefined) {
+      const paths = found.map(({ path }) => `"${path}"`).join(' and ');
+      const message = `The sandbox runs a program that is not ${paths}, so that its release is not known`;
+      const seen = unknown('ReleaseUnknown', message, [{ value: `${witness?.textPages} pages of code` }]);
+      return { ...seen, facts: { runsc: undefined } };
+    }
+    const { release } = running;
+    const runsc = release.kind === 'unknown' ? undefined : release.text;
+    return { ...judgeRelease(running, minRunscRelease), facts: { runsc } };
   },
 };
 
-/** Judges what `runsc --version` says against the floor that the settings name, or the advised one without. */
-export function judgeRelease(path: string, version: RunscVersion | undefined, floor?: string): Seen {
-  if (!version) {
-    return unknown('ReleaseUnknown', `"${path} --version" says nothing that is known`, [
-      { file: path, value: 'no version' },
-    ]);
-  }
-  const { program, release } = version;
-  const evidence = [{ file: path, value: `${program} version ${release.text}` }];
-  if (program === 'runc' || program === 'crun') {
-    return refuse('HandlerRunsRunc', `"${path}" says that it is ${program}`, evidence);
-  }
+function runs({ textBytes }: RunscProgram, pages: number): boolean {
+  return PAGES.some((bytes) => textBytes.has(pages * bytes));
+}
+
+/** runsc, and the sentry beside it, which is the program of a sandbox in releases since July 2026. */
+async function readPrograms(sources: Sources, signal: AbortSignal): Promise<readonly RunscProgram[]> {
+  const { host, programs } = sources;
+  const { runsc } = await readGvisorFiles(sources, signal);
+  if (runsc === undefined) return [];
+  const real = (await host.realpath(runsc)) ?? runsc;
+  const paths = new Set([
+    runsc,
+    ...[runsc, real].map((path) => posix.join(posix.dirname(path), 'gvisor-bin/gvisor_sentry')),
+  ]);
+  const read = await Promise.all([...paths].map((path) => programs.read(host, path, signal)));
+  return read.filter((program) => program !== undefined);
+}
+
+/** Judges a release against the floor that the settings name, or the advised one without. */
+export function judgeRelease(
+  { path, release }: Pick<RunscProgram, 'path' | 'release'>,
+  floor?: string,
+): Seen {
+  const evidence = [{ file: path, value: release.text || 'no release' }];
   const lowest = parseRunscRelease(floor ?? ADVISED_FLOOR);
   const order = compareReleases(release, lowest);
-  if (order === undefined) {
-    const message =
-      release.kind === 'unknown'
-        ? `"${path}" does not name its release: ${release.text}`
-        : `The floor "${lowest.text}" is no gVisor release`;
-    return unknown('ReleaseUnknown', message, evidence);
-  }
+  if (order === undefined) return unknown('ReleaseUnknown', `"${path}" does not name its release`, evidence);
   if (order >= 0) return pass(`gVisor ${release.text}`, evidence);
   const message = `gVisor ${release.text} is older than ${lowest.text}`;
   return floor === undefined

@@ -1,6 +1,6 @@
 import { fail, pass, unknown } from '../finding.ts';
-import { readGvisorFiles } from '../host/gvisor-files.ts';
 import { whyNotRunnable } from '../host/runnable.ts';
+import { readGvisorFiles } from '../runsc/files.ts';
 import type { Check } from './catalogue.ts';
 
 /** runsc re-executes itself as nobody: https://gvisor.dev/docs/user_guide/faq/ */
@@ -12,18 +12,20 @@ export const runsc: Check = {
   id: 'runsc',
   title: 'runsc is installed and executable',
   async look(sources, signal) {
-    const { config, runsc: path, searchPath } = await readGvisorFiles(sources, signal);
+    const { config, runsc: path, folders } = await readGvisorFiles(sources, signal);
     const named = {
       ...(config.file !== undefined && { file: config.file }),
       value: `binary_name ${config.binaryName}`,
     };
-    const where = { value: `${searchPath.source}: ${searchPath.path.join(':')}` };
+    const where = { value: `looked in ${folders.join(' ')}` };
     if (path === undefined) {
-      const isPath = config.binaryName.startsWith('/');
-      const message = `"${config.binaryName}" is not there${isPath ? '' : ` in ${searchPath.source}`}`;
-      const missing =
-        isPath || !searchPath.isGuess ? fail('RunscNotFound', message) : unknown('CheckFailed', message);
-      return { ...missing, evidence: [named, where] };
+      return config.binaryName.startsWith('/')
+        ? fail('RunscNotFound', `"${config.binaryName}" is not there`, [named])
+        : unknown(
+            'CheckFailed',
+            `"${config.binaryName}" is in none of the usual folders, and containerd's PATH is not known`,
+            [named, where],
+          );
     }
     const why = await whyNotRunnable(sources.host, path, { mode: READ_AND_EXECUTE_BY_EVERYONE, signal });
     if (why) {

@@ -1,8 +1,7 @@
+import type { ShimInfo } from '../cri/cri.ts';
 import { type Evidence, fail, pass, type Seen, unknown } from '../finding.ts';
-import { findInPath } from '../host/containerd-process.ts';
-import type { ShimInfo } from '../host/cri.ts';
-import { type GvisorFiles, readGvisorFiles, shimName } from '../host/gvisor-files.ts';
 import { whyNotRunnable } from '../host/runnable.ts';
+import { findProgram, type GvisorFiles, readGvisorFiles, shimName } from '../runsc/files.ts';
 import type { Check, Sources } from './catalogue.ts';
 
 /** Can containerd find and execute the handler's shim? containerd 2 is asked; for 1.x the files are looked at. */
@@ -78,15 +77,18 @@ async function lookOnDisk({ host }: Sources, files: GvisorFiles, signal: AbortSi
       `"${runtimeType}" is no runtime type from which containerd makes a shim's name`,
     );
   }
-  const { directories, source, isGuess } = files.searchPath;
-  const looked = absolute ? '' : ` in ${source}`;
-  const where = [{ value: absolute ? `runtime_path ${absolute}` : `${source}: ${directories.join(':')}` }];
-  const path = absolute ? (await host.stat(absolute)) && absolute : await findInPath(host, directories, name);
+  const where = [{ value: absolute ? `runtime_path ${absolute}` : `looked in ${files.folders.join(' ')}` }];
+  const path = absolute
+    ? (await host.stat(absolute)) && absolute
+    : await findProgram(host, files.folders, name);
   if (path === undefined) {
-    const message = `"${name}" is not there${looked}`;
-    return isGuess && !absolute
-      ? unknown('CheckFailed', message, where)
-      : fail('ShimNotFound', message, where);
+    return absolute
+      ? fail('ShimNotFound', `"${name}" is not there`, where)
+      : unknown(
+          'CheckFailed',
+          `"${name}" is in none of the usual folders, and containerd's PATH is not known`,
+          where,
+        );
   }
   const why = await whyNotRunnable(host, path, { mode: 0o111, signal });
   if (why)

@@ -1,15 +1,8 @@
 import { posix } from 'node:path';
 import { advise, fail, pass, type Seen, unknown } from '../finding.ts';
-import { errorLine } from '../host/error-line.ts';
-import { type GvisorFiles, readGvisorFiles } from '../host/gvisor-files.ts';
 import type { Host } from '../host/host.ts';
-import { runVersion } from '../host/run-runsc.ts';
-import {
-  compareReleases,
-  parseRunscRelease,
-  parseRunscVersion,
-  type RunscRelease,
-} from '../host/runsc-release.ts';
+import { type GvisorFiles, readGvisorFiles } from '../runsc/files.ts';
+import { compareReleases, parseRunscRelease, type RunscRelease } from '../runsc/release.ts';
 import type { Check } from './catalogue.ts';
 
 const DIRECTORY = 'gvisor-bin';
@@ -27,14 +20,8 @@ export const sidecars: Check = {
     const { runsc } = files;
     if (runsc === undefined)
       return unknown('NothingToJudge', 'runsc is not there, so its sidecars cannot be told');
-    const output = await runVersion(sources.host, runsc, { signal }).catch((error: unknown) => {
-      const text = errorLine(error);
-      if (/does not match the expected release/.test(text)) return { skew: text };
-      throw error;
-    });
-    if (typeof output !== 'string')
-      return fail('ReleaseSkew', output.skew, [{ file: runsc, value: output.skew }]);
-    const release = parseRunscVersion(output)?.release ?? parseRunscRelease('');
+    const release =
+      (await sources.programs.read(sources.host, runsc, signal))?.release ?? parseRunscRelease('');
     return judgeSidecars(runsc, release, {
       ...(await findSidecars(sources.host, runsc)),
       ...policyOf(files),

@@ -1,27 +1,42 @@
-import { containerdPids } from './containerd-process.ts';
+import type { CriClient } from '../cri/client.ts';
 import type { Distribution } from './distribution.ts';
 import type { Host } from './host.ts';
+import { readProcess } from './process.ts';
+
+/** Where the path of containerd's configuration is learned; `named` is what the settings say. */
+export type ConfigPathSources = {
+  readonly host: Host;
+  readonly client: Pick<CriClient, 'serverPid'>;
+  readonly distribution: Distribution;
+  readonly named: string | undefined;
+};
 
 /**
- * The root configuration file that the node's containerd reads: the one on its command line (Flatcar and k3s name one
- * there), else the distribution's. What a containerd says that listens on another socket, such as that of Talos
- * itself, does not count; nor does anything when several disagree, as beside one of Docker's own.
+ * A function that gives the root configuration file that the node's containerd reads: the one that the settings name,
+ * else the one on its command line (Flatcar and k3s name one there), else the distribution's. containerd is asked until
+ * it has told once. A restart with another command line is seen by the next agent.
+ */
+export function rememberConfigPath(sources: ConfigPathSources): () => Promise<string> {
+  let known = sources.named;
+  return async () => {
+    if (known !== undefined) return known;
+    const argv = await readArguments(sources).catch(() => undefined);
+    if (argv === undefined) return sources.distribution.containerdConfig;
+    const flag = flagValue(argv.slice(1), ['-c', '--config']);
+    known = flag?.startsWith('/') ? flag : sources.distribution.containerdConfig;
+    return known;
+  };
+}
+
+/**
+ * containerd's own arguments. It tells its PID itself, and the process counts only if it has that very PID in this /proc
+ * and lies in no nested PID namespace, as those of pods do.
  * Source: https://github.com/containerd/containerd/blob/v2.4.2/cmd/containerd/command/main.go (flags)
  */
-export async function readConfigPath(
-  host: Host,
-  distribution: Distribution,
-  socket = distribution.criSocket,
-): Promise<string> {
-  const named = new Set<string | undefined>();
-  for (const pid of await containerdPids(host)) {
-    const text = await host.readText(`/proc/${pid}/cmdline`).catch(() => undefined);
-    const words = (text ?? '').split('\0').slice(1);
-    const address = flagValue(words, ['-a', '--address']);
-    if (address === undefined || address === socket) named.add(flagValue(words, ['-c', '--config']));
-  }
-  const [only] = named;
-  return named.size === 1 && only?.startsWith('/') ? only : distribution.containerdConfig;
+async function readArguments({ host, client }: ConfigPathSources): Promise<readonly string[] | undefined> {
+  const pid = await client.serverPid();
+  const seen = pid > 0 ? await readProcess(host, pid) : undefined;
+  return seen?.namespacedPids.join() === String(pid) ? seen.argv : undefined;
 }
 
 /** The value of a flag, as "-c x", "-c=x", "--config x" or "--config=x". */

@@ -1,5 +1,5 @@
+import type { Cri, CriStatus } from '../cri/cri.ts';
 import { readContainerdConfig } from './containerd-config.ts';
-import type { Cri, CriStatus } from './cri.ts';
 import type { Host } from './host.ts';
 
 /** Where the facts of a handler are read. */

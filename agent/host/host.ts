@@ -4,6 +4,7 @@ import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promise
 import { join } from 'node:path';
 import { isAbsent } from './absent.ts';
 import { resolvePath } from './resolve-path.ts';
+import { isVisible, NotVisible, visibleParts } from './visible.ts';
 
 /** What kind of thing a path names. */
 export type FileKind = 'file' | 'directory' | 'fifo' | 'socket' | 'device';
@@ -15,7 +16,8 @@ export type FileStat = {
   readonly mode: number;
   /** Bytes; 0 for most files under /proc. */
   readonly size: number;
-  readonly mtimeMs: number;
+  /** Changes with the file: device, inode, size and times. */
+  readonly fingerprint: string;
 };
 
 /** How much of a file may be read, and the signal that ends the reading. */
@@ -23,26 +25,61 @@ export type ReadLimits = { readonly maxBytes?: number; readonly signal?: AbortSi
 
 const DEFAULT_MAX_BYTES = 1024 * 1024;
 const CHUNK_BYTES = 64 * 1024;
+const PIECE_BYTES = 1024 * 1024;
+/** The local disk of a node under full load answers within a fraction of this; a dead network mount never does. */
+const ANSWER_MS = 5_000;
+/** Each call that never returns holds one of libuv's four threads: this many are given away, and no more. */
+const MOST_STALLED = 2;
 
 /**
  * A read-only view of a node's files below a root directory ("/" on the node itself, "/host" in a pod).
  * Every path given and returned is a path of the host; symbolic links never lead out of the root.
- * A path that does not exist is `undefined`; anything else that hinders the look throws
- * `Cannot read host file "/x": EACCES`, with the cause attached.
+ * A path that does not exist is `undefined`, one outside of the agent's mounts throws {@link NotVisible}, and anything
+ * else that hinders the look throws `Cannot read host file "/x": EACCES`, with the cause attached. Every call ends
+ * within `answerMs`, whatever the file system does.
  */
 export class Host {
   readonly root: string;
+  readonly #answerMs: number;
+  #parts: Promise<readonly string[] | undefined> | undefined;
+  #stalled = 0;
 
-  constructor(root: string) {
+  constructor(root: string, answerMs = ANSWER_MS) {
     this.root = root;
+    this.#answerMs = answerMs;
   }
 
   /** The host path behind every symbolic link of `path`. */
   async realpath(path: string): Promise<string | undefined> {
     try {
-      return await resolvePath(this.root, path);
+      const real = await this.#ask(() => resolvePath(this.root, path));
+      const seen = real ?? path;
+      this.#parts ??= visibleParts(this.root);
+      if (!isVisible(seen, await this.#parts)) throw new NotVisible(seen, this.root);
+      return real;
     } catch (cause) {
-      throw this.#problem(path, cause);
+      throw cause instanceof NotVisible ? cause : this.#problem(path, cause);
+    }
+  }
+
+  /** Does one piece of work with files, and gives up on it after `answerMs`. */
+  async #ask<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#stalled >= MOST_STALLED)
+      throw new Error('the file system does not answer for other files either');
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const asked = work();
+    const timer = setTimeout(() => {
+      this.#stalled += 1;
+      const answered = () => {
+        this.#stalled -= 1;
+      };
+      asked.then(answered, answered);
+      reject(new Error(`no answer within ${this.#answerMs / 1_000} s`));
+    }, this.#answerMs);
+    try {
+      return await Promise.race([asked, late]);
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -55,16 +92,26 @@ export class Host {
   async stat(path: string): Promise<FileStat | undefined> {
     const local = await this.localPath(path);
     if (local === undefined) return undefined;
-    const stats = await this.#absentIsUndefined(path, lstat(local));
+    const stats = await this.#absentIsUndefined(path, () => lstat(local));
     if (stats === undefined) return undefined;
-    return { kind: kindOf(stats), mode: stats.mode & 0o7777, size: stats.size, mtimeMs: stats.mtimeMs };
+    const { dev, ino, size, mtimeMs, ctimeMs } = stats;
+    const fingerprint = [dev, ino, size, mtimeMs, ctimeMs].join(':');
+    return { kind: kindOf(stats), mode: stats.mode & 0o7777, size, fingerprint };
+  }
+
+  /** What tells a path from another that takes its name, its symbolic links followed. */
+  async identity(path: string): Promise<string | undefined> {
+    const local = await this.localPath(path);
+    if (local === undefined) return undefined;
+    const stats = await this.#absentIsUndefined(path, () => lstat(local));
+    return stats && `${stats.dev}:${stats.ino}`;
   }
 
   /** Names in a directory, sorted by code unit as Go's filepath.Glob sorts them. */
   async list(path: string): Promise<readonly string[] | undefined> {
     const local = await this.localPath(path);
     if (local === undefined) return undefined;
-    const names = await this.#absentIsUndefined(path, readdir(local));
+    const names = await this.#absentIsUndefined(path, () => readdir(local));
     return names?.sort((a, b) => (a < b ? -1 : 1));
   }
 
@@ -73,7 +120,7 @@ export class Host {
     const parent = await this.localPath(join(path, '..'));
     if (parent === undefined) return undefined;
     const name = path.slice(path.lastIndexOf('/') + 1);
-    return this.#absentIsUndefined(path, readlink(join(parent, name)));
+    return this.#absentIsUndefined(path, () => readlink(join(parent, name)));
   }
 
   /** A whole regular file as UTF-8; throws when it is larger than `maxBytes` (1 MiB) or is no regular file. */
@@ -91,7 +138,7 @@ export class Host {
   async #read(path: string, limits: ReadLimits & { refuseOver?: number }): Promise<Buffer | undefined> {
     const local = await this.localPath(path);
     if (local === undefined) return undefined;
-    try {
+    return this.#absentIsUndefined(path, async () => {
       // Looked at before it is opened: opening a watchdog or a tape device already changes it.
       refuseIrregular(await lstat(local));
       await using file = await open(local, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
@@ -101,15 +148,39 @@ export class Host {
       const bytes = await readUpTo(file, limits);
       refuseLarge(bytes.length, limits.refuseOver);
       return bytes;
-    } catch (cause) {
-      if (isAbsent(cause)) return undefined;
-      throw this.#problem(path, cause);
+    });
+  }
+
+  /**
+   * A regular file in pieces of at most 1 MiB, each beginning with the last `overlap` bytes of the one before; none
+   * for a file that does not exist. One buffer serves all pieces.
+   */
+  async *pieces(path: string, overlap: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
+    const local = await this.localPath(path);
+    if (local === undefined) return;
+    const openIt = () => open(local, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+    const file = await this.#absentIsUndefined(path, openIt);
+    if (file === undefined) return;
+    try {
+      refuseIrregular(await this.#ask(() => file.stat()));
+      const buffer = Buffer.alloc(PIECE_BYTES);
+      for (let kept = 0; ; ) {
+        signal?.throwIfAborted();
+        const { bytesRead } = await this.#ask(() => file.read(buffer, kept, buffer.length - kept, null));
+        if (bytesRead === 0) return;
+        const length = kept + bytesRead;
+        yield buffer.subarray(0, length);
+        kept = Math.min(overlap, length);
+        buffer.copy(buffer, 0, length - kept, length);
+      }
+    } finally {
+      await file.close();
     }
   }
 
-  async #absentIsUndefined<T>(path: string, work: Promise<T>): Promise<T | undefined> {
+  async #absentIsUndefined<T>(path: string, work: () => Promise<T>): Promise<T | undefined> {
     try {
-      return await work;
+      return await this.#ask(work);
     } catch (cause) {
       if (isAbsent(cause)) return undefined;
       throw this.#problem(path, cause);

@@ -1,6 +1,6 @@
 import type { Evidence } from '../finding.ts';
-import { readProgram } from './elf.ts';
 import type { Host } from './host.ts';
+import { readProgram } from './program.ts';
 
 /**
  * Why a file of the host cannot be executed here, or `undefined` when it can: it is no regular file, some bit

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import type { CriClient } from '../host/cri-client.ts';
+import type { CriClient } from '../cri/client.ts';
 import type { Host } from '../host/host.ts';
 import type { EventSender } from '../publish/events.ts';
 import type { Metrics } from '../publish/metrics.ts';

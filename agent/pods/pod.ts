@@ -1,3 +1,5 @@
+import { sentryFlags } from '../runsc/sentry.ts';
+
 /** A pod that runs on this node, and what it runs in. */
 export type Pod = {
   readonly namespace: string;
@@ -7,11 +9,13 @@ export type Pod = {
   readonly handler: string;
   /** Whether it runs in gVisor; absent when that could not be told. */
   readonly sandboxed?: boolean;
+  /** Of a pod in gVisor: whether its sandbox lies in the kubelet's cgroup for it; absent where that is not known. */
+  readonly limited?: boolean;
   /** What that is known from, such as `process 812 is "pause"`. */
   readonly evidence: string;
 };
 
-/** What is known of a sandbox: its runtime type, and the arguments of its first process when they could be read. */
+/** What is known of a sandbox: its runtime type, and its first process when that could be read. */
 export type SandboxFacts = {
   readonly runtimeType: string;
   readonly pid?: number | undefined;
@@ -19,20 +23,13 @@ export type SandboxFacts = {
 };
 
 /**
- * How runsc names the process that a sandbox is; newer releases start it through a program that waits for it.
- * Source: https://github.com/google/gvisor/blob/release-20260223.0/runsc/sandbox/sandbox.go
- */
-const SENTRY = 'runsc-sandbox';
-const PREWARMER = 'gvisor-sentry-prewarmer';
-
-/**
  * Whether a sandbox is gVisor's. Its process decides, since the handler's name, and even its runtime type, may
  * lead to a runtime in disguise; the type speaks only where no process could be looked at.
  */
 export function judgeSandbox({ runtimeType, pid, argv }: SandboxFacts): Pick<Pod, 'sandboxed' | 'evidence'> {
   const [program = ''] = argv ?? [];
-  if (program !== '') {
-    const sandboxed = program === SENTRY || (program.endsWith(PREWARMER) && argv?.includes(SENTRY) === true);
+  if (argv !== undefined && program !== '') {
+    const sandboxed = sentryFlags(argv) !== undefined;
     return { sandboxed, evidence: `process ${pid} is "${program.slice(0, 100)}"` };
   }
   if (/(^|\.)runc\./.test(runtimeType))

@@ -1,16 +1,11 @@
-import type { CallOptions, CriClient } from '../host/cri-client.ts';
-import { CriError } from '../host/cri-error.ts';
+import type { CallOptions, CriClient, ListedSandbox } from '../cri/client.ts';
+import { CriError } from '../cri/error.ts';
+import { errorLine } from '../host/error-line.ts';
 import type { Host } from '../host/host.ts';
-import { readSandboxInfo } from '../host/sandbox-info.ts';
+import { readProcess } from '../host/process.ts';
+import { isBelow } from '../proof/place.ts';
 import { POD_UID } from '../proof/sandbox-config.ts';
 import { judgeSandbox, type Pod } from './pod.ts';
-
-type Listed = {
-  readonly id: string;
-  readonly metadata: { readonly name: string; readonly uid: string; readonly namespace: string } | null;
-  readonly labels: Readonly<Record<string, string>>;
-  readonly runtimeHandler: string;
-};
 
 /** How many sandboxes are asked about at a time. */
 const AT_ONCE = 8;
@@ -29,10 +24,12 @@ export class PodReader {
     this.#host = host;
   }
 
-  /** The running pods of the kubelet; probes are none. Rejects when containerd does not answer. */
+  /**
+   * The running pods of the kubelet; probes are none. One that could not be looked into is not known to be sandboxed,
+   * and hides no other. Rejects when containerd does not list them.
+   */
   async read(signal: AbortSignal): Promise<readonly Pod[]> {
-    const filter = { state: { state: 'SANDBOX_READY' } };
-    const { items } = await this.#client.call<{ items: Listed[] }>('ListPodSandbox', { filter }, { signal });
+    const items = await this.#client.listSandboxes({ state: 'SANDBOX_READY' }, { signal });
     const pods = items.filter(({ labels, metadata }) => metadata !== null && POD_UID in labels);
     const judged = new Map<string, Pod>();
     for (let first = 0; first < pods.length; first += AT_ONCE) {
@@ -41,8 +38,8 @@ export class PodReader {
         some.map((pod) => this.#known.get(pod.id) ?? this.#ask(pod, { signal })),
       );
       for (const [index, pod] of found.entries()) {
-        const { id } = some[index] as Listed;
-        if (pod !== undefined) judged.set(id, pod);
+        const id = some[index]?.id;
+        if (pod !== undefined && id !== undefined) judged.set(id, pod);
       }
     }
     // What could not be told is asked again.
@@ -50,20 +47,22 @@ export class PodReader {
     return [...judged.values()];
   }
 
-  async #ask({ id, metadata, runtimeHandler }: Listed, options: CallOptions): Promise<Pod | undefined> {
+  async #ask(
+    { id, metadata, runtimeHandler }: ListedSandbox,
+    options: CallOptions,
+  ): Promise<Pod | undefined> {
     const { namespace = '', name = '', uid = '' } = metadata ?? {};
+    const pod = { namespace, name, uid, handler: runtimeHandler };
     try {
-      const { pid, runtimeType } = await readSandboxInfo(this.#client, id, options);
-      const argv = pid === undefined ? undefined : await this.#argumentsOf(pid);
-      return { namespace, name, uid, handler: runtimeHandler, ...judgeSandbox({ runtimeType, pid, argv }) };
+      const { pid, runtimeType, cgroupParent } = await this.#client.sandbox(id, options);
+      const seen = pid === undefined ? undefined : await readProcess(this.#host, pid).catch(() => undefined);
+      const judged = { ...pod, ...judgeSandbox({ runtimeType, pid, argv: seen?.argv }) };
+      if (judged.sandboxed !== true || seen === undefined || cgroupParent === '') return judged;
+      return { ...judged, limited: isBelow(seen.cgroups, cgroupParent) };
     } catch (error) {
+      if (options.signal?.aborted) throw error;
       if (error instanceof CriError && error.kind === 'absent') return undefined; // it ended meanwhile
-      throw error;
+      return { ...pod, evidence: errorLine(error) };
     }
-  }
-
-  async #argumentsOf(pid: number): Promise<readonly string[] | undefined> {
-    const text = await this.#host.readText(`/proc/${pid}/cmdline`).catch(() => undefined);
-    return text === undefined || text === '' ? undefined : text.split('\0');
   }
 }

@@ -1,6 +1,6 @@
 import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
-import type { CriClient } from '../host/cri-client.ts';
+import type { CriClient } from '../cri/client.ts';
 import { errorLine } from '../host/error-line.ts';
 import type { Bell } from '../trigger/bell.ts';
 import type { Pod } from './pod.ts';
@@ -56,9 +56,9 @@ const AGAIN_MS = 10_000;
 export async function hearContainers(client: CriClient, bell: Bell, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     try {
-      const { runtimeVersion } = await client.call<{ runtimeVersion: string }>('Version', {}, { signal });
+      const { runtimeVersion } = await client.version({ signal });
       if (!/^v?1\./.test(runtimeVersion)) {
-        for await (const _ of client.stream('GetContainerEvents', {}, signal)) bell.ring('container');
+        for await (const _ of client.containerEvents(signal)) bell.ring('container');
       }
     } catch {
       // The pods are read every few seconds all the same.

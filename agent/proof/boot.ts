@@ -1,84 +1,101 @@
-import { CriError } from '../host/cri-error.ts';
+import type { CriClient } from '../cri/client.ts';
+import { CriError } from '../cri/error.ts';
 import type { Host } from '../host/host.ts';
-import { readSandboxInfo } from '../host/sandbox-info.ts';
-import { cleanUp, type ExplainOptions, explain } from './explain.ts';
-import { GUEST_FILES } from './guest.ts';
-import { impossible, type Outcome } from './outcome.ts';
-import type { Place } from './place.ts';
-import { hostPrograms, IMAGE_PROGRAMS } from './programs.ts';
-import { logDirectoryOf, newSandbox, probeContainer } from './sandbox-config.ts';
-import { watchBoot } from './watch.ts';
+import { impossible, interrupted, type Outcome, outcomeOfError } from './outcome.ts';
+import { findPlace } from './place.ts';
+import { newSandbox } from './sandbox-config.ts';
+import { isReady, tearDown } from './teardown.ts';
+import { identifyGuest, readWitness, type Witness } from './witness.ts';
 
-/** What a boot needs. */
-export type BootOptions = ExplainOptions & {
-  readonly handler: string;
+/** What a boot needs; `now` is a monotonic clock in milliseconds, `signal` is aborted when the agent ends. */
+export type BootOptions = {
+  readonly client: CriClient;
   readonly host: Host;
-  readonly bootTimeoutMs?: number;
+  readonly handler: string;
+  readonly now: () => number;
+  readonly signal: AbortSignal;
 };
+
+const ATTEMPTS = 5;
+/**
+ * The kubelet stops sandboxes that it does not know, every 2 s. Two of ours that ended less than this apart were not
+ * both stopped by it, so that they died by themselves.
+ * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/kubelet/kubelet.go (housekeepingPeriod)
+ */
+const BETWEEN_STOPS_MS = 1_500;
 
 /**
- * How long a boot may take. Measured: 0.5 s on 2 cores, 0.8 s on half a core, 2 s on a fifth of one. Longer ones
- * seldom end well anyhow, since the kubelet removes every ready sandbox that it does not know within two seconds.
+ * Starts one sandbox through the handler that pods use, in the place where pods go, looks at it from the host and asks
+ * its sentry, and removes it. Nothing is cancelled, however long it takes: a call that is cut off can leave a sandbox
+ * that containerd forgets. A sandbox that ends before it was looked at is tried again, since the kubelet may have
+ * stopped it. Never rejects.
  */
-const BOOT_TIMEOUT_MS = 10_000;
-
-/** Who wants the agent to end does not wait long. */
-const ABORTED_TEARDOWN_MS = 2_000;
-
-const NO_PROGRAMS: Outcome = {
-  kind: 'impossible',
-  reason: 'ProbeImageMissing',
-  message: 'there is no image to probe with, and the host has no cat and sleep to lend: set PROOF_IMAGE',
-};
-
-/** A sandbox that booted, with what was read inside, or how the attempt ended instead; then nothing is left to remove. */
-export type Boot = { readonly id: string; readonly output: string } | { readonly outcome: Outcome };
-
-/** Boots a sandbox in that place and reads {@link GUEST_FILES} in it. Rejects only when the signal is aborted. */
-export async function bootAndRead(options: BootOptions, place: Place, signal: AbortSignal): Promise<Boot> {
-  const { client, handler, bootTimeoutMs = BOOT_TIMEOUT_MS } = options;
-  const begunMs = options.now();
-  const deadline = begunMs + bootTimeoutMs;
-  const lost = new AbortController();
-  const done = new AbortController();
-  const either = AbortSignal.any([signal, lost.signal]);
-  const limits = () => ({ signal: either, timeoutMs: Math.max(deadline - options.now(), 1) });
-  const call = <Answer>(method: string, request: object) => client.call<Answer>(method, request, limits());
-  const programs = place.image === undefined ? await hostPrograms(options.host) : IMAGE_PROGRAMS;
-  if (programs === undefined) return { outcome: NO_PROGRAMS };
-  const sandbox = newSandbox(place.cgroupParent);
-  let id: string | undefined;
-  void watchBoot(client, () => id, { lost, done: done.signal });
-  try {
-    id = (await call<{ podSandboxId: string }>('RunPodSandbox', { config: sandbox, runtimeHandler: handler }))
-      .podSandboxId;
-    const image = place.image ?? (await readSandboxInfo(client, id, limits())).image;
-    if (image === '') throw new Error('failed to resolve image of the sandbox: containerd does not name it');
-    const config = probeContainer(image, programs);
-    const created = await call<{ containerId: string }>('CreateContainer', {
-      podSandboxId: id,
-      config,
-      sandboxConfig: { ...sandbox, logDirectory: logDirectoryOf(place.stateDir, id) },
-    });
-    await call('StartContainer', { containerId: created.containerId });
-    const exec = {
-      containerId: created.containerId,
-      cmd: programs.command('cat', ...GUEST_FILES),
-      timeout: 10,
-    };
-    const { stdout, stderr } = await call<{ stdout: Buffer; stderr: Buffer }>('ExecSync', exec);
-    if (stdout.length > 0) return { id, output: stdout.toString('utf8', 0, 4096) };
-    throw new Error(`the probe printed nothing: ${stderr.toString('utf8', 0, 400)}`);
-  } catch (error) {
-    if (signal.aborted) {
-      await cleanUp({ client, teardownTimeoutMs: ABORTED_TEARDOWN_MS }, id);
-      throw error;
+export async function boot(options: BootOptions): Promise<Outcome> {
+  let lastEndMs = Number.NEGATIVE_INFINITY;
+  let last: Outcome = interrupted('no attempt was made');
+  for (let attempt = 0; attempt < ATTEMPTS && !options.signal.aborted; attempt++) {
+    const outcome = await tryOnce(options).catch(impossible);
+    if (outcome.kind !== 'interrupted') return outcome;
+    const endMs = options.now();
+    if (endMs - lastEndMs < BETWEEN_STOPS_MS) {
+      const message = `two sandboxes in a row died by themselves within ${Math.round(endMs - lastEndMs)} ms: ${outcome.message}`;
+      return { kind: 'failed', reason: 'SandboxDied', message };
     }
-    const { reason } = lost.signal;
-    // A containerd that hangs would let every further question wait; the next sweep removes what is left.
-    if (reason instanceof CriError) return { outcome: impossible(reason) };
-    return { outcome: await explain(options, { error: reason ?? error, id, place, begunMs, bootTimeoutMs }) };
-  } finally {
-    done.abort();
+    lastEndMs = endMs;
+    last = outcome;
   }
+  return last;
+}
+
+async function tryOnce(options: BootOptions): Promise<Outcome> {
+  const { client, handler, now } = options;
+  const place = await findPlace(client, {});
+  const begunMs = now();
+  let id: string;
+  try {
+    id = await client.runSandbox(newSandbox(place), handler, { timeoutMs: null });
+  } catch (error) {
+    return outcomeOfStart(client, error);
+  }
+  const bootMs = now() - begunMs;
+  const seen = await readWitness(options, id, place).catch((error: unknown) => ({ error }));
+  // Asked before our own stop: whether somebody else, or its own death, was quicker.
+  const ended = 'error' in seen && !(await isReady(client, id));
+  const readyMs = now();
+  const torn = await tearDown(client, id);
+  if ('error' in seen) return ended ? interrupted(impossible(seen.error).message) : impossible(seen.error);
+  return torn ?? judgeWitness(seen, { handler, bootMs, teardownMs: now() - readyMs });
+}
+
+/** The last words of a containerd that is gone say nothing of whether a sandbox boots. */
+async function outcomeOfStart(client: CriClient, error: unknown): Promise<Outcome> {
+  if (!(error instanceof CriError) || error.kind !== 'refused') return impossible(error);
+  const silence = await client.version().then(
+    () => undefined,
+    (gone: unknown) => impossible(gone),
+  );
+  return silence ?? outcomeOfError(error.message);
+}
+
+/** The outcome of a boot, by what was seen of its sandbox. */
+export function judgeWitness(
+  witness: Witness,
+  {
+    handler,
+    bootMs,
+    teardownMs,
+  }: { readonly handler: string; readonly bootMs: number; readonly teardownMs: number },
+): Outcome {
+  const { kernel, evidence } = identifyGuest(witness);
+  const sandbox = `a sandbox of handler "${handler}"`;
+  if (kernel === 'gvisor') {
+    const message = `${sandbox} booted in gVisor in ${(bootMs / 1_000).toFixed(2)} s`;
+    return { kind: 'proven', witness, bootMs, teardownMs, message };
+  }
+  if (kernel === 'host') {
+    const message = `${sandbox} runs on the host's kernel, as pods do then: ${evidence}`;
+    return { kind: 'failed', reason: 'GuestIsHostKernel', message };
+  }
+  const message = `${sandbox} is not gVisor's: ${evidence}`;
+  return { kind: 'failed', reason: 'GuestNotGVisor', message };
 }

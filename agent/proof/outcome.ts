@@ -1,20 +1,20 @@
 import { errorLine } from '../host/error-line.ts';
+import { reasonForError } from '../reason-for-error.ts';
 import type { Reason } from '../reasons.ts';
-import { reasonUnseen } from '../unseen.ts';
+import type { Witness } from './witness.ts';
 
-/** How one attempt to boot a sandbox ended. All times are in milliseconds. */
+/** How a proof ended, or that it has not ended yet (`slow`). All times are in milliseconds. */
 export type Outcome =
   | {
       readonly kind: 'proven';
-      /** The kernel release seen inside, for example "4.4.0". */
-      readonly guestKernel: string;
-      /** From the request to the first output from inside. */
+      readonly witness: Witness;
+      /** From the request to the sandbox that is ready. */
       readonly bootMs: number;
       readonly teardownMs: number;
       readonly message: string;
     }
   | {
-      readonly kind: 'failed' | 'stuck' | 'interrupted' | 'impossible';
+      readonly kind: 'failed' | 'stuck' | 'slow' | 'interrupted' | 'impossible';
       readonly reason: Reason;
       readonly message: string;
     };
@@ -55,20 +55,16 @@ const CAUSES: readonly (readonly [RegExp, Reason])[] = [
 const NO_IMAGE =
   /failed to get sandbox image|failed to pull image|failed to pull and unpack image|failed to resolve image|failed to resolve reference/;
 
-/** gVisor's own words (and runc's) when it runs, and the image's programs do not: so this says nothing bad about it. */
-const NO_PROGRAM = /error finding executable "(cat|sleep)"|failed to load \S+: |exec: "(cat|sleep)": /;
-
 /** Names the cause of an error that containerd gave while a sandbox should boot. */
 export function outcomeOfError(message: string): Outcome {
-  if (NO_IMAGE.test(message)) return { kind: 'impossible', reason: 'ProbeImageMissing', message };
-  if (NO_PROGRAM.test(message)) return { kind: 'impossible', reason: 'ProbeImageUnusable', message };
+  if (NO_IMAGE.test(message)) return { kind: 'impossible', reason: 'SandboxImageMissing', message };
   const reason = CAUSES.find(([pattern]) => pattern.test(message))?.[1] ?? 'SandboxFailed';
   return { kind: 'failed', reason, message };
 }
 
 /** The outcome of a proof that could not be made. */
 export function impossible(error: unknown): Outcome {
-  return { kind: 'impossible', reason: reasonUnseen(error), message: errorLine(error) };
+  return { kind: 'impossible', reason: reasonForError(error), message: errorLine(error) };
 }
 
 /** The outcome of a proof that somebody else, such as the kubelet, got in the way of. */
@@ -76,6 +72,6 @@ export function interrupted(message: string): Outcome {
   return {
     kind: 'interrupted',
     reason: 'ProbeInterrupted',
-    message: `the probe's sandbox was stopped by somebody else: ${message}`,
+    message: `the probe's sandbox was stopped before it was looked at: ${message}`,
   };
 }

@@ -55,8 +55,8 @@ export class Metrics implements Publisher {
   );
   readonly #boot = new Histogram({
     name: 'gvisor_sandbox_boot_seconds',
-    help: 'Time from the request for a sandbox to the first output from inside it.',
-    buckets: [0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20],
+    help: 'Time from the request for a sandbox until it is ready.',
+    buckets: [0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 40, 80, 160],
     registers: [this.#registry],
   });
   readonly #pods = this.#gauge(
@@ -68,6 +68,21 @@ export class Metrics implements Publisher {
     'gvisor_unsandboxed_pods',
     'Running pods outside gVisor in namespaces labelled require-gvisor=true; those of further namespaces under "".',
     ['namespace'],
+  );
+  readonly #unlimited = this.#gauge(
+    'gvisor_unlimited_pods',
+    'Running pods in gVisor whose sandbox lies outside of the kubelet’s cgroup for it, so that no limit holds.',
+    [],
+  );
+  readonly #leftovers = this.#gauge(
+    'gvisor_probe_leftovers',
+    'Sandboxes of earlier probes that containerd cannot remove.',
+    [],
+  );
+  readonly #unwatched = this.#gauge(
+    'gvisor_unwatched_folders',
+    'Folders that cannot be watched, so that a fault in them is seen some seconds later.',
+    [],
   );
   readonly #podsSeen = this.#gauge(
     'gvisor_pods_last_seen_timestamp_seconds',
@@ -133,8 +148,19 @@ export class Metrics implements Publisher {
       .slice(0, MOST_NAMESPACES);
     for (const { namespace } of unsandboxed)
       this.#unsandboxed.inc({ namespace: named.includes(namespace) ? namespace : '' });
+    this.#unlimited.set(pods.filter(({ limited }) => limited === false).length);
     this.#podsSeen.set(atMs / 1_000);
   }
+
+  /** Shows how many folders cannot be watched. */
+  readonly publishUnwatched = (folders: number): void => {
+    this.#unwatched.set(folders);
+  };
+
+  /** Shows how many sandboxes of earlier probes are left. */
+  readonly publishLeftovers = (left: number): void => {
+    this.#leftovers.set(left);
+  };
 
   /** Counts one request to the API server. */
   readonly countRequest = (verb: string, code: number): void => {

@@ -41,7 +41,7 @@ export function renderProof({ proof, provenAt, facts, handler }: Report): Markup
   const figures: readonly (readonly [string, string | undefined])[] = [
     ['Boot', seconds(proof.bootMs)],
     ['Teardown', seconds(proof.teardownMs)],
-    ['Kernel inside', proof.guestKernel],
+    ['Process of the sandbox', `${proof.witness.argv[0]} (${proof.witness.pid})`],
     ['Kernel of the host', facts.kernel],
   ];
   return html`<section aria-labelledby="proof">

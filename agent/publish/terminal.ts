@@ -52,6 +52,7 @@ const PROOF_TONES: Readonly<Record<Report['proof']['kind'], Tone>> = {
   failed: 'fail',
   stuck: 'fail',
   interrupted: 'unknown',
+  slow: 'unknown',
   impossible: 'unknown',
 };
 

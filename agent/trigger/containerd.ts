@@ -1,5 +1,5 @@
 import timers from 'node:timers/promises';
-import type { CriClient } from '../host/cri-client.ts';
+import type { CriClient } from '../cri/client.ts';
 
 /**
  * How often a quiet containerd is asked whether it still answers. With the time that an answer may take, once here and
@@ -23,7 +23,7 @@ export async function watchContainerd(
   let answered: boolean | undefined;
   let broke = false;
   while (!signal.aborted) {
-    const answers = await client.call('Version', {}, { signal }).then(
+    const answers = await client.version({ signal }).then(
       () => true,
       () => false,
     );

@@ -1,12 +1,15 @@
-import { type FSWatcher, type Stats, statSync, watch } from 'node:fs';
+import { type FSWatcher, watch } from 'node:fs';
 import { lstat } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import type { Host } from '../host/host.ts';
 
 type Watched = {
-  readonly watcher: FSWatcher;
-  readonly folder: Stats;
+  /** Absent where the kernel has no watch left: the folder is then looked at now and then. */
+  readonly watcher: FSWatcher | undefined;
+  readonly identity: string;
   names: ReadonlySet<string>;
+  /** What a look at an unwatched folder last showed. */
+  snapshot: string;
   /** The folder itself was moved or removed: what now has its name must be watched instead. */
   stale: boolean;
 };
@@ -18,21 +21,39 @@ export function fileEvent(path: string): string {
 
 /** File times come from a clock that ticks with the kernel's timer, at least every 10 ms. */
 const CLOCK_TICK_MS = 10;
+/** How often folders are looked at that cannot be watched. */
+const POLL_MS = 5_000;
 
 /**
  * Watches files of the host, those that do not exist yet too: every folder on the way to a file is
  * watched for the name that leads on, on the path as written and behind each of its symbolic links.
- * So a folder that is replaced by rename, or appears, is noticed as well.
+ * So a folder that is replaced by rename, or appears, is noticed as well. Where the kernel has no watch left, folders
+ * are looked at every few seconds instead.
  */
 export class FileTrigger {
   readonly #host: Host;
   readonly #changed: (path: string) => void;
   readonly #watched = new Map<string, Watched>();
+  readonly #onUnwatched: (folders: number, why: string) => void;
+  readonly #pollMs: number;
+  #unwatched = 0;
+  #why = '';
+  #poll: NodeJS.Timeout | undefined;
 
-  constructor(host: Host, changed: (path: string) => void) {
+  /** `onUnwatched` hears how many folders cannot be watched, and why, whenever that number changes. */
+  constructor(
+    host: Host,
+    changed: (path: string) => void,
+    {
+      onUnwatched = () => {},
+      pollMs = POLL_MS,
+    }: { readonly onUnwatched?: (folders: number, why: string) => void; readonly pollMs?: number } = {},
+  ) {
     this.#host = host;
     // Watched is what this process sees, told is what the host calls it.
     this.#changed = (local) => changed(join('/', relative(host.root, local)));
+    this.#onUnwatched = onUnwatched;
+    this.#pollMs = pollMs;
   }
 
   /**
@@ -40,50 +61,81 @@ export class FileTrigger {
    * `sinceMs` (wall clock, milliseconds) counts as a change that was just seen.
    */
   async watch(paths: Iterable<string>, sinceMs = Number.POSITIVE_INFINITY): Promise<void> {
-    const wanted = new Map<string, Set<string>>();
+    const wanted = new Map<string, Wanted>();
     const done = new Set<string>();
     for (const path of paths) await this.#want(wanted, path, done);
     for (const folder of this.#watched.keys()) {
       if (!wanted.has(folder)) this.#drop(folder);
     }
-    for (const [folder, names] of wanted) {
-      const fresh = this.#add(folder, names);
+    for (const [folder, { path, names }] of wanted) {
+      const fresh = await this.#add(folder, path, names);
       if (fresh.length > 0 && (await changedSince(folder, fresh, sinceMs))) this.#changed(folder);
     }
+    this.#tellUnwatched();
   }
 
-  async #want(wanted: Map<string, Set<string>>, path: string, done: Set<string>): Promise<void> {
+  async #want(wanted: Map<string, Wanted>, path: string, done: Set<string>): Promise<void> {
     for (let at = path; at !== '/' && !done.has(at); at = dirname(at)) {
       done.add(at);
       const folder = await this.#host.realpath(dirname(at)).catch(() => undefined);
       const local = await this.#host.localPath(dirname(at)).catch(() => undefined);
       if (folder === undefined || local === undefined) continue;
-      const names = wanted.get(local) ?? new Set();
-      wanted.set(local, names.add(basename(at)));
+      const entry = wanted.get(local) ?? { path: folder, names: new Set() };
+      entry.names.add(basename(at));
+      wanted.set(local, entry);
       const link = await this.#host.readLink(at).catch(() => undefined); // EINVAL: it is no link
       if (link !== undefined) await this.#want(wanted, resolve(folder, link), done);
     }
   }
 
   /** Makes sure that the folder is watched for these names, and returns those that it was not watched for before. */
-  #add(folder: string, names: ReadonlySet<string>): readonly string[] {
+  async #add(folder: string, path: string, names: ReadonlySet<string>): Promise<readonly string[]> {
     const known = this.#watched.get(folder);
-    try {
-      const stats = statSync(folder);
-      if (known !== undefined && !known.stale && isSame(known.folder, stats)) {
-        const fresh = [...names].filter((name) => !known.names.has(name));
-        known.names = names;
-        return fresh;
-      }
+    const identity = await this.#host.identity(path).catch(() => undefined);
+    if (identity === undefined) {
       this.#drop(folder);
+      return []; // The folder went away: the one above is watched for its name.
+    }
+    if (known?.watcher !== undefined && !known.stale && known.identity === identity) {
+      const fresh = [...names].filter((name) => !known.names.has(name));
+      known.names = names;
+      return fresh;
+    }
+    this.#drop(folder);
+    const watcher = this.#open(folder);
+    const snapshot = watcher === undefined ? await snapshotOf(folder, names) : '';
+    this.#watched.set(folder, { watcher, identity, names, snapshot, stale: false });
+    // What was seen before an unwatched folder was looked at again is no news.
+    return known === undefined || known.watcher !== undefined ? [...names] : [];
+  }
+
+  #open(folder: string): FSWatcher | undefined {
+    try {
       const watcher = watch(folder, (_event, name) => this.#hear(folder, name));
       watcher.on('error', () => this.#drop(folder));
-      this.#watched.set(folder, { watcher, folder: stats, names, stale: false });
-      return [...names];
-    } catch {
-      this.#drop(folder);
-      return []; // The folder went away, or watches are used up: the periodic look still sees it.
+      return watcher;
+    } catch (error) {
+      this.#why = (error as NodeJS.ErrnoException).code ?? String(error);
+      return undefined;
     }
+  }
+
+  #tellUnwatched(): void {
+    const unwatched = [...this.#watched.values()].filter(({ watcher }) => watcher === undefined).length;
+    if (unwatched !== this.#unwatched) this.#onUnwatched(unwatched, this.#why);
+    this.#unwatched = unwatched;
+    if (unwatched > 0) this.#poll ??= setTimeout(() => void this.#pollAll(), this.#pollMs).unref();
+  }
+
+  async #pollAll(): Promise<void> {
+    for (const [folder, entry] of this.#watched) {
+      if (entry.watcher !== undefined) continue;
+      const snapshot = await snapshotOf(folder, entry.names);
+      if (snapshot !== entry.snapshot) this.#changed(folder);
+      entry.snapshot = snapshot;
+    }
+    this.#poll = undefined;
+    this.#tellUnwatched();
   }
 
   #hear(folder: string, name: string | null): void {
@@ -95,18 +147,24 @@ export class FileTrigger {
   }
 
   #drop(folder: string): void {
-    this.#watched.get(folder)?.watcher.close();
+    this.#watched.get(folder)?.watcher?.close();
     this.#watched.delete(folder);
   }
 
   /** Ends all watches. */
   close(): void {
     for (const folder of [...this.#watched.keys()]) this.#drop(folder);
+    clearTimeout(this.#poll);
   }
 }
 
-function isSame(a: Stats, b: Stats): boolean {
-  return a.dev === b.dev && a.ino === b.ino;
+/** A folder as the host calls it, and the names in it that matter. */
+type Wanted = { readonly path: string; readonly names: Set<string> };
+
+/** What these names are now: it differs when one of them changes, comes or goes. */
+async function snapshotOf(folder: string, names: ReadonlySet<string>): Promise<string> {
+  const stats = await Promise.all([...names].map((name) => lstat(join(folder, name)).catch(() => undefined)));
+  return stats.map((each) => each && `${each.ino} ${each.ctimeMs} ${each.mtimeMs}`).join();
 }
 
 /** Whether an entry of these names changed, came or went since then. */

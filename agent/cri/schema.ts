@@ -7,16 +7,11 @@ const runtimeV1 = {
     [
       'Version',
       'Status',
-      'RuntimeConfig',
       'RunPodSandbox',
       'StopPodSandbox',
       'RemovePodSandbox',
       'PodSandboxStatus',
       'ListPodSandbox',
-      'CreateContainer',
-      'StartContainer',
-      'ListContainers',
-      'ExecSync',
     ],
     {
       GetContainerEvents: {
@@ -26,7 +21,6 @@ const runtimeV1 = {
       },
     },
   ),
-  ImageService: service(['ImageStatus']),
 
   VersionRequest: message({ version: [1, 'string'] }),
   VersionResponse: message({ runtimeName: [2, 'string'], runtimeVersion: [3, 'string'] }),
@@ -35,7 +29,6 @@ const runtimeV1 = {
   StatusResponse: message({
     status: [1, 'RuntimeStatus'],
     info: [2, map('string')],
-    runtimeHandlers: [3, repeated('RuntimeHandler')],
   }),
   RuntimeStatus: message({ conditions: [1, repeated('RuntimeCondition')] }),
   RuntimeCondition: message({
@@ -44,12 +37,6 @@ const runtimeV1 = {
     reason: [3, 'string'],
     message: [4, 'string'],
   }),
-  RuntimeHandler: message({ name: [1, 'string'] }),
-
-  RuntimeConfigRequest: NOTHING,
-  RuntimeConfigResponse: message({ linux: [1, 'LinuxRuntimeConfiguration'] }),
-  LinuxRuntimeConfiguration: message({ cgroupDriver: [1, 'CgroupDriver'] }),
-  CgroupDriver: { values: { SYSTEMD: 0, CGROUPFS: 1 } },
 
   PodSandboxMetadata: message({
     name: [1, 'string'],
@@ -99,7 +86,6 @@ const runtimeV1 = {
     id: [1, 'string'],
     metadata: [2, 'PodSandboxMetadata'],
     state: [3, 'PodSandboxState'],
-    createdAt: [4, 'int64'],
     labels: [5, map('string')],
     runtimeHandler: [7, 'string'],
   }),
@@ -117,62 +103,13 @@ const runtimeV1 = {
       CONTAINER_DELETED_EVENT: 3,
     },
   },
-
-  ImageSpec: message({ image: [1, 'string'] }),
-  ContainerMetadata: message({ name: [1, 'string'], attempt: [2, 'uint32'] }),
-  ContainerConfig: message({
-    metadata: [1, 'ContainerMetadata'],
-    image: [2, 'ImageSpec'],
-    command: [3, repeated('string')],
-    mounts: [7, repeated('Mount')],
-    labels: [9, map('string')],
-    logPath: [11, 'string'],
-    linux: [15, 'LinuxContainerConfig'],
-  }),
-  Mount: message({ containerPath: [1, 'string'], hostPath: [2, 'string'], readonly: [3, 'bool'] }),
-  LinuxContainerConfig: message({ securityContext: [2, 'LinuxContainerSecurityContext'] }),
-  LinuxContainerSecurityContext: message({
-    capabilities: [1, 'Capability'],
-    namespaceOptions: [3, 'NamespaceOption'],
-    runAsUser: [5, 'Int64Value'],
-    readonlyRootfs: [7, 'bool'],
-    noNewPrivs: [11, 'bool'],
-  }),
-  Capability: message({ dropCapabilities: [2, repeated('string')] }),
-  Int64Value: message({ value: [1, 'int64'] }),
-  CreateContainerRequest: message({
-    podSandboxId: [1, 'string'],
-    config: [2, 'ContainerConfig'],
-    sandboxConfig: [3, 'PodSandboxConfig'],
-  }),
-  CreateContainerResponse: message({ containerId: [1, 'string'] }),
-  StartContainerRequest: message({ containerId: [1, 'string'] }),
-  StartContainerResponse: NOTHING,
-  ExecSyncRequest: message({
-    containerId: [1, 'string'],
-    cmd: [2, repeated('string')],
-    timeout: [3, 'int64'],
-  }),
-  ExecSyncResponse: message({ stdout: [1, 'bytes'], stderr: [2, 'bytes'], exitCode: [3, 'int32'] }),
-  ListContainersRequest: message({ filter: [1, 'ContainerFilter'] }),
-  ContainerFilter: message({ labelSelector: [4, map('string')] }),
-  ListContainersResponse: message({ containers: [1, repeated('Container')] }),
-  Container: message({
-    id: [1, 'string'],
-    podSandboxId: [2, 'string'],
-    metadata: [3, 'ContainerMetadata'],
-    imageRef: [5, 'string'],
-    labels: [8, map('string')],
-  }),
-
-  ImageStatusRequest: message({ image: [1, 'ImageSpec'] }),
-  ImageStatusResponse: message({ image: [1, 'Image'] }),
-  Image: message({ id: [1, 'string'] }),
 };
 
 // An Any's value is bytes that hold a message; on the wire that is the same as the message itself.
 const introspectionV1 = {
-  Introspection: service(['PluginInfo']),
+  Introspection: service(['PluginInfo', 'Server']),
+  ServerRequest: NOTHING,
+  ServerResponse: message({ pid: [2, 'uint64'] }),
   PluginInfoRequest: message({ type: [1, 'string'], id: [2, 'string'], options: [3, 'AnyRuntimeRequest'] }),
   AnyRuntimeRequest: message({ typeUrl: [1, 'string'], value: [2, 'RuntimeRequest'] }),
   RuntimeRequest: message({ runtimePath: [1, 'string'] }),
@@ -182,19 +119,58 @@ const introspectionV1 = {
   RuntimeVersion: message({ version: [1, 'string'] }),
 };
 
+const tasksV1 = {
+  Tasks: service(['ListPids'], {
+    Delete: { requestType: 'DeleteTaskRequest', responseType: 'DeleteResponse' },
+  }),
+  DeleteTaskRequest: message({ containerId: [1, 'string'] }),
+  DeleteResponse: NOTHING,
+  ListPidsRequest: message({ containerId: [1, 'string'] }),
+  ListPidsResponse: message({ processes: [1, repeated('ProcessInfo')] }),
+  ProcessInfo: message({ pid: [1, 'uint32'] }),
+};
+
+// Named as they are told apart here; on the wire only the service's path and the numbers of the fields count.
+const containersV1 = {
+  Containers: service([], {
+    List: { requestType: 'ListRequest', responseType: 'ListResponse' },
+    Delete: { requestType: 'DeleteRequest', responseType: 'DeleteResponse' },
+  }),
+  ListRequest: message({ filters: [1, repeated('string')] }),
+  ListResponse: message({ containers: [1, repeated('Container')] }),
+  Container: message({ id: [1, 'string'], labels: [2, map('string')] }),
+  DeleteRequest: message({ id: [1, 'string'] }),
+  DeleteResponse: NOTHING,
+};
+
 /**
- * The messages and methods of the CRI and of containerd's introspection service that this agent uses,
+ * The messages and methods of the CRI and of containerd's own services that this agent uses,
  * as a protobuf descriptor in JSON. Numbers are those of the public APIs; fields that nobody reads here
  * are left out, which protobuf allows.
  * Source: https://github.com/kubernetes/cri-api/blob/v0.36.3/pkg/apis/runtime/v1/api.proto and
- * https://github.com/containerd/containerd/blob/v2.4.2/api/services/introspection/v1/introspection.proto
- * Services: `runtime.v1.*` and `containerd.services.introspection.v1.*`.
+ * https://github.com/containerd/containerd/tree/v2.4.2/api/services (introspection, tasks and containers v1)
  */
 export const CRI_SCHEMA = {
   nested: {
     runtime: { nested: { v1: { nested: runtimeV1 } } },
     containerd: {
-      nested: { services: { nested: { introspection: { nested: { v1: { nested: introspectionV1 } } } } } },
+      nested: {
+        services: {
+          nested: {
+            introspection: { nested: { v1: { nested: introspectionV1 } } },
+            containers: { nested: { v1: { nested: containersV1 } } },
+            tasks: { nested: { v1: { nested: tasksV1 } } },
+          },
+        },
+      },
     },
   },
 };
+
+/** The services that {@link CRI_SCHEMA} describes. */
+export const SERVICES = [
+  'runtime.v1.RuntimeService',
+  'containerd.services.introspection.v1.Introspection',
+  'containerd.services.tasks.v1.Tasks',
+  'containerd.services.containers.v1.Containers',
+] as const;

@@ -8,6 +8,8 @@ export type Steady = {
   readonly failingSince?: number;
   /** When the first of a series of looks that could not see was made. */
   readonly unknownSince?: number;
+  /** When the first of a series of looks was made that could not see because the node is under pressure. */
+  readonly excusedSince?: number;
 };
 
 /** How patient to be, in milliseconds. */
@@ -23,7 +25,8 @@ export type Settled = {
 /**
  * Decides what a look changes, `nowMs` being when what decides was seen. A proof counts at once. A failure counts when
  * a second look sees one at least `confirmMs` later. A look that could not see changes nothing until it has been so
- * for `graceMs`; it neither confirms a failure nor wipes one out.
+ * for `graceMs`; it neither confirms a failure nor wipes one out. One that could not see because the node is under
+ * pressure changes nothing for much longer.
  */
 export function settle(state: Steady, verdict: Verdict, nowMs: number, patience: Patience): Settled {
   if (verdict.status === 'True') return publish(verdict);
@@ -36,20 +39,30 @@ function settleFailure(state: Steady, verdict: Verdict, nowMs: number, { confirm
   const since = state.failingSince ?? nowMs;
   if (state.failingSince !== undefined && nowMs - since >= confirmMs) return publish(verdict);
   // This look could see, so a series of looks that could not has ended.
-  const { unknownSince: _, ...seen } = state;
+  const { unknownSince: _, excusedSince: __, ...seen } = state;
   return { state: { ...seen, failingSince: since }, lookAgainMs: Math.max(confirmMs - (nowMs - since), 0) };
 }
 
 function settleUnknown(state: Steady, verdict: Verdict, nowMs: number, { graceMs }: Patience): Settled {
-  const since = state.unknownSince ?? nowMs;
+  const { unknownSince, excusedSince, ...rest } = state;
+  if (verdict.excused) {
+    const since = excusedSince ?? nowMs;
+    const held = { ...rest, excusedSince: since };
+    if (nowMs - since < EXCUSED_MS) return { state: held, lookAgainMs: MOST_RETRY_MS };
+    return { state: { ...held, published: verdict }, publish: verdict, lookAgainMs: MOST_RETRY_MS };
+  }
+  const since = unknownSince ?? nowMs;
   const lasted = nowMs - since;
   if (lasted < graceMs) {
     const lookAgainMs = Math.min(graceMs - lasted, RETRY_MS);
-    return { state: { ...state, unknownSince: since }, lookAgainMs };
+    return { state: { ...rest, unknownSince: since }, lookAgainMs };
   }
   const lookAgainMs = Math.min(Math.max(lasted / 2, RETRY_MS), MOST_RETRY_MS);
-  return { state: { ...state, unknownSince: since, published: verdict }, publish: verdict, lookAgainMs };
+  return { state: { ...rest, unknownSince: since, published: verdict }, publish: verdict, lookAgainMs };
 }
+
+/** Pressure excuses no longer than this: a containerd that answered nobody for an hour serves no pods. */
+const EXCUSED_MS = 3_600_000;
 
 /**
  * How soon to look again while nothing can be seen: this soon within the grace, and after it at intervals that grow

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type Settled, type Steady, settle } from '../../agent/steady.ts';
+import { type Settled, type Steady, settle } from '../../agent/settle.ts';
 import type { Verdict } from '../../agent/verdict.ts';
 import { verdictOf } from './reports.ts';
 

@@ -9,13 +9,13 @@ export function message(fields: Readonly<Record<string, readonly [id: number, ty
   return { fields: Object.fromEntries(entries) };
 }
 
-/** A service whose methods take a `<name>Request` and answer a `<name>Response`; `streams` are told in full. */
-export function service(methods: readonly string[], streams: Readonly<Record<string, object>> = {}) {
+/** A service whose methods take a `<name>Request` and answer a `<name>Response`; `others` are told in full. */
+export function service(methods: readonly string[], others: Readonly<Record<string, object>> = {}) {
   const entries = methods.map((name) => [
     name,
     { requestType: `${name}Request`, responseType: `${name}Response` },
   ]);
-  return { methods: { ...Object.fromEntries(entries), ...streams } };
+  return { methods: { ...Object.fromEntries(entries), ...others } };
 }
 
 /** A list of that type. */

@@ -20,16 +20,6 @@ export function parseRunscRelease(text: string): RunscRelease {
   return { kind: 'release', date: Number(date), point: Number(match?.[2] ?? 0), text: trimmed };
 }
 
-/** What the output of `runsc --version` says; `program` is the first word, "runc" for a runc in disguise. */
-export type RunscVersion = { readonly program: string; readonly release: RunscRelease };
-
-/** Parses the output of `runsc --version`; `undefined` when no line says whose version it is. */
-export function parseRunscVersion(output: string): RunscVersion | undefined {
-  const match = /^(\S+) version[ \t]+(\S+)[ \t]*$/m.exec(output.replaceAll('\r', ''));
-  if (!match) return undefined;
-  return { program: match[1] ?? '', release: parseRunscRelease(match[2] ?? '') };
-}
-
 /** Below 0 when `a` is older than `b`, above 0 when newer; `undefined` when one of them is unknown. */
 export function compareReleases(a: RunscRelease, b: RunscRelease): number | undefined {
   if (a.kind === 'unknown' || b.kind === 'unknown') return undefined;

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { Finding } from '../../agent/finding.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
-import { type Settled, type Steady, settle } from '../../agent/steady.ts';
+import { type Settled, type Steady, settle } from '../../agent/settle.ts';
 import { judge, type Verdict } from '../../agent/verdict.ts';
 import {
   advises,

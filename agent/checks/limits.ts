@@ -1,0 +1,36 @@
+import { advise, pass, refuse, unknown } from '../finding.ts';
+import { isBelow } from '../proof/place.ts';
+import type { Check } from './catalogue.ts';
+
+/** Do sandboxes lie in the kubelet's cgroups, so that the limits of pods hold? The probe's process tells. */
+export const limits: Check = {
+  id: 'limits',
+  title: 'Limits of CPU and memory hold for pods',
+  guards: ({ requireLimits }) => requireLimits,
+  async look({ witness, requireLimits }) {
+    if (witness === undefined) return unknown('NothingToJudge', 'No sandbox was started');
+    const { cgroups, cgroupParent, pid, flags = {} } = witness;
+    const evidence = [
+      { value: `asked for ${cgroupParent || 'no cgroup'}` },
+      ...cgroups.map((path) => ({ value: `process ${pid} is in ${path}` })),
+    ];
+    if (cgroupParent === '')
+      return unknown(
+        'NothingToJudge',
+        'No pod runs here that would tell where the kubelet wants sandboxes',
+        evidence,
+      );
+    if (isBelow(cgroups, cgroupParent)) return pass(`The sandbox lies in ${cgroupParent}`, evidence);
+    const message = `Limits of CPU and memory hold for no pod: the sandbox was to lie in ${cgroupParent} and lies in ${cgroups.join(' and ')}${adviceFor(cgroupParent, flags)}`;
+    return requireLimits
+      ? refuse('LimitsNotEnforced', message, evidence)
+      : advise('LimitsNotEnforced', message, evidence);
+  },
+};
+
+function adviceFor(cgroupParent: string, flags: Readonly<Record<string, string>>): string {
+  if (flags['ignore-cgroups'] === 'true') return '; runsc is told to ignore cgroups';
+  if (cgroupParent.endsWith('.slice') && flags['systemd-cgroup'] !== 'true')
+    return '; the kubelet uses the systemd driver, so write systemd-cgroup = "true" into [runsc_config]';
+  return '';
+}

@@ -1,0 +1,58 @@
+import type { Host } from './host.ts';
+
+/** A process of the host, as everybody may read it: no capability is needed for these files of /proc. */
+export type HostProcess = {
+  readonly argv: readonly string[];
+  readonly parentPid: number;
+  /** Real user id, in this process' user namespace. */
+  readonly uid: number;
+  /** Its PIDs, from the namespace of this /proc to its own. */
+  readonly namespacedPids: readonly number[];
+  /** 2: a filter of system calls is in force. */
+  readonly seccomp: number;
+  /** Its cgroups of cpu and memory, or the only one with cgroup v2; as seen from this process' cgroup namespace. */
+  readonly cgroups: readonly string[];
+  /** Pages of code of its program. */
+  readonly textPages: number;
+};
+
+/** A process of ours has a few KiB of arguments; one with more is none of those that are looked at here. */
+const MOST_ARGUMENT_BYTES = 64 * 1024;
+
+/**
+ * Reads a process by its PID in the namespace of the host's /proc; undefined when it is gone.
+ * Source: https://man7.org/linux/man-pages/man5/proc_pid_status.5.html, proc_pid_cgroup(5), proc_pid_statm(5)
+ */
+export async function readProcess(
+  host: Host,
+  pid: number,
+  signal?: AbortSignal,
+): Promise<HostProcess | undefined> {
+  const read = (file: string) =>
+    host.readText(`/proc/${pid}/${file}`, { maxBytes: MOST_ARGUMENT_BYTES, ...(signal && { signal }) });
+  const [cmdline, status, cgroup, statm] = await Promise.all(
+    ['cmdline', 'status', 'cgroup', 'statm'].map(read),
+  );
+  if (cmdline === undefined || status === undefined || cgroup === undefined) return undefined;
+  const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '';
+  return {
+    argv: cmdline.replace(/\0$/, '').split('\0'),
+    parentPid: Number(field('PPid')),
+    uid: Number(field('Uid').split(/\s/)[0]),
+    namespacedPids: field('NSpid').split(/\s+/).map(Number),
+    seccomp: Number(field('Seccomp')),
+    cgroups: parseCgroups(cgroup),
+    textPages: Number(statm?.split(' ')[3] ?? Number.NaN),
+  };
+}
+
+/** The paths that limits of CPU and memory hang on: cgroup v1's of these controllers, else that of cgroup v2. */
+export function parseCgroups(text: string): readonly string[] {
+  const lines = text.split('\n').flatMap((line) => {
+    const [, controllers, path] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
+    return controllers === undefined || path === undefined ? [] : [{ controllers, path }];
+  });
+  const v1 = lines.filter(({ controllers }) => /(^|,)(cpu|memory)(,|$)/.test(controllers));
+  const chosen = v1.length > 0 ? v1 : lines.filter(({ controllers }) => controllers === '');
+  return [...new Set(chosen.map(({ path }) => path))];
+}

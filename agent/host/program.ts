@@ -1,0 +1,77 @@
+import type { Host } from './host.ts';
+
+/** What the first bytes of a file say it is; `machine` is Node's name of the architecture, as "x64". */
+export type Program =
+  | { readonly kind: 'elf'; readonly machine: string }
+  | { readonly kind: 'script'; readonly interpreter: string }
+  | { readonly kind: 'other' };
+
+/** e_machine values: https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html */
+const MACHINES: Readonly<Record<number, string>> = {
+  3: 'ia32',
+  8: 'mips',
+  21: 'ppc64',
+  22: 's390x',
+  40: 'arm',
+  62: 'x64',
+  183: 'arm64',
+  243: 'riscv64',
+  258: 'loong64',
+};
+
+const START_BYTES = 128;
+
+/** Looks at the start of a program on the host; `undefined` when there is none. */
+export async function readProgram(
+  host: Host,
+  path: string,
+  signal?: AbortSignal,
+): Promise<Program | undefined> {
+  const start = await host.readStart(path, START_BYTES, signal);
+  return start && parseProgram(start);
+}
+
+/** Tells an ELF program from a script and from anything else, by at least its first 20 bytes. */
+export function parseProgram(start: Buffer): Program {
+  if (start.subarray(0, 2).toString('latin1') === '#!') {
+    const line = start.toString('utf8', 2).split('\n')[0] ?? '';
+    return { kind: 'script', interpreter: line.trim() };
+  }
+  const isElf = start.length >= 20 && start.subarray(0, 4).toString('latin1') === '\x7fELF';
+  if (!isElf) return { kind: 'other' };
+  const code = start[5] === 2 ? start.readUInt16BE(18) : start.readUInt16LE(18);
+  return { kind: 'elf', machine: MACHINES[code] ?? `machine ${code}` };
+}
+
+const PT_LOAD = 1;
+const PF_X = 1;
+const PAGE_BYTES = [4096, 16_384, 65_536];
+
+/**
+ * The sizes in bytes that the kernel may report as the code of a running ELF program (`text` in /proc/PID/statm), by
+ * the first 4 KiB of its file: whole pages from the first to the last loaded segment of code. Kernels before 5.10 count
+ * from the first loaded segment of any kind. Empty for what is no 64-bit little-endian program.
+ * Source: https://github.com/torvalds/linux/blob/v6.12/fs/binfmt_elf.c (load_elf_binary) and fs/proc/task_mmu.c
+ */
+export function textSegments(start: Buffer): ReadonlySet<number> {
+  const sizes = new Set<number>();
+  if (start.length < 64 || start.readUInt32BE(0) !== 0x7f454c46 || start[4] !== 2 || start[5] !== 1)
+    return sizes;
+  const offset = Number(start.readBigUInt64LE(32));
+  const [size, count] = [start.readUInt16LE(54), start.readUInt16LE(56)];
+  const loaded: { readonly from: number; readonly to: number; readonly code: boolean }[] = [];
+  for (let at = offset; at < offset + size * count && at + 56 <= start.length; at += size) {
+    if (start.readUInt32LE(at) !== PT_LOAD) continue;
+    const from = Number(start.readBigUInt64LE(at + 16));
+    const to = from + Number(start.readBigUInt64LE(at + 32));
+    loaded.push({ from, to, code: (start.readUInt32LE(at + 4) & PF_X) !== 0 });
+  }
+  const code = loaded.filter((segment) => segment.code);
+  if (code.length === 0) return sizes;
+  const end = Math.max(...code.map(({ to }) => to));
+  for (const segments of [code, loaded]) {
+    const begin = Math.min(...segments.map(({ from }) => from));
+    for (const page of PAGE_BYTES) sizes.add(Math.ceil(end / page) * page - Math.floor(begin / page) * page);
+  }
+  return sizes;
+}

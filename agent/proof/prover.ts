@@ -1,0 +1,145 @@
+import timers from 'node:timers/promises';
+import { readPressure } from '../host/pressure.ts';
+import { type BootOptions, boot } from './boot.ts';
+import { impossible, type Outcome } from './outcome.ts';
+import { sweep } from './sweep.ts';
+import type { Witness } from './witness.ts';
+
+/** What a prover needs besides the boot's own; times in milliseconds. */
+export type ProverOptions = BootOptions & {
+  /** Called when a boot ends that no look waits for. */
+  readonly onEnd: () => void;
+  /** Called with how many sandboxes of earlier probes containerd cannot remove, when that changes. */
+  readonly onLeft: (left: number) => void;
+  /** How long a look waits for a boot before it goes on without, */
+  readonly patienceMs?: number;
+  /** and how long a boot may take before a node without pressure counts as one where sandboxes hang. */
+  readonly hangMs?: number;
+};
+
+/** Measured: 0.3 s on an idle node, 2 to 6 s on one that is ten times slower. A look that waits sees nothing else. */
+const PATIENCE_MS = 10_000;
+/**
+ * The kubelet gives up on a sandbox that does not start after twice its runtimeRequestTimeout.
+ * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/cri-client/pkg/remote_runtime.go
+ */
+const HANG_MS = 240_000;
+/** No pressure excuses a boot that takes longer than this many times the kubelet's patience. */
+const MOST_PATIENCES = 4;
+/** So many boots that hang may be left to themselves before another is started, and after that one an hour. */
+const MOST_HANGING = 3;
+const RETRY_HANGING_MS = 3_600_000;
+
+type Boot = { readonly begunMs: number; readonly ended: Promise<void>; outcome?: Outcome };
+
+/**
+ * Proves, at most one boot at a time, and remembers what proofs showed. A look waits for a boot only so long; a boot
+ * that takes longer goes on, and its end is taken by the next look.
+ */
+export class Prover {
+  readonly #options: ProverOptions;
+  #boot: Boot | undefined;
+  #waiting = false;
+  #witness: Witness | undefined;
+  #left = 0;
+  /** Boots that were given up on; their sandboxes are removed when they end after all. */
+  #hanging = 0;
+  #hungMs: number | undefined;
+
+  constructor(options: ProverOptions) {
+    this.#options = options;
+  }
+
+  /** What the last proof showed. */
+  get witness(): Witness | undefined {
+    return this.#witness;
+  }
+
+  /**
+   * The outcome of a boot: of the one that runs already, else of a new one. `changed` says that something happened
+   * since, which may have mended what hung. Rejects when the signal is aborted.
+   */
+  async prove(signal: AbortSignal, changed = false): Promise<Outcome> {
+    signal.throwIfAborted();
+    const { now, patienceMs = PATIENCE_MS } = this.#options;
+    if (this.#boot === undefined && !changed && !this.#mayBegin()) return this.#hangs();
+    this.#boot ??= this.#begin();
+    const running = this.#boot;
+    this.#waiting = true;
+    const timer = new AbortController();
+    const waitMs = Math.max(running.begunMs + patienceMs - now(), 0);
+    await Promise.race([
+      running.ended,
+      timers
+        .setTimeout(waitMs, undefined, { signal: AbortSignal.any([signal, timer.signal]) })
+        .catch(() => {}),
+    ]);
+    timer.abort();
+    this.#waiting = false;
+    signal.throwIfAborted();
+    if (running.outcome === undefined) return this.#unfinished(running);
+    this.#boot = undefined;
+    this.#hungMs = undefined;
+    if (running.outcome.kind === 'proven') this.#witness = running.outcome.witness;
+    return running.outcome;
+  }
+
+  /** Waits for the boot that runs, but no longer than that: an agent that ends in the middle of one cuts it off. */
+  async finish(mostMs: number): Promise<void> {
+    await Promise.race([this.#boot?.ended, timers.setTimeout(mostMs, undefined, { ref: false })]);
+  }
+
+  #begin(): Boot {
+    const running: Boot = {
+      begunMs: this.#options.now(),
+      ended: this.#run().then((outcome) => {
+        running.outcome = outcome;
+        if (!this.#waiting) this.#options.onEnd();
+      }),
+    };
+    return running;
+  }
+
+  async #run(): Promise<Outcome> {
+    const { client, signal, onLeft } = this.#options;
+    try {
+      // A boot that still runs has a sandbox that must not be swept away.
+      const left = this.#hanging > 0 ? this.#left : await sweep(client, signal);
+      if (left !== this.#left) onLeft(left);
+      this.#left = left;
+    } catch (error) {
+      return impossible(error);
+    }
+    return boot(this.#options);
+  }
+
+  async #unfinished(running: Boot): Promise<Outcome> {
+    const { host, now, hangMs = HANG_MS } = this.#options;
+    const forMs = now() - running.begunMs;
+    if (this.#hungMs !== undefined && forMs < hangMs) return this.#hangs();
+    const pressure = await readPressure(host);
+    if (forMs < hangMs || (pressure !== undefined && forMs < hangMs * MOST_PATIENCES)) {
+      const why = pressure === undefined ? 'nothing shows why' : pressure;
+      const message = `a sandbox has been booting for ${Math.round(forMs / 1_000)} s: ${why}`;
+      return { kind: 'slow', reason: 'SandboxSlow', message };
+    }
+    this.#hanging += 1;
+    running.ended.then(() => {
+      this.#hanging -= 1;
+    });
+    this.#boot = undefined;
+    this.#hungMs = now();
+    return this.#hangs();
+  }
+
+  #mayBegin(): boolean {
+    const sinceMs = this.#options.now() - (this.#hungMs ?? Number.NEGATIVE_INFINITY);
+    return this.#hanging < MOST_HANGING || sinceMs >= RETRY_HANGING_MS;
+  }
+
+  #hangs(): Outcome {
+    const { hangMs = HANG_MS } = this.#options;
+    const message = `no sandbox booted within ${Math.round(hangMs / 1_000)} s, after which the kubelet gives up on a pod's; ${this.#hanging} of them still hang`;
+    return { kind: 'failed', reason: 'SandboxHangs', message };
+  }
+}

@@ -1,0 +1,29 @@
+import type { CriClient } from '../cri/client.ts';
+import { isProbe, PROBE_LABELS } from './sandbox-config.ts';
+
+/** What an earlier probe left is dead or dies at once; nothing is concluded from one that does not. */
+const SWEEP_MS = 3_000;
+
+/**
+ * Removes what earlier probes left, of this agent or of one that was killed in the middle of a boot: sandboxes that
+ * the CRI lists, and containers with a task in state CREATED that it does not (a call that was cut off leaves them;
+ * measured on containerd 1.7.34 and 2.4.2). Gives how many are still there. Rejects when containerd does not list them.
+ */
+export async function sweep(client: CriClient, signal: AbortSignal): Promise<number> {
+  const limits = { timeoutMs: SWEEP_MS, signal };
+  const ours = (await client.listSandboxes({ labels: PROBE_LABELS }, { signal })).filter(({ labels }) =>
+    isProbe(labels),
+  );
+  for (const { id } of ours) {
+    await client.stopSandbox(id, limits).catch(() => {});
+    await client.removeSandbox(id, limits).catch(() => {});
+  }
+  const containers = async () =>
+    (await client.listContainers(PROBE_LABELS, { signal })).filter(({ labels }) => isProbe(labels));
+  const left = await containers();
+  for (const { id } of left) {
+    await client.deleteTask(id, limits).catch(() => {});
+    await client.deleteContainer(id, limits).catch(() => {});
+  }
+  return left.length === 0 ? 0 : (await containers()).length;
+}

@@ -1,0 +1,79 @@
+import type { CriClient } from '../cri/client.ts';
+import type { Host } from '../host/host.ts';
+import { readProcess } from '../host/process.ts';
+import { sentryFlags } from '../runsc/sentry.ts';
+
+/** What the host and the runtime themselves say of a probe's sandbox. Nothing in it can be shaped by a pod. */
+export type Witness = {
+  /** The first process of the sandbox, in the host's PID namespace. */
+  readonly pid: number;
+  readonly argv: readonly string[];
+  /** The flags of runsc in force; absent where the process is no gVisor sandbox. */
+  readonly flags?: Readonly<Record<string, string>>;
+  readonly uid: number;
+  readonly seccomp: number;
+  readonly textPages: number;
+  /** Its cgroups, and the parent that was asked for. */
+  readonly cgroups: readonly string[];
+  readonly cgroupParent: string;
+  /** The shim that serves it, as its process names it. */
+  readonly shim?: string;
+  /** What the runtime answers when it is asked for the PIDs in the sandbox: a sentry tells the guest's. */
+  readonly runtimePids: readonly number[];
+};
+
+/** How long an answer about the sandbox may take on a busy node; to tell PIDs gVisor's shim starts runsc. */
+const ANSWER_MS = 60_000;
+
+/**
+ * Looks at a sandbox that was just started. Rejects when the sandbox is gone, and when the process that containerd
+ * names is not the sandbox's in the /proc that is visible here.
+ */
+export async function readWitness(
+  { client, host }: { readonly client: CriClient; readonly host: Host },
+  id: string,
+  cgroupParent: string,
+): Promise<Witness> {
+  const { pid } = await client.sandbox(id, { timeoutMs: ANSWER_MS });
+  const seen = pid === undefined ? undefined : await readProcess(host, pid);
+  if (pid === undefined || seen === undefined)
+    throw new Error(`the sandbox's first process ${pid ?? ''} is not there`);
+  const { argv, uid, seccomp, textPages, cgroups, parentPid } = seen;
+  // Its bundle is an argument of gVisor's, and its cgroup is named for it whatever the runtime.
+  if (![...argv, ...cgroups].some((text) => text.includes(id)))
+    throw new Error(
+      `process ${pid} in /proc is "${argv[0]?.slice(0, 100)}" and none of the sandbox's: /proc is not that of containerd's PID namespace`,
+    );
+  const flags = sentryFlags(argv);
+  const shim = (await readProcess(host, parentPid).catch(() => undefined))?.argv[0];
+  const runtimePids = await client.listPids(id, { timeoutMs: ANSWER_MS });
+  return {
+    pid,
+    argv,
+    ...(flags === undefined ? {} : { flags: Object.fromEntries(flags) }),
+    uid,
+    seccomp,
+    textPages,
+    cgroups,
+    cgroupParent,
+    ...(shim?.startsWith('/') ? { shim } : {}),
+    runtimePids,
+  };
+}
+
+/** Whose kernel a sandbox runs on, and why that is known. */
+export type Guest = { readonly kernel: 'gvisor' | 'host' | 'other'; readonly evidence: string };
+
+/**
+ * Decides what a sandbox is. Two witnesses must agree for gVisor: the host's process is a sandbox of runsc's, and the
+ * runtime tells PIDs that are the guest's, as only a sentry can. runc tells the host's own PIDs.
+ */
+export function identifyGuest({ pid, argv, flags, runtimePids }: Witness): Guest {
+  const program = `process ${pid} is "${(argv[0] ?? '').slice(0, 100)}"`;
+  const pids = `the runtime tells the PIDs ${runtimePids.slice(0, 5).join(', ') || 'of nothing'}`;
+  const isHost = runtimePids.includes(pid);
+  if (isHost) return { kernel: 'host', evidence: `${program}, and ${pids}: the host's own` };
+  const isGvisor = flags !== undefined && runtimePids.includes(1);
+  if (!isGvisor) return { kernel: 'other', evidence: `${program}, and ${pids}` };
+  return { kernel: 'gvisor', evidence: `${program}, and ${pids}: the guest's own` };
+}

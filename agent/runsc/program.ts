@@ -1,0 +1,46 @@
+import type { Host } from '../host/host.ts';
+import { textSegments } from '../host/program.ts';
+import { parseRunscRelease, type RunscRelease } from './release.ts';
+
+/** A program of gVisor as its file describes it. */
+export type RunscProgram = {
+  readonly path: string;
+  readonly release: RunscRelease;
+  /** Sizes in bytes that its code can have in memory, at page sizes of 4, 16 and 64 KiB. */
+  readonly textBytes: ReadonlySet<number>;
+};
+
+/**
+ * The linker writes the release as a text of its own that ends with a zero byte (`-X …/version.version=`, in Bazel's
+ * builds and in Go's), and `VERSION_MISSING` where nobody set one.
+ * Source: https://github.com/google/gvisor/blob/release-20260223.0/runsc/version/version.go
+ */
+const RELEASE = /(?:(?:release|google)-\d{8}\.\d+|0\.0~\d{8}\.\d+)[-.+~0-9A-Za-z]{0,40}\0/g;
+const LONGEST = 128;
+/** Every known form has one of these in it, and looking for them is what makes a scan cheap. */
+const MARKS = ['release-2', 'google-2', '0.0~2'];
+const HEADER_BYTES = 4096;
+
+/** Reads the release out of program files, without running any. A file is read again only when it has changed. */
+export class RunscPrograms {
+  readonly #known = new Map<string, { readonly fingerprint: string; readonly program: RunscProgram }>();
+
+  /** The program at that host path; undefined where there is none. A file that names two releases names none. */
+  async read(host: Host, path: string, signal?: AbortSignal): Promise<RunscProgram | undefined> {
+    const stat = await host.stat(path);
+    if (stat?.kind !== 'file') return undefined;
+    const known = this.#known.get(path);
+    if (known?.fingerprint === stat.fingerprint) return known.program;
+    const header = (await host.readStart(path, HEADER_BYTES, signal)) ?? Buffer.alloc(0);
+    const found = new Set<string>();
+    for await (const piece of host.pieces(path, LONGEST, signal)) {
+      if (!MARKS.some((mark) => piece.includes(mark, 0, 'latin1'))) continue;
+      for (const [text] of piece.toString('latin1').matchAll(RELEASE)) found.add(text.slice(0, -1));
+    }
+    const [only = ''] = found;
+    const release = parseRunscRelease(found.size === 1 ? only : '');
+    const program = { path, release, textBytes: textSegments(header) };
+    this.#known.set(path, { fingerprint: stat.fingerprint, program });
+    return program;
+  }
+}
