@@ -117,10 +117,8 @@ describe('createKube', () => {
     const { server, folder, port } = await fakeApiServer(t);
     await rm(join(folder, 'ca.key'));
     await openAuthority(folder); // a new one in the place of the old
-    const kube = createKube(await inClusterAccess({ host: '127.0.0.1', port }, folder), {
-      agent: 'test',
-      count: () => {},
-    });
+    const access = await inClusterAccess({ host: '127.0.0.1', port }, folder);
+    const kube = createKube(access, { agent: 'test', count: () => {} });
     await assert.rejects(kube.get(PATH), /certificate|signature/i);
     assert.deepEqual(server.asked, []);
   });
