@@ -128,21 +128,26 @@ const RULES: readonly [Rule, ...Rule[]] = [
 
 /** Tells by its files which distribution a node runs; a plain containerd when none is recognised. */
 export async function readDistribution(host: Host): Promise<Distribution> {
-  const os = osId((await host.readText('/etc/os-release')) ?? '');
+  const os = osId((await host.readText('/etc/os-release').catch(() => undefined)) ?? '');
   const plain = RULES.at(-1) ?? RULES[0];
   for (const { marks, ...distribution } of RULES) {
     const held = await Promise.all(
       marks.map(async (mark) =>
-        'os' in mark ? mark.os === os : (await host.stat(mark.exists)) !== undefined,
+        'os' in mark ? mark.os === os : await isThere(host, mark.exists),
       ),
     );
     if (!held.includes(true)) continue;
     // A CRI-O package may lie beside the containerd that the node really uses.
-    if (distribution.unsupported && (await host.stat(plain.criSocket)) !== undefined) continue;
+    if (distribution.unsupported && (await isThere(host, plain.criSocket))) continue;
     return distribution;
   }
   const { marks: _, ...otherwise } = plain;
   return otherwise;
+}
+
+/** What cannot be seen is taken for absent: a distribution whose folders are not mounted is named by the settings. */
+async function isThere(host: Host, path: string): Promise<boolean> {
+  return (await host.stat(path).catch(() => undefined)) !== undefined;
 }
 
 /** The ID of an os-release text, "" when it has none: https://www.freedesktop.org/software/systemd/man/os-release.html */
