@@ -132,9 +132,7 @@ export async function readDistribution(host: Host): Promise<Distribution> {
   const plain = RULES.at(-1) ?? RULES[0];
   for (const { marks, ...distribution } of RULES) {
     const held = await Promise.all(
-      marks.map(async (mark) =>
-        'os' in mark ? mark.os === os : await isThere(host, mark.exists),
-      ),
+      marks.map(async (mark) => ('os' in mark ? mark.os === os : await isThere(host, mark.exists))),
     );
     if (!held.includes(true)) continue;
     // A CRI-O package may lie beside the containerd that the node really uses.

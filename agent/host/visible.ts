@@ -24,7 +24,7 @@ export async function visibleParts(
 ): Promise<readonly string[] | undefined> {
   if (root === '/') return undefined;
   const text = await readFile(mountInfo, 'utf8').catch(() => '');
-  const points = text.split('\n').map((line) => unescape(line.split(' ')[4] ?? ''));
+  const points = text.split('\n').map((line) => unescapeMountPoint(line.split(' ')[4] ?? ''));
   if (points.includes(root)) return undefined;
   const parts = points
     .filter((point) => point.startsWith(`${root}/`))
@@ -43,6 +43,6 @@ function isWithin(path: string, folder: string): boolean {
 }
 
 /** Mount points carry blanks and backslashes as octal numbers. */
-function unescape(text: string): string {
+function unescapeMountPoint(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }

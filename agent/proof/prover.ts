@@ -124,7 +124,7 @@ export class Prover {
       return { kind: 'slow', reason: 'SandboxSlow', message };
     }
     this.#hanging += 1;
-    running.ended.then(() => {
+    void running.ended.then(() => {
       this.#hanging -= 1;
     });
     this.#boot = undefined;
