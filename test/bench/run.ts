@@ -9,6 +9,7 @@ import { deployAgent } from '../../hack/story.ts';
 import { formatTable } from '../../hack/table.ts';
 import { measureFlaps } from './flaps.ts';
 import { measureLabels, measurePod } from './labels.ts';
+import { LOAD_HEAD, measureLoad } from './load.ts';
 import { FAULT_NODES, measureAgent, measureFaults, measureProofs } from './one-node.ts';
 import { measureScale } from './scale.ts';
 import { HEAD } from './statistics.ts';
@@ -16,7 +17,7 @@ import { HEAD } from './statistics.ts';
 const CLUSTER = process.env.BENCH_CLUSTER ?? 'bench';
 const MEASURED = ['what', 'goal', 'measured'];
 /** What can be measured, in this order. */
-const SECTIONS = ['proofs', 'faults', 'agent', 'labels', 'pod', 'flaps', 'scale'];
+const SECTIONS = ['proofs', 'faults', 'agent', 'labels', 'pod', 'flaps', 'load', 'scale'];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -26,11 +27,14 @@ const { values, positionals } = parseArgs({
     soak: { type: 'string', default: '60' },
     idle: { type: 'string', default: '60' },
     flaps: { type: 'string', default: '20' },
+    load: { type: 'string', default: '1800' },
+    pressure: { type: 'string', default: '300' },
+    pods: { type: 'string', default: '200' },
     outage: { type: 'string', default: '300' },
     agents: { type: 'string', default: '1000' },
   },
 });
-const { runs, proofs, soak, idle, flaps, outage, agents } = Object.fromEntries(
+const { runs, proofs, soak, idle, flaps, load, pressure, pods, outage, agents } = Object.fromEntries(
   Object.entries(values).map(([name, text]) => [name, wholeNumber(name, text)]),
 ) as Record<keyof typeof values, number>;
 const wrong = positionals.filter((word) => !SECTIONS.includes(word));
@@ -40,7 +44,7 @@ const wanted = (section: string) => positionals.length === 0 || positionals.incl
 function wholeNumber(name: string, text: string): number {
   if (/^[1-9]\d{0,4}$/.test(text)) return Number(text);
   return giveUp(
-    `--${name} is "${text}": it takes a number from 1 to 99999 (soak, idle and outage in seconds).`,
+    `--${name} is "${text}": it takes a number from 1 to 99999 (soak, idle, load, pressure and outage in seconds).`,
   );
 }
 
@@ -56,7 +60,9 @@ function show(head: readonly string[], rows: readonly (readonly string[])[]): vo
 
 console.log(`${new Date().toISOString().slice(0, 10)} · ${await machineShape()}\n`);
 try {
-  const images = ['labels', 'pod', 'flaps', 'scale'].some(wanted) ? (['workload', 'agent'] as const) : [];
+  const images = ['labels', 'pod', 'flaps', 'load', 'scale'].some(wanted)
+    ? (['workload', 'agent'] as const)
+    : [];
   const cluster = await startCluster({ name: CLUSTER, nodes: [{ name: 'node-1' }], images });
   const node = cluster.node('node-1');
   if (wanted('proofs')) show(HEAD, await measureProofs(node, proofs));
@@ -74,6 +80,8 @@ try {
     const disturbances = { agents: 5 * flaps, containerds: flaps, upgrades: flaps, apiDownS: outage };
     show(MEASURED, await measureFlaps(cluster, node, disturbances));
   }
+  if (wanted('load'))
+    show(LOAD_HEAD, await measureLoad(cluster, node, { cpuS: load, pressureS: pressure, pods }));
   if (wanted('scale')) show(MEASURED, await measureScale(cluster, agents));
 } finally {
   await removeCluster(CLUSTER);
