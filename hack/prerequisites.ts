@@ -52,11 +52,27 @@ const FOR_TESTS: readonly Prerequisite[] = [
   program('python3', 'python3', 'python3-venv'),
   { what: 'chromium', packages: ['chromium'], found: (host) => CHROMES.some((name) => host.program(name)) },
 ];
+/** What nodes need that are virtual machines. */
+const FOR_VMS: readonly Prerequisite[] = [
+  program('qemu-system-x86_64', 'qemu-system-x86'),
+  program('qemu-img', 'qemu-utils'),
+  program('mkfs.ext4', 'e2fsprogs'),
+  program('mmdebstrap', 'mmdebstrap'),
+  program('ssh', 'openssh-client'),
+];
+
+/** What the programs are for, beside clusters. */
+export type Purposes = { readonly forTests?: boolean; readonly forVms?: boolean };
+
 const CHROMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
 
 /** What of the prerequisites the host lacks. */
-export function missingPrerequisites(host: HostView, forTests = false): readonly Prerequisite[] {
-  return [...FOR_CLUSTERS, ...(forTests ? FOR_TESTS : [])].filter((one) => !one.found(host));
+export function missingPrerequisites(
+  host: HostView,
+  { forTests = false, forVms = false }: Purposes = {},
+): readonly Prerequisite[] {
+  const wanted = [...FOR_CLUSTERS, ...(forTests ? FOR_TESTS : []), ...(forVms ? FOR_VMS : [])];
+  return wanted.filter((one) => !one.found(host));
 }
 
 /** The one line that says what is missing and how it gets there. */
@@ -72,12 +88,12 @@ function packagesOf(missing: readonly Prerequisite[]): string[] {
 }
 
 /**
- * Makes sure that the programs of the host that clusters (and tests, if asked) use are there. Root on
+ * Makes sure that the programs of the host that clusters (and tests and virtual machines, if asked) use are there. Root on
  * Debian or Ubuntu gets them installed after they are named; elsewhere a UsageError lists them. Takes a
  * few milliseconds when nothing is missing.
  */
-export async function ensurePrerequisites(options: { readonly forTests?: boolean } = {}): Promise<void> {
-  const missing = missingPrerequisites(thisHost, options.forTests);
+export async function ensurePrerequisites(purposes: Purposes = {}): Promise<void> {
+  const missing = missingPrerequisites(thisHost, purposes);
   if (missing.length === 0) return;
   const debian = isDebian();
   if (!debian || process.getuid?.() !== 0 || !thisHost.program('apt-get')) {
@@ -92,7 +108,7 @@ export async function ensurePrerequisites(options: { readonly forTests?: boolean
   }).catch((cause) => {
     throw new UsageError(installAdvice(missing, debian), { cause });
   });
-  const still = missingPrerequisites(thisHost, options.forTests);
+  const still = missingPrerequisites(thisHost, purposes);
   if (still.length > 0) throw new UsageError(installAdvice(still, false));
 }
 

@@ -10,8 +10,12 @@ import { type Part, REPAIRS } from './repair.ts';
 /** The faults now in force on a node, in the order they came. */
 export async function faultsOf(node: ClusterNode, cluster: Cluster): Promise<readonly FaultName[]> {
   const recorded = (await readRecord(node)).filter((name) => name !== 'api-down');
-  const everywhere: readonly FaultName[] = FAULTS['api-down'].holds?.(node, cluster) ? ['api-down'] : [];
-  return [...recorded.filter((name) => FAULTS[name].holds?.(node, cluster) ?? true), ...everywhere];
+  const holding: FaultName[] = [];
+  for (const name of [...recorded, 'api-down'] as const) {
+    const { holds }: Fault = FAULTS[name];
+    if ((await holds?.(node, cluster)) ?? true) holding.push(name);
+  }
+  return holding;
 }
 
 /** Brings a fault onto a node; another fault of the same part gives way to it. Harmless when it is in force. */

@@ -159,8 +159,9 @@ export class Cluster {
   }
 
   /** Waits until the named nodes (all unless told) are Ready. */
-  async waitForNodes(names = this.nodes().map((node) => node.name), timeoutMs = 60_000): Promise<void> {
-    await waitForReady(this, names, timeoutMs);
+  async waitForNodes(names = this.nodes().map((node) => node.name), timeoutMs?: number): Promise<void> {
+    const usual = names.some((name) => this.node(name).spec.machine === 'vm') ? 300_000 : 60_000;
+    await waitForReady(this, names, timeoutMs ?? usual);
   }
 
   /** Ends the cluster and removes all that it left on the machine. */

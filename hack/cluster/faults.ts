@@ -1,4 +1,3 @@
-import { chmod, rm } from 'node:fs/promises';
 import { ensureImage } from '../images.ts';
 import { UsageError } from '../run.ts';
 import type { Cluster } from './cluster.ts';
@@ -10,7 +9,6 @@ import {
   RUNSC_CONFIG,
   RUNTIME_TABLE,
 } from './node-config.ts';
-import { killIn, stateIn } from './processes.ts';
 import { type Part, REPAIRS, type Repair, requireContainerd } from './repair.ts';
 
 /** One way in which a node breaks. Both functions are idempotent; `heal` undoes exactly what `apply` did. */
@@ -24,7 +22,7 @@ export type Fault = {
   readonly apply: Repair;
   readonly heal: Repair;
   /** Whether it still holds, where more than `heal` can end it. */
-  readonly holds?: (node: ClusterNode, cluster: Cluster) => boolean;
+  readonly holds?: (node: ClusterNode, cluster: Cluster) => Promise<boolean>;
 };
 
 /** Every fault by name. */
@@ -32,19 +30,19 @@ export const FAULTS = {
   'shim-missing': fault('shim', {
     does: 'removes containerd-shim-runsc-v1',
     seen: 'gVisor pods stay in ContainerCreating: failed to start shim',
-    apply: (node) => rm(node.path(SHIM), { force: true }),
+    apply: (node) => node.remove(SHIM),
   }),
   'runsc-missing': fault('runsc', {
     does: 'removes runsc',
     seen: 'gVisor pods stay in ContainerCreating: "runsc": executable file not found in $PATH',
-    apply: (node) => rm(node.path(RUNSC), { force: true }),
+    apply: (node) => node.remove(RUNSC),
   }),
   'runsc-not-executable': fault('runsc', {
     does: 'takes the x bits off runsc',
     seen: 'gVisor pods stay in ContainerCreating: executable file not found in $PATH, though it is there',
     apply: async (node) => {
       await node.installProgram(RUNSC);
-      await chmod(node.path(RUNSC), 0o644);
+      await node.system.run(['chmod', '644', RUNSC]);
     },
   }),
   'runsc-cannot-boot': fault('runsc', {
@@ -90,7 +88,7 @@ export const FAULTS = {
   'config-missing': fault('runsc-config', {
     does: "removes the file that the handler's ConfigPath names",
     seen: 'gVisor pods stay in ContainerCreating: decode config file … no such file or directory',
-    apply: (node) => rm(node.path(RUNSC_CONFIG), { force: true }),
+    apply: (node) => node.remove(RUNSC_CONFIG),
   }),
   'config-not-toml': fault('runsc-config', {
     does: "makes the file that the handler's ConfigPath names something else than TOML",
@@ -100,48 +98,48 @@ export const FAULTS = {
   'containerd-stopped': fault('containerd', {
     does: 'ends containerd',
     seen: 'running pods go on; the node becomes NotReady within a minute',
-    apply: (node) => node.machine.stopDaemon('containerd'),
-    holds: (node) => node.machine.daemonPid('containerd') === undefined,
+    apply: (node) => node.system.stopDaemon('containerd'),
+    holds: async (node) => (await node.system.daemonState('containerd')) === undefined,
   }),
   'containerd-hung': fault('containerd', {
     does: 'stops containerd in its tracks (SIGSTOP): its socket accepts and never answers',
     seen: 'running pods go on; new ones wait; the node becomes NotReady after minutes',
     apply: async (node) => {
       await node.startContainerd();
-      await node.machine.signal('containerd', 'STOP');
+      await node.system.signalDaemon('containerd', 'STOP');
     },
-    holds: (node) => stateIn(node.machine, node.machine.daemonPid('containerd')) === 'T',
+    holds: async (node) => (await node.system.daemonState('containerd')) === 'T',
   }),
   'pause-image-missing': fault('pause-image', {
     does: 'removes the sandbox image, which can be pulled from nowhere',
     seen: 'no new pod starts, with gVisor or without: failed to pull image of the sandbox',
     apply: async (node) => {
-      requireContainerd(node);
+      await requireContainerd(node);
       await node.unload(await ensureImage('pause'));
     },
   }),
   'kubelet-stopped': fault('kubelet', {
     does: 'ends the kubelet',
     seen: 'running pods go on; the node becomes NotReady after 40 s',
-    apply: (node) => node.machine.stopDaemon('kubelet'),
-    holds: (node) => node.machine.daemonPid('kubelet') === undefined,
+    apply: (node) => node.system.stopDaemon('kubelet'),
+    holds: async (node) => (await node.system.daemonState('kubelet')) === undefined,
   }),
   'api-down': fault('api', {
     does: 'kills the API server of the whole cluster',
     seen: 'kubectl is refused; running pods go on',
     apply: (_node, cluster) => cluster.hub.stopDaemon('kube-apiserver', 'KILL'),
-    holds: (_node, cluster) => cluster.hub.daemonPid('kube-apiserver') === undefined,
+    holds: async (_node, cluster) => cluster.hub.daemonPid('kube-apiserver') === undefined,
   }),
   'agent-killed': fault('agent', {
     does: 'kills the agent of the node (-9), which the kubelet starts again',
     seen: 'one more restart of the agent',
     apply: async (node) => {
-      if ((await killIn(node.machine, (argv) => argv.includes('/app/agent.mjs'))) > 0) return;
+      if ((await node.killWhere((argv) => argv.includes('/app/agent.mjs'))) > 0) return;
       throw new UsageError(
         `No agent runs on ${node.name}: install it with \`kubectl apply -k manifests/base\`.`,
       );
     },
-    holds: () => false,
+    holds: async () => false,
   }),
 } as const satisfies Record<string, Fault>;
 
@@ -165,7 +163,7 @@ function fault(part: Part, { apply, ...rest }: Omit<Fault, 'part' | 'heal'>): Fa
 }
 
 async function configure(node: ClusterNode, config: string): Promise<void> {
-  requireContainerd(node);
+  await requireContainerd(node);
   await node.write(CONTAINERD_CONFIG, config);
   if (!(await node.hasLoadedConfig())) await node.restart('containerd');
 }
@@ -173,7 +171,7 @@ async function configure(node: ClusterNode, config: string): Promise<void> {
 /** Puts a program in runsc's place that tells the same version, and for everything else runs `body`. */
 async function pretend(node: ClusterNode, body: string): Promise<void> {
   await REPAIRS.runsc(node);
-  const version = (await node.machine.run([RUNSC, '--version'])).trim();
+  const version = (await node.system.run([RUNSC, '--version'])).trim();
   const answer = `printf '%s\\n' '${version.replaceAll("'", '')}'; exit 0`;
   await node.write(RUNSC, `#!/bin/sh\ncase " $* " in *" --version "*) ${answer} ;; esac\n${body}\n`, 0o755);
 }

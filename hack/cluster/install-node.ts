@@ -1,4 +1,3 @@
-import { mkdir, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ensureTools } from '../tools.ts';
 import { HUB_ADDRESS, kubeconfig } from './control-plane.ts';
@@ -17,17 +16,13 @@ import type { Authority } from './pki.ts';
 export async function installNode(node: ClusterNode, authority: Authority): Promise<void> {
   const group = CONTAINERD_TOOLS[node.spec.containerd];
   const tools = await ensureTools(['kubernetes', 'cni', 'runc', group]);
-  const link = async (target: string, inside: string) => {
-    await rm(node.path(inside), { force: true });
-    await symlink(target, node.path(inside));
-  };
+  const { system } = node;
   for (const program of ['containerd', 'ctr', 'containerd-shim-runc-v2']) {
-    await link(join(tools[group], program), `/usr/local/bin/${program}`);
+    await system.provide(join(tools[group], program), `/usr/local/bin/${program}`);
   }
-  await link(join(tools.runc, 'runc'), '/usr/local/bin/runc');
-  await link(join(tools.kubernetes, 'kubelet'), '/usr/local/bin/kubelet');
-  await mkdir(node.path('/opt/cni'), { recursive: true });
-  await link(tools.cni, '/opt/cni/bin');
+  await system.provide(join(tools.runc, 'runc'), '/usr/local/bin/runc');
+  await system.provide(join(tools.kubernetes, 'kubelet'), '/usr/local/bin/kubelet');
+  await system.provide(tools.cni, '/opt/cni/bin');
   if (node.spec.gvisor !== 'none') await node.installGvisor();
   await node.write('/etc/cni/net.d/10-cluster.conflist', cniConfig(node.spec));
   await node.write(CONTAINERD_CONFIG, containerdConfig(node.spec));

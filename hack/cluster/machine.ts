@@ -18,16 +18,19 @@ export const MACHINE_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
  * One simulated machine: mount, PID, network, UTS, IPC and cgroup namespaces of its own, with a root file
  * system that shows the host's files and keeps what is written apart, and a cgroup as the root of its own. Everything in it ends when its
  * first process does. Nothing is remembered between runs: a machine is found by its first process,
- * whose arguments name its folder.
+ * whose arguments name its folder. One that only holds a virtual machine shares the network of its parent.
  */
 export class Machine {
   readonly name: string;
   /** The folder on the host that holds the machine's files and logs. */
   readonly dir: string;
 
-  constructor(name: string, dir: string) {
+  readonly #network: 'own' | 'parent';
+
+  constructor(name: string, dir: string, network: 'own' | 'parent' = 'own') {
     this.name = name;
     this.dir = dir;
+    this.#network = network;
   }
 
   /** The host's PID of the machine's first process, or undefined when the machine is off. */
@@ -71,9 +74,11 @@ export class Machine {
     mkdirSync(CACHE, { recursive: true });
     const cgroup = cgroupOf(this.dir);
     const cgroups = await createCgroup(cgroup);
-    const enter = parent === undefined ? [] : ['nsenter', `--target=${parent.#up()}`, '--pid', '--'];
+    const own = this.#network === 'own';
+    const entered = own ? ['--pid'] : ['--pid', '--net'];
+    const enter = parent === undefined ? [] : ['nsenter', `--target=${parent.#up()}`, ...entered, '--'];
     const join = ['/bin/sh', '-c', JOIN_CGROUPS, 'join', ...cgroups, '--'];
-    const namespaces = ['--pid', '--mount', '--net', '--uts', '--ipc', '--cgroup'];
+    const namespaces = ['--pid', '--mount', ...(own ? ['--net'] : []), '--uts', '--ipc', '--cgroup'];
     const unshare = ['unshare', '--fork', ...namespaces, '--kill-child=SIGKILL'];
     const init = ['/bin/sh', INIT, this.dir, this.name, cgroup, CACHE, REPO];
     return this.#detach([...enter, ...join, ...unshare, ...init], 'init');

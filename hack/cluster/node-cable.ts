@@ -19,6 +19,16 @@ export async function plugIn(hub: Machine, machine: Machine, spec: NodeSpec): Pr
   await hubIp(hub, 'route', 'replace', podCidrOf(spec), 'via', addressOf(spec));
 }
 
+/** Gives the guest of a node a TAP device on the control plane's bridge, and the route to its pods. Gives the device's name. */
+export async function plugInTap(hub: Machine, spec: NodeSpec): Promise<string> {
+  const port = portOf(spec);
+  const there = (await hubIp(hub, '-br', 'link')).split('\n').some((line) => line.split(/\s+/)[0] === port);
+  if (!there) await hubIp(hub, 'tuntap', 'add', 'dev', port, 'mode', 'tap');
+  await hubIp(hub, 'link', 'set', port, 'master', 'br0', 'up');
+  await hubIp(hub, 'route', 'replace', podCidrOf(spec), 'via', addressOf(spec));
+  return port;
+}
+
 /** Takes a node's cable and route off the control plane's bridge. Harmless when they are gone. */
 export async function unplug(hub: Machine, spec: NodeSpec): Promise<void> {
   await hubIp(hub, 'route', 'del', podCidrOf(spec)).catch(() => {});

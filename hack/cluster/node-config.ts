@@ -7,7 +7,14 @@ export type NodeSpec = {
   readonly index: number;
   readonly containerd: '2' | '1.7' | '1.6';
   readonly gvisor: 'current' | '2025' | 'none';
+  /** Namespaces on this kernel, or a guest with a kernel and a systemd of its own. */
+  readonly machine: 'namespaces' | 'vm';
 };
+
+/** Where the node's gVisor programs are. */
+export const SHIM = '/usr/local/bin/containerd-shim-runsc-v1';
+/** See {@link SHIM}. */
+export const RUNSC = '/usr/local/bin/runsc';
 
 /** The node's address on the cluster's bridge. */
 export function addressOf(spec: NodeSpec): string {
@@ -26,6 +33,9 @@ export const PAUSE_IMAGE = 'localhost/gvisor-ready-pause:1';
 export const CONTAINERD_CONFIG = '/etc/containerd/config.toml';
 /** The file that the handler's ConfigPath names. */
 export const RUNSC_CONFIG = '/etc/containerd/runsc.toml';
+
+/** A copy of the configuration as containerd had it before it when it started; it goes with the machine. */
+export const LOADED_CONFIG = '/run/containerd-loaded.toml';
 
 /** The table of containerd's configuration that holds the handlers, by the version that reads it. */
 export const RUNTIME_TABLE = {
@@ -69,7 +79,7 @@ ${spec.containerd === '2' ? '' : `  sandbox_image = "${PAUSE_IMAGE}"\n`}
 
 [${table}.containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
-
+${spec.machine === 'vm' ? `[${table}.containerd.runtimes.runc.options]\n  SystemdCgroup = true\n` : ''}
 [${table}.cni]
   ${spec.containerd === '2' ? 'bin_dirs = ["/opt/cni/bin"]' : 'bin_dir = "/opt/cni/bin"'}
   conf_dir = "/etc/cni/net.d"
@@ -87,6 +97,11 @@ export function containerdConfig(
 
 /** The gVisor shim's configuration (TOML). */
 export const RUNSC_TOML = '[runsc_config]\n  platform = "systrap"\n';
+
+/** The shim's configuration for a node; where systemd rules the cgroups, runsc must be told to ask it for its own. */
+export function runscToml(spec: NodeSpec, systemdCgroup = spec.machine === 'vm'): string {
+  return `${RUNSC_TOML}${systemdCgroup ? '  systemd-cgroup = "true"\n' : ''}`;
+}
 
 /** The CNI configuration: a bridge a node, addresses from the node's own range, routes by the cluster's machines. */
 export function cniConfig(spec: NodeSpec): string {
@@ -115,7 +130,7 @@ export function kubeletConfig(spec: NodeSpec): string {
     address: addressOf(spec),
     authentication: { anonymous: { enabled: false }, x509: { clientCAFile: '/etc/kubernetes/pki/ca.crt' } },
     authorization: { mode: 'Webhook' },
-    cgroupDriver: 'cgroupfs',
+    cgroupDriver: spec.machine === 'vm' ? 'systemd' : 'cgroupfs',
     enforceNodeAllocatable: [],
     failCgroupV1: false,
     failSwapOn: false,

@@ -22,7 +22,8 @@ export function readNodes(dir: string): NodeSpec[] {
   return readdirSync(folder)
     .map((name) => join(folder, name, 'node.json'))
     .filter((file) => existsSync(file))
-    .map((file) => JSON.parse(readFileSync(file, 'utf8')) as NodeSpec)
+    .map((file) => JSON.parse(readFileSync(file, 'utf8')) as NodeSpec | Omit<NodeSpec, 'machine'>)
+    .map((spec) => ({ machine: 'namespaces', ...spec }) as const)
     .sort((a, b) => a.index - b.index);
 }
 
@@ -75,14 +76,16 @@ function planNode(planned: readonly NodeSpec[], request: NodeRequest): NodeSpec 
     throw new UsageError('The name "control-plane" is taken: name the node otherwise.');
   const known = planned.find((spec) => spec.name === name);
   if (known !== undefined) {
-    const { containerd = known.containerd, gvisor = known.gvisor } = request;
-    if (containerd === known.containerd && gvisor === known.gvisor) return known;
+    const { containerd = known.containerd, gvisor = known.gvisor, machine = known.machine } = request;
+    if (containerd === known.containerd && gvisor === known.gvisor && machine === known.machine) return known;
+    const kind = known.machine === 'vm' ? ' in a virtual machine' : '';
     throw new UsageError(
-      `The node "${name}" exists with containerd ${known.containerd} and gVisor ${known.gvisor}: remove it first, or choose another name.`,
+      `The node "${name}" exists with containerd ${known.containerd} and gVisor ${known.gvisor}${kind}: remove it first, or choose another name.`,
     );
   }
   if (index > MAX_NODES) throw new UsageError(`The cluster is full: it has ${MAX_NODES} nodes.`);
-  return { name, index, containerd: request.containerd ?? '2', gvisor: request.gvisor ?? 'current' };
+  const { containerd = '2', gvisor = 'current', machine = 'namespaces' } = request;
+  return { name, index, containerd, gvisor, machine };
 }
 
 /** The nodes to start: those that the cluster has, or else those asked for. */

@@ -1,31 +1,27 @@
-import { existsSync } from 'node:fs';
-import { chmod, copyFile, mkdir, readFile, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { Image } from '../images.ts';
-import { isCopy, replaceFile } from '../replace-file.ts';
-import { waitFor } from '../run.ts';
+import { UsageError, waitFor } from '../run.ts';
 import { ensureTools } from '../tools.ts';
-import { endDeadShims, endProbeShims } from './dead-shims.ts';
+import { endProbeShims } from './dead-shims.ts';
 import { installNode } from './install-node.ts';
-import { MACHINE_PATH, Machine } from './machine.ts';
-import { plugIn, unplug } from './node-cable.ts';
+import { Machine } from './machine.ts';
+import { NamespaceSystem } from './namespace-system.ts';
+import { unplug } from './node-cable.ts';
 import {
   CONTAINERD_CONFIG,
   KUBELET_CONFIG,
-  kubeletCommand,
+  LOADED_CONFIG,
   type NodeSpec,
+  RUNSC,
   RUNSC_CONFIG,
-  RUNSC_TOML,
+  runscToml,
+  SHIM,
 } from './node-config.ts';
+import type { NodeDaemon, NodeSystem } from './node-system.ts';
 import type { Authority } from './pki.ts';
+import { VmSystem } from './vm-system.ts';
 
-/** A daemon of a node that can be restarted. */
-export type NodeDaemon = 'containerd' | 'kubelet';
-
-/** Where the node's gVisor programs are. */
-export const SHIM = '/usr/local/bin/containerd-shim-runsc-v1';
-/** See {@link SHIM}. */
-export const RUNSC = '/usr/local/bin/runsc';
+export { RUNSC, SHIM };
 
 /** Measured: 0.1 to 0.3 s. */
 const STARTED_MS = 3_000;
@@ -35,12 +31,17 @@ const LOADED_IMAGES = '/var/lib/containerd/loaded-images.json';
 /** One node: a machine with containerd and a kubelet at the standard paths. */
 export class ClusterNode {
   readonly spec: NodeSpec;
+  /** The namespaces that the node is; of a virtual machine, those that qemu runs in. */
   readonly machine: Machine;
+  /** What the node itself can be asked for, be it namespaces or a virtual machine. */
+  readonly system: NodeSystem;
   readonly #hub: Machine;
 
   constructor(spec: NodeSpec, dir: string, hub: Machine) {
+    const isVm = spec.machine === 'vm';
     this.spec = spec;
-    this.machine = new Machine(spec.name, dir);
+    this.machine = new Machine(spec.name, dir, isVm ? 'parent' : 'own');
+    this.system = isVm ? new VmSystem(this.machine, spec) : new NamespaceSystem(this.machine, spec);
     this.#hub = hub;
   }
 
@@ -48,22 +49,35 @@ export class ClusterNode {
     return this.spec.name;
   }
 
-  /** The host's path of a file of the node. */
+  /** The host's path of a file of the node; throws a UsageError for a virtual machine, whose files have none. */
   path(inside: string): string {
-    return this.machine.path(inside);
+    if (this.spec.machine === 'namespaces') return this.machine.path(inside);
+    throw new UsageError(
+      `No path of this host leads to "${inside}" of ${this.name}, which is a virtual machine: read it with \`system.read\`.`,
+    );
   }
 
-  /** Writes a file of the node, with its folders; who reads it sees the old content or the new. */
-  async write(inside: string, content: string, mode = 0o644): Promise<void> {
-    await mkdir(dirname(this.path(inside)), { recursive: true });
-    await replaceFile(this.path(inside), content, mode);
+  /** Writes a file of the node, with its folders; a reader sees the old content or the new. */
+  write(inside: string, content: string, mode = 0o644): Promise<void> {
+    return this.system.write(inside, content, mode);
+  }
+
+  /** Removes a file of the node; harmless when there is none. */
+  async remove(inside: string): Promise<void> {
+    await this.system.run(['rm', '-f', inside]);
+  }
+
+  /** Kills the node's processes whose arguments `match`, and gives how many there were. */
+  async killWhere(match: (argv: readonly string[]) => boolean): Promise<number> {
+    const pids = (await this.system.processes()).filter(({ argv }) => match(argv)).map(({ pid }) => pid);
+    if (pids.length > 0) await this.system.kill('KILL', pids);
+    return pids.length;
   }
 
   /** Starts the machine with its network and containerd; the kubelet waits for {@link startKubelet}. Harmless when they run. */
   async start(authority: Authority): Promise<void> {
-    await this.machine.start(this.#hub);
-    await plugIn(this.#hub, this.machine, this.spec);
-    if (!existsSync(this.path(KUBELET_CONFIG))) await installNode(this, authority);
+    await this.system.start(this.#hub);
+    if ((await this.system.read(KUBELET_CONFIG)) === '') await installNode(this, authority);
     await this.startContainerd();
   }
 
@@ -76,74 +90,65 @@ export class ClusterNode {
   async installGvisor(): Promise<void> {
     await this.installProgram(RUNSC);
     await this.installProgram(SHIM);
-    await this.write(RUNSC_CONFIG, RUNSC_TOML);
+    await this.write(RUNSC_CONFIG, runscToml(this.spec));
   }
 
   /** Puts runsc or its shim in place, unless the very same file is there; running sandboxes keep the old one. */
   async installProgram(inside: typeof RUNSC | typeof SHIM): Promise<void> {
     const group = this.spec.gvisor === '2025' ? 'gvisor-2025' : 'gvisor';
     const tools = await ensureTools([group]);
-    const source = join(tools[group], inside === SHIM ? 'shim' : 'runsc');
-    const target = this.path(inside);
-    if (await isCopy(source, target)) return;
-    await copyFile(source, `${target}.new`);
-    await chmod(`${target}.new`, 0o755);
-    await rename(`${target}.new`, target);
+    await this.system.install(join(tools[group], inside === SHIM ? 'shim' : 'runsc'), inside);
   }
 
   /** Starts containerd, or lets it go on, and waits until its socket answers; harmless when it does. */
   async startContainerd(): Promise<void> {
-    if (this.machine.daemonPid('containerd') === undefined) {
-      await endDeadShims(this.machine, SHIM);
-      await copyFile(this.path(CONTAINERD_CONFIG), this.#loadedConfig).catch(() => {});
-      await this.machine.daemon('containerd', ['containerd'], { PATH: MACHINE_PATH });
-    } else {
-      await this.machine.signal('containerd', 'CONT');
-    }
+    const state = await this.system.daemonState('containerd');
+    if (state === undefined) await this.system.startDaemon('containerd', this.spec);
+    else await this.system.signalDaemon('containerd', 'CONT');
     // One that takes longer may wait for the shim of a probe.
-    await this.#containerdAnswers(STARTED_MS).catch(() => endProbeShims(this.machine, SHIM));
-    await this.#containerdAnswers(20_000);
+    if (this.spec.machine === 'namespaces') {
+      await this.#containerdAnswers(STARTED_MS).catch(() => endProbeShims(this.machine, SHIM));
+    }
+    await this.#containerdAnswers(20_000 * this.#slowness);
+  }
+
+  /** How much longer than others this node may take: a virtual machine may be emulated. */
+  get #slowness(): number {
+    return this.spec.machine === 'vm' ? 10 : 1;
   }
 
   async #containerdAnswers(timeoutMs: number): Promise<void> {
-    const what = `containerd on ${this.name} (see ${this.machine.dir}/containerd.log)`;
+    const what = `containerd on ${this.name} (see \`npm run cluster -- logs ${this.name} containerd\`)`;
     const ask = async () => {
-      await this.ctr(['version'], 5_000);
+      await this.ctr(['version'], 5_000 * this.#slowness);
       return true;
     };
     await waitFor(what, timeoutMs, ask, 30);
   }
 
-  get #loadedConfig(): string {
-    return join(this.machine.dir, 'containerd-loaded.toml');
-  }
-
   /** Whether the configuration on disk is what containerd had before it when it started. */
   async hasLoadedConfig(): Promise<boolean> {
     const [loaded, onDisk] = await Promise.all(
-      [this.#loadedConfig, this.path(CONTAINERD_CONFIG)].map((file) =>
-        readFile(file, 'utf8').catch(() => ''),
-      ),
+      [LOADED_CONFIG, CONTAINERD_CONFIG].map((file) => this.system.read(file)),
     );
     return loaded === onDisk;
   }
 
   /** Starts the kubelet; harmless when it runs. */
-  async startKubelet(): Promise<void> {
-    if (this.machine.daemonPid('kubelet') !== undefined) return;
-    await this.machine.daemon('kubelet', kubeletCommand(this.spec), { PATH: MACHINE_PATH });
+  startKubelet(): Promise<void> {
+    return this.system.startDaemon('kubelet', this.spec);
   }
 
   /** Ends a daemon and starts it again. */
   async restart(daemon: NodeDaemon): Promise<void> {
-    await this.machine.stopDaemon(daemon);
+    await this.system.stopDaemon(daemon);
     if (daemon === 'containerd') await this.startContainerd();
     else await this.startKubelet();
   }
 
   /** Runs containerd's own client in the namespace of Kubernetes. */
-  ctr(args: readonly string[], timeoutMs = 60_000): Promise<string> {
-    return this.machine.run(['ctr', '--namespace=k8s.io', ...args], { timeoutMs });
+  ctr(args: readonly string[], timeoutMs = 60_000 * this.#slowness): Promise<string> {
+    return this.system.run(['ctr', '--namespace=k8s.io', ...args], { timeoutMs });
   }
 
   /** Loads an image's archive into containerd; harmless when it is there. */
@@ -167,7 +172,7 @@ export class ClusterNode {
 
   /** The archive that each image's name was last loaded from. */
   async #loadedImages(): Promise<Map<string, string>> {
-    const text = await readFile(this.path(LOADED_IMAGES), 'utf8').catch(() => '[]');
-    return new Map(JSON.parse(text) as [string, string][]);
+    const text = await this.system.read(LOADED_IMAGES);
+    return new Map(text === '' ? [] : (JSON.parse(text) as [string, string][]));
   }
 }

@@ -36,18 +36,6 @@ function memoryOf(folder: string): { rss: number; pss: number } {
   }
 }
 
-/** Kills the processes of a machine whose arguments `match`, and gives how many there were. */
-export async function killIn(machine: Machine, match: (argv: readonly string[]) => boolean): Promise<number> {
-  const pids = processesIn(machine).filter((found) => match(found.argv));
-  if (pids.length > 0) {
-    await machine.kill(
-      'KILL',
-      pids.map((found) => found.pid),
-    );
-  }
-  return pids.length;
-}
-
 /** One of the states of a process as /proc/PID/stat has it (R, S, T …), or undefined when there is none. */
 export function stateIn(machine: Machine, pid: number | undefined): string | undefined {
   if (pid === undefined) return undefined;

@@ -1,10 +1,8 @@
-import { chmod, stat } from 'node:fs/promises';
 import { ensureImage } from '../images.ts';
 import { UsageError, waitFor } from '../run.ts';
 import type { Cluster } from './cluster.ts';
 import { type ClusterNode, RUNSC, SHIM } from './node.ts';
-import { CONTAINERD_CONFIG, containerdConfig, RUNSC_CONFIG, RUNSC_TOML } from './node-config.ts';
-import { killIn, stateIn } from './processes.ts';
+import { CONTAINERD_CONFIG, containerdConfig, RUNSC_CONFIG, runscToml } from './node-config.ts';
 
 /** Puts one part of a node into its known good state, doing only what is needed. */
 export type Repair = (node: ClusterNode, cluster: Cluster) => Promise<void>;
@@ -24,22 +22,22 @@ export const REPAIRS = {
   shim: async (node) => repairProgram(node, SHIM),
   runsc: async (node) => {
     await repairProgram(node, RUNSC);
-    await killIn(node.machine, ([shell, script]) => shell === '/bin/sh' && script === RUNSC);
+    await node.killWhere(([shell, script]) => shell === '/bin/sh' && script === RUNSC);
   },
   'runsc-config': async (node) => {
-    if (node.spec.gvisor !== 'none') await node.write(RUNSC_CONFIG, RUNSC_TOML);
+    if (node.spec.gvisor !== 'none') await node.write(RUNSC_CONFIG, runscToml(node.spec));
   },
   handler: async (node) => {
     await node.write(CONTAINERD_CONFIG, containerdConfig(node.spec));
-    if (containerdRuns(node) && !(await node.hasLoadedConfig())) await node.restart('containerd');
+    if ((await containerdRuns(node)) && !(await node.hasLoadedConfig())) await node.restart('containerd');
   },
   'pause-image': async (node) => {
-    requireContainerd(node);
+    await requireContainerd(node);
     await node.load(await ensureImage('pause'));
   },
   // A kubelet that starts without containerd ends at once, so it comes after all that restarts containerd.
   kubelet: async (node) => {
-    requireContainerd(node);
+    await requireContainerd(node);
     await node.startKubelet();
   },
   agent: async () => {}, // the kubelet starts it again
@@ -49,21 +47,18 @@ export const REPAIRS = {
 export type Part = keyof typeof REPAIRS;
 
 async function repairProgram(node: ClusterNode, program: typeof RUNSC | typeof SHIM): Promise<void> {
-  if (node.spec.gvisor === 'none') return;
-  const seen = await stat(node.path(program)).catch(() => undefined);
-  if (seen !== undefined && (seen.mode & 0o777) !== 0o755) await chmod(node.path(program), 0o755);
-  await node.installProgram(program);
+  if (node.spec.gvisor !== 'none') await node.installProgram(program);
 }
 
 /** Whether the node's containerd runs and answers: neither ended nor stopped in its tracks. */
-export function containerdRuns(node: ClusterNode): boolean {
-  const state = stateIn(node.machine, node.machine.daemonPid('containerd'));
+export async function containerdRuns(node: ClusterNode): Promise<boolean> {
+  const state = await node.system.daemonState('containerd');
   return state !== undefined && state !== 'T';
 }
 
 /** Throws a UsageError when a fault has ended or stopped the node's containerd. */
-export function requireContainerd(node: ClusterNode): void {
-  if (containerdRuns(node)) return;
+export async function requireContainerd(node: ClusterNode): Promise<void> {
+  if (await containerdRuns(node)) return;
   throw new UsageError(
     `containerd on ${node.name} does not run: heal that first (heal ${node.name} containerd-stopped, or containerd-hung).`,
   );

@@ -30,7 +30,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     const dir = join(CLUSTERS, name);
     const wanted = wantedNodes(name, dir, options.nodes);
     if (new Machine('control-plane', join(dir, 'hub')).pid() === undefined) {
-      await ensurePrerequisites();
+      await ensurePrerequisites({ forVms: wanted.some(({ machine }) => machine === 'vm') });
       await requireKernel();
       if (port !== undefined) (await listen(port)).server.close();
     }

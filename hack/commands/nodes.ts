@@ -6,10 +6,12 @@ import { CONTROL_PLANE } from '../cluster/control-plane.ts';
 import { requireName, requireRoot } from '../cluster/host-checks.ts';
 import { locked } from '../cluster/lock.ts';
 import { readNodes } from '../cluster/node-plan.ts';
+import type { NodeDaemon } from '../cluster/node-system.ts';
 import { requireContainerd } from '../cluster/repair.ts';
 import { ensureImage } from '../images.ts';
 import { unknownWord } from '../nearest.ts';
 import { CLUSTERS } from '../paths.ts';
+import { ensurePrerequisites } from '../prerequisites.ts';
 import { UsageError } from '../run.ts';
 import { type Command, npm, openRunning } from './command.ts';
 import { NODE_OPTIONS, nodeChoices } from './up.ts';
@@ -20,7 +22,7 @@ const DAEMONS = ['containerd', 'kubelet'] as const;
 /** `node`: adds or removes one. */
 export const node: Command = {
   args: ['add|remove', 'NAME'],
-  flags: '[--containerd 2|1.7|1.6] [--gvisor current|2025|none]',
+  flags: '[--containerd 2|1.7|1.6] [--gvisor current|2025|none] [--machine vm]',
   does: 'adds or removes a node',
   options: NODE_OPTIONS,
   run: async ({ name, args: [action = '', node = ''], values }) => {
@@ -30,6 +32,7 @@ export const node: Command = {
     const begun = Date.now();
     await locked(name, async () => {
       if (action === 'remove') return cluster.removeNode(node);
+      if (request.machine === 'vm') await ensurePrerequisites({ forVms: true });
       await cluster.addNode(request, [await ensureImage('workload')]);
       await cluster.waitForNodes([node]);
     });
@@ -60,7 +63,7 @@ export const load: Command = {
   run: async ({ name }) => {
     const cluster = await openRunning(name);
     await locked(name, async () => {
-      for (const node of cluster.nodes()) requireContainerd(node);
+      for (const node of cluster.nodes()) await requireContainerd(node);
       for (const id of ['pause', 'workload', 'agent'] as const) {
         const image = await ensureImage(id);
         await Promise.all(cluster.nodes().map((node) => node.load(image)));
@@ -89,9 +92,24 @@ export const logs: Command = {
     const daemons: readonly string[] = [...(hub ? CONTROL_PLANE : DAEMONS), 'init'];
     const daemon = word ?? (hub ? 'kube-apiserver' : 'containerd');
     if (!daemons.includes(daemon)) throw unknownWord(`log of ${node}`, daemon, daemons);
-    const file = join(dir, hub ? 'hub' : join('nodes', node), `${daemon}.log`);
-    const tail = spawn('tail', ['-n', '+1', ...(values.follow ? ['-F'] : []), file], { stdio: 'inherit' });
-    const [code] = await once(tail, 'close');
+    const [command, ...rest] = await logCommand(name, { node, daemon, follow: Boolean(values.follow) });
+    const [code] = await once(spawn(command, rest, { stdio: 'inherit' }), 'close');
     return code ?? 0;
   },
 };
+
+type LogQuestion = { readonly node: string; readonly daemon: string; readonly follow: boolean };
+
+/** The command that prints a log: files stay when a machine has ended, the journal of a virtual machine does not. */
+async function logCommand(
+  name: string,
+  { node, daemon, follow }: LogQuestion,
+): Promise<readonly [string, ...string[]]> {
+  const dir = join(CLUSTERS, name);
+  if (readNodes(dir).find((spec) => spec.name === node)?.machine === 'vm') {
+    const { system } = (await openRunning(name)).node(node);
+    return system.logCommand(daemon as NodeDaemon | 'init', follow);
+  }
+  const file = join(dir, node === 'control-plane' ? 'hub' : join('nodes', node), `${daemon}.log`);
+  return ['tail', '-n', '+1', ...(follow ? ['-F'] : []), file];
+}

@@ -1,6 +1,5 @@
 import { faultsOf } from '../cluster/break-node.ts';
 import { CONTROL_PLANE } from '../cluster/control-plane.ts';
-import type { Machine } from '../cluster/machine.ts';
 import type { NodeSpec } from '../cluster/node-config.ts';
 import { processesIn, stateIn } from '../cluster/processes.ts';
 import { formatTable } from '../table.ts';
@@ -46,14 +45,14 @@ export const status: Command = {
         continue;
       }
       const faults = await faultsOf(node, cluster);
-      const daemons = daemonsOf(node.machine, ['containerd', 'kubelet']);
+      const daemons = await daemonsOf(['containerd', 'kubelet'], (daemon) => node.system.daemonState(daemon));
       local.push({ spec: node.spec, daemons, faults, rss: sum(processesIn(node.machine), 'rss') });
     }
     const all = processesIn(cluster.hub);
     const memory = `${mebibytes(sum(all, 'rss'))} RSS, ${mebibytes(sum(all, 'pss'))} PSS`;
     console.log(formatTable(statusRows(seen, local)));
     console.log(`
-control plane: ${daemonsOf(cluster.hub, CONTROL_PLANE)}
+control plane: ${await daemonsOf(CONTROL_PLANE, async (daemon) => stateIn(cluster.hub, cluster.hub.daemonPid(daemon)))}
 all ${all.length} processes: ${memory}
 export KUBECONFIG=${cluster.kubeconfig}`);
     if (seen === undefined) {
@@ -99,8 +98,11 @@ export function statusRows(
   return [head, ...rows];
 }
 
-function daemonsOf(machine: Machine, names: readonly string[]): string {
-  const states = names.map((name) => [name, stateIn(machine, machine.daemonPid(name))] as const);
+async function daemonsOf<D extends string>(
+  names: readonly D[],
+  stateOf: (name: D) => Promise<string | undefined>,
+): Promise<string> {
+  const states = await Promise.all(names.map(async (name) => [name, await stateOf(name)] as const));
   const odd = states.filter(([, state]) => state === undefined || state === 'T');
   if (odd.length === 0) return 'up';
   return odd.map(([name, state]) => `${name} ${state === 'T' ? 'hung' : 'down'}`).join(', ');

@@ -4,15 +4,26 @@ import { unknownWord } from '../nearest.ts';
 import { UsageError } from '../run.ts';
 import { type Command, npm } from './command.ts';
 
-const CHOICES = { containerd: ['2', '1.7', '1.6'], gvisor: ['current', '2025', 'none'] } as const;
+const CHOICES = {
+  containerd: ['2', '1.7', '1.6'],
+  gvisor: ['current', '2025', 'none'],
+  machine: ['namespaces', 'vm'],
+} as const;
 const MOST_NODES = 50;
 
 /** Options that say what a node is made of. */
-export const NODE_OPTIONS = { containerd: { type: 'string' }, gvisor: { type: 'string' } } as const;
+export const NODE_OPTIONS = {
+  containerd: { type: 'string' },
+  gvisor: { type: 'string' },
+  machine: { type: 'string' },
+} as const;
+
+const PROPERTIES = ['name', ...Object.keys(CHOICES)];
 
 /** `up`: starts a cluster or what is missing of it. */
 export const up: Command = {
-  flags: '[--nodes N | --node name=…,containerd=2|1.7|1.6,gvisor=current|2025|none …] [--port PORT]',
+  flags:
+    '[--nodes N | --node name=…,containerd=2|1.7|1.6,gvisor=current|2025|none,machine=vm …] [--port PORT]',
   does: 'starts a cluster, or what is missing of it',
   options: {
     nodes: { type: 'string' },
@@ -63,9 +74,7 @@ export function nodesFrom(count: unknown, each: unknown): readonly NodeRequest[]
 export function parseNode(text: string): NodeRequest {
   const pairs = text.split(',').map((pair) => {
     const [key = '', value] = pair.split(/=(.*)/s);
-    if (!['name', 'containerd', 'gvisor'].includes(key)) {
-      throw unknownWord('property of a node', key, ['name', 'containerd', 'gvisor']);
-    }
+    if (!PROPERTIES.includes(key)) throw unknownWord('property of a node', key, PROPERTIES);
     if (!value) throw new UsageError(`"${pair}" in --node lacks a value: write ${key}=….`);
     return [key, value] as const;
   });
@@ -73,7 +82,7 @@ export function parseNode(text: string): NodeRequest {
   return { ...(name === undefined ? {} : { name }), ...nodeChoices(rest) };
 }
 
-/** What `containerd` and `gvisor` say of a node, each one of a few words. */
+/** What `containerd`, `gvisor` and `machine` say of a node, each one of a few words. */
 export function nodeChoices(values: Readonly<Record<string, unknown>>): Omit<NodeRequest, 'name'> {
   const chosen = Object.entries(CHOICES).flatMap(([key, words]) => {
     const value = values[key];

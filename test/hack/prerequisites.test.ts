@@ -13,7 +13,7 @@ test('a host with everything lacks nothing', () => {
   assert.deepEqual(
     missingPrerequisites(
       host([...EVERYTHING, 'podman', 'shellcheck', 'curl', 'bzip2', 'python3', 'chromium']),
-      true,
+      { forTests: true },
     ),
     [],
   );
@@ -28,7 +28,7 @@ test('docker counts only beside the socket of its daemon', () => {
 test('tests need more than clusters', () => {
   const bare = host([...EVERYTHING, 'podman']);
   assert.deepEqual(
-    missingPrerequisites(bare, true).map((one) => one.what),
+    missingPrerequisites(bare, { forTests: true }).map((one) => one.what),
     ['shellcheck', 'curl', 'bzip2', 'python3', 'chromium'],
   );
 });
