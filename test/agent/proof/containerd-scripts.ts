@@ -1,15 +1,15 @@
 import { status } from '@grpc/grpc-js';
 import { fromJSON, type ServiceDefinition } from '@grpc/proto-loader';
-import { CRI_SCHEMA } from '../../../agent/host/cri-schema.ts';
+import { CRI_SCHEMA, SERVICES as NAMES } from '../../../agent/cri/schema.ts';
 
 const DEFINITIONS = fromJSON(CRI_SCHEMA, { longs: Number, enums: String, defaults: true });
 
-/** The services of containerd that the fake has. */
-export const SERVICES = [
-  'runtime.v1.RuntimeService',
-  'runtime.v1.ImageService',
-  'containerd.services.introspection.v1.Introspection',
-].map((name) => DEFINITIONS[name] as ServiceDefinition);
+/** The services of containerd that the fake has, each with the name of a method as scripts call it. */
+export const SERVICES = NAMES.map((name) => ({
+  definition: DEFINITIONS[name] as ServiceDefinition,
+  nameOf: (method: string) =>
+    /\.(Tasks|Containers)$/.test(name) ? `${name.split('.').at(-1)}.${method}` : method,
+}));
 
 /** An answer that is an error of that gRPC code. */
 export class Refusal extends Error {
@@ -33,7 +33,10 @@ export const HANGS: Script = () => Promise.withResolvers<object>().promise;
 
 /** A script for each method: a containerd that was stopped in its tracks. */
 export const ALL_HANG: Readonly<Record<string, Script>> = Object.fromEntries(
-  SERVICES.flatMap((service) => Object.keys(service)).map((method) => [method, HANGS]),
+  SERVICES.flatMap(({ definition, nameOf }) => Object.keys(definition).map(nameOf)).map((method) => [
+    method,
+    HANGS,
+  ]),
 );
 
 /** A call that is answered with bytes that are no message. */

@@ -3,18 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { Server, ServerCredentials, status } from '@grpc/grpc-js';
-import { CriClient } from '../../../agent/host/cri-client.ts';
-import { Refusal, type Request, type Script, SERVICES } from './containerd-scripts.ts';
-
-/** A sandbox of the fake, with the request's configuration. */
-export type FakeSandbox = {
-  state: 'SANDBOX_READY' | 'SANDBOX_NOTREADY';
-  readonly labels: Readonly<Record<string, string>>;
-  readonly config: Request;
-};
-
-/** gVisor's kernel as a probe sees it. */
-export const GUEST = 'Linux version 4.4.0 #1 SMP Sun Jan 10 15:06:54 PST 2016\nb3e0c5d2-0000-4b5c\n';
+import { CriClient } from '../../../agent/cri/client.ts';
+import { type Refusal, type Request, type Script, SERVICES } from './containerd-scripts.ts';
+import { FakeSandboxes } from './fake-sandboxes.ts';
 
 /** The status document of a containerd with the handler "runsc". */
 export const CONFIG = JSON.stringify({
@@ -26,36 +17,39 @@ export const CONFIG = JSON.stringify({
 });
 
 /**
- * A containerd on a socket in a temporary folder: a real gRPC server that keeps sandboxes and answers as
- * a healthy one does, save for what `scripts` says of a method.
+ * A containerd on a socket in a temporary folder: a real gRPC server that keeps sandboxes, whose processes are in /proc
+ * of the host at `root`, and answers as a healthy one does, save for what `scripts` says of a method. The services of
+ * tasks and containers go before their methods, as in "Tasks.Delete".
  */
 export class FakeContainerd {
   readonly socket: string;
-  readonly sandboxes = new Map<string, FakeSandbox>();
+  readonly sandboxes: FakeSandboxes;
   /** Names of the methods called, in order. */
   readonly calls: string[] = [];
-  /** The requests of each call, in order. */
-  readonly requests: { readonly method: string; readonly request: Request }[] = [];
+  /** The requests of each call, in order, and whether the caller set a deadline. */
+  readonly requests: { readonly method: string; readonly request: Request; readonly deadline: boolean }[] =
+    [];
+  /** Names of the methods whose call the client cut off. */
+  readonly cancelled: string[] = [];
   scripts: Readonly<Record<string, Script>> = {};
-  /** The most sandboxes of a probe that ever existed at a time. */
-  mostProbes = 0;
   #server: Server | undefined;
-  #made = 0;
   readonly #heard = new Set<{ readonly method: string; readonly resolve: () => void }>();
 
-  constructor(socket: string) {
+  constructor(socket: string, root?: string) {
     this.socket = socket;
+    this.sandboxes = new FakeSandboxes(root);
   }
 
   async start(): Promise<void> {
     const server = new Server({ 'grpc.max_send_message_length': -1 });
-    for (const service of SERVICES) {
-      const entries = Object.entries(service);
-      const definition = Object.fromEntries(
-        entries.map(([name, method]) => [name, { ...method, responseSerialize: serialize(method) }]),
-      );
-      const handlers = Object.fromEntries(entries.map(([name]) => [name, this.#handler(name)]));
-      server.addService(definition as never, handlers as never);
+    for (const { definition, nameOf } of SERVICES) {
+      const entries = Object.entries(definition);
+      const methods = entries.map(([name, method]) => [
+        name,
+        { ...method, responseSerialize: serialize(method) },
+      ]);
+      const handlers = entries.map(([name]) => [name, this.#handler(nameOf(name))]);
+      server.addService(Object.fromEntries(methods) as never, Object.fromEntries(handlers) as never);
     }
     const bound = Promise.withResolvers<void>();
     server.bindAsync(`unix:${this.socket}`, ServerCredentials.createInsecure(), (error) =>
@@ -79,72 +73,54 @@ export class FakeContainerd {
     return promise;
   }
 
-  /** Puts a sandbox there. */
-  add(id: string, labels: Readonly<Record<string, string>>, config: Request = {}): void {
-    this.sandboxes.set(id, { state: 'SANDBOX_READY', labels, config });
-    const probes = [...this.sandboxes.values()].filter(
-      (sandbox) => sandbox.labels['app.kubernetes.io/component'] === 'probe',
-    );
-    this.mostProbes = Math.max(this.mostProbes, probes.length);
+  /** How often that method was called. */
+  count(method: string): number {
+    return this.calls.filter((each) => each === method).length;
   }
 
   /** What a healthy containerd would answer, for scripts that only want to add something. */
   usual(method: string, request: Request): object {
+    const { sandboxes } = this;
     switch (method) {
       case 'Version':
         return { runtimeName: 'containerd', runtimeVersion: 'v2.4.2' };
       case 'Status':
         return { status: { conditions: [{ type: 'RuntimeReady', status: true }] }, info: { config: CONFIG } };
-      case 'RunPodSandbox': {
-        this.#made += 1;
-        const id = `sandbox-${this.#made}`;
-        this.add(id, request.config.labels, request.config);
-        return { podSandboxId: id };
-      }
-      case 'StopPodSandbox': {
-        const sandbox = this.sandboxes.get(request.podSandboxId);
-        if (sandbox !== undefined) sandbox.state = 'SANDBOX_NOTREADY';
+      case 'RunPodSandbox':
+        return { podSandboxId: sandboxes.run(request) };
+      case 'StopPodSandbox':
+        sandboxes.end(request.podSandboxId);
         return {};
-      }
       case 'RemovePodSandbox':
-        this.sandboxes.delete(request.podSandboxId);
+        sandboxes.remove(request.podSandboxId);
         return {};
       case 'PodSandboxStatus':
-        return this.#sandboxStatus(request.podSandboxId);
+        return sandboxes.status(request.podSandboxId);
       case 'ListPodSandbox':
-        return { items: this.#list(request.filter?.labelSelector ?? {}) };
-      case 'CreateContainer':
-        return { containerId: `of-${request.podSandboxId}` };
-      case 'ExecSync':
-        return { stdout: Buffer.from(GUEST) };
+        return { items: sandboxes.list(request.filter) };
       case 'PluginInfo':
         return { extra: { value: { name: 'io.containerd.runsc.v1', version: { version: 'v1' } } } };
+      case 'Tasks.ListPids':
+        return sandboxes.pids(request.containerId);
+      case 'Tasks.Delete':
+        return sandboxes.deleteTask(request.containerId);
+      case 'Containers.List':
+        return { containers: sandboxes.recorded(request.filters) };
+      case 'Containers.Delete':
+        return sandboxes.deleteRecord(request.id);
       default:
         return {};
     }
   }
 
-  #sandboxStatus(id: string): object {
-    const sandbox = this.sandboxes.get(id);
-    if (sandbox === undefined) throw new Refusal(`sandbox "${id}": not found`, status.NOT_FOUND);
-    const cgroup = sandbox.config.linux?.cgroupParent;
-    const config = cgroup === undefined ? {} : { linux: { cgroup_parent: cgroup } };
-    return {
-      status: { id, state: sandbox.state },
-      info: { info: JSON.stringify({ image: 'pause', config }) },
-    };
-  }
-
-  #list(selector: Readonly<Record<string, string>>): object[] {
-    return [...this.sandboxes]
-      .filter(([, { labels }]) => Object.entries(selector).every(([key, value]) => labels[key] === value))
-      .map(([id, { labels, state }]) => ({ id, labels, state }));
-  }
-
   #handler(method: string) {
-    return ({ request }: { request: Request }, answer?: (error: object | null, value?: object) => void) => {
+    return (call: Call, answer?: (error: object | null, value?: object) => void) => {
+      const { request } = call;
       this.calls.push(method);
-      this.requests.push({ method, request });
+      // Without one grpc-js tells Infinity.
+      this.requests.push({ method, request, deadline: Number.isFinite(Number(call.getDeadline())) });
+      let answered = false;
+      call.on('cancelled', () => answered || this.cancelled.push(method));
       for (const waiting of this.#heard) {
         if (waiting.method !== method) continue;
         this.#heard.delete(waiting);
@@ -152,15 +128,25 @@ export class FakeContainerd {
       }
       if (answer === undefined) return; // a method that streams: nothing happens here, so nothing is told
       const script = this.scripts[method] ?? ((asked) => this.usual(method, asked));
+      const end = (error: object | null, value?: object) => {
+        answered = true;
+        answer(error, value);
+      };
       Promise.resolve(request)
         .then(script)
         .then(
-          (value: object) => answer(null, value),
-          (error: Refusal) => answer({ code: error.code ?? status.UNKNOWN, details: error.message }),
+          (value: object) => end(null, value),
+          (error: Refusal) => end({ code: error.code ?? status.UNKNOWN, details: error.message }),
         );
     };
   }
 }
+
+type Call = {
+  readonly request: Request;
+  getDeadline(): Date | number;
+  on(event: 'cancelled', listener: () => void): void;
+};
 
 function serialize({ responseSerialize }: { responseSerialize: (value: object) => Buffer }) {
   return (value: object) => ('garbage' in value ? Buffer.alloc(64, 0xff) : responseSerialize(value));
@@ -170,10 +156,10 @@ function serialize({ responseSerialize }: { responseSerialize: (value: object) =
 export async function fakeContainerd(
   context: TestContext,
   scripts: Readonly<Record<string, Script>> = {},
-  answerMs?: number,
+  { answerMs, root }: { readonly answerMs?: number; readonly root?: string } = {},
 ): Promise<{ readonly containerd: FakeContainerd; readonly client: CriClient }> {
   const folder = await mkdtemp(join(tmpdir(), 'cri-'));
-  const containerd = new FakeContainerd(join(folder, 'containerd.sock'));
+  const containerd = new FakeContainerd(join(folder, 'containerd.sock'), root);
   containerd.scripts = scripts;
   await containerd.start();
   const client = new CriClient('/run/containerd/containerd.sock', containerd.socket, answerMs);

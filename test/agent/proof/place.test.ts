@@ -1,20 +1,24 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { cgroupBeside } from '../../../agent/proof/place.ts';
+import { status } from '@grpc/grpc-js';
+import { findPlace, isBelow, placeBeside } from '../../../agent/proof/place.ts';
+import { Refusal, refuses } from './containerd-scripts.ts';
+import { POD, scene } from './scene.ts';
 
-describe('cgroupBeside', () => {
+describe('placeBeside', () => {
   const table: readonly [string, string][] = [
-    ['/kubepods/besteffort/pod1234', '/kubepods/besteffort'],
-    ['/kubepods/burstable/pod0f-12', '/kubepods/burstable'],
-    ['/kubepods/pod1234', '/kubepods'],
-    ['/kubelet/kubepods/besteffort/pod1234', '/kubelet/kubepods/besteffort'],
-    ['/kubelet.slice/kubepods/podabc', '/kubelet.slice/kubepods'],
-    ['kubepods-besteffort-pod12_34.slice', 'kubepods-besteffort.slice'],
-    ['kubepods-pod12_34.slice', 'kubepods.slice'],
-    ['kubelet-kubepods-besteffort-pod12_34.slice', 'kubelet-kubepods-besteffort.slice'],
+    ['/kubepods/besteffort/pod1234', '/kubepods/gvisor_ready'],
+    ['/kubepods/burstable/pod0f-12', '/kubepods/gvisor_ready'],
+    ['/kubepods/pod1234', '/kubepods/gvisor_ready'],
+    ['/kubelet/kubepods/besteffort/pod1234', '/kubelet/kubepods/gvisor_ready'],
+    ['/kubelet.slice/kubepods/podabc', '/kubelet.slice/kubepods/gvisor_ready'],
+    ['kubepods-besteffort-pod12_34.slice', 'kubepods-gvisor_ready.slice'],
+    ['kubepods-burstable-pod12_34.slice', 'kubepods-gvisor_ready.slice'],
+    ['kubepods-pod12_34.slice', 'kubepods-gvisor_ready.slice'],
+    ['kubelet-kubepods-besteffort-pod12_34.slice', 'kubelet-kubepods-gvisor_ready.slice'],
     [
       '/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod1_2.slice',
-      'kubelet-kubepods-burstable.slice',
+      'kubelet-kubepods-gvisor_ready.slice',
     ],
     ['', ''],
     ['/', ''],
@@ -27,6 +31,69 @@ describe('cgroupBeside', () => {
     ['../../pod1', ''],
   ];
   for (const [cgroup, expected] of table) {
-    it(`"${cgroup}" gives "${expected}"`, () => assert.equal(cgroupBeside(cgroup), expected));
+    it(`"${cgroup}" gives "${expected}"`, () => assert.equal(placeBeside(cgroup), expected));
   }
+});
+
+describe('isBelow', () => {
+  const SLICE = 'kubepods-gvisor_ready.slice';
+  const table: readonly [readonly string[], string, boolean][] = [
+    [[`/kubepods.slice/${SLICE}/cri-containerd-1f.scope`], SLICE, true],
+    [[`/../../kubepods.slice/${SLICE}/cri-containerd-1f.scope`], SLICE, true],
+    [[`/system.slice/${SLICE}:cri-containerd:1f`], SLICE, false],
+    [['/system.slice/containerd.service'], SLICE, false],
+    [['/kubepods/gvisor_ready/1f'], '/kubepods/gvisor_ready', true],
+    [['/../../../gvisor_ready/1f'], '/kubepods/gvisor_ready', true],
+    [['/kubepods/gvisor_ready/1f', '/elsewhere/1f'], '/kubepods/gvisor_ready', false],
+    [['/kubepods/pod12/1f'], '/kubepods/pod1', false],
+    [[], '/kubepods/pod1', false],
+  ];
+  for (const [cgroups, parent, expected] of table) {
+    it(`${cgroups.join(' and ') || 'nowhere'} is ${expected ? '' : 'not '}below ${parent}`, () => {
+      assert.equal(isBelow(cgroups, parent), expected);
+    });
+  }
+});
+
+describe('findPlace', { concurrency: true }, () => {
+  const pod = (cgroupParent: string) => ({ config: { linux: { cgroupParent } } });
+
+  it('learns from a pod of the kubelet, and from nobody else', async (t) => {
+    const { containerd, client } = await scene(t);
+    containerd.sandboxes.add('other', {}, pod('/elsewhere/pod1'));
+    assert.equal(await findPlace(client, {}), '');
+    containerd.sandboxes.add('pod', POD, pod('/kubepods/burstable/pod2'));
+    assert.equal(await findPlace(client, {}), '/kubepods/gvisor_ready');
+  });
+
+  it('is nowhere where no pod runs', async (t) => {
+    assert.equal(await findPlace((await scene(t)).client, {}), '');
+  });
+
+  it('asks the next pod when one is gone meanwhile, or tells nothing', async (t) => {
+    const { containerd, client } = await scene(t);
+    containerd.sandboxes.add('gone', POD);
+    containerd.sandboxes.add('silent', POD);
+    containerd.sandboxes.add('pod', POD, pod('kubepods-pod2.slice'));
+    containerd.scripts = {
+      PodSandboxStatus: (request) => {
+        if (request.podSandboxId === 'gone') throw new Refusal('not found', status.NOT_FOUND);
+        return containerd.usual('PodSandboxStatus', request);
+      },
+    };
+    assert.equal(await findPlace(client, {}), 'kubepods-gvisor_ready.slice');
+  });
+
+  it('asks no more than five', async (t) => {
+    const { containerd, client } = await scene(t);
+    for (let n = 0; n < 20; n++) containerd.sandboxes.add(`silent-${n}`, POD);
+    assert.equal(await findPlace(client, {}), '');
+    assert.equal(containerd.count('PodSandboxStatus'), 5);
+  });
+
+  it('rejects when containerd refuses to tell', async (t) => {
+    const { containerd, client } = await scene(t, { PodSandboxStatus: refuses('no') });
+    containerd.sandboxes.add('pod', POD);
+    await assert.rejects(findPlace(client, {}), /^CriError: no$/);
+  });
 });

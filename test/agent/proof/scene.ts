@@ -1,48 +1,85 @@
+import { rmSync } from 'node:fs';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import type { TestContext } from 'node:test';
-import type { CriClient } from '../../../agent/host/cri-client.ts';
+import type { CriClient } from '../../../agent/cri/client.ts';
+import type { Host } from '../../../agent/host/host.ts';
+import { type BootOptions, boot } from '../../../agent/proof/boot.ts';
 import type { Outcome } from '../../../agent/proof/outcome.ts';
-import { type ProofOptions, prove } from '../../../agent/proof/proof.ts';
+import { Prover, type ProverOptions } from '../../../agent/proof/prover.ts';
 import { tempHost } from '../host/temp-host.ts';
 import type { Script } from './containerd-scripts.ts';
 import { type FakeContainerd, fakeContainerd } from './fake-containerd.ts';
 
-/** What a proof reads of the host. */
-export const HOST_FILES = {
-  '/proc/version': 'Linux version 6.8.0 (buildd@lcy02) #45-Ubuntu SMP\n',
-  '/proc/sys/kernel/random/boot_id': '6d0aa4a7-5e1a-4e7a-9f0f-1d6a0d6f2b11\n',
-};
 /** A signal that is never aborted. */
 export const NEVER = new AbortController().signal;
 
-/** A containerd, a client of it, and proofs with it. */
+/** The label of the kubelet's pods. */
+export const POD = { 'io.kubernetes.pod.uid': '1' };
+
+type Scripts = Readonly<Record<string, Script>>;
+
+/** A containerd, a client of it, its host, and a clock that goes only when the test moves it. */
 export type Scene = {
   readonly containerd: FakeContainerd;
   readonly client: CriClient;
-  readonly options: ProofOptions;
-  readonly run: (signal?: AbortSignal) => Promise<Outcome>;
+  readonly host: Host;
+  readonly clock: { nowMs: number };
+  readonly options: BootOptions;
+  readonly run: () => Promise<Outcome>;
 };
 
-/** A proof with a containerd that does what the scripts say. */
-export async function scene(
-  context: TestContext,
-  scripts: Readonly<Record<string, Script>> = {},
-  { answerMs, ...changes }: Partial<ProofOptions> & { readonly answerMs?: number } = {},
-): Promise<Scene> {
-  const { containerd, client } = await fakeContainerd(context, scripts, answerMs);
-  const host = await tempHost(context, HOST_FILES);
-  const options = {
-    client,
-    handler: 'runsc',
-    image: 'agent',
-    host,
-    now: () => performance.now(),
-    bootTimeoutMs: 10_000,
-    teardownTimeoutMs: 10_000,
+/** A boot at a containerd that does what the scripts say. */
+export async function scene(t: TestContext, scripts: Scripts = {}, answerMs = 3_000): Promise<Scene> {
+  const host = await tempHost(t);
+  const { containerd, client } = await fakeContainerd(t, scripts, { answerMs, root: host.root });
+  const clock = { nowMs: 0 };
+  const options = { client, host, handler: 'runsc', now: () => clock.nowMs, signal: NEVER };
+  return { containerd, client, host, clock, options, run: () => boot(options) };
+}
+
+/** The same with a prover, which tells of boots that no look waits for, and of what is left. */
+export async function proverScene(
+  t: TestContext,
+  scripts: Scripts = {},
+  changes: Partial<ProverOptions> = {},
+) {
+  const made = await scene(t, scripts);
+  const told: { ends: number; left: number[] } = { ends: 0, left: [] };
+  const prover = new Prover({
+    ...made.options,
+    onEnd: () => {
+      told.ends += 1;
+    },
+    onLeft: (left) => told.left.push(left),
+    patienceMs: 0,
+    hangMs: 1_000,
     ...changes,
+  });
+  /** Makes the node look busy, or idle again. */
+  const press = async (busy: boolean) => {
+    const file = join(made.host.root, 'proc/pressure/cpu');
+    if (!busy) return rm(file, { force: true });
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, 'some avg10=97.00 avg60=60.00 avg300=1.00 total=1\n');
   };
-  return { containerd, client, options, run: (signal = NEVER) => prove(options, signal) };
+  return { ...made, prover, told, press };
+}
+
+/** A method that answers as usual once the test opens it; before, it hangs. */
+export function gate(containerd: FakeContainerd, method: string) {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const script: Script = async (request) => {
+    await promise;
+    return containerd.usual(method, request);
+  };
+  return { script, open: resolve };
 }
 
 /** An outcome in two words. */
 export const brief = (outcome: Outcome) =>
-  outcome.kind === 'proven' ? `proven ${outcome.guestKernel}` : `${outcome.kind} ${outcome.reason}`;
+  outcome.kind === 'proven' ? 'proven' : `${outcome.kind} ${outcome.reason}`;
+
+/** Removes a process of the host from under the agent. */
+export const vanish = ({ host }: Scene, pid: number) =>
+  rmSync(join(host.root, 'proc', String(pid)), { recursive: true, force: true });

@@ -1,0 +1,73 @@
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** A process as /proc of a fake host tells it. */
+export type FakeProcess = {
+  readonly argv: readonly string[];
+  readonly parentPid?: number;
+  /** From the namespace of this /proc to its own; by default it lies in that of this /proc. */
+  readonly namespacedPids?: readonly number[];
+  readonly uid?: number;
+  readonly seccomp?: number;
+  /** The text of its file `cgroup`. */
+  readonly cgroup?: string;
+  readonly textPages?: number;
+};
+
+/** Pages of code of the sandbox that a fake containerd starts. */
+export const TEXT_PAGES = 3272;
+
+/** Puts a process into /proc of the host at `root`. */
+export function addProcess(root: string, pid: number, process: FakeProcess): void {
+  const { argv, parentPid = 1, namespacedPids = [pid], uid = 0, seccomp = 2 } = process;
+  const { cgroup = '0::/\n', textPages = TEXT_PAGES } = process;
+  const folder = join(root, 'proc', String(pid));
+  const status = [
+    `Name:\t${(argv[0] ?? '').slice(0, 15)}`,
+    `Pid:\t${pid}`,
+    `PPid:\t${parentPid}`,
+    `Uid:\t${uid}\t${uid}\t${uid}\t${uid}`,
+    `NSpid:\t${namespacedPids.join('\t')}`,
+    `Seccomp:\t${seccomp}`,
+    'Seccomp_filters:\t1',
+  ];
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'cmdline'), argv.map((word) => `${word}\0`).join(''));
+  writeFileSync(join(folder, 'status'), `${status.join('\n')}\n`);
+  writeFileSync(join(folder, 'cgroup'), cgroup);
+  writeFileSync(join(folder, 'statm'), `856953 8318 6379 ${textPages} 0 20941 0\n`);
+}
+
+/** Takes a process out of /proc of the host at `root`. */
+export function removeProcess(root: string, pid: number): void {
+  rmSync(join(root, 'proc', String(pid)), { recursive: true, force: true });
+}
+
+/** The arguments of a gVisor sandbox as runsc writes them, with these flags in force. */
+export function sandboxArgv(id: string, flags: readonly string[] = ['--platform=systrap']): string[] {
+  const bundle = `/run/containerd/io.containerd.runtime.v2.task/k8s.io/${id}`;
+  return [
+    'runsc-sandbox',
+    '--root=/run/containerd/runsc/k8s.io',
+    `--log=${bundle}/log.json`,
+    '--log-format=json',
+    ...flags,
+    '--log-fd=3',
+    'boot',
+    '--apply-caps=false',
+    `--bundle=${bundle}`,
+    '--controller-fd=8',
+    '--network=of-the-command',
+    id,
+  ];
+}
+
+/** cgroup v1 and v2 as the kubelet's cgroupfs and systemd drivers would have a sandbox. */
+export function cgroupOf(parent: string, id: string): string {
+  if (parent.endsWith('.slice')) {
+    const [root = ''] = parent.split('-');
+    return `0::/${root.replace(/(\.slice)?$/, '.slice')}/${parent}/cri-containerd-${id}.scope\n`;
+  }
+  const path = `${parent || '/k8s.io'}/${id}`;
+  return `12:freezer:/elsewhere\n5:cpu,cpuacct:${path}\n4:memory:${path}\n1:name=systemd:/elsewhere\n`;
+}

@@ -1,0 +1,261 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { status } from '@grpc/grpc-js';
+import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
+import { GARBAGE, HANGS, Refusal, refuses, type Script } from './containerd-scripts.ts';
+import { brief, POD, type Scene, scene } from './scene.ts';
+
+const requestOf = ({ containerd }: Scene, method: string) =>
+  containerd.requests.find((each) => each.method === method);
+
+/** Ends each sandbox when it is asked about for the first time, as long as `goes` says so. */
+function mortal({ containerd }: Scene, goes: (nth: number) => boolean): Script {
+  const asked = new Set<string>();
+  return (request) => {
+    const id: string = request.podSandboxId;
+    if (!asked.has(id) && goes(asked.size)) containerd.sandboxes.end(id);
+    asked.add(id);
+    return containerd.usual('PodSandboxStatus', request);
+  };
+}
+
+describe('boot', { concurrency: true }, () => {
+  it('starts one sandbox, looks at it, asks its sentry, and removes it', async (t) => {
+    const made = await scene(t);
+    const outcome = await made.run();
+    assert.equal(brief(outcome), 'proven', outcome.message);
+    assert.equal(outcome.message, 'a sandbox of handler "runsc" booted in gVisor in 0.00 s');
+    assert.deepEqual(made.containerd.calls, [
+      'ListPodSandbox',
+      'RunPodSandbox',
+      'PodSandboxStatus',
+      'Tasks.ListPids',
+      'StopPodSandbox',
+      'RemovePodSandbox',
+    ]);
+    assert.equal(made.containerd.sandboxes.byId.size, 0);
+    const { request } = requestOf(made, 'RunPodSandbox') ?? {};
+    assert.equal(request.runtimeHandler, 'runsc');
+    assert.deepEqual(request.config.labels, PROBE_LABELS);
+    assert.equal(request.config.linux.securityContext.namespaceOptions.network, 'NODE');
+  });
+
+  it('tells the time to the answer, and that of the end', async (t) => {
+    const made = await scene(t);
+    made.containerd.scripts = {
+      RunPodSandbox: (request) => {
+        made.clock.nowMs += 12_340;
+        return made.containerd.usual('RunPodSandbox', request);
+      },
+      StopPodSandbox: (request) => {
+        made.clock.nowMs += 200;
+        return made.containerd.usual('StopPodSandbox', request);
+      },
+    };
+    const outcome = await made.run();
+    assert.ok(outcome.kind === 'proven', outcome.message);
+    assert.deepEqual([outcome.bootMs, outcome.teardownMs], [12_340, 200]);
+    assert.match(outcome.message, /in 12\.34 s$/);
+  });
+
+  it('gives the start no deadline, and every other call one', async (t) => {
+    const made = await scene(t);
+    await made.run();
+    const without = made.containerd.requests.filter(({ deadline }) => !deadline);
+    assert.deepEqual(
+      without.map(({ method }) => method),
+      ['RunPodSandbox'],
+    );
+    assert.deepEqual(made.containerd.cancelled, []);
+  });
+
+  it('names a new sandbox each time', async (t) => {
+    const { containerd, run } = await scene(t);
+    await run();
+    await run();
+    const names = containerd.requests.flatMap(({ method, request }) =>
+      method === 'RunPodSandbox' ? [request.config.metadata.name] : [],
+    );
+    assert.equal(new Set(names).size, 2);
+  });
+
+  it('boots in a place of its own beside the classes of pods', async (t) => {
+    const made = await scene(t);
+    made.containerd.sandboxes.add('pod', POD, {
+      config: { linux: { cgroupParent: '/kubepods/burstable/pod2' } },
+    });
+    const outcome = await made.run();
+    assert.ok(outcome.kind === 'proven', outcome.message);
+    assert.equal(
+      requestOf(made, 'RunPodSandbox')?.request.config.linux.cgroupParent,
+      '/kubepods/gvisor_ready',
+    );
+    assert.equal(outcome.witness.cgroupParent, '/kubepods/gvisor_ready');
+    assert.deepEqual(outcome.witness.cgroups, ['/kubepods/gvisor_ready/sandbox-1']);
+    assert.deepEqual([...made.containerd.sandboxes.byId.keys()], ['pod']);
+  });
+
+  it('tries again when the kubelet was quicker', async (t) => {
+    const made = await scene(t);
+    made.containerd.scripts = { PodSandboxStatus: mortal(made, (nth) => nth === 0) };
+    assert.equal(brief(await made.run()), 'proven');
+    assert.deepEqual([made.containerd.count('RunPodSandbox'), made.containerd.sandboxes.mostProbes], [2, 1]);
+  });
+
+  it('calls two deaths within 1.5 s what they are', async (t) => {
+    const made = await scene(t);
+    made.containerd.scripts = {
+      PodSandboxStatus: mortal(made, () => true),
+      RunPodSandbox: (request) => {
+        made.clock.nowMs += 1_400;
+        return made.containerd.usual('RunPodSandbox', request);
+      },
+    };
+    const outcome = await made.run();
+    assert.equal(brief(outcome), 'failed SandboxDied');
+    assert.match(outcome.message, /^two sandboxes in a row died by themselves within 1400 ms: /);
+    assert.equal(made.containerd.count('RunPodSandbox'), 2);
+  });
+
+  it('takes ends that are further apart for the kubelet’s, and gives up after five', async (t) => {
+    const made = await scene(t);
+    made.containerd.scripts = {
+      PodSandboxStatus: mortal(made, () => true),
+      RunPodSandbox: (request) => {
+        made.clock.nowMs += 1_600;
+        return made.containerd.usual('RunPodSandbox', request);
+      },
+    };
+    assert.equal(brief(await made.run()), 'interrupted ProbeInterrupted');
+    assert.deepEqual([made.containerd.count('RunPodSandbox'), made.containerd.sandboxes.byId.size], [5, 0]);
+  });
+
+  it('sees a death in the middle of the questions as well', async (t) => {
+    const made = await scene(t);
+    let killed = 0;
+    made.containerd.scripts = {
+      'Tasks.ListPids': (request) => {
+        killed += 1;
+        if (killed > 1) return made.containerd.usual('Tasks.ListPids', request);
+        made.containerd.sandboxes.end(request.containerId);
+        throw new Refusal('connecting to control server at PID 7: connection refused');
+      },
+    };
+    assert.equal(brief(await made.run()), 'proven');
+    assert.equal(killed, 2);
+  });
+
+  it('is impossible when the runtime does not tell of a sandbox that runs', async (t) => {
+    const { containerd, run } = await scene(t, { 'Tasks.ListPids': refuses('no such task') });
+    const outcome = await run();
+    assert.equal(brief(outcome), 'impossible ContainerdUnreachable');
+    assert.equal(outcome.message, 'no such task');
+    assert.deepEqual([containerd.count('RunPodSandbox'), containerd.sandboxes.byId.size], [1, 0]);
+  });
+
+  it('asks again to stop what the kubelet stops at the same moment', async (t) => {
+    const { containerd, run } = await scene(t);
+    let asked = 0;
+    containerd.scripts = {
+      StopPodSandbox: (request) => {
+        asked += 1;
+        if (asked === 1) throw new Refusal('failed to stop sandbox "sandbox-1": task must be stopped');
+        return containerd.usual('StopPodSandbox', request);
+      },
+    };
+    assert.equal(brief(await run()), 'proven');
+    assert.equal(asked, 2);
+  });
+
+  it('needs no removal of what is gone, and suffers what cannot be removed', async (t) => {
+    const gone = refuses('not found', status.NOT_FOUND);
+    const without = await scene(t, { StopPodSandbox: gone, RemovePodSandbox: gone });
+    assert.equal(brief(await without.run()), 'proven');
+    const kept = await scene(t, { RemovePodSandbox: refuses('device or resource busy') });
+    assert.equal(brief(await kept.run()), 'proven');
+  });
+
+  it('is stuck when a sandbox runs on after its time to stop', async (t) => {
+    const late = refuses('context deadline exceeded', status.DEADLINE_EXCEEDED);
+    const { run } = await scene(t, { StopPodSandbox: late });
+    const outcome = await run();
+    assert.equal(brief(outcome), 'stuck SandboxStuck');
+    assert.match(outcome.message, /does not go away, StopPodSandbox failed: .*context deadline exceeded/);
+  });
+
+  it('is not stuck when a stop is late and the sandbox has ended all the same', async (t) => {
+    const { containerd, run } = await scene(t);
+    containerd.scripts = {
+      StopPodSandbox: (request) => {
+        containerd.usual('StopPodSandbox', request);
+        throw new Refusal('context deadline exceeded', status.DEADLINE_EXCEEDED);
+      },
+    };
+    assert.equal(brief(await run()), 'proven');
+  });
+
+  for (const method of ['RunPodSandbox', 'PodSandboxStatus', 'Tasks.ListPids']) {
+    it(`is impossible when ${method} is answered with garbage`, async (t) => {
+      const { run } = await scene(t, { [method]: GARBAGE });
+      assert.equal(brief(await run()), 'impossible ContainerdUnreachable');
+    });
+  }
+
+  for (const method of ['RunPodSandbox', 'PodSandboxStatus', 'Tasks.ListPids', 'StopPodSandbox']) {
+    it(`is impossible when containerd goes in ${method}`, async (t) => {
+      const { containerd, run } = await scene(t);
+      containerd.scripts = {
+        [method]: async (request) => {
+          await containerd.stop();
+          return HANGS(request);
+        },
+      };
+      assert.equal(brief(await run()), 'impossible ContainerdUnreachable');
+    });
+  }
+
+  it('does not believe the last words of a containerd that is gone a moment later', async (t) => {
+    const { run } = await scene(t, {
+      RunPodSandbox: refuses('OCI runtime create failed: signal: killed'),
+      Version: refuses('shutting down', status.UNAVAILABLE),
+    });
+    assert.equal(brief(await run()), 'impossible ContainerdUnreachable');
+  });
+
+  const errors: readonly [string, string][] = [
+    ['no runtime for "runsc" is configured', 'failed HandlerNotLoaded'],
+    ['exec: "runsc": executable file not found in $PATH', 'failed RunscNotFound'],
+    ['something else', 'failed SandboxFailed'],
+    ['failed to get sandbox image "pause": not found', 'impossible SandboxImageMissing'],
+  ];
+  for (const [words, expected] of errors) {
+    it(`is ${expected} when RunPodSandbox says: ${words}`, async (t) => {
+      const { containerd, run } = await scene(t, { RunPodSandbox: refuses(words) });
+      const outcome = await run();
+      assert.deepEqual([brief(outcome), outcome.message], [expected, words]);
+      assert.equal(containerd.count('RunPodSandbox'), 1);
+    });
+  }
+});
+
+describe('boot, at a sandbox that does not stop', () => {
+  it('asks five times, with pauses, before it is stuck', async (t) => {
+    const { containerd, run } = await scene(t, { StopPodSandbox: refuses('task must be stopped') }, 600_000);
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    let ended = false;
+    const outcome = run().finally(() => {
+      ended = true;
+    });
+    for (let stops = -1; !ended; ) {
+      const stopped = containerd.count('StopPodSandbox');
+      // A pause begins when the refusal has come back.
+      if (stopped !== stops) t.mock.timers.tick(0);
+      else t.mock.timers.tick(10);
+      stops = stopped;
+      await setImmediate();
+    }
+    assert.equal(brief(await outcome), 'stuck SandboxStuck');
+    assert.equal(containerd.count('StopPodSandbox'), 5);
+  });
+});

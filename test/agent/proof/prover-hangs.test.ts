@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
+import { HANGS, type Script } from './containerd-scripts.ts';
+import { brief, NEVER, proverScene } from './scene.ts';
+
+const HANG_MS = 1_000;
+const HOUR_MS = 3_600_000;
+
+/** A prover whose boots hang. `look` moves the clock and proves; `boots` waits until there were so many of them. */
+async function hanging(t: TestContext) {
+  const made = await proverScene(t, { RunPodSandbox: HANGS }, { hangMs: HANG_MS });
+  const { prover, clock, containerd } = made;
+  const look = async (afterMs: number, changed = false) => {
+    clock.nowMs += afterMs;
+    return brief(await prover.prove(NEVER, changed));
+  };
+  const boots = async (wanted: number) => {
+    while (containerd.count('RunPodSandbox') < wanted) await containerd.called('RunPodSandbox');
+    assert.equal(containerd.count('RunPodSandbox'), wanted);
+  };
+  /** Gives up on a boot, and begins another, until so many hang. */
+  const hang = async (times: number) => {
+    await look(0);
+    for (let n = 1; n <= times; n++) {
+      await boots(n);
+      assert.equal(await look(HANG_MS), 'failed SandboxHangs');
+      if (n < times) await look(0);
+    }
+  };
+  return { ...made, look, boots, hang };
+}
+
+describe('Prover, when sandboxes hang', { concurrency: true }, () => {
+  it('fails on an idle node once a boot took longer than the kubelet waits, and not before', async (t) => {
+    const { look, boots, prover, containerd } = await hanging(t);
+    assert.equal(await look(0), 'slow SandboxSlow');
+    await boots(1);
+    assert.equal(await look(HANG_MS - 1), 'slow SandboxSlow');
+    assert.equal(await look(1), 'failed SandboxHangs');
+    await boots(1);
+    const outcome = await prover.prove(NEVER);
+    assert.equal(
+      outcome.message,
+      "no sandbox booted within 1 s, after which the kubelet gives up on a pod's; 1 of them still hang",
+    );
+    assert.deepEqual(containerd.cancelled, []);
+  });
+
+  it('gives a node under pressure four times as long', async (t) => {
+    const { look, press } = await hanging(t);
+    await press(true);
+    assert.equal(await look(0), 'slow SandboxSlow');
+    assert.equal(await look(4 * HANG_MS - 1), 'slow SandboxSlow');
+    assert.equal(await look(1), 'failed SandboxHangs');
+  });
+
+  it('does not excuse a boot by a pressure that is over', async (t) => {
+    const { look, press } = await hanging(t);
+    await press(true);
+    await look(0);
+    assert.equal(await look(2 * HANG_MS), 'slow SandboxSlow');
+    await press(false);
+    assert.equal(await look(0), 'failed SandboxHangs');
+  });
+
+  it('probes again after a hang, still fails meanwhile, and takes a proof at once', async (t) => {
+    const { look, boots, hang, containerd, prover, told } = await hanging(t);
+    await hang(1);
+    containerd.scripts = {};
+    assert.equal(await look(0), 'failed SandboxHangs');
+    await boots(2);
+    await prover.finish(60_000);
+    assert.equal(told.ends, 1);
+    assert.equal(await look(0), 'proven');
+    // After a proof a slow boot is slow again, whatever hung before.
+    containerd.scripts = { RunPodSandbox: HANGS };
+    assert.equal(await look(0), 'slow SandboxSlow');
+  });
+
+  it('leaves three to themselves, and tries one more an hour', async (t) => {
+    const { look, boots, hang } = await hanging(t);
+    await hang(3);
+    assert.equal(await look(HOUR_MS - 1), 'failed SandboxHangs');
+    await boots(3);
+    assert.equal(await look(1), 'failed SandboxHangs');
+    await boots(4);
+  });
+
+  it('tries at once when something changed', async (t) => {
+    const { look, boots, hang } = await hanging(t);
+    await hang(3);
+    await look(0);
+    await boots(3);
+    await look(0, true);
+    await boots(4);
+  });
+
+  it('removes the sandbox of a boot that ends after all, and then tries again', async (t) => {
+    const { look, boots, hang, containerd, told } = await hanging(t);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const late: Script = async (request) => {
+      await promise;
+      return containerd.usual('RunPodSandbox', request);
+    };
+    containerd.scripts = { RunPodSandbox: late };
+    await hang(3);
+    resolve();
+    while (told.ends < 3) await setImmediate();
+    assert.equal(containerd.sandboxes.byId.size, 0);
+    containerd.scripts = { RunPodSandbox: HANGS };
+    assert.equal(await look(0), 'failed SandboxHangs');
+    await boots(4);
+  });
+
+  it('sweeps nothing away while a boot hangs, since it has a sandbox', async (t) => {
+    const { look, boots, hang, containerd } = await hanging(t);
+    await hang(1);
+    containerd.sandboxes.add('of-the-boot-that-hangs', PROBE_LABELS);
+    await look(0);
+    await boots(2);
+    assert.ok(containerd.sandboxes.byId.has('of-the-boot-that-hangs'));
+  });
+});
