@@ -14,6 +14,7 @@ const DEFAULTS: Config = {
   listen: { host: '::', port: 9477 },
   logLevel: 'info',
   publish: [],
+  requireLimits: false,
   taint: false,
 };
 
@@ -67,7 +68,6 @@ describe('parseConfig', () => {
     ['LABEL_DOMAIN', 'gvisor.example.com', { labelDomain: 'gvisor.example.com' }],
     ['PROOF_INTERVAL', '10s', { proofIntervalMs: 10_000 }],
     ['PROOF_INTERVAL', '24h', { proofIntervalMs: 86_400_000 }],
-    ['PROOF_IMAGE', 'registry/agent@sha256:1f', { proofImage: 'registry/agent@sha256:1f' }],
     ['CONFIRM_DELAY', '0s', { confirmMs: 0 }],
     ['CONFIRM_DELAY', '1m', { confirmMs: 60_000 }],
     ['UNKNOWN_GRACE', '0ms', { graceMs: 0 }],
@@ -80,6 +80,8 @@ describe('parseConfig', () => {
     ['LISTEN_ADDRESS', 'fd00::5:9477', { listen: { host: 'fd00::5', port: 9477 } }],
     ['LOG_LEVEL', 'silent', { logLevel: 'silent' }],
     ['TAINT', 'on', { taint: true }],
+    ['REQUIRE_LIMITS', 'on', { requireLimits: true }],
+    ['REQUIRE_LIMITS', 'off', { requireLimits: false }],
     ['KUBECONFIG', 'kubeconfig', { kubeconfig: 'kubeconfig' }],
   ];
   for (const [name, value, expected] of good) {
@@ -117,6 +119,7 @@ describe('parseConfig', () => {
     ['LOG_LEVEL', 'loud', /is not trace, debug, info, warn, error or silent$/],
     ['PUBLISH', 'nodes', /is not known: use node, or node,events, or leave it empty$/],
     ['TAINT', 'true', /is not on or off$/],
+    ['REQUIRE_LIMITS', 'yes', /is not on or off$/],
     ['KUBECONFIG', '/a:/b', /is not one file/],
   ];
   for (const [name, value, expected] of bad) {

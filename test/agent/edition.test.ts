@@ -20,7 +20,7 @@ describe('editionOf', () => {
     HOST_ROOT: '/host',
     CRI_SOCKET: '/a',
     CONTAINERD_CONFIG: '/a',
-    PROOF_IMAGE: 'a',
+    REQUIRE_LIMITS: 'on',
     MIN_RUNSC_RELEASE: '20990101.0',
   };
   for (const [name, value] of Object.entries(settings)) {

@@ -1,10 +1,13 @@
 import { fileURLToPath } from 'node:url';
 import { status as Code, Metadata } from '@grpc/grpc-js';
 import type { Sources } from '../../../agent/checks/catalogue.ts';
+import type { Cri, CriStatus, LoadedRuntime, ShimInfo } from '../../../agent/cri/cri.ts';
+import { CriError } from '../../../agent/cri/error.ts';
 import type { Seen } from '../../../agent/finding.ts';
-import type { Cri, CriStatus, LoadedRuntime, ShimInfo } from '../../../agent/host/cri.ts';
-import { CriError } from '../../../agent/host/cri-error.ts';
 import { Host } from '../../../agent/host/host.ts';
+import type { Witness } from '../../../agent/proof/witness.ts';
+import { RunscPrograms } from '../../../agent/runsc/program.ts';
+import { sandboxArgv, TEXT_PAGES } from '../host/fake-process.ts';
 
 /** A runtime as containerd reports it, gVisor's unless said otherwise. */
 export function loadedRuntime(changes: Partial<LoadedRuntime> = {}): LoadedRuntime {
@@ -58,6 +61,24 @@ export function sourcesOf(name: string, changes: Partial<Sources> = {}): Sources
     cri: fakeCri(criStatus()),
     handler: 'runsc',
     containerdConfig: '/etc/containerd/config.toml',
+    programs: new RunscPrograms(),
+    requireLimits: false,
+    ...changes,
+  };
+}
+
+/** What a proof showed: a sandbox of gVisor in the kubelet's cgroup, unless said otherwise. */
+export function witnessOf(changes: Partial<Witness> = {}): Witness {
+  return {
+    pid: 189,
+    argv: sandboxArgv('1f'),
+    flags: { platform: 'systrap' },
+    uid: 0,
+    seccomp: 2,
+    textPages: TEXT_PAGES,
+    cgroups: ['/kubepods/gvisor_ready/1f'],
+    cgroupParent: '/kubepods/gvisor_ready',
+    runtimePids: [1],
     ...changes,
   };
 }

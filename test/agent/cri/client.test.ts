@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { CriError } from '../../../agent/host/cri-error.ts';
-import { loadedRuntimes } from '../../../agent/host/loaded-runtimes.ts';
+import { CriError } from '../../../agent/cri/error.ts';
+import { loadedRuntimes } from '../../../agent/cri/loaded-runtimes.ts';
 import { GARBAGE, HANGS, refuses } from '../proof/containerd-scripts.ts';
 import { CONFIG, fakeContainerd } from '../proof/fake-containerd.ts';
 
@@ -49,7 +49,7 @@ describe('CriClient', { concurrency: true }, () => {
   for (const [name, scripts, kind, words] of kinds) {
     it(`calls ${name} ${kind}`, async (t) => {
       const { client } = await fakeContainerd(t, scripts);
-      const error = await client.call('Version', {}, { timeoutMs: 300 }).catch((cause: unknown) => cause);
+      const error = await client.version({ timeoutMs: 300 }).catch((cause: unknown) => cause);
       assert.ok(error instanceof CriError);
       assert.equal(error.kind, kind);
       assert.ok(error.message.startsWith(words), error.message);
@@ -58,22 +58,59 @@ describe('CriClient', { concurrency: true }, () => {
 
   it('asks nothing once its signal is aborted, and gives up when it is', async (t) => {
     const { containerd, client } = await fakeContainerd(t, { Version: HANGS });
-    await assert.rejects(
-      client.call('Version', {}, { signal: AbortSignal.abort(new Error('stop')) }),
-      /stop/,
-    );
+    await assert.rejects(client.version({ signal: AbortSignal.abort(new Error('stop')) }), /stop/);
     assert.deepEqual(containerd.calls, []);
     const stop = new AbortController();
     const asked = containerd.called('Version');
-    const call = client.call('Version', {}, { signal: stop.signal });
+    const call = client.version({ signal: stop.signal });
     const rejected = assert.rejects(call, { kind: 'aborted' });
     await asked;
     stop.abort();
     await rejected;
   });
 
-  it('knows no method that the schema lacks', async (t) => {
-    const { client } = await fakeContainerd(t);
-    assert.throws(() => client.call('UpdateRuntimeConfig', {}), /No method "UpdateRuntimeConfig"/);
+  it('sets its own deadline, that of the call, or none', async (t) => {
+    const { containerd, client } = await fakeContainerd(t);
+    await client.version();
+    await client.version({ timeoutMs: 60_000 });
+    await client.version({ timeoutMs: null });
+    assert.deepEqual(
+      containerd.requests.map(({ deadline }) => deadline),
+      [true, true, false],
+    );
+  });
+
+  it('tells containerd’s own PID, and 0 where it does not say', async (t) => {
+    const { containerd, client } = await fakeContainerd(t, { Server: () => ({ pid: 612 }) });
+    assert.equal(await client.serverPid(), 612);
+    containerd.scripts = {};
+    assert.equal(await client.serverPid(), 0);
+  });
+
+  it('asks the task service and the container service for what bears the same name there', async (t) => {
+    const { containerd, client } = await fakeContainerd(t);
+    const { sandboxes } = containerd;
+    sandboxes.records.set('1f', { labels: { a: 'b', c: 'd' }, task: true });
+    sandboxes.records.set('2e', { labels: { a: 'b' }, task: false });
+    assert.deepEqual(await client.listContainers({ a: 'b', c: 'd' }), [
+      { id: '1f', labels: { a: 'b', c: 'd' } },
+    ]);
+    await assert.rejects(client.deleteContainer('1f'), /has a task/);
+    await client.deleteTask('1f');
+    await client.deleteContainer('1f');
+    assert.deepEqual([...sandboxes.records.keys()], ['2e']);
+    assert.deepEqual(containerd.calls.slice(-2), ['Tasks.Delete', 'Containers.Delete']);
+  });
+
+  it('tells a sandbox, and which PIDs its runtime knows', async (t) => {
+    const { containerd, client } = await fakeContainerd(t);
+    const config = { linux: { cgroupParent: '/kubepods/pod1' } };
+    containerd.sandboxes.add('1f', {}, { config });
+    const pid = containerd.sandboxes.byId.get('1f')?.pid ?? 0;
+    const runtimeType = 'io.containerd.runsc.v1';
+    const seen = { state: 'SANDBOX_READY', pid, runtimeType, cgroupParent: '/kubepods/pod1' };
+    assert.deepEqual(await client.sandbox('1f'), seen);
+    assert.deepEqual(await client.listPids('1f'), [1]);
+    await assert.rejects(client.sandbox('gone'), { kind: 'absent' });
   });
 });

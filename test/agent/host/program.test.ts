@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseProgram, readProgram } from '../../../agent/host/elf.ts';
 import { Host } from '../../../agent/host/host.ts';
+import { parseProgram, readProgram, textSegments } from '../../../agent/host/program.ts';
+import { elfHeader } from '../runsc/fake-runsc.ts';
 
 /** The first 20 bytes of an ELF program for a machine, in either byte order. */
 function elf(machine: number, isBigEndian = false): Buffer {
@@ -35,4 +36,63 @@ describe('parseProgram', () => {
       machine: process.arch,
     });
   });
+});
+
+describe('textSegments', () => {
+  const PAGE = 4096;
+  const CODE = 5;
+  const DATA = 6;
+  const READ_ONLY = 4;
+
+  it('rounds the code to whole pages of 4, 16 and 64 KiB', () => {
+    const sizes = textSegments(elfHeader([{ from: 0x400000, bytes: 5 * PAGE + 1, flags: CODE }]));
+    assert.deepEqual([...sizes], [6 * PAGE, 8 * PAGE, 16 * PAGE]);
+  });
+
+  it('counts from the page that the code begins in', () => {
+    const sizes = textSegments(elfHeader([{ from: 0x401800, bytes: PAGE, flags: CODE }]));
+    assert.ok(sizes.has(2 * PAGE), `${[...sizes]}`);
+  });
+
+  it('spans all segments of code, and none of data', () => {
+    const sizes = textSegments(
+      elfHeader([
+        { from: 0x400000, bytes: PAGE, flags: READ_ONLY },
+        { from: 0x401000, bytes: 2 * PAGE, flags: CODE },
+        { from: 0x404000, bytes: PAGE, flags: CODE },
+        { from: 0x500000, bytes: 900 * PAGE, flags: DATA },
+      ]),
+    );
+    assert.ok(sizes.has(4 * PAGE), `${[...sizes]}`);
+    // As kernels before 5.10 count: from the first loaded segment of any kind.
+    assert.ok(sizes.has(5 * PAGE), `${[...sizes]}`);
+    assert.ok(![...sizes].some((size) => size > 256 * PAGE));
+  });
+
+  it('knows the code of this Node as the kernel counts it', async () => {
+    const host = new Host('/');
+    const sizes = textSegments((await host.readStart(process.execPath, PAGE)) ?? Buffer.alloc(0));
+    const pages = Number((await host.readText(`/proc/${process.pid}/statm`))?.split(' ')[3]);
+    assert.ok(sizes.has(pages * PAGE), `${pages} pages, ${[...sizes].map((size) => size / PAGE)}`);
+  });
+
+  const header = elfHeader([{ from: 0, bytes: PAGE, flags: CODE }]);
+  const changed = (at: number, value: number) => {
+    const other = Buffer.from(header);
+    other[at] = value;
+    return other;
+  };
+  const NONE: readonly (readonly [string, Buffer])[] = [
+    ['a script', Buffer.from('#!/bin/sh\n'.padEnd(200))],
+    ['a program of 32 bits', changed(4, 1)],
+    ['a big-endian program', changed(5, 2)],
+    ['a header cut short', header.subarray(0, 63)],
+    ['segments cut short', header.subarray(0, 100)],
+    ['a program without code', elfHeader([{ from: 0, bytes: PAGE, flags: DATA }])],
+    ['entries of no size', changed(54, 0)],
+    ['nothing', Buffer.alloc(0)],
+  ];
+  for (const [name, start] of NONE) {
+    it(`is empty for ${name}`, () => assert.deepEqual([...textSegments(start)], []));
+  }
 });

@@ -7,7 +7,7 @@ import { Host } from '../../../agent/host/host.ts';
 /** A host in a temporary directory that is removed after the test; `files` maps host paths to contents. */
 export async function tempHost(
   context: TestContext,
-  files: Readonly<Record<string, string | { link: string } | { program: string }>> = {},
+  files: Readonly<Record<string, string | { link: string } | { program: string | Buffer }>> = {},
 ): Promise<Host> {
   const root = await mkdtemp(join(tmpdir(), 'host-'));
   context.after(() => rm(root, { recursive: true, force: true }));

@@ -57,10 +57,7 @@ export const FINDINGS: readonly Finding[] = [
     message: 'containerd found and executed the shim of "io.containerd.runsc.v1"',
     evidence: [
       { file: '/usr/local/bin/containerd-shim-runsc-v1', value: 'executable' },
-      {
-        value:
-          'the PATH of containerd, process 812: /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-      },
+      { value: 'looked in /usr/local/bin /usr/local/sbin /usr/sbin /usr/bin /sbin /bin' },
     ],
     durationMs: 57.1,
   },
@@ -79,30 +76,40 @@ export const FINDINGS: readonly Finding[] = [
     durationMs: 16.8,
   },
   {
-    check: 'isolation',
-    status: 'pass',
-    message: 'No flag of runsc weakens the sandbox',
-    evidence: [],
-    durationMs: 26.4,
-  },
-  {
-    check: 'runsc-release',
-    status: 'pass',
-    message: 'gVisor release-20260223.0',
-    evidence: [{ file: '/usr/local/bin/runsc', value: 'runsc version release-20260223.0' }],
-    durationMs: 74.5,
-  },
-  {
     check: 'sidecars',
     status: 'pass',
     message: 'gVisor release-20260223.0 needs no sidecars',
     evidence: [{ file: '/usr/local/bin/gvisor-bin', value: 'absent' }],
     durationMs: 84.9,
   },
+  {
+    check: 'isolation',
+    status: 'pass',
+    message: 'No flag in force weakens the sandbox',
+    evidence: [{ value: 'process 189 "runsc-sandbox", with a seccomp filter' }],
+    durationMs: 26.4,
+  },
+  {
+    check: 'limits',
+    status: 'pass',
+    message: 'The sandbox lies in /kubepods/gvisor_ready',
+    evidence: [
+      { value: 'asked for /kubepods/gvisor_ready' },
+      { value: 'process 189 is in /kubepods/gvisor_ready/1f' },
+    ],
+    durationMs: 0.4,
+  },
+  {
+    check: 'runsc-release',
+    status: 'pass',
+    message: 'gVisor release-20260223.0',
+    evidence: [{ file: '/usr/local/bin/runsc', value: 'release-20260223.0' }],
+    durationMs: 74.5,
+  },
 ];
 
 /** What a check says of a shim that is not there. */
-export const NO_SHIM = '"containerd-shim-runsc-v1" is not there in the PATH of containerd, process 812';
+export const NO_SHIM = '"/usr/local/bin/containerd-shim-runsc-v1" is not there';
 
 /** The same checks when somebody has removed the shim; an old release is a warning, and one check has not ended. */
 export const BROKEN_FINDINGS: readonly Finding[] = FINDINGS.map((finding): Finding => {
@@ -115,12 +122,7 @@ export const BROKEN_FINDINGS: readonly Finding[] = FINDINGS.map((finding): Findi
       weight: 'explains',
       reason: 'ShimNotFound',
       message: NO_SHIM,
-      evidence: [
-        {
-          value:
-            'the PATH of containerd, process 812: /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-        },
-      ],
+      evidence: [{ value: 'runtime_path /usr/local/bin/containerd-shim-runsc-v1' }],
     };
   if (check === 'runsc-release')
     return {
@@ -130,7 +132,7 @@ export const BROKEN_FINDINGS: readonly Finding[] = FINDINGS.map((finding): Findi
       weight: 'advises',
       reason: 'RunscTooOld',
       message: 'gVisor release-20231009.0 is older than release-20240325.0',
-      evidence: [{ file: '/usr/local/bin/runsc', value: 'runsc version release-20231009.0' }],
+      evidence: [{ file: '/usr/local/bin/runsc', value: 'release-20231009.0' }],
     };
   if (check === 'sidecars')
     return {

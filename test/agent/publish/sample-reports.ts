@@ -1,8 +1,9 @@
 import { type Report, STARTING, type Transition } from '../../../agent/report.ts';
+import { witnessOf } from '../checks/fake-node.ts';
 import { BROKEN_FINDINGS, FINDINGS, NO_SHIM } from './sample-findings.ts';
 
 const AT = '2026-11-24T17:12:34.960Z';
-const PROVEN = 'a sandbox of handler "runsc" booted gVisor\'s kernel 4.4.0 in 0.84 s';
+const PROVEN = 'a sandbox of handler "runsc" booted in gVisor in 0.84 s';
 
 const HISTORY: readonly Transition[] = [
   { status: 'True', reason: 'SandboxProven', message: PROVEN, at: '2026-11-24T09:41:07.312Z' },
@@ -23,7 +24,7 @@ export const READY: Report = {
     durationMs: 1537,
   },
   findings: FINDINGS,
-  proof: { kind: 'proven', guestKernel: '4.4.0', bootMs: 836.57, teardownMs: 501.51, message: PROVEN },
+  proof: { kind: 'proven', witness: witnessOf(), bootMs: 836.57, teardownMs: 501.51, message: PROVEN },
   provenAt: AT,
   facts: {
     distribution: 'containerd',

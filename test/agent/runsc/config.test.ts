@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseRunscConfig, readRunscConfig } from '../../../agent/host/runsc-config.ts';
-import { tempHost } from './temp-host.ts';
+import { parseRunscConfig, readRunscConfig } from '../../../agent/runsc/config.ts';
+import { tempHost } from '../host/temp-host.ts';
 
 describe('parseRunscConfig', () => {
   it('gives the binary, the flags and their lines', () => {

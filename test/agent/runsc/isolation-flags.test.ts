@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { weakFlags } from '../../../agent/host/isolation-flags.ts';
+import { weakFlags } from '../../../agent/runsc/isolation-flags.ts';
 
 describe('weakFlags', () => {
   const FLAGS: readonly (readonly [flag: string, value: string, 'decides' | 'advises' | 'nothing'])[] = [

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { compareReleases, parseRunscRelease, parseRunscVersion } from '../../../agent/host/runsc-release.ts';
+import { compareReleases, parseRunscRelease } from '../../../agent/runsc/release.ts';
 
 describe('parseRunscRelease', () => {
   const FORMS: readonly (readonly [string, readonly [number, number] | undefined])[] = [
@@ -36,19 +36,5 @@ describe('parseRunscRelease', () => {
     assert.ok((order('release-20260817.9', 'release-20260817.10') ?? 0) < 0);
     assert.equal(order('release-20260817.0', '20260817.0'), 0);
     assert.equal(order('VERSION_MISSING', '20260817.0'), undefined);
-  });
-});
-
-describe('parseRunscVersion', () => {
-  it('takes the line with the version, whatever stands around it', () => {
-    const output = 'warning: x\r\nrunsc version release-20260817.0\r\nspec: 1.2.0\r\n';
-    assert.deepEqual(parseRunscVersion(output)?.release.text, 'release-20260817.0');
-    assert.equal(parseRunscVersion('runc version 1.3.4\ncommit: x\n')?.program, 'runc');
-  });
-
-  it('finds none in other output', () => {
-    for (const output of ['', 'version 1', 'usage: runsc <flags>\n', 'runsc version \n']) {
-      assert.equal(parseRunscVersion(output), undefined, output);
-    }
   });
 });

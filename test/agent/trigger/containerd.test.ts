@@ -13,7 +13,7 @@ async function watched(t: TestContext, { everyMs, answerMs } = { everyMs: 60_000
     stop.abort();
     await done;
   });
-  const { containerd, client } = await fakeContainerd(t, {}, answerMs);
+  const { containerd, client } = await fakeContainerd(t, {}, { answerMs });
   const words: string[] = [];
   let next = Promise.withResolvers<void>();
   const asked = containerd.called('Version');
@@ -27,7 +27,7 @@ async function watched(t: TestContext, { everyMs, answerMs } = { everyMs: 60_000
     everyMs,
   );
   await asked;
-  await client.call('Version', {}); // so the first answer has been heard
+  await client.version(); // so the first answer has been heard
   const heard = async () => {
     while (words.length === 0) {
       await next.promise;
