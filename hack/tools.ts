@@ -8,7 +8,11 @@ import { progress } from './progress.ts';
 import { run, runAll, UsageError } from './run.ts';
 
 const MINIMUM_GO = [1, 26];
-const VENDORED_OOM = 'vendor/github.com/containerd/containerd/sys/oom_linux.go';
+/** Where containerd keeps that file: its modules of 1.x and of 2. */
+const VENDORED_OOM = [
+  'vendor/github.com/containerd/containerd/sys/oom_linux.go',
+  'vendor/github.com/containerd/containerd/v2/pkg/sys/oom_linux.go',
+];
 
 type Group = {
   /** Go packages to build; what the group's go.mod lists under `tool` unless told otherwise. */
@@ -40,12 +44,9 @@ const GROUPS = {
     tags: CONTAINERD_TAGS,
     stamp: ['github.com/containerd/containerd/version.Version', /containerd\/containerd (v[\d.]+)/],
   },
-  'containerd-1.6': {
-    tags: `${CONTAINERD_TAGS},no_aufs`,
-    stamp: ['github.com/containerd/containerd/version.Version', /containerd\/containerd (v[\d.]+)/],
-  },
   gvisor: GVISOR,
   'gvisor-2025': GVISOR,
+  'gvisor-2026-09': GVISOR,
   etcd: { packages: '.' },
   cni: {},
   kind: {},
@@ -145,7 +146,9 @@ async function buildIn(work: string, name: ToolGroup, group: Group): Promise<voi
   let mod: string[] = [];
   if (needsOverlay(group)) {
     await go('mod', 'vendor');
-    await copyFile(join(REPO, 'hack/tools/oom_linux.go.overlay'), join(work, 'src', VENDORED_OOM));
+    const [file] = VENDORED_OOM.map((path) => join(work, 'src', path)).filter((path) => existsSync(path));
+    if (file === undefined) throw new Error(`No vendored ${VENDORED_OOM.join(' and no ')}`);
+    await copyFile(join(REPO, 'hack/tools/oom_linux.go.overlay'), file);
     mod = ['-mod=vendor'];
   }
   const ldflags = `-s -w ${await stampFlag(name, group)}`;

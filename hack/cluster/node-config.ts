@@ -5,8 +5,9 @@ export type NodeSpec = {
   readonly name: string;
   /** Position in the cluster's address plan, 1 to 200. */
   readonly index: number;
-  readonly containerd: '2' | '1.7' | '1.6';
-  readonly gvisor: 'current' | '2025' | 'none';
+  readonly containerd: '2' | '1.7';
+  /** `-bare` is without `gvisor-bin/`, as people install it who take runsc and the shim alone. */
+  readonly gvisor: 'current' | '2025' | '2026-09' | '2026-09-bare' | 'none';
   /** Namespaces on this kernel, or a guest with a kernel and a systemd of its own. */
   readonly machine: 'namespaces' | 'vm';
 };
@@ -15,6 +16,13 @@ export type NodeSpec = {
 export const SHIM = '/usr/local/bin/containerd-shim-runsc-v1';
 /** See {@link SHIM}. */
 export const RUNSC = '/usr/local/bin/runsc';
+/** The programs of gvisor-bin/ that a sandbox needs when its sidecar-usage-policy is STRICT. */
+export const SENTRY = '/usr/local/bin/gvisor-bin/gvisor_sentry';
+/** See {@link SENTRY}. */
+export const PREWARMER = '/usr/local/bin/gvisor-bin/gvisor-sentry-prewarmer';
+
+/** Stands in for the prewarmer, whose sources gVisor's module lacks: it becomes the program that it is given. */
+export const PREWARMER_SCRIPT = '#!/bin/bash\nprogram=$1 name=$2\nshift 2\nexec -a "$name" "$program" "$@"\n';
 
 /** The node's address on the cluster's bridge. */
 export function addressOf(spec: NodeSpec): string {
@@ -41,14 +49,20 @@ export const LOADED_CONFIG = '/run/containerd-loaded.toml';
 export const RUNTIME_TABLE = {
   '2': "plugins.'io.containerd.cri.v1.runtime'",
   '1.7': 'plugins."io.containerd.grpc.v1.cri"',
-  '1.6': 'plugins."io.containerd.grpc.v1.cri"',
 } as const;
 
 /** The group of programs that each containerd comes from. */
 export const CONTAINERD_TOOLS = {
   '2': 'containerd',
   '1.7': 'containerd-1.7',
-  '1.6': 'containerd-1.6',
+} as const;
+
+/** The group of programs that each gVisor comes from. */
+export const GVISOR_TOOLS = {
+  current: 'gvisor',
+  '2025': 'gvisor-2025',
+  '2026-09': 'gvisor-2026-09',
+  '2026-09-bare': 'gvisor-2026-09',
 } as const;
 
 /** The table of one runtime handler in containerd's configuration, for the version that the node runs. */

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { UsageError } from '../run.ts';
-import { CONTAINERD_TOOLS, type NodeSpec } from './node-config.ts';
+import { CONTAINERD_TOOLS, GVISOR_TOOLS, type NodeSpec } from './node-config.ts';
 
 /** What may be asked of a node; the rest has defaults. */
 export type NodeRequest = Partial<Omit<NodeSpec, 'index'>>;
@@ -108,5 +108,5 @@ export function wantedNodes(
 export function toolsOf({ containerd = '2', gvisor = 'current' }: NodeRequest) {
   const runtime = CONTAINERD_TOOLS[containerd];
   if (gvisor === 'none') return [runtime] as const;
-  return [runtime, gvisor === '2025' ? 'gvisor-2025' : 'gvisor'] as const;
+  return [runtime, GVISOR_TOOLS[gvisor]] as const;
 }

@@ -9,12 +9,16 @@ import { NamespaceSystem } from './namespace-system.ts';
 import { unplug } from './node-cable.ts';
 import {
   CONTAINERD_CONFIG,
+  GVISOR_TOOLS,
   KUBELET_CONFIG,
   LOADED_CONFIG,
   type NodeSpec,
+  PREWARMER,
+  PREWARMER_SCRIPT,
   RUNSC,
   RUNSC_CONFIG,
   runscToml,
+  SENTRY,
   SHIM,
 } from './node-config.ts';
 import type { NodeDaemon, NodeSystem } from './node-system.ts';
@@ -90,12 +94,17 @@ export class ClusterNode {
   async installGvisor(): Promise<void> {
     await this.installProgram(RUNSC);
     await this.installProgram(SHIM);
+    if (this.spec.gvisor === '2026-09') {
+      await this.write(PREWARMER, PREWARMER_SCRIPT, 0o755);
+      await this.installProgram(SENTRY);
+    }
     await this.write(RUNSC_CONFIG, runscToml(this.spec));
   }
 
-  /** Puts runsc or its shim in place, unless the very same file is there; running sandboxes keep the old one. */
-  async installProgram(inside: typeof RUNSC | typeof SHIM): Promise<void> {
-    const group = this.spec.gvisor === '2025' ? 'gvisor-2025' : 'gvisor';
+  /** Puts runsc, its shim or its sentry (a copy of runsc boots the same) in place, unless the very same file is there; running sandboxes keep the old one. */
+  async installProgram(inside: typeof RUNSC | typeof SHIM | typeof SENTRY): Promise<void> {
+    if (this.spec.gvisor === 'none') return;
+    const group = GVISOR_TOOLS[this.spec.gvisor];
     const tools = await ensureTools([group]);
     await this.system.install(join(tools[group], inside === SHIM ? 'shim' : 'runsc'), inside);
   }
@@ -155,7 +164,7 @@ export class ClusterNode {
   async load(image: Image): Promise<void> {
     const loaded = await this.#loadedImages();
     if (loaded.get(image.name) === image.archive) return;
-    // ctr of 2 imports through its own transfer service, which 1.7 has half made and 1.6 has not.
+    // ctr of 2 imports through its own transfer service, which 1.7 has half made.
     const local = this.spec.containerd === '1.7' ? ['--local'] : [];
     await this.ctr(['images', 'import', ...local, image.archive]);
     await this.write(LOADED_IMAGES, JSON.stringify([...loaded, [image.name, image.archive]]));

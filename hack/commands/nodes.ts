@@ -22,7 +22,7 @@ const DAEMONS = ['containerd', 'kubelet'] as const;
 /** `node`: adds or removes one. */
 export const node: Command = {
   args: ['add|remove', 'NAME'],
-  flags: '[--containerd 2|1.7|1.6] [--gvisor current|2025|none] [--machine vm]',
+  flags: '[--containerd 2|1.7] [--gvisor current|2025|2026-09|2026-09-bare|none] [--machine vm]',
   does: 'adds or removes a node',
   options: NODE_OPTIONS,
   run: async ({ name, args: [action = '', node = ''], values }) => {

@@ -5,8 +5,8 @@ import { UsageError } from '../run.ts';
 import { type Command, npm } from './command.ts';
 
 const CHOICES = {
-  containerd: ['2', '1.7', '1.6'],
-  gvisor: ['current', '2025', 'none'],
+  containerd: ['2', '1.7'],
+  gvisor: ['current', '2025', '2026-09', '2026-09-bare', 'none'],
   machine: ['namespaces', 'vm'],
 } as const;
 const MOST_NODES = 50;
@@ -23,7 +23,7 @@ const PROPERTIES = ['name', ...Object.keys(CHOICES)];
 /** `up`: starts a cluster or what is missing of it. */
 export const up: Command = {
   flags:
-    '[--nodes N | --node name=…,containerd=2|1.7|1.6,gvisor=current|2025|none,machine=vm …] [--port PORT]',
+    '[--nodes N | --node name=…,containerd=2|1.7,gvisor=current|2025|2026-09|2026-09-bare|none,machine=vm …] [--port PORT]',
   does: 'starts a cluster, or what is missing of it',
   options: {
     nodes: { type: 'string' },
