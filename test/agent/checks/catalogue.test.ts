@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import type { Sources } from '../../../agent/checks/catalogue.ts';
-import { CHECKS } from '../../../agent/checks/catalogue.ts';
+import { CAUSES, CHECKS, EVIDENCE } from '../../../agent/checks/catalogue.ts';
 import { runChecks } from '../../../agent/checks/run.ts';
-import { readConfigPath } from '../../../agent/host/containerd-arguments.ts';
+import type { LoadedRuntime } from '../../../agent/cri/cri.ts';
+import { rememberConfigPath } from '../../../agent/host/containerd-arguments.ts';
 import { readContainerdConfig } from '../../../agent/host/containerd-config.ts';
-import type { LoadedRuntime } from '../../../agent/host/cri.ts';
 import { readDistribution } from '../../../agent/host/distribution.ts';
-import { criStatus, fakeCri, hostOf } from './fake-node.ts';
+import { criStatus, fakeCri, hostOf, outcome, sourcesOf, witnessOf } from './fake-node.ts';
 
 /**
  * For each fixture: the containerd release that runs there (it has loaded what is on disk, unless the files
@@ -28,8 +28,8 @@ const HOSTS: Readonly<
     not: {
       kernel: 'unknown CheckFailed',
       'user-namespaces': 'unknown CheckFailed',
-      shim: 'fail explains ShimNotFound',
-      runsc: 'fail explains RunscNotFound',
+      shim: 'unknown CheckFailed',
+      runsc: 'unknown CheckFailed',
       'runsc-release': 'unknown NothingToJudge',
       sidecars: 'unknown NothingToJudge',
     },
@@ -61,24 +61,23 @@ const HOSTS: Readonly<
   'kubeadm-runc-in-disguise': {
     release: 'v2.4.2',
     not: {
-      'handler-runtime': 'fail decides HandlerRunsRunc',
-      shim: 'fail explains ShimNotFound',
-      isolation: 'unknown NothingToJudge',
+      'handler-runtime': 'fail explains HandlerRunsRunc',
+      shim: 'unknown CheckFailed',
       'runsc-config': 'unknown NothingToJudge',
     },
   },
-  'kubeadm-shim-is-runc': { release: 'v2.4.2', not: { 'handler-runtime': 'fail decides HandlerRunsRunc' } },
+  'kubeadm-shim-is-runc': { release: 'v2.4.2', not: { 'handler-runtime': 'fail explains HandlerRunsRunc' } },
   'kubeadm-binary-name-runc': {
     release: 'v2.4.2',
     not: {
-      'handler-runtime': 'fail decides HandlerRunsRunc',
-      'runsc-release': 'fail decides HandlerRunsRunc',
+      'handler-runtime': 'fail explains HandlerRunsRunc',
+      'runsc-release': 'unknown ReleaseUnknown',
       sidecars: 'unknown ReleaseUnknown',
     },
   },
-  'kubeadm-weakened': { release: 'v2.4.2', not: { isolation: 'fail decides IsolationWeakened' } },
+  'kubeadm-weakened': { release: 'v2.4.2', not: {} },
   'kubeadm-sidecar-missing': { release: 'v2.4.2', not: { sidecars: 'fail explains SidecarMissing' } },
-  'debian-shim-missing': { release: '1.7.24~ds1', not: { shim: 'fail explains ShimNotFound' } },
+  'debian-shim-missing': { release: '1.7.24~ds1', not: { shim: 'unknown CheckFailed' } },
   'debian-drop-in-replaces-section': {
     release: '1.7.24',
     not: notLoaded('HandlerInIgnoredTable'),
@@ -106,7 +105,7 @@ const HOSTS: Readonly<
   },
   'debian-bare-bool': {
     release: '1.7.24',
-    not: { 'runsc-config': 'fail explains RunscConfigInvalid', isolation: 'unknown CheckFailed' },
+    not: { 'runsc-config': 'fail explains RunscConfigInvalid' },
   },
   'debian-v3-on-1.7': {
     release: '1.7.24',
@@ -127,8 +126,8 @@ const HOSTS: Readonly<
     release: '2.1.4+bottlerocket',
     not: {
       'user-namespaces': 'fail explains UserNamespacesDisabled',
-      shim: 'fail explains ShimNotFound',
-      runsc: 'fail explains RunscNotFound',
+      shim: 'unknown CheckFailed',
+      runsc: 'unknown CheckFailed',
       'runsc-release': 'unknown NothingToJudge',
       sidecars: 'unknown NothingToJudge',
     },
@@ -139,9 +138,12 @@ const HOSTS: Readonly<
   },
 };
 
+/** These speak of what a proof showed, and there is none here. */
+const OF_PROOF = ['isolation', 'limits'];
+
 /** What checks say when containerd has no handler, and would have none after a restart. */
 function notLoaded(reason: string): Readonly<Record<string, string>> {
-  const ids = ['handler-current', 'handler-runtime', 'runsc-config', 'isolation'];
+  const ids = ['handler-current', 'handler-runtime', 'runsc-config'];
   const nothing = Object.fromEntries(ids.map((id) => [id, 'unknown NothingToJudge']));
   return {
     ...nothing,
@@ -152,11 +154,13 @@ function notLoaded(reason: string): Readonly<Record<string, string>> {
 
 async function sourcesFor(name: string, release: string, handler = 'runsc'): Promise<Sources> {
   const host = hostOf(name);
-  const containerdConfig = await readConfigPath(host, await readDistribution(host));
+  const distribution = await readDistribution(host);
+  const client = { serverPid: async () => 612 };
+  const containerdConfig = await rememberConfigPath({ host, client, distribution, named: undefined })();
   const { runtimes } = await readContainerdConfig(host, containerdConfig, { release });
   const loaded: Record<string, LoadedRuntime> = {};
   for (const [handler, { file: _, line: __, ...runtime }] of runtimes) loaded[handler] = runtime;
-  return { host, cri: fakeCri(criStatus(release, loaded)), handler, containerdConfig };
+  return sourcesOf(name, { host, cri: fakeCri(criStatus(release, loaded)), handler, containerdConfig });
 }
 
 describe('the catalogue of checks', () => {
@@ -166,7 +170,7 @@ describe('the catalogue of checks', () => {
       const { signal } = new AbortController();
       const findings = await runChecks(CHECKS, sources, { now: () => 0, signal });
       const seen = findings
-        .filter(({ status }) => status !== 'pass')
+        .filter(({ check, status }) => status !== 'pass' && !OF_PROOF.includes(check))
         .map((finding) => {
           const weight = finding.status === 'fail' ? ` ${finding.weight}` : '';
           return [finding.check, `${finding.status}${weight} ${'reason' in finding ? finding.reason : ''}`];
@@ -174,6 +178,19 @@ describe('the catalogue of checks', () => {
       assert.deepEqual(Object.fromEntries(seen), not, JSON.stringify(findings, null, 1));
     });
   }
+
+  it('has nothing to say of a proof that was not made, and speaks of one that was', async () => {
+    const sources = await sourcesFor('kubeadm-weakened', 'v2.4.2');
+    const { signal } = new AbortController();
+    const without = await runChecks(EVIDENCE, sources, { now: () => 0, signal });
+    assert.deepEqual(without.map(outcome), ['unknown NothingToJudge', 'unknown NothingToJudge', 'pass']);
+    const witness = witnessOf({ flags: { network: 'host' } });
+    const proven = await runChecks(EVIDENCE, { ...sources, witness }, { now: () => 0, signal });
+    // The fixture's runsc is a script, which no sandbox can be seen to run.
+    assert.deepEqual(proven.map(outcome), ['decides IsolationWeakened', 'pass', 'unknown ReleaseUnknown']);
+  });
+
+  it('runs every check, causes first', () => assert.deepEqual(CHECKS, [...CAUSES, ...EVIDENCE]));
 
   it('names the places and the handlers that a person must know of', async () => {
     const words: readonly [fixture: string, release: string, RegExp][] = [

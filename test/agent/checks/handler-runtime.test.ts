@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { handlerRuntime, judgeRuntime, type RuntimeFacts } from '../../../agent/checks/handler-runtime.ts';
-import type { LoadedRuntime } from '../../../agent/host/cri.ts';
-import { DEFAULT_RUNSC_CONFIG } from '../../../agent/host/runsc-config.ts';
+import type { LoadedRuntime } from '../../../agent/cri/cri.ts';
+import { DEFAULT_RUNSC_CONFIG } from '../../../agent/runsc/config.ts';
 import { criStatus, fakeCri, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
 
 const RUNC = 'io.containerd.runc.v2';
@@ -25,17 +25,17 @@ describe('judgeRuntime', () => {
       facts({ runtimeType: 'x.y', runtimePath: '/opt/containerd-shim-runsc-v1' }),
       'pass',
     ],
-    ['runc’s type', facts({ runtimeType: RUNC }), 'decides HandlerRunsRunc'],
-    ['runc’s old type', facts({ runtimeType: 'io.containerd.runtime.v1.linux' }), 'decides HandlerRunsRunc'],
+    ['runc’s type', facts({ runtimeType: RUNC }), 'explains HandlerRunsRunc'],
+    ['runc’s old type', facts({ runtimeType: 'io.containerd.runtime.v1.linux' }), 'explains HandlerRunsRunc'],
     [
       'runc’s type with a misspelt option',
       facts({ runtimeType: RUNC, options: { BinarName: '/usr/bin/runsc' } }),
-      'decides HandlerRunsRunc',
+      'explains HandlerRunsRunc',
     ],
     [
       'runc’s type with runc as BinaryName',
       facts({ runtimeType: RUNC, options: { BinaryName: '/usr/bin/crun' } }),
-      'decides HandlerRunsRunc',
+      'explains HandlerRunsRunc',
     ],
     [
       'runc’s type with runsc as BinaryName',
@@ -45,7 +45,7 @@ describe('judgeRuntime', () => {
     [
       'a runtime_path to runc’s shim',
       facts({ runtimePath: '/x' }, { shim: '/usr/bin/containerd-shim-runc-v2' }),
-      'decides HandlerRunsRunc',
+      'explains HandlerRunsRunc',
     ],
     [
       'runc’s type with a runtime_path to gVisor’s shim',
@@ -55,9 +55,9 @@ describe('judgeRuntime', () => {
     [
       'a shim that says it is runc’s',
       facts({}, { info: { kind: 'ok', name: RUNC, version: '' } }),
-      'decides HandlerRunsRunc',
+      'explains HandlerRunsRunc',
     ],
-    ['a binary_name that leads to runc', facts({}, { binary: '/usr/sbin/runc' }), 'decides HandlerRunsRunc'],
+    ['a binary_name that leads to runc', facts({}, { binary: '/usr/sbin/runc' }), 'explains HandlerRunsRunc'],
     [
       'another sandbox',
       facts({ runtimeType: 'io.containerd.kata.v2' }, { shim: '/k' }),
@@ -81,13 +81,13 @@ describe('handler-runtime', () => {
   it('judges what is loaded, not what is on disk', async () => {
     const runsc = loadedRuntime({ runtimeType: RUNC });
     const sources = sourcesOf('kubeadm-ready', { cri: fakeCri(criStatus('v2.4.2', { runsc })) });
-    assert.equal(outcome(await handlerRuntime.look(sources, signal)), 'decides HandlerRunsRunc');
+    assert.equal(outcome(await handlerRuntime.look(sources, signal)), 'explains HandlerRunsRunc');
   });
 
   it('judges the disk when containerd does not answer', async () => {
     const sources = sourcesOf('kubeadm-runc-in-disguise', { cri: fakeCri(undefined) });
     const seen = await handlerRuntime.look(sources, signal);
-    assert.equal(outcome(seen), 'decides HandlerRunsRunc');
+    assert.equal(outcome(seen), 'explains HandlerRunsRunc');
     assert.deepEqual(seen.evidence?.[0]?.file, '/etc/containerd/config.toml');
   });
 
@@ -96,6 +96,6 @@ describe('handler-runtime', () => {
       handler: 'test-handler',
       cri: fakeCri(criStatus('v2.1.5')),
     });
-    assert.equal(outcome(await handlerRuntime.look(sources, signal)), 'decides HandlerRunsRunc');
+    assert.equal(outcome(await handlerRuntime.look(sources, signal)), 'explains HandlerRunsRunc');
   });
 });

@@ -1,40 +1,80 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import { isolation } from '../../../agent/checks/isolation.ts';
+import type { Witness } from '../../../agent/proof/witness.ts';
+import { sentryFlags } from '../../../agent/runsc/sentry.ts';
+import { sandboxArgv } from '../host/fake-process.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { criStatus, fakeCri, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
+import { criStatus, fakeCri, loadedRuntime, outcome, sourcesOf, witnessOf } from './fake-node.ts';
 
 const { signal } = new AbortController();
 const cri = fakeCri(criStatus('v2.4.2', { runsc: loadedRuntime({ options: { ConfigPath: '/r.toml' } }) }));
 
+/** What the check says of a sandbox with these flags on its command line, beside this configuration. */
+async function lookAt(t: TestContext, flags: readonly string[], toml = '', changes: Partial<Witness> = {}) {
+  const host = await tempHost(t, { '/r.toml': toml });
+  const argv = sandboxArgv('1f', flags);
+  const inForce = Object.fromEntries(sentryFlags(argv) ?? []);
+  const witness = witnessOf({ argv, flags: inForce, ...changes });
+  return isolation.look(sourcesOf('', { host, cri, witness }), signal);
+}
+
 describe('isolation', () => {
-  it('names every weak flag with its file and line, and decides by the worst', async () => {
-    const seen = await isolation.look(sourcesOf('kubeadm-weakened'), signal);
+  it('passes what a sandbox of the defaults shows', async (t) => {
+    const seen = await lookAt(t, ['--platform=systrap']);
+    assert.equal(outcome(seen), 'pass');
+    assert.deepEqual(seen.evidence, [{ value: 'process 189 "runsc-sandbox", with a seccomp filter' }]);
+  });
+
+  it('refuses a flag that a wrapper gave, while the file says nothing', async (t) => {
+    const seen = await lookAt(t, ['--network=host'], '[runsc_config]\nplatform = "systrap"\n');
     assert.equal(outcome(seen), 'decides IsolationWeakened');
+    assert.deepEqual(
+      seen.evidence?.map(({ file, value }) => [file, value.split(':')[0]]),
+      [[undefined, 'network = "host"']],
+    );
+  });
+
+  it('passes a flag of the file that is not in force', async (t) => {
+    const seen = await lookAt(t, ['--network=sandbox'], '[runsc_config]\nnetwork = "host"\n');
+    assert.equal(outcome(seen), 'pass');
+  });
+
+  it('names every weak flag with its file and line, and decides by the worst', async (t) => {
+    const toml = '[runsc_config]\nnet-raw = "true"\nnetwork = "host"\n';
+    const seen = await lookAt(t, ['--net-raw', '--network=host'], toml);
+    assert.equal(outcome(seen), 'decides IsolationWeakened');
+    assert.match(seen.message, /^Flags of runsc weaken the sandbox \(network=host, net-raw=true\): /);
     assert.deepEqual(
       seen.evidence?.map(({ file, line, value }) => [file, line, value.split(':')[0]]),
       [
-        ['/etc/containerd/runsc.toml', 3, 'network = "host"'],
-        ['/etc/containerd/runsc.toml', 2, 'net-raw = "true"'],
+        ['/r.toml', 3, 'network = "host"'],
+        ['/r.toml', 2, 'net-raw = "true"'],
       ],
     );
   });
 
-  it('only warns of lesser flags', async (t) => {
-    const host = await tempHost(t, { '/r.toml': '[runsc_config]\nplatform = "ptrace"\n' });
-    assert.equal(
-      outcome(await isolation.look(sourcesOf('', { host, cri }), signal)),
-      'advises IsolationWeakened',
-    );
+  it('only warns of lesser flags, also where the file cannot be read', async (t) => {
+    const seen = await lookAt(t, ['--platform=ptrace'], '[runsc_config]\nnetwork = "ho');
+    assert.equal(outcome(seen), 'advises IsolationWeakened');
   });
 
-  it('does not pass a file whose flags it cannot tell', async (t) => {
-    const host = await tempHost(t, { '/r.toml': '[runsc_config]\nnetwork = "ho' });
-    await assert.rejects(
-      isolation.look(sourcesOf('', { host, cri }), signal),
-      /Cannot tell the flags of runsc/,
-    );
-    const none = sourcesOf('kubeadm-no-config');
-    assert.equal(outcome(await isolation.look(none, signal)), 'unknown NothingToJudge');
+  for (const seccomp of [0, 1, Number.NaN]) {
+    it(`refuses a sandbox whose status says Seccomp ${seccomp}`, async (t) => {
+      const seen = await lookAt(t, ['--platform=systrap'], '', { seccomp });
+      assert.equal(outcome(seen), 'decides IsolationWeakened');
+      assert.deepEqual(seen.evidence, [{ value: `process 189 "runsc-sandbox": Seccomp ${seccomp}` }]);
+    });
+  }
+
+  it('has nothing to judge without a sandbox of gVisor', async () => {
+    assert.equal(outcome(await isolation.look(sourcesOf('kubeadm-ready'), signal)), 'unknown NothingToJudge');
+    const { flags: _, ...other } = witnessOf();
+    const foreign = sourcesOf('kubeadm-ready', { witness: other });
+    assert.equal(outcome(await isolation.look(foreign, signal)), 'unknown NothingToJudge');
+  });
+
+  it('withholds readiness while it cannot look', () => {
+    assert.equal(isolation.guards?.(sourcesOf('kubeadm-ready')), true);
   });
 });

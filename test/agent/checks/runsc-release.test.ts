@@ -1,49 +1,119 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
+import type { Sources } from '../../../agent/checks/catalogue.ts';
+import { runChecks } from '../../../agent/checks/run.ts';
 import { judgeRelease, runscRelease } from '../../../agent/checks/runsc-release.ts';
-import { parseRunscVersion } from '../../../agent/host/runsc-release.ts';
+import { parseRunscRelease } from '../../../agent/runsc/release.ts';
+import { judge } from '../../../agent/verdict.ts';
+import { TEXT_PAGES } from '../host/fake-process.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { outcome, sourcesOf } from './fake-node.ts';
+import { PROVEN } from '../reports.ts';
+import { fakeRunsc } from '../runsc/fake-runsc.ts';
+import { outcome, sourcesOf, witnessOf } from './fake-node.ts';
 
 const { signal } = new AbortController();
+const RUNSC = '/usr/local/bin/runsc';
+const SENTRY = '/usr/local/bin/gvisor-bin/gvisor_sentry';
+
+type Files = Parameters<typeof tempHost>[1];
+
+/** What there is to look at on a host with these files, where a proof showed a program of so many pages of code. */
+async function sourcesWith(t: TestContext, files: Files, pages?: number, floor?: string): Promise<Sources> {
+  return sourcesOf('', {
+    host: await tempHost(t, files),
+    ...(pages === undefined ? {} : { witness: witnessOf({ textPages: pages }) }),
+    ...(floor === undefined ? {} : { minRunscRelease: floor }),
+  });
+}
 
 describe('judgeRelease', () => {
-  const RELEASES: readonly (readonly [version: string, floor: string | undefined, string])[] = [
-    ['runsc version release-20260223.0', undefined, 'pass'],
-    ['runsc version 0.0~20240729.0', undefined, 'pass'],
-    ['runsc version release-20240325.0', undefined, 'pass'],
-    ['runsc version release-20240318.0', undefined, 'advises RunscTooOld'],
-    ['runsc version release-20260223.0', '20260301.0', 'decides RunscTooOld'],
-    ['runsc version release-20260301.0', 'release-20260301.0', 'pass'],
-    ['runsc version release-20260301.0', 'latest', 'unknown ReleaseUnknown'],
-    ['runsc version VERSION_MISSING', undefined, 'unknown ReleaseUnknown'],
-    ['runsc version VERSION_MISSING', '20260301.0', 'unknown ReleaseUnknown'],
-    ['runc version 1.3.4', undefined, 'decides HandlerRunsRunc'],
-    ['hello', undefined, 'unknown ReleaseUnknown'],
+  const RELEASES: readonly (readonly [release: string, floor: string | undefined, string])[] = [
+    ['release-20260223.0', undefined, 'pass'],
+    ['0.0~20240729.0', undefined, 'pass'],
+    ['release-20240325.0', undefined, 'pass'],
+    ['release-20240318.0', undefined, 'advises RunscTooOld'],
+    ['release-20260223.0', '20260301.0', 'decides RunscTooOld'],
+    ['release-20260301.0', 'release-20260301.0', 'pass'],
+    ['release-20260301.0', 'latest', 'unknown ReleaseUnknown'],
+    ['', undefined, 'unknown ReleaseUnknown'],
+    ['', '20260301.0', 'unknown ReleaseUnknown'],
   ];
-  for (const [output, floor, expected] of RELEASES) {
-    it(`says ${expected} of "${output}" with the floor ${floor ?? 'that is advised'}`, () => {
-      assert.equal(outcome(judgeRelease('/x', parseRunscVersion(output), floor)), expected);
+  for (const [release, floor, expected] of RELEASES) {
+    it(`says ${expected} of "${release}" with the floor ${floor ?? 'that is advised'}`, () => {
+      const program = { path: '/x', release: parseRunscRelease(release) };
+      assert.equal(outcome(judgeRelease(program, floor)), expected);
     });
   }
 });
 
 describe('runsc-release', () => {
-  it('knows the release that runsc tells, and of no other program', async (t) => {
-    for (const [line, facts] of [
-      ['runsc version release-20260223.0', { runsc: 'release-20260223.0' }],
-      ['runsc version VERSION_MISSING', { runsc: 'VERSION_MISSING' }],
-      ['runc version 1.3.4', undefined],
-    ] as const) {
-      const host = await tempHost(t, { '/usr/bin/runsc': { program: `#!/bin/sh\necho ${line}\n` } });
-      assert.deepEqual((await runscRelease.look(sourcesOf('', { host }), signal)).facts, facts);
+  it('reads the release of the program that the sandbox runs', async (t) => {
+    const sources = await sourcesWith(t, { [RUNSC]: fakeRunsc('release-20260223.0') }, TEXT_PAGES);
+    const seen = await runscRelease.look(sources, signal);
+    assert.deepEqual([outcome(seen), seen.message], ['pass', 'gVisor release-20260223.0']);
+    assert.deepEqual(seen.facts, { runsc: 'release-20260223.0' });
+    assert.deepEqual(seen.evidence, [{ file: RUNSC, value: 'release-20260223.0' }]);
+  });
+
+  it('does not take the release of a file that is not what runs', async (t) => {
+    const sources = await sourcesWith(t, { [RUNSC]: fakeRunsc() }, TEXT_PAGES + 1);
+    const seen = await runscRelease.look(sources, signal);
+    assert.equal(outcome(seen), 'unknown ReleaseUnknown');
+    assert.deepEqual(seen.facts, { runsc: undefined });
+    assert.match(seen.message, /^The sandbox runs a program that is not "\/usr\/local\/bin\/runsc", so /);
+    assert.deepEqual(seen.evidence, [{ value: `${TEXT_PAGES + 1} pages of code` }]);
+  });
+
+  it('finds the sentry beside runsc, also behind a link', async (t) => {
+    const sidecar = fakeRunsc('release-20260914.0', 50);
+    const beside = { [RUNSC]: fakeRunsc('release-20260817.0'), [SENTRY]: sidecar };
+    const linked = {
+      [RUNSC]: { link: '/opt/gvisor/runsc' },
+      '/opt/gvisor/runsc': fakeRunsc('release-20260817.0'),
+      '/opt/gvisor/gvisor-bin/gvisor_sentry': sidecar,
+    };
+    for (const files of [beside, linked]) {
+      const running = await runscRelease.look(await sourcesWith(t, files, 50), signal);
+      assert.equal(running.message, 'gVisor release-20260914.0');
+      const other = await runscRelease.look(await sourcesWith(t, files, TEXT_PAGES), signal);
+      assert.equal(other.message, 'gVisor release-20260817.0');
     }
   });
 
-  it('is unknown without runsc, and throws when runsc does not say its version', async (t) => {
-    const none = sourcesOf('', { host: await tempHost(t) });
-    assert.equal(outcome(await runscRelease.look(none, signal)), 'unknown NothingToJudge');
-    const host = await tempHost(t, { '/usr/bin/runsc': { program: '#!/bin/sh\nyes\n' } });
-    await assert.rejects(runscRelease.look(sourcesOf('', { host }), signal), /printed more than 65536 bytes/);
+  it('counts pages of 16 and 64 KiB as the kernel does', async (t) => {
+    const files = { [RUNSC]: fakeRunsc('release-20260223.0', 64) };
+    for (const pages of [64, 16, 4])
+      assert.equal(outcome(await runscRelease.look(await sourcesWith(t, files, pages), signal)), 'pass');
   });
+
+  it('looks at runsc itself before there is a proof', async (t) => {
+    const old = await sourcesWith(t, { [RUNSC]: fakeRunsc('release-20240101.0') }, undefined, '20240325.0');
+    assert.equal(outcome(await runscRelease.look(old, signal)), 'decides RunscTooOld');
+  });
+
+  it('is unknown without runsc: nothing to judge, unless a sandbox runs', async (t) => {
+    const without = await runscRelease.look(await sourcesWith(t, {}), signal);
+    assert.equal(outcome(without), 'unknown NothingToJudge');
+    const hidden = await runscRelease.look(await sourcesWith(t, {}, TEXT_PAGES), signal);
+    assert.equal(outcome(hidden), 'unknown ReleaseUnknown');
+  });
+
+  const UNKNOWN: readonly (readonly [string, Files, number])[] = [
+    ['no runsc is found', {}, TEXT_PAGES],
+    ['the release is not in the program', { [RUNSC]: fakeRunsc('VERSION_MISSING') }, TEXT_PAGES],
+    ['another program runs', { [RUNSC]: fakeRunsc('release-20990101.0') }, TEXT_PAGES + 1],
+  ];
+  for (const [name, files, pages] of UNKNOWN) {
+    it(`a floor withholds readiness where ${name}, and no floor does not`, async (t) => {
+      for (const [floor, expected] of [
+        ['20260101.0', 'Unknown ReleaseUnknown'],
+        [undefined, 'True SandboxProven'],
+      ] as const) {
+        const sources = await sourcesWith(t, files, pages, floor);
+        const findings = await runChecks([runscRelease], sources, { now: () => 0, signal });
+        const { status, reason } = judge(findings, PROVEN);
+        assert.equal(`${status} ${reason}`, expected);
+      }
+    });
+  }
 });

@@ -3,6 +3,7 @@ import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { runsc } from '../../../agent/checks/runsc.ts';
+import { Host } from '../../../agent/host/host.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { criStatus, fakeCri, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
 
@@ -30,7 +31,7 @@ describe('runsc', () => {
     for (const [name, expected] of [
       ['/opt/r', 'pass'],
       ['/opt/gone', 'explains RunscNotFound'],
-      ['gone', 'explains RunscNotFound'],
+      ['gone', 'unknown CheckFailed'],
       ['runsc', 'pass'],
     ] as const) {
       const host = await tempHost(t, { ...files, '/etc/runsc.toml': `binary_name = "${name}"\n` });
@@ -38,20 +39,30 @@ describe('runsc', () => {
     }
   });
 
-  it('does not claim that runsc is nowhere while containerd’s own PATH cannot be read', async (t) => {
-    const running = { '/proc/7/comm': 'containerd\n' };
-    const unread = await tempHost(t, running);
-    const seen = await runsc.look(sourcesOf('', { host: unread }), signal);
+  it('does not claim that runsc is nowhere, since containerd’s own PATH is not known', async (t) => {
+    const seen = await runsc.look(sourcesOf('', { host: await tempHost(t) }), signal);
     assert.equal(outcome(seen), 'unknown CheckFailed');
     assert.equal(
       seen.message,
-      '"runsc" is not there in the standard PATH, because its process cannot be looked into',
+      '"runsc" is in none of the usual folders, and containerd\'s PATH is not known',
     );
-    const named = await tempHost(t, { ...running, '/etc/runsc.toml': 'binary_name = "/opt/gone"\n' });
-    assert.equal(
-      outcome(await runsc.look(sourcesOf('', { host: named, cri }), signal)),
-      'explains RunscNotFound',
-    );
+  });
+
+  it('looks beside the shim that containerd was last seen to run', async (t) => {
+    const host = await tempHost(t, { '/opt/odd/runsc': { program: '#!/bin/sh\n' } });
+    const seen = await runsc.look(sourcesOf('', { host, shim: '/opt/odd/containerd-shim-runsc-v1' }), signal);
+    assert.equal(seen.message, 'runsc is "/opt/odd/runsc"');
+  });
+
+  it('passes over a folder that it may not see into', async (t) => {
+    const blind = await tempHost(t, { '/usr/bin/runsc': { program: '#!/bin/sh\n' } });
+    class Blind extends Host {
+      override stat(path: string) {
+        return path.startsWith('/usr/local/') ? Promise.reject(new Error('EACCES')) : super.stat(path);
+      }
+    }
+    const host = new Blind(blind.root);
+    assert.equal(outcome(await runsc.look(sourcesOf('', { host }), signal)), 'pass');
   });
 
   it('refuses a download that is a page, one that is empty, and a program of another architecture', async (t) => {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { judgeShim, shim } from '../../../agent/checks/shim.ts';
+import type { ShimInfo } from '../../../agent/cri/cri.ts';
 import { fail, pass } from '../../../agent/finding.ts';
-import type { ShimInfo } from '../../../agent/host/cri.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { criStatus, fakeCri, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
 
@@ -80,18 +80,25 @@ describe('shim', () => {
     });
   }
 
-  it('looks on disk when containerd cannot be asked, and says in which PATH', async () => {
+  it('does not claim that the shim is nowhere, since containerd’s own PATH is not known', async () => {
     const seen = await shim.look(sourcesOf('debian-shim-missing', { cri: fakeCri(undefined) }), signal);
-    assert.equal(outcome(seen), 'explains ShimNotFound');
-    assert.match(
+    assert.equal(outcome(seen), 'unknown CheckFailed');
+    assert.equal(
       seen.message,
-      /"containerd-shim-runsc-v1" is not there in the PATH of containerd, process 612/,
+      '"containerd-shim-runsc-v1" is in none of the usual folders, and containerd\'s PATH is not known',
     );
+    assert.match(seen.evidence?.[0]?.value ?? '', /^looked in \/usr\/local\/sbin \/usr\/local\/bin /);
   });
 
-  it('does not claim that the shim is nowhere while containerd’s own PATH cannot be read', async (t) => {
-    const host = await tempHost(t, { '/proc/7/comm': 'containerd\n' });
-    assert.equal(outcome(await shim.look(sourcesOf('', { host }), signal)), 'unknown CheckFailed');
+  it('looks first where containerd was last seen to run one', async (t) => {
+    const host = await tempHost(t, {
+      '/opt/odd/containerd-shim-runsc-v1': { program: '#!/bin/sh\n' },
+      '/usr/local/bin/containerd-shim-runsc-v1': 'no program',
+    });
+    const sources = sourcesOf('', { host });
+    assert.equal(outcome(await shim.look(sources, signal)), 'explains ShimNotExecutable');
+    const seen = await shim.look({ ...sources, shim: '/opt/odd/containerd-shim-runsc-v1' }, signal);
+    assert.equal(seen.message, 'The shim is "/opt/odd/containerd-shim-runsc-v1"');
   });
 
   it('finds no shim for a type that is none', async () => {

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { judgeSidecars, sidecars } from '../../../agent/checks/sidecars.ts';
-import { parseRunscRelease } from '../../../agent/host/runsc-release.ts';
+import { parseRunscRelease } from '../../../agent/runsc/release.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { outcome, sourcesOf } from './fake-node.ts';
+import { fakeRunsc } from '../runsc/fake-runsc.ts';
+import { criStatus, fakeCri, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
 
 const { signal } = new AbortController();
 const ALL = ['checkpointgofer', 'gvisor-sentry-prewarmer', 'gvisor_sentry', 'runsc-metric-server'];
@@ -31,20 +32,38 @@ describe('judgeSidecars', () => {
 });
 
 describe('sidecars', () => {
-  const program = '#!/bin/sh\necho "runsc version release-20260914.0"\n';
-
-  it('finds them beside the file that a link leads to', async (t) => {
-    const host = await tempHost(t, {
-      '/usr/bin/runsc': { link: '/opt/gvisor/runsc' },
-      '/opt/gvisor/runsc': { program },
-      '/opt/gvisor/gvisor-bin/gvisor_sentry': '',
-    });
-    assert.equal(outcome(await sidecars.look(sourcesOf('', { host }), signal)), 'pass');
+  it('finds them beside the file that a link leads to, or beside the link', async (t) => {
+    const link = { '/usr/bin/runsc': { link: '/opt/gvisor/runsc' } };
+    const runsc = fakeRunsc('release-20260914.0');
+    const files = { ...link, '/opt/gvisor/runsc': runsc, '/opt/gvisor/gvisor-bin/gvisor_sentry': '' };
+    assert.equal(
+      outcome(await sidecars.look(sourcesOf('', { host: await tempHost(t, files) }), signal)),
+      'pass',
+    );
+    const beside = { ...link, '/opt/gvisor/runsc': runsc, '/usr/bin/gvisor-bin/gvisor_sentry': '' };
+    assert.equal(
+      outcome(await sidecars.look(sourcesOf('', { host: await tempHost(t, beside) }), signal)),
+      'pass',
+    );
   });
 
-  it('knows a skew of releases by what runsc says', async (t) => {
-    const skew = '#!/bin/sh\necho "build label a does not match the expected release b" >&2\nexit 2\n';
-    const host = await tempHost(t, { '/usr/bin/runsc': { program: skew } });
-    assert.equal(outcome(await sidecars.look(sourcesOf('', { host }), signal)), 'explains ReleaseSkew');
+  it('knows the release by the file, and the policy by the configuration', async (t) => {
+    const options = { ConfigPath: '/r.toml' };
+    const cri = fakeCri(criStatus('v2.4.2', { runsc: loadedRuntime({ options }) }));
+    for (const [policy, expected] of [
+      ['STRICT', 'explains SidecarMissing'],
+      ['LEGACY_FALLBACK', 'advises SidecarMissing'],
+    ] as const) {
+      const host = await tempHost(t, {
+        '/usr/bin/runsc': fakeRunsc('release-20260914.0'),
+        '/r.toml': `[runsc_config]\nsidecar-usage-policy = "${policy}"\n`,
+      });
+      assert.equal(outcome(await sidecars.look(sourcesOf('', { host, cri }), signal)), expected);
+    }
+  });
+
+  it('cannot tell without runsc', async (t) => {
+    const host = await tempHost(t);
+    assert.equal(outcome(await sidecars.look(sourcesOf('', { host }), signal)), 'unknown NothingToJudge');
   });
 });
