@@ -26,16 +26,22 @@ async function readReport(): Promise<Report> {
   return JSON.parse(text) as Report;
 }
 
-/** A report of a look with a proof of its own that began after this call. */
+/** The report of a look that began after this call, and whose boot has ended. */
 async function lookAgain(): Promise<Report> {
-  const { look, provenAt = '' } = await readReport();
+  const { look } = await readReport();
   await touch(cluster().node(NODE));
   return waitFor('another look', 60_000, async () => {
     const report = await readReport();
-    const isNew = report.look.at > look.at && report.look.trigger.startsWith('file ');
-    return isNew && (report.provenAt ?? '') > provenAt ? report : undefined;
+    const isNew = report.look.at > look.at && /^(file|proof)/.test(report.look.trigger);
+    return isNew && !['slow', 'interrupted'].includes(report.proof.kind) ? report : undefined;
   });
 }
+
+type RawPod = {
+  readonly status: {
+    readonly containerStatuses?: readonly { readonly state: object; readonly restartCount: number }[];
+  };
+};
 
 /** What a report says, without what differs from proof to proof. */
 function saying({ verdict, look, findings, facts }: Report) {
@@ -46,6 +52,15 @@ function saying({ verdict, look, findings, facts }: Report) {
     findings: findings.map(({ check, status, message }) => `${check} ${status} ${plain(message)}`),
     facts,
   };
+}
+
+/** How often each container of a try has been started again. */
+async function restartsOf(): Promise<readonly number[]> {
+  const path = `/api/v1/namespaces/${NAMESPACE}/pods?labelSelector=try%3Dyes`;
+  const { items } = JSON.parse(await cluster().get(path)) as { items: readonly RawPod[] };
+  return items.flatMap(
+    ({ status }) => status.containerStatuses?.map(({ restartCount }) => restartCount) ?? [],
+  );
 }
 
 /** The Node's own labels of the agents' domain, and its condition. */
@@ -61,7 +76,12 @@ function manifestOf(pod: TryPod, index: number): object {
     evaluationPod(name, {
       gvisor,
       spec: { nodeName: NODE, restartPolicy: 'Always' },
-      container: { ...(script === undefined ? {} : { command: ['sh', '-c', script] }), ...container },
+      // Without capabilities, so that an agent without any may look into its processes.
+      container: {
+        securityContext: { capabilities: { drop: ['ALL'] } },
+        ...(script === undefined ? {} : { command: ['sh', '-c', script] }),
+        ...container,
+      },
     }),
   );
   return { ...plain, metadata: { ...plain.metadata, annotations, labels: { ...labels, try: 'yes' } } };
@@ -105,19 +125,25 @@ describe('a tenant with every right in a namespace at Pod Security "baseline"', 
     it(`changes nothing with ${what}`, async () => {
       const items = pods.map((pod, index) => manifestOf(pod, number * 10 + index));
       await asTenant(['create', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
+      const ends = pods.some((pod) => pod.ends);
       await waitFor('the containers to run', 90_000, async () => {
         const list = JSON.parse(
           await cluster().get(`/api/v1/namespaces/${NAMESPACE}/pods?labelSelector=try%3Dyes`),
         );
-        const seen = list.items.filter(
-          (pod: { status: { containerStatuses?: { state: object; restartCount: number }[] } }) =>
-            pod.status.containerStatuses?.every(
-              ({ state, restartCount }) => 'running' in state || restartCount > 0,
-            ),
+        const seen = list.items.filter((pod: RawPod) =>
+          pod.status.containerStatuses?.every(({ state, restartCount }) =>
+            ends ? restartCount > 0 : 'running' in state,
+          ),
         );
         return seen.length === items.length ? true : undefined;
       });
       const report = await lookAgain();
+      if (!ends)
+        assert.deepEqual(
+          await restartsOf(),
+          items.map(() => 0),
+          'a container of the try has ended',
+        );
       assert.deepEqual(saying(report), baseline);
       assert.ok(report.look.durationMs < MOST_LOOK_MS, `the look took ${report.look.durationMs} ms`);
       assert.deepEqual(await written(), said);

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { after, describe, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import type { Reason } from '../../agent/reasons.ts';
 import type { Report } from '../../agent/report.ts';
 import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
 import { FAULTS, type FaultName } from '../../hack/cluster/faults.ts';
 import { formatTable } from '../../hack/table.ts';
+import { hidePressure, showPressure } from '../e2e/quiet.ts';
 import { useBothNodes } from './both-nodes.ts';
 import { NODES, type NodeName } from './integration-cluster.ts';
 import { OutsideAgent, touch } from './outside-agent.ts';
@@ -15,7 +16,6 @@ const REASONS = {
   'runsc-missing': 'RunscNotFound',
   'runsc-not-executable': 'RunscNotExecutable',
   'runsc-cannot-boot': 'SandboxFailed',
-  'runsc-hangs': 'SandboxFailed',
   'handler-removed': 'HandlerNotConfigured',
   'handler-wrong-table': 'HandlerInIgnoredTable',
   'handler-runs-runc': 'HandlerRunsRunc',
@@ -27,7 +27,8 @@ const REASONS = {
 const UNSEEN = {
   'containerd-stopped': ['ContainerdUnreachable'],
   'containerd-hung': ['CheckTimedOut', 'ContainerdUnreachable'],
-  'pause-image-missing': ['ProbeImageMissing'],
+  'runsc-hangs': ['SandboxSlow'],
+  'pause-image-missing': ['SandboxImageMissing'],
 } as const satisfies Partial<Record<FaultName, readonly Reason[]>>;
 
 /** Faults that do not concern what a node can do for gVisor pods, or not yet. */
@@ -53,6 +54,8 @@ describe('what the agent says of each fault', () => {
   });
 
   describe('of a node that it cannot judge', () => {
+    before(() => onBoth((name) => hidePressure(node(name))));
+    after(() => onBoth((name) => showPressure(node(name))));
     useAgents({ UNKNOWN_GRACE: `${GRACE_MS}ms` });
     for (const [fault, reasons] of entriesOf(UNSEEN)) {
       itOnBoth(`${fault}: ${reasons.join(' or ')} after the grace`, (name) =>
