@@ -25,7 +25,7 @@ const HEADER_BYTES = 4096;
 export class RunscPrograms {
   readonly #known = new Map<string, { readonly fingerprint: string; readonly program: RunscProgram }>();
 
-  /** The program at that host path; undefined where there is none. A file that names two releases names none. */
+  /** The program at that host path; undefined where there is none. A file that names two releases that differ names none. */
   async read(host: Host, path: string, signal?: AbortSignal): Promise<RunscProgram | undefined> {
     const stat = await host.stat(path);
     if (stat?.kind !== 'file') return undefined;
@@ -37,10 +37,17 @@ export class RunscPrograms {
       if (!MARKS.some((mark) => piece.includes(mark, 0, 'latin1'))) continue;
       for (const [text] of piece.toString('latin1').matchAll(RELEASE)) found.add(text.slice(0, -1));
     }
-    const [only = ''] = found;
-    const release = parseRunscRelease(found.size === 1 ? only : '');
-    const program = { path, release, textBytes: textSegments(header) };
+    const program = { path, release: releaseOf(found), textBytes: textSegments(header) };
     this.#known.set(path, { fingerprint: stat.fingerprint, program });
     return program;
   }
+}
+
+/**
+ * The one release that all of these texts name. runsc of August 2026 and later has sidecars inside, which may have been
+ * built from the same release at another commit: `release-20260831.0` beside `release-20260831.0-12-g602040cbcc58`.
+ */
+function releaseOf(texts: ReadonlySet<string>): RunscRelease {
+  const [shortest = '', ...others] = [...texts].sort((a, b) => a.length - b.length);
+  return parseRunscRelease(others.every((text) => text.startsWith(`${shortest}-`)) ? shortest : '');
 }
