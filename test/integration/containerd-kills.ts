@@ -6,9 +6,9 @@ import type { NodeClient } from './integration-cluster.ts';
  * a sandbox whose container was created and not yet started takes no signal.
  */
 export async function assertNoneToStop(client: NodeClient): Promise<void> {
-  for (const podSandboxId of await client.readyProbes()) {
-    const stopping = client.call('StopPodSandbox', { podSandboxId }, { timeoutMs: 10_000 });
-    await assert.rejects(stopping, { name: 'CriError', kind: 'refused' }, podSandboxId);
+  for (const id of await client.readyProbes()) {
+    const stopping = client.stopSandbox(id, { timeoutMs: 10_000 });
+    await assert.rejects(stopping, { name: 'CriError', kind: 'refused' }, id);
   }
 }
 

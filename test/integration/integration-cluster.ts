@@ -1,9 +1,8 @@
 import { after, before } from 'node:test';
-import { CriClient } from '../../agent/host/cri-client.ts';
+import { CriClient } from '../../agent/cri/client.ts';
 import { Host } from '../../agent/host/host.ts';
-import type { Housekeeping } from '../../agent/proof/housekeeping.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
-import { prove } from '../../agent/proof/proof.ts';
+import { Prover } from '../../agent/proof/prover.ts';
 import { PROBE_LABELS } from '../../agent/proof/sandbox-config.ts';
 import { healNode } from '../../hack/cluster/break-node.ts';
 import type { Cluster } from '../../hack/cluster/cluster.ts';
@@ -12,11 +11,11 @@ import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
 import { startCluster } from '../../hack/cluster/start-cluster.ts';
 import { laneCluster } from '../lane.ts';
 
-/** The nodes of the cluster: each generation of containerd that nodes still run, with a gVisor of its time. */
+/** The nodes of the cluster: each generation of containerd that nodes still run with a gVisor of its time, and the newest. */
 export const NODES = [
   { name: 'containerd-2', containerd: '2', gvisor: 'current' },
   { name: 'containerd-1-7', containerd: '1.7', gvisor: '2025' },
-  { name: 'containerd-1-6', containerd: '1.6', gvisor: '2025' },
+  { name: 'newest-gvisor', containerd: '2', gvisor: '2026-09' },
 ] as const;
 
 /** The name of one of the nodes. */
@@ -45,18 +44,33 @@ export function useNodes(): { cluster: () => Cluster; node: (name: NodeName) => 
   return { cluster, node: (name) => cluster().node(name) };
 }
 
-/** A connection to a node's containerd that counts its calls, for proofs without an agent. */
+/** A connection to a node's containerd that counts the calls of a proof, for proofs without an agent. */
 export class NodeClient extends CriClient {
-  readonly calls: string[] = [];
-  /** How many proofs were begun, those included that were begun again. */
-  attempts = 0;
+  readonly calls: ProofCall[] = [];
 
-  override call<Answer>(...args: Parameters<CriClient['call']>): Promise<Answer> {
-    const [method, request] = args;
-    this.calls.push(method);
-    if (method === 'RunPodSandbox' && 'runtimeHandler' in request && request.runtimeHandler !== '')
-      this.attempts += 1;
-    return super.call<Answer>(...args);
+  override runSandbox(...args: Parameters<CriClient['runSandbox']>): Promise<string> {
+    this.calls.push('RunPodSandbox');
+    return super.runSandbox(...args);
+  }
+
+  override listPids(...args: Parameters<CriClient['listPids']>): Promise<readonly number[]> {
+    this.calls.push('ListPids');
+    return super.listPids(...args);
+  }
+
+  override stopSandbox(...args: Parameters<CriClient['stopSandbox']>): Promise<void> {
+    this.calls.push('StopPodSandbox');
+    return super.stopSandbox(...args);
+  }
+
+  override removeSandbox(...args: Parameters<CriClient['removeSandbox']>): Promise<void> {
+    this.calls.push('RemovePodSandbox');
+    return super.removeSandbox(...args);
+  }
+
+  /** How many proofs were begun, those included that were begun again. */
+  get attempts(): number {
+    return this.calls.filter((call) => call === 'RunPodSandbox').length;
   }
 
   /** The ids of the probes' sandboxes that live. */
@@ -70,13 +84,13 @@ export class NodeClient extends CriClient {
   }
 
   async #probes(wanted: (state: string) => boolean): Promise<readonly string[]> {
-    const filter = { labelSelector: PROBE_LABELS };
-    const { items } = await this.call<{ items: { id: string; state: string }[] }>('ListPodSandbox', {
-      filter,
-    });
-    return items.filter(({ state }) => wanted(state)).map(({ id }) => id);
+    const probes = await this.listSandboxes({ labels: PROBE_LABELS });
+    return probes.filter(({ state }) => wanted(state)).map(({ id }) => id);
   }
 }
+
+/** A call of a proof, in the order in which it makes them. */
+export type ProofCall = 'RunPodSandbox' | 'ListPids' | 'StopPodSandbox' | 'RemovePodSandbox';
 
 /** Opens a connection to a node's containerd, from outside. */
 export function connect(node: ClusterNode): NodeClient {
@@ -84,9 +98,12 @@ export function connect(node: ClusterNode): NodeClient {
   return new NodeClient(socket, node.path(socket));
 }
 
-/** One proof on a node, from outside. */
-export function proveOn(node: ClusterNode, client: CriClient, housekeeping?: Housekeeping): Promise<Outcome> {
+/** One proof on a node, from outside, which first removes what earlier ones left. */
+export function proveOn(node: ClusterNode, client: CriClient): Promise<Outcome> {
   const host = new Host(node.path('').replace(/\/$/, ''));
   const now = () => performance.now();
-  return prove({ client, handler: 'runsc', host, now, housekeeping }, AbortSignal.timeout(90_000));
+  const signal = AbortSignal.timeout(90_000);
+  const nobody = () => {};
+  const options = { client, host, handler: 'runsc', now, signal, onEnd: nobody, onLeft: nobody };
+  return new Prover({ ...options, patienceMs: 80_000 }).prove(signal);
 }

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Housekeeping } from '../../agent/proof/housekeeping.ts';
 import { connect, NODES, proveOn, useNodes } from './integration-cluster.ts';
 
 const PROOFS = 20;
@@ -16,11 +15,10 @@ describe('a proof beside a real kubelet, which removes sandboxes that it does no
     }, async () => {
       assert.notEqual(node(name).machine.daemonPid('kubelet'), undefined, 'the kubelet runs');
       const client = connect(node(name));
-      const housekeeping = new Housekeeping(() => performance.now());
       try {
         const ends = new Map<string, number>();
         for (let proof = 0; proof < PROOFS; proof++) {
-          const outcome = await proveOn(node(name), client, housekeeping);
+          const outcome = await proveOn(node(name), client);
           assert.ok(outcome.kind !== 'failed' && outcome.kind !== 'stuck', JSON.stringify(outcome));
           ends.set(outcome.kind, (ends.get(outcome.kind) ?? 0) + 1);
         }
