@@ -1,13 +1,17 @@
-import type { Stats } from 'node:fs';
 import { constants } from 'node:fs';
-import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promises';
+import { lstat, open, readdir, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isAbsent } from './absent.ts';
+import {
+  type FileKind,
+  kindOf,
+  type ReadLimits,
+  readUpTo,
+  refuseIrregular,
+  refuseLarge,
+} from './regular-file.ts';
 import { resolvePath } from './resolve-path.ts';
 import { isVisible, NotVisible, visibleParts } from './visible.ts';
-
-/** What kind of thing a path names. */
-export type FileKind = 'file' | 'directory' | 'fifo' | 'socket' | 'device';
 
 /** What the host says of a path, its symbolic links followed. */
 export type FileStat = {
@@ -20,11 +24,7 @@ export type FileStat = {
   readonly fingerprint: string;
 };
 
-/** How much of a file may be read, and the signal that ends the reading. */
-export type ReadLimits = { readonly maxBytes?: number; readonly signal?: AbortSignal };
-
 const DEFAULT_MAX_BYTES = 1024 * 1024;
-const CHUNK_BYTES = 64 * 1024;
 const PIECE_BYTES = 1024 * 1024;
 /** The local disk of a node under full load answers within a fraction of this; a dead network mount never does. */
 const ANSWER_MS = 5_000;
@@ -41,22 +41,24 @@ const MOST_STALLED = 2;
 export class Host {
   readonly root: string;
   readonly #answerMs: number;
+  readonly #mountInfo: string | undefined;
   #parts: Promise<readonly string[] | undefined> | undefined;
   #stalled = 0;
 
-  constructor(root: string, answerMs = ANSWER_MS) {
+  /** `mountInfo` is where the mounts of this process are told, when it is not the usual file. */
+  constructor(root: string, answerMs = ANSWER_MS, mountInfo?: string) {
     this.root = root;
     this.#answerMs = answerMs;
+    this.#mountInfo = mountInfo;
   }
 
   /** The host path behind every symbolic link of `path`. */
   async realpath(path: string): Promise<string | undefined> {
     try {
       const real = await this.#ask(() => resolvePath(this.root, path));
-      const seen = real ?? path;
-      this.#parts ??= visibleParts(this.root);
-      if (!isVisible(seen, await this.#parts)) throw new NotVisible(seen, this.root);
-      return real;
+      this.#parts ??= visibleParts(this.root, this.#mountInfo);
+      if (!isVisible(real.path, await this.#parts)) throw new NotVisible(real.path, this.root);
+      return real.exists ? real.path : undefined;
     } catch (cause) {
       throw cause instanceof NotVisible ? cause : this.#problem(path, cause);
     }
@@ -174,7 +176,8 @@ export class Host {
         buffer.copy(buffer, 0, length - kept, length);
       }
     } finally {
-      await file.close();
+      // Not waited for: it waits itself for a reading that may never end.
+      void file.close().catch(() => {});
     }
   }
 
@@ -192,39 +195,4 @@ export class Host {
     const why = typeof code === 'string' ? code : message;
     return new Error(`Cannot read host file "${path}": ${why}`, { cause });
   }
-}
-
-async function readUpTo(file: FileHandle, limits: ReadLimits): Promise<Buffer> {
-  const maxBytes = limits.maxBytes ?? DEFAULT_MAX_BYTES;
-  const chunks: Buffer[] = [];
-  let total = 0;
-  // The size is not asked: files under /proc say 0 and hold something.
-  while (total < maxBytes) {
-    limits.signal?.throwIfAborted();
-    const chunk = Buffer.alloc(Math.min(CHUNK_BYTES, maxBytes - total));
-    const { bytesRead } = await file.read(chunk, 0, chunk.length, null);
-    if (bytesRead === 0) break;
-    chunks.push(chunk.subarray(0, bytesRead));
-    total += bytesRead;
-  }
-  return Buffer.concat(chunks);
-}
-
-function refuseIrregular(stats: Stats): void {
-  const kind = kindOf(stats);
-  if (kind !== 'file') throw new Error(`it is a ${kind}, not a regular file`);
-}
-
-function refuseLarge(bytes: number, refuseOver: number | undefined): void {
-  if (refuseOver !== undefined && bytes > refuseOver) {
-    throw new Error(`it is larger than ${refuseOver} bytes`);
-  }
-}
-
-function kindOf(stats: Stats): FileKind {
-  if (stats.isFile()) return 'file';
-  if (stats.isDirectory()) return 'directory';
-  if (stats.isFIFO()) return 'fifo';
-  if (stats.isSocket()) return 'socket';
-  return 'device';
 }

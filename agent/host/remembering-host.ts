@@ -1,4 +1,5 @@
-import { type FileStat, Host, type ReadLimits } from './host.ts';
+import { type FileStat, Host } from './host.ts';
+import type { ReadLimits } from './regular-file.ts';
 
 /**
  * A view of the host that looks at each thing once and gives the same answer, or the same refusal, ever

@@ -7,9 +7,12 @@ const MAX_LINKS = 40;
 
 /**
  * Resolves every symbolic link of a host path inside `root`: an absolute link starts again at the root
- * and ".." stops there. Returns the host path, or `undefined` when some part of it does not exist.
+ * and ".." stops there. Returns the host path; when some part of it does not exist, the path as far as links lead.
  */
-export async function resolvePath(root: string, path: string): Promise<string | undefined> {
+export async function resolvePath(
+  root: string,
+  path: string,
+): Promise<{ readonly path: string; readonly exists: boolean }> {
   const pending = parts(path);
   let resolved: string[] = [];
   let links = 0;
@@ -19,7 +22,7 @@ export async function resolvePath(root: string, path: string): Promise<string | 
       continue;
     }
     const target = await linkTarget(join(root, ...resolved, part));
-    if (target === undefined) return undefined;
+    if (target === undefined) return { path: join('/', ...resolved, part, ...pending), exists: false };
     if (target === '') {
       resolved.push(part);
       continue;
@@ -29,7 +32,7 @@ export async function resolvePath(root: string, path: string): Promise<string | 
     if (target.startsWith('/')) resolved = [];
     pending.unshift(...parts(target));
   }
-  return `/${resolved.join('/')}`;
+  return { path: `/${resolved.join('/')}`, exists: true };
 }
 
 /** The target of a link, "" for what is no link, `undefined` for what does not exist. */

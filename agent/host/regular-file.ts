@@ -1,0 +1,50 @@
+import type { Stats } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+
+/** What kind of thing a path names. */
+export type FileKind = 'file' | 'directory' | 'fifo' | 'socket' | 'device';
+
+/** How much of a file may be read, and the signal that ends the reading. */
+export type ReadLimits = { readonly maxBytes?: number; readonly signal?: AbortSignal };
+
+const DEFAULT_MAX_BYTES = 1024 * 1024;
+const CHUNK_BYTES = 64 * 1024;
+
+/** The first bytes of an open file, as many as the limits allow. */
+export async function readUpTo(file: FileHandle, limits: ReadLimits): Promise<Buffer> {
+  const maxBytes = limits.maxBytes ?? DEFAULT_MAX_BYTES;
+  const chunks: Buffer[] = [];
+  let total = 0;
+  // The size is not asked: files under /proc say 0 and hold something.
+  while (total < maxBytes) {
+    limits.signal?.throwIfAborted();
+    const chunk = Buffer.alloc(Math.min(CHUNK_BYTES, maxBytes - total));
+    const { bytesRead } = await file.read(chunk, 0, chunk.length, null);
+    if (bytesRead === 0) break;
+    chunks.push(chunk.subarray(0, bytesRead));
+    total += bytesRead;
+  }
+  return Buffer.concat(chunks);
+}
+
+/** Throws for anything but a regular file. */
+export function refuseIrregular(stats: Stats): void {
+  const kind = kindOf(stats);
+  if (kind !== 'file') throw new Error(`it is a ${kind}, not a regular file`);
+}
+
+/** Throws for more bytes than that. */
+export function refuseLarge(bytes: number, refuseOver: number | undefined): void {
+  if (refuseOver !== undefined && bytes > refuseOver) {
+    throw new Error(`it is larger than ${refuseOver} bytes`);
+  }
+}
+
+/** The kind of what these stats are of. */
+export function kindOf(stats: Stats): FileKind {
+  if (stats.isFile()) return 'file';
+  if (stats.isDirectory()) return 'directory';
+  if (stats.isFIFO()) return 'fifo';
+  if (stats.isSocket()) return 'socket';
+  return 'device';
+}

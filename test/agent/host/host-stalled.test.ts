@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import fs from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { Host } from '../../../agent/host/host.ts';
+import { tempHost } from './temp-host.ts';
+
+const ANSWER_MS = 20;
+const FILES = { '/fine': 'text', '/mnt/dead/a': '', '/mnt/dead/b': '', '/mnt/dead/c': '' };
+
+/** A host with a folder on a file system that does not answer until the test lets it. */
+async function withDeadMount(t: TestContext) {
+  const { root } = await tempHost(t, FILES);
+  const answer = Promise.withResolvers<void>();
+  const asked: string[] = [];
+  const { lstat } = fs;
+  const late = async (path: string) => {
+    asked.push(path);
+    if (path.startsWith(join(root, 'mnt/dead/'))) await answer.promise;
+    return lstat(path);
+  };
+  t.mock.method(fs, 'lstat', late as typeof lstat);
+  syncBuiltinESMExports();
+  t.after(() => {
+    t.mock.reset();
+    syncBuiltinESMExports();
+  });
+  return { host: new Host(root, ANSWER_MS), asked, answer: answer.resolve };
+}
+
+/** What a call rejects with. */
+const refusal = (call: Promise<unknown>) =>
+  call.then(
+    (value) => `it gave ${JSON.stringify(value)}`,
+    (error: Error) => error.message,
+  );
+
+describe('Host, on a file system that does not answer', () => {
+  const LATE = 'no answer within 0.02 s';
+  const OTHERS = 'the file system does not answer for other files either';
+
+  it('gives up in time, and goes on with other files', async (t) => {
+    const { host } = await withDeadMount(t);
+    assert.equal(await refusal(host.stat('/mnt/dead/a')), `Cannot read host file "/mnt/dead/a": ${LATE}`);
+    assert.equal(await host.readText('/fine'), 'text');
+  });
+
+  it('asks nothing more once two calls have not come back, so that threads stay free', async (t) => {
+    const { host, asked } = await withDeadMount(t);
+    await Promise.all(['/mnt/dead/a', '/mnt/dead/b'].map((path) => refusal(host.stat(path))));
+    asked.length = 0;
+    for (const path of ['/fine', '/mnt/dead/c'])
+      assert.equal(await refusal(host.stat(path)), `Cannot read host file "${path}": ${OTHERS}`);
+    assert.deepEqual(asked, []);
+  });
+
+  it('asks again once they have come back after all', async (t) => {
+    const { host, answer } = await withDeadMount(t);
+    for (const path of ['/mnt/dead/a', '/mnt/dead/b'])
+      assert.match(await refusal(host.stat(path)), /no answer/);
+    assert.match(await refusal(host.stat('/fine')), /other files either/);
+    answer();
+    await new Promise(setImmediate);
+    assert.equal((await host.stat('/mnt/dead/c'))?.kind, 'file');
+    assert.equal(await host.readText('/fine'), 'text');
+  });
+
+  it('does not count calls that only took long', async (t) => {
+    const { host } = await withDeadMount(t);
+    for (let call = 0; call < 5; call++) assert.equal((await host.stat('/fine'))?.size, 4);
+  });
+
+  it('ends a scan whose reading never ends, although its file cannot be closed', {
+    timeout: 10_000,
+  }, async (t) => {
+    const { root } = await tempHost(t, FILES);
+    const { open } = fs;
+    const never = () => Promise.withResolvers<never>().promise;
+    // Node closes a file only after what it was asked has been answered.
+    const stalled = async (path: string) => {
+      const file = await open(path);
+      const stats = await file.stat();
+      await file.close();
+      return { stat: async () => stats, read: never, close: never };
+    };
+    t.mock.method(fs, 'open', stalled as unknown as typeof open);
+    syncBuiltinESMExports();
+    t.after(() => {
+      t.mock.reset();
+      syncBuiltinESMExports();
+    });
+    const scan = async () => {
+      for await (const piece of new Host(root, ANSWER_MS).pieces('/fine', 0)) return piece.length;
+      return 0;
+    };
+    assert.equal(await refusal(scan()), LATE);
+  });
+});
+
+describe('Host.pieces', () => {
+  const MIB = 1024 * 1024;
+
+  it('gives a file in pieces that overlap, and nothing twice or never', async (t) => {
+    const bytes = Buffer.alloc(2 * MIB + 12_345, 'x');
+    for (let at = 0; at < bytes.length; at += 1_000) bytes.writeUInt32LE(at, at);
+    const host = await tempHost(t, { '/big': { program: bytes } });
+    const pieces: Buffer[] = [];
+    for await (const piece of host.pieces('/big', 100)) pieces.push(Buffer.from(piece));
+    assert.ok(pieces.length >= 3 && pieces.every(({ length }) => length <= MIB));
+    for (const [index, piece] of pieces.entries()) {
+      const before = pieces[index - 1];
+      if (before !== undefined) assert.deepEqual(piece.subarray(0, 100), before.subarray(-100));
+    }
+    const whole = pieces.map((piece, index) => (index === 0 ? piece : piece.subarray(100)));
+    assert.ok(Buffer.concat(whole).equals(bytes));
+  });
+
+  it('gives none for a file that is not there or empty, and refuses a folder', async (t) => {
+    const host = await tempHost(t, { '/empty': '', '/folder/x': '' });
+    const count = async (path: string) => {
+      let pieces = 0;
+      for await (const _ of host.pieces(path, 10)) pieces += 1;
+      return pieces;
+    };
+    assert.deepEqual([await count('/absent'), await count('/empty')], [0, 0]);
+    await assert.rejects(count('/folder'), /it is a directory, not a regular file/);
+  });
+});

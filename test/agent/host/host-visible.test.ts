@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { Host } from '../../../agent/host/host.ts';
+import { NotVisible } from '../../../agent/host/visible.ts';
+import { tempHost } from './temp-host.ts';
+
+/** A host of which only /etc and /usr are mounted; what else has a name is a folder of the image. */
+async function mounted(t: TestContext, files: Parameters<typeof tempHost>[1]): Promise<Host> {
+  const { root } = await tempHost(t, files);
+  const mountInfo = join((await tempHost(t)).root, 'mountinfo');
+  const lines = ['etc', 'usr'].map((part) => `1 2 3:4 / ${root}/${part} ro - ext4 /dev/root ro\n`);
+  await writeFile(mountInfo, lines.join(''));
+  return new Host(root, 5_000, mountInfo);
+}
+
+describe('Host, in a pod that mounts some folders', () => {
+  it('sees what is mounted, and what is absent there', async (t) => {
+    const host = await mounted(t, { '/etc/a': 'text', '/usr/bin/x': '' });
+    assert.equal(await host.readText('/etc/a'), 'text');
+    assert.equal(await host.readText('/etc/b'), undefined);
+    assert.equal((await host.stat('/'))?.kind, 'directory');
+  });
+
+  it('says of what is not mounted that it is not visible, and what to mount', async (t) => {
+    const host = await mounted(t, { '/etc/a': '', '/var/of-the-image': '' });
+    const asks = [
+      host.stat('/opt/gvisor/runsc.toml'),
+      host.readText('/opt/gvisor/runsc.toml'),
+      host.readStart('/opt/gvisor/runsc.toml', 5),
+      host.list('/opt/gvisor'),
+      host.identity('/opt/gvisor'),
+      host.localPath('/opt/gvisor'),
+      host.readLink('/opt/gvisor'),
+      host.stat('/var/of-the-image'),
+    ];
+    for (const asked of asks) {
+      const error = await asked.catch((cause: unknown) => cause);
+      assert.ok(error instanceof NotVisible, String(error));
+      assert.match(error.message, /mount the host's "\/(opt|var)" read-only at "\S+\/(opt|var)"$/);
+    }
+  });
+
+  it('says so too where a link leads out of what is mounted', async (t) => {
+    const host = await mounted(t, {
+      '/etc/containerd/config.toml': { link: '/opt/containerd/config.toml' },
+      '/etc/runsc': { link: '../usr/bin/runsc' },
+      '/usr/bin/other': '',
+    });
+    await assert.rejects(
+      host.stat('/etc/containerd/config.toml'),
+      /Cannot see host path "\/opt\/containerd\//,
+    );
+    assert.equal(await host.stat('/etc/runsc'), undefined);
+  });
+});

@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Host } from '../../../agent/host/host.ts';
+import { parseCgroups, readProcess } from '../../../agent/host/process.ts';
+import { addProcess } from './fake-process.ts';
+import { tempHost } from './temp-host.ts';
+
+describe('readProcess', () => {
+  it('tells of a sandbox what /proc says', async (t) => {
+    const host = await tempHost(t);
+    addProcess(host.root, 189, {
+      argv: ['runsc-sandbox', '--root=/x', '', 'boot'],
+      parentPid: 166,
+      namespacedPids: [189, 1],
+      uid: 65534,
+      seccomp: 2,
+      cgroup: '4:memory:/kubepods/gvisor_ready/1f\n',
+      textPages: 3272,
+    });
+    assert.deepEqual(await readProcess(host, 189), {
+      argv: ['runsc-sandbox', '--root=/x', '', 'boot'],
+      parentPid: 166,
+      uid: 65534,
+      namespacedPids: [189, 1],
+      seccomp: 2,
+      cgroups: ['/kubepods/gvisor_ready/1f'],
+      textPages: 3272,
+    });
+  });
+
+  it('reads this very process', async () => {
+    const seen = await readProcess(new Host('/'), process.pid);
+    assert.equal(seen?.argv[0], process.argv0);
+    assert.equal(seen?.parentPid, process.ppid);
+    assert.equal(seen?.uid, process.getuid?.());
+    assert.equal(seen?.namespacedPids[0], process.pid);
+    assert.ok((seen?.textPages ?? 0) > 0 && (seen?.cgroups.length ?? 0) > 0);
+  });
+
+  it('is undefined for a process that is gone, and for one that is going', async (t) => {
+    const host = await tempHost(t, { '/proc/7/cmdline': '', '/proc/7/status': '' });
+    assert.equal(await readProcess(host, 6), undefined);
+    assert.equal(await readProcess(host, 7), undefined);
+  });
+
+  it('refuses arguments that are larger than any that matter', async (t) => {
+    const host = await tempHost(t);
+    addProcess(host.root, 7, { argv: ['x'.repeat(64 * 1024)] });
+    await assert.rejects(readProcess(host, 7), /larger than 65536 bytes/);
+  });
+
+  it('knows no number that is not told', async (t) => {
+    const files = { '/proc/7/cmdline': 'a\0', '/proc/7/status': 'Name:\ta\n', '/proc/7/cgroup': '0::/\n' };
+    const seen = await readProcess(await tempHost(t, files), 7);
+    assert.ok(Number.isNaN(seen?.textPages));
+    assert.equal(seen?.seccomp, 0);
+  });
+});
+
+describe('parseCgroups', () => {
+  const table: readonly [string, readonly string[]][] = [
+    ['0::/kubepods.slice/x\n', ['/kubepods.slice/x']],
+    ['9:cpu,cpuacct:/a\n4:memory:/a\n1:name=systemd:/b\n0::/c\n', ['/a']],
+    ['9:cpuacct,cpu:/a\n4:memory:/b\n', ['/a', '/b']],
+    ['5:cpuset:/x\n0::/unified\n', ['/unified']],
+    ['4:memory:/with:colon\n', ['/with:colon']],
+    ['5:cpuset:/x\n', []],
+    ['', []],
+  ];
+  for (const [text, expected] of table) {
+    it(`finds ${expected.join(' and ') || 'nothing'} in ${JSON.stringify(text)}`, () => {
+      assert.deepEqual(parseCgroups(text), expected);
+    });
+  }
+});
