@@ -6,12 +6,13 @@ import { REPO } from '../hack/paths.ts';
 import { ensurePrerequisites } from '../hack/prerequisites.ts';
 import { UsageError } from '../hack/run.ts';
 import { ensureTools, TOOL_GROUPS } from '../hack/tools.ts';
+import { ensureVmImage } from '../hack/vm-image.ts';
 import { removeLaneClusters } from './lane.ts';
 
 /**
  * The tiers, in the order they run, and how many of their files run at a time. `real` tiers need root, the built tools
  * and images; files that run side by side have clusters of their own. The integration tier tries three nodes at once as
- * it is. No tier is left out because something is missing: that is a failure.
+ * it is; the one of virtual machines has one, which may be emulated. No tier is left out because something is missing: that is a failure.
  */
 const TIERS = {
   unit: {
@@ -26,6 +27,7 @@ const TIERS = {
   },
   integration: { files: ['test/integration/**/*.test.ts'], real: true, lanes: 1 },
   e2e: { files: ['test/e2e/**/*.test.ts'], real: true, lanes: 2 },
+  vm: { files: ['test/vm/**/*.test.ts'], real: true, lanes: 1 },
 } as const;
 type Tier = keyof typeof TIERS;
 
@@ -39,7 +41,7 @@ async function main(words: readonly string[]): Promise<number> {
   }
   const tiers = (words.length > 0 ? words : Object.keys(TIERS)) as Tier[];
   try {
-    if (tiers.some((tier) => TIERS[tier].real)) await prepare();
+    if (tiers.some((tier) => TIERS[tier].real)) await prepare(tiers.includes('vm'));
     await removeLaneClusters();
     const failed: Tier[] = [];
     for (const tier of tiers) if (!(await runTier(tier))) failed.push(tier);
@@ -56,8 +58,9 @@ async function main(words: readonly string[]): Promise<number> {
   }
 }
 
-async function prepare(): Promise<void> {
-  await ensurePrerequisites({ forTests: true });
+async function prepare(forVms: boolean): Promise<void> {
+  await ensurePrerequisites({ forTests: true, forVms });
+  if (forVms) await ensureVmImage();
   await ensureTools(TOOL_GROUPS);
   for (const id of ['pause', 'workload', 'agent'] as const) await ensureImage(id);
 }

@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import { type RunOptions, waitFor } from '../run.ts';
+import { type RunOptions, runAll, waitFor } from '../run.ts';
 import { ensureVmImage } from '../vm-image.ts';
 import { MACHINE_PATH, type Machine } from './machine.ts';
 import { plugInTap } from './node-cable.ts';
@@ -53,10 +53,17 @@ cat ${KEY}.pub`;
     await this.#machine.daemon('qemu', qemuCommand(this.#spec, { image, port, accel, key: key.trim() }));
   }
 
-  run(command: readonly string[], options: RunOptions = {}): Promise<string> {
-    return this.#machine.run(
-      ['/bin/sh', '-c', '. /run/join-cgroup; exec "$@"', 'ssh', ...this.#ssh(command)],
-      options,
+  async run(command: readonly string[], options: RunOptions = {}): Promise<string> {
+    const words = ['/bin/sh', '-c', '. /run/join-cgroup; exec "$@"', 'ssh', ...this.#ssh(command)];
+    const env = { PATH: MACHINE_PATH, HOME: '/root' };
+    const { code, stdout, stderr } = await runAll('nsenter', this.#machine.enter(...words), {
+      env,
+      ...options,
+    });
+    if (code === 0) return stdout;
+    const tail = (stderr.trim() || stdout.trim()).split('\n').slice(-6).join('\n');
+    throw new Error(
+      `"${command.join(' ')}" in the virtual machine "${this.#spec.name}" ended with ${code}: ${tail}`,
     );
   }
 

@@ -1,5 +1,7 @@
 import { faultsOf } from '../cluster/break-node.ts';
+import type { Cluster } from '../cluster/cluster.ts';
 import { CONTROL_PLANE } from '../cluster/control-plane.ts';
+import type { ClusterNode } from '../cluster/node.ts';
 import type { NodeSpec } from '../cluster/node-config.ts';
 import { processesIn, stateIn } from '../cluster/processes.ts';
 import { formatTable } from '../table.ts';
@@ -44,9 +46,11 @@ export const status: Command = {
         local.push({ spec: node.spec, daemons: 'machine down', faults: [], rss: 0 });
         continue;
       }
-      const faults = await faultsOf(node, cluster);
-      const daemons = await daemonsOf(['containerd', 'kubelet'], (daemon) => node.system.daemonState(daemon));
-      local.push({ spec: node.spec, daemons, faults, rss: sum(processesIn(node.machine), 'rss') });
+      local.push({
+        spec: node.spec,
+        ...(await stateOfNode(node, cluster)),
+        rss: sum(processesIn(node.machine), 'rss'),
+      });
     }
     const all = processesIn(cluster.hub);
     const memory = `${mebibytes(sum(all, 'rss'))} RSS, ${mebibytes(sum(all, 'pss'))} PSS`;
@@ -62,6 +66,23 @@ export KUBECONFIG=${cluster.kubeconfig}`);
     return undefined;
   },
 };
+
+/** The daemons and the faults of a node; a virtual machine that is starting, or stuck, tells of none. */
+async function stateOfNode(
+  node: ClusterNode,
+  cluster: Cluster,
+): Promise<Pick<LocalNode, 'daemons' | 'faults'>> {
+  try {
+    const faults = await faultsOf(node, cluster);
+    return {
+      faults,
+      daemons: await daemonsOf(['containerd', 'kubelet'], (name) => node.system.daemonState(name)),
+    };
+  } catch (error) {
+    if (node.spec.machine === 'vm') return { faults: [], daemons: 'no answer' };
+    throw error;
+  }
+}
 
 /** The table of nodes: what the API server says of them beside what the host knows. */
 export function statusRows(

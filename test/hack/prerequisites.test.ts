@@ -33,6 +33,14 @@ test('tests need more than clusters', () => {
   );
 });
 
+test('virtual machines need qemu and what makes their disk', () => {
+  const bare = host([...EVERYTHING, 'podman']);
+  assert.deepEqual(
+    missingPrerequisites(bare, { forVms: true }).map((one) => one.what),
+    ['qemu-system-x86_64', 'qemu-img', 'mkfs.ext4', 'mmdebstrap', 'ssh'],
+  );
+});
+
 test('the advice names what is missing, and on Debian each package once', () => {
   const missing = missingPrerequisites(host(['ip', 'setpriv', 'mount', 'gcc', 'pkg-config', 'buildah'], []));
   assert.equal(

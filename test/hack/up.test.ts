@@ -13,9 +13,10 @@ test('nodes come from a number or from descriptions', () => {
       ['node-4', undefined, undefined],
     ],
   );
-  assert.deepEqual(nodesFrom(undefined, ['name=a,containerd=1.7', 'gvisor=none']), [
+  assert.deepEqual(nodesFrom(undefined, ['name=a,containerd=1.7', 'gvisor=none', 'machine=vm']), [
     { name: 'a', containerd: '1.7' },
     { gvisor: 'none' },
+    { machine: 'vm' },
   ]);
 });
 
@@ -27,5 +28,6 @@ test('what nodes cannot be is refused', () => {
   assert.throws(() => nodesFrom(undefined, ['name=a', 'name=a']), /Two nodes have the name "a"/);
   assert.throws(() => parseNode('name='), /lacks a value: write name=/);
   assert.throws(() => parseNode('nam=a'), /Did you mean "name"/);
+  assert.throws(() => parseNode('machine=vmm'), /no machine for nodes "vmm"\. Did you mean "vm"/);
   assert.throws(() => parseNode('containerd=1.8'), /no containerd for nodes "1.8"\. Did you mean "1.7"/);
 });

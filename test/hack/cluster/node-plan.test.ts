@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -29,6 +29,21 @@ test('a node cannot have a strange name, or be asked for as something else', () 
     () => planNodes([{ name: 'a', gvisor: 'none' }], known),
     /exists with containerd 2 and gVisor current/,
   );
+  assert.throws(
+    () => planNodes([{ name: 'a', machine: 'namespaces' }], planNodes([{ name: 'a', machine: 'vm' }])),
+    /exists with containerd 2 and gVisor current in a virtual machine: remove it first/,
+  );
+});
+
+test('a node that was planned before there were virtual machines is none', (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'node-plan-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  mkdirSync(join(dir, 'nodes/a'), { recursive: true });
+  writeFileSync(
+    join(dir, 'nodes/a/node.json'),
+    JSON.stringify({ name: 'a', index: 1, containerd: '2', gvisor: 'none' }),
+  );
+  assert.deepEqual(readNodes(dir), planNodes([{ name: 'a', gvisor: 'none' }]));
 });
 
 test('a plan is kept on disk, whole', (t) => {

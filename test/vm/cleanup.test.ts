@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
+import { CLUSTERS, REPO } from '../../hack/paths.ts';
+import { waitFor } from '../../hack/run.ts';
+import { differences, type MachineState, machineState } from '../e2e/machine-state.ts';
+
+const NAME = 'vm-cleanup';
+const MACHINE = join(CLUSTERS, NAME, 'nodes/node-1');
+
+let clean: MachineState;
+before(async () => {
+  await removeCluster(NAME);
+  clean = await machineState(NAME);
+});
+after(() => removeCluster(NAME));
+
+test('up killed while a virtual machine starts: down removes qemu, its network and its disk', async () => {
+  const words = ['--name', NAME, 'up', '--node', 'name=node-1,machine=vm'];
+  const up = spawn(process.execPath, ['--import', 'tsx', 'hack/cluster.ts', ...words], {
+    cwd: REPO,
+    stdio: 'ignore',
+  });
+  const closed = once(up, 'close');
+  await waitFor(
+    'qemu to start',
+    240_000,
+    async () => (existsSync(join(MACHINE, 'qemu.log')) ? true : undefined),
+    5,
+  );
+  up.kill('SIGKILL');
+  await closed;
+  assert.match(differences(clean, await machineState(NAME)).join('\n'), /^\+ processes: .*qemu-system/m);
+  await removeCluster(NAME);
+  await waitFor('the machine to be as before', 10_000, async () => {
+    assert.deepEqual(differences(clean, await machineState(NAME)), []);
+    return true;
+  });
+});

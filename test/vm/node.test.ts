@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
+import type { FaultName } from '../../hack/cluster/faults.ts';
+import { RUNSC_CONFIG, runscToml } from '../../hack/cluster/node-config.ts';
+import { waitFor } from '../../hack/run.ts';
+import { evaluationPod, runPod } from '../../hack/story.ts';
+import { askAgent } from '../e2e/agents.ts';
+import {
+  cgroupOfSandbox,
+  NODE,
+  PATIENCE_MS,
+  readPod,
+  reboot,
+  shareOfProcessor,
+  useVmCluster,
+  waitForLabel,
+} from './vm-cluster.ts';
+
+const vm = useVmCluster();
+const BURN = {
+  command: ['/bin/sh', '-c', 'while :; do :; done'],
+  resources: { limits: { cpu: '100m' } },
+};
+/** A limit of 100m is 0.1 of a processor; under emulation a period overshoots. */
+const WITHIN = 0.2;
+
+type Report = {
+  readonly provenAt?: string;
+  readonly findings: readonly { readonly reason?: string; readonly status: string }[];
+};
+
+/** What the agent says now; rejects while it does not answer. */
+async function report(): Promise<Report> {
+  const { code, text } = await askAgent(vm().cluster, NODE, '/report');
+  if (code !== 200) throw new Error(`The agent answers ${code}: ${text.slice(0, 200)}`);
+  return JSON.parse(text) as Report;
+}
+
+/** Runs a pod that burns its limit of 100m, and gives where its sandbox lies and what it gets. */
+async function burn(name: string): Promise<{ readonly cgroup: string; readonly share: number }> {
+  const pod = evaluationPod(name, { gvisor: true, container: BURN });
+  await runPod(vm().cluster, name, pod, PATIENCE_MS);
+  const cgroup = await cgroupOfSandbox(vm(), name);
+  const share = await shareOfProcessor(vm(), cgroup);
+  console.log(`${name}: a limit of 0.1 processors, in use ${share.toFixed(2)}, in ${cgroup}`);
+  await vm().cluster.kubectl(['delete', 'pod', name, '--wait=false']);
+  return { cgroup, share };
+}
+
+describe('a node with systemd and cgroup v2', () => {
+  it('is what it is meant to be, and is proven', async () => {
+    const { cluster, node } = vm();
+    assert.equal((await node.system.run(['stat', '-fc', '%T', '/sys/fs/cgroup'])).trim(), 'cgroup2fs');
+    assert.equal((await node.system.read('/proc/1/comm')).trim(), 'systemd');
+    assert.equal(
+      (await node.system.run(['systemctl', 'is-active', 'containerd', 'kubelet'])).trim(),
+      'active\nactive',
+    );
+    await waitForLabel(cluster, 'true', 'True SandboxProven');
+  });
+
+  it('with systemd-cgroup a sandbox lies in its pod, whose limit holds it', async () => {
+    assert.match(await vm().node.system.read(RUNSC_CONFIG), /systemd-cgroup = "true"/);
+    const { cgroup, share } = await burn('held');
+    assert.match(cgroup, /^\/kubepods\.slice\/.*\/cri-containerd-[0-9a-f]{64}\.scope$/);
+    assert.ok(share < WITHIN, `it uses ${share} processors`);
+    assert.ok(!(await report()).findings.some(({ reason }) => reason === 'LimitsNotEnforced'));
+  });
+
+  describe('without systemd-cgroup', () => {
+    before(() => vm().node.write(RUNSC_CONFIG, runscToml(vm().node.spec, false)));
+    after(() => vm().node.write(RUNSC_CONFIG, runscToml(vm().node.spec)));
+
+    it('a sandbox lies outside of all pods, and its limit holds nobody', async () => {
+      const { cgroup, share } = await burn('free');
+      assert.match(cgroup, /^\/system\.slice\/kubepods-.*:cri-containerd:[0-9a-f]{64}$/);
+      assert.ok(share > WITHIN, `it uses ${share} processors`);
+    });
+
+    it('the agent says so', async () => {
+      await waitFor('the finding LimitsNotEnforced', PATIENCE_MS, async () => {
+        const { findings } = await report();
+        return findings.some(({ reason }) => reason === 'LimitsNotEnforced') ? true : undefined;
+      });
+    });
+  });
+
+  for (const [fault, reason] of [
+    ['shim-missing', 'ShimNotFound'],
+    ['handler-removed', 'HandlerNotConfigured'],
+  ] as const satisfies readonly (readonly [FaultName, string])[]) {
+    it(`${fault}: the label goes, and comes back with the repair`, async () => {
+      const { cluster, node } = vm();
+      await waitForLabel(cluster, 'true', 'True SandboxProven');
+      await breakNode(cluster, node, fault);
+      await waitForLabel(cluster, 'false', `False ${reason}`);
+      await healNode(cluster, node, fault);
+      await waitForLabel(cluster, 'true', 'True SandboxProven');
+    });
+  }
+
+  it('a restart of the kubelet ends no pod of gVisor, and the label stays', async () => {
+    const { cluster, node } = vm();
+    await runPod(cluster, 'stays', evaluationPod('stays', { gvisor: true }), PATIENCE_MS);
+    const before = await readPod(cluster, 'stays');
+    await node.restart('kubelet');
+    // The new kubelet takes a command for the pod once it has admitted it.
+    await waitFor('a command in the pod by the new kubelet', PATIENCE_MS, async () => {
+      return (await cluster.kubectl(['exec', 'stays', '--', 'echo', 'alive'])).includes('alive') || undefined;
+    });
+    assert.deepEqual(await readPod(cluster, 'stays'), before);
+    await waitForLabel(cluster, 'true', 'True SandboxProven');
+  });
+
+  it('after a reboot the node is proven again, and its pod of gVisor runs again', async () => {
+    const { cluster } = vm();
+    const begun = new Date();
+    await reboot(vm());
+    await waitFor('a proof after the reboot', PATIENCE_MS, async () => {
+      const { provenAt = '' } = await report();
+      return new Date(provenAt) > begun ? true : undefined;
+    });
+    await waitForLabel(cluster, 'true', 'True SandboxProven');
+    await waitFor('the pod to run again', PATIENCE_MS, async () => {
+      const { phase, restarts, container } = await readPod(cluster, 'stays');
+      return phase === 'Running' && restarts > 0 && container !== '' ? true : undefined;
+    });
+    assert.match(await cgroupOfSandbox(vm(), 'stays'), /^\/kubepods\.slice\//);
+  });
+});

@@ -1,0 +1,106 @@
+import { join } from 'node:path';
+import { after, before } from 'node:test';
+import type { Cluster } from '../../hack/cluster/cluster.ts';
+import type { ClusterNode } from '../../hack/cluster/node.ts';
+import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
+import { startCluster } from '../../hack/cluster/start-cluster.ts';
+import { REPO } from '../../hack/paths.ts';
+import { waitFor } from '../../hack/run.ts';
+import { waitForNode } from '../e2e/agents.ts';
+import { laneCluster } from '../lane.ts';
+
+/** The node of these tests. */
+export const NODE = 'node-1';
+
+/** How long anything may take on a machine that may be emulated beside much other work, in milliseconds. */
+export const PATIENCE_MS = 240_000;
+
+/** The cluster of the tests and its node, which is a virtual machine. */
+export type VmCluster = { readonly cluster: Cluster; readonly node: ClusterNode };
+
+/** For the head of a test file: a cluster of one virtual machine with the agent deployed, before the first test. */
+export function useVmCluster(): () => VmCluster {
+  let opened: VmCluster | undefined;
+  before(
+    async () => {
+      const cluster = await startCluster({
+        name: await laneCluster('vm'),
+        nodes: [{ name: NODE, machine: 'vm' }],
+        images: ['workload', 'agent'],
+      });
+      opened = { cluster, node: cluster.node(NODE) };
+      await cluster.kubectl(['apply', '-k', join(REPO, 'manifests/base')]);
+      await waitForLabel(cluster, 'true');
+    },
+    { timeout: 900_000 },
+  );
+  after(async () => removeCluster(await laneCluster('vm')));
+  return () => {
+    if (opened === undefined) throw new Error('The cluster is not up yet');
+    return opened;
+  };
+}
+
+/** Waits until the node's label says something, and its condition as well unless any will do. */
+export async function waitForLabel(
+  cluster: Cluster,
+  ready: 'true' | 'false',
+  condition?: string,
+): Promise<void> {
+  await waitForNode(
+    cluster,
+    NODE,
+    (said) => said.ready === ready && said.condition === (condition ?? said.condition),
+    PATIENCE_MS,
+  );
+}
+
+/** One run of a pod, as the API shows it. */
+export type PodRun = { readonly phase: string; readonly container: string; readonly restarts: number };
+
+/** How a pod of the namespace `default` runs now. */
+export async function readPod(cluster: Cluster, name: string): Promise<PodRun> {
+  const { status } = JSON.parse(await cluster.get(`/api/v1/namespaces/default/pods/${name}`)) as {
+    status: { phase: string; containerStatuses?: { containerID?: string; restartCount: number }[] };
+  };
+  const [container] = status.containerStatuses ?? [];
+  return {
+    phase: status.phase,
+    container: container?.containerID ?? '',
+    restarts: container?.restartCount ?? 0,
+  };
+}
+
+/** The cgroup (its path below /sys/fs/cgroup) that the sandbox of a pod lies in. */
+export async function cgroupOfSandbox({ node }: VmCluster, pod: string): Promise<string> {
+  const labels = { 'io.kubernetes.pod.name': pod, 'io.cri-containerd.kind': 'sandbox' };
+  const filter = Object.entries(labels).map(([key, value]) => `labels."${key}"==${value}`);
+  const id = (await node.ctr(['containers', 'list', '--quiet', filter.join(',')])).trim();
+  const sandbox = (await node.system.processes()).find(
+    ({ argv }) => argv[0] === 'runsc-sandbox' && argv.includes(id),
+  );
+  if (id === '' || sandbox === undefined)
+    throw new Error(`No sandbox of gVisor runs for the pod "${pod}" ("${id}")`);
+  return (await node.system.read(`/proc/${sandbox.pid}/cgroup`)).trim().replace(/^0::/, '');
+}
+
+const BURN_S = 10;
+
+/** The share of one processor that a cgroup uses over ten seconds of the guest's clock, as cpu.stat counts. */
+export async function shareOfProcessor({ node }: VmCluster, cgroup: string): Promise<number> {
+  const look = 'cut -d" " -f1 /proc/uptime; sed -n "s/^usage_usec //p" "/sys/fs/cgroup$1/cpu.stat"';
+  const script = `${look}; sleep ${BURN_S}; ${look}`;
+  const text = await node.system.run(['/bin/sh', '-ec', script, 'sh', cgroup]);
+  const [from = 0, used = 0, to = 0, usedThen = 0] = text.trim().split('\n').map(Number);
+  return (usedThen - used) / 1e6 / (to - from);
+}
+
+/** Restarts the machine as an administrator would, and waits until another start of it takes commands. */
+export async function reboot({ node }: VmCluster): Promise<void> {
+  const bootId = () => node.system.run(['cat', '/proc/sys/kernel/random/boot_id'], { timeoutMs: 30_000 });
+  const before = await bootId();
+  await node.system.run(['systemctl', 'reboot', '--no-block']);
+  await waitFor(`${node.name} to start again`, PATIENCE_MS, async () => {
+    return (await bootId()) === before ? undefined : true;
+  });
+}
