@@ -36,6 +36,7 @@ export class RunscPrograms {
     for await (const piece of host.pieces(path, LONGEST, signal)) {
       if (!MARKS.some((mark) => piece.includes(mark, 0, 'latin1'))) continue;
       for (const [text] of piece.toString('latin1').matchAll(RELEASE)) found.add(text.slice(0, -1));
+      if (found.size > 1) break;
     }
     const program = { path, release: releaseOf(found), textBytes: textSegments(header) };
     this.#known.set(path, { fingerprint: stat.fingerprint, program });

@@ -7,7 +7,6 @@ import type { TestContext } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
 import { tempHost } from './host/temp-host.ts';
 import { FakeContainerd } from './proof/fake-containerd.ts';
-import { HOST_FILES } from './proof/scene.ts';
 
 type Env = Readonly<Record<string, string>>;
 type Ended = { readonly code: number | null; readonly stdout: string; readonly stderr: string };
@@ -55,9 +54,9 @@ export const run = (t: TestContext, args: readonly string[], env: Env = {}) => s
 
 /** The root of a host with a containerd on its usual socket, which boots sandboxes that are gVisor's. */
 export async function provenHost(t: TestContext): Promise<string> {
-  const { root } = await tempHost(t, HOST_FILES);
+  const { root } = await tempHost(t);
   await mkdir(join(root, '/run/containerd'), { recursive: true });
-  const containerd = new FakeContainerd(join(root, '/run/containerd/containerd.sock'));
+  const containerd = new FakeContainerd(join(root, '/run/containerd/containerd.sock'), root);
   await containerd.start();
   t.after(() => containerd.stop());
   return root;

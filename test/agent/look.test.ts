@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
-import { rm } from 'node:fs/promises';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { type LookOptions, look } from '../../agent/look.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
+import { sourcesOf, witnessOf } from './checks/fake-node.ts';
 import { tempHost } from './host/temp-host.ts';
 import { ALL_HANG, type Script } from './proof/containerd-scripts.ts';
 import { type FakeContainerd, fakeContainerd } from './proof/fake-containerd.ts';
 import { PROVEN, unproven } from './reports.ts';
+import { fakeRunsc } from './runsc/fake-runsc.ts';
 
 const NEVER = new AbortController().signal;
 const RUNSC = '/usr/local/bin/runsc';
@@ -16,7 +18,7 @@ const FILES = {
   '/proc/sys/user/max_user_namespaces': '96365\n',
   '/etc/containerd/config.toml':
     "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runsc]\nruntime_type = 'io.containerd.runsc.v1'\n",
-  [RUNSC]: { program: '#!/bin/sh\necho runsc version release-20260223.0\n' },
+  [RUNSC]: fakeRunsc(),
   '/usr/local/bin/containerd-shim-runsc-v1': { program: '#!/bin/sh\n' },
 };
 
@@ -26,9 +28,9 @@ async function healthy(
   prove: (root: string) => Promise<Outcome>,
   scripts: Readonly<Record<string, Script>> = {},
 ): Promise<{ readonly containerd: FakeContainerd; readonly options: LookOptions }> {
-  const { containerd, client } = await fakeContainerd(t, scripts, 300);
+  const { containerd, client } = await fakeContainerd(t, scripts, { answerMs: 300 });
   const host = await tempHost(t, FILES);
-  const sources = { host, cri: client, handler: 'runsc', containerdConfig: '/etc/containerd/config.toml' };
+  const sources = sourcesOf('', { host, cri: client });
   return { containerd, options: { sources, prove: () => prove(host.root), now: () => performance.now() } };
 }
 
@@ -66,17 +68,17 @@ describe('look', () => {
     assert.equal(proof.kind, 'impossible');
     assert.deepEqual([containerd.calls, proofs], [['Version'], 0]);
     const late = findings.filter((finding) => finding.status === 'unknown').map(({ check }) => check);
-    assert.deepEqual(late, ['containerd', 'handler-loaded', 'handler-current']);
+    assert.deepEqual(late, ['containerd', 'handler-loaded', 'handler-current', 'isolation', 'limits']);
   });
 
   for (const kind of ['failed', 'stuck'] as const) {
     it(`names what broke while a proof ran that is then ${kind}`, async (t) => {
       const { containerd, options } = await healthy(t, async (root) => {
-        await rm(join(root, RUNSC));
+        await chmod(join(root, RUNSC), 0o644);
         return unproven(kind, kind === 'failed' ? 'SandboxFailed' : 'SandboxStuck');
       });
       const { verdict, findings } = await look(options, NEVER);
-      assert.equal(verdict.reason, 'RunscNotFound');
+      assert.equal(verdict.reason, 'RunscNotExecutable');
       assert.equal(findings.filter(({ check }) => check === 'runsc').length, 1);
       assert.equal(containerd.calls.filter((method) => method === 'Version').length, 2);
     });
@@ -92,9 +94,9 @@ describe('look', () => {
         clock.nowMs += 1_000;
         return unproven('failed', 'SandboxFailed');
       });
-      if (broken) await rm(join(options.sources.host.root, RUNSC));
+      if (broken) await chmod(join(options.sources.host.root, RUNSC), 0o644);
       const { verdict, seenMs } = await look({ ...options, now: () => clock.nowMs }, NEVER);
-      assert.deepEqual([verdict.reason, seenMs], [broken ? 'RunscNotFound' : 'SandboxFailed', when]);
+      assert.deepEqual([verdict.reason, seenMs], [broken ? 'RunscNotExecutable' : 'SandboxFailed', when]);
     }
   });
 
@@ -132,9 +134,9 @@ describe('look', () => {
 
   it('lets no proof stand where a check sees a cause', async (t) => {
     const { options } = await healthy(t, async () => unproven('failed', 'SandboxFailed'));
-    await rm(join(options.sources.host.root, RUNSC));
+    await chmod(join(options.sources.host.root, RUNSC), 0o644);
     const { verdict } = await look({ ...options, last: PROVEN, triggers: [CONFIG_EDIT] }, NEVER);
-    assert.deepEqual([verdict.status, verdict.reason], ['False', 'RunscNotFound']);
+    assert.deepEqual([verdict.status, verdict.reason], ['False', 'RunscNotExecutable']);
   });
 
   it('lets no proof stand while containerd does not answer', async (t) => {
@@ -145,9 +147,9 @@ describe('look', () => {
 
   it('looks no second time when the cause is known already', async (t) => {
     const { containerd, options } = await healthy(t, async () => unproven('failed', 'SandboxFailed'));
-    await rm(join(options.sources.host.root, RUNSC));
+    await chmod(join(options.sources.host.root, RUNSC), 0o644);
     const { verdict } = await look(options, NEVER);
-    assert.equal(verdict.reason, 'RunscNotFound');
+    assert.equal(verdict.reason, 'RunscNotExecutable');
     assert.equal(containerd.calls.filter((method) => method === 'Version').length, 1);
   });
 
@@ -158,4 +160,60 @@ describe('look', () => {
     stop.abort(new Error('stop'));
     await assert.rejects(looking, /^Error: stop$/);
   });
+
+  it('judges by what the proof of this very look showed', async (t) => {
+    const witness = witnessOf({ flags: { platform: 'kvm', network: 'host' }, textPages: 1 });
+    const { options } = await healthy(t, async () => ({ ...PROVEN, witness }));
+    const { verdict, facts, findings } = await look(options, NEVER);
+    assert.deepEqual([verdict.status, verdict.reason], ['False', 'IsolationWeakened']);
+    assert.equal(facts.platform, 'kvm');
+    // runsc was not seen to be what runs, so its release is taken back.
+    assert.ok('runsc' in facts && facts.runsc === undefined);
+    assert.equal(findings.filter(({ check }) => check === 'isolation').length, 1);
+  });
+
+  it('takes nothing for in force where no proof was made', async (t) => {
+    const { options } = await healthy(t, async () => unproven('slow', 'SandboxSlow'));
+    const { verdict, findings, facts } = await look(options, NEVER);
+    assert.deepEqual([verdict.status, verdict.reason], ['Unknown', 'SandboxSlow']);
+    const isolation = findings.find(({ check }) => check === 'isolation');
+    assert.ok(isolation?.status === 'unknown' && isolation.reason === 'NothingToJudge');
+    assert.equal(facts.runsc, 'release-20260223.0');
+  });
+
+  for (const [triggers, changed] of [
+    [['file /usr/local/bin/runsc'], true],
+    [['timer', 'containerd is back'], true],
+    [['timer'], false],
+    [['confirm'], false],
+    [['proof', 'timer'], false],
+    [[], false],
+  ] as const) {
+    it(`tells the prover that something ${changed ? 'changed' : 'did not change'} for ${triggers.join(', ') || 'no word'}`, async (t) => {
+      const { options } = await healthy(t, async () => PROVEN);
+      const told: boolean[] = [];
+      const prove: LookOptions['prove'] = async (_, each) => {
+        told.push(each);
+        return PROVEN;
+      };
+      await look({ ...options, prove, triggers }, NEVER);
+      assert.deepEqual(told, [changed]);
+    });
+  }
+
+  for (const [reason, busy, excused] of [
+    ['SandboxSlow', true, true],
+    ['SandboxSlow', false, undefined],
+    ['CheckTimedOut', true, true],
+    ['ContainerdUnreachable', true, undefined],
+  ] as const) {
+    it(`${excused ? 'excuses' : 'does not excuse'} ${reason} on a ${busy ? 'busy' : 'calm'} node`, async (t) => {
+      const { options } = await healthy(t, async () => unproven('impossible', reason));
+      const file = join(options.sources.host.root, 'proc/pressure/cpu');
+      await mkdir(join(file, '..'), { recursive: true });
+      await writeFile(file, `some avg10=${busy ? '97.00' : '0.00'} avg60=0.00 avg300=0.00 total=1\n`);
+      const { verdict } = await look(options, NEVER);
+      assert.deepEqual([verdict.reason, verdict.excused], [reason, excused]);
+    });
+  }
 });

@@ -10,6 +10,7 @@ import { outcome } from './checks/fake-node.ts';
 import { tempHost } from './host/temp-host.ts';
 import type { Script } from './proof/containerd-scripts.ts';
 import { CONFIG, FakeContainerd } from './proof/fake-containerd.ts';
+import { fakeRunsc } from './runsc/fake-runsc.ts';
 
 const MAIN = fileURLToPath(new URL('../../agent/main.ts', import.meta.url));
 const SOCKET = '/run/containerd/containerd.sock';
@@ -25,13 +26,11 @@ export const HANDLER = `version = 3
 runtime_type = 'io.containerd.runsc.v1'
 `;
 const FILES = {
-  '/proc/version': 'Linux version 6.8.0 (buildd@lcy02) #45-Ubuntu SMP\n',
   '/proc/sys/kernel/osrelease': '6.8.0\n',
-  '/proc/sys/kernel/random/boot_id': '6d0aa4a7-5e1a-4e7a-9f0f-1d6a0d6f2b11\n',
   '/proc/sys/user/max_user_namespaces': '96365\n',
   [CONTAINERD_TOML]: HANDLER,
   [RUNSC_TOML]: '[runsc_config]\nplatform = "systrap"\n',
-  [RUNSC]: { program: '#!/bin/sh\necho runsc version release-20260223.0\n' },
+  [RUNSC]: fakeRunsc(),
   '/usr/local/bin/containerd-shim-runsc-v1': { program: '#!/bin/sh\n' },
 };
 /** How long an answer may take, whatever there is to be seen: the longest deadline of a check, and the agent's start. */
@@ -46,7 +45,7 @@ export async function scene(t: TestContext) {
   const { root } = await tempHost(t, FILES);
   await chmod(root, 0o755);
   await mkdir(dirname(join(root, SOCKET)), { recursive: true });
-  const containerd = new FakeContainerd(join(root, SOCKET));
+  const containerd = new FakeContainerd(join(root, SOCKET), root);
   const runtime = { runtimeType: 'io.containerd.runsc.v1', options: optionsOf(RUNSC_TOML) };
   const config = { ...JSON.parse(CONFIG), containerd: { runtimes: { runsc: runtime } } };
   const usual: Script = (request) => ({
@@ -58,7 +57,7 @@ export async function scene(t: TestContext) {
   await chmod(containerd.socket, 0o777);
   t.after(() => containerd.stop());
   const look = (env: Readonly<Record<string, string>> = {}, asNobody = false) =>
-    lookOnce({ HOST_ROOT: root, PROOF_IMAGE: 'probe', ...env }, asNobody);
+    lookOnce({ HOST_ROOT: root, ...env }, asNobody);
   return { path: (inside: string) => join(root, inside), containerd, usual, look };
 }
 

@@ -10,7 +10,7 @@ const STUCK = unproven('stuck', 'SandboxStuck');
 const HOST_KERNEL = unproven('failed', 'GuestIsHostKernel');
 const OTHER_KERNEL = unproven('failed', 'GuestNotGVisor');
 const INTERRUPTED = unproven('interrupted', 'ProbeInterrupted');
-const NO_IMAGE = unproven('impossible', 'ProbeImageMissing');
+const NO_IMAGE = unproven('impossible', 'SandboxImageMissing');
 
 const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
   ['proven, nothing seen', [], PROVEN, 'True SandboxProven'],
@@ -70,9 +70,9 @@ const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
   ['interrupted, nothing seen', [PASSED], INTERRUPTED, 'Unknown ProbeInterrupted'],
   ['interrupted and explained', [explains('RunscNotFound')], INTERRUPTED, 'False RunscNotFound'],
   ['interrupted and advised', [advises('RestartPending')], INTERRUPTED, 'Unknown ProbeInterrupted'],
-  ['impossible, nothing seen', [], NO_IMAGE, 'Unknown ProbeImageMissing'],
-  ['impossible, unseen', [unseen('ContainerdUnreachable')], NO_IMAGE, 'Unknown ProbeImageMissing'],
-  ['impossible, nothing to judge', [unseen('NothingToJudge')], NO_IMAGE, 'Unknown ProbeImageMissing'],
+  ['impossible, nothing seen', [], NO_IMAGE, 'Unknown SandboxImageMissing'],
+  ['impossible, unseen', [unseen('ContainerdUnreachable')], NO_IMAGE, 'Unknown SandboxImageMissing'],
+  ['impossible, nothing to judge', [unseen('NothingToJudge')], NO_IMAGE, 'Unknown SandboxImageMissing'],
   ['impossible and explained', [explains('ShimNotFound')], NO_IMAGE, 'False ShimNotFound'],
   [
     'impossible, explained and refused: the refusal stands whatever boots',
@@ -80,7 +80,7 @@ const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
     NO_IMAGE,
     'False RunscTooOld',
   ],
-  ['impossible and advised', [advises('RestartPending')], NO_IMAGE, 'Unknown ProbeImageMissing'],
+  ['impossible and advised', [advises('RestartPending')], NO_IMAGE, 'Unknown SandboxImageMissing'],
 ];
 
 describe('judge', () => {
@@ -97,6 +97,6 @@ describe('judge', () => {
   });
 
   it('says of an unknown why it could not look', () => {
-    assert.equal(judge([], NO_IMAGE).message, 'impossible ProbeImageMissing');
+    assert.equal(judge([], NO_IMAGE).message, 'impossible SandboxImageMissing');
   });
 });
