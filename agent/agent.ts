@@ -156,7 +156,8 @@ export class Agent {
     const deadline = new AbortController();
     const { promise: ended, reject } = Promise.withResolvers<never>();
     const either = AbortSignal.any([signal, deadline.signal]);
-    either.addEventListener('abort', () => reject(either.reason), { once: true });
+    const end = () => reject(either.reason);
+    either.addEventListener('abort', end);
     const timer = setTimeout(
       () => deadline.abort(new Error(`no end within ${this.#roundTimeoutMs / 1_000} s`)),
       this.#roundTimeoutMs,
@@ -174,6 +175,7 @@ export class Agent {
       return { verdict, seenMs: now(), findings, proof, facts: {}, watch };
     } finally {
       clearTimeout(timer);
+      either.removeEventListener('abort', end);
     }
   }
 

@@ -8,7 +8,7 @@ export type Steady = {
   readonly failingSince?: number;
   /** When the first of a series of looks that could not see was made. */
   readonly unknownSince?: number;
-  /** When the first of a series of looks was made that could not see because the node is under pressure. */
+  /** When the first look was made of a series that could not see, at times because the node is under pressure. */
   readonly excusedSince?: number;
 };
 
@@ -45,20 +45,22 @@ function settleFailure(state: Steady, verdict: Verdict, nowMs: number, { confirm
 
 function settleUnknown(state: Steady, verdict: Verdict, nowMs: number, { graceMs }: Patience): Settled {
   const { unknownSince, excusedSince, ...rest } = state;
+  const overdue = excusedSince !== undefined && nowMs - excusedSince >= EXCUSED_MS;
   if (verdict.excused) {
-    const since = excusedSince ?? nowMs;
-    const held = { ...rest, excusedSince: since };
-    if (nowMs - since < EXCUSED_MS) return { state: held, lookAgainMs: MOST_RETRY_MS };
+    const held = { ...rest, excusedSince: excusedSince ?? unknownSince ?? nowMs };
+    if (!overdue) return { state: held, lookAgainMs: MOST_RETRY_MS };
     return { state: { ...held, published: verdict }, publish: verdict, lookAgainMs: MOST_RETRY_MS };
   }
+  // A pressure that comes and goes prolongs no excuse.
+  const kept = excusedSince === undefined ? rest : { ...rest, excusedSince };
   const since = unknownSince ?? nowMs;
   const lasted = nowMs - since;
-  if (lasted < graceMs) {
+  if (lasted < graceMs && !overdue) {
     const lookAgainMs = Math.min(graceMs - lasted, RETRY_MS);
-    return { state: { ...rest, unknownSince: since }, lookAgainMs };
+    return { state: { ...kept, unknownSince: since }, lookAgainMs };
   }
   const lookAgainMs = Math.min(Math.max(lasted / 2, RETRY_MS), MOST_RETRY_MS);
-  return { state: { ...rest, unknownSince: since, published: verdict }, publish: verdict, lookAgainMs };
+  return { state: { ...kept, unknownSince: since, published: verdict }, publish: verdict, lookAgainMs };
 }
 
 /** Pressure excuses no longer than this: a containerd that answered nobody for an hour serves no pods. */

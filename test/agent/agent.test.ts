@@ -140,18 +140,6 @@ describe('Agent', () => {
     );
   });
 
-  it('is live as long as it turns', async (t) => {
-    const { agent, bell, clock, run } = await agentOf(t, [READY]);
-    void run();
-    await bell.waiting();
-    clock.nowMs += 600_000 * 1.1 + 179_999;
-    assert.equal(agent.live, true);
-    clock.nowMs += 2;
-    assert.equal(agent.live, false);
-    await bell.next('timer');
-    assert.equal(agent.live, true);
-  });
-
   it('ends while it waits, and while it looks, without a verdict', async (t) => {
     const waits = await agentOf(t, [READY]);
     const waited = waits.run();

@@ -20,7 +20,13 @@ import {
 const PATIENCE = { confirmMs: 500, graceMs: 60_000 };
 const READY = verdictOf('True', 'SandboxProven');
 
-type Look = { readonly findings: readonly Finding[]; readonly outcome: Outcome; readonly afterMs: number };
+type Look = {
+  readonly findings: readonly Finding[];
+  readonly outcome: Outcome;
+  readonly afterMs: number;
+  /** Whether the node is under pressure. */
+  readonly busy: boolean;
+};
 
 const FINDINGS = [
   PASSED,
@@ -39,11 +45,13 @@ const OUTCOMES = [
   unproven('stuck', 'SandboxStuck'),
   unproven('interrupted', 'ProbeInterrupted'),
   unproven('impossible', 'ContainerdUnreachable'),
+  unproven('slow', 'SandboxSlow'),
 ];
 const aLook = fc.record<Look>({
   findings: fc.array(fc.constantFrom(...FINDINGS), { maxLength: 4 }),
   outcome: fc.constantFrom(...OUTCOMES),
   afterMs: fc.oneof(fc.integer({ min: 0, max: 700 }), fc.integer({ min: 0, max: 70_000 })),
+  busy: fc.boolean(),
 });
 const looks = fc.array(aLook, { maxLength: 40 });
 const patience = fc.record({
@@ -59,7 +67,8 @@ function play(sequence: readonly Look[], patient: typeof PATIENCE, state: Steady
   let nowMs = 0.25;
   return sequence.map((look) => {
     nowMs += look.afterMs + 0.125;
-    const verdict = judge(look.findings, look.outcome);
+    const judged = judge(look.findings, look.outcome);
+    const verdict: Verdict = look.busy && judged.status === 'Unknown' ? { ...judged, excused: true } : judged;
     const settled = settle(before, verdict, nowMs, patient);
     before = settled.state;
     return { ...settled, look, verdict, nowMs };
@@ -94,6 +103,26 @@ describe('judge and settle, over any sequence of looks', () => {
           if (published?.status === 'True' && within) assert.deepEqual(step.state.published, published);
           published = step.state.published;
         }
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  it('never keep True for more than an hour in which no look could see, whatever excuses them', () => {
+    const HOUR_MS = 3_600_000;
+    const long = fc.array(
+      fc.tuple(ofStatus('Unknown'), fc.integer({ min: 1, max: 900_000 })).map(([look, afterMs]) => ({
+        ...look,
+        afterMs,
+      })),
+      { minLength: 5, maxLength: 30 },
+    );
+    fc.assert(
+      fc.property(long, patience, (sequence, patient) => {
+        const steps = play(sequence, patient, { published: READY });
+        const beganMs = steps[0]?.nowMs ?? 0;
+        for (const { nowMs, state } of steps)
+          if (nowMs - beganMs >= HOUR_MS) assert.equal(state.published?.status, 'Unknown');
       }),
       { numRuns: 1_000 },
     );

@@ -10,6 +10,8 @@ const STUCK = unproven('stuck', 'SandboxStuck');
 const HOST_KERNEL = unproven('failed', 'GuestIsHostKernel');
 const OTHER_KERNEL = unproven('failed', 'GuestNotGVisor');
 const INTERRUPTED = unproven('interrupted', 'ProbeInterrupted');
+const SLOW = unproven('slow', 'SandboxSlow');
+const AWAY = unproven('impossible', 'ContainerdUnreachable');
 const NO_IMAGE = unproven('impossible', 'SandboxImageMissing');
 
 const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
@@ -68,17 +70,47 @@ const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
   ],
   ['a foreign kernel', [explains('ShimNotFound')], OTHER_KERNEL, 'False GuestNotGVisor'],
   ['interrupted, nothing seen', [PASSED], INTERRUPTED, 'Unknown ProbeInterrupted'],
-  ['interrupted and explained', [explains('RunscNotFound')], INTERRUPTED, 'False RunscNotFound'],
+  [
+    'interrupted, and files show a fault',
+    [explains('RunscNotFound')],
+    INTERRUPTED,
+    'Unknown ProbeInterrupted',
+  ],
   ['interrupted and advised', [advises('RestartPending')], INTERRUPTED, 'Unknown ProbeInterrupted'],
   ['impossible, nothing seen', [], NO_IMAGE, 'Unknown SandboxImageMissing'],
   ['impossible, unseen', [unseen('ContainerdUnreachable')], NO_IMAGE, 'Unknown SandboxImageMissing'],
   ['impossible, nothing to judge', [unseen('NothingToJudge')], NO_IMAGE, 'Unknown SandboxImageMissing'],
-  ['impossible and explained', [explains('ShimNotFound')], NO_IMAGE, 'False ShimNotFound'],
+  ['impossible, and files show a fault', [explains('ShimNotFound')], NO_IMAGE, 'Unknown SandboxImageMissing'],
+  ['slow, nothing seen', [PASSED], SLOW, 'Unknown SandboxSlow'],
+  ['slow, and files show a fault', [explains('ShimNotFound')], SLOW, 'Unknown SandboxSlow'],
+  ['slow and refused', [decides('RunscTooOld')], SLOW, 'Unknown SandboxSlow'],
   [
-    'impossible, explained and refused: the refusal stands whatever boots',
+    'containerd away, and files show what might keep it from starting',
+    [explains('ContainerdConfigInvalid'), explains('ShimNotFound'), unseen('ContainerdUnreachable')],
+    AWAY,
+    'Unknown ContainerdUnreachable',
+  ],
+  ['a sandbox that died', [], unproven('failed', 'SandboxDied'), 'False SandboxDied'],
+  ['sandboxes that hang', [], unproven('failed', 'SandboxHangs'), 'False SandboxHangs'],
+  [
+    'proven, where limits must hold and could not be seen',
+    [withheld('CheckFailed'), advises('LimitsNotEnforced')],
+    PROVEN,
+    'Unknown CheckFailed',
+  ],
+  ['proven, and limits hold nobody', [advises('LimitsNotEnforced')], PROVEN, 'True SandboxProven'],
+  ['proven, where limits must hold', [decides('LimitsNotEnforced')], PROVEN, 'False LimitsNotEnforced'],
+  [
+    'a foreign guest, explained by what runs instead',
+    [explains('HandlerRunsRunc')],
+    OTHER_KERNEL,
+    'False HandlerRunsRunc',
+  ],
+  [
+    'impossible, explained and refused: no file withdraws a node that could not be tried',
     [explains('ShimNotFound'), decides('RunscTooOld')],
     NO_IMAGE,
-    'False RunscTooOld',
+    'Unknown SandboxImageMissing',
   ],
   ['impossible and advised', [advises('RestartPending')], NO_IMAGE, 'Unknown SandboxImageMissing'],
 ];
