@@ -1,3 +1,4 @@
+import timers from 'node:timers/promises';
 import type { CriClient } from '../cri/client.ts';
 import { CriError } from '../cri/error.ts';
 import type { Host } from '../host/host.ts';
@@ -23,6 +24,8 @@ const ATTEMPTS = 5;
  * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/kubelet/kubelet.go (housekeepingPeriod)
  */
 const BETWEEN_STOPS_MS = 1_500;
+/** How many times it is asked, 0.1 s apart, whether a sandbox that could not be looked at has ended. */
+const ENDS_SOON = 6;
 
 /**
  * Starts one sandbox through the handler that pods use, in the place where pods go, looks at it from the host and asks
@@ -60,11 +63,20 @@ async function tryOnce(options: BootOptions): Promise<Outcome> {
   const bootMs = now() - begunMs;
   const seen = await readWitness(options, id, place).catch((error: unknown) => ({ error }));
   // Asked before our own stop: whether somebody else, or its own death, was quicker.
-  const ended = 'error' in seen && !(await isReady(client, id));
+  const ended = 'error' in seen && (await endsSoon(client, id));
   const readyMs = now();
   const torn = await tearDown(client, id);
   if ('error' in seen) return ended ? interrupted(impossible(seen.error).message) : impossible(seen.error);
   return torn ?? judgeWitness(seen, { handler, bootMs, teardownMs: now() - readyMs });
+}
+
+/** Whether a sandbox is gone; containerd hears of its process's end a little later than /proc shows it. */
+async function endsSoon(client: CriClient, id: string): Promise<boolean> {
+  for (let question = 1; await isReady(client, id); question++) {
+    if (question === ENDS_SOON) return false;
+    await timers.setTimeout(100);
+  }
+  return true;
 }
 
 /** The last words of a containerd that is gone say nothing of whether a sandbox boots. */

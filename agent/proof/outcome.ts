@@ -39,7 +39,7 @@ const CAUSES: readonly (readonly [RegExp, Reason])[] = [
   ],
   [/decode config file|failed to parse config|toml: /i, 'RunscConfigInvalid'],
   [/max_user_namespaces/, 'UserNamespacesDisabled'],
-  [/sidecar binary .* not found/, 'SidecarMissing'],
+  [/sidecar (binary )?"[^"]*" not (found|usable)/, 'SidecarMissing'],
   [/does not match the expected release/, 'ReleaseSkew'],
   [
     /exec: "[^"]*runsc[^"]*": (executable file not found|stat )|\/[^ ]*runsc: no such file or directory/,

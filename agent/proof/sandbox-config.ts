@@ -16,14 +16,14 @@ export function isProbe(labels: Readonly<Record<string, string>>): boolean {
 
 /**
  * A PodSandboxConfig on the host's network setting, which spares the node's CNI: gVisor starts it in an empty
- * network namespace of its own. The name is new each time, since containerd reserves a name as long as
- * its sandbox lives.
+ * network namespace of its own. Without a hostname, as the kubelet asks for pods on the host's network: runc refuses one
+ * there, so that a sandbox of runc would not start and tell what it is. The name is new each time, since containerd
+ * reserves a name as long as its sandbox lives.
  */
 export function newSandbox(cgroupParent: string) {
   const uid = randomUUID();
   return {
     metadata: { name: `gvisor-probe-${uid.slice(0, 8)}`, namespace: 'gvisor-ready', uid, attempt: 0 },
-    hostname: 'gvisor-probe',
     labels: PROBE_LABELS,
     linux: {
       cgroupParent,
