@@ -28,9 +28,12 @@ const as = (name: string, args = '') =>
 /** Programs of the tenant's own under the names of gVisor's: they say that they ran. */
 const EVIL =
   "mkdir -p /evil; for name in runsc containerd-shim-runsc-v1; do printf '#!/bin/sh\\necho runsc version pwned-uid0\\n' >/evil/$name; chmod 755 /evil/$name; done";
+// biome-ignore-start lint/suspicious/noTemplateCurlyInString: the shell's, not ours
 /** Where the host sees the root file system of this very container, by the id in its cgroup. */
 const OWN_ROOT =
-  'ID=$(sed -n "s|.*/||p" /proc/self/cgroup | grep -m1 .); ROOT=/run/containerd/io.containerd.runtime.v2.task/k8s.io/$ID/rootfs';
+  'read -r LINE </proc/self/cgroup; ROOT=/run/containerd/io.containerd.runtime.v2.task/k8s.io/${LINE##*/}/rootfs';
+// biome-ignore-end lint/suspicious/noTemplateCurlyInString: the shell's, not ours
+
 const script = (text: string): TryPod => ({ script: text });
 
 /** What a tenant tries who has every right in a namespace at Pod Security "baseline". */
