@@ -37,8 +37,14 @@ describe('renderPage', () => {
 
   it('shows a proven node with its proof', () => {
     says(READY, 'node-1', 'gVisor works here', 'SandboxProven', READY.verdict.message);
-    says(READY, 'Boot 0.84 s', 'Teardown 0.50 s', 'Kernel inside 4.4.0', 'Kernel of the host 6.12.41');
-    says(READY, 'Last proven: 2026-11-24 17:12:34 UTC', 'trigger: timer', '13 pass');
+    says(
+      READY,
+      'Boot 0.84 s',
+      'Teardown 0.50 s',
+      'Process of the sandbox runsc-sandbox (189)',
+      'Kernel of the host 6.12.41',
+    );
+    says(READY, 'Last proven: 2026-11-24 17:12:34 UTC', 'trigger: timer', '14 pass');
     assert.match(renderPage(READY), /<title>✓ node-1: gVisor works here<\/title>/);
     assert.doesNotMatch(textOf(renderPage(READY)), /What to do|Also to do/);
   });
@@ -60,7 +66,7 @@ describe('renderPage', () => {
     says(BROKEN, 'gVisor does not work here', 'ShimNotFound', BROKEN.verdict.message);
     says(BROKEN, `What to do ${REASONS.ShimNotFound.remedy}`);
     says(BROKEN, `Also to do RunscTooOld ${REASONS.RunscTooOld.remedy}`);
-    says(BROKEN, '1 fail, 1 warning, 1 unknown, 10 pass', '✗ fail', '! warning', '? unknown', '✗ failed');
+    says(BROKEN, '1 fail, 1 warning, 1 unknown, 11 pass', '✗ fail', '! warning', '? unknown', '✗ failed');
     says(BROKEN, BROKEN.proof.message, 'Last proven: 2026-11-24 17:12:34 UTC');
     assert.match(renderPage(BROKEN), /<title>✗ node-1: /);
   });
