@@ -9,7 +9,12 @@ const DIRECTORY = 'gvisor-bin';
 /** The program that boots a sandbox; the others serve metrics and checkpoints, or make a boot faster. */
 const SENTRY = 'gvisor_sentry';
 /** Releases from which sidecars exist, the sentry is one of them, and they are required: https://github.com/google/gvisor/issues/13718 */
-const SINCE = { any: '20260721.0', sentry: '20260810.0', required: '20260831.0' } as const;
+const SINCE = {
+  any: '20260721.0',
+  sentry: '20260810.0',
+  required: '20260831.0',
+  strict: '20261001.0',
+} as const;
 
 /** Are the programs that newer releases keep in gvisor-bin beside runsc, and of the same release? */
 export const sidecars: Check = {
@@ -24,7 +29,7 @@ export const sidecars: Check = {
       (await sources.programs.read(sources.host, runsc, signal))?.release ?? parseRunscRelease('');
     return judgeSidecars(runsc, release, {
       ...(await findSidecars(sources.host, runsc)),
-      ...policyOf(files),
+      ...policyOf(files, release),
     });
   },
 };
@@ -75,6 +80,9 @@ async function findSidecars(host: Host, runsc: string): Promise<Pick<Sidecars, '
   return there ? { directory: beside, names: there } : { directory, names };
 }
 
-function policyOf({ config }: GvisorFiles): Pick<Sidecars, 'isFallbackAllowed'> {
-  return { isFallbackAllowed: config.flags.get('sidecar-usage-policy')?.startsWith('LEGACY') ?? false };
+/** The default policy falls back on runsc itself, and is STRICT from the release on that the flag's own help names. */
+function policyOf({ config }: GvisorFiles, release: RunscRelease): Pick<Sidecars, 'isFallbackAllowed'> {
+  const policy = config.flags.get('sidecar-usage-policy')?.toUpperCase() ?? 'DEFAULT';
+  const isOlder = (compareReleases(release, parseRunscRelease(SINCE.strict)) ?? 0) < 0;
+  return { isFallbackAllowed: policy.startsWith('LEGACY') || (policy === 'DEFAULT' && isOlder) };
 }
