@@ -103,10 +103,11 @@ export class FileTrigger {
     }
     this.#drop(folder);
     const watcher = this.#open(folder);
-    const snapshot = watcher === undefined ? await snapshotOf(folder, names) : '';
+    // What is looked at now and then is compared with the last time, not with now.
+    const before = watcher === undefined && known?.watcher === undefined ? known?.snapshot : undefined;
+    const snapshot = before ?? (watcher === undefined ? await snapshotOf(folder, names) : '');
     this.#watched.set(folder, { watcher, identity, names, snapshot, stale: false });
-    // What was seen before an unwatched folder was looked at again is no news.
-    return known === undefined || known.watcher !== undefined ? [...names] : [];
+    return before === undefined ? [...names] : [];
   }
 
   #open(folder: string): FSWatcher | undefined {
@@ -161,10 +162,12 @@ export class FileTrigger {
 /** A folder as the host calls it, and the names in it that matter. */
 type Wanted = { readonly path: string; readonly names: Set<string> };
 
-/** What these names are now: it differs when one of them changes, comes or goes. */
+/** What these names are now: it differs when one changes, comes or goes. A folder changes with each name in it. */
 async function snapshotOf(folder: string, names: ReadonlySet<string>): Promise<string> {
   const stats = await Promise.all([...names].map((name) => lstat(join(folder, name)).catch(() => undefined)));
-  return stats.map((each) => each && `${each.ino} ${each.ctimeMs} ${each.mtimeMs}`).join();
+  return stats
+    .map((each) => each && `${each.ino} ${each.isDirectory() ? '' : `${each.ctimeMs} ${each.mtimeMs}`}`)
+    .join();
 }
 
 /** Whether an entry of these names changed, came or went since then. */
