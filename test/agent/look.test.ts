@@ -1,38 +1,11 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, it, type TestContext } from 'node:test';
+import { describe, it } from 'node:test';
 import { type LookOptions, look } from '../../agent/look.ts';
-import type { Outcome } from '../../agent/proof/outcome.ts';
-import { sourcesOf, witnessOf } from './checks/fake-node.ts';
-import { tempHost } from './host/temp-host.ts';
-import { ALL_HANG, type Script } from './proof/containerd-scripts.ts';
-import { type FakeContainerd, fakeContainerd } from './proof/fake-containerd.ts';
+import { healthy, NEVER, RUNSC } from './healthy-node.ts';
+import { ALL_HANG } from './proof/containerd-scripts.ts';
 import { PROVEN, unproven } from './reports.ts';
-import { fakeRunsc } from './runsc/fake-runsc.ts';
-
-const NEVER = new AbortController().signal;
-const RUNSC = '/usr/local/bin/runsc';
-const FILES = {
-  '/proc/sys/kernel/osrelease': '6.8.0\n',
-  '/proc/sys/user/max_user_namespaces': '96365\n',
-  '/etc/containerd/config.toml':
-    "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runsc]\nruntime_type = 'io.containerd.runsc.v1'\n",
-  [RUNSC]: fakeRunsc(),
-  '/usr/local/bin/containerd-shim-runsc-v1': { program: '#!/bin/sh\n' },
-};
-
-/** A healthy node, and a look at it whose proof is what the test says. */
-async function healthy(
-  t: TestContext,
-  prove: (root: string) => Promise<Outcome>,
-  scripts: Readonly<Record<string, Script>> = {},
-): Promise<{ readonly containerd: FakeContainerd; readonly options: LookOptions }> {
-  const { containerd, client } = await fakeContainerd(t, scripts, { answerMs: 300 });
-  const host = await tempHost(t, FILES);
-  const sources = sourcesOf('', { host, cri: client });
-  return { containerd, options: { sources, prove: () => prove(host.root), now: () => performance.now() } };
-}
 
 describe('look', () => {
   it('gathers the facts that its checks learned, and the files that matter', async (t) => {
@@ -160,60 +133,4 @@ describe('look', () => {
     stop.abort(new Error('stop'));
     await assert.rejects(looking, /^Error: stop$/);
   });
-
-  it('judges by what the proof of this very look showed', async (t) => {
-    const witness = witnessOf({ flags: { platform: 'kvm', network: 'host' }, textPages: 1 });
-    const { options } = await healthy(t, async () => ({ ...PROVEN, witness }));
-    const { verdict, facts, findings } = await look(options, NEVER);
-    assert.deepEqual([verdict.status, verdict.reason], ['False', 'IsolationWeakened']);
-    assert.equal(facts.platform, 'kvm');
-    // runsc was not seen to be what runs, so its release is taken back.
-    assert.ok('runsc' in facts && facts.runsc === undefined);
-    assert.equal(findings.filter(({ check }) => check === 'isolation').length, 1);
-  });
-
-  it('takes nothing for in force where no proof was made', async (t) => {
-    const { options } = await healthy(t, async () => unproven('slow', 'SandboxSlow'));
-    const { verdict, findings, facts } = await look(options, NEVER);
-    assert.deepEqual([verdict.status, verdict.reason], ['Unknown', 'SandboxSlow']);
-    const isolation = findings.find(({ check }) => check === 'isolation');
-    assert.ok(isolation?.status === 'unknown' && isolation.reason === 'NothingToJudge');
-    assert.equal(facts.runsc, 'release-20260223.0');
-  });
-
-  for (const [triggers, changed] of [
-    [['file /usr/local/bin/runsc'], true],
-    [['timer', 'containerd is back'], true],
-    [['timer'], false],
-    [['confirm'], false],
-    [['proof', 'timer'], false],
-    [[], false],
-  ] as const) {
-    it(`tells the prover that something ${changed ? 'changed' : 'did not change'} for ${triggers.join(', ') || 'no word'}`, async (t) => {
-      const { options } = await healthy(t, async () => PROVEN);
-      const told: boolean[] = [];
-      const prove: LookOptions['prove'] = async (_, each) => {
-        told.push(each);
-        return PROVEN;
-      };
-      await look({ ...options, prove, triggers }, NEVER);
-      assert.deepEqual(told, [changed]);
-    });
-  }
-
-  for (const [reason, busy, excused] of [
-    ['SandboxSlow', true, true],
-    ['SandboxSlow', false, undefined],
-    ['CheckTimedOut', true, true],
-    ['ContainerdUnreachable', true, undefined],
-  ] as const) {
-    it(`${excused ? 'excuses' : 'does not excuse'} ${reason} on a ${busy ? 'busy' : 'calm'} node`, async (t) => {
-      const { options } = await healthy(t, async () => unproven('impossible', reason));
-      const file = join(options.sources.host.root, 'proc/pressure/cpu');
-      await mkdir(join(file, '..'), { recursive: true });
-      await writeFile(file, `some avg10=${busy ? '97.00' : '0.00'} avg60=0.00 avg300=0.00 total=1\n`);
-      const { verdict } = await look(options, NEVER);
-      assert.deepEqual([verdict.reason, verdict.excused], [reason, excused]);
-    });
-  }
 });

@@ -118,6 +118,27 @@ describe('Metrics', () => {
     ]);
   });
 
+  it('counts pods in gVisor that no limit holds, and none of which that is not known', async () => {
+    const metrics = new Metrics('0.1.0');
+    const pod = { namespace: 'eval', name: 'p', uid: 'u', handler: 'runsc', evidence: '' };
+    const pods = [{ ...pod, limited: false }, { ...pod, limited: false }, { ...pod, limited: true }, pod];
+    for (const [seen, expected] of [
+      [pods, 2],
+      [[pod], 0],
+    ] as const) {
+      metrics.publishPods({ pods: seen, unsandboxed: [] }, 0);
+      assert.deepEqual(await named(metrics, 'gvisor_unlimited_pods'), [`gvisor_unlimited_pods ${expected}`]);
+    }
+  });
+
+  it('shows what earlier probes left, and which folders are not watched', async () => {
+    const metrics = new Metrics('0.1.0');
+    metrics.publishLeftovers(3);
+    metrics.publishUnwatched(2);
+    assert.deepEqual(await named(metrics, 'gvisor_probe_leftovers'), ['gvisor_probe_leftovers 3']);
+    assert.deepEqual(await named(metrics, 'gvisor_unwatched_folders'), ['gvisor_unwatched_folders 2']);
+  });
+
   it('counts requests to the API server', async () => {
     const metrics = new Metrics('0.1.0');
     for (const code of [200, 200, 409]) metrics.countRequest('PATCH', code);

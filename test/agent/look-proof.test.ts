@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { type LookOptions, look } from '../../agent/look.ts';
+import { witnessOf } from './checks/fake-node.ts';
+import { healthy, NEVER } from './healthy-node.ts';
+import { PROVEN, unproven } from './reports.ts';
+
+describe('look, by what a proof showed', () => {
+  it('judges by what the proof of this very look showed', async (t) => {
+    const witness = witnessOf({ flags: { platform: 'kvm', network: 'host' }, textPages: 1 });
+    const { options } = await healthy(t, async () => ({ ...PROVEN, witness }));
+    const { verdict, facts, findings } = await look(options, NEVER);
+    assert.deepEqual([verdict.status, verdict.reason], ['False', 'IsolationWeakened']);
+    assert.equal(facts.platform, 'kvm');
+    // runsc was not seen to be what runs, so its release is taken back.
+    assert.ok('runsc' in facts && facts.runsc === undefined);
+    assert.equal(findings.filter(({ check }) => check === 'isolation').length, 1);
+  });
+
+  it('takes nothing for in force where no proof was made', async (t) => {
+    const { options } = await healthy(t, async () => unproven('slow', 'SandboxSlow'));
+    const { verdict, findings, facts } = await look(options, NEVER);
+    assert.deepEqual([verdict.status, verdict.reason], ['Unknown', 'SandboxSlow']);
+    const isolation = findings.find(({ check }) => check === 'isolation');
+    assert.ok(isolation?.status === 'unknown' && isolation.reason === 'NothingToJudge');
+    assert.equal(facts.runsc, 'release-20260223.0');
+  });
+
+  for (const [triggers, changed] of [
+    [['file /usr/local/bin/runsc'], true],
+    [['timer', 'containerd is back'], true],
+    [['timer'], false],
+    [['confirm'], false],
+    [['proof', 'timer'], false],
+    [[], false],
+  ] as const) {
+    it(`tells the prover that something ${changed ? 'changed' : 'did not change'} for ${triggers.join(', ') || 'no word'}`, async (t) => {
+      const { options } = await healthy(t, async () => PROVEN);
+      const told: boolean[] = [];
+      const prove: LookOptions['prove'] = async (_, each) => {
+        told.push(each);
+        return PROVEN;
+      };
+      await look({ ...options, prove, triggers }, NEVER);
+      assert.deepEqual(told, [changed]);
+    });
+  }
+
+  for (const [reason, busy, excused] of [
+    ['SandboxSlow', true, true],
+    ['SandboxSlow', false, undefined],
+    ['CheckTimedOut', true, true],
+    ['ContainerdUnreachable', true, undefined],
+  ] as const) {
+    it(`${excused ? 'excuses' : 'does not excuse'} ${reason} on a ${busy ? 'busy' : 'calm'} node`, async (t) => {
+      const { options } = await healthy(t, async () => unproven('impossible', reason));
+      const file = join(options.sources.host.root, 'proc/pressure/cpu');
+      await mkdir(join(file, '..'), { recursive: true });
+      await writeFile(file, `some avg10=${busy ? '97.00' : '0.00'} avg60=0.00 avg300=0.00 total=1\n`);
+      const { verdict } = await look(options, NEVER);
+      assert.deepEqual([verdict.reason, verdict.excused], [reason, excused]);
+    });
+  }
+});

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { type Settled, type Steady, settle } from '../../agent/settle.ts';
+import type { Verdict } from '../../agent/verdict.ts';
+import { verdictOf } from './reports.ts';
+
+const PATIENCE = { confirmMs: 500, graceMs: 60_000 };
+const READY = verdictOf('True', 'SandboxProven');
+const BROKEN = verdictOf('False', 'ShimNotFound');
+const UNSEEN = verdictOf('Unknown', 'ContainerdUnreachable');
+const HOUR_MS = 3_600_000;
+const BUSY: Verdict = { ...verdictOf('Unknown', 'SandboxSlow'), excused: true };
+
+describe('settle, on a node under pressure', () => {
+  const HELD: readonly [string, Steady, Verdict, number, Settled][] = [
+    [
+      'ready cannot be seen for pressure',
+      { published: READY },
+      BUSY,
+      100,
+      { state: { published: READY, excusedSince: 100 }, lookAgainMs: 60_000 },
+    ],
+    [
+      'that holds for an hour',
+      { published: READY, excusedSince: 100 },
+      BUSY,
+      HOUR_MS + 99,
+      { state: { published: READY, excusedSince: 100 }, lookAgainMs: 60_000 },
+    ],
+    [
+      'and no longer',
+      { published: READY, excusedSince: 100 },
+      BUSY,
+      HOUR_MS + 100,
+      { state: { published: BUSY, excusedSince: 100 }, publish: BUSY, lookAgainMs: 60_000 },
+    ],
+    [
+      'a failure neither is confirmed by it nor wiped out',
+      { published: READY, failingSince: 50 },
+      BUSY,
+      100_000,
+      { state: { published: READY, failingSince: 50, excusedSince: 100_000 }, lookAgainMs: 60_000 },
+    ],
+    [
+      'the grace begins when the pressure is over',
+      { published: READY, excusedSince: 0 },
+      UNSEEN,
+      100_000,
+      { state: { published: READY, excusedSince: 0, unknownSince: 100_000 }, lookAgainMs: 5_000 },
+    ],
+    [
+      'a pressure that comes and goes prolongs no excuse',
+      { published: READY, excusedSince: 0 },
+      UNSEEN,
+      HOUR_MS,
+      {
+        state: { published: UNSEEN, excusedSince: 0, unknownSince: HOUR_MS },
+        publish: UNSEEN,
+        lookAgainMs: 5_000,
+      },
+    ],
+    [
+      'what could not be seen before counts as well',
+      { published: READY, unknownSince: 50 },
+      BUSY,
+      10_000,
+      { state: { published: READY, excusedSince: 50 }, lookAgainMs: 60_000 },
+    ],
+    [
+      'a proof ends it',
+      { published: READY, excusedSince: 0 },
+      READY,
+      HOUR_MS,
+      { state: { published: READY }, publish: READY },
+    ],
+    [
+      'a failing look ends it too',
+      { published: READY, excusedSince: 0 },
+      BROKEN,
+      HOUR_MS,
+      { state: { published: READY, failingSince: HOUR_MS }, lookAgainMs: 500 },
+    ],
+  ];
+  for (const [name, state, verdict, nowMs, expected] of HELD) {
+    it(name, () => assert.deepEqual(settle(state, verdict, nowMs, PATIENCE), expected));
+  }
+});
