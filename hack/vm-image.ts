@@ -35,6 +35,7 @@ mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/initramfs-tools/modules.d
 echo MODULES=list >"$1/etc/initramfs-tools/conf.d/guest"
 printf 'virtio_pci\\nvirtio_blk\\next4\\n' >"$1/usr/share/initramfs-tools/modules.d/guest"`;
 
+/** What containers leave unheeded when the machine stops (a SIGTERM to their first process) must not hold it up. */
 const AFTER = `
 chroot "$1" systemctl enable systemd-networkd systemd-network-generator ssh
 for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \\
@@ -45,9 +46,9 @@ printf '9pnet_virtio\\n9p\\noverlay\\nbr_netfilter\\nveth\\nbridge\\n' >"$1/etc/
 printf 'net.ipv4.ip_forward = 1\\n' >"$1/etc/sysctl.d/90-node.conf"
 rm -f "$1/etc/hostname" "$1/etc/resolv.conf"
 : >"$1/etc/resolv.conf"
-: >"$1/etc/machine-id"
 echo uninitialized >"$1/etc/machine-id"
-mkdir -p "$1/etc/ssh/sshd_config.d"
+mkdir -p "$1/etc/ssh/sshd_config.d" "$1/etc/systemd/system.conf.d"
+printf '[Manager]\\nDefaultTimeoutStopSec=5s\\n' >"$1/etc/systemd/system.conf.d/node.conf"
 echo 'UseDNS no' >"$1/etc/ssh/sshd_config.d/guest.conf"`;
 
 const DISK_SIZE = '12G';

@@ -24,6 +24,7 @@ LimitCORE=infinity
 TasksMax=infinity
 OOMScoreAdjust=-999
 TimeoutStartSec=300
+TimeoutStopSec=90
 
 [Install]
 WantedBy=multi-user.target
@@ -39,6 +40,7 @@ After=network-online.target containerd.service
 ExecStart=/usr/local/bin/${kubeletCommand(spec).join(' ')}
 Restart=always
 StartLimitInterval=0
+TimeoutStopSec=90
 RestartSec=5
 
 [Install]

@@ -58,6 +58,7 @@ describe('a node with systemd and cgroup v2', () => {
       'active\nactive',
     );
     await waitForLabel(cluster, 'true', 'True SandboxProven');
+    await cluster.kubectl(['apply', '-f', '-'], evaluationPod('stays', { gvisor: true })); // for what comes later
   });
 
   it('with systemd-cgroup a sandbox lies in its pod, whose limit holds it', async () => {
@@ -93,16 +94,29 @@ describe('a node with systemd and cgroup v2', () => {
     it(`${fault}: the label goes, and comes back with the repair`, async () => {
       const { cluster, node } = vm();
       await waitForLabel(cluster, 'true', 'True SandboxProven');
+      const steps = [performance.now()];
       await breakNode(cluster, node, fault);
+      steps.push(performance.now());
       await waitForLabel(cluster, 'false', `False ${reason}`);
+      steps.push(performance.now());
       await healNode(cluster, node, fault);
+      steps.push(performance.now());
       await waitForLabel(cluster, 'true', 'True SandboxProven');
+      steps.push(performance.now());
+      const [broken, seen, healed, proven] = steps
+        .slice(1)
+        .map((end, at) => `${((end - (steps[at] ?? 0)) / 1000).toFixed(1)} s`);
+      console.log(
+        `${fault}: broken in ${broken}, seen after ${seen}, healed in ${healed}, proven after ${proven}`,
+      );
     });
   }
 
   it('a restart of the kubelet ends no pod of gVisor, and the label stays', async () => {
     const { cluster, node } = vm();
-    await runPod(cluster, 'stays', evaluationPod('stays', { gvisor: true }), PATIENCE_MS);
+    await waitFor('the pod to run', PATIENCE_MS, async () => {
+      return (await readPod(cluster, 'stays')).phase === 'Running' || undefined;
+    });
     const before = await readPod(cluster, 'stays');
     await node.restart('kubelet');
     // The new kubelet takes a command for the pod once it has admitted it.

@@ -75,12 +75,13 @@ export async function readPod(cluster: Cluster, name: string): Promise<PodRun> {
 export async function cgroupOfSandbox({ node }: VmCluster, pod: string): Promise<string> {
   const labels = { 'io.kubernetes.pod.name': pod, 'io.cri-containerd.kind': 'sandbox' };
   const filter = Object.entries(labels).map(([key, value]) => `labels."${key}"==${value}`);
-  const id = (await node.ctr(['containers', 'list', '--quiet', filter.join(',')])).trim();
+  // One that ended with the machine is known until the kubelet removes it.
+  const ids = (await node.ctr(['containers', 'list', '--quiet', filter.join(',')])).trim().split('\n');
   const sandbox = (await node.system.processes()).find(
-    ({ argv }) => argv[0] === 'runsc-sandbox' && argv.includes(id),
+    ({ argv }) => argv[0] === 'runsc-sandbox' && ids.some((id) => argv.includes(id)),
   );
-  if (id === '' || sandbox === undefined)
-    throw new Error(`No sandbox of gVisor runs for the pod "${pod}" ("${id}")`);
+  if (sandbox === undefined)
+    throw new Error(`No sandbox of gVisor runs for the pod "${pod}" (${ids.join(', ')})`);
   return (await node.system.read(`/proc/${sandbox.pid}/cgroup`)).trim().replace(/^0::/, '');
 }
 
