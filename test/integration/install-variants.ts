@@ -1,0 +1,93 @@
+import { dirname, join } from 'node:path';
+import type { ClusterNode } from '../../hack/cluster/node.ts';
+import {
+  CONTAINERD_CONFIG,
+  containerdConfig,
+  GVISOR_TOOLS,
+  PREWARMER_SCRIPT,
+  RUNTIME_TABLE,
+} from '../../hack/cluster/node-config.ts';
+import { ensureTools } from '../../hack/tools.ts';
+import { DISGUISES, GVISOR, RUNC_SHIM, VARIANTS, type Variant } from './runtime-variants.ts';
+
+/** The handler of a variant. */
+export function handlerOf(variant: Variant): string {
+  return `variant-${VARIANTS.indexOf(variant)}`;
+}
+
+/** Installs all gVisors, the scripts and links that lead to them, and a handler for each variant. */
+export async function installVariants(node: ClusterNode): Promise<void> {
+  const tools = await ensureTools([...new Set(Object.values(GVISOR_TOOLS))]);
+  const put = async (source: string, inside: string) => {
+    await node.system.run(['mkdir', '-p', dirname(inside)]);
+    await node.system.install(source, inside);
+  };
+  const sources = {
+    [GVISOR.old]: tools['gvisor-2025'],
+    [GVISOR.current]: tools.gvisor,
+    [GVISOR.bare]: tools['gvisor-2026-09'],
+    [GVISOR.whole]: tools['gvisor-2026-09'],
+    [GVISOR.noPrewarmer]: tools['gvisor-2026-09'],
+  };
+  for (const [folder, source] of Object.entries(sources)) {
+    await put(join(source, 'runsc'), `${folder}/runsc`);
+    await put(join(source, 'shim'), `${folder}/containerd-shim-runsc-v1`);
+    await node.write(`${folder}/wrapper`, `#!/bin/sh\nexec ${folder}/runsc "$@"\n`, 0o755);
+  }
+  for (const folder of [GVISOR.whole, GVISOR.noPrewarmer])
+    await put(join(tools['gvisor-2026-09'], 'runsc'), `${folder}/gvisor-bin/gvisor_sentry`);
+  await node.write(`${GVISOR.whole}/gvisor-bin/gvisor-sentry-prewarmer`, PREWARMER_SCRIPT, 0o755);
+  await put(join(tools.gvisor, 'runsc'), `${GVISOR.current}/sandboxer`);
+  const weak = `#!/bin/sh\nexec ${GVISOR.current}/runsc --network=host "$@"\n`;
+  await node.write(`${GVISOR.current}/weak-wrapper`, weak, 0o755);
+  await node.write(DISGUISES.script, '#!/bin/sh\nexec /usr/local/bin/runc "$@"\n', 0o755);
+  await node.system.run(['mkdir', '-p', dirname(DISGUISES.shimLink), dirname(DISGUISES.shimCopy)]);
+  for (const [target, link] of [
+    [`${GVISOR.current}/runsc`, DISGUISES.link],
+    [`${GVISOR.whole}/runsc`, DISGUISES.newestLink],
+    [RUNC_SHIM, DISGUISES.shimLink],
+  ] as const)
+    await node.system.run(['ln', '-sfn', target, link]);
+  await node.system.run(['cp', '-L', RUNC_SHIM, DISGUISES.shimCopy]);
+  for (const variant of VARIANTS) await node.write(configOf(variant), shimConfig(variant));
+  await node.write(
+    CONTAINERD_CONFIG,
+    containerdConfig(node.spec) + VARIANTS.map((variant) => handler(node, variant)).join(''),
+  );
+  await node.restart('containerd');
+}
+
+function configOf(variant: Variant): string {
+  return `/etc/containerd/${handlerOf(variant)}.toml`;
+}
+
+function shimConfig({ runsc = `${GVISOR.current}/runsc`, flags = {} }: Variant): string {
+  const lines = Object.entries(flags).map(([flag, value]) => `  ${flag} = "${value}"\n`);
+  return `binary_name = "${runsc}"\n[runsc_config]\n${lines.join('')}`;
+}
+
+function handler(node: ClusterNode, variant: Variant): string {
+  const runtime = `${RUNTIME_TABLE[node.spec.containerd]}.containerd.runtimes.${handlerOf(variant)}`;
+  const { shim = shimOf(variant), options = {} } = variant;
+  const type = shim.startsWith('io.')
+    ? shim
+    : shim === RUNC_SHIM
+      ? 'io.containerd.runc.v2'
+      : 'io.containerd.runsc.v1';
+  // runc's shim knows no options of gVisor's, and refuses to start with some.
+  const runsc = { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: configOf(variant) };
+  const given = { ...(variant.shim === undefined ? runsc : {}), ...options };
+  return `
+[${runtime}]
+  runtime_type = "${type}"
+${shim === type ? '' : `  runtime_path = "${shim}"\n`}  [${runtime}.options]
+${Object.entries(given)
+  .map(([key, value]) => `    ${key} = "${value}"\n`)
+  .join('')}`;
+}
+
+/** gVisor's shim of the release that the variant's runsc is of. */
+function shimOf({ runsc = `${GVISOR.current}/runsc` }: Variant): string {
+  const folder = Object.values(GVISOR).find((one) => runsc.startsWith(`${one}/`)) ?? GVISOR.current;
+  return `${runsc === DISGUISES.newestLink ? GVISOR.whole : folder}/containerd-shim-runsc-v1`;
+}

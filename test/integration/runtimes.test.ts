@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import type { Report } from '../../agent/report.ts';
+import type { ClusterNode } from '../../hack/cluster/node.ts';
+import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
+import { startCluster } from '../../hack/cluster/start-cluster.ts';
+import { REPO } from '../../hack/paths.ts';
+import { runAll } from '../../hack/run.ts';
+import { formatTable } from '../../hack/table.ts';
+import { laneCluster } from '../lane.ts';
+import { handlerOf, installVariants } from './install-variants.ts';
+import { VARIANTS, type Variant } from './runtime-variants.ts';
+
+const NODES = [
+  { name: 'containerd-2', containerd: '2' },
+  { name: 'containerd-1-7', containerd: '1.7' },
+] as const;
+
+let nodes: ReadonlyMap<string, ClusterNode>;
+const rows: string[][] = [];
+
+before(
+  async () => {
+    const cluster = await startCluster({ name: await laneCluster('runtimes'), nodes: NODES, images: [] });
+    nodes = new Map(cluster.nodes().map((node) => [node.name, node]));
+    await Promise.all(cluster.nodes().map(installVariants));
+  },
+  { timeout: 600_000 },
+);
+after(
+  async () => {
+    const head = ['variant', 'containerd', 'verdict', 'advice', 'process', 'PIDs', 'boot'];
+    rows.sort((a, b) => indexOf(a[0]) - indexOf(b[0]));
+    console.log(`\n${formatTable([head, ...rows])}\n`);
+    await removeCluster(await laneCluster('runtimes'));
+  },
+  { timeout: 60_000 },
+);
+
+describe('what the agent says of a handler, by the sandbox that it starts', { concurrency: true }, () => {
+  for (const { name, containerd } of NODES) {
+    // One after the other: an agent removes what it takes for the sandboxes of another that was killed.
+    describe(`on ${name}`, { concurrency: 1 }, () => {
+      for (const variant of VARIANTS.filter(({ once }) => !once || containerd === '2'))
+        it(`${variant.what}: ${variant.says.join(' ')}`, { timeout: 60_000 }, () => see(name, variant));
+    });
+  }
+});
+
+async function see(name: string, variant: Variant): Promise<void> {
+  const node = nodes.get(name);
+  assert.ok(node !== undefined, 'the cluster is up');
+  const report = await lookOnce(node, { HANDLER: handlerOf(variant), ...variant.env });
+  const { verdict } = report.look;
+  note(node, variant, report);
+  const said = [variant.says, variant.elsewhere ?? variant.says].some(
+    ([status, ...reasons]) => verdict.status === status && reasons.includes(verdict.reason),
+  );
+  assert.ok(said, JSON.stringify(verdict));
+  if (variant.advises !== undefined)
+    assert.ok(advices(report).includes(variant.advises), advices(report).join());
+}
+
+/** The report of the agent's sources, which look at a node from outside. */
+async function lookOnce(node: ClusterNode, env: Readonly<Record<string, string>>): Promise<Report> {
+  const command = [process.execPath, '--import', 'tsx', 'agent/main.ts', '--once', '--json'];
+  const [program = '', ...args] = command;
+  const { stdout, stderr } = await runAll(program, args, {
+    cwd: REPO,
+    env: {
+      PATH: process.env.PATH,
+      HOST_ROOT: node.path('').replace(/\/$/, ''),
+      NODE_NAME: node.name,
+      PUBLISH: '',
+      ...env,
+    },
+  });
+  assert.notEqual(stdout, '', stderr);
+  return JSON.parse(stdout) as Report;
+}
+
+function advices({ findings }: Report): readonly string[] {
+  return findings.flatMap((finding) =>
+    finding.status === 'fail' && finding.weight === 'advises' ? [finding.reason] : [],
+  );
+}
+
+function note(node: ClusterNode, { what }: Variant, report: Report): void {
+  const { look, proof } = report;
+  const seen = proof.kind === 'proven' ? proof : undefined;
+  rows.push([
+    what,
+    node.spec.containerd,
+    `${look.verdict.status} ${look.verdict.reason}`,
+    advices(report).join(', '),
+    seen?.witness.argv[0] ?? '',
+    seen?.witness.runtimePids.join(' ') ?? '',
+    seen === undefined ? '' : `${(seen.bootMs / 1_000).toFixed(2)} s`,
+  ]);
+  if (process.env.DEBUG !== undefined) console.log(what, JSON.stringify(look.verdict), JSON.stringify(proof));
+}
+
+function indexOf(what: string | undefined): number {
+  return VARIANTS.findIndex((variant) => variant.what === what);
+}
