@@ -64,7 +64,7 @@ export const HOSTS: Readonly<
     },
   },
   'kubeadm-weakened': { release: 'v2.4.2', not: {} },
-  'kubeadm-sidecar-missing': { release: 'v2.4.2', not: { sidecars: 'fail explains SidecarMissing' } },
+  'kubeadm-sidecar-missing': { release: 'v2.4.2', not: { sidecars: 'fail advises SidecarMissing' } },
   'debian-shim-missing': { release: '1.7.24~ds1', not: { shim: 'unknown CheckFailed' } },
   'debian-drop-in-replaces-section': {
     release: '1.7.24',

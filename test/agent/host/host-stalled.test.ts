@@ -3,10 +3,11 @@ import fs from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { Host } from '../../../agent/host/host.ts';
 import { tempHost } from './temp-host.ts';
 
-const ANSWER_MS = 20;
+const ANSWER_MS = 5_000;
 const FILES = { '/fine': 'text', '/mnt/dead/a': '', '/mnt/dead/b': '', '/mnt/dead/c': '' };
 
 /** A host with a folder on a file system that does not answer until the test lets it. */
@@ -15,18 +16,27 @@ async function withDeadMount(t: TestContext) {
   const answer = Promise.withResolvers<void>();
   const asked: string[] = [];
   const { lstat } = fs;
-  const late = async (path: string) => {
+  const slow = async (path: string) => {
     asked.push(path);
     if (path.startsWith(join(root, 'mnt/dead/'))) await answer.promise;
     return lstat(path);
   };
-  t.mock.method(fs, 'lstat', late as typeof lstat);
+  t.mock.method(fs, 'lstat', slow as typeof lstat);
   syncBuiltinESMExports();
   t.after(() => {
     t.mock.reset();
     syncBuiltinESMExports();
   });
-  return { host: new Host(root, ANSWER_MS), asked, answer: answer.resolve };
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const host = new Host(root, ANSWER_MS);
+  /** Asks for a file there, and lets the time for an answer pass once the file system has been asked. */
+  const late = async (path: string) => {
+    const words = refusal(host.stat(path));
+    while (!asked.includes(join(root, path))) await setImmediate();
+    t.mock.timers.tick(ANSWER_MS);
+    return words;
+  };
+  return { host, late, asked, answer: answer.resolve };
 }
 
 /** What a call rejects with. */
@@ -37,18 +47,18 @@ const refusal = (call: Promise<unknown>) =>
   );
 
 describe('Host, on a file system that does not answer', () => {
-  const LATE = 'no answer within 0.02 s';
+  const LATE = 'no answer within 5 s';
   const OTHERS = 'the file system does not answer for other files either';
 
   it('gives up in time, and goes on with other files', async (t) => {
-    const { host } = await withDeadMount(t);
-    assert.equal(await refusal(host.stat('/mnt/dead/a')), `Cannot read host file "/mnt/dead/a": ${LATE}`);
+    const { host, late } = await withDeadMount(t);
+    assert.equal(await late('/mnt/dead/a'), `Cannot read host file "/mnt/dead/a": ${LATE}`);
     assert.equal(await host.readText('/fine'), 'text');
   });
 
   it('asks nothing more once two calls have not come back, so that threads stay free', async (t) => {
-    const { host, asked } = await withDeadMount(t);
-    await Promise.all(['/mnt/dead/a', '/mnt/dead/b'].map((path) => refusal(host.stat(path))));
+    const { host, late, asked } = await withDeadMount(t);
+    for (const path of ['/mnt/dead/a', '/mnt/dead/b']) assert.match(await late(path), /no answer/);
     asked.length = 0;
     for (const path of ['/fine', '/mnt/dead/c'])
       assert.equal(await refusal(host.stat(path)), `Cannot read host file "${path}": ${OTHERS}`);
@@ -56,12 +66,11 @@ describe('Host, on a file system that does not answer', () => {
   });
 
   it('asks again once they have come back after all', async (t) => {
-    const { host, answer } = await withDeadMount(t);
-    for (const path of ['/mnt/dead/a', '/mnt/dead/b'])
-      assert.match(await refusal(host.stat(path)), /no answer/);
+    const { host, late, answer } = await withDeadMount(t);
+    for (const path of ['/mnt/dead/a', '/mnt/dead/b']) assert.match(await late(path), /no answer/);
     assert.match(await refusal(host.stat('/fine')), /other files either/);
     answer();
-    await new Promise(setImmediate);
+    while (/other files either/.test(await refusal(host.stat('/fine')))) await setImmediate();
     assert.equal((await host.stat('/mnt/dead/c'))?.kind, 'file');
     assert.equal(await host.readText('/fine'), 'text');
   });
@@ -76,7 +85,11 @@ describe('Host, on a file system that does not answer', () => {
   }, async (t) => {
     const { root } = await tempHost(t, FILES);
     const { open } = fs;
-    const never = () => Promise.withResolvers<never>().promise;
+    const reads = Promise.withResolvers<void>();
+    const never = () => {
+      reads.resolve();
+      return Promise.withResolvers<never>().promise;
+    };
     // Node closes a file only after what it was asked has been answered.
     const stalled = async (path: string) => {
       const file = await open(path);
@@ -90,11 +103,15 @@ describe('Host, on a file system that does not answer', () => {
       t.mock.reset();
       syncBuiltinESMExports();
     });
+    t.mock.timers.enable({ apis: ['setTimeout'] });
     const scan = async () => {
       for await (const piece of new Host(root, ANSWER_MS).pieces('/fine', 0)) return piece.length;
       return 0;
     };
-    assert.equal(await refusal(scan()), LATE);
+    const words = refusal(scan());
+    await reads.promise;
+    t.mock.timers.tick(ANSWER_MS);
+    assert.equal(await words, LATE);
   });
 });
 

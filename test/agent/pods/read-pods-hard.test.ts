@@ -1,19 +1,19 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
+import { status } from '@grpc/grpc-js';
 import { PodReader } from '../../../agent/pods/read-pods.ts';
 import { cgroupOf, type FakeProcess, sandboxArgv } from '../host/fake-process.ts';
-import { GARBAGE, HANGS, Refusal, type Script } from '../proof/containerd-scripts.ts';
+import { GARBAGE, HANGS, refuses, type Script } from '../proof/containerd-scripts.ts';
 import { scene } from '../proof/scene.ts';
 
 const SIGNAL = AbortSignal.timeout(60_000);
-const ANSWER_MS = 300;
 
 /** Pods by name, each with its process and what the kubelet asked for. */
 type Pods = Readonly<Record<string, { readonly process: FakeProcess; readonly parent?: string }>>;
 
 /** A reader on a node where these pods run. */
 async function readerOf(t: TestContext, pods: Pods) {
-  const { containerd, client, host } = await scene(t, {}, ANSWER_MS);
+  const { containerd, client, host } = await scene(t);
   containerd.sandboxes.process = (id) => pods[id]?.process ?? { argv: [] };
   for (const [name, { parent }] of Object.entries(pods)) {
     const metadata = { name, namespace: 'eval', uid: `uid-${name}`, attempt: 0 };
@@ -39,15 +39,13 @@ const TWO: Pods = { good: { process: gvisor('good') }, odd: { process: gvisor('o
 
 describe('PodReader, at one pod that cannot be looked into', () => {
   const odd: readonly [string, Script, RegExp][] = [
-    ['is late', HANGS, /^containerd's PodSandboxStatus: no answer within 0\.3 s$/],
-    ['is garbage', GARBAGE, /^containerd's PodSandboxStatus: /],
     [
-      'is refused',
-      () => {
-        throw new Refusal('no space left on device');
-      },
-      /^no space left on device$/,
+      'is late',
+      refuses('Deadline exceeded', status.DEADLINE_EXCEEDED),
+      /^containerd's PodSandboxStatus: no answer within 3 s$/,
     ],
+    ['is garbage', GARBAGE, /^containerd's PodSandboxStatus: /],
+    ['is refused', refuses('no space left on device'), /^no space left on device$/],
   ];
   for (const [what, script, words] of odd) {
     it(`hides no other when its status ${what}, and asks again`, async (t) => {

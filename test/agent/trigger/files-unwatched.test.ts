@@ -5,7 +5,6 @@ import { rename, writeFile } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { FileTrigger } from '../../../agent/trigger/files.ts';
 import { tempHost } from '../host/temp-host.ts';
@@ -13,7 +12,8 @@ import { tempHost } from '../host/temp-host.ts';
 const FILES = { '/etc/config.toml': 'a', '/opt/runsc': 'b' };
 const CONFIG = '/etc/config.toml';
 const RUNSC = '/opt/runsc';
-const POLL_MS = 5_000;
+/** Nobody else waits for so long. */
+const POLL_MS = 987_654;
 
 /** A trigger on a kernel that has no watch left for folders that `fails` names; its time goes as the test says. */
 async function exhausted(t: TestContext, fails: (folder: string) => boolean = () => true) {
@@ -26,28 +26,50 @@ async function exhausted(t: TestContext, fails: (folder: string) => boolean = ()
   };
   t.mock.method(fs, 'watch', limited as typeof watch);
   syncBuiltinESMExports();
-  t.mock.timers.enable({ apis: ['setTimeout'] });
+  // Its next look at what is not watched, and who waits for it to wait again.
+  let next: (() => void) | undefined;
+  let waits = Promise.withResolvers<void>();
+  const timer = { unref: () => timer };
+  const { setTimeout: setReal, clearTimeout: clearReal } = globalThis;
+  const setTimer = (look: () => void, ms: number) => {
+    if (ms !== POLL_MS) return setReal(look, ms);
+    next = look;
+    waits.resolve();
+    return timer;
+  };
+  const clearTimer = (each: unknown) => {
+    if (each === timer) next = undefined;
+    else clearReal(each as NodeJS.Timeout);
+  };
+  t.mock.method(globalThis, 'setTimeout', setTimer as unknown as typeof setTimeout);
+  t.mock.method(globalThis, 'clearTimeout', clearTimer);
   const changes: string[] = [];
   const told: (readonly [number, string])[] = [];
-  let next = Promise.withResolvers<void>();
+  let heardOne = Promise.withResolvers<void>();
   const changed = (path: string) => {
     changes.push(path);
-    next.resolve();
+    heardOne.resolve();
   };
-  const trigger = new FileTrigger(host, changed, { onUnwatched: (...words) => told.push(words) });
+  const trigger = new FileTrigger(host, changed, {
+    onUnwatched: (...words) => told.push(words),
+    pollMs: POLL_MS,
+  });
   t.after(() => {
     trigger.close();
     t.mock.reset();
     syncBuiltinESMExports();
   });
-  /** Lets it look at what is not watched, and waits until it waits again. */
+  /** Lets it look at what is not watched, and waits until it waits again; it is asked for nothing once it is closed. */
   const poll = async () => {
-    t.mock.timers.tick(POLL_MS);
-    for (let turn = 0; turn < 50; turn++) await setImmediate();
+    const look = next;
+    if (look === undefined) return;
+    waits = Promise.withResolvers<void>();
+    look();
+    await waits.promise;
   };
   const heard = async () => {
-    await next.promise;
-    next = Promise.withResolvers<void>();
+    await heardOne.promise;
+    heardOne = Promise.withResolvers<void>();
   };
   return { trigger, kernel, changes, told, poll, heard, at: (path: string) => join(host.root, path) };
 }
