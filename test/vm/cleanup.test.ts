@@ -1,16 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
-import { CLUSTERS, REPO } from '../../hack/paths.ts';
+import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { differences, type MachineState, machineState } from '../e2e/machine-state.ts';
 
 const NAME = 'vm-cleanup';
-const MACHINE = join(CLUSTERS, NAME, 'nodes/node-1');
 
 let clean: MachineState;
 before(async () => {
@@ -26,15 +23,16 @@ test('up killed while a virtual machine starts: down removes qemu, its network a
     stdio: 'ignore',
   });
   const closed = once(up, 'close');
-  await waitFor(
-    'qemu to start',
-    240_000,
-    async () => (existsSync(join(MACHINE, 'qemu.log')) ? true : undefined),
-    5,
-  );
+  await waitFor('qemu to start', 240_000, async () => {
+    const { processes = [] } = await machineState(NAME);
+    return processes.some((line) => line.includes(' qemu-system-x86_64 -accel')) || undefined;
+  });
   up.kill('SIGKILL');
   await closed;
-  assert.match(differences(clean, await machineState(NAME)).join('\n'), /^\+ processes: .*qemu-system/m);
+  assert.match(
+    differences(clean, await machineState(NAME)).join('\n'),
+    /^\+ processes: \d+ qemu-system-x86_64 -accel/m,
+  );
   await removeCluster(NAME);
   await waitFor('the machine to be as before', 10_000, async () => {
     assert.deepEqual(differences(clean, await machineState(NAME)), []);
