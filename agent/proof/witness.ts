@@ -26,8 +26,8 @@ export type Witness = {
 const ANSWER_MS = 60_000;
 
 /**
- * Looks at a sandbox that was just started. Rejects when the sandbox is gone, and when the process that containerd
- * names is not the sandbox's in the /proc that is visible here.
+ * Looks at a sandbox that was just started. Rejects when the sandbox is gone or empty, and when the process that
+ * containerd names is not the sandbox's in the /proc that is visible here.
  */
 export async function readWitness(
   { client, host }: { readonly client: CriClient; readonly host: Host },
@@ -47,6 +47,8 @@ export async function readWitness(
   const flags = sentryFlags(argv);
   const shim = (await readProcess(host, parentPid).catch(() => undefined))?.argv[0];
   const runtimePids = await client.listPids(id, { timeoutMs: ANSWER_MS });
+  // Its first process has ended meanwhile: the kubelet may just have stopped it.
+  if (runtimePids.length === 0) throw new Error('the runtime tells of no process in the sandbox');
   return {
     pid,
     argv,
