@@ -26,7 +26,9 @@ export async function healthy(
   prove: (root: string) => Promise<Outcome>,
   scripts: Readonly<Record<string, Script>> = {},
 ): Promise<{ readonly containerd: FakeContainerd; readonly options: LookOptions }> {
-  const { containerd, client } = await fakeContainerd(t, scripts, { answerMs: 'Version' in scripts ? 300 : 60_000 });
+  const { containerd, client } = await fakeContainerd(t, scripts, {
+    answerMs: 'Version' in scripts ? 300 : 60_000,
+  });
   const host = await tempHost(t, FILES);
   const sources = sourcesOf('', { host, cri: client });
   return { containerd, options: { sources, prove: () => prove(host.root), now: () => performance.now() } };
