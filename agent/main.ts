@@ -14,12 +14,13 @@ import { Host } from './host/host.ts';
 import { localSocket } from './host/local-socket.ts';
 import { readNodeFacts } from './host/node-facts.ts';
 import { look } from './look.ts';
+import { EXIT_CODES, lookOnce } from './once.ts';
 import { openPods } from './pods/open-pods.ts';
 import { Prover } from './proof/prover.ts';
 import { openApiPublisher } from './publish/api.ts';
 import { Metrics } from './publish/metrics.ts';
 import type { Publisher } from './publish/publisher.ts';
-import { renderReport, TerminalPublisher } from './publish/terminal.ts';
+import { TerminalPublisher } from './publish/terminal.ts';
 import { RunscPrograms } from './runsc/program.ts';
 import { createAgentServer } from './server.ts';
 import { Bell } from './trigger/bell.ts';
@@ -28,7 +29,8 @@ import { FileTrigger, fileEvent } from './trigger/files.ts';
 import { uninstallCluster } from './uninstall.ts';
 import { VERSION } from './version.ts';
 
-const EXIT = { True: 0, False: 1, Unknown: 2, usage: 64 } as const;
+/** The exit code for wrong usage and wrong settings. */
+const USAGE = 64;
 
 /** Somebody who looks once waits for the answer. */
 const ONCE_PATIENCE_MS = 60_000;
@@ -130,7 +132,7 @@ async function start(
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());
   if (args.once) {
     const code = await lookOnce(agent, args.json, stop.signal).catch((error: unknown) =>
-      complain([`The look did not end: ${errorLine(error)}`], EXIT.Unknown),
+      complain([`The look did not end: ${errorLine(error)}`], EXIT_CODES.Unknown),
     );
     await prover.finish(FINISH_MS);
     files.close();
@@ -192,21 +194,12 @@ async function takeBack(config: Config): Promise<number> {
   );
 }
 
-async function lookOnce(agent: Agent, json: boolean, signal: AbortSignal): Promise<number> {
-  await agent.round(['once'], signal);
-  const { report } = agent;
-  if (report === undefined) return EXIT.Unknown;
-  const colored = process.stdout.isTTY && process.stdout.hasColors();
-  process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : renderReport(report, colored));
-  return EXIT[report.look.verdict.status];
-}
-
 function print(text: string): number {
   process.stdout.write(text);
   return 0;
 }
 
-function complain(problems: readonly string[], code: number = EXIT.usage): number {
-  process.stderr.write(`${problems.join('\n')}\n${code === EXIT.usage ? 'Try --help.\n' : ''}`);
+function complain(problems: readonly string[], code: number = USAGE): number {
+  process.stderr.write(`${problems.join('\n')}\n${code === USAGE ? 'Try --help.\n' : ''}`);
   return code;
 }

@@ -1,4 +1,5 @@
-import type { CallOptions, CriClient, ListedSandbox } from '../cri/client.ts';
+import type { CriClient, ListedSandbox } from '../cri/client.ts';
+import type { CallOptions } from '../cri/connection.ts';
 import { CriError } from '../cri/error.ts';
 import { errorLine } from '../host/error-line.ts';
 import type { Host } from '../host/host.ts';

@@ -1,4 +1,5 @@
-import type { CallOptions, CriClient } from '../cri/client.ts';
+import type { CriClient } from '../cri/client.ts';
+import type { CallOptions } from '../cri/connection.ts';
 import { CriError } from '../cri/error.ts';
 import { POD_UID } from './sandbox-config.ts';
 

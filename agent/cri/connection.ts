@@ -1,0 +1,104 @@
+import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { fromJSON, type MethodDefinition } from '@grpc/proto-loader';
+import { CriError } from './error.ts';
+import { CRI_SCHEMA, SERVICES } from './schema.ts';
+
+const DEFINITIONS = fromJSON(CRI_SCHEMA, { longs: Number, enums: String, defaults: true });
+
+/**
+ * How long containerd may take to answer a question about what it knows. It answers from memory, so that even a
+ * node with ten times its work needs a fraction of this, and one late answer withdraws nothing yet.
+ */
+const ANSWER_MS = 3_000;
+
+/** The CRI keeps all pods in this containerd namespace. */
+const NAMESPACE = 'k8s.io';
+
+/** How long one call may take, in milliseconds (null: for ever), and what may end it early. */
+export type CallOptions = {
+  readonly timeoutMs?: number | null;
+  readonly signal?: AbortSignal | undefined;
+};
+
+/** A gRPC connection to containerd's socket. Methods are named as in schema.ts, answers have defaults filled in. */
+export class Connection {
+  readonly #client: Client;
+  readonly #answerMs: number;
+
+  /** `localPath` is where this process finds the socket, `answerMs` how long a call may take that sets no time. */
+  constructor(localPath: string, answerMs = ANSWER_MS) {
+    this.#answerMs = answerMs;
+    this.#client = new Client(`unix:${localPath}`, credentials.createInsecure(), {
+      'grpc.default_authority': 'localhost',
+      'grpc.initial_reconnect_backoff_ms': 100,
+      'grpc.min_reconnect_backoff_ms': 100,
+      'grpc.max_reconnect_backoff_ms': 1_000,
+      'grpc.max_receive_message_length': 16 * 1024 * 1024,
+    });
+  }
+
+  /** Calls one method; rejects with a {@link CriError}. */
+  call<Answer>(method: string, request: object, options: CallOptions = {}): Promise<Answer> {
+    const { timeoutMs = this.#answerMs, signal } = options;
+    const definition = methodNamed(method);
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+    const metadata = new Metadata();
+    metadata.set('containerd-namespace', NAMESPACE);
+    const call = this.#client.makeUnaryRequest(
+      definition.path,
+      definition.requestSerialize,
+      definition.responseDeserialize,
+      request,
+      metadata,
+      timeoutMs === null ? {} : { deadline: Date.now() + timeoutMs },
+      (error, answer) =>
+        error === null ? resolve(answer as Answer) : reject(new CriError(method, error, timeoutMs ?? 0)),
+    );
+    const abort = () => call.cancel();
+    signal?.addEventListener('abort', abort, { once: true });
+    return promise.finally(() => signal?.removeEventListener('abort', abort));
+  }
+
+  /** The answers of a method that streams, until the signal ends it; rejects when containerd does. */
+  async *stream(method: string, signal: AbortSignal): AsyncGenerator<unknown> {
+    const { path, requestSerialize, responseDeserialize } = methodNamed(method);
+    signal.throwIfAborted();
+    const call = this.#client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, {});
+    const abort = () => call.cancel();
+    signal.addEventListener('abort', abort, { once: true });
+    try {
+      for await (const event of call) yield event;
+    } catch (error) {
+      throw new CriError(method, error as ServiceError);
+    } finally {
+      signal.removeEventListener('abort', abort);
+      call.cancel();
+    }
+  }
+
+  /** Resolves when the connection's state is no longer what it is now, or after `timeoutMs`. */
+  change(timeoutMs: number): Promise<void> {
+    const channel = this.#client.getChannel();
+    return new Promise((resolve) => {
+      channel.watchConnectivityState(channel.getConnectivityState(false), Date.now() + timeoutMs, () =>
+        resolve(),
+      );
+    });
+  }
+
+  /** Ends the connection. */
+  close(): void {
+    this.#client.close();
+  }
+}
+
+/** A method by its name, with its service before it where two services have one of that name. */
+function methodNamed(name: string): MethodDefinition<object, object> {
+  const [method = '', service = ''] = name.split('.').reverse();
+  for (const known of SERVICES) {
+    const found = (DEFINITIONS[known] as Record<string, MethodDefinition<object, object>>)[method];
+    if (found !== undefined && known.endsWith(service)) return found;
+  }
+  throw new Error(`No method "${name}" in the CRI schema`);
+}
