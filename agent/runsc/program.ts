@@ -20,6 +20,8 @@ const LONGEST = 128;
 /** Every known form has one of these in it, and looking for them is what makes a scan cheap. */
 const MARKS = ['release-2', 'google-2', '0.0~2'];
 const HEADER_BYTES = 4096;
+/** More texts than this name no release, whatever they are. */
+const MOST_TEXTS = 16;
 
 /** Reads the release out of program files, without running any. A file is read again only when it has changed. */
 export class RunscPrograms {
@@ -36,7 +38,7 @@ export class RunscPrograms {
     for await (const piece of host.pieces(path, LONGEST, signal)) {
       if (!MARKS.some((mark) => piece.includes(mark, 0, 'latin1'))) continue;
       for (const [text] of piece.toString('latin1').matchAll(RELEASE)) found.add(text.slice(0, -1));
-      if (found.size > 1) break;
+      if (found.size > MOST_TEXTS) break;
     }
     const program = { path, release: releaseOf(found), textBytes: textSegments(header) };
     this.#known.set(path, { fingerprint: stat.fingerprint, program });
@@ -50,5 +52,6 @@ export class RunscPrograms {
  */
 function releaseOf(texts: ReadonlySet<string>): RunscRelease {
   const [shortest = '', ...others] = [...texts].sort((a, b) => a.length - b.length);
-  return parseRunscRelease(others.every((text) => text.startsWith(`${shortest}-`)) ? shortest : '');
+  const isOne = others.length < MOST_TEXTS && others.every((text) => text.startsWith(`${shortest}-`));
+  return parseRunscRelease(isOne ? shortest : '');
 }

@@ -54,8 +54,12 @@ describe('isolation', () => {
     );
   });
 
-  it('only warns of lesser flags, also where the file cannot be read', async (t) => {
-    const seen = await lookAt(t, ['--platform=ptrace'], '[runsc_config]\nnetwork = "ho');
+  it('only warns of lesser flags, also where the file has a fault or cannot be read', async (t) => {
+    const faulty = await lookAt(t, ['--platform=ptrace'], '[runsc_config]\nnetwork = "ho');
+    assert.equal(outcome(faulty), 'advises IsolationWeakened');
+    const witness = witnessOf({ flags: { platform: 'ptrace' } });
+    const host = await tempHost(t, { '/r.toml/is-a-folder': '' });
+    const seen = await isolation.look(sourcesOf('', { host, cri, witness }), signal);
     assert.equal(outcome(seen), 'advises IsolationWeakened');
   });
 

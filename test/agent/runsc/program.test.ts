@@ -38,6 +38,9 @@ describe('RunscPrograms', { concurrency: true }, () => {
     ['\0release-20260817.0\0 and \0release-20260817.0\0', 'release-20260817.0'],
     ['\0release-20260817.0\0 and \0release-20260101.0\0', 'unknown'],
     ['\0release-20260817.0\0 and \0google-20260817.0\0', 'unknown'],
+    ['\0release-20260831.0-12-g602040cbcc58\0 and \0release-20260831.0\0', 'release-20260831.0'],
+    ['\0release-20260831.0-1-g60\0 and \0release-20260831.0-2-g61\0', 'unknown'],
+    ['\0release-20260831.0\0 and \0release-20260831.01\0', 'unknown'],
     ['see release-20260817.0 of gVisor', 'unknown'],
     ['\0release-%s\0', 'unknown'],
     ['', 'unknown'],
@@ -60,6 +63,13 @@ describe('RunscPrograms', { concurrency: true }, () => {
   it('sees the second of two releases behind many pieces', async (t) => {
     const far = Buffer.concat([at(5, 'release-20260817.0\0'), at(4 * PIECE_BYTES, 'release-20260101.0\0')]);
     assert.equal(await releaseIn(t, far), 'unknown');
+  });
+
+  it('takes no release from a file that has a great many, however alike', async (t) => {
+    const texts = (count: number) =>
+      Array.from({ length: count }, (_, nth) => `\0release-20260831.0-${nth}-g60\0`).join('');
+    assert.equal(await releaseIn(t, at(10, `\0release-20260831.0\0${texts(15)}`)), 'release-20260831.0');
+    assert.equal(await releaseIn(t, at(10, `\0release-20260831.0\0${texts(16)}`)), 'unknown');
   });
 
   it('reads a file again only when it has changed', async (t) => {
