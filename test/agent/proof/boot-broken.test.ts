@@ -49,14 +49,16 @@ describe('boot, when containerd breaks', { concurrency: true }, () => {
 
   for (const method of ['RunPodSandbox', 'PodSandboxStatus', 'Tasks.ListPids']) {
     it(`is impossible when ${method} is answered with garbage`, async (t) => {
-      const { run } = await scene(t, { [method]: GARBAGE });
+      const { run, clock } = await scene(t, { [method]: GARBAGE });
+      clock.stepMs = 1_000;
       assert.equal(brief(await run()), 'impossible ContainerdUnreachable');
     });
   }
 
   for (const method of ['RunPodSandbox', 'PodSandboxStatus', 'Tasks.ListPids', 'StopPodSandbox']) {
     it(`is impossible when containerd goes in ${method}`, async (t) => {
-      const { containerd, run } = await scene(t);
+      const { containerd, run, clock } = await scene(t);
+      clock.stepMs = 1_000;
       containerd.scripts = {
         [method]: async (request) => {
           await containerd.stop();

@@ -144,8 +144,32 @@ describe('boot', { concurrency: true }, () => {
     assert.equal(killed, 2);
   });
 
+  it('takes a sandbox without a process for one that was stopped, although containerd hears of it later', async (t) => {
+    const { containerd, run } = await scene(t);
+    let asked = 0;
+    const stopped = 'sandbox-1';
+    containerd.scripts = {
+      'Tasks.ListPids': (request) =>
+        request.containerId === stopped ? { processes: [] } : containerd.usual('Tasks.ListPids', request),
+      PodSandboxStatus: (request) => {
+        if (request.podSandboxId === stopped) asked += 1;
+        if (asked === 3) containerd.sandboxes.end(stopped);
+        return containerd.usual('PodSandboxStatus', request);
+      },
+    };
+    assert.equal(brief(await run()), 'proven');
+    assert.deepEqual([asked, containerd.count('RunPodSandbox')], [3, 2]);
+  });
+
+  it('is impossible when the runtime tells of no process in a sandbox that runs on', async (t) => {
+    const { run, clock } = await scene(t, { 'Tasks.ListPids': () => ({ processes: [] }) });
+    clock.stepMs = 1_000;
+    assert.equal(brief(await run()), 'impossible CheckFailed');
+  });
+
   it('is impossible when the runtime does not tell of a sandbox that runs', async (t) => {
-    const { containerd, run } = await scene(t, { 'Tasks.ListPids': refuses('no such task') });
+    const { containerd, run, clock } = await scene(t, { 'Tasks.ListPids': refuses('no such task') });
+    clock.stepMs = 1_000;
     const outcome = await run();
     assert.equal(brief(outcome), 'impossible ContainerdUnreachable');
     assert.equal(outcome.message, 'no such task');

@@ -19,12 +19,12 @@ export const POD = { 'io.kubernetes.pod.uid': '1' };
 
 type Scripts = Readonly<Record<string, Script>>;
 
-/** A containerd, a client of it, its host, and a clock that goes only when the test moves it. */
+/** A containerd, a client of it, its host, and a clock that goes when the test moves it, or by a step at each look at it. */
 export type Scene = {
   readonly containerd: FakeContainerd;
   readonly client: CriClient;
   readonly host: Host;
-  readonly clock: { nowMs: number };
+  readonly clock: { nowMs: number; stepMs: number };
   readonly options: BootOptions;
   readonly run: () => Promise<Outcome>;
 };
@@ -33,8 +33,12 @@ export type Scene = {
 export async function scene(t: TestContext, scripts: Scripts = {}, answerMs = 3_000): Promise<Scene> {
   const host = await tempHost(t);
   const { containerd, client } = await fakeContainerd(t, scripts, { answerMs, root: host.root });
-  const clock = { nowMs: 0 };
-  const options = { client, host, handler: 'runsc', now: () => clock.nowMs, signal: NEVER };
+  const clock = { nowMs: 0, stepMs: 0 };
+  const now = () => {
+    clock.nowMs += clock.stepMs;
+    return clock.nowMs;
+  };
+  const options = { client, host, handler: 'runsc', now, signal: NEVER };
   return { containerd, client, host, clock, options, run: () => boot(options) };
 }
 

@@ -128,7 +128,8 @@ describe('boot, by what the sandbox is', { concurrency: true }, () => {
   ] as const;
   for (const [name, argv, runtimePids, expected] of GUESTS) {
     it(`comes to ${expected} with ${name}`, async (t) => {
-      const { containerd, run } = await scene(t);
+      const { containerd, run, clock } = await scene(t);
+      clock.stepMs = 1_000;
       const cgroup = (id: string) => (name === 'runc' ? `0::/kubepods/${id}\n` : '0::/\n');
       containerd.sandboxes.process = (id) => ({ argv, cgroup: cgroup(id) });
       containerd.sandboxes.runtimePids = runtimePids;
