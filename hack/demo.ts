@@ -64,9 +64,7 @@ async function tell(): Promise<'told'> {
   );
 
   title('2. The agent is deployed to every node');
-  say(
-    '   It boots a real sandbox through the handler that pods use, and sees whose it is, before it',
-  );
+  say('   It boots a real sandbox through the handler that pods use, and sees whose it is, before it');
   say('   grants the label that the RuntimeClass "gvisor" selects.');
   const nodes = await showNodes(cluster, screen, () => deployAgent(cluster, join(REPO, 'manifests/base')));
   expect(
