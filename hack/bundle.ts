@@ -12,8 +12,8 @@ import { isCopy } from './replace-file.ts';
  * caches, mocks; printers, batteries …) costs each node 6 MiB.
  */
 const PARTS: Readonly<Record<string, string>> = {
-  systeminformation: `export const { cpu } = require('./lib/cpu'), { mem } = require('./lib/memory');
-    export default { cpu, mem };`,
+  systeminformation: `export const { mem } = require('./lib/memory');
+    export default { mem };`,
   undici: `const send = require('./lib/api/api-request');
     export const Agent = require('./lib/dispatcher/agent');
     export const request = (url, { dispatcher, ...options }) => {

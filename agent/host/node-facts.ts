@@ -7,8 +7,9 @@ import type { Host } from './host.ts';
  * own container (the operating system's name) is read from the host's files.
  */
 export async function readNodeFacts(host: Host): Promise<Facts> {
+  // systeminformation.cpu() would start a shell, and the agent executes nothing.
   const [cpu, memory, release, kernel] = await Promise.all([
-    systeminformation.cpu().catch(() => undefined),
+    host.readText('/proc/cpuinfo').catch(() => undefined),
     systeminformation.mem().catch(() => undefined),
     host.readText('/etc/os-release').catch(() => undefined),
     host.readText('/proc/sys/kernel/osrelease').catch(() => undefined),
@@ -18,13 +19,17 @@ export async function readNodeFacts(host: Host): Promise<Facts> {
     architecture: process.arch,
     ...(kernel === undefined ? {} : { kernel: kernel.trim() }),
     ...(os === undefined ? {} : { os }),
-    ...(cpu === undefined
-      ? {}
-      : {
-          cpu: `${cpu.manufacturer} ${cpu.brand}`.trim(),
-          cores: String(cpu.cores),
-          virtualization: String(cpu.virtualization),
-        }),
+    ...(cpu === undefined ? {} : processorOf(cpu)),
     ...(memory === undefined ? {} : { memoryBytes: String(memory.total) }),
+  };
+}
+
+/** Source: https://man7.org/linux/man-pages/man5/proc_cpuinfo.5.html; on arm64 it names no model. */
+function processorOf(text: string): Facts {
+  const model = /^model name\s*: (.+)$/m.exec(text)?.[1];
+  return {
+    ...(model === undefined ? {} : { cpu: model.replaceAll(/\s+/g, ' ') }),
+    cores: String(text.match(/^processor\s*:/gm)?.length ?? 0),
+    virtualization: String(/^flags\s*:.*\b(vmx|svm)\b/m.test(text)),
   };
 }
