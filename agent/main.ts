@@ -129,7 +129,7 @@ async function start(
     now,
     date: () => new Date(),
   });
-  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());
+  abortOnSignal(stop);
   if (args.once) {
     const code = await lookOnce(agent, args.json, stop.signal).catch((error: unknown) =>
       complain([`The look did not end: ${errorLine(error)}`], EXIT_CODES.Unknown),
@@ -186,12 +186,16 @@ async function start(
 /** Takes off every Node what agents wrote there. */
 async function takeBack(config: Config): Promise<number> {
   const stop = new AbortController();
-  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());
+  abortOnSignal(stop);
   const options = { version: VERSION, print: (line: string) => print(`${line}\n`) };
   return uninstallCluster(config, options, stop.signal).then(
     (left) => (left === 0 ? 0 : 1),
     (error: unknown) => complain([`Cannot uninstall: ${errorLine(error)}`], 1),
   );
+}
+
+function abortOnSignal(stop: AbortController): void {
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());
 }
 
 function print(text: string): number {

@@ -7,8 +7,6 @@ import { posix } from 'node:path';
  */
 const SENTRY = 'runsc-sandbox';
 const PREWARMER = 'gvisor-sentry-prewarmer';
-/** The command of runsc that the flags come before. */
-const COMMAND = 'boot';
 
 /**
  * The flags in force of a gVisor sandbox, by the arguments of its process; undefined for any other process. runsc
@@ -22,7 +20,7 @@ export function sentryFlags(argv: readonly string[]): ReadonlyMap<string, string
   const flags = new Map<string, string>();
   for (const word of argv.slice(at + 1)) {
     const [, name = '', value = 'true'] = /^--?([^=]+)(?:=(.*))?$/s.exec(word) ?? [];
-    if (word === COMMAND || name === '') break;
+    if (name === '') break; // the command "boot" ends the flags
     flags.set(name, value);
   }
   return flags;
