@@ -138,8 +138,9 @@ cp -Lp "$1" "$2.new"; chmod 755 "$2.new"; mv "$2.new" "$2"`;
     if ((await this.read(unit)) !== unitOf(name, spec)) {
       await this.write(unit, unitOf(name, spec), 0o644);
       await this.run(['systemctl', 'daemon-reload']);
+      await this.run(['systemctl', 'enable', '--quiet', name]); // reads all units again, which takes seconds
     }
-    await this.run(['systemctl', 'enable', '--quiet', '--now', name], { timeoutMs: 120_000 });
+    await this.run(['systemctl', 'start', name], { timeoutMs: 120_000 });
   }
 
   async stopDaemon(name: NodeDaemon): Promise<void> {

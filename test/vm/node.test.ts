@@ -131,7 +131,8 @@ describe('a node with systemd and cgroup v2', () => {
     const { cluster } = vm();
     const begun = new Date();
     await reboot(vm());
-    await waitFor('a proof after the reboot', PATIENCE_MS, async () => {
+    // Everything of the node starts at once, and the agent among it.
+    await waitFor('a proof after the reboot', 2 * PATIENCE_MS, async () => {
       const { provenAt = '' } = await report();
       return new Date(provenAt) > begun ? true : undefined;
     });
