@@ -34,7 +34,7 @@ export async function tearDown(client: CriClient, id: string): Promise<Outcome |
 }
 
 /** Whether containerd says that the sandbox runs; one that it does not tell of in time may. */
-export async function isReady(client: CriClient, id: string): Promise<boolean> {
+async function isReady(client: CriClient, id: string): Promise<boolean> {
   return client.sandbox(id).then(
     ({ state }) => state === 'SANDBOX_READY',
     (error: unknown) => !(error instanceof CriError && error.kind === 'absent'),
