@@ -5,6 +5,7 @@ import pino from 'pino';
 import { Agent } from './agent.ts';
 import { parseArguments } from './arguments.ts';
 import { type Config, parseConfig } from './config.ts';
+import { complain, print } from './console.ts';
 import { CriClient } from './cri/client.ts';
 import { helpText } from './help.ts';
 import { rememberConfigPath } from './host/containerd-arguments.ts';
@@ -28,9 +29,6 @@ import { watchContainerd } from './trigger/containerd.ts';
 import { FileTrigger, fileEvent } from './trigger/files.ts';
 import { uninstallCluster } from './uninstall.ts';
 import { VERSION } from './version.ts';
-
-/** The exit code for wrong usage and wrong settings. */
-const USAGE = 64;
 
 /** Somebody who looks once waits for the answer. */
 const ONCE_PATIENCE_MS = 60_000;
@@ -196,14 +194,4 @@ async function takeBack(config: Config): Promise<number> {
 
 function abortOnSignal(stop: AbortController): void {
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());
-}
-
-function print(text: string): number {
-  process.stdout.write(text);
-  return 0;
-}
-
-function complain(problems: readonly string[], code: number = USAGE): number {
-  process.stderr.write(`${problems.join('\n')}\n${code === USAGE ? 'Try --help.\n' : ''}`);
-  return code;
 }
