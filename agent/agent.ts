@@ -116,7 +116,8 @@ export class Agent {
     const begunAt = this.#options.date().getTime();
     const [trigger = ''] = triggers;
     const seen = await this.#look(triggers, signal);
-    const isNew = seen.proof !== this.#last?.proof;
+    const before = this.#last;
+    const isNew = seen.proof !== before?.proof;
     this.#last = seen;
     await Promise.race([
       files.watch(seen.watch, begunAt),
@@ -140,6 +141,8 @@ export class Agent {
       log.info({ ...publish, trigger }, 'verdict changed');
     }
     this.#report = this.#reportOf(seen, trigger, now() - begun);
+    if (seen.verdict.status === 'Unknown' && seen.verdict.reason !== before?.verdict.reason)
+      log.info({ ...seen.verdict, trigger }, 'the node cannot be judged just now');
     log.debug({ look: this.#report.look, proof: seen.proof }, 'looked');
     for (const publisher of publishers) publisher.count?.(this.#report);
     // Before anything is settled, what a predecessor published stands.

@@ -6,5 +6,7 @@ import type { Reason } from './reasons.ts';
 export function reasonForError(error: unknown): Reason {
   if (error instanceof NotVisible) return 'NotVisible';
   if (!(error instanceof CriError)) return 'CheckFailed';
-  return error.kind === 'late' ? 'CheckTimedOut' : 'ContainerdUnreachable';
+  if (error.kind === 'late') return 'CheckTimedOut';
+  // A call that nobody here has cut off broke with the connection.
+  return error.kind === 'unreachable' || error.kind === 'aborted' ? 'ContainerdUnreachable' : 'CheckFailed';
 }

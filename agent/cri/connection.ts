@@ -1,4 +1,4 @@
-import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { Client, type ClientUnaryCall, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { fromJSON, type MethodDefinition } from '@grpc/proto-loader';
 import { CriError } from './error.ts';
 import { CRI_SCHEMA, SERVICES } from './schema.ts';
@@ -24,6 +24,7 @@ export type CallOptions = {
 export class Connection {
   readonly #client: Client;
   readonly #answerMs: number;
+  readonly #running = new Set<ClientUnaryCall>();
 
   /** `localPath` is where this process finds the socket, `answerMs` how long a call may take that sets no time. */
   constructor(localPath: string, answerMs = ANSWER_MS) {
@@ -55,9 +56,13 @@ export class Connection {
       (error, answer) =>
         error === null ? resolve(answer as Answer) : reject(new CriError(method, error, timeoutMs ?? 0)),
     );
+    this.#running.add(call);
     const abort = () => call.cancel();
     signal?.addEventListener('abort', abort, { once: true });
-    return promise.finally(() => signal?.removeEventListener('abort', abort));
+    return promise.finally(() => {
+      this.#running.delete(call);
+      signal?.removeEventListener('abort', abort);
+    });
   }
 
   /** The answers of a method that streams, until the signal ends it; rejects when containerd does. */
@@ -87,8 +92,9 @@ export class Connection {
     });
   }
 
-  /** Ends the connection. */
+  /** Ends the connection, and every call that has no answer yet: one without a deadline would keep the process alive. */
   close(): void {
+    for (const call of this.#running) call.cancel();
     this.#client.close();
   }
 }

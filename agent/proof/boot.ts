@@ -19,11 +19,13 @@ export type BootOptions = {
 
 const ATTEMPTS = 5;
 /**
- * The kubelet stops sandboxes that it does not know, every 2 s. Two of ours that ended less than this apart were not
- * both stopped by it, so that they died by themselves.
+ * The kubelet stops sandboxes that it does not know at one moment in two seconds. So many of ours that ended within a
+ * time that has too few of these moments were not all stopped by it.
  * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/kubelet/kubelet.go (housekeepingPeriod)
  */
-const BETWEEN_STOPS_MS = 1_500;
+const HOUSEKEEPING_MS = 2_000;
+/** How much its moments may be off. */
+const JITTER_MS = 200;
 /** How often it is asked, 0.1 s apart, whether a sandbox that could not be looked at has ended: it takes over 0.5 s on a busy node. */
 const ENDS_SOON = 15;
 
@@ -34,23 +36,30 @@ const ENDS_SOON = 15;
  * stopped it. Never rejects.
  */
 export async function boot(options: BootOptions): Promise<Outcome> {
-  let lastEndMs = Number.NEGATIVE_INFINITY;
+  const firstMs = options.now();
+  let ends = 0;
   let last: Outcome = interrupted('no attempt was made');
   for (let attempt = 0; attempt < ATTEMPTS && !options.signal.aborted; attempt++) {
-    const outcome = await tryOnce(options).catch(impossible);
-    if (outcome.kind !== 'interrupted') return outcome;
-    const endMs = options.now();
-    if (endMs - lastEndMs < BETWEEN_STOPS_MS) {
-      const message = `two sandboxes in a row died by themselves within ${Math.round(endMs - lastEndMs)} ms: ${outcome.message}`;
+    const { outcome, unseenMs } = await tryOnce(options).catch(
+      (error: unknown): Attempt => ({ outcome: impossible(error) }),
+    );
+    if (unseenMs === undefined) return outcome;
+    last = outcome;
+    if (outcome.kind !== 'interrupted') continue;
+    ends += 1;
+    const withinMs = unseenMs - firstMs;
+    if (ends > 1 && withinMs < (ends - 1) * HOUSEKEEPING_MS - JITTER_MS) {
+      const message = `${ends} sandboxes in a row died by themselves within ${Math.round(withinMs)} ms: ${outcome.message}`;
       return { kind: 'failed', reason: 'SandboxDied', message };
     }
-    lastEndMs = endMs;
-    last = outcome;
   }
   return last;
 }
 
-async function tryOnce(options: BootOptions): Promise<Outcome> {
+/** How an attempt ended, and when it was seen that a sandbox which had started could not be looked at. */
+type Attempt = { readonly outcome: Outcome; readonly unseenMs?: number };
+
+async function tryOnce(options: BootOptions): Promise<Attempt> {
   const { client, handler, now } = options;
   const place = await findPlace(client, {});
   const begunMs = now();
@@ -58,16 +67,22 @@ async function tryOnce(options: BootOptions): Promise<Outcome> {
   try {
     id = await client.runSandbox(newSandbox(place), handler, { timeoutMs: null });
   } catch (error) {
-    return outcomeOfStart(client, error);
+    return { outcome: await outcomeOfStart(client, error) };
   }
   const bootMs = now() - begunMs;
   const seen = await readWitness(options, id, place).catch((error: unknown) => ({ error }));
+  const seenMs = now();
   // Asked before our own stop: whether somebody else, or its own death, was quicker.
   const ended = 'error' in seen && (await endsSoon(client, id));
-  const readyMs = now();
+  const stoppedMs = now();
   const torn = await tearDown(client, id);
-  if ('error' in seen) return ended ? interrupted(impossible(seen.error).message) : impossible(seen.error);
-  return torn ?? judgeWitness(seen, { handler, bootMs, teardownMs: now() - readyMs });
+  if ('error' in seen) {
+    const unseen = impossible(seen.error);
+    if (ended) return { outcome: interrupted(unseen.message), unseenMs: seenMs };
+    // What containerd did not tell just now it may tell of the next one; a /proc that is not its own stays so.
+    return seen.error instanceof CriError ? { outcome: unseen, unseenMs: seenMs } : { outcome: unseen };
+  }
+  return { outcome: torn ?? judgeWitness(seen, { handler, bootMs, teardownMs: now() - stoppedMs }) };
 }
 
 /** Whether a sandbox is gone; containerd hears of its process's end a little later than /proc shows it. */

@@ -57,6 +57,9 @@ const NO_IMAGE =
 
 /** Names the cause of an error that containerd gave while a sandbox should boot. */
 export function outcomeOfError(message: string): Outcome {
+  // containerd and its shims have deadlines of their own, which a busy node does not keep.
+  if (/context deadline exceeded/.test(message))
+    return { kind: 'impossible', reason: 'CheckTimedOut', message };
   if (NO_IMAGE.test(message)) return { kind: 'impossible', reason: 'SandboxImageMissing', message };
   const reason = CAUSES.find(([pattern]) => pattern.test(message))?.[1] ?? 'SandboxFailed';
   return { kind: 'failed', reason, message };

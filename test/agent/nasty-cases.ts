@@ -147,7 +147,7 @@ export const CASES: readonly Case[] = [
     name: 'has a containerd whose status is larger than 16 MiB',
     make: garbage('Status', () => ({ info: { config: 'x'.repeat(17 * 1024 * 1024) } })),
     found: ['containerd', /^unknown \w+: /],
-    verdict: 'Unknown ContainerdUnreachable',
+    verdict: 'Unknown CheckFailed',
   },
   {
     name: 'has a containerd that tells the PIDs of a sandbox as garbage',

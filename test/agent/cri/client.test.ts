@@ -71,6 +71,15 @@ describe('CriClient', { concurrency: true }, () => {
     await rejected;
   });
 
+  it('ends calls without an answer when it is closed, so that no boot keeps a process alive', async (t) => {
+    const { containerd, client } = await fakeContainerd(t, { RunPodSandbox: HANGS });
+    const asked = containerd.called('RunPodSandbox');
+    const rejected = assert.rejects(client.runSandbox({}, 'runsc', { timeoutMs: null }), { kind: 'aborted' });
+    await asked;
+    client.close();
+    await rejected;
+  });
+
   it('sets its own deadline, that of the call, or none', async (t) => {
     const { containerd, client } = await fakeContainerd(t);
     await client.version();

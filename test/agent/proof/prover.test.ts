@@ -46,7 +46,7 @@ describe('Prover', { concurrency: true }, () => {
 
   it('is impossible, and boots nothing, where it cannot sweep', async (t) => {
     const { prover, containerd } = await proverScene(t, { ListPodSandbox: refuses('no') }, PATIENT);
-    assert.equal(brief(await prover.prove(NEVER)), 'impossible ContainerdUnreachable');
+    assert.equal(brief(await prover.prove(NEVER)), 'impossible CheckFailed');
     assert.equal(containerd.count('RunPodSandbox'), 0);
   });
 
