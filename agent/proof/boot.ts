@@ -75,7 +75,7 @@ async function tryOnce(options: BootOptions): Promise<Attempt> {
   // Asked before our own stop: whether somebody else, or its own death, was quicker.
   const ended = 'error' in seen && (await endsSoon(client, id));
   const stoppedMs = now();
-  const torn = await tearDown(client, id);
+  const torn = await tearDown(options, id);
   if ('error' in seen) {
     const unseen = impossible(seen.error);
     if (ended) return { outcome: interrupted(unseen.message), unseenMs: seenMs };

@@ -23,7 +23,7 @@ export type Witness = {
 };
 
 /** How long an answer about the sandbox may take on a busy node; to tell PIDs gVisor's shim starts runsc. */
-const ANSWER_MS = 60_000;
+const ANSWER_MS = 20_000;
 
 /**
  * Looks at a sandbox that was just started. Rejects when the sandbox is gone or empty, and when the process that
