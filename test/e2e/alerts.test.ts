@@ -55,7 +55,7 @@ describe('the alerts, on real agents that a real Prometheus scrapes', () => {
   it('GVisorSandboxBootSlow fires when runsc takes its time, and resolves after faster boots', async () => {
     const real = '/usr/local/bin/runsc-behind';
     await rename(node('node-2').path(RUNSC), node('node-2').path(real));
-    const slow = `#!/bin/sh\ncase " $* " in *" create "*) sleep 0.5 ;; esac\nexec ${real} "$@"\n`;
+    const slow = `#!/bin/sh\ncase " $* " in *" create "*) sleep 1.5 ;; esac\nexec ${real} "$@"\n`;
     await node('node-2').write(RUNSC, slow, 0o755);
     const { annotations } = await fires('GVisorSandboxBootSlow', 'node-2');
     assert.match(annotations.summary ?? '', /^Sandboxes on node-2 take \d+\.\d+s to boot\.$/);
