@@ -29,6 +29,8 @@ const MOST_PATIENCES = 4;
 /** So many boots that hang may be left to themselves before another is started, and after that one an hour. */
 const MOST_HANGING = 3;
 const RETRY_HANGING_MS = 3_600_000;
+/** Under pressure a boot that began before a change is waited for so many times longer. */
+const PRESSED_PATIENCES = 3;
 
 type Boot = { readonly begunMs: number; readonly ended: Promise<void>; outcome?: Outcome };
 
@@ -45,6 +47,8 @@ export class Prover {
   /** Boots that were given up on; their sandboxes are removed when they end after all. */
   #hanging = 0;
   #hungMs: number | undefined;
+  /** When something last changed. */
+  #changedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: ProverOptions) {
     this.#options = options;
@@ -61,27 +65,59 @@ export class Prover {
    */
   async prove(signal: AbortSignal, changed = false): Promise<Outcome> {
     signal.throwIfAborted();
-    const { now, patienceMs = PATIENCE_MS } = this.#options;
+    const { now } = this.#options;
+    if (changed) this.#changedMs = now();
     if (this.#boot === undefined && !changed && !this.#mayBegin()) return this.#hangs();
     this.#boot ??= this.#begin();
-    const running = this.#boot;
-    this.#waiting = true;
-    const timer = new AbortController();
-    const waitMs = Math.max(running.begunMs + patienceMs - now(), 0);
-    await Promise.race([
-      running.ended,
-      timers
-        .setTimeout(waitMs, undefined, { signal: AbortSignal.any([signal, timer.signal]) })
-        .catch(() => {}),
-    ]);
-    timer.abort();
-    this.#waiting = false;
-    signal.throwIfAborted();
+    let running = this.#boot;
+    await this.#waitFor(running, signal);
+    if (running.begunMs < this.#changedMs && (await this.#isOver(running))) {
+      running = this.#boot = this.#begin();
+      await this.#waitFor(running, signal);
+    }
     if (running.outcome === undefined) return this.#unfinished(running);
     this.#boot = undefined;
     this.#hungMs = undefined;
     if (running.outcome.kind === 'proven') this.#witness = running.outcome.witness;
     return running.outcome;
+  }
+
+  async #waitFor(running: Boot, signal: AbortSignal): Promise<void> {
+    const { now, patienceMs = PATIENCE_MS } = this.#options;
+    this.#waiting = true;
+    const timer = new AbortController();
+    const waitMs = Math.max(running.begunMs + patienceMs - now(), 0);
+    const either = AbortSignal.any([signal, timer.signal]);
+    await Promise.race([
+      running.ended,
+      timers.setTimeout(waitMs, undefined, { signal: either }).catch(() => {}),
+    ]);
+    timer.abort();
+    this.#waiting = false;
+    signal.throwIfAborted();
+  }
+
+  /**
+   * Whether another boot may begin in place of one that began before something changed, and so says nothing of what is
+   * there now. Measured: containerd answers four minutes later when runsc goes while it creates a sandbox.
+   */
+  async #isOver(running: Boot): Promise<boolean> {
+    if (running.outcome !== undefined) return true;
+    const { host, now, onEnd, patienceMs = PATIENCE_MS } = this.#options;
+    const pressed = (await readPressure(host)) !== undefined;
+    const leftMs = patienceMs * (pressed ? PRESSED_PATIENCES : 1) - (now() - running.begunMs);
+    if (leftMs > 0) setTimeout(onEnd, leftMs).unref();
+    else if (this.#hanging < MOST_HANGING) this.#leave(running);
+    return leftMs <= 0 && this.#boot !== running;
+  }
+
+  /** Gives up on a boot; its sandbox is removed when it ends after all. */
+  #leave(running: Boot): void {
+    this.#hanging += 1;
+    this.#boot = undefined;
+    void running.ended.then(() => {
+      this.#hanging -= 1;
+    });
   }
 
   /** Waits for the boot that runs, but no longer than that: an agent that ends in the middle of one cuts it off. */
@@ -123,11 +159,7 @@ export class Prover {
       const message = `a sandbox has been booting for ${Math.round(forMs / 1_000)} s: ${why}`;
       return { kind: 'slow', reason: 'SandboxSlow', message };
     }
-    this.#hanging += 1;
-    void running.ended.then(() => {
-      this.#hanging -= 1;
-    });
-    this.#boot = undefined;
+    this.#leave(running);
     this.#hungMs = now();
     return this.#hangs();
   }

@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { brief, gate, NEVER, proverScene } from './scene.ts';
+
+const PATIENT = { patienceMs: 1_000, hangMs: 3_600_000 };
+
+describe('Prover, when something changes while a boot runs', { concurrency: true }, () => {
+  it('takes no outcome of a boot that began before', async (t) => {
+    const made = await proverScene(t, {}, { patienceMs: 60_000 });
+    const { prover, containerd, clock } = made;
+    const { script, open } = gate(containerd, 'RunPodSandbox');
+    containerd.scripts = { RunPodSandbox: script };
+    const stop = new AbortController();
+    const started = containerd.called('RunPodSandbox');
+    const first = assert.rejects(prover.prove(stop.signal));
+    await started;
+    stop.abort();
+    await first;
+    clock.nowMs += 1;
+    const second = prover.prove(NEVER, true);
+    open();
+    assert.equal(brief(await second), 'proven');
+    assert.equal(containerd.count('RunPodSandbox'), 2);
+  });
+
+  for (const [busy, waits] of [
+    [false, 1_000],
+    [true, 3_000],
+  ] as const) {
+    it(`begins another beside one that takes ${waits} ms, ${busy ? 'under pressure' : 'on an idle node'}`, async (t) => {
+      const made = await proverScene(t, {}, PATIENT);
+      const { prover, containerd, clock, press } = made;
+      await press(busy);
+      const { script, open } = gate(containerd, 'RunPodSandbox');
+      containerd.scripts = { RunPodSandbox: script };
+      const started = containerd.called('RunPodSandbox');
+      assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
+      await started;
+      clock.nowMs += waits - 1;
+      if (busy) assert.equal(brief(await prover.prove(NEVER, true)), 'slow SandboxSlow');
+      clock.nowMs += 1;
+      containerd.scripts = {};
+      assert.equal(brief(await prover.prove(NEVER, !busy)), 'proven');
+      const removed = containerd.called('RemovePodSandbox');
+      open();
+      await removed;
+      assert.deepEqual([containerd.count('RunPodSandbox'), containerd.cancelled], [2, []]);
+    });
+  }
+});
