@@ -39,7 +39,8 @@ export async function readGvisorFiles(sources: FileSources, signal: AbortSignal)
   const runtime = await readHandler(sources, signal);
   const configPath = isRuncType(runtime.runtimeType) ? '' : optionOf(runtime, 'ConfigPath');
   const config = configPath ? await readRunscConfig(host, configPath, signal) : DEFAULT_RUNSC_CONFIG;
-  const folders = [...new Set([...(shim === undefined ? [] : [posix.dirname(shim)]), ...FOLDERS])];
+  // Last: a shim's process names the folder of a release that an upgrade may have left behind.
+  const folders = [...new Set([...FOLDERS, ...(shim === undefined ? [] : [posix.dirname(shim)])])];
   const { binaryName } = config;
   const runsc = binaryName.startsWith('/')
     ? (await host.stat(binaryName)) && binaryName
