@@ -29,8 +29,6 @@ const MOST_PATIENCES = 4;
 /** So many boots that hang may be left to themselves before another is started, and after that one an hour. */
 const MOST_HANGING = 3;
 const RETRY_HANGING_MS = 3_600_000;
-/** Under pressure a boot that began before a change is waited for so many times longer. */
-const PRESSED_PATIENCES = 3;
 
 type Boot = { readonly begunMs: number; readonly ended: Promise<void>; outcome?: Outcome };
 
@@ -71,7 +69,7 @@ export class Prover {
     this.#boot ??= this.#begin();
     let running = this.#boot;
     await this.#waitFor(running, signal);
-    if (running.begunMs < this.#changedMs && (await this.#isOver(running))) {
+    if (running.begunMs < this.#changedMs && this.#isOver(running)) {
       running = this.#boot = this.#begin();
       await this.#waitFor(running, signal);
     }
@@ -101,14 +99,14 @@ export class Prover {
    * Whether another boot may begin in place of one that began before something changed, and so says nothing of what is
    * there now. Measured: containerd answers four minutes later when runsc goes while it creates a sandbox.
    */
-  async #isOver(running: Boot): Promise<boolean> {
+  #isOver(running: Boot): boolean {
     if (running.outcome !== undefined) return true;
-    const { host, now, onEnd, patienceMs = PATIENCE_MS } = this.#options;
-    const pressed = (await readPressure(host)) !== undefined;
-    const leftMs = patienceMs * (pressed ? PRESSED_PATIENCES : 1) - (now() - running.begunMs);
+    const { now, onEnd, patienceMs = PATIENCE_MS } = this.#options;
+    const leftMs = patienceMs - (now() - running.begunMs);
     if (leftMs > 0) setTimeout(onEnd, leftMs).unref();
-    else if (this.#hanging < MOST_HANGING) this.#leave(running);
-    return leftMs <= 0 && this.#boot !== running;
+    if (leftMs > 0 || this.#hanging >= MOST_HANGING) return false;
+    this.#leave(running);
+    return true;
   }
 
   /** Gives up on a boot; its sandbox is removed when it ends after all. */
