@@ -1,5 +1,6 @@
 import { posix } from 'node:path';
 import { advise, pass, refuse, type Seen, unknown } from '../finding.ts';
+import { PAGE_BYTES } from '../host/program.ts';
 import { readGvisorFiles } from '../runsc/files.ts';
 import type { RunscProgram } from '../runsc/program.ts';
 import { compareReleases, parseRunscRelease } from '../runsc/release.ts';
@@ -7,8 +8,6 @@ import type { Check, Sources } from './catalogue.ts';
 
 /** First release with the fix of CVE-2025-2713: https://osv.dev/vulnerability/CVE-2025-2713 */
 const ADVISED_FLOOR = '20240325.0';
-/** Pages of 4, 16 and 64 KiB. */
-const PAGES = [4096, 16_384, 65_536];
 
 /** Is the gVisor release new enough? It is read out of the program file, which the probe's process must be running. */
 export const runscRelease: Check = {
@@ -37,7 +36,7 @@ export const runscRelease: Check = {
 };
 
 function runs({ textBytes }: RunscProgram, pages: number): boolean {
-  return PAGES.some((bytes) => textBytes.has(pages * bytes));
+  return PAGE_BYTES.some((bytes) => textBytes.has(pages * bytes));
 }
 
 /** runsc, and the sentry beside it, which is the program of a sandbox in releases since July 2026. */

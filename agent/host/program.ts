@@ -45,7 +45,8 @@ export function parseProgram(start: Buffer): Program {
 
 const PT_LOAD = 1;
 const PF_X = 1;
-const PAGE_BYTES = [4096, 16_384, 65_536];
+/** The sizes that a page of memory can have. */
+export const PAGE_BYTES: readonly number[] = [4096, 16_384, 65_536];
 
 /**
  * The sizes in bytes that the kernel may report as the code of a running ELF program (`text` in /proc/PID/statm), by

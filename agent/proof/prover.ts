@@ -96,15 +96,12 @@ export class Prover {
   }
 
   /**
-   * Whether another boot may begin in place of one that began before something changed, and so says nothing of what is
-   * there now. Measured: containerd answers four minutes later when runsc goes while it creates a sandbox.
+   * Whether another boot may begin in place of one that was waited for, that began before something changed, and so says
+   * nothing of what is there now. Measured: containerd answers four minutes later when runsc goes while it creates a sandbox.
    */
   #isOver(running: Boot): boolean {
     if (running.outcome !== undefined) return true;
-    const { now, onEnd, patienceMs = PATIENCE_MS } = this.#options;
-    const leftMs = patienceMs - (now() - running.begunMs);
-    if (leftMs > 0) setTimeout(onEnd, leftMs).unref();
-    if (leftMs > 0 || this.#hanging >= MOST_HANGING) return false;
+    if (this.#hanging >= MOST_HANGING) return false;
     this.#leave(running);
     return true;
   }
