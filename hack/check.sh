@@ -3,10 +3,6 @@
 set -eu
 cd "$(dirname "$0")/.."
 export PATH="$PWD/node_modules/.bin:$PATH"
-command -v shellcheck >/dev/null || {
-  echo "shellcheck is missing: apt-get install shellcheck" >&2
-  exit 2
-}
 echo "types"
 tsc
 echo "lint and format"
@@ -14,8 +10,6 @@ biome ci --error-on-warnings --log-level=warn --colors=off
 echo "unused code"
 knip --no-progress
 knip --no-progress --production
-echo "shell"
-git ls-files '*.sh' .ci/run | xargs shellcheck
-echo "python"
-node --import tsx hack/check-python.ts
+echo "shell and python"
+node --import tsx hack/check-scripts.ts
 echo "All checks passed."

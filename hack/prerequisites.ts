@@ -46,7 +46,6 @@ const FOR_CLUSTERS: readonly Prerequisite[] = [
 ];
 
 const FOR_TESTS: readonly Prerequisite[] = [
-  program('shellcheck', 'shellcheck'),
   program('curl', 'curl'),
   program('bzip2', 'bzip2'),
   program('python3', 'python3', 'python3-venv'),

@@ -1,0 +1,26 @@
+import { join } from 'node:path';
+import { REPO } from './paths.ts';
+import { ensurePython } from './python.ts';
+import { run, UsageError } from './run.ts';
+
+const CODE = ['dispatcher', 'test/dispatcher'];
+const inRepo = { cwd: REPO };
+
+// The part of `npm run check` that npm packages cannot do: shell scripts, and Python's lint, types and format.
+// Both tools come from the environment that dispatcher/requirements-dev.txt pins.
+try {
+  const python = await ensurePython();
+  const scripts = await run('git', ['ls-files', '*.sh', '.ci/run'], inRepo);
+  await run(join(python, '../shellcheck'), scripts.trim().split('\n'), inRepo);
+  const ruff = (command: string, option: string) =>
+    run(
+      python,
+      ['-m', 'ruff', command, '--config', 'dispatcher/ruff.toml', '--quiet', option, ...CODE],
+      inRepo,
+    );
+  await ruff('check', '--no-cache');
+  await ruff('format', '--diff');
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = error instanceof UsageError ? 2 : 1;
+}
