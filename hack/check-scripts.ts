@@ -1,17 +1,22 @@
 import { join } from 'node:path';
 import { REPO } from './paths.ts';
 import { ensurePython } from './python.ts';
-import { run, UsageError } from './run.ts';
+import { run, runAll, UsageError } from './run.ts';
 
 const CODE = ['dispatcher', 'test/dispatcher'];
 const inRepo = { cwd: REPO };
+
+async function gate(program: string, args: readonly string[]): Promise<void> {
+  const { code, stdout, stderr } = await runAll(program, args, inRepo);
+  if (code !== 0) throw new Error(`${stdout}${stderr}`.trim());
+}
 
 // The part of `npm run check` that npm packages cannot do: shell scripts, and Python's lint, types and format.
 // Both tools come from the environment that dispatcher/requirements-dev.txt pins.
 try {
   const python = await ensurePython();
   const scripts = await run('git', ['ls-files', '*.sh', '.ci/run'], inRepo);
-  await run(join(python, '../shellcheck'), scripts.trim().split('\n'), inRepo);
+  await gate(join(python, '../shellcheck'), scripts.trim().split('\n'));
   const ruff = (command: string, option: string) =>
     run(
       python,
