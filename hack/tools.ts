@@ -68,6 +68,12 @@ export type ToolGroup = keyof typeof GROUPS;
 export const TOOL_GROUPS = Object.keys(GROUPS) as readonly ToolGroup[];
 
 /**
+ * The minor versions of Kubernetes that clusters of this process can have instead of the usual one, by the environment
+ * variable KUBERNETES_VERSION. Each has a Go module of its own beside that of the group `kubernetes`.
+ */
+export const OTHER_KUBERNETES = ['1.34', '1.37'] as const;
+
+/**
  * Builds what is missing of the named groups from source, pinned by go.mod and go.sum, into a cache
  * outside the work tree keyed by all that determines the build. Gives each group's folder of programs.
  * An interrupted build goes on where Go's own build cache stands.
@@ -99,7 +105,13 @@ async function goVersion(): Promise<string> {
 }
 
 function source(group: ToolGroup): string {
-  return join(REPO, 'hack/tools', group);
+  const version = process.env.KUBERNETES_VERSION;
+  if (group !== 'kubernetes' || version === undefined) return join(REPO, 'hack/tools', group);
+  if (OTHER_KUBERNETES.some((other) => other === version))
+    return join(REPO, 'hack/tools', `kubernetes-${version}`);
+  throw new UsageError(
+    `KUBERNETES_VERSION="${version}" cannot be built: use ${OTHER_KUBERNETES.join(' or ')}, or leave it unset.`,
+  );
 }
 
 function needsOverlay(group: Group): boolean {

@@ -5,7 +5,7 @@ import { ensureImage } from '../hack/images.ts';
 import { REPO } from '../hack/paths.ts';
 import { ensurePrerequisites } from '../hack/prerequisites.ts';
 import { UsageError } from '../hack/run.ts';
-import { ensureTools, TOOL_GROUPS } from '../hack/tools.ts';
+import { ensureTools, OTHER_KUBERNETES, TOOL_GROUPS } from '../hack/tools.ts';
 import { ensureVmImage } from '../hack/vm-image.ts';
 import { removeLaneClusters } from './lane.ts';
 
@@ -29,24 +29,54 @@ const TIERS = {
   e2e: { files: ['test/e2e/**/*.test.ts'], real: true, lanes: 2 },
   vm: { files: ['test/vm/**/*.test.ts'], real: true, lanes: 1 },
 } as const;
+
+/**
+ * What depends on the version of Kubernetes (policies, publishers, manifests), on each of the other versions that are
+ * supported. Not part of the default run: each version is a build of some minutes.
+ */
+const VERSIONS = [
+  'test/e2e/admission*.test.ts',
+  'test/e2e/manifests.test.ts',
+  'test/e2e/node-*.test.ts',
+  'test/e2e/taint.test.ts',
+  'test/e2e/pods.test.ts',
+];
 type Tier = keyof typeof TIERS;
 
 process.exitCode = await main(process.argv.slice(2));
 
 async function main(words: readonly string[]): Promise<number> {
-  const wrong = words.filter((word) => !(word in TIERS));
+  const known = [...Object.keys(TIERS), 'versions'];
+  const wrong = words.filter((word) => !known.includes(word));
   if (wrong.length > 0) {
-    console.error(`No tier "${wrong.join('", "')}": there are ${Object.keys(TIERS).join(', ')}.`);
+    console.error(`No tier "${wrong.join('", "')}": there are ${known.join(', ')}.`);
     return 2;
   }
-  const tiers = (words.length > 0 ? words : Object.keys(TIERS)) as Tier[];
+  const tiers = (words.length > 0 ? words : Object.keys(TIERS)).filter((word): word is Tier => word in TIERS);
   try {
-    if (tiers.some((tier) => TIERS[tier].real)) await prepare(tiers.includes('vm'));
+    if (words.includes('versions') || tiers.some((tier) => TIERS[tier].real))
+      await prepare(tiers.includes('vm'));
     await removeLaneClusters();
-    const failed: Tier[] = [];
-    for (const tier of tiers) if (!(await runTier(tier))) failed.push(tier);
+    const runs: readonly Run[] = [
+      ...tiers.map((tier) => ({ name: tier, ...TIERS[tier] })),
+      ...(words.includes('versions')
+        ? OTHER_KUBERNETES.map((version) => ({
+            name: `Kubernetes ${version}`,
+            files: VERSIONS,
+            lanes: 1,
+            env: { KUBERNETES_VERSION: version },
+          }))
+        : []),
+    ];
+    const failed: string[] = [];
+    for (const one of runs) {
+      if (!(await runFiles(one))) failed.push(one.name);
+      if (one.env !== undefined) await removeLaneClusters();
+    }
     console.log(
-      failed.length === 0 ? `\nAll of ${tiers.join(', ')} passed.` : `\nFailed: ${failed.join(', ')}.`,
+      failed.length === 0
+        ? `\nAll of ${runs.map(({ name }) => name).join(', ')} passed.`
+        : `\nFailed: ${failed.join(', ')}.`,
     );
     return failed.length === 0 ? 0 : 1;
   } catch (error) {
@@ -65,18 +95,28 @@ async function prepare(forVms: boolean): Promise<void> {
   for (const id of ['pause', 'workload', 'agent'] as const) await ensureImage(id);
 }
 
-async function runTier(tier: Tier): Promise<boolean> {
-  const { files, lanes } = TIERS[tier];
+/** Test files that run together: under which name, how many at a time, with what added to the environment. */
+type Run = {
+  readonly name: string;
+  readonly files: readonly string[];
+  readonly lanes: number;
+  readonly env?: Readonly<Record<string, string>>;
+};
+
+async function runFiles({ name, files, lanes, env }: Run): Promise<boolean> {
   const found = files.flatMap((pattern) => globSync(pattern, { cwd: REPO })).sort();
-  if (found.length === 0) throw new Error(`The tier "${tier}" has no test files`);
-  console.log(`\n── ${tier}: ${found.length} files ──`);
+  if (found.length === 0) throw new Error(`"${name}" has no test files`);
+  console.log(`\n── ${name}: ${found.length} files ──`);
   const started = Date.now();
   const args = ['--import', 'tsx', '--test', `--test-concurrency=${lanes}`, ...found];
-  const env = { ...process.env, KEEP_E2E_CLUSTER: '1' };
-  const child = spawn(process.execPath, args, { cwd: REPO, stdio: 'inherit', env });
+  const child = spawn(process.execPath, args, {
+    cwd: REPO,
+    stdio: 'inherit',
+    env: { ...process.env, KEEP_E2E_CLUSTER: '1', ...env },
+  });
   const [code] = (await once(child, 'exit')) as [number | null];
   console.log(
-    `── ${tier}: ${code === 0 ? 'passed' : 'FAILED'}, ${Math.round((Date.now() - started) / 1000)} s ──`,
+    `── ${name}: ${code === 0 ? 'passed' : 'FAILED'}, ${Math.round((Date.now() - started) / 1000)} s ──`,
   );
   return code === 0;
 }

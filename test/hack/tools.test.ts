@@ -3,13 +3,15 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
-import { TOOL_GROUPS } from '../../hack/tools.ts';
+import { OTHER_KUBERNETES, TOOL_GROUPS } from '../../hack/tools.ts';
 
 type Row = { readonly tool: string; readonly version: string; readonly group: string };
 
 /** The module that each row of the table stands for, where it is not the tool's name. */
 const MODULES: Readonly<Record<string, string>> = {
   Kubernetes: 'k8s.io/kubernetes',
+  'Kubernetes, oldest supported': 'k8s.io/kubernetes',
+  'Kubernetes, newest': 'k8s.io/kubernetes',
   containerd: 'github.com/containerd/containerd/v2',
   'containerd 1.7': 'github.com/containerd/containerd',
   gVisor: 'gvisor.dev/gvisor',
@@ -42,7 +44,7 @@ test('the table of versions has one row for each group of tools', () => {
     versionsTable()
       .map((row) => row.group)
       .sort(),
-    [...TOOL_GROUPS].sort(),
+    [...TOOL_GROUPS, ...OTHER_KUBERNETES.map((version) => `kubernetes-${version}`)].sort(),
   );
 });
 
