@@ -1,4 +1,6 @@
+import { REASONS } from '../reasons.ts';
 import type { Verdict } from '../verdict.ts';
+import { shorten, shortIds } from './words.ts';
 
 /** A condition of a Node, as the API has it. */
 export type Condition = {
@@ -6,6 +8,7 @@ export type Condition = {
   readonly status: string;
   readonly reason: string;
   readonly message: string;
+  readonly lastHeartbeatTime: string;
   readonly lastTransitionTime: string;
 };
 
@@ -99,16 +102,26 @@ export function nodePatch(node: NodeObject, differences: readonly Difference[]):
   return Object.keys(metadata).length === 0 ? undefined : { metadata };
 }
 
-/** The condition of a verdict; the time of its last transition stays while the status does. */
-export function conditionFor(
-  { status, reason, message }: Verdict,
-  node: NodeObject,
-  nowMs: number,
-): Condition {
+/** `kubectl describe node` prints a condition on one line. */
+const LONGEST_MESSAGE = 512;
+
+/**
+ * The condition of a verdict, with what to do in its message. The time of its last transition stays while the status
+ * does; the heartbeat is the time of this write, and nothing is written for the heartbeat alone.
+ */
+export function conditionFor(verdict: Verdict, node: NodeObject, nowMs: number): Condition {
+  const { status, reason } = verdict;
   const old = node.status?.conditions?.find(({ type }) => type === CONDITION);
   const kept = old?.status === status ? old.lastTransitionTime : undefined;
-  const lastTransitionTime = kept || new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
-  return { type: CONDITION, status, reason, message: message.slice(0, 1024), lastTransitionTime };
+  const lastHeartbeatTime = new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
+  const lastTransitionTime = kept || lastHeartbeatTime;
+  const message = messageOf(verdict);
+  return { type: CONDITION, status, reason, message, lastHeartbeatTime, lastTransitionTime };
+}
+
+function messageOf({ status, reason, message }: Verdict): string {
+  const advice = status === 'True' ? '' : `. What to do: ${REASONS[reason].remedy}`;
+  return shorten(shortIds(message).replace(/\.$/, ''), LONGEST_MESSAGE - advice.length) + advice;
 }
 
 /**
