@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
-import type { Kube, WatchEvent } from '../kube.ts';
-import { keepWatching } from '../kube-watch.ts';
+import type { Kube, WatchEvent } from '../kube/client.ts';
+import { keepWatching } from '../kube/watch.ts';
 
 /** The label with which a namespace says that its pods must run in gVisor. */
 const PATH = '/api/v1/namespaces?labelSelector=require-gvisor%3Dtrue';

@@ -1,8 +1,8 @@
 import timers from 'node:timers/promises';
 import { errorLine } from '../host/error-line.ts';
-import type { WatchEvent } from '../kube.ts';
-import { KubeError } from '../kube-error.ts';
-import { keepWatching } from '../kube-watch.ts';
+import type { WatchEvent } from '../kube/client.ts';
+import { KubeError } from '../kube/error.ts';
+import { keepWatching } from '../kube/watch.ts';
 import { labelsFor } from '../labels.ts';
 import { ownKeys } from '../own-keys.ts';
 import type { Report } from '../report.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import pino from 'pino';
-import type { Kube, WatchEvent } from '../../../agent/kube.ts';
+import type { Kube, WatchEvent } from '../../../agent/kube/client.ts';
 import { RequiredNamespaces } from '../../../agent/pods/required-namespaces.ts';
 
 const told = (type: WatchEvent['type'], name?: string): WatchEvent => ({
