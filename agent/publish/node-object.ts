@@ -1,3 +1,4 @@
+import { ownKeys } from '../own-keys.ts';
 import { REASONS } from '../reasons.ts';
 import type { Verdict } from '../verdict.ts';
 import { shorten, shortIds } from './words.ts';
@@ -52,6 +53,18 @@ export type Wanted = {
   readonly taint?: { readonly key: string; readonly present: boolean };
 };
 
+/** What a Node says of gVisor, as far as the agent knows it. */
+export type Written = {
+  /** The agent's own labels that stand there, */
+  readonly labels: Texts;
+  /** its condition, */
+  readonly condition?: Condition;
+  /** and whether its taint does. */
+  readonly tainted: boolean;
+  /** Why the agent does not write there, or is not Ready. */
+  readonly problem?: string;
+};
+
 /** One thing that a Node does not say as wanted: where it stands, and the text that is wanted there. */
 export type Difference = {
   readonly part: 'labels' | 'annotations' | 'taint' | 'condition';
@@ -72,6 +85,22 @@ export function entriesOf(wanted: Wanted): readonly Difference[] {
       : [{ part: 'taint', key: taint.key, value: taint.present ? 'NoSchedule' : null } as const]),
     { part: 'condition', key: CONDITION, value: `${verdict.status} ${verdict.reason}` },
   ];
+}
+
+/** What a Node says of gVisor under the keys of this domain; nothing where it is not known. */
+export function writtenIn(node: NodeObject | undefined, domain: string, problem?: string): Written {
+  const { labels, taint } = ownKeys(domain);
+  const own = Object.values(labels).flatMap((key) => {
+    const value = node?.metadata.labels?.[key];
+    return value === undefined ? [] : [[key, value] as const];
+  });
+  const condition = node?.status?.conditions?.find(({ type }) => type === CONDITION);
+  return {
+    labels: Object.fromEntries(own),
+    tainted: node?.spec?.taints?.some((each) => isOwn(each, taint)) ?? false,
+    ...(condition === undefined ? {} : { condition }),
+    ...(problem === undefined ? {} : { problem }),
+  };
 }
 
 /** What the Node says now where an entry stands. */
