@@ -26,7 +26,8 @@ import { RunscPrograms } from './runsc/program.ts';
 import { createAgentServer } from './server.ts';
 import { Bell } from './trigger/bell.ts';
 import { watchContainerd } from './trigger/containerd.ts';
-import { FileTrigger, fileEvent } from './trigger/files.ts';
+import { FileTrigger } from './trigger/files.ts';
+import type { Trigger } from './trigger/trigger.ts';
 import { uninstallCluster } from './uninstall.ts';
 import { VERSION } from './version.ts';
 
@@ -63,7 +64,7 @@ async function start(
   const socket = config.criSocket ?? distribution.criSocket;
   const client = new CriClient(socket, await localSocket(host, socket));
   const now = () => performance.now();
-  const metrics = new Metrics(VERSION, config.proofIntervalMs);
+  const metrics = new Metrics(VERSION, config.proofIntervalMs, config.expectGvisor);
   const sources = {
     host,
     cri: client,
@@ -72,8 +73,8 @@ async function start(
     requireLimits: config.requireLimits,
     ...(config.minRunscRelease === undefined ? {} : { minRunscRelease: config.minRunscRelease }),
   };
-  const bell = new Bell({ quietMs: 50, longestMs: 500, burst: 8, refillMs: 4_000, now });
-  const files = new FileTrigger(host, (path) => bell.ring(fileEvent(path)), {
+  const bell = new Bell<Trigger>({ quietMs: 50, longestMs: 500, burst: 8, refillMs: 4_000, now });
+  const files = new FileTrigger(host, (path) => bell.ring({ kind: 'file', path }), {
     onUnwatched: (folders, why) => {
       metrics.publishUnwatched(folders);
       if (folders > 0)
@@ -88,7 +89,7 @@ async function start(
     now,
     signal: stop.signal,
     ...(args.once ? { patienceMs: ONCE_PATIENCE_MS } : {}),
-    onEnd: () => bell.ring('proof'),
+    onEnd: () => bell.ring({ kind: 'boot' }),
     onLeft: (left) => {
       metrics.publishLeftovers(left);
       if (left > 0) log.warn({ left }, 'containerd cannot remove sandboxes of earlier probes');
@@ -97,9 +98,8 @@ async function start(
   const publishers: Publisher[] = [metrics];
   if (people && !args.once)
     publishers.push(new TerminalPublisher((text) => process.stdout.write(text), process.stdout.hasColors()));
-  const api = await openApiPublisher(config, { version: VERSION, count: metrics.countRequest, log }).catch(
-    errorLine,
-  );
+  const { countRequest: count, noteProvenOnce: provenOnce } = metrics;
+  const api = await openApiPublisher(config, { version: VERSION, count, provenOnce, log }).catch(errorLine);
   if (typeof api === 'string') {
     client.close();
     return complain([api]);
@@ -165,10 +165,10 @@ async function start(
     },
     'agent started',
   );
-  const pods = openPods({ client, host, metrics, events: api?.events, log, now });
+  const pods = openPods({ client, host, metrics, api, log, now });
   await Promise.all([
     agent.run(stop.signal),
-    watchContainerd(client, (what) => bell.ring(what), stop.signal),
+    watchContainerd(client, (is) => bell.ring({ kind: 'containerd', is }), stop.signal),
     pods.run(stop.signal),
     api?.run(stop.signal, pods.namespaces),
   ]);

@@ -6,7 +6,7 @@ export const EXIT_CODES = { True: 0, False: 1, Unknown: 2 } as const;
 
 /** Looks once, prints what was seen as a table or as JSON, and gives the exit code. No second look confirms a single one. */
 export async function lookOnce(agent: Agent, json: boolean, signal: AbortSignal): Promise<number> {
-  await agent.round(['once'], signal);
+  await agent.round([{ kind: 'start' }], signal);
   if (agent.report === undefined) return EXIT_CODES.Unknown;
   const { verdict } = agent.report.look;
   const report = { ...agent.report, verdict };

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { CriClient } from '../cri/client.ts';
 import type { Host } from '../host/host.ts';
-import type { EventSender } from '../publish/events.ts';
+import type { ApiPublisher } from '../publish/api.ts';
 import type { Metrics } from '../publish/metrics.ts';
 import { UnsandboxedReporter } from '../publish/unsandboxed.ts';
 import { Bell } from '../trigger/bell.ts';
@@ -15,8 +15,8 @@ export type PodsOptions = {
   readonly client: CriClient;
   readonly host: Host;
   readonly metrics: Metrics;
-  /** Absent where no events are sent. */
-  readonly events: EventSender | undefined;
+  /** Who tells which namespaces require gVisor, and sends events; absent on a single host. */
+  readonly api: Pick<ApiPublisher, 'events'> | undefined;
   readonly log: Logger;
   /** A monotonic clock in milliseconds. */
   readonly now: () => number;
@@ -26,10 +26,14 @@ export type PodsOptions = {
  * The namespaces that must be followed for it, a function that watches this node's pods until a signal ends it, and one
  * that tells which run outside of gVisor: undefined before they were read.
  */
-export function openPods({ client, host, metrics, events, log, now }: PodsOptions) {
+export function openPods({ client, host, metrics, api, log, now }: PodsOptions) {
   const bell = new Bell<string>({ quietMs: 200, longestMs: 1_000, burst: 10, refillMs: 1_000, now });
-  const namespaces = new RequiredNamespaces(() => bell.ring('namespaces'));
-  const reporter = new UnsandboxedReporter(log, events);
+  const namespaces = new RequiredNamespaces(() => {
+    metrics.pods.heardNamespaces(Date.now());
+    bell.ring('namespaces');
+  });
+  if (api !== undefined) metrics.pods.followNamespaces();
+  const reporter = new UnsandboxedReporter(log, api?.events);
   let last: { readonly seen: PodsSeen; readonly atMs: number } | undefined;
   const watched = {
     reader: new PodReader(client, host),
@@ -37,7 +41,7 @@ export function openPods({ client, host, metrics, events, log, now }: PodsOption
     required: () => namespaces.names,
     publish: (seen: PodsSeen) => {
       last = { seen, atMs: Date.now() };
-      metrics.publishPods(seen, last.atMs);
+      metrics.pods.publish(seen, { atMs: last.atMs, required: namespaces.names });
       reporter.publish(seen.unsandboxed);
     },
     log,
