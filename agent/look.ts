@@ -1,4 +1,5 @@
-import { CAUSES, EVIDENCE, type Sources } from './checks/catalogue.ts';
+import { CAUSES, EVIDENCE } from './checks/catalogue.ts';
+import type { Sources } from './checks/check.ts';
 import { runChecks } from './checks/run.ts';
 import { readContainerdFiles } from './containerd/files.ts';
 import type { Cri, CriStatus, ShimInfo } from './cri/cri.ts';

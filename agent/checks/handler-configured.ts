@@ -2,7 +2,7 @@ import { type ContainerdConfig, readContainerdConfig } from '../containerd/confi
 import { readCriStatus } from '../containerd/handler.ts';
 import type { IgnoredMention } from '../containerd/handler-mentions.ts';
 import { advise, type Evidence, fail, pass, type Seen } from '../finding.ts';
-import type { Check } from './catalogue.ts';
+import type { Check } from './check.ts';
 
 const MAX_NAMES = 20;
 
@@ -10,7 +10,7 @@ const MAX_NAMES = 20;
 export const handlerConfigured: Check = {
   id: 'handler-configured',
   title: 'The handler is in containerd’s configuration on disk',
-  async look({ host, cri, handler, containerdConfig }, signal) {
+  async inspect({ host, cri, handler, containerdConfig }, signal) {
     const release = (await readCriStatus(cri, signal))?.runtimeVersion;
     const config = await readContainerdConfig(host, containerdConfig, { release, signal });
     return judgeConfigured(config, handler, containerdConfig);

@@ -4,7 +4,7 @@ import type { ShimInfo } from '../cri/cri.ts';
 import { advise, type Evidence, fail, pass, type Seen, unknown } from '../finding.ts';
 import type { Host } from '../host/host.ts';
 import { findProgram, type GvisorFiles, isRuncType, readGvisorFiles, shimName } from '../runsc/files.ts';
-import type { Check, Sources } from './catalogue.ts';
+import type { Check, Sources } from './check.ts';
 
 /** Programs that run containers on the host’s kernel. NVIDIA’s is not among them: it can start runsc. */
 const NO_SANDBOX = /^(runc|crun|youki|containerd-shim-runc-v\d+)$/;
@@ -14,7 +14,7 @@ const RUNSC_NAME = /runsc/;
 export const handlerRuntime: Check = {
   id: 'handler-runtime',
   title: 'The handler runs gVisor',
-  async look(sources, signal) {
+  async inspect(sources, signal) {
     const files = await readGvisorFiles(sources, signal);
     if (files.runtime.seen === 'assumed') {
       return unknown('NothingToJudge', `There is no handler "${sources.handler}"`);

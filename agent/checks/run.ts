@@ -2,7 +2,7 @@ import type { Finding, Seen } from '../finding.ts';
 import { unknown } from '../finding.ts';
 import { errorLine } from '../host/error-line.ts';
 import { reasonForError } from '../reason-for-error.ts';
-import type { Check, Sources } from './catalogue.ts';
+import type { Check, Sources } from './check.ts';
 
 /** How long one check may take, a monotonic clock in milliseconds, and the signal that ends the round. */
 export type RunOptions = {
@@ -34,8 +34,8 @@ async function runCheck(check: Check, sources: Sources, options: RunOptions): Pr
   const startedMs = now();
   const seen = await withDeadline(check, sources, { signal, timeoutMs });
   const blind = seen.status === 'unknown' && seen.reason !== 'NothingToJudge';
-  const withholds = blind && check.guards?.(sources) ? { withholds: true } : {};
-  return { ...seen, ...withholds, check: check.id, durationMs: now() - startedMs };
+  const blocking = blind && check.required?.(sources) ? { blocking: true } : {};
+  return { ...seen, ...blocking, check: check.id, durationMs: now() - startedMs };
 }
 
 async function withDeadline(
@@ -56,16 +56,16 @@ async function withDeadline(
   signal.addEventListener('abort', stop, { once: true });
   try {
     // A check that does not heed its signal is left behind: what it says later is not heard.
-    return await Promise.race([timedOut.promise, look(check, sources, deadline.signal)]);
+    return await Promise.race([timedOut.promise, inspect(check, sources, deadline.signal)]);
   } finally {
     clearTimeout(timer);
     signal.removeEventListener('abort', stop);
   }
 }
 
-async function look(check: Check, sources: Sources, signal: AbortSignal): Promise<Seen> {
+async function inspect(check: Check, sources: Sources, signal: AbortSignal): Promise<Seen> {
   try {
-    return await check.look(sources, signal);
+    return await check.inspect(sources, signal);
   } catch (error) {
     return unknown(reasonForError(error), errorLine(error));
   }

@@ -2,7 +2,7 @@ import { optionOf, readHandler } from '../containerd/handler.ts';
 import { advise, fail, pass, unknown } from '../finding.ts';
 import { readRunscConfig } from '../runsc/config.ts';
 import { isRuncType } from '../runsc/files.ts';
-import type { Check } from './catalogue.ts';
+import type { Check } from './check.ts';
 
 /** https://github.com/containerd/containerd/blob/v2.4.2/api/types/runtimeoptions/v1/api.proto */
 const SHIM_OPTIONS = ['typeurl', 'configpath', 'configbody'];
@@ -13,7 +13,7 @@ const OPTIONS_TYPE = 'io.containerd.runsc.v1.options';
 export const runscConfig: Check = {
   id: 'runsc-config',
   title: 'The shim accepts its configuration file',
-  async look(sources, signal) {
+  async inspect(sources, signal) {
     const runtime = await readHandler(sources, signal);
     if (runtime.seen === 'assumed')
       return unknown('NothingToJudge', `There is no handler "${sources.handler}"`);

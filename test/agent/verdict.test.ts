@@ -31,7 +31,7 @@ const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
   ['failed, all passes', [PASSED], FAILED, 'False SandboxFailed'],
   ['proven, while a guard could not look', [withheld('CheckFailed')], PROVEN, 'Unknown CheckFailed'],
   [
-    'proven, refused, and another guard could not look',
+    'proven, refused, and another required check could not look',
     [withheld('ReleaseUnknown'), decides('IsolationWeakened')],
     PROVEN,
     'False IsolationWeakened',

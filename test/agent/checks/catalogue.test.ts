@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { describe, it } from 'node:test';
-import type { Sources } from '../../../agent/checks/catalogue.ts';
 import { CAUSES, CHECKS, EVIDENCE } from '../../../agent/checks/catalogue.ts';
+import type { Sources } from '../../../agent/checks/check.ts';
 import { runChecks } from '../../../agent/checks/run.ts';
 import { rememberConfigPath } from '../../../agent/containerd/arguments.ts';
 import { readContainerdConfig } from '../../../agent/containerd/config.ts';
@@ -72,7 +72,7 @@ describe('the catalogue of checks', () => {
     const files = await readdir(new URL('../../../agent/checks', import.meta.url));
     const ids = files
       .map((file) => file.replace('.ts', ''))
-      .filter((id) => id !== 'catalogue' && id !== 'run');
+      .filter((id) => !['catalogue', 'check', 'run'].includes(id));
     assert.deepEqual(CHECKS.map(({ id }) => id).sort(), ids.sort());
   });
 });

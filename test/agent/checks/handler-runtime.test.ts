@@ -81,12 +81,12 @@ describe('handler-runtime', () => {
   it('judges what is loaded, not what is on disk', async () => {
     const runsc = loadedRuntime({ runtimeType: RUNC });
     const sources = sourcesOf('kubeadm-ready', { cri: fakeCri(criStatus('v2.4.2', { runsc })) });
-    assert.equal(outcome(await handlerRuntime.look(sources, signal)), 'explains HandlerRunsRunc');
+    assert.equal(outcome(await handlerRuntime.inspect(sources, signal)), 'explains HandlerRunsRunc');
   });
 
   it('judges the disk when containerd does not answer', async () => {
     const sources = sourcesOf('kubeadm-runc-in-disguise', { cri: fakeCri(undefined) });
-    const seen = await handlerRuntime.look(sources, signal);
+    const seen = await handlerRuntime.inspect(sources, signal);
     assert.equal(outcome(seen), 'explains HandlerRunsRunc');
     assert.deepEqual(seen.evidence?.[0]?.file, '/etc/containerd/config.toml');
   });
@@ -96,6 +96,6 @@ describe('handler-runtime', () => {
       handler: 'test-handler',
       cri: fakeCri(criStatus('v2.1.5')),
     });
-    assert.equal(outcome(await handlerRuntime.look(sources, signal)), 'explains HandlerRunsRunc');
+    assert.equal(outcome(await handlerRuntime.inspect(sources, signal)), 'explains HandlerRunsRunc');
   });
 });
