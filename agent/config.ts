@@ -13,6 +13,7 @@ export type Config = {
   readonly graceMs: number;
   readonly minRunscRelease?: string;
   readonly requireLimits: boolean;
+  readonly expectGvisor: boolean;
   readonly listen?: { readonly host: string; readonly port: number };
   readonly logLevel: string;
   readonly publish: readonly Destination[];
@@ -118,6 +119,7 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
     ),
     publish,
     requireLimits: matching('REQUIRE_LIMITS', /^(on|off)$/, 'off', 'on or off') === 'on',
+    expectGvisor: matching('EXPECT_GVISOR', /^(on|off)$/, 'off', 'on or off') === 'on',
     taint: matching('TAINT', /^(on|off)$/, 'off', 'on or off') === 'on',
     ...(kubeconfig === undefined ? {} : { kubeconfig }),
     ...(apiServer === undefined ? {} : { apiServer }),

@@ -46,6 +46,11 @@ export const SETTINGS = {
     meaning:
       '`on` makes a node not ready where sandboxes lie outside of the kubelet’s cgroups, so that limits hold nobody.',
   },
+  EXPECT_GVISOR: {
+    fallback: 'off',
+    meaning:
+      '`on` makes alerts expect gVisor on every node with an agent; `off` only where it was once proven, or where something of it is installed.',
+  },
   LISTEN_ADDRESS: { fallback: ':9477', meaning: 'Address and port of the HTTP server; `off` for none.' },
   LOG_LEVEL: { fallback: 'info', meaning: '`trace`, `debug`, `info`, `warn`, `error` or `silent`.' },
   PUBLISH: {
