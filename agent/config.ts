@@ -23,7 +23,7 @@ export type Config = {
   readonly apiServer?: { readonly host: string; readonly port: string };
 };
 
-/** Where a verdict can be written in the API; events go with the Node’s condition. */
+/** Where a verdict can be written in the API; events go with the Node's condition. */
 export type Destination = (typeof DESTINATIONS)[number];
 const DESTINATIONS = ['node', 'events'] as const;
 
@@ -75,7 +75,7 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
     return known ?? [];
   });
   if (publish.includes('events') && !publish.includes('node'))
-    problems.push('PUBLISH="events" needs node as well: an event tells of a change of the Node’s condition');
+    problems.push('PUBLISH="events" needs node as well: an event tells of a change of the Node\'s condition');
   const kubeconfig = text('KUBECONFIG');
   if (kubeconfig?.includes(':'))
     problems.push(

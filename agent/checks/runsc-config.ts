@@ -18,7 +18,7 @@ export const runscConfig: Check = {
     if (runtime.seen === 'assumed')
       return unknown('NothingToJudge', `There is no handler "${sources.handler}"`);
     if (isRuncType(runtime.runtimeType)) {
-      return unknown('NothingToJudge', `The handler "${sources.handler}" does not use gVisor’s shim`);
+      return unknown('NothingToJudge', `The handler "${sources.handler}" does not use gVisor's shim`);
     }
     const unread = Object.keys(runtime.options).filter((key) => !SHIM_OPTIONS.includes(key.toLowerCase()));
     const { file: source, line } = runtime;
@@ -26,7 +26,7 @@ export const runscConfig: Check = {
     const configPath = optionOf(runtime, 'ConfigPath');
     if (!configPath) {
       if (unread.length === 0) return pass('The handler has no ConfigPath: the shim uses its defaults');
-      const message = `The handler has no ConfigPath, and gVisor’s shim does not read its options ${unread.join(', ')}`;
+      const message = `The handler has no ConfigPath, and gVisor's shim does not read its options ${unread.join(', ')}`;
       return advise(
         'OptionIgnored',
         message,
@@ -54,7 +54,7 @@ export const runscConfig: Check = {
     ];
     if (ignored.length > 0) {
       const names = ignored.map(({ value }) => value).join(', ');
-      return advise('OptionIgnored', `gVisor’s shim does not read ${names}`, ignored);
+      return advise('OptionIgnored', `gVisor's shim does not read ${names}`, ignored);
     }
     return pass(`The shim reads "${configPath}"`, [
       { file: configPath, value: `${config.flags.size} flags` },

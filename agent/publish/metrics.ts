@@ -102,10 +102,10 @@ export class Metrics implements Publisher {
     this.#interval.set(proofIntervalMs / 1_000);
     processMetrics(this.#series.registry);
     this.pods = new PodMetrics(this.#series);
-    this.#series.gauge('gvisor_build_info', 'The agent’s version.', ['version']).set({ version }, 1);
+    this.#series.gauge('gvisor_build_info', "The agent's version.", ['version']).set({ version }, 1);
     this.#series.reading(
       'gvisor_time_seconds',
-      'The node’s clock at the scrape, Unix time: the ages of the other times are told by it.',
+      "The node's clock at the scrape, Unix time: the ages of the other times are told by it.",
       () => Date.now() / 1_000,
     );
     for (const outcome of OUTCOMES) this.#probes.inc({ outcome }, 0);

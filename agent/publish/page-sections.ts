@@ -33,7 +33,7 @@ export function renderProof({ proof, provenAt, facts, handler }: Report): Markup
     const tone = proof.kind === 'failed' || proof.kind === 'stuck' ? 'fail' : 'unknown';
     return html`<section aria-labelledby="proof">
 <h2 id="proof">Proof</h2>
-<p>${mark(tone, proof.kind)} <code>${proof.reason}</code> A sandbox of handler “${handler}” was asked for.</p>
+<p>${mark(tone, proof.kind)} <code>${proof.reason}</code> A sandbox of handler "${handler}" was asked for.</p>
 <pre>${proof.message}</pre>
 <p class="quiet">Last proven: ${last}</p>
 </section>`;
@@ -49,7 +49,7 @@ export function renderProof({ proof, provenAt, facts, handler }: Report): Markup
 <dl class="figures">${figures.map(([name, value]) =>
     value === undefined ? undefined : html`<div><dt>${name}</dt><dd>${value}</dd></div>`,
   )}</dl>
-<p class="quiet">A sandbox of handler “${handler}” booted, was gVisor’s, and went away. Last proven: ${last}</p>
+<p class="quiet">A sandbox of handler "${handler}" booted, was gVisor's, and went away. Last proven: ${last}</p>
 </section>`;
 }
 

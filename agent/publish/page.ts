@@ -83,7 +83,7 @@ ${emblem(tone)}
 <h1 id="verdict">${headline}</h1>
 <p><code>${verdict.reason}</code> ${unpublished ? 'Nothing is published before a look has settled.' : verdict.message}</p>
 ${renderRemedy(verdict.reason)}
-<p class="quiet">Handler “${handler}”. Last look: ${instant(look.at)}, took ${shortTime(look.durationMs)}, trigger: ${look.trigger}</p>
+<p class="quiet">Handler "${handler}". Last look: ${instant(look.at)}, took ${shortTime(look.durationMs)}, trigger: ${look.trigger}</p>
 </div>
 </section>
 ${settled ? undefined : pending(report)}

@@ -40,7 +40,7 @@ export function renderReport(report: Report, colored: boolean): string {
     `${paint(COLORS[tone], paint('bold', headline))} ${paint('dim', `(${report.node}, handler "${report.handler}", ${reason})`)}`,
     '',
     ...checks,
-    line(PROOF_TONES[proof.kind], 'A sandbox boots, is gVisor’s, and goes away', proof.message),
+    line(PROOF_TONES[proof.kind], "A sandbox boots, is gVisor's, and goes away", proof.message),
     '',
     ...(status === 'True' ? [] : [`  ${message}`, '']),
     ...(next.length === 0 ? [] : [paint('bold', 'What to do next'), ...next, '']),

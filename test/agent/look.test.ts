@@ -75,9 +75,9 @@ describe('look', () => {
 
   const CONFIG_EDIT = { kind: 'file', path: '/etc/containerd/config.toml' } as const;
   const proofs: readonly [string, Partial<LookOptions>, 'stands' | 'is made anew'][] = [
-    ['only containerd’s own configuration was edited', { triggers: [CONFIG_EDIT] }, 'stands'],
+    ["only containerd's own configuration was edited", { triggers: [CONFIG_EDIT] }, 'stands'],
     [
-      'gVisor’s files changed as well',
+      "gVisor's files changed as well",
       { triggers: [CONFIG_EDIT, { kind: 'file', path: RUNSC }] },
       'is made anew',
     ],
@@ -87,7 +87,7 @@ describe('look', () => {
       'is made anew',
     ],
     [
-      'gVisor’s configuration beside it changed',
+      "gVisor's configuration beside it changed",
       { triggers: [{ kind: 'file', path: '/etc/containerd/runsc.toml' }] },
       'is made anew',
     ],

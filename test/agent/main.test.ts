@@ -11,7 +11,7 @@ import { refuses } from './proof/containerd-scripts.ts';
 
 const USAGE = 64;
 
-describe('the agent’s process', { concurrency: 2 }, () => {
+describe("the agent's process", { concurrency: 2 }, () => {
   it('explains itself with every setting', async (t) => {
     const { code, stdout, stderr } = await run(t, ['--help']);
     assert.deepEqual([code, stderr], [0, '']);
@@ -64,10 +64,10 @@ describe('the agent’s process', { concurrency: 2 }, () => {
       stdout,
       /^\nCannot tell whether gVisor works here \(node-1, handler "runsc", ContainerdUnreachable\)\n/,
     );
-    assert.match(stdout, /✗ The handler is in containerd’s configuration on disk/);
+    assert.match(stdout, /✗ The handler is in containerd's configuration on disk/);
     assert.match(
       stdout,
-      /\? A sandbox boots, is gVisor’s, and goes away +containerd's Version: connect ENOENT \S+\n/,
+      /\? A sandbox boots, is gVisor's, and goes away +containerd's Version: connect ENOENT \S+\n/,
     );
     assert.match(stdout, /\nWhat to do next\n {2}ContainerdUnreachable: .*\n {2}HandlerNotConfigured: /);
     // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence begins with one

@@ -57,7 +57,7 @@ describe('the catalogue of checks', () => {
   it('names the places and the handlers that a person must know of', async () => {
     const words: readonly [fixture: string, release: string, RegExp][] = [
       ['flatcar-sysext', '1.7.27', /"\/etc\/containerd\/config.toml" line 14, .*no file .* imports/],
-      ['cos-gvisor', '1.7.29', /there are "runc", "gvisor", of which "gvisor" is gVisor’s: set HANDLER/],
+      ['cos-gvisor', '1.7.29', /there are "runc", "gvisor", of which "gvisor" is gVisor's: set HANDLER/],
       ['k3s-template-not-rendered', 'v2.1.5-k3s1', /config-v3.toml.tmpl" line 6, .*restart what renders it/],
     ];
     for (const [fixture, release, expected] of words) {

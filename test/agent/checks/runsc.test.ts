@@ -39,7 +39,7 @@ describe('runsc', () => {
     }
   });
 
-  it('does not claim that runsc is nowhere, since containerd’s own PATH is not known', async (t) => {
+  it("does not claim that runsc is nowhere, since containerd's own PATH is not known", async (t) => {
     const seen = await runsc.inspect(sourcesOf('', { host: await tempHost(t) }), signal);
     assert.equal(outcome(seen), 'unknown CheckFailed');
     assert.equal(

@@ -80,7 +80,7 @@ describe('shim', () => {
     });
   }
 
-  it('does not claim that the shim is nowhere, since containerd’s own PATH is not known', async () => {
+  it("does not claim that the shim is nowhere, since containerd's own PATH is not known", async () => {
     const seen = await shim.inspect(sourcesOf('debian-shim-missing', { cri: fakeCri(undefined) }), signal);
     assert.equal(outcome(seen), 'unknown CheckFailed');
     assert.equal(

@@ -23,7 +23,7 @@ describe('guard', () => {
       assert.deepEqual(guard(verdict, undefined, judge), { provenBy: undefined });
     });
 
-    it(`leaves another’s proof when it finds ${status}, and says why the rollout waits`, () => {
+    it(`leaves another's proof when it finds ${status}, and says why the rollout waits`, () => {
       const { provenBy, refusal } = guard(verdict, OTHER, judge);
       assert.equal(provenBy, undefined);
       assert.equal(

@@ -9,7 +9,7 @@ gVisor works here (node-1, handler "runsc", SandboxProven)
 
   ✓ The kernel and the architecture can run gVisor       Linux 6.8.0 on x64
   ! The loaded handler is the one on disk                edited since
-  ✓ A sandbox boots, is gVisor’s, and goes away          booted
+  ✓ A sandbox boots, is gVisor's, and goes away          booted
 
 What to do next
   RestartPending: Restart containerd in a quiet moment: what is on disk is not what runs.
@@ -21,19 +21,19 @@ gVisor does not work here (node-1, handler "runsc", ShimNotFound)
   ✓ The kernel and the architecture can run gVisor       Linux 6.8.0 on x64
   ✗ containerd finds and can execute the shim            no shim in PATH
   ? The gVisor release is new enough                     runsc is not there
-  ✗ A sandbox boots, is gVisor’s, and goes away          failed ShimNotFound
+  ✗ A sandbox boots, is gVisor's, and goes away          failed ShimNotFound
 
   ShimNotFound
 
 What to do next
-  ShimNotFound: Install containerd-shim-runsc-v1 of the same gVisor release in a directory of containerd’s PATH.
+  ShimNotFound: Install containerd-shim-runsc-v1 of the same gVisor release in a directory of containerd's PATH.
 `;
 
 const UNKNOWN = `
 Cannot tell whether gVisor works here (node-1, handler "runsc", ContainerdUnreachable)
 
   ? containerd answers and is ready                      connect ENOENT
-  ? A sandbox boots, is gVisor’s, and goes away          impossible ContainerdUnreachable
+  ? A sandbox boots, is gVisor's, and goes away          impossible ContainerdUnreachable
 
   ContainerdUnreachable
 
