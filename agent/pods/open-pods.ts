@@ -23,8 +23,8 @@ export type PodsOptions = {
 };
 
 /**
- * The namespaces that must be followed for it, a function that watches this node's pods until a signal ends it, and one
- * that tells which run outside of gVisor: undefined before they were read.
+ * The namespaces that must be followed for it, a function that watches this node's pods until a signal ends it, one that
+ * reads them once, and one that tells which run outside of gVisor: undefined before they were read.
  */
 export function openPods({ client, host, metrics, api, log, now }: PodsOptions) {
   const bell = new Bell<string>({ quietMs: 200, longestMs: 1_000, burst: 10, refillMs: 1_000, now });
@@ -49,6 +49,10 @@ export function openPods({ client, host, metrics, api, log, now }: PodsOptions) 
   const run = async (signal: AbortSignal): Promise<void> => {
     await Promise.all([watchPods(watched, signal), hearContainers(client, bell, signal)]);
   };
+  const readOnce = async (signal: AbortSignal): Promise<PodsOutside | undefined> => {
+    last = { seen: { pods: await watched.reader.read(signal), unsandboxed: [] }, atMs: Date.now() };
+    return outside();
+  };
   const outside = (): PodsOutside | undefined =>
     last === undefined
       ? undefined
@@ -57,5 +61,5 @@ export function openPods({ client, host, metrics, api, log, now }: PodsOptions) 
           nowMs: Date.now(),
           requirementsKnown: namespaces.known,
         });
-  return { namespaces, run, outside };
+  return { namespaces, run, readOnce, outside };
 }
