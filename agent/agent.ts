@@ -1,5 +1,6 @@
 import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { DeadlineError, withDeadline } from './deadline.ts';
 import type { Facts } from './facts.ts';
 import { errorLine } from './host/error-line.ts';
 import type { Look } from './look.ts';
@@ -157,29 +158,18 @@ export class Agent {
     const { look, log, now, proofIntervalMs } = this.#options;
     const last = this.#last?.proof;
     const standing = now() - this.#provenMs < proofIntervalMs ? last : undefined;
-    const deadline = new AbortController();
-    const { promise: ended, reject } = Promise.withResolvers<never>();
-    const either = AbortSignal.any([signal, deadline.signal]);
-    const end = () => reject(either.reason);
-    either.addEventListener('abort', end);
-    const timer = setTimeout(
-      () => deadline.abort(new Error(`no end within ${this.#roundTimeoutMs / 1_000} s`)),
-      this.#roundTimeoutMs,
-    );
     try {
-      return await Promise.race([look(either, triggers, standing), ended]);
+      const within = { signal, timeoutMs: this.#roundTimeoutMs };
+      return await withDeadline((inner) => look(inner, triggers, standing), within);
     } catch (err) {
       signal.throwIfAborted();
       log.error({ err, trigger: firstOf(triggers) }, 'look failed');
-      const reason = deadline.signal.aborted ? 'CheckTimedOut' : 'CheckFailed';
+      const reason = err instanceof DeadlineError ? 'CheckTimedOut' : 'CheckFailed';
       const message = `the look failed: ${errorLine(err)}`;
       const { findings = [], watch = [] } = this.#last ?? {};
       const verdict = { status: 'Unknown', reason, message } as const;
       const proof = { kind: 'impossible', reason, message } as const;
       return { verdict, seenMs: now(), findings, proof, facts: {}, watch };
-    } finally {
-      clearTimeout(timer);
-      either.removeEventListener('abort', end);
     }
   }
 
