@@ -38,7 +38,7 @@ describe('the page, for a tired person', () => {
     const unexplained = { ...SAMPLES.failing.verdict, message: SAMPLES.failing.proof.message };
     const alone = renderPage({ ...SAMPLES.failing, verdict: unexplained, history: [] });
     assert.equal(alone.split('failed to create shim task').length, 2);
-    assert.match(textOf(alone), /was asked for, as said above\./);
+    assert.match(textOf(alone), /was asked for; the answer is above\./);
   });
 
   it('shows which pods are outside of gVisor, first those that must not be', () => {
@@ -51,7 +51,10 @@ describe('the page, for a tired person', () => {
       SAMPLES.outside,
       '3 of 7 pods run outside of gVisor where nothing requires it kube-system/kube-proxy',
     );
-    says(SAMPLES.unknown, 'They cannot be read now; this is what was seen until 2026-11-24 17:20:05 UTC');
+    says(
+      SAMPLES.unknown,
+      '? The pods cannot be read now This is what was seen until 2026-11-24 17:20:05 UTC',
+    );
     says(READY, 'The pods of this node were not read yet');
   });
 
