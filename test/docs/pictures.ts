@@ -22,7 +22,7 @@ type Picture =
     }
   | { readonly of: 'terminal'; readonly state: State; readonly scheme: Scheme };
 
-/** The pictures that the documents show; the data is that of test/agent/publish/sample-status.ts. */
+/** The pictures that the documents show, of what real agents said (test/docs/record-reports.ts). */
 export const PICTURES: readonly Picture[] = [
   { of: 'page', state: 'failing', device: 'desktop', scheme: 'light' },
   { of: 'page', state: 'outside', device: 'phone', scheme: 'dark' },
@@ -80,7 +80,8 @@ async function take(
   const width = picture.of === 'page' ? WIDTHS[picture.device] : 760;
   const context = await browser.newContext({ viewport: { width, height: 400 }, colorScheme: picture.scheme });
   const page = await context.newPage();
-  await page.clock.install({ time: new Date('2026-11-24T19:35:00Z') });
+  const seenMs = Date.parse(SAMPLES[picture.state].look.at);
+  await page.clock.install({ time: new Date(seenMs + 240_000) });
   if (picture.of === 'page') await page.goto(url);
   else
     await page.setContent(

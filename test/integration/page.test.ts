@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { FINDINGS } from '../agent/publish/sample-findings.ts';
 import { BROKEN, HOSTILE, READY } from '../agent/publish/sample-reports.ts';
-import { SAMPLES } from '../agent/publish/sample-status.ts';
+import { EXPLAINED, SAMPLES } from '../agent/publish/sample-status.ts';
 import { usePage } from './page-browser.ts';
 import { openAll, readContrast, readFocus } from './page-probes.ts';
 
-const REPORTS = { ...SAMPLES, broken: BROKEN, hostile: HOSTILE, starting: undefined };
+const REPORTS = { ...SAMPLES, explained: EXPLAINED, broken: BROKEN, hostile: HOSTILE, starting: undefined };
 
 describe('the page in a browser', () => {
   const { shown, open } = usePage();
@@ -81,7 +81,7 @@ describe('the page in a browser', () => {
   });
 
   it('is worked with the keyboard alone', async () => {
-    shown.report = SAMPLES.failing;
+    shown.report = EXPLAINED;
     const page = await open();
     const reached: { name: string; outline: number }[] = [];
     for (;;) {
@@ -113,7 +113,7 @@ describe('the page in a browser', () => {
   });
 
   it('leads from a reason to what it means, and back', async () => {
-    shown.report = SAMPLES.failing;
+    shown.report = EXPLAINED;
     const page = await open();
     await page.locator('#reason').press('Enter');
     await page.waitForURL(`${shown.origin}/reasons#RunscNotFound`);
