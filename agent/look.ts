@@ -1,9 +1,9 @@
 import { CAUSES, EVIDENCE, type Sources } from './checks/catalogue.ts';
 import { runChecks } from './checks/run.ts';
+import { readContainerdFiles } from './containerd/files.ts';
 import type { Cri, CriStatus, ShimInfo } from './cri/cri.ts';
 import type { Facts } from './facts.ts';
 import type { Finding } from './finding.ts';
-import { readContainerdFiles } from './host/containerd-files.ts';
 import { readPressure } from './host/pressure.ts';
 import { RememberingHost } from './host/remembering-host.ts';
 import { impossible, type Outcome } from './proof/outcome.ts';

@@ -1,6 +1,8 @@
 import type { Facts } from './facts.ts';
 import type { Finding } from './finding.ts';
+import type { PodsOutside } from './pods/outside.ts';
 import type { Outcome } from './proof/outcome.ts';
+import type { Written } from './publish/node-object.ts';
 import type { Verdict } from './verdict.ts';
 
 /** One change of the published verdict. */
@@ -27,6 +29,14 @@ export type Report = {
   readonly facts: Facts;
   /** The newest transitions, the newest first. */
   readonly history: readonly Transition[];
+};
+
+/** A report with what is known beside looks at the moment it is asked for. */
+export type Status = Report & {
+  /** Absent before pods were read. */
+  readonly pods?: PodsOutside;
+  /** Absent where the agent writes to no Node. */
+  readonly written?: Written;
 };
 
 /** What is said before the first look has ended. */

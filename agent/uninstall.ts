@@ -1,8 +1,8 @@
 import timers from 'node:timers/promises';
 import type { Config } from './config.ts';
-import { createKube, type Kube } from './kube.ts';
-import { openAccess } from './kube-access.ts';
-import { KubeError } from './kube-error.ts';
+import { openAccess } from './kube/access.ts';
+import { createKube, type Kube } from './kube/client.ts';
+import { KubeError } from './kube/error.ts';
 import { ownKeys } from './own-keys.ts';
 import { CONDITION, type NodeObject, nodePatch, valueIn } from './publish/node-object.ts';
 

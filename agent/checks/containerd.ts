@@ -1,6 +1,6 @@
+import { cannotStopSandboxes, parseContainerdRelease } from '../containerd/release.ts';
 import type { CriStatus } from '../cri/cri.ts';
 import { advise, fail, pass, type Seen, unknown } from '../finding.ts';
-import { cannotStopSandboxes, parseContainerdRelease } from '../host/containerd-release.ts';
 import type { Check } from './catalogue.ts';
 
 /** Does containerd answer on the CRI socket, and does it call itself ready? */

@@ -1,7 +1,7 @@
+import { type ContainerdConfig, readContainerdConfig } from '../containerd/config.ts';
+import { readCriStatus } from '../containerd/handler.ts';
+import type { IgnoredMention } from '../containerd/handler-mentions.ts';
 import { advise, type Evidence, fail, pass, type Seen } from '../finding.ts';
-import { type ContainerdConfig, readContainerdConfig } from '../host/containerd-config.ts';
-import { readCriStatus } from '../host/handler.ts';
-import type { IgnoredMention } from '../host/handler-mentions.ts';
 import type { Check } from './catalogue.ts';
 
 const MAX_NAMES = 20;

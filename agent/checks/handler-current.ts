@@ -1,6 +1,6 @@
+import { type ConfiguredRuntime, readContainerdConfig } from '../containerd/config.ts';
 import type { LoadedRuntime } from '../cri/cri.ts';
 import { advise, type Evidence, pass, unknown } from '../finding.ts';
-import { type ConfiguredRuntime, readContainerdConfig } from '../host/containerd-config.ts';
 import type { Check } from './catalogue.ts';
 
 /** Is the handler on disk what the running containerd has in memory? containerd never reloads its configuration. */

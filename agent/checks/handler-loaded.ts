@@ -1,5 +1,5 @@
+import { readContainerdConfig } from '../containerd/config.ts';
 import { fail, pass } from '../finding.ts';
-import { readContainerdConfig } from '../host/containerd-config.ts';
 import { errorLine } from '../host/error-line.ts';
 import type { Check } from './catalogue.ts';
 

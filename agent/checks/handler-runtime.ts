@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
+import { optionOf } from '../containerd/handler.ts';
 import type { ShimInfo } from '../cri/cri.ts';
 import { advise, type Evidence, fail, pass, type Seen, unknown } from '../finding.ts';
-import { optionOf } from '../host/handler.ts';
 import type { Host } from '../host/host.ts';
 import { findProgram, type GvisorFiles, isRuncType, readGvisorFiles, shimName } from '../runsc/files.ts';
 import type { Check, Sources } from './catalogue.ts';

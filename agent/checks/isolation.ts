@@ -1,5 +1,5 @@
+import { optionOf, readHandler } from '../containerd/handler.ts';
 import { advise, type Evidence, pass, refuse, unknown } from '../finding.ts';
-import { optionOf, readHandler } from '../host/handler.ts';
 import { readRunscConfig } from '../runsc/config.ts';
 import { weakFlags } from '../runsc/isolation-flags.ts';
 import type { Check, Sources } from './catalogue.ts';

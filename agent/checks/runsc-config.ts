@@ -1,5 +1,5 @@
+import { optionOf, readHandler } from '../containerd/handler.ts';
 import { advise, fail, pass, unknown } from '../finding.ts';
-import { optionOf, readHandler } from '../host/handler.ts';
 import { readRunscConfig } from '../runsc/config.ts';
 import { isRuncType } from '../runsc/files.ts';
 import type { Check } from './catalogue.ts';

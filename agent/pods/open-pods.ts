@@ -5,6 +5,7 @@ import type { EventSender } from '../publish/events.ts';
 import type { Metrics } from '../publish/metrics.ts';
 import { UnsandboxedReporter } from '../publish/unsandboxed.ts';
 import { Bell } from '../trigger/bell.ts';
+import { type PodsOutside, podsOutside } from './outside.ts';
 import { PodReader } from './read-pods.ts';
 import { RequiredNamespaces } from './required-namespaces.ts';
 import { hearContainers, type PodsSeen, watchPods } from './watch-pods.ts';
@@ -21,17 +22,22 @@ export type PodsOptions = {
   readonly now: () => number;
 };
 
-/** The namespaces that must be followed for it, and a function that watches this node's pods until a signal ends it. */
+/**
+ * The namespaces that must be followed for it, a function that watches this node's pods until a signal ends it, and one
+ * that tells which run outside of gVisor: undefined before they were read.
+ */
 export function openPods({ client, host, metrics, events, log, now }: PodsOptions) {
-  const bell = new Bell({ quietMs: 200, longestMs: 1_000, burst: 10, refillMs: 1_000, now });
+  const bell = new Bell<string>({ quietMs: 200, longestMs: 1_000, burst: 10, refillMs: 1_000, now });
   const namespaces = new RequiredNamespaces(() => bell.ring('namespaces'));
   const reporter = new UnsandboxedReporter(log, events);
+  let last: { readonly seen: PodsSeen; readonly atMs: number } | undefined;
   const watched = {
     reader: new PodReader(client, host),
     bell,
     required: () => namespaces.names,
     publish: (seen: PodsSeen) => {
-      metrics.publishPods(seen, Date.now());
+      last = { seen, atMs: Date.now() };
+      metrics.publishPods(seen, last.atMs);
       reporter.publish(seen.unsandboxed);
     },
     log,
@@ -39,5 +45,13 @@ export function openPods({ client, host, metrics, events, log, now }: PodsOption
   const run = async (signal: AbortSignal): Promise<void> => {
     await Promise.all([watchPods(watched, signal), hearContainers(client, bell, signal)]);
   };
-  return { namespaces, run };
+  const outside = (): PodsOutside | undefined =>
+    last === undefined
+      ? undefined
+      : podsOutside(last.seen, {
+          atMs: last.atMs,
+          nowMs: Date.now(),
+          requirementsKnown: namespaces.known,
+        });
+  return { namespaces, run, outside };
 }

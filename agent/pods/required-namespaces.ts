@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
-import type { Kube, WatchEvent } from '../kube.ts';
-import { keepWatching } from '../kube-watch.ts';
+import type { Kube, WatchEvent } from '../kube/client.ts';
+import { keepWatching } from '../kube/watch.ts';
 
 /** The label with which a namespace says that its pods must run in gVisor. */
 const PATH = '/api/v1/namespaces?labelSelector=require-gvisor%3Dtrue';
@@ -15,6 +15,7 @@ export class RequiredNamespaces {
   #told = new Set<string>();
   /** What the one before had told; it stands until the one of now has told of all that there is. */
   #before: ReadonlySet<string> = new Set();
+  #heard = false;
 
   /** `changed` is called when the names may be others than before. */
   constructor(changed: () => void) {
@@ -23,6 +24,11 @@ export class RequiredNamespaces {
 
   get names(): ReadonlySet<string> {
     return new Set([...this.#before, ...this.#told]);
+  }
+
+  /** Whether an API server has told of them at all. */
+  get known(): boolean {
+    return this.#heard;
   }
 
   /** Follows until the signal ends it. */
@@ -40,6 +46,7 @@ export class RequiredNamespaces {
   }
 
   #hear({ type, object }: WatchEvent): void {
+    this.#heard = true;
     const name = (object as { readonly metadata?: { readonly name?: string } }).metadata?.name ?? '';
     // A bookmark, the first about a minute after the begin, comes after all that there was then.
     if (type === 'BOOKMARK') this.#before = new Set();

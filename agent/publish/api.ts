@@ -1,8 +1,8 @@
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import { editionOf } from '../edition.ts';
-import { type CountRequest, createKube } from '../kube.ts';
-import { openAccess } from '../kube-access.ts';
+import { openAccess } from '../kube/access.ts';
+import { type CountRequest, createKube } from '../kube/client.ts';
 import type { RequiredNamespaces } from '../pods/required-namespaces.ts';
 import { EventSender, toldOf } from './events.ts';
 import { NodePublisher } from './node.ts';

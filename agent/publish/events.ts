@@ -1,8 +1,8 @@
 import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { errorLine } from '../host/error-line.ts';
-import type { Kube } from '../kube.ts';
-import { KubeError } from '../kube-error.ts';
+import type { Kube } from '../kube/client.ts';
+import { KubeError } from '../kube/error.ts';
 import type { Verdict } from '../verdict.ts';
 
 const FIRST_RETRY_MS = 1_000;

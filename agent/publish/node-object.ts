@@ -1,4 +1,7 @@
+import { ownKeys } from '../own-keys.ts';
+import { REASONS } from '../reasons.ts';
 import type { Verdict } from '../verdict.ts';
+import { shorten, shortIds } from './words.ts';
 
 /** A condition of a Node, as the API has it. */
 export type Condition = {
@@ -6,6 +9,7 @@ export type Condition = {
   readonly status: string;
   readonly reason: string;
   readonly message: string;
+  readonly lastHeartbeatTime: string;
   readonly lastTransitionTime: string;
 };
 
@@ -49,6 +53,18 @@ export type Wanted = {
   readonly taint?: { readonly key: string; readonly present: boolean };
 };
 
+/** What a Node says of gVisor, as far as the agent knows it. */
+export type Written = {
+  /** The agent's own labels that stand there, */
+  readonly labels: Texts;
+  /** its condition, */
+  readonly condition?: Condition;
+  /** and whether its taint does. */
+  readonly tainted: boolean;
+  /** Why the agent does not write there, or is not Ready. */
+  readonly problem?: string;
+};
+
 /** One thing that a Node does not say as wanted: where it stands, and the text that is wanted there. */
 export type Difference = {
   readonly part: 'labels' | 'annotations' | 'taint' | 'condition';
@@ -69,6 +85,22 @@ export function entriesOf(wanted: Wanted): readonly Difference[] {
       : [{ part: 'taint', key: taint.key, value: taint.present ? 'NoSchedule' : null } as const]),
     { part: 'condition', key: CONDITION, value: `${verdict.status} ${verdict.reason}` },
   ];
+}
+
+/** What a Node says of gVisor under the keys of this domain; nothing where it is not known. */
+export function writtenIn(node: NodeObject | undefined, domain: string, problem?: string): Written {
+  const { labels, taint } = ownKeys(domain);
+  const own = Object.values(labels).flatMap((key) => {
+    const value = node?.metadata.labels?.[key];
+    return value === undefined ? [] : [[key, value] as const];
+  });
+  const condition = node?.status?.conditions?.find(({ type }) => type === CONDITION);
+  return {
+    labels: Object.fromEntries(own),
+    tainted: node?.spec?.taints?.some((each) => isOwn(each, taint)) ?? false,
+    ...(condition === undefined ? {} : { condition }),
+    ...(problem === undefined ? {} : { problem }),
+  };
 }
 
 /** What the Node says now where an entry stands. */
@@ -99,16 +131,26 @@ export function nodePatch(node: NodeObject, differences: readonly Difference[]):
   return Object.keys(metadata).length === 0 ? undefined : { metadata };
 }
 
-/** The condition of a verdict; the time of its last transition stays while the status does. */
-export function conditionFor(
-  { status, reason, message }: Verdict,
-  node: NodeObject,
-  nowMs: number,
-): Condition {
+/** `kubectl describe node` prints a condition on one line. */
+const LONGEST_MESSAGE = 512;
+
+/**
+ * The condition of a verdict, with what to do in its message. The time of its last transition stays while the status
+ * does; the heartbeat is the time of this write, and nothing is written for the heartbeat alone.
+ */
+export function conditionFor(verdict: Verdict, node: NodeObject, nowMs: number): Condition {
+  const { status, reason } = verdict;
   const old = node.status?.conditions?.find(({ type }) => type === CONDITION);
   const kept = old?.status === status ? old.lastTransitionTime : undefined;
-  const lastTransitionTime = kept || new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
-  return { type: CONDITION, status, reason, message: message.slice(0, 1024), lastTransitionTime };
+  const lastHeartbeatTime = new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
+  const lastTransitionTime = kept || lastHeartbeatTime;
+  const message = messageOf(verdict);
+  return { type: CONDITION, status, reason, message, lastHeartbeatTime, lastTransitionTime };
+}
+
+function messageOf({ status, reason, message }: Verdict): string {
+  const advice = status === 'True' ? '' : `. What to do: ${REASONS[reason].remedy}`;
+  return shorten(shortIds(message).replace(/\.$/, ''), LONGEST_MESSAGE - advice.length) + advice;
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import type { Kube } from '../kube.ts';
+import type { Kube } from '../kube/client.ts';
 import type { Verdict } from '../verdict.ts';
 import { Contest } from './contest.ts';
 import {

@@ -1,12 +1,20 @@
 import timers from 'node:timers/promises';
 import { errorLine } from '../host/error-line.ts';
-import type { WatchEvent } from '../kube.ts';
-import { KubeError } from '../kube-error.ts';
-import { keepWatching } from '../kube-watch.ts';
+import type { WatchEvent } from '../kube/client.ts';
+import { KubeError } from '../kube/error.ts';
+import { keepWatching } from '../kube/watch.ts';
 import { labelsFor } from '../labels.ts';
 import { ownKeys } from '../own-keys.ts';
 import type { Report } from '../report.ts';
-import { isOlder, type NodeMetadata, type NodeObject, type Wanted, writersOf } from './node-object.ts';
+import {
+  isOlder,
+  type NodeMetadata,
+  type NodeObject,
+  type Wanted,
+  type Written,
+  writersOf,
+  writtenIn,
+} from './node-object.ts';
 import { type NodeOptions, NodeWriter } from './node-writer.ts';
 import { Outage } from './outage.ts';
 import type { Publisher } from './publisher.ts';
@@ -45,6 +53,12 @@ export class NodePublisher implements Publisher {
   /** Why a rollout must not go on to the next node; undefined when it may. */
   get unready(): string | undefined {
     return this.#unready;
+  }
+
+  /** What the Node says of gVisor, and what keeps the agent from writing there. */
+  get written(): Written {
+    const problem = this.#report === undefined ? undefined : this.#unready;
+    return writtenIn(this.#node, this.#options.labelDomain, problem);
   }
 
   publish(report: Report): void {

@@ -84,3 +84,15 @@ function describeFact(key: string, value: string): string {
     return value === 'true' ? 'offered by the processor' : 'not offered by the processor';
   return value;
 }
+
+/** A text of at most so many characters. Its end stays, since an error ends with its root cause, and some of its beginning. */
+export function shorten(text: string, most: number): string {
+  if (text.length <= most) return text;
+  const head = Math.floor(most / 3);
+  return `${text.slice(0, head)} … ${text.slice(text.length - (most - head - 3))}`;
+}
+
+/** A text whose ids of sandboxes and containers have twelve digits, as `crictl` and `ctr` accept and show them. */
+export function shortIds(text: string): string {
+  return text.replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, '$1');
+}

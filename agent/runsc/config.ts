@@ -1,6 +1,6 @@
+import { parseToml, TomlFault, type TomlValue } from '../containerd/toml.ts';
+import { TomlLines } from '../containerd/toml-lines.ts';
 import type { Host } from '../host/host.ts';
-import { parseToml, TomlFault, type TomlValue } from '../host/toml.ts';
-import { TomlLines } from '../host/toml-lines.ts';
 
 /** What the gVisor shim takes from the file that the handler's ConfigPath names, or its defaults without one. */
 export type RunscConfig = {

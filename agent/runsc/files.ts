@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { type HandlerRuntime, type HandlerSources, optionOf, readHandler } from '../host/handler.ts';
+import { type HandlerRuntime, type HandlerSources, optionOf, readHandler } from '../containerd/handler.ts';
 import type { Host } from '../host/host.ts';
 import { DEFAULT_RUNSC_CONFIG, type RunscConfig, readRunscConfig } from './config.ts';
 

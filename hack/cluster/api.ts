@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { Agent, request } from 'undici';
-import { kubeconfigAccess } from '../../agent/kube-config.ts';
+import { kubeconfigAccess } from '../../agent/kube/kubeconfig.ts';
 
 /** What came back: the status code and the body's text. */
 export type Answer = { readonly code: number; readonly text: string };

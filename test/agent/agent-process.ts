@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
 import { tempHost } from './host/temp-host.ts';
+import type { Script } from './proof/containerd-scripts.ts';
 import { FakeContainerd } from './proof/fake-containerd.ts';
 
 type Env = Readonly<Record<string, string>>;
@@ -52,11 +53,15 @@ export function start(t: TestContext, args: readonly string[], env: Env = {}) {
 /** Runs the agent to its end: how it ended, and what it printed. */
 export const run = (t: TestContext, args: readonly string[], env: Env = {}) => start(t, args, env).ended();
 
-/** The root of a host with a containerd on its usual socket, which boots sandboxes that are gVisor's. */
-export async function provenHost(t: TestContext): Promise<string> {
+/** The root of a host with a containerd on its usual socket, which boots gVisor's sandboxes, save for what `scripts` say. */
+export async function provenHost(
+  t: TestContext,
+  scripts: Readonly<Record<string, Script>> = {},
+): Promise<string> {
   const { root } = await tempHost(t);
   await mkdir(join(root, '/run/containerd'), { recursive: true });
   const containerd = new FakeContainerd(join(root, '/run/containerd/containerd.sock'), root);
+  containerd.scripts = scripts;
   await containerd.start();
   t.after(() => containerd.stop());
   return root;

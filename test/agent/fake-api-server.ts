@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { TLSSocket } from 'node:tls';
-import { createKube, type Kube } from '../../agent/kube.ts';
-import { inClusterAccess } from '../../agent/kube-access.ts';
+import { inClusterAccess } from '../../agent/kube/access.ts';
+import { createKube, type Kube } from '../../agent/kube/client.ts';
 import { openAuthority } from '../../hack/cluster/pki.ts';
 import { FakeNode, type Patch } from './fake-node-object.ts';
 

@@ -7,6 +7,7 @@ import type { Report } from '../../agent/report.ts';
 import { SETTINGS } from '../../agent/settings.ts';
 import { REPO } from '../../hack/paths.ts';
 import { emptyHost, provenHost, run, start } from './agent-process.ts';
+import { refuses } from './proof/containerd-scripts.ts';
 
 const USAGE = 64;
 
@@ -89,8 +90,17 @@ describe('the agent’s process', { concurrency: 2 }, () => {
     assert.equal(code, 2);
     assert.deepEqual(
       [report.node, report.verdict.reason, report.look.verdict.reason, report.proof.kind],
-      ['node-1', 'AgentStarting', 'ContainerdUnreachable', 'impossible'],
+      ['node-1', 'ContainerdUnreachable', 'ContainerdUnreachable', 'impossible'],
     );
+  });
+
+  it('says in the JSON of one look what its exit code says', async (t) => {
+    const refused = { RunPodSandbox: refuses('no runtime for "runsc" is configured') };
+    const HOST_ROOT = await provenHost(t, refused);
+    const { code, stdout } = await run(t, ['--once', '--json'], { HOST_ROOT });
+    const { verdict, look } = JSON.parse(stdout) as Report;
+    assert.deepEqual([code, verdict.status, verdict.reason], [1, 'False', 'HandlerNotConfigured']);
+    assert.deepEqual(verdict, look.verdict);
   });
 
   it('looks once at a host where gVisor boots', async (t) => {

@@ -71,18 +71,26 @@ async function under(
   const backS = (Date.now() - endedMs) / 1_000;
   await pause(5);
   const after = await countsOf(cluster, node);
-  const more = (name: keyof typeof after) => String(after[name] - before[name]);
+  const more = (name: 'transitions' | 'writes' | 'restarts') => String(after[name] - before[name]);
   return [
     [load, 'label not "true", seconds', '0', String(seen.lostS)],
     [load, 'changes of the condition', '0', more('transitions')],
     [load, 'writes to the Node', '0', more('writes')],
-    [load, 'proofs proven / not', '', `${more('proven')} / ${more('unproven')}`],
-    [load, 'looks without an end of the boot', '', more('slow')],
+    [load, 'probes by outcome', '', moreOutcomes(before.outcomes, after.outcomes)],
     [load, 'sandboxes left behind', '0', String(after.sandboxes - before.sandboxes)],
     [load, 'cgroups left behind', '0', String(after.cgroups - before.cgroups)],
     [load, 'restarts of the agent', '0', more('restarts')],
     [load, 'end of load → next proof', '', `${backS.toFixed(1)} s`],
   ];
+}
+
+/** How many probes ended how, between two counts: "58 proven, 3 slow". */
+function moreOutcomes(before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>): string {
+  return [...after]
+    .map(([outcome, count]) => [outcome, count - (before.get(outcome) ?? 0)] as const)
+    .filter(([, count]) => count > 0)
+    .map(([outcome, count]) => `${count} ${outcome}`)
+    .join(', ');
 }
 
 /** Follows the label, once a second, until it is asked what it saw. */
@@ -120,13 +128,17 @@ async function countsOf(cluster: Cluster, node: ClusterNode) {
   return {
     transitions: sum(/^gvisor_transitions_total\{[^}]*\} (\S+)$/gm),
     writes: sum(/^gvisor_api_requests_total\{verb="PATCH"[^}]*\} (\S+)$/gim),
-    proven: sum(/^gvisor_probes_total\{outcome="proven"\} (\S+)$/gm),
-    slow: sum(/^gvisor_probes_total\{outcome="slow"\} (\S+)$/gm),
-    unproven: sum(/^gvisor_probes_total\{outcome="(?!proven|slow)[^"]*"\} (\S+)$/gm),
+    outcomes: outcomesIn(text),
     sandboxes: processesIn(node.machine).filter(({ argv }) => argv[0] === 'runsc-sandbox').length,
     cgroups: ownCgroups(node),
     restarts,
   };
+}
+
+/** How often probes ended in each way since the agent started; `slow` counts looks that a boot outlasted. */
+export function outcomesIn(metrics: string): ReadonlyMap<string, number> {
+  const found = metrics.matchAll(/^gvisor_probes_total\{outcome="([^"]+)"\} (\S+)$/gm);
+  return new Map([...found].map(([, outcome = '', count]) => [outcome, Number(count)]));
 }
 
 async function metric(cluster: Cluster, node: ClusterNode, pattern: RegExp): Promise<number> {

@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -81,18 +82,20 @@ export async function measureFaults(cluster: Cluster, runs: number): Promise<str
   const rows = await Promise.all(
     FAULT_NODES.map(async ({ name, fault }) => {
       const detections = await measure(fault, cluster.node(name));
-      return statistics(`${fault} → verdict, confirmed`, 'p50 ≤ 0.7 s, p99 ≤ 2 s', detections);
+      return statistics(`${fault} → verdict, confirmed`, '≤ 0.7 s, p99 ≤ 1.5 s', detections);
     }),
   );
   return [
-    statistics('start of the agent → first verdict, proof included', '≤ 5 s', starts),
+    statistics('start of the agent → first verdict, proof included', '≤ 1.5 s, p99 ≤ 3 s', starts),
     ...rows,
-    statistics('repaired → proven again', '≤ 3 s', recoveries),
+    statistics('repaired → proven again', '≤ 0.8 s, p99 ≤ 2 s', recoveries),
   ];
 }
 
-/** In that time a look ends, the wait for the kubelet's pause included. */
+/** In that time a look ends, whose proof boots a sandbox. */
 const LOOK_S = 6;
+/** The processes that a crowded node has more than an empty one. */
+const CROWD = 3_000;
 
 /** The bundled agent's memory after a soak, and its CPU time over an idle stretch and for one look. */
 export async function measureAgent(node: ClusterNode, soakS: number, idleS: number): Promise<string[][]> {
@@ -105,16 +108,18 @@ export async function measureAgent(node: ClusterNode, soakS: number, idleS: numb
     const before = await cpuMs(agent.pid);
     await pause(idleS);
     const idle = (await cpuMs(agent.pid)) - before;
-    const rested = await cpuMs(agent.pid);
-    await touch(node);
-    await pause(LOOK_S); // asking it whether it has looked would be most of what is measured
-    const look = (await cpuMs(agent.pid)) - rested;
+    const look = await lookMs(agent, node);
+    const crowd = Array.from({ length: CROWD }, () => spawn('sleep', ['3600'], { stdio: 'ignore' }));
+    await pause(LOOK_S);
+    const crowded = await lookMs(agent, node);
+    for (const child of crowd) child.kill('SIGKILL');
     const milli = (ms: number, seconds: number) => (ms / seconds).toFixed(1);
     return [
-      [`resident memory after ${soakS} s`, '≤ 72 MiB', `${mebibytes(rss)} MiB`],
-      [`anonymous memory after ${soakS} s`, '≤ 26 MiB', `${mebibytes(anonymous)} MiB`],
+      [`resident memory after ${soakS} s`, '≤ 64 MiB', `${mebibytes(rss)} MiB`],
+      [`anonymous memory after ${soakS} s`, '≤ 20 MiB', `${mebibytes(anonymous)} MiB`],
       [`CPU over ${idleS} s without a look`, '', `${milli(idle, idleS)} m`],
-      ['CPU time of one look, runsc --version included', '', `${look} ms`],
+      ['CPU time of one look', '', `${look} ms`],
+      [`CPU time of one look, ${CROWD} processes more`, '≤ 100 ms', `${crowded} ms`],
       [
         'CPU with a proof each 10 min',
         '≤ 3 m',
@@ -124,6 +129,14 @@ export async function measureAgent(node: ClusterNode, soakS: number, idleS: numb
   } finally {
     await agent.stop();
   }
+}
+
+/** The agent's CPU time over one look because of a file, in milliseconds. */
+async function lookMs(agent: OutsideAgent, node: ClusterNode): Promise<number> {
+  const rested = await cpuMs(agent.pid);
+  await touch(node);
+  await pause(LOOK_S); // asking it whether it has looked would be most of what is measured
+  return (await cpuMs(agent.pid)) - rested;
 }
 
 export async function memoryOf(pid: number): Promise<{ rss: number; anonymous: number }> {

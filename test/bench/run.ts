@@ -13,11 +13,12 @@ import { LOAD_HEAD, measureLoad } from './load.ts';
 import { FAULT_NODES, measureAgent, measureFaults, measureProofs } from './one-node.ts';
 import { measureScale } from './scale.ts';
 import { HEAD } from './statistics.ts';
+import { measureVm } from './vm.ts';
 
 const CLUSTER = process.env.BENCH_CLUSTER ?? 'bench';
 const MEASURED = ['what', 'goal', 'measured'];
 /** What can be measured, in this order. */
-const SECTIONS = ['proofs', 'faults', 'agent', 'labels', 'pod', 'flaps', 'load', 'scale'];
+const SECTIONS = ['proofs', 'faults', 'agent', 'labels', 'pod', 'flaps', 'load', 'scale', 'vm'];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -32,9 +33,10 @@ const { values, positionals } = parseArgs({
     pods: { type: 'string', default: '200' },
     outage: { type: 'string', default: '300' },
     agents: { type: 'string', default: '1000' },
+    looks: { type: 'string', default: '50' },
   },
 });
-const { runs, proofs, soak, idle, flaps, load, pressure, pods, outage, agents } = Object.fromEntries(
+const { runs, proofs, soak, idle, flaps, load, pressure, pods, outage, agents, looks } = Object.fromEntries(
   Object.entries(values).map(([name, text]) => [name, wholeNumber(name, text)]),
 ) as Record<keyof typeof values, number>;
 const wrong = positionals.filter((word) => !SECTIONS.includes(word));
@@ -60,6 +62,14 @@ function show(head: readonly string[], rows: readonly (readonly string[])[]): vo
 
 console.log(`${new Date().toISOString().slice(0, 10)} · ${await machineShape()}\n`);
 try {
+  if (SECTIONS.filter(wanted).some((section) => section !== 'vm')) await measureNamespaces();
+  if (wanted('vm')) show(MEASURED, await measureVm(CLUSTER, looks));
+} finally {
+  await removeCluster(CLUSTER);
+}
+
+/** Everything on nodes that are namespaces of this machine. */
+async function measureNamespaces(): Promise<void> {
   const images = ['labels', 'pod', 'flaps', 'load', 'scale'].some(wanted)
     ? (['workload', 'agent'] as const)
     : [];
@@ -83,7 +93,6 @@ try {
   if (wanted('load'))
     show(LOAD_HEAD, await measureLoad(cluster, node, { cpuS: load, pressureS: pressure, pods }));
   if (wanted('scale')) show(MEASURED, await measureScale(cluster, agents));
-} finally {
   await removeCluster(CLUSTER);
 }
 

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import pino from 'pino';
-import { createKube, type Kube, type WatchEvent } from '../../agent/kube.ts';
-import { openAccess } from '../../agent/kube-access.ts';
-import { keepWatching } from '../../agent/kube-watch.ts';
+import { openAccess } from '../../agent/kube/access.ts';
+import { createKube, type Kube, type WatchEvent } from '../../agent/kube/client.ts';
+import { keepWatching } from '../../agent/kube/watch.ts';
 import type { Report } from '../../agent/report.ts';
 import type { Verdict } from '../../agent/verdict.ts';
 import type { Cluster } from '../../hack/cluster/cluster.ts';

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
-import { createKube, type Kube } from '../../agent/kube.ts';
-import { openAccess } from '../../agent/kube-access.ts';
+import { openAccess } from '../../agent/kube/access.ts';
+import { createKube, type Kube } from '../../agent/kube/client.ts';
 import { NodePublisher } from '../../agent/publish/node.ts';
 import { READY_LABEL } from '../../hack/story.ts';
 

@@ -4,10 +4,10 @@ import { describe, it } from 'node:test';
 import type { Sources } from '../../../agent/checks/catalogue.ts';
 import { CAUSES, CHECKS, EVIDENCE } from '../../../agent/checks/catalogue.ts';
 import { runChecks } from '../../../agent/checks/run.ts';
+import { rememberConfigPath } from '../../../agent/containerd/arguments.ts';
+import { readContainerdConfig } from '../../../agent/containerd/config.ts';
+import { readDistribution } from '../../../agent/containerd/distribution.ts';
 import type { LoadedRuntime } from '../../../agent/cri/cri.ts';
-import { rememberConfigPath } from '../../../agent/host/containerd-arguments.ts';
-import { readContainerdConfig } from '../../../agent/host/containerd-config.ts';
-import { readDistribution } from '../../../agent/host/distribution.ts';
 import { criStatus, fakeCri, hostOf, outcome, sourcesOf, witnessOf } from './fake-node.ts';
 import { HOSTS } from './fixture-hosts.ts';
 

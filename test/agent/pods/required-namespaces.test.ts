@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import pino from 'pino';
-import type { Kube, WatchEvent } from '../../../agent/kube.ts';
+import type { Kube, WatchEvent } from '../../../agent/kube/client.ts';
 import { RequiredNamespaces } from '../../../agent/pods/required-namespaces.ts';
 
 const told = (type: WatchEvent['type'], name?: string): WatchEvent => ({
@@ -29,6 +29,7 @@ describe('RequiredNamespaces', () => {
       }
       yield* events;
     };
+    assert.equal(followed.known, false);
     await followed.run({ watch } as unknown as Kube, pino({ level: 'silent' }), stop.signal);
     assert.deepEqual(seen, [
       ['eval'],
@@ -40,6 +41,7 @@ describe('RequiredNamespaces', () => {
       ['ci'],
     ]);
     assert.deepEqual([...followed.names], ['ci']);
+    assert.equal(followed.known, true);
     assert.equal(
       paths[0],
       '/api/v1/namespaces?labelSelector=require-gvisor%3Dtrue&watch=1&allowWatchBookmarks=true&resourceVersion=0&timeoutSeconds=… metadata',

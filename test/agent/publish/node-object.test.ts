@@ -12,6 +12,7 @@ import {
 import { READY } from '../reports.ts';
 
 const metadata = { name: 'node-1', uid: 'a', resourceVersion: '7' };
+const TIMES = { lastHeartbeatTime: '', lastTransitionTime: '' };
 const NODE: NodeObject = {
   metadata: { ...metadata, labels: { 'd/ready': 'false', team: 'x' }, annotations: { 'd/agent': 'old' } },
   spec: {
@@ -22,8 +23,8 @@ const NODE: NodeObject = {
   },
   status: {
     conditions: [
-      { type: 'GVisorReady', status: 'True', reason: 'Old', message: '', lastTransitionTime: '' },
-      { type: 'Ready', status: 'True', reason: 'KubeletReady', message: '', lastTransitionTime: '' },
+      { ...TIMES, type: 'GVisorReady', status: 'True', reason: 'Old', message: '' },
+      { ...TIMES, type: 'Ready', status: 'True', reason: 'KubeletReady', message: '' },
     ],
   },
 };

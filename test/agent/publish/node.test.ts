@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { REASONS } from '../../../agent/reasons.ts';
 import type { Report } from '../../../agent/report.ts';
 import { refusal } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
@@ -23,6 +24,7 @@ describe('NodePublisher', () => {
         status: 'True',
         reason: 'SandboxProven',
         message: 'SandboxProven',
+        lastHeartbeatTime: '2026-03-01T10:00:00Z',
         lastTransitionTime: '2026-03-01T10:00:00Z',
       },
     ]);
@@ -70,13 +72,33 @@ describe('NodePublisher', () => {
     );
   });
 
-  it('gives a time to a condition that has none, and cuts a long message', async (t) => {
+  it('gives a time to a condition that has none, says what to do, and cuts a long message before that', async (t) => {
     const { server, publish } = await publisherOf(t);
     server.node.conditions = [{ type: 'GVisorReady', status: 'False', reason: 'RunscNotFound' }];
-    await publish(reportOf({ verdict: { ...BROKEN.verdict, message: 'x'.repeat(5_000) } }));
+    const message = `starting ${'x'.repeat(5_000)}: no such file`;
+    await publish(reportOf({ verdict: { ...BROKEN.verdict, message } }));
     const [condition] = server.node.conditions;
     assert.equal(condition?.lastTransitionTime, '2026-03-01T10:00:00Z');
-    assert.equal(condition?.message?.length, 1_024);
+    assert.equal(condition?.lastHeartbeatTime, '2026-03-01T10:00:00Z');
+    assert.equal(condition?.message?.length, 512);
+    const { remedy } = REASONS[BROKEN.verdict.reason];
+    assert.match(condition?.message ?? '', /^starting x+ … x+: no such file\. What to do: /);
+    assert.ok(condition?.message?.endsWith(remedy));
+  });
+
+  it('moves the heartbeat with each write of the condition, and never writes for the heartbeat alone', async (t) => {
+    const { server, publish, publisher, clock, logged } = await publisherOf(t);
+    await publish(BROKEN);
+    clock.nowMs = Date.parse('2026-03-01T11:00:00Z');
+    const anotherMessage = { ...BROKEN.verdict, message: 'the same in other words' };
+    publisher.publish(reportOf({ verdict: anotherMessage }));
+    publisher.publish(reportOf({ verdict: anotherMessage, facts: {} }));
+    await logged('labels written');
+    assert.equal(server.node.conditions[0]?.lastHeartbeatTime, '2026-03-01T10:00:00Z');
+    await publish(reportOf({ verdict: verdictOf('False', 'RunscNotFound') }));
+    const [condition] = server.node.conditions;
+    assert.equal(condition?.lastHeartbeatTime, '2026-03-01T11:00:00Z');
+    assert.equal(condition?.lastTransitionTime, '2026-03-01T10:00:00Z');
   });
 
   it('takes away the label of a fact that is no longer known', async (t) => {

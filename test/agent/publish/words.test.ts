@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Finding } from '../../../agent/finding.ts';
-import { describeFacts, longTime, seconds, shortTime, toneOf } from '../../../agent/publish/words.ts';
+import {
+  describeFacts,
+  longTime,
+  seconds,
+  shorten,
+  shortIds,
+  shortTime,
+  toneOf,
+} from '../../../agent/publish/words.ts';
 
 describe('longTime', () => {
   const table: readonly (readonly [ms: number, text: string])[] = [
@@ -53,4 +61,22 @@ describe('describeFacts', () => {
     ]));
   it('shows a size that is no number as it is', () =>
     assert.deepEqual(describeFacts({ memoryBytes: 'much' }), [['Memory', 'much']]));
+});
+
+describe('shorten', () => {
+  it('keeps a text that fits', () => assert.equal(shorten('abcdef', 6), 'abcdef'));
+  it('keeps the beginning and more of the end, where an error names its cause', () => {
+    const text = shorten(`failed to start: ${'a'.repeat(500)}: file does not exist`, 60);
+    assert.equal(text.length, 60);
+    assert.match(text, /^failed to start: a+ … a+: file does not exist$/);
+  });
+});
+
+describe('shortIds', () => {
+  const id = '0123456789ab'.padEnd(64, 'c');
+  it('keeps twelve digits of an id, as `crictl ps` does', () =>
+    assert.equal(shortIds(`sandbox "${id}" and ${id}`), 'sandbox "0123456789ab" and 0123456789ab'));
+  it('keeps what is shorter or longer than an id', () => {
+    for (const text of [id.slice(1), `${id}0`, 'no id']) assert.equal(shortIds(text), text);
+  });
 });

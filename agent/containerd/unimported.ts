@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
-import { type ContainerdFile, parseContainerdFile, readContainerdFile } from './containerd-files.ts';
+import type { Host } from '../host/host.ts';
+import { type ContainerdFile, parseContainerdFile, readContainerdFile } from './files.ts';
 import { type IgnoredMention, mentionsIn } from './handler-mentions.ts';
-import type { Host } from './host.ts';
 
 /** Directories beside the root file in which people put drop-ins: containerd, k3s, RKE2 and k0s. */
 const DROP_IN_DIRECTORIES = ['.', 'conf.d', 'config.d', 'containerd.d', 'config.toml.d', 'config-v3.toml.d'];

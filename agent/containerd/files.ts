@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
-import { glob } from './glob.ts';
-import type { Host } from './host.ts';
+import { glob } from '../host/glob.ts';
+import type { Host } from '../host/host.ts';
 import { parseToml, TomlFault, type TomlTable, type TomlValue } from './toml.ts';
 import { TomlLines } from './toml-lines.ts';
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { readContainerdConfig, resolveConfig } from '../../../agent/host/containerd-config.ts';
-import { parseContainerdFile } from '../../../agent/host/containerd-files.ts';
-import { TomlFault } from '../../../agent/host/toml.ts';
-import { tempHost } from './temp-host.ts';
+import { readContainerdConfig, resolveConfig } from '../../../agent/containerd/config.ts';
+import { parseContainerdFile } from '../../../agent/containerd/files.ts';
+import { TomlFault } from '../../../agent/containerd/toml.ts';
+import { tempHost } from '../host/temp-host.ts';
 
 const ROOT = '/etc/containerd/config.toml';
 const RUNSC = 'runtime_type = "io.containerd.runsc.v1"';

@@ -1,7 +1,7 @@
 import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
-import type { Extent, Kube, WatchEvent } from './kube.ts';
-import { KubeError } from './kube-error.ts';
+import type { Extent, Kube, WatchEvent } from './client.ts';
+import { KubeError } from './error.ts';
 
 /** What to watch: a path of a list with its selectors as query, and who hears of it. */
 export type Watched = {

@@ -1,6 +1,6 @@
-import type { ContainerdFile } from './containerd-files.ts';
-import { CRI_V1, CRI_V2, CRI_V3 } from './containerd-merge.ts';
-import type { ConfigRules } from './containerd-release.ts';
+import type { ContainerdFile } from './files.ts';
+import { CRI_V1, CRI_V2, CRI_V3 } from './merge.ts';
+import type { ConfigRules } from './release.ts';
 import type { TomlTable, TomlValue } from './toml.ts';
 
 /** A place in a file that names a handler, whether or not containerd reads it. `line` is 1-based. */

@@ -8,7 +8,7 @@ import {
   refusesNewerDropIn,
   rulesForConfigVersion,
   rulesOf,
-} from '../../../agent/host/containerd-release.ts';
+} from '../../../agent/containerd/release.ts';
 
 describe('containerd releases', () => {
   const RELEASES: readonly (readonly [string, ConfigRules, number, boolean, boolean])[] = [

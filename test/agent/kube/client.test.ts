@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { createKube, type WatchEvent } from '../../agent/kube.ts';
-import { inClusterAccess } from '../../agent/kube-access.ts';
-import { KubeError } from '../../agent/kube-error.ts';
-import { openAuthority } from '../../hack/cluster/pki.ts';
-import { fakeApiServer, refusal, statusOf } from './fake-api-server.ts';
+import { inClusterAccess } from '../../../agent/kube/access.ts';
+import { createKube, type WatchEvent } from '../../../agent/kube/client.ts';
+import { KubeError } from '../../../agent/kube/error.ts';
+import { openAuthority } from '../../../hack/cluster/pki.ts';
+import { fakeApiServer, refusal, statusOf } from '../fake-api-server.ts';
 
 const PATH = '/api/v1/nodes/node-1';
 const WATCH = '/api/v1/nodes?watch=1';

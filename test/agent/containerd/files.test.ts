@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { readContainerdConfig } from '../../../agent/host/containerd-config.ts';
-import { tempHost } from './temp-host.ts';
+import { readContainerdConfig } from '../../../agent/containerd/config.ts';
+import { tempHost } from '../host/temp-host.ts';
 
 const ROOT = '/etc/containerd/config.toml';
 

@@ -1,5 +1,5 @@
 import { Agent } from 'undici';
-import type { KubeAccess } from './kube-access.ts';
+import type { KubeAccess } from './access.ts';
 
 /** A kubelet reports every 5 minutes when nothing changes, so a watch of a Node is not silent for longer. */
 const SILENCE_MS = 900_000;

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { kubeconfigAccess } from './kube-config.ts';
+import { kubeconfigAccess } from './kubeconfig.ts';
 
 /** How to reach an API server and prove who one is. Certificates and keys are PEM. */
 export type KubeAccess = {

@@ -1,7 +1,7 @@
 import type { CriClient } from '../cri/client.ts';
+import type { Host } from '../host/host.ts';
+import { readProcess } from '../host/process.ts';
 import type { Distribution } from './distribution.ts';
-import type { Host } from './host.ts';
-import { readProcess } from './process.ts';
 
 /** Where the path of containerd's configuration is learned; `named` is what the settings say. */
 export type ConfigPathSources = {

@@ -3,10 +3,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { createKube, type WatchEvent } from '../../agent/kube.ts';
-import { inClusterAccess } from '../../agent/kube-access.ts';
-import { openAuthority } from '../../hack/cluster/pki.ts';
-import { FakeApiServer, fakeApiServer } from './fake-api-server.ts';
+import { inClusterAccess } from '../../../agent/kube/access.ts';
+import { createKube, type WatchEvent } from '../../../agent/kube/client.ts';
+import { openAuthority } from '../../../hack/cluster/pki.ts';
+import { FakeApiServer, fakeApiServer } from '../fake-api-server.ts';
 
 const PATH = '/api/v1/nodes/node-1';
 const WATCH = '/api/v1/nodes?watch=1';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { rememberConfigPath } from '../../../agent/host/containerd-arguments.ts';
-import { readDistribution } from '../../../agent/host/distribution.ts';
-import { addProcess, type FakeProcess, removeProcess } from './fake-process.ts';
-import { tempHost } from './temp-host.ts';
+import { rememberConfigPath } from '../../../agent/containerd/arguments.ts';
+import { readDistribution } from '../../../agent/containerd/distribution.ts';
+import { addProcess, type FakeProcess, removeProcess } from '../host/fake-process.ts';
+import { tempHost } from '../host/temp-host.ts';
 
 const DEFAULT = '/etc/containerd/config.toml';
 const PID = 7;

@@ -1,14 +1,14 @@
-import { type ConfigFault, type ContainerdFile, readContainerdFiles } from './containerd-files.ts';
-import { mergeFiles } from './containerd-merge.ts';
+import type { Host } from '../host/host.ts';
+import { type ConfigFault, type ContainerdFile, readContainerdFiles } from './files.ts';
+import { type IgnoredMention, type Mention, mentionsIn, whyIgnored } from './handler-mentions.ts';
+import { mergeFiles } from './merge.ts';
 import {
   type ConfigRules,
   parseContainerdRelease,
   refusesNewerDropIn,
   rulesForConfigVersion,
   rulesOf,
-} from './containerd-release.ts';
-import { type IgnoredMention, type Mention, mentionsIn, whyIgnored } from './handler-mentions.ts';
-import type { Host } from './host.ts';
+} from './release.ts';
 import { criSection, decodeRuntimes, disabledFault, type RuntimeTable } from './runtimes-table.ts';
 import type { TomlTable } from './toml.ts';
 import { readUnimported } from './unimported.ts';

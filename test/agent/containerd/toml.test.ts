@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { parseToml, TomlFault, tableAt, toPlain } from '../../../agent/host/toml.ts';
+import { parseToml, TomlFault, tableAt, toPlain } from '../../../agent/containerd/toml.ts';
 
 describe('parseToml', () => {
   const FAULTS: readonly (readonly [string, string, number])[] = [

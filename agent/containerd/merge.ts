@@ -1,5 +1,5 @@
-import type { ConfigFault, ContainerdFile } from './containerd-files.ts';
-import { type ConfigRules, highestConfigVersion } from './containerd-release.ts';
+import type { ConfigFault, ContainerdFile } from './files.ts';
+import { type ConfigRules, highestConfigVersion } from './release.ts';
 import { type TomlTable, type TomlValue, tableAt } from './toml.ts';
 
 /** Plugin ids under which containerd has kept its CRI configuration, oldest first. */

@@ -1,6 +1,6 @@
-import type { ConfigFault, ContainerdFile } from './containerd-files.ts';
-import { CRI_V1, CRI_V2, CRI_V3, type Merged } from './containerd-merge.ts';
-import type { ConfigRules } from './containerd-release.ts';
+import type { ConfigFault, ContainerdFile } from './files.ts';
+import { CRI_V1, CRI_V2, CRI_V3, type Merged } from './merge.ts';
+import type { ConfigRules } from './release.ts';
 import { type TomlTable, type TomlValue, tableAt, toPlain } from './toml.ts';
 
 /** One handler's table as containerd decodes it. */

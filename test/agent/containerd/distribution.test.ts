@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { osId, readDistribution } from '../../../agent/host/distribution.ts';
+import { osId, readDistribution } from '../../../agent/containerd/distribution.ts';
 import { hostOf } from '../checks/fake-node.ts';
-import { tempHost } from './temp-host.ts';
+import { tempHost } from '../host/temp-host.ts';
 
 const PLAIN = ['/etc/containerd/config.toml', '/run/containerd/containerd.sock'] as const;
 

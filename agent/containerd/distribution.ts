@@ -1,4 +1,4 @@
-import type { Host } from './host.ts';
+import type { Host } from '../host/host.ts';
 
 /** How a Kubernetes distribution lays out its containerd: paths of the host, and words for people. */
 export type Distribution = {

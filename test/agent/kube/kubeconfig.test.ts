@@ -3,11 +3,11 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { createKube } from '../../agent/kube.ts';
-import { openAccess } from '../../agent/kube-access.ts';
-import { kubeconfigAccess } from '../../agent/kube-config.ts';
-import { openAuthority } from '../../hack/cluster/pki.ts';
-import { FakeApiServer } from './fake-api-server.ts';
+import { openAccess } from '../../../agent/kube/access.ts';
+import { createKube } from '../../../agent/kube/client.ts';
+import { kubeconfigAccess } from '../../../agent/kube/kubeconfig.ts';
+import { openAuthority } from '../../../hack/cluster/pki.ts';
+import { FakeApiServer } from '../fake-api-server.ts';
 
 const PATH = '/api/v1/nodes/node-1';
 const data = (text: string) => Buffer.from(text).toString('base64');

@@ -1,8 +1,8 @@
 import { type Dispatcher, request } from 'undici';
-import type { KubeAccess } from './kube-access.ts';
-import { KubeConnections } from './kube-connections.ts';
-import { kubeRefusal } from './kube-error.ts';
-import { jsonLines } from './kube-lines.ts';
+import type { KubeAccess } from './access.ts';
+import { KubeConnections } from './connections.ts';
+import { kubeRefusal } from './error.ts';
+import { jsonLines } from './lines.ts';
 
 /** One line of a watch: an object as it came, changed or went, a bookmark, or a refusal. */
 export type WatchEvent = {
@@ -15,7 +15,7 @@ export type Extent = 'whole' | 'metadata';
 
 /**
  * The API server, as far as this agent needs it. Paths begin with a slash and may carry a query. A request
- * has a deadline of 10 s; one that is refused rejects with a {@link import('./kube-error.ts').KubeError}.
+ * has a deadline of 10 s; one that is refused rejects with a {@link import('./error.ts').KubeError}.
  */
 export type Kube = {
   get(path: string, signal?: AbortSignal): Promise<unknown>;

@@ -1,6 +1,6 @@
 import type { Cri, CriStatus } from '../cri/cri.ts';
-import { readContainerdConfig } from './containerd-config.ts';
-import type { Host } from './host.ts';
+import type { Host } from '../host/host.ts';
+import { readContainerdConfig } from './config.ts';
 
 /** Where the facts of a handler are read. */
 export type HandlerSources = {

@@ -1,0 +1,39 @@
+import type { Pod } from './pod.ts';
+import type { PodsSeen } from './watch-pods.ts';
+
+/** The pods of this node that run outside of gVisor, for people and for the report. */
+export type PodsOutside = {
+  /** When they were read last, ISO 8601. */
+  readonly at: string;
+  /** Whether that is so long ago that they must be taken as unreadable now. */
+  readonly stale: boolean;
+  /** How many pods run here in all. */
+  readonly running: number;
+  /** Whether it is known which namespaces require gVisor: only an API server tells. */
+  readonly requirementsKnown: boolean;
+  /** Those outside of gVisor in a namespace that requires it, */
+  readonly forbidden: readonly Pod[];
+  /** those outside of gVisor elsewhere, */
+  readonly allowed: readonly Pod[];
+  /** and those of which nobody could tell. */
+  readonly untold: readonly Pod[];
+};
+
+/** Pods are read every three seconds. */
+const STALE_MS = 15_000;
+
+/** Sorts the pods that were read at `atMs`, wall clock time, as a person wants to know of them at `nowMs`. */
+export function podsOutside(
+  { pods, unsandboxed }: PodsSeen,
+  { atMs, nowMs, requirementsKnown }: { atMs: number; nowMs: number; requirementsKnown: boolean },
+): PodsOutside {
+  return {
+    at: new Date(atMs).toISOString(),
+    stale: nowMs - atMs > STALE_MS,
+    running: pods.length,
+    requirementsKnown,
+    forbidden: unsandboxed,
+    allowed: pods.filter((pod) => pod.sandboxed === false && !unsandboxed.includes(pod)),
+    untold: pods.filter((pod) => pod.sandboxed === undefined),
+  };
+}

@@ -1,0 +1,34 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { podsOutside } from '../../../agent/pods/outside.ts';
+import type { Pod } from '../../../agent/pods/pod.ts';
+
+const pod = (name: string, sandboxed?: boolean): Pod => ({
+  namespace: 'eval',
+  name,
+  uid: name,
+  handler: '',
+  evidence: 'process 1 is "pause"',
+  ...(sandboxed === undefined ? {} : { sandboxed }),
+});
+
+describe('podsOutside', () => {
+  const [inside, untold, forbidden, allowed] = [pod('a', true), pod('b'), pod('c', false), pod('d', false)];
+  const seen = { pods: [inside, untold, forbidden, allowed], unsandboxed: [forbidden] };
+
+  it('tells pods outside of gVisor where it is required from those elsewhere, and from those nobody could tell of', () => {
+    const outside = podsOutside(seen, { atMs: 0, nowMs: 3_000, requirementsKnown: true });
+    assert.deepEqual(outside, {
+      at: '1970-01-01T00:00:00.000Z',
+      stale: false,
+      running: 4,
+      requirementsKnown: true,
+      forbidden: [forbidden],
+      allowed: [allowed],
+      untold: [untold],
+    });
+  });
+
+  it('is stale once the pods were not read for a while', () =>
+    assert.equal(podsOutside(seen, { atMs: 0, nowMs: 16_000, requirementsKnown: false }).stale, true));
+});
