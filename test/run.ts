@@ -18,6 +18,7 @@ const TIERS = {
   unit: {
     files: [
       'test/agent/**/*.test.ts',
+      'test/fleet/**/*.test.ts',
       'test/hack/**/*.test.ts',
       'test/docs/**/*.test.ts',
       'test/dispatcher/**/*.test.ts',

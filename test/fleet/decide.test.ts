@@ -1,0 +1,212 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Course, nodeOf, podOn } from './fleet-course.ts';
+
+const TEN = Array.from({ length: 10 }, (_, index) => `node-${index}`);
+const [A = '', B = '', C = ''] = TEN;
+
+/** A fleet of ten whose controller has run for ten minutes. */
+function settled(names: readonly string[] = TEN): Course {
+  return new Course(names).pass(600);
+}
+
+describe('the label of a lost agent', () => {
+  it('is withdrawn when no agent was Ready for 90 s, and not before', () => {
+    const course = settled();
+    course.lose(A);
+    assert.deepEqual(course.pass(90).names, []);
+    assert.deepEqual(course.pass(4).names, [A]);
+    assert.deepEqual(course.pass(600).names, [A]);
+  });
+
+  it('is withdrawn as well when there is no pod on the node at all', () => {
+    const course = settled();
+    course.pods = course.pods.filter(({ node }) => node !== A);
+    assert.deepEqual(course.pass(94).names, [A]);
+  });
+
+  /** What keeps the label of a node whose agent is gone for ten minutes. */
+  const KEPT: readonly (readonly [what: string, change: (course: Course) => void])[] = [
+    ['the Node is NotReady', (course) => course.change(A, { ready: false })],
+    ['the label is false', (course) => course.change(A, { label: 'false' })],
+    ['there is no label', (course) => course.change(A, { label: '' })],
+    ['the Node is younger than 5 min', (course) => course.change(A, { createdAtMs: course.nowMs + 310_000 })],
+    ['the Node does not say how old it is', (course) => course.change(A, { createdAtMs: Number.NaN })],
+    ['another agent on the node is Ready', (course) => course.pods.push(podOn(A, { name: 'other' }))],
+    ['the DaemonSet is gone', (course) => void (course.agents = undefined)],
+    [
+      'a newer spec of the DaemonSet is not seen yet',
+      (course) => void (course.agents = { observed: false, desired: 10, ready: 9 }),
+    ],
+    ['agents of two revisions run', (course) => course.pods.push(podOn(B, { revision: 'two' }))],
+    ['the watches do not stand', (course) => void (course.followedSinceMs = undefined)],
+    ['two more lost their agents', (course) => course.lose(B, C)],
+  ];
+  for (const [what, change] of KEPT) {
+    it(`stays where ${what}`, () => {
+      const course = settled();
+      course.lose(A);
+      change(course);
+      assert.deepEqual(course.pass(600).names, []);
+    });
+  }
+
+  it('stays while its Node is Ready on and off, less than 90 s at a time', () => {
+    const course = settled();
+    course.lose(A);
+    for (let time = 0; time < 5; time++) {
+      course.change(A, { ready: true });
+      course.pass(80);
+      course.change(A, { ready: false });
+      course.pass(10);
+    }
+    assert.deepEqual(course.names, []);
+  });
+
+  it('stays while an agent is Ready for a moment now and then', () => {
+    const course = settled();
+    for (let time = 0; time < 5; time++) {
+      course.lose(A);
+      course.pass(80);
+      course.serve(A);
+      course.pass(2);
+    }
+    assert.deepEqual(course.names, []);
+  });
+
+  it('of a Node that was created anew is timed anew', () => {
+    const course = settled();
+    course.lose(A);
+    course.pass(80).change(A, { uid: 'another' });
+    assert.deepEqual(course.pass(80).names, []);
+    assert.deepEqual(course.pass(14).names, [A]);
+  });
+
+  it('of an agent on a dead node with another revision does not hold the others', () => {
+    const course = settled();
+    course.nodes.push(nodeOf('dead', { ready: false, label: 'true' }));
+    course.pods.push(podOn('dead', { revision: 'old', ready: false }));
+    course.lose(A);
+    assert.deepEqual(course.pass(94).names, [A]);
+  });
+});
+
+describe('timers begin anew', () => {
+  it('after a start', () => {
+    const course = new Course(TEN);
+    course.lose(A);
+    assert.deepEqual(course.pass(88).names, []);
+    assert.deepEqual(course.pass(8).names, [A]);
+  });
+
+  it('after a watch that was renewed', () => {
+    const course = settled();
+    course.lose(A);
+    course.pass(80).followedSinceMs = course.nowMs;
+    assert.deepEqual(course.pass(88).names, []);
+    assert.deepEqual(course.pass(8).names, [A]);
+  });
+
+  for (const [what, jump] of [
+    ['the wall clock is set forward', (course: Course) => void (course.skewMs += 3_600_000)],
+    ['the wall clock is set back', (course: Course) => void (course.skewMs -= 3_600_000)],
+    ['the controller stood still', (course: Course) => void (course.nowMs += 3_600_000)],
+  ] as const) {
+    it(`when ${what}`, () => {
+      const course = settled();
+      course.lose(A);
+      jump(course.pass(80));
+      assert.deepEqual(course.pass(88).names, []);
+      assert.deepEqual(course.pass(10).names, [A]);
+    });
+  }
+
+  it('when the brake lifts, so nothing that it held is replayed', () => {
+    const course = settled();
+    course.agents = undefined;
+    course.lose(A);
+    assert.deepEqual(course.pass(300).decision?.held, [A]);
+    course.agents = { observed: true, desired: 10, ready: 9 };
+    assert.deepEqual(course.pass(88).names, []);
+    assert.deepEqual(course.pass(8).names, [A]);
+  });
+});
+
+describe('the brake', () => {
+  it('holds while the API server is away and three minutes longer, and what heals meanwhile is never withdrawn', () => {
+    const course = settled();
+    course.followedSinceMs = undefined;
+    course.lose(...TEN);
+    assert.deepEqual(course.pass(300).decision?.brake, ['ApiServerAway']);
+    course.followedSinceMs = course.nowMs;
+    assert.deepEqual(course.pass(100).decision?.brake, ['ApiServerAway', 'TooManyLost']);
+    course.serve(...TEN);
+    assert.deepEqual(course.pass(100).decision?.brake, []);
+    assert.deepEqual(course.names, []);
+  });
+
+  it('does not come on at a start, nor for a watch that was renewed within ten seconds', () => {
+    const course = new Course(TEN);
+    course.followedSinceMs = undefined;
+    assert.deepEqual(course.tick().brake, []);
+    course.followedSinceMs = course.nowMs;
+    assert.deepEqual(course.pass(10).decision?.brake, []);
+    course.followedSinceMs = course.nowMs;
+    assert.deepEqual(course.pass(10).decision?.brake, []);
+  });
+
+  it('lets two of ten go within ten minutes, and holds the third until the first is long ago', () => {
+    const course = settled();
+    course.lose(A);
+    course.pass(94);
+    course.lose(B);
+    course.pass(94);
+    course.lose(C);
+    assert.deepEqual(course.pass(94).names, [A, B]);
+    assert.deepEqual([course.decision?.brake, course.decision?.held], [['TooManyLost'], [C]]);
+    assert.deepEqual(course.pass(620).names, [A, B, C]);
+  });
+
+  it('holds all of many that fail one after the other, from the first one on', () => {
+    const course = settled();
+    for (const name of TEN.slice(0, 5)) {
+      course.lose(name);
+      course.pass(10);
+    }
+    assert.deepEqual(course.pass(900).names, []);
+    assert.equal(course.decision?.held.length, 5);
+  });
+
+  it('lets one of two go, and not the second', () => {
+    const course = settled([A, B]);
+    course.lose(A);
+    course.pass(94);
+    course.lose(B);
+    assert.deepEqual(course.pass(300).names, [A]);
+  });
+
+  it('counts what another controller has withdrawn', () => {
+    const course = settled([A, B, C]);
+    const since = new Date(course.nowMs).toISOString();
+    course.change(B, {
+      label: 'false',
+      verdict: { status: 'Unknown', reason: 'AgentLost', message: '', since },
+    });
+    course.lose(A, B);
+    assert.deepEqual(course.pass(120).names, []);
+    assert.deepEqual(course.decision?.brake, ['TooManyLost']);
+  });
+
+  it('lets nothing go in a rolling update of all agents, however slow', () => {
+    const course = settled();
+    for (const name of TEN) {
+      const next = (ready: boolean) => podOn(name, { revision: 'two', ready });
+      const replace = (ready: boolean) => course.pods.map((pod) => (pod.node === name ? next(ready) : pod));
+      course.pods = replace(false);
+      course.pass(120).pods = replace(true);
+      course.pass(10);
+    }
+    assert.deepEqual(course.decision?.brake, []);
+    assert.deepEqual(course.names, []);
+  });
+});
