@@ -1,4 +1,3 @@
-import type { AgentPod } from './agents.ts';
 import type { FleetNode } from './node.ts';
 import type { Clock, Patience, Seen } from './seen.ts';
 
@@ -20,6 +19,7 @@ export type Lost = { readonly node: FleetNode; readonly forMs: number };
 type Judged = {
   readonly lost: readonly Lost[];
   readonly away: boolean;
+  readonly rolling: boolean;
   readonly clock: Clock;
   readonly patience: Patience;
 };
@@ -29,18 +29,32 @@ export function brakeReasons(seen: Seen, judged: Judged): readonly BrakeReason[]
   const reasons: readonly (readonly [BrakeReason, boolean])[] = [
     ['ApiServerAway', judged.away],
     ['AgentsGone', seen.followedSinceMs !== undefined && seen.agents === undefined],
-    ['RollingOut', isRollingOut(seen)],
+    ['RollingOut', judged.rolling],
     ['TooManyLost', areTooMany(seen, judged)],
   ];
   return reasons.filter(([, holds]) => holds).map(([reason]) => reason);
 }
 
-/** Whether the DaemonSet's newest spec is not seen yet, or agents of several revisions run on nodes that are Ready. */
-function isRollingOut({ agents, pods, nodes }: Seen): boolean {
-  if (agents !== undefined && !agents.observed) return true;
+/** Which revisions of the agents run, and until when that counts as a rollout, monotonic milliseconds. */
+export type Rollout = { readonly revisions: readonly string[]; readonly untilMs: number };
+
+/**
+ * A rollout lasts while the DaemonSet's newest spec is not seen yet, or agents of several revisions run on nodes that
+ * are Ready, and a while longer, in which the last agents become Ready.
+ */
+export function followRollout(
+  { agents, pods, nodes }: Seen,
+  last: Rollout | undefined,
+  { nowMs, settleMs }: { readonly nowMs: number; readonly settleMs: number },
+): Rollout {
   const ready = new Set(nodes.filter((node) => node.ready).map(({ name }) => name));
-  const revisionOf = ({ node, revision }: AgentPod) => (ready.has(node) ? [revision] : []);
-  return new Set(pods.flatMap(revisionOf)).size > 1;
+  const running = pods.filter(({ node, revision }) => revision !== '' && ready.has(node));
+  const revisions = [...new Set(running.map(({ revision }) => revision))];
+  const [revision] = revisions;
+  if (revision === undefined) return last ?? { revisions, untilMs: Number.NEGATIVE_INFINITY };
+  const isNew = last !== undefined && last.revisions.length > 0 && !last.revisions.includes(revision);
+  const rolling = agents?.observed === false || revisions.length > 1 || isNew;
+  return { revisions, untilMs: rolling ? nowMs + settleMs : (last?.untilMs ?? Number.NEGATIVE_INFINITY) };
 }
 
 /**
@@ -53,7 +67,7 @@ function areTooMany({ nodes, withdrawn }: Seen, { lost, clock, patience }: Judge
   for (const [uid, atMs] of withdrawn) if (clock.nowMs - atMs < windowMs) gone.add(uid);
   for (const node of nodes) if (wasLostSince(node, clock.wallMs - windowMs)) gone.add(node.uid);
   const labelled = new Set(nodes.filter(({ label }) => label === 'true').map(({ uid }) => uid));
-  return gone.size > Math.max(1, Math.floor(share * labelled.union(gone).size));
+  return gone.size > Math.max(1, Math.floor(share * new Set([...labelled, ...gone]).size));
 }
 
 /** Whether a controller, this or another, has withdrawn the label since this moment of the wall clock. */

@@ -1,4 +1,4 @@
-import { type BrakeReason, brakeReasons, type Lost } from './brake.ts';
+import { type BrakeReason, brakeReasons, followRollout, type Lost, type Rollout } from './brake.ts';
 import type { FleetNode } from './node.ts';
 import type { Clock, Patience, Seen } from './seen.ts';
 
@@ -13,6 +13,7 @@ export type Memory = {
   readonly followedAtMs?: number;
   /** Until when nothing is withdrawn since the API server was away. */
   readonly settleUntilMs: number;
+  readonly rollout: Rollout;
   readonly brake: readonly BrakeReason[];
 };
 
@@ -46,7 +47,9 @@ export function decide(seen: Seen, last: Memory | undefined, clock: Clock, patie
   const aloneSinceMs = followAlone(seen, last?.aloneSinceMs, nowMs);
   const lost = lostNodes(seen.nodes, { aloneSinceMs, countFromMs, clock, patience });
   const away = followedSinceMs === undefined ? last !== undefined : nowMs < settleUntilMs;
-  const brake = brakeReasons(seen, { lost, away, clock, patience });
+  const rollout = followRollout(seen, last?.rollout, { nowMs, settleMs: patience.settleMs });
+  const rolling = nowMs < rollout.untilMs;
+  const brake = brakeReasons(seen, { lost, away, rolling, clock, patience });
   const lifted = brake.length === 0 && (last?.brake.length ?? 0) > 0;
   const due = lost.filter(({ forMs }) => forMs >= patience.goneMs).map(({ node }) => node.name);
   const free = brake.length === 0 && !lifted && followedSinceMs !== undefined;
@@ -58,6 +61,7 @@ export function decide(seen: Seen, last: Memory | undefined, clock: Clock, patie
       aloneSinceMs,
       ...(followedAtMs === undefined ? {} : { followedAtMs }),
       settleUntilMs,
+      rollout,
       brake,
     },
     withdraw: free ? due : [],

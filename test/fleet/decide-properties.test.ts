@@ -5,50 +5,33 @@ import { Course, PATIENCE, podOn } from './fleet-course.ts';
 
 const NAMES = Array.from({ length: 12 }, (_, index) => `node-${index}`);
 
-/** What can happen to a fleet, and how many seconds pass after it. */
+/** What can happen to a fleet. */
+const EVENTS = {
+  lose: (course: Course, name: string) => course.lose(name),
+  serve: (course: Course, name: string) => course.serve(name),
+  notReady: (course: Course, name: string) => course.change(name, { ready: false }),
+  ready: (course: Course, name: string) => course.change(name, { ready: true }),
+  relabel: (course: Course, name: string) => course.change(name, { label: 'true' }),
+  away: (course: Course) => {
+    course.followedSinceMs = undefined;
+  },
+  back: (course: Course) => {
+    course.followedSinceMs ??= course.nowMs;
+  },
+  jump: (course: Course) => {
+    course.skewMs += 60_000;
+  },
+  roll: (course: Course, name: string) => {
+    course.pods = course.pods.map((pod) => (pod.node === name ? podOn(name, { revision: 'two' }) : pod));
+  },
+} as const;
+
+/** What happens, to which node, and how many seconds pass after it. */
 const STEP = fc.record({
-  what: fc.constantFrom(
-    'lose',
-    'lose',
-    'serve',
-    'notReady',
-    'ready',
-    'relabel',
-    'away',
-    'back',
-    'jump',
-    'roll',
-  ),
+  what: fc.constantFrom(...(Object.keys(EVENTS) as (keyof typeof EVENTS)[]), 'lose' as const),
   name: fc.constantFrom(...NAMES),
   seconds: fc.constantFrom(2, 20, 60, 100, 200),
 });
-type Step = typeof STEP extends fc.Arbitrary<infer T> ? T : never;
-
-function happen(course: Course, { what, name }: Step): void {
-  switch (what) {
-    case 'lose':
-      return course.lose(name);
-    case 'serve':
-      return course.serve(name);
-    case 'notReady':
-      return course.change(name, { ready: false });
-    case 'ready':
-      return course.change(name, { ready: true });
-    case 'relabel':
-      return course.change(name, { label: 'true' });
-    case 'away':
-      course.followedSinceMs = undefined;
-      return;
-    case 'back':
-      course.followedSinceMs ??= course.nowMs;
-      return;
-    case 'jump':
-      course.skewMs += 60_000;
-      return;
-    default:
-      course.pods = course.pods.map((pod) => (pod.node === name ? podOn(name, { revision: 'two' }) : pod));
-  }
-}
 
 describe('whatever happens to a fleet', () => {
   it('no more labels go within ten minutes than the brake allows, and each for a reason that stood 90 s', () => {
@@ -58,7 +41,7 @@ describe('whatever happens to a fleet', () => {
         /** The milliseconds since each node was last seen served or not Ready, or anything began anew. */
         const quietMs = new Map(NAMES.map((name) => [name, 0]));
         for (const step of steps) {
-          happen(course, step);
+          EVENTS[step.what](course, step.name);
           for (let tick = 0; tick < step.seconds / 2; tick++) {
             const before = course.withdrawn.length;
             course.pass(2);
@@ -91,7 +74,7 @@ describe('whatever happens to a fleet', () => {
       fc.property(fc.array(STEP, { maxLength: 20 }), (steps) => {
         const course = new Course(NAMES);
         for (const step of steps) {
-          happen(course, step);
+          EVENTS[step.what](course, step.name);
           course.pass(step.seconds);
         }
         course.nodes = course.nodes.map((node) => ({ ...node, ready: true, label: 'true' }));

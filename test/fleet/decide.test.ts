@@ -33,13 +33,25 @@ describe('the label of a lost agent', () => {
     ['the Node is younger than 5 min', (course) => course.change(A, { createdAtMs: course.nowMs + 310_000 })],
     ['the Node does not say how old it is', (course) => course.change(A, { createdAtMs: Number.NaN })],
     ['another agent on the node is Ready', (course) => course.pods.push(podOn(A, { name: 'other' }))],
-    ['the DaemonSet is gone', (course) => void (course.agents = undefined)],
+    [
+      'the DaemonSet is gone',
+      (course) => {
+        course.agents = undefined;
+      },
+    ],
     [
       'a newer spec of the DaemonSet is not seen yet',
-      (course) => void (course.agents = { observed: false, desired: 10, ready: 9 }),
+      (course) => {
+        course.agents = { observed: false, desired: 10, ready: 9 };
+      },
     ],
     ['agents of two revisions run', (course) => course.pods.push(podOn(B, { revision: 'two' }))],
-    ['the watches do not stand', (course) => void (course.followedSinceMs = undefined)],
+    [
+      'the watches do not stand',
+      (course) => {
+        course.followedSinceMs = undefined;
+      },
+    ],
     ['two more lost their agents', (course) => course.lose(B, C)],
   ];
   for (const [what, change] of KEPT) {
@@ -108,9 +120,24 @@ describe('timers begin anew', () => {
   });
 
   for (const [what, jump] of [
-    ['the wall clock is set forward', (course: Course) => void (course.skewMs += 3_600_000)],
-    ['the wall clock is set back', (course: Course) => void (course.skewMs -= 3_600_000)],
-    ['the controller stood still', (course: Course) => void (course.nowMs += 3_600_000)],
+    [
+      'the wall clock is set forward',
+      (course: Course) => {
+        course.skewMs += 3_600_000;
+      },
+    ],
+    [
+      'the wall clock is set back',
+      (course: Course) => {
+        course.skewMs -= 3_600_000;
+      },
+    ],
+    [
+      'the controller stood still',
+      (course: Course) => {
+        course.nowMs += 3_600_000;
+      },
+    ],
   ] as const) {
     it(`when ${what}`, () => {
       const course = settled();
@@ -206,7 +233,8 @@ describe('the brake', () => {
       course.pass(120).pods = replace(true);
       course.pass(10);
     }
-    assert.deepEqual(course.decision?.brake, []);
+    assert.deepEqual(course.decision?.brake, ['RollingOut']);
+    assert.deepEqual(course.pass(300).decision?.brake, []);
     assert.deepEqual(course.names, []);
   });
 });
