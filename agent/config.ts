@@ -13,6 +13,7 @@ export type Config = {
   readonly graceMs: number;
   readonly minRunscRelease?: string;
   readonly requireLimits: boolean;
+  readonly expectGvisor: boolean;
   readonly listen?: { readonly host: string; readonly port: number };
   readonly logLevel: string;
   readonly publish: readonly Destination[];
@@ -22,7 +23,7 @@ export type Config = {
   readonly apiServer?: { readonly host: string; readonly port: string };
 };
 
-/** Where a verdict can be written in the API; events go with the Node’s condition. */
+/** Where a verdict can be written in the API; events go with the Node's condition. */
 export type Destination = (typeof DESTINATIONS)[number];
 const DESTINATIONS = ['node', 'events'] as const;
 
@@ -74,7 +75,7 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
     return known ?? [];
   });
   if (publish.includes('events') && !publish.includes('node'))
-    problems.push('PUBLISH="events" needs node as well: an event tells of a change of the Node’s condition');
+    problems.push('PUBLISH="events" needs node as well: an event tells of a change of the Node\'s condition');
   const kubeconfig = text('KUBECONFIG');
   if (kubeconfig?.includes(':'))
     problems.push(
@@ -118,6 +119,7 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
     ),
     publish,
     requireLimits: matching('REQUIRE_LIMITS', /^(on|off)$/, 'off', 'on or off') === 'on',
+    expectGvisor: matching('EXPECT_GVISOR', /^(on|off)$/, 'off', 'on or off') === 'on',
     taint: matching('TAINT', /^(on|off)$/, 'off', 'on or off') === 'on',
     ...(kubeconfig === undefined ? {} : { kubeconfig }),
     ...(apiServer === undefined ? {} : { apiServer }),

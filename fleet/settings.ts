@@ -32,7 +32,7 @@ export const FLEET_SETTINGS = {
   PORT: { fallback: '9478', meaning: 'Port of the page and the metrics.' },
   LOG_LEVEL: { fallback: 'info', meaning: '`trace`, `debug`, `info`, `warn`, `error` or `silent`.' },
   KUBECONFIG: {
-    fallback: 'the pod’s service account',
+    fallback: "the pod's service account",
     meaning: 'kubeconfig of the cluster to look after, from outside of it.',
   },
 } as const satisfies Record<string, Setting>;

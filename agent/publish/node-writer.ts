@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { Kube } from '../kube/client.ts';
+import { ownKeys } from '../own-keys.ts';
 import type { Verdict } from '../verdict.ts';
 import { Contest } from './contest.ts';
 import {
@@ -27,6 +28,8 @@ export type NodeOptions = {
   readonly date: () => Date;
   /** Hears of each verdict that changed the condition, once it stands there. */
   readonly changed?: (verdict: Verdict, nodeUid: string) => void;
+  /** Hears after each write whether the Node says that gVisor was ever proven on it. */
+  readonly provenOnce?: (provenOnce: boolean) => void;
 };
 
 type Due = { readonly differences: readonly Difference[]; readonly waitMs: number | undefined };
@@ -60,7 +63,7 @@ export class NodeWriter {
     wanted: Wanted,
     signal: AbortSignal,
   ): Promise<{ readonly node: NodeObject; readonly waitMs: number | undefined }> {
-    const { log, kube, date, changed } = this.#options;
+    const { log, kube, date, changed, provenOnce, labelDomain } = this.#options;
     const { differences, waitMs } = this.#due(was, wanted);
     let node = was;
     const patch = nodePatch(node, differences);
@@ -81,6 +84,7 @@ export class NodeWriter {
     for (const entry of entriesOf(wanted)) this.#stand(node, entry);
     if (condition !== undefined && !ofOthers.includes(condition))
       changed?.(wanted.verdict, node.metadata.uid);
+    provenOnce?.(node.metadata.annotations?.[ownKeys(labelDomain).annotations.provenBy] !== undefined);
     this.#wrote = true;
     return { node, waitMs };
   }

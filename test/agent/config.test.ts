@@ -15,6 +15,7 @@ const DEFAULTS: Config = {
   logLevel: 'info',
   publish: [],
   requireLimits: false,
+  expectGvisor: false,
   taint: false,
 };
 
@@ -82,6 +83,7 @@ describe('parseConfig', () => {
     ['TAINT', 'on', { taint: true }],
     ['REQUIRE_LIMITS', 'on', { requireLimits: true }],
     ['REQUIRE_LIMITS', 'off', { requireLimits: false }],
+    ['EXPECT_GVISOR', 'on', { expectGvisor: true }],
     ['KUBECONFIG', 'kubeconfig', { kubeconfig: 'kubeconfig' }],
   ];
   for (const [name, value, expected] of good) {
@@ -120,6 +122,7 @@ describe('parseConfig', () => {
     ['PUBLISH', 'nodes', /is not known: use node, or node,events, or leave it empty$/],
     ['TAINT', 'true', /is not on or off$/],
     ['REQUIRE_LIMITS', 'yes', /is not on or off$/],
+    ['EXPECT_GVISOR', 'yes', /is not on or off$/],
     ['KUBECONFIG', '/a:/b', /is not one file/],
   ];
   for (const [name, value, expected] of bad) {

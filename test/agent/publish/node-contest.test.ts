@@ -38,7 +38,7 @@ describe('a Node that somebody else changes', () => {
     });
   }
 
-  it('costs nothing when it changes in what is not the agent’s', async (t) => {
+  it("costs nothing when it changes in what is not the agent's", async (t) => {
     const { server, logged, publisher } = await settled(t);
     server.node.change((node) => {
       node.labels.team = 'a';

@@ -28,7 +28,7 @@ describe('a rollout', () => {
     assert.equal(server.node.annotations['example.com/proven-by'], '0.1.0+a');
     publisher.publish(BROKEN);
     await logged('condition written');
-    await until('the annotation to go', () => server.node.annotations['example.com/proven-by'] === undefined);
+    await until('the proof to be withdrawn', () => server.node.annotations['example.com/proven-by'] === '');
     assert.equal(publisher.unready, undefined);
   });
 
@@ -42,6 +42,23 @@ describe('a rollout', () => {
     server.node.change(({ annotations }) => delete annotations['example.com/proven-by']);
     await until('the agent to be ready', () => publisher.unready === undefined);
     assert.equal(server.node.labels['example.com/ready'], 'false');
+  });
+
+  it('leaves it to the Node whether gVisor was ever proven there: a withdrawn proof counts, until somebody takes it away', async (t) => {
+    const told: boolean[] = [];
+    const { server, publisher, publish } = await publisherOf(t, { provenOnce: (yes) => told.push(yes) });
+    await watched(server);
+    await publish(BROKEN);
+    await until('the Node to be read', () => told.at(-1) === false);
+    await publish(READY);
+    await until('the proof', () => told.at(-1) === true);
+    await publish(BROKEN);
+    await until('the withdrawal', () => server.node.annotations['example.com/proven-by'] === '');
+    assert.equal(told.at(-1), true);
+    assert.equal(publisher.unready, undefined);
+    server.node.change(({ annotations }) => delete annotations['example.com/proven-by']);
+    await until('that to be heard', () => told.at(-1) === false);
+    assert.equal(server.node.annotations['example.com/proven-by'], undefined);
   });
 
   it('waits while the verdict cannot be written, and says why', async (t) => {

@@ -146,7 +146,7 @@ describe('NodePublisher', () => {
     [403, 'nodes "node-1" is forbidden: ValidatingAdmissionPolicy denied request'],
   ];
   for (const [status, message] of words) {
-    it(`logs a ${status} in the server’s words, reads the node anew, and tries again`, async (t) => {
+    it(`logs a ${status} in the server's words, reads the node anew, and tries again`, async (t) => {
       const { server, publisher, publish, logged, waits } = await publisherOf(t);
       await publish(READY);
       server.asked.length = 0;

@@ -17,12 +17,13 @@ describe('guard', () => {
   for (const status of ['False', 'Unknown'] as const) {
     const verdict = verdictOf(status, status === 'False' ? 'ShimNotFound' : 'ContainerdUnreachable');
 
-    it(`takes its own proof back when it finds ${status}, and holds nothing up`, () => {
-      assert.deepEqual(guard(verdict, SELF, judge), { provenBy: null });
-      assert.deepEqual(guard(verdict, undefined, judge), { provenBy: null });
+    it(`takes its own proof back when it finds ${status}, holds nothing up, and keeps that there was one`, () => {
+      assert.deepEqual(guard(verdict, SELF, judge), { provenBy: '' });
+      assert.deepEqual(guard(verdict, '', judge), { provenBy: undefined });
+      assert.deepEqual(guard(verdict, undefined, judge), { provenBy: undefined });
     });
 
-    it(`leaves another’s proof when it finds ${status}, and says why the rollout waits`, () => {
+    it(`leaves another's proof when it finds ${status}, and says why the rollout waits`, () => {
       const { provenBy, refusal } = guard(verdict, OTHER, judge);
       assert.equal(provenBy, undefined);
       assert.equal(

@@ -1,0 +1,248 @@
+const EVERY_MS = 5_000;
+const PATIENCE_MS = 10_000;
+/** Rows that are shown at first, and more at each press of the button: a browser draws so many at once. */
+const STEP = 200;
+
+const STATES = {
+  proven: ['✓', 'proven'],
+  not: ['✗', 'not ready'],
+  unknown: ['?', 'unknown'],
+  none: ['–', 'no word'],
+};
+
+const find = (id) => document.getElementById(id);
+const [live, shown, body, more] = ['live', 'shown', 'nodes', 'more'].map(find);
+const [byName, byReason, byLabels] = ['by-name', 'by-reason', 'by-labels'].map(find);
+
+let fleet;
+let tag = '';
+let most = STEP;
+let timer;
+let asked = 0;
+/** The rows that are drawn, by node: their element and the text that they were drawn from. */
+const drawn = new Map();
+
+function element(name, text, className) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+/** How long ago a time was, in its largest unit. */
+function ago(time) {
+  if (!time) return '';
+  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(time)) / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86_400)} d`;
+}
+
+function cell(label, ...parts) {
+  const made = element('td');
+  made.dataset.label = label;
+  made.append(...parts);
+  return made;
+}
+
+function time(value) {
+  const made = element('time', ago(value));
+  if (value) {
+    made.dateTime = value;
+    made.title = new Date(value).toLocaleString();
+  }
+  return made;
+}
+
+function row(node) {
+  const made = element('tr', undefined, node.rank === 0 ? 'alarm' : node.state);
+  const name = element('th');
+  name.scope = 'row';
+  const link = element('a', node.name);
+  link.href = `./nodes/${node.name}/`;
+  name.append(node.agent === 'none' ? node.name : link);
+  const [symbol, word] = STATES[node.state];
+  const state = cell('gVisor', element('span', symbol, 'symbol'), ` ${word}`);
+  state.firstChild.setAttribute('aria-hidden', 'true');
+  const notes = [
+    node.rank === 0 ? 'labelled, and no agent is Ready' : '',
+    node.nodeReady ? '' : 'Node is NotReady',
+  ].filter(Boolean);
+  const why = cell(
+    'Why',
+    ...(node.reason ? [element('code', node.reason), ' '] : []),
+    node.state === 'proven' ? '' : node.message,
+  );
+  for (const note of notes) why.append(element('strong', note));
+  const agent = [node.version, node.agent === 'ready' ? '' : node.agent].filter(Boolean).join(', ');
+  made.append(
+    name,
+    state,
+    why,
+    cell('Since', time(node.since)),
+    cell('Last proof', time(node.provenAt)),
+    cell('Agent', agent),
+    cell('gVisor release', node.gvisor),
+    cell('containerd', node.containerd),
+  );
+  return made;
+}
+
+function matching() {
+  const name = byName.value.trim().toLowerCase();
+  const reason = byReason.value;
+  return fleet.nodes.filter(
+    (node) => (!name || node.name.includes(name)) && (!reason || (node.reason || 'none') === reason),
+  );
+}
+
+/** Puts the rows in their order, and makes only those anew that have changed, so that the focus stays. */
+function showRows() {
+  const nodes = matching();
+  const wanted = nodes.slice(0, most);
+  const focused = document.activeElement;
+  const kept = new Set();
+  const rows = wanted.map((node) => {
+    const text = JSON.stringify(node);
+    kept.add(node.name);
+    const old = drawn.get(node.name);
+    if (old?.text === text) return old.made;
+    const made = row(node);
+    drawn.set(node.name, { text, made });
+    return made;
+  });
+  for (const name of drawn.keys()) if (!kept.has(name)) drawn.delete(name);
+  const same =
+    rows.length === body.children.length && rows.every((made, index) => made === body.children[index]);
+  if (!same) {
+    const href = body.contains(focused) ? focused.getAttribute('href') : '';
+    body.replaceChildren(...rows);
+    if (href) body.querySelector(`a[href="${CSS.escape(href)}"]`)?.focus({ preventScroll: true });
+  }
+  for (const each of body.querySelectorAll('time')) each.textContent = ago(each.dateTime);
+  const text = `${nodes.length} of ${fleet.nodes.length} nodes match, ${rows.length} are shown`;
+  if (shown.textContent !== text) shown.textContent = text;
+  more.hidden = rows.length === nodes.length;
+}
+
+function pairs(list, entries) {
+  list.replaceChildren(
+    ...entries.map(([name, value, className]) => {
+      const made = element('div', undefined, className);
+      made.append(element('dt', name), element('dd', value));
+      return made;
+    }),
+  );
+}
+
+function notices() {
+  const made = fleet.brake.map(({ reason, meaning }) => {
+    const held = fleet.held.length > 0 ? ` Held: ${fleet.held.slice(0, 20).join(', ')}.` : '';
+    const item = element('li');
+    item.append('No label is withdrawn now: ', element('code', reason), ` ${meaning}${held}`);
+    return item;
+  });
+  if (!fleet.current)
+    made.push(element('li', 'The API server does not answer. Below is what was last known.'));
+  if (fleet.withoutAgent.length > 0) {
+    const names = fleet.withoutAgent.slice(0, 20).join(', ');
+    made.push(element('li', `Labelled and without a Ready agent: ${names}`));
+  }
+  find('notices').replaceChildren(...made);
+}
+
+function releases() {
+  return Object.entries(fleet.releases).map(([name, counts]) => [
+    name === 'gvisor' ? 'gVisor' : name,
+    Object.entries(counts)
+      .sort(([, a], [, b]) => b - a)
+      .map(([release, count]) => `${release} on ${count}`)
+      .join(', ') || 'not known',
+  ]);
+}
+
+function reasons() {
+  const counts = new Map();
+  for (const { reason } of fleet.nodes) counts.set(reason || 'none', (counts.get(reason || 'none') ?? 0) + 1);
+  const value = byReason.value;
+  if (value && !counts.has(value)) counts.set(value, 0);
+  const options = [...counts].sort(([a], [b]) => a.localeCompare(b));
+  const text = JSON.stringify(options);
+  if (byReason.dataset.drawn === text) return;
+  byReason.dataset.drawn = text;
+  byReason.replaceChildren(
+    new Option('all', ''),
+    ...options.map(([reason, count]) => new Option(`${reason} (${count})`, reason)),
+  );
+  byReason.value = value;
+}
+
+function show() {
+  const { counts, agents, oldestProof } = fleet;
+  const all = counts.proven + counts.not + counts.unknown + counts.none;
+  const headline = `${counts.proven} of ${all} nodes are proven`;
+  find('headline').textContent = headline;
+  document.title = `${headline} · gvisor-ready`;
+  pairs(find('counts'), [
+    ['proven', counts.proven, 'proven'],
+    ['not ready', counts.not, 'not'],
+    ['unknown', counts.unknown, 'unknown'],
+    ['without a word', counts.none, 'none'],
+    ['agents Ready', `${agents.ready} of ${agents.desired}`],
+    ['oldest proof', oldestProof ? `${ago(oldestProof.at)} (${oldestProof.node})` : 'not known'],
+  ]);
+  pairs(find('releases'), releases());
+  notices();
+  reasons();
+  showRows();
+}
+
+async function ask() {
+  clearTimeout(timer);
+  const question = ++asked;
+  try {
+    const answer = await fetch(`./fleet?labels=${encodeURIComponent(byLabels.value)}`, {
+      cache: 'no-store',
+      headers: tag ? { 'if-none-match': tag } : {},
+      signal: AbortSignal.timeout(PATIENCE_MS),
+    });
+    if (question !== asked) return;
+    if (answer.status !== 304) {
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      fleet = await answer.json();
+      tag = answer.headers.get('etag') ?? '';
+    }
+    if (live.className) live.textContent = '';
+    live.className = '';
+    show();
+  } catch {
+    if (question !== asked) return;
+    live.className = 'stale';
+    live.textContent = 'The controller does not answer. Below is what it last said.';
+  }
+  timer = setTimeout(ask, EVERY_MS);
+}
+
+function filter() {
+  most = STEP;
+  if (fleet) showRows();
+}
+
+byName.addEventListener('input', filter);
+byReason.addEventListener('change', filter);
+byLabels.addEventListener('change', () => {
+  most = STEP;
+  void ask();
+});
+find('filters').addEventListener('submit', (event) => event.preventDefault());
+more.addEventListener('click', () => {
+  const before = body.children.length;
+  most += STEP;
+  showRows();
+  body.children[before]?.querySelector('a')?.focus();
+});
+document.addEventListener('visibilitychange', () => {
+  if (document.visibilityState === 'visible') void ask();
+});
+void ask();
