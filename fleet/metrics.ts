@@ -54,7 +54,10 @@ export class FleetMetrics {
 
   constructor(version: string) {
     processMetrics(this.#registry);
-    this.#gauge('gvisor_fleet_build_info', 'Version of the fleet controller.', ['version']).set({ version }, 1);
+    this.#gauge('gvisor_fleet_build_info', 'Version of the fleet controller.', ['version']).set(
+      { version },
+      1,
+    );
   }
 
   #gauge<L extends string>(name: string, help: string, labelNames: readonly L[]): Gauge<L> {

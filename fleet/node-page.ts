@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import { PAGE_POLICY } from '../agent/page/page.ts';
+import { PAGE_POLICY } from '../agent/page/policy.ts';
 import { send } from './send.ts';
 
 const ANSWER_MS = 10_000;

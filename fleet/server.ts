@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { answerForNode } from './node-page.ts';
+import { PAGE, SCRIPT, STYLE } from './page/assets.ts';
 import { send } from './send.ts';
 import type { FleetView } from './view.ts';
 
@@ -31,10 +31,10 @@ const PAGE_POLICY = [
   "frame-ancestors 'none'",
 ].join('; ');
 
-const FILES: Readonly<Record<string, readonly [file: string, type: string]>> = {
-  '/': ['fleet.html', 'text/html; charset=utf-8'],
-  '/fleet.css': ['fleet.css', 'text/css; charset=utf-8'],
-  '/fleet.js': ['fleet.js', 'text/javascript; charset=utf-8'],
+const FILES: Readonly<Record<string, readonly [text: string, type: string]>> = {
+  '/': [PAGE, 'text/html; charset=utf-8'],
+  '/fleet.css': [STYLE, 'text/css; charset=utf-8'],
+  '/fleet.js': [SCRIPT, 'text/javascript; charset=utf-8'],
 };
 const KNOWN = 'known paths: / /fleet /metrics /livez /readyz /nodes/NAME/\n';
 const compress = promisify(gzip);
@@ -62,10 +62,10 @@ async function answer(request: IncomingMessage, response: ServerResponse, shown:
     return send(response, 405, 'only GET is known here\n');
   }
   if (path.startsWith('/nodes/')) return answerForNode(path, response, shown.agentUrl);
-  const [file, type] = FILES[path] ?? [];
-  if (file !== undefined) {
+  const [text, type] = FILES[path] ?? [];
+  if (text !== undefined) {
     response.setHeader('content-security-policy', PAGE_POLICY);
-    return send(response, 200, await readFile(new URL(`./page/${file}`, import.meta.url)), type);
+    return send(response, 200, text, type);
   }
   switch (path) {
     case '/fleet':
