@@ -100,7 +100,8 @@ type Workload = {
     readonly template: {
       readonly spec: {
         readonly serviceAccountName: string;
-        readonly containers: readonly { image: string }[];
+        readonly serviceAccount: string;
+        readonly containers: readonly { readonly image: string }[];
       };
     };
   };
