@@ -1,6 +1,6 @@
 const EVERY_MS = 5_000;
 const PATIENCE_MS = 10_000;
-/** Rows that are shown at first, and more at each press of the button: a browser draws so many at once. */
+/** Rows that are shown at first; each press of the button doubles them. A browser takes seconds to draw thousands. */
 const STEP = 200;
 
 const STATES = {
@@ -63,7 +63,7 @@ function row(node) {
   link.href = `./nodes/${node.name}/`;
   name.append(node.agent === 'none' ? node.name : link);
   const [symbol, word] = STATES[node.state];
-  const state = cell('gVisor', element('span', symbol, 'symbol'), ` ${word}`);
+  const state = cell('gVisor', element('span', node.rank === 0 ? '!' : symbol, 'symbol'), ` ${word}`);
   state.firstChild.setAttribute('aria-hidden', 'true');
   const notes = [
     node.rank === 0 ? 'labelled, and no agent is Ready' : '',
@@ -97,6 +97,20 @@ function matching() {
   );
 }
 
+/** Makes the table's rows these, and touches only what differs. */
+function place(rows) {
+  let at = body.firstElementChild;
+  for (const made of rows) {
+    if (made === at) at = at.nextElementSibling;
+    else body.insertBefore(made, at);
+  }
+  while (at) {
+    const next = at.nextElementSibling;
+    at.remove();
+    at = next;
+  }
+}
+
 /** Puts the rows in their order, and makes only those anew that have changed, so that the focus stays. */
 function showRows() {
   const nodes = matching();
@@ -113,11 +127,9 @@ function showRows() {
     return made;
   });
   for (const name of drawn.keys()) if (!kept.has(name)) drawn.delete(name);
-  const same =
-    rows.length === body.children.length && rows.every((made, index) => made === body.children[index]);
-  if (!same) {
-    const href = body.contains(focused) ? focused.getAttribute('href') : '';
-    body.replaceChildren(...rows);
+  place(rows);
+  if (focused !== document.activeElement) {
+    const href = focused.getAttribute('href');
     if (href) body.querySelector(`a[href="${CSS.escape(href)}"]`)?.focus({ preventScroll: true });
   }
   for (const each of body.querySelectorAll('time')) each.textContent = ago(each.dateTime);
@@ -238,7 +250,7 @@ byLabels.addEventListener('change', () => {
 find('filters').addEventListener('submit', (event) => event.preventDefault());
 more.addEventListener('click', () => {
   const before = body.children.length;
-  most += STEP;
+  most *= 2;
   showRows();
   body.children[before]?.querySelector('a')?.focus();
 });
