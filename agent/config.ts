@@ -7,7 +7,6 @@ export type Config = {
   readonly criSocket?: string;
   readonly containerdConfig?: string;
   readonly handler: string;
-  readonly labelDomain: string;
   readonly proofIntervalMs: number;
   readonly confirmMs: number;
   readonly graceMs: number;
@@ -102,12 +101,6 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
     ),
     hostRoot: matching('HOST_ROOT', /^\//, '/', 'an absolute path'),
     handler: matching('HANDLER', /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'runsc', 'the name of a handler'),
-    labelDomain: matching(
-      'LABEL_DOMAIN',
-      /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/,
-      SETTINGS.LABEL_DOMAIN.fallback,
-      'a domain of labels',
-    ),
     proofIntervalMs: duration('PROOF_INTERVAL'),
     confirmMs: duration('CONFIRM_DELAY'),
     graceMs: duration('UNKNOWN_GRACE'),

@@ -18,10 +18,6 @@ export const SETTINGS = {
     meaning: "containerd's configuration, as a path of the host.",
   },
   HANDLER: { fallback: 'runsc', meaning: 'The CRI runtime handler to prove.' },
-  LABEL_DOMAIN: {
-    fallback: 'gvisor.node-restriction.kubernetes.io',
-    meaning: 'Domain of the labels `ready`, `runsc-version` and `platform`.',
-  },
   PROOF_INTERVAL: {
     fallback: '10m',
     meaning: 'Time between proofs when nothing changes, ±10 %.',
@@ -59,8 +55,7 @@ export const SETTINGS = {
   },
   TAINT: {
     fallback: 'off',
-    meaning:
-      '`on` keeps the taint `not-ready` (NoSchedule) of the label domain on nodes that are not proven.',
+    meaning: '`on` keeps the taint `not-ready` (NoSchedule) on nodes that are not proven.',
   },
   KUBECONFIG: {
     fallback: "the pod's service account",

@@ -3,13 +3,12 @@ import type { Config } from './config.ts';
 import { openAccess } from './kube/access.ts';
 import { createKube, type Kube } from './kube/client.ts';
 import { KubeError } from './kube/error.ts';
-import { ownKeys } from './own-keys.ts';
+import { OWN_KEYS } from './own-keys.ts';
 import { CONDITION, type NodeObject, nodePatch, valueIn } from './publish/node-object.ts';
 
-/** What an uninstall needs: the API server, the domain of the labels, and where its lines go. */
+/** What an uninstall needs: the API server, and where its lines go. */
 export type UninstallOptions = {
   readonly kube: Kube;
-  readonly labelDomain: string;
   readonly print: (line: string) => void;
   /** How long to wait before looking whether an agent has written anew, milliseconds. */
   readonly settleMs?: number;
@@ -31,7 +30,7 @@ export async function uninstallCluster(
   for (const warning of access.warnings) print(warning);
   const kube = createKube(access, { agent: `gvisor-ready/${version}`, count: () => {} });
   try {
-    return await uninstall({ kube, labelDomain: config.labelDomain, print }, signal);
+    return await uninstall({ kube, print }, signal);
   } finally {
     await kube.close();
   }
@@ -43,21 +42,21 @@ export async function uninstallCluster(
  * cannot be written.
  */
 export async function uninstall(options: UninstallOptions, signal: AbortSignal): Promise<number> {
-  const { kube, print, labelDomain, settleMs = 5_000 } = options;
+  const { kube, print, settleMs = 5_000 } = options;
   const nodes = await list(kube, signal);
-  const marked = nodes.filter((node) => isMarked(node, labelDomain));
+  const marked = nodes.filter(isMarked);
   print(`${nodes.length} nodes, ${marked.length} of them with something of the agents`);
   const left = [...marked];
   const work = async () => {
     for (let node = left.shift(); node !== undefined; node = left.shift()) {
-      await clean(node, options, signal);
+      await clean(node, kube, signal);
       print(`${node.metadata.name}: cleaned`);
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
   if (marked.length === 0) return 0;
   await timers.setTimeout(settleMs, undefined, { signal });
-  const again = (await list(kube, signal)).filter((node) => isMarked(node, labelDomain));
+  const again = (await list(kube, signal)).filter(isMarked);
   for (const { metadata } of again) {
     print(
       `${metadata.name}: written again by an agent that still runs: delete the DaemonSet, then run this again`,
@@ -78,13 +77,12 @@ async function list(kube: Kube, signal: AbortSignal): Promise<readonly NodeObjec
 }
 
 /** Cleans one Node; what changed meanwhile is read anew, and a Node that is gone is clean. */
-async function clean(found: NodeObject, options: UninstallOptions, signal: AbortSignal): Promise<void> {
-  const { kube, labelDomain } = options;
+async function clean(found: NodeObject, kube: Kube, signal: AbortSignal): Promise<void> {
   const path = `/api/v1/nodes/${found.metadata.name}`;
   let node = found;
   for (let attempt = 1; ; attempt++) {
     try {
-      const patch = nodePatch(node, marksOf(node, labelDomain));
+      const patch = nodePatch(node, marksOf(node));
       if (patch !== undefined) await kube.patch(path, patch, 'merge', signal);
       if (!hasCondition(node)) return;
       const removal = { status: { conditions: [{ $patch: 'delete', type: CONDITION }] } };
@@ -100,8 +98,8 @@ async function clean(found: NodeObject, options: UninstallOptions, signal: Abort
   }
 }
 
-function isMarked(node: NodeObject, labelDomain: string): boolean {
-  return hasCondition(node) || marksOf(node, labelDomain).length > 0;
+function isMarked(node: NodeObject): boolean {
+  return hasCondition(node) || marksOf(node).length > 0;
 }
 
 function hasCondition({ status }: NodeObject): boolean {
@@ -109,8 +107,8 @@ function hasCondition({ status }: NodeObject): boolean {
 }
 
 /** What a Node carries of the agents' labels, annotations and taint, as differences that take them away. */
-function marksOf(node: NodeObject, labelDomain: string) {
-  const { labels, annotations, retired, taint } = ownKeys(labelDomain);
+function marksOf(node: NodeObject) {
+  const { labels, annotations, retired, taint } = OWN_KEYS;
   const entries = [
     ...Object.values(labels).map((key) => ({ part: 'labels', key, value: null }) as const),
     ...Object.values({ ...annotations, ...retired }).map(

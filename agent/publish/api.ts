@@ -36,7 +36,6 @@ export async function openApiPublisher(
   const events = config.publish.includes('events') ? new EventSender(options) : undefined;
   const node = new NodePublisher({
     ...options,
-    labelDomain: config.labelDomain,
     taint: config.taint,
     edition: editionOf(version, config),
     now: () => performance.now(),

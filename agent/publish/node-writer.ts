@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import type { Kube } from '../kube/client.ts';
-import { ownKeys } from '../own-keys.ts';
+import { OWN_KEYS } from '../own-keys.ts';
 import type { Verdict } from '../verdict.ts';
 import { Contest } from './contest.ts';
 import {
@@ -17,7 +17,6 @@ import {
 export type NodeOptions = {
   readonly kube: Kube;
   readonly node: string;
-  readonly labelDomain: string;
   /** Whether nodes that are not proven carry a taint. */
   readonly taint: boolean;
   /** The agent's version with a digest of what a verdict depends on. */
@@ -63,7 +62,7 @@ export class NodeWriter {
     wanted: Wanted,
     signal: AbortSignal,
   ): Promise<{ readonly node: NodeObject; readonly waitMs: number | undefined }> {
-    const { log, kube, date, changed, provenOnce, labelDomain } = this.#options;
+    const { log, kube, date, changed, provenOnce } = this.#options;
     const { differences, waitMs } = this.#due(was, wanted);
     let node = was;
     const patch = nodePatch(node, differences);
@@ -84,7 +83,7 @@ export class NodeWriter {
     for (const entry of entriesOf(wanted)) this.#stand(node, entry);
     if (condition !== undefined && !ofOthers.includes(condition))
       changed?.(wanted.verdict, node.metadata.uid);
-    provenOnce?.(node.metadata.annotations?.[ownKeys(labelDomain).annotations.provenBy] !== undefined);
+    provenOnce?.(node.metadata.annotations?.[OWN_KEYS.annotations.provenBy] !== undefined);
     this.#wrote = true;
     return { node, waitMs };
   }

@@ -8,6 +8,8 @@ import { Metrics } from '../../agent/publish/metrics.ts';
 import { REPO } from '../../hack/paths.ts';
 import { prometheusRule, RULES } from '../../hack/prometheus-rules.ts';
 import { type AlertRule, alertsOf, ruleFiles } from '../monitoring/alerts.ts';
+import { CAUSES } from '../monitoring/causes.ts';
+import { panels } from '../monitoring/dashboard.ts';
 
 const read = (file: string) => readFile(join(REPO, file), 'utf8');
 const glob = (pattern: string) => globSync(pattern, { cwd: REPO }).sort();
@@ -34,7 +36,7 @@ describe('the alerts', async () => {
       assert.equal(annotations.runbook_url, `docs/runbooks/${alert}.md`);
       assert.match(
         annotations.dashboard_url ?? '',
-        /^\/d\/gvisor-ready(\?var-node=\{\{ \$labels\.node \}\})?$/,
+        /^\/d\/gvisor-ready\?var-cluster=\{\{ \$labels\.cluster \}\}(&var-node=\{\{ \$labels\.node \}\})?$/,
       );
     }
   });
@@ -53,11 +55,35 @@ describe('the alerts', async () => {
     }
   });
 
+  it('have runbooks that work while containerd hangs, and ask agents where they listen', async () => {
+    const [, port] = /containerPort: (\d+)/.exec(await read('manifests/base/daemonset.yaml')) ?? [];
+    const [, paths = ''] = /known paths: (.*)\\n/.exec(await read('agent/server.ts')) ?? [];
+    for (const file of glob('docs/runbooks/*.md')) {
+      const commands = [...(await read(file)).matchAll(/^```sh\n(.*?)^```$/gms)].map(
+        ([, text]) => text ?? '',
+      );
+      // The kubelet asks containerd for each of these.
+      assert.doesNotMatch(commands.join(''), /kubectl (logs|exec|port-forward|attach|cp)/, file);
+      for (const [, asked, path = ''] of commands.join('').matchAll(/pods\/POD:(\d+)\/proxy(\/\w*)/g)) {
+        assert.equal(asked, port, file);
+        assert.ok(paths.split(' ').includes(path), `${file}: ${path}`);
+      }
+    }
+  });
+
   it('stand in the table with severity and wait', async () => {
     const rows = (await read('docs/monitoring.md')).matchAll(/^\| \[(\w+)\]\((\S+)\) \| (\w+) \| (.+) \|$/gm);
     assert.deepEqual(
       [...rows].map(([, ...cells]) => cells),
       alerts.map((rule) => [rule.alert, `runbooks/${rule.alert}.md`, rule.labels.severity, after(rule)]),
+    );
+  });
+
+  it('stand in the table of root causes', async () => {
+    const rows = (await read('docs/monitoring.md')).matchAll(/^\| (.*) \| (nothing|GVisor.*) \|$/gm);
+    assert.deepEqual(
+      [...rows].map(([, cause, fires]) => [cause, fires]),
+      CAUSES.map(({ cause, fires }) => [cause, fires.join(', ') || 'nothing']),
     );
   });
 
@@ -70,6 +96,36 @@ describe('the alerts', async () => {
     }
   });
 });
+
+describe('the panels of the dashboard', async () => {
+  const all = await panels();
+  const exprs = all.flatMap(({ title, targets }) => targets.map(({ expr }) => [title, expr] as const));
+
+  it('show no zero that nobody counted', () => {
+    for (const [title, expr] of exprs) assert.doesNotMatch(expr, /vector\(/, title);
+  });
+
+  it('go by the variables of cluster and node, and tell nodes of one name apart', () => {
+    for (const [title, expr] of exprs) {
+      for (const [selector] of expr.matchAll(/(?:gvisor|up|process)\w*\{[^}]*\}/g))
+        assert.match(selector, /cluster=~"\$cluster", node=~"\$node"\}$/, title);
+      for (const [, by = ''] of expr.matchAll(/(?:by|on) \(([^)]*node[^)]*)\)/g))
+        assert.match(by, /cluster, /, title);
+    }
+  });
+
+  it('show the twenty most telling nodes where each has a line', () => {
+    const lines = all.filter(({ type, targets }) => /timeline|timeseries/.test(type) && perNode(targets));
+    assert.ok(lines.length >= 4);
+    for (const { title, targets } of lines)
+      for (const { expr } of targets) assert.match(expr, /topk\(20, /, title);
+  });
+});
+
+/** Whether a legend names the node. */
+function perNode(targets: readonly object[]): boolean {
+  return JSON.stringify(targets).includes('{{node}}');
+}
 
 /** A program and a cgroup that are named alike. */
 const OTHERS = ['gvisor_sentry', 'gvisor_ready'];

@@ -5,7 +5,7 @@ import { READY, verdictOf } from '../reports.ts';
 
 const SELF = '0.2.0+b';
 const OTHER = '0.1.0+a';
-const judge = { edition: SELF, node: 'node-1', key: 'example.com/proven-by' };
+const judge = { edition: SELF, node: 'node-1', key: 'gvisor.node-restriction.kubernetes.io/proven-by' };
 
 describe('guard', () => {
   for (const provenBy of [undefined, SELF, OTHER]) {
@@ -28,7 +28,7 @@ describe('guard', () => {
       assert.equal(provenBy, undefined);
       assert.equal(
         refusal,
-        `the node was proven by ${OTHER}; this ${SELF} says ${verdict.reason}: ${verdict.message}; to accept that: kubectl annotate node node-1 example.com/proven-by-`,
+        `the node was proven by ${OTHER}; this ${SELF} says ${verdict.reason}: ${verdict.message}; to accept that: kubectl annotate node node-1 gvisor.node-restriction.kubernetes.io/proven-by-`,
       );
     });
   }
