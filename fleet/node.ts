@@ -1,10 +1,6 @@
 import type { V1Node } from '@kubernetes/client-node';
-import { ownKeys } from '../agent/own-keys.ts';
+import { OWN_KEYS } from '../agent/own-keys.ts';
 import { CONDITION } from '../agent/publish/node-object.ts';
-import { SETTINGS } from '../agent/settings.ts';
-
-/** Every key that agents write in a Node. */
-export const KEYS = ownKeys(SETTINGS.LABEL_DOMAIN.fallback);
 
 /** What the fleet keeps of a Node: a whole one has tens of KiB, most of it the list of its images. */
 export type FleetNode = {
@@ -42,7 +38,7 @@ export function fleetNodeOf({ metadata, status }: V1Node): FleetNode {
     uid,
     createdAtMs: Date.parse(String(creationTimestamp)),
     labels,
-    label: labels[KEYS.labels.ready] ?? '',
+    label: labels[OWN_KEYS.labels.ready] ?? '',
     ready: find('Ready')?.status === 'True',
     ...(own === undefined ? {} : { verdict: verdictOf(own) }),
     runtime: status?.nodeInfo?.containerRuntimeVersion ?? '',

@@ -1,6 +1,7 @@
+import { OWN_KEYS } from '../agent/own-keys.ts';
 import type { AgentPod, AgentSet } from './agents.ts';
 import { BRAKE_REASONS, type BrakeReason } from './brake.ts';
-import { type FleetNode, KEYS } from './node.ts';
+import type { FleetNode } from './node.ts';
 import type { AgentWord } from './reports.ts';
 
 /** How a node stands; "none" where no agent has said anything. */
@@ -97,7 +98,7 @@ function rowOf(node: FleetNode, pod: AgentPod | undefined, word: AgentWord | und
     provenAt: word?.provenAt ?? '',
     nodeReady: node.ready,
     agent: pod === undefined ? 'none' : pod.ready ? 'ready' : 'not ready',
-    gvisor: node.labels[KEYS.labels.runscVersion] ?? '',
+    gvisor: node.labels[OWN_KEYS.labels.runscVersion] ?? '',
     containerd: node.runtime.replace(/^containerd:\/\//, ''),
     version: word?.version || (pod?.version ?? ''),
   } as const;

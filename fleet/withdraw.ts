@@ -1,8 +1,9 @@
 import type { V1Node, V1Pod } from '@kubernetes/client-node';
 import type { Kube } from '../agent/kube/client.ts';
+import { OWN_KEYS } from '../agent/own-keys.ts';
 import { conditionFor, type NodeObject } from '../agent/publish/node-object.ts';
 import { AGENT_SELECTOR, type AgentPod, agentPodOf, NAMESPACE } from './agents.ts';
-import { type FleetNode, fleetNodeOf, KEYS } from './node.ts';
+import { type FleetNode, fleetNodeOf } from './node.ts';
 import type { Patience } from './seen.ts';
 
 /** What a withdrawal needs; `answers` tells whether the agent at an address still runs its loop. */
@@ -40,7 +41,7 @@ export async function withdraw(node: FleetNode, options: WithdrawOptions): Promi
   const message = `no agent on this node was Ready for ${seconds} s, so nobody would notice if gVisor broke`;
   const condition = conditionFor({ status: 'Unknown', reason: 'AgentLost', message }, whole, wallMs());
   const { uid, resourceVersion } = whole.metadata;
-  const labels = { [KEYS.labels.ready]: 'false' };
+  const labels = { [OWN_KEYS.labels.ready]: 'false' };
   // Only what was proven becomes unknown. An agent that died between its two writes leaves another word, which stays.
   const proven = fleetNodeOf(whole).verdict?.status === 'True';
   const body = {
