@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { answerForNode } from './node-page.ts';
-import { PAGE, SCRIPT, STYLE } from './page/assets.ts';
+import { PAGE, ROWS_SCRIPT, SCRIPT, STYLE, TABLE_STYLE } from './page/assets.ts';
 import { send } from './send.ts';
 import type { FleetView } from './view.ts';
 
@@ -31,10 +31,14 @@ const PAGE_POLICY = [
   "frame-ancestors 'none'",
 ].join('; ');
 
+const CSS = 'text/css; charset=utf-8';
+const JAVASCRIPT = 'text/javascript; charset=utf-8';
 const FILES: Readonly<Record<string, readonly [text: string, type: string]>> = {
   '/': [PAGE, 'text/html; charset=utf-8'],
-  '/fleet.css': [STYLE, 'text/css; charset=utf-8'],
-  '/fleet.js': [SCRIPT, 'text/javascript; charset=utf-8'],
+  '/fleet.css': [STYLE, CSS],
+  '/table.css': [TABLE_STYLE, CSS],
+  '/fleet.js': [SCRIPT, JAVASCRIPT],
+  '/rows.js': [ROWS_SCRIPT, JAVASCRIPT],
 };
 const KNOWN = 'known paths: / /fleet /metrics /livez /readyz /nodes/NAME/\n';
 const compress = promisify(gzip);

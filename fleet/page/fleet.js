@@ -1,14 +1,9 @@
+import { ago, element, place, row } from './rows.js';
+
 const EVERY_MS = 5_000;
 const PATIENCE_MS = 10_000;
 /** Rows that are shown at first; each press of the button doubles them. A browser takes seconds to draw thousands. */
 const STEP = 200;
-
-const STATES = {
-  proven: ['✓', 'proven'],
-  not: ['✗', 'not ready'],
-  unknown: ['?', 'unknown'],
-  none: ['–', 'no word'],
-};
 
 const find = (id) => document.getElementById(id);
 const [live, shown, body, more] = ['live', 'shown', 'nodes', 'more'].map(find);
@@ -22,93 +17,12 @@ let asked = 0;
 /** The rows that are drawn, by node: their element and the text that they were drawn from. */
 const drawn = new Map();
 
-function element(name, text, className) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
-/** How long ago a time was, in its largest unit. */
-function ago(time) {
-  if (!time) return '';
-  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(time)) / 1000));
-  if (seconds < 60) return `${seconds} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
-  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h`;
-  return `${Math.floor(seconds / 86_400)} d`;
-}
-
-function cell(label, ...parts) {
-  const made = element('td');
-  made.dataset.label = label;
-  made.append(...parts);
-  return made;
-}
-
-function time(value) {
-  const made = element('time', ago(value));
-  if (value) {
-    made.dateTime = value;
-    made.title = new Date(value).toLocaleString();
-  }
-  return made;
-}
-
-function row(node) {
-  const made = element('tr', undefined, node.rank === 0 ? 'alarm' : node.state);
-  const name = element('th');
-  name.scope = 'row';
-  const link = element('a', node.name);
-  link.href = `./nodes/${node.name}/`;
-  name.append(node.agent === 'none' ? node.name : link);
-  const [symbol, word] = STATES[node.state];
-  const state = cell('gVisor', element('span', node.rank === 0 ? '!' : symbol, 'symbol'), ` ${word}`);
-  state.firstChild.setAttribute('aria-hidden', 'true');
-  const notes = [
-    node.rank === 0 ? 'labelled, and no agent is Ready' : '',
-    node.nodeReady ? '' : 'Node is NotReady',
-  ].filter(Boolean);
-  const why = cell(
-    'Why',
-    ...(node.reason ? [element('code', node.reason), ' '] : []),
-    node.state === 'proven' ? '' : node.message,
-  );
-  for (const note of notes) why.append(element('strong', note));
-  const agent = [node.version, node.agent === 'ready' ? '' : node.agent].filter(Boolean).join(', ');
-  made.append(
-    name,
-    state,
-    why,
-    cell('Since', time(node.since)),
-    cell('Last proof', time(node.provenAt)),
-    cell('Agent', agent),
-    cell('gVisor release', node.gvisor),
-    cell('containerd', node.containerd),
-  );
-  return made;
-}
-
 function matching() {
   const name = byName.value.trim().toLowerCase();
   const reason = byReason.value;
   return fleet.nodes.filter(
     (node) => (!name || node.name.includes(name)) && (!reason || (node.reason || 'none') === reason),
   );
-}
-
-/** Makes the table's rows these, and touches only what differs. */
-function place(rows) {
-  let at = body.firstElementChild;
-  for (const made of rows) {
-    if (made === at) at = at.nextElementSibling;
-    else body.insertBefore(made, at);
-  }
-  while (at) {
-    const next = at.nextElementSibling;
-    at.remove();
-    at = next;
-  }
 }
 
 /** Puts the rows in their order, and makes only those anew that have changed, so that the focus stays. */
@@ -127,7 +41,7 @@ function showRows() {
     return made;
   });
   for (const name of drawn.keys()) if (!kept.has(name)) drawn.delete(name);
-  place(rows);
+  place(body, rows);
   if (focused !== document.activeElement) {
     const href = focused.getAttribute('href');
     if (href) body.querySelector(`a[href="${CSS.escape(href)}"]`)?.focus({ preventScroll: true });

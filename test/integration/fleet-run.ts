@@ -19,7 +19,7 @@ export const SHORT = {
 };
 
 /** A kubeconfig with a token of the controller's service account and nothing else. */
-async function controllerKubeconfig(cluster: Cluster): Promise<string> {
+export async function controllerKubeconfig(cluster: Cluster): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'fleet-'));
   const words = ['create', 'token', '-n', 'gvisor-ready', 'gvisor-ready-fleet'];
   const token = (await cluster.kubectl(words)).trim();
