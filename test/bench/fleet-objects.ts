@@ -56,8 +56,8 @@ export function agentOf(node: string, revision: string) {
   };
 }
 
-/** The status of an agent's pod. */
-export function readiness(ready: boolean, podIP = '127.0.0.9'): object {
+/** The status of an agent's pod with an address. */
+export function readiness(ready: boolean, podIP: string): object {
   const { lastHeartbeatTime: _, ...told } = condition('Ready', ready ? 'True' : 'False', 'Told');
   return { status: { phase: 'Running', podIP, podIPs: [{ ip: podIP }], conditions: [told] } };
 }

@@ -24,6 +24,8 @@ const PORT = 9478;
 const ORIGIN = `http://127.0.0.1:${PORT}`;
 const PODS = '/api/v1/namespaces/gvisor-ready/pods';
 const CLIENTS = 8;
+/** Where agents answer, and where the lost one does not. */
+const [SOMEBODY, NOBODY] = ['127.0.0.9', '127.0.0.8'];
 
 /** Clients of the API server with all rights there. */
 type Kubes = readonly [Kube, ...Kube[]];
@@ -36,7 +38,7 @@ export async function measureFleet(name: string, nodes: number): Promise<string[
   await bundle();
   const cluster = await Cluster.open(name);
   const agents = createServer((_, answer) => answer.end(JSON.stringify(READY)));
-  agents.listen(9477, '127.0.0.9');
+  agents.listen(9477, SOMEBODY);
   try {
     await cluster.startControlPlane(undefined, ['etcd', 'kube-apiserver']);
     const folder = await overlay(['fleet']);
@@ -69,7 +71,7 @@ async function measureWith(cluster: Cluster, nodes: number): Promise<string[][]>
     await pause(100);
     rows.push(...(await measureIdle(pid, 120)));
     rows.push(...(await measureLoss(kubes, names)));
-    rows.push(...(await measureRollout(kubes, names.slice(0, Math.min(1_000, nodes)))));
+    rows.push(...(await measureRollout(kubes, names.slice(1, 1_001))));
     rows.push(...(await measureMassFault(kubes, names)));
     rows.push(...(await measurePage(ORIGIN)));
     const { rss } = await memoryOf(pid);
@@ -87,7 +89,8 @@ async function create(kubes: Kubes, names: readonly string[]): Promise<void> {
     await kube.post('/api/v1/nodes', nodeOf(name));
     await kube.patch(`/api/v1/nodes/${name}/status`, statusOf(), 'strategic');
     await kube.post(PODS, agentOf(name, 'one'));
-    await kube.patch(`${PODS}/agent-${name}/status`, readiness(true), 'strategic');
+    const address = name === names[0] ? NOBODY : SOMEBODY;
+    await kube.patch(`${PODS}/agent-${name}/status`, readiness(true, address), 'strategic');
   });
   const [kube] = kubes;
   const path = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets/gvisor-ready-agent';
@@ -126,7 +129,7 @@ async function measureIdle(pid: number, seconds: number): Promise<string[][]> {
 async function measureLoss(kubes: Kubes, [name = '']: readonly string[]): Promise<string[][]> {
   const [kube] = kubes;
   const begun = performance.now();
-  await kube.patch(`${PODS}/agent-${name}/status`, readiness(false, '127.0.0.8'), 'strategic');
+  await kube.patch(`${PODS}/agent-${name}/status`, readiness(false, NOBODY), 'strategic');
   await waitFor('the withdrawal', 180_000, async () => {
     const node = (await kube.get(`/api/v1/nodes/${name}`)) as {
       metadata: { labels: Record<string, string> };
@@ -146,11 +149,11 @@ async function measureRollout(kubes: Kubes, names: readonly string[]): Promise<s
       ...agentOf(name, 'two'),
       metadata: { ...agentOf(name, 'two').metadata, name: `next-${name}` },
     });
-    await kube.patch(`${PODS}/agent-${name}/status`, readiness(false), 'strategic');
+    await kube.patch(`${PODS}/agent-${name}/status`, readiness(false, SOMEBODY), 'strategic');
   });
   await pause(60);
   await inBatches(kubes, names, async (kube, name) => {
-    await kube.patch(`${PODS}/next-${name}/status`, readiness(true), 'strategic');
+    await kube.patch(`${PODS}/next-${name}/status`, readiness(true, SOMEBODY), 'strategic');
   });
   const seconds = (performance.now() - begun) / 1_000;
   await pause(30);
@@ -165,7 +168,7 @@ async function measureMassFault(kubes: Kubes, names: readonly string[]): Promise
   const half = names.slice(Math.floor(names.length / 2));
   const begun = performance.now();
   await inBatches(kubes, half, async (kube, name) => {
-    await kube.patch(`${PODS}/agent-${name}/status`, readiness(false), 'strategic');
+    await kube.patch(`${PODS}/agent-${name}/status`, readiness(false, SOMEBODY), 'strategic');
   });
   await waitFor('the brake', 300_000, async () => {
     const { brake } = await readView();
