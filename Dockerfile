@@ -12,6 +12,7 @@ RUN npm ci
 COPY agent agent
 COPY fleet fleet
 COPY hack hack
+COPY cluster cluster
 RUN npm run build
 
 FROM scratch AS prebuilt

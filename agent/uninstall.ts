@@ -3,8 +3,8 @@ import type { Config } from './config.ts';
 import { openAccess } from './kube/access.ts';
 import { createKube, type Kube } from './kube/client.ts';
 import { KubeError } from './kube/error.ts';
-import { OWN_KEYS } from './own-keys.ts';
-import { CONDITION, type NodeObject, nodePatch, valueIn } from './publish/node-object.ts';
+import { OWN_KEYS } from './node/keys.ts';
+import { CONDITION, type NodeObject, nodePatch, valueIn } from './node/object.ts';
 
 /** What an uninstall needs: the API server, and where its lines go. */
 export type UninstallOptions = {

@@ -1,6 +1,6 @@
 import type { RequestOptions } from 'node:https';
 import { KubeConfig } from '@kubernetes/client-node';
-import type { KubeAccess } from '../agent/kube/access.ts';
+import type { KubeAccess } from '../agent/kube/connections.ts';
 
 /** What a kubeconfig says, or the pod's service account where none is given. Throws when neither can be read. */
 export function openConfig(kubeconfig: string | undefined): KubeConfig {

@@ -1,5 +1,5 @@
 import { Counter, Gauge, Registry } from 'prom-client';
-import { processMetrics } from '../agent/publish/process-metrics.ts';
+import { processMetrics } from '../agent/http/process-metrics.ts';
 import { BRAKE_REASONS, type BrakeReason } from './brake.ts';
 import type { FleetView } from './view.ts';
 

@@ -1,6 +1,6 @@
 import type { V1Node } from '@kubernetes/client-node';
-import { OWN_KEYS } from '../agent/own-keys.ts';
-import { CONDITION } from '../agent/publish/node-object.ts';
+import { OWN_KEYS } from '../agent/node/keys.ts';
+import { CONDITION } from '../agent/node/object.ts';
 
 /** What the fleet keeps of a Node: a whole one has tens of KiB, most of it the list of its images. */
 export type FleetNode = {

@@ -1,6 +1,6 @@
-import { Told } from '../publish/told.ts';
-import { HEADLINES, MARKS, type Tone } from '../publish/words.ts';
 import type { Status } from '../report.ts';
+import { HEADLINES, MARKS, type Tone } from '../text/format.ts';
+import { Told } from '../text/told.ts';
 import { SCRIPT, STYLE } from './assets.ts';
 import { renderChecks } from './checks.ts';
 import { renderFacts, renderHistory } from './history.ts';
@@ -85,6 +85,7 @@ const COLORS: Readonly<Record<Tone, string>> = {
   fail: '#b3362f',
   warning: '#8a6100',
   unknown: '#8a6100',
+  skipped: '#5c6670',
 };
 
 function icon(tone: Tone): string {

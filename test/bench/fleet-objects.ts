@@ -1,5 +1,5 @@
 import type { Kube } from '../../agent/kube/client.ts';
-import { READY_LABEL } from '../../hack/story.ts';
+import { READY_LABEL } from '../../cluster/story.ts';
 
 const AT = '2026-11-25T00:00:00Z';
 const condition = (type: string, status: string, reason: string) => ({

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
+import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { waitFor } from '../../hack/run.ts';
 import { agentOn, deployWith, onDaemonSet, waitForNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';

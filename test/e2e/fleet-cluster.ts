@@ -1,6 +1,6 @@
+import type { Cluster } from '../../cluster/cluster.ts';
+import { ensureImage } from '../../cluster/images.ts';
 import type { FleetView } from '../../fleet/view.ts';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
-import { ensureImage } from '../../hack/images.ts';
 import { waitFor } from '../../hack/run.ts';
 import { AT_ONCE, agentOn, applyOverlay, readNode, saidOf, waitForRollout } from './agents.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { processesIn } from '../../hack/cluster/processes.ts';
+import { processesIn } from '../../cluster/machine/processes.ts';
+import { secondsUntilLabel } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { secondsUntilLabel } from '../../hack/story.ts';
 import { askAgent, deployWith, waitForNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
 import {

@@ -1,8 +1,8 @@
 import { rm } from 'node:fs/promises';
 import { after, before } from 'node:test';
-import { Cluster } from '../../hack/cluster/cluster.ts';
-import { requireRoot } from '../../hack/cluster/host-checks.ts';
-import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
+import { Cluster } from '../../cluster/cluster.ts';
+import { requireRoot } from '../../cluster/machine/host-checks.ts';
+import { removeCluster } from '../../cluster/remove.ts';
 import { overlay } from '../e2e/agents.ts';
 import { laneCluster } from '../lane.ts';
 

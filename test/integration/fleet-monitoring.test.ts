@@ -4,10 +4,10 @@ import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { parse } from 'yaml';
+import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { FLEET_RULES, prometheusRule } from '../../hack/prometheus-rules.ts';
 import { run } from '../../hack/run.ts';
-import { ensureTools } from '../../hack/tools.ts';
 import type { RuleFile } from '../monitoring/alerts.ts';
 
 const [[FOLDER, NAME]] = Object.entries(FLEET_RULES) as [[string, string]];

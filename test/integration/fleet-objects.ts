@@ -1,4 +1,4 @@
-import type { Cluster } from '../../hack/cluster/cluster.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import { type ApiUser, certificateUser } from '../e2e/api-user.ts';
 

@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
 import { createKube } from '../../agent/kube/client.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
 import { accessOf, openConfig } from '../../fleet/access.ts';
 import { Fleet } from '../../fleet/fleet.ts';
 import { FleetMetrics } from '../../fleet/metrics.ts';
 import { parseFleetConfig } from '../../fleet/settings.ts';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
 
 /** Times that are short enough to wait for. The least that AGENT_GONE takes is ten seconds. */
 export const SHORT = {

@@ -6,8 +6,8 @@ import { renderPage } from '../../../agent/page/page.ts';
 import { PAGE_POLICY } from '../../../agent/page/policy.ts';
 import { REASONS } from '../../../agent/reasons.ts';
 import type { Report } from '../../../agent/report.ts';
-import { NO_SHIM } from '../publish/sample-findings.ts';
-import { BROKEN, HOSTILE, READY, UNSEEN } from '../publish/sample-reports.ts';
+import { NO_SHIM } from '../text/sample-findings.ts';
+import { BROKEN, HOSTILE, READY, UNSEEN } from '../text/sample-reports.ts';
 import { says, textOf } from './page-text.ts';
 
 describe('renderPage', () => {
@@ -64,7 +64,7 @@ describe('renderPage', () => {
 
   it('says for each reason what to do', () => {
     for (const [reason, { status, remedy }] of Object.entries(REASONS)) {
-      if (status === 'True' || ['AgentStarting', 'NothingToJudge'].includes(reason)) continue;
+      if (status === 'True' || reason === 'AgentStarting') continue;
       const verdict = { status, reason: reason as keyof typeof REASONS, message: 'm' };
       says({ ...READY, verdict, look: { ...READY.look, verdict } }, `What to do ${remedy}`);
     }
