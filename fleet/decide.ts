@@ -46,7 +46,7 @@ export function decide(seen: Seen, last: Memory | undefined, clock: Clock, patie
   );
   const aloneSinceMs = followAlone(seen, last?.aloneSinceMs, nowMs);
   const lost = lostNodes(seen.nodes, { aloneSinceMs, countFromMs, clock, patience });
-  const away = followedSinceMs === undefined ? last !== undefined : nowMs < settleUntilMs;
+  const away = followedSinceMs === undefined ? last?.followedAtMs !== undefined : nowMs < settleUntilMs;
   const rollout = followRollout(seen, last?.rollout, { nowMs, settleMs: patience.settleMs });
   const rolling = nowMs < rollout.untilMs;
   const brake = brakeReasons(seen, { lost, away, rolling, clock, patience });
