@@ -27,6 +27,13 @@ const CLIENTS = 8;
 /** Where agents answer, and where the lost one does not. */
 const [SOMEBODY, NOBODY] = ['127.0.0.9', '127.0.0.8'];
 
+/** What the image sets. */
+const IMAGE_ENV = {
+  MALLOC_ARENA_MAX: '1',
+  MALLOC_TRIM_THRESHOLD_: '65536',
+  MALLOC_MMAP_THRESHOLD_: '32768',
+};
+
 /** Clients of the API server with all rights there. */
 type Kubes = readonly [Kube, ...Kube[]];
 
