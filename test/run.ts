@@ -37,6 +37,7 @@ const TIERS = {
  * supported. Not part of the default run: each version is a build of some minutes.
  */
 const VERSIONS = [
+  'test/integration/fleet-writes.test.ts',
   'test/e2e/admission*.test.ts',
   'test/e2e/manifests.test.ts',
   'test/e2e/node-*.test.ts',
