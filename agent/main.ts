@@ -27,7 +27,7 @@ import { createAgentServer } from './server.ts';
 import { Bell } from './trigger/bell.ts';
 import { watchContainerd } from './trigger/containerd.ts';
 import { FileTrigger, fileEvent } from './trigger/files.ts';
-import { uninstallCluster } from './uninstall.ts';
+import { uninstallCluster } from './uninstall-cluster.ts';
 import { VERSION } from './version.ts';
 
 /** Somebody who looks once waits for the answer. */

@@ -1,0 +1,124 @@
+import { listAgents, orAbsent, readReports, type Told } from './agents.ts';
+import { type Context, EXIT } from './context.ts';
+import { count, NAMESPACE } from './known.ts';
+import { type Format, isForPrograms, serialize } from './output.ts';
+import {
+  type Inside,
+  insideOf,
+  listClasses,
+  listRequirements,
+  meansGvisor,
+  type RawPod,
+  type RuntimeClass,
+} from './pod-view.ts';
+import type { Color } from './screen.ts';
+import { type Column, tableLines } from './table.ts';
+
+/** The flags of `pods`. */
+export type PodsOptions = {
+  readonly output?: Format;
+  readonly headers: boolean;
+  readonly allNamespaces?: boolean;
+};
+
+/** A running pod, what it asks for, and what it runs in. */
+export type PodRow = Inside & {
+  readonly namespace: string;
+  readonly name: string;
+  readonly node: string;
+  readonly runtimeClass: string;
+  /** Whether its namespace requires gVisor, or its class means it. */
+  readonly wanted: boolean;
+};
+
+/** The running pods of a namespace, of all when none is named; `told` is what agents said, for what could not be seen. */
+export async function readPods(
+  { api }: Pick<Context, 'api'>,
+  namespaces: readonly string[] | undefined,
+): Promise<{
+  readonly rows: readonly PodRow[];
+  readonly told: ReadonlyMap<string, Told>;
+  readonly agentsHidden: boolean;
+}> {
+  const running = { fieldSelector: 'status.phase=Running' };
+  const paths = namespaces?.map((name) => `/api/v1/namespaces/${name}/pods`) ?? ['/api/v1/pods'];
+  const [lists, classes, requirements, agents] = await Promise.all([
+    Promise.all(paths.map((path) => api.list<RawPod, RawPod>(path, running, (pod) => pod))),
+    orAbsent(listClasses(api), [403]),
+    orAbsent(listRequirements(api), [403]),
+    orAbsent(listAgents(api), [403]),
+  ]);
+  const pods = lists.flatMap(({ items }) => items);
+  const nodes = new Set(pods.map(({ spec }) => spec.nodeName));
+  const asked = (agents ?? []).filter((agent) => agent.state === 'Running' && nodes.has(agent.node));
+  const told = await readReports(api, asked);
+  const rows = pods.map((pod) => rowOf(pod, { told, classes, requirements }));
+  return { rows, told, agentsHidden: agents === undefined };
+}
+
+type Known = {
+  readonly told: ReadonlyMap<string, Told>;
+  readonly classes: ReadonlyMap<string, RuntimeClass> | undefined;
+  readonly requirements: ReadonlyMap<string, string> | undefined;
+};
+
+function rowOf(pod: RawPod, { told, classes, requirements }: Known): PodRow {
+  const { nodeName = '', runtimeClassName = '' } = pod.spec;
+  const { namespace, name } = pod.metadata;
+  const wanted = requirements?.get(namespace) === 'true' || meansGvisor(classes?.get(runtimeClassName));
+  return {
+    namespace,
+    name,
+    node: nodeName,
+    runtimeClass: runtimeClassName,
+    wanted,
+    ...insideOf(pod, told.get(nodeName)),
+  };
+}
+
+const COLORS: Readonly<Record<string, Color>> = { yes: 'green', '?': 'yellow' };
+
+function columnsOf(allNamespaces: boolean): Column<PodRow>[] {
+  const color = ({ inGvisor, wanted }: PodRow) => (inGvisor === 'no' && wanted ? 'red' : COLORS[inGvisor]);
+  return [
+    ...(allNamespaces ? [{ head: 'NAMESPACE', cell: ({ namespace }: PodRow) => namespace }] : []),
+    { head: 'NAME', cell: ({ name }) => name },
+    { head: 'IN-GVISOR', cell: ({ inGvisor }) => inGvisor, color },
+    { head: 'WANTED', cell: ({ wanted }) => (wanted ? 'yes' : 'no'), spare: 3 },
+    { head: 'CLASS', cell: ({ runtimeClass }) => runtimeClass || '-', spare: 2 },
+    { head: 'NODE', cell: ({ node }) => node, spare: 1 },
+    { head: 'EVIDENCE', cell: ({ evidence }) => evidence, wide: true, cut: true, spare: 4 },
+  ];
+}
+
+/** `pods`: which running pods are really in gVisor. A problem is one that should be and is not. */
+export async function pods(context: Context, options: PodsOptions): Promise<number> {
+  const { screen, namespace } = context;
+  const { output, headers, allNamespaces = false } = options;
+  const { rows, told, agentsHidden } = await readPods(context, allNamespaces ? undefined : [namespace]);
+  if (isForPrograms(output)) screen.out(serialize({ pods: rows }, output));
+  else if (rows.length === 0)
+    screen.err(`No pod runs${allNamespaces ? '' : ` in the namespace ${namespace}`}.\n`);
+  else {
+    const lines = tableLines(columnsOf(allNamespaces), rows, { screen, headers, wide: output === 'wide' });
+    screen.out(`${lines.join('\n')}\n`);
+  }
+  const dark = rows.filter(({ inGvisor }) => inGvisor === '?');
+  const forbidden = [...told.values()].find((one) => 'why' in one && one.kind === 'forbidden');
+  if (agentsHidden)
+    screen.err(`Nothing tells what pods run in: you may not list the pods of ${NAMESPACE}.\n`);
+  else if (forbidden !== undefined && 'why' in forbidden)
+    screen.err(`Nothing tells what pods run in: ${forbidden.why}.\n`);
+  else if (dark.length > 0)
+    screen.err(
+      `Of ${count(dark.length, 'pod')} it is not known: ${[...new Set(dark.map(({ evidence }) => evidence))].slice(0, 3).join('; ')}.\n`,
+    );
+  const wrong = rows.filter(({ inGvisor, wanted }) => inGvisor === 'no' && wanted);
+  if (wrong.length > 0) {
+    screen.err(
+      `${count(wrong.length, 'pod')} should run in gVisor and ${wrong.length === 1 ? 'does' : 'do'} not: see kubectl gvisor-ready why POD.\n`,
+    );
+    return EXIT.problem;
+  }
+  return dark.some(({ wanted }) => wanted) ? EXIT.blind : EXIT.fine;
+}
