@@ -11,7 +11,7 @@ import { type NodesOptions, nodes } from './nodes.ts';
 import type { Format } from './output.ts';
 import { plain } from './plain.ts';
 import { type PodsOptions, pods } from './pods.ts';
-import type { Screen } from './screen.ts';
+import { complain, type Screen } from './screen.ts';
 import { status } from './status.ts';
 import { uninstall } from './uninstall.ts';
 import { watchNodes } from './watch-nodes.ts';
@@ -58,7 +58,7 @@ export async function run(words: readonly string[], surroundings: Surroundings):
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.fine : EXIT.usage;
     if (surroundings.signal.aborted) return EXIT.fine;
-    screen.err(`${plain(errorLine(error))}\n`);
+    complain(screen, plain(errorLine(error)));
     return error instanceof UsageError ? EXIT.usage : EXIT.blind;
   }
 }
@@ -75,6 +75,7 @@ function programOf(surroundings: Surroundings, end: (code: number) => void): Com
     .configureOutput({
       writeOut: screen.out,
       writeErr: screen.err,
+      outputError: (text) => complain(screen, text.trim().replace(/\s+/g, ' ')),
       getOutHelpWidth: () => Math.min(screen.columns, 100),
       getErrHelpWidth: () => Math.min(screen.columns, 100),
       getOutHasColors: () => screen.colored,

@@ -23,6 +23,14 @@ export type Explanation = {
   readonly docs: string;
 };
 
+/** The page for what has no page of its own. */
+const TROUBLE = 'docs/operations.md#when-something-is-wrong';
+
+/** An explanation of which only what there is must be said. */
+export function explain(tone: Tone, headline: string, rest: Partial<Explanation> = {}): Explanation {
+  return { because: [], seen: [], next: [], docs: TROUBLE, ...rest, tone, headline };
+}
+
 /** Lines never get longer than this, also where there is no terminal, since nobody reads longer ones. */
 const LONGEST = 110;
 const INDENT = '  ';

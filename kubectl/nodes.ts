@@ -4,7 +4,7 @@ import { type Context, EXIT } from './context.ts';
 import { NAMESPACE } from './known.ts';
 import { listNodes, type NodeView } from './node-view.ts';
 import { type Format, isForPrograms, serialize } from './output.ts';
-import type { Color } from './screen.ts';
+import { type Color, complain } from './screen.ts';
 import { type Column, tableLines } from './table.ts';
 
 /** The flags of `nodes`. */
@@ -52,23 +52,23 @@ export function nodeColumns(nowMs: number): Column<NodeRow>[] {
     { head: 'NAME', cell: ({ name }) => name },
     { head: 'READY', cell: ({ ready }) => dash(ready), color: ({ ready }) => COLORS[ready] },
     { head: 'REASON', cell: ({ reason }) => dash(reason), color: ({ status }) => COLORS[status] },
-    { head: 'SINCE', cell: ({ since }) => dash(ageOf(since, nowMs)), spare: 2 },
+    { head: 'SINCE', cell: ({ since }) => dash(ageOf(since, nowMs)), spare: 3 },
     {
       head: 'AGENT',
       cell: agentState,
       color: (row) => (agentState(row) === 'Ready' ? undefined : 'yellow'),
-      spare: 1,
+      spare: 2,
     },
-    { head: 'RUNSC', cell: ({ runsc }) => dash(runsc), spare: 3 },
-    { head: 'PLATFORM', cell: ({ platform }) => dash(platform), wide: true, spare: 4 },
-    { head: 'PROVEN-BY', cell: ({ provenBy }) => dash(provenBy), wide: true, spare: 5 },
+    { head: 'RUNSC', cell: ({ runsc }) => dash(runsc), spare: 4 },
+    { head: 'PLATFORM', cell: ({ platform }) => dash(platform), wide: true, spare: 5 },
+    { head: 'PROVEN-BY', cell: ({ provenBy }) => dash(provenBy), wide: true, spare: 6 },
     {
       head: 'CONTAINERD',
       cell: ({ runtime }) => dash(runtime.replace(/^containerd:\/\//, '')),
       wide: true,
-      spare: 6,
+      spare: 7,
     },
-    { head: 'MESSAGE', cell: ({ message }) => dash(message), wide: true, cut: true, spare: 7 },
+    { head: 'MESSAGE', cell: ({ message }) => dash(message), wide: true, cut: true, spare: 1 },
   ];
 }
 
@@ -87,11 +87,11 @@ export async function nodes(context: Context, options: NodesOptions): Promise<nu
   const { rows, note } = await readNodeRows(context);
   const { output, headers } = options;
   if (isForPrograms(output)) screen.out(serialize({ nodes: rows.map(publicNode) }, output));
-  else if (rows.length === 0) screen.err('There are no nodes.\n');
+  else if (rows.length === 0) complain(screen, 'There are no nodes.');
   else {
     const lines = tableLines(nodeColumns(now()), rows, { screen, headers, wide: output === 'wide' });
     screen.out(`${lines.join('\n')}\n`);
   }
-  if (note !== '') screen.err(`${note}\n`);
+  if (note !== '') complain(screen, note);
   return EXIT.fine;
 }

@@ -11,7 +11,7 @@ import {
   type RawPod,
   type RuntimeClass,
 } from './pod-view.ts';
-import type { Color } from './screen.ts';
+import { type Color, complain } from './screen.ts';
 import { type Column, tableLines } from './table.ts';
 
 /** The flags of `pods`. */
@@ -84,10 +84,10 @@ function columnsOf(allNamespaces: boolean): Column<PodRow>[] {
     ...(allNamespaces ? [{ head: 'NAMESPACE', cell: ({ namespace }: PodRow) => namespace }] : []),
     { head: 'NAME', cell: ({ name }) => name },
     { head: 'IN-GVISOR', cell: ({ inGvisor }) => inGvisor, color },
-    { head: 'WANTED', cell: ({ wanted }) => (wanted ? 'yes' : 'no'), spare: 3 },
-    { head: 'CLASS', cell: ({ runtimeClass }) => runtimeClass || '-', spare: 2 },
+    { head: 'WANTED', cell: ({ wanted }) => (wanted ? 'yes' : 'no'), spare: 4 },
+    { head: 'CLASS', cell: ({ runtimeClass }) => runtimeClass || '-', spare: 3 },
     { head: 'NODE', cell: ({ node }) => node, spare: 1 },
-    { head: 'EVIDENCE', cell: ({ evidence }) => evidence, wide: true, cut: true, spare: 4 },
+    { head: 'EVIDENCE', cell: ({ evidence }) => evidence, wide: true, cut: true, spare: 2 },
   ];
 }
 
@@ -98,7 +98,7 @@ export async function pods(context: Context, options: PodsOptions): Promise<numb
   const { rows, told, agentsHidden } = await readPods(context, allNamespaces ? undefined : [namespace]);
   if (isForPrograms(output)) screen.out(serialize({ pods: rows }, output));
   else if (rows.length === 0)
-    screen.err(`No pod runs${allNamespaces ? '' : ` in the namespace ${namespace}`}.\n`);
+    complain(screen, `No pod runs${allNamespaces ? '' : ` in the namespace ${namespace}`}.`);
   else {
     const lines = tableLines(columnsOf(allNamespaces), rows, { screen, headers, wide: output === 'wide' });
     screen.out(`${lines.join('\n')}\n`);
@@ -106,17 +106,19 @@ export async function pods(context: Context, options: PodsOptions): Promise<numb
   const dark = rows.filter(({ inGvisor }) => inGvisor === '?');
   const forbidden = [...told.values()].find((one) => 'why' in one && one.kind === 'forbidden');
   if (agentsHidden)
-    screen.err(`Nothing tells what pods run in: you may not list the pods of ${NAMESPACE}.\n`);
+    complain(screen, `Nothing tells what pods run in: you may not list the pods of ${NAMESPACE}.`);
   else if (forbidden !== undefined && 'why' in forbidden)
-    screen.err(`Nothing tells what pods run in: ${forbidden.why}.\n`);
+    complain(screen, `Nothing tells what pods run in: ${forbidden.why}.`);
   else if (dark.length > 0)
-    screen.err(
-      `Of ${count(dark.length, 'pod')} it is not known: ${[...new Set(dark.map(({ evidence }) => evidence))].slice(0, 3).join('; ')}.\n`,
+    complain(
+      screen,
+      `Of ${count(dark.length, 'pod')} it is not known: ${[...new Set(dark.map(({ evidence }) => evidence))].slice(0, 3).join('; ')}.`,
     );
   const wrong = rows.filter(({ inGvisor, wanted }) => inGvisor === 'no' && wanted);
   if (wrong.length > 0) {
-    screen.err(
-      `${count(wrong.length, 'pod')} should run in gVisor and ${wrong.length === 1 ? 'does' : 'do'} not: see kubectl gvisor-ready why POD.\n`,
+    complain(
+      screen,
+      `${count(wrong.length, 'pod')} should run in gVisor and ${wrong.length === 1 ? 'does' : 'do'} not: see kubectl gvisor-ready why POD.`,
     );
     return EXIT.problem;
   }

@@ -59,3 +59,8 @@ export function cutName(name: string, most: number): string {
   const tail = Math.floor((most - 1) / 2);
   return `${name.slice(0, most - 1 - tail)}…${name.slice(name.length - tail)}`;
 }
+
+/** Says something beside the result: on standard error, in lines that fit. */
+export function complain({ columns, err }: Screen, text: string): void {
+  err(`${wrap(text, columns).join('\n')}\n`);
+}

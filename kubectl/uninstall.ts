@@ -4,6 +4,7 @@ import { orAbsent } from './agents.ts';
 import { readDaemonSet } from './check-cluster.ts';
 import { type Context, EXIT, UsageError } from './context.ts';
 import { count, DAEMON_SET, DOMAIN, NAMESPACE, named } from './known.ts';
+import { complain } from './screen.ts';
 
 /** The flags of `uninstall`; `ask` puts a question to a person, and is absent where there is none. */
 export type UninstallOptions = {
@@ -18,10 +19,13 @@ export async function uninstall(
   { yes = false, ask, settleMs }: UninstallOptions,
 ): Promise<number> {
   const { api, screen, signal } = context;
-  if ((await orAbsent(readDaemonSet(api), [403])) !== undefined)
-    throw new Error(
-      `The agents still run and would write everything again: first kubectl -n ${NAMESPACE} delete daemonset ${DAEMON_SET}`,
+  if ((await orAbsent(readDaemonSet(api), [403])) !== undefined) {
+    complain(
+      screen,
+      `The agents still run and would write everything again. First: kubectl -n ${NAMESPACE} delete daemonset ${DAEMON_SET}`,
     );
+    return EXIT.problem;
+  }
   const { nodes, marked } = await findMarked(api, DOMAIN, signal);
   screen.out(`${count(nodes, 'node')}, ${marked.length} of them with something of the agents\n`);
   if (marked.length === 0) return EXIT.fine;

@@ -1,11 +1,12 @@
 import { orAbsent } from './agents.ts';
 import { type Context, EXIT, UsageError } from './context.ts';
-import { type Explanation, explanationLines } from './explanation.ts';
+import { type Explanation, explain, explanationLines } from './explanation.ts';
 import type { RawNode } from './node-view.ts';
 import { type Format, isForPrograms, serialize } from './output.ts';
+import { readPodFacts, readWarnings } from './pod-facts.ts';
 import type { RawPod } from './pod-view.ts';
 import { explainNode, readNodeFacts } from './why-node.ts';
-import { explainPod, readPodFacts, readWarnings } from './why-pod.ts';
+import { explainPod } from './why-pod.ts';
 
 /** The words that may stand before a slash, as kubectl has them. */
 const KINDS: Readonly<Record<string, 'node' | 'pod'>> = {
@@ -50,13 +51,10 @@ export async function why(context: Context, word: string, output: Format | undef
           ? undefined
           : await explainRefused(context, name);
   if (explanation === undefined) {
-    const what =
-      kind === undefined
-        ? `no node "${name}", and no pod of that name in the namespace`
-        : kind === 'node'
-          ? `no node "${name}"`
-          : `no pod "${name}" in the namespace`;
-    throw new Error(`There is ${what}${kind === 'node' ? '' : ` ${namespace}`}`);
+    const where = `pod "${name}" in the namespace "${namespace}"`;
+    throw new Error(
+      `There is no ${kind === 'node' ? `node "${name}"` : kind === 'pod' ? where : `node "${name}", and no ${where}`}`,
+    );
   }
   if (isForPrograms(output)) screen.out(serialize(explanation, output));
   else screen.out(`${explanationLines(explanation, screen).join('\n')}\n`);
@@ -73,12 +71,13 @@ async function explainRefused({ api, namespace }: Context, name: string): Promis
       (message.includes(`"${name}" is forbidden`) || about === name || about.startsWith(`${name}-`)),
   );
   if (own === undefined) return undefined;
-  return {
-    tone: 'fail',
-    headline: `There is no pod ${namespace}/${name}: the API server refuses the pods of ${own.about}`,
-    because: [own.message],
-    seen: [],
-    next: ['Change what creates the pods, as the message says.'],
-    docs: 'docs/admission.md#what-it-says-and-what-to-do',
-  };
+  return explain(
+    'fail',
+    `There is no pod ${namespace}/${name}: the API server refuses the pods of ${own.about}`,
+    {
+      because: [own.message],
+      next: ['Change what creates the pods, as the message says.'],
+      docs: 'docs/admission.md#what-it-says-and-what-to-do',
+    },
+  );
 }
