@@ -1,7 +1,6 @@
-# The agent's image: Node, one bundled file, and a base with a C library, coreutils' `cat` and `sleep`
-# (the proof's container runs them). BASE may be any small glibc image. `docker build .` bundles the agent itself, for
-# the platform it builds for (buildah 1.28 must be told: --build-arg DIST=bundled); with DIST=prebuilt it takes what
-# `npm run build` has written to dist/.
+# The agent's image: Node and one bundled file on a base with a C library. BASE may be any small glibc image.
+# `docker build .` bundles the agent itself, for the platform it builds for (buildah 1.28 must be told: --build-arg
+# DIST=bundled); with DIST=prebuilt it takes what `npm run build` has written to dist/.
 ARG BASE=debian:bookworm-slim
 ARG BUILDER=node:24-bookworm-slim
 ARG DIST=bundled

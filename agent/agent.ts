@@ -1,5 +1,6 @@
 import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { DeadlineError, withDeadline } from './deadline.ts';
 import type { Facts } from './facts.ts';
 import { errorLine } from './host/error-line.ts';
 import type { Look } from './look.ts';
@@ -9,6 +10,7 @@ import { type Report, STARTING, type Transition } from './report.ts';
 import { type Patience, type Settled, type Steady, settle } from './settle.ts';
 import type { Bell } from './trigger/bell.ts';
 import type { FileTrigger } from './trigger/files.ts';
+import { type Trigger, triggerText } from './trigger/trigger.ts';
 
 /** What the loop is made of; everything that touches the world comes from `main.ts`. */
 export type AgentOptions = {
@@ -20,11 +22,11 @@ export type AgentOptions = {
   /** A look because of these events; `standing` is the last proof, while it is young enough to stand. */
   readonly look: (
     signal: AbortSignal,
-    triggers: readonly string[],
+    triggers: readonly Trigger[],
     standing: Outcome | undefined,
   ) => Promise<Look>;
   readonly roundTimeoutMs?: number;
-  readonly bell: Bell;
+  readonly bell: Bell<Trigger>;
   readonly files: FileTrigger;
   readonly publishers: readonly Publisher[];
   readonly patience: Patience;
@@ -83,7 +85,7 @@ export class Agent {
 
   /** Looks again and again until the signal ends it. */
   async run(signal: AbortSignal): Promise<void> {
-    let triggers: readonly string[] = ['start'];
+    let triggers: readonly Trigger[] = [{ kind: 'start' }];
     while (!signal.aborted) {
       const settled = await this.round(triggers, signal).catch((err: unknown) => {
         if (!signal.aborted) this.#options.log.error({ err }, 'round failed');
@@ -93,7 +95,7 @@ export class Agent {
     }
   }
 
-  async #next(settled: Settled | undefined, signal: AbortSignal): Promise<readonly string[]> {
+  async #next(settled: Settled | undefined, signal: AbortSignal): Promise<readonly Trigger[]> {
     const { bell, now, proofIntervalMs } = this.#options;
     const ready = this.#state.published?.status === 'True';
     const interval = ready ? proofIntervalMs : Math.min(proofIntervalMs, NOT_READY_INTERVAL_MS);
@@ -105,16 +107,16 @@ export class Agent {
     const waitMs = Math.max(rest, 1);
     this.#dueMs = now() + waitMs;
     const events = await bell.wait(waitMs, signal);
-    return events.length > 0 ? events : [again === undefined ? 'timer' : 'confirm'];
+    return events.length > 0 ? events : [{ kind: again === undefined ? 'timer' : 'confirm' }];
   }
 
   /** One look because of these events, and what follows from it. Rejects when the signal is aborted. */
-  async round(triggers: readonly string[], signal: AbortSignal): Promise<Settled> {
+  async round(triggers: readonly Trigger[], signal: AbortSignal): Promise<Settled> {
     const { files, publishers, patience, now, log } = this.#options;
     const begun = now();
     this.#dueMs = begun + this.#roundTimeoutMs;
     const begunAt = this.#options.date().getTime();
-    const [trigger = ''] = triggers;
+    const trigger = firstOf(triggers);
     const seen = await this.#look(triggers, signal);
     const before = this.#last;
     const isNew = seen.proof !== before?.proof;
@@ -152,33 +154,22 @@ export class Agent {
   }
 
   /** A look; one that does not end in time, whatever it waits for, or fails, is one that could not see. */
-  async #look(triggers: readonly string[], signal: AbortSignal): Promise<Look> {
+  async #look(triggers: readonly Trigger[], signal: AbortSignal): Promise<Look> {
     const { look, log, now, proofIntervalMs } = this.#options;
     const last = this.#last?.proof;
     const standing = now() - this.#provenMs < proofIntervalMs ? last : undefined;
-    const deadline = new AbortController();
-    const { promise: ended, reject } = Promise.withResolvers<never>();
-    const either = AbortSignal.any([signal, deadline.signal]);
-    const end = () => reject(either.reason);
-    either.addEventListener('abort', end);
-    const timer = setTimeout(
-      () => deadline.abort(new Error(`no end within ${this.#roundTimeoutMs / 1_000} s`)),
-      this.#roundTimeoutMs,
-    );
     try {
-      return await Promise.race([look(either, triggers, standing), ended]);
+      const within = { signal, timeoutMs: this.#roundTimeoutMs };
+      return await withDeadline((inner) => look(inner, triggers, standing), within);
     } catch (err) {
       signal.throwIfAborted();
-      log.error({ err, trigger: triggers[0] }, 'look failed');
-      const reason = deadline.signal.aborted ? 'CheckTimedOut' : 'CheckFailed';
+      log.error({ err, trigger: firstOf(triggers) }, 'look failed');
+      const reason = err instanceof DeadlineError ? 'CheckTimedOut' : 'CheckFailed';
       const message = `the look failed: ${errorLine(err)}`;
       const { findings = [], watch = [] } = this.#last ?? {};
       const verdict = { status: 'Unknown', reason, message } as const;
       const proof = { kind: 'impossible', reason, message } as const;
       return { verdict, seenMs: now(), findings, proof, facts: {}, watch };
-    } finally {
-      clearTimeout(timer);
-      either.removeEventListener('abort', end);
     }
   }
 
@@ -197,4 +188,9 @@ export class Agent {
       history: this.#history,
     };
   }
+}
+
+/** The first trigger in words: what came first is the likeliest cause. */
+function firstOf([first]: readonly Trigger[]): string {
+  return first === undefined ? '' : triggerText(first);
 }

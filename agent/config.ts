@@ -7,12 +7,12 @@ export type Config = {
   readonly criSocket?: string;
   readonly containerdConfig?: string;
   readonly handler: string;
-  readonly labelDomain: string;
   readonly proofIntervalMs: number;
   readonly confirmMs: number;
   readonly graceMs: number;
   readonly minRunscRelease?: string;
   readonly requireLimits: boolean;
+  readonly expectGvisor: boolean;
   readonly listen?: { readonly host: string; readonly port: number };
   readonly logLevel: string;
   readonly publish: readonly Destination[];
@@ -22,7 +22,7 @@ export type Config = {
   readonly apiServer?: { readonly host: string; readonly port: string };
 };
 
-/** Where a verdict can be written in the API; events go with the Node’s condition. */
+/** Where a verdict can be written in the API; events go with the Node's condition. */
 export type Destination = (typeof DESTINATIONS)[number];
 const DESTINATIONS = ['node', 'events'] as const;
 
@@ -74,7 +74,7 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
     return known ?? [];
   });
   if (publish.includes('events') && !publish.includes('node'))
-    problems.push('PUBLISH="events" needs node as well: an event tells of a change of the Node’s condition');
+    problems.push('PUBLISH="events" needs node as well: an event tells of a change of the Node\'s condition');
   const kubeconfig = text('KUBECONFIG');
   if (kubeconfig?.includes(':'))
     problems.push(
@@ -101,12 +101,6 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
     ),
     hostRoot: matching('HOST_ROOT', /^\//, '/', 'an absolute path'),
     handler: matching('HANDLER', /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'runsc', 'the name of a handler'),
-    labelDomain: matching(
-      'LABEL_DOMAIN',
-      /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/,
-      SETTINGS.LABEL_DOMAIN.fallback,
-      'a domain of labels',
-    ),
     proofIntervalMs: duration('PROOF_INTERVAL'),
     confirmMs: duration('CONFIRM_DELAY'),
     graceMs: duration('UNKNOWN_GRACE'),
@@ -118,6 +112,7 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
     ),
     publish,
     requireLimits: matching('REQUIRE_LIMITS', /^(on|off)$/, 'off', 'on or off') === 'on',
+    expectGvisor: matching('EXPECT_GVISOR', /^(on|off)$/, 'off', 'on or off') === 'on',
     taint: matching('TAINT', /^(on|off)$/, 'off', 'on or off') === 'on',
     ...(kubeconfig === undefined ? {} : { kubeconfig }),
     ...(apiServer === undefined ? {} : { apiServer }),

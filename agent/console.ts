@@ -12,3 +12,11 @@ export function complain(problems: readonly string[], code: number = USAGE): num
   process.stderr.write(`${problems.join('\n')}\n${code === USAGE ? 'Try --help.\n' : ''}`);
   return code;
 }
+
+/** What standard output shows: as wide as the terminal, within reason, else as wide as most are; colours where it has them. */
+export function screenOf(): { readonly colored: boolean; readonly width: number } {
+  const { isTTY, columns = USUAL_WIDTH } = process.stdout;
+  return { colored: isTTY && process.stdout.hasColors(), width: Math.min(Math.max(columns, 40), 120) };
+}
+
+const USUAL_WIDTH = 80;

@@ -26,8 +26,8 @@ export type Seen = (
   | {
       readonly status: 'unknown';
       readonly reason: Reason;
-      /** No sandbox shows what could not be seen here, so that a proof alone makes the node not ready. */
-      readonly withholds?: boolean;
+      /** A sandbox does not reveal what this check looks for, so a proof alone does not make the node ready. */
+      readonly blocking?: boolean;
     }
 ) & { readonly message: string; readonly evidence?: readonly Evidence[]; readonly facts?: Facts };
 
@@ -45,7 +45,7 @@ export function fail(reason: Reason, message: string, evidence: readonly Evidenc
 }
 
 /** The result of a check that saw something which makes the node unfit although sandboxes boot. */
-export function refuse(reason: Reason, message: string, evidence: readonly Evidence[] = []): Seen {
+export function block(reason: Reason, message: string, evidence: readonly Evidence[] = []): Seen {
   return { status: 'fail', weight: 'decides', reason, message, evidence };
 }
 

@@ -1,10 +1,10 @@
 import type { Facts } from './facts.ts';
-import { ownKeys } from './own-keys.ts';
+import { OWN_KEYS } from './own-keys.ts';
 import type { Verdict } from './verdict.ts';
 
 /** The node's labels: `null` takes one away. Only a proven node is "true"; what was never judged has none. */
-export function labelsFor(verdict: Verdict, facts: Facts, domain: string): Record<string, string | null> {
-  const { ready, runscVersion, platform } = ownKeys(domain).labels;
+export function labelsFor(verdict: Verdict, facts: Facts): Record<string, string | null> {
+  const { ready, runscVersion, platform } = OWN_KEYS.labels;
   return {
     [ready]: verdict.status === 'True' ? 'true' : 'false',
     [runscVersion]: labelValue(facts.runsc),

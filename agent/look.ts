@@ -1,4 +1,5 @@
-import { CAUSES, EVIDENCE, type Sources } from './checks/catalogue.ts';
+import { CAUSES, EVIDENCE } from './checks/catalogue.ts';
+import type { Sources } from './checks/check.ts';
 import { runChecks } from './checks/run.ts';
 import { readContainerdFiles } from './containerd/files.ts';
 import type { Cri, CriStatus, ShimInfo } from './cri/cri.ts';
@@ -8,7 +9,7 @@ import { readPressure } from './host/pressure.ts';
 import { RememberingHost } from './host/remembering-host.ts';
 import { impossible, type Outcome } from './proof/outcome.ts';
 import { type GvisorFiles, readGvisorFiles } from './runsc/files.ts';
-import { fileEvent } from './trigger/files.ts';
+import { isChange, type Trigger } from './trigger/trigger.ts';
 import { isCause, judge, type Verdict } from './verdict.ts';
 
 /** One whole look at the node. `watch` are the host paths whose change should lead to another. */
@@ -31,12 +32,9 @@ export type LookOptions = {
   readonly now: () => number;
   /** The last proof, where it is recent enough to stand, */
   readonly last?: Outcome | undefined;
-  /** and what happened since, in the words of the triggers. */
-  readonly triggers?: readonly string[];
+  /** and what happened since. */
+  readonly triggers?: readonly Trigger[];
 };
-
-/** What happens by itself, and changes nothing about the node. */
-const ROUTINE = ['timer', 'confirm', 'proof'];
 
 /**
  * Runs the checks of causes, then the proof (unless the last one stands), then the checks of what it showed, and
@@ -50,7 +48,7 @@ export async function look(options: LookOptions, signal: AbortSignal): Promise<L
   const before = await runChecks(CAUSES, first, { now, signal });
   const explained = before.some(isCause);
   const standing = explained ? undefined : await standingProof(options, first.host, signal);
-  const changed = triggers.some((word) => !ROUTINE.includes(word));
+  const changed = triggers.some(isChange);
   const proof = await proveIfAnswered(first.cri, async (inner) => standing ?? prove(inner, changed), signal);
   // A cause that came only after the checks had looked, in the middle of the proof, is seen by looking again.
   const again = isBroken(proof) && !explained;
@@ -97,8 +95,9 @@ async function standingProof(
   if (last?.kind !== 'proven' || triggers.length === 0) return undefined;
   const root = sources.containerdConfig;
   const { files } = await readContainerdFiles(host, root, signal).catch(() => ({ files: [] }));
-  const edits = [root, ...files.map(({ path }) => path)].map(fileEvent);
-  return triggers.every((word) => edits.includes(word)) ? last : undefined;
+  const own = [root, ...files.map(({ path }) => path)];
+  const edited = triggers.every((trigger) => trigger.kind === 'file' && own.includes(trigger.path));
+  return edited ? last : undefined;
 }
 
 async function proveIfAnswered(

@@ -1,11 +1,9 @@
-import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
-import pino from 'pino';
 import { Agent } from './agent.ts';
 import { parseArguments } from './arguments.ts';
 import { type Config, parseConfig } from './config.ts';
-import { complain, print } from './console.ts';
+import { complain, print, screenOf } from './console.ts';
 import { rememberConfigPath } from './containerd/arguments.ts';
 import { readDistribution } from './containerd/distribution.ts';
 import { CriClient } from './cri/client.ts';
@@ -14,6 +12,7 @@ import { errorLine } from './host/error-line.ts';
 import { Host } from './host/host.ts';
 import { localSocket } from './host/local-socket.ts';
 import { readNodeFacts } from './host/node-facts.ts';
+import { openLog } from './log.ts';
 import { look } from './look.ts';
 import { EXIT_CODES, lookOnce } from './once.ts';
 import { openPods } from './pods/open-pods.ts';
@@ -22,11 +21,13 @@ import { openApiPublisher } from './publish/api.ts';
 import { Metrics } from './publish/metrics.ts';
 import type { Publisher } from './publish/publisher.ts';
 import { TerminalPublisher } from './publish/terminal.ts';
+import { completed, type Report } from './report.ts';
 import { RunscPrograms } from './runsc/program.ts';
-import { createAgentServer } from './server.ts';
+import { createAgentServer, listen, pageAddress } from './server.ts';
 import { Bell } from './trigger/bell.ts';
 import { watchContainerd } from './trigger/containerd.ts';
-import { FileTrigger, fileEvent } from './trigger/files.ts';
+import { FileTrigger } from './trigger/files.ts';
+import type { Trigger } from './trigger/trigger.ts';
 import { uninstallCluster } from './uninstall-cluster.ts';
 import { VERSION } from './version.ts';
 
@@ -54,16 +55,13 @@ async function start(
   args: { readonly once: boolean; readonly json: boolean },
 ): Promise<number> {
   const people = process.stdout.isTTY && !args.json;
-  const log = pino({
-    level: args.once || people ? 'warn' : config.logLevel,
-    base: { node: config.nodeName },
-  });
+  const log = openLog(config, people || args.once);
   const host = new Host(config.hostRoot);
   const distribution = await readDistribution(host);
   const socket = config.criSocket ?? distribution.criSocket;
   const client = new CriClient(socket, await localSocket(host, socket));
   const now = () => performance.now();
-  const metrics = new Metrics(VERSION, config.proofIntervalMs);
+  const metrics = new Metrics(VERSION, config.proofIntervalMs, config.expectGvisor);
   const sources = {
     host,
     cri: client,
@@ -72,8 +70,8 @@ async function start(
     requireLimits: config.requireLimits,
     ...(config.minRunscRelease === undefined ? {} : { minRunscRelease: config.minRunscRelease }),
   };
-  const bell = new Bell({ quietMs: 50, longestMs: 500, burst: 8, refillMs: 4_000, now });
-  const files = new FileTrigger(host, (path) => bell.ring(fileEvent(path)), {
+  const bell = new Bell<Trigger>({ quietMs: 50, longestMs: 500, burst: 8, refillMs: 4_000, now });
+  const files = new FileTrigger(host, (path) => bell.ring({ kind: 'file', path }), {
     onUnwatched: (folders, why) => {
       metrics.publishUnwatched(folders);
       if (folders > 0)
@@ -88,23 +86,22 @@ async function start(
     now,
     signal: stop.signal,
     ...(args.once ? { patienceMs: ONCE_PATIENCE_MS } : {}),
-    onEnd: () => bell.ring('proof'),
+    onEnd: () => bell.ring({ kind: 'boot' }),
     onLeft: (left) => {
       metrics.publishLeftovers(left);
       if (left > 0) log.warn({ left }, 'containerd cannot remove sandboxes of earlier probes');
     },
   });
   const publishers: Publisher[] = [metrics];
-  if (people && !args.once)
-    publishers.push(new TerminalPublisher((text) => process.stdout.write(text), process.stdout.hasColors()));
-  const api = await openApiPublisher(config, { version: VERSION, count: metrics.countRequest, log }).catch(
-    errorLine,
-  );
+  const { countRequest: count, noteProvenOnce: provenOnce } = metrics;
+  const api = await openApiPublisher(config, { version: VERSION, count, provenOnce, log }).catch(errorLine);
   if (typeof api === 'string') {
     client.close();
     return complain([api]);
   }
   if (api !== undefined && !args.once) publishers.push(api.node);
+  const pods = openPods({ client, host, metrics, api, log, now });
+  const complete = (report: Report) => completed(report, pods.outside(), api?.node.written);
   const configPath = rememberConfigPath({ host, client, distribution, named: config.containerdConfig });
   const agent = new Agent({
     version: VERSION,
@@ -129,8 +126,8 @@ async function start(
   });
   abortOnSignal(stop);
   if (args.once) {
-    const code = await lookOnce(agent, args.json, stop.signal).catch((error: unknown) =>
-      complain([`The look did not end: ${errorLine(error)}`], EXIT_CODES.Unknown),
+    const code = await lookOnce({ agent, json: args.json, readPods: pods.readOnce }, stop.signal).catch(
+      (error: unknown) => complain([`The look did not end: ${errorLine(error)}`], EXIT_CODES.Unknown),
     );
     await prover.finish(FINISH_MS);
     files.close();
@@ -140,20 +137,18 @@ async function start(
 
   const server = createAgentServer({
     metrics: (accept) => metrics.text(accept),
-    report: () => agent.report,
+    report: () => agent.report && complete(agent.report),
     live: () => agent.live,
     unready: () => (agent.settled ? api?.node.unready : 'the first verdict is not settled yet'),
   });
-  if (config.listen !== undefined) {
-    const { host: address, port } = config.listen;
-    // Without an address Node listens on both families, and on IPv4 alone where a kernel lacks the other.
-    server.listen({ port, ...(address === '::' ? {} : { host: address }) });
-    try {
-      await once(server, 'listening');
-    } catch (cause) {
-      client.close();
-      return complain([`Cannot listen on port ${port}: ${errorLine(cause)}; set LISTEN_ADDRESS to another`]);
-    }
+  const problem = config.listen && (await listen(server, config.listen));
+  if (problem !== undefined) {
+    client.close();
+    return complain([problem]);
+  }
+  if (people) {
+    const page = () => pageAddress(server);
+    publishers.push(new TerminalPublisher({ write: print, screen: screenOf, complete, page }));
   }
   log.info(
     {
@@ -165,10 +160,9 @@ async function start(
     },
     'agent started',
   );
-  const pods = openPods({ client, host, metrics, events: api?.events, log, now });
   await Promise.all([
     agent.run(stop.signal),
-    watchContainerd(client, (what) => bell.ring(what), stop.signal),
+    watchContainerd(client, (is) => bell.ring({ kind: 'containerd', is }), stop.signal),
     pods.run(stop.signal),
     api?.run(stop.signal, pods.namespaces),
   ]);

@@ -1,17 +1,22 @@
+/**
+ * The domain of all keys. The admission plugin NodeRestriction lets no kubelet write labels of it, so that a kubelet's
+ * credential does not forge them.
+ * Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
+ */
+const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
+
 /** Every key that agents write in a Node, besides the condition; the admission policy holds the same list. */
-export function ownKeys(domain: string) {
-  return {
-    labels: {
-      ready: `${domain}/ready`,
-      runscVersion: `${domain}/runsc-version`,
-      platform: `${domain}/platform`,
-    },
-    annotations: {
-      /** Which edition of the agent proved it. */
-      provenBy: `${domain}/proven-by`,
-    },
-    /** What earlier versions wrote besides; only an uninstall touches it. */
-    retired: { agent: `${domain}/agent` },
-    taint: `${domain}/not-ready`,
-  } as const;
-}
+export const OWN_KEYS = {
+  labels: {
+    ready: `${DOMAIN}/ready`,
+    runscVersion: `${DOMAIN}/runsc-version`,
+    platform: `${DOMAIN}/platform`,
+  },
+  annotations: {
+    /** The fingerprint of the agent that proved it. */
+    provenBy: `${DOMAIN}/proven-by`,
+  },
+  /** What earlier versions wrote besides; only an uninstall touches it. */
+  retired: { agent: `${DOMAIN}/agent` },
+  taint: `${DOMAIN}/not-ready`,
+} as const;

@@ -16,7 +16,7 @@ export const REASONS = {
   },
   HandlerNotConfigured: {
     status: 'False',
-    remedy: 'Add the handler to the runtimes table of containerd’s configuration and restart containerd.',
+    remedy: "Add the handler to the runtimes table of containerd's configuration and restart containerd.",
   },
   HandlerInIgnoredTable: {
     status: 'False',
@@ -29,7 +29,7 @@ export const REASONS = {
   },
   ContainerdNotReady: {
     status: 'False',
-    remedy: 'Read containerd’s log: it says itself that it is not ready.',
+    remedy: "Read containerd's log: it says itself that it is not ready.",
   },
   HandlerNotLoaded: {
     status: 'False',
@@ -55,7 +55,7 @@ export const REASONS = {
   ShimNotFound: {
     status: 'False',
     remedy:
-      'Install containerd-shim-runsc-v1 of the same gVisor release in a directory of containerd’s PATH.',
+      "Install containerd-shim-runsc-v1 of the same gVisor release in a directory of containerd's PATH.",
   },
   ShimNotExecutable: {
     status: 'False',
@@ -63,7 +63,7 @@ export const REASONS = {
   },
   RunscNotFound: {
     status: 'False',
-    remedy: 'Install runsc in a directory of containerd’s PATH, or name it as binary_name in runsc.toml.',
+    remedy: "Install runsc in a directory of containerd's PATH, or name it as binary_name in runsc.toml.",
   },
   RunscNotExecutable: {
     status: 'False',
@@ -72,11 +72,11 @@ export const REASONS = {
   RunscConfigInvalid: {
     status: 'False',
     remedy:
-      'Repair the file that the handler’s ConfigPath names: it must exist and be TOML with string values in [runsc_config].',
+      "Repair the file that the handler's ConfigPath names: it must exist and be TOML with string values in [runsc_config].",
   },
   OptionIgnored: {
     status: 'False',
-    remedy: 'Correct or remove the named option: gVisor’s shim does not read it.',
+    remedy: "Correct or remove the named option: gVisor's shim does not read it.",
   },
   RunscTooOld: { status: 'False', remedy: 'Install a newer gVisor release.' },
   SidecarMissing: {
@@ -93,22 +93,22 @@ export const REASONS = {
   },
   SandboxFailed: {
     status: 'False',
-    remedy: 'Read the error; start a pod with this runtime class by hand and read containerd’s log.',
+    remedy: "Read the error; start a pod with this runtime class by hand and read containerd's log.",
   },
   SandboxStuck: {
     status: 'False',
     remedy:
-      'See in containerd’s log why a sandbox does not end, and whether pods end. containerd 2.0.0 to 2.0.5 and 2.1.0 to 2.1.1 cannot stop gVisor pods: upgrade those.',
+      "See in containerd's log why a sandbox does not end, and whether pods end. containerd 2.0.0 to 2.0.5 and 2.1.0 to 2.1.1 cannot stop gVisor pods: upgrade those.",
   },
   SandboxHangs: {
     status: 'False',
     remedy:
-      'See which process of runsc hangs (`ps -ef | grep runsc`) and read containerd’s log; end it, or restart containerd.',
+      "See which process of runsc hangs (`ps -ef | grep runsc`) and read containerd's log; end it, or restart containerd.",
   },
   SandboxDied: {
     status: 'False',
     remedy:
-      'See who ends gVisor’s processes: read the kernel’s log (dmesg) for the OOM killer and for crashes.',
+      "See who ends gVisor's processes: read the kernel's log (dmesg) for the OOM killer and for crashes.",
   },
   LimitsNotEnforced: {
     status: 'False',
@@ -117,11 +117,11 @@ export const REASONS = {
   },
   GuestIsHostKernel: {
     status: 'False',
-    remedy: 'Do not run untrusted code here: the handler gives pods the host’s kernel.',
+    remedy: "Do not run untrusted code here: the handler gives pods the host's kernel.",
   },
   GuestNotGVisor: {
     status: 'False',
-    remedy: 'See what the handler runs: the sandbox is neither gVisor’s nor runc’s.',
+    remedy: "See what the handler runs: the sandbox is neither gVisor's nor runc's.",
   },
 
   AgentStarting: { status: 'Unknown', remedy: 'Wait for the first proof to end.' },
@@ -148,7 +148,7 @@ export const REASONS = {
   },
   SandboxSlow: {
     status: 'Unknown',
-    remedy: 'Nothing, if the node is busy: the boot goes on. On an idle node read containerd’s log.',
+    remedy: "Nothing, if the node is busy: the boot goes on. On an idle node read containerd's log.",
   },
   NotVisible: {
     status: 'Unknown',
@@ -158,7 +158,7 @@ export const REASONS = {
   ProbeInterrupted: {
     status: 'Unknown',
     remedy:
-      'Nothing, if it passes: the kubelet stopped the probe’s sandbox several times in a row before it was looked at.',
+      "Nothing, if it passes: the kubelet stopped the probe's sandbox several times in a row before it was looked at.",
   },
   CheckTimedOut: {
     status: 'Unknown',

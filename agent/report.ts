@@ -39,6 +39,19 @@ export type Status = Report & {
   readonly written?: Written;
 };
 
+/** A report with what is known of pods and of the Node. */
+export function completed(
+  report: Report,
+  pods: PodsOutside | undefined,
+  written: Written | undefined,
+): Status {
+  return {
+    ...report,
+    ...(pods === undefined ? {} : { pods }),
+    ...(written === undefined ? {} : { written }),
+  };
+}
+
 /** What is said before the first look has ended. */
 export const STARTING: Verdict = {
   status: 'Unknown',

@@ -1,20 +1,26 @@
+import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
-import { PAGE_POLICY, renderPage } from './publish/page.ts';
-import type { Report } from './report.ts';
+import { errorLine } from './host/error-line.ts';
+import { PAGE_POLICY, renderPage } from './page/page.ts';
+import { renderReasons } from './page/reasons.ts';
+import type { Status } from './report.ts';
 
 /** What the HTTP server shows. */
 export type Shown = {
   /** What is accepted is an Accept header, empty when there is none. */
   readonly metrics: (accept: string) => Promise<{ readonly body: string; readonly type: string }>;
   /** Absent before the first look has ended. */
-  readonly report: () => Report | undefined;
+  readonly report: () => Status | undefined;
   /** Whether the loop still turns. */
   readonly live: () => boolean;
   /** Why a rollout must not go on to the next node; undefined when it may. */
   readonly unready: () => string | undefined;
 };
 
-/** The agent's HTTP server: a page for people at /, and /metrics, /livez, /readyz and /report; not yet listening. */
+/** Where to listen; the host "::" stands for every address. */
+type Address = { readonly host: string; readonly port: number };
+
+/** The agent's HTTP server: pages for people at / and /reasons, and /metrics, /livez, /readyz and /report; not yet listening. */
 export function createAgentServer(shown: Shown): Server {
   const server = createServer((request, response) => {
     const { url = '/' } = request;
@@ -33,12 +39,31 @@ export function createAgentServer(shown: Shown): Server {
   return server;
 }
 
+/** Lets a server listen; gives what is wrong where it cannot. */
+export async function listen(server: Server, { host, port }: Address): Promise<string | undefined> {
+  // Without an address Node listens on both families, and on IPv4 alone where a kernel lacks the other.
+  server.listen({ port, ...(host === '::' ? {} : { host }) });
+  return once(server, 'listening').then(
+    () => undefined,
+    (cause: unknown) => `Cannot listen on port ${port}: ${errorLine(cause)}; set LISTEN_ADDRESS to another`,
+  );
+}
+
+/** Where a browser on the same machine finds the page; undefined while nothing listens. */
+export function pageAddress(server: Server): string | undefined {
+  const bound = server.address();
+  if (bound === null || typeof bound === 'string') return undefined;
+  const { address, family, port } = bound;
+  const named = family === 'IPv6' ? `[${address}]` : address;
+  return `http://${['::', '0.0.0.0'].includes(address) ? 'localhost' : named}:${port}/`;
+}
+
 async function answer(path: string, shown: Shown, accept: string, response: ServerResponse): Promise<void> {
   switch (path) {
     case '/':
-      response.setHeader('content-security-policy', PAGE_POLICY);
-      response.setHeader('referrer-policy', 'no-referrer');
-      return send(response, 200, renderPage(shown.report()), 'text/html; charset=utf-8');
+      return sendPage(response, renderPage(shown.report()));
+    case '/reasons':
+      return sendPage(response, renderReasons());
     case '/metrics': {
       const { body, type } = await shown.metrics(accept);
       return send(response, 200, body, type);
@@ -55,8 +80,14 @@ async function answer(path: string, shown: Shown, accept: string, response: Serv
       return send(response, 200, `${JSON.stringify(report, null, 2)}\n`, 'application/json; charset=utf-8');
     }
     default:
-      return send(response, 404, 'known paths: / /metrics /livez /readyz /report\n');
+      return send(response, 404, 'known paths: / /reasons /metrics /livez /readyz /report\n');
   }
+}
+
+function sendPage(response: ServerResponse, page: string): void {
+  response.setHeader('content-security-policy', PAGE_POLICY);
+  response.setHeader('referrer-policy', 'no-referrer');
+  send(response, 200, page, 'text/html; charset=utf-8');
 }
 
 function send(

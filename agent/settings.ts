@@ -7,21 +7,17 @@ export type Setting = {
 
 /** Every setting, read from the environment. Durations are a number with ms, s, m or h. */
 export const SETTINGS = {
-  NODE_NAME: { fallback: 'the host’s name', meaning: 'Name of the Node object that this agent speaks for.' },
+  NODE_NAME: { fallback: "the host's name", meaning: 'Name of the Node object that this agent speaks for.' },
   HOST_ROOT: {
     fallback: '/',
-    meaning: 'Where the host’s root file system is visible; `/host` in the DaemonSet.',
+    meaning: "Where the host's root file system is visible; `/host` in the DaemonSet.",
   },
-  CRI_SOCKET: { fallback: 'by distribution', meaning: 'containerd’s socket, as a path of the host.' },
+  CRI_SOCKET: { fallback: 'by distribution', meaning: "containerd's socket, as a path of the host." },
   CONTAINERD_CONFIG: {
     fallback: 'by distribution',
-    meaning: 'containerd’s configuration, as a path of the host.',
+    meaning: "containerd's configuration, as a path of the host.",
   },
   HANDLER: { fallback: 'runsc', meaning: 'The CRI runtime handler to prove.' },
-  LABEL_DOMAIN: {
-    fallback: 'gvisor.node-restriction.kubernetes.io',
-    meaning: 'Domain of the labels `ready`, `runsc-version` and `platform`.',
-  },
   PROOF_INTERVAL: {
     fallback: '10m',
     meaning: 'Time between proofs when nothing changes, ±10 %.',
@@ -44,7 +40,12 @@ export const SETTINGS = {
   REQUIRE_LIMITS: {
     fallback: 'off',
     meaning:
-      '`on` makes a node not ready where sandboxes lie outside of the kubelet’s cgroups, so that limits hold nobody.',
+      "`on` makes a node not ready where sandboxes lie outside of the kubelet's cgroups, so that limits hold nobody.",
+  },
+  EXPECT_GVISOR: {
+    fallback: 'off',
+    meaning:
+      '`on` makes alerts expect gVisor on every node with an agent; `off` only where it was once proven, or where something of it is installed.',
   },
   LISTEN_ADDRESS: { fallback: ':9477', meaning: 'Address and port of the HTTP server; `off` for none.' },
   LOG_LEVEL: { fallback: 'info', meaning: '`trace`, `debug`, `info`, `warn`, `error` or `silent`.' },
@@ -54,11 +55,10 @@ export const SETTINGS = {
   },
   TAINT: {
     fallback: 'off',
-    meaning:
-      '`on` keeps the taint `not-ready` (NoSchedule) of the label domain on nodes that are not proven.',
+    meaning: '`on` keeps the taint `not-ready` (NoSchedule) on nodes that are not proven.',
   },
   KUBECONFIG: {
-    fallback: 'the pod’s service account',
+    fallback: "the pod's service account",
     meaning: 'kubeconfig of the cluster to publish to, from outside of it.',
   },
 } as const satisfies Record<string, Setting>;

@@ -13,7 +13,7 @@ export async function uninstallCluster(
   for (const warning of access.warnings) print(warning);
   const kube = createKube(access, { agent: `gvisor-ready/${version}`, count: () => {} });
   try {
-    return await uninstall({ kube, labelDomain: config.labelDomain, print }, signal);
+    return await uninstall({ kube, print }, signal);
   } finally {
     await kube.close();
   }

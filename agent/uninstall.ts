@@ -1,13 +1,12 @@
 import timers from 'node:timers/promises';
 import type { Kube } from './kube/client.ts';
 import { KubeError } from './kube/error.ts';
-import { ownKeys } from './own-keys.ts';
+import { OWN_KEYS } from './own-keys.ts';
 import { CONDITION, type NodeObject, nodePatch, valueIn } from './publish/node-object.ts';
 
-/** What an uninstall needs: the API server, the domain of the labels, and where its lines go. */
+/** What an uninstall needs: the API server, and where its lines go. */
 export type UninstallOptions = {
   readonly kube: Pick<Kube, 'get' | 'patch'>;
-  readonly labelDomain: string;
   readonly print: (line: string) => void;
   /** How long to wait before looking whether an agent has written anew, milliseconds. */
   readonly settleMs?: number;
@@ -19,24 +18,20 @@ const PAGE = 200;
 const AT_ONCE = 8;
 const ATTEMPTS = 5;
 
-/**
- * Takes labels, annotations, taint and condition of the agents off every Node; see {@link cleanNodes}.
- */
+/** Takes labels, annotations, taint and condition of the agents off every Node; see {@link cleanNodes}. */
 export async function uninstall(options: UninstallOptions, signal: AbortSignal): Promise<number> {
-  const { kube, print, labelDomain } = options;
-  const { nodes, marked } = await findMarked(kube, labelDomain, signal);
-  print(`${nodes} nodes, ${marked.length} of them with something of the agents`);
+  const { nodes, marked } = await findMarked(options.kube, signal);
+  options.print(`${nodes} nodes, ${marked.length} of them with something of the agents`);
   return cleanNodes(marked, options, signal);
 }
 
 /** How many Nodes there are, and those that carry something of the agents. */
 export async function findMarked(
   kube: Pick<Kube, 'get'>,
-  labelDomain: string,
   signal: AbortSignal,
 ): Promise<{ readonly nodes: number; readonly marked: readonly NodeObject[] }> {
   const nodes = await list(kube, signal);
-  return { nodes: nodes.length, marked: nodes.filter((node) => isMarked(node, labelDomain)) };
+  return { nodes: nodes.length, marked: nodes.filter(isMarked) };
 }
 
 /**
@@ -45,21 +40,20 @@ export async function findMarked(
  */
 export async function cleanNodes(
   marked: readonly NodeObject[],
-  options: UninstallOptions,
+  { kube, print, settleMs = 5_000 }: UninstallOptions,
   signal: AbortSignal,
 ): Promise<number> {
-  const { kube, print, labelDomain, settleMs = 5_000 } = options;
   const left = [...marked];
   const work = async () => {
     for (let node = left.shift(); node !== undefined; node = left.shift()) {
-      await clean(node, options, signal);
+      await clean(node, kube, signal);
       print(`${node.metadata.name}: cleaned`);
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
   if (marked.length === 0) return 0;
   await timers.setTimeout(settleMs, undefined, { signal });
-  const again = await findMarked(kube, labelDomain, signal);
+  const again = await findMarked(kube, signal);
   for (const { metadata } of again.marked) {
     print(
       `${metadata.name}: written again by an agent that still runs: delete the DaemonSet, then run this again`,
@@ -80,13 +74,12 @@ async function list(kube: Pick<Kube, 'get'>, signal: AbortSignal): Promise<reado
 }
 
 /** Cleans one Node; what changed meanwhile is read anew, and a Node that is gone is clean. */
-async function clean(found: NodeObject, options: UninstallOptions, signal: AbortSignal): Promise<void> {
-  const { kube, labelDomain } = options;
+async function clean(found: NodeObject, kube: UninstallOptions['kube'], signal: AbortSignal): Promise<void> {
   const path = `/api/v1/nodes/${found.metadata.name}`;
   let node = found;
   for (let attempt = 1; ; attempt++) {
     try {
-      const patch = nodePatch(node, marksOf(node, labelDomain));
+      const patch = nodePatch(node, marksOf(node));
       if (patch !== undefined) await kube.patch(path, patch, 'merge', signal);
       if (!hasCondition(node)) return;
       const removal = { status: { conditions: [{ $patch: 'delete', type: CONDITION }] } };
@@ -102,8 +95,8 @@ async function clean(found: NodeObject, options: UninstallOptions, signal: Abort
   }
 }
 
-function isMarked(node: NodeObject, labelDomain: string): boolean {
-  return hasCondition(node) || marksOf(node, labelDomain).length > 0;
+function isMarked(node: NodeObject): boolean {
+  return hasCondition(node) || marksOf(node).length > 0;
 }
 
 function hasCondition({ status }: NodeObject): boolean {
@@ -111,8 +104,8 @@ function hasCondition({ status }: NodeObject): boolean {
 }
 
 /** What a Node carries of the agents' labels, annotations and taint, as differences that take them away. */
-function marksOf(node: NodeObject, labelDomain: string) {
-  const { labels, annotations, retired, taint } = ownKeys(labelDomain);
+function marksOf(node: NodeObject) {
+  const { labels, annotations, retired, taint } = OWN_KEYS;
   const entries = [
     ...Object.values(labels).map((key) => ({ part: 'labels', key, value: null }) as const),
     ...Object.values({ ...annotations, ...retired }).map(

@@ -12,14 +12,14 @@ export type Verdict = {
 };
 
 /**
- * A booted sandbox decides, files explain. Only a proof makes a node ready, unless what it showed refuses it all the
- * same (a weakened isolation), or could not be told. Only a sandbox that does not boot makes a node not ready; the first
- * check that saw a fault then names the cause. Without either the node is unknown, whatever files say.
+ * A booted sandbox decides, files explain. Only a proof makes a node ready, unless what it showed blocks the node (a
+ * weakened isolation), or a required check could not look. Only a sandbox that does not boot makes a node not ready; the
+ * first check that saw a fault then names the cause. Without either the node is unknown, whatever files say.
  */
 export function judge(findings: readonly Finding[], outcome: Outcome): Verdict {
-  const refused = findings.find((finding) => finding.status === 'fail' && finding.weight === 'decides');
+  const blocked = findings.find((finding) => finding.status === 'fail' && finding.weight === 'decides');
   if (outcome.kind === 'proven')
-    return refused === undefined ? granted(findings, outcome) : ofFinding(refused);
+    return blocked === undefined ? granted(findings, outcome) : ofFinding(blocked);
   // These two say something about running pods, which no file may hide.
   if (outcome.reason === 'GuestIsHostKernel' || outcome.reason === 'GuestNotGVisor') {
     return explained(findings, outcome, ['HandlerRunsRunc']);
@@ -29,7 +29,7 @@ export function judge(findings: readonly Finding[], outcome: Outcome): Verdict {
 }
 
 function granted(findings: readonly Finding[], outcome: Outcome): Verdict {
-  const blind = findings.find((finding) => finding.status === 'unknown' && finding.withholds);
+  const blind = findings.find((finding) => finding.status === 'unknown' && finding.blocking);
   if (blind?.status !== 'unknown')
     return { status: 'True', reason: 'SandboxProven', message: outcome.message };
   return { status: 'Unknown', reason: blind.reason, message: blind.message };

@@ -46,6 +46,20 @@ const smallDependencies: Plugin = {
   },
 };
 
+/** Puts the text of the files that the page reads into the bundle, which is one file. */
+const inlineAssets: Plugin = {
+  name: 'inline-assets',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/agent\/page\/assets\.ts$/ }, async ({ path }) => {
+      const source = await readFile(path, 'utf8');
+      const calls = /readFileSync\(new URL\('(.+?)', import\.meta\.url\), 'utf8'\)/g;
+      const files = [...source.matchAll(calls)].map(([, file = '']) => file);
+      const texts = await Promise.all(files.map((file) => readFile(join(dirname(path), file), 'utf8')));
+      return { contents: source.replace(calls, () => JSON.stringify(texts.shift())), loader: 'ts' };
+    });
+  },
+};
+
 /** Another version than the sources have, to be upgraded to. */
 function versioned(version: string): Plugin {
   return {
@@ -84,7 +98,12 @@ export async function bundle(options: BundleOptions = {}): Promise<void> {
     format: 'esm',
     sourcemap: true,
     sourcesContent: false,
-    plugins: [partsOnly, smallDependencies, ...(version === undefined ? [] : [versioned(version)])],
+    plugins: [
+      partsOnly,
+      smallDependencies,
+      inlineAssets,
+      ...(version === undefined ? [] : [versioned(version)]),
+    ],
     loader: { '.proto': 'text', '.html': 'text' },
     banner: { js: "import{createRequire as __cr}from'node:module';const require=__cr(import.meta.url);" },
     logLevel: 'warning',

@@ -79,7 +79,7 @@ async function tell(): Promise<'told'> {
   say(`   runs on ${home}, and sees   ${inside}`);
   say(`   while the host runs   ${outside.slice(0, 60)} …`);
   expect(home !== 'node-3', 'the scheduler chose a proven node');
-  expect(inside !== outside, 'the kernel inside is not the host’s');
+  expect(inside !== outside, "the kernel inside is not the host's");
 
   title(`4. ${home} loses its gVisor shim, as a bad upgrade would take it`);
   say(

@@ -2,7 +2,7 @@ import { orAbsent } from './agents.ts';
 import type { Api } from './api.ts';
 import { type CheckLine, inSection } from './check-line.ts';
 import type { Context } from './context.ts';
-import { DAEMON_SET, DOMAIN, HANDLER, NAMESPACE } from './known.ts';
+import { DAEMON_SET, HANDLER, NAMESPACE, READY } from './known.ts';
 import { listClasses, selectsProven } from './pod-view.ts';
 
 /** ValidatingAdmissionPolicy v1 came with 1.30. */
@@ -83,7 +83,7 @@ export async function checkClasses({ api }: Context): Promise<readonly CheckLine
           )
         : line(
             'fail',
-            `The RuntimeClass "${one.metadata.name}" has the handler "${handler}" and no node selector ${DOMAIN}/ready: "true": its pods go to nodes on which gVisor is not proven`,
+            `The RuntimeClass "${one.metadata.name}" has the handler "${handler}" and no node selector ${READY}: "true": its pods go to nodes on which gVisor is not proven`,
             docs,
           ),
     ),

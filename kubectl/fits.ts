@@ -1,4 +1,4 @@
-import { KEYS } from './known.ts';
+import { READY } from './known.ts';
 import type { NodeView, Taint } from './node-view.ts';
 import type { RawPod, Toleration } from './pod-view.ts';
 
@@ -11,7 +11,7 @@ export function obstacleOf(pod: RawPod, node: NodeView): Obstacle | undefined {
   if (!node.alive) return 'NotReady';
   if (node.cordoned) return 'cordoned';
   const selector = Object.entries(pod.spec.nodeSelector ?? {});
-  if (selector.some(([key, value]) => key !== KEYS.labels.ready && node.labels[key] !== value))
+  if (selector.some(([key, value]) => key !== READY && node.labels[key] !== value))
     return 'another node selector';
   const { tolerations = [] } = pod.spec;
   const repels = node.taints.some(

@@ -1,11 +1,8 @@
-import { ownKeys } from '../agent/own-keys.ts';
+import { OWN_KEYS } from '../agent/own-keys.ts';
 import { SETTINGS } from '../agent/settings.ts';
 
-/** The domain of all keys that agents write. */
-export const DOMAIN = SETTINGS.LABEL_DOMAIN.fallback;
-
-/** The keys of agents in a Node. */
-export const KEYS = ownKeys(DOMAIN);
+/** The label of proven nodes, by which the scheduler goes. */
+export const READY = OWN_KEYS.labels.ready;
 
 /** Where the agents run, as manifests/base has it. */
 export const NAMESPACE = 'gvisor-ready';

@@ -1,6 +1,7 @@
+import { OWN_KEYS } from '../agent/own-keys.ts';
 import { CONDITION } from '../agent/publish/node-object.ts';
 import type { Api } from './api.ts';
-import { KEYS } from './known.ts';
+import { READY } from './known.ts';
 
 /** A taint of a Node. */
 export type Taint = { readonly key: string; readonly value?: string; readonly effect: string };
@@ -65,15 +66,15 @@ export function viewNode({ metadata, spec, status }: RawNode): NodeView {
   const info = status?.nodeInfo ?? {};
   return {
     name: metadata.name,
-    ready: labels[KEYS.labels.ready] ?? '',
+    ready: labels[READY] ?? '',
     status: own?.status ?? '',
     reason: own?.reason ?? '',
     message: own?.message ?? '',
     since: own?.lastTransitionTime ?? '',
-    runsc: labels[KEYS.labels.runscVersion] ?? '',
-    platform: labels[KEYS.labels.platform] ?? '',
+    runsc: labels[OWN_KEYS.labels.runscVersion] ?? '',
+    platform: labels[OWN_KEYS.labels.platform] ?? '',
     // An edition is the version with a digest of settings: "0.1.0+84c18f33".
-    provenBy: (annotations[KEYS.annotations.provenBy] ?? '').split('+')[0] ?? '',
+    provenBy: (annotations[OWN_KEYS.annotations.provenBy] ?? '').split('+')[0] ?? '',
     alive: kubelet?.status === 'True',
     cordoned: spec?.unschedulable ?? false,
     taints: spec?.taints ?? [],

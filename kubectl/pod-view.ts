@@ -1,7 +1,7 @@
 import type { Status } from '../agent/report.ts';
 import type { Told } from './agents.ts';
 import type { Api } from './api.ts';
-import { HANDLER, KEYS, REQUIRE } from './known.ts';
+import { HANDLER, READY, REQUIRE } from './known.ts';
 
 /** A pod of the API as far as it is read. */
 export type RawPod = {
@@ -68,7 +68,7 @@ export function meansGvisor(one: RuntimeClass | undefined, handler = HANDLER): b
 
 /** Whether pods of a class come to proven nodes alone. */
 export function selectsProven({ scheduling }: RuntimeClass): boolean {
-  return scheduling?.nodeSelector?.[KEYS.labels.ready] === 'true';
+  return scheduling?.nodeSelector?.[READY] === 'true';
 }
 
 /** The value of the label `require-gvisor` of each namespace that has it. */
@@ -100,7 +100,7 @@ function inReport({ metadata }: RawPod, { pods }: Status): Inside {
   if (pods.stale)
     return { inGvisor: '?', evidence: `the agent last read the pods of its node at ${pods.at}` };
   if (pods.inside.includes(metadata.uid))
-    return { inGvisor: 'yes', evidence: 'its first process is gVisor’s' };
+    return { inGvisor: 'yes', evidence: 'the first process on the node is that of gVisor' };
   const uids = [metadata.uid, metadata.annotations?.['kubernetes.io/config.hash']];
   const outside = [...pods.forbidden, ...pods.allowed].find(({ uid }) => uids.includes(uid));
   if (outside !== undefined) return { inGvisor: 'no', evidence: outside.evidence };

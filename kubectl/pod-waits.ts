@@ -49,7 +49,7 @@ function aboutProven(proven: number, all: number, free: readonly string[]): stri
   const rest =
     free.length === 0
       ? 'Each of those is closed to this pod.'
-      : `From ${named(free)} only the scheduler’s own reasons keep it, such as room.`;
+      : `From ${named(free)} only the scheduler's own reasons keep it, such as room.`;
   return `gVisor is proven on ${proven} of ${count(all, 'node')}. ${rest}`;
 }
 

@@ -3,7 +3,7 @@ import { cleanNodes, findMarked } from '../agent/uninstall.ts';
 import { orAbsent } from './agents.ts';
 import { readDaemonSet } from './check-cluster.ts';
 import { type Context, EXIT, UsageError } from './context.ts';
-import { count, DAEMON_SET, DOMAIN, NAMESPACE, named } from './known.ts';
+import { count, DAEMON_SET, NAMESPACE, named } from './known.ts';
 import { complain } from './screen.ts';
 
 /** The flags of `uninstall`; `ask` puts a question to a person, and is absent where there is none. */
@@ -26,7 +26,7 @@ export async function uninstall(
     );
     return EXIT.problem;
   }
-  const { nodes, marked } = await findMarked(api, DOMAIN, signal);
+  const { nodes, marked } = await findMarked(api, signal);
   screen.out(`${count(nodes, 'node')}, ${marked.length} of them with something of the agents\n`);
   if (marked.length === 0) return EXIT.fine;
   const names = named(marked.map(({ metadata }) => metadata.name));
@@ -42,7 +42,7 @@ export async function uninstall(
     }
   }
   const print = (line: string) => screen.out(`${line}\n`);
-  const options = { kube: api, labelDomain: DOMAIN, print, ...(settleMs === undefined ? {} : { settleMs }) };
+  const options = { kube: api, print, ...(settleMs === undefined ? {} : { settleMs }) };
   const left = await cleanNodes(marked, options, signal).catch((error: unknown) => {
     throw new Error(`Not every node was written; run it again: ${errorLine(error)}`);
   });

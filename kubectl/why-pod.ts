@@ -39,7 +39,7 @@ function aboutAsk(facts: PodFacts): Seen {
     return { tone: required ? 'fail' : 'pass', about, text: `no RuntimeClass; ${namespace}` };
   if (runtimeClass === '?')
     return { tone: 'fail', about, text: `${name}, which is not there or not to be seen; ${namespace}` };
-  const other = hasGvisorClass(facts) ? '' : ', which is not gVisor’s';
+  const other = hasGvisorClass(facts) ? '' : ', which is not one of gVisor';
   return {
     tone: other !== '' && required ? 'fail' : 'pass',
     about,
@@ -64,7 +64,7 @@ function running(facts: PodFacts, seen: readonly Seen[]): Explanation {
     ...all('fail'),
     because: [
       asks
-        ? 'Its RuntimeClass means gVisor, and its process is not gVisor’s: the handler of this node leads elsewhere, or did when the pod started.'
+        ? 'Its RuntimeClass means gVisor, and its process is not that of gVisor: the handler of this node leads elsewhere, or did when the pod started.'
         : 'Its namespace requires gVisor. The pod was created before that, or while the policies were not in force.',
     ],
     next: asks

@@ -1,13 +1,13 @@
 import { cannotStopSandboxes, parseContainerdRelease } from '../containerd/release.ts';
 import type { CriStatus } from '../cri/cri.ts';
 import { advise, fail, pass, type Seen, unknown } from '../finding.ts';
-import type { Check } from './catalogue.ts';
+import type { Check } from './check.ts';
 
 /** Does containerd answer on the CRI socket, and does it call itself ready? */
 export const containerd: Check = {
   id: 'containerd',
   title: 'containerd answers and is ready',
-  async look({ cri }, signal) {
+  async inspect({ cri }, signal) {
     const status = await cri.status(signal);
     return { ...judgeStatus(status), facts: { containerd: status.runtimeVersion } };
   },

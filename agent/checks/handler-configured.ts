@@ -2,15 +2,15 @@ import { type ContainerdConfig, readContainerdConfig } from '../containerd/confi
 import { readCriStatus } from '../containerd/handler.ts';
 import type { IgnoredMention } from '../containerd/handler-mentions.ts';
 import { advise, type Evidence, fail, pass, type Seen } from '../finding.ts';
-import type { Check } from './catalogue.ts';
+import type { Check } from './check.ts';
 
 const MAX_NAMES = 20;
 
 /** Would a containerd that starts now have the handler? */
 export const handlerConfigured: Check = {
   id: 'handler-configured',
-  title: 'The handler is in containerd’s configuration on disk',
-  async look({ host, cri, handler, containerdConfig }, signal) {
+  title: "The handler is in containerd's configuration on disk",
+  async inspect({ host, cri, handler, containerdConfig }, signal) {
     const release = (await readCriStatus(cri, signal))?.runtimeVersion;
     const config = await readContainerdConfig(host, containerdConfig, { release, signal });
     return judgeConfigured(config, handler, containerdConfig);
@@ -59,7 +59,7 @@ export function judgeConfigured(config: ContainerdConfig, handler: string, root:
     .join(', ');
   const other = [...runtimes].find(([, { runtimeType }]) => /runsc/.test(runtimeType))?.[0];
   const hint =
-    other === undefined ? '' : `, of which "${other}" is gVisor’s: set HANDLER to it if pods use it`;
+    other === undefined ? '' : `, of which "${other}" is gVisor's: set HANDLER to it if pods use it`;
   const message = `No file configures the handler "${handler}"; there are ${names}${hint}${rulesNote(config)}`;
   return fail(
     'HandlerNotConfigured',

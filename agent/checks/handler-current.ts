@@ -1,13 +1,13 @@
 import { type ConfiguredRuntime, readContainerdConfig } from '../containerd/config.ts';
 import type { LoadedRuntime } from '../cri/cri.ts';
 import { advise, type Evidence, pass, unknown } from '../finding.ts';
-import type { Check } from './catalogue.ts';
+import type { Check } from './check.ts';
 
 /** Is the handler on disk what the running containerd has in memory? containerd never reloads its configuration. */
 export const handlerCurrent: Check = {
   id: 'handler-current',
   title: 'The loaded handler is the one on disk',
-  async look({ host, cri, handler, containerdConfig }, signal) {
+  async inspect({ host, cri, handler, containerdConfig }, signal) {
     const status = await cri.status(signal);
     const loaded = status.runtimes.get(handler);
     if (!loaded) return unknown('NothingToJudge', `The handler "${handler}" is not loaded`);

@@ -1,13 +1,13 @@
 import { readContainerdConfig } from '../containerd/config.ts';
 import { fail, pass } from '../finding.ts';
 import { errorLine } from '../host/error-line.ts';
-import type { Check } from './catalogue.ts';
+import type { Check } from './check.ts';
 
 /** Does the running containerd have the handler? */
 export const handlerLoaded: Check = {
   id: 'handler-loaded',
   title: 'The running containerd has the handler',
-  async look({ host, cri, handler, containerdConfig }, signal) {
+  async inspect({ host, cri, handler, containerdConfig }, signal) {
     const status = await cri.status(signal);
     const loaded = status.runtimes.get(handler);
     if (loaded) {

@@ -4,9 +4,9 @@ import type { ShimInfo } from '../cri/cri.ts';
 import { advise, type Evidence, fail, pass, type Seen, unknown } from '../finding.ts';
 import type { Host } from '../host/host.ts';
 import { findProgram, type GvisorFiles, isRuncType, readGvisorFiles, shimName } from '../runsc/files.ts';
-import type { Check, Sources } from './catalogue.ts';
+import type { Check, Sources } from './check.ts';
 
-/** Programs that run containers on the host’s kernel. NVIDIA’s is not among them: it can start runsc. */
+/** Programs that run containers on the host's kernel. NVIDIA's is not among them: it can start runsc. */
 const NO_SANDBOX = /^(runc|crun|youki|containerd-shim-runc-v\d+)$/;
 const RUNSC_NAME = /runsc/;
 
@@ -14,7 +14,7 @@ const RUNSC_NAME = /runsc/;
 export const handlerRuntime: Check = {
   id: 'handler-runtime',
   title: 'The handler runs gVisor',
-  async look(sources, signal) {
+  async inspect(sources, signal) {
     const files = await readGvisorFiles(sources, signal);
     if (files.runtime.seen === 'assumed') {
       return unknown('NothingToJudge', `There is no handler "${sources.handler}"`);
@@ -50,7 +50,7 @@ export function judgeRuntime({ handler, files, shim, binary, info }: RuntimeFact
   if (isRuncType(runtimeType) && !runtimePath) {
     const binaryName = optionOf(runtime, 'BinaryName');
     if (RUNSC_NAME.test(posix.basename(binaryName))) {
-      const message = `The handler "${handler}" starts "${binaryName}" through runc’s shim, which gVisor does not support`;
+      const message = `The handler "${handler}" starts "${binaryName}" through runc's shim, which gVisor does not support`;
       return advise('HandlerUsesRuncShim', message, evidence);
     }
     const because = binaryName
@@ -74,9 +74,9 @@ export function judgeRuntime({ handler, files, shim, binary, info }: RuntimeFact
   }
   const named = runtimePath ? posix.basename(shim) : runtimeType;
   if (RUNSC_NAME.test(named) || (info?.kind === 'ok' && RUNSC_NAME.test(info.name))) {
-    return pass(`The handler "${handler}" runs gVisor’s shim`, evidence);
+    return pass(`The handler "${handler}" runs gVisor's shim`, evidence);
   }
-  const message = `The handler "${handler}" runs "${named}", which is not known to be gVisor’s shim`;
+  const message = `The handler "${handler}" runs "${named}", which is not known to be gVisor's shim`;
   return advise('HandlerNotGvisor', message, evidence);
 }
 

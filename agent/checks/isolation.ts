@@ -1,8 +1,8 @@
 import { optionOf, readHandler } from '../containerd/handler.ts';
-import { advise, type Evidence, pass, refuse, unknown } from '../finding.ts';
+import { advise, block, type Evidence, pass, unknown } from '../finding.ts';
 import { readRunscConfig } from '../runsc/config.ts';
 import { weakFlags } from '../runsc/isolation-flags.ts';
-import type { Check, Sources } from './catalogue.ts';
+import type { Check, Sources } from './check.ts';
 
 const SECCOMP_FILTER = 2;
 
@@ -10,15 +10,15 @@ const SECCOMP_FILTER = 2;
 export const isolation: Check = {
   id: 'isolation',
   title: 'Nothing weakens the sandbox',
-  guards: () => true,
-  async look(sources, signal) {
+  required: () => true,
+  async inspect(sources, signal) {
     const { witness } = sources;
     if (witness?.flags === undefined) return unknown('NothingToJudge', 'No sandbox of gVisor was started');
     const process = `process ${witness.pid} "${witness.argv[0]}"`;
     if (witness.seccomp !== SECCOMP_FILTER) {
       const message =
         'The sandbox runs without a seccomp filter, so that an escape from it reaches every system call';
-      return refuse('IsolationWeakened', message, [{ value: `${process}: Seccomp ${witness.seccomp}` }]);
+      return block('IsolationWeakened', message, [{ value: `${process}: Seccomp ${witness.seccomp}` }]);
     }
     const weak = weakFlags(new Map(Object.entries(witness.flags)));
     const [worst] = weak;
@@ -32,7 +32,7 @@ export const isolation: Check = {
     const named = weak.map(({ flag, value }) => `${flag}=${value}`).join(', ');
     const message = `Flags of runsc weaken the sandbox (${named}): ${worst.why}`;
     return worst.weight === 'decides'
-      ? refuse('IsolationWeakened', message, evidence)
+      ? block('IsolationWeakened', message, evidence)
       : advise('IsolationWeakened', message, evidence);
   },
 };

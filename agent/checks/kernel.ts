@@ -1,5 +1,5 @@
 import { advise, fail, pass, type Seen } from '../finding.ts';
-import type { Check } from './catalogue.ts';
+import type { Check } from './check.ts';
 
 const RELEASE_FILE = '/proc/sys/kernel/osrelease';
 /** https://gvisor.dev/docs/user_guide/install/ */
@@ -11,7 +11,7 @@ const OLDEST_FOR_NEXT = [5, 6, 0] as const;
 export const kernel: Check = {
   id: 'kernel',
   title: 'The kernel and the architecture can run gVisor',
-  async look({ host }, signal) {
+  async inspect({ host }, signal) {
     const release = (await host.readText(RELEASE_FILE, { signal }))?.trim();
     const text = release ?? /^Linux version (\S+)/.exec((await host.readText('/proc/version')) ?? '')?.[1];
     if (text === undefined) throw new Error(`Cannot read host file "${RELEASE_FILE}": it is not there`);

@@ -1,13 +1,13 @@
-import { advise, pass, refuse, unknown } from '../finding.ts';
+import { advise, block, pass, unknown } from '../finding.ts';
 import { isBelow } from '../proof/place.ts';
-import type { Check } from './catalogue.ts';
+import type { Check } from './check.ts';
 
 /** Do sandboxes lie in the kubelet's cgroups, so that the limits of pods hold? The probe's process tells. */
 export const limits: Check = {
   id: 'limits',
   title: 'Limits of CPU and memory hold for pods',
-  guards: ({ requireLimits }) => requireLimits,
-  async look({ witness, requireLimits }) {
+  required: ({ requireLimits }) => requireLimits,
+  async inspect({ witness, requireLimits }) {
     if (witness === undefined) return unknown('NothingToJudge', 'No sandbox was started');
     const { cgroups, cgroupParent, pid, flags = {} } = witness;
     const evidence = [
@@ -23,7 +23,7 @@ export const limits: Check = {
     if (isBelow(cgroups, cgroupParent)) return pass(`The sandbox lies in ${cgroupParent}`, evidence);
     const message = `Limits of CPU and memory hold for no pod: the sandbox was to lie in ${cgroupParent} and lies in ${cgroups.join(' and ')}${adviceFor(cgroupParent, flags)}`;
     return requireLimits
-      ? refuse('LimitsNotEnforced', message, evidence)
+      ? block('LimitsNotEnforced', message, evidence)
       : advise('LimitsNotEnforced', message, evidence);
   },
 };

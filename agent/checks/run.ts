@@ -1,8 +1,8 @@
-import type { Finding, Seen } from '../finding.ts';
-import { unknown } from '../finding.ts';
+import { DeadlineError, withDeadline } from '../deadline.ts';
+import { type Finding, unknown } from '../finding.ts';
 import { errorLine } from '../host/error-line.ts';
 import { reasonForError } from '../reason-for-error.ts';
-import type { Check, Sources } from './catalogue.ts';
+import type { Check, Sources } from './check.ts';
 
 /** How long one check may take, a monotonic clock in milliseconds, and the signal that ends the round. */
 export type RunOptions = {
@@ -32,41 +32,13 @@ export async function runChecks(
 async function runCheck(check: Check, sources: Sources, options: RunOptions): Promise<Finding> {
   const { now, signal, timeoutMs = TIMEOUT_MS } = options;
   const startedMs = now();
-  const seen = await withDeadline(check, sources, { signal, timeoutMs });
+  const seen = await withDeadline((inner) => check.inspect(sources, inner), { signal, timeoutMs }).catch(
+    (error: unknown) =>
+      error instanceof DeadlineError
+        ? unknown('CheckTimedOut', `The check did not end within ${timeoutMs / 1_000} s`)
+        : unknown(reasonForError(error), errorLine(error)),
+  );
   const blind = seen.status === 'unknown' && seen.reason !== 'NothingToJudge';
-  const withholds = blind && check.guards?.(sources) ? { withholds: true } : {};
-  return { ...seen, ...withholds, check: check.id, durationMs: now() - startedMs };
-}
-
-async function withDeadline(
-  check: Check,
-  sources: Sources,
-  { signal, timeoutMs }: { readonly signal: AbortSignal; readonly timeoutMs: number },
-): Promise<Seen> {
-  const deadline = new AbortController();
-  const timedOut = Promise.withResolvers<Seen>();
-  const stop = () => {
-    deadline.abort(signal.reason);
-    timedOut.resolve(unknown('CheckFailed', 'The round was stopped'));
-  };
-  const timer = setTimeout(() => {
-    timedOut.resolve(unknown('CheckTimedOut', `The check did not end within ${timeoutMs} ms`));
-    deadline.abort(new Error(`no end within ${timeoutMs} ms`));
-  }, timeoutMs);
-  signal.addEventListener('abort', stop, { once: true });
-  try {
-    // A check that does not heed its signal is left behind: what it says later is not heard.
-    return await Promise.race([timedOut.promise, look(check, sources, deadline.signal)]);
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', stop);
-  }
-}
-
-async function look(check: Check, sources: Sources, signal: AbortSignal): Promise<Seen> {
-  try {
-    return await check.look(sources, signal);
-  } catch (error) {
-    return unknown(reasonForError(error), errorLine(error));
-  }
+  const blocking = blind && check.required?.(sources) ? { blocking: true } : {};
+  return { ...seen, ...blocking, check: check.id, durationMs: now() - startedMs };
 }

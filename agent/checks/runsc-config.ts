@@ -2,7 +2,7 @@ import { optionOf, readHandler } from '../containerd/handler.ts';
 import { advise, fail, pass, unknown } from '../finding.ts';
 import { readRunscConfig } from '../runsc/config.ts';
 import { isRuncType } from '../runsc/files.ts';
-import type { Check } from './catalogue.ts';
+import type { Check } from './check.ts';
 
 /** https://github.com/containerd/containerd/blob/v2.4.2/api/types/runtimeoptions/v1/api.proto */
 const SHIM_OPTIONS = ['typeurl', 'configpath', 'configbody'];
@@ -13,12 +13,12 @@ const OPTIONS_TYPE = 'io.containerd.runsc.v1.options';
 export const runscConfig: Check = {
   id: 'runsc-config',
   title: 'The shim accepts its configuration file',
-  async look(sources, signal) {
+  async inspect(sources, signal) {
     const runtime = await readHandler(sources, signal);
     if (runtime.seen === 'assumed')
       return unknown('NothingToJudge', `There is no handler "${sources.handler}"`);
     if (isRuncType(runtime.runtimeType)) {
-      return unknown('NothingToJudge', `The handler "${sources.handler}" does not use gVisor’s shim`);
+      return unknown('NothingToJudge', `The handler "${sources.handler}" does not use gVisor's shim`);
     }
     const unread = Object.keys(runtime.options).filter((key) => !SHIM_OPTIONS.includes(key.toLowerCase()));
     const { file: source, line } = runtime;
@@ -26,7 +26,7 @@ export const runscConfig: Check = {
     const configPath = optionOf(runtime, 'ConfigPath');
     if (!configPath) {
       if (unread.length === 0) return pass('The handler has no ConfigPath: the shim uses its defaults');
-      const message = `The handler has no ConfigPath, and gVisor’s shim does not read its options ${unread.join(', ')}`;
+      const message = `The handler has no ConfigPath, and gVisor's shim does not read its options ${unread.join(', ')}`;
       return advise(
         'OptionIgnored',
         message,
@@ -54,7 +54,7 @@ export const runscConfig: Check = {
     ];
     if (ignored.length > 0) {
       const names = ignored.map(({ value }) => value).join(', ');
-      return advise('OptionIgnored', `gVisor’s shim does not read ${names}`, ignored);
+      return advise('OptionIgnored', `gVisor's shim does not read ${names}`, ignored);
     }
     return pass(`The shim reads "${configPath}"`, [
       { file: configPath, value: `${config.flags.size} flags` },

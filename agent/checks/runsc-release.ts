@@ -1,10 +1,10 @@
 import { posix } from 'node:path';
-import { advise, pass, refuse, type Seen, unknown } from '../finding.ts';
+import { advise, block, pass, type Seen, unknown } from '../finding.ts';
 import { PAGE_BYTES } from '../host/program.ts';
 import { readGvisorFiles } from '../runsc/files.ts';
 import type { RunscProgram } from '../runsc/program.ts';
 import { compareReleases, parseRunscRelease } from '../runsc/release.ts';
-import type { Check, Sources } from './catalogue.ts';
+import type { Check, Sources } from './check.ts';
 
 /** First release with the fix of CVE-2025-2713: https://osv.dev/vulnerability/CVE-2025-2713 */
 const ADVISED_FLOOR = '20240325.0';
@@ -13,8 +13,8 @@ const ADVISED_FLOOR = '20240325.0';
 export const runscRelease: Check = {
   id: 'runsc-release',
   title: 'The gVisor release is new enough',
-  guards: ({ minRunscRelease }) => minRunscRelease !== undefined,
-  async look(sources, signal) {
+  required: ({ minRunscRelease }) => minRunscRelease !== undefined,
+  async inspect(sources, signal) {
     const found = await readPrograms(sources, signal);
     const { witness, minRunscRelease } = sources;
     const [first] = found;
@@ -66,5 +66,5 @@ export function judgeRelease(
   const message = `gVisor ${release.text} is older than ${lowest.text}`;
   return floor === undefined
     ? advise('RunscTooOld', message, evidence)
-    : refuse('RunscTooOld', message, evidence);
+    : block('RunscTooOld', message, evidence);
 }

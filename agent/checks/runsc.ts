@@ -1,7 +1,7 @@
 import { fail, pass, unknown } from '../finding.ts';
 import { whyNotRunnable } from '../host/runnable.ts';
 import { readGvisorFiles } from '../runsc/files.ts';
-import type { Check } from './catalogue.ts';
+import type { Check } from './check.ts';
 
 /** runsc re-executes itself as nobody: https://gvisor.dev/docs/user_guide/faq/ */
 const DEFAULT_PLATFORM = 'systrap';
@@ -11,7 +11,7 @@ const READ_AND_EXECUTE_BY_EVERYONE = 0o555;
 export const runsc: Check = {
   id: 'runsc',
   title: 'runsc is installed and executable',
-  async look(sources, signal) {
+  async inspect(sources, signal) {
     const { config, runsc: path, folders } = await readGvisorFiles(sources, signal);
     const named = {
       ...(config.file !== undefined && { file: config.file }),

@@ -2,13 +2,13 @@ import type { ShimInfo } from '../cri/cri.ts';
 import { type Evidence, fail, pass, type Seen, unknown } from '../finding.ts';
 import { whyNotRunnable } from '../host/runnable.ts';
 import { findProgram, type GvisorFiles, readGvisorFiles, shimName } from '../runsc/files.ts';
-import type { Check, Sources } from './catalogue.ts';
+import type { Check, Sources } from './check.ts';
 
 /** Can containerd find and execute the handler's shim? containerd 2 is asked; for 1.x the files are looked at. */
 export const shim: Check = {
   id: 'shim',
   title: 'containerd finds and can execute the shim',
-  async look(sources, signal) {
+  async inspect(sources, signal) {
     const files = await readGvisorFiles(sources, signal);
     const wanted = files.runtime.runtimePath || files.runtime.runtimeType;
     const answer: ShimInfo = await sources.cri.shimInfo(wanted, signal).catch(() => {

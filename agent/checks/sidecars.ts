@@ -3,7 +3,7 @@ import { advise, fail, pass, type Seen, unknown } from '../finding.ts';
 import type { Host } from '../host/host.ts';
 import { type GvisorFiles, readGvisorFiles } from '../runsc/files.ts';
 import { compareReleases, parseRunscRelease, type RunscRelease } from '../runsc/release.ts';
-import type { Check } from './catalogue.ts';
+import type { Check } from './check.ts';
 
 const DIRECTORY = 'gvisor-bin';
 /** The program that boots a sandbox; the others serve metrics and checkpoints, or make a boot faster. */
@@ -20,7 +20,7 @@ const SINCE = {
 export const sidecars: Check = {
   id: 'sidecars',
   title: 'runsc has the sidecar programs of its release',
-  async look(sources, signal) {
+  async inspect(sources, signal) {
     const files = await readGvisorFiles(sources, signal);
     const { runsc } = files;
     if (runsc === undefined)

@@ -1,5 +1,5 @@
 import { advise, fail, pass } from '../finding.ts';
-import type { Check } from './catalogue.ts';
+import type { Check } from './check.ts';
 
 const FILE = '/proc/sys/user/max_user_namespaces';
 /** https://github.com/google/gvisor/blob/master/runsc/hostsettings/hostsettings.go */
@@ -11,7 +11,7 @@ const RECOMMENDED = 256;
 export const userNamespaces: Check = {
   id: 'user-namespaces',
   title: 'User namespaces are enabled',
-  async look({ host }, signal) {
+  async inspect({ host }, signal) {
     const text = await host.readText(FILE, { signal });
     if (text === undefined) {
       // Without /proc/sys nothing can be told; with it, the kernel was built without user namespaces.

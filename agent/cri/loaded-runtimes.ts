@@ -8,12 +8,12 @@ import type { CriStatus, LoadedRuntime } from './cri.ts';
 export function loadedRuntimes(
   config: string | undefined,
 ): Pick<CriStatus, 'defaultRuntimeName' | 'stateDir' | 'runtimes'> {
-  if (config === undefined) throw new Error('containerd’s status carries no configuration');
+  if (config === undefined) throw new Error("containerd's status carries no configuration");
   let parsed: { containerd?: RawContainerd; stateDir?: unknown } | null;
   try {
     parsed = JSON.parse(config) as typeof parsed;
   } catch {
-    throw new Error('containerd’s status carries a configuration that is not JSON'); // its text may hold credentials
+    throw new Error("containerd's status carries a configuration that is not JSON"); // its text may hold credentials
   }
   const containerd = parsed?.containerd;
   const runtimes = new Map<string, LoadedRuntime>();

@@ -52,7 +52,7 @@ export async function kubeconfigAccess(path: string): Promise<KubeAccess> {
     throw new Error(`The user "${userName}" of kubeconfig "${path}" has no credential: ${INSTEAD}`);
   const warnings = [
     ...(insecure
-      ? [`${where} skips the check of the server’s certificate: whoever answers is believed`]
+      ? [`${where} skips the check of the server's certificate: whoever answers is believed`]
       : []),
     ...(server.startsWith('http:') ? [`${where} is reached without TLS: everybody on the way can read`] : []),
   ];

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { CriClient } from '../cri/client.ts';
 import type { Host } from '../host/host.ts';
-import type { EventSender } from '../publish/events.ts';
+import type { ApiPublisher } from '../publish/api.ts';
 import type { Metrics } from '../publish/metrics.ts';
 import { UnsandboxedReporter } from '../publish/unsandboxed.ts';
 import { Bell } from '../trigger/bell.ts';
@@ -15,21 +15,25 @@ export type PodsOptions = {
   readonly client: CriClient;
   readonly host: Host;
   readonly metrics: Metrics;
-  /** Absent where no events are sent. */
-  readonly events: EventSender | undefined;
+  /** Who tells which namespaces require gVisor, and sends events; absent on a single host. */
+  readonly api: Pick<ApiPublisher, 'events'> | undefined;
   readonly log: Logger;
   /** A monotonic clock in milliseconds. */
   readonly now: () => number;
 };
 
 /**
- * The namespaces that must be followed for it, a function that watches this node's pods until a signal ends it, and one
- * that tells which run outside of gVisor: undefined before they were read.
+ * The namespaces that must be followed for it, a function that watches this node's pods until a signal ends it, one that
+ * reads them once, and one that tells which run outside of gVisor: undefined before they were read.
  */
-export function openPods({ client, host, metrics, events, log, now }: PodsOptions) {
+export function openPods({ client, host, metrics, api, log, now }: PodsOptions) {
   const bell = new Bell<string>({ quietMs: 200, longestMs: 1_000, burst: 10, refillMs: 1_000, now });
-  const namespaces = new RequiredNamespaces(() => bell.ring('namespaces'));
-  const reporter = new UnsandboxedReporter(log, events);
+  const namespaces = new RequiredNamespaces(() => {
+    metrics.pods.heardNamespaces(Date.now());
+    bell.ring('namespaces');
+  });
+  if (api !== undefined) metrics.pods.followNamespaces();
+  const reporter = new UnsandboxedReporter(log, api?.events);
   let last: { readonly seen: PodsSeen; readonly atMs: number } | undefined;
   const watched = {
     reader: new PodReader(client, host),
@@ -37,13 +41,17 @@ export function openPods({ client, host, metrics, events, log, now }: PodsOption
     required: () => namespaces.names,
     publish: (seen: PodsSeen) => {
       last = { seen, atMs: Date.now() };
-      metrics.publishPods(seen, last.atMs);
+      metrics.pods.publish(seen, { atMs: last.atMs, required: namespaces.names });
       reporter.publish(seen.unsandboxed);
     },
     log,
   };
   const run = async (signal: AbortSignal): Promise<void> => {
     await Promise.all([watchPods(watched, signal), hearContainers(client, bell, signal)]);
+  };
+  const readOnce = async (signal: AbortSignal): Promise<PodsOutside | undefined> => {
+    last = { seen: { pods: await watched.reader.read(signal), unsandboxed: [] }, atMs: Date.now() };
+    return outside();
   };
   const outside = (): PodsOutside | undefined =>
     last === undefined
@@ -53,5 +61,5 @@ export function openPods({ client, host, metrics, events, log, now }: PodsOption
           nowMs: Date.now(),
           requirementsKnown: namespaces.known,
         });
-  return { namespaces, run, outside };
+  return { namespaces, run, readOnce, outside };
 }

@@ -13,7 +13,7 @@ export type PodsSeen = { readonly pods: readonly Pod[]; readonly unsandboxed: re
 export type WatchPodsOptions = {
   readonly reader: PodReader;
   /** Rung when pods may have changed. */
-  readonly bell: Bell;
+  readonly bell: Bell<string>;
   /** The namespaces whose pods must run in gVisor. */
   readonly required: () => ReadonlySet<string>;
   readonly publish: (seen: PodsSeen) => void;
@@ -53,7 +53,11 @@ const AGAIN_MS = 10_000;
  * event to a single listener: the kubelet may be one.
  * Source: https://github.com/containerd/containerd/blob/v1.7.34/pkg/cri/server/container_events.go
  */
-export async function hearContainers(client: CriClient, bell: Bell, signal: AbortSignal): Promise<void> {
+export async function hearContainers(
+  client: CriClient,
+  bell: Bell<string>,
+  signal: AbortSignal,
+): Promise<void> {
   while (!signal.aborted) {
     try {
       const { runtimeVersion } = await client.version({ signal });

@@ -11,6 +11,8 @@ import { NodePublisher } from './node.ts';
 export type ApiOptions = {
   readonly version: string;
   readonly count: CountRequest;
+  /** Hears whether the Node says that gVisor was ever proven on it. */
+  readonly provenOnce: (provenOnce: boolean) => void;
   readonly log: Logger;
 };
 
@@ -24,7 +26,7 @@ export type ApiPublisher = {
 /** What writes verdicts to the API server as the settings say; undefined when they say nowhere. */
 export async function openApiPublisher(
   config: Config,
-  { version, count, log }: ApiOptions,
+  { version, count, provenOnce, log }: ApiOptions,
 ): Promise<ApiPublisher | undefined> {
   if (!config.publish.includes('node')) return undefined;
   const access = await openAccess(config);
@@ -34,10 +36,10 @@ export async function openApiPublisher(
   const events = config.publish.includes('events') ? new EventSender(options) : undefined;
   const node = new NodePublisher({
     ...options,
-    labelDomain: config.labelDomain,
     taint: config.taint,
     edition: editionOf(version, config),
     now: () => performance.now(),
+    provenOnce,
     ...(events === undefined
       ? {}
       : { changed: (verdict, uid) => events.send(toldOf(verdict, config.nodeName, uid)) }),

@@ -1,4 +1,4 @@
-import { ownKeys } from '../own-keys.ts';
+import { OWN_KEYS } from '../own-keys.ts';
 import { REASONS } from '../reasons.ts';
 import type { Verdict } from '../verdict.ts';
 import { shorten, shortIds } from './words.ts';
@@ -87,9 +87,9 @@ export function entriesOf(wanted: Wanted): readonly Difference[] {
   ];
 }
 
-/** What a Node says of gVisor under the keys of this domain; nothing where it is not known. */
-export function writtenIn(node: NodeObject | undefined, domain: string, problem?: string): Written {
-  const { labels, taint } = ownKeys(domain);
+/** What a Node says of gVisor; nothing where it is not known. */
+export function writtenIn(node: NodeObject | undefined, problem?: string): Written {
+  const { labels, taint } = OWN_KEYS;
   const own = Object.values(labels).flatMap((key) => {
     const value = node?.metadata.labels?.[key];
     return value === undefined ? [] : [[key, value] as const];

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { Kube } from '../kube/client.ts';
+import { OWN_KEYS } from '../own-keys.ts';
 import type { Verdict } from '../verdict.ts';
 import { Contest } from './contest.ts';
 import {
@@ -16,7 +17,6 @@ import {
 export type NodeOptions = {
   readonly kube: Kube;
   readonly node: string;
-  readonly labelDomain: string;
   /** Whether nodes that are not proven carry a taint. */
   readonly taint: boolean;
   /** The agent's version with a digest of what a verdict depends on. */
@@ -27,6 +27,8 @@ export type NodeOptions = {
   readonly date: () => Date;
   /** Hears of each verdict that changed the condition, once it stands there. */
   readonly changed?: (verdict: Verdict, nodeUid: string) => void;
+  /** Hears after each write whether the Node says that gVisor was ever proven on it. */
+  readonly provenOnce?: (provenOnce: boolean) => void;
 };
 
 type Due = { readonly differences: readonly Difference[]; readonly waitMs: number | undefined };
@@ -60,7 +62,7 @@ export class NodeWriter {
     wanted: Wanted,
     signal: AbortSignal,
   ): Promise<{ readonly node: NodeObject; readonly waitMs: number | undefined }> {
-    const { log, kube, date, changed } = this.#options;
+    const { log, kube, date, changed, provenOnce } = this.#options;
     const { differences, waitMs } = this.#due(was, wanted);
     let node = was;
     const patch = nodePatch(node, differences);
@@ -81,6 +83,7 @@ export class NodeWriter {
     for (const entry of entriesOf(wanted)) this.#stand(node, entry);
     if (condition !== undefined && !ofOthers.includes(condition))
       changed?.(wanted.verdict, node.metadata.uid);
+    provenOnce?.(node.metadata.annotations?.[OWN_KEYS.annotations.provenBy] !== undefined);
     this.#wrote = true;
     return { node, waitMs };
   }

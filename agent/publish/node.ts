@@ -4,7 +4,7 @@ import type { WatchEvent } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import { keepWatching } from '../kube/watch.ts';
 import { labelsFor } from '../labels.ts';
-import { ownKeys } from '../own-keys.ts';
+import { OWN_KEYS } from '../own-keys.ts';
 import type { Report } from '../report.ts';
 import {
   isOlder,
@@ -34,7 +34,6 @@ export class NodePublisher implements Publisher {
   readonly #options: NodeOptions;
   readonly #writer: NodeWriter;
   readonly #outage = new Outage();
-  readonly #keys: ReturnType<typeof ownKeys>;
   #report: Report | undefined;
   #event: WatchEvent | undefined;
   #wake = Promise.withResolvers<void>();
@@ -46,7 +45,6 @@ export class NodePublisher implements Publisher {
 
   constructor(options: NodeOptions) {
     this.#options = options;
-    this.#keys = ownKeys(options.labelDomain);
     this.#writer = new NodeWriter(options);
   }
 
@@ -58,7 +56,7 @@ export class NodePublisher implements Publisher {
   /** What the Node says of gVisor, and what keeps the agent from writing there. */
   get written(): Written {
     const problem = this.#report === undefined ? undefined : this.#unready;
-    return writtenIn(this.#node, this.#options.labelDomain, problem);
+    return writtenIn(this.#node, problem);
   }
 
   publish(report: Report): void {
@@ -112,19 +110,18 @@ export class NodePublisher implements Publisher {
   }
 
   #want({ verdict, facts }: Report, node: NodeObject): { wanted: Wanted; refusal: string | undefined } {
-    const { labelDomain, taint, edition, node: name } = this.#options;
-    const { annotations, taint: taintKey } = this.#keys;
-    const key = annotations.provenBy;
+    const { taint, edition, node: name } = this.#options;
+    const key = OWN_KEYS.annotations.provenBy;
     const { provenBy, refusal } = guard(verdict, node.metadata.annotations?.[key], {
       edition,
       node: name,
       key,
     });
     const wanted = {
-      labels: labelsFor(verdict, facts, labelDomain),
+      labels: labelsFor(verdict, facts),
       annotations: provenBy === undefined ? {} : { [key]: provenBy },
       verdict,
-      ...(taint ? { taint: { key: taintKey, present: verdict.status !== 'True' } } : {}),
+      ...(taint ? { taint: { key: OWN_KEYS.taint, present: verdict.status !== 'True' } } : {}),
     };
     return { wanted, refusal };
   }

@@ -1,5 +1,6 @@
 import type { Facts } from '../facts.ts';
 import type { Finding } from '../finding.ts';
+import type { Outcome } from '../proof/outcome.ts';
 import type { Verdict } from '../verdict.ts';
 
 /** How something stands, for the class of its element. */
@@ -11,6 +12,19 @@ export const MARKS: Readonly<Record<Tone, readonly [symbol: string, word: string
   fail: ['✗', 'fail'],
   warning: ['!', 'warning'],
   unknown: ['?', 'unknown'],
+};
+
+/** The tones in the order of what a person must see first. */
+export const TONES: readonly Tone[] = ['fail', 'warning', 'unknown', 'pass'];
+
+/** The tone of a proof by how it ended. */
+export const PROOF_TONES: Readonly<Record<Outcome['kind'], Tone>> = {
+  proven: 'pass',
+  failed: 'fail',
+  stuck: 'fail',
+  interrupted: 'unknown',
+  slow: 'unknown',
+  impossible: 'unknown',
 };
 
 /** The tone and the headline of each status. */
@@ -95,4 +109,30 @@ export function shorten(text: string, most: number): string {
 /** A text whose ids of sandboxes and containers have twelve digits, as `crictl` and `ctr` accept and show them. */
 export function shortIds(text: string): string {
   return text.replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, '$1');
+}
+
+/** Control characters, and those that turn the direction of writing, could make a text look like another. */
+const DECEPTIVE = /(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu;
+
+/** A text of the host with nothing in it that a browser or a terminal would act on. */
+export function harmless(text: string): string {
+  return text.toWellFormed().replace(DECEPTIVE, '\ufffd');
+}
+
+/** Lines of at most so many characters, each with its indent; a word that is longer has a line of its own. */
+export function wrap(text: string, width: number, first = '', rest = first): readonly string[] {
+  const lines: string[] = [];
+  let line: string | undefined;
+  for (const word of text.split(/\s+/).filter((each) => each !== '')) {
+    if (line !== undefined && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = rest + word;
+    } else line = line === undefined ? first + word : `${line} ${word}`;
+  }
+  return [...lines, line ?? first];
+}
+
+/** An instant for people, in UTC to the second. */
+export function inWords(at: string): string {
+  return at.replace('T', ' ').replace(/(\.\d+)?Z$/, ' UTC');
 }

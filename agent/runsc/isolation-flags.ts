@@ -19,7 +19,7 @@ const RULES: readonly Rule[] = [
   {
     flag: 'network',
     weight: 'decides',
-    why: 'the pod’s system calls for networking go to the host’s kernel',
+    why: "the pod's system calls for networking go to the host's kernel",
     weakens: (value) => value === 'host',
   },
   {
@@ -55,26 +55,26 @@ const RULES: readonly Rule[] = [
   {
     flag: 'allow-flag-override',
     weight: 'decides',
-    why: 'a pod’s annotations can set any flag, also the ones that weaken isolation',
+    why: "a pod's annotations can set any flag, also the ones that weaken isolation",
     weakens: isTrue,
   },
   {
     flag: 'allow-rootfs-tar-annotation',
     weight: 'advises',
-    why: 'a pod’s annotation can name a file of the host as its root filesystem',
+    why: "a pod's annotation can name a file of the host as its root filesystem",
     weakens: isTrue,
   },
   {
     flag: 'profile',
     weight: 'advises',
-    why: 'the sandbox’s seccomp filter is loosened for the profiler',
+    why: "the sandbox's seccomp filter is loosened for the profiler",
     weakens: isTrue,
   },
   { flag: 'rootless', weight: 'advises', why: 'the sandbox gives up fewer rights', weakens: isTrue },
   {
     flag: 'ignore-cgroups',
     weight: 'advises',
-    why: 'the pod’s limits of CPU and memory do not hold',
+    why: "the pod's limits of CPU and memory do not hold",
     weakens: isTrue,
   },
   {

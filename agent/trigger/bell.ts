@@ -13,12 +13,12 @@ export type BellOptions = {
   readonly now: () => number;
 };
 
-/** Gathers events of all triggers into single calls to look; a thousand events cost one. */
-export class Bell {
+/** Gathers events of all triggers into single calls to look; a thousand events cost one. Equal events are one. */
+export class Bell<Event> {
   readonly #options: BellOptions;
   /** When a whole burst is allowed again; each look puts it off by one refill. */
   #fullAtMs = Number.NEGATIVE_INFINITY;
-  #rung = new Set<string>();
+  #rung = new Map<string, Event>();
   #lastRingMs = 0;
   #ringing = Promise.withResolvers<void>();
 
@@ -26,18 +26,19 @@ export class Bell {
     this.#options = options;
   }
 
-  /** An event, with a word on what it was. */
-  ring(what: string): void {
-    this.#rung.add(what);
+  /** Tells of an event. */
+  ring(event: Event): void {
+    const key = JSON.stringify(event);
+    if (!this.#rung.has(key)) this.#rung.set(key, event);
     this.#lastRingMs = this.#options.now();
     this.#ringing.resolve();
   }
 
   /**
-   * Waits for an event, or for `timeoutMs` to pass, and tells which: the words of all events, each once and the first
-   * first, or none for the timeout. Rejects when the signal is aborted.
+   * Waits for an event, or for `timeoutMs` to pass, and tells which: all events, each once and the first first, or
+   * none for the timeout. Rejects when the signal is aborted.
    */
-  async wait(timeoutMs: number, signal: AbortSignal): Promise<readonly string[]> {
+  async wait(timeoutMs: number, signal: AbortSignal): Promise<readonly Event[]> {
     const { now } = this.#options;
     const deadline = now() + timeoutMs;
     const stop = new AbortController();
@@ -52,11 +53,11 @@ export class Bell {
     } finally {
       stop.abort();
     }
-    const words = [...this.#rung];
-    this.#rung = new Set();
+    const events = [...this.#rung.values()];
+    this.#rung = new Map();
     this.#ringing = Promise.withResolvers<void>();
     this.#fullAtMs = Math.max(this.#fullAtMs, now()) + this.#options.refillMs;
-    return words;
+    return events;
   }
 
   async #settle(deadline: number, signal: AbortSignal): Promise<void> {

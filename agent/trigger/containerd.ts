@@ -11,12 +11,12 @@ const PULSE_MS = 3_000;
 const AWAY_MS = 250;
 
 /**
- * Calls `changed` when containerd stops answering and when it answers again: at once when the connection
+ * Calls `onChange` when containerd stops answering and when it answers again: at once when the connection
  * breaks or comes back, and by a cheap question now and then for one that hangs. Ends with the signal.
  */
 export async function watchContainerd(
   client: CriClient,
-  changed: (what: string) => void,
+  onChange: (is: 'gone' | 'back') => void,
   signal: AbortSignal,
   everyMs = PULSE_MS,
 ): Promise<void> {
@@ -30,7 +30,7 @@ export async function watchContainerd(
     if (signal.aborted) return;
     // A restart so quick that no question went unanswered still broke the connection.
     if (answered !== undefined && (answers !== answered || (answers && broke)))
-      changed(answers ? 'containerd is back' : 'containerd is gone');
+      onChange(answers ? 'back' : 'gone');
     answered = answers;
     const wait = new AbortController();
     const either = AbortSignal.any([signal, wait.signal]);

@@ -14,11 +14,6 @@ type Watched = {
   stale: boolean;
 };
 
-/** The word for a change of that host path. */
-export function fileEvent(path: string): string {
-  return `file ${path}`;
-}
-
 /** File times come from a clock that ticks with the kernel's timer, at least every 10 ms. */
 const CLOCK_TICK_MS = 10;
 /** How often folders are looked at that cannot be watched. */

@@ -78,7 +78,7 @@ export const load: Command = {
 export const logs: Command = {
   args: ['NODE', '[DAEMON]'],
   flags: '[-f]',
-  does: 'prints the log of a node’s containerd, kubelet or init, or (NODE control-plane) of its daemons',
+  does: "prints the log of a node's containerd, kubelet or init, or (NODE control-plane) of its daemons",
   options: { follow: { type: 'boolean', short: 'f' } },
   run: async ({ name, args: [node = '', word], values }) => {
     requireName(name);

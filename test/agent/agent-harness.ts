@@ -5,6 +5,7 @@ import type { Look } from '../../agent/look.ts';
 import type { Report } from '../../agent/report.ts';
 import { Bell } from '../../agent/trigger/bell.ts';
 import { FileTrigger } from '../../agent/trigger/files.ts';
+import type { Trigger } from '../../agent/trigger/trigger.ts';
 import type { Verdict } from '../../agent/verdict.ts';
 import { tempHost } from './host/temp-host.ts';
 import { PASSED, PROVEN, unproven, verdictOf } from './reports.ts';
@@ -16,24 +17,24 @@ export const UNSEEN = verdictOf('Unknown', 'ContainerdUnreachable');
 /** and a signal that is never aborted. */
 export const NEVER = new AbortController().signal;
 
-/** A bell whose waits the test ends: with a word, or undefined for the timeout. */
-class HandBell extends Bell {
+/** A bell whose waits the test ends: with a trigger, or undefined for the timeout. */
+class HandBell extends Bell<Trigger> {
   readonly timeouts: number[] = [];
   #waiting = Promise.withResolvers<void>();
-  #answer = Promise.withResolvers<string | undefined>();
+  #answer = Promise.withResolvers<Trigger | undefined>();
 
   constructor() {
     super({ quietMs: 0, longestMs: 0, burst: 1, refillMs: 0, now: () => 0 });
   }
 
-  override async wait(timeoutMs: number, signal: AbortSignal): Promise<readonly string[]> {
+  override async wait(timeoutMs: number, signal: AbortSignal): Promise<readonly Trigger[]> {
     signal.throwIfAborted();
     this.timeouts.push(timeoutMs);
     this.#waiting.resolve();
     const aborted = Promise.withResolvers<never>();
     signal.addEventListener('abort', () => aborted.reject(signal.reason));
-    const word = await Promise.race([this.#answer.promise, aborted.promise]);
-    return word === undefined ? [] : [word];
+    const trigger = await Promise.race([this.#answer.promise, aborted.promise]);
+    return trigger === undefined ? [] : [trigger];
   }
 
   /** Resolves when the loop waits, with the time that it would wait. */
@@ -43,11 +44,11 @@ class HandBell extends Bell {
   }
 
   /** Ends the wait and resolves when the loop waits again. */
-  async next(what?: string): Promise<number | undefined> {
+  async next(what?: Trigger): Promise<number | undefined> {
     await this.#waiting.promise;
     this.#waiting = Promise.withResolvers<void>();
     const answer = this.#answer;
-    this.#answer = Promise.withResolvers<string | undefined>();
+    this.#answer = Promise.withResolvers<Trigger | undefined>();
     answer.resolve(what);
     return this.waiting();
   }

@@ -20,7 +20,7 @@ describe('Agent, when something stalls', () => {
     const looks = [READY, NEVER_ENDS, READY];
     const { agent, bell, lines, published, run } = await agentOf(t, looks, { roundTimeoutMs: 20 });
     void run();
-    assert.equal(await bell.next('file /x'), 5_001);
+    assert.equal(await bell.next({ kind: 'file', path: '/x' }), 5_001);
     assert.deepEqual(agent.report?.look.verdict, {
       status: 'Unknown',
       reason: 'CheckTimedOut',
@@ -57,7 +57,7 @@ describe('Agent, when something stalls', () => {
     assert.equal(agent.live, true);
     clock.nowMs += 2;
     assert.equal(agent.live, false);
-    await bell.next('timer');
+    await bell.next({ kind: 'timer' });
     assert.equal(agent.live, true);
   });
 
@@ -71,7 +71,7 @@ describe('Agent, when something stalls', () => {
     assert.equal(agent.live, true);
     void run();
     assert.ok(((await bell.waiting()) ?? 0) >= 0.9 * DAY_MS);
-    void bell.next('file /x');
+    void bell.next({ kind: 'file', path: '/x' });
     await begun.promise;
     clock.nowMs += 90_000 + 59_999;
     assert.equal(agent.live, true);
@@ -137,7 +137,7 @@ describe('Agent, when something stalls', () => {
     const looks = facts.map((each) => async () => ({ ...lookOf(READY, 0), facts: each }));
     const { bell, published, run } = await agentOf(t, looks);
     void run();
-    for (const _ of facts.slice(1)) await bell.next('timer');
+    for (const _ of facts.slice(1)) await bell.next({ kind: 'timer' });
     assert.deepEqual(
       published.map((report) => [report.facts.runsc, report.facts.platform, report.facts.containerd]),
       [
@@ -163,7 +163,7 @@ describe('Agent, when something stalls', () => {
     for (const afterMs of [599_999, 600_000]) {
       await bell.waiting();
       clock.nowMs += afterMs;
-      await bell.next('file /x');
+      await bell.next({ kind: 'file', path: '/x' });
     }
     assert.deepEqual(stood, [false, true, false]);
   });

@@ -71,8 +71,12 @@ describe('Agent', () => {
   it('lets a published verdict stand while another is unsettled, and says what the look alone came to', async (t) => {
     const { agent, bell, published, run } = await agentOf(t, [READY, BROKEN, UNSEEN, READY]);
     void run();
-    for (const word of ['file /usr/local/bin/runsc', 'containerd is gone', 'containerd is back'])
-      await bell.next(word);
+    for (const trigger of [
+      { kind: 'file', path: '/usr/local/bin/runsc' },
+      { kind: 'containerd', is: 'gone' },
+      { kind: 'containerd', is: 'back' },
+    ] as const)
+      await bell.next(trigger);
     assert.deepEqual(statuses(published), Array(4).fill('SandboxProven'));
     assert.deepEqual(
       published.map(({ look }) => `${look.trigger}: ${look.verdict.reason}`),
@@ -112,7 +116,7 @@ describe('Agent', () => {
   it('takes a look that fails for one that could not see, and keeps what was known', async (t) => {
     const { agent, bell, clock, published, lines, run } = await agentOf(t, [READY, new Error('no memory')]);
     void run();
-    assert.equal(await bell.next('timer'), 5_001);
+    assert.equal(await bell.next({ kind: 'timer' }), 5_001);
     assert.equal(agent.report?.verdict.reason, 'SandboxProven');
     assert.deepEqual(agent.report?.look.verdict, {
       status: 'Unknown',
@@ -133,7 +137,7 @@ describe('Agent', () => {
     void run();
     await bell.waiting();
     clock.nowMs += 5_000;
-    await bell.next('file /etc/containerd/config.toml');
+    await bell.next({ kind: 'file', path: '/etc/containerd/config.toml' });
     assert.deepEqual(
       [agent.report?.provenAt, agent.report?.look.at],
       ['1970-01-01T00:00:01.000Z', '1970-01-01T00:00:06.000Z'],
@@ -165,8 +169,11 @@ describe('Agent', () => {
 
   it('rejects a single round that is aborted', async (t) => {
     const { agent } = await agentOf(t, [(signal) => Promise.reject(signal.reason)]);
-    await assert.rejects(agent.round(['once'], AbortSignal.abort(new Error('stop'))), /^Error: stop$/);
+    await assert.rejects(
+      agent.round([{ kind: 'start' }], AbortSignal.abort(new Error('stop'))),
+      /^Error: stop$/,
+    );
     const { agent: fine } = await agentOf(t, [READY]);
-    assert.deepEqual((await fine.round(['once'], NEVER)).publish, READY);
+    assert.deepEqual((await fine.round([{ kind: 'start' }], NEVER)).publish, READY);
   });
 });

@@ -7,7 +7,6 @@ const DEFAULTS: Config = {
   nodeName: 'node-1',
   hostRoot: '/',
   handler: 'runsc',
-  labelDomain: 'gvisor.node-restriction.kubernetes.io',
   proofIntervalMs: 600_000,
   confirmMs: 500,
   graceMs: 60_000,
@@ -15,6 +14,7 @@ const DEFAULTS: Config = {
   logLevel: 'info',
   publish: [],
   requireLimits: false,
+  expectGvisor: false,
   taint: false,
 };
 
@@ -65,7 +65,6 @@ describe('parseConfig', () => {
     ['CRI_SOCKET', '/run/containerd/containerd.sock', { criSocket: '/run/containerd/containerd.sock' }],
     ['CONTAINERD_CONFIG', '/etc/k0s/containerd.toml', { containerdConfig: '/etc/k0s/containerd.toml' }],
     ['HANDLER', 'gvisor-kvm', { handler: 'gvisor-kvm' }],
-    ['LABEL_DOMAIN', 'gvisor.example.com', { labelDomain: 'gvisor.example.com' }],
     ['PROOF_INTERVAL', '10s', { proofIntervalMs: 10_000 }],
     ['PROOF_INTERVAL', '24h', { proofIntervalMs: 86_400_000 }],
     ['CONFIRM_DELAY', '0s', { confirmMs: 0 }],
@@ -82,6 +81,7 @@ describe('parseConfig', () => {
     ['TAINT', 'on', { taint: true }],
     ['REQUIRE_LIMITS', 'on', { requireLimits: true }],
     ['REQUIRE_LIMITS', 'off', { requireLimits: false }],
+    ['EXPECT_GVISOR', 'on', { expectGvisor: true }],
     ['KUBECONFIG', 'kubeconfig', { kubeconfig: 'kubeconfig' }],
   ];
   for (const [name, value, expected] of good) {
@@ -101,7 +101,6 @@ describe('parseConfig', () => {
     ['CONTAINERD_CONFIG', 'config.toml', /is not an absolute path$/],
     ['HANDLER', 'run sc', /is not the name of a handler$/],
     ['HANDLER', 'r'.repeat(64), /is not the name of a handler$/],
-    ['LABEL_DOMAIN', 'example.com/', /is not a domain of labels$/],
     ['PROOF_INTERVAL', '9s', /is not between 10 s and 86400 s$/],
     ['PROOF_INTERVAL', '25h', /is not between 10 s and 86400 s$/],
     ['PROOF_INTERVAL', `${'9'.repeat(400)}h`, /is not between 10 s and 86400 s$/],
@@ -120,6 +119,7 @@ describe('parseConfig', () => {
     ['PUBLISH', 'nodes', /is not known: use node, or node,events, or leave it empty$/],
     ['TAINT', 'true', /is not on or off$/],
     ['REQUIRE_LIMITS', 'yes', /is not on or off$/],
+    ['EXPECT_GVISOR', 'yes', /is not on or off$/],
     ['KUBECONFIG', '/a:/b', /is not one file/],
   ];
   for (const [name, value, expected] of bad) {

@@ -8,24 +8,24 @@ describe('labelsFor', () => {
   const facts = { runsc: 'release-20260223.0', platform: 'systrap' };
 
   it('names readiness, release and platform', () => {
-    assert.deepEqual(labelsFor(verdictOf('True', 'SandboxProven'), facts, 'example.com'), {
-      'example.com/ready': 'true',
-      'example.com/runsc-version': 'release-20260223.0',
-      'example.com/platform': 'systrap',
+    assert.deepEqual(labelsFor(verdictOf('True', 'SandboxProven'), facts), {
+      'gvisor.node-restriction.kubernetes.io/ready': 'true',
+      'gvisor.node-restriction.kubernetes.io/runsc-version': 'release-20260223.0',
+      'gvisor.node-restriction.kubernetes.io/platform': 'systrap',
     });
   });
 
   for (const verdict of [verdictOf('False', 'ShimNotFound'), verdictOf('Unknown', 'CheckTimedOut')]) {
     it(`is not ready when the verdict is ${verdict.status}`, () => {
-      assert.equal(labelsFor(verdict, facts, 'example.com')['example.com/ready'], 'false');
+      assert.equal(labelsFor(verdict, facts)['gvisor.node-restriction.kubernetes.io/ready'], 'false');
     });
   }
 
   it('takes away the labels of what is not known', () => {
-    assert.deepEqual(labelsFor(verdictOf('False', 'RunscNotFound'), {}, 'example.com'), {
-      'example.com/ready': 'false',
-      'example.com/runsc-version': null,
-      'example.com/platform': null,
+    assert.deepEqual(labelsFor(verdictOf('False', 'RunscNotFound'), {}), {
+      'gvisor.node-restriction.kubernetes.io/ready': 'false',
+      'gvisor.node-restriction.kubernetes.io/runsc-version': null,
+      'gvisor.node-restriction.kubernetes.io/platform': null,
     });
   });
 });

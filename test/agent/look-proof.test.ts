@@ -3,6 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { type LookOptions, look } from '../../agent/look.ts';
+import { triggerText } from '../../agent/trigger/trigger.ts';
 import { witnessOf } from './checks/fake-node.ts';
 import { healthy, NEVER } from './healthy-node.ts';
 import { PROVEN, unproven } from './reports.ts';
@@ -29,14 +30,14 @@ describe('look, by what a proof showed', () => {
   });
 
   for (const [triggers, changed] of [
-    [['file /usr/local/bin/runsc'], true],
-    [['timer', 'containerd is back'], true],
-    [['timer'], false],
-    [['confirm'], false],
-    [['proof', 'timer'], false],
+    [[{ kind: 'file', path: '/usr/local/bin/runsc' }], true],
+    [[{ kind: 'timer' }, { kind: 'containerd', is: 'back' }], true],
+    [[{ kind: 'timer' }], false],
+    [[{ kind: 'confirm' }], false],
+    [[{ kind: 'boot' }, { kind: 'timer' }], false],
     [[], false],
   ] as const) {
-    it(`tells the prover that something ${changed ? 'changed' : 'did not change'} for ${triggers.join(', ') || 'no word'}`, async (t) => {
+    it(`tells the prover that something ${changed ? 'changed' : 'did not change'} for ${triggers.map(triggerText).join(', ') || 'no trigger'}`, async (t) => {
       const { options } = await healthy(t, async () => PROVEN);
       const told: boolean[] = [];
       const prove: LookOptions['prove'] = async (_, each) => {

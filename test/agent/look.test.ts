@@ -73,21 +73,25 @@ describe('look', () => {
     }
   });
 
-  const CONFIG_EDIT = 'file /etc/containerd/config.toml';
+  const CONFIG_EDIT = { kind: 'file', path: '/etc/containerd/config.toml' } as const;
   const proofs: readonly [string, Partial<LookOptions>, 'stands' | 'is made anew'][] = [
-    ['only containerd’s own configuration was edited', { triggers: [CONFIG_EDIT] }, 'stands'],
-    ['gVisor’s files changed as well', { triggers: [CONFIG_EDIT, `file ${RUNSC}`] }, 'is made anew'],
+    ["only containerd's own configuration was edited", { triggers: [CONFIG_EDIT] }, 'stands'],
+    [
+      "gVisor's files changed as well",
+      { triggers: [CONFIG_EDIT, { kind: 'file', path: RUNSC }] },
+      'is made anew',
+    ],
     [
       'containerd restarted after the edit',
-      { triggers: [CONFIG_EDIT, 'containerd is gone'] },
+      { triggers: [CONFIG_EDIT, { kind: 'containerd', is: 'gone' }] },
       'is made anew',
     ],
     [
-      'gVisor’s configuration beside it changed',
-      { triggers: ['file /etc/containerd/runsc.toml'] },
+      "gVisor's configuration beside it changed",
+      { triggers: [{ kind: 'file', path: '/etc/containerd/runsc.toml' }] },
       'is made anew',
     ],
-    ['time is up', { triggers: ['timer'] }, 'is made anew'],
+    ['time is up', { triggers: [{ kind: 'timer' }] }, 'is made anew'],
     ['there is no proof that could stand', { triggers: [CONFIG_EDIT], last: undefined }, 'is made anew'],
     [
       'the last one failed',

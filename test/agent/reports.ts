@@ -1,4 +1,4 @@
-import { advise, type Finding, fail, pass, refuse, type Seen, unknown } from '../../agent/finding.ts';
+import { advise, block, type Finding, fail, pass, type Seen, unknown } from '../../agent/finding.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import type { Reason } from '../../agent/reasons.ts';
 import type { Report } from '../../agent/report.ts';
@@ -12,13 +12,13 @@ export function finding(seen: Seen, check = 'a-check'): Finding {
 
 export const PASSED = finding(pass('fine'));
 export const explains = (reason: Reason) => finding(fail(reason, `explains ${reason}`));
-export const decides = (reason: Reason) => finding(refuse(reason, `decides ${reason}`));
+export const decides = (reason: Reason) => finding(block(reason, `decides ${reason}`));
 export const advises = (reason: Reason) => finding(advise(reason, `advises ${reason}`));
 export const unseen = (reason: Reason) => finding(unknown(reason, `unknown ${reason}`));
 
 /** Of a check whose faults show in no sandbox. */
 export const withheld = (reason: Reason) =>
-  finding({ ...unknown(reason, `unknown ${reason}`), withholds: true } as Seen);
+  finding({ ...unknown(reason, `unknown ${reason}`), blocking: true } as Seen);
 
 export const PROVEN: Outcome = {
   kind: 'proven',

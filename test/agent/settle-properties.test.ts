@@ -85,7 +85,7 @@ describe('judge and settle, over any sequence of looks', () => {
         for (const { publish, look } of play(sequence, patient)) {
           if (publish?.status !== 'True') continue;
           assert.equal(look.outcome.kind, 'proven');
-          assert.ok(!look.findings.some((each) => each.status === 'unknown' && each.withholds));
+          assert.ok(!look.findings.some((each) => each.status === 'unknown' && each.blocking));
         }
       }),
       { numRuns: 1_000 },

@@ -12,10 +12,18 @@ const STATUS = 'PATCH /api/v1/nodes/node-1/status application/strategic-merge-pa
 async function writtenNode(t: TestContext) {
   const { server, kube } = await fakeApiServer(t);
   Object.assign(server.node, {
-    labels: { 'example.com/ready': 'true', 'example.com/platform': 'systrap', team: 'a' },
-    annotations: { 'example.com/agent': 'x', 'example.com/proven-by': 'y', other: 'z' },
+    labels: {
+      'gvisor.node-restriction.kubernetes.io/ready': 'true',
+      'gvisor.node-restriction.kubernetes.io/platform': 'systrap',
+      team: 'a',
+    },
+    annotations: {
+      'gvisor.node-restriction.kubernetes.io/agent': 'x',
+      'gvisor.node-restriction.kubernetes.io/proven-by': 'y',
+      other: 'z',
+    },
     taints: [
-      { key: 'example.com/not-ready', effect: 'NoSchedule' },
+      { key: 'gvisor.node-restriction.kubernetes.io/not-ready', effect: 'NoSchedule' },
       { key: 'other', effect: 'NoExecute' },
     ],
     conditions: [
@@ -25,7 +33,7 @@ async function writtenNode(t: TestContext) {
   });
   const lines: string[] = [];
   const run = (signal = AbortSignal.timeout(10_000)) =>
-    uninstall({ kube, labelDomain: 'example.com', print: (line) => lines.push(line), settleMs: 0 }, signal);
+    uninstall({ kube, print: (line) => lines.push(line), settleMs: 0 }, signal);
   return { server, run, lines };
 }
 
@@ -69,7 +77,7 @@ describe('uninstall', () => {
     (await pause(3_000)).end();
     (await pause(0, 2)).end();
     assert.equal(await ends, 0);
-    assert.equal(server.node.labels['example.com/ready'], undefined);
+    assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], undefined);
   });
 
   it('takes a Node that is gone for clean', async (t) => {

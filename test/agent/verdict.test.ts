@@ -31,7 +31,7 @@ const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
   ['failed, all passes', [PASSED], FAILED, 'False SandboxFailed'],
   ['proven, while a guard could not look', [withheld('CheckFailed')], PROVEN, 'Unknown CheckFailed'],
   [
-    'proven, refused, and another guard could not look',
+    'proven, refused, and another required check could not look',
     [withheld('ReleaseUnknown'), decides('IsolationWeakened')],
     PROVEN,
     'False IsolationWeakened',
@@ -55,15 +55,15 @@ const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
   ['stuck, nothing seen', [], STUCK, 'False SandboxStuck'],
   ['stuck and explained', [explains('RunscNotFound')], STUCK, 'False RunscNotFound'],
   ['stuck and advised', [advises('SandboxStuck')], STUCK, 'False SandboxStuck'],
-  ['the host’s kernel', [], HOST_KERNEL, 'False GuestIsHostKernel'],
+  ["the host's kernel", [], HOST_KERNEL, 'False GuestIsHostKernel'],
   [
-    'the host’s kernel, explained',
+    "the host's kernel, explained",
     [explains('SidecarMissing'), explains('HandlerRunsRunc')],
     HOST_KERNEL,
     'False HandlerRunsRunc',
   ],
   [
-    'the host’s kernel, which no other file may hide',
+    "the host's kernel, which no other file may hide",
     [explains('ShimNotFound'), decides('IsolationWeakened')],
     HOST_KERNEL,
     'False GuestIsHostKernel',
@@ -123,7 +123,7 @@ describe('judge', () => {
     });
   }
 
-  it('puts containerd’s words behind the cause', () => {
+  it("puts containerd's words behind the cause", () => {
     const { message } = judge([explains('ShimNotFound')], FAILED);
     assert.equal(message, 'explains ShimNotFound; failed SandboxFailed');
   });

@@ -32,7 +32,7 @@ export async function measureLabels(cluster: Cluster, node: ClusterNode, runs: n
   return [
     ...FAULTS.map(([fault, goal]) => statistics(`${fault} → label withdrawn`, goal, gone.get(fault) ?? [])),
     statistics('repaired → label back', '≤ 0.8 s, p99 ≤ 2 s', back),
-    statistics('agent’s pod deleted → new pod, proof, label', '≤ 5 s', starts),
+    statistics("agent's pod deleted → new pod, proof, label", '≤ 5 s', starts),
   ];
 }
 

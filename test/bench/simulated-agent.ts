@@ -2,7 +2,6 @@ import type { Logger } from 'pino';
 import { openAccess } from '../../agent/kube/access.ts';
 import { createKube, type Kube } from '../../agent/kube/client.ts';
 import { NodePublisher } from '../../agent/publish/node.ts';
-import { READY_LABEL } from '../../hack/story.ts';
 
 /** The real publisher of a Node, with a token bound to a pod on that Node. */
 export type SimulatedAgent = {
@@ -42,7 +41,6 @@ export async function simulateAgent(
     log,
     taint: false,
     edition: 'bench',
-    labelDomain: READY_LABEL.split('/')[0] ?? '',
   };
   const publisher = new NodePublisher({
     ...options,

@@ -85,7 +85,7 @@ describe('the names of metrics', () => {
     );
   });
 
-  it('in rules, their tests, dashboard and documents are the agent’s', async () => {
+  it("in rules, their tests, dashboard and documents are the agent's", async () => {
     const real = [...(await realMetrics())].flatMap(([name, { type }]) =>
       type === 'histogram' ? ['', '_bucket', '_sum', '_count'].map((end) => `${name}${end}`) : [name],
     );

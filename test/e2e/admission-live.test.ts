@@ -42,7 +42,7 @@ describe('where gVisor is mandatory, on real nodes', () => {
     );
   });
 
-  it('a gVisor pod runs, and sees gVisor’s kernel', async () => {
+  it("a gVisor pod runs, and sees gVisor's kernel", async () => {
     assert.equal((await create(evaluationPod('sandboxed', { gvisor: true }))).code, 0);
     await there('wait', '--for=condition=Ready', 'pod/sandboxed', '--timeout=60s');
     const kernel = (await there('exec', 'sandboxed', '--', 'cat', '/proc/version')).trim();
@@ -72,7 +72,7 @@ describe('where gVisor is mandatory, on real nodes', () => {
       /spec\.nodeName is "node-3", which goes past the scheduler/,
     );
     await cluster().kubectl(['create', '-f', '-'], manifest); // in a namespace without the label
-    const said = await waitFor('the kubelet’s word', 30_000, async () => {
+    const said = await waitFor("the kubelet's word", 30_000, async () => {
       const path = 'jsonpath={.status.phase} {.status.reason}';
       const seen = await cluster().kubectl(['get', 'pod', 'past', '-o', path]);
       return seen.startsWith('Failed') ? seen : undefined;

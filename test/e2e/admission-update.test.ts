@@ -95,7 +95,7 @@ describe('a pod that exists there', () => {
 describe('mirror pods', () => {
   table(admission, [
     [
-      'the kubelet’s own, of a static pod',
+      "the kubelet's own, of a static pod",
       async () => create('strict', await mirrorPod(admission())),
       undefined,
       'kubelet',

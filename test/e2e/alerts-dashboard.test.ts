@@ -65,7 +65,7 @@ describe('the dashboard, on a real Prometheus that scrapes real agents', () => {
 });
 
 describe('the metrics of a real agent', () => {
-  it('pass promtool’s check', async () => {
+  it("pass promtool's check", async () => {
     const { prometheus } = await ensureTools(['prometheus']);
     const text = await readMetrics(monitored().cluster, 'node-1');
     const own = text.split('\n').filter((line) => /^(# \w+ )?gvisor_/.test(line));

@@ -32,7 +32,7 @@ describe('the dispatcher, when things change between the question and the pod', 
   });
   after(() => removeDispatcher(cluster()));
 
-  it('with "require" reports the Pending pod in time, with the scheduler’s word, and removes it', async () => {
+  it('with "require" reports the Pending pod in time, with the scheduler\'s word, and removes it', async () => {
     const refused = await call({
       name: 'pending',
       options: SHORT,
@@ -140,7 +140,7 @@ describe('the dispatcher, when things change between the question and the pod', 
     assert.equal(creations(removed).length, 1);
   });
 
-  it('takes the API server’s refusal for what it is when the RuntimeClass goes', async () => {
+  it("takes the API server's refusal for what it is when the RuntimeClass goes", async () => {
     const remove = () => kubectl('delete', 'runtimeclass', 'gvisor');
     const refused = await call({
       name: 'class-gone',

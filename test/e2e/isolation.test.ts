@@ -41,12 +41,12 @@ const SECRETS: readonly Secret[] = [
     },
   },
   {
-    what: 'the version of the host’s kernel',
+    what: "the version of the host's kernel",
     ask: 'cat /proc/version',
     shows: async (inside) => inside.includes((await readFile('/proc/version', 'utf8')).trim()),
   },
   {
-    what: 'the boot of the host’s kernel',
+    what: "the boot of the host's kernel",
     ask: 'cat /proc/sys/kernel/random/boot_id',
     shows: async (inside) =>
       inside.includes((await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()),
@@ -57,7 +57,7 @@ const SECRETS: readonly Secret[] = [
     shows: async (inside) => {
       const truth = await readFile(cluster().node(NODE).path('/proc/1/mounts'), 'utf8');
       const upper = /upperdir=([^,\s]+)/.exec(truth)?.[1];
-      assert.ok(upper !== undefined, 'the node’s root is an overlay');
+      assert.ok(upper !== undefined, "the node's root is an overlay");
       return inside.includes('upperdir=');
     },
   },

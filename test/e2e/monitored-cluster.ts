@@ -85,7 +85,7 @@ export async function runOutside(cluster: Cluster): Promise<void> {
   const metadata = { name: REQUIRES, labels: { 'require-gvisor': 'true' } };
   const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata };
   await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(namespace));
-  await waitFor('the namespace’s service account', 30_000, async () => {
+  await waitFor("the namespace's service account", 30_000, async () => {
     await cluster.kubectl(['get', 'serviceaccount', 'default', '-n', REQUIRES]);
     return true;
   });

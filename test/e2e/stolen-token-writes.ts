@@ -152,12 +152,12 @@ export const REFUSED_EVENTS: readonly (readonly [what: string, body: object, why
     ],
     ['an event on a pod', event({ involvedObject: { kind: 'Pod', name: 'node-1' } }), /only on its own Node/],
     [
-      'an event in the kubelet’s name',
+      "an event in the kubelet's name",
       event({ source: { component: 'kubelet', host: 'node-1' } }),
       /under the name gvisor-ready/,
     ],
     [
-      'an event in another node’s name',
+      "an event in another node's name",
       event({ source: { component: 'gvisor-ready', host: 'node-2' } }),
       /only in the name of its own node/,
     ],

@@ -47,12 +47,12 @@ describe('the label', () => {
     await deletePods(cluster(), 'story-1', 'story-2');
   });
 
-  it('keeps a gVisor pod Pending, with the scheduler’s reason, when no node has it', async () => {
+  it("keeps a gVisor pod Pending, with the scheduler's reason, when no node has it", async () => {
     await Promise.all(['node-1', 'node-2'].map((node) => breakAndWait(cluster(), node, 'runsc-missing')));
     await cluster().kubectl(['apply', '-f', '-'], evaluationPod('nowhere', { gvisor: true }));
     const podNow = async () =>
       JSON.parse(await cluster().get('/api/v1/namespaces/default/pods/nowhere')) as Pod;
-    const message = await waitFor('the scheduler’s word', 30_000, async () => {
+    const message = await waitFor("the scheduler's word", 30_000, async () => {
       const { conditions } = (await podNow()).status;
       return conditions?.find(({ type }) => type === 'PodScheduled')?.message;
     });
@@ -66,7 +66,7 @@ describe('the label', () => {
 });
 
 describe('kernels', () => {
-  it('shows gVisor’s to a pod with the runtime class, and the host’s to the same pod without', async () => {
+  it("shows gVisor's to a pod with the runtime class, and the host's to the same pod without", async () => {
     const host = (await readFile('/proc/version', 'utf8')).trim();
     await runPod(cluster(), 'with', evaluationPod('with', { gvisor: true }));
     await runPod(cluster(), 'without', evaluationPod('without', { gvisor: false }));

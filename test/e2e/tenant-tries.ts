@@ -75,12 +75,12 @@ export const TRIES: readonly Try[] = [
     pods: [script(as('gvisor-sentry-prewarmer', '/evil/runsc runsc-sandbox --network=host boot'))],
   },
   {
-    what: 'a process that looks like gVisor’s shim',
+    what: "a process that looks like gVisor's shim",
     before: 'held',
     pods: [script(as('containerd-shim-runsc-v1', '-namespace k8s.io -id probe'))],
   },
   {
-    what: 'six containers named like the agent’s, of an image without cat',
+    what: "six containers named like the agent's, of an image without cat",
     before: 'three of five looks were ProbeImageUnusable',
     pods: Array.from({ length: 6 }, (_, index) => ({
       name: `unusable-${index}`,
@@ -125,7 +125,7 @@ export const TRIES: readonly Try[] = [
     pods: [{ gvisor: true, annotations: { 'dev.gvisor.spec.cgroup-parent': '/' }, script: FOREVER }],
   },
   {
-    what: 'annotations of containerd’s own on a pod',
+    what: "annotations of containerd's own on a pod",
     before: 'held',
     pods: [
       {
@@ -165,7 +165,7 @@ export const TRIES: readonly Try[] = [
   },
   { what: 'a title with HTML', before: 'held', pods: [script(as('<b>runsc-sandbox<b onload=alert(1)>'))] },
   {
-    what: 'FIFOs and loops of links under the names of gVisor’s programs',
+    what: "FIFOs and loops of links under the names of gVisor's programs",
     before: 'a look waited where the PATH led there',
     pods: [
       script(
@@ -174,7 +174,7 @@ export const TRIES: readonly Try[] = [
     ],
   },
   {
-    what: 'links out of its root file system to the host’s secrets',
+    what: "links out of its root file system to the host's secrets",
     before: 'read where the PATH led there',
     pods: [
       script(

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { run, runAll, waitFor } from '../../hack/run.ts';
 
-test('a program’s output is given, and its failure holds what it said last', async () => {
+test("a program's output is given, and its failure holds what it said last", async () => {
   assert.equal(await run('cat', [], { input: 'text' }), 'text');
   assert.equal((await runAll('sh', ['-c', 'exit 3'])).code, 3);
   await assert.rejects(run('sh', ['-c', 'echo why >&2; exit 1']), /ended with 1: why$/);

@@ -40,7 +40,7 @@ test('what the API server says stands beside what the host knows', () => {
   ]);
 });
 
-test('without an API server the host’s half is left', () => {
+test("without an API server the host's half is left", () => {
   assert.deepEqual(
     statusRows(undefined, local)
       .slice(1)

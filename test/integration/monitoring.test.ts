@@ -32,7 +32,7 @@ type UnitTests = {
 };
 
 describe('the rules of the alerts', () => {
-  it('are rules, without anything that promtool’s lint finds', async () => {
+  it("are rules, without anything that promtool's lint finds", async () => {
     for (const path of (await ruleFiles()).keys())
       assert.match(await promtool('check', 'rules', '--lint=all', '--lint-fatal', path), /SUCCESS/);
   });
@@ -81,7 +81,7 @@ describe('the monitoring components', () => {
     await assert.rejects(holdToSchema('dashboard', strange), /unexpected field 'graphMood'/);
   });
 
-  it('are added to the base by the kustomization of the documents, with the dashboard labelled for Grafana’s sidecar', async () => {
+  it("are added to the base by the kustomization of the documents, with the dashboard labelled for Grafana's sidecar", async () => {
     const folder = await mkdtemp('/tmp/gvisor-ready-kustomize-');
     try {
       const { components, ...kustomization } = await documentedKustomization();
@@ -121,7 +121,7 @@ describe('the monitoring components', () => {
       });
       const { matchLabels = {} } = monitor?.spec?.selector ?? {};
       const labels = agent?.spec?.template?.metadata.labels ?? {};
-      assert.deepEqual({ ...labels, ...matchLabels }, labels, 'the PodMonitor selects the agent’s pods');
+      assert.deepEqual({ ...labels, ...matchLabels }, labels, "the PodMonitor selects the agent's pods");
     } finally {
       await rm(folder, { recursive: true });
     }

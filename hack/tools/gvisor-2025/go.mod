@@ -3,7 +3,7 @@ module gvisor-ready/hack/tools/gvisor-2025
 
 go 1.24.0
 
-// This gVisor knows where Go keeps a goroutine’s number only up to Go 1.24: built with a newer one it
+// This gVisor knows where Go keeps a goroutine's number only up to Go 1.24: built with a newer one it
 // boots, and panics at the first slow file read. The build uses exactly this toolchain.
 toolchain go1.24.13
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { describe, it } from 'node:test';
-import type { Sources } from '../../../agent/checks/catalogue.ts';
 import { CAUSES, CHECKS, EVIDENCE } from '../../../agent/checks/catalogue.ts';
+import type { Sources } from '../../../agent/checks/check.ts';
 import { runChecks } from '../../../agent/checks/run.ts';
 import { rememberConfigPath } from '../../../agent/containerd/arguments.ts';
 import { readContainerdConfig } from '../../../agent/containerd/config.ts';
@@ -57,7 +57,7 @@ describe('the catalogue of checks', () => {
   it('names the places and the handlers that a person must know of', async () => {
     const words: readonly [fixture: string, release: string, RegExp][] = [
       ['flatcar-sysext', '1.7.27', /"\/etc\/containerd\/config.toml" line 14, .*no file .* imports/],
-      ['cos-gvisor', '1.7.29', /there are "runc", "gvisor", of which "gvisor" is gVisor’s: set HANDLER/],
+      ['cos-gvisor', '1.7.29', /there are "runc", "gvisor", of which "gvisor" is gVisor's: set HANDLER/],
       ['k3s-template-not-rendered', 'v2.1.5-k3s1', /config-v3.toml.tmpl" line 6, .*restart what renders it/],
     ];
     for (const [fixture, release, expected] of words) {
@@ -72,7 +72,7 @@ describe('the catalogue of checks', () => {
     const files = await readdir(new URL('../../../agent/checks', import.meta.url));
     const ids = files
       .map((file) => file.replace('.ts', ''))
-      .filter((id) => id !== 'catalogue' && id !== 'run');
+      .filter((id) => !['catalogue', 'check', 'run'].includes(id));
     assert.deepEqual(CHECKS.map(({ id }) => id).sort(), ids.sort());
   });
 });

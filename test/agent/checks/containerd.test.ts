@@ -5,7 +5,7 @@ import { criStatus, fakeCri, outcome, sourcesOf } from './fake-node.ts';
 
 const { signal } = new AbortController();
 const look = (status: ReturnType<typeof criStatus> | undefined) =>
-  containerd.look(sourcesOf('kubeadm-ready', { cri: fakeCri(status) }), signal);
+  containerd.inspect(sourcesOf('kubeadm-ready', { cri: fakeCri(status) }), signal);
 
 describe('containerd', () => {
   it('passes when containerd answers and is ready', async () => {

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { status as Code, Metadata } from '@grpc/grpc-js';
-import type { Sources } from '../../../agent/checks/catalogue.ts';
+import type { Sources } from '../../../agent/checks/check.ts';
 import type { Cri, CriStatus, LoadedRuntime, ShimInfo } from '../../../agent/cri/cri.ts';
 import { CriError } from '../../../agent/cri/error.ts';
 import type { Seen } from '../../../agent/finding.ts';

@@ -8,7 +8,7 @@ const { signal } = new AbortController();
 
 describe('handler-configured', () => {
   it('shows the file and the line of the handler', async () => {
-    const seen = await handlerConfigured.look(sourcesOf('kubeadm-ready'), signal);
+    const seen = await handlerConfigured.inspect(sourcesOf('kubeadm-ready'), signal);
     assert.equal(outcome(seen), 'pass');
     assert.deepEqual(seen.evidence, [
       { file: '/etc/containerd/conf.d/runsc.toml', line: 3, value: 'io.containerd.runsc.v1' },
@@ -16,7 +16,10 @@ describe('handler-configured', () => {
   });
 
   it('says by which rules it reads when containerd does not answer', async () => {
-    const seen = await handlerConfigured.look(sourcesOf('debian-ready', { cri: fakeCri(undefined) }), signal);
+    const seen = await handlerConfigured.inspect(
+      sourcesOf('debian-ready', { cri: fakeCri(undefined) }),
+      signal,
+    );
     assert.equal(outcome(seen), 'pass');
     assert.match(seen.message, /by the rules of containerd 1.x, because its release is not known/);
   });
@@ -29,14 +32,14 @@ describe('handler-configured', () => {
       [root]: `version = 3\n${table('io.containerd.cri.v1.runtime')}${table('io.containerd.grpc.v1.cri')}`,
     });
     const cri = fakeCri(criStatus('v2.2.2'));
-    const seen = await handlerConfigured.look(sourcesOf('', { host, cri }), signal);
+    const seen = await handlerConfigured.inspect(sourcesOf('', { host, cri }), signal);
     assert.equal(outcome(seen), 'advises HandlerInIgnoredTable');
     assert.match(seen.message, /line 4 has no effect/);
   });
 
   it('names the handlers that there are instead', async () => {
     const sources = sourcesOf('gke-plain', { cri: fakeCri(criStatus('v2.0.7')) });
-    const seen = await handlerConfigured.look(sources, signal);
+    const seen = await handlerConfigured.inspect(sources, signal);
     assert.equal(outcome(seen), 'explains HandlerNotConfigured');
     assert.match(seen.message, /there are "runc", "gvisor"/);
   });
@@ -48,10 +51,10 @@ describe('handler-configured', () => {
         'version = 3\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc]\nruntime_typ = "x"\n',
     });
     assert.equal(
-      outcome(await handlerConfigured.look(sourcesOf('', { host }), signal)),
+      outcome(await handlerConfigured.inspect(sourcesOf('', { host }), signal)),
       'explains HandlerNotConfigured',
     );
     const big = await tempHost(t, { [root]: '#'.repeat(2 ** 21) });
-    await assert.rejects(handlerConfigured.look(sourcesOf('', { host: big }), signal), /larger than/);
+    await assert.rejects(handlerConfigured.inspect(sourcesOf('', { host: big }), signal), /larger than/);
   });
 });

@@ -6,7 +6,7 @@ import { criStatus, fakeCri, loadedRuntime, outcome, sourcesOf } from './fake-no
 const { signal } = new AbortController();
 const options = { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: '/etc/containerd/runsc.toml' };
 const look = (fixture: string, loaded = loadedRuntime({ options }), release = 'v2.4.2') =>
-  handlerCurrent.look(sourcesOf(fixture, { cri: fakeCri(criStatus(release, { runsc: loaded })) }), signal);
+  handlerCurrent.inspect(sourcesOf(fixture, { cri: fakeCri(criStatus(release, { runsc: loaded })) }), signal);
 
 describe('handler-current', () => {
   it('passes when memory and disk are the same', async () => {
@@ -29,11 +29,11 @@ describe('handler-current', () => {
 
   it('has nothing to compare without the handler or without containerd', async () => {
     assert.equal(
-      outcome(await handlerCurrent.look(sourcesOf('kubeadm-ready'), signal)),
+      outcome(await handlerCurrent.inspect(sourcesOf('kubeadm-ready'), signal)),
       'unknown NothingToJudge',
     );
     const silent = sourcesOf('kubeadm-ready', { cri: fakeCri(undefined) });
-    await assert.rejects(handlerCurrent.look(silent, signal), { name: 'CriError', kind: 'unreachable' });
+    await assert.rejects(handlerCurrent.inspect(silent, signal), { name: 'CriError', kind: 'unreachable' });
   });
 });
 

@@ -9,28 +9,31 @@ const { signal } = new AbortController();
 describe('handler-loaded', () => {
   it('passes when containerd has the handler, whatever is on disk', async () => {
     const cri = fakeCri(criStatus('v2.4.2', { runsc: loadedRuntime() }));
-    assert.equal(outcome(await handlerLoaded.look(sourcesOf('kubeadm-no-config', { cri }), signal)), 'pass');
+    assert.equal(
+      outcome(await handlerLoaded.inspect(sourcesOf('kubeadm-no-config', { cri }), signal)),
+      'pass',
+    );
   });
 
   it('says that a restart is missing when the handler is on disk only', async () => {
-    const seen = await handlerLoaded.look(sourcesOf('kubeadm-ready'), signal);
+    const seen = await handlerLoaded.inspect(sourcesOf('kubeadm-ready'), signal);
     assert.equal(outcome(seen), 'explains RestartPending');
     assert.equal(seen.evidence?.[0]?.file, '/etc/containerd/conf.d/runsc.toml');
   });
 
   it('says that it is not loaded when it is nowhere, or when the disk cannot be read', async (t) => {
     assert.equal(
-      outcome(await handlerLoaded.look(sourcesOf('kubeadm-no-config'), signal)),
+      outcome(await handlerLoaded.inspect(sourcesOf('kubeadm-no-config'), signal)),
       'explains HandlerNotLoaded',
     );
     const host = await tempHost(t, { '/etc/containerd/config.toml': '#'.repeat(2 ** 21) });
-    const seen = await handlerLoaded.look(sourcesOf('', { host }), signal);
+    const seen = await handlerLoaded.inspect(sourcesOf('', { host }), signal);
     assert.equal(outcome(seen), 'explains HandlerNotLoaded');
     assert.match(seen.evidence?.at(-1)?.value ?? '', /larger than/);
   });
 
   it('cannot look when containerd does not answer', async () => {
     const silent = sourcesOf('kubeadm-ready', { cri: fakeCri(undefined) });
-    await assert.rejects(handlerLoaded.look(silent, signal), { name: 'CriError', kind: 'unreachable' });
+    await assert.rejects(handlerLoaded.inspect(silent, signal), { name: 'CriError', kind: 'unreachable' });
   });
 });

@@ -19,41 +19,41 @@ function facts(runtime: Partial<LoadedRuntime>, changes: Partial<RuntimeFacts> =
 
 describe('judgeRuntime', () => {
   const RUNTIMES: readonly (readonly [string, RuntimeFacts, string])[] = [
-    ['gVisor’s type', facts({}), 'pass'],
+    ["gVisor's type", facts({}), 'pass'],
     [
-      'a runtime_path to gVisor’s shim',
+      "a runtime_path to gVisor's shim",
       facts({ runtimeType: 'x.y', runtimePath: '/opt/containerd-shim-runsc-v1' }),
       'pass',
     ],
-    ['runc’s type', facts({ runtimeType: RUNC }), 'explains HandlerRunsRunc'],
-    ['runc’s old type', facts({ runtimeType: 'io.containerd.runtime.v1.linux' }), 'explains HandlerRunsRunc'],
+    ["runc's type", facts({ runtimeType: RUNC }), 'explains HandlerRunsRunc'],
+    ["runc's old type", facts({ runtimeType: 'io.containerd.runtime.v1.linux' }), 'explains HandlerRunsRunc'],
     [
-      'runc’s type with a misspelt option',
+      "runc's type with a misspelt option",
       facts({ runtimeType: RUNC, options: { BinarName: '/usr/bin/runsc' } }),
       'explains HandlerRunsRunc',
     ],
     [
-      'runc’s type with runc as BinaryName',
+      "runc's type with runc as BinaryName",
       facts({ runtimeType: RUNC, options: { BinaryName: '/usr/bin/crun' } }),
       'explains HandlerRunsRunc',
     ],
     [
-      'runc’s type with runsc as BinaryName',
+      "runc's type with runsc as BinaryName",
       facts({ runtimeType: RUNC, options: { BinaryName: '/usr/bin/runsc' } }),
       'advises HandlerUsesRuncShim',
     ],
     [
-      'a runtime_path to runc’s shim',
+      "a runtime_path to runc's shim",
       facts({ runtimePath: '/x' }, { shim: '/usr/bin/containerd-shim-runc-v2' }),
       'explains HandlerRunsRunc',
     ],
     [
-      'runc’s type with a runtime_path to gVisor’s shim',
+      "runc's type with a runtime_path to gVisor's shim",
       facts({ runtimeType: RUNC, runtimePath: '/usr/local/bin/containerd-shim-runsc-v1' }),
       'pass',
     ],
     [
-      'a shim that says it is runc’s',
+      "a shim that says it is runc's",
       facts({}, { info: { kind: 'ok', name: RUNC, version: '' } }),
       'explains HandlerRunsRunc',
     ],
@@ -64,7 +64,7 @@ describe('judgeRuntime', () => {
       'advises HandlerNotGvisor',
     ],
     [
-      'another type whose shim says it is gVisor’s',
+      "another type whose shim says it is gVisor's",
       facts(
         { runtimeType: 'a.gvisor.v1' },
         { shim: '/g', info: { kind: 'ok', name: 'io.containerd.runsc.v1', version: '' } },
@@ -81,21 +81,21 @@ describe('handler-runtime', () => {
   it('judges what is loaded, not what is on disk', async () => {
     const runsc = loadedRuntime({ runtimeType: RUNC });
     const sources = sourcesOf('kubeadm-ready', { cri: fakeCri(criStatus('v2.4.2', { runsc })) });
-    assert.equal(outcome(await handlerRuntime.look(sources, signal)), 'explains HandlerRunsRunc');
+    assert.equal(outcome(await handlerRuntime.inspect(sources, signal)), 'explains HandlerRunsRunc');
   });
 
   it('judges the disk when containerd does not answer', async () => {
     const sources = sourcesOf('kubeadm-runc-in-disguise', { cri: fakeCri(undefined) });
-    const seen = await handlerRuntime.look(sources, signal);
+    const seen = await handlerRuntime.inspect(sources, signal);
     assert.equal(outcome(seen), 'explains HandlerRunsRunc');
     assert.deepEqual(seen.evidence?.[0]?.file, '/etc/containerd/config.toml');
   });
 
-  it('finds runc behind kind’s test-handler', async () => {
+  it("finds runc behind kind's test-handler", async () => {
     const sources = sourcesOf('kind-test-handler', {
       handler: 'test-handler',
       cri: fakeCri(criStatus('v2.1.5')),
     });
-    assert.equal(outcome(await handlerRuntime.look(sources, signal)), 'explains HandlerRunsRunc');
+    assert.equal(outcome(await handlerRuntime.inspect(sources, signal)), 'explains HandlerRunsRunc');
   });
 });

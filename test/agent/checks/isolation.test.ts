@@ -16,7 +16,7 @@ async function lookAt(t: TestContext, flags: readonly string[], toml = '', chang
   const argv = sandboxArgv('1f', flags);
   const inForce = Object.fromEntries(sentryFlags(argv) ?? []);
   const witness = witnessOf({ argv, flags: inForce, ...changes });
-  return isolation.look(sourcesOf('', { host, cri, witness }), signal);
+  return isolation.inspect(sourcesOf('', { host, cri, witness }), signal);
 }
 
 describe('isolation', () => {
@@ -59,7 +59,7 @@ describe('isolation', () => {
     assert.equal(outcome(faulty), 'advises IsolationWeakened');
     const witness = witnessOf({ flags: { platform: 'ptrace' } });
     const host = await tempHost(t, { '/r.toml/is-a-folder': '' });
-    const seen = await isolation.look(sourcesOf('', { host, cri, witness }), signal);
+    const seen = await isolation.inspect(sourcesOf('', { host, cri, witness }), signal);
     assert.equal(outcome(seen), 'advises IsolationWeakened');
   });
 
@@ -72,13 +72,16 @@ describe('isolation', () => {
   }
 
   it('has nothing to judge without a sandbox of gVisor', async () => {
-    assert.equal(outcome(await isolation.look(sourcesOf('kubeadm-ready'), signal)), 'unknown NothingToJudge');
+    assert.equal(
+      outcome(await isolation.inspect(sourcesOf('kubeadm-ready'), signal)),
+      'unknown NothingToJudge',
+    );
     const { flags: _, ...other } = witnessOf();
     const foreign = sourcesOf('kubeadm-ready', { witness: other });
-    assert.equal(outcome(await isolation.look(foreign, signal)), 'unknown NothingToJudge');
+    assert.equal(outcome(await isolation.inspect(foreign, signal)), 'unknown NothingToJudge');
   });
 
   it('withholds readiness while it cannot look', () => {
-    assert.equal(isolation.guards?.(sourcesOf('kubeadm-ready')), true);
+    assert.equal(isolation.required?.(sourcesOf('kubeadm-ready')), true);
   });
 });

@@ -28,8 +28,8 @@ describe('kernel', () => {
 
   it('falls back on /proc/version, and throws without it', async (t) => {
     const host = await tempHost(t, { '/proc/version': 'Linux version 6.1.0 (gcc) #1 SMP\n' });
-    const seen = await kernel.look({ ...sourcesOf(''), host }, signal);
+    const seen = await kernel.inspect({ ...sourcesOf(''), host }, signal);
     assert.deepEqual(seen.evidence?.[0], { file: '/proc/version', value: '6.1.0' });
-    await assert.rejects(kernel.look({ ...sourcesOf(''), host: await tempHost(t) }, signal), /osrelease/);
+    await assert.rejects(kernel.inspect({ ...sourcesOf(''), host: await tempHost(t) }, signal), /osrelease/);
   });
 });

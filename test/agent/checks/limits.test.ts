@@ -9,7 +9,7 @@ const SLICE = 'kubepods-gvisor_ready.slice';
 const ESCAPED = `/system.slice/${SLICE}:cri-containerd:1f`;
 
 const lookAt = (changes: Partial<Witness>, requireLimits = false) =>
-  limits.look(sourcesOf('kubeadm-ready', { witness: witnessOf(changes), requireLimits }), signal);
+  limits.inspect(sourcesOf('kubeadm-ready', { witness: witnessOf(changes), requireLimits }), signal);
 
 describe('limits', () => {
   it('passes a sandbox in the place that was asked for', async () => {
@@ -57,12 +57,12 @@ describe('limits', () => {
   });
 
   it('has nothing to judge without a sandbox, or without a pod to learn from', async () => {
-    assert.equal(outcome(await limits.look(sourcesOf('kubeadm-ready'), signal)), 'unknown NothingToJudge');
+    assert.equal(outcome(await limits.inspect(sourcesOf('kubeadm-ready'), signal)), 'unknown NothingToJudge');
     assert.equal(outcome(await lookAt({ cgroupParent: '' }, true)), 'unknown NothingToJudge');
   });
 
   it('withholds readiness only where limits are required', () => {
     for (const requireLimits of [true, false])
-      assert.equal(limits.guards?.(sourcesOf('kubeadm-ready', { requireLimits })), requireLimits);
+      assert.equal(limits.required?.(sourcesOf('kubeadm-ready', { requireLimits })), requireLimits);
   });
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { status as Code } from '@grpc/grpc-js';
-import type { Check } from '../../../agent/checks/catalogue.ts';
+import type { Check } from '../../../agent/checks/check.ts';
 import { runChecks } from '../../../agent/checks/run.ts';
 import { pass, unknown } from '../../../agent/finding.ts';
 import { outcome, refused, sourcesOf } from './fake-node.ts';
@@ -9,8 +9,8 @@ import { outcome, refused, sourcesOf } from './fake-node.ts';
 const { signal } = new AbortController();
 const sources = sourcesOf('kubeadm-ready');
 
-function check(id: string, look: Check['look']): Check {
-  return { id, title: id, look };
+function check(id: string, inspect: Check['inspect']): Check {
+  return { id, title: id, inspect };
 }
 
 describe('runChecks', () => {
@@ -51,26 +51,26 @@ describe('runChecks', () => {
     );
   });
 
-  it('marks what a guard could not see, and not what is not there to be seen', async () => {
-    const guard = (id: string, look: Check['look'], guards = true) => ({
-      ...check(id, look),
-      guards: () => guards,
+  it('marks what a required check could not see, and not what is not there to be seen', async () => {
+    const required = (id: string, inspect: Check['inspect'], needed = true) => ({
+      ...check(id, inspect),
+      required: () => needed,
     });
     const blind = () => Promise.reject(new Error('EACCES'));
     const findings = await runChecks(
       [
-        guard('a', blind),
-        guard('b', blind, false),
-        guard('c', () => Promise.resolve(unknown('NothingToJudge', 'there is none'))),
-        guard('d', () => Promise.resolve(pass('fine'))),
+        required('a', blind),
+        required('b', blind, false),
+        required('c', () => Promise.resolve(unknown('NothingToJudge', 'there is none'))),
+        required('d', () => Promise.resolve(pass('fine'))),
         check('e', blind),
       ],
       sources,
       { now: () => 0, signal },
     );
-    const withheld = findings.filter((finding) => finding.status === 'unknown' && finding.withholds);
+    const blocking = findings.filter((finding) => finding.status === 'unknown' && finding.blocking);
     assert.deepEqual(
-      withheld.map(({ check: id }) => id),
+      blocking.map(({ check: id }) => id),
       ['a'],
     );
   });
@@ -88,7 +88,7 @@ describe('runChecks', () => {
     for (const finding of await running) {
       assert.equal(finding.status, 'unknown');
       assert.equal(finding.status === 'unknown' && finding.reason, 'CheckTimedOut');
-      assert.equal(finding.message, 'The check did not end within 50 ms');
+      assert.equal(finding.message, 'The check did not end within 0.05 s');
     }
   });
 

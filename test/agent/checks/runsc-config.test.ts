@@ -45,13 +45,13 @@ describe('runsc-config', () => {
     it(`says ${expected} of ${name}`, async (t) => {
       const host = await tempHost(t, { '/r.toml': text });
       const cri = fakeCri(criStatus('v2.4.2', { runsc: loadedRuntime({ options }) }));
-      assert.equal(outcome(await runscConfig.look(sourcesOf('', { host, cri }), signal)), expected);
+      assert.equal(outcome(await runscConfig.inspect(sourcesOf('', { host, cri }), signal)), expected);
     });
   }
 
   it('shows the line of a value that is no string', async () => {
     const sources = sourcesOf('debian-bare-bool', { cri: fakeCri(undefined) });
-    const seen = await runscConfig.look(sources, signal);
+    const seen = await runscConfig.inspect(sources, signal);
     assert.deepEqual([seen.evidence?.[0]?.file, seen.evidence?.[0]?.line], ['/etc/containerd/runsc.toml', 3]);
   });
 });

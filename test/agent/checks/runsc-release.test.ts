@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import type { Sources } from '../../../agent/checks/catalogue.ts';
+import type { Sources } from '../../../agent/checks/check.ts';
 import { runChecks } from '../../../agent/checks/run.ts';
 import { judgeRelease, runscRelease } from '../../../agent/checks/runsc-release.ts';
 import { parseRunscRelease } from '../../../agent/runsc/release.ts';
@@ -49,7 +49,7 @@ describe('judgeRelease', () => {
 describe('runsc-release', () => {
   it('reads the release of the program that the sandbox runs', async (t) => {
     const sources = await sourcesWith(t, { [RUNSC]: fakeRunsc('release-20260223.0') }, TEXT_PAGES);
-    const seen = await runscRelease.look(sources, signal);
+    const seen = await runscRelease.inspect(sources, signal);
     assert.deepEqual([outcome(seen), seen.message], ['pass', 'gVisor release-20260223.0']);
     assert.deepEqual(seen.facts, { runsc: 'release-20260223.0' });
     assert.deepEqual(seen.evidence, [{ file: RUNSC, value: 'release-20260223.0' }]);
@@ -57,7 +57,7 @@ describe('runsc-release', () => {
 
   it('does not take the release of a file that is not what runs', async (t) => {
     const sources = await sourcesWith(t, { [RUNSC]: fakeRunsc() }, TEXT_PAGES + 1);
-    const seen = await runscRelease.look(sources, signal);
+    const seen = await runscRelease.inspect(sources, signal);
     assert.equal(outcome(seen), 'unknown ReleaseUnknown');
     assert.deepEqual(seen.facts, { runsc: undefined });
     assert.match(seen.message, /^The sandbox runs a program that is not "\/usr\/local\/bin\/runsc", so /);
@@ -73,9 +73,9 @@ describe('runsc-release', () => {
       '/opt/gvisor/gvisor-bin/gvisor_sentry': sidecar,
     };
     for (const files of [beside, linked]) {
-      const running = await runscRelease.look(await sourcesWith(t, files, 50), signal);
+      const running = await runscRelease.inspect(await sourcesWith(t, files, 50), signal);
       assert.equal(running.message, 'gVisor release-20260914.0');
-      const other = await runscRelease.look(await sourcesWith(t, files, TEXT_PAGES), signal);
+      const other = await runscRelease.inspect(await sourcesWith(t, files, TEXT_PAGES), signal);
       assert.equal(other.message, 'gVisor release-20260817.0');
     }
   });
@@ -83,18 +83,18 @@ describe('runsc-release', () => {
   it('counts pages of 16 and 64 KiB as the kernel does', async (t) => {
     const files = { [RUNSC]: fakeRunsc('release-20260223.0', 64) };
     for (const pages of [64, 16, 4])
-      assert.equal(outcome(await runscRelease.look(await sourcesWith(t, files, pages), signal)), 'pass');
+      assert.equal(outcome(await runscRelease.inspect(await sourcesWith(t, files, pages), signal)), 'pass');
   });
 
   it('looks at runsc itself before there is a proof', async (t) => {
     const old = await sourcesWith(t, { [RUNSC]: fakeRunsc('release-20240101.0') }, undefined, '20240325.0');
-    assert.equal(outcome(await runscRelease.look(old, signal)), 'decides RunscTooOld');
+    assert.equal(outcome(await runscRelease.inspect(old, signal)), 'decides RunscTooOld');
   });
 
   it('is unknown without runsc: nothing to judge, unless a sandbox runs', async (t) => {
-    const without = await runscRelease.look(await sourcesWith(t, {}), signal);
+    const without = await runscRelease.inspect(await sourcesWith(t, {}), signal);
     assert.equal(outcome(without), 'unknown NothingToJudge');
-    const hidden = await runscRelease.look(await sourcesWith(t, {}, TEXT_PAGES), signal);
+    const hidden = await runscRelease.inspect(await sourcesWith(t, {}, TEXT_PAGES), signal);
     assert.equal(outcome(hidden), 'unknown ReleaseUnknown');
   });
 

@@ -22,7 +22,7 @@ describe('runsc', () => {
     it(`says ${expected} of mode ${mode.toString(8)}`, async (t) => {
       const host = await tempHost(t, { '/usr/bin/runsc': { program: '#!/bin/sh\n' } });
       await chmod(join(host.root, 'usr/bin/runsc'), mode);
-      assert.equal(outcome(await runsc.look(sourcesOf('', { host }), signal)), expected);
+      assert.equal(outcome(await runsc.inspect(sourcesOf('', { host }), signal)), expected);
     });
   }
 
@@ -35,12 +35,12 @@ describe('runsc', () => {
       ['runsc', 'pass'],
     ] as const) {
       const host = await tempHost(t, { ...files, '/etc/runsc.toml': `binary_name = "${name}"\n` });
-      assert.equal(outcome(await runsc.look(sourcesOf('', { host, cri }), signal)), expected, name);
+      assert.equal(outcome(await runsc.inspect(sourcesOf('', { host, cri }), signal)), expected, name);
     }
   });
 
-  it('does not claim that runsc is nowhere, since containerd’s own PATH is not known', async (t) => {
-    const seen = await runsc.look(sourcesOf('', { host: await tempHost(t) }), signal);
+  it("does not claim that runsc is nowhere, since containerd's own PATH is not known", async (t) => {
+    const seen = await runsc.inspect(sourcesOf('', { host: await tempHost(t) }), signal);
     assert.equal(outcome(seen), 'unknown CheckFailed');
     assert.equal(
       seen.message,
@@ -50,7 +50,10 @@ describe('runsc', () => {
 
   it('looks beside the shim that containerd was last seen to run', async (t) => {
     const host = await tempHost(t, { '/opt/odd/runsc': { program: '#!/bin/sh\n' } });
-    const seen = await runsc.look(sourcesOf('', { host, shim: '/opt/odd/containerd-shim-runsc-v1' }), signal);
+    const seen = await runsc.inspect(
+      sourcesOf('', { host, shim: '/opt/odd/containerd-shim-runsc-v1' }),
+      signal,
+    );
     assert.equal(seen.message, 'runsc is "/opt/odd/runsc"');
   });
 
@@ -62,7 +65,7 @@ describe('runsc', () => {
       }
     }
     const host = new Blind(blind.root);
-    assert.equal(outcome(await runsc.look(sourcesOf('', { host }), signal)), 'pass');
+    assert.equal(outcome(await runsc.inspect(sourcesOf('', { host }), signal)), 'pass');
   });
 
   it('refuses a download that is a page, one that is empty, and a program of another architecture', async (t) => {
@@ -71,7 +74,10 @@ describe('runsc', () => {
     other.writeUInt16LE(22, 18);
     for (const program of ['<html>404</html>', '', other.toString('latin1')]) {
       const host = await tempHost(t, { '/usr/bin/runsc': { program } });
-      assert.equal(outcome(await runsc.look(sourcesOf('', { host }), signal)), 'explains RunscNotExecutable');
+      assert.equal(
+        outcome(await runsc.inspect(sourcesOf('', { host }), signal)),
+        'explains RunscNotExecutable',
+      );
     }
   });
 });

@@ -76,12 +76,12 @@ describe('shim', () => {
     it(`says ${expected} of the runtime_path ${runtimePath}`, async (t) => {
       const cri = fakeCri(criStatus('1.7.24', { runsc: loadedRuntime({ runtimePath }) }));
       const host = await tempHost(t, table);
-      assert.equal(outcome(await shim.look(sourcesOf('', { host, cri }), signal)), expected);
+      assert.equal(outcome(await shim.inspect(sourcesOf('', { host, cri }), signal)), expected);
     });
   }
 
-  it('does not claim that the shim is nowhere, since containerd’s own PATH is not known', async () => {
-    const seen = await shim.look(sourcesOf('debian-shim-missing', { cri: fakeCri(undefined) }), signal);
+  it("does not claim that the shim is nowhere, since containerd's own PATH is not known", async () => {
+    const seen = await shim.inspect(sourcesOf('debian-shim-missing', { cri: fakeCri(undefined) }), signal);
     assert.equal(outcome(seen), 'unknown CheckFailed');
     assert.equal(
       seen.message,
@@ -96,15 +96,15 @@ describe('shim', () => {
       '/usr/local/bin/containerd-shim-runsc-v1': 'no program',
     });
     const sources = sourcesOf('', { host });
-    assert.equal(outcome(await shim.look(sources, signal)), 'explains ShimNotExecutable');
-    const seen = await shim.look({ ...sources, shim: '/opt/odd/containerd-shim-runsc-v1' }, signal);
+    assert.equal(outcome(await shim.inspect(sources, signal)), 'explains ShimNotExecutable');
+    const seen = await shim.inspect({ ...sources, shim: '/opt/odd/containerd-shim-runsc-v1' }, signal);
     assert.equal(seen.message, 'The shim is "/opt/odd/containerd-shim-runsc-v1"');
   });
 
   it('finds no shim for a type that is none', async () => {
     for (const runtimeType of ['runsc', 'a/b.c', '']) {
       const cri = fakeCri(criStatus('1.7.24', { runsc: loadedRuntime({ runtimeType }) }));
-      const seen = await shim.look(sourcesOf('debian-ready', { cri }), signal);
+      const seen = await shim.inspect(sourcesOf('debian-ready', { cri }), signal);
       assert.equal(outcome(seen), 'explains ShimNotFound', runtimeType);
     }
   });

@@ -37,12 +37,12 @@ describe('sidecars', () => {
     const runsc = fakeRunsc('release-20260914.0');
     const files = { ...link, '/opt/gvisor/runsc': runsc, '/opt/gvisor/gvisor-bin/gvisor_sentry': '' };
     assert.equal(
-      outcome(await sidecars.look(sourcesOf('', { host: await tempHost(t, files) }), signal)),
+      outcome(await sidecars.inspect(sourcesOf('', { host: await tempHost(t, files) }), signal)),
       'pass',
     );
     const beside = { ...link, '/opt/gvisor/runsc': runsc, '/usr/bin/gvisor-bin/gvisor_sentry': '' };
     assert.equal(
-      outcome(await sidecars.look(sourcesOf('', { host: await tempHost(t, beside) }), signal)),
+      outcome(await sidecars.inspect(sourcesOf('', { host: await tempHost(t, beside) }), signal)),
       'pass',
     );
   });
@@ -58,12 +58,12 @@ describe('sidecars', () => {
         '/usr/bin/runsc': fakeRunsc('release-20260914.0'),
         '/r.toml': `[runsc_config]\nsidecar-usage-policy = "${policy}"\n`,
       });
-      assert.equal(outcome(await sidecars.look(sourcesOf('', { host, cri }), signal)), expected);
+      assert.equal(outcome(await sidecars.inspect(sourcesOf('', { host, cri }), signal)), expected);
     }
   });
 
   it('cannot tell without runsc', async (t) => {
     const host = await tempHost(t);
-    assert.equal(outcome(await sidecars.look(sourcesOf('', { host }), signal)), 'unknown NothingToJudge');
+    assert.equal(outcome(await sidecars.inspect(sourcesOf('', { host }), signal)), 'unknown NothingToJudge');
   });
 });

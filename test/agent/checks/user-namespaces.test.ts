@@ -19,22 +19,22 @@ describe('user-namespaces', () => {
   for (const [value, expected] of VALUES) {
     it(`says ${expected} of ${value.trim()}`, async (t) => {
       const host = await tempHost(t, { [FILE]: value });
-      assert.equal(outcome(await userNamespaces.look(sourcesOf('', { host }), signal)), expected);
+      assert.equal(outcome(await userNamespaces.inspect(sourcesOf('', { host }), signal)), expected);
     });
   }
 
   it('tells a kernel without them from a /proc that is not there', async (t) => {
     const host = await tempHost(t, { '/proc/sys/kernel/osrelease': '6.1.0' });
-    const seen = await userNamespaces.look(sourcesOf('', { host }), signal);
+    const seen = await userNamespaces.inspect(sourcesOf('', { host }), signal);
     assert.equal(outcome(seen), 'explains UserNamespacesDisabled');
     const empty = sourcesOf('', { host: await tempHost(t) });
-    await assert.rejects(userNamespaces.look(empty, signal), /\/proc\/sys is not there/);
+    await assert.rejects(userNamespaces.inspect(empty, signal), /\/proc\/sys is not there/);
   });
 
   it('throws for what is no number', async (t) => {
     for (const text of ['', 'many']) {
       const host = await tempHost(t, { [FILE]: text });
-      await assert.rejects(userNamespaces.look(sourcesOf('', { host }), signal), /Cannot read a number/);
+      await assert.rejects(userNamespaces.inspect(sourcesOf('', { host }), signal), /Cannot read a number/);
     }
   });
 });

@@ -63,7 +63,7 @@ describe('rememberConfigPath', () => {
     }
   });
 
-  it('takes the settings’ word, and asks nobody', async (t) => {
+  it("takes the settings' word, and asks nobody", async (t) => {
     const process = { [PID]: argv('containerd -c /var/c.toml') };
     const { configPath, asked } = await nodeWith(t, process, { named: '/named.toml' });
     assert.deepEqual([await configPath(), asked], ['/named.toml', []]);
@@ -82,7 +82,7 @@ describe('rememberConfigPath', () => {
     assert.deepEqual(asked, [-1, 0, PID]);
   });
 
-  it('is the distribution’s where the process has ended meanwhile', async (t) => {
+  it("is the distribution's where the process has ended meanwhile", async (t) => {
     const { configPath, asked } = await nodeWith(t, {});
     assert.deepEqual([await configPath(), await configPath()], [DEFAULT, DEFAULT]);
     assert.deepEqual(asked, [PID, PID]);

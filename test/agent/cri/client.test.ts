@@ -19,7 +19,7 @@ describe('CriClient', { concurrency: true }, () => {
 
   const shims: readonly [string, Parameters<typeof fakeContainerd>[1], object][] = [
     ['a shim that runs', {}, { kind: 'ok', name: 'io.containerd.runsc.v1', version: 'v1' }],
-    ['an answer without the shim’s words', { PluginInfo: () => ({}) }, { kind: 'ok', name: '', version: '' }],
+    ["an answer without the shim's words", { PluginInfo: () => ({}) }, { kind: 'ok', name: '', version: '' }],
     [
       'a shim that does not',
       { PluginInfo: refuses('no such shim') },
@@ -91,7 +91,7 @@ describe('CriClient', { concurrency: true }, () => {
     );
   });
 
-  it('tells containerd’s own PID, and 0 where it does not say', async (t) => {
+  it("tells containerd's own PID, and 0 where it does not say", async (t) => {
     const { containerd, client } = await fakeContainerd(t, { Server: () => ({ pid: 612 }) });
     assert.equal(await client.serverPid(), 612);
     containerd.scripts = {};

@@ -88,7 +88,7 @@ users:
     assert.deepEqual(server.tokens, ['Bearer first', 'Bearer second']);
   });
 
-  it('checks the server’s certificate for the name that it is told', async (t) => {
+  it("checks the server's certificate for the name that it is told", async (t) => {
     const folder = await folderOf(t);
     const { server, authority, url } = await serverOf(t, folder);
     const path = join(folder, 'config');
@@ -116,7 +116,7 @@ users:
     assert.deepEqual(await ask(t, path), server.node.whole);
     const { warnings } = await kubeconfigAccess(path);
     assert.deepEqual(warnings, [
-      `The cluster "a-cluster" of kubeconfig "${path}" skips the check of the server’s certificate: whoever answers is believed`,
+      `The cluster "a-cluster" of kubeconfig "${path}" skips the check of the server's certificate: whoever answers is believed`,
     ]);
   });
 

@@ -10,7 +10,7 @@ describe('judgeSandbox', () => {
     evidence: string,
   ][] = [
     [
-      'gVisor’s sandbox process',
+      "gVisor's sandbox process",
       { runtimeType: 'io.containerd.runsc.v1', pid: 7, argv: ['runsc-sandbox', '--root=/run', ''] },
       true,
       'process 7 is "runsc-sandbox"',
@@ -32,7 +32,7 @@ describe('judgeSandbox', () => {
       'process 7 is "/pause"',
     ],
     [
-      'runc in disguise: gVisor’s type, and a pause process',
+      "runc in disguise: gVisor's type, and a pause process",
       { runtimeType: 'io.containerd.runsc.v1', pid: 7, argv: ['/pause'] },
       false,
       'process 7 is "/pause"',
@@ -44,19 +44,19 @@ describe('judgeSandbox', () => {
       'process 7 is "/pause"',
     ],
     [
-      'runsc as the binary of runc’s shim',
+      "runsc as the binary of runc's shim",
       { runtimeType: 'io.containerd.runc.v2', pid: 7, argv: ['runsc-sandbox'] },
       true,
       'process 7 is "runsc-sandbox"',
     ],
     [
-      'gVisor’s type and no process to look at',
+      "gVisor's type and no process to look at",
       { runtimeType: 'io.containerd.runsc.v1' },
       true,
       'its runtime is io.containerd.runsc.v1',
     ],
     [
-      'runc’s type and no process to look at',
+      "runc's type and no process to look at",
       { runtimeType: 'io.containerd.runc.v2', pid: 7, argv: [''] },
       false,
       'its runtime is io.containerd.runc.v2',

@@ -80,7 +80,7 @@ describe('PodReader, at one pod that cannot be looked into', () => {
     await reading;
   });
 
-  it('goes by the runtime’s name where the arguments are larger than any that matter', async (t) => {
+  it("goes by the runtime's name where the arguments are larger than any that matter", async (t) => {
     const huge = { argv: ['/pause', 'x'.repeat(1024 * 1024)] };
     const { reader } = await readerOf(t, { huge: { process: huge }, good: { process: gvisor('good') } });
     const pods = await reader.read(SIGNAL);

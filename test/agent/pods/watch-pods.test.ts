@@ -9,7 +9,7 @@ import { refuses, type Script } from '../proof/containerd-scripts.ts';
 import { fakeContainerd } from '../proof/fake-containerd.ts';
 
 const bellOf = () =>
-  new Bell({ quietMs: 0, longestMs: 0, burst: 1_000, refillMs: 0, now: () => performance.now() });
+  new Bell<string>({ quietMs: 0, longestMs: 0, burst: 1_000, refillMs: 0, now: () => performance.now() });
 
 const podIn = (namespace: string) => ({
   id: namespace,

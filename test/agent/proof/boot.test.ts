@@ -116,7 +116,7 @@ describe('boot', { concurrency: true }, () => {
     assert.equal(made.containerd.count('RunPodSandbox'), 2);
   });
 
-  it('takes ends that are further apart for the kubelet’s, and gives up after five', async (t) => {
+  it("takes ends that are further apart for the kubelet's, and gives up after five", async (t) => {
     const made = await scene(t);
     made.containerd.scripts = {
       PodSandboxStatus: mortal(made, () => true),

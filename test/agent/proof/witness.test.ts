@@ -31,11 +31,11 @@ describe('identifyGuest', () => {
     ['gVisor that a prewarmer started', witnessOf(PREWARMED, [1]), 'gvisor'],
     ['runc', witnessOf(['/pause'], [189]), 'host'],
     ['runc under a name that is forged', witnessOf(GVISOR, [189]), 'host'],
-    ['runc that also tells a guest’s PID', witnessOf(GVISOR, [1, 189]), 'host'],
-    ['a name of gVisor’s, and no PID of a guest', witnessOf(GVISOR, [298]), 'other'],
-    ['a name of gVisor’s, and no PID at all', witnessOf(GVISOR, []), 'other'],
+    ["runc that also tells a guest's PID", witnessOf(GVISOR, [1, 189]), 'host'],
+    ["a name of gVisor's, and no PID of a guest", witnessOf(GVISOR, [298]), 'other'],
+    ["a name of gVisor's, and no PID at all", witnessOf(GVISOR, []), 'other'],
     ['Kata', witnessOf(QEMU, [1]), 'other'],
-    ['a path that ends as gVisor’s name', witnessOf(['/tmp/runsc-sandbox', 'boot'], [1]), 'other'],
+    ["a path that ends as gVisor's name", witnessOf(['/tmp/runsc-sandbox', 'boot'], [1]), 'other'],
     ['a prewarmer of something else', witnessOf(['gvisor-sentry-prewarmer', '/pause'], [1]), 'other'],
   ];
   for (const [name, witness, kernel] of table) {
@@ -96,7 +96,7 @@ describe('readWitness', { concurrency: true }, () => {
     assert.equal('shim' in (await readWitness(made, '1f', '')), false);
   });
 
-  it('rejects when the process is none of the sandbox’s', async (t) => {
+  it("rejects when the process is none of the sandbox's", async (t) => {
     const made = await scene(t);
     made.containerd.sandboxes.process = () => ({
       argv: ['/usr/sbin/sshd', '-D'],

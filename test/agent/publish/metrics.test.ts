@@ -1,19 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Metrics } from '../../../agent/publish/metrics.ts';
-import { decides, finding, PASSED, reportOf, unproven, verdictOf } from '../reports.ts';
+import { REASONS } from '../../../agent/reasons.ts';
+import type { Report } from '../../../agent/report.ts';
+import { decides, finding, PASSED, PROVEN, reportOf, unproven, verdictOf } from '../reports.ts';
+import { named } from './samples.ts';
 
-/** The samples of gvisor_* metrics as "name{labels} value". */
-async function samples(metrics: Metrics): Promise<readonly string[]> {
-  const { body } = await metrics.text();
-  return body.split('\n').filter((line) => line.startsWith('gvisor_'));
-}
-
-async function named(metrics: Metrics, name: string): Promise<readonly string[]> {
-  return (await samples(metrics)).filter(
-    (line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `),
-  );
-}
+/** Those that are not 0. */
+const counted = (lines: readonly string[]) => lines.filter((line) => !line.endsWith(' 0'));
 
 const BROKEN = reportOf({
   verdict: verdictOf('False', 'ShimNotFound'),
@@ -22,14 +16,15 @@ const BROKEN = reportOf({
 });
 
 describe('Metrics', () => {
-  it('says Unknown, and no more, before anything is published', async () => {
+  it('says nothing of the node before anything is published: what a predecessor said stands', async () => {
     const metrics = new Metrics('0.1.0');
-    assert.deepEqual(await named(metrics, 'gvisor_node_status'), [
-      'gvisor_node_status{status="True"} 0',
-      'gvisor_node_status{status="False"} 0',
-      'gvisor_node_status{status="Unknown"} 1',
-    ]);
-    assert.deepEqual(await named(metrics, 'gvisor_node_reason'), []);
+    const silent = [
+      'gvisor_node_status',
+      'gvisor_node_reason',
+      'gvisor_node_expected',
+      'gvisor_last_boot_seconds',
+    ];
+    for (const name of silent) assert.deepEqual(await named(metrics, name), [], name);
     assert.deepEqual(await named(metrics, 'gvisor_build_info'), ['gvisor_build_info{version="0.1.0"} 1']);
   });
 
@@ -66,20 +61,28 @@ describe('Metrics', () => {
       metrics.count({ ...report, proof: { ...report.proof } });
       metrics.publish(report);
     }
-    assert.deepEqual(await named(metrics, 'gvisor_probes_total'), [
+    assert.deepEqual(counted(await named(metrics, 'gvisor_probes_total')), [
       'gvisor_probes_total{outcome="proven"} 3',
       'gvisor_probes_total{outcome="failed"} 2',
     ]);
-    assert.deepEqual(await named(metrics, 'gvisor_transitions_total'), [
-      'gvisor_transitions_total{reason="SandboxProven"} 2',
+    // The first verdict of an agent is no change.
+    assert.deepEqual(counted(await named(metrics, 'gvisor_transitions_total')), [
+      'gvisor_transitions_total{reason="SandboxProven"} 1',
       'gvisor_transitions_total{reason="ShimNotFound"} 1',
     ]);
+  });
+
+  it('has counters of every outcome and reason from the start, so that the first increase is seen', async () => {
+    const metrics = new Metrics('0.1.0');
+    assert.equal((await named(metrics, 'gvisor_probes_total')).length, 6);
+    const reasons = Object.keys(REASONS).map((reason) => `gvisor_transitions_total{reason="${reason}"} 0`);
+    assert.deepEqual(await named(metrics, 'gvisor_transitions_total'), reasons);
   });
 
   it('counts a proof once that stands for several looks', async () => {
     const metrics = new Metrics('0.1.0');
     for (let look = 0; look < 3; look++) metrics.count(reportOf());
-    assert.deepEqual(await named(metrics, 'gvisor_probes_total'), [
+    assert.deepEqual(counted(await named(metrics, 'gvisor_probes_total')), [
       'gvisor_probes_total{outcome="proven"} 1',
     ]);
     assert.deepEqual(await named(metrics, 'gvisor_sandbox_boot_seconds_count'), [
@@ -89,14 +92,16 @@ describe('Metrics', () => {
 
   it('measures boots, and when the last proof was', async () => {
     const metrics = new Metrics('0.1.0');
-    metrics.count(reportOf());
+    metrics.count(reportOf({ proof: { ...PROVEN, bootMs: 400 } as Report['proof'] }));
+    metrics.count(reportOf({ proof: { ...PROVEN, bootMs: 100 } as Report['proof'] }));
     metrics.count(BROKEN);
     assert.deepEqual(await named(metrics, 'gvisor_sandbox_boot_seconds_sum'), [
       'gvisor_sandbox_boot_seconds_sum 0.5',
     ]);
     assert.deepEqual(await named(metrics, 'gvisor_sandbox_boot_seconds_count'), [
-      'gvisor_sandbox_boot_seconds_count 1',
+      'gvisor_sandbox_boot_seconds_count 2',
     ]);
+    assert.deepEqual(await named(metrics, 'gvisor_last_boot_seconds'), ['gvisor_last_boot_seconds 0.1']);
     const provenAt = Date.parse('2026-03-01T10:00:00Z') / 1_000;
     assert.deepEqual(await named(metrics, 'gvisor_last_proof_timestamp_seconds'), [
       `gvisor_last_proof_timestamp_seconds ${provenAt}`,
@@ -118,17 +123,11 @@ describe('Metrics', () => {
     ]);
   });
 
-  it('counts pods in gVisor that no limit holds, and none of which that is not known', async () => {
-    const metrics = new Metrics('0.1.0');
-    const pod = { namespace: 'eval', name: 'p', uid: 'u', handler: 'runsc', evidence: '' };
-    const pods = [{ ...pod, limited: false }, { ...pod, limited: false }, { ...pod, limited: true }, pod];
-    for (const [seen, expected] of [
-      [pods, 2],
-      [[pod], 0],
-    ] as const) {
-      metrics.publishPods({ pods: seen, unsandboxed: [] }, 0);
-      assert.deepEqual(await named(metrics, 'gvisor_unlimited_pods'), [`gvisor_unlimited_pods ${expected}`]);
-    }
+  it('tells its clock, by which the ages of its other times are told', async () => {
+    const before = Date.now() / 1_000;
+    const [line = ''] = await named(new Metrics('0.1.0'), 'gvisor_time_seconds');
+    const told = Number(line.split(' ')[1]);
+    assert.ok(told >= before && told <= Date.now() / 1_000, line);
   });
 
   it('shows what earlier probes left, and which folders are not watched', async () => {
@@ -152,6 +151,7 @@ describe('Metrics', () => {
     const { body, type } = await new Metrics('0.1.0').text();
     assert.match(type, /^text\/plain; version=0\.0\.4/);
     assert.match(body, /^process_resident_memory_bytes \d+/m);
+    assert.doesNotMatch(body, /nodejs_/);
     for (const [, name, kind] of body.matchAll(/^# TYPE (gvisor_\S+) (\S+)$/gm)) {
       assert.match(name ?? '', /^[a-z_]+$/);
       assert.equal(name?.endsWith('_total'), kind === 'counter', name);

@@ -5,14 +5,20 @@ import { AGAIN, BROKEN, CONDITION, LABELS, READ, settled } from './publisher-of.
 describe('a Node that somebody else changes', () => {
   const changes: readonly [string, (node: Awaited<ReturnType<typeof settled>>['server']['node']) => void][] =
     [
-      ['a label that was removed', ({ labels }) => delete labels['example.com/ready']],
+      [
+        'a label that was removed',
+        ({ labels }) => delete labels['gvisor.node-restriction.kubernetes.io/ready'],
+      ],
       [
         'a label that was changed',
         ({ labels }) => {
-          labels['example.com/ready'] = 'false';
+          labels['gvisor.node-restriction.kubernetes.io/ready'] = 'false';
         },
       ],
-      ['an annotation that was removed', ({ annotations }) => delete annotations['example.com/proven-by']],
+      [
+        'an annotation that was removed',
+        ({ annotations }) => delete annotations['gvisor.node-restriction.kubernetes.io/proven-by'],
+      ],
     ];
   for (const [what, act] of changes) {
     it(`gets back ${what}, with one request`, async (t) => {
@@ -38,7 +44,7 @@ describe('a Node that somebody else changes', () => {
     });
   }
 
-  it('costs nothing when it changes in what is not the agent’s', async (t) => {
+  it("costs nothing when it changes in what is not the agent's", async (t) => {
     const { server, logged, publisher } = await settled(t);
     server.node.change((node) => {
       node.labels.team = 'a';
@@ -57,10 +63,10 @@ describe('a Node that somebody else changes', () => {
     const seen: number[] = [];
     for (let round = 1; round <= 12; round++) {
       const from = waits.length;
-      server.node.change(({ labels }) => delete labels['example.com/ready']);
+      server.node.change(({ labels }) => delete labels['gvisor.node-restriction.kubernetes.io/ready']);
       if (round > 1) {
         const { ms, end } = await pause(1, from);
-        assert.equal(server.node.labels['example.com/ready'], undefined);
+        assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], undefined);
         seen.push(ms);
         clock.nowMs += ms;
         end();
@@ -82,19 +88,20 @@ describe('a Node that somebody else changes', () => {
       300 * s,
     ]);
     server.asked.length = 0;
-    server.node.change(({ labels }) => delete labels['example.com/platform']); // another key is no part of it
-    assert.equal((await logged(AGAIN)).key, 'example.com/platform');
+    server.node.change(({ labels }) => delete labels['gvisor.node-restriction.kubernetes.io/platform']); // another key is no part of it
+    assert.equal((await logged(AGAIN)).key, 'gvisor.node-restriction.kubernetes.io/platform');
   });
 
   it('is told a new verdict at once, though the key is fought over', async (t) => {
     const { server, logged, pause, waits, publish } = await settled(t);
-    const remove = () => server.node.change(({ labels }) => delete labels['example.com/ready']);
+    const remove = () =>
+      server.node.change(({ labels }) => delete labels['gvisor.node-restriction.kubernetes.io/ready']);
     remove();
     await logged(AGAIN);
     const from = waits.length;
     remove();
     await pause(1_000, from);
     await publish(BROKEN);
-    assert.equal(server.node.labels['example.com/ready'], 'false');
+    assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'false');
   });
 });

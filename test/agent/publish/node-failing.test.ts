@@ -41,7 +41,7 @@ describe('a Node that cannot be written', () => {
     const { failedForMs } = await logged('the node is written again');
     assert.equal(failedForMs, 450_000);
     await until('the agent to be ready', () => publisher.unready === undefined);
-    assert.equal(server.node.labels['example.com/ready'], 'false');
+    assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'false');
   });
 
   it('says once at warn for how long it fails', async (t) => {

@@ -7,17 +7,17 @@ import { BROKEN, publisherOf, READY, until, watched } from './publisher-of.ts';
 describe('a rollout', () => {
   it('waits while a node that another edition proved is found not ready, and writes the truth', async (t) => {
     const shared = await fakeApiServer(t);
-    shared.server.node.annotations['example.com/proven-by'] = '0.0.9+c';
+    shared.server.node.annotations['gvisor.node-restriction.kubernetes.io/proven-by'] = '0.0.9+c';
     const { server, publisher, publish, logged } = await publisherOf(t, {}, shared);
     await watched(server);
     assert.equal(publisher.unready, 'the first verdict is not settled yet');
     await publish(BROKEN);
     const { refusal } = await logged('not ready: the rollout waits');
     assert.equal(refusal, publisher.unready);
-    assert.equal(server.node.labels['example.com/ready'], 'false');
-    assert.equal(server.node.annotations['example.com/proven-by'], '0.0.9+c');
+    assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'false');
+    assert.equal(server.node.annotations['gvisor.node-restriction.kubernetes.io/proven-by'], '0.0.9+c');
     await publish(reportOf({ verdict: verdictOf('False', 'RunscNotFound') }));
-    const accept = 'kubectl annotate node node-1 example.com/proven-by-';
+    const accept = 'kubectl annotate node node-1 gvisor.node-restriction.kubernetes.io/proven-by-';
     await until('the reason', () => publisher.unready?.includes('RunscNotFound'));
     assert.equal(
       publisher.unready,
@@ -25,23 +25,50 @@ describe('a rollout', () => {
     );
     await publish(READY);
     await until('the agent to be ready', () => publisher.unready === undefined);
-    assert.equal(server.node.annotations['example.com/proven-by'], '0.1.0+a');
+    assert.equal(server.node.annotations['gvisor.node-restriction.kubernetes.io/proven-by'], '0.1.0+a');
     publisher.publish(BROKEN);
     await logged('condition written');
-    await until('the annotation to go', () => server.node.annotations['example.com/proven-by'] === undefined);
+    await until(
+      'the proof to be withdrawn',
+      () => server.node.annotations['gvisor.node-restriction.kubernetes.io/proven-by'] === '',
+    );
     assert.equal(publisher.unready, undefined);
   });
 
   it('goes on once somebody has taken the annotation away', async (t) => {
     const shared = await fakeApiServer(t);
-    shared.server.node.annotations['example.com/proven-by'] = '0.0.9+c';
+    shared.server.node.annotations['gvisor.node-restriction.kubernetes.io/proven-by'] = '0.0.9+c';
     const { server, publisher, publish } = await publisherOf(t, {}, shared);
     await watched(server);
     await publish(BROKEN);
     await until('the guard', () => publisher.unready?.startsWith('the node was proven by'));
-    server.node.change(({ annotations }) => delete annotations['example.com/proven-by']);
+    server.node.change(
+      ({ annotations }) => delete annotations['gvisor.node-restriction.kubernetes.io/proven-by'],
+    );
     await until('the agent to be ready', () => publisher.unready === undefined);
-    assert.equal(server.node.labels['example.com/ready'], 'false');
+    assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'false');
+  });
+
+  it('leaves it to the Node whether gVisor was ever proven there: a withdrawn proof counts, until somebody takes it away', async (t) => {
+    const told: boolean[] = [];
+    const { server, publisher, publish } = await publisherOf(t, { provenOnce: (yes) => told.push(yes) });
+    await watched(server);
+    await publish(BROKEN);
+    await until('the Node to be read', () => told.at(-1) === false);
+    await publish(READY);
+    await until('the proof', () => told.at(-1) === true);
+    await publish(BROKEN);
+    await until(
+      'the withdrawal',
+      () => server.node.annotations['gvisor.node-restriction.kubernetes.io/proven-by'] === '',
+    );
+    assert.equal(told.at(-1), true);
+    assert.equal(publisher.unready, undefined);
+    server.node.change(
+      ({ annotations }) => delete annotations['gvisor.node-restriction.kubernetes.io/proven-by'],
+    );
+    await until('that to be heard', () => told.at(-1) === false);
+    assert.equal(server.node.annotations['gvisor.node-restriction.kubernetes.io/proven-by'], undefined);
   });
 
   it('waits while the verdict cannot be written, and says why', async (t) => {

@@ -5,7 +5,7 @@ import { reportOf, verdictOf } from '../reports.ts';
 import { AGAIN, BROKEN, CONDITION, LABELS, publisherOf, READ, READY, watched } from './publisher-of.ts';
 
 describe('a taint', () => {
-  const TAINT = { key: 'example.com/not-ready', effect: 'NoSchedule' };
+  const TAINT = { key: 'gvisor.node-restriction.kubernetes.io/not-ready', effect: 'NoSchedule' };
   const other = { key: 'other', effect: 'NoExecute', value: 'a' };
 
   it('stands on a node that is not proven, beside those of others, and goes with the proof', async (t) => {

@@ -38,7 +38,7 @@ describe('a Node that somebody else changes', () => {
     server.node.recreate('uid-2');
     await logged('condition written');
     assert.deepEqual(server.asked, [READ, LABELS, CONDITION]);
-    assert.equal(server.node.labels['example.com/ready'], 'true');
+    assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'true');
     assert.deepEqual(
       changed.map(([, uid]) => uid),
       ['uid-1', 'uid-2'],
@@ -53,7 +53,7 @@ describe('a Node that somebody else changes', () => {
     server.node.recreate('uid-2');
     end();
     await logged('condition written');
-    assert.equal(server.node.labels['example.com/ready'], 'true');
+    assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'true');
   });
 
   it('is waited for without a request when it does not exist yet', async (t) => {
@@ -81,10 +81,10 @@ describe('a Node that somebody else changes', () => {
       t.mock.method(Math, 'random', () => 0.5);
       server.endWatches(end);
       const { end: wake } = await pause(500);
-      server.node.change(({ labels }) => delete labels['example.com/ready']);
+      server.node.change(({ labels }) => delete labels['gvisor.node-restriction.kubernetes.io/ready']);
       wake();
       await logged(AGAIN);
-      assert.equal(server.node.labels['example.com/ready'], 'true');
+      assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'true');
       assert.equal(server.watched.length, 2);
     });
   }
@@ -107,7 +107,7 @@ describe('a Node that somebody else changes', () => {
       [s, 2 * s, 4 * s, 8 * s, 16 * s, 32 * s, 64 * s, 120 * s, 120 * s],
     );
     await publish(READY);
-    assert.equal(shared.server.node.labels['example.com/ready'], 'true');
+    assert.equal(shared.server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'true');
   });
 });
 

@@ -12,11 +12,13 @@ describe('NodePublisher', () => {
     await publish(READY);
     assert.deepEqual(server.asked.splice(0), [READ, LABELS, CONDITION]);
     assert.deepEqual(server.node.labels, {
-      'example.com/ready': 'true',
-      'example.com/runsc-version': 'release-20260223.0',
-      'example.com/platform': 'systrap',
+      'gvisor.node-restriction.kubernetes.io/ready': 'true',
+      'gvisor.node-restriction.kubernetes.io/runsc-version': 'release-20260223.0',
+      'gvisor.node-restriction.kubernetes.io/platform': 'systrap',
     });
-    assert.deepEqual(server.node.annotations, { 'example.com/proven-by': '0.1.0+a' });
+    assert.deepEqual(server.node.annotations, {
+      'gvisor.node-restriction.kubernetes.io/proven-by': '0.1.0+a',
+    });
     assert.deepEqual(server.node.taints, []);
     assert.deepEqual(server.node.conditions, [
       {
@@ -32,7 +34,9 @@ describe('NodePublisher', () => {
     publisher.publish(reportOf({ facts: { ...READY.facts, platform: 'kvm' } }));
     await logged('labels written');
     assert.deepEqual(server.asked.splice(0), [LABELS]);
-    assert.deepEqual(server.bodies.at(-1), { metadata: { labels: { 'example.com/platform': 'kvm' } } });
+    assert.deepEqual(server.bodies.at(-1), {
+      metadata: { labels: { 'gvisor.node-restriction.kubernetes.io/platform': 'kvm' } },
+    });
     await publish(BROKEN);
     assert.deepEqual(server.asked, [LABELS, CONDITION]);
   });
@@ -40,14 +44,14 @@ describe('NodePublisher', () => {
   it('writes nothing when its predecessor wrote the same', async (t) => {
     const { server, publisher } = await publisherOf(t);
     server.node.labels = {
-      'example.com/ready': 'true',
-      'example.com/runsc-version': 'release-20260223.0',
-      'example.com/platform': 'systrap',
+      'gvisor.node-restriction.kubernetes.io/ready': 'true',
+      'gvisor.node-restriction.kubernetes.io/runsc-version': 'release-20260223.0',
+      'gvisor.node-restriction.kubernetes.io/platform': 'systrap',
       other: 'label',
     };
     const condition = { type: 'GVisorReady', status: 'True', reason: 'SandboxProven', message: 'before' };
     server.node.conditions = [{ ...condition, lastTransitionTime: '2026-01-01T00:00:00Z' }];
-    server.node.annotations['example.com/proven-by'] = '0.1.0+a';
+    server.node.annotations['gvisor.node-restriction.kubernetes.io/proven-by'] = '0.1.0+a';
     publisher.publish(READY);
     await until('the agent to be ready', () => publisher.unready === undefined);
     assert.deepEqual(server.asked, [READ]);
@@ -106,7 +110,7 @@ describe('NodePublisher', () => {
     await publish(READY);
     publisher.publish(reportOf({ facts: {} }));
     await logged('labels written');
-    assert.deepEqual(server.node.labels, { 'example.com/ready': 'true' });
+    assert.deepEqual(server.node.labels, { 'gvisor.node-restriction.kubernetes.io/ready': 'true' });
   });
 
   it('writes the newest of several verdicts once the server is back', async (t) => {
@@ -119,9 +123,9 @@ describe('NodePublisher', () => {
     waits[0]?.end();
     await logged('condition written');
     assert.deepEqual(server.asked.splice(0), [READ, LABELS, CONDITION]);
-    assert.equal(server.node.labels['example.com/ready'], 'false');
+    assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'false');
     await publish(READY);
-    assert.equal(server.node.labels['example.com/ready'], 'true');
+    assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'true');
   });
 
   it('waits as long as the server asks, else longer each time up to half a minute', async (t) => {
@@ -146,7 +150,7 @@ describe('NodePublisher', () => {
     [403, 'nodes "node-1" is forbidden: ValidatingAdmissionPolicy denied request'],
   ];
   for (const [status, message] of words) {
-    it(`logs a ${status} in the server’s words, reads the node anew, and tries again`, async (t) => {
+    it(`logs a ${status} in the server's words, reads the node anew, and tries again`, async (t) => {
       const { server, publisher, publish, logged, waits } = await publisherOf(t);
       await publish(READY);
       server.asked.length = 0;
@@ -158,7 +162,7 @@ describe('NodePublisher', () => {
       waits[0]?.end();
       await logged('condition written');
       assert.deepEqual(server.asked, [LABELS, READ, LABELS, CONDITION]);
-      assert.equal(server.node.labels['example.com/ready'], 'false');
+      assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'false');
     });
   }
 
@@ -169,7 +173,7 @@ describe('NodePublisher', () => {
     await logged('cannot write the node');
     waits[0]?.end();
     await logged('condition written');
-    assert.equal(server.node.labels['example.com/ready'], 'true');
+    assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'true');
   });
 
   it('ends while it waits, and takes nothing away', async (t) => {
@@ -180,6 +184,6 @@ describe('NodePublisher', () => {
     await logged('cannot write the node');
     stop.abort();
     await done;
-    assert.equal(server.node.labels['example.com/ready'], 'true');
+    assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'true');
   });
 });

@@ -91,7 +91,6 @@ export async function publisherOf(
   const publisher = new NodePublisher({
     kube,
     node: 'node-1',
-    labelDomain: 'example.com',
     taint: false,
     edition: '0.1.0+a',
     log,

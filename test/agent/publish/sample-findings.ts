@@ -47,7 +47,7 @@ export const FINDINGS: readonly Finding[] = [
   {
     check: 'handler-runtime',
     status: 'pass',
-    message: 'The handler "runsc" runs gVisor’s shim',
+    message: 'The handler "runsc" runs gVisor\'s shim',
     evidence: [{ value: 'runtime_type io.containerd.runsc.v1 (loaded)' }],
     durationMs: 46.2,
   },

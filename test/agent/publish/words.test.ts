@@ -9,6 +9,7 @@ import {
   shortIds,
   shortTime,
   toneOf,
+  wrap,
 } from '../../../agent/publish/words.ts';
 
 describe('longTime', () => {
@@ -78,5 +79,18 @@ describe('shortIds', () => {
     assert.equal(shortIds(`sandbox "${id}" and ${id}`), 'sandbox "0123456789ab" and 0123456789ab'));
   it('keeps what is shorter or longer than an id', () => {
     for (const text of [id.slice(1), `${id}0`, 'no id']) assert.equal(shortIds(text), text);
+  });
+});
+
+describe('wrap', () => {
+  it('breaks between words, and indents what follows', () =>
+    assert.deepEqual(wrap('one two three four', 9, '', '  '), ['one two', '  three', '  four']));
+  it('never breaks a word', () => {
+    const path = '/a/path/that/is/longer/than/the/line';
+    assert.deepEqual(wrap(`see ${path} there`, 12, '', ' '), ['see', ` ${path}`, ' there']);
+  });
+  it('gives one line of what fits, and of nothing', () => {
+    assert.deepEqual(wrap('a  b', 80), ['a b']);
+    assert.deepEqual(wrap('', 80, '  '), ['  ']);
   });
 });

@@ -7,7 +7,7 @@ const NEVER = new AbortController().signal;
 /** A bell on mocked time, and a way to let time pass in steps that leave room for what waits. */
 function bellOf(t: TestContext, changes: Partial<ConstructorParameters<typeof Bell>[0]> = {}) {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
-  const bell = new Bell({
+  const bell = new Bell<string>({
     quietMs: 50,
     longestMs: 500,
     burst: 3,

@@ -2,32 +2,12 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { CHECKS } from '../../../agent/checks/catalogue.ts';
-import { PAGE_POLICY, renderPage } from '../../../agent/publish/page.ts';
+import { PAGE_POLICY, renderPage } from '../../../agent/page/page.ts';
 import { REASONS } from '../../../agent/reasons.ts';
 import type { Report } from '../../../agent/report.ts';
-import { BROKEN, HOSTILE, READY, UNSEEN } from './sample-reports.ts';
-
-/** What a person reads: without tags, scripts and styles, on one line. */
-function textOf(page: string): string {
-  return page
-    .replace(/<(script|style)>[\s\S]*?<\/\1>/g, '')
-    .replace(/<[^>]*>/g, ' ')
-    .replace(/&(quot|#39|lt|gt|amp);/g, (entity) => UNESCAPED[entity] ?? entity)
-    .replace(/\s+/g, ' ');
-}
-
-const UNESCAPED: Readonly<Record<string, string>> = {
-  '&quot;': '"',
-  '&#39;': "'",
-  '&lt;': '<',
-  '&gt;': '>',
-  '&amp;': '&',
-};
-
-function says(report: Report | undefined, ...words: readonly string[]): void {
-  const text = textOf(renderPage(report));
-  for (const word of words) assert.ok(text.includes(word), `the page does not say "${word}": ${text}`);
-}
+import { NO_SHIM } from '../publish/sample-findings.ts';
+import { BROKEN, HOSTILE, READY, UNSEEN } from '../publish/sample-reports.ts';
+import { says, textOf } from './page-text.ts';
 
 describe('renderPage', () => {
   it('says so before the first look has ended', () => {
@@ -63,9 +43,9 @@ describe('renderPage', () => {
     says(READY, 'System Debian GNU/Linux 12', 'Memory 23.5 GiB', 'runsc release-20260223.0', 'Agent 0.1.0'));
 
   it('shows a broken node with the reason, the remedy and what else is to be done', () => {
-    says(BROKEN, 'gVisor does not work here', 'ShimNotFound', BROKEN.verdict.message);
-    says(BROKEN, `What to do ${REASONS.ShimNotFound.remedy}`);
-    says(BROKEN, `Also to do RunscTooOld ${REASONS.RunscTooOld.remedy}`);
+    says(BROKEN, 'gVisor does not work here', `ShimNotFound ${NO_SHIM} What to do`);
+    says(BROKEN, `What to do ShimNotFound ${REASONS.ShimNotFound.remedy}`);
+    says(BROKEN, `RunscTooOld ${REASONS.RunscTooOld.remedy} Pods outside of gVisor`);
     says(BROKEN, '1 fail, 1 warning, 1 unknown, 11 pass', '✗ fail', '! warning', '? unknown', '✗ failed');
     says(BROKEN, BROKEN.proof.message, 'Last proven: 2026-11-24 17:12:34 UTC');
     assert.match(renderPage(BROKEN), /<title>✗ node-1: /);
@@ -77,13 +57,13 @@ describe('renderPage', () => {
     says(UNSEEN, `What to do ${REASONS.ContainerdUnreachable.remedy}`, 'never since the agent started');
     says(UNSEEN, 'No verdict has been published yet');
     const held = { ...READY, look: BROKEN.look };
-    says(held, 'gVisor works here', 'not published yet', '✗ gVisor does not work here: ShimNotFound');
+    says(held, 'gVisor works here', 'not published yet', '✗ gVisor does not work here ShimNotFound');
     assert.doesNotMatch(textOf(renderPage(READY)), /not published yet/);
   });
 
   it('says for each reason what to do', () => {
     for (const [reason, { status, remedy }] of Object.entries(REASONS)) {
-      if (status === 'True') continue;
+      if (status === 'True' || ['AgentStarting', 'NothingToJudge'].includes(reason)) continue;
       const verdict = { status, reason: reason as keyof typeof REASONS, message: 'm' };
       says({ ...READY, verdict, look: { ...READY.look, verdict } }, `What to do ${remedy}`);
     }
@@ -129,7 +109,7 @@ describe('renderPage', () => {
   it('is the same for the same report', () => assert.equal(renderPage(BROKEN), renderPage(BROKEN)));
 
   it('has links to what machines read, also behind a proxy with a prefix', () => {
-    for (const path of ['report', 'metrics', 'livez', 'readyz'])
+    for (const path of ['reasons', 'report', 'metrics', 'livez', 'readyz'])
       assert.ok(renderPage(undefined).includes(`<a href="./${path}">/${path}</a>`), path);
   });
 

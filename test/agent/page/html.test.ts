@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { html, trusted } from '../../../agent/publish/html.ts';
+import { html, trusted } from '../../../agent/page/html.ts';
 
 describe('html', () => {
   const table: readonly (readonly [name: string, made: { toString(): string }, text: string])[] = [

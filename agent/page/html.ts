@@ -1,3 +1,5 @@
+import { harmless } from '../publish/words.ts';
+
 /** Markup that is safe to send to a browser; only {@link html} and {@link trusted} make it. */
 export class Markup {
   readonly #text: string;
@@ -41,12 +43,6 @@ const ENTITIES: Readonly<Record<string, string>> = {
   "'": '&#39;',
 };
 
-/** Control characters and those that turn the direction of writing could make a text look like another. */
-const DECEPTIVE = /(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu;
-
 function escapeText(text: string): string {
-  return text
-    .toWellFormed()
-    .replace(DECEPTIVE, '\ufffd')
-    .replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
+  return harmless(text).replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
 }

@@ -1,0 +1,65 @@
+import type { Pod } from '../pods/pod.ts';
+import { describePods } from '../publish/pod-words.ts';
+import { HEADLINES } from '../publish/words.ts';
+import type { Status } from '../report.ts';
+import { html, type Markup } from './html.ts';
+import { mark, since } from './parts.ts';
+
+/** The pods of this node that run outside of gVisor; those that must not come first. */
+export function renderPods({ pods }: Status): Markup {
+  if (pods === undefined) return section(html`<p class="quiet">The pods of this node were not read yet.</p>`);
+  const { bad, headline, rest } = describePods(pods);
+  const tone = bad ? 'fail' : pods.requirementsKnown ? 'pass' : 'unknown';
+  const others = [...pods.allowed, ...pods.untold];
+  return section(html`<p>${mark(tone, headline)}</p>
+${pods.stale ? html`<p class="quiet">They cannot be read now; this is what was seen until ${since(pods.at)}.</p>` : undefined}
+${pods.forbidden.length === 0 ? undefined : list(pods.forbidden)}
+${rest === undefined ? undefined : html`<details id="others"><summary id="open-others">${rest}</summary>${list(others)}</details>`}`);
+}
+
+function section(body: Markup): Markup {
+  return html`<section aria-labelledby="pods">
+<h2 id="pods">Pods outside of gVisor</h2>
+${body}
+</section>`;
+}
+
+function list(pods: readonly Pod[]): Markup {
+  return html`<ul role="list" class="evidence">${pods.map(
+    ({ namespace, name, handler, evidence }) =>
+      html`<li><b>${namespace}/${name}</b><span>${evidence}${handler === '' ? '' : `, handler "${handler}"`}</span></li>`,
+  )}</ul>`;
+}
+
+/** What stands in the Node: labels, condition and taint, and what keeps the agent from writing there. */
+export function renderWritten({ written, node }: Status): Markup {
+  const { labels = {}, condition, tainted = false, problem } = written ?? {};
+  const rows: readonly (readonly [kind: string, name: string, value: Markup | string])[] = [
+    ...Object.entries(labels).map(([key, value]) => ['Label', key, value] as const),
+    ...(condition === undefined
+      ? []
+      : [
+          [
+            'Condition',
+            condition.type,
+            html`${condition.status} ${condition.reason}, since ${since(condition.lastTransitionTime)}`,
+          ] as const,
+        ]),
+    ...(tainted ? [['Taint', 'not-ready', 'NoSchedule'] as const] : []),
+  ];
+  const nothing =
+    written === undefined
+      ? 'This agent writes to no Node (PUBLISH is empty).'
+      : 'Nothing is known to stand there yet.';
+  return html`<section aria-labelledby="written">
+<h2 id="written">In the Node <small>${node}</small></h2>
+${problem === undefined ? undefined : html`<p>${mark(HEADLINES.False[0], 'not Ready')} ${problem}</p>`}
+${
+  rows.length === 0
+    ? html`<p class="quiet">${nothing}</p>`
+    : html`<dl class="facts written">${rows.map(
+        ([kind, name, value]) => html`<div><dt>${kind} <code>${name}</code></dt><dd>${value}</dd></div>`,
+      )}</dl>`
+}
+</section>`;
+}

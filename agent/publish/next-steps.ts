@@ -1,0 +1,30 @@
+import { REASONS, type Reason } from '../reasons.ts';
+import type { Report, Status } from '../report.ts';
+
+/** A reason, and what a person should do about it. */
+export type Step = { readonly reason: Reason; readonly remedy: string };
+
+/** Reasons about which nothing can be done. */
+const IDLE: readonly Reason[] = ['SandboxProven', 'AgentStarting', 'NothingToJudge'];
+
+/**
+ * What there is to do, each step once: first what the last look names, then in the order of the checks, which have
+ * causes before their effects. A check that could not look stands for its reason as one that saw a fault does.
+ */
+export function nextSteps({ verdict, look, findings, proof }: Report): readonly Step[] {
+  const seen = findings.flatMap((finding) => (finding.status === 'pass' ? [] : [finding.reason]));
+  const untried = proof.kind === 'proven' ? [] : [proof.reason];
+  const reasons = new Set([look.verdict.reason, verdict.reason, ...seen, ...untried]);
+  return [...reasons]
+    .filter((reason) => !IDLE.includes(reason))
+    .map((reason) => ({ reason, remedy: REASONS[reason].remedy }));
+}
+
+/** Since when the published status stands, ISO 8601: as the Node says, which outlives agents, else as this agent knows. */
+export function sinceOf({ verdict, history, written }: Status): string | undefined {
+  const { condition } = written ?? {};
+  if (condition?.status === verdict.status) return condition.lastTransitionTime;
+  const other = history.findIndex(({ status }) => status !== verdict.status);
+  const same = other === -1 ? history : history.slice(0, other);
+  return same.at(-1)?.at;
+}

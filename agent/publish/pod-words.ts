@@ -1,0 +1,34 @@
+import type { PodsOutside } from '../pods/outside.ts';
+import type { Pod } from '../pods/pod.ts';
+
+/** What is said of the pods outside of gVisor: whether it is a fault, in one sentence, and of the rest in another. */
+export type PodWords = { readonly bad: boolean; readonly headline: string; readonly rest?: string };
+
+/** Says which pods run outside of gVisor: first whether any does that must not. */
+export function describePods(pods: PodsOutside): PodWords {
+  const { forbidden, allowed, untold, running, requirementsKnown } = pods;
+  const elsewhere = forbidden.length > 0 || requirementsKnown ? ' where nothing requires it' : '';
+  const parts = [
+    ...(allowed.length === 0
+      ? []
+      : [`${allowed.length} of ${counted(running)} outside of gVisor${elsewhere}`]),
+    ...(untold.length === 0 ? [] : [`${counted(untold.length)}, nobody can tell in what`]),
+  ];
+  const rest = parts.length === 0 ? {} : { rest: parts.join('; ') };
+  if (forbidden.length > 0) {
+    const headline = `${counted(forbidden.length)} outside of gVisor in a namespace that requires it`;
+    return { bad: true, headline, ...rest };
+  }
+  if (!requirementsKnown)
+    return { bad: false, headline: 'Which namespaces require gVisor is not known here', ...rest };
+  return { bad: false, headline: 'No pod runs outside of gVisor in a namespace that requires it', ...rest };
+}
+
+/** A pod by its name, with what shows that it is outside of gVisor. */
+export function describePod({ namespace, name, evidence }: Pod): string {
+  return `${namespace}/${name}: ${evidence}`;
+}
+
+function counted(pods: number): string {
+  return pods === 1 ? '1 pod runs' : `${pods} pods run`;
+}
