@@ -136,7 +136,7 @@ async function start(
   }
 
   const server = createAgentServer({
-    metrics: (accept) => metrics.text(accept),
+    metrics: () => metrics.text(),
     report: () => agent.report && complete(agent.report),
     live: () => agent.live,
     unready: () => (agent.settled ? api?.node.unready : 'the first verdict is not settled yet'),

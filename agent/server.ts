@@ -7,8 +7,7 @@ import type { Status } from './report.ts';
 
 /** What the HTTP server shows. */
 export type Shown = {
-  /** What is accepted is an Accept header, empty when there is none. */
-  readonly metrics: (accept: string) => Promise<{ readonly body: string; readonly type: string }>;
+  readonly metrics: () => Promise<{ readonly body: string; readonly type: string }>;
   /** Absent before the first look has ended. */
   readonly report: () => Status | undefined;
   /** Whether the loop still turns. */
@@ -30,7 +29,7 @@ export function createAgentServer(shown: Shown): Server {
       response.setHeader('allow', 'GET, HEAD');
       return send(response, 405, 'only GET is known here\n');
     }
-    void answer(pathname, shown, request.headers.accept ?? '', response).catch((error: unknown) =>
+    void answer(pathname, shown, response).catch((error: unknown) =>
       send(response, 500, `${String(error)}\n`),
     );
   });
@@ -58,14 +57,14 @@ export function pageAddress(server: Server): string | undefined {
   return `http://${['::', '0.0.0.0'].includes(address) ? 'localhost' : named}:${port}/`;
 }
 
-async function answer(path: string, shown: Shown, accept: string, response: ServerResponse): Promise<void> {
+async function answer(path: string, shown: Shown, response: ServerResponse): Promise<void> {
   switch (path) {
     case '/':
       return sendPage(response, renderPage(shown.report()));
     case '/reasons':
       return sendPage(response, renderReasons());
     case '/metrics': {
-      const { body, type } = await shown.metrics(accept);
+      const { body, type } = await shown.metrics();
       return send(response, 200, body, type);
     }
     case '/livez':

@@ -2,7 +2,6 @@ import { Histogram, Registry } from 'prom-client';
 import { REASONS } from '../reasons.ts';
 import type { Report } from '../report.ts';
 import { hasTraces } from './expected.ts';
-import { openMetrics } from './open-metrics.ts';
 import { PodMetrics } from './pod-metrics.ts';
 import { processMetrics } from './process-metrics.ts';
 import type { Publisher } from './publisher.ts';
@@ -172,11 +171,9 @@ export class Metrics implements Publisher {
     this.#requests.inc({ verb, code: String(code) });
   };
 
-  /** The text of /metrics and its content type: OpenMetrics for whoever accepts it, else Prometheus' own. */
-  async text(accept = ''): Promise<{ readonly body: string; readonly type: string }> {
-    const body = await this.#series.registry.metrics();
-    return accept.includes('application/openmetrics-text')
-      ? { body: openMetrics(body), type: Registry.OPENMETRICS_CONTENT_TYPE }
-      : { body, type: this.#series.registry.contentType };
+  /** The text of /metrics and its content type. */
+  async text(): Promise<{ readonly body: string; readonly type: string }> {
+    const { registry } = this.#series;
+    return { body: await registry.metrics(), type: registry.contentType };
   }
 }

@@ -8,6 +8,7 @@ import { Metrics } from '../../agent/publish/metrics.ts';
 import { REPO } from '../../hack/paths.ts';
 import { prometheusRule, RULES } from '../../hack/prometheus-rules.ts';
 import { type AlertRule, alertsOf, ruleFiles } from '../monitoring/alerts.ts';
+import { CAUSES } from '../monitoring/causes.ts';
 
 const read = (file: string) => readFile(join(REPO, file), 'utf8');
 const glob = (pattern: string) => globSync(pattern, { cwd: REPO }).sort();
@@ -34,7 +35,7 @@ describe('the alerts', async () => {
       assert.equal(annotations.runbook_url, `docs/runbooks/${alert}.md`);
       assert.match(
         annotations.dashboard_url ?? '',
-        /^\/d\/gvisor-ready(\?var-node=\{\{ \$labels\.node \}\})?$/,
+        /^\/d\/gvisor-ready\?var-cluster=\{\{ \$labels\.cluster \}\}(&var-node=\{\{ \$labels\.node \}\})?$/,
       );
     }
   });
@@ -53,11 +54,35 @@ describe('the alerts', async () => {
     }
   });
 
+  it('have runbooks that work while containerd hangs, and ask agents where they listen', async () => {
+    const [, port] = /containerPort: (\d+)/.exec(await read('manifests/base/daemonset.yaml')) ?? [];
+    const [, paths = ''] = /known paths: (.*)\\n/.exec(await read('agent/server.ts')) ?? [];
+    for (const file of glob('docs/runbooks/*.md')) {
+      const commands = [...(await read(file)).matchAll(/^```sh\n(.*?)^```$/gms)].map(
+        ([, text]) => text ?? '',
+      );
+      // The kubelet asks containerd for each of these.
+      assert.doesNotMatch(commands.join(''), /kubectl (logs|exec|port-forward|attach|cp)/, file);
+      for (const [, asked, path = ''] of commands.join('').matchAll(/pods\/POD:(\d+)\/proxy(\/\w*)/g)) {
+        assert.equal(asked, port, file);
+        assert.ok(paths.split(' ').includes(path), `${file}: ${path}`);
+      }
+    }
+  });
+
   it('stand in the table with severity and wait', async () => {
     const rows = (await read('docs/monitoring.md')).matchAll(/^\| \[(\w+)\]\((\S+)\) \| (\w+) \| (.+) \|$/gm);
     assert.deepEqual(
       [...rows].map(([, ...cells]) => cells),
       alerts.map((rule) => [rule.alert, `runbooks/${rule.alert}.md`, rule.labels.severity, after(rule)]),
+    );
+  });
+
+  it('stand in the table of root causes', async () => {
+    const rows = (await read('docs/monitoring.md')).matchAll(/^\| (.*) \| (nothing|GVisor.*) \|$/gm);
+    assert.deepEqual(
+      [...rows].map(([, cause, fires]) => [cause, fires]),
+      CAUSES.map(({ cause, fires }) => [cause, fires.join(', ') || 'nothing']),
     );
   });
 
