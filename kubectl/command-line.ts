@@ -11,11 +11,13 @@ import { type NodesOptions, nodes } from './nodes.ts';
 import type { Format } from './output.ts';
 import { plain } from './plain.ts';
 import { type PodsOptions, pods } from './pods.ts';
-import { complain, type Screen } from './screen.ts';
+import { complain, type Screen, wrap } from './screen.ts';
 import { status } from './status.ts';
 import { uninstall } from './uninstall.ts';
 import { watchNodes } from './watch-nodes.ts';
 import { why } from './why.ts';
+
+const CODES = 'Exit codes: 0 fine, 1 a problem was found, 2 could not look, 64 wrong usage.';
 
 /** What the plugin is given by the process that it runs in. */
 export type Surroundings = {
@@ -71,7 +73,7 @@ function programOf(surroundings: Surroundings, end: (code: number) => void): Com
     .version(VERSION, '--version', 'print the version of this plugin')
     .exitOverride()
     .showSuggestionAfterError()
-    .configureHelp({ showGlobalOptions: true })
+    .configureHelp({ showGlobalOptions: true, minWidthToWrap: 20 })
     .configureOutput({
       writeOut: screen.out,
       writeErr: screen.err,
@@ -89,7 +91,7 @@ function programOf(surroundings: Surroundings, end: (code: number) => void): Com
         .default(30_000, '30s')
         .argParser(timeoutOf),
     )
-    .addHelpText('after', '\nExit codes: 0 fine, 1 a problem was found, 2 could not look, 64 wrong usage.');
+    .addHelpText('after', () => `\n${wrap(CODES, screen.columns).join('\n')}`);
 
   const context = (command: Command): Context => {
     const chosen = command.optsWithGlobals<Global>();

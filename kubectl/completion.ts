@@ -23,11 +23,13 @@ export async function complete(
 ): Promise<number> {
   const last = words.at(-1) ?? '';
   const before = words.slice(0, -1);
-  const { operands } = program.parseOptions([...before]);
+  const isBefore = ({ required, short, long }: Option) => required && [short, long].includes(before.at(-1));
+  const every = [program, ...program.commands].flatMap(({ options }) => options);
+  const { operands } = program.parseOptions(every.some(isBefore) ? before.slice(0, -1) : [...before]);
   const flags = program.opts<Flags>();
   const command = program.commands.find((each) => each.name() === operands[0]);
   const options = [...program.options, ...(command?.options ?? [])];
-  const awaited = options.find((option) => option.required && isNamed(option, before.at(-1) ?? ''));
+  const awaited = options.find(isBefore);
   const found =
     awaited !== undefined
       ? await valuesOf(awaited, () => open(flags))
@@ -41,10 +43,6 @@ export async function complete(
   const lines = found.filter((line) => line.startsWith(last));
   screen.out(`${[...lines, awaited?.long === '--kubeconfig' ? FILES : NO_FILES].join('\n')}\n`);
   return EXIT.fine;
-}
-
-function isNamed({ short, long }: Option, word: string): boolean {
-  return word !== '' && (word === short || word === long);
 }
 
 async function valuesOf(option: Option, open: () => Api): Promise<readonly string[]> {

@@ -112,7 +112,7 @@ export async function pods(context: Context, options: PodsOptions): Promise<numb
   else if (dark.length > 0)
     complain(
       screen,
-      `Of ${count(dark.length, 'pod')} it is not known: ${[...new Set(dark.map(({ evidence }) => evidence))].slice(0, 3).join('; ')}.`,
+      `It is not known what ${count(dark.length, 'pod')} ${dark.length === 1 ? 'runs' : 'run'} in: ${[...new Set(dark.map(({ evidence }) => evidence))].slice(0, 3).join('; ')}.`,
     );
   const wrong = rows.filter(({ inGvisor, wanted }) => inGvisor === 'no' && wanted);
   if (wrong.length > 0) {

@@ -33,7 +33,7 @@ export function tableLines<T>(
   { screen, wide = false, headers = true, before = [] }: TableOptions<T>,
 ): string[] {
   const asked = columns.filter((column) => wide || column.wide !== true);
-  const { kept, widths } = fit(asked, [...before, ...rows], screen.columns);
+  const { kept, widths } = fit(asked, [...before, ...rows], { width: screen.columns, headers });
   const line = (cells: readonly string[], color: (at: number) => Color | undefined) =>
     cells
       .map((cell, at) => {
@@ -58,11 +58,15 @@ export function tableLines<T>(
 }
 
 /** Leaves out and cuts what does not fit: texts first, then spare columns, then names. */
-function fit<T>(columns: readonly Column<T>[], rows: readonly T[], width: number) {
+function fit<T>(
+  columns: readonly Column<T>[],
+  rows: readonly T[],
+  { width, headers }: { readonly width: number; readonly headers: boolean },
+) {
   let kept = [...columns];
   for (;;) {
     const widths = kept.map(({ head, cell }) =>
-      rows.reduce((most, row) => Math.max(most, cell(row).length), head.length),
+      rows.reduce((most, row) => Math.max(most, cell(row).length), headers ? head.length : 0),
     );
     const over = () => widths.reduce((sum, each) => sum + each + GAP, -GAP) - width;
     for (const [at, { cut, head }] of kept.entries()) {

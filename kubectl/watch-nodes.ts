@@ -56,12 +56,9 @@ function rowPrinter({ screen, now }: Context, { output, headers }: NodesOptions)
       for (const row of rows) screen.out(serialize(publicNode(row), output));
       return;
     }
-    const lines = tableLines(nodeColumns(now()), rows, {
-      screen,
-      headers: headers && first === undefined,
-      wide: output === 'wide',
-      before: first ?? [],
-    });
+    const wide = output === 'wide';
+    const lines = tableLines(nodeColumns(now()), rows, { screen, headers, wide, before: first ?? [] });
+    if (headers && first !== undefined) lines.shift();
     first ??= rows;
     screen.out(`${lines.join('\n')}\n`);
   };

@@ -19,6 +19,7 @@ const TIERS = {
     files: [
       'test/agent/**/*.test.ts',
       'test/hack/**/*.test.ts',
+      'test/kubectl/**/*.test.ts',
       'test/docs/**/*.test.ts',
       'test/dispatcher/**/*.test.ts',
     ],

@@ -18,7 +18,7 @@ export async function plugin(words: readonly string[], options: RunOptions = {})
   const { columns = Number.POSITIVE_INFINITY, colored = false, hear = () => {} } = options;
   let [out, err] = ['', ''];
   const code = await run(words, {
-    env: {},
+    env: process.env,
     now: options.now ?? (() => NOW),
     signal: options.signal ?? new AbortController().signal,
     settleMs: 0,
@@ -38,7 +38,7 @@ export async function plugin(words: readonly string[], options: RunOptions = {})
   return { code, out, err };
 }
 
-/** The lines of a text that are longer than a terminal is wide. */
+/** The lines that are longer than a terminal is wide, but for those of one long word, which are not to be broken. */
 export function tooLong({ out, err }: Ran, columns: number): string[] {
-  return `${out}${err}`.split('\n').filter((line) => line.length > columns);
+  return `${out}${err}`.split('\n').filter((line) => line.length > columns && line.trim().includes(' '));
 }
