@@ -12,7 +12,7 @@ async function gate(program: string, args: readonly string[]): Promise<void> {
 }
 
 // The part of `npm run check` that npm packages cannot do: shell scripts, and Python's lint, types and format.
-// Both tools come from the environment that dispatcher/requirements-dev.txt pins.
+// All these tools come from the environment that dispatcher/requirements-dev.txt pins.
 try {
   const python = await ensurePython();
   const scripts = await run('git', ['ls-files', '*.sh', '.ci/run'], inRepo);
@@ -20,11 +20,13 @@ try {
   const ruff = (command: string, option: string) =>
     run(
       python,
-      ['-m', 'ruff', command, '--config', 'dispatcher/ruff.toml', '--quiet', option, ...CODE],
+      ['-m', 'ruff', command, '--config', 'dispatcher/pyproject.toml', '--quiet', option, ...CODE],
       inRepo,
     );
   await ruff('check', '--no-cache');
   await ruff('format', '--diff');
+  const mypy = ['-m', 'mypy', '--config-file', 'dispatcher/pyproject.toml', '--cache-dir', '/dev/null'];
+  await gate(python, [...mypy, 'dispatcher/gvisor_dispatch', 'dispatcher/recipes']);
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   process.exitCode = error instanceof UsageError ? 2 : 1;

@@ -86,7 +86,7 @@ function looked(status: Status): Page {
   told.note(status.verdict.message);
   told.note(status.look.verdict.message);
   const body = html`${verdict}
-<div class="pair even">${renderPods(status)}${renderWritten(status)}</div>
+<div class="pair around">${renderPods(status)}${renderWritten(status)}</div>
 ${proof}
 ${renderChecks(status, told)}
 <div class="pair">${renderFacts(status)}${renderHistory(status, told)}</div>`;

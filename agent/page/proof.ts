@@ -11,7 +11,7 @@ export function renderProof({ proof, provenAt, facts, handler }: Status, told: T
     const words = told.tell(proof.message);
     return html`<section aria-labelledby="proof">
 <h2 id="proof">Proof</h2>
-<p>${mark(PROOF_TONES[proof.kind], proof.kind)} ${reasonLink(proof.reason, 'proof-reason')} A sandbox of handler "${handler}" was asked for${words === proof.message ? ':' : `, ${words}.`}</p>
+<p>${mark(PROOF_TONES[proof.kind], proof.kind)} ${reasonLink(proof.reason, 'proof-reason')} A sandbox of handler "${handler}" was asked for${words === proof.message ? ':' : '; the answer is above.'}</p>
 ${words === proof.message ? html`<pre>${words}</pre>` : undefined}
 <p class="quiet">Last proven: ${last}</p>
 </section>`;

@@ -1,24 +1,28 @@
 import type { Pod } from '../pods/pod.ts';
 import { describePods } from '../publish/pod-words.ts';
-import { HEADLINES } from '../publish/words.ts';
+import type { Tone } from '../publish/words.ts';
 import type { Status } from '../report.ts';
 import { html, type Markup } from './html.ts';
 import { mark, since } from './parts.ts';
 
 /** The pods of this node that run outside of gVisor; those that must not come first. */
 export function renderPods({ pods }: Status): Markup {
-  if (pods === undefined) return section(html`<p class="quiet">The pods of this node were not read yet.</p>`);
-  const { bad, headline, rest } = describePods(pods);
-  const tone = bad ? 'fail' : pods.requirementsKnown ? 'pass' : 'unknown';
+  if (pods === undefined)
+    return section('unknown', html`<p class="quiet">The pods of this node were not read yet.</p>`);
+  const { tone, headline, remedy, rest } = describePods(pods);
   const others = [...pods.allowed, ...pods.untold];
-  return section(html`<p>${mark(tone, headline)}</p>
-${pods.stale ? html`<p class="quiet">They cannot be read now; this is what was seen until ${since(pods.at)}.</p>` : undefined}
+  return section(
+    tone,
+    html`<p>${mark(tone, headline)}</p>
+${pods.stale ? html`<p class="quiet">This is what was seen until ${since(pods.at)}.</p>` : undefined}
 ${pods.forbidden.length === 0 ? undefined : list(pods.forbidden)}
-${rest === undefined ? undefined : html`<details id="others"><summary id="open-others">${rest}</summary>${list(others)}</details>`}`);
+${remedy === undefined ? undefined : html`<p>${remedy}</p>`}
+${rest === undefined ? undefined : html`<details id="others"><summary id="open-others">${rest}</summary>${list(others)}</details>`}`,
+  );
 }
 
-function section(body: Markup): Markup {
-  return html`<section aria-labelledby="pods">
+function section(tone: Tone, body: Markup): Markup {
+  return html`<section class="pods ${tone}" aria-labelledby="pods">
 <h2 id="pods">Pods outside of gVisor</h2>
 ${body}
 </section>`;
@@ -42,7 +46,7 @@ export function renderWritten({ written, node }: Status): Markup {
           [
             'Condition',
             condition.type,
-            html`${condition.status} ${condition.reason}, since ${since(condition.lastTransitionTime)}`,
+            html`${condition.status} ${condition.reason}, <span class="quiet">since ${since(condition.lastTransitionTime)}</span>`,
           ] as const,
         ]),
     ...(tainted ? [['Taint', 'not-ready', 'NoSchedule'] as const] : []),
@@ -53,7 +57,7 @@ export function renderWritten({ written, node }: Status): Markup {
       : 'Nothing is known to stand there yet.';
   return html`<section aria-labelledby="written">
 <h2 id="written">In the Node <small>${node}</small></h2>
-${problem === undefined ? undefined : html`<p>${mark(HEADLINES.False[0], 'not Ready')} ${problem}</p>`}
+${problem === undefined ? undefined : html`<p>${mark('fail', 'not Ready')} ${problem}</p>`}
 ${
   rows.length === 0
     ? html`<p class="quiet">${nothing}</p>`

@@ -9,10 +9,13 @@ const IDLE: readonly Reason[] = ['SandboxProven', 'AgentStarting', 'NothingToJud
 
 /**
  * What there is to do, each step once: first what the last look names, then in the order of the checks, which have
- * causes before their effects. A check that could not look stands for its reason as one that saw a fault does.
+ * causes before their effects. What a check could not see is a step only where nothing else is known.
  */
 export function nextSteps({ verdict, look, findings, proof }: Report): readonly Step[] {
-  const seen = findings.flatMap((finding) => (finding.status === 'pass' ? [] : [finding.reason]));
+  const blind = look.verdict.status === 'Unknown';
+  const seen = findings.flatMap((finding) =>
+    finding.status === 'fail' || (finding.status === 'unknown' && blind) ? [finding.reason] : [],
+  );
   const untried = proof.kind === 'proven' ? [] : [proof.reason];
   const reasons = new Set([look.verdict.reason, verdict.reason, ...seen, ...untried]);
   return [...reasons]

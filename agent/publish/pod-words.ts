@@ -1,12 +1,20 @@
 import type { PodsOutside } from '../pods/outside.ts';
 import type { Pod } from '../pods/pod.ts';
+import type { Tone } from './words.ts';
 
-/** What is said of the pods outside of gVisor: whether it is a fault, in one sentence, and of the rest in another. */
-export type PodWords = { readonly bad: boolean; readonly headline: string; readonly rest?: string };
+/** What is said of the pods outside of gVisor: how bad it is, in one sentence, and the rest in another. */
+export type PodWords = {
+  readonly tone: Tone;
+  readonly headline: string;
+  readonly remedy?: string;
+  readonly rest?: string;
+};
+
+const REMEDY = 'End them, and start them again with a runtimeClassName of gVisor.';
 
 /** Says which pods run outside of gVisor: first whether any does that must not. */
 export function describePods(pods: PodsOutside): PodWords {
-  const { forbidden, allowed, untold, running, requirementsKnown } = pods;
+  const { forbidden, allowed, untold, running, requirementsKnown, stale } = pods;
   const elsewhere = forbidden.length > 0 || requirementsKnown ? ' where nothing requires it' : '';
   const parts = [
     ...(allowed.length === 0
@@ -17,11 +25,16 @@ export function describePods(pods: PodsOutside): PodWords {
   const rest = parts.length === 0 ? {} : { rest: parts.join('; ') };
   if (forbidden.length > 0) {
     const headline = `${counted(forbidden.length)} outside of gVisor in a namespace that requires it`;
-    return { bad: true, headline, ...rest };
+    return { tone: 'fail', headline, remedy: REMEDY, ...rest };
   }
   if (!requirementsKnown)
-    return { bad: false, headline: 'Which namespaces require gVisor is not known here', ...rest };
-  return { bad: false, headline: 'No pod runs outside of gVisor in a namespace that requires it', ...rest };
+    return { tone: 'unknown', headline: 'Which namespaces require gVisor is not known here', ...rest };
+  if (stale) return { tone: 'unknown', headline: 'The pods cannot be read now', ...rest };
+  return {
+    tone: 'pass',
+    headline: 'No pod runs outside of gVisor in a namespace that requires it',
+    ...rest,
+  };
 }
 
 /** A pod by its name, with what shows that it is outside of gVisor. */

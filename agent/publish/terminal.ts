@@ -40,10 +40,13 @@ export function renderReport(report: Status, { colored, width }: Screen): string
     style: Parameters<typeof styleText>[0],
     [first = '', ...rest]: readonly string[],
   ) => [first.replace(words, () => paint(style, words)), ...rest];
-  const row = ({ tone, text }: Row) =>
-    tone === undefined
-      ? lines(text, '    ', '      ')
-      : begun(MARKS[tone][0], COLORS[tone], lines(text, `  ${MARKS[tone][0]} `, '    '));
+  const row = ({ tone, text }: Row) => {
+    if (tone === undefined) return lines(text, '    ', '      ');
+    const [symbol] = MARKS[tone];
+    const [first = '', ...rest] = lines(text, `  ${symbol} `, '    ');
+    const quiet = (line: string) => (tone === 'pass' ? paint('dim', line) : line);
+    return [`  ${paint(COLORS[tone], symbol)} ${quiet(first.slice(4))}`, ...rest.map(quiet)];
+  };
   const told = new Told();
   const { node, handler, proof, look, pods } = report;
   const [tone, headline] = HEADLINES[look.verdict.status];
@@ -85,13 +88,12 @@ function checkRows({ findings, proof }: Report, told: Told): readonly Row[] {
 const SHOWN = 20;
 
 function podRows(pods: PodsOutside): readonly Row[] {
-  const { bad, headline, rest } = describePods(pods);
+  const { tone, headline, remedy, rest } = describePods(pods);
   const hidden = pods.forbidden.length - SHOWN;
-  const more = [...(hidden > 0 ? [`and ${hidden} more`] : []), ...(rest === undefined ? [] : [rest])];
-  return [
-    { tone: bad ? 'fail' : pods.requirementsKnown ? 'pass' : 'unknown', text: headline },
-    ...[...pods.forbidden.slice(0, SHOWN).map(describePod), ...more].map((text) => ({ text })),
-  ];
+  const named = pods.forbidden.slice(0, SHOWN).map(describePod);
+  const more = [hidden > 0 ? `and ${hidden} more` : undefined, remedy, rest];
+  const below = [...named, ...more].flatMap((text) => (text === undefined ? [] : [{ text }]));
+  return [{ tone, text: headline }, ...below];
 }
 
 /** Prints the table whenever the published verdict is another than before, and where the page is. */

@@ -12,8 +12,8 @@ export const KUBE_STATE_METRICS_SCRAPE = `scrape_configs:
 `;
 
 /**
- * Starts kube-state-metrics in the control plane's machine with these further arguments, reading nodes as the
- * scheduler does. One that runs is ended.
+ * Starts kube-state-metrics in the control plane's machine with these further arguments, as the controller manager, which
+ * may list everything. One that runs is ended.
  */
 export async function startKubeStateMetrics(cluster: Cluster, args: readonly string[]): Promise<void> {
   const { hub } = cluster;
@@ -21,8 +21,8 @@ export async function startKubeStateMetrics(cluster: Cluster, args: readonly str
   await hub.stopDaemon('kube-state-metrics');
   const command = [
     join(tools['kube-state-metrics'], 'kube-state-metrics'),
-    '--kubeconfig=/etc/kubernetes/kube-scheduler.kubeconfig',
-    '--resources=nodes',
+    '--kubeconfig=/etc/kubernetes/kube-controller-manager.kubeconfig',
+    '--resources=nodes,pods,daemonsets',
     '--host=127.0.0.1',
     `--port=${PORT}`,
     '--telemetry-host=127.0.0.1',

@@ -9,6 +9,7 @@ import { REPO } from '../../hack/paths.ts';
 import { prometheusRule, RULES } from '../../hack/prometheus-rules.ts';
 import { type AlertRule, alertsOf, ruleFiles } from '../monitoring/alerts.ts';
 import { CAUSES } from '../monitoring/causes.ts';
+import { panels } from '../monitoring/dashboard.ts';
 
 const read = (file: string) => readFile(join(REPO, file), 'utf8');
 const glob = (pattern: string) => globSync(pattern, { cwd: REPO }).sort();
@@ -95,6 +96,36 @@ describe('the alerts', async () => {
     }
   });
 });
+
+describe('the panels of the dashboard', async () => {
+  const all = await panels();
+  const exprs = all.flatMap(({ title, targets }) => targets.map(({ expr }) => [title, expr] as const));
+
+  it('show no zero that nobody counted', () => {
+    for (const [title, expr] of exprs) assert.doesNotMatch(expr, /vector\(/, title);
+  });
+
+  it('go by the variables of cluster and node, and tell nodes of one name apart', () => {
+    for (const [title, expr] of exprs) {
+      for (const [selector] of expr.matchAll(/(?:gvisor|up|process)\w*\{[^}]*\}/g))
+        assert.match(selector, /cluster=~"\$cluster", node=~"\$node"\}$/, title);
+      for (const [, by = ''] of expr.matchAll(/(?:by|on) \(([^)]*node[^)]*)\)/g))
+        assert.match(by, /cluster, /, title);
+    }
+  });
+
+  it('show the twenty most telling nodes where each has a line', () => {
+    const lines = all.filter(({ type, targets }) => /timeline|timeseries/.test(type) && perNode(targets));
+    assert.ok(lines.length >= 4);
+    for (const { title, targets } of lines)
+      for (const { expr } of targets) assert.match(expr, /topk\(20, /, title);
+  });
+});
+
+/** Whether a legend names the node. */
+function perNode(targets: readonly object[]): boolean {
+  return JSON.stringify(targets).includes('{{node}}');
+}
 
 /** A program and a cgroup that are named alike. */
 const OTHERS = ['gvisor_sentry', 'gvisor_ready'];

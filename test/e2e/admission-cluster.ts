@@ -4,95 +4,13 @@ import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
 import { startCluster } from '../../hack/cluster/start-cluster.ts';
 import { waitFor } from '../../hack/run.ts';
 import { laneCluster } from '../lane.ts';
+import { OBJECTS, OLDER, USERS } from './admission-fixture.ts';
+import { settle } from './admission-settle.ts';
 import { applyOverlay } from './agents.ts';
-import { type Answer, type ApiUser, type Call, certificateUser, tokenUser } from './api-user.ts';
+import type { Answer, ApiUser, Call } from './api-user.ts';
 
-/** The namespaces of the tests, older than the policies, and the value of their label `require-gvisor`. */
-const NAMESPACES = {
-  strict: 'true',
-  another: 'true',
-  audited: 'audit',
-  declined: 'false',
-  mistyped: 'yes',
-  free: undefined,
-} as const;
-
-/** Those who write, by what they may do. */
-const USERS = {
-  /** system:masters */
-  admin: (cluster: Cluster) => certificateUser(cluster, 'root', ['system:masters']),
-  /** everything inside the namespace `strict`, its Namespace object included: a Role with only stars */
-  owner: (cluster: Cluster) => certificateUser(cluster, 'owner'),
-  /** namespaces, runtime classes and ConfigMaps of the whole cluster, without the right to lift */
-  operator: (cluster: Cluster) => certificateUser(cluster, 'operator'),
-  /** the same, and the right to lift */
-  lifter: (cluster: Cluster) => certificateUser(cluster, 'lifter'),
-  /** the same as the operator, and the right to lift for the namespace `strict` alone */
-  single: (cluster: Cluster) => certificateUser(cluster, 'single'),
-  /** a program with the ClusterRole `edit` in the namespace `strict` */
-  dispatcher: (cluster: Cluster) => tokenUser(cluster, 'strict', 'dispatcher'),
-  kubelet: (cluster: Cluster) => certificateUser(cluster, 'system:node:node-9', ['system:nodes']),
-} as const;
+/** One of those who write. */
 export type UserName = keyof typeof USERS;
-
-const bind = (kind: 'RoleBinding' | 'ClusterRoleBinding', role: string, users: readonly string[]) => ({
-  apiVersion: 'rbac.authorization.k8s.io/v1',
-  kind,
-  metadata: {
-    name: `${role}-${users.join('-')}`,
-    ...(kind === 'RoleBinding' ? { namespace: 'strict' } : {}),
-  },
-  roleRef: {
-    apiGroup: 'rbac.authorization.k8s.io',
-    kind: role === 'everything' ? 'Role' : 'ClusterRole',
-    name: role,
-  },
-  subjects: users.map((name) =>
-    name === 'dispatcher'
-      ? { kind: 'ServiceAccount', name, namespace: 'strict' }
-      : { kind: 'User', apiGroup: 'rbac.authorization.k8s.io', name },
-  ),
-});
-const role = (kind: 'Role' | 'ClusterRole', name: string, rules: readonly object[]) => ({
-  apiVersion: 'rbac.authorization.k8s.io/v1',
-  kind,
-  metadata: { name, ...(kind === 'Role' ? { namespace: 'strict' } : {}) },
-  rules,
-});
-const writes = ['get', 'list', 'create', 'update', 'patch', 'delete'];
-
-/** Namespaces, a node, roles and their bindings. */
-const OBJECTS: readonly object[] = [
-  ...Object.entries(NAMESPACES).map(([name, value]) => ({
-    apiVersion: 'v1',
-    kind: 'Namespace',
-    metadata: { name, labels: value === undefined ? {} : { 'require-gvisor': value } },
-  })),
-  { apiVersion: 'v1', kind: 'Node', metadata: { name: 'node-9' } },
-  { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'dispatcher', namespace: 'strict' } },
-  role('Role', 'everything', [{ apiGroups: ['*'], resources: ['*'], verbs: ['*'] }]),
-  role('ClusterRole', 'operator', [
-    {
-      apiGroups: [''],
-      resources: ['namespaces', 'namespaces/status', 'namespaces/finalize', 'configmaps'],
-      verbs: writes,
-    },
-    { apiGroups: ['node.k8s.io'], resources: ['runtimeclasses'], verbs: writes },
-  ]),
-  role('ClusterRole', 'lift-strict', [
-    {
-      apiGroups: [''],
-      resources: ['namespaces'],
-      resourceNames: ['strict'],
-      verbs: ['manage-gvisor-requirement'],
-    },
-  ]),
-  bind('RoleBinding', 'everything', ['owner']),
-  bind('RoleBinding', 'edit', ['dispatcher']),
-  bind('ClusterRoleBinding', 'operator', ['operator', 'lifter', 'single']),
-  bind('ClusterRoleBinding', 'gvisor-ready-requirement', ['lifter']),
-  bind('ClusterRoleBinding', 'lift-strict', ['single']),
-];
 
 /** A cluster with the policies in force, and the users. */
 export type Admission = {
@@ -100,32 +18,46 @@ export type Admission = {
   as(user: UserName, call: Call): Promise<Answer>;
 };
 
+/** Starts a control plane without nodes, which has admission whole, and does what {@link prepareAdmission} does. */
+export async function startAdmission(components: readonly string[]): Promise<Admission> {
+  const name = await laneCluster('admission');
+  return prepareAdmission(await startCluster({ name, nodes: [], images: [] }), components);
+}
+
 /**
- * For the head of a test file: a control plane without nodes, which has admission whole, with the base, the
- * components, the namespaces and the users. `prepare` ends once the policies are in force, and then the first
- * test begins.
+ * Gives a cluster the namespaces, the users, and pods and workloads that are older than the policies, and then the base with
+ * components, in force.
  */
-export function useAdmission(
-  components: readonly string[],
-  prepare: (admission: Admission) => Promise<unknown>,
-): () => Admission {
+export async function prepareAdmission(cluster: Cluster, components: readonly string[]): Promise<Admission> {
+  const apply = (items: readonly object[]) =>
+    cluster.kubectl(
+      ['apply', '--server-side', '--force-conflicts', '--field-manager=fixture', '-f', '-'],
+      JSON.stringify({ apiVersion: 'v1', kind: 'List', items }),
+    );
+  await apply(OBJECTS);
+  for (const namespace of ['strict', 'audited']) {
+    const account = ['wait', '-n', namespace, '--for=create', 'serviceaccount/default', '--timeout=30s'];
+    await cluster.kubectl(account);
+  }
+  await apply(OLDER);
+  await applyOverlay(cluster, components);
+  const users = new Map<UserName, Promise<ApiUser>>();
+  const as = async (name: UserName, call: Call) => {
+    const user = users.get(name) ?? USERS[name](cluster);
+    users.set(name, user);
+    return (await user)(call);
+  };
+  const admission = { cluster, as };
+  await settle(admission, components.includes('inject') ? ['validating', 'mutating'] : ['validating']);
+  return admission;
+}
+
+/** For the head of a test file: {@link startAdmission} before the first test, and its end after the last. */
+export function useAdmission(components: readonly string[]): () => Admission {
   let admission: Admission | undefined;
   before(
     async () => {
-      const cluster = await startCluster({ name: await laneCluster('admission'), nodes: [], images: [] });
-      await cluster.kubectl(
-        ['apply', '-f', '-'],
-        JSON.stringify({ apiVersion: 'v1', kind: 'List', items: OBJECTS }),
-      );
-      await applyOverlay(cluster, components);
-      const users = new Map<UserName, Promise<ApiUser>>();
-      const as = async (name: UserName, call: Call) => {
-        const user = users.get(name) ?? USERS[name](cluster);
-        users.set(name, user);
-        return (await user)(call);
-      };
-      admission = { cluster, as };
-      await prepare(admission);
+      admission = await startAdmission(components);
     },
     { timeout: 300_000 },
   );
@@ -136,17 +68,15 @@ export function useAdmission(
   };
 }
 
-/** Sends a call again and again until its answer is as wanted: policies and parameters take effect within moments. */
+/** Sends a call again and again until its answer is as wanted. */
 export async function until(
   what: string,
   call: () => Promise<Answer>,
   wanted: (answer: Answer) => boolean,
 ): Promise<Answer> {
-  let last = '';
-  return waitFor(`${what}`, 30_000, async () => {
+  return waitFor(what, 30_000, async () => {
     const answer = await call();
-    last = `${answer.code} ${answer.message} ${answer.warnings.join(' ')}`;
     if (wanted(answer)) return answer;
-    throw new Error(last);
+    throw new Error(`${answer.code} ${answer.message} ${answer.warnings.join(' ')}`);
   });
 }

@@ -17,6 +17,16 @@ function create(manifest: string, ...args: string[]) {
   return runAll(command, words, { input: manifest });
 }
 
+/** Sets which runtime classes pods may name, as a CEL expression. */
+function setClasses(value: string): Promise<string> {
+  const patch = [
+    { op: 'test', path: '/spec/variables/0/name', value: 'runtimeClassNames' },
+    { op: 'replace', path: '/spec/variables/0/expression', value },
+  ];
+  const policy = ['validatingadmissionpolicy', 'gvisor-ready-enforce', '--type=json'];
+  return cluster().kubectl(['patch', ...policy, '-p', JSON.stringify(patch)]);
+}
+
 describe('where gVisor is mandatory, on real nodes', () => {
   before(async () => {
     await applyOverlay(cluster(), ['enforce']);
@@ -48,6 +58,23 @@ describe('where gVisor is mandatory, on real nodes', () => {
     const kernel = (await there('exec', 'sandboxed', '--', 'cat', '/proc/version')).trim();
     assert.equal(kernel, 'Linux version 4.4.0 #1 SMP Sun Jan 10 15:06:54 PST 2016');
     assert.notEqual(kernel, (await readFile('/proc/version', 'utf8')).trim());
+  });
+
+  it('a policy that fails refuses new pods, and a pod that runs can still be deleted', async () => {
+    await setClasses('[string(1 / 0)]');
+    try {
+      await waitFor('the policy to fail', 30_000, async () => {
+        const { stderr } = await create(evaluationPod('canary', { gvisor: true }), '--dry-run=server');
+        return /division by zero/.test(stderr) ? true : undefined;
+      });
+      await there('delete', 'pod', 'sandboxed', '--grace-period=1', '--wait', '--timeout=50s');
+    } finally {
+      await setClasses("['gvisor']");
+    }
+    await waitFor('the policy to work again', 30_000, async () => {
+      const { code } = await create(evaluationPod('canary', { gvisor: true }), '--dry-run=server');
+      return code === 0 ? true : undefined;
+    });
   });
 
   it('a DaemonSet, whose pods go through the scheduler, runs on the proven nodes alone', async () => {

@@ -33,8 +33,8 @@ export function create(namespace: string, body: object, query = ''): Call {
   return { method: 'POST', path: `${group}/namespaces/${namespace}/${kind.toLowerCase()}s?${query}`, body };
 }
 
-/** Creates a pod in the namespace `strict`. */
-export const createPod = (part?: PodPart) => create('strict', pod(part));
+/** Creates a pod in the namespace `strict`, in a dry run. */
+export const createPod = (part?: PodPart) => create('strict', pod(part), 'dryRun=All');
 
 /** The kinds that hold a pod template, and the path of the pod in them. */
 export const WORKLOADS = {
@@ -68,7 +68,11 @@ export function workload(
     spec:
       kind === 'CronJob'
         ? { schedule: '0 0 1 1 *', jobTemplate: { spec: { template } } }
-        : { template, ...(selector ? { selector: { matchLabels: labels } } : {}) },
+        : {
+            template,
+            ...(selector ? { selector: { matchLabels: labels } } : {}),
+            ...(kind === 'Job' ? { suspend: true } : {}), // so that its template can be written again
+          },
   };
 }
 

@@ -1,98 +1,78 @@
-import { describe } from 'node:test';
-import { useAdmission } from './admission-cluster.ts';
-import {
-  container,
-  create,
-  createPod,
-  createRuntimeClass,
-  FLAG,
-  hostPath,
-  pod,
-  privileged,
-} from './admission-objects.ts';
-import { podsAreRefused, table } from './admission-table.ts';
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { runAll, waitFor } from '../../hack/run.ts';
+import { describeGroups } from './admission-case.ts';
+import { until, useAdmission } from './admission-cluster.ts';
+import { ENFORCE_GROUPS } from './admission-enforce-cases.ts';
+import { workload } from './admission-objects.ts';
 
-const admission = useAdmission(['enforce'], async (ready) => {
-  for (const name of ['gvisor-x', 'plain']) await ready.as('admin', createRuntimeClass(name));
-  await podsAreRefused(ready);
+const admission = useAdmission(['enforce']);
+
+describeGroups(admission, ENFORCE_GROUPS);
+
+describe('a Deployment without the runtime class', () => {
+  const kubectl = (...args: string[]) => admission().cluster.kubectl(['-n', 'strict', ...args]);
+
+  it('is warned of by kubectl, and its ReplicaSet says why there are no pods', async () => {
+    const { command, args } = admission().cluster.kubectlCommand(['-n', 'strict', 'create', '-f', '-']);
+    const { code, stderr } = await runAll(command, args, {
+      input: JSON.stringify(workload('Deployment', { spec: { runtimeClassName: undefined } }, 'web')),
+    });
+    assert.equal(code, 0, stderr);
+    assert.match(
+      stderr,
+      /^Warning: .*spec\.template\.spec\.runtimeClassName is not set: write runtimeClassName: gvisor\n$/,
+    );
+    const said = await waitFor('the event of the ReplicaSet', 30_000, async () => {
+      const path = 'jsonpath={range .items[*]}{.involvedObject.name} {.message}{"\\n"}{end}';
+      const events = await kubectl('get', 'events', '--field-selector=reason=FailedCreate', '-o', path);
+      return events.split('\n').find((line) => /^web-\w+ /.test(line));
+    });
+    assert.match(
+      said,
+      /^web-\w+ Error creating: pods "web-\w+-\w+" is forbidden: .*the namespace "strict" requires gVisor, and this Pod would break that: spec\.runtimeClassName is not set: write runtimeClassName: gvisor$/,
+    );
+  });
+
+  it('gets its pods once it names the runtime class', async () => {
+    const patch = { spec: { template: { spec: { runtimeClassName: 'gvisor' } } } };
+    await kubectl('patch', 'deployment', 'web', '-p', JSON.stringify(patch));
+    await waitFor('a pod of the Deployment', 30_000, async () =>
+      (await kubectl('get', 'deployment', 'web', '-o', 'jsonpath={.status.updatedReplicas}')) === '1'
+        ? true
+        : undefined,
+    );
+  });
 });
 
-const ungated = { schedulingGates: undefined };
+describe('kubectl auth can-i -A', () => {
+  for (const [user, answer] of [
+    ['owner', 'no'],
+    ['operator', 'no'],
+    ['lifter', 'yes'],
+  ] as const) {
+    it(`tells the ${user} "${answer}", as the policy does`, async () => {
+      const words = ['auth', 'can-i', '-A', 'manage-gvisor-requirement', 'namespaces/strict', '--as', user];
+      const { command, args } = admission().cluster.kubectlCommand([...words, '-n', 'strict']);
+      assert.equal((await runAll(command, args)).stdout.trim(), answer);
+    });
+  }
+});
 
-describe('a namespace with require-gvisor: "true", by the default parameters', () => {
-  table(admission, [
-    ['a pod with the runtime class', createPod()],
-    [
-      'a pod without a runtime class',
-      createPod({ spec: { runtimeClassName: undefined } }),
-      /^pods "case-\w+" is forbidden: .* the namespace "strict" requires gVisor, and this Pod would break that: spec\.runtimeClassName is not set: write runtimeClassName: gvisor$/,
-    ],
-    [
-      'a pod with another runtime class',
-      createPod({ spec: { runtimeClassName: 'plain' } }),
-      /spec\.runtimeClassName is "plain": write runtimeClassName: gvisor$/,
-    ],
-    [
-      'a pod whose runtime class only begins alike',
-      createPod({ spec: { runtimeClassName: 'gvisor-x' } }),
-      /is "gvisor-x": write/,
-    ],
-    [
-      'a pod that a program with the ClusterRole edit creates',
-      createPod({ spec: { runtimeClassName: undefined } }),
-      /is not set: write runtimeClassName: gvisor/,
-      'dispatcher',
-    ],
-    ['the gVisor pod of that program', createPod(), undefined, 'dispatcher'],
-    [
-      'a pod, by a dry run on the server',
-      create('strict', pod({ spec: { runtimeClassName: undefined } }), 'dryRun=All'),
-      /is not set: write runtimeClassName: gvisor/,
-    ],
-    ['a gVisor pod, by a dry run on the server', create('strict', pod(), 'dryRun=All')],
-    [
-      'a pod that server-side apply would create',
-      {
-        method: 'PATCH',
-        path: '/api/v1/namespaces/strict/pods/applied?fieldManager=test',
-        patch: 'apply-patch+yaml',
-        body: { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'applied' }, spec: container() },
-      },
-      /^pods "applied" is forbidden: .*is not set: write/,
-    ],
-    [
-      'a pod that names its node',
-      createPod({ spec: { ...ungated, nodeName: 'node-9' } }),
-      /spec\.nodeName is "node-9", which goes past the scheduler .*: remove it; nodeSelector can name a node by kubernetes\.io\/hostname$/,
-    ],
-    [
-      'a pod that chooses its node by a selector',
-      createPod({ spec: { nodeSelector: { 'kubernetes.io/hostname': 'node-9' } } }),
-    ],
-    [
-      'a pod with a flag for runsc',
-      createPod({ annotations: { [FLAG]: 'host' } }),
-      /metadata\.annotations has dev\.gvisor\.flag\.network, which changes the sandbox: remove it$/,
-    ],
-    [
-      'a pod with a mount hint for runsc',
-      createPod({ annotations: { 'dev.gvisor.spec.mount.a.type': 'bind' } }),
-      /has dev\.gvisor\.spec\.mount\.a\.type/,
-    ],
-    ['a pod with an annotation of somebody else', createPod({ annotations: { 'dev.gvisor/team': 'x' } })],
-    [
-      'all problems of a pod at once',
-      createPod({
-        spec: { ...ungated, runtimeClassName: undefined, nodeName: 'n' },
-        annotations: { [FLAG]: 'x' },
+describe('the policies', () => {
+  it('have no type that the API server warns of', async () => {
+    const path = '{range .items[*]}{.metadata.name} {.status.typeChecking}{"\\n"}{end}';
+    const words = ['get', 'validatingadmissionpolicies', '-l', 'app.kubernetes.io/component=enforce'];
+    const seen = await until(
+      'the type check',
+      async () => ({
+        code: 0,
+        warnings: [],
+        body: 0,
+        message: await admission().cluster.kubectl([...words, '-o', `jsonpath=${path}`]),
       }),
-      /runtimeClassName is not set: .*; spec\.nodeName is "n".*; metadata\.annotations has dev\.gvisor/,
-    ],
-    [
-      'host namespaces, which are not refused by default',
-      createPod({ spec: { hostNetwork: true, hostPID: true } }),
-    ],
-    ['hostPath, which is not refused by default', createPod({ spec: hostPath })],
-    ['privileged, which is not refused by default', createPod({ spec: container(privileged) })],
-  ]);
+      ({ message }) => message.split('\n').filter((line) => line.includes('{')).length === 2,
+    );
+    assert.doesNotMatch(seen.message, /expressionWarnings/);
+  });
 });

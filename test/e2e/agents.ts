@@ -134,10 +134,7 @@ export async function applyOverlay(
   }
 }
 
-/**
- * Takes the component `enforce` off, but for its ConfigMap: an API server that has once seen the last policy with parameters
- * go sees no new ones (docs/admission.md).
- */
+/** Takes the component `enforce` off. */
 export async function removeEnforcement(cluster: Cluster): Promise<void> {
   const kinds = 'validatingadmissionpolicy,validatingadmissionpolicybinding,clusterrole';
   await cluster.kubectl(['delete', kinds, '-A', '-l', 'app.kubernetes.io/component=enforce']);

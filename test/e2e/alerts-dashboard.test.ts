@@ -6,27 +6,13 @@ import { REPO } from '../../hack/paths.ts';
 import { run, waitFor } from '../../hack/run.ts';
 import { breakAndWait, evaluationPod, healAndWait, runPod } from '../../hack/story.ts';
 import { ensureTools } from '../../hack/tools.ts';
+import { filledIn, panels, type Target } from '../monitoring/dashboard.ts';
 import { readMetrics } from './agents.ts';
 import { deletePods } from './e2e-cluster.ts';
 import { removeOutside, runOutside, useMonitoredCluster } from './monitored-cluster.ts';
 
 const monitored = useMonitoredCluster();
-
-type Target = { readonly refId: string; readonly expr: string; readonly instant: boolean };
-type Dashboard = {
-  readonly panels: readonly { readonly title: string; readonly targets: readonly Target[] }[];
-};
-
-const DASHBOARD = JSON.parse(
-  await readFile(join(REPO, 'manifests/components/monitoring/dashboard.json'), 'utf8'),
-) as Dashboard;
-
-/** An expression with the variables that Grafana fills in: all nodes, and a minute between points. */
-function filledIn(expr: string): string {
-  const whole = expr.replaceAll('$node', '.*').replaceAll('$__rate_interval', '1m');
-  assert.doesNotMatch(whole, /\$/, 'a variable that Grafana would fill in and this test does not');
-  return whole;
-}
+const PANELS = await panels();
 
 /** How many points the panel's query has now. */
 async function points({ expr, instant }: Target): Promise<number> {
@@ -47,7 +33,7 @@ describe('the dashboard, on a real Prometheus that scrapes real agents', () => {
     await deletePods(monitored().cluster, 'inside');
   });
 
-  for (const { title, targets } of DASHBOARD.panels)
+  for (const { title, targets } of PANELS)
     for (const target of targets)
       it(`"${title}" has data for its query ${target.refId}`, async () => {
         await waitFor(`data of ${target.expr}`, 60_000, async () =>

@@ -30,37 +30,35 @@ export async function certificateUser(
   groups: readonly string[] = [],
 ): Promise<ApiUser> {
   const { cert, key } = await (await openAuthority(join(cluster.dir, 'pki'))).issue(name, groups);
-  return (call) => send(cluster, call, { cert, key });
+  return userWith(cluster, { cert, key });
 }
 
 /** A service account, by a token that the API server made for it. */
 export async function tokenUser(cluster: Cluster, namespace: string, account: string): Promise<ApiUser> {
   const token = (await cluster.kubectl(['create', 'token', '-n', namespace, account])).trim();
-  return (call) => send(cluster, call, { token });
+  return userWith(cluster, {}, { authorization: `Bearer ${token}` });
 }
 
-type Credential = { readonly cert?: string; readonly key?: string; readonly token?: string };
-
-async function send(cluster: Cluster, call: Call, { cert, key, token }: Credential): Promise<Answer> {
+/** A user whose connections are kept, since a handshake takes longer than an answer. */
+async function userWith(
+  cluster: Cluster,
+  credential: { readonly cert?: string; readonly key?: string },
+  headers: Readonly<Record<string, string>> = {},
+): Promise<ApiUser> {
   const ca = await readFile(join(cluster.dir, 'pki/ca.crt'), 'utf8');
-  const dispatcher = new Agent({ connect: { ca, ...(cert && key ? { cert, key } : {}) } });
-  const type = call.method === 'PATCH' ? (call.patch ?? 'merge-patch+json') : 'json';
-  try {
-    const { statusCode, headers, body } = await request(`https://127.0.0.1:${cluster.port}${call.path}`, {
-      method: call.method,
+  const dispatcher = new Agent({ connect: { ca, ...credential } });
+  return async ({ method, path, body, patch = 'merge-patch+json' }) => {
+    const type = method === 'PATCH' ? patch : 'json';
+    const answer = await request(`https://127.0.0.1:${cluster.port}${path}`, {
+      method,
       dispatcher,
-      headers: {
-        'content-type': `application/${type}`,
-        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-      },
-      ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+      headers: { 'content-type': `application/${type}`, ...headers },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
-    const answer = (await body.json()) as { readonly message?: string };
-    const message = statusCode < 300 ? '' : (answer.message ?? '');
-    return { code: statusCode, message, warnings: warningsOf(headers.warning), body: answer };
-  } finally {
-    await dispatcher.close();
-  }
+    const said = (await answer.body.json()) as { readonly message?: string };
+    const message = answer.statusCode < 300 ? '' : (said.message ?? '');
+    return { code: answer.statusCode, message, warnings: warningsOf(answer.headers.warning), body: said };
+  };
 }
 
 /** The texts of Warning headers, `299 - "text"` each (RFC 7234, 5.5). */

@@ -14,6 +14,8 @@ export const REQUIRING = 'dispatcher-requires';
 /** See {@link REQUIRING}. */
 export const FREE = 'dispatcher-free';
 
+const DISPATCHER = join(REPO, 'dispatcher');
+
 /** Who the dispatcher is: a service account with what `dispatcher/rbac.yaml` grants, and nothing else. */
 export async function grantDispatcher(cluster: Cluster): Promise<void> {
   await cluster.kubectl(['apply', '-f', join(REPO, 'dispatcher/rbac.yaml')]);
@@ -51,7 +53,7 @@ export async function removeDispatcher(cluster: Cluster): Promise<void> {
   ]);
 }
 
-/** What one call of `dispatch.py` came to. */
+/** What one call of `gvisor-dispatch` came to. */
 export type Dispatched = {
   readonly code: number;
   /** What it printed, {} when that was no JSON. */
@@ -63,17 +65,23 @@ export type Dispatched = {
 
 /** What differs between the calls of the tests. */
 export type Call = {
-  readonly policy?: 'require' | 'prefer';
+  readonly policy?: 'require' | 'prefer' | 'wait';
   readonly name: string;
   readonly namespace?: string;
   readonly options?: readonly string[];
+  /** What differs in the pod's spec. */
+  readonly spec?: object;
+  /** `ask` creates nothing. */
+  readonly command?: 'run' | 'ask';
+  /** Kills the caller. */
+  readonly signal?: AbortSignal;
   /** Something to arrange at the gate before the call. */
   readonly gate?: (gate: ApiGate) => void;
 };
 
-/** Runs the example as a team would, with the service account's own token, through a gate. */
+/** Runs the command as a team would, with the service account's own token, through a gate. */
 export async function dispatch(cluster: Cluster, call: Call): Promise<Dispatched> {
-  const { policy = 'require', name, namespace = FREE, options = [] } = call;
+  const { policy = 'require', name, options = [], command = 'run', signal } = call;
   const gate = new ApiGate(cluster);
   call.gate?.(gate);
   const folder = await mkdtemp(join(tmpdir(), 'dispatch-'));
@@ -83,14 +91,17 @@ export async function dispatch(cluster: Cluster, call: Call): Promise<Dispatched
       await cluster.kubectl(['create', 'token', 'dispatcher', `--namespace=${FREE}`, '--duration=1h'])
     ).trim();
     await writeFile(kubeconfig, kubeconfigOf(await gate.open(), token), { mode: 0o600 });
-    const words = [
-      ...['--policy', policy, '--name', name, '--namespace', namespace, '--image', imageName('workload')],
-      ...['--remove-deadline', '30', ...options, '--command', 'sleep', '600'],
-    ];
+    const file = join(folder, `${name}.yaml`);
+    await writeFile(file, JSON.stringify(podOf(call)));
+    const words = [command, '--policy', policy, '--remove-deadline', '30', ...options, file];
     const { code, stdout, stderr } = await runAll(
       await ensurePython(),
-      ['-B', join(REPO, 'dispatcher/dispatch.py'), ...words],
-      { env: { PATH: process.env.PATH, KUBECONFIG: kubeconfig }, timeoutMs: 150_000 },
+      ['-B', '-m', 'gvisor_dispatch', ...words],
+      {
+        env: { KUBECONFIG: kubeconfig, PYTHONPATH: DISPATCHER },
+        timeoutMs: 150_000,
+        ...(signal ? { signal } : {}),
+      },
     );
     const said = stdout.startsWith('{') ? (JSON.parse(stdout) as Record<string, unknown>) : {};
     return { code, said, stderr, requests: gate.passed };
@@ -98,6 +109,24 @@ export async function dispatch(cluster: Cluster, call: Call): Promise<Dispatched
     await gate.close();
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** An evaluation pod: no token, no privileges, no restart. */
+function podOf({ name, namespace = FREE, spec = {} }: Call): object {
+  const containers = [
+    {
+      name: 'evaluation',
+      image: imageName('workload'),
+      command: ['sleep', '600'],
+      securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
+    },
+  ];
+  const quiet = {
+    restartPolicy: 'Never',
+    automountServiceAccountToken: false,
+    terminationGracePeriodSeconds: 1,
+  };
+  return { metadata: { name, namespace }, spec: { containers, ...quiet, ...spec } };
 }
 
 function kubeconfigOf(server: string, token: string): string {

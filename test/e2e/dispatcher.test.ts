@@ -37,14 +37,16 @@ describe('the dispatcher', () => {
     }
   });
 
-  it('refuses without a RuntimeClass and creates nothing', async () => {
+  it('refuses without a RuntimeClass under every policy, and creates nothing', async () => {
     await kubectl('delete', 'runtimeclass', 'gvisor');
-    const refused = await call({ name: 'no-class' });
-    assert.deepEqual([refused.code, refused.said.reason], [3, 'RuntimeClassMissing'], refused.stderr);
-    assert.deepEqual(
-      refused.requests.filter((one) => !one.startsWith('GET ')),
-      [],
-    );
+    for (const policy of ['require', 'prefer', 'wait'] as const) {
+      const refused = await call({ policy, name: 'no-class' });
+      assert.deepEqual([refused.code, refused.said.reason], [3, 'RuntimeClassMissing'], refused.stderr);
+      assert.deepEqual(
+        refused.requests.filter((one) => !one.startsWith('GET ')),
+        [],
+      );
+    }
     await assertNoPod(cluster(), 'no-class');
   });
 
@@ -60,47 +62,53 @@ describe('the dispatcher', () => {
     const options = ['--runtime-class', 'other'];
     try {
       await cluster().kubectl(['apply', '-f', '-'], other('runc'));
-      const mismatch = await call({ name: 'mismatch', options });
+      const mismatch = await call({ policy: 'prefer', name: 'mismatch', options });
       assert.deepEqual([mismatch.code, mismatch.said.reason], [3, 'HandlerMismatch'], mismatch.stderr);
       await kubectl('delete', 'runtimeclass', 'other');
       await cluster().kubectl(['apply', '-f', '-'], other('runsc'));
-      const unscoped = await call({ name: 'unscoped', options });
+      const unscoped = await call({ policy: 'prefer', name: 'unscoped', options });
       assert.deepEqual([unscoped.code, unscoped.said.reason], [3, 'RuntimeClassUnscoped'], unscoped.stderr);
     } finally {
       await kubectl('delete', 'runtimeclass', 'other', '--ignore-not-found');
     }
   });
 
-  it('without a ready node refuses, or falls back loudly, but never where the namespace requires gVisor', async () => {
+  it('refuses where gVisor fails, or falls back loudly, but never where the namespace requires gVisor', async () => {
     await Promise.all(GVISOR_NODES.map((node) => breakAndWait(cluster(), node, 'runsc-missing')));
     const refused = await call({ name: 'refused' });
-    assert.deepEqual([refused.code, refused.said.reason], [3, 'NoReadyNode'], refused.stderr);
+    assert.deepEqual([refused.code, refused.said.reason], [3, 'GVisorFails'], refused.stderr);
     const required = await call({ policy: 'prefer', name: 'required', namespace: REQUIRING });
-    assert.deepEqual([required.code, required.said.reason], [3, 'NoReadyNode'], required.stderr);
+    assert.deepEqual([required.code, required.said.reason], [3, 'GVisorFails'], required.stderr);
     assert.deepEqual([...creations(refused), ...creations(required)], []);
 
+    const asked = await call({ command: 'ask', policy: 'prefer', name: 'fallback', options: [] });
+    assert.deepEqual([asked.code, asked.said.in_gvisor], [5, false], asked.stderr);
     const { code, said, stderr } = await call({ policy: 'prefer', name: 'fallback' });
-    assert.deepEqual([code, said.in_gvisor, said.reason], [0, false, 'NoReadyNode'], stderr);
-    assert.match(stderr, /^WARNING pod dispatcher-free\/fallback runs WITHOUT gVisor: NoReadyNode: /m);
+    assert.deepEqual([code, said.in_gvisor, said.reason], [0, false, 'GVisorFails'], stderr);
+    assert.match(
+      stderr,
+      /^WARNING dispatcher-free\/fallback runs WITHOUT gVisor: GVisorFails: .*RunscNotFound/m,
+    );
     assert.equal(await kernelIn('fallback'), (await readFile('/proc/version', 'utf8')).trim());
     const pod = await readPod(cluster(), 'fallback');
     assert.equal(pod.spec.runtimeClassName, undefined);
     assert.equal(pod.metadata.labels['gvisor-dispatch'], 'fallback');
-    assert.equal(pod.metadata.annotations?.['gvisor-dispatch/reason'], 'NoReadyNode');
+    assert.equal(pod.metadata.annotations?.['gvisor-dispatch/reason'], 'GVisorFails');
     const events = `involvedObject.uid=${pod.metadata.uid},reason=GVisorFallback`;
     const path = 'jsonpath={.items[*].type} {.items[*].message}';
     const event = await kubectl('get', 'events', '-n', FREE, '--field-selector', events, '-o', path);
-    assert.match(event, /^Warning runs without gVisor: NoReadyNode: /);
+    assert.match(event, /^Warning runs without gVisor: GVisorFails: /);
   });
 
   it('counts a node that is cordoned, or tainted without a toleration, as not schedulable', async () => {
     await kubectl('cordon', 'node-1');
     await kubectl('taint', 'node', 'node-2', 'gpu=a100:NoSchedule', '--overwrite');
     try {
-      const { code, said, stderr } = await call({ name: 'nowhere' });
-      assert.deepEqual([code, said.reason], [3, 'NoSchedulableNode'], stderr);
-      assert.match(String(said.message), /node-1 has the taint node\.kubernetes\.io\/unschedulable/);
-      assert.match(String(said.message), /node-2 has the taint gpu=a100:NoSchedule/);
+      const { code, said, stderr } = await call({ policy: 'prefer', name: 'nowhere' });
+      assert.deepEqual([code, said.reason], [75, 'NoSchedulableNode'], stderr);
+      assert.match(String(said.message), /taint node\.kubernetes\.io\/unschedulable=:NoSchedule: node-1/);
+      assert.match(String(said.message), /taint gpu=a100:NoSchedule: node-2/);
+      await assertNoPod(cluster(), 'nowhere');
     } finally {
       await kubectl('taint', 'node', 'node-2', 'gpu-');
     }
@@ -109,12 +117,11 @@ describe('the dispatcher', () => {
   it('says what is wrong with the call itself', async () => {
     const taken = await call({ name: 'taken' });
     assert.equal(taken.code, 0, taken.stderr);
-    const again = await call({ name: 'taken' });
-    assert.equal(again.code, 1);
-    assert.match(again.stderr, /^The API server refused: 409 pods "taken" already exists$/m);
+    const other = await call({ name: 'taken', options: ['--id', 'another'] });
+    assert.deepEqual([other.code, other.said.reason], [1, 'NameTaken'], other.stderr);
     const stranger = await call({ name: 'stranger', namespace: 'default' });
-    assert.equal(stranger.code, 1);
-    assert.match(stranger.stderr, /^The API server refused: 403 pods is forbidden: .*cannot create/m);
+    assert.deepEqual([stranger.code, stranger.said.reason], [1, 'ApiRefused'], stranger.stderr);
+    assert.match(String(stranger.said.message), /^cannot read pod default\/stranger: 403 pods .*forbidden/);
     const wrong = await call({ name: 'wrong', options: ['--start-deadline', '0'] });
     assert.equal(wrong.code, 2);
     assert.match(wrong.stderr, /0 is not between 0 and 86400 seconds/);

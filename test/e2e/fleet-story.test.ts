@@ -50,7 +50,7 @@ async function requireGvisor(value: 'audit' | 'true', answered: RegExp): Promise
     last = (await create('canary', false, '--dry-run=server')).said;
     return answered.test(last) ? true : undefined;
   }).catch(async (cause: unknown) => {
-    const kinds = 'namespaces,validatingadmissionpolicy,validatingadmissionpolicybinding,configmap';
+    const kinds = 'namespaces,validatingadmissionpolicy,validatingadmissionpolicybinding';
     const objects = await cluster().kubectl(['get', kinds, '-A', '--show-labels']);
     throw new Error(`The last answer was "${last}", with\n${objects}`, { cause });
   });
@@ -59,7 +59,7 @@ async function requireGvisor(value: 'audit' | 'true', answered: RegExp): Promise
 /** Asks the dispatcher for a pod, and says what came of it. */
 async function ask(call: Call): Promise<Dispatched> {
   const { policy = 'require', name, namespace = FREE } = call;
-  tell(`$ dispatch.py --policy ${policy} --namespace ${namespace} --name ${name}`);
+  tell(`$ gvisor-dispatch run --policy ${policy} ${name}.yaml      # namespace: ${namespace}`);
   const answer = await dispatch(cluster(), call);
   for (const line of answer.stderr.trim().split('\n').filter(Boolean)) tell(`  ${line.slice(0, 150)}`);
   const { node, in_gvisor: inside, reason } = answer.said;
@@ -132,7 +132,7 @@ describe('a fleet for evaluations', () => {
     tell(`its label is gone after ${second.toFixed(2)} s`);
     await alert('GVisorNoNodeReady', true);
     const refused = await ask({ name: 'refused', namespace: NAMESPACE, policy: 'prefer' });
-    assert.deepEqual([refused.code, refused.said.reason], [3, 'NoReadyNode'], refused.stderr);
+    assert.deepEqual([refused.code, refused.said.reason], [3, 'GVisorFails'], refused.stderr);
     const fallback = await ask({ name: 'fallback', policy: 'prefer' });
     assert.deepEqual([fallback.code, fallback.said.in_gvisor], [0, false], fallback.stderr);
   });

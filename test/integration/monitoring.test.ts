@@ -119,6 +119,8 @@ describe('the monitoring components', () => {
         'kubernetes.io/os': 'linux',
         'example.com/pool': 'sandboxes',
       });
+      const [container] = agent?.spec?.template?.spec?.containers ?? [];
+      assert.deepEqual(container?.env.at(-1), { name: 'EXPECT_GVISOR', value: 'on' });
       const { matchLabels = {} } = monitor?.spec?.selector ?? {};
       const labels = agent?.spec?.template?.metadata.labels ?? {};
       assert.deepEqual({ ...labels, ...matchLabels }, labels, "the PodMonitor selects the agent's pods");
@@ -150,12 +152,16 @@ type Metadata = {
   readonly namespace?: string;
   readonly labels?: Readonly<Record<string, string>>;
 };
+type PodSpec = {
+  readonly nodeSelector?: object;
+  readonly containers: readonly { readonly env: readonly object[] }[];
+};
 type Rendered = {
   readonly kind: string;
   readonly metadata: Metadata;
   readonly data?: Readonly<Record<string, string>>;
   readonly spec?: {
     readonly selector?: { readonly matchLabels?: Readonly<Record<string, string>> };
-    readonly template?: { readonly metadata: Metadata; readonly spec?: { readonly nodeSelector?: object } };
+    readonly template?: { readonly metadata: Metadata; readonly spec?: PodSpec };
   };
 };

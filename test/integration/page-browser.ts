@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { after, afterEach, before, beforeEach } from 'node:test';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
-import type { Report } from '../../agent/report.ts';
+import type { Status } from '../../agent/report.ts';
 import { createAgentServer } from '../../agent/server.ts';
 import { READY } from '../agent/publish/sample-reports.ts';
 
@@ -15,7 +15,7 @@ type Shown = {
   /** Where the agent's server listens, as "http://127.0.0.1:…". */
   origin: string;
   /** What the agent knows: undefined until its first look has ended. */
-  report: Report | undefined;
+  report: Status | undefined;
   /** The URLs that were asked for. */
   asked: string[];
   /** What was logged, thrown, or asked in a dialog. */
@@ -75,7 +75,9 @@ export function usePage() {
     await closed;
   }
 
-  async function open(options: BrowserContextOptions & { readonly clock?: boolean } = {}): Promise<Page> {
+  async function open(
+    options: BrowserContextOptions & { readonly clock?: boolean | Date } = {},
+  ): Promise<Page> {
     const { clock = false, ...rest } = options;
     const context = await browser.newContext({ viewport: { width: 1120, height: 900 }, ...rest });
     const page = await context.newPage();
@@ -86,7 +88,7 @@ export function usePage() {
       shown.complaints.push(`dialog ${dialog.message()}`);
       void dialog.dismiss();
     });
-    if (clock) await page.clock.install();
+    if (clock !== false) await page.clock.install(clock === true ? {} : { time: clock });
     await page.goto(`${shown.origin}/`);
     return page;
   }

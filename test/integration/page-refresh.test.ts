@@ -31,6 +31,15 @@ describe('the page in a browser', () => {
     );
   });
 
+  it('says how long ago the verdict came, and counts on', async () => {
+    shown.report = READY;
+    const page = await open({ clock: new Date('2026-11-24T11:41:00Z') });
+    const age = page.locator('.since .age');
+    assert.equal(await age.textContent(), ', 1 hour ago');
+    await page.clock.runFor(60_000);
+    await page.locator('.since .age', { hasText: ', 2 hours ago' }).waitFor();
+  });
+
   it('touches nothing while nothing changes', async () => {
     const page = await open({ clock: true });
     await page.evaluate(`marked = document.querySelector('h1')`);

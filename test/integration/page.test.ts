@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { BROKEN, HOSTILE, READY, UNSEEN } from '../agent/publish/sample-reports.ts';
+import { FINDINGS } from '../agent/publish/sample-findings.ts';
+import { BROKEN, HOSTILE, READY } from '../agent/publish/sample-reports.ts';
+import { EXPLAINED, SAMPLES } from '../agent/publish/sample-status.ts';
 import { usePage } from './page-browser.ts';
 import { openAll, readContrast, readFocus } from './page-probes.ts';
 
-const REPORTS = { ready: READY, broken: BROKEN, unseen: UNSEEN, hostile: HOSTILE, starting: undefined };
+const REPORTS = { ...SAMPLES, explained: EXPLAINED, broken: BROKEN, hostile: HOSTILE, starting: undefined };
 
 describe('the page in a browser', () => {
   const { shown, open } = usePage();
@@ -74,10 +76,12 @@ describe('the page in a browser', () => {
     assert.equal(await page.evaluate('typeof pwned'), 'undefined');
     assert.equal(await page.locator('img, main script, main style, [onmouseover]').count(), 0);
     assert.ok(((await page.locator('.verdict').textContent()) ?? '').includes(HOSTILE.verdict.message));
+    assert.equal(await page.locator('a:not([href^="./"])').count(), 0);
     assert.ok((await page.title()).includes('</title></style></script>'));
   });
 
   it('is worked with the keyboard alone', async () => {
+    shown.report = EXPLAINED;
     const page = await open();
     const reached: { name: string; outline: number }[] = [];
     for (;;) {
@@ -93,12 +97,31 @@ describe('the page in a browser', () => {
       await page.keyboard.press('Space');
       await evidence.waitFor({ state: 'hidden' });
     }
-    const withEvidence = READY.findings.filter(({ evidence = [] }) => evidence.length > 0);
     assert.deepEqual(
       reached.map(({ name }) => name),
-      ['/report', '/metrics', '/livez', '/readyz', ...withEvidence.map(({ check }) => `open-${check}`)],
+      [
+        ...['/reasons', '/report', '/metrics', '/livez', '/readyz'],
+        ...['reason', 'step-RunscNotFound', 'step-RestartPending', 'open-others', 'proof-reason'],
+        ...['reason-runsc', 'open-runsc', 'reason-handler-current', 'open-handler-current'],
+        ...FINDINGS.flatMap(({ check, evidence = [] }) =>
+          evidence.length === 0 || check === 'runsc' ? [] : [`open-${check}`],
+        ),
+        ...[0, 1, 2, 3].map((index) => `past-reason-${index}`),
+      ],
     );
     for (const { name, outline } of reached) assert.ok(outline >= 2, `${name} has no visible focus`);
+  });
+
+  it('leads from a reason to what it means, and back', async () => {
+    shown.report = EXPLAINED;
+    const page = await open();
+    await page.locator('#reason').press('Enter');
+    await page.waitForURL(`${shown.origin}/reasons#RunscNotFound`);
+    await page.locator('#RunscNotFound:target').getByText('Install runsc in a directory').waitFor();
+    assert.deepEqual((await readContrast(page)).low, []);
+    await page.getByRole('link', { name: 'Back to this node' }).press('Enter');
+    await page.waitForURL(`${shown.origin}/`);
+    assert.deepEqual(shown.complaints, []);
   });
 
   it('leads to the report that machines read', async () => {
@@ -125,7 +148,7 @@ describe('the page in a browser', () => {
     const levels = seen
       .filter((node) => node.role?.value === 'heading')
       .map((node) => node.properties?.find(({ name }) => name === 'level')?.value.value as number);
-    assert.deepEqual(levels, [1, 2, 2, 2, 2, 2]);
+    assert.deepEqual(levels, [1, 2, 2, 2, 2, 2, 2, 2]);
     assert.equal(await page.evaluate('document.documentElement.lang'), 'en');
   });
 

@@ -3,12 +3,12 @@ import { describe, it } from 'node:test';
 import { renderPage } from '../../../agent/page/page.ts';
 import { renderReasons } from '../../../agent/page/reasons.ts';
 import { READY } from '../publish/sample-reports.ts';
-import { SAMPLES } from '../publish/sample-status.ts';
+import { EXPLAINED, SAMPLES } from '../publish/sample-status.ts';
 import { says, textOf } from './page-text.ts';
 
 describe('the page, for a tired person', () => {
   it('answers what a tired person asks, in that order', () => {
-    const text = textOf(renderPage(SAMPLES.failing));
+    const text = textOf(renderPage(EXPLAINED));
     const words = [
       'gVisor does not work here',
       'Since 2026-11-24 17:20:03 UTC',
@@ -32,42 +32,51 @@ describe('the page, for a tired person', () => {
   });
 
   it('tells a long error once, with the whole id of its sandbox', () => {
-    const text = textOf(renderPage(SAMPLES.failing));
+    const text = textOf(renderPage(EXPLAINED));
     assert.equal(text.split('failed to create shim task').length, 2, text);
     assert.equal(text.match(/[0-9a-f]{64}/g)?.length, 2); // the one error names it twice
-    const unexplained = { ...SAMPLES.failing.verdict, message: SAMPLES.failing.proof.message };
-    const alone = renderPage({ ...SAMPLES.failing, verdict: unexplained, history: [] });
+    const unexplained = { ...EXPLAINED.verdict, message: EXPLAINED.proof.message };
+    const alone = renderPage({ ...EXPLAINED, verdict: unexplained, history: [] });
     assert.equal(alone.split('failed to create shim task').length, 2);
-    assert.match(textOf(alone), /was asked for, as said above\./);
+    assert.match(textOf(alone), /was asked for; the answer is above\./);
   });
 
   it('shows which pods are outside of gVisor, first those that must not be', () => {
     says(
       SAMPLES.outside,
-      '✗ 2 pods run outside of gVisor in a namespace that requires it eval/plain process 2841',
+      '✗ 2 pods run outside of gVisor in a namespace that requires it evaluations/plain process',
+      'evaluations/grader-x7p2d process',
+      'End them, and start them again with a runtimeClassName of gVisor',
+      '2 of 6 pods run outside of gVisor where nothing requires it gvisor-ready/gvisor-ready-agent',
     );
-    says(SAMPLES.outside, 'grader/submission-1713-xk2p9 process 2907 is "/pause", handler "runc"');
-    says(
-      SAMPLES.outside,
-      '3 of 7 pods run outside of gVisor where nothing requires it kube-system/kube-proxy',
+    const text = textOf(renderPage(SAMPLES.unknown));
+    assert.match(
+      text,
+      /\? The pods cannot be read now This is what was seen until 2026-11-25 15:2\d:\d\d UTC/,
     );
-    says(SAMPLES.unknown, 'They cannot be read now; this is what was seen until 2026-11-24 17:20:05 UTC');
     says(READY, 'The pods of this node were not read yet');
   });
 
   it('shows what the Node says, and what keeps the agent from writing there', () => {
+    says(SAMPLES.unknown, 'Label gvisor.node-restriction.kubernetes.io/ready false');
     says(READY, 'This agent writes to no Node');
     says({ ...READY, written: { labels: {}, tainted: false } }, 'Nothing is known to stand there yet');
     const problem = 'the Node could not be written for 7 min: 503 shutting down';
     says(
-      { ...READY, written: { ...SAMPLES.proven.written, tainted: true, problem } },
+      { ...READY, written: { labels: {}, tainted: true, problem } },
       problem,
-      'Taint not-ready',
+      'Taint not-ready NoSchedule',
     );
   });
 
+  it('tells the error of a real node once, by the short id of its sandbox', () => {
+    const text = textOf(renderPage(SAMPLES.failing));
+    assert.equal(text.split('failed to create shim task').length, 2, text);
+    assert.doesNotMatch(text, /[0-9a-f]{13}/);
+  });
+
   it('leads from each reason to what it means', () => {
-    const page = renderPage(SAMPLES.failing);
+    const page = renderPage(EXPLAINED);
     const links = [...page.matchAll(/href="\.\/reasons#(\w+)"/g)].map(([, reason = '']) => reason);
     assert.ok(links.length >= 7, links.join(' '));
     const reasons = renderReasons();

@@ -28,6 +28,7 @@ describe('nextSteps', () => {
       findings: [
         finding(advise('RestartPending', 'edited'), 'handler-current'),
         finding(fail('ShimNotFound', 'no shim'), 'shim'),
+        finding(unknown('CheckFailed', 'unreadable'), 'runsc'),
       ],
       proof: unproven('failed', 'ShimNotFound'),
     });

@@ -1,10 +1,12 @@
-import type { PodsOutside } from '../../../agent/pods/outside.ts';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Pod } from '../../../agent/pods/pod.ts';
 import type { Written } from '../../../agent/publish/node-object.ts';
 import type { Status } from '../../../agent/report.ts';
 import type { Verdict } from '../../../agent/verdict.ts';
+import { REPO } from '../../../hack/paths.ts';
 import { FINDINGS } from './sample-findings.ts';
-import { READY, UNSEEN } from './sample-reports.ts';
+import { READY } from './sample-reports.ts';
 
 const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
 
@@ -26,24 +28,17 @@ function pod(namespace: string, name: string, pid: number, handler = ''): Pod {
   return { namespace, name, uid, handler, sandboxed: false, evidence: `process ${pid} is "/pause"` };
 }
 
-const ALLOWED = [
-  pod('kube-system', 'kube-proxy-x7p2d', 1203),
-  pod('kube-system', 'cilium-q8wzk', 1290),
-  pod('monitoring', 'node-exporter-5tk9c', 1377),
-];
+/** What a real agent said on a node of the test cluster in the states that people meet (test/docs/record-reports.ts). */
+export const SAMPLES = {
+  proven: recorded('proven'),
+  failing: recorded('failing'),
+  unknown: recorded('unknown'),
+  outside: recorded('outside'),
+} as const;
 
-const PODS: PodsOutside = {
-  at: '2026-11-24T17:20:05.004Z',
-  stale: false,
-  running: 7,
-  requirementsKnown: true,
-  forbidden: [],
-  allowed: ALLOWED,
-  untold: [],
-  inside: ['a', 'b', 'c', 'd'],
-};
-
-const FORBIDDEN = [pod('eval', 'plain', 2841), pod('grader', 'submission-1713-xk2p9', 2907, 'runc')];
+function recorded(name: string): Status {
+  return JSON.parse(readFileSync(join(REPO, `test/fixtures/reports/${name}.json`), 'utf8')) as Status;
+}
 
 const AT = '2026-11-24T17:20:03.118Z';
 /** The error of a real containerd 2.4.2 whose runsc was gone; each attempt has a sandbox of another id. */
@@ -55,68 +50,61 @@ const NO_RUNSC = '"runsc" is in no folder of containerd\'s PATH';
 const broken = (id: string) =>
   ({ status: 'False', reason: 'RunscNotFound', message: `${NO_RUNSC}; ${errorOf(id)}` }) as const;
 
-const { stale: _, ...LOST } = PODS;
-
-/** The states of a node that people meet, as the page and the terminal are told of them. */
-export const SAMPLES = {
-  proven: { ...READY, pods: PODS, written: writtenOf(READY.verdict, '2026-11-24T09:41:08Z') },
-  failing: {
-    ...READY,
-    verdict: broken(FIRST),
-    look: {
-      verdict: broken(SECOND),
-      at: AT,
-      trigger: 'file /usr/local/bin/runsc',
-      durationMs: 412,
-    },
-    findings: FINDINGS.map((finding) =>
-      finding.check === 'runsc'
+/** A node whose runsc is gone, where a check knows the cause, and something else is worth doing. */
+export const EXPLAINED: Status = {
+  ...READY,
+  verdict: broken(FIRST),
+  look: {
+    verdict: broken(SECOND),
+    at: AT,
+    trigger: 'file /usr/local/bin/runsc',
+    durationMs: 412,
+  },
+  findings: FINDINGS.map((finding) =>
+    finding.check === 'runsc'
+      ? {
+          check: 'runsc',
+          durationMs: 31,
+          status: 'fail',
+          weight: 'explains',
+          reason: 'RunscNotFound',
+          message: NO_RUNSC,
+          evidence: [{ value: 'looked in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin' }],
+        }
+      : finding.check === 'handler-current'
         ? {
-            check: 'runsc',
-            durationMs: 31,
+            check: 'handler-current',
+            durationMs: 26,
             status: 'fail',
-            weight: 'explains',
-            reason: 'RunscNotFound',
-            message: NO_RUNSC,
-            evidence: [{ value: 'looked in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin' }],
+            weight: 'advises',
+            reason: 'RestartPending',
+            message: 'The handler "runsc" was edited after containerd started',
+            evidence: [{ file: '/etc/containerd/config.toml', line: 22, value: 'ConfigPath' }],
           }
-        : finding.check === 'handler-current'
-          ? {
-              check: 'handler-current',
-              durationMs: 26,
-              status: 'fail',
-              weight: 'advises',
-              reason: 'RestartPending',
-              message: 'The handler "runsc" was edited after containerd started',
-              evidence: [{ file: '/etc/containerd/config.toml', line: 22, value: 'ConfigPath' }],
-            }
-          : finding,
-    ),
-    proof: { kind: 'failed', reason: 'RunscNotFound', message: errorOf(SECOND) },
-    history: [
-      { ...broken(FIRST), at: AT },
-      ...READY.history.slice(0, 1),
-      { ...broken(FIRST.replaceAll('5', '9')), at: '2026-11-24T09:38:52.047Z' },
-      ...READY.history.slice(2),
-    ],
-    pods: PODS,
-    written: writtenOf(broken(FIRST), '2026-11-24T17:20:03Z'),
-  },
-  unknown: { ...UNSEEN, pods: { ...LOST, stale: true, running: 5, allowed: ALLOWED.slice(0, 1) } },
-  outside: {
-    ...READY,
-    pods: { ...PODS, forbidden: FORBIDDEN },
-    written: writtenOf(READY.verdict, '2026-11-24T09:41:08Z'),
-  },
-} as const satisfies Record<string, Status>;
+        : finding,
+  ),
+  proof: { kind: 'failed', reason: 'RunscNotFound', message: errorOf(SECOND) },
+  history: [
+    { ...broken(FIRST), at: AT },
+    ...READY.history.slice(0, 1),
+    { ...broken(FIRST.replaceAll('5', '9')), at: '2026-11-24T09:38:52.047Z' },
+    ...READY.history.slice(2),
+  ],
+  ...(SAMPLES.proven.pods === undefined ? {} : { pods: SAMPLES.proven.pods }),
+  written: writtenOf(broken(FIRST), '2026-11-24T17:20:03Z'),
+};
 
 /** A node with more pods outside of gVisor than anybody reads. */
 export const FLOODED: Status = {
   ...SAMPLES.outside,
   pods: {
-    ...PODS,
+    at: '2026-11-24T17:20:05.004Z',
+    stale: false,
     running: 110,
+    requirementsKnown: true,
     forbidden: Array.from({ length: 50 }, (_, index) => pod('eval', `plain-${index}`, 3000 + index)),
     allowed: Array.from({ length: 60 }, (_, index) => pod('kube-system', `daemon-${index}`, 4000 + index)),
+    untold: [],
+    inside: [],
   },
 };

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { advise, fail, pass, unknown } from '../../../agent/finding.ts';
 import { renderReport, TerminalPublisher } from '../../../agent/publish/terminal.ts';
 import { finding, reportOf, unproven, verdictOf } from '../reports.ts';
-import { FLOODED, SAMPLES } from './sample-status.ts';
+import { EXPLAINED, FLOODED, SAMPLES } from './sample-status.ts';
 
 const SCREEN = { colored: false, width: 80 };
 
@@ -94,7 +94,7 @@ describe('renderReport', () => {
   });
 
   it('breaks no word, and has no line that is longer than the screen where it could be shorter', () => {
-    for (const report of [...Object.values(SAMPLES), FLOODED]) {
+    for (const report of [...Object.values(SAMPLES), EXPLAINED, FLOODED]) {
       for (const width of [40, 80, 120]) {
         const lines = renderReport(report, { ...SCREEN, width }).split('\n');
         const long = lines.filter((line) => line.length > width && /\S\s+\S{2}/.test(line.trim()));
@@ -107,9 +107,11 @@ describe('renderReport', () => {
   });
 
   it('tells an error once, by the short id of its sandbox', () => {
-    const text = renderReport(SAMPLES.failing, { ...SCREEN, width: 10_000 });
-    assert.equal(text.split('failed to create shim task').length, 2, text);
-    assert.doesNotMatch(text, /[0-9a-f]{13}/);
+    for (const report of [SAMPLES.failing, EXPLAINED]) {
+      const text = renderReport(report, { ...SCREEN, width: 10_000 });
+      assert.equal(text.split('failed to create shim task').length, 2, text);
+      assert.doesNotMatch(text, /[0-9a-f]{13}/);
+    }
   });
 
   it('lets nothing of the host command the terminal', () => {
@@ -120,11 +122,12 @@ describe('renderReport', () => {
 
   it('names the pods that are outside of gVisor where they must not be', () => {
     const text = renderReport(SAMPLES.outside, SCREEN);
+    assert.match(text, /\n {2}✗ 2 pods run outside of gVisor in a namespace that requires it\n/);
     assert.match(
       text,
-      /\n {2}✗ 2 pods run outside of gVisor in a namespace that requires it\n {4}eval\/plain: /,
+      /\n {4}evaluations\/plain: process \d+ is "\/bin\/sleep"\n {4}evaluations\/grader-x7p2d: /,
     );
-    assert.match(text, /\n {4}3 of 7 pods run outside of gVisor where nothing requires it\n/);
+    assert.match(text, /\n {4}2 of 6 pods run outside of gVisor where nothing requires it\n/);
     assert.match(renderReport(SAMPLES.proven, SCREEN), /✓ No pod runs outside of gVisor in a namespace/);
     assert.match(renderReport(FLOODED, SCREEN), /and 30 more\n/);
   });

@@ -1,0 +1,126 @@
+"""Starts evaluation pods in gVisor, or says why not, from the shell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import yaml
+from kubernetes import client, config
+
+from .dispatcher import Dispatcher
+from .errors import (
+    ApiUnavailableError,
+    CapacityError,
+    DispatchError,
+    GVisorUnavailableError,
+    MisconfiguredError,
+    PodNotGoneError,
+)
+from .pods import Json
+from .settings import Policy, Settings
+
+EXIT_CODES = """exit codes: 0 in gVisor (run: the pod started, see "in_gvisor") - 5 ask: a fallback is allowed -
+3 gVisor fails or is not set up - 75 no room or no answer, try again later - 4 a pod could not be removed -
+2 wrong usage - 1 anything else"""
+TIMES = ("schedule_deadline", "wait_deadline", "start_deadline", "remove_deadline", "api_deadline")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    options = parse(sys.argv[1:] if words is None else words)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    settings = Settings(
+        runtime_class=options.runtime_class,
+        handler=options.handler,
+        pool=dict(options.pool),
+        **{name: getattr(options, name) for name in TIMES},
+    )
+    try:
+        if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+            config.load_incluster_config()
+        else:
+            config.load_kube_config()
+        dispatcher = Dispatcher(client.ApiClient(), settings)
+        pod, policy = read(options.file), Policy(options.policy)
+        if options.what == "run":
+            print(json.dumps(asdict(dispatcher.dispatch(pod or {}, policy, options.id))))
+            return 0
+        namespace = (pod or {}).get("metadata", {}).get("namespace") or options.namespace
+        decision = dispatcher.decide(pod, policy, namespace, options.nodes)
+        print(json.dumps({**asdict(decision), "policy": policy.value}))
+        return 0 if decision.in_gvisor else 5
+    except DispatchError as error:
+        print(json.dumps({"reason": error.reason, "message": error.message}))
+        return exit_code(error)
+    except (ValueError, OSError, yaml.YAMLError, config.ConfigException) as error:
+        print(f"gvisor-dispatch: {error}", file=sys.stderr)
+        return 1
+
+
+def exit_code(error: DispatchError) -> int:
+    if isinstance(error, GVisorUnavailableError | MisconfiguredError):
+        return 3
+    if isinstance(error, CapacityError | ApiUnavailableError):
+        return os.EX_TEMPFAIL
+    return 4 if isinstance(error, PodNotGoneError) else 1
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """The command line; argparse ends the program with 2 on a wrong one."""
+    default = Settings()
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--policy", required=True, choices=[policy.value for policy in Policy])
+    common.add_argument("--runtime-class", default=default.runtime_class)
+    common.add_argument("--handler", default=default.handler, help="the handler that the agents prove")
+    common.add_argument(
+        "--pool",
+        type=label,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a label of the pool",
+    )
+    for name in TIMES:
+        common.add_argument(
+            f"--{name.replace('_', '-')}", type=seconds, default=getattr(default, name), metavar="SECONDS"
+        )
+    parser = argparse.ArgumentParser(prog="gvisor-dispatch", description=__doc__, epilog=EXIT_CODES)
+    commands = parser.add_subparsers(dest="what", required=True)
+    ask = commands.add_parser("ask", parents=[common], help="where a pod may run now; creates nothing")
+    ask.add_argument("file", nargs="?", help="the pod as YAML or JSON, - for standard input; without one: any pod")
+    ask.add_argument("--namespace", default="default", help="where the pod would be, if the file does not say")
+    ask.add_argument("--nodes", type=int, default=10, help="how many nodes to name at most")
+    run = commands.add_parser("run", parents=[common], help="start a pod, or adopt the one of an earlier run")
+    run.add_argument("file", help="the pod as YAML or JSON, - for standard input")
+    run.add_argument("--id", default="", help="the evaluation's id; without one, the same file is the same evaluation")
+    return parser.parse_args(words)
+
+
+def seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400 seconds")
+    return value
+
+
+def label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise argparse.ArgumentTypeError(f"{text} is not KEY=VALUE")
+    return key, value
+
+
+def read(file: str | None) -> Json | None:
+    """A manifest from a file; None without one."""
+    if file is None:
+        return None
+    found = yaml.safe_load(sys.stdin if file == "-" else Path(file).read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} holds no pod")
+    return found

@@ -1,0 +1,100 @@
+"""Where an evaluation runs, as a value: what to write into a pod, and what anybody can read there afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from .pods import (
+    ID_ANNOTATION,
+    MESSAGE_ANNOTATION,
+    POLICY_ANNOTATION,
+    REASON_ANNOTATION,
+    Json,
+    Manifest,
+    annotation,
+    as_json,
+    capped,
+    marked,
+)
+from .settings import Policy
+
+
+@dataclass(frozen=True)
+class Decision:
+    """In gVisor, or without and why. `applied` writes it into a pod or a pod template."""
+
+    in_gvisor: bool
+    reason: str
+    message: str
+    policy: Policy
+    runtime_class: str
+    nodes: tuple[str, ...] = ()
+
+    def applied(self, pod: Manifest, dispatch_id: str = "") -> Json:
+        """A copy of a pod or a pod template, as JSON, that says all of this."""
+        manifest = as_json(pod)
+        notes = {
+            POLICY_ANNOTATION: self.policy.value,
+            REASON_ANNOTATION: self.reason,
+            MESSAGE_ANNOTATION: capped(self.message),
+            **({ID_ANNOTATION: dispatch_id} if dispatch_id else {}),
+        }
+        made = marked(manifest, "gvisor" if self.in_gvisor else "fallback", notes)
+        made["spec"] = dict(made["spec"])
+        made["spec"].pop("runtimeClassName", None)
+        if self.in_gvisor:
+            made["spec"]["runtimeClassName"] = self.runtime_class
+        return made
+
+
+@dataclass(frozen=True)
+class Started:
+    """A pod that runs or has already ended, and whether gVisor was asked for. `reason` says why not."""
+
+    namespace: str
+    name: str
+    node: str
+    in_gvisor: bool
+    reason: str
+    message: str
+    adopted: bool
+
+
+def started(pod: Json, runtime_class: str, *, adopted: bool) -> Started:
+    """What a caller learns of a pod; its spec says whether it is in gVisor, not its label."""
+    meta, spec = pod["metadata"], pod["spec"]
+    return Started(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        node=spec.get("nodeName") or "",
+        in_gvisor=spec.get("runtimeClassName") == runtime_class,
+        reason=annotation(pod, REASON_ANNOTATION),
+        message=annotation(pod, MESSAGE_ANNOTATION),
+        adopted=adopted,
+    )
+
+
+def fallback_event(subject: Mapping[str, Any], decision: str) -> Json:
+    """The Event on a pod, or on a Job, that runs without gVisor. Its name is the same each time, so a caller that
+    was killed and comes again writes no second one."""
+    meta, now = subject["metadata"], datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "metadata": {"name": f"{meta['name'][:200]}.fallback-{meta['uid']}", "namespace": meta["namespace"]},
+        "involvedObject": {
+            "apiVersion": subject.get("apiVersion") or "v1",
+            "kind": subject.get("kind") or "Pod",
+            "name": meta["name"],
+            "namespace": meta["namespace"],
+            "uid": meta["uid"],
+        },
+        "type": "Warning",
+        "reason": "GVisorFallback",
+        "message": f"runs without gVisor: {decision}"[:1024],
+        "source": {"component": "gvisor-dispatch"},
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }

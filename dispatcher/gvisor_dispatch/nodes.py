@@ -1,0 +1,97 @@
+"""What a node's JSON says about taking a pod. Everything here is pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Json = Mapping[str, Any]
+CONDITION = "GVisorReady"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a pod asks of a node, besides room: labels and tolerated taints. Affinity, resources and volumes are
+    left to the scheduler."""
+
+    labels: Mapping[str, str]
+    tolerations: Sequence[Json]
+
+
+def obstacle(node: Json, wanted: Wanted, passable: str = "") -> str | None:
+    """Why a node takes no such pod now; None where it does. `passable` is the key of a taint that does not count."""
+    if condition(node, "Ready").get("status") != "True":
+        return "not Ready"
+    if not has_labels(node, wanted.labels):
+        return f"not all of the labels {as_text(wanted.labels)}"
+    for taint in taints(node):
+        ignored = taint.get("effect") == "PreferNoSchedule" or taint.get("key") == passable
+        if not ignored and not any(tolerates(one, taint) for one in wanted.tolerations):
+            return f"taint {taint.get('key')}={taint.get('value') or ''}:{taint.get('effect')}"
+    return None
+
+
+def taints(node: Json) -> list[Json]:
+    spec = node.get("spec") or {}
+    cordon = [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]
+    return [*(spec.get("taints") or []), *(cordon if spec.get("unschedulable") else [])]
+
+
+def tolerates(toleration: Json, taint: Json) -> bool:
+    """The scheduler's rule: https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/"""
+    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
+        return False
+    operator = toleration.get("operator") or "Equal"
+    if operator == "Exists":
+        return not toleration.get("key") or toleration["key"] == taint.get("key")
+    if operator != "Equal":
+        return False  # Gt and Lt: rather refuse than guess
+    same_value = (toleration.get("value") or "") == (taint.get("value") or "")
+    return toleration.get("key") == taint.get("key") and same_value
+
+
+def condition(node: Json, kind: str) -> Json:
+    """A condition of a node, {} where it has none of that type."""
+    found = (node.get("status") or {}).get("conditions") or []
+    return next((one for one in found if one.get("type") == kind), {})
+
+
+def has_labels(node: Json, selector: Mapping[str, str]) -> bool:
+    labels = node["metadata"].get("labels") or {}
+    return all(labels.get(key) == value for key, value in selector.items())
+
+
+def as_text(selector: Mapping[str, str]) -> str:
+    """A selector as the API and people write it: a=b,c=d."""
+    return ",".join(f"{key}={value}" for key, value in selector.items())
+
+
+class Tally:
+    """What stands in the way on how many nodes. It holds some names of each kind and some kinds, however many
+    nodes there are."""
+
+    def __init__(self, names: int = 3, kinds: int = 8) -> None:
+        self._limits = (names, kinds)
+        self._seen: dict[str, tuple[int, list[str]]] = {}
+        self._others = 0
+
+    def add(self, what: str, node: str) -> None:
+        names, kinds = self._limits
+        if what not in self._seen and len(self._seen) >= kinds:
+            self._others += 1
+            return
+        count, examples = self._seen.get(what, (0, []))
+        self._seen[what] = (count + 1, examples if count >= names else [*examples, node])
+
+    @property
+    def count(self) -> int:
+        return self._others + sum(count for count, _ in self._seen.values())
+
+    def __str__(self) -> str:
+        parts = []
+        for what, (count, names) in self._seen.items():
+            more = f" and {count - len(names):,} more" if count > len(names) else ""
+            parts.append(f"{what}: {', '.join(names)}{more}")
+        others = [f"other reasons: {self._others:,} more"] if self._others else []
+        return "; ".join([*parts, *others])

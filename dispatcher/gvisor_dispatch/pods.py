@@ -1,0 +1,101 @@
+"""What a pod's JSON says. Everything here is pure."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+from kubernetes import client
+
+Json = dict[str, Any]
+# A pod or a pod template, as JSON or as the client's own models.
+Manifest: TypeAlias = Mapping[str, Any] | client.V1Pod | client.V1PodTemplateSpec
+
+# On every pod that this package decides on: "gvisor" or "fallback". Select on it to find fallbacks.
+DISPATCH_LABEL = "gvisor-dispatch"
+# Which evaluation the pod is for: a second call adopts only a pod of the same id.
+ID_ANNOTATION = "gvisor-dispatch/id"
+POLICY_ANNOTATION = "gvisor-dispatch/policy"
+REASON_ANNOTATION = "gvisor-dispatch/reason"
+MESSAGE_ANNOTATION = "gvisor-dispatch/message"
+MAX_MESSAGE = 1000
+
+
+def capped(text: str, most: int = MAX_MESSAGE) -> str:
+    """A text of at most so many characters. The API server takes 256 KiB for all annotations of an object
+    and 1,024 bytes for the message of an Event: https://kubernetes.io/docs/reference/kubernetes-api/"""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def as_json(manifest: Manifest) -> Json:
+    """A manifest as the API server would get it."""
+    found: Json = client.ApiClient().sanitize_for_serialization(manifest)
+    return found
+
+
+def digest(manifest: Mapping[str, Any]) -> str:
+    """A manifest's own id: the same text for the same manifest."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def marked(manifest: Mapping[str, Any], label: str, annotations: Mapping[str, str]) -> Json:
+    """A copy of a pod or template with the dispatch label, and annotations added."""
+    made = copy.deepcopy(dict(manifest))
+    meta = made.setdefault("metadata", {})
+    meta["labels"] = {**(meta.get("labels") or {}), DISPATCH_LABEL: label}
+    meta["annotations"] = {**(meta.get("annotations") or {}), **annotations}
+    return made
+
+
+def annotation(pod: Json, key: str) -> str:
+    return str((pod["metadata"].get("annotations") or {}).get(key, ""))
+
+
+def is_terminating(pod: Json) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def is_bound(pod: Json) -> bool:
+    return bool(pod["spec"].get("nodeName"))
+
+
+def has_started(pod: Json) -> bool:
+    """Whether a container of the pod runs or ran, init containers too, and nobody is removing the pod."""
+    if is_terminating(pod):
+        return False
+    return phase(pod) in ("Running", "Succeeded") or any(
+        "running" in state or "terminated" in state for state in states(pod)
+    )
+
+
+def is_settled(pod: Json) -> bool:
+    """Whether the pod has started or never will: a kubelet rejects a pod, phase Failed and no container, whose
+    node lost the label or its room on the way."""
+    return has_started(pod) or phase(pod) == "Failed"
+
+
+def phase(pod: Json) -> str:
+    return str((pod.get("status") or {}).get("phase", "Pending"))
+
+
+def states(pod: Json) -> Iterator[Mapping[str, Any]]:
+    """The states of all containers, in the order in which they start."""
+    status = pod.get("status") or {}
+    for kind in ("initContainerStatuses", "containerStatuses"):
+        for one in status.get(kind) or []:
+            yield one.get("state") or {}
+
+
+def why_waiting(pod: Json) -> str:
+    """The scheduler's or the kubelet's own word on what a pod waits for; empty where there is none."""
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return f"{condition.get('reason')}: {condition.get('message')}"
+    for state in states(pod):
+        waiting = state.get("waiting") or {}
+        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+            return f"{waiting['reason']}: {waiting.get('message', '')}"
+    return ""

@@ -1,0 +1,42 @@
+"""What a caller chooses: the policy, the names that the cluster uses, and how long to wait."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class Policy(enum.Enum):
+    """What to do where gVisor is not to be had now."""
+
+    # gVisor or an error, at once. Never the host's kernel.
+    REQUIRE = "require"
+    # gVisor, and the host's kernel only where the agents say that gVisor itself fails; else an error.
+    PREFER = "prefer"
+    # gVisor, and a pod that stays Pending until there is room, so that an autoscaler acts. Never the host's kernel.
+    WAIT = "wait"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Times are in seconds."""
+
+    runtime_class: str = "gvisor"
+    # The handler that the agents prove (their setting HANDLER).
+    handler: str = "runsc"
+    ready_label: str = "gvisor.node-restriction.kubernetes.io/ready"
+    # Labels of the nodes that are meant to have gVisor. With them, a missing handler is a fault there; without
+    # them, it only says that a node is not meant for gVisor. Labels that the RuntimeClass selects count too.
+    pool: Mapping[str, str] = field(default_factory=dict)
+    # From the call until the pod has a node; wait_deadline is the one of Policy.WAIT.
+    schedule_deadline: float = 60
+    wait_deadline: float = 900
+    # From having a node until a container runs: the pull of the image is in it.
+    start_deadline: float = 300
+    # From asking for a pod's removal until it is gone.
+    remove_deadline: float = 60
+    # For one request with all its repetitions.
+    api_deadline: float = 60
+    # How often the node of a pod that does not start is looked at.
+    node_interval: float = 10

@@ -1,0 +1,68 @@
+"""From a pod that exists to one that runs, or the reason why it does not."""
+
+from __future__ import annotations
+
+import time
+
+from .api import Api
+from .availability import node_fails
+from .errors import CapacityError, RefusedError
+from .pods import Json, capped, has_started, is_bound, is_settled, is_terminating, phase, why_waiting
+from .removal import await_gone, remove
+from .settings import Settings
+
+
+def start(api: Api, pod: Json, until: float, settings: Settings) -> Json | CapacityError | None:
+    """The pod once a container of it runs; why it did not start, with no pod left; or None when somebody removed it.
+    A pod has until `until` to get a node, and then start_deadline to pull its images. It is moved earlier when
+    the agent of its node says that gVisor fails there."""
+    seen = api.follow(pod, lambda one: is_bound(one) or is_over(one), until)
+    start_until = time.monotonic() + settings.start_deadline
+    failing = False
+    while seen and is_bound(seen) and not is_over(seen) and not failing and time.monotonic() < start_until:
+        seen = api.follow(seen, is_over, min(start_until, time.monotonic() + settings.node_interval))
+        in_gvisor = pod["spec"].get("runtimeClassName") == settings.runtime_class
+        failing = bool(seen and not is_over(seen) and in_gvisor and node_fails(api, seen["spec"]["nodeName"]))
+    if seen and is_terminating(seen):
+        await_gone(api, seen, settings.remove_deadline)
+        return None
+    if seen is None or has_started(seen):
+        return seen
+    problem = why_not(api, seen, failing=failing)
+    return remove(api, seen, settings.remove_deadline) or problem
+
+
+def is_over(pod: Json) -> bool:
+    return is_settled(pod) or is_terminating(pod)
+
+
+def why_not(api: Api, pod: Json, *, failing: bool) -> CapacityError:
+    """Why a pod did not start, in the words of the agent, the scheduler or the kubelet."""
+    node, status = pod["spec"].get("nodeName"), pod.get("status") or {}
+    if phase(pod) == "Failed":
+        return CapacityError("PodRejected", capped(f"{status.get('reason')}: {status.get('message')}"))
+    if failing:
+        return CapacityError("NodeFailed", f"gVisor failed on node {node} before the pod started there")
+    word = why_waiting(pod) or newest_warning(api, pod)
+    if not node:
+        return CapacityError("Unschedulable", capped(f"no node took the pod in time: {word}"))
+    return CapacityError("StartDeadlineExceeded", capped(f"the pod did not start on node {node} in time: {word}"))
+
+
+def newest_warning(api: Api, pod: Json) -> str:
+    """What the cluster last said about a pod, for people."""
+    meta = pod["metadata"]
+    mine = f"involvedObject.uid={meta['uid']},type=Warning"
+    try:
+        events = api.ask(
+            "list events", api.core.list_namespaced_event, meta["namespace"], field_selector=mine, limit=50
+        )
+    except RefusedError as error:
+        return error.message
+    newest = max(events.get("items") or [], key=last_seen, default=None)
+    return f"{newest.get('reason')}: {newest.get('message')}" if newest else "no Event says why"
+
+
+def last_seen(event: Json) -> str:
+    """When an Event was last seen; its two APIs fill different fields."""
+    return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or "")

@@ -1,0 +1,29 @@
+"""A worker of a task queue, such as Celery: tasks are delivered again, and are stopped at soft time limits.
+
+@app.task(bind=True, acks_late=True, soft_time_limit=300, max_retries=None)
+def run(task, evaluation, manifest):
+    return evaluate(task, dispatcher, evaluation, manifest)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from gvisor_dispatch import ApiUnavailableError, CapacityError, Dispatcher, Policy
+
+
+class Task(Protocol):
+    """What is used of a bound Celery task."""
+
+    def retry(self, *, exc: Exception, countdown: float) -> Exception: ...
+
+
+def evaluate(task: Task, dispatcher: Dispatcher, evaluation: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Starts the evaluation once, however often the task is delivered: the id and the pod's name are the same each
+    time. A soft limit passes through dispatch(), and the pod is adopted by the next delivery."""
+    try:
+        return asdict(dispatcher.dispatch(manifest, Policy.WAIT, evaluation))
+    except (CapacityError, ApiUnavailableError) as error:
+        raise task.retry(exc=error, countdown=60) from error

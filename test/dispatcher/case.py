@@ -1,0 +1,54 @@
+"""What the tests share: a fake API server, a dispatcher with short times, and what came of a call."""
+
+from __future__ import annotations
+
+import threading
+import unittest
+from collections.abc import Callable
+from typing import Any
+
+from cluster_objects import pod
+from fake_api import FakeApi
+from gvisor_dispatch import Dispatcher, DispatchError, Policy, Settings, Started
+
+QUICK = {
+    "schedule_deadline": 5,
+    "wait_deadline": 5,
+    "start_deadline": 5,
+    "remove_deadline": 5,
+    "api_deadline": 5,
+    "node_interval": 0.3,
+}
+# For what is never going to be.
+SHORT = {"schedule_deadline": 0.4, "wait_deadline": 0.4, "start_deadline": 0.4, "remove_deadline": 0.4}
+
+
+class ApiCase(unittest.TestCase):
+    """Each test has a fake API server of its own as `self.api`."""
+
+    def setUp(self) -> None:
+        self.api = FakeApi()
+        self.enterContext(self.api)
+
+    def dispatcher(self, **settings: Any) -> Dispatcher:  # noqa: ANN401
+        return Dispatcher(self.api.client(), Settings(**{**QUICK, **settings}))
+
+    def call(self, policy: Policy = Policy.REQUIRE, dispatch_id: str = "", **settings: Any) -> Started:  # noqa: ANN401
+        return self.dispatcher(**settings).dispatch(pod(), policy, dispatch_id)
+
+    def outcome(self, policy: Policy, **settings: Any) -> tuple[str, str]:  # noqa: ANN401
+        """ "gvisor", "host" or the error's class; and the reason."""
+        try:
+            started = self.call(policy, **settings)
+        except DispatchError as error:
+            return type(error).__name__, error.reason
+        return ("gvisor" if started.in_gvisor else "host"), started.reason
+
+    def on_host(self) -> list[str]:
+        """Names of the pods that were ever created without gVisor."""
+        return [one["metadata"]["name"] for one in self.api.created if not one["spec"].get("runtimeClassName")]
+
+    def later(self, seconds: float, act: Callable[[], object]) -> None:
+        timer = threading.Timer(seconds, act)
+        timer.start()
+        self.addCleanup(timer.join)

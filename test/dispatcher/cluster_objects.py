@@ -1,0 +1,67 @@
+"""Nodes, pods and kubelets for the tests, as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fake_api import FakeApi
+
+Json = dict[str, Any]
+READY = "gvisor.node-restriction.kubernetes.io/ready"
+RUNTIME_CLASS: Json = {
+    "metadata": {"name": "gvisor"},
+    "handler": "runsc",
+    "scheduling": {"nodeSelector": {READY: "true"}},
+}
+
+
+def node(name: str, ready: str = "true", reason: str = "SandboxProven", **extra: Any) -> Json:  # noqa: ANN401
+    """A node as agents leave it; `extra` may have labels, taints and kubelet (the Ready condition)."""
+    status = {"true": "True", "false": "False", "unknown": "Unknown"}[ready]
+    conditions = [
+        {"type": "Ready", "status": extra.get("kubelet", "True")},
+        {"type": "GVisorReady", "status": status, "reason": reason},
+    ]
+    labels = {READY: "true" if ready == "true" else "false", **extra.get("labels", {})}
+    return {
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"taints": extra.get("taints", []), "unschedulable": extra.get("cordoned", False)},
+        "status": {"conditions": conditions},
+    }
+
+
+def runs(api: FakeApi, name: str) -> None:
+    """A kubelet on which everything works."""
+    api.update(name, spec={"nodeName": "node-1"})
+    api.update(name, {"phase": "Running", "containerStatuses": [container("running")]})
+
+
+def unschedulable(api: FakeApi, name: str) -> None:
+    """A scheduler that finds no room."""
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "3 Insufficient cpu."}
+    api.update(name, {"conditions": [condition]})
+
+
+def pulls(api: FakeApi, name: str) -> None:
+    """A kubelet that is still pulling the image."""
+    api.update(name, spec={"nodeName": "node-1"})
+    api.update(name, {"containerStatuses": [container("waiting", reason="ContainerCreating")]})
+
+
+def initialises(api: FakeApi, name: str) -> None:
+    """A kubelet whose pod is in its first init container."""
+    api.update(name, spec={"nodeName": "node-1"})
+    waits = [container("waiting", reason="PodInitializing")]
+    api.update(name, {"initContainerStatuses": [container("running")], "containerStatuses": waits})
+
+
+def container(state: str, **fields: Any) -> Json:  # noqa: ANN401
+    """The status of a container."""
+    known = {"name": "c", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
+    return {**known, "state": {state: fields}}
+
+
+def pod(name: str = "eval-1", **spec: Any) -> Json:  # noqa: ANN401
+    containers = [{"name": "c", "image": "i"}]
+    return {"metadata": {"name": name, "namespace": "evals"}, "spec": {"containers": containers, **spec}}

@@ -1,0 +1,87 @@
+"""The command `gvisor-dispatch`, as a process, with its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from typing import Any
+
+from case import ApiCase
+from cluster_objects import node, pod, unschedulable
+
+BAD = node("bad", "false", "SandboxFailed")
+
+
+class CommandTest(ApiCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        named = {"name": "it"}
+        config = {
+            "current-context": "it",
+            "clusters": [{**named, "cluster": {"server": self.api.url}}],
+            "users": [{**named, "user": {}}],
+            "contexts": [{**named, "context": {"cluster": "it", "user": "it"}}],
+        }
+        (self.folder / "kubeconfig").write_text(json.dumps(config))
+        (self.folder / "pod.yaml").write_text(json.dumps(pod()))
+
+    def run_it(self, *words: str) -> tuple[int, dict[str, Any], str]:
+        command = [sys.executable, "-B", "-m", "gvisor_dispatch", *words]
+        env = {"KUBECONFIG": str(self.folder / "kubeconfig"), "PYTHONPATH": ":".join(sys.path)}
+        done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=self.folder, check=False)
+        return done.returncode, json.loads(done.stdout or "{}"), done.stderr
+
+    def test_ask_says_where_and_creates_nothing(self) -> None:
+        code, said, _ = self.run_it("ask", "--policy", "require")
+        self.assertEqual((code, said["in_gvisor"], said["nodes"]), (0, True, ["node-1", "node-2"]))
+        self.assertEqual(self.api.created, [])
+        code, said, _ = self.run_it("ask", "--policy", "prefer", "--nodes", "1", "pod.yaml")
+        self.assertEqual((code, said["nodes"]), (0, ["node-1"]))
+
+    def test_ask_has_an_exit_code_for_each_answer(self) -> None:
+        self.api.nodes = [BAD]
+        self.assertEqual(self.run_it("ask", "--policy", "prefer", "--namespace", "evals")[0], 5)
+        code, said, _ = self.run_it("ask", "--policy", "require")
+        self.assertEqual((code, said["reason"]), (3, "GVisorFails"))
+        self.api.nodes = []
+        self.assertEqual(self.run_it("ask", "--policy", "prefer", "--namespace", "evals")[0], 75)
+        self.api.runtime_class = None
+        self.assertEqual(self.run_it("ask", "--policy", "wait")[0], 3)
+
+    def test_run_starts_and_adopts(self) -> None:
+        code, said, _ = self.run_it("run", "--policy", "require", "pod.yaml")
+        self.assertEqual((code, said["in_gvisor"], said["adopted"], said["node"]), (0, True, False, "node-1"))
+        self.assertTrue(self.run_it("run", "--policy", "require", "pod.yaml")[1]["adopted"])
+        code, said, _ = self.run_it("run", "--policy", "require", "--id", "other", "pod.yaml")
+        self.assertEqual((code, said["reason"]), (1, "NameTaken"))
+
+    def test_run_has_an_exit_code_for_each_error(self) -> None:
+        self.api.kubelet = unschedulable
+        short = ["--policy", "wait", "--wait-deadline", "1", "--remove-deadline", "1", "pod.yaml"]
+        self.assertEqual(self.run_it("run", *short)[0], 75)
+        self.api.deletes = False
+        self.assertEqual(self.run_it("run", *short)[0], 4)
+        self.api.fail("GET", "/pods/", 403)
+        code, said, _ = self.run_it("run", *short)
+        self.assertEqual((code, said["reason"]), (1, "ApiRefused"))
+
+    def test_a_fallback_starts_loudly(self) -> None:
+        self.api.nodes = [BAD]
+        code, said, stderr = self.run_it("run", "--policy", "prefer", "pod.yaml")
+        self.assertEqual((code, said["in_gvisor"]), (0, False))
+        self.assertRegex(stderr, r"^WARNING evals/eval-1 runs WITHOUT gVisor: GVisorFails: ")
+
+    def test_wrong_usage(self) -> None:
+        for words in (["ask"], ["run", "--policy", "prefer"], ["ask", "--policy", "prefer", "--start-deadline", "0"]):
+            self.assertEqual(self.run_it(*words)[0], 2)
+        code, _, stderr = self.run_it("run", "--policy", "prefer", "kubeconfig")
+        self.assertEqual((code, stderr), (1, "gvisor-dispatch: the pod needs metadata.name and metadata.namespace\n"))
+
+
+if __name__ == "__main__":
+    unittest.main()

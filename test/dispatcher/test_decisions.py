@@ -1,0 +1,198 @@
+"""Which cause leads where under which policy, asked of a real HTTP server."""
+
+from __future__ import annotations
+
+import unittest
+from collections.abc import Callable
+
+from case import SHORT, ApiCase
+from cluster_objects import RUNTIME_CLASS, Json, initialises, node, pulls, unschedulable
+from fake_api import FakeApi
+from gvisor_dispatch import Policy
+
+GPU = [{"key": "gpu", "value": "a100", "effect": "NoSchedule"}]
+NEVER = node("b", "false", "HandlerNotConfigured")
+UNJUDGED = {**node("c", "false"), "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+NOT_READY = [{"key": "gvisor.node-restriction.kubernetes.io/not-ready", "effect": "NoSchedule"}]
+
+
+def nodes(*found: Json) -> Callable[[FakeApi], None]:
+    def arrange(api: FakeApi) -> None:
+        api.nodes = found
+
+    return arrange
+
+
+def failing(reason: str = "SandboxFailed", **extra: object) -> Json:
+    return node("bad", "false", reason, **extra)
+
+
+def class_with(**fields: object) -> Callable[[FakeApi], None]:
+    def arrange(api: FakeApi) -> None:
+        api.runtime_class = {"handler": "runsc", **fields}
+
+    return arrange
+
+
+def without_class(api: FakeApi) -> None:
+    api.runtime_class = None
+
+
+def full(api: FakeApi) -> None:
+    api.kubelet = unschedulable
+
+
+def slow_image(api: FakeApi) -> None:
+    api.kubelet = pulls
+
+
+def quota(api: FakeApi) -> None:
+    api.fail("POST", "/pods", 403, times=99)
+
+
+def required(api: FakeApi) -> None:
+    api.nodes = [failing()]
+    api.namespaces["evals"] = {"require-gvisor": "true"}
+
+
+UNSCHEDULABLE = ("CapacityError", "NoSchedulableNode")
+NO_NODE = ("CapacityError", "NoReadyNode")
+UNDECIDED = ("CapacityError", "GVisorUndecided")
+MISMATCH = ("MisconfiguredError", "HandlerMismatch")
+FALLBACK = ("host", "GVisorFails")
+FAILS = ("GVisorUnavailableError", "GVisorFails")
+# The cause, what `prefer` comes to, what `require` comes to where that differs.
+CASES = [
+    ("a proven node", nodes(node("a")), ("gvisor", "Available"), None),
+    ("one proven node beside failing ones", nodes(failing(), node("a")), ("gvisor", "Available"), None),
+    # gVisor itself is the cause.
+    ("agents say that it fails", nodes(failing()), FALLBACK, FAILS),
+    ("the handler is not loaded", nodes(failing("HandlerNotLoaded")), FALLBACK, FAILS),
+    ("the agent's own taint", nodes(failing(taints=NOT_READY)), FALLBACK, FAILS),
+    ("it fails beside a node that never had it", nodes(failing(), NEVER), FALLBACK, FAILS),
+    ("it fails, the namespace requires gVisor", required, FAILS, FAILS),
+    # It is not, or nobody says so.
+    ("the cluster is full", full, ("CapacityError", "Unschedulable"), None),
+    ("the image is slow", slow_image, ("CapacityError", "StartDeadlineExceeded"), None),
+    ("a quota", quota, ("RefusedError", "ApiRefused"), None),
+    ("proven nodes are cordoned", nodes(node("a", cordoned=True), failing()), UNSCHEDULABLE, None),
+    ("proven nodes are tainted", nodes(node("a", taints=GPU), failing()), UNSCHEDULABLE, None),
+    ("proven nodes are not Ready", nodes(node("a", kubelet="Unknown"), failing()), UNSCHEDULABLE, None),
+    ("no node at all", nodes(), NO_NODE, None),
+    ("only nodes that never had it", nodes(NEVER), NO_NODE, None),
+    ("failing nodes that would not take the pod anyway", nodes(failing(taints=GPU)), NO_NODE, None),
+    ("failing nodes that are lost", nodes(failing(kubelet="Unknown")), NO_NODE, None),
+    ("a busy node is undecided", nodes(failing(), node("b", "unknown", "SandboxSlow")), UNDECIDED, None),
+    ("a label without a condition", nodes(UNJUDGED), UNDECIDED, None),
+    ("no RuntimeClass", without_class, ("MisconfiguredError", "RuntimeClassMissing"), None),
+    ("another handler", class_with(**{**RUNTIME_CLASS, "handler": "gvisor"}), MISMATCH, None),
+    ("a class that selects nothing", class_with(), ("MisconfiguredError", "RuntimeClassUnscoped"), None),
+]
+
+
+class DecisionTest(ApiCase):
+    def test_each_cause_under_prefer_and_require(self) -> None:
+        for title, arrange, prefer, require in CASES:
+            for policy, expected in ((Policy.PREFER, prefer), (Policy.REQUIRE, require or prefer)):
+                with self.subTest(title, policy=policy.value), FakeApi() as self.api:
+                    arrange(self.api)
+                    never = expected[1] in ("Unschedulable", "StartDeadlineExceeded")
+                    self.assertEqual(self.outcome(policy, **(SHORT if never else {})), expected)
+                    self.assertEqual(bool(self.on_host()), expected[0] == "host")
+                    left = list(self.api.pods)
+                    self.assertEqual(left, ["eval-1"] if expected[0] in ("gvisor", "host") else [])
+
+    def test_wait_creates_the_pending_pod_that_an_autoscaler_needs(self) -> None:
+        self.api.nodes = []
+        self.api.kubelet = unschedulable
+
+        def scale_up() -> None:
+            self.api.nodes = [node("new")]
+            self.api.update("eval-1", spec={"nodeName": "new"})
+            self.api.update("eval-1", {"phase": "Running"})
+
+        self.later(1.5, scale_up)
+        self.assertEqual(self.outcome(Policy.WAIT), ("gvisor", "NoReadyNode"))
+        self.assertEqual(len(self.api.created), 1)
+
+    def test_wait_never_leaves_gvisor_and_ends_at_its_deadline(self) -> None:
+        self.api.nodes = [failing()]
+        self.api.kubelet = unschedulable
+        self.assertEqual(self.outcome(Policy.WAIT, **SHORT), ("CapacityError", "Unschedulable"))
+        self.assertEqual((self.on_host(), self.api.pods), ([], {}))
+
+    def test_a_pool_makes_a_missing_handler_a_fault(self) -> None:
+        self.api.nodes = [node("p", "false", "HandlerNotConfigured", labels={"pool": "evals"}), NEVER]
+        self.assertEqual(self.outcome(Policy.PREFER), NO_NODE)
+        self.assertEqual(self.outcome(Policy.PREFER, pool={"pool": "evals"}), ("host", "GVisorFails"))
+
+    def test_a_node_that_fails_before_the_pod_starts_is_left_for_another(self) -> None:
+        def fails_then_runs(api: FakeApi, name: str) -> None:
+            if len(api.created) > 1:
+                api.update(name, {"phase": "Running"}, {"nodeName": "node-2"})
+                return
+            api.update(name, spec={"nodeName": "node-1"})
+            api.nodes = [node("node-1", "false", "ShimNotFound"), node("node-2")]
+
+        self.api.kubelet = fails_then_runs
+        self.assertEqual(self.outcome(Policy.PREFER), ("gvisor", "Available"))
+        self.assertEqual((len(self.api.created), self.on_host()), (2, []))
+
+    def test_a_pod_that_gvisor_cannot_run_does_not_open_the_host_to_it(self) -> None:
+        """The pod's author shapes its failure; the agents still prove gVisor."""
+
+        def breaks(api: FakeApi, name: str) -> None:
+            api.update(name, spec={"nodeName": "node-1"})
+            api.events.append(
+                {
+                    "metadata": {"name": "e"},
+                    "involvedObject": {},
+                    "reason": "FailedCreatePodSandBox",
+                    "message": "runsc: bad spec",
+                }
+            )
+
+        self.api.kubelet = breaks
+        self.assertEqual(self.outcome(Policy.PREFER, **SHORT), ("CapacityError", "StartDeadlineExceeded"))
+        self.assertEqual(self.on_host(), [])
+
+    def test_a_pod_in_its_init_containers_has_started(self) -> None:
+        self.api.kubelet = initialises
+        self.assertEqual(self.outcome(Policy.PREFER), ("gvisor", "Available"))
+        self.assertEqual(list(self.api.pods), ["eval-1"])
+
+    def test_a_pod_that_kubelets_reject_is_tried_three_times(self) -> None:
+        def rejects(api: FakeApi, name: str) -> None:
+            api.update(name, {"phase": "Failed", "reason": "OutOfcpu", "message": "no room"}, {"nodeName": "node-1"})
+
+        self.api.kubelet = rejects
+        self.assertEqual(self.outcome(Policy.PREFER), ("CapacityError", "PodRejected"))
+        self.assertEqual((len(self.api.created), self.on_host()), (3, []))
+
+
+class RecordTest(ApiCase):
+    def test_a_fallback_can_be_read_afterwards(self) -> None:
+        self.api.nodes = [failing()]
+        with self.assertLogs("gvisor_dispatch", "WARNING") as logs:
+            started = self.call(Policy.PREFER)
+        self.assertEqual((started.in_gvisor, started.reason), (False, "GVisorFails"))
+        meta = self.api.pods["eval-1"]["metadata"]
+        self.assertEqual(meta["labels"], {"gvisor-dispatch": "fallback"})
+        notes = {key.removeprefix("gvisor-dispatch/"): text for key, text in meta["annotations"].items()}
+        self.assertEqual((notes["policy"], notes["reason"]), ("prefer", "GVisorFails"))
+        self.assertIn("SandboxFailed: bad", notes["message"])
+        [event] = self.api.events
+        self.assertEqual((event["type"], event["reason"]), ("Warning", "GVisorFallback"))
+        self.assertEqual(event["involvedObject"]["uid"], meta["uid"])
+        self.assertIn("runs WITHOUT gVisor: GVisorFails", logs.output[0])
+
+    def test_an_event_that_cannot_be_written_stops_nothing(self) -> None:
+        self.api.nodes = [failing()]
+        self.api.fail("POST", "/events", 403)
+        with self.assertLogs("gvisor_dispatch", "WARNING") as logs:
+            self.assertEqual(self.outcome(Policy.PREFER), ("host", "GVisorFails"))
+        self.assertIn("cannot write an Event", logs.output[1])
+
+
+if __name__ == "__main__":
+    unittest.main()

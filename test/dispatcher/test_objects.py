@@ -1,0 +1,125 @@
+"""The pure part: what the JSON of pods and nodes says."""
+
+from __future__ import annotations
+
+import unittest
+from typing import Any
+
+from cluster_objects import node, pod
+from gvisor_dispatch.dispatcher import checked
+from gvisor_dispatch.nodes import Tally, Wanted, obstacle, tolerates
+from gvisor_dispatch.pods import capped, has_started, is_settled, marked, why_waiting
+
+GPU = {"key": "gpu", "value": "a100", "effect": "NoSchedule"}
+
+
+class ObstacleTest(unittest.TestCase):
+    def test_what_is_in_the_way(self) -> None:
+        cases = [
+            (node("a"), None),
+            (node("a", kubelet="False"), "not Ready"),
+            (node("a", kubelet="Unknown"), "not Ready"),
+            ({**node("a"), "status": {}}, "not Ready"),
+            (node("a", cordoned=True), "taint node.kubernetes.io/unschedulable=:NoSchedule"),
+            (node("a", taints=[GPU]), "taint gpu=a100:NoSchedule"),
+            (node("a", taints=[{**GPU, "effect": "PreferNoSchedule"}]), None),
+            (node("a", taints=[{"key": "passable", "effect": "NoSchedule"}]), None),
+        ]
+        for one, expected in cases:
+            with self.subTest(expected):
+                self.assertEqual(obstacle(one, Wanted({}, []), "passable"), expected)
+
+    def test_labels_and_tolerations_of_the_pod(self) -> None:
+        self.assertEqual(obstacle(node("a"), Wanted({"zone": "x"}, [])), "not all of the labels zone=x")
+        self.assertIsNone(obstacle(node("a", labels={"zone": "x"}), Wanted({"zone": "x"}, [])))
+        self.assertIsNone(obstacle(node("a", taints=[GPU]), Wanted({}, [{"key": "gpu", "operator": "Exists"}])))
+
+    def test_the_schedulers_rule_of_tolerations(self) -> None:
+        cases: list[tuple[dict[str, Any], bool]] = [
+            ({"operator": "Exists"}, True),
+            ({"key": "gpu", "operator": "Exists"}, True),
+            ({"key": "gpu", "value": "a100"}, True),
+            ({"key": "gpu", "operator": "Equal", "value": "a100", "effect": "NoSchedule"}, True),
+            ({"key": "gpu", "operator": "Equal", "value": "h100"}, False),
+            ({"key": "gpu"}, False),
+            ({"key": "cpu", "operator": "Exists"}, False),
+            ({"operator": "Exists", "effect": "NoExecute"}, False),
+            ({"key": "gpu", "operator": "Gt", "value": "1"}, False),
+        ]
+        for toleration, expected in cases:
+            with self.subTest(toleration):
+                self.assertIs(tolerates(toleration, GPU), expected)
+
+
+class TallyTest(unittest.TestCase):
+    def test_it_names_some_and_counts_all(self) -> None:
+        tally = Tally()
+        for at in range(5000):
+            tally.add("not Ready", f"node-{at}")
+        tally.add("cordoned", "last")
+        self.assertEqual(str(tally), "not Ready: node-0, node-1, node-2 and 4,997 more; cordoned: last")
+
+    def test_many_kinds_stay_short(self) -> None:
+        tally = Tally()
+        for at in range(5000):
+            tally.add(f"taint t{at}", f"node-{at}")
+        self.assertEqual(tally.count, 5000)
+        self.assertTrue(str(tally).endswith("; other reasons: 4,992 more"))
+        self.assertLess(len(str(tally)), 400)
+
+
+class PodTest(unittest.TestCase):
+    @staticmethod
+    def pod(phase: str, container: str = "", init: str = "", deleted: bool = False) -> dict[str, Any]:
+        made = pod()
+        made["status"] = {"phase": phase}
+        if deleted:
+            made["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        for key, state in (("containerStatuses", container), ("initContainerStatuses", init)):
+            if state:
+                made["status"][key] = [{"name": "x", "state": {state: {}}}]
+        return made
+
+    def test_what_counts_as_started_and_what_as_settled(self) -> None:
+        cases = [
+            (self.pod("Pending"), False, False),
+            (self.pod("Pending", "waiting"), False, False),
+            (self.pod("Pending", "waiting", init="waiting"), False, False),
+            (self.pod("Pending", "waiting", init="running"), True, True),
+            (self.pod("Pending", "waiting", init="terminated"), True, True),
+            (self.pod("Running", "running"), True, True),
+            (self.pod("Succeeded", "terminated"), True, True),
+            (self.pod("Failed", "terminated"), True, True),
+            (self.pod("Failed", "waiting", init="terminated"), True, True),
+            (self.pod("Failed"), False, True),  # the kubelet rejected it
+            (self.pod("Running", "running", deleted=True), False, False),
+        ]
+        for one, started, settled in cases:
+            with self.subTest(one["status"]):
+                self.assertEqual((has_started(one), is_settled(one)), (started, settled))
+
+    def test_what_a_pod_waits_for(self) -> None:
+        backoff = self.pod("Pending")
+        waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
+        backoff["status"]["containerStatuses"] = [{"state": {"waiting": waiting}}]
+        self.assertEqual(why_waiting(backoff), "ImagePullBackOff: no such image")
+        self.assertEqual(why_waiting(self.pod("Pending", "waiting")), "")
+
+    def test_marking_changes_a_copy(self) -> None:
+        original = {"metadata": {"labels": None}, "spec": {}}
+        made = marked(original, "gvisor", {"a": "b"})
+        self.assertEqual(made["metadata"], {"labels": {"gvisor-dispatch": "gvisor"}, "annotations": {"a": "b"}})
+        self.assertEqual(original, {"metadata": {"labels": None}, "spec": {}})
+
+    def test_texts_are_cut(self) -> None:
+        self.assertEqual(capped("a" * 1000), "a" * 1000)
+        self.assertEqual(capped("a" * 1001), "a" * 997 + "...")
+
+    def test_pods_that_no_policy_could_be_kept_with(self) -> None:
+        for wrong in (pod(nodeName="n"), pod(runtimeClassName="gvisor"), {"metadata": {"name": "x"}, "spec": {}}, {}):
+            with self.assertRaises(ValueError):
+                checked(wrong)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,118 @@
+"""The recipes of the README, run as they are."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import unittest
+from pathlib import Path
+
+from case import ApiCase
+from cluster_objects import Json, node, pod, pulls, runs, unschedulable
+from gvisor_dispatch import GVisorUnavailableError, Policy
+from kubernetes import client
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "dispatcher/recipes"))
+import job
+import own_pods
+import worker
+
+BAD = node("bad", "false", "SandboxFailed")
+
+
+class JobTest(ApiCase):
+    def submit(self, policy: Policy) -> bool | None:
+        template = {"spec": {"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"}}
+        meta = {"name": "eval-1", "namespace": "evals"}
+        made = {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": {"template": template}}
+        decision = job.submit(self.api.client(), made, policy)
+        return decision and decision.in_gvisor
+
+    def test_its_template_asks_for_gvisor(self) -> None:
+        self.assertIs(self.submit(Policy.PREFER), True)
+        template = self.api.jobs["eval-1"]["spec"]["template"]
+        self.assertEqual(template["spec"]["runtimeClassName"], "gvisor")
+        self.assertEqual(template["metadata"]["labels"], {"gvisor-dispatch": "gvisor"})
+        self.assertIs(self.submit(Policy.PREFER), None)
+
+    def test_a_fallback_is_written_into_the_template_and_told_of_the_job(self) -> None:
+        self.api.nodes = [BAD]
+        with self.assertLogs("gvisor_dispatch", "WARNING"):
+            self.assertIs(self.submit(Policy.PREFER), False)
+        template = self.api.jobs["eval-1"]["spec"]["template"]
+        self.assertEqual(template["metadata"]["annotations"]["gvisor-dispatch/reason"], "GVisorFails")
+        self.assertNotIn("runtimeClassName", template["spec"])
+        self.assertEqual([one["involvedObject"]["kind"] for one in self.api.events], ["Job"])
+
+    def test_it_is_refused_or_waits_under_the_other_policies(self) -> None:
+        self.api.nodes = [BAD]
+        with self.assertRaises(GVisorUnavailableError):
+            self.submit(Policy.REQUIRE)
+        self.assertEqual(self.api.jobs, {})
+        self.assertIs(self.submit(Policy.WAIT), True)
+
+
+class Retry(Exception):  # noqa: N818
+    """What Celery's task.retry() gives to be raised."""
+
+
+class SoftTimeLimitExceeded(Exception):  # noqa: N818
+    """Celery raises its own of that name from a signal handler in the worker's main thread; so does this test."""
+
+
+class CeleryTask:
+    """The part of a bound task that the recipe uses."""
+
+    def retry(self, *, exc: Exception, countdown: float) -> Exception:
+        return Retry(exc, countdown)
+
+
+class WorkerTest(ApiCase):
+    def deliver(self) -> Json:
+        dispatcher = self.dispatcher(wait_deadline=2)
+        return worker.evaluate(CeleryTask(), dispatcher, "eval 17", pod())
+
+    def soft_limit_after(self, seconds: float) -> None:
+        def exceeded(*_: object) -> None:
+            raise SoftTimeLimitExceeded
+
+        old = signal.signal(signal.SIGUSR1, exceeded)
+        self.addCleanup(signal.signal, signal.SIGUSR1, old)
+        self.later(seconds, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1))
+
+    def test_a_task_that_is_stopped_and_delivered_again_runs_one_pod(self) -> None:
+        self.api.kubelet = pulls
+        self.soft_limit_after(0.5)
+        with self.assertRaises(SoftTimeLimitExceeded):
+            self.deliver()
+        self.assertEqual(list(self.api.pods), ["eval-1"])
+        runs(self.api, "eval-1")
+        self.assertTrue(self.deliver()["adopted"])
+        self.assertEqual(len(self.api.created), 1)
+
+    def test_no_room_puts_the_task_back(self) -> None:
+        self.api.kubelet = unschedulable
+        with self.assertRaises(Retry):
+            self.deliver()
+        self.assertEqual(self.api.pods, {})
+
+
+class OwnPodsTest(ApiCase):
+    def test_a_pod_as_json_and_as_a_model(self) -> None:
+        spec = client.V1PodSpec(containers=[client.V1Container(name="c", image="i")])
+        model = client.V1Pod(metadata=client.V1ObjectMeta(name="eval-2"), spec=spec)
+        for one in (pod("eval-1"), model):
+            created = own_pods.create(self.api.client(), one, Policy.PREFER, "evals")
+            self.assertEqual(created.spec.runtime_class_name, "gvisor")
+
+    def test_a_fallback_is_told_of_the_pod(self) -> None:
+        self.api.nodes = [BAD]
+        with self.assertLogs("gvisor_dispatch", "WARNING"):
+            created = own_pods.create(self.api.client(), pod(), Policy.PREFER, "evals")
+        self.assertEqual(created.metadata.annotations["gvisor-dispatch/policy"], "prefer")
+        self.assertEqual(self.api.events[0]["involvedObject"]["uid"], created.metadata.uid)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,64 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Status } from '../../agent/report.ts';
+import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
+import type { Cluster } from '../../hack/cluster/cluster.ts';
+import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
+import { startCluster } from '../../hack/cluster/start-cluster.ts';
+import { REPO } from '../../hack/paths.ts';
+import { waitFor } from '../../hack/run.ts';
+import { deployAgent, evaluationPod } from '../../hack/story.ts';
+import { askAgent } from '../e2e/agents.ts';
+
+/**
+ * Records what a real agent says in each state of a node that people meet, in test/fixtures/reports: the data of the
+ * pictures. Run it with `npx tsx test/docs/record-reports.ts`.
+ */
+async function record(cluster: Cluster): Promise<void> {
+  const node = cluster.node('node-1');
+  await deployAgent(cluster, join(REPO, 'manifests/base'));
+  for (const name of ['evaluations', 'logging']) await cluster.kubectl(['create', 'namespace', name]);
+  await cluster.kubectl(['label', 'namespace', 'evaluations', 'require-gvisor=true']);
+  await create(cluster, 'evaluations', ['solver-1', 'solver-2'], true);
+  await create(cluster, 'logging', ['log-shipper'], false);
+  await reach(cluster, ({ pods }) => pods?.running === 4 && pods.requirementsKnown, 'proven');
+  await create(cluster, 'evaluations', ['plain', 'grader-x7p2d'], false);
+  await reach(cluster, ({ pods }) => pods?.forbidden.length === 2, 'outside');
+  await cluster.kubectl(['-n', 'evaluations', 'delete', 'pod', 'plain', 'grader-x7p2d', '--force']);
+  for (const name of [undefined, 'failing']) {
+    await breakNode(cluster, node, 'runsc-missing');
+    await reach(cluster, says('False'), name);
+    await healNode(cluster, node);
+    await reach(cluster, says('True'));
+  }
+  await breakNode(cluster, node, 'containerd-stopped');
+  await reach(cluster, ({ pods, ...rest }) => says('Unknown')(rest) && pods?.stale === true, 'unknown');
+}
+
+/** Whether a verdict of that status stands in the Node. */
+const says =
+  (status: string) =>
+  ({ written }: Status): boolean =>
+    written?.condition?.status === status;
+
+async function create(cluster: Cluster, namespace: string, names: readonly string[], gvisor: boolean) {
+  for (const name of names)
+    await cluster.kubectl(['-n', namespace, 'apply', '-f', '-'], evaluationPod(name, { gvisor }));
+}
+
+/** Waits until the agent says so, and keeps that report under a name. */
+async function reach(cluster: Cluster, holds: (status: Status) => boolean | undefined, name?: string) {
+  const text = await waitFor(`the report ${name ?? ''}`, 120_000, async () => {
+    const answer = await askAgent(cluster, 'node-1', '/report');
+    return answer.code === 200 && holds(JSON.parse(answer.text) as Status) ? answer.text : undefined;
+  });
+  if (name !== undefined) await writeFile(join(REPO, `test/fixtures/reports/${name}.json`), text);
+}
+
+const name = 'reports';
+try {
+  const nodes = [{ name: 'node-1', containerd: '2', gvisor: 'current' }] as const;
+  await record(await startCluster({ name, nodes, images: ['workload', 'agent'] }));
+} finally {
+  await removeCluster(name);
+}

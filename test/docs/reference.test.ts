@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { CHECKS } from '../../agent/checks/catalogue.ts';
+import { OWN_KEYS } from '../../agent/own-keys.ts';
+import { REASONS } from '../../agent/reasons.ts';
+import { SETTINGS, type Setting } from '../../agent/settings.ts';
+import { REPO } from '../../hack/paths.ts';
+
+const read = (file: string) => readFile(join(REPO, file), 'utf8');
+
+describe('the documents say what the code does', () => {
+  it('every setting has its row with default, bounds and meaning', async () => {
+    const rows = [
+      ...(await read('docs/reference.md')).matchAll(/^\| `([A-Z_]+)` \| (.*) \| (.*) \| (.*) \|$/gm),
+    ];
+    const settings: [string, Setting][] = Object.entries(SETTINGS);
+    assert.deepEqual(
+      rows.map(([, name, fallback, bounds, meaning]) => [name, fallback, bounds, meaning]),
+      settings.map(([name, { fallback, bounds, meaning }]) => [
+        name,
+        fallback,
+        bounds === undefined ? '' : `${bounds[0] / 1000} s to ${bounds[1] / 1000} s`,
+        meaning,
+      ]),
+    );
+  });
+
+  it('every check has its row', async () => {
+    const rows = [...(await read('docs/reference.md')).matchAll(/^\| `([a-z-]+)` \| ([^|]*) \|$/gm)];
+    assert.deepEqual(
+      rows.map(([, id, title]) => [id, title]),
+      CHECKS.map(({ id, title }) => [id, title]),
+    );
+  });
+
+  it('every reason has its row with status and remedy', async () => {
+    const rows = [...(await read('docs/reasons.md')).matchAll(/^\| `(\w+)` \| (\w+) \| (.*) \|$/gm)];
+    assert.deepEqual(
+      rows.map(([, reason, status, remedy]) => [reason, { status, remedy }]),
+      Object.entries(REASONS),
+    );
+  });
+
+  it('every key that agents write is in the reference', async () => {
+    const text = await read('docs/reference.md');
+    const { labels, annotations, taint } = OWN_KEYS;
+    for (const key of [...Object.values(labels), ...Object.values(annotations), taint])
+      assert.ok(text.includes(`\`${key}`), key);
+  });
+});

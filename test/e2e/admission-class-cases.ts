@@ -1,0 +1,58 @@
+import { accepted, type Case, type Group, refused } from './admission-case.ts';
+import { createRuntimeClass } from './admission-objects.ts';
+import type { Call } from './api-user.ts';
+
+/** What is said to users who may not write the RuntimeClass of a name. */
+export const why = (name: string) =>
+  new RegExp(
+    `the RuntimeClass "${name}" stands for gVisor: to write it needs the verb manage-gvisor-requirement on all namespaces \\(ClusterRole gvisor-ready-requirement\\)$`,
+  );
+const CLASS = '/apis/node.k8s.io/v1/runtimeclasses/gvisor';
+const patchClass = (body: object, path = CLASS): Call => ({
+  method: 'PATCH',
+  path: `${path}?dryRun=All`,
+  body,
+});
+const bare = patchClass({ scheduling: { nodeSelector: null } });
+/** Creates a RuntimeClass in a dry run. */
+export const anew = (name: string, handler: string): Call => {
+  const call = createRuntimeClass(name, handler);
+  return { ...call, path: `${call.path}?dryRun=All` };
+};
+const operator = { as: 'operator' } as const;
+const lifter = { as: 'lifter' } as const;
+
+const CLASSES: readonly Case[] = [
+  refused('to take its node selector away', bare, why('gvisor'), operator),
+  refused('to take its node selector away, with the right for one namespace,', bare, why('gvisor'), {
+    as: 'single',
+  }),
+  refused('to make it anew with runc', anew('gvisor', 'runc'), why('gvisor'), operator),
+  refused(
+    'to change its handler',
+    patchClass({ handler: 'runc' }),
+    /handler: Invalid value: "runc": field is immutable/,
+    { code: 422 },
+  ),
+  accepted(
+    'to write another',
+    patchClass({ metadata: { labels: { a: 'b' } } }, '/apis/node.k8s.io/v1/runtimeclasses/plain'),
+    operator,
+  ),
+  accepted('to create another', anew('other', 'runc'), operator),
+  accepted('to label it', patchClass({ metadata: { labels: { team: 'x' } } }), lifter),
+  refused('to make it anew while it is there', anew('gvisor', 'runsc'), /already exists/, {
+    ...lifter,
+    code: 409,
+  }),
+  accepted(
+    'to delete it, which lets nothing out',
+    { method: 'DELETE', path: `${CLASS}?dryRun=All` },
+    operator,
+  ),
+];
+
+/** The RuntimeClass that stands for gVisor, and others. */
+export const CLASS_GROUPS: readonly Group[] = [
+  { title: 'the RuntimeClass that stands for gVisor', cases: CLASSES },
+];

@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { REPO } from '../../hack/paths.ts';
+import { run } from '../../hack/run.ts';
+import { markedBlocks } from '../docs/marked-blocks.ts';
+import { accepted, type Case, refused, warned } from './admission-case.ts';
+import { until, useAdmission } from './admission-cluster.ts';
+import { container, create, createPod, hostPath, pod, privileged } from './admission-objects.ts';
+import { settle } from './admission-settle.ts';
+import type { Answer } from './api-user.ts';
+
+/** The cluster begins with the base alone: all else comes from the page. */
+const admission = useAdmission([]);
+const BLOCKS = markedBlocks('docs/admission.md');
+const NAMESPACE = 'evaluations';
+
+let folder = '';
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'admission-'));
+  await symlink(REPO, join(folder, 'gvisor-ready'));
+  await admission().cluster.kubectl(['create', 'namespace', NAMESPACE]);
+  await until(
+    'a pod in the new namespace',
+    () => admission().as('admin', plain),
+    ({ code }) => code === 201,
+  );
+});
+after(() => rm(folder, { recursive: true, force: true }));
+
+/** The text of the block with this mark. */
+function block(kind: string, mark: string): string {
+  const found = BLOCKS.find((one) => one.kind === kind && one.mark === mark);
+  assert.ok(found !== undefined, `docs/admission.md has no block "${kind}: ${mark}"`);
+  return found.text;
+}
+
+/** Writes the kustomization of a block into the reader's folder. */
+const write = (mark: string) => writeFile(join(folder, 'kustomization.yaml'), block('file', mark));
+
+/** Runs a block's commands in the reader's folder, and waits until policies are in force; gives what was printed. */
+async function shell(script: string): Promise<string> {
+  const { cluster } = admission();
+  const path = `${dirname(cluster.kubectlCommand([]).command)}:${process.env.PATH}`;
+  const env = { ...process.env, PATH: path, KUBECONFIG: cluster.kubeconfig };
+  const printed = await run('/bin/sh', ['-euc', script], { cwd: folder, env });
+  await settle(admission());
+  return printed;
+}
+const apply = 'kubectl apply -k .';
+
+const plain = create(NAMESPACE, pod({ spec: { runtimeClassName: undefined } }), 'dryRun=All');
+const gvisor = create(NAMESPACE, pod(), 'dryRun=All');
+const IS_NOT_SET = /spec\.runtimeClassName is not set: write runtimeClassName: gvisor/;
+async function all(...cases: readonly Case[]): Promise<void> {
+  for (const { run: check } of cases) await check(admission());
+}
+const strict = (part: Parameters<typeof pod>[0]) => createPod(part);
+const classOf = ({ body }: Answer) =>
+  (body as { readonly spec: { readonly runtimeClassName?: string } }).spec.runtimeClassName;
+
+describe('the page on admission, followed to the letter', () => {
+  it('warns first, and refuses nothing', async () => {
+    await write('kustomization.yaml');
+    await shell(block('run', 'audit'));
+    await all(warned('a plain pod', plain, IS_NOT_SET), accepted('a gVisor pod', gvisor));
+  });
+
+  it('then refuses', async () => {
+    assert.match(await shell(block('run', 'enforce')), /^namespace\/evaluations labeled$/m);
+    await all(refused('a plain pod', plain, IS_NOT_SET), accepted('a gVisor pod', gvisor));
+  });
+
+  it('shows the pods that are older', async () => {
+    const printed = await shell(block('run', 'older').replaceAll(NAMESPACE, 'strict'));
+    assert.match(printed, /^NAME +CLASS +NODE\n/);
+    assert.match(printed, /^old-plain +<none> +node-9$/m);
+  });
+
+  it('has a stage in which nothing is refused, whatever the labels say, and leaves it', async () => {
+    await write('kustomization.yaml, audit stage');
+    await shell(apply);
+    await all(warned('a plain pod', plain, IS_NOT_SET));
+    await write('kustomization.yaml');
+    await shell(apply);
+    await all(refused('a plain pod', plain, IS_NOT_SET));
+  });
+
+  it('changes the settings', async () => {
+    await write('kustomization.yaml, settings');
+    await shell(apply);
+    await all(
+      accepted('the second class', strict({ spec: { runtimeClassName: 'gvisor-gpu' } })),
+      accepted('a folder of the host', strict({ spec: hostPath })),
+      refused('a privileged container', strict({ spec: container(privileged) }), /privileged is not allowed/),
+    );
+  });
+
+  it('injects another class', async () => {
+    await write('kustomization.yaml, inject');
+    await shell(apply);
+    await settle(admission(), ['mutating']);
+    assert.equal(classOf(await admission().as('admin', plain)), 'gvisor-gpu');
+    await all(
+      refused(
+        'the class that was allowed before',
+        gvisor,
+        /is "gvisor": write runtimeClassName: gvisor-gpu$/,
+      ),
+    );
+  });
+
+  it('uninstalls, and what is installed again is in force', async () => {
+    await shell(block('run', 'uninstall'));
+    await settle(admission(), ['mutating']);
+    const answer = await admission().as('admin', plain);
+    assert.deepEqual([answer.code, classOf(answer)], [201, undefined]);
+    await write('kustomization.yaml');
+    await shell(apply);
+    await all(refused('a plain pod', plain, IS_NOT_SET), accepted('a gVisor pod', gvisor));
+  });
+});

@@ -1,0 +1,153 @@
+import type { Cluster } from '../../hack/cluster/cluster.ts';
+import { container, FLAG, hostPath, pod, WORKLOADS, type Workload, workload } from './admission-objects.ts';
+import { certificateUser, tokenUser } from './api-user.ts';
+
+/** The namespaces of the tests, older than the policies, and the value of their label `require-gvisor`. */
+const NAMESPACES = {
+  strict: 'true',
+  another: 'true',
+  audited: 'audit',
+  declined: 'false',
+  mistyped: 'yes',
+  free: undefined,
+  'kube-labelled': 'true',
+  'gvisor-ready': 'true',
+} as const;
+
+/** Those who write, by what they may do. */
+export const USERS = {
+  /** system:masters */
+  admin: (cluster: Cluster) => certificateUser(cluster, 'root', ['system:masters']),
+  /** everything inside the namespace `strict`, its Namespace object included: a Role with only stars */
+  owner: (cluster: Cluster) => certificateUser(cluster, 'owner'),
+  /** namespaces and runtime classes of the whole cluster, without the right to lift */
+  operator: (cluster: Cluster) => certificateUser(cluster, 'operator'),
+  /** the same, and the right to lift */
+  lifter: (cluster: Cluster) => certificateUser(cluster, 'lifter'),
+  /** the same as the operator, and the right to lift for the namespace `strict` alone */
+  single: (cluster: Cluster) => certificateUser(cluster, 'single'),
+  /** a program with the ClusterRole `edit` in the namespace `strict` */
+  dispatcher: (cluster: Cluster) => tokenUser(cluster, 'strict', 'dispatcher'),
+  /** a program of whose writes the test cluster keeps an audit log: `edit` everywhere, and what the operator may */
+  logged: (cluster: Cluster) => tokenUser(cluster, 'gvisor-ready', 'logged'),
+  kubelet: (cluster: Cluster) => certificateUser(cluster, 'system:node:node-9', ['system:nodes']),
+} as const;
+
+/** The users that are service accounts, and their namespaces. */
+const ACCOUNTS: Readonly<Record<string, string>> = { dispatcher: 'strict', logged: 'gvisor-ready' };
+
+const bind = (kind: 'RoleBinding' | 'ClusterRoleBinding', role: string, users: readonly string[]) => ({
+  apiVersion: 'rbac.authorization.k8s.io/v1',
+  kind,
+  metadata: {
+    name: `${role}-${users.join('-')}`,
+    ...(kind === 'RoleBinding' ? { namespace: 'strict' } : {}),
+  },
+  roleRef: {
+    apiGroup: 'rbac.authorization.k8s.io',
+    kind: role === 'everything' ? 'Role' : 'ClusterRole',
+    name: role,
+  },
+  subjects: users.map((name) =>
+    name in ACCOUNTS
+      ? { kind: 'ServiceAccount', name, namespace: ACCOUNTS[name] }
+      : { kind: 'User', apiGroup: 'rbac.authorization.k8s.io', name },
+  ),
+});
+const role = (kind: 'Role' | 'ClusterRole', name: string, rules: readonly object[]) => ({
+  apiVersion: 'rbac.authorization.k8s.io/v1',
+  kind,
+  metadata: { name, ...(kind === 'Role' ? { namespace: 'strict' } : {}) },
+  rules,
+});
+const verbs = ['get', 'list', 'create', 'update', 'patch', 'delete'];
+const runtimeClass = (name: string, part: object = {}) => ({
+  apiVersion: 'node.k8s.io/v1',
+  kind: 'RuntimeClass',
+  metadata: { name },
+  handler: 'runsc',
+  ...part,
+});
+
+/** Namespaces, a node without a kubelet, runtime classes, roles and their bindings. */
+export const OBJECTS: readonly object[] = [
+  ...Object.entries(NAMESPACES).map(([name, value]) => ({
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { name, labels: value === undefined ? {} : { 'require-gvisor': value } },
+  })),
+  { apiVersion: 'v1', kind: 'Node', metadata: { name: 'node-9' } },
+  runtimeClass('gvisor', { overhead: { podFixed: { memory: '32Mi' } } }),
+  ...['gvisor-x', 'gvisor-gpu', 'plain'].map((name) => runtimeClass(name)),
+  ...Object.entries(ACCOUNTS).map(([name, namespace]) => ({
+    apiVersion: 'v1',
+    kind: 'ServiceAccount',
+    metadata: { name, namespace },
+  })),
+  role('Role', 'everything', [{ apiGroups: ['*'], resources: ['*'], verbs: ['*'] }]),
+  role('ClusterRole', 'operator', [
+    { apiGroups: [''], resources: ['namespaces', 'namespaces/status', 'namespaces/finalize'], verbs },
+    { apiGroups: ['node.k8s.io'], resources: ['runtimeclasses'], verbs },
+  ]),
+  role('ClusterRole', 'lift-strict', [
+    {
+      apiGroups: [''],
+      resources: ['namespaces'],
+      resourceNames: ['strict'],
+      verbs: ['manage-gvisor-requirement'],
+    },
+  ]),
+  bind('RoleBinding', 'everything', ['owner']),
+  bind('RoleBinding', 'edit', ['dispatcher']),
+  bind('ClusterRoleBinding', 'operator', ['operator', 'lifter', 'single', 'logged']),
+  bind('ClusterRoleBinding', 'edit', ['logged']),
+  bind('ClusterRoleBinding', 'gvisor-ready-requirement', ['lifter']),
+  bind('ClusterRoleBinding', 'lift-strict', ['single']),
+];
+
+const ungated = { schedulingGates: undefined };
+const onNode = { ...ungated, nodeName: 'node-9', tolerations: [{ operator: 'Exists' }] };
+const gates = ['example.com/first', 'example.com/second'].map((name) => ({ name }));
+
+/** Pods that are older than the policies, by name; those of `pod()` wait for a gate. */
+const PODS = {
+  /** keep the rules */
+  gated: pod({ spec: container({ resources: { requests: { cpu: '1m' } } }) }),
+  ungated: pod({ spec: ungated }),
+  bound: pod({ spec: onNode }),
+  /** break them */
+  'old-plain': pod({ spec: { ...onNode, runtimeClassName: undefined } }),
+  'old-gated': pod({
+    spec: {
+      schedulingGates: gates,
+      runtimeClassName: undefined,
+      initContainers: [{ name: 'first', image: 'localhost/none' }],
+    },
+  }),
+  'old-flag': pod({ annotations: { [FLAG]: 'host' } }),
+  'old-host': pod({ spec: hostPath }),
+} as const;
+
+/** The path of a pod that is older than the policies, in the namespace `strict` unless told. */
+export const podPath = (name: keyof typeof PODS, namespace: 'strict' | 'audited' = 'strict') =>
+  `/api/v1/namespaces/${namespace}/pods/${name}`;
+
+/** The path of a workload of `strict` that is older than the policies and keeps the rules. */
+export const workloadPath = (kind: Workload) => {
+  const { apiVersion } = WORKLOADS[kind];
+  const group = apiVersion === 'v1' ? '/api/v1' : `/apis/${apiVersion}`;
+  return `${group}/namespaces/strict/${kind.toLowerCase()}s/older`;
+};
+
+const inNamespace = (namespace: string, name: string, made: object) => {
+  const { metadata, ...rest } = made as { readonly metadata: { readonly annotations?: object } };
+  return { ...rest, metadata: { name, namespace, annotations: metadata.annotations ?? {} } };
+};
+
+/** The pods of {@link podPath} and the workloads of {@link workloadPath}. */
+export const OLDER: readonly object[] = [
+  ...['strict', 'audited'].flatMap((namespace) =>
+    Object.entries(PODS).map(([name, made]) => inNamespace(namespace, name, made)),
+  ),
+  ...(Object.keys(WORKLOADS) as Workload[]).map((kind) => inNamespace('strict', 'older', workload(kind))),
+];

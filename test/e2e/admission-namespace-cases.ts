@@ -1,0 +1,175 @@
+import assert from 'node:assert/strict';
+import { accepted, assertAccepted, type Case, type Group, refused } from './admission-case.ts';
+import { type Admission, until } from './admission-cluster.ts';
+import { create, pod } from './admission-objects.ts';
+import type { Call } from './api-user.ts';
+
+const DRY = '?dryRun=All';
+const patch = (path: string, body: object): Call => ({ method: 'PATCH', path, body });
+const label = (namespace: string, value: string | null, key = 'require-gvisor', query = DRY) =>
+  patch(`/api/v1/namespaces/${namespace}${query}`, { metadata: { labels: { [key]: value } } });
+const remove = (namespace: string, query = DRY): Call => ({
+  method: 'DELETE',
+  path: `/api/v1/namespaces/${namespace}${query}`,
+});
+const createNamespace = (labels: object, metadata: object = { generateName: 'new-' }, query = DRY): Call => ({
+  method: 'POST',
+  path: `/api/v1/namespaces${query}`,
+  body: { apiVersion: 'v1', kind: 'Namespace', metadata: { ...metadata, labels } },
+});
+/** Writes a whole Namespace without its labels, to a subresource or to itself. */
+const put =
+  (subresource: string) =>
+  async ({ as }: Admission): Promise<Call> => {
+    const path = '/api/v1/namespaces/strict';
+    const { body } = await as('admin', { method: 'GET', path });
+    const { metadata, ...rest } = body as { readonly metadata: object };
+    return {
+      method: 'PUT',
+      path: `${path}${subresource}${DRY}`,
+      body: { ...rest, metadata: { ...metadata, labels: {} } },
+    };
+  };
+
+const LIFT =
+  /the namespace "strict" requires gVisor: to change its label require-gvisor from "true" needs the verb manage-gvisor-requirement on this namespace \(ClusterRole gvisor-ready-requirement\)$/;
+const DELETE =
+  /the namespace "strict" requires gVisor: to delete it needs the verb manage-gvisor-requirement on this namespace \(ClusterRole gvisor-ready-requirement\)$/;
+const operator = { as: 'operator' } as const;
+const owner = { as: 'owner' } as const;
+const single = { as: 'single' } as const;
+const applied: Call = {
+  ...label('strict', 'false', 'require-gvisor', `${DRY}&fieldManager=test&force=true`),
+  patch: 'apply-patch+yaml',
+  body: {
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { name: 'strict', labels: { 'require-gvisor': 'false' } },
+  },
+};
+
+const WITHOUT: readonly Case[] = [
+  refused('to take it off', label('strict', null), LIFT, operator),
+  refused('to set it to "false"', label('strict', 'false'), LIFT, operator),
+  refused('to set it to "audit"', label('strict', 'audit'), LIFT, operator),
+  refused('to write the namespace without labels', put(''), LIFT, operator),
+  refused('to write the status without labels', put('/status'), LIFT, operator),
+  refused('to write the finalizers without labels', put('/finalize'), LIFT, operator),
+  refused('to apply another value', applied, LIFT, operator),
+  refused('to delete the namespace', remove('strict'), DELETE, operator),
+  refused('to take it off, of all inside,', label('strict', null), LIFT, owner),
+  refused('to delete the namespace, of all inside,', remove('strict'), DELETE, owner),
+  refused('to take another off', label('another', null), /the namespace "another" requires gVisor/, single),
+  refused('to delete another', remove('another'), /"another" requires gVisor: to delete/, single),
+  accepted('to write another label', label('strict', 'x', 'team'), operator),
+  accepted('to put it on', label('free', 'true'), operator),
+  accepted('to set "audit" to "true"', label('audited', 'true'), operator),
+  accepted('to take "audit" off', label('audited', null), operator),
+  accepted('to create a namespace with it', createNamespace({ 'require-gvisor': 'true' }), operator),
+  accepted('to create a namespace without', createNamespace({}), operator),
+  accepted('to delete a namespace that has none', remove('free'), operator),
+];
+
+const WITH: readonly Case[] = [
+  accepted('to take it off', label('strict', null), { as: 'lifter' }),
+  accepted('to delete the namespace', remove('strict'), { as: 'lifter' }),
+  accepted('to take it off', label('strict', null)),
+  accepted('to take it off the namespace of the right', label('strict', null), single),
+  accepted('to delete the namespace of the right', remove('strict'), single),
+];
+
+const invalid = { code: 422 } as const;
+const slip = (value: string) =>
+  new RegExp(
+    `the label require-gvisor is "${value}", which would require nothing: write "true", "audit" \\(warns only\\) or "false"$`,
+  );
+const key = (name: string) =>
+  new RegExp(`the label "${name}" requires nothing: its key is require-gvisor, written exactly so$`);
+const SLIPS: readonly Case[] = [
+  refused(
+    'a new namespace with "True"',
+    createNamespace({ 'require-gvisor': 'True' }),
+    slip('True'),
+    invalid,
+  ),
+  refused('"yes"', label('free', 'yes'), slip('yes'), invalid),
+  refused('an empty value', label('free', ''), slip(''), invalid),
+  accepted('another label beside an old "yes"', label('mistyped', 'x', 'team')),
+  accepted('an old "yes" mended', label('mistyped', 'true')),
+  accepted('an old "yes" taken off', label('mistyped', null)),
+  ...['Require-gVisor', 'require_gvisor', 'requires-gvisor', 'requiregvisor', 'require.gvisor'].map((name) =>
+    refused(`the key ${name}`, label('free', 'true', name), key(name), invalid),
+  ),
+  refused(
+    'a new namespace with such a key',
+    createNamespace({ REQUIRE_GVISOR: 'true' }),
+    key('REQUIRE_GVISOR'),
+    invalid,
+  ),
+  accepted('another label beside an old key', label('mistyped', 'x', 'team')),
+  accepted('a key of somebody else', label('free', 'true', 'example.com/require-gvisor')),
+];
+
+const SYSTEM = (name: string) =>
+  new RegExp(
+    `the namespace "${name}" is the system's own and cannot require gVisor, since its pods need the host`,
+  );
+const OF_THE_SYSTEM: readonly Case[] = [
+  ...['kube-system', 'kube-public', 'kube-node-lease'].map((name) =>
+    refused(`"true" for ${name}`, label(name, 'true'), SYSTEM(name), { ...operator, code: 422 }),
+  ),
+  refused('"audit" for kube-system', label('kube-system', 'audit'), SYSTEM('kube-system'), invalid),
+  refused(
+    'a new namespace kube-*',
+    createNamespace({ 'require-gvisor': 'true' }, { name: 'kube-new' }),
+    SYSTEM('kube-new'),
+    invalid,
+  ),
+  accepted('"false" for kube-system', label('kube-system', 'false'), operator),
+  accepted('another label of kube-system', label('kube-system', 'x', 'team'), operator),
+  ...['kube-labelled', 'gvisor-ready'].flatMap((name) => [
+    accepted(`another label of ${name}, which has an old one`, label(name, 'x', 'team'), operator),
+    refused(`"audit" for ${name}, which has an old one`, label(name, 'audit'), SYSTEM(name), invalid),
+    accepted(`to take an old one off ${name}`, label(name, null), operator),
+    accepted(`to delete ${name}`, remove(name), operator),
+  ]),
+];
+
+const ENDS: Case = {
+  what: 'goes away with all in it, and nobody needs the right a second time',
+  run: async ({ as }) => {
+    const name = `ends-${Date.now()}`;
+    const path = `/api/v1/namespaces/${name}`;
+    assertAccepted(await as('operator', createNamespace({ 'require-gvisor': 'true' }, { name }, '')));
+    const pods = create(name, {
+      ...(pod() as object),
+      metadata: { name: 'held', finalizers: ['example.com/held'] },
+    });
+    await until(
+      'a pod',
+      () => as('admin', pods),
+      ({ code }) => code === 201,
+    );
+    assertAccepted(await as('lifter', remove(name, '')));
+    const isTerminating = ({ body }: { readonly body: unknown }) =>
+      (body as { status?: { phase?: string } }).status?.phase === 'Terminating';
+    await until('the namespace to end', () => as('admin', { method: 'GET', path }), isTerminating);
+    const again = await as('operator', remove(name, ''));
+    assert.notEqual(again.code, 403, again.message);
+    await as('admin', patch(`${path}/pods/held`, { metadata: { finalizers: null } }));
+    await until(
+      'the namespace to be gone',
+      () => as('admin', { method: 'GET', path }),
+      ({ code }) => code === 404,
+    );
+  },
+};
+
+/** The label, and those who write it. */
+export const NAMESPACE_GROUPS: readonly Group[] = [
+  { title: 'the label of a namespace, without the right to lift it', cases: WITHOUT },
+  { title: 'the label of a namespace, with the right to lift it', cases: WITH },
+  { title: 'a label that would require nothing', cases: SLIPS },
+  { title: 'namespaces of the system', cases: OF_THE_SYSTEM },
+  { title: 'a namespace that requires gVisor and is deleted', cases: [ENDS] },
+];

@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict';
+import { accepted, assertAccepted, type Case, type Group, refused } from './admission-case.ts';
+import { anew, why } from './admission-class-cases.ts';
+import type { Admission } from './admission-cluster.ts';
+import { podPath } from './admission-fixture.ts';
+import { container, create, hostPath, pod, privileged } from './admission-objects.ts';
+import { settle } from './admission-settle.ts';
+import type { Call } from './api-user.ts';
+
+const ENFORCE = 'gvisor-ready-enforce';
+const pathOf = (policy: string) =>
+  `/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/${policy}`;
+type Variable = { readonly name: string; readonly expression: string };
+type Policy = { readonly spec: { readonly variables: readonly Variable[] } };
+
+/** Writes the expression of a variable of a policy; gives the answer and what the expression was. */
+async function setVariable({ as }: Admission, policy: string, name: string, expression: string) {
+  const { body } = await as('admin', { method: 'GET', path: pathOf(policy) });
+  const { variables } = (body as Policy).spec;
+  const was = variables.find((variable) => variable.name === name)?.expression;
+  assert.ok(was !== undefined, `"${policy}" has no variable "${name}"`);
+  const changed = variables.map((one) => (one.name === name ? { name, expression } : one));
+  const answer = await as('admin', {
+    method: 'PATCH',
+    path: pathOf(policy),
+    body: { spec: { variables: changed } },
+  });
+  return { answer, was };
+}
+
+/** Cases that hold while a variable of a policy has another expression. */
+export function whileSet(
+  [policy, name, expression]: readonly [policy: string, name: string, expression: string],
+  cases: readonly Case[],
+): Case {
+  return {
+    what: `with ${name}: ${expression}`,
+    alone: true,
+    run: async (admission) => {
+      const { answer, was } = await setVariable(admission, policy, name, expression);
+      assertAccepted(answer);
+      try {
+        await settle(admission);
+        for (const { what, run } of cases) {
+          await run(admission).catch((cause: Error) => assert.fail(`${what}: ${cause.message}`));
+        }
+      } finally {
+        await setVariable(admission, policy, name, was);
+        await settle(admission);
+      }
+    },
+  };
+}
+
+/** An expression that the API server does not accept. */
+const rejected = (name: string, expression: string): Case => ({
+  what: `${name}: ${expression} is rejected, and the policy stays`,
+  alone: true,
+  run: async (admission) => {
+    const { answer, was } = await setVariable(admission, ENFORCE, name, expression);
+    if (answer.code < 300) await setVariable(admission, ENFORCE, name, was);
+    assert.equal(answer.code, 422, answer.message);
+    assert.match(answer.message, /compilation failed/);
+  },
+});
+
+const free = { schedulingGates: undefined };
+const dry = (part?: Parameters<typeof pod>[0]) => create('strict', pod(part), 'dryRun=All');
+const status: Call = {
+  method: 'PATCH',
+  path: `${podPath('old-plain')}/status?dryRun=All`,
+  body: { status: { message: 'x' } },
+};
+const operator = { as: 'operator' } as const;
+
+const relaxed = dry({
+  spec: { ...hostPath, ...container(privileged), hostPID: true, hostNetwork: true, hostIPC: true },
+});
+const TRIED: readonly Case[] = [
+  whileSet(
+    [ENFORCE, 'runtimeClassNames', "['gvisor', 'gvisor-gpu']"],
+    [
+      accepted('a pod with the first class', dry()),
+      accepted('a pod with the second class', dry({ spec: { runtimeClassName: 'gvisor-gpu' } })),
+      refused(
+        'a pod without',
+        dry({ spec: { runtimeClassName: undefined } }),
+        /write runtimeClassName: gvisor \(or: gvisor-gpu\)$/,
+      ),
+      refused('to make the second anew', anew('gvisor-gpu', 'runc'), why('gvisor-gpu'), operator),
+    ],
+  ),
+  whileSet(
+    [ENFORCE, 'runtimeClassNames', '[]'],
+    [refused('a gVisor pod', dry(), /runtimeClassName is "gvisor": write/), accepted('a status', status)],
+  ),
+  ...['hostPath', 'privileged', 'hostPID'].map((word) =>
+    whileSet(
+      [ENFORCE, 'allow', `['${word}']`],
+      [
+        refused(
+          'everything',
+          relaxed,
+          word === 'hostPath'
+            ? /hostIPC.*; privileged is/
+            : word === 'privileged'
+              ? /hostPath and/
+              : /hostNetwork, hostIPC:/,
+        ),
+        accepted(
+          word,
+          dry({
+            spec:
+              word === 'hostPath'
+                ? hostPath
+                : word === 'privileged'
+                  ? container(privileged)
+                  : { hostPID: true },
+          }),
+        ),
+      ],
+    ),
+  ),
+  whileSet(
+    [ENFORCE, 'allow', "['hostNetwork', 'hostPID', 'hostIPC', 'hostPath', 'gitRepo', 'privileged']"],
+    [
+      accepted('everything', relaxed),
+      refused('a node', dry({ spec: { ...free, nodeName: 'n' } }), /spec\.nodeName is "n"/),
+    ],
+  ),
+  whileSet(
+    [ENFORCE, 'allow', "['hostpath', 'all']"],
+    [refused('a slip, which allows nothing:', relaxed, /hostPath and/)],
+  ),
+  rejected('runtimeClassNames', 'gvisor'),
+  rejected('runtimeClassNames', "'gvisor'"),
+  rejected('allow', "'hostPath'"),
+];
+
+const FAILS = '[string(1 / 0)]';
+const CLOSED: readonly Case[] = [
+  whileSet(
+    [ENFORCE, 'runtimeClassNames', FAILS],
+    [
+      refused('a gVisor pod', dry(), /resulted in error: .*division by zero/, { code: 422 }),
+      refused('a RuntimeClass', anew('other', 'runc'), /division by zero/, { ...operator, code: 422 }),
+      accepted('the status of a pod that runs', status),
+      accepted('the end of a pod that runs', {
+        method: 'DELETE',
+        path: `${podPath('old-plain')}?dryRun=All`,
+      }),
+    ],
+  ),
+  whileSet(
+    [ENFORCE, 'allow', FAILS],
+    [
+      refused('a gVisor pod', dry(), /resulted in error: .*division by zero/, { code: 422 }),
+      accepted('the status of a pod that runs', status),
+    ],
+  ),
+  whileSet(
+    ['gvisor-ready-guard-namespace', 'isOfTheSystem', '1 / 0 == 0'],
+    [
+      refused(
+        'to take the label off',
+        {
+          method: 'PATCH',
+          path: '/api/v1/namespaces/strict?dryRun=All',
+          body: { metadata: { labels: { 'require-gvisor': null } } },
+        },
+        /division by zero/,
+        { ...operator, code: 422 },
+      ),
+    ],
+  ),
+];
+
+/** The settings. */
+export const SETTING_GROUPS: readonly Group[] = [
+  { title: 'settings', cases: TRIED },
+  { title: 'a policy that fails closes the door, and freezes nothing', cases: CLOSED },
+];

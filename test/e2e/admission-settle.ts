@@ -1,0 +1,83 @@
+import { waitFor } from '../../hack/run.ts';
+import type { Admission } from './admission-cluster.ts';
+import type { Call } from './api-user.ts';
+
+const PATH = '/apis/admissionregistration.k8s.io/v1';
+let last = 0;
+
+/**
+ * Waits until the API server goes by all policies and bindings that were written so far: it learns of each kind of object in
+ * their order and takes new ones into use together, once a second, so a policy and a binding that were written last
+ * are in force last. `kinds` are `validating` unless told.
+ */
+export async function settle(admission: Admission, kinds: readonly Kind[] = ['validating']): Promise<void> {
+  await Promise.all(kinds.map((kind) => settleKind(admission, kind)));
+}
+export type Kind = 'validating' | 'mutating';
+
+async function settleKind({ as }: Admission, kind: Kind): Promise<void> {
+  const name = `canary-${kind}-${process.pid}-${++last}`;
+  const { policies, kinds, specs } = CANARIES[kind](name);
+  const written: string[] = [];
+  for (const [index, resource] of policies.entries()) {
+    const body = {
+      apiVersion: 'admissionregistration.k8s.io/v1',
+      kind: kinds[index],
+      metadata: { name },
+      spec: specs[index],
+    };
+    const { code, message } = await as('admin', { method: 'POST', path: `${PATH}/${resource}`, body });
+    if (code !== 201) throw new Error(`Cannot write the ${kinds[index]} "${name}": ${message}`);
+    written.push(`${PATH}/${resource}/${name}`);
+  }
+  await waitFor(`the policies in force, as ${name} shows`, 30_000, async () => {
+    const { code, body } = await as('admin', tried(name));
+    const labels = (body as { readonly metadata?: { readonly labels?: object } }).metadata?.labels;
+    return code === 422 || (code === 201 && labels !== undefined) ? true : undefined;
+  });
+  for (const path of written.reverse()) await as('admin', { method: 'DELETE', path });
+}
+
+const tried = (name: string): Call => ({
+  method: 'POST',
+  path: '/api/v1/namespaces/default/configmaps?dryRun=All',
+  body: { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name } },
+});
+
+const matchConstraints = {
+  resourceRules: [
+    { apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['configmaps'] },
+  ],
+};
+
+/** Policies that do something to the ConfigMap of their own name, and to nothing else. */
+const CANARIES = {
+  validating: (name: string) => ({
+    policies: ['validatingadmissionpolicies', 'validatingadmissionpolicybindings'],
+    kinds: ['ValidatingAdmissionPolicy', 'ValidatingAdmissionPolicyBinding'],
+    specs: [
+      { matchConstraints, validations: [{ expression: `object.metadata.name != '${name}'` }] },
+      { policyName: name, validationActions: ['Deny'] },
+    ],
+  }),
+  mutating: (name: string) => ({
+    policies: ['mutatingadmissionpolicies', 'mutatingadmissionpolicybindings'],
+    kinds: ['MutatingAdmissionPolicy', 'MutatingAdmissionPolicyBinding'],
+    specs: [
+      {
+        matchConstraints,
+        reinvocationPolicy: 'Never',
+        matchConditions: [{ name: 'own', expression: `object.metadata.name == '${name}'` }],
+        mutations: [
+          {
+            patchType: 'ApplyConfiguration',
+            applyConfiguration: {
+              expression: "Object{metadata: Object.metadata{labels: {'canary': 'seen'}}}",
+            },
+          },
+        ],
+      },
+      { policyName: name },
+    ],
+  }),
+} as const;

@@ -1,0 +1,109 @@
+import { accepted, type Case, type Group, warned } from './admission-case.ts';
+import { workloadPath } from './admission-fixture.ts';
+import {
+  container,
+  create,
+  FLAG,
+  hostPath,
+  type PodPart,
+  privileged,
+  WORKLOADS,
+  type Workload,
+  workload,
+} from './admission-objects.ts';
+
+const unset: PodPart = { spec: { runtimeClassName: undefined } };
+const dry = (kind: Workload, part: PodPart = {}, namespace = 'strict') =>
+  create(namespace, workload(kind, part), 'dryRun=All');
+
+/** A workload of a kind that another object made. */
+function made(kind: Workload, owner: object): object {
+  const body = workload(kind, unset, 'made') as { readonly metadata: object };
+  const ownerReferences = [{ apiVersion: 'apps/v1', kind: 'Deployment', name: 'd', uid: 'u', ...owner }];
+  return { ...body, metadata: { ...body.metadata, ownerReferences } };
+}
+
+const KINDS: readonly Case[] = (Object.keys(WORKLOADS) as Workload[]).flatMap((kind) => [
+  warned(
+    `a ${kind} without the runtime class`,
+    dry(kind, unset),
+    new RegExp(
+      `the namespace "strict" requires gVisor, and the pods of this ${kind} would break that: ${WORKLOADS[kind].path.replaceAll('.', '\\.')}spec\\.runtimeClassName is not set: write runtimeClassName: gvisor$`,
+    ),
+    { as: 'dispatcher' },
+  ),
+  accepted(`a ${kind} with the runtime class`, dry(kind), { as: 'dispatcher' }),
+  warned(
+    `a ${kind} that a later write makes wrong`,
+    { method: 'PATCH', path: `${workloadPath(kind)}?dryRun=All`, body: annotated(kind) },
+    /metadata\.annotations has dev\.gvisor\.flag\.network/,
+  ),
+  warned(
+    `a ${kind} where only audit is asked`,
+    dry(kind, unset, 'audited'),
+    /the namespace "audited" requires gVisor/,
+  ),
+]);
+
+/** A flag for runsc in the template of a kind. */
+function annotated(kind: Workload): object {
+  const template = { metadata: { annotations: { [FLAG]: 'x' } } };
+  return { spec: kind === 'CronJob' ? { jobTemplate: { spec: { template } } } : { template } };
+}
+
+const RULES: readonly Case[] = [
+  warned(
+    'one that names a node',
+    dry('DaemonSet', { spec: { nodeName: 'n' } }),
+    /would break that: spec\.template\.spec\.nodeName is "n", which goes past/,
+  ),
+  warned(
+    'one with a flag for runsc',
+    dry('CronJob', { annotations: { [FLAG]: 'x' } }),
+    /would break that: spec\.jobTemplate\.spec\.template\.metadata\.annotations has dev\.gvisor\.flag\.network/,
+  ),
+  warned(
+    'one with a host namespace',
+    dry('Deployment', { spec: { hostPID: true } }),
+    /would break that: spec\.template\.spec sets hostPID/,
+  ),
+  warned(
+    'one with a folder of the host',
+    dry('Deployment', { spec: hostPath }),
+    /would break that: hostPath and gitRepo/,
+  ),
+  warned(
+    'one with a privileged container',
+    dry('Job', { spec: container(privileged) }),
+    /would break that: privileged is/,
+  ),
+  warned(
+    'one with several problems',
+    dry('Deployment', { spec: { runtimeClassName: 'x', nodeName: 'n' }, annotations: { [FLAG]: 'x' } }),
+    /runtimeClassName is "x": .*; spec\.template\.spec\.nodeName is "n".*; spec\.template\.metadata\.annotations has/,
+  ),
+  accepted('one where nothing is required', dry('Deployment', unset, 'free')),
+  accepted('one in a namespace kube-*', dry('Deployment', unset, 'kube-labelled')),
+  ...(['ReplicaSet', 'Job'] as const).map((kind) =>
+    accepted(
+      `a ${kind} that a controller made`,
+      create('strict', made(kind, { controller: true }), 'dryRun=All'),
+    ),
+  ),
+  warned(
+    'a Job that only has an owner',
+    create('strict', made('Job', {}), 'dryRun=All'),
+    /is not set: write/,
+  ),
+  warned(
+    'a StatefulSet that a controller of somebody else made',
+    create('strict', made('StatefulSet', { controller: true }), 'dryRun=All'),
+    /is not set: write/,
+  ),
+];
+
+/** Workloads and their pod templates. */
+export const TEMPLATE_GROUPS: readonly Group[] = [
+  { title: 'workloads where gVisor is required', cases: KINDS },
+  { title: 'templates', cases: RULES },
+];

@@ -1,0 +1,148 @@
+import { accepted, type Case, type Group, refused, warned } from './admission-case.ts';
+import { podPath } from './admission-fixture.ts';
+import { addEphemeral, annotate, create, FLAG, pod, privileged } from './admission-objects.ts';
+import type { Call } from './api-user.ts';
+
+const DRY = '?dryRun=All';
+/** Merges something into a pod, in a dry run. */
+const patch = (path: string, body: object, subresource = ''): Call => ({
+  method: 'PATCH',
+  path: `${path}${subresource}${DRY}`,
+  patch: 'strategic-merge-patch+json',
+  body,
+});
+const image = (path: string, part: 'containers' | 'initContainers' = 'containers', name = 'main') =>
+  patch(path, { spec: { [part]: [{ name, image: 'localhost/other' }] } });
+const gates = (path: string, ...names: string[]): Call => ({
+  ...patch(path, { spec: { schedulingGates: names.map((name) => ({ name })) } }),
+  patch: 'merge-patch+json',
+});
+const status = (path: string) => patch(path, { status: { message: 'x' } }, '/status');
+const debug = (path: string, part: object = {}): Call => {
+  const call = addEphemeral(path, part);
+  return { ...call, path: `${call.path}${DRY}` };
+};
+/** Binds the pod `ungated` to a node, by its subresource or as a Binding of the old kind. */
+function bind(annotations = {}, isOld = false, namespace: 'strict' | 'audited' = 'strict'): Call {
+  const body = {
+    apiVersion: 'v1',
+    kind: 'Binding',
+    metadata: { name: 'ungated', annotations },
+    target: { kind: 'Node', name: 'node-9' },
+  };
+  if (isOld) return create(namespace, body, 'dryRun=All');
+  return { method: 'POST', path: `${podPath('ungated', namespace)}/binding${DRY}`, body };
+}
+const flag = (path: string, value: string | null) => annotate(`${path}${DRY}`, { [FLAG]: value });
+
+const UNSET = /this Pod would break that: spec\.runtimeClassName is not set: write runtimeClassName: gvisor$/;
+const OLD_FLAG = /this Pod would break that: metadata\.annotations has dev\.gvisor\.flag\.network, which/;
+
+const gated = podPath('gated');
+const WRITES: readonly Case[] = [
+  refused('a flag for runsc', flag(gated, 'host'), OLD_FLAG),
+  refused('a flag through the status', flag(`${gated}/status`, 'host'), OLD_FLAG),
+  refused(
+    'a flag through the Binding',
+    bind({ [FLAG]: 'host' }),
+    /this Binding would break that: metadata\.annotations has dev\.gvisor\.flag\.network/,
+  ),
+  refused(
+    'a flag through a Binding of the old kind',
+    bind({ [FLAG]: 'host' }, true),
+    /this Binding would break that/,
+  ),
+  accepted('a Binding as the scheduler writes it', bind()),
+  accepted('another annotation', annotate(`${gated}${DRY}`, { a: 'b' })),
+  accepted('a status', status(gated)),
+  accepted(
+    'other resources',
+    patch(
+      gated,
+      { spec: { containers: [{ name: 'main', resources: { requests: { cpu: '2m' } } }] } },
+      '/resize',
+    ),
+  ),
+  accepted('another image', image(gated)),
+  accepted('another image, on its node', image(podPath('bound'))),
+  accepted('the last gate gone', gates(gated)),
+  accepted('an ephemeral container', debug(gated), { as: 'owner' }),
+  refused(
+    'a privileged ephemeral container',
+    debug(gated, privileged),
+    /would break that: privileged is not allowed here, and the containers debug have it/,
+    { as: 'owner' },
+  ),
+  accepted('its end', { method: 'DELETE', path: `${gated}${DRY}` }),
+];
+
+const STARTS: readonly Case[] = [
+  refused('another image outside of gVisor', image(podPath('old-plain')), UNSET),
+  refused(
+    'another image of an init container',
+    image(podPath('old-gated'), 'initContainers', 'first'),
+    UNSET,
+  ),
+  refused('an ephemeral container outside of gVisor', debug(podPath('old-plain')), UNSET, { as: 'owner' }),
+  accepted('one gate of two gone', gates(podPath('old-gated'), 'example.com/second')),
+  refused('the last gate gone outside of gVisor', gates(podPath('old-gated')), UNSET),
+  refused('the last gate gone before a flag', gates(podPath('old-flag')), OLD_FLAG),
+  refused('another image beside a flag', image(podPath('old-flag')), OLD_FLAG),
+  refused(
+    'the last gate gone before a folder of the host',
+    gates(podPath('old-host')),
+    /this Pod would break that: hostPath and gitRepo are not allowed here, and the volumes host are such/,
+  ),
+];
+
+const RUNS: readonly Case[] = (['old-plain', 'old-gated', 'old-flag', 'old-host', 'bound'] as const).flatMap(
+  (name) => [
+    accepted(`a status of ${name}`, status(podPath(name))),
+    accepted(`a label of ${name}`, patch(podPath(name), { metadata: { labels: { a: 'b' } } })),
+    accepted(`a finalizer of ${name}`, patch(podPath(name), { metadata: { finalizers: ['example.com/x'] } })),
+    accepted(`the end of ${name}`, { method: 'DELETE', path: `${podPath(name)}${DRY}` }),
+  ],
+);
+const FLAGS: readonly Case[] = [
+  refused('another value of an old flag', flag(podPath('old-flag'), 'none'), OLD_FLAG),
+  accepted('an old flag gone', flag(podPath('old-flag'), null)),
+];
+
+const AUDITED: readonly Case[] = [
+  warned(
+    'a pod that breaks two rules',
+    create(
+      'audited',
+      pod({ spec: { runtimeClassName: undefined }, annotations: { [FLAG]: 'x' } }),
+      'dryRun=All',
+    ),
+    /the namespace "audited" requires gVisor, and this Pod would break that: spec\.runtimeClassName is not set: write runtimeClassName: gvisor; metadata\.annotations has dev\.gvisor\.flag\.network/,
+  ),
+  ...(['', '/status'] as const).map((subresource) =>
+    warned(
+      `a flag written to a pod${subresource}`,
+      flag(`${podPath('gated', 'audited')}${subresource}`, 'x'),
+      /would break that: metadata\.annotations has/,
+    ),
+  ),
+  ...[true, false].map((isOld) =>
+    warned(
+      `a flag in a Binding${isOld ? ' of the old kind' : ''}`,
+      bind({ [FLAG]: 'x' }, isOld, 'audited'),
+      /this Binding would break that/,
+    ),
+  ),
+  warned(
+    'a debugger outside of gVisor',
+    debug(podPath('old-plain', 'audited')),
+    /runtimeClassName is not set/,
+  ),
+];
+
+/** Writes to pods that exist. */
+export const WRITE_GROUPS: readonly Group[] = [
+  { title: 'a pod that exists where gVisor is required is given', cases: WRITES },
+  { title: 'code that starts after the label', cases: STARTS },
+  { title: 'pods that are older than the label go on', cases: [...RUNS, ...FLAGS] },
+  { title: 'a namespace with require-gvisor: audit', cases: AUDITED },
+];

@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { before, describe, it } from 'node:test';
+import type { Report } from '../../agent/report.ts';
+import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
+import { processesIn } from '../../hack/cluster/processes.ts';
+import { healAndWait } from '../../hack/story.ts';
+import { agentOn, onDaemonSet } from './agents.ts';
+import {
+  applyAgents,
+  POOL,
+  removeOutside,
+  runOutside,
+  useMonitoredCluster,
+  usePool,
+} from './monitored-cluster.ts';
+import { watchAlerts } from './watch-alerts.ts';
+
+const monitored = useMonitoredCluster();
+const cluster = () => monitored().cluster;
+const node = (name: string) => cluster().node(name);
+const { find, fires, resolves } = watchAlerts(() => monitored().prometheus);
+
+const ONE_BY_ONE = { op: 'replace', path: '/spec/updateStrategy/rollingUpdate/maxUnavailable', value: 1 };
+/** The base has four volumes. */
+const WITHOUT_IT = { op: 'remove', path: '/spec/template/spec/volumes/4' };
+
+describe('the alerts on what cannot be seen, on real agents that a real Prometheus scrapes', () => {
+  before(() => usePool(cluster()));
+
+  it('GVisorVerificationStale and GVisorPodsUnseen fire while containerd hangs and the node counts as ready', async () => {
+    await breakNode(cluster(), node('node-1'), 'containerd-hung');
+    const { annotations } = await fires('GVisorVerificationStale', 'node-1');
+    assert.match(annotations.description ?? '', /every 10s\.$/);
+    const unseen = await fires('GVisorPodsUnseen', 'node-1');
+    assert.match(unseen.annotations.description ?? '', /^The agent on node node-1 last read its pods 1m /);
+    // What the runbooks say, since the kubelet answers no `kubectl logs` now.
+    const { name } = await agentOn(cluster(), 'node-1');
+    const path = `/api/v1/namespaces/gvisor-ready/pods/${name}:9477/proxy/report`;
+    const report = JSON.parse(await cluster().kubectl(['get', '--raw', path])) as Report;
+    assert.equal(report.look.verdict.reason, 'CheckTimedOut');
+    await healNode(cluster(), node('node-1'));
+    await resolves('GVisorVerificationStale', 'node-1');
+    await resolves('GVisorPodsUnseen', 'node-1');
+  });
+
+  it('GVisorPodsUnseen fires for an agent that may not list namespaces, and resolves when it may', async () => {
+    await runOutside(cluster());
+    const rules = await cluster().kubectl(['get', 'clusterrole', 'gvisor-ready-agent', '-o', 'json']);
+    const role = JSON.parse(rules) as { rules: { resources: readonly string[] }[] };
+    role.rules = role.rules.filter(({ resources }) => !resources.includes('namespaces'));
+    await cluster().kubectl(['replace', '-f', '-'], JSON.stringify(role));
+    await cluster().kubectl(['delete', 'pod', '-n', 'gvisor-ready', '--all']);
+    const { labels, annotations } = await fires('GVisorPodsUnseen', 'node-1');
+    assert.equal(labels.unseen, 'namespaces');
+    assert.match(annotations.description ?? '', /^The agent on node node-1 has never heard which namespaces/);
+    await applyAgents(cluster(), POOL);
+    await resolves('GVisorPodsUnseen', 'node-1');
+  });
+
+  it('GVisorAgentDown fires for an agent that does not answer, and GVisorUnsandboxedPods goes on meanwhile', async () => {
+    await fires('GVisorUnsandboxedPods', 'node-1');
+    const { machine } = node('node-1');
+    const agents = processesIn(machine).filter(({ argv }) => argv.includes('/app/agent.mjs'));
+    const pids = agents.map(({ pid }) => pid);
+    assert.equal(pids.length, 1);
+    await machine.kill('STOP', pids);
+    await fires('GVisorAgentDown', 'node-1');
+    const { annotations } = await fires('GVisorUnsandboxedPods', 'node-1');
+    assert.match(annotations.description ?? '', /as its agent said before it stopped to answer/);
+    await machine.kill('CONT', pids);
+    await resolves('GVisorAgentDown', 'node-1');
+    await removeOutside(cluster());
+    await resolves('GVisorUnsandboxedPods', 'node-1');
+  });
+
+  it('GVisorAgentNotStarted fires for an agent that stays in ContainerCreating', async () => {
+    const missing = { name: 'missing', configMap: { name: 'no-such-config-map' } };
+    const volume = { op: 'add', path: '/spec/template/spec/volumes/-', value: missing };
+    await onDaemonSet(cluster(), ['patch'], ['--type=json', `-p=${JSON.stringify([volume, ONE_BY_ONE])}`]);
+    const { labels } = await fires('GVisorAgentNotStarted');
+    assert.match(labels.node ?? '', /^node-[12]$/);
+    assert.equal(await find('GVisorLabelWithoutAgent'), undefined);
+    assert.equal(await find('GVisorAgentsMissing'), undefined);
+    await onDaemonSet(cluster(), ['patch'], ['--type=json', `-p=${JSON.stringify([WITHOUT_IT])}`]);
+    await applyAgents(cluster(), POOL);
+    await resolves('GVisorAgentNotStarted');
+  });
+
+  it('GVisorLabelOutdated fires when the agent may not write its Node', async () => {
+    await cluster().kubectl(['delete', 'clusterrolebinding', 'gvisor-ready-agent']);
+    await breakNode(cluster(), node('node-1'), 'shim-missing');
+    const { annotations } = await fires('GVisorLabelOutdated', 'node-1');
+    assert.match(
+      annotations.description ?? '',
+      /its agent says ShimNotFound: the agent cannot write its Node\.$/,
+    );
+    await applyAgents(cluster(), POOL);
+    await resolves('GVisorLabelOutdated', 'node-1');
+    await healAndWait(cluster(), 'node-1');
+  });
+
+  it('GVisorAgentsMissing and GVisorLabelWithoutAgent fire when the agents are deleted', async () => {
+    await cluster().kubectl(['delete', 'daemonset', 'gvisor-ready-agent', '-n', 'gvisor-ready']);
+    await fires('GVisorAgentsMissing');
+    await fires('GVisorLabelWithoutAgent', 'node-1');
+    for (const alert of ['GVisorNoNodeReady', 'GVisorAgentDown', 'GVisorAgentNotStarted'])
+      assert.equal(await find(alert), undefined);
+    await applyAgents(cluster(), POOL);
+    await resolves('GVisorAgentsMissing');
+    await resolves('GVisorLabelWithoutAgent', 'node-1');
+  });
+});

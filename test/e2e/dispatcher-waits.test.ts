@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, afterEach, before, describe, it } from 'node:test';
+import { imageName } from '../../hack/images.ts';
+import { REPO } from '../../hack/paths.ts';
+import { ensurePython } from '../../hack/python.ts';
+import { run } from '../../hack/run.ts';
+import { breakAndWait, healAndWait } from '../../hack/story.ts';
+import { GVISOR_NODES, useDispatcher } from './dispatcher-cluster.ts';
+import {
+  assertNoPod,
+  creations,
+  FREE,
+  grantDispatcher,
+  readPod,
+  removeDispatcher,
+} from './dispatcher-run.ts';
+
+const { cluster, call, kubectl, kernelIn, deletePods, healed } = useDispatcher();
+const CREATE = /\/pods$|\/pods\?/;
+const GVISOR = /^Linux version 4\.4\.0 /;
+
+describe('the dispatcher, where gVisor is not to blame', () => {
+  before(async () => {
+    await grantDispatcher(cluster());
+    await healed();
+  });
+  afterEach(async () => {
+    await deletePods();
+    await healed();
+  });
+  after(() => removeDispatcher(cluster()));
+
+  it('does not take a full cluster for a broken gVisor', async () => {
+    const containers = [
+      { name: 'c', image: imageName('workload'), resources: { requests: { cpu: '9999' } } },
+    ];
+    const full = await call({
+      policy: 'prefer',
+      name: 'full',
+      spec: { containers },
+      options: ['--schedule-deadline', '5'],
+    });
+    assert.deepEqual([full.code, full.said.reason], [75, 'Unschedulable'], full.stderr);
+    assert.match(String(full.said.message), /Insufficient cpu/);
+    assert.equal(creations(full).length, 1);
+    await assertNoPod(cluster(), 'full');
+  });
+
+  it('takes a pod in its init containers for one that has started', async () => {
+    const initContainers = [{ name: 'init', image: imageName('workload'), command: ['sleep', '600'] }];
+    const started = await call({ name: 'init', spec: { initContainers } });
+    assert.deepEqual([started.code, started.said.in_gvisor], [0, true], started.stderr);
+    assert.equal((await readPod(cluster(), 'init')).status.phase, 'Pending');
+  });
+
+  it('with "wait" leaves a Pending pod for the autoscaler, and starts once a node is proven', async () => {
+    await Promise.all(GVISOR_NODES.map((node) => breakAndWait(cluster(), node, 'runsc-missing')));
+    const waited = await call({
+      policy: 'wait',
+      name: 'waits',
+      gate: (gate) =>
+        gate.after('POST', CREATE, async () => {
+          assert.equal((await readPod(cluster(), 'waits')).status.phase, 'Pending');
+          await healAndWait(cluster(), 'node-1');
+        }),
+    });
+    assert.deepEqual([waited.code, waited.said.in_gvisor], [0, true], waited.stderr);
+    assert.equal(waited.said.node, 'node-1');
+    assert.match(await kernelIn('waits'), GVISOR);
+  });
+
+  it('gives each evaluation one pod: for two callers at once, and for the call after one that was killed', async () => {
+    const both = await Promise.all([call({ name: 'once' }), call({ name: 'once' })]);
+    assert.deepEqual(both.map(({ said }) => said.adopted).sort(), [false, true], both[0].stderr);
+    const killed = new AbortController();
+    await assert.rejects(
+      call({
+        name: 'killed',
+        signal: killed.signal,
+        gate: (gate) => gate.after('POST', CREATE, async () => killed.abort()),
+      }),
+      /aborted/,
+    );
+    const again = await call({ name: 'killed' });
+    assert.deepEqual([again.code, again.said.in_gvisor, again.said.adopted], [0, true, true], again.stderr);
+    assert.deepEqual(creations(again), []);
+  });
+
+  it('survives an API server that drops its questions while a pod starts', async () => {
+    const cut = () => Promise.reject(new Error('cut off'));
+    const survived = await call({
+      name: 'survivor',
+      gate: (gate) => {
+        for (const path of [/\/runtimeclasses\//, /\/nodes/, /\/pods\/survivor/, /watch=/]) {
+          gate.before('GET', path, cut);
+          gate.before('GET', path, cut);
+        }
+        gate.before('POST', CREATE, cut);
+      },
+    });
+    assert.deepEqual([survived.code, survived.said.in_gvisor], [0, true], survived.stderr);
+  });
+
+  it('decides for a Job as the recipe does', async () => {
+    const job = {
+      apiVersion: 'batch/v1',
+      kind: 'Job',
+      metadata: { name: 'job', namespace: FREE },
+      spec: {
+        backoffLimit: 0,
+        template: {
+          spec: {
+            restartPolicy: 'Never',
+            containers: [{ name: 'c', image: imageName('workload'), command: ['cat', '/proc/version'] }],
+          },
+        },
+      },
+    };
+    const script = `import json, sys
+from kubernetes import client, config
+import job
+from gvisor_dispatch import Policy
+config.load_kube_config()
+print(job.submit(client.ApiClient(), json.load(sys.stdin), Policy.PREFER))`;
+    const folder = join(REPO, 'dispatcher');
+    const said = await run(await ensurePython(), ['-B', '-c', script], {
+      input: JSON.stringify(job),
+      env: { KUBECONFIG: cluster().kubeconfig, PYTHONPATH: `${folder}:${folder}/recipes` },
+    });
+    assert.match(said, /in_gvisor=True, reason='Available'/);
+    try {
+      await kubectl('wait', '--for=condition=Complete', 'job/job', '-n', FREE, '--timeout=60s');
+      assert.match(await kubectl('logs', 'job/job', '-n', FREE), GVISOR);
+    } finally {
+      await kubectl('delete', 'job', 'job', '-n', FREE);
+    }
+  });
+});

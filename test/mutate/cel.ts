@@ -1,0 +1,138 @@
+/** A change of a text, in words, and the text that it gives. */
+export type Change = { readonly what: string; readonly text: string };
+
+type Token = { readonly text: string; readonly from: number; readonly to: number };
+
+/** The words of CEL as far as they are needed here (https://github.com/google/cel-spec/blob/master/doc/langdef.md#syntax). */
+const WORDS =
+  /'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[A-Za-z_]\w*|\d+|&&|\|\||[=!<>]=|\.\?|\[\?|[-+*/%<>!?:.,()[\]{}]/g;
+/** What binds how strongly; what is not here does not end an operand. */
+const LEVELS: Readonly<Record<string, number>> = {
+  ',': 0,
+  '?': 0,
+  ':': 0,
+  '||': 1,
+  '&&': 2,
+  '==': 3,
+  '!=': 3,
+  '>': 3,
+  '<': 3,
+  in: 3,
+  '+': 4,
+};
+const SWAPS: Readonly<Record<string, readonly string[]>> = {
+  '&&': ['||'],
+  '||': ['&&'],
+  '==': ['!='],
+  '!=': ['=='],
+  '>': ['>=', '<'],
+  '<': ['<=', '>'],
+  true: ['false'],
+  false: ['true'],
+  exists: ['all'],
+  startsWith: ['endsWith', 'contains'],
+};
+const OPENS = ['(', '[', '[?', '{'];
+const CLOSES = [')', ']', '}'];
+
+/** Every small change of a CEL expression: operators, operands, conditions, literals and elements of lists. */
+export function changesOf(expression: string): Change[] {
+  const tokens = [...expression.matchAll(WORDS)].map(([text], at, all) => {
+    const from = all[at]?.index ?? 0;
+    return { text, from, to: from + text.length };
+  });
+  const found: Change[] = [];
+  const replace = (from: number, to: number, by: string, what: string) => {
+    const text = `${expression.slice(0, from)}${by}${expression.slice(to)}`;
+    found.push({ what, text });
+  };
+  for (const [at, token] of tokens.entries()) {
+    const { text, from, to } = token;
+    const near = expression.slice(Math.max(0, from - 24), to + 24).replaceAll(/\s+/g, ' ');
+    for (const by of SWAPS[text] ?? []) replace(from, to, by, `${text} to ${by} in \`${near}\``);
+    if (text === '!') replace(from, to, '', `no ! in \`${near}\``);
+    if (/^\d+$/.test(text))
+      replace(from, to, `${Number(text) + 1}`, `${text} to ${Number(text) + 1} in \`${near}\``);
+    if (/^['"]/.test(text)) {
+      const by = text.includes(' ') ? "''" : `${text.slice(0, -1)}~${text.at(-1)}`;
+      if (by !== text) replace(from, to, by, `${text} to ${by} in \`${near}\``);
+      for (const [cutFrom, cutTo] of elementAt(tokens, at))
+        replace(cutFrom, cutTo, '', `without ${text} in \`${near}\``);
+    }
+    const level = LEVELS[text];
+    if (level === undefined || [',', ':'].includes(text)) continue;
+    const left = tokens[operandStart(tokens, at, level)];
+    const right = tokens[operandEnd(tokens, at, level)];
+    if (left === undefined || right === undefined) continue;
+    if (text === '?') {
+      for (const by of ['true', 'false']) {
+        replace(left.from, from, `${by} `, `always ${by}: \`${expression.slice(left.from, from).trim()}\``);
+      }
+    } else if (text === 'in') {
+      replace(left.from, right.to, `!(${expression.slice(left.from, right.to)})`, `not \`${near}\``);
+    } else if (['&&', '||', '+'].includes(text)) {
+      replace(left.from, to, '', `without \`${shorten(expression.slice(left.from, to))}\``);
+      replace(from, right.to, '', `without \`${shorten(expression.slice(from, right.to))}\``);
+    }
+  }
+  for (const [at, { text }] of tokens.entries()) {
+    if (text !== 'filter') continue;
+    const [from = 0, to = 0] = [tokens[at - 1]?.from, tokens[closing(tokens, at + 1)]?.to];
+    replace(from, to, '', `without \`${shorten(expression.slice(from, to))}\``);
+  }
+  return found.filter(({ text }) => text.trim() !== '');
+}
+
+const shorten = (text: string) => {
+  const line = text.replaceAll(/\s+/g, ' ').trim();
+  return line.length > 90 ? `${line.slice(0, 60)} ... ${line.slice(-25)}` : line;
+};
+
+/** The first token of the operand that ends before the operator at `at`. */
+function operandStart(tokens: readonly Token[], at: number, level: number): number {
+  let depth = 0;
+  for (let index = at - 1; index >= 0; index--) {
+    const text = tokens[index]?.text ?? '';
+    if (CLOSES.includes(text)) depth++;
+    else if (OPENS.includes(text) && depth-- === 0) return index + 1;
+    else if (depth === 0 && (LEVELS[text] ?? 9) <= level) return index + 1;
+  }
+  return 0;
+}
+
+/** The last token of the operand that begins after the operator at `at`. */
+function operandEnd(tokens: readonly Token[], at: number, level: number): number {
+  let depth = 0;
+  for (let index = at + 1; index < tokens.length; index++) {
+    const text = tokens[index]?.text ?? '';
+    if (OPENS.includes(text)) depth++;
+    else if (CLOSES.includes(text) && depth-- === 0) return index - 1;
+    else if (depth === 0 && (LEVELS[text] ?? 9) <= level) return index - 1;
+  }
+  return tokens.length - 1;
+}
+
+/** The bracket that closes the one at `at`. */
+function closing(tokens: readonly Token[], at: number): number {
+  let depth = 0;
+  for (let index = at; index < tokens.length; index++) {
+    const text = tokens[index]?.text ?? '';
+    if (OPENS.includes(text)) depth++;
+    else if (CLOSES.includes(text) && --depth === 0) return index;
+  }
+  return tokens.length - 1;
+}
+
+/** What to cut so that a literal is no element of its list any more: one range, or none when it is no element. */
+function elementAt(tokens: readonly Token[], at: number): readonly (readonly [from: number, to: number])[] {
+  const [token, before, after] = [tokens[at], tokens[at - 1], tokens[at + 1]];
+  if (token === undefined || before === undefined || after === undefined) return [];
+  const opener = tokens
+    .slice(0, at)
+    .findLastIndex(({ text }) => text === '[' || text === ']' || text === '(');
+  const isList = tokens[opener]?.text === '[' && !/^[\w)\]]/.test(tokens[opener - 1]?.text.at(-1) ?? '(');
+  if (!(isList || (tokens[opener]?.text === '[' && tokens[opener - 1]?.text === 'in'))) return [];
+  if (![',', '['].includes(before.text) || ![',', ']'].includes(after.text)) return [];
+  if (before.text === ',') return [[before.from, token.to]];
+  return [[token.from, after.text === ',' ? after.to : token.to]];
+}

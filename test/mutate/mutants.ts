@@ -1,0 +1,106 @@
+import { changesOf } from './cel.ts';
+
+/** An object of the API, as far as it is changed here. */
+export type Policy = {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string };
+  readonly [field: string]: unknown;
+};
+
+/** An object with one thing changed: which, in words that stay the same while the object does. */
+export type Mutant = { readonly id: string; readonly object: Policy };
+
+type Json = string | number | boolean | null | readonly Json[] | { readonly [field: string]: Json };
+type Step = string | number;
+type Edit = { readonly what: string; readonly value: Json | undefined };
+
+/** Every object with one thing changed: each change of each expression, and each rule and field that is another or gone. */
+export function mutantsOf(policy: Policy): Mutant[] {
+  const { apiVersion, kind, metadata, ...rest } = policy;
+  return Object.keys(rest).flatMap((field) =>
+    walk(rest[field] as Json, [field]).map(({ path, what, value }) => ({
+      id: `${kind}/${metadata.name} ${named(rest as unknown as Json, path)}: ${what}`,
+      object: write(
+        { apiVersion, kind, metadata, ...rest } as unknown as Json,
+        path,
+        value,
+      ) as unknown as Policy,
+    })),
+  );
+}
+
+/** A path in words, with the names of what has one instead of its place. */
+function named(value: Json, path: readonly Step[]): string {
+  const words: Step[] = [];
+  let here = value;
+  for (const step of path) {
+    here = (here as Record<Step, Json>)[step] ?? null;
+    const name = typeof here === 'object' && here !== null && 'name' in here ? here.name : step;
+    words.push(`${name}`);
+  }
+  return words.join('.');
+}
+
+function walk(value: Json, path: readonly Step[]): readonly (Edit & { readonly path: readonly Step[] })[] {
+  const here = editsOf(value, path).map((edit) => ({ ...edit, path }));
+  if (Array.isArray(value)) {
+    return [...here, ...value.flatMap((one: Json, index) => walk(one, [...path, index]))];
+  }
+  if (typeof value !== 'object' || value === null) return here;
+  return [...here, ...Object.entries(value).flatMap(([key, one]) => walk(one, [...path, key]))];
+}
+
+/** The other value of what has two. */
+const OTHERS: Readonly<Record<string, string>> = {
+  Fail: 'Ignore',
+  Ignore: 'Fail',
+  IfNeeded: 'Never',
+  Forbidden: 'Invalid',
+};
+/** Names that only the API server or a person reads, and what is told only when a message cannot be made. */
+const UNSEEN = ['name', 'message', 'policyName', 'patchType', 'matchPolicy', 'scope', 'apiVersions'];
+/** What an object has only because it says so. */
+const OPTIONAL = [
+  'resourceRules',
+  'namespaceSelector',
+  'matchConditions',
+  'messageExpression',
+  'matchLabels',
+];
+
+function editsOf(value: Json, path: readonly Step[]): readonly Edit[] {
+  const field = path.at(-1);
+  const list = path.at(-2);
+  if (UNSEEN.includes(`${field}`) || UNSEEN.includes(`${list}`)) return [];
+  if (field === 'expression' || field === 'messageExpression') {
+    const changes = changesOf(value as string).map(({ what, text }) => ({ what, value: text }));
+    return field === 'expression' ? changes : [{ what: 'gone', value: undefined }, ...changes];
+  }
+  if (field === 'validationActions') {
+    return [
+      ...[['Deny'], ['Warn'], ['Audit'], ['Warn', 'Audit']]
+        .filter((actions) => `${actions}` !== `${value}`)
+        .map((actions) => ({ what: `${value} to ${actions}`, value: actions })),
+    ];
+  }
+  if (list === 'validationActions') return [];
+  const gone: Edit = { what: `without ${typeof value === 'string' ? `"${value}"` : 'it'}`, value: undefined };
+  if (typeof field === 'number') return list === 'variables' || list === 'mutations' ? [] : [gone];
+  if (OPTIONAL.includes(`${field}`)) return JSON.stringify(value) === '{}' ? [] : [gone]; // the API server's default
+  if (typeof value !== 'string') return [];
+  const by = OTHERS[value] ?? `${value}x`;
+  return [{ what: `"${value}" to "${by}"`, value: by }];
+}
+
+/** The same object with another value at a path; undefined takes it out. */
+function write(object: Json, path: readonly Step[], value: Json | undefined): Json {
+  const copy = structuredClone(object) as Json;
+  let parent = copy as Record<Step, Json>;
+  for (const step of path.slice(0, -1)) parent = parent[step] as Record<Step, Json>;
+  const last = path.at(-1) ?? '';
+  if (value !== undefined) parent[last] = value;
+  else if (Array.isArray(parent)) parent.splice(Number(last), 1);
+  else delete parent[last];
+  return copy;
+}
