@@ -20,7 +20,9 @@ const GROUP = '/apis/admissionregistration.k8s.io/v1';
 const BASE = ['gvisor-ready-agent', 'gvisor-ready-agent-events'];
 /** What the component `enforce` installs: the rules, and what guards them. */
 const RULES = 'gvisor-ready-enforce';
-const GUARDS = ['gvisor-ready-guard-namespace', 'gvisor-ready-guard-runtimeclass'];
+const GUARD = 'gvisor-ready-guard-namespace';
+/** The binding that refuses pods: others of the same policy warn, or are about other objects. */
+const PODS = 'gvisor-ready-enforce-pods';
 
 const DOCS = 'docs/admission.md#installing-it';
 
@@ -38,7 +40,9 @@ export async function checkAdmission({ api }: Context): Promise<readonly CheckLi
 function forceIn(name: string, policies: readonly Policy[], bindings: readonly Binding[]): Force {
   const policy = policies.find(({ metadata }) => metadata.name === name);
   if (policy === undefined) return 'absent';
-  const bound = bindings.filter(({ spec }) => spec.policyName === name);
+  const bound = bindings.filter(
+    ({ metadata, spec }) => spec.policyName === name && (name !== RULES || metadata.name === PODS),
+  );
   if (bound.length === 0) return 'unbound';
   const refuses = bound.some(({ spec }) => spec.validationActions?.includes('Deny'));
   return refuses && policy.spec.failurePolicy !== 'Ignore' ? 'refuses' : 'warns';
@@ -83,24 +87,17 @@ function aboutRules(
         : line('warning', `${what}: pods outside of gVisor are not refused`, DOCS),
     ];
   }
-  const weak = GUARDS.filter((name) => forceOf(name) !== 'refuses');
+  const guard = forceOf(GUARD);
+  const docs = 'docs/admission.md#who-may-lift-the-requirement';
   return [
     line('pass', 'Pods that would run outside of gVisor are refused where it is required', DOCS),
-    ...(weak.length === 0
-      ? [
-          line(
-            'pass',
-            'Labels and runtime classes are guarded',
-            'docs/admission.md#who-may-lift-the-requirement',
-          ),
-        ]
-      : weak.map((name) =>
-          line(
-            'fail',
-            `The policy ${name} ${SAID[forceOf(name)]}: the requirement can be lifted without the right to`,
-            'docs/admission.md#who-may-lift-the-requirement',
-          ),
-        )),
+    guard === 'refuses'
+      ? line('pass', 'Only a right of its own takes the requirement off a namespace', docs)
+      : line(
+          'fail',
+          `The policy ${GUARD} ${SAID[guard]}: who may label a namespace can lift the requirement`,
+          docs,
+        ),
   ];
 }
 
@@ -134,7 +131,7 @@ function aboutLabels(requirements: ReadonlyMap<string, string>): CheckLine[] {
       line(
         'fail',
         `The namespace ${name} is labelled ${REQUIRE}, and what runs there needs the host`,
-        'docs/admission.md#what-it-decides-and-does-not-stop',
+        'docs/admission.md',
       ),
     ),
   ];

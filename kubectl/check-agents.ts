@@ -44,7 +44,7 @@ export async function checkAgents({ api }: Context): Promise<readonly CheckLine[
         line(
           'warning',
           `A rollout is on its way or held up: ${updated} of ${count(desired, 'agent')} of the new version`,
-          'README.md#a-rollout-that-goes-wrong',
+          'docs/operations.md#a-rollout-that-goes-wrong',
         ),
       );
   }

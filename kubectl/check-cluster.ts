@@ -17,7 +17,7 @@ export async function checkVersion({ api }: Context): Promise<readonly CheckLine
     minor = '',
   } = await api.get<{ gitVersion?: string; major?: string; minor?: string }>('/version');
   const enough = Number(major) > 1 || Number.parseInt(minor, 10) >= OLDEST_MINOR;
-  const docs = 'docs/admission.md#what-it-decides-and-does-not-stop';
+  const docs = 'docs/admission.md';
   return [
     enough
       ? line('pass', `The API server is ${gitVersion}; 1.${OLDEST_MINOR} or newer is needed`, docs)

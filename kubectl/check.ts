@@ -19,14 +19,14 @@ type Group = readonly [
 ];
 
 const INSTALLED: readonly Group[] = [
-  ['Kubernetes', 'docs/admission.md#what-it-decides-and-does-not-stop', checkVersion],
+  ['Kubernetes', 'docs/admission.md', checkVersion],
   ['RuntimeClass', 'docs/install.md#3-the-agent-which-proves-it', checkClasses],
   ['Agents', 'docs/operations.md#when-something-is-wrong', checkAgents],
   ['Admission', 'docs/admission.md#installing-it', checkAdmission],
   ['Pods', 'docs/runbooks/GVisorUnsandboxedPods.md', checkPods],
 ];
 const BEFORE: readonly Group[] = [
-  ['Kubernetes', 'docs/admission.md#what-it-decides-and-does-not-stop', checkVersion],
+  ['Kubernetes', 'docs/admission.md', checkVersion],
   ['Before installing', 'docs/install.md#3-the-agent-which-proves-it', checkBefore],
 ];
 

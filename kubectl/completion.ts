@@ -23,7 +23,9 @@ export async function complete(
 ): Promise<number> {
   const last = words.at(-1) ?? '';
   const before = words.slice(0, -1);
-  const isBefore = ({ required, short, long }: Option) => required && [short, long].includes(before.at(-1));
+  const previous = before.at(-1) ?? '';
+  const isBefore = ({ required, short, long }: Option) =>
+    required && (previous === short || previous === long);
   const every = [program, ...program.commands].flatMap(({ options }) => options);
   const { operands } = program.parseOptions(every.some(isBefore) ? before.slice(0, -1) : [...before]);
   const flags = program.opts<Flags>();

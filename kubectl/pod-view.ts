@@ -99,7 +99,8 @@ function inReport({ metadata }: RawPod, { pods }: Status): Inside {
   if (pods === undefined) return { inGvisor: '?', evidence: 'the agent has not read the pods of its node' };
   if (pods.stale)
     return { inGvisor: '?', evidence: `the agent last read the pods of its node at ${pods.at}` };
-  if (pods.inside.includes(metadata.uid))
+  // Agents of before do not tell it.
+  if (pods.inside?.includes(metadata.uid))
     return { inGvisor: 'yes', evidence: 'the first process on the node is that of gVisor' };
   const uids = [metadata.uid, metadata.annotations?.['kubernetes.io/config.hash']];
   const outside = [...pods.forbidden, ...pods.allowed].find(({ uid }) => uids.includes(uid));

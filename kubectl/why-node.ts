@@ -1,5 +1,5 @@
 import type { Evidence } from '../agent/finding.ts';
-import { HEADLINES, toneOf } from '../agent/publish/words.ts';
+import { HEADLINES, shortIds, toneOf } from '../agent/publish/words.ts';
 import { REASONS } from '../agent/reasons.ts';
 import type { Status } from '../agent/report.ts';
 import { ageOf } from './age.ts';
@@ -85,28 +85,38 @@ function becauseOf(node: NodeView, report: Status | undefined, nowMs: number): s
   const { verdict, provenAt = '', look } = report;
   const proven = ageOf(provenAt, nowMs);
   const times = `Looked at ${ageOf(look.at, nowMs)} ago; ${proven === '' ? 'gVisor was not proven here since the agent started' : `gVisor was proven ${proven} ago`}.`;
-  return [verdict.message, times];
+  return verdict.status === 'True' ? [times] : [shortIds(verdict.message), times];
 }
 
-function findingsOf({ findings, proof }: Status): Seen[] {
+/** What passed in one line; what did not, those that say the same together; and the proof. */
+function findingsOf({ findings, proof, verdict }: Status): Seen[] {
   const proven = proof.kind === 'proven';
   const passed = findings.filter(({ status }) => status === 'pass').map(({ check }) => check);
   const others = findings.filter(({ status }) => status !== 'pass');
+  const first = others.filter(
+    ({ message }, at) => others.findIndex((each) => each.message === message) === at,
+  );
+  const said = (message: string) => (verdict.message.includes(message) ? 'as said above' : shortIds(message));
   return [
     ...(passed.length === 0 ? [] : [{ tone: 'pass', about: 'in order', text: passed.join(', ') } as const]),
-    ...others.map((finding) => ({
+    ...first.map((finding) => ({
       tone: toneOf(finding, proven),
-      about: finding.check,
-      text: finding.message,
+      about: others.flatMap(({ check, message }) => (message === finding.message ? [check] : [])).join(', '),
+      text: said(finding.message),
       evidence: (finding.evidence ?? []).map(placeOf),
     })),
-    {
-      tone: proven ? 'pass' : proof.kind === 'failed' || proof.kind === 'stuck' ? 'fail' : 'unknown',
-      about: 'proof',
-      text: proof.message,
-    },
+    { tone: PROOF_TONES[proof.kind], about: 'proof', text: proven ? proof.message : said(proof.message) },
   ];
 }
+
+const PROOF_TONES: Readonly<Record<Status['proof']['kind'], Seen['tone']>> = {
+  proven: 'pass',
+  failed: 'fail',
+  stuck: 'fail',
+  slow: 'unknown',
+  interrupted: 'unknown',
+  impossible: 'unknown',
+};
 
 function placeOf({ file, line, value }: Evidence): string {
   if (file === undefined) return value;

@@ -63,6 +63,7 @@ describe('the command line', () => {
         .split('\n')
         .map((line) => line.split('\t')[0]);
     };
+    assert.match((await plugin(['__complete', 'sta'])).out, /^status\tthe fleet at a glance\n:4\n$/);
     assert.deepEqual(await complete(''), ['status', 'nodes', 'why', 'pods', 'check', 'uninstall', ':4']);
     assert.deepEqual(await complete('no'), ['nodes', ':4']);
     assert.deepEqual(await complete('nodes', '-o', ''), ['wide', 'json', 'yaml', ':4']);

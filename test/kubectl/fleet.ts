@@ -17,7 +17,6 @@ const POLICIES = [
   'gvisor-ready-agent-events',
   'gvisor-ready-enforce',
   'gvisor-ready-guard-namespace',
-  'gvisor-ready-guard-runtimeclass',
 ];
 const ADMISSION = '/apis/admissionregistration.k8s.io/v1';
 /** The path of the DaemonSet of the agents. */
