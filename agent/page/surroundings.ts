@@ -10,14 +10,12 @@ export function renderPods({ pods }: Status): Markup {
   if (pods === undefined)
     return section('unknown', html`<p class="quiet">The pods of this node were not read yet.</p>`);
   const { tone, headline, remedy, rest } = describePods(pods);
-  const others = [...pods.allowed, ...pods.untold];
   return section(
     tone,
     html`<p>${mark(tone, headline)}</p>
-${pods.stale ? html`<p class="quiet">This is what was seen until ${since(pods.at)}.</p>` : undefined}
 ${pods.forbidden.length === 0 ? undefined : list(pods.forbidden)}
 ${remedy === undefined ? undefined : html`<p>${remedy}</p>`}
-${rest === undefined ? undefined : html`<details id="others"><summary id="open-others">${rest}</summary>${list(others)}</details>`}`,
+${renderRest(rest, [...pods.allowed, ...pods.untold])}`,
   );
 }
 
@@ -26,6 +24,12 @@ function section(tone: Tone, body: Markup): Markup {
 <h2 id="pods">Pods outside of gVisor</h2>
 ${body}
 </section>`;
+}
+
+function renderRest(rest: string | undefined, pods: readonly Pod[]): Markup | undefined {
+  if (rest === undefined) return undefined;
+  if (pods.length === 0) return html`<p class="quiet">${rest}</p>`;
+  return html`<details id="others"><summary id="open-others">${rest}</summary>${list(pods)}</details>`;
 }
 
 function list(pods: readonly Pod[]): Markup {

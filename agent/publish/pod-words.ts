@@ -1,6 +1,6 @@
 import type { PodsOutside } from '../pods/outside.ts';
 import type { Pod } from '../pods/pod.ts';
-import type { Tone } from './words.ts';
+import { inWords, type Tone } from './words.ts';
 
 /** What is said of the pods outside of gVisor: how bad it is, in one sentence, and the rest in another. */
 export type PodWords = {
@@ -14,13 +14,14 @@ const REMEDY = 'End them, and start them again with a runtimeClassName of gVisor
 
 /** Says which pods run outside of gVisor: first whether any does that must not. */
 export function describePods(pods: PodsOutside): PodWords {
-  const { forbidden, allowed, untold, running, requirementsKnown, stale } = pods;
+  const { forbidden, allowed, untold, running, requirementsKnown, stale, at } = pods;
   const elsewhere = forbidden.length > 0 || requirementsKnown ? ' where nothing requires it' : '';
   const parts = [
     ...(allowed.length === 0
       ? []
       : [`${allowed.length} of ${counted(running)} outside of gVisor${elsewhere}`]),
     ...(untold.length === 0 ? [] : [`${counted(untold.length)}, nobody can tell in what`]),
+    ...(stale ? [`read last at ${inWords(at)}`] : []),
   ];
   const rest = parts.length === 0 ? {} : { rest: parts.join('; ') };
   if (forbidden.length > 0) {

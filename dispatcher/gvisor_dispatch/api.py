@@ -46,7 +46,7 @@ class Api:
                 answer = call(*args, _preload_content=False, _request_timeout=REQUEST_TIMEOUT, **options)
                 found: Json = json.loads(answer.data)
                 return found
-            except (ApiException, HTTPError, ValueError) as error:
+            except (ApiException, HTTPError, json.JSONDecodeError) as error:
                 problem = explain(what, error)
                 wait = max(pause, retry_after(error))
             if time.monotonic() + wait > end:
@@ -121,7 +121,7 @@ class Api:
                 told = True
                 if event["type"] == "DELETED" or enough(event["object"]):
                     return True
-        except (ApiException, HTTPError, ValueError) as error:
+        except (ApiException, HTTPError, json.JSONDecodeError) as error:
             log.debug("the watch of pod %s ended: %s", meta["name"], error)
         finally:
             if response is not None:

@@ -9,11 +9,11 @@ from typing import Any
 
 from .api import Api
 from .errors import ApiUnavailableError, RefusedError
-from .nodes import CONDITION, Tally, Wanted, as_text, condition, obstacle
+from .nodes import CONDITION, NOT_READY_TAINT, PROVEN_BY, READY_LABEL, Tally, Wanted, as_text, condition, obstacle
 from .pods import Json, capped
 from .settings import Settings
 
-# What an agent says on a node that was never meant to have gVisor.
+# What an agent says on a node that was never meant to have gVisor, if gVisor was never proven there.
 NOT_MEANT = ("HandlerNotConfigured", "RuntimeUnsupported")
 MISCONFIGURED = ("RuntimeClassMissing", "HandlerMismatch", "RuntimeClassUnscoped")
 
@@ -50,7 +50,7 @@ def availability(api: Api, spec: Mapping[str, Any], settings: Settings, enough: 
         return problem or Availability("RuntimeClassMissing", "")
     for _ in range(3):
         try:
-            return survey(api, runtime_class, spec, settings, enough)
+            return survey(api, runtime_class, spec, enough)
         except RefusedError as error:
             if error.status != 410:  # the list is older than the API server remembers: begin again
                 raise
@@ -66,15 +66,13 @@ def problem_of(runtime_class: Mapping[str, Any] | None, settings: Settings) -> A
     if handler != settings.handler:
         sentence = f'RuntimeClass "{name}" has the handler "{handler}", not "{settings.handler}"'
         return Availability("HandlerMismatch", sentence)
-    if selector_of(runtime_class).get(settings.ready_label) != "true":
-        sentence = f'RuntimeClass "{name}" does not select {settings.ready_label}: "true", so its pods could land'
+    if selector_of(runtime_class).get(READY_LABEL) != "true":
+        sentence = f'RuntimeClass "{name}" does not select {READY_LABEL}: "true", so its pods could land'
         return Availability("RuntimeClassUnscoped", f"{sentence} on a node where gVisor was not proven")
     return None
 
 
-def survey(
-    api: Api, runtime_class: Mapping[str, Any], spec: Mapping[str, Any], settings: Settings, enough: int
-) -> Availability:
+def survey(api: Api, runtime_class: Mapping[str, Any], spec: Mapping[str, Any], enough: int) -> Availability:
     """First the proven nodes; only where there is none, those that agents judged otherwise."""
     selector = selector_of(runtime_class)
     scheduling = runtime_class.get("scheduling") or {}
@@ -83,10 +81,8 @@ def survey(
     proven = of_proven(api.nodes(as_text(selector)), Wanted(labels, tolerations), enough)
     if proven:
         return proven
-    others = {key: value for key, value in labels.items() if key != settings.ready_label}
-    pool = {key: value for key, value in {**selector, **settings.pool}.items() if key != settings.ready_label}
-    judged = api.nodes(",".join([settings.ready_label, *([as_text(pool)] if pool else [])]))
-    return of_unproven(judged, Wanted(others, tolerations), settings, meant=bool(pool))
+    others = {key: value for key, value in labels.items() if key != READY_LABEL}
+    return of_unproven(api.nodes(READY_LABEL), Wanted(others, tolerations))
 
 
 def of_proven(nodes: Iterable[Json], wanted: Wanted, enough: int) -> Availability | None:
@@ -108,16 +104,16 @@ def of_proven(nodes: Iterable[Json], wanted: Wanted, enough: int) -> Availabilit
     return None
 
 
-def of_unproven(nodes: Iterable[Json], wanted: Wanted, settings: Settings, *, meant: bool) -> Availability:
+def of_unproven(nodes: Iterable[Json], wanted: Wanted) -> Availability:
     """Whose fault it is that no node is proven. A node counts where all but gVisor speaks for the pod: it is
     Ready, untainted, and has the pod's labels. gVisor is to blame when agents say so on such nodes, and
     no agent on such a node is still undecided: a busy fleet is not a broken one."""
     failing, undecided = Tally(), Tally()
     for node in nodes:
         name, (status, reason) = node["metadata"]["name"], verdict(node)
-        if obstacle(node, wanted, f"{settings.ready_label.rpartition('/')[0]}/not-ready"):
+        if obstacle(node, wanted, NOT_READY_TAINT):
             continue
-        if reason in NOT_MEANT and not meant:
+        if reason in NOT_MEANT and PROVEN_BY not in (node["metadata"].get("annotations") or {}):
             continue
         if status == "False":
             failing.add(reason, name)

@@ -38,7 +38,6 @@ def main(words: Sequence[str] | None = None) -> int:
     settings = Settings(
         runtime_class=options.runtime_class,
         handler=options.handler,
-        pool=dict(options.pool),
         **{name: getattr(options, name) for name in TIMES},
     )
     try:
@@ -78,14 +77,6 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     common.add_argument("--policy", required=True, choices=[policy.value for policy in Policy])
     common.add_argument("--runtime-class", default=default.runtime_class)
     common.add_argument("--handler", default=default.handler, help="the handler that the agents prove")
-    common.add_argument(
-        "--pool",
-        type=label,
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a label of the pool",
-    )
     for name in TIMES:
         common.add_argument(
             f"--{name.replace('_', '-')}", type=seconds, default=getattr(default, name), metavar="SECONDS"
@@ -107,13 +98,6 @@ def seconds(text: str) -> float:
     if not 0 < value <= 86_400:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400 seconds")
     return value
-
-
-def label(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise argparse.ArgumentTypeError(f"{text} is not KEY=VALUE")
-    return key, value
 
 
 def read(file: str | None) -> Json | None:

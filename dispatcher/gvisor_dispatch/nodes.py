@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 Json = Mapping[str, Any]
+# What agents write in a Node.
 CONDITION = "GVisorReady"
+READY_LABEL = "gvisor.node-restriction.kubernetes.io/ready"
+NOT_READY_TAINT = "gvisor.node-restriction.kubernetes.io/not-ready"
+# It stays, empty, when a proof is withdrawn.
+PROVEN_BY = "gvisor.node-restriction.kubernetes.io/proven-by"
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class Wanted:
     tolerations: Sequence[Json]
 
 
-def obstacle(node: Json, wanted: Wanted, passable: str = "") -> str | None:
+def obstacle(node: Json, wanted: Wanted, passable: str | None = None) -> str | None:
     """Why a node takes no such pod now; None where it does. `passable` is the key of a taint that does not count."""
     if condition(node, "Ready").get("status") != "True":
         return "not Ready"

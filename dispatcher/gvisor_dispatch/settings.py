@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 class Policy(enum.Enum):
@@ -25,10 +24,6 @@ class Settings:
     runtime_class: str = "gvisor"
     # The handler that the agents prove (their setting HANDLER).
     handler: str = "runsc"
-    ready_label: str = "gvisor.node-restriction.kubernetes.io/ready"
-    # Labels of the nodes that are meant to have gVisor. With them, a missing handler is a fault there; without
-    # them, it only says that a node is not meant for gVisor. Labels that the RuntimeClass selects count too.
-    pool: Mapping[str, str] = field(default_factory=dict)
     # From the call until the pod has a node; wait_deadline is the one of Policy.WAIT.
     schedule_deadline: float = 60
     wait_deadline: float = 900

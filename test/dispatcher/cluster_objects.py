@@ -17,7 +17,7 @@ RUNTIME_CLASS: Json = {
 
 
 def node(name: str, ready: str = "true", reason: str = "SandboxProven", **extra: Any) -> Json:  # noqa: ANN401
-    """A node as agents leave it; `extra` may have labels, taints and kubelet (the Ready condition)."""
+    """A node as agents leave it; `extra` may have labels, annotations, taints, cordoned, and kubelet: Ready."""
     status = {"true": "True", "false": "False", "unknown": "Unknown"}[ready]
     conditions = [
         {"type": "Ready", "status": extra.get("kubelet", "True")},
@@ -25,7 +25,7 @@ def node(name: str, ready: str = "true", reason: str = "SandboxProven", **extra:
     ]
     labels = {READY: "true" if ready == "true" else "false", **extra.get("labels", {})}
     return {
-        "metadata": {"name": name, "labels": labels},
+        "metadata": {"name": name, "labels": labels, "annotations": extra.get("annotations")},
         "spec": {"taints": extra.get("taints", []), "unschedulable": extra.get("cordoned", False)},
         "status": {"conditions": conditions},
     }

@@ -15,7 +15,7 @@ describe('the Python tests of the dispatcher', { concurrency: true }, () => {
       const env = { ...process.env, PYTHONPATH: `${REPO}/dispatcher:${REPO}/test/dispatcher` };
       const { code, stderr } = await runAll(await ensurePython(), words, { env, timeoutMs: 600_000 });
       assert.equal(code, 0, stderr);
-      assert.ok(Number(/^Ran (\d+) tests/m.exec(stderr)?.[1]) >= 5, stderr);
+      assert.ok(Number(/^Ran (\d+) tests/m.exec(stderr)?.[1]) >= 3, stderr);
     });
   }
 });

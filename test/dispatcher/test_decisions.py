@@ -12,6 +12,7 @@ from gvisor_dispatch import Policy
 
 GPU = [{"key": "gpu", "value": "a100", "effect": "NoSchedule"}]
 NEVER = node("b", "false", "HandlerNotConfigured")
+ONCE = node("d", "false", "HandlerNotConfigured", annotations={"gvisor.node-restriction.kubernetes.io/proven-by": ""})
 UNJUDGED = {**node("c", "false"), "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
 NOT_READY = [{"key": "gvisor.node-restriction.kubernetes.io/not-ready", "effect": "NoSchedule"}]
 
@@ -68,6 +69,7 @@ CASES = [
     # gVisor itself is the cause.
     ("agents say that it fails", nodes(failing()), FALLBACK, FAILS),
     ("the handler is not loaded", nodes(failing("HandlerNotLoaded")), FALLBACK, FAILS),
+    ("the handler is gone where gVisor was proven once", nodes(ONCE), FALLBACK, FAILS),
     ("the agent's own taint", nodes(failing(taints=NOT_READY)), FALLBACK, FAILS),
     ("it fails beside a node that never had it", nodes(failing(), NEVER), FALLBACK, FAILS),
     ("it fails, the namespace requires gVisor", required, FAILS, FAILS),
@@ -120,11 +122,6 @@ class DecisionTest(ApiCase):
         self.api.kubelet = unschedulable
         self.assertEqual(self.outcome(Policy.WAIT, **SHORT), ("CapacityError", "Unschedulable"))
         self.assertEqual((self.on_host(), self.api.pods), ([], {}))
-
-    def test_a_pool_makes_a_missing_handler_a_fault(self) -> None:
-        self.api.nodes = [node("p", "false", "HandlerNotConfigured", labels={"pool": "evals"}), NEVER]
-        self.assertEqual(self.outcome(Policy.PREFER), NO_NODE)
-        self.assertEqual(self.outcome(Policy.PREFER, pool={"pool": "evals"}), ("host", "GVisorFails"))
 
     def test_a_node_that_fails_before_the_pod_starts_is_left_for_another(self) -> None:
         def fails_then_runs(api: FakeApi, name: str) -> None:

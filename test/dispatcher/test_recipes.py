@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
 import signal
 import sys
 import threading
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from case import ApiCase
 from cluster_objects import Json, node, pod, pulls, runs, unschedulable
@@ -19,6 +23,18 @@ import own_pods
 import worker
 
 BAD = node("bad", "false", "SandboxFailed")
+
+
+class ReadmeTest(ApiCase):
+    def test_the_example_runs(self) -> None:
+        text = (Path(__file__).parents[2] / "dispatcher/README.md").read_text(encoding="utf-8")
+        [example] = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        config = client.Configuration(host=self.api.url)
+        self.addCleanup(client.Configuration.set_default, None)
+        load = mock.patch("kubernetes.config.load_config", lambda: client.Configuration.set_default(config))
+        with load, contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(example, {"pod": pod()})
+        self.assertEqual(printed.getvalue().split()[:3], ["node-1", "True", "Available"])
 
 
 class JobTest(ApiCase):

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { REPO } from '../../hack/paths.ts';
@@ -20,4 +21,13 @@ export function markedBlocks(file: string): MarkedBlock[] {
     language,
     text: body,
   }));
+}
+
+/** Commands of a document with the reader's own values in place of the document's: each must be known. */
+export function withSettings(script: string, settings: Readonly<Record<string, string>>): string {
+  return script.replace(/^([A-Z]+)=.*$/gm, (line, name: string) => {
+    const value = settings[name];
+    assert.ok(value !== undefined, `the document sets ${line}`);
+    return `${name}='${value}'`;
+  });
 }

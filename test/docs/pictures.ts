@@ -22,34 +22,33 @@ type Picture =
     }
   | { readonly of: 'terminal'; readonly state: State; readonly scheme: Scheme };
 
-/** The pictures that the documents show, of what real agents said (test/docs/record-reports.ts). */
-export const PICTURES: readonly Picture[] = [
-  { of: 'page', state: 'failing', device: 'desktop', scheme: 'light' },
-  { of: 'page', state: 'outside', device: 'phone', scheme: 'dark' },
-  { of: 'terminal', state: 'failing', scheme: 'dark' },
-];
-
-/** The name of a picture's file. */
-export function nameOf(picture: Picture): string {
-  const { of, state, scheme } = picture;
-  return `${[of, state, ...(of === 'page' ? [picture.device] : []), scheme].join('-')}.png`;
-}
+/** The pictures in docs/images by name, of what real agents said (test/docs/record-reports.ts). */
+export const PICTURES: Readonly<Record<string, Picture>> = {
+  'page-desktop.png': { of: 'page', state: 'failing', device: 'desktop', scheme: 'light' },
+  'page-phone.png': { of: 'page', state: 'outside', device: 'phone', scheme: 'dark' },
+  'terminal.png': { of: 'terminal', state: 'failing', scheme: 'dark' },
+};
 
 /** Every state on every device, light and dark, to be looked at. */
-function everyPicture(): readonly Picture[] {
-  return STATES.flatMap((state) =>
+function everyPicture(): Readonly<Record<string, Picture>> {
+  const all = STATES.flatMap((state) =>
     (['light', 'dark'] as const).flatMap((scheme) => [
       { of: 'page', state, device: 'desktop', scheme } as const,
       { of: 'page', state, device: 'phone', scheme } as const,
       { of: 'terminal', state, scheme } as const,
     ]),
   );
+  return Object.fromEntries(all.map((each) => [`${Object.values(each).join('-')}.png`, each]));
 }
 
 /** What a person sees without scrolling far; the files stay small. */
-const TALLEST = 1000;
+const TALLEST = 900;
 
-async function takeAll(pictures: readonly Picture[], folder: string, tallest = TALLEST): Promise<void> {
+async function takeAll(
+  pictures: Readonly<Record<string, Picture>>,
+  folder: string,
+  tallest = TALLEST,
+): Promise<void> {
   await mkdir(folder, { recursive: true });
   let report: Status | undefined;
   const server = createAgentServer({
@@ -62,9 +61,9 @@ async function takeAll(pictures: readonly Picture[], folder: string, tallest = T
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('The server has no port');
   const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
-  for (const picture of pictures) {
+  for (const [name, picture] of Object.entries(pictures)) {
     report = SAMPLES[picture.state];
-    const path = join(folder, nameOf(picture));
+    const path = join(folder, name);
     await take(browser, picture, { url: `http://127.0.0.1:${address.port}/`, path, tallest });
     process.stdout.write(`${path}\n`);
   }

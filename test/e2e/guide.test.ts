@@ -2,20 +2,20 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Cluster } from '../../hack/cluster/cluster.ts';
 import type { ClusterNode } from '../../hack/cluster/node.ts';
 import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
 import { startCluster } from '../../hack/cluster/start-cluster.ts';
 import { imageName } from '../../hack/images.ts';
-import { REPO } from '../../hack/paths.ts';
 import { run, waitFor } from '../../hack/run.ts';
 import { evaluationPod, runPod, viewNodes } from '../../hack/story.ts';
 import { ensureTools } from '../../hack/tools.ts';
-import { markedBlocks } from '../docs/marked-blocks.ts';
+import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
 import { laneCluster } from '../lane.ts';
 import { DOMAIN, readNode } from './agents.ts';
+import { runWithKubectl } from './run-with-kubectl.ts';
 
 /** Nodes without gVisor: whatever they get, they get from the guide. */
 const NODES = [
@@ -68,15 +68,6 @@ async function publish(): Promise<string> {
   return mirror;
 }
 
-/** The guide's commands with the reader's own values in place of the guide's. */
-function withSettings(script: string, settings: Readonly<Record<string, string>>): string {
-  return script.replace(/^([A-Z]+)=.*$/gm, (line, name: string) => {
-    const value = settings[name];
-    assert.ok(value !== undefined, `the guide sets ${line}`);
-    return `${name}='${value}'`;
-  });
-}
-
 /** Runs commands as root on a node; instead of "systemctl restart containerd" it restarts containerd. */
 async function runOn(node: ClusterNode, script: string): Promise<string> {
   const printed: string[] = [];
@@ -91,10 +82,12 @@ const settings = (release: Release) => ({ RELEASE: release, MIRROR: `file://${MI
 
 /** Runs the guide's commands for kubectl, in the repository. */
 function runKubectl(node: string): Promise<string> {
-  const script = withSettings(commands('kubectl'), { NODE: node, IMAGE: imageName('workload') });
-  const path = `${dirname(cluster.kubectlCommand([]).command)}:${process.env.PATH}`;
-  const env = { ...process.env, PATH: path, KUBECONFIG: cluster.kubeconfig };
-  return run('/bin/sh', ['-euc', script], { cwd: REPO, env, timeoutMs: 240_000 });
+  const script = withSettings(commands('kubectl'), {
+    AGENT: imageName('agent'),
+    NODE: node,
+    IMAGE: imageName('workload'),
+  });
+  return runWithKubectl(cluster, script);
 }
 
 async function waitForLabel(node: string, label: string, value: string): Promise<void> {

@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { before, describe, it } from 'node:test';
+import { imageName } from '../../hack/images.ts';
+import { REPO } from '../../hack/paths.ts';
+import { deployAgent } from '../../hack/story.ts';
+import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
+import { DOMAIN, readNode } from './agents.ts';
+import { useCluster } from './e2e-cluster.ts';
+import { runWithKubectl } from './run-with-kubectl.ts';
+
+const cluster = useCluster();
+const BLOCKS = markedBlocks('docs/operations.md').filter(({ kind }) => kind === 'run');
+
+/** All that a node carries of the agents. */
+async function marksOn(node: string): Promise<readonly string[]> {
+  const { metadata, spec, status } = await readNode(cluster(), node);
+  return [
+    ...Object.keys({ ...metadata.labels, ...metadata.annotations }),
+    ...(spec.taints ?? []).map(({ key }) => key),
+    ...status.conditions.map(({ type }) => type),
+  ].filter((key) => key.startsWith(DOMAIN) || key === 'GVisorReady');
+}
+
+/** What the API server still holds of the project, in the namespace or beside it. */
+async function objectsLeft(): Promise<string> {
+  const kinds = [
+    ...['namespaces', 'clusterroles', 'clusterrolebindings', 'runtimeclasses', 'flowschemas'],
+    ...['prioritylevelconfigurations', 'validatingadmissionpolicies', 'validatingadmissionpolicybindings'],
+    ...['daemonsets', 'jobs', 'serviceaccounts', 'resourcequotas'],
+  ];
+  const select = ['-A', '-l', 'app.kubernetes.io/name=gvisor-ready', '-o', 'name'];
+  return cluster().kubectl(['get', kinds.join(','), ...select]);
+}
+
+describe('the uninstall of docs/operations.md, copied whole', () => {
+  before(() =>
+    assert.deepEqual(
+      BLOCKS.map(({ mark }) => mark),
+      ['kubectl', 'npm'],
+    ),
+  );
+
+  for (const { mark, text } of BLOCKS) {
+    it(`leaves nothing behind: ${mark}`, { timeout: 300_000 }, async () => {
+      const nodes = await deployAgent(cluster(), join(REPO, 'manifests/base'));
+      for (const { name } of nodes) assert.ok((await marksOn(name)).length >= 2, name);
+      const script = withSettings(text.replace(/^npm ci$/m, ''), { AGENT: imageName('agent') });
+      const printed = await runWithKubectl(cluster(), script);
+      assert.match(printed, /^3 nodes, 3 of them with something of the agents$/m);
+      for (const { name } of nodes) assert.deepEqual(await marksOn(name), [], name);
+      assert.equal(await objectsLeft(), '');
+    });
+  }
+});
