@@ -15,7 +15,6 @@ export type AgentPod = {
   readonly state: string;
   /** Why it does not run, in the kubelet's or the scheduler's words; "" where it does. */
   readonly message: string;
-  readonly image: string;
   readonly port: number;
 };
 
@@ -25,7 +24,6 @@ type RawAgent = {
     readonly nodeName?: string;
     readonly affinity?: unknown;
     readonly containers: readonly {
-      readonly image?: string;
       readonly ports?: readonly { readonly name?: string; readonly containerPort: number }[];
     }[];
   };
@@ -69,7 +67,6 @@ function agentOf({ metadata, spec, status }: RawAgent): AgentPod {
     ready: status?.conditions?.some(({ type, status: held }) => type === 'Ready' && held === 'True') ?? false,
     state: stopped?.reason ?? status?.phase ?? 'Unknown',
     message: stopped?.message ?? unscheduled?.message ?? status?.message ?? '',
-    image: container?.image ?? '',
     port: container?.ports?.find(({ name }) => name === 'metrics')?.containerPort ?? PORT,
   };
 }
@@ -86,9 +83,10 @@ function wantedNode(affinity: unknown): string {
 }
 
 /** What an agent told of its node, or why it did not. */
-export type Told =
-  | { readonly status: Status }
-  | { readonly why: string; readonly kind: 'forbidden' | 'unreachable' | 'starting' | 'other' };
+export type Told = { readonly status: Status } | { readonly why: string; readonly forbidden?: true };
+
+/** What is said for every agent where one may not see which there are. */
+export const HIDDEN: Told = { why: `you may not list the pods of ${NAMESPACE}` };
 
 const REPORT_MS = 10_000;
 const AT_ONCE = 16;
@@ -101,13 +99,13 @@ export async function readReport(api: Api, agent: AgentPod): Promise<Told> {
     if (code === 200) return toldOf(plainValues(JSON.parse(text) as Status), agent);
     return untold(code, plain(text).trim());
   } catch (error) {
-    return { kind: 'unreachable', why: `the agent on ${agent.node} gave no report: ${errorLine(error)}` };
+    return { why: `the agent on ${agent.node} gave no report: ${errorLine(error)}` };
   }
 }
 
 function toldOf(status: Status, agent: AgentPod): Told {
   if (status.node === agent.node) return { status };
-  return { kind: 'other', why: `the agent on ${agent.node} speaks for another node, "${status.node}"` };
+  return { why: `the agent on ${agent.node} speaks for another node, "${status.node}"` };
 }
 
 /** The API server says with an object of its own why it could not ask; another text is the agent's. */
@@ -117,13 +115,12 @@ function untold(code: number, text: string): Told {
     : undefined;
   if (code === 403)
     return {
-      kind: 'forbidden',
+      forbidden: true,
       why: `you may not ask agents: that needs the verb get on pods/proxy in the namespace ${NAMESPACE}`,
     };
-  if (message !== undefined)
-    return { kind: 'unreachable', why: `the API server does not reach the agent: ${message}` };
-  if (code === 503) return { kind: 'starting', why: text };
-  return { kind: 'other', why: `the agent answers ${code}: ${text.slice(0, 200)}` };
+  if (message !== undefined) return { why: `the API server does not reach the agent: ${message}` };
+  if (code === 503) return { why: text };
+  return { why: `the agent answers ${code}: ${text.slice(0, 200)}` };
 }
 
 /** What the agents of many nodes told, by node. Where the first may not be asked, no other is. */
@@ -131,7 +128,7 @@ export async function readReports(api: Api, agents: readonly AgentPod[]): Promis
   const [first, ...others] = agents;
   if (first === undefined) return new Map();
   const told = await readReport(api, first);
-  if ('why' in told && told.kind === 'forbidden') return new Map(agents.map(({ node }) => [node, told]));
+  if ('why' in told && told.forbidden) return new Map(agents.map(({ node }) => [node, told]));
   const rest = await mapAtOnce(others, AT_ONCE, (agent) => readReport(api, agent));
   return new Map([[first.node, told], ...others.map(({ node }, at) => [node, rest[at] as Told] as const)]);
 }

@@ -39,12 +39,17 @@ export class Api {
   readonly access: Access;
   readonly #timeoutMs: number;
   readonly #userAgent: string;
+  readonly #stopped: AbortSignal;
 
-  /** A request may take `timeoutMs`; 0 is as long as it takes. */
-  constructor(access: Access, { timeoutMs, userAgent }: { timeoutMs: number; userAgent: string }) {
+  /** A request may take `timeoutMs`, where 0 is as long as it takes, and ends when the signal says so. */
+  constructor(
+    access: Access,
+    { timeoutMs, userAgent, signal }: { timeoutMs: number; userAgent: string; signal: AbortSignal },
+  ) {
     this.access = access;
     this.#timeoutMs = timeoutMs;
     this.#userAgent = userAgent;
+    this.#stopped = signal;
   }
 
   /** An object; rejects with a KubeError when it is refused. */
@@ -131,7 +136,7 @@ export class Api {
     const options = {
       ...connection,
       method,
-      signal: AbortSignal.any([...deadline, ...(signal === undefined ? [] : [signal])]),
+      signal: AbortSignal.any([this.#stopped, ...deadline, ...(signal === undefined ? [] : [signal])]),
       headers: {
         ...(connection.headers as http.OutgoingHttpHeaders | undefined),
         'user-agent': this.#userAgent,

@@ -59,8 +59,7 @@ export async function run(words: readonly string[], surroundings: Surroundings):
     return code;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.fine : EXIT.usage;
-    if (surroundings.signal.aborted) return EXIT.fine;
-    complain(screen, plain(errorLine(error)));
+    complain(screen, surroundings.signal.aborted ? 'Interrupted.' : plain(errorLine(error)));
     return error instanceof UsageError ? EXIT.usage : EXIT.blind;
   }
 }
@@ -141,8 +140,9 @@ function programOf(surroundings: Surroundings, end: (code: number) => void): Com
 }
 
 /** The API server of a context, asked with a deadline in milliseconds. */
-function apiOf(chosen: AccessChoice, { env }: Surroundings, timeoutMs: number): Api {
-  return new Api(openAccess(chosen, env), { timeoutMs, userAgent: `kubectl-gvisor_ready/${VERSION}` });
+function apiOf(chosen: AccessChoice, { env, signal }: Surroundings, timeoutMs: number): Api {
+  const userAgent = `kubectl-gvisor_ready/${VERSION}`;
+  return new Api(openAccess(chosen, env), { timeoutMs, userAgent, signal });
 }
 
 function timeoutOf(text: string): number {

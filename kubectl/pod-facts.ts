@@ -1,18 +1,19 @@
-import { listAgents, orAbsent, readReport, type Told } from './agents.ts';
+import { HIDDEN, listAgents, orAbsent, readReport, type Told } from './agents.ts';
 import type { Api } from './api.ts';
+import { REQUIRE } from './known.ts';
 import { listNodes, type NodeView } from './node-view.ts';
-import { listClasses, listRequirements, type RawPod, type RuntimeClass } from './pod-view.ts';
+import { CLASSES, type RawNamespace, type RawPod, type RuntimeClass } from './pod-view.ts';
 
-/** All that is known of a pod. */
+/** All that is known of a pod. What one may not read is undefined. */
 export type PodFacts = {
   readonly pod: RawPod;
-  /** Undefined where it names none; "?" where there is none of that name. */
+  /** Undefined where it names none; "?" where there is none of that name, or none to be seen. */
   readonly runtimeClass: RuntimeClass | '?' | undefined;
   /** Whether its namespace is labelled require-gvisor=true. */
-  readonly required: boolean;
-  readonly nodes: readonly NodeView[];
+  readonly required: boolean | undefined;
+  readonly nodes: readonly NodeView[] | undefined;
   readonly told: Told | undefined;
-  /** The messages of its warnings, the newest first. */
+  /** Its warnings, the newest first. */
   readonly warnings: readonly PodEvent[];
 };
 
@@ -25,24 +26,26 @@ export type PodEvent = {
   readonly about: string;
 };
 
-/** Reads all that may say why a pod is as it is; what one may not read is taken as absent. */
+/** Reads all that may say why a pod is as it is. */
 export async function readPodFacts(api: Api, pod: RawPod): Promise<PodFacts> {
   const { namespace, uid } = pod.metadata;
   const { runtimeClassName = '', nodeName = '' } = pod.spec;
-  const [classes, requirements, nodes, agents, warnings] = await Promise.all([
-    orAbsent(listClasses(api), [403]),
-    orAbsent(listRequirements(api), [403]),
-    listNodes(api),
+  const [found, owner, nodes, agents, warnings] = await Promise.all([
+    runtimeClassName === ''
+      ? undefined
+      : orAbsent(api.get<RuntimeClass>(`${CLASSES}/${runtimeClassName}`), [403, 404]),
+    orAbsent(api.get<RawNamespace>(`/api/v1/namespaces/${namespace}`), [403, 404]),
+    orAbsent(listNodes(api), [403]),
     orAbsent(listAgents(api), [403]),
     orAbsent(readWarnings(api, namespace, `involvedObject.uid=${uid}`), [403]),
   ]);
   const agent = agents?.find(({ node, state }) => node === nodeName && state === 'Running');
   return {
     pod,
-    runtimeClass: runtimeClassName === '' ? undefined : (classes?.get(runtimeClassName) ?? '?'),
-    required: requirements?.get(namespace) === 'true',
+    runtimeClass: runtimeClassName === '' ? undefined : (found ?? '?'),
+    required: owner === undefined ? undefined : owner.metadata.labels?.[REQUIRE] === 'true',
     nodes,
-    told: agent === undefined ? undefined : await readReport(api, agent),
+    told: agents === undefined ? HIDDEN : agent === undefined ? undefined : await readReport(api, agent),
     warnings: warnings ?? [],
   };
 }

@@ -54,10 +54,17 @@ export type RuntimeClass = {
   readonly scheduling?: { readonly nodeSelector?: Readonly<Record<string, string>> };
 };
 
+/** The path of the runtime classes. */
+export const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
+
+/** A Namespace as far as it is read. */
+export type RawNamespace = {
+  readonly metadata: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
+};
+
 /** Every RuntimeClass, by its name. */
 export async function listClasses(api: Api): Promise<ReadonlyMap<string, RuntimeClass>> {
-  const path = '/apis/node.k8s.io/v1/runtimeclasses';
-  const { items } = await api.list<RuntimeClass, RuntimeClass>(path, {}, (one) => one);
+  const { items } = await api.list<RuntimeClass, RuntimeClass>(CLASSES, {}, (one) => one);
   return new Map(items.map((one) => [one.metadata.name, one]));
 }
 
@@ -73,10 +80,7 @@ export function selectsProven({ scheduling }: RuntimeClass): boolean {
 
 /** The value of the label `require-gvisor` of each namespace that has it. */
 export async function listRequirements(api: Api): Promise<ReadonlyMap<string, string>> {
-  type Raw = {
-    readonly metadata: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
-  };
-  const { items } = await api.list<Raw, readonly [string, string]>(
+  const { items } = await api.list<RawNamespace, readonly [string, string]>(
     '/api/v1/namespaces',
     { labelSelector: REQUIRE },
     ({ metadata }) => [metadata.name, metadata.labels?.[REQUIRE] ?? ''],

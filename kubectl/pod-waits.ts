@@ -21,6 +21,10 @@ export function unscheduled(facts: PodFacts, seen: readonly Seen[]): Explanation
       because,
       seen,
     });
+  if (nodes === undefined) {
+    const unseen = 'You may not list nodes, so it is not known which are proven.';
+    return explain('fail', headline, { because: [...because, unseen], seen });
+  }
   const obstacles = nodes.map((node) => [obstacleOf(pod, node) ?? 'free', node] as const);
   const at = (word: string) => obstacles.flatMap(([each, node]) => (each === word ? [node] : []));
   const others = (['NotReady', 'cordoned', 'another node selector', 'a taint'] as const).flatMap(
@@ -36,7 +40,7 @@ export function unscheduled(facts: PodFacts, seen: readonly Seen[]): Explanation
   const [first] = free.length === 0 ? unproven : [];
   return explain('fail', headline, {
     because: [...because, aboutProven(nodes.length - unproven.length, nodes.length, free)],
-    seen: [...seen, ...others, ...unproven.slice(0, 3).map(aboutNode)],
+    seen: [...seen, ...others, ...unproven.slice(0, 3).map((node) => aboutNode(node, nodes))],
     next:
       first === undefined
         ? []
@@ -56,13 +60,13 @@ function aboutProven(proven: number, all: number, free: readonly string[]): stri
 /** Why a pod that has a node does not start there. */
 export function starting({ pod, nodes, told }: PodFacts, seen: readonly Seen[]): Explanation {
   const { nodeName } = pod.spec;
-  const node = nodes.find(({ name }) => name === nodeName);
+  const node = nodes?.find(({ name }) => name === nodeName);
   const states = pod.status?.containerStatuses?.flatMap(({ state }) => state?.waiting ?? []) ?? [];
   const [waiting] = states;
   const unbooted = seen.some(({ about }) => about.startsWith('FailedCreatePodSandBox'));
   const report = told !== undefined && 'status' in told ? told.status : undefined;
   const what = unbooted ? 'its sandbox does not boot' : (waiting?.reason ?? 'its sandbox is not there yet');
-  const fault = unbooted || node?.ready !== 'true';
+  const fault = unbooted || (node !== undefined && node.ready !== 'true');
   return explain(
     fault ? 'fail' : 'warning',
     `${pod.metadata.namespace}/${pod.metadata.name} does not start on ${nodeName}: ${what}`,
@@ -70,7 +74,7 @@ export function starting({ pod, nodes, told }: PodFacts, seen: readonly Seen[]):
       because: waiting?.message === undefined ? [] : [waiting.message],
       seen: [
         ...seen,
-        aboutNode(node),
+        aboutNode(node, nodes),
         ...(report === undefined
           ? []
           : [
@@ -87,7 +91,8 @@ export function starting({ pod, nodes, told }: PodFacts, seen: readonly Seen[]):
 }
 
 /** What a Node says, in a line. */
-export function aboutNode(node: NodeView | undefined): Seen {
+export function aboutNode(node: NodeView | undefined, nodes: readonly NodeView[] | undefined): Seen {
+  if (nodes === undefined) return { tone: 'unknown', about: 'node', text: 'you may not list nodes' };
   if (node === undefined) return { tone: 'unknown', about: 'node', text: 'it is not there any more' };
   const { name, ready, reason } = node;
   const label = ready === '' ? 'has no label ready' : `says ready: "${ready}"`;

@@ -1,4 +1,4 @@
-import { listAgents, orAbsent, readReports, type Told } from './agents.ts';
+import { type AgentPod, HIDDEN, listAgents, orAbsent, readReports, type Told } from './agents.ts';
 import { type Context, EXIT } from './context.ts';
 import { count, NAMESPACE } from './known.ts';
 import { type Format, isForPrograms, serialize } from './output.ts';
@@ -31,14 +31,17 @@ export type PodRow = Inside & {
   readonly wanted: boolean;
 };
 
-/** The running pods of a namespace, of all when none is named; `told` is what agents said, for what could not be seen. */
+/**
+ * The running pods of these namespaces, of all when none is named. `told` is what agents said, and `hidden` names what may
+ * not be listed.
+ */
 export async function readPods(
   { api }: Pick<Context, 'api'>,
   namespaces: readonly string[] | undefined,
 ): Promise<{
   readonly rows: readonly PodRow[];
   readonly told: ReadonlyMap<string, Told>;
-  readonly agentsHidden: boolean;
+  readonly hidden: readonly string[];
 }> {
   const running = { fieldSelector: 'status.phase=Running' };
   const paths = namespaces?.map((name) => `/api/v1/namespaces/${name}/pods`) ?? ['/api/v1/pods'];
@@ -52,17 +55,23 @@ export async function readPods(
   const nodes = new Set(pods.map(({ spec }) => spec.nodeName));
   const asked = (agents ?? []).filter((agent) => agent.state === 'Running' && nodes.has(agent.node));
   const told = await readReports(api, asked);
-  const rows = pods.map((pod) => rowOf(pod, { told, classes, requirements }));
-  return { rows, told, agentsHidden: agents === undefined };
+  const rows = pods.map((pod) => rowOf(pod, { told, classes, requirements, agents }));
+  const hidden = [
+    ...(agents === undefined ? [`the pods of ${NAMESPACE}`] : []),
+    ...(requirements === undefined ? ['namespaces'] : []),
+    ...(classes === undefined ? ['runtime classes'] : []),
+  ];
+  return { rows, told, hidden };
 }
 
 type Known = {
+  readonly agents: readonly AgentPod[] | undefined;
   readonly told: ReadonlyMap<string, Told>;
   readonly classes: ReadonlyMap<string, RuntimeClass> | undefined;
   readonly requirements: ReadonlyMap<string, string> | undefined;
 };
 
-function rowOf(pod: RawPod, { told, classes, requirements }: Known): PodRow {
+function rowOf(pod: RawPod, { told, classes, requirements, agents }: Known): PodRow {
   const { nodeName = '', runtimeClassName = '' } = pod.spec;
   const { namespace, name } = pod.metadata;
   const wanted = requirements?.get(namespace) === 'true' || meansGvisor(classes?.get(runtimeClassName));
@@ -72,7 +81,7 @@ function rowOf(pod: RawPod, { told, classes, requirements }: Known): PodRow {
     node: nodeName,
     runtimeClass: runtimeClassName,
     wanted,
-    ...insideOf(pod, told.get(nodeName)),
+    ...insideOf(pod, agents === undefined ? HIDDEN : told.get(nodeName)),
   };
 }
 
@@ -95,7 +104,7 @@ function columnsOf(allNamespaces: boolean): Column<PodRow>[] {
 export async function pods(context: Context, options: PodsOptions): Promise<number> {
   const { screen, namespace } = context;
   const { output, headers, allNamespaces = false } = options;
-  const { rows, told, agentsHidden } = await readPods(context, allNamespaces ? undefined : [namespace]);
+  const { rows, told, hidden } = await readPods(context, allNamespaces ? undefined : [namespace]);
   if (isForPrograms(output)) screen.out(serialize({ pods: rows }, output));
   else if (rows.length === 0)
     complain(screen, `No pod runs${allNamespaces ? '' : ` in the namespace ${namespace}`}.`);
@@ -104,23 +113,23 @@ export async function pods(context: Context, options: PodsOptions): Promise<numb
     screen.out(`${lines.join('\n')}\n`);
   }
   const dark = rows.filter(({ inGvisor }) => inGvisor === '?');
-  const forbidden = [...told.values()].find((one) => 'why' in one && one.kind === 'forbidden');
-  if (agentsHidden)
-    complain(screen, `Nothing tells what pods run in: you may not list the pods of ${NAMESPACE}.`);
-  else if (forbidden !== undefined && 'why' in forbidden)
-    complain(screen, `Nothing tells what pods run in: ${forbidden.why}.`);
-  else if (dark.length > 0)
-    complain(
-      screen,
-      `It is not known what ${count(dark.length, 'pod')} ${dark.length === 1 ? 'runs' : 'run'} in: ${[...new Set(dark.map(({ evidence }) => evidence))].slice(0, 3).join('; ')}.`,
-    );
   const wrong = rows.filter(({ inGvisor, wanted }) => inGvisor === 'no' && wanted);
-  if (wrong.length > 0) {
+  if (hidden.length > 0)
+    complain(screen, `You may not list ${hidden.join(', ')}, so this is not all that there is to say.`);
+  if (dark.length > 0) complain(screen, darkNote(dark, told));
+  if (wrong.length > 0)
     complain(
       screen,
       `${count(wrong.length, 'pod')} should run in gVisor and ${wrong.length === 1 ? 'does' : 'do'} not: see kubectl gvisor-ready why POD.`,
     );
-    return EXIT.problem;
-  }
-  return dark.some(({ wanted }) => wanted) ? EXIT.blind : EXIT.fine;
+  if (wrong.length > 0) return EXIT.problem;
+  return hidden.length > 0 || dark.some(({ wanted }) => wanted) ? EXIT.blind : EXIT.fine;
+}
+
+function darkNote(dark: readonly PodRow[], told: ReadonlyMap<string, Told>): string {
+  const forbidden = [...told.values()].find((one) => 'why' in one && one.forbidden);
+  if (forbidden !== undefined && 'why' in forbidden)
+    return `Nothing tells what pods run in: ${forbidden.why}.`;
+  const reasons = [...new Set(dark.map(({ evidence }) => evidence))].slice(0, 3).join('; ');
+  return `It is not known what ${count(dark.length, 'pod')} ${dark.length === 1 ? 'runs' : 'run'} in: ${reasons}.`;
 }

@@ -81,11 +81,14 @@ function aboutNodes(rows: readonly NodeRow[]): StatusLine {
   const others = (['not ready', 'unknown', 'not judged'] as const).flatMap((word) =>
     having(word) === 0 ? [] : [`${having(word)} ${word}`],
   );
+  const kept = rows.filter((row) => standingOf(row) === 'proven' && row.status !== 'True').length;
   const wrong = proven === 0 || having('not ready') + having('unknown') > 0;
   return {
     tone: wrong ? 'fail' : 'pass',
     about: 'Nodes',
-    text: [`${proven} of ${rows.length} proven`, ...others].join(', '),
+    text: [`${proven} of ${rows.length} proven${kept === 0 ? '' : ` (${kept} for now)`}`, ...others].join(
+      ', ',
+    ),
   };
 }
 

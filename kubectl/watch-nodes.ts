@@ -15,6 +15,15 @@ const AGAIN_MS = 1_000;
  * is begun again with a new list.
  */
 export async function watchNodes(context: Context, options: NodesOptions): Promise<number> {
+  try {
+    await watchOn(context, options);
+  } catch (error) {
+    if (!context.signal.aborted) throw error;
+  }
+  return EXIT.fine;
+}
+
+async function watchOn(context: Context, options: NodesOptions): Promise<void> {
   const { api, signal } = context;
   const shown = new Map<string, NodeRow>();
   const show = rowPrinter(context, options);
@@ -42,9 +51,8 @@ export async function watchNodes(context: Context, options: NodesOptions): Promi
         show([row]);
       }
     }
-    await timers.setTimeout(AGAIN_MS, undefined, { signal }).catch(() => {});
+    await timers.setTimeout(AGAIN_MS, undefined, { signal });
   }
-  return EXIT.fine;
 }
 
 /** Prints rows below those that were printed before, aligned with the first of them. */

@@ -32,7 +32,10 @@ function hasGvisorClass({ runtimeClass }: PodFacts): boolean {
 /** What the pod asks for. */
 function aboutAsk(facts: PodFacts): Seen {
   const { pod, runtimeClass, required } = facts;
-  const namespace = `its namespace ${required ? 'requires' : 'does not require'} gVisor`;
+  const namespace =
+    required === undefined
+      ? 'you may not see whether its namespace requires gVisor'
+      : `its namespace ${required ? 'requires' : 'does not require'} gVisor`;
   const name = `the RuntimeClass "${pod.spec.runtimeClassName}"`;
   const about = 'asks for';
   if (runtimeClass === undefined)
@@ -80,13 +83,13 @@ function running(facts: PodFacts, seen: readonly Seen[]): Explanation {
 /** The kubelet looks at the node selector once more when it starts a pod, and when it restarts itself. */
 function rejected({ pod, nodes }: PodFacts, seen: readonly Seen[]): Explanation {
   const { nodeName } = pod.spec;
-  const node = nodes.find(({ name }) => name === nodeName);
+  const node = nodes?.find(({ name }) => name === nodeName);
   return explain('fail', `${pod.metadata.namespace}/${pod.metadata.name} was rejected by ${nodeName}`, {
     because: [
       ...(pod.status?.message === undefined ? [] : [pod.status.message]),
       'The node lost its label after the scheduler had chosen it, or its kubelet restarted while the label was gone.',
     ],
-    seen: [...seen, aboutNode(node)],
+    seen: [...seen, aboutNode(node, nodes)],
     next: [
       'Create it again, or let its controller do so: it then goes to a proven node.',
       ...(node?.ready === 'true'

@@ -1,4 +1,6 @@
+import { KubeError } from '../agent/kube/error.ts';
 import { orAbsent } from './agents.ts';
+import type { Api } from './api.ts';
 import { type Context, EXIT, UsageError } from './context.ts';
 import { type Explanation, explain, explanationLines } from './explanation.ts';
 import type { RawNode } from './node-view.ts';
@@ -37,29 +39,39 @@ export async function why(context: Context, word: string, output: Format | undef
   const { api, screen, namespace, now } = context;
   const { kind, name } = parseTarget(word);
   const [node, pod] = await Promise.all([
-    kind === 'pod' ? undefined : orAbsent(api.get<RawNode>(`/api/v1/nodes/${name}`)),
-    kind === 'node' ? undefined : orAbsent(api.get<RawPod>(`/api/v1/namespaces/${namespace}/pods/${name}`)),
+    kind === 'pod' ? NOTHING : read<RawNode>(api, `/api/v1/nodes/${name}`),
+    kind === 'node' ? NOTHING : read<RawPod>(api, `/api/v1/namespaces/${namespace}/pods/${name}`),
   ]);
-  if (node !== undefined && pod !== undefined)
+  if (node.found !== undefined && pod.found !== undefined)
     throw new UsageError(`"${name}" is a node, and a pod of ${namespace}: write node/${name} or pod/${name}`);
-  const explanation =
-    node !== undefined
-      ? explainNode(await readNodeFacts(context, node), now())
-      : pod !== undefined
-        ? explainPod(await readPodFacts(api, pod), now())
-        : kind === 'node'
-          ? undefined
-          : await explainRefused(context, name);
-  if (explanation === undefined) {
-    const where = `pod "${name}" in the namespace "${namespace}"`;
-    throw new Error(
-      `There is no ${kind === 'node' ? `node "${name}"` : kind === 'pod' ? where : `node "${name}", and no ${where}`}`,
-    );
-  }
+  let explanation: Explanation | undefined;
+  if (node.found !== undefined) explanation = explainNode(await readNodeFacts(context, node.found), now());
+  else if (pod.found !== undefined) explanation = explainPod(await readPodFacts(api, pod.found), now());
+  else if (kind !== 'node') explanation = await explainRefused(context, name);
+  if (explanation === undefined) throw node.refused ?? pod.refused ?? absent(kind, name, namespace);
   if (isForPrograms(output)) screen.out(serialize(explanation, output));
   else screen.out(`${explanationLines(explanation, screen).join('\n')}\n`);
   if (explanation.tone === 'pass') return EXIT.fine;
-  return explanation.tone === 'unknown' && node === undefined ? EXIT.blind : EXIT.problem;
+  return explanation.tone === 'unknown' && pod.found !== undefined ? EXIT.blind : EXIT.problem;
+}
+
+/** An object, or the refusal to show it, which must not keep one of the other kind from being shown. */
+type Read<T> = { readonly found?: T | undefined; readonly refused?: KubeError };
+const NOTHING: Read<never> = {};
+
+async function read<T>(api: Api, path: string): Promise<Read<T>> {
+  try {
+    return { found: await orAbsent(api.get<T>(path)) };
+  } catch (error) {
+    if (error instanceof KubeError && error.status === 403) return { refused: error };
+    throw error;
+  }
+}
+
+function absent(kind: 'node' | 'pod' | undefined, name: string, namespace: string): Error {
+  const node = `There is no node "${name}"`;
+  const pod = `no pod "${name}" in the namespace "${namespace}"`;
+  return new Error(kind === 'node' ? node : kind === 'pod' ? `There is ${pod}` : `${node}, and ${pod}`);
 }
 
 /** A pod that admission refused is nowhere; its controller, of this name or named after it, was told why. */

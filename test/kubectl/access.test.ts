@@ -152,6 +152,16 @@ describe('an API server', () => {
     isOneLine(ran, /^Cannot reach the API server .*: no answer within 0\.3 s \(--request-timeout\)$/m);
   });
 
+  it('is not waited for by a person who has stopped it', async (t) => {
+    const { api, kubeconfig } = await fakeApi(t);
+    fleet(api);
+    api.behind.set('/api/v1/nodes', null);
+    isOneLine(
+      await plugin(['nodes', '--kubeconfig', kubeconfig], { signal: AbortSignal.timeout(200) }),
+      /^Interrupted\.$/m,
+    );
+  });
+
   it('that refuses is quoted, with the rule that is missing', async (t) => {
     const { api, kubeconfig } = await fakeApi(t);
     fleet(api);

@@ -18,6 +18,7 @@ const POLICIES = [
   'gvisor-ready-enforce',
   'gvisor-ready-guard-namespace',
 ];
+const EVAL = { metadata: { name: 'eval', labels: { 'require-gvisor': 'true' } } };
 const ADMISSION = '/apis/admissionregistration.k8s.io/v1';
 /** The path of the DaemonSet of the agents. */
 export const DAEMON_SET = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets/gvisor-ready-agent';
@@ -51,7 +52,9 @@ export function fleet(api: FakeApi): void {
     status: { desiredNumberScheduled: 3, numberReady: 3, updatedNumberScheduled: 3 },
   });
   api.list('/apis/node.k8s.io/v1/runtimeclasses', [CLASS]);
-  api.list('/api/v1/namespaces', [{ metadata: { name: 'eval', labels: { 'require-gvisor': 'true' } } }]);
+  api.list('/api/v1/namespaces', [EVAL]);
+  api.behind.set('/api/v1/namespaces/eval', EVAL);
+  api.behind.set('/apis/node.k8s.io/v1/runtimeclasses/gvisor', CLASS);
   api.list('/api/v1/namespaces/eval/pods', []);
   api.list('/api/v1/namespaces/eval/events', []);
   api.list(`${ADMISSION}/validatingadmissionpolicies`, POLICIES.map(policy));

@@ -34,6 +34,12 @@ describe('status', () => {
     assert.equal(code, 0, out);
   });
 
+  it('says how many are proven for now alone', async (t) => {
+    const { api, run } = await openFleet(t);
+    setNode(api, nodeOf('node-2', { status: 'Unknown', reason: 'SandboxSlow' }));
+    assert.match((await run('status')).out, /^✗ Nodes {7}2 of 3 proven \(1 for now\), 1 not ready$/m);
+  });
+
   it('finds the label that has no agent behind it', async (t) => {
     const { api, run } = await openFleet(t);
     api.list(PODS, [agentOf('node-1'), agentOf('node-2', { waiting: 'ErrImagePull' }), agentOf('node-3')]);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { askPod, eventOf } from './ask-pod.ts';
+import { type FakeApi, forbidden } from './fake-api.ts';
 import { setNode } from './fleet.ts';
 import { nodeOf, podOf } from './fleet-objects.ts';
 
@@ -53,6 +54,17 @@ describe('why POD that waits', () => {
     });
     assert.match(text, /From node-2 only the scheduler's own reasons keep it, such as room\./);
     assert.match(text, /! cordoned: keeps it from node-1/);
+  });
+
+  it('for a person who may not list nodes', async (t) => {
+    const hide = ({ api }: { readonly api: FakeApi }) =>
+      void api.behind.set('/api/v1/nodes', forbidden('list', 'nodes'));
+    assert.match(
+      (await askPod(t, waiting(), hide)).text,
+      /You may not list nodes, so it is not known which are proven\./,
+    );
+    const pod = podOf('waits', { nodeName: 'node-3', runtimeClassName: 'gvisor' }, { phase: 'Pending' });
+    assert.match((await askPod(t, pod, hide)).text, /\? node: you may not list nodes/);
   });
 
   it('for something that has nothing to do with gVisor', async (t) => {

@@ -40,7 +40,7 @@ describe('why POD that runs', () => {
 
   it('outside of gVisor, as it asks', async (t) => {
     const { code, text } = await askPod(t, podOf('out'), ({ api }) => {
-      api.list('/api/v1/namespaces', []);
+      api.behind.set('/api/v1/namespaces/eval', { metadata: { name: 'eval' } });
       tell(api, 'node-1', statusOf('node-1', { outside: ['out'] }));
     });
     assert.equal(code, 0);
@@ -56,6 +56,21 @@ describe('why POD that runs', () => {
     const unseen = await askPod(t, podOf('new', { runtimeClassName: 'gvisor' }));
     assert.equal(unseen.code, 2);
     assert.match(unseen.text, /the agent has not seen it yet/);
+  });
+
+  it('for a person who may see little more than the pod', async (t) => {
+    const { code, text } = await askPod(t, podOf('in', { runtimeClassName: 'gvisor' }), ({ api }) => {
+      api.behind.set('/api/v1/nodes/in', forbidden('get', 'nodes'));
+      api.behind.set('/api/v1/nodes', forbidden('list', 'nodes'));
+      api.behind.set('/api/v1/namespaces/eval', forbidden('get', 'namespaces'));
+      api.behind.set('/api/v1/namespaces/gvisor-ready/pods', forbidden('list', 'pods', 'gvisor-ready'));
+      api.behind.set('/apis/node.k8s.io/v1/runtimeclasses/gvisor', forbidden('get', 'runtimeclasses'));
+      api.behind.set('/api/v1/namespaces/eval/events', forbidden('list', 'events', 'eval'));
+    });
+    assert.equal(code, 2);
+    assert.match(text, /^\? eval\/in on node-1 runs, and nothing tells in what/);
+    assert.match(text, /not there or not to be seen; you may not see whether its namespace requires gVisor/);
+    assert.match(text, /you may not list the pods of gvisor-ready/);
   });
 
   it('and says with an annotation that it is another pod, which does not help it', async (t) => {
