@@ -2,7 +2,7 @@ import { type CallOptions, Connection } from './connection.ts';
 import type { Cri, CriStatus, ShimInfo } from './cri.ts';
 import { CriError } from './error.ts';
 import { loadedRuntimes } from './loaded-runtimes.ts';
-import { parseSandboxInfo, type SandboxInfo } from './sandbox-info.ts';
+import { parseSandboxInfo, type SandboxInfo, type SandboxState } from './sandbox-info.ts';
 
 /** To describe a shim containerd executes it, which a busy disk may have to bring first. */
 const PROGRAM_MS = 5_000;
@@ -18,9 +18,6 @@ export type ListedSandbox = {
 
 /** A container as containerd itself records it. */
 export type ListedContainer = { readonly id: string; readonly labels: Readonly<Record<string, string>> };
-
-/** What a sandbox is, in the CRI's words. */
-export type SandboxState = 'SANDBOX_READY' | 'SANDBOX_NOTREADY';
 
 /** A connection to containerd's socket: the CRI, and containerd's introspection and task services. */
 export class CriClient implements Cri {

@@ -1,4 +1,5 @@
-import type { SandboxState } from './client.ts';
+/** What a sandbox is, in the CRI's words. */
+export type SandboxState = 'SANDBOX_READY' | 'SANDBOX_NOTREADY';
 
 /** What containerd knows of one sandbox; "" and absent where it does not say. */
 export type SandboxInfo = {

@@ -81,7 +81,10 @@ export class ClusterNode {
   /** Starts the machine with its network and containerd; the kubelet waits for {@link startKubelet}. Harmless when they run. */
   async start(authority: Authority): Promise<void> {
     await this.system.start(this.#hub);
-    if ((await this.system.read(KUBELET_CONFIG)) === '') await installNode(this, authority);
+    if ((await this.system.read(KUBELET_CONFIG)) === '') {
+      if (this.spec.gvisor !== 'none') await this.installGvisor();
+      await installNode(this.system, this.spec, authority);
+    }
     await this.startContainerd();
   }
 

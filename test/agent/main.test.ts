@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import type { Report } from '../../agent/report.ts';
+import type { Report, Status } from '../../agent/report.ts';
 import { SETTINGS } from '../../agent/settings.ts';
 import { REPO } from '../../hack/paths.ts';
 import { emptyHost, provenHost, run, start } from './agent-process.ts';
@@ -100,6 +100,26 @@ describe("the agent's process", { concurrency: 2 }, () => {
     const { verdict, look } = JSON.parse(stdout) as Report;
     assert.deepEqual([code, verdict.status, verdict.reason], [1, 'False', 'HandlerNotConfigured']);
     assert.deepEqual(verdict, look.verdict);
+  });
+
+  it('tells in one look which pods are outside of gVisor', async (t) => {
+    const metadata = { name: 'plain', namespace: 'eval', uid: 'uid-1' };
+    const labels = { 'io.kubernetes.pod.uid': 'uid-1' };
+    const HOST_ROOT = await provenHost(t, {
+      ListPodSandbox: () => ({ items: [{ id: 'a', metadata, labels }] }),
+      PodSandboxStatus: () => ({ info: { info: '{"runtimeType":"io.containerd.runc.v2"}' } }),
+    });
+    const { pods } = JSON.parse((await run(t, ['--once', '--json'], { HOST_ROOT })).stdout) as Status;
+    assert.deepEqual([pods?.running, pods?.requirementsKnown, pods?.forbidden], [1, false, []]);
+    assert.deepEqual(
+      pods?.allowed.map(({ namespace, name }) => `${namespace}/${name}`),
+      ['eval/plain'],
+    );
+    const { stdout } = await run(t, ['--once'], { HOST_ROOT });
+    assert.match(
+      stdout,
+      /Which namespaces require gVisor is not known here\n {4}1 of 1 pod runs outside of gVisor\n/,
+    );
   });
 
   it('looks once at a host where gVisor boots', async (t) => {

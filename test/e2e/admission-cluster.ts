@@ -40,6 +40,7 @@ export async function prepareAdmission(cluster: Cluster, components: readonly st
     await cluster.kubectl(account);
   }
   await apply(OLDER);
+  await debugOlder(cluster);
   await applyOverlay(cluster, components);
   const users = new Map<UserName, Promise<ApiUser>>();
   const as = async (name: UserName, call: Call) => {
@@ -50,6 +51,13 @@ export async function prepareAdmission(cluster: Cluster, components: readonly st
   const admission = { cluster, as };
   await settle(admission, components.includes('inject') ? ['validating', 'mutating'] : ['validating']);
   return admission;
+}
+
+/** Gives the pod `old-plain` an ephemeral container, which no pod can be created with. */
+async function debugOlder(cluster: Cluster): Promise<void> {
+  const patch = { spec: { ephemeralContainers: [{ name: 'older', image: 'localhost/none' }] } };
+  const words = ['patch', 'pod', 'old-plain', '-n', 'strict', '--subresource=ephemeralcontainers'];
+  await cluster.kubectl([...words, '-p', JSON.stringify(patch)]);
 }
 
 /** For the head of a test file: {@link startAdmission} before the first test, and its end after the last. */

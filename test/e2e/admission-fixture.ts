@@ -12,6 +12,9 @@ const NAMESPACES = {
   free: undefined,
   'kube-labelled': 'true',
   'gvisor-ready': 'true',
+  /** names that are only like those of the system */
+  'no-kube-system': 'true',
+  'gvisor-ready-too': 'true',
 } as const;
 
 /** Those who write, by what they may do. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { accepted, type Case, type Group, refused, warned } from './admission-case.ts';
 import { mirrorPod } from './admission-mirror-cases.ts';
 import { create, pod, workload } from './admission-objects.ts';
+import { START_GROUP } from './admission-write-cases.ts';
 
 type Spec = {
   readonly runtimeClassName?: string;
@@ -68,4 +69,5 @@ const LEFT: readonly Case[] = [
 export const INJECT_GROUPS: readonly Group[] = [
   { title: 'the runtime class of gVisor is given to', cases: GIVEN },
   { title: 'injection leaves alone', cases: LEFT },
+  START_GROUP,
 ];

@@ -125,6 +125,9 @@ const OF_THE_SYSTEM: readonly Case[] = [
     SYSTEM('kube-new'),
     invalid,
   ),
+  ...['no-kube-system', 'gvisor-ready-too'].map((name) =>
+    refused(`to take it off ${name}`, label(name, null), /requires gVisor: to change its label/, operator),
+  ),
   accepted('"false" for kube-system', label('kube-system', 'false'), operator),
   accepted('another label of kube-system', label('kube-system', 'x', 'team'), operator),
   ...['kube-labelled', 'gvisor-ready'].flatMap((name) => [

@@ -74,7 +74,14 @@ const GENERAL: readonly Case[] = [
     createPod({ annotations: { 'dev.gvisor.spec.mount.a.type': 'bind' } }),
     /has dev\.gvisor\.spec\.mount\.a\.type/,
   ),
-  accepted('an annotation of somebody else', createPod({ annotations: { 'dev.gvisor/team': 'x' } })),
+  accepted(
+    'a pod that has the name of the class',
+    create('strict', { ...pod(), metadata: { name: 'gvisor' } }, 'dryRun=All'),
+    { as: 'dispatcher' },
+  ),
+  ...['dev.gvisor/team', 'example.com/dev.gvisor.x'].map((key) =>
+    accepted(`the annotation ${key} of somebody else`, createPod({ annotations: { [key]: 'x' } })),
+  ),
   refused(
     'a pod with all problems at once',
     createPod({
@@ -156,6 +163,13 @@ const ELSEWHERE: readonly Case[] = [
   accepted('everything with require-gvisor: "false"', create('declined', everything, 'dryRun=All')),
   accepted('everything in a namespace kube-*', create('kube-labelled', everything, 'dryRun=All')),
   accepted('everything in gvisor-ready', create('gvisor-ready', everything, 'dryRun=All')),
+  ...['no-kube-system', 'gvisor-ready-too'].map((namespace) =>
+    refused(
+      `a pod without in ${namespace}`,
+      create(namespace, pod(plain), 'dryRun=All'),
+      /is not set: write/,
+    ),
+  ),
 ];
 
 /** Pods that are created, with the settings as they come. */

@@ -58,6 +58,15 @@ const RULES: readonly Case[] = [
     /would break that: spec\.template\.spec\.nodeName is "n", which goes past/,
   ),
   warned(
+    'one that names a node later',
+    {
+      method: 'PATCH',
+      path: `${workloadPath('DaemonSet')}?dryRun=All`,
+      body: { spec: { template: { spec: { nodeName: 'n' } } } },
+    },
+    /would break that: spec\.template\.spec\.nodeName is "n"/,
+  ),
+  warned(
     'one with a flag for runsc',
     dry('CronJob', { annotations: { [FLAG]: 'x' } }),
     /would break that: spec\.jobTemplate\.spec\.template\.metadata\.annotations has dev\.gvisor\.flag\.network/,

@@ -42,6 +42,9 @@ const gated = podPath('gated');
 const WRITES: readonly Case[] = [
   refused('a flag for runsc', flag(gated, 'host'), OLD_FLAG),
   refused('a flag through the status', flag(`${gated}/status`, 'host'), OLD_FLAG),
+  refused('a flag through the status', flag(`${podPath('bound')}/status`, 'host'), OLD_FLAG, {
+    as: 'kubelet',
+  }),
   refused(
     'a flag through the Binding',
     bind({ [FLAG]: 'host' }),
@@ -139,10 +142,13 @@ const AUDITED: readonly Case[] = [
   ),
 ];
 
+/** Writes that start code in pods that are older than the label. */
+export const START_GROUP: Group = { title: 'code that starts after the label', cases: STARTS };
+
 /** Writes to pods that exist. */
 export const WRITE_GROUPS: readonly Group[] = [
   { title: 'a pod that exists where gVisor is required is given', cases: WRITES },
-  { title: 'code that starts after the label', cases: STARTS },
+  START_GROUP,
   { title: 'pods that are older than the label go on', cases: [...RUNS, ...FLAGS] },
   { title: 'a namespace with require-gvisor: audit', cases: AUDITED },
 ];

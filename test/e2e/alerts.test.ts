@@ -62,10 +62,11 @@ describe('the alerts, on real agents that a real Prometheus scrapes', () => {
     await resolves('GVisorNodeNotReady', 'node-3');
     await resolves('GVisorReadyShareLow');
     await applyAgents(cluster(), {}, { EXPECT_GVISOR: 'on' });
-    assert.match(
-      (await fires('GVisorReadyShareLow')).annotations.description ?? '',
-      /^66\.67% of .* node-3$/,
-    );
+    // The agents that were just started tell one after the other.
+    await waitFor('two thirds of three nodes', 60_000, async () => {
+      const { description = '' } = (await find('GVisorReadyShareLow'))?.annotations ?? {};
+      return /^66\.67% of .* node-3$/.test(description) || undefined;
+    });
     await fires('GVisorNodeNotReady', 'node-3');
     await usePool(cluster());
     await resolves('GVisorReadyShareLow');
@@ -118,6 +119,7 @@ describe('the alerts, on real agents that a real Prometheus scrapes', () => {
   });
 
   it('fire after all when Prometheus was away while the node broke', async () => {
+    await monitoredAs('node-1', 1);
     await cluster().hub.stopDaemon('prometheus', 'KILL');
     await breakAndWait(cluster(), 'node-1', 'runsc-missing');
     await continuePrometheus(cluster(), monitored().prometheus.url);

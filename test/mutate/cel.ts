@@ -53,9 +53,11 @@ export function changesOf(expression: string): Change[] {
     if (text === '!') replace(from, to, '', `no ! in \`${near}\``);
     if (/^\d+$/.test(text))
       replace(from, to, `${Number(text) + 1}`, `${text} to ${Number(text) + 1} in \`${near}\``);
-    if (/^['"]/.test(text)) {
-      const by = text.includes(' ') ? "''" : `${text.slice(0, -1)}~${text.at(-1)}`;
-      if (by !== text) replace(from, to, by, `${text} to ${by} in \`${near}\``);
+    if (/^['"]/.test(text) && !text.includes(' ')) {
+      const by = `${text.slice(0, -1)}~${text.at(-1)}`;
+      // An empty one that is no operand is the default of what is not there, as good as any other.
+      if (text.length > 2 || ['==', '!='].includes(tokens[at - 1]?.text ?? ''))
+        replace(from, to, by, `${text} to ${by} in \`${near}\``);
       for (const [cutFrom, cutTo] of elementAt(tokens, at))
         replace(cutFrom, cutTo, '', `without ${text} in \`${near}\``);
     }

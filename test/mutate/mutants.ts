@@ -58,7 +58,7 @@ const OTHERS: Readonly<Record<string, string>> = {
   IfNeeded: 'Never',
   Forbidden: 'Invalid',
 };
-/** Names that only the API server or a person reads, and what is told only when a message cannot be made. */
+/** Names that only the API server or a person reads, and what is told only when a message cannot be made. The words of messages are compared with the documents by a test of their own. */
 const UNSEEN = ['name', 'message', 'policyName', 'patchType', 'matchPolicy', 'scope', 'apiVersions'];
 /** What an object has only because it says so. */
 const OPTIONAL = [
@@ -73,9 +73,8 @@ function editsOf(value: Json, path: readonly Step[]): readonly Edit[] {
   const field = path.at(-1);
   const list = path.at(-2);
   if (UNSEEN.includes(`${field}`) || UNSEEN.includes(`${list}`)) return [];
-  if (field === 'expression' || field === 'messageExpression') {
-    const changes = changesOf(value as string).map(({ what, text }) => ({ what, value: text }));
-    return field === 'expression' ? changes : [{ what: 'gone', value: undefined }, ...changes];
+  if (field === 'expression') {
+    return changesOf(value as string).map(({ what, text }) => ({ what, value: text }));
   }
   if (field === 'validationActions') {
     return [

@@ -12,8 +12,8 @@ import { SURVIVORS } from './survivors.ts';
 /**
  * Changes one thing at a time in the policies of the component `enforce`, and in what `enforce-audit` and `inject` make of
  * them, on a real API server, and runs the cases of the tests until one fails. Fails when a mutant survives that
- * `survivors.ts` does not explain. By hand, some twenty minutes: `npm run mutate`, or `npm run mutate -- WORD` for
- * mutants whose id has the word.
+ * `survivors.ts` does not explain. By hand, some twenty minutes: `npm run mutate`, or `npm run mutate -- PATTERN` for
+ * mutants whose id matches.
  */
 const CONFIGURATIONS: readonly {
   readonly components: readonly string[];
@@ -38,23 +38,23 @@ const SELECTOR = '?labelSelector=app.kubernetes.io%2Fcomponent+in+(enforce,injec
 process.exitCode = await main(process.argv[2] ?? '');
 
 async function main(word: string): Promise<number> {
-  const survived: string[] = [];
-  const seen = new Set<string>();
+  const survived = new Set<string>();
+  const killed = new Set<string>();
   try {
     for (const { components, groups } of CONFIGURATIONS) {
       const admission = await startAdmission(components);
       const cases = groups.flatMap((group) => group.cases);
       const failing = await firstFailure(admission, cases);
       if (failing !== undefined) throw new Error(`Without a mutant "${failing}" fails already`);
-      const title = components.join(' + ');
+      const isFirst = components.length === 1;
       for (const original of await policiesOf(admission)) {
-        const fresh = mutantsOf(original.policy).filter(({ id }) => !seen.has(id));
-        for (const mutant of fresh) {
-          seen.add(mutant.id);
-          if (!`${title} ${mutant.id}`.includes(word)) continue;
+        for (const mutant of mutantsOf(original.policy)) {
+          const { id } = mutant;
+          if (killed.has(id) || !new RegExp(word).test(id)) continue;
           const outcome = await tryMutant(admission, original, mutant, cases);
-          console.log(`${outcome.padEnd(9)} ${title} ${mutant.id}`);
-          if (outcome === 'SURVIVED') survived.push(`${title} ${mutant.id}`);
+          console.log(`${outcome.padEnd(9)} ${isFirst ? '' : `(${components.at(-1)}) `}${id}`);
+          (outcome === 'SURVIVED' ? survived : killed).add(id);
+          if (outcome !== 'SURVIVED') survived.delete(id);
         }
         await replace(admission, original, original.policy);
       }
@@ -63,7 +63,7 @@ async function main(word: string): Promise<number> {
   } finally {
     await removeCluster(await laneCluster('admission'));
   }
-  return report(survived, word === '');
+  return report([...survived], word === '');
 }
 
 /** Says which mutants survived and why that does not matter; 1 when one is not explained, or an explanation is old. */
@@ -108,7 +108,8 @@ async function tryMutant(
 }
 
 /** Puts an object in the place of another, and waits until it is in force; false when the API server rejects it. */
-async function replace(admission: Admission, { path }: Original, policy: Policy): Promise<boolean> {
+async function replace(admission: Admission, original: Original, policy: Policy): Promise<boolean> {
+  const { path } = original;
   const { body: now } = await admission.as('admin', { method: 'GET', path });
   const { metadata } = now as { readonly metadata: object };
   const { code, message } = await admission.as('admin', {
@@ -117,6 +118,7 @@ async function replace(admission: Admission, { path }: Original, policy: Policy)
     body: { ...policy, metadata },
   });
   if (code === 422 || code === 400) return false;
+  if (code === 409) return replace(admission, original, policy); // a controller wrote its status meanwhile
   if (code !== 200) throw new Error(`Cannot write ${path}: ${message}`);
   await settle(admission, path.includes('mutating') ? ['mutating'] : ['validating']);
   return true;
