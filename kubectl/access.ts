@@ -79,7 +79,7 @@ function load(kubeconfig: string | undefined): KubeConfig {
 
 function noContext(name: string | undefined, config: KubeConfig): string {
   const names = config.getContexts().map((each) => each.name);
-  const there = names.length === 0 ? 'it has none' : `it has ${names.join(', ')}`;
-  if (!name) return `The kubeconfig has no current context; name one with --context: ${there}`;
-  return `The kubeconfig has no context "${name}": ${there}`;
+  const there = names.length === 0 ? 'it has no contexts' : `its contexts: ${names.join(', ')}`;
+  if (!name) return `The kubeconfig has no current context; name one with --context; ${there}`;
+  return `The kubeconfig has no context "${name}"; ${there}`;
 }

@@ -3,7 +3,7 @@ import type { NodeView, Taint } from './node-view.ts';
 import type { RawPod, Toleration } from './pod-view.ts';
 
 /** Why a pod does not go to a proven node; undefined when nothing that is looked at speaks against it. */
-export type Obstacle = 'not proven' | 'NotReady' | 'cordoned' | 'another node selector' | 'a taint';
+export type Obstacle = 'not proven' | 'NotReady' | 'cordoned' | 'its node selector' | 'a taint';
 
 /** What keeps a pod from a node, as far as labels, taints and the kubelet tell; resources and affinities are the scheduler's. */
 export function obstacleOf(pod: RawPod, node: NodeView): Obstacle | undefined {
@@ -12,7 +12,7 @@ export function obstacleOf(pod: RawPod, node: NodeView): Obstacle | undefined {
   if (node.cordoned) return 'cordoned';
   const selector = Object.entries(pod.spec.nodeSelector ?? {});
   if (selector.some(([key, value]) => key !== READY && node.labels[key] !== value))
-    return 'another node selector';
+    return 'its node selector';
   const { tolerations = [] } = pod.spec;
   const repels = node.taints.some(
     (taint) => taint.effect !== 'PreferNoSchedule' && !tolerations.some((each) => tolerates(each, taint)),

@@ -6,13 +6,15 @@ import type { PodFacts } from './pod-facts.ts';
 import { meansGvisor } from './pod-view.ts';
 
 /** Why a pod has no node yet: the scheduler's words, and which proven nodes are closed to it. */
-export function unscheduled(facts: PodFacts, seen: readonly Seen[]): Explanation {
+export function unscheduled(facts: PodFacts, all: readonly Seen[]): Explanation {
   const { pod, nodes, runtimeClass } = facts;
   const conditions = pod.status?.conditions ?? [];
   const message = conditions.find(
     ({ type, status }) => type === 'PodScheduled' && status === 'False',
   )?.message;
   const because = message === undefined ? [] : [message];
+  // The scheduler says the same in an event.
+  const seen = all.filter(({ text }) => text !== message);
   const headline = `${pod.metadata.namespace}/${pod.metadata.name} waits for a node`;
   if ((pod.spec.schedulingGates ?? []).length > 0)
     return explain('warning', `${headline}: its scheduling gates hold it back`, { because, seen });
@@ -27,7 +29,7 @@ export function unscheduled(facts: PodFacts, seen: readonly Seen[]): Explanation
   }
   const obstacles = nodes.map((node) => [obstacleOf(pod, node) ?? 'free', node] as const);
   const at = (word: string) => obstacles.flatMap(([each, node]) => (each === word ? [node] : []));
-  const others = (['NotReady', 'cordoned', 'another node selector', 'a taint'] as const).flatMap(
+  const others = (['NotReady', 'cordoned', 'its node selector', 'a taint'] as const).flatMap(
     (word): Seen[] => {
       const names = at(word).map(({ name }) => name);
       return names.length === 0

@@ -4,7 +4,7 @@ import { orAbsent } from './agents.ts';
 import { readDaemonSet } from './check-cluster.ts';
 import { type Context, EXIT, UsageError } from './context.ts';
 import { count, DAEMON_SET, NAMESPACE, named } from './known.ts';
-import { complain } from './screen.ts';
+import { complain, wrap } from './screen.ts';
 
 /** The flags of `uninstall`; `ask` puts a question to a person, and is absent where there is none. */
 export type UninstallOptions = {
@@ -33,10 +33,9 @@ export async function uninstall(
   const what = `labels, annotations, taint and condition of the agents off ${names} (context "${api.access.context}")`;
   if (!yes) {
     if (ask === undefined) throw new UsageError(`Nobody can be asked here: --yes takes ${what}`);
-    screen.out(
-      'gVisor pods run on, but a kubelet that restarts ends those whose node has no label any more.\n',
-    );
-    if (!(await ask(`Take ${what}? [y/N] `))) {
+    const warning = `This takes ${what}. gVisor pods run on, but a kubelet that restarts ends those whose node has no label any more.`;
+    screen.out(`${wrap(warning, screen.columns).join('\n')}\n`);
+    if (!(await ask('Go on? [y/N] '))) {
       screen.out('Nothing was written.\n');
       return EXIT.problem;
     }

@@ -75,7 +75,7 @@ describe('kubectl gvisor-ready, with less than it wants', () => {
   });
 
   it('is one clear line and 2 where it cannot look, and 64 where it is asked wrongly', async () => {
-    const nobody = await plugin.kubeconfigOf('nobody');
+    const nobody = await plugin.kubeconfigOf('newcomer');
     await shows('wrong-context', 'nodes --context production', 2, { kubeconfig: nobody });
     const away = await plugin.kubeconfigOf('away', ({ clusters: [first] }) => {
       if (first !== undefined) first.cluster.server = 'https://127.0.0.1:1';
@@ -120,7 +120,7 @@ describe('kubectl gvisor-ready, with less than it wants', () => {
         },
       ];
     });
-    const { code, text } = await plugin.ask(['nodes'], { kubeconfig });
+    const { code, text } = await plugin.ask(['nodes', '-o', 'json'], { kubeconfig });
     assert.equal(code, 0, text);
     const node20 = (
       await run('npx', ['-y', '--package=node@20', 'node', '-p', 'process.execPath'], { timeoutMs: 300_000 })
@@ -128,7 +128,7 @@ describe('kubectl gvisor-ready, with less than it wants', () => {
     const old = await run(node20, ['-p', 'process.version']);
     assert.match(old, /^v20\./);
     assert.equal(
-      await run(node20, [join(plugin.folder, 'bin/kubectl-gvisor_ready'), 'nodes'], {
+      await run(node20, [join(plugin.folder, 'bin/kubectl-gvisor_ready'), 'nodes', '-o', 'json'], {
         env: plugin.env({ kubeconfig }),
       }),
       text,

@@ -4,13 +4,14 @@ import { cp, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { stripVTControlCharacters } from 'node:util';
 import { loadYaml } from '@kubernetes/client-node';
 import { VERSION } from '../../agent/version.ts';
 import { writeKrew } from '../../hack/krew.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, runAll } from '../../hack/run.ts';
 import { fakeApi } from '../kubectl/fake-api.ts';
-import { fleet } from '../kubectl/fleet.ts';
+import { DAEMON_SET, fleet } from '../kubectl/fleet.ts';
 
 const REPOSITORY = 'https://github.com/OWNER/gvisor-ready';
 
@@ -67,6 +68,40 @@ describe('the bundled kubectl plugin', () => {
       env: env({ KUBECONFIG: kubeconfig }),
     });
     assert.deepEqual([stdout.split(' ')[0], stderr], ['NAME', '']);
+  });
+
+  /** The plugin on a terminal of 60 columns, which `script` of util-linux makes; a person writes the input. */
+  async function onTerminal(words: string, more: NodeJS.ProcessEnv, input = '') {
+    const command = `stty columns 60; exec kubectl-gvisor_ready ${words}`;
+    const options = { env: env({ TERM: 'xterm-256color', ...more }), input };
+    const { code, stdout } = await runAll('script', ['-qefc', command, '/dev/null'], options);
+    return { code, lines: stdout.split('\r\n') };
+  }
+
+  it('fits a real terminal of 60 columns, in colours unless NO_COLOR is set', async (t) => {
+    const { api, kubeconfig } = await fakeApi(t);
+    fleet(api);
+    const { lines } = await onTerminal('nodes -o wide', { KUBECONFIG: kubeconfig });
+    assert.ok(
+      lines.some((line) => line.startsWith('node-1   \u001b[32mtrue')),
+      lines.join('\n'),
+    );
+    assert.deepEqual(
+      lines.map(stripVTControlCharacters).filter((line) => line.length > 60),
+      [],
+    );
+    const bare = await onTerminal('nodes', { KUBECONFIG: kubeconfig, NO_COLOR: '1' });
+    assert.ok(bare.lines.some((line) => line.startsWith('node-1   true ')));
+  });
+
+  it('asks a person before it uninstalls', async (t) => {
+    const { api, kubeconfig } = await fakeApi(t);
+    fleet(api);
+    api.behind.delete(DAEMON_SET);
+    const { code, lines } = await onTerminal('uninstall', { KUBECONFIG: kubeconfig }, 'n\n');
+    assert.equal(code, 1);
+    assert.match(lines.join(' '), /This takes labels,[\s\S]*Go on\? \[y\/N\] [\s\S]*Nothing was written\./);
+    assert.deepEqual(api.patched, []);
   });
 
   it('has a manifest for krew with the digest of its archive', async () => {

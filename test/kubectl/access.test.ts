@@ -28,7 +28,7 @@ function isOneLine(ran: Awaited<ReturnType<typeof plugin>>, pattern: RegExp): vo
 describe('access', () => {
   it('says which contexts there are when it is asked for another', async (t) => {
     const { ran } = await withConfig(t, (config) => config, ['--context', 'prod']);
-    isOneLine(ran, /^The kubeconfig has no context "prod": it has fake, other\n$/);
+    isOneLine(ran, /^The kubeconfig has no context "prod"; its contexts: fake, other\n$/);
   });
 
   it('says what a context lacks', async (t) => {
@@ -38,7 +38,7 @@ describe('access', () => {
     );
     isOneLine(
       (await withConfig(t, (config) => ({ ...config, 'current-context': '' }))).ran,
-      /^The kubeconfig has no current context; name one with --context: it has fake, other/,
+      /^The kubeconfig has no current context; name one with --context; its contexts: fake, other/,
     );
     isOneLine(
       (await withConfig(t, (config) => ({ ...config, users: [] }))).ran,

@@ -21,6 +21,13 @@ describe('why POD that waits', () => {
       UNSCHEDULABLE,
     );
 
+  it('in the words of the scheduler, once', async (t) => {
+    const { out } = await askPod(t, waiting(), ({ api }) =>
+      api.list('/api/v1/namespaces/eval/events', [eventOf('FailedScheduling', '0/3 nodes are available')]),
+    );
+    assert.equal(out.split('0/3 nodes are available').length, 2, out);
+  });
+
   it('since no node is proven', async (t) => {
     const { code, text } = await askPod(t, waiting(), ({ api }) => {
       for (const name of ['node-1', 'node-2'])
@@ -44,7 +51,7 @@ describe('why POD that waits', () => {
       },
     );
     assert.match(text, /gVisor is proven on 2 of 3 nodes\. Each of those is closed to this pod\./);
-    assert.match(text, /! another node selector: keeps it from node-1 ! a taint: keeps it from node-2/);
+    assert.match(text, /! its node selector: keeps it from node-1 ! a taint: keeps it from node-2/);
   });
 
   it('since proven nodes are full', async (t) => {
