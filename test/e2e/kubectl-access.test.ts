@@ -28,7 +28,8 @@ describe('kubectl gvisor-ready, with less than it wants', () => {
   after(async () => {
     await removeEnforcement(cluster());
     await kubectl('delete', 'namespace', NAMESPACE, '--ignore-not-found');
-    await kubectl('delete', 'clusterrole,clusterrolebinding', 'gvisor-ready-viewer', '--ignore-not-found');
+    const ours = ['gvisor-ready-viewer', 'gvisor-ready-exec'];
+    await kubectl('delete', 'clusterrole,clusterrolebinding', ...ours, '--ignore-not-found');
     await plugin.close();
   });
 
@@ -139,7 +140,6 @@ describe('kubectl gvisor-ready, with less than it wants', () => {
       }),
       /^node-1\nnode-2\nnode-3\n:4$/m,
     );
-    await kubectl('delete', 'clusterrolebinding', 'gvisor-ready-exec');
   });
 
   it('finds labels without agents, and takes them off', async () => {

@@ -113,6 +113,7 @@ const CHANGING: readonly (readonly [pattern: RegExp, replacement: string])[] = [
   [/\b[0-9a-f]{12}([0-9a-f]{52})?\b/g, 'ID'],
   [/process \d+ is/g, 'process N is'],
   [/in \d+\.\d+ s\b/g, 'in N s'],
+  [/node-\d: cleaned/g, 'node: cleaned'],
   [/\s+/g, ' '],
 ];
 
