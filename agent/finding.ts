@@ -17,11 +17,12 @@ export type Evidence = {
 export type Weight = 'explains' | 'decides' | 'advises';
 
 /**
- * What one check saw, and what it learned of the node by the way. `unknown` means that it could not look, and
- * never counts as pass or fail.
+ * What one check saw, and what it learned of the node by the way. `skipped` means that what it looks at is not there,
+ * and `unknown` that it could not look: neither ever counts as pass or fail.
  */
 export type Seen = (
   | { readonly status: 'pass' }
+  | { readonly status: 'skipped' }
   | { readonly status: 'fail'; readonly weight: Weight; readonly reason: Reason }
   | {
       readonly status: 'unknown';
@@ -52,6 +53,11 @@ export function block(reason: Reason, message: string, evidence: readonly Eviden
 /** The result of a check that saw something people should know and the verdict should not depend on. */
 export function advise(reason: Reason, message: string, evidence: readonly Evidence[] = []): Seen {
   return { status: 'fail', weight: 'advises', reason, message, evidence };
+}
+
+/** The result of a check whose subject is not there, such as the sidecars of a runsc that is missing. */
+export function skip(message: string, evidence: readonly Evidence[] = []): Seen {
+  return { status: 'skipped', message, evidence };
 }
 
 /** The result of a check that could not look. */

@@ -137,10 +137,6 @@ export const REASONS = {
     status: 'Unknown',
     remedy: 'Install an official gVisor release, or build runsc with its version set.',
   },
-  NothingToJudge: {
-    status: 'Unknown',
-    remedy: 'See the other findings first: what this check looks at is not there.',
-  },
   SandboxImageMissing: {
     status: 'Unknown',
     remedy:

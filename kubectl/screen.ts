@@ -19,6 +19,7 @@ export const TONE_COLORS: Readonly<Record<Tone, Color>> = {
   fail: 'red',
   warning: 'yellow',
   unknown: 'yellow',
+  skipped: 'dim',
 };
 
 /** A text in a colour, where there are any. */

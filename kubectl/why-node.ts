@@ -1,5 +1,5 @@
 import type { Evidence } from '../agent/finding.ts';
-import { HEADLINES, shortIds, toneOf } from '../agent/publish/words.ts';
+import { HEADLINES, PROOF_TONES, shortIds, toneOf } from '../agent/publish/words.ts';
 import { REASONS } from '../agent/reasons.ts';
 import type { Status } from '../agent/report.ts';
 import { ageOf } from './age.ts';
@@ -108,15 +108,6 @@ function findingsOf({ findings, proof, verdict }: Status): Seen[] {
     { tone: PROOF_TONES[proof.kind], about: 'proof', text: proven ? proof.message : said(proof.message) },
   ];
 }
-
-const PROOF_TONES: Readonly<Record<Status['proof']['kind'], Seen['tone']>> = {
-  proven: 'pass',
-  failed: 'fail',
-  stuck: 'fail',
-  slow: 'unknown',
-  interrupted: 'unknown',
-  impossible: 'unknown',
-};
 
 function placeOf({ file, line, value }: Evidence): string {
   if (file === undefined) return value;

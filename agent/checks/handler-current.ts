@@ -1,6 +1,6 @@
 import { type ConfiguredRuntime, readContainerdConfig } from '../containerd/config.ts';
 import type { LoadedRuntime } from '../cri/cri.ts';
-import { advise, type Evidence, pass, unknown } from '../finding.ts';
+import { advise, type Evidence, pass, skip } from '../finding.ts';
 import type { Check } from './check.ts';
 
 /** Is the handler on disk what the running containerd has in memory? containerd never reloads its configuration. */
@@ -10,7 +10,7 @@ export const handlerCurrent: Check = {
   async inspect({ host, cri, handler, containerdConfig }, signal) {
     const status = await cri.status(signal);
     const loaded = status.runtimes.get(handler);
-    if (!loaded) return unknown('NothingToJudge', `The handler "${handler}" is not loaded`);
+    if (!loaded) return skip(`The handler "${handler}" is not loaded`);
     const release = status.runtimeVersion;
     const config = await readContainerdConfig(host, containerdConfig, { release, signal });
     if (config.fault) {

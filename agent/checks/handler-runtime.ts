@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
 import { optionOf } from '../containerd/handler.ts';
 import type { ShimInfo } from '../cri/cri.ts';
-import { advise, type Evidence, fail, pass, type Seen, unknown } from '../finding.ts';
+import { advise, type Evidence, fail, pass, type Seen, skip } from '../finding.ts';
 import type { Host } from '../host/host.ts';
 import { findProgram, type GvisorFiles, isRuncType, readGvisorFiles, shimName } from '../runsc/files.ts';
 import type { Check, Sources } from './check.ts';
@@ -17,7 +17,7 @@ export const handlerRuntime: Check = {
   async inspect(sources, signal) {
     const files = await readGvisorFiles(sources, signal);
     if (files.runtime.seen === 'assumed') {
-      return unknown('NothingToJudge', `There is no handler "${sources.handler}"`);
+      return skip(`There is no handler "${sources.handler}"`);
     }
     const shim = await shimBehind(sources.host, files);
     const binary = await behind(sources.host, files.runsc ?? files.config.binaryName);

@@ -1,5 +1,5 @@
 import { optionOf, readHandler } from '../containerd/handler.ts';
-import { advise, block, type Evidence, pass, unknown } from '../finding.ts';
+import { advise, block, type Evidence, pass, skip } from '../finding.ts';
 import { readRunscConfig } from '../runsc/config.ts';
 import { weakFlags } from '../runsc/isolation-flags.ts';
 import type { Check, Sources } from './check.ts';
@@ -13,7 +13,7 @@ export const isolation: Check = {
   required: () => true,
   async inspect(sources, signal) {
     const { witness } = sources;
-    if (witness?.flags === undefined) return unknown('NothingToJudge', 'No sandbox of gVisor was started');
+    if (witness?.flags === undefined) return skip('No sandbox of gVisor was started');
     const process = `process ${witness.pid} "${witness.argv[0]}"`;
     if (witness.seccomp !== SECCOMP_FILTER) {
       const message =

@@ -1,4 +1,4 @@
-import { advise, block, pass, unknown } from '../finding.ts';
+import { advise, block, pass, skip } from '../finding.ts';
 import { isBelow } from '../proof/place.ts';
 import type { Check } from './check.ts';
 
@@ -8,18 +8,14 @@ export const limits: Check = {
   title: 'Limits of CPU and memory hold for pods',
   required: ({ requireLimits }) => requireLimits,
   async inspect({ witness, requireLimits }) {
-    if (witness === undefined) return unknown('NothingToJudge', 'No sandbox was started');
+    if (witness === undefined) return skip('No sandbox was started');
     const { cgroups, cgroupParent, pid, flags = {} } = witness;
     const evidence = [
       { value: `asked for ${cgroupParent || 'no cgroup'}` },
       ...cgroups.map((path) => ({ value: `process ${pid} is in ${path}` })),
     ];
     if (cgroupParent === '')
-      return unknown(
-        'NothingToJudge',
-        'No pod runs here that would tell where the kubelet wants sandboxes',
-        evidence,
-      );
+      return skip('No pod runs here that would tell where the kubelet wants sandboxes', evidence);
     if (isBelow(cgroups, cgroupParent)) return pass(`The sandbox lies in ${cgroupParent}`, evidence);
     const message = `Limits of CPU and memory hold for no pod: the sandbox was to lie in ${cgroupParent} and lies in ${cgroups.join(' and ')}${adviceFor(cgroupParent, flags)}`;
     return requireLimits

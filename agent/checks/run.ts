@@ -38,7 +38,6 @@ async function runCheck(check: Check, sources: Sources, options: RunOptions): Pr
         ? unknown('CheckTimedOut', `The check did not end within ${timeoutMs / 1_000} s`)
         : unknown(reasonForError(error), errorLine(error)),
   );
-  const blind = seen.status === 'unknown' && seen.reason !== 'NothingToJudge';
-  const blocking = blind && check.required?.(sources) ? { blocking: true } : {};
+  const blocking = seen.status === 'unknown' && check.required?.(sources) ? { blocking: true } : {};
   return { ...seen, ...blocking, check: check.id, durationMs: now() - startedMs };
 }

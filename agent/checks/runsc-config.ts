@@ -1,5 +1,5 @@
 import { optionOf, readHandler } from '../containerd/handler.ts';
-import { advise, fail, pass, unknown } from '../finding.ts';
+import { advise, fail, pass, skip } from '../finding.ts';
 import { readRunscConfig } from '../runsc/config.ts';
 import { isRuncType } from '../runsc/files.ts';
 import type { Check } from './check.ts';
@@ -15,10 +15,9 @@ export const runscConfig: Check = {
   title: 'The shim accepts its configuration file',
   async inspect(sources, signal) {
     const runtime = await readHandler(sources, signal);
-    if (runtime.seen === 'assumed')
-      return unknown('NothingToJudge', `There is no handler "${sources.handler}"`);
+    if (runtime.seen === 'assumed') return skip(`There is no handler "${sources.handler}"`);
     if (isRuncType(runtime.runtimeType)) {
-      return unknown('NothingToJudge', `The handler "${sources.handler}" does not use gVisor's shim`);
+      return skip(`The handler "${sources.handler}" does not use gVisor's shim`);
     }
     const unread = Object.keys(runtime.options).filter((key) => !SHIM_OPTIONS.includes(key.toLowerCase()));
     const { file: source, line } = runtime;

@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { advise, block, pass, type Seen, unknown } from '../finding.ts';
+import { advise, block, pass, type Seen, skip, unknown } from '../finding.ts';
 import { PAGE_BYTES } from '../host/program.ts';
 import { readGvisorFiles } from '../runsc/files.ts';
 import type { RunscProgram } from '../runsc/program.ts';
@@ -20,7 +20,7 @@ export const runscRelease: Check = {
     const [first] = found;
     if (first === undefined) {
       const message = 'runsc was not found, so that its release is not known';
-      return unknown(witness === undefined ? 'NothingToJudge' : 'ReleaseUnknown', message);
+      return witness === undefined ? skip(message) : unknown('ReleaseUnknown', message);
     }
     const running = witness === undefined ? first : found.find((program) => runs(program, witness.textPages));
     if (running === undefined) {

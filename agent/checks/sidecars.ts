@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { advise, fail, pass, type Seen, unknown } from '../finding.ts';
+import { advise, fail, pass, type Seen, skip, unknown } from '../finding.ts';
 import type { Host } from '../host/host.ts';
 import { type GvisorFiles, readGvisorFiles } from '../runsc/files.ts';
 import { compareReleases, parseRunscRelease, type RunscRelease } from '../runsc/release.ts';
@@ -23,8 +23,7 @@ export const sidecars: Check = {
   async inspect(sources, signal) {
     const files = await readGvisorFiles(sources, signal);
     const { runsc } = files;
-    if (runsc === undefined)
-      return unknown('NothingToJudge', 'runsc is not there, so its sidecars cannot be told');
+    if (runsc === undefined) return skip('runsc is not there, so its sidecars cannot be told');
     const release =
       (await sources.programs.read(sources.host, runsc, signal))?.release ?? parseRunscRelease('');
     return judgeSidecars(runsc, release, {

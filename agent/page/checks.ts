@@ -27,7 +27,9 @@ export function renderChecks({ findings, proof }: Status, told: Told): Markup {
 
 function renderRow(tone: Tone, finding: Finding, told: Told): Markup {
   const reason =
-    finding.status === 'pass' ? undefined : html` ${reasonLink(finding.reason, `reason-${finding.check}`)}`;
+    finding.status === 'pass' || finding.status === 'skipped'
+      ? undefined
+      : html` ${reasonLink(finding.reason, `reason-${finding.check}`)}`;
   return html`<tr role="row" class="${tone}">
 <td role="cell" class="status">${mark(tone)}</td>
 <th role="rowheader" scope="row">${TITLES.get(finding.check) ?? finding.check}${reason}</th>

@@ -98,6 +98,7 @@ const COLORS: Readonly<Record<Tone, string>> = {
   fail: '#b3362f',
   warning: '#8a6100',
   unknown: '#8a6100',
+  skipped: '#5c6670',
 };
 
 function icon(tone: Tone): string {

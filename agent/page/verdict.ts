@@ -56,6 +56,7 @@ export const STROKES: Readonly<Record<Tone, string>> = {
   fail: 'M11.5 11.5l9 9m0-9l-9 9',
   warning: 'M16 9v8.5M16 22v.1',
   unknown: 'M12.6 13a3.5 3.5 0 1 1 5.2 3c-1.2.7-1.8 1.4-1.8 2.9M16 22.6v.1',
+  skipped: 'M10 16h12',
 };
 
 /** The symbol of a tone, large. */

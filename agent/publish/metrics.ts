@@ -120,7 +120,7 @@ export class Metrics implements Publisher {
     this.#reason.reset();
     this.#reason.set({ reason: verdict.reason }, 1);
     for (const { check, status, durationMs } of findings) {
-      for (const each of ['pass', 'fail', 'unknown'])
+      for (const each of ['pass', 'fail', 'unknown', 'skipped'])
         this.#checks.set({ check, status: each }, Number(each === status));
       this.#durations.set({ check }, durationMs / 1_000);
     }

@@ -5,7 +5,7 @@ import type { Report, Status } from '../report.ts';
 export type Step = { readonly reason: Reason; readonly remedy: string };
 
 /** Reasons about which nothing can be done. */
-const IDLE: readonly Reason[] = ['SandboxProven', 'AgentStarting', 'NothingToJudge'];
+const IDLE: readonly Reason[] = ['SandboxProven', 'AgentStarting'];
 
 /**
  * What there is to do, each step once: first what the last look names, then in the order of the checks, which have

@@ -25,7 +25,7 @@ export type Screen = { readonly colored: boolean; readonly width: number };
 /** A row with its mark, or one that belongs to the row above. */
 type Row = { readonly tone?: Tone; readonly text: string };
 
-const COLORS = { pass: 'green', fail: 'red', warning: 'yellow', unknown: 'yellow' } as const;
+const COLORS = { pass: 'green', fail: 'red', warning: 'yellow', unknown: 'yellow', skipped: 'gray' } as const;
 const TITLES = new Map(CHECKS.map(({ id, title }) => [id, title]));
 
 /** A report for people, what is wrong before what is right; a line is longer than the screen only where a word is. */

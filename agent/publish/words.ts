@@ -4,7 +4,7 @@ import type { Outcome } from '../proof/outcome.ts';
 import type { Verdict } from '../verdict.ts';
 
 /** How something stands, for the class of its element. */
-export type Tone = 'pass' | 'fail' | 'warning' | 'unknown';
+export type Tone = 'pass' | 'fail' | 'warning' | 'unknown' | 'skipped';
 
 /** The symbol and the word of each tone: colour alone tells nothing. */
 export const MARKS: Readonly<Record<Tone, readonly [symbol: string, word: string]>> = {
@@ -12,10 +12,11 @@ export const MARKS: Readonly<Record<Tone, readonly [symbol: string, word: string
   fail: ['✗', 'fail'],
   warning: ['!', 'warning'],
   unknown: ['?', 'unknown'],
+  skipped: ['-', 'skipped'],
 };
 
 /** The tones in the order of what a person must see first. */
-export const TONES: readonly Tone[] = ['fail', 'warning', 'unknown', 'pass'];
+export const TONES: readonly Tone[] = ['fail', 'warning', 'unknown', 'skipped', 'pass'];
 
 /** The tone of a proof by how it ended. */
 export const PROOF_TONES: Readonly<Record<Outcome['kind'], Tone>> = {

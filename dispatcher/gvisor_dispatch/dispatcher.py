@@ -90,10 +90,12 @@ class Dispatcher:
             seen = self._api.read_pod(namespace, name)
             adopted = seen is not None
             if seen is None:
-                spent = tries >= ATTEMPTS or (failure is not None and failure.reason in FINAL)
+                decision = self.decide(manifest, policy, namespace)
+                if failure and may_not_try(decision, tries, failure):
+                    raise failure
                 tries += 1
                 try:
-                    seen = self._create(self._decide_again(manifest, policy, failure, spent=spent), manifest, mine)
+                    seen = self._create(decision, manifest, mine)
                 except RefusedError as error:
                     if error.status != 409:
                         raise
@@ -111,13 +113,6 @@ class Dispatcher:
                 return started(outcome, self._settings.runtime_class, adopted=adopted)
             elif self._api.read_pod(namespace, name) is None:
                 raise ConflictError("PodRemoved", f"somebody removed pod {namespace}/{name} before it started")
-
-    def _decide_again(self, manifest: Json, policy: Policy, failure: DispatchError | None, *, spent: bool) -> Decision:
-        """The decision for the next pod; raises the failure of the last one when no more may be tried."""
-        decision = self.decide(manifest, policy, manifest["metadata"]["namespace"])
-        if failure and spent and decision.in_gvisor:
-            raise failure
-        return decision
 
     def _create(self, decision: Decision, manifest: Json, mine: str) -> Json:
         namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
@@ -155,6 +150,11 @@ class Dispatcher:
         except DispatchError as error:
             if not (isinstance(error, RefusedError) and error.status == 409):  # an earlier call wrote it
                 log.warning("%s", error.message)
+
+
+def may_not_try(decision: Decision, tries: int, failure: DispatchError) -> bool:
+    """Whether the last failure stands. A fallback has a try of its own, after those in gVisor."""
+    return tries > ATTEMPTS or (decision.in_gvisor and (tries == ATTEMPTS or failure.reason in FINAL))
 
 
 def checked(manifest: Json) -> Json:

@@ -1,4 +1,4 @@
-import { advise, block, type Finding, fail, pass, type Seen, unknown } from '../../agent/finding.ts';
+import { advise, block, type Finding, fail, pass, type Seen, skip, unknown } from '../../agent/finding.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import type { Reason } from '../../agent/reasons.ts';
 import type { Report } from '../../agent/report.ts';
@@ -11,6 +11,7 @@ export function finding(seen: Seen, check = 'a-check'): Finding {
 }
 
 export const PASSED = finding(pass('fine'));
+export const SKIPPED = finding(skip('not there'));
 export const explains = (reason: Reason) => finding(fail(reason, `explains ${reason}`));
 export const decides = (reason: Reason) => finding(block(reason, `decides ${reason}`));
 export const advises = (reason: Reason) => finding(advise(reason, `advises ${reason}`));

@@ -11,6 +11,7 @@ import {
   explains,
   PASSED,
   PROVEN,
+  SKIPPED,
   unproven,
   unseen,
   verdictOf,
@@ -34,7 +35,7 @@ const FINDINGS = [
   explains('RunscNotFound'),
   decides('IsolationWeakened'),
   advises('RestartPending'),
-  unseen('NothingToJudge'),
+  SKIPPED,
   unseen('CheckTimedOut'),
   withheld('CheckFailed'),
 ];

@@ -3,7 +3,17 @@ import { describe, it } from 'node:test';
 import type { Finding } from '../../agent/finding.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import { judge } from '../../agent/verdict.ts';
-import { advises, decides, explains, PASSED, PROVEN, unproven, unseen, withheld } from './reports.ts';
+import {
+  advises,
+  decides,
+  explains,
+  PASSED,
+  PROVEN,
+  SKIPPED,
+  unproven,
+  unseen,
+  withheld,
+} from './reports.ts';
 
 const FAILED = unproven('failed', 'SandboxFailed');
 const STUCK = unproven('stuck', 'SandboxStuck');
@@ -19,7 +29,7 @@ const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
   ['proven, all passes', [PASSED], PROVEN, 'True SandboxProven'],
   ['proven in spite of what explains', [explains('ShimNotFound')], PROVEN, 'True SandboxProven'],
   ['proven in spite of advice', [advises('RestartPending')], PROVEN, 'True SandboxProven'],
-  ['proven in spite of the unseen', [unseen('NothingToJudge')], PROVEN, 'True SandboxProven'],
+  ['proven in spite of the unseen', [SKIPPED], PROVEN, 'True SandboxProven'],
   ['proven and refused', [PASSED, decides('IsolationWeakened')], PROVEN, 'False IsolationWeakened'],
   [
     'proven and refused twice: the first counts',
@@ -48,7 +58,7 @@ const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
   ['failed and advised', [advises('RestartPending')], FAILED, 'False SandboxFailed'],
   [
     'failed and unseen',
-    [unseen('NothingToJudge'), unseen('CheckFailed'), unseen('ReleaseUnknown')],
+    [SKIPPED, unseen('CheckFailed'), unseen('ReleaseUnknown')],
     FAILED,
     'False SandboxFailed',
   ],
@@ -79,7 +89,7 @@ const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
   ['interrupted and advised', [advises('RestartPending')], INTERRUPTED, 'Unknown ProbeInterrupted'],
   ['impossible, nothing seen', [], NO_IMAGE, 'Unknown SandboxImageMissing'],
   ['impossible, unseen', [unseen('ContainerdUnreachable')], NO_IMAGE, 'Unknown SandboxImageMissing'],
-  ['impossible, nothing to judge', [unseen('NothingToJudge')], NO_IMAGE, 'Unknown SandboxImageMissing'],
+  ['impossible, nothing to judge', [SKIPPED], NO_IMAGE, 'Unknown SandboxImageMissing'],
   ['impossible, and files show a fault', [explains('ShimNotFound')], NO_IMAGE, 'Unknown SandboxImageMissing'],
   ['slow, nothing seen', [PASSED], SLOW, 'Unknown SandboxSlow'],
   ['slow, and files show a fault', [explains('ShimNotFound')], SLOW, 'Unknown SandboxSlow'],

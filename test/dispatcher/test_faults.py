@@ -73,6 +73,15 @@ class FaultTest(ApiCase):
             self.call(Policy.PREFER, api_deadline=1)
         self.assertEqual(self.api.created, [])
 
+    def test_conflicts_without_a_pod_come_to_an_end(self) -> None:
+        """A quota that changes all the time is one: 409, and nobody has the name."""
+        for found in (node("good"), node("bad", "false", "SandboxFailed")):
+            self.api.nodes = [found]
+            self.api.fail("POST", "/pods", 409, times=50)
+            with self.assertRaisesRegex(RefusedError, "cannot create pod evals/eval-1: 409"):
+                self.call(Policy.PREFER)
+        self.assertLess(len(self.api.asked("POST")), 10)
+
     def test_a_namespace_that_cannot_be_read_is_no_leave_to_fall_back(self) -> None:
         self.api.nodes = [node("bad", "false", "SandboxFailed")]
         self.api.fail("GET", "/namespaces/evals$", 403)

@@ -18,18 +18,6 @@ const BLOCKS = markedBlocks('docs/admission.md');
 const NAMESPACE = 'evaluations';
 
 let folder = '';
-before(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'admission-'));
-  await symlink(REPO, join(folder, 'gvisor-ready'));
-  await admission().cluster.kubectl(['create', 'namespace', NAMESPACE]);
-  await until(
-    'a pod in the new namespace',
-    () => admission().as('admin', plain),
-    ({ code }) => code === 201,
-  );
-});
-after(() => rm(folder, { recursive: true, force: true }));
-
 /** The text of the block with this mark. */
 function block(kind: string, mark: string): string {
   const found = BLOCKS.find((one) => one.kind === kind && one.mark === mark);
@@ -62,6 +50,18 @@ const classOf = ({ body }: Answer) =>
   (body as { readonly spec: { readonly runtimeClassName?: string } }).spec.runtimeClassName;
 
 describe('the page on admission, followed to the letter', () => {
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'admission-'));
+    await symlink(REPO, join(folder, 'gvisor-ready'));
+    await admission().cluster.kubectl(['create', 'namespace', NAMESPACE]);
+    await until(
+      'a pod in the new namespace',
+      () => admission().as('admin', plain),
+      ({ code }) => code === 201,
+    );
+  });
+  after(() => rm(folder, { recursive: true, force: true }));
+
   it('warns first, and refuses nothing', async () => {
     await write('kustomization.yaml');
     await shell(block('run', 'audit'));

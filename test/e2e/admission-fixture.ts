@@ -77,7 +77,13 @@ export const OBJECTS: readonly object[] = [
   ...Object.entries(NAMESPACES).map(([name, value]) => ({
     apiVersion: 'v1',
     kind: 'Namespace',
-    metadata: { name, labels: value === undefined ? {} : { 'require-gvisor': value } },
+    metadata: {
+      name,
+      labels: {
+        ...(value === undefined ? {} : { 'require-gvisor': value }),
+        ...(name === 'mistyped' ? { 'Require-gVisor': 'true' } : {}),
+      },
+    },
   })),
   { apiVersion: 'v1', kind: 'Node', metadata: { name: 'node-9' } },
   runtimeClass('gvisor', { overhead: { podFixed: { memory: '32Mi' } } }),

@@ -36,6 +36,9 @@ const GIVEN: readonly Case[] = [
 ];
 
 const LEFT: readonly Case[] = [
+  ...['no-kube-system', 'gvisor-ready-too'].map((namespace) =>
+    accepted(`a pod without in ${namespace}, which is given one,`, dry(namespace), {}, runsIn('gvisor')),
+  ),
   ...['free', 'declined', 'kube-labelled', 'gvisor-ready'].map((namespace) =>
     accepted(`a pod without in ${namespace}`, dry(namespace), {}, runsIn(undefined)),
   ),

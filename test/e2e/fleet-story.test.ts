@@ -61,7 +61,7 @@ async function ask(call: Call): Promise<Dispatched> {
   const { policy = 'require', name, namespace = FREE } = call;
   tell(`$ gvisor-dispatch run --policy ${policy} ${name}.yaml      # namespace: ${namespace}`);
   const answer = await dispatch(cluster(), call);
-  for (const line of answer.stderr.trim().split('\n').filter(Boolean)) tell(`  ${line.slice(0, 150)}`);
+  for (const line of answer.stderr.trim().split('\n').filter(Boolean)) tell(`  ${line.slice(0, 200)}`);
   const { node, in_gvisor: inside, reason } = answer.said;
   if (answer.code === 0) tell(`  exit 0: on ${node}, ${inside ? 'in gVisor' : 'NOT in gVisor'}`);
   else tell(`  exit ${answer.code}: refused, ${reason}`);

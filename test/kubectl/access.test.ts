@@ -119,6 +119,8 @@ describe('access', () => {
       else process.env.KUBECONFIG = before;
     });
     assert.equal((await plugin(['nodes'])).code, 0);
+    const { out } = await plugin(['status', '-o', 'json']);
+    assert.equal((JSON.parse(out) as { context: string }).context, 'fake');
     assert.equal((await plugin(['nodes', '--context', 'x'])).code, 0);
   });
 });

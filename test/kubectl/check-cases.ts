@@ -134,6 +134,21 @@ export const CASES: readonly (readonly [
     /^fail: The policy gvisor-ready-enforce is bound to nothing, so nothing holds pods in eval to gVisor$/,
   ],
   [
+    'rules that refuse other objects alone',
+    ({ api }) => {
+      const { items } = api.behind.get(`${ADMISSION}/validatingadmissionpolicybindings`) as {
+        items: object[];
+      };
+      const others = JSON.stringify(items).replace(
+        'gvisor-ready-enforce-pods',
+        'gvisor-ready-enforce-runtimeclass',
+      );
+      api.list(`${ADMISSION}/validatingadmissionpolicybindings`, JSON.parse(others) as object[]);
+    },
+    1,
+    /^fail: The policy gvisor-ready-enforce is bound to nothing/,
+  ],
+  [
     'policies that only warn',
     ({ api }) => {
       api.list(`${ADMISSION}/validatingadmissionpolicies`, [

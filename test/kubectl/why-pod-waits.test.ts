@@ -55,10 +55,18 @@ describe('why POD that waits', () => {
   });
 
   it('since proven nodes are full', async (t) => {
-    const { text } = await askPod(t, waiting({ tolerations: [{ operator: 'Exists' }] }), ({ api }) => {
-      setNode(api, nodeOf('node-1', { spec: { unschedulable: true } }));
-      setNode(api, nodeOf('node-2', { spec: { taints: [{ key: 'gpu', effect: 'NoSchedule' }] } }));
-    });
+    const { text } = await askPod(
+      t,
+      waiting({ tolerations: [{ key: 'gpu', operator: 'Exists' }] }),
+      ({ api }) => {
+        setNode(api, nodeOf('node-1', { spec: { unschedulable: true } }));
+        const taints = [
+          { key: 'gpu', effect: 'NoSchedule' },
+          { key: 'costly', effect: 'PreferNoSchedule' },
+        ];
+        setNode(api, nodeOf('node-2', { spec: { taints } }));
+      },
+    );
     assert.match(text, /From node-2 only the scheduler's own reasons keep it, such as room\./);
     assert.match(text, /! cordoned: keeps it from node-1/);
   });

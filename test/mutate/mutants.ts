@@ -58,8 +58,20 @@ const OTHERS: Readonly<Record<string, string>> = {
   IfNeeded: 'Never',
   Forbidden: 'Invalid',
 };
-/** Names that only the API server or a person reads, and what is told only when a message cannot be made. The words of messages are compared with the documents by a test of their own. */
-const UNSEEN = ['name', 'message', 'policyName', 'patchType', 'matchPolicy', 'scope', 'apiVersions'];
+/**
+ * Names that only the API server or a person reads, and messages, whose words a test compares with the documents
+ * (`test/docs/admission.test.ts`).
+ */
+const UNSEEN = [
+  'name',
+  'message',
+  'messageExpression',
+  'policyName',
+  'patchType',
+  'matchPolicy',
+  'scope',
+  'apiVersions',
+];
 /** What an object has only because it says so. */
 const OPTIONAL = [
   'resourceRules',

@@ -58,6 +58,8 @@ async function main(word: string): Promise<number> {
         }
         await replace(admission, original, original.policy);
       }
+      const broken = await firstFailure(admission, cases);
+      if (broken !== undefined) throw new Error(`The mutants left something behind: "${broken}" fails`);
       await removeCluster(await laneCluster('admission'));
     }
   } finally {

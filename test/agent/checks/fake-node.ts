@@ -85,6 +85,6 @@ export function witnessOf(changes: Partial<Witness> = {}): Witness {
 
 /** What a check saw in a word or two: "pass", "decides RunscTooOld", "unknown CheckFailed". */
 export function outcome(seen: Seen): string {
-  if (seen.status === 'pass') return 'pass';
+  if (seen.status === 'pass' || seen.status === 'skipped') return seen.status;
   return `${seen.status === 'fail' ? seen.weight : 'unknown'} ${seen.reason}`;
 }

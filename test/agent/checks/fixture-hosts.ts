@@ -18,8 +18,8 @@ export const HOSTS: Readonly<
       'user-namespaces': 'unknown CheckFailed',
       shim: 'unknown CheckFailed',
       runsc: 'unknown CheckFailed',
-      'runsc-release': 'unknown NothingToJudge',
-      sidecars: 'unknown NothingToJudge',
+      'runsc-release': 'skipped',
+      sidecars: 'skipped',
     },
   },
   'talos-ready': {
@@ -51,7 +51,7 @@ export const HOSTS: Readonly<
     not: {
       'handler-runtime': 'fail explains HandlerRunsRunc',
       shim: 'unknown CheckFailed',
-      'runsc-config': 'unknown NothingToJudge',
+      'runsc-config': 'skipped',
     },
   },
   'kubeadm-shim-is-runc': { release: 'v2.4.2', not: { 'handler-runtime': 'fail explains HandlerRunsRunc' } },
@@ -116,8 +116,8 @@ export const HOSTS: Readonly<
       'user-namespaces': 'fail explains UserNamespacesDisabled',
       shim: 'unknown CheckFailed',
       runsc: 'unknown CheckFailed',
-      'runsc-release': 'unknown NothingToJudge',
-      sidecars: 'unknown NothingToJudge',
+      'runsc-release': 'skipped',
+      sidecars: 'skipped',
     },
   },
   'k3s-drop-in-of-old-generation': {
@@ -129,7 +129,7 @@ export const HOSTS: Readonly<
 /** What checks say when containerd has no handler, and would have none after a restart. */
 function notLoaded(reason: string): Readonly<Record<string, string>> {
   const ids = ['handler-current', 'handler-runtime', 'runsc-config'];
-  const nothing = Object.fromEntries(ids.map((id) => [id, 'unknown NothingToJudge']));
+  const nothing = Object.fromEntries(ids.map((id) => [id, 'skipped']));
   return {
     ...nothing,
     'handler-configured': `fail explains ${reason}`,

@@ -63,7 +63,7 @@ describe('renderPage', () => {
 
   it('says for each reason what to do', () => {
     for (const [reason, { status, remedy }] of Object.entries(REASONS)) {
-      if (status === 'True' || ['AgentStarting', 'NothingToJudge'].includes(reason)) continue;
+      if (status === 'True' || reason === 'AgentStarting') continue;
       const verdict = { status, reason: reason as keyof typeof REASONS, message: 'm' };
       says({ ...READY, verdict, look: { ...READY.look, verdict } }, `What to do ${remedy}`);
     }

@@ -49,6 +49,7 @@ describe('Metrics', () => {
       'gvisor_check_status{check="isolation",status="pass"} 0',
       'gvisor_check_status{check="isolation",status="fail"} 1',
       'gvisor_check_status{check="isolation",status="unknown"} 0',
+      'gvisor_check_status{check="isolation",status="skipped"} 0',
     ]);
     assert.deepEqual(await named(metrics, 'gvisor_check_duration_seconds'), [
       'gvisor_check_duration_seconds{check="isolation"} 0.005',

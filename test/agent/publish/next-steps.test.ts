@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { advise, fail, pass, unknown } from '../../../agent/finding.ts';
+import { advise, fail, pass, skip, unknown } from '../../../agent/finding.ts';
 import { nextSteps, sinceOf } from '../../../agent/publish/next-steps.ts';
 import { finding, reportOf, unproven, verdictOf } from '../reports.ts';
 
@@ -15,7 +15,7 @@ describe('nextSteps', () => {
         finding(pass('Linux'), 'kernel'),
         finding(unknown('ContainerdUnreachable', 'connect ENOENT'), 'containerd'),
         finding(fail('HandlerNotConfigured', 'no file'), 'handler-configured'),
-        finding(unknown('NothingToJudge', 'no handler'), 'handler-runtime'),
+        finding(skip('no handler'), 'handler-runtime'),
       ],
       proof: unproven('impossible', 'ContainerdUnreachable'),
     });

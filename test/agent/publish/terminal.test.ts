@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { advise, fail, pass, unknown } from '../../../agent/finding.ts';
+import { advise, fail, pass, skip, unknown } from '../../../agent/finding.ts';
 import { renderReport, TerminalPublisher } from '../../../agent/publish/terminal.ts';
 import { finding, reportOf, unproven, verdictOf } from '../reports.ts';
 import { EXPLAINED, FLOODED, SAMPLES } from './sample-status.ts';
@@ -30,7 +30,7 @@ node-1, handler "runsc", since 2026-03-01 09:00:00 UTC
 
   ✗ containerd finds and can execute the shim: no shim in PATH
   ✗ A sandbox boots, is gVisor's, and goes away: failed ShimNotFound
-  ? The gVisor release is new enough: runsc is not there
+  - The gVisor release is new enough: runsc is not there
   ✓ The kernel and the architecture can run gVisor: Linux 6.8.0 on x64
 
 What to do next
@@ -62,7 +62,7 @@ const broken = reportOf({
   findings: [
     kernel,
     finding(fail('ShimNotFound', 'no shim in PATH'), 'shim'),
-    finding(unknown('NothingToJudge', 'runsc is not there'), 'runsc-release'),
+    finding(skip('runsc is not there'), 'runsc-release'),
   ],
   proof: unproven('failed', 'ShimNotFound'),
   history: [{ ...verdictOf('False', 'ShimNotFound'), at: '2026-03-01T09:00:00.000Z' }],
