@@ -11,6 +11,7 @@ COPY package.json package-lock.json ./
 RUN npm ci
 COPY agent agent
 COPY hack hack
+COPY cluster cluster
 RUN npm run build
 
 FROM scratch AS prebuilt

@@ -5,7 +5,7 @@ import type { Facts } from './facts.ts';
 import { errorLine } from './host/error-line.ts';
 import type { Look } from './look.ts';
 import type { Outcome } from './proof/outcome.ts';
-import type { Publisher } from './publish/publisher.ts';
+import type { Publisher } from './publisher.ts';
 import { type Report, STARTING, type Transition } from './report.ts';
 import { type Patience, type Settled, type Steady, settle } from './settle.ts';
 import type { Bell } from './trigger/bell.ts';

@@ -1,8 +1,8 @@
 import type { Agent } from './agent.ts';
 import { screenOf } from './console.ts';
 import type { PodsOutside } from './pods/outside.ts';
-import { renderReport } from './publish/terminal.ts';
 import { completed } from './report.ts';
+import { renderReport } from './text/terminal.ts';
 
 /** The exit codes of a single look, by what it came to. */
 export const EXIT_CODES = { True: 0, False: 1, Unknown: 2 } as const;

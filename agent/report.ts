@@ -1,8 +1,8 @@
 import type { Facts } from './facts.ts';
 import type { Finding } from './finding.ts';
+import type { Written } from './node/object.ts';
 import type { PodsOutside } from './pods/outside.ts';
 import type { Outcome } from './proof/outcome.ts';
-import type { Written } from './publish/node-object.ts';
 import type { Verdict } from './verdict.ts';
 
 /** One change of the published verdict. */

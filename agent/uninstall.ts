@@ -1,8 +1,8 @@
 import timers from 'node:timers/promises';
 import type { Kube } from './kube/client.ts';
 import { KubeError } from './kube/error.ts';
-import { OWN_KEYS } from './own-keys.ts';
-import { CONDITION, type NodeObject, nodePatch, valueIn } from './publish/node-object.ts';
+import { OWN_KEYS } from './node/keys.ts';
+import { CONDITION, type NodeObject, nodePatch, valueIn } from './node/object.ts';
 
 /** What an uninstall needs: the API server, and where its lines go. */
 export type UninstallOptions = {

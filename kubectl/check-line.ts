@@ -1,4 +1,4 @@
-import { MARKS, type Tone } from '../agent/publish/words.ts';
+import { MARKS, type Tone } from '../agent/text/format.ts';
 import { paint, type Screen, TONE_COLORS, wrap } from './screen.ts';
 
 /** What one check came to. `docs` is the page that knows more, as a path in the repository. */

@@ -1,4 +1,4 @@
-import { MARKS, type Tone } from '../agent/publish/words.ts';
+import { MARKS, type Tone } from '../agent/text/format.ts';
 import { paint, type Screen, TONE_COLORS, wrap } from './screen.ts';
 
 /** One thing that was seen: what it is about, and what was seen. */

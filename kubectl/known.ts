@@ -1,4 +1,4 @@
-import { OWN_KEYS } from '../agent/own-keys.ts';
+import { OWN_KEYS } from '../agent/node/keys.ts';
 import { SETTINGS } from '../agent/settings.ts';
 
 /** The label of proven nodes, by which the scheduler goes. */

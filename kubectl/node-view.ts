@@ -1,5 +1,5 @@
-import { OWN_KEYS } from '../agent/own-keys.ts';
-import { CONDITION } from '../agent/publish/node-object.ts';
+import { OWN_KEYS } from '../agent/node/keys.ts';
+import { CONDITION } from '../agent/node/object.ts';
 import type { Api } from './api.ts';
 import { READY } from './known.ts';
 

@@ -1,5 +1,5 @@
 import { styleText } from 'node:util';
-import type { Tone } from '../agent/publish/words.ts';
+import type { Tone } from '../agent/text/format.ts';
 
 /** Where lines go, and what can be shown there. */
 export type Screen = {

@@ -1,4 +1,4 @@
-import { MARKS, type Tone } from '../agent/publish/words.ts';
+import { MARKS, type Tone } from '../agent/text/format.ts';
 import { orAbsent } from './agents.ts';
 import { type DaemonSet, readDaemonSet } from './check-cluster.ts';
 import { type Context, EXIT } from './context.ts';

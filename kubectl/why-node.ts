@@ -1,7 +1,7 @@
 import type { Evidence } from '../agent/finding.ts';
-import { HEADLINES, PROOF_TONES, shortIds, toneOf } from '../agent/publish/words.ts';
 import { REASONS } from '../agent/reasons.ts';
 import type { Status } from '../agent/report.ts';
+import { HEADLINES, PROOF_TONES, shortIds, toneOf } from '../agent/text/format.ts';
 import { ageOf } from './age.ts';
 import { type AgentPod, listAgents, orAbsent, readReport, readUnready, type Told } from './agents.ts';
 import type { Context } from './context.ts';

@@ -1,5 +1,5 @@
-import { lock } from '../hack/cluster/lock.ts';
-import { clusterNames, removeCluster } from '../hack/cluster/remove-cluster.ts';
+import { lock } from '../cluster/lock.ts';
+import { clusterNames, removeCluster } from '../cluster/remove.ts';
 import { UsageError } from '../hack/run.ts';
 
 /** What the names of all clusters of tests begin with; another lets two checkouts test at once. */

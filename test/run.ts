@@ -1,12 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { globSync } from 'node:fs';
-import { ensureImage } from '../hack/images.ts';
+import { ensureImage } from '../cluster/images.ts';
+import { ensureTools, OTHER_KUBERNETES, TOOL_GROUPS } from '../cluster/tools.ts';
+import { ensureVmImage } from '../cluster/vm-image.ts';
 import { REPO } from '../hack/paths.ts';
 import { ensurePrerequisites } from '../hack/prerequisites.ts';
 import { UsageError } from '../hack/run.ts';
-import { ensureTools, OTHER_KUBERNETES, TOOL_GROUPS } from '../hack/tools.ts';
-import { ensureVmImage } from '../hack/vm-image.ts';
 import { removeLaneClusters } from './lane.ts';
 
 /**
@@ -18,6 +18,7 @@ const TIERS = {
   unit: {
     files: [
       'test/agent/**/*.test.ts',
+      'test/cluster/**/*.test.ts',
       'test/hack/**/*.test.ts',
       'test/kubectl/**/*.test.ts',
       'test/docs/**/*.test.ts',

@@ -1,24 +1,6 @@
 import { readFile } from 'node:fs/promises';
+import type { KubeAccess } from './connections.ts';
 import { kubeconfigAccess } from './kubeconfig.ts';
-
-/** How to reach an API server and prove who one is. Certificates and keys are PEM. */
-export type KubeAccess = {
-  /** URL without a slash at its end. */
-  readonly server: string;
-  readonly tls: {
-    readonly ca?: string;
-    readonly cert?: string;
-    readonly key?: string;
-    readonly servername?: string;
-    readonly rejectUnauthorized?: false;
-  };
-  /** The PEM of the CA of the moment, for a server whose CA may be replaced; `tls.ca` is not used then. */
-  readonly readCa?: () => Promise<string>;
-  /** The bearer token of the moment; absent where a certificate is the credential. */
-  readonly token?: () => Promise<string>;
-  /** What somebody should know before this is used. */
-  readonly warnings: readonly string[];
-};
 
 /** The way that the settings name: a kubeconfig, or else the pod's service account. */
 export function openAccess(config: {

@@ -1,5 +1,5 @@
 import { type Dispatcher, request } from 'undici';
-import type { KubeAccess } from './access.ts';
+import type { KubeAccess } from './connections.ts';
 import { KubeConnections } from './connections.ts';
 import { kubeRefusal } from './error.ts';
 import { jsonLines } from './lines.ts';

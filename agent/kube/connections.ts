@@ -1,5 +1,23 @@
 import { Agent } from 'undici';
-import type { KubeAccess } from './access.ts';
+
+/** How to reach an API server and prove who one is. Certificates and keys are PEM. */
+export type KubeAccess = {
+  /** URL without a slash at its end. */
+  readonly server: string;
+  readonly tls: {
+    readonly ca?: string;
+    readonly cert?: string;
+    readonly key?: string;
+    readonly servername?: string;
+    readonly rejectUnauthorized?: false;
+  };
+  /** The PEM of the CA of the moment, for a server whose CA may be replaced; `tls.ca` is not used then. */
+  readonly readCa?: () => Promise<string>;
+  /** The bearer token of the moment; absent where a certificate is the credential. */
+  readonly token?: () => Promise<string>;
+  /** What somebody should know before this is used. */
+  readonly warnings: readonly string[];
+};
 
 /** A kubelet reports every 5 minutes when nothing changes, so a watch of a Node is not silent for longer. */
 const SILENCE_MS = 900_000;

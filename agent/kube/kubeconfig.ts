@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import type { KubeAccess } from './access.ts';
+import type { KubeAccess } from './connections.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 

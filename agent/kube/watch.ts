@@ -9,7 +9,7 @@ export type Watched = {
   readonly path: string;
   readonly extent: Extent;
   readonly log: Logger;
-  readonly hear: (event: WatchEvent) => void;
+  readonly onEvent: (event: WatchEvent) => void;
   /** Called before each watch, which begins with all that there is then; what went before it is not told. */
   readonly begin?: () => void;
 };
@@ -28,7 +28,7 @@ const ABOUT_AN_HOUR_S = [3_000, 4_200] as const;
  * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-watch
  */
 export async function keepWatching(
-  { kube, path, extent, log, hear, begin }: Watched,
+  { kube, path, extent, log, onEvent, begin }: Watched,
   signal: AbortSignal,
 ): Promise<void> {
   let pauseMs = FIRST_PAUSE_MS;
@@ -37,7 +37,7 @@ export async function keepWatching(
     let askedMs: number | undefined;
     begin?.();
     try {
-      for await (const event of kube.watch(withWatch(path), extent, signal)) hear(event);
+      for await (const event of kube.watch(withWatch(path), extent, signal)) onEvent(event);
     } catch (err) {
       if (signal.aborted) return;
       askedMs = err instanceof KubeError ? err.retryAfterMs : undefined;

@@ -1,8 +1,8 @@
 import { CHECKS } from '../checks/catalogue.ts';
 import type { Evidence, Finding } from '../finding.ts';
-import type { Told } from '../publish/told.ts';
-import { MARKS, shortIds, shortTime, TONES, type Tone, toneOf } from '../publish/words.ts';
 import type { Status } from '../report.ts';
+import { MARKS, shortIds, shortTime, TONES, type Tone, toneOf } from '../text/format.ts';
+import type { Told } from '../text/told.ts';
 import { html, type Markup } from './html.ts';
 import { mark, reasonLink } from './parts.ts';
 

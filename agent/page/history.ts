@@ -1,6 +1,6 @@
-import type { Told } from '../publish/told.ts';
-import { describeFacts, HEADLINES, longTime, shortIds, shortTime } from '../publish/words.ts';
 import type { Status, Transition } from '../report.ts';
+import { describeFacts, HEADLINES, longTime, shortIds, shortTime } from '../text/format.ts';
+import type { Told } from '../text/told.ts';
 import { html, type Markup } from './html.ts';
 import { instant, mark, reasonLink } from './parts.ts';
 

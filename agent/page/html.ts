@@ -1,4 +1,4 @@
-import { harmless } from '../publish/words.ts';
+import { harmless } from '../text/format.ts';
 
 /** Markup that is safe to send to a browser; only {@link html} and {@link trusted} make it. */
 export class Markup {

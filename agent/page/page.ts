@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { Told } from '../publish/told.ts';
-import { HEADLINES, MARKS, type Tone } from '../publish/words.ts';
 import type { Status } from '../report.ts';
+import { HEADLINES, MARKS, type Tone } from '../text/format.ts';
+import { Told } from '../text/told.ts';
 import { SCRIPT, STYLE } from './assets.ts';
 import { renderChecks } from './checks.ts';
 import { renderFacts, renderHistory } from './history.ts';

@@ -1,5 +1,5 @@
-import { inWords, MARKS, type Tone } from '../publish/words.ts';
 import type { Reason } from '../reasons.ts';
+import { inWords, MARKS, type Tone } from '../text/format.ts';
 import { html, type Markup } from './html.ts';
 
 /** A symbol and a word; the symbol is not read aloud. */

@@ -1,6 +1,6 @@
-import type { Told } from '../publish/told.ts';
-import { PROOF_TONES, seconds } from '../publish/words.ts';
 import type { Status } from '../report.ts';
+import { PROOF_TONES, seconds } from '../text/format.ts';
+import type { Told } from '../text/told.ts';
 import { html, type Markup } from './html.ts';
 import { instant, mark, reasonLink } from './parts.ts';
 

@@ -1,5 +1,5 @@
-import { HEADLINES } from '../publish/words.ts';
 import { REASONS } from '../reasons.ts';
+import { HEADLINES } from '../text/format.ts';
 import { html } from './html.ts';
 import { renderDocument } from './page.ts';
 import { mark } from './parts.ts';

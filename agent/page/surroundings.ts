@@ -1,7 +1,7 @@
 import type { Pod } from '../pods/pod.ts';
-import { describePods } from '../publish/pod-words.ts';
-import type { Tone } from '../publish/words.ts';
 import type { Status } from '../report.ts';
+import type { Tone } from '../text/format.ts';
+import { describePods } from '../text/pod-words.ts';
 import { html, type Markup } from './html.ts';
 import { mark, since } from './parts.ts';
 

@@ -1,7 +1,7 @@
-import { nextSteps, sinceOf } from '../publish/next-steps.ts';
-import { causeOf, type Told } from '../publish/told.ts';
-import { HEADLINES, shortIds, type Tone } from '../publish/words.ts';
 import type { Status } from '../report.ts';
+import { HEADLINES, shortIds, type Tone } from '../text/format.ts';
+import { nextSteps, sinceOf } from '../text/next-steps.ts';
+import { causeOf, type Told } from '../text/told.ts';
 import { html, type Markup } from './html.ts';
 import { instant, mark, reasonLink, since } from './parts.ts';
 

@@ -33,9 +33,9 @@ export class RequiredNamespaces {
 
   /** Follows until the signal ends it. */
   run(kube: Kube, log: Logger, signal: AbortSignal): Promise<void> {
-    const hear = (event: WatchEvent) => this.#hear(event);
+    const onEvent = (event: WatchEvent) => this.#onEvent(event);
     return keepWatching(
-      { kube, path: PATH, extent: 'metadata', log, hear, begin: () => this.#begin() },
+      { kube, path: PATH, extent: 'metadata', log, onEvent, begin: () => this.#begin() },
       signal,
     );
   }
@@ -45,7 +45,7 @@ export class RequiredNamespaces {
     this.#told = new Set();
   }
 
-  #hear({ type, object }: WatchEvent): void {
+  #onEvent({ type, object }: WatchEvent): void {
     this.#heard = true;
     const name = (object as { readonly metadata?: { readonly name?: string } }).metadata?.name ?? '';
     // A bookmark, the first about a minute after the begin, comes after all that there was then.

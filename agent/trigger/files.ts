@@ -107,7 +107,7 @@ export class FileTrigger {
 
   #open(folder: string): FSWatcher | undefined {
     try {
-      const watcher = watch(folder, (_event, name) => this.#hear(folder, name));
+      const watcher = watch(folder, (_event, name) => this.#onEvent(folder, name));
       watcher.on('error', () => this.#drop(folder));
       return watcher;
     } catch (error) {
@@ -134,7 +134,7 @@ export class FileTrigger {
     this.#tellUnwatched();
   }
 
-  #hear(folder: string, name: string | null): void {
+  #onEvent(folder: string, name: string | null): void {
     const entry = this.#watched.get(folder);
     if (entry === undefined) return;
     // An event of the folder itself bears the folder's own name: it may be one of a file in it as well.

@@ -9,7 +9,7 @@ import type { TestContext } from 'node:test';
 import type { TLSSocket } from 'node:tls';
 import { inClusterAccess } from '../../agent/kube/access.ts';
 import { createKube, type Kube } from '../../agent/kube/client.ts';
-import { openAuthority } from '../../hack/cluster/pki.ts';
+import { openAuthority } from '../../cluster/control-plane/pki.ts';
 import { FakeNode, type Patch } from './fake-node-object.ts';
 
 /** An answer other than that of a healthy server. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { uninstall } from '../../agent/uninstall.ts';
 import { fakeApiServer, refusal } from './fake-api-server.ts';
-import { mockPauses } from './publish/publisher-of.ts';
+import { mockPauses } from './node/publisher-of.ts';
 
 const LIST = 'GET /api/v1/nodes?limit=200';
 const NODE = 'PATCH /api/v1/nodes/node-1 application/merge-patch+json';

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { VERSION } from '../../agent/version.ts';
-import { imageName } from '../../hack/images.ts';
+import { imageName } from '../../cluster/images.ts';
 import { REPO } from '../../hack/paths.ts';
 
 it('is one version in the sources, the package, the image and the manifests', async () => {

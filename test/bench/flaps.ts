@@ -1,7 +1,7 @@
-import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
-import type { ClusterNode } from '../../hack/cluster/node.ts';
-import { evaluationPod, runPod } from '../../hack/story.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
+import type { ClusterNode } from '../../cluster/node/node.ts';
+import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { readNode, saidOf } from '../e2e/agents.ts';
 import { provenAgain, replaceAgent, upgradeInPlace } from '../e2e/disturb.ts';
 import { pause } from './statistics.ts';

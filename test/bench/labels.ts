@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
-import type { FaultName } from '../../hack/cluster/faults.ts';
-import type { ClusterNode } from '../../hack/cluster/node.ts';
-import { breakAndWait, healAndWait, secondsUntilLabel } from '../../hack/story.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import type { FaultName } from '../../cluster/faults/faults.ts';
+import type { ClusterNode } from '../../cluster/node/node.ts';
+import { breakAndWait, healAndWait, secondsUntilLabel } from '../../cluster/story.ts';
 import { readMetrics } from '../e2e/agents.ts';
 import { cpuMs, memoryOf } from './one-node.ts';
 import { mebibytes, pause, statistics } from './statistics.ts';

@@ -1,9 +1,9 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { cpus } from 'node:os';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
-import type { ClusterNode } from '../../hack/cluster/node.ts';
-import { processesIn } from '../../hack/cluster/processes.ts';
-import { evaluationPod } from '../../hack/story.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { processesIn } from '../../cluster/machine/processes.ts';
+import type { ClusterNode } from '../../cluster/node/node.ts';
+import { evaluationPod } from '../../cluster/story.ts';
 import { agentOn, deployWith, readMetrics, readNode, saidOf, waitForNode } from '../e2e/agents.ts';
 import { pause } from './statistics.ts';
 

@@ -5,9 +5,9 @@ import { createKube, type Kube, type WatchEvent } from '../../agent/kube/client.
 import { keepWatching } from '../../agent/kube/watch.ts';
 import type { Report } from '../../agent/report.ts';
 import type { Verdict } from '../../agent/verdict.ts';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { READY_LABEL } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { READY_LABEL } from '../../hack/story.ts';
 import { reportOf, verdictOf } from '../agent/reports.ts';
 import { type SimulatedAgent, simulateAgent, type Tally } from './simulated-agent.ts';
 import { mebibytes, pause } from './statistics.ts';
@@ -86,13 +86,13 @@ function reportFor(node: string, verdict: Verdict): Report {
 /** The label of every simulated node as a watch tells it, and a way to wait until all have a value. */
 function followLabels(admin: Kube, signal: AbortSignal) {
   const labels = new Map<string, string | undefined>();
-  const hear = ({ type, object }: WatchEvent) => {
+  const onEvent = ({ type, object }: WatchEvent) => {
     const { name, labels: own } = (object as { metadata: { name: string; labels?: Record<string, string> } })
       .metadata;
     if (type !== 'BOOKMARK') labels.set(name, own?.[READY_LABEL]);
   };
   const path = '/api/v1/nodes?labelSelector=bench%3Dscale';
-  const watched = { kube: admin, path, extent: 'metadata', log: pino({ level: 'silent' }), hear } as const;
+  const watched = { kube: admin, path, extent: 'metadata', log: pino({ level: 'silent' }), onEvent } as const;
   const ended = keepWatching(watched, signal);
   const all = (agents: number, value: string) =>
     waitFor(

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { openAccess } from '../../agent/kube/access.ts';
 import { createKube, type Kube } from '../../agent/kube/client.ts';
-import { NodePublisher } from '../../agent/publish/node.ts';
+import { NodePublisher } from '../../agent/node/publisher.ts';
 
 /** The real publisher of a Node, with a token bound to a pod on that Node. */
 export type SimulatedAgent = {
@@ -40,7 +40,7 @@ export async function simulateAgent(
     node,
     log,
     taint: false,
-    edition: 'bench',
+    fingerprint: 'bench',
   };
   const publisher = new NodePublisher({
     ...options,

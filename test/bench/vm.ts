@@ -1,4 +1,4 @@
-import { startCluster } from '../../hack/cluster/start-cluster.ts';
+import { startCluster } from '../../cluster/start.ts';
 import { deployWith, readMetrics, readNode, saidOf, waitForNode } from '../e2e/agents.ts';
 import { outcomesIn } from './load.ts';
 import { pause } from './statistics.ts';

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { parse } from 'yaml';
-import { Metrics } from '../../agent/publish/metrics.ts';
+import { Metrics } from '../../agent/http/metrics.ts';
 import { REPO } from '../../hack/paths.ts';
 import { prometheusRule, RULES } from '../../hack/prometheus-rules.ts';
 import { type AlertRule, alertsOf, ruleFiles } from '../monitoring/alerts.ts';
@@ -57,7 +57,7 @@ describe('the alerts', async () => {
 
   it('have runbooks that work while containerd hangs, and ask agents where they listen', async () => {
     const [, port] = /containerPort: (\d+)/.exec(await read('manifests/base/daemonset.yaml')) ?? [];
-    const [, paths = ''] = /known paths: (.*)\\n/.exec(await read('agent/server.ts')) ?? [];
+    const [, paths = ''] = /known paths: (.*)\\n/.exec(await read('agent/http/server.ts')) ?? [];
     for (const file of glob('docs/runbooks/*.md')) {
       const commands = [...(await read(file)).matchAll(/^```sh\n(.*?)^```$/gms)].map(
         ([, text]) => text ?? '',

@@ -3,11 +3,11 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { type Browser, chromium } from 'playwright-core';
-import { renderReport } from '../../agent/publish/terminal.ts';
+import { createAgentServer } from '../../agent/http/server.ts';
 import type { Status } from '../../agent/report.ts';
-import { createAgentServer } from '../../agent/server.ts';
+import { renderReport } from '../../agent/text/terminal.ts';
 import { REPO } from '../../hack/paths.ts';
-import { SAMPLES } from '../agent/publish/sample-status.ts';
+import { SAMPLES } from '../agent/text/sample-status.ts';
 
 type State = keyof typeof SAMPLES;
 type Scheme = 'light' | 'dark';

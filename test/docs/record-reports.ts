@@ -1,13 +1,13 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Status } from '../../agent/report.ts';
-import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
-import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
-import { startCluster } from '../../hack/cluster/start-cluster.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
+import { removeCluster } from '../../cluster/remove.ts';
+import { startCluster } from '../../cluster/start.ts';
+import { deployAgent, evaluationPod } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { deployAgent, evaluationPod } from '../../hack/story.ts';
 import { askAgent } from '../e2e/agents.ts';
 
 /**

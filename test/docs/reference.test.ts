@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { CHECKS } from '../../agent/checks/catalogue.ts';
-import { OWN_KEYS } from '../../agent/own-keys.ts';
+import { OWN_KEYS } from '../../agent/node/keys.ts';
 import { REASONS } from '../../agent/reasons.ts';
 import { SETTINGS, type Setting } from '../../agent/settings.ts';
 import { REPO } from '../../hack/paths.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { AUDIT_LOG } from '../../hack/cluster/control-plane.ts';
+import { AUDIT_LOG } from '../../cluster/control-plane/control-plane.ts';
 import { waitFor } from '../../hack/run.ts';
 import type { Case } from './admission-case.ts';
 import type { Call } from './api-user.ts';

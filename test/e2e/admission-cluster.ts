@@ -1,7 +1,7 @@
 import { after, before } from 'node:test';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
-import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
-import { startCluster } from '../../hack/cluster/start-cluster.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { removeCluster } from '../../cluster/remove.ts';
+import { startCluster } from '../../cluster/start.ts';
 import { waitFor } from '../../hack/run.ts';
 import { laneCluster } from '../lane.ts';
 import { OBJECTS, OLDER, USERS } from './admission-fixture.ts';

@@ -1,4 +1,4 @@
-import type { Cluster } from '../../hack/cluster/cluster.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
 import { container, FLAG, hostPath, pod, WORKLOADS, type Workload, workload } from './admission-objects.ts';
 import { certificateUser, tokenUser } from './api-user.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
+import { evaluationPod } from '../../cluster/story.ts';
 import { runAll, waitFor } from '../../hack/run.ts';
-import { evaluationPod } from '../../hack/story.ts';
 import { workload } from './admission-objects.ts';
 import { applyOverlay, removeEnforcement } from './agents.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';

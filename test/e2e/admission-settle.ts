@@ -1,21 +1,26 @@
 import { waitFor } from '../../hack/run.ts';
-import type { Admission } from './admission-cluster.ts';
-import type { Call } from './api-user.ts';
+import type { Answer, Call } from './api-user.ts';
 
 const PATH = '/apis/admissionregistration.k8s.io/v1';
 let last = 0;
+
+/** An API server, as far as an administrator can be asked for. */
+type Administered = { as(user: 'admin', call: Call): Promise<Answer> };
 
 /**
  * Waits until the API server goes by all policies and bindings that were written so far: it learns of each kind of object in
  * their order and takes new ones into use together, once a second, so a policy and a binding that were written last
  * are in force last. `kinds` are `validating` unless told.
  */
-export async function settle(admission: Admission, kinds: readonly Kind[] = ['validating']): Promise<void> {
+export async function settle(
+  admission: Administered,
+  kinds: readonly Kind[] = ['validating'],
+): Promise<void> {
   await Promise.all(kinds.map((kind) => settleKind(admission, kind)));
 }
 export type Kind = 'validating' | 'mutating';
 
-async function settleKind({ as }: Admission, kind: Kind): Promise<void> {
+async function settleKind({ as }: Administered, kind: Kind): Promise<void> {
   const name = `canary-${kind}-${process.pid}-${++last}`;
   const { policies, kinds, specs } = CANARIES[kind](name);
   const written: string[] = [];

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Agent, request } from 'undici';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
 
 /** A token of the agent's service account as the kubelet gives it to the pod on a node: bound to that pod. */
 export async function tokenOf(cluster: Cluster, node: string): Promise<string> {

@@ -1,8 +1,8 @@
 import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
-import type { Answer } from '../../hack/cluster/api.ts';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import type { Answer } from '../../cluster/control-plane/api.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 

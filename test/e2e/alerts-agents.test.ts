@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import type { Report } from '../../agent/report.ts';
-import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
-import { processesIn } from '../../hack/cluster/processes.ts';
-import { healAndWait } from '../../hack/story.ts';
+import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
+import { processesIn } from '../../cluster/machine/processes.ts';
+import { healAndWait } from '../../cluster/story.ts';
 import { agentOn, onDaemonSet } from './agents.ts';
 import {
   applyAgents,

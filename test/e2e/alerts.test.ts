@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { copyFile, rename, rm } from 'node:fs/promises';
 import { describe, it } from 'node:test';
-import { healNode } from '../../hack/cluster/break-node.ts';
-import { startKubeStateMetrics } from '../../hack/cluster/kube-state-metrics.ts';
-import { RUNSC, SHIM } from '../../hack/cluster/node.ts';
-import { continuePrometheus } from '../../hack/cluster/prometheus.ts';
+import { startKubeStateMetrics } from '../../cluster/control-plane/kube-state-metrics.ts';
+import { continuePrometheus } from '../../cluster/control-plane/prometheus.ts';
+import { healNode } from '../../cluster/faults/break-node.ts';
+import { RUNSC, SHIM } from '../../cluster/node/node.ts';
+import { breakAndWait, healAndWait } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { breakAndWait, healAndWait } from '../../hack/story.ts';
 import { DOMAIN } from './agents.ts';
 import {
   applyAgents,

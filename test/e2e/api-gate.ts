@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { request } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
 
 /** Something to do once, when the first request of a method to a path that matches passes. */
 type Hook = { readonly method: string; readonly path: RegExp; readonly act: () => Promise<unknown> };

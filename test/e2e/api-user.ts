@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Agent, request } from 'undici';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
-import { openAuthority } from '../../hack/cluster/pki.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { openAuthority } from '../../cluster/control-plane/pki.ts';
 
 /** What is sent: a method, a path with its query, an object, and for a PATCH its kind (merge unless told). */
 export type Call = {

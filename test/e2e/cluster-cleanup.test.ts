@@ -9,7 +9,7 @@ import { run, runAll, waitFor } from '../../hack/run.ts';
 import { differences, type MachineState, machineState } from './machine-state.ts';
 
 const NAME = 'cleanup';
-const CLI = ['--import', 'tsx', 'hack/cluster.ts', '--name', NAME];
+const CLI = ['--import', 'tsx', 'cluster/main.ts', '--name', NAME];
 const DIR = join(CLUSTERS, NAME);
 
 /** Signs of how far `up` has come, each a file that appears on the way. */

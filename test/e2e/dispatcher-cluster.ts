@@ -1,8 +1,8 @@
 import { join } from 'node:path';
-import { healNode } from '../../hack/cluster/break-node.ts';
+import { healNode } from '../../cluster/faults/break-node.ts';
+import { viewNodes } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { viewNodes } from '../../hack/story.ts';
 import { type Call, dispatch, FREE, REQUIRING } from './dispatcher-run.ts';
 import { useCluster } from './e2e-cluster.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, afterEach, before, describe, it } from 'node:test';
+import { breakAndWait, healAndWait } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { breakAndWait, healAndWait } from '../../hack/story.ts';
 import { GVISOR_NODES, useDispatcher } from './dispatcher-cluster.ts';
 import {
   assertNoPod,

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { imageName } from '../../hack/images.ts';
+import { imageName } from '../../cluster/images.ts';
+import { breakAndWait, healAndWait } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { ensurePython } from '../../hack/python.ts';
 import { run } from '../../hack/run.ts';
-import { breakAndWait, healAndWait } from '../../hack/story.ts';
 import { GVISOR_NODES, useDispatcher } from './dispatcher-cluster.ts';
 import {
   assertNoPod,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { breakAndWait } from '../../hack/story.ts';
+import { breakAndWait } from '../../cluster/story.ts';
 import { GVISOR_NODES, useDispatcher } from './dispatcher-cluster.ts';
 import {
   assertNoPod,

@@ -1,5 +1,5 @@
-import type { Cluster } from '../../hack/cluster/cluster.ts';
-import { type ClusterNode, RUNSC, SHIM } from '../../hack/cluster/node.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
 import { waitFor } from '../../hack/run.ts';
 import { touch } from '../integration/outside-agent.ts';
 import { agentOn, askAgent } from './agents.ts';

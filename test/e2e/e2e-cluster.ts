@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import { after, before } from 'node:test';
-import { healNode } from '../../hack/cluster/break-node.ts';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
-import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
-import { startCluster } from '../../hack/cluster/start-cluster.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { healNode } from '../../cluster/faults/break-node.ts';
+import { removeCluster } from '../../cluster/remove.ts';
+import { startCluster } from '../../cluster/start.ts';
+import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
-import { deployAgent } from '../../hack/story.ts';
 import { laneCluster } from '../lane.ts';
 
 /**

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Reason } from '../../agent/reasons.ts';
-import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
-import { FAULTS, type FaultName } from '../../hack/cluster/faults.ts';
+import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
+import { FAULTS, type FaultName } from '../../cluster/faults/faults.ts';
 import { waitFor } from '../../hack/run.ts';
 import { formatTable } from '../../hack/table.ts';
 import { touch } from '../integration/outside-agent.ts';

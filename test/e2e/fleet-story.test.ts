@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { appendFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
+import { breakAndWait, evaluationPod, healAndWait } from '../../cluster/story.ts';
 import { runAll, waitFor } from '../../hack/run.ts';
-import { breakAndWait, evaluationPod, healAndWait } from '../../hack/story.ts';
 import { applyOverlay, removeEnforcement, waitForRollout } from './agents.ts';
 import {
   type Call,

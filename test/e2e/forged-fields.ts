@@ -1,4 +1,4 @@
-import type { Cluster } from '../../hack/cluster/cluster.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
 import type { Patch } from './agent-token.ts';
 
 /** A part of an OpenAPI v3 document: the shape of one value. */

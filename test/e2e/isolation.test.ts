@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { appendFile, readFile } from 'node:fs/promises';
 import { before, describe, it } from 'node:test';
-import { evaluationPod, runPod } from '../../hack/story.ts';
+import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
 
 const NODE = 'node-1';

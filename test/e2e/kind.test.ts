@@ -4,16 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parse } from 'smol-toml';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
-import { MACHINE_PATH } from '../../hack/cluster/machine.ts';
-import type { ClusterNode } from '../../hack/cluster/node.ts';
-import { CONTAINERD_CONFIG, containerdConfig, PAUSE_IMAGE } from '../../hack/cluster/node-config.ts';
-import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
-import { startCluster } from '../../hack/cluster/start-cluster.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { MACHINE_PATH } from '../../cluster/machine/machine.ts';
+import { CONTAINERD_CONFIG, containerdConfig, PAUSE_IMAGE } from '../../cluster/node/config.ts';
+import type { ClusterNode } from '../../cluster/node/node.ts';
+import { removeCluster } from '../../cluster/remove.ts';
+import { startCluster } from '../../cluster/start.ts';
+import { deployAgent, viewNodes } from '../../cluster/story.ts';
+import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, runAll } from '../../hack/run.ts';
-import { deployAgent, viewNodes } from '../../hack/story.ts';
-import { ensureTools } from '../../hack/tools.ts';
 
 const NAME = 'kind';
 const RELEASE = '20260223.0';
@@ -38,7 +38,7 @@ after(async () => {
 
 /** The containerd configuration of kind's node image, from the sources of the kind that is run. */
 async function kindsOwnConfig(): Promise<string> {
-  const cwd = join(REPO, 'hack/tools/kind');
+  const cwd = join(REPO, 'cluster/tools/kind');
   const module = await run('go', ['list', '-m', '-f', '{{.Dir}}', 'sigs.k8s.io/kind'], { cwd });
   return readFile(join(module.trim(), 'images/base/files/etc/containerd/config.toml'), 'utf8');
 }

@@ -1,12 +1,15 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before } from 'node:test';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
-import { KUBE_STATE_METRICS_SCRAPE, startKubeStateMetrics } from '../../hack/cluster/kube-state-metrics.ts';
-import { type Prometheus, startPrometheus } from '../../hack/cluster/prometheus.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import {
+  KUBE_STATE_METRICS_SCRAPE,
+  startKubeStateMetrics,
+} from '../../cluster/control-plane/kube-state-metrics.ts';
+import { type Prometheus, startPrometheus } from '../../cluster/control-plane/prometheus.ts';
+import { evaluationPod } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { evaluationPod } from '../../hack/story.ts';
 import { type RuleFile, ruleFiles } from '../monitoring/alerts.ts';
 import { AT_ONCE, applyOverlay, deployWith, waitForRollout, withSettings } from './agents.ts';
 import { closeCluster, openCluster } from './e2e-cluster.ts';

@@ -1,5 +1,5 @@
-import type { Cluster } from '../../hack/cluster/cluster.ts';
-import { evaluationPod } from '../../hack/story.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { evaluationPod } from '../../cluster/story.ts';
 import { applyOverlay, waitForRollout } from './agents.ts';
 
 /**
@@ -10,6 +10,7 @@ export async function evaluate(cluster: Cluster): Promise<void> {
   const there = ['-n', 'evaluations'];
   await applyOverlay(cluster, ['enforce']);
   await waitForRollout(cluster);
+  await cluster.kubectl(['delete', 'namespace', 'evaluations', '--ignore-not-found'], undefined, 90_000);
   await cluster.kubectl(['create', 'namespace', 'evaluations']);
   await cluster.kubectl(['wait', ...there, '--for=create', 'serviceaccount/default', '--timeout=30s']);
   const spec = { nodeSelector: { 'kubernetes.io/hostname': 'node-2' } };

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { openAuthority } from '../../cluster/control-plane/pki.ts';
 import { bundlePlugin } from '../../hack/bundle-plugin.ts';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
-import { openAuthority } from '../../hack/cluster/pki.ts';
 import { REPO } from '../../hack/paths.ts';
 import { runAll } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
@@ -127,18 +127,17 @@ function transcript(words: string, { code, text }: Asked): string {
   return `$ kubectl gvisor-ready ${words}\n${text}${code === 0 ? '' : `# exit ${code}\n`}`;
 }
 
-/** What docs/kubectl.md shows under a mark; with RECORD in the environment it is first written there. */
+/** What docs/kubectl.md shows under a mark; with RECORD in the environment it is first written there, if it is news. */
 async function documented(mark: string, shown: string): Promise<string> {
-  if (process.env.RECORD !== undefined) {
-    const file = join(REPO, DOCUMENT);
-    const before = await readFile(file, 'utf8');
-    const block = new RegExp(`(<!-- plugin: ${mark} -->\n\`\`\`console\n)[\\s\\S]*?(\`\`\`\n)`);
-    await writeFile(
-      file,
-      before.replace(block, (_, head: string, tail: string) => `${head}${shown}${tail}`),
-    );
-  }
   const found = markedBlocks(DOCUMENT).find((block) => block.kind === 'plugin' && block.mark === mark);
   if (found === undefined) throw new Error(`${DOCUMENT} has no block "${mark}"`);
-  return found.text;
+  if (process.env.RECORD === undefined || lasting(found.text) === lasting(shown)) return found.text;
+  const file = join(REPO, DOCUMENT);
+  const before = await readFile(file, 'utf8');
+  const block = new RegExp(`(<!-- plugin: ${mark} -->\n\`\`\`console\n)[\\s\\S]*?(\`\`\`\n)`);
+  await writeFile(
+    file,
+    before.replace(block, (_, head: string, tail: string) => `${head}${shown}${tail}`),
+  );
+  return shown;
 }

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { before, describe, it } from 'node:test';
-import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
-import { STATIC_PODS } from '../../hack/cluster/node-config.ts';
+import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
+import { STATIC_PODS } from '../../cluster/node/config.ts';
+import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { evaluationPod } from '../../hack/story.ts';
 import { readMetrics } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
 

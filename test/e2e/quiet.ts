@@ -1,4 +1,4 @@
-import type { ClusterNode } from '../../hack/cluster/node.ts';
+import type { ClusterNode } from '../../cluster/node/node.ts';
 
 const FILES = ['cpu', 'io', 'memory'].map((resource) => `/proc/pressure/${resource}`);
 const QUIET = '/run/no-pressure';

@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 

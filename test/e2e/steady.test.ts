@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
-import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
-import { AUDIT_LOG } from '../../hack/cluster/control-plane.ts';
-import { ensureImage, type Image } from '../../hack/images.ts';
+import { AUDIT_LOG } from '../../cluster/control-plane/control-plane.ts';
+import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
+import { ensureImage, type Image } from '../../cluster/images.ts';
+import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { evaluationPod, runPod } from '../../hack/story.ts';
 import { deployWith, onDaemonSet, readNode, saidOf, waitForNode } from './agents.ts';
 import { provenAgain, replaceAgent, upgradeInPlace } from './disturb.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
+import { breakAndWait, evaluationPod, healAndWait, runPod, viewNodes } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { breakAndWait, evaluationPod, healAndWait, runPod, viewNodes } from '../../hack/story.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, describe, it } from 'node:test';
-import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
-import { KUBELET_CONFIG } from '../../hack/cluster/node-config.ts';
-import { processesIn } from '../../hack/cluster/processes.ts';
+import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
+import { processesIn } from '../../cluster/machine/processes.ts';
+import { KUBELET_CONFIG } from '../../cluster/node/config.ts';
 import { waitFor } from '../../hack/run.ts';
 import { tokenOf, write } from './agent-token.ts';
 import { DOMAIN, deployWith, readNode } from './agents.ts';

@@ -1,4 +1,4 @@
-import { imageName } from '../../hack/images.ts';
+import { imageName } from '../../cluster/images.ts';
 
 /** One try of a tenant to shape what the agent says of the node, or to run code outside of its pod. */
 export type Try = {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Report } from '../../agent/report.ts';
+import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { evaluationPod } from '../../hack/story.ts';
 import { touch } from '../integration/outside-agent.ts';
 import { agentOn, askAgent, DOMAIN, readMetrics, readNode, saidOf, waitForNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
-import { imageName } from '../../hack/images.ts';
+import { imageName } from '../../cluster/images.ts';
+import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
-import { deployAgent } from '../../hack/story.ts';
 import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
 import { DOMAIN, readNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';

@@ -1,4 +1,4 @@
-import type { Alert, Prometheus } from '../../hack/cluster/prometheus.ts';
+import type { Alert, Prometheus } from '../../cluster/control-plane/prometheus.ts';
 import { waitFor } from '../../hack/run.ts';
 
 /** Ways to wait for what a Prometheus says, which is asked for once it is needed. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
-import { ensureTools } from '../../hack/tools.ts';
+import { ensureTools } from '../../cluster/tools.ts';
 import { alertsOf, ruleFiles } from '../monitoring/alerts.ts';
 import { CAUSES } from '../monitoring/causes.ts';
 import type { Cause } from '../monitoring/causes-of-clusters.ts';

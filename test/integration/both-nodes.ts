@@ -1,5 +1,5 @@
 import { after, before, it } from 'node:test';
-import { healNode } from '../../hack/cluster/break-node.ts';
+import { healNode } from '../../cluster/faults/break-node.ts';
 import { NODES, type NodeName, useNodes } from './integration-cluster.ts';
 import { OutsideAgent } from './outside-agent.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
-import { ensureTools } from '../../hack/tools.ts';
+import { ensureTools } from '../../cluster/tools.ts';
 import { OUTSIDE } from '../monitoring/causes-of-clusters.ts';
 import { filledIn, panels } from '../monitoring/dashboard.ts';
 import { agent, dyingAt, type Series, without } from '../monitoring/fleet.ts';

@@ -1,13 +1,13 @@
 import { dirname, join } from 'node:path';
-import type { ClusterNode } from '../../hack/cluster/node.ts';
 import {
   CONTAINERD_CONFIG,
   containerdConfig,
   GVISOR_TOOLS,
   PREWARMER_SCRIPT,
   RUNTIME_TABLE,
-} from '../../hack/cluster/node-config.ts';
-import { ensureTools } from '../../hack/tools.ts';
+} from '../../cluster/node/config.ts';
+import type { ClusterNode } from '../../cluster/node/node.ts';
+import { ensureTools } from '../../cluster/tools.ts';
 import { DISGUISES, GVISOR, RUNC_SHIM, VARIANTS, type Variant } from './runtime-variants.ts';
 
 /** The handler of a variant. */

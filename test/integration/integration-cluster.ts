@@ -4,11 +4,11 @@ import { Host } from '../../agent/host/host.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import { Prover } from '../../agent/proof/prover.ts';
 import { PROBE_LABELS } from '../../agent/proof/sandbox-config.ts';
-import { healNode } from '../../hack/cluster/break-node.ts';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
-import type { ClusterNode } from '../../hack/cluster/node.ts';
-import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
-import { startCluster } from '../../hack/cluster/start-cluster.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { healNode } from '../../cluster/faults/break-node.ts';
+import type { ClusterNode } from '../../cluster/node/node.ts';
+import { removeCluster } from '../../cluster/remove.ts';
+import { startCluster } from '../../cluster/start.ts';
 import { laneCluster } from '../lane.ts';
 
 /** The nodes of the cluster: each generation of containerd that nodes still run with a gVisor of its time, and the newest. */

@@ -4,10 +4,10 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { parse, parseAllDocuments } from 'yaml';
+import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { RULES } from '../../hack/prometheus-rules.ts';
 import { run } from '../../hack/run.ts';
-import { ensureTools } from '../../hack/tools.ts';
 import { alertsOf, ruleFiles } from '../monitoring/alerts.ts';
 
 const COMPONENT = 'manifests/components/monitoring';

@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { Report } from '../../agent/report.ts';
 import type { Verdict } from '../../agent/verdict.ts';
-import type { ClusterNode } from '../../hack/cluster/node.ts';
-import { RUNSC_CONFIG, RUNSC_TOML } from '../../hack/cluster/node-config.ts';
+import { RUNSC_CONFIG, RUNSC_TOML } from '../../cluster/node/config.ts';
+import type { ClusterNode } from '../../cluster/node/node.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 

@@ -4,9 +4,9 @@ import { existsSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { after, afterEach, before, beforeEach } from 'node:test';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { createAgentServer } from '../../agent/http/server.ts';
 import type { Status } from '../../agent/report.ts';
-import { createAgentServer } from '../../agent/server.ts';
-import { READY } from '../agent/publish/sample-reports.ts';
+import { READY } from '../agent/text/sample-reports.ts';
 
 const CHROMIUM = '/usr/bin/chromium';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { BROKEN, READY } from '../agent/publish/sample-reports.ts';
+import { BROKEN, READY } from '../agent/text/sample-reports.ts';
 import { usePage } from './page-browser.ts';
 import { readContrast, readFocus } from './page-probes.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { FINDINGS } from '../agent/publish/sample-findings.ts';
-import { BROKEN, HOSTILE, READY } from '../agent/publish/sample-reports.ts';
-import { EXPLAINED, SAMPLES } from '../agent/publish/sample-status.ts';
+import { FINDINGS } from '../agent/text/sample-findings.ts';
+import { BROKEN, HOSTILE, READY } from '../agent/text/sample-reports.ts';
+import { EXPLAINED, SAMPLES } from '../agent/text/sample-status.ts';
 import { usePage } from './page-browser.ts';
 import { openAll, readContrast, readFocus } from './page-probes.ts';
 

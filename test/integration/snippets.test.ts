@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parse } from 'smol-toml';
+import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
-import { ensureTools } from '../../hack/tools.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
 
 /** A piece of containerd's configuration that the documents tell people to write. */

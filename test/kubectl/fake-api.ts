@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { openAuthority } from '../../hack/cluster/pki.ts';
+import { openAuthority } from '../../cluster/control-plane/pki.ts';
 
 /** What is answered: an object with 200, or what is said here. */
 export type Answer = {

@@ -1,4 +1,4 @@
-import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
+import { removeCluster } from '../../cluster/remove.ts';
 import { AUDIT_GROUPS } from '../e2e/admission-audit-cases.ts';
 import type { Case, Group } from '../e2e/admission-case.ts';
 import { type Admission, startAdmission } from '../e2e/admission-cluster.ts';

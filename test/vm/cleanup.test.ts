@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { after, before, test } from 'node:test';
-import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
+import { removeCluster } from '../../cluster/remove.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { differences, type MachineState, machineState } from '../e2e/machine-state.ts';
@@ -18,7 +18,7 @@ after(() => removeCluster(NAME));
 
 test('up killed while a virtual machine starts: down removes qemu, its network and its disk', async () => {
   const words = ['--name', NAME, 'up', '--node', 'name=node-1,machine=vm'];
-  const up = spawn(process.execPath, ['--import', 'tsx', 'hack/cluster.ts', ...words], {
+  const up = spawn(process.execPath, ['--import', 'tsx', 'cluster/main.ts', ...words], {
     cwd: REPO,
     stdio: 'ignore',
   });

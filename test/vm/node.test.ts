@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { breakNode, healNode } from '../../hack/cluster/break-node.ts';
-import type { FaultName } from '../../hack/cluster/faults.ts';
-import { RUNSC_CONFIG, runscToml } from '../../hack/cluster/node-config.ts';
+import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
+import type { FaultName } from '../../cluster/faults/faults.ts';
+import { RUNSC_CONFIG, runscToml } from '../../cluster/node/config.ts';
+import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { evaluationPod, runPod } from '../../hack/story.ts';
 import { askAgent } from '../e2e/agents.ts';
 import {
   cgroupOfSandbox,

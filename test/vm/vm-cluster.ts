@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import { after, before } from 'node:test';
-import type { Cluster } from '../../hack/cluster/cluster.ts';
-import type { ClusterNode } from '../../hack/cluster/node.ts';
-import { removeCluster } from '../../hack/cluster/remove-cluster.ts';
-import { startCluster } from '../../hack/cluster/start-cluster.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import type { ClusterNode } from '../../cluster/node/node.ts';
+import { removeCluster } from '../../cluster/remove.ts';
+import { startCluster } from '../../cluster/start.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { waitForNode } from '../e2e/agents.ts';

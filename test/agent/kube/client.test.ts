@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import { inClusterAccess } from '../../../agent/kube/access.ts';
 import { createKube, type WatchEvent } from '../../../agent/kube/client.ts';
 import { KubeError } from '../../../agent/kube/error.ts';
-import { openAuthority } from '../../../hack/cluster/pki.ts';
+import { openAuthority } from '../../../cluster/control-plane/pki.ts';
 import { fakeApiServer, refusal, statusOf } from '../fake-api-server.ts';
 
 const PATH = '/api/v1/nodes/node-1';

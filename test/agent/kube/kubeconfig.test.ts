@@ -6,7 +6,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { openAccess } from '../../../agent/kube/access.ts';
 import { createKube } from '../../../agent/kube/client.ts';
 import { kubeconfigAccess } from '../../../agent/kube/kubeconfig.ts';
-import { openAuthority } from '../../../hack/cluster/pki.ts';
+import { openAuthority } from '../../../cluster/control-plane/pki.ts';
 import { FakeApiServer } from '../fake-api-server.ts';
 
 const PATH = '/api/v1/nodes/node-1';

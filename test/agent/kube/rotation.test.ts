@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { inClusterAccess } from '../../../agent/kube/access.ts';
 import { createKube, type WatchEvent } from '../../../agent/kube/client.ts';
-import { openAuthority } from '../../../hack/cluster/pki.ts';
+import { openAuthority } from '../../../cluster/control-plane/pki.ts';
 import { FakeApiServer, fakeApiServer } from '../fake-api-server.ts';
 
 const PATH = '/api/v1/nodes/node-1';

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { renderPage } from '../../../agent/page/page.ts';
 import { renderReasons } from '../../../agent/page/reasons.ts';
-import { READY } from '../publish/sample-reports.ts';
-import { EXPLAINED, SAMPLES } from '../publish/sample-status.ts';
+import { READY } from '../text/sample-reports.ts';
+import { EXPLAINED, SAMPLES } from '../text/sample-status.ts';
 import { says, textOf } from './page-text.ts';
 
 describe('the page, for a tired person', () => {

@@ -5,8 +5,8 @@ import { CHECKS } from '../../../agent/checks/catalogue.ts';
 import { PAGE_POLICY, renderPage } from '../../../agent/page/page.ts';
 import { REASONS } from '../../../agent/reasons.ts';
 import type { Report } from '../../../agent/report.ts';
-import { NO_SHIM } from '../publish/sample-findings.ts';
-import { BROKEN, HOSTILE, READY, UNSEEN } from '../publish/sample-reports.ts';
+import { NO_SHIM } from '../text/sample-findings.ts';
+import { BROKEN, HOSTILE, READY, UNSEEN } from '../text/sample-reports.ts';
 import { says, textOf } from './page-text.ts';
 
 describe('renderPage', () => {

@@ -1,0 +1,104 @@
+import { once } from 'node:events';
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import { errorLine } from '../host/error-line.ts';
+import { PAGE_POLICY, renderPage } from '../page/page.ts';
+import { renderReasons } from '../page/reasons.ts';
+import type { Status } from '../report.ts';
+
+/** What the HTTP server shows. */
+export type Shown = {
+  readonly metrics: () => Promise<{ readonly body: string; readonly type: string }>;
+  /** Absent before the first look has ended. */
+  readonly report: () => Status | undefined;
+  /** Whether the loop still turns. */
+  readonly live: () => boolean;
+  /** Why a rollout must not go on to the next node; undefined when it may. */
+  readonly unready: () => string | undefined;
+};
+
+/** Where to listen; the host "::" stands for every address. */
+type Address = { readonly host: string; readonly port: number };
+
+/** The agent's HTTP server: pages for people at / and /reasons, and /metrics, /livez, /readyz and /report; not yet listening. */
+export function createAgentServer(shown: Shown): Server {
+  const server = createServer((request, response) => {
+    const { url = '/' } = request;
+    // A path may begin with two slashes, which alone would be the name of a host.
+    const pathname = URL.parse(url.startsWith('/') ? `http://agent${url}` : url)?.pathname ?? '';
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      response.setHeader('allow', 'GET, HEAD');
+      return send(response, 405, 'only GET is known here\n');
+    }
+    void answer(pathname, shown, response).catch((error: unknown) =>
+      send(response, 500, `${String(error)}\n`),
+    );
+  });
+  server.headersTimeout = 5_000;
+  server.requestTimeout = 10_000;
+  return server;
+}
+
+/** Lets a server listen; gives what is wrong where it cannot. */
+export async function listen(server: Server, { host, port }: Address): Promise<string | undefined> {
+  // Without an address Node listens on both families, and on IPv4 alone where a kernel lacks the other.
+  server.listen({ port, ...(host === '::' ? {} : { host }) });
+  return once(server, 'listening').then(
+    () => undefined,
+    (cause: unknown) => `Cannot listen on port ${port}: ${errorLine(cause)}; set LISTEN_ADDRESS to another`,
+  );
+}
+
+/** Where a browser on the same machine finds the page; undefined while nothing listens. */
+export function pageAddress(server: Server): string | undefined {
+  const bound = server.address();
+  if (bound === null || typeof bound === 'string') return undefined;
+  const { address, family, port } = bound;
+  const named = family === 'IPv6' ? `[${address}]` : address;
+  return `http://${['::', '0.0.0.0'].includes(address) ? 'localhost' : named}:${port}/`;
+}
+
+async function answer(path: string, shown: Shown, response: ServerResponse): Promise<void> {
+  switch (path) {
+    case '/':
+      return sendPage(response, renderPage(shown.report()));
+    case '/reasons':
+      return sendPage(response, renderReasons());
+    case '/metrics': {
+      const { body, type } = await shown.metrics();
+      return send(response, 200, body, type);
+    }
+    case '/livez':
+      return shown.live() ? send(response, 200, 'ok\n') : send(response, 503, 'the loop has stalled\n');
+    case '/readyz': {
+      const why = shown.unready();
+      return why === undefined ? send(response, 200, 'ok\n') : send(response, 503, `${why}\n`);
+    }
+    case '/report': {
+      const report = shown.report();
+      if (report === undefined) return send(response, 503, 'the first look has not ended yet\n');
+      return send(response, 200, `${JSON.stringify(report, null, 2)}\n`, 'application/json; charset=utf-8');
+    }
+    default:
+      return send(response, 404, 'known paths: / /reasons /metrics /livez /readyz /report\n');
+  }
+}
+
+function sendPage(response: ServerResponse, page: string): void {
+  response.setHeader('content-security-policy', PAGE_POLICY);
+  response.setHeader('referrer-policy', 'no-referrer');
+  send(response, 200, page, 'text/html; charset=utf-8');
+}
+
+function send(
+  response: ServerResponse,
+  status: number,
+  body: string,
+  type = 'text/plain; charset=utf-8',
+): void {
+  response.writeHead(status, {
+    'content-type': type,
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+  });
+  response.end(body);
+}

@@ -1,0 +1,57 @@
+import type { Logger } from 'pino';
+import type { Config } from '../config.ts';
+import { openAccess } from '../kube/access.ts';
+import { type CountRequest, createKube, type Kube } from '../kube/client.ts';
+import { EventSender, eventOf } from './events.ts';
+import { fingerprintOf } from './fingerprint.ts';
+import { NodePublisher } from './publisher.ts';
+
+/** What the wiring knows besides the settings. */
+export type ApiOptions = {
+  readonly version: string;
+  readonly count: CountRequest;
+  /** Hears whether the Node says that gVisor was ever proven on it. */
+  readonly provenOnce: (provenOnce: boolean) => void;
+  readonly log: Logger;
+};
+
+/** Something else that uses the API server for as long as the publisher does. */
+export type KubeUser = { run(kube: Kube, log: Logger, signal: AbortSignal): Promise<void> };
+
+/** All that writes to the API server, and a function that lets it, and another user, until a signal ends it. */
+export type ApiPublisher = {
+  readonly node: NodePublisher;
+  readonly events: EventSender | undefined;
+  readonly run: (signal: AbortSignal, other: KubeUser) => Promise<void>;
+};
+
+/** What writes verdicts to the API server as the settings say; undefined when they say nowhere. */
+export async function openApiPublisher(
+  config: Config,
+  { version, count, provenOnce, log }: ApiOptions,
+): Promise<ApiPublisher | undefined> {
+  if (!config.publish.includes('node')) return undefined;
+  const access = await openAccess(config);
+  for (const warning of access.warnings) log.warn(warning);
+  const kube = createKube(access, { agent: `gvisor-ready/${version}`, count });
+  const options = { kube, node: config.nodeName, log, date: () => new Date() };
+  const events = config.publish.includes('events') ? new EventSender(options) : undefined;
+  const node = new NodePublisher({
+    ...options,
+    taint: config.taint,
+    fingerprint: fingerprintOf(version, config),
+    now: () => performance.now(),
+    provenOnce,
+    ...(events === undefined
+      ? {}
+      : { changed: (verdict, uid) => events.send(eventOf(verdict, config.nodeName, uid)) }),
+  });
+  return {
+    node,
+    events,
+    run: async (signal, other) => {
+      await Promise.all([node.run(signal), events?.run(signal), other.run(kube, log, signal)]);
+      await kube.close();
+    },
+  };
+}

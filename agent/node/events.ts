@@ -1,0 +1,136 @@
+import timers from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { errorLine } from '../host/error-line.ts';
+import type { Kube } from '../kube/client.ts';
+import { KubeError } from '../kube/error.ts';
+import type { Verdict } from '../verdict.ts';
+
+const FIRST_RETRY_MS = 1_000;
+const LAST_RETRY_MS = 15_000;
+/** An event that could not be sent for so long is dropped: the condition says the same. */
+const STALE_MS = 120_000;
+const LONGEST_QUEUE = 16;
+
+/** What a sender of events needs; the wall clock in milliseconds. */
+export type EventOptions = {
+  readonly kube: Kube;
+  readonly node: string;
+  readonly log: Logger;
+  readonly date: () => Date;
+};
+
+/** What an event tells, and of which object; that of no namespace has its events in "default". */
+export type NodeEvent = {
+  readonly about: {
+    readonly kind: 'Node' | 'Pod';
+    readonly namespace?: string;
+    readonly name: string;
+    readonly uid: string;
+  };
+  readonly type: 'Normal' | 'Warning';
+  readonly reason: string;
+  readonly message: string;
+};
+
+type Waiting = { readonly path: string; readonly body: object; readonly atMs: number };
+
+/**
+ * Sends events on the Node and on its pods, as `kubectl describe` shows them. It has its own retries, so
+ * nothing ever waits for an event.
+ */
+export class EventSender {
+  readonly #options: EventOptions;
+  /** Those that wait; the one that is being sent is not among them. */
+  readonly #queue: Waiting[] = [];
+  readonly #warned = new Set<string>();
+  #wake = Promise.withResolvers<void>();
+  #sent = 0;
+
+  constructor(options: EventOptions) {
+    this.#options = options;
+  }
+
+  /** Sends an event as soon as can be; drops it after two minutes, or when sixteen later ones wait. */
+  send(event: NodeEvent): void {
+    const at = this.#options.date();
+    const oldest = this.#queue.length >= LONGEST_QUEUE ? this.#queue.shift() : undefined;
+    if (oldest !== undefined) this.#drop(oldest);
+    const path = `/api/v1/namespaces/${event.about.namespace ?? 'default'}/events`;
+    this.#queue.push({ path, body: this.#eventOf(event, at), atMs: at.getTime() });
+    this.#wake.resolve();
+  }
+
+  /** Sends until the signal ends it. */
+  async run(signal: AbortSignal): Promise<void> {
+    const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+    while (!signal.aborted) {
+      await Promise.race([this.#wake.promise, stopped]);
+      this.#wake = Promise.withResolvers<void>();
+      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+        await this.#post(next, signal);
+      }
+    }
+  }
+
+  /** Sends one event that is no longer in the queue, so that nothing but its own age drops it. */
+  async #post(event: Waiting, signal: AbortSignal): Promise<void> {
+    const { kube, date } = this.#options;
+    for (let pauseMs = FIRST_RETRY_MS; !signal.aborted; pauseMs = Math.min(pauseMs * 2, LAST_RETRY_MS)) {
+      try {
+        await kube.post(event.path, event.body, signal);
+        this.#warned.clear();
+        return;
+      } catch (err) {
+        // A name that is taken is this event, sent before by a request whose answer got lost.
+        if (signal.aborted || (err instanceof KubeError && err.status === 409)) return;
+        const waitMs =
+          (err instanceof KubeError ? err.retryAfterMs : undefined) ?? pauseMs * (0.5 + Math.random());
+        if (date().getTime() + waitMs - event.atMs > STALE_MS) return this.#drop(event, err);
+        this.#warn(err, waitMs);
+        await timers.setTimeout(waitMs, undefined, { signal }).catch(() => {});
+      }
+    }
+  }
+
+  /** Warns of each error once, until an event was sent. */
+  #warn(err: unknown, waitMs: number): void {
+    const line = errorLine(err);
+    const level = this.#warned.has(line) ? 'debug' : 'warn';
+    this.#warned.add(line);
+    this.#options.log[level]({ err, retryInMs: Math.round(waitMs) }, 'cannot send the event');
+  }
+
+  #drop({ body }: Waiting, err?: unknown): void {
+    this.#options.log.warn({ err, event: body }, 'event dropped');
+  }
+
+  /** Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/, in its core form */
+  #eventOf({ about, type, reason, message }: NodeEvent, at: Date): object {
+    const { node } = this.#options;
+    const time = at.toISOString().replace(/\.\d+Z$/, 'Z');
+    const name = `${about.name.slice(0, 200)}.${at.getTime().toString(16)}.${++this.#sent}`;
+    return {
+      apiVersion: 'v1',
+      kind: 'Event',
+      metadata: { name, namespace: about.namespace ?? 'default' },
+      involvedObject: { apiVersion: 'v1', ...about },
+      type,
+      reason,
+      message: message.slice(0, 1024),
+      source: { component: 'gvisor-ready', host: node },
+      firstTimestamp: time,
+      lastTimestamp: time,
+      count: 1,
+    };
+  }
+}
+
+/** A verdict that now stands in the Node of this uid, as an event on it. */
+export function eventOf({ status, reason, message }: Verdict, name: string, uid: string): NodeEvent {
+  return {
+    about: { kind: 'Node', name, uid },
+    type: status === 'True' ? 'Normal' : 'Warning',
+    reason,
+    message,
+  };
+}

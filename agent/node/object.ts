@@ -1,0 +1,178 @@
+import { REASONS } from '../reasons.ts';
+import { shorten, shortIds } from '../text/format.ts';
+import type { Verdict } from '../verdict.ts';
+import { OWN_KEYS } from './keys.ts';
+
+/** A condition of a Node, as the API has it. */
+export type Condition = {
+  readonly type: string;
+  readonly status: string;
+  readonly reason: string;
+  readonly message: string;
+  readonly lastHeartbeatTime: string;
+  readonly lastTransitionTime: string;
+};
+
+/** A taint of a Node, as the API has it. */
+export type Taint = { readonly key: string; readonly effect: string; readonly value?: string };
+
+/** The metadata of a Node, all that a watch of metadata tells. */
+export type NodeMetadata = {
+  readonly name: string;
+  readonly uid: string;
+  readonly resourceVersion: string;
+  readonly labels?: Texts;
+  readonly annotations?: Texts;
+  readonly managedFields?: readonly Managed[];
+};
+
+/** A Node as far as this agent reads it. */
+export type NodeObject = {
+  readonly metadata: NodeMetadata;
+  readonly spec?: { readonly taints?: readonly Taint[] };
+  readonly status?: { readonly conditions?: readonly Condition[] };
+};
+
+type Texts = Readonly<Record<string, string>>;
+type Managed = {
+  readonly manager?: string;
+  readonly operation?: string;
+  readonly subresource?: string;
+  readonly time?: string;
+  readonly fieldsV1?: unknown;
+};
+
+/** The type of the condition that agents write. */
+export const CONDITION = 'GVisorReady';
+
+/** What an agent wants a Node to say: `null` takes a key away. `tainted` is absent where taints are left alone. */
+export type Wanted = {
+  readonly labels: Readonly<Record<string, string | null>>;
+  readonly annotations: Readonly<Record<string, string | null>>;
+  readonly verdict: Verdict;
+  readonly taint?: { readonly key: string; readonly present: boolean };
+};
+
+/** What a Node says of gVisor, as far as the agent knows it. */
+export type Written = {
+  /** The agent's own labels that stand there, */
+  readonly labels: Texts;
+  /** its condition, */
+  readonly condition?: Condition;
+  /** and whether its taint does. */
+  readonly tainted: boolean;
+  /** Why the agent does not write there, or is not Ready. */
+  readonly problem?: string;
+};
+
+/** One thing that a Node does not say as wanted: where it stands, and the text that is wanted there. */
+export type Difference = {
+  readonly part: 'labels' | 'annotations' | 'taint' | 'condition';
+  readonly key: string;
+  readonly value: string | null;
+};
+
+/** What is wanted, one entry a key, whether the Node says so already or not. */
+export function entriesOf(wanted: Wanted): readonly Difference[] {
+  const { labels, annotations, taint, verdict } = wanted;
+  const texts = (part: 'labels' | 'annotations', values: Wanted['labels']) =>
+    Object.entries(values).map(([key, value]) => ({ part, key, value }));
+  return [
+    ...texts('labels', labels),
+    ...texts('annotations', annotations),
+    ...(taint === undefined
+      ? []
+      : [{ part: 'taint', key: taint.key, value: taint.present ? 'NoSchedule' : null } as const]),
+    { part: 'condition', key: CONDITION, value: `${verdict.status} ${verdict.reason}` },
+  ];
+}
+
+/** What a Node says of gVisor; nothing where it is not known. */
+export function writtenIn(node: NodeObject | undefined, problem?: string): Written {
+  const { labels, taint } = OWN_KEYS;
+  const own = Object.values(labels).flatMap((key) => {
+    const value = node?.metadata.labels?.[key];
+    return value === undefined ? [] : [[key, value] as const];
+  });
+  const condition = node?.status?.conditions?.find(({ type }) => type === CONDITION);
+  return {
+    labels: Object.fromEntries(own),
+    tainted: node?.spec?.taints?.some((each) => isOwn(each, taint)) ?? false,
+    ...(condition === undefined ? {} : { condition }),
+    ...(problem === undefined ? {} : { problem }),
+  };
+}
+
+/** What the Node says now where an entry stands. */
+export function valueIn({ metadata, spec, status }: NodeObject, { part, key }: Difference): string | null {
+  if (part === 'taint') return spec?.taints?.some((taint) => isOwn(taint, key)) ? 'NoSchedule' : null;
+  if (part !== 'condition') return metadata[part]?.[key] ?? null;
+  const condition = status?.conditions?.find(({ type }) => type === key);
+  return condition === undefined ? null : `${condition.status} ${condition.reason}`;
+}
+
+/**
+ * The merge patch of a Node that makes these differences, or undefined for none. The list of taints can only
+ * be replaced as a whole, so it is bound to the version of the Node that it was read from.
+ */
+export function nodePatch(node: NodeObject, differences: readonly Difference[]): object | undefined {
+  const texts = (part: 'labels' | 'annotations') => {
+    const found = differences.filter((difference) => difference.part === part);
+    return found.length === 0 ? {} : { [part]: Object.fromEntries(found.map((d) => [d.key, d.value])) };
+  };
+  const metadata = { ...texts('labels'), ...texts('annotations') };
+  const taint = differences.find(({ part }) => part === 'taint');
+  if (taint !== undefined) {
+    const others = (node.spec?.taints ?? []).filter((each) => !isOwn(each, taint.key));
+    const taints = taint.value === null ? others : [...others, { key: taint.key, effect: taint.value }];
+    const { resourceVersion } = node.metadata;
+    return { metadata: { resourceVersion, ...metadata }, spec: { taints } };
+  }
+  return Object.keys(metadata).length === 0 ? undefined : { metadata };
+}
+
+/** `kubectl describe node` prints a condition on one line. */
+const LONGEST_MESSAGE = 512;
+
+/**
+ * The condition of a verdict, with what to do in its message. The time of its last transition stays while the status
+ * does; the heartbeat is the time of this write, and nothing is written for the heartbeat alone.
+ */
+export function conditionFor(verdict: Verdict, node: NodeObject, nowMs: number): Condition {
+  const { status, reason } = verdict;
+  const old = node.status?.conditions?.find(({ type }) => type === CONDITION);
+  const kept = old?.status === status ? old.lastTransitionTime : undefined;
+  const lastHeartbeatTime = new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
+  const lastTransitionTime = kept || lastHeartbeatTime;
+  const message = messageOf(verdict);
+  return { type: CONDITION, status, reason, message, lastHeartbeatTime, lastTransitionTime };
+}
+
+function messageOf({ status, reason, message }: Verdict): string {
+  const advice = status === 'True' ? '' : `. What to do: ${REASONS[reason].remedy}`;
+  return shorten(shortIds(message).replace(/\.$/, ''), LONGEST_MESSAGE - advice.length) + advice;
+}
+
+/**
+ * Who last wrote the condition and, where wanted, the taints, and when: metadata tells no more of them, but
+ * this changes with them. Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management
+ */
+export function writersOf({ managedFields = [] }: NodeMetadata, withTaints: boolean): string {
+  const own = managedFields.filter(({ fieldsV1 }) => {
+    const fields = JSON.stringify(fieldsV1) ?? '';
+    return fields.includes(CONDITION) || (withTaints && fields.includes('"f:taints"'));
+  });
+  return JSON.stringify(
+    own.map(({ manager, operation, subresource, time }) => [manager, operation, subresource, time]),
+  );
+}
+
+/** Whether the first is an older version of one object than the second; versions can be compared since 1.35. */
+export function isOlder(a: NodeMetadata, b: NodeMetadata): boolean {
+  const [one, other] = [a.resourceVersion, b.resourceVersion];
+  return one.length === other.length ? one < other : one.length < other.length;
+}
+
+function isOwn(taint: Taint, key: string): boolean {
+  return taint.key === key && taint.effect === 'NoSchedule';
+}

@@ -1,0 +1,197 @@
+import timers from 'node:timers/promises';
+import { errorLine } from '../host/error-line.ts';
+import type { WatchEvent } from '../kube/client.ts';
+import { KubeError } from '../kube/error.ts';
+import { keepWatching } from '../kube/watch.ts';
+import type { Publisher } from '../publisher.ts';
+import type { Report } from '../report.ts';
+import { OWN_KEYS } from './keys.ts';
+import { labelsFor } from './labels.ts';
+import {
+  isOlder,
+  type NodeMetadata,
+  type NodeObject,
+  type Wanted,
+  type Written,
+  writersOf,
+  writtenIn,
+} from './object.ts';
+import { Outage } from './outage.ts';
+import { guard } from './rollout-guard.ts';
+import { type NodeOptions, NodeWriter } from './writer.ts';
+
+const FIRST_RETRY_MS = 500;
+const LAST_RETRY_MS = 30_000;
+
+/**
+ * Keeps the verdict in the Node: labels, annotations and taint with one PATCH, the condition with another,
+ * and each only when it differs from what is there. A watch of the Node's metadata tells when somebody else
+ * changed it. While the API server does not answer it tries again, with growing pauses; of several verdicts
+ * that waited, only the newest is written.
+ */
+export class NodePublisher implements Publisher {
+  readonly name = 'node';
+  readonly #options: NodeOptions;
+  readonly #writer: NodeWriter;
+  readonly #outage = new Outage();
+  #report: Report | undefined;
+  #event: WatchEvent | undefined;
+  #wake = Promise.withResolvers<void>();
+  #node: NodeObject | undefined;
+  #gone = false;
+  /** Whether writes have failed for minutes. */
+  #failing = false;
+  #unready: string | undefined = 'the first verdict is not settled yet';
+
+  constructor(options: NodeOptions) {
+    this.#options = options;
+    this.#writer = new NodeWriter(options);
+  }
+
+  /** Why a rollout must not go on to the next node; undefined when it may. */
+  get unready(): string | undefined {
+    return this.#unready;
+  }
+
+  /** What the Node says of gVisor, and what keeps the agent from writing there. */
+  get written(): Written {
+    const problem = this.#report === undefined ? undefined : this.#unready;
+    return writtenIn(this.#node, problem);
+  }
+
+  publish(report: Report): void {
+    this.#report = report;
+    this.#wake.resolve();
+  }
+
+  /** Writes until the signal ends it. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { kube, node, log } = this.#options;
+    const path = `/api/v1/nodes?fieldSelector=metadata.name%3D${node}`;
+    await Promise.all([
+      keepWatching({ kube, path, extent: 'metadata', log, onEvent: (event) => this.#onEvent(event) }, signal),
+      this.#keepWriting(signal),
+    ]);
+  }
+
+  #onEvent(event: WatchEvent): void {
+    if (event.type === 'BOOKMARK') return;
+    this.#event = event;
+    this.#wake.resolve();
+  }
+
+  async #keepWriting(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        const waitMs = await this.#step(signal);
+        await this.#wait(waitMs, signal);
+      } catch (err) {
+        if (signal.aborted) return;
+        const retryInMs = this.#failed(err);
+        if (retryInMs > 0) await timers.setTimeout(retryInMs, undefined, { signal }).catch(() => {});
+      }
+    }
+  }
+
+  /** One step towards what is wanted; gives the milliseconds until the next, or undefined for when something happens. */
+  async #step(signal: AbortSignal): Promise<number | undefined> {
+    this.#wake = Promise.withResolvers<void>();
+    this.#takeEvent();
+    if (this.#report === undefined || this.#gone) return undefined;
+    this.#node ??= await this.#writer.read(signal);
+    const { wanted, refusal } = this.#want(this.#report, this.#node);
+    const { node, waitMs } = await this.#writer.write(this.#node, wanted, signal);
+    this.#node = node;
+    this.#recovered();
+    if (refusal !== undefined && refusal !== this.#unready)
+      this.#options.log.warn({ refusal }, 'not ready: the rollout waits');
+    this.#unready = refusal;
+    return waitMs;
+  }
+
+  #want({ verdict, facts }: Report, node: NodeObject): { wanted: Wanted; refusal: string | undefined } {
+    const { taint, fingerprint, node: name } = this.#options;
+    const key = OWN_KEYS.annotations.provenBy;
+    const { provenBy, refusal } = guard(verdict, node.metadata.annotations?.[key], {
+      fingerprint,
+      node: name,
+      key,
+    });
+    const wanted = {
+      labels: labelsFor(verdict, facts),
+      annotations: provenBy === undefined ? {} : { [key]: provenBy },
+      verdict,
+      ...(taint ? { taint: { key: OWN_KEYS.taint, present: verdict.status !== 'True' } } : {}),
+    };
+    return { wanted, refusal };
+  }
+
+  /** Takes note of what the watch told last. */
+  #takeEvent(): void {
+    const event = this.#event;
+    this.#event = undefined;
+    if (event === undefined) return;
+    if (event.type === 'DELETED') {
+      this.#options.log.warn('the node is gone: waiting for it to return');
+      this.#node = undefined;
+      this.#gone = true;
+      this.#failing = false;
+      this.#outage.ended(this.#options.now());
+      return;
+    }
+    this.#gone = false;
+    const known = this.#node;
+    const { metadata } = event.object as { readonly metadata: NodeMetadata };
+    if (known === undefined || isOlder(metadata, known.metadata)) return;
+    const withTaints = this.#options.taint;
+    const told =
+      metadata.uid === known.metadata.uid &&
+      writersOf(metadata, withTaints) === writersOf(known.metadata, withTaints);
+    this.#node = told ? { ...known, metadata } : undefined; // else it must be read
+  }
+
+  /** Notes a failure, and gives the milliseconds to wait. */
+  #failed(err: unknown): number {
+    this.#node = undefined; // what is there is not known any more
+    const { log, node } = this.#options;
+    if (err instanceof KubeError && err.status === 404) {
+      log.warn({ err }, 'the node does not exist: waiting for it');
+      this.#unready = `there is no Node "${node}": is NODE_NAME right?`;
+      this.#gone = this.#event === undefined;
+      return 0;
+    }
+    const jitter = Math.random();
+    const asked = err instanceof KubeError ? err.retryAfterMs : undefined;
+    const pauseMs = Math.min(FIRST_RETRY_MS * 2 ** this.#outage.tries, LAST_RETRY_MS);
+    const retryInMs = Math.round(asked === undefined ? pauseMs * (0.5 + jitter) : asked * (1 + jitter / 4));
+    log.warn({ err, retryInMs }, 'cannot write the node');
+    if (!this.#writer.wrote) this.#unready = `the first verdict is not in the Node yet: ${errorLine(err)}`;
+    const failedForMs = this.#outage.failed(this.#options.now());
+    if (failedForMs !== undefined) this.#failedLong(err, failedForMs);
+    return retryInMs;
+  }
+
+  /** Makes the agent unready, and says so once. */
+  #failedLong(err: unknown, failedForMs: number): void {
+    const minutes = Math.floor(failedForMs / 60_000);
+    if (!this.#failing)
+      this.#options.log.warn({ err, failedForMs }, 'not ready: the node could not be written for minutes');
+    this.#failing = true;
+    this.#unready = `the Node could not be written for ${minutes} min: ${errorLine(err)}`;
+  }
+
+  #recovered(): void {
+    const failedForMs = this.#outage.ended(this.#options.now());
+    if (this.#failing) this.#options.log.info({ failedForMs }, 'the node is written again');
+    this.#failing = false;
+  }
+
+  /** Waits until something happens, or these milliseconds have passed. */
+  async #wait(waitMs: number | undefined, signal: AbortSignal): Promise<void> {
+    const done = new AbortController();
+    const either = AbortSignal.any([signal, done.signal]);
+    const timer = timers.setTimeout(waitMs ?? 2 ** 31 - 1, undefined, { signal: either }).catch(() => {});
+    await Promise.race([this.#wake.promise, timer]);
+    done.abort();
+  }
+}

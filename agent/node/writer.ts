@@ -1,0 +1,139 @@
+import type { Logger } from 'pino';
+import type { Kube } from '../kube/client.ts';
+import type { Verdict } from '../verdict.ts';
+import { Contest } from './key-backoff.ts';
+import { OWN_KEYS } from './keys.ts';
+import {
+  conditionFor,
+  type Difference,
+  entriesOf,
+  type NodeObject,
+  nodePatch,
+  valueIn,
+  type Wanted,
+} from './object.ts';
+
+/** What a publisher of a Node needs. */
+export type NodeOptions = {
+  readonly kube: Kube;
+  readonly node: string;
+  /** Whether nodes that are not proven carry a taint. */
+  readonly taint: boolean;
+  /** The agent's version with a digest of what a verdict depends on. */
+  readonly fingerprint: string;
+  readonly log: Logger;
+  /** Monotonic and wall clock, milliseconds. */
+  readonly now: () => number;
+  readonly date: () => Date;
+  /** Hears of each verdict that changed the condition, once it stands there. */
+  readonly changed?: (verdict: Verdict, nodeUid: string) => void;
+  /** Hears after each write whether the Node says that gVisor was ever proven on it. */
+  readonly provenOnce?: (provenOnce: boolean) => void;
+};
+
+type Due = { readonly differences: readonly Difference[]; readonly waitMs: number | undefined };
+
+/** Writes what a Node does not say as wanted; what somebody else changed back, less and less often. */
+export class NodeWriter {
+  readonly #options: NodeOptions;
+  readonly #contest = new Contest();
+  /** What the Node has said as wanted, by part and key: a difference from it is somebody else's. */
+  readonly #stood = new Map<string, string | null>();
+  #uid: string | undefined;
+  #wrote = false;
+
+  constructor(options: NodeOptions) {
+    this.#options = options;
+  }
+
+  /** Whether a Node has said all that was wanted. */
+  get wrote(): boolean {
+    return this.#wrote;
+  }
+
+  /** Reads the whole Node. */
+  async read(signal: AbortSignal): Promise<NodeObject> {
+    return this.#remember(await this.#options.kube.get(this.#path, signal));
+  }
+
+  /** Writes what is due, and tells what the Node is then and in how many milliseconds more is due. */
+  async write(
+    was: NodeObject,
+    wanted: Wanted,
+    signal: AbortSignal,
+  ): Promise<{ readonly node: NodeObject; readonly waitMs: number | undefined }> {
+    const { log, kube, date, changed, provenOnce } = this.#options;
+    const { differences, waitMs } = this.#due(was, wanted);
+    let node = was;
+    const patch = nodePatch(node, differences);
+    if (patch !== undefined) {
+      node = this.#remember(await kube.patch(this.#path, patch, 'merge', signal));
+      log.info(patch, 'labels written');
+    }
+    const condition = differences.find(({ part }) => part === 'condition');
+    if (condition !== undefined) {
+      const conditions = [conditionFor(wanted.verdict, node, date().getTime())];
+      const body = { status: { conditions } };
+      node = this.#remember(await kube.patch(`${this.#path}/status`, body, 'strategic', signal));
+      const { status, reason } = wanted.verdict;
+      log.info({ status, reason }, 'condition written');
+    }
+    const ofOthers = differences.filter((difference) => this.#isOthers(difference));
+    this.#note(ofOthers);
+    for (const entry of entriesOf(wanted)) this.#stand(node, entry);
+    if (condition !== undefined && !ofOthers.includes(condition))
+      changed?.(wanted.verdict, node.metadata.uid);
+    provenOnce?.(node.metadata.annotations?.[OWN_KEYS.annotations.provenBy] !== undefined);
+    this.#wrote = true;
+    return { node, waitMs };
+  }
+
+  #due(node: NodeObject, wanted: Wanted): Due {
+    const now = this.#options.now();
+    const differences: Difference[] = [];
+    let next: number | undefined;
+    for (const entry of entriesOf(wanted)) {
+      if (valueIn(node, entry) === entry.value) continue;
+      const waitMs = this.#isOthers(entry) ? this.#contest.waitMs(idOf(entry), now) : 0;
+      if (waitMs === 0) differences.push(entry);
+      else next = Math.min(next ?? waitMs, waitMs);
+    }
+    return { differences, waitMs: next };
+  }
+
+  /** Whether the Node has said what is wanted before, so that somebody else must have changed it. */
+  #isOthers(entry: Difference): boolean {
+    return this.#stood.has(idOf(entry)) && this.#stood.get(idOf(entry)) === entry.value;
+  }
+
+  #note(ofOthers: readonly Difference[]): void {
+    const { log, now } = this.#options;
+    for (const difference of ofOthers) {
+      const times = this.#contest.wrote(idOf(difference), now());
+      log.warn({ ...difference, times }, 'written again, since somebody else had changed it');
+    }
+  }
+
+  #stand(node: NodeObject, entry: Difference): void {
+    if (valueIn(node, entry) === entry.value) this.#stood.set(idOf(entry), entry.value);
+  }
+
+  #remember(answer: unknown): NodeObject {
+    const node = answer as NodeObject;
+    if (node?.metadata?.uid === undefined) throw new Error(`${this.#path}: the answer is no Node`);
+    if (this.#uid !== undefined && this.#uid !== node.metadata.uid) {
+      this.#options.log.info('the node was created anew');
+      this.#stood.clear();
+    }
+    this.#uid = node.metadata.uid;
+    return node;
+  }
+
+  get #path(): string {
+    return `/api/v1/nodes/${this.#options.node}`;
+  }
+}
+
+function idOf({ part, key }: Difference): string {
+  return `${part} ${key}`;
+}

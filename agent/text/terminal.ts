@@ -1,0 +1,128 @@
+import { styleText } from 'node:util';
+import { CHECKS } from '../checks/catalogue.ts';
+import type { PodsOutside } from '../pods/outside.ts';
+import type { Publisher } from '../publisher.ts';
+import type { Report, Status } from '../report.ts';
+import {
+  HEADLINES,
+  harmless,
+  inWords,
+  MARKS,
+  PROOF_TONES,
+  shortIds,
+  TONES,
+  type Tone,
+  toneOf,
+  wrap,
+} from './format.ts';
+import { nextSteps, sinceOf } from './next-steps.ts';
+import { describePod, describePods } from './pod-words.ts';
+import { causeOf, Told } from './told.ts';
+
+/** How a table is printed: with colours or without, and how many characters a line may have. */
+export type Screen = { readonly colored: boolean; readonly width: number };
+
+/** A row with its mark, or one that belongs to the row above. */
+type Row = { readonly tone?: Tone; readonly text: string };
+
+const COLORS = { pass: 'green', fail: 'red', warning: 'yellow', unknown: 'yellow', skipped: 'gray' } as const;
+const TITLES = new Map(CHECKS.map(({ id, title }) => [id, title]));
+
+/** A report for people, what is wrong before what is right; a line is longer than the screen only where a word is. */
+export function renderReport(report: Status, { colored, width }: Screen): string {
+  const paint = (style: Parameters<typeof styleText>[0], text: string) =>
+    colored ? styleText(style, text, { validateStream: false }) : text;
+  const lines = (text: string, first: string, rest: string) =>
+    wrap(shortIds(harmless(text)), width, first, rest);
+  /** Lines of which the first few words are painted. */
+  const begun = (
+    words: string,
+    style: Parameters<typeof styleText>[0],
+    [first = '', ...rest]: readonly string[],
+  ) => [first.replace(words, () => paint(style, words)), ...rest];
+  const row = ({ tone, text }: Row) => {
+    if (tone === undefined) return lines(text, '    ', '      ');
+    const [symbol] = MARKS[tone];
+    const [first = '', ...rest] = lines(text, `  ${symbol} `, '    ');
+    const quiet = (line: string) => (tone === 'pass' ? paint('dim', line) : line);
+    return [`  ${paint(COLORS[tone], symbol)} ${quiet(first.slice(4))}`, ...rest.map(quiet)];
+  };
+  const told = new Told();
+  const { node, handler, proof, look, pods } = report;
+  const [tone, headline] = HEADLINES[look.verdict.status];
+  const since = look.verdict.status === report.verdict.status ? sinceOf(report) : undefined;
+  const subject = `${node}, handler "${handler}"${since === undefined ? '' : `, since ${inWords(since)}`}`;
+  const why = `${look.verdict.reason}: ${told.tell(causeOf(look.verdict, proof))}`;
+  const steps = nextSteps(report).flatMap(({ reason, remedy }) =>
+    begun(reason, 'bold', lines(`${reason}: ${remedy}`, '  ', '    ')),
+  );
+  const parts = [
+    [paint([COLORS[tone], 'bold'], headline), ...lines(subject, '', '').map((line) => paint('dim', line))],
+    begun(look.verdict.reason, 'bold', lines(why, '  ', '  ')),
+    checkRows(report, told).flatMap(row),
+    pods === undefined ? [] : podRows(pods).flatMap(row),
+    steps.length === 0 ? [] : [paint('bold', 'What to do next'), ...steps],
+  ];
+  return parts
+    .filter((part) => part.length > 0)
+    .map((part) => `\n${part.join('\n')}\n`)
+    .join('');
+}
+
+function checkRows({ findings, proof }: Report, told: Told): readonly Row[] {
+  const checks = findings.map((finding) => ({
+    tone: toneOf(finding, proof.kind === 'proven'),
+    title: TITLES.get(finding.check) ?? finding.check,
+    seen: finding.message,
+  }));
+  const boot = {
+    tone: PROOF_TONES[proof.kind],
+    title: "A sandbox boots, is gVisor's, and goes away",
+    seen: proof.message,
+  };
+  return [...checks, boot]
+    .sort((a, b) => TONES.indexOf(a.tone) - TONES.indexOf(b.tone))
+    .map(({ tone, title, seen }) => ({ tone, text: `${title}: ${told.tell(seen)}` }));
+}
+
+const SHOWN = 20;
+
+function podRows(pods: PodsOutside): readonly Row[] {
+  const { tone, headline, remedy, rest } = describePods(pods);
+  const hidden = pods.forbidden.length - SHOWN;
+  const named = pods.forbidden.slice(0, SHOWN).map(describePod);
+  const more = [hidden > 0 ? `and ${hidden} more` : undefined, remedy, rest];
+  const below = [...named, ...more].flatMap((text) => (text === undefined ? [] : [{ text }]));
+  return [{ tone, text: headline }, ...below];
+}
+
+/** Prints the table whenever the published verdict is another than before, and where the page is. */
+export class TerminalPublisher implements Publisher {
+  readonly name = 'terminal';
+  readonly #options: TerminalOptions;
+  #last = '';
+
+  constructor(options: TerminalOptions) {
+    this.#options = options;
+  }
+
+  publish(report: Report): void {
+    const key = `${report.verdict.status} ${report.verdict.reason}`;
+    if (key === this.#last) return;
+    this.#last = key;
+    const { write, screen, complete, page } = this.#options;
+    const address = page();
+    write(renderReport(complete(report), screen()));
+    write(address === undefined ? '\n' : `\nThis and more in a browser: ${address}\n\n`);
+  }
+}
+
+/** What a terminal publisher is made of; it asks for all that may have changed. */
+export type TerminalOptions = {
+  readonly write: (text: string) => void;
+  readonly screen: () => Screen;
+  /** Adds what is known beside looks. */
+  readonly complete: (report: Report) => Status;
+  /** The address of the page; undefined where there is none. */
+  readonly page: () => string | undefined;
+};

@@ -1,0 +1,171 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CLUSTERS } from '../hack/paths.ts';
+import { replaceFile } from '../hack/replace-file.ts';
+import { run, waitFor } from '../hack/run.ts';
+import { type Answer, ApiReader } from './control-plane/api.ts';
+import {
+  CONTROL_PLANE,
+  type ControlPlaneTools,
+  kubeconfig,
+  setUpNetwork,
+  startControlPlane,
+  writeCredentials,
+} from './control-plane/control-plane.ts';
+import { type Authority, openAuthority } from './control-plane/pki.ts';
+import { listen, startRelay } from './control-plane/start-relay.ts';
+import { ensureImage, type Image } from './images.ts';
+import { cgroupOf, removeCgroup } from './machine/cgroups.ts';
+import { requireName } from './machine/host-checks.ts';
+import { Machine } from './machine/machine.ts';
+import { unknownWord } from './nearest.ts';
+import type { NodeSpec } from './node/config.ts';
+import { ClusterNode } from './node/node.ts';
+import { allotNodes, type NodeRequest, readNodes } from './node/plan.ts';
+import { removeCluster } from './remove.ts';
+import { ensureTools } from './tools.ts';
+import { waitForReady } from './wait-ready.ts';
+
+/** A running cluster. */
+export class Cluster {
+  readonly name: string;
+  readonly dir: string;
+  readonly hub: Machine;
+  readonly #authority: Authority;
+  readonly #tools: ControlPlaneTools;
+  #api: ApiReader | undefined;
+
+  private constructor(name: string, tools: ControlPlaneTools, authority: Authority) {
+    this.name = name;
+    this.dir = join(CLUSTERS, name);
+    this.hub = new Machine('control-plane', join(this.dir, 'hub'));
+    this.#tools = tools;
+    this.#authority = authority;
+  }
+
+  /** A handle on a cluster that exists, or that is about to. */
+  static async open(name: string): Promise<Cluster> {
+    requireName(name);
+    const tools = await ensureTools(['kubernetes', 'etcd']);
+    const pki = join(CLUSTERS, name, 'pki');
+    await mkdir(pki, { recursive: true });
+    return new Cluster(name, tools, await openAuthority(pki));
+  }
+
+  /** The file that kubectl and client libraries read to reach this cluster from the host. */
+  get kubeconfig(): string {
+    return join(this.dir, 'kubeconfig');
+  }
+
+  /** What the API server answers to a GET of that path, as the admin. */
+  ask(path: string): Promise<Answer> {
+    this.#api ??= new ApiReader(this.kubeconfig);
+    return this.#api.get(path);
+  }
+
+  /** The text behind a path of the API server; rejects when it is refused. */
+  async get(path: string): Promise<string> {
+    const { code, text } = await this.ask(path);
+    if (code < 300) return text;
+    throw new Error(`The API server answers ${code} to GET ${path}: ${text.slice(0, 400)}`);
+  }
+
+  /** Runs kubectl against this cluster and gives its standard output. */
+  kubectl(args: readonly string[], input?: string, timeoutMs?: number): Promise<string> {
+    const command = this.kubectlCommand(args);
+    return run(command.command, command.args, {
+      ...(input === undefined ? {} : { input }),
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    });
+  }
+
+  /** The program and the words that {@link kubectl} runs, for those who want to read it as it goes. */
+  kubectlCommand(args: readonly string[]): { readonly command: string; readonly args: readonly string[] } {
+    const command = join(this.#tools.kubernetes, 'kubectl');
+    return { command, args: ['--kubeconfig', this.kubeconfig, ...args] };
+  }
+
+  /** The nodes, in the order of their index, running or not. */
+  nodes(): ClusterNode[] {
+    return readNodes(this.dir).map((spec) => this.#node(spec));
+  }
+
+  /** One node by name. */
+  node(name: string): ClusterNode {
+    const found = this.nodes().find((node) => node.name === name);
+    if (found !== undefined) return found;
+    const names = readNodes(this.dir).map((spec) => spec.name);
+    throw unknownWord(`node of the cluster "${this.name}" named`, name, names);
+  }
+
+  #node(spec: NodeSpec): ClusterNode {
+    return new ClusterNode(spec, join(this.dir, 'nodes', spec.name), this.hub);
+  }
+
+  /** Starts the control plane and waits until the API server is ready. */
+  async startControlPlane(port: number | undefined): Promise<void> {
+    await this.hub.start();
+    await setUpNetwork(this.hub);
+    await writeCredentials(this.hub, this.#authority);
+    await Promise.all(CONTROL_PLANE.map((name) => this.startDaemon(name)));
+    await this.#startRelay(port);
+    await waitFor(`the API server (see ${this.hub.dir}/kube-apiserver.log)`, 60_000, async () => {
+      await this.get('/readyz');
+      return true;
+    });
+  }
+
+  /** Starts one daemon of the control plane again; harmless when it runs. */
+  async startDaemon(name: (typeof CONTROL_PLANE)[number]): Promise<void> {
+    await startControlPlane(this.hub, name, this.#tools);
+  }
+
+  async #startRelay(port: number | undefined): Promise<void> {
+    if (this.hub.daemonPid('relay') !== undefined) return;
+    const bound = await listen(port ?? this.port ?? 0);
+    const server = `https://127.0.0.1:${bound.port}`;
+    const config = await kubeconfig(this.#authority, server, 'admin', ['system:masters']);
+    await replaceFile(this.kubeconfig, config, 0o600);
+    await startRelay(this.hub, bound.server);
+  }
+
+  /** The port on the host's loopback that the API server has been given, once it has. */
+  get port(): number | undefined {
+    if (!existsSync(this.kubeconfig)) return undefined;
+    return Number(/127\.0\.0\.1:(\d+)/.exec(readFileSync(this.kubeconfig, 'utf8'))?.[1]);
+  }
+
+  /** Adds a node, starts its containerd and kubelet, and loads images. Harmless when it is there. */
+  async addNode(request: NodeRequest, images: readonly Image[] = []): Promise<ClusterNode> {
+    const [spec] = allotNodes(this.dir, [request]);
+    if (spec === undefined) throw new Error('No place for the node');
+    const node = this.#node(spec);
+    await node.start(this.#authority);
+    await node.load(await ensureImage('pause'));
+    await node.startKubelet();
+    for (const image of images) await node.load(image);
+    return node;
+  }
+
+  /** Takes a node out of the cluster and off the machine. */
+  async removeNode(name: string): Promise<void> {
+    const node = this.node(name);
+    await node.machine.stop();
+    await node.disconnect();
+    await removeCgroup(cgroupOf(node.machine.dir));
+    await this.kubectl(['delete', 'node', name, '--ignore-not-found']);
+    await rm(node.machine.dir, { recursive: true, force: true });
+  }
+
+  /** Waits until the named nodes (all unless told) are Ready. */
+  async waitForNodes(names = this.nodes().map((node) => node.name), timeoutMs?: number): Promise<void> {
+    const usual = names.some((name) => this.node(name).spec.machine === 'vm') ? 300_000 : 60_000;
+    await waitForReady(this, names, timeoutMs ?? usual);
+  }
+
+  /** Ends the cluster and removes all that it left on the machine. */
+  async down(): Promise<void> {
+    await removeCluster(this.name);
+  }
+}

@@ -1,0 +1,141 @@
+import { formatTable } from '../../hack/table.ts';
+import type { Cluster } from '../cluster.ts';
+import { CONTROL_PLANE } from '../control-plane/control-plane.ts';
+import { faultsOf } from '../faults/break-node.ts';
+import { processesIn, stateIn } from '../machine/processes.ts';
+import type { NodeSpec } from '../node/config.ts';
+import type { ClusterNode } from '../node/node.ts';
+import { type Command, npm, openRunning } from './command.ts';
+
+const LABEL = 'gvisor.node-restriction.kubernetes.io/ready';
+const CONDITION = 'GVisorReady';
+
+/** What this command reads of a Node object. */
+export type SeenNode = {
+  readonly metadata: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
+  readonly status: {
+    readonly conditions?: readonly {
+      readonly type: string;
+      readonly status: string;
+      readonly reason?: string;
+    }[];
+    readonly nodeInfo?: { readonly containerRuntimeVersion?: string };
+  };
+};
+
+/** What the host knows of a node. */
+export type LocalNode = {
+  readonly spec: NodeSpec;
+  readonly daemons: string;
+  readonly faults: readonly string[];
+  readonly rss: number;
+};
+
+/** `status`: the cluster for people. */
+export const status: Command = {
+  does: 'shows the nodes, their daemons, faults, label and condition, and the memory used',
+  run: async ({ name }) => {
+    const cluster = await openRunning(name);
+    const seen = await cluster
+      .kubectl(['get', 'nodes', '--output=json', '--request-timeout=5s'], undefined, 10_000)
+      .then((text) => (JSON.parse(text) as { items: SeenNode[] }).items)
+      .catch(() => undefined);
+    const local: LocalNode[] = [];
+    for (const node of cluster.nodes()) {
+      if (node.machine.pid() === undefined) {
+        local.push({ spec: node.spec, daemons: 'machine down', faults: [], rss: 0 });
+        continue;
+      }
+      local.push({
+        spec: node.spec,
+        ...(await stateOfNode(node, cluster)),
+        rss: sum(processesIn(node.machine), 'rss'),
+      });
+    }
+    const all = processesIn(cluster.hub);
+    const memory = `${mebibytes(sum(all, 'rss'))} RSS, ${mebibytes(sum(all, 'pss'))} PSS`;
+    console.log(formatTable(statusRows(seen, local)));
+    console.log(`
+control plane: ${await daemonsOf(CONTROL_PLANE, async (daemon) => stateIn(cluster.hub, cluster.hub.daemonPid(daemon)))}
+all ${all.length} processes: ${memory}
+export KUBECONFIG=${cluster.kubeconfig}`);
+    if (seen === undefined) {
+      console.log(`The API server does not answer: see \`${npm(name, 'logs control-plane')}\`.`);
+      return 1;
+    }
+    return undefined;
+  },
+};
+
+/** The daemons and the faults of a node; a virtual machine that is starting, or stuck, tells of none. */
+async function stateOfNode(
+  node: ClusterNode,
+  cluster: Cluster,
+): Promise<Pick<LocalNode, 'daemons' | 'faults'>> {
+  try {
+    const faults = await faultsOf(node, cluster);
+    return {
+      faults,
+      daemons: await daemonsOf(['containerd', 'kubelet'], (name) => node.system.daemonState(name)),
+    };
+  } catch (error) {
+    if (node.spec.machine === 'vm') return { faults: [], daemons: 'no answer' };
+    throw error;
+  }
+}
+
+/** The table of nodes: what the API server says of them beside what the host knows. */
+export function statusRows(
+  seen: readonly SeenNode[] | undefined,
+  local: readonly LocalNode[],
+): readonly (readonly string[])[] {
+  const head = [
+    'NODE',
+    'READY',
+    'CONTAINERD',
+    'GVISOR',
+    'LABEL',
+    CONDITION.toUpperCase(),
+    'DAEMONS',
+    'FAULTS',
+    'RSS',
+  ];
+  const rows = local.map(({ spec, daemons, faults, rss }) => {
+    const node = seen?.find((one) => one.metadata.name === spec.name);
+    const condition = (type: string) => node?.status.conditions?.find((one) => one.type === type);
+    const verdict = condition(CONDITION);
+    return [
+      spec.name,
+      condition('Ready')?.status ?? '?',
+      node?.status.nodeInfo?.containerRuntimeVersion?.replace(/^containerd:\/\//, '') ?? spec.containerd,
+      spec.gvisor,
+      node?.metadata.labels?.[LABEL] ?? '-',
+      verdict === undefined ? '-' : [verdict.status, verdict.reason].filter(Boolean).join(' '),
+      daemons,
+      faults.join(',') || '-',
+      mebibytes(rss),
+    ];
+  });
+  return [head, ...rows];
+}
+
+async function daemonsOf<D extends string>(
+  names: readonly D[],
+  stateOf: (name: D) => Promise<string | undefined>,
+): Promise<string> {
+  const states = await Promise.all(names.map(async (name) => [name, await stateOf(name)] as const));
+  const odd = states.filter(([, state]) => state === undefined || state === 'T');
+  if (odd.length === 0) return 'up';
+  return odd.map(([name, state]) => `${name} ${state === 'T' ? 'hung' : 'down'}`).join(', ');
+}
+
+function sum(
+  processes: readonly { readonly rss: number; readonly pss: number }[],
+  of: 'rss' | 'pss',
+): number {
+  return processes.reduce((total, one) => total + one[of], 0);
+}
+
+function mebibytes(bytes: number): string {
+  return `${Math.round(bytes / 1024 / 1024)} MiB`;
+}

@@ -1,0 +1,134 @@
+import { existsSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { Machine } from '../machine/machine.ts';
+import { type Authority, createSigningKeys } from './pki.ts';
+
+/** The control plane's address on the cluster's bridge; nodes follow it in the same /24. */
+export const HUB_ADDRESS = '10.89.0.1';
+/** The address of the `kubernetes` service, which the bridge carries itself: there is no kube-proxy. */
+export const SERVICE_ADDRESS = '10.96.0.1';
+const PKI = '/etc/kubernetes/pki';
+
+/** The daemons of the control plane, in the order they start. */
+export const CONTROL_PLANE = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler'] as const;
+
+/** The folders that hold the control plane's programs. */
+export type ControlPlaneTools = { readonly kubernetes: string; readonly etcd: string };
+
+/** Gives the control plane's machine its bridge, and the address of the API service on it. */
+export async function setUpNetwork(hub: Machine): Promise<void> {
+  const ip = (...args: string[]) => hub.run(['ip', ...args]);
+  if (!(await ip('-br', 'link')).includes('br0')) await ip('link', 'add', 'br0', 'type', 'bridge');
+  await ip('addr', 'replace', `${HUB_ADDRESS}/24`, 'dev', 'br0');
+  await ip('addr', 'replace', `${SERVICE_ADDRESS}/32`, 'dev', 'br0');
+  await ip('link', 'set', 'br0', 'up');
+}
+
+/** Writes the control plane's keys and kubeconfigs once; they stay while the cluster exists. */
+export async function writeCredentials(hub: Machine, authority: Authority): Promise<void> {
+  const put = async (file: string, text: string) => {
+    await mkdir(dirname(hub.path(file)), { recursive: true });
+    await writeFile(hub.path(file), text, { mode: 0o600 });
+  };
+  if (existsSync(hub.path(`${PKI}/done`))) return;
+  const names = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'localhost'];
+  const server = await authority.issue(
+    'kube-apiserver',
+    [],
+    [...names, '127.0.0.1', HUB_ADDRESS, SERVICE_ADDRESS],
+  );
+  const client = await authority.issue('kube-apiserver', ['system:masters']);
+  const signing = await createSigningKeys();
+  await put(`${PKI}/ca.crt`, authority.cert);
+  await put(`${PKI}/apiserver.crt`, server.cert);
+  await put(`${PKI}/apiserver.key`, server.key);
+  await put(`${PKI}/kubelet-client.crt`, client.cert);
+  await put(`${PKI}/kubelet-client.key`, client.key);
+  await put(`${PKI}/sa.key`, signing.private);
+  await put(`${PKI}/sa.pub`, signing.public);
+  await put('/etc/kubernetes/audit.yaml', AUDIT_POLICY);
+  for (const name of ['kube-controller-manager', 'kube-scheduler']) {
+    await put(
+      `/etc/kubernetes/${name}.kubeconfig`,
+      await kubeconfig(authority, `https://${HUB_ADDRESS}`, `system:${name}`),
+    );
+  }
+  await put(`${PKI}/done`, '');
+}
+
+/** Every write to a node is kept with who did it, so that tests can count what an agent costs the API server. */
+const AUDIT_POLICY = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: Metadata
+    userGroups: ["system:serviceaccounts:gvisor-ready"]
+  - level: None
+`;
+
+/** Where, inside the control plane's machine, the API server keeps its audit log (JSON lines). */
+export const AUDIT_LOG = '/var/log/kube-apiserver-audit.log';
+
+/** Starts one daemon of the control plane; harmless when it runs. */
+export async function startControlPlane(
+  hub: Machine,
+  name: (typeof CONTROL_PLANE)[number],
+  tools: ControlPlaneTools,
+): Promise<void> {
+  if (hub.daemonPid(name) !== undefined) return;
+  const bin = name === 'etcd' ? join(tools.etcd, 'etcd') : join(tools.kubernetes, name);
+  await hub.daemon(name, [bin, ...ARGUMENTS[name]]);
+}
+
+const ARGUMENTS: Record<(typeof CONTROL_PLANE)[number], readonly string[]> = {
+  etcd: ['--data-dir=/var/lib/etcd', '--unsafe-no-fsync', '--log-level=warn'],
+  'kube-apiserver': [
+    '--etcd-servers=http://127.0.0.1:2379',
+    '--secure-port=443',
+    '--bind-address=0.0.0.0',
+    `--advertise-address=${HUB_ADDRESS}`,
+    '--service-cluster-ip-range=10.96.0.0/16',
+    `--tls-cert-file=${PKI}/apiserver.crt`,
+    `--tls-private-key-file=${PKI}/apiserver.key`,
+    `--client-ca-file=${PKI}/ca.crt`,
+    `--service-account-key-file=${PKI}/sa.pub`,
+    `--service-account-signing-key-file=${PKI}/sa.key`,
+    '--service-account-issuer=https://kubernetes.default.svc',
+    `--kubelet-client-certificate=${PKI}/kubelet-client.crt`,
+    `--kubelet-client-key=${PKI}/kubelet-client.key`,
+    '--kubelet-preferred-address-types=InternalIP',
+    '--authorization-mode=Node,RBAC',
+    '--allow-privileged', // as kubeadm has it; Pod Security and policies decide who may
+    '--enable-admission-plugins=NodeRestriction',
+    '--audit-policy-file=/etc/kubernetes/audit.yaml',
+    `--audit-log-path=${AUDIT_LOG}`,
+    '--profiling=false',
+  ],
+  'kube-controller-manager': [
+    '--kubeconfig=/etc/kubernetes/kube-controller-manager.kubeconfig',
+    `--service-account-private-key-file=${PKI}/sa.key`,
+    `--root-ca-file=${PKI}/ca.crt`,
+    '--use-service-account-credentials',
+    '--leader-elect=false',
+  ],
+  'kube-scheduler': ['--kubeconfig=/etc/kubernetes/kube-scheduler.kubeconfig', '--leader-elect=false'],
+};
+
+/** A kubeconfig (YAML) for `user` in `groups` that trusts the cluster's authority. */
+export async function kubeconfig(
+  authority: Authority,
+  server: string,
+  user: string,
+  groups: readonly string[] = [],
+): Promise<string> {
+  const { cert, key } = await authority.issue(user, groups);
+  const data = (text: string) => Buffer.from(text).toString('base64');
+  return `apiVersion: v1
+kind: Config
+current-context: gvisor-ready
+contexts: [{name: gvisor-ready, context: {cluster: gvisor-ready, user: "${user}"}}]
+clusters: [{name: gvisor-ready, cluster: {server: "${server}", certificate-authority-data: ${data(authority.cert)}}}]
+users: [{name: "${user}", user: {client-certificate-data: ${data(cert)}, client-key-data: ${data(key)}}}]
+`;
+}

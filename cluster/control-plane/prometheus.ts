@@ -1,0 +1,113 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { waitFor } from '../../hack/run.ts';
+import type { Cluster } from '../cluster.ts';
+import { ensureTools } from '../tools.ts';
+import { actAsServiceAccount } from './service-account.ts';
+import { listen, startRelay } from './start-relay.ts';
+
+const FOLDER = '/etc/prometheus';
+const PORT = 9090;
+
+/** What Prometheus reads: each a whole file (YAML), as the manifests have it. */
+export type PrometheusFiles = {
+  readonly scrapeConfigs: readonly string[];
+  readonly rules: readonly string[];
+};
+
+/** A sample of an instant query. */
+export type Sample = {
+  readonly metric: Readonly<Record<string, string>>;
+  readonly value: readonly [time: number, value: string];
+};
+
+/** An alert as /api/v1/alerts has it. */
+export type Alert = {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly state: 'pending' | 'firing';
+};
+
+/** A Prometheus that runs beside the control plane. */
+export class Prometheus {
+  /** Reaches it from the host. */
+  readonly url: string;
+
+  constructor(url: string) {
+    this.url = url;
+  }
+
+  async #get<T>(path: string, parameters: Readonly<Record<string, string>> = {}): Promise<T> {
+    const response = await fetch(`${this.url}/api/v1/${path}?${new URLSearchParams(parameters)}`);
+    const body = (await response.json()) as { status: string; data: T; error?: string };
+    if (body.status === 'success') return body.data;
+    throw new Error(`Prometheus refuses ${path} ${JSON.stringify(parameters)}: ${body.error}`);
+  }
+
+  /** The samples of an instant query, now. */
+  async query(query: string): Promise<readonly Sample[]> {
+    return (await this.#get<{ result: readonly Sample[] }>('query', { query })).result;
+  }
+
+  /** How many points each series of a range query has, over the last `seconds`. */
+  async range(query: string, seconds: number): Promise<readonly number[]> {
+    const end = Date.now() / 1_000;
+    const asked = { query, start: String(end - seconds), end: String(end), step: '5' };
+    const { result } = await this.#get<{ result: readonly { values: readonly unknown[] }[] }>(
+      'query_range',
+      asked,
+    );
+    return result.map(({ values }) => values.length);
+  }
+
+  /** The alert of that name that is firing, of that node if one is given. */
+  async find(alert: string, node?: string): Promise<Alert | undefined> {
+    const { alerts } = await this.#get<{ alerts: readonly Alert[] }>('alerts');
+    return alerts.find(
+      ({ state, labels }) =>
+        state === 'firing' && labels.alertname === alert && (node === undefined || labels.node === node),
+    );
+  }
+}
+
+/**
+ * Starts Prometheus in the control plane's machine, with the service account monitoring/prometheus, looking
+ * and evaluating every second, and waits until it answers. One that runs is ended, and its data removed.
+ */
+export async function startPrometheus(cluster: Cluster, files: PrometheusFiles): Promise<Prometheus> {
+  const { hub } = cluster;
+  await hub.stopDaemon('prometheus');
+  await hub.run(['rm', '-rf', FOLDER, '/var/lib/prometheus']);
+  await mkdir(hub.path(FOLDER), { recursive: true });
+  const put = (name: string, text: string) => writeFile(join(hub.path(FOLDER), name), text);
+  const config = {
+    global: { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '1s' },
+    scrape_config_files: ['scrape-*.yaml'],
+    rule_files: ['rules-*.yaml'],
+  };
+  await put('prometheus.yml', JSON.stringify(config)); // JSON is YAML
+  for (const [index, text] of files.scrapeConfigs.entries()) await put(`scrape-${index}.yaml`, text);
+  for (const [index, text] of files.rules.entries()) await put(`rules-${index}.yaml`, text);
+  const { server, port } = await listen(0);
+  await hub.stopDaemon('relay-prometheus');
+  await startRelay(hub, server, { name: 'relay-prometheus', address: '127.0.0.1', port: PORT });
+  const url = `http://127.0.0.1:${port}`;
+  await continuePrometheus(cluster, url);
+  return new Prometheus(url);
+}
+
+/** Starts the Prometheus behind `url` again, with the files and the data that it had, and waits until it answers. */
+export async function continuePrometheus(cluster: Cluster, url: string): Promise<void> {
+  const { hub } = cluster;
+  const { prometheus } = await ensureTools(['prometheus']);
+  const env = await actAsServiceAccount(cluster, 'monitoring', 'prometheus');
+  const options = [
+    `--config.file=${FOLDER}/prometheus.yml`,
+    '--storage.tsdb.path=/var/lib/prometheus',
+    `--web.listen-address=127.0.0.1:${PORT}`,
+  ];
+  await hub.daemon('prometheus', [join(prometheus, 'prometheus'), ...options], env);
+  await waitFor(`Prometheus (see ${hub.dir}/prometheus.log)`, 60_000, async () =>
+    (await fetch(`${url}/-/ready`)).ok ? true : undefined,
+  );
+}

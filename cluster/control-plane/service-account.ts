@@ -1,0 +1,31 @@
+import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Cluster } from '../cluster.ts';
+import { SERVICE_ADDRESS } from './control-plane.ts';
+
+/** Where a pod finds its service account's token; client libraries look nowhere else. */
+const IN_CLUSTER = '/run/secrets/kubernetes.io/serviceaccount'; // /var/run is a link to /run
+
+/**
+ * Lets programs of the control plane's machine reach the API server as a pod of this service account would:
+ * with its token at the usual place (for 24 hours) and the environment that is given back.
+ */
+export async function actAsServiceAccount(
+  cluster: Cluster,
+  namespace: string,
+  name: string,
+): Promise<Readonly<Record<string, string>>> {
+  const account = { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace } };
+  const room = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } };
+  await cluster.kubectl(
+    ['apply', '-f', '-'],
+    [room, account].map((each) => JSON.stringify(each)).join('\n---\n'),
+  );
+  const token = await cluster.kubectl(['create', 'token', name, '-n', namespace, '--duration=24h']);
+  const folder = cluster.hub.path(IN_CLUSTER);
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, 'token'), token.trim(), { mode: 0o600 });
+  await copyFile(join(cluster.dir, 'pki/ca.crt'), join(folder, 'ca.crt'));
+  await writeFile(join(folder, 'namespace'), namespace);
+  return { KUBERNETES_SERVICE_HOST: SERVICE_ADDRESS, KUBERNETES_SERVICE_PORT: '443' };
+}

@@ -1,0 +1,55 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:net';
+import { join } from 'node:path';
+import { REPO } from '../../hack/paths.ts';
+import { UsageError } from '../../hack/run.ts';
+import type { Machine } from '../machine/machine.ts';
+import { HUB_ADDRESS } from './control-plane.ts';
+
+/** Listens on a port of the host's loopback (0: any free one). Throws a UsageError when it is taken. */
+export async function listen(port: number): Promise<{ readonly server: Server; readonly port: number }> {
+  const server = createServer();
+  server.listen(port, '127.0.0.1');
+  await once(server, 'listening').catch((cause) => {
+    throw new UsageError(`Port ${port} of 127.0.0.1 is taken: choose another with --port.`, { cause });
+  });
+  const bound = server.address();
+  if (bound === null || typeof bound === 'string') throw new Error('No port for the API server');
+  return { server, port: bound.port };
+}
+
+/** What a relay leads to, in the control plane's network; the name is the one it has among the daemons. */
+export type RelayTarget = { readonly name: string; readonly address: string; readonly port: number };
+
+const API_SERVER: RelayTarget = { name: 'relay', address: HUB_ADDRESS, port: 443 };
+
+/** Starts the process that brings connections from `server` to the API server, or to another target, and hands it the server. */
+export async function startRelay(hub: Machine, server: Server, target = API_SERVER): Promise<void> {
+  const { name, address, port } = target;
+  const script = `echo $$ >/run/daemons/${name}; exec "$@"`;
+  const node = [process.execPath, join(REPO, 'cluster/control-plane/relay.ts'), address, String(port)];
+  const [first = '', ...rest] = hub.enter('/bin/sh', '-c', script, name, ...node);
+  const child = fork(first, rest, {
+    execPath: 'nsenter',
+    execArgv: [],
+    detached: true,
+    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    serialization: 'json',
+  });
+  child.send('listen', server);
+  try {
+    const late = { signal: AbortSignal.timeout(20_000) };
+    await Promise.race([
+      once(child, 'message', late),
+      once(child, 'exit', late).then(() =>
+        Promise.reject(new Error(`The relay to ${address}:${port} did not start`)),
+      ),
+    ]);
+  } finally {
+    // An open server would keep this process for good.
+    child.unref();
+    if (child.connected) child.disconnect();
+    server.close();
+  }
+}

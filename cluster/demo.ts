@@ -1,0 +1,128 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { styleText } from 'node:util';
+import { REPO } from '../hack/paths.ts';
+import { ensurePrerequisites } from '../hack/prerequisites.ts';
+import { UsageError } from '../hack/run.ts';
+import type { Cluster } from './cluster.ts';
+import { showNodes } from './live-nodes.ts';
+import { removeCluster } from './remove.ts';
+import { startCluster } from './start.ts';
+import { breakAndWait, deployAgent, evaluationPod, healAndWait, runPod, viewNodes } from './story.ts';
+
+const NAME = 'demo';
+const terminal = process.stdout.isTTY;
+const screen = { terminal, write: (text: string) => process.stdout.write(text) };
+
+/** What to do with the cluster once the story is told. */
+const TRY = [
+  'npm run cluster -- --name demo status',
+  'npm run cluster -- --name demo kubectl describe node node-1',
+  'npm run cluster -- faults',
+  'npm run cluster -- --name demo break node-2 runsc-cannot-boot',
+  'npm run cluster -- --name demo kubectl get events -A --watch',
+];
+
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  const stop = Promise.withResolvers<'stopped'>();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.resolve('stopped'));
+  let code = 1;
+  try {
+    await ensurePrerequisites();
+    await removeCluster(NAME); // what a demo that was killed has left
+    const told = await Promise.race([tell(), stop.promise]);
+    if (told === 'stopped') return 130;
+    code = 0;
+    if (!terminal) {
+      say('\n   What to try next, on a cluster that stays (npm run cluster -- --name demo up && … load):');
+      for (const command of TRY) say(`     ${command}`);
+    } else {
+      say(`\n${bold('The cluster stays until you press Ctrl-C.')} Try in another terminal:`);
+      for (const command of TRY) say(`  ${command}`);
+      const alive = setInterval(() => {}, 60_000); // a signal alone keeps no process
+      await stop.promise;
+      clearInterval(alive);
+    }
+  } catch (error) {
+    say(`\n${styleText('red', '✗')} ${error instanceof Error ? error.message : error}`);
+    if (error instanceof UsageError) code = 2;
+  } finally {
+    say('\nTaking the cluster down …');
+    await removeCluster(NAME);
+  }
+  return code;
+}
+
+async function tell(): Promise<'told'> {
+  title('1. A real cluster on this machine: three nodes, gVisor installed on the first two');
+  const begun = performance.now();
+  const cluster = await startCluster({ name: NAME, images: ['workload', 'agent'] });
+  say(
+    `   up in ${((performance.now() - begun) / 1000).toFixed(1)} s: real kube-apiserver, scheduler, kubelets, containerd and runsc`,
+  );
+
+  title('2. The agent is deployed to every node');
+  say('   It boots a real sandbox through the handler that pods use, and sees whose it is, before it');
+  say('   grants the label that the RuntimeClass "gvisor" selects.');
+  const nodes = await showNodes(cluster, screen, () => deployAgent(cluster, join(REPO, 'manifests/base')));
+  expect(
+    nodes.map(({ ready }) => ready).join(' ') === 'true true false',
+    'two nodes are proven, the third is not',
+  );
+
+  title('3. A pod asks for the RuntimeClass "gvisor" and names no node');
+  const home = await runPod(cluster, 'evaluation-1', evaluationPod('evaluation-1', { gvisor: true }));
+  const inside = await kernelIn(cluster, 'evaluation-1');
+  const outside = (await readFile('/proc/version', 'utf8')).trim();
+  say(`   runs on ${home}, and sees   ${inside}`);
+  say(`   while the host runs   ${outside.slice(0, 60)} …`);
+  expect(home !== 'node-3', 'the scheduler chose a proven node');
+  expect(inside !== outside, "the kernel inside is not the host's");
+
+  title(`4. ${home} loses its gVisor shim, as a bad upgrade would take it`);
+  say(
+    '   Nothing else would notice before the next pod hangs in ContainerCreating. The agent sees the file go,',
+  );
+  say('   cannot boot a sandbox any more, looks once more to be sure, and takes the label away.');
+  const gone = await showNodes(cluster, screen, () => breakAndWait(cluster, home, 'shim-missing'));
+  expect(
+    true,
+    `its label was withdrawn ${bold(`${gone.toFixed(2)} s`)} after the file went, confirmed by a second look`,
+  );
+  const why = (await viewNodes(cluster)).find(({ name }) => name === home)?.message ?? '';
+  say(`   because ${why.slice(0, 95)} …`);
+  const phase = await cluster.kubectl(['get', 'pod', 'evaluation-1', '-o', 'jsonpath={.status.phase}']);
+  expect(phase === 'Running', 'the pod that ran there runs on: nothing healthy was killed');
+
+  title('5. The next pod avoids the broken node');
+  const other = await runPod(cluster, 'evaluation-2', evaluationPod('evaluation-2', { gvisor: true }));
+  expect(other !== home && other !== 'node-3', `it runs on ${other}`);
+
+  title(`6. ${home} is mended`);
+  const back = await showNodes(cluster, screen, () => healAndWait(cluster, home));
+  expect(true, `its label came back ${bold(`${back.toFixed(2)} s`)} later, after a fresh proof`);
+  return 'told';
+}
+
+async function kernelIn(cluster: Cluster, pod: string): Promise<string> {
+  return (await cluster.kubectl(['exec', pod, '--', 'cat', '/proc/version'])).trim();
+}
+
+function expect(held: boolean, what: string): void {
+  if (!held) throw new Error(`This did not hold: ${what}`);
+  say(`   ${terminal ? styleText('green', '✓') : '✓'} ${what}`);
+}
+
+function title(text: string): void {
+  say(`\n${bold(text)}`);
+}
+
+function bold(text: string): string {
+  return terminal ? styleText('bold', text) : text;
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}

@@ -1,0 +1,65 @@
+import { UsageError, waitFor } from '../../hack/run.ts';
+import type { Cluster } from '../cluster.ts';
+import { ensureImage } from '../images.ts';
+import { CONTAINERD_CONFIG, containerdConfig, RUNSC_CONFIG, runscToml } from '../node/config.ts';
+import { type ClusterNode, RUNSC, SHIM } from '../node/node.ts';
+
+/** Puts one part of a node into its known good state, doing only what is needed. */
+export type Repair = (node: ClusterNode, cluster: Cluster) => Promise<void>;
+
+/** The parts of a node that faults break, each with its repair, in the order in which all are repaired. */
+export const REPAIRS = {
+  api: async (_node, cluster) => {
+    await cluster.startDaemon('kube-apiserver');
+    await waitFor('the API server to be ready', 60_000, async () => {
+      await cluster.kubectl(['get', '--raw', '/readyz'], undefined, 5_000);
+      return true;
+    });
+    await cluster.startDaemon('kube-controller-manager'); // they may have given up meanwhile
+    await cluster.startDaemon('kube-scheduler');
+  },
+  containerd: async (node) => node.startContainerd(),
+  shim: async (node) => repairProgram(node, SHIM),
+  runsc: async (node) => {
+    await repairProgram(node, RUNSC);
+    await node.killWhere(([shell, script]) => shell === '/bin/sh' && script === RUNSC);
+  },
+  'runsc-config': async (node) => {
+    if (node.spec.gvisor !== 'none') await node.write(RUNSC_CONFIG, runscToml(node.spec));
+  },
+  handler: async (node) => {
+    await node.write(CONTAINERD_CONFIG, containerdConfig(node.spec));
+    if ((await containerdRuns(node)) && !(await node.hasLoadedConfig())) await node.restart('containerd');
+  },
+  'pause-image': async (node) => {
+    await requireContainerd(node);
+    await node.load(await ensureImage('pause'));
+  },
+  // A kubelet that starts without containerd ends at once, so it comes after all that restarts containerd.
+  kubelet: async (node) => {
+    await requireContainerd(node);
+    await node.startKubelet();
+  },
+  agent: async () => {}, // the kubelet starts it again
+} as const satisfies Record<string, Repair>;
+
+/** A part of a node that can break. */
+export type Part = keyof typeof REPAIRS;
+
+async function repairProgram(node: ClusterNode, program: typeof RUNSC | typeof SHIM): Promise<void> {
+  if (node.spec.gvisor !== 'none') await node.installProgram(program);
+}
+
+/** Whether the node's containerd runs and answers: neither ended nor stopped in its tracks. */
+export async function containerdRuns(node: ClusterNode): Promise<boolean> {
+  const state = await node.system.daemonState('containerd');
+  return state !== undefined && state !== 'T';
+}
+
+/** Throws a UsageError when a fault has ended or stopped the node's containerd. */
+export async function requireContainerd(node: ClusterNode): Promise<void> {
+  if (await containerdRuns(node)) return;
+  throw new UsageError(
+    `containerd on ${node.name} does not run: heal that first (heal ${node.name} containerd-stopped, or containerd-hung).`,
+  );
+}

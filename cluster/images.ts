@@ -1,0 +1,166 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { copyFile, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { endsWithUs, partial, removeAbandoned } from '../hack/abandoned.ts';
+import { bundle } from '../hack/bundle.ts';
+import { CACHE, REPO } from '../hack/paths.ts';
+import { progress } from '../hack/progress.ts';
+import { type RunOptions, run, runAll, UsageError } from '../hack/run.ts';
+
+/** Packages of the self-made base: what Node and the proof's container need, and a shell for people. */
+const BASE_PACKAGES = ['base-files', 'libc6', 'libstdc++6', 'coreutils', 'dash'];
+const BASE_SUITE = 'bookworm';
+
+/** Every image: its name on the nodes, and the folder that is its build context. */
+const IMAGES = {
+  base: { name: 'localhost/gvisor-ready-base:1', context: 'cluster/images/base' },
+  pause: { name: 'localhost/gvisor-ready-pause:1', context: 'cluster/images/pause' },
+  workload: { name: 'localhost/gvisor-ready-workload:1', context: 'cluster/images/workload' },
+  agent: { name: 'localhost/gvisor-ready:0.1.0', context: '.' },
+  /** The same agent as another version, to upgrade to. */
+  'agent-next': { name: 'localhost/gvisor-ready:0.2.0', context: '.' },
+} as const;
+
+/** An image that the project builds and loads into nodes. */
+export type ImageId = Exclude<keyof typeof IMAGES, 'base'>;
+
+/** An image's name and the archive (OCI or docker format) that `ctr images import` reads. */
+export type Image = { readonly name: string; readonly archive: string };
+
+/** The name that a pod's `image` field uses for one of the project's images. */
+export function imageName(id: ImageId): string {
+  return IMAGES[id].name;
+}
+
+/** Builds an image with docker, podman or buildah unless the cache has it; keyed by all that goes into it. */
+export async function ensureImage(id: ImageId): Promise<Image> {
+  const { name } = IMAGES[id];
+  const context = await prepareContext(id);
+  const base = process.env.BASE_IMAGE;
+  const hash = createHash('sha256').update(base ?? JSON.stringify([BASE_PACKAGES, BASE_SUITE]));
+  for (const file of await contextFiles(context, id)) {
+    hash.update(file).update(await readFile(join(context, file)));
+  }
+  const archive = join(CACHE, 'images', `${id}-${hash.digest('hex').slice(0, 12)}.tar`);
+  if (!existsSync(archive)) {
+    await progress(`building the image ${name}`, async () => {
+      const builder = await findBuilder();
+      const from = base ?? (await selfMadeBase(builder));
+      await builder.build(name, context, from, archive);
+    });
+  }
+  return { name, archive };
+}
+
+/** The folder with all that an image is built of. */
+async function prepareContext(id: ImageId): Promise<string> {
+  if (id === 'agent') await bundle();
+  if (id !== 'agent-next') return join(REPO, IMAGES[id].context);
+  const context = join(CACHE, 'images', id);
+  await bundle({ dist: join(context, 'dist'), version: IMAGES[id].name.split(':')[1] });
+  await copyFile(join(REPO, 'Dockerfile'), join(context, 'Dockerfile'));
+  return context;
+}
+
+async function contextFiles(context: string, id: ImageId): Promise<string[]> {
+  if (id.startsWith('agent')) return ['Dockerfile', 'dist/agent.mjs', 'dist/node'];
+  return (await readdir(context)).sort();
+}
+
+type Builder = {
+  has(name: string): Promise<boolean>;
+  /** Builds the Dockerfile in `context` on top of `base` and writes the image to `archive`. */
+  build(name: string, context: string, base: string | undefined, archive: string): Promise<void>;
+};
+
+const LONG = { timeoutMs: 10 * 60_000 };
+
+function runToEnd(command: string, args: readonly string[], options: RunOptions): Promise<string> {
+  return run(...endsWithUs(command, args), options);
+}
+
+async function findBuilder(): Promise<Builder> {
+  for (const engine of ['docker', 'podman']) {
+    const answers = await runAll(engine, ['info'], { timeoutMs: 10_000 }).catch(() => undefined);
+    if (answers?.code !== 0) continue;
+    return builder([engine, 'image', 'inspect'], async (name, context, base, archive) => {
+      await runToEnd(engine, ['build', ...buildArguments(base), '-t', name, context], LONG);
+      await runToEnd(engine, ['save', '-o', archive, name], LONG);
+    });
+  }
+  const buildah = [
+    '--storage-driver',
+    'vfs',
+    '--root',
+    join(CACHE, 'buildah'),
+    '--runroot',
+    '/run/gvisor-ready-buildah',
+  ];
+  if ((await runAll('buildah', ['--version']).catch(() => undefined))?.code === 0) {
+    return builder(['buildah', ...buildah, 'inspect'], async (name, context, base, archive) => {
+      const options = ['--isolation', 'chroot', '--format', 'oci', ...buildArguments(base)];
+      await runToEnd('buildah', [...buildah, 'bud', ...options, '-t', name, context], LONG);
+      const push = ['push', '--disable-compression', name, `oci-archive:${archive}:${name}`];
+      await runToEnd('buildah', [...buildah, ...push], LONG);
+    });
+  }
+  throw new UsageError('No way to build images: install docker, podman or buildah.');
+}
+
+function builder([command, ...inspect]: readonly [string, ...string[]], build: Builder['build']): Builder {
+  return {
+    has: async (name) => (await runAll(command, [...inspect, name])).code === 0,
+    build: async (name, context, base, archive) => {
+      const unfinished = partial(archive);
+      await removeAbandoned(join(CACHE, 'images'));
+      try {
+        await build(name, context, base, unfinished);
+        await rename(unfinished, archive);
+      } finally {
+        await rm(unfinished, { force: true });
+      }
+    },
+  };
+}
+
+/** The agent's bundle is made here, so that no image with npm is needed. */
+function buildArguments(base: string | undefined): string[] {
+  const given = { DIST: 'prebuilt', ...(base === undefined ? {} : { BASE: base }) };
+  return Object.entries(given).flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]);
+}
+
+/** Makes the base image with mmdebstrap; undefined where that is missing: then the Dockerfile's own base is pulled. */
+async function selfMadeBase(builder: Builder): Promise<string | undefined> {
+  if ((await runAll('mmdebstrap', ['--version']).catch(() => undefined))?.code !== 0) return undefined;
+  const { name } = IMAGES.base;
+  if (await builder.has(name)) return name;
+  await removeAbandoned(join(CACHE, 'images'));
+  const work = partial(join(CACHE, 'images', 'base'));
+  await mkdir(work);
+  try {
+    const without = ['doc', 'locale', 'man', 'info', 'lintian'].map(
+      (dir) => `--dpkgopt=path-exclude=/usr/share/${dir}/*`,
+    );
+    await runToEnd(
+      'mmdebstrap',
+      [
+        '--variant=extract',
+        '--mode=root',
+        `--include=${BASE_PACKAGES.join(',')}`,
+        ...without,
+        '--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr',
+        BASE_SUITE,
+        join(work, 'base.tar'),
+      ],
+      { ...LONG, env: { ...process.env, TMPDIR: work } },
+    );
+    await run('cp', [join(REPO, IMAGES.base.context, 'Dockerfile'), work]);
+    const archive = join(work, 'image.tar');
+    await builder.build(name, work, undefined, archive);
+    if ((await stat(archive)).size === 0) throw new Error('The base image is empty');
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+  return name;
+}

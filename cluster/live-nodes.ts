@@ -1,0 +1,61 @@
+import { styleText } from 'node:util';
+import { waitFor } from '../hack/run.ts';
+import type { Cluster } from './cluster.ts';
+import { type NodeView, READY_PATH, viewNodes, watchNodes } from './story.ts';
+
+/** Where to show nodes: with `terminal`, a table that is drawn anew in its place; without, a line for each change. */
+export type Screen = { readonly terminal: boolean; readonly write: (text: string) => void };
+
+/**
+ * Shows the nodes while `work` runs, as a watch tells of them: label, condition and reason of each. Gives
+ * what `work` gives.
+ */
+export async function showNodes<T>(cluster: Cluster, screen: Screen, work: () => Promise<T>): Promise<T> {
+  const nodes = new Map((await viewNodes(cluster)).map((node) => [node.name, node]));
+  const table = () => tableOf([...nodes.values()], screen.terminal);
+  screen.write(table());
+  const begun = performance.now();
+  const condition = '.status.conditions[?(@.type=="GVisorReady")]';
+  const paths = ['.metadata.name', READY_PATH, `${condition}.status`, `${condition}.reason`];
+  const watch = watchNodes(cluster, [], paths, ([name = '', ready = '', status = '', reason = '']) => {
+    const old = nodes.get(name);
+    const node: NodeView = { message: '', ...old, name, ready, status, reason };
+    if (old === undefined || isSame(node, old)) return;
+    nodes.set(name, node);
+    const seconds = ((performance.now() - begun) / 1000).toFixed(2);
+    if (screen.terminal) screen.write(`\x1b[${nodes.size + 1}F\x1b[J${table()}`);
+    else screen.write(`   ${seconds.padStart(6)} s  ${rowOf(node, false)}\n`);
+  });
+  try {
+    const result = await work();
+    await waitFor(
+      'the nodes to say of their conditions what their labels say, and the watch to tell it',
+      10_000,
+      async () => {
+        const now = await viewNodes(cluster);
+        const agree = now.every(({ ready, status }) => (ready === 'true') === (status === 'True'));
+        const told = now.every((node) => isSame(node, nodes.get(node.name)));
+        return agree && told ? true : undefined;
+      },
+    );
+    return result;
+  } finally {
+    watch.close();
+  }
+}
+
+function isSame(node: NodeView, other: NodeView | undefined): boolean {
+  return node.ready === other?.ready && node.status === other.status && node.reason === other.reason;
+}
+
+/** A table of nodes, a line each below its head. */
+export function tableOf(nodes: readonly NodeView[], colored: boolean): string {
+  const head = `     ${'NODE'.padEnd(10)}${'LABEL ready'.padEnd(14)}${'GVisorReady'.padEnd(13)}REASON`;
+  return `${[head, ...nodes.map((node) => `     ${rowOf(node, colored)}`)].join('\n')}\n`;
+}
+
+function rowOf({ name, ready, status, reason }: NodeView, colored: boolean): string {
+  const label = (ready === '' ? '-' : ready).padEnd(14);
+  const shown = colored ? styleText(ready === 'true' ? 'green' : 'red', label) : label;
+  return `${name.padEnd(10)}${shown}${(status === '' ? '-' : status).padEnd(13)}${reason}`;
+}

@@ -1,0 +1,66 @@
+import { readFile, statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { CLUSTERS } from '../../hack/paths.ts';
+import { runAll, UsageError } from '../../hack/run.ts';
+
+/** What decides whether this process may make clusters at all. */
+export type Caller = { readonly platform: string; readonly uid: number | undefined };
+
+/** Throws a UsageError unless the caller is root on Linux. */
+export function requireRoot(caller: Caller = { platform: process.platform, uid: process.getuid?.() }): void {
+  if (caller.platform !== 'linux') {
+    throw new UsageError(
+      `A cluster is made of Linux namespaces, and this is ${caller.platform}: run it on a Linux machine or in a Linux virtual machine.`,
+    );
+  }
+  if (caller.uid !== 0) {
+    throw new UsageError(
+      'Only root can make namespaces, mounts and cgroups: run the same command with sudo.',
+    );
+  }
+}
+
+/** Throws a UsageError unless `name` can be a cluster's. */
+export function requireName(name: string): void {
+  if (/^[a-z0-9-]{1,20}$/.test(name)) return;
+  throw new UsageError(
+    `"${name}" is no name for a cluster: use 1 to 20 lower-case letters, digits and hyphens.`,
+  );
+}
+
+const OVERLAY_MAGIC = 0x794c7630;
+const TRIAL = `
+ip link add t0 type bridge
+ip link add t1 type veth peer name t2
+mount -t tmpfs tmpfs /tmp
+mkdir /tmp/l /tmp/u /tmp/w /tmp/m
+mount -t overlay overlay -o lowerdir=/tmp/l,upperdir=/tmp/u,workdir=/tmp/w /tmp/m
+`;
+
+/**
+ * Throws a UsageError unless the kernel lets this process make what a cluster consists of: it makes a
+ * bridge, a cable and an overlay in namespaces that end at once.
+ */
+export async function requireKernel(): Promise<void> {
+  await requireUpperDirectory(dirname(CLUSTERS));
+  const cgroups = (await readFile('/proc/self/mounts', 'utf8')).split('\n').map((line) => line.split(' ')[2]);
+  if (!cgroups.includes('cgroup') && !cgroups.includes('cgroup2')) {
+    throw new UsageError(
+      'No cgroup file system is mounted: mount one at /sys/fs/cgroup; a kubelet needs it.',
+    );
+  }
+  const namespaces = ['--mount', '--pid', '--net', '--uts', '--ipc', '--fork', '--kill-child=SIGKILL'];
+  const { code, stderr } = await runAll('unshare', [...namespaces, '/bin/sh', '-ec', TRIAL]);
+  if (code === 0) return;
+  throw new UsageError(
+    `The kernel refuses what a cluster is made of (${stderr.trim().split('\n').at(-1)}): it needs namespaces, overlay, bridge and veth; in a container, a privileged one.`,
+  );
+}
+
+async function requireUpperDirectory(folder: string): Promise<void> {
+  const { type } = await statfs(folder).catch(() => statfs(dirname(folder)));
+  if (type !== OVERLAY_MAGIC) return;
+  throw new UsageError(
+    `${folder} is on an overlay, on which no node's files can be laid: mount a disk there, or \`mkdir -p ${folder} && mount -t tmpfs tmpfs ${folder}\`.`,
+  );
+}

@@ -1,0 +1,93 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { CACHE } from '../../hack/paths.ts';
+import { HUB_ADDRESS } from '../control-plane/control-plane.ts';
+import { addressOf, type NodeSpec } from '../node/config.ts';
+import type { VmImage } from '../vm-image.ts';
+
+/** The guest's own disk, inside of the machine that holds qemu: what it writes, on top of the image of all guests. */
+export const DISK = '/guest.qcow2';
+
+/** What a guest is started with: its image, its TAP device, how its code is run, and the public key that opens it. */
+export type QemuOptions = {
+  readonly image: VmImage;
+  readonly port: string;
+  readonly accel: 'kvm' | 'tcg';
+  readonly key: string;
+};
+
+/**
+ * qemu and its arguments. The guest learns its name and the folder of the cache (read-only, at the path that it has on
+ * the host) from the kernel's command line, and its address and the key that opens it from credentials of systemd
+ * (https://systemd.io/CREDENTIALS).
+ */
+export function qemuCommand(spec: NodeSpec, { image, port, accel, key }: QemuOptions): readonly string[] {
+  const mac = `52:54:00:89:00:${(10 + spec.index).toString(16).padStart(2, '0')}`;
+  const append = [
+    'root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 mitigations=off',
+    `systemd.hostname=${spec.name}`,
+    'systemd.ssh_auto=no',
+    `systemd.mount-extra=cache:${CACHE}:9p:trans=virtio,version=9p2000.L,msize=524288,cache=loose,ro,nofail`,
+  ];
+  return [
+    'qemu-system-x86_64',
+    ...(accel === 'kvm' ? ['-accel', 'kvm', '-cpu', 'host'] : ['-accel', 'tcg,thread=multi', '-cpu', 'max']),
+    ...['-smp', '2', '-m', '2560', '-nodefaults', '-display', 'none', '-serial', 'stdio'],
+    ...['-kernel', image.kernel, '-initrd', image.initrd, '-append', append.join(' ')],
+    ...['-drive', `file=${DISK},if=virtio,format=qcow2,cache=unsafe`],
+    ...['-netdev', `tap,id=net,ifname=${port},script=no,downscript=no`],
+    ...['-device', `virtio-net-pci,netdev=net,mac=${mac}`, '-device', 'virtio-rng-pci'],
+    ...['-virtfs', `local,path=${CACHE},mount_tag=cache,security_model=none,readonly=on`],
+    ...credential('ssh.authorized_keys.root', `${key}\n`),
+    ...credential('network.network.10-node', networkFile(spec)),
+  ];
+}
+
+function credential(name: string, text: string): readonly [string, string] {
+  const value = Buffer.from(text).toString('base64');
+  return ['-smbios', `type=11,value=io.systemd.credential.binary:${name}=${value}`];
+}
+
+function networkFile(spec: NodeSpec): string {
+  const network = `Address=${addressOf(spec)}/24\nGateway=${HUB_ADDRESS}\nLinkLocalAddressing=no\nIPv6AcceptRA=no`;
+  return `[Match]\nName=eth0\n\n[Network]\n${network}\n`;
+}
+
+/** How long the kernel of a guest may take until it finds that it has no disk, in milliseconds: 1 to 2 s. */
+const TRIAL_MS = 20_000;
+
+/** Whether /dev/kvm runs a guest: the kernel is started without a disk, which ends it. The device alone proves nothing. */
+export async function kvmWorks(kernel: string): Promise<boolean> {
+  if (!existsSync('/dev/kvm')) return false;
+  const args = [
+    '-accel',
+    'kvm',
+    '-cpu',
+    'host',
+    '-m',
+    '256',
+    '-nodefaults',
+    '-display',
+    'none',
+    '-no-reboot',
+  ];
+  const boot = ['-kernel', kernel, '-append', 'console=ttyS0 panic=-1', '-serial', 'stdio'];
+  const guest = spawn('qemu-system-x86_64', [...args, ...boot], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const late = setTimeout(() => guest.kill('SIGKILL'), TRIAL_MS);
+  let said = '';
+  guest.stdout.on('data', (chunk: Buffer) => {
+    said += chunk.toString();
+  });
+  guest.stderr.on('data', (chunk: Buffer) => {
+    if (chunk.toString().includes('KVM')) guest.kill('SIGKILL'); // it would stay, stopped
+  });
+  try {
+    const [code] = (await once(guest, 'close')) as [number | null];
+    return code === 0 && said.includes('Kernel panic');
+  } catch {
+    return false;
+  } finally {
+    clearTimeout(late);
+  }
+}

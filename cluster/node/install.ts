@@ -1,0 +1,36 @@
+import { join } from 'node:path';
+import { HUB_ADDRESS, kubeconfig } from '../control-plane/control-plane.ts';
+import type { Authority } from '../control-plane/pki.ts';
+import { ensureTools } from '../tools.ts';
+import {
+  CONTAINERD_CONFIG,
+  CONTAINERD_TOOLS,
+  cniConfig,
+  containerdConfig,
+  KUBELET_CONFIG,
+  kubeletConfig,
+  type NodeSpec,
+} from './config.ts';
+import type { NodeSystem } from './system.ts';
+
+/**
+ * Puts containerd, runc, the kubelet and their configuration at the standard paths of a node that has none. gVisor comes
+ * before this: the last file that is written says that the node is installed.
+ */
+export async function installNode(system: NodeSystem, spec: NodeSpec, authority: Authority): Promise<void> {
+  const group = CONTAINERD_TOOLS[spec.containerd];
+  const tools = await ensureTools(['kubernetes', 'cni', 'runc', group]);
+  for (const program of ['containerd', 'ctr', 'containerd-shim-runc-v2']) {
+    await system.provide(join(tools[group], program), `/usr/local/bin/${program}`);
+  }
+  await system.provide(join(tools.runc, 'runc'), '/usr/local/bin/runc');
+  await system.provide(join(tools.kubernetes, 'kubelet'), '/usr/local/bin/kubelet');
+  await system.provide(tools.cni, '/opt/cni/bin');
+  await system.write('/etc/cni/net.d/10-cluster.conflist', cniConfig(spec), 0o644);
+  await system.write(CONTAINERD_CONFIG, containerdConfig(spec), 0o644);
+  await system.write('/etc/kubernetes/pki/ca.crt', authority.cert, 0o644);
+  const server = `https://${HUB_ADDRESS}`;
+  const config = await kubeconfig(authority, server, `system:node:${spec.name}`, ['system:nodes']);
+  await system.write('/etc/kubernetes/kubelet.kubeconfig', config, 0o600);
+  await system.write(KUBELET_CONFIG, kubeletConfig(spec), 0o644);
+}

@@ -1,0 +1,96 @@
+import { chmod, copyFile, mkdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { isCopy, replaceFile } from '../../hack/replace-file.ts';
+import type { RunOptions } from '../../hack/run.ts';
+import { endDeadShims } from '../faults/dead-shims.ts';
+import { MACHINE_PATH, type Machine } from '../machine/machine.ts';
+import { processesIn, stateIn } from '../machine/processes.ts';
+import { plugIn } from '../machine/veth.ts';
+import { CONTAINERD_CONFIG, kubeletCommand, LOADED_CONFIG, type NodeSpec, SHIM } from './config.ts';
+import type { NodeDaemon, NodeProcess, NodeSystem } from './system.ts';
+
+/** The operating system of a node made of namespaces: its files have paths on the host, its daemons are those of its machine. */
+export class NamespaceSystem implements NodeSystem {
+  readonly #machine: Machine;
+  readonly #spec: NodeSpec;
+
+  constructor(machine: Machine, spec: NodeSpec) {
+    this.#machine = machine;
+    this.#spec = spec;
+  }
+
+  async start(hub: Machine): Promise<void> {
+    await this.#machine.start(hub);
+    await plugIn(hub, this.#machine, this.#spec);
+  }
+
+  run(command: readonly string[], options: RunOptions = {}): Promise<string> {
+    return this.#machine.run(command, options);
+  }
+
+  read(inside: string): Promise<string> {
+    return readFile(this.#machine.path(inside), 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return '';
+      throw error;
+    });
+  }
+
+  async write(inside: string, content: string, mode: number): Promise<void> {
+    const path = this.#machine.path(inside);
+    await mkdir(dirname(path), { recursive: true });
+    await replaceFile(path, content, mode);
+  }
+
+  async install(source: string, inside: string): Promise<void> {
+    const target = this.#machine.path(inside);
+    const seen = await stat(target).catch(() => undefined);
+    if (seen !== undefined && (seen.mode & 0o777) !== 0o755) await chmod(target, 0o755);
+    if (await isCopy(source, target)) return;
+    await copyFile(source, `${target}.new`);
+    await chmod(`${target}.new`, 0o755);
+    await rename(`${target}.new`, target);
+  }
+
+  async provide(source: string, inside: string): Promise<void> {
+    const path = this.#machine.path(inside);
+    await mkdir(dirname(path), { recursive: true });
+    await rm(path, { force: true });
+    await symlink(source, path);
+  }
+
+  async processes(): Promise<readonly NodeProcess[]> {
+    return processesIn(this.#machine);
+  }
+
+  kill(signal: string, pids: readonly number[]): Promise<void> {
+    return this.#machine.kill(signal, pids);
+  }
+
+  async daemonState(name: NodeDaemon): Promise<string | undefined> {
+    return stateIn(this.#machine, this.#machine.daemonPid(name));
+  }
+
+  async startDaemon(name: NodeDaemon): Promise<void> {
+    if (this.#machine.daemonPid(name) !== undefined) return;
+    if (name === 'containerd') {
+      await endDeadShims(this.#machine, SHIM);
+      await copyFile(this.#machine.path(CONTAINERD_CONFIG), this.#machine.path(LOADED_CONFIG)).catch(
+        () => {},
+      );
+    }
+    const command = name === 'containerd' ? ['containerd'] : kubeletCommand(this.#spec);
+    await this.#machine.daemon(name, command, { PATH: MACHINE_PATH });
+  }
+
+  stopDaemon(name: NodeDaemon): Promise<void> {
+    return this.#machine.stopDaemon(name);
+  }
+
+  signalDaemon(name: NodeDaemon, signal: 'STOP' | 'CONT'): Promise<void> {
+    return this.#machine.signal(name, signal);
+  }
+
+  logCommand(name: NodeDaemon | 'init', follow: boolean): readonly [string, ...string[]] {
+    return ['tail', '-n', '+1', ...(follow ? ['-F'] : []), join(this.#machine.dir, `${name}.log`)];
+  }
+}

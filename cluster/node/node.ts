@@ -1,0 +1,190 @@
+import { join } from 'node:path';
+import { UsageError, waitFor } from '../../hack/run.ts';
+import type { Authority } from '../control-plane/pki.ts';
+import { endProbeShims } from '../faults/dead-shims.ts';
+import type { Image } from '../images.ts';
+import { Machine } from '../machine/machine.ts';
+import { unplug } from '../machine/veth.ts';
+import { ensureTools } from '../tools.ts';
+import {
+  CONTAINERD_CONFIG,
+  GVISOR_TOOLS,
+  KUBELET_CONFIG,
+  LOADED_CONFIG,
+  type NodeSpec,
+  PREWARMER,
+  PREWARMER_SCRIPT,
+  RUNSC,
+  RUNSC_CONFIG,
+  runscToml,
+  SENTRY,
+  SHIM,
+} from './config.ts';
+import { installNode } from './install.ts';
+import { NamespaceSystem } from './namespace-system.ts';
+import type { NodeDaemon, NodeSystem } from './system.ts';
+import { VmSystem } from './vm-system.ts';
+
+export { RUNSC, SHIM };
+
+/** Measured: 0.1 to 0.3 s. */
+const STARTED_MS = 3_000;
+
+const LOADED_IMAGES = '/var/lib/containerd/loaded-images.json';
+
+/** One node: a machine with containerd and a kubelet at the standard paths. */
+export class ClusterNode {
+  readonly spec: NodeSpec;
+  /** The namespaces that the node is; of a virtual machine, those that qemu runs in. */
+  readonly machine: Machine;
+  /** What the node itself can be asked for, be it namespaces or a virtual machine. */
+  readonly system: NodeSystem;
+  readonly #hub: Machine;
+
+  constructor(spec: NodeSpec, dir: string, hub: Machine) {
+    const isVm = spec.machine === 'vm';
+    this.spec = spec;
+    this.machine = new Machine(spec.name, dir, isVm ? 'parent' : 'own');
+    this.system = isVm ? new VmSystem(this.machine, spec) : new NamespaceSystem(this.machine, spec);
+    this.#hub = hub;
+  }
+
+  get name(): string {
+    return this.spec.name;
+  }
+
+  /** The host's path of a file of the node; throws a UsageError for a virtual machine, whose files have none. */
+  path(inside: string): string {
+    if (this.spec.machine === 'namespaces') return this.machine.path(inside);
+    throw new UsageError(
+      `No path of this host leads to "${inside}" of ${this.name}, which is a virtual machine: read it with \`system.read\`.`,
+    );
+  }
+
+  /** Writes a file of the node, with its folders; a reader sees the old content or the new. */
+  write(inside: string, content: string, mode = 0o644): Promise<void> {
+    return this.system.write(inside, content, mode);
+  }
+
+  /** Removes a file of the node; harmless when there is none. */
+  async remove(inside: string): Promise<void> {
+    await this.system.run(['rm', '-f', inside]);
+  }
+
+  /** Kills the node's processes whose arguments `match`, and gives how many there were. */
+  async killWhere(match: (argv: readonly string[]) => boolean): Promise<number> {
+    const pids = (await this.system.processes()).filter(({ argv }) => match(argv)).map(({ pid }) => pid);
+    if (pids.length > 0) await this.system.kill('KILL', pids);
+    return pids.length;
+  }
+
+  /** Starts the machine with its network and containerd; the kubelet waits for {@link startKubelet}. Harmless when they run. */
+  async start(authority: Authority): Promise<void> {
+    await this.system.start(this.#hub);
+    if ((await this.system.read(KUBELET_CONFIG)) === '') {
+      if (this.spec.gvisor !== 'none') await this.installGvisor();
+      await installNode(this.system, this.spec, authority);
+    }
+    await this.startContainerd();
+  }
+
+  /** Takes the node off the cluster's network; for a node whose machine has ended. */
+  async disconnect(): Promise<void> {
+    await unplug(this.#hub, this.spec);
+  }
+
+  /** Installs runsc, its shim and its configuration of the node's generation, as a package would: each file at once. */
+  async installGvisor(): Promise<void> {
+    await this.installProgram(RUNSC);
+    await this.installProgram(SHIM);
+    if (this.spec.gvisor === '2026-09') {
+      await this.write(PREWARMER, PREWARMER_SCRIPT, 0o755);
+      await this.installProgram(SENTRY);
+    }
+    await this.write(RUNSC_CONFIG, runscToml(this.spec));
+  }
+
+  /** Puts runsc, its shim or its sentry (a copy of runsc boots the same) in place, unless the very same file is there; running sandboxes keep the old one. */
+  async installProgram(inside: typeof RUNSC | typeof SHIM | typeof SENTRY): Promise<void> {
+    if (this.spec.gvisor === 'none') return;
+    const group = GVISOR_TOOLS[this.spec.gvisor];
+    const tools = await ensureTools([group]);
+    await this.system.install(join(tools[group], inside === SHIM ? 'shim' : 'runsc'), inside);
+  }
+
+  /** Starts containerd, or lets it go on, and waits until its socket answers; harmless when it does. */
+  async startContainerd(): Promise<void> {
+    const state = await this.system.daemonState('containerd');
+    if (state === undefined) await this.system.startDaemon('containerd', this.spec);
+    else await this.system.signalDaemon('containerd', 'CONT');
+    // One that takes longer may wait for the shim of a probe.
+    if (this.spec.machine === 'namespaces') {
+      await this.#containerdAnswers(STARTED_MS).catch(() => endProbeShims(this.machine, SHIM));
+    }
+    await this.#containerdAnswers(20_000 * this.#slowness);
+  }
+
+  /** How much longer than others this node may take: a virtual machine may be emulated. */
+  get #slowness(): number {
+    return this.spec.machine === 'vm' ? 10 : 1;
+  }
+
+  async #containerdAnswers(timeoutMs: number): Promise<void> {
+    const what = `containerd on ${this.name} (see \`npm run cluster -- logs ${this.name} containerd\`)`;
+    const ask = async () => {
+      await this.ctr(['version'], 5_000 * this.#slowness);
+      return true;
+    };
+    await waitFor(what, timeoutMs, ask, 30);
+  }
+
+  /** Whether the configuration on disk is what containerd had before it when it started. */
+  async hasLoadedConfig(): Promise<boolean> {
+    const [loaded, onDisk] = await Promise.all(
+      [LOADED_CONFIG, CONTAINERD_CONFIG].map((file) => this.system.read(file)),
+    );
+    return loaded === onDisk;
+  }
+
+  /** Starts the kubelet; harmless when it runs. */
+  startKubelet(): Promise<void> {
+    return this.system.startDaemon('kubelet', this.spec);
+  }
+
+  /** Ends a daemon and starts it again. */
+  async restart(daemon: NodeDaemon): Promise<void> {
+    await this.system.stopDaemon(daemon);
+    if (daemon === 'containerd') await this.startContainerd();
+    else await this.startKubelet();
+  }
+
+  /** Runs containerd's own client in the namespace of Kubernetes. */
+  ctr(args: readonly string[], timeoutMs = 60_000 * this.#slowness): Promise<string> {
+    return this.system.run(['ctr', '--namespace=k8s.io', ...args], { timeoutMs });
+  }
+
+  /** Loads an image's archive into containerd; harmless when it is there. */
+  async load(image: Image): Promise<void> {
+    const loaded = await this.#loadedImages();
+    if (loaded.get(image.name) === image.archive) return;
+    // ctr of 2 imports through its own transfer service, which 1.7 has half made.
+    const local = this.spec.containerd === '1.7' ? ['--local'] : [];
+    await this.ctr(['images', 'import', ...local, image.archive]);
+    await this.write(LOADED_IMAGES, JSON.stringify([...loaded, [image.name, image.archive]]));
+  }
+
+  /** Removes an image from containerd, so that the next pod that needs it finds it nowhere. */
+  async unload(image: Image): Promise<void> {
+    const loaded = await this.#loadedImages();
+    loaded.delete(image.name);
+    await this.write(LOADED_IMAGES, JSON.stringify([...loaded]));
+    const known = (await this.ctr(['images', 'list', '--quiet'])).split('\n');
+    if (known.includes(image.name)) await this.ctr(['images', 'remove', '--sync', image.name]);
+  }
+
+  /** The archive that each image's name was last loaded from. */
+  async #loadedImages(): Promise<Map<string, string>> {
+    const text = await this.system.read(LOADED_IMAGES);
+    return new Map(text === '' ? [] : (JSON.parse(text) as [string, string][]));
+  }
+}

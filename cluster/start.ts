@@ -1,0 +1,54 @@
+import { join } from 'node:path';
+import { CLUSTERS } from '../hack/paths.ts';
+import { ensurePrerequisites } from '../hack/prerequisites.ts';
+import { UsageError } from '../hack/run.ts';
+import { Cluster } from './cluster.ts';
+import { listen } from './control-plane/start-relay.ts';
+import { ensureImage, type Image, type ImageId } from './images.ts';
+import { locked } from './lock.ts';
+import { requireKernel, requireName, requireRoot } from './machine/host-checks.ts';
+import { Machine } from './machine/machine.ts';
+import { allotNodes, type NodeRequest, toolsOf, wantedNodes } from './node/plan.ts';
+import { ensureTools } from './tools.ts';
+import { waitForServiceAccount } from './wait-ready.ts';
+
+/** What a cluster is started with. */
+export type ClusterOptions = {
+  readonly name?: string;
+  readonly nodes?: readonly NodeRequest[];
+  /** The port on the host's loopback for the API server; a free one unless told. */
+  readonly port?: number;
+  readonly images?: readonly ImageId[];
+};
+
+/** Starts a cluster, or what is missing of it, and waits until its nodes are Ready. */
+export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
+  const { name = 'dev', port, images = ['workload'] } = options;
+  requireName(name);
+  requireRoot();
+  return locked(name, async () => {
+    const dir = join(CLUSTERS, name);
+    const wanted = wantedNodes(name, dir, options.nodes);
+    if (new Machine('control-plane', join(dir, 'hub')).pid() === undefined) {
+      await ensurePrerequisites({ forVms: wanted.some(({ machine }) => machine === 'vm') });
+      await requireKernel();
+      if (port !== undefined) (await listen(port)).server.close();
+    }
+    await ensureTools(['kubernetes', 'etcd', 'cni', 'runc', ...new Set(wanted.flatMap(toolsOf))]);
+    await ensureImage('pause');
+    const built: Image[] = [];
+    for (const id of images) built.push(await ensureImage(id));
+    const cluster = await Cluster.open(name);
+    if (port !== undefined && port !== (cluster.port ?? port)) {
+      throw new UsageError(
+        `The cluster "${name}" has port ${cluster.port}: take it \`down\` to change that.`,
+      );
+    }
+    allotNodes(dir, wanted);
+    await cluster.startControlPlane(port);
+    await Promise.all(wanted.map((request) => cluster.addNode(request, built)));
+    await cluster.waitForNodes();
+    await waitForServiceAccount(cluster);
+    return cluster;
+  });
+}

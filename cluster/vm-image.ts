@@ -1,0 +1,102 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { endsWithUs, partial, removeAbandoned } from '../hack/abandoned.ts';
+import { CACHE } from '../hack/paths.ts';
+import { progress } from '../hack/progress.ts';
+import { run } from '../hack/run.ts';
+
+/** What guests start from: a disk (raw, ext4, never written), and the kernel with its initial file system. */
+export type VmImage = { readonly disk: string; readonly kernel: string; readonly initrd: string };
+
+const SUITE = 'trixie';
+/** The kernel is the full one: that for clouds cannot show a folder of the host. */
+const PACKAGES = [
+  'systemd-sysv',
+  'linux-image-amd64',
+  'iproute2',
+  'iptables',
+  'procps',
+  'ca-certificates',
+  'dbus',
+  'udev',
+  'openssh-server',
+  'kmod',
+  'netbase',
+  'ethtool',
+  'conntrack',
+  'zstd',
+];
+
+/** An initial file system of a few drivers: under emulation a large one takes long to unpack. */
+const BEFORE = `
+mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/initramfs-tools/modules.d"
+echo MODULES=list >"$1/etc/initramfs-tools/conf.d/guest"
+printf 'virtio_pci\\nvirtio_blk\\next4\\n' >"$1/usr/share/initramfs-tools/modules.d/guest"`;
+
+/** What containers leave unheeded when the machine stops (a SIGTERM to their first process) must not hold it up. */
+const AFTER = `
+chroot "$1" systemctl enable systemd-networkd systemd-network-generator ssh
+for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \\
+  e2scrub_reap.service systemd-networkd-wait-online.service console-getty.service serial-getty@ttyS0.service getty@tty1.service; do
+  ln -sf /dev/null "$1/etc/systemd/system/$unit"
+done
+printf '9pnet_virtio\\n9p\\noverlay\\nbr_netfilter\\nveth\\nbridge\\n' >"$1/etc/modules-load.d/node.conf"
+printf 'net.ipv4.ip_forward = 1\\n' >"$1/etc/sysctl.d/90-node.conf"
+rm -f "$1/etc/hostname" "$1/etc/resolv.conf"
+: >"$1/etc/resolv.conf"
+echo uninitialized >"$1/etc/machine-id"
+mkdir -p "$1/etc/ssh/sshd_config.d" "$1/etc/systemd/system.conf.d"
+printf '[Manager]\\nDefaultTimeoutStopSec=5s\\n' >"$1/etc/systemd/system.conf.d/node.conf"
+echo 'UseDNS no' >"$1/etc/ssh/sshd_config.d/guest.conf"`;
+
+const DISK_SIZE = '12G';
+
+/** Makes the image of all guests once, with mmdebstrap; keyed by all that goes into it. */
+export async function ensureVmImage(): Promise<VmImage> {
+  const hash = createHash('sha256').update(JSON.stringify([SUITE, PACKAGES, BEFORE, AFTER, DISK_SIZE]));
+  const folder = join(CACHE, 'vm', `${SUITE}-${hash.digest('hex').slice(0, 12)}`);
+  if (!existsSync(folder)) {
+    await progress(`building the disk of virtual machines (Debian ${SUITE}, kept for next time)`, () =>
+      build(folder),
+    );
+  }
+  return {
+    disk: join(folder, 'disk.img'),
+    kernel: join(folder, 'vmlinuz'),
+    initrd: join(folder, 'initrd.img'),
+  };
+}
+
+async function build(folder: string): Promise<void> {
+  await removeAbandoned(join(CACHE, 'vm'));
+  const work = partial(folder);
+  const root = join(work, 'root');
+  const made = join(work, 'made');
+  const options = { timeoutMs: 20 * 60_000, env: { ...process.env, TMPDIR: work } };
+  const toEnd = (command: string, ...args: string[]) => run(...endsWithUs(command, args), options);
+  await mkdir(made, { recursive: true });
+  try {
+    await toEnd(
+      'mmdebstrap',
+      ...['--variant=minbase', '--mode=root', '--format=directory', `--include=${PACKAGES.join(',')}`],
+      ...[`--extract-hook=${BEFORE}`, `--customize-hook=${AFTER}`, SUITE, root],
+    );
+    const boot = await readdir(join(root, 'boot'));
+    for (const [name, start] of [
+      ['vmlinuz', 'vmlinuz-'],
+      ['initrd.img', 'initrd.img-'],
+    ] as const) {
+      const file = boot.find((entry) => entry.startsWith(start));
+      if (file === undefined)
+        throw new Error(`Debian ${SUITE} came without a ${start.slice(0, -1)} in /boot`);
+      await rename(join(root, 'boot', file), join(made, name));
+    }
+    await toEnd('truncate', '--size', DISK_SIZE, join(made, 'disk.img'));
+    await toEnd('mkfs.ext4', '-q', '-F', '-L', 'root', '-d', root, join(made, 'disk.img'));
+    await rename(made, folder);
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Metrics } from '../../../agent/http/metrics.ts';
+import { named } from '../text/samples.ts';
+
+const POD = { namespace: 'eval', name: 'p', uid: 'u', handler: 'runsc', evidence: '' };
+const HEARD = 'gvisor_namespaces_last_heard_timestamp_seconds';
+
+describe('PodMetrics', () => {
+  it('counts pods in gVisor that no limit holds, and none of which that is not known', async () => {
+    const { pods, metrics } = fresh();
+    const all = [{ ...POD, limited: false }, { ...POD, limited: false }, { ...POD, limited: true }, POD];
+    for (const [seen, expected] of [
+      [all, 2],
+      [[POD], 0],
+    ] as const) {
+      pods.publish({ pods: seen, unsandboxed: [] }, { atMs: 0, required: new Set() });
+      assert.deepEqual(await named(metrics, 'gvisor_unlimited_pods'), [`gvisor_unlimited_pods ${expected}`]);
+    }
+  });
+
+  it('counts pods of which nothing tells, where gVisor is required', async () => {
+    const { pods, metrics } = fresh();
+    const told = { ...POD, sandboxed: true };
+    const elsewhere = { ...POD, namespace: 'other' };
+    const context = { atMs: 7_000, required: new Set(['eval']) };
+    for (const [seen, expected] of [
+      [[POD, POD, told, elsewhere], 2],
+      [[told, elsewhere], 0],
+    ] as const) {
+      pods.publish({ pods: seen, unsandboxed: [] }, context);
+      assert.deepEqual(await named(metrics, 'gvisor_unknown_pods'), [`gvisor_unknown_pods ${expected}`]);
+    }
+    assert.deepEqual(await named(metrics, 'gvisor_pods_last_seen_timestamp_seconds'), [
+      'gvisor_pods_last_seen_timestamp_seconds 7',
+    ]);
+  });
+
+  it('tells when namespaces were last heard of only where they are followed', async () => {
+    const { pods, metrics } = fresh();
+    assert.deepEqual(await named(metrics, HEARD), []);
+    pods.followNamespaces();
+    assert.deepEqual(await named(metrics, HEARD), [`${HEARD} 0`]);
+    pods.heardNamespaces(9_000);
+    assert.deepEqual(await named(metrics, HEARD), [`${HEARD} 9`]);
+  });
+});
+
+function fresh() {
+  const metrics = new Metrics('0.1.0');
+  return { metrics, pods: metrics.pods };
+}

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { request } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { describe, it, type TestContext } from 'node:test';
+import { createAgentServer, type Shown } from '../../../agent/http/server.ts';
+import { reportOf } from '../reports.ts';
+
+const REPORT = reportOf();
+const SHOWN: Shown = {
+  metrics: () => Promise.resolve({ body: 'gvisor_node_status 1\n', type: 'text/plain; version=0.0.4' }),
+  report: () => REPORT,
+  live: () => true,
+  unready: () => undefined,
+};
+
+type Answer = { readonly status: number; readonly body: string; readonly headers: Record<string, unknown> };
+
+/** A function that asks a running server for a raw path, which no client tidies up. */
+async function serverOf(t: TestContext, changes: Partial<Shown> = {}) {
+  const server = createAgentServer({ ...SHOWN, ...changes });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const { port } = server.address() as AddressInfo;
+  return async (path: string, method = 'GET'): Promise<Answer> => {
+    const asked = request({ host: '127.0.0.1', port, path, method });
+    asked.end();
+    const [response] = await once(asked, 'response');
+    let body = '';
+    for await (const chunk of response.setEncoding('utf8')) body += chunk;
+    return { status: response.statusCode, body, headers: response.headers };
+  };
+}
+
+describe('createAgentServer', () => {
+  const paths: readonly [string, number, string][] = [
+    ['/metrics', 200, 'gvisor_node_status 1\n'],
+    ['/livez', 200, 'ok\n'],
+    ['/readyz', 200, 'ok\n'],
+    ['/readyz?verbose', 200, 'ok\n'],
+    ['/report', 200, `${JSON.stringify(REPORT, null, 2)}\n`],
+  ];
+  for (const [path, status, body] of paths) {
+    it(`answers ${path}`, async (t) => {
+      const answer = await (await serverOf(t))(path);
+      assert.deepEqual([answer.status, answer.body], [status, body]);
+      assert.equal(answer.headers['cache-control'], 'no-store');
+      assert.equal(answer.headers['x-content-type-options'], 'nosniff');
+    });
+
+    it(`answers HEAD ${path} without a body`, async (t) => {
+      const answer = await (await serverOf(t))(path, 'HEAD');
+      assert.deepEqual([answer.status, answer.body], [status, '']);
+    });
+  }
+
+  it('names the types of what it sends', async (t) => {
+    const ask = await serverOf(t);
+    assert.equal((await ask('/metrics')).headers['content-type'], 'text/plain; version=0.0.4');
+    assert.match(String((await ask('/report')).headers['content-type']), /^application\/json/);
+    const page = await ask('/');
+    assert.match(String(page.headers['content-type']), /^text\/html/);
+    assert.match(String(page.headers['content-security-policy']), /default-src 'none'/);
+  });
+
+  for (const path of ['/nothing', '//', '///', '//metrics', '/..', '/%', '/metrics/', '/livez%00']) {
+    it(`knows no ${path}, and lives on`, async (t) => {
+      const ask = await serverOf(t);
+      const { status } = await ask(path);
+      assert.ok(status === 404 || (path === '/..' && status === 200), String(status));
+      assert.equal((await ask('/livez')).status, 200);
+    });
+  }
+
+  for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH']) {
+    it(`allows no ${method}`, async (t) => {
+      const answer = await (await serverOf(t))('/report', method);
+      assert.deepEqual([answer.status, answer.headers.allow], [405, 'GET, HEAD']);
+    });
+  }
+
+  it('has no report before the first look has ended, and is live all the same', async (t) => {
+    const ask = await serverOf(t, { report: () => undefined });
+    const statuses = [];
+    for (const path of ['/report', '/livez', '/metrics']) statuses.push((await ask(path)).status);
+    assert.deepEqual(statuses, [503, 200, 200]);
+  });
+
+  it('is not ready while a rollout must wait, says why, and is live all the same', async (t) => {
+    const ask = await serverOf(t, { unready: () => 'the node was proven by another' });
+    const { status, body } = await ask('/readyz');
+    assert.deepEqual([status, body], [503, 'the node was proven by another\n']);
+    assert.equal((await ask('/livez')).status, 200);
+  });
+
+  it('is not live once the loop has stalled', async (t) => {
+    const answer = await (await serverOf(t, { live: () => false }))('/livez');
+    assert.deepEqual([answer.status, answer.body], [503, 'the loop has stalled\n']);
+  });
+
+  it('answers 500 when the metrics fail, and lives on', async (t) => {
+    const ask = await serverOf(t, { metrics: () => Promise.reject(new Error('broken')) });
+    assert.equal((await ask('/metrics')).status, 500);
+    assert.equal((await ask('/livez')).status, 200);
+  });
+});

@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import { EventSender, eventOf } from '../../../agent/node/events.ts';
+import { fakeApiServer, refusal } from '../fake-api-server.ts';
+import { READY, verdictOf } from '../reports.ts';
+import { logOf, mockPauses } from './publisher-of.ts';
+
+const BROKEN = verdictOf('False', 'ShimNotFound');
+const UNREACHABLE = verdictOf('Unknown', 'ContainerdUnreachable');
+type Event = { readonly reason: string; readonly type: string; readonly metadata: { readonly name: string } };
+
+/** A sender to a fake API server, which tells what it was sent. */
+async function senderOf(t: TestContext) {
+  const { server, kube } = await fakeApiServer(t);
+  const { log, logged } = logOf();
+  const clock = { nowMs: Date.parse('2026-03-01T10:00:00.900Z') };
+  const sender = new EventSender({ kube, node: 'node-1', log, date: () => new Date(clock.nowMs) });
+  const { pause, waits } = mockPauses(t);
+  const stop = new AbortController();
+  const done = sender.run(stop.signal);
+  t.after(async () => {
+    stop.abort();
+    await done;
+  });
+  const sent = () => server.bodies as unknown as Event[];
+  const until = async (count: number) => {
+    while (sent().length < count) await new Promise((wake) => setImmediate(wake));
+    return sent();
+  };
+  return { server, sender, sent, until, logged, pause, waits, clock, stop, done };
+}
+
+describe('EventSender', () => {
+  it('sends an event on the Node, in the form that kubectl describe looks for', async (t) => {
+    const { sender, server, until } = await senderOf(t);
+    sender.send(eventOf(BROKEN, 'node-1', 'uid-1'));
+    const [event] = await until(1);
+    assert.deepEqual(event, {
+      apiVersion: 'v1',
+      kind: 'Event',
+      metadata: {
+        name: `node-1.${Date.parse('2026-03-01T10:00:00.900Z').toString(16)}.1`,
+        namespace: 'default',
+      },
+      involvedObject: { apiVersion: 'v1', kind: 'Node', name: 'node-1', uid: 'uid-1' },
+      type: 'Warning',
+      reason: 'ShimNotFound',
+      message: 'ShimNotFound',
+      source: { component: 'gvisor-ready', host: 'node-1' },
+      firstTimestamp: '2026-03-01T10:00:00Z',
+      lastTimestamp: '2026-03-01T10:00:00Z',
+      count: 1,
+    });
+    assert.deepEqual(server.asked, ['POST /api/v1/namespaces/default/events application/json']);
+  });
+
+  it('warns of everything but a proof, in order, each under a name of its own', async (t) => {
+    const { sender, until } = await senderOf(t);
+    for (const verdict of [READY, BROKEN, UNREACHABLE]) sender.send(eventOf(verdict, 'node-1', 'uid-1'));
+    const events = await until(3);
+    assert.deepEqual(
+      events.map(({ type, reason }) => [type, reason]),
+      [
+        ['Normal', 'SandboxProven'],
+        ['Warning', 'ShimNotFound'],
+        ['Warning', 'ContainerdUnreachable'],
+      ],
+    );
+    assert.equal(new Set(events.map(({ metadata }) => metadata.name)).size, 3);
+  });
+
+  it('sends again what was refused, as long as the server asks to wait, and not what it has already', async (t) => {
+    const { sender, server, until, pause } = await senderOf(t);
+    server.script.push(refusal(429, 'slow down', { 'retry-after': '7' }), refusal(409, 'it is there'));
+    sender.send(eventOf(BROKEN, 'node-1', 'uid-1'));
+    const { ms, end } = await pause(1);
+    assert.equal(ms, 7_000);
+    end();
+    sender.send(eventOf(READY, 'node-1', 'uid-1'));
+    assert.deepEqual(
+      (await until(3)).map(({ reason }) => reason),
+      ['ShimNotFound', 'ShimNotFound', 'SandboxProven'],
+    );
+  });
+
+  it('drops an event after two minutes, and sends the next', async (t) => {
+    const { sender, server, sent, logged, pause, waits, clock, until } = await senderOf(t);
+    t.mock.method(Math, 'random', () => 0.5);
+    for (let time = 0; time < 12; time++) server.script.push(refusal(500, 'broken'));
+    sender.send(eventOf(BROKEN, 'node-1', 'uid-1'));
+    const dropped = logged('event dropped');
+    let ended = false;
+    void dropped.then(() => {
+      ended = true;
+    });
+    for (let index = 0; !ended && index < 11; index++) {
+      const wait = await Promise.race([pause(1, index), dropped.then(() => undefined)]);
+      clock.nowMs += wait?.ms ?? 0;
+      wait?.end();
+    }
+    await dropped;
+    assert.ok(waits.reduce((sum, { ms }) => sum + ms, 0) <= 120_000);
+    server.script.length = 0;
+    const before = sent().length;
+    sender.send(eventOf(READY, 'node-1', 'uid-1'));
+    assert.equal((await until(before + 1)).at(-1)?.reason, 'SandboxProven');
+  });
+
+  it('keeps the one that it is sending and the newest sixteen that wait, while the server is away', async (t) => {
+    const { sender, server, until, pause, logged } = await senderOf(t);
+    server.script.push(refusal(503, 'away'));
+    sender.send(eventOf(READY, 'node-1', 'uid-1'));
+    const { end } = await pause(1);
+    sender.send(eventOf(UNREACHABLE, 'node-1', 'uid-1'));
+    for (let time = 0; time < 16; time++) sender.send(eventOf(BROKEN, 'node-1', 'uid-1'));
+    const { event } = await logged('event dropped');
+    assert.equal((event as Event).reason, 'ContainerdUnreachable');
+    end();
+    const events = await until(18);
+    assert.deepEqual(
+      events.map(({ reason }) => reason),
+      ['SandboxProven', 'SandboxProven', ...Array(16).fill('ShimNotFound')],
+    );
+  });
+
+  it('loses none of those that wait while a request is on its way', async (t) => {
+    const { sender, server, until } = await senderOf(t);
+    const names = Array.from({ length: 17 }, (_, index) => `Reason${index}`);
+    for (const name of names) {
+      sender.send({ ...eventOf(BROKEN, 'node-1', 'uid-1'), reason: name });
+      if (name === names[0]) await new Promise((wake) => setImmediate(wake));
+    }
+    assert.ok(server.asked.length <= 1);
+    assert.deepEqual(
+      (await until(17)).map(({ reason }) => reason),
+      names,
+    );
+  });
+
+  it('warns of each error once, until an event was sent', async (t) => {
+    const { sender, server, until, pause, waits, logged } = await senderOf(t);
+    const errors = ['broken', 'broken', 'other', 'broken'];
+    for (const message of errors) server.script.push(refusal(500, message));
+    sender.send(eventOf(BROKEN, 'node-1', 'uid-1'));
+    const levels: unknown[] = [];
+    for (const index of errors.keys()) {
+      levels.push((await logged('cannot send the event')).level);
+      (await pause(1, index)).end();
+    }
+    assert.deepEqual(levels, [40, 20, 40, 20]);
+    await until(5);
+    server.script.push(refusal(500, 'broken'));
+    sender.send(eventOf(READY, 'node-1', 'uid-1'));
+    assert.equal((await logged('cannot send the event')).level, 40);
+    (await pause(1, errors.length)).end();
+    assert.equal(waits.length, errors.length + 1);
+  });
+
+  it('ends while it waits', async (t) => {
+    const { sender, server, pause, stop, done } = await senderOf(t);
+    server.script.push(refusal(500, 'broken'));
+    sender.send(eventOf(BROKEN, 'node-1', 'uid-1'));
+    await pause(1);
+    stop.abort();
+    await done;
+  });
+});

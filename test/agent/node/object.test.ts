@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import {
+  entriesOf,
+  isOlder,
+  type NodeObject,
+  nodePatch,
+  valueIn,
+  type Wanted,
+  writersOf,
+} from '../../../agent/node/object.ts';
+import { READY } from '../reports.ts';
+
+const metadata = { name: 'node-1', uid: 'a', resourceVersion: '7' };
+const TIMES = { lastHeartbeatTime: '', lastTransitionTime: '' };
+const NODE: NodeObject = {
+  metadata: { ...metadata, labels: { 'd/ready': 'false', team: 'x' }, annotations: { 'd/agent': 'old' } },
+  spec: {
+    taints: [
+      { key: 'd/not-ready', effect: 'NoSchedule', value: 'x' },
+      { key: 'd/not-ready', effect: 'NoExecute' },
+    ],
+  },
+  status: {
+    conditions: [
+      { ...TIMES, type: 'GVisorReady', status: 'True', reason: 'Old', message: '' },
+      { ...TIMES, type: 'Ready', status: 'True', reason: 'KubeletReady', message: '' },
+    ],
+  },
+};
+const WANTED: Wanted = {
+  labels: { 'd/ready': 'true', 'd/platform': null },
+  annotations: { 'd/agent': 'new' },
+  verdict: READY,
+  taint: { key: 'd/not-ready', present: false },
+};
+
+describe('a Node and what is wanted of it', () => {
+  it('differ key by key', () => {
+    const rows = entriesOf(WANTED).map((entry) => [entry.key, valueIn(NODE, entry), entry.value]);
+    assert.deepEqual(rows, [
+      ['d/ready', 'false', 'true'],
+      ['d/platform', null, null],
+      ['d/agent', 'old', 'new'],
+      ['d/not-ready', 'NoSchedule', null],
+      ['GVisorReady', 'True Old', 'True SandboxProven'],
+    ]);
+    const bare: NodeObject = { metadata };
+    assert.deepEqual(
+      entriesOf(WANTED).map((entry) => valueIn(bare, entry)),
+      [null, null, null, null, null],
+    );
+  });
+
+  it('are brought together by one patch, bound to the version when it replaces the taints', () => {
+    const [ready, , agent, taint, condition] = entriesOf(WANTED);
+    assert.ok(ready && agent && taint && condition);
+    assert.equal(nodePatch(NODE, [condition]), undefined);
+    assert.deepEqual(nodePatch(NODE, [ready]), { metadata: { labels: { 'd/ready': 'true' } } });
+    assert.deepEqual(nodePatch(NODE, [ready, agent, taint]), {
+      metadata: { resourceVersion: '7', labels: { 'd/ready': 'true' }, annotations: { 'd/agent': 'new' } },
+      spec: { taints: [{ key: 'd/not-ready', effect: 'NoExecute' }] },
+    });
+    assert.deepEqual(nodePatch({ metadata }, [{ ...taint, value: 'NoSchedule' }]), {
+      metadata: { resourceVersion: '7' },
+      spec: { taints: [{ key: 'd/not-ready', effect: 'NoSchedule' }] },
+    });
+  });
+});
+
+describe('writersOf', () => {
+  const entry = (manager: string, fieldsV1: object, time = '1') => ({ manager, time, fieldsV1 });
+  const condition = { 'f:status': { 'f:conditions': { 'k:{"type":"GVisorReady"}': {} } } };
+  const ready = { 'f:status': { 'f:conditions': { 'k:{"type":"Ready"}': {} } } };
+  const taints = { 'f:spec': { 'f:taints': {} } };
+  const of = (managedFields: ReturnType<typeof entry>[], withTaints = false) =>
+    writersOf({ ...metadata, managedFields }, withTaints);
+
+  it('changes when somebody writes or removes the condition', () => {
+    const own = of([entry('agent', condition), entry('kubelet', ready)]);
+    assert.notEqual(own, of([entry('agent', condition, '2')]));
+    assert.notEqual(own, of([entry('agent', condition), entry('kubectl', condition)]));
+    assert.notEqual(own, of([entry('agent', {})]));
+  });
+
+  it('does not change with what others write of theirs', () => {
+    const own = of([entry('agent', condition)]);
+    assert.equal(own, of([entry('agent', condition), entry('kubelet', ready, '3'), entry('a', taints)]));
+  });
+
+  it('changes with the taints where they matter', () => {
+    assert.notEqual(of([entry('a', taints)], true), of([], true));
+    assert.equal(of([], true), writersOf(metadata, true));
+  });
+});
+
+describe('isOlder', () => {
+  for (const [a, b, older] of [
+    ['9', '10', true],
+    ['10', '9', false],
+    ['10', '10', false],
+    ['99999999999999999998', '99999999999999999999', true],
+  ] as const) {
+    it(`${a} and ${b}: ${older}`, () => {
+      assert.equal(isOlder({ ...metadata, resourceVersion: a }, { ...metadata, resourceVersion: b }), older);
+    });
+  }
+});

@@ -1,0 +1,138 @@
+import type { TestContext } from 'node:test';
+import timers from 'node:timers/promises';
+import pino from 'pino';
+import { NodePublisher } from '../../../agent/node/publisher.ts';
+import type { NodeOptions } from '../../../agent/node/writer.ts';
+import type { Report } from '../../../agent/report.ts';
+import type { Verdict } from '../../../agent/verdict.ts';
+import { type FakeApiServer, fakeApiServer } from '../fake-api-server.ts';
+import { reportOf, verdictOf } from '../reports.ts';
+
+/** When the publisher of a test starts, unless told. */
+const STARTED = '2026-03-01T10:00:00.900Z';
+/** What a publisher asks of the API server, as the fake notes it: that it writes labels and annotations, */
+export const LABELS = 'PATCH /api/v1/nodes/node-1 application/merge-patch+json';
+/** the condition, */
+export const CONDITION = 'PATCH /api/v1/nodes/node-1/status application/strategic-merge-patch+json';
+/** and that it reads the Node. */
+export const READ = 'GET /api/v1/nodes/node-1';
+/** What it logs once it has undone what somebody else did. */
+export const AGAIN = 'written again, since somebody else had changed it';
+/** A report of a node that is proven, */
+export const READY = reportOf();
+/** and of one whose shim is missing. */
+export const BROKEN = reportOf({ verdict: verdictOf('False', 'ShimNotFound') });
+/** A pause that stands for "until something happens". */
+const FOREVER_MS = 2 ** 30;
+
+type Wait = { readonly ms: number; readonly end: () => void };
+
+/** Log lines as they come, and a way to wait for one. */
+export function logOf() {
+  const lines: Record<string, unknown>[] = [];
+  let next = Promise.withResolvers<void>();
+  const log = pino(
+    { level: 'debug' },
+    {
+      write(line: string) {
+        lines.push(JSON.parse(line) as Record<string, unknown>);
+        next.resolve();
+      },
+    },
+  );
+  /** Resolves with the next log line that has this message; those before it are forgotten. */
+  const logged = async (message: string) => {
+    for (;;) {
+      const at = lines.findIndex(({ msg }) => msg === message);
+      if (at >= 0) return lines.splice(0, at + 1).at(-1) ?? {};
+      await next.promise;
+      next = Promise.withResolvers<void>();
+    }
+  };
+  return { log, logged };
+}
+
+/** Pauses that end when a test says so: what was asked for, in order, and a way to wait for the next. */
+export function mockPauses(t: TestContext) {
+  const waits: Wait[] = [];
+  let next = Promise.withResolvers<void>();
+  t.mock.method(timers, 'setTimeout', (ms: number, _value: unknown, { signal }: { signal: AbortSignal }) => {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    signal.addEventListener('abort', () => reject(signal.reason));
+    if (signal.aborted) reject(signal.reason);
+    if (ms < FOREVER_MS) {
+      waits.push({ ms, end: resolve });
+      next.resolve();
+    }
+    return promise;
+  });
+  /** Resolves with the first pause from this index on that is at least so long. */
+  const pause = async (atLeastMs: number, from = 0): Promise<Wait> => {
+    for (;;) {
+      const found = waits.slice(from).find(({ ms }) => ms >= atLeastMs);
+      if (found !== undefined) return found;
+      await next.promise;
+      next = Promise.withResolvers<void>();
+    }
+  };
+  return { waits, pause };
+}
+
+/** A running publisher of a fake API server's Node, with a log, pauses and clocks that the test holds. */
+export async function publisherOf(
+  t: TestContext,
+  changes: Partial<NodeOptions> = {},
+  shared?: Awaited<ReturnType<typeof fakeApiServer>>,
+) {
+  const { server, kube } = shared ?? (await fakeApiServer(t));
+  const { log, logged } = logOf();
+  const clock = { nowMs: Date.parse(STARTED) };
+  const changed: [Verdict, string][] = [];
+  const publisher = new NodePublisher({
+    kube,
+    node: 'node-1',
+    taint: false,
+    fingerprint: '0.1.0+a',
+    log,
+    now: () => clock.nowMs,
+    date: () => new Date(clock.nowMs),
+    changed: (verdict, uid) => changed.push([verdict, uid]),
+    ...changes,
+  });
+  const { waits, pause } = mockPauses(t);
+  const stop = new AbortController();
+  const done = publisher.run(stop.signal);
+  t.after(async () => {
+    stop.abort();
+    await done;
+  });
+  /** Publishes, and resolves once that has changed the condition. */
+  const publish = async (report: Report) => {
+    publisher.publish(report);
+    await logged('condition written');
+  };
+  return { server, publisher, publish, logged, waits, pause, clock, stop, done, changed };
+}
+
+/** Resolves once the server's watch is open and has told what there is. */
+export async function watched(server: FakeApiServer): Promise<void> {
+  await until('the watch', () => server.open > 0);
+}
+
+/** Waits for what follows from an event that has happened, on mocked time as well. */
+export async function until(what: string, holds: () => boolean | undefined): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  while (!holds()) {
+    if (performance.now() > deadline) throw new Error(`Waited 10 s for ${what} in vain`);
+    await new Promise((wake) => setImmediate(wake));
+  }
+}
+
+/** A publisher as {@link publisherOf} gives it, that has written {@link READY} and watches; nothing is asked since. */
+export async function settled(...args: Parameters<typeof publisherOf>) {
+  const all = await publisherOf(...args);
+  await watched(all.server);
+  await all.publish(READY);
+  all.server.asked.length = 0;
+  return all;
+}

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { advise, fail, pass, skip, unknown } from '../../../agent/finding.ts';
+import { nextSteps, sinceOf } from '../../../agent/text/next-steps.ts';
+import { finding, reportOf, unproven, verdictOf } from '../reports.ts';
+
+const reasons = (...args: Parameters<typeof nextSteps>) => nextSteps(...args).map(({ reason }) => reason);
+
+describe('nextSteps', () => {
+  it('begins with containerd where it is absent, before what its absence hides', () => {
+    const unseen = reportOf({
+      verdict: verdictOf('False', 'HandlerNotConfigured'),
+      look: { ...reportOf().look, verdict: verdictOf('Unknown', 'ContainerdUnreachable') },
+      findings: [
+        finding(pass('Linux'), 'kernel'),
+        finding(unknown('ContainerdUnreachable', 'connect ENOENT'), 'containerd'),
+        finding(fail('HandlerNotConfigured', 'no file'), 'handler-configured'),
+        finding(skip('no handler'), 'handler-runtime'),
+      ],
+      proof: unproven('impossible', 'ContainerdUnreachable'),
+    });
+    assert.deepEqual(reasons(unseen), ['ContainerdUnreachable', 'HandlerNotConfigured']);
+  });
+
+  it('begins with the cause that the verdict names, and says each once', () => {
+    const broken = reportOf({
+      verdict: verdictOf('False', 'ShimNotFound'),
+      findings: [
+        finding(advise('RestartPending', 'edited'), 'handler-current'),
+        finding(fail('ShimNotFound', 'no shim'), 'shim'),
+        finding(unknown('CheckFailed', 'unreadable'), 'runsc'),
+      ],
+      proof: unproven('failed', 'ShimNotFound'),
+    });
+    assert.deepEqual(reasons(broken), ['ShimNotFound', 'RestartPending']);
+  });
+
+  it('is empty where all is well', () => assert.deepEqual(nextSteps(reportOf()), []));
+});
+
+describe('sinceOf', () => {
+  const at = (status: 'True' | 'False', minute: number) => ({
+    ...verdictOf(status, status === 'True' ? 'SandboxProven' : 'ShimNotFound'),
+    at: `2026-03-01T10:0${minute}:00.000Z`,
+  });
+
+  it('is when the first of the newest verdicts of that status came', () => {
+    const history = [at('False', 3), at('False', 2), at('True', 1)];
+    const broken = reportOf({ verdict: verdictOf('False', 'ShimNotFound'), history });
+    assert.equal(sinceOf(broken), '2026-03-01T10:02:00.000Z');
+    assert.equal(sinceOf({ ...broken, history: history.slice(0, 2) }), '2026-03-01T10:02:00.000Z');
+    for (const none of [[], [at('True', 3)]]) assert.equal(sinceOf({ ...broken, history: none }), undefined);
+  });
+
+  it('is what the Node says where that is of the same status', () => {
+    const lastTransitionTime = '2026-02-01T00:00:00Z';
+    const of = (status: string) => ({
+      labels: {},
+      tainted: false,
+      condition: { type: '', status, reason: '', message: '', lastHeartbeatTime: '', lastTransitionTime },
+    });
+    const ready = reportOf({ history: [at('True', 1)] });
+    assert.equal(sinceOf({ ...ready, written: of('True') }), lastTransitionTime);
+    assert.equal(sinceOf({ ...ready, written: of('False') }), '2026-03-01T10:01:00.000Z');
+  });
+});

@@ -1,0 +1,110 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Written } from '../../../agent/node/object.ts';
+import type { Pod } from '../../../agent/pods/pod.ts';
+import type { Status } from '../../../agent/report.ts';
+import type { Verdict } from '../../../agent/verdict.ts';
+import { REPO } from '../../../hack/paths.ts';
+import { FINDINGS } from './sample-findings.ts';
+import { READY } from './sample-reports.ts';
+
+const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
+
+function writtenOf({ status, reason, message }: Verdict, lastTransitionTime: string): Written {
+  const type = 'GVisorReady';
+  return {
+    labels: {
+      [`${DOMAIN}/ready`]: String(status === 'True'),
+      [`${DOMAIN}/runsc-version`]: 'release-20260223.0',
+      [`${DOMAIN}/platform`]: 'systrap',
+    },
+    tainted: false,
+    condition: { type, status, reason, message, lastHeartbeatTime: lastTransitionTime, lastTransitionTime },
+  };
+}
+
+function pod(namespace: string, name: string, pid: number, handler = ''): Pod {
+  const uid = `${namespace}-${name}`;
+  return { namespace, name, uid, handler, sandboxed: false, evidence: `process ${pid} is "/pause"` };
+}
+
+/** What a real agent said on a node of the test cluster in the states that people meet (test/docs/record-reports.ts). */
+export const SAMPLES = {
+  proven: recorded('proven'),
+  failing: recorded('failing'),
+  unknown: recorded('unknown'),
+  outside: recorded('outside'),
+} as const;
+
+function recorded(name: string): Status {
+  return JSON.parse(readFileSync(join(REPO, `test/fixtures/reports/${name}.json`), 'utf8')) as Status;
+}
+
+const AT = '2026-11-24T17:20:03.118Z';
+/** The error of a real containerd 2.4.2 whose runsc was gone; each attempt has a sandbox of another id. */
+const errorOf = (id: string) =>
+  `failed to start sandbox "${id}": failed to create containerd task: failed to create shim task: OCI runtime create failed: exec: "runsc": executable file not found in $PATH (unable to retrieve OCI runtime error: open /run/containerd/io.containerd.runtime.v2.task/k8s.io/${id}/log.json: no such file or directory)`;
+const FIRST = '531b6dbf3e2161151b0c81598dec490878574a0bd43810d6939394f314193f00';
+const SECOND = 'c04f1a7be95d4d6f8e2071c3b5a9d8e6f70412233445566778899aabbccddeef';
+const NO_RUNSC = '"runsc" is in no folder of containerd\'s PATH';
+const broken = (id: string) =>
+  ({ status: 'False', reason: 'RunscNotFound', message: `${NO_RUNSC}; ${errorOf(id)}` }) as const;
+
+/** A node whose runsc is gone, where a check knows the cause, and something else is worth doing. */
+export const EXPLAINED: Status = {
+  ...READY,
+  verdict: broken(FIRST),
+  look: {
+    verdict: broken(SECOND),
+    at: AT,
+    trigger: 'file /usr/local/bin/runsc',
+    durationMs: 412,
+  },
+  findings: FINDINGS.map((finding) =>
+    finding.check === 'runsc'
+      ? {
+          check: 'runsc',
+          durationMs: 31,
+          status: 'fail',
+          weight: 'explains',
+          reason: 'RunscNotFound',
+          message: NO_RUNSC,
+          evidence: [{ value: 'looked in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin' }],
+        }
+      : finding.check === 'handler-current'
+        ? {
+            check: 'handler-current',
+            durationMs: 26,
+            status: 'fail',
+            weight: 'advises',
+            reason: 'RestartPending',
+            message: 'The handler "runsc" was edited after containerd started',
+            evidence: [{ file: '/etc/containerd/config.toml', line: 22, value: 'ConfigPath' }],
+          }
+        : finding,
+  ),
+  proof: { kind: 'failed', reason: 'RunscNotFound', message: errorOf(SECOND) },
+  history: [
+    { ...broken(FIRST), at: AT },
+    ...READY.history.slice(0, 1),
+    { ...broken(FIRST.replaceAll('5', '9')), at: '2026-11-24T09:38:52.047Z' },
+    ...READY.history.slice(2),
+  ],
+  ...(SAMPLES.proven.pods === undefined ? {} : { pods: SAMPLES.proven.pods }),
+  written: writtenOf(broken(FIRST), '2026-11-24T17:20:03Z'),
+};
+
+/** A node with more pods outside of gVisor than anybody reads. */
+export const FLOODED: Status = {
+  ...SAMPLES.outside,
+  pods: {
+    at: '2026-11-24T17:20:05.004Z',
+    stale: false,
+    running: 110,
+    requirementsKnown: true,
+    forbidden: Array.from({ length: 50 }, (_, index) => pod('eval', `plain-${index}`, 3000 + index)),
+    allowed: Array.from({ length: 60 }, (_, index) => pod('kube-system', `daemon-${index}`, 4000 + index)),
+    untold: [],
+    inside: [],
+  },
+};

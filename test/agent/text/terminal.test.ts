@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { advise, fail, pass, skip, unknown } from '../../../agent/finding.ts';
+import { renderReport, TerminalPublisher } from '../../../agent/text/terminal.ts';
+import { finding, reportOf, unproven, verdictOf } from '../reports.ts';
+import { EXPLAINED, FLOODED, SAMPLES } from './sample-status.ts';
+
+const SCREEN = { colored: false, width: 80 };
+
+const READY = `
+gVisor works here
+node-1, handler "runsc"
+
+  SandboxProven: SandboxProven
+
+  ! The loaded handler is the one on disk: edited since
+  ✓ The kernel and the architecture can run gVisor: Linux 6.8.0 on x64
+  ✓ A sandbox boots, is gVisor's, and goes away: booted
+
+What to do next
+  RestartPending: Restart containerd in a quiet moment: what is on disk is not
+    what runs.
+`;
+
+const BROKEN = `
+gVisor does not work here
+node-1, handler "runsc", since 2026-03-01 09:00:00 UTC
+
+  ShimNotFound: ShimNotFound
+
+  ✗ containerd finds and can execute the shim: no shim in PATH
+  ✗ A sandbox boots, is gVisor's, and goes away: failed ShimNotFound
+  - The gVisor release is new enough: runsc is not there
+  ✓ The kernel and the architecture can run gVisor: Linux 6.8.0 on x64
+
+What to do next
+  ShimNotFound: Install containerd-shim-runsc-v1 of the same gVisor release in a
+    directory of containerd's PATH.
+`;
+
+const UNKNOWN = `
+Cannot tell whether gVisor works here
+node-1, handler "runsc"
+
+  ContainerdUnreachable: ContainerdUnreachable
+
+  ? containerd answers and is ready: connect ENOENT
+  ? A sandbox boots, is gVisor's, and goes away: impossible
+    ContainerdUnreachable
+
+What to do next
+  ContainerdUnreachable: Start containerd, or set CRI_SOCKET to the socket it
+    listens on.
+`;
+
+const kernel = finding(pass('Linux 6.8.0 on x64'), 'kernel');
+const ready = reportOf({
+  findings: [kernel, finding(advise('RestartPending', 'edited since'), 'handler-current')],
+});
+const broken = reportOf({
+  verdict: verdictOf('False', 'ShimNotFound'),
+  findings: [
+    kernel,
+    finding(fail('ShimNotFound', 'no shim in PATH'), 'shim'),
+    finding(skip('runsc is not there'), 'runsc-release'),
+  ],
+  proof: unproven('failed', 'ShimNotFound'),
+  history: [{ ...verdictOf('False', 'ShimNotFound'), at: '2026-03-01T09:00:00.000Z' }],
+});
+const unseen = reportOf({
+  verdict: verdictOf('Unknown', 'ContainerdUnreachable'),
+  findings: [finding(unknown('ContainerdUnreachable', 'connect ENOENT'), 'containerd')],
+  proof: unproven('impossible', 'ContainerdUnreachable'),
+});
+
+describe('renderReport', () => {
+  it('shows a node that is ready, with advice', () => assert.equal(renderReport(ready, SCREEN), READY));
+  it('shows a node that is not, and what to do next', () =>
+    assert.equal(renderReport(broken, SCREEN), BROKEN));
+  it('shows a node that cannot be judged', () => assert.equal(renderReport(unseen, SCREEN), UNKNOWN));
+
+  it('says the same in colour', () => {
+    for (const report of [ready, broken, unseen]) {
+      const colored = renderReport(report, { ...SCREEN, colored: true });
+      assert.notEqual(colored, renderReport(report, SCREEN));
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence begins with one
+      assert.equal(colored.replace(/\u001b\[\d+m/g, ''), renderReport(report, SCREEN));
+    }
+  });
+
+  it('shows a check that it has no title for by its id', () => {
+    const report = reportOf({ findings: [finding(pass('fine'), 'of-tomorrow')] });
+    assert.match(renderReport(report, SCREEN), /✓ of-tomorrow: fine/);
+  });
+
+  it('breaks no word, and has no line that is longer than the screen where it could be shorter', () => {
+    for (const report of [...Object.values(SAMPLES), EXPLAINED, FLOODED]) {
+      for (const width of [40, 80, 120]) {
+        const lines = renderReport(report, { ...SCREEN, width }).split('\n');
+        const long = lines.filter((line) => line.length > width && /\S\s+\S{2}/.test(line.trim()));
+        assert.deepEqual(long, []);
+      }
+      const words = (text: string) => text.split(/\s+/);
+      const shown = words(renderReport(report, SCREEN));
+      assert.deepEqual(shown, words(renderReport(report, { ...SCREEN, width: 100_000 })));
+    }
+  });
+
+  it('tells an error once, by the short id of its sandbox', () => {
+    for (const report of [SAMPLES.failing, EXPLAINED]) {
+      const text = renderReport(report, { ...SCREEN, width: 10_000 });
+      assert.equal(text.split('failed to create shim task').length, 2, text);
+      assert.doesNotMatch(text, /[0-9a-f]{13}/);
+    }
+  });
+
+  it('lets nothing of the host command the terminal', () => {
+    const evil = finding(fail('ShimNotFound', 'gone\u001b[2J\u009b1m'), 'shim');
+    const text = renderReport(reportOf({ findings: [evil] }), SCREEN);
+    assert.doesNotMatch(text.replaceAll('\n', ''), /\p{Cc}/u);
+  });
+
+  it('names the pods that are outside of gVisor where they must not be', () => {
+    const text = renderReport(SAMPLES.outside, SCREEN);
+    assert.match(text, /\n {2}✗ 2 pods run outside of gVisor in a namespace that requires it\n/);
+    assert.match(
+      text,
+      /\n {4}evaluations\/plain: process \d+ is "\/bin\/sleep"\n {4}evaluations\/grader-x7p2d: /,
+    );
+    assert.match(text, /\n {4}2 of 6 pods run outside of gVisor where nothing requires it\n/);
+    assert.match(renderReport(SAMPLES.proven, SCREEN), /✓ No pod runs outside of gVisor in a namespace/);
+    assert.match(renderReport(FLOODED, SCREEN), /and 30 more\n/);
+  });
+});
+
+describe('TerminalPublisher', () => {
+  it('prints only when the verdict is another, and where the page is', () => {
+    const printed: string[] = [];
+    const terminal = new TerminalPublisher({
+      write: (text) => printed.push(text),
+      screen: () => SCREEN,
+      complete: (report) => report,
+      page: () => 'http://localhost:9477/',
+    });
+    for (const report of [ready, ready, broken, broken, unseen, ready]) terminal.publish(report);
+    const page = '\nThis and more in a browser: http://localhost:9477/\n\n';
+    assert.equal(printed.join(''), [READY, BROKEN, UNKNOWN, READY].map((text) => text + page).join(''));
+  });
+});

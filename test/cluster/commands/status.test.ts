@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { statusRows } from '../../../cluster/commands/status.ts';
+import { planNodes } from '../../../cluster/node/plan.ts';
+import { formatTable } from '../../../hack/table.ts';
+
+const [a, b] = planNodes([{ name: 'a' }, { name: 'b', containerd: '1.7', gvisor: 'none' }]);
+assert.ok(a && b);
+const local = [
+  { spec: a, daemons: 'up', faults: ['shim-missing', 'runsc-missing'], rss: 130 * 1024 * 1024 },
+  { spec: b, daemons: 'kubelet down', faults: [], rss: 0 },
+];
+
+test('what the API server says stands beside what the host knows', () => {
+  const seen = [
+    {
+      metadata: { name: 'a', labels: { 'gvisor.node-restriction.kubernetes.io/ready': 'false' } },
+      status: {
+        conditions: [
+          { type: 'Ready', status: 'True' },
+          { type: 'GVisorReady', status: 'False', reason: 'ShimNotFound' },
+        ],
+        nodeInfo: { containerRuntimeVersion: 'containerd://2.4.2' },
+      },
+    },
+  ];
+  assert.deepEqual(statusRows(seen, local).slice(1), [
+    [
+      'a',
+      'True',
+      '2.4.2',
+      'current',
+      'false',
+      'False ShimNotFound',
+      'up',
+      'shim-missing,runsc-missing',
+      '130 MiB',
+    ],
+    ['b', '?', '1.7', 'none', '-', '-', 'kubelet down', '-', '0 MiB'],
+  ]);
+});
+
+test("without an API server the host's half is left", () => {
+  assert.deepEqual(
+    statusRows(undefined, local)
+      .slice(1)
+      .map((row) => row[1]),
+    ['?', '?'],
+  );
+});
+
+test('columns are as wide as their widest cell, and lines end with their text', () => {
+  assert.equal(
+    formatTable([
+      ['A', 'B', 'C'],
+      ['long', 'x', ''],
+    ]),
+    'A     B  C\nlong  x',
+  );
+});

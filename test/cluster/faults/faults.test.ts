@@ -1,0 +1,34 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { FAULTS } from '../../../cluster/faults/faults.ts';
+import { containerdConfig, handlerTable, RUNTIME_TABLE } from '../../../cluster/node/config.ts';
+import { planNodes } from '../../../cluster/node/plan.ts';
+import { REPO } from '../../../hack/paths.ts';
+
+test('cluster/README.md lists every fault with what it does and what is seen', () => {
+  const rows = readFileSync(join(REPO, 'cluster/README.md'), 'utf8')
+    .split('\n')
+    .map((line) => line.split(' | ').map((cell) => cell.replace(/^\| |[|`]| \|$/g, '').trim()));
+  for (const [name, { does, seen }] of Object.entries(FAULTS)) {
+    assert.deepEqual(
+      rows.find(([first]) => first === name),
+      [name, does, seen],
+    );
+  }
+});
+
+test('the table of the other version of the configuration is one that this version does not read', () => {
+  for (const [spec, read, ignored] of [
+    [planNodes([{ containerd: '2' }])[0], RUNTIME_TABLE['2'], RUNTIME_TABLE['1.7']],
+    [planNodes([{ containerd: '1.7' }])[0], RUNTIME_TABLE['1.7'], RUNTIME_TABLE['2']],
+  ] as const) {
+    assert.ok(spec);
+    const config = containerdConfig(spec, handlerTable(spec, ignored));
+    assert.ok(config.includes(`[${ignored}.containerd.runtimes.runsc]`));
+    assert.ok(!config.includes(`[${read}.containerd.runtimes.runsc]`));
+    assert.ok(config.includes(`[${read}.containerd.runtimes.runc]`));
+    assert.ok(containerdConfig(spec).includes(`[${read}.containerd.runtimes.runsc]`));
+  }
+});

@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { FAULTS } from '../../cluster/faults/faults.ts';
+import { CLUSTERS, REPO } from '../../hack/paths.ts';
+import { runAll } from '../../hack/run.ts';
+
+const ROOT = process.getuid?.() === 0;
+/** A cluster that no test starts: after each refusal there must be nothing of it. */
+const NAME = 'never-started';
+const work = mkdtempSync(join(tmpdir(), 'cluster-test-'));
+after(() => rmSync(work, { recursive: true }));
+
+function cluster(args: readonly string[], env: NodeJS.ProcessEnv = {}, uid?: number) {
+  const node = [process.execPath, '--import', 'tsx', 'cluster/main.ts', ...args];
+  const [command = '', ...rest] =
+    uid === undefined
+      ? node
+      : ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--', ...node];
+  return runAll(command, rest, { cwd: REPO, env: { ...process.env, ...env } });
+}
+
+async function assertRefused(args: readonly string[], line: RegExp, env?: NodeJS.ProcessEnv): Promise<void> {
+  const { code, stdout, stderr } = await cluster(args, env);
+  assert.equal(code, 2, `${args.join(' ')}: ${stderr}`);
+  assert.equal(stdout, '');
+  const said = stderr
+    .trimEnd()
+    .split('\n')
+    .filter((each) => !/^[…✗]/.test(each)); // progress is no error
+  assert.equal(said.length, 1, stderr);
+  assert.match(said[0] ?? '', line);
+  assert.ok(!existsSync(join(CLUSTERS, NAME)), 'nothing of the cluster is left');
+}
+
+/** A folder with a `go` that behaves as `script` says, to be put first in PATH. */
+function fakeGo(name: string, script: string): NodeJS.ProcessEnv {
+  const bin = mkdtempSync(join(work, `${name}-`));
+  writeFileSync(join(bin, 'go'), `#!/bin/sh\n${script}\n`);
+  chmodSync(join(bin, 'go'), 0o755);
+  return { PATH: `${bin}:${process.env.PATH}`, GVISOR_READY_CACHE: join(bin, 'cache') };
+}
+
+describe('words that nothing stands for', () => {
+  const table: readonly (readonly [string, RegExp])[] = [
+    [
+      'upp',
+      /no command "upp"\. Did you mean "up"\? There is: up, status, kubectl, node, faults, break, heal/,
+    ],
+    ['--nam x up', /no option before the command "--nam"\. Did you mean "--name"/],
+    [`up --name ${NAME} --prot 2`, /no option "--prot"\. Did you mean "--port"/],
+    ['up now', /`up` does not know what "now" is for; usage: /],
+    [`up --name ${NAME} --nodes many`, /--nodes takes a whole number from 1 to 50, not "many"/],
+    [`up --name ${NAME} --port 70000`, /--port takes a whole number from 1 to 65535/],
+    [`up --name ${NAME} --node name=a,gvisor=2024`, /no gvisor for nodes "2024"\. Did you mean "2025"/],
+    ['break node-1', /`break` needs NODE and FAULT; usage: npm run cluster -- break NODE FAULT/],
+    ['break node-1 shim-mising', /no fault "shim-mising"\. Did you mean "shim-missing"/],
+    ['restart node-1 etcd', /no daemon of a node "etcd"\. There is: containerd, kubelet/],
+    ['node ad x', /no action on nodes "ad"\. Did you mean "add"/],
+    ['--name', /--name needs the name of a cluster/],
+    ['up --nodes', /--nodes.*see --help/],
+  ];
+  for (const [words, line] of table) {
+    test(words, () => assertRefused(words.split(' '), line));
+  }
+});
+
+test('help, faults and list are for everybody', async () => {
+  const help = await cluster(['--help']);
+  assert.equal(help.code, 0);
+  for (const word of ['up', 'status', 'kubectl', 'break', 'heal', 'down']) {
+    assert.match(help.stdout, new RegExp(`^  ${word}\\b`, 'm'));
+  }
+  const faults = await cluster(['faults']);
+  for (const name of Object.keys(FAULTS)) assert.match(faults.stdout, new RegExp(`^${name} `, 'm'));
+  assert.equal((await cluster(['list'])).code, 0);
+  assert.match((await cluster(['up', '--help'])).stdout, /--node name=/);
+});
+
+test('who is not root is sent to sudo', async (t) => {
+  // The sources may lie where only root can read, so that somebody else could not even start.
+  const other = ROOT ? 65_534 : undefined;
+  if (ROOT) {
+    const may = await runAll('setpriv', [
+      '--reuid=65534',
+      '--clear-groups',
+      '--',
+      'test',
+      '-r',
+      join(REPO, 'package.json'),
+    ]);
+    if (may.code !== 0)
+      return t.diagnostic('covered by the test of requireRoot: nobody may read this folder');
+  }
+  const { code, stderr } = await cluster(['up', '--name', NAME], {}, other);
+  assert.equal(code, 2);
+  assert.equal(
+    stderr,
+    'Only root can make namespaces, mounts and cgroups: run the same command with sudo.\n',
+  );
+});
+
+describe('a machine on which no cluster can start', {
+  skip: ROOT ? false : 'needs root: sudo npm run test:unit',
+}, () => {
+  test('a cluster that is not up', async () => {
+    await assertRefused(
+      ['status', '--name', NAME],
+      /The cluster "never-started" is not up: start it with `npm run/,
+    );
+    await assertRefused(['heal', 'node-1', '--name', NAME], /is not up/);
+    await assertRefused(['logs', 'node-1', '--name', NAME], /no cluster "never-started": start it/);
+    await assertRefused(['--name', 'No!', 'up'], /"No!" is no name for a cluster: use 1 to 20/);
+  });
+
+  test('a port that is taken', async (t) => {
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.after(() => server.close());
+    const { port } = server.address() as { port: number };
+    const line = new RegExp(`Port ${port} of 127.0.0.1 is taken: choose another with --port`);
+    await assertRefused(['up', '--name', NAME, '--port', String(port)], line);
+  });
+
+  test('no Go, or one that is too old', async () => {
+    await assertRefused(
+      ['up', '--name', NAME],
+      /Go is missing.*Install Go 1\.26 or newer/,
+      fakeGo('none', 'exit 127'),
+    );
+    const old = fakeGo('old', 'echo go version go1.19.8 linux/amd64');
+    await assertRefused(['up', '--name', NAME], /go1\.19\.8 linux\/amd64 is too old\. Install Go 1\.26/, old);
+  });
+
+  test('a disk that is full during a build', async () => {
+    const full = fakeGo(
+      'full',
+      '[ "$1" = version ] && echo go version go1.26.8 linux/amd64 && exit\necho "write x.a: no space left on device" >&2; exit 1',
+    );
+    await assertRefused(
+      ['up', '--name', NAME],
+      /The disk is full: building kubernetes needs up to 16 GB/,
+      full,
+    );
+    assert.deepEqual(readdirSync(join(full.GVISOR_READY_CACHE ?? '', 'tools')), []);
+  });
+});

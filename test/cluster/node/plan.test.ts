@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { allotNodes, planNodes, readNodes, wantedNodes } from '../../../cluster/node/plan.ts';
+
+test('nodes get the first free place and keep it', () => {
+  const first = planNodes([{ name: 'a' }, {}, { name: 'c', gvisor: 'none' }]);
+  assert.deepEqual(
+    first.map((spec) => [spec.name, spec.index, spec.containerd, spec.gvisor]),
+    [
+      ['a', 1, '2', 'current'],
+      ['node-2', 2, '2', 'current'],
+      ['c', 3, '2', 'none'],
+    ],
+  );
+  const without = first.filter((spec) => spec.name !== 'node-2');
+  assert.equal(planNodes([{ name: 'd' }], without)[0]?.index, 2);
+  assert.equal(planNodes([{ name: 'c' }], first)[0], first[2]);
+});
+
+test('a node cannot have a strange name, or be asked for as something else', () => {
+  for (const name of ['', 'A', '-a', 'a-', 'a.b', 'a/b', 'x'.repeat(41), 'control-plane']) {
+    assert.throws(() => planNodes([{ name }]), { name: 'UsageError' }, name);
+  }
+  const known = planNodes([{ name: 'a' }]);
+  assert.throws(
+    () => planNodes([{ name: 'a', gvisor: 'none' }], known),
+    /exists with containerd 2 and gVisor current/,
+  );
+  assert.throws(
+    () => planNodes([{ name: 'a', machine: 'namespaces' }], planNodes([{ name: 'a', machine: 'vm' }])),
+    /exists with containerd 2 and gVisor current in a virtual machine: remove it first/,
+  );
+});
+
+test('a node that was planned before there were virtual machines is none', (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'node-plan-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  mkdirSync(join(dir, 'nodes/a'), { recursive: true });
+  writeFileSync(
+    join(dir, 'nodes/a/node.json'),
+    JSON.stringify({ name: 'a', index: 1, containerd: '2', gvisor: 'none' }),
+  );
+  assert.deepEqual(readNodes(dir), planNodes([{ name: 'a', gvisor: 'none' }]));
+});
+
+test('a plan is kept on disk, whole', (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'node-plan-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  const made = allotNodes(dir, [{ name: 'a' }, { name: 'b', containerd: '1.7' }]);
+  assert.deepEqual(readNodes(dir), made);
+  assert.deepEqual(
+    allotNodes(dir, [{ name: 'c' }]).map((spec) => spec.index),
+    [3],
+  );
+  assert.deepEqual(readdirSync(join(dir, 'nodes')).sort(), ['a', 'b', 'c']);
+  assert.deepEqual(readdirSync(dir), ['nodes']);
+  assert.equal(wantedNodes('x', dir, undefined).length, 3);
+  assert.throws(
+    () => wantedNodes('x', dir, [{ name: 'd' }]),
+    /with the nodes a, b, c: add "d" with `node add`/,
+  );
+});

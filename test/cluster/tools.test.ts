@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { OTHER_KUBERNETES, TOOL_GROUPS } from '../../cluster/tools.ts';
+import { REPO } from '../../hack/paths.ts';
+
+type Row = { readonly tool: string; readonly version: string; readonly group: string };
+
+/** The module that each row of the table stands for, where it is not the tool's name. */
+const MODULES: Readonly<Record<string, string>> = {
+  Kubernetes: 'k8s.io/kubernetes',
+  'Kubernetes, oldest supported': 'k8s.io/kubernetes',
+  'Kubernetes, newest': 'k8s.io/kubernetes',
+  containerd: 'github.com/containerd/containerd/v2',
+  'containerd 1.7': 'github.com/containerd/containerd',
+  gVisor: 'gvisor.dev/gvisor',
+  'gVisor, older generation': 'gvisor.dev/gvisor',
+  'gVisor, newest generation': 'gvisor.dev/gvisor',
+  etcd: 'go.etcd.io/etcd/server/v3',
+  'CNI plugins': 'github.com/containernetworking/plugins',
+  'kind, for the tests of its configuration': 'sigs.k8s.io/kind',
+  runc: 'github.com/opencontainers/runc',
+  Prometheus: 'github.com/prometheus/prometheus',
+  'kube-state-metrics': 'k8s.io/kube-state-metrics/v2',
+  "Grafana's and the Prometheus operator's schemas": 'github.com/grafana/grafana-foundation-sdk/go',
+};
+
+function goMod(group: string): string {
+  return readFileSync(join(REPO, 'cluster/tools', group, 'go.mod'), 'utf8');
+}
+
+function versionsTable(): Row[] {
+  const [, section = ''] = readFileSync(join(REPO, 'cluster/README.md'), 'utf8').split('\n## Versions\n');
+  return (section.split('\n## ')[0] ?? '')
+    .split('\n')
+    .filter((line) => line.startsWith('| ') && !line.startsWith('| Tool') && !line.startsWith('|-'))
+    .map((line) => line.split('|').map((cell) => cell.trim().replaceAll('`', '')))
+    .map(([, tool = '', version = '', group = '']) => ({ tool, version, group }));
+}
+
+test('the table of versions has one row for each group of tools', () => {
+  assert.deepEqual(
+    versionsTable()
+      .map((row) => row.group)
+      .sort(),
+    [...TOOL_GROUPS, ...OTHER_KUBERNETES.map((version) => `kubernetes-${version}`)].sort(),
+  );
+});
+
+test('each version in the table is the one that go.mod pins', () => {
+  for (const { tool, version, group } of versionsTable()) {
+    const module = MODULES[tool];
+    assert.ok(module, `a tool of the table without a module: ${tool}`);
+    const text = goMod(group);
+    const pinned = text
+      .split('\n')
+      .map((line) =>
+        line
+          .trim()
+          .replace(/^require /, '')
+          .split(' '),
+      )
+      .find(([name]) => name === module)?.[1];
+    const release = /stamped as (release-\S+)\.$/m.exec(text)?.[1];
+    assert.equal(
+      version,
+      release ?? pinned,
+      `${tool} in cluster/README.md and in cluster/tools/${group}/go.mod`,
+    );
+  }
+});
