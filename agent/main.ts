@@ -28,7 +28,7 @@ import { Bell } from './trigger/bell.ts';
 import { watchContainerd } from './trigger/containerd.ts';
 import { FileTrigger } from './trigger/files.ts';
 import type { Trigger } from './trigger/trigger.ts';
-import { uninstallCluster } from './uninstall.ts';
+import { uninstallCluster } from './uninstall-cluster.ts';
 import { VERSION } from './version.ts';
 
 /** Somebody who looks once waits for the answer. */

@@ -1,14 +1,12 @@
 import timers from 'node:timers/promises';
-import type { Config } from './config.ts';
-import { openAccess } from './kube/access.ts';
-import { createKube, type Kube } from './kube/client.ts';
+import type { Kube } from './kube/client.ts';
 import { KubeError } from './kube/error.ts';
 import { OWN_KEYS } from './node/keys.ts';
 import { CONDITION, type NodeObject, nodePatch, valueIn } from './node/object.ts';
 
 /** What an uninstall needs: the API server, and where its lines go. */
 export type UninstallOptions = {
-  readonly kube: Kube;
+  readonly kube: Pick<Kube, 'get' | 'patch'>;
   readonly print: (line: string) => void;
   /** How long to wait before looking whether an agent has written anew, milliseconds. */
   readonly settleMs?: number;
@@ -20,32 +18,31 @@ const PAGE = 200;
 const AT_ONCE = 8;
 const ATTEMPTS = 5;
 
-/** Uninstalls from the cluster that the settings name; see {@link uninstall}. */
-export async function uninstallCluster(
-  config: Config,
-  { version, print }: { readonly version: string; readonly print: (line: string) => void },
+/** Takes labels, annotations, taint and condition of the agents off every Node; see {@link cleanNodes}. */
+export async function uninstall(options: UninstallOptions, signal: AbortSignal): Promise<number> {
+  const { nodes, marked } = await findMarked(options.kube, signal);
+  options.print(`${nodes} nodes, ${marked.length} of them with something of the agents`);
+  return cleanNodes(marked, options, signal);
+}
+
+/** How many Nodes there are, and those that carry something of the agents. */
+export async function findMarked(
+  kube: Pick<Kube, 'get'>,
   signal: AbortSignal,
-): Promise<number> {
-  const access = await openAccess(config);
-  for (const warning of access.warnings) print(warning);
-  const kube = createKube(access, { agent: `gvisor-ready/${version}`, count: () => {} });
-  try {
-    return await uninstall({ kube, print }, signal);
-  } finally {
-    await kube.close();
-  }
+): Promise<{ readonly nodes: number; readonly marked: readonly NodeObject[] }> {
+  const nodes = await list(kube, signal);
+  return { nodes: nodes.length, marked: nodes.filter(isMarked) };
 }
 
 /**
- * Takes labels, annotations, taint and condition of the agents off every Node. Gives the number of Nodes that
- * carry some of them still, because an agent that still runs has written them again; rejects when a Node
- * cannot be written.
+ * Takes what is the agents' off these Nodes. Gives the number of Nodes that carry some of it still, because an agent
+ * that still runs has written them again; rejects when a Node cannot be written.
  */
-export async function uninstall(options: UninstallOptions, signal: AbortSignal): Promise<number> {
-  const { kube, print, settleMs = 5_000 } = options;
-  const nodes = await list(kube, signal);
-  const marked = nodes.filter(isMarked);
-  print(`${nodes.length} nodes, ${marked.length} of them with something of the agents`);
+export async function cleanNodes(
+  marked: readonly NodeObject[],
+  { kube, print, settleMs = 5_000 }: UninstallOptions,
+  signal: AbortSignal,
+): Promise<number> {
   const left = [...marked];
   const work = async () => {
     for (let node = left.shift(); node !== undefined; node = left.shift()) {
@@ -56,16 +53,16 @@ export async function uninstall(options: UninstallOptions, signal: AbortSignal):
   await Promise.all(Array.from({ length: AT_ONCE }, work));
   if (marked.length === 0) return 0;
   await timers.setTimeout(settleMs, undefined, { signal });
-  const again = (await list(kube, signal)).filter(isMarked);
-  for (const { metadata } of again) {
+  const again = await findMarked(kube, signal);
+  for (const { metadata } of again.marked) {
     print(
       `${metadata.name}: written again by an agent that still runs: delete the DaemonSet, then run this again`,
     );
   }
-  return again.length;
+  return again.marked.length;
 }
 
-async function list(kube: Kube, signal: AbortSignal): Promise<readonly NodeObject[]> {
+async function list(kube: Pick<Kube, 'get'>, signal: AbortSignal): Promise<readonly NodeObject[]> {
   const nodes: NodeObject[] = [];
   for (let token = ''; ; ) {
     const query = `limit=${PAGE}${token === '' ? '' : `&continue=${encodeURIComponent(token)}`}`;
@@ -77,7 +74,7 @@ async function list(kube: Kube, signal: AbortSignal): Promise<readonly NodeObjec
 }
 
 /** Cleans one Node; what changed meanwhile is read anew, and a Node that is gone is clean. */
-async function clean(found: NodeObject, kube: Kube, signal: AbortSignal): Promise<void> {
+async function clean(found: NodeObject, kube: UninstallOptions['kube'], signal: AbortSignal): Promise<void> {
   const path = `/api/v1/nodes/${found.metadata.name}`;
   let node = found;
   for (let attempt = 1; ; attempt++) {

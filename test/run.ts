@@ -21,6 +21,7 @@ const TIERS = {
       'test/cluster/**/*.test.ts',
       'test/fleet/**/*.test.ts',
       'test/hack/**/*.test.ts',
+      'test/kubectl/**/*.test.ts',
       'test/docs/**/*.test.ts',
       'test/dispatcher/**/*.test.ts',
     ],

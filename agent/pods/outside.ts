@@ -1,7 +1,7 @@
 import type { Pod } from './pod.ts';
 import type { PodsSeen } from './watch-pods.ts';
 
-/** The pods of this node that run outside of gVisor, for people and for the report. */
+/** Which pods of this node run outside of gVisor, and which in it, for people and for the report. */
 export type PodsOutside = {
   /** When they were read last, ISO 8601. */
   readonly at: string;
@@ -17,6 +17,8 @@ export type PodsOutside = {
   readonly allowed: readonly Pod[];
   /** and those of which nobody could tell. */
   readonly untold: readonly Pod[];
+  /** The uids of those in gVisor: a pod that is in no list has come since. */
+  readonly inside: readonly string[];
 };
 
 /** Pods are read every three seconds. */
@@ -35,5 +37,6 @@ export function podsOutside(
     forbidden: unsandboxed,
     allowed: pods.filter((pod) => pod.sandboxed === false && !unsandboxed.includes(pod)),
     untold: pods.filter((pod) => pod.sandboxed === undefined),
+    inside: pods.filter((pod) => pod.sandboxed === true).map(({ uid }) => uid),
   };
 }

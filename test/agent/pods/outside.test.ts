@@ -26,6 +26,7 @@ describe('podsOutside', () => {
       forbidden: [forbidden],
       allowed: [allowed],
       untold: [untold],
+      inside: ['a'],
     });
   });
 

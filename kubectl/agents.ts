@@ -1,0 +1,153 @@
+import { errorLine } from '../agent/host/error-line.ts';
+import { KubeError } from '../agent/kube/error.ts';
+import type { Status } from '../agent/report.ts';
+import type { Api } from './api.ts';
+import { mapAtOnce } from './at-once.ts';
+import { NAMESPACE } from './known.ts';
+import { plain, plainValues } from './plain.ts';
+
+/** A pod of an agent. */
+export type AgentPod = {
+  readonly name: string;
+  readonly node: string;
+  readonly ready: boolean;
+  /** As kubectl shows it: Running, Pending, ImagePullBackOff … */
+  readonly state: string;
+  /** Why it does not run, in the kubelet's or the scheduler's words; "" where it does. */
+  readonly message: string;
+  readonly port: number;
+};
+
+type RawAgent = {
+  readonly metadata: { readonly name: string; readonly deletionTimestamp?: string };
+  readonly spec: {
+    readonly nodeName?: string;
+    readonly affinity?: unknown;
+    readonly containers: readonly {
+      readonly ports?: readonly { readonly name?: string; readonly containerPort: number }[];
+    }[];
+  };
+  readonly status?: {
+    readonly phase?: string;
+    readonly message?: string;
+    readonly conditions?: readonly {
+      readonly type: string;
+      readonly status: string;
+      readonly message?: string;
+    }[];
+    readonly containerStatuses?: readonly {
+      readonly state?: {
+        readonly waiting?: { readonly reason?: string; readonly message?: string };
+        readonly terminated?: { readonly reason?: string; readonly message?: string };
+      };
+    }[];
+  };
+};
+
+const LABELS = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=agent';
+const PODS = `/api/v1/namespaces/${NAMESPACE}/pods`;
+const PORT = 9477;
+
+/** The agents' pods, those that are about to go not among them; a DaemonSet's pod that waits for its node has its name. */
+export async function listAgents(api: Api): Promise<readonly AgentPod[]> {
+  const { items } = await api.list<RawAgent, RawAgent>(PODS, { labelSelector: LABELS }, (pod) => pod);
+  return items.filter(({ metadata }) => metadata.deletionTimestamp === undefined).map(agentOf);
+}
+
+function agentOf({ metadata, spec, status }: RawAgent): AgentPod {
+  const [container] = spec.containers;
+  const { waiting, terminated } = status?.containerStatuses?.[0]?.state ?? {};
+  const stopped = waiting ?? terminated;
+  const unscheduled = status?.conditions?.find(
+    ({ type, status: held }) => type === 'PodScheduled' && held === 'False',
+  );
+  return {
+    name: metadata.name,
+    node: spec.nodeName ?? wantedNode(spec.affinity),
+    ready: status?.conditions?.some(({ type, status: held }) => type === 'Ready' && held === 'True') ?? false,
+    state: stopped?.reason ?? status?.phase ?? 'Unknown',
+    message: stopped?.message ?? unscheduled?.message ?? status?.message ?? '',
+    port: container?.ports?.find(({ name }) => name === 'metrics')?.containerPort ?? PORT,
+  };
+}
+
+/**
+ * The node that a DaemonSet's pod is made for: until it is scheduled only its affinity says so.
+ * Source: https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/#how-daemon-pods-are-scheduled
+ */
+function wantedNode(affinity: unknown): string {
+  const found = /"key":"metadata\.name","operator":"In","values":\["([^"]+)"\]/.exec(
+    JSON.stringify(affinity) ?? '',
+  );
+  return found?.[1] ?? '';
+}
+
+/** What an agent told of its node, or why it did not. */
+export type Told = { readonly status: Status } | { readonly why: string; readonly forbidden?: true };
+
+/** What is said for every agent where one may not see which there are. */
+export const HIDDEN: Told = { why: `you may not list the pods of ${NAMESPACE}` };
+
+const REPORT_MS = 10_000;
+const AT_ONCE = 16;
+
+/** Asks an agent for its report, through the API server. */
+export async function readReport(api: Api, agent: AgentPod): Promise<Told> {
+  const path = `${PODS}/${agent.name}:${agent.port}/proxy/report`;
+  try {
+    const { code, text } = await api.ask(path, REPORT_MS);
+    if (code === 200) return toldOf(plainValues(JSON.parse(text) as Status), agent);
+    return untold(code, plain(text).trim());
+  } catch (error) {
+    return { why: `the agent on ${agent.node} gave no report: ${errorLine(error)}` };
+  }
+}
+
+function toldOf(status: Status, agent: AgentPod): Told {
+  if (status.node === agent.node) return { status };
+  return { why: `the agent on ${agent.node} speaks for another node, "${status.node}"` };
+}
+
+/** The API server says with an object of its own why it could not ask; another text is the agent's. */
+function untold(code: number, text: string): Told {
+  const message = /^\{.*"kind": ?"Status"/.test(text)
+    ? (JSON.parse(text) as { message?: string }).message
+    : undefined;
+  if (code === 403)
+    return {
+      forbidden: true,
+      why: `you may not ask agents: that needs the verb get on pods/proxy in the namespace ${NAMESPACE}`,
+    };
+  if (message !== undefined) return { why: `the API server does not reach the agent: ${message}` };
+  if (code === 503) return { why: text };
+  return { why: `the agent answers ${code}: ${text.slice(0, 200)}` };
+}
+
+/** What the agents of many nodes told, by node. Where the first may not be asked, no other is. */
+export async function readReports(api: Api, agents: readonly AgentPod[]): Promise<ReadonlyMap<string, Told>> {
+  const [first, ...others] = agents;
+  if (first === undefined) return new Map();
+  const told = await readReport(api, first);
+  if ('why' in told && told.forbidden) return new Map(agents.map(({ node }) => [node, told]));
+  const rest = await mapAtOnce(others, AT_ONCE, (agent) => readReport(api, agent));
+  return new Map([[first.node, told], ...others.map(({ node }, at) => [node, rest[at] as Told] as const)]);
+}
+
+/** Why an agent's pod is not Ready, in its own words; "" when it does not say. */
+export async function readUnready(api: Api, agent: AgentPod): Promise<string> {
+  const answer = await api
+    .ask(`${PODS}/${agent.name}:${agent.port}/proxy/readyz`, REPORT_MS)
+    .catch(() => undefined);
+  return answer?.code === 503 && !answer.text.startsWith('{') ? plain(answer.text).trim() : '';
+}
+
+/** The value, or undefined where there is no such object, or where one may not look. */
+export async function orAbsent<T>(
+  promise: Promise<T>,
+  codes: readonly number[] = [404],
+): Promise<T | undefined> {
+  return promise.catch((error: unknown) => {
+    if (error instanceof KubeError && codes.includes(error.status)) return undefined;
+    throw error;
+  });
+}

@@ -1,0 +1,97 @@
+import { ageOf } from './age.ts';
+import { type AgentPod, listAgents, orAbsent } from './agents.ts';
+import { type Context, EXIT } from './context.ts';
+import { NAMESPACE } from './known.ts';
+import { listNodes, type NodeView } from './node-view.ts';
+import { type Format, isForPrograms, serialize } from './output.ts';
+import { type Color, complain } from './screen.ts';
+import { type Column, tableLines } from './table.ts';
+
+/** The flags of `nodes`. */
+export type NodesOptions = { readonly output?: Format; readonly headers: boolean; readonly watch?: boolean };
+
+/** A node with its agent: undefined for none, "?" where nobody may look. */
+export type NodeRow = NodeView & { readonly agent: AgentPod | '?' | undefined };
+
+/** Every node with its agent's pod, and a word about what could not be seen. */
+export async function readNodeRows({
+  api,
+}: Pick<Context, 'api'>): Promise<{ rows: NodeRow[]; note: string }> {
+  const [nodes, agents] = await Promise.all([listNodes(api), orAbsent(listAgents(api), [403])]);
+  const byNode = new Map(agents?.map((agent) => [agent.node, agent]));
+  const rows = nodes.map((node) => ({
+    ...node,
+    agent: agents === undefined ? ('?' as const) : byNode.get(node.name),
+  }));
+  return {
+    rows,
+    note:
+      agents === undefined ? `You may not list the pods of ${NAMESPACE}, so the agents are not shown.` : '',
+  };
+}
+
+/** What the column AGENT says. */
+export function agentState({ agent }: NodeRow): string {
+  if (agent === undefined) return '-';
+  if (agent === '?') return '?';
+  return agent.ready ? 'Ready' : agent.state === 'Running' ? 'NotReady' : agent.state;
+}
+
+const COLORS: Readonly<Record<string, Color>> = {
+  true: 'green',
+  false: 'red',
+  True: 'green',
+  False: 'red',
+  Unknown: 'yellow',
+};
+const dash = (text: string) => text || '-';
+
+/** The columns of `nodes`. */
+export function nodeColumns(nowMs: number): Column<NodeRow>[] {
+  return [
+    { head: 'NAME', cell: ({ name }) => name },
+    { head: 'READY', cell: ({ ready }) => dash(ready), color: ({ ready }) => COLORS[ready] },
+    { head: 'REASON', cell: ({ reason }) => dash(reason), color: ({ status }) => COLORS[status] },
+    { head: 'SINCE', cell: ({ since }) => dash(ageOf(since, nowMs)), spare: 3 },
+    {
+      head: 'AGENT',
+      cell: agentState,
+      color: (row) => (agentState(row) === 'Ready' ? undefined : 'yellow'),
+      spare: 2,
+    },
+    { head: 'RUNSC', cell: ({ runsc }) => dash(runsc), spare: 4 },
+    { head: 'PLATFORM', cell: ({ platform }) => dash(platform), wide: true, spare: 5 },
+    { head: 'PROVEN-BY', cell: ({ provenBy }) => dash(provenBy), wide: true, spare: 6 },
+    {
+      head: 'CONTAINERD',
+      cell: ({ runtime }) => dash(runtime.replace(/^containerd:\/\//, '')),
+      wide: true,
+      spare: 7,
+    },
+    { head: 'MESSAGE', cell: ({ message }) => dash(message), wide: true, cut: true, spare: 1 },
+  ];
+}
+
+/** What `-o json` tells of a node. */
+export function publicNode(row: NodeRow) {
+  const { labels: _, taints: __, agent, ...view } = row;
+  return {
+    ...view,
+    agent: agent === undefined || agent === '?' ? null : { pod: agent.name, state: agentState(row) },
+  };
+}
+
+/** `nodes`: every node, what it says of gVisor, and whether its agent lives. */
+export async function nodes(context: Context, options: NodesOptions): Promise<number> {
+  const { screen, now } = context;
+  const { rows, note } = await readNodeRows(context);
+  const { output, headers } = options;
+  if (isForPrograms(output)) screen.out(serialize({ nodes: rows.map(publicNode) }, output));
+  else if (rows.length === 0) complain(screen, 'There are no nodes.');
+  else {
+    const lines = tableLines(nodeColumns(now()), rows, { screen, headers, wide: output === 'wide' });
+    screen.out(`${lines.join('\n')}\n`);
+  }
+  if (note !== '') complain(screen, note);
+  return EXIT.fine;
+}

@@ -1,0 +1,28 @@
+import type { Cluster } from '../../cluster/cluster.ts';
+import { evaluationPod } from '../../cluster/story.ts';
+import { applyOverlay, waitForRollout } from './agents.ts';
+
+/**
+ * Requires gVisor in the namespace `evaluations`, in which two pods run on node-2: `in` asks for gVisor, and `plain` was
+ * there before the requirement.
+ */
+export async function evaluate(cluster: Cluster): Promise<void> {
+  const there = ['-n', 'evaluations'];
+  await applyOverlay(cluster, ['enforce']);
+  await waitForRollout(cluster);
+  await cluster.kubectl(['delete', 'namespace', 'evaluations', '--ignore-not-found'], undefined, 90_000);
+  await cluster.kubectl(['create', 'namespace', 'evaluations']);
+  await cluster.kubectl(['wait', ...there, '--for=create', 'serviceaccount/default', '--timeout=30s']);
+  const spec = { nodeSelector: { 'kubernetes.io/hostname': 'node-2' } };
+  for (const [name, gvisor] of [
+    ['plain', false],
+    ['in', true],
+  ] as const)
+    await cluster.kubectl(['apply', ...there, '-f', '-'], evaluationPod(name, { gvisor, spec }));
+  await cluster.kubectl(
+    ['wait', ...there, 'pod/plain', 'pod/in', '--for=condition=Ready', '--timeout=60s'],
+    undefined,
+    70_000,
+  );
+  await cluster.kubectl(['label', 'namespace', 'evaluations', 'require-gvisor=true']);
+}

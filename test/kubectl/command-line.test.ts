@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { VERSION } from '../../agent/version.ts';
+import { REPO } from '../../hack/paths.ts';
+import { openFleet } from './open-fleet.ts';
+import { plugin } from './run-plugin.ts';
+
+const WRONG: readonly (readonly [words: string, said: RegExp])[] = [
+  ['nodess', /^error: unknown command 'nodess' \(Did you mean nodes\?\)$/m],
+  ['nodes -o xml', /argument 'xml' is invalid\. Allowed choices are wide, json, yaml\.$/m],
+  ['nodes --wath', /^error: unknown option '--wath' \(Did you mean --watch\?\)$/m],
+  ['nodes extra', /^error: too many arguments for 'nodes'\. Expected 0 arguments but got 1/],
+  ['why', /^error: missing required argument 'name'$/m],
+  ['pods --request-timeout soon', /Write for example 5s, 1m30s, or 0\.$/m],
+  ['check -n', /^error: option '-n, --namespace <name>' argument missing$/m],
+];
+
+describe('the command line', () => {
+  for (const [words, said] of WRONG)
+    it(`refuses "${words}" in one line, with 64`, async () => {
+      const { code, out, err } = await plugin(words.split(' '));
+      assert.match(err, said);
+      assert.deepEqual([code, out, err.trim().split('\n').length], [64, '', 1]);
+    });
+
+  it('helps', async () => {
+    for (const words of [['--help'], ['help'], ['nodes', '-h']]) {
+      const { code, out, err } = await plugin(words, { columns: 60 });
+      assert.deepEqual([code, err], [0, '']);
+      assert.match(out, /^Usage: kubectl gvisor-ready /);
+      assert.match(out, /--request-timeout <time>/);
+      assert.deepEqual(
+        out.split('\n').filter((line) => line.length > 60),
+        [],
+      );
+    }
+    const none = await plugin([]);
+    assert.deepEqual([none.code, none.out], [64, '']);
+    assert.match(none.err, /^Usage: kubectl gvisor-ready /);
+    assert.deepEqual(await plugin(['--version']), { code: 0, out: `${VERSION}\n`, err: '' });
+  });
+
+  it('takes the flags of every command before it and after it', async (t) => {
+    const { api, kubeconfig } = await openFleet(t);
+    api.list('/api/v1/namespaces/x/pods', []);
+    for (const words of [
+      ['-n', 'x', '--kubeconfig', kubeconfig, 'pods'],
+      ['pods', '--kubeconfig', kubeconfig, '-nx'],
+    ])
+      assert.equal((await plugin(words)).err, 'No pod runs in the namespace x.\n');
+  });
+
+  it('completes commands, flags, formats, nodes, pods, namespaces and contexts', async (t) => {
+    const { api, kubeconfig } = await openFleet(t);
+    api.list('/api/v1/namespaces/eval/pods', [{ metadata: { name: 'node-pod' } }]);
+    const complete = async (...words: readonly string[]) => {
+      const { code, out } = await plugin(['__complete', '--kubeconfig', kubeconfig, ...words]);
+      assert.equal(code, 0);
+      return out
+        .trim()
+        .split('\n')
+        .map((line) => line.split('\t')[0]);
+    };
+    assert.match((await plugin(['__complete', 'sta'])).out, /^status\tthe fleet at a glance\n:4\n$/);
+    assert.deepEqual(await complete(''), ['status', 'nodes', 'why', 'pods', 'check', 'uninstall', ':4']);
+    assert.deepEqual(await complete('no'), ['nodes', ':4']);
+    assert.deepEqual(await complete('nodes', '-o', ''), ['wide', 'json', 'yaml', ':4']);
+    assert.deepEqual(await complete('check', '--p'), ['--pre', ':4']);
+    assert.deepEqual(await complete('why', 'node-'), ['node-1', 'node-2', 'node-3', 'node-pod', ':4']);
+    assert.deepEqual(await complete('why', 'pod/'), ['pod/node-pod', ':4']);
+    assert.deepEqual(await complete('why', 'node-1', ''), [':4']);
+    assert.deepEqual(await complete('pods', '-n', ''), ['eval', ':4']);
+    assert.deepEqual(await complete('--context', ''), ['fake', 'other', ':4']);
+    assert.deepEqual(await complete('--kubeconfig', ''), [':0']);
+    api.close();
+    assert.deepEqual(await complete('why', ''), [':4']);
+  });
+
+  it('names only pages that there are, with their headings', async () => {
+    const sources = await Promise.all(
+      (await readdir(join(REPO, 'kubectl')))
+        .filter((name) => name.endsWith('.ts'))
+        .map((name) => readFile(join(REPO, 'kubectl', name), 'utf8')),
+    );
+    const pages = new Set(
+      sources.flatMap((text) => text.match(/(docs\/|README)[\w./-]*\.md(#[\w-]+)?/g) ?? []),
+    );
+    assert.ok(pages.size > 10);
+    for (const page of pages) {
+      const [file = '', anchor] = page.split('#');
+      const text = await readFile(join(REPO, file), 'utf8');
+      const anchors = [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
+        heading
+          .toLowerCase()
+          .replace(/[^\p{L}\p{N} _-]/gu, '')
+          .replaceAll(' ', '-'),
+      );
+      assert.ok(anchor === undefined || anchors.includes(anchor), `${page} has no such heading`);
+    }
+  });
+});

@@ -1,0 +1,151 @@
+import { fail, pass } from '../../agent/finding.ts';
+import type { Status } from '../../agent/report.ts';
+import { finding, reportOf, unproven, verdictOf } from '../agent/reports.ts';
+
+/** The domain of the agents' keys. */
+export const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
+
+/** A Node of the API with what an agent wrote there. */
+export function nodeOf(
+  name: string,
+  said: {
+    readonly ready?: string;
+    readonly status?: string;
+    readonly reason?: string;
+    readonly message?: string;
+    readonly spec?: object;
+    readonly runtime?: string;
+  } = {},
+) {
+  const {
+    ready = 'true',
+    status = 'True',
+    reason = 'SandboxProven',
+    message = 'booted',
+    runtime = 'containerd://2.4.2',
+  } = said;
+  const own = { type: 'GVisorReady', status, reason, message, lastTransitionTime: '2026-03-01T11:55:00Z' };
+  return {
+    metadata: {
+      name,
+      resourceVersion: '7',
+      labels: {
+        'kubernetes.io/hostname': name,
+        ...(ready === ''
+          ? {}
+          : {
+              [`${DOMAIN}/ready`]: ready,
+              [`${DOMAIN}/runsc-version`]: 'release-20260223.0',
+              [`${DOMAIN}/platform`]: 'systrap',
+            }),
+      },
+      annotations: ready === 'true' ? { [`${DOMAIN}/proven-by`]: '0.1.0+84c18f33' } : {},
+    },
+    spec: said.spec ?? {},
+    status: {
+      conditions: [{ type: 'Ready', status: 'True' }, ...(status === '' ? [] : [own])],
+      nodeInfo: {
+        kubeletVersion: 'v1.36.3',
+        containerRuntimeVersion: runtime,
+        operatingSystem: 'linux',
+        architecture: 'amd64',
+      },
+    },
+  };
+}
+
+/** The agent's pod on a node. */
+export function agentOf(
+  node: string,
+  state: { readonly ready?: boolean; readonly waiting?: string; readonly message?: string } = {},
+) {
+  const { ready = true, waiting, message = '' } = state;
+  return {
+    metadata: { name: `agent-${node}`, namespace: 'gvisor-ready' },
+    spec: {
+      nodeName: node,
+      containers: [
+        { image: 'localhost/gvisor-ready:0.1.0', ports: [{ name: 'metrics', containerPort: 9477 }] },
+      ],
+    },
+    status: {
+      phase: waiting === undefined ? 'Running' : 'Pending',
+      conditions: [{ type: 'Ready', status: ready && waiting === undefined ? 'True' : 'False' }],
+      containerStatuses: [
+        { state: waiting === undefined ? { running: {} } : { waiting: { reason: waiting, message } } },
+      ],
+    },
+  };
+}
+
+/** A running pod of the namespace `eval`. */
+export function podOf(name: string, spec: object = {}, status: object = { phase: 'Running' }) {
+  return {
+    metadata: { name, namespace: 'eval', uid: `uid-${name}` },
+    spec: { nodeName: 'node-1', ...spec },
+    status,
+  };
+}
+
+/** A report, with the uids of pods in gVisor and the names of those outside of it. */
+export function statusOf(
+  node: string,
+  pods: { readonly inside?: readonly string[]; readonly outside?: readonly string[] } = {},
+  changes: Partial<Status> = {},
+): Status {
+  const outside = (pods.outside ?? []).map((name) => ({
+    namespace: 'eval',
+    name,
+    uid: `uid-${name}`,
+    handler: '',
+    sandboxed: false,
+    evidence: 'process 812 is "/pause"',
+  }));
+  return {
+    ...reportOf({
+      node,
+      look: { ...reportOf().look, at: '2026-03-01T11:59:30Z' },
+      provenAt: '2026-03-01T11:58:00Z',
+    }),
+    pods: {
+      at: '2026-03-01T11:59:58Z',
+      stale: false,
+      running: 1,
+      requirementsKnown: true,
+      forbidden: outside,
+      allowed: [],
+      untold: [],
+      inside: (pods.inside ?? []).map((name) => `uid-${name}`),
+    },
+    ...changes,
+  };
+}
+
+/** The report of a node whose shim is gone. */
+export function brokenStatus(node: string): Status {
+  const message =
+    'containerd does not find the shim of "io.containerd.runsc.v1": failed to run [/usr/local/bin/containerd-shim-runsc-v1 -info]';
+  const verdict = verdictOf('False', 'ShimNotFound');
+  return statusOf(
+    node,
+    {},
+    {
+      verdict: { ...verdict, message },
+      findings: [
+        finding(pass('Linux 6.8.0 on x64'), 'kernel'),
+        finding(pass('containerd 2.4.2 is ready'), 'containerd'),
+        finding(
+          fail('ShimNotFound', 'there is no containerd-shim-runsc-v1 in the usual folders', [
+            {
+              file: '/etc/containerd/config.toml',
+              line: 12,
+              value: 'runtime_type = "io.containerd.runsc.v1"',
+            },
+          ]),
+          'shim',
+        ),
+      ],
+      proof: unproven('failed', 'ShimNotFound'),
+    },
+  );
+}

@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { ageOf } from '../../kubectl/age.ts';
+import { parseTimeout } from '../../kubectl/duration.ts';
+import { named } from '../../kubectl/known.ts';
+import { cutName, cutText, wrap } from '../../kubectl/screen.ts';
+
+describe('what fits a screen', () => {
+  it('breaks text between words alone', () => {
+    assert.deepEqual(wrap('one two three', 8), ['one two', 'three']);
+    assert.deepEqual(wrap('one two three', 9, '  '), ['one two', '  three']);
+    assert.deepEqual(wrap('see /usr/local/bin/runsc now', 10), ['see', '/usr/local/bin/runsc', 'now']);
+    assert.deepEqual(wrap('all of it', Number.POSITIVE_INFINITY), ['all of it']);
+  });
+
+  it('cuts a text between two words, and a name in its middle', () => {
+    assert.equal(cutText('no shim is there', 12), 'no shim is…');
+    assert.equal(cutText('fits', 4), 'fits');
+    assert.equal(cutName('web-7dfb9965f8-hgttf', 11), 'web-7…hgttf');
+    assert.equal(cutName('short', 5), 'short');
+  });
+
+  it('names a few, and says how many more there are', () => {
+    assert.equal(named(['a', 'b', 'c', 'd']), 'a, b, c, d');
+    assert.equal(named(['a', 'b', 'c', 'd', 'e']), 'a, b, c and 2 more');
+  });
+});
+
+describe('times', () => {
+  const NOW = Date.parse('2026-03-01T12:00:00Z');
+  const AGES = {
+    5: '5s',
+    119: '119s',
+    192: '3m12s',
+    300: '5m',
+    1800: '30m',
+    11000: '3h3m',
+    90000: '25h',
+    180000: '2d2h',
+    2600000: '30d',
+    70000000: '2y',
+  };
+  for (const [seconds, age] of Object.entries(AGES))
+    it(`${seconds} seconds are ${age}`, () =>
+      assert.equal(ageOf(new Date(NOW - Number(seconds) * 1_000).toISOString(), NOW), age));
+
+  it('of no time there is none, and a clock that is behind gives none below zero', () => {
+    assert.equal(ageOf('', NOW), '');
+    assert.equal(ageOf(new Date(NOW + 9_000).toISOString(), NOW), '0s');
+  });
+
+  const TIMEOUTS = { '5s': 5_000, '1m30s': 90_000, '250ms': 250, '0': 0, '10': 10_000, '1.5h': 5_400_000 };
+  for (const [text, ms] of Object.entries(TIMEOUTS))
+    it(`--request-timeout=${text} is ${ms} ms`, () => assert.equal(parseTimeout(text), ms));
+
+  for (const text of ['', 'soon', '5x', '-1s'])
+    it(`--request-timeout="${text}" is none`, () => assert.equal(parseTimeout(text), undefined));
+});
