@@ -1,4 +1,4 @@
-# The agent's image: Node and one bundled file on a base with a C library. BASE may be any small glibc image.
+# The image of the agent and of the fleet controller: Node and a bundled file for each on a base with a C library. BASE may be any small glibc image.
 # `docker build .` bundles the agent itself, for the platform it builds for (buildah 1.28 must be told: --build-arg
 # DIST=bundled); with DIST=prebuilt it takes what `npm run build` has written to dist/.
 ARG BASE=debian:bookworm-slim
@@ -10,18 +10,19 @@ WORKDIR /src
 COPY package.json package-lock.json ./
 RUN npm ci
 COPY agent agent
+COPY fleet fleet
 COPY hack hack
 COPY cluster cluster
 RUN npm run build
 
 FROM scratch AS prebuilt
-COPY dist/node dist/agent.mjs dist/agent.mjs.map /src/dist/
+COPY dist/node dist/agent.mjs dist/agent.mjs.map dist/fleet.mjs dist/fleet.mjs.map /src/dist/
 
 FROM ${DIST} AS dist
 
 FROM ${BASE}
 COPY --from=dist /src/dist/node /usr/local/bin/node
-COPY --from=dist /src/dist/agent.mjs /src/dist/agent.mjs.map /app/
+COPY --from=dist /src/dist/*.mjs /src/dist/*.mjs.map /app/
 LABEL org.opencontainers.image.title="gvisor-ready" \
       org.opencontainers.image.description="Proves that gVisor works on this node and labels the node" \
       org.opencontainers.image.version="0.1.0" \

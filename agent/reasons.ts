@@ -124,6 +124,11 @@ export const REASONS = {
     remedy: "See what the handler runs: the sandbox is neither gVisor's nor runc's.",
   },
 
+  AgentLost: {
+    status: 'Unknown',
+    remedy:
+      "See why the agent's pod on this node is not Ready: kubectl -n gvisor-ready get pods -o wide. Its next proof gives the label back.",
+  },
   AgentStarting: { status: 'Unknown', remedy: 'Wait for the first proof to end.' },
   ContainerdUnreachable: {
     status: 'Unknown',

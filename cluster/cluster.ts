@@ -103,12 +103,15 @@ export class Cluster {
     return new ClusterNode(spec, join(this.dir, 'nodes', spec.name), this.hub);
   }
 
-  /** Starts the control plane and waits until the API server is ready. */
-  async startControlPlane(port: number | undefined): Promise<void> {
+  /** Starts the control plane, or these of its daemons, and waits until the API server is ready. */
+  async startControlPlane(
+    port: number | undefined,
+    daemons: readonly (typeof CONTROL_PLANE)[number][] = CONTROL_PLANE,
+  ): Promise<void> {
     await this.hub.start();
     await setUpNetwork(this.hub);
     await writeCredentials(this.hub, this.#authority);
-    await Promise.all(CONTROL_PLANE.map((name) => this.startDaemon(name)));
+    await Promise.all(daemons.map((name) => this.startDaemon(name)));
     await this.#startRelay(port);
     await waitFor(`the API server (see ${this.hub.dir}/kube-apiserver.log)`, 60_000, async () => {
       await this.get('/readyz');

@@ -64,7 +64,7 @@ async function prepareContext(id: ImageId): Promise<string> {
 }
 
 async function contextFiles(context: string, id: ImageId): Promise<string[]> {
-  if (id.startsWith('agent')) return ['Dockerfile', 'dist/agent.mjs', 'dist/node'];
+  if (id.startsWith('agent')) return ['Dockerfile', 'dist/agent.mjs', 'dist/fleet.mjs', 'dist/node'];
   return (await readdir(context)).sort();
 }
 

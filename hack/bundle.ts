@@ -2,7 +2,7 @@ import { chmod, copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/pro
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { build, type Plugin, transform } from 'esbuild';
+import { build, type OutputFile, type Plugin, transform } from 'esbuild';
 import { partial } from './abandoned.ts';
 import { REPO } from './paths.ts';
 import { isCopy } from './replace-file.ts';
@@ -46,11 +46,11 @@ const smallDependencies: Plugin = {
   },
 };
 
-/** Puts the text of the files that the page reads into the bundle, which is one file. */
+/** Puts the text of the files that the pages read into the bundle, which is one file. */
 const inlineAssets: Plugin = {
   name: 'inline-assets',
   setup({ onLoad }) {
-    onLoad({ filter: /\/agent\/page\/assets\.ts$/ }, async ({ path }) => {
+    onLoad({ filter: /\/(agent|fleet)\/page\/assets\.ts$/ }, async ({ path }) => {
       const source = await readFile(path, 'utf8');
       const calls = /readFileSync\(new URL\('(.+?)', import\.meta\.url\), 'utf8'\)/g;
       const files = [...source.matchAll(calls)].map(([, file = '']) => file);
@@ -82,33 +82,16 @@ export type BundleOptions = {
 };
 
 /**
- * Writes the agent with all its dependencies as one file with a source map, and the Node binary that the image
- * runs it with. Whoever reads the folder meanwhile sees whole files, and the same ones when nothing has changed.
+ * Writes the agent and the fleet controller, each with all its dependencies as one file with a source map, and the Node
+ * binary that the image runs them with. Whoever reads the folder meanwhile sees whole files, and the same ones when nothing has changed.
  */
 export async function bundle(options: BundleOptions = {}): Promise<void> {
   const { architecture = process.arch, dist = join(REPO, 'dist'), version } = options;
   await mkdir(dist, { recursive: true });
-  const { outputFiles } = await build({
-    entryPoints: [join(REPO, 'agent/main.ts')],
-    outfile: join(dist, 'agent.mjs'),
-    write: false,
-    bundle: true,
-    platform: 'node',
-    target: 'node24',
-    format: 'esm',
-    sourcemap: true,
-    sourcesContent: false,
-    plugins: [
-      partsOnly,
-      smallDependencies,
-      inlineAssets,
-      ...(version === undefined ? [] : [versioned(version)]),
-    ],
-    loader: { '.proto': 'text', '.html': 'text' },
-    banner: { js: "import{createRequire as __cr}from'node:module';const require=__cr(import.meta.url);" },
-    logLevel: 'warning',
-  });
-  for (const { path, text } of outputFiles)
+  const named = version === undefined ? [] : [versioned(version)];
+  const agent = await bundleOne('agent', dist, [partsOnly, smallDependencies, inlineAssets, ...named]);
+  const fleet = await bundleOne('fleet', dist, [smallDependencies, inlineAssets, ...named]);
+  for (const { path, text } of [...agent, ...fleet])
     await replaceIfOther(path, path.endsWith('.mjs') ? escapeBeyondAscii(text) : text);
   const require = createRequire(import.meta.url);
   const node = join(dirname(require.resolve(`node-linux-${architecture}/package.json`)), 'bin/node');
@@ -117,6 +100,26 @@ export async function bundle(options: BundleOptions = {}): Promise<void> {
   await copyFile(node, copied);
   await chmod(copied, 0o755);
   await rename(copied, join(dist, 'node'));
+}
+
+/** The files of one program, not yet written: its bundle and the source map of that. */
+async function bundleOne(name: string, dist: string, plugins: readonly Plugin[]): Promise<OutputFile[]> {
+  const { outputFiles } = await build({
+    entryPoints: [join(REPO, name, 'main.ts')],
+    outfile: join(dist, `${name}.mjs`),
+    write: false,
+    bundle: true,
+    platform: 'node',
+    target: 'node24',
+    format: 'esm',
+    sourcemap: true,
+    sourcesContent: false,
+    plugins: [...plugins],
+    loader: { '.proto': 'text', '.html': 'text' },
+    banner: { js: "import{createRequire as __cr}from'node:module';const require=__cr(import.meta.url);" },
+    logLevel: 'warning',
+  });
+  return outputFiles;
 }
 
 /** One character beyond Latin-1 makes V8 keep the whole source with two bytes for each; esbuild leaves some. */

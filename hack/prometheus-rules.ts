@@ -9,6 +9,11 @@ export const RULES = {
   'manifests/components/monitoring-kube-state-metrics': 'gvisor-ready-kube-state-metrics',
 } as const satisfies Record<string, string>;
 
+/** The same of the fleet controller, whose metrics no agent has. */
+export const FLEET_RULES = {
+  'manifests/components/monitoring-fleet': 'gvisor-ready-fleet',
+} as const satisfies Record<string, string>;
+
 /** The PrometheusRule (YAML) that holds the groups of a rules file of plain Prometheus. */
 export function prometheusRule(name: string, rules: string): string {
   const groups = rules.slice(rules.indexOf('groups:')).trimEnd();
@@ -24,7 +29,7 @@ ${groups.replace(/^(?=.)/gm, '  ')}
 }
 
 if (pathToFileURL(process.argv[1] ?? '').href === import.meta.url) {
-  for (const [folder, name] of Object.entries(RULES)) {
+  for (const [folder, name] of Object.entries({ ...RULES, ...FLEET_RULES })) {
     const rules = await readFile(join(REPO, folder, 'rules.yaml'), 'utf8');
     await writeFile(join(REPO, folder, 'prometheus-rule.yaml'), prometheusRule(name, rules));
   }

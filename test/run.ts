@@ -19,6 +19,7 @@ const TIERS = {
     files: [
       'test/agent/**/*.test.ts',
       'test/cluster/**/*.test.ts',
+      'test/fleet/**/*.test.ts',
       'test/hack/**/*.test.ts',
       'test/kubectl/**/*.test.ts',
       'test/docs/**/*.test.ts',
@@ -37,6 +38,7 @@ const TIERS = {
  * supported. Not part of the default run: each version is a build of some minutes.
  */
 const VERSIONS = [
+  'test/integration/fleet-writes.test.ts',
   'test/e2e/admission*.test.ts',
   'test/e2e/manifests.test.ts',
   'test/e2e/node-*.test.ts',

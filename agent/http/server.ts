@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import { errorLine } from '../host/error-line.ts';
-import { PAGE_POLICY, renderPage } from '../page/page.ts';
+import { renderPage } from '../page/page.ts';
+import { PAGE_POLICY } from '../page/policy.ts';
 import { renderReasons } from '../page/reasons.ts';
 import type { Status } from '../report.ts';
 

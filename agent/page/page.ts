@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { Status } from '../report.ts';
 import { HEADLINES, MARKS, type Tone } from '../text/format.ts';
 import { Told } from '../text/told.ts';
@@ -9,18 +8,6 @@ import { html, type Markup, trusted } from './html.ts';
 import { renderProof } from './proof.ts';
 import { renderPods, renderWritten } from './surroundings.ts';
 import { emblem, renderVerdict, STROKES } from './verdict.ts';
-
-/** What a browser may do for the page: its own style, its own script, and fetching itself again. */
-export const PAGE_POLICY = [
-  "default-src 'none'",
-  `style-src 'sha256-${sha256(STYLE)}'`,
-  `script-src 'sha256-${sha256(SCRIPT)}'`,
-  "connect-src 'self'",
-  'img-src data:',
-  "base-uri 'none'",
-  "form-action 'none'",
-  "frame-ancestors 'none'",
-].join('; ');
 
 type Page = { readonly tone: Tone; readonly title: string; readonly body: Markup };
 
@@ -103,8 +90,4 @@ const COLORS: Readonly<Record<Tone, string>> = {
 
 function icon(tone: Tone): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="16" fill="${COLORS[tone]}"/><path d="${STROKES[tone]}" fill="none" stroke="#fff" stroke-width="3" stroke-linecap="round" stroke-linejoin="round"/></svg>`;
-}
-
-function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('base64');
 }

@@ -11,5 +11,6 @@ it('is one version in the sources, the package, the image and the manifests', as
   assert.equal((JSON.parse(await read('package.json')) as { version: string }).version, VERSION);
   assert.ok((await read('Dockerfile')).includes(`image.version="${VERSION}"`));
   assert.equal(imageName('agent'), `localhost/gvisor-ready:${VERSION}`);
-  assert.ok((await read('manifests/base/kustomization.yaml')).includes(`newTag: ${VERSION}`));
+  for (const folder of ['base', 'components/fleet'])
+    assert.ok((await read(`manifests/${folder}/kustomization.yaml`)).includes(`newTag: ${VERSION}`));
 });

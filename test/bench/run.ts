@@ -8,6 +8,7 @@ import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { formatTable } from '../../hack/table.ts';
 import { measureFlaps } from './flaps.ts';
+import { measureFleet } from './fleet.ts';
 import { measureLabels, measurePod } from './labels.ts';
 import { LOAD_HEAD, measureLoad } from './load.ts';
 import { FAULT_NODES, measureAgent, measureFaults, measureProofs } from './one-node.ts';
@@ -18,7 +19,7 @@ import { measureVm } from './vm.ts';
 const CLUSTER = process.env.BENCH_CLUSTER ?? 'bench';
 const MEASURED = ['what', 'goal', 'measured'];
 /** What can be measured, in this order. */
-const SECTIONS = ['proofs', 'faults', 'agent', 'labels', 'pod', 'flaps', 'load', 'scale', 'vm'];
+const SECTIONS = ['proofs', 'faults', 'agent', 'labels', 'pod', 'flaps', 'load', 'scale', 'fleet', 'vm'];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -33,12 +34,15 @@ const { values, positionals } = parseArgs({
     pods: { type: 'string', default: '200' },
     outage: { type: 'string', default: '300' },
     agents: { type: 'string', default: '1000' },
+    nodes: { type: 'string', default: '5000' },
     looks: { type: 'string', default: '50' },
   },
 });
-const { runs, proofs, soak, idle, flaps, load, pressure, pods, outage, agents, looks } = Object.fromEntries(
-  Object.entries(values).map(([name, text]) => [name, wholeNumber(name, text)]),
-) as Record<keyof typeof values, number>;
+const { runs, proofs, soak, idle, flaps, load, pressure, pods, outage, agents, nodes, looks } =
+  Object.fromEntries(Object.entries(values).map(([name, text]) => [name, wholeNumber(name, text)])) as Record<
+    keyof typeof values,
+    number
+  >;
 const wrong = positionals.filter((word) => !SECTIONS.includes(word));
 if (wrong.length > 0) giveUp(`Nothing called "${wrong.join('", "')}" is measured: ${SECTIONS.join(', ')}.`);
 const wanted = (section: string) => positionals.length === 0 || positionals.includes(section);
@@ -62,7 +66,9 @@ function show(head: readonly string[], rows: readonly (readonly string[])[]): vo
 
 console.log(`${new Date().toISOString().slice(0, 10)} · ${await machineShape()}\n`);
 try {
-  if (SECTIONS.filter(wanted).some((section) => section !== 'vm')) await measureNamespaces();
+  if (SECTIONS.filter(wanted).some((section) => !['fleet', 'vm'].includes(section)))
+    await measureNamespaces();
+  if (wanted('fleet')) show(MEASURED, await measureFleet(CLUSTER, nodes));
   if (wanted('vm')) show(MEASURED, await measureVm(CLUSTER, looks));
 } finally {
   await removeCluster(CLUSTER);

@@ -5,8 +5,10 @@ import { basename, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { parse } from 'yaml';
 import { Metrics } from '../../agent/http/metrics.ts';
+import { FleetMetrics } from '../../fleet/metrics.ts';
 import { REPO } from '../../hack/paths.ts';
 import { prometheusRule, RULES } from '../../hack/prometheus-rules.ts';
+import { sampleFleet } from '../fleet/sample-fleet.ts';
 import { type AlertRule, alertsOf, ruleFiles } from '../monitoring/alerts.ts';
 import { CAUSES } from '../monitoring/causes.ts';
 import { panels } from '../monitoring/dashboard.ts';
@@ -16,7 +18,15 @@ const glob = (pattern: string) => globSync(pattern, { cwd: REPO }).sort();
 
 /** The agent's metrics by name: their type and their help. */
 async function realMetrics(): Promise<ReadonlyMap<string, { type: string; help: string }>> {
-  const { body } = await new Metrics('0').text();
+  return metricsIn((await new Metrics('0').text()).body);
+}
+
+/** The fleet controller's. */
+async function fleetMetrics(): Promise<ReadonlyMap<string, { type: string; help: string }>> {
+  return metricsIn((await new FleetMetrics('0').text(sampleFleet(3))).body);
+}
+
+function metricsIn(body: string): ReadonlyMap<string, { type: string; help: string }> {
   const help = new Map(
     [...body.matchAll(/^# HELP (gvisor_\w+) (.*)$/gm)].map(([, name, text]) => [name, text]),
   );
@@ -141,13 +151,23 @@ describe('the names of metrics', () => {
     );
   });
 
-  it("in rules, their tests, dashboard and documents are the agent's", async () => {
-    const real = [...(await realMetrics())].flatMap(([name, { type }]) =>
+  it('of the fleet controller have each their row in docs/fleet.md', async () => {
+    const rows = (await read('docs/fleet.md')).matchAll(
+      /^\| `(gvisor_\w+)` \| (\w+) \| (?:.*) \| (.*) \|$/gm,
+    );
+    assert.deepEqual(
+      [...rows].map(([, name, type, help]) => [name, { type, help }]).sort(),
+      [...(await fleetMetrics())].sort(),
+    );
+  });
+
+  it("in rules, their tests, dashboard and documents are the agent's or the fleet controller's", async () => {
+    const real = [...(await realMetrics()), ...(await fleetMetrics())].flatMap(([name, { type }]) =>
       type === 'histogram' ? ['', '_bucket', '_sum', '_count'].map((end) => `${name}${end}`) : [name],
     );
     const files = [
       ...glob('manifests/components/monitoring*/*'),
-      ...glob('test/monitoring/*.yaml'),
+      ...glob('test/monitoring*/*.yaml'),
       ...glob('docs/**/*.md'),
       'README.md',
     ];

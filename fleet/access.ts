@@ -1,0 +1,44 @@
+import type { RequestOptions } from 'node:https';
+import { KubeConfig } from '@kubernetes/client-node';
+import type { KubeAccess } from '../agent/kube/connections.ts';
+
+/** What a kubeconfig says, or the pod's service account where none is given. Throws when neither can be read. */
+export function openConfig(kubeconfig: string | undefined): KubeConfig {
+  const config = new KubeConfig();
+  if (kubeconfig === undefined) config.loadFromCluster();
+  else config.loadFromFile(kubeconfig);
+  if (config.getCurrentCluster() === null)
+    throw new Error(
+      `kubeconfig "${kubeconfig}" has no current context: set one with \`kubectl config use-context\``,
+    );
+  return config;
+}
+
+/** The same way for single requests, with the credential and the CA of the moment. */
+export async function accessOf(config: KubeConfig): Promise<KubeAccess> {
+  const { ca, cert, key, servername, rejectUnauthorized } = await optionsOf(config);
+  const pem = (value: unknown) => (value === undefined ? undefined : String(value));
+  const tls = { ca: pem(ca), cert: pem(cert), key: pem(key), servername };
+  const given = Object.fromEntries(Object.entries(tls).filter(([, value]) => value !== undefined));
+  const readCa = async () => String((await optionsOf(config)).ca);
+  const token = async () => tokenOf(await optionsOf(config));
+  const server = config.getCurrentCluster()?.server.replace(/\/+$/, '') ?? '';
+  return {
+    server,
+    tls: { ...given, ...(rejectUnauthorized === false ? { rejectUnauthorized } : {}) },
+    ...(ca === undefined ? {} : { readCa }),
+    ...((await token()) === '' ? {} : { token }),
+    warnings: [],
+  };
+}
+
+async function optionsOf(config: KubeConfig): Promise<RequestOptions> {
+  const options: RequestOptions = { headers: {} };
+  await config.applyToHTTPSOptions(options);
+  return options;
+}
+
+function tokenOf({ headers }: RequestOptions): string {
+  const { Authorization = '' } = headers as Readonly<Record<string, string>>;
+  return Authorization.replace(/^Bearer /, '').trim();
+}

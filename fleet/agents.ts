@@ -1,0 +1,52 @@
+import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
+
+/** Where the agents run, and what selects their pods. */
+export const NAMESPACE = 'gvisor-ready';
+export const AGENTS = 'gvisor-ready-agent';
+export const AGENT_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=agent';
+
+/** What the fleet keeps of an agent's pod. */
+export type AgentPod = {
+  readonly name: string;
+  /** The node that it is bound to; "" before it is. */
+  readonly node: string;
+  /** Whether it is Ready, and not about to end. */
+  readonly ready: boolean;
+  /** Of which revision of the DaemonSet it is. */
+  readonly revision: string;
+  /** The tag of its image, or the whole image where it has none. */
+  readonly version: string;
+  /** "" before it has an address. */
+  readonly address: string;
+};
+
+/** What the fleet keeps of the agents' DaemonSet. */
+export type AgentSet = {
+  /** Whether the DaemonSet's controller has seen the newest spec. */
+  readonly observed: boolean;
+  readonly desired: number;
+  readonly ready: number;
+};
+
+/** What the fleet keeps of an agent's pod, from the JSON of the API server. */
+export function agentPodOf({ metadata, spec, status }: V1Pod): AgentPod {
+  const ready = status?.conditions?.some((each) => each.type === 'Ready' && each.status === 'True') ?? false;
+  const image = spec?.containers[0]?.image ?? '';
+  return {
+    name: metadata?.name ?? '',
+    node: spec?.nodeName ?? '',
+    ready: ready && metadata?.deletionTimestamp === undefined,
+    revision: metadata?.labels?.['controller-revision-hash'] ?? '',
+    version: /:([^/:@]+)(?:@.*)?$/.exec(image)?.[1] ?? image,
+    address: status?.podIP ?? '',
+  };
+}
+
+/** What the fleet keeps of the agents' DaemonSet, from the JSON of the API server. */
+export function agentSetOf({ metadata, status }: V1DaemonSet): AgentSet {
+  return {
+    observed: metadata?.generation === status?.observedGeneration,
+    desired: status?.desiredNumberScheduled ?? 0,
+    ready: status?.numberReady ?? 0,
+  };
+}

@@ -1,0 +1,163 @@
+import timers from 'node:timers/promises';
+import { type KubeConfig, type KubernetesObject, ListWatch, Watch } from '@kubernetes/client-node';
+import type { Logger } from 'pino';
+import type { Kube } from '../agent/kube/client.ts';
+
+/** What to follow: a path of a list, its selectors, and what is kept of each object. */
+export type Followed<Whole, Kept> = {
+  readonly path: string;
+  readonly labelSelector?: string;
+  readonly fieldSelector?: string;
+  readonly keep: (object: Whole) => Kept;
+  /** Hears of each object that came or changed. */
+  readonly heard?: (kept: Kept) => void;
+};
+
+/** How to reach the API server: for lists, for watches, and where problems are told. */
+export type Reach = { readonly kube: Kube; readonly config: KubeConfig; readonly log: Logger };
+
+type Held<Kept> = KubernetesObject & { readonly kept: Kept };
+type List<Whole> = {
+  readonly items: readonly Whole[];
+  readonly metadata: { readonly resourceVersion: string; readonly continue?: string };
+};
+
+const PAGE = 250;
+const FIRST_PAUSE_MS = 1_000;
+const LAST_PAUSE_MS = 30_000;
+/** The API server sends a bookmark about once a minute, so a watch that is silent for longer is broken. */
+const SILENCE_MS = 150_000;
+/** A watch that is renewed later has missed something. */
+const RENEWAL_MS = 5_000;
+
+/**
+ * An informer of the official client that keeps only a part of each object, and tells since when its watch stands.
+ * The client ends an informer at an error; this one begins anew, after pauses that double up to 30 s.
+ * Source: https://github.com/kubernetes-client/javascript/blob/main/src/cache.ts
+ */
+export class Informer<Whole extends KubernetesObject, Kept> {
+  readonly #followed: Followed<Whole, Kept>;
+  readonly #reach: Reach;
+  readonly #informer: ListWatch<Held<Kept>>;
+  #sinceMs: number | undefined;
+  /** When its watch ended in peace, until it is renewed. */
+  #endedMs: number | undefined;
+  #failed = Promise.withResolvers<unknown>();
+  #pauseMs = FIRST_PAUSE_MS;
+
+  constructor(followed: Followed<Whole, Kept>, reach: Reach) {
+    this.#followed = followed;
+    this.#reach = reach;
+    const { path, labelSelector, fieldSelector, heard } = followed;
+    const watch = new KeepingWatch(reach.config, (object) => this.#hold(object as Whole), {
+      opened: () => this.#opened(),
+      closed: (error) => this.#closed(error),
+    });
+    const list = () => this.#list();
+    this.#informer = new ListWatch(path, watch, list, false, labelSelector, fieldSelector);
+    this.#informer.on('error', (error) => this.#failed.resolve(error));
+    const hear = ({ kept }: Held<Kept>) => heard?.(kept);
+    this.#informer.on('add', hear);
+    this.#informer.on('update', hear);
+  }
+
+  /**
+   * Since when its watch stands without a break, monotonic; undefined while it does not. The API server ends each watch
+   * once in a while, and one that is renewed at once goes on where it ended.
+   */
+  get sinceMs(): number | undefined {
+    const brokenOff = this.#endedMs !== undefined && performance.now() - this.#endedMs > RENEWAL_MS;
+    return brokenOff ? undefined : this.#sinceMs;
+  }
+
+  /** All that there is now. */
+  list(): Kept[] {
+    return this.#informer.list().map(({ kept }) => kept);
+  }
+
+  /** Follows until the signal ends it. */
+  async run(signal: AbortSignal): Promise<void> {
+    const stopped = new Promise<undefined>((resolve) =>
+      signal.addEventListener('abort', () => resolve(undefined)),
+    );
+    while (!signal.aborted) {
+      this.#failed = Promise.withResolvers();
+      void this.#informer.start().catch((error: unknown) => this.#failed.resolve(error));
+      const err = await Promise.race([this.#failed.promise, stopped]);
+      await this.#informer.stop();
+      this.#closed(err);
+      if (signal.aborted) return;
+      const retryInMs = Math.round(this.#pauseMs * (0.5 + Math.random()));
+      this.#reach.log.warn({ err, path: this.#followed.path, retryInMs }, 'watch ended');
+      this.#pauseMs = Math.min(this.#pauseMs * 2, LAST_PAUSE_MS);
+      await timers.setTimeout(retryInMs, undefined, { signal }).catch(() => {});
+    }
+  }
+
+  #opened(): void {
+    this.#sinceMs = this.sinceMs ?? performance.now();
+    this.#endedMs = undefined;
+    this.#pauseMs = FIRST_PAUSE_MS;
+  }
+
+  /** The client gives no error, or a timeout, where it renews the watch by itself. */
+  #closed(error: unknown): void {
+    const renewed = error === null || (error instanceof Error && error.name === 'TimeoutError');
+    if (renewed) this.#endedMs ??= performance.now();
+    else this.#sinceMs = undefined;
+  }
+
+  #hold(object: Whole): Held<Kept> {
+    const { name = '', namespace = '', resourceVersion = '' } = object.metadata ?? {};
+    return { metadata: { name, namespace, resourceVersion }, kept: this.#followed.keep(object) };
+  }
+
+  /** Lists page by page, so that whole objects are never all in memory. */
+  async #list(): Promise<{ items: Held<Kept>[]; metadata: { resourceVersion: string } }> {
+    const { path, labelSelector, fieldSelector } = this.#followed;
+    const items: Held<Kept>[] = [];
+    const query = new URLSearchParams({ limit: String(PAGE) });
+    if (labelSelector !== undefined) query.set('labelSelector', labelSelector);
+    if (fieldSelector !== undefined) query.set('fieldSelector', fieldSelector);
+    for (;;) {
+      const page = (await this.#reach.kube.get(`${path}?${query}`)) as List<Whole>;
+      items.push(...page.items.map((object) => this.#hold(object)));
+      const { resourceVersion, continue: next = '' } = page.metadata;
+      if (next === '') return { items, metadata: { resourceVersion } };
+      query.set('continue', next);
+    }
+  }
+}
+
+/** Hears when a watch stands and when it ends. */
+type Link = { readonly opened: () => void; readonly closed: (error: unknown) => void };
+
+/** A watch that hands on a part of each object, and tells when it stands and when it ends. */
+class KeepingWatch extends Watch {
+  readonly #hold: (object: unknown) => unknown;
+  readonly #link: Link;
+
+  constructor(config: KubeConfig, hold: (object: unknown) => unknown, link: Link) {
+    super(config);
+    // The client keeps its 30 s private, which is less than the time between two bookmarks.
+    Object.assign(this, { requestTimeoutMs: SILENCE_MS });
+    this.#hold = hold;
+    this.#link = link;
+  }
+
+  override async watch(
+    ...[path, query, callback, done]: Parameters<Watch['watch']>
+  ): Promise<AbortController> {
+    let ended = false;
+    const end = (error: unknown) => {
+      ended = true;
+      this.#link.closed(error);
+      done(error);
+    };
+    const hear: typeof callback = (phase, object, whole) =>
+      callback(phase, phase === 'ERROR' ? object : this.#hold(object), whole);
+    const controller = await super.watch(path, { ...query, allowWatchBookmarks: true }, hear, end);
+    if (!ended) this.#link.opened();
+    return controller;
+  }
+}

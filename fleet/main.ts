@@ -1,0 +1,69 @@
+import { once } from 'node:events';
+import pino from 'pino';
+import { complain, print } from '../agent/console.ts';
+import { errorLine } from '../agent/host/error-line.ts';
+import { createKube } from '../agent/kube/client.ts';
+import { VERSION } from '../agent/version.ts';
+import { accessOf, openConfig } from './access.ts';
+import { Fleet } from './fleet.ts';
+import { FleetMetrics } from './metrics.ts';
+import { agentUrl } from './reports.ts';
+import { createFleetServer } from './server.ts';
+import { FLEET_SETTINGS, parseFleetConfig } from './settings.ts';
+import { matchesLabels } from './view.ts';
+
+process.exitCode = await main(process.argv.slice(2));
+
+async function main(words: readonly string[]): Promise<number> {
+  if (words.includes('--help')) return print(helpText());
+  if (words.length > 0) return complain([`There is no word "${words.join(' ')}" to say to the controller`]);
+  const parsed = parseFleetConfig(process.env);
+  if ('problems' in parsed) return complain(parsed.problems);
+  const settings = parsed.config;
+  const log = pino({ level: settings.logLevel, base: {} });
+  const metrics = new FleetMetrics(VERSION);
+  try {
+    const config = openConfig(settings.kubeconfig);
+    const agent = `gvisor-ready-fleet/${VERSION}`;
+    const kube = createKube(await accessOf(config), { agent, count: metrics.countRequest });
+    const fleet = new Fleet({ kube, config, log, settings, metrics });
+    const server = createFleetServer({
+      view: () => fleet.view,
+      select: (selector) =>
+        new Set(fleet.nodes.filter(({ labels }) => matchesLabels(labels, selector)).map(({ name }) => name)),
+      metrics: () => metrics.text(fleet.view),
+      live: () => fleet.live,
+      ready: () => fleet.ready,
+      agentUrl: (node, path) => {
+        const address = fleet.addressOf(node);
+        return address === undefined ? undefined : agentUrl(address, path);
+      },
+    });
+    server.listen(settings.port);
+    await once(server, 'listening');
+    log.info({ version: VERSION, listening: server.address() }, 'controller started');
+    const stop = new AbortController();
+    for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());
+    await fleet.run(stop.signal);
+    log.info('controller stopped; labels stay as they are');
+    server.close();
+    server.closeAllConnections();
+    await kube.close();
+    return 0;
+  } catch (error) {
+    return complain([`Cannot start the controller: ${errorLine(error)}`], 1);
+  }
+}
+
+function helpText(): string {
+  const settings = Object.entries(FLEET_SETTINGS).map(
+    ([name, { fallback, meaning }]) => `  ${name.padEnd(16)} ${meaning} (${fallback})`,
+  );
+  return `gvisor-ready fleet ${VERSION}: shows the fleet, and withdraws the labels of lost agents.
+
+usage: npm run fleet
+
+settings, from the environment:
+${settings.join('\n')}
+`;
+}

@@ -1,0 +1,53 @@
+import type { V1Node } from '@kubernetes/client-node';
+import { OWN_KEYS } from '../agent/node/keys.ts';
+import { CONDITION } from '../agent/node/object.ts';
+
+/** What the fleet keeps of a Node: a whole one has tens of KiB, most of it the list of its images. */
+export type FleetNode = {
+  readonly name: string;
+  readonly uid: string;
+  /** Wall clock, milliseconds. */
+  readonly createdAtMs: number;
+  readonly labels: Readonly<Record<string, string>>;
+  /** The label `ready`; "" where there is none. */
+  readonly label: string;
+  /** Whether the kubelet says that the Node is Ready. */
+  readonly ready: boolean;
+  /** What agents say of gVisor; absent where none has said anything. */
+  readonly verdict?: NodeVerdict;
+  /** As the kubelet has it, such as "containerd://2.1.4"; "" before it has said so. */
+  readonly runtime: string;
+  readonly os: string;
+};
+
+/** The condition `GVisorReady` of a Node; `since` is an ISO 8601 time. */
+export type NodeVerdict = {
+  readonly status: string;
+  readonly reason: string;
+  readonly message: string;
+  readonly since: string;
+};
+
+/** What the fleet keeps of a Node, from the JSON of the API server. */
+export function fleetNodeOf({ metadata, status }: V1Node): FleetNode {
+  const { name = '', uid = '', labels = {}, creationTimestamp } = metadata ?? {};
+  const find = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
+  const own = find(CONDITION);
+  return {
+    name,
+    uid,
+    createdAtMs: Date.parse(String(creationTimestamp)),
+    labels,
+    label: labels[OWN_KEYS.labels.ready] ?? '',
+    ready: find('Ready')?.status === 'True',
+    ...(own === undefined ? {} : { verdict: verdictOf(own) }),
+    runtime: status?.nodeInfo?.containerRuntimeVersion ?? '',
+    os: status?.nodeInfo?.operatingSystem ?? '',
+  };
+}
+
+type V1Condition = NonNullable<NonNullable<V1Node['status']>['conditions']>[number];
+
+function verdictOf({ status, reason = '', message = '', lastTransitionTime }: V1Condition): NodeVerdict {
+  return { status, reason, message, since: String(lastTransitionTime ?? '') };
+}

@@ -1,0 +1,86 @@
+import timers from 'node:timers/promises';
+import type { Report } from '../agent/report.ts';
+import type { AgentPod } from './agents.ts';
+
+/** Where agents listen. */
+const PORT = 9477;
+const ANSWER_MS = 10_000;
+const AT_ONCE = 8;
+
+/** What an agent said of itself when it was last asked; times are ISO 8601. */
+export type AgentWord = { readonly version: string; readonly provenAt?: string };
+
+/** The URL of a path of an agent's HTTP server. */
+export function agentUrl(address: string, path: string): string {
+  return `http://${address.includes(':') ? `[${address}]` : address}:${PORT}${path}`;
+}
+
+/** Whether the agent at an address answers that its loop turns. */
+export async function agentAnswers(address: string): Promise<boolean> {
+  const answer = await fetch(agentUrl(address, '/livez'), { signal: AbortSignal.timeout(ANSWER_MS) }).catch(
+    () => undefined,
+  );
+  await answer?.body?.cancel();
+  return answer?.ok === true;
+}
+
+/** What agents say of themselves and the API does not: asked of each once in `everyMs`, a few at a time. */
+export class Reports {
+  readonly #words = new Map<string, AgentWord & { readonly pod: string; readonly atMs: number }>();
+  readonly #everyMs: number;
+
+  constructor(everyMs: number) {
+    this.#everyMs = everyMs;
+  }
+
+  /** What the agent on a node said; undefined while none has. */
+  get(node: string): AgentWord | undefined {
+    return this.#words.get(node);
+  }
+
+  /** Asks until the signal ends it. */
+  async run(pods: () => readonly AgentPod[], signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const ready = pods().filter((pod) => pod.ready && pod.address !== '');
+      this.#forget(ready);
+      const due = ready.filter((pod) => this.#isDue(pod));
+      const ask = async () => {
+        for (let pod = due.shift(); pod !== undefined && !signal.aborted; pod = due.shift())
+          await this.#ask(pod, signal);
+      };
+      await Promise.all(Array.from({ length: AT_ONCE }, ask));
+      await timers.setTimeout(Math.min(this.#everyMs / 10, 5_000), undefined, { signal }).catch(() => {});
+    }
+  }
+
+  #forget(pods: readonly AgentPod[]): void {
+    const there = new Set(pods.map(({ node }) => node));
+    for (const node of this.#words.keys()) if (!there.has(node)) this.#words.delete(node);
+  }
+
+  #isDue({ node, name }: AgentPod): boolean {
+    const word = this.#words.get(node);
+    return word?.pod !== name || performance.now() - word.atMs > this.#everyMs;
+  }
+
+  async #ask({ node, name, address }: AgentPod, signal: AbortSignal): Promise<void> {
+    const atMs = performance.now();
+    const last = this.#words.get(node);
+    try {
+      const answer = await fetch(agentUrl(address, '/report'), {
+        signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]),
+      });
+      const { version, provenAt } = (await answer.json()) as Partial<Report>;
+      if (typeof version !== 'string') throw new Error('no report');
+      this.#words.set(node, {
+        version,
+        pod: name,
+        atMs,
+        ...(typeof provenAt === 'string' ? { provenAt } : {}),
+      });
+    } catch {
+      // An agent that does not answer keeps what it said; its readiness is told by the API.
+      this.#words.set(node, { version: last?.version ?? '', ...last, pod: name, atMs });
+    }
+  }
+}

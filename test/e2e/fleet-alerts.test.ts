@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { parse } from 'yaml';
+import { type Alert, type Prometheus, startPrometheus } from '../../cluster/control-plane/prometheus.ts';
+import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
+import { REPO } from '../../hack/paths.ts';
+import { waitFor } from '../../hack/run.ts';
+import type { RuleFile } from '../monitoring/alerts.ts';
+import { deployWith, waitForNode } from './agents.ts';
+import { useCluster } from './e2e-cluster.ts';
+import {
+  deployFleet,
+  GVISOR_NODES,
+  keepAgentsAway,
+  letAgentsReturn,
+  removeFleet,
+  scaleFleet,
+  waitForBrake,
+} from './fleet-cluster.ts';
+import { hasten } from './monitored-cluster.ts';
+
+const cluster = useCluster();
+const read = (file: string) => readFile(join(REPO, 'manifests/components', file), 'utf8');
+
+describe('the alerts of the fleet controller, on a real one that a real Prometheus scrapes', () => {
+  let prometheus: Prometheus;
+  const fires = (alert: string, on?: string): Promise<Alert> =>
+    waitFor(`${alert} to fire`, 120_000, () => prometheus.find(alert, on), 250);
+  const resolves = (alert: string, on?: string): Promise<true> =>
+    waitFor(`${alert} to resolve`, 120_000, async () =>
+      (await prometheus.find(alert, on)) === undefined ? true : undefined,
+    );
+
+  before(async () => {
+    await deployFleet(cluster(), { AGENT_GONE: '20s', BRAKE_WINDOW: '40s', SETTLE: '10s' });
+    await cluster().kubectl(['apply', '-f', join(REPO, 'manifests/components/monitoring/scrape-rbac.yaml')]);
+    const rules = hasten(parse(await read('monitoring-fleet/rules.yaml')) as RuleFile);
+    prometheus = await startPrometheus(cluster(), {
+      scrapeConfigs: [
+        await read('monitoring/scrape-config.yaml'),
+        await read('monitoring-fleet/scrape-config.yaml'),
+      ],
+      rules: [JSON.stringify(rules)],
+    });
+    for (const node of GVISOR_NODES) await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
+    await waitForBrake(cluster());
+  });
+  after(async () => {
+    await letAgentsReturn(cluster(), ...GVISOR_NODES);
+    await removeFleet(cluster());
+    await deployWith(cluster());
+    for (const name of ['prometheus', 'relay-prometheus']) await cluster().hub.stopDaemon(name);
+    await cluster().kubectl(['delete', 'namespace', 'monitoring']);
+  });
+
+  it('GVisorFleetAgentLost fires for a lost agent, and resolves with its next proof', async () => {
+    await keepAgentsAway(cluster(), 'node-1');
+    const { annotations } = await fires('GVisorFleetAgentLost');
+    assert.match(annotations.summary ?? '', /: 1\.$/);
+    await letAgentsReturn(cluster(), 'node-1');
+    await resolves('GVisorFleetAgentLost');
+  });
+
+  it('GVisorFleetHeld and GVisorFleetLabelWithoutAgent fire while the brake holds, and resolve', async () => {
+    await keepAgentsAway(cluster(), ...GVISOR_NODES);
+    const held = await fires('GVisorFleetHeld');
+    assert.equal(held.labels.reason, 'TooManyLost');
+    const { annotations } = await fires('GVisorFleetLabelWithoutAgent', 'node-2');
+    assert.match(annotations.description ?? '', /it is held by TooManyLost;/);
+    await letAgentsReturn(cluster(), ...GVISOR_NODES);
+    await resolves('GVisorFleetHeld');
+    await resolves('GVisorFleetLabelWithoutAgent');
+  });
+
+  it('GVisorFleetLabelOutdated fires when an agent may not write its Node, and resolves', async () => {
+    await cluster().kubectl(['delete', 'clusterrolebinding', 'gvisor-ready-agent']);
+    await breakNode(cluster(), cluster().node('node-1'), 'shim-missing');
+    const { annotations } = await fires('GVisorFleetLabelOutdated', 'node-1');
+    assert.match(
+      annotations.description ?? '',
+      /its agent says ShimNotFound: the agent cannot write its Node\.$/,
+    );
+    await cluster().kubectl(['apply', '-k', join(REPO, 'manifests/base')]);
+    await resolves('GVisorFleetLabelOutdated', 'node-1');
+    await healNode(cluster(), cluster().node('node-1'));
+  });
+
+  it('GVisorFleetUnseen fires without a controller, and resolves with one', async () => {
+    await scaleFleet(cluster(), 0);
+    await fires('GVisorFleetUnseen');
+    await scaleFleet(cluster(), 1);
+    await resolves('GVisorFleetUnseen');
+  });
+});

@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
+import { waitFor } from '../../hack/run.ts';
+import { agentOn, deployWith, onDaemonSet, waitForNode } from './agents.ts';
+import { useCluster } from './e2e-cluster.ts';
+import {
+  askFleet,
+  countWithdrawals,
+  deployFleet,
+  GVISOR_NODES,
+  keepAgentsAway,
+  letAgentsReturn,
+  readFleet,
+  removeFleet,
+  saidOfNodes,
+  scaleFleet,
+  waitForBrake,
+} from './fleet-cluster.ts';
+
+const cluster = useCluster();
+/** Times that are short enough to wait for; the base has 90 s, 10 min and 3 min. */
+const SHORT = { AGENT_GONE: '20s', BRAKE_WINDOW: '40s', SETTLE: '20s' };
+const pause = (seconds: number) => new Promise((wake) => setTimeout(wake, seconds * 1_000));
+
+describe('the fleet controller withdraws nothing', () => {
+  before(async () => {
+    await deployFleet(cluster(), SHORT);
+  });
+  after(async () => {
+    await letAgentsReturn(cluster(), ...GVISOR_NODES);
+    await removeFleet(cluster());
+    await deployWith(cluster());
+  });
+
+  /** All nodes are proven, nothing is held, and all timers have begun. */
+  const settle = async () => {
+    for (const node of GVISOR_NODES)
+      await waitForNode(cluster(), node, ({ condition }) => condition === 'True SandboxProven', 120_000);
+    await waitForBrake(cluster());
+    return { said: await saidOfNodes(cluster()), withdrawals: await countWithdrawals(cluster()) };
+  };
+  /** Nothing changed, not for a moment: the times of the conditions' last transitions have not moved. */
+  const assertKept = async ({ said, withdrawals }: Awaited<ReturnType<typeof settle>>) => {
+    assert.deepEqual(await saidOfNodes(cluster()), said);
+    assert.equal(await countWithdrawals(cluster()), withdrawals);
+  };
+
+  it('in a rolling update of all agents', async () => {
+    const before = await settle();
+    await onDaemonSet(cluster(), ['set', 'env'], ['LOG_LEVEL=debug']);
+    await waitForBrake(cluster(), 'RollingOut');
+    await onDaemonSet(cluster(), ['rollout', 'status'], ['--timeout=90s']);
+    await pause(60);
+    await waitForBrake(cluster());
+    await assertKept(before);
+  });
+
+  it('when half of the agents and more are gone, and says so', async () => {
+    const before = await settle();
+    await keepAgentsAway(cluster(), ...GVISOR_NODES);
+    await waitForBrake(cluster(), 'TooManyLost');
+    await pause(60);
+    await assertKept(before);
+    const { held, withoutAgent } = await readFleet(cluster());
+    assert.deepEqual([held, withoutAgent], [[...GVISOR_NODES], [...GVISOR_NODES]]);
+    assert.match(await askFleet(cluster(), '/metrics'), /^gvisor_fleet_brake\{reason="TooManyLost"\} 1$/m);
+    const words = ['get', 'events', '-n', 'gvisor-ready', '--field-selector', 'reason=WithdrawalsHeld'];
+    assert.match(await cluster().kubectl([...words, '-o', 'jsonpath={.items[*].message}']), /TooManyLost/);
+    await letAgentsReturn(cluster(), ...GVISOR_NODES);
+    await waitForBrake(cluster(), undefined, 120_000);
+    await pause(30);
+    await assertKept(before);
+  });
+
+  it('while the API server is down for a minute, nor when it is back', async () => {
+    const before = await settle();
+    const node = cluster().node('node-3');
+    await breakNode(cluster(), node, 'api-down');
+    await pause(60);
+    await healNode(cluster(), node, 'api-down');
+    await cluster().waitForNodes();
+    await waitForBrake(cluster(), 'ApiServerAway');
+    await waitForBrake(cluster());
+    await pause(40);
+    await assertKept(before);
+  });
+
+  it('when it was down while an agent was lost and came back', async () => {
+    const before = await settle();
+    await scaleFleet(cluster(), 0);
+    await keepAgentsAway(cluster(), 'node-1');
+    await pause(40);
+    await letAgentsReturn(cluster(), 'node-1');
+    await waitFor('the agent', 90_000, async () => (await agentOn(cluster(), 'node-1')).ready || undefined);
+    await scaleFleet(cluster(), 1);
+    await pause(40);
+    await assertKept(before);
+  });
+
+  it('twice where two controllers run', async () => {
+    await settle();
+    await scaleFleet(cluster(), 2);
+    await pause(10);
+    const before = await countWithdrawals(cluster());
+    await keepAgentsAway(cluster(), 'node-1');
+    await waitForNode(cluster(), 'node-1', ({ condition }) => condition === 'Unknown AgentLost', 90_000);
+    await pause(20);
+    assert.equal(await countWithdrawals(cluster()), before + 1);
+    await letAgentsReturn(cluster(), 'node-1');
+    await waitForNode(cluster(), 'node-1', ({ condition }) => condition === 'True SandboxProven', 90_000);
+  });
+});

@@ -1,0 +1,115 @@
+import type { AgentPod, AgentSet } from '../../fleet/agents.ts';
+import { type Decision, decide, type Memory, TICK_MS } from '../../fleet/decide.ts';
+import type { FleetNode } from '../../fleet/node.ts';
+import type { Patience } from '../../fleet/seen.ts';
+
+export const PATIENCE: Patience = {
+  goneMs: 90_000,
+  nodeAgeMs: 300_000,
+  windowMs: 600_000,
+  share: 0.2,
+  settleMs: 180_000,
+};
+
+const DAY_MS = 86_400_000;
+
+/** A labelled node that is old and Ready, unless changed. */
+export function nodeOf(name: string, changes: Partial<FleetNode> = {}): FleetNode {
+  return {
+    name,
+    uid: `uid-${name}`,
+    createdAtMs: -DAY_MS,
+    labels: {},
+    label: 'true',
+    ready: true,
+    verdict: { status: 'True', reason: 'SandboxProven', message: 'proven', since: '2026-11-25T00:00:00Z' },
+    runtime: 'containerd://2.1.4',
+    os: 'linux',
+    ...changes,
+  };
+}
+
+/** A Ready agent on a node, unless changed. */
+export function podOn(node: string, changes: Partial<AgentPod> = {}): AgentPod {
+  return {
+    name: `agent-${node}`,
+    node,
+    ready: true,
+    revision: 'one',
+    version: '0.1.0',
+    address: '10.0.0.1',
+    ...changes,
+  };
+}
+
+/** A fleet whose time a test lets pass, and what the core decides tick by tick. Withdrawals take effect at once. */
+export class Course {
+  nodes: FleetNode[];
+  pods: AgentPod[];
+  agents: AgentSet | undefined;
+  nowMs = 1_000_000;
+  /** What the wall clock is ahead. */
+  skewMs = 0;
+  followedSinceMs: number | undefined = 1_000_000;
+  memory: Memory | undefined;
+  decision: Decision | undefined;
+  /** What was withdrawn: the node and the milliseconds since the course began. */
+  readonly withdrawn: { name: string; atMs: number }[] = [];
+  readonly #writes = new Map<string, number>();
+
+  constructor(names: readonly string[]) {
+    this.nodes = names.map((name) => nodeOf(name));
+    this.pods = names.map((name) => podOn(name));
+    this.agents = { observed: true, desired: names.length, ready: names.length };
+  }
+
+  change(name: string, changes: Partial<FleetNode>): void {
+    this.nodes = this.nodes.map((node) => (node.name === name ? { ...node, ...changes } : node));
+  }
+
+  /** The agents of these nodes are not Ready any more. */
+  lose(...names: readonly string[]): void {
+    this.pods = this.pods.map((pod) => (names.includes(pod.node) ? { ...pod, ready: false } : pod));
+  }
+
+  /** The agents of these nodes are Ready. */
+  serve(...names: readonly string[]): void {
+    this.pods = this.pods.map((pod) => (names.includes(pod.node) ? { ...pod, ready: true } : pod));
+  }
+
+  tick(): Decision {
+    this.decision = decide(
+      {
+        nodes: this.nodes,
+        pods: this.pods,
+        ...(this.agents === undefined ? {} : { agents: this.agents }),
+        served: new Set(this.pods.filter(({ ready }) => ready).map(({ node }) => node)),
+        ...(this.followedSinceMs === undefined ? {} : { followedSinceMs: this.followedSinceMs }),
+        withdrawn: this.#writes,
+      },
+      this.memory,
+      { nowMs: this.nowMs, wallMs: this.nowMs + this.skewMs },
+      PATIENCE,
+    );
+    this.memory = this.decision.memory;
+    for (const name of this.decision.withdraw) {
+      this.withdrawn.push({ name, atMs: this.nowMs - 1_000_000 });
+      this.#writes.set(`uid-${name}`, this.nowMs);
+      this.change(name, { label: 'false' });
+    }
+    return this.decision;
+  }
+
+  /** Lets so many seconds pass, a decision at each tick. */
+  pass(seconds: number): this {
+    for (let ms = 0; ms < seconds * 1_000; ms += TICK_MS) {
+      this.nowMs += TICK_MS;
+      this.tick();
+    }
+    return this;
+  }
+
+  get names(): readonly string[] {
+    return this.withdrawn.map(({ name }) => name);
+  }
+}

@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { agentPodOf, agentSetOf } from '../../fleet/agents.ts';
+import { fleetNodeOf } from '../../fleet/node.ts';
+
+type Whole<Of extends (...words: never[]) => unknown> = Parameters<Of>[0];
+const pod = (changes: object, ready = 'True') =>
+  agentPodOf({
+    metadata: { name: 'agent-1', labels: { 'controller-revision-hash': 'one' } },
+    spec: { nodeName: 'node-1', containers: [{ name: 'agent', image: 'registry:5000/gvisor-ready:0.1.0' }] },
+    status: { podIP: '10.0.0.7', conditions: [{ type: 'Ready', status: ready }] },
+    ...changes,
+  } as Whole<typeof agentPodOf>);
+
+describe("what is kept of an agent's pod", () => {
+  it('is its node, its revision, its version and its address', () => {
+    assert.deepEqual(pod({}), {
+      name: 'agent-1',
+      node: 'node-1',
+      ready: true,
+      revision: 'one',
+      version: '0.1.0',
+      address: '10.0.0.7',
+    });
+  });
+
+  it('is not Ready where it is about to end, where it is not Ready, and where nobody has said so', () => {
+    assert.equal(pod({ metadata: { name: 'a', deletionTimestamp: '2026-11-25T00:00:00Z' } }).ready, false);
+    assert.equal(pod({}, 'False').ready, false);
+    assert.equal(pod({ status: {} }).ready, false);
+  });
+
+  for (const [image, version] of [
+    ['localhost/gvisor-ready:0.1.0', '0.1.0'],
+    ['registry:5000/gvisor-ready', 'registry:5000/gvisor-ready'],
+    ['registry:5000/gvisor-ready:0.2.0@sha256:00', '0.2.0'],
+  ] as const)
+    it(`is of version ${version} with the image ${image}`, () => {
+      const spec = { nodeName: 'node-1', containers: [{ name: 'agent', image }] };
+      assert.equal(pod({ spec }).version, version);
+    });
+});
+
+describe('what is kept of a Node and of the DaemonSet', () => {
+  it('is nothing that is not there', () => {
+    const node = fleetNodeOf({ metadata: { name: 'node-1', uid: '1' } });
+    assert.deepEqual(
+      { ...node, createdAtMs: 0 },
+      {
+        name: 'node-1',
+        uid: '1',
+        createdAtMs: 0,
+        labels: {},
+        label: '',
+        ready: false,
+        runtime: '',
+        os: '',
+      },
+    );
+    assert.ok(Number.isNaN(node.createdAtMs), 'no age is no great age');
+    assert.deepEqual(agentSetOf({ metadata: { generation: 2 } }), { observed: false, desired: 0, ready: 0 });
+  });
+
+  it('is Ready only where the kubelet says True', () => {
+    const ready = (status: string) =>
+      fleetNodeOf({ status: { conditions: [{ type: 'Ready', status }] } }).ready;
+    assert.deepEqual(['True', 'False', 'Unknown'].map(ready), [true, false, false]);
+  });
+});

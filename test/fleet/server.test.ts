@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { describe, it, type TestContext } from 'node:test';
+import { PAGE_POLICY } from '../../agent/page/policy.ts';
+import { createFleetServer, type Shown } from '../../fleet/server.ts';
+import { sampleFleet } from './sample-fleet.ts';
+
+const SHOWN: Shown = {
+  view: () => sampleFleet(20),
+  select: () => new Set(['node-1', 'node-2']),
+  metrics: async () => ({ body: 'gvisor_fleet_current 1\n', type: 'text/plain' }),
+  live: () => true,
+  ready: () => true,
+  agentUrl: () => undefined,
+};
+
+async function serve(t: TestContext, server: ReturnType<typeof createServer>): Promise<string> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+const fleetOf = (t: TestContext, changes: Partial<Shown> = {}) =>
+  serve(t, createFleetServer({ ...SHOWN, ...changes }));
+
+/** An agent that answers this to every path, with this policy. */
+const agentOf = (t: TestContext, body: string, policy: string) =>
+  serve(
+    t,
+    createServer((_, answer) => {
+      answer.setHeader('content-security-policy', policy);
+      answer.setHeader('content-type', 'text/html');
+      answer.setHeader('set-cookie', 'stolen=1');
+      answer.end(body);
+    }),
+  );
+
+describe('the fleet server', () => {
+  for (const [path, status, type] of [
+    ['/', 200, 'text/html; charset=utf-8'],
+    ['/fleet.css', 200, 'text/css; charset=utf-8'],
+    ['/fleet.js', 200, 'text/javascript; charset=utf-8'],
+    ['/fleet', 200, 'application/json; charset=utf-8'],
+    ['/metrics', 200, 'text/plain'],
+    ['/livez', 200, 'text/plain; charset=utf-8'],
+    ['/readyz', 200, 'text/plain; charset=utf-8'],
+    ['/other', 404, 'text/plain; charset=utf-8'],
+    ['/nodes/node-1/', 404, 'text/plain; charset=utf-8'],
+    ['/nodes/../fleet', 200, 'application/json; charset=utf-8'],
+    ['/nodes/node-1/a/b', 404, 'text/plain; charset=utf-8'],
+  ] as const)
+    it(`answers ${status} to ${path}`, async (t) => {
+      const answer = await fetch(`${await fleetOf(t)}${path}`);
+      assert.deepEqual([answer.status, answer.headers.get('content-type')], [status, type]);
+      assert.equal(answer.headers.get('x-content-type-options'), 'nosniff');
+    });
+
+  it('takes only GET and HEAD', async (t) => {
+    const origin = await fleetOf(t);
+    assert.equal((await fetch(`${origin}/fleet`, { method: 'POST' })).status, 405);
+    const head = await fetch(`${origin}/fleet`, { method: 'HEAD' });
+    assert.deepEqual([head.status, await head.text()], [200, '']);
+  });
+
+  it('says when it is neither live nor ready', async (t) => {
+    const origin = await fleetOf(t, { live: () => false, ready: () => false });
+    for (const path of ['/livez', '/readyz']) assert.equal((await fetch(origin + path)).status, 503);
+  });
+
+  it('sends the same fleet once, and only the nodes whose labels match', async (t) => {
+    const origin = await fleetOf(t);
+    const first = await fetch(`${origin}/fleet`);
+    const all = (await first.json()) as { nodes: unknown[] };
+    assert.equal(all.nodes.length, 20);
+    const tag = first.headers.get('etag') ?? '';
+    const again = await fetch(`${origin}/fleet`, { headers: { 'if-none-match': tag } });
+    assert.equal(again.status, 304);
+    const some = await fetch(`${origin}/fleet?labels=pool%3Dp1`, { headers: { 'if-none-match': tag } });
+    assert.deepEqual(
+      ((await some.json()) as { nodes: { name: string }[] }).nodes.map(({ name }) => name),
+      ['node-1', 'node-2'],
+    );
+  });
+
+  it("shows the page of an agent of its own version under that page's policy", async (t) => {
+    const agent = await agentOf(t, '<h1>the agent', PAGE_POLICY);
+    const origin = await fleetOf(t, { agentUrl: (node, path) => `${agent}/${node}${path}` });
+    const answer = await fetch(`${origin}/nodes/node-1/`);
+    assert.equal(await answer.text(), '<h1>the agent');
+    assert.equal(answer.headers.get('content-security-policy'), PAGE_POLICY);
+    assert.equal(answer.headers.get('set-cookie'), null);
+    const moved = await fetch(`${origin}/nodes/node-1`, { redirect: 'manual' });
+    assert.deepEqual([moved.status, moved.headers.get('location')], [308, './node-1/']);
+  });
+
+  it('lets the page of a strange agent do nothing but show itself', async (t) => {
+    const agent = await agentOf(t, '<script>alert(1)</script>', "script-src 'unsafe-inline'");
+    const origin = await fleetOf(t, { agentUrl: () => agent });
+    const policy = (await fetch(`${origin}/nodes/node-1/`)).headers.get('content-security-policy') ?? '';
+    assert.match(policy, /^sandbox; default-src 'none'; /);
+    assert.doesNotMatch(policy, /script-src|allow-/);
+  });
+
+  it('says so when an agent does not answer, or answers too much', async (t) => {
+    const gone = await fleetOf(t, { agentUrl: () => 'http://127.0.0.1:1/' });
+    assert.equal((await fetch(`${gone}/nodes/node-1/`)).status, 502);
+    const big = await agentOf(t, 'x'.repeat(5 * 2 ** 20), '');
+    const flooded = await fleetOf(t, { agentUrl: () => big });
+    assert.match(await (await fetch(`${flooded}/nodes/node-1/`)).text(), /answers too much/);
+  });
+});

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import type { Setting } from '../../agent/settings.ts';
+import { FLEET_SETTINGS, parseFleetConfig } from '../../fleet/settings.ts';
+import { REPO } from '../../hack/paths.ts';
+
+describe('the settings of the controller', () => {
+  it('are the documented ones where nothing is set', () => {
+    assert.deepEqual(parseFleetConfig({}), {
+      config: {
+        patience: { goneMs: 90_000, nodeAgeMs: 300_000, windowMs: 600_000, settleMs: 180_000, share: 0.2 },
+        reportIntervalMs: 300_000,
+        port: 9478,
+        logLevel: 'info',
+      },
+    });
+  });
+
+  it('tell every problem at once', () => {
+    const parsed = parseFleetConfig({ AGENT_GONE: '1s', NODE_AGE: 'soon', PORT: 'http', LOG_LEVEL: 'loud' });
+    assert.deepEqual(parsed, {
+      problems: [
+        'AGENT_GONE="1s" is not between 10 s and 3600 s',
+        'NODE_AGE="soon" is not a duration such as 500ms, 30s, 10m or 1h',
+        'PORT="http" is not the number of a port',
+        'LOG_LEVEL="loud" is not trace, debug, info, warn, error or silent',
+      ],
+    });
+  });
+
+  it('have each a row in docs/fleet.md with default, bounds and meaning', async () => {
+    const text = await readFile(join(REPO, 'docs/fleet.md'), 'utf8');
+    const rows = [...text.matchAll(/^\| `([A-Z_]+)` \| (.*) \| (.*) \| (.*) \|$/gm)].map(
+      ([, ...cells]) => cells,
+    );
+    const settings: [string, Setting][] = Object.entries(FLEET_SETTINGS);
+    assert.deepEqual(
+      rows,
+      settings.map(([name, { fallback, bounds, meaning }]) => [
+        name,
+        fallback,
+        bounds === undefined ? '' : `${bounds[0] / 1000} s to ${bounds[1] / 1000} s`,
+        meaning,
+      ]),
+    );
+  });
+});

@@ -1,0 +1,31 @@
+import { rm } from 'node:fs/promises';
+import { after, before } from 'node:test';
+import { Cluster } from '../../cluster/cluster.ts';
+import { requireRoot } from '../../cluster/machine/host-checks.ts';
+import { removeCluster } from '../../cluster/remove.ts';
+import { overlay } from '../e2e/agents.ts';
+import { laneCluster } from '../lane.ts';
+
+/**
+ * For the head of a suite: etcd and an API server alone, with the base and these components applied. Nodes, pods and
+ * DaemonSets are objects there that nobody else writes. Gives a function that gives the cluster.
+ */
+export function useApiServer(components: readonly string[]): () => Cluster {
+  let cluster: Cluster | undefined;
+  before(
+    async () => {
+      requireRoot();
+      cluster = await Cluster.open(await laneCluster('api'));
+      await cluster.startControlPlane(undefined, ['etcd', 'kube-apiserver']);
+      const folder = await overlay(components);
+      await cluster.kubectl(['apply', '-k', folder], undefined, 60_000);
+      await rm(folder, { recursive: true });
+    },
+    { timeout: 180_000 },
+  );
+  after(async () => removeCluster(await laneCluster('api')));
+  return () => {
+    if (cluster === undefined) throw new Error('The API server is not up yet');
+    return cluster;
+  };
+}

@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { after, afterEach, before, beforeEach } from 'node:test';
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { createFleetServer } from '../../fleet/server.ts';
+import { type FleetView, matchesLabels } from '../../fleet/view.ts';
+import { sampleFleet } from '../fleet/sample-fleet.ts';
+
+const CHROMIUM = '/usr/bin/chromium';
+
+/** What the page of the fleet shows, and what it did. */
+type Shown = { origin: string; view: FleetView; asked: string[]; complaints: string[] };
+
+/** For the head of a suite: a browser, and a fleet's server with a view that a test may change. */
+export function useFleetPage() {
+  let browser: Browser;
+  let server: Server;
+  const shown: Shown = { origin: '', view: sampleFleet(30), asked: [], complaints: [] };
+
+  before(async () => {
+    assert.ok(existsSync(CHROMIUM), `${CHROMIUM} is missing: apt-get install chromium`);
+    const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'];
+    args.push('--disable-background-networking', '--disable-component-update', '--disable-sync');
+    browser = await chromium.launch({ executablePath: CHROMIUM, args });
+    await listen(0);
+  });
+  after(async () => {
+    await browser?.close();
+    await close();
+  });
+  beforeEach(() => {
+    shown.view = sampleFleet(30);
+    shown.asked = [];
+    shown.complaints = [];
+  });
+  afterEach(async () => {
+    for (const context of browser.contexts()) await context.close();
+  });
+
+  async function listen(port: number): Promise<void> {
+    server = createFleetServer({
+      view: () => shown.view,
+      // The sample's labels follow from the number of a node.
+      select: (selector) =>
+        new Set(
+          shown.view.nodes
+            .map(({ name }) => name)
+            .filter((name) => matchesLabels({ pool: `p${Number(name.split('-')[1]) % 2}` }, selector)),
+        ),
+      metrics: async () => ({ body: '', type: 'text/plain' }),
+      live: () => true,
+      ready: () => true,
+      agentUrl: () => undefined,
+    });
+    server.listen(port, '127.0.0.1');
+    await once(server, 'listening');
+    shown.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  }
+
+  async function close(): Promise<void> {
+    const closed = once(server, 'close');
+    server.close();
+    server.closeAllConnections();
+    await closed;
+  }
+
+  async function open(options: BrowserContextOptions & { readonly clock?: boolean } = {}): Promise<Page> {
+    const { clock = false, ...rest } = options;
+    const context = await browser.newContext({ viewport: { width: 1120, height: 900 }, ...rest });
+    const page = await context.newPage();
+    page.on('request', (request) => shown.asked.push(request.url()));
+    page.on('console', (message) => shown.complaints.push(message.text()));
+    page.on('pageerror', (error) => shown.complaints.push(String(error)));
+    if (clock) await page.clock.install();
+    await page.goto(`${shown.origin}/`);
+    if (rest.javaScriptEnabled !== false) await page.locator('#nodes tr').first().waitFor();
+    return page;
+  }
+
+  return { shown, open, listen, close };
+}
