@@ -3,11 +3,13 @@ import { after, before } from 'node:test';
 import { Cluster } from '../../cluster/cluster.ts';
 import { requireRoot } from '../../cluster/machine/host-checks.ts';
 import { removeCluster } from '../../cluster/remove.ts';
+import { settle } from '../e2e/admission-settle.ts';
 import { overlay } from '../e2e/agents.ts';
+import { certificateUser } from '../e2e/api-user.ts';
 import { laneCluster } from '../lane.ts';
 
 /**
- * For the head of a suite: etcd and an API server alone, with the base and these components applied. Nodes, pods and
+ * For the head of a suite: etcd and an API server alone, with the base and these components applied and their policies in force. Nodes, pods and
  * DaemonSets are objects there that nobody else writes. Gives a function that gives the cluster.
  */
 export function useApiServer(components: readonly string[]): () => Cluster {
@@ -20,6 +22,8 @@ export function useApiServer(components: readonly string[]): () => Cluster {
       const folder = await overlay(components);
       await cluster.kubectl(['apply', '-k', folder], undefined, 60_000);
       await rm(folder, { recursive: true });
+      const admin = await certificateUser(cluster, 'admin', ['system:masters']);
+      await settle({ as: (_, call) => admin(call) });
     },
     { timeout: 180_000 },
   );
