@@ -79,8 +79,9 @@ describe('the fleet controller withdraws nothing', () => {
     await breakNode(cluster(), node, 'api-down');
     await pause(60);
     await healNode(cluster(), node, 'api-down');
-    await cluster().waitForNodes();
+    // Before anything else: it holds for SETTLE only.
     await waitForBrake(cluster(), 'ApiServerAway');
+    await cluster().waitForNodes();
     await waitForBrake(cluster());
     await pause(40);
     await assertKept(before);
