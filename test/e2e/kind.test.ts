@@ -107,7 +107,7 @@ type Config = {
 };
 type Runtime = { readonly runtime_type: string; readonly options?: Readonly<Record<string, unknown>> };
 
-describe('kind-with-gvisor.sh with the real kind, whose containers are nodes of hack/', () => {
+describe('kind-with-gvisor.sh with the real kind, whose containers are nodes of cluster/', () => {
   it('makes nodes on which the agent proves gVisor, from configurations of both versions', {
     timeout: 500_000,
   }, async () => {
