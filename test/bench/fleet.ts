@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createKube, type Kube } from '../../agent/kube/client.ts';
 import { Cluster } from '../../cluster/cluster.ts';
 import { removeCluster } from '../../cluster/remove.ts';
@@ -88,6 +88,7 @@ async function measureWith(cluster: Cluster, nodes: number): Promise<string[][]>
   } finally {
     controller.kill();
     await once(controller, 'exit');
+    await rm(dirname(kubeconfig), { recursive: true });
     await Promise.all(kubes.map((kube) => kube.close()));
   }
 }

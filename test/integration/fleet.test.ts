@@ -188,15 +188,8 @@ describe('the fleet controller with its own token, on a real API server', () => 
 
   it('holds all when the DaemonSet is gone', async () => {
     const run = await start();
-    await cluster().kubectl([
-      'delete',
-      'daemonset',
-      'gvisor-ready-agent',
-      '-n',
-      'gvisor-ready',
-      '--cascade=background',
-      '--wait=false',
-    ]);
+    const words = 'delete daemonset gvisor-ready-agent -n gvisor-ready --cascade=background --wait=false';
+    await cluster().kubectl(words.split(' '));
     await objects.setAgent('node-1', false);
     await pause(16);
     assert.deepEqual(run.brake, ['AgentsGone']);
