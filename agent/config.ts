@@ -1,3 +1,4 @@
+import { type Env, SettingsReader } from './read-settings.ts';
 import { SETTINGS } from './settings.ts';
 
 /** The settings, parsed. Durations are milliseconds. */
@@ -36,34 +37,17 @@ export type Surroundings = {
 /** The settings of an environment, or every problem in it, one line each. */
 export type Parsed = { readonly config: Config } | { readonly problems: readonly string[] };
 
-type Env = Readonly<Record<string, string | undefined>>;
-
 /** Reads the environment. */
 export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Parsed {
-  const problems: string[] = [];
-  const text = (name: keyof typeof SETTINGS) => env[name]?.trim() || undefined;
-  const matching = (name: keyof typeof SETTINGS, pattern: RegExp, fallback: string, wanted: string) => {
-    const value = text(name) ?? fallback;
-    if (!pattern.test(value)) problems.push(`${name}="${value}" is not ${wanted}`);
-    return value;
-  };
+  const settings = new SettingsReader(env, SETTINGS);
+  const { problems } = settings;
   const optionalPath = (name: keyof typeof SETTINGS) => {
-    const value = text(name)?.replace(/^unix:\/\//, '');
+    const value = settings.text(name)?.replace(/^unix:\/\//, '');
     if (value !== undefined && !value.startsWith('/'))
       problems.push(`${name}="${value}" is not an absolute path`);
     return value;
   };
-  const duration = (name: 'PROOF_INTERVAL' | 'CONFIRM_DELAY' | 'UNKNOWN_GRACE') => {
-    const { fallback, bounds } = SETTINGS[name];
-    const value = text(name) ?? fallback;
-    const ms = parseDuration(value);
-    if (ms === undefined) problems.push(`${name}="${value}" is not a duration such as 500ms, 30s, 10m or 1h`);
-    else if (ms < bounds[0] || ms > bounds[1]) {
-      problems.push(`${name}="${value}" is not between ${bounds[0] / 1000} s and ${bounds[1] / 1000} s`);
-    }
-    return ms ?? 0;
-  };
-  const listen = parseListen(text('LISTEN_ADDRESS') ?? SETTINGS.LISTEN_ADDRESS.fallback);
+  const listen = parseListen(settings.text('LISTEN_ADDRESS') ?? SETTINGS.LISTEN_ADDRESS.fallback);
   if (listen === undefined)
     problems.push(`LISTEN_ADDRESS="${env.LISTEN_ADDRESS}" is not [address]:port or off`);
   const publish = (env.PUBLISH ?? (inCluster ? 'node,events' : '')).split(',').flatMap((part) => {
@@ -75,7 +59,7 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
   });
   if (publish.includes('events') && !publish.includes('node'))
     problems.push('PUBLISH="events" needs node as well: an event tells of a change of the Node\'s condition');
-  const kubeconfig = text('KUBECONFIG');
+  const kubeconfig = settings.text('KUBECONFIG');
   if (kubeconfig?.includes(':'))
     problems.push(
       `KUBECONFIG="${kubeconfig}" is not one file: merge them with \`kubectl config view --flatten\``,
@@ -88,32 +72,27 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
     );
   const criSocket = optionalPath('CRI_SOCKET');
   const containerdConfig = optionalPath('CONTAINERD_CONFIG');
-  const minRunscRelease = text('MIN_RUNSC_RELEASE')?.replace(/^release-/, '');
+  const minRunscRelease = settings.text('MIN_RUNSC_RELEASE')?.replace(/^release-/, '');
   if (minRunscRelease !== undefined && !/^\d{8}(\.\d+)?$/.test(minRunscRelease)) {
     problems.push(`MIN_RUNSC_RELEASE="${minRunscRelease}" is not a gVisor release such as 20240325.0`);
   }
   const config: Config = {
-    nodeName: matching(
+    nodeName: settings.matching(
       'NODE_NAME',
       /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/,
-      hostname.toLowerCase(),
       'the name of a node',
+      hostname.toLowerCase(),
     ),
-    hostRoot: matching('HOST_ROOT', /^\//, '/', 'an absolute path'),
-    handler: matching('HANDLER', /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'runsc', 'the name of a handler'),
-    proofIntervalMs: duration('PROOF_INTERVAL'),
-    confirmMs: duration('CONFIRM_DELAY'),
-    graceMs: duration('UNKNOWN_GRACE'),
-    logLevel: matching(
-      'LOG_LEVEL',
-      /^(trace|debug|info|warn|error|silent)$/,
-      'info',
-      'trace, debug, info, warn, error or silent',
-    ),
+    hostRoot: settings.matching('HOST_ROOT', /^\//, 'an absolute path'),
+    handler: settings.matching('HANDLER', /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'the name of a handler'),
+    proofIntervalMs: settings.duration('PROOF_INTERVAL'),
+    confirmMs: settings.duration('CONFIRM_DELAY'),
+    graceMs: settings.duration('UNKNOWN_GRACE'),
+    logLevel: settings.logLevel('LOG_LEVEL'),
     publish,
-    requireLimits: matching('REQUIRE_LIMITS', /^(on|off)$/, 'off', 'on or off') === 'on',
-    expectGvisor: matching('EXPECT_GVISOR', /^(on|off)$/, 'off', 'on or off') === 'on',
-    taint: matching('TAINT', /^(on|off)$/, 'off', 'on or off') === 'on',
+    requireLimits: settings.isOn('REQUIRE_LIMITS'),
+    expectGvisor: settings.isOn('EXPECT_GVISOR'),
+    taint: settings.isOn('TAINT'),
     ...(kubeconfig === undefined ? {} : { kubeconfig }),
     ...(apiServer === undefined ? {} : { apiServer }),
     ...(criSocket === undefined ? {} : { criSocket }),
@@ -122,13 +101,6 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
     ...(listen === undefined || listen === 'off' ? {} : { listen }),
   };
   return problems.length > 0 ? { problems } : { config };
-}
-
-/** Milliseconds of "500ms", "30s", "10m" or "1h"; undefined for anything else. */
-export function parseDuration(text: string): number | undefined {
-  const [, number, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text) ?? [];
-  const factor = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[unit ?? ''];
-  return number === undefined || factor === undefined ? undefined : Number(number) * factor;
 }
 
 function parseListen(text: string): Config['listen'] | 'off' {

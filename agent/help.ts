@@ -1,10 +1,8 @@
+import { settingLines } from './read-settings.ts';
 import { SETTINGS } from './settings.ts';
 
 /** What --help prints: the flags, the exit codes, and every setting with its default. */
 export function helpText(version: string): string {
-  const settings = Object.entries(SETTINGS).map(
-    ([name, { fallback, meaning }]) => `  ${name.padEnd(18)} ${meaning} (${fallback})`,
-  );
   return `gvisor-ready agent ${version}: proves that gVisor works on this node, and goes on watching.
 
 usage: npm start -- [--once] [--json] [--version] [--help]
@@ -13,6 +11,6 @@ usage: npm start -- [--once] [--json] [--version] [--help]
   --json     print the report as JSON (with --once), else JSON logs
 
 settings, from the environment:
-${settings.join('\n')}
+${settingLines(SETTINGS, 18)}
 `;
 }

@@ -3,6 +3,7 @@ import pino from 'pino';
 import { complain, print } from '../agent/console.ts';
 import { errorLine } from '../agent/host/error-line.ts';
 import { createKube } from '../agent/kube/client.ts';
+import { settingLines } from '../agent/read-settings.ts';
 import { VERSION } from '../agent/version.ts';
 import { accessOf, openConfig } from './access.ts';
 import { Fleet } from './fleet.ts';
@@ -56,14 +57,11 @@ async function main(words: readonly string[]): Promise<number> {
 }
 
 function helpText(): string {
-  const settings = Object.entries(FLEET_SETTINGS).map(
-    ([name, { fallback, meaning }]) => `  ${name.padEnd(16)} ${meaning} (${fallback})`,
-  );
   return `gvisor-ready fleet ${VERSION}: shows the fleet, and withdraws the labels of lost agents.
 
 usage: npm run fleet
 
 settings, from the environment:
-${settings.join('\n')}
+${settingLines(FLEET_SETTINGS, 16)}
 `;
 }

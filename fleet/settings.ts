@@ -1,4 +1,4 @@
-import { parseDuration } from '../agent/config.ts';
+import { type Env, SettingsReader } from '../agent/read-settings.ts';
 import type { Setting } from '../agent/settings.ts';
 import type { Patience } from './seen.ts';
 
@@ -49,43 +49,25 @@ export type FleetConfig = {
 /** The share of the labelled nodes that may lose the label within the brake's window. */
 const SHARE = 0.2;
 
-type Env = Readonly<Record<string, string | undefined>>;
-type Duration = 'AGENT_GONE' | 'NODE_AGE' | 'BRAKE_WINDOW' | 'SETTLE' | 'REPORT_INTERVAL';
-
 /** The settings of an environment, or every problem in it, one line each. */
 export function parseFleetConfig(
   env: Env,
 ): { readonly config: FleetConfig } | { readonly problems: readonly string[] } {
-  const problems: string[] = [];
-  const text = (name: keyof typeof FLEET_SETTINGS) => env[name]?.trim() || undefined;
-  const matching = (name: 'PORT' | 'LOG_LEVEL', pattern: RegExp, wanted: string) => {
-    const value = text(name) ?? FLEET_SETTINGS[name].fallback;
-    if (!pattern.test(value)) problems.push(`${name}="${value}" is not ${wanted}`);
-    return value;
-  };
-  const duration = (name: Duration) => {
-    const { fallback, bounds } = FLEET_SETTINGS[name];
-    const value = text(name) ?? fallback;
-    const ms = parseDuration(value);
-    if (ms === undefined) problems.push(`${name}="${value}" is not a duration such as 500ms, 30s, 10m or 1h`);
-    else if (ms < bounds[0] || ms > bounds[1])
-      problems.push(`${name}="${value}" is not between ${bounds[0] / 1000} s and ${bounds[1] / 1000} s`);
-    return ms ?? 0;
-  };
-  const kubeconfig = text('KUBECONFIG');
-  const levels = /^(trace|debug|info|warn|error|silent)$/;
+  const settings = new SettingsReader(env, FLEET_SETTINGS);
+  const kubeconfig = settings.text('KUBECONFIG');
   const config: FleetConfig = {
     patience: {
-      goneMs: duration('AGENT_GONE'),
-      nodeAgeMs: duration('NODE_AGE'),
-      windowMs: duration('BRAKE_WINDOW'),
-      settleMs: duration('SETTLE'),
+      goneMs: settings.duration('AGENT_GONE'),
+      nodeAgeMs: settings.duration('NODE_AGE'),
+      windowMs: settings.duration('BRAKE_WINDOW'),
+      settleMs: settings.duration('SETTLE'),
       share: SHARE,
     },
-    reportIntervalMs: duration('REPORT_INTERVAL'),
-    port: Number(matching('PORT', /^\d{1,5}$/, 'the number of a port')),
-    logLevel: matching('LOG_LEVEL', levels, 'trace, debug, info, warn, error or silent'),
+    reportIntervalMs: settings.duration('REPORT_INTERVAL'),
+    port: Number(settings.matching('PORT', /^\d{1,5}$/, 'the number of a port')),
+    logLevel: settings.logLevel('LOG_LEVEL'),
     ...(kubeconfig === undefined ? {} : { kubeconfig }),
   };
+  const { problems } = settings;
   return problems.length > 0 ? { problems } : { config };
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type Config, parseConfig, parseDuration } from '../../agent/config.ts';
+import { type Config, parseConfig } from '../../agent/config.ts';
+import { parseDuration } from '../../agent/read-settings.ts';
 import { SETTINGS } from '../../agent/settings.ts';
 
 const DEFAULTS: Config = {
