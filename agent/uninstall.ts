@@ -1,6 +1,8 @@
 import timers from 'node:timers/promises';
+import { mapAtOnce } from './at-once.ts';
 import type { Kube } from './kube/client.ts';
 import { KubeError } from './kube/error.ts';
+import { pagesOf } from './kube/pages.ts';
 import { OWN_KEYS } from './node/keys.ts';
 import { CONDITION, type NodeObject, nodePatch, valueIn } from './node/object.ts';
 
@@ -12,9 +14,7 @@ export type UninstallOptions = {
   readonly settleMs?: number;
 };
 
-type NodeList = { readonly items: readonly NodeObject[]; readonly metadata?: { readonly continue?: string } };
-
-const PAGE = 200;
+const PAGE = '200';
 const AT_ONCE = 8;
 const ATTEMPTS = 5;
 
@@ -30,8 +30,14 @@ export async function findMarked(
   kube: Pick<Kube, 'get'>,
   signal: AbortSignal,
 ): Promise<{ readonly nodes: number; readonly marked: readonly NodeObject[] }> {
-  const nodes = await list(kube, signal);
-  return { nodes: nodes.length, marked: nodes.filter(isMarked) };
+  let nodes = 0;
+  const marked: NodeObject[] = [];
+  const get = (path: string) => kube.get(path, signal);
+  for await (const { items = [] } of pagesOf<NodeObject>(get, '/api/v1/nodes', { limit: PAGE })) {
+    nodes += items.length;
+    marked.push(...items.filter(isMarked));
+  }
+  return { nodes, marked };
 }
 
 /**
@@ -43,14 +49,10 @@ export async function cleanNodes(
   { kube, print, settleMs = 5_000 }: UninstallOptions,
   signal: AbortSignal,
 ): Promise<number> {
-  const left = [...marked];
-  const work = async () => {
-    for (let node = left.shift(); node !== undefined; node = left.shift()) {
-      await clean(node, kube, signal);
-      print(`${node.metadata.name}: cleaned`);
-    }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  await mapAtOnce(marked, AT_ONCE, async (node) => {
+    await clean(node, kube, signal);
+    print(`${node.metadata.name}: cleaned`);
+  });
   if (marked.length === 0) return 0;
   await timers.setTimeout(settleMs, undefined, { signal });
   const again = await findMarked(kube, signal);
@@ -60,17 +62,6 @@ export async function cleanNodes(
     );
   }
   return again.marked.length;
-}
-
-async function list(kube: Pick<Kube, 'get'>, signal: AbortSignal): Promise<readonly NodeObject[]> {
-  const nodes: NodeObject[] = [];
-  for (let token = ''; ; ) {
-    const query = `limit=${PAGE}${token === '' ? '' : `&continue=${encodeURIComponent(token)}`}`;
-    const { items, metadata } = (await kube.get(`/api/v1/nodes?${query}`, signal)) as NodeList;
-    nodes.push(...items);
-    token = metadata?.continue ?? '';
-    if (token === '') return nodes;
-  }
 }
 
 /** Cleans one Node; what changed meanwhile is read anew, and a Node that is gone is clean. */

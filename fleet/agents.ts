@@ -1,10 +1,5 @@
 import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
 
-/** Where the agents run, and what selects their pods. */
-export const NAMESPACE = 'gvisor-ready';
-export const AGENTS = 'gvisor-ready-agent';
-export const AGENT_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=agent';
-
 /** What the fleet keeps of an agent's pod. */
 export type AgentPod = {
   readonly name: string;

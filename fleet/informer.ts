@@ -2,6 +2,7 @@ import timers from 'node:timers/promises';
 import { type KubeConfig, type KubernetesObject, ListWatch, Watch } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
 import type { Kube } from '../agent/kube/client.ts';
+import { pagesOf } from '../agent/kube/pages.ts';
 
 /** What to follow: a path of a list, its selectors, and what is kept of each object. */
 export type Followed<Whole, Kept> = {
@@ -17,12 +18,8 @@ export type Followed<Whole, Kept> = {
 export type Reach = { readonly kube: Kube; readonly config: KubeConfig; readonly log: Logger };
 
 type Held<Kept> = KubernetesObject & { readonly kept: Kept };
-type List<Whole> = {
-  readonly items: readonly Whole[];
-  readonly metadata: { readonly resourceVersion: string; readonly continue?: string };
-};
 
-const PAGE = 250;
+const PAGE = '250';
 const FIRST_PAUSE_MS = 1_000;
 const LAST_PAUSE_MS = 30_000;
 /** The API server sends a bookmark about once a minute, so a watch that is silent for longer is broken. */
@@ -116,16 +113,18 @@ export class Informer<Whole extends KubernetesObject, Kept> {
   async #list(): Promise<{ items: Held<Kept>[]; metadata: { resourceVersion: string } }> {
     const { path, labelSelector, fieldSelector } = this.#followed;
     const items: Held<Kept>[] = [];
-    const query = new URLSearchParams({ limit: String(PAGE) });
-    if (labelSelector !== undefined) query.set('labelSelector', labelSelector);
-    if (fieldSelector !== undefined) query.set('fieldSelector', fieldSelector);
-    for (;;) {
-      const page = (await this.#reach.kube.get(`${path}?${query}`)) as List<Whole>;
-      items.push(...page.items.map((object) => this.#hold(object)));
-      const { resourceVersion, continue: next = '' } = page.metadata;
-      if (next === '') return { items, metadata: { resourceVersion } };
-      query.set('continue', next);
+    let resourceVersion = '';
+    const query = {
+      limit: PAGE,
+      ...(labelSelector === undefined ? {} : { labelSelector }),
+      ...(fieldSelector === undefined ? {} : { fieldSelector }),
+    };
+    const get = (words: string) => this.#reach.kube.get(words);
+    for await (const page of pagesOf<Whole>(get, path, query)) {
+      items.push(...(page.items ?? []).map((object) => this.#hold(object)));
+      resourceVersion = page.metadata?.resourceVersion ?? '';
     }
+    return { items, metadata: { resourceVersion } };
   }
 }
 

@@ -1,5 +1,6 @@
-import { Counter, Gauge, Registry } from 'prom-client';
+import { Registry } from 'prom-client';
 import { processMetrics } from '../agent/http/process-metrics.ts';
+import { Series } from '../agent/http/series.ts';
 import { BRAKE_REASONS, type BrakeReason } from './brake.ts';
 import type { FleetView } from './view.ts';
 
@@ -7,61 +8,66 @@ const STATUS = { proven: 'True', not: 'False', unknown: 'Unknown', none: '' } as
 
 /** The fleet's metrics, all named gvisor_fleet_* beside those of the process. */
 export class FleetMetrics {
-  readonly #registry = new Registry();
-  readonly #current = this.#gauge('gvisor_fleet_current', 'Whether all watches of the API server stand.', []);
-  readonly #nodes = this.#gauge('gvisor_fleet_nodes', 'Nodes by what the condition GVisorReady says.', [
-    'status',
-    'reason',
-  ]);
-  readonly #labelled = this.#gauge(
+  readonly #series = new Series(new Registry());
+  readonly #current = this.#series.gauge(
+    'gvisor_fleet_current',
+    'Whether all watches of the API server stand.',
+    [],
+  );
+  readonly #nodes = this.#series.gauge(
+    'gvisor_fleet_nodes',
+    'Nodes by what the condition GVisorReady says.',
+    ['status', 'reason'],
+  );
+  readonly #labelled = this.#series.gauge(
     'gvisor_fleet_node_labelled',
     'Whether the label `ready` of a node is "true".',
     ['node'],
   );
-  readonly #without = this.#gauge(
+  readonly #without = this.#series.gauge(
     'gvisor_fleet_label_without_agent',
     'A node that is Ready and labelled, and on which no agent is Ready.',
     ['node'],
   );
-  readonly #missing = this.#gauge('gvisor_fleet_agents_missing', 'Desired agents that are not Ready.', []);
-  readonly #oldest = this.#gauge(
+  readonly #missing = this.#series.gauge(
+    'gvisor_fleet_agents_missing',
+    'Desired agents that are not Ready.',
+    [],
+  );
+  readonly #oldest = this.#series.gauge(
     'gvisor_fleet_oldest_proof_timestamp_seconds',
     'The oldest last proof of a proven node, Unix time.',
     [],
   );
-  readonly #releases = this.#gauge(
+  readonly #releases = this.#series.gauge(
     'gvisor_fleet_releases',
     'Nodes by release of gVisor, containerd and agent.',
     ['component', 'release'],
   );
-  readonly #brake = this.#gauge('gvisor_fleet_brake', 'Whether this holds all withdrawals.', ['reason']);
-  readonly #held = this.#gauge(
+  readonly #brake = this.#series.gauge('gvisor_fleet_brake', 'Whether this holds all withdrawals.', [
+    'reason',
+  ]);
+  readonly #held = this.#series.gauge(
     'gvisor_fleet_held_nodes',
     'Nodes whose label would be withdrawn and is held.',
     [],
   );
-  readonly #withdrawals = new Counter({
-    name: 'gvisor_fleet_withdrawals_total',
-    help: 'Labels of lost agents that were withdrawn.',
-    registers: [this.#registry],
-  });
-  readonly #requests = new Counter({
-    name: 'gvisor_fleet_api_requests_total',
-    help: 'Requests to the API server by verb and code, without watches.',
-    labelNames: ['verb', 'code'],
-    registers: [this.#registry],
-  });
+  readonly #withdrawals = this.#series.counter(
+    'gvisor_fleet_withdrawals_total',
+    'Labels of lost agents that were withdrawn.',
+    [],
+  );
+  readonly #requests = this.#series.counter(
+    'gvisor_fleet_api_requests_total',
+    'Requests to the API server by verb and code, without watches.',
+    ['verb', 'code'],
+  );
 
   constructor(version: string) {
-    processMetrics(this.#registry);
-    this.#gauge('gvisor_fleet_build_info', 'Version of the fleet controller.', ['version']).set(
-      { version },
-      1,
-    );
-  }
-
-  #gauge<L extends string>(name: string, help: string, labelNames: readonly L[]): Gauge<L> {
-    return new Gauge({ name, help, labelNames: [...labelNames], registers: [this.#registry] });
+    processMetrics(this.#series.registry);
+    this.#series
+      .gauge('gvisor_fleet_build_info', 'Version of the fleet controller.', ['version'])
+      .set({ version }, 1);
   }
 
   /** Counts one request to the API server. */
@@ -92,6 +98,7 @@ export class FleetMetrics {
     for (const reason of Object.keys(BRAKE_REASONS) as BrakeReason[])
       this.#brake.set({ reason }, Number(on.has(reason)));
     this.#held.set(view.held.length);
-    return { body: await this.#registry.metrics(), type: this.#registry.contentType };
+    const { registry } = this.#series;
+    return { body: await registry.metrics(), type: registry.contentType };
   }
 }

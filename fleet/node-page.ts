@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
+import { send } from '../agent/http/send.ts';
 import { PAGE_POLICY } from '../agent/page/policy.ts';
-import { send } from './send.ts';
 
 const ANSWER_MS = 10_000;
 /** No page or report of an agent is larger. */

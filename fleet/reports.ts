@@ -1,9 +1,9 @@
 import timers from 'node:timers/promises';
+import { mapAtOnce } from '../agent/at-once.ts';
+import { AGENT_PORT } from '../agent/installed.ts';
 import type { Report } from '../agent/report.ts';
 import type { AgentPod } from './agents.ts';
 
-/** Where agents listen. */
-const PORT = 9477;
 const ANSWER_MS = 10_000;
 const AT_ONCE = 8;
 
@@ -12,7 +12,7 @@ export type AgentWord = { readonly version: string; readonly provenAt?: string }
 
 /** The URL of a path of an agent's HTTP server. */
 export function agentUrl(address: string, path: string): string {
-  return `http://${address.includes(':') ? `[${address}]` : address}:${PORT}${path}`;
+  return `http://${address.includes(':') ? `[${address}]` : address}:${AGENT_PORT}${path}`;
 }
 
 /** Whether the agent at an address answers that its loop turns. */
@@ -44,11 +44,9 @@ export class Reports {
       const ready = pods().filter((pod) => pod.ready && pod.address !== '');
       this.#forget(ready);
       const due = ready.filter((pod) => this.#isDue(pod));
-      const ask = async () => {
-        for (let pod = due.shift(); pod !== undefined && !signal.aborted; pod = due.shift())
-          await this.#ask(pod, signal);
-      };
-      await Promise.all(Array.from({ length: AT_ONCE }, ask));
+      await mapAtOnce(due, AT_ONCE, async (pod) => {
+        if (!signal.aborted) await this.#ask(pod, signal);
+      });
       await timers.setTimeout(Math.min(this.#everyMs / 10, 5_000), undefined, { signal }).catch(() => {});
     }
   }

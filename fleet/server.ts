@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
+import { send } from '../agent/http/send.ts';
+import { pagePolicy } from '../agent/page/policy.ts';
 import { answerForNode } from './node-page.ts';
 import { PAGE, ROWS_SCRIPT, SCRIPT, STYLE, TABLE_STYLE } from './page/assets.ts';
-import { send } from './send.ts';
 import type { FleetView } from './view.ts';
 
 /** What the HTTP server shows. */
@@ -20,16 +21,7 @@ export type Shown = {
 };
 
 /** What a browser may do for the page: load its style, its script and its data, all from here. */
-const PAGE_POLICY = [
-  "default-src 'none'",
-  "style-src 'self'",
-  "script-src 'self'",
-  "connect-src 'self'",
-  'img-src data:',
-  "base-uri 'none'",
-  "form-action 'none'",
-  "frame-ancestors 'none'",
-].join('; ');
+const PAGE_POLICY = pagePolicy("'self'", "'self'");
 
 const CSS = 'text/css; charset=utf-8';
 const JAVASCRIPT = 'text/javascript; charset=utf-8';
@@ -60,6 +52,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, shown:
   // A path may begin with two slashes, which alone would be the name of a host.
   const parsed = URL.parse(url.startsWith('/') ? `http://fleet${url}` : url);
   const path = parsed?.pathname ?? '';
+  response.setHeader('cache-control', 'no-cache');
   response.setHeader('referrer-policy', 'no-referrer');
   if (method !== 'GET' && method !== 'HEAD') {
     response.setHeader('allow', 'GET, HEAD');

@@ -1,13 +1,6 @@
 import type { V1DaemonSet, V1Node, V1Pod } from '@kubernetes/client-node';
-import {
-  AGENT_SELECTOR,
-  AGENTS,
-  type AgentPod,
-  type AgentSet,
-  agentPodOf,
-  agentSetOf,
-  NAMESPACE,
-} from './agents.ts';
+import { AGENT_SELECTOR, DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
+import { type AgentPod, type AgentSet, agentPodOf, agentSetOf } from './agents.ts';
 import { Informer, type Reach } from './informer.ts';
 import { type FleetNode, fleetNodeOf } from './node.ts';
 import type { Seen } from './seen.ts';
@@ -31,7 +24,11 @@ export class Sight {
       reach,
     );
     this.#sets = new Informer(
-      { path: `/apis/apps/v1${path}/daemonsets`, fieldSelector: `metadata.name=${AGENTS}`, keep: agentSetOf },
+      {
+        path: `/apis/apps/v1${path}/daemonsets`,
+        fieldSelector: `metadata.name=${DAEMON_SET}`,
+        keep: agentSetOf,
+      },
       reach,
     );
   }

@@ -1,17 +1,13 @@
 import type { Logger } from 'pino';
+import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
 import type { Kube } from '../agent/kube/client.ts';
-import { AGENTS, NAMESPACE } from './agents.ts';
+import { eventObject, eventsPath, type KubeEvent } from '../agent/kube/event.ts';
 import { BRAKE_REASONS, type BrakeReason } from './brake.ts';
 import type { Decision } from './decide.ts';
 import type { FleetNode } from './node.ts';
 
 /** Under which name events are created; the admission policy holds the same. */
 const COMPONENT = 'gvisor-ready-fleet';
-
-type About = Readonly<Record<'kind' | 'apiVersion' | 'name', string>> & {
-  readonly namespace?: string;
-  readonly uid?: string;
-};
 
 /** Creates events; one that cannot be created is logged, since the metric and the page say the same. */
 export class Teller {
@@ -25,16 +21,12 @@ export class Teller {
 
   /** Tells on a Node that its label was withdrawn. */
   ofNode({ name, uid }: FleetNode, reason: string, message: string): void {
-    this.#send(
-      'default',
-      { kind: 'Node', apiVersion: 'v1', name, uid },
-      { type: 'Warning', reason, message },
-    );
+    this.#send({ about: { kind: 'Node', name, uid }, type: 'Warning', reason, message });
   }
 
   #ofFleet(type: 'Normal' | 'Warning', reason: string, message: string): void {
-    const about = { kind: 'DaemonSet', apiVersion: 'apps/v1', namespace: NAMESPACE, name: AGENTS };
-    this.#send(NAMESPACE, about, { type, reason, message });
+    const about = { kind: 'DaemonSet', apiVersion: 'apps/v1', namespace: NAMESPACE, name: DAEMON_SET };
+    this.#send({ about, type, reason, message });
   }
 
   /** Tells in log and events when the brake came on or lifted. A rollout is no news: it makes no event. */
@@ -52,21 +44,11 @@ export class Teller {
       this.#ofFleet('Normal', 'WithdrawalsFree', `${last.join(', ')} ended. All timers begin anew.`);
   }
 
-  #send(namespace: string, involvedObject: About, told: object): void {
-    const time = new Date().toISOString().replace(/\.\d+Z$/, 'Z');
-    const body = {
-      apiVersion: 'v1',
-      kind: 'Event',
-      metadata: { generateName: `${involvedObject.name.slice(0, 200)}.`, namespace },
-      involvedObject,
-      ...told,
-      source: { component: COMPONENT },
-      firstTimestamp: time,
-      lastTimestamp: time,
-      count: 1,
-    };
+  #send(event: KubeEvent): void {
+    const generateName = `${event.about.name.slice(0, 200)}.`;
+    const body = eventObject(event, { source: { component: COMPONENT }, at: new Date(), generateName });
     this.#kube
-      .post(`/api/v1/namespaces/${namespace}/events`, body)
-      .catch((err: unknown) => this.#log.warn({ err, event: told }, 'cannot send the event'));
+      .post(eventsPath(event), body)
+      .catch((err: unknown) => this.#log.warn({ err, event }, 'cannot send the event'));
   }
 }

@@ -1,8 +1,9 @@
 import type { V1Node, V1Pod } from '@kubernetes/client-node';
+import { AGENT_SELECTOR, NAMESPACE } from '../agent/installed.ts';
 import type { Kube } from '../agent/kube/client.ts';
 import { OWN_KEYS } from '../agent/node/keys.ts';
 import { conditionFor, type NodeObject } from '../agent/node/object.ts';
-import { AGENT_SELECTOR, type AgentPod, agentPodOf, NAMESPACE } from './agents.ts';
+import { type AgentPod, agentPodOf } from './agents.ts';
 import { type FleetNode, fleetNodeOf } from './node.ts';
 import type { Patience } from './seen.ts';
 

@@ -1,9 +1,9 @@
+import { mapAtOnce } from '../agent/at-once.ts';
 import { errorLine } from '../agent/host/error-line.ts';
+import { AGENT_PORT, AGENT_SELECTOR, NAMESPACE } from '../agent/installed.ts';
 import { KubeError } from '../agent/kube/error.ts';
 import type { Status } from '../agent/report.ts';
 import type { Api } from './api.ts';
-import { mapAtOnce } from './at-once.ts';
-import { NAMESPACE } from './known.ts';
 import { plain, plainValues } from './plain.ts';
 
 /** A pod of an agent. */
@@ -44,13 +44,11 @@ type RawAgent = {
   };
 };
 
-const LABELS = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=agent';
 const PODS = `/api/v1/namespaces/${NAMESPACE}/pods`;
-const PORT = 9477;
 
 /** The agents' pods, those that are about to go not among them; a DaemonSet's pod that waits for its node has its name. */
 export async function listAgents(api: Api): Promise<readonly AgentPod[]> {
-  const { items } = await api.list<RawAgent, RawAgent>(PODS, { labelSelector: LABELS }, (pod) => pod);
+  const { items } = await api.list<RawAgent, RawAgent>(PODS, { labelSelector: AGENT_SELECTOR }, (pod) => pod);
   return items.filter(({ metadata }) => metadata.deletionTimestamp === undefined).map(agentOf);
 }
 
@@ -67,7 +65,7 @@ function agentOf({ metadata, spec, status }: RawAgent): AgentPod {
     ready: status?.conditions?.some(({ type, status: held }) => type === 'Ready' && held === 'True') ?? false,
     state: stopped?.reason ?? status?.phase ?? 'Unknown',
     message: stopped?.message ?? unscheduled?.message ?? status?.message ?? '',
-    port: container?.ports?.find(({ name }) => name === 'metrics')?.containerPort ?? PORT,
+    port: container?.ports?.find(({ name }) => name === 'metrics')?.containerPort ?? AGENT_PORT,
   };
 }
 

@@ -3,6 +3,8 @@ import https from 'node:https';
 import { text } from 'node:stream/consumers';
 import { errorLine } from '../agent/host/error-line.ts';
 import { kubeRefusal } from '../agent/kube/error.ts';
+import { jsonLines } from '../agent/kube/lines.ts';
+import { pagesOf } from '../agent/kube/pages.ts';
 import type { Access } from './access.ts';
 import { plain, plainValues } from './plain.ts';
 
@@ -23,12 +25,7 @@ export type Answer = { readonly code: number; readonly text: string; readonly ty
 /** One line of a watch. */
 export type WatchEvent<T> = { readonly type: string; readonly object: T };
 
-type List<T> = {
-  readonly items?: readonly T[];
-  readonly metadata?: { readonly continue?: string; readonly resourceVersion?: string };
-};
-
-const PAGE = 500;
+const PAGE = '500';
 const PATCHES = {
   merge: 'application/merge-patch+json',
   strategic: 'application/strategic-merge-patch+json',
@@ -77,13 +74,13 @@ export class Api {
     pick: (item: T) => V,
   ): Promise<{ readonly items: V[]; readonly resourceVersion: string }> {
     const items: V[] = [];
-    for (let token = ''; ; ) {
-      const words = new URLSearchParams({ ...query, limit: String(PAGE), ...(token && { continue: token }) });
-      const page = await this.get<List<T>>(`${path}?${words}`);
+    let resourceVersion = '';
+    const get = (words: string) => this.get(words);
+    for await (const page of pagesOf<T>(get, path, { ...query, limit: PAGE })) {
       for (const item of page.items ?? []) items.push(pick(item));
-      token = page.metadata?.continue ?? '';
-      if (token === '') return { items, resourceVersion: page.metadata?.resourceVersion ?? '' };
+      resourceVersion = page.metadata?.resourceVersion ?? '';
     }
+    return { items, resourceVersion };
   }
 
   /** What is answered, be it a refusal; rejects only when nothing is. */
@@ -96,12 +93,7 @@ export class Api {
   async *watch<T>(path: string, signal: AbortSignal): AsyncIterable<WatchEvent<T>> {
     const response = await this.#send({ method: 'GET', path, signal, lasting: true });
     if (response.statusCode !== 200) throw await this.#refusal(path, 'GET', response);
-    let rest = '';
-    for await (const chunk of response.setEncoding('utf8')) {
-      const lines = `${rest}${chunk}`.split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) if (line !== '') yield plainValues(JSON.parse(line) as WatchEvent<T>);
-    }
+    for await (const line of jsonLines(response)) yield plainValues(line as WatchEvent<T>);
   }
 
   async #json<T>(asked: Asked): Promise<T> {

@@ -1,6 +1,7 @@
+import { NAMESPACE } from '../agent/installed.ts';
 import { type CheckLine, inSection } from './check-line.ts';
 import type { Context } from './context.ts';
-import { count, NAMESPACE, named, REQUIRE } from './known.ts';
+import { count, named, REQUIRE } from './known.ts';
 import { listRequirements } from './pod-view.ts';
 
 type Policy = {

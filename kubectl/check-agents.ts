@@ -1,9 +1,10 @@
+import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
 import { VERSION } from '../agent/version.ts';
 import { listAgents } from './agents.ts';
 import { readDaemonSet } from './check-cluster.ts';
 import { type CheckLine, inSection } from './check-line.ts';
 import type { Context } from './context.ts';
-import { count, DAEMON_SET, NAMESPACE, named } from './known.ts';
+import { count, named } from './known.ts';
 import { listNodes, type NodeView } from './node-view.ts';
 
 const DOCS = 'docs/operations.md#when-something-is-wrong';

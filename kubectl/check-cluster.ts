@@ -1,8 +1,9 @@
+import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
 import { orAbsent } from './agents.ts';
 import type { Api } from './api.ts';
 import { type CheckLine, inSection } from './check-line.ts';
 import type { Context } from './context.ts';
-import { DAEMON_SET, HANDLER, NAMESPACE, READY } from './known.ts';
+import { HANDLER, READY } from './known.ts';
 import { listClasses, selectsProven } from './pod-view.ts';
 
 /** ValidatingAdmissionPolicy v1 came with 1.30. */

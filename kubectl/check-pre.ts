@@ -1,10 +1,11 @@
+import { mapAtOnce } from '../agent/at-once.ts';
+import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
 import { orAbsent } from './agents.ts';
 import type { Api } from './api.ts';
-import { mapAtOnce } from './at-once.ts';
 import { readDaemonSet } from './check-cluster.ts';
 import { type CheckLine, inSection } from './check-line.ts';
 import type { Context } from './context.ts';
-import { count, DAEMON_SET, HANDLER, NAMESPACE, named, RUNTIME_CLASS } from './known.ts';
+import { count, HANDLER, named, RUNTIME_CLASS } from './known.ts';
 import { listNodes, type NodeView } from './node-view.ts';
 import { listClasses, selectsProven } from './pod-view.ts';
 

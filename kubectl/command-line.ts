@@ -1,5 +1,6 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { errorLine } from '../agent/host/error-line.ts';
+import { wrap } from '../agent/text/format.ts';
 import { VERSION } from '../agent/version.ts';
 import { type AccessChoice, openAccess } from './access.ts';
 import { Api } from './api.ts';
@@ -11,7 +12,7 @@ import { type NodesOptions, nodes } from './nodes.ts';
 import type { Format } from './output.ts';
 import { plain } from './plain.ts';
 import { type PodsOptions, pods } from './pods.ts';
-import { complain, type Screen, wrap } from './screen.ts';
+import { complain, type Screen } from './screen.ts';
 import { status } from './status.ts';
 import { uninstall } from './uninstall.ts';
 import { watchNodes } from './watch-nodes.ts';

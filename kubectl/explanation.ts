@@ -1,5 +1,5 @@
-import { MARKS, type Tone } from '../agent/text/format.ts';
-import { paint, type Screen, TONE_COLORS, wrap } from './screen.ts';
+import { MARKS, type Tone, wrap } from '../agent/text/format.ts';
+import { paint, type Screen, TONE_COLORS } from './screen.ts';
 
 /** One thing that was seen: what it is about, and what was seen. */
 export type Seen = {
@@ -43,7 +43,7 @@ export function explanationLines(explanation: Explanation, screen: Screen): stri
   const indented = (text: string, first: string, indent: string) =>
     wrap(text, columns - first.length).map((line, at) => `${at === 0 ? first : indent}${line}`);
   return [
-    ...wrap(`${MARKS[tone][0]} ${headline}`, columns, INDENT).map((line) => paint(screen, color, line)),
+    ...wrap(`${MARKS[tone][0]} ${headline}`, columns, '', INDENT).map((line) => paint(screen, color, line)),
     ...because.flatMap((paragraph) => ['', ...indented(paragraph, INDENT, INDENT)]),
     ...(seen.length === 0 ? [] : ['', paint(screen, 'bold', 'What was seen')]),
     ...seen.flatMap((each) => seenLines(each, columns, screen)),

@@ -4,12 +4,6 @@ import { SETTINGS } from '../agent/settings.ts';
 /** The label of proven nodes, by which the scheduler goes. */
 export const READY = OWN_KEYS.labels.ready;
 
-/** Where the agents run, as manifests/base has it. */
-export const NAMESPACE = 'gvisor-ready';
-
-/** The DaemonSet of the agents. */
-export const DAEMON_SET = 'gvisor-ready-agent';
-
 /** The label by which a namespace requires gVisor. */
 export const REQUIRE = 'require-gvisor';
 

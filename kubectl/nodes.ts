@@ -1,7 +1,7 @@
+import { NAMESPACE } from '../agent/installed.ts';
 import { ageOf } from './age.ts';
 import { type AgentPod, listAgents, orAbsent } from './agents.ts';
 import { type Context, EXIT } from './context.ts';
-import { NAMESPACE } from './known.ts';
 import { listNodes, type NodeView } from './node-view.ts';
 import { type Format, isForPrograms, serialize } from './output.ts';
 import { type Color, complain } from './screen.ts';

@@ -1,6 +1,7 @@
+import { NAMESPACE } from '../agent/installed.ts';
 import { type AgentPod, HIDDEN, listAgents, orAbsent, readReports, type Told } from './agents.ts';
 import { type Context, EXIT } from './context.ts';
-import { count, NAMESPACE } from './known.ts';
+import { count } from './known.ts';
 import { type Format, isForPrograms, serialize } from './output.ts';
 import {
   type Inside,

@@ -1,5 +1,5 @@
 import { styleText } from 'node:util';
-import type { Tone } from '../agent/text/format.ts';
+import { type Tone, wrap } from '../agent/text/format.ts';
 
 /** Where lines go, and what can be shown there. */
 export type Screen = {
@@ -25,25 +25,6 @@ export const TONE_COLORS: Readonly<Record<Tone, Color>> = {
 /** A text in a colour, where there are any. */
 export function paint({ colored }: Pick<Screen, 'colored'>, color: Color | undefined, text: string): string {
   return colored && color !== undefined ? styleText(color, text, { validateStream: false }) : text;
-}
-
-/**
- * A text in lines of at most so many characters, broken between words alone: a word that is longer has a line of its
- * own. Every line but the first begins with the indent, which counts.
- */
-export function wrap(text: string, columns: number, indent = ''): string[] {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(' ').filter(Boolean)) {
-    const room = columns - (lines.length === 0 ? 0 : indent.length);
-    if (line !== '' && line.length + 1 + word.length > room) {
-      lines.push(line);
-      line = '';
-    }
-    line += line === '' ? word : ` ${word}`;
-  }
-  lines.push(line);
-  return lines.map((each, at) => (at === 0 ? each : `${indent}${each}`));
 }
 
 /** A text of at most so many characters, cut between two words where it is cut. */

@@ -1,13 +1,14 @@
-import { MARKS, type Tone } from '../agent/text/format.ts';
+import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
+import { MARKS, type Tone, wrap } from '../agent/text/format.ts';
 import { orAbsent } from './agents.ts';
 import { type DaemonSet, readDaemonSet } from './check-cluster.ts';
 import { type Context, EXIT } from './context.ts';
-import { count, DAEMON_SET, NAMESPACE, named } from './known.ts';
+import { count, named } from './known.ts';
 import { type Standing, standingOf } from './node-view.ts';
 import { type NodeRow, readNodeRows } from './nodes.ts';
 import { type Format, isForPrograms, serialize } from './output.ts';
 import { listRequirements } from './pod-view.ts';
-import { paint, TONE_COLORS, wrap } from './screen.ts';
+import { paint, TONE_COLORS } from './screen.ts';
 import { type Column, tableLines } from './table.ts';
 
 /** One line of the status. */

@@ -1,10 +1,12 @@
 import { errorLine } from '../agent/host/error-line.ts';
+import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
+import { wrap } from '../agent/text/format.ts';
 import { cleanNodes, findMarked } from '../agent/uninstall.ts';
 import { orAbsent } from './agents.ts';
 import { readDaemonSet } from './check-cluster.ts';
 import { type Context, EXIT, UsageError } from './context.ts';
-import { count, DAEMON_SET, NAMESPACE, named } from './known.ts';
-import { complain, wrap } from './screen.ts';
+import { count, named } from './known.ts';
+import { complain } from './screen.ts';
 
 /** The flags of `uninstall`; `ask` puts a question to a person, and is absent where there is none. */
 export type UninstallOptions = {

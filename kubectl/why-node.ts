@@ -1,4 +1,5 @@
 import type { Evidence } from '../agent/finding.ts';
+import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
 import { REASONS } from '../agent/reasons.ts';
 import type { Status } from '../agent/report.ts';
 import { HEADLINES, PROOF_TONES, shortIds, toneOf } from '../agent/text/format.ts';
@@ -6,7 +7,6 @@ import { ageOf } from './age.ts';
 import { type AgentPod, listAgents, orAbsent, readReport, readUnready, type Told } from './agents.ts';
 import type { Context } from './context.ts';
 import type { Explanation, Seen } from './explanation.ts';
-import { DAEMON_SET, NAMESPACE } from './known.ts';
 import { type NodeView, type RawNode, viewNode } from './node-view.ts';
 
 /** All that is known of a node. */

@@ -5,6 +5,7 @@ import { renderPage } from '../page/page.ts';
 import { PAGE_POLICY } from '../page/policy.ts';
 import { renderReasons } from '../page/reasons.ts';
 import type { Status } from '../report.ts';
+import { send } from './send.ts';
 
 /** What the HTTP server shows. */
 export type Shown = {
@@ -24,6 +25,7 @@ type Address = { readonly host: string; readonly port: number };
 export function createAgentServer(shown: Shown): Server {
   const server = createServer((request, response) => {
     const { url = '/' } = request;
+    response.setHeader('cache-control', 'no-store');
     // A path may begin with two slashes, which alone would be the name of a host.
     const pathname = URL.parse(url.startsWith('/') ? `http://agent${url}` : url)?.pathname ?? '';
     if (request.method !== 'GET' && request.method !== 'HEAD') {
@@ -88,18 +90,4 @@ function sendPage(response: ServerResponse, page: string): void {
   response.setHeader('content-security-policy', PAGE_POLICY);
   response.setHeader('referrer-policy', 'no-referrer');
   send(response, 200, page, 'text/html; charset=utf-8');
-}
-
-function send(
-  response: ServerResponse,
-  status: number,
-  body: string,
-  type = 'text/plain; charset=utf-8',
-): void {
-  response.writeHead(status, {
-    'content-type': type,
-    'cache-control': 'no-store',
-    'x-content-type-options': 'nosniff',
-  });
-  response.end(body);
 }

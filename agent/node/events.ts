@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { errorLine } from '../host/error-line.ts';
 import type { Kube } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
+import { eventObject, eventsPath, type KubeEvent } from '../kube/event.ts';
 import type { Verdict } from '../verdict.ts';
 
 const FIRST_RETRY_MS = 1_000;
@@ -17,19 +18,6 @@ export type EventOptions = {
   readonly node: string;
   readonly log: Logger;
   readonly date: () => Date;
-};
-
-/** What an event tells, and of which object; that of no namespace has its events in "default". */
-export type NodeEvent = {
-  readonly about: {
-    readonly kind: 'Node' | 'Pod';
-    readonly namespace?: string;
-    readonly name: string;
-    readonly uid: string;
-  };
-  readonly type: 'Normal' | 'Warning';
-  readonly reason: string;
-  readonly message: string;
 };
 
 type Waiting = { readonly path: string; readonly body: object; readonly atMs: number };
@@ -51,12 +39,14 @@ export class EventSender {
   }
 
   /** Sends an event as soon as can be; drops it after two minutes, or when sixteen later ones wait. */
-  send(event: NodeEvent): void {
+  send(event: KubeEvent): void {
     const at = this.#options.date();
     const oldest = this.#queue.length >= LONGEST_QUEUE ? this.#queue.shift() : undefined;
     if (oldest !== undefined) this.#drop(oldest);
-    const path = `/api/v1/namespaces/${event.about.namespace ?? 'default'}/events`;
-    this.#queue.push({ path, body: this.#eventOf(event, at), atMs: at.getTime() });
+    const name = `${event.about.name.slice(0, 200)}.${at.getTime().toString(16)}.${++this.#sent}`;
+    const source = { component: 'gvisor-ready', host: this.#options.node };
+    const body = eventObject(event, { source, at, name });
+    this.#queue.push({ path: eventsPath(event), body, atMs: at.getTime() });
     this.#wake.resolve();
   }
 
@@ -103,30 +93,10 @@ export class EventSender {
   #drop({ body }: Waiting, err?: unknown): void {
     this.#options.log.warn({ err, event: body }, 'event dropped');
   }
-
-  /** Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/, in its core form */
-  #eventOf({ about, type, reason, message }: NodeEvent, at: Date): object {
-    const { node } = this.#options;
-    const time = at.toISOString().replace(/\.\d+Z$/, 'Z');
-    const name = `${about.name.slice(0, 200)}.${at.getTime().toString(16)}.${++this.#sent}`;
-    return {
-      apiVersion: 'v1',
-      kind: 'Event',
-      metadata: { name, namespace: about.namespace ?? 'default' },
-      involvedObject: { apiVersion: 'v1', ...about },
-      type,
-      reason,
-      message: message.slice(0, 1024),
-      source: { component: 'gvisor-ready', host: node },
-      firstTimestamp: time,
-      lastTimestamp: time,
-      count: 1,
-    };
-  }
 }
 
 /** A verdict that now stands in the Node of this uid, as an event on it. */
-export function eventOf({ status, reason, message }: Verdict, name: string, uid: string): NodeEvent {
+export function eventOf({ status, reason, message }: Verdict, name: string, uid: string): KubeEvent {
   return {
     about: { kind: 'Node', name, uid },
     type: status === 'True' ? 'Normal' : 'Warning',

@@ -3,16 +3,9 @@ import { describe, it } from 'node:test';
 import { ageOf } from '../../kubectl/age.ts';
 import { parseTimeout } from '../../kubectl/duration.ts';
 import { named } from '../../kubectl/known.ts';
-import { cutName, cutText, wrap } from '../../kubectl/screen.ts';
+import { cutName, cutText } from '../../kubectl/screen.ts';
 
 describe('what fits a screen', () => {
-  it('breaks text between words alone', () => {
-    assert.deepEqual(wrap('one two three', 8), ['one two', 'three']);
-    assert.deepEqual(wrap('one two three', 9, '  '), ['one two', '  three']);
-    assert.deepEqual(wrap('see /usr/local/bin/runsc now', 10), ['see', '/usr/local/bin/runsc', 'now']);
-    assert.deepEqual(wrap('all of it', Number.POSITIVE_INFINITY), ['all of it']);
-  });
-
   it('cuts a text between two words, and a name in its middle', () => {
     assert.equal(cutText('no shim is there', 12), 'no shim is…');
     assert.equal(cutText('fits', 4), 'fits');

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import pino from 'pino';
-import type { NodeEvent } from '../../../agent/node/events.ts';
+import type { KubeEvent } from '../../../agent/kube/event.ts';
 import { UnsandboxedReporter } from '../../../agent/node/unsandboxed.ts';
 import type { Pod } from '../../../agent/pods/pod.ts';
 
@@ -21,7 +21,7 @@ function logOf() {
 
 describe('UnsandboxedReporter', () => {
   it('says once of each pod, and again of one that came back', () => {
-    const told: NodeEvent[] = [];
+    const told: KubeEvent[] = [];
     const { log, lines } = logOf();
     const reporter = new UnsandboxedReporter(log, { send: (event) => told.push(event) });
     for (const names of [['a'], ['a', 'b'], ['b'], ['a', 'b']]) reporter.publish(names.map(pod));

@@ -83,6 +83,13 @@ describe('shortIds', () => {
 });
 
 describe('wrap', () => {
+  it('breaks text between words alone', () => {
+    assert.deepEqual(wrap('one two three', 8), ['one two', 'three']);
+    assert.deepEqual(wrap('one two three', 9, '', '  '), ['one two', '  three']);
+    assert.deepEqual(wrap('see /usr/local/bin/runsc now', 10), ['see', '/usr/local/bin/runsc', 'now']);
+    assert.deepEqual(wrap('all of it', Number.POSITIVE_INFINITY), ['all of it']);
+  });
+
   it('breaks between words, and indents what follows', () =>
     assert.deepEqual(wrap('one two three four', 9, '', '  '), ['one two', '  three', '  four']));
   it('never breaks a word', () => {

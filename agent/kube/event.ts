@@ -1,0 +1,46 @@
+/** What an event tells, and of which object; that of no namespace has its events in "default". */
+export type KubeEvent = {
+  readonly about: {
+    readonly kind: string;
+    readonly apiVersion?: string;
+    readonly namespace?: string;
+    readonly name: string;
+    readonly uid?: string;
+  };
+  readonly type: 'Normal' | 'Warning';
+  readonly reason: string;
+  readonly message: string;
+};
+
+/** Who tells, when, and the name of the event or the beginning of one that the API server completes. */
+export type EventOrigin = {
+  readonly source: { readonly component: string; readonly host?: string };
+  readonly at: Date;
+} & ({ readonly name: string } | { readonly generateName: string });
+
+/** The path that events of an object are posted to. */
+export function eventsPath({ about }: KubeEvent): string {
+  return `/api/v1/namespaces/${about.namespace ?? 'default'}/events`;
+}
+
+/**
+ * An event as the API server takes it, with a message of at most 1,024 characters.
+ * Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/, in its core form
+ */
+export function eventObject(event: KubeEvent, { source, at, ...named }: EventOrigin): object {
+  const { about, type, reason, message } = event;
+  const time = at.toISOString().replace(/\.\d+Z$/, 'Z');
+  return {
+    apiVersion: 'v1',
+    kind: 'Event',
+    metadata: { ...named, namespace: about.namespace ?? 'default' },
+    involvedObject: { apiVersion: 'v1', ...about },
+    type,
+    reason,
+    message: message.slice(0, 1024),
+    source,
+    firstTimestamp: time,
+    lastTimestamp: time,
+    count: 1,
+  };
+}
