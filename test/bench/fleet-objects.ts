@@ -38,24 +38,6 @@ export function statusOf(): object {
   return { status: { conditions, images: IMAGES, nodeInfo } };
 }
 
-/** The pod of an agent. */
-export function agentOf(node: string, revision: string) {
-  const labels = {
-    'app.kubernetes.io/name': 'gvisor-ready',
-    'app.kubernetes.io/component': 'agent',
-    'controller-revision-hash': revision,
-  };
-  return {
-    metadata: { name: `agent-${node}`, namespace: 'gvisor-ready', labels },
-    spec: {
-      nodeName: node,
-      serviceAccountName: 'gvisor-ready-agent',
-      tolerations: [{ operator: 'Exists' }],
-      containers: [{ name: 'agent', image: 'localhost/gvisor-ready:0.1.0' }],
-    },
-  };
-}
-
 /** The status of an agent's pod with an address. */
 export function readiness(ready: boolean, podIP: string): object {
   const { lastHeartbeatTime: _, ...told } = condition('Ready', ready ? 'True' : 'False', 'Told');

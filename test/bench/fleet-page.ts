@@ -1,4 +1,4 @@
-import { chromium } from 'playwright-core';
+import { launchChromium } from '../chromium.ts';
 
 const TIMES = `(() => {
   const times = {};
@@ -18,10 +18,7 @@ const TIMES = `(() => {
 
 /** How long Chromium takes to show the page of the fleet, and to filter it. */
 export async function measurePage(origin: string): Promise<string[][]> {
-  const browser = await chromium.launch({
-    executablePath: '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu'],
-  });
+  const browser = await launchChromium();
   try {
     const page = await browser.newPage();
     const begun = performance.now();

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import pino from 'pino';
+import { mapAtOnce } from '../../agent/at-once.ts';
 import { openAccess } from '../../agent/kube/access.ts';
 import { createKube, type Kube, type WatchEvent } from '../../agent/kube/client.ts';
 import { keepWatching } from '../../agent/kube/watch.ts';
@@ -36,7 +37,7 @@ export async function measureScale(cluster: Cluster, agents: number): Promise<st
   try {
     const log = pino({ level: 'silent' });
     const place = { admin, kubeconfig: cluster.kubeconfig, log, tally };
-    clients = await inBatches(names, (node) => simulateAgent(node, place));
+    clients = await mapAtOnce(names, AT_ONCE, (node) => simulateAgent(node, place));
     const running = clients.map(({ publisher }) => publisher.run(stop.signal));
     const publish = (verdict: Verdict) => {
       for (const { publisher, node } of clients) publisher.publish(reportFor(node, verdict));
@@ -124,14 +125,4 @@ function describe(what: string, { seconds, codes, ms }: Stretch, bytes: number):
 function ioBytes(): number {
   const text = readFileSync('/proc/self/io', 'utf8');
   return [...text.matchAll(/^[rw]char: (\d+)$/gm)].reduce((sum, [, bytes]) => sum + Number(bytes), 0);
-}
-
-async function inBatches<In, Out>(
-  items: readonly In[],
-  work: (item: In) => Promise<Out>,
-): Promise<readonly Out[]> {
-  const done: Out[] = [];
-  for (let first = 0; first < items.length; first += AT_ONCE)
-    done.push(...(await Promise.all(items.slice(first, first + AT_ONCE).map(work))));
-  return done;
 }

@@ -2,12 +2,13 @@ import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
-import { type Browser, chromium } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { createAgentServer } from '../../agent/http/server.ts';
 import type { Status } from '../../agent/report.ts';
 import { renderReport } from '../../agent/text/terminal.ts';
 import { REPO } from '../../hack/paths.ts';
 import { SAMPLES } from '../agent/text/sample-status.ts';
+import { launchChromium } from '../chromium.ts';
 
 type State = keyof typeof SAMPLES;
 type Scheme = 'light' | 'dark';
@@ -60,7 +61,7 @@ async function takeAll(
   await once(server, 'listening');
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('The server has no port');
-  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
+  const browser = await launchChromium();
   for (const [name, picture] of Object.entries(pictures)) {
     report = SAMPLES[picture.state];
     const path = join(folder, name);

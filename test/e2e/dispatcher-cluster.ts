@@ -1,9 +1,10 @@
 import { join } from 'node:path';
+import { after, afterEach, before } from 'node:test';
 import { healNode } from '../../cluster/faults/break-node.ts';
 import { viewNodes } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { type Call, dispatch, FREE, REQUIRING } from './dispatcher-run.ts';
+import { type Call, dispatch, FREE, grantDispatcher, REQUIRING, removeDispatcher } from './dispatcher-run.ts';
 import { useCluster } from './e2e-cluster.ts';
 
 /** The nodes of the cluster that gVisor is proven on. */
@@ -37,5 +38,17 @@ export function useDispatcher() {
       throw new Error(`${cause.message}\n${seen}`, { cause });
     });
   };
-  return { cluster, call, kubectl, kernelIn, deletePods, healed };
+  /** For the head of a suite: its rights before it, and everything as it was after each test. */
+  const keepTidy = () => {
+    before(async () => {
+      await grantDispatcher(cluster());
+      await healed();
+    });
+    afterEach(async () => {
+      await deletePods();
+      await healed();
+    });
+    after(() => removeDispatcher(cluster()));
+  };
+  return { cluster, call, kubectl, kernelIn, deletePods, healed, keepTidy };
 }

@@ -1,35 +1,20 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { after, afterEach, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { imageName } from '../../cluster/images.ts';
 import { breakAndWait, healAndWait } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { ensurePython } from '../../hack/python.ts';
 import { run } from '../../hack/run.ts';
 import { GVISOR_NODES, useDispatcher } from './dispatcher-cluster.ts';
-import {
-  assertNoPod,
-  creations,
-  FREE,
-  grantDispatcher,
-  readPod,
-  removeDispatcher,
-} from './dispatcher-run.ts';
+import { assertNoPod, creations, FREE, readPod } from './dispatcher-run.ts';
 
-const { cluster, call, kubectl, kernelIn, deletePods, healed } = useDispatcher();
+const { cluster, call, kubectl, kernelIn, keepTidy } = useDispatcher();
 const CREATE = /\/pods$|\/pods\?/;
 const GVISOR = /^Linux version 4\.4\.0 /;
 
 describe('the dispatcher, where gVisor is not to blame', () => {
-  before(async () => {
-    await grantDispatcher(cluster());
-    await healed();
-  });
-  afterEach(async () => {
-    await deletePods();
-    await healed();
-  });
-  after(() => removeDispatcher(cluster()));
+  keepTidy();
 
   it('does not take a full cluster for a broken gVisor', async () => {
     const containers = [

@@ -1,30 +1,14 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { after, afterEach, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { breakAndWait } from '../../cluster/story.ts';
 import { GVISOR_NODES, useDispatcher } from './dispatcher-cluster.ts';
-import {
-  assertNoPod,
-  creations,
-  FREE,
-  grantDispatcher,
-  REQUIRING,
-  readPod,
-  removeDispatcher,
-} from './dispatcher-run.ts';
+import { assertNoPod, creations, FREE, REQUIRING, readPod } from './dispatcher-run.ts';
 
-const { cluster, call, kubectl, kernelIn, deletePods, healed } = useDispatcher();
+const { cluster, call, kubectl, kernelIn, keepTidy } = useDispatcher();
 
 describe('the dispatcher', () => {
-  before(async () => {
-    await grantDispatcher(cluster());
-    await healed();
-  });
-  afterEach(async () => {
-    await deletePods();
-    await healed();
-  });
-  after(() => removeDispatcher(cluster()));
+  keepTidy();
 
   it('starts a pod in gVisor where gVisor is available, with either policy', async () => {
     for (const policy of ['require', 'prefer'] as const) {

@@ -1,6 +1,7 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import { type ApiUser, certificateUser } from '../e2e/api-user.ts';
+import { agentOf } from '../fleet/agent-pod.ts';
 
 /** The label that decides. */
 export const READY = `${DOMAIN}/ready`;
@@ -64,20 +65,7 @@ export class FleetObjects {
 
   /** Creates the agent's pod on a node, Ready. */
   async addAgent(node: string, revision = 'one'): Promise<void> {
-    const labels = {
-      'app.kubernetes.io/name': 'gvisor-ready',
-      'app.kubernetes.io/component': 'agent',
-      'controller-revision-hash': revision,
-    };
-    const body = {
-      metadata: { name: `agent-${node}`, namespace: 'gvisor-ready', labels },
-      spec: {
-        nodeName: node,
-        serviceAccountName: 'gvisor-ready-agent',
-        tolerations: [{ operator: 'Exists' }],
-        containers: [{ name: 'agent', image: 'localhost/gvisor-ready:0.1.0' }],
-      },
-    };
+    const body = agentOf(node, revision);
     await this.#send({ method: 'POST', path: '/api/v1/namespaces/gvisor-ready/pods', body });
     await this.setAgent(node, true);
   }

@@ -1,15 +1,12 @@
-import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, afterEach, before, beforeEach } from 'node:test';
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { createFleetServer } from '../../fleet/server.ts';
 import { type FleetView, matchesLabels } from '../../fleet/view.ts';
+import { launchChromium } from '../chromium.ts';
 import { sampleFleet } from '../fleet/sample-fleet.ts';
-
-const CHROMIUM = '/usr/bin/chromium';
 
 /** What the page of the fleet shows, and what it did. */
 type Shown = { origin: string; view: FleetView; asked: string[]; complaints: string[] };
@@ -21,10 +18,7 @@ export function useFleetPage() {
   const shown: Shown = { origin: '', view: sampleFleet(30), asked: [], complaints: [] };
 
   before(async () => {
-    assert.ok(existsSync(CHROMIUM), `${CHROMIUM} is missing: apt-get install chromium`);
-    const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'];
-    args.push('--disable-background-networking', '--disable-component-update', '--disable-sync');
-    browser = await chromium.launch({ executablePath: CHROMIUM, args });
+    browser = await launchChromium();
     await listen(0);
   });
   after(async () => {

@@ -1,14 +1,12 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { after, afterEach, before, beforeEach } from 'node:test';
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { createAgentServer } from '../../agent/http/server.ts';
 import type { Status } from '../../agent/report.ts';
 import { READY } from '../agent/text/sample-reports.ts';
-
-const CHROMIUM = '/usr/bin/chromium';
+import { launchChromium } from '../chromium.ts';
 
 /** What the pages of a test show, and what they did. */
 type Shown = {
@@ -32,10 +30,7 @@ export function usePage() {
   const shown: Shown = { origin: '', report: READY, asked: [], complaints: [] };
 
   before(async () => {
-    assert.ok(existsSync(CHROMIUM), `${CHROMIUM} is missing: apt-get install chromium`);
-    const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'];
-    args.push('--disable-background-networking', '--disable-component-update', '--disable-sync');
-    browser = await chromium.launch({ executablePath: CHROMIUM, args });
+    browser = await launchChromium();
     await listen(0);
   });
 

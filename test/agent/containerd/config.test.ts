@@ -5,19 +5,7 @@ import { readContainerdConfig, resolveConfig } from '../../../agent/containerd/c
 import { parseContainerdFile } from '../../../agent/containerd/files.ts';
 import { TomlFault } from '../../../agent/containerd/toml.ts';
 import { tempHost } from '../host/temp-host.ts';
-
-const ROOT = '/etc/containerd/config.toml';
-const RUNSC = 'runtime_type = "io.containerd.runsc.v1"';
-const RUNC = 'runtime_type = "io.containerd.runc.v2"';
-const V1 = 'plugins.cri.containerd.runtimes';
-const V2 = 'plugins."io.containerd.grpc.v1.cri".containerd.runtimes';
-const V3 = 'plugins."io.containerd.cri.v1.runtime".containerd.runtimes';
-
-/** A file of that version ("" for none) with runsc in that table, and runc too because 1.x needs it. */
-function file(version: string, table: string, more = ''): string {
-  const first = version && `version = ${version}\n`;
-  return `${more}${first}[${table}.runc]\n${RUNC}\n[${table}.runsc]\n${RUNSC}\n`;
-}
+import { file, ROOT, RUNC, RUNSC, V1, V2, V3 } from './tables.ts';
 
 describe('readContainerdConfig', () => {
   it('tells the file and the line of a handler, its options, and the last file that had a word in it', async (t) => {

@@ -2,19 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { readContainerdConfig } from '../../../agent/containerd/config.ts';
 import { tempHost } from '../host/temp-host.ts';
-
-const ROOT = '/etc/containerd/config.toml';
-const RUNSC = 'runtime_type = "io.containerd.runsc.v1"';
-const RUNC = 'runtime_type = "io.containerd.runc.v2"';
-const V1 = 'plugins.cri.containerd.runtimes';
-const V2 = 'plugins."io.containerd.grpc.v1.cri".containerd.runtimes';
-const V3 = 'plugins."io.containerd.cri.v1.runtime".containerd.runtimes';
-
-/** A file of that version ("" for none) with runsc in that table, and runc too because 1.x needs it. */
-function file(version: string, table: string, more = ''): string {
-  const first = version && `version = ${version}\n`;
-  return `${more}${first}[${table}.runc]\n${RUNC}\n[${table}.runsc]\n${RUNSC}\n`;
-}
+import { file, ROOT, RUNC, RUNSC, V1, V2, V3 } from './tables.ts';
 
 /** `verdicts` says what becomes of the handler under some releases: configured, ignored, fault or absent. */
 type Row = readonly [name: string, root: string, verdicts: string, dropIn?: string];

@@ -1,0 +1,17 @@
+/** The pod of an agent on a node, as the DaemonSet's controller makes it from a revision. */
+export function agentOf(node: string, revision: string) {
+  const labels = {
+    'app.kubernetes.io/name': 'gvisor-ready',
+    'app.kubernetes.io/component': 'agent',
+    'controller-revision-hash': revision,
+  };
+  return {
+    metadata: { name: `agent-${node}`, namespace: 'gvisor-ready', labels },
+    spec: {
+      nodeName: node,
+      serviceAccountName: 'gvisor-ready-agent',
+      tolerations: [{ operator: 'Exists' }],
+      containers: [{ name: 'agent', image: 'localhost/gvisor-ready:0.1.0' }],
+    },
+  };
+}
