@@ -1,10 +1,9 @@
 import type { ServerResponse } from 'node:http';
 import { send } from '../agent/http/send.ts';
 import { PAGE_POLICY } from '../agent/page/policy.ts';
+import { readSome } from './read-some.ts';
 
 const ANSWER_MS = 10_000;
-/** No page or report of an agent is larger. */
-const LONGEST = 4 * 2 ** 20;
 
 /**
  * What a page of an agent may do here where it is not of this controller's version: show itself. A node that was taken
@@ -38,15 +37,4 @@ export async function answerForNode(
   const known = answer.headers.get('content-security-policy') === PAGE_POLICY;
   response.setHeader('content-security-policy', known ? PAGE_POLICY : STRANGE_POLICY);
   send(response, answer.status, body, answer.headers.get('content-type') ?? 'text/plain');
-}
-
-async function readSome(answer: Response): Promise<Buffer | undefined> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  for await (const chunk of answer.body ?? []) {
-    length += chunk.length;
-    if (length > LONGEST) return undefined;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
 }

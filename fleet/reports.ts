@@ -3,6 +3,7 @@ import { mapAtOnce } from '../agent/at-once.ts';
 import { AGENT_PORT } from '../agent/installed.ts';
 import type { Report } from '../agent/report.ts';
 import type { AgentPod } from './agents.ts';
+import { readSome } from './read-some.ts';
 
 const ANSWER_MS = 10_000;
 const AT_ONCE = 8;
@@ -68,7 +69,9 @@ export class Reports {
       const answer = await fetch(agentUrl(address, '/report'), {
         signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]),
       });
-      const { version, provenAt } = (await answer.json()) as Partial<Report>;
+      const body = await readSome(answer);
+      if (body === undefined) throw new Error('the report is too long');
+      const { version, provenAt } = JSON.parse(body.toString()) as Partial<Report>;
       if (typeof version !== 'string') throw new Error('no report');
       this.#words.set(node, {
         version,
