@@ -33,7 +33,8 @@ export async function runAll(
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }> {
-  const { input, timeoutMs = 60_000, cwd, env, signal } = options;
+  const { input, cwd, env, signal } = options;
+  const timeoutMs = patient(options.timeoutMs ?? 60_000);
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   const child = spawn(command, args, {
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -64,25 +65,34 @@ export async function runAll(
   }
 }
 
-/** Asks `probe` again and again until it gives something other than undefined, or `timeoutMs` have passed. */
+/**
+ * The milliseconds to wait on this machine for what a quiet one does in `quietMs`. The environment variable PATIENCE is
+ * the factor; the tiers of tests run with 3, since their files share the machine.
+ */
+export function patient(quietMs: number): number {
+  return quietMs * Number(process.env.PATIENCE ?? 1);
+}
+
+/** Asks `probe` again and again until it gives something other than undefined, or `timeoutMs` (made patient) have passed. */
 export async function waitFor<T>(
   what: string,
   timeoutMs: number,
   probe: () => Promise<T | undefined>,
   everyMs = 100,
 ): Promise<T> {
-  const deadline = Date.now() + timeoutMs;
+  const begun = Date.now();
   let last: unknown;
   for (;;) {
     try {
       const seen = await probe();
       if (seen !== undefined) return seen;
+      last = undefined;
     } catch (error) {
       last = error;
     }
-    if (Date.now() > deadline) {
+    if (Date.now() - begun > patient(timeoutMs)) {
       const why = last instanceof Error ? `: ${last.message}` : '';
-      throw new Error(`Waited ${timeoutMs / 1000} s for ${what} in vain${why}`, { cause: last });
+      throw new Error(`Waited ${patient(timeoutMs) / 1000} s for ${what} in vain${why}`, { cause: last });
     }
     await new Promise((wake) => setTimeout(wake, everyMs));
   }

@@ -116,7 +116,7 @@ async function runFiles({ name, files, lanes, env }: Run): Promise<boolean> {
   const child = spawn(process.execPath, args, {
     cwd: REPO,
     stdio: 'inherit',
-    env: { ...process.env, KEEP_E2E_CLUSTER: '1', ...env },
+    env: { ...process.env, KEEP_E2E_CLUSTER: '1', PATIENCE: name === 'unit' ? '1' : '3', ...env },
   });
   const [code] = (await once(child, 'exit')) as [number | null];
   console.log(

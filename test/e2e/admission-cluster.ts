@@ -2,7 +2,7 @@ import { after, before } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
-import { waitFor } from '../../hack/run.ts';
+import { patient, waitFor } from '../../hack/run.ts';
 import { laneCluster } from '../lane.ts';
 import { OBJECTS, OLDER, USERS } from './admission-fixture.ts';
 import { settle } from './admission-settle.ts';
@@ -36,7 +36,7 @@ export async function prepareAdmission(cluster: Cluster, components: readonly st
     );
   await apply(OBJECTS);
   for (const namespace of ['strict', 'audited']) {
-    const account = ['wait', '-n', namespace, '--for=create', 'serviceaccount/default', '--timeout=30s'];
+    const account = ['wait', '-n', namespace, '--for=create', 'serviceaccount/default', '--timeout=270s'];
     await cluster.kubectl(account);
   }
   await apply(OLDER);
@@ -67,7 +67,7 @@ export function useAdmission(components: readonly string[]): () => Admission {
     async () => {
       admission = await startAdmission(components);
     },
-    { timeout: 300_000 },
+    { timeout: patient(300_000) },
   );
   after(async () => removeCluster(await laneCluster('admission')));
   return () => {

@@ -36,7 +36,7 @@ describe('where gVisor is mandatory, on real nodes', () => {
       const { code } = await create(evaluationPod('canary', { gvisor: false }), '--dry-run=server');
       return code === 1 ? true : undefined;
     });
-    await there('wait', '--for=create', 'serviceaccount/default', '--timeout=30s');
+    await there('wait', '--for=create', 'serviceaccount/default', '--timeout=270s');
   });
   after(async () => {
     await removeEnforcement(cluster());
@@ -54,7 +54,7 @@ describe('where gVisor is mandatory, on real nodes', () => {
 
   it("a gVisor pod runs, and sees gVisor's kernel", async () => {
     assert.equal((await create(evaluationPod('sandboxed', { gvisor: true }))).code, 0);
-    await there('wait', '--for=condition=Ready', 'pod/sandboxed', '--timeout=60s');
+    await there('wait', '--for=condition=Ready', 'pod/sandboxed', '--timeout=180s');
     const kernel = (await there('exec', 'sandboxed', '--', 'cat', '/proc/version')).trim();
     assert.equal(kernel, 'Linux version 4.4.0 #1 SMP Sun Jan 10 15:06:54 PST 2016');
     assert.notEqual(kernel, (await readFile('/proc/version', 'utf8')).trim());
@@ -67,7 +67,7 @@ describe('where gVisor is mandatory, on real nodes', () => {
         const { stderr } = await create(evaluationPod('canary', { gvisor: true }), '--dry-run=server');
         return /division by zero/.test(stderr) ? true : undefined;
       });
-      await there('delete', 'pod', 'sandboxed', '--grace-period=1', '--wait', '--timeout=50s');
+      await there('delete', 'pod', 'sandboxed', '--grace-period=1', '--wait', '--timeout=150s');
     } finally {
       await setClasses("['gvisor']");
     }

@@ -142,7 +142,7 @@ export async function removeEnforcement(cluster: Cluster): Promise<void> {
 
 /** Waits until the newest agents run on all nodes, and are Ready. */
 export async function waitForRollout(cluster: Cluster): Promise<void> {
-  await onDaemonSet(cluster, ['rollout', 'status'], ['--timeout=90s']);
+  await onDaemonSet(cluster, ['rollout', 'status'], ['--timeout=270s']);
 }
 
 /** A patch that adds settings to the agent's container. */

@@ -126,7 +126,7 @@ describe('the dispatcher, when things change between the question and the pod', 
     assert.deepEqual([lost.code, lost.said.reason], [4, 'PodNotGone'], lost.stderr);
     assert.equal(creations(lost).length, 1);
     await node.startKubelet();
-    await kubectl('wait', '--for=delete', 'pod/lost', '-n', FREE, '--timeout=60s');
+    await kubectl('wait', '--for=delete', 'pod/lost', '-n', FREE, '--timeout=180s');
   });
 
   it('starts nothing in place of a pod that somebody else removed', async () => {

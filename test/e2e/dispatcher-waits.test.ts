@@ -115,7 +115,7 @@ print(job.submit(client.ApiClient(), json.load(sys.stdin), Policy.PREFER))`;
     });
     assert.match(said, /in_gvisor=True, reason='Available'/);
     try {
-      await kubectl('wait', '--for=condition=Complete', 'job/job', '-n', FREE, '--timeout=60s');
+      await kubectl('wait', '--for=condition=Complete', 'job/job', '-n', FREE, '--timeout=180s');
       assert.match(await kubectl('logs', 'job/job', '-n', FREE), GVISOR);
     } finally {
       await kubectl('delete', 'job', 'job', '-n', FREE);

@@ -50,7 +50,7 @@ describe('the fleet controller withdraws nothing', () => {
     const before = await settle();
     await onDaemonSet(cluster(), ['set', 'env'], ['LOG_LEVEL=debug']);
     await waitForBrake(cluster(), 'RollingOut');
-    await onDaemonSet(cluster(), ['rollout', 'status'], ['--timeout=90s']);
+    await onDaemonSet(cluster(), ['rollout', 'status'], ['--timeout=270s']);
     await pause(60);
     await waitForBrake(cluster());
     await assertKept(before);

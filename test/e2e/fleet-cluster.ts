@@ -31,7 +31,7 @@ export async function deployFleet(
 /** Lets so many controllers run, and waits until they do. */
 export async function scaleFleet(cluster: Cluster, replicas: number): Promise<void> {
   await cluster.kubectl(['scale', ...FLEET, `--replicas=${replicas}`]);
-  await cluster.kubectl(['rollout', 'status', ...FLEET, '--timeout=90s'], undefined, 100_000);
+  await cluster.kubectl(['rollout', 'status', ...FLEET, '--timeout=270s'], undefined, 100_000);
   await waitFor(`${replicas} controllers`, 60_000, async () =>
     (await fleetPods(cluster)).length === replicas ? true : undefined,
   );

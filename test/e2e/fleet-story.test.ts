@@ -87,7 +87,7 @@ describe('a fleet for evaluations', () => {
     await applyOverlay(cluster(), ['enforce']);
     await waitForRollout(cluster());
     await cluster().kubectl(['create', 'namespace', NAMESPACE]);
-    await there('wait', '--for=create', 'serviceaccount/default', '--timeout=30s');
+    await there('wait', '--for=create', 'serviceaccount/default', '--timeout=270s');
     const account = `--serviceaccount=${FREE}:dispatcher`;
     await there('create', 'rolebinding', 'dispatcher', '--clusterrole=gvisor-dispatcher-pods', account);
     await appendFile(cluster().node('node-1').path('/etc/passwd'), `${MARKER}:x:4243:4243::/:/bin/false\n`);
@@ -111,7 +111,7 @@ describe('a fleet for evaluations', () => {
 
   it('runs in gVisor, where nothing of the host is seen', async () => {
     assert.equal((await tellCreate('evaluation', true)).code, 0);
-    await there('wait', '--for=condition=Ready', 'pod/evaluation', '--timeout=60s');
+    await there('wait', '--for=condition=Ready', 'pod/evaluation', '--timeout=180s');
     const inside = await there('exec', 'evaluation', '--', 'sh', '-c', 'cat /proc/version /etc/passwd');
     tell('$ kubectl -n evaluations exec evaluation -- cat /proc/version');
     tell(`  ${inside.split('\n')[0]}`);

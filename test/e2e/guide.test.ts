@@ -11,7 +11,7 @@ import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { evaluationPod, runPod, viewNodes } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
-import { run, waitFor } from '../../hack/run.ts';
+import { patient, run, waitFor } from '../../hack/run.ts';
 import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
 import { laneCluster } from '../lane.ts';
 import { DOMAIN, readNode } from './agents.ts';
@@ -100,7 +100,9 @@ async function waitForLabel(node: string, label: string, value: string): Promise
 describe('the guide, followed to the letter', () => {
   for (const { name, containerd } of NODES) {
     const release = containerd === '2' ? '20260223.0' : '20250203.0';
-    it(`makes a node with containerd ${containerd} ready, and shows it`, { timeout: 400_000 }, async () => {
+    it(`makes a node with containerd ${containerd} ready, and shows it`, {
+      timeout: patient(400_000),
+    }, async () => {
       const node = cluster.node(name);
       const script = commands('node', `node, containerd ${containerd}`);
       const printed = await runOn(node, withSettings(script, settings(release)));
@@ -136,7 +138,7 @@ describe('the guide, followed to the letter', () => {
     assert.match(inside, /^Linux version 4\.4\.0 /);
     await runPod(cluster, 'afterwards', evaluationPod('afterwards', { gvisor: true, spec }));
     await cluster.kubectl(
-      ['delete', 'pod', 'before', 'afterwards', '--wait', '--timeout=60s'],
+      ['delete', 'pod', 'before', 'afterwards', '--wait', '--timeout=180s'],
       undefined,
       90_000,
     );

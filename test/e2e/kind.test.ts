@@ -13,7 +13,7 @@ import { startCluster } from '../../cluster/start.ts';
 import { deployAgent, viewNodes } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
-import { run, runAll } from '../../hack/run.ts';
+import { patient, run, runAll } from '../../hack/run.ts';
 
 const NAME = 'kind';
 const RELEASE = '20260223.0';
@@ -109,7 +109,7 @@ type Runtime = { readonly runtime_type: string; readonly options?: Readonly<Reco
 
 describe('kind-with-gvisor.sh with the real kind, whose containers are nodes of cluster/', () => {
   it('makes nodes on which the agent proves gVisor, from configurations of both versions', {
-    timeout: 500_000,
+    timeout: patient(500_000),
   }, async () => {
     const own = await kindsOwnConfig();
     assert.match(own, /^version = 2$/m, 'the version that the first patch is for');

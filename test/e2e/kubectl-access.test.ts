@@ -153,7 +153,7 @@ describe('kubectl gvisor-ready, with less than it wants', () => {
       '--for=delete',
       '-l',
       'app.kubernetes.io/component=agent',
-      '--timeout=60s',
+      '--timeout=180s',
     );
     await shows('no-agents', 'status', 1);
     assert.equal((await plugin.ask(['uninstall'])).code, 64, 'asks, and there is nobody to ask');

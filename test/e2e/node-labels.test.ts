@@ -53,7 +53,7 @@ describe('what an agent wrote', () => {
 describe('a rollout that contradicts what was proven', () => {
   after(async () => {
     await onDaemonSet(cluster(), ['set', 'env'], ['HANDLER-']);
-    await onDaemonSet(cluster(), ['rollout', 'status'], ['--timeout=90s']);
+    await onDaemonSet(cluster(), ['rollout', 'status'], ['--timeout=270s']);
     for (const node of NODES) await proven(node);
   });
 
@@ -102,7 +102,7 @@ describe('the uninstall', () => {
     await cluster().kubectl(['apply', '-k', join(REPO, 'manifests/uninstall')]);
     const job = ['job/gvisor-ready-uninstall', '-n', 'gvisor-ready'];
     await cluster().kubectl(
-      ['wait', ...job, '--for=condition=Complete', '--timeout=90s'],
+      ['wait', ...job, '--for=condition=Complete', '--timeout=270s'],
       undefined,
       100_000,
     );

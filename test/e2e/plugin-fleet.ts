@@ -12,7 +12,7 @@ export async function evaluate(cluster: Cluster): Promise<void> {
   await waitForRollout(cluster);
   await cluster.kubectl(['delete', 'namespace', 'evaluations', '--ignore-not-found'], undefined, 90_000);
   await cluster.kubectl(['create', 'namespace', 'evaluations']);
-  await cluster.kubectl(['wait', ...there, '--for=create', 'serviceaccount/default', '--timeout=30s']);
+  await cluster.kubectl(['wait', ...there, '--for=create', 'serviceaccount/default', '--timeout=270s']);
   const spec = { nodeSelector: { 'kubernetes.io/hostname': 'node-2' } };
   for (const [name, gvisor] of [
     ['plain', false],
@@ -20,7 +20,7 @@ export async function evaluate(cluster: Cluster): Promise<void> {
   ] as const)
     await cluster.kubectl(['apply', ...there, '-f', '-'], evaluationPod(name, { gvisor, spec }));
   await cluster.kubectl(
-    ['wait', ...there, 'pod/plain', 'pod/in', '--for=condition=Ready', '--timeout=60s'],
+    ['wait', ...there, 'pod/plain', 'pod/in', '--for=condition=Ready', '--timeout=180s'],
     undefined,
     70_000,
   );

@@ -24,7 +24,7 @@ async function start(
   const { node = NODE, ...spec } = options;
   const pod = evaluationPod(name, { gvisor: false, spec: { nodeName: node, ...spec } });
   await kubectl(['apply', '-n', NAMESPACE, '-f', '-'], pod);
-  await kubectl(['wait', '-n', NAMESPACE, `pod/${name}`, '--for=condition=Ready', '--timeout=60s']);
+  await kubectl(['wait', '-n', NAMESPACE, `pod/${name}`, '--for=condition=Ready', '--timeout=180s']);
   return performance.now();
 }
 
@@ -141,13 +141,13 @@ describe('the agent on pods that must run in gVisor', () => {
     await kubectl(['create', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
     for (const value of ['audit', 'true'])
       await kubectl(['label', 'namespaces', '-l', 'churn=yes', '--overwrite', `require-gvisor=${value}`]);
-    await kubectl(['delete', 'namespaces', '-l', 'churn=yes', '--timeout=120s'], undefined, 130_000);
+    await kubectl(['delete', 'namespaces', '-l', 'churn=yes', '--timeout=360s'], undefined, 130_000);
     await shows('gvisor_unsandboxed_pods', [`gvisor_unsandboxed_pods{namespace="${NAMESPACE}"} 1`]);
     assert.equal(await requests(), asked, 'a watch tells of namespaces, so that nothing is asked');
   });
 
   it('forgets pods that ended', async () => {
-    await kubectl(['delete', 'namespace', NAMESPACE, '--timeout=60s']);
+    await kubectl(['delete', 'namespace', NAMESPACE, '--timeout=180s']);
     await kubectl(['delete', 'runtimeclass', 'handler-alone']);
     await shows('gvisor_unsandboxed_pods', []);
     await shows('gvisor_pods{handler="runsc"', []);

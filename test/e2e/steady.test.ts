@@ -92,7 +92,7 @@ describe('the label of a proven node, with gVisor pods running, does not flap', 
     const upgrade = new AbortController();
     const work = runPods(upgrade.signal);
     await onDaemonSet(cluster(), ['set', 'image'], [`gvisor-ready-agent=${image}`]);
-    await onDaemonSet(cluster(), ['rollout', 'status'], ['--timeout=90s']);
+    await onDaemonSet(cluster(), ['rollout', 'status'], ['--timeout=270s']);
     upgrade.abort();
     assert.ok((await work) > 0);
     for (const node of NODES) {

@@ -4,6 +4,7 @@ import { before, describe, it } from 'node:test';
 import { imageName } from '../../cluster/images.ts';
 import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
+import { patient } from '../../hack/run.ts';
 import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
 import { DOMAIN, readNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
@@ -42,7 +43,7 @@ describe('the uninstall of docs/operations.md, copied whole', () => {
   );
 
   for (const { mark, text } of BLOCKS) {
-    it(`leaves nothing behind: ${mark}`, { timeout: 300_000 }, async () => {
+    it(`leaves nothing behind: ${mark}`, { timeout: patient(300_000) }, async () => {
       const nodes = await deployAgent(cluster(), join(REPO, 'manifests/base'));
       for (const { name } of nodes) assert.ok((await marksOn(name)).length >= 2, name);
       const script = withSettings(text.replace(/^npm ci$/m, ''), { AGENT: imageName('agent') });

@@ -3,6 +3,7 @@ import { after, before } from 'node:test';
 import { Cluster } from '../../cluster/cluster.ts';
 import { requireRoot } from '../../cluster/machine/host-checks.ts';
 import { removeCluster } from '../../cluster/remove.ts';
+import { patient } from '../../hack/run.ts';
 import { settle } from '../e2e/admission-settle.ts';
 import { overlay } from '../e2e/agents.ts';
 import { certificateUser } from '../e2e/api-user.ts';
@@ -25,7 +26,7 @@ export function useApiServer(components: readonly string[]): () => Cluster {
       const admin = await certificateUser(cluster, 'admin', ['system:masters']);
       await settle({ as: (_, call) => admin(call) });
     },
-    { timeout: 180_000 },
+    { timeout: patient(180_000) },
   );
   after(async () => removeCluster(await laneCluster('api')));
   return () => {

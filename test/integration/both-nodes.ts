@@ -1,5 +1,6 @@
 import { after, before, it } from 'node:test';
 import { healNode } from '../../cluster/faults/break-node.ts';
+import { patient } from '../../hack/run.ts';
 import { NODES, type NodeName, useNodes } from './integration-cluster.ts';
 import { OutsideAgent } from './outside-agent.ts';
 
@@ -23,14 +24,14 @@ export function useBothNodes() {
           agents.set(name, agent);
           await agent.proven();
         }),
-      { timeout: 120_000 },
+      { timeout: patient(120_000) },
     );
     after(() => Promise.all([...agents.values()].map((agent) => agent.stop())));
   }
 
   /** One test for both nodes at once; when it fails, the nodes are healed all the same. */
   function itOnBoth(what: string, act: (name: NodeName) => Promise<void>): void {
-    it(what, { timeout: 240_000 }, async () => {
+    it(what, { timeout: patient(240_000) }, async () => {
       try {
         await onBoth(act);
       } finally {

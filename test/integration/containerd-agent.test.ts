@@ -4,7 +4,7 @@ import { after, afterEach, beforeEach, describe, it } from 'node:test';
 import type { Finding } from '../../agent/finding.ts';
 import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
 import { RUNSC } from '../../cluster/node/node.ts';
-import { waitFor } from '../../hack/run.ts';
+import { patient, waitFor } from '../../hack/run.ts';
 import { assertNoneToStop, randomPause } from './containerd-kills.ts';
 import { connect, NODES, type NodeClient, type NodeName, useNodes } from './integration-cluster.ts';
 import { OutsideAgent, touch } from './outside-agent.ts';
@@ -22,7 +22,7 @@ function testsOn(name: NodeName): void {
   const agent = useAgent(name);
 
   it('killed while an agent proves: nothing is withdrawn within the grace', {
-    timeout: 120_000,
+    timeout: patient(120_000),
   }, async () => {
     const client = connect(node(name));
     try {
@@ -40,7 +40,9 @@ function testsOn(name: NodeName): void {
     }
   });
 
-  it(`restarted ${RESTARTS} times, each in less than 3 s: no flap`, { timeout: 240_000 }, async () => {
+  it(`restarted ${RESTARTS} times, each in less than 3 s: no flap`, {
+    timeout: patient(240_000),
+  }, async () => {
     const seconds: number[] = [];
     for (let restart = 0; restart < RESTARTS; restart++) {
       const begun = performance.now();
@@ -58,7 +60,7 @@ function testsOn(name: NodeName): void {
   });
 
   it('its configuration edited: looked at without a sandbox that a restart could cut short', {
-    timeout: 120_000,
+    timeout: patient(120_000),
   }, async () => {
     const config = await readFile(node(name).path(CONTAINERD_CONFIG), 'utf8');
     try {
@@ -81,7 +83,7 @@ function testsOn(name: NodeName): void {
   });
 
   it(`runsc replaced by rename ${UPGRADES} times, whatever is being proven: no flap`, {
-    timeout: 240_000,
+    timeout: patient(240_000),
   }, async () => {
     const runsc = node(name).path(RUNSC);
     for (let upgrade = 0; upgrade < UPGRADES; upgrade++) {
@@ -94,7 +96,7 @@ function testsOn(name: NodeName): void {
   });
 
   it('an agent killed in the middle of a proof: the next one removes its sandbox', {
-    timeout: 120_000,
+    timeout: patient(120_000),
   }, async () => {
     const client = connect(node(name));
     await node(name).machine.stopDaemon('kubelet'); // it would remove the sandbox as well
@@ -123,7 +125,7 @@ function useAgent(name: NodeName): () => OutsideAgent {
       agent = new OutsideAgent(node(name));
       await agent.proven();
     },
-    { timeout: 60_000 },
+    { timeout: patient(60_000) },
   );
   afterEach(() => agent?.stop());
   after(() => agent?.stop());

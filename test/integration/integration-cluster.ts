@@ -9,6 +9,7 @@ import { healNode } from '../../cluster/faults/break-node.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
+import { patient } from '../../hack/run.ts';
 import { laneCluster } from '../lane.ts';
 
 /** The nodes of the cluster: each generation of containerd that nodes still run with a gVisor of its time, and the newest. */
@@ -36,7 +37,7 @@ export function useNodes(): { cluster: () => Cluster; node: (name: NodeName) => 
     },
     { timeout: 600_000 },
   );
-  after(async () => removeCluster(await laneCluster('nodes')), { timeout: 60_000 });
+  after(async () => removeCluster(await laneCluster('nodes')), { timeout: patient(60_000) });
   const cluster = () => {
     if (opened === undefined) throw new Error('The cluster is not up yet');
     return opened;

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { patient } from '../../hack/run.ts';
 import { connect, NODES, proveOn, useNodes } from './integration-cluster.ts';
 
 const PROOFS = 20;
@@ -11,7 +12,7 @@ describe('a proof beside a real kubelet, which removes sandboxes that it does no
 }, () => {
   for (const { name } of NODES) {
     it(`on ${name} is never taken for a failure, ${PROOFS} times in a row`, {
-      timeout: 300_000,
+      timeout: patient(300_000),
     }, async () => {
       assert.notEqual(node(name).machine.daemonPid('kubelet'), undefined, 'the kubelet runs');
       const client = connect(node(name));

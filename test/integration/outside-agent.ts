@@ -6,7 +6,7 @@ import type { Verdict } from '../../agent/verdict.ts';
 import { RUNSC_CONFIG, RUNSC_TOML } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { REPO } from '../../hack/paths.ts';
-import { waitFor } from '../../hack/run.ts';
+import { patient, waitFor } from '../../hack/run.ts';
 
 /** A change of the published verdict, and when it was read here (milliseconds of `performance.now`). */
 export type Change = Verdict & { readonly atMs: number };
@@ -76,8 +76,9 @@ export class OutsideAgent {
       if (change !== undefined) found.resolve(change);
       else if (this.#hasEnded) found.reject(new Error(`The agent ended:\n${this.#tail()}`));
     };
-    const late = () => found.reject(new Error(`No such verdict in ${timeoutMs} ms:\n${this.#tail()}`));
-    const timer = setTimeout(late, timeoutMs);
+    const late = () =>
+      found.reject(new Error(`No such verdict in ${patient(timeoutMs)} ms:\n${this.#tail()}`));
+    const timer = setTimeout(late, patient(timeoutMs));
     this.#listeners.add(look);
     look();
     try {

@@ -5,7 +5,7 @@ import type { ClusterNode } from '../../cluster/node/node.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { REPO } from '../../hack/paths.ts';
-import { runAll } from '../../hack/run.ts';
+import { patient, runAll } from '../../hack/run.ts';
 import { formatTable } from '../../hack/table.ts';
 import { laneCluster } from '../lane.ts';
 import { handlerOf, installVariants } from './install-variants.ts';
@@ -34,7 +34,7 @@ after(
     console.log(`\n${formatTable([head, ...rows])}\n`);
     await removeCluster(await laneCluster('runtimes'));
   },
-  { timeout: 60_000 },
+  { timeout: patient(60_000) },
 );
 
 describe('what the agent says of a handler, by the sandbox that it starts', { concurrency: true }, () => {
@@ -42,7 +42,9 @@ describe('what the agent says of a handler, by the sandbox that it starts', { co
     // One after the other: an agent removes what it takes for the sandboxes of another that was killed.
     describe(`on ${name}`, { concurrency: 1 }, () => {
       for (const variant of VARIANTS.filter(({ once }) => !once || containerd === '2'))
-        it(`${variant.what}: ${variant.says.join(' ')}`, { timeout: 120_000 }, () => see(name, variant));
+        it(`${variant.what}: ${variant.says.join(' ')}`, { timeout: patient(120_000) }, () =>
+          see(name, variant),
+        );
     });
   }
 });
