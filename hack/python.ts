@@ -10,11 +10,18 @@ import { run, runAll, UsageError } from './run.ts';
 const MINIMUM = [3, 11] as const;
 const REQUIREMENTS = ['dispatcher/requirements.txt', 'dispatcher/requirements-dev.txt'];
 
+let made: Promise<string> | undefined;
+
 /**
  * The Python of a virtual environment with what `dispatcher/` and its gate need, exactly as its requirements
  * pin it; made when it is first asked for and kept in the cache. Run tools of it with `-m`.
  */
-export async function ensurePython(): Promise<string> {
+export function ensurePython(): Promise<string> {
+  made ??= makePython(); // two at once would make it in the same unfinished folder
+  return made;
+}
+
+async function makePython(): Promise<string> {
   const version = await pythonVersion();
   const hash = createHash('sha256').update(version);
   for (const file of REQUIREMENTS) hash.update(await readFile(join(REPO, file)));
