@@ -138,7 +138,9 @@ async function build(name: ToolGroup, folder: string): Promise<void> {
   await mkdir(join(work, 'bin'), { recursive: true });
   try {
     await buildIn(work, name, group);
-    await rename(join(work, 'bin'), folder);
+    await rename(join(work, 'bin'), folder).catch((error) => {
+      if (!existsSync(folder)) throw error; // else somebody else has built the same meanwhile
+    });
   } finally {
     await rm(work, { recursive: true, force: true });
   }
