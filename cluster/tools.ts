@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { copyFile, cp, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { copyFile, cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { endsWithUs, partial, removeAbandoned } from '../hack/abandoned.ts';
 import { CACHE, REPO } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
@@ -23,6 +23,8 @@ type Group = {
   readonly stamp?: readonly [variable: string, version: RegExp];
   /** Replace containerd's OOM score file where the machine may not lower scores. */
   readonly oomOverlay?: boolean;
+  /** A file that the program embeds and its module lacks, in the vendor folder; an empty one takes its place. */
+  readonly lacks?: string;
 };
 
 const CONTAINERD_TAGS = 'no_btrfs,no_devmapper,no_zfs';
@@ -55,10 +57,19 @@ const GROUPS = {
     tags: 'remove_all_sd,enable_kubernetes_sd',
     stamp: ['github.com/prometheus/common/version.Version', /prometheus\/prometheus v([\d.]+)/],
   },
+  'prometheus-operator': {
+    stamp: ['github.com/prometheus/common/version.Version', /prometheus-operator v([\d.]+)/],
+  },
+  alertmanager: {
+    stamp: ['github.com/prometheus/common/version.Version', /prometheus\/alertmanager v([\d.]+)/],
+    lacks: 'vendor/github.com/prometheus/alertmanager/ui/app/dist/index.html', // its pages are built with npm
+  },
   'kube-state-metrics': {
     stamp: ['github.com/prometheus/common/version.Version', /kube-state-metrics\/v2 (v[\d.]+)/],
   },
   schemas: { packages: '.' },
+  helm: { stamp: ['helm.sh/helm/v4/internal/version.version', /helm\/v4 (v[\d.]+)/] },
+  'helm-3': { stamp: ['helm.sh/helm/v3/internal/version.version', /helm\/v3 (v[\d.]+)/] },
 } as const satisfies Record<string, Group>;
 
 /** The name of a group of programs. */
@@ -158,6 +169,12 @@ async function buildIn(work: string, name: ToolGroup, group: Group): Promise<voi
   const options = { cwd: join(work, 'src'), env, timeoutMs: 60 * 60_000 };
   const go = (...args: string[]) => run(...endsWithUs('go', args), options);
   let mod: string[] = [];
+  if (group.lacks !== undefined) {
+    await go('mod', 'vendor', '-e');
+    await mkdir(dirname(join(work, 'src', group.lacks)), { recursive: true });
+    await writeFile(join(work, 'src', group.lacks), '');
+    mod = ['-mod=vendor'];
+  }
   if (needsOverlay(group)) {
     await go('mod', 'vendor');
     const [file] = VENDORED_OOM.map((path) => join(work, 'src', path)).filter((path) => existsSync(path));

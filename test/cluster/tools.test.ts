@@ -22,8 +22,12 @@ const MODULES: Readonly<Record<string, string>> = {
   'kind, for the tests of its configuration': 'sigs.k8s.io/kind',
   runc: 'github.com/opencontainers/runc',
   Prometheus: 'github.com/prometheus/prometheus',
+  'Prometheus operator, with its config reloader': 'github.com/prometheus-operator/prometheus-operator',
+  'Alertmanager, without its pages': 'github.com/prometheus/alertmanager',
   'kube-state-metrics': 'k8s.io/kube-state-metrics/v2',
   "Grafana's and the Prometheus operator's schemas": 'github.com/grafana/grafana-foundation-sdk/go',
+  Helm: 'helm.sh/helm/v4',
+  'Helm 3': 'helm.sh/helm/v3',
 };
 
 function goMod(group: string): string {
