@@ -7,12 +7,16 @@ import { bundle } from '../hack/bundle.ts';
 import { CACHE, REPO } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
 import { type RunOptions, run, runAll, UsageError } from '../hack/run.ts';
+import { ensureTools, type ToolGroup } from './tools.ts';
 
 /** Packages of the self-made base: what Node and the proof's container need, and a shell for people. */
 const BASE_PACKAGES = ['base-files', 'libc6', 'libstdc++6', 'coreutils', 'dash'];
 const BASE_SUITE = 'bookworm';
 
-/** Every image: its name on the nodes, and the folder that is its build context. */
+/** The context of an image that is one program of the cluster's tools and nothing else. */
+const PROGRAM = 'cluster/images/program';
+
+/** Every image: its name on the nodes, the folder that is its build context, and the program for which that lacks one. */
 const IMAGES = {
   base: { name: 'localhost/gvisor-ready-base:1', context: 'cluster/images/base' },
   pause: { name: 'localhost/gvisor-ready-pause:1', context: 'cluster/images/pause' },
@@ -20,7 +24,15 @@ const IMAGES = {
   agent: { name: 'localhost/gvisor-ready:0.1.0', context: '.' },
   /** The same agent as another version, to upgrade to. */
   'agent-next': { name: 'localhost/gvisor-ready:0.2.0', context: '.' },
+  prometheus: program('prometheus', 'prometheus'),
+  alertmanager: program('alertmanager', 'alertmanager'),
+  'prometheus-operator': program('prometheus-operator', 'operator'),
+  'prometheus-config-reloader': program('prometheus-operator', 'prometheus-config-reloader'),
 } as const;
+
+function program<G extends ToolGroup, F extends string>(group: G, file: F) {
+  return { name: `localhost/${file}:1`, context: PROGRAM, group, file } as const;
+}
 
 /** An image that the project builds and loads into nodes. */
 export type ImageId = Exclude<keyof typeof IMAGES, 'base'>;
@@ -55,9 +67,17 @@ export async function ensureImage(id: ImageId): Promise<Image> {
 
 /** The folder with all that an image is built of. */
 async function prepareContext(id: ImageId): Promise<string> {
-  if (id === 'agent') await bundle();
-  if (id !== 'agent-next') return join(REPO, IMAGES[id].context);
+  const image = IMAGES[id];
   const context = join(CACHE, 'images', id);
+  if ('group' in image) {
+    const tools: Readonly<Record<string, string>> = await ensureTools([image.group]);
+    await mkdir(context, { recursive: true });
+    await copyFile(join(REPO, PROGRAM, 'Dockerfile'), join(context, 'Dockerfile'));
+    await copyFile(join(tools[image.group] ?? '', image.file), join(context, 'program'));
+    return context;
+  }
+  if (id === 'agent') await bundle();
+  if (id !== 'agent-next') return join(REPO, image.context);
   await bundle({ dist: join(context, 'dist'), version: IMAGES[id].name.split(':')[1] });
   await copyFile(join(REPO, 'Dockerfile'), join(context, 'Dockerfile'));
   return context;
