@@ -1,4 +1,4 @@
-# The image of the agent and of the fleet controller: Node and a bundled file for each on a base with a C library. BASE may be any small glibc image.
+# The image of the agent, the fleet controller and the uninstall: Node and a bundled file for each on a base with a C library. BASE may be any small glibc image.
 # `docker build .` bundles the agent itself, for the platform it builds for (buildah 1.28 must be told: --build-arg
 # DIST=bundled); with DIST=prebuilt it takes what `npm run build` has written to dist/.
 ARG BASE=debian:bookworm-slim
@@ -11,12 +11,13 @@ COPY package.json package-lock.json ./
 RUN npm ci
 COPY agent agent
 COPY fleet fleet
+COPY kubectl kubectl
 COPY hack hack
 COPY cluster cluster
 RUN npm run build
 
 FROM scratch AS prebuilt
-COPY dist/node dist/agent.mjs dist/agent.mjs.map dist/fleet.mjs dist/fleet.mjs.map /src/dist/
+COPY dist/node dist/agent.mjs dist/agent.mjs.map dist/fleet.mjs dist/fleet.mjs.map dist/kubectl.mjs dist/kubectl.mjs.map /src/dist/
 
 FROM ${DIST} AS dist
 

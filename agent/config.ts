@@ -18,7 +18,6 @@ export type Config = {
   readonly logLevel: string;
   readonly publish: readonly Destination[];
   readonly taint: boolean;
-  readonly kubeconfig?: string;
   /** The API server of the cluster that the agent runs in. */
   readonly apiServer?: { readonly host: string; readonly port: string };
 };
@@ -59,17 +58,10 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
   });
   if (publish.includes('events') && !publish.includes('node'))
     problems.push('PUBLISH="events" needs node as well: an event tells of a change of the Node\'s condition');
-  const kubeconfig = settings.text('KUBECONFIG');
-  if (kubeconfig?.includes(':'))
-    problems.push(
-      `KUBECONFIG="${kubeconfig}" is not one file: merge them with \`kubectl config view --flatten\``,
-    );
   const { KUBERNETES_SERVICE_HOST: apiHost, KUBERNETES_SERVICE_PORT: apiPort = '443' } = env;
   const apiServer = inCluster && apiHost !== undefined ? { host: apiHost, port: apiPort } : undefined;
-  if (publish.length > 0 && kubeconfig === undefined && apiServer === undefined)
-    problems.push(
-      `PUBLISH="${publish.join(',')}" needs a cluster: set KUBECONFIG, or run in a pod that has a service account`,
-    );
+  if (publish.length > 0 && apiServer === undefined)
+    problems.push(`PUBLISH="${publish.join(',')}" needs a cluster: run in a pod that has a service account`);
   const criSocket = optionalPath('CRI_SOCKET');
   const containerdConfig = optionalPath('CONTAINERD_CONFIG');
   const minRunscRelease = settings.text('MIN_RUNSC_RELEASE')?.replace(/^release-/, '');
@@ -93,7 +85,6 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
     requireLimits: settings.isOn('REQUIRE_LIMITS'),
     expectGvisor: settings.isOn('EXPECT_GVISOR'),
     taint: settings.isOn('TAINT'),
-    ...(kubeconfig === undefined ? {} : { kubeconfig }),
     ...(apiServer === undefined ? {} : { apiServer }),
     ...(criSocket === undefined ? {} : { criSocket }),
     ...(containerdConfig === undefined ? {} : { containerdConfig }),

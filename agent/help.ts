@@ -6,7 +6,6 @@ export function helpText(version: string): string {
   return `gvisor-ready agent ${version}: proves that gVisor works on this node, and goes on watching.
 
 usage: npm start -- [--once] [--json] [--version] [--help]
-       npm run uninstall      takes off every node of the cluster what agents wrote there
   --once     look once; exit code 0 proven, 1 not ready, 2 unknown, 64 wrong usage
   --json     print the report as JSON (with --once), else JSON logs
 

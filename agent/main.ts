@@ -28,7 +28,6 @@ import { Bell } from './trigger/bell.ts';
 import { watchContainerd } from './trigger/containerd.ts';
 import { FileTrigger } from './trigger/files.ts';
 import type { Trigger } from './trigger/trigger.ts';
-import { uninstallCluster } from './uninstall-cluster.ts';
 import { VERSION } from './version.ts';
 
 /** Somebody who looks once waits for the answer. */
@@ -46,7 +45,6 @@ async function main(): Promise<number> {
   const inCluster = existsSync('/var/run/secrets/kubernetes.io/serviceaccount/token');
   const parsed = parseConfig(process.env, { hostname: hostname(), inCluster });
   if ('problems' in parsed) return complain(parsed.problems);
-  if (args.uninstall) return takeBack(parsed.config);
   return start(parsed.config, args);
 }
 
@@ -124,7 +122,7 @@ async function start(
     now,
     date: () => new Date(),
   });
-  abortOnSignal(stop);
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());
   if (args.once) {
     const code = await lookOnce({ agent, json: args.json, readPods: pods.readOnce }, stop.signal).catch(
       (error: unknown) => complain([`The look did not end: ${errorLine(error)}`], EXIT_CODES.Unknown),
@@ -173,19 +171,4 @@ async function start(
   files.close();
   client.close();
   return 0;
-}
-
-/** Takes off every Node what agents wrote there. */
-async function takeBack(config: Config): Promise<number> {
-  const stop = new AbortController();
-  abortOnSignal(stop);
-  const options = { version: VERSION, print: (line: string) => print(`${line}\n`) };
-  return uninstallCluster(config, options, stop.signal).then(
-    (left) => (left === 0 ? 0 : 1),
-    (error: unknown) => complain([`Cannot uninstall: ${errorLine(error)}`], 1),
-  );
-}
-
-function abortOnSignal(stop: AbortController): void {
-  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());
 }

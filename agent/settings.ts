@@ -57,8 +57,4 @@ export const SETTINGS = {
     fallback: 'off',
     meaning: '`on` keeps the taint `not-ready` (NoSchedule) on nodes that are not proven.',
   },
-  KUBECONFIG: {
-    fallback: "the pod's service account",
-    meaning: 'kubeconfig of the cluster to publish to, from outside of it.',
-  },
 } as const satisfies Record<string, Setting>;

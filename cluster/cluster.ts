@@ -34,7 +34,7 @@ export class Cluster {
   readonly hub: Machine;
   readonly #authority: Authority;
   readonly #tools: ControlPlaneTools;
-  #api: ApiReader | undefined;
+  readonly #api: ApiReader;
 
   private constructor(name: string, tools: ControlPlaneTools, authority: Authority) {
     this.name = name;
@@ -42,6 +42,7 @@ export class Cluster {
     this.hub = new Machine('control-plane', join(this.dir, 'hub'));
     this.#tools = tools;
     this.#authority = authority;
+    this.#api = new ApiReader(authority);
   }
 
   /** A handle on a cluster that exists, or that is about to. */
@@ -59,9 +60,10 @@ export class Cluster {
   }
 
   /** What the API server answers to a GET of that path, as the admin. */
-  ask(path: string): Promise<Answer> {
-    this.#api ??= new ApiReader(this.kubeconfig);
-    return this.#api.get(path);
+  async ask(path: string): Promise<Answer> {
+    const { port } = this;
+    if (port === undefined) throw new Error(`The cluster "${this.name}" has no API server yet`);
+    return this.#api.get(port, path);
   }
 
   /** The text behind a path of the API server; rejects when it is refused. */

@@ -84,7 +84,8 @@ async function prepareContext(id: ImageId): Promise<string> {
 }
 
 async function contextFiles(context: string, id: ImageId): Promise<string[]> {
-  if (id.startsWith('agent')) return ['Dockerfile', 'dist/agent.mjs', 'dist/fleet.mjs', 'dist/node'];
+  const bundles = ['agent', 'fleet', 'kubectl'].map((name) => `dist/${name}.mjs`);
+  if (id.startsWith('agent')) return ['Dockerfile', ...bundles, 'dist/node'];
   return (await readdir(context)).sort();
 }
 

@@ -18,7 +18,7 @@ export function openConfig(kubeconfig: string | undefined): KubeConfig {
 export async function accessOf(config: KubeConfig): Promise<KubeAccess> {
   const { ca, cert, key, servername, rejectUnauthorized } = await optionsOf(config);
   const pem = (value: unknown) => (value === undefined ? undefined : String(value));
-  const tls = { ca: pem(ca), cert: pem(cert), key: pem(key), servername };
+  const tls = { cert: pem(cert), key: pem(key), servername };
   const given = Object.fromEntries(Object.entries(tls).filter(([, value]) => value !== undefined));
   const readCa = async () => String((await optionsOf(config)).ca);
   const token = async () => tokenOf(await optionsOf(config));
@@ -28,7 +28,6 @@ export async function accessOf(config: KubeConfig): Promise<KubeAccess> {
     tls: { ...given, ...(rejectUnauthorized === false ? { rejectUnauthorized } : {}) },
     ...(ca === undefined ? {} : { readCa }),
     ...((await token()) === '' ? {} : { token }),
-    warnings: [],
   };
 }
 

@@ -82,7 +82,7 @@ export type BundleOptions = {
 };
 
 /**
- * Writes the agent and the fleet controller, each with all its dependencies as one file with a source map, and the Node
+ * Writes the agent, the fleet controller and the kubectl plugin, each with all its dependencies as one file with a source map, and the Node
  * binary that the image runs them with. Whoever reads the folder meanwhile sees whole files, and the same ones when nothing has changed.
  */
 export async function bundle(options: BundleOptions = {}): Promise<void> {
@@ -91,7 +91,8 @@ export async function bundle(options: BundleOptions = {}): Promise<void> {
   const named = version === undefined ? [] : [versioned(version)];
   const agent = await bundleOne('agent', dist, [partsOnly, smallDependencies, inlineAssets, ...named]);
   const fleet = await bundleOne('fleet', dist, [smallDependencies, inlineAssets, ...named]);
-  for (const { path, text } of [...agent, ...fleet])
+  const plugin = await bundleOne('kubectl', dist, [smallDependencies, ...named]);
+  for (const { path, text } of [...agent, ...fleet, ...plugin])
     await replaceIfOther(path, path.endsWith('.mjs') ? escapeBeyondAscii(text) : text);
   const require = createRequire(import.meta.url);
   const node = join(dirname(require.resolve(`node-linux-${architecture}/package.json`)), 'bin/node');

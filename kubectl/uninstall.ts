@@ -1,9 +1,9 @@
 import { errorLine } from '../agent/host/error-line.ts';
 import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
 import { wrap } from '../agent/text/format.ts';
-import { cleanNodes, findMarked } from '../agent/uninstall.ts';
 import { orAbsent } from './agents.ts';
 import { readDaemonSet } from './check-cluster.ts';
+import { cleanNodes, findMarked } from './clean-nodes.ts';
 import { type Context, EXIT, UsageError } from './context.ts';
 import { count, named } from './known.ts';
 import { complain } from './screen.ts';

@@ -1,16 +1,5 @@
 import { readFile } from 'node:fs/promises';
 import type { KubeAccess } from './connections.ts';
-import { kubeconfigAccess } from './kubeconfig.ts';
-
-/** The way that the settings name: a kubeconfig, or else the pod's service account. */
-export function openAccess(config: {
-  readonly kubeconfig?: string;
-  readonly apiServer?: { readonly host: string; readonly port: string };
-}): Promise<KubeAccess> {
-  if (config.kubeconfig !== undefined) return kubeconfigAccess(config.kubeconfig);
-  if (config.apiServer !== undefined) return inClusterAccess(config.apiServer);
-  return Promise.reject(new Error('No cluster: set KUBECONFIG, or run in a pod that has a service account'));
-}
 
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 
@@ -29,9 +18,7 @@ export async function inClusterAccess(
   await readCa();
   return {
     server: `https://${host}:${address.port}`,
-    tls: {},
     readCa,
     token: async () => (await readFile(`${serviceAccount}/token`, 'utf8')).trim(),
-    warnings: [],
   };
 }

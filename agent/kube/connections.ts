@@ -4,19 +4,16 @@ import { Agent } from 'undici';
 export type KubeAccess = {
   /** URL without a slash at its end. */
   readonly server: string;
-  readonly tls: {
-    readonly ca?: string;
+  readonly tls?: {
     readonly cert?: string;
     readonly key?: string;
     readonly servername?: string;
     readonly rejectUnauthorized?: false;
   };
-  /** The PEM of the CA of the moment, for a server whose CA may be replaced; `tls.ca` is not used then. */
+  /** The CA of the moment; without it those that Node.js trusts. */
   readonly readCa?: () => Promise<string>;
   /** The bearer token of the moment; absent where a certificate is the credential. */
   readonly token?: () => Promise<string>;
-  /** What somebody should know before this is used. */
-  readonly warnings: readonly string[];
 };
 
 /** A kubelet reports every 5 minutes when nothing changes, so a watch of a Node is not silent for longer. */
@@ -46,7 +43,7 @@ export class KubeConnections {
 
   /** Reads the CA, and gives the connections that trust it: for short requests, and for watches, which hold theirs. */
   async current(): Promise<Omit<Agents, 'ca'>> {
-    const ca = this.#access.readCa === undefined ? this.#access.tls.ca : await this.#access.readCa();
+    const ca = await this.#access.readCa?.();
     if (this.#agents === undefined || this.#agents.ca !== ca) this.#agents = this.#make(ca);
     return this.#agents;
   }

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
-import { openAccess } from '../kube/access.ts';
+import { inClusterAccess } from '../kube/access.ts';
 import { type CountRequest, createKube, type Kube } from '../kube/client.ts';
 import { EventSender, eventOf } from './events.ts';
 import { fingerprintOf } from './fingerprint.ts';
@@ -30,12 +30,11 @@ export async function openApiPublisher(
   config: Config,
   { version, count, provenOnce, log }: ApiOptions,
 ): Promise<ApiPublisher | undefined> {
-  if (!config.publish.includes('node')) return undefined;
-  const access = await openAccess(config);
-  for (const warning of access.warnings) log.warn(warning);
-  const kube = createKube(access, { agent: `gvisor-ready/${version}`, count });
+  const { apiServer, publish } = config;
+  if (apiServer === undefined || publish.length === 0) return undefined;
+  const kube = createKube(await inClusterAccess(apiServer), { agent: `gvisor-ready/${version}`, count });
   const options = { kube, node: config.nodeName, log, date: () => new Date() };
-  const events = config.publish.includes('events') ? new EventSender(options) : undefined;
+  const events = publish.includes('events') ? new EventSender(options) : undefined;
   const node = new NodePublisher({
     ...options,
     taint: config.taint,

@@ -1,6 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { Agent, request } from 'undici';
-import { kubeconfigAccess } from '../../agent/kube/kubeconfig.ts';
+import type { Authority } from './pki.ts';
 
 /** What came back: the status code and the body's text. */
 export type Answer = { readonly code: number; readonly text: string };
@@ -9,36 +8,29 @@ export type Answer = { readonly code: number; readonly text: string };
 const ANSWER_MS = 20_000;
 
 /**
- * Asks a cluster's API server as the user of a kubeconfig, without a process for each question: kubectl needs a tenth of
- * a second of processor time to start, too much for what is asked again and again.
+ * Asks a cluster's API server as an admin, without a process for each question: kubectl needs a tenth of a second of
+ * processor time to start, too much for what is asked again and again.
  */
 export class ApiReader {
-  readonly #kubeconfig: string;
-  #text = '';
-  #server = '';
-  #agent: Agent | undefined;
+  readonly #authority: Authority;
+  #agent: Promise<Agent> | undefined;
 
-  constructor(kubeconfig: string) {
-    this.#kubeconfig = kubeconfig;
+  constructor(authority: Authority) {
+    this.#authority = authority;
   }
 
-  /** Gets a path, with its query. Rejects when the API server does not answer. */
-  async get(path: string): Promise<Answer> {
-    await this.#read();
-    const { statusCode, body } = await request(`${this.#server}${path}`, {
-      ...(this.#agent === undefined ? {} : { dispatcher: this.#agent }),
+  /** Gets a path, with its query, from the API server on that port of the loopback. Rejects when it does not answer. */
+  async get(port: number, path: string): Promise<Answer> {
+    this.#agent ??= this.#connect();
+    const { statusCode, body } = await request(`https://127.0.0.1:${port}${path}`, {
+      dispatcher: await this.#agent,
       signal: AbortSignal.timeout(ANSWER_MS),
     });
     return { code: statusCode, text: await body.text() };
   }
 
-  async #read(): Promise<void> {
-    const text = await readFile(this.#kubeconfig, 'utf8');
-    if (text === this.#text) return;
-    const { server, tls } = await kubeconfigAccess(this.#kubeconfig);
-    await this.#agent?.close();
-    this.#agent = new Agent({ connect: tls });
-    this.#server = server;
-    this.#text = text;
+  async #connect(): Promise<Agent> {
+    const { cert, key } = await this.#authority.issue('admin', ['system:masters']);
+    return new Agent({ connect: { ca: this.#authority.cert, cert, key } });
   }
 }

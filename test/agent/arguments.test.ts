@@ -2,14 +2,13 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type Arguments, parseArguments } from '../../agent/arguments.ts';
 
-const NONE: Arguments = { once: false, json: false, version: false, help: false, uninstall: false };
+const NONE: Arguments = { once: false, json: false, version: false, help: false };
 
 describe('parseArguments', () => {
   const good: readonly [string, Partial<Arguments>][] = [
     ['', {}],
     ['--once --json', { once: true, json: true }],
     ['--help', { help: true }],
-    ['uninstall', { uninstall: true }],
   ];
   for (const [words, expected] of good) {
     it(`takes "${words}"`, () =>
@@ -19,8 +18,7 @@ describe('parseArguments', () => {
   for (const [words, why] of [
     ['--loud', /--loud/],
     ['--once=yes', /--once/],
-    ['once', /^There is no command "once": the only one is "uninstall"$/],
-    ['uninstall now', /^There is no command "now"/],
+    ['once', /^Unexpected argument 'once'/],
   ] as const) {
     it(`refuses "${words}"`, () => {
       const answer = parseArguments(words.split(' '));

@@ -6,7 +6,6 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import type { TLSSocket } from 'node:tls';
 import { inClusterAccess } from '../../agent/kube/access.ts';
 import { createKube, type Kube } from '../../agent/kube/client.ts';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
@@ -26,8 +25,6 @@ export class FakeApiServer {
   readonly asked: string[] = [];
   readonly watched: string[] = [];
   readonly tokens: string[] = [];
-  /** The common names of client certificates, "" where there was none. */
-  readonly clients: string[] = [];
   readonly accepted: string[] = [];
   readonly bodies: Patch[] = [];
   /** Answers for the next requests, the first first; what is not scripted is answered well. */
@@ -39,9 +36,8 @@ export class FakeApiServer {
   readonly #watches = new Set<ServerResponse>();
   readonly #server: Server;
 
-  constructor(credential: { readonly cert: string; readonly key: string; readonly ca?: string }) {
-    const options = { ...credential, requestCert: credential.ca !== undefined, rejectUnauthorized: false };
-    this.#server = createServer(options, (request, response) => {
+  constructor(credential: { readonly cert: string; readonly key: string }) {
+    this.#server = createServer(credential, (request, response) => {
       const watch = request.url?.includes('watch=1');
       void (watch ? this.#watch(request, response) : this.#answer(request, response));
     });
@@ -57,7 +53,6 @@ export class FakeApiServer {
     const type = request.headers['content-type'] ?? '';
     this.asked.push(`${request.method} ${request.url} ${type}`.trim());
     this.tokens.push(request.headers.authorization ?? '');
-    this.clients.push(clientOf(request));
     const text = Buffer.concat(chunks).toString('utf8');
     const patch = text === '' ? undefined : (JSON.parse(text) as Patch);
     if (patch !== undefined) this.bodies.push(patch);
@@ -109,12 +104,6 @@ export class FakeApiServer {
     this.#server.close();
     this.#server.closeAllConnections();
   }
-}
-
-/** Who a client's certificate says it is, if one of this authority. */
-function clientOf({ socket }: IncomingMessage): string {
-  const { authorized, getPeerCertificate } = socket as TLSSocket;
-  return authorized ? String(getPeerCertificate.call(socket).subject.CN) : '';
 }
 
 function send(response: ServerResponse, { status, body = '', headers = {} }: Answer): void {

@@ -41,20 +41,11 @@ describe("the agent's process", { concurrency: 2 }, () => {
     for (const [name, value] of Object.entries(env)) assert.ok(stderr.includes(`${name}="${value}"`), name);
   });
 
-  it('refuses to uninstall from no cluster', async (t) => {
-    const { code, stderr } = await run(t, ['uninstall']);
-    assert.equal(code, 1);
-    assert.match(stderr, /^Cannot uninstall: No cluster: set KUBECONFIG, /);
-  });
-
   it('refuses to publish to a node outside of a cluster', async (t) => {
     const env = { PUBLISH: 'node', HOST_ROOT: await emptyHost(t) };
     const { code, stderr } = await run(t, [], env);
     assert.equal(code, USAGE);
-    assert.match(stderr, /^PUBLISH="node" needs a cluster: set KUBECONFIG, or run in a pod /);
-    const outside = await run(t, [], { ...env, KUBECONFIG: join(env.HOST_ROOT, 'none') });
-    assert.equal(outside.code, USAGE);
-    assert.match(outside.stderr, /^Cannot read kubeconfig "\S+none": ENOENT\n/);
+    assert.match(stderr, /^PUBLISH="node" needs a cluster: run in a pod /);
   });
 
   it('looks once at a host without containerd, and says what is wrong and what to do', async (t) => {

@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs';
 import pino from 'pino';
 import { mapAtOnce } from '../../agent/at-once.ts';
-import { openAccess } from '../../agent/kube/access.ts';
 import { createKube, type Kube, type WatchEvent } from '../../agent/kube/client.ts';
 import { keepWatching } from '../../agent/kube/watch.ts';
 import type { Report } from '../../agent/report.ts';
 import type { Verdict } from '../../agent/verdict.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { READY_LABEL } from '../../cluster/story.ts';
+import { accessOf, openConfig } from '../../fleet/access.ts';
 import { waitFor } from '../../hack/run.ts';
 import { reportOf, verdictOf } from '../agent/reports.ts';
 import { type SimulatedAgent, simulateAgent, type Tally } from './simulated-agent.ts';
@@ -25,10 +25,8 @@ const BROKEN = verdictOf('False', 'ShimNotFound');
  * of the base: all start at once, then nothing happens, then all nodes break and heal at the same moment.
  */
 export async function measureScale(cluster: Cluster, agents: number): Promise<string[][]> {
-  const admin = createKube(await openAccess({ kubeconfig: cluster.kubeconfig }), {
-    agent: 'bench/0',
-    count: () => {},
-  });
+  const access = await accessOf(openConfig(cluster.kubeconfig));
+  const admin = createKube(access, { agent: 'bench/0', count: () => {} });
   const tally: Tally = { codes: new Map<string, number>(), ms: [] };
   const names = Array.from({ length: agents }, (_, n) => `scale-${n}`);
   const stop = new AbortController();
@@ -36,7 +34,7 @@ export async function measureScale(cluster: Cluster, agents: number): Promise<st
   const rows: string[][] = [];
   try {
     const log = pino({ level: 'silent' });
-    const place = { admin, kubeconfig: cluster.kubeconfig, log, tally };
+    const place = { admin, access, log, tally };
     clients = await mapAtOnce(names, AT_ONCE, (node) => simulateAgent(node, place));
     const running = clients.map(({ publisher }) => publisher.run(stop.signal));
     const publish = (verdict: Verdict) => {

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
-import { openAccess } from '../../agent/kube/access.ts';
 import { createKube, type Kube } from '../../agent/kube/client.ts';
+import type { KubeAccess } from '../../agent/kube/connections.ts';
 import { NodePublisher } from '../../agent/node/publisher.ts';
 
 /** The real publisher of a Node, with a token bound to a pod on that Node. */
@@ -13,10 +13,10 @@ export type SimulatedAgent = {
 /** What simulated agents asked: how often by verb and code ("PATCH 200"), and the milliseconds that each answer took. */
 export type Tally = { readonly codes: Map<string, number>; readonly ms: number[] };
 
-/** Where an agent is simulated: a cluster, a client with all rights there, and where it logs and counts. */
+/** Where an agent is simulated: a client with all rights in a cluster, how it gets there, and where it logs and counts. */
 type Place = {
   readonly admin: Kube;
-  readonly kubeconfig: string;
+  readonly access: KubeAccess;
   readonly log: Logger;
   readonly tally: Tally;
 };
@@ -24,17 +24,14 @@ type Place = {
 /** Makes a Node with the label bench=scale, and an agent of it that counts what it asks. */
 export async function simulateAgent(
   node: string,
-  { admin, kubeconfig, log, tally }: Place,
+  { admin, access, log, tally }: Place,
 ): Promise<SimulatedAgent> {
   const token = await register(admin, node);
-  const access = {
-    ...(await openAccess({ kubeconfig })),
-    token: () => Promise.resolve(token),
-  };
-  const { cert: _cert, key: _key, ...tls } = access.tls;
+  const { cert: _cert, key: _key, ...tls } = access.tls ?? {};
+  const own = { ...access, tls, token: () => Promise.resolve(token) };
   const count = (verb: string, code: number) =>
     tally.codes.set(`${verb} ${code}`, (tally.codes.get(`${verb} ${code}`) ?? 0) + 1);
-  const kube = timed(createKube({ ...access, tls }, { agent: 'gvisor-ready/scale', count }), tally.ms);
+  const kube = timed(createKube(own, { agent: 'gvisor-ready/scale', count }), tally.ms);
   const options = {
     kube,
     node,

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { before, describe, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { imageName } from '../../cluster/images.ts';
 import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
-import { patient } from '../../hack/run.ts';
+import { patient, run } from '../../hack/run.ts';
 import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
 import { DOMAIN, readNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
-import { runWithKubectl } from './run-with-kubectl.ts';
+import { Plugin } from './plugin-run.ts';
 
 const cluster = useCluster();
 const BLOCKS = markedBlocks('docs/operations.md').filter(({ kind }) => kind === 'run');
@@ -35,19 +35,23 @@ async function objectsLeft(): Promise<string> {
 }
 
 describe('the uninstall of docs/operations.md, copied whole', () => {
-  before(() =>
+  let plugin: Plugin;
+  before(async () => {
     assert.deepEqual(
       BLOCKS.map(({ mark }) => mark),
-      ['kubectl', 'npm'],
-    ),
-  );
+      ['kubectl', 'plugin'],
+    );
+    plugin = await Plugin.open(cluster());
+  });
+  after(() => plugin.close());
 
   for (const { mark, text } of BLOCKS) {
     it(`leaves nothing behind: ${mark}`, { timeout: patient(300_000) }, async () => {
       const nodes = await deployAgent(cluster(), join(REPO, 'manifests/base'));
       for (const { name } of nodes) assert.ok((await marksOn(name)).length >= 2, name);
-      const script = withSettings(text.replace(/^npm ci$/m, ''), { AGENT: imageName('agent') });
-      const printed = await runWithKubectl(cluster(), script);
+      const script = withSettings(text, { AGENT: imageName('agent') });
+      const options = { cwd: REPO, env: plugin.env(), timeoutMs: 240_000 };
+      const printed = await run('/bin/sh', ['-euc', script], options);
       assert.match(printed, /^3 nodes, 3 of them with something of the agents$/m);
       for (const { name } of nodes) assert.deepEqual(await marksOn(name), [], name);
       assert.equal(await objectsLeft(), '');

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { uninstall } from '../../agent/uninstall.ts';
-import { fakeApiServer, refusal } from './fake-api-server.ts';
-import { mockPauses } from './node/publisher-of.ts';
+import { cleanNodes, findMarked } from '../../kubectl/clean-nodes.ts';
+import { fakeApiServer, refusal } from '../agent/fake-api-server.ts';
+import { mockPauses } from '../agent/node/publisher-of.ts';
 
 const LIST = 'GET /api/v1/nodes?limit=200';
 const NODE = 'PATCH /api/v1/nodes/node-1 application/merge-patch+json';
@@ -32,12 +32,14 @@ async function writtenNode(t: TestContext) {
     ],
   });
   const lines: string[] = [];
-  const run = (signal = AbortSignal.timeout(10_000)) =>
-    uninstall({ kube, print: (line) => lines.push(line), settleMs: 0 }, signal);
+  const run = async (signal = AbortSignal.timeout(10_000)) => {
+    const { marked } = await findMarked(kube, signal);
+    return cleanNodes(marked, { kube, print: (line) => lines.push(line), settleMs: 0 }, signal);
+  };
   return { server, run, lines };
 }
 
-describe('uninstall', () => {
+describe('cleaning all nodes', () => {
   it('takes off a Node what agents wrote, and nothing else', async (t) => {
     const { server, run, lines } = await writtenNode(t);
     assert.equal(await run(), 0);
@@ -52,7 +54,7 @@ describe('uninstall', () => {
         conditions: [{ type: 'Ready', status: 'True' }],
       },
     );
-    assert.deepEqual(lines, ['1 nodes, 1 of them with something of the agents', 'node-1: cleaned']);
+    assert.deepEqual(lines, ['node-1: cleaned']);
   });
 
   it('writes nothing where there is nothing', async (t) => {

@@ -1,13 +1,13 @@
 import timers from 'node:timers/promises';
-import { mapAtOnce } from './at-once.ts';
-import type { Kube } from './kube/client.ts';
-import { KubeError } from './kube/error.ts';
-import { pagesOf } from './kube/pages.ts';
-import { OWN_KEYS } from './node/keys.ts';
-import { CONDITION, type NodeObject, nodePatch, valueIn } from './node/object.ts';
+import { mapAtOnce } from '../agent/at-once.ts';
+import type { Kube } from '../agent/kube/client.ts';
+import { KubeError } from '../agent/kube/error.ts';
+import { pagesOf } from '../agent/kube/pages.ts';
+import { OWN_KEYS } from '../agent/node/keys.ts';
+import { CONDITION, type NodeObject, nodePatch, valueIn } from '../agent/node/object.ts';
 
-/** What an uninstall needs: the API server, and where its lines go. */
-export type UninstallOptions = {
+/** What cleaning needs: the API server, and where its lines go. */
+export type CleanOptions = {
   readonly kube: Pick<Kube, 'get' | 'patch'>;
   readonly print: (line: string) => void;
   /** How long to wait before looking whether an agent has written anew, milliseconds. */
@@ -17,13 +17,6 @@ export type UninstallOptions = {
 const PAGE = '200';
 const AT_ONCE = 8;
 const ATTEMPTS = 5;
-
-/** Takes labels, annotations, taint and condition of the agents off every Node; see {@link cleanNodes}. */
-export async function uninstall(options: UninstallOptions, signal: AbortSignal): Promise<number> {
-  const { nodes, marked } = await findMarked(options.kube, signal);
-  options.print(`${nodes} nodes, ${marked.length} of them with something of the agents`);
-  return cleanNodes(marked, options, signal);
-}
 
 /** How many Nodes there are, and those that carry something of the agents. */
 export async function findMarked(
@@ -41,12 +34,12 @@ export async function findMarked(
 }
 
 /**
- * Takes what is the agents' off these Nodes. Gives the number of Nodes that carry some of it still, because an agent
+ * Takes labels, annotations, taint and condition of the agents off these Nodes. Gives the number of Nodes that carry some of it still, because an agent
  * that still runs has written them again; rejects when a Node cannot be written.
  */
 export async function cleanNodes(
   marked: readonly NodeObject[],
-  { kube, print, settleMs = 5_000 }: UninstallOptions,
+  { kube, print, settleMs = 5_000 }: CleanOptions,
   signal: AbortSignal,
 ): Promise<number> {
   await mapAtOnce(marked, AT_ONCE, async (node) => {
@@ -65,7 +58,7 @@ export async function cleanNodes(
 }
 
 /** Cleans one Node; what changed meanwhile is read anew, and a Node that is gone is clean. */
-async function clean(found: NodeObject, kube: UninstallOptions['kube'], signal: AbortSignal): Promise<void> {
+async function clean(found: NodeObject, kube: CleanOptions['kube'], signal: AbortSignal): Promise<void> {
   const path = `/api/v1/nodes/${found.metadata.name}`;
   let node = found;
   for (let attempt = 1; ; attempt++) {
