@@ -3,11 +3,12 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CLUSTERS } from '../hack/paths.ts';
 import { replaceFile } from '../hack/replace-file.ts';
-import { run, waitFor } from '../hack/run.ts';
+import { run, UsageError, waitFor } from '../hack/run.ts';
 import { type Answer, ApiReader } from './control-plane/api.ts';
 import {
   CONTROL_PLANE,
   type ControlPlaneTools,
+  controlPlaneOf,
   kubeconfig,
   setUpNetwork,
   startControlPlane,
@@ -18,8 +19,7 @@ import { listen, startRelay } from './control-plane/start-relay.ts';
 import { ensureImage, type Image } from './images.ts';
 import { cgroupOf, removeCgroup } from './machine/cgroups.ts';
 import { requireName } from './machine/host-checks.ts';
-import { Machine } from './machine/machine.ts';
-import { unknownWord } from './nearest.ts';
+import type { Machine } from './machine/machine.ts';
 import type { NodeSpec } from './node/config.ts';
 import { ClusterNode } from './node/node.ts';
 import { allotNodes, type NodeRequest, readNodes } from './node/plan.ts';
@@ -31,7 +31,7 @@ import { waitForReady } from './wait-ready.ts';
 export class Cluster {
   readonly name: string;
   readonly dir: string;
-  readonly hub: Machine;
+  readonly controlPlane: Machine;
   readonly #authority: Authority;
   readonly #tools: ControlPlaneTools;
   readonly #api: ApiReader;
@@ -39,7 +39,7 @@ export class Cluster {
   private constructor(name: string, tools: ControlPlaneTools, authority: Authority) {
     this.name = name;
     this.dir = join(CLUSTERS, name);
-    this.hub = new Machine('control-plane', join(this.dir, 'hub'));
+    this.controlPlane = controlPlaneOf(this.dir);
     this.#tools = tools;
     this.#authority = authority;
     this.#api = new ApiReader(authority);
@@ -98,11 +98,13 @@ export class Cluster {
     const found = this.nodes().find((node) => node.name === name);
     if (found !== undefined) return found;
     const names = readNodes(this.dir).map((spec) => spec.name);
-    throw unknownWord(`node of the cluster "${this.name}" named`, name, names);
+    throw new UsageError(
+      `There is no node "${name}" in the cluster "${this.name}". There is: ${names.join(', ') || 'none'}.`,
+    );
   }
 
   #node(spec: NodeSpec): ClusterNode {
-    return new ClusterNode(spec, join(this.dir, 'nodes', spec.name), this.hub);
+    return new ClusterNode(spec, join(this.dir, 'nodes', spec.name), this.controlPlane);
   }
 
   /** Starts the control plane, or these of its daemons, and waits until the API server is ready. */
@@ -110,12 +112,12 @@ export class Cluster {
     port: number | undefined,
     daemons: readonly (typeof CONTROL_PLANE)[number][] = CONTROL_PLANE,
   ): Promise<void> {
-    await this.hub.start();
-    await setUpNetwork(this.hub);
-    await writeCredentials(this.hub, this.#authority);
+    await this.controlPlane.start();
+    await setUpNetwork(this.controlPlane);
+    await writeCredentials(this.controlPlane, this.#authority);
     await Promise.all(daemons.map((name) => this.startDaemon(name)));
     await this.#startRelay(port);
-    await waitFor(`the API server (see ${this.hub.dir}/kube-apiserver.log)`, 60_000, async () => {
+    await waitFor(`the API server (see ${this.controlPlane.dir}/kube-apiserver.log)`, 60_000, async () => {
       await this.get('/readyz');
       return true;
     });
@@ -123,16 +125,16 @@ export class Cluster {
 
   /** Starts one daemon of the control plane again; harmless when it runs. */
   async startDaemon(name: (typeof CONTROL_PLANE)[number]): Promise<void> {
-    await startControlPlane(this.hub, name, this.#tools);
+    await startControlPlane(this.controlPlane, name, this.#tools);
   }
 
   async #startRelay(port: number | undefined): Promise<void> {
-    if (this.hub.daemonPid('relay') !== undefined) return;
+    if (this.controlPlane.daemonPid('relay') !== undefined) return;
     const bound = await listen(port ?? this.port ?? 0);
     const server = `https://127.0.0.1:${bound.port}`;
     const config = await kubeconfig(this.#authority, server, 'admin', ['system:masters']);
     await replaceFile(this.kubeconfig, config, 0o600);
-    await startRelay(this.hub, bound.server);
+    await startRelay(this.controlPlane, bound.server);
   }
 
   /** The port on the host's loopback that the API server has been given, once it has. */

@@ -3,11 +3,11 @@ import { CLUSTERS } from '../hack/paths.ts';
 import { ensurePrerequisites } from '../hack/prerequisites.ts';
 import { UsageError } from '../hack/run.ts';
 import { Cluster } from './cluster.ts';
+import { controlPlaneOf } from './control-plane/control-plane.ts';
 import { listen } from './control-plane/start-relay.ts';
 import { ensureImage, type Image, type ImageId } from './images.ts';
 import { locked } from './lock.ts';
 import { requireKernel, requireName, requireRoot } from './machine/host-checks.ts';
-import { Machine } from './machine/machine.ts';
 import { allotNodes, type NodeRequest, toolsOf, wantedNodes } from './node/plan.ts';
 import { ensureTools } from './tools.ts';
 import { waitForServiceAccount } from './wait-ready.ts';
@@ -29,7 +29,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   return locked(name, async () => {
     const dir = join(CLUSTERS, name);
     const wanted = wantedNodes(name, dir, options.nodes);
-    if (new Machine('control-plane', join(dir, 'hub')).pid() === undefined) {
+    if (controlPlaneOf(dir).pid() === undefined) {
       await ensurePrerequisites({ forVms: wanted.some(({ machine }) => machine === 'vm') });
       await requireKernel();
       if (port !== undefined) (await listen(port)).server.close();

@@ -1,35 +1,37 @@
-import { requireName, requireRoot } from '../machine/host-checks.ts';
+import type { Command } from 'commander';
+import { requireRoot } from '../machine/host-checks.ts';
 import { clusterNames, removeCluster } from '../remove.ts';
-import type { Command } from './command.ts';
+import { nameOf } from './command.ts';
 
 /** `down`: ends clusters and removes what they left. */
-export const down: Command = {
-  flags: '[--all]',
-  does: 'ends a cluster, or all of this machine, and removes everything of it',
-  options: { all: { type: 'boolean' } },
-  run: async ({ name, values }) => {
-    requireName(name);
-    requireRoot();
-    const there = clusterNames();
-    for (const each of values.all ? there : [name]) {
-      const begun = Date.now();
-      await removeCluster(each);
-      console.log(
-        there.includes(each)
-          ? `The cluster "${each}" is gone, ${((Date.now() - begun) / 1000).toFixed(1)} s.`
-          : `There is no cluster "${each}": nothing to do.`,
-      );
-    }
-    if (values.all && there.length === 0) console.log('There is no cluster: nothing to do.');
-    return undefined;
-  },
-};
+export function addDown(program: Command): void {
+  program
+    .command('down')
+    .description('end a cluster and remove everything of it')
+    .option('--all', 'all clusters of this machine')
+    .action(async ({ all = false }: { all?: boolean }, command: Command) => {
+      const name = nameOf(command);
+      requireRoot();
+      const there = clusterNames();
+      for (const each of all ? there : [name]) {
+        const begun = Date.now();
+        await removeCluster(each);
+        console.log(
+          there.includes(each)
+            ? `The cluster "${each}" is gone, ${((Date.now() - begun) / 1000).toFixed(1)} s.`
+            : `There is no cluster "${each}": nothing to do.`,
+        );
+      }
+      if (all && there.length === 0) console.log('There is no cluster: nothing to do.');
+    });
+}
 
 /** `list`: the clusters of this machine. */
-export const list: Command = {
-  does: 'lists the clusters of this machine',
-  run: () => {
-    for (const name of clusterNames()) console.log(name);
-    return undefined;
-  },
-};
+export function addList(program: Command): void {
+  program
+    .command('list')
+    .description('list the clusters of this machine')
+    .action(() => {
+      for (const name of clusterNames()) console.log(name);
+    });
+}

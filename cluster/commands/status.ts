@@ -1,3 +1,4 @@
+import type { Command } from 'commander';
 import { formatTable } from '../../hack/table.ts';
 import type { Cluster } from '../cluster.ts';
 import { CONTROL_PLANE } from '../control-plane/control-plane.ts';
@@ -5,7 +6,8 @@ import { faultsOf } from '../faults/break-node.ts';
 import { processesIn, stateIn } from '../machine/processes.ts';
 import type { NodeSpec } from '../node/config.ts';
 import type { ClusterNode } from '../node/node.ts';
-import { type Command, npm, openRunning } from './command.ts';
+import { DAEMONS } from '../node/system.ts';
+import { nameOf, npm, openRunning } from './command.ts';
 
 const LABEL = 'gvisor.node-restriction.kubernetes.io/ready';
 const CONDITION = 'GVisorReady';
@@ -32,40 +34,48 @@ export type LocalNode = {
 };
 
 /** `status`: the cluster for people. */
-export const status: Command = {
-  does: 'shows the nodes, their daemons, faults, label and condition, and the memory used',
-  run: async ({ name }) => {
-    const cluster = await openRunning(name);
-    const seen = await cluster
-      .kubectl(['get', 'nodes', '--output=json', '--request-timeout=5s'], undefined, 10_000)
-      .then((text) => (JSON.parse(text) as { items: SeenNode[] }).items)
-      .catch(() => undefined);
-    const local: LocalNode[] = [];
-    for (const node of cluster.nodes()) {
-      if (node.machine.pid() === undefined) {
-        local.push({ spec: node.spec, daemons: 'machine down', faults: [], rss: 0 });
-        continue;
-      }
-      local.push({
-        spec: node.spec,
-        ...(await stateOfNode(node, cluster)),
-        rss: sum(processesIn(node.machine), 'rss'),
-      });
+export function addStatus(program: Command): void {
+  program
+    .command('status')
+    .description('show the nodes, their daemons, faults, label and condition, and the memory used')
+    .action(async (_options: object, command: Command) => {
+      if (!(await showStatus(nameOf(command)))) process.exitCode = 1;
+    });
+}
+
+/** Prints the status; false when the API server does not answer. */
+async function showStatus(name: string): Promise<boolean> {
+  const cluster = await openRunning(name);
+  const { controlPlane } = cluster;
+  const seen = await cluster
+    .kubectl(['get', 'nodes', '--output=json', '--request-timeout=5s'], undefined, 10_000)
+    .then((text) => (JSON.parse(text) as { items: SeenNode[] }).items)
+    .catch(() => undefined);
+  const local: LocalNode[] = [];
+  for (const node of cluster.nodes()) {
+    if (node.machine.pid() === undefined) {
+      local.push({ spec: node.spec, daemons: 'machine down', faults: [], rss: 0 });
+      continue;
     }
-    const all = processesIn(cluster.hub);
-    const memory = `${mebibytes(sum(all, 'rss'))} RSS, ${mebibytes(sum(all, 'pss'))} PSS`;
-    console.log(formatTable(statusRows(seen, local)));
-    console.log(`
-control plane: ${await daemonsOf(CONTROL_PLANE, async (daemon) => stateIn(cluster.hub, cluster.hub.daemonPid(daemon)))}
-all ${all.length} processes: ${memory}
+    local.push({
+      spec: node.spec,
+      ...(await stateOfNode(node, cluster)),
+      rss: sum(processesIn(node.machine), 'rss'),
+    });
+  }
+  const all = processesIn(controlPlane);
+  const daemons = await daemonsOf(CONTROL_PLANE, async (daemon) =>
+    stateIn(controlPlane, controlPlane.daemonPid(daemon)),
+  );
+  console.log(`${formatTable(statusRows(seen, local))}
+
+control plane: ${daemons}
+all ${all.length} processes: ${mebibytes(sum(all, 'rss'))} RSS, ${mebibytes(sum(all, 'pss'))} PSS
 export KUBECONFIG=${cluster.kubeconfig}`);
-    if (seen === undefined) {
-      console.log(`The API server does not answer: see \`${npm(name, 'logs control-plane')}\`.`);
-      return 1;
-    }
-    return undefined;
-  },
-};
+  if (seen !== undefined) return true;
+  console.log(`The API server does not answer: see \`${npm(name, 'logs control-plane')}\`.`);
+  return false;
+}
 
 /** The daemons and the faults of a node; a virtual machine that is starting, or stuck, tells of none. */
 async function stateOfNode(
@@ -76,7 +86,7 @@ async function stateOfNode(
     const faults = await faultsOf(node, cluster);
     return {
       faults,
-      daemons: await daemonsOf(['containerd', 'kubelet'], (name) => node.system.daemonState(name)),
+      daemons: await daemonsOf(DAEMONS, (name) => node.system.daemonState(name)),
     };
   } catch (error) {
     if (node.spec.machine === 'vm') return { faults: [], daemons: 'no answer' };

@@ -1,101 +1,84 @@
-import { UsageError } from '../../hack/run.ts';
-import { unknownWord } from '../nearest.ts';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { DEFAULT_NODES, type NodeRequest } from '../node/plan.ts';
 import { startCluster } from '../start.ts';
-import { type Command, npm } from './command.ts';
+import { nameOf, npm } from './command.ts';
 
-const CHOICES = {
+/** What a node can be made of. */
+export const CHOICES = {
   containerd: ['2', '1.7'],
   gvisor: ['current', '2025', '2026-09', '2026-09-bare', 'none'],
   machine: ['namespaces', 'vm'],
-} as const;
+} as const satisfies Partial<Record<keyof NodeRequest, readonly string[]>>;
 const MOST_NODES = 50;
 
-/** Options that say what a node is made of. */
-export const NODE_OPTIONS = {
-  containerd: { type: 'string' },
-  gvisor: { type: 'string' },
-  machine: { type: 'string' },
-} as const;
+const FORMS = Object.entries(CHOICES).map(([key, words]) => `${key}=${words.join('|')}`);
 
-const PROPERTIES = ['name', ...Object.keys(CHOICES)];
+type UpOptions = {
+  readonly nodes?: readonly NodeRequest[];
+  readonly node?: readonly NodeRequest[];
+  readonly port?: number;
+};
 
 /** `up`: starts a cluster or what is missing of it. */
-export const up: Command = {
-  flags:
-    '[--nodes N | --node name=…,containerd=2|1.7,gvisor=current|2025|2026-09|2026-09-bare|none,machine=vm …] [--port PORT]',
-  does: 'starts a cluster, or what is missing of it',
-  options: {
-    nodes: { type: 'string' },
-    node: { type: 'string', multiple: true },
-    port: { type: 'string' },
-  },
-  run: async ({ name, values }) => {
-    const nodes = nodesFrom(values.nodes, values.node);
-    const port = values.port === undefined ? undefined : wholeNumber('--port', values.port, 65_535);
-    const begun = Date.now();
-    const cluster = await startCluster({
-      name,
-      ...(nodes === undefined ? {} : { nodes }),
-      ...(port === undefined ? {} : { port }),
-    });
-    const seconds = ((Date.now() - begun) / 1000).toFixed(1);
-    const count = cluster.nodes().length;
-    console.log(`The cluster "${name}" is up: ${count} ${count === 1 ? 'node' : 'nodes'} Ready, ${seconds} s.
+export function addUp(program: Command): void {
+  program
+    .command('up')
+    .description('start a cluster, or what is missing of it')
+    .addOption(new Option('--nodes <count>', 'how many nodes').argParser(nodesFrom).conflicts('node'))
+    .option('--node <properties>', `one node, again for each: name=NAME,${FORMS.join(',')}`, collectNode)
+    .option('--port <port>', "of the API server on this machine's loopback", (text) =>
+      wholeNumber(text, 65_535),
+    )
+    .action(async ({ node, nodes = node, port }: UpOptions, command: Command) => {
+      const name = nameOf(command);
+      process.once('SIGINT', () => {
+        process.stderr.write(
+          `\nStopped. \`${npm(name, 'up')}\` goes on, \`${npm(name, 'down')}\` clears up.\n`,
+        );
+        process.exit(130);
+      });
+      const begun = Date.now();
+      const cluster = await startCluster({
+        name,
+        ...(nodes === undefined ? {} : { nodes }),
+        ...(port === undefined ? {} : { port }),
+      });
+      const seconds = ((Date.now() - begun) / 1000).toFixed(1);
+      const count = cluster.nodes().length;
+      console.log(`The cluster "${name}" is up: ${count} ${count === 1 ? 'node' : 'nodes'} Ready, ${seconds} s.
 Try next:
   ${npm(name, 'status')}
   ${npm(name, 'kubectl get nodes')}
   ${npm(name, 'faults')}
   export KUBECONFIG=${cluster.kubeconfig}
   ${npm(name, 'down')}`);
-    return undefined;
-  },
-};
-
-/** The nodes that `--nodes N` or `--node …` ask for; undefined when neither is given. */
-export function nodesFrom(count: unknown, each: unknown): readonly NodeRequest[] | undefined {
-  if (count !== undefined && each !== undefined) throw new UsageError('Give --nodes or --node, not both.');
-  if (count !== undefined) {
-    const names = Array.from(
-      { length: wholeNumber('--nodes', count, MOST_NODES) },
-      (_, at) => `node-${at + 1}`,
-    );
-    return names.map((name, at) => DEFAULT_NODES[at] ?? { name });
-  }
-  if (!Array.isArray(each)) return undefined;
-  const nodes = each.map((text) => parseNode(String(text)));
-  const names = nodes.flatMap((node) => node.name ?? []);
-  const twice = names.find((name, at) => names.indexOf(name) !== at);
-  if (twice !== undefined) throw new UsageError(`Two nodes have the name "${twice}": name each otherwise.`);
-  return nodes;
+    });
 }
 
-/** Reads `name=a,containerd=1.7,gvisor=none`. */
-export function parseNode(text: string): NodeRequest {
-  const pairs = text.split(',').map((pair) => {
-    const [key = '', value] = pair.split(/=(.*)/s);
-    if (!PROPERTIES.includes(key)) throw unknownWord('property of a node', key, PROPERTIES);
-    if (!value) throw new UsageError(`"${pair}" in --node lacks a value: write ${key}=….`);
-    return [key, value] as const;
-  });
-  const { name, ...rest } = Object.fromEntries(pairs) as Record<string, string>;
-  return { ...(name === undefined ? {} : { name }), ...nodeChoices(rest) };
+/** As many nodes as `count` says, the first ones as every cluster has them. */
+export function nodesFrom(count: string): readonly NodeRequest[] {
+  const length = wholeNumber(count, MOST_NODES);
+  return Array.from({ length }, (_, at) => DEFAULT_NODES[at] ?? { name: `node-${at + 1}` });
 }
 
-/** What `containerd`, `gvisor` and `machine` say of a node, each one of a few words. */
-export function nodeChoices(values: Readonly<Record<string, unknown>>): Omit<NodeRequest, 'name'> {
-  const chosen = Object.entries(CHOICES).flatMap(([key, words]) => {
-    const value = values[key];
-    if (value === undefined) return [];
-    const known: readonly string[] = words;
-    if (!known.includes(String(value))) throw unknownWord(`${key} for nodes`, String(value), known);
-    return [[key, value] as const];
-  });
-  return Object.fromEntries(chosen) as Omit<NodeRequest, 'name'>;
+/** Reads `name=a,containerd=1.7,gvisor=none` and adds it to the nodes read before. */
+export function collectNode(text: string, before: readonly NodeRequest[] = []): readonly NodeRequest[] {
+  const node = Object.fromEntries(text.split(',').map(parseProperty)) as NodeRequest;
+  if (node.name !== undefined && before.some(({ name }) => name === node.name))
+    throw new InvalidArgumentError(`Two nodes have the name "${node.name}".`);
+  return [...before, node];
 }
 
-function wholeNumber(flag: string, value: unknown, most: number): number {
-  const number = Number(value);
+function parseProperty(pair: string): readonly [string, string] {
+  const [key = '', value = ''] = pair.split(/=(.*)/s);
+  const choices: Readonly<Record<string, readonly string[]>> = CHOICES;
+  const fits = key === 'name' ? value !== '' : choices[key]?.includes(value);
+  if (fits) return [key, value];
+  throw new InvalidArgumentError(`Instead of "${pair}" write name=NAME or ${FORMS.join(' or ')}.`);
+}
+
+function wholeNumber(text: string, most: number): number {
+  const number = Number(text);
   if (Number.isInteger(number) && number >= 1 && number <= most) return number;
-  throw new UsageError(`${flag} takes a whole number from 1 to ${most}, not "${value}".`);
+  throw new InvalidArgumentError(`It takes a whole number from 1 to ${most}.`);
 }

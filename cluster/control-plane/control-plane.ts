@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Machine } from '../machine/machine.ts';
+import { Machine } from '../machine/machine.ts';
 import { type Authority, createSigningKeys } from './pki.ts';
 
 /** The control plane's address on the cluster's bridge; nodes follow it in the same /24. */
-export const HUB_ADDRESS = '10.89.0.1';
+export const CONTROL_PLANE_ADDRESS = '10.89.0.1';
 /** The address of the `kubernetes` service, which the bridge carries itself: there is no kube-proxy. */
 export const SERVICE_ADDRESS = '10.96.0.1';
 const PKI = '/etc/kubernetes/pki';
@@ -16,27 +16,32 @@ export const CONTROL_PLANE = ['etcd', 'kube-apiserver', 'kube-controller-manager
 /** The folders that hold the control plane's programs. */
 export type ControlPlaneTools = { readonly kubernetes: string; readonly etcd: string };
 
+/** The machine of the control plane of the cluster in `dir`, running or not. */
+export function controlPlaneOf(dir: string): Machine {
+  return new Machine('control-plane', join(dir, 'hub'));
+}
+
 /** Gives the control plane's machine its bridge, and the address of the API service on it. */
-export async function setUpNetwork(hub: Machine): Promise<void> {
-  const ip = (...args: string[]) => hub.run(['ip', ...args]);
+export async function setUpNetwork(controlPlane: Machine): Promise<void> {
+  const ip = (...args: string[]) => controlPlane.run(['ip', ...args]);
   if (!(await ip('-br', 'link')).includes('br0')) await ip('link', 'add', 'br0', 'type', 'bridge');
-  await ip('addr', 'replace', `${HUB_ADDRESS}/24`, 'dev', 'br0');
+  await ip('addr', 'replace', `${CONTROL_PLANE_ADDRESS}/24`, 'dev', 'br0');
   await ip('addr', 'replace', `${SERVICE_ADDRESS}/32`, 'dev', 'br0');
   await ip('link', 'set', 'br0', 'up');
 }
 
 /** Writes the control plane's keys and kubeconfigs once; they stay while the cluster exists. */
-export async function writeCredentials(hub: Machine, authority: Authority): Promise<void> {
+export async function writeCredentials(controlPlane: Machine, authority: Authority): Promise<void> {
   const put = async (file: string, text: string) => {
-    await mkdir(dirname(hub.path(file)), { recursive: true });
-    await writeFile(hub.path(file), text, { mode: 0o600 });
+    await mkdir(dirname(controlPlane.path(file)), { recursive: true });
+    await writeFile(controlPlane.path(file), text, { mode: 0o600 });
   };
-  if (existsSync(hub.path(`${PKI}/done`))) return;
+  if (existsSync(controlPlane.path(`${PKI}/done`))) return;
   const names = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'localhost'];
   const server = await authority.issue(
     'kube-apiserver',
     [],
-    [...names, '127.0.0.1', HUB_ADDRESS, SERVICE_ADDRESS],
+    [...names, '127.0.0.1', CONTROL_PLANE_ADDRESS, SERVICE_ADDRESS],
   );
   const client = await authority.issue('kube-apiserver', ['system:masters']);
   const signing = await createSigningKeys();
@@ -51,7 +56,7 @@ export async function writeCredentials(hub: Machine, authority: Authority): Prom
   for (const name of ['kube-controller-manager', 'kube-scheduler']) {
     await put(
       `/etc/kubernetes/${name}.kubeconfig`,
-      await kubeconfig(authority, `https://${HUB_ADDRESS}`, `system:${name}`),
+      await kubeconfig(authority, `https://${CONTROL_PLANE_ADDRESS}`, `system:${name}`),
     );
   }
   await put(`${PKI}/done`, '');
@@ -72,13 +77,13 @@ export const AUDIT_LOG = '/var/log/kube-apiserver-audit.log';
 
 /** Starts one daemon of the control plane; harmless when it runs. */
 export async function startControlPlane(
-  hub: Machine,
+  controlPlane: Machine,
   name: (typeof CONTROL_PLANE)[number],
   tools: ControlPlaneTools,
 ): Promise<void> {
-  if (hub.daemonPid(name) !== undefined) return;
+  if (controlPlane.daemonPid(name) !== undefined) return;
   const bin = name === 'etcd' ? join(tools.etcd, 'etcd') : join(tools.kubernetes, name);
-  await hub.daemon(name, [bin, ...ARGUMENTS[name]]);
+  await controlPlane.daemon(name, [bin, ...ARGUMENTS[name]]);
 }
 
 const ARGUMENTS: Record<(typeof CONTROL_PLANE)[number], readonly string[]> = {
@@ -87,7 +92,7 @@ const ARGUMENTS: Record<(typeof CONTROL_PLANE)[number], readonly string[]> = {
     '--etcd-servers=http://127.0.0.1:2379',
     '--secure-port=443',
     '--bind-address=0.0.0.0',
-    `--advertise-address=${HUB_ADDRESS}`,
+    `--advertise-address=${CONTROL_PLANE_ADDRESS}`,
     '--service-cluster-ip-range=10.96.0.0/16',
     `--tls-cert-file=${PKI}/apiserver.crt`,
     `--tls-private-key-file=${PKI}/apiserver.key`,

@@ -16,9 +16,9 @@ export const KUBE_STATE_METRICS_SCRAPE = `scrape_configs:
  * may list everything. One that runs is ended.
  */
 export async function startKubeStateMetrics(cluster: Cluster, args: readonly string[]): Promise<void> {
-  const { hub } = cluster;
+  const { controlPlane } = cluster;
   const tools = await ensureTools(['kube-state-metrics']);
-  await hub.stopDaemon('kube-state-metrics');
+  await controlPlane.stopDaemon('kube-state-metrics');
   const command = [
     join(tools['kube-state-metrics'], 'kube-state-metrics'),
     '--kubeconfig=/etc/kubernetes/kube-controller-manager.kubeconfig',
@@ -27,5 +27,5 @@ export async function startKubeStateMetrics(cluster: Cluster, args: readonly str
     `--port=${PORT}`,
     '--telemetry-host=127.0.0.1',
   ];
-  await hub.daemon('kube-state-metrics', [...command, ...args]);
+  await controlPlane.daemon('kube-state-metrics', [...command, ...args]);
 }

@@ -75,11 +75,11 @@ export class Prometheus {
  * and evaluating every second, and waits until it answers. One that runs is ended, and its data removed.
  */
 export async function startPrometheus(cluster: Cluster, files: PrometheusFiles): Promise<Prometheus> {
-  const { hub } = cluster;
-  await hub.stopDaemon('prometheus');
-  await hub.run(['rm', '-rf', FOLDER, '/var/lib/prometheus']);
-  await mkdir(hub.path(FOLDER), { recursive: true });
-  const put = (name: string, text: string) => writeFile(join(hub.path(FOLDER), name), text);
+  const { controlPlane } = cluster;
+  await controlPlane.stopDaemon('prometheus');
+  await controlPlane.run(['rm', '-rf', FOLDER, '/var/lib/prometheus']);
+  await mkdir(controlPlane.path(FOLDER), { recursive: true });
+  const put = (name: string, text: string) => writeFile(join(controlPlane.path(FOLDER), name), text);
   const config = {
     global: { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '1s' },
     scrape_config_files: ['scrape-*.yaml'],
@@ -89,8 +89,8 @@ export async function startPrometheus(cluster: Cluster, files: PrometheusFiles):
   for (const [index, text] of files.scrapeConfigs.entries()) await put(`scrape-${index}.yaml`, text);
   for (const [index, text] of files.rules.entries()) await put(`rules-${index}.yaml`, text);
   const { server, port } = await listen(0);
-  await hub.stopDaemon('relay-prometheus');
-  await startRelay(hub, server, { name: 'relay-prometheus', address: '127.0.0.1', port: PORT });
+  await controlPlane.stopDaemon('relay-prometheus');
+  await startRelay(controlPlane, server, { name: 'relay-prometheus', address: '127.0.0.1', port: PORT });
   const url = `http://127.0.0.1:${port}`;
   await continuePrometheus(cluster, url);
   return new Prometheus(url);
@@ -98,7 +98,7 @@ export async function startPrometheus(cluster: Cluster, files: PrometheusFiles):
 
 /** Starts the Prometheus behind `url` again, with the files and the data that it had, and waits until it answers. */
 export async function continuePrometheus(cluster: Cluster, url: string): Promise<void> {
-  const { hub } = cluster;
+  const { controlPlane } = cluster;
   const { prometheus } = await ensureTools(['prometheus']);
   const env = await actAsServiceAccount(cluster, 'monitoring', 'prometheus');
   const options = [
@@ -106,8 +106,8 @@ export async function continuePrometheus(cluster: Cluster, url: string): Promise
     '--storage.tsdb.path=/var/lib/prometheus',
     `--web.listen-address=127.0.0.1:${PORT}`,
   ];
-  await hub.daemon('prometheus', [join(prometheus, 'prometheus'), ...options], env);
-  await waitFor(`Prometheus (see ${hub.dir}/prometheus.log)`, 60_000, async () =>
+  await controlPlane.daemon('prometheus', [join(prometheus, 'prometheus'), ...options], env);
+  await waitFor(`Prometheus (see ${controlPlane.dir}/prometheus.log)`, 60_000, async () =>
     (await fetch(`${url}/-/ready`)).ok ? true : undefined,
   );
 }

@@ -22,7 +22,7 @@ export async function actAsServiceAccount(
     [room, account].map((each) => JSON.stringify(each)).join('\n---\n'),
   );
   const token = await cluster.kubectl(['create', 'token', name, '-n', namespace, '--duration=24h']);
-  const folder = cluster.hub.path(IN_CLUSTER);
+  const folder = cluster.controlPlane.path(IN_CLUSTER);
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, 'token'), token.trim(), { mode: 0o600 });
   await copyFile(join(cluster.dir, 'pki/ca.crt'), join(folder, 'ca.crt'));

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { REPO } from '../../hack/paths.ts';
 import { UsageError } from '../../hack/run.ts';
 import type { Machine } from '../machine/machine.ts';
-import { HUB_ADDRESS } from './control-plane.ts';
+import { CONTROL_PLANE_ADDRESS } from './control-plane.ts';
 
 /** Listens on a port of the host's loopback (0: any free one). Throws a UsageError when it is taken. */
 export async function listen(port: number): Promise<{ readonly server: Server; readonly port: number }> {
@@ -22,14 +22,14 @@ export async function listen(port: number): Promise<{ readonly server: Server; r
 /** What a relay leads to, in the control plane's network; the name is the one it has among the daemons. */
 export type RelayTarget = { readonly name: string; readonly address: string; readonly port: number };
 
-const API_SERVER: RelayTarget = { name: 'relay', address: HUB_ADDRESS, port: 443 };
+const API_SERVER: RelayTarget = { name: 'relay', address: CONTROL_PLANE_ADDRESS, port: 443 };
 
 /** Starts the process that brings connections from `server` to the API server, or to another target, and hands it the server. */
-export async function startRelay(hub: Machine, server: Server, target = API_SERVER): Promise<void> {
+export async function startRelay(controlPlane: Machine, server: Server, target = API_SERVER): Promise<void> {
   const { name, address, port } = target;
   const script = `echo $$ >/run/daemons/${name}; exec "$@"`;
   const node = [process.execPath, join(REPO, 'cluster/control-plane/relay.ts'), address, String(port)];
-  const [first = '', ...rest] = hub.enter('/bin/sh', '-c', script, name, ...node);
+  const [first = '', ...rest] = controlPlane.enter('/bin/sh', '-c', script, name, ...node);
   const child = fork(first, rest, {
     execPath: 'nsenter',
     execArgv: [],

@@ -127,8 +127,8 @@ export const FAULTS = {
   'api-down': fault('api', {
     does: 'kills the API server of the whole cluster',
     seen: 'kubectl is refused; running pods go on',
-    apply: (_node, cluster) => cluster.hub.stopDaemon('kube-apiserver', 'KILL'),
-    holds: async (_node, cluster) => cluster.hub.daemonPid('kube-apiserver') === undefined,
+    apply: (_node, cluster) => cluster.controlPlane.stopDaemon('kube-apiserver', 'KILL'),
+    holds: async (_node, cluster) => cluster.controlPlane.daemonPid('kube-apiserver') === undefined,
   }),
   'agent-killed': fault('agent', {
     does: 'kills the agent of the node (-9), which the kubelet starts again',

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { CACHE } from '../../hack/paths.ts';
-import { HUB_ADDRESS } from '../control-plane/control-plane.ts';
+import { CONTROL_PLANE_ADDRESS } from '../control-plane/control-plane.ts';
 import { addressOf, type NodeSpec } from '../node/config.ts';
 import type { VmImage } from '../vm-image.ts';
 
@@ -50,7 +50,7 @@ function credential(name: string, text: string): readonly [string, string] {
 }
 
 function networkFile(spec: NodeSpec): string {
-  const network = `Address=${addressOf(spec)}/24\nGateway=${HUB_ADDRESS}\nLinkLocalAddressing=no\nIPv6AcceptRA=no`;
+  const network = `Address=${addressOf(spec)}/24\nGateway=${CONTROL_PLANE_ADDRESS}\nLinkLocalAddressing=no\nIPv6AcceptRA=no`;
   return `[Match]\nName=eth0\n\n[Network]\n${network}\n`;
 }
 

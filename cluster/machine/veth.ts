@@ -1,38 +1,40 @@
 import { run } from '../../hack/run.ts';
-import { HUB_ADDRESS } from '../control-plane/control-plane.ts';
+import { CONTROL_PLANE_ADDRESS } from '../control-plane/control-plane.ts';
 import { addressOf, type NodeSpec, podCidrOf } from '../node/config.ts';
 import type { Machine } from './machine.ts';
 
 /** Lays a cable from the node's machine to the control plane's bridge, and the routes to the node's pods and out. */
-export async function plugIn(hub: Machine, machine: Machine, spec: NodeSpec): Promise<void> {
+export async function plugIn(controlPlane: Machine, machine: Machine, spec: NodeSpec): Promise<void> {
   const own = (...args: string[]) => machine.run(['ip', ...args]);
   const port = portOf(spec);
   if (!(await own('-br', 'link')).includes('eth0')) {
-    await hubIp(hub, 'link', 'del', port).catch(() => {}); // of a machine that ended a moment ago
+    await ipOf(controlPlane, 'link', 'del', port).catch(() => {}); // of a machine that ended a moment ago
     const peer = ['peer', 'name', 'eth0', 'netns', String(machine.pid())];
-    await hubIp(hub, 'link', 'add', port, 'type', 'veth', ...peer);
+    await ipOf(controlPlane, 'link', 'add', port, 'type', 'veth', ...peer);
   }
-  await hubIp(hub, 'link', 'set', port, 'master', 'br0', 'up');
+  await ipOf(controlPlane, 'link', 'set', port, 'master', 'br0', 'up');
   await own('addr', 'replace', `${addressOf(spec)}/24`, 'dev', 'eth0');
   await own('link', 'set', 'eth0', 'up');
-  await own('route', 'replace', 'default', 'via', HUB_ADDRESS);
-  await hubIp(hub, 'route', 'replace', podCidrOf(spec), 'via', addressOf(spec));
+  await own('route', 'replace', 'default', 'via', CONTROL_PLANE_ADDRESS);
+  await ipOf(controlPlane, 'route', 'replace', podCidrOf(spec), 'via', addressOf(spec));
 }
 
 /** Gives the guest of a node a TAP device on the control plane's bridge, and the route to its pods. Gives the device's name. */
-export async function plugInTap(hub: Machine, spec: NodeSpec): Promise<string> {
+export async function plugInTap(controlPlane: Machine, spec: NodeSpec): Promise<string> {
   const port = portOf(spec);
-  const there = (await hubIp(hub, '-br', 'link')).split('\n').some((line) => line.split(/\s+/)[0] === port);
-  if (!there) await hubIp(hub, 'tuntap', 'add', 'dev', port, 'mode', 'tap');
-  await hubIp(hub, 'link', 'set', port, 'master', 'br0', 'up');
-  await hubIp(hub, 'route', 'replace', podCidrOf(spec), 'via', addressOf(spec));
+  const there = (await ipOf(controlPlane, '-br', 'link'))
+    .split('\n')
+    .some((line) => line.split(/\s+/)[0] === port);
+  if (!there) await ipOf(controlPlane, 'tuntap', 'add', 'dev', port, 'mode', 'tap');
+  await ipOf(controlPlane, 'link', 'set', port, 'master', 'br0', 'up');
+  await ipOf(controlPlane, 'route', 'replace', podCidrOf(spec), 'via', addressOf(spec));
   return port;
 }
 
 /** Takes a node's cable and route off the control plane's bridge. Harmless when they are gone. */
-export async function unplug(hub: Machine, spec: NodeSpec): Promise<void> {
-  await hubIp(hub, 'route', 'del', podCidrOf(spec)).catch(() => {});
-  await hubIp(hub, 'link', 'del', portOf(spec)).catch(() => {});
+export async function unplug(controlPlane: Machine, spec: NodeSpec): Promise<void> {
+  await ipOf(controlPlane, 'route', 'del', podCidrOf(spec)).catch(() => {});
+  await ipOf(controlPlane, 'link', 'del', portOf(spec)).catch(() => {});
 }
 
 function portOf(spec: NodeSpec): string {
@@ -40,6 +42,6 @@ function portOf(spec: NodeSpec): string {
 }
 
 // ip of the host in the machine's network, since `netns PID` must mean the host's PID.
-function hubIp(hub: Machine, ...args: string[]): Promise<string> {
-  return run('nsenter', [`--target=${hub.pid()}`, '--net', '--', 'ip', ...args]);
+function ipOf(controlPlane: Machine, ...args: string[]): Promise<string> {
+  return run('nsenter', [`--target=${controlPlane.pid()}`, '--net', '--', 'ip', ...args]);
 }

@@ -1,4 +1,4 @@
-import { HUB_ADDRESS } from '../control-plane/control-plane.ts';
+import { CONTROL_PLANE_ADDRESS } from '../control-plane/control-plane.ts';
 
 /** What a node is made of. `gvisor: "none"` makes one where gVisor pods cannot run. */
 export type NodeSpec = {
@@ -154,7 +154,7 @@ export function kubeletConfig(spec: NodeSpec): string {
     localStorageCapacityIsolation: false,
     evictionHard: { 'memory.available': '100Mi', 'nodefs.available': '1%', 'imagefs.available': '1%' },
     imageGCHighThresholdPercent: 100,
-    clusterDNS: [HUB_ADDRESS],
+    clusterDNS: [CONTROL_PLANE_ADDRESS],
     clusterDomain: 'cluster.local',
     registerWithTaints: [],
     shutdownGracePeriod: '0s',

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { HUB_ADDRESS, kubeconfig } from '../control-plane/control-plane.ts';
+import { CONTROL_PLANE_ADDRESS, kubeconfig } from '../control-plane/control-plane.ts';
 import type { Authority } from '../control-plane/pki.ts';
 import { ensureTools } from '../tools.ts';
 import {
@@ -29,7 +29,7 @@ export async function installNode(system: NodeSystem, spec: NodeSpec, authority:
   await system.write('/etc/cni/net.d/10-cluster.conflist', cniConfig(spec), 0o644);
   await system.write(CONTAINERD_CONFIG, containerdConfig(spec), 0o644);
   await system.write('/etc/kubernetes/pki/ca.crt', authority.cert, 0o644);
-  const server = `https://${HUB_ADDRESS}`;
+  const server = `https://${CONTROL_PLANE_ADDRESS}`;
   const config = await kubeconfig(authority, server, `system:node:${spec.name}`, ['system:nodes']);
   await system.write('/etc/kubernetes/kubelet.kubeconfig', config, 0o600);
   await system.write(KUBELET_CONFIG, kubeletConfig(spec), 0o644);

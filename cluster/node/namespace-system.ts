@@ -19,9 +19,9 @@ export class NamespaceSystem implements NodeSystem {
     this.#spec = spec;
   }
 
-  async start(hub: Machine): Promise<void> {
-    await this.#machine.start(hub);
-    await plugIn(hub, this.#machine, this.#spec);
+  async start(controlPlane: Machine): Promise<void> {
+    await this.#machine.start(controlPlane);
+    await plugIn(controlPlane, this.#machine, this.#spec);
   }
 
   run(command: readonly string[], options: RunOptions = {}): Promise<string> {

@@ -39,14 +39,14 @@ export class ClusterNode {
   readonly machine: Machine;
   /** What the node itself can be asked for, be it namespaces or a virtual machine. */
   readonly system: NodeSystem;
-  readonly #hub: Machine;
+  readonly #controlPlane: Machine;
 
-  constructor(spec: NodeSpec, dir: string, hub: Machine) {
+  constructor(spec: NodeSpec, dir: string, controlPlane: Machine) {
     const isVm = spec.machine === 'vm';
     this.spec = spec;
     this.machine = new Machine(spec.name, dir, isVm ? 'parent' : 'own');
     this.system = isVm ? new VmSystem(this.machine, spec) : new NamespaceSystem(this.machine, spec);
-    this.#hub = hub;
+    this.#controlPlane = controlPlane;
   }
 
   get name(): string {
@@ -80,7 +80,7 @@ export class ClusterNode {
 
   /** Starts the machine with its network and containerd; the kubelet waits for {@link startKubelet}. Harmless when they run. */
   async start(authority: Authority): Promise<void> {
-    await this.system.start(this.#hub);
+    await this.system.start(this.#controlPlane);
     if ((await this.system.read(KUBELET_CONFIG)) === '') {
       if (this.spec.gvisor !== 'none') await this.installGvisor();
       await installNode(this.system, this.spec, authority);
@@ -90,7 +90,7 @@ export class ClusterNode {
 
   /** Takes the node off the cluster's network; for a node whose machine has ended. */
   async disconnect(): Promise<void> {
-    await unplug(this.#hub, this.spec);
+    await unplug(this.#controlPlane, this.spec);
   }
 
   /** Installs runsc, its shim and its configuration of the node's generation, as a package would: each file at once. */

@@ -2,8 +2,10 @@ import type { RunOptions } from '../../hack/run.ts';
 import type { Machine } from '../machine/machine.ts';
 import type { NodeSpec } from './config.ts';
 
-/** A daemon of a node. */
-export type NodeDaemon = 'containerd' | 'kubelet';
+/** The daemons of a node, in the order they start. */
+export const DAEMONS = ['containerd', 'kubelet'] as const;
+/** See {@link DAEMONS}. */
+export type NodeDaemon = (typeof DAEMONS)[number];
 
 /** A process of a node: its PID there and its arguments. */
 export type NodeProcess = { readonly pid: number; readonly argv: readonly string[] };
@@ -13,8 +15,8 @@ export type NodeProcess = { readonly pid: number; readonly argv: readonly string
  * heals it goes through this. Paths are those inside of the node; its folders must be there unless told.
  */
 export type NodeSystem = {
-  /** Starts the node, plugged into the bridge of `hub`, and resolves once commands run in it. Harmless when it runs. */
-  start(hub: Machine): Promise<void>;
+  /** Starts the node, plugged into the bridge of `controlPlane`, and resolves once commands run in it. Harmless when it runs. */
+  start(controlPlane: Machine): Promise<void>;
   /** Runs a program in the node to its end and gives its standard output. */
   run(command: readonly string[], options?: RunOptions): Promise<string>;
   /** The text of a file; "" where there is none. */

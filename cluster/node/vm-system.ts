@@ -23,9 +23,9 @@ export class VmSystem implements NodeSystem {
     this.#spec = spec;
   }
 
-  async start(hub: Machine): Promise<void> {
-    await this.#machine.start(hub);
-    const port = await plugInTap(hub, this.#spec);
+  async start(controlPlane: Machine): Promise<void> {
+    await this.#machine.start(controlPlane);
+    const port = await plugInTap(controlPlane, this.#spec);
     if (this.#machine.daemonPid('qemu') === undefined) await this.#startQemu(port);
     const what = `the guest "${this.#spec.name}" to start (see ${this.#machine.dir}/qemu.log)`;
     await waitFor(what, BOOT_MS, async () => {

@@ -17,7 +17,7 @@ export function logged(what: string, call: Call, binding: string): Case {
       const { code, message } = await as('logged', { ...call, path: `${call.path}&${mark}` });
       assert.ok(code < 300, `${code} ${message}`);
       const line = await waitFor('the audit log', 10_000, async () => {
-        const text = await readFile(cluster.hub.path(AUDIT_LOG), 'utf8');
+        const text = await readFile(cluster.controlPlane.path(AUDIT_LOG), 'utf8');
         const found = text.split('\n').find((one) => one.includes(mark));
         return found === undefined ? undefined : (JSON.parse(found) as Line);
       });

@@ -120,7 +120,7 @@ describe('the alerts, on real agents that a real Prometheus scrapes', () => {
 
   it('fire after all when Prometheus was away while the node broke', async () => {
     await monitoredAs('node-1', 1);
-    await cluster().hub.stopDaemon('prometheus', 'KILL');
+    await cluster().controlPlane.stopDaemon('prometheus', 'KILL');
     await breakAndWait(cluster(), 'node-1', 'runsc-missing');
     await continuePrometheus(cluster(), monitored().prometheus.url);
     const { annotations } = await fires('GVisorNodeNotReady', 'node-1');

@@ -51,7 +51,7 @@ describe('the alerts of the fleet controller, on a real one that a real Promethe
     await letAgentsReturn(cluster(), ...GVISOR_NODES);
     await removeFleet(cluster());
     await deployWith(cluster());
-    for (const name of ['prometheus', 'relay-prometheus']) await cluster().hub.stopDaemon(name);
+    for (const name of ['prometheus', 'relay-prometheus']) await cluster().controlPlane.stopDaemon(name);
     await cluster().kubectl(['delete', 'namespace', 'monitoring']);
   });
 

@@ -60,7 +60,7 @@ export function useMonitoredCluster(): () => Monitored {
 async function restore(cluster: Cluster): Promise<void> {
   await deployWith(cluster);
   for (const name of ['prometheus', 'relay-prometheus', 'kube-state-metrics'])
-    await cluster.hub.stopDaemon(name);
+    await cluster.controlPlane.stopDaemon(name);
   await cluster.kubectl(['label', 'nodes', '--all', 'test-pool-']);
   await cluster.kubectl(['delete', '-f', join(COMPONENT, 'scrape-rbac.yaml')]);
   await cluster.kubectl(['delete', 'namespace', 'monitoring']);

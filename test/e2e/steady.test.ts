@@ -163,7 +163,7 @@ type Audited = {
 
 /** Every request of agents that the API server's audit log holds, a watch counted once. */
 async function agentRequests(): Promise<Audited[]> {
-  const text = await readFile(cluster().hub.path(AUDIT_LOG), 'utf8');
+  const text = await readFile(cluster().controlPlane.path(AUDIT_LOG), 'utf8');
   const lines = text.split('\n').filter((line) => line.includes(USER));
   const records = lines.map((line) => JSON.parse(line) as Audited & { readonly stage: string });
   return records.filter(

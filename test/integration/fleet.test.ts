@@ -150,7 +150,7 @@ describe('the fleet controller with its own token, on a real API server', () => 
 
   it('withdraws nothing while the API server is away, nor when it is back', async () => {
     const run = await start();
-    await cluster().hub.stopDaemon('kube-apiserver', 'KILL');
+    await cluster().controlPlane.stopDaemon('kube-apiserver', 'KILL');
     await waitFor('the controller to notice', 20_000, async () => !run.fleet.view.current || undefined);
     await pause(15);
     assert.deepEqual(run.brake, ['ApiServerAway']);
