@@ -1,3 +1,6 @@
+/** How long the message of an event is at the most, in characters. */
+export const LONGEST_MESSAGE = 1_024;
+
 /** What an event tells, and of which object; that of no namespace has its events in "default". */
 export type KubeEvent = {
   readonly about: {
@@ -24,7 +27,7 @@ export function eventsPath({ about }: KubeEvent): string {
 }
 
 /**
- * An event as the API server takes it, with a message of at most 1,024 characters.
+ * An event as the API server takes it, with no more than {@link LONGEST_MESSAGE} of its message.
  * Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/, in its core form
  */
 export function eventObject(event: KubeEvent, { source, at, ...named }: EventOrigin): object {
@@ -37,7 +40,7 @@ export function eventObject(event: KubeEvent, { source, at, ...named }: EventOri
     involvedObject: { apiVersion: 'v1', ...about },
     type,
     reason,
-    message: message.slice(0, 1024),
+    message: message.slice(0, LONGEST_MESSAGE),
     source,
     firstTimestamp: time,
     lastTimestamp: time,

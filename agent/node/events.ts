@@ -3,7 +3,8 @@ import type { Logger } from 'pino';
 import { errorLine } from '../host/error-line.ts';
 import type { Kube } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
-import { eventObject, eventsPath, type KubeEvent } from '../kube/event.ts';
+import { eventObject, eventsPath, type KubeEvent, LONGEST_MESSAGE } from '../kube/event.ts';
+import { shorten, shortIds } from '../text/format.ts';
 import type { Verdict } from '../verdict.ts';
 
 const FIRST_RETRY_MS = 1_000;
@@ -45,7 +46,8 @@ export class EventSender {
     if (oldest !== undefined) this.#drop(oldest);
     const name = `${event.about.name.slice(0, 200)}.${at.getTime().toString(16)}.${++this.#sent}`;
     const source = { component: 'gvisor-ready', host: this.#options.node };
-    const body = eventObject(event, { source, at, name });
+    const message = shorten(shortIds(event.message), LONGEST_MESSAGE);
+    const body = eventObject({ ...event, message }, { source, at, name });
     this.#queue.push({ path: eventsPath(event), body, atMs: at.getTime() });
     this.#wake.resolve();
   }

@@ -54,6 +54,15 @@ describe('EventSender', () => {
     assert.deepEqual(server.asked, ['POST /api/v1/namespaces/default/events application/json']);
   });
 
+  it('shows twelve digits of an id, and both ends of a text that is too long', async (t) => {
+    const { sender, until } = await senderOf(t);
+    const message = `sandbox ${'0123456789abcdef'.repeat(4)}: ${'x'.repeat(2_000)}: EACCES`;
+    sender.send(eventOf({ ...BROKEN, message }, 'node-1', 'uid-1'));
+    const [event] = (await until(1)) as unknown as { message: string }[];
+    assert.match(event?.message ?? '', /^sandbox 0123456789ab: x+ … x+: EACCES$/);
+    assert.equal(event?.message.length, 1_024);
+  });
+
   it('warns of everything but a proof, in order, each under a name of its own', async (t) => {
     const { sender, until } = await senderOf(t);
     for (const verdict of [READY, BROKEN, UNREACHABLE]) sender.send(eventOf(verdict, 'node-1', 'uid-1'));
