@@ -18,7 +18,7 @@ export type ControlPlaneTools = { readonly kubernetes: string; readonly etcd: st
 
 /** The machine of the control plane of the cluster in `dir`, running or not. */
 export function controlPlaneOf(dir: string): Machine {
-  return new Machine('control-plane', join(dir, 'hub'));
+  return new Machine('control-plane', join(dir, 'control-plane'));
 }
 
 /** Gives the control plane's machine its bridge, and the address of the API service on it. */

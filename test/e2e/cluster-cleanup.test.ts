@@ -15,7 +15,7 @@ const DIR = join(CLUSTERS, NAME);
 /** Signs of how far `up` has come, each a file that appears on the way. */
 const MOMENTS = [
   ['before the control plane', join(DIR, 'pki')],
-  ['while the control plane starts', join(DIR, 'hub/kube-apiserver.log')],
+  ['while the control plane starts', join(DIR, 'control-plane/kube-apiserver.log')],
   ['while a node starts', join(DIR, 'nodes/node-2/init.log')],
   ['while a kubelet starts', join(DIR, 'nodes/node-3/kubelet.log')],
 ] as const;
