@@ -15,6 +15,8 @@ from .settings import Settings
 
 # What an agent says on a node that was never meant to have gVisor, if gVisor was never proven there.
 NOT_MEANT = ("HandlerNotConfigured", "RuntimeUnsupported")
+# What the fleet controller says of a node whose agent is gone.
+AGENT_LOST = "AgentLost"
 MISCONFIGURED = ("RuntimeClassMissing", "HandlerMismatch", "RuntimeClassUnscoped")
 
 
@@ -105,10 +107,10 @@ def of_proven(nodes: Iterable[Json], wanted: Wanted, enough: int) -> Availabilit
 
 
 def of_unproven(nodes: Iterable[Json], wanted: Wanted) -> Availability:
-    """Whose fault it is that no node is proven. A node counts where all but gVisor speaks for the pod: it is
-    Ready, untainted, and has the pod's labels. gVisor is to blame when agents say so on such nodes, and
-    no agent on such a node is still undecided: a busy fleet is not a broken one."""
-    failing, undecided = Tally(), Tally()
+    """Why no node is proven. Only nodes count that would take the pod if gVisor worked: Ready, untainted, and with
+    the pod's labels. gVisor is to blame when agents say so on such nodes, and none of these nodes is undecided
+    or without an agent: a busy fleet is not a broken one."""
+    failing, undecided, only_lost = Tally(), Tally(), True
     for node in nodes:
         name, (status, reason) = node["metadata"]["name"], verdict(node)
         if obstacle(node, wanted, NOT_READY_TAINT):
@@ -119,6 +121,9 @@ def of_unproven(nodes: Iterable[Json], wanted: Wanted) -> Availability:
             failing.add(reason, name)
         else:
             undecided.add(reason, name)
+            only_lost = only_lost and reason == AGENT_LOST
+    if undecided.count and only_lost:
+        return Availability(AGENT_LOST, capped(f"no node is proven, and some have lost their agent: {undecided}"))
     if undecided.count:
         return Availability("GVisorUndecided", capped(f"no node is proven, and some are not judged yet: {undecided}"))
     if failing.count:

@@ -59,6 +59,7 @@ def required(api: FakeApi) -> None:
 UNSCHEDULABLE = ("CapacityError", "NoSchedulableNode")
 NO_NODE = ("CapacityError", "NoReadyNode")
 UNDECIDED = ("CapacityError", "GVisorUndecided")
+LOST = ("CapacityError", "AgentLost")
 MISMATCH = ("MisconfiguredError", "HandlerMismatch")
 FALLBACK = ("host", "GVisorFails")
 FAILS = ("GVisorUnavailableError", "GVisorFails")
@@ -86,6 +87,8 @@ CASES = [
     ("failing nodes that are lost", nodes(failing(kubelet="Unknown")), NO_NODE, None),
     ("a busy node is undecided", nodes(failing(), node("b", "unknown", "SandboxSlow")), UNDECIDED, None),
     ("a label without a condition", nodes(UNJUDGED), UNDECIDED, None),
+    ("a node has lost its agent", nodes(failing(), node("c", "unknown", "AgentLost")), LOST, None),
+    ("one has lost its agent, one is undecided", nodes(UNJUDGED, node("b", "unknown", "AgentLost")), UNDECIDED, None),
     ("no RuntimeClass", without_class, ("MisconfiguredError", "RuntimeClassMissing"), None),
     ("another handler", class_with(**{**RUNTIME_CLASS, "handler": "gvisor"}), MISMATCH, None),
     ("a class that selects nothing", class_with(), ("MisconfiguredError", "RuntimeClassUnscoped"), None),
@@ -103,6 +106,12 @@ class DecisionTest(ApiCase):
                     self.assertEqual(bool(self.on_host()), expected[0] == "host")
                     left = list(self.api.pods)
                     self.assertEqual(left, ["eval-1"] if expected[0] in ("gvisor", "host") else [])
+
+    def test_the_message_names_nodes_that_lost_their_agent(self) -> None:
+        self.api.nodes = [failing(), node("c", "unknown", "AgentLost")]
+        self.assertEqual(
+            self.dispatcher().ask().message, "no node is proven, and some have lost their agent: AgentLost: c"
+        )
 
     def test_wait_creates_the_pending_pod_that_an_autoscaler_needs(self) -> None:
         self.api.nodes = []
