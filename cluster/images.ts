@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { endsWithUs, partial, removeAbandoned } from '../hack/abandoned.ts';
+import { killWithParent, partial, removeAbandoned } from '../hack/abandoned.ts';
 import { bundle } from '../hack/bundle.ts';
 import { CACHE, REPO } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
@@ -98,7 +98,7 @@ type Builder = {
 const LONG = { timeoutMs: 10 * 60_000 };
 
 function runToEnd(command: string, args: readonly string[], options: RunOptions): Promise<string> {
-  return run(...endsWithUs(command, args), options);
+  return run(...killWithParent(command, args), options);
 }
 
 async function findBuilder(): Promise<Builder> {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { copyFile, cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { endsWithUs, partial, removeAbandoned } from '../hack/abandoned.ts';
+import { killWithParent, partial, removeAbandoned } from '../hack/abandoned.ts';
 import { CACHE, REPO } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
 import { run, runAll, UsageError } from '../hack/run.ts';
@@ -167,7 +167,7 @@ async function buildIn(work: string, name: ToolGroup, group: Group): Promise<voi
     ...(toolchain === undefined ? {} : { GOTOOLCHAIN: toolchain }),
   };
   const options = { cwd: join(work, 'src'), env, timeoutMs: 60 * 60_000 };
-  const go = (...args: string[]) => run(...endsWithUs('go', args), options);
+  const go = (...args: string[]) => run(...killWithParent('go', args), options);
   let mod: string[] = [];
   if (group.lacks !== undefined) {
     await go('mod', 'vendor', '-e');

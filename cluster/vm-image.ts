@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { endsWithUs, partial, removeAbandoned } from '../hack/abandoned.ts';
+import { killWithParent, partial, removeAbandoned } from '../hack/abandoned.ts';
 import { CACHE } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
 import { run } from '../hack/run.ts';
@@ -75,7 +75,7 @@ async function build(folder: string): Promise<void> {
   const root = join(work, 'root');
   const made = join(work, 'made');
   const options = { timeoutMs: 20 * 60_000, env: { ...process.env, TMPDIR: work } };
-  const toEnd = (command: string, ...args: string[]) => run(...endsWithUs(command, args), options);
+  const toEnd = (command: string, ...args: string[]) => run(...killWithParent(command, args), options);
   await mkdir(made, { recursive: true });
   try {
     await toEnd(

@@ -18,7 +18,10 @@ export async function removeAbandoned(folder: string): Promise<void> {
 }
 
 /** A command that the kernel ends when this process ends, however it ends; for root with all its children. */
-export function endsWithUs(command: string, args: readonly string[]): readonly [string, readonly string[]] {
+export function killWithParent(
+  command: string,
+  args: readonly string[],
+): readonly [string, readonly string[]] {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return [command, args];
   const own = ['unshare', '--pid', '--fork', '--kill-child=SIGKILL', '--', command, ...args];
   return ['setpriv', ['--pdeathsig', 'KILL', '--', ...own]];
