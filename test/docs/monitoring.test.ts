@@ -117,8 +117,11 @@ describe('the panels of the dashboard', async () => {
 
   it('go by the variables of cluster and node, and tell nodes of one name apart', () => {
     for (const [title, expr] of exprs) {
-      for (const [selector] of expr.matchAll(/(?:gvisor|up|process)\w*\{[^}]*\}/g))
-        assert.match(selector, /cluster=~"\$cluster", node=~"\$node"\}$/, title);
+      for (const [selector] of expr.matchAll(/(?:gvisor|up|process)\w*(?:\{[^}]*\})?/g)) {
+        const ofFleet = selector.startsWith('gvisor_fleet_');
+        const ending = ofFleet ? /\{cluster=~"\$cluster"\}$/ : /cluster=~"\$cluster", node=~"\$node"\}$/;
+        assert.match(selector, ending, title);
+      }
       for (const [, by = ''] of expr.matchAll(/(?:by|on) \(([^)]*node[^)]*)\)/g))
         assert.match(by, /cluster, /, title);
     }
@@ -129,6 +132,15 @@ describe('the panels of the dashboard', async () => {
     assert.ok(lines.length >= 4);
     for (const { title, targets } of lines)
       for (const { expr } of targets) assert.match(expr, /topk\(20, /, title);
+  });
+
+  it('show of the fleet only what a controller says while it sees all, but for the brake and what it did', () => {
+    const ofFleet = exprs.filter(([, expr]) => expr.includes('gvisor_fleet_'));
+    assert.deepEqual(
+      ofFleet.filter(([, expr]) => !expr.includes('gvisor_fleet_current')).map(([title]) => title),
+      ['Labels withdrawn in an hour', 'Brake'],
+    );
+    assert.equal(ofFleet.length, 7);
   });
 });
 

@@ -4,7 +4,7 @@ import { before, describe, it } from 'node:test';
 import { ensureTools } from '../../cluster/tools.ts';
 import { OUTSIDE } from '../monitoring/causes-of-clusters.ts';
 import { filledIn, panels } from '../monitoring/dashboard.ts';
-import { agent, dyingAt, type Series, without } from '../monitoring/fleet.ts';
+import { agent, always, controller, dyingAt, type Series, without } from '../monitoring/fleet.ts';
 import { assertQueries } from '../monitoring/promtool.ts';
 
 let promtool: string;
@@ -76,5 +76,24 @@ describe('the dashboard', () => {
       'Agents that do not answer': 0,
       'Nodes without gVisor': 0,
     });
+  });
+
+  it('shows what a fleet controller counted, once for two replicas of Prometheus', async () => {
+    const series = {
+      ...controller('cluster="a", instance="1", replica="0"'),
+      ...controller('cluster="a", instance="1", replica="1"'),
+      ...controller('cluster="b", instance="1"', { gvisor_fleet_oldest_proof_timestamp_seconds: always(0) }),
+    };
+    await assertShown(series, {
+      'Agents missing': 0,
+      'Labels held': 0,
+      'Labels withdrawn in an hour': 0,
+      'Age of the oldest proof': 35 * 60,
+    });
+  });
+
+  it('takes no zero from a fleet controller that does not see the nodes, but how much it withdrew', async () => {
+    const series = controller('instance="1"', { gvisor_fleet_current: always(0) });
+    await assertShown(series, { 'Labels withdrawn in an hour': 0 });
   });
 });

@@ -58,6 +58,20 @@ export function kube(labels: string, changes: Changes = {}): Series {
   return labelled(labels, { ...KUBE, ...changes });
 }
 
+/** What a fleet controller tells that sees all nodes, and has nothing to do. */
+const CONTROLLER = {
+  gvisor_fleet_current: always(1),
+  gvisor_fleet_agents_missing: always(0),
+  gvisor_fleet_held_nodes: always(0),
+  gvisor_fleet_withdrawals_total: always(0),
+  gvisor_fleet_oldest_proof_timestamp_seconds: always(600),
+};
+
+/** The metrics of a fleet controller, with these changes, under these labels. */
+export function controller(labels: string, changes: Changes = {}): Series {
+  return labelled(labels, { ...CONTROLLER, ...changes });
+}
+
 /** A node where gVisor was never installed, such as a control plane. */
 export function without(labels: string): Series {
   return {
