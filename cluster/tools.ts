@@ -198,11 +198,15 @@ async function buildIn(work: string, name: ToolGroup, group: Group): Promise<voi
 }
 
 async function stampFlag(name: ToolGroup, group: Group): Promise<string> {
-  if (group.stamp === undefined) return '';
-  const [variable, pattern] = group.stamp;
-  const version = pattern.exec(await readFile(join(source(name), 'go.mod'), 'utf8'))?.[1];
+  return group.stamp === undefined ? '' : `-X ${group.stamp[0]}=${await versionOf(name)}`;
+}
+
+/** The version of a group of programs as its go.mod has it, which the programs are stamped with. */
+export async function versionOf(name: ToolGroup): Promise<string> {
+  const group: Group = GROUPS[name];
+  const version = group.stamp?.[1].exec(await readFile(join(source(name), 'go.mod'), 'utf8'))?.[1];
   if (version === undefined) throw new Error(`No version of ${name} in its go.mod`);
-  return `-X ${variable}=${version}`;
+  return version;
 }
 
 function explainBuild(group: ToolGroup, cause: unknown): Error {

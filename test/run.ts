@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { globSync } from 'node:fs';
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { ensureImage } from '../cluster/images.ts';
 import { ensureTools, OTHER_KUBERNETES, TOOL_GROUPS } from '../cluster/tools.ts';
 import { ensureVmImage } from '../cluster/vm-image.ts';
@@ -8,6 +10,8 @@ import { REPO } from '../hack/paths.ts';
 import { ensurePrerequisites } from '../hack/prerequisites.ts';
 import { UsageError } from '../hack/run.ts';
 import { removeLaneClusters } from './lane.ts';
+import type { Tally } from './reporter.ts';
+import { summaryLines, surroundings, type TierResult } from './summary.ts';
 
 /**
  * The tiers, in the order they run, and how many of their files run at a time. `real` tiers need root, the built tools
@@ -67,22 +71,23 @@ async function main(words: readonly string[]): Promise<number> {
         ? OTHER_KUBERNETES.map((version) => ({
             name: `Kubernetes ${version}`,
             files: VERSIONS,
+            real: true,
             lanes: 1,
             env: { KUBERNETES_VERSION: version },
           }))
         : []),
     ];
-    const failed: string[] = [];
+    const ranOn = await surroundings(
+      runs.some(({ real }) => real),
+      tiers.includes('vm'),
+    );
+    const results: TierResult[] = [];
     for (const one of runs) {
-      if (!(await runFiles(one))) failed.push(one.name);
+      results.push(await runFiles(one));
       if (one.env !== undefined) await removeLaneClusters();
     }
-    console.log(
-      failed.length === 0
-        ? `\nAll of ${runs.map(({ name }) => name).join(', ')} passed.`
-        : `\nFailed: ${failed.join(', ')}.`,
-    );
-    return failed.length === 0 ? 0 : 1;
+    console.log(`\n${summaryLines(ranOn, results).join('\n')}`);
+    return results.every(({ passed }) => passed) ? 0 : 1;
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     console.error(error.message);
@@ -103,24 +108,33 @@ async function prepare(forVms: boolean): Promise<void> {
 type Run = {
   readonly name: string;
   readonly files: readonly string[];
+  readonly real: boolean;
   readonly lanes: number;
   readonly env?: Readonly<Record<string, string>>;
 };
 
-async function runFiles({ name, files, lanes, env }: Run): Promise<boolean> {
+async function runFiles({ name, files, lanes, env }: Run): Promise<TierResult> {
   const found = files.flatMap((pattern) => globSync(pattern, { cwd: REPO })).sort();
   if (found.length === 0) throw new Error(`"${name}" has no test files`);
   console.log(`\n── ${name}: ${found.length} files ──`);
   const started = Date.now();
-  const args = ['--import', 'tsx', '--test', `--test-concurrency=${lanes}`, ...found];
+  const folder = mkdtempSync(join(tmpdir(), 'tally-'));
+  const file = join(folder, 'tally.json');
+  const reporters = [
+    ...['--test-reporter=spec', '--test-reporter-destination=stdout'],
+    ...['--test-reporter=./test/reporter.ts', `--test-reporter-destination=${file}`],
+  ];
+  const args = ['--import', 'tsx', '--test', `--test-concurrency=${lanes}`, ...reporters, ...found];
   const child = spawn(process.execPath, args, {
     cwd: REPO,
     stdio: 'inherit',
-    env: { ...process.env, KEEP_E2E_CLUSTER: '1', PATIENCE: name === 'unit' ? '1' : '3', ...env },
+    env: { ...process.env, KEEP_E2E_CLUSTER: '1', ...env },
   });
   const [code] = (await once(child, 'exit')) as [number | null];
-  console.log(
-    `── ${name}: ${code === 0 ? 'passed' : 'FAILED'}, ${Math.round((Date.now() - started) / 1000)} s ──`,
-  );
-  return code === 0;
+  const passed = code === 0;
+  const seconds = Math.round((Date.now() - started) / 1000);
+  console.log(`── ${name}: ${passed ? 'passed' : 'FAILED'}, ${seconds} s ──`);
+  const text = existsSync(file) ? readFileSync(file, 'utf8') : '';
+  rmSync(folder, { recursive: true });
+  return { name, passed, seconds, tally: text === '' ? undefined : (JSON.parse(text) as Tally) };
 }
