@@ -5,10 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { VERSION } from '../agent/version.ts';
 import { bundlePlugin } from './bundle-plugin.ts';
 import { REPO } from './paths.ts';
-import { run } from './run.ts';
-
-/** What tar must not take from this machine, so that the same sources give the same archive. */
-const SAME = ['--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner'];
+import { pack } from './same-archive.ts';
 
 /**
  * Writes the plugin's archive and its manifest for krew beside the plugin. `repository` is the address under which the
@@ -17,12 +14,11 @@ const SAME = ['--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-
 export async function writeKrew(repository: string, dist?: string): Promise<string> {
   const folder = dirname(await bundlePlugin(dist));
   await copyFile(join(REPO, 'LICENSE'), join(folder, 'LICENSE'));
-  const tar = join(folder, `kubectl-gvisor_ready-v${VERSION}.tar`);
+  const archive = join(folder, `kubectl-gvisor_ready-v${VERSION}.tar.gz`);
   const files = ['kubectl-gvisor_ready', 'kubectl_complete-gvisor_ready', 'LICENSE'];
-  await run('tar', [...SAME, '-C', folder, '-cf', tar, ...files]);
-  await run('gzip', ['-nf9', tar]);
+  await pack(archive, { folder, files });
   const sha256 = createHash('sha256')
-    .update(await readFile(`${tar}.gz`))
+    .update(await readFile(archive))
     .digest('hex');
   const values: Readonly<Record<string, string>> = { VERSION, REPOSITORY: repository, SHA256: sha256 };
   const template = await readFile(join(REPO, 'kubectl/krew.yaml'), 'utf8');

@@ -1,0 +1,66 @@
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { run } from './run.ts';
+
+/** What Node needs of a system: a C library and that of C++. There is no shell in the image and nothing else to run. */
+const PACKAGES = ['base-files', 'libc6', 'libstdc++6'];
+const SUITE = 'bookworm';
+
+/** What mmdebstrap leaves that tells of the machine that built it, or serves a package manager that is not there. */
+const LEFT_BY_THE_BUILDER = [
+  'etc/apt',
+  'etc/dpkg',
+  'etc/resolv.conf',
+  'etc/hostname',
+  'var/lib/apt',
+  'var/lib/dpkg',
+];
+
+/** A Debian package that an image holds. */
+export type DebianPackage = {
+  readonly name: string;
+  readonly version: string;
+  readonly architecture: string;
+};
+
+/** How to build: `architecture` as Debian and OCI name it; `epoch` in seconds, the time of every file. */
+export type BaseOptions = { readonly architecture: string; readonly epoch: number };
+
+/**
+ * Writes the files of the release's base image to `folder`/base.tar, and gives the packages they come from. Nothing of
+ * them is executed, so any machine makes the base of any architecture.
+ */
+export async function writeBase(
+  folder: string,
+  { architecture, epoch }: BaseOptions,
+): Promise<readonly DebianPackage[]> {
+  await mkdir(folder, { recursive: true });
+  const list = join(folder, 'packages.txt');
+  await writeFile(list, '');
+  const left = LEFT_BY_THE_BUILDER.map((path) => `"$1/${path}"`).join(' ');
+  const options = [
+    ['--variant=extract', '--mode=root', '--quiet', `--architectures=${architecture}`],
+    [`--include=${PACKAGES.join(',')}`, '--skip=output/dev'],
+    ['--dpkgopt=path-exclude=/usr/share/doc/*', '--dpkgopt=path-include=/usr/share/doc/*/copyright'],
+    ['--dpkgopt=path-exclude=/usr/share/locale/*', '--dpkgopt=path-exclude=/usr/share/man/*'],
+    ['--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr'],
+    [`--extract-hook=ls "$1"/var/cache/apt/archives >'${list}'`, `--customize-hook=rm -rf ${left}`],
+  ].flat();
+  await run('mmdebstrap', [...options, SUITE, join(folder, 'base.tar')], {
+    timeoutMs: 10 * 60_000,
+    env: { ...process.env, SOURCE_DATE_EPOCH: String(epoch), TMPDIR: folder },
+  });
+  const packages = parsePackages(await readFile(list, 'utf8'));
+  if (packages.length < PACKAGES.length)
+    throw new Error(`mmdebstrap left no list of packages: ${await readdir(folder)}`);
+  return packages;
+}
+
+/** The packages behind the file names of Debian archives, such as "libc6_2.36-9_arm64.deb", one a line. */
+export function parsePackages(names: string): readonly DebianPackage[] {
+  return names.split('\n').flatMap((file) => {
+    const [, name, version, architecture] = /^([^_]+)_([^_]+)_([^_]+)\.deb$/.exec(file) ?? [];
+    if (name === undefined || version === undefined || architecture === undefined) return [];
+    return [{ name, version: decodeURIComponent(version), architecture }];
+  });
+}
