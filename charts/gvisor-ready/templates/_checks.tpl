@@ -1,0 +1,17 @@
+{{/* Ends with a word to people where values do not fit together. */}}
+{{- define "gvisor-ready.checks" -}}
+{{- if ne .Release.Namespace "gvisor-ready" }}
+{{- fail (printf "The namespace must be gvisor-ready, not %s: the admission policies name it. Add --namespace gvisor-ready." .Release.Namespace) }}
+{{- end }}
+{{- with .Values.enforce }}
+{{- if and (or .audit .inject) (not .enabled) }}
+{{- fail "enforce.audit and enforce.inject need enforce.enabled=true: they change what it does." }}
+{{- end }}
+{{- end }}
+{{- if and .Values.monitoring.kubeStateMetrics (not .Values.monitoring.agents) }}
+{{- fail "monitoring.kubeStateMetrics needs monitoring.agents=true: its alerts hold the API's view against the agents'." }}
+{{- end }}
+{{- if and .Values.monitoring.fleet (not .Values.fleet.enabled) }}
+{{- fail "monitoring.fleet needs fleet.enabled=true: there is nothing else to monitor." }}
+{{- end }}
+{{- end }}

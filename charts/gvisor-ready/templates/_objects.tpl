@@ -1,0 +1,57 @@
+{{/*
+Writes the objects of a file of manifests/, of which files/ holds a copy. Given are
+  root    the root of the chart
+  file    the path of the file below files/
+  labels  labels for every object; optional
+  change  the name of a template that changes an object (root, object) before it is written; optional
+*/}}
+{{- define "gvisor-ready.objects" -}}
+{{- range $document := regexSplit "(?m)^---$" (.root.Files.Get (printf "files/%s" .file) | required .file) -1 }}
+{{- $object := fromYaml $document }}
+{{- $own := dict "helm.sh/chart" (printf "%s-%s" $.root.Chart.Name $.root.Chart.Version) "app.kubernetes.io/managed-by" $.root.Release.Service }}
+{{- $_ := set $object.metadata "labels" (merge $own ($.labels | default dict) ($object.metadata.labels | default dict)) }}
+{{- with $.change }}{{ $_ := include . (dict "root" $.root "object" $object) }}{{ end }}
+---
+{{ toYaml $object }}
+{{- end }}
+{{- end }}
+
+{{/* The label that kustomize gives the objects of the base. */}}
+{{- define "gvisor-ready.name" -}}
+app.kubernetes.io/name: gvisor-ready
+{{- end }}
+
+{{- define "gvisor-ready.image" -}}
+{{- with .Values.image }}
+{{- .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* What every pod takes from the values: pod is its spec, from is where its own values are. */}}
+{{- define "gvisor-ready.pod" -}}
+{{- $container := index .pod.containers 0 }}
+{{- $_ := set $container "image" (include "gvisor-ready.image" .root) }}
+{{- $_ := set $container "imagePullPolicy" .root.Values.image.pullPolicy }}
+{{- with .from.resources }}{{ $_ := set $container "resources" . }}{{ end }}
+{{- range $field, $value := dict "imagePullSecrets" .root.Values.imagePullSecrets "nodeSelector" .from.nodeSelector "affinity" .from.affinity "priorityClassName" .from.priorityClassName }}
+{{- if $value }}{{ $_ := set $.pod $field $value }}{{ else }}{{ $_ := unset $.pod $field }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* Adds settings that are not empty to the environment of a pod's container. */}}
+{{- define "gvisor-ready.settings" -}}
+{{- $container := index .pod.containers 0 }}
+{{- range $name, $value := .settings }}
+{{- if kindIs "bool" $value }}{{ $value = ternary "on" "off" $value }}{{ end }}
+{{- if $value }}{{ $_ := set $container "env" (append ($container.env | default list) (dict "name" $name "value" $value)) }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* Sets the expression of a variable of a policy. */}}
+{{- define "gvisor-ready.variable" -}}
+{{- $found := false }}
+{{- range .policy.spec.variables }}
+{{- if eq .name $.name }}{{ $found = true }}{{ $_ := set . "expression" $.expression }}{{ end }}
+{{- end }}
+{{- if not $found }}{{ fail (printf "%s has no variable %s" .policy.metadata.name .name) }}{{ end }}
+{{- end }}
