@@ -21,8 +21,18 @@ const node = (name: string) => cluster().node(name);
 const { find, fires, resolves } = watchAlerts(() => monitored().prometheus);
 
 const ONE_BY_ONE = { op: 'replace', path: '/spec/updateStrategy/rollingUpdate/maxUnavailable', value: 1 };
-/** The base has four volumes. */
-const WITHOUT_IT = { op: 'remove', path: '/spec/template/spec/volumes/4' };
+/** The kubelet waits only for volumes that a container mounts. */
+const MISSING = [
+  { path: 'volumes', value: { name: 'missing', configMap: { name: 'no-such-config-map' } } },
+  { path: 'containers/0/volumeMounts', value: { name: 'missing', mountPath: '/missing' } },
+];
+/** The base has four volumes, each mounted. */
+const WITH_IT = MISSING.map(({ path, value }) => ({
+  op: 'add',
+  path: `/spec/template/spec/${path}/4`,
+  value,
+}));
+const WITHOUT_IT = WITH_IT.map(({ path }) => ({ op: 'remove', path }));
 
 describe('the alerts on what cannot be seen, on real agents that a real Prometheus scrapes', () => {
   before(() => usePool(cluster()));
@@ -74,14 +84,16 @@ describe('the alerts on what cannot be seen, on real agents that a real Promethe
   });
 
   it('GVisorAgentNotStarted fires for an agent that stays in ContainerCreating', async () => {
-    const missing = { name: 'missing', configMap: { name: 'no-such-config-map' } };
-    const volume = { op: 'add', path: '/spec/template/spec/volumes/-', value: missing };
-    await onDaemonSet(cluster(), ['patch'], ['--type=json', `-p=${JSON.stringify([volume, ONE_BY_ONE])}`]);
+    await onDaemonSet(
+      cluster(),
+      ['patch'],
+      ['--type=json', `-p=${JSON.stringify([...WITH_IT, ONE_BY_ONE])}`],
+    );
     const { labels } = await fires('GVisorAgentNotStarted');
     assert.match(labels.node ?? '', /^node-[12]$/);
     assert.equal(await find('GVisorLabelWithoutAgent'), undefined);
     assert.equal(await find('GVisorAgentsMissing'), undefined);
-    await onDaemonSet(cluster(), ['patch'], ['--type=json', `-p=${JSON.stringify([WITHOUT_IT])}`]);
+    await onDaemonSet(cluster(), ['patch'], ['--type=json', `-p=${JSON.stringify(WITHOUT_IT)}`]);
     await applyAgents(cluster(), POOL);
     await resolves('GVisorAgentNotStarted');
   });
