@@ -1,5 +1,5 @@
-import { type ConfiguredRuntime, readContainerdConfig } from '../containerd/config.ts';
-import type { LoadedRuntime } from '../cri/cri.ts';
+import { readContainerdConfig } from '../containerd/config.ts';
+import type { Runtime } from '../cri/cri.ts';
 import { advise, type Evidence, pass, skip } from '../finding.ts';
 import type { Check } from './check.ts';
 
@@ -41,10 +41,7 @@ export const handlerCurrent: Check = {
 };
 
 /** What differs between the handler in memory and the one on disk, one text a setting. */
-export function differences(
-  loaded: LoadedRuntime,
-  configured: Omit<ConfiguredRuntime, 'file' | 'line'>,
-): readonly string[] {
+export function differences(loaded: Runtime, configured: Runtime): readonly string[] {
   const options = new Set([...Object.keys(loaded.options), ...Object.keys(configured.options)]);
   const pairs: readonly (readonly [string, unknown, unknown])[] = [
     ['runtime_type', loaded.runtimeType, configured.runtimeType],

@@ -1,3 +1,4 @@
+import type { Runtime } from '../cri/cri.ts';
 import type { Host } from '../host/host.ts';
 import { type ConfigFault, type ContainerdFile, readContainerdFiles } from './files.ts';
 import { type IgnoredMention, type Mention, mentionsIn, whyIgnored } from './handler-mentions.ts';
@@ -14,15 +15,7 @@ import type { TomlTable } from './toml.ts';
 import { readUnimported } from './unimported.ts';
 
 /** A handler that containerd would load from disk. `file` and `line` are absent for the built-in "runc". */
-export type ConfiguredRuntime = {
-  readonly runtimeType: string;
-  /** Absolute path of the shim, or "". */
-  readonly runtimePath: string;
-  readonly options: Readonly<Record<string, unknown>>;
-  readonly snapshotter: string;
-  readonly file?: string;
-  readonly line?: number;
-};
+export type ConfiguredRuntime = Runtime & { readonly file?: string; readonly line?: number };
 
 /** What a containerd started now would make of the files on disk. */
 export type ContainerdConfig = {
@@ -34,7 +27,6 @@ export type ContainerdConfig = {
   /** The version that counts for all files together. */
   readonly version: number;
   readonly runtimes: ReadonlyMap<string, ConfiguredRuntime>;
-  readonly defaultRuntimeName: string;
   /** Every place that names a handler and has no effect. */
   readonly ignored: readonly IgnoredMention[];
   /** Why containerd would not start, or would start without its CRI plugin; `runtimes` is then empty. */
@@ -104,7 +96,6 @@ export function resolveConfig(
     runtimes: fault
       ? new Map()
       : new Map([...decoded.runtimes].map(([name, runtime]) => [name, configured(runtime, used(runtime))])),
-    defaultRuntimeName: decoded.defaultRuntimeName,
     ignored: [...ignored, ...(options.unimported ?? [])],
     ...(fault && { fault }),
   };

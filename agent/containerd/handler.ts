@@ -1,6 +1,6 @@
 import type { Cri, CriStatus } from '../cri/cri.ts';
 import type { Host } from '../host/host.ts';
-import { readContainerdConfig } from './config.ts';
+import { type ConfiguredRuntime, readContainerdConfig } from './config.ts';
 
 /** Where the facts of a handler are read. */
 export type HandlerSources = {
@@ -11,15 +11,9 @@ export type HandlerSources = {
 };
 
 /** The runtime of a handler, and where it was seen. */
-export type HandlerRuntime = {
-  readonly runtimeType: string;
-  readonly runtimePath: string;
-  readonly options: Readonly<Record<string, unknown>>;
-  readonly snapshotter: string;
+export type HandlerRuntime = ConfiguredRuntime & {
   /** `loaded` in the running containerd, on `disk`, or `assumed` to be gVisor's because neither has the handler. */
   readonly seen: 'loaded' | 'disk' | 'assumed';
-  readonly file?: string;
-  readonly line?: number;
 };
 
 const ASSUMED: HandlerRuntime = {

@@ -1,14 +1,11 @@
+import type { Runtime } from '../cri/cri.ts';
 import type { ConfigFault, ContainerdFile } from './files.ts';
 import { CRI_V1, CRI_V2, CRI_V3, type Merged } from './merge.ts';
 import type { ConfigRules } from './release.ts';
 import { type TomlTable, type TomlValue, tableAt, toPlain } from './toml.ts';
 
 /** One handler's table as containerd decodes it. */
-export type RuntimeTable = {
-  readonly runtimeType: string;
-  readonly runtimePath: string;
-  readonly snapshotter: string;
-  readonly options: Readonly<Record<string, unknown>>;
+export type RuntimeTable = Runtime & {
   /** The table itself, or `undefined` for the handler that containerd has without any file. */
   readonly table?: TomlTable;
 };
@@ -16,7 +13,6 @@ export type RuntimeTable = {
 /** The runtimes table in effect, or a value in it that containerd's CRI plugin would not decode. */
 export type Runtimes = {
   readonly runtimes: ReadonlyMap<string, RuntimeTable>;
-  readonly defaultRuntimeName: string;
   /** What is wrong, and the keys below the plugin's section where it stands. */
   readonly wrong?: { readonly path: readonly string[]; readonly problem: string };
 };
@@ -46,10 +42,10 @@ export function decodeRuntimes(merged: Merged, rules: ConfigRules): Runtimes {
   const runtimes = new Map<string, RuntimeTable>();
   if (rules !== '1.x' || table === undefined) runtimes.set('runc', BUILT_IN);
   let defaultRuntimeName = containerd?.get('default_runtime_name') ?? 'runc';
-  const wrong = (path: readonly string[], problem: string): Runtimes => {
-    const name = String(defaultRuntimeName);
-    return { runtimes, defaultRuntimeName: name, wrong: { path: ['containerd', ...path], problem } };
-  };
+  const wrong = (path: readonly string[], problem: string): Runtimes => ({
+    runtimes,
+    wrong: { path: ['containerd', ...path], problem },
+  });
   if (table !== undefined && !(table instanceof Map)) return wrong(['runtimes'], 'runtimes is not a table');
   for (const [name, value] of table ?? []) {
     if (!(value instanceof Map)) return wrong(['runtimes', name], `"${name}" is not a table`);
@@ -73,7 +69,7 @@ export function decodeRuntimes(merged: Merged, rules: ConfigRules): Runtimes {
     const problem = `the CRI plugin does not start: default_runtime_name is "${defaultRuntimeName}", and the runtimes table has no such handler`;
     return wrong(containerd?.has('default_runtime_name') ? ['default_runtime_name'] : ['runtimes'], problem);
   }
-  return { runtimes, defaultRuntimeName };
+  return { runtimes };
 }
 
 /** The fault of a configuration that turns the CRI plugin off, as Docker's package of containerd does. */

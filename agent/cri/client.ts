@@ -42,8 +42,8 @@ export class CriClient implements Cri {
   async status(signal?: AbortSignal): Promise<CriStatus> {
     const version = await this.version({ signal });
     const answer = await this.#connection.call<StatusAnswer>('Status', { verbose: true }, { signal });
-    const loaded = loadedRuntimes(answer.info.config);
-    return { ...version, ...loaded, conditions: answer.status?.conditions ?? [] };
+    const runtimes = loadedRuntimes(answer.info.config);
+    return { ...version, runtimes, conditions: answer.status?.conditions ?? [] };
   }
 
   /** See {@link Cri}; containerd resolves and executes the shim itself, which 1.x cannot be asked to do. */

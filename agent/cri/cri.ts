@@ -1,5 +1,5 @@
-/** One runtime handler as the running containerd holds it in memory. */
-export type LoadedRuntime = {
+/** One runtime handler, as the running containerd holds it in memory or would read it from disk. */
+export type Runtime = {
   /** For example "io.containerd.runsc.v1". */
   readonly runtimeType: string;
   /** Absolute path of the shim, or "" when containerd looks it up by the type's name. */
@@ -17,10 +17,7 @@ export type CriStatus = {
   readonly runtimeName: string;
   /** As reported, for example "v2.4.2" or "1.7.24~ds1". */
   readonly runtimeVersion: string;
-  readonly defaultRuntimeName: string;
-  /** Where the CRI plugin keeps what lives as long as a sandbox, "" when it does not say. */
-  readonly stateDir: string;
-  readonly runtimes: ReadonlyMap<string, LoadedRuntime>;
+  readonly runtimes: ReadonlyMap<string, Runtime>;
   readonly conditions: readonly { type: string; status: boolean; reason: string; message: string }[];
 };
 

@@ -1,23 +1,20 @@
-import type { CriStatus, LoadedRuntime } from './cri.ts';
+import type { Runtime } from './cri.ts';
 
 /**
  * Reads the handlers out of the `config` document of a verbose status. Only named fields are taken:
  * containerd 1.x puts registry credentials beside them.
  * Source: https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/config/config.go
  */
-export function loadedRuntimes(
-  config: string | undefined,
-): Pick<CriStatus, 'defaultRuntimeName' | 'stateDir' | 'runtimes'> {
+export function loadedRuntimes(config: string | undefined): ReadonlyMap<string, Runtime> {
   if (config === undefined) throw new Error("containerd's status carries no configuration");
-  let parsed: { containerd?: RawContainerd; stateDir?: unknown } | null;
+  let parsed: { containerd?: { runtimes?: Record<string, RawRuntime> } } | null;
   try {
     parsed = JSON.parse(config) as typeof parsed;
   } catch {
     throw new Error("containerd's status carries a configuration that is not JSON"); // its text may hold credentials
   }
-  const containerd = parsed?.containerd;
-  const runtimes = new Map<string, LoadedRuntime>();
-  for (const [name, raw] of Object.entries(containerd?.runtimes ?? {})) {
+  const runtimes = new Map<string, Runtime>();
+  for (const [name, raw] of Object.entries(parsed?.containerd?.runtimes ?? {})) {
     runtimes.set(name, {
       runtimeType: text(raw?.runtimeType),
       runtimePath: text(raw?.runtimePath),
@@ -28,8 +25,7 @@ export function loadedRuntimes(
       snapshotter: text(raw?.snapshotter),
     });
   }
-  const stateDir = text(parsed?.stateDir);
-  return { defaultRuntimeName: text(containerd?.defaultRuntimeName), stateDir, runtimes };
+  return runtimes;
 }
 
 type RawRuntime = {
@@ -38,7 +34,6 @@ type RawRuntime = {
   options?: unknown;
   snapshotter?: unknown;
 } | null;
-type RawContainerd = { defaultRuntimeName?: unknown; runtimes?: Record<string, RawRuntime> };
 
 function text(value: unknown): string {
   return typeof value === 'string' ? value : '';

@@ -20,7 +20,9 @@ export type FileStat = {
   readonly mode: number;
   /** Bytes; 0 for most files under /proc. */
   readonly size: number;
-  /** Changes with the file: device, inode, size and times. */
+  /** Device and inode: what tells a path from another that takes its name. */
+  readonly identity: string;
+  /** Changes with the file: identity, size and times. */
   readonly fingerprint: string;
 };
 
@@ -97,16 +99,9 @@ export class Host {
     const stats = await this.#absentIsUndefined(path, () => lstat(local));
     if (stats === undefined) return undefined;
     const { dev, ino, size, mtimeMs, ctimeMs } = stats;
-    const fingerprint = [dev, ino, size, mtimeMs, ctimeMs].join(':');
-    return { kind: kindOf(stats), mode: stats.mode & 0o7777, size, fingerprint };
-  }
-
-  /** What tells a path from another that takes its name, its symbolic links followed. */
-  async identity(path: string): Promise<string | undefined> {
-    const local = await this.localPath(path);
-    if (local === undefined) return undefined;
-    const stats = await this.#absentIsUndefined(path, () => lstat(local));
-    return stats && `${stats.dev}:${stats.ino}`;
+    const identity = `${dev}:${ino}`;
+    const fingerprint = [identity, size, mtimeMs, ctimeMs].join(':');
+    return { kind: kindOf(stats), mode: stats.mode & 0o7777, size, identity, fingerprint };
   }
 
   /** Names in a directory, sorted by code unit as Go's filepath.Glob sorts them. */

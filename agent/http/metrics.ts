@@ -19,7 +19,6 @@ const OUTCOMES: readonly Report['proof']['kind'][] = [
 
 /** The agent's metrics, all named gvisor_* beside those of the process. */
 export class Metrics implements Publisher {
-  readonly name = 'metrics';
   /** The metrics of this node's pods. */
   readonly pods: PodMetrics;
   readonly #series = new Series(new Registry());

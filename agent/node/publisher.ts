@@ -30,7 +30,6 @@ const LAST_RETRY_MS = 30_000;
  * that waited, only the newest is written.
  */
 export class NodePublisher implements Publisher {
-  readonly name = 'node';
   readonly #options: NodeOptions;
   readonly #writer: NodeWriter;
   readonly #outage = new Outage();

@@ -98,7 +98,6 @@ function podRows(pods: PodsOutside): readonly Row[] {
 
 /** Prints the table whenever the published verdict is another than before, and where the page is. */
 export class TerminalPublisher implements Publisher {
-  readonly name = 'terminal';
   readonly #options: TerminalOptions;
   #last = '';
 

@@ -86,7 +86,7 @@ export class FileTrigger {
   /** Makes sure that the folder is watched for these names, and returns those that it was not watched for before. */
   async #add(folder: string, path: string, names: ReadonlySet<string>): Promise<readonly string[]> {
     const known = this.#watched.get(folder);
-    const identity = await this.#host.identity(path).catch(() => undefined);
+    const { identity } = (await this.#host.stat(path).catch(() => undefined)) ?? {};
     if (identity === undefined) {
       this.#drop(folder);
       return []; // The folder went away: the one above is watched for its name.

@@ -88,9 +88,7 @@ export async function agentOf(
     },
     bell,
     files,
-    publishers: [
-      { name: 'test', publish: (report) => published.push(report), count: (report) => counted.push(report) },
-    ],
+    publishers: [{ publish: (report) => published.push(report), count: (report) => counted.push(report) }],
     patience: { confirmMs: 500, graceMs: 60_000 },
     proofIntervalMs: 600_000,
     log,

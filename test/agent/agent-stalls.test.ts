@@ -114,7 +114,7 @@ describe('Agent, when something stalls', () => {
       if (fails) throw new Error('no such metric');
       published.push(report);
     };
-    const { bell, lines, run } = await agentOf(t, [READY], { publishers: [{ name: 'test', publish }] });
+    const { bell, lines, run } = await agentOf(t, [READY], { publishers: [{ publish }] });
     void run();
     await bell.waiting();
     const failed = lines.filter(({ msg }) => msg === 'round failed');

@@ -7,7 +7,7 @@ import { runChecks } from '../../../agent/checks/run.ts';
 import { rememberConfigPath } from '../../../agent/containerd/arguments.ts';
 import { readContainerdConfig } from '../../../agent/containerd/config.ts';
 import { readDistribution } from '../../../agent/containerd/distribution.ts';
-import type { LoadedRuntime } from '../../../agent/cri/cri.ts';
+import type { Runtime } from '../../../agent/cri/cri.ts';
 import { criStatus, fakeCri, hostOf, outcome, sourcesOf, witnessOf } from './fake-node.ts';
 import { HOSTS } from './fixture-hosts.ts';
 
@@ -20,7 +20,7 @@ async function sourcesFor(name: string, release: string, handler = 'runsc'): Pro
   const client = { serverPid: async () => 612 };
   const containerdConfig = await rememberConfigPath({ host, client, distribution, named: undefined })();
   const { runtimes } = await readContainerdConfig(host, containerdConfig, { release });
-  const loaded: Record<string, LoadedRuntime> = {};
+  const loaded: Record<string, Runtime> = {};
   for (const [handler, { file: _, line: __, ...runtime }] of runtimes) loaded[handler] = runtime;
   return sourcesOf(name, { host, cri: fakeCri(criStatus(release, loaded)), handler, containerdConfig });
 }

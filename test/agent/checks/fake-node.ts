@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { status as Code, Metadata } from '@grpc/grpc-js';
 import type { Sources } from '../../../agent/checks/check.ts';
-import type { Cri, CriStatus, LoadedRuntime, ShimInfo } from '../../../agent/cri/cri.ts';
+import type { Cri, CriStatus, Runtime, ShimInfo } from '../../../agent/cri/cri.ts';
 import { CriError } from '../../../agent/cri/error.ts';
 import type { Seen } from '../../../agent/finding.ts';
 import { Host } from '../../../agent/host/host.ts';
@@ -10,21 +10,16 @@ import { RunscPrograms } from '../../../agent/runsc/program.ts';
 import { sandboxArgv, TEXT_PAGES } from '../host/fake-process.ts';
 
 /** A runtime as containerd reports it, gVisor's unless said otherwise. */
-export function loadedRuntime(changes: Partial<LoadedRuntime> = {}): LoadedRuntime {
+export function loadedRuntime(changes: Partial<Runtime> = {}): Runtime {
   return { runtimeType: 'io.containerd.runsc.v1', runtimePath: '', options: {}, snapshotter: '', ...changes };
 }
 
 /** What a healthy containerd of that release answers with these handlers beside "runc". */
-export function criStatus(
-  release = 'v2.4.2',
-  handlers: Readonly<Record<string, LoadedRuntime>> = {},
-): CriStatus {
+export function criStatus(release = 'v2.4.2', handlers: Readonly<Record<string, Runtime>> = {}): CriStatus {
   const runc = loadedRuntime({ runtimeType: 'io.containerd.runc.v2' });
   return {
     runtimeName: 'containerd',
     runtimeVersion: release,
-    defaultRuntimeName: 'runc',
-    stateDir: '/run/containerd/io.containerd.grpc.v1.cri',
     runtimes: new Map([['runc', runc], ...Object.entries(handlers)]),
     conditions: [{ type: 'RuntimeReady', status: true, reason: '', message: '' }],
   };

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { handlerRuntime, judgeRuntime, type RuntimeFacts } from '../../../agent/checks/handler-runtime.ts';
-import type { LoadedRuntime } from '../../../agent/cri/cri.ts';
+import type { Runtime } from '../../../agent/cri/cri.ts';
 import { DEFAULT_RUNSC_CONFIG } from '../../../agent/runsc/config.ts';
 import { criStatus, fakeCri, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
 
 const RUNC = 'io.containerd.runc.v2';
 const { signal } = new AbortController();
 
-function facts(runtime: Partial<LoadedRuntime>, changes: Partial<RuntimeFacts> = {}): RuntimeFacts {
+function facts(runtime: Partial<Runtime>, changes: Partial<RuntimeFacts> = {}): RuntimeFacts {
   const files = {
     runtime: { ...loadedRuntime(runtime), seen: 'loaded' as const },
     config: DEFAULT_RUNSC_CONFIG,

@@ -12,7 +12,7 @@ describe('CriClient', { concurrency: true }, () => {
     assert.deepEqual(await client.status(), {
       runtimeName: 'containerd',
       runtimeVersion: 'v2.4.2',
-      ...loadedRuntimes(CONFIG),
+      runtimes: loadedRuntimes(CONFIG),
       conditions: [{ type: 'RuntimeReady', status: true, reason: '', message: '' }],
     });
   });

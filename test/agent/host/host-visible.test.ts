@@ -30,7 +30,6 @@ describe('Host, in a pod that mounts some folders', () => {
       host.readText('/opt/gvisor/runsc.toml'),
       host.readStart('/opt/gvisor/runsc.toml', 5),
       host.list('/opt/gvisor'),
-      host.identity('/opt/gvisor'),
       host.localPath('/opt/gvisor'),
       host.readLink('/opt/gvisor'),
       host.stat('/var/of-the-image'),
