@@ -28,6 +28,25 @@ describe('look', () => {
     assert.deepEqual(containerd.calls.toSorted(), ['PluginInfo', 'Status', 'Version']);
   });
 
+  it('reads nothing of processes, so that it costs no more on a node that has thousands', async (t) => {
+    const { options } = await healthy(t, async () => PROVEN);
+    const { host } = options.sources;
+    const asked: string[] = [];
+    for (const name of ['list', 'stat', 'readText', 'readLink', 'readStart'] as const) {
+      const usual = host[name].bind(host) as (path: string, ...rest: unknown[]) => Promise<never>;
+      t.mock.method(host, name, (path: string, ...rest: unknown[]) => {
+        asked.push(path);
+        return usual(path, ...rest);
+      });
+    }
+    await look(options, NEVER);
+    assert.ok(asked.includes('/proc/sys/kernel/osrelease'));
+    assert.deepEqual(
+      asked.filter((path) => /^\/proc($|\/\d)/.test(path)),
+      [],
+    );
+  });
+
   it('asks a containerd that hangs one question, and proves nothing', async (t) => {
     let proofs = 0;
     const prove = async () => {
