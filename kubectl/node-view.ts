@@ -73,7 +73,7 @@ export function viewNode({ metadata, spec, status }: RawNode): NodeView {
     since: own?.lastTransitionTime ?? '',
     runsc: labels[OWN_KEYS.labels.runscVersion] ?? '',
     platform: labels[OWN_KEYS.labels.platform] ?? '',
-    // An edition is the version with a digest of settings: "0.1.0+84c18f33".
+    // A fingerprint is the version with a digest of settings: "0.1.0+84c18f33".
     provenBy: (annotations[OWN_KEYS.annotations.provenBy] ?? '').split('+')[0] ?? '',
     alive: kubelet?.status === 'True',
     cordoned: spec?.unschedulable ?? false,
