@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { VERSION } from '../../agent/version.ts';
 import { processesIn } from '../../cluster/machine/processes.ts';
 import { secondsUntilLabel } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
@@ -36,7 +37,7 @@ describe('a node whose agent is lost', () => {
       const { nodes } = await readFleet(cluster());
       return nodes.find(({ name, provenAt }) => name === 'node-1' && provenAt !== '');
     });
-    assert.deepEqual([node.state, node.agent, node.version], ['proven', 'ready', '0.1.0']);
+    assert.deepEqual([node.state, node.agent, node.version], ['proven', 'ready', VERSION]);
     assert.match(node.gvisor, /^release-/);
     assert.match(await askFleet(cluster(), '/nodes/node-1/'), /gVisor works here/);
   });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { VERSION } from '../../agent/version.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import {
@@ -72,7 +73,7 @@ describe('a rollout that contradicts what was proven', () => {
       return code === 503 && text.startsWith('the node was proven by') ? text : undefined;
     };
     const why = await waitFor('the refusal', 20_000, refusal);
-    assert.ok(why.includes(`proven by ${provenBy}; this 0.1.0+`), why);
+    assert.ok(why.includes(`proven by ${provenBy}; this ${VERSION}+`), why);
     assert.ok(why.includes('says HandlerNotConfigured:'), why);
     assert.ok(why.includes(`kubectl annotate node ${stalled} ${DOMAIN}/proven-by-`), why);
     const { name } = await agentOn(cluster(), stalled);

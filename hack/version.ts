@@ -1,0 +1,46 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { REPO } from './paths.ts';
+import { run } from './run.ts';
+
+/** An image's name with its version, as documents and scripts show it. */
+const IMAGE = /(\bgvisor-ready:)\d+\.\d+\.\d+/g;
+const TAG = /(\bnewTag: )\S+/g;
+
+/** Every place that repeats the version of package.json: the file, and what stands before it there. */
+export const PLACES: readonly (readonly [file: string, before: RegExp])[] = [
+  ['agent/version.ts', /(VERSION = ')[^']+/g],
+  ['Dockerfile', /(image\.version=")[^"]+/g],
+  ['manifests/base/kustomization.yaml', TAG],
+  ['manifests/components/fleet/kustomization.yaml', TAG],
+  ['charts/gvisor-ready/Chart.yaml', /^(version: |appVersion: ")[^"\n]+/gm],
+  ['dispatcher/pyproject.toml', /^(version = ")[^"]+/gm],
+  ['cluster/images.ts', /(\bagent: \{ name: 'localhost\/gvisor-ready:)[^']+/g],
+  ['hack/kind-with-gvisor.sh', IMAGE],
+  ['README.md', IMAGE],
+  ['docs/install.md', IMAGE],
+  ['docs/kind.md', IMAGE],
+  ['docs/operations.md', IMAGE],
+];
+
+/** The version, from the one place where a person changes it. */
+export async function packageVersion(): Promise<string> {
+  return (JSON.parse(await readFile(join(REPO, 'package.json'), 'utf8')) as { version: string }).version;
+}
+
+/** A text with this version in every place that the pattern finds; throws where it finds none. */
+export function withVersion(text: string, before: RegExp, version: string): string {
+  if (text.search(before) < 0) throw new Error(`${before} is not found`);
+  return text.replace(before, (_, head: string) => `${head}${version}`);
+}
+
+// `npm version` runs this before it commits.
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const version = await packageVersion();
+  for (const [file, before] of PLACES) {
+    const path = join(REPO, file);
+    await writeFile(path, withVersion(await readFile(path, 'utf8'), before, version));
+    await run('git', ['add', file], { cwd: REPO });
+  }
+}
