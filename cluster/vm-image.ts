@@ -7,15 +7,11 @@ import { CACHE } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
 import { run } from '../hack/run.ts';
 
-/** What guests start from: a disk (raw, ext4, never written) with that Debian, and the kernel with its initial file system. */
-export type VmImage = {
-  readonly suite: string;
-  readonly disk: string;
-  readonly kernel: string;
-  readonly initrd: string;
-};
+/** What guests start from: a disk (raw, ext4, never written), and the kernel with its initial file system. */
+export type VmImage = { readonly disk: string; readonly kernel: string; readonly initrd: string };
 
-const SUITE = 'trixie';
+/** The Debian of guests. */
+export const SUITE = 'trixie';
 /** The kernel is the full one: that for clouds cannot show a folder of the host. */
 const PACKAGES = [
   'systemd-sysv',
@@ -68,7 +64,6 @@ export async function ensureVmImage(): Promise<VmImage> {
     );
   }
   return {
-    suite: SUITE,
     disk: join(folder, 'disk.img'),
     kernel: join(folder, 'vmlinuz'),
     initrd: join(folder, 'initrd.img'),

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { arch, cpus, release, type } from 'node:os';
 import { versionOf } from '../cluster/tools.ts';
-import { ensureVmImage } from '../cluster/vm-image.ts';
+import { ensureVmImage, SUITE } from '../cluster/vm-image.ts';
 import { formatTable } from '../hack/table.ts';
 import type { Tally } from './reporter.ts';
 
@@ -32,8 +32,8 @@ export async function surroundings(real: boolean, vms: boolean): Promise<string[
     rows.push(['gVisor', gvisor.join(', ')]);
   }
   if (vms) {
-    const { kernel, suite } = await ensureVmImage();
-    rows.push(['vm', `Debian ${suite}, Linux ${await kernelVersion(kernel)}, cgroup v2, systemd`]);
+    const { kernel } = await ensureVmImage();
+    rows.push(['vm', `Debian ${SUITE}, Linux ${await kernelVersion(kernel)}, cgroup v2, systemd`]);
   }
   return rows;
 }
