@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { killWithParent, partial, removeAbandoned } from '../hack/abandoned.ts';
 import { bundle } from '../hack/bundle.ts';
@@ -13,10 +13,7 @@ import { ensureTools, type ToolGroup } from './tools.ts';
 const BASE_PACKAGES = ['base-files', 'libc6', 'libstdc++6', 'coreutils', 'dash'];
 const BASE_SUITE = 'bookworm';
 
-/** The context of an image that is one program of the cluster's tools and nothing else. */
-const PROGRAM = 'cluster/images/program';
-
-/** Every image: its name on the nodes, the folder that is its build context, and the program for which that lacks one. */
+/** Every image: its name on the nodes, and the folder that is its build context, or the program that is all it has. */
 const IMAGES = {
   base: { name: 'localhost/gvisor-ready-base:1', context: 'cluster/images/base' },
   pause: { name: 'localhost/gvisor-ready-pause:1', context: 'cluster/images/pause' },
@@ -30,8 +27,9 @@ const IMAGES = {
   'prometheus-config-reloader': program('prometheus-operator', 'prometheus-config-reloader'),
 } as const;
 
+/** A static program of the cluster's tools, in the place that its makers' own image has it. */
 function program<G extends ToolGroup, F extends string>(group: G, file: F) {
-  return { name: `localhost/${file}:1`, context: PROGRAM, group, file } as const;
+  return { name: `localhost/${file}:1`, group, file } as const;
 }
 
 /** An image that the project builds and loads into nodes. */
@@ -71,9 +69,11 @@ async function prepareContext(id: ImageId): Promise<string> {
   const context = join(CACHE, 'images', id);
   if ('group' in image) {
     const tools: Readonly<Record<string, string>> = await ensureTools([image.group]);
+    const { file } = image;
     await mkdir(context, { recursive: true });
-    await copyFile(join(REPO, PROGRAM, 'Dockerfile'), join(context, 'Dockerfile'));
-    await copyFile(join(tools[image.group] ?? '', image.file), join(context, 'program'));
+    await copyFile(join(tools[image.group] ?? '', file), join(context, file));
+    const dockerfile = `FROM scratch\nCOPY ${file} /bin/${file}\nENTRYPOINT ["/bin/${file}"]\n`;
+    await writeFile(join(context, 'Dockerfile'), dockerfile);
     return context;
   }
   if (id === 'agent') await bundle();
