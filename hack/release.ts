@@ -41,8 +41,11 @@ async function writeRelease(folder: string, release: Release): Promise<readonly 
     const { kubernetes, helm } = await ensureTools(['kubernetes', 'helm']);
     const reference = { name: image, tag: VERSION, ...(release.image && { digest: built.digest }) };
     const kubectl = join(kubernetes, 'kubectl');
+    const digest = `gvisor-ready-${VERSION}-image.digest`;
+    await writeFile(join(folder, digest), `${built.digest}\n`);
     const files = [
       archive,
+      digest,
       ...(await writeManifests({ folder, kubectl, image: reference })),
       ...(await writeSboms(built, { folder, version: VERSION, epoch })),
       ...(await writePlugin(repository, folder, work)),
