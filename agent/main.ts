@@ -17,8 +17,8 @@ import { createAgentServer, listen, pageAddress } from './http/server.ts';
 import { openLog } from './log.ts';
 import { look } from './look.ts';
 import { openApiPublisher } from './node/api.ts';
+import { NodePods } from './node-pods.ts';
 import { EXIT_CODES, lookOnce } from './once.ts';
-import { openPods } from './open-pods.ts';
 import { Prover } from './proof/prover.ts';
 import type { Publisher } from './publisher.ts';
 import { completed, type Report } from './report.ts';
@@ -98,7 +98,7 @@ async function start(
     return complain([api]);
   }
   if (api !== undefined && !args.once) publishers.push(api.node);
-  const pods = openPods({ client, host, metrics, api, log, now });
+  const pods = new NodePods({ client, host, metrics, api, log, now });
   const complete = (report: Report) => completed(report, pods.outside(), api?.node.written);
   const configPath = rememberConfigPath({ host, client, distribution, named: config.containerdConfig });
   const agent = new Agent({
@@ -124,9 +124,10 @@ async function start(
   });
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());
   if (args.once) {
-    const code = await lookOnce({ agent, json: args.json, readPods: pods.readOnce }, stop.signal).catch(
-      (error: unknown) => complain([`The look did not end: ${errorLine(error)}`], EXIT_CODES.Unknown),
-    );
+    const code = await lookOnce(
+      { agent, json: args.json, readPods: (signal) => pods.readOnce(signal) },
+      stop.signal,
+    ).catch((error: unknown) => complain([`The look did not end: ${errorLine(error)}`], EXIT_CODES.Unknown));
     await prover.finish(FINISH_MS);
     files.close();
     client.close();

@@ -93,18 +93,18 @@ export async function runPod(
 /** The path of the label {@link READY_LABEL} in a Node, for kubectl's jsonpath. */
 export const READY_PATH = `.metadata.labels.${READY_LABEL.replaceAll('.', '\\.')}`;
 
-/** Calls `hear` with what stands at these paths of the named nodes (of all when none is named), as a watch tells of them. */
+/** Calls `onChange` with what stands at these paths of the named nodes (of all when none is named), as a watch tells of them. */
 export function watchNodes(
   cluster: Cluster,
   names: readonly string[],
   paths: readonly string[],
-  hear: (values: readonly string[]) => void,
+  onChange: (values: readonly string[]) => void,
 ): { readonly ended: Promise<unknown>; readonly close: () => void } {
   const format = `jsonpath=${paths.map((path) => `{${path}}`).join('|')}{"\\n"}`;
   const { command, args } = cluster.kubectlCommand(['get', 'nodes', ...names, '--watch', '-o', format]);
   const watch = spawn(command, args, { stdio: ['ignore', 'pipe', 'ignore'] });
   const lines = createInterface({ input: watch.stdout });
-  lines.on('line', (line) => hear(line.split('|')));
+  lines.on('line', (line) => onChange(line.split('|')));
   const close = () => {
     lines.close();
     watch.kill();

@@ -1,0 +1,80 @@
+import type { Logger } from 'pino';
+import type { CriClient } from './cri/client.ts';
+import type { Host } from './host/host.ts';
+import type { Metrics } from './http/metrics.ts';
+import type { ApiPublisher } from './node/api.ts';
+import { UnsandboxedReporter } from './node/unsandboxed.ts';
+import { type PodsOutside, podsOutside } from './pods/outside.ts';
+import { PodReader } from './pods/read-pods.ts';
+import { RequiredNamespaces } from './pods/required-namespaces.ts';
+import { hearContainers, type PodsSeen, watchPods } from './pods/watch-pods.ts';
+import { Bell } from './trigger/bell.ts';
+
+/** What pods are read with, and where what was seen of them goes. */
+export type NodePodsOptions = {
+  readonly client: CriClient;
+  readonly host: Host;
+  readonly metrics: Metrics;
+  /** Where events go, and whose namespaces require gVisor; absent on a single host. */
+  readonly api: Pick<ApiPublisher, 'events'> | undefined;
+  readonly log: Logger;
+  /** A monotonic clock in milliseconds. */
+  readonly now: () => number;
+};
+
+/** The pods of this node: watches them, and remembers what it saw last. */
+export class NodePods {
+  /** The namespaces that require gVisor, to be followed by the API's watches. */
+  readonly namespaces: RequiredNamespaces;
+  readonly #options: NodePodsOptions;
+  readonly #reader: PodReader;
+  readonly #bell: Bell<string>;
+  readonly #reporter: UnsandboxedReporter;
+  #last: { readonly seen: PodsSeen; readonly atMs: number } | undefined;
+
+  constructor(options: NodePodsOptions) {
+    const { client, host, metrics, api, log, now } = options;
+    this.#options = options;
+    this.#reader = new PodReader(client, host);
+    this.#bell = new Bell({ quietMs: 200, longestMs: 1_000, burst: 10, refillMs: 1_000, now });
+    this.#reporter = new UnsandboxedReporter(log, api?.events);
+    this.namespaces = new RequiredNamespaces(() => {
+      metrics.pods.heardNamespaces(Date.now());
+      this.#bell.ring('namespaces');
+    });
+    if (api !== undefined) metrics.pods.followNamespaces();
+  }
+
+  /** Watches the pods until the signal ends it. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { client, log } = this.#options;
+    const watched = {
+      reader: this.#reader,
+      bell: this.#bell,
+      required: () => this.namespaces.names,
+      publish: (seen: PodsSeen) => this.#publish(seen),
+      log,
+    };
+    await Promise.all([watchPods(watched, signal), hearContainers(client, this.#bell, signal)]);
+  }
+
+  /** Reads the pods once, and gives what {@link outside} says then. */
+  async readOnce(signal: AbortSignal): Promise<PodsOutside | undefined> {
+    this.#last = { seen: { pods: await this.#reader.read(signal), unsandboxed: [] }, atMs: Date.now() };
+    return this.outside();
+  }
+
+  /** Which pods run outside of gVisor; undefined before they were read. */
+  outside(): PodsOutside | undefined {
+    if (this.#last === undefined) return undefined;
+    const { seen, atMs } = this.#last;
+    return podsOutside(seen, { atMs, nowMs: Date.now(), requirementsKnown: this.namespaces.known });
+  }
+
+  #publish(seen: PodsSeen): void {
+    const atMs = Date.now();
+    this.#last = { seen, atMs };
+    this.#options.metrics.pods.publish(seen, { atMs, required: this.namespaces.names });
+    this.#reporter.publish(seen.unsandboxed);
+  }
+}
