@@ -19,6 +19,7 @@ export const PLACES: readonly (readonly [file: string, before: RegExp])[] = [
   ['cluster/images.ts', /(\bagent: \{ name: 'localhost\/gvisor-ready:)[^']+/g],
   ['hack/kind-with-gvisor.sh', IMAGE],
   ['README.md', IMAGE],
+  ['docs/gitops.md', /(\?ref=v|newTag: )\d+\.\d+\.\d+/g],
   ['docs/install.md', IMAGE],
   ['docs/kind.md', IMAGE],
   ['docs/operations.md', IMAGE],

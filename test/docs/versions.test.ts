@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { REPO } from '../../hack/paths.ts';
+
+const PAGE = readFileSync(join(REPO, 'docs/versions.md'), 'utf8');
+/** The cells of every row of the page's tables, without the heads. */
+const ROWS = PAGE.split('\n')
+  .filter((line) => /^\| /.test(line))
+  .map((line) =>
+    line
+      .split('|')
+      .slice(1, -1)
+      .map((cell) => cell.trim()),
+  );
+
+/** The version that a group of tools is built from: as its go.mod stamps it, or as it requires the module. */
+function pinned(group: string, module: string): string {
+  const text = readFileSync(join(REPO, 'cluster/tools', group, 'go.mod'), 'utf8');
+  const stamped = /stamped as (release-\S+)\.$/m.exec(text)?.[1];
+  const required = new RegExp(`^(?:require )?\\s*${module} (v\\S+)`, 'm').exec(text)?.[1];
+  return stamped ?? required ?? `no ${module} in ${group}`;
+}
+
+describe('the page of supported versions', () => {
+  it('has the versions of Kubernetes that tests build', () => {
+    const groups = ['kubernetes-1.34', 'kubernetes', 'kubernetes-1.37'];
+    const rows = ROWS.map(([first = '']) => first).filter((cell) => /^v1\.3\d\.\d+$/.test(cell));
+    assert.deepEqual(
+      rows,
+      groups.map((group) => pinned(group, 'k8s.io/kubernetes')),
+    );
+  });
+
+  it('has the versions of containerd and gVisor that tests build', () => {
+    const shown = (part: string) =>
+      new Set(ROWS.filter(([first]) => first === part).map(([, version = '']) => version));
+    const containerd = [
+      pinned('containerd', 'github.com/containerd/containerd/v2'),
+      pinned('containerd-1.7', 'github.com/containerd/containerd'),
+    ];
+    assert.deepEqual(shown('containerd'), new Set(containerd));
+    const gvisor = ['gvisor-2025', 'gvisor', 'gvisor-2026-09'].map((group) => pinned(group, ''));
+    assert.deepEqual(shown('gVisor'), new Set(gvisor));
+  });
+
+  it('says "run" only with the test that runs it', () => {
+    const heads = ['Kubernetes', 'part', 'architecture'];
+    for (const cells of ROWS.filter(([first = '']) => !heads.includes(first))) {
+      const states = cells.filter((cell) => ['run', 'built', 'not run'].includes(cell));
+      assert.notEqual(states.length, 0, cells.join(' | '));
+      const files = [...(cells.at(-1) ?? '').matchAll(/`((?:test|hack)\/[^`]+)`/g)].map(
+        ([, file = '']) => file,
+      );
+      if (states.some((state) => state !== 'not run')) assert.notEqual(files.length, 0, cells.join(' | '));
+      for (const file of files) assert.ok(existsSync(join(REPO, file)), file);
+    }
+  });
+});

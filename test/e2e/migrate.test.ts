@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { removeCluster } from '../../cluster/remove.ts';
+import { startCluster } from '../../cluster/start.ts';
+import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { REPO } from '../../hack/paths.ts';
+import { run, runAll } from '../../hack/run.ts';
+import { markedBlocks } from '../docs/marked-blocks.ts';
+import { laneCluster } from '../lane.ts';
+import { waitForNode } from './agents.ts';
+
+/** Both are labelled by hand, and gVisor is only on the first. */
+const NODES = [{ name: 'node-1' }, { name: 'node-2', gvisor: 'none' }] as const;
+const BY_HAND = {
+  apiVersion: 'node.k8s.io/v1',
+  kind: 'RuntimeClass',
+  metadata: { name: 'gvisor' },
+  handler: 'runsc',
+  scheduling: { nodeSelector: { 'example.org/gvisor': 'true' } },
+};
+const BLOCKS = markedBlocks('docs/migrate.md');
+
+let cluster: Cluster;
+let folder = '';
+
+function block(kind: string, mark: string): string {
+  const found = BLOCKS.find((one) => one.kind === kind && one.mark === mark);
+  assert.ok(found !== undefined, `docs/migrate.md has no block "${kind}: ${mark}"`);
+  return found.text;
+}
+
+/** Runs a block of the page in the reader's folder. */
+function shell(mark: string): Promise<string> {
+  const path = `${dirname(cluster.kubectlCommand([]).command)}:${process.env.PATH}`;
+  const env = { ...process.env, PATH: path, KUBECONFIG: cluster.kubeconfig };
+  return run('/bin/sh', ['-euc', block('run', mark)], { cwd: folder, env, timeoutMs: 400_000 });
+}
+
+const kustomize = (text: string) => writeFile(join(folder, 'kustomization.yaml'), text);
+
+/** The node of a new gVisor pod, and what it asks of one. */
+async function placed(name: string): Promise<{ node: string; selector: Record<string, string> }> {
+  const node = await runPod(cluster, name, evaluationPod(name, { gvisor: true }), 120_000);
+  const pod = JSON.parse(await cluster.get(`/api/v1/namespaces/default/pods/${name}`)) as {
+    spec: { nodeSelector: Record<string, string> };
+  };
+  return { node, selector: pod.spec.nodeSelector };
+}
+
+before(
+  async () => {
+    const name = await laneCluster('migrate');
+    cluster = await startCluster({ name, nodes: NODES, images: ['workload', 'agent'] });
+    await cluster.kubectl(['label', 'nodes', '--all', 'example.org/gvisor=true']);
+    await cluster.kubectl(['create', '-f', '-'], JSON.stringify(BY_HAND));
+    await runPod(
+      cluster,
+      'older',
+      evaluationPod('older', { gvisor: true, spec: { nodeName: 'node-1' } }),
+      120_000,
+    );
+    folder = await mkdtemp(join(tmpdir(), 'migrate-'));
+    await symlink(REPO, join(folder, 'gvisor-ready'));
+  },
+  { timeout: 600_000 },
+);
+after(async () => {
+  await removeCluster(await laneCluster('migrate'));
+  if (folder !== '') await rm(folder, { recursive: true });
+});
+
+describe('the page on nodes labelled by hand, followed to the letter', () => {
+  it('is needed: the base over a RuntimeClass with another handler is refused', async () => {
+    assert.equal(await shell('look'), 'runsc {"example.org/gvisor":"true"}\n');
+    const other = JSON.stringify({ ...BY_HAND, metadata: { name: 'other' }, handler: 'other' });
+    await cluster.kubectl(['create', '-f', '-'], other);
+    const changed = JSON.stringify({ ...BY_HAND, metadata: { name: 'other' } });
+    const { command, args } = cluster.kubectlCommand(['apply', '-f', '-']);
+    assert.match((await runAll(command, args, { input: changed })).stderr, /field is immutable/);
+  });
+
+  it('installs agents and leaves the RuntimeClass alone, with another handler as well', async () => {
+    const text = block('file', 'without the RuntimeClass');
+    await kustomize(text + block('file', 'another handler'));
+    assert.match(await cluster.kubectl(['kustomize', folder]), /name: HANDLER\n +value: gvisor/);
+    await kustomize(text);
+    await shell('install');
+    await waitForNode(cluster, 'node-1', ({ ready }) => ready === 'true', 120_000);
+    await waitForNode(cluster, 'node-2', ({ ready }) => ready === 'false', 120_000);
+    assert.equal(await shell('look'), 'runsc {"example.org/gvisor":"true"}\n');
+  });
+
+  it('shows which labelled node has no gVisor', async () => {
+    assert.match(await shell('compare'), /\nNODE +WHY\nnode-2 +HandlerNotConfigured\n$/);
+  });
+
+  it('sends new pods to proven nodes, and can be taken back', async () => {
+    await shell('select');
+    const { node, selector } = await placed('both');
+    assert.deepEqual([node, Object.keys(selector).length], ['node-1', 2]);
+  });
+
+  it('lets the own label go, and says which pods still need it', async () => {
+    await shell('forget');
+    const { node, selector } = await placed('proven');
+    assert.deepEqual(
+      [node, Object.keys(selector)],
+      ['node-1', ['gvisor.node-restriction.kubernetes.io/ready']],
+    );
+    assert.equal(await shell('older'), 'default/both\ndefault/older\n');
+    await cluster.kubectl(['delete', 'pod', 'older', 'both', '--grace-period=0', '--force']);
+    assert.equal(await shell('older'), '');
+    assert.match(await shell('labels'), /^node\/node-1 unlabeled$/m);
+  });
+
+  const others = [
+    ...markedBlocks('docs/gitops.md').filter(({ mark }) => mark === 'kustomization'),
+    ...markedBlocks('docs/distributions.md').filter(({ mark }) => mark === 'k3s'),
+  ];
+  it('as are the kustomizations of docs/gitops.md and for k3s, by a dry run', async () => {
+    assert.equal(others.length, 2);
+    for (const { text } of others) await assertAccepted(text);
+  });
+  async function assertAccepted(text: string): Promise<void> {
+    await kustomize(text.replace(/https:.*gvisor-ready\/\//g, 'gvisor-ready/').replace(/\?ref=.*/g, ''));
+    const said = await cluster.kubectl(['apply', '--dry-run=server', '-k', folder]);
+    assert.match(said, /^daemonset\.apps\/gvisor-ready-agent \w+ \(server dry run\)$/m);
+    assert.match(
+      await cluster.kubectl(['kustomize', folder]),
+      /image: registry\.example\.org\/gvisor-ready:/,
+    );
+  }
+
+  it('hands the RuntimeClass to the base, and no pod was stopped', async () => {
+    const [resources = ''] = block('file', 'without the RuntimeClass').split('patches:');
+    await kustomize(resources);
+    await shell('install again');
+    assert.equal(await shell('look'), 'runsc {"gvisor.node-restriction.kubernetes.io/ready":"true"}\n');
+    const { items } = JSON.parse(await cluster.get('/api/v1/namespaces/default/pods')) as {
+      items: { metadata: { name: string }; status: { phase: string } }[];
+    };
+    assert.deepEqual(
+      items.map(({ metadata, status }) => `${metadata.name} ${status.phase}`),
+      ['proven Running'],
+    );
+  });
+});
