@@ -34,7 +34,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       await requireKernel();
       if (port !== undefined) (await listen(port)).server.close();
     }
-    await ensureTools(['kubernetes', 'etcd', 'cni', 'runc', ...new Set(wanted.flatMap(toolsOf))]);
+    await ensureTools(['etcd', 'kubernetes', 'cni', 'runc', ...new Set(wanted.flatMap(toolsOf))]);
     await ensureImage('pause');
     const built: Image[] = [];
     for (const id of images) built.push(await ensureImage(id));

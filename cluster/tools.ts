@@ -93,11 +93,17 @@ export async function ensureTools<G extends ToolGroup>(groups: readonly G[]): Pr
   const go = await goVersion();
   const folders = await Promise.all(groups.map(async (group) => [group, await folderOf(group, go)] as const));
   const missing = folders.filter(([, folder]) => !existsSync(folder));
-  for (const [index, [group, folder]] of missing.entries()) {
-    const what = `building ${group} from source (${index + 1} of ${missing.length}, kept for next time)`;
-    await progress(what, () => build(group, folder)).catch((error) => {
-      throw explainBuild(group, error);
-    });
+  const done = new AbortController();
+  for (const [group] of missing.slice(1)) void download(group, done.signal);
+  try {
+    for (const [index, [group, folder]] of missing.entries()) {
+      const what = `building ${group} from source (${index + 1} of ${missing.length}, kept for next time)`;
+      await progress(what, () => build(group, folder)).catch((error) => {
+        throw explainBuild(group, error);
+      });
+    }
+  } finally {
+    done.abort();
   }
   return Object.fromEntries(folders) as Record<G, string>;
 }
@@ -157,16 +163,26 @@ async function build(name: ToolGroup, folder: string): Promise<void> {
   }
 }
 
-async function buildIn(work: string, name: ToolGroup, group: Group): Promise<void> {
-  await cp(source(name), join(work, 'src'), { recursive: true });
+/** Fetches a group's modules while another is built, so that no build waits for the network. A failure is the build's to tell. */
+async function download(name: ToolGroup, signal: AbortSignal): Promise<void> {
+  const options = { cwd: source(name), env: await goEnvironment(name), timeoutMs: 60 * 60_000, signal };
+  await runAll(...killWithParent('go', ['mod', 'download']), options).catch(() => {});
+}
+
+async function goEnvironment(name: ToolGroup): Promise<NodeJS.ProcessEnv> {
+  const group: Group = GROUPS[name];
   const toolchain = /^toolchain (\S+)$/m.exec(await readFile(join(source(name), 'go.mod'), 'utf8'))?.[1];
-  const env = {
+  return {
     ...process.env,
     CGO_ENABLED: group.cgo ? '1' : '0',
     GOFLAGS: '-trimpath -buildvcs=false',
     ...(toolchain === undefined ? {} : { GOTOOLCHAIN: toolchain }),
   };
-  const options = { cwd: join(work, 'src'), env, timeoutMs: 60 * 60_000 };
+}
+
+async function buildIn(work: string, name: ToolGroup, group: Group): Promise<void> {
+  await cp(source(name), join(work, 'src'), { recursive: true });
+  const options = { cwd: join(work, 'src'), env: await goEnvironment(name), timeoutMs: 60 * 60_000 };
   const go = (...args: string[]) => run(...killWithParent('go', args), options);
   let mod: string[] = [];
   if (group.lacks !== undefined) {
