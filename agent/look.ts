@@ -8,6 +8,7 @@ import type { Finding } from './finding.ts';
 import { readPressure } from './host/pressure.ts';
 import { RememberingHost } from './host/remembering-host.ts';
 import { impossible, type Outcome } from './proof/outcome.ts';
+import { DEFAULT_PLATFORM } from './runsc/config.ts';
 import { type GvisorFiles, readGvisorFiles } from './runsc/files.ts';
 import { isChange, type Trigger } from './trigger/trigger.ts';
 import { isCause, judge, type Verdict } from './verdict.ts';
@@ -64,16 +65,12 @@ export async function look(options: LookOptions, signal: AbortSignal): Promise<L
     seenMs: findings.some(isCause) ? checkedMs : now(),
     findings,
     proof,
-    facts: proof.kind === 'proven' ? { ...facts, platform: platformOf(proof.witness.flags) } : facts,
+    facts:
+      proof.kind === 'proven'
+        ? { ...facts, platform: proof.witness.flags?.platform ?? DEFAULT_PLATFORM }
+        : facts,
     watch: pathsToWatch(once, findings, files),
   };
-}
-
-/** What runsc uses when no flag says so: https://gvisor.dev/docs/architecture_guide/platforms/ */
-const DEFAULT_PLATFORM = 'systrap';
-
-function platformOf(flags: Readonly<Record<string, string>> | undefined): string {
-  return flags?.platform ?? DEFAULT_PLATFORM;
 }
 
 /** A node under pressure answers late and boots slowly: what was not seen for that says nothing against it. */

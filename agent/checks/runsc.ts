@@ -1,10 +1,10 @@
 import { fail, pass, unknown } from '../finding.ts';
 import { whyNotRunnable } from '../host/runnable.ts';
+import { DEFAULT_PLATFORM } from '../runsc/config.ts';
 import { readGvisorFiles } from '../runsc/files.ts';
 import type { Check } from './check.ts';
 
 /** runsc re-executes itself as nobody: https://gvisor.dev/docs/user_guide/faq/ */
-const DEFAULT_PLATFORM = 'systrap';
 const READ_AND_EXECUTE_BY_EVERYONE = 0o555;
 
 /** Is runsc where the shim looks for it, and a program that everyone may read and execute? */
@@ -27,7 +27,7 @@ export const runsc: Check = {
             [named, where],
           );
     }
-    const why = await whyNotRunnable(sources.host, path, { mode: READ_AND_EXECUTE_BY_EVERYONE, signal });
+    const why = await whyNotRunnable(sources.host, path, READ_AND_EXECUTE_BY_EVERYONE);
     if (why) {
       const message = `"${path}" is not readable and executable by everyone: ${why.problem}`;
       return fail('RunscNotExecutable', message, [why.evidence]);

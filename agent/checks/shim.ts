@@ -15,7 +15,7 @@ export const shim: Check = {
       signal.throwIfAborted();
       return { kind: 'unsupported' };
     });
-    const onDisk = await lookOnDisk(sources, files, signal);
+    const onDisk = await lookOnDisk(sources, files);
     return judgeShim(wanted, answer, onDisk);
   },
 };
@@ -67,7 +67,7 @@ export function judgeShim(wanted: string, answer: ShimInfo, onDisk: Seen): Seen 
   );
 }
 
-async function lookOnDisk({ host }: Sources, files: GvisorFiles, signal: AbortSignal): Promise<Seen> {
+async function lookOnDisk({ host }: Sources, files: GvisorFiles): Promise<Seen> {
   const { runtimeType, runtimePath } = files.runtime;
   const absolute = runtimePath || (runtimeType.startsWith('/') ? runtimeType : '');
   const name = absolute || shimName(runtimeType);
@@ -90,7 +90,7 @@ async function lookOnDisk({ host }: Sources, files: GvisorFiles, signal: AbortSi
           where,
         );
   }
-  const why = await whyNotRunnable(host, path, { mode: 0o111, signal });
+  const why = await whyNotRunnable(host, path, 0o111);
   if (why)
     return fail('ShimNotExecutable', `"${path}" cannot be executed: ${why.problem}`, [
       why.evidence,

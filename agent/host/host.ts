@@ -128,8 +128,8 @@ export class Host {
   }
 
   /** The first `length` bytes of a regular file of any size, fewer when it is shorter. */
-  async readStart(path: string, length: number, signal?: AbortSignal): Promise<Buffer | undefined> {
-    return this.#read(path, { maxBytes: length, ...(signal && { signal }) });
+  async readStart(path: string, length: number): Promise<Buffer | undefined> {
+    return this.#read(path, { maxBytes: length });
   }
 
   async #read(path: string, limits: ReadLimits & { refuseOver?: number }): Promise<Buffer | undefined> {

@@ -23,13 +23,8 @@ const MOST_ARGUMENT_BYTES = 64 * 1024;
  * Reads a process by its PID in the namespace of the host's /proc; undefined when it is gone.
  * Source: https://man7.org/linux/man-pages/man5/proc_pid_status.5.html, proc_pid_cgroup(5), proc_pid_statm(5)
  */
-export async function readProcess(
-  host: Host,
-  pid: number,
-  signal?: AbortSignal,
-): Promise<HostProcess | undefined> {
-  const read = (file: string) =>
-    host.readText(`/proc/${pid}/${file}`, { maxBytes: MOST_ARGUMENT_BYTES, ...(signal && { signal }) });
+export async function readProcess(host: Host, pid: number): Promise<HostProcess | undefined> {
+  const read = (file: string) => host.readText(`/proc/${pid}/${file}`, { maxBytes: MOST_ARGUMENT_BYTES });
   const [cmdline, status, cgroup, statm] = await Promise.all(
     ['cmdline', 'status', 'cgroup', 'statm'].map(read),
   );

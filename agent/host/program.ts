@@ -22,12 +22,8 @@ const MACHINES: Readonly<Record<number, string>> = {
 const START_BYTES = 128;
 
 /** Looks at the start of a program on the host; `undefined` when there is none. */
-export async function readProgram(
-  host: Host,
-  path: string,
-  signal?: AbortSignal,
-): Promise<Program | undefined> {
-  const start = await host.readStart(path, START_BYTES, signal);
+export async function readProgram(host: Host, path: string): Promise<Program | undefined> {
+  const start = await host.readStart(path, START_BYTES);
   return start && parseProgram(start);
 }
 

@@ -4,7 +4,7 @@ import type { ReadLimits } from './regular-file.ts';
 /**
  * A view of the host that looks at each thing once and gives the same answer, or the same refusal, ever
  * after. Made for one look, so that all its checks speak of the same files and none is read a dozen times.
- * The signal that ends a reading is that of whoever asked first.
+ * The signal of the first caller ends a reading.
  */
 export class RememberingHost extends Host {
   readonly #host: Host;
@@ -41,7 +41,7 @@ export class RememberingHost extends Host {
     return this.#once(`text ${limits.maxBytes} ${path}`, () => this.#host.readText(path, limits));
   }
 
-  override readStart(path: string, length: number, signal?: AbortSignal): Promise<Buffer | undefined> {
-    return this.#once(`start ${length} ${path}`, () => this.#host.readStart(path, length, signal));
+  override readStart(path: string, length: number): Promise<Buffer | undefined> {
+    return this.#once(`start ${length} ${path}`, () => this.#host.readStart(path, length));
   }
 }

@@ -9,11 +9,7 @@ import { readProgram } from './program.ts';
 export async function whyNotRunnable(
   host: Host,
   path: string,
-  {
-    mode,
-    signal,
-    arch = process.arch,
-  }: { readonly mode: number; readonly signal: AbortSignal; readonly arch?: string },
+  mode: number,
 ): Promise<{ readonly problem: string; readonly evidence: Evidence } | undefined> {
   const stat = await host.stat(path);
   const because = (problem: string, value: string) => ({ problem, evidence: { file: path, value } });
@@ -24,10 +20,10 @@ export async function whyNotRunnable(
     return because(`its mode is ${octal}`, `mode ${octal}`);
   }
   if (stat.size === 0) return because('it is empty', '0 bytes');
-  const program = await readProgram(host, path, signal);
+  const program = await readProgram(host, path);
   if (!program || program.kind === 'other') return because('it is no program', 'neither ELF nor a script');
-  if (program.kind === 'elf' && program.machine !== arch) {
-    return because(`it is built for ${program.machine}, and this is ${arch}`, program.machine);
+  if (program.kind === 'elf' && program.machine !== process.arch) {
+    return because(`it is built for ${program.machine}, and this is ${process.arch}`, program.machine);
   }
   return undefined;
 }

@@ -61,7 +61,7 @@ type Attempt = { readonly outcome: Outcome; readonly unseenMs?: number };
 
 async function tryOnce(options: BootOptions): Promise<Attempt> {
   const { client, handler, now } = options;
-  const place = await findPlace(client, {});
+  const place = await findPlace(client);
   const begunMs = now();
   let id: string;
   try {

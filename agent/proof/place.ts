@@ -1,5 +1,4 @@
 import type { CriClient } from '../cri/client.ts';
-import type { CallOptions } from '../cri/connection.ts';
 import { CriError } from '../cri/error.ts';
 import { POD_UID } from './sandbox-config.ts';
 
@@ -16,11 +15,11 @@ const OWN = 'gvisor_ready';
  * containerd's two shares for a sandbox do not matter.
  * Source: https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/opts/spec_opts.go (WithDefaultSandboxShares)
  */
-export async function findPlace(client: CriClient, options: CallOptions): Promise<string> {
-  const pods = (await client.listSandboxes({}, options)).filter(({ labels }) => POD_UID in labels);
+export async function findPlace(client: CriClient): Promise<string> {
+  const pods = (await client.listSandboxes({})).filter(({ labels }) => POD_UID in labels);
   for (const { id } of pods.slice(0, PODS_TO_ASK)) {
     try {
-      const place = placeBeside((await client.sandbox(id, options)).cgroupParent);
+      const place = placeBeside((await client.sandbox(id)).cgroupParent);
       if (place !== '') return place;
     } catch (error) {
       if (!(error instanceof CriError && error.kind === 'absent')) throw error;

@@ -2,6 +2,9 @@ import { parseToml, TomlFault, type TomlValue } from '../containerd/toml.ts';
 import { TomlLines } from '../containerd/toml-lines.ts';
 import type { Host } from '../host/host.ts';
 
+/** What runsc uses when no flag says so: https://gvisor.dev/docs/architecture_guide/platforms/ */
+export const DEFAULT_PLATFORM = 'systrap';
+
 /** What the gVisor shim takes from the file that the handler's ConfigPath names, or its defaults without one. */
 export type RunscConfig = {
   readonly file?: string;

@@ -33,7 +33,7 @@ export class RunscPrograms {
     if (stat?.kind !== 'file') return undefined;
     const known = this.#known.get(path);
     if (known?.fingerprint === stat.fingerprint) return known.program;
-    const header = (await host.readStart(path, HEADER_BYTES, signal)) ?? Buffer.alloc(0);
+    const header = (await host.readStart(path, HEADER_BYTES)) ?? Buffer.alloc(0);
     const found = new Set<string>();
     for await (const piece of host.pieces(path, LONGEST, signal)) {
       if (!MARKS.some((mark) => piece.includes(mark, 0, 'latin1'))) continue;

@@ -61,13 +61,13 @@ describe('findPlace', { concurrency: true }, () => {
   it('learns from a pod of the kubelet, and from nobody else', async (t) => {
     const { containerd, client } = await scene(t);
     containerd.sandboxes.add('other', {}, pod('/elsewhere/pod1'));
-    assert.equal(await findPlace(client, {}), '');
+    assert.equal(await findPlace(client), '');
     containerd.sandboxes.add('pod', POD, pod('/kubepods/burstable/pod2'));
-    assert.equal(await findPlace(client, {}), '/kubepods/gvisor_ready');
+    assert.equal(await findPlace(client), '/kubepods/gvisor_ready');
   });
 
   it('is nowhere where no pod runs', async (t) => {
-    assert.equal(await findPlace((await scene(t)).client, {}), '');
+    assert.equal(await findPlace((await scene(t)).client), '');
   });
 
   it('asks the next pod when one is gone meanwhile, or tells nothing', async (t) => {
@@ -81,19 +81,19 @@ describe('findPlace', { concurrency: true }, () => {
         return containerd.usual('PodSandboxStatus', request);
       },
     };
-    assert.equal(await findPlace(client, {}), 'kubepods-gvisor_ready.slice');
+    assert.equal(await findPlace(client), 'kubepods-gvisor_ready.slice');
   });
 
   it('asks no more than five', async (t) => {
     const { containerd, client } = await scene(t);
     for (let n = 0; n < 20; n++) containerd.sandboxes.add(`silent-${n}`, POD);
-    assert.equal(await findPlace(client, {}), '');
+    assert.equal(await findPlace(client), '');
     assert.equal(containerd.count('PodSandboxStatus'), 5);
   });
 
   it('rejects when containerd refuses to tell', async (t) => {
     const { containerd, client } = await scene(t, { PodSandboxStatus: refuses('no') });
     containerd.sandboxes.add('pod', POD);
-    await assert.rejects(findPlace(client, {}), /^CriError: no$/);
+    await assert.rejects(findPlace(client), /^CriError: no$/);
   });
 });
