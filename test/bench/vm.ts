@@ -1,6 +1,6 @@
 import { startCluster } from '../../cluster/start.ts';
 import { deployWith, readMetrics, readNode, saidOf, waitForNode } from '../e2e/agents.ts';
-import { outcomesIn } from './load.ts';
+import { outcomesIn } from '../e2e/under-load.ts';
 import { pause } from './statistics.ts';
 
 const NODE = 'node-1';

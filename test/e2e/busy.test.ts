@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { cpus } from 'node:os';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { patient } from '../../hack/run.ts';
+import { agentOn, deployWith, waitForNode } from './agents.ts';
+import { provenAgain } from './disturb.ts';
+import { useCluster } from './e2e-cluster.ts';
+import { BURN, endLoad, startLoad, underLoad } from './under-load.ts';
+
+const cluster = useCluster();
+const NODE = 'node-1';
+const LOAD_MS = 120_000;
+/** Processes that want a processor, for each processor; `npm run bench -- load` does the same for half an hour. */
+const TIMES = 8;
+
+describe('a node with many times more work than processors', () => {
+  before(async () => {
+    await deployWith(cluster(), { PROOF_INTERVAL: '10s' });
+    await waitForNode(cluster(), NODE, ({ ready }) => ready === 'true');
+    await provenAgain(cluster(), NODE);
+  });
+  after(async () => {
+    await endLoad(cluster());
+    await deployWith(cluster());
+  });
+
+  it('keeps its label, writes nothing, and collects no sandboxes', {
+    timeout: patient(900_000),
+  }, async () => {
+    const node = cluster().node(NODE);
+    const { name } = await agentOn(cluster(), NODE);
+    const effect = await underLoad(cluster(), node, async () => {
+      await startLoad(cluster(), node, Array(cpus().length * TIMES).fill(BURN));
+      await pause(LOAD_MS);
+      await endLoad(cluster());
+    });
+    const { outcomes, backS, ...more } = effect;
+    assert.deepEqual(more, { lostS: 0, transitions: 0, writes: 0, restarts: 0, sandboxes: 0, cgroups: 0 });
+    assert.equal((await agentOn(cluster(), NODE)).name, name);
+    const looks = [...outcomes.values()].reduce((sum, count) => sum + count, 0);
+    assert.ok(looks >= 3, `the agent looked ${looks} times, and ${backS} s after the load`);
+  });
+});

@@ -1,0 +1,162 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { processesIn } from '../../cluster/machine/processes.ts';
+import type { ClusterNode } from '../../cluster/node/node.ts';
+import { evaluationPod } from '../../cluster/story.ts';
+import { waitFor } from '../../hack/run.ts';
+import { agentOn, readMetrics, readNode, saidOf } from './agents.ts';
+
+/** A script of sh that uses all of a processor. */
+export const BURN = 'while :; do :; done';
+
+/** What a load on a proven node came to: the label, the Node's writes, and what was on the node after it more than before. */
+export type Effect = {
+  /** Seconds without the label, as far as they were seen. */
+  readonly lostS: number;
+  /** Changes of the condition, seen or not. */
+  readonly transitions: number;
+  readonly writes: number;
+  readonly restarts: number;
+  readonly sandboxes: number;
+  readonly cgroups: number;
+  /** How many probes ended how; `slow` counts looks that a boot outlasted. */
+  readonly outcomes: ReadonlyMap<string, number>;
+  /** Seconds from the end of the load to the next proof. */
+  readonly backS: number;
+};
+
+/** Puts a load on a proven node, waits for a proof after its end, and tells what it came to. */
+export async function underLoad(
+  cluster: Cluster,
+  node: ClusterNode,
+  work: () => Promise<void>,
+): Promise<Effect> {
+  const before = { ...(await countsOf(cluster, node)), ...(await leastLeft(node)) };
+  const watch = watchLabel(cluster, node);
+  await work();
+  const endedMs = Date.now();
+  await waitFor('a proof that began after the load', 300_000, async () => {
+    const text = await readMetrics(cluster, node.name);
+    const at = Number(/^gvisor_last_proof_timestamp_seconds (\S+)$/m.exec(text)?.[1] ?? 0);
+    return at > endedMs / 1_000 || undefined;
+  });
+  const backS = (Date.now() - endedMs) / 1_000;
+  const left = await nothingMore(node, before);
+  const lostS = await watch();
+  const after = await countsOf(cluster, node);
+  const more = (name: 'transitions' | 'writes' | 'restarts') => after[name] - before[name];
+  const outcomes = [...after.outcomes].map(
+    ([outcome, count]) => [outcome, count - (before.outcomes.get(outcome) ?? 0)] as const,
+  );
+  return {
+    lostS,
+    transitions: more('transitions'),
+    writes: more('writes'),
+    restarts: more('restarts'),
+    sandboxes: left.sandboxes - before.sandboxes,
+    cgroups: left.cgroups - before.cgroups,
+    outcomes: new Map(outcomes.filter(([, count]) => count > 0)),
+    backS,
+  };
+}
+
+/** Follows the label, once a second, until it is asked for how many seconds it was not "true". */
+function watchLabel(cluster: Cluster, node: ClusterNode): () => Promise<number> {
+  let lostS = 0;
+  let on = true;
+  const run = (async () => {
+    while (on) {
+      const said = await readNode(cluster, node.name).then(saidOf, () => undefined);
+      if (said !== undefined && said.ready !== 'true') lostS += 1;
+      await pause(1_000);
+    }
+  })();
+  return async () => {
+    on = false;
+    await run;
+    return lostS;
+  };
+}
+
+async function countsOf(cluster: Cluster, node: ClusterNode) {
+  const text = await waitFor('the metrics', 60_000, () => readMetrics(cluster, node.name));
+  const sum = (pattern: RegExp) =>
+    [...text.matchAll(pattern)].reduce((total, [, count]) => total + Number(count), 0);
+  const { restarts } = await agentOn(cluster, node.name);
+  return {
+    transitions: sum(/^gvisor_transitions_total\{[^}]*\} (\S+)$/gm),
+    writes: sum(/^gvisor_api_requests_total\{verb="PATCH"[^}]*\} (\S+)$/gim),
+    outcomes: outcomesIn(text),
+    restarts,
+  };
+}
+
+/** How many sandboxes run on a node, and how many cgroups are in the probes' own place. */
+type Left = { readonly sandboxes: number; readonly cgroups: number };
+
+function leftOn(node: ClusterNode): Left {
+  const folder = node.machine.path('/sys/fs/cgroup/cpu/kubepods/gvisor_ready');
+  const found = existsSync(folder) ? readdirSync(folder, { withFileTypes: true }) : [];
+  return {
+    sandboxes: processesIn(node.machine).filter(({ argv }) => argv[0] === 'runsc-sandbox').length,
+    cgroups: found.filter((entry) => entry.isDirectory()).length,
+  };
+}
+
+/** The least of some seconds: a probe may be on its way at any moment. */
+async function leastLeft(node: ClusterNode): Promise<Left> {
+  let least = leftOn(node);
+  for (let time = 0; time < 10; time++) {
+    await pause(500);
+    const now = leftOn(node);
+    least = {
+      sandboxes: Math.min(least.sandboxes, now.sandboxes),
+      cgroups: Math.min(least.cgroups, now.cgroups),
+    };
+  }
+  return least;
+}
+
+/** What is there once no more is than before, or at last where that does not come. */
+function nothingMore(node: ClusterNode, before: Left): Promise<Left> {
+  return waitFor('what probes left to go', 60_000, async () => {
+    const now = leftOn(node);
+    return now.sandboxes <= before.sandboxes && now.cgroups <= before.cgroups ? now : undefined;
+  }).catch(() => leftOn(node));
+}
+
+/** How often probes ended in each way since the agent started. */
+export function outcomesIn(metrics: string): ReadonlyMap<string, number> {
+  const found = metrics.matchAll(/^gvisor_probes_total\{outcome="([^"]+)"\} (\S+)$/gm);
+  return new Map([...found].map(([, outcome = '', count]) => [outcome, Number(count)]));
+}
+
+/** Starts a pod for each script on a node; of pods outside of gVisor half are burstable, half best-effort. */
+export async function startLoad(
+  cluster: Cluster,
+  node: ClusterNode,
+  scripts: readonly string[],
+  gvisor = false,
+): Promise<void> {
+  const pods = scripts.map((script, index) => {
+    const resources = index % 2 === 0 ? { requests: { cpu: '100m' } } : {};
+    const pod = evaluationPod(`load-${index}`, {
+      gvisor,
+      spec: { nodeName: node.name, restartPolicy: 'Never' },
+      container: { command: ['sh', '-c', script], resources: gvisor ? {} : resources },
+    });
+    return JSON.parse(pod);
+  });
+  const list = { apiVersion: 'v1', kind: 'List', items: pods };
+  await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(list), 120_000);
+}
+
+/** Ends all pods of {@link startLoad}. */
+export async function endLoad(cluster: Cluster): Promise<void> {
+  await cluster.kubectl(
+    ['delete', 'pods', '-l', 'app=evaluation', '--grace-period=0', '--force', '--wait=true'],
+    undefined,
+    300_000,
+  );
+}
