@@ -26,7 +26,7 @@ export type Config = {
 export type Destination = (typeof DESTINATIONS)[number];
 const DESTINATIONS = ['node', 'events'] as const;
 
-/** What an environment cannot tell of itself. */
+/** Facts that the environment does not contain. */
 export type Surroundings = {
   readonly hostname: string;
   /** Whether a service account is mounted. */

@@ -15,7 +15,7 @@ export function openLog({ nodeName, logLevel }: Config, asSentences: boolean): L
 /** What a sentence leaves out. */
 const COMMON = ['level', 'time', 'node', 'msg', 'err'];
 
-/** A line of the log as a sentence: the message, the error behind it, and what else it tells in brackets. */
+/** A log line as a sentence: the message, the error behind it, and the other fields in brackets. */
 export function sentenceOf(line: string): string {
   const entry = JSON.parse(line) as Readonly<Record<string, unknown>>;
   const { msg, err } = entry as { readonly msg?: string; readonly err?: { readonly message?: string } };

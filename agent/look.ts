@@ -82,7 +82,7 @@ async function excuse(verdict: Verdict, { host }: Sources): Promise<Verdict> {
 /**
  * The last proof, where only containerd's own configuration was edited since: containerd reads it when it starts, so that a
  * boot would tell nothing new. And who edits it is about to restart containerd, which a boot must not be in the way of:
- * gVisor's shim can deadlock when containerd ends while a container starts, and a containerd 1.x waits for it for ever.
+ * gVisor's shim can deadlock when containerd ends while a container starts, and a containerd 1.x waits for it forever.
  */
 async function standingProof(
   { sources, last, triggers = [] }: LookOptions,

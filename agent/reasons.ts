@@ -29,7 +29,7 @@ export const REASONS = {
   },
   ContainerdNotReady: {
     status: 'False',
-    remedy: "Read containerd's log: it says itself that it is not ready.",
+    remedy: "Read containerd's log: containerd reports that it is not ready.",
   },
   HandlerNotLoaded: {
     status: 'False',
@@ -37,7 +37,7 @@ export const REASONS = {
   },
   RestartPending: {
     status: 'False',
-    remedy: 'Restart containerd in a quiet moment: what is on disk is not what runs.',
+    remedy: 'Restart containerd in a quiet moment: it runs with another configuration than the one on disk.',
   },
   HandlerRunsRunc: {
     status: 'False',
@@ -127,7 +127,7 @@ export const REASONS = {
   AgentLost: {
     status: 'Unknown',
     remedy:
-      "See why the agent's pod on this node is not Ready: kubectl -n gvisor-ready get pods -o wide. Its next proof gives the label back.",
+      "See why the agent's pod on this node is not Ready: kubectl -n gvisor-ready get pods -o wide. Its next proof restores the label.",
   },
   AgentStarting: { status: 'Unknown', remedy: 'Wait for the first proof to end.' },
   ContainerdUnreachable: {

@@ -7,7 +7,7 @@ import { breakNode, healNode } from './faults/break-node.ts';
 import type { FaultName } from './faults/faults.ts';
 import { imageName } from './images.ts';
 
-/** The label that the scheduler goes by. */
+/** The label that the scheduler uses. */
 export const READY_LABEL = 'gvisor.node-restriction.kubernetes.io/ready';
 
 /** What a node shows of itself in the API. `ready` is the label's value, "" when there is none. */

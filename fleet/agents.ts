@@ -7,7 +7,7 @@ export type AgentPod = {
   readonly node: string;
   /** Whether it is Ready, and not about to end. */
   readonly ready: boolean;
-  /** Of which revision of the DaemonSet it is. */
+  /** The agent's revision of the DaemonSet. */
   readonly revision: string;
   /** The tag of its image, or the whole image where it has none. */
   readonly version: string;

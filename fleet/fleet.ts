@@ -14,7 +14,7 @@ import { withdraw } from './withdraw.ts';
 const AT_ONCE = 16;
 /** How long a node whose label could not be withdrawn is left alone. */
 const PAUSE_MS = 10_000;
-/** A view is made anew this often at most. */
+/** How often a view is made at most. */
 const VIEW_MS = 1_000;
 /** A decision that is so late means that the loop has stalled. */
 const STALLED_MS = 30_000;
@@ -115,7 +115,7 @@ export class Fleet {
       const { patience } = settings;
       const done = await withdraw(node, { kube, patience, answers: agentAnswers, allowed, wallMs, signal });
       if ('kept' in done) {
-        this.#sight.serve(name); // its timer begins anew
+        this.#sight.serve(name); // its timer restarts
         log.info({ node: name, because: done.kept }, 'label kept');
       } else {
         this.#withdrawn.set(node.uid, performance.now());

@@ -28,8 +28,8 @@ const SILENCE_MS = 150_000;
 const RENEWAL_MS = 5_000;
 
 /**
- * An informer of the official client that keeps only a part of each object, and tells since when its watch stands.
- * The client ends an informer at an error; this one begins anew, after pauses that double up to 30 s.
+ * An informer of the official client that keeps only a part of each object, and knows since when its watch has been working.
+ * The client ends an informer at an error; this one restarts, after pauses that double up to 30 s.
  * Source: https://github.com/kubernetes-client/javascript/blob/main/src/cache.ts
  */
 export class Informer<Whole extends KubernetesObject, Kept> {

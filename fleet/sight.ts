@@ -5,7 +5,7 @@ import { Informer, type Reach } from './informer.ts';
 import { type FleetNode, fleetNodeOf } from './node.ts';
 import type { Seen } from './seen.ts';
 
-/** What three informers tell of Nodes, of the agents' pods, and of their DaemonSet. */
+/** What three informers report about Nodes, the agents' pods, and their DaemonSet. */
 export class Sight {
   readonly #nodes: Informer<V1Node, FleetNode>;
   readonly #pods: Informer<V1Pod, AgentPod>;

@@ -9,7 +9,7 @@ import type { FleetNode } from './node.ts';
 /** Under which name events are created; the admission policy holds the same. */
 const COMPONENT = 'gvisor-ready-fleet';
 
-/** Creates events; one that cannot be created is logged, since the metric and the page say the same. */
+/** Creates events; one that cannot be created is logged, because the metric and the page say the same. */
 export class Teller {
   readonly #kube: Kube;
   readonly #log: Logger;
@@ -39,9 +39,9 @@ export class Teller {
       this.#ofFleet('Warning', 'WithdrawalsHeld', message);
     }
     if (brake.length > 0 || last.length === 0) return;
-    this.#log.info({ was: last }, 'withdrawals are not held any more; all timers begin anew');
+    this.#log.info({ was: last }, 'withdrawals are no longer held; all timers restart');
     if (last.some((reason) => reason !== 'RollingOut'))
-      this.#ofFleet('Normal', 'WithdrawalsFree', `${last.join(', ')} ended. All timers begin anew.`);
+      this.#ofFleet('Normal', 'WithdrawalsFree', `${last.join(', ')} ended. All timers restart.`);
   }
 
   #send(event: KubeEvent): void {

@@ -68,7 +68,7 @@ function reasonToKeep(
   pods: readonly AgentPod[],
   { patience, wallMs }: { readonly patience: Patience; readonly wallMs: number },
 ): string | undefined {
-  if (now.uid !== cached.uid) return 'the Node was created anew';
+  if (now.uid !== cached.uid) return 'the Node was recreated';
   if (now.label !== 'true') return 'the label is not "true" any more';
   if (!now.ready) return 'the Node is not Ready';
   if (!(wallMs - now.createdAtMs >= patience.nodeAgeMs)) return 'the Node is too young';

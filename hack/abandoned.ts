@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** The path of something half made by this process; who is killed leaves it to {@link removeAbandoned}. */
+/** A path for unfinished work of this process. If the process is killed, {@link removeAbandoned} removes it. */
 export function partial(path: string): string {
   return `${path}.partial-${process.pid}`;
 }

@@ -83,7 +83,7 @@ export type BundleOptions = {
 
 /**
  * Writes the agent, the fleet controller and the kubectl plugin, each with all its dependencies as one file with a source map, and the Node
- * binary that the image runs them with. Whoever reads the folder meanwhile sees whole files, and the same ones when nothing has changed.
+ * binary that the image runs them with. A reader always sees whole files, and the same files when nothing has changed.
  */
 export async function bundle(options: BundleOptions = {}): Promise<void> {
   const { architecture = process.arch, dist = join(REPO, 'dist'), version } = options;

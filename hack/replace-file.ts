@@ -1,6 +1,6 @@
 import { readFile, rename, stat, writeFile } from 'node:fs/promises';
 
-/** Writes a file so that others, and whoever comes after a kill, see the old content or the whole new one. */
+/** Writes a file atomically: readers see the old content or the whole new one, even after a kill. */
 export async function replaceFile(path: string, content: string, mode = 0o644): Promise<void> {
   await writeFile(`${path}.new`, content, { mode });
   await rename(`${path}.new`, path);

@@ -83,7 +83,7 @@ function wantedNode(affinity: unknown): string {
 /** What an agent told of its node, or why it did not. */
 export type Told = { readonly status: Status } | { readonly why: string; readonly forbidden?: true };
 
-/** What is said for every agent where one may not see which there are. */
+/** What is shown for every agent if the user may not list agents. */
 export const HIDDEN: Told = { why: `you may not list the pods of ${NAMESPACE}` };
 
 const REPORT_MS = 10_000;

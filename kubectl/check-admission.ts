@@ -96,7 +96,7 @@ function aboutRules(
       ? line('pass', 'Only a right of its own takes the requirement off a namespace', docs)
       : line(
           'fail',
-          `The policy ${GUARD} ${SAID[guard]}: who may label a namespace can lift the requirement`,
+          `The policy ${GUARD} ${SAID[guard]}: every user who may label a namespace can lift the requirement`,
           docs,
         ),
   ];

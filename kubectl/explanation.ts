@@ -31,7 +31,7 @@ export function explain(tone: Tone, headline: string, rest: Partial<Explanation>
   return { because: [], seen: [], next: [], docs: TROUBLE, ...rest, tone, headline };
 }
 
-/** Lines never get longer than this, also where there is no terminal, since nobody reads longer ones. */
+/** The longest line, even without a terminal, because longer lines are hard to read. */
 const LONGEST = 110;
 const INDENT = '  ';
 

@@ -36,7 +36,7 @@ export type RawNode = {
 /** What a Node says of gVisor and of itself; "" for what it does not say. */
 export type NodeView = {
   readonly name: string;
-  /** The label that the scheduler goes by: "true", "false" or "". */
+  /** The label that the scheduler uses: "true", "false" or "". */
   readonly ready: string;
   /** Status, reason and message of the condition, and since when the status holds. */
   readonly status: string;
@@ -91,7 +91,7 @@ export async function listNodes(api: Api): Promise<readonly NodeView[]> {
   return (await api.list<RawNode, NodeView>('/api/v1/nodes', {}, viewNode)).items;
 }
 
-/** One word for how gVisor stands on a node. A label counts even where the condition says something else: pods go by it. */
+/** One word for the state of gVisor on a node. A label counts even if the condition contradicts it, because pods follow the label. */
 export type Standing = 'proven' | 'not ready' | 'unknown' | 'not judged';
 
 /** See {@link Standing}. */

@@ -9,8 +9,8 @@ export function plain(text: string): string {
 }
 
 /**
- * The same for every text in a value that was parsed from JSON, in place. What the API server tells is written by many
- * people, pods among them, so nothing of it reaches a terminal as it came.
+ * The same for every text in a value that was parsed from JSON, in place. Many people, and pods, write the API
+ * server's data, so none of it reaches a terminal unescaped.
  */
 export function plainValues<T>(value: T): T {
   if (typeof value === 'string') return plain(value) as T;

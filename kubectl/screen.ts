@@ -35,7 +35,7 @@ export function cutText(text: string, most: number): string {
   return `${(space > most / 2 ? cut.slice(0, space) : cut).trimEnd()}…`;
 }
 
-/** A name of at most so many characters: both ends stay, since names differ there. */
+/** A name of at most so many characters: it keeps both ends, because names differ there. */
 export function cutName(name: string, most: number): string {
   if (name.length <= most) return name;
   const tail = Math.floor((most - 1) / 2);

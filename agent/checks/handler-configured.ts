@@ -46,7 +46,7 @@ export function judgeConfigured(config: ContainerdConfig, handler: string, root:
     return pass(`The handler "${handler}" is configured${rulesNote(config)}`, evidence);
   }
   if (ignored[0]) {
-    const message = `The handler "${handler}" stands in ${place(ignored[0])}, where containerd does not read it: ${ignored[0].why}${rulesNote(config)}`;
+    const message = `The handler "${handler}" is in ${place(ignored[0])}, which containerd does not read: ${ignored[0].why}${rulesNote(config)}`;
     return fail('HandlerInIgnoredTable', message, ignored.map(toEvidence));
   }
   if (config.files.length === 0) {

@@ -17,7 +17,7 @@ export const limits: Check = {
     if (cgroupParent === '')
       return skip('No pod runs here that would tell where the kubelet wants sandboxes', evidence);
     if (isBelow(cgroups, cgroupParent)) return pass(`The sandbox lies in ${cgroupParent}`, evidence);
-    const message = `Limits of CPU and memory hold for no pod: the sandbox was to lie in ${cgroupParent} and lies in ${cgroups.join(' and ')}${adviceFor(cgroupParent, flags)}`;
+    const message = `CPU and memory limits of pods are not enforced: the sandbox should be in ${cgroupParent} and is in ${cgroups.join(' and ')}${adviceFor(cgroupParent, flags)}`;
     return requireLimits
       ? block('LimitsNotEnforced', message, evidence)
       : advise('LimitsNotEnforced', message, evidence);

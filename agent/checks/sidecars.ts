@@ -48,7 +48,7 @@ export function judgeSidecars(runsc: string, release: RunscRelease, found: Sidec
   const since = (floor: string) => (compareReleases(release, parseRunscRelease(floor)) ?? -1) >= 0;
   if (release.kind === 'unknown') {
     if (has) return pass(`"${directory}" has ${SENTRY}`, evidence);
-    const message = `"${runsc}" does not name its release, so that it cannot be told whether it needs "${directory}"`;
+    const message = `"${runsc}" does not name its release, so it is not known whether it needs "${directory}"`;
     return unknown('ReleaseUnknown', message, evidence);
   }
   if (since(SINCE.required) && !has) {

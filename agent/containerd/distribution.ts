@@ -90,7 +90,7 @@ const RULES: readonly [Rule, ...Rule[]] = [
     marks: [{ exists: '/kind/version' }],
     containerdConfig: CONFIG,
     criSocket: SOCKET,
-    edit: 'containerdConfigPatches of the kind cluster; then create the node anew',
+    edit: 'containerdConfigPatches of the kind cluster; then recreate the node',
   },
   {
     // https://github.com/awslabs/amazon-eks-ami/blob/main/nodeadm/internal/containerd/config.go

@@ -29,7 +29,7 @@ const LEGACY_NAMES: Readonly<Record<string, string>> = {
   untrusted_workload_runtime: 'untrusted',
 };
 
-/** Every table of a file that looks like a handler: it has a runtime_type, or stands in a table of runtimes. */
+/** Every table of a file that looks like a handler: it has a runtime_type, or is in a table of runtimes. */
 export function mentionsIn(file: ContainerdFile): readonly Mention[] {
   const mentions: Mention[] = [];
   const visit = (value: TomlValue, path: readonly string[]): void => {

@@ -111,7 +111,7 @@ export class CriClient implements Cri {
     ).items;
   }
 
-  /** The PIDs that the runtime itself tells of a container or sandbox: gVisor's are the guest's, runc's the host's. */
+  /** The PIDs that the runtime itself reports for a container or sandbox: gVisor reports the guest's, runc the host's. */
   async listPids(id: string, options?: CallOptions): Promise<readonly number[]> {
     const answer = await this.#connection.call<{ processes: { pid: number }[] }>(
       'ListPids',

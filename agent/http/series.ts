@@ -16,7 +16,7 @@ export class Series {
     return new Counter({ name, help, labelNames: [...labelNames], registers: [this.registry] });
   }
 
-  /** A gauge that is read anew for each scrape. */
+  /** A gauge that is read at each scrape. */
   reading(name: string, help: string, read: () => number): void {
     new Gauge({
       name,

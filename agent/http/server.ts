@@ -18,7 +18,7 @@ export type Shown = {
   readonly unready: () => string | undefined;
 };
 
-/** Where to listen; the host "::" stands for every address. */
+/** Where to listen; the host "::" means every address. */
 type Address = { readonly host: string; readonly port: number };
 
 /** The agent's HTTP server: pages for people at / and /reasons, and /metrics, /livez, /readyz and /report; not yet listening. */

@@ -97,7 +97,7 @@ export class EventSender {
   }
 }
 
-/** A verdict that now stands in the Node of this uid, as an event on it. */
+/** The event on a Node of this uid for a verdict that was written to it. */
 export function eventOf({ status, reason, message }: Verdict, name: string, uid: string): KubeEvent {
   return {
     about: { kind: 'Node', name, uid },

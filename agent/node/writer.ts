@@ -110,7 +110,7 @@ export class NodeWriter {
     const { log, now } = this.#options;
     for (const difference of ofOthers) {
       const times = this.#contest.wrote(idOf(difference), now());
-      log.warn({ ...difference, times }, 'written again, since somebody else had changed it');
+      log.warn({ ...difference, times }, 'written again, because another client had changed it');
     }
   }
 
@@ -122,7 +122,7 @@ export class NodeWriter {
     const node = answer as NodeObject;
     if (node?.metadata?.uid === undefined) throw new Error(`${this.#path}: the answer is no Node`);
     if (this.#uid !== undefined && this.#uid !== node.metadata.uid) {
-      this.#options.log.info('the node was created anew');
+      this.#options.log.info('the node was recreated');
       this.#stood.clear();
     }
     this.#uid = node.metadata.uid;

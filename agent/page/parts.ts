@@ -17,7 +17,7 @@ export function since(at: string): Markup {
   return html`${instant(at)}<span class="age" data-since="${at}"></span>`;
 }
 
-/** A reason code that leads to what it means; the id lets the focus stay on it when the page is shown anew. */
+/** A reason code, linked to its meaning; the id keeps the focus on it when the page is updated. */
 export function reasonLink(reason: Reason, id: string): Markup {
   return html`<a class="reason" id="${id}" href="./reasons#${reason}"><code>${reason}</code></a>`;
 }

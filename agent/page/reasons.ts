@@ -18,7 +18,7 @@ export function renderReasons(): string {
 </section>`;
   });
   const body = html`<h1 class="plain">What each reason means, and what to do</h1>
-<p class="quiet">The same word stands in the condition, the events, the metrics, the log and the report. <a href="./">Back to this node</a></p>
+<p class="quiet">The condition, the events, the metrics, the log and the report use the same word. <a href="./">Back to this node</a></p>
 ${parts}`;
   return renderDocument(
     { tone: 'unknown', title: 'gvisor-ready: reasons', body },

@@ -39,7 +39,7 @@ function list(pods: readonly Pod[]): Markup {
   )}</ul>`;
 }
 
-/** What stands in the Node: labels, condition and taint, and what keeps the agent from writing there. */
+/** What the Node has: labels, condition and taint, and what keeps the agent from writing them. */
 export function renderWritten({ written, node }: Status): Markup {
   const { labels = {}, condition, tainted = false, problem } = written ?? {};
   const rows: readonly (readonly [kind: string, name: string, value: Markup | string])[] = [

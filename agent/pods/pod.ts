@@ -9,7 +9,7 @@ export type Pod = {
   readonly handler: string;
   /** Whether it runs in gVisor; absent when that could not be told. */
   readonly sandboxed?: boolean;
-  /** Of a pod in gVisor: whether its sandbox lies in the kubelet's cgroup for it; absent where that is not known. */
+  /** Whether the sandbox of a gVisor pod is in the kubelet's cgroup for it; absent where that is not known. */
   readonly limited?: boolean;
   /** What that is known from, such as `process 812 is "pause"`. */
   readonly evidence: string;
@@ -23,7 +23,7 @@ export type SandboxFacts = {
 };
 
 /**
- * Whether a sandbox is gVisor's. Its process decides, since the handler's name, and even its runtime type, may
+ * Whether a sandbox is gVisor's. Its process decides, because the handler's name, and even its runtime type, may
  * lead to a runtime in disguise; the type speaks only where no process could be looked at.
  */
 export function judgeSandbox({ runtimeType, pid, argv }: SandboxFacts): Pick<Pod, 'sandboxed' | 'evidence'> {

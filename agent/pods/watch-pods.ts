@@ -20,7 +20,7 @@ export type WatchPodsOptions = {
   readonly log: Logger;
 };
 
-/** How often pods are read when no event tells of them, in milliseconds. */
+/** How often pods are read when no event reports them, in milliseconds. */
 const READ_MS = 3_000;
 
 /** Reads the pods again and again, at each ring and every 3 s, until the signal ends it. */
@@ -49,7 +49,7 @@ export async function watchPods(options: WatchPodsOptions, signal: AbortSignal):
 const AGAIN_MS = 10_000;
 
 /**
- * Rings when containerd tells of a container that came or went. Not asked of containerd 1.x, which gives each
+ * Rings when containerd reports a new or removed container. It does not subscribe to containerd 1.x, which gives each
  * event to a single listener: the kubelet may be one.
  * Source: https://github.com/containerd/containerd/blob/v1.7.34/pkg/cri/server/container_events.go
  */

@@ -79,7 +79,7 @@ async function tryOnce(options: BootOptions): Promise<Attempt> {
   if ('error' in seen) {
     const unseen = impossible(seen.error);
     if (ended) return { outcome: interrupted(unseen.message), unseenMs: seenMs };
-    // What containerd did not tell just now it may tell of the next one; a /proc that is not its own stays so.
+    // containerd may report of the next boot what it did not report of this one; a foreign /proc stays foreign.
     return seen.error instanceof CriError ? { outcome: unseen, unseenMs: seenMs } : { outcome: unseen };
   }
   return { outcome: torn ?? judgeWitness(seen, { handler, bootMs, teardownMs: now() - stoppedMs }) };

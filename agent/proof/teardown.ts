@@ -44,7 +44,7 @@ export async function tearDown(
   return undefined;
 }
 
-/** Whether containerd says that the sandbox runs; one that it does not tell of in time may. */
+/** Whether containerd says that the sandbox runs; without an answer in time, it may run. */
 async function isReady(client: CriClient, id: string): Promise<boolean> {
   return client.sandbox(id).then(
     ({ state }) => state === 'SANDBOX_READY',

@@ -48,7 +48,7 @@ export async function readWitness(
   const shim = (await readProcess(host, parentPid).catch(() => undefined))?.argv[0];
   const runtimePids = await client.listPids(id, { timeoutMs: ANSWER_MS });
   // Its first process has ended meanwhile: the kubelet may just have stopped it.
-  if (runtimePids.length === 0) throw new Error('the runtime tells of no process in the sandbox');
+  if (runtimePids.length === 0) throw new Error('the runtime reports no process in the sandbox');
   return {
     pid,
     argv,

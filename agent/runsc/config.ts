@@ -34,7 +34,7 @@ const KNOWN_KEYS: Readonly<Record<string, 'string' | 'number' | 'boolean' | 'tab
   runsc_config: 'table',
 };
 
-/** What the shim uses when the handler has no ConfigPath: it reads no file of its own accord. */
+/** What the shim uses when the handler has no ConfigPath: by default it reads no file. */
 export const DEFAULT_RUNSC_CONFIG: RunscConfig = {
   binaryName: 'runsc',
   flags: new Map(),

@@ -100,7 +100,7 @@ function describeFact(key: string, value: string): string {
   return value;
 }
 
-/** A text of at most so many characters. Its end stays, since an error ends with its root cause, and some of its beginning. */
+/** A text of at most so many characters. It keeps the end, because an error ends with its root cause, and some of the beginning. */
 export function shorten(text: string, most: number): string {
   if (text.length <= most) return text;
   const head = Math.floor(most / 3);

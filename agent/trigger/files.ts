@@ -170,7 +170,7 @@ async function changedSince(folder: string, names: readonly string[], sinceMs: n
   const limit = sinceMs - CLOCK_TICK_MS;
   for (const name of names) {
     const stats = await lstat(join(folder, name)).catch(() => undefined);
-    // Of what is not there, only its folder can tell whether it was there a moment ago.
+    // For a path that does not exist, only its folder shows whether it existed a moment ago.
     const changedMs = stats?.ctimeMs ?? (await lstat(folder).catch(() => undefined))?.mtimeMs ?? 0;
     if (changedMs >= limit) return true;
   }

@@ -104,7 +104,7 @@ const ARGUMENTS: Record<(typeof CONTROL_PLANE)[number], readonly string[]> = {
     `--kubelet-client-key=${PKI}/kubelet-client.key`,
     '--kubelet-preferred-address-types=InternalIP',
     '--authorization-mode=Node,RBAC',
-    '--allow-privileged', // as kubeadm has it; Pod Security and policies decide who may
+    '--allow-privileged', // as kubeadm has it; Pod Security and policies decide
     '--enable-admission-plugins=NodeRestriction',
     '--audit-policy-file=/etc/kubernetes/audit.yaml',
     `--audit-log-path=${AUDIT_LOG}`,

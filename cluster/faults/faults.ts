@@ -15,7 +15,7 @@ import { type Part, REPAIRS, type Repair, requireContainerd } from './repair.ts'
 export type Fault = {
   /** What it does to the node. */
   readonly does: string;
-  /** What somebody would see who does not know of it. */
+  /** What a person sees who does not know of the fault. */
   readonly seen: string;
   /** The part that it breaks; of one part, the last fault holds. */
   readonly part: Part;
@@ -70,7 +70,7 @@ export const FAULTS = {
   }),
   'handler-wrong-table': fault('handler', {
     does: 'moves the handler into the table that another version of the configuration reads, and restarts containerd',
-    seen: 'the handler stands in the file, and yet no runtime for "runsc" is configured',
+    seen: 'the handler is in the file, but no runtime for "runsc" is configured',
     apply: (node) => {
       const other = node.spec.containerd === '2' ? '1.7' : '2';
       return configure(node, containerdConfig(node.spec, handlerTable(node.spec, RUNTIME_TABLE[other])));

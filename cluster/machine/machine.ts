@@ -98,7 +98,7 @@ export class Machine {
       cwd: '/',
       env: { PATH: MACHINE_PATH, HOME: '/root', LANG: 'C.UTF-8' },
     });
-    child.on('error', () => {}); // seen by the deadline of whoever waits for it
+    child.on('error', () => {}); // the caller's deadline reports it
     child.unref();
     closeSync(fd);
     return child;

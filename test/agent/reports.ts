@@ -17,7 +17,7 @@ export const decides = (reason: Reason) => finding(block(reason, `decides ${reas
 export const advises = (reason: Reason) => finding(advise(reason, `advises ${reason}`));
 export const unseen = (reason: Reason) => finding(unknown(reason, `unknown ${reason}`));
 
-/** Of a check whose faults show in no sandbox. */
+/** A finding of a check whose faults no sandbox shows. */
 export const withheld = (reason: Reason) =>
   finding({ ...unknown(reason, `unknown ${reason}`), blocking: true } as Seen);
 

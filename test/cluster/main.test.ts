@@ -79,7 +79,7 @@ test('help, faults and list are for everybody', async () => {
   assert.match((await cluster(['up', '--help'])).stdout, /name=NAME,containerd=2\|1\.7,/);
 });
 
-test('who is not root is sent to sudo', async (t) => {
+test('without root, the message names sudo', async (t) => {
   // The sources may lie where only root can read, so that somebody else could not even start.
   const other = ROOT ? 65_534 : undefined;
   if (ROOT) {

@@ -2,7 +2,7 @@ import { accepted, type Case, type Group, refused } from './admission-case.ts';
 import { createRuntimeClass } from './admission-objects.ts';
 import type { Call } from './api-user.ts';
 
-/** What is said to users who may not write the RuntimeClass of a name. */
+/** The refusal for users who may not write a RuntimeClass of this name. */
 export const why = (name: string) =>
   new RegExp(
     `the RuntimeClass "${name}" stands for gVisor: to write it needs the verb manage-gvisor-requirement on all namespaces \\(ClusterRole gvisor-ready-requirement\\)$`,

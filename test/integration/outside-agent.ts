@@ -42,7 +42,7 @@ export class OutsideAgent {
         ...env,
       },
     });
-    this.#child.on('error', () => {}); // whoever waits for a change hears of the end
+    this.#child.on('error', () => {}); // a waiting caller learns of the end
     this.#child.on('exit', () => this.#tell());
     const { stdout, stderr } = this.#child;
     if (stdout === null || stderr === null) throw new Error('The agent has no output');

@@ -168,7 +168,7 @@ export const CASES: readonly (readonly [
         policies(['gvisor-ready-agent', 'gvisor-ready-agent-events', 'gvisor-ready-enforce']),
       ),
     1,
-    /^fail: The policy gvisor-ready-guard-namespace is not installed: who may label a namespace can lift the requirement/,
+    /^fail: The policy gvisor-ready-guard-namespace is not installed: every user who may label a namespace can lift the requirement/,
   ],
   [
     'labels that are wrong or unwise',

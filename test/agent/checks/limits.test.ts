@@ -26,7 +26,7 @@ describe('limits', () => {
     assert.equal(outcome(seen), 'advises LimitsNotEnforced');
     assert.equal(
       seen.message,
-      `Limits of CPU and memory hold for no pod: the sandbox was to lie in ${SLICE} and lies in ${ESCAPED}; the kubelet uses the systemd driver, so write systemd-cgroup = "true" into [runsc_config]`,
+      `CPU and memory limits of pods are not enforced: the sandbox should be in ${SLICE} and is in ${ESCAPED}; the kubelet uses the systemd driver, so write systemd-cgroup = "true" into [runsc_config]`,
     );
   });
 
@@ -46,8 +46,8 @@ describe('limits', () => {
   it('gives no advice where the flag is set, and none on cgroupfs', async () => {
     const flags = { 'systemd-cgroup': 'true' };
     const set = await lookAt({ cgroupParent: SLICE, cgroups: [ESCAPED], flags });
-    assert.match(set.message, /lies in \S+$/);
-    assert.match((await lookAt({ cgroups: ['/elsewhere/1f'] })).message, /lies in \/elsewhere\/1f$/);
+    assert.match(set.message, / is in \S+$/);
+    assert.match((await lookAt({ cgroups: ['/elsewhere/1f'] })).message, / is in \/elsewhere\/1f$/);
   });
 
   it('wants both controllers in place', async () => {

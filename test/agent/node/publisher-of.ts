@@ -17,7 +17,7 @@ export const CONDITION = 'PATCH /api/v1/nodes/node-1/status application/strategi
 /** and that it reads the Node. */
 export const READ = 'GET /api/v1/nodes/node-1';
 /** What it logs once it has undone what somebody else did. */
-export const AGAIN = 'written again, since somebody else had changed it';
+export const AGAIN = 'written again, because another client had changed it';
 /** A report of a node that is proven, */
 export const READY = reportOf();
 /** and of one whose shim is missing. */
