@@ -111,6 +111,7 @@ describe('a machine on which no cluster can start', {
       /The cluster "never-started" is not up: start it with `npm run/,
     );
     await assertRefused(['heal', 'node-1', '--name', NAME], /is not up/);
+    await assertRefused(['--name', NAME, 'kubectl', '--help', '--nam'], /is not up/); // all these words are kubectl's
     await assertRefused(['logs', 'node-1', '--name', NAME], /no cluster "never-started": start it/);
     await assertRefused(['--name', 'No!', 'up'], /"No!" is no name for a cluster: use 1 to 20/);
   });
