@@ -31,9 +31,9 @@ export type LookOptions = {
   /** `changed`: something happened since the last proof that may have mended what hung. */
   readonly prove: (signal: AbortSignal, changed: boolean) => Promise<Outcome>;
   readonly now: () => number;
-  /** The last proof, where it is recent enough to stand, */
+  /** The last proof, if it is recent enough to stand. */
   readonly last?: Outcome | undefined;
-  /** and what happened since. */
+  /** What happened after the last proof. */
   readonly triggers?: readonly Trigger[];
 };
 
@@ -80,9 +80,9 @@ async function excuse(verdict: Verdict, { host }: Sources): Promise<Verdict> {
 }
 
 /**
- * The last proof, where only containerd's own configuration was edited since: containerd reads it when it starts, so that a
- * boot would tell nothing new. And who edits it is about to restart containerd, which a boot must not be in the way of:
- * gVisor's shim can deadlock when containerd ends while a container starts, and a containerd 1.x waits for it forever.
+ * The last proof, if only containerd's own configuration was edited after it. containerd reads that file only when it starts,
+ * so a boot would show nothing new. A restart is likely to follow, and a boot must not overlap it: gVisor's shim can
+ * deadlock when containerd ends while a container starts, and a containerd 1.x waits for it forever.
  */
 async function standingProof(
   { sources, last, triggers = [] }: LookOptions,

@@ -33,7 +33,7 @@ const GVISOR: Group = {
   oomOverlay: true,
 };
 
-/** Every group of programs: one Go module each under cluster/tools, since one go.mod cannot hold them all. */
+/** Every group of programs: one Go module each under cluster/tools, because one go.mod cannot hold them all. */
 const GROUPS = {
   kubernetes: {
     stamp: ['k8s.io/component-base/version.gitVersion', /k8s.io\/kubernetes (v[\d.]+)/],

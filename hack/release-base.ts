@@ -6,7 +6,7 @@ import { run } from './run.ts';
 const PACKAGES = ['base-files', 'libc6', 'libstdc++6'];
 const SUITE = 'bookworm';
 
-/** What mmdebstrap leaves that tells of the machine that built it, or serves a package manager that is not there. */
+/** Files of mmdebstrap that reveal the build machine, or serve a package manager that the image does not have. */
 const LEFT_BY_THE_BUILDER = [
   'etc/apt',
   'etc/dpkg',

@@ -83,7 +83,7 @@ export class Api {
     return { items, resourceVersion };
   }
 
-  /** What is answered, be it a refusal; rejects only when nothing is. */
+  /** The answer, even a refusal; rejects only if there is none. */
   async ask(path: string, timeoutMs?: number): Promise<Answer> {
     const signal = timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs);
     return this.#answer({ method: 'GET', path, signal });

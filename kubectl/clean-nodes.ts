@@ -57,7 +57,7 @@ export async function cleanNodes(
   return again.marked.length;
 }
 
-/** Cleans one Node; what changed meanwhile is read anew, and a Node that is gone is clean. */
+/** Cleans one Node; after a conflict it reads the Node again, and a Node that is gone is clean. */
 async function clean(found: NodeObject, kube: CleanOptions['kube'], signal: AbortSignal): Promise<void> {
   const path = `/api/v1/nodes/${found.metadata.name}`;
   let node = found;

@@ -72,7 +72,7 @@ export function nodeColumns(nowMs: number): Column<NodeRow>[] {
   ];
 }
 
-/** What `-o json` tells of a node. */
+/** What `-o json` prints for a node. */
 export function publicNode(row: NodeRow) {
   const { labels: _, taints: __, agent, ...view } = row;
   return {

@@ -1,8 +1,8 @@
 import type { Verdict } from '../verdict.ts';
 
-/** What becomes of the annotation that says by whom a node was proven, and why this agent is not ready, if so. */
+/** The new value of the annotation `proven-by`, and the reason if this agent is not ready. */
 export type Guarded = {
-  /** The text to write, empty for a proof that is withdrawn; undefined to leave what is there, or not there. */
+  /** The text to write, empty for a proof that is withdrawn; undefined to leave the annotation as it is. */
   readonly provenBy: string | undefined;
   readonly refusal?: string;
 };

@@ -13,7 +13,7 @@ export class Markup {
   }
 }
 
-/** What may stand in a template: text is escaped, markup is not, and nothing leaves nothing behind. */
+/** A value in a template: text is escaped, markup is not, and `undefined` becomes nothing. */
 export type Part = Markup | string | number | undefined | readonly Part[];
 
 /** A template of HTML in which every text that is put in is escaped, for elements and quoted attributes. */

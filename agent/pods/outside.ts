@@ -17,7 +17,7 @@ export type PodsOutside = {
   readonly allowed: readonly Pod[];
   /** and those of which nobody could tell. */
   readonly untold: readonly Pod[];
-  /** The uids of those in gVisor: a pod that is in no list has come since. */
+  /** The uids of those in gVisor: a pod in neither list is newer. */
   readonly inside: readonly string[];
 };
 

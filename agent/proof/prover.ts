@@ -58,8 +58,8 @@ export class Prover {
   }
 
   /**
-   * The outcome of a boot: of the one that runs already, else of a new one. `changed` says that something happened
-   * since, which may have mended what hung. Rejects when the signal is aborted.
+   * The outcome of the running boot, or of a new one. `changed` says that something happened after that boot began, and
+   * may have repaired what hung. Rejects when the signal is aborted.
    */
   async prove(signal: AbortSignal, changed = false): Promise<Outcome> {
     signal.throwIfAborted();
@@ -96,8 +96,8 @@ export class Prover {
   }
 
   /**
-   * Whether another boot may begin in place of one that was waited for, that began before something changed, and so says
-   * nothing of what is there now. Measured: containerd answers four minutes later when runsc goes while it creates a sandbox.
+   * Whether a new boot may replace one that was waited for. A boot that began before a change says nothing about the
+   * present state. Measured: if runsc is removed while containerd creates a sandbox, it answers four minutes later.
    */
   #isOver(running: Boot): boolean {
     if (running.outcome !== undefined) return true;

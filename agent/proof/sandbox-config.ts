@@ -9,15 +9,15 @@ export const PROBE_LABELS = {
 /** The kubelet's own label, which every pod has and no pod can take off. */
 export const POD_UID = 'io.kubernetes.pod.uid';
 
-/** Whether labels are a probe's. A pod's labels are its sandbox's too, so that one may look like a probe. */
+/** Whether labels are a probe's. A pod chooses the labels of its sandbox, so labels alone are no proof: see POD_UID. */
 export function isProbe(labels: Readonly<Record<string, string>>): boolean {
   return !(POD_UID in labels) && Object.entries(PROBE_LABELS).every(([key, value]) => labels[key] === value);
 }
 
 /**
  * A PodSandboxConfig on the host's network setting, which spares the node's CNI: gVisor starts it in an empty
- * network namespace of its own. Without a hostname, as the kubelet asks for pods on the host's network: runc refuses one
- * there, so that a sandbox of runc would not start and tell what it is. The name is new each time, since containerd
+ * network namespace of its own. It has no hostname, like the kubelet's sandboxes on the host's network: runc refuses a
+ * hostname there, and a sandbox of runc must start to be recognized. The name is new each time, because containerd
  * reserves a name as long as its sandbox lives.
  */
 export function newSandbox(cgroupParent: string) {

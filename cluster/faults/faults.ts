@@ -168,7 +168,7 @@ async function configure(node: ClusterNode, config: string): Promise<void> {
   if (!(await node.hasLoadedConfig())) await node.restart('containerd');
 }
 
-/** Puts a program in runsc's place that tells the same version, and for everything else runs `body`. */
+/** Replaces runsc with a program that prints the same version, and runs `body` for everything else. */
 async function pretend(node: ClusterNode, body: string): Promise<void> {
   await REPAIRS.runsc(node);
   const version = (await node.system.run([RUNSC, '--version'])).trim();

@@ -37,7 +37,7 @@ export class ClusterNode {
   readonly spec: NodeSpec;
   /** The namespaces that the node is; of a virtual machine, those that qemu runs in. */
   readonly machine: Machine;
-  /** What the node itself can be asked for, be it namespaces or a virtual machine. */
+  /** What the node itself can do, whether it is made of namespaces or a virtual machine. */
   readonly system: NodeSystem;
   readonly #controlPlane: Machine;
 

@@ -10,7 +10,7 @@ const condition = (type: string, status: string, reason: string) => ({
   lastHeartbeatTime: AT,
   lastTransitionTime: AT,
 });
-/** As many as a kubelet tells of. */
+/** As many as a kubelet reports. */
 const IMAGES = Array.from({ length: 50 }, (_, index) => ({
   names: [
     `registry.example.com/team/image-${index}@sha256:${'0'.repeat(64)}`,

@@ -6,7 +6,7 @@ import { agentOn, askAgent } from './agents.ts';
 
 const NAMESPACE = ['--namespace', 'gvisor-ready'] as const;
 
-/** Ends the agent's pod on a node, in peace or by force, and waits until another one is Ready, so that its verdict stands in the Node. */
+/** Ends the agent's pod on a node, in peace or by force, and waits until another is Ready: its verdict is then in the Node. */
 export async function replaceAgent(cluster: Cluster, node: string, by: 'peace' | 'force'): Promise<void> {
   const { name } = await agentOn(cluster, node);
   const how = by === 'force' ? ['--grace-period=0', '--force'] : [];

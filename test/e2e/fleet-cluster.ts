@@ -100,7 +100,7 @@ export async function saidOfNodes(cluster: Cluster): Promise<Readonly<Record<str
   );
 }
 
-/** How many withdrawals events tell of. */
+/** How many withdrawals the events report. */
 export async function countWithdrawals(cluster: Cluster): Promise<number> {
   const names = await cluster.kubectl([
     'get',
