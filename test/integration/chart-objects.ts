@@ -1,0 +1,124 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { parseAllDocuments } from 'yaml';
+import { ensureTools } from '../../cluster/tools.ts';
+import { CHART } from '../../hack/chart.ts';
+import { REPO } from '../../hack/paths.ts';
+import { run } from '../../hack/run.ts';
+import { overlay } from '../e2e/agents.ts';
+
+/** The groups of tools that hold a Helm. */
+export const HELMS = ['helm', 'helm-3'] as const;
+/** See {@link HELMS}. */
+export type HelmGroup = (typeof HELMS)[number];
+
+/** An object as Helm or kustomize renders it. */
+export type Rendered = {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly annotations?: Readonly<Record<string, string>>;
+  };
+};
+
+/** What Helm renders a chart for, and where that is another one than the project's. */
+export type ChartOptions = { readonly chart?: string; readonly namespace?: string };
+
+/** Helm's own programs know no Kubernetes but 1.20 unless they are built by its Makefile. */
+const KUBE_VERSION = ['--kube-version', '1.36.3'];
+
+/** Runs Helm in the repository, with the values as its standard input. */
+export async function helm(group: HelmGroup, args: readonly string[], values: object = {}): Promise<string> {
+  const tools = await ensureTools([group]);
+  return run(join(tools[group], 'helm'), args, { cwd: REPO, input: JSON.stringify(values) });
+}
+
+/** What `helm template` makes of the chart with these values. */
+export async function renderChart(
+  group: HelmGroup,
+  values: object,
+  { chart = CHART, namespace = 'gvisor-ready' }: ChartOptions = {},
+): Promise<readonly Rendered[]> {
+  const args = [
+    'template',
+    'gvisor-ready',
+    chart,
+    '--namespace',
+    namespace,
+    ...KUBE_VERSION,
+    '--values',
+    '-',
+  ];
+  return objectsIn(await helm(group, args, values));
+}
+
+/** Runs `helm lint --strict`; rejects when it finds something. */
+export function lintChart(group: HelmGroup, values: object): Promise<string> {
+  const args = ['lint', '--strict', CHART, '--namespace', 'gvisor-ready', ...KUBE_VERSION, '--values', '-'];
+  return helm(group, args, values);
+}
+
+/** What kustomize makes of the base with components. */
+export async function renderComponents(components: readonly string[]): Promise<readonly Rendered[]> {
+  const folder = await overlay(components);
+  try {
+    return await renderKustomization(folder);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** What kustomize makes of a folder. */
+export async function renderKustomization(folder: string): Promise<readonly Rendered[]> {
+  const { kubernetes } = await ensureTools(['kubernetes']);
+  return objectsIn(await run(join(kubernetes, 'kubectl'), ['kustomize', folder]));
+}
+
+function objectsIn(text: string): readonly Rendered[] {
+  return parseAllDocuments(text).flatMap((document) => {
+    if (document.errors.length > 0) throw new Error(`Not YAML: ${document.errors[0]?.message}`);
+    return (document.toJS() as Rendered | null) ?? [];
+  });
+}
+
+/** Whether Helm creates an object only for a moment of its own, such as the uninstall or a test. */
+export function hookOf({ metadata }: Rendered): string {
+  return metadata.annotations?.['helm.sh/hook'] ?? '';
+}
+
+/** An object without what only Helm puts there. */
+function plain({ metadata, ...rest }: Rendered): object {
+  const without = (of: Readonly<Record<string, string>> = {}) =>
+    Object.fromEntries(
+      Object.entries(of).filter(
+        ([key]) => !key.startsWith('helm.sh/') && key !== 'app.kubernetes.io/managed-by',
+      ),
+    );
+  const { labels, annotations, ...names } = metadata;
+  return { ...rest, metadata: { ...names, labels: without(labels), annotations: without(annotations) } };
+}
+
+/** The objects that two sides do not have alike, as "KIND NAMESPACE/NAME: what is wrong". */
+export function differences(ours: readonly Rendered[], theirs: readonly Rendered[]): readonly string[] {
+  const [left, right] = [byName(ours), byName(theirs)];
+  return [...new Set([...left.keys(), ...right.keys()])].sort().flatMap((name) => {
+    const [one, other] = [left.get(name), right.get(name)];
+    if (one === undefined) return `${name}: missing in the first`;
+    if (other === undefined) return `${name}: missing in the second`;
+    return isDeepStrictEqual(plain(one), plain(other)) ? [] : `${name}: differs`;
+  });
+}
+
+function byName(objects: readonly Rendered[]): Map<string, Rendered> {
+  const named = objects.map((object) => {
+    const { kind, metadata } = object;
+    return [`${kind} ${metadata.namespace ?? ''}/${metadata.name}`, object] as const;
+  });
+  const found = new Map(named);
+  if (found.size !== objects.length) throw new Error('Two objects have one name');
+  return found;
+}

@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { CHART } from '../../hack/chart.ts';
+import { REPO } from '../../hack/paths.ts';
+import {
+  differences,
+  HELMS,
+  type HelmGroup,
+  hookOf,
+  lintChart,
+  renderChart,
+  renderComponents,
+  renderKustomization,
+} from './chart-objects.ts';
+
+/** Components of kustomize, and the values of the chart that mean the same. */
+const PAIRS: readonly { readonly components: readonly string[]; readonly values: object }[] = [
+  { components: [], values: {} },
+  { components: ['k3s'], values: { distribution: 'k3s' } },
+  { components: ['rke2'], values: { distribution: 'rke2' } },
+  { components: ['k0s'], values: { distribution: 'k0s' } },
+  { components: ['microk8s'], values: { distribution: 'microk8s' } },
+  { components: ['taint'], values: { taint: { enabled: true } } },
+  { components: ['node-readiness-rule'], values: { nodeReadinessRule: { enabled: true } } },
+  { components: ['network-policy'], values: { networkPolicy: { enabled: true } } },
+  { components: ['enforce'], values: { enforce: { enabled: true } } },
+  { components: ['enforce', 'enforce-audit'], values: { enforce: { enabled: true, audit: true } } },
+  { components: ['enforce', 'inject'], values: { enforce: { enabled: true, inject: true } } },
+  { components: ['fleet'], values: { fleet: { enabled: true } } },
+  { components: ['monitoring'], values: { monitoring: { agents: true } } },
+  {
+    components: ['monitoring', 'monitoring-kube-state-metrics'],
+    values: { monitoring: { agents: true, kubeStateMetrics: true } },
+  },
+  {
+    components: ['fleet', 'monitoring-fleet'],
+    values: { fleet: { enabled: true }, monitoring: { fleet: true } },
+  },
+];
+/** All of them that go together. */
+const ALL = {
+  components: [
+    ...['k3s', 'taint', 'node-readiness-rule', 'network-policy', 'enforce', 'inject', 'enforce-audit'],
+    ...['fleet', 'monitoring', 'monitoring-kube-state-metrics', 'monitoring-fleet'],
+  ],
+  values: {
+    distribution: 'k3s',
+    taint: { enabled: true },
+    nodeReadinessRule: { enabled: true },
+    networkPolicy: { enabled: true },
+    enforce: { enabled: true, audit: true, inject: true },
+    fleet: { enabled: true },
+    monitoring: { agents: true, kubeStateMetrics: true, fleet: true },
+  },
+};
+
+/** What Helm installs, and what kustomize gives but for the Namespace, which is there before Helm. */
+async function bothSides(group: HelmGroup, { components, values }: (typeof PAIRS)[number], chart?: string) {
+  const rendered = await renderChart(group, values, chart === undefined ? {} : { chart });
+  const expected = await renderComponents(components);
+  const isInstalled = (object: (typeof rendered)[number]) => hookOf(object) === '';
+  return [rendered.filter(isInstalled), expected.filter(({ kind }) => kind !== 'Namespace')] as const;
+}
+
+/** A copy of the chart in which a text of a file is another. */
+async function changedChart(t: TestContext, file: string, was: string, is: string): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'chart-'));
+  t.after(() => rm(folder, { recursive: true }));
+  await cp(join(REPO, CHART), folder, { recursive: true });
+  const text = await readFile(join(folder, file), 'utf8');
+  assert.ok(text.includes(was), `${file} has ${was}`);
+  await writeFile(join(folder, file), text.replace(was, is));
+  return folder;
+}
+
+for (const group of HELMS) {
+  describe(`the chart, rendered by ${group}`, () => {
+    for (const pair of [...PAIRS, ALL]) {
+      it(`has the objects of the base with ${pair.components.join(', ') || 'no component'}`, async () => {
+        assert.deepEqual(differences(...(await bothSides(group, pair))), []);
+      });
+    }
+
+    it('has the objects of the uninstall, each as a hook after the deletion', async () => {
+      const hooks = (await renderChart(group, {})).filter((object) => hookOf(object) === 'post-delete');
+      const expected = await renderKustomization(join(REPO, 'manifests/uninstall'));
+      assert.deepEqual(differences(hooks, expected), []);
+      assert.equal(hooks.length, 4);
+      const without = await renderChart(group, { uninstall: { enabled: false } });
+      assert.ok(without.every((object) => hookOf(object) !== 'post-delete'));
+    });
+
+    it('passes the strict lint with defaults, and with all that goes together', async () => {
+      for (const values of [{}, ALL.values])
+        assert.match(await lintChart(group, values), /1 chart\(s\) linted, 0 chart\(s\) failed/);
+    });
+  });
+}
+
+describe('the comparison', () => {
+  it('covers every component', async () => {
+    const compared = new Set(PAIRS.flatMap(({ components }) => components));
+    assert.deepEqual([...compared].sort(), (await readdir(join(REPO, 'manifests/components'))).sort());
+  });
+
+  it('fails where one object is changed on the side of the chart', async (t) => {
+    const chart = await changedChart(t, 'files/base/rbac.yaml', 'verbs: [get, watch, patch]', 'verbs: [get]');
+    const found = differences(...(await bothSides('helm', ALL, chart)));
+    assert.deepEqual(found, ['ClusterRole /gvisor-ready-agent: differs']);
+  });
+
+  it('fails where a template adds, drops or changes something', async (t) => {
+    const template = 'templates/agent.yaml';
+    const mount = await changedChart(t, template, '"readOnly" true', '"readOnly" false');
+    assert.deepEqual(differences(...(await bothSides('helm', ALL, mount))), [
+      'DaemonSet gvisor-ready/gvisor-ready-agent: differs',
+    ]);
+    const dropped = await changedChart(t, template, '"event-writes" ', '');
+    assert.deepEqual(differences(...(await bothSides('helm', ALL, dropped))), [
+      'ValidatingAdmissionPolicy /gvisor-ready-agent-events: missing in the first',
+      'ValidatingAdmissionPolicyBinding /gvisor-ready-agent-events: missing in the first',
+    ]);
+  });
+
+  it('fails where one object is changed on the side of kustomize', async () => {
+    const [ours, theirs] = await bothSides('helm', ALL);
+    const changed = theirs.map((object) =>
+      object.kind === 'RuntimeClass' ? { ...object, handler: 'runc' } : object,
+    );
+    assert.deepEqual(differences(ours, changed), ['RuntimeClass /gvisor: differs']);
+  });
+});
