@@ -3,7 +3,7 @@ import { SETTINGS } from './settings.ts';
 
 /** What --help prints: the flags, the exit codes, and every setting with its default. */
 export function helpText(version: string): string {
-  return `gvisor-ready agent ${version}: proves that gVisor works on this node, and goes on watching.
+  return `gvisor-ready agent ${version}: proves that gVisor works on this node, and keeps watching it.
 
 usage: npm start -- [--once] [--json] [--version] [--help]
   --once     look once; exit code 0 proven, 1 not ready, 2 unknown, 64 wrong usage

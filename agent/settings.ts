@@ -45,7 +45,7 @@ export const SETTINGS = {
   EXPECT_GVISOR: {
     fallback: 'off',
     meaning:
-      '`on` makes alerts expect gVisor on every node with an agent; `off` only where it was once proven, or where something of it is installed.',
+      '`on` makes alerts expect gVisor on every node with an agent; `off` only where it was once proven, or where a part of it is installed.',
   },
   LISTEN_ADDRESS: { fallback: ':9477', meaning: 'Address and port of the HTTP server; `off` for none.' },
   LOG_LEVEL: { fallback: 'info', meaning: '`trace`, `debug`, `info`, `warn`, `error` or `silent`.' },

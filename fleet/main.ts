@@ -17,7 +17,7 @@ process.exitCode = await main(process.argv.slice(2));
 
 async function main(words: readonly string[]): Promise<number> {
   if (words.includes('--help')) return print(helpText());
-  if (words.length > 0) return complain([`There is no word "${words.join(' ')}" to say to the controller`]);
+  if (words.length > 0) return complain([`The controller takes no arguments: "${words.join(' ')}"`]);
   const parsed = parseFleetConfig(process.env);
   if ('problems' in parsed) return complain(parsed.problems);
   const settings = parsed.config;

@@ -7,9 +7,9 @@ export type Patience = {
   readonly goneMs: number;
   /** How old a Node must be. */
   readonly nodeAgeMs: number;
-  /** Within which time withdrawals count together, */
+  /** The time within which withdrawals count together. */
   readonly windowMs: number;
-  /** and which share of the labelled nodes may lose the label in it. */
+  /** The share of the labelled nodes that may lose the label within that time. */
   readonly share: number;
   /** How long nothing is withdrawn after the API server was away. */
   readonly settleMs: number;

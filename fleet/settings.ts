@@ -16,7 +16,7 @@ export const FLEET_SETTINGS = {
   },
   BRAKE_WINDOW: {
     fallback: '10m',
-    meaning: 'Within which time withdrawals count together for the brake.',
+    meaning: 'The time within which withdrawals count together for the brake.',
     bounds: [10_000, 86_400_000],
   },
   SETTLE: {

@@ -85,7 +85,7 @@ export class Metrics implements Publisher {
   );
   readonly #expected = this.#series.gauge(
     'gvisor_node_expected',
-    'Whether this node should run gVisor: it was once proven here, something of it is here, or EXPECT_GVISOR says so.',
+    'Whether this node should run gVisor: it was once proven here, a part of it is installed here, or EXPECT_GVISOR says so.',
   );
   readonly #expectGvisor: boolean;
   /** Whether gVisor was ever proven here, and whether anything of it is here, as far as that could be told. */
