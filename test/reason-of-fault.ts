@@ -1,0 +1,34 @@
+import { REASONS, type Reason } from '../agent/reasons.ts';
+import { FAULTS, type FaultName } from '../cluster/faults/faults.ts';
+
+/** What an agent says of each fault of `cluster/`; `SandboxProven` where the fault does not concern gVisor, or not yet. */
+export const REASON_OF_FAULT = {
+  'shim-missing': 'ShimNotFound',
+  'runsc-missing': 'RunscNotFound',
+  'runsc-not-executable': 'RunscNotExecutable',
+  'runsc-cannot-boot': 'SandboxFailed',
+  'runsc-hangs': 'SandboxSlow',
+  'handler-removed': 'HandlerNotConfigured',
+  'handler-edited': 'SandboxProven',
+  'handler-wrong-table': 'HandlerInIgnoredTable',
+  'handler-runs-runc': 'HandlerRunsRunc',
+  'config-missing': 'RunscConfigInvalid',
+  'config-not-toml': 'RunscConfigInvalid',
+  'containerd-stopped': 'ContainerdUnreachable',
+  'containerd-hung': 'CheckTimedOut',
+  'pause-image-missing': 'SandboxImageMissing',
+  'kubelet-stopped': 'SandboxProven',
+  'api-down': 'SandboxProven',
+  'agent-killed': 'SandboxProven',
+} as const satisfies Record<FaultName, Reason>;
+
+/** Faults under which a node stays proven. */
+export type HarmlessFault = {
+  [K in FaultName]: (typeof REASON_OF_FAULT)[K] extends 'SandboxProven' ? K : never;
+}[FaultName];
+
+/** The faults that give a node a verdict of this status, each with its reason. */
+export function faultsWith(status: 'False' | 'Unknown'): readonly (readonly [FaultName, Reason])[] {
+  const all = Object.keys(FAULTS).map((fault) => [fault, REASON_OF_FAULT[fault as FaultName]] as const);
+  return all.filter(([, reason]) => REASONS[reason].status === status) as [FaultName, Reason][];
+}
