@@ -3,9 +3,16 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 
-/** Runs commands for kubectl as a reader of the documents does: in the repository, with a kubeconfig of the cluster. */
-export function runWithKubectl(cluster: Cluster, script: string): Promise<string> {
-  const path = `${dirname(cluster.kubectlCommand([]).command)}:${process.env.PATH}`;
+/**
+ * Runs commands for kubectl as a reader of the documents does: in the repository, with a kubeconfig of the cluster, and
+ * with these folders of further programs in PATH.
+ */
+export function runWithKubectl(
+  cluster: Cluster,
+  script: string,
+  programs: readonly string[] = [],
+): Promise<string> {
+  const path = [...programs, dirname(cluster.kubectlCommand([]).command), process.env.PATH].join(':');
   const env = { ...process.env, PATH: path, KUBECONFIG: cluster.kubeconfig };
   return run('/bin/sh', ['-euc', script], { cwd: REPO, env, timeoutMs: 240_000 });
 }

@@ -1,0 +1,187 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { removeCluster } from '../../cluster/remove.ts';
+import { startCluster } from '../../cluster/start.ts';
+import { evaluationPod, READY_PATH, runPod, watchNodes } from '../../cluster/story.ts';
+import { ensureTools } from '../../cluster/tools.ts';
+import { CHART } from '../../hack/chart.ts';
+import { patient, waitFor } from '../../hack/run.ts';
+import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
+import { HELMS, type HelmGroup } from '../integration/chart-objects.ts';
+import { laneCluster } from '../lane.ts';
+import { onDaemonSet, readNode, saidOf, waitForNode } from './agents.ts';
+import { deletePods } from './e2e-cluster.ts';
+import { runWithKubectl } from './run-with-kubectl.ts';
+
+const NODES = [
+  { name: 'node-1', containerd: '2', gvisor: 'current' },
+  { name: 'node-2', containerd: '2', gvisor: 'none' },
+] as const;
+/** What no registry has: where the image is on the nodes. */
+const REPOSITORY = 'localhost/gvisor-ready';
+/** What hooks say; Helm 4 puts it into lines of its own log. */
+const PROVEN = /This pod runs in gVisor: Linux version \S+ #1 SMP Sun Jan 10 15:06:54 PST 2016/;
+const CLEANED = /2 nodes, 2 of them with something of the agents/;
+/** Kinds of which the chart has objects; their names tell whose they are. */
+const KINDS = [
+  ...['namespaces', 'clusterroles', 'clusterrolebindings', 'roles', 'rolebindings', 'serviceaccounts'],
+  ...['runtimeclasses', 'flowschemas', 'prioritylevelconfigurations', 'resourcequotas', 'networkpolicies'],
+  ...['validatingadmissionpolicies', 'validatingadmissionpolicybindings', 'services', 'secrets'],
+  ...['daemonsets', 'deployments', 'jobs', 'pods'],
+].join(',');
+
+let cluster: Cluster;
+let tools: Awaited<ReturnType<typeof ensureTools<HelmGroup>>>;
+before(
+  async () => {
+    tools = await ensureTools(HELMS);
+    cluster = await startCluster({
+      name: await laneCluster('helm'),
+      nodes: NODES,
+      images: ['workload', 'agent'],
+    });
+  },
+  { timeout: patient(600_000) },
+);
+after(async () => removeCluster(await laneCluster('helm')));
+
+/** The commands of docs/install.md for one step. */
+function commandsTo(step: string): string {
+  const block = markedBlocks('docs/install.md').find(({ mark }) => mark === `helm, ${step}`);
+  assert.ok(block !== undefined, step);
+  return withSettings(block.text, { REPOSITORY });
+}
+
+/** Runs commands with a Helm in PATH, and gives what they say on standard error as well. */
+const runWithHelm = (group: HelmGroup, script: string) =>
+  runWithKubectl(cluster, `exec 2>&1\n${script}`, [tools[group]]);
+
+const follow = (step: string) => runWithHelm('helm', commandsTo(step));
+
+/** What stands of the agents in a Node. */
+async function marksOn(node: string): Promise<readonly string[]> {
+  const { metadata, spec, status } = await readNode(cluster, node);
+  return [
+    ...Object.keys({ ...metadata.labels, ...metadata.annotations }),
+    ...(spec.taints ?? []).map(({ key }) => key),
+    ...status.conditions.map(({ type }) => type),
+  ].filter((key) => /gvisor/i.test(key));
+}
+
+/** The objects in the cluster whose names are the project's. */
+async function objectsLeft(): Promise<readonly string[]> {
+  const names = await cluster.kubectl(['get', KINDS, '-A', '-o', 'name']);
+  return names.split('\n').filter((name) => name.includes('gvisor'));
+}
+
+async function waitForVerdicts(): Promise<void> {
+  await waitForNode(cluster, 'node-1', ({ condition }) => condition === 'True SandboxProven');
+  await waitForNode(cluster, 'node-2', ({ condition }) => condition === 'False HandlerNotConfigured');
+}
+
+/** Does something under a watch: the label of node-1 and its condition stay, and a gVisor pod runs on. */
+async function staysReady(act: () => Promise<unknown>): Promise<void> {
+  const pod = () =>
+    cluster.kubectl([
+      'get',
+      'pod',
+      'evaluation',
+      '-o',
+      'jsonpath={.metadata.uid}{.status.containerStatuses}',
+    ]);
+  const labels: string[] = [];
+  const watch = watchNodes(cluster, ['node-1'], [READY_PATH], ([label = '']) => labels.push(label));
+  const [podBefore, { since }] = [await pod(), saidOf(await readNode(cluster, 'node-1'))];
+  try {
+    await act();
+    await waitFor('the watch to tell of node-1', 30_000, async () => labels.length > 0 || undefined);
+  } finally {
+    watch.close();
+  }
+  assert.deepEqual([...new Set(labels)], ['true']);
+  const said = saidOf(await readNode(cluster, 'node-1'));
+  assert.deepEqual([said.condition, said.since], ['True SandboxProven', since]);
+  assert.equal(await pod(), podBefore);
+}
+
+const environment = () =>
+  onDaemonSet(cluster, ['get'], ['-o', 'jsonpath={.spec.template.spec.containers[0].env[*].name}']);
+
+describe('the chart with Helm 4, as docs/install.md has it', () => {
+  it('makes the node ready, and its test says so', { timeout: patient(300_000) }, async () => {
+    assert.match(await follow('install'), PROVEN);
+    await waitForVerdicts();
+  });
+
+  it('is upgraded and rolled back under a gVisor pod, and no label goes', {
+    timeout: patient(300_000),
+  }, async () => {
+    await runPod(cluster, 'evaluation', evaluationPod('evaluation', { gvisor: true }));
+    await staysReady(() => follow('upgrade'));
+    assert.match(await environment(), /PROOF_INTERVAL/);
+    await staysReady(() => follow('rollback'));
+    assert.doesNotMatch(await environment(), /PROOF_INTERVAL/);
+    await deletePods(cluster, 'evaluation');
+  });
+
+  it('leaves nothing after the uninstall', { timeout: patient(300_000) }, async () => {
+    assert.ok((await marksOn('node-1')).length > 0);
+    assert.match(await follow('uninstall'), CLEANED);
+    for (const { name } of NODES) assert.deepEqual(await marksOn(name), [], name);
+    assert.deepEqual(await objectsLeft(), []);
+  });
+});
+
+describe('the chart with Helm 3, in a namespace that denies everything', () => {
+  const helm = (...words: readonly string[]) =>
+    runWithHelm('helm-3', `helm ${words.join(' ')} -n gvisor-ready`);
+  const enforce = (level: string) =>
+    cluster.kubectl([
+      'label',
+      '--overwrite',
+      'namespace',
+      'gvisor-ready',
+      `pod-security.kubernetes.io/enforce=${level}`,
+    ]);
+  before(async () => {
+    await cluster.kubectl(['create', 'namespace', 'gvisor-ready']);
+    await enforce('restricted');
+    const deny = {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata: { name: 'default-deny', namespace: 'gvisor-ready' },
+      spec: { podSelector: {}, policyTypes: ['Ingress', 'Egress'] },
+    };
+    await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(deny));
+  });
+
+  it('waits for the label that its notes name, and then makes the node ready', {
+    timeout: patient(300_000),
+  }, async () => {
+    const components = ['taint', 'enforce', 'fleet', 'networkPolicy'].flatMap((name) => [
+      '--set',
+      `${name}.enabled=true`,
+    ]);
+    const notes = await helm('install', 'gvisor-ready', CHART, ...components);
+    await waitFor('a refusal of Pod Security', 60_000, async () => {
+      const events = await cluster.kubectl(['get', 'events', '-n', 'gvisor-ready']);
+      return /FailedCreate.*violates PodSecurity/.test(events) || undefined;
+    });
+    const [remedy] = /^ +kubectl label .*$/m.exec(notes) ?? [];
+    assert.ok(remedy !== undefined, notes);
+    await runWithKubectl(cluster, remedy);
+    await waitForVerdicts();
+  });
+
+  it('tests and uninstalls itself where Pod Security is restricted', {
+    timeout: patient(300_000),
+  }, async () => {
+    await enforce('restricted');
+    assert.match(await helm('test', 'gvisor-ready'), PROVEN);
+    assert.match(await helm('uninstall', 'gvisor-ready'), CLEANED);
+    for (const { name } of NODES) assert.deepEqual(await marksOn(name), [], name);
+    await cluster.kubectl(['delete', 'namespace', 'gvisor-ready', '--timeout=90s'], undefined, 100_000);
+    assert.deepEqual(await objectsLeft(), []);
+  });
+});
