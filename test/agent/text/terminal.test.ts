@@ -18,8 +18,8 @@ node-1, handler "runsc"
   ✓ A sandbox boots, is gVisor's, and goes away: booted
 
 What to do next
-  RestartPending: Restart containerd in a quiet moment: what is on disk is not
-    what runs.
+  RestartPending: Restart containerd in a quiet moment: it runs with another
+    configuration than the one on disk.
 `;
 
 const BROKEN = `
