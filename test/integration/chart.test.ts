@@ -9,6 +9,7 @@ import {
   differences,
   HELMS,
   type HelmGroup,
+  helm,
   hookOf,
   lintChart,
   renderChart,
@@ -91,6 +92,16 @@ for (const group of HELMS) {
       assert.equal(hooks.length, 4);
       const without = await renderChart(group, { uninstall: { enabled: false } });
       assert.ok(without.every((object) => hookOf(object) !== 'post-delete'));
+    });
+
+    it('renders the same from its archive', async (t) => {
+      const folder = await mkdtemp(join(tmpdir(), 'chart-'));
+      t.after(() => rm(folder, { recursive: true }));
+      await helm(group, ['package', CHART, '--destination', folder]);
+      const [archive = ''] = await readdir(folder);
+      assert.match(archive, /^gvisor-ready-\d+\.\d+\.\d+\.tgz$/);
+      const packed = await renderChart(group, ALL.values, { chart: join(folder, archive) });
+      assert.deepEqual(packed, await renderChart(group, ALL.values));
     });
 
     it('passes the strict lint with defaults, and with all that goes together', async () => {
