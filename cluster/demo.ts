@@ -6,7 +6,7 @@ import { ensurePrerequisites } from '../hack/prerequisites.ts';
 import { UsageError } from '../hack/run.ts';
 import type { Cluster } from './cluster.ts';
 import { showNodes } from './live-nodes.ts';
-import { removeCluster } from './remove.ts';
+import { removeCluster, removeHeldCluster } from './remove.ts';
 import { startCluster } from './start.ts';
 import { breakAndWait, deployAgent, evaluationPod, healAndWait, runPod, viewNodes } from './story.ts';
 
@@ -36,7 +36,11 @@ async function main(): Promise<number> {
     await ensurePrerequisites();
     await removeCluster(NAME); // what a demo that was killed has left
     const told = await Promise.race([tell(), stop.promise]);
-    if (told === 'stopped') return 130;
+    if (told === 'stopped') {
+      say('\nTaking the cluster down …');
+      await removeHeldCluster(NAME);
+      process.exit(130); // what the story was at, a build perhaps, ends with this process
+    }
     code = 0;
     if (!terminal) {
       say('\n   What to try next, on a cluster that stays (npm run cluster -- --name demo up && … load):');

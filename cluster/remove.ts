@@ -15,11 +15,14 @@ export function clusterNames(): string[] {
 /** Ends a cluster that may be half started, and removes its processes, cgroups and files. Harmless when there is none. */
 export async function removeCluster(name: string): Promise<void> {
   requireName(name);
-  await locked(name, async () => {
-    const dir = join(CLUSTERS, name);
-    await endProcesses(dir);
-    await removeCgroup(cgroupOf(dir));
-    await rm(dir, { recursive: true, force: true });
-    for (const parent of [CLUSTERS, dirname(CLUSTERS)]) await rmdir(parent).catch(() => {}); // others may live there
-  });
+  await locked(name, () => removeHeldCluster(name));
+}
+
+/** Does the same where this process itself holds the cluster's lock: while it starts it. */
+export async function removeHeldCluster(name: string): Promise<void> {
+  const dir = join(CLUSTERS, name);
+  await endProcesses(dir);
+  await removeCgroup(cgroupOf(dir));
+  await rm(dir, { recursive: true, force: true });
+  for (const parent of [CLUSTERS, dirname(CLUSTERS)]) await rmdir(parent).catch(() => {}); // others may live there
 }
