@@ -40,7 +40,7 @@ export const SETTINGS = {
   REQUIRE_LIMITS: {
     fallback: 'off',
     meaning:
-      "`on` makes a node not ready where sandboxes lie outside of the kubelet's cgroups, so that limits hold nobody.",
+      "`on` makes a node not ready where sandboxes are outside the kubelet's cgroups, so that limits are not enforced.",
   },
   EXPECT_GVISOR: {
     fallback: 'off',

@@ -33,7 +33,7 @@ export const FLEET_SETTINGS = {
   LOG_LEVEL: { fallback: 'info', meaning: '`trace`, `debug`, `info`, `warn`, `error` or `silent`.' },
   KUBECONFIG: {
     fallback: "the pod's service account",
-    meaning: 'kubeconfig of the cluster to look after, from outside of it.',
+    meaning: 'kubeconfig of the cluster to look after, from outside the cluster.',
   },
 } as const satisfies Record<string, Setting>;
 
