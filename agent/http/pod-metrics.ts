@@ -33,7 +33,7 @@ export class PodMetrics {
     );
     this.#unlimited = series.gauge(
       'gvisor_unlimited_pods',
-      "Running pods in gVisor whose sandbox lies outside of the kubelet's cgroup for it, so that no limit holds.",
+      "Running pods in gVisor whose sandbox is outside the kubelet's cgroup for it, so that no limit holds.",
     );
     this.#seen = series.gauge(
       'gvisor_pods_last_seen_timestamp_seconds',
