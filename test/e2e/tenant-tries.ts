@@ -36,7 +36,7 @@ const OWN_ROOT =
 
 const script = (text: string): TryPod => ({ script: text });
 
-/** What a tenant tries who has every right in a namespace at Pod Security "baseline". */
+/** The tries of a tenant with every right in a namespace at Pod Security "baseline". */
 export const TRIES: readonly Try[] = [
   {
     what: 'a process named containerd',
@@ -180,6 +180,18 @@ export const TRIES: readonly Try[] = [
       script(
         `mkdir -p /evil; ln -s /etc/shadow /evil/runsc; ln -s / /evil/root; ${OWN_ROOT}; export PATH=$ROOT/evil:$PATH; ${as('containerd')}`,
       ),
+    ],
+  },
+  {
+    // With the capabilities that "baseline" leaves a container, CAP_MKNOD among them. Where the device could be opened,
+    // mounting it would still need CAP_SYS_ADMIN; so a FIFO is the slowest file that a tenant has.
+    what: "FUSE's device, which it can make and cannot open",
+    before: 'held',
+    pods: [
+      {
+        container: { securityContext: {} },
+        script: `mknod /tmp/fuse c 10 229 || exit 1; if (: </tmp/fuse) 2>/tmp/why; then exit 1; fi; ${FOREVER}`,
+      },
     ],
   },
   {
