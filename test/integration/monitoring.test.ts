@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { globSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { basename, join, relative } from 'node:path';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { parse, parseAllDocuments } from 'yaml';
 import { ensureTools } from '../../cluster/tools.ts';
@@ -9,6 +9,7 @@ import { REPO } from '../../hack/paths.ts';
 import { RULES } from '../../hack/prometheus-rules.ts';
 import { run } from '../../hack/run.ts';
 import { alertsOf, ruleFiles } from '../monitoring/alerts.ts';
+import { documentedKustomization, writeKustomization } from '../monitoring/documented-kustomization.ts';
 
 const COMPONENT = 'manifests/components/monitoring';
 const TESTS = globSync('test/monitoring/*.yaml', { cwd: REPO }).sort();
@@ -84,15 +85,9 @@ describe('the monitoring components', () => {
   it("are added to the base by the kustomization of the documents, with the dashboard labelled for Grafana's sidecar", async () => {
     const folder = await mkdtemp('/tmp/gvisor-ready-kustomize-');
     try {
-      const { components, ...kustomization } = await documentedKustomization();
-      const from = (paths: readonly string[]) => paths.map((path) => relative(folder, join(REPO, path)));
-      assert.deepEqual(components, Object.keys(RULES));
-      const here = {
-        ...kustomization,
-        resources: from(kustomization.resources),
-        components: from(components),
-      };
-      await writeFile(join(folder, 'kustomization.yaml'), JSON.stringify(here));
+      const kustomization = await documentedKustomization();
+      assert.deepEqual(kustomization.components, Object.keys(RULES));
+      await writeKustomization(folder, kustomization);
       const text = await run(join(tools.kubernetes, 'kubectl'), ['kustomize', folder]);
       const objects = parseAllDocuments(text).map((document) => document.toJS() as Rendered);
       const added = objects.filter(({ kind }) => /^(PodMonitor|PrometheusRule|ConfigMap)$/.test(kind));
@@ -130,23 +125,6 @@ describe('the monitoring components', () => {
   });
 });
 
-/** The kustomization of docs/monitoring.md with the patches that it offers. */
-async function documentedKustomization(): Promise<Kustomization> {
-  const text = await readFile(join(REPO, 'docs/monitoring.md'), 'utf8');
-  const blocks = [...text.matchAll(/^```yaml\n(.*?)^```$/gms)].map(
-    ([, yaml = '']) => parse(yaml) as Kustomization,
-  );
-  const whole = blocks.find(({ kind }) => kind === 'Kustomization');
-  if (whole === undefined) throw new Error('docs/monitoring.md has no kustomization');
-  return { ...whole, patches: blocks.flatMap(({ patches = [] }) => patches) };
-}
-
-type Kustomization = {
-  readonly kind?: string;
-  readonly resources: readonly string[];
-  readonly components: readonly string[];
-  readonly patches?: readonly object[];
-};
 type Metadata = {
   readonly name: string;
   readonly namespace?: string;

@@ -1,0 +1,14 @@
+import { appendFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { json } from 'node:stream/consumers';
+
+/**
+ * A receiver of Alertmanager's webhooks, which keeps each notification as a line of JSON.
+ * usage: alert-receiver.ts <address> <port> <file>
+ */
+const [address, port, file = ''] = process.argv.slice(2);
+
+createServer(async (request, response) => {
+  appendFileSync(file, `${JSON.stringify(await json(request))}\n`);
+  response.end();
+}).listen(Number(port), address);
