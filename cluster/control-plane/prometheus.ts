@@ -21,6 +21,12 @@ export type Sample = {
   readonly value: readonly [time: number, value: string];
 };
 
+/** A series of a range query. */
+export type SampleSeries = {
+  readonly metric: Readonly<Record<string, string>>;
+  readonly values: readonly Sample['value'][];
+};
+
 /** An alert as /api/v1/alerts has it. */
 export type Alert = {
   readonly labels: Readonly<Record<string, string>>;
@@ -49,15 +55,11 @@ export class Prometheus {
     return (await this.#get<{ result: readonly Sample[] }>('query', { query })).result;
   }
 
-  /** How many points each series of a range query has, over the last `seconds`. */
-  async range(query: string, seconds: number): Promise<readonly number[]> {
+  /** The series of a range query over the last `seconds`, with a point every `step` seconds. */
+  async range(query: string, seconds: number, step = 5): Promise<readonly SampleSeries[]> {
     const end = Date.now() / 1_000;
-    const asked = { query, start: String(end - seconds), end: String(end), step: '5' };
-    const { result } = await this.#get<{ result: readonly { values: readonly unknown[] }[] }>(
-      'query_range',
-      asked,
-    );
-    return result.map(({ values }) => values.length);
+    const asked = { query, start: String(end - seconds), end: String(end), step: String(step) };
+    return (await this.#get<{ result: readonly SampleSeries[] }>('query_range', asked)).result;
   }
 
   /** The alert of that name that is firing, of that node if one is given. */

@@ -9,7 +9,8 @@ import { run, waitFor } from '../../hack/run.ts';
 import { filledIn, panels, type Target } from '../monitoring/dashboard.ts';
 import { readMetrics } from './agents.ts';
 import { deletePods } from './e2e-cluster.ts';
-import { removeOutside, runOutside, useMonitoredCluster } from './monitored-cluster.ts';
+import { deployFleet, removeFleet } from './fleet-cluster.ts';
+import { applyAgents, removeOutside, runOutside, useMonitoredCluster } from './monitored-cluster.ts';
 
 const monitored = useMonitoredCluster();
 const PANELS = await panels();
@@ -18,17 +19,20 @@ const PANELS = await panels();
 async function points({ expr, instant }: Target): Promise<number> {
   const { prometheus } = monitored();
   if (instant) return (await prometheus.query(filledIn(expr))).length;
-  return (await prometheus.range(filledIn(expr), 60)).reduce((sum, count) => sum + count, 0);
+  return (await prometheus.range(filledIn(expr), 60)).reduce((sum, { values }) => sum + values.length, 0);
 }
 
 describe('the dashboard, on a real Prometheus that scrapes real agents', () => {
   before(async () => {
+    await deployFleet(monitored().cluster);
+    await applyAgents(monitored().cluster);
     await breakAndWait(monitored().cluster, 'node-1', 'shim-missing');
     await healAndWait(monitored().cluster, 'node-1');
     await runOutside(monitored().cluster);
     await runPod(monitored().cluster, 'inside', evaluationPod('inside', { gvisor: true }));
   });
   after(async () => {
+    await removeFleet(monitored().cluster);
     await removeOutside(monitored().cluster);
     await deletePods(monitored().cluster, 'inside');
   });

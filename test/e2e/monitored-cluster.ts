@@ -25,9 +25,8 @@ const SETTINGS = { PROOF_INTERVAL: '10s', UNKNOWN_GRACE: '1h' };
 type Monitored = { readonly cluster: Cluster; readonly prometheus: Prometheus };
 
 /**
- * For the head of a test file: the cluster of the end-to-end tests with agents that prove every 10 s,
- * kube-state-metrics, and a Prometheus that runs the scrape configuration and the rules of the components;
- * all of it as before afterwards. Gives a function that gives both.
+ * For the head of a test file: the cluster of the end-to-end tests, monitored, and all of it as before afterwards. Gives
+ * a function that gives the cluster and its Prometheus.
  */
 export function useMonitoredCluster(): () => Monitored {
   let opened: Monitored | undefined;
@@ -38,15 +37,7 @@ export function useMonitoredCluster(): () => Monitored {
   before(
     async () => {
       const cluster = await openCluster();
-      await applyAgents(cluster);
-      await startKubeStateMetrics(cluster, [SHOW_LABELS]);
-      await cluster.kubectl(['apply', '-f', join(COMPONENT, 'scrape-rbac.yaml')]);
-      const scrape = await readFile(join(COMPONENT, 'scrape-config.yaml'), 'utf8');
-      const prometheus = await startPrometheus(cluster, {
-        scrapeConfigs: [scrape, KUBE_STATE_METRICS_SCRAPE],
-        rules: [...(await ruleFiles()).values()].map((file) => JSON.stringify(hasten(file))),
-      });
-      opened = { cluster, prometheus };
+      opened = { cluster, prometheus: await monitor(cluster) };
     },
     { timeout: 600_000 },
   );
@@ -55,6 +46,21 @@ export function useMonitoredCluster(): () => Monitored {
     await closeCluster();
   });
   return monitored;
+}
+
+/**
+ * Deploys agents that prove every 10 s, kube-state-metrics, and a Prometheus that runs the scrape configurations of the
+ * components, of the fleet controller too should there be one, and their rules, hastened.
+ */
+export async function monitor(cluster: Cluster): Promise<Prometheus> {
+  await applyAgents(cluster);
+  await startKubeStateMetrics(cluster, [SHOW_LABELS]);
+  await cluster.kubectl(['apply', '-f', join(COMPONENT, 'scrape-rbac.yaml')]);
+  const scrape = (folder: string) => readFile(join(folder, 'scrape-config.yaml'), 'utf8');
+  return startPrometheus(cluster, {
+    scrapeConfigs: [await scrape(COMPONENT), await scrape(`${COMPONENT}-fleet`), KUBE_STATE_METRICS_SCRAPE],
+    rules: [...(await ruleFiles()).values()].map((file) => JSON.stringify(hasten(file))),
+  });
 }
 
 async function restore(cluster: Cluster): Promise<void> {
