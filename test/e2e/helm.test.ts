@@ -20,6 +20,7 @@ const NODES = [
 ] as const;
 /** What no registry has: where the image is on the nodes. */
 const REPOSITORY = 'localhost/gvisor-ready';
+const NAMESPACE = 'evaluations';
 /** What hooks say; Helm 4 puts it into lines of its own log. */
 const PROVEN = /This pod runs in gVisor: Linux version \S+ #1 SMP Sun Jan 10 15:06:54 PST 2016/;
 const CLEANED = /2 nodes, 2 of them with something of the agents/;
@@ -50,7 +51,7 @@ after(async () => removeCluster(await laneCluster('helm')));
 function commandsTo(step: string): string {
   const block = markedBlocks('docs/install.md').find(({ mark }) => mark === `helm, ${step}`);
   assert.ok(block !== undefined, step);
-  return withSettings(block.text, { REPOSITORY });
+  return withSettings(block.text, { REPOSITORY, NAMESPACE });
 }
 
 /** Runs commands with a Helm in PATH, and gives what they say on standard error as well. */
@@ -114,6 +115,20 @@ describe('the chart with Helm 4, as docs/install.md has it', () => {
     await waitForVerdicts();
   });
 
+  it('requires gVisor in a namespace', { timeout: patient(120_000) }, async () => {
+    await follow('enforce');
+    const create = (gvisor: boolean) =>
+      cluster.kubectl(
+        ['create', '--dry-run=server', '-n', NAMESPACE, '-f', '-'],
+        evaluationPod('tried', { gvisor }),
+      );
+    await waitFor('the policy to be in force', 60_000, async () => {
+      const said = await create(false).catch((error: Error) => error.message);
+      return said.includes(`the namespace "${NAMESPACE}" requires gVisor`) || undefined;
+    });
+    assert.match(await create(true), /created/);
+  });
+
   it('is upgraded and rolled back under a gVisor pod, and no label goes', {
     timeout: patient(300_000),
   }, async () => {
@@ -127,6 +142,7 @@ describe('the chart with Helm 4, as docs/install.md has it', () => {
 
   it('leaves nothing after the uninstall', { timeout: patient(300_000) }, async () => {
     assert.ok((await marksOn('node-1')).length > 0);
+    await cluster.kubectl(['delete', 'namespace', NAMESPACE]);
     assert.match(await follow('uninstall'), CLEANED);
     for (const { name } of NODES) assert.deepEqual(await marksOn(name), [], name);
     assert.deepEqual(await objectsLeft(), []);
