@@ -239,7 +239,9 @@ describe('the component enforce over that of the previous release', () => {
     assert.equal(await accepted, 0, 'plain pods that were accepted meanwhile');
     const gone = await cluster.kubectl(['get', left, '--ignore-not-found', '-o', 'name']);
     assert.equal(gone, '');
-    await cluster.kubectl(['annotate', 'runtimeclass', 'gvisor', 'example.org/written=yes']);
+    await waitFor('the deleted policies to be out of force', 60_000, () =>
+      cluster.kubectl(['annotate', 'runtimeclass', 'gvisor', 'example.org/written=yes', '--overwrite']),
+    );
     const gvisor = evaluationPod('gvisor', { gvisor: true });
     await cluster.kubectl(['-n', NAMESPACE, 'create', '--dry-run=server', '-f', '-'], gvisor);
   });
