@@ -148,8 +148,8 @@ export class CriClient implements Cri {
     return this.#connection.stream('GetContainerEvents', signal);
   }
 
-  /** Resolves when the connection's state is no longer what it is now, or after `timeoutMs`. */
-  connectionChange(timeoutMs: number): Promise<void> {
+  /** Whether the connection's state stops to be what it is now within `timeoutMs`; told as soon as it does. */
+  connectionChange(timeoutMs: number): Promise<boolean> {
     return this.#connection.change(timeoutMs);
   }
 

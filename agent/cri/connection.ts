@@ -82,12 +82,12 @@ export class Connection {
     }
   }
 
-  /** Resolves when the connection's state is no longer what it is now, or after `timeoutMs`. */
-  change(timeoutMs: number): Promise<void> {
+  /** Whether the connection's state stops to be what it is now within `timeoutMs`; told as soon as it does. */
+  change(timeoutMs: number): Promise<boolean> {
     const channel = this.#client.getChannel();
     return new Promise((resolve) => {
-      channel.watchConnectivityState(channel.getConnectivityState(false), Date.now() + timeoutMs, () =>
-        resolve(),
+      channel.watchConnectivityState(channel.getConnectivityState(false), Date.now() + timeoutMs, (late) =>
+        resolve(late === undefined),
       );
     });
   }

@@ -36,7 +36,7 @@ export async function watchContainerd(
     const either = AbortSignal.any([signal, wait.signal]);
     const pauseMs = answers ? everyMs : AWAY_MS;
     client.connectionChange(pauseMs * 2).then(
-      () => wait.abort(),
+      (changed) => changed && wait.abort(),
       () => {},
     );
     await timers.setTimeout(pauseMs, undefined, { signal: either }).catch(() => {});

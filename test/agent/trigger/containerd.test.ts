@@ -59,7 +59,7 @@ describe('watchContainerd', () => {
   });
 
   it('hears of one that hangs, and that it answers again', async (t) => {
-    const { containerd, heard } = await watched(t, { everyMs: 20, answerMs: 1_000 });
+    const { containerd, heard } = await watched(t, { everyMs: 20, answerMs: 3_000 });
     containerd.scripts = { Version: HANGS };
     assert.equal(await heard(), 'gone');
     containerd.scripts = {};
