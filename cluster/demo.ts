@@ -84,7 +84,7 @@ async function tell(): Promise<'told'> {
   const inside = await kernelIn(cluster, 'evaluation-1');
   const outside = (await readFile('/proc/version', 'utf8')).trim();
   say(`   runs on ${home}, and sees   ${inside}`);
-  say(`   while the host runs   ${outside.slice(0, 60)} …`);
+  say(`   while the host runs   ${/^\S+ \S+ [\d.]+/.exec(outside)?.[0]}`);
   expect(home !== 'node-3', 'the scheduler chose a proven node');
   expect(inside !== outside, "the kernel inside is not the host's");
 
