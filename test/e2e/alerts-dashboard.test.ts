@@ -7,12 +7,14 @@ import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, waitFor } from '../../hack/run.ts';
 import { filledIn, panels, type Target } from '../monitoring/dashboard.ts';
-import { readMetrics } from './agents.ts';
+import { agentOn, readMetrics } from './agents.ts';
 import { deletePods } from './e2e-cluster.ts';
 import { deployFleet, removeFleet } from './fleet-cluster.ts';
 import { applyAgents, removeOutside, runOutside, useMonitoredCluster } from './monitored-cluster.ts';
+import { watchAlerts } from './watch-alerts.ts';
 
 const monitored = useMonitoredCluster();
+const { queried } = watchAlerts(() => monitored().prometheus);
 const PANELS = await panels();
 
 /** How many points the panel's query has now. */
@@ -26,6 +28,8 @@ describe('the dashboard, on a real Prometheus that scrapes real agents', () => {
   before(async () => {
     await deployFleet(monitored().cluster);
     await applyAgents(monitored().cluster);
+    const { name } = await agentOn(monitored().cluster, 'node-1');
+    await queried(`gvisor_transitions_total{pod="${name}"}`); // an increase is seen only from the first scrape on
     await breakAndWait(monitored().cluster, 'node-1', 'shim-missing');
     await healAndWait(monitored().cluster, 'node-1');
     await runOutside(monitored().cluster);
