@@ -20,18 +20,19 @@ import {
 
 const cluster = useCluster();
 /**
- * Times that are short enough to wait for. With FLEET_TIMES=real the controller has its defaults (90 s, 10 min, 3 min),
+ * Times that are short enough to wait for. SETTLE covers the minute in which kubelets come back to an API server that was
+ * away (client-go's watches wait up to 30 s and more between tries; until then the node and its pods count as not Ready). With FLEET_TIMES=real the controller has its defaults (90 s, 10 min, 3 min),
  * the API server is away for 5 minutes and the controller for 10; the file then takes most of an hour.
  */
 const TIMES =
   process.env.FLEET_TIMES === 'real'
     ? { settings: {}, holdS: 300, apiS: 300, controllerS: 600, patienceMs: 900_000 }
     : {
-        settings: { AGENT_GONE: '20s', BRAKE_WINDOW: '40s', SETTLE: '20s' },
+        settings: { AGENT_GONE: '20s', BRAKE_WINDOW: '40s', SETTLE: '90s' },
         holdS: 60,
         apiS: 60,
         controllerS: 40,
-        patienceMs: 120_000,
+        patienceMs: 180_000,
       };
 const pause = (seconds: number) => new Promise((wake) => setTimeout(wake, seconds * 1_000));
 
