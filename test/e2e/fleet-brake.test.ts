@@ -21,8 +21,9 @@ import {
 const cluster = useCluster();
 /**
  * Times that are short enough to wait for. SETTLE covers the minute in which kubelets come back to an API server that was
- * away (client-go's watches wait up to 30 s and more between tries; until then the node and its pods count as not Ready). With FLEET_TIMES=real the controller has its defaults (90 s, 10 min, 3 min),
- * the API server is away for 5 minutes and the controller for 10; the file then takes most of an hour.
+ * away: client-go's watches wait up to 30 s and more between tries, and until then the node and its pods count as not
+ * Ready. With FLEET_TIMES=real the controller has its defaults (90 s, 10 min, 3 min), the API server is away for 5 minutes
+ * and the controller for 10; the file then takes most of an hour.
  */
 const TIMES =
   process.env.FLEET_TIMES === 'real'
