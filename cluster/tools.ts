@@ -203,6 +203,7 @@ async function buildIn(work: string, name: ToolGroup, group: Group): Promise<voi
   await go(
     'build',
     ...mod,
+    '-gcflags=all=-dwarf=false', // the linker drops what debuggers read (-s -w); not to make it takes a seventh off a build
     '-tags',
     tags,
     '-ldflags',
