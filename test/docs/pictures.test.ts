@@ -17,7 +17,12 @@ describe('the pictures of the documents', () => {
   for (const name of NAMES) {
     it(`${name} is a small picture that a document shows`, () => {
       const bytes = readFileSync(join(FOLDER, name));
-      assert.ok(bytes.subarray(0, 5).toString('latin1').includes(name.endsWith('.svg') ? '<svg' : 'PNG'));
+      assert.ok(
+        bytes
+          .subarray(0, 5)
+          .toString('latin1')
+          .includes(name.endsWith('.svg') ? '<svg' : 'PNG'),
+      );
       assert.ok(bytes.length < MOST_BYTES, `${bytes.length} bytes`);
       const documents = ['README.md', ...readdirSync(join(REPO, 'docs')).map((file) => `docs/${file}`)];
       const shown = documents.filter(
