@@ -12,10 +12,13 @@ import { HELMS, type HelmGroup } from '../integration/chart-objects.ts';
 import { laneCluster } from '../lane.ts';
 import { onDaemonSet, readNode, saidOf, waitForNode } from './agents.ts';
 import { deletePods } from './e2e-cluster.ts';
+import { followOn, giveReleases, guideBlocks } from './guide-node.ts';
+import { marksOn, objectsLeft } from './left-over.ts';
 import { runWithKubectl } from './run-with-kubectl.ts';
 
+/** Nothing has gVisor yet: what node-1 gets, it gets from the page. */
 const NODES = [
-  { name: 'node-1', containerd: '2', gvisor: 'current' },
+  { name: 'node-1', containerd: '2', gvisor: 'none' },
   { name: 'node-2', containerd: '2', gvisor: 'none' },
 ] as const;
 /** What no registry has: where the image is on the nodes. */
@@ -24,13 +27,6 @@ const NAMESPACE = 'evaluations';
 /** What hooks say; Helm 4 puts it into lines of its own log. */
 const PROVEN = /This pod runs in gVisor: Linux version \S+ #1 SMP Sun Jan 10 15:06:54 PST 2016/;
 const CLEANED = /2 nodes, 2 of them with something of the agents/;
-/** Kinds of which the chart has objects; their names tell whose they are. */
-const KINDS = [
-  ...['namespaces', 'clusterroles', 'clusterrolebindings', 'roles', 'rolebindings', 'serviceaccounts'],
-  ...['runtimeclasses', 'flowschemas', 'prioritylevelconfigurations', 'resourcequotas', 'networkpolicies'],
-  ...['validatingadmissionpolicies', 'validatingadmissionpolicybindings', 'services', 'secrets'],
-  ...['daemonsets', 'deployments', 'jobs', 'pods'],
-].join(',');
 
 let cluster: Cluster;
 let tools: Awaited<ReturnType<typeof ensureTools<HelmGroup>>>;
@@ -42,6 +38,7 @@ before(
       nodes: NODES,
       images: ['workload', 'agent'],
     });
+    await giveReleases(cluster);
   },
   { timeout: patient(600_000) },
 );
@@ -59,22 +56,6 @@ const runWithHelm = (group: HelmGroup, script: string) =>
   runWithKubectl(cluster, `exec 2>&1\n${script}`, [tools[group]]);
 
 const follow = (step: string) => runWithHelm('helm', commandsTo(step));
-
-/** What stands of the agents in a Node. */
-async function marksOn(node: string): Promise<readonly string[]> {
-  const { metadata, spec, status } = await readNode(cluster, node);
-  return [
-    ...Object.keys({ ...metadata.labels, ...metadata.annotations }),
-    ...(spec.taints ?? []).map(({ key }) => key),
-    ...status.conditions.map(({ type }) => type),
-  ].filter((key) => /gvisor/i.test(key));
-}
-
-/** The objects in the cluster whose names are the project's. */
-async function objectsLeft(): Promise<readonly string[]> {
-  const names = await cluster.kubectl(['get', KINDS, '-A', '-o', 'name']);
-  return names.split('\n').filter((name) => name.includes('gvisor'));
-}
 
 async function waitForVerdicts(): Promise<void> {
   await waitForNode(cluster, 'node-1', ({ condition }) => condition === 'True SandboxProven');
@@ -109,13 +90,20 @@ async function staysReady(act: () => Promise<unknown>): Promise<void> {
 const environment = () =>
   onDaemonSet(cluster, ['get'], ['-o', 'jsonpath={.spec.template.spec.containers[0].env[*].name}']);
 
-describe('the chart with Helm 4, as docs/install.md has it', () => {
-  it('makes the node ready, and its test says so', { timeout: patient(300_000) }, async () => {
+describe('from a cluster without gVisor to a namespace that requires it, as docs/install.md has it', () => {
+  let begun = 0;
+  it('gives a node gVisor', { timeout: patient(200_000) }, async () => {
+    begun = performance.now();
+    const printed = await followOn(cluster.node('node-1'), guideBlocks('node', 'node, containerd 2'));
+    assert.match(printed, /^runsc version release-/m);
+  });
+
+  it('makes the node ready with Helm 4, and its test says so', { timeout: patient(300_000) }, async () => {
     assert.match(await follow('install'), PROVEN);
     await waitForVerdicts();
   });
 
-  it('requires gVisor in a namespace', { timeout: patient(120_000) }, async () => {
+  it('requires gVisor in a namespace', { timeout: patient(120_000) }, async (t) => {
     await follow('enforce');
     const create = (gvisor: boolean) =>
       cluster.kubectl(
@@ -127,6 +115,7 @@ describe('the chart with Helm 4, as docs/install.md has it', () => {
       return said.includes(`the namespace "${NAMESPACE}" requires gVisor`) || undefined;
     });
     assert.match(await create(true), /created/);
+    t.diagnostic(`${Math.round((performance.now() - begun) / 1_000)} s since the first command on the node`);
   });
 
   it('is upgraded and rolled back under a gVisor pod, and no label goes', {
@@ -141,11 +130,11 @@ describe('the chart with Helm 4, as docs/install.md has it', () => {
   });
 
   it('leaves nothing after the uninstall', { timeout: patient(300_000) }, async () => {
-    assert.ok((await marksOn('node-1')).length > 0);
+    assert.ok((await marksOn(cluster, 'node-1')).length > 0);
     await cluster.kubectl(['delete', 'namespace', NAMESPACE]);
     assert.match(await follow('uninstall'), CLEANED);
-    for (const { name } of NODES) assert.deepEqual(await marksOn(name), [], name);
-    assert.deepEqual(await objectsLeft(), []);
+    for (const { name } of NODES) assert.deepEqual(await marksOn(cluster, name), [], name);
+    assert.deepEqual(await objectsLeft(cluster), []);
   });
 });
 
@@ -196,8 +185,8 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     await enforce('restricted');
     assert.match(await helm('test', 'gvisor-ready'), PROVEN);
     assert.match(await helm('uninstall', 'gvisor-ready'), CLEANED);
-    for (const { name } of NODES) assert.deepEqual(await marksOn(name), [], name);
+    for (const { name } of NODES) assert.deepEqual(await marksOn(cluster, name), [], name);
     await cluster.kubectl(['delete', 'namespace', 'gvisor-ready', '--timeout=90s'], undefined, 100_000);
-    assert.deepEqual(await objectsLeft(), []);
+    assert.deepEqual(await objectsLeft(cluster), []);
   });
 });

@@ -6,22 +6,12 @@ import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, run } from '../../hack/run.ts';
 import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
-import { DOMAIN, readNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
+import { marksOn } from './left-over.ts';
 import { Plugin } from './plugin-run.ts';
 
 const cluster = useCluster();
 const BLOCKS = markedBlocks('docs/operations.md').filter(({ kind }) => kind === 'run');
-
-/** All that a node carries of the agents. */
-async function marksOn(node: string): Promise<readonly string[]> {
-  const { metadata, spec, status } = await readNode(cluster(), node);
-  return [
-    ...Object.keys({ ...metadata.labels, ...metadata.annotations }),
-    ...(spec.taints ?? []).map(({ key }) => key),
-    ...status.conditions.map(({ type }) => type),
-  ].filter((key) => key.startsWith(DOMAIN) || key === 'GVisorReady');
-}
 
 /** What the API server still holds of the project, in the namespace or beside it. */
 async function objectsLeft(): Promise<string> {
@@ -48,12 +38,12 @@ describe('the uninstall of docs/operations.md, copied whole', () => {
   for (const { mark, text } of BLOCKS) {
     it(`leaves nothing behind: ${mark}`, { timeout: patient(300_000) }, async () => {
       const nodes = await deployAgent(cluster(), join(REPO, 'manifests/base'));
-      for (const { name } of nodes) assert.ok((await marksOn(name)).length >= 2, name);
+      for (const { name } of nodes) assert.ok((await marksOn(cluster(), name)).length >= 2, name);
       const script = withSettings(text, { AGENT: imageName('agent') });
       const options = { cwd: REPO, env: plugin.env(), timeoutMs: 240_000 };
       const printed = await run('/bin/sh', ['-euc', script], options);
       assert.match(printed, /^3 nodes, 3 of them with something of the agents$/m);
-      for (const { name } of nodes) assert.deepEqual(await marksOn(name), [], name);
+      for (const { name } of nodes) assert.deepEqual(await marksOn(cluster(), name), [], name);
       assert.equal(await objectsLeft(), '');
     });
   }

@@ -1,0 +1,57 @@
+import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Cluster } from '../../cluster/cluster.ts';
+import type { ClusterNode } from '../../cluster/node/node.ts';
+import { ensureTools } from '../../cluster/tools.ts';
+import { run } from '../../hack/run.ts';
+import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
+
+const RELEASES = { '20250203.0': 'gvisor-2025', '20260223.0': 'gvisor' } as const;
+
+/** A release of gVisor that the mirror of {@link giveReleases} has. */
+export type Release = keyof typeof RELEASES;
+
+const MIRROR = '/var/lib/gvisor-releases';
+const GUIDE = markedBlocks('docs/install.md').filter(({ kind }) => kind === 'run');
+
+/** The blocks of commands in docs/install.md under these marks, in the order of the page. */
+export function guideBlocks(...marks: readonly string[]): string[] {
+  return GUIDE.filter(({ mark }) => marks.includes(mark)).map(({ text }) => text);
+}
+
+/** Puts a mirror of releases, as gVisor's storage has them, on every node: programs that were built from its sources. */
+export async function giveReleases(cluster: Cluster): Promise<void> {
+  const mirror = await mkdtemp(join(tmpdir(), 'releases-'));
+  const arch = (await run('uname', ['-m'])).trim();
+  for (const [release, group] of Object.entries(RELEASES)) {
+    const tools = (await ensureTools([group]))[group];
+    const folder = join(mirror, release, arch);
+    const staged = join(folder, 'staged');
+    await mkdir(staged, { recursive: true });
+    await symlink(join(tools, 'runsc'), join(staged, 'runsc'));
+    await symlink(join(tools, 'shim'), join(staged, 'containerd-shim-runsc-v1'));
+    const archive = join(folder, 'gvisor.tar.bz2');
+    const fast = { timeoutMs: 300_000, env: { ...process.env, BZIP2: '-1' } };
+    await run('tar', ['-cjhf', archive, '-C', staged, 'runsc', 'containerd-shim-runsc-v1'], fast);
+    await rm(staged, { recursive: true });
+    await writeFile(`${archive}.sha512`, await run('sha512sum', ['gvisor.tar.bz2'], { cwd: folder }));
+  }
+  for (const node of cluster.nodes()) await cp(mirror, node.path(MIRROR), { recursive: true });
+  await rm(mirror, { recursive: true });
+}
+
+/** Runs blocks of the page as root on a node; instead of "systemctl restart containerd" it restarts containerd. */
+export async function followOn(
+  node: ClusterNode,
+  blocks: readonly string[],
+  release: Release = '20260223.0',
+): Promise<string> {
+  const own = withSettings(blocks.join('\n'), { RELEASE: release, MIRROR: `file://${MIRROR}` });
+  const printed: string[] = [];
+  for (const [index, part] of own.split(/^systemctl restart containerd$/m).entries()) {
+    if (index > 0) await node.restart('containerd');
+    printed.push(await node.machine.run(['/bin/sh', '-euc', part], { timeoutMs: 120_000 }));
+  }
+  return printed.join('');
+}
