@@ -1,8 +1,8 @@
 import { cpus } from 'node:os';
 import type { Cluster } from '../../cluster/cluster.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { deployWith, waitForNode } from '../e2e/agents.ts';
-import { BURN, endLoad, startLoad, underLoad } from '../e2e/under-load.ts';
+import { deployWith, onDaemonSet, readMetrics, waitForNode, waitForRollout } from '../e2e/agents.ts';
+import { BURN, type Effect, endLoad, startLoad, underLoad } from '../e2e/under-load.ts';
 import { pause } from './statistics.ts';
 
 /** How long each load lasts, in seconds, and how many gVisor pods are started. */
@@ -24,7 +24,7 @@ const FILL_DISK = 'while :; do dd if=/dev/zero of=/tmp/fill bs=1M count=200 conv
 export async function measureLoad(cluster: Cluster, node: ClusterNode, loads: Loads): Promise<string[][]> {
   await deployWith(cluster, { PROOF_INTERVAL: `${PROOF_INTERVAL_S}s` });
   await waitForNode(cluster, node.name, ({ ready }) => ready === 'true');
-  const burners = Array(cpus().length * TIMES).fill(BURN);
+  const burners = allBusy();
   const rows = [
     ...(await under(`CPU, ${burners.length} processes, ${loads.cpuS} s`, cluster, node, async () => {
       await startLoad(cluster, node, burners);
@@ -51,6 +51,47 @@ export async function measureLoad(cluster: Cluster, node: ClusterNode, loads: Lo
   return rows;
 }
 
+/** The head of the table of requests. */
+export const REQUEST_HEAD = ['CPU request of the agent', 'what', 'goal', 'measured'];
+const REQUESTS = ['10m', '50m', '100m'];
+
+/** The load on the CPUs alone, with one CPU request of the agent after the other: what each gives it. */
+export async function measureRequests(
+  cluster: Cluster,
+  node: ClusterNode,
+  cpuS: number,
+): Promise<string[][]> {
+  const rows: string[][] = [];
+  await deployWith(cluster, { PROOF_INTERVAL: `${PROOF_INTERVAL_S}s` });
+  for (const request of REQUESTS) {
+    await onDaemonSet(cluster, ['set', 'resources'], [`--requests=cpu=${request}`]);
+    await waitForRollout(cluster);
+    await waitForNode(cluster, node.name, ({ ready }) => ready === 'true');
+    let slowestMs = 0;
+    const effect = await underLoad(cluster, node, async () => {
+      await startLoad(cluster, node, allBusy());
+      for (const endMs = performance.now() + cpuS * 1_000; performance.now() < endMs; await pause(5)) {
+        const asked = performance.now();
+        await readMetrics(cluster, node.name).catch(() => undefined);
+        slowestMs = Math.max(slowestMs, performance.now() - asked);
+      }
+      await endLoad(cluster);
+    });
+    rows.push(
+      [request, 'label not "true", seconds', '0', String(effect.lostS)],
+      [request, 'probes by outcome', '', byOutcome(effect)],
+      [request, 'slowest answer to /metrics, read each 5 s', '', `${(slowestMs / 1_000).toFixed(1)} s`],
+      [request, 'end of load → next proof', '', `${effect.backS.toFixed(1)} s`],
+    );
+  }
+  return rows;
+}
+
+const allBusy = () => Array<string>(cpus().length * TIMES).fill(BURN);
+
+const byOutcome = ({ outcomes }: Effect) =>
+  [...outcomes].map(([outcome, count]) => `${count} ${outcome}`).join(', ');
+
 /** The rows of one load: what was written and lost while it lasted, and what stayed after it. */
 async function under(
   load: string,
@@ -59,12 +100,11 @@ async function under(
   work: () => Promise<void>,
 ): Promise<string[][]> {
   const effect = await underLoad(cluster, node, work);
-  const outcomes = [...effect.outcomes].map(([outcome, count]) => `${count} ${outcome}`).join(', ');
   return [
     [load, 'label not "true", seconds', '0', String(effect.lostS)],
     [load, 'changes of the condition', '0', String(effect.transitions)],
     [load, 'writes to the Node', '0', String(effect.writes)],
-    [load, 'probes by outcome', '', outcomes],
+    [load, 'probes by outcome', '', byOutcome(effect)],
     [load, 'sandboxes left behind', '0', String(effect.sandboxes)],
     [load, 'cgroups left behind', '0', String(effect.cgroups)],
     [load, 'restarts of the agent', '0', String(effect.restarts)],

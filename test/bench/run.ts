@@ -10,7 +10,7 @@ import { formatTable } from '../../hack/table.ts';
 import { measureFlaps } from './flaps.ts';
 import { measureFleet } from './fleet.ts';
 import { measureLabels, measurePod } from './labels.ts';
-import { LOAD_HEAD, measureLoad } from './load.ts';
+import { LOAD_HEAD, measureLoad, measureRequests, REQUEST_HEAD } from './load.ts';
 import { FAULT_NODES, measureAgent, measureFaults, measureProofs } from './one-node.ts';
 import { measureScale } from './scale.ts';
 import { HEAD } from './statistics.ts';
@@ -19,7 +19,10 @@ import { measureVm } from './vm.ts';
 const CLUSTER = process.env.BENCH_CLUSTER ?? 'bench';
 const MEASURED = ['what', 'goal', 'measured'];
 /** What can be measured, in this order. */
-const SECTIONS = ['proofs', 'faults', 'agent', 'labels', 'pod', 'flaps', 'load', 'scale', 'fleet', 'vm'];
+const SECTIONS = [
+  ...['proofs', 'faults', 'agent', 'labels', 'pod', 'flaps', 'load'],
+  ...['request', 'scale', 'fleet', 'vm'],
+];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -32,13 +35,14 @@ const { values, positionals } = parseArgs({
     load: { type: 'string', default: '1800' },
     pressure: { type: 'string', default: '300' },
     pods: { type: 'string', default: '200' },
+    request: { type: 'string', default: '300' },
     outage: { type: 'string', default: '300' },
     agents: { type: 'string', default: '1000' },
     nodes: { type: 'string', default: '5000' },
     looks: { type: 'string', default: '50' },
   },
 });
-const { runs, proofs, soak, idle, flaps, load, pressure, pods, outage, agents, nodes, looks } =
+const { runs, proofs, soak, idle, flaps, load, pressure, pods, request, outage, agents, nodes, looks } =
   Object.fromEntries(Object.entries(values).map(([name, text]) => [name, wholeNumber(name, text)])) as Record<
     keyof typeof values,
     number
@@ -50,7 +54,7 @@ const wanted = (section: string) => positionals.length === 0 || positionals.incl
 function wholeNumber(name: string, text: string): number {
   if (/^[1-9]\d{0,4}$/.test(text)) return Number(text);
   return giveUp(
-    `--${name} is "${text}": it takes a number from 1 to 99999 (soak, idle, load, pressure and outage in seconds).`,
+    `--${name} is "${text}": it takes a number from 1 to 99999 (soak, idle, load, pressure, request and outage in seconds).`,
   );
 }
 
@@ -76,7 +80,7 @@ try {
 
 /** Everything on nodes that are namespaces of this machine. */
 async function measureNamespaces(): Promise<void> {
-  const images = ['labels', 'pod', 'flaps', 'load', 'scale'].some(wanted)
+  const images = ['labels', 'pod', 'flaps', 'load', 'request', 'scale'].some(wanted)
     ? (['workload', 'agent'] as const)
     : [];
   const cluster = await startCluster({ name: CLUSTER, nodes: [{ name: 'node-1' }], images });
@@ -98,6 +102,7 @@ async function measureNamespaces(): Promise<void> {
   }
   if (wanted('load'))
     show(LOAD_HEAD, await measureLoad(cluster, node, { cpuS: load, pressureS: pressure, pods }));
+  if (wanted('request')) show(REQUEST_HEAD, await measureRequests(cluster, node, request));
   if (wanted('scale')) show(MEASURED, await measureScale(cluster, agents));
   await removeCluster(CLUSTER);
 }
