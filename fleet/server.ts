@@ -3,9 +3,10 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { send } from '../agent/http/send.ts';
+import { BASE_STYLE } from '../agent/page/assets.ts';
 import { pagePolicy } from '../agent/page/policy.ts';
 import { answerForNode } from './node-page.ts';
-import { PAGE, ROWS_SCRIPT, SCRIPT, STYLE, TABLE_STYLE } from './page/assets.ts';
+import { PAGE, ROWS_SCRIPT, SCRIPT, STYLE } from './page/assets.ts';
 import type { FleetView } from './view.ts';
 
 /** What the HTTP server shows. */
@@ -27,8 +28,8 @@ const CSS = 'text/css; charset=utf-8';
 const JAVASCRIPT = 'text/javascript; charset=utf-8';
 const FILES: Readonly<Record<string, readonly [text: string, type: string]>> = {
   '/': [PAGE, 'text/html; charset=utf-8'],
+  '/base.css': [BASE_STYLE, CSS],
   '/fleet.css': [STYLE, CSS],
-  '/table.css': [TABLE_STYLE, CSS],
   '/fleet.js': [SCRIPT, JAVASCRIPT],
   '/rows.js': [ROWS_SCRIPT, JAVASCRIPT],
 };

@@ -44,6 +44,7 @@ const agentOf = (t: TestContext, body: string, policy: string) =>
 describe('the fleet server', () => {
   for (const [path, status, type] of [
     ['/', 200, 'text/html; charset=utf-8'],
+    ['/base.css', 200, 'text/css; charset=utf-8'],
     ['/fleet.css', 200, 'text/css; charset=utf-8'],
     ['/fleet.js', 200, 'text/javascript; charset=utf-8'],
     ['/fleet', 200, 'application/json; charset=utf-8'],
