@@ -3,10 +3,10 @@ import { cpus } from 'node:os';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { patient } from '../../hack/run.ts';
-import { agentOn, deployWith, waitForNode } from './agents.ts';
-import { provenAgain } from './disturb.ts';
-import { useCluster } from './e2e-cluster.ts';
-import { BURN, endLoad, startLoad, underLoad } from './under-load.ts';
+import { agentOn, deployWith, waitForNode } from '../e2e/agents.ts';
+import { provenAgain } from '../e2e/disturb.ts';
+import { useCluster } from '../e2e/e2e-cluster.ts';
+import { BURN, endLoad, startLoad, underLoad } from '../e2e/under-load.ts';
 
 const cluster = useCluster();
 const NODE = 'node-1';
