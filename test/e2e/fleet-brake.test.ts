@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
-import { waitFor } from '../../hack/run.ts';
+import { patient, waitFor } from '../../hack/run.ts';
 import { agentOn, deployWith, onDaemonSet, waitForNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
 import {
@@ -95,7 +95,7 @@ describe('the fleet controller withdraws nothing', () => {
     await healNode(cluster(), node, 'api-down');
     // Before anything else: it holds for SETTLE only.
     await waitForBrake(cluster(), 'ApiServerAway');
-    await cluster().waitForNodes();
+    await cluster().waitForNodes(undefined, patient(90_000));
     await waitForBrake(cluster(), undefined, TIMES.patienceMs);
     await pause(TIMES.holdS);
     await assertKept(before);

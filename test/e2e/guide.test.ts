@@ -9,7 +9,7 @@ import { evaluationPod, runPod, viewNodes } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { withSettings } from '../docs/marked-blocks.ts';
 import { laneCluster } from '../lane.ts';
-import { DOMAIN, readNode } from './agents.ts';
+import { DOMAIN, readNode, waitForNode } from './agents.ts';
 import { followOn, giveReleases, guideBlocks } from './guide-node.ts';
 import { runWithKubectl } from './run-with-kubectl.ts';
 
@@ -98,9 +98,11 @@ describe('the guide, followed to the letter', () => {
   it('takes gVisor off a node again, and the label with it', async () => {
     const node = cluster.node('node-1');
     await followOn(node, guideBlocks('remove'));
-    await waitForLabel('node-1', 'ready', 'false');
-    const view = (await viewNodes(cluster)).find((one) => one.name === 'node-1');
-    assert.equal(view?.reason, 'HandlerNotConfigured', view?.message);
+    await waitForNode(
+      cluster,
+      'node-1',
+      ({ ready, condition }) => ready === 'false' && condition === 'False HandlerNotConfigured',
+    );
     assert.equal(existsSync(node.path('/usr/local/lib/gvisor')), false);
   });
 });
