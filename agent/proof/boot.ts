@@ -26,8 +26,10 @@ const ATTEMPTS = 5;
 const HOUSEKEEPING_MS = 2_000;
 /** How much its moments may be off. */
 const JITTER_MS = 200;
-/** How often it is asked, 0.1 s apart, whether a sandbox that could not be looked at has ended: it takes over 0.5 s on a busy node. */
+/** How often it is asked, 0.1 s apart, whether a sandbox that could not be looked at has ended: it takes over 0.5 s on a busy node, */
 const ENDS_SOON = 15;
+/** and over 1.5 s where its first process was seen to be gone, which containerd then hears too. */
+const GONE_SOON = 50;
 
 /**
  * Starts one sandbox through the handler that pods use, in the place where pods go, looks at it from the host and asks
@@ -73,7 +75,8 @@ async function tryOnce(options: BootOptions): Promise<Attempt> {
   const seen = await readWitness(options, id, place).catch((error: unknown) => ({ error }));
   const seenMs = now();
   // Asked before our own stop: whether somebody else, or its own death, was quicker.
-  const ended = 'error' in seen && (await endsSoon(client, id));
+  const ended =
+    'error' in seen && (await endsSoon(client, id, seen.error instanceof CriError ? ENDS_SOON : GONE_SOON));
   const stoppedMs = now();
   const torn = await tearDown(options, id);
   if ('error' in seen) {
@@ -86,8 +89,8 @@ async function tryOnce(options: BootOptions): Promise<Attempt> {
 }
 
 /** Whether a sandbox is gone; containerd hears of its process's end a little later than /proc shows it. */
-async function endsSoon(client: CriClient, id: string): Promise<boolean> {
-  for (let question = 1; question <= ENDS_SOON; question++) {
+async function endsSoon(client: CriClient, id: string, questions: number): Promise<boolean> {
+  for (let question = 1; question <= questions; question++) {
     try {
       if ((await client.sandbox(id)).state !== 'SANDBOX_READY') return true;
     } catch (error) {
