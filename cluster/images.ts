@@ -7,7 +7,8 @@ import { bundle } from '../hack/bundle.ts';
 import { CACHE, REPO } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
 import { type RunOptions, run, runAll, UsageError } from '../hack/run.ts';
-import { ensureTools, type ToolGroup } from './tools.ts';
+import type { ToolGroup } from './tool-groups.ts';
+import { ensureTools } from './tools.ts';
 
 /** Packages of the self-made base: what Node and the proof's container need, and a shell for people. */
 const BASE_PACKAGES = ['base-files', 'libc6', 'libstdc++6', 'coreutils', 'dash'];

@@ -6,6 +6,7 @@ import { killWithParent, partial, removeAbandoned } from '../hack/abandoned.ts';
 import { CACHE, REPO } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
 import { run, runAll, UsageError } from '../hack/run.ts';
+import { GROUPS, type Group, source, type ToolGroup, versionOf } from './tool-groups.ts';
 
 const MINIMUM_GO = [1, 26];
 /** Where containerd keeps that file: its modules of 1.x and of 2. */
@@ -13,76 +14,6 @@ const VENDORED_OOM = [
   'vendor/github.com/containerd/containerd/sys/oom_linux.go',
   'vendor/github.com/containerd/containerd/v2/pkg/sys/oom_linux.go',
 ];
-
-type Group = {
-  /** Go packages to build; what the group's go.mod lists under `tool` unless told otherwise. */
-  readonly packages?: string;
-  readonly cgo?: boolean;
-  readonly tags?: string;
-  /** The linker's variable that holds the version, and a pattern that finds the version in go.mod. */
-  readonly stamp?: readonly [variable: string, version: RegExp];
-  /** Replace containerd's OOM score file where the machine may not lower scores. */
-  readonly oomOverlay?: boolean;
-  /** A file that the program embeds and its module lacks, in the vendor folder; an empty one takes its place. */
-  readonly lacks?: string;
-};
-
-const CONTAINERD_TAGS = 'no_btrfs,no_devmapper,no_zfs';
-const GVISOR: Group = {
-  stamp: ['gvisor.dev/gvisor/runsc/version.version', /stamped as (release-\d{8}\.\d+)/],
-  oomOverlay: true,
-};
-
-/** Every group of programs: one Go module each under cluster/tools, because one go.mod cannot hold them all. */
-const GROUPS = {
-  kubernetes: {
-    stamp: ['k8s.io/component-base/version.gitVersion', /k8s.io\/kubernetes (v[\d.]+)/],
-  },
-  containerd: {
-    tags: CONTAINERD_TAGS,
-    stamp: ['github.com/containerd/containerd/v2/version.Version', /containerd\/v2 (v[\d.]+)/],
-  },
-  'containerd-1.7': {
-    tags: CONTAINERD_TAGS,
-    stamp: ['github.com/containerd/containerd/version.Version', /containerd\/containerd (v[\d.]+)/],
-  },
-  gvisor: GVISOR,
-  'gvisor-2025': GVISOR,
-  'gvisor-2026-09': GVISOR,
-  etcd: { packages: '.' },
-  cni: {},
-  kind: {},
-  runc: { cgo: true, tags: 'seccomp', stamp: ['main.version', /opencontainers\/runc v([\d.]+)/] },
-  prometheus: {
-    tags: 'remove_all_sd,enable_kubernetes_sd',
-    stamp: ['github.com/prometheus/common/version.Version', /prometheus\/prometheus v([\d.]+)/],
-  },
-  'prometheus-operator': {
-    stamp: ['github.com/prometheus/common/version.Version', /prometheus-operator v([\d.]+)/],
-  },
-  alertmanager: {
-    stamp: ['github.com/prometheus/common/version.Version', /prometheus\/alertmanager v([\d.]+)/],
-    lacks: 'vendor/github.com/prometheus/alertmanager/ui/app/dist/index.html', // its pages are built with npm
-  },
-  'kube-state-metrics': {
-    stamp: ['github.com/prometheus/common/version.Version', /kube-state-metrics\/v2 (v[\d.]+)/],
-  },
-  schemas: { packages: '.' },
-  helm: { stamp: ['helm.sh/helm/v4/internal/version.version', /helm\/v4 (v[\d.]+)/] },
-  'helm-3': { stamp: ['helm.sh/helm/v3/internal/version.version', /helm\/v3 (v[\d.]+)/] },
-} as const satisfies Record<string, Group>;
-
-/** The name of a group of programs. */
-export type ToolGroup = keyof typeof GROUPS;
-
-/** All groups, for those who want to build everything. */
-export const TOOL_GROUPS = Object.keys(GROUPS) as readonly ToolGroup[];
-
-/**
- * The minor versions of Kubernetes that clusters of this process can have instead of the usual one, by the environment
- * variable KUBERNETES_VERSION. Each has a Go module of its own beside that of the group `kubernetes`.
- */
-export const OTHER_KUBERNETES = ['1.34', '1.37'] as const;
 
 /**
  * Builds what is missing of the named groups from source, pinned by go.mod and go.sum, into a cache
@@ -119,16 +50,6 @@ async function goVersion(): Promise<string> {
     throw new UsageError(`${seen.stdout.trim()} is too old. ${how}.`);
   }
   return seen.stdout.trim();
-}
-
-function source(group: ToolGroup): string {
-  const version = process.env.KUBERNETES_VERSION;
-  if (group !== 'kubernetes' || version === undefined) return join(REPO, 'cluster/tools', group);
-  if (OTHER_KUBERNETES.some((other) => other === version))
-    return join(REPO, 'cluster/tools', `kubernetes-${version}`);
-  throw new UsageError(
-    `KUBERNETES_VERSION="${version}" cannot be built: use ${OTHER_KUBERNETES.join(' or ')}, or leave it unset.`,
-  );
 }
 
 function needsOverlay(group: Group): boolean {
@@ -216,14 +137,6 @@ async function buildIn(work: string, name: ToolGroup, group: Group): Promise<voi
 
 async function stampFlag(name: ToolGroup, group: Group): Promise<string> {
   return group.stamp === undefined ? '' : `-X ${group.stamp[0]}=${await versionOf(name)}`;
-}
-
-/** The version of a group of programs as its go.mod has it, which the programs are stamped with. */
-export async function versionOf(name: ToolGroup): Promise<string> {
-  const group: Group = GROUPS[name];
-  const version = group.stamp?.[1].exec(await readFile(join(source(name), 'go.mod'), 'utf8'))?.[1];
-  if (version === undefined) throw new Error(`No version of ${name} in its go.mod`);
-  return version;
 }
 
 function explainBuild(group: ToolGroup, cause: unknown): Error {

@@ -4,7 +4,8 @@ import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ensureImage } from '../cluster/images.ts';
-import { ensureTools, OTHER_KUBERNETES, TOOL_GROUPS } from '../cluster/tools.ts';
+import { OTHER_KUBERNETES, TOOL_GROUPS } from '../cluster/tool-groups.ts';
+import { ensureTools } from '../cluster/tools.ts';
 import { ensureVmImage } from '../cluster/vm-image.ts';
 import { REPO } from '../hack/paths.ts';
 import { ensurePrerequisites } from '../hack/prerequisites.ts';

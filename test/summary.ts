@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { arch, cpus, release, type } from 'node:os';
-import { versionOf } from '../cluster/tools.ts';
+import { versionOf } from '../cluster/tool-groups.ts';
 import { ensureVmImage, SUITE } from '../cluster/vm-image.ts';
 import { formatTable } from '../hack/table.ts';
 import type { Tally } from './reporter.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { OTHER_KUBERNETES, TOOL_GROUPS } from '../../cluster/tools.ts';
+import { OTHER_KUBERNETES, TOOL_GROUPS } from '../../cluster/tool-groups.ts';
 import { REPO } from '../../hack/paths.ts';
 
 type Row = { readonly tool: string; readonly version: string; readonly group: string };
