@@ -28,7 +28,7 @@ const HOUSEKEEPING_MS = 2_000;
 const JITTER_MS = 200;
 /** How often it is asked, 0.1 s apart, whether a sandbox that could not be looked at has ended: it takes over 0.5 s on a busy node, */
 const ENDS_SOON = 15;
-/** and over 1.5 s where its first process was seen to be gone, which containerd then hears too. */
+/** and over 1.5 s where /proc, and not containerd, showed that something is wrong: that its first process is gone, for one. */
 const GONE_SOON = 50;
 
 /**
