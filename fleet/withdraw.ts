@@ -24,8 +24,7 @@ export type Withdrawal = { readonly message: string } | { readonly kept: string 
 
 /**
  * Withdraws the label of a node whose agent is lost, unless what the API server says at this moment, or an answer of
- * the agent itself, speaks against it. Label and condition change in one write, bound to the version that was read. A
- * write of the status may carry labels: https://github.com/kubernetes/kubernetes/blob/master/pkg/registry/core/node/strategy.go
+ * the agent itself, speaks against it. Label and condition change in one write, bound to the version that was read.
  */
 export async function withdraw(node: FleetNode, options: WithdrawOptions): Promise<Withdrawal> {
   const { kube, patience, answers, allowed, wallMs, signal } = options;
@@ -43,7 +42,7 @@ export async function withdraw(node: FleetNode, options: WithdrawOptions): Promi
   const condition = conditionFor({ status: 'Unknown', reason: 'AgentLost', message }, whole, wallMs());
   const { uid, resourceVersion } = whole.metadata;
   const labels = { [OWN_KEYS.labels.ready]: 'false' };
-  // Only what was proven becomes unknown. An agent that died between its two writes leaves another word, which stays.
+  // Only what was proven becomes unknown: another word, which an agent of 0.1 may have written apart from the label, stays.
   const proven = fleetNodeOf(whole).verdict?.status === 'True';
   const body = {
     metadata: { uid, resourceVersion, labels },

@@ -4,7 +4,7 @@ import type { Kube } from '../agent/kube/client.ts';
 import { KubeError } from '../agent/kube/error.ts';
 import { pagesOf } from '../agent/kube/pages.ts';
 import { OWN_KEYS } from '../agent/node/keys.ts';
-import { CONDITION, type NodeObject, nodePatch, valueIn } from '../agent/node/object.ts';
+import { CONDITION, type NodeObject, statusPatch, taintPatch, valueIn } from '../agent/node/object.ts';
 
 /** What cleaning needs: the API server, and where its lines go. */
 export type CleanOptions = {
@@ -63,11 +63,13 @@ async function clean(found: NodeObject, kube: CleanOptions['kube'], signal: Abor
   let node = found;
   for (let attempt = 1; ; attempt++) {
     try {
-      const patch = nodePatch(node, marksOf(node));
-      if (patch !== undefined) await kube.patch(path, patch, 'merge', signal);
-      if (!hasCondition(node)) return;
-      const removal = { status: { conditions: [{ $patch: 'delete', type: CONDITION }] } };
-      await kube.patch(`${path}/status`, removal, 'strategic', signal);
+      const marks = marksOf(node);
+      const removal = hasCondition(node) ? ({ $patch: 'delete', type: CONDITION } as const) : undefined;
+      const status = statusPatch(marks, removal);
+      if (status !== undefined)
+        node = (await kube.patch(`${path}/status`, status, 'strategic', signal)) as NodeObject;
+      const taint = taintPatch(node, marks);
+      if (taint !== undefined) await kube.patch(path, taint, 'merge', signal);
       return;
     } catch (error) {
       if (error instanceof KubeError && error.status === 404) return;

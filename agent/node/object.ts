@@ -112,23 +112,36 @@ export function valueIn({ metadata, spec, status }: NodeObject, { part, key }: D
 }
 
 /**
- * The merge patch of a Node that makes these differences, or undefined for none. The list of taints can only
- * be replaced as a whole, so it is bound to the version of the Node that it was read from.
+ * The strategic merge patch of a Node's status that makes these differences of labels and annotations and sets or
+ * deletes the condition, or undefined where there is nothing to write. A write of the status may carry labels, so that nobody sees
+ * one without the other: https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/registry/core/node/strategy.go
  */
-export function nodePatch(node: NodeObject, differences: readonly Difference[]): object | undefined {
+export function statusPatch(
+  differences: readonly Difference[],
+  condition: Condition | { readonly $patch: 'delete'; readonly type: string } | undefined,
+): object | undefined {
   const texts = (part: 'labels' | 'annotations') => {
     const found = differences.filter((difference) => difference.part === part);
     return found.length === 0 ? {} : { [part]: Object.fromEntries(found.map((d) => [d.key, d.value])) };
   };
   const metadata = { ...texts('labels'), ...texts('annotations') };
+  if (Object.keys(metadata).length === 0 && condition === undefined) return undefined;
+  return { metadata, ...(condition === undefined ? {} : { status: { conditions: [condition] } }) };
+}
+
+/**
+ * The merge patch of a Node that puts the taint among these differences right, or undefined where there is none. The
+ * list of taints can only be replaced as a whole, so it is bound to the version of the Node that it was read from.
+ */
+export function taintPatch(
+  { metadata: { resourceVersion }, spec }: NodeObject,
+  differences: readonly Difference[],
+): object | undefined {
   const taint = differences.find(({ part }) => part === 'taint');
-  if (taint !== undefined) {
-    const others = (node.spec?.taints ?? []).filter((each) => !isOwn(each, taint.key));
-    const taints = taint.value === null ? others : [...others, { key: taint.key, effect: taint.value }];
-    const { resourceVersion } = node.metadata;
-    return { metadata: { resourceVersion, ...metadata }, spec: { taints } };
-  }
-  return Object.keys(metadata).length === 0 ? undefined : { metadata };
+  if (taint === undefined) return undefined;
+  const others = (spec?.taints ?? []).filter((each) => !isOwn(each, taint.key));
+  const taints = taint.value === null ? others : [...others, { key: taint.key, effect: taint.value }];
+  return { metadata: { resourceVersion }, spec: { taints } };
 }
 
 /** `kubectl describe node` prints a condition on one line. */

@@ -24,7 +24,7 @@ const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 30_000;
 
 /**
- * Keeps the verdict in the Node: labels, annotations and taint with one PATCH, the condition with another,
+ * Keeps the verdict in the Node: labels, annotations and condition with one PATCH, the taint with another,
  * and each only when it differs from what is there. A watch of the Node's metadata tells when somebody else
  * changed it. While the API server does not answer it tries again, with growing pauses; of several verdicts
  * that waited, only the newest is written.

@@ -8,7 +8,8 @@ import {
   type Difference,
   entriesOf,
   type NodeObject,
-  nodePatch,
+  statusPatch,
+  taintPatch,
   valueIn,
   type Wanted,
 } from './object.ts';
@@ -64,19 +65,18 @@ export class NodeWriter {
   ): Promise<{ readonly node: NodeObject; readonly waitMs: number | undefined }> {
     const { log, kube, date, changed, provenOnce } = this.#options;
     const { differences, waitMs } = this.#due(was, wanted);
-    let node = was;
-    const patch = nodePatch(node, differences);
-    if (patch !== undefined) {
-      node = this.#remember(await kube.patch(this.#path, patch, 'merge', signal));
-      log.info(patch, 'labels written');
-    }
     const condition = differences.find(({ part }) => part === 'condition');
-    if (condition !== undefined) {
-      const conditions = [conditionFor(wanted.verdict, node, date().getTime())];
-      const body = { status: { conditions } };
-      node = this.#remember(await kube.patch(`${this.#path}/status`, body, 'strategic', signal));
-      const { status, reason } = wanted.verdict;
-      log.info({ status, reason }, 'condition written');
+    const said = condition && conditionFor(wanted.verdict, was, date().getTime());
+    let node = was;
+    const status = statusPatch(differences, said);
+    if (status !== undefined) {
+      node = this.#remember(await kube.patch(`${this.#path}/status`, status, 'strategic', signal));
+      log.info(status, 'node written');
+    }
+    const taint = taintPatch(node, differences);
+    if (taint !== undefined) {
+      node = this.#remember(await kube.patch(this.#path, taint, 'merge', signal));
+      log.info(taint, 'taint written');
     }
     const ofOthers = differences.filter((difference) => this.#isOthers(difference));
     this.#note(ofOthers);

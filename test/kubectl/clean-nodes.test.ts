@@ -43,7 +43,7 @@ describe('cleaning all nodes', () => {
   it('takes off a Node what agents wrote, and nothing else', async (t) => {
     const { server, run, lines } = await writtenNode(t);
     assert.equal(await run(), 0);
-    assert.deepEqual(server.asked, [LIST, NODE, STATUS, LIST]);
+    assert.deepEqual(server.asked, [LIST, STATUS, NODE, LIST]);
     const { labels, annotations, taints, conditions } = server.node;
     assert.deepEqual(
       { labels, annotations, taints, conditions },

@@ -4,7 +4,8 @@ import {
   entriesOf,
   isOlder,
   type NodeObject,
-  nodePatch,
+  statusPatch,
+  taintPatch,
   valueIn,
   type Wanted,
   writersOf,
@@ -52,16 +53,22 @@ describe('a Node and what is wanted of it', () => {
     );
   });
 
-  it('are brought together by one patch, bound to the version when it replaces the taints', () => {
+  it('are brought together by one patch of the status, and one of the taints that is bound to the version', () => {
     const [ready, , agent, taint, condition] = entriesOf(WANTED);
     assert.ok(ready && agent && taint && condition);
-    assert.equal(nodePatch(NODE, [condition]), undefined);
-    assert.deepEqual(nodePatch(NODE, [ready]), { metadata: { labels: { 'd/ready': 'true' } } });
-    assert.deepEqual(nodePatch(NODE, [ready, agent, taint]), {
-      metadata: { resourceVersion: '7', labels: { 'd/ready': 'true' }, annotations: { 'd/agent': 'new' } },
+    const said = { ...TIMES, type: 'GVisorReady', status: 'True', reason: 'SandboxProven', message: '' };
+    assert.equal(statusPatch([taint], undefined), undefined);
+    assert.deepEqual(statusPatch([ready], undefined), { metadata: { labels: { 'd/ready': 'true' } } });
+    assert.deepEqual(statusPatch([ready, agent, taint, condition], said), {
+      metadata: { labels: { 'd/ready': 'true' }, annotations: { 'd/agent': 'new' } },
+      status: { conditions: [said] },
+    });
+    assert.equal(taintPatch(NODE, [ready, condition]), undefined);
+    assert.deepEqual(taintPatch(NODE, [ready, taint]), {
+      metadata: { resourceVersion: '7' },
       spec: { taints: [{ key: 'd/not-ready', effect: 'NoExecute' }] },
     });
-    assert.deepEqual(nodePatch({ metadata }, [{ ...taint, value: 'NoSchedule' }]), {
+    assert.deepEqual(taintPatch({ metadata }, [{ ...taint, value: 'NoSchedule' }]), {
       metadata: { resourceVersion: '7' },
       spec: { taints: [{ key: 'd/not-ready', effect: 'NoSchedule' }] },
     });

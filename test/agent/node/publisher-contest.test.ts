@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { AGAIN, BROKEN, CONDITION, LABELS, READ, settled } from './publisher-of.ts';
+import { AGAIN, BROKEN, READ, settled, WRITE } from './publisher-of.ts';
 
 describe('a Node that somebody else changes', () => {
   const changes: readonly [string, (node: Awaited<ReturnType<typeof settled>>['server']['node']) => void][] =
@@ -27,7 +27,7 @@ describe('a Node that somebody else changes', () => {
       server.node.change(act);
       await logged(AGAIN);
       assert.deepEqual([server.node.labels, server.node.annotations], was);
-      assert.deepEqual(server.asked, [LABELS]);
+      assert.deepEqual(server.asked, [WRITE]);
     });
   }
 
@@ -38,7 +38,7 @@ describe('a Node that somebody else changes', () => {
         node.conditions = conditions;
       });
       await logged(AGAIN);
-      assert.deepEqual(server.asked, [READ, CONDITION]);
+      assert.deepEqual(server.asked, [READ, WRITE]);
       assert.equal(server.node.conditions[0]?.reason, 'SandboxProven');
       assert.equal(changed.length, 1, 'what somebody else did is no change of the verdict');
     });
@@ -53,8 +53,8 @@ describe('a Node that somebody else changes', () => {
       node.taints = [{ key: 'a', effect: 'NoSchedule' }];
     });
     publisher.publish(BROKEN);
-    await logged('condition written');
-    assert.deepEqual(server.asked, [LABELS, CONDITION]);
+    await logged('node written');
+    assert.deepEqual(server.asked, [WRITE]);
     assert.equal(server.node.labels.team, 'a');
   });
 

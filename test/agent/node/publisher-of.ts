@@ -10,10 +10,10 @@ import { reportOf, verdictOf } from '../reports.ts';
 
 /** When the publisher of a test starts, unless told. */
 const STARTED = '2026-03-01T10:00:00.900Z';
-/** What a publisher asks of the API server, as the fake notes it: that it writes labels and annotations, */
-export const LABELS = 'PATCH /api/v1/nodes/node-1 application/merge-patch+json';
-/** the condition, */
-export const CONDITION = 'PATCH /api/v1/nodes/node-1/status application/strategic-merge-patch+json';
+/** What a publisher asks of the API server, as the fake notes it: that it writes labels, annotations and condition, */
+export const WRITE = 'PATCH /api/v1/nodes/node-1/status application/strategic-merge-patch+json';
+/** the taint, */
+export const WRITE_TAINT = 'PATCH /api/v1/nodes/node-1 application/merge-patch+json';
 /** and that it reads the Node. */
 export const READ = 'GET /api/v1/nodes/node-1';
 /** What it logs once it has undone what somebody else did. */
@@ -106,10 +106,10 @@ export async function publisherOf(
     stop.abort();
     await done;
   });
-  /** Publishes, and resolves once that has changed the condition. */
+  /** Publishes, and resolves once that is written. */
   const publish = async (report: Report) => {
     publisher.publish(report);
-    await logged('condition written');
+    await logged('node written');
   };
   return { server, publisher, publish, logged, waits, pause, clock, stop, done, changed };
 }

@@ -27,7 +27,7 @@ describe('a rollout', () => {
     await until('the agent to be ready', () => publisher.unready === undefined);
     assert.equal(server.node.annotations['gvisor.node-restriction.kubernetes.io/proven-by'], '0.1.0+a');
     publisher.publish(BROKEN);
-    await logged('condition written');
+    await logged('node written');
     await until(
       'the proof to be withdrawn',
       () => server.node.annotations['gvisor.node-restriction.kubernetes.io/proven-by'] === '',
@@ -78,7 +78,7 @@ describe('a rollout', () => {
     await logged('cannot write the node');
     assert.match(publisher.unready ?? '', /^the first verdict is not in the Node yet: GET \S+ 403 no$/);
     waits[0]?.end();
-    await logged('condition written');
+    await logged('node written');
     await until('the agent to be ready', () => publisher.unready === undefined);
   });
 });

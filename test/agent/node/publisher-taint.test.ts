@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { fakeApiServer } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
-import { AGAIN, BROKEN, CONDITION, LABELS, publisherOf, READ, READY, watched } from './publisher-of.ts';
+import { AGAIN, BROKEN, publisherOf, READ, READY, WRITE, WRITE_TAINT, watched } from './publisher-of.ts';
 
 describe('a taint', () => {
   const TAINT = { key: 'gvisor.node-restriction.kubernetes.io/not-ready', effect: 'NoSchedule' };
@@ -11,13 +11,15 @@ describe('a taint', () => {
   it('stands on a node that is not proven, beside those of others, and goes with the proof', async (t) => {
     const shared = await fakeApiServer(t);
     shared.server.node.taints = [other];
-    const { server, publish } = await publisherOf(t, { taint: true }, shared);
+    const { server, publish, logged } = await publisherOf(t, { taint: true }, shared);
     await publish(BROKEN);
-    assert.deepEqual(server.asked, [READ, LABELS, CONDITION]);
+    await logged('taint written');
+    assert.deepEqual(server.asked, [READ, WRITE, WRITE_TAINT]);
     assert.deepEqual(server.node.taints, [other, TAINT]);
     await publish(reportOf({ verdict: verdictOf('Unknown', 'ContainerdUnreachable') }));
     assert.deepEqual(server.node.taints, [other, TAINT]);
     await publish(READY);
+    await logged('taint written');
     assert.deepEqual(server.node.taints, [other]);
   });
 
@@ -25,6 +27,7 @@ describe('a taint', () => {
     const { server, publish, logged } = await publisherOf(t, { taint: true });
     await watched(server);
     await publish(BROKEN);
+    await logged('taint written');
     server.node.change((node) => {
       node.taints = [other];
     });
@@ -33,17 +36,25 @@ describe('a taint', () => {
   });
 
   it('is not written over a Node that has changed since it was read', async (t) => {
-    const { server, publish, publisher, logged, waits } = await publisherOf(t, { taint: true });
-    await publish(READY);
+    const { server, publisher, logged, waits } = await publisherOf(t, { taint: true });
+    publisher.publish(READY);
+    await logged('node written');
     server.node.heard = () => {}; // the watch lags
-    server.node.change((node) => {
-      node.taints = [other];
-    });
+    const patch = server.node.patch.bind(server.node);
+    server.node.patch = (body, manager) => {
+      if (body.spec !== undefined) {
+        server.node.patch = patch;
+        server.node.change((node) => {
+          node.taints = [other];
+        });
+      }
+      return patch(body, manager);
+    };
     publisher.publish(BROKEN);
     const line = await logged('cannot write the node');
     assert.match((line as { err: Error }).err.message, /: 409 /);
     waits.at(-1)?.end();
-    await logged('condition written');
+    await logged('taint written');
     assert.deepEqual(server.node.taints, [other, TAINT]);
   });
 });

@@ -1,17 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { fakeApiServer, refusal, statusOf } from '../fake-api-server.ts';
-import {
-  AGAIN,
-  BROKEN,
-  CONDITION,
-  LABELS,
-  publisherOf,
-  READ,
-  READY,
-  settled,
-  watched,
-} from './publisher-of.ts';
+import { AGAIN, BROKEN, publisherOf, READ, READY, settled, WRITE, watched } from './publisher-of.ts';
 
 describe('a Node that somebody else changes', () => {
   it('is watched by its name alone, about an hour at a time', async (t) => {
@@ -36,8 +26,8 @@ describe('a Node that somebody else changes', () => {
     publisher.publish(BROKEN);
     publisher.publish(READY);
     server.node.recreate('uid-2');
-    await logged('condition written');
-    assert.deepEqual(server.asked, [READ, LABELS, CONDITION]);
+    await logged('node written');
+    assert.deepEqual(server.asked, [READ, WRITE]);
     assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'true');
     assert.deepEqual(
       changed.map(([, uid]) => uid),
@@ -52,7 +42,7 @@ describe('a Node that somebody else changes', () => {
     const { end } = await pause(500);
     server.node.recreate('uid-2');
     end();
-    await logged('condition written');
+    await logged('node written');
     assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'true');
   });
 
@@ -67,8 +57,8 @@ describe('a Node that somebody else changes', () => {
     publisher.publish(READY);
     assert.deepEqual(server.asked, [READ]);
     server.node.recreate('uid-1');
-    await logged('condition written');
-    assert.deepEqual(server.asked, [READ, READ, LABELS, CONDITION]);
+    await logged('node written');
+    assert.deepEqual(server.asked, [READ, READ, WRITE]);
     assert.equal(publisher.unready, undefined);
   });
 

@@ -4,13 +4,13 @@ import { REASONS } from '../../../agent/reasons.ts';
 import type { Report } from '../../../agent/report.ts';
 import { refusal } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
-import { BROKEN, CONDITION, LABELS, publisherOf, READ, READY, until } from './publisher-of.ts';
+import { BROKEN, publisherOf, READ, READY, until, WRITE } from './publisher-of.ts';
 
 describe('NodePublisher', () => {
   it('writes labels and condition once, and only what changed after that', async (t) => {
     const { server, publish, publisher, logged } = await publisherOf(t);
     await publish(READY);
-    assert.deepEqual(server.asked.splice(0), [READ, LABELS, CONDITION]);
+    assert.deepEqual(server.asked.splice(0), [READ, WRITE]);
     assert.deepEqual(server.node.labels, {
       'gvisor.node-restriction.kubernetes.io/ready': 'true',
       'gvisor.node-restriction.kubernetes.io/runsc-version': 'release-20260223.0',
@@ -32,13 +32,13 @@ describe('NodePublisher', () => {
     ]);
     publisher.publish(READY);
     publisher.publish(reportOf({ facts: { ...READY.facts, platform: 'kvm' } }));
-    await logged('labels written');
-    assert.deepEqual(server.asked.splice(0), [LABELS]);
+    await logged('node written');
+    assert.deepEqual(server.asked.splice(0), [WRITE]);
     assert.deepEqual(server.bodies.at(-1), {
       metadata: { labels: { 'gvisor.node-restriction.kubernetes.io/platform': 'kvm' } },
     });
     await publish(BROKEN);
-    assert.deepEqual(server.asked, [LABELS, CONDITION]);
+    assert.deepEqual(server.asked, [WRITE]);
   });
 
   it('writes nothing when its predecessor wrote the same', async (t) => {
@@ -97,7 +97,7 @@ describe('NodePublisher', () => {
     const anotherMessage = { ...BROKEN.verdict, message: 'the same in other words' };
     publisher.publish(reportOf({ verdict: anotherMessage }));
     publisher.publish(reportOf({ verdict: anotherMessage, facts: {} }));
-    await logged('labels written');
+    await logged('node written');
     assert.equal(server.node.conditions[0]?.lastHeartbeatTime, '2026-03-01T10:00:00Z');
     await publish(reportOf({ verdict: verdictOf('False', 'RunscNotFound') }));
     const [condition] = server.node.conditions;
@@ -109,7 +109,7 @@ describe('NodePublisher', () => {
     const { server, publish, publisher, logged } = await publisherOf(t);
     await publish(READY);
     publisher.publish(reportOf({ facts: {} }));
-    await logged('labels written');
+    await logged('node written');
     assert.deepEqual(server.node.labels, { 'gvisor.node-restriction.kubernetes.io/ready': 'true' });
   });
 
@@ -121,8 +121,8 @@ describe('NodePublisher', () => {
     for (const report of [BROKEN, READY, BROKEN]) publisher.publish(report);
     assert.deepEqual(server.asked.splice(0), [READ]);
     waits[0]?.end();
-    await logged('condition written');
-    assert.deepEqual(server.asked.splice(0), [READ, LABELS, CONDITION]);
+    await logged('node written');
+    assert.deepEqual(server.asked.splice(0), [READ, WRITE]);
     assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'false');
     await publish(READY);
     assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'true');
@@ -138,7 +138,7 @@ describe('NodePublisher', () => {
       await logged('cannot write the node');
       waits[failure]?.end();
     }
-    await logged('condition written');
+    await logged('node written');
     assert.deepEqual(
       waits.map(({ ms }) => ms),
       [7_875, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000, 30_000],
@@ -158,10 +158,10 @@ describe('NodePublisher', () => {
       publisher.publish(BROKEN);
       const line = await logged('cannot write the node');
       const { err } = line as { err: { message: string } };
-      assert.equal(err.message, `PATCH /api/v1/nodes/node-1: ${status} ${message}`);
+      assert.equal(err.message, `PATCH /api/v1/nodes/node-1/status: ${status} ${message}`);
       waits[0]?.end();
-      await logged('condition written');
-      assert.deepEqual(server.asked, [LABELS, READ, LABELS, CONDITION]);
+      await logged('node written');
+      assert.deepEqual(server.asked, [WRITE, READ, WRITE]);
       assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'false');
     });
   }
@@ -172,7 +172,7 @@ describe('NodePublisher', () => {
     publisher.publish(READY);
     await logged('cannot write the node');
     waits[0]?.end();
-    await logged('condition written');
+    await logged('node written');
     assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'true');
   });
 
