@@ -23,7 +23,10 @@ const GVISOR: Group = {
   oomOverlay: true,
 };
 
-/** Every group of programs: one Go module each under cluster/tools, because one go.mod cannot hold them all. */
+/**
+ * Every group of programs: one Go module each under cluster/tools, because one go.mod cannot hold them all. They are
+ * built in this order: the longest first, and etcd when most of what it shares with Kubernetes is compiled.
+ */
 export const GROUPS = {
   kubernetes: {
     stamp: ['k8s.io/component-base/version.gitVersion', /k8s.io\/kubernetes (v[\d.]+)/],

@@ -6,9 +6,11 @@ import { killWithParent, partial, removeAbandoned } from '../hack/abandoned.ts';
 import { CACHE, REPO } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
 import { run, runAll, UsageError } from '../hack/run.ts';
-import { GROUPS, type Group, source, type ToolGroup, versionOf } from './tool-groups.ts';
+import { GROUPS, type Group, source, TOOL_GROUPS, type ToolGroup, versionOf } from './tool-groups.ts';
 
 const MINIMUM_GO = [1, 26];
+/** A build ends with linkers that have one thread, and begins with a wait for the network; another build uses the processors then. */
+const AT_A_TIME = 2;
 /** Where containerd keeps that file: its modules of 1.x and of 2. */
 const VENDORED_OOM = [
   'vendor/github.com/containerd/containerd/sys/oom_linux.go',
@@ -23,16 +25,22 @@ const VENDORED_OOM = [
 export async function ensureTools<G extends ToolGroup>(groups: readonly G[]): Promise<Record<G, string>> {
   const go = await goVersion();
   const folders = await Promise.all(groups.map(async (group) => [group, await folderOf(group, go)] as const));
-  const missing = folders.filter(([, folder]) => !existsSync(folder));
+  const missing = folders
+    .filter(([, folder]) => !existsSync(folder))
+    .sort(([a], [b]) => TOOL_GROUPS.indexOf(a) - TOOL_GROUPS.indexOf(b));
   const done = new AbortController();
-  for (const [group] of missing.slice(1)) void download(group, done.signal);
-  try {
-    for (const [index, [group, folder]] of missing.entries()) {
+  for (const [group] of missing.slice(AT_A_TIME)) void download(group, done.signal);
+  const queue = missing.entries();
+  const work = async () => {
+    for (const [index, [group, folder]] of queue) {
       const what = `building ${group} from source (${index + 1} of ${missing.length}, kept for next time)`;
-      await progress(what, () => build(group, folder)).catch((error) => {
+      await progress(what, () => build(group, folder, done.signal)).catch((error) => {
         throw explainBuild(group, error);
       });
     }
+  };
+  try {
+    await Promise.all(Array.from({ length: AT_A_TIME }, work));
   } finally {
     done.abort();
   }
@@ -69,13 +77,13 @@ async function folderOf(name: ToolGroup, go: string): Promise<string> {
   return join(CACHE, 'tools', `${name}-${hash.digest('hex').slice(0, 12)}`);
 }
 
-async function build(name: ToolGroup, folder: string): Promise<void> {
+async function build(name: ToolGroup, folder: string, signal: AbortSignal): Promise<void> {
   const group: Group = GROUPS[name];
   const work = partial(folder);
   await removeAbandoned(join(CACHE, 'tools'));
   await mkdir(join(work, 'bin'), { recursive: true });
   try {
-    await buildIn(work, name, group);
+    await buildIn(work, name, group, signal);
     await rename(join(work, 'bin'), folder).catch((error) => {
       if (!existsSync(folder)) throw error; // else somebody else has built the same meanwhile
     });
@@ -101,9 +109,9 @@ async function goEnvironment(name: ToolGroup): Promise<NodeJS.ProcessEnv> {
   };
 }
 
-async function buildIn(work: string, name: ToolGroup, group: Group): Promise<void> {
+async function buildIn(work: string, name: ToolGroup, group: Group, signal: AbortSignal): Promise<void> {
   await cp(source(name), join(work, 'src'), { recursive: true });
-  const options = { cwd: join(work, 'src'), env: await goEnvironment(name), timeoutMs: 60 * 60_000 };
+  const options = { cwd: join(work, 'src'), env: await goEnvironment(name), timeoutMs: 60 * 60_000, signal };
   const go = (...args: string[]) => run(...killWithParent('go', args), options);
   let mod: string[] = [];
   if (group.lacks !== undefined) {
