@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { copyFile, readFile, rename } from 'node:fs/promises';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
 import type { Finding } from '../../agent/finding.ts';
-import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
-import { type ClusterNode, RUNSC } from '../../cluster/node/node.ts';
+import { MACHINE_PATH } from '../../cluster/machine/machine.ts';
+import { CONTAINERD_CONFIG, containerdConfig, handlerTable } from '../../cluster/node/config.ts';
+import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { assertNoneToStop, randomPause } from './containerd-kills.ts';
 import { connect, NODES, type NodeClient, type NodeName, useNodes } from './integration-cluster.ts';
@@ -11,6 +12,7 @@ import { OutsideAgent, touch } from './outside-agent.ts';
 
 const RESTARTS = 10;
 const UPGRADES = 10;
+const DROP_IN = '/etc/containerd/conf.d/gvisor.toml';
 
 const { node } = useNodes();
 
@@ -61,6 +63,42 @@ function testsOn(name: NodeName): void {
       `${name}: ${RESTARTS} restarts of containerd, the longest ${Math.max(...seconds).toFixed(2)} s`,
     );
     assertNoFlap(agent());
+  });
+
+  it('restarted where only itself knows its PATH and merges a drop-in of version 2: no flap', {
+    timeout: patient(240_000),
+  }, async () => {
+    await agent().stop();
+    const { spec } = node(name);
+    const old = { ...spec, containerd: '1.7' } as const;
+    const imports = 'imports = ["/etc/containerd/conf.d/*.toml"]';
+    const start = () =>
+      node(name).machine.daemon('containerd', ['containerd'], { PATH: `/opt/gvisor:${MACHINE_PATH}` });
+    const stop = () => node(name).machine.stopDaemon('containerd');
+    try {
+      await stop();
+      await node(name).system.run(['mkdir', '-p', '/opt/gvisor']);
+      await node(name).system.run(['mv', RUNSC, SHIM, '/opt/gvisor/']);
+      await node(name).write(CONTAINERD_CONFIG, `${imports}\n${containerdConfig(old, '')}`);
+      await node(name).write(DROP_IN, `version = 2\n${handlerTable(old)}`);
+      await start();
+      const seen = new OutsideAgent(node(name));
+      await seen.proven();
+      for (let restart = 0; restart < 5; restart++) {
+        await stop();
+        await randomPause(1_000);
+        await start();
+        await seen.nextReport(({ look }) => look.verdict.status === 'True');
+      }
+      await seen.stop();
+      assertNoFlap(seen);
+    } finally {
+      await stop();
+      await node(name).remove(DROP_IN);
+      await node(name).write(CONTAINERD_CONFIG, containerdConfig(spec));
+      await node(name).installGvisor();
+      await node(name).startContainerd();
+    }
   });
 
   it('its configuration edited: looked at without a sandbox that a restart could cut short', {

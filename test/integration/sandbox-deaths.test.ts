@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import timers from 'node:timers/promises';
+import { processesIn } from '../../cluster/machine/processes.ts';
+import type { ClusterNode } from '../../cluster/node/node.ts';
+import { patient } from '../../hack/run.ts';
+import { connect, NODES, type NodeName, proveOn, useNodes } from './integration-cluster.ts';
+
+/** How long a sandbox lives: it dies while it boots, or about when it is ready. */
+const LIVES_MS = [0, 50, 100, 150, 200, 250, 300];
+
+const { node } = useNodes();
+
+describe('a sandbox that dies by itself', { concurrency: true }, () => {
+  for (const { name } of NODES) describe(`on ${name}`, { concurrency: false }, () => testsOn(name));
+});
+
+function testsOn(name: NodeName): void {
+  it('is a failure, nothing stays of it, and the next proof succeeds', {
+    timeout: patient(240_000),
+  }, async () => {
+    const client = connect(node(name));
+    const kinds = new Map<number, string>();
+    try {
+      for (const lifeMs of LIVES_MS) {
+        const killing = new AbortController();
+        const killed = killSandboxes(node(name), lifeMs, killing.signal);
+        const outcome = await proveOn(node(name), client);
+        killing.abort();
+        await killed;
+        kinds.set(lifeMs, outcome.kind === 'proven' ? 'proven' : outcome.reason);
+        const next = await proveOn(node(name), client);
+        assert.equal(next.kind, 'proven', `after ${lifeMs} ms: ${JSON.stringify(next)}`);
+        assert.deepEqual([await client.readyProbes(), await client.deadProbes()], [[], []]);
+      }
+    } finally {
+      client.close();
+    }
+    console.log(`${name}: ${[...kinds].map(([ms, kind]) => `${ms} ms ${kind}`).join(', ')}`);
+    assert.match(kinds.get(0) ?? '', /^Sandbox(Died|Failed)$/);
+    for (const kind of kinds.values()) assert.match(kind, /^Sandbox(Died|Failed)$|^proven$/);
+  });
+}
+
+/** Kills every sandbox of gVisor so long after it was first seen. */
+async function killSandboxes({ machine }: ClusterNode, lifeMs: number, signal: AbortSignal): Promise<void> {
+  const firstSeen = new Map<number, number>();
+  while (!signal.aborted) {
+    for (const { argv, pid } of processesIn(machine)) {
+      if (argv[0] !== 'runsc-sandbox') continue;
+      const seenMs = firstSeen.get(pid) ?? performance.now();
+      firstSeen.set(pid, seenMs);
+      if (performance.now() - seenMs >= lifeMs) await machine.kill('KILL', [pid]);
+    }
+    await timers.setTimeout(5);
+  }
+}
