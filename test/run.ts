@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, globSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ensureImage } from '../cluster/images.ts';
@@ -17,8 +17,9 @@ import { summaryLines, surroundings, type TierResult } from './summary.ts';
 /**
  * The tiers, in the order they run, and how many of their files run at a time. `real` tiers need root, the built tools
  * and images; files that run side by side have clusters of their own. The integration tier tries three nodes at once as
- * it is. What wants the whole machine, a load or a virtual machine, runs alone at the end. No tier is left out because something is
- * missing: that is a failure.
+ * it is. What mostly waits, for an alert to fire or a node to be lost, runs `beside` the tier before it. What wants the
+ * whole machine, a load or a virtual machine, runs alone at the end. No tier is left out because something is missing:
+ * that is a failure.
  */
 const TIERS = {
   unit: {
@@ -36,6 +37,7 @@ const TIERS = {
   },
   integration: { files: ['test/integration/**/*.test.ts'], real: true, lanes: 1 },
   e2e: { files: ['test/e2e/**/*.test.ts'], real: true, lanes: 2 },
+  waits: { files: ['test/waits/**/*.test.ts'], real: true, lanes: 1, beside: true },
   vm: { files: ['test/load/**/*.test.ts', 'test/vm/**/*.test.ts'], real: true, lanes: 1 },
 } as const;
 
@@ -84,9 +86,11 @@ async function main(words: readonly string[]): Promise<number> {
       tiers.includes('vm'),
     );
     const results: TierResult[] = [];
-    for (const one of runs) {
-      results.push(await runFiles(one));
-      if (one.env !== undefined) await removeLaneClusters();
+    for (const [at, one] of runs.entries()) {
+      if (at > 0 && one.beside) continue;
+      const beside = runs.slice(at + 1, at + 2).filter((next) => next.beside);
+      results.push(...(await Promise.all([one, ...beside].map(runFiles))));
+      await removeLaneClusters();
     }
     console.log(`\n${summaryLines(ranOn, results).join('\n')}`);
     return results.every(({ passed }) => passed) ? 0 : 1;
@@ -106,16 +110,20 @@ async function prepare(forVms: boolean): Promise<void> {
   for (const id of ['pause', 'workload', 'agent'] as const) await ensureImage(id);
 }
 
-/** Test files that run together: under which name, how many at a time, with what added to the environment. */
+/**
+ * Test files that run together: under which name, how many at a time, whether beside the run before it, with what added
+ * to the environment.
+ */
 type Run = {
   readonly name: string;
   readonly files: readonly string[];
   readonly real: boolean;
   readonly lanes: number;
+  readonly beside?: boolean;
   readonly env?: Readonly<Record<string, string>>;
 };
 
-async function runFiles({ name, files, lanes, env }: Run): Promise<TierResult> {
+async function runFiles({ name, files, lanes, beside, env }: Run): Promise<TierResult> {
   const found = files.flatMap((pattern) => globSync(pattern, { cwd: REPO })).sort();
   if (found.length === 0) throw new Error(`"${name}" has no test files`);
   console.log(`\n── ${name}: ${found.length} files ──`);
@@ -127,12 +135,19 @@ async function runFiles({ name, files, lanes, env }: Run): Promise<TierResult> {
     ...['--test-reporter=./test/reporter.ts', `--test-reporter-destination=${file}`],
   ];
   const args = ['--import', 'tsx', '--test', `--test-concurrency=${lanes}`, ...reporters, ...found];
+  const output = join(folder, 'output');
+  // Two runs do not write into each other's lines: what runs beside another is shown when it has ended.
+  const stdout = beside ? openSync(output, 'w') : 'inherit';
   const child = spawn(process.execPath, args, {
     cwd: REPO,
-    stdio: 'inherit',
+    stdio: ['inherit', stdout, 'inherit'],
     env: { ...process.env, KEEP_E2E_CLUSTER: '1', ...env },
   });
   const [code] = (await once(child, 'exit')) as [number | null];
+  if (typeof stdout === 'number') {
+    closeSync(stdout);
+    process.stdout.write(readFileSync(output));
+  }
   const passed = code === 0;
   const seconds = Math.round((Date.now() - started) / 1000);
   console.log(`── ${name}: ${passed ? 'passed' : 'FAILED'}, ${seconds} s ──`);

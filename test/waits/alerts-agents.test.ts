@@ -4,7 +4,7 @@ import type { Report } from '../../agent/report.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { processesIn } from '../../cluster/machine/processes.ts';
 import { healAndWait } from '../../cluster/story.ts';
-import { agentOn, onDaemonSet } from './agents.ts';
+import { agentOn, onDaemonSet } from '../e2e/agents.ts';
 import {
   applyAgents,
   POOL,
@@ -12,8 +12,8 @@ import {
   runOutside,
   useMonitoredCluster,
   usePool,
-} from './monitored-cluster.ts';
-import { watchAlerts } from './watch-alerts.ts';
+} from '../e2e/monitored-cluster.ts';
+import { watchAlerts } from '../e2e/watch-alerts.ts';
 
 const monitored = useMonitoredCluster();
 const cluster = () => monitored().cluster;

@@ -4,8 +4,8 @@ import { VERSION } from '../../agent/version.ts';
 import { processesIn } from '../../cluster/machine/processes.ts';
 import { secondsUntilLabel } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { askAgent, deployWith, waitForNode } from './agents.ts';
-import { useCluster } from './e2e-cluster.ts';
+import { askAgent, deployWith, waitForNode } from '../e2e/agents.ts';
+import { useCluster } from '../e2e/e2e-cluster.ts';
 import {
   askFleet,
   deployFleet,
@@ -16,7 +16,7 @@ import {
   removeFleet,
   saidOfNodes,
   waitForBrake,
-} from './fleet-cluster.ts';
+} from '../e2e/fleet-cluster.ts';
 
 const cluster = useCluster();
 const pause = (seconds: number) => new Promise((wake) => setTimeout(wake, seconds * 1_000));

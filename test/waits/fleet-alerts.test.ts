@@ -7,9 +7,8 @@ import { type Alert, type Prometheus, startPrometheus } from '../../cluster/cont
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import type { RuleFile } from '../monitoring/alerts.ts';
-import { deployWith, waitForNode } from './agents.ts';
-import { useCluster } from './e2e-cluster.ts';
+import { deployWith, waitForNode } from '../e2e/agents.ts';
+import { useCluster } from '../e2e/e2e-cluster.ts';
 import {
   deployFleet,
   GVISOR_NODES,
@@ -18,8 +17,9 @@ import {
   removeFleet,
   scaleFleet,
   waitForBrake,
-} from './fleet-cluster.ts';
-import { hasten } from './monitored-cluster.ts';
+} from '../e2e/fleet-cluster.ts';
+import { hasten } from '../e2e/monitored-cluster.ts';
+import type { RuleFile } from '../monitoring/alerts.ts';
 
 const cluster = useCluster();
 const read = (file: string) => readFile(join(REPO, 'manifests/components', file), 'utf8');

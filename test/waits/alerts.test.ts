@@ -7,7 +7,7 @@ import { healNode } from '../../cluster/faults/break-node.ts';
 import { RUNSC, SHIM } from '../../cluster/node/node.ts';
 import { breakAndWait, healAndWait } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { DOMAIN } from './agents.ts';
+import { DOMAIN } from '../e2e/agents.ts';
 import {
   applyAgents,
   REQUIRES,
@@ -16,8 +16,8 @@ import {
   SHOW_LABELS,
   useMonitoredCluster,
   usePool,
-} from './monitored-cluster.ts';
-import { watchAlerts } from './watch-alerts.ts';
+} from '../e2e/monitored-cluster.ts';
+import { watchAlerts } from '../e2e/watch-alerts.ts';
 
 const monitored = useMonitoredCluster();
 const cluster = () => monitored().cluster;

@@ -4,9 +4,9 @@ import { createServer } from 'node:http';
 import { afterEach, before, beforeEach, describe, it } from 'node:test';
 import { waitFor } from '../../hack/run.ts';
 import { readNode, saidOf } from '../e2e/agents.ts';
-import { useApiServer } from './api-server.ts';
-import { conditionOf, FleetObjects, READY } from './fleet-objects.ts';
-import { FleetRun, SHORT } from './fleet-run.ts';
+import { useApiServer } from '../integration/api-server.ts';
+import { conditionOf, FleetObjects, READY } from '../integration/fleet-objects.ts';
+import { FleetRun, SHORT } from '../integration/fleet-run.ts';
 
 const cluster = useApiServer(['fleet']);
 const NAMES = ['node-1', 'node-2', 'node-3'] as const;
