@@ -4,10 +4,10 @@ import timers from 'node:timers/promises';
 import { processesIn } from '../../cluster/machine/processes.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { patient } from '../../hack/run.ts';
-import { connect, NODES, type NodeName, proveOn, useNodes } from './integration-cluster.ts';
+import { connect, NODES, type NodeName, proveOn, useNodes } from '../integration/integration-cluster.ts';
 
-/** How long a sandbox lives: it dies while it boots, or about when it is ready. */
-const LIVES_MS = [0, 50, 100, 150, 200, 250, 300];
+/** How long a sandbox lives: it dies while it boots, or about when it is ready. runsc may wait 60 s for one that died. */
+const LIVES_MS = [0, 200];
 
 const { node } = useNodes();
 
@@ -31,8 +31,11 @@ function testsOn(name: NodeName): void {
         kinds.set(lifeMs, outcome.kind === 'proven' ? 'proven' : outcome.reason);
         const next = await proveOn(node(name), client);
         assert.equal(next.kind, 'proven', `after ${lifeMs} ms: ${JSON.stringify(next)}`);
-        assert.deepEqual([await client.readyProbes(), await client.deadProbes()], [[], []]);
+        assert.deepEqual(await client.readyProbes(), [], `after ${lifeMs} ms`);
       }
+      // containerd lets go of one that died between its creation and its start only once its task was deleted.
+      assert.equal((await proveOn(node(name), client)).kind, 'proven');
+      assert.deepEqual(await client.deadProbes(), []);
     } finally {
       client.close();
     }
