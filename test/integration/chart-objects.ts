@@ -37,12 +37,12 @@ export async function helm(group: HelmGroup, args: readonly string[], values: ob
   return run(join(tools[group], 'helm'), args, { cwd: REPO, input: JSON.stringify(values) });
 }
 
-/** What `helm template` makes of the chart with these values. */
-export async function renderChart(
+/** What `helm template` prints of the chart with these values. */
+export function templateChart(
   group: HelmGroup,
   values: object,
   { chart = CHART, namespace = 'gvisor-ready' }: ChartOptions = {},
-): Promise<readonly Rendered[]> {
+): Promise<string> {
   const args = [
     'template',
     'gvisor-ready',
@@ -53,7 +53,12 @@ export async function renderChart(
     '--values',
     '-',
   ];
-  return objectsIn(await helm(group, args, values));
+  return helm(group, args, values);
+}
+
+/** The objects of {@link templateChart}. */
+export async function renderChart(...args: Parameters<typeof templateChart>): Promise<readonly Rendered[]> {
+  return objectsIn(await templateChart(...args));
 }
 
 /** Runs `helm lint --strict`; rejects when it finds something. */
@@ -62,20 +67,29 @@ export function lintChart(group: HelmGroup, values: object): Promise<string> {
   return helm(group, args, values);
 }
 
-/** What kustomize makes of the base with components. */
-export async function renderComponents(components: readonly string[]): Promise<readonly Rendered[]> {
+/** What kustomize prints of the base with components. */
+export async function kustomizeComponents(components: readonly string[]): Promise<string> {
   const folder = await overlay(components);
   try {
-    return await renderKustomization(folder);
+    return await kustomize(folder);
   } finally {
     await rm(folder, { recursive: true });
   }
 }
 
-/** What kustomize makes of a folder. */
+/** The objects of {@link kustomizeComponents}. */
+export async function renderComponents(components: readonly string[]): Promise<readonly Rendered[]> {
+  return objectsIn(await kustomizeComponents(components));
+}
+
+/** The objects that kustomize makes of a folder. */
 export async function renderKustomization(folder: string): Promise<readonly Rendered[]> {
+  return objectsIn(await kustomize(folder));
+}
+
+async function kustomize(folder: string): Promise<string> {
   const { kubernetes } = await ensureTools(['kubernetes']);
-  return objectsIn(await run(join(kubernetes, 'kubectl'), ['kustomize', folder]));
+  return run(join(kubernetes, 'kubectl'), ['kustomize', folder]);
 }
 
 function objectsIn(text: string): readonly Rendered[] {
