@@ -60,6 +60,7 @@ export const GROUPS = {
   schemas: { packages: '.' },
   helm: { stamp: ['helm.sh/helm/v4/internal/version.version', /helm\/v4 (v[\d.]+)/] },
   'helm-3': { stamp: ['helm.sh/helm/v3/internal/version.version', /helm\/v3 (v[\d.]+)/] },
+  'helm-unittest': {},
   kubeconform: {},
 } as const satisfies Record<string, Group>;
 

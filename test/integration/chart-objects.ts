@@ -25,9 +25,6 @@ export type Rendered = {
   };
 };
 
-/** What Helm renders a chart for, and where that is another one than the project's. */
-export type ChartOptions = { readonly chart?: string; readonly namespace?: string };
-
 /** Helm's own programs know no Kubernetes but 1.20 unless they are built by its Makefile. */
 const KUBE_VERSION = ['--kube-version', '1.36.3'];
 
@@ -37,23 +34,10 @@ export async function helm(group: HelmGroup, args: readonly string[], values: ob
   return run(join(tools[group], 'helm'), args, { cwd: REPO, input: JSON.stringify(values) });
 }
 
-/** What `helm template` prints of the chart with these values. */
-export function templateChart(
-  group: HelmGroup,
-  values: object,
-  { chart = CHART, namespace = 'gvisor-ready' }: ChartOptions = {},
-): Promise<string> {
-  const args = [
-    'template',
-    'gvisor-ready',
-    chart,
-    '--namespace',
-    namespace,
-    ...KUBE_VERSION,
-    '--values',
-    '-',
-  ];
-  return helm(group, args, values);
+/** What `helm template` prints of the chart, or of another one, with these values. */
+export function templateChart(group: HelmGroup, values: object, chart = CHART): Promise<string> {
+  const where = ['template', 'gvisor-ready', chart, '--namespace', 'gvisor-ready'];
+  return helm(group, [...where, ...KUBE_VERSION, '--values', '-'], values);
 }
 
 /** The objects of {@link templateChart}. */
