@@ -63,6 +63,8 @@ export const GROUPS = {
   schemas: { packages: '.' },
   helm: { stamp: ['helm.sh/helm/v4/internal/version.version', /helm\/v4 (v[\d.]+)/] },
   'helm-3': { stamp: ['helm.sh/helm/v3/internal/version.version', /helm\/v3 (v[\d.]+)/] },
+  'helm-unittest': {},
+  kubeconform: {},
 } as const satisfies Record<string, Group>;
 
 /** The name of a group of programs. */

@@ -28,6 +28,8 @@ const MODULES: Readonly<Record<string, string>> = {
   "Grafana's and the Prometheus operator's schemas": 'github.com/grafana/grafana-foundation-sdk/go',
   Helm: 'helm.sh/helm/v4',
   'Helm 3': 'helm.sh/helm/v3',
+  'helm-unittest': 'github.com/helm-unittest/helm-unittest',
+  kubeconform: 'github.com/yannh/kubeconform',
 };
 
 function goMod(group: string): string {

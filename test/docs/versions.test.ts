@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
+import { KUBERNETES } from '../integration/kubernetes-schemas.ts';
 
 const PAGE = readFileSync(join(REPO, 'docs/versions.md'), 'utf8');
 /** The cells of every row of the page's tables, without the heads. */
@@ -24,13 +25,14 @@ function pinned(group: string, module: string): string {
 }
 
 describe('the page of supported versions', () => {
-  it('has the versions of Kubernetes that tests build', () => {
-    const groups = ['kubernetes-1.34', 'kubernetes', 'kubernetes-1.37'];
+  it('has the versions of Kubernetes whose schemas tests read, those that tests build among them', () => {
     const rows = ROWS.map(([first = '']) => first).filter((cell) => /^v1\.3\d\.\d+$/.test(cell));
     assert.deepEqual(
       rows,
-      groups.map((group) => pinned(group, 'k8s.io/kubernetes')),
+      KUBERNETES.map((version) => `v${version}`),
     );
+    for (const group of ['kubernetes-1.34', 'kubernetes', 'kubernetes-1.37'])
+      assert.ok(rows.includes(pinned(group, 'k8s.io/kubernetes')), group);
   });
 
   it('has the versions of containerd and gVisor that tests build', () => {

@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CONTROL_PLANE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
 import { type ImageId, imageName } from '../../cluster/images.ts';
+import { moduleFolder } from '../../hack/module-folder.ts';
 import { REPO } from '../../hack/paths.ts';
-import { run } from '../../hack/run.ts';
 
 /** Where the operator's Prometheus and Alertmanager run, as docs/monitoring.md has it of Prometheus. */
 export const NAMESPACE = 'monitoring';
@@ -23,14 +23,15 @@ export const MONITORING_IMAGES: readonly ImageId[] = [
 /** The port of the receiver of alerts in the control plane's machine. */
 export const RECEIVER_PORT = 9900;
 
-/** What the operator's own module installs it with: its CRDs, its rights and its Deployment (YAML), here with our images. */
-export async function operatorBundle(): Promise<string> {
+/** The folder of the operator's own module. */
+export function operatorModule(): Promise<string> {
   const module = 'github.com/prometheus-operator/prometheus-operator';
-  const cwd = join(REPO, 'cluster/tools/prometheus-operator');
-  const { Dir } = JSON.parse(await run('go', ['mod', 'download', '-json', module], { cwd })) as {
-    Dir: string;
-  };
-  const text = await readFile(join(Dir, 'bundle.yaml'), 'utf8');
+  return moduleFolder(module, join(REPO, 'cluster/tools/prometheus-operator'));
+}
+
+/** What that module installs the operator with: its CRDs, its rights and its Deployment (YAML), here with our images. */
+export async function operatorBundle(): Promise<string> {
+  const text = await readFile(join(await operatorModule(), 'bundle.yaml'), 'utf8');
   return text
     .replace(/^( +)kubernetes\.io\/os: linux$/m, `$1kubernetes.io/hostname: ${MONITORING_NODE}`)
     .replaceAll(/quay\.io\/prometheus-operator\/([\w-]+):v[\d.]+/g, (_, id) => imageName(id as ImageId));

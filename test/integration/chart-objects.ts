@@ -25,9 +25,6 @@ export type Rendered = {
   };
 };
 
-/** What Helm renders a chart for, and where that is another one than the project's. */
-export type ChartOptions = { readonly chart?: string; readonly namespace?: string };
-
 /** Helm's own programs know no Kubernetes but 1.20 unless they are built by its Makefile. */
 const KUBE_VERSION = ['--kube-version', '1.36.3'];
 
@@ -37,23 +34,15 @@ export async function helm(group: HelmGroup, args: readonly string[], values: ob
   return run(join(tools[group], 'helm'), args, { cwd: REPO, input: JSON.stringify(values) });
 }
 
-/** What `helm template` makes of the chart with these values. */
-export async function renderChart(
-  group: HelmGroup,
-  values: object,
-  { chart = CHART, namespace = 'gvisor-ready' }: ChartOptions = {},
-): Promise<readonly Rendered[]> {
-  const args = [
-    'template',
-    'gvisor-ready',
-    chart,
-    '--namespace',
-    namespace,
-    ...KUBE_VERSION,
-    '--values',
-    '-',
-  ];
-  return objectsIn(await helm(group, args, values));
+/** What `helm template` prints of the chart, or of another one, with these values. */
+export function templateChart(group: HelmGroup, values: object, chart = CHART): Promise<string> {
+  const where = ['template', 'gvisor-ready', chart, '--namespace', 'gvisor-ready'];
+  return helm(group, [...where, ...KUBE_VERSION, '--values', '-'], values);
+}
+
+/** The objects of {@link templateChart}. */
+export async function renderChart(...args: Parameters<typeof templateChart>): Promise<readonly Rendered[]> {
+  return objectsIn(await templateChart(...args));
 }
 
 /** Runs `helm lint --strict`; rejects when it finds something. */
@@ -62,20 +51,29 @@ export function lintChart(group: HelmGroup, values: object): Promise<string> {
   return helm(group, args, values);
 }
 
-/** What kustomize makes of the base with components. */
-export async function renderComponents(components: readonly string[]): Promise<readonly Rendered[]> {
+/** What kustomize prints of the base with components. */
+export async function kustomizeComponents(components: readonly string[]): Promise<string> {
   const folder = await overlay(components);
   try {
-    return await renderKustomization(folder);
+    return await kustomize(folder);
   } finally {
     await rm(folder, { recursive: true });
   }
 }
 
-/** What kustomize makes of a folder. */
+/** The objects of {@link kustomizeComponents}. */
+export async function renderComponents(components: readonly string[]): Promise<readonly Rendered[]> {
+  return objectsIn(await kustomizeComponents(components));
+}
+
+/** The objects that kustomize makes of a folder. */
 export async function renderKustomization(folder: string): Promise<readonly Rendered[]> {
+  return objectsIn(await kustomize(folder));
+}
+
+async function kustomize(folder: string): Promise<string> {
   const { kubernetes } = await ensureTools(['kubernetes']);
-  return objectsIn(await run(join(kubernetes, 'kubectl'), ['kustomize', folder]));
+  return run(join(kubernetes, 'kubectl'), ['kustomize', folder]);
 }
 
 function objectsIn(text: string): readonly Rendered[] {

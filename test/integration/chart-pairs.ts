@@ -1,0 +1,44 @@
+/** Components of kustomize, and the values of the chart that mean the same. */
+export type Pair = { readonly components: readonly string[]; readonly values: object };
+
+/** One pair for each component. */
+export const PAIRS: readonly Pair[] = [
+  { components: [], values: {} },
+  { components: ['k3s'], values: { distribution: 'k3s' } },
+  { components: ['rke2'], values: { distribution: 'rke2' } },
+  { components: ['k0s'], values: { distribution: 'k0s' } },
+  { components: ['microk8s'], values: { distribution: 'microk8s' } },
+  { components: ['taint'], values: { taint: { enabled: true } } },
+  { components: ['node-readiness-rule'], values: { nodeReadinessRule: { enabled: true } } },
+  { components: ['network-policy'], values: { networkPolicy: { enabled: true } } },
+  { components: ['enforce'], values: { enforce: { enabled: true } } },
+  { components: ['enforce', 'enforce-audit'], values: { enforce: { enabled: true, audit: true } } },
+  { components: ['enforce', 'inject'], values: { enforce: { enabled: true, inject: true } } },
+  { components: ['fleet'], values: { fleet: { enabled: true } } },
+  { components: ['monitoring'], values: { monitoring: { agents: true } } },
+  {
+    components: ['monitoring', 'monitoring-kube-state-metrics'],
+    values: { monitoring: { agents: true, kubeStateMetrics: true } },
+  },
+  {
+    components: ['fleet', 'monitoring-fleet'],
+    values: { fleet: { enabled: true }, monitoring: { fleet: true } },
+  },
+];
+
+/** All of them that go together. */
+export const ALL: Pair = {
+  components: [
+    ...['k3s', 'taint', 'node-readiness-rule', 'network-policy', 'enforce', 'inject', 'enforce-audit'],
+    ...['fleet', 'monitoring', 'monitoring-kube-state-metrics', 'monitoring-fleet'],
+  ],
+  values: {
+    distribution: 'k3s',
+    taint: { enabled: true },
+    nodeReadinessRule: { enabled: true },
+    networkPolicy: { enabled: true },
+    enforce: { enabled: true, audit: true, inject: true },
+    fleet: { enabled: true },
+    monitoring: { agents: true, kubeStateMetrics: true, fleet: true },
+  },
+};
