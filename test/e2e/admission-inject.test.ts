@@ -1,20 +1,38 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { INJECTS_FROM, MINOR } from '../kubernetes-minor.ts';
 import { assertAccepted, describeGroups } from './admission-case.ts';
 import { until, useAdmission } from './admission-cluster.ts';
 import { INJECT_GROUPS } from './admission-inject-cases.ts';
-import { create, workload } from './admission-objects.ts';
+import { create, createPod, workload } from './admission-objects.ts';
+import { applyOverlay } from './agents.ts';
 import type { Answer } from './api-user.ts';
 
 type Pod = {
   readonly metadata: { readonly name: string };
   readonly spec: { readonly runtimeClassName?: string };
 };
-const admission = useAdmission(['enforce', 'inject']);
+const injects = MINOR >= INJECTS_FROM;
+const admission = useAdmission(injects ? ['enforce', 'inject'] : ['enforce']);
 
-describeGroups(admission, INJECT_GROUPS);
+if (injects) {
+  describeGroups(admission, INJECT_GROUPS);
+  describe('a Deployment that names no runtime class', testDeployment);
+} else {
+  describe(`injection before Kubernetes 1.${INJECTS_FROM}`, () => {
+    it('is refused by name, and pods are refused or accepted as without it', async () => {
+      const { as, cluster } = admission();
+      await assert.rejects(
+        applyOverlay(cluster, ['enforce', 'inject']),
+        /no matches for kind "MutatingAdmissionPolicy" in version "admissionregistration.k8s.io\/v1"/,
+      );
+      const { code } = await as('admin', createPod({ spec: { runtimeClassName: undefined } }));
+      assert.equal(code, 422);
+    });
+  });
+}
 
-describe('a Deployment that names no runtime class', () => {
+function testDeployment(): void {
   it('gets pods in gVisor, and nobody is warned', async () => {
     const { as, cluster } = admission();
     const made = workload('Deployment', { spec: { runtimeClassName: undefined } }, 'web');
@@ -33,4 +51,4 @@ describe('a Deployment that names no runtime class', () => {
     const failed = ['get', 'events', '-n', 'strict', '--field-selector=reason=FailedCreate', '-o', 'name'];
     assert.equal(await cluster.kubectl(failed), '');
   });
-});
+}

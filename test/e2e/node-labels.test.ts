@@ -13,6 +13,7 @@ import {
   readNode,
   saidOf,
   waitForNode,
+  waitForRollout,
 } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
 
@@ -61,6 +62,7 @@ describe('a rollout that contradicts what was proven', () => {
   it('stops at one node, says why, survives a restart, and goes on when it is told to', async () => {
     const first = new Map<string, ReturnType<typeof saidOf>>();
     for (const node of NODES) first.set(node, await proven(node));
+    await waitForRollout(cluster()); // an old pod that is not Ready yet is replaced whatever the others say
     await onDaemonSet(cluster(), ['set', 'env'], ['HANDLER=nonsense']);
     const stalled = await waitFor('one node to be withdrawn', 60_000, async () => {
       for (const node of NODES) if (saidOf(await readNode(cluster(), node)).ready === 'false') return node;

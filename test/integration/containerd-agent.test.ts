@@ -3,7 +3,7 @@ import { copyFile, readFile, rename } from 'node:fs/promises';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
 import type { Finding } from '../../agent/finding.ts';
 import { MACHINE_PATH } from '../../cluster/machine/machine.ts';
-import { CONTAINERD_CONFIG, containerdConfig, handlerTable } from '../../cluster/node/config.ts';
+import { CONTAINERD_CONFIG, containerdConfig } from '../../cluster/node/config.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { assertNoneToStop, randomPause } from './containerd-kills.ts';
@@ -70,30 +70,28 @@ function testsOn(name: NodeName): void {
   }, async () => {
     await agent().stop();
     const { spec } = node(name);
-    const old = { ...spec, containerd: '1.7' } as const;
-    const imports = 'imports = ["/etc/containerd/conf.d/*.toml"]';
-    const start = () =>
-      node(name).machine.daemon('containerd', ['containerd'], { PATH: `/opt/gvisor:${MACHINE_PATH}` });
-    const stop = () => node(name).machine.stopDaemon('containerd');
+    const { machine } = node(name);
+    const start = () => machine.daemon('containerd', ['containerd'], { PATH: `/opt/gvisor:${MACHINE_PATH}` });
+    let seen: OutsideAgent | undefined;
     try {
-      await stop();
+      await machine.stopDaemon('containerd');
       await node(name).system.run(['mkdir', '-p', '/opt/gvisor']);
       await node(name).system.run(['mv', RUNSC, SHIM, '/opt/gvisor/']);
-      await node(name).write(CONTAINERD_CONFIG, `${imports}\n${containerdConfig(old, '')}`);
-      await node(name).write(DROP_IN, `version = 2\n${handlerTable(old)}`);
+      await node(name).write(CONTAINERD_CONFIG, 'version = 2\nimports = ["/etc/containerd/conf.d/*.toml"]\n');
+      await node(name).write(DROP_IN, containerdConfig({ ...spec, containerd: '1.7' }));
       await start();
-      const seen = new OutsideAgent(node(name));
+      seen = new OutsideAgent(node(name));
       await seen.proven();
       for (let restart = 0; restart < 5; restart++) {
-        await stop();
+        await machine.stopDaemon('containerd');
         await randomPause(1_000);
         await start();
         await seen.nextReport(({ look }) => look.verdict.status === 'True');
       }
-      await seen.stop();
       assertNoFlap(seen);
     } finally {
-      await stop();
+      await seen?.stop();
+      await machine.stopDaemon('containerd');
       await node(name).remove(DROP_IN);
       await node(name).write(CONTAINERD_CONFIG, containerdConfig(spec));
       await node(name).installGvisor();
