@@ -7,6 +7,7 @@ import { VERSION } from '../agent/version.ts';
 import { ensureTools } from '../cluster/tools.ts';
 import { writeKrew } from './krew.ts';
 import { REPO } from './paths.ts';
+import { ensurePrerequisites } from './prerequisites.ts';
 import { writeImage } from './release-image.ts';
 import { writeManifests } from './release-manifests.ts';
 import { writeSboms } from './release-sbom.ts';
@@ -102,6 +103,7 @@ async function main(words: readonly string[]): Promise<void> {
   const options = { image: text, repository: text, check: flag, help: flag };
   const { values } = parseArgs({ args: [...words], options });
   if (values.help) return console.log(HELP);
+  await ensurePrerequisites({ forReleases: true });
   const git = async (...args: string[]) => (await run('git', args, { cwd: REPO })).trim();
   const changed = await git('status', '--porcelain', '--untracked-files=no');
   if (changed !== '')
