@@ -59,18 +59,33 @@ const FOR_VMS: readonly Prerequisite[] = [
   program('mmdebstrap', 'mmdebstrap'),
   program('ssh', 'openssh-client'),
 ];
+/** What a release is built with, and what starts its image for another processor. */
+const FOR_RELEASES: readonly Prerequisite[] = [
+  program('buildah', 'buildah'),
+  program('mmdebstrap', 'mmdebstrap'),
+  program('qemu-aarch64-static', 'qemu-user-static'),
+];
 
 /** What the programs are for, beside clusters. */
-export type Purposes = { readonly forTests?: boolean; readonly forVms?: boolean };
+export type Purposes = {
+  readonly forTests?: boolean;
+  readonly forVms?: boolean;
+  readonly forReleases?: boolean;
+};
 
 const CHROMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
 
 /** What of the prerequisites the host lacks. */
 export function missingPrerequisites(
   host: HostView,
-  { forTests = false, forVms = false }: Purposes = {},
+  { forTests = false, forVms = false, forReleases = false }: Purposes = {},
 ): readonly Prerequisite[] {
-  const wanted = [...FOR_CLUSTERS, ...(forTests ? FOR_TESTS : []), ...(forVms ? FOR_VMS : [])];
+  const wanted = [
+    ...FOR_CLUSTERS,
+    ...(forTests ? FOR_TESTS : []),
+    ...(forVms ? FOR_VMS : []),
+    ...(forReleases ? FOR_RELEASES : []),
+  ];
   return wanted.filter((one) => !one.found(host));
 }
 
@@ -87,7 +102,7 @@ function packagesOf(missing: readonly Prerequisite[]): string[] {
 }
 
 /**
- * Makes sure that the programs of the host that clusters (and tests and virtual machines, if asked) use are there. Root on
+ * Makes sure that the programs of the host that clusters (and tests, virtual machines and releases, if asked) use are there. Root on
  * Debian or Ubuntu gets them installed after they are named; elsewhere a UsageError lists them. Takes a
  * few milliseconds when nothing is missing.
  */

@@ -6,7 +6,8 @@ import { joinPlatforms, pulledBytes } from './oci-layout.ts';
 import { REPO } from './paths.ts';
 import { progress } from './progress.ts';
 import { type DebianPackage, writeBase } from './release-base.ts';
-import { run, UsageError } from './run.ts';
+import { requireStarts } from './release-start.ts';
+import { run } from './run.ts';
 import { pack } from './same-archive.ts';
 
 /** The architectures of the image, as OCI and as Node name them. */
@@ -42,11 +43,13 @@ export type ReleaseImage = {
 
 /**
  * Builds the image for each architecture with buildah and writes one OCI archive for all of them. No program of the image
- * is run to build it; afterwards the one of this machine's architecture is asked for its version.
+ * is run to build it; afterwards each is.
  */
 export async function writeImage(archive: string, options: ImageOptions): Promise<ReleaseImage> {
   const { name, work, epoch } = options;
-  const buildah = buildahIn(work);
+  const storage = storageIn(work);
+  const buildah = (...words: readonly string[]) =>
+    run('buildah', [...storage, ...words], { timeoutMs: 10 * 60_000 });
   const layout = join(work, 'layout');
   const dist = { amd64: join(work, 'amd64/dist'), arm64: join(work, 'arm64/dist') };
   await writeDist(dist);
@@ -57,8 +60,11 @@ export async function writeImage(archive: string, options: ImageOptions): Promis
         packages[architecture] = await buildOne(buildah, architecture, options);
         await buildah('push', `release:${architecture}`, `oci:${layout}:${architecture}`);
       });
+      await progress(`starting the image for ${architecture}`, () => {
+        const image = `localhost/release:${architecture}`;
+        return requireStarts({ storage, image, architecture: ARCHITECTURES[architecture] }, options.version);
+      });
     }
-    await requireVersion(buildah, options.version);
   } finally {
     await buildah('rmi', '--all', '--force');
   }
@@ -84,21 +90,9 @@ async function writeDist(dist: Readonly<Record<Architecture, string>>): Promise<
 
 type Buildah = (...words: readonly string[]) => Promise<string>;
 
-/** buildah with a storage of its own, which needs no overlay. */
-function buildahIn(work: string): Buildah {
-  const storage = [
-    '--storage-driver',
-    'vfs',
-    '--root',
-    join(work, 'storage'),
-    '--runroot',
-    join(work, 'run'),
-  ];
-  return (...words) =>
-    run('buildah', [...storage, ...words], { timeoutMs: 10 * 60_000 }).catch((cause: Error) => {
-      if (!cause.message.includes('ENOENT')) throw cause;
-      throw new UsageError('buildah is missing: install it (Debian, Ubuntu: apt-get install buildah).');
-    });
+/** The words that give buildah a storage of its own, which needs no overlay. */
+function storageIn(work: string): readonly string[] {
+  return ['--storage-driver', 'vfs', '--root', join(work, 'storage'), '--runroot', join(work, 'run')];
 }
 
 async function buildOne(
@@ -118,16 +112,4 @@ async function buildOne(
   const label = ['--label', `org.opencontainers.image.revision=${commit}`];
   await buildah(...build, ...given, ...label, '-t', `release:${architecture}`, context);
   return packages;
-}
-
-/** Fails unless the image of this machine's architecture starts and is of that version. */
-async function requireVersion(buildah: Buildah, version: string): Promise<void> {
-  const native = Object.entries(ARCHITECTURES).find(([, node]) => node === process.arch)?.[0];
-  if (native === undefined) return;
-  const container = (await buildah('from', '--pull-never', `localhost/release:${native}`)).trim();
-  const words = ['/usr/local/bin/node', '/app/agent.mjs', '--version'];
-  const said = await buildah('run', '--isolation', 'chroot', container, '--', ...words);
-  await buildah('rm', container);
-  if (said.trim() !== version)
-    throw new Error(`The agent in the image says "${said.trim()}", not ${version}`);
 }

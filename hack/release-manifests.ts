@@ -11,7 +11,7 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** The image in the manifests of the work tree. */
-const LOCAL_IMAGE = 'localhost/gvisor-ready';
+export const LOCAL_IMAGE = 'localhost/gvisor-ready';
 
 /** How to render: `kubectl` is the program, `image` the reference that takes the place of the local one. */
 export type RenderOptions = {

@@ -1,5 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Version } from '@cyclonedx/cyclonedx-library/Spec';
+import { JsonStrictValidator } from '@cyclonedx/cyclonedx-library/Validation';
 import { pinnedNode } from './node-binary.ts';
 import { REPO } from './paths.ts';
 import type { DebianPackage } from './release-base.ts';
@@ -26,7 +28,8 @@ export type SbomOptions = { readonly folder: string; readonly version: string; r
 
 /**
  * Writes what the lock file holds (npm's own document), and for each architecture what the image holds: the packages of
- * Debian, Node, and of npm's packages those whose code is in the bundles. Gives the names of the files.
+ * Debian, Node, and of npm's packages those whose code is in the bundles. Gives the names of the files; fails where one is
+ * not what CycloneDX's schema allows.
  */
 export async function writeSboms(image: ReleaseImage, options: SbomOptions): Promise<readonly string[]> {
   const { folder, version, epoch } = options;
@@ -40,7 +43,7 @@ export async function writeSboms(image: ReleaseImage, options: SbomOptions): Pro
       ...lock.components.filter(({ name, version }) => inBundles.has(`${name}@${version}`)),
     ];
     const { component } = lock.metadata;
-    const subject = { ...component, type: 'container', name: 'gvisor-ready', version: image.digest };
+    const subject = { ...component, type: 'container', version: image.digest };
     files[`gvisor-ready-${version}-image-${architecture}.cdx.json`] = {
       ...lock,
       metadata: { ...lock.metadata, component: subject },
@@ -48,16 +51,29 @@ export async function writeSboms(image: ReleaseImage, options: SbomOptions): Pro
       dependencies: [],
     };
   }
-  for (const [name, content] of Object.entries(files))
-    await writeFile(join(folder, name), `${JSON.stringify(content, undefined, 2)}\n`);
+  for (const [name, content] of Object.entries(files)) {
+    const text = `${JSON.stringify(content, undefined, 2)}\n`;
+    await requireValid(name, text);
+    await writeFile(join(folder, name), text);
+  }
   return Object.keys(files);
 }
 
-/** npm's document on the lock file, without what differs from one run to the next. */
+/** Fails unless a text is JSON that CycloneDX's own schema of the version that it names allows, and nothing beside it. */
+export async function requireValid(name: string, text: string): Promise<void> {
+  const { specVersion } = JSON.parse(text) as { readonly specVersion: Version };
+  const problems = await new JsonStrictValidator(specVersion).validate(text);
+  if (problems !== null)
+    throw new Error(`${name} is not CycloneDX ${specVersion}: ${JSON.stringify(problems, undefined, 2)}`);
+}
+
+/** npm's document on the lock file, without what differs from one run, or from one folder, to the next. */
 async function lockSbom(epoch: number): Promise<Sbom> {
   const words = ['sbom', '--sbom-format', 'cyclonedx', '--package-lock-only', '--sbom-type', 'application'];
   const { serialNumber: _, ...sbom } = JSON.parse(await run('npm', words, { cwd: REPO })) as Sbom;
-  return { ...sbom, metadata: { ...sbom.metadata, timestamp: new Date(epoch * 1000).toISOString() } };
+  const component = { ...sbom.metadata.component, name: 'gvisor-ready' };
+  const timestamp = new Date(epoch * 1000).toISOString();
+  return { ...sbom, metadata: { ...sbom.metadata, timestamp, component } };
 }
 
 /** The npm packages whose code is in the bundles of a folder, as name@version, by the bundles' source maps. */

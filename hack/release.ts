@@ -7,9 +7,12 @@ import { VERSION } from '../agent/version.ts';
 import { ensureTools } from '../cluster/tools.ts';
 import { writeKrew } from './krew.ts';
 import { REPO } from './paths.ts';
+import { ensurePrerequisites } from './prerequisites.ts';
+import { progress } from './progress.ts';
 import { writeImage } from './release-image.ts';
-import { writeManifests } from './release-manifests.ts';
+import { LOCAL_IMAGE, writeManifests } from './release-manifests.ts';
 import { writeSboms } from './release-sbom.ts';
+import { tryRelease } from './release-trial.ts';
 import { run, UsageError } from './run.ts';
 import { pack } from './same-archive.ts';
 import { formatTable } from './table.ts';
@@ -18,7 +21,7 @@ const HELP = `npm run release [-- --image NAME --repository URL --check]
 Writes what a release of this commit holds to dist/release.
   --image NAME       where the image will be published, such as ghcr.io/OWNER/gvisor-ready; manifests then name its digest
   --repository URL   where the release will be published, for the manifest of krew
-  --check            builds everything a second time, and fails where a file differs`;
+  --check            builds everything a second time, and fails where a file differs; then installs it in a cluster`;
 
 /** Where a release is published, and the time (seconds) and name of the commit that it is of. */
 type Release = {
@@ -30,7 +33,7 @@ type Release = {
 
 /** Writes everything to `folder`, and gives lines for people. */
 async function writeRelease(folder: string, release: Release): Promise<readonly string[][]> {
-  const { image = 'localhost/gvisor-ready', repository, epoch, commit } = release;
+  const { image = LOCAL_IMAGE, repository, epoch, commit } = release;
   await rm(folder, { recursive: true, force: true });
   const work = join(folder, '.work');
   await mkdir(work, { recursive: true });
@@ -102,6 +105,7 @@ async function main(words: readonly string[]): Promise<void> {
   const options = { image: text, repository: text, check: flag, help: flag };
   const { values } = parseArgs({ args: [...words], options });
   if (values.help) return console.log(HELP);
+  await ensurePrerequisites({ forReleases: true });
   const git = async (...args: string[]) => (await run('git', args, { cwd: REPO })).trim();
   const changed = await git('status', '--porcelain', '--untracked-files=no');
   if (changed !== '')
@@ -128,6 +132,9 @@ async function main(words: readonly string[]): Promise<void> {
   } finally {
     if (existsSync(again)) await rm(again, { recursive: true });
   }
+  await progress('installing the release in a cluster, with kubectl and with Helm', () =>
+    tryRelease(folder, release.image ?? LOCAL_IMAGE),
+  );
 }
 
 try {

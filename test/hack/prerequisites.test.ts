@@ -40,6 +40,14 @@ test('virtual machines need qemu and what makes their disk', () => {
   );
 });
 
+test('a release needs its own builder, even beside another one, and an emulator', () => {
+  const bare = host([...EVERYTHING, 'podman']);
+  assert.deepEqual(
+    missingPrerequisites(bare, { forReleases: true }).map((one) => one.what),
+    ['buildah', 'mmdebstrap', 'qemu-aarch64-static'],
+  );
+});
+
 test('the advice names what is missing, and on Debian each package once', () => {
   const missing = missingPrerequisites(host(['ip', 'setpriv', 'mount', 'gcc', 'pkg-config', 'buildah'], []));
   assert.equal(

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { joinPlatforms, pulledBytes } from '../../hack/oci-layout.ts';
-import { parsePackages } from '../../hack/release-base.ts';
+import { parsePackages, requirePinned } from '../../hack/release-base.ts';
 import { run } from '../../hack/run.ts';
 import { pack } from '../../hack/same-archive.ts';
 
@@ -108,5 +108,16 @@ describe('the packages of the base', () => {
         { name: 'zlib1g', version: '1:1.2.13', architecture: 'amd64' },
       ],
     );
+  });
+
+  it('are those that are pinned, or the message says which to pin', () => {
+    const pinned = { libc6: '2.36-9', mawk: '1.3' };
+    const found = (versions: Readonly<Record<string, string>>) =>
+      Object.entries(versions).map(([name, version]) => ({ name, version, architecture: 'arm64' }));
+    requirePinned(found(pinned), pinned);
+    assert.throws(() => requirePinned(found({ libc6: '2.36-10', zlib1g: '1' }), pinned), {
+      message:
+        /pins\. Commit these .*\nlibc6: 2\.36-10, not 2\.36-9\nmawk: none, not 1\.3\nzlib1g: 1, not none$/,
+    });
   });
 });
