@@ -12,6 +12,8 @@ const REFUSED: readonly (readonly [values: object, says: RegExp])[] = [
   [{ distribution: 'k3os' }, /distribution/],
   [{ enforce: { allow: ['hostpath'] } }, /allow/],
   [{ enforce: { runtimeClassNames: ["gvisor'"] } }, /runtimeClassNames/],
+  [{ networkPolicy: { apiServerPorts: [] } }, /apiServerPorts/],
+  [{ networkPolicy: { namespaces: ['Monitoring'] } }, /namespaces/],
   [{ fleet: { settings: { AGENT_GONE: 90 } } }, /AGENT_GONE/],
   [{ enforce: { audit: true } }, /need enforce\.enabled=true/],
   [{ enforce: { inject: true } }, /need enforce\.enabled=true/],
@@ -51,6 +53,16 @@ for (const group of HELMS) {
       assert.deepEqual([tolerations, priorityClassName], [[], undefined]);
     });
 
+    it('reach the policy of the agents and that of the uninstall, or leave out both', async () => {
+      const policies = await policiesOf(group, { apiServerPorts: [7443] });
+      const ports = [{ protocol: 'TCP', port: 7443 }];
+      assert.deepEqual(
+        policies.map(({ spec }) => spec.egress[0].ports),
+        [ports, ports],
+      );
+      assert.deepEqual(await policiesOf(group, { enabled: false }), []);
+    });
+
     it('reach the pods of the fleet controller, beside its own toleration', async () => {
       const dedicated = { key: 'dedicated', operator: 'Exists' };
       const fleet = { enabled: true, settings: { SETTLE: '30s' }, tolerations: [dedicated] };
@@ -68,6 +80,17 @@ type Pod = {
   readonly tolerations: readonly object[];
   readonly priorityClassName?: string;
 };
+
+type Policy = {
+  readonly kind: 'NetworkPolicy';
+  readonly spec: { readonly egress: readonly [{ readonly ports: readonly object[] }] };
+};
+
+/** The network policies that Helm renders. */
+async function policiesOf(group: HelmGroup, networkPolicy: object): Promise<readonly Policy[]> {
+  const objects = await renderChart(group, { networkPolicy });
+  return objects.filter((each): each is typeof each & Policy => each.kind === 'NetworkPolicy');
+}
 
 /** The pod of the one object of a kind that Helm renders. */
 async function podOf(group: HelmGroup, kind: 'DaemonSet' | 'Deployment', values: object): Promise<Pod> {

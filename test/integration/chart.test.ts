@@ -26,7 +26,7 @@ const PAIRS: readonly { readonly components: readonly string[]; readonly values:
   { components: ['microk8s'], values: { distribution: 'microk8s' } },
   { components: ['taint'], values: { taint: { enabled: true } } },
   { components: ['node-readiness-rule'], values: { nodeReadinessRule: { enabled: true } } },
-  { components: ['network-policy'], values: { networkPolicy: { enabled: true } } },
+  { components: ['network-policy'], values: { networkPolicy: { namespaces: ['monitoring'] } } },
   { components: ['enforce'], values: { enforce: { enabled: true } } },
   { components: ['enforce', 'enforce-audit'], values: { enforce: { enabled: true, audit: true } } },
   { components: ['enforce', 'inject'], values: { enforce: { enabled: true, inject: true } } },
@@ -51,7 +51,7 @@ const ALL = {
     distribution: 'k3s',
     taint: { enabled: true },
     nodeReadinessRule: { enabled: true },
-    networkPolicy: { enabled: true },
+    networkPolicy: { namespaces: ['monitoring'] },
     enforce: { enabled: true, audit: true, inject: true },
     fleet: { enabled: true },
     monitoring: { agents: true, kubeStateMetrics: true, fleet: true },
@@ -89,7 +89,7 @@ for (const group of HELMS) {
       const hooks = (await renderChart(group, {})).filter((object) => hookOf(object) === 'post-delete');
       const expected = await renderKustomization(join(REPO, 'manifests/uninstall'));
       assert.deepEqual(differences(hooks, expected), []);
-      assert.equal(hooks.length, 4);
+      assert.equal(hooks.length, 5);
       const without = await renderChart(group, { uninstall: { enabled: false } });
       assert.ok(without.every((object) => hookOf(object) !== 'post-delete'));
     });
