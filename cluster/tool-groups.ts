@@ -60,6 +60,9 @@ export const GROUPS = {
   'kube-state-metrics': {
     stamp: ['github.com/prometheus/common/version.Version', /kube-state-metrics\/v2 (v[\d.]+)/],
   },
+  'kube-router': {
+    stamp: ['github.com/cloudnativelabs/kube-router/v2/pkg/version.Version', /kube-router\/v2 (v[\d.]+)/],
+  },
   schemas: { packages: '.' },
   helm: { stamp: ['helm.sh/helm/v4/internal/version.version', /helm\/v4 (v[\d.]+)/] },
   'helm-3': { stamp: ['helm.sh/helm/v3/internal/version.version', /helm\/v3 (v[\d.]+)/] },

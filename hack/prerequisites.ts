@@ -49,6 +49,8 @@ const FOR_TESTS: readonly Prerequisite[] = [
   program('curl', 'curl'),
   program('bzip2', 'bzip2'),
   program('python3', 'python3', 'python3-venv'),
+  program('iptables', 'iptables'),
+  program('ipset', 'ipset'),
   { what: 'chromium', packages: ['chromium'], found: (host) => CHROMES.some((name) => host.program(name)) },
 ];
 /** What nodes need that are virtual machines. */

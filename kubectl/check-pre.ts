@@ -21,6 +21,7 @@ const WRITTEN = [
   ['admissionregistration.k8s.io', 'validatingadmissionpolicybindings', false],
   ['flowcontrol.apiserver.k8s.io', 'flowschemas', false],
   ['flowcontrol.apiserver.k8s.io', 'prioritylevelconfigurations', false],
+  ['networking.k8s.io', 'networkpolicies', true],
   ['node.k8s.io', 'runtimeclasses', false],
 ] as const;
 const VERBS = ['get', 'create', 'patch'];

@@ -25,6 +25,7 @@ const MODULES: Readonly<Record<string, string>> = {
   'Prometheus operator, with its config reloader': 'github.com/prometheus-operator/prometheus-operator',
   'Alertmanager, without its pages': 'github.com/prometheus/alertmanager',
   'kube-state-metrics': 'k8s.io/kube-state-metrics/v2',
+  'kube-router, for the tests of network policies': 'github.com/cloudnativelabs/kube-router/v2',
   "Grafana's and the Prometheus operator's schemas": 'github.com/grafana/grafana-foundation-sdk/go',
   Helm: 'helm.sh/helm/v4',
   'Helm 3': 'helm.sh/helm/v3',

@@ -5,14 +5,13 @@ import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { evaluationPod, READY_PATH, runPod, watchNodes } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
-import { CHART } from '../../hack/chart.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
-import { HELMS, type HelmGroup } from '../integration/chart-objects.ts';
 import { laneCluster } from '../lane.ts';
 import { onDaemonSet, readNode, saidOf, waitForNode } from './agents.ts';
 import { deletePods } from './e2e-cluster.ts';
 import { followOn, giveReleases, guideBlocks } from './guide-node.ts';
+import { CLEANED, PROVEN } from './helm-says.ts';
 import { marksOn, objectsLeft } from './left-over.ts';
 import { runWithKubectl } from './run-with-kubectl.ts';
 
@@ -24,15 +23,10 @@ const NODES = [
 /** What no registry has: where the image is on the nodes. */
 const REPOSITORY = 'localhost/gvisor-ready';
 const NAMESPACE = 'evaluations';
-/** What hooks say; Helm 4 puts it into lines of its own log. */
-const PROVEN = /This pod runs in gVisor: Linux version \S+ #1 SMP Sun Jan 10 15:06:54 PST 2016/;
-const CLEANED = /2 nodes, 2 of them with something of the agents/;
 
 let cluster: Cluster;
-let tools: Awaited<ReturnType<typeof ensureTools<HelmGroup>>>;
 before(
   async () => {
-    tools = await ensureTools(HELMS);
     cluster = await startCluster({
       name: await laneCluster('helm'),
       nodes: NODES,
@@ -51,11 +45,11 @@ function commandsTo(step: string): string {
   return withSettings(block.text, { REPOSITORY, NAMESPACE });
 }
 
-/** Runs commands with a Helm in PATH, and gives what they say on standard error as well. */
-const runWithHelm = (group: HelmGroup, script: string) =>
-  runWithKubectl(cluster, `exec 2>&1\n${script}`, [tools[group]]);
-
-const follow = (step: string) => runWithHelm('helm', commandsTo(step));
+/** Runs the commands for one step with Helm 4, and gives what they say on standard error as well. */
+async function follow(step: string): Promise<string> {
+  const { helm } = await ensureTools(['helm']);
+  return runWithKubectl(cluster, `exec 2>&1\n${commandsTo(step)}`, [helm]);
+}
 
 async function waitForVerdicts(): Promise<void> {
   await waitForNode(cluster, 'node-1', ({ condition }) => condition === 'True SandboxProven');
@@ -134,59 +128,6 @@ describe('from a cluster without gVisor to a namespace that requires it, as docs
     await cluster.kubectl(['delete', 'namespace', NAMESPACE]);
     assert.match(await follow('uninstall'), CLEANED);
     for (const { name } of NODES) assert.deepEqual(await marksOn(cluster, name), [], name);
-    assert.deepEqual(await objectsLeft(cluster), []);
-  });
-});
-
-describe('the chart with Helm 3, in a namespace that denies everything', () => {
-  const helm = (...words: readonly string[]) =>
-    runWithHelm('helm-3', `helm ${words.join(' ')} -n gvisor-ready`);
-  const enforce = (level: string) =>
-    cluster.kubectl([
-      'label',
-      '--overwrite',
-      'namespace',
-      'gvisor-ready',
-      `pod-security.kubernetes.io/enforce=${level}`,
-    ]);
-  before(async () => {
-    await cluster.kubectl(['create', 'namespace', 'gvisor-ready']);
-    await enforce('restricted');
-    const deny = {
-      apiVersion: 'networking.k8s.io/v1',
-      kind: 'NetworkPolicy',
-      metadata: { name: 'default-deny', namespace: 'gvisor-ready' },
-      spec: { podSelector: {}, policyTypes: ['Ingress', 'Egress'] },
-    };
-    await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(deny));
-  });
-
-  it('waits for the label that its notes name, and then makes the node ready', {
-    timeout: patient(300_000),
-  }, async () => {
-    const components = ['taint', 'enforce', 'fleet', 'networkPolicy'].flatMap((name) => [
-      '--set',
-      `${name}.enabled=true`,
-    ]);
-    const notes = await helm('install', 'gvisor-ready', CHART, ...components);
-    await waitFor('a refusal of Pod Security', 60_000, async () => {
-      const events = await cluster.kubectl(['get', 'events', '-n', 'gvisor-ready']);
-      return /FailedCreate.*violates PodSecurity/.test(events) || undefined;
-    });
-    const [remedy] = /^ +kubectl label .*$/m.exec(notes) ?? [];
-    assert.ok(remedy !== undefined, notes);
-    await runWithKubectl(cluster, remedy);
-    await waitForVerdicts();
-  });
-
-  it('tests and uninstalls itself where Pod Security is restricted', {
-    timeout: patient(300_000),
-  }, async () => {
-    await enforce('restricted');
-    assert.match(await helm('test', 'gvisor-ready'), PROVEN);
-    assert.match(await helm('uninstall', 'gvisor-ready'), CLEANED);
-    for (const { name } of NODES) assert.deepEqual(await marksOn(cluster, name), [], name);
-    await cluster.kubectl(['delete', 'namespace', 'gvisor-ready', '--timeout=90s'], undefined, 100_000);
     assert.deepEqual(await objectsLeft(cluster), []);
   });
 });

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { installAdvice, missingPrerequisites } from '../../hack/prerequisites.ts';
 
 const EVERYTHING = ['ip', 'nsenter', 'unshare', 'setpriv', 'mount', 'gcc', 'pkg-config'];
+const FOR_TESTS = ['curl', 'bzip2', 'python3', 'iptables', 'ipset', 'chromium'];
 
 function host(programs: readonly string[], files: readonly string[] = ['/usr/include/seccomp.h']) {
   return { program: (name: string) => programs.includes(name), file: (path: string) => files.includes(path) };
@@ -11,7 +12,7 @@ function host(programs: readonly string[], files: readonly string[] = ['/usr/inc
 test('a host with everything lacks nothing', () => {
   assert.deepEqual(missingPrerequisites(host([...EVERYTHING, 'buildah', 'mmdebstrap'])), []);
   assert.deepEqual(
-    missingPrerequisites(host([...EVERYTHING, 'podman', 'curl', 'bzip2', 'python3', 'chromium']), {
+    missingPrerequisites(host([...EVERYTHING, 'podman', ...FOR_TESTS]), {
       forTests: true,
     }),
     [],
@@ -28,7 +29,7 @@ test('tests need more than clusters', () => {
   const bare = host([...EVERYTHING, 'podman']);
   assert.deepEqual(
     missingPrerequisites(bare, { forTests: true }).map((one) => one.what),
-    ['curl', 'bzip2', 'python3', 'chromium'],
+    FOR_TESTS,
   );
 });
 

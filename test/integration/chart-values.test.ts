@@ -12,6 +12,8 @@ const REFUSED: readonly (readonly [values: object, says: RegExp])[] = [
   [{ distribution: 'k3os' }, /distribution/],
   [{ enforce: { allow: ['hostpath'] } }, /allow/],
   [{ enforce: { runtimeClassNames: ["gvisor'"] } }, /runtimeClassNames/],
+  [{ networkPolicy: { apiServerPorts: [] } }, /apiServerPorts/],
+  [{ networkPolicy: { namespaces: ['Monitoring'] } }, /namespaces/],
   [{ fleet: { settings: { AGENT_GONE: 90 } } }, /AGENT_GONE/],
 ];
 

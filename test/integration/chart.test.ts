@@ -50,7 +50,7 @@ for (const group of HELMS) {
       const hooks = (await renderChart(group, {})).filter((object) => hookOf(object) === 'post-delete');
       const expected = await renderKustomization(join(REPO, 'manifests/uninstall'));
       assert.deepEqual(differences(hooks, expected), []);
-      assert.equal(hooks.length, 4);
+      assert.equal(hooks.length, 5);
     });
 
     it('renders the same from its archive, in which there are no suites', async (t) => {

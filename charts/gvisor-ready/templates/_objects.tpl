@@ -55,3 +55,10 @@ app.kubernetes.io/name: gvisor-ready
 {{- end }}
 {{- if not $found }}{{ fail (printf "%s has no variable %s" .policy.metadata.name .name) }}{{ end }}
 {{- end }}
+
+{{/* Sets the ports of the API server in a policy. */}}
+{{- define "gvisor-ready.api-server-ports" }}
+{{- $ports := list }}
+{{- range .root.Values.networkPolicy.apiServerPorts }}{{ $ports = append $ports (dict "protocol" "TCP" "port" .) }}{{ end }}
+{{- $_ := set (index .object.spec.egress 0) "ports" $ports }}
+{{- end }}

@@ -1,0 +1,28 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Cluster } from '../cluster.ts';
+import { CONTROL_PLANE_ADDRESS } from '../control-plane/control-plane.ts';
+import { ensureTools } from '../tools.ts';
+
+const KUBECONFIG = '/etc/kubernetes/kube-router.kubeconfig';
+
+/**
+ * Starts the firewall of kube-router on each node, so that the cluster's network enforces NetworkPolicies, which it does
+ * not by itself. A new pod is held back only some tenths of a second after it has its address.
+ */
+export async function startKubeRouter(cluster: Cluster): Promise<void> {
+  const tools = await ensureTools(['kube-router']);
+  const admin = await readFile(cluster.kubeconfig, 'utf8');
+  const command = [
+    join(tools['kube-router'], 'kube-router'),
+    '--run-firewall',
+    '--run-router=false',
+    '--run-service-proxy=false',
+    `--kubeconfig=${KUBECONFIG}`,
+    `--master=https://${CONTROL_PLANE_ADDRESS}`,
+  ];
+  for (const node of cluster.nodes()) {
+    await node.write(KUBECONFIG, admin, 0o600);
+    await node.machine.daemon('kube-router', command);
+  }
+}

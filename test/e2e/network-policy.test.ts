@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { SERVICE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
+import { imageName } from '../../cluster/images.ts';
+import { addressOf } from '../../cluster/node/config.ts';
+import { startKubeRouter } from '../../cluster/node/kube-router.ts';
+import { removeCluster } from '../../cluster/remove.ts';
+import { startCluster } from '../../cluster/start.ts';
+import { evaluationPod } from '../../cluster/story.ts';
+import { ensureTools } from '../../cluster/tools.ts';
+import { CHART } from '../../hack/chart.ts';
+import { patient, waitFor } from '../../hack/run.ts';
+import { laneCluster } from '../lane.ts';
+import { agentOn, waitForNode } from './agents.ts';
+import { readFleet } from './fleet-cluster.ts';
+import { CLEANED, PROVEN } from './helm-says.ts';
+import { marksOn, objectsLeft } from './left-over.ts';
+import { runWithKubectl } from './run-with-kubectl.ts';
+
+const NODES = [
+  { name: 'node-1', containerd: '2', gvisor: 'current' },
+  { name: 'node-2', containerd: '2', gvisor: 'none' },
+] as const;
+/** Each has a pod `asker` on node-2, for the agent of node-1 to be asked from another node. */
+const NAMESPACES = ['gvisor-ready', 'default', 'monitoring'] as const;
+const API = `https://${SERVICE_ADDRESS}/livez`;
+const REFUSED = 'ECONNREFUSED';
+
+let cluster: Cluster;
+before(
+  async () => {
+    cluster = await startCluster({ name: await laneCluster('deny'), nodes: NODES, images: ['agent'] });
+    await startKubeRouter(cluster);
+    for (const name of ['gvisor-ready', 'monitoring']) await cluster.kubectl(['create', 'namespace', name]);
+    await enforce('restricted');
+    const deny = {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata: { name: 'default-deny', namespace: 'gvisor-ready' },
+      spec: { podSelector: {}, policyTypes: ['Ingress', 'Egress'] },
+    };
+    await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(deny));
+    for (const namespace of NAMESPACES) await runAsker(namespace);
+  },
+  { timeout: patient(600_000) },
+);
+after(async () => removeCluster(await laneCluster('deny')));
+
+const enforce = (level: string) =>
+  cluster.kubectl([
+    'label',
+    '--overwrite',
+    'namespace',
+    'gvisor-ready',
+    `pod-security.kubernetes.io/enforce=${level}`,
+  ]);
+
+const helm = async (...words: readonly string[]) => {
+  const tools = await ensureTools(['helm-3']);
+  return runWithKubectl(cluster, `exec 2>&1\nhelm ${words.join(' ')} -n gvisor-ready`, [tools['helm-3']]);
+};
+const set = (values: string) =>
+  helm('upgrade', 'gvisor-ready', CHART, '--reuse-values', '--set', `'${values}'`);
+
+/** Runs a pod that asks for others, and that Pod Security lets in everywhere. */
+async function runAsker(namespace: string): Promise<void> {
+  const there = ['-n', namespace];
+  await cluster.kubectl(['wait', ...there, '--for=create', 'serviceaccount/default', '--timeout=60s']);
+  const pod = evaluationPod('asker', {
+    gvisor: false,
+    spec: {
+      nodeName: 'node-2',
+      securityContext: { runAsNonRoot: true, runAsUser: 65534, seccompProfile: { type: 'RuntimeDefault' } },
+    },
+    container: {
+      image: imageName('agent'),
+      command: ['/usr/local/bin/node', '--eval', 'setInterval(() => {}, 60_000)'],
+      securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
+    },
+  });
+  await cluster.kubectl(['apply', ...there, '-f', '-'], pod);
+  await cluster.kubectl(
+    ['wait', ...there, 'pod/asker', '--for=condition=Ready', '--timeout=60s'],
+    undefined,
+    70_000,
+  );
+}
+
+/** What a program in a pod of the agents' image gets from a URL: the code of the answer, or of the error. */
+async function ask(namespace: string, pod: string, url: string): Promise<string> {
+  const script = `process.env.NODE_TLS_REJECT_UNAUTHORIZED = 0;
+    fetch('${url}').then(({ status }) => status, ({ cause }) => cause.code).then(console.log);`;
+  const node = ['/usr/local/bin/node', '--no-warnings', '--eval', script];
+  return (await cluster.kubectl(['exec', '-n', namespace, pod, '--', ...node])).trim();
+}
+
+const askAsAgent = async (url: string) => ask('gvisor-ready', (await agentOn(cluster, 'node-1')).name, url);
+
+/** What an asker gets from the metrics of the agent on node-1. */
+const scrape = async (namespace: (typeof NAMESPACES)[number]) =>
+  ask(namespace, 'asker', `http://${(await agentOn(cluster, 'node-1')).address}:9477/metrics`);
+
+/** Waits until kube-router has taken note of a change. */
+const becomes = (what: string, answer: string, asked: () => Promise<string>) =>
+  waitFor(`${answer} from ${what}`, 30_000, async () => (await asked()) === answer || undefined);
+
+describe('the chart with Helm 3, in a namespace that denies everything', () => {
+  it('comes to a network that enforces it', { timeout: patient(60_000) }, async () => {
+    await becomes('the API server', REFUSED, () => ask('gvisor-ready', 'asker', API));
+    assert.equal(await ask('default', 'asker', API), '200');
+  });
+
+  it('waits for the label that its notes name, and then makes the node ready', {
+    timeout: patient(300_000),
+  }, async () => {
+    const components = ['taint', 'enforce', 'fleet'].flatMap((name) => ['--set', `${name}.enabled=true`]);
+    const notes = await helm('install', 'gvisor-ready', CHART, ...components);
+    await waitFor('a refusal of Pod Security', 60_000, async () => {
+      const events = await cluster.kubectl(['get', 'events', '-n', 'gvisor-ready']);
+      return /FailedCreate.*violates PodSecurity/.test(events) || undefined;
+    });
+    const [remedy] = /^ +kubectl label .*$/m.exec(notes) ?? [];
+    assert.ok(remedy !== undefined, notes);
+    await runWithKubectl(cluster, remedy);
+    await waitForNode(cluster, 'node-1', ({ condition }) => condition === 'True SandboxProven');
+    await waitForNode(cluster, 'node-2', ({ condition }) => condition === 'False HandlerNotConfigured');
+  });
+
+  it('lets agents reach the API server and nothing else, and everybody scrape them', {
+    timeout: patient(120_000),
+  }, async () => {
+    const kubelet = `https://${addressOf(cluster.node('node-2').spec)}:10250/`;
+    assert.match(await ask('default', 'asker', kubelet), /^4\d\d$/);
+    await becomes('a kubelet', REFUSED, () => askAsAgent(kubelet));
+    assert.equal(await askAsAgent(API), '200');
+    assert.equal(await scrape('default'), '200');
+    await waitFor('the fleet controller to hear from the agent', 60_000, async () => {
+      const { nodes } = await readFleet(cluster);
+      return nodes.some(({ name, provenAt }) => name === 'node-1' && provenAt !== '') || undefined;
+    });
+  });
+
+  it('leaves agents without the API server where networkPolicy.enabled is false', {
+    timeout: patient(120_000),
+  }, async () => {
+    await set('networkPolicy.enabled=false');
+    await becomes('the API server', REFUSED, () => askAsAgent(API));
+    assert.equal(await scrape('default'), REFUSED);
+  });
+
+  it('lets only the namespaces scrape that networkPolicy.namespaces names', {
+    timeout: patient(120_000),
+  }, async () => {
+    await set('networkPolicy.enabled=true,networkPolicy.namespaces={monitoring}');
+    await becomes('the agent', '200', () => scrape('monitoring'));
+    assert.equal(await scrape('default'), REFUSED);
+    assert.equal(await askAsAgent(API), '200');
+  });
+
+  it('tests and uninstalls itself where Pod Security is restricted', {
+    timeout: patient(300_000),
+  }, async () => {
+    await enforce('restricted');
+    assert.match(await helm('test', 'gvisor-ready'), PROVEN);
+    assert.match(await helm('uninstall', 'gvisor-ready'), CLEANED);
+    for (const { name } of NODES) assert.deepEqual(await marksOn(cluster, name), [], name);
+    await cluster.kubectl(['delete', 'namespace', 'gvisor-ready', '--timeout=90s'], undefined, 100_000);
+    assert.deepEqual(await objectsLeft(cluster), []);
+  });
+});
