@@ -31,7 +31,7 @@ const CLASSES: readonly Case[] = [
   refused(
     'to change its handler',
     patchClass({ handler: 'runc' }),
-    /handler: Invalid value: "runc": field is immutable/,
+    /handler: Invalid value: ("runc"|null): field is immutable/,
     { code: 422 },
   ),
   accepted(

@@ -25,7 +25,15 @@ describe('the version', () => {
   });
 
   it('stands in no other file that is not a test or a changelog', async () => {
-    const words = ['grep', '-lE', 'gvisor-ready:[0-9]+\\.[0-9]+\\.[0-9]+', '--', ':!test', ':!CHANGELOG.md'];
+    const words = [
+      'grep',
+      '-lE',
+      'gvisor-ready:[0-9]+\\.[0-9]+\\.[0-9]+',
+      '--',
+      ':!test',
+      ':!charts/gvisor-ready/tests',
+      ':!CHANGELOG.md',
+    ];
     const found = (await run('git', words, { cwd: REPO })).trim().split('\n');
     const known = new Set(PLACES.map(([file]) => file));
     assert.deepEqual(
