@@ -80,7 +80,7 @@ export const TOOL_GROUPS = Object.keys(GROUPS) as readonly ToolGroup[];
  * The minor versions of Kubernetes that clusters of this process can have instead of the usual one, by the environment
  * variable KUBERNETES_VERSION. Each has a Go module of its own beside that of the group `kubernetes`.
  */
-export const OTHER_KUBERNETES = ['1.34', '1.37'] as const;
+export const OTHER_KUBERNETES = ['1.34', '1.35', '1.37'] as const;
 
 /** The folder with the Go module of a group. */
 export function source(group: ToolGroup): string {

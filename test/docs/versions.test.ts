@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { OTHER_KUBERNETES } from '../../cluster/tool-groups.ts';
 import { REPO } from '../../hack/paths.ts';
 import { KUBERNETES } from '../integration/kubernetes-schemas.ts';
 
@@ -31,7 +32,7 @@ describe('the page of supported versions', () => {
       rows,
       KUBERNETES.map((version) => `v${version}`),
     );
-    for (const group of ['kubernetes-1.34', 'kubernetes', 'kubernetes-1.37'])
+    for (const group of ['kubernetes', ...OTHER_KUBERNETES.map((minor) => `kubernetes-${minor}`)])
       assert.ok(rows.includes(pinned(group, 'k8s.io/kubernetes')), group);
   });
 
