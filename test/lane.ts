@@ -9,14 +9,16 @@ let lane: Promise<number> | undefined;
 
 /**
  * The name of a cluster of this process's lane. A lane is one process's as long as it runs, so that two test files
- * that run at the same time never meet in a cluster, and one that comes later finds a cluster that was kept.
+ * that run at the same time never meet in a cluster, and one that comes later finds the cluster that was kept, if it wants
+ * the same. What was kept for others is removed: a dozen nodes use up the 128 inotify instances of a user, which is
+ * the kernel's default, and no kubelet starts any more.
  */
 export async function laneCluster(purpose: string): Promise<string> {
-  lane ??= claimLane();
+  lane ??= claimLane(purpose);
   return `${PREFIX}-${await lane}-${purpose}`;
 }
 
-async function claimLane(): Promise<number> {
+async function claimLane(purpose: string): Promise<number> {
   for (let number = 1; ; number++) {
     const isFree = await lock(`${PREFIX}-lane-${number}`).then(
       () => true,
@@ -25,7 +27,11 @@ async function claimLane(): Promise<number> {
         throw error;
       },
     );
-    if (isFree) return number;
+    if (!isFree) continue;
+    const own = `${PREFIX}-${number}-`;
+    for (const name of clusterNames())
+      if (name.startsWith(own) && name !== `${own}${purpose}`) await removeCluster(name);
+    return number;
   }
 }
 
