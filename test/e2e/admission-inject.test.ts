@@ -27,7 +27,7 @@ if (injects) {
         /no matches for kind "MutatingAdmissionPolicy" in version "admissionregistration.k8s.io\/v1"/,
       );
       const { code } = await as('admin', createPod({ spec: { runtimeClassName: undefined } }));
-      assert.equal(code, 422);
+      assert.equal(code, 403);
     });
   });
 }
