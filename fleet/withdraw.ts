@@ -42,7 +42,7 @@ export async function withdraw(node: FleetNode, options: WithdrawOptions): Promi
   const condition = conditionFor({ status: 'Unknown', reason: 'AgentLost', message }, whole, wallMs());
   const { uid, resourceVersion } = whole.metadata;
   const labels = { [OWN_KEYS.labels.ready]: 'false' };
-  // Only what was proven becomes unknown: another word, which an agent of 0.1 may have written apart from the label, stays.
+  // Only what was proven becomes unknown: another word, which an earlier agent may have written apart from the label, stays.
   const proven = fleetNodeOf(whole).verdict?.status === 'True';
   const body = {
     metadata: { uid, resourceVersion, labels },
