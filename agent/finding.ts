@@ -35,6 +35,15 @@ export type Seen = (
 /** A {@link Seen} with the id of the check that saw it and how long it took, in milliseconds. */
 export type Finding = Seen & { readonly check: string; readonly durationMs: number };
 
+/** A value with the place where it was seen, as far as that is known. */
+export function at(
+  place: { readonly file?: string | undefined; readonly line?: number | undefined },
+  value: string,
+): Evidence {
+  const { file, line } = place;
+  return { ...(file === undefined ? {} : { file }), ...(line === undefined ? {} : { line }), value };
+}
+
 /** The result of a check that found what it hoped for. */
 export function pass(message: string, evidence: readonly Evidence[] = []): Seen {
   return { status: 'pass', message, evidence };

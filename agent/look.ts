@@ -1,15 +1,13 @@
+import { posix } from 'node:path';
 import { CAUSES, EVIDENCE } from './checks/catalogue.ts';
-import type { Sources } from './checks/check.ts';
+import { Reading, type Sources } from './checks/reading.ts';
 import { runChecks } from './checks/run.ts';
-import { readContainerdFiles } from './containerd/files.ts';
-import type { Cri, CriStatus, ShimInfo } from './cri/cri.ts';
 import type { Facts } from './facts.ts';
 import type { Finding } from './finding.ts';
 import { readPressure } from './host/pressure.ts';
-import { RememberingHost } from './host/remembering-host.ts';
 import { impossible, type Outcome } from './proof/outcome.ts';
-import { DEFAULT_PLATFORM } from './runsc/config.ts';
-import { type GvisorFiles, readGvisorFiles } from './runsc/files.ts';
+import { DEFAULT_PLATFORM, DEFAULT_RUNSC_CONFIG } from './runsc/config.ts';
+import { shimOf } from './runsc/files.ts';
 import { isChange, type Trigger } from './trigger/trigger.ts';
 import { isCause, judge, type Verdict } from './verdict.ts';
 
@@ -44,32 +42,30 @@ export type LookOptions = {
  */
 export async function look(options: LookOptions, signal: AbortSignal): Promise<Look> {
   const { sources, prove, now, triggers = [] } = options;
-  const first = rememberAnswers(sources);
+  const first = new Reading(sources, signal);
   let checkedMs = now();
   const before = await runChecks(CAUSES, first, { now, signal });
   const explained = before.some(isCause);
-  const standing = explained ? undefined : await standingProof(options, first.host, signal);
-  const changed = triggers.some(isChange);
-  const proof = await proveIfAnswered(first.cri, async (inner) => standing ?? prove(inner, changed), signal);
+  const standing = explained ? undefined : await standingProof(options, first);
+  const silence = await first.status().then(() => undefined, impossible);
+  signal.throwIfAborted();
+  const proof = silence ?? standing ?? (await prove(signal, triggers.some(isChange)));
   // A cause that came only after the checks had looked, in the middle of the proof, is seen by looking again.
-  const again = isBroken(proof) && !explained;
-  const once = again ? rememberAnswers(sources) : first;
+  const again = (proof.kind === 'failed' || proof.kind === 'stuck') && !explained;
+  const reading = again ? new Reading(sources, signal) : first;
   if (again) checkedMs = now();
-  const causes = again ? await runChecks(CAUSES, once, { now, signal }) : before;
-  const proven = proof.kind === 'proven' ? { ...once, witness: proof.witness } : once;
-  const findings = [...causes, ...(await runChecks(EVIDENCE, proven, { now, signal }))];
+  const causes = again ? await runChecks(CAUSES, reading, { now, signal }) : before;
+  const witness = proof.kind === 'proven' ? proof.witness : undefined;
+  const findings = [...causes, ...(await runChecks(EVIDENCE, reading, { now, signal, witness }))];
   const facts: Facts = Object.assign({}, ...findings.map((finding) => finding.facts));
-  const files = await readGvisorFiles(once, signal).catch(() => undefined);
   return {
     verdict: await excuse(judge(findings, proof), sources),
     seenMs: findings.some(isCause) ? checkedMs : now(),
     findings,
     proof,
     facts:
-      proof.kind === 'proven'
-        ? { ...facts, platform: proof.witness.flags?.platform ?? DEFAULT_PLATFORM }
-        : facts,
-    watch: pathsToWatch(once, findings, files),
+      witness === undefined ? facts : { ...facts, platform: witness.flags?.platform ?? DEFAULT_PLATFORM },
+    watch: await pathsToWatch(reading, findings),
   };
 }
 
@@ -86,71 +82,32 @@ async function excuse(verdict: Verdict, { host }: Sources): Promise<Verdict> {
  */
 async function standingProof(
   { sources, last, triggers = [] }: LookOptions,
-  host: Sources['host'],
-  signal: AbortSignal,
+  reading: Reading,
 ): Promise<Outcome | undefined> {
   if (last?.kind !== 'proven' || triggers.length === 0) return undefined;
-  const root = sources.containerdConfig;
-  const { files } = await readContainerdFiles(host, root, signal).catch(() => ({ files: [] }));
-  const own = [root, ...files.map(({ path }) => path)];
+  const { files } = await reading.config().catch(() => ({ files: [] }));
+  const own = [sources.containerdConfig, ...files];
   const edited = triggers.every((trigger) => trigger.kind === 'file' && own.includes(trigger.path));
   return edited ? last : undefined;
 }
 
-async function proveIfAnswered(
-  cri: Cri,
-  prove: (signal: AbortSignal) => Promise<Outcome>,
-  signal: AbortSignal,
-): Promise<Outcome> {
-  const silence = await cri.status(signal).then(
-    () => undefined,
-    (error: unknown) => impossible(error),
-  );
-  signal.throwIfAborted();
-  return silence ?? prove(signal);
-}
-
-function isBroken({ kind }: Outcome): boolean {
-  return kind === 'failed' || kind === 'stuck';
-}
-
-/** Asks containerd and the host each question once a look, so that all checks speak of the same answer. */
-function rememberAnswers(sources: Sources): Sources {
-  const { cri, host } = sources;
-  let answer: Promise<CriStatus> | undefined;
-  const shims = new Map<string, Promise<ShimInfo>>();
-  const status = (signal: AbortSignal) => {
-    answer ??= cri.status(signal);
-    return answer;
-  };
-  const shimInfo = (runtime: string, signal: AbortSignal) => {
-    const info = shims.get(runtime) ?? status(signal).then(() => cri.shimInfo(runtime, signal));
-    shims.set(runtime, info);
-    return info;
-  };
-  return { ...sources, host: new RememberingHost(host), cri: { socket: cri.socket, status, shimInfo } };
-}
-
-function pathsToWatch(
-  sources: Sources,
-  findings: readonly Finding[],
-  files: GvisorFiles | undefined,
-): string[] {
-  const paths = new Set([sources.containerdConfig, sources.cri.socket]);
-  for (const { file } of findings.flatMap(({ evidence }) => evidence ?? [])) {
-    if (file !== undefined && !file.startsWith('/proc/')) paths.add(file);
-  }
-  if (files !== undefined) {
-    const { runtime, config, folders, runsc } = files;
-    if (config.file !== undefined) paths.add(config.file);
-    if (runsc !== undefined) paths.add(runsc).add(`${runsc.replace(/\/[^/]*$/, '')}/gvisor-bin`);
-    if (runtime.runtimePath !== '') paths.add(runtime.runtimePath);
-    const named = config.binaryName.startsWith('/');
-    if (named) paths.add(config.binaryName);
-    const searched = ['containerd-shim-runsc-v1', ...(named ? [] : [config.binaryName])];
-    for (const folder of folders) {
-      for (const program of searched) paths.add(`${folder}/${program}`);
-    }
+/** The files that findings name, and those from which a handler starts a sandbox, where they may come to be too. */
+async function pathsToWatch(reading: Reading, findings: readonly Finding[]): Promise<string[]> {
+  const { containerdConfig, cri } = reading.sources;
+  const named = findings.flatMap(({ evidence = [] }) => evidence.flatMap(({ file }) => file ?? []));
+  const paths = new Set([
+    containerdConfig,
+    cri.socket,
+    ...named.filter((file) => !file.startsWith('/proc/')),
+  ]);
+  const { file, binaryName } = await reading.runscConfig().catch(() => DEFAULT_RUNSC_CONFIG);
+  const runsc = await reading.runsc().catch(() => undefined);
+  const shim = await reading.runtime().then(shimOf, () => undefined);
+  if (runsc !== undefined) paths.add(runsc).add(posix.join(posix.dirname(runsc), 'gvisor-bin'));
+  if (file !== undefined) paths.add(file);
+  for (const program of [binaryName, shim ?? 'containerd-shim-runsc-v1']) {
+    if (program.startsWith('/')) paths.add(program);
+    else for (const folder of reading.folders) paths.add(posix.join(folder, program));
   }
   return [...paths];
 }

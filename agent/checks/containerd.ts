@@ -7,8 +7,8 @@ import type { Check } from './check.ts';
 export const containerd: Check = {
   id: 'containerd',
   title: 'containerd answers and is ready',
-  async inspect({ cri }, signal) {
-    const status = await cri.status(signal);
+  async inspect(reading) {
+    const status = await reading.status();
     return { ...judgeStatus(status), facts: { containerd: status.runtimeVersion } };
   },
 };

@@ -1,7 +1,6 @@
-import { type ContainerdConfig, readContainerdConfig } from '../containerd/config.ts';
-import { readCriStatus } from '../containerd/handler.ts';
+import type { ContainerdConfig } from '../containerd/config.ts';
 import type { IgnoredMention } from '../containerd/handler-mentions.ts';
-import { advise, type Evidence, fail, pass, type Seen } from '../finding.ts';
+import { advise, at, type Evidence, fail, pass, type Seen } from '../finding.ts';
 import type { Check } from './check.ts';
 
 const MAX_NAMES = 20;
@@ -10,10 +9,8 @@ const MAX_NAMES = 20;
 export const handlerConfigured: Check = {
   id: 'handler-configured',
   title: "The handler is in containerd's configuration on disk",
-  async inspect({ host, cri, handler, containerdConfig }, signal) {
-    const release = (await readCriStatus(cri, signal))?.runtimeVersion;
-    const config = await readContainerdConfig(host, containerdConfig, { release, signal });
-    return judgeConfigured(config, handler, containerdConfig);
+  async inspect({ config, sources: { handler, containerdConfig } }) {
+    return judgeConfigured(await config(), handler, containerdConfig);
   },
 };
 
@@ -22,18 +19,13 @@ export function judgeConfigured(config: ContainerdConfig, handler: string, root:
   const { fault, runtimes } = config;
   if (fault) {
     const message = `containerd would not start pods with what is on disk: ${fault.problem}${rulesNote(config)}`;
-    return fail('ContainerdConfigInvalid', message, [
-      { file: fault.file, line: fault.line, value: fault.problem },
-    ]);
+    return fail('ContainerdConfigInvalid', message, [at(fault, fault.problem)]);
   }
   const ignored = config.ignored.filter((mention) => mention.handler === handler);
   const configured = runtimes.get(handler);
   if (configured) {
-    const { file, line, runtimeType } = configured;
-    const evidence: Evidence[] = [
-      { ...(file !== undefined && { file }), ...(line && { line }), value: runtimeType },
-    ];
-    if (!runtimeType) {
+    const evidence: Evidence[] = [at(configured, configured.runtimeType)];
+    if (!configured.runtimeType) {
       const message = `The handler "${handler}" names no runtime_type, so containerd creates no container with it`;
       return fail('HandlerNotConfigured', message, evidence);
     }
@@ -72,8 +64,8 @@ function place({ file, line }: IgnoredMention): string {
   return `"${file}" line ${line}`;
 }
 
-function toEvidence({ file, line, why }: IgnoredMention): Evidence {
-  return { file, line, value: why };
+function toEvidence(mention: IgnoredMention): Evidence {
+  return at(mention, mention.why);
 }
 
 function rulesNote(config: ContainerdConfig): string {

@@ -1,22 +1,20 @@
-import { readContainerdConfig } from '../containerd/config.ts';
 import type { Runtime } from '../cri/cri.ts';
-import { advise, type Evidence, pass, skip } from '../finding.ts';
+import { advise, at, pass, skip } from '../finding.ts';
 import type { Check } from './check.ts';
 
 /** Is the handler on disk what the running containerd has in memory? containerd never reloads its configuration. */
 export const handlerCurrent: Check = {
   id: 'handler-current',
   title: 'The loaded handler is the one on disk',
-  async inspect({ host, cri, handler, containerdConfig }, signal) {
-    const status = await cri.status(signal);
-    const loaded = status.runtimes.get(handler);
+  async inspect(reading) {
+    const { handler } = reading.sources;
+    const loaded = (await reading.status()).runtimes.get(handler);
     if (!loaded) return skip(`The handler "${handler}" is not loaded`);
-    const release = status.runtimeVersion;
-    const config = await readContainerdConfig(host, containerdConfig, { release, signal });
+    const config = await reading.config();
     if (config.fault) {
-      const { file, line, problem } = config.fault;
+      const { problem } = config.fault;
       const message = `A restart of containerd would lose the handler "${handler}": ${problem}`;
-      return advise('ContainerdConfigInvalid', message, [{ file, line, value: problem }]);
+      return advise('ContainerdConfigInvalid', message, [at(config.fault, problem)]);
     }
     const configured = config.runtimes.get(handler);
     if (!configured) {
@@ -30,12 +28,10 @@ export const handlerCurrent: Check = {
     const changes = differences(loaded, configured);
     if (changes.length === 0) return pass(`The loaded handler "${handler}" is the one on disk`);
     const message = `A restart of containerd would change the handler "${handler}": ${changes.join('; ')}`;
-    const { file, line } = configured;
-    const where: Omit<Evidence, 'value'> = { ...(file !== undefined && { file }), ...(line && { line }) };
     return advise(
       'RestartPending',
       message,
-      changes.map((value) => ({ ...where, value })),
+      changes.map((value) => at(configured, value)),
     );
   },
 };

@@ -1,5 +1,4 @@
-import { readContainerdConfig } from '../containerd/config.ts';
-import { fail, pass } from '../finding.ts';
+import { at, fail, pass } from '../finding.ts';
 import { errorLine } from '../host/error-line.ts';
 import type { Check } from './check.ts';
 
@@ -7,25 +6,20 @@ import type { Check } from './check.ts';
 export const handlerLoaded: Check = {
   id: 'handler-loaded',
   title: 'The running containerd has the handler',
-  async inspect({ host, cri, handler, containerdConfig }, signal) {
-    const status = await cri.status(signal);
+  async inspect(reading) {
+    const { handler } = reading.sources;
+    const status = await reading.status();
     const loaded = status.runtimes.get(handler);
     if (loaded) {
       return pass(`containerd has loaded the handler "${handler}"`, [{ value: loaded.runtimeType }]);
     }
     const names = [...status.runtimes.keys()].map((name) => `"${name}"`).join(', ');
     const evidence = [{ value: `loaded: ${names || 'none'}` }];
-    const release = status.runtimeVersion;
-    const onDisk = await readContainerdConfig(host, containerdConfig, { release, signal }).catch(errorLine);
-    signal.throwIfAborted();
+    const onDisk = await reading.config().catch(errorLine);
     const configured = typeof onDisk === 'string' ? undefined : onDisk.runtimes.get(handler);
     if (configured) {
-      const { file, line, runtimeType } = configured;
       const message = `The handler "${handler}" is configured on disk, and containerd was not restarted since`;
-      return fail('RestartPending', message, [
-        { ...(file !== undefined && { file }), ...(line && { line }), value: runtimeType },
-        ...evidence,
-      ]);
+      return fail('RestartPending', message, [at(configured, configured.runtimeType), ...evidence]);
     }
     return fail('HandlerNotLoaded', `containerd has not loaded the handler "${handler}"`, [
       ...evidence,

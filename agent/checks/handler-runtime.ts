@@ -1,10 +1,10 @@
 import { posix } from 'node:path';
-import { optionOf } from '../containerd/handler.ts';
+import { type HandlerRuntime, optionOf } from '../containerd/handler.ts';
 import type { ShimInfo } from '../cri/cri.ts';
-import { advise, type Evidence, fail, pass, type Seen, skip } from '../finding.ts';
-import type { Host } from '../host/host.ts';
-import { findProgram, type GvisorFiles, isRuncType, readGvisorFiles, shimName } from '../runsc/files.ts';
-import type { Check, Sources } from './check.ts';
+import { advise, at, type Evidence, fail, pass, type Seen, skip } from '../finding.ts';
+import type { RunscConfig } from '../runsc/config.ts';
+import { isRuncType, shimOf } from '../runsc/files.ts';
+import type { Check } from './check.ts';
 
 /** Programs that run containers on the host's kernel. NVIDIA's is not among them: it can start runsc. */
 const NO_SANDBOX = /^(runc|crun|youki|containerd-shim-runc-v\d+)$/;
@@ -14,33 +14,35 @@ const RUNSC_NAME = /runsc/;
 export const handlerRuntime: Check = {
   id: 'handler-runtime',
   title: 'The handler runs gVisor',
-  async inspect(sources, signal) {
-    const files = await readGvisorFiles(sources, signal);
-    if (files.runtime.seen === 'assumed') {
-      return skip(`There is no handler "${sources.handler}"`);
-    }
-    const shim = await shimBehind(sources.host, files);
-    const binary = await behind(sources.host, files.runsc ?? files.config.binaryName);
-    const info = await askShim(sources, files, signal);
-    return judgeRuntime({ handler: sources.handler, files, shim, binary, info });
+  async inspect(reading) {
+    const { host, handler } = reading.sources;
+    const runtime = await reading.runtime();
+    if (runtime.seen === 'assumed') return skip(`There is no handler "${handler}"`);
+    const behind = async (path: string) =>
+      path.startsWith('/') ? ((await host.realpath(path)) ?? path) : path;
+    const config = await reading.runscConfig();
+    const shim = await behind((await reading.shim()) ?? shimOf(runtime) ?? runtime.runtimeType);
+    const binary = await behind((await reading.runsc()) ?? config.binaryName);
+    // Where containerd does not tell, the shim check says so; the names decide here.
+    const info = await reading.shimInfo().catch(() => undefined);
+    return judgeRuntime({ handler, runtime, config, shim, binary, info });
   },
 };
 
 /** What is known of a handler: the programs' paths have their symbolic links resolved. */
 export type RuntimeFacts = {
   readonly handler: string;
-  readonly files: Pick<GvisorFiles, 'runtime' | 'config'>;
+  readonly runtime: HandlerRuntime;
+  readonly config: RunscConfig;
   readonly shim: string;
   readonly binary: string;
   readonly info: ShimInfo | undefined;
 };
 
 /** Judges which runtime a handler leads to. */
-export function judgeRuntime({ handler, files, shim, binary, info }: RuntimeFacts): Seen {
-  const { runtime, config } = files;
-  const { runtimeType, runtimePath, seen, file, line } = runtime;
-  const where: Omit<Evidence, 'value'> = { ...(file !== undefined && { file }), ...(line && { line }) };
-  const evidence = [{ ...where, value: `runtime_type ${runtimeType || '""'} (${seen})` }];
+export function judgeRuntime({ handler, runtime, config, shim, binary, info }: RuntimeFacts): Seen {
+  const { runtimeType, runtimePath, seen } = runtime;
+  const evidence = [at(runtime, `runtime_type ${runtimeType || '""'} (${seen})`)];
   const runsRunc = (because: string, more: Evidence): Seen =>
     fail('HandlerRunsRunc', `Pods of the handler "${handler}" run on plain runc: ${because}`, [
       ...evidence,
@@ -67,10 +69,8 @@ export function judgeRuntime({ handler, files, shim, binary, info }: RuntimeFact
     return runsRunc(`its shim says that it is "${info.name}"`, { value: info.name });
   }
   if (NO_SANDBOX.test(posix.basename(binary))) {
-    return runsRunc(`its binary_name leads to "${binary}"`, {
-      ...(config.file !== undefined && { file: config.file }),
-      value: `binary_name ${config.binaryName}`,
-    });
+    const named = at({ file: config.file }, `binary_name ${config.binaryName}`);
+    return runsRunc(`its binary_name leads to "${binary}"`, named);
   }
   const named = runtimePath ? posix.basename(shim) : runtimeType;
   if (RUNSC_NAME.test(named) || (info?.kind === 'ok' && RUNSC_NAME.test(info.name))) {
@@ -78,31 +78,4 @@ export function judgeRuntime({ handler, files, shim, binary, info }: RuntimeFact
   }
   const message = `The handler "${handler}" runs "${named}", which is not known to be gVisor's shim`;
   return advise('HandlerNotGvisor', message, evidence);
-}
-
-async function shimBehind(host: Host, { runtime, folders }: GvisorFiles): Promise<string> {
-  const { runtimeType, runtimePath } = runtime;
-  if (runtimePath) return behind(host, runtimePath);
-  if (runtimeType.startsWith('/')) return behind(host, runtimeType);
-  const name = shimName(runtimeType);
-  const found = name === undefined ? undefined : await findProgram(host, folders, name);
-  return found === undefined ? (name ?? runtimeType) : behind(host, found);
-}
-
-async function behind(host: Host, path: string): Promise<string> {
-  return path.startsWith('/') ? ((await host.realpath(path)) ?? path) : path;
-}
-
-async function askShim(
-  { cri }: Sources,
-  { runtime }: GvisorFiles,
-  signal: AbortSignal,
-): Promise<ShimInfo | undefined> {
-  try {
-    return await cri.shimInfo(runtime.runtimePath || runtime.runtimeType, signal);
-  } catch {
-    // The shim check says so; the names above decide here.
-    signal.throwIfAborted();
-    return undefined;
-  }
 }

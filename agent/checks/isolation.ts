@@ -1,8 +1,7 @@
-import { optionOf, readHandler } from '../containerd/handler.ts';
-import { advise, block, type Evidence, pass, skip } from '../finding.ts';
-import { readRunscConfig } from '../runsc/config.ts';
+import { advise, at, block, pass, skip } from '../finding.ts';
+import { DEFAULT_RUNSC_CONFIG } from '../runsc/config.ts';
 import { weakFlags } from '../runsc/isolation-flags.ts';
-import type { Check, Sources } from './check.ts';
+import type { Check } from './check.ts';
 
 const SECCOMP_FILTER = 2;
 
@@ -11,8 +10,7 @@ export const isolation: Check = {
   id: 'isolation',
   title: 'Nothing weakens the sandbox',
   required: () => true,
-  async inspect(sources, signal) {
-    const { witness } = sources;
+  async inspect(reading, witness) {
     if (witness?.flags === undefined) return skip('No sandbox of gVisor was started');
     const process = `process ${witness.pid} "${witness.argv[0]}"`;
     if (witness.seccomp !== SECCOMP_FILTER) {
@@ -24,11 +22,12 @@ export const isolation: Check = {
     const [worst] = weak;
     if (!worst)
       return pass('No flag in force weakens the sandbox', [{ value: `${process}, with a seccomp filter` }]);
-    const where = await whereSet(sources, signal).catch(() => () => ({}));
-    const evidence = weak.map(({ flag, value, why }) => ({
-      ...where(flag),
-      value: `${flag} = "${value}": ${why}`,
-    }));
+    // A flag that comes from elsewhere, such as a wrapper, stands in no file.
+    const { file, lines } = await reading.runscConfig().catch(() => DEFAULT_RUNSC_CONFIG);
+    const evidence = weak.map(({ flag, value, why }) => {
+      const line = lines.get(flag);
+      return at(line === undefined ? {} : { file, line }, `${flag} = "${value}": ${why}`);
+    });
     const named = weak.map(({ flag, value }) => `${flag}=${value}`).join(', ');
     const message = `Flags of runsc weaken the sandbox (${named}): ${worst.why}`;
     return worst.weight === 'decides'
@@ -36,16 +35,3 @@ export const isolation: Check = {
       : advise('IsolationWeakened', message, evidence);
   },
 };
-
-/** Where a flag is set in the shim's configuration; nothing for one that comes from elsewhere, such as a wrapper. */
-async function whereSet(
-  sources: Sources,
-  signal: AbortSignal,
-): Promise<(flag: string) => Pick<Evidence, 'file' | 'line'>> {
-  const path = optionOf(await readHandler(sources, signal), 'ConfigPath');
-  const { file, lines } = path === '' ? {} : await readRunscConfig(sources.host, path, signal);
-  return (flag) => {
-    const line = lines?.get(flag);
-    return file === undefined || line === undefined ? {} : { file, line };
-  };
-}

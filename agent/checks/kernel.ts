@@ -11,8 +11,8 @@ const OLDEST_FOR_NEXT = [5, 6, 0] as const;
 export const kernel: Check = {
   id: 'kernel',
   title: 'The kernel and the architecture can run gVisor',
-  async inspect({ host }, signal) {
-    const release = (await host.readText(RELEASE_FILE, { signal }))?.trim();
+  async inspect({ sources: { host } }) {
+    const release = (await host.readText(RELEASE_FILE))?.trim();
     const text = release ?? /^Linux version (\S+)/.exec((await host.readText('/proc/version')) ?? '')?.[1];
     if (text === undefined) throw new Error(`Cannot read host file "${RELEASE_FILE}": it is not there`);
     return judgeKernel(text, process.arch, release === undefined ? '/proc/version' : RELEASE_FILE);

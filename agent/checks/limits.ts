@@ -7,7 +7,7 @@ export const limits: Check = {
   id: 'limits',
   title: 'Limits of CPU and memory hold for pods',
   required: ({ requireLimits }) => requireLimits,
-  async inspect({ witness, requireLimits }) {
+  async inspect({ sources: { requireLimits } }, witness) {
     if (witness === undefined) return skip('No sandbox was started');
     const { cgroups, cgroupParent, pid, flags = {} } = witness;
     const evidence = [

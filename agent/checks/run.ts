@@ -1,14 +1,20 @@
 import { DeadlineError, withDeadline } from '../deadline.ts';
 import { type Finding, unknown } from '../finding.ts';
 import { errorLine } from '../host/error-line.ts';
+import type { Witness } from '../proof/witness.ts';
 import { reasonForError } from '../reason-for-error.ts';
-import type { Check, Sources } from './check.ts';
+import type { Check } from './check.ts';
+import type { Reading } from './reading.ts';
 
-/** How long one check may take, a monotonic clock in milliseconds, and the signal that ends the round. */
+/**
+ * How long one check may take, a monotonic clock in milliseconds, the signal that ends the round, and what the proof
+ * of this look showed.
+ */
 export type RunOptions = {
   readonly now: () => number;
   readonly signal: AbortSignal;
   readonly timeoutMs?: number;
+  readonly witness?: Witness | undefined;
 };
 
 const TIMEOUT_MS = 10_000;
@@ -20,24 +26,24 @@ const TIMEOUT_MS = 10_000;
  */
 export async function runChecks(
   checks: readonly Check[],
-  sources: Sources,
+  reading: Reading,
   options: RunOptions,
 ): Promise<readonly Finding[]> {
   options.signal.throwIfAborted();
-  const findings = await Promise.all(checks.map((check) => runCheck(check, sources, options)));
+  const findings = await Promise.all(checks.map((check) => runCheck(check, reading, options)));
   options.signal.throwIfAborted();
   return findings;
 }
 
-async function runCheck(check: Check, sources: Sources, options: RunOptions): Promise<Finding> {
-  const { now, signal, timeoutMs = TIMEOUT_MS } = options;
+async function runCheck(check: Check, reading: Reading, options: RunOptions): Promise<Finding> {
+  const { now, signal, witness, timeoutMs = TIMEOUT_MS } = options;
   const startedMs = now();
-  const seen = await withDeadline((inner) => check.inspect(sources, inner), { signal, timeoutMs }).catch(
+  const seen = await withDeadline(async () => check.inspect(reading, witness), { signal, timeoutMs }).catch(
     (error: unknown) =>
       error instanceof DeadlineError
         ? unknown('CheckTimedOut', `The check did not end within ${timeoutMs / 1_000} s`)
         : unknown(reasonForError(error), errorLine(error)),
   );
-  const blocking = seen.status === 'unknown' && check.required?.(sources) ? { blocking: true } : {};
+  const blocking = seen.status === 'unknown' && check.required?.(reading.sources) ? { blocking: true } : {};
   return { ...seen, ...blocking, check: check.id, durationMs: now() - startedMs };
 }

@@ -1,6 +1,5 @@
-import { optionOf, readHandler } from '../containerd/handler.ts';
-import { advise, fail, pass, skip } from '../finding.ts';
-import { readRunscConfig } from '../runsc/config.ts';
+import { optionOf } from '../containerd/handler.ts';
+import { advise, at, fail, pass, skip } from '../finding.ts';
 import { isRuncType } from '../runsc/files.ts';
 import type { Check } from './check.ts';
 
@@ -13,15 +12,12 @@ const OPTIONS_TYPE = 'io.containerd.runsc.v1.options';
 export const runscConfig: Check = {
   id: 'runsc-config',
   title: 'The shim accepts its configuration file',
-  async inspect(sources, signal) {
-    const runtime = await readHandler(sources, signal);
-    if (runtime.seen === 'assumed') return skip(`There is no handler "${sources.handler}"`);
-    if (isRuncType(runtime.runtimeType)) {
-      return skip(`The handler "${sources.handler}" does not use gVisor's shim`);
-    }
+  async inspect(reading) {
+    const { handler } = reading.sources;
+    const runtime = await reading.runtime();
+    if (runtime.seen === 'assumed') return skip(`There is no handler "${handler}"`);
+    if (isRuncType(runtime.runtimeType)) return skip(`The handler "${handler}" does not use gVisor's shim`);
     const unread = Object.keys(runtime.options).filter((key) => !SHIM_OPTIONS.includes(key.toLowerCase()));
-    const { file: source, line } = runtime;
-    const where = { ...(source !== undefined && { file: source }), ...(line && { line }) };
     const configPath = optionOf(runtime, 'ConfigPath');
     if (!configPath) {
       if (unread.length === 0) return pass('The handler has no ConfigPath: the shim uses its defaults');
@@ -29,26 +25,26 @@ export const runscConfig: Check = {
       return advise(
         'OptionIgnored',
         message,
-        unread.map((value) => ({ ...where, value })),
+        unread.map((value) => at(runtime, value)),
       );
     }
     const typeUrl = optionOf(runtime, 'TypeUrl');
     if (typeUrl !== OPTIONS_TYPE) {
       const message = `The handler has a ConfigPath, and its TypeUrl is "${typeUrl}" instead of "${OPTIONS_TYPE}": the shim refuses it`;
-      return fail('RunscConfigInvalid', message, [{ ...where, value: `TypeUrl "${typeUrl}"` }]);
+      return fail('RunscConfigInvalid', message, [at(runtime, `TypeUrl "${typeUrl}"`)]);
     }
     if (!configPath.startsWith('/')) {
       const message = `ConfigPath "${configPath}" is not absolute, so the shim looks for it in a directory that changes`;
-      return fail('RunscConfigInvalid', message, [{ ...where, value: configPath }]);
+      return fail('RunscConfigInvalid', message, [at(runtime, configPath)]);
     }
-    const config = await readRunscConfig(sources.host, configPath, signal);
+    const config = await reading.runscConfig();
     if (config.fault) {
       const { line: at, problem } = config.fault;
       const message = `The shim starts no sandbox with its configuration file: ${problem}`;
       return fail('RunscConfigInvalid', message, [{ file: configPath, line: at, value: problem }]);
     }
     const ignored = [
-      ...unread.map((value) => ({ ...where, value })),
+      ...unread.map((value) => at(runtime, value)),
       ...[...config.unknownKeys].map(([value, at]) => ({ file: configPath, line: at, value })),
     ];
     if (ignored.length > 0) {

@@ -1,10 +1,10 @@
 import { posix } from 'node:path';
 import { advise, block, pass, type Seen, skip, unknown } from '../finding.ts';
 import { PAGE_BYTES } from '../host/program.ts';
-import { readGvisorFiles } from '../runsc/files.ts';
 import type { RunscProgram } from '../runsc/program.ts';
 import { compareReleases, parseRunscRelease } from '../runsc/release.ts';
-import type { Check, Sources } from './check.ts';
+import type { Check } from './check.ts';
+import type { Reading } from './reading.ts';
 
 /** First release with the fix of CVE-2025-2713: https://osv.dev/vulnerability/CVE-2025-2713 */
 const ADVISED_FLOOR = '20240325.0';
@@ -14,9 +14,9 @@ export const runscRelease: Check = {
   id: 'runsc-release',
   title: 'The gVisor release is new enough',
   required: ({ minRunscRelease }) => minRunscRelease !== undefined,
-  async inspect(sources, signal) {
-    const found = await readPrograms(sources, signal);
-    const { witness, minRunscRelease } = sources;
+  async inspect(reading, witness) {
+    const found = await readPrograms(reading);
+    const { minRunscRelease } = reading.sources;
     const [first] = found;
     if (first === undefined) {
       const message = 'runsc was not found, so that its release is not known';
@@ -40,16 +40,16 @@ function runs({ textBytes }: RunscProgram, pages: number): boolean {
 }
 
 /** runsc, and the sentry beside it, which is the program of a sandbox in releases since July 2026. */
-async function readPrograms(sources: Sources, signal: AbortSignal): Promise<readonly RunscProgram[]> {
-  const { host, programs } = sources;
-  const { runsc } = await readGvisorFiles(sources, signal);
+async function readPrograms(reading: Reading): Promise<readonly RunscProgram[]> {
+  const { host, programs } = reading.sources;
+  const runsc = await reading.runsc();
   if (runsc === undefined) return [];
   const real = (await host.realpath(runsc)) ?? runsc;
   const paths = new Set([
     runsc,
     ...[runsc, real].map((path) => posix.join(posix.dirname(path), 'gvisor-bin/gvisor_sentry')),
   ]);
-  const read = await Promise.all([...paths].map((path) => programs.read(host, path, signal)));
+  const read = await Promise.all([...paths].map((path) => programs.read(host, path)));
   return read.filter((program) => program !== undefined);
 }
 

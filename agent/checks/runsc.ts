@@ -1,7 +1,6 @@
-import { fail, pass, unknown } from '../finding.ts';
+import { at, fail, pass, unknown } from '../finding.ts';
 import { whyNotRunnable } from '../host/runnable.ts';
 import { DEFAULT_PLATFORM } from '../runsc/config.ts';
-import { readGvisorFiles } from '../runsc/files.ts';
 import type { Check } from './check.ts';
 
 /** runsc re-executes itself as nobody: https://gvisor.dev/docs/user_guide/faq/ */
@@ -11,13 +10,11 @@ const READ_AND_EXECUTE_BY_EVERYONE = 0o555;
 export const runsc: Check = {
   id: 'runsc',
   title: 'runsc is installed and executable',
-  async inspect(sources, signal) {
-    const { config, runsc: path, folders } = await readGvisorFiles(sources, signal);
-    const named = {
-      ...(config.file !== undefined && { file: config.file }),
-      value: `binary_name ${config.binaryName}`,
-    };
-    const where = { value: `looked in ${folders.join(' ')}` };
+  async inspect(reading) {
+    const config = await reading.runscConfig();
+    const path = await reading.runsc();
+    const named = at({ file: config.file }, `binary_name ${config.binaryName}`);
+    const where = { value: `looked in ${reading.folders.join(' ')}` };
     if (path === undefined) {
       return config.binaryName.startsWith('/')
         ? fail('RunscNotFound', `"${config.binaryName}" is not there`, [named])
@@ -27,7 +24,7 @@ export const runsc: Check = {
             [named, where],
           );
     }
-    const why = await whyNotRunnable(sources.host, path, READ_AND_EXECUTE_BY_EVERYONE);
+    const why = await whyNotRunnable(reading.sources.host, path, READ_AND_EXECUTE_BY_EVERYONE);
     if (why) {
       const message = `"${path}" is not readable and executable by everyone: ${why.problem}`;
       return fail('RunscNotExecutable', message, [why.evidence]);

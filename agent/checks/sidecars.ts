@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
 import { advise, fail, pass, type Seen, skip, unknown } from '../finding.ts';
 import type { Host } from '../host/host.ts';
-import { type GvisorFiles, readGvisorFiles } from '../runsc/files.ts';
+import type { RunscConfig } from '../runsc/config.ts';
 import { compareReleases, parseRunscRelease, type RunscRelease } from '../runsc/release.ts';
 import type { Check } from './check.ts';
 
@@ -20,15 +20,14 @@ const SINCE = {
 export const sidecars: Check = {
   id: 'sidecars',
   title: 'runsc has the sidecar programs of its release',
-  async inspect(sources, signal) {
-    const files = await readGvisorFiles(sources, signal);
-    const { runsc } = files;
+  async inspect(reading) {
+    const { host, programs } = reading.sources;
+    const runsc = await reading.runsc();
     if (runsc === undefined) return skip('runsc is not there, so its sidecars cannot be told');
-    const release =
-      (await sources.programs.read(sources.host, runsc, signal))?.release ?? parseRunscRelease('');
+    const release = (await programs.read(host, runsc))?.release ?? parseRunscRelease('');
     return judgeSidecars(runsc, release, {
-      ...(await findSidecars(sources.host, runsc)),
-      ...policyOf(files, release),
+      ...(await findSidecars(host, runsc)),
+      isFallbackAllowed: fallsBack(await reading.runscConfig(), release),
     });
   },
 };
@@ -80,8 +79,8 @@ async function findSidecars(host: Host, runsc: string): Promise<Pick<Sidecars, '
 }
 
 /** The default policy falls back on runsc itself, and is STRICT from the release on that the flag's own help names. */
-function policyOf({ config }: GvisorFiles, release: RunscRelease): Pick<Sidecars, 'isFallbackAllowed'> {
-  const policy = config.flags.get('sidecar-usage-policy')?.toUpperCase() ?? 'DEFAULT';
+function fallsBack({ flags }: RunscConfig, release: RunscRelease): boolean {
+  const policy = flags.get('sidecar-usage-policy')?.toUpperCase() ?? 'DEFAULT';
   const isOlder = (compareReleases(release, parseRunscRelease(SINCE.strict)) ?? 0) < 0;
-  return { isFallbackAllowed: policy.startsWith('LEGACY') || (policy === 'DEFAULT' && isOlder) };
+  return policy.startsWith('LEGACY') || (policy === 'DEFAULT' && isOlder);
 }

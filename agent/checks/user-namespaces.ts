@@ -11,8 +11,8 @@ const RECOMMENDED = 256;
 export const userNamespaces: Check = {
   id: 'user-namespaces',
   title: 'User namespaces are enabled',
-  async inspect({ host }, signal) {
-    const text = await host.readText(FILE, { signal });
+  async inspect({ sources: { host } }) {
+    const text = await host.readText(FILE);
     if (text === undefined) {
       // Without /proc/sys nothing can be told; with it, the kernel was built without user namespaces.
       if ((await host.stat('/proc/sys/kernel')) === undefined) {

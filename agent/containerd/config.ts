@@ -34,19 +34,19 @@ export type ContainerdConfig = {
 };
 
 /**
- * Reads containerd's configuration as the given release would; `release` is what CRI reports, or `undefined`.
+ * Reads containerd's configuration as the given release would; `release` is what CRI reports.
  * Throws when a file exists and cannot be read; what containerd itself would refuse is a `fault`, not a throw.
  */
 export async function readContainerdConfig(
   host: Host,
   root: string,
-  { release, signal }: { readonly release?: string | undefined; readonly signal?: AbortSignal } = {},
+  release?: string,
 ): Promise<ContainerdConfig> {
-  const { files, fault } = await readContainerdFiles(host, root, signal);
+  const { files, fault } = await readContainerdFiles(host, root);
   const known = release === undefined ? undefined : parseContainerdRelease(release);
   const newest = Math.max(0, ...files.map((file) => file.version));
   const rules = known ? rulesOf(known) : rulesForConfigVersion(newest);
-  const unimported = await readUnimported(host, root, files, signal);
+  const unimported = await readUnimported(host, root, files);
   const config = resolveConfig(files, { rules, refusesNewerDropIn: refusesNewerDropIn(known), unimported });
   const found = fault ?? config.fault;
   return { ...config, rulesAssumed: !known, ...(found && { fault: found, runtimes: new Map() }) };

@@ -22,7 +22,6 @@ export type ConfigFault = { readonly file: string; readonly line: number; readon
 export type ContainerdFiles = { readonly files: readonly ContainerdFile[]; readonly fault?: ConfigFault };
 
 const MAX_FILES = 100;
-const MAX_BYTES = 1024 * 1024;
 
 /**
  * Follows `imports` as every containerd does: breadth first, a relative path from the importing file's
@@ -31,11 +30,7 @@ const MAX_BYTES = 1024 * 1024;
  * Throws when a file exists and cannot be read, or when there are more than 100.
  * https://github.com/containerd/containerd/blob/v2.4.2/cmd/containerd/server/config/config.go
  */
-export async function readContainerdFiles(
-  host: Host,
-  root: string,
-  signal?: AbortSignal,
-): Promise<ContainerdFiles> {
+export async function readContainerdFiles(host: Host, root: string): Promise<ContainerdFiles> {
   const loaded = new Map<string, ContainerdFile>();
   const pending: { path: string; importer?: ContainerdFile }[] = [{ path: posix.resolve('/', root) }];
   for (let next = pending.shift(); next; next = pending.shift()) {
@@ -53,7 +48,7 @@ export async function readContainerdFiles(
       const problem = importer ? `imports "${path}", which ${missing}` : missing;
       return { files, fault: { file: at.path, line, problem } };
     }
-    const file = await readContainerdFile(host, path, signal);
+    const file = await readContainerdFile(host, path);
     if ('problem' in file) return { files, fault: file };
     loaded.set(path, file);
     for (const pattern of file.imports) {
@@ -70,12 +65,8 @@ export async function readContainerdFiles(
 }
 
 /** Reads one file, its imports not followed; a file that containerd would refuse comes back as its fault. */
-export async function readContainerdFile(
-  host: Host,
-  path: string,
-  signal?: AbortSignal,
-): Promise<ContainerdFile | ConfigFault> {
-  const text = await host.readText(path, { maxBytes: MAX_BYTES, ...(signal && { signal }) });
+export async function readContainerdFile(host: Host, path: string): Promise<ContainerdFile | ConfigFault> {
+  const text = await host.readText(path);
   if (text === undefined) throw new Error(`Cannot read host file "${path}": it vanished while it was read`);
   try {
     return parseContainerdFile(text, path);

@@ -19,7 +19,6 @@ export async function readUnimported(
   host: Host,
   root: string,
   loaded: readonly ContainerdFile[],
-  signal?: AbortSignal,
 ): Promise<readonly IgnoredMention[]> {
   const known = new Set([posix.resolve('/', root), ...loaded.map((file) => file.path)]);
   const found: IgnoredMention[] = [];
@@ -28,9 +27,8 @@ export async function readUnimported(
     await Promise.all([...directories].map((directory) => dropIns(host, directory)))
   ).flat();
   for (const path of candidates.filter((candidate) => !known.has(candidate)).slice(0, MAX_FILES)) {
-    signal?.throwIfAborted();
     const template = TEMPLATE.test(path);
-    const file = await (template ? readTemplate(host, path) : readContainerdFile(host, path, signal)).catch(
+    const file = await (template ? readTemplate(host, path) : readContainerdFile(host, path)).catch(
       () => undefined,
     );
     if (!file || 'problem' in file) continue;

@@ -2,14 +2,7 @@ import { constants } from 'node:fs';
 import { lstat, open, readdir, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isAbsent } from './absent.ts';
-import {
-  type FileKind,
-  kindOf,
-  type ReadLimits,
-  readUpTo,
-  refuseIrregular,
-  refuseLarge,
-} from './regular-file.ts';
+import { type FileKind, kindOf, readUpTo, refuseIrregular, refuseLarge } from './regular-file.ts';
 import { resolvePath } from './resolve-path.ts';
 import { isVisible, NotVisible, visibleParts } from './visible.ts';
 
@@ -26,7 +19,7 @@ export type FileStat = {
   readonly fingerprint: string;
 };
 
-const DEFAULT_MAX_BYTES = 1024 * 1024;
+const MAX_BYTES = 1024 * 1024;
 const PIECE_BYTES = 1024 * 1024;
 /** The local disk of a node under full load answers within a fraction of this; a dead network mount never does. */
 const ANSWER_MS = 5_000;
@@ -121,18 +114,17 @@ export class Host {
   }
 
   /** A whole regular file as UTF-8; throws when it is larger than `maxBytes` (1 MiB) or is no regular file. */
-  async readText(path: string, limits: ReadLimits = {}): Promise<string | undefined> {
-    const maxBytes = limits.maxBytes ?? DEFAULT_MAX_BYTES;
-    const bytes = await this.#read(path, { ...limits, maxBytes: maxBytes + 1, refuseOver: maxBytes });
+  async readText(path: string, maxBytes = MAX_BYTES): Promise<string | undefined> {
+    const bytes = await this.#read(path, maxBytes + 1, maxBytes);
     return bytes?.toString('utf8');
   }
 
   /** The first `length` bytes of a regular file of any size, fewer when it is shorter. */
   async readStart(path: string, length: number): Promise<Buffer | undefined> {
-    return this.#read(path, { maxBytes: length });
+    return this.#read(path, length);
   }
 
-  async #read(path: string, limits: ReadLimits & { refuseOver?: number }): Promise<Buffer | undefined> {
+  async #read(path: string, maxBytes: number, refuseOver?: number): Promise<Buffer | undefined> {
     const local = await this.localPath(path);
     if (local === undefined) return undefined;
     return this.#absentIsUndefined(path, async () => {
@@ -141,9 +133,9 @@ export class Host {
       await using file = await open(local, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
       const stats = await file.stat();
       refuseIrregular(stats);
-      refuseLarge(stats.size, limits.refuseOver);
-      const bytes = await readUpTo(file, limits);
-      refuseLarge(bytes.length, limits.refuseOver);
+      refuseLarge(stats.size, refuseOver);
+      const bytes = await readUpTo(file, maxBytes);
+      refuseLarge(bytes.length, refuseOver);
       return bytes;
     });
   }
@@ -152,7 +144,7 @@ export class Host {
    * A regular file in pieces of at most 1 MiB, each beginning with the last `overlap` bytes of the one before; none
    * for a file that does not exist. One buffer serves all pieces.
    */
-  async *pieces(path: string, overlap: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
+  async *pieces(path: string, overlap: number): AsyncGenerator<Buffer> {
     const local = await this.localPath(path);
     if (local === undefined) return;
     const openIt = () => open(local, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
@@ -162,7 +154,6 @@ export class Host {
       refuseIrregular(await this.#ask(() => file.stat()));
       const buffer = Buffer.alloc(PIECE_BYTES);
       for (let kept = 0; ; ) {
-        signal?.throwIfAborted();
         const { bytesRead } = await this.#ask(() => file.read(buffer, kept, buffer.length - kept, null));
         if (bytesRead === 0) return;
         const length = kept + bytesRead;

@@ -24,7 +24,7 @@ const MOST_ARGUMENT_BYTES = 64 * 1024;
  * Source: https://man7.org/linux/man-pages/man5/proc_pid_status.5.html, proc_pid_cgroup(5), proc_pid_statm(5)
  */
 export async function readProcess(host: Host, pid: number): Promise<HostProcess | undefined> {
-  const read = (file: string) => host.readText(`/proc/${pid}/${file}`, { maxBytes: MOST_ARGUMENT_BYTES });
+  const read = (file: string) => host.readText(`/proc/${pid}/${file}`, MOST_ARGUMENT_BYTES);
   const [cmdline, status, cgroup, statm] = await Promise.all(
     ['cmdline', 'status', 'cgroup', 'statm'].map(read),
   );

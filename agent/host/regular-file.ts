@@ -4,20 +4,14 @@ import type { FileHandle } from 'node:fs/promises';
 /** What kind of thing a path names. */
 export type FileKind = 'file' | 'directory' | 'fifo' | 'socket' | 'device';
 
-/** How much of a file may be read, and the signal that ends the reading. */
-export type ReadLimits = { readonly maxBytes?: number; readonly signal?: AbortSignal };
-
-const DEFAULT_MAX_BYTES = 1024 * 1024;
 const CHUNK_BYTES = 64 * 1024;
 
-/** The first bytes of an open file, as many as the limits allow. */
-export async function readUpTo(file: FileHandle, limits: ReadLimits): Promise<Buffer> {
-  const maxBytes = limits.maxBytes ?? DEFAULT_MAX_BYTES;
+/** The first bytes of an open file, at most so many. */
+export async function readUpTo(file: FileHandle, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let total = 0;
   // The size is not asked: files under /proc say 0 and hold something.
   while (total < maxBytes) {
-    limits.signal?.throwIfAborted();
     const chunk = Buffer.alloc(Math.min(CHUNK_BYTES, maxBytes - total));
     const { bytesRead } = await file.read(chunk, 0, chunk.length, null);
     if (bytesRead === 0) break;

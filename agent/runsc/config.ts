@@ -43,8 +43,8 @@ export const DEFAULT_RUNSC_CONFIG: RunscConfig = {
 };
 
 /** Reads the shim's file; a file that is absent is a fault too, because the shim then starts no sandbox. */
-export async function readRunscConfig(host: Host, file: string, signal?: AbortSignal): Promise<RunscConfig> {
-  const text = await host.readText(file, signal ? { signal } : {});
+export async function readRunscConfig(host: Host, file: string): Promise<RunscConfig> {
+  const text = await host.readText(file);
   if (text === undefined) {
     return { ...DEFAULT_RUNSC_CONFIG, file, fault: { line: 1, problem: `"${file}" does not exist` } };
   }

@@ -1,26 +1,13 @@
 import { posix } from 'node:path';
-import { type HandlerRuntime, type HandlerSources, optionOf, readHandler } from '../containerd/handler.ts';
+import type { HandlerRuntime } from '../containerd/handler.ts';
 import type { Host } from '../host/host.ts';
-import { DEFAULT_RUNSC_CONFIG, type RunscConfig, readRunscConfig } from './config.ts';
-
-/** The files with which a handler starts a sandbox, all as host paths. */
-export type GvisorFiles = {
-  readonly runtime: HandlerRuntime;
-  readonly config: RunscConfig;
-  /** Where programs are looked for. containerd's own PATH is not known, so what is not here may be elsewhere. */
-  readonly folders: readonly string[];
-  /** Where runsc is, or `undefined` when it is in none of these folders. */
-  readonly runsc?: string;
-};
-
-/** Where to look for programs: the sources of a handler, and the shim that containerd was last seen to run. */
-export type FileSources = HandlerSources & { readonly shim?: string };
 
 /**
  * Where distributions and people put programs; the first ones are what systemd gives a service as its PATH.
+ * containerd's own PATH is not known, so what is in none of these may be elsewhere.
  * Sources: https://www.freedesktop.org/software/systemd/man/systemd.exec.html#%24PATH, docs/distributions.md
  */
-const FOLDERS = [
+export const FOLDERS: readonly string[] = [
   '/usr/local/sbin',
   '/usr/local/bin',
   '/usr/sbin',
@@ -33,27 +20,13 @@ const FOLDERS = [
   '/var/lib/k0s/bin',
 ];
 
-/** Follows handler → ConfigPath → binary_name → runsc as the gVisor shim does. */
-export async function readGvisorFiles(sources: FileSources, signal: AbortSignal): Promise<GvisorFiles> {
-  const { host, shim } = sources;
-  const runtime = await readHandler(sources, signal);
-  const configPath = isRuncType(runtime.runtimeType) ? '' : optionOf(runtime, 'ConfigPath');
-  const config = configPath ? await readRunscConfig(host, configPath, signal) : DEFAULT_RUNSC_CONFIG;
-  // Last: a shim's process names the folder of a release that an upgrade may have left behind.
-  const folders = [...new Set([...FOLDERS, ...(shim === undefined ? [] : [posix.dirname(shim)])])];
-  const { binaryName } = config;
-  const runsc = binaryName.startsWith('/')
-    ? (await host.stat(binaryName)) && binaryName
-    : await findProgram(host, folders, binaryName);
-  return { runtime, config, folders, ...(runsc !== undefined && { runsc }) };
-}
-
-/** The first file named `name` in the folders, an executable one before any other. */
+/** The program of that absolute path, or the first of that name in the folders, an executable one before any other. */
 export async function findProgram(
   host: Host,
   folders: readonly string[],
   name: string,
 ): Promise<string | undefined> {
+  if (name.startsWith('/')) return (await host.stat(name)) && name;
   let present: string | undefined;
   for (const folder of folders) {
     const path = posix.join('/', folder, name);
@@ -72,10 +45,12 @@ export function isRuncType(runtimeType: string): boolean {
 }
 
 /**
- * The file name of the shim that containerd looks for, or `undefined` for a type of which it makes none.
+ * The path or file name of the shim that containerd looks for, or `undefined` for a type of which it makes none.
  * https://github.com/containerd/containerd/blob/v1.7.34/runtime/v2/shim/util.go
  */
-export function shimName(runtimeType: string): string | undefined {
+export function shimOf({ runtimeType, runtimePath }: Pick<HandlerRuntime, 'runtimeType' | 'runtimePath'>) {
+  if (runtimePath !== '') return runtimePath;
+  if (runtimeType.startsWith('/')) return runtimeType;
   const parts = runtimeType.split('.');
   if (runtimeType.includes('/') || parts.length < 2 || parts[0] === '') return undefined;
   return `containerd-shim-${parts.at(-2)}-${parts.at(-1)}`;

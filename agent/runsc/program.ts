@@ -23,27 +23,47 @@ const HEADER_BYTES = 4096;
 /** More texts than this name no release, whatever they are. */
 const MOST_TEXTS = 16;
 
-/** Reads the release out of program files, without running any. A file is read again only when it has changed. */
+/** A program of gVisor has some 100 MiB; what is larger is none, and would be read for long. */
+const MOST_BYTES = 2 ** 30;
+
+/**
+ * Reads the release out of program files, without running any. A file is read again only when it has changed; a slow
+ * reading outlives the look that asked for it.
+ */
 export class RunscPrograms {
-  readonly #known = new Map<string, { readonly fingerprint: string; readonly program: RunscProgram }>();
+  readonly #known = new Map<
+    string,
+    { readonly fingerprint: string; readonly program: Promise<RunscProgram> }
+  >();
 
   /** The program at that host path; undefined where there is none. A file that names two releases that differ names none. */
-  async read(host: Host, path: string, signal?: AbortSignal): Promise<RunscProgram | undefined> {
+  async read(host: Host, path: string): Promise<RunscProgram | undefined> {
     const stat = await host.stat(path);
     if (stat?.kind !== 'file') return undefined;
+    const { fingerprint } = stat;
     const known = this.#known.get(path);
-    if (known?.fingerprint === stat.fingerprint) return known.program;
-    const header = (await host.readStart(path, HEADER_BYTES)) ?? Buffer.alloc(0);
-    const found = new Set<string>();
-    for await (const piece of host.pieces(path, LONGEST, signal)) {
-      if (!MARKS.some((mark) => piece.includes(mark, 0, 'latin1'))) continue;
-      for (const [text] of piece.toString('latin1').matchAll(RELEASE)) found.add(text.slice(0, -1));
-      if (found.size > MOST_TEXTS) break;
-    }
-    const program = { path, release: releaseOf(found), textBytes: textSegments(header) };
-    this.#known.set(path, { fingerprint: stat.fingerprint, program });
+    if (known?.fingerprint === fingerprint) return known.program;
+    const program = stat.size > MOST_BYTES ? unnamed(path) : scan(host, path);
+    this.#known.set(path, { fingerprint, program });
+    // A reading that failed is tried again.
+    program.catch(() => this.#known.delete(path));
     return program;
   }
+}
+
+async function unnamed(path: string): Promise<RunscProgram> {
+  return { path, release: parseRunscRelease(''), textBytes: new Set() };
+}
+
+async function scan(host: Host, path: string): Promise<RunscProgram> {
+  const header = (await host.readStart(path, HEADER_BYTES)) ?? Buffer.alloc(0);
+  const found = new Set<string>();
+  for await (const piece of host.pieces(path, LONGEST)) {
+    if (!MARKS.some((mark) => piece.includes(mark, 0, 'latin1'))) continue;
+    for (const [text] of piece.toString('latin1').matchAll(RELEASE)) found.add(text.slice(0, -1));
+    if (found.size > MOST_TEXTS) break;
+  }
+  return { path, release: releaseOf(found), textBytes: textSegments(header) };
 }
 
 /**

@@ -2,35 +2,36 @@ import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { CAUSES, CHECKS, EVIDENCE } from '../../../agent/checks/catalogue.ts';
-import type { Sources } from '../../../agent/checks/check.ts';
+import type { Reading } from '../../../agent/checks/reading.ts';
 import { runChecks } from '../../../agent/checks/run.ts';
 import { rememberConfigPath } from '../../../agent/containerd/arguments.ts';
 import { readContainerdConfig } from '../../../agent/containerd/config.ts';
 import { readDistribution } from '../../../agent/containerd/distribution.ts';
 import type { Runtime } from '../../../agent/cri/cri.ts';
-import { criStatus, fakeCri, hostOf, outcome, sourcesOf, witnessOf } from './fake-node.ts';
+import { criStatus, fakeCri, hostOf, outcome, readingOf, sourcesOf, witnessOf } from './fake-node.ts';
 import { HOSTS } from './fixture-hosts.ts';
 
 /** These speak of what a proof showed, and there is none here. */
 const OF_PROOF = ['isolation', 'limits'];
 
-async function sourcesFor(name: string, release: string, handler = 'runsc'): Promise<Sources> {
+async function readingFor(name: string, release: string, handler = 'runsc'): Promise<Reading> {
   const host = hostOf(name);
   const distribution = await readDistribution(host);
   const client = { serverPid: async () => 612 };
   const containerdConfig = await rememberConfigPath({ host, client, distribution, named: undefined })();
-  const { runtimes } = await readContainerdConfig(host, containerdConfig, { release });
+  const { runtimes } = await readContainerdConfig(host, containerdConfig, release);
   const loaded: Record<string, Runtime> = {};
   for (const [handler, { file: _, line: __, ...runtime }] of runtimes) loaded[handler] = runtime;
-  return sourcesOf(name, { host, cri: fakeCri(criStatus(release, loaded)), handler, containerdConfig });
+  const cri = fakeCri(criStatus(release, loaded));
+  return readingOf(sourcesOf(name, { host, cri, handler, containerdConfig }));
 }
 
 describe('the catalogue of checks', () => {
   for (const [name, { release, handler, not }] of Object.entries(HOSTS)) {
     it(`judges ${name} under containerd ${release}`, async () => {
-      const sources = await sourcesFor(name, release, handler);
+      const reading = await readingFor(name, release, handler);
       const { signal } = new AbortController();
-      const findings = await runChecks(CHECKS, sources, { now: () => 0, signal });
+      const findings = await runChecks(CHECKS, reading, { now: () => 0, signal });
       const seen = findings
         .filter(({ check, status }) => status !== 'pass' && !OF_PROOF.includes(check))
         .map((finding) => {
@@ -43,12 +44,12 @@ describe('the catalogue of checks', () => {
   }
 
   it('has nothing to say of a proof that was not made, and speaks of one that was', async () => {
-    const sources = await sourcesFor('kubeadm-weakened', 'v2.4.2');
+    const reading = await readingFor('kubeadm-weakened', 'v2.4.2');
     const { signal } = new AbortController();
-    const without = await runChecks(EVIDENCE, sources, { now: () => 0, signal });
+    const without = await runChecks(EVIDENCE, reading, { now: () => 0, signal });
     assert.deepEqual(without.map(outcome), ['skipped', 'skipped', 'pass']);
     const witness = witnessOf({ flags: { network: 'host' } });
-    const proven = await runChecks(EVIDENCE, { ...sources, witness }, { now: () => 0, signal });
+    const proven = await runChecks(EVIDENCE, reading, { now: () => 0, signal, witness });
     // The fixture's runsc is a script, which no sandbox can be seen to run.
     assert.deepEqual(proven.map(outcome), ['decides IsolationWeakened', 'pass', 'unknown ReleaseUnknown']);
   });
@@ -62,9 +63,9 @@ describe('the catalogue of checks', () => {
       ['k3s-template-not-rendered', 'v2.1.5-k3s1', /config-v3.toml.tmpl" line 6, .*restart what renders it/],
     ];
     for (const [fixture, release, expected] of words) {
-      const sources = await sourcesFor(fixture, release);
+      const reading = await readingFor(fixture, release);
       const { signal } = new AbortController();
-      const findings = await runChecks(CHECKS, sources, { now: () => 0, signal });
+      const findings = await runChecks(CHECKS, reading, { now: () => 0, signal });
       assert.match(findings.find(({ check }) => check === 'handler-configured')?.message ?? '', expected);
     }
   });
@@ -73,7 +74,7 @@ describe('the catalogue of checks', () => {
     const files = await readdir(new URL('../../../agent/checks', import.meta.url));
     const ids = files
       .map((file) => file.replace('.ts', ''))
-      .filter((id) => !['catalogue', 'check', 'run'].includes(id));
+      .filter((id) => !['catalogue', 'check', 'reading', 'run'].includes(id));
     assert.deepEqual(CHECKS.map(({ id }) => id).sort(), ids.sort());
   });
 });

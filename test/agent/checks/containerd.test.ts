@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { containerd } from '../../../agent/checks/containerd.ts';
-import { criStatus, fakeCri, outcome, sourcesOf } from './fake-node.ts';
+import { criStatus, fakeCri, inspect, outcome, sourcesOf } from './fake-node.ts';
 
-const { signal } = new AbortController();
 const look = (status: ReturnType<typeof criStatus> | undefined) =>
-  containerd.inspect(sourcesOf('kubeadm-ready', { cri: fakeCri(status) }), signal);
+  inspect(containerd, sourcesOf('kubeadm-ready', { cri: fakeCri(status) }));
 
 describe('containerd', () => {
   it('passes when containerd answers and is ready', async () => {

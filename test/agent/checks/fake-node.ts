@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { status as Code, Metadata } from '@grpc/grpc-js';
-import type { Sources } from '../../../agent/checks/check.ts';
+import type { Check } from '../../../agent/checks/check.ts';
+import { Reading, type Sources } from '../../../agent/checks/reading.ts';
 import type { Cri, CriStatus, Runtime, ShimInfo } from '../../../agent/cri/cri.ts';
 import { CriError } from '../../../agent/cri/error.ts';
 import type { Seen } from '../../../agent/finding.ts';
@@ -60,6 +61,16 @@ export function sourcesOf(name: string, changes: Partial<Sources> = {}): Sources
     requireLimits: false,
     ...changes,
   };
+}
+
+/** A look's reading of these sources. */
+export function readingOf(sources: Sources): Reading {
+  return new Reading(sources, new AbortController().signal);
+}
+
+/** What a check sees there, of a proof too if there was one. */
+export function inspect(check: Check, sources: Sources, witness?: Witness): Promise<Seen> {
+  return check.inspect(readingOf(sources), witness);
 }
 
 /** What a proof showed: a sandbox of gVisor in the kubelet's cgroup, unless said otherwise. */

@@ -2,13 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { handlerConfigured } from '../../../agent/checks/handler-configured.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { criStatus, fakeCri, outcome, sourcesOf } from './fake-node.ts';
-
-const { signal } = new AbortController();
+import { criStatus, fakeCri, inspect, outcome, sourcesOf } from './fake-node.ts';
 
 describe('handler-configured', () => {
   it('shows the file and the line of the handler', async () => {
-    const seen = await handlerConfigured.inspect(sourcesOf('kubeadm-ready'), signal);
+    const seen = await inspect(handlerConfigured, sourcesOf('kubeadm-ready'));
     assert.equal(outcome(seen), 'pass');
     assert.deepEqual(seen.evidence, [
       { file: '/etc/containerd/conf.d/runsc.toml', line: 3, value: 'io.containerd.runsc.v1' },
@@ -16,10 +14,7 @@ describe('handler-configured', () => {
   });
 
   it('says by which rules it reads when containerd does not answer', async () => {
-    const seen = await handlerConfigured.inspect(
-      sourcesOf('debian-ready', { cri: fakeCri(undefined) }),
-      signal,
-    );
+    const seen = await inspect(handlerConfigured, sourcesOf('debian-ready', { cri: fakeCri(undefined) }));
     assert.equal(outcome(seen), 'pass');
     assert.match(seen.message, /by the rules of containerd 1.x, because its release is not known/);
   });
@@ -32,14 +27,14 @@ describe('handler-configured', () => {
       [root]: `version = 3\n${table('io.containerd.cri.v1.runtime')}${table('io.containerd.grpc.v1.cri')}`,
     });
     const cri = fakeCri(criStatus('v2.2.2'));
-    const seen = await handlerConfigured.inspect(sourcesOf('', { host, cri }), signal);
+    const seen = await inspect(handlerConfigured, sourcesOf('', { host, cri }));
     assert.equal(outcome(seen), 'advises HandlerInIgnoredTable');
     assert.match(seen.message, /line 4 has no effect/);
   });
 
   it('names the handlers that there are instead', async () => {
     const sources = sourcesOf('gke-plain', { cri: fakeCri(criStatus('v2.0.7')) });
-    const seen = await handlerConfigured.inspect(sources, signal);
+    const seen = await inspect(handlerConfigured, sources);
     assert.equal(outcome(seen), 'explains HandlerNotConfigured');
     assert.match(seen.message, /there are "runc", "gvisor"/);
   });
@@ -51,10 +46,10 @@ describe('handler-configured', () => {
         'version = 3\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc]\nruntime_typ = "x"\n',
     });
     assert.equal(
-      outcome(await handlerConfigured.inspect(sourcesOf('', { host }), signal)),
+      outcome(await inspect(handlerConfigured, sourcesOf('', { host }))),
       'explains HandlerNotConfigured',
     );
     const big = await tempHost(t, { [root]: '#'.repeat(2 ** 21) });
-    await assert.rejects(handlerConfigured.inspect(sourcesOf('', { host: big }), signal), /larger than/);
+    await assert.rejects(inspect(handlerConfigured, sourcesOf('', { host: big })), /larger than/);
   });
 });

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { differences, handlerCurrent } from '../../../agent/checks/handler-current.ts';
-import { criStatus, fakeCri, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
+import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
 
-const { signal } = new AbortController();
 const options = { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: '/etc/containerd/runsc.toml' };
 const look = (fixture: string, loaded = loadedRuntime({ options }), release = 'v2.4.2') =>
-  handlerCurrent.inspect(sourcesOf(fixture, { cri: fakeCri(criStatus(release, { runsc: loaded })) }), signal);
+  inspect(handlerCurrent, sourcesOf(fixture, { cri: fakeCri(criStatus(release, { runsc: loaded })) }));
 
 describe('handler-current', () => {
   it('passes when memory and disk are the same', async () => {
@@ -28,9 +27,9 @@ describe('handler-current', () => {
   });
 
   it('has nothing to compare without the handler or without containerd', async () => {
-    assert.equal(outcome(await handlerCurrent.inspect(sourcesOf('kubeadm-ready'), signal)), 'skipped');
+    assert.equal(outcome(await inspect(handlerCurrent, sourcesOf('kubeadm-ready'))), 'skipped');
     const silent = sourcesOf('kubeadm-ready', { cri: fakeCri(undefined) });
-    await assert.rejects(handlerCurrent.inspect(silent, signal), { name: 'CriError', kind: 'unreachable' });
+    await assert.rejects(inspect(handlerCurrent, silent), { name: 'CriError', kind: 'unreachable' });
   });
 });
 

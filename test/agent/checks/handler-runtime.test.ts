@@ -3,18 +3,20 @@ import { describe, it } from 'node:test';
 import { handlerRuntime, judgeRuntime, type RuntimeFacts } from '../../../agent/checks/handler-runtime.ts';
 import type { Runtime } from '../../../agent/cri/cri.ts';
 import { DEFAULT_RUNSC_CONFIG } from '../../../agent/runsc/config.ts';
-import { criStatus, fakeCri, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
+import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
 
 const RUNC = 'io.containerd.runc.v2';
-const { signal } = new AbortController();
 
 function facts(runtime: Partial<Runtime>, changes: Partial<RuntimeFacts> = {}): RuntimeFacts {
-  const files = {
-    runtime: { ...loadedRuntime(runtime), seen: 'loaded' as const },
+  return {
+    handler: 'runsc',
+    runtime: { ...loadedRuntime(runtime), seen: 'loaded' },
     config: DEFAULT_RUNSC_CONFIG,
+    shim: '/usr/local/bin/containerd-shim-runsc-v1',
+    binary: '/usr/local/bin/runsc',
+    info: undefined,
+    ...changes,
   };
-  const shim = '/usr/local/bin/containerd-shim-runsc-v1';
-  return { handler: 'runsc', files, shim, binary: '/usr/local/bin/runsc', info: undefined, ...changes };
 }
 
 describe('judgeRuntime', () => {
@@ -81,12 +83,12 @@ describe('handler-runtime', () => {
   it('judges what is loaded, not what is on disk', async () => {
     const runsc = loadedRuntime({ runtimeType: RUNC });
     const sources = sourcesOf('kubeadm-ready', { cri: fakeCri(criStatus('v2.4.2', { runsc })) });
-    assert.equal(outcome(await handlerRuntime.inspect(sources, signal)), 'explains HandlerRunsRunc');
+    assert.equal(outcome(await inspect(handlerRuntime, sources)), 'explains HandlerRunsRunc');
   });
 
   it('judges the disk when containerd does not answer', async () => {
     const sources = sourcesOf('kubeadm-runc-in-disguise', { cri: fakeCri(undefined) });
-    const seen = await handlerRuntime.inspect(sources, signal);
+    const seen = await inspect(handlerRuntime, sources);
     assert.equal(outcome(seen), 'explains HandlerRunsRunc');
     assert.deepEqual(seen.evidence?.[0]?.file, '/etc/containerd/config.toml');
   });
@@ -96,6 +98,6 @@ describe('handler-runtime', () => {
       handler: 'test-handler',
       cri: fakeCri(criStatus('v2.1.5')),
     });
-    assert.equal(outcome(await handlerRuntime.inspect(sources, signal)), 'explains HandlerRunsRunc');
+    assert.equal(outcome(await inspect(handlerRuntime, sources)), 'explains HandlerRunsRunc');
   });
 });

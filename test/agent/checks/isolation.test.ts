@@ -5,9 +5,8 @@ import type { Witness } from '../../../agent/proof/witness.ts';
 import { sentryFlags } from '../../../agent/runsc/sentry.ts';
 import { sandboxArgv } from '../host/fake-process.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { criStatus, fakeCri, loadedRuntime, outcome, sourcesOf, witnessOf } from './fake-node.ts';
+import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf, witnessOf } from './fake-node.ts';
 
-const { signal } = new AbortController();
 const cri = fakeCri(criStatus('v2.4.2', { runsc: loadedRuntime({ options: { ConfigPath: '/r.toml' } }) }));
 
 /** What the check says of a sandbox with these flags on its command line, beside this configuration. */
@@ -16,7 +15,7 @@ async function lookAt(t: TestContext, flags: readonly string[], toml = '', chang
   const argv = sandboxArgv('1f', flags);
   const inForce = Object.fromEntries(sentryFlags(argv) ?? []);
   const witness = witnessOf({ argv, flags: inForce, ...changes });
-  return isolation.inspect(sourcesOf('', { host, cri, witness }), signal);
+  return inspect(isolation, sourcesOf('', { host, cri }), witness);
 }
 
 describe('isolation', () => {
@@ -59,7 +58,7 @@ describe('isolation', () => {
     assert.equal(outcome(faulty), 'advises IsolationWeakened');
     const witness = witnessOf({ flags: { platform: 'ptrace' } });
     const host = await tempHost(t, { '/r.toml/is-a-folder': '' });
-    const seen = await isolation.inspect(sourcesOf('', { host, cri, witness }), signal);
+    const seen = await inspect(isolation, sourcesOf('', { host, cri }), witness);
     assert.equal(outcome(seen), 'advises IsolationWeakened');
   });
 
@@ -72,10 +71,9 @@ describe('isolation', () => {
   }
 
   it('has nothing to judge without a sandbox of gVisor', async () => {
-    assert.equal(outcome(await isolation.inspect(sourcesOf('kubeadm-ready'), signal)), 'skipped');
+    assert.equal(outcome(await inspect(isolation, sourcesOf('kubeadm-ready'))), 'skipped');
     const { flags: _, ...other } = witnessOf();
-    const foreign = sourcesOf('kubeadm-ready', { witness: other });
-    assert.equal(outcome(await isolation.inspect(foreign, signal)), 'skipped');
+    assert.equal(outcome(await inspect(isolation, sourcesOf('kubeadm-ready'), other)), 'skipped');
   });
 
   it('withholds readiness while it cannot look', () => {

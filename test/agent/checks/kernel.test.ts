@@ -2,9 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { judgeKernel, kernel } from '../../../agent/checks/kernel.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { outcome, sourcesOf } from './fake-node.ts';
-
-const { signal } = new AbortController();
+import { inspect, outcome, sourcesOf } from './fake-node.ts';
 
 describe('kernel', () => {
   const KERNELS: readonly (readonly [release: string, arch: string, string])[] = [
@@ -28,8 +26,8 @@ describe('kernel', () => {
 
   it('falls back on /proc/version, and throws without it', async (t) => {
     const host = await tempHost(t, { '/proc/version': 'Linux version 6.1.0 (gcc) #1 SMP\n' });
-    const seen = await kernel.inspect({ ...sourcesOf(''), host }, signal);
+    const seen = await inspect(kernel, { ...sourcesOf(''), host });
     assert.deepEqual(seen.evidence?.[0], { file: '/proc/version', value: '6.1.0' });
-    await assert.rejects(kernel.inspect({ ...sourcesOf(''), host: await tempHost(t) }, signal), /osrelease/);
+    await assert.rejects(inspect(kernel, { ...sourcesOf(''), host: await tempHost(t) }), /osrelease/);
   });
 });

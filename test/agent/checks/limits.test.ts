@@ -2,14 +2,13 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { limits } from '../../../agent/checks/limits.ts';
 import type { Witness } from '../../../agent/proof/witness.ts';
-import { outcome, sourcesOf, witnessOf } from './fake-node.ts';
+import { inspect, outcome, sourcesOf, witnessOf } from './fake-node.ts';
 
-const { signal } = new AbortController();
 const SLICE = 'kubepods-gvisor_ready.slice';
 const ESCAPED = `/system.slice/${SLICE}:cri-containerd:1f`;
 
 const lookAt = (changes: Partial<Witness>, requireLimits = false) =>
-  limits.inspect(sourcesOf('kubeadm-ready', { witness: witnessOf(changes), requireLimits }), signal);
+  inspect(limits, sourcesOf('kubeadm-ready', { requireLimits }), witnessOf(changes));
 
 describe('limits', () => {
   it('passes a sandbox in the place that was asked for', async () => {
@@ -57,7 +56,7 @@ describe('limits', () => {
   });
 
   it('has nothing to judge without a sandbox, or without a pod to learn from', async () => {
-    assert.equal(outcome(await limits.inspect(sourcesOf('kubeadm-ready'), signal)), 'skipped');
+    assert.equal(outcome(await inspect(limits, sourcesOf('kubeadm-ready'))), 'skipped');
     assert.equal(outcome(await lookAt({ cgroupParent: '' }, true)), 'skipped');
   });
 

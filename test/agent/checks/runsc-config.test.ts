@@ -2,9 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { runscConfig } from '../../../agent/checks/runsc-config.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { criStatus, fakeCri, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
+import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
 
-const { signal } = new AbortController();
 const TypeUrl = 'io.containerd.runsc.v1.options';
 
 describe('runsc-config', () => {
@@ -45,13 +44,13 @@ describe('runsc-config', () => {
     it(`says ${expected} of ${name}`, async (t) => {
       const host = await tempHost(t, { '/r.toml': text });
       const cri = fakeCri(criStatus('v2.4.2', { runsc: loadedRuntime({ options }) }));
-      assert.equal(outcome(await runscConfig.inspect(sourcesOf('', { host, cri }), signal)), expected);
+      assert.equal(outcome(await inspect(runscConfig, sourcesOf('', { host, cri }))), expected);
     });
   }
 
   it('shows the line of a value that is no string', async () => {
     const sources = sourcesOf('debian-bare-bool', { cri: fakeCri(undefined) });
-    const seen = await runscConfig.inspect(sources, signal);
+    const seen = await inspect(runscConfig, sources);
     assert.deepEqual([seen.evidence?.[0]?.file, seen.evidence?.[0]?.line], ['/etc/containerd/runsc.toml', 3]);
   });
 });

@@ -1,30 +1,35 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import type { Sources } from '../../../agent/checks/check.ts';
+import type { Sources } from '../../../agent/checks/reading.ts';
 import { runChecks } from '../../../agent/checks/run.ts';
 import { judgeRelease, runscRelease } from '../../../agent/checks/runsc-release.ts';
+import type { Witness } from '../../../agent/proof/witness.ts';
 import { parseRunscRelease } from '../../../agent/runsc/release.ts';
 import { judge } from '../../../agent/verdict.ts';
 import { TEXT_PAGES } from '../host/fake-process.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { PROVEN } from '../reports.ts';
 import { fakeRunsc } from '../runsc/fake-runsc.ts';
-import { outcome, sourcesOf, witnessOf } from './fake-node.ts';
+import { inspect, outcome, readingOf, sourcesOf, witnessOf } from './fake-node.ts';
 
-const { signal } = new AbortController();
 const RUNSC = '/usr/local/bin/runsc';
 const SENTRY = '/usr/local/bin/gvisor-bin/gvisor_sentry';
 
 type Files = Parameters<typeof tempHost>[1];
 
 /** What there is to look at on a host with these files, where a proof showed a program of so many pages of code. */
-async function sourcesWith(t: TestContext, files: Files, pages?: number, floor?: string): Promise<Sources> {
-  return sourcesOf('', {
-    host: await tempHost(t, files),
-    ...(pages === undefined ? {} : { witness: witnessOf({ textPages: pages }) }),
-    ...(floor === undefined ? {} : { minRunscRelease: floor }),
-  });
+async function nodeWith(
+  t: TestContext,
+  files: Files,
+  pages?: number,
+  floor?: string,
+): Promise<[Sources, Witness | undefined]> {
+  const host = await tempHost(t, files);
+  const witness = pages === undefined ? undefined : witnessOf({ textPages: pages });
+  return [sourcesOf('', { host, ...(floor === undefined ? {} : { minRunscRelease: floor }) }), witness];
 }
+
+const { signal } = new AbortController();
 
 describe('judgeRelease', () => {
   const RELEASES: readonly (readonly [release: string, floor: string | undefined, string])[] = [
@@ -48,16 +53,16 @@ describe('judgeRelease', () => {
 
 describe('runsc-release', () => {
   it('reads the release of the program that the sandbox runs', async (t) => {
-    const sources = await sourcesWith(t, { [RUNSC]: fakeRunsc('release-20260223.0') }, TEXT_PAGES);
-    const seen = await runscRelease.inspect(sources, signal);
+    const node = await nodeWith(t, { [RUNSC]: fakeRunsc('release-20260223.0') }, TEXT_PAGES);
+    const seen = await inspect(runscRelease, ...node);
     assert.deepEqual([outcome(seen), seen.message], ['pass', 'gVisor release-20260223.0']);
     assert.deepEqual(seen.facts, { runsc: 'release-20260223.0' });
     assert.deepEqual(seen.evidence, [{ file: RUNSC, value: 'release-20260223.0' }]);
   });
 
   it('does not take the release of a file that is not what runs', async (t) => {
-    const sources = await sourcesWith(t, { [RUNSC]: fakeRunsc() }, TEXT_PAGES + 1);
-    const seen = await runscRelease.inspect(sources, signal);
+    const node = await nodeWith(t, { [RUNSC]: fakeRunsc() }, TEXT_PAGES + 1);
+    const seen = await inspect(runscRelease, ...node);
     assert.equal(outcome(seen), 'unknown ReleaseUnknown');
     assert.deepEqual(seen.facts, { runsc: undefined });
     assert.match(seen.message, /^The sandbox runs a program that is not "\/usr\/local\/bin\/runsc", so /);
@@ -73,9 +78,9 @@ describe('runsc-release', () => {
       '/opt/gvisor/gvisor-bin/gvisor_sentry': sidecar,
     };
     for (const files of [beside, linked]) {
-      const running = await runscRelease.inspect(await sourcesWith(t, files, 50), signal);
+      const running = await inspect(runscRelease, ...(await nodeWith(t, files, 50)));
       assert.equal(running.message, 'gVisor release-20260914.0');
-      const other = await runscRelease.inspect(await sourcesWith(t, files, TEXT_PAGES), signal);
+      const other = await inspect(runscRelease, ...(await nodeWith(t, files, TEXT_PAGES)));
       assert.equal(other.message, 'gVisor release-20260817.0');
     }
   });
@@ -83,18 +88,18 @@ describe('runsc-release', () => {
   it('counts pages of 16 and 64 KiB as the kernel does', async (t) => {
     const files = { [RUNSC]: fakeRunsc('release-20260223.0', 64) };
     for (const pages of [64, 16, 4])
-      assert.equal(outcome(await runscRelease.inspect(await sourcesWith(t, files, pages), signal)), 'pass');
+      assert.equal(outcome(await inspect(runscRelease, ...(await nodeWith(t, files, pages)))), 'pass');
   });
 
   it('looks at runsc itself before there is a proof', async (t) => {
-    const old = await sourcesWith(t, { [RUNSC]: fakeRunsc('release-20240101.0') }, undefined, '20240325.0');
-    assert.equal(outcome(await runscRelease.inspect(old, signal)), 'decides RunscTooOld');
+    const old = await nodeWith(t, { [RUNSC]: fakeRunsc('release-20240101.0') }, undefined, '20240325.0');
+    assert.equal(outcome(await inspect(runscRelease, ...old)), 'decides RunscTooOld');
   });
 
   it('is unknown without runsc: nothing to judge, unless a sandbox runs', async (t) => {
-    const without = await runscRelease.inspect(await sourcesWith(t, {}), signal);
+    const without = await inspect(runscRelease, ...(await nodeWith(t, {})));
     assert.equal(outcome(without), 'skipped');
-    const hidden = await runscRelease.inspect(await sourcesWith(t, {}, TEXT_PAGES), signal);
+    const hidden = await inspect(runscRelease, ...(await nodeWith(t, {}, TEXT_PAGES)));
     assert.equal(outcome(hidden), 'unknown ReleaseUnknown');
   });
 
@@ -109,8 +114,12 @@ describe('runsc-release', () => {
         ['20260101.0', 'Unknown ReleaseUnknown'],
         [undefined, 'True SandboxProven'],
       ] as const) {
-        const sources = await sourcesWith(t, files, pages, floor);
-        const findings = await runChecks([runscRelease], sources, { now: () => 0, signal });
+        const [sources, witness] = await nodeWith(t, files, pages, floor);
+        const findings = await runChecks([runscRelease], readingOf(sources), {
+          now: () => 0,
+          signal,
+          witness,
+        });
         const { status, reason } = judge(findings, PROVEN);
         assert.equal(`${status} ${reason}`, expected);
       }

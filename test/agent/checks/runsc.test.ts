@@ -5,9 +5,8 @@ import { describe, it } from 'node:test';
 import { runsc } from '../../../agent/checks/runsc.ts';
 import { Host } from '../../../agent/host/host.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { criStatus, fakeCri, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
+import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
 
-const { signal } = new AbortController();
 const options = { ConfigPath: '/etc/runsc.toml' };
 const cri = fakeCri(criStatus('v2.4.2', { runsc: loadedRuntime({ options }) }));
 
@@ -22,7 +21,7 @@ describe('runsc', () => {
     it(`says ${expected} of mode ${mode.toString(8)}`, async (t) => {
       const host = await tempHost(t, { '/usr/bin/runsc': { program: '#!/bin/sh\n' } });
       await chmod(join(host.root, 'usr/bin/runsc'), mode);
-      assert.equal(outcome(await runsc.inspect(sourcesOf('', { host }), signal)), expected);
+      assert.equal(outcome(await inspect(runsc, sourcesOf('', { host }))), expected);
     });
   }
 
@@ -35,12 +34,12 @@ describe('runsc', () => {
       ['runsc', 'pass'],
     ] as const) {
       const host = await tempHost(t, { ...files, '/etc/runsc.toml': `binary_name = "${name}"\n` });
-      assert.equal(outcome(await runsc.inspect(sourcesOf('', { host, cri }), signal)), expected, name);
+      assert.equal(outcome(await inspect(runsc, sourcesOf('', { host, cri }))), expected, name);
     }
   });
 
   it("does not claim that runsc is nowhere, since containerd's own PATH is not known", async (t) => {
-    const seen = await runsc.inspect(sourcesOf('', { host: await tempHost(t) }), signal);
+    const seen = await inspect(runsc, sourcesOf('', { host: await tempHost(t) }));
     assert.equal(outcome(seen), 'unknown CheckFailed');
     assert.equal(
       seen.message,
@@ -50,10 +49,7 @@ describe('runsc', () => {
 
   it('looks beside the shim that containerd was last seen to run', async (t) => {
     const host = await tempHost(t, { '/opt/odd/runsc': { program: '#!/bin/sh\n' } });
-    const seen = await runsc.inspect(
-      sourcesOf('', { host, shim: '/opt/odd/containerd-shim-runsc-v1' }),
-      signal,
-    );
+    const seen = await inspect(runsc, sourcesOf('', { host, shim: '/opt/odd/containerd-shim-runsc-v1' }));
     assert.equal(seen.message, 'runsc is "/opt/odd/runsc"');
   });
 
@@ -65,7 +61,7 @@ describe('runsc', () => {
       }
     }
     const host = new Blind(blind.root);
-    assert.equal(outcome(await runsc.inspect(sourcesOf('', { host }), signal)), 'pass');
+    assert.equal(outcome(await inspect(runsc, sourcesOf('', { host }))), 'pass');
   });
 
   it('refuses a download that is a page, one that is empty, and a program of another architecture', async (t) => {
@@ -74,10 +70,7 @@ describe('runsc', () => {
     other.writeUInt16LE(22, 18);
     for (const program of ['<html>404</html>', '', other.toString('latin1')]) {
       const host = await tempHost(t, { '/usr/bin/runsc': { program } });
-      assert.equal(
-        outcome(await runsc.inspect(sourcesOf('', { host }), signal)),
-        'explains RunscNotExecutable',
-      );
+      assert.equal(outcome(await inspect(runsc, sourcesOf('', { host }))), 'explains RunscNotExecutable');
     }
   });
 });

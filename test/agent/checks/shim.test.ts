@@ -4,9 +4,8 @@ import { judgeShim, shim } from '../../../agent/checks/shim.ts';
 import type { ShimInfo } from '../../../agent/cri/cri.ts';
 import { fail, pass } from '../../../agent/finding.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { criStatus, fakeCri, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
+import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
 
-const { signal } = new AbortController();
 const present = pass('there');
 const absent = fail('ShimNotFound', 'not there');
 const error = (message: string): ShimInfo => ({ kind: 'error', message });
@@ -76,12 +75,12 @@ describe('shim', () => {
     it(`says ${expected} of the runtime_path ${runtimePath}`, async (t) => {
       const cri = fakeCri(criStatus('1.7.24', { runsc: loadedRuntime({ runtimePath }) }));
       const host = await tempHost(t, table);
-      assert.equal(outcome(await shim.inspect(sourcesOf('', { host, cri }), signal)), expected);
+      assert.equal(outcome(await inspect(shim, sourcesOf('', { host, cri }))), expected);
     });
   }
 
   it("does not claim that the shim is nowhere, since containerd's own PATH is not known", async () => {
-    const seen = await shim.inspect(sourcesOf('debian-shim-missing', { cri: fakeCri(undefined) }), signal);
+    const seen = await inspect(shim, sourcesOf('debian-shim-missing', { cri: fakeCri(undefined) }));
     assert.equal(outcome(seen), 'unknown CheckFailed');
     assert.equal(
       seen.message,
@@ -96,15 +95,15 @@ describe('shim', () => {
       '/usr/local/bin/containerd-shim-runsc-v1': 'no program',
     });
     const sources = sourcesOf('', { host });
-    assert.equal(outcome(await shim.inspect(sources, signal)), 'explains ShimNotExecutable');
-    const seen = await shim.inspect({ ...sources, shim: '/opt/odd/containerd-shim-runsc-v1' }, signal);
+    assert.equal(outcome(await inspect(shim, sources)), 'explains ShimNotExecutable');
+    const seen = await inspect(shim, { ...sources, shim: '/opt/odd/containerd-shim-runsc-v1' });
     assert.equal(seen.message, 'The shim is "/opt/odd/containerd-shim-runsc-v1"');
   });
 
   it('finds no shim for a type that is none', async () => {
     for (const runtimeType of ['runsc', 'a/b.c', '']) {
       const cri = fakeCri(criStatus('1.7.24', { runsc: loadedRuntime({ runtimeType }) }));
-      const seen = await shim.inspect(sourcesOf('debian-ready', { cri }), signal);
+      const seen = await inspect(shim, sourcesOf('debian-ready', { cri }));
       assert.equal(outcome(seen), 'explains ShimNotFound', runtimeType);
     }
   });

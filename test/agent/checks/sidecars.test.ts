@@ -4,9 +4,8 @@ import { judgeSidecars, sidecars } from '../../../agent/checks/sidecars.ts';
 import { parseRunscRelease } from '../../../agent/runsc/release.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { fakeRunsc } from '../runsc/fake-runsc.ts';
-import { criStatus, fakeCri, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
+import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
 
-const { signal } = new AbortController();
 const ALL = ['checkpointgofer', 'gvisor-sentry-prewarmer', 'gvisor_sentry', 'runsc-metric-server'];
 
 describe('judgeSidecars', () => {
@@ -36,13 +35,10 @@ describe('sidecars', () => {
     const link = { '/usr/bin/runsc': { link: '/opt/gvisor/runsc' } };
     const runsc = fakeRunsc('release-20260914.0');
     const files = { ...link, '/opt/gvisor/runsc': runsc, '/opt/gvisor/gvisor-bin/gvisor_sentry': '' };
-    assert.equal(
-      outcome(await sidecars.inspect(sourcesOf('', { host: await tempHost(t, files) }), signal)),
-      'pass',
-    );
+    assert.equal(outcome(await inspect(sidecars, sourcesOf('', { host: await tempHost(t, files) }))), 'pass');
     const beside = { ...link, '/opt/gvisor/runsc': runsc, '/usr/bin/gvisor-bin/gvisor_sentry': '' };
     assert.equal(
-      outcome(await sidecars.inspect(sourcesOf('', { host: await tempHost(t, beside) }), signal)),
+      outcome(await inspect(sidecars, sourcesOf('', { host: await tempHost(t, beside) }))),
       'pass',
     );
   });
@@ -58,12 +54,12 @@ describe('sidecars', () => {
         '/usr/bin/runsc': fakeRunsc('release-20260914.0'),
         '/r.toml': `[runsc_config]\nsidecar-usage-policy = "${policy}"\n`,
       });
-      assert.equal(outcome(await sidecars.inspect(sourcesOf('', { host, cri }), signal)), expected);
+      assert.equal(outcome(await inspect(sidecars, sourcesOf('', { host, cri }))), expected);
     }
   });
 
   it('cannot tell without runsc', async (t) => {
     const host = await tempHost(t);
-    assert.equal(outcome(await sidecars.inspect(sourcesOf('', { host }), signal)), 'skipped');
+    assert.equal(outcome(await inspect(sidecars, sourcesOf('', { host }))), 'skipped');
   });
 });

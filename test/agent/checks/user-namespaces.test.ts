@@ -2,10 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { userNamespaces } from '../../../agent/checks/user-namespaces.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { outcome, sourcesOf } from './fake-node.ts';
+import { inspect, outcome, sourcesOf } from './fake-node.ts';
 
 const FILE = '/proc/sys/user/max_user_namespaces';
-const { signal } = new AbortController();
 
 describe('user-namespaces', () => {
   const VALUES: readonly (readonly [string, string])[] = [
@@ -19,22 +18,22 @@ describe('user-namespaces', () => {
   for (const [value, expected] of VALUES) {
     it(`says ${expected} of ${value.trim()}`, async (t) => {
       const host = await tempHost(t, { [FILE]: value });
-      assert.equal(outcome(await userNamespaces.inspect(sourcesOf('', { host }), signal)), expected);
+      assert.equal(outcome(await inspect(userNamespaces, sourcesOf('', { host }))), expected);
     });
   }
 
   it('tells a kernel without them from a /proc that is not there', async (t) => {
     const host = await tempHost(t, { '/proc/sys/kernel/osrelease': '6.1.0' });
-    const seen = await userNamespaces.inspect(sourcesOf('', { host }), signal);
+    const seen = await inspect(userNamespaces, sourcesOf('', { host }));
     assert.equal(outcome(seen), 'explains UserNamespacesDisabled');
     const empty = sourcesOf('', { host: await tempHost(t) });
-    await assert.rejects(userNamespaces.inspect(empty, signal), /\/proc\/sys is not there/);
+    await assert.rejects(inspect(userNamespaces, empty), /\/proc\/sys is not there/);
   });
 
   it('throws for what is no number', async (t) => {
     for (const text of ['', 'many']) {
       const host = await tempHost(t, { [FILE]: text });
-      await assert.rejects(userNamespaces.inspect(sourcesOf('', { host }), signal), /Cannot read a number/);
+      await assert.rejects(inspect(userNamespaces, sourcesOf('', { host })), /Cannot read a number/);
     }
   });
 });

@@ -13,7 +13,7 @@ describe('readContainerdConfig', () => {
       [ROOT]: `version = 3\nimports = ["d/*.toml"]\n\n[${V3}.runsc]\n${RUNC}\n`,
       '/etc/containerd/d/a.toml': `version = 3\n\n\n[${V3}.runsc]\n${RUNSC}\nsnapshotter = "native"\n[${V3}.runsc.options]\nConfigPath = "/x"\n`,
     });
-    const { runtimes, files } = await readContainerdConfig(host, ROOT, { release: 'v2.2.2' });
+    const { runtimes, files } = await readContainerdConfig(host, ROOT, 'v2.2.2');
     assert.deepEqual(files, [ROOT, '/etc/containerd/d/a.toml']);
     assert.deepEqual(runtimes.get('runsc'), {
       runtimeType: 'io.containerd.runsc.v1',
@@ -33,7 +33,7 @@ describe('readContainerdConfig', () => {
 
   it('says where a handler is ignored, and why', async (t) => {
     const host = await tempHost(t, { [ROOT]: `version = 3\n\n[${V2}.runsc]\n${RUNSC}\n` });
-    const { ignored } = await readContainerdConfig(host, ROOT, { release: 'v2.1.5' });
+    const { ignored } = await readContainerdConfig(host, ROOT, 'v2.1.5');
     assert.deepEqual(ignored, [
       {
         handler: 'runsc',
@@ -62,7 +62,7 @@ describe('readContainerdConfig', () => {
 
   it('knows only the built-in handler without a root file, even beside drop-ins', async (t) => {
     const host = await tempHost(t, { '/etc/containerd/conf.d/a.toml': file('3', V3) });
-    const config = await readContainerdConfig(host, ROOT, { release: 'v2.4.2' });
+    const config = await readContainerdConfig(host, ROOT, 'v2.4.2');
     assert.deepEqual([...config.runtimes.keys()], ['runc']);
     assert.deepEqual(config.files, []);
     assert.match(config.ignored.at(-1)?.why ?? '', /no file that containerd loads imports/);
@@ -75,7 +75,7 @@ describe('readContainerdConfig', () => {
       [`${k3s}/config-v3.toml.d/runsc.conf`]: file('3', V3),
       [ROOT]: file('2', V2),
     });
-    const { ignored } = await readContainerdConfig(host, `${k3s}/config.toml`, { release: 'v2.1.5-k3s1' });
+    const { ignored } = await readContainerdConfig(host, `${k3s}/config.toml`, 'v2.1.5-k3s1');
     const runsc = ignored.filter(({ handler }) => handler === 'runsc');
     assert.deepEqual(
       runsc.map((mention) => mention.file),

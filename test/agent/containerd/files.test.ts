@@ -13,7 +13,7 @@ describe('readContainerdFiles', () => {
       '/etc/containerd/a/c.toml': 'imports = ["a.toml", "/etc/containerd//b.toml"]\n',
       '/etc/containerd/b.toml': '',
     });
-    const { files, fault } = await readContainerdConfig(host, ROOT, { release: 'v2.2.2' });
+    const { files, fault } = await readContainerdConfig(host, ROOT, 'v2.2.2');
     assert.equal(fault, undefined);
     assert.deepEqual(files, [
       ROOT,
@@ -40,15 +40,14 @@ describe('readContainerdFiles', () => {
       ['truncated', 2],
       ['glob', 1],
     ] as const) {
-      const { fault, runtimes } = await readContainerdConfig(host, `/c/${name}.toml`, { release: '1.7.34' });
+      const { fault, runtimes } = await readContainerdConfig(host, `/c/${name}.toml`, '1.7.34');
       assert.equal(fault?.file, `/c/${name}.toml`);
       assert.equal(fault.line, line, name);
       assert.equal(runtimes.size, 0);
     }
   });
 
-  it('throws where it cannot look: a file too large, and files without end', async (t) => {
-    const host = await tempHost(t, { [ROOT]: 'imports = ["*.toml"]\n' });
+  it('throws where it cannot look: a file too large, and too many files', async (t) => {
     const big = await tempHost(t, { [ROOT]: `# ${'x'.repeat(2 ** 20)}` });
     const many = Object.fromEntries(
       Array.from({ length: 101 }, (_, index) => [`/c/${index}.toml`, `imports = ["${index + 1}.toml"]\n`]),
@@ -58,9 +57,5 @@ describe('readContainerdFiles', () => {
       /"\/etc\/containerd\/config.toml": it is larger than/,
     );
     await assert.rejects(readContainerdConfig(await tempHost(t, many), '/c/0.toml'), /more than 100 files/);
-    await assert.rejects(
-      readContainerdConfig(host, ROOT, { signal: AbortSignal.abort(new Error('stop')) }),
-      /stop/,
-    );
   });
 });

@@ -136,7 +136,7 @@ describe('mergeFiles, by the rules of each release', () => {
           [ROOT]: root,
           ...(dropIn !== undefined && { '/etc/containerd/d/a.toml': dropIn }),
         });
-        const config = await readContainerdConfig(host, ROOT, { release });
+        const config = await readContainerdConfig(host, ROOT, release);
         const isIgnored = config.ignored.some(({ handler }) => handler === 'runsc');
         const seen = config.fault
           ? 'fault'

@@ -5,7 +5,7 @@ import { runChecks } from '../../../agent/checks/run.ts';
 import { type Finding, fail, pass, unknown } from '../../../agent/finding.ts';
 import { hasTraces } from '../../../agent/http/expected.ts';
 import { Metrics } from '../../../agent/http/metrics.ts';
-import { criStatus, fakeCri, sourcesOf } from '../checks/fake-node.ts';
+import { criStatus, fakeCri, readingOf, sourcesOf } from '../checks/fake-node.ts';
 import { finding, READY, reportOf } from '../reports.ts';
 import { named } from '../text/samples.ts';
 
@@ -13,7 +13,7 @@ import { named } from '../text/samples.ts';
 function lookAt(host: string, answers = true): Promise<readonly Finding[]> {
   const cri = fakeCri(answers ? criStatus('v2.1.5', {}) : undefined);
   const options = { now: () => 0, signal: new AbortController().signal };
-  return runChecks(CAUSES, sourcesOf(host, { cri }), options);
+  return runChecks(CAUSES, readingOf(sourcesOf(host, { cri })), options);
 }
 
 const CONFIGURED = finding(pass(''), 'handler-configured');

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { appendFile, writeFile } from 'node:fs/promises';
+import { appendFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { Host } from '../../../agent/host/host.ts';
@@ -98,9 +98,29 @@ describe('RunscPrograms', { concurrency: true }, () => {
     for (const path of ['/absent', '/folder']) assert.equal(await programs.read(host, path), undefined);
   });
 
-  it('ends a scan with its signal', async (t) => {
+  it('reads no program that is larger than any of gVisor', async (t) => {
     const host = await tempHost(t, { '/runsc': fakeRunsc() });
-    const signal = AbortSignal.abort(new Error('stop'));
-    await assert.rejects(new RunscPrograms().read(host, '/runsc', signal), /stop/);
+    await truncate(join(host.root, 'runsc'), 2 ** 30 + 1);
+    host.pieces = () => assert.fail('it was read');
+    assert.equal((await new RunscPrograms().read(host, '/runsc'))?.release.kind, 'unknown');
+  });
+
+  it('reads once for all that ask while it reads, and again after a reading that failed', async (t) => {
+    const { root } = await tempHost(t, { '/runsc': fakeRunsc() });
+    let fails = true;
+    let read = 0;
+    class FailingHost extends Host {
+      override pieces(...args: Parameters<Host['pieces']>) {
+        read += 1;
+        if (fails) throw new Error('EIO');
+        return super.pieces(...args);
+      }
+    }
+    const [host, programs] = [new FailingHost(root), new RunscPrograms()];
+    for (const asked of await Promise.allSettled([1, 2].map(() => programs.read(host, '/runsc'))))
+      assert.equal(asked.status, 'rejected');
+    fails = false;
+    assert.equal((await programs.read(host, '/runsc'))?.release.kind, 'release');
+    assert.equal(read, 2);
   });
 });
