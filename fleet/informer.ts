@@ -1,6 +1,7 @@
 import timers from 'node:timers/promises';
 import { type KubeConfig, type KubernetesObject, ListWatch, Watch } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
+import { Backoff } from '../agent/kube/backoff.ts';
 import type { Kube } from '../agent/kube/client.ts';
 import { pagesOf } from '../agent/kube/pages.ts';
 
@@ -40,7 +41,7 @@ export class Informer<Whole extends KubernetesObject, Kept> {
   /** When its watch ended in peace, until it is renewed. */
   #endedMs: number | undefined;
   #failed = Promise.withResolvers<unknown>();
-  #pauseMs = FIRST_PAUSE_MS;
+  readonly #backoff = new Backoff(FIRST_PAUSE_MS, LAST_PAUSE_MS);
 
   constructor(followed: Followed<Whole, Kept>, reach: Reach) {
     this.#followed = followed;
@@ -84,9 +85,8 @@ export class Informer<Whole extends KubernetesObject, Kept> {
       await this.#informer.stop();
       this.#closed(err);
       if (signal.aborted) return;
-      const retryInMs = Math.round(this.#pauseMs * (0.5 + Math.random()));
+      const retryInMs = this.#backoff.next();
       this.#reach.log.warn({ err, path: this.#followed.path, retryInMs }, 'watch ended');
-      this.#pauseMs = Math.min(this.#pauseMs * 2, LAST_PAUSE_MS);
       await timers.setTimeout(retryInMs, undefined, { signal }).catch(() => {});
     }
   }
@@ -94,7 +94,7 @@ export class Informer<Whole extends KubernetesObject, Kept> {
   #opened(): void {
     this.#sinceMs = this.sinceMs ?? performance.now();
     this.#endedMs = undefined;
-    this.#pauseMs = FIRST_PAUSE_MS;
+    this.#backoff.reset();
   }
 
   /** The client gives no error, or a timeout, where it renews the watch by itself. */

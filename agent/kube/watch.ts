@@ -1,7 +1,7 @@
 import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { Backoff } from './backoff.ts';
 import type { Extent, Kube, WatchEvent } from './client.ts';
-import { KubeError } from './error.ts';
 
 /** What to watch: a path of a list with its selectors as query, and who hears of it. */
 export type Watched = {
@@ -31,22 +31,20 @@ export async function keepWatching(
   { kube, path, extent, log, onEvent, begin }: Watched,
   signal: AbortSignal,
 ): Promise<void> {
-  let pauseMs = FIRST_PAUSE_MS;
+  const backoff = new Backoff(FIRST_PAUSE_MS, LAST_PAUSE_MS);
   while (!signal.aborted) {
     const begunMs = performance.now();
-    let askedMs: number | undefined;
+    let problem: unknown;
     begin?.();
     try {
       for await (const event of kube.watch(withWatch(path), extent, signal)) onEvent(event);
     } catch (err) {
       if (signal.aborted) return;
-      askedMs = err instanceof KubeError ? err.retryAfterMs : undefined;
+      problem = err;
       log.warn({ err, path }, 'watch ended');
     }
-    if (performance.now() - begunMs > LONG_LIVED_MS) pauseMs = FIRST_PAUSE_MS;
-    const wait = (askedMs ?? pauseMs) * (0.5 + Math.random());
-    await timers.setTimeout(Math.max(wait, askedMs ?? 0), undefined, { signal }).catch(() => {});
-    pauseMs = Math.min(pauseMs * 2, LAST_PAUSE_MS);
+    if (performance.now() - begunMs > LONG_LIVED_MS) backoff.reset();
+    await timers.setTimeout(backoff.next(problem), undefined, { signal }).catch(() => {});
   }
 }
 

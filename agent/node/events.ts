@@ -1,6 +1,7 @@
 import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { errorLine } from '../host/error-line.ts';
+import { Backoff } from '../kube/backoff.ts';
 import type { Kube } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import { eventObject, eventsPath, type KubeEvent, LONGEST_MESSAGE } from '../kube/event.ts';
@@ -67,7 +68,8 @@ export class EventSender {
   /** Sends one event that is no longer in the queue, so that nothing but its own age drops it. */
   async #post(event: Waiting, signal: AbortSignal): Promise<void> {
     const { kube, date } = this.#options;
-    for (let pauseMs = FIRST_RETRY_MS; !signal.aborted; pauseMs = Math.min(pauseMs * 2, LAST_RETRY_MS)) {
+    const backoff = new Backoff(FIRST_RETRY_MS, LAST_RETRY_MS);
+    while (!signal.aborted) {
       try {
         await kube.post(event.path, event.body, signal);
         this.#warned.clear();
@@ -75,21 +77,20 @@ export class EventSender {
       } catch (err) {
         // A name that is taken is this event, sent before by a request whose answer got lost.
         if (signal.aborted || (err instanceof KubeError && err.status === 409)) return;
-        const waitMs =
-          (err instanceof KubeError ? err.retryAfterMs : undefined) ?? pauseMs * (0.5 + Math.random());
-        if (date().getTime() + waitMs - event.atMs > STALE_MS) return this.#drop(event, err);
-        this.#warn(err, waitMs);
-        await timers.setTimeout(waitMs, undefined, { signal }).catch(() => {});
+        const retryInMs = backoff.next(err);
+        if (date().getTime() + retryInMs - event.atMs > STALE_MS) return this.#drop(event, err);
+        this.#warn(err, retryInMs);
+        await timers.setTimeout(retryInMs, undefined, { signal }).catch(() => {});
       }
     }
   }
 
   /** Warns of each error once, until an event was sent. */
-  #warn(err: unknown, waitMs: number): void {
+  #warn(err: unknown, retryInMs: number): void {
     const line = errorLine(err);
     const level = this.#warned.has(line) ? 'debug' : 'warn';
     this.#warned.add(line);
-    this.#options.log[level]({ err, retryInMs: Math.round(waitMs) }, 'cannot send the event');
+    this.#options.log[level]({ err, retryInMs }, 'cannot send the event');
   }
 
   #drop({ body }: Waiting, err?: unknown): void {

@@ -8,11 +8,6 @@ export class Outage {
   #sinceMs: number | undefined;
   #tries = 0;
 
-  /** The failures since the last success. */
-  get tries(): number {
-    return this.#tries;
-  }
-
   /** Notes a failure; gives the duration of the outage once it is at least five minutes and five failures long. */
   failed(nowMs: number): number | undefined {
     this.#sinceMs ??= nowMs;

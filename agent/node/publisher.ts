@@ -1,5 +1,6 @@
 import timers from 'node:timers/promises';
 import { errorLine } from '../host/error-line.ts';
+import { Backoff } from '../kube/backoff.ts';
 import type { WatchEvent } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import { keepWatching } from '../kube/watch.ts';
@@ -33,6 +34,7 @@ export class NodePublisher implements Publisher {
   readonly #options: NodeOptions;
   readonly #writer: NodeWriter;
   readonly #outage = new Outage();
+  readonly #backoff = new Backoff(FIRST_RETRY_MS, LAST_RETRY_MS);
   #report: Report | undefined;
   #event: WatchEvent | undefined;
   #wake = Promise.withResolvers<void>();
@@ -136,6 +138,7 @@ export class NodePublisher implements Publisher {
       this.#gone = true;
       this.#failing = false;
       this.#outage.ended(this.#options.now());
+      this.#backoff.reset();
       return;
     }
     this.#gone = false;
@@ -159,10 +162,7 @@ export class NodePublisher implements Publisher {
       this.#gone = this.#event === undefined;
       return 0;
     }
-    const jitter = Math.random();
-    const asked = err instanceof KubeError ? err.retryAfterMs : undefined;
-    const pauseMs = Math.min(FIRST_RETRY_MS * 2 ** this.#outage.tries, LAST_RETRY_MS);
-    const retryInMs = Math.round(asked === undefined ? pauseMs * (0.5 + jitter) : asked * (1 + jitter / 4));
+    const retryInMs = this.#backoff.next(err);
     log.warn({ err, retryInMs }, 'cannot write the node');
     if (!this.#writer.wrote) this.#unready = `the first verdict is not in the Node yet: ${errorLine(err)}`;
     const failedForMs = this.#outage.failed(this.#options.now());
@@ -181,6 +181,7 @@ export class NodePublisher implements Publisher {
 
   #recovered(): void {
     const failedForMs = this.#outage.ended(this.#options.now());
+    this.#backoff.reset();
     if (this.#failing) this.#options.log.info({ failedForMs }, 'the node is written again');
     this.#failing = false;
   }
