@@ -13,16 +13,21 @@ export type Distribution = {
   readonly unsupported?: string;
 };
 
-type Rule = Distribution & { readonly marks: readonly Mark[] };
+/** A layout; where it names no paths, those of containerd itself hold. */
+type Rule = Omit<Distribution, keyof typeof PLAIN> &
+  Partial<typeof PLAIN> & { readonly marks: readonly Mark[] };
 
 /** A file that is there, or an ID of /etc/os-release; one mark that holds is enough. */
 type Mark = { readonly exists: string } | { readonly os: string };
 
-const CONFIG = '/etc/containerd/config.toml';
-const SOCKET = '/run/containerd/containerd.sock';
+/** Source: https://github.com/containerd/containerd/blob/v2.4.2/defaults/defaults_unix.go */
+const PLAIN = {
+  containerdConfig: '/etc/containerd/config.toml' as string,
+  criSocket: '/run/containerd/containerd.sock' as string,
+};
 
-/** Every known layout, the more particular first; the last one is what everything else is taken for. */
-const RULES: readonly [Rule, ...Rule[]] = [
+/** Every known layout, the more particular first. */
+const RULES: readonly Rule[] = [
   {
     // https://github.com/k3s-io/k3s/blob/master/pkg/agent/containerd/config.go
     name: 'k3s',
@@ -60,15 +65,12 @@ const RULES: readonly [Rule, ...Rule[]] = [
     name: 'Talos',
     marks: [{ os: 'talos' }, { exists: '/etc/cri/containerd.toml' }],
     containerdConfig: '/etc/cri/containerd.toml',
-    criSocket: SOCKET,
     edit: 'the gvisor system extension, which adds /etc/cri/conf.d/10-gvisor.part; then upgrade the node',
   },
   {
     // https://github.com/bottlerocket-os/bottlerocket-core-kit/tree/develop/packages/containerd
     name: 'Bottlerocket',
     marks: [{ os: 'bottlerocket' }],
-    containerdConfig: CONFIG,
-    criSocket: SOCKET,
     edit: 'the settings of the Bottlerocket variant, which renders /etc/containerd/config.toml',
   },
   {
@@ -79,7 +81,6 @@ const RULES: readonly [Rule, ...Rule[]] = [
       { exists: '/etc/crio/crio.conf' },
       { exists: '/etc/crio/crio.conf.d' },
     ],
-    containerdConfig: CONFIG,
     criSocket: '/run/crio/crio.sock',
     edit: 'a drop-in in /etc/crio/crio.conf.d',
     unsupported: 'CRI-O runs this node, and only containerd can be judged',
@@ -88,59 +89,42 @@ const RULES: readonly [Rule, ...Rule[]] = [
     // https://github.com/kubernetes-sigs/kind/blob/main/images/base/files/etc/containerd/config.toml
     name: 'kind',
     marks: [{ exists: '/kind/version' }],
-    containerdConfig: CONFIG,
-    criSocket: SOCKET,
     edit: 'containerdConfigPatches of the kind cluster; then recreate the node',
   },
   {
     // https://github.com/awslabs/amazon-eks-ami/blob/main/nodeadm/internal/containerd/config.go
     name: 'EKS',
     marks: [{ exists: '/etc/eks' }, { exists: '/usr/bin/nodeadm' }],
-    containerdConfig: CONFIG,
-    criSocket: SOCKET,
     edit: 'spec.containerd.config of the NodeConfig that nodeadm reads; then replace the node',
   },
   {
     // https://github.com/Azure/AgentBaker/blob/master/parts/linux/cloud-init/artifacts/cse_config.sh
     name: 'AKS',
     marks: [{ exists: '/opt/azure/containers' }, { exists: '/etc/kubernetes/azure.json' }],
-    containerdConfig: CONFIG,
-    criSocket: SOCKET,
     edit: '/etc/containerd/config.toml, from a DaemonSet that does it on every new node; then restart containerd',
   },
   {
     // https://cloud.google.com/kubernetes-engine/docs/concepts/sandbox-pods
     name: 'GKE',
     marks: [{ os: 'cos' }, { exists: '/home/kubernetes/kube-env' }],
-    containerdConfig: CONFIG,
-    criSocket: SOCKET,
     edit: 'nothing by hand: create the node pool with GKE Sandbox',
-  },
-  {
-    // https://github.com/containerd/containerd/blob/v2.4.2/defaults/defaults_unix.go
-    name: 'containerd',
-    marks: [],
-    containerdConfig: CONFIG,
-    criSocket: SOCKET,
-    edit: '/etc/containerd/config.toml or a file that it imports; then restart containerd',
   },
 ];
 
 /** Tells by its files which distribution a node runs; a plain containerd when none is recognised. */
 export async function readDistribution(host: Host): Promise<Distribution> {
   const os = osId((await host.readText('/etc/os-release').catch(() => undefined)) ?? '');
-  const plain = RULES.at(-1) ?? RULES[0];
   for (const { marks, ...distribution } of RULES) {
     const held = await Promise.all(
       marks.map(async (mark) => ('os' in mark ? mark.os === os : await isThere(host, mark.exists))),
     );
     if (!held.includes(true)) continue;
     // A CRI-O package may lie beside the containerd that the node really uses.
-    if (distribution.unsupported && (await isThere(host, plain.criSocket))) continue;
-    return distribution;
+    if (distribution.unsupported && (await isThere(host, PLAIN.criSocket))) continue;
+    return { ...PLAIN, ...distribution };
   }
-  const { marks: _, ...otherwise } = plain;
-  return otherwise;
+  const edit = '/etc/containerd/config.toml or a file that it imports; then restart containerd';
+  return { ...PLAIN, name: 'containerd', edit };
 }
 
 /** What cannot be seen is taken for absent: a distribution whose folders are not mounted is named by the settings. */

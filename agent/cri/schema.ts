@@ -91,18 +91,8 @@ const runtimeV1 = {
   }),
 
   GetEventsRequest: NOTHING,
-  ContainerEventResponse: message({
-    containerId: [1, 'string'],
-    containerEventType: [2, 'ContainerEventType'],
-  }),
-  ContainerEventType: {
-    values: {
-      CONTAINER_CREATED_EVENT: 0,
-      CONTAINER_STARTED_EVENT: 1,
-      CONTAINER_STOPPED_EVENT: 2,
-      CONTAINER_DELETED_EVENT: 3,
-    },
-  },
+  // That there was an event is all that is read.
+  ContainerEventResponse: NOTHING,
 };
 
 // An Any's value is bytes that hold a message; on the wire that is the same as the message itself.
