@@ -121,10 +121,6 @@ export class Agent {
     const before = this.#last;
     const isNew = seen.proof !== before?.proof;
     this.#last = seen;
-    await Promise.race([
-      files.watch(seen.watch, begunAt),
-      timers.setTimeout(WATCH_MS, undefined, { ref: false }),
-    ]);
     const old = this.#state.published;
     const settled = settle(this.#state, seen.verdict, seen.seenMs, patience);
     this.#state = settled.state;
@@ -150,6 +146,10 @@ export class Agent {
     // Before anything is settled, what a predecessor published stands.
     if (this.#state.published !== undefined)
       for (const publisher of publishers) publisher.publish(this.#report);
+    await Promise.race([
+      files.watch(seen.watch, begunAt),
+      timers.setTimeout(WATCH_MS, undefined, { ref: false }),
+    ]);
     return settled;
   }
 

@@ -36,22 +36,18 @@ export type LookOptions = {
 };
 
 /**
- * Runs the checks of causes, then the proof (unless the last one stands), then the checks of what it showed, and
- * judges. A containerd that left one question unanswered is asked no other, so that a look of one that hangs costs one
- * deadline. Rejects only when the signal is aborted.
+ * Runs the checks of causes beside the proof, then the checks of what it showed, and judges. A containerd that left one
+ * question unanswered is asked no other, so that a look of one that hangs costs one deadline. Rejects only when the
+ * signal is aborted.
  */
 export async function look(options: LookOptions, signal: AbortSignal): Promise<Look> {
-  const { sources, prove, now, triggers = [] } = options;
+  const { sources, now } = options;
   const first = new Reading(sources, signal);
   let checkedMs = now();
-  const before = await runChecks(CAUSES, first, { now, signal });
-  const explained = before.some(isCause);
-  const standing = explained ? undefined : await standingProof(options, first);
-  const silence = await first.status().then(() => undefined, impossible);
+  const [before, proof] = await checkAndProve(options, first, signal);
   signal.throwIfAborted();
-  const proof = silence ?? standing ?? (await prove(signal, triggers.some(isChange)));
   // A cause that came only after the checks had looked, in the middle of the proof, is seen by looking again.
-  const again = (proof.kind === 'failed' || proof.kind === 'stuck') && !explained;
+  const again = (proof.kind === 'failed' || proof.kind === 'stuck') && !before.some(isCause);
   const reading = again ? new Reading(sources, signal) : first;
   if (again) checkedMs = now();
   const causes = again ? await runChecks(CAUSES, reading, { now, signal }) : before;
@@ -67,6 +63,22 @@ export async function look(options: LookOptions, signal: AbortSignal): Promise<L
       witness === undefined ? facts : { ...facts, platform: witness.flags?.platform ?? DEFAULT_PLATFORM },
     watch: await pathsToWatch(reading, findings),
   };
+}
+
+/** The findings of the checks of causes, and the proof: the last one where it stands, unless a check saw a fault. */
+async function checkAndProve(
+  options: LookOptions,
+  reading: Reading,
+  signal: AbortSignal,
+): Promise<readonly [readonly Finding[], Outcome]> {
+  const { prove, now, triggers = [] } = options;
+  const check = () => runChecks(CAUSES, reading, { now, signal });
+  const silence = () => reading.status().then(() => undefined, impossible);
+  const proveNow = async () => (await silence()) ?? prove(signal, triggers.some(isChange));
+  const standing = await standingProof(options, reading);
+  if (standing === undefined) return Promise.all([check(), proveNow()]);
+  const findings = await check();
+  return [findings, findings.some(isCause) ? await proveNow() : ((await silence()) ?? standing)];
 }
 
 /** A node under pressure answers late and boots slowly: what was not seen for that says nothing against it. */

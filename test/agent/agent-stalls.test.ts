@@ -96,15 +96,19 @@ describe('Agent, when something stalls', () => {
       }
     }
     const files = new DeadTrigger(await tempHost(t), () => {});
-    const { published, run } = await agentOf(t, [READY], { files });
+    const { bell, published, run } = await agentOf(t, [READY], { files });
     void run();
+    let waits = false;
+    void bell.waiting().then(() => {
+      waits = true;
+    });
     await settled();
     t.mock.timers.tick(14_999);
     await settled();
-    assert.equal(published.length, 0);
+    assert.deepEqual([published.length, waits], [1, false]);
     t.mock.timers.tick(1);
     await settled();
-    assert.equal(published.length, 1);
+    assert.equal(waits, true);
   });
 
   it('logs a round that fails, and goes on', async (t) => {

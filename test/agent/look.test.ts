@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { type LookOptions, look } from '../../agent/look.ts';
 import { healthy, NEVER, RUNSC } from './healthy-node.ts';
 import { ALL_HANG } from './proof/containerd-scripts.ts';
@@ -66,6 +67,7 @@ describe('look', () => {
   for (const kind of ['failed', 'stuck'] as const) {
     it(`names what broke while a proof ran that is then ${kind}`, async (t) => {
       const { containerd, options } = await healthy(t, async (root) => {
+        await setTimeout(300); // the checks run beside the proof, and have looked by now
         await chmod(join(root, RUNSC), 0o644);
         return unproven(kind, kind === 'failed' ? 'SandboxFailed' : 'SandboxStuck');
       });
