@@ -68,7 +68,7 @@ async function start(
     requireLimits: config.requireLimits,
     ...(config.minRunscRelease === undefined ? {} : { minRunscRelease: config.minRunscRelease }),
   };
-  const bell = new Bell<Trigger>({ quietMs: 50, longestMs: 500, burst: 8, refillMs: 4_000, now });
+  const bell = new Bell<Trigger>({ quietMs: 50, longestMs: 500, burst: 8, refillMs: 3_000, now });
   const files = new FileTrigger(host, (path) => bell.ring({ kind: 'file', path }), {
     onUnwatched: (folders, why) => {
       metrics.publishUnwatched(folders);

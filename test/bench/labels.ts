@@ -24,7 +24,7 @@ export async function measureLabels(cluster: Cluster, node: ClusterNode, runs: n
     for (const [fault] of FAULTS) {
       gone.get(fault)?.push((await breakAndWait(cluster, node.name, fault)) * 1000);
       back.push((await healAndWait(cluster, node.name)) * 1000);
-      // Because of events the agent looks 8 times at once, then once in 4 s: faults that follow each other faster wait.
+      // Because of events the agent looks 8 times at once, then once in 3 s: faults that follow each other faster wait.
       await pause(10);
     }
   }

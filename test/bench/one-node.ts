@@ -57,7 +57,7 @@ export const FAULT_NODES = FAULTS.map((fault, index) => ({ name: `node-${index +
 
 /**
  * Each fault on a node of its own, all at the same time, and each run with a new agent, as the image runs it: one that
- * meets fault upon fault would look more often than it does because of events, 8 times at once, then once in 4 s.
+ * meets fault upon fault would look more often than it does because of events, 8 times at once, then once in 3 s.
  */
 export async function measureFaults(cluster: Cluster, runs: number): Promise<string[][]> {
   await bundle();
