@@ -1,30 +1,28 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 
-/** Makes the series of one registry; a metric without labels is 0 until it is set. */
-export class Series {
-  readonly registry: Registry;
+/** Metrics by name: what each tells, and the names of its labels. */
+type Described = Readonly<Record<string, readonly [help: string, ...labels: readonly string[]]>>;
+type Labels<Metric> = Metric extends readonly [string, ...infer Names extends readonly string[]]
+  ? Names[number]
+  : never;
 
-  constructor(registry: Registry) {
-    this.registry = registry;
-  }
+/** A gauge of each in that registry; one without labels is 0 until it is set. */
+export function gaugesOf<const All extends Described>(registry: Registry, all: All) {
+  const made = optionsOf(registry, all).map((options) => [options.name, new Gauge(options)]);
+  return Object.fromEntries(made) as { readonly [Name in keyof All]: Gauge<Labels<All[Name]>> };
+}
 
-  gauge<L extends string>(name: string, help: string, labelNames: readonly L[] = []): Gauge<L> {
-    return new Gauge({ name, help, labelNames: [...labelNames], registers: [this.registry] });
-  }
+/** A counter of each in that registry; one without labels is 0 until it is raised. */
+export function countersOf<const All extends Described>(registry: Registry, all: All) {
+  const made = optionsOf(registry, all).map((options) => [options.name, new Counter(options)]);
+  return Object.fromEntries(made) as { readonly [Name in keyof All]: Counter<Labels<All[Name]>> };
+}
 
-  counter<L extends string>(name: string, help: string, labelNames: readonly L[]): Counter<L> {
-    return new Counter({ name, help, labelNames: [...labelNames], registers: [this.registry] });
-  }
-
-  /** A gauge that is read at each scrape. */
-  reading(name: string, help: string, read: () => number): void {
-    new Gauge({
-      name,
-      help,
-      registers: [this.registry],
-      collect() {
-        this.set(read());
-      },
-    });
-  }
+function optionsOf(registry: Registry, all: Described) {
+  return Object.entries(all).map(([name, [help, ...labelNames]]) => ({
+    name,
+    help,
+    labelNames,
+    registers: [registry],
+  }));
 }
