@@ -1,14 +1,19 @@
 import type { Logger } from 'pino';
 import type { CriClient } from './cri/client.ts';
+import { errorLine } from './host/error-line.ts';
 import type { Host } from './host/host.ts';
 import type { Metrics } from './http/metrics.ts';
 import type { ApiPublisher } from './node/api.ts';
 import { UnsandboxedReporter } from './node/unsandboxed.ts';
-import { type PodsOutside, podsOutside } from './pods/outside.ts';
+import { type PodsOutside, type PodsSeen, podsOutside } from './pods/outside.ts';
+import type { Pod } from './pods/pod.ts';
 import { PodReader } from './pods/read-pods.ts';
 import { RequiredNamespaces } from './pods/required-namespaces.ts';
-import { hearContainers, type PodsSeen, watchPods } from './pods/watch-pods.ts';
 import { Bell } from './trigger/bell.ts';
+import { watchContainers } from './trigger/containers.ts';
+
+/** How often pods are read when no event reports them, in milliseconds. */
+const READ_MS = 3_000;
 
 /** What pods are read with, and where what was seen of them goes. */
 export type NodePodsOptions = {
@@ -45,17 +50,26 @@ export class NodePods {
     if (api !== undefined) metrics.pods.followNamespaces();
   }
 
-  /** Watches the pods until the signal ends it. */
+  /** Reads the pods again and again, at each ring and every 3 s, until the signal ends it. */
   async run(signal: AbortSignal): Promise<void> {
-    const { client, log } = this.#options;
-    const watched = {
-      reader: this.#reader,
-      bell: this.#bell,
-      required: () => this.namespaces.names,
-      publish: (seen: PodsSeen) => this.#publish(seen),
-      log,
-    };
-    await Promise.all([watchPods(watched, signal), hearContainers(client, this.#bell, signal)]);
+    const ring = () => this.#bell.ring('container');
+    await Promise.all([this.#keepReading(signal), watchContainers(this.#options.client, ring, signal)]);
+  }
+
+  async #keepReading(signal: AbortSignal): Promise<void> {
+    let problem = '';
+    while (!signal.aborted) {
+      try {
+        this.#publish(await this.#reader.read(signal));
+        problem = '';
+      } catch (error) {
+        if (signal.aborted) return;
+        const line = errorLine(error);
+        if (line !== problem) this.#options.log.warn(`cannot read the pods of this node: ${line}`);
+        problem = line;
+      }
+      await this.#bell.wait(READ_MS, signal).catch(() => {});
+    }
   }
 
   /** Reads the pods once, and gives what {@link outside} says then. */
@@ -71,10 +85,13 @@ export class NodePods {
     return podsOutside(seen, { atMs, nowMs: Date.now(), requirementsKnown: this.namespaces.known });
   }
 
-  #publish(seen: PodsSeen): void {
+  #publish(pods: readonly Pod[]): void {
+    const required = this.namespaces.names;
+    const unsandboxed = pods.filter((pod) => pod.sandboxed === false && required.has(pod.namespace));
+    const seen = { pods, unsandboxed };
     const atMs = Date.now();
     this.#last = { seen, atMs };
-    this.#options.metrics.pods.publish(seen, { atMs, required: this.namespaces.names });
-    this.#reporter.publish(seen.unsandboxed);
+    this.#options.metrics.pods.publish(seen, { atMs, required });
+    this.#reporter.publish(unsandboxed);
   }
 }

@@ -1,5 +1,5 @@
 import type { Registry } from 'prom-client';
-import type { PodsSeen } from '../pods/watch-pods.ts';
+import type { PodsSeen } from '../pods/outside.ts';
 import { gaugesOf } from './series.ts';
 
 /** How many namespaces have a series of their own. */

@@ -1,5 +1,7 @@
 import type { Pod } from './pod.ts';
-import type { PodsSeen } from './watch-pods.ts';
+
+/** The pods of this node, and those of them that must run in gVisor and do not. */
+export type PodsSeen = { readonly pods: readonly Pod[]; readonly unsandboxed: readonly Pod[] };
 
 /** Which pods of this node run outside of gVisor, and which in it, for people and for the report. */
 export type PodsOutside = {
