@@ -17,9 +17,7 @@ export type Verdict = {
  * first check that saw a fault then names the cause. Without either the node is unknown, whatever files say.
  */
 export function judge(findings: readonly Finding[], outcome: Outcome): Verdict {
-  const blocked = findings.find((finding) => finding.status === 'fail' && finding.weight === 'decides');
-  if (outcome.kind === 'proven')
-    return blocked === undefined ? granted(findings, outcome) : ofFinding(blocked);
+  if (outcome.kind === 'proven') return granted(findings, outcome);
   // These two say something about running pods, which no file may hide.
   if (outcome.reason === 'GuestIsHostKernel' || outcome.reason === 'GuestNotGVisor') {
     return explained(findings, outcome, ['HandlerRunsRunc']);
@@ -28,10 +26,11 @@ export function judge(findings: readonly Finding[], outcome: Outcome): Verdict {
   return { status: 'Unknown', reason: outcome.reason, message: outcome.message };
 }
 
-function granted(findings: readonly Finding[], outcome: Outcome): Verdict {
+function granted(findings: readonly Finding[], { message }: Outcome): Verdict {
+  const blocked = findings.filter(isCause).find(({ weight }) => weight === 'decides');
+  if (blocked) return { status: 'False', reason: blocked.reason, message: blocked.message };
   const blind = findings.find((finding) => finding.status === 'unknown' && finding.blocking);
-  if (blind?.status !== 'unknown')
-    return { status: 'True', reason: 'SandboxProven', message: outcome.message };
+  if (blind?.status !== 'unknown') return { status: 'True', reason: 'SandboxProven', message };
   return { status: 'Unknown', reason: blind.reason, message: blind.message };
 }
 
@@ -41,20 +40,12 @@ function explained(
   outcome: Exclude<Outcome, { kind: 'proven' }>,
   only?: readonly Reason[],
 ): Verdict {
-  const cause = findings.find(
-    (finding) => isCause(finding) && (only === undefined || only.includes(finding.reason as Reason)),
-  );
+  const cause = findings.filter(isCause).find(({ reason }) => only?.includes(reason) ?? true);
   if (cause === undefined) return { status: 'False', reason: outcome.reason, message: outcome.message };
-  const { reason, message } = ofFinding(cause);
-  return { status: 'False', reason, message: `${message}; ${outcome.message}` };
+  return { status: 'False', reason: cause.reason, message: `${cause.message}; ${outcome.message}` };
 }
 
 /** Whether a finding names a fault, and not a mere warning. */
 export function isCause(finding: Finding): finding is Finding & { status: 'fail' } {
   return finding.status === 'fail' && finding.weight !== 'advises';
-}
-
-function ofFinding(finding: Finding): Verdict {
-  if (finding.status !== 'fail') throw new Error(`The finding of "${finding.check}" is no fault`);
-  return { status: 'False', reason: finding.reason, message: finding.message };
 }

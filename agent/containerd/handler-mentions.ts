@@ -23,8 +23,8 @@ export type IgnoredMention = {
   readonly isLoaded: boolean;
 };
 
-/** Legacy tables of containerd 1.x that name a runtime of their own. */
-const LEGACY_NAMES: Readonly<Record<string, string>> = {
+/** Tables of containerd 1.x that name a handler of their own, beside the table of runtimes. */
+export const LEGACY_NAMES: Readonly<Record<string, string>> = {
   default_runtime: 'default',
   untrusted_workload_runtime: 'untrusted',
 };

@@ -1,5 +1,6 @@
 import type { Runtime } from '../cri/cri.ts';
 import type { ConfigFault, ContainerdFile } from './files.ts';
+import { LEGACY_NAMES } from './handler-mentions.ts';
 import { CRI_V1, CRI_V2, CRI_V3, type Merged } from './merge.ts';
 import type { ConfigRules } from './release.ts';
 import { type TomlTable, type TomlValue, tableAt, toPlain } from './toml.ts';
@@ -54,10 +55,7 @@ export function decodeRuntimes(merged: Merged, rules: ConfigRules): Runtimes {
     runtimes.set(name, decode(value, runtimes.get(name)));
   }
   if (rules === '1.x') {
-    for (const [key, name] of [
-      ['default_runtime', 'default'],
-      ['untrusted_workload_runtime', 'untrusted'],
-    ] as const) {
+    for (const [key, name] of Object.entries(LEGACY_NAMES)) {
       const legacy = tableAt(containerd, [key]);
       if (!legacy || !text(legacy.get('runtime_type'))) continue;
       runtimes.set(name, decode(legacy, undefined));

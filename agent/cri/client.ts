@@ -41,7 +41,11 @@ export class CriClient implements Cri {
   /** What the running containerd says of itself and of its handlers. */
   async status(signal?: AbortSignal): Promise<CriStatus> {
     const version = await this.version({ signal });
-    const answer = await this.#connection.call<StatusAnswer>('Status', { verbose: true }, { signal });
+    const answer = await this.#connection.call<Verbose<Pick<CriStatus, 'conditions'>>>(
+      'Status',
+      { verbose: true },
+      { signal },
+    );
     const runtimes = loadedRuntimes(answer.info.config);
     return { ...version, runtimes, conditions: answer.status?.conditions ?? [] };
   }
@@ -51,11 +55,10 @@ export class CriClient implements Cri {
     const options = { typeUrl: 'containerd.types.RuntimeRequest', value: { runtimePath: runtime } };
     const request = { type: 'io.containerd.runtime.v2', id: 'task', options };
     try {
-      const { extra } = await this.#connection.call<PluginInfoAnswer>('PluginInfo', request, {
-        signal,
-        timeoutMs: PROGRAM_MS,
-      });
-      return { kind: 'ok', name: extra?.value?.name ?? '', version: extra?.value?.version?.version ?? '' };
+      const limits = { signal, timeoutMs: PROGRAM_MS };
+      const answer = await this.#connection.call<PluginInfo>('PluginInfo', request, limits);
+      const { name = '', version } = answer.extra?.value ?? {};
+      return { kind: 'ok', name, version: version?.version ?? '' };
     } catch (error) {
       if (!(error instanceof CriError) || error.kind === 'unreachable' || error.kind === 'late') throw error;
       return error.kind === 'unsupported'
@@ -88,7 +91,7 @@ export class CriClient implements Cri {
 
   /** The state of a sandbox and what containerd knows beyond the CRI; rejects as `absent` when it is not there. */
   async sandbox(id: string, options?: CallOptions): Promise<SandboxInfo> {
-    const answer = await this.#connection.call<SandboxAnswer>(
+    const answer = await this.#connection.call<Verbose<Pick<SandboxInfo, 'state'>>>(
       'PodSandboxStatus',
       { podSandboxId: id, verbose: true },
       options,
@@ -159,19 +162,7 @@ export class CriClient implements Cri {
   }
 }
 
-type StatusAnswer = {
-  readonly status?: { readonly conditions: CriStatus['conditions'] } | null;
-  readonly info: Readonly<Record<string, string>>;
-};
-type SandboxAnswer = {
-  readonly status?: { readonly state: SandboxState } | null;
-  readonly info: Readonly<Record<string, string>>;
-};
-type PluginInfoAnswer = {
-  readonly extra?: {
-    readonly value?: {
-      readonly name?: string;
-      readonly version?: { readonly version?: string } | null;
-    } | null;
-  } | null;
-};
+/** What the CRI answers with details: a message, null where there is none, and documents by name. */
+type Verbose<Status> = { readonly status: Status | null; readonly info: Readonly<Record<string, string>> };
+type PluginInfo = { readonly extra: { readonly value: RuntimeInfo | null } | null };
+type RuntimeInfo = { readonly name: string; readonly version: { readonly version: string } | null };
