@@ -5,21 +5,22 @@ import { SETTINGS } from './settings.ts';
 export type Config = {
   readonly nodeName: string;
   readonly hostRoot: string;
-  readonly criSocket?: string;
-  readonly containerdConfig?: string;
+  readonly criSocket: string | undefined;
+  readonly containerdConfig: string | undefined;
   readonly handler: string;
   readonly proofIntervalMs: number;
   readonly confirmMs: number;
   readonly graceMs: number;
-  readonly minRunscRelease?: string;
+  readonly minRunscRelease: string | undefined;
   readonly requireLimits: boolean;
   readonly expectGvisor: boolean;
-  readonly listen?: { readonly host: string; readonly port: number };
+  /** Absent where it is off. */
+  readonly listen: { readonly host: string; readonly port: number } | undefined;
   readonly logLevel: string;
   readonly publish: readonly Destination[];
   readonly taint: boolean;
   /** The API server of the cluster that the agent runs in. */
-  readonly apiServer?: { readonly host: string; readonly port: string };
+  readonly apiServer: { readonly host: string; readonly port: string } | undefined;
 };
 
 /** Where a verdict can be written in the API; events go with the Node's condition. */
@@ -62,8 +63,6 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
   const apiServer = inCluster && apiHost !== undefined ? { host: apiHost, port: apiPort } : undefined;
   if (publish.length > 0 && apiServer === undefined)
     problems.push(`PUBLISH="${publish.join(',')}" needs a cluster: run in a pod that has a service account`);
-  const criSocket = optionalPath('CRI_SOCKET');
-  const containerdConfig = optionalPath('CONTAINERD_CONFIG');
   const minRunscRelease = settings.text('MIN_RUNSC_RELEASE')?.replace(/^release-/, '');
   if (minRunscRelease !== undefined && !/^\d{8}(\.\d+)?$/.test(minRunscRelease)) {
     problems.push(`MIN_RUNSC_RELEASE="${minRunscRelease}" is not a gVisor release such as 20240325.0`);
@@ -85,11 +84,11 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
     requireLimits: settings.isOn('REQUIRE_LIMITS'),
     expectGvisor: settings.isOn('EXPECT_GVISOR'),
     taint: settings.isOn('TAINT'),
-    ...(apiServer === undefined ? {} : { apiServer }),
-    ...(criSocket === undefined ? {} : { criSocket }),
-    ...(containerdConfig === undefined ? {} : { containerdConfig }),
-    ...(minRunscRelease === undefined ? {} : { minRunscRelease }),
-    ...(listen === undefined || listen === 'off' ? {} : { listen }),
+    apiServer,
+    criSocket: optionalPath('CRI_SOCKET'),
+    containerdConfig: optionalPath('CONTAINERD_CONFIG'),
+    minRunscRelease,
+    listen: listen === 'off' ? undefined : listen,
   };
   return problems.length > 0 ? { problems } : { config };
 }

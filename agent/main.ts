@@ -66,7 +66,7 @@ async function start(
     handler: config.handler,
     programs: new RunscPrograms(),
     requireLimits: config.requireLimits,
-    ...(config.minRunscRelease === undefined ? {} : { minRunscRelease: config.minRunscRelease }),
+    minRunscRelease: config.minRunscRelease,
   };
   const bell = new Bell<Trigger>({ quietMs: 50, longestMs: 500, burst: 8, refillMs: 3_000, now });
   const files = new FileTrigger(host, (path) => bell.ring({ kind: 'file', path }), {
@@ -108,8 +108,7 @@ async function start(
     facts: { distribution: distribution.name, ...(await readNodeFacts(host)) },
     look: async (signal, triggers, last) => {
       const containerdConfig = await configPath();
-      const { shim } = prover.witness ?? {};
-      const seen = { ...sources, containerdConfig, ...(shim === undefined ? {} : { shim }) };
+      const seen = { ...sources, containerdConfig, shim: prover.witness?.shim };
       const prove = (inner: AbortSignal, changed: boolean) => prover.prove(inner, changed);
       return look({ sources: seen, prove, now, last, triggers }, signal);
     },

@@ -16,11 +16,11 @@ export type Sources = {
   readonly containerdConfig: string;
   readonly programs: RunscPrograms;
   /** Lowest gVisor release allowed, such as "20240325.0"; absent when there is no floor. */
-  readonly minRunscRelease?: string;
+  readonly minRunscRelease?: string | undefined;
   /** Whether limits that are not enforced make the node not ready. */
   readonly requireLimits: boolean;
   /** The shim that containerd was last seen to run; absent before the first proof. */
-  readonly shim?: string;
+  readonly shim?: string | undefined;
 };
 
 /**

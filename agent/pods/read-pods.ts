@@ -1,3 +1,4 @@
+import { mapAtOnce } from '../at-once.ts';
 import type { CriClient, ListedSandbox } from '../cri/client.ts';
 import type { CallOptions } from '../cri/connection.ts';
 import { CriError } from '../cri/error.ts';
@@ -32,17 +33,11 @@ export class PodReader {
   async read(signal: AbortSignal): Promise<readonly Pod[]> {
     const items = await this.#client.listSandboxes({ state: 'SANDBOX_READY' }, { signal });
     const pods = items.filter(({ labels, metadata }) => metadata !== null && POD_UID in labels);
-    const judged = new Map<string, Pod>();
-    for (let first = 0; first < pods.length; first += AT_ONCE) {
-      const some = pods.slice(first, first + AT_ONCE);
-      const found = await Promise.all(
-        some.map((pod) => this.#known.get(pod.id) ?? this.#ask(pod, { signal })),
-      );
-      for (const [index, pod] of found.entries()) {
-        const id = some[index]?.id;
-        if (pod !== undefined && id !== undefined) judged.set(id, pod);
-      }
-    }
+    const found = await mapAtOnce(pods, AT_ONCE, async (listed) => {
+      const pod = this.#known.get(listed.id) ?? (await this.#ask(listed, { signal }));
+      return pod === undefined ? [] : [[listed.id, pod] as const];
+    });
+    const judged = new Map(found.flat());
     // What could not be told is asked again.
     this.#known = new Map([...judged].filter(([, pod]) => pod.sandboxed !== undefined));
     return [...judged.values()];
