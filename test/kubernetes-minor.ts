@@ -3,5 +3,5 @@ import { versionOf } from '../cluster/tool-groups.ts';
 /** The minor version of the Kubernetes that tests run on: 36 for 1.36. */
 export const MINOR = Number(/^v1\.(\d+)\./.exec(await versionOf('kubernetes'))?.[1]);
 
-/** The first minor version with MutatingAdmissionPolicy v1, which the component `inject` is made of. */
-export const INJECTS_FROM = 36;
+/** Whether that Kubernetes has MutatingAdmissionPolicy v1, which the component `inject` is made of. */
+export const INJECTS = MINOR >= 36;

@@ -6,7 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
-import { INJECTS_FROM, MINOR } from '../kubernetes-minor.ts';
+import { INJECTS } from '../kubernetes-minor.ts';
 import { accepted, type Case, refused, warned } from './admission-case.ts';
 import { until, useAdmission } from './admission-cluster.ts';
 import { container, create, createPod, hostPath, pod, privileged } from './admission-objects.ts';
@@ -101,8 +101,7 @@ describe('the page on admission, followed to the letter', () => {
 
   it('injects another class', async () => {
     await write('kustomization.yaml, inject');
-    if (MINOR < INJECTS_FROM)
-      return assert.rejects(shell(apply), /no matches for kind "MutatingAdmissionPolicy"/);
+    if (!INJECTS) return assert.rejects(shell(apply), /no matches for kind "MutatingAdmissionPolicy"/);
     await shell(apply);
     await settle(admission(), ['mutating']);
     assert.equal(classOf(await admission().as('admin', plain)), 'gvisor-gpu');
@@ -117,8 +116,8 @@ describe('the page on admission, followed to the letter', () => {
 
   it('uninstalls, and what is installed again is in force', async () => {
     await shell(block('run', 'uninstall'));
-    if (MINOR >= INJECTS_FROM) await shell(block('run', 'uninstall, inject'));
-    await settle(admission(), [MINOR >= INJECTS_FROM ? 'mutating' : 'validating']);
+    if (INJECTS) await shell(block('run', 'uninstall, inject'));
+    await settle(admission(), [INJECTS ? 'mutating' : 'validating']);
     const answer = await admission().as('admin', plain);
     assert.deepEqual([answer.code, classOf(answer)], [201, undefined]);
     await write('kustomization.yaml');

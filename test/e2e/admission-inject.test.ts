@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { INJECTS_FROM, MINOR } from '../kubernetes-minor.ts';
+import { INJECTS } from '../kubernetes-minor.ts';
 import { assertAccepted, describeGroups } from './admission-case.ts';
 import { until, useAdmission } from './admission-cluster.ts';
 import { INJECT_GROUPS } from './admission-inject-cases.ts';
@@ -12,14 +12,13 @@ type Pod = {
   readonly metadata: { readonly name: string };
   readonly spec: { readonly runtimeClassName?: string };
 };
-const injects = MINOR >= INJECTS_FROM;
-const admission = useAdmission(injects ? ['enforce', 'inject'] : ['enforce']);
+const admission = useAdmission(INJECTS ? ['enforce', 'inject'] : ['enforce']);
 
-if (injects) {
+if (INJECTS) {
   describeGroups(admission, INJECT_GROUPS);
   describe('a Deployment that names no runtime class', testDeployment);
 } else {
-  describe(`injection before Kubernetes 1.${INJECTS_FROM}`, () => {
+  describe('injection before Kubernetes 1.36', () => {
     it('is refused by name, and pods are refused or accepted as without it', async () => {
       const { as, cluster } = admission();
       await assert.rejects(
