@@ -18,7 +18,7 @@ import { type Authority, openAuthority } from './control-plane/pki.ts';
 import { listen, startRelay } from './control-plane/start-relay.ts';
 import { ensureImage, type Image } from './images.ts';
 import { cgroupOf, removeCgroup } from './machine/cgroups.ts';
-import { requireName } from './machine/host-checks.ts';
+import { explainNodes, requireName } from './machine/host-checks.ts';
 import type { Machine } from './machine/machine.ts';
 import type { NodeSpec } from './node/config.ts';
 import { ClusterNode } from './node/node.ts';
@@ -148,7 +148,9 @@ export class Cluster {
     const [spec] = allotNodes(this.dir, [request]);
     if (spec === undefined) throw new Error('No place for the node');
     const node = this.#node(spec);
-    await node.start(this.#authority);
+    await node.start(this.#authority).catch(async (error) => {
+      throw await explainNodes(error);
+    });
     await node.load(await ensureImage('pause'));
     await node.startKubelet();
     for (const image of images) await node.load(image);
@@ -168,7 +170,9 @@ export class Cluster {
   /** Waits until the named nodes (all unless told) are Ready. */
   async waitForNodes(names = this.nodes().map((node) => node.name), timeoutMs?: number): Promise<void> {
     const usual = names.some((name) => this.node(name).spec.machine === 'vm') ? 300_000 : 60_000;
-    await waitForReady(this, names, timeoutMs ?? usual);
+    await waitForReady(this, names, timeoutMs ?? usual).catch(async (error) => {
+      throw await explainNodes(error);
+    });
   }
 
   /** Ends the cluster and removes all that it left on the machine. */

@@ -1,4 +1,4 @@
-import { readFile, statfs } from 'node:fs/promises';
+import { readdir, readFile, readlink, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { CLUSTERS } from '../../hack/paths.ts';
 import { runAll, UsageError } from '../../hack/run.ts';
@@ -55,6 +55,36 @@ export async function requireKernel(): Promise<void> {
   throw new UsageError(
     `The kernel refuses what a cluster is made of (${stderr.trim().split('\n').at(-1)}): it needs namespaces, overlay, bridge and veth; in a container, a privileged one.`,
   );
+}
+
+/** A kubelet takes so many inotify instances, and containerd and the agent some more. */
+const INOTIFY_OF_A_NODE = 10;
+
+/**
+ * Explains an error of nodes that did not start where root has too few inotify instances left for another one, as with a
+ * dozen nodes on a kernel with the usual limit of 128; gives any other error back as it is.
+ * Source: https://man7.org/linux/man-pages/man7/inotify.7.html
+ */
+export async function explainNodes(error: unknown, instances = inotifyInstances()): Promise<unknown> {
+  const { most, inUse } = await instances;
+  if (most - inUse >= INOTIFY_OF_A_NODE) return error;
+  const advice = `\`sysctl fs.inotify.max_user_instances=${Math.max(most * 4, 512)}\`, or take another cluster \`down\``;
+  const words = `The nodes did not start, and ${inUse} of the ${most} inotify instances that root may have are in use: ${advice}.`;
+  return new UsageError(words, { cause: error });
+}
+
+/** The inotify instances that root may have, and those in use. */
+export async function inotifyInstances(): Promise<{ readonly most: number; readonly inUse: number }> {
+  const limit = await readFile('/proc/sys/fs/inotify/max_user_instances', 'utf8').catch(() => 'Infinity');
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const counts = await Promise.all(
+    pids.map(async (pid) => {
+      const fds = await readdir(`/proc/${pid}/fd`).catch(() => []); // it has ended
+      const links = await Promise.all(fds.map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')));
+      return links.filter((link) => link === 'anon_inode:inotify').length;
+    }),
+  );
+  return { most: Number(limit), inUse: counts.reduce((sum, count) => sum + count, 0) };
 }
 
 async function requireUpperDirectory(folder: string): Promise<void> {

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
+import { watch } from 'node:fs';
 import { test } from 'node:test';
-import { requireName, requireRoot } from '../../../cluster/machine/host-checks.ts';
+import {
+  explainNodes,
+  inotifyInstances,
+  requireName,
+  requireRoot,
+} from '../../../cluster/machine/host-checks.ts';
 
 test('only root on Linux may make clusters, and the others are told what to do', () => {
   requireRoot({ platform: 'linux', uid: 0 });
@@ -21,4 +27,19 @@ test('the name of a cluster is short and plain', () => {
   for (const name of ['', 'Dev', '../x', 'a b', 'x'.repeat(21)]) {
     assert.throws(() => requireName(name), { name: 'UsageError' }, name);
   }
+});
+
+test('a node that did not start for want of inotify instances is explained, any other error is not', async () => {
+  const error = new Error('Waited 60 s for the nodes node-1 to be Ready in vain');
+  assert.equal(await explainNodes(error, Promise.resolve({ most: 128, inUse: 100 })), error);
+  const explained = (await explainNodes(error, Promise.resolve({ most: 128, inUse: 125 }))) as Error;
+  assert.equal(explained.cause, error);
+  assert.match(
+    explained.message,
+    /125 of the 128 inotify .*: `sysctl fs.inotify.max_user_instances=512`, or/,
+  );
+  const watcher = watch('/proc');
+  const { most, inUse } = await inotifyInstances();
+  watcher.close();
+  assert.ok(inUse >= 1 && inUse <= most, `${inUse} of ${most}`);
 });
