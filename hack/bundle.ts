@@ -7,34 +7,6 @@ import { partial } from './abandoned.ts';
 import { REPO } from './paths.ts';
 import { isCopy } from './replace-file.ts';
 
-/**
- * The few parts of two large packages that the agent uses. Loading the rest of them (fetch, web sockets,
- * caches, mocks; printers, batteries …) costs each node 6 MiB.
- */
-const PARTS: Readonly<Record<string, string>> = {
-  systeminformation: `export const { mem } = require('./lib/memory');
-    export default { mem };`,
-  undici: `const send = require('./lib/api/api-request');
-    export const Agent = require('./lib/dispatcher/agent');
-    export const request = (url, { dispatcher, ...options }) => {
-      const { origin, pathname, search } = new URL(url);
-      return send.call(dispatcher, { ...options, origin, path: pathname + search });
-    };`,
-};
-
-/** Puts {@link PARTS} in the place of whole packages. */
-const partsOnly: Plugin = {
-  name: 'parts-only',
-  setup({ onResolve, onLoad }) {
-    const names = new RegExp(`^(${Object.keys(PARTS).join('|')})$`);
-    onResolve({ filter: names }, ({ path }) => ({ path, namespace: 'parts' }));
-    onLoad({ filter: names, namespace: 'parts' }, ({ path }) => ({
-      contents: PARTS[path] ?? '',
-      resolveDir: join(REPO, 'node_modules', path),
-    }));
-  },
-};
-
 /** Makes what others wrote small; our own code stays readable in a stack trace. */
 const smallDependencies: Plugin = {
   name: 'small-dependencies',
@@ -89,7 +61,7 @@ export async function bundle(options: BundleOptions = {}): Promise<void> {
   const { architecture = process.arch, dist = join(REPO, 'dist'), version } = options;
   await mkdir(dist, { recursive: true });
   const named = version === undefined ? [] : [versioned(version)];
-  const agent = await bundleOne('agent', dist, [partsOnly, smallDependencies, inlineAssets, ...named]);
+  const agent = await bundleOne('agent', dist, [smallDependencies, inlineAssets, ...named]);
   const fleet = await bundleOne('fleet', dist, [smallDependencies, inlineAssets, ...named]);
   const plugin = await bundleOne('kubectl', dist, [smallDependencies, ...named]);
   for (const { path, text } of [...agent, ...fleet, ...plugin])

@@ -1,4 +1,4 @@
-import systeminformation from 'systeminformation';
+import { mem } from 'systeminformation/lib/memory.js';
 import type { Facts } from '../facts.ts';
 import type { Host } from './host.ts';
 
@@ -10,7 +10,7 @@ export async function readNodeFacts(host: Host): Promise<Facts> {
   // systeminformation.cpu() would start a shell, and the agent executes nothing.
   const [cpu, memory, release, kernel] = await Promise.all([
     host.readText('/proc/cpuinfo').catch(() => undefined),
-    systeminformation.mem().catch(() => undefined),
+    mem().catch(() => undefined),
     host.readText('/etc/os-release').catch(() => undefined),
     host.readText('/proc/sys/kernel/osrelease').catch(() => undefined),
   ]);

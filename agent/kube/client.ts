@@ -1,4 +1,5 @@
-import { type Dispatcher, request } from 'undici';
+import type { Dispatcher } from 'undici';
+import request from 'undici/lib/api/api-request.js';
 import type { KubeAccess } from './connections.ts';
 import { KubeConnections } from './connections.ts';
 import { kubeRefusal } from './error.ts';
@@ -75,9 +76,11 @@ export function createKube(access: KubeAccess, options: KubeOptions): Kube {
     const { short, long } = await connections.current();
     const deadline = asked.streamed ? [] : [AbortSignal.timeout(TIMEOUT_MS)];
     const signals = asked.signal === undefined ? deadline : [asked.signal, ...deadline];
-    const response = await request(`${access.server}${asked.path}`, {
+    const { origin, pathname, search } = new URL(`${access.server}${asked.path}`);
+    const response = await request.call(asked.streamed ? long : short, {
+      origin,
+      path: `${pathname}${search}`,
       method: asked.method,
-      dispatcher: asked.streamed ? long : short,
       headers: {
         'user-agent': agent,
         accept: asked.accept ?? ACCEPT.whole,

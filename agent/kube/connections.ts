@@ -1,4 +1,4 @@
-import { Agent } from 'undici';
+import Agent from 'undici/lib/dispatcher/agent.js';
 
 /** How to reach an API server and prove who one is. Certificates and keys are PEM. */
 export type KubeAccess = {
