@@ -1,4 +1,5 @@
 import type { Runtime } from './cri.ts';
+import { text } from './sandbox-info.ts';
 
 /**
  * Reads the handlers out of the `config` document of a verbose status. Only named fields are taken:
@@ -18,23 +19,11 @@ export function loadedRuntimes(config: string | undefined): ReadonlyMap<string, 
     runtimes.set(name, {
       runtimeType: text(raw?.runtimeType),
       runtimePath: text(raw?.runtimePath),
-      options:
-        typeof raw?.options === 'object' && raw.options !== null
-          ? (raw.options as Record<string, unknown>)
-          : {},
+      options: typeof raw?.options === 'object' ? { ...raw.options } : {},
       snapshotter: text(raw?.snapshotter),
     });
   }
   return runtimes;
 }
 
-type RawRuntime = {
-  runtimeType?: unknown;
-  runtimePath?: unknown;
-  options?: unknown;
-  snapshotter?: unknown;
-} | null;
-
-function text(value: unknown): string {
-  return typeof value === 'string' ? value : '';
-}
+type RawRuntime = Readonly<Record<string, unknown>> | null;

@@ -11,11 +11,8 @@ export type SandboxInfo = {
   readonly cgroupParent: string;
 };
 
-type Raw = {
-  readonly pid?: unknown;
-  readonly runtimeType?: unknown;
-  readonly config?: { readonly linux?: { readonly cgroup_parent?: unknown } | null } | null;
-} | null;
+type Linux = { readonly linux?: { readonly cgroup_parent?: unknown } | null };
+type Raw = { readonly pid?: unknown; readonly runtimeType?: unknown; readonly config?: Linux | null } | null;
 
 /**
  * Reads the document `info` of a verbose status; nothing is told by one that is no JSON.
@@ -39,6 +36,7 @@ function parse(document: string | undefined): Raw {
   }
 }
 
-function text(value: unknown): string {
+/** A text, "" for anything else. */
+export function text(value: unknown): string {
   return typeof value === 'string' ? value : '';
 }
