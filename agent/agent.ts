@@ -121,6 +121,11 @@ export class Agent {
     const before = this.#last;
     const isNew = seen.proof !== before?.proof;
     this.#last = seen;
+    // Set before anything is told: a reader of the verdict may change a file at once, and the trigger must name it.
+    await Promise.race([
+      files.watch(seen.watch, begunAt),
+      timers.setTimeout(WATCH_MS, undefined, { ref: false }),
+    ]);
     const old = this.#state.published;
     const settled = settle(this.#state, seen.verdict, seen.seenMs, patience);
     this.#state = settled.state;
@@ -146,10 +151,6 @@ export class Agent {
     // Before anything is settled, what a predecessor published stands.
     if (this.#state.published !== undefined)
       for (const publisher of publishers) publisher.publish(this.#report);
-    await Promise.race([
-      files.watch(seen.watch, begunAt),
-      timers.setTimeout(WATCH_MS, undefined, { ref: false }),
-    ]);
     return settled;
   }
 
