@@ -55,6 +55,10 @@ const VERSIONS = [
 ];
 type Tier = keyof typeof TIERS;
 
+/** A signal ends the files that run as well, and the clusters that they have started. */
+const stop = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => stop.abort());
+
 process.exitCode = await main(process.argv.slice(2));
 
 async function main(words: readonly string[]): Promise<number> {
@@ -95,6 +99,7 @@ async function main(words: readonly string[]): Promise<number> {
     console.log(`\n${summaryLines(ranOn, results).join('\n')}`);
     return results.every(({ passed }) => passed) ? 0 : 1;
   } catch (error) {
+    if (stop.signal.aborted) return 130;
     if (!(error instanceof UsageError)) throw error;
     console.error(error.message);
     return 2;
@@ -140,6 +145,7 @@ async function runFiles({ name, files, lanes, beside, env }: Run): Promise<TierR
   const stdout = beside ? openSync(output, 'w') : 'inherit';
   const child = spawn(process.execPath, args, {
     cwd: REPO,
+    signal: stop.signal,
     stdio: ['inherit', stdout, 'inherit'],
     env: { ...process.env, KEEP_E2E_CLUSTER: '1', ...env },
   });
