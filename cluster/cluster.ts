@@ -148,9 +148,7 @@ export class Cluster {
     const [spec] = allotNodes(this.dir, [request]);
     if (spec === undefined) throw new Error('No place for the node');
     const node = this.#node(spec);
-    await node.start(this.#authority).catch(async (error) => {
-      throw await explainNodes(error);
-    });
+    await node.start(this.#authority).catch((error) => explainNodes(error));
     await node.load(await ensureImage('pause'));
     await node.startKubelet();
     for (const image of images) await node.load(image);
@@ -170,9 +168,7 @@ export class Cluster {
   /** Waits until the named nodes (all unless told) are Ready. */
   async waitForNodes(names = this.nodes().map((node) => node.name), timeoutMs?: number): Promise<void> {
     const usual = names.some((name) => this.node(name).spec.machine === 'vm') ? 300_000 : 60_000;
-    await waitForReady(this, names, timeoutMs ?? usual).catch(async (error) => {
-      throw await explainNodes(error);
-    });
+    await waitForReady(this, names, timeoutMs ?? usual).catch((error) => explainNodes(error));
   }
 
   /** Ends the cluster and removes all that it left on the machine. */

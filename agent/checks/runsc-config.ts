@@ -39,13 +39,13 @@ export const runscConfig: Check = {
     }
     const config = await reading.runscConfig();
     if (config.fault) {
-      const { line: at, problem } = config.fault;
+      const { line, problem } = config.fault;
       const message = `The shim starts no sandbox with its configuration file: ${problem}`;
-      return fail('RunscConfigInvalid', message, [{ file: configPath, line: at, value: problem }]);
+      return fail('RunscConfigInvalid', message, [at({ file: configPath, line }, problem)]);
     }
     const ignored = [
       ...unread.map((value) => at(runtime, value)),
-      ...[...config.unknownKeys].map(([value, at]) => ({ file: configPath, line: at, value })),
+      ...[...config.unknownKeys].map(([value, line]) => at({ file: configPath, line }, value)),
     ];
     if (ignored.length > 0) {
       const names = ignored.map(({ value }) => value).join(', ');

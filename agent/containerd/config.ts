@@ -2,7 +2,7 @@ import type { Runtime } from '../cri/cri.ts';
 import type { Host } from '../host/host.ts';
 import { type ConfigFault, type ContainerdFile, readContainerdFiles } from './files.ts';
 import { type IgnoredMention, type Mention, mentionsIn, whyIgnored } from './handler-mentions.ts';
-import { mergeFiles } from './merge.ts';
+import { criSection, mergeFiles } from './merge.ts';
 import {
   type ConfigRules,
   parseContainerdRelease,
@@ -10,7 +10,7 @@ import {
   rulesForConfigVersion,
   rulesOf,
 } from './release.ts';
-import { criSection, decodeRuntimes, disabledFault, type RuntimeTable } from './runtimes-table.ts';
+import { decodeRuntimes, disabledFault, type RuntimeTable } from './runtimes-table.ts';
 import type { TomlTable } from './toml.ts';
 import { readUnimported } from './unimported.ts';
 

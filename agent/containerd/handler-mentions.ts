@@ -1,5 +1,5 @@
 import type { ContainerdFile } from './files.ts';
-import { CRI_V1, CRI_V2, CRI_V3 } from './merge.ts';
+import { CRI_V1, CRI_V2, CRI_V3, criSection } from './merge.ts';
 import type { ConfigRules } from './release.ts';
 import type { TomlTable, TomlValue } from './toml.ts';
 
@@ -47,8 +47,8 @@ export function mentionsIn(file: ContainerdFile): readonly Mention[] {
 }
 
 /** The table of runtimes that containerd reads, as a person writes its header. */
-export function runtimesHeader(rules: ConfigRules, version: number): string {
-  const id = rules === '1.x' ? (version < 2 ? CRI_V1 : CRI_V2) : CRI_V3;
+function runtimesHeader(rules: ConfigRules, version: number): string {
+  const id = criSection(rules, version);
   return `[plugins.${id.includes('.') ? `"${id}"` : id}.containerd.runtimes]`;
 }
 

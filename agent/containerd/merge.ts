@@ -9,6 +9,12 @@ export const CRI_V2 = 'io.containerd.grpc.v1.cri';
 /** See {@link CRI_V1}: versions 3 and 4. */
 export const CRI_V3 = 'io.containerd.cri.v1.runtime';
 
+/** The plugin section in which the CRI plugin finds its runtimes. */
+export function criSection(rules: ConfigRules, version: number): string {
+  if (rules !== '1.x') return CRI_V3;
+  return version < 2 ? CRI_V1 : CRI_V2;
+}
+
 /** The one configuration that containerd makes of its files. */
 export type Merged = {
   readonly version: number;

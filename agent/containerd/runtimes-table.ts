@@ -1,7 +1,7 @@
 import type { Runtime } from '../cri/cri.ts';
 import type { ConfigFault, ContainerdFile } from './files.ts';
 import { LEGACY_NAMES } from './handler-mentions.ts';
-import { CRI_V1, CRI_V2, CRI_V3, type Merged } from './merge.ts';
+import { CRI_V1, CRI_V2, CRI_V3, criSection, type Merged } from './merge.ts';
 import type { ConfigRules } from './release.ts';
 import { type TomlTable, type TomlValue, tableAt, toPlain } from './toml.ts';
 
@@ -25,12 +25,6 @@ const BUILT_IN: RuntimeTable = {
   snapshotter: '',
   options: {},
 };
-
-/** The plugin section in which the CRI plugin finds its runtimes. */
-export function criSection(rules: ConfigRules, version: number): string {
-  if (rules !== '1.x') return CRI_V3;
-  return version < 2 ? CRI_V1 : CRI_V2;
-}
 
 /**
  * Decodes the handlers of a merged configuration. In 1.x a runtimes table replaces the built-in one, so that

@@ -61,16 +61,16 @@ export async function requireKernel(): Promise<void> {
 const INOTIFY_OF_A_NODE = 10;
 
 /**
- * Explains an error of nodes that did not start where root has too few inotify instances left for another one, as with a
- * dozen nodes on a kernel with the usual limit of 128; gives any other error back as it is.
+ * Throws an error of nodes that did not start, explained where root has too few inotify instances left for another one,
+ * as with a dozen nodes on a kernel with the usual limit of 128.
  * Source: https://man7.org/linux/man-pages/man7/inotify.7.html
  */
-export async function explainNodes(error: unknown, instances = inotifyInstances()): Promise<unknown> {
+export async function explainNodes(error: Error, instances = inotifyInstances()): Promise<never> {
   const { most, inUse } = await instances;
-  if (most - inUse >= INOTIFY_OF_A_NODE) return error;
+  if (most - inUse >= INOTIFY_OF_A_NODE) throw error;
   const advice = `\`sysctl fs.inotify.max_user_instances=${Math.max(most * 4, 512)}\`, or take another cluster \`down\``;
-  const words = `The nodes did not start, and ${inUse} of the ${most} inotify instances that root may have are in use: ${advice}.`;
-  return new UsageError(words, { cause: error });
+  const words = `${error.message}; ${inUse} of the ${most} inotify instances that root may have are in use: ${advice}.`;
+  throw new UsageError(words, { cause: error });
 }
 
 /** The inotify instances that root may have, and those in use. */

@@ -31,12 +31,14 @@ test('the name of a cluster is short and plain', () => {
 
 test('a node that did not start for want of inotify instances is explained, any other error is not', async () => {
   const error = new Error('Waited 60 s for the nodes node-1 to be Ready in vain');
-  assert.equal(await explainNodes(error, Promise.resolve({ most: 128, inUse: 100 })), error);
-  const explained = (await explainNodes(error, Promise.resolve({ most: 128, inUse: 125 }))) as Error;
+  const thrown = async (inUse: number) =>
+    explainNodes(error, Promise.resolve({ most: 128, inUse })).catch((seen: Error) => seen);
+  assert.equal(await thrown(100), error);
+  const explained = await thrown(125);
   assert.equal(explained.cause, error);
   assert.match(
     explained.message,
-    /125 of the 128 inotify .*: `sysctl fs.inotify.max_user_instances=512`, or/,
+    /^Waited 60 s .*; 125 of the 128 inotify .*: `sysctl fs.inotify.max_user_instances=512`, or/,
   );
   const watcher = watch('/proc');
   const { most, inUse } = await inotifyInstances();
