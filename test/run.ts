@@ -9,7 +9,7 @@ import { ensureTools } from '../cluster/tools.ts';
 import { ensureVmImage } from '../cluster/vm-image.ts';
 import { REPO } from '../hack/paths.ts';
 import { ensurePrerequisites } from '../hack/prerequisites.ts';
-import { UsageError } from '../hack/run.ts';
+import { UsageError, waitFor } from '../hack/run.ts';
 import { removeLaneClusters } from './lane.ts';
 import type { Tally } from './reporter.ts';
 import { summaryLines, surroundings, type TierResult } from './summary.ts';
@@ -55,9 +55,8 @@ const VERSIONS = [
 ];
 type Tier = keyof typeof TIERS;
 
-/** A signal ends the files that run as well, and the clusters that they have started. */
+/** Ends the files that run, and with them the clusters that they have started. */
 const stop = new AbortController();
-for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => stop.abort());
 
 process.exitCode = await main(process.argv.slice(2));
 
@@ -72,6 +71,8 @@ async function main(words: readonly string[]): Promise<number> {
   try {
     if (words.includes('versions') || tiers.some((tier) => TIERS[tier].real))
       await prepare(tiers.includes('vm'));
+    // Only now: a build ends with this process.
+    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => stop.abort());
     await removeLaneClusters();
     const runs: readonly Run[] = [
       ...tiers.map((tier) => ({ name: tier, ...TIERS[tier] })),
@@ -104,7 +105,11 @@ async function main(words: readonly string[]): Promise<number> {
     console.error(error.message);
     return 2;
   } finally {
-    await removeLaneClusters();
+    // A file that was ended may hold its cluster a moment longer than the process that ran it.
+    await waitFor('the clusters of the tests to be removed', 15_000, async () => {
+      await removeLaneClusters();
+      return true;
+    });
   }
 }
 
@@ -128,12 +133,21 @@ type Run = {
   readonly env?: Readonly<Record<string, string>>;
 };
 
-async function runFiles({ name, files, lanes, beside, env }: Run): Promise<TierResult> {
+async function runFiles(run: Run): Promise<TierResult> {
+  const folder = mkdtempSync(join(tmpdir(), 'tally-'));
+  try {
+    return await runFilesIn(folder, run);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** `folder` is for what the files tell beside their exit code. */
+async function runFilesIn(folder: string, { name, files, lanes, beside, env }: Run): Promise<TierResult> {
   const found = files.flatMap((pattern) => globSync(pattern, { cwd: REPO })).sort();
   if (found.length === 0) throw new Error(`"${name}" has no test files`);
   console.log(`\n── ${name}: ${found.length} files ──`);
   const started = Date.now();
-  const folder = mkdtempSync(join(tmpdir(), 'tally-'));
   const file = join(folder, 'tally.json');
   const reporters = [
     ...['--test-reporter=spec', '--test-reporter-destination=stdout'],
@@ -145,11 +159,12 @@ async function runFiles({ name, files, lanes, beside, env }: Run): Promise<TierR
   const stdout = beside ? openSync(output, 'w') : 'inherit';
   const child = spawn(process.execPath, args, {
     cwd: REPO,
-    signal: stop.signal,
     stdio: ['inherit', stdout, 'inherit'],
     env: { ...process.env, KEEP_E2E_CLUSTER: '1', ...env },
   });
+  stop.signal.addEventListener('abort', () => child.kill());
   const [code] = (await once(child, 'exit')) as [number | null];
+  stop.signal.throwIfAborted();
   if (typeof stdout === 'number') {
     closeSync(stdout);
     process.stdout.write(readFileSync(output));
@@ -158,6 +173,5 @@ async function runFiles({ name, files, lanes, beside, env }: Run): Promise<TierR
   const seconds = Math.round((Date.now() - started) / 1000);
   console.log(`── ${name}: ${passed ? 'passed' : 'FAILED'}, ${seconds} s ──`);
   const text = existsSync(file) ? readFileSync(file, 'utf8') : '';
-  rmSync(folder, { recursive: true });
   return { name, passed, seconds, tally: text === '' ? undefined : (JSON.parse(text) as Tally) };
 }
