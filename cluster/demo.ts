@@ -17,6 +17,13 @@ const screen = { terminal, write: (text: string) => process.stdout.write(text) }
 /** Only current programs: what a default cluster has of older ones would be two more builds on the first run. */
 const NODES = [{ name: 'node-1' }, { name: 'node-2' }, { name: 'node-3', gvisor: 'none' }] as const;
 
+/** What brings this cluster back, one that stays; it needs no program that the demo has not built. */
+const AGAIN = [
+  'npm run cluster -- --name demo up --node name=node-1 --node name=node-2 --node name=node-3,gvisor=none',
+  'npm run cluster -- --name demo load',
+  'npm run cluster -- --name demo kubectl apply -k manifests/base',
+];
+
 /** What to do with the cluster once the story is told. */
 const TRY = [
   'npm run cluster -- --name demo status',
@@ -43,8 +50,8 @@ async function main(): Promise<number> {
     }
     code = 0;
     if (!terminal) {
-      say('\n   What to try next, on a cluster that stays (npm run cluster -- --name demo up && … load):');
-      for (const command of TRY) say(`     ${command}`);
+      say('\n   What to try next, on a cluster that stays until `npm run cluster -- --name demo down`:');
+      for (const command of [...AGAIN, ...TRY]) say(`     ${command}`);
     } else {
       say(`\n${bold('The cluster stays until you press Ctrl-C.')} Try in another terminal:`);
       for (const command of TRY) say(`  ${command}`);
