@@ -17,13 +17,13 @@ COPY cluster cluster
 RUN npm run build
 
 FROM scratch AS prebuilt
-COPY dist/node dist/agent.mjs dist/agent.mjs.map dist/fleet.mjs dist/fleet.mjs.map dist/kubectl.mjs dist/kubectl.mjs.map /src/dist/
+COPY dist/node dist/agent.cjs dist/agent.cjs.map dist/fleet.cjs dist/fleet.cjs.map dist/kubectl.cjs dist/kubectl.cjs.map /src/dist/
 
 FROM ${DIST} AS dist
 
 FROM ${BASE}
 COPY --from=dist /src/dist/node /usr/local/bin/node
-COPY --from=dist /src/dist/*.mjs /src/dist/*.mjs.map /app/
+COPY --from=dist /src/dist/*.cjs /src/dist/*.cjs.map /app/
 LABEL org.opencontainers.image.title="gvisor-ready" \
       org.opencontainers.image.description="Proves that gVisor works on this node and labels the node" \
       org.opencontainers.image.version="0.1.0" \
@@ -32,4 +32,4 @@ USER 0
 # What is freed goes back to the node: with glibc's own thresholds an agent keeps 13 MiB of it.
 ENV MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536 MALLOC_MMAP_THRESHOLD_=32768
 # An agent that works for a moment each ten minutes needs no code compiled for speed: it costs 10 MiB on every node.
-ENTRYPOINT ["/usr/local/bin/node", "--no-opt", "--no-maglev", "--no-sparkplug", "--optimize-for-size", "--max-semi-space-size=2", "--max-old-space-size=96", "/app/agent.mjs"]
+ENTRYPOINT ["/usr/local/bin/node", "--no-opt", "--no-maglev", "--no-sparkplug", "--optimize-for-size", "--max-semi-space-size=1", "--max-old-space-size=96", "/app/agent.cjs"]

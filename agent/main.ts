@@ -35,7 +35,10 @@ const ONCE_PATIENCE_MS = 60_000;
 /** Shutdown is quick: the pod has 15 s. */
 const FINISH_MS = 10_000;
 
-process.exitCode = await main();
+// No await: the image's bundle is CommonJS.
+void main().then((code) => {
+  process.exitCode = code;
+});
 
 async function main(): Promise<number> {
   const args = parseArguments(process.argv.slice(2));

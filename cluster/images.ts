@@ -85,7 +85,7 @@ async function prepareContext(id: ImageId): Promise<string> {
 }
 
 async function contextFiles(context: string, id: ImageId): Promise<string[]> {
-  const bundles = ['agent', 'fleet', 'kubectl'].map((name) => `dist/${name}.mjs`);
+  const bundles = ['agent', 'fleet', 'kubectl'].map((name) => `dist/${name}.cjs`);
   if (id.startsWith('agent')) return ['Dockerfile', ...bundles, 'dist/node'];
   return (await readdir(context)).sort();
 }

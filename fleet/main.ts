@@ -13,7 +13,10 @@ import { createFleetServer } from './server.ts';
 import { FLEET_SETTINGS, parseFleetConfig } from './settings.ts';
 import { matchesLabels } from './view.ts';
 
-process.exitCode = await main(process.argv.slice(2));
+// No await: the image's bundle is CommonJS.
+void main(process.argv.slice(2)).then((code) => {
+  process.exitCode = code;
+});
 
 async function main(words: readonly string[]): Promise<number> {
   if (words.includes('--help')) return print(helpText());

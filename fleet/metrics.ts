@@ -1,4 +1,4 @@
-import { Registry } from 'prom-client';
+import Registry from 'prom-client/lib/registry.js';
 import { processMetrics } from '../agent/http/process-metrics.ts';
 import { countersOf, gaugesOf } from '../agent/http/series.ts';
 import { BRAKE_REASONS, type BrakeReason } from './brake.ts';

@@ -80,7 +80,7 @@ async function lockSbom(epoch: number): Promise<Sbom> {
 async function bundledPackages(dist: string): Promise<ReadonlySet<string>> {
   const found = new Set<string>();
   for (const bundle of ['agent', 'fleet', 'kubectl']) {
-    const map = await readFile(join(dist, `${bundle}.mjs.map`), 'utf8');
+    const map = await readFile(join(dist, `${bundle}.cjs.map`), 'utf8');
     const { sources } = JSON.parse(map) as { readonly sources: readonly string[] };
     for (const source of sources) {
       const folder = /node_modules\/(?:.*\/node_modules\/)?(?:@[^/]+\/)?[^/]+/.exec(source)?.[0];

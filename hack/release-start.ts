@@ -30,8 +30,8 @@ export async function requireStarts(
     [[...agent, '--version'], 0, new RegExp(`^${version}\n$`)],
     [[...agent, '--help'], 0, new RegExp(`^gvisor-ready agent ${version}: `)],
     [[...agent, '--once', '--json'], 2, /^\{\n.*"reason": "ContainerdUnreachable".*\n\}\n$/s],
-    [[node, '/app/fleet.mjs', '--help'], 0, new RegExp(`^gvisor-ready fleet ${version}: `)],
-    [[node, '/app/kubectl.mjs', '--version'], 0, new RegExp(`^${version}\n$`)],
+    [[node, '/app/fleet.cjs', '--help'], 0, new RegExp(`^gvisor-ready fleet ${version}: `)],
+    [[node, '/app/kubectl.cjs', '--version'], 0, new RegExp(`^${version}\n$`)],
   ];
   const emulator = architecture === process.arch ? [] : [EMULATORS[architecture]];
   const mount = emulator.flatMap((path) => ['--volume', `${path}:${path}:ro`]);

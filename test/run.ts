@@ -10,16 +10,15 @@ import { ensureVmImage } from '../cluster/vm-image.ts';
 import { REPO } from '../hack/paths.ts';
 import { ensurePrerequisites } from '../hack/prerequisites.ts';
 import { UsageError, waitFor } from '../hack/run.ts';
+import { allowInotify } from './inotify.ts';
 import { removeLaneClusters } from './lane.ts';
 import type { Tally } from './reporter.ts';
 import { summaryLines, surroundings, type TierResult } from './summary.ts';
 
 /**
- * The tiers, in the order they run, and how many of their files run at a time. `real` tiers need root, the built tools
- * and images; files that run side by side have clusters of their own. The integration tier tries three nodes at once as
- * it is. What mostly waits, for an alert to fire or a node to be lost, runs `beside` the tier before it. What wants the
- * whole machine, a load or a virtual machine, runs alone at the end. No tier is left out because something is missing:
- * that is a failure.
+ * The tiers, and how many of their files run at a time. `real` tiers need root, the built tools and images; files that
+ * run side by side have clusters of their own. The integration tier tries three nodes at once as it is. No tier is left
+ * out because something is missing: that is a failure.
  */
 const TIERS = {
   unit: {
@@ -37,9 +36,21 @@ const TIERS = {
   },
   integration: { files: ['test/integration/**/*.test.ts'], real: true, lanes: 1 },
   e2e: { files: ['test/e2e/**/*.test.ts'], real: true, lanes: 2 },
-  waits: { files: ['test/waits/**/*.test.ts'], real: true, lanes: 1, beside: true },
+  waits: { files: ['test/waits/**/*.test.ts'], real: true, lanes: 2 },
   vm: { files: ['test/load/**/*.test.ts', 'test/vm/**/*.test.ts'], real: true, lanes: 1 },
 } as const;
+type Tier = keyof typeof TIERS;
+
+/**
+ * The order: stages follow each other, the tracks of a stage run side by side, and a track's tiers follow each other. What
+ * mostly waits, for an alert to fire or a node to be lost, runs beside what works. What wants the whole machine, a load or
+ * a virtual machine, runs alone at the end.
+ */
+const STAGES: readonly (readonly (readonly Tier[])[])[] = [
+  [['unit']],
+  [['integration', 'e2e'], ['waits']],
+  [['vm']],
+];
 
 /**
  * What depends on the version of Kubernetes (policies, publishers, manifests), on each of the other versions that are
@@ -53,7 +64,6 @@ const VERSIONS = [
   'test/e2e/taint.test.ts',
   'test/e2e/pods.test.ts',
 ];
-type Tier = keyof typeof TIERS;
 
 /** Ends the files that run, and with them the clusters that they have started. */
 const stop = new AbortController();
@@ -67,34 +77,32 @@ async function main(words: readonly string[]): Promise<number> {
     console.error(`No tier "${wrong.join('", "')}": there are ${known.join(', ')}.`);
     return 2;
   }
-  const tiers = (words.length > 0 ? words : Object.keys(TIERS)).filter((word): word is Tier => word in TIERS);
+  const tiers = words.length > 0 ? words : Object.keys(TIERS);
+  let restore = async () => {};
   try {
-    if (words.includes('versions') || tiers.some((tier) => TIERS[tier].real))
+    if (tiers.some((tier) => tier !== 'unit')) {
       await prepare(tiers.includes('vm'));
+      restore = await allowInotify();
+    }
     // Only now: a build ends with this process.
     for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => stop.abort());
     await removeLaneClusters();
-    const runs: readonly Run[] = [
-      ...tiers.map((tier) => ({ name: tier, ...TIERS[tier] })),
-      ...(words.includes('versions')
-        ? OTHER_KUBERNETES.map((version) => ({
-            name: `Kubernetes ${version}`,
-            files: VERSIONS,
-            real: true,
-            lanes: 1,
-            env: { KUBERNETES_VERSION: version },
-          }))
-        : []),
-    ];
+    const versions = words.includes('versions') ? OTHER_KUBERNETES : [];
+    const stages: readonly (readonly (readonly Run[])[])[] = [
+      ...STAGES.map((tracks) =>
+        tracks.map((track) => track.filter((tier) => tiers.includes(tier)).map(runOf)),
+      ),
+      ...versions.map((version) => [[ofVersion(version)]]),
+    ].map((tracks) => tracks.filter((track) => track.length > 0));
     const ranOn = await surroundings(
-      runs.some(({ real }) => real),
+      stages.flat(2).some(({ real }) => real),
       tiers.includes('vm'),
     );
     const results: TierResult[] = [];
-    for (const [at, one] of runs.entries()) {
-      if (at > 0 && one.beside) continue;
-      const beside = runs.slice(at + 1, at + 2).filter((next) => next.beside);
-      results.push(...(await Promise.all([one, ...beside].map(runFiles))));
+    for (const stage of stages) {
+      // Two tracks do not write into each other's lines: what runs beside the first is shown when it has ended.
+      const tracks = stage.map((track, at) => runTrack(track, at > 0));
+      results.push(...(await Promise.all(tracks)).flat());
       await removeLaneClusters();
     }
     console.log(`\n${summaryLines(ranOn, results).join('\n')}`);
@@ -110,6 +118,7 @@ async function main(words: readonly string[]): Promise<number> {
       await removeLaneClusters();
       return true;
     });
+    await restore();
   }
 }
 
@@ -120,30 +129,45 @@ async function prepare(forVms: boolean): Promise<void> {
   for (const id of ['pause', 'workload', 'agent'] as const) await ensureImage(id);
 }
 
-/**
- * Test files that run together: under which name, how many at a time, whether beside the run before it, with what added
- * to the environment.
- */
+/** Test files that run together: under which name, how many at a time, and with what added to the environment. */
 type Run = {
   readonly name: string;
   readonly files: readonly string[];
   readonly real: boolean;
   readonly lanes: number;
-  readonly beside?: boolean;
   readonly env?: Readonly<Record<string, string>>;
 };
 
-async function runFiles(run: Run): Promise<TierResult> {
-  const folder = mkdtempSync(join(tmpdir(), 'tally-'));
-  try {
-    return await runFilesIn(folder, run);
-  } finally {
-    rmSync(folder, { recursive: true });
+const runOf = (tier: Tier): Run => ({ name: tier, ...TIERS[tier] });
+
+const ofVersion = (version: string): Run => ({
+  name: `Kubernetes ${version}`,
+  files: VERSIONS,
+  real: true,
+  lanes: 1,
+  env: { KUBERNETES_VERSION: version },
+});
+
+/** Runs that follow each other; `held`: their output is shown when each has ended. */
+async function runTrack(track: readonly Run[], held: boolean): Promise<TierResult[]> {
+  const results: TierResult[] = [];
+  for (const run of track) {
+    const folder = mkdtempSync(join(tmpdir(), 'tally-'));
+    try {
+      results.push(await runFiles(folder, run, held));
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   }
+  return results;
 }
 
 /** `folder` is for what the files tell beside their exit code. */
-async function runFilesIn(folder: string, { name, files, lanes, beside, env }: Run): Promise<TierResult> {
+async function runFiles(
+  folder: string,
+  { name, files, lanes, env }: Run,
+  held: boolean,
+): Promise<TierResult> {
   const found = files.flatMap((pattern) => globSync(pattern, { cwd: REPO })).sort();
   if (found.length === 0) throw new Error(`"${name}" has no test files`);
   console.log(`\n── ${name}: ${found.length} files ──`);
@@ -155,8 +179,7 @@ async function runFilesIn(folder: string, { name, files, lanes, beside, env }: R
   ];
   const args = ['--import', 'tsx', '--test', `--test-concurrency=${lanes}`, ...reporters, ...found];
   const output = join(folder, 'output');
-  // Two runs do not write into each other's lines: what runs beside another is shown when it has ended.
-  const stdout = beside ? openSync(output, 'w') : 'inherit';
+  const stdout = held ? openSync(output, 'w') : 'inherit';
   const child = spawn(process.execPath, args, {
     cwd: REPO,
     stdio: ['inherit', stdout, 'inherit'],

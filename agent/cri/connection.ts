@@ -1,9 +1,11 @@
 import { Client, type ClientUnaryCall, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
-import { fromJSON, type MethodDefinition } from '@grpc/proto-loader';
+import protobuf from 'protobufjs/light.js';
 import { CriError } from './error.ts';
 import { CRI_SCHEMA, SERVICES } from './schema.ts';
 
-const DEFINITIONS = fromJSON(CRI_SCHEMA, { longs: Number, enums: String, defaults: true });
+const ROOT = protobuf.Root.fromJSON(CRI_SCHEMA).resolveAll();
+/** Answers as plain objects: enums by name, and a default where a field was not sent. */
+const PLAIN = { longs: Number, enums: String, defaults: true };
 
 /**
  * How long containerd may take to answer a question about what it knows. It answers from memory, so that even a
@@ -41,15 +43,15 @@ export class Connection {
   /** Calls one method; rejects with a {@link CriError}. */
   call<Answer>(method: string, request: object, options: CallOptions = {}): Promise<Answer> {
     const { timeoutMs = this.#answerMs, signal } = options;
-    const definition = methodNamed(method);
+    const { path, serialize, deserialize } = methodNamed(method);
     if (signal?.aborted) return Promise.reject(signal.reason);
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const metadata = new Metadata();
     metadata.set('containerd-namespace', NAMESPACE);
     const call = this.#client.makeUnaryRequest(
-      definition.path,
-      definition.requestSerialize,
-      definition.responseDeserialize,
+      path,
+      serialize,
+      deserialize,
       request,
       metadata,
       timeoutMs === null ? {} : { deadline: Date.now() + timeoutMs },
@@ -67,9 +69,9 @@ export class Connection {
 
   /** The answers of a method that streams, until the signal ends it; rejects when containerd does. */
   async *stream(method: string, signal: AbortSignal): AsyncGenerator<unknown> {
-    const { path, requestSerialize, responseDeserialize } = methodNamed(method);
+    const { path, serialize, deserialize } = methodNamed(method);
     signal.throwIfAborted();
-    const call = this.#client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, {});
+    const call = this.#client.makeServerStreamRequest(path, serialize, deserialize, {});
     const abort = () => call.cancel();
     signal.addEventListener('abort', abort, { once: true });
     try {
@@ -99,12 +101,18 @@ export class Connection {
   }
 }
 
-/** A method by its name, with its service before it where two services have one of that name. */
-function methodNamed(name: string): MethodDefinition<object, object> {
+/** How a method is called, by its name, with its service before it where two services have one of that name. */
+function methodNamed(name: string) {
   const [method = '', service = ''] = name.split('.').reverse();
   for (const known of SERVICES) {
-    const found = (DEFINITIONS[known] as Record<string, MethodDefinition<object, object>>)[method];
-    if (found !== undefined && known.endsWith(service)) return found;
+    const found = known.endsWith(service) ? ROOT.lookupService(known).methods[method] : undefined;
+    if (!found?.resolvedRequestType || !found.resolvedResponseType) continue;
+    const { resolvedRequestType: request, resolvedResponseType: response } = found;
+    return {
+      path: `/${known}/${method}`,
+      serialize: (value: object) => Buffer.from(request.encode(request.fromObject(value)).finish()),
+      deserialize: (bytes: Buffer) => response.toObject(response.decode(bytes), PLAIN),
+    };
   }
   throw new Error(`No method "${name}" in the CRI schema`);
 }

@@ -1,4 +1,6 @@
-import { Gauge, Histogram, Registry } from 'prom-client';
+import Gauge from 'prom-client/lib/gauge.js';
+import Histogram from 'prom-client/lib/histogram.js';
+import Registry from 'prom-client/lib/registry.js';
 import type { Publisher } from '../publisher.ts';
 import { REASONS } from '../reasons.ts';
 import type { Report } from '../report.ts';

@@ -1,4 +1,6 @@
-import { Counter, Gauge, type Registry } from 'prom-client';
+import type { Registry } from 'prom-client';
+import Counter from 'prom-client/lib/counter.js';
+import Gauge from 'prom-client/lib/gauge.js';
 
 /** Metrics by name: what each tells, and the names of its labels. */
 type Described = Readonly<Record<string, readonly [help: string, ...labels: readonly string[]]>>;

@@ -17,8 +17,11 @@ export type ProverOptions = BootOptions & {
   readonly hangMs?: number;
 };
 
-/** Measured: 0.3 s on an idle node, 2 to 6 s on one that is ten times slower. A look that waits sees nothing else. */
-const PATIENCE_MS = 10_000;
+/**
+ * Measured: 0.3 s on an idle node, 2 to 6 s on one that is ten times slower, and twice that where the kubelet stopped the
+ * first sandbox. A look that waits sees nothing else.
+ */
+const PATIENCE_MS = 15_000;
 /**
  * The kubelet gives up on a sandbox that does not start after twice its runtimeRequestTimeout.
  * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/cri-client/pkg/remote_runtime.go

@@ -64,9 +64,9 @@ export class Bell<Event> {
     const { now, quietMs, longestMs, burst, refillMs } = this.#options;
     const first = now();
     for (;;) {
-      const quietAt = Math.min(this.#lastRingMs + quietMs, first + longestMs);
-      if (quietAt <= now()) break;
-      await timers.setTimeout(quietAt - now(), undefined, { signal });
+      const restMs = Math.min(this.#lastRingMs + quietMs, first + longestMs) - now();
+      if (restMs <= 0) break;
+      await timers.setTimeout(restMs, undefined, { signal });
     }
     const allowedAt = this.#fullAtMs - (burst - 1) * refillMs;
     const wait = Math.min(allowedAt, deadline) - now();

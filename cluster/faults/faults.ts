@@ -134,7 +134,7 @@ export const FAULTS = {
     does: 'kills the agent of the node (-9), which the kubelet starts again',
     seen: 'one more restart of the agent',
     apply: async (node) => {
-      if ((await node.killWhere((argv) => argv.includes('/app/agent.mjs'))) > 0) return;
+      if ((await node.killWhere((argv) => argv.includes('/app/agent.cjs'))) > 0) return;
       throw new UsageError(
         `No agent runs on ${node.name}: install it with \`kubectl apply -k manifests/base\`.`,
       );

@@ -66,7 +66,7 @@ async function measureWith(cluster: Cluster, nodes: number): Promise<string[][]>
   const names = Array.from({ length: nodes }, (_, index) => `fleet-${index}`);
   await create(kubes, names);
   const kubeconfig = await controllerKubeconfig(cluster);
-  const flags = ['--max-semi-space-size=2', '--max-old-space-size=160', join(REPO, 'dist/fleet.mjs')];
+  const flags = ['--max-semi-space-size=2', '--max-old-space-size=160', join(REPO, 'dist/fleet.cjs')];
   const settings = { KUBECONFIG: kubeconfig, NODE_AGE: '0s', SETTLE: '30s', LOG_LEVEL: 'warn' };
   const env = { PATH: process.env.PATH, ...IMAGE_ENV, ...settings };
   const begun = performance.now();

@@ -80,7 +80,7 @@ function agentPid(cluster: Cluster, node: ClusterNode): number {
         `/${cluster.name}/nodes/${node.name}/`,
       );
       const command = readFileSync(`/proc/${entry}/cmdline`, 'utf8');
-      if (own && command.includes('/app/agent.mjs')) return Number(entry);
+      if (own && command.includes('/app/agent.cjs')) return Number(entry);
     } catch {
       // It ended while we looked.
     }

@@ -38,7 +38,7 @@ describe('the taint', () => {
     const config = await readFile(node.path(KUBELET_CONFIG), 'utf8');
     const registerWithTaints = [{ key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' }];
     await node.write(KUBELET_CONFIG, JSON.stringify({ ...JSON.parse(config), registerWithTaints }));
-    const agents = processesIn(node.machine).filter(({ argv }) => argv.includes('/app/agent.mjs'));
+    const agents = processesIn(node.machine).filter(({ argv }) => argv.includes('/app/agent.cjs'));
     const pids = agents.map(({ pid }) => pid);
     await node.machine.kill('STOP', pids); // so that the node is seen as it is before an agent has looked
     try {

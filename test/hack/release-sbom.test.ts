@@ -14,7 +14,7 @@ async function writeDocuments(): Promise<readonly string[]> {
   const dist = join(FOLDER, 'dist');
   await mkdir(dist);
   const map = JSON.stringify({ sources: ['../agent/main.ts', '../node_modules/pino/pino.js'] });
-  for (const bundle of ['agent', 'fleet', 'kubectl']) await writeFile(join(dist, `${bundle}.mjs.map`), map);
+  for (const bundle of ['agent', 'fleet', 'kubectl']) await writeFile(join(dist, `${bundle}.cjs.map`), map);
   const libc = (architecture: string) => [{ name: 'libc6', version: '1:2.36-9+deb12u14', architecture }];
   const image = {
     digest: `sha256:${'0'.repeat(64)}`,

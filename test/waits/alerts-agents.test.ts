@@ -70,7 +70,7 @@ describe('the alerts on what cannot be seen, on real agents that a real Promethe
   it('GVisorAgentDown fires for an agent that does not answer, and GVisorUnsandboxedPods goes on meanwhile', async () => {
     await fires('GVisorUnsandboxedPods', 'node-1');
     const { machine } = node('node-1');
-    const agents = processesIn(machine).filter(({ argv }) => argv.includes('/app/agent.mjs'));
+    const agents = processesIn(machine).filter(({ argv }) => argv.includes('/app/agent.cjs'));
     const pids = agents.map(({ pid }) => pid);
     assert.equal(pids.length, 1);
     await machine.kill('STOP', pids);

@@ -88,7 +88,7 @@ describe('a node whose agent is lost', () => {
     await pause(25);
     const { machine } = cluster().node('node-2');
     const pids = processesIn(machine)
-      .filter(({ argv }) => argv.includes('/app/agent.mjs'))
+      .filter(({ argv }) => argv.includes('/app/agent.cjs'))
       .map(({ pid }) => pid);
     assert.equal(pids.length, 1);
     const stop = () => machine.kill('STOP', pids);

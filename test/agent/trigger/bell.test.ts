@@ -50,6 +50,24 @@ describe('Bell', () => {
     assert.deepEqual(ended, { words: [], atMs: 1_000 });
   });
 
+  it('asks the clock once for what it compares and waits for', async (t) => {
+    const warned = t.mock.method(process, 'emitWarning', () => {});
+    let nowMs = 0;
+    const bell = new Bell<string>({
+      quietMs: 3,
+      longestMs: 500,
+      burst: 3,
+      refillMs: 0,
+      now: () => {
+        nowMs += 0.9;
+        return nowMs;
+      },
+    });
+    bell.ring('file');
+    assert.deepEqual(await bell.wait(1_000, NEVER), ['file']);
+    assert.equal(warned.mock.callCount(), 0, 'a time to wait was negative');
+  });
+
   it('makes one look of 10,000 rings, with each word once', async (t) => {
     const { bell, pass, wait } = bellOf(t);
     const { ended } = wait(60_000);

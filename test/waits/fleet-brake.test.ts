@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { agentOn, deployWith, onDaemonSet, waitForNode } from './agents.ts';
-import { useCluster } from './e2e-cluster.ts';
+import { agentOn, deployWith, onDaemonSet, waitForNode } from '../e2e/agents.ts';
+import { useCluster } from '../e2e/e2e-cluster.ts';
 import {
   askFleet,
   countWithdrawals,
@@ -16,7 +16,7 @@ import {
   saidOfNodes,
   scaleFleet,
   waitForBrake,
-} from './fleet-cluster.ts';
+} from '../e2e/fleet-cluster.ts';
 
 const cluster = useCluster();
 /**
