@@ -138,15 +138,14 @@ type Run = {
   readonly env?: Readonly<Record<string, string>>;
 };
 
-const runOf = (tier: Tier): Run => ({ name: tier, ...TIERS[tier] });
+function runOf(tier: Tier): Run {
+  return { name: tier, ...TIERS[tier] };
+}
 
-const ofVersion = (version: string): Run => ({
-  name: `Kubernetes ${version}`,
-  files: VERSIONS,
-  real: true,
-  lanes: 1,
-  env: { KUBERNETES_VERSION: version },
-});
+function ofVersion(version: string): Run {
+  const env = { KUBERNETES_VERSION: version };
+  return { name: `Kubernetes ${version}`, files: VERSIONS, real: true, lanes: 1, env };
+}
 
 /** Runs that follow each other; `held`: their output is shown when each has ended. */
 async function runTrack(track: readonly Run[], held: boolean): Promise<TierResult[]> {
