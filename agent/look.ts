@@ -6,9 +6,10 @@ import type { Facts } from './facts.ts';
 import type { Finding } from './finding.ts';
 import { readPressure } from './host/pressure.ts';
 import { impossible, type Outcome } from './proof/outcome.ts';
+import type { Reason } from './reasons.ts';
 import { DEFAULT_PLATFORM, DEFAULT_RUNSC_CONFIG } from './runsc/config.ts';
 import { shimOf } from './runsc/files.ts';
-import { isChange, type Trigger } from './trigger/trigger.ts';
+import type { Trigger } from './trigger/trigger.ts';
 import { isCause, judge, type Verdict } from './verdict.ts';
 
 /** One whole look at the node. `watch` are the host paths whose change should lead to another. */
@@ -26,8 +27,7 @@ export type Look = {
 /** What a look needs: the sources, the proof as a function, and a monotonic clock in milliseconds. */
 export type LookOptions = {
   readonly sources: Sources;
-  /** `changed`: something happened since the last proof that may have mended what hung. */
-  readonly prove: (signal: AbortSignal, changed: boolean) => Promise<Outcome>;
+  readonly prove: (signal: AbortSignal) => Promise<Outcome>;
   readonly now: () => number;
   /** The last proof, if it is recent enough to stand. */
   readonly last?: Outcome | undefined;
@@ -71,19 +71,22 @@ async function checkAndProve(
   reading: Reading,
   signal: AbortSignal,
 ): Promise<readonly [readonly Finding[], Outcome]> {
-  const { prove, now, triggers = [] } = options;
+  const { prove, now } = options;
   const check = () => runChecks(CAUSES, reading, { now, signal });
   const silence = () => reading.status().then(() => undefined, impossible);
-  const proveNow = async () => (await silence()) ?? prove(signal, triggers.some(isChange));
+  const proveNow = async () => (await silence()) ?? prove(signal);
   const standing = await standingProof(options, reading);
   if (standing === undefined) return Promise.all([check(), proveNow()]);
   const findings = await check();
   return [findings, findings.some(isCause) ? await proveNow() : ((await silence()) ?? standing)];
 }
 
-/** A node under pressure answers late and boots slowly: what was not seen for that says nothing against it. */
+/** What a node under pressure comes to, as it answers late and boots slowly: it says nothing against the node. */
+const EXCUSABLE: readonly Reason[] = ['SandboxSlow', 'CheckTimedOut', 'ProbeInterrupted'];
+
+/** Marks a verdict that pressure is to blame for. */
 async function excuse(verdict: Verdict, { host }: Sources): Promise<Verdict> {
-  if (verdict.reason !== 'SandboxSlow' && verdict.reason !== 'CheckTimedOut') return verdict;
+  if (!EXCUSABLE.includes(verdict.reason)) return verdict;
   return (await readPressure(host)) === undefined ? verdict : { ...verdict, excused: true };
 }
 

@@ -27,7 +27,7 @@ import { TerminalPublisher } from './text/terminal.ts';
 import { Bell } from './trigger/bell.ts';
 import { watchContainerd } from './trigger/containerd.ts';
 import { FileTrigger } from './trigger/files.ts';
-import type { Trigger } from './trigger/trigger.ts';
+import { isChange, type Trigger } from './trigger/trigger.ts';
 import { VERSION } from './version.ts';
 
 /** Somebody who looks once waits for the answer. */
@@ -110,10 +110,11 @@ async function start(
     handler: config.handler,
     facts: { distribution: distribution.name, ...(await readNodeFacts(host)) },
     look: async (signal, triggers, last) => {
+      // Told before anything is waited for: a look that ends early must not forget it.
+      if (triggers.some(isChange)) prover.changed();
       const containerdConfig = await configPath();
       const seen = { ...sources, containerdConfig, shim: prover.witness?.shim };
-      const prove = (inner: AbortSignal, changed: boolean) => prover.prove(inner, changed);
-      return look({ sources: seen, prove, now, last, triggers }, signal);
+      return look({ sources: seen, prove: (inner) => prover.prove(inner), now, last, triggers }, signal);
     },
     bell,
     files,

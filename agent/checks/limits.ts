@@ -1,4 +1,4 @@
-import { advise, block, pass, skip } from '../finding.ts';
+import { advise, block, pass, skip, unknown } from '../finding.ts';
 import { isBelow } from '../proof/place.ts';
 import type { Check } from './check.ts';
 
@@ -14,8 +14,10 @@ export const limits: Check = {
       { value: `asked for ${cgroupParent || 'no cgroup'}` },
       ...cgroups.map((path) => ({ value: `process ${pid} is in ${path}` })),
     ];
-    if (cgroupParent === '')
-      return skip('No pod runs here that would tell where the kubelet wants sandboxes', evidence);
+    if (cgroupParent === '') {
+      const message = 'No pod here tells where the kubelet wants sandboxes';
+      return requireLimits ? unknown('CheckFailed', message, evidence) : skip(message, evidence);
+    }
     if (isBelow(cgroups, cgroupParent)) return pass(`The sandbox lies in ${cgroupParent}`, evidence);
     const message = `CPU and memory limits of pods are not enforced: the sandbox should be in ${cgroupParent} and is in ${cgroups.join(' and ')}${adviceFor(cgroupParent, flags)}`;
     return requireLimits

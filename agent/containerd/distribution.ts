@@ -1,4 +1,5 @@
-import type { Host } from '../host/host.ts';
+import timers from 'node:timers/promises';
+import { type Host, LateError } from '../host/host.ts';
 
 /** How a Kubernetes distribution lays out its containerd: paths of the host, and words for people. */
 export type Distribution = {
@@ -111,25 +112,48 @@ const RULES: readonly Rule[] = [
   },
 ];
 
-/** Tells by its files which distribution a node runs; a plain containerd when none is recognised. */
-export async function readDistribution(host: Host): Promise<Distribution> {
+/** How often, and how many milliseconds apart, a disk is asked again that does not answer: a node that boots is busy. */
+const LATE_TRIES = 12;
+const LATE_PAUSE_MS = 5_000;
+
+/**
+ * Tells by its files which distribution a node runs; a plain containerd when none is recognised. The socket follows from
+ * it for as long as the agent runs, so what is late is asked for again; after a minute it is taken for absent.
+ */
+export async function readDistribution(host: Host, pauseMs = LATE_PAUSE_MS): Promise<Distribution> {
+  for (let tries = 0; tries < LATE_TRIES; tries++) {
+    try {
+      return await recognise(host, (error) => !(error instanceof LateError));
+    } catch {
+      await timers.setTimeout(pauseMs);
+    }
+  }
+  return recognise(host, () => true);
+}
+
+/** `forgive`: whether a file that cannot be looked at for this error is taken for absent. */
+async function recognise(host: Host, forgive: (error: unknown) => boolean): Promise<Distribution> {
+  /** What cannot be seen is taken for absent: a distribution whose folders are not mounted is named by the settings. */
+  const isThere = (path: string) =>
+    host.stat(path).then(
+      (stats) => stats !== undefined,
+      (error: unknown) => {
+        if (forgive(error)) return false;
+        throw error;
+      },
+    );
   const os = osId((await host.readText('/etc/os-release').catch(() => undefined)) ?? '');
   for (const { marks, ...distribution } of RULES) {
     const held = await Promise.all(
-      marks.map(async (mark) => ('os' in mark ? mark.os === os : await isThere(host, mark.exists))),
+      marks.map(async (mark) => ('os' in mark ? mark.os === os : await isThere(mark.exists))),
     );
     if (!held.includes(true)) continue;
     // A CRI-O package may lie beside the containerd that the node really uses.
-    if (distribution.unsupported && (await isThere(host, PLAIN.criSocket))) continue;
+    if (distribution.unsupported && (await isThere(PLAIN.criSocket))) continue;
     return { ...PLAIN, ...distribution };
   }
   const edit = '/etc/containerd/config.toml or a file that it imports; then restart containerd';
   return { ...PLAIN, name: 'containerd', edit };
-}
-
-/** What cannot be seen is taken for absent: a distribution whose folders are not mounted is named by the settings. */
-async function isThere(host: Host, path: string): Promise<boolean> {
-  return (await host.stat(path).catch(() => undefined)) !== undefined;
 }
 
 /** The ID of an os-release text, "" when it has none: https://www.freedesktop.org/software/systemd/man/os-release.html */

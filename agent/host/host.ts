@@ -19,12 +19,19 @@ export type FileStat = {
   readonly fingerprint: string;
 };
 
+/** A file system did not answer in time. */
+export class LateError extends Error {
+  override readonly name = 'LateError';
+}
+
 const MAX_BYTES = 1024 * 1024;
 const PIECE_BYTES = 1024 * 1024;
 /** The local disk of a node under full load answers within a fraction of this; a dead network mount never does. */
 const ANSWER_MS = 5_000;
 /** Each call that never returns holds one of libuv's four threads: this many are given away, and no more. */
 const MOST_STALLED = 2;
+/** Files such as /proc/pressure/io need no disk, and tell of the pressure just when one stalls. Not so those of a process. */
+const OF_THE_KERNEL = /^\/proc\/[a-z]/;
 
 /**
  * A read-only view of a node's files below a root directory ("/" on the node itself, "/host" in a pod).
@@ -50,7 +57,7 @@ export class Host {
   /** The host path behind every symbolic link of `path`. */
   async realpath(path: string): Promise<string | undefined> {
     try {
-      const real = await this.#ask(() => resolvePath(this.root, path));
+      const real = await this.#ask(path, () => resolvePath(this.root, path));
       this.#parts ??= visibleParts(this.root, this.#mountInfo);
       if (!isVisible(real.path, await this.#parts)) throw new NotVisible(real.path, this.root);
       return real.exists ? real.path : undefined;
@@ -60,9 +67,9 @@ export class Host {
   }
 
   /** Does one piece of work with files, and gives up on it after `answerMs`. */
-  async #ask<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#stalled >= MOST_STALLED)
-      throw new Error('the file system does not answer for other files either');
+  async #ask<T>(path: string, work: () => Promise<T>): Promise<T> {
+    if (this.#stalled >= MOST_STALLED && !OF_THE_KERNEL.test(path))
+      throw new LateError('the file system does not answer for other files either');
     const { promise: late, reject } = Promise.withResolvers<never>();
     const asked = work();
     const timer = setTimeout(() => {
@@ -71,7 +78,7 @@ export class Host {
         this.#stalled -= 1;
       };
       asked.then(answered, answered);
-      reject(new Error(`no answer within ${this.#answerMs / 1_000} s`));
+      reject(new LateError(`no answer within ${this.#answerMs / 1_000} s`));
     }, this.#answerMs);
     try {
       return await Promise.race([asked, late]);
@@ -151,10 +158,12 @@ export class Host {
     const file = await this.#absentIsUndefined(path, openIt);
     if (file === undefined) return;
     try {
-      refuseIrregular(await this.#ask(() => file.stat()));
+      refuseIrregular(await this.#ask(path, () => file.stat()));
       const buffer = Buffer.alloc(PIECE_BYTES);
       for (let kept = 0; ; ) {
-        const { bytesRead } = await this.#ask(() => file.read(buffer, kept, buffer.length - kept, null));
+        const { bytesRead } = await this.#ask(path, () =>
+          file.read(buffer, kept, buffer.length - kept, null),
+        );
         if (bytesRead === 0) return;
         const length = kept + bytesRead;
         yield buffer.subarray(0, length);
@@ -169,7 +178,7 @@ export class Host {
 
   async #absentIsUndefined<T>(path: string, work: () => Promise<T>): Promise<T | undefined> {
     try {
-      return await this.#ask(work);
+      return await this.#ask(path, work);
     } catch (cause) {
       if (isAbsent(cause)) return undefined;
       throw this.#problem(path, cause);
@@ -179,6 +188,7 @@ export class Host {
   #problem(path: string, cause: unknown): Error {
     const { code, message } = cause as NodeJS.ErrnoException;
     const why = typeof code === 'string' ? code : message;
-    return new Error(`Cannot read host file "${path}": ${why}`, { cause });
+    const words = `Cannot read host file "${path}": ${why}`;
+    return cause instanceof LateError ? new LateError(words, { cause }) : new Error(words, { cause });
   }
 }

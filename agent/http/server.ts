@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { errorLine } from '../host/error-line.ts';
 import { renderPage } from '../page/page.ts';
 import { PAGE_POLICY } from '../page/policy.ts';
@@ -18,11 +19,19 @@ export type Shown = {
   readonly unready: () => string | undefined;
 };
 
+/** How long an answer is given again: pods may ask as often as they like, and rendering takes the loop's time. */
+const FRESH_MS = 250;
+/** How many connections one address may have; a scraper has one or two, a browser six. */
+const MOST_CONNECTIONS = 16;
+/** How long a connection may lie idle, or not take what it asked for. */
+const IDLE_MS = 10_000;
+
 /** Where to listen; the host "::" means every address. */
 type Address = { readonly host: string; readonly port: number };
 
 /** The agent's HTTP server: pages for people at / and /reasons, and /metrics, /livez, /readyz and /report; not yet listening. */
 export function createAgentServer(shown: Shown): Server {
+  const answers = keptAnswers(shown);
   const server = createServer((request, response) => {
     const { url = '/' } = request;
     response.setHeader('cache-control', 'no-store');
@@ -32,13 +41,53 @@ export function createAgentServer(shown: Shown): Server {
       response.setHeader('allow', 'GET, HEAD');
       return send(response, 405, 'only GET is known here\n');
     }
-    void answer(pathname, shown, response).catch((error: unknown) =>
+    void answer(pathname, answers, response).catch((error: unknown) =>
       send(response, 500, `${String(error)}\n`),
     );
   });
   server.headersTimeout = 5_000;
   server.requestTimeout = 10_000;
+  server.setTimeout(IDLE_MS);
+  limitConnections(server);
   return server;
+}
+
+/** What is shown, made anew at most once in {@link FRESH_MS}. */
+function keptAnswers({ metrics, report, live, unready }: Shown) {
+  const json = () => {
+    const status = report();
+    return status === undefined ? undefined : `${JSON.stringify(status, null, 2)}\n`;
+  };
+  const page = keep(() => renderPage(report()));
+  return { metrics: keep(metrics), report: keep(json), page, reasons: keep(renderReasons), live, unready };
+}
+
+function keep<T>(make: () => T): () => T {
+  let last: { readonly value: T; readonly madeMs: number } | undefined;
+  return () => {
+    const nowMs = performance.now();
+    if (last === undefined || nowMs - last.madeMs >= FRESH_MS) last = { value: make(), madeMs: nowMs };
+    return last.value;
+  };
+}
+
+/** Closes connections beyond {@link MOST_CONNECTIONS} of one address, so that no pod takes them from the kubelet's probes. */
+function limitConnections(server: Server): void {
+  const open = new Map<string, number>();
+  server.on('connection', (socket: Socket) => {
+    const { remoteAddress = '' } = socket;
+    const count = (open.get(remoteAddress) ?? 0) + 1;
+    if (count > MOST_CONNECTIONS) {
+      socket.destroy();
+      return;
+    }
+    open.set(remoteAddress, count);
+    socket.once('close', () => {
+      const left = (open.get(remoteAddress) ?? 1) - 1;
+      if (left === 0) open.delete(remoteAddress);
+      else open.set(remoteAddress, left);
+    });
+  });
 }
 
 /** Lets a server listen; gives what is wrong where it cannot. */
@@ -60,12 +109,16 @@ export function pageAddress(server: Server): string | undefined {
   return `http://${['::', '0.0.0.0'].includes(address) ? 'localhost' : named}:${port}/`;
 }
 
-async function answer(path: string, shown: Shown, response: ServerResponse): Promise<void> {
+async function answer(
+  path: string,
+  shown: ReturnType<typeof keptAnswers>,
+  response: ServerResponse,
+): Promise<void> {
   switch (path) {
     case '/':
-      return sendPage(response, renderPage(shown.report()));
+      return sendPage(response, shown.page());
     case '/reasons':
-      return sendPage(response, renderReasons());
+      return sendPage(response, shown.reasons());
     case '/metrics': {
       const { body, type } = await shown.metrics();
       return send(response, 200, body, type);
@@ -79,7 +132,7 @@ async function answer(path: string, shown: Shown, response: ServerResponse): Pro
     case '/report': {
       const report = shown.report();
       if (report === undefined) return send(response, 503, 'the first look has not ended yet\n');
-      return send(response, 200, `${JSON.stringify(report, null, 2)}\n`, 'application/json; charset=utf-8');
+      return send(response, 200, report, 'application/json; charset=utf-8');
     }
     default:
       return send(response, 404, 'known paths: / /reasons /metrics /livez /readyz /report\n');

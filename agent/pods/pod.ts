@@ -20,21 +20,40 @@ export type SandboxFacts = {
   readonly runtimeType: string;
   readonly pid?: number | undefined;
   readonly argv?: readonly string[] | undefined;
+  /** What the runtime answers when it is asked for the PIDs in the sandbox, where it was asked. */
+  readonly runtimePids?: readonly number[];
 };
+
+/**
+ * Whether the first process of a sandbox calls itself gVisor's where its runtime is another. On a node that lets processes
+ * trace each other, a container that shares its pod's PID namespace can rewrite the arguments of that process; what
+ * the runtime answers is out of its reach.
+ */
+export function isDoubtful({ runtimeType, argv }: SandboxFacts): boolean {
+  return argv !== undefined && sentryFlags(argv) !== undefined && !GVISOR_TYPE.test(runtimeType);
+}
+
+const GVISOR_TYPE = /(^|\.)runsc\./;
 
 /**
  * Whether a sandbox is gVisor's. Its process decides, because the handler's name, and even its runtime type, may
  * lead to a runtime in disguise; the type speaks only where no process could be looked at.
  */
-export function judgeSandbox({ runtimeType, pid, argv }: SandboxFacts): Pick<Pod, 'sandboxed' | 'evidence'> {
+export function judgeSandbox({
+  runtimeType,
+  pid,
+  argv,
+  runtimePids = [],
+}: SandboxFacts): Pick<Pod, 'sandboxed' | 'evidence'> {
   const [program = ''] = argv ?? [];
   if (argv !== undefined && program !== '') {
-    const sandboxed = sentryFlags(argv) !== undefined;
-    return { sandboxed, evidence: `process ${pid} is "${program.slice(0, 100)}"` };
+    const evidence = `process ${pid} is "${program.slice(0, 100)}"`;
+    if (pid !== undefined && runtimePids.includes(pid))
+      return { sandboxed: false, evidence: `${evidence}, and the runtime tells the host's own PID ${pid}` };
+    return { sandboxed: sentryFlags(argv) !== undefined, evidence };
   }
   if (/(^|\.)runc\./.test(runtimeType))
     return { sandboxed: false, evidence: `its runtime is ${runtimeType}` };
-  if (/(^|\.)runsc\./.test(runtimeType))
-    return { sandboxed: true, evidence: `its runtime is ${runtimeType}` };
+  if (GVISOR_TYPE.test(runtimeType)) return { sandboxed: true, evidence: `its runtime is ${runtimeType}` };
   return { evidence: `nothing tells what its runtime "${runtimeType}" is` };
 }

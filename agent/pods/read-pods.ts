@@ -7,7 +7,7 @@ import type { Host } from '../host/host.ts';
 import { readProcess } from '../host/process.ts';
 import { isBelow } from '../proof/place.ts';
 import { POD_UID } from '../proof/sandbox-config.ts';
-import { judgeSandbox, type Pod } from './pod.ts';
+import { isDoubtful, judgeSandbox, type Pod } from './pod.ts';
 
 /** How many sandboxes are asked about at a time. */
 const AT_ONCE = 8;
@@ -33,32 +33,40 @@ export class PodReader {
   async read(signal: AbortSignal): Promise<readonly Pod[]> {
     const items = await this.#client.listSandboxes({ state: 'SANDBOX_READY' }, { signal });
     const pods = items.filter(({ labels, metadata }) => metadata !== null && POD_UID in labels);
+    const known = new Map<string, Pod>();
     const found = await mapAtOnce(pods, AT_ONCE, async (listed) => {
-      const pod = this.#known.get(listed.id) ?? (await this.#ask(listed, { signal }));
-      return pod === undefined ? [] : [[listed.id, pod] as const];
+      const earlier = this.#known.get(listed.id);
+      const { pod, seen } = earlier ? { pod: earlier, seen: true } : await this.#ask(listed, { signal });
+      // Without a look at its process it is a guess, and is asked again.
+      if (pod !== undefined && seen) known.set(listed.id, pod);
+      return pod ?? [];
     });
-    const judged = new Map(found.flat());
-    // What could not be told is asked again.
-    this.#known = new Map([...judged].filter(([, pod]) => pod.sandboxed !== undefined));
-    return [...judged.values()];
+    this.#known = known;
+    return found.flat();
   }
 
+  /** What a sandbox is, and whether its process was seen; no pod where it has ended meanwhile. */
   async #ask(
     { id, metadata, runtimeHandler }: ListedSandbox,
     options: CallOptions,
-  ): Promise<Pod | undefined> {
+  ): Promise<{ readonly pod?: Pod; readonly seen: boolean }> {
     const { namespace = '', name = '', uid = '' } = metadata ?? {};
     const pod = { namespace, name, uid, handler: runtimeHandler };
     try {
       const { pid, runtimeType, cgroupParent } = await this.#client.sandbox(id, options);
-      const seen = pid === undefined ? undefined : await readProcess(this.#host, pid).catch(() => undefined);
-      const judged = { ...pod, ...judgeSandbox({ runtimeType, pid, argv: seen?.argv }) };
-      if (judged.sandboxed !== true || seen === undefined || cgroupParent === '') return judged;
-      return { ...judged, limited: isBelow(seen.cgroups, cgroupParent) };
+      const process =
+        pid === undefined ? undefined : await readProcess(this.#host, pid).catch(() => undefined);
+      const facts = { runtimeType, pid, argv: process?.argv };
+      const runtimePids = isDoubtful(facts) ? await this.#client.listPids(id, options) : [];
+      const judged = { ...pod, ...judgeSandbox({ ...facts, runtimePids }) };
+      const seen = (process?.argv[0] ?? '') !== '';
+      if (judged.sandboxed !== true || process === undefined || cgroupParent === '')
+        return { pod: judged, seen };
+      return { pod: { ...judged, limited: isBelow(process.cgroups, cgroupParent) }, seen };
     } catch (error) {
       if (options.signal?.aborted) throw error;
-      if (error instanceof CriError && error.kind === 'absent') return undefined; // it ended meanwhile
-      return { ...pod, evidence: errorLine(error) };
+      if (error instanceof CriError && error.kind === 'absent') return { seen: false };
+      return { pod: { ...pod, evidence: errorLine(error) }, seen: false };
     }
   }
 }

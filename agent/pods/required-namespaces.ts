@@ -2,6 +2,8 @@ import type { Logger } from 'pino';
 import type { Kube, WatchEvent } from '../kube/client.ts';
 import { keepWatching } from '../kube/watch.ts';
 
+/** Their pods make the cluster work; see manifests/components/enforce/pods.yaml. */
+const EXEMPT = /^(kube-.*|gvisor-ready)$/;
 /** The label with which a namespace says that its pods must run in gVisor. */
 const PATH = '/api/v1/namespaces?labelSelector=require-gvisor%3Dtrue';
 
@@ -22,8 +24,9 @@ export class RequiredNamespaces {
     this.#changed = changed;
   }
 
+  /** Without those that the policies exempt, whatever they are labelled. */
   get names(): ReadonlySet<string> {
-    return new Set([...this.#before, ...this.#told]);
+    return new Set([...this.#before, ...this.#told].filter((name) => !EXEMPT.test(name)));
   }
 
   /** Whether an API server has told of them at all. */

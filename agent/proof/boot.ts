@@ -79,6 +79,7 @@ async function tryOnce(options: BootOptions): Promise<Attempt> {
     'error' in seen && (await endsSoon(client, id, seen.error instanceof CriError ? ENDS_SOON : GONE_SOON));
   const stoppedMs = now();
   const torn = await tearDown(options, id);
+  if (torn?.kind === 'stuck') return { outcome: torn };
   if ('error' in seen) {
     const unseen = impossible(seen.error);
     if (ended) return { outcome: interrupted(unseen.message), unseenMs: seenMs };

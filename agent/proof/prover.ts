@@ -29,11 +29,12 @@ const PATIENCE_MS = 15_000;
 const HANG_MS = 240_000;
 /** No pressure excuses a boot that takes longer than this many times the kubelet's patience. */
 const MOST_PATIENCES = 4;
-/** So many boots that hang may be left to themselves before another is started, and after that one an hour. */
+/** So many boots that hang, or whose sandbox stays, are left to themselves before another is started; after that one an hour. */
 const MOST_HANGING = 3;
 const RETRY_HANGING_MS = 3_600_000;
 
-type Boot = { readonly begunMs: number; readonly ended: Promise<void>; outcome?: Outcome };
+/** `begunMs`: when the sandbox was asked for; while earlier probes are still swept away, when that began. */
+type Boot = { begunMs: number; readonly ended: Promise<void>; outcome?: Outcome };
 
 /**
  * Proves, at most one boot at a time, and remembers what proofs showed. A look waits for a boot only so long; a boot
@@ -48,6 +49,8 @@ export class Prover {
   /** Boots that were given up on; their sandboxes are removed when they end after all. */
   #hanging = 0;
   #hungMs: number | undefined;
+  /** The last outcome while sandboxes do not go away, and how many in a row did not. */
+  #stuck: { readonly outcome: Outcome; readonly times: number; readonly atMs: number } | undefined;
   /** When something last changed. */
   #changedMs = Number.NEGATIVE_INFINITY;
 
@@ -60,15 +63,17 @@ export class Prover {
     return this.#witness;
   }
 
-  /**
-   * The outcome of the running boot, or of a new one. `changed` says that something happened after that boot began, and
-   * may have repaired what hung. Rejects when the signal is aborted.
-   */
-  async prove(signal: AbortSignal, changed = false): Promise<Outcome> {
+  /** Tells that something happened on the node: a boot that runs says nothing of it, and it may have repaired what hung. */
+  changed(): void {
+    this.#changedMs = this.#options.now();
+  }
+
+  /** The outcome of the running boot, or of a new one. Rejects when the signal is aborted. */
+  async prove(signal: AbortSignal): Promise<Outcome> {
     signal.throwIfAborted();
     const { now } = this.#options;
-    if (changed) this.#changedMs = now();
-    if (this.#boot === undefined && !changed && !this.#mayBegin()) return this.#hangs();
+    const standing = this.#boot === undefined ? this.#givenUp() : undefined;
+    if (standing !== undefined) return standing;
     this.#boot ??= this.#begin();
     let running = this.#boot;
     await this.#waitFor(running, signal);
@@ -79,8 +84,11 @@ export class Prover {
     if (running.outcome === undefined) return this.#unfinished(running);
     this.#boot = undefined;
     this.#hungMs = undefined;
-    if (running.outcome.kind === 'proven') this.#witness = running.outcome.witness;
-    return running.outcome;
+    const { outcome } = running;
+    if (outcome.kind === 'proven') this.#witness = outcome.witness;
+    const times = outcome.kind === 'stuck' ? (this.#stuck?.times ?? 0) + 1 : 0;
+    this.#stuck = times > 0 ? { outcome, times, atMs: now() } : undefined;
+    return outcome;
   }
 
   async #waitFor(running: Boot, signal: AbortSignal): Promise<void> {
@@ -124,17 +132,21 @@ export class Prover {
   }
 
   #begin(): Boot {
+    const begunMs = this.#options.now();
+    const sweptAway = this.#sweep();
     const running: Boot = {
-      begunMs: this.#options.now(),
-      ended: this.#run().then((outcome) => {
-        running.outcome = outcome;
+      begunMs,
+      ended: sweptAway.then(async (problem) => {
+        running.begunMs = this.#options.now();
+        running.outcome = problem ?? (await boot(this.#options));
         if (!this.#waiting) this.#options.onEnd();
       }),
     };
     return running;
   }
 
-  async #run(): Promise<Outcome> {
+  /** Removes what earlier probes left; an outcome where it could not look for that. */
+  async #sweep(): Promise<Outcome | undefined> {
     const { client, signal, onLeft } = this.#options;
     try {
       // A boot that still runs has a sandbox that must not be swept away.
@@ -144,7 +156,7 @@ export class Prover {
     } catch (error) {
       return impossible(error);
     }
-    return boot(this.#options);
+    return undefined;
   }
 
   async #unfinished(running: Boot): Promise<Outcome> {
@@ -162,9 +174,13 @@ export class Prover {
     return this.#hangs();
   }
 
-  #mayBegin(): boolean {
-    const sinceMs = this.#options.now() - (this.#hungMs ?? Number.NEGATIVE_INFINITY);
-    return this.#hanging < MOST_HANGING || sinceMs >= RETRY_HANGING_MS;
+  /** What stands in place of another boot while enough sandboxes were left behind; undefined when one may begin. */
+  #givenUp(): Outcome | undefined {
+    const stuck = (this.#stuck?.times ?? 0) >= MOST_HANGING ? this.#stuck : undefined;
+    if (stuck === undefined && this.#hanging < MOST_HANGING) return undefined;
+    const lastMs = stuck?.atMs ?? this.#hungMs ?? Number.NEGATIVE_INFINITY;
+    if (this.#changedMs >= lastMs || this.#options.now() - lastMs >= RETRY_HANGING_MS) return undefined;
+    return stuck?.outcome ?? this.#hangs();
   }
 
   #hangs(): Outcome {

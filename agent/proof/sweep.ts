@@ -1,4 +1,5 @@
 import type { CriClient } from '../cri/client.ts';
+import { CriError } from '../cri/error.ts';
 import { isProbe, PROBE_LABELS } from './sandbox-config.ts';
 
 /** What an earlier probe left is dead or dies at once; nothing is concluded from one that does not. */
@@ -22,8 +23,12 @@ export async function sweep(client: CriClient, signal: AbortSignal): Promise<num
     (await client.listContainers(PROBE_LABELS, { signal })).filter(({ labels }) => isProbe(labels));
   const left = await containers();
   for (const { id } of left) {
-    await client.deleteTask(id, limits).catch(() => {});
-    await client.deleteContainer(id, limits).catch(() => {});
+    const isGone = await client.deleteTask(id, limits).then(
+      () => true,
+      (error: unknown) => error instanceof CriError && error.kind === 'absent',
+    );
+    // containerd deletes a record whatever its task does, and nobody can reach the task without it.
+    if (isGone) await client.deleteContainer(id, limits).catch(() => {});
   }
   return left.length === 0 ? 0 : (await containers()).length;
 }

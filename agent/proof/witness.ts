@@ -34,6 +34,9 @@ export async function readWitness(
   id: string,
   cgroupParent: string,
 ): Promise<Witness> {
+  // Both at once: the kubelet stops a sandbox that it does not know within two seconds.
+  const listing = client.listPids(id, { timeoutMs: ANSWER_MS });
+  listing.catch(() => {});
   const { pid } = await client.sandbox(id, { timeoutMs: ANSWER_MS });
   const seen = pid === undefined ? undefined : await readProcess(host, pid);
   if (pid === undefined || seen === undefined)
@@ -46,7 +49,7 @@ export async function readWitness(
     );
   const flags = sentryFlags(argv);
   const shim = (await readProcess(host, parentPid).catch(() => undefined))?.argv[0];
-  const runtimePids = await client.listPids(id, { timeoutMs: ANSWER_MS });
+  const runtimePids = await listing;
   // Its first process has ended meanwhile: the kubelet may just have stopped it.
   if (runtimePids.length === 0) throw new Error('the runtime reports no process in the sandbox');
   return {

@@ -48,7 +48,11 @@ export class Bell<Event> {
         this.#ringing.promise,
         timers.setTimeout(timeoutMs, undefined, { signal: either }),
       ]);
-      if (this.#rung.size === 0) return [];
+      if (this.#rung.size === 0) {
+        // A promise that stays pending keeps everything that was ever raced against it.
+        this.#ringing = Promise.withResolvers<void>();
+        return [];
+      }
       await this.#settle(deadline, signal);
     } finally {
       stop.abort();

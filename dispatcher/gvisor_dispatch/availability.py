@@ -15,6 +15,8 @@ from .settings import Settings
 
 # What an agent says on a node that was never meant to have gVisor, if gVisor was never proven there.
 NOT_MEANT = ("HandlerNotConfigured", "RuntimeUnsupported")
+# Sandboxes boot there and are gVisor's, though not as wanted: the host's kernel would be worse.
+WITHHELD = ("IsolationWeakened", "RunscTooOld", "LimitsNotEnforced")
 # What the fleet controller says of a node whose agent is gone.
 AGENT_LOST = "AgentLost"
 MISCONFIGURED = ("RuntimeClassMissing", "HandlerMismatch", "RuntimeClassUnscoped")
@@ -108,9 +110,9 @@ def of_proven(nodes: Iterable[Json], wanted: Wanted, enough: int) -> Availabilit
 
 def of_unproven(nodes: Iterable[Json], wanted: Wanted) -> Availability:
     """Why no node is proven. Only nodes count that would take the pod if gVisor worked: Ready, untainted, and with
-    the pod's labels. gVisor is to blame when agents say so on such nodes, and none of these nodes is undecided
-    or without an agent: a busy fleet is not a broken one."""
-    failing, undecided, only_lost = Tally(), Tally(), True
+    the pod's labels. gVisor is to blame when agents say so on such nodes, and none of these nodes is undecided,
+    without an agent, or one where gVisor boots: a busy fleet is not a broken one."""
+    failing, withheld, undecided, only_lost = Tally(), Tally(), Tally(), True
     for node in nodes:
         name, (status, reason) = node["metadata"]["name"], verdict(node)
         if obstacle(node, wanted, NOT_READY_TAINT):
@@ -118,7 +120,7 @@ def of_unproven(nodes: Iterable[Json], wanted: Wanted) -> Availability:
         if reason in NOT_MEANT and PROVEN_BY not in (node["metadata"].get("annotations") or {}):
             continue
         if status == "False":
-            failing.add(reason, name)
+            (withheld if reason in WITHHELD else failing).add(reason, name)
         else:
             undecided.add(reason, name)
             only_lost = only_lost and reason == AGENT_LOST
@@ -126,6 +128,9 @@ def of_unproven(nodes: Iterable[Json], wanted: Wanted) -> Availability:
         return Availability(AGENT_LOST, capped(f"no node is proven, and some have lost their agent: {undecided}"))
     if undecided.count:
         return Availability("GVisorUndecided", capped(f"no node is proven, and some are not judged yet: {undecided}"))
+    if withheld.count:
+        sentence = f"no node is proven, and agents withhold some where gVisor boots: {withheld}"
+        return Availability("GVisorWithheld", capped(sentence))
     if failing.count:
         sentence = f"agents say that gVisor fails on every node that would take the pod: {failing}"
         return Availability("GVisorFails", capped(sentence))

@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { type LookOptions, look } from '../../agent/look.ts';
-import { triggerText } from '../../agent/trigger/trigger.ts';
+import { look } from '../../agent/look.ts';
 import { witnessOf } from './checks/fake-node.ts';
 import { healthy, NEVER } from './healthy-node.ts';
 import { PROVEN, unproven } from './reports.ts';
@@ -29,30 +28,12 @@ describe('look, by what a proof showed', () => {
     assert.equal(facts.runsc, 'release-20260223.0');
   });
 
-  for (const [triggers, changed] of [
-    [[{ kind: 'file', path: '/usr/local/bin/runsc' }], true],
-    [[{ kind: 'timer' }, { kind: 'containerd', is: 'back' }], true],
-    [[{ kind: 'timer' }], false],
-    [[{ kind: 'confirm' }], false],
-    [[{ kind: 'boot' }, { kind: 'timer' }], false],
-    [[], false],
-  ] as const) {
-    it(`tells the prover that something ${changed ? 'changed' : 'did not change'} for ${triggers.map(triggerText).join(', ') || 'no trigger'}`, async (t) => {
-      const { options } = await healthy(t, async () => PROVEN);
-      const told: boolean[] = [];
-      const prove: LookOptions['prove'] = async (_, each) => {
-        told.push(each);
-        return PROVEN;
-      };
-      await look({ ...options, prove, triggers }, NEVER);
-      assert.deepEqual(told, [changed]);
-    });
-  }
-
   for (const [reason, busy, excused] of [
     ['SandboxSlow', true, true],
     ['SandboxSlow', false, undefined],
     ['CheckTimedOut', true, true],
+    ['ProbeInterrupted', true, true],
+    ['ProbeInterrupted', false, undefined],
     ['ContainerdUnreachable', true, undefined],
   ] as const) {
     it(`${excused ? 'excuses' : 'does not excuse'} ${reason} on a ${busy ? 'busy' : 'calm'} node`, async (t) => {

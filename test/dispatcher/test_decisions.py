@@ -13,6 +13,7 @@ from gvisor_dispatch import Policy
 GPU = [{"key": "gpu", "value": "a100", "effect": "NoSchedule"}]
 NEVER = node("b", "false", "HandlerNotConfigured")
 ONCE = node("d", "false", "HandlerNotConfigured", annotations={"gvisor.node-restriction.kubernetes.io/proven-by": ""})
+WEAK = node("w", "false", "IsolationWeakened")
 UNJUDGED = {**node("c", "false"), "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
 NOT_READY = [{"key": "gvisor.node-restriction.kubernetes.io/not-ready", "effect": "NoSchedule"}]
 
@@ -59,6 +60,7 @@ def required(api: FakeApi) -> None:
 UNSCHEDULABLE = ("CapacityError", "NoSchedulableNode")
 NO_NODE = ("CapacityError", "NoReadyNode")
 UNDECIDED = ("CapacityError", "GVisorUndecided")
+WITHHELD = ("CapacityError", "GVisorWithheld")
 LOST = ("CapacityError", "AgentLost")
 MISMATCH = ("MisconfiguredError", "HandlerMismatch")
 FALLBACK = ("host", "GVisorFails")
@@ -75,6 +77,11 @@ CASES = [
     ("it fails beside a node that never had it", nodes(failing(), NEVER), FALLBACK, FAILS),
     ("it fails, the namespace requires gVisor", required, FAILS, FAILS),
     # It is not, or nobody says so.
+    ("isolation is weakened everywhere", nodes(failing("IsolationWeakened")), WITHHELD, None),
+    ("the release is too old", nodes(failing("RunscTooOld")), WITHHELD, None),
+    ("limits do not hold", nodes(failing("LimitsNotEnforced")), WITHHELD, None),
+    ("it fails on one node and is withheld on another", nodes(failing(), WEAK), WITHHELD, None),
+    ("it is withheld on one node, one is undecided", nodes(UNJUDGED, WEAK), UNDECIDED, None),
     ("the cluster is full", full, ("CapacityError", "Unschedulable"), None),
     ("the image is slow", slow_image, ("CapacityError", "StartDeadlineExceeded"), None),
     ("a quota", quota, ("RefusedError", "ApiRefused"), None),

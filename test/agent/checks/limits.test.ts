@@ -57,7 +57,11 @@ describe('limits', () => {
 
   it('has nothing to judge without a sandbox, or without a pod to learn from', async () => {
     assert.equal(outcome(await inspect(limits, sourcesOf('kubeadm-ready'))), 'skipped');
-    assert.equal(outcome(await lookAt({ cgroupParent: '' }, true)), 'skipped');
+    assert.equal(outcome(await lookAt({ cgroupParent: '' })), 'skipped');
+  });
+
+  it('is unknown without a pod to learn from, where limits are required', async () => {
+    assert.equal(outcome(await lookAt({ cgroupParent: '' }, true)), 'unknown CheckFailed');
   });
 
   it('withholds readiness only where limits are required', () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { osId, readDistribution } from '../../../agent/containerd/distribution.ts';
+import { LateError } from '../../../agent/host/host.ts';
 import { hostOf } from '../checks/fake-node.ts';
 import { tempHost } from '../host/temp-host.ts';
 
@@ -37,6 +38,23 @@ describe('readDistribution', () => {
     ['gke-plain', 'GKE', ...PLAIN],
     ['crio-unsupported', 'CRI-O', '/etc/containerd/config.toml', '/run/crio/crio.sock'],
   ];
+  it('asks again where the disk is late, for what it finds holds as long as the agent runs', async () => {
+    const host = hostOf('k3s-ready');
+    let late = 3;
+    const stat = host.stat.bind(host);
+    host.stat = async (path) => {
+      if (path.includes('k3s') && late-- > 0) throw new LateError('no answer within 5 s');
+      return stat(path);
+    };
+    assert.equal((await readDistribution(host, 1)).name, 'k3s');
+  });
+
+  it('goes on without a disk that never answers', async () => {
+    const host = hostOf('k3s-ready');
+    host.stat = () => Promise.reject(new LateError('no answer within 5 s'));
+    assert.equal((await readDistribution(host, 1)).name, 'containerd');
+  });
+
   for (const [fixture, name, config, socket] of NODES) {
     it(`takes ${fixture} for ${name}`, async () => {
       const distribution = await readDistribution(hostOf(fixture));

@@ -5,10 +5,18 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { Host } from '../../../agent/host/host.ts';
+import { readPressure } from '../../../agent/host/pressure.ts';
+import { reasonForError } from '../../../agent/reason-for-error.ts';
 import { tempHost } from './temp-host.ts';
 
 const ANSWER_MS = 5_000;
-const FILES = { '/fine': 'text', '/mnt/dead/a': '', '/mnt/dead/b': '', '/mnt/dead/c': '' };
+const FILES = {
+  '/fine': 'text',
+  '/proc/pressure/io': 'some avg10=97.00 avg60=60.00 avg300=1.00 total=1\n',
+  '/mnt/dead/a': '',
+  '/mnt/dead/b': '',
+  '/mnt/dead/c': '',
+};
 
 /** A host with a folder on a file system that does not answer until the test lets it. */
 async function withDeadMount(t: TestContext) {
@@ -63,6 +71,14 @@ describe('Host, on a file system that does not answer', () => {
     for (const path of ['/fine', '/mnt/dead/c'])
       assert.equal(await refusal(host.stat(path)), `Cannot read host file "${path}": ${OTHERS}`);
     assert.deepEqual(asked, []);
+  });
+
+  it('tells the pressure all the same, which needs no disk', async (t) => {
+    const { host, late } = await withDeadMount(t);
+    for (const path of ['/mnt/dead/a', '/mnt/dead/b']) assert.match(await late(path), /no answer/);
+    assert.match((await readPressure(host)) ?? '', /for io 97 %/);
+    const error = await host.stat('/fine').catch((cause: unknown) => cause);
+    assert.equal(reasonForError(error), 'CheckTimedOut');
   });
 
   it('asks again once they have come back after all', async (t) => {

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { request } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { createAgentServer, type Shown } from '../../../agent/http/server.ts';
+import { waitFor } from '../../../hack/run.ts';
 import { reportOf } from '../reports.ts';
 
 const REPORT = reportOf();
@@ -57,6 +58,44 @@ describe('createAgentServer', () => {
       assert.deepEqual([answer.status, answer.body], [status, '']);
     });
   }
+
+  it('renders once for all who ask at the same time', async (t) => {
+    let asked = 0;
+    const report = () => {
+      asked += 1;
+      return REPORT;
+    };
+    const ask = await serverOf(t, { report });
+    const answers = await Promise.all(Array.from({ length: 10 }, () => ask('/report')));
+    assert.ok(answers.every(({ status }) => status === 200));
+    assert.ok(asked < 10, String(asked));
+  });
+
+  it('takes sixteen connections of one address, and another when one has ended', async (t) => {
+    const server = createAgentServer(SHOWN);
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.after(() => server.close());
+    const { port } = server.address() as AddressInfo;
+    const open = async () => {
+      const socket = connect(port, '127.0.0.1');
+      t.after(() => socket.destroy());
+      await once(socket, 'connect');
+      socket.write('GET /livez HTTP/1.1\r\nhost: agent\r\n\r\n');
+      const [answer] = (await Promise.race([once(socket, 'data'), once(socket, 'close')])) as [unknown];
+      return { socket, answered: Buffer.isBuffer(answer) };
+    };
+    const first = await open();
+    for (let more = 1; more < 16; more++) assert.equal((await open()).answered, true);
+    assert.equal((await open()).answered, false);
+    first.socket.destroy();
+    await once(first.socket, 'close');
+    await waitFor('a place', 5_000, async () => (await open()).answered || undefined);
+  });
+
+  it('ends a connection that lies idle, or does not take its answer', () => {
+    assert.equal(createAgentServer(SHOWN).timeout, 10_000);
+  });
 
   it('names the types of what it sends', async (t) => {
     const ask = await serverOf(t);

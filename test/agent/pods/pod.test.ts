@@ -50,6 +50,12 @@ describe('judgeSandbox', () => {
       'process 7 is "runsc-sandbox"',
     ],
     [
+      "a process that calls itself gVisor's, and a runtime that tells the host's own PIDs",
+      { runtimeType: 'io.containerd.runc.v2', pid: 7, argv: ['runsc-sandbox'], runtimePids: [7, 9] },
+      false,
+      'process 7 is "runsc-sandbox", and the runtime tells the host\'s own PID 7',
+    ],
+    [
       "gVisor's type and no process to look at",
       { runtimeType: 'io.containerd.runsc.v1' },
       true,

@@ -42,7 +42,8 @@ async function nodeWith(
     },
   };
   const { containerd, client } = await fakeContainerd(context, scripts);
-  return { containerd, reader: new PodReader(client, host), scripts, root: host.root };
+  const newReader = () => new PodReader(client, host);
+  return { containerd, reader: newReader(), newReader, scripts, root: host.root };
 }
 
 const GVISOR: Sandbox = { id: 'a', handler: 'runsc', type: 'io.containerd.runsc.v1', pid: 11 };
@@ -81,6 +82,28 @@ describe('PodReader', () => {
     const { reader, root } = await nodeWith(t, [odd]);
     assert.equal((await reader.read(SIGNAL))[0]?.sandboxed, undefined);
     addProcess(root, 13, { argv: ['qemu'] });
+    assert.equal((await reader.read(SIGNAL))[0]?.sandboxed, false);
+  });
+
+  it("believes no process that calls itself gVisor's under another runtime, and asks the runtime", async (t) => {
+    const forged = { 12: { argv: ['runsc-sandbox', '--root=/run'] } };
+    const { containerd, newReader, scripts } = await nodeWith(t, [RUNC], forged);
+    const tells =
+      (pid: number): Script =>
+      () => ({ processes: [{ pid }] });
+    const read = async (script: Script) => {
+      containerd.scripts = { ...scripts, 'Tasks.ListPids': script };
+      return (await newReader().read(SIGNAL))[0]?.sandboxed;
+    };
+    assert.equal(await read(tells(12)), false);
+    assert.equal(await read(tells(1)), true);
+    assert.equal(await read(refuses('no')), undefined);
+  });
+
+  it('asks again about a pod that only its runtime type told of', async (t) => {
+    const { reader, root } = await nodeWith(t, [GVISOR]);
+    assert.equal((await reader.read(SIGNAL))[0]?.sandboxed, true);
+    addProcess(root, 11, PAUSE);
     assert.equal((await reader.read(SIGNAL))[0]?.sandboxed, false);
   });
 

@@ -16,7 +16,13 @@ describe('RequiredNamespaces', () => {
     const followed = new RequiredNamespaces(() => seen.push([...followed.names].sort()));
     const stop = new AbortController();
     const watches: (readonly WatchEvent[])[] = [
-      [told('ADDED', 'eval'), told('ADDED', 'grade'), told('BOOKMARK'), told('DELETED', 'grade')],
+      [
+        told('ADDED', 'eval'),
+        told('ADDED', 'kube-system'),
+        told('ADDED', 'grade'),
+        told('BOOKMARK'),
+        told('DELETED', 'grade'),
+      ],
       // "eval" lost its label while nobody listened, which the bookmark of the next watch shows.
       [told('ADDED', 'ci'), told('MODIFIED', 'ci'), told('BOOKMARK')],
     ];
@@ -32,6 +38,7 @@ describe('RequiredNamespaces', () => {
     assert.equal(followed.known, false);
     await followed.run({ watch } as unknown as Kube, pino({ level: 'silent' }), stop.signal);
     assert.deepEqual(seen, [
+      ['eval'],
       ['eval'],
       ['eval', 'grade'],
       ['eval', 'grade'],

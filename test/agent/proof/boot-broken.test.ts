@@ -36,6 +36,13 @@ describe('boot, when containerd breaks', { concurrency: true }, () => {
     assert.match(outcome.message, /does not go away, StopPodSandbox failed: .*context deadline exceeded/);
   });
 
+  it('makes no other where neither its PIDs nor its stop are answered', async (t) => {
+    const late = refuses('context deadline exceeded', status.DEADLINE_EXCEEDED);
+    const { containerd, run } = await scene(t, { StopPodSandbox: late, 'Tasks.ListPids': late });
+    assert.equal(brief(await run()), 'stuck SandboxStuck');
+    assert.equal(containerd.count('RunPodSandbox'), 1);
+  });
+
   it('is not stuck when a stop is late and the sandbox has ended all the same', async (t) => {
     const { containerd, run } = await scene(t);
     containerd.scripts = {

@@ -27,8 +27,8 @@ describe('boot', { concurrency: true }, () => {
     assert.deepEqual(made.containerd.calls, [
       'ListPodSandbox',
       'RunPodSandbox',
-      'PodSandboxStatus',
       'Tasks.ListPids',
+      'PodSandboxStatus',
       'StopPodSandbox',
       'RemovePodSandbox',
     ]);

@@ -84,6 +84,21 @@ describe('findPlace', { concurrency: true }, () => {
     assert.equal(await findPlace(client), 'kubepods-gvisor_ready.slice');
   });
 
+  it('asks another pod where one does not answer, or is refused', async (t) => {
+    for (const silent of [status.DEADLINE_EXCEEDED, status.UNKNOWN]) {
+      const { containerd, client } = await scene(t);
+      containerd.sandboxes.add('hung', POD);
+      containerd.sandboxes.add('sound', POD, { config: { linux: { cgroupParent: '/kubepods/pod2' } } });
+      containerd.scripts = {
+        PodSandboxStatus: (request) => {
+          if (request.podSandboxId === 'hung') throw new Refusal('no', silent);
+          return containerd.usual('PodSandboxStatus', request);
+        },
+      };
+      assert.equal(await findPlace(client), '/kubepods/gvisor_ready');
+    }
+  });
+
   it('asks no more than five', async (t) => {
     const { containerd, client } = await scene(t);
     for (let n = 0; n < 20; n++) containerd.sandboxes.add(`silent-${n}`, POD);

@@ -15,9 +15,29 @@ describe('Prover, when something changes while a boot runs', { concurrency: true
     stop.abort();
     await first;
     clock.nowMs += 1;
-    const second = prover.prove(NEVER, true);
+    prover.changed();
+    const second = prover.prove(NEVER);
     open();
     assert.equal(brief(await second), 'proven');
+    assert.equal(containerd.count('RunPodSandbox'), 2);
+  });
+
+  it('remembers the change, although the look that it caused asked for no proof', async (t) => {
+    const { prover, containerd, clock } = await proverScene(t);
+    const { script, open } = gate(containerd, 'RunPodSandbox');
+    containerd.scripts = { RunPodSandbox: script };
+    const started = containerd.called('RunPodSandbox');
+    assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
+    await started;
+    clock.nowMs += 1;
+    prover.changed();
+    const removed = containerd.called('RemovePodSandbox');
+    open();
+    await removed;
+    await prover.finish(60_000);
+    assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
+    await prover.finish(60_000);
+    assert.equal(brief(await prover.prove(NEVER)), 'proven');
     assert.equal(containerd.count('RunPodSandbox'), 2);
   });
 
@@ -34,7 +54,8 @@ describe('Prover, when something changes while a boot runs', { concurrency: true
       clock.nowMs += 1;
       containerd.scripts = {};
       const again = containerd.called('RunPodSandbox');
-      assert.equal(brief(await prover.prove(NEVER, true)), 'slow SandboxSlow');
+      prover.changed();
+      assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
       await again;
       await prover.finish(60_000);
       assert.equal(brief(await prover.prove(NEVER)), 'proven');

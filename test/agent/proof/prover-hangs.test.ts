@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
-import { HANGS, type Script } from './containerd-scripts.ts';
+import { HANGS, refuses, type Script } from './containerd-scripts.ts';
 import { brief, NEVER, proverScene } from './scene.ts';
 
 const HANG_MS = 1_000;
@@ -14,7 +14,8 @@ async function hanging(t: TestContext) {
   const { prover, clock, containerd } = made;
   const look = async (afterMs: number, changed = false) => {
     clock.nowMs += afterMs;
-    return brief(await prover.prove(NEVER, changed));
+    if (changed) prover.changed();
+    return brief(await prover.prove(NEVER));
   };
   const boots = async (wanted: number) => {
     while (containerd.count('RunPodSandbox') < wanted) await containerd.called('RunPodSandbox');
@@ -112,6 +113,25 @@ describe('Prover, when sandboxes hang', { concurrency: true }, () => {
     containerd.scripts = { RunPodSandbox: HANGS };
     assert.equal(await look(0), 'failed SandboxHangs');
     await boots(4);
+  });
+
+  it('leaves three sandboxes that do not stop, then waits for a change or an hour', async (t) => {
+    const stays = { StopPodSandbox: refuses('busy') };
+    const { prover, clock, containerd } = await proverScene(t, stays, { patienceMs: 600_000 });
+    const outcome = async () => brief(await prover.prove(NEVER));
+    for (let look = 0; look < 6; look++) {
+      clock.nowMs += 1;
+      assert.equal(await outcome(), 'stuck SandboxStuck');
+    }
+    assert.equal(containerd.count('RunPodSandbox'), 3);
+    clock.nowMs += HOUR_MS;
+    assert.equal(await outcome(), 'stuck SandboxStuck');
+    assert.equal(containerd.count('RunPodSandbox'), 4);
+    clock.nowMs += 1;
+    prover.changed();
+    containerd.scripts = {};
+    assert.equal(await outcome(), 'proven');
+    assert.equal(await outcome(), 'proven');
   });
 
   it('sweeps nothing away while a boot hangs, since it has a sandbox', async (t) => {

@@ -49,6 +49,7 @@ describe('sweep', { concurrency: true }, () => {
     containerd.sandboxes.add('stubborn', PROBE_LABELS);
     containerd.sandboxes.records.set('forgotten', { labels: PROBE_LABELS, task: true });
     assert.equal(await sweep(client, NEVER), 2);
+    assert.deepEqual(containerd.sandboxes.orphans, []);
     containerd.scripts = {};
     assert.equal(await sweep(client, NEVER), 0);
   });

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { Bell } from '../../../agent/trigger/bell.ts';
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
 
 const NEVER = new AbortController().signal;
 
@@ -48,6 +53,23 @@ describe('Bell', () => {
     assert.deepEqual(ended, {});
     await pass(10);
     assert.deepEqual(ended, { words: [], atMs: 1_000 });
+  });
+
+  it('keeps nothing of waits in which nothing rang', async () => {
+    const now = () => performance.now();
+    const bell = new Bell<string>({ quietMs: 50, longestMs: 500, burst: 3, refillMs: 0, now });
+    const waits = async (many: number) => {
+      for (let wait = 0; wait < many; wait++) await bell.wait(0, NEVER);
+      // What is behind weak references goes some turns later.
+      for (let turns = 0; turns < 5; turns++) {
+        collect();
+        await new Promise((wake) => setTimeout(wake, 20));
+      }
+      return process.memoryUsage().heapUsed;
+    };
+    const before = await waits(1_000);
+    const grown = (await waits(3_000)) - before;
+    assert.ok(grown < 500_000, `${grown} bytes more after 3,000 waits`);
   });
 
   it('asks the clock once for what it compares and waits for', async (t) => {

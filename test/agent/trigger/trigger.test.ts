@@ -1,0 +1,17 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { isChange, type Trigger, triggerText } from '../../../agent/trigger/trigger.ts';
+
+describe('isChange', () => {
+  const table: readonly [Trigger, boolean][] = [
+    [{ kind: 'start' }, true],
+    [{ kind: 'file', path: '/usr/local/bin/runsc' }, true],
+    [{ kind: 'containerd', is: 'gone' }, true],
+    [{ kind: 'containerd', is: 'back' }, true],
+    [{ kind: 'timer' }, false],
+    [{ kind: 'confirm' }, false],
+    [{ kind: 'boot' }, false],
+  ];
+  for (const [trigger, expected] of table)
+    it(`is ${expected} for "${triggerText(trigger)}"`, () => assert.equal(isChange(trigger), expected));
+});
