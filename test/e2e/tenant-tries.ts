@@ -9,7 +9,7 @@ export type Try = {
   readonly pods: readonly TryPod[];
 };
 
-/** A pod of a try. `script` runs in sh and goes on for ever; without it the container keeps its image's command. */
+/** A pod of a try. `script` runs in sh, with the agent's address as $AGENT, and goes on for ever; without it the container keeps its image's command. */
 export type TryPod = {
   readonly name?: string;
   readonly labels?: Readonly<Record<string, string>>;
@@ -200,6 +200,15 @@ export const TRIES: readonly Try[] = [
     pods: [
       script(
         `mkdir /sys/fs/cgroup/gvisor_ready 2>/dev/null; mount -t proc proc /proc 2>/dev/null; mount -t tmpfs none /run 2>/dev/null; mkdir -p /run/containerd; : >/run/containerd/containerd.sock; ${FOREVER}`,
+      ),
+    ],
+  },
+  {
+    what: "forty connections to the agent's port that ask for its page without end",
+    before: 'BEFORE',
+    pods: [
+      script(
+        `for N in $(seq 40); do bash -c 'while :; do exec 3<>/dev/tcp/$AGENT/9477 && { cat <&3 >/dev/null & while printf "GET / HTTP/1.1\\r\\nhost: agent\\r\\n\\r\\n" >&3; do :; done; }; sleep 0.1; done' 2>/dev/null & done; ${FOREVER}`,
       ),
     ],
   },

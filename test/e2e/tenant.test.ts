@@ -14,6 +14,8 @@ const NAMESPACE = 'tenant';
 const USER = 'tenant-admin';
 /** A look is short also while pods try to make it long; measured: under 1 s. */
 const MOST_LOOK_MS = 8_000;
+/** The agent's own address. */
+let agentIp = '';
 
 const kubectl = (args: readonly string[], input?: string, timeoutMs?: number) =>
   cluster().kubectl(args, input, timeoutMs);
@@ -81,6 +83,7 @@ function manifestOf(pod: TryPod, index: number): object {
       container: {
         securityContext: { capabilities: { drop: ['ALL'] } },
         ...(script === undefined ? {} : { command: ['sh', '-c', script] }),
+        env: [{ name: 'AGENT', value: agentIp }],
         ...container,
       },
     }),
@@ -101,7 +104,9 @@ describe('a tenant with every right in a namespace at Pod Security "baseline"', 
     await waitForNode(cluster(), NODE, ({ ready }) => ready === 'true');
     baseline = saying(await lookAgain());
     said = await written();
-    restarts = (await agentOn(cluster(), NODE)).restarts;
+    const agent = await agentOn(cluster(), NODE);
+    restarts = agent.restarts;
+    agentIp = agent.address;
   });
 
   after(() => kubectl(['delete', 'namespace', NAMESPACE, '--ignore-not-found'], undefined, 120_000));
