@@ -1,4 +1,6 @@
-import { chmod, copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { globSync } from 'node:fs';
+import { chmod, copyFile, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -60,6 +62,9 @@ export type BundleOptions = {
 export async function bundle(options: BundleOptions = {}): Promise<void> {
   const { architecture = process.arch, dist = join(REPO, 'dist'), version } = options;
   await mkdir(dist, { recursive: true });
+  const made = join(dist, 'made-from');
+  const sources = await digestOf(architecture, version ?? '');
+  if ((await readFile(made, 'utf8').catch(() => '')) === sources && (await isWhole(dist))) return;
   const named = version === undefined ? [] : [versioned(version)];
   const agent = await bundleOne('agent', dist, [smallDependencies, inlineAssets, ...named]);
   const fleet = await bundleOne('fleet', dist, [smallDependencies, inlineAssets, ...named]);
@@ -68,11 +73,28 @@ export async function bundle(options: BundleOptions = {}): Promise<void> {
     await replaceIfOther(path, path.endsWith('.cjs') ? escapeBeyondAscii(text) : text);
   const require = createRequire(import.meta.url);
   const node = join(dirname(require.resolve(`node-linux-${architecture}/package.json`)), 'bin/node');
-  if (await isCopy(node, join(dist, 'node'))) return;
-  const copied = partial(join(dist, 'node'));
-  await copyFile(node, copied);
-  await chmod(copied, 0o755);
-  await rename(copied, join(dist, 'node'));
+  if (!(await isCopy(node, join(dist, 'node')))) {
+    const copied = partial(join(dist, 'node'));
+    await copyFile(node, copied);
+    await chmod(copied, 0o755);
+    await rename(copied, join(dist, 'node'));
+  }
+  await replaceIfOther(made, sources);
+}
+
+/** Stands for everything that a bundle is made from; packages are those of the lock file. */
+async function digestOf(...options: readonly string[]): Promise<string> {
+  const files = globSync('{agent,fleet,kubectl,hack,cluster}/**/*.{ts,js,css,html}', { cwd: REPO }).sort();
+  const digest = createHash('sha256').update(options.join('\n'));
+  for (const file of [...files, 'package-lock.json'])
+    digest.update(`\n${file}\n`).update(await readFile(join(REPO, file)));
+  return digest.digest('hex');
+}
+
+async function isWhole(dist: string): Promise<boolean> {
+  const names = ['agent', 'fleet', 'kubectl'].flatMap((name) => [`${name}.cjs`, `${name}.cjs.map`]);
+  const found = await readdir(dist);
+  return [...names, 'node'].every((name) => found.includes(name));
 }
 
 /** The files of one program, not yet written: its bundle and the source map of that. */

@@ -16,7 +16,7 @@ import type { Tally } from './reporter.ts';
 import { summaryLines, surroundings, type TierResult } from './summary.ts';
 
 /**
- * The tiers, and how many of their files run at a time. `real` tiers need root, the built tools and images; files that
+ * The tiers, and how many of their files run at a time. All but `unit` need root, the built tools and images; files that
  * run side by side have clusters of their own. The integration tier tries three nodes at once as it is. No tier is left
  * out because something is missing: that is a failure.
  */
@@ -31,13 +31,12 @@ const TIERS = {
       'test/docs/**/*.test.ts',
       'test/dispatcher/**/*.test.ts',
     ],
-    real: false,
     lanes: 2,
   },
-  integration: { files: ['test/integration/**/*.test.ts'], real: true, lanes: 1 },
-  e2e: { files: ['test/e2e/**/*.test.ts'], real: true, lanes: 2 },
-  waits: { files: ['test/waits/**/*.test.ts'], real: true, lanes: 2 },
-  vm: { files: ['test/load/**/*.test.ts', 'test/vm/**/*.test.ts'], real: true, lanes: 1 },
+  integration: { files: ['test/integration/**/*.test.ts'], lanes: 1 },
+  e2e: { files: ['test/e2e/**/*.test.ts'], lanes: 2 },
+  waits: { files: ['test/waits/**/*.test.ts'], lanes: 2 },
+  vm: { files: ['test/load/**/*.test.ts', 'test/vm/**/*.test.ts'], lanes: 1 },
 } as const;
 type Tier = keyof typeof TIERS;
 
@@ -78,15 +77,16 @@ async function main(words: readonly string[]): Promise<number> {
     return 2;
   }
   const tiers = words.length > 0 ? words : Object.keys(TIERS);
+  const real = tiers.some((tier) => tier !== 'unit');
   let restore = async () => {};
   try {
-    if (tiers.some((tier) => tier !== 'unit')) {
+    if (real) {
       await prepare(tiers.includes('vm'));
       restore = await allowInotify();
     }
     // Only now: a build ends with this process.
     for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => stop.abort());
-    await removeLaneClusters();
+    if (real) await removeLaneClusters();
     const versions = words.includes('versions') ? OTHER_KUBERNETES : [];
     const stages: readonly (readonly (readonly Run[])[])[] = [
       ...STAGES.map((tracks) =>
@@ -94,16 +94,13 @@ async function main(words: readonly string[]): Promise<number> {
       ),
       ...versions.map((version) => [[ofVersion(version)]]),
     ].map((tracks) => tracks.filter((track) => track.length > 0));
-    const ranOn = await surroundings(
-      stages.flat(2).some(({ real }) => real),
-      tiers.includes('vm'),
-    );
+    const ranOn = await surroundings(real, tiers.includes('vm'));
     const results: TierResult[] = [];
     for (const stage of stages) {
       // Two tracks do not write into each other's lines: what runs beside the first is shown when it has ended.
       const tracks = stage.map((track, at) => runTrack(track, at > 0));
       results.push(...(await Promise.all(tracks)).flat());
-      await removeLaneClusters();
+      if (real) await removeLaneClusters();
     }
     console.log(`\n${summaryLines(ranOn, results).join('\n')}`);
     return results.every(({ passed }) => passed) ? 0 : 1;
@@ -114,10 +111,11 @@ async function main(words: readonly string[]): Promise<number> {
     return 2;
   } finally {
     // A file that was ended may hold its cluster a moment longer than the process that ran it.
-    await waitFor('the clusters of the tests to be removed', 15_000, async () => {
+    const removed = async () => {
       await removeLaneClusters();
       return true;
-    });
+    };
+    if (real) await waitFor('the clusters of the tests to be removed', 15_000, removed);
     await restore();
   }
 }
@@ -133,7 +131,6 @@ async function prepare(forVms: boolean): Promise<void> {
 type Run = {
   readonly name: string;
   readonly files: readonly string[];
-  readonly real: boolean;
   readonly lanes: number;
   readonly env?: Readonly<Record<string, string>>;
 };
@@ -144,7 +141,7 @@ function runOf(tier: Tier): Run {
 
 function ofVersion(version: string): Run {
   const env = { KUBERNETES_VERSION: version };
-  return { name: `Kubernetes ${version}`, files: VERSIONS, real: true, lanes: 1, env };
+  return { name: `Kubernetes ${version}`, files: VERSIONS, lanes: 1, env };
 }
 
 /** Runs that follow each other; `held`: their output is shown when each has ended. */
