@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
+import { createLimitedServer } from '../agent/http/limited-server.ts';
 import { send } from '../agent/http/send.ts';
 import { BASE_STYLE } from '../agent/page/assets.ts';
 import { pagePolicy } from '../agent/page/policy.ts';
@@ -36,16 +37,16 @@ const FILES: Readonly<Record<string, readonly [text: string, type: string]>> = {
 const KNOWN = 'known paths: / /fleet /metrics /livez /readyz /nodes/NAME/\n';
 const compress = promisify(gzip);
 
+/** How many connections one address may have: all who look at the page through the API server come from its own. */
+const MOST_CONNECTIONS = 128;
+
 /** The fleet's HTTP server, not yet listening: the page at /, its data at /fleet, and each node's own page below /nodes/. */
 export function createFleetServer(shown: Shown): Server {
-  const server = createServer((request, response) => {
+  return createLimitedServer(MOST_CONNECTIONS, (request, response) => {
     void answer(request, response, shown).catch((error: unknown) =>
       send(response, 500, `${error instanceof Error ? error.message : String(error)}\n`),
     );
   });
-  server.headersTimeout = 5_000;
-  server.requestTimeout = 10_000;
-  return server;
 }
 
 async function answer(request: IncomingMessage, response: ServerResponse, shown: Shown): Promise<void> {

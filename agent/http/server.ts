@@ -1,11 +1,11 @@
 import { once } from 'node:events';
-import { createServer, type Server, type ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
+import type { Server, ServerResponse } from 'node:http';
 import { errorLine } from '../host/error-line.ts';
 import { renderPage } from '../page/page.ts';
 import { PAGE_POLICY } from '../page/policy.ts';
 import { renderReasons } from '../page/reasons.ts';
 import type { Status } from '../report.ts';
+import { createLimitedServer } from './limited-server.ts';
 import { send } from './send.ts';
 
 /** What the HTTP server shows. */
@@ -23,8 +23,6 @@ export type Shown = {
 const FRESH_MS = 250;
 /** How many connections one address may have; a scraper has one or two, a browser six. */
 const MOST_CONNECTIONS = 16;
-/** How long a connection may lie idle, or not take what it asked for. */
-const IDLE_MS = 10_000;
 
 /** Where to listen; the host "::" means every address. */
 type Address = { readonly host: string; readonly port: number };
@@ -32,7 +30,7 @@ type Address = { readonly host: string; readonly port: number };
 /** The agent's HTTP server: pages for people at / and /reasons, and /metrics, /livez, /readyz and /report; not yet listening. */
 export function createAgentServer(shown: Shown): Server {
   const answers = keptAnswers(shown);
-  const server = createServer((request, response) => {
+  return createLimitedServer(MOST_CONNECTIONS, (request, response) => {
     const { url = '/' } = request;
     response.setHeader('cache-control', 'no-store');
     // A path may begin with two slashes, which alone would be the name of a host.
@@ -45,11 +43,6 @@ export function createAgentServer(shown: Shown): Server {
       send(response, 500, `${String(error)}\n`),
     );
   });
-  server.headersTimeout = 5_000;
-  server.requestTimeout = 10_000;
-  server.setTimeout(IDLE_MS);
-  limitConnections(server);
-  return server;
 }
 
 /** What is shown, made anew at most once in {@link FRESH_MS}. */
@@ -69,25 +62,6 @@ function keep<T>(make: () => T): () => T {
     if (last === undefined || nowMs - last.madeMs >= FRESH_MS) last = { value: make(), madeMs: nowMs };
     return last.value;
   };
-}
-
-/** Closes connections beyond {@link MOST_CONNECTIONS} of one address, so that no pod takes them from the kubelet's probes. */
-function limitConnections(server: Server): void {
-  const open = new Map<string, number>();
-  server.on('connection', (socket: Socket) => {
-    const { remoteAddress = '' } = socket;
-    const count = (open.get(remoteAddress) ?? 0) + 1;
-    if (count > MOST_CONNECTIONS) {
-      socket.destroy();
-      return;
-    }
-    open.set(remoteAddress, count);
-    socket.once('close', () => {
-      const left = (open.get(remoteAddress) ?? 1) - 1;
-      if (left === 0) open.delete(remoteAddress);
-      else open.set(remoteAddress, left);
-    });
-  });
 }
 
 /** Lets a server listen; gives what is wrong where it cannot. */

@@ -9,7 +9,7 @@ export type Try = {
   readonly pods: readonly TryPod[];
 };
 
-/** A pod of a try. `script` runs in sh, with the agent's address as $AGENT, and goes on for ever; without it the container keeps its image's command. */
+/** A pod of a try, with the agent's address as $AGENT. `script` runs in sh and goes on for ever; without it the container keeps its image's command. */
 export type TryPod = {
   readonly name?: string;
   readonly labels?: Readonly<Record<string, string>>;
@@ -33,6 +33,18 @@ const EVIL =
 const OWN_ROOT =
   'read -r LINE </proc/self/cgroup; ROOT=/run/containerd/io.containerd.runtime.v2.task/k8s.io/${LINE##*/}/rootfs';
 // biome-ignore-end lint/suspicious/noTemplateCurlyInString: the shell's, not ours
+
+/** Floods the agent's port from the tenant's own Node. */
+const FLOOD = `
+const text = 'GET / HTTP/1.1\\r\\nhost: agent\\r\\n\\r\\n'.repeat(50);
+const go = () => {
+  const socket = require('net').connect(9477, process.env.AGENT);
+  const more = () => { while (socket.write(text)); };
+  socket.on('connect', more).on('drain', more).on('data', () => {}).on('error', () => {});
+  socket.on('close', () => setTimeout(go, 100));
+};
+for (let n = 0; n < 300; n++) go();
+`;
 
 const script = (text: string): TryPod => ({ script: text });
 
@@ -204,13 +216,9 @@ export const TRIES: readonly Try[] = [
     ],
   },
   {
-    what: "forty connections to the agent's port that ask for its page without end",
-    before: 'BEFORE',
-    pods: [
-      script(
-        `for N in $(seq 40); do bash -c 'while :; do exec 3<>/dev/tcp/$AGENT/9477 && { cat <&3 >/dev/null & while printf "GET / HTTP/1.1\\r\\nhost: agent\\r\\n\\r\\n" >&3; do :; done; }; sleep 0.1; done' 2>/dev/null & done; ${FOREVER}`,
-      ),
-    ],
+    what: "three hundred connections that ask the agent's port for its page without waiting for an answer",
+    before: 'out of memory within seconds, and again after each restart',
+    pods: [{ container: { image: imageName('agent'), command: ['/usr/local/bin/node', '-e', FLOOD] } }],
   },
   {
     what: 'gVisor pods that end at once, again and again',

@@ -93,6 +93,22 @@ describe('createAgentServer', () => {
     await waitFor('a place', 5_000, async () => (await open()).answered || undefined);
   });
 
+  it('ends a connection that asks again before it has its answer', async (t) => {
+    const server = createAgentServer(SHOWN);
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.after(() => server.close());
+    const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
+    socket.write('GET /report HTTP/1.1\r\nhost: agent\r\n\r\n'.repeat(1_000));
+    let bytes = 0;
+    socket.on('data', (piece) => {
+      bytes += piece.length;
+    });
+    socket.on('error', () => {}); // ECONNRESET
+    await once(socket, 'close');
+    assert.ok(bytes < 100_000, String(bytes));
+  });
+
   it('ends a connection that lies idle, or does not take its answer', () => {
     assert.equal(createAgentServer(SHOWN).timeout, 10_000);
   });
