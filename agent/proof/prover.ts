@@ -29,7 +29,7 @@ const PATIENCE_MS = 15_000;
 const HANG_MS = 240_000;
 /** No pressure excuses a boot that takes longer than this many times the kubelet's patience. */
 const MOST_PATIENCES = 4;
-/** So many boots that hang, or whose sandbox stays, are left to themselves before another is started; after that one an hour. */
+/** So many boots that hang, or whose sandbox stays, are left to themselves before another begins, and after that one an hour. */
 const MOST_HANGING = 3;
 const RETRY_HANGING_MS = 3_600_000;
 
@@ -66,14 +66,14 @@ export class Prover {
   /** Tells that something happened on the node: a boot that runs says nothing of it, and it may have repaired what hung. */
   changed(): void {
     this.#changedMs = this.#options.now();
+    this.#stuck = undefined;
   }
 
   /** The outcome of the running boot, or of a new one. Rejects when the signal is aborted. */
   async prove(signal: AbortSignal): Promise<Outcome> {
     signal.throwIfAborted();
     const { now } = this.#options;
-    const standing = this.#boot === undefined ? this.#givenUp() : undefined;
-    if (standing !== undefined) return standing;
+    if (this.#boot === undefined && !this.#mayBegin()) return this.#hangs();
     this.#boot ??= this.#begin();
     let running = this.#boot;
     await this.#waitFor(running, signal);
@@ -86,8 +86,9 @@ export class Prover {
     this.#hungMs = undefined;
     const { outcome } = running;
     if (outcome.kind === 'proven') this.#witness = outcome.witness;
-    const times = outcome.kind === 'stuck' ? (this.#stuck?.times ?? 0) + 1 : 0;
-    this.#stuck = times > 0 ? { outcome, times, atMs: now() } : undefined;
+    if (outcome.kind !== 'stuck') this.#stuck = undefined;
+    else if (outcome !== this.#stuck?.outcome)
+      this.#stuck = { outcome, times: (this.#stuck?.times ?? 0) + 1, atMs: now() };
     return outcome;
   }
 
@@ -145,18 +146,21 @@ export class Prover {
     return running;
   }
 
-  /** Removes what earlier probes left; an outcome where it could not look for that. */
+  /** Removes what earlier probes left; an outcome where no other may begin. */
   async #sweep(): Promise<Outcome | undefined> {
-    const { client, signal, onLeft } = this.#options;
+    const { client, now, signal, onLeft } = this.#options;
     try {
       // A boot that still runs has a sandbox that must not be swept away.
       const left = this.#hanging > 0 ? this.#left : await sweep(client, signal);
       if (left !== this.#left) onLeft(left);
       this.#left = left;
+      const { outcome, times, atMs } = this.#stuck ?? { times: 0, atMs: 0 };
+      // One more would stay as well, and the agent itself would fill a broken node.
+      const isFull = left >= MOST_HANGING && times >= MOST_HANGING;
+      return isFull && now() - atMs < RETRY_HANGING_MS ? outcome : undefined;
     } catch (error) {
       return impossible(error);
     }
-    return undefined;
   }
 
   async #unfinished(running: Boot): Promise<Outcome> {
@@ -174,13 +178,10 @@ export class Prover {
     return this.#hangs();
   }
 
-  /** What stands in place of another boot while enough sandboxes were left behind; undefined when one may begin. */
-  #givenUp(): Outcome | undefined {
-    const stuck = (this.#stuck?.times ?? 0) >= MOST_HANGING ? this.#stuck : undefined;
-    if (stuck === undefined && this.#hanging < MOST_HANGING) return undefined;
-    const lastMs = stuck?.atMs ?? this.#hungMs ?? Number.NEGATIVE_INFINITY;
-    if (this.#changedMs >= lastMs || this.#options.now() - lastMs >= RETRY_HANGING_MS) return undefined;
-    return stuck?.outcome ?? this.#hangs();
+  #mayBegin(): boolean {
+    const lastMs = this.#hungMs ?? Number.NEGATIVE_INFINITY;
+    const isOver = this.#changedMs >= lastMs || this.#options.now() - lastMs >= RETRY_HANGING_MS;
+    return this.#hanging < MOST_HANGING || isOver;
   }
 
   #hangs(): Outcome {

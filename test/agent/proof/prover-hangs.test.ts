@@ -115,8 +115,12 @@ describe('Prover, when sandboxes hang', { concurrency: true }, () => {
     await boots(4);
   });
 
-  it('leaves three sandboxes that do not stop, then waits for a change or an hour', async (t) => {
-    const stays = { StopPodSandbox: refuses('busy') };
+  it('leaves three sandboxes that do not stop, then waits for one to go, a change or an hour', async (t) => {
+    const stays = {
+      StopPodSandbox: refuses('busy'),
+      RemovePodSandbox: refuses('busy'),
+      'Tasks.Delete': refuses('busy'),
+    };
     const { prover, clock, containerd } = await proverScene(t, stays, { patienceMs: 600_000 });
     const outcome = async () => brief(await prover.prove(NEVER));
     for (let look = 0; look < 6; look++) {
@@ -128,7 +132,11 @@ describe('Prover, when sandboxes hang', { concurrency: true }, () => {
     assert.equal(await outcome(), 'stuck SandboxStuck');
     assert.equal(containerd.count('RunPodSandbox'), 4);
     clock.nowMs += 1;
+    assert.equal(await outcome(), 'stuck SandboxStuck');
+    assert.equal(containerd.count('RunPodSandbox'), 4);
     prover.changed();
+    assert.equal(await outcome(), 'stuck SandboxStuck');
+    assert.equal(containerd.count('RunPodSandbox'), 5);
     containerd.scripts = {};
     assert.equal(await outcome(), 'proven');
     assert.equal(await outcome(), 'proven');
