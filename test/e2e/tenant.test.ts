@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { after, afterEach, before, describe, it } from 'node:test';
 import type { Report } from '../../agent/report.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
@@ -127,6 +127,8 @@ describe('a tenant with every right in a namespace at Pod Security "baseline"', 
     );
   });
 
+  afterEach(() => asTenant(['delete', 'pods', '-l', 'try=yes', '--grace-period=1', '--ignore-not-found']));
+
   for (const [number, { what, pods }] of TRIES.entries()) {
     it(`changes nothing with ${what}`, async () => {
       const items = pods.map((pod, index) => manifestOf(pod, number * 10 + index));
@@ -162,7 +164,6 @@ describe('a tenant with every right in a namespace at Pod Security "baseline"', 
       );
       assert.equal(lines.filter((line) => line.startsWith('gvisor_node_status{status="True"} ')).length, 1);
       assert.equal((await agentOn(cluster(), NODE)).restarts, restarts);
-      await asTenant(['delete', 'pods', '-l', 'try=yes', '--grace-period=1']);
     });
   }
 });
