@@ -5,6 +5,8 @@ export type Try = {
   readonly what: string;
   /** What the agent of 25 November 2026 did in this case; "held" where it withstood. */
   readonly before: string;
+  /** How long a look may take meanwhile, where that is longer than for the others. */
+  readonly mostLookMs?: number;
   /** Pods of the tenant: what differs from a plain pod whose container runs a script of sh as root. */
   readonly pods: readonly TryPod[];
 };
@@ -216,11 +218,6 @@ export const TRIES: readonly Try[] = [
     ],
   },
   {
-    what: "three hundred connections that ask the agent's port for its page without waiting for an answer",
-    before: 'out of memory within seconds, and again after each restart',
-    pods: [{ container: { image: imageName('agent'), command: ['/usr/local/bin/node', '-e', FLOOD] } }],
-  },
-  {
     what: 'gVisor pods that end at once, again and again',
     before: 'held',
     pods: Array.from({ length: 4 }, (_, index) => ({
@@ -229,5 +226,11 @@ export const TRIES: readonly Try[] = [
       ends: true,
       script: 'sleep 0.2; exit 1',
     })),
+  },
+  {
+    what: "three hundred connections that ask the agent's port for its page without waiting for an answer",
+    before: 'out of memory within seconds, and again after each restart',
+    mostLookMs: 60_000,
+    pods: [{ container: { image: imageName('agent'), command: ['/usr/local/bin/node', '-e', FLOOD] } }],
   },
 ];
