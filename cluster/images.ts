@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { killWithParent, partial, removeAbandoned } from '../hack/abandoned.ts';
-import { bundle } from '../hack/bundle.ts';
+import { BUNDLES, bundle } from '../hack/bundle.ts';
 import { CACHE, REPO } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
 import { type RunOptions, run, runAll, UsageError } from '../hack/run.ts';
@@ -85,7 +85,7 @@ async function prepareContext(id: ImageId): Promise<string> {
 }
 
 async function contextFiles(context: string, id: ImageId): Promise<string[]> {
-  const bundles = ['agent', 'fleet', 'kubectl'].map((name) => `dist/${name}.cjs`);
+  const bundles = BUNDLES.map((name) => `dist/${name}.cjs`);
   if (id.startsWith('agent')) return ['Dockerfile', ...bundles, 'dist/node'];
   return (await readdir(context)).sort();
 }

@@ -9,6 +9,9 @@ import { partial } from './abandoned.ts';
 import { REPO } from './paths.ts';
 import { isCopy } from './replace-file.ts';
 
+/** The programs of the image: each is a folder with a `main.ts`, and becomes `dist/NAME.cjs`. */
+export const BUNDLES = ['agent', 'fleet', 'kubectl'] as const;
+
 /** Makes what others wrote small; our own code keeps its names, for stack traces. */
 const smallDependencies: Plugin = {
   name: 'small-dependencies',
@@ -66,11 +69,10 @@ export async function bundle(options: BundleOptions = {}): Promise<void> {
   const sources = await digestOf(architecture, version ?? '');
   if ((await readFile(made, 'utf8').catch(() => '')) === sources && (await isWhole(dist))) return;
   const named = version === undefined ? [] : [versioned(version)];
-  const agent = await bundleOne('agent', dist, [smallDependencies, inlineAssets, ...named]);
-  const fleet = await bundleOne('fleet', dist, [smallDependencies, inlineAssets, ...named]);
-  const plugin = await bundleOne('kubectl', dist, [smallDependencies, ...named]);
-  for (const { path, text } of [...agent, ...fleet, ...plugin])
-    await replaceIfOther(path, path.endsWith('.cjs') ? escapeBeyondAscii(text) : text);
+  for (const name of BUNDLES) {
+    for (const { path, text } of await bundleOne(name, dist, [smallDependencies, inlineAssets, ...named]))
+      await replaceIfOther(path, path.endsWith('.cjs') ? escapeBeyondAscii(text) : text);
+  }
   const require = createRequire(import.meta.url);
   const node = join(dirname(require.resolve(`node-linux-${architecture}/package.json`)), 'bin/node');
   if (!(await isCopy(node, join(dist, 'node')))) {
@@ -84,7 +86,7 @@ export async function bundle(options: BundleOptions = {}): Promise<void> {
 
 /** Stands for everything that a bundle is made from; packages are those of the lock file. */
 async function digestOf(...options: readonly string[]): Promise<string> {
-  const files = globSync('{agent,fleet,kubectl,hack,cluster}/**/*.{ts,js,css,html}', { cwd: REPO }).sort();
+  const files = globSync(`{${BUNDLES},hack}/**/*.{ts,js,css,html}`, { cwd: REPO }).sort();
   const digest = createHash('sha256').update(options.join('\n'));
   for (const file of [...files, 'package-lock.json'])
     digest.update(`\n${file}\n`).update(await readFile(join(REPO, file)));
@@ -92,7 +94,7 @@ async function digestOf(...options: readonly string[]): Promise<string> {
 }
 
 async function isWhole(dist: string): Promise<boolean> {
-  const names = ['agent', 'fleet', 'kubectl'].flatMap((name) => [`${name}.cjs`, `${name}.cjs.map`]);
+  const names = BUNDLES.flatMap((name) => [`${name}.cjs`, `${name}.cjs.map`]);
   const found = await readdir(dist);
   return [...names, 'node'].every((name) => found.includes(name));
 }

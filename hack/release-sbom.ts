@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Version } from '@cyclonedx/cyclonedx-library/Spec';
 import { JsonStrictValidator } from '@cyclonedx/cyclonedx-library/Validation';
+import { BUNDLES } from './bundle.ts';
 import { pinnedNode } from './node-binary.ts';
 import { REPO } from './paths.ts';
 import type { DebianPackage } from './release-base.ts';
@@ -79,7 +80,7 @@ async function lockSbom(epoch: number): Promise<Sbom> {
 /** The npm packages whose code is in the bundles of a folder, as name@version, by the bundles' source maps. */
 async function bundledPackages(dist: string): Promise<ReadonlySet<string>> {
   const found = new Set<string>();
-  for (const bundle of ['agent', 'fleet', 'kubectl']) {
+  for (const bundle of BUNDLES) {
     const map = await readFile(join(dist, `${bundle}.cjs.map`), 'utf8');
     const { sources } = JSON.parse(map) as { readonly sources: readonly string[] };
     for (const source of sources) {

@@ -24,6 +24,8 @@ export type SandboxFacts = {
   readonly runtimePids?: readonly number[];
 };
 
+const GVISOR_TYPE = /(^|\.)runsc\./;
+
 /**
  * Whether the first process of a sandbox calls itself gVisor's where its runtime is another. On a node that lets processes
  * trace each other, a container that shares its pod's PID namespace can rewrite the arguments of that process; what
@@ -32,8 +34,6 @@ export type SandboxFacts = {
 export function isDoubtful({ runtimeType, argv }: SandboxFacts): boolean {
   return argv !== undefined && sentryFlags(argv) !== undefined && !GVISOR_TYPE.test(runtimeType);
 }
-
-const GVISOR_TYPE = /(^|\.)runsc\./;
 
 /**
  * Whether a sandbox is gVisor's. Its process decides, because the handler's name, and even its runtime type, may

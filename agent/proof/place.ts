@@ -11,8 +11,8 @@ const OWN = 'gvisor_ready';
 /**
  * The cgroup parent for a probe, "" when there is no pod to learn from: a place of its own in the kubelet's root of
  * pods, beside the classes burstable and besteffort. Driver and root are read from what the kubelet asked for a pod's
- * own sandbox, which no pod can shape; one whose shim hangs tells nothing, and the next is asked. The place has the default shares of one CPU; the sandbox alone is in it, so that
- * containerd's two shares for a sandbox do not matter.
+ * own sandbox, which no pod can shape; one whose shim hangs tells nothing, and the next is asked. The place has the
+ * default shares of one CPU; the sandbox alone is in it, so that containerd's two shares for a sandbox do not matter.
  * Source: https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/opts/spec_opts.go (WithDefaultSandboxShares)
  */
 export async function findPlace(client: CriClient): Promise<string> {

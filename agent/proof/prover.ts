@@ -154,10 +154,10 @@ export class Prover {
       const left = this.#hanging > 0 ? this.#left : await sweep(client, signal);
       if (left !== this.#left) onLeft(left);
       this.#left = left;
-      const { outcome, times, atMs } = this.#stuck ?? { times: 0, atMs: 0 };
+      const stuck = this.#stuck;
+      if (stuck === undefined || stuck.times < MOST_HANGING || left < MOST_HANGING) return undefined;
       // One more would stay as well, and the agent itself would fill a broken node.
-      const isFull = left >= MOST_HANGING && times >= MOST_HANGING;
-      return isFull && now() - atMs < RETRY_HANGING_MS ? outcome : undefined;
+      return now() - stuck.atMs < RETRY_HANGING_MS ? stuck.outcome : undefined;
     } catch (error) {
       return impossible(error);
     }

@@ -1,8 +1,11 @@
+import assert from 'node:assert/strict';
 import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import type { Cluster } from '../../cluster/cluster.ts';
 import type { Answer } from '../../cluster/control-plane/api.ts';
+import type { Machine } from '../../cluster/machine/machine.ts';
+import { processesIn } from '../../cluster/machine/processes.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 
@@ -88,6 +91,15 @@ export async function agentOn(cluster: Cluster, node: string) {
     ready: conditions.some(({ type, status }) => type === 'Ready' && status === 'True'),
     restarts: containerStatuses[0]?.restartCount ?? 0,
   };
+}
+
+/** The one process of the agent in a pod of a node, as signals are sent to. */
+export function agentPids(machine: Machine): readonly number[] {
+  const pids = processesIn(machine)
+    .filter(({ argv }) => argv.includes('/app/agent.cjs'))
+    .map(({ pid }) => pid);
+  assert.equal(pids.length, 1);
+  return pids;
 }
 
 /** What the agent of a node answers to a path of its HTTP server, through the API server. */

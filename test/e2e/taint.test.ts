@@ -2,11 +2,10 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
-import { processesIn } from '../../cluster/machine/processes.ts';
 import { KUBELET_CONFIG } from '../../cluster/node/config.ts';
 import { waitFor } from '../../hack/run.ts';
 import { tokenOf, write } from './agent-token.ts';
-import { DOMAIN, deployWith, readNode } from './agents.ts';
+import { agentPids, DOMAIN, deployWith, readNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
@@ -38,8 +37,7 @@ describe('the taint', () => {
     const config = await readFile(node.path(KUBELET_CONFIG), 'utf8');
     const registerWithTaints = [{ key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' }];
     await node.write(KUBELET_CONFIG, JSON.stringify({ ...JSON.parse(config), registerWithTaints }));
-    const agents = processesIn(node.machine).filter(({ argv }) => argv.includes('/app/agent.cjs'));
-    const pids = agents.map(({ pid }) => pid);
+    const pids = agentPids(node.machine);
     await node.machine.kill('STOP', pids); // so that the node is seen as it is before an agent has looked
     try {
       await cluster().kubectl(['delete', 'node', 'node-1']);

@@ -11,7 +11,10 @@ export type Try = {
   readonly pods: readonly TryPod[];
 };
 
-/** A pod of a try, with the agent's address as $AGENT. `script` runs in sh and goes on for ever; without it the container keeps its image's command. */
+/**
+ * A pod of a try, with the agent's address as $AGENT. `script` runs in sh and goes on for ever; without it the container
+ * keeps its image's command.
+ */
 export type TryPod = {
   readonly name?: string;
   readonly labels?: Readonly<Record<string, string>>;

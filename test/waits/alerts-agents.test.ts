@@ -2,9 +2,8 @@ import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import type { Report } from '../../agent/report.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
-import { processesIn } from '../../cluster/machine/processes.ts';
 import { healAndWait } from '../../cluster/story.ts';
-import { agentOn, onDaemonSet } from '../e2e/agents.ts';
+import { agentOn, agentPids, onDaemonSet } from '../e2e/agents.ts';
 import {
   applyAgents,
   POOL,
@@ -70,9 +69,7 @@ describe('the alerts on what cannot be seen, on real agents that a real Promethe
   it('GVisorAgentDown fires for an agent that does not answer, and GVisorUnsandboxedPods goes on meanwhile', async () => {
     await fires('GVisorUnsandboxedPods', 'node-1');
     const { machine } = node('node-1');
-    const agents = processesIn(machine).filter(({ argv }) => argv.includes('/app/agent.cjs'));
-    const pids = agents.map(({ pid }) => pid);
-    assert.equal(pids.length, 1);
+    const pids = agentPids(machine);
     await machine.kill('STOP', pids);
     await fires('GVisorAgentDown', 'node-1');
     const { annotations } = await fires('GVisorUnsandboxedPods', 'node-1');

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { VERSION } from '../../agent/version.ts';
-import { processesIn } from '../../cluster/machine/processes.ts';
 import { secondsUntilLabel } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { askAgent, deployWith, waitForNode } from '../e2e/agents.ts';
+import { agentPids, askAgent, deployWith, waitForNode } from '../e2e/agents.ts';
 import { useCluster } from '../e2e/e2e-cluster.ts';
 import {
   askFleet,
@@ -87,10 +86,7 @@ describe('a node whose agent is lost', () => {
     await waitForBrake(cluster());
     await pause(25);
     const { machine } = cluster().node('node-2');
-    const pids = processesIn(machine)
-      .filter(({ argv }) => argv.includes('/app/agent.cjs'))
-      .map(({ pid }) => pid);
-    assert.equal(pids.length, 1);
+    const pids = agentPids(machine);
     const stop = () => machine.kill('STOP', pids);
     await secondsUntilLabel(cluster(), 'node-2', 'false', stop, 90_000);
     await waitForNode(cluster(), 'node-2', ({ condition }) => condition === 'Unknown AgentLost');

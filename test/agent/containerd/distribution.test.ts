@@ -38,6 +38,17 @@ describe('readDistribution', () => {
     ['gke-plain', 'GKE', ...PLAIN],
     ['crio-unsupported', 'CRI-O', '/etc/containerd/config.toml', '/run/crio/crio.sock'],
   ];
+  for (const [fixture, name, config, socket] of NODES) {
+    it(`takes ${fixture} for ${name}`, async () => {
+      const distribution = await readDistribution(hostOf(fixture));
+      assert.equal(distribution.name, name);
+      assert.equal(distribution.containerdConfig, config);
+      assert.equal(distribution.criSocket, socket);
+      assert.equal(distribution.unsupported !== undefined, name === 'CRI-O');
+      assert.ok(distribution.edit.length > 0);
+    });
+  }
+
   it('asks again where the disk is late, for what it finds holds as long as the agent runs', async () => {
     const host = hostOf('k3s-ready');
     let late = 3;
@@ -54,17 +65,6 @@ describe('readDistribution', () => {
     host.stat = () => Promise.reject(new LateError('no answer within 5 s'));
     assert.equal((await readDistribution(host, 1)).name, 'containerd');
   });
-
-  for (const [fixture, name, config, socket] of NODES) {
-    it(`takes ${fixture} for ${name}`, async () => {
-      const distribution = await readDistribution(hostOf(fixture));
-      assert.equal(distribution.name, name);
-      assert.equal(distribution.containerdConfig, config);
-      assert.equal(distribution.criSocket, socket);
-      assert.equal(distribution.unsupported !== undefined, name === 'CRI-O');
-      assert.ok(distribution.edit.length > 0);
-    });
-  }
 
   it('takes an empty tree for a plain containerd', async (t) => {
     assert.equal((await readDistribution(await tempHost(t))).name, 'containerd');

@@ -17,8 +17,8 @@ const SHOWN: Shown = {
 
 type Answer = { readonly status: number; readonly body: string; readonly headers: Record<string, unknown> };
 
-/** A function that asks a running server for a raw path, which no client tidies up. */
-async function serverOf(t: TestContext, changes: Partial<Shown> = {}) {
+/** The port of a running server. */
+async function portOf(t: TestContext, changes: Partial<Shown> = {}): Promise<number> {
   const server = createAgentServer({ ...SHOWN, ...changes });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -26,7 +26,12 @@ async function serverOf(t: TestContext, changes: Partial<Shown> = {}) {
     server.close();
     server.closeAllConnections();
   });
-  const { port } = server.address() as AddressInfo;
+  return (server.address() as AddressInfo).port;
+}
+
+/** A function that asks a running server for a raw path, which no client tidies up. */
+async function serverOf(t: TestContext, changes: Partial<Shown> = {}) {
+  const port = await portOf(t, changes);
   return async (path: string, method = 'GET'): Promise<Answer> => {
     const asked = request({ host: '127.0.0.1', port, path, method });
     asked.end();
@@ -72,11 +77,7 @@ describe('createAgentServer', () => {
   });
 
   it('takes sixteen connections of one address, and another when one has ended', async (t) => {
-    const server = createAgentServer(SHOWN);
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    t.after(() => server.close());
-    const { port } = server.address() as AddressInfo;
+    const port = await portOf(t);
     const open = async () => {
       const socket = connect(port, '127.0.0.1');
       t.after(() => socket.destroy());
@@ -94,11 +95,7 @@ describe('createAgentServer', () => {
   });
 
   it('ends a connection that asks again before it has its answer', async (t) => {
-    const server = createAgentServer(SHOWN);
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    t.after(() => server.close());
-    const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
+    const socket = connect(await portOf(t), '127.0.0.1');
     socket.write('GET /report HTTP/1.1\r\nhost: agent\r\n\r\n'.repeat(1_000));
     let bytes = 0;
     socket.on('data', (piece) => {

@@ -1,6 +1,21 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
+import type { ProverOptions } from '../../../agent/proof/prover.ts';
 import { brief, gate, NEVER, proverScene } from './scene.ts';
+
+/** A prover for whose boot a look waited in vain; `open` lets containerd answer. */
+async function slowBoot(t: TestContext, changes: Partial<ProverOptions> = {}, busy = false) {
+  const made = await proverScene(t, {}, changes);
+  const { prover, containerd, clock, press } = made;
+  await press(busy);
+  const { script, open } = gate(containerd, 'RunPodSandbox');
+  containerd.scripts = { RunPodSandbox: script };
+  const started = containerd.called('RunPodSandbox');
+  assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
+  await started;
+  clock.nowMs += 1;
+  return { ...made, open };
+}
 
 describe('Prover, when something changes while a boot runs', { concurrency: true }, () => {
   it('takes no outcome of a boot that began before', async (t) => {
@@ -23,13 +38,7 @@ describe('Prover, when something changes while a boot runs', { concurrency: true
   });
 
   it('remembers the change, although the look that it caused asked for no proof', async (t) => {
-    const { prover, containerd, clock } = await proverScene(t);
-    const { script, open } = gate(containerd, 'RunPodSandbox');
-    containerd.scripts = { RunPodSandbox: script };
-    const started = containerd.called('RunPodSandbox');
-    assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
-    await started;
-    clock.nowMs += 1;
+    const { prover, containerd, open } = await slowBoot(t);
     prover.changed();
     const removed = containerd.called('RemovePodSandbox');
     open();
@@ -43,15 +52,7 @@ describe('Prover, when something changes while a boot runs', { concurrency: true
 
   for (const busy of [false, true]) {
     it(`begins another beside one that takes its patience, ${busy ? 'under pressure' : 'on an idle node'}`, async (t) => {
-      const made = await proverScene(t, {}, { patienceMs: 0, hangMs: 3_600_000 });
-      const { prover, containerd, clock, press } = made;
-      await press(busy);
-      const { script, open } = gate(containerd, 'RunPodSandbox');
-      containerd.scripts = { RunPodSandbox: script };
-      const started = containerd.called('RunPodSandbox');
-      assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
-      await started;
-      clock.nowMs += 1;
+      const { prover, containerd, open } = await slowBoot(t, { patienceMs: 0, hangMs: 3_600_000 }, busy);
       containerd.scripts = {};
       const again = containerd.called('RunPodSandbox');
       prover.changed();
