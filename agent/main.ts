@@ -171,7 +171,6 @@ async function start(
   await prover.finish(FINISH_MS);
   log.info('agent stopped; labels stay as they are');
   server.close();
-  server.closeAllConnections();
   files.close();
   client.close();
   return 0;

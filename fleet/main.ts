@@ -51,7 +51,6 @@ async function main(words: readonly string[]): Promise<number> {
     await fleet.run(stop.signal);
     log.info('controller stopped; labels stay as they are');
     server.close();
-    server.closeAllConnections();
     await kube.close();
     return 0;
   } catch (error) {

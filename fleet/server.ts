@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Server } from 'node:net';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { createLimitedServer } from '../agent/http/limited-server.ts';
@@ -42,11 +43,11 @@ const MOST_CONNECTIONS = 128;
 
 /** The fleet's HTTP server, not yet listening: the page at /, its data at /fleet, and each node's own page below /nodes/. */
 export function createFleetServer(shown: Shown): Server {
-  return createLimitedServer(MOST_CONNECTIONS, (request, response) => {
+  const reply = (request: IncomingMessage, response: ServerResponse) =>
     void answer(request, response, shown).catch((error: unknown) =>
       send(response, 500, `${error instanceof Error ? error.message : String(error)}\n`),
     );
-  });
+  return createLimitedServer({ mostConnections: MOST_CONNECTIONS, answer: reply });
 }
 
 async function answer(request: IncomingMessage, response: ServerResponse, shown: Shown): Promise<void> {

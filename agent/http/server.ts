@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import type { Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Server } from 'node:net';
 import { errorLine } from '../host/error-line.ts';
 import { renderPage } from '../page/page.ts';
 import { PAGE_POLICY } from '../page/policy.ts';
@@ -30,7 +31,7 @@ type Address = { readonly host: string; readonly port: number };
 /** The agent's HTTP server: pages for people at / and /reasons, and /metrics, /livez, /readyz and /report; not yet listening. */
 export function createAgentServer(shown: Shown): Server {
   const answers = keptAnswers(shown);
-  return createLimitedServer(MOST_CONNECTIONS, (request, response) => {
+  const reply = (request: IncomingMessage, response: ServerResponse) => {
     const { url = '/' } = request;
     response.setHeader('cache-control', 'no-store');
     // A path may begin with two slashes, which alone would be the name of a host.
@@ -42,7 +43,8 @@ export function createAgentServer(shown: Shown): Server {
     void answer(pathname, answers, response).catch((error: unknown) =>
       send(response, 500, `${String(error)}\n`),
     );
-  });
+  };
+  return createLimitedServer({ mostConnections: MOST_CONNECTIONS, answer: reply });
 }
 
 /** What is shown, made anew at most once in {@link FRESH_MS}. */

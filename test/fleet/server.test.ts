@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Server } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { PAGE_POLICY } from '../../agent/page/policy.ts';
 import { createFleetServer, type Shown } from '../../fleet/server.ts';
@@ -16,13 +16,10 @@ const SHOWN: Shown = {
   agentUrl: () => undefined,
 };
 
-async function serve(t: TestContext, server: ReturnType<typeof createServer>): Promise<string> {
+async function serve(t: TestContext, server: Server): Promise<string> {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  t.after(() => {
-    server.close();
-    server.closeAllConnections();
-  });
+  t.after(() => server.close());
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 

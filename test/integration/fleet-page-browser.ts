@@ -1,12 +1,10 @@
-import { once } from 'node:events';
-import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { after, afterEach, before, beforeEach } from 'node:test';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { createFleetServer } from '../../fleet/server.ts';
 import { type FleetView, matchesLabels } from '../../fleet/view.ts';
 import { launchChromium } from '../chromium.ts';
 import { sampleFleet } from '../fleet/sample-fleet.ts';
+import { openServer, type PageServer } from './page-server.ts';
 
 /** What the page of the fleet shows, and what it did. */
 type Shown = { origin: string; view: FleetView; asked: string[]; complaints: string[] };
@@ -14,7 +12,7 @@ type Shown = { origin: string; view: FleetView; asked: string[]; complaints: str
 /** For the head of a suite: a browser, and a fleet's server with a view that a test may change. */
 export function useFleetPage() {
   let browser: Browser;
-  let server: Server;
+  let server: PageServer;
   const shown: Shown = { origin: '', view: sampleFleet(30), asked: [], complaints: [] };
 
   before(async () => {
@@ -35,7 +33,7 @@ export function useFleetPage() {
   });
 
   async function listen(port: number): Promise<void> {
-    server = createFleetServer({
+    const fleet = createFleetServer({
       view: () => shown.view,
       // The sample's labels follow from the number of a node.
       select: (selector) =>
@@ -49,17 +47,11 @@ export function useFleetPage() {
       ready: () => true,
       agentUrl: () => undefined,
     });
-    server.listen(port, '127.0.0.1');
-    await once(server, 'listening');
-    shown.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    server = await openServer(fleet, port);
+    shown.origin = server.origin;
   }
 
-  async function close(): Promise<void> {
-    const closed = once(server, 'close');
-    server.close();
-    server.closeAllConnections();
-    await closed;
-  }
+  const close = () => server.close();
 
   async function open(options: BrowserContextOptions & { readonly clock?: boolean } = {}): Promise<Page> {
     const { clock = false, ...rest } = options;

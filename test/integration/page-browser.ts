@@ -1,12 +1,10 @@
-import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import type { Server } from 'node:http';
 import { after, afterEach, before, beforeEach } from 'node:test';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { createAgentServer } from '../../agent/http/server.ts';
 import type { Status } from '../../agent/report.ts';
 import { READY } from '../agent/text/sample-reports.ts';
 import { launchChromium } from '../chromium.ts';
+import { openServer, type PageServer } from './page-server.ts';
 
 /** What the pages of a test show, and what they did. */
 type Shown = {
@@ -26,7 +24,7 @@ type Shown = {
  */
 export function usePage() {
   let browser: Browser;
-  let server: Server;
+  let server: PageServer;
   const shown: Shown = { origin: '', report: READY, asked: [], complaints: [] };
 
   before(async () => {
@@ -50,25 +48,17 @@ export function usePage() {
   });
 
   async function listen(port: number): Promise<void> {
-    server = createAgentServer({
+    const agent = createAgentServer({
       metrics: async () => ({ body: 'gvisor_up 1\n', type: 'text/plain' }),
       report: () => shown.report,
       live: () => true,
       unready: () => undefined,
     });
-    server.listen(port, '127.0.0.1');
-    await once(server, 'listening');
-    const address = server.address();
-    assert.ok(address !== null && typeof address === 'object');
-    shown.origin = `http://127.0.0.1:${address.port}`;
+    server = await openServer(agent, port);
+    shown.origin = server.origin;
   }
 
-  async function close(): Promise<void> {
-    const closed = once(server, 'close');
-    server.close();
-    server.closeAllConnections();
-    await closed;
-  }
+  const close = () => server.close();
 
   async function open(
     options: BrowserContextOptions & { readonly clock?: boolean | Date } = {},

@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { describe, it, type TestContext } from 'node:test';
+import { createLimitedServer, type Limited } from '../../../agent/http/limited-server.ts';
+import { waitFor } from '../../../hack/run.ts';
+
+const QUESTION = 'GET /metrics HTTP/1.1\r\nhost: agent\r\n\r\n';
+
+/** A function that opens a connection to a server of two an address, and the URLs that were answered. */
+async function serverOf(t: TestContext, changes: Partial<Limited> = {}) {
+  const asked: string[] = [];
+  const server = createLimitedServer({
+    mostConnections: 2,
+    answer: ({ url = '' }, response) => {
+      asked.push(url);
+      response.end('answer\n');
+    },
+    ...changes,
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const open = async (): Promise<Socket> => {
+    const socket = connect(port, '127.0.0.1');
+    t.after(() => socket.destroy());
+    await once(socket, 'connect');
+    return socket;
+  };
+  return { open, asked };
+}
+
+/** All that a connection is sent until its other side ends it, in the end by a reset. */
+async function sentTo(socket: Socket): Promise<string> {
+  let sent = '';
+  socket.setEncoding('utf8').on('data', (piece) => {
+    sent += piece;
+  });
+  socket.on('error', () => {});
+  await new Promise((resolve) => socket.once('close', resolve));
+  return sent;
+}
+
+describe('createLimitedServer', () => {
+  it('answers a question, and ends the connection', async (t) => {
+    const { open } = await serverOf(t);
+    const socket = await open();
+    socket.write(QUESTION);
+    const sent = await text(socket);
+    assert.match(sent, /^HTTP\/1\.1 200 OK\r\n.*connection: close\r\n.*\r\n\r\nanswer\n$/is);
+  });
+
+  it('answers a question that comes in pieces', async (t) => {
+    const { open, asked } = await serverOf(t);
+    const socket = await open();
+    socket.setNoDelay(true);
+    for (const piece of [QUESTION.slice(0, 10), QUESTION.slice(10, -1), QUESTION.slice(-1)]) {
+      socket.write(piece);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    assert.match(await text(socket), /answer\n$/);
+    assert.deepEqual(asked, ['/metrics']);
+  });
+
+  it('answers one question of a thousand in a packet, and reads no other', async (t) => {
+    const { open, asked } = await serverOf(t);
+    const socket = await open();
+    socket.write(QUESTION.repeat(1_000));
+    const sent = await sentTo(socket);
+    assert.equal(sent.split('answer\n').length - 1, 1);
+    assert.deepEqual(asked, ['/metrics']);
+  });
+
+  it('reads no question while it makes an answer', async (t) => {
+    let asked = 0;
+    const { open } = await serverOf(t, {
+      answer: (_, response) => {
+        asked += 1;
+        setTimeout(() => response.end('answer\n'), 100);
+      },
+    });
+    const socket = await open();
+    const sent = sentTo(socket);
+    socket.write(QUESTION);
+    await waitFor('the first question', 5_000, async () => asked === 1 || undefined, 5);
+    socket.write(QUESTION.repeat(10));
+    assert.equal((await sent).split('answer\n').length - 1, 1);
+    assert.equal(asked, 1);
+  });
+
+  it('refuses a question of more than 16 KiB, and what is none', async (t) => {
+    const { open, asked } = await serverOf(t);
+    const long = await open();
+    long.write(`GET / HTTP/1.1\r\nhost: ${'a'.repeat(100_000)}`);
+    assert.match(await sentTo(long), /^HTTP\/1\.1 431 /);
+    const none = await open();
+    none.write('\x16\x03\x01 a client of TLS\r\n\r\n');
+    assert.match(await sentTo(none), /^HTTP\/1\.1 400 /);
+    assert.deepEqual(asked, []);
+  });
+
+  for (const [what, sent] of [
+    ['asks nothing', ''],
+    ['asks half a question', QUESTION.slice(0, 10)],
+    ['has no answer yet', QUESTION],
+  ] as const)
+    it(`ends a connection that ${what}`, async (t) => {
+      const { open } = await serverOf(t, { mostMs: 200, answer: () => {} });
+      const socket = await open();
+      socket.write(sent);
+      assert.equal(await sentTo(socket), '');
+    });
+
+  it('ends a connection that does not take its answer', async (t) => {
+    const { open } = await serverOf(t, {
+      mostMs: 200,
+      answer: (_, response) => response.end(Buffer.alloc(2 ** 26)),
+    });
+    const socket = await open();
+    socket.write(QUESTION);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    const sent = await sentTo(socket);
+    assert.ok(sent.length < 2 ** 26, String(sent.length));
+  });
+
+  it('takes so many connections of one address, and another when one has ended', async (t) => {
+    const { open, asked } = await serverOf(t);
+    const [first] = await Promise.all([open(), open()]);
+    const tooMany = await open();
+    const begun = performance.now();
+    tooMany.write(QUESTION);
+    assert.equal(await sentTo(tooMany), '');
+    assert.ok(performance.now() - begun > 500, 'it comes back at once');
+    assert.deepEqual(asked, []);
+    first?.destroy();
+    const answered = async () => {
+      const socket = await open();
+      socket.write(QUESTION);
+      return (await sentTo(socket)) === '' ? undefined : true;
+    };
+    await waitFor('a place', 5_000, answered);
+  });
+});
