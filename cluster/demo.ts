@@ -115,7 +115,7 @@ async function tell(): Promise<'told'> {
   expect(other !== home && other !== 'node-3', `it runs on ${other}`);
 
   title(`6. ${home} is mended`);
-  const back = await showNodes(cluster, screen, () => healAndWait(cluster, home));
+  const back = await showNodes(cluster, screen, () => healAndWait(cluster, home, 'shim-missing'));
   expect(true, `its label came back ${bold(`${back.toFixed(2)} s`)} later, after a fresh proof`);
   return 'told';
 }

@@ -152,7 +152,7 @@ export function breakAndWait(cluster: Cluster, node: string, fault: FaultName): 
   return secondsUntilLabel(cluster, node, 'false', () => breakNode(cluster, cluster.node(node), fault));
 }
 
-/** Heals a node and gives the seconds until it was proven again. */
-export function healAndWait(cluster: Cluster, node: string): Promise<number> {
-  return secondsUntilLabel(cluster, node, 'true', () => healNode(cluster, cluster.node(node)));
+/** Heals a node, or one fault of it, and gives the seconds until it was proven again. */
+export function healAndWait(cluster: Cluster, node: string, fault?: FaultName): Promise<number> {
+  return secondsUntilLabel(cluster, node, 'true', () => healNode(cluster, cluster.node(node), fault));
 }
