@@ -118,34 +118,26 @@ const LATE_PAUSE_MS = 5_000;
 
 /**
  * Tells by its files which distribution a node runs; a plain containerd when none is recognised. The socket follows from
- * it for as long as the agent runs, so what is late is asked for again; after a minute it is taken for absent.
+ * it for as long as the agent runs, so what is late is asked for again; after a minute it is taken for absent, as is at
+ * once what cannot be seen: a distribution whose folders are not mounted is named by the settings.
  */
 export async function readDistribution(host: Host, pauseMs = LATE_PAUSE_MS): Promise<Distribution> {
-  for (let tries = 0; tries < LATE_TRIES; tries++) {
-    try {
-      return await recognise(host, (error) => !(error instanceof LateError));
-    } catch {
-      await timers.setTimeout(pauseMs);
+  let tries = LATE_TRIES;
+  const ask = async <T>(question: () => Promise<T>): Promise<T | undefined> => {
+    for (;;) {
+      try {
+        return await question();
+      } catch (error) {
+        if (!(error instanceof LateError) || tries-- <= 0) return undefined;
+        await timers.setTimeout(pauseMs);
+      }
     }
-  }
-  return recognise(host, () => true);
-}
-
-/** `forgive`: whether a file that cannot be looked at for this error is taken for absent. */
-async function recognise(host: Host, forgive: (error: unknown) => boolean): Promise<Distribution> {
-  /** What cannot be seen is taken for absent: a distribution whose folders are not mounted is named by the settings. */
-  const isThere = (path: string) =>
-    host.stat(path).then(
-      (stats) => stats !== undefined,
-      (error: unknown) => {
-        if (forgive(error)) return false;
-        throw error;
-      },
-    );
-  const os = osId((await host.readText('/etc/os-release').catch(() => undefined)) ?? '');
+  };
+  const isThere = async (path: string) => (await ask(() => host.stat(path))) !== undefined;
+  const os = osId((await ask(() => host.readText('/etc/os-release'))) ?? '');
   for (const { marks, ...distribution } of RULES) {
     const held = await Promise.all(
-      marks.map(async (mark) => ('os' in mark ? mark.os === os : await isThere(mark.exists))),
+      marks.map((mark) => ('os' in mark ? mark.os === os : isThere(mark.exists))),
     );
     if (!held.includes(true)) continue;
     // A CRI-O package may lie beside the containerd that the node really uses.

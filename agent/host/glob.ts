@@ -40,7 +40,7 @@ async function matchesIn(
 ): Promise<readonly string[]> {
   const names = (await isDirectory(host, directory)) ? ((await host.list(directory)) ?? []) : [];
   const paths = names
-    .filter((name) => (typeof pattern === 'string' ? name === pattern : matches(pattern, name)))
+    .filter((name) => (typeof pattern === 'string' ? name === pattern : pattern.test(name)))
     .map((name) => posix.join(directory, name));
   if (isLast) return paths;
   const kept = await Promise.all(paths.map((path) => isDirectory(host, path)));
@@ -51,16 +51,26 @@ async function isDirectory(host: Host, path: string): Promise<boolean> {
   return (await host.stat(path))?.kind === 'directory';
 }
 
-/** A plain component stays a string; in another each step is "*" or what one character must match. */
-type Pattern = string | readonly (RegExp | '*')[];
+/** A plain component stays a string. */
+type Pattern = string | RegExp;
 
 function parsePattern(component: string): Pattern | undefined {
   if (!/[*?[\\]/.test(component)) return component;
   const steps = component.match(/\*+|\[\^?(?:\\.|[^\]\\])+\]|\\.|[^[\\]/gsu) ?? [];
   // A bracket or a backslash without its partner is in no step.
   if (steps.join('') !== component) return undefined;
+  /** What stands between the stars. */
+  const pieces = [''];
+  for (const step of steps) {
+    if (step.startsWith('*')) pieces.push('');
+    else pieces.push(`${pieces.pop()}${characterOf(step)}`);
+  }
+  const [start = '', ...others] = pieces;
+  const end = others.pop();
+  // Each piece is taken where it comes first, and never looked for again: no pattern takes long.
+  const middle = others.map((piece, index) => `(?=(.*?${piece}))\\${index + 1}`).join('');
   try {
-    return steps.map((step) => (step.startsWith('*') ? '*' : new RegExp(`^${characterOf(step)}$`, 'su')));
+    return new RegExp(`^${start}${middle}${end === undefined ? '' : `.*${end}`}$`, 'su');
   } catch {
     return undefined;
   }
@@ -73,29 +83,4 @@ function characterOf(step: string): string {
   const not = step[1] === '^' ? '^' : '';
   const set = step.slice(1 + not.length, -1);
   return `[${not}${set.replace(/\\(.)|([[^])/gsu, (_, escaped, meta) => `\\${escaped ?? meta}`)}]`;
-}
-
-/** Goes back to the last "*" only, so that no pattern takes longer than its length times the name's. */
-function matches(steps: readonly (RegExp | '*')[], name: string): boolean {
-  const characters = [...name];
-  let at = 0;
-  let step = 0;
-  let star: { step: number; at: number } | undefined;
-  while (at < characters.length) {
-    const wanted = steps[step];
-    if (wanted === '*') {
-      star = { step, at };
-      step += 1;
-    } else if (wanted?.test(characters[at] ?? '')) {
-      step += 1;
-      at += 1;
-    } else if (star) {
-      star = { step: star.step, at: star.at + 1 };
-      step = star.step + 1;
-      at = star.at;
-    } else {
-      return false;
-    }
-  }
-  return steps.slice(step).every((rest) => rest === '*');
 }

@@ -1,12 +1,12 @@
 import { constants } from 'node:fs';
 import { lstat, open, readdir, readlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { isAbsent } from './absent.ts';
 import { type FileKind, kindOf, readUpTo, refuseIrregular, refuseLarge } from './regular-file.ts';
 import { resolvePath } from './resolve-path.ts';
 import { isVisible, NotVisible, visibleParts } from './visible.ts';
 
-/** What the host says of a path, its symbolic links followed. */
+/** What the host says of a path. */
 export type FileStat = {
   readonly kind: FileKind;
   /** Permission bits, for example 0o755. */
@@ -17,6 +17,8 @@ export type FileStat = {
   readonly identity: string;
   /** Changes with the file: identity, size and times. */
   readonly fingerprint: string;
+  /** When it last changed, its mode and owner too; for a folder, also when a name in it last came or went. Wall clock, milliseconds. */
+  readonly changedMs: number;
 };
 
 /** A file system did not answer in time. */
@@ -93,15 +95,30 @@ export class Host {
     return real === undefined ? undefined : join(this.root, real);
   }
 
+  /** What lies behind every symbolic link of a path. */
   async stat(path: string): Promise<FileStat | undefined> {
-    const local = await this.localPath(path);
+    return this.#stat(path, await this.localPath(path));
+  }
+
+  /** What a path itself names: a link at its end is not followed. */
+  async statEntry(path: string): Promise<FileStat | undefined> {
+    return this.#stat(path, await this.#localEntry(path));
+  }
+
+  async #stat(path: string, local: string | undefined): Promise<FileStat | undefined> {
     if (local === undefined) return undefined;
     const stats = await this.#absentIsUndefined(path, () => lstat(local));
     if (stats === undefined) return undefined;
     const { dev, ino, size, mtimeMs, ctimeMs } = stats;
     const identity = `${dev}:${ino}`;
     const fingerprint = [identity, size, mtimeMs, ctimeMs].join(':');
-    return { kind: kindOf(stats), mode: stats.mode & 0o7777, size, identity, fingerprint };
+    const mode = stats.mode & 0o7777;
+    return { kind: kindOf(stats), mode, size, identity, fingerprint, changedMs: ctimeMs };
+  }
+
+  async #localEntry(path: string): Promise<string | undefined> {
+    const parent = await this.localPath(dirname(path));
+    return parent === undefined ? undefined : join(parent, basename(path));
   }
 
   /** Names in a directory, sorted by code unit as Go's filepath.Glob sorts them. */
@@ -114,10 +131,8 @@ export class Host {
 
   /** The text of a symbolic link itself, for example of /proc/1/exe; a link is not followed. */
   async readLink(path: string): Promise<string | undefined> {
-    const parent = await this.localPath(join(path, '..'));
-    if (parent === undefined) return undefined;
-    const name = path.slice(path.lastIndexOf('/') + 1);
-    return this.#absentIsUndefined(path, () => readlink(join(parent, name)));
+    const local = await this.#localEntry(path);
+    return local === undefined ? undefined : this.#absentIsUndefined(path, () => readlink(local));
   }
 
   /** A whole regular file as UTF-8; throws when it is larger than `maxBytes` (1 MiB) or is no regular file. */

@@ -2,7 +2,7 @@ import type { Stats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 
 /** What kind of thing a path names. */
-export type FileKind = 'file' | 'directory' | 'fifo' | 'socket' | 'device';
+export type FileKind = 'file' | 'directory' | 'link' | 'fifo' | 'socket' | 'device';
 
 const CHUNK_BYTES = 64 * 1024;
 
@@ -38,6 +38,7 @@ export function refuseLarge(bytes: number, refuseOver: number | undefined): void
 export function kindOf(stats: Stats): FileKind {
   if (stats.isFile()) return 'file';
   if (stats.isDirectory()) return 'directory';
+  if (stats.isSymbolicLink()) return 'link';
   if (stats.isFIFO()) return 'fifo';
   if (stats.isSocket()) return 'socket';
   return 'device';

@@ -1,7 +1,6 @@
 import { type FSWatcher, watch } from 'node:fs';
-import { lstat } from 'node:fs/promises';
-import { basename, dirname, join, relative, resolve } from 'node:path';
-import type { Host } from '../host/host.ts';
+import { basename, dirname, join, resolve } from 'node:path';
+import type { FileStat, Host } from '../host/host.ts';
 
 type Watched = {
   /** Absent where the kernel has no watch left: the folder is then looked at now and then. */
@@ -45,8 +44,7 @@ export class FileTrigger {
     }: { readonly onUnwatched?: (folders: number, why: string) => void; readonly pollMs?: number } = {},
   ) {
     this.#host = host;
-    // Watched is what this process sees, told is what the host calls it.
-    this.#changed = (local) => changed(join('/', relative(host.root, local)));
+    this.#changed = changed;
     this.#onUnwatched = onUnwatched;
     this.#pollMs = pollMs;
   }
@@ -56,37 +54,34 @@ export class FileTrigger {
    * `sinceMs` (wall clock, milliseconds) counts as a change that was just seen.
    */
   async watch(paths: Iterable<string>, sinceMs = Number.POSITIVE_INFINITY): Promise<void> {
-    const wanted = new Map<string, Wanted>();
+    const wanted = new Map<string, Set<string>>();
     const done = new Set<string>();
     for (const path of paths) await this.#want(wanted, path, done);
     for (const folder of this.#watched.keys()) {
       if (!wanted.has(folder)) this.#drop(folder);
     }
-    for (const [folder, { path, names }] of wanted) {
-      const fresh = await this.#add(folder, path, names);
-      if (fresh.length > 0 && (await changedSince(folder, fresh, sinceMs))) this.#changed(folder);
+    for (const [folder, names] of wanted) {
+      const fresh = await this.#add(folder, names);
+      if (await this.#changedSince(folder, fresh, sinceMs)) this.#changed(folder);
     }
     this.#tellUnwatched();
   }
 
-  async #want(wanted: Map<string, Wanted>, path: string, done: Set<string>): Promise<void> {
+  async #want(wanted: Map<string, Set<string>>, path: string, done: Set<string>): Promise<void> {
     for (let at = path; at !== '/' && !done.has(at); at = dirname(at)) {
       done.add(at);
       const folder = await this.#host.realpath(dirname(at)).catch(() => undefined);
-      const local = await this.#host.localPath(dirname(at)).catch(() => undefined);
-      if (folder === undefined || local === undefined) continue;
-      const entry = wanted.get(local) ?? { path: folder, names: new Set() };
-      entry.names.add(basename(at));
-      wanted.set(local, entry);
+      if (folder === undefined) continue;
+      wanted.set(folder, (wanted.get(folder) ?? new Set()).add(basename(at)));
       const link = await this.#host.readLink(at).catch(() => undefined); // EINVAL: it is no link
       if (link !== undefined) await this.#want(wanted, resolve(folder, link), done);
     }
   }
 
   /** Makes sure that the folder is watched for these names, and returns those that it was not watched for before. */
-  async #add(folder: string, path: string, names: ReadonlySet<string>): Promise<readonly string[]> {
+  async #add(folder: string, names: ReadonlySet<string>): Promise<readonly string[]> {
     const known = this.#watched.get(folder);
-    const { identity } = (await this.#host.stat(path).catch(() => undefined)) ?? {};
+    const { identity } = (await this.#host.stat(folder).catch(() => undefined)) ?? {};
     if (identity === undefined) {
       this.#drop(folder);
       return []; // The folder went away: the one above is watched for its name.
@@ -100,14 +95,14 @@ export class FileTrigger {
     const watcher = this.#open(folder);
     // What is looked at now and then is compared with the last time, not with now.
     const before = watcher === undefined && known?.watcher === undefined ? known?.snapshot : undefined;
-    const snapshot = before ?? (watcher === undefined ? await snapshotOf(folder, names) : '');
+    const snapshot = before ?? (watcher === undefined ? await this.#snapshot(folder, names) : '');
     this.#watched.set(folder, { watcher, identity, names, snapshot, stale: false });
     return before === undefined ? [...names] : [];
   }
 
   #open(folder: string): FSWatcher | undefined {
     try {
-      const watcher = watch(folder, (_event, name) => this.#onEvent(folder, name));
+      const watcher = watch(join(this.#host.root, folder), (_event, name) => this.#onEvent(folder, name));
       watcher.on('error', () => this.#drop(folder));
       return watcher;
     } catch (error) {
@@ -126,7 +121,7 @@ export class FileTrigger {
   async #pollAll(): Promise<void> {
     for (const [folder, entry] of this.#watched) {
       if (entry.watcher !== undefined) continue;
-      const snapshot = await snapshotOf(folder, entry.names);
+      const snapshot = await this.#snapshot(folder, entry.names);
       if (snapshot !== entry.snapshot) this.#changed(folder);
       entry.snapshot = snapshot;
     }
@@ -152,27 +147,26 @@ export class FileTrigger {
     for (const folder of [...this.#watched.keys()]) this.#drop(folder);
     clearTimeout(this.#poll);
   }
-}
 
-/** A folder as the host calls it, and the names in it that matter. */
-type Wanted = { readonly path: string; readonly names: Set<string> };
-
-/** What these names are now: it differs when one changes, comes or goes. A folder changes with each name in it. */
-async function snapshotOf(folder: string, names: ReadonlySet<string>): Promise<string> {
-  const stats = await Promise.all([...names].map((name) => lstat(join(folder, name)).catch(() => undefined)));
-  return stats
-    .map((each) => each && `${each.ino} ${each.isDirectory() ? '' : `${each.ctimeMs} ${each.mtimeMs}`}`)
-    .join();
-}
-
-/** Whether an entry of these names changed, came or went since then. */
-async function changedSince(folder: string, names: readonly string[], sinceMs: number): Promise<boolean> {
-  const limit = sinceMs - CLOCK_TICK_MS;
-  for (const name of names) {
-    const stats = await lstat(join(folder, name)).catch(() => undefined);
-    // For a path that does not exist, only its folder shows whether it existed a moment ago.
-    const changedMs = stats?.ctimeMs ?? (await lstat(folder).catch(() => undefined))?.mtimeMs ?? 0;
-    if (changedMs >= limit) return true;
+  /** What these names are now: it differs when one changes, comes or goes. A folder changes with each name in it. */
+  async #snapshot(folder: string, names: ReadonlySet<string>): Promise<string> {
+    const stats = await Promise.all([...names].map((name) => this.#entry(join(folder, name))));
+    return stats
+      .map((each) => (each?.kind === 'directory' ? each.identity : (each?.fingerprint ?? 'absent')))
+      .join();
   }
-  return false;
+
+  /** Whether an entry of these names changed, came or went since then. */
+  async #changedSince(folder: string, names: readonly string[], sinceMs: number): Promise<boolean> {
+    for (const name of names) {
+      // For a path that does not exist, only its folder shows whether it existed a moment ago.
+      const seen = (await this.#entry(join(folder, name))) ?? (await this.#entry(folder));
+      if (seen !== undefined && seen.changedMs >= sinceMs - CLOCK_TICK_MS) return true;
+    }
+    return false;
+  }
+
+  #entry(path: string): Promise<FileStat | undefined> {
+    return this.#host.statEntry(path).catch(() => undefined);
+  }
 }

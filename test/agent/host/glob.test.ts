@@ -13,6 +13,10 @@ describe('glob', () => {
     ['/*/a.toml', ['/d/a.toml']],
     ['/[de]/*', ['/d/.c.toml', '/d/a.toml', '/d/b.toml', '/d/b.toml.bak', '/d/link.toml', '/e/x']],
     [`/d/${'*a'.repeat(50)}*`, []],
+    [`/f/${'*a'.repeat(50)}b`, []],
+    [`/f/${'*a'.repeat(50)}*`, [`/f/${'a'.repeat(250)}`]],
+    ['/d/*t*l?b*k', ['/d/b.toml.bak']],
+    ['/d/*.*.*', ['/d/.c.toml', '/d/b.toml.bak']],
     ['/d/**.toml', ['/d/.c.toml', '/d/a.toml', '/d/b.toml', '/d/link.toml']],
     ['/nowhere/*.toml', []],
     ['/d/a.toml/*', []],
@@ -26,6 +30,7 @@ describe('glob', () => {
         '/d/b.toml.bak': '',
         '/d/.c.toml': '',
         '/e/x': '',
+        [`/f/${'a'.repeat(250)}`]: '',
         '/d/link.toml': { link: 'gone' },
       });
       assert.deepEqual(await glob(host, pattern), paths);
