@@ -97,3 +97,8 @@ export async function waitFor<T>(
     await new Promise((wake) => setTimeout(wake, everyMs));
   }
 }
+
+/** Waits for so many seconds. */
+export function pause(seconds: number): Promise<void> {
+  return new Promise((wake) => setTimeout(wake, seconds * 1_000));
+}

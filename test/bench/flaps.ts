@@ -2,9 +2,9 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { pause } from '../../hack/run.ts';
 import { readNode, saidOf } from '../e2e/agents.ts';
 import { provenAgain, replaceAgent, upgradeInPlace } from '../e2e/disturb.ts';
-import { pause } from './statistics.ts';
 
 /** How often each disturbance comes, and how many seconds the API server is away. */
 export type Disturbances = {

@@ -11,7 +11,7 @@ import { accessOf, openConfig } from '../../fleet/access.ts';
 import type { FleetView } from '../../fleet/view.ts';
 import { bundle } from '../../hack/bundle.ts';
 import { REPO } from '../../hack/paths.ts';
-import { waitFor } from '../../hack/run.ts';
+import { pause, waitFor } from '../../hack/run.ts';
 import { READY } from '../agent/text/sample-reports.ts';
 import { overlay } from '../e2e/agents.ts';
 import { agentOf } from '../fleet/agent-pod.ts';
@@ -19,7 +19,7 @@ import { controllerKubeconfig } from '../integration/fleet-run.ts';
 import { inBatches, nodeOf, readiness, statusOf } from './fleet-objects.ts';
 import { measurePage } from './fleet-page.ts';
 import { cpuMs, memoryOf } from './one-node.ts';
-import { mebibytes, pause } from './statistics.ts';
+import { mebibytes } from './statistics.ts';
 
 const PORT = 9478;
 const ORIGIN = `http://127.0.0.1:${PORT}`;

@@ -3,10 +3,10 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import type { FaultName } from '../../cluster/faults/faults.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { breakAndWait, healAndWait } from '../../cluster/story.ts';
-import { waitFor } from '../../hack/run.ts';
+import { pause, waitFor } from '../../hack/run.ts';
 import { agentOn, readMetrics } from '../e2e/agents.ts';
 import { cpuMs, memoryOf } from './one-node.ts';
-import { mebibytes, pause, statistics } from './statistics.ts';
+import { mebibytes, statistics } from './statistics.ts';
 
 /** A file that goes; the goal is for all of them together. */
 const FILE_FAULTS = ['shim-missing', 'runsc-missing', 'config-missing'] as const satisfies FaultName[];

@@ -1,9 +1,9 @@
 import { cpus } from 'node:os';
 import type { Cluster } from '../../cluster/cluster.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
+import { pause } from '../../hack/run.ts';
 import { deployWith, onDaemonSet, readMetrics, waitForNode, waitForRollout } from '../e2e/agents.ts';
 import { BURN, type Effect, endLoad, startLoad, underLoad } from '../e2e/under-load.ts';
-import { pause } from './statistics.ts';
 
 /** How long each load lasts, in seconds, and how many gVisor pods are started. */
 export type Loads = { readonly cpuS: number; readonly pressureS: number; readonly pods: number };

@@ -11,8 +11,9 @@ import type { FaultName } from '../../cluster/faults/faults.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { bundle } from '../../hack/bundle.ts';
 import { REPO } from '../../hack/paths.ts';
+import { pause } from '../../hack/run.ts';
 import { OutsideAgent, touch } from '../integration/outside-agent.ts';
-import { mebibytes, pause, statistics } from './statistics.ts';
+import { mebibytes, statistics } from './statistics.ts';
 
 const FAULTS = ['shim-missing', 'runsc-missing', 'config-missing'] as const satisfies readonly FaultName[];
 

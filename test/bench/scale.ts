@@ -8,10 +8,10 @@ import type { Verdict } from '../../agent/verdict.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { READY_LABEL } from '../../cluster/story.ts';
 import { accessOf, openConfig } from '../../fleet/access.ts';
-import { waitFor } from '../../hack/run.ts';
+import { pause, waitFor } from '../../hack/run.ts';
 import { reportOf, verdictOf } from '../agent/reports.ts';
 import { type SimulatedAgent, simulateAgent, type Tally } from './simulated-agent.ts';
-import { mebibytes, pause } from './statistics.ts';
+import { mebibytes } from './statistics.ts';
 
 /** What all clients did in a stretch of time. */
 type Stretch = Tally & { readonly seconds: number };

@@ -12,7 +12,3 @@ export function statistics(what: string, goal: string, ms: readonly number[]): s
 export function mebibytes(bytes: number): string {
   return (bytes / 2 ** 20).toFixed(1);
 }
-
-export function pause(seconds: number): Promise<void> {
-  return new Promise((wake) => setTimeout(wake, seconds * 1000));
-}

@@ -1,7 +1,7 @@
 import { startCluster } from '../../cluster/start.ts';
+import { pause } from '../../hack/run.ts';
 import { deployWith, readMetrics, readNode, saidOf, waitForNode } from '../e2e/agents.ts';
 import { outcomesIn } from '../e2e/under-load.ts';
-import { pause } from './statistics.ts';
 
 const NODE = 'node-1';
 const PATIENCE_MS = 600_000;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
-import { patient, waitFor } from '../../hack/run.ts';
+import { patient, pause, waitFor } from '../../hack/run.ts';
 import { agentOn, deployWith, onDaemonSet, waitForNode } from '../e2e/agents.ts';
 import { useCluster } from '../e2e/e2e-cluster.ts';
 import {
@@ -35,7 +35,6 @@ const TIMES =
         controllerS: 40,
         patienceMs: 180_000,
       };
-const pause = (seconds: number) => new Promise((wake) => setTimeout(wake, seconds * 1_000));
 
 describe('the fleet controller withdraws nothing', () => {
   before(async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { VERSION } from '../../agent/version.ts';
 import { secondsUntilLabel } from '../../cluster/story.ts';
-import { waitFor } from '../../hack/run.ts';
+import { pause, waitFor } from '../../hack/run.ts';
 import { agentPids, askAgent, deployWith, waitForNode } from '../e2e/agents.ts';
 import { useCluster } from '../e2e/e2e-cluster.ts';
 import {
@@ -18,7 +18,6 @@ import {
 } from '../e2e/fleet-cluster.ts';
 
 const cluster = useCluster();
-const pause = (seconds: number) => new Promise((wake) => setTimeout(wake, seconds * 1_000));
 
 describe('a node whose agent is lost', () => {
   before(async () => {

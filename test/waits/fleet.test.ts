@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { afterEach, before, beforeEach, describe, it } from 'node:test';
-import { waitFor } from '../../hack/run.ts';
+import { pause, waitFor } from '../../hack/run.ts';
 import { readNode, saidOf } from '../e2e/agents.ts';
 import { useApiServer } from '../integration/api-server.ts';
 import { conditionOf, FleetObjects, READY } from '../integration/fleet-objects.ts';
@@ -16,7 +16,6 @@ const withdrawn = (name: string) =>
   waitFor(`the label of ${name} to be withdrawn`, 40_000, async () =>
     (await saidBy(name)).ready === 'false' ? true : undefined,
   );
-const pause = (seconds: number) => new Promise((wake) => setTimeout(wake, seconds * 1_000));
 
 describe('the fleet controller with its own token, on a real API server', () => {
   let objects: FleetObjects;
