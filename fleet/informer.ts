@@ -75,13 +75,11 @@ export class Informer<Whole extends KubernetesObject, Kept> {
 
   /** Follows until the signal ends it. */
   async run(signal: AbortSignal): Promise<void> {
-    const stopped = new Promise<undefined>((resolve) =>
-      signal.addEventListener('abort', () => resolve(undefined)),
-    );
+    signal.addEventListener('abort', () => this.#failed.resolve(undefined));
     while (!signal.aborted) {
       this.#failed = Promise.withResolvers();
       void this.#informer.start().catch((error: unknown) => this.#failed.resolve(error));
-      const err = await Promise.race([this.#failed.promise, stopped]);
+      const err = await this.#failed.promise;
       await this.#informer.stop();
       this.#closed(err);
       if (signal.aborted) return;

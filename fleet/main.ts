@@ -11,7 +11,6 @@ import { FleetMetrics } from './metrics.ts';
 import { agentUrl } from './reports.ts';
 import { createFleetServer } from './server.ts';
 import { FLEET_SETTINGS, parseFleetConfig } from './settings.ts';
-import { matchesLabels } from './view.ts';
 
 // No await: the image's bundle is CommonJS.
 void main(process.argv.slice(2)).then((code) => {
@@ -33,8 +32,8 @@ async function main(words: readonly string[]): Promise<number> {
     const fleet = new Fleet({ kube, config, log, settings, metrics });
     const server = createFleetServer({
       view: () => fleet.view,
-      select: (selector) =>
-        new Set(fleet.nodes.filter(({ labels }) => matchesLabels(labels, selector)).map(({ name }) => name)),
+      select: (matches) =>
+        new Set(fleet.nodes.filter(({ labels }) => matches(labels)).map(({ name }) => name)),
       metrics: () => metrics.text(fleet.view),
       live: () => fleet.live,
       ready: () => fleet.ready,

@@ -3,19 +3,21 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
+import { keep } from '../agent/http/keep.ts';
 import { createLimitedServer } from '../agent/http/limited-server.ts';
 import { send } from '../agent/http/send.ts';
 import { BASE_STYLE } from '../agent/page/assets.ts';
 import { pagePolicy } from '../agent/page/policy.ts';
-import { answerForNode } from './node-page.ts';
+import { nodePages } from './node-page.ts';
 import { PAGE, ROWS_SCRIPT, SCRIPT, STYLE } from './page/assets.ts';
+import { parseSelector, type Selector } from './selector.ts';
 import type { FleetView } from './view.ts';
 
 /** What the HTTP server shows. */
 export type Shown = {
   readonly view: () => FleetView;
-  /** Names of the nodes whose labels match a selector. */
-  readonly select: (selector: string) => ReadonlySet<string>;
+  /** Names of the nodes whose labels match. */
+  readonly select: (matches: Selector) => ReadonlySet<string>;
   readonly metrics: () => Promise<{ readonly body: string; readonly type: string }>;
   readonly live: () => boolean;
   readonly ready: () => boolean;
@@ -41,8 +43,19 @@ const compress = promisify(gzip);
 /** How many connections one address may have: all who look at the page through the API server come from its own. */
 const MOST_CONNECTIONS = 128;
 
+/** How long metrics are given again: of thousands of nodes they take some 50 ms to make. */
+const FRESH_MS = 1_000;
+
 /** The fleet's HTTP server, not yet listening: the page at /, its data at /fleet, and each node's own page below /nodes/. */
-export function createFleetServer(shown: Shown): Server {
+export function createFleetServer(given: Shown): Server {
+  let last: { readonly view: FleetView; readonly body: Body } | undefined;
+  const whole = () => {
+    const view = given.view();
+    if (last?.view !== view) last = { view, body: bodyOf(view) };
+    return last.body;
+  };
+  const metrics = keep(given.metrics, FRESH_MS);
+  const shown = { ...given, metrics, whole, forNode: nodePages(given.agentUrl) };
   const reply = (request: IncomingMessage, response: ServerResponse) =>
     void answer(request, response, shown).catch((error: unknown) =>
       send(response, 500, `${error instanceof Error ? error.message : String(error)}\n`),
@@ -50,7 +63,13 @@ export function createFleetServer(shown: Shown): Server {
   return createLimitedServer({ mostConnections: MOST_CONNECTIONS, answer: reply });
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse, shown: Shown): Promise<void> {
+/** What is shown, some of it kept. */
+type Kept = Omit<Shown, 'agentUrl'> & {
+  readonly whole: () => Body;
+  readonly forNode: ReturnType<typeof nodePages>;
+};
+
+async function answer(request: IncomingMessage, response: ServerResponse, shown: Kept): Promise<void> {
   const { url = '/', method, headers } = request;
   // A path may begin with two slashes, which alone would be the name of a host.
   const parsed = URL.parse(url.startsWith('/') ? `http://fleet${url}` : url);
@@ -61,7 +80,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, shown:
     response.setHeader('allow', 'GET, HEAD');
     return send(response, 405, 'only GET is known here\n');
   }
-  if (path.startsWith('/nodes/')) return answerForNode(path, response, shown.agentUrl);
+  if (path.startsWith('/nodes/')) return shown.forNode(path, response);
   const [text, type] = FILES[path] ?? [];
   if (text !== undefined) {
     response.setHeader('content-security-policy', PAGE_POLICY);
@@ -69,7 +88,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, shown:
   }
   switch (path) {
     case '/fleet':
-      return sendView(viewFor(parsed?.searchParams.get('labels') ?? '', shown), headers, response);
+      return sendFleet(parsed?.searchParams.get('labels') ?? '', shown, headers, response);
     case '/metrics': {
       const { body, type: textType } = await shown.metrics();
       return send(response, 200, body, textType);
@@ -83,26 +102,35 @@ async function answer(request: IncomingMessage, response: ServerResponse, shown:
   }
 }
 
-/** The fleet, with the rows of nodes whose labels match only. */
-function viewFor(selector: string, { view, select }: Shown): FleetView {
-  if (selector.trim() === '') return view();
-  const names = select(selector);
-  return { ...view(), nodes: view().nodes.filter(({ name }) => names.has(name)) };
+/** The fleet as JSON, with its tag; compressed when somebody first asks for that. */
+type Body = { readonly text: string; readonly tag: string; readonly zipped: () => Promise<Buffer> };
+
+function bodyOf(view: FleetView): Body {
+  const text = JSON.stringify(view);
+  const tag = `"${createHash('sha256').update(text).digest('base64url').slice(0, 22)}"`;
+  let zipped: Promise<Buffer> | undefined;
+  return { text, tag, zipped: () => (zipped ??= compress(text, { level: 1 })) };
 }
 
-/** Sends the view as JSON, or nothing where the browser has the same already. */
-async function sendView(
-  view: FleetView,
+/** Sends the fleet, where labels are asked for with the rows of nodes that match only; nothing where the browser has the same already. */
+async function sendFleet(
+  labels: string,
+  { view, select, whole }: Kept,
   headers: IncomingMessage['headers'],
   response: ServerResponse,
 ): Promise<void> {
-  const text = JSON.stringify(view);
-  const tag = `"${createHash('sha256').update(text).digest('base64url').slice(0, 22)}"`;
+  const matches = parseSelector(labels);
+  if (typeof matches === 'string') return send(response, 400, `${matches}\n`);
+  const names = matches === undefined ? undefined : select(matches);
+  const { text, tag, zipped } =
+    names === undefined
+      ? whole()
+      : bodyOf({ ...view(), nodes: view().nodes.filter(({ name }) => names.has(name)) });
   response.setHeader('etag', tag);
   response.setHeader('vary', 'accept-encoding');
   if (headers['if-none-match'] === tag) return send(response, 304, '');
   const type = 'application/json; charset=utf-8';
   if (!/\bgzip\b/.test(String(headers['accept-encoding']))) return send(response, 200, `${text}\n`, type);
   response.setHeader('content-encoding', 'gzip');
-  return send(response, 200, await compress(text, { level: 1 }), type);
+  return send(response, 200, await zipped(), type);
 }

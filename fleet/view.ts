@@ -127,16 +127,3 @@ function tally(words: readonly string[]): Record<string, number> {
   for (const word of words) if (word !== '') counts[word] = (counts[word] ?? 0) + 1;
   return counts;
 }
-
-/** Whether a Node's labels match a selector of `key`, `key=value`, `key!=value` and `!key`, with commas between. */
-export function matchesLabels(labels: Readonly<Record<string, string>>, selector: string): boolean {
-  const terms = selector.split(',').map((term) => term.trim());
-  return terms.every((term) => {
-    const [, not = '', key = '', operator, value = ''] = /^(!?)([^=!]*)(!=|==?)?(.*)$/.exec(term) ?? [];
-    if (key.trim() === '') return true;
-    const held = labels[key.trim()];
-    if (operator === '!=') return held !== value.trim();
-    if (operator !== undefined) return held === value.trim();
-    return (held === undefined) === (not === '!');
-  });
-}

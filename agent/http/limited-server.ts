@@ -18,37 +18,65 @@ export type Limited = {
   readonly answer: (request: IncomingMessage, response: ServerResponse) => void;
 };
 
+/** What an address has open, and what it has asked and was not answered yet. */
+type Address = { connections: number; readonly asked: Map<Socket, () => void> };
+
 /**
  * A server that pods may ask as often as they like: no address has more than `mostConnections`, so that none takes those of
- * the kubelet's probes, and a connection asks one question. Not yet listening; its connections keep no process alive.
+ * the kubelet's probes; a connection asks one question; and one answer is made in a turn of the loop, for one address after
+ * the other. Not yet listening; its connections keep no process alive.
  */
 export function createLimitedServer({ mostConnections, mostMs = MOST_MS, answer }: Limited): Server {
-  const parser = createServer((request, response) => {
-    // What else the other side sends is not read; the parser itself goes on to read when it has the whole question.
-    process.nextTick(() => request.socket.pause());
-    response.shouldKeepAlive = false;
-    answer(request, response);
-  });
-  const open = new Map<string, number>();
+  const addresses = new Map<string, Address>();
   let waiting = 0;
+  let turning = false;
+  const turn = () => {
+    turning = false;
+    for (const [name, address] of addresses) {
+      const [next] = address.asked;
+      if (next === undefined) continue;
+      const [socket, reply] = next;
+      address.asked.delete(socket);
+      // Behind all others.
+      addresses.delete(name);
+      addresses.set(name, address);
+      askForTurn();
+      return reply();
+    }
+  };
+  const askForTurn = () => {
+    if (!turning) setImmediate(turn);
+    turning = true;
+  };
+  const take = (request: IncomingMessage, response: ServerResponse) => {
+    response.shouldKeepAlive = false;
+    const { socket } = request;
+    addresses.get(socket.remoteAddress ?? '')?.asked.set(socket, () => answer(request, response));
+    askForTurn();
+  };
+  // Node answers an unknown expectation itself, and would keep the connection.
+  const parser = createServer(take).on('checkExpectation', take);
   // What is refused is never read: what its other side sends stays with the kernel.
   return createDoor({ pauseOnConnect: true }, (socket) => {
     socket.unref();
     socket.on('error', () => {}); // it was the other side's to lose
-    const { remoteAddress: address = '' } = socket;
-    const others = open.get(address) ?? 0;
-    const isOneTooMany = others >= mostConnections;
+    const { remoteAddress = '' } = socket;
+    const address = addresses.get(remoteAddress) ?? { connections: 0, asked: new Map() };
+    const isOneTooMany = address.connections >= mostConnections;
     const late = setTimeout(() => socket.destroy(), isOneTooMany ? TOO_MANY_MS : mostMs).unref();
     socket.once('close', () => {
       clearTimeout(late);
+      address.asked.delete(socket);
       if (isOneTooMany) waiting -= 1;
-      else if (open.get(address) === 1) open.delete(address);
-      else open.set(address, (open.get(address) ?? 1) - 1);
+      else if (--address.connections === 0) addresses.delete(remoteAddress);
     });
-    if (!isOneTooMany) {
-      open.set(address, others + 1);
-      readQuestion(socket, () => parser.emit('connection', socket));
-    } else if (++waiting > MOST_WAITING) socket.destroy();
+    if (isOneTooMany) {
+      if (++waiting > MOST_WAITING) socket.destroy();
+      return;
+    }
+    address.connections += 1;
+    addresses.set(remoteAddress, address);
+    readQuestion(socket, () => parser.emit('connection', socket));
   });
 }
 
@@ -67,6 +95,8 @@ function readQuestion(socket: Socket, asked: () => void): void {
     socket.unshift(end === -1 ? question : question.subarray(0, end + END.length));
     asked();
     socket.resume();
+    // The parser takes the question in the next tick, and goes on to read by itself.
+    process.nextTick(() => socket.pause());
   });
   socket.resume();
 }

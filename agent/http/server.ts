@@ -6,6 +6,7 @@ import { renderPage } from '../page/page.ts';
 import { PAGE_POLICY } from '../page/policy.ts';
 import { renderReasons } from '../page/reasons.ts';
 import type { Status } from '../report.ts';
+import { keep } from './keep.ts';
 import { createLimitedServer } from './limited-server.ts';
 import { send } from './send.ts';
 
@@ -20,7 +21,7 @@ export type Shown = {
   readonly unready: () => string | undefined;
 };
 
-/** How long an answer is given again: pods may ask as often as they like, and rendering takes the loop's time. */
+/** How long an answer is given again. */
 const FRESH_MS = 250;
 /** How many connections one address may have; a scraper has one or two, a browser six. */
 const MOST_CONNECTIONS = 16;
@@ -53,17 +54,9 @@ function keptAnswers({ metrics, report, live, unready }: Shown) {
     const status = report();
     return status === undefined ? undefined : `${JSON.stringify(status, null, 2)}\n`;
   };
-  const page = keep(() => renderPage(report()));
-  return { metrics: keep(metrics), report: keep(json), page, reasons: keep(renderReasons), live, unready };
-}
-
-function keep<T>(make: () => T): () => T {
-  let last: { readonly value: T; readonly madeMs: number } | undefined;
-  return () => {
-    const nowMs = performance.now();
-    if (last === undefined || nowMs - last.madeMs >= FRESH_MS) last = { value: make(), madeMs: nowMs };
-    return last.value;
-  };
+  const kept = <T>(make: () => T) => keep(make, FRESH_MS);
+  const page = kept(() => renderPage(report()));
+  return { metrics: kept(metrics), report: kept(json), page, reasons: kept(renderReasons), live, unready };
 }
 
 /** Lets a server listen; gives what is wrong where it cannot. */

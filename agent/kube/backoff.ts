@@ -22,8 +22,7 @@ export class Backoff {
     const pauseMs = this.#pauseMs;
     this.#pauseMs = Math.min(pauseMs * 2, this.#longestMs);
     const askedMs = error instanceof KubeError ? error.retryAfterMs : undefined;
-    const waitMs =
-      askedMs === undefined ? pauseMs * (0.5 + Math.random()) : askedMs * (1 + Math.random() / 4);
-    return Math.round(waitMs);
+    const leastMs = (askedMs ?? 0) * (1 + Math.random() / 4);
+    return Math.round(Math.max(pauseMs * (0.5 + Math.random()), leastMs));
   }
 }

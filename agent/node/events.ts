@@ -55,9 +55,9 @@ export class EventSender {
 
   /** Sends until the signal ends it. */
   async run(signal: AbortSignal): Promise<void> {
-    const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+    signal.addEventListener('abort', () => this.#wake.resolve());
     while (!signal.aborted) {
-      await Promise.race([this.#wake.promise, stopped]);
+      await this.#wake.promise;
       this.#wake = Promise.withResolvers<void>();
       for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
         await this.#post(next, signal);

@@ -37,6 +37,8 @@ export class NodePublisher implements Publisher {
   readonly #backoff = new Backoff(FIRST_RETRY_MS, LAST_RETRY_MS);
   #report: Report | undefined;
   #event: WatchEvent | undefined;
+  /** What the watch told before that. */
+  #told: NodeMetadata | undefined;
   #wake = Promise.withResolvers<void>();
   #node: NodeObject | undefined;
   #gone = false;
@@ -144,12 +146,19 @@ export class NodePublisher implements Publisher {
     this.#gone = false;
     const known = this.#node;
     const { metadata } = event.object as { readonly metadata: NodeMetadata };
+    const told = this.#told;
+    this.#told = metadata;
+    if (told !== undefined && isOlder(metadata, told)) {
+      // Watches go back only where the store was restored from a backup: it must be read.
+      this.#node = undefined;
+      return;
+    }
     if (known === undefined || isOlder(metadata, known.metadata)) return;
     const withTaints = this.#options.taint;
-    const told =
+    const isAll =
       metadata.uid === known.metadata.uid &&
       writersOf(metadata, withTaints) === writersOf(known.metadata, withTaints);
-    this.#node = told ? { ...known, metadata } : undefined; // else it must be read
+    this.#node = isAll ? { ...known, metadata } : undefined; // else it must be read
   }
 
   /** Notes a failure, and gives the milliseconds to wait. */

@@ -77,6 +77,12 @@ export class FakeNode {
     this.#bump('ADDED');
   }
 
+  /** The store is restored from a backup: older labels, of an older version. Nobody is told before the next watch begins. */
+  restore(labels: Texts, version: number): void {
+    this.labels = labels;
+    this.#version = version;
+  }
+
   /** Takes a patch, unless it was made for another version of the Node. */
   patch({ metadata = {}, spec, status }: Patch, manager: string): boolean {
     const { resourceVersion = String(this.#version) } = metadata;

@@ -5,6 +5,7 @@ import type { AddressInfo, Server } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { PAGE_POLICY } from '../../agent/page/policy.ts';
 import { createFleetServer, type Shown } from '../../fleet/server.ts';
+import { waitFor } from '../../hack/run.ts';
 import { sampleFleet } from './sample-fleet.ts';
 
 const SHOWN: Shown = {
@@ -84,6 +85,59 @@ describe('the fleet server', () => {
       ((await some.json()) as { nodes: { name: string }[] }).nodes.map(({ name }) => name),
       ['node-1', 'node-2'],
     );
+  });
+
+  it('makes a view into data once', async (t) => {
+    const view = sampleFleet(20);
+    let made = 0;
+    const counted = {
+      ...view,
+      toJSON: () => {
+        made += 1;
+        return view;
+      },
+    };
+    const origin = await fleetOf(t, { view: () => counted });
+    for (const encoding of ['gzip', 'identity', 'gzip']) {
+      const answer = await fetch(`${origin}/fleet`, { headers: { 'accept-encoding': encoding } });
+      assert.deepEqual(await answer.json(), JSON.parse(JSON.stringify(view)));
+    }
+    assert.equal(made, 1);
+  });
+
+  it('refuses a selector of thousands of terms, and takes one of thousands of commas for none', async (t) => {
+    const origin = await fleetOf(t);
+    const long = await fetch(`${origin}/fleet?labels=${'a,'.repeat(7_000)}`);
+    assert.deepEqual([long.status, await long.text()], [400, 'a selector has at most 20 terms\n']);
+    const empty = await fetch(`${origin}/fleet?labels=${','.repeat(15_000)}`);
+    assert.equal(((await empty.json()) as { nodes: unknown[] }).nodes.length, 20);
+  });
+
+  it('asks an agent four questions at a time, and refuses more', async (t) => {
+    const hold = Promise.withResolvers<void>();
+    let asked = 0;
+    const agent = await serve(
+      t,
+      createServer((_, answer) => {
+        asked += 1;
+        void hold.promise.then(() => answer.end('report'));
+      }),
+    );
+    const origin = await fleetOf(t, { agentUrl: () => agent });
+    const codes: number[] = [];
+    const answers = Array.from({ length: 10 }, async () => {
+      codes.push((await fetch(`${origin}/nodes/node-1/report`)).status);
+    });
+    await waitFor(
+      'four to wait and six to be refused',
+      5_000,
+      async () => (asked === 4 && codes.length === 6) || undefined,
+      10,
+    );
+    hold.resolve();
+    await Promise.all(answers);
+    assert.deepEqual(codes, [503, 503, 503, 503, 503, 503, 200, 200, 200, 200]);
+    assert.equal((await fetch(`${origin}/nodes/node-1/report`)).status, 200);
   });
 
   it("shows the page of an agent of its own version under that page's policy", async (t) => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { matchesLabels, viewFleet } from '../../fleet/view.ts';
+import { viewFleet } from '../../fleet/view.ts';
 import { nodeOf, podOn } from './fleet-course.ts';
 
 const verdict = (status: string, reason: string) => ({ status, reason, message: 'm', since: '' });
@@ -73,26 +73,4 @@ describe('the view of a fleet', () => {
     for (const order of [pods, pods.toReversed()])
       assert.equal(viewFleet({ ...known, pods: order }).nodes[0]?.agent, 'ready');
   });
-});
-
-describe('a selector of labels', () => {
-  const labels = { pool: 'sandboxes', zone: 'a' };
-  for (const [selector, matches] of [
-    ['', true],
-    ['pool', true],
-    ['!pool', false],
-    ['gpu', false],
-    ['!gpu', true],
-    ['pool=sandboxes', true],
-    ['pool==sandboxes', true],
-    ['pool=other', false],
-    ['pool!=other', true],
-    ['gpu!=other', true],
-    ['pool!=sandboxes', false],
-    ['pool = sandboxes , zone=a', true],
-    ['pool=sandboxes,zone=b', false],
-  ] as const)
-    it(`"${selector}" ${matches ? 'matches' : 'does not match'}`, () => {
-      assert.equal(matchesLabels(labels, selector), matches);
-    });
 });

@@ -1,7 +1,7 @@
 import { after, afterEach, before, beforeEach } from 'node:test';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { createFleetServer } from '../../fleet/server.ts';
-import { type FleetView, matchesLabels } from '../../fleet/view.ts';
+import type { FleetView } from '../../fleet/view.ts';
 import { launchChromium } from '../chromium.ts';
 import { sampleFleet } from '../fleet/sample-fleet.ts';
 import { openServer, type PageServer } from './page-server.ts';
@@ -36,11 +36,11 @@ export function useFleetPage() {
     const fleet = createFleetServer({
       view: () => shown.view,
       // The sample's labels follow from the number of a node.
-      select: (selector) =>
+      select: (matches) =>
         new Set(
           shown.view.nodes
             .map(({ name }) => name)
-            .filter((name) => matchesLabels({ pool: `p${Number(name.split('-')[1]) % 2}` }, selector)),
+            .filter((name) => matches({ pool: `p${Number(name.split('-')[1]) % 2}` })),
         ),
       metrics: async () => ({ body: '', type: 'text/plain' }),
       live: () => true,

@@ -23,8 +23,8 @@ async function serverOf(t: TestContext, changes: Partial<Limited> = {}) {
   await once(server, 'listening');
   t.after(() => server.close());
   const { port } = server.address() as AddressInfo;
-  const open = async (): Promise<Socket> => {
-    const socket = connect(port, '127.0.0.1');
+  const open = async (localAddress = '127.0.0.1'): Promise<Socket> => {
+    const socket = connect({ port, host: '127.0.0.1', localAddress });
     t.after(() => socket.destroy());
     await once(socket, 'connect');
     return socket;
@@ -41,6 +41,12 @@ async function sentTo(socket: Socket): Promise<string> {
   socket.on('error', () => {});
   await new Promise((resolve) => socket.once('close', resolve));
   return sent;
+}
+
+/** Holds up the loop. */
+function busy(ms: number): void {
+  const until = performance.now() + ms;
+  while (performance.now() < until);
 }
 
 describe('createLimitedServer', () => {
@@ -71,6 +77,74 @@ describe('createLimitedServer', () => {
     const sent = await sentTo(socket);
     assert.equal(sent.split('answer\n').length - 1, 1);
     assert.deepEqual(asked, ['/metrics']);
+  });
+
+  for (const [what, first, answered] of [
+    ['an empty line', '\r\n\r\n', 0],
+    ['an expectation that nobody knows', QUESTION.replace('host', 'expect: x\r\nhost'), 1],
+    ['an expectation of 100', QUESTION.replace('host', 'expect: 100-continue\r\nhost'), 1],
+    ['a wish to upgrade', QUESTION.replace('host', 'upgrade: h2c\r\nconnection: upgrade\r\nhost'), 1],
+    ['a body', 'POST / HTTP/1.1\r\nhost: agent\r\ncontent-length: 10\r\n\r\n', 1],
+    ['no host', 'GET / HTTP/1.1\r\n\r\n', 0],
+    ['a tunnel', 'CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n', 0],
+  ] as const)
+    it(`reads no other question after ${what}`, async (t) => {
+      const { open, asked } = await serverOf(t, { mostMs: 300 });
+      const socket = await open();
+      socket.setNoDelay(true);
+      socket.write(first);
+      const sent = sentTo(socket);
+      for (let packet = 0; packet < 3; packet++) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        socket.write(QUESTION.repeat(100));
+      }
+      assert.equal((await sent).split(/HTTP\/1\.1 [2-5]/).length - 1 <= 1, true, await sent);
+      assert.equal(asked.length, answered);
+    });
+
+  it('makes one answer in a turn of the loop, for one address after the other', async (t) => {
+    let turn = 0;
+    let counting: NodeJS.Immediate | undefined;
+    const count = () => {
+      turn += 1;
+      counting = setImmediate(count);
+    };
+    const answers: { readonly turn: number; readonly address: string | undefined }[] = [];
+    const { open } = await serverOf(t, {
+      mostConnections: 8,
+      answer: ({ socket }, response) => {
+        // All others come meanwhile.
+        if (answers.length === 0) busy(100);
+        answers.push({ turn, address: socket.remoteAddress });
+        response.end('answer\n');
+      },
+    });
+    const many = await Promise.all(Array.from({ length: 8 }, () => open()));
+    const other = await open('127.0.0.2');
+    await new Promise((resolve) => setTimeout(resolve, 50)); // until the server has them all
+    count();
+    for (const socket of [...many, other]) socket.write(QUESTION);
+    await Promise.all([...many, other].map(sentTo));
+    clearImmediate(counting);
+    assert.equal(new Set(answers.map((each) => each.turn)).size, 9);
+    assert.equal(answers[1]?.address, '127.0.0.2');
+  });
+
+  it('makes no answer for who has gone meanwhile', async (t) => {
+    let answered = 0;
+    const { open } = await serverOf(t, {
+      mostConnections: 100,
+      mostMs: 1,
+      answer: (_, response) => {
+        answered += 1;
+        busy(20);
+        response.end();
+      },
+    });
+    const many = await Promise.all(Array.from({ length: 50 }, () => open()));
+    for (const socket of many) socket.write(QUESTION);
+    await Promise.all(many.map(sentTo));
+    assert.ok(answered < 25, String(answered));
   });
 
   it('reads no question while it makes an answer', async (t) => {

@@ -26,4 +26,12 @@ describe('Backoff', () => {
     for (let time = 0; time < 20; time++)
       within(backoff.next(new KubeError('too many requests', 429, 8_000)), 8_000, 10_000);
   });
+  it('waits longer each time, also where the server asks for little', () => {
+    for (const askedMs of [0, 1_000]) {
+      const backoff = new Backoff(1_000, 120_000);
+      const refused = new KubeError('too many requests', 429, askedMs);
+      for (let time = 0; time < 6; time++) backoff.next(refused);
+      within(backoff.next(refused), 32_000, 96_000);
+    }
+  });
 });

@@ -46,6 +46,17 @@ describe('a Node that somebody else changes', () => {
     assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'true');
   });
 
+  it('is read anew where a new watch begins with an older version, as after a restore of the store', async (t) => {
+    const { server, logged, pause } = await settled(t);
+    t.mock.method(Math, 'random', () => 0.5);
+    server.node.restore({ 'gvisor.node-restriction.kubernetes.io/ready': 'false' }, 0);
+    server.endWatches();
+    const { end } = await pause(500);
+    end();
+    await logged('node written');
+    assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'true');
+  });
+
   it('is waited for without a request when it does not exist yet', async (t) => {
     const shared = await fakeApiServer(t);
     shared.server.node.delete();
