@@ -57,7 +57,10 @@ async function start(
 ): Promise<number> {
   const people = process.stdout.isTTY && !args.json;
   const log = openLog(config, people || args.once);
+  // What stalls a check, or a look at a pod, must not stall the proof.
   const host = new Host(config.hostRoot);
+  const proofHost = new Host(config.hostRoot);
+  const podsHost = new Host(config.hostRoot);
   const distribution = await readDistribution(host);
   const socket = config.criSocket ?? distribution.criSocket;
   const client = new CriClient(socket, await localSocket(host, socket));
@@ -82,7 +85,7 @@ async function start(
   const stop = new AbortController();
   const prover = new Prover({
     client,
-    host,
+    host: proofHost,
     handler: config.handler,
     now,
     signal: stop.signal,
@@ -101,7 +104,7 @@ async function start(
     return complain([api]);
   }
   if (api !== undefined && !args.once) publishers.push(api.node);
-  const pods = new NodePods({ client, host, metrics, api, log, now });
+  const pods = new NodePods({ client, host: podsHost, metrics, api, log, now });
   const complete = (report: Report) => completed(report, pods.outside(), api?.node.written);
   const configPath = rememberConfigPath({ host, client, distribution, named: config.containerdConfig });
   const agent = new Agent({

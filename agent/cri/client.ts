@@ -124,13 +124,17 @@ export class CriClient implements Cri {
     return answer.processes.map(({ pid }) => pid);
   }
 
-  /** containerd's own records of containers and sandboxes with all of these labels, those too that the CRI forgot. */
+  /**
+   * containerd's own records of containers and sandboxes with all of these labels and without that one, those too that the
+   * CRI forgot. An absent label matches like an empty one:
+   * https://github.com/containerd/containerd/blob/v2.4.2/pkg/filters/filter.go
+   */
   async listContainers(
-    labels: Readonly<Record<string, string>>,
+    { labels, without }: { readonly labels: Readonly<Record<string, string>>; readonly without: string },
     options?: CallOptions,
   ): Promise<readonly ListedContainer[]> {
     const filter = Object.entries(labels).map(([key, value]) => `labels."${key}"=="${value}"`);
-    const request = { filters: [filter.join(',')] };
+    const request = { filters: [[...filter, `labels."${without}"~="^$"`].join(',')] };
     return (
       await this.#connection.call<{ containers: ListedContainer[] }>('Containers.List', request, options)
     ).containers;

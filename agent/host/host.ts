@@ -30,8 +30,6 @@ const MAX_BYTES = 1024 * 1024;
 const PIECE_BYTES = 1024 * 1024;
 /** The local disk of a node under full load answers within a fraction of this; a dead network mount never does. */
 const ANSWER_MS = 5_000;
-/** Each call that never returns holds one of libuv's four threads: this many are given away, and no more. */
-const MOST_STALLED = 2;
 /** Files such as /proc/pressure/io need no disk, and tell of the pressure just when one stalls. Not so those of a process. */
 const OF_THE_KERNEL = /^\/proc\/[a-z]/;
 
@@ -40,14 +38,18 @@ const OF_THE_KERNEL = /^\/proc\/[a-z]/;
  * Every path given and returned is a path of the host; symbolic links never lead out of the root.
  * A path that does not exist is `undefined`, one outside of the agent's mounts throws {@link NotVisible}, and anything
  * else that hinders the look throws `Cannot read host file "/x": EACCES`, with the cause attached. Every call ends
- * within `answerMs`, whatever the file system does.
+ * within `answerMs` of its turn, whatever the file system does. They take turns, because one that never returns holds a thread
+ * of libuv's four: who must not wait for what another stalls has a Host of its own, and three can be afforded.
  */
 export class Host {
   readonly root: string;
   readonly #answerMs: number;
   readonly #mountInfo: string | undefined;
   #parts: Promise<readonly string[] | undefined> | undefined;
-  #stalled = 0;
+  /** Ends when the call before has returned, or was given up. */
+  #turn: Promise<void> = Promise.resolve();
+  /** Whether one that was given up has not returned. */
+  #stalled = false;
 
   /** `mountInfo` is where the mounts of this process are told, when it is not the usual file. */
   constructor(root: string, answerMs = ANSWER_MS, mountInfo?: string) {
@@ -70,22 +72,29 @@ export class Host {
 
   /** Does one piece of work with files, and gives up on it after `answerMs`. */
   async #ask<T>(path: string, work: () => Promise<T>): Promise<T> {
-    if (this.#stalled >= MOST_STALLED && !OF_THE_KERNEL.test(path))
-      throw new LateError('the file system does not answer for other files either');
-    const { promise: late, reject } = Promise.withResolvers<never>();
-    const asked = work();
-    const timer = setTimeout(() => {
-      this.#stalled += 1;
-      const answered = () => {
-        this.#stalled -= 1;
-      };
-      asked.then(answered, answered);
-      reject(new LateError(`no answer within ${this.#answerMs / 1_000} s`));
-    }, this.#answerMs);
+    const before = this.#turn;
+    const { promise: turn, resolve: end } = Promise.withResolvers<void>();
+    this.#turn = turn;
+    await before;
+    let timer: NodeJS.Timeout | undefined;
     try {
+      if (this.#stalled && !OF_THE_KERNEL.test(path))
+        throw new LateError('the file system does not answer for other files either');
+      const asked = work();
+      const late = new Promise<never>((_, reject) => {
+        timer = setTimeout(() => {
+          this.#stalled = true;
+          const answered = () => {
+            this.#stalled = false;
+          };
+          asked.then(answered, answered);
+          reject(new LateError(`no answer within ${this.#answerMs / 1_000} s`));
+        }, this.#answerMs);
+      });
       return await Promise.race([asked, late]);
     } finally {
       clearTimeout(timer);
+      end();
     }
   }
 

@@ -20,7 +20,8 @@ export type HostProcess = {
 const MOST_ARGUMENT_BYTES = 64 * 1024;
 
 /**
- * Reads a process by its PID in the namespace of the host's /proc; undefined when it is gone.
+ * Reads a process by its PID in the namespace of the host's /proc; undefined when it is gone, or ends and has no arguments
+ * any more.
  * Source: https://man7.org/linux/man-pages/man5/proc_pid_status.5.html, proc_pid_cgroup(5), proc_pid_statm(5)
  */
 export async function readProcess(host: Host, pid: number): Promise<HostProcess | undefined> {
@@ -28,7 +29,7 @@ export async function readProcess(host: Host, pid: number): Promise<HostProcess 
   const [cmdline, status, cgroup, statm] = await Promise.all(
     ['cmdline', 'status', 'cgroup', 'statm'].map(read),
   );
-  if (cmdline === undefined || status === undefined || cgroup === undefined) return undefined;
+  if (!cmdline || status === undefined || cgroup === undefined) return undefined;
   const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '';
   return {
     argv: cmdline.replace(/\0$/, '').split('\0'),

@@ -155,7 +155,9 @@ export class Prover {
       if (left !== this.#left) onLeft(left);
       this.#left = left;
       const stuck = this.#stuck;
-      if (stuck === undefined || stuck.times < MOST_HANGING || left < MOST_HANGING) return undefined;
+      if (stuck === undefined || stuck.times < MOST_HANGING) return undefined;
+      // Beside a boot that hangs nothing is swept, so that nobody knows whether they have gone.
+      if (this.#hanging === 0 && left < MOST_HANGING) return undefined;
       // One more would stay as well, and the agent itself would fill a broken node.
       return now() - stuck.atMs < RETRY_HANGING_MS ? stuck.outcome : undefined;
     } catch (error) {

@@ -1,6 +1,6 @@
 import type { CriClient } from '../cri/client.ts';
 import { CriError } from '../cri/error.ts';
-import { isProbe, PROBE_LABELS } from './sandbox-config.ts';
+import { isProbe, POD_UID, PROBE_LABELS } from './sandbox-config.ts';
 
 /** What an earlier probe left is dead or dies at once; nothing is concluded from one that does not. */
 const SWEEP_MS = 3_000;
@@ -19,8 +19,10 @@ export async function sweep(client: CriClient, signal: AbortSignal): Promise<num
     await client.stopSandbox(id, limits).catch(() => {});
     await client.removeSandbox(id, limits).catch(() => {});
   }
+  // Pods are left out by containerd itself: a dozen records of theirs may be larger than any answer can be.
+  const ofProbes = { labels: PROBE_LABELS, without: POD_UID };
   const containers = async () =>
-    (await client.listContainers(PROBE_LABELS, { signal })).filter(({ labels }) => isProbe(labels));
+    (await client.listContainers(ofProbes, { signal })).filter(({ labels }) => isProbe(labels));
   const left = await containers();
   for (const { id } of left) {
     const isGone = await client.deleteTask(id, limits).then(

@@ -1,6 +1,6 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import type { FileStat, Host } from '../host/host.ts';
+import { type FileStat, type Host, LateError } from '../host/host.ts';
 
 type Watched = {
   /** Absent where the kernel has no watch left: the folder is then looked at now and then. */
@@ -33,6 +33,12 @@ export class FileTrigger {
   #unwatched = 0;
   #why = '';
   #poll: NodeJS.Timeout | undefined;
+  /** How often watches were set, */
+  #turn = 0;
+  /** how often the host was late, */
+  #lates = 0;
+  /** and when they are set again because of that. */
+  #again: NodeJS.Timeout | undefined;
 
   /** `onUnwatched` hears how many folders cannot be watched, and why, whenever that number changes. */
   constructor(
@@ -51,37 +57,57 @@ export class FileTrigger {
 
   /**
    * Watches these host paths and no others from now on. What was not watched before and changed since
-   * `sinceMs` (wall clock, milliseconds) counts as a change that was just seen.
+   * `sinceMs` (wall clock, milliseconds) counts as a change that was just seen. Where the host is late, what was watched
+   * stays so, and all is tried again soon.
    */
-  async watch(paths: Iterable<string>, sinceMs = Number.POSITIVE_INFINITY): Promise<void> {
+  async watch(paths: readonly string[], sinceMs = Number.POSITIVE_INFINITY): Promise<void> {
+    clearTimeout(this.#again);
+    const turn = ++this.#turn;
+    const lates = this.#lates;
     const wanted = new Map<string, Set<string>>();
     const done = new Set<string>();
     for (const path of paths) await this.#want(wanted, path, done);
-    for (const folder of this.#watched.keys()) {
-      if (!wanted.has(folder)) this.#drop(folder);
+    // Where a newer call has begun, what this one wants is of the past.
+    if (turn !== this.#turn) return;
+    for (const [folder, known] of this.#watched) {
+      if (this.#lates !== lates) wanted.set(folder, new Set([...known.names, ...(wanted.get(folder) ?? [])]));
+      else if (!wanted.has(folder)) this.#drop(folder);
     }
     for (const [folder, names] of wanted) {
       const fresh = await this.#add(folder, names);
       if (await this.#changedSince(folder, fresh, sinceMs)) this.#changed(folder);
+      if (turn !== this.#turn) return;
     }
+    if (this.#lates !== lates)
+      this.#again = setTimeout(() => void this.watch(paths, sinceMs), this.#pollMs).unref();
     this.#tellUnwatched();
   }
 
   async #want(wanted: Map<string, Set<string>>, path: string, done: Set<string>): Promise<void> {
     for (let at = path; at !== '/' && !done.has(at); at = dirname(at)) {
       done.add(at);
-      const folder = await this.#host.realpath(dirname(at)).catch(() => undefined);
+      const folder = await this.#ask(this.#host.realpath(dirname(at)));
       if (folder === undefined) continue;
       wanted.set(folder, (wanted.get(folder) ?? new Set()).add(basename(at)));
-      const link = await this.#host.readLink(at).catch(() => undefined); // EINVAL: it is no link
+      const link = await this.#ask(this.#host.readLink(at)); // EINVAL: it is no link
       if (link !== undefined) await this.#want(wanted, resolve(folder, link), done);
     }
+  }
+
+  /** What the host says; undefined where it says nothing, or nothing in time. */
+  #ask<T>(answer: Promise<T>): Promise<T | undefined> {
+    return answer.catch((error: unknown) => {
+      if (error instanceof LateError) this.#lates += 1;
+      return undefined;
+    });
   }
 
   /** Makes sure that the folder is watched for these names, and returns those that it was not watched for before. */
   async #add(folder: string, names: ReadonlySet<string>): Promise<readonly string[]> {
     const known = this.#watched.get(folder);
-    const { identity } = (await this.#host.stat(folder).catch(() => undefined)) ?? {};
+    const lates = this.#lates;
+    const { identity } = (await this.#ask(this.#host.stat(folder))) ?? {};
+    if (this.#lates !== lates) return [];
     if (identity === undefined) {
       this.#drop(folder);
       return []; // The folder went away: the one above is watched for its name.
@@ -121,7 +147,9 @@ export class FileTrigger {
   async #pollAll(): Promise<void> {
     for (const [folder, entry] of this.#watched) {
       if (entry.watcher !== undefined) continue;
+      const lates = this.#lates;
       const snapshot = await this.#snapshot(folder, entry.names);
+      if (this.#lates !== lates) continue;
       if (snapshot !== entry.snapshot) this.#changed(folder);
       entry.snapshot = snapshot;
     }
@@ -145,7 +173,9 @@ export class FileTrigger {
   /** Ends all watches. */
   close(): void {
     for (const folder of [...this.#watched.keys()]) this.#drop(folder);
+    this.#turn += 1;
     clearTimeout(this.#poll);
+    clearTimeout(this.#again);
   }
 
   /** What these names are now: it differs when one changes, comes or goes. A folder changes with each name in it. */
@@ -167,6 +197,6 @@ export class FileTrigger {
   }
 
   #entry(path: string): Promise<FileStat | undefined> {
-    return this.#host.statEntry(path).catch(() => undefined);
+    return this.#ask(this.#host.statEntry(path));
   }
 }

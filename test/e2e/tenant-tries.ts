@@ -113,6 +113,17 @@ export const TRIES: readonly Try[] = [
     ],
   },
   {
+    what: 'the labels of a probe on twelve pods of whose annotations containerd keeps 1.5 MiB each',
+    before: 'nothing was proven any more, and a minute later the label was withdrawn',
+    pods: Array.from({ length: 12 }, (_, index) => ({
+      name: `large-${index}`,
+      labels: { 'app.kubernetes.io/managed-by': 'gvisor-ready', 'app.kubernetes.io/component': 'probe' },
+      // containerd writes each of these as six bytes.
+      annotations: { large: '<'.repeat(260_000) },
+      script: FOREVER,
+    })),
+  },
+  {
     what: 'the labels of an agent',
     before: 'held',
     pods: [

@@ -103,12 +103,13 @@ describe('CriClient', { concurrency: true }, () => {
     const { sandboxes } = containerd;
     sandboxes.records.set('1f', { labels: { a: 'b', c: 'd' }, task: true });
     sandboxes.records.set('2e', { labels: { a: 'b' }, task: false });
-    assert.deepEqual(await client.listContainers({ a: 'b', c: 'd' }), [
+    sandboxes.records.set('3d', { labels: { a: 'b', c: 'd', e: 'f' }, task: false });
+    assert.deepEqual(await client.listContainers({ labels: { a: 'b', c: 'd' }, without: 'e' }), [
       { id: '1f', labels: { a: 'b', c: 'd' } },
     ]);
     await client.deleteTask('1f');
     await client.deleteContainer('1f');
-    assert.deepEqual([...sandboxes.records.keys()], ['2e']);
+    assert.deepEqual([...sandboxes.records.keys()], ['2e', '3d']);
     assert.deepEqual(containerd.calls.slice(-2), ['Tasks.Delete', 'Containers.Delete']);
   });
 

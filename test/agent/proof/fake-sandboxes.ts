@@ -124,8 +124,9 @@ export class FakeSandboxes {
     const wanted = Object.fromEntries(
       [...(filters[0] ?? '').matchAll(/labels\."([^"]+)"=="([^"]+)"/g)].map(([, key, value]) => [key, value]),
     ) as Labels;
+    const [, absent = ''] = /labels\."([^"]+)"~="\^\$"/.exec(filters[0] ?? '') ?? [];
     return [...this.records]
-      .filter(([, { labels }]) => hasAll(labels, wanted))
+      .filter(([, { labels }]) => hasAll(labels, wanted) && (labels[absent] ?? '') === '')
       .map(([id, { labels }]) => ({ id, labels }));
   }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { setImmediate } from 'node:timers/promises';
+import timers, { setImmediate } from 'node:timers/promises';
 import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
 import { HANGS, refuses, type Script } from './containerd-scripts.ts';
 import { brief, NEVER, proverScene } from './scene.ts';
@@ -140,6 +140,22 @@ describe('Prover, when sandboxes hang', { concurrency: true }, () => {
     containerd.scripts = {};
     assert.equal(await outcome(), 'proven');
     assert.equal(await outcome(), 'proven');
+  });
+
+  it('leaves three that do not stop also beside a boot that hangs', async (t) => {
+    const { prover, hang, containerd } = await hanging(t);
+    await hang(1);
+    containerd.scripts = { StopPodSandbox: refuses('busy'), RemovePodSandbox: refuses('busy') };
+    /** What a boot comes to in its time: the pauses between two stops are real. */
+    const outcome = async () => {
+      for (;;) {
+        const word = brief(await prover.prove(NEVER));
+        if (!/SandboxHangs|SandboxSlow/.test(word)) return word;
+        await timers.setTimeout(20);
+      }
+    };
+    for (let again = 0; again < 6; again++) assert.equal(await outcome(), 'stuck SandboxStuck');
+    assert.equal(containerd.count('RunPodSandbox'), 1 + 3);
   });
 
   it('sweeps nothing away while a boot hangs, since it has a sandbox', async (t) => {

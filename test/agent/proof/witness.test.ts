@@ -109,6 +109,13 @@ describe('readWitness', { concurrency: true }, () => {
     );
   });
 
+  it("rejects when the process ends, and has no arguments any more, although its cgroup still is the sandbox's", async (t) => {
+    const made = await scene(t);
+    made.containerd.sandboxes.process = (id) => ({ argv: [], cgroup: `0::/kubepods/${id}\n` });
+    made.containerd.sandboxes.add('1f', {});
+    await assert.rejects(readWitness(made, '1f', ''), /the sandbox's first process \d+ is not there/);
+  });
+
   it('rejects when there is no such process, or containerd names none', async (t) => {
     const made = await scene(t);
     made.containerd.sandboxes.add('1f', {});

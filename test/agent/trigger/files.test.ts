@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { mkdir, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { LateError } from '../../../agent/host/host.ts';
 import { FileTrigger } from '../../../agent/trigger/files.ts';
+import { waitFor } from '../../../hack/run.ts';
 import { tempHost } from '../host/temp-host.ts';
 
 type Tree = Parameters<typeof tempHost>[1];
@@ -44,6 +46,26 @@ describe('FileTrigger', { concurrency: true }, () => {
     await change(() => rename(at('/etc/containerd/new'), at(CONFIG)));
     await change(() => unlink(at(CONFIG)));
     await change(() => writeFile(at(CONFIG), 'd'));
+  });
+
+  it('keeps its watches where the host is late, and sets them again soon', async (t) => {
+    const host = await tempHost(t, { [CONFIG]: 'a', '/opt/runsc': 'b' });
+    const changes: string[] = [];
+    const trigger = new FileTrigger(host, (path) => changes.push(path), { pollMs: 50 });
+    t.after(() => trigger.close());
+    await trigger.watch([CONFIG]);
+    const late = () => Promise.reject(new LateError('no answer within 5 s'));
+    const realpath = t.mock.method(host, 'realpath', late);
+    await trigger.watch([CONFIG, '/opt/runsc']);
+    await writeFile(join(host.root, CONFIG), 'c');
+    await waitFor('the change of a file', 5_000, async () => changes.includes(CONFIG) || undefined, 5);
+    realpath.mock.restore();
+    // Nobody sets watches now.
+    const write = async () => {
+      await writeFile(join(host.root, '/opt/runsc'), 'd');
+      return changes.includes('/opt/runsc') || undefined;
+    };
+    await waitFor('the change of another', 5_000, write, 20);
   });
 
   it('hears a file of which not even the folder exists yet', async (t) => {
