@@ -36,23 +36,19 @@ const TIERS = {
   integration: { files: ['test/integration/**/*.test.ts'], lanes: 1 },
   e2e: { files: ['test/e2e/**/*.test.ts'], lanes: 2 },
   waits: { files: ['test/waits/**/*.test.ts'], lanes: 2 },
-  vm: { files: ['test/vm/**/*.test.ts'], lanes: 1 },
-  load: { files: ['test/load/**/*.test.ts'], lanes: 1 },
+  vm: { files: ['test/load/**/*.test.ts', 'test/vm/**/*.test.ts'], lanes: 1 },
 } as const;
 type Tier = keyof typeof TIERS;
 
 /**
  * The order: stages follow each other, the tracks of a stage run side by side, and a track's tiers follow each other. What
- * mostly waits, for an alert to fire or a node to be lost, runs beside what works, and a virtual machine after it. A load
- * wants the whole machine.
+ * mostly waits, for an alert to fire or a node to be lost, runs beside what works. What wants the whole machine, a load or
+ * a virtual machine, runs alone at the end.
  */
 const STAGES: readonly (readonly (readonly Tier[])[])[] = [
   [['unit']],
-  [
-    ['integration', 'e2e'],
-    ['waits', 'vm'],
-  ],
-  [['load']],
+  [['integration', 'e2e'], ['waits']],
+  [['vm']],
 ];
 
 /**
