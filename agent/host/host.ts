@@ -48,8 +48,8 @@ export class Host {
   #parts: Promise<readonly string[] | undefined> | undefined;
   /** Ends when the call before has returned, or was given up. */
   #turn: Promise<void> = Promise.resolve();
-  /** Whether one that was given up has not returned. */
-  #stalled = false;
+  /** How many that were given up have not returned. */
+  #stalled = 0;
 
   /** `mountInfo` is where the mounts of this process are told, when it is not the usual file. */
   constructor(root: string, answerMs = ANSWER_MS, mountInfo?: string) {
@@ -78,14 +78,14 @@ export class Host {
     await before;
     let timer: NodeJS.Timeout | undefined;
     try {
-      if (this.#stalled && !OF_THE_KERNEL.test(path))
+      if (this.#stalled > 0 && !OF_THE_KERNEL.test(path))
         throw new LateError('the file system does not answer for other files either');
       const asked = work();
       const late = new Promise<never>((_, reject) => {
         timer = setTimeout(() => {
-          this.#stalled = true;
+          this.#stalled += 1;
           const answered = () => {
-            this.#stalled = false;
+            this.#stalled -= 1;
           };
           asked.then(answered, answered);
           reject(new LateError(`no answer within ${this.#answerMs / 1_000} s`));
