@@ -1,5 +1,5 @@
 import { CriError } from './cri/error.ts';
-import { LateError } from './host/host.ts';
+import { LateError } from './host/turns.ts';
 import { NotVisible } from './host/visible.ts';
 import type { Reason } from './reasons.ts';
 

@@ -26,8 +26,7 @@ export type AgentSet = {
 /** What the fleet keeps of an agent's pod, from the JSON of the API server. */
 export function agentPodOf({ metadata, spec, status }: V1Pod): AgentPod {
   const ready = status?.conditions?.some((each) => each.type === 'Ready' && each.status === 'True') ?? false;
-  // The API server's bookmark of a watch is a pod whose containers are null.
-  const image = spec?.containers?.[0]?.image ?? '';
+  const image = spec?.containers[0]?.image ?? '';
   return {
     name: metadata?.name ?? '',
     node: spec?.nodeName ?? '',

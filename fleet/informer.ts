@@ -151,8 +151,10 @@ class KeepingWatch extends Watch {
       this.#link.closed(error);
       done(error);
     };
+    // A bookmark has a version and nothing to keep: that of pods has null where their containers are.
+    const isNone = (phase: string) => phase === 'ERROR' || phase === 'BOOKMARK';
     const hear: typeof callback = (phase, object, whole) =>
-      callback(phase, phase === 'ERROR' ? object : this.#hold(object), whole);
+      callback(phase, isNone(phase) ? object : this.#hold(object), whole);
     const controller = await super.watch(path, { ...query, allowWatchBookmarks: true }, hear, end);
     if (!ended) this.#link.opened();
     return controller;

@@ -112,6 +112,10 @@ function bodyOf(view: FleetView): Body {
   return { text, tag, zipped: () => (zipped ??= compress(text, { level: 1 })) };
 }
 
+function only(names: ReadonlySet<string>, view: FleetView): FleetView {
+  return { ...view, nodes: view.nodes.filter(({ name }) => names.has(name)) };
+}
+
 /** Sends the fleet, where labels are asked for with the rows of nodes that match only; nothing where the browser has the same already. */
 async function sendFleet(
   labels: string,
@@ -121,11 +125,7 @@ async function sendFleet(
 ): Promise<void> {
   const matches = parseSelector(labels);
   if (typeof matches === 'string') return send(response, 400, `${matches}\n`);
-  const names = matches === undefined ? undefined : select(matches);
-  const { text, tag, zipped } =
-    names === undefined
-      ? whole()
-      : bodyOf({ ...view(), nodes: view().nodes.filter(({ name }) => names.has(name)) });
+  const { text, tag, zipped } = matches === undefined ? whole() : bodyOf(only(select(matches), view()));
   response.setHeader('etag', tag);
   response.setHeader('vary', 'accept-encoding');
   if (headers['if-none-match'] === tag) return send(response, 304, '');

@@ -1,5 +1,6 @@
 import timers from 'node:timers/promises';
-import { type Host, LateError } from '../host/host.ts';
+import type { Host } from '../host/host.ts';
+import { LateError } from '../host/turns.ts';
 
 /** How a Kubernetes distribution lays out its containerd: paths of the host, and words for people. */
 export type Distribution = {

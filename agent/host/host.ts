@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { isAbsent } from './absent.ts';
 import { type FileKind, kindOf, readUpTo, refuseIrregular, refuseLarge } from './regular-file.ts';
 import { resolvePath } from './resolve-path.ts';
+import { LateError, Turns } from './turns.ts';
 import { isVisible, NotVisible, visibleParts } from './visible.ts';
 
 /** What the host says of a path. */
@@ -21,80 +22,38 @@ export type FileStat = {
   readonly changedMs: number;
 };
 
-/** A file system did not answer in time. */
-export class LateError extends Error {
-  override readonly name = 'LateError';
-}
-
 const MAX_BYTES = 1024 * 1024;
 const PIECE_BYTES = 1024 * 1024;
-/** The local disk of a node under full load answers within a fraction of this; a dead network mount never does. */
-const ANSWER_MS = 5_000;
-/** Files such as /proc/pressure/io need no disk, and tell of the pressure just when one stalls. Not so those of a process. */
-const OF_THE_KERNEL = /^\/proc\/[a-z]/;
 
 /**
  * A read-only view of a node's files below a root directory ("/" on the node itself, "/host" in a pod).
  * Every path given and returned is a path of the host; symbolic links never lead out of the root.
  * A path that does not exist is `undefined`, one outside of the agent's mounts throws {@link NotVisible}, and anything
  * else that hinders the look throws `Cannot read host file "/x": EACCES`, with the cause attached. Every call ends
- * within `answerMs` of its turn, whatever the file system does. They take turns, because one that never returns holds a thread
- * of libuv's four: who must not wait for what another stalls has a Host of its own, and three can be afforded.
+ * within `answerMs` of its turn, whatever the file system does ({@link Turns}).
  */
 export class Host {
   readonly root: string;
-  readonly #answerMs: number;
+  readonly #turns: Turns;
   readonly #mountInfo: string | undefined;
   #parts: Promise<readonly string[] | undefined> | undefined;
-  /** Ends when the call before has returned, or was given up. */
-  #turn: Promise<void> = Promise.resolve();
-  /** How many that were given up have not returned. */
-  #stalled = 0;
 
   /** `mountInfo` is where the mounts of this process are told, when it is not the usual file. */
-  constructor(root: string, answerMs = ANSWER_MS, mountInfo?: string) {
+  constructor(root: string, answerMs?: number, mountInfo?: string) {
     this.root = root;
-    this.#answerMs = answerMs;
+    this.#turns = new Turns(answerMs);
     this.#mountInfo = mountInfo;
   }
 
   /** The host path behind every symbolic link of `path`. */
   async realpath(path: string): Promise<string | undefined> {
     try {
-      const real = await this.#ask(path, () => resolvePath(this.root, path));
+      const real = await this.#turns.take(path, () => resolvePath(this.root, path));
       this.#parts ??= visibleParts(this.root, this.#mountInfo);
       if (!isVisible(real.path, await this.#parts)) throw new NotVisible(real.path, this.root);
       return real.exists ? real.path : undefined;
     } catch (cause) {
       throw cause instanceof NotVisible ? cause : this.#problem(path, cause);
-    }
-  }
-
-  /** Does one piece of work with files, and gives up on it after `answerMs`. */
-  async #ask<T>(path: string, work: () => Promise<T>): Promise<T> {
-    const before = this.#turn;
-    const { promise: turn, resolve: end } = Promise.withResolvers<void>();
-    this.#turn = turn;
-    await before;
-    let timer: NodeJS.Timeout | undefined;
-    try {
-      if (this.#stalled > 0 && !OF_THE_KERNEL.test(path))
-        throw new LateError('the file system does not answer for other files either');
-      const asked = work();
-      const late = new Promise<never>((_, reject) => {
-        timer = setTimeout(() => {
-          this.#stalled += 1;
-          const answered = () => {
-            this.#stalled -= 1;
-          };
-          asked.then(answered, answered);
-          reject(new LateError(`no answer within ${this.#answerMs / 1_000} s`));
-        }, this.#answerMs);
-      });
-      return await Promise.race([asked, late]);
-    } finally {
-      clearTimeout(timer);
-      end();
     }
   }
 
@@ -182,10 +141,10 @@ export class Host {
     const file = await this.#absentIsUndefined(path, openIt);
     if (file === undefined) return;
     try {
-      refuseIrregular(await this.#ask(path, () => file.stat()));
+      refuseIrregular(await this.#turns.take(path, () => file.stat()));
       const buffer = Buffer.alloc(PIECE_BYTES);
       for (let kept = 0; ; ) {
-        const { bytesRead } = await this.#ask(path, () =>
+        const { bytesRead } = await this.#turns.take(path, () =>
           file.read(buffer, kept, buffer.length - kept, null),
         );
         if (bytesRead === 0) return;
@@ -202,7 +161,7 @@ export class Host {
 
   async #absentIsUndefined<T>(path: string, work: () => Promise<T>): Promise<T | undefined> {
     try {
-      return await this.#ask(path, work);
+      return await this.#turns.take(path, work);
     } catch (cause) {
       if (isAbsent(cause)) return undefined;
       throw this.#problem(path, cause);

@@ -6,19 +6,9 @@ import { KubeError } from '../kube/error.ts';
 import { keepWatching } from '../kube/watch.ts';
 import type { Publisher } from '../publisher.ts';
 import type { Report } from '../report.ts';
-import { OWN_KEYS } from './keys.ts';
-import { labelsFor } from './labels.ts';
-import {
-  isOlder,
-  type NodeMetadata,
-  type NodeObject,
-  type Wanted,
-  type Written,
-  writersOf,
-  writtenIn,
-} from './object.ts';
+import { isOlder, type NodeMetadata, type NodeObject, type Written, writersOf, writtenIn } from './object.ts';
 import { Outage } from './outage.ts';
-import { guard } from './rollout-guard.ts';
+import { want } from './wanted.ts';
 import { type NodeOptions, NodeWriter } from './writer.ts';
 
 const FIRST_RETRY_MS = 500;
@@ -102,7 +92,7 @@ export class NodePublisher implements Publisher {
     this.#takeEvent();
     if (this.#report === undefined || this.#gone) return undefined;
     this.#node ??= await this.#writer.read(signal);
-    const { wanted, refusal } = this.#want(this.#report, this.#node);
+    const { wanted, refusal } = want(this.#report, this.#node, this.#options);
     const { node, waitMs } = await this.#writer.write(this.#node, wanted, signal);
     this.#node = node;
     this.#recovered();
@@ -110,23 +100,6 @@ export class NodePublisher implements Publisher {
       this.#options.log.warn({ refusal }, 'not ready: the rollout waits');
     this.#unready = refusal;
     return waitMs;
-  }
-
-  #want({ verdict, facts }: Report, node: NodeObject): { wanted: Wanted; refusal: string | undefined } {
-    const { taint, fingerprint, node: name } = this.#options;
-    const key = OWN_KEYS.annotations.provenBy;
-    const { provenBy, refusal } = guard(verdict, node.metadata.annotations?.[key], {
-      fingerprint,
-      node: name,
-      key,
-    });
-    const wanted = {
-      labels: labelsFor(verdict, facts),
-      annotations: provenBy === undefined ? {} : { [key]: provenBy },
-      verdict,
-      ...(taint ? { taint: { key: OWN_KEYS.taint, present: verdict.status !== 'True' } } : {}),
-    };
-    return { wanted, refusal };
   }
 
   /** Takes note of what the watch told last. */
@@ -146,16 +119,13 @@ export class NodePublisher implements Publisher {
     this.#gone = false;
     const known = this.#node;
     const { metadata } = event.object as { readonly metadata: NodeMetadata };
-    const told = this.#told;
+    // Watches go back only where the store was restored from a backup.
+    const wentBack = this.#told !== undefined && isOlder(metadata, this.#told);
     this.#told = metadata;
-    if (told !== undefined && isOlder(metadata, told)) {
-      // Watches go back only where the store was restored from a backup: it must be read.
-      this.#node = undefined;
-      return;
-    }
-    if (known === undefined || isOlder(metadata, known.metadata)) return;
+    if (known === undefined || (!wentBack && isOlder(metadata, known.metadata))) return;
     const withTaints = this.#options.taint;
     const isAll =
+      !wentBack &&
       metadata.uid === known.metadata.uid &&
       writersOf(metadata, withTaints) === writersOf(known.metadata, withTaints);
     this.#node = isAll ? { ...known, metadata } : undefined; // else it must be read

@@ -1,6 +1,8 @@
 import { type FSWatcher, watch } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
-import { type FileStat, type Host, LateError } from '../host/host.ts';
+import { basename, join } from 'node:path';
+import type { FileStat, Host } from '../host/host.ts';
+import { LateError } from '../host/turns.ts';
+import { foldersTo } from './folders.ts';
 
 type Watched = {
   /** Absent where the kernel has no watch left: the folder is then looked at now and then. */
@@ -64,9 +66,7 @@ export class FileTrigger {
     clearTimeout(this.#again);
     const turn = ++this.#turn;
     const lates = this.#lates;
-    const wanted = new Map<string, Set<string>>();
-    const done = new Set<string>();
-    for (const path of paths) await this.#want(wanted, path, done);
+    const wanted = await foldersTo(paths, this.#host, (answer) => this.#ask(answer));
     // Where a newer call has begun, what this one wants is of the past.
     if (turn !== this.#turn) return;
     for (const [folder, known] of this.#watched) {
@@ -81,17 +81,6 @@ export class FileTrigger {
     if (this.#lates !== lates)
       this.#again = setTimeout(() => void this.watch(paths, sinceMs), this.#pollMs).unref();
     this.#tellUnwatched();
-  }
-
-  async #want(wanted: Map<string, Set<string>>, path: string, done: Set<string>): Promise<void> {
-    for (let at = path; at !== '/' && !done.has(at); at = dirname(at)) {
-      done.add(at);
-      const folder = await this.#ask(this.#host.realpath(dirname(at)));
-      if (folder === undefined) continue;
-      wanted.set(folder, (wanted.get(folder) ?? new Set()).add(basename(at)));
-      const link = await this.#ask(this.#host.readLink(at)); // EINVAL: it is no link
-      if (link !== undefined) await this.#want(wanted, resolve(folder, link), done);
-    }
   }
 
   /** What the host says; undefined where it says nothing, or nothing in time. */

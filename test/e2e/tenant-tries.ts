@@ -1,3 +1,4 @@
+import { PROBE_LABELS } from '../../agent/proof/sandbox-config.ts';
 import { imageName } from '../../cluster/images.ts';
 
 /** One try of a tenant to shape what the agent says of the node, or to run code outside of its pod. */
@@ -107,7 +108,7 @@ export const TRIES: readonly Try[] = [
     before: 'held',
     pods: [
       {
-        labels: { 'app.kubernetes.io/managed-by': 'gvisor-ready', 'app.kubernetes.io/component': 'probe' },
+        labels: PROBE_LABELS,
         script: FOREVER,
       },
     ],
@@ -117,7 +118,7 @@ export const TRIES: readonly Try[] = [
     before: 'nothing was proven any more, and a minute later the label was withdrawn',
     pods: Array.from({ length: 12 }, (_, index) => ({
       name: `large-${index}`,
-      labels: { 'app.kubernetes.io/managed-by': 'gvisor-ready', 'app.kubernetes.io/component': 'probe' },
+      labels: PROBE_LABELS,
       // containerd writes each of these as six bytes.
       annotations: { large: '<'.repeat(260_000) },
       script: FOREVER,

@@ -32,7 +32,7 @@ async function readReport(): Promise<Report> {
 async function lookAgain(): Promise<Report> {
   const touchedMs = Date.now();
   await touch(cluster().node(NODE));
-  return waitFor('another look', 120_000, async () => {
+  return waitFor('another look', 60_000, async () => {
     const report = await readReport();
     const { at, durationMs } = report.look;
     const isNew = Date.parse(at) - durationMs >= touchedMs;

@@ -24,15 +24,6 @@ describe("what is kept of an agent's pod", () => {
     });
   });
 
-  it('is nothing of a bookmark, whose containers are null', () => {
-    const { name, node, version } = pod({
-      metadata: { resourceVersion: '7' },
-      spec: { containers: null },
-      status: {},
-    });
-    assert.deepEqual([name, node, version], ['', '', '']);
-  });
-
   it('is not Ready where it is about to end, where it is not Ready, and where nobody has said so', () => {
     assert.equal(pod({ metadata: { name: 'a', deletionTimestamp: '2026-11-25T00:00:00Z' } }).ready, false);
     assert.equal(pod({}, 'False').ready, false);

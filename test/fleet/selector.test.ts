@@ -27,6 +27,12 @@ describe('a selector of labels', () => {
   for (const selector of ['', ' ', ',', ' , ', ','.repeat(16_000)])
     it(`"${selector.slice(0, 9)}" asks for nothing`, () => assert.equal(parseSelector(selector), undefined));
 
+  it('heeds a term behind any number of commas', () => {
+    const parsed = parseSelector(`${','.repeat(2_000)}gpu`);
+    assert.ok(typeof parsed === 'function');
+    assert.equal(parsed(labels), false);
+  });
+
   it('has at most twenty terms', () => {
     assert.equal(typeof parseSelector(Array(20).fill('a').join()), 'function');
     for (const terms of [21, 8_000])

@@ -4,7 +4,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { describe, it, type TestContext } from 'node:test';
 import { createLimitedServer, type Limited } from '../../../agent/http/limited-server.ts';
-import { waitFor } from '../../../hack/run.ts';
+import { pause, waitFor } from '../../../hack/run.ts';
 
 const QUESTION = 'GET /metrics HTTP/1.1\r\nhost: agent\r\n\r\n';
 
@@ -64,7 +64,7 @@ describe('createLimitedServer', () => {
     socket.setNoDelay(true);
     for (const piece of [QUESTION.slice(0, 10), QUESTION.slice(10, -1), QUESTION.slice(-1)]) {
       socket.write(piece);
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await pause(0.02);
     }
     assert.match(await text(socket), /answer\n$/);
     assert.deepEqual(asked, ['/metrics']);
@@ -95,7 +95,7 @@ describe('createLimitedServer', () => {
       socket.write(first);
       const sent = sentTo(socket);
       for (let packet = 0; packet < 3; packet++) {
-        await new Promise((resolve) => setTimeout(resolve, 20));
+        await pause(0.02);
         socket.write(QUESTION.repeat(100));
       }
       assert.equal((await sent).split(/HTTP\/1\.1 [2-5]/).length - 1 <= 1, true, await sent);
@@ -121,7 +121,7 @@ describe('createLimitedServer', () => {
     });
     const many = await Promise.all(Array.from({ length: 8 }, () => open()));
     const other = await open('127.0.0.2');
-    await new Promise((resolve) => setTimeout(resolve, 50)); // until the server has them all
+    await pause(0.05); // until the server has them all
     count();
     for (const socket of [...many, other]) socket.write(QUESTION);
     await Promise.all([...many, other].map(sentTo));
@@ -194,7 +194,7 @@ describe('createLimitedServer', () => {
     });
     const socket = await open();
     socket.write(QUESTION);
-    await new Promise((resolve) => setTimeout(resolve, 400));
+    await pause(0.4);
     const sent = await sentTo(socket);
     assert.ok(sent.length < 2 ** 26, String(sent.length));
   });

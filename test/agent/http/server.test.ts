@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { request } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { describe, it, type TestContext } from 'node:test';
 import { createAgentServer, type Shown } from '../../../agent/http/server.ts';
 import { reportOf } from '../reports.ts';
@@ -70,6 +71,26 @@ describe('createAgentServer', () => {
     const answers = await Promise.all(Array.from({ length: 10 }, () => ask('/report')));
     assert.ok(answers.every(({ status }) => status === 200));
     assert.ok(asked < 10, String(asked));
+  });
+
+  it('takes sixteen connections of one address', async (t) => {
+    const port = await portOf(t);
+    const open = async () => {
+      const socket = connect(port, '127.0.0.1');
+      t.after(() => socket.destroy());
+      await once(socket, 'connect');
+      return socket;
+    };
+    const asks = async (socket: Socket) => {
+      socket.write('GET /livez HTTP/1.1\r\nhost: agent\r\n\r\n');
+      return (await text(socket)).startsWith('HTTP/1.1 200 ');
+    };
+    const sockets: Socket[] = [];
+    while (sockets.length < 17) sockets.push(await open());
+    const tooMany = sockets.pop();
+    assert.ok(tooMany !== undefined);
+    assert.equal(await asks(tooMany).catch(() => false), false);
+    assert.deepEqual(await Promise.all(sockets.map(asks)), Array(16).fill(true));
   });
 
   it('names the types of what it sends', async (t) => {

@@ -1,0 +1,53 @@
+/** The local disk of a node under full load answers within a fraction of this; a dead network mount never does. */
+const ANSWER_MS = 5_000;
+/** Files such as /proc/pressure/io need no disk, and tell of the pressure just when one stalls. Not so those of a process. */
+const OF_THE_KERNEL = /^\/proc\/[a-z]/;
+
+/** A file system did not answer in time. */
+export class LateError extends Error {
+  override readonly name = 'LateError';
+}
+
+/**
+ * File operations that take turns, because one that never returns holds a thread of libuv's four. Who must not wait for
+ * what another stalls has turns of its own; three can be afforded.
+ */
+export class Turns {
+  readonly #answerMs: number;
+  /** Ends when the operation before has returned, or was given up. */
+  #last: Promise<void> = Promise.resolve();
+  /** How many that were given up have not returned. */
+  #stalled = 0;
+
+  constructor(answerMs = ANSWER_MS) {
+    this.#answerMs = answerMs;
+  }
+
+  /** Does one piece of work with a file in its turn, and gives up on it after `answerMs`; rejects at once while another is out. */
+  async take<T>(path: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#last;
+    const { promise, resolve: end } = Promise.withResolvers<void>();
+    this.#last = promise;
+    await before;
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      if (this.#stalled > 0 && !OF_THE_KERNEL.test(path))
+        throw new LateError('the file system does not answer for other files either');
+      const asked = work();
+      const late = new Promise<never>((_, reject) => {
+        timer = setTimeout(() => {
+          this.#stalled += 1;
+          const answered = () => {
+            this.#stalled -= 1;
+          };
+          asked.then(answered, answered);
+          reject(new LateError(`no answer within ${this.#answerMs / 1_000} s`));
+        }, this.#answerMs);
+      });
+      return await Promise.race([asked, late]);
+    } finally {
+      clearTimeout(timer);
+      end();
+    }
+  }
+}
