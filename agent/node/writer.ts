@@ -72,17 +72,16 @@ export class NodeWriter {
     if (status !== undefined) {
       node = this.#remember(await kube.patch(`${this.#path}/status`, status, 'strategic', signal));
       log.info(status, 'node written');
+      // Told before the taint is written: when that fails, the next try finds the condition in its place.
+      if (condition !== undefined && !this.#isOthers(condition)) changed?.(wanted.verdict, node.metadata.uid);
     }
     const taint = taintPatch(node, differences);
     if (taint !== undefined) {
       node = this.#remember(await kube.patch(this.#path, taint, 'merge', signal));
       log.info(taint, 'taint written');
     }
-    const ofOthers = differences.filter((difference) => this.#isOthers(difference));
-    this.#note(ofOthers);
+    this.#note(differences.filter((difference) => this.#isOthers(difference)));
     for (const entry of entriesOf(wanted)) this.#stand(node, entry);
-    if (condition !== undefined && !ofOthers.includes(condition))
-      changed?.(wanted.verdict, node.metadata.uid);
     provenOnce?.(node.metadata.annotations?.[OWN_KEYS.annotations.provenBy] !== undefined);
     this.#wrote = true;
     return { node, waitMs };

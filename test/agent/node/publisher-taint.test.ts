@@ -35,8 +35,8 @@ describe('a taint', () => {
     assert.deepEqual(server.node.taints, [other, TAINT]);
   });
 
-  it('is not written over a Node that has changed since it was read', async (t) => {
-    const { server, publisher, logged, waits } = await publisherOf(t, { taint: true });
+  it('is not written over a Node that has changed since it was read, and the verdict is told once', async (t) => {
+    const { server, publisher, logged, waits, changed } = await publisherOf(t, { taint: true });
     publisher.publish(READY);
     await logged('node written');
     server.node.heard = () => {}; // the watch lags
@@ -56,5 +56,9 @@ describe('a taint', () => {
     waits.at(-1)?.end();
     await logged('taint written');
     assert.deepEqual(server.node.taints, [other, TAINT]);
+    assert.deepEqual(
+      changed.map(([{ reason }]) => reason),
+      ['SandboxProven', 'ShimNotFound'],
+    );
   });
 });
