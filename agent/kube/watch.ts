@@ -10,8 +10,8 @@ export type Watched = {
   readonly extent: Extent;
   readonly log: Logger;
   readonly onEvent: (event: WatchEvent) => void;
-  /** Called before each watch, which begins with all that there is then; what went before it is not told. */
-  readonly begin?: () => void;
+  /** Gives the version that a watch goes on from; without it each begins with all that there is, as ADDED. */
+  readonly begin?: () => Promise<string>;
 };
 
 const FIRST_PAUSE_MS = 1_000;
@@ -22,9 +22,9 @@ const LONG_LIVED_MS = 60_000;
 const ABOUT_AN_HOUR_S = [3_000, 4_200] as const;
 
 /**
- * Watches until the signal ends it. Each watch begins with what there is, as ADDED (resourceVersion=0), so
- * that nothing has to be listed and a 410 costs no more than a new watch. Between watches it waits, with jitter,
- * longer each time unless the last one lived, and at least as long as the server asks.
+ * Watches until the signal ends it. No watch goes on where another ended, so a 410 costs no more than a new one.
+ * Between watches it waits, with jitter, longer each time unless the last one lived, and at least as long as the
+ * server asks.
  * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-watch
  */
 export async function keepWatching(
@@ -35,9 +35,9 @@ export async function keepWatching(
   while (!signal.aborted) {
     const begunMs = performance.now();
     let problem: unknown;
-    begin?.();
     try {
-      for await (const event of kube.watch(withWatch(path), extent, signal)) onEvent(event);
+      const version = (await begin?.()) ?? '0';
+      for await (const event of kube.watch(withWatch(path, version), extent, signal)) onEvent(event);
     } catch (err) {
       if (signal.aborted) return;
       problem = err;
@@ -48,12 +48,12 @@ export async function keepWatching(
   }
 }
 
-function withWatch(path: string): string {
+function withWatch(path: string, resourceVersion: string): string {
   const [shortest, longest] = ABOUT_AN_HOUR_S;
   const query = new URLSearchParams({
     watch: '1',
     allowWatchBookmarks: 'true',
-    resourceVersion: '0',
+    resourceVersion,
     timeoutSeconds: String(Math.round(shortest + Math.random() * (longest - shortest))),
   });
   return `${path}${path.includes('?') ? '&' : '?'}${query}`;

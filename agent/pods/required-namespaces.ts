@@ -7,17 +7,16 @@ const EXEMPT = /^(kube-.*|gvisor-ready)$/;
 /** The label with which a namespace says that its pods must run in gVisor. */
 const PATH = '/api/v1/namespaces?labelSelector=require-gvisor%3Dtrue';
 
+type Named = { readonly metadata: { readonly name: string } };
+type List = { readonly items: readonly Named[]; readonly metadata: { readonly resourceVersion: string } };
+
 /**
- * Follows which namespaces are labelled require-gvisor=true, by a watch of the metadata of those alone. While
- * the API server does not answer, the names last heard stand.
+ * Follows which namespaces are labelled require-gvisor=true, by a list and a watch of those alone. While the API
+ * server does not answer, the names last heard stand.
  */
 export class RequiredNamespaces {
   readonly #changed: () => void;
-  /** What the watch of now has told. */
-  #told = new Set<string>();
-  /** What the one before had told; it stands until the one of now has told of all that there is. */
-  #before: ReadonlySet<string> = new Set();
-  #heard = false;
+  #labelled: Set<string> | undefined;
 
   /** `changed` is called when the names may be others than before. */
   constructor(changed: () => void) {
@@ -26,41 +25,41 @@ export class RequiredNamespaces {
 
   /** Without those that the policies exempt, whatever they are labelled. */
   get names(): ReadonlySet<string> {
-    return new Set([...this.#before, ...this.#told].filter((name) => !EXEMPT.test(name)));
+    return new Set([...(this.#labelled ?? [])].filter((name) => !EXEMPT.test(name)));
   }
 
   /** Whether an API server has told of them at all. */
   get known(): boolean {
-    return this.#heard;
+    return this.#labelled !== undefined;
   }
 
   /** Follows until the signal ends it. */
   run(kube: Kube, log: Logger, signal: AbortSignal): Promise<void> {
     const onEvent = (event: WatchEvent) => this.#onEvent(event);
-    return keepWatching(
-      { kube, path: PATH, extent: 'metadata', log, onEvent, begin: () => this.#begin() },
-      signal,
-    );
+    const begin = () => this.#list(kube, signal);
+    return keepWatching({ kube, path: PATH, extent: 'metadata', log, onEvent, begin }, signal);
   }
 
-  #begin(): void {
-    this.#before = this.names;
-    this.#told = new Set();
+  /**
+   * A list is whole or an error. A watch shows only by its first bookmark that it has told all there was: at once as a
+   * rule, but after a minute where the API server's feature WatchList is off, and a proxy may end each watch sooner.
+   * Source: staging/src/k8s.io/apiserver/pkg/storage/cacher/cacher.go, `setInitialEventsEndBookmarkIfRequested`
+   */
+  async #list(kube: Kube, signal: AbortSignal): Promise<string> {
+    const { items, metadata } = (await kube.get(`${PATH}&resourceVersion=0`, signal)) as List;
+    this.#labelled = new Set(items.map(nameOf));
+    this.#changed();
+    return metadata.resourceVersion;
   }
 
   #onEvent({ type, object }: WatchEvent): void {
-    this.#heard = true;
-    const name = (object as { readonly metadata?: { readonly name?: string } }).metadata?.name ?? '';
-    // A bookmark, the first about a minute after the begin, comes after all that there was then.
-    if (type === 'BOOKMARK') this.#before = new Set();
     // A namespace that loses the label leaves the selection, which is told as DELETED.
-    else if (type === 'DELETED') this.#forget(name);
-    else this.#told.add(name);
+    if (type === 'DELETED') this.#labelled?.delete(nameOf(object as Named));
+    else if (type !== 'BOOKMARK') this.#labelled?.add(nameOf(object as Named));
     this.#changed();
   }
+}
 
-  #forget(name: string): void {
-    this.#told.delete(name);
-    this.#before = new Set([...this.#before].filter((each) => each !== name));
-  }
+function nameOf({ metadata }: Named): string {
+  return metadata.name;
 }

@@ -28,6 +28,7 @@ describe('NodePods', () => {
     const now = () => performance.now();
     const pods = new NodePods({ client, host: new Host('/'), metrics, api: undefined, log, now });
     let events = Promise.withResolvers<WatchEvent>();
+    const get = async () => ({ items: [], metadata: { resourceVersion: '1' } });
     const watch = async function* (): AsyncGenerator<WatchEvent> {
       while (!stop.signal.aborted) yield await events.promise;
     };
@@ -41,7 +42,7 @@ describe('NodePods', () => {
     };
     const done = Promise.all([
       pods.run(stop.signal),
-      pods.namespaces.run({ watch } as unknown as Kube, log, stop.signal),
+      pods.namespaces.run({ get, watch } as unknown as Kube, log, stop.signal),
     ]);
     await ring();
     containerd.scripts = { ...usual, ListPodSandbox: refuses('the store is broken') };

@@ -4,10 +4,8 @@ import pino from 'pino';
 import type { Kube, WatchEvent } from '../../../agent/kube/client.ts';
 import { RequiredNamespaces } from '../../../agent/pods/required-namespaces.ts';
 
-const told = (type: WatchEvent['type'], name?: string): WatchEvent => ({
-  type,
-  object: { metadata: { name } },
-});
+const named = (name?: string) => ({ metadata: { name } });
+const told = (type: WatchEvent['type'], name?: string): WatchEvent => ({ type, object: named(name) });
 
 describe('RequiredNamespaces', () => {
   it('holds what is labelled, drops what is not any more, and keeps its names while nothing can be heard', async () => {
@@ -15,43 +13,49 @@ describe('RequiredNamespaces', () => {
     const paths: string[] = [];
     const followed = new RequiredNamespaces(() => seen.push([...followed.names].sort()));
     const stop = new AbortController();
-    const watches: (readonly WatchEvent[])[] = [
-      [
-        told('ADDED', 'eval'),
-        told('ADDED', 'kube-system'),
-        told('ADDED', 'grade'),
-        told('BOOKMARK'),
-        told('DELETED', 'grade'),
-      ],
-      // "eval" lost its label while nobody listened, which the bookmark of the next watch shows.
-      [told('ADDED', 'ci'), told('MODIFIED', 'ci'), told('BOOKMARK')],
+    // "eval" loses its label while nobody listens, and no watch lives until a bookmark.
+    const lists = [
+      ['eval', 'kube-system', 'grade'],
+      ['ci', 'gvisor-ready'],
     ];
-    const watch = async function* (path: string, extent: string): AsyncGenerator<WatchEvent> {
-      paths.push(`${path.replace(/timeoutSeconds=\d+/, 'timeoutSeconds=…')} ${extent}`);
-      const events = watches.shift();
-      if (events === undefined) {
-        stop.abort();
-        throw new Error('refused');
-      }
-      yield* events;
+    const watches: (readonly WatchEvent[])[] = [
+      [told('DELETED', 'grade')],
+      [told('ADDED', 'try'), told('MODIFIED', 'try'), told('BOOKMARK')],
+    ];
+    const refuse = () => {
+      stop.abort();
+      return new Error('refused');
+    };
+    const kube: Pick<Kube, 'get' | 'watch'> = {
+      get: async (path) => {
+        paths.push(path);
+        const items = lists.shift()?.map(named);
+        if (items === undefined) throw refuse();
+        return { items, metadata: { resourceVersion: String(7 - lists.length) } };
+      },
+      watch: async function* (path, extent) {
+        paths.push(`${path.replace(/timeoutSeconds=\d+/, 'timeoutSeconds=…')} ${extent}`);
+        const events = watches.shift();
+        if (events === undefined) throw refuse();
+        yield* events;
+      },
     };
     assert.equal(followed.known, false);
-    await followed.run({ watch } as unknown as Kube, pino({ level: 'silent' }), stop.signal);
+    await followed.run(kube as Kube, pino({ level: 'silent' }), stop.signal);
     assert.deepEqual(seen, [
-      ['eval'],
-      ['eval'],
-      ['eval', 'grade'],
       ['eval', 'grade'],
       ['eval'],
-      ['ci', 'eval'],
-      ['ci', 'eval'],
       ['ci'],
+      ['ci', 'try'],
+      ['ci', 'try'],
+      ['ci', 'try'],
     ]);
-    assert.deepEqual([...followed.names], ['ci']);
+    assert.deepEqual([...followed.names], ['ci', 'try']);
     assert.equal(followed.known, true);
-    assert.equal(
-      paths[0],
-      '/api/v1/namespaces?labelSelector=require-gvisor%3Dtrue&watch=1&allowWatchBookmarks=true&resourceVersion=0&timeoutSeconds=… metadata',
-    );
+    const labelled = '/api/v1/namespaces?labelSelector=require-gvisor%3Dtrue';
+    const watch = (version: number) =>
+      `${labelled}&watch=1&allowWatchBookmarks=true&resourceVersion=${version}&timeoutSeconds=… metadata`;
+    const list = `${labelled}&resourceVersion=0`;
+    assert.deepEqual(paths, [list, watch(6), list, watch(7), list]);
   });
 });
