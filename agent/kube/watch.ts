@@ -16,8 +16,8 @@ export type Watched = {
 
 const FIRST_PAUSE_MS = 1_000;
 const LAST_PAUSE_MS = 120_000;
-/** A watch that lived for so long was no failure, however it ended. */
-const LONG_LIVED_MS = 60_000;
+/** A watch that lived for so long was no failure, however it ended: many a proxy ends what is silent for 50 or 60 s. */
+const LONG_LIVED_MS = 45_000;
 /** The API server ends a watch after about an hour, each at another moment. */
 const ABOUT_AN_HOUR_S = [3_000, 4_200] as const;
 

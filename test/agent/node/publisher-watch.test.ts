@@ -127,3 +127,20 @@ describe('a watch that ends at once', () => {
     await watched(shared.server);
   });
 });
+
+describe('a watch that a proxy ends after 50 s of silence', () => {
+  it('is opened again soon, each time', async (t) => {
+    t.mock.method(Math, 'random', () => 0.5);
+    let nowMs = 0;
+    t.mock.method(performance, 'now', () => nowMs);
+    const { server, pause } = await publisherOf(t);
+    for (let time = 0; time < 4; time++) {
+      await watched(server);
+      nowMs += 50_000;
+      server.endWatches();
+      const { ms, end } = await pause(1, time);
+      assert.equal(ms, 1_000);
+      end();
+    }
+  });
+});
