@@ -40,7 +40,7 @@ export class EventSender {
     this.#options = options;
   }
 
-  /** Sends an event as soon as can be; drops it after two minutes, or when sixteen later ones wait. */
+  /** Sends an event as soon as can be; drops it when it is refused for good, after two minutes, or when sixteen later ones wait. */
   send(event: KubeEvent): void {
     const at = this.#options.date();
     const oldest = this.#queue.length >= LONGEST_QUEUE ? this.#queue.shift() : undefined;
@@ -78,7 +78,8 @@ export class EventSender {
         // A name that is taken is this event, sent before by a request whose answer got lost.
         if (signal.aborted || (err instanceof KubeError && err.status === 409)) return;
         const retryInMs = backoff.next(err);
-        if (date().getTime() + retryInMs - event.atMs > STALE_MS) return this.#drop(event, err);
+        const isStale = date().getTime() + retryInMs - event.atMs > STALE_MS;
+        if (isStale || isFinal(err)) return this.#drop(event, err);
         this.#warn(err, retryInMs);
         await timers.setTimeout(retryInMs, undefined, { signal }).catch(() => {});
       }
@@ -106,4 +107,10 @@ export function eventOf({ status, reason, message }: Verdict, name: string, uid:
     reason,
     message,
   };
+}
+
+/** Whether the same request would be refused again, as in a namespace that is being terminated. */
+function isFinal(err: unknown): boolean {
+  if (!(err instanceof KubeError)) return false;
+  return err.status >= 400 && err.status < 500 && ![401, 408, 429].includes(err.status);
 }

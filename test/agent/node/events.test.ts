@@ -115,6 +115,32 @@ describe('EventSender', () => {
     assert.equal((await until(before + 1)).at(-1)?.reason, 'SandboxProven');
   });
 
+  it('drops at once what is refused for good, and sends the next', async (t) => {
+    const { sender, server, until, logged, waits } = await senderOf(t);
+    for (const status of [400, 403, 404, 422]) {
+      server.script.push(refusal(status, 'the namespace is being terminated'));
+      sender.send(eventOf(BROKEN, 'node-1', 'uid-1'));
+      assert.match(
+        ((await logged('event dropped')).err as Error).message,
+        new RegExp(`: ${status} the name`),
+      );
+    }
+    sender.send(eventOf(READY, 'node-1', 'uid-1'));
+    assert.equal((await until(5)).at(-1)?.reason, 'SandboxProven');
+    assert.equal(waits.length, 0);
+  });
+
+  for (const status of [401, 408, 429]) {
+    it(`sends again what was refused with ${status}`, async (t) => {
+      const { sender, server, until, pause } = await senderOf(t);
+      server.script.push(refusal(status, 'not now'));
+      if (status === 401) server.script.push(refusal(status, 'not now')); // the client tries once more by itself
+      sender.send(eventOf(READY, 'node-1', 'uid-1'));
+      (await pause(1)).end();
+      assert.equal((await until(status === 401 ? 3 : 2)).at(-1)?.reason, 'SandboxProven');
+    });
+  }
+
   it('keeps the one that it is sending and the newest sixteen that wait, while the server is away', async (t) => {
     const { sender, server, until, pause, logged } = await senderOf(t);
     server.script.push(refusal(503, 'away'));
