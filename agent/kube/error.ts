@@ -11,8 +11,8 @@ export class KubeError extends Error {
   }
 }
 
-/** A server may ask for patience, but not for more than this. */
-const MAX_RETRY_AFTER_MS = 300_000;
+/** Any proxy on the way may ask for patience; for a withdrawal it gets no more than the agent's own longest pause. */
+const MAX_RETRY_AFTER_MS = 30_000;
 
 /** The error for an answer of the API server: what was asked, its code and words, and what to do about a 403. */
 export function kubeRefusal(

@@ -73,7 +73,7 @@ describe('createKube', () => {
     [
       'how long to wait, within reason',
       refusal(503, 'busy', { 'retry-after': '99999999999' }),
-      { status: 503, retryAfterMs: 300_000 },
+      { status: 503, retryAfterMs: 30_000 },
     ],
     ['no negative wait', refusal(503, 'busy', { 'retry-after': '-1' }), { retryAfterMs: undefined }],
     ['no date to wait for', refusal(503, 'busy', { 'retry-after': 'soon' }), { retryAfterMs: undefined }],

@@ -119,7 +119,7 @@ describe('a watch that ends at once', () => {
     for (let time = 0; time < 4; time++) shared.server.watchScript.push({ status: 200 });
     shared.server.watchScript.push(refusal(429, 'slow down', { 'retry-after': '60' }));
     const { pause } = await publisherOf(t, {}, shared);
-    for (const [time, expected] of [1_000, 2_000, 4_000, 8_000, 67_500].entries()) {
+    for (const [time, expected] of [1_000, 2_000, 4_000, 8_000, 33_750].entries()) {
       const { ms, end } = await pause(1, time);
       assert.equal(ms, expected);
       end();
