@@ -11,9 +11,6 @@ export type WatchEvent = {
   readonly object: unknown;
 };
 
-/** How much of an object is asked for; metadata alone is a `PartialObjectMetadata`. */
-export type Extent = 'whole' | 'metadata';
-
 /**
  * The API server, as far as this agent needs it. Paths begin with a slash and may carry a query. A request
  * has a deadline of 10 s; one that is refused rejects with a {@link import('./error.ts').KubeError}.
@@ -24,10 +21,11 @@ export type Kube = {
   patch(path: string, body: unknown, kind: 'merge' | 'strategic', signal?: AbortSignal): Promise<unknown>;
   post(path: string, body: unknown, signal?: AbortSignal): Promise<unknown>;
   /**
-   * What a path with `watch=1` tells, until the server ends it (as it does after `timeoutSeconds`) or
-   * nothing was heard for 15 minutes. Rejects when it is refused, also in the middle: 410 asks for a new one.
+   * What a path with `watch=1` tells, of each object its metadata alone, until the server ends it (as it does after
+   * `timeoutSeconds`) or nothing was heard for 15 minutes. Rejects when it is refused, also in the middle: 410 asks for
+   * a new one.
    */
-  watch(path: string, extent: Extent, signal: AbortSignal): AsyncIterable<WatchEvent>;
+  watch(path: string, signal: AbortSignal): AsyncIterable<WatchEvent>;
   close(): Promise<void>;
 };
 
@@ -41,8 +39,7 @@ type Asked = {
   readonly signal: AbortSignal | undefined;
   readonly body?: string;
   readonly type?: string;
-  readonly accept?: string;
-  readonly streamed?: true;
+  readonly watched?: true;
 };
 
 const TIMEOUT_MS = 10_000;
@@ -52,10 +49,7 @@ const ANSWER_MS = 30_000;
  * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables
  * and staging/src/k8s.io/apiserver/pkg/endpoints/handlers/response.go
  */
-const ACCEPT: Record<Extent, string> = {
-  whole: 'application/json',
-  metadata: 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1',
-};
+const METADATA = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1';
 
 /** Who asks, and who hears of it. */
 export type KubeOptions = {
@@ -71,42 +65,41 @@ export function createKube(access: KubeAccess, options: KubeOptions): Kube {
   const { agent, count, answerMs = ANSWER_MS } = options;
   const connections = new KubeConnections(access, answerMs);
 
-  const attempt = async (asked: Asked): Promise<Dispatcher.ResponseData> => {
+  const send = async (
+    asked: Asked,
+    mayRetry = access.token !== undefined,
+  ): Promise<Dispatcher.ResponseData['body']> => {
     const token = await access.token?.();
     const { short, long } = await connections.current();
-    const deadline = asked.streamed ? [] : [AbortSignal.timeout(TIMEOUT_MS)];
+    const deadline = asked.watched ? [] : [AbortSignal.timeout(TIMEOUT_MS)];
     const signals = asked.signal === undefined ? deadline : [asked.signal, ...deadline];
     const { origin, pathname, search } = new URL(`${access.server}${asked.path}`);
-    const response = await request.call(asked.streamed ? long : short, {
+    const { statusCode, headers, body } = await request.call(asked.watched ? long : short, {
       origin,
       path: `${pathname}${search}`,
       method: asked.method,
       headers: {
         'user-agent': agent,
-        accept: asked.accept ?? ACCEPT.whole,
-        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-        ...(asked.type === undefined ? {} : { 'content-type': asked.type }),
+        accept: asked.watched ? METADATA : 'application/json',
+        authorization: token && `Bearer ${token}`,
+        'content-type': asked.type,
       },
       body: asked.body ?? null,
       signal: AbortSignal.any(signals),
     });
-    count(asked.streamed ? 'WATCH' : asked.method, response.statusCode);
-    return response;
-  };
-  const send = async (asked: Asked): Promise<Dispatcher.ResponseData> => {
-    let response = await attempt(asked);
-    if (response.statusCode === 401 && access.token !== undefined) {
+    count(asked.watched ? 'WATCH' : asked.method, statusCode);
+    if (statusCode < 300) return body;
+    if (statusCode === 401 && mayRetry) {
       // The token was replaced while this request was on its way: it is read anew for the next.
-      await response.body.dump();
-      response = await attempt(asked);
+      await body.dump();
+      return send(asked, false);
     }
-    if (response.statusCode < 300) return response;
-    throw kubeRefusal(`${asked.method} ${asked.path}`, response.statusCode, {
-      body: await response.body.json().catch(() => undefined),
-      retryAfter: response.headers['retry-after'],
+    throw kubeRefusal(`${asked.method} ${asked.path}`, statusCode, {
+      body: await body.json().catch(() => undefined),
+      retryAfter: headers['retry-after'],
     });
   };
-  const json = async (asked: Asked): Promise<unknown> => (await send(asked)).body.json();
+  const json = async (asked: Asked): Promise<unknown> => (await send(asked)).json();
 
   return {
     get: (path, signal) => json({ method: 'GET', path, signal }),
@@ -116,9 +109,8 @@ export function createKube(access: KubeAccess, options: KubeOptions): Kube {
     },
     post: (path, body, signal) =>
       json({ method: 'POST', path, signal, body: JSON.stringify(body), type: 'application/json' }),
-    watch: async function* (path, extent, signal) {
-      const { body } = await send({ method: 'GET', path, signal, accept: ACCEPT[extent], streamed: true });
-      for await (const line of jsonLines(body)) {
+    watch: async function* (path, signal) {
+      for await (const line of jsonLines(await send({ method: 'GET', path, signal, watched: true }))) {
         const { type, object } = line as { type: string; object: unknown };
         if (type === 'ERROR') {
           throw kubeRefusal(`GET ${path}`, (object as { code?: number }).code ?? 500, { body: object });

@@ -1,13 +1,12 @@
 import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { Backoff } from './backoff.ts';
-import type { Extent, Kube, WatchEvent } from './client.ts';
+import type { Kube, WatchEvent } from './client.ts';
 
-/** What to watch: a path of a list with its selectors as query, and who hears of it. */
+/** What to watch: a path of a list with its selectors as query, and who hears of each object's metadata. */
 export type Watched = {
   readonly kube: Kube;
   readonly path: string;
-  readonly extent: Extent;
   readonly log: Logger;
   readonly onEvent: (event: WatchEvent) => void;
   /** Gives the version that a watch goes on from; without it each begins with all that there is, as ADDED. */
@@ -28,7 +27,7 @@ const ABOUT_AN_HOUR_S = [3_000, 4_200] as const;
  * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-watch
  */
 export async function keepWatching(
-  { kube, path, extent, log, onEvent, begin }: Watched,
+  { kube, path, log, onEvent, begin }: Watched,
   signal: AbortSignal,
 ): Promise<void> {
   const backoff = new Backoff(FIRST_PAUSE_MS, LAST_PAUSE_MS);
@@ -37,7 +36,7 @@ export async function keepWatching(
     let problem: unknown;
     try {
       const version = (await begin?.()) ?? '0';
-      for await (const event of kube.watch(withWatch(path, version), extent, signal)) onEvent(event);
+      for await (const event of kube.watch(withWatch(path, version), signal)) onEvent(event);
     } catch (err) {
       if (signal.aborted) return;
       problem = err;
@@ -56,5 +55,5 @@ function withWatch(path: string, resourceVersion: string): string {
     resourceVersion,
     timeoutSeconds: String(Math.round(shortest + Math.random() * (longest - shortest))),
   });
-  return `${path}${path.includes('?') ? '&' : '?'}${query}`;
+  return `${path}&${query}`;
 }

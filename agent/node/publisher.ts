@@ -62,7 +62,7 @@ export class NodePublisher implements Publisher {
     const { kube, node, log } = this.#options;
     const path = `/api/v1/nodes?fieldSelector=metadata.name%3D${node}`;
     await Promise.all([
-      keepWatching({ kube, path, extent: 'metadata', log, onEvent: (event) => this.#onEvent(event) }, signal),
+      keepWatching({ kube, path, log, onEvent: (event) => this.#onEvent(event) }, signal),
       this.#keepWriting(signal),
     ]);
   }

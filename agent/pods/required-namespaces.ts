@@ -37,7 +37,7 @@ export class RequiredNamespaces {
   run(kube: Kube, log: Logger, signal: AbortSignal): Promise<void> {
     const onEvent = (event: WatchEvent) => this.#onEvent(event);
     const begin = () => this.#list(kube, signal);
-    return keepWatching({ kube, path: PATH, extent: 'metadata', log, onEvent, begin }, signal);
+    return keepWatching({ kube, path: PATH, log, onEvent, begin }, signal);
   }
 
   /**

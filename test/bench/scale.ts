@@ -91,7 +91,7 @@ function followLabels(admin: Kube, signal: AbortSignal) {
     if (type !== 'BOOKMARK') labels.set(name, own?.[READY_LABEL]);
   };
   const path = '/api/v1/nodes?labelSelector=bench%3Dscale';
-  const watched = { kube: admin, path, extent: 'metadata', log: pino({ level: 'silent' }), onEvent } as const;
+  const watched = { kube: admin, path, log: pino({ level: 'silent' }), onEvent } as const;
   const ended = keepWatching(watched, signal);
   const all = (agents: number, value: string) =>
     waitFor(

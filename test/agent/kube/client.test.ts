@@ -136,7 +136,7 @@ describe('a watch', () => {
   async function watchOf(t: Parameters<typeof fakeApiServer>[0]) {
     const { server, kube, counted } = await fakeApiServer(t);
     const stop = new AbortController();
-    const events = kube.watch(WATCH, 'metadata', stop.signal)[Symbol.asyncIterator]();
+    const events = kube.watch(WATCH, stop.signal)[Symbol.asyncIterator]();
     const next = async () => {
       const { value } = (await events.next()) as { value?: WatchEvent };
       return value;

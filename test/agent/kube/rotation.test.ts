@@ -39,7 +39,7 @@ describe('an API server whose authority is replaced', () => {
   it('is watched anew with it, while a watch that began before goes on', async (t) => {
     const { server: old, kube, folder, port } = await fakeApiServer(t);
     const stop = new AbortController();
-    const begin = () => kube.watch(WATCH, 'metadata', stop.signal)[Symbol.asyncIterator]();
+    const begin = () => kube.watch(WATCH, stop.signal)[Symbol.asyncIterator]();
     const typeOf = async (events: AsyncIterator<WatchEvent>) => {
       const { value } = (await events.next()) as { value?: WatchEvent };
       return value?.type;
@@ -73,7 +73,7 @@ describe('an API server whose authority is replaced', () => {
 
   it('lets the client end while a watch of before goes on', async (t) => {
     const { kube, folder } = await fakeApiServer(t);
-    const events = kube.watch(WATCH, 'metadata', new AbortController().signal)[Symbol.asyncIterator]();
+    const events = kube.watch(WATCH, new AbortController().signal)[Symbol.asyncIterator]();
     await events.next();
     const { ca } = await serverOfAnother(t);
     await writeFile(join(folder, 'ca.crt'), ca);
@@ -91,7 +91,7 @@ describe('a watch that is accepted and not answered', () => {
     const access = await inClusterAccess({ host: '127.0.0.1', port }, folder);
     const kube = createKube(access, { agent: 'test', count: () => {}, answerMs: 100 });
     t.after(() => kube.close());
-    const events = kube.watch(WATCH, 'metadata', AbortSignal.timeout(8_000))[Symbol.asyncIterator]();
+    const events = kube.watch(WATCH, AbortSignal.timeout(8_000))[Symbol.asyncIterator]();
     await assert.rejects(events.next(), { code: 'UND_ERR_HEADERS_TIMEOUT' });
     assert.equal(server.watched.length, 1);
   });

@@ -33,8 +33,8 @@ describe('RequiredNamespaces', () => {
         if (items === undefined) throw refuse();
         return { items, metadata: { resourceVersion: String(7 - lists.length) } };
       },
-      watch: async function* (path, extent) {
-        paths.push(`${path.replace(/timeoutSeconds=\d+/, 'timeoutSeconds=…')} ${extent}`);
+      watch: async function* (path) {
+        paths.push(`${path.replace(/timeoutSeconds=\d+/, 'timeoutSeconds=…')}`);
         const events = watches.shift();
         if (events === undefined) throw refuse();
         yield* events;
@@ -54,7 +54,7 @@ describe('RequiredNamespaces', () => {
     assert.equal(followed.known, true);
     const labelled = '/api/v1/namespaces?labelSelector=require-gvisor%3Dtrue';
     const watch = (version: number) =>
-      `${labelled}&watch=1&allowWatchBookmarks=true&resourceVersion=${version}&timeoutSeconds=… metadata`;
+      `${labelled}&watch=1&allowWatchBookmarks=true&resourceVersion=${version}&timeoutSeconds=…`;
     const list = `${labelled}&resourceVersion=0`;
     assert.deepEqual(paths, [list, watch(6), list, watch(7), list]);
   });
