@@ -30,11 +30,11 @@ export function kubeRefusal(
  * Source: staging/src/k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go, `forbiddenMessage`
  */
 function missingRule(words: string): string {
-  const pattern = /User "([^"]+)" cannot (\S+) resource "([^"]+)" in API group "([^"]*)"(.*)/;
-  const [, user, verb, resource, group, scope = ''] = pattern.exec(words) ?? [];
+  const pattern =
+    /User "([^"]+)" cannot (\S+) resource "([^"]+)" in API group "([^"]*)"(?: in the namespace "([^"]+)")?/;
+  const [, user, verb, resource, group, namespace] = pattern.exec(words) ?? [];
   if (user === undefined) return '';
   const what = group === '' ? resource : `${resource}.${group}`;
-  const namespace = /in the namespace "([^"]+)"/.exec(scope)?.[1];
   const where = namespace === undefined ? '' : ` --namespace=${namespace}`;
   return `; add a rule with verb "${verb}" on "${what}" to its role, then: kubectl auth can-i ${verb} ${what}${where} --as=${user}`;
 }
