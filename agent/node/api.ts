@@ -41,9 +41,7 @@ export async function openApiPublisher(
     fingerprint: fingerprintOf(version, config),
     now: () => performance.now(),
     provenOnce,
-    ...(events === undefined
-      ? {}
-      : { changed: (verdict, uid) => events.send(eventOf(verdict, config.nodeName, uid)) }),
+    changed: (verdict, uid) => events?.send(eventOf(verdict, config.nodeName, uid)),
   });
   return {
     node,
