@@ -13,6 +13,8 @@ import { type NodeOptions, NodeWriter } from './writer.ts';
 
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 30_000;
+/** The longest that a timer takes. */
+const FOREVER_MS = 2 ** 31 - 1;
 
 /**
  * Keeps the verdict in the Node: labels, annotations and condition with one PATCH, the taint with another,
@@ -29,9 +31,10 @@ export class NodePublisher implements Publisher {
   #event: WatchEvent | undefined;
   /** What the watch told before that. */
   #told: NodeMetadata | undefined;
-  #wake = Promise.withResolvers<void>();
+  #wake = new AbortController();
   #node: NodeObject | undefined;
   #gone = false;
+  #wrote = false;
   /** Whether writes have failed for minutes. */
   #failing = false;
   #unready: string | undefined = 'the first verdict is not settled yet';
@@ -54,7 +57,7 @@ export class NodePublisher implements Publisher {
 
   publish(report: Report): void {
     this.#report = report;
-    this.#wake.resolve();
+    this.#wake.abort();
   }
 
   /** Writes until the signal ends it. */
@@ -70,14 +73,15 @@ export class NodePublisher implements Publisher {
   #onEvent(event: WatchEvent): void {
     if (event.type === 'BOOKMARK') return;
     this.#event = event;
-    this.#wake.resolve();
+    this.#wake.abort();
   }
 
   async #keepWriting(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
-        const waitMs = await this.#step(signal);
-        await this.#wait(waitMs, signal);
+        const waitMs = (await this.#step(signal)) ?? FOREVER_MS;
+        const woken = AbortSignal.any([signal, this.#wake.signal]);
+        await timers.setTimeout(waitMs, undefined, { signal: woken }).catch(() => {});
       } catch (err) {
         if (signal.aborted) return;
         const retryInMs = this.#failed(err);
@@ -88,13 +92,14 @@ export class NodePublisher implements Publisher {
 
   /** One step towards what is wanted; gives the milliseconds until the next, or undefined for when something happens. */
   async #step(signal: AbortSignal): Promise<number | undefined> {
-    this.#wake = Promise.withResolvers<void>();
+    this.#wake = new AbortController();
     this.#takeEvent();
     if (this.#report === undefined || this.#gone) return undefined;
     this.#node ??= await this.#writer.read(signal);
     const { wanted, refusal } = want(this.#report, this.#node, this.#options);
     const { node, waitMs } = await this.#writer.write(this.#node, wanted, signal);
     this.#node = node;
+    this.#wrote = true;
     this.#recovered();
     if (refusal !== undefined && refusal !== this.#unready)
       this.#options.log.warn({ refusal }, 'not ready: the rollout waits');
@@ -143,19 +148,15 @@ export class NodePublisher implements Publisher {
     }
     const retryInMs = this.#backoff.next(err);
     log.warn({ err, retryInMs }, 'cannot write the node');
-    if (!this.#writer.wrote) this.#unready = `the first verdict is not in the Node yet: ${errorLine(err)}`;
+    if (!this.#wrote) this.#unready = `the first verdict is not in the Node yet: ${errorLine(err)}`;
     const failedForMs = this.#outage.failed(this.#options.now());
-    if (failedForMs !== undefined) this.#failedLong(err, failedForMs);
-    return retryInMs;
-  }
-
-  /** Makes the agent unready, and says so once. */
-  #failedLong(err: unknown, failedForMs: number): void {
-    const minutes = Math.floor(failedForMs / 60_000);
+    if (failedForMs === undefined) return retryInMs;
     if (!this.#failing)
-      this.#options.log.warn({ err, failedForMs }, 'not ready: the node could not be written for minutes');
+      log.warn({ err, failedForMs }, 'not ready: the node could not be written for minutes');
     this.#failing = true;
+    const minutes = Math.floor(failedForMs / 60_000);
     this.#unready = `the Node could not be written for ${minutes} min: ${errorLine(err)}`;
+    return retryInMs;
   }
 
   #recovered(): void {
@@ -163,14 +164,5 @@ export class NodePublisher implements Publisher {
     this.#backoff.reset();
     if (this.#failing) this.#options.log.info({ failedForMs }, 'the node is written again');
     this.#failing = false;
-  }
-
-  /** Waits until something happens, or these milliseconds have passed. */
-  async #wait(waitMs: number | undefined, signal: AbortSignal): Promise<void> {
-    const done = new AbortController();
-    const either = AbortSignal.any([signal, done.signal]);
-    const timer = timers.setTimeout(waitMs ?? 2 ** 31 - 1, undefined, { signal: either }).catch(() => {});
-    await Promise.race([this.#wake.promise, timer]);
-    done.abort();
   }
 }

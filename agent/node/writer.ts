@@ -32,8 +32,6 @@ export type NodeOptions = {
   readonly provenOnce?: (provenOnce: boolean) => void;
 };
 
-type Due = { readonly differences: readonly Difference[]; readonly waitMs: number | undefined };
-
 /** Writes what a Node does not say as wanted; what somebody else changed back, less and less often. */
 export class NodeWriter {
   readonly #options: NodeOptions;
@@ -41,15 +39,9 @@ export class NodeWriter {
   /** What the Node has said as wanted, by part and key: a difference from it is somebody else's. */
   readonly #stood = new Map<string, string | null>();
   #uid: string | undefined;
-  #wrote = false;
 
   constructor(options: NodeOptions) {
     this.#options = options;
-  }
-
-  /** Whether a Node has said all that was wanted. */
-  get wrote(): boolean {
-    return this.#wrote;
   }
 
   /** Reads the whole Node. */
@@ -83,11 +75,10 @@ export class NodeWriter {
     this.#note(differences.filter((difference) => this.#isOthers(difference)));
     for (const entry of entriesOf(wanted)) this.#stand(node, entry);
     provenOnce?.(node.metadata.annotations?.[OWN_KEYS.annotations.provenBy] !== undefined);
-    this.#wrote = true;
     return { node, waitMs };
   }
 
-  #due(node: NodeObject, wanted: Wanted): Due {
+  #due(node: NodeObject, wanted: Wanted) {
     const now = this.#options.now();
     const differences: Difference[] = [];
     let next: number | undefined;
