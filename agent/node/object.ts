@@ -45,7 +45,7 @@ type Managed = {
 /** The type of the condition that agents write. */
 export const CONDITION = 'GVisorReady';
 
-/** What an agent wants a Node to say: `null` takes a key away. `tainted` is absent where taints are left alone. */
+/** What an agent wants a Node to say: `null` takes a key away. `taint` is absent where taints are left alone. */
 export type Wanted = {
   readonly labels: Readonly<Record<string, string | null>>;
   readonly annotations: Readonly<Record<string, string | null>>;

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { Kube } from '../kube/client.ts';
 import type { Verdict } from '../verdict.ts';
-import { Contest } from './key-backoff.ts';
+import { Contest } from './contest.ts';
 import { OWN_KEYS } from './keys.ts';
 import {
   conditionFor,
