@@ -12,6 +12,7 @@ import { errorLine } from './host/error-line.ts';
 import { Host } from './host/host.ts';
 import { localSocket } from './host/local-socket.ts';
 import { readNodeFacts } from './host/node-facts.ts';
+import type { NotVisible } from './host/visible.ts';
 import { Metrics } from './http/metrics.ts';
 import { createAgentServer, listen, pageAddress } from './http/server.ts';
 import { openLog } from './log.ts';
@@ -63,7 +64,9 @@ async function start(
   const podsHost = new Host(config.hostRoot);
   const distribution = await readDistribution(host);
   const socket = config.criSocket ?? distribution.criSocket;
-  const client = new CriClient(socket, await localSocket(host, socket));
+  const local = await localSocket(host, socket).catch((error: NotVisible) => error);
+  if (typeof local !== 'string') return complain([`containerd's socket cannot be reached: ${local.message}`]);
+  const client = new CriClient(socket, local);
   const now = () => performance.now();
   const metrics = new Metrics(VERSION, config.proofIntervalMs, config.expectGvisor);
   const sources = {
@@ -104,7 +107,7 @@ async function start(
     return complain([api]);
   }
   if (api !== undefined && !args.once) publishers.push(api.node);
-  const pods = new NodePods({ client, host: podsHost, metrics, api, log, now });
+  const pods = new NodePods({ client, host: podsHost, metrics, api, log });
   const complete = (report: Report) => completed(report, pods.outside(), api?.node.written);
   const configPath = rememberConfigPath({ host, client, distribution, named: config.containerdConfig });
   const agent = new Agent({

@@ -1,3 +1,4 @@
+import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { CriClient } from './cri/client.ts';
 import { errorLine } from './host/error-line.ts';
@@ -9,10 +10,12 @@ import { type PodsOutside, type PodsSeen, podsOutside } from './pods/outside.ts'
 import type { Pod } from './pods/pod.ts';
 import { PodReader } from './pods/read-pods.ts';
 import { RequiredNamespaces } from './pods/required-namespaces.ts';
-import { Bell } from './trigger/bell.ts';
-import { watchContainers } from './trigger/containers.ts';
 
-/** How often pods are read when no event reports them, in milliseconds. */
+/**
+ * How often pods are read. containerd's events would tell of one sooner, but it starts and stops no pod any more while a
+ * subscriber does not read them.
+ * Source: https://github.com/containerd/containerd/blob/v2.4.2/internal/eventq/eventq.go
+ */
 const READ_MS = 3_000;
 
 /** What pods are read with, and where what was seen of them goes. */
@@ -23,8 +26,8 @@ export type NodePodsOptions = {
   /** Where events go, and whose namespaces require gVisor; absent on a single host. */
   readonly api: Pick<ApiPublisher, 'events'> | undefined;
   readonly log: Logger;
-  /** A monotonic clock in milliseconds. */
-  readonly now: () => number;
+  /** How often they are read, in milliseconds; 3 s unless said otherwise. */
+  readonly everyMs?: number;
 };
 
 /** The pods of this node: watches them, and remembers what it saw last. */
@@ -33,30 +36,21 @@ export class NodePods {
   readonly namespaces: RequiredNamespaces;
   readonly #options: NodePodsOptions;
   readonly #reader: PodReader;
-  readonly #bell: Bell<string>;
   readonly #reporter: UnsandboxedReporter;
   #last: { readonly seen: PodsSeen; readonly atMs: number } | undefined;
 
   constructor(options: NodePodsOptions) {
-    const { client, host, metrics, api, log, now } = options;
+    const { client, host, metrics, api, log } = options;
     this.#options = options;
     this.#reader = new PodReader(client, host);
-    this.#bell = new Bell({ quietMs: 200, longestMs: 1_000, burst: 10, refillMs: 1_000, now });
     this.#reporter = new UnsandboxedReporter(log, api?.events);
-    this.namespaces = new RequiredNamespaces(() => {
-      metrics.pods.heardNamespaces(Date.now());
-      this.#bell.ring('namespaces');
-    });
+    this.namespaces = new RequiredNamespaces(() => metrics.pods.heardNamespaces(Date.now()));
     if (api !== undefined) metrics.pods.followNamespaces();
   }
 
-  /** Reads the pods again and again, at each ring and every 3 s, until the signal ends it. */
+  /** Reads the pods again and again until the signal ends it. */
   async run(signal: AbortSignal): Promise<void> {
-    const ring = () => this.#bell.ring('container');
-    await Promise.all([this.#keepReading(signal), watchContainers(this.#options.client, ring, signal)]);
-  }
-
-  async #keepReading(signal: AbortSignal): Promise<void> {
+    const { everyMs = READ_MS } = this.#options;
     let problem = '';
     while (!signal.aborted) {
       try {
@@ -68,7 +62,7 @@ export class NodePods {
         if (line !== problem) this.#options.log.warn(`cannot read the pods of this node: ${line}`);
         problem = line;
       }
-      await this.#bell.wait(READ_MS, signal).catch(() => {});
+      await timers.setTimeout(everyMs, undefined, { signal }).catch(() => {});
     }
   }
 

@@ -12,7 +12,6 @@ export type ListedSandbox = {
   readonly id: string;
   readonly state: SandboxState;
   readonly metadata: { readonly name: string; readonly uid: string; readonly namespace: string } | null;
-  readonly labels: Readonly<Record<string, string>>;
   readonly runtimeHandler: string;
 };
 
@@ -99,19 +98,11 @@ export class CriClient implements Cri {
     return { state: answer.status?.state ?? 'SANDBOX_NOTREADY', ...parseSandboxInfo(answer.info.info) };
   }
 
-  /** Sandboxes of that state, and with all of these labels. */
-  async listSandboxes(
-    filter: { readonly state?: SandboxState; readonly labels?: Readonly<Record<string, string>> },
-    options?: CallOptions,
-  ): Promise<readonly ListedSandbox[]> {
-    const { state, labels } = filter;
-    const wanted = {
-      ...(state === undefined ? {} : { state: { state } }),
-      ...(labels === undefined ? {} : { labelSelector: labels }),
-    };
-    return (
-      await this.#connection.call<{ items: ListedSandbox[] }>('ListPodSandbox', { filter: wanted }, options)
-    ).items;
+  /** Sandboxes of that state, or all. */
+  async listSandboxes(state: SandboxState | 'all', options?: CallOptions): Promise<readonly ListedSandbox[]> {
+    const filter = state === 'all' ? {} : { state: { state } };
+    return (await this.#connection.call<{ items: ListedSandbox[] }>('ListPodSandbox', { filter }, options))
+      .items;
   }
 
   /** The PIDs that the runtime itself reports for a container or sandbox: gVisor reports the guest's, runc the host's. */
@@ -148,11 +139,6 @@ export class CriClient implements Cri {
   /** Removes containerd's own record of a container that has no task. */
   async deleteContainer(id: string, options?: CallOptions): Promise<void> {
     await this.#connection.call('Containers.Delete', { id }, options);
-  }
-
-  /** Tells of each container that comes or goes, until the signal ends it; rejects when containerd does. */
-  containerEvents(signal: AbortSignal): AsyncGenerator<unknown> {
-    return this.#connection.stream('GetContainerEvents', signal);
   }
 
   /** Whether the connection's state stops to be what it is now within `timeoutMs`; told as soon as it does. */

@@ -1,4 +1,4 @@
-import { Client, type ClientUnaryCall, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { Client, type ClientUnaryCall, credentials, Metadata } from '@grpc/grpc-js';
 import protobuf from 'protobufjs/light.js';
 import { CriError } from './error.ts';
 import { CRI_SCHEMA, SERVICES } from './schema.ts';
@@ -65,23 +65,6 @@ export class Connection {
       this.#running.delete(call);
       signal?.removeEventListener('abort', abort);
     });
-  }
-
-  /** The answers of a method that streams, until the signal ends it; rejects when containerd does. */
-  async *stream(method: string, signal: AbortSignal): AsyncGenerator<unknown> {
-    const { path, serialize, deserialize } = methodNamed(method);
-    signal.throwIfAborted();
-    const call = this.#client.makeServerStreamRequest(path, serialize, deserialize, {});
-    const abort = () => call.cancel();
-    signal.addEventListener('abort', abort, { once: true });
-    try {
-      for await (const event of call) yield event;
-    } catch (error) {
-      throw new CriError(method, error as ServiceError);
-    } finally {
-      signal.removeEventListener('abort', abort);
-      call.cancel();
-    }
   }
 
   /** Whether the connection's state stops to be what it is now within `timeoutMs`; told as soon as it does. */

@@ -3,24 +3,15 @@ import { map, message, repeated, service } from './descriptor.ts';
 const NOTHING = message({});
 
 const runtimeV1 = {
-  RuntimeService: service(
-    [
-      'Version',
-      'Status',
-      'RunPodSandbox',
-      'StopPodSandbox',
-      'RemovePodSandbox',
-      'PodSandboxStatus',
-      'ListPodSandbox',
-    ],
-    {
-      GetContainerEvents: {
-        requestType: 'GetEventsRequest',
-        responseType: 'ContainerEventResponse',
-        responseStream: true,
-      },
-    },
-  ),
+  RuntimeService: service([
+    'Version',
+    'Status',
+    'RunPodSandbox',
+    'StopPodSandbox',
+    'RemovePodSandbox',
+    'PodSandboxStatus',
+    'ListPodSandbox',
+  ]),
 
   VersionRequest: message({ version: [1, 'string'] }),
   VersionResponse: message({ runtimeName: [2, 'string'], runtimeVersion: [3, 'string'] }),
@@ -75,24 +66,16 @@ const runtimeV1 = {
   PodSandboxStatus: message({ id: [1, 'string'], state: [3, 'PodSandboxState'] }),
   PodSandboxState: { values: { SANDBOX_READY: 0, SANDBOX_NOTREADY: 1 } },
   ListPodSandboxRequest: message({ filter: [1, 'PodSandboxFilter'] }),
-  PodSandboxFilter: message({
-    id: [1, 'string'],
-    state: [2, 'PodSandboxStateValue'],
-    labelSelector: [3, map('string')],
-  }),
+  PodSandboxFilter: message({ state: [2, 'PodSandboxStateValue'] }),
   PodSandboxStateValue: message({ state: [1, 'PodSandboxState'] }),
   ListPodSandboxResponse: message({ items: [1, repeated('PodSandbox')] }),
+  // Without labels: nothing limits how many a pod has, and those of a dozen pods are more than this process can hold.
   PodSandbox: message({
     id: [1, 'string'],
     metadata: [2, 'PodSandboxMetadata'],
     state: [3, 'PodSandboxState'],
-    labels: [5, map('string')],
     runtimeHandler: [7, 'string'],
   }),
-
-  GetEventsRequest: NOTHING,
-  // That there was an event is all that is read.
-  ContainerEventResponse: NOTHING,
 };
 
 // An Any's value is bytes that hold a message; on the wire that is the same as the message itself.

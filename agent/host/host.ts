@@ -137,8 +137,15 @@ export class Host {
   async *pieces(path: string, overlap: number): AsyncGenerator<Buffer> {
     const local = await this.localPath(path);
     if (local === undefined) return;
-    const openIt = () => open(local, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
-    const file = await this.#absentIsUndefined(path, openIt);
+    let isWanted = true;
+    const openIt = async () => {
+      const opened = await open(local, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+      if (!isWanted) await opened.close(); // too late
+      return opened;
+    };
+    const file = await this.#absentIsUndefined(path, openIt).finally(() => {
+      isWanted = false;
+    });
     if (file === undefined) return;
     try {
       refuseIrregular(await this.#turns.take(path, () => file.stat()));

@@ -19,16 +19,24 @@ export type HostProcess = {
 /** A process of ours has a few KiB of arguments; one with more is none of those that are looked at here. */
 const MOST_ARGUMENT_BYTES = 64 * 1024;
 
+/** Whether a process is of that sandbox: gVisor's has its bundle among its arguments, and its cgroup is named for it whatever the runtime. */
+export function isOfSandbox({ argv, cgroups }: HostProcess, id: string): boolean {
+  return [...argv, ...cgroups].some((text) => text.includes(id));
+}
+
 /**
  * Reads a process by its PID in the namespace of the host's /proc; undefined when it is gone, or ends and has no arguments
  * any more.
  * Source: https://man7.org/linux/man-pages/man5/proc_pid_status.5.html, proc_pid_cgroup(5), proc_pid_statm(5)
  */
 export async function readProcess(host: Host, pid: number): Promise<HostProcess | undefined> {
-  const read = (file: string) => host.readText(`/proc/${pid}/${file}`, MOST_ARGUMENT_BYTES);
-  const [cmdline, status, cgroup, statm] = await Promise.all(
-    ['cmdline', 'status', 'cgroup', 'statm'].map(read),
-  );
+  const read = (file: string, maxBytes?: number) => host.readText(`/proc/${pid}/${file}`, maxBytes);
+  const [cmdline, status, cgroup, statm] = await Promise.all([
+    read('cmdline', MOST_ARGUMENT_BYTES),
+    read('status'),
+    read('cgroup'),
+    read('statm'),
+  ]);
   if (!cmdline || status === undefined || cgroup === undefined) return undefined;
   const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '';
   return {

@@ -4,9 +4,9 @@ import type { CallOptions } from '../cri/connection.ts';
 import { CriError } from '../cri/error.ts';
 import { errorLine } from '../host/error-line.ts';
 import type { Host } from '../host/host.ts';
-import { readProcess } from '../host/process.ts';
+import { isOfSandbox, readProcess } from '../host/process.ts';
 import { isBelow } from '../proof/place.ts';
-import { POD_UID } from '../proof/sandbox-config.ts';
+import { isProbe } from '../proof/sandbox-config.ts';
 import { isDoubtful, judgeSandbox, type Pod } from './pod.ts';
 
 /** How many sandboxes are asked about at a time. */
@@ -31,8 +31,8 @@ export class PodReader {
    * and hides no other. Rejects when containerd does not list them.
    */
   async read(signal: AbortSignal): Promise<readonly Pod[]> {
-    const items = await this.#client.listSandboxes({ state: 'SANDBOX_READY' }, { signal });
-    const pods = items.filter(({ labels, metadata }) => metadata !== null && POD_UID in labels);
+    const items = await this.#client.listSandboxes('SANDBOX_READY', { signal });
+    const pods = items.filter((sandbox) => sandbox.metadata !== null && !isProbe(sandbox));
     const known = new Map<string, Pod>();
     const found = await mapAtOnce(pods, AT_ONCE, async (listed) => {
       const earlier = this.#known.get(listed.id);
@@ -54,8 +54,9 @@ export class PodReader {
     const pod = { namespace, name, uid, handler: runtimeHandler };
     try {
       const { pid, runtimeType, cgroupParent } = await this.#client.sandbox(id, options);
-      const process =
-        pid === undefined ? undefined : await readProcess(this.#host, pid).catch(() => undefined);
+      const found = pid === undefined ? undefined : await readProcess(this.#host, pid).catch(() => undefined);
+      // Where its process has ended, another may have its PID.
+      const process = found !== undefined && isOfSandbox(found, id) ? found : undefined;
       const facts = { runtimeType, pid, argv: process?.argv };
       const runtimePids = isDoubtful(facts) ? await this.#client.listPids(id, options) : [];
       const judged = { ...pod, ...judgeSandbox({ ...facts, runtimePids }) };

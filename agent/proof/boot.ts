@@ -75,28 +75,29 @@ async function tryOnce(options: BootOptions): Promise<Attempt> {
   const seen = await readWitness(options, id, place).catch((error: unknown) => ({ error }));
   const seenMs = now();
   // Asked before our own stop: whether somebody else, or its own death, was quicker.
-  const ended =
-    'error' in seen && (await endsSoon(client, id, seen.error instanceof CriError ? ENDS_SOON : GONE_SOON));
+  const ended = 'error' in seen && (await endsSoon(client, id, !(seen.error instanceof CriError)));
   const stoppedMs = now();
   const torn = await tearDown(options, id);
-  if (torn?.kind === 'stuck') return { outcome: torn };
+  // No other beside one that stays.
+  if (torn !== undefined) return { outcome: torn };
   if ('error' in seen) {
     const unseen = impossible(seen.error);
     if (ended) return { outcome: interrupted(unseen.message), unseenMs: seenMs };
     // containerd may report of the next boot what it did not report of this one; a foreign /proc stays foreign.
     return seen.error instanceof CriError ? { outcome: unseen, unseenMs: seenMs } : { outcome: unseen };
   }
-  return { outcome: torn ?? judgeWitness(seen, { handler, bootMs, teardownMs: now() - stoppedMs }) };
+  return { outcome: judgeWitness(seen, { handler, bootMs, teardownMs: now() - stoppedMs }) };
 }
 
 /** Whether a sandbox is gone; containerd hears of its process's end a little later than /proc shows it. */
-async function endsSoon(client: CriClient, id: string, questions: number): Promise<boolean> {
-  for (let question = 1; question <= questions; question++) {
+async function endsSoon(client: CriClient, id: string, isGone: boolean): Promise<boolean> {
+  for (let question = 1; question <= (isGone ? GONE_SOON : ENDS_SOON); question++) {
     try {
       if ((await client.sandbox(id)).state !== 'SANDBOX_READY') return true;
     } catch (error) {
-      // One that does not answer now is not asked for longer.
-      return error instanceof CriError && error.kind === 'absent';
+      if (!(error instanceof CriError)) throw error;
+      // gVisor's shim tells no state while it deletes: where the process has gone, that is what a late answer means.
+      return error.kind === 'absent' || (isGone && error.kind === 'late');
     }
     await timers.setTimeout(100);
   }

@@ -1,8 +1,8 @@
 import type { CriClient } from '../cri/client.ts';
 import { CriError } from '../cri/error.ts';
-import { POD_UID } from './sandbox-config.ts';
+import { isProbe } from './sandbox-config.ts';
 
-/** A pod may end between two questions, and one that is no pod of the kubelet's tells nothing. */
+/** A pod may end between two questions, and a sandbox that is none of the kubelet's tells nothing. */
 const PODS_TO_ASK = 5;
 
 /** Our own folder below the kubelet's root of pods. A dash would be a further level of systemd's. */
@@ -11,12 +11,15 @@ const OWN = 'gvisor_ready';
 /**
  * The cgroup parent for a probe, "" when there is no pod to learn from: a place of its own in the kubelet's root of
  * pods, beside the classes burstable and besteffort. Driver and root are read from what the kubelet asked for a pod's
- * own sandbox, which no pod can shape; one whose shim hangs tells nothing, and the next is asked. The place has the
+ * own sandbox, which no pod can shape; one whose shim hangs tells nothing, and the next is asked. Those of the default
+ * handler are asked first: of a gVisor pod, its own sentry must answer, and a pod can keep that busy. The place has the
  * default shares of one CPU; the sandbox alone is in it, so that containerd's two shares for a sandbox do not matter.
  * Source: https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/opts/spec_opts.go (WithDefaultSandboxShares)
  */
 export async function findPlace(client: CriClient): Promise<string> {
-  const pods = (await client.listSandboxes({})).filter(({ labels }) => POD_UID in labels);
+  const pods = (await client.listSandboxes('SANDBOX_READY'))
+    .filter((sandbox) => !isProbe(sandbox))
+    .sort((a, b) => a.runtimeHandler.length - b.runtimeHandler.length); // the default has no name
   let unanswered: unknown;
   for (const { id } of pods.slice(0, PODS_TO_ASK)) {
     try {

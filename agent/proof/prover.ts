@@ -1,21 +1,20 @@
 import timers from 'node:timers/promises';
 import { readPressure } from '../host/pressure.ts';
 import { type BootOptions, boot } from './boot.ts';
+import { Leftovers, type LeftoversOptions } from './leftovers.ts';
 import { impossible, type Outcome } from './outcome.ts';
-import { sweep } from './sweep.ts';
 import type { Witness } from './witness.ts';
 
 /** What a prover needs besides the boot's own; times in milliseconds. */
-export type ProverOptions = BootOptions & {
-  /** Called when a boot ends that no look waits for. */
-  readonly onEnd: () => void;
-  /** Called with how many sandboxes of earlier probes containerd cannot remove, when that changes. */
-  readonly onLeft: (left: number) => void;
-  /** How long a look waits for a boot before it goes on without, */
-  readonly patienceMs?: number;
-  /** and how long a boot may take before a node without pressure counts as one where sandboxes hang. */
-  readonly hangMs?: number;
-};
+export type ProverOptions = BootOptions &
+  LeftoversOptions & {
+    /** Called when a boot ends that no look waits for. */
+    readonly onEnd: () => void;
+    /** How long a look waits for a boot before it goes on without, */
+    readonly patienceMs?: number;
+    /** and how long a boot may take before a node without pressure counts as one where sandboxes hang. */
+    readonly hangMs?: number;
+  };
 
 /**
  * Measured: 0.3 s on an idle node, 2 to 6 s on one that is ten times slower, and twice that where the kubelet stopped the
@@ -34,7 +33,8 @@ const MOST_HANGING = 3;
 const RETRY_HANGING_MS = 3_600_000;
 
 /** `begunMs`: when the sandbox was asked for; while earlier probes are still swept away, when that began. */
-type Boot = { begunMs: number; readonly ended: Promise<void>; outcome?: Outcome };
+type Boot = { begunMs: number; readonly ended: Promise<void>; done?: Done };
+type Done = { readonly outcome: Outcome; readonly atMs: number };
 
 /**
  * Proves, at most one boot at a time, and remembers what proofs showed. A look waits for a boot only so long; a boot
@@ -42,20 +42,21 @@ type Boot = { begunMs: number; readonly ended: Promise<void>; outcome?: Outcome 
  */
 export class Prover {
   readonly #options: ProverOptions;
+  readonly #leftovers: Leftovers;
   #boot: Boot | undefined;
   #waiting = false;
   #witness: Witness | undefined;
-  #left = 0;
   /** Boots that were given up on; their sandboxes are removed when they end after all. */
   #hanging = 0;
   #hungMs: number | undefined;
-  /** The last outcome while sandboxes do not go away, and how many in a row did not. */
-  #stuck: { readonly outcome: Outcome; readonly times: number; readonly atMs: number } | undefined;
+  /** How the last boot ended, unless something has changed since. */
+  #last: Done | undefined;
   /** When something last changed. */
   #changedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: ProverOptions) {
     this.#options = options;
+    this.#leftovers = new Leftovers(options);
   }
 
   /** What the last proof showed. */
@@ -66,29 +67,25 @@ export class Prover {
   /** Tells that something happened on the node: a boot that runs says nothing of it, and it may have repaired what hung. */
   changed(): void {
     this.#changedMs = this.#options.now();
-    this.#stuck = undefined;
+    this.#last = undefined;
   }
 
   /** The outcome of the running boot, or of a new one. Rejects when the signal is aborted. */
   async prove(signal: AbortSignal): Promise<Outcome> {
     signal.throwIfAborted();
-    const { now } = this.#options;
     if (this.#boot === undefined && !this.#mayBegin()) return this.#hangs();
     this.#boot ??= this.#begin();
     let running = this.#boot;
     await this.#waitFor(running, signal);
-    if (running.begunMs < this.#changedMs && this.#isOver(running)) {
+    if (this.#isPast(running) && this.#isOver(running)) {
       running = this.#boot = this.#begin();
       await this.#waitFor(running, signal);
     }
-    if (running.outcome === undefined) return this.#unfinished(running);
+    if (running.done === undefined) return this.#unfinished(running);
     this.#boot = undefined;
     this.#hungMs = undefined;
-    const { outcome } = running;
+    const { outcome } = running.done;
     if (outcome.kind === 'proven') this.#witness = outcome.witness;
-    if (outcome.kind !== 'stuck') this.#stuck = undefined;
-    else if (outcome !== this.#stuck?.outcome)
-      this.#stuck = { outcome, times: (this.#stuck?.times ?? 0) + 1, atMs: now() };
     return outcome;
   }
 
@@ -107,12 +104,18 @@ export class Prover {
     signal.throwIfAborted();
   }
 
+  /** Whether a boot says nothing about the present state: something has changed since it began, or it ended long ago. */
+  #isPast({ begunMs, done }: Boot): boolean {
+    const { now, hangMs = HANG_MS } = this.#options;
+    return begunMs < this.#changedMs || (done !== undefined && now() - done.atMs > hangMs);
+  }
+
   /**
-   * Whether a new boot may replace one that was waited for. A boot that began before a change says nothing about the
-   * present state. Measured: if runsc is removed while containerd creates a sandbox, it answers four minutes later.
+   * Whether a new boot may replace this one.
+   * Measured: if runsc is removed while containerd creates a sandbox, it answers four minutes later.
    */
   #isOver(running: Boot): boolean {
-    if (running.outcome !== undefined) return true;
+    if (running.done !== undefined) return true;
     if (this.#hanging >= MOST_HANGING) return false;
     this.#leave(running);
     return true;
@@ -133,14 +136,19 @@ export class Prover {
   }
 
   #begin(): Boot {
-    const begunMs = this.#options.now();
-    const sweptAway = this.#sweep();
+    const { now, onEnd } = this.#options;
+    const sweptAway = this.#sweep().catch(impossible);
     const running: Boot = {
-      begunMs,
-      ended: sweptAway.then(async (problem) => {
-        running.begunMs = this.#options.now();
-        running.outcome = problem ?? (await boot(this.#options));
-        if (!this.#waiting) this.#options.onEnd();
+      begunMs: now(),
+      ended: sweptAway.then(async (held) => {
+        running.begunMs = now();
+        const outcome = held ?? (await boot(this.#options));
+        running.done = { outcome, atMs: now() };
+        if (held === undefined) {
+          this.#last = running.done;
+          this.#leftovers.note(outcome);
+        }
+        if (!this.#waiting) onEnd();
       }),
     };
     return running;
@@ -148,21 +156,12 @@ export class Prover {
 
   /** Removes what earlier probes left; an outcome where no other may begin. */
   async #sweep(): Promise<Outcome | undefined> {
-    const { client, now, signal, onLeft } = this.#options;
-    try {
-      // A boot that still runs has a sandbox that must not be swept away.
-      const left = this.#hanging > 0 ? this.#left : await sweep(client, signal);
-      if (left !== this.#left) onLeft(left);
-      this.#left = left;
-      const stuck = this.#stuck;
-      if (stuck === undefined || stuck.times < MOST_HANGING) return undefined;
-      // Beside a boot that hangs nothing is swept, so that nobody knows whether they have gone.
-      if (this.#hanging === 0 && left < MOST_HANGING) return undefined;
-      // One more would stay as well, and the agent itself would fill a broken node.
-      return now() - stuck.atMs < RETRY_HANGING_MS ? stuck.outcome : undefined;
-    } catch (error) {
-      return impossible(error);
-    }
+    // A boot that hangs has a container that must not be swept away.
+    await this.#leftovers.sweep({ forgotten: this.#hanging === 0 });
+    const last = this.#last;
+    if (last === undefined || this.#leftovers.grown < MOST_HANGING) return undefined;
+    // One more would stay as well, and the agent itself would fill a broken node.
+    return this.#options.now() - last.atMs < RETRY_HANGING_MS ? last.outcome : undefined;
   }
 
   async #unfinished(running: Boot): Promise<Outcome> {

@@ -1,6 +1,6 @@
 import type { CriClient } from '../cri/client.ts';
 import type { Host } from '../host/host.ts';
-import { readProcess } from '../host/process.ts';
+import { isOfSandbox, readProcess } from '../host/process.ts';
 import { sentryFlags } from '../runsc/sentry.ts';
 
 /** What the host and the runtime themselves say of a probe's sandbox. Nothing in it can be shaped by a pod. */
@@ -42,8 +42,7 @@ export async function readWitness(
   if (pid === undefined || seen === undefined)
     throw new Error(`the sandbox's first process ${pid ?? ''} is not there`);
   const { argv, uid, seccomp, textPages, cgroups, parentPid } = seen;
-  // Its bundle is an argument of gVisor's, and its cgroup is named for it whatever the runtime.
-  if (![...argv, ...cgroups].some((text) => text.includes(id)))
+  if (!isOfSandbox(seen, id))
     throw new Error(
       `process ${pid} in /proc is "${argv[0]?.slice(0, 100)}" and none of the sandbox's: /proc is not that of containerd's PID namespace`,
     );

@@ -1,5 +1,7 @@
 import timers from 'node:timers/promises';
 import type { CriClient } from '../cri/client.ts';
+import { CriError } from '../cri/error.ts';
+import type { ContainerdIs } from './trigger.ts';
 
 /**
  * How often a quiet containerd is asked whether it still answers. With the time that an answer may take, once here and
@@ -12,26 +14,31 @@ const AWAY_MS = 250;
 
 /**
  * Calls `onChange` when containerd stops answering and when it answers again: at once when the connection
- * breaks or comes back, and by a cheap question now and then for one that hangs. Ends with the signal.
+ * breaks or comes back, and by a cheap question now and then for one that hangs or is busy. Ends with the signal.
  */
 export async function watchContainerd(
   client: CriClient,
-  onChange: (is: 'gone' | 'back') => void,
+  onChange: (is: ContainerdIs) => void,
   signal: AbortSignal,
   everyMs = PULSE_MS,
 ): Promise<void> {
   let answered: boolean | undefined;
   let broke = false;
   while (!signal.aborted) {
-    const answers = await client.version({ signal }).then(
-      () => true,
-      () => false,
+    const isLate = await client.version({ signal }).then(
+      () => undefined,
+      (error: unknown) => error instanceof CriError && error.kind === 'late',
     );
     if (signal.aborted) return;
+    const answers = isLate === undefined;
+    broke ||= isLate === false;
     // A restart so quick that no question went unanswered still broke the connection.
-    if (answered !== undefined && (answers !== answered || (answers && broke)))
-      onChange(answers ? 'back' : 'gone');
+    if (answered !== undefined && (answers !== answered || (answers && broke))) {
+      if (answers) onChange(broke ? 'back' : 'in time again');
+      else onChange(isLate ? 'late' : 'gone');
+    }
     answered = answers;
+    if (answers) broke = false;
     const wait = new AbortController();
     const either = AbortSignal.any([signal, wait.signal]);
     const pauseMs = answers ? everyMs : AWAY_MS;
@@ -40,6 +47,6 @@ export async function watchContainerd(
       () => {},
     );
     await timers.setTimeout(pauseMs, undefined, { signal: either }).catch(() => {});
-    broke = answers && wait.signal.aborted;
+    broke ||= wait.signal.aborted;
   }
 }

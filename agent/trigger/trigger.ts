@@ -1,8 +1,11 @@
+/** What became of containerd: its connection broke or came back, or it alone answers late or in time. */
+export type ContainerdIs = 'gone' | 'back' | 'late' | 'in time again';
+
 /** Why a look begins. `confirm` is the second look after a failure; `boot` is the end of a boot that outlasted a look. */
 export type Trigger =
   | { readonly kind: 'start' | 'timer' | 'confirm' | 'boot' }
   | { readonly kind: 'file'; readonly path: string }
-  | { readonly kind: 'containerd'; readonly is: 'gone' | 'back' };
+  | { readonly kind: 'containerd'; readonly is: ContainerdIs };
 
 /** The trigger in words, for people: "file /usr/local/bin/runsc", "containerd is gone". */
 export function triggerText(trigger: Trigger): string {
@@ -11,7 +14,8 @@ export function triggerText(trigger: Trigger): string {
   return trigger.kind;
 }
 
-/** Whether something happened on the node: a timer, a second look and the end of a boot change nothing there. */
-export function isChange({ kind }: Trigger): boolean {
-  return kind === 'start' || kind === 'file' || kind === 'containerd';
+/** Whether something happened on the node: a timer, a late answer and the end of a boot change nothing there. */
+export function isChange(trigger: Trigger): boolean {
+  if (trigger.kind === 'containerd') return trigger.is === 'gone' || trigger.is === 'back';
+  return trigger.kind === 'start' || trigger.kind === 'file';
 }

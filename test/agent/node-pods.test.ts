@@ -25,8 +25,8 @@ describe('NodePods', () => {
     const log = pino({ level: 'warn' }, { write: (line: string) => void lines.push(JSON.parse(line)) });
     const stop = new AbortController();
     const metrics = new Metrics('0.1.0');
-    const now = () => performance.now();
-    const pods = new NodePods({ client, host: new Host('/'), metrics, api: undefined, log, now });
+    const options = { client, host: new Host('/'), metrics, api: undefined, log, everyMs: 5 };
+    const pods = new NodePods(options);
     let events = Promise.withResolvers<WatchEvent>();
     const get = async () => ({ items: [], metadata: { resourceVersion: '1' } });
     const watch = async function* (): AsyncGenerator<WatchEvent> {

@@ -3,7 +3,7 @@ import { CriClient } from '../../agent/cri/client.ts';
 import { Host } from '../../agent/host/host.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import { Prover } from '../../agent/proof/prover.ts';
-import { PROBE_LABELS } from '../../agent/proof/sandbox-config.ts';
+import { isProbe } from '../../agent/proof/sandbox-config.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { healNode } from '../../cluster/faults/break-node.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
@@ -85,7 +85,7 @@ export class NodeClient extends CriClient {
   }
 
   async #probes(wanted: (state: string) => boolean): Promise<readonly string[]> {
-    const probes = await this.listSandboxes({ labels: PROBE_LABELS });
+    const probes = (await this.listSandboxes('all')).filter(isProbe);
     return probes.filter(({ state }) => wanted(state)).map(({ id }) => id);
   }
 }

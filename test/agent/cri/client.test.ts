@@ -7,6 +7,16 @@ import { GARBAGE, HANGS, refuses } from '../proof/containerd-scripts.ts';
 import { CONFIG, fakeContainerd } from '../proof/fake-containerd.ts';
 
 describe('CriClient', { concurrency: true }, () => {
+  it('keeps no labels of pods, whose number nothing limits', async (t) => {
+    const labels = Object.fromEntries(Array.from({ length: 1_000 }, (_, n) => [`l${n}`, '']));
+    const { containerd, client } = await fakeContainerd(t);
+    containerd.sandboxes.add('1f', labels);
+    const metadata = { name: '1f', namespace: 'eval', uid: '1f', attempt: 0 };
+    assert.deepEqual(await client.listSandboxes('all'), [
+      { id: '1f', state: 'SANDBOX_READY', metadata, runtimeHandler: '' },
+    ]);
+  });
+
   it('tells what containerd says of itself', async (t) => {
     const { client } = await fakeContainerd(t);
     assert.deepEqual(await client.status(), {

@@ -12,6 +12,8 @@ export type FakeProcess = {
   /** The text of its file `cgroup`. */
   readonly cgroup?: string;
   readonly textPages?: number;
+  /** Its supplementary groups, each with a blank before it. */
+  readonly groups?: string;
 };
 
 /** Pages of code of the sandbox that a fake containerd starts. */
@@ -20,13 +22,14 @@ export const TEXT_PAGES = 3272;
 /** Puts a process into /proc of the host at `root`. */
 export function addProcess(root: string, pid: number, process: FakeProcess): void {
   const { argv, parentPid = 1, namespacedPids = [pid], uid = 0, seccomp = 2 } = process;
-  const { cgroup = '0::/\n', textPages = TEXT_PAGES } = process;
+  const { cgroup = '0::/\n', textPages = TEXT_PAGES, groups = '' } = process;
   const folder = join(root, 'proc', String(pid));
   const status = [
     `Name:\t${(argv[0] ?? '').slice(0, 15)}`,
     `Pid:\t${pid}`,
     `PPid:\t${parentPid}`,
     `Uid:\t${uid}\t${uid}\t${uid}\t${uid}`,
+    `Groups:\t${groups}`,
     `NSpid:\t${namespacedPids.join('\t')}`,
     `Seccomp:\t${seccomp}`,
     'Seccomp_filters:\t1',

@@ -109,6 +109,31 @@ describe('Host, on a file system that does not answer', () => {
     for (let call = 0; call < 5; call++) assert.equal((await host.stat('/fine'))?.size, 4);
   });
 
+  it('closes a file that opens too late', async (t) => {
+    const { root } = await tempHost(t, FILES);
+    const opened = Promise.withResolvers<void>();
+    const asked = Promise.withResolvers<void>();
+    const closed = Promise.withResolvers<void>();
+    const slow = async () => {
+      asked.resolve();
+      await opened.promise;
+      return { close: async () => closed.resolve() };
+    };
+    t.mock.method(fs, 'open', slow as unknown as typeof fs.open);
+    syncBuiltinESMExports();
+    t.after(() => {
+      t.mock.reset();
+      syncBuiltinESMExports();
+    });
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const words = refusal(new Host(root, ANSWER_MS).pieces('/fine', 0).next());
+    await asked.promise;
+    t.mock.timers.tick(ANSWER_MS);
+    assert.match(await words, /no answer within/);
+    opened.resolve();
+    await closed.promise;
+  });
+
   it('ends a scan whose reading never ends, although its file cannot be closed', {
     timeout: 10_000,
   }, async (t) => {

@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { Host } from '../../../agent/host/host.ts';
+import { localSocket } from '../../../agent/host/local-socket.ts';
 import { NotVisible } from '../../../agent/host/visible.ts';
 import { tempHost } from './temp-host.ts';
 
@@ -39,6 +40,13 @@ describe('Host, in a pod that mounts some folders', () => {
       assert.ok(error instanceof NotVisible, String(error));
       assert.match(error.message, /mount the host's "\/(opt|var)" read-only at "\S+\/(opt|var)"$/);
     }
+  });
+
+  it('finds a socket behind a link, and says so where the link itself is not visible', async (t) => {
+    const host = await mounted(t, { '/usr/run': '', '/etc/run': { link: '../usr' } });
+    assert.equal(await localSocket(host, '/etc/run/a.sock'), join(host.root, 'usr/a.sock'));
+    assert.equal(await localSocket(host, '/etc/absent/a.sock'), join(host.root, 'etc/absent/a.sock'));
+    await assert.rejects(localSocket(host, '/var/run/containerd/containerd.sock'), NotVisible);
   });
 
   it('says so too where a link leads out of what is mounted', async (t) => {

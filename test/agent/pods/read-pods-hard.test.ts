@@ -35,6 +35,7 @@ async function readerOf(t: TestContext, pods: Pods) {
 }
 
 const gvisor = (id: string, cgroup = '0::/\n'): FakeProcess => ({ argv: sandboxArgv(id), cgroup });
+const runc = (id: string): FakeProcess => ({ argv: ['/pause'], cgroup: `0::/elsewhere/${id}\n` });
 const TWO: Pods = { good: { process: gvisor('good') }, odd: { process: gvisor('odd') } };
 
 describe('PodReader, at one pod that cannot be looked into', () => {
@@ -68,6 +69,23 @@ describe('PodReader, at one pod that cannot be looked into', () => {
       assert.equal(containerd.count('PodSandboxStatus'), 3);
     });
   }
+
+  it('judges none by a process that is not its own: where one has ended, another may have its PID', async (t) => {
+    const { containerd, reader } = await readerOf(t, { ended: { process: runc('another') } });
+    for (const _ of [1, 2]) {
+      const [pod] = await reader.read(SIGNAL);
+      assert.equal(pod?.sandboxed, true);
+      assert.equal(pod.evidence, 'its runtime is io.containerd.runsc.v1');
+    }
+    assert.equal(containerd.count('PodSandboxStatus'), 2);
+  });
+
+  it('looks at a process of many groups', async (t) => {
+    const groups = Array.from({ length: 60_000 }, (_, n) => 1_000_000_000 + n).join(' ');
+    const { containerd, read } = await readerOf(t, { crowd: { process: { ...runc('crowd'), groups } } });
+    for (const _ of [1, 2]) assert.deepEqual(await read(), [['crowd', false, undefined]]);
+    assert.equal(containerd.count('PodSandboxStatus'), 1);
+  });
 
   it('rejects when the reading is aborted in the middle', async (t) => {
     const { reader, disturb, containerd } = await readerOf(t, TWO);
@@ -118,7 +136,7 @@ describe('PodReader, on limits', () => {
 
   it('judges none of runc, and none whose cgroup is not known', async (t) => {
     const { read } = await readerOf(t, {
-      runc: { process: { argv: ['/pause'], cgroup: '0::/elsewhere\n' }, parent: SLICE },
+      runc: { process: runc('runc'), parent: SLICE },
       unasked: { process: gvisor('unasked', '0::/elsewhere\n') },
     });
     assert.deepEqual(await read(), [

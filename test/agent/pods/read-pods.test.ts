@@ -25,13 +25,16 @@ async function nodeWith(
   processes: Readonly<Record<number, FakeProcess>> = {},
 ) {
   const host = await tempHost(context);
-  for (const [pid, process] of Object.entries(processes)) addProcess(host.root, Number(pid), process);
+  const add = (pid: number, process: FakeProcess) => {
+    const id = sandboxes.find((sandbox) => sandbox.pid === pid)?.id;
+    addProcess(host.root, pid, { cgroup: `0::/kubepods/${id}\n`, ...process });
+  };
+  for (const [pid, process] of Object.entries(processes)) add(Number(pid), process);
   const scripts: Record<string, Script> = {
     ListPodSandbox: () => ({
       items: sandboxes.map(({ id, handler }) => ({
         id,
         metadata: { name: id, namespace: 'eval', uid: `uid-${id}` },
-        labels: { 'io.kubernetes.pod.uid': `uid-${id}` },
         runtimeHandler: handler,
       })),
     }),
@@ -43,11 +46,11 @@ async function nodeWith(
   };
   const { containerd, client } = await fakeContainerd(context, scripts);
   const newReader = () => new PodReader(client, host);
-  return { containerd, reader: newReader(), newReader, scripts, root: host.root };
+  return { containerd, reader: newReader(), newReader, scripts, add };
 }
 
-const GVISOR: Sandbox = { id: 'a', handler: 'runsc', type: 'io.containerd.runsc.v1', pid: 11 };
-const RUNC: Sandbox = { id: 'b', handler: '', type: 'io.containerd.runc.v2', pid: 12 };
+const GVISOR: Sandbox = { id: 'sandbox-a', handler: 'runsc', type: 'io.containerd.runsc.v1', pid: 11 };
+const RUNC: Sandbox = { id: 'sandbox-b', handler: '', type: 'io.containerd.runc.v2', pid: 12 };
 
 describe('PodReader', () => {
   it('tells what each pod runs in, and asks about each only once', async (t) => {
@@ -56,16 +59,16 @@ describe('PodReader', () => {
     const expected = [
       {
         namespace: 'eval',
-        name: 'a',
-        uid: 'uid-a',
+        name: 'sandbox-a',
+        uid: 'uid-sandbox-a',
         handler: 'runsc',
         sandboxed: true,
         evidence: 'process 11 is "runsc-sandbox"',
       },
       {
         namespace: 'eval',
-        name: 'b',
-        uid: 'uid-b',
+        name: 'sandbox-b',
+        uid: 'uid-sandbox-b',
         handler: '',
         sandboxed: false,
         evidence: 'process 12 is "/pause"',
@@ -79,9 +82,9 @@ describe('PodReader', () => {
 
   it('asks again about a pod of which nothing could be told', async (t) => {
     const odd = { id: 'c', handler: 'kata', type: 'io.containerd.kata.v2', pid: 13 };
-    const { reader, root } = await nodeWith(t, [odd]);
+    const { reader, add } = await nodeWith(t, [odd]);
     assert.equal((await reader.read(SIGNAL))[0]?.sandboxed, undefined);
-    addProcess(root, 13, { argv: ['qemu'] });
+    add(13, { argv: ['qemu'] });
     assert.equal((await reader.read(SIGNAL))[0]?.sandboxed, false);
   });
 
@@ -101,23 +104,23 @@ describe('PodReader', () => {
   });
 
   it('asks again about a pod that only its runtime type told of', async (t) => {
-    const { reader, root } = await nodeWith(t, [GVISOR]);
+    const { reader, add } = await nodeWith(t, [GVISOR]);
     assert.equal((await reader.read(SIGNAL))[0]?.sandboxed, true);
-    addProcess(root, 11, PAUSE);
+    add(11, PAUSE);
     assert.equal((await reader.read(SIGNAL))[0]?.sandboxed, false);
   });
 
   it('leaves out a probe and what ended meanwhile, but no pod that calls itself a probe', async (t) => {
     const { containerd, reader, scripts } = await nodeWith(t, [GVISOR]);
-    const probe = { 'app.kubernetes.io/managed-by': 'gvisor-ready', 'app.kubernetes.io/component': 'probe' };
-    const metadata = { name: 'x', namespace: 'eval', uid: 'u' };
+    const metadata = { name: 'gvisor-probe-1', namespace: 'gvisor-ready', uid: 'u' };
+    const probe = { ...metadata, uid: 'gvisor-probe-1' };
     containerd.scripts = {
       ...scripts,
       ListPodSandbox: () => ({
         items: [
-          { id: 'a', metadata, labels: { ...probe, 'io.kubernetes.pod.uid': 'u' } },
-          { id: 'probe', metadata, labels: probe },
-          { id: 'gone', metadata, labels: { 'io.kubernetes.pod.uid': 'u' } },
+          { id: 'sandbox-a', metadata },
+          { id: 'probe', metadata: probe },
+          { id: 'gone', metadata },
         ],
       }),
       PodSandboxStatus: (request) => {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { status } from '@grpc/grpc-js';
 import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
 import { Refusal, refuses, type Script } from './containerd-scripts.ts';
-import { brief, POD, type Scene, scene } from './scene.ts';
+import { brief, POD, type Scene, scene, vanish } from './scene.ts';
 
 const requestOf = ({ containerd }: Scene, method: string) =>
   containerd.requests.find((each) => each.method === method);
@@ -36,6 +37,7 @@ describe('boot', { concurrency: true }, () => {
     const { request } = requestOf(made, 'RunPodSandbox') ?? {};
     assert.equal(request.runtimeHandler, 'runsc');
     assert.deepEqual(request.config.labels, PROBE_LABELS);
+    assert.match(request.config.metadata.uid, /^gvisor-probe-[0-9a-f]{8}$/);
     assert.equal(request.config.linux.securityContext.namespaceOptions.network, 'NODE');
   });
 
@@ -127,6 +129,24 @@ describe('boot', { concurrency: true }, () => {
     };
     assert.equal(brief(await made.run()), 'interrupted ProbeInterrupted');
     assert.deepEqual([made.containerd.count('RunPodSandbox'), made.containerd.sandboxes.byId.size], [5, 0]);
+  });
+
+  it('tries again where its process has gone, and the shim tells no state while it deletes', async (t) => {
+    const made = await scene(t);
+    const asked = new Map<string, number>();
+    made.containerd.scripts = {
+      PodSandboxStatus: (request) => {
+        const id: string = request.podSandboxId;
+        asked.set(id, (asked.get(id) ?? 0) + 1);
+        const { pid } = made.containerd.sandboxes.byId.get(id) ?? { pid: 0 };
+        if (id === 'sandbox-1') vanish(made, pid);
+        if (id === 'sandbox-1' && asked.get(id) === 2)
+          throw new Refusal('Deadline exceeded', status.DEADLINE_EXCEEDED);
+        return made.containerd.usual('PodSandboxStatus', request);
+      },
+    };
+    assert.equal(brief(await made.run()), 'proven');
+    assert.equal(made.containerd.count('RunPodSandbox'), 2);
   });
 
   it('sees a death in the middle of the questions as well', async (t) => {

@@ -1,4 +1,5 @@
 import { status } from '@grpc/grpc-js';
+import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
 import { addProcess, cgroupOf, type FakeProcess, removeProcess, sandboxArgv } from '../host/fake-process.ts';
 import { Refusal, type Request } from './containerd-scripts.ts';
 
@@ -54,6 +55,12 @@ export class FakeSandboxes {
     return id;
   }
 
+  /** Puts the sandbox of a probe there. */
+  addProbe(id: string): void {
+    const metadata = { name: id, namespace: 'gvisor-ready', uid: `gvisor-probe-${id}` };
+    this.add(id, PROBE_LABELS, { config: { metadata } });
+  }
+
   /** Puts a sandbox there. */
   add(
     id: string,
@@ -100,15 +107,13 @@ export class FakeSandboxes {
   }
 
   list(filter: Request): object[] {
-    const labels: Labels = filter?.labelSelector ?? {};
     return [...this.byId]
-      .filter(([, sandbox]) => hasAll(sandbox.labels, labels))
       .filter(([, { state }]) => filter?.state == null || state === filter.state.state)
       .map(([id, { labels: own, state, config, handler }]) => ({
         id,
         labels: own,
         state,
-        metadata: config.metadata ?? null,
+        metadata: config.metadata ?? { name: id, namespace: 'eval', uid: id },
         runtimeHandler: handler,
       }));
   }

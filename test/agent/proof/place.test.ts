@@ -58,10 +58,11 @@ describe('isBelow', () => {
 describe('findPlace', { concurrency: true }, () => {
   const pod = (cgroupParent: string) => ({ config: { linux: { cgroupParent } } });
 
-  it('learns from a pod of the kubelet, and from nobody else', async (t) => {
+  it('learns from a pod of the kubelet, and from no probe', async (t) => {
     const { containerd, client } = await scene(t);
-    containerd.sandboxes.add('other', {}, pod('/elsewhere/pod1'));
+    containerd.sandboxes.addProbe('probe');
     assert.equal(await findPlace(client), '');
+    assert.equal(containerd.count('PodSandboxStatus'), 0);
     containerd.sandboxes.add('pod', POD, pod('/kubepods/burstable/pod2'));
     assert.equal(await findPlace(client), '/kubepods/gvisor_ready');
   });
@@ -97,6 +98,16 @@ describe('findPlace', { concurrency: true }, () => {
       };
       assert.equal(await findPlace(client), '/kubepods/gvisor_ready');
     }
+  });
+
+  it('asks pods of the default handler first: in a pod of gVisor, its own sentry must answer', async (t) => {
+    const { containerd, client } = await scene(t);
+    for (let n = 0; n < 20; n++)
+      containerd.sandboxes.add(`silent-${n}`, POD, { ...pod('/kubepods/pod1'), handler: 'runsc' });
+    containerd.sandboxes.add('sound', POD, pod('/kubepods/pod2'));
+    assert.equal(await findPlace(client), '/kubepods/gvisor_ready');
+    assert.equal(containerd.requests.at(-1)?.request.podSandboxId, 'sound');
+    assert.equal(containerd.count('PodSandboxStatus'), 1);
   });
 
   it('asks no more than five', async (t) => {

@@ -158,12 +158,13 @@ describe('Prover, when sandboxes hang', { concurrency: true }, () => {
     assert.equal(containerd.count('RunPodSandbox'), 1 + 3);
   });
 
-  it('sweeps nothing away while a boot hangs, since it has a sandbox', async (t) => {
+  it("sweeps away no container while a boot hangs, since one is the boot's", async (t) => {
     const { look, boots, hang, containerd } = await hanging(t);
     await hang(1);
-    containerd.sandboxes.add('of-the-boot-that-hangs', PROBE_LABELS);
+    containerd.sandboxes.records.set('of-the-boot-that-hangs', { labels: PROBE_LABELS, task: true });
+    containerd.sandboxes.addProbe('left');
     await look(0);
     await boots(2);
-    assert.ok(containerd.sandboxes.byId.has('of-the-boot-that-hangs'));
+    assert.deepEqual([...containerd.sandboxes.records.keys()], ['of-the-boot-that-hangs']);
   });
 });

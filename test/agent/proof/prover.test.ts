@@ -34,7 +34,7 @@ describe('Prover', { concurrency: true }, () => {
     const stays = { 'Tasks.Delete': refuses('busy') };
     const { prover, containerd, told } = await proverScene(t, stays, PATIENT);
     const { sandboxes } = containerd;
-    sandboxes.add('predecessor', PROBE_LABELS);
+    sandboxes.addProbe('predecessor');
     sandboxes.records.set('stubborn', { labels: PROBE_LABELS, task: true });
     for (const _ of [1, 2]) assert.equal(brief(await prover.prove(NEVER)), 'proven');
     assert.equal(sandboxes.byId.has('predecessor'), false);

@@ -1,33 +1,49 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
-import { sweep } from '../../../agent/proof/sweep.ts';
+import { sweepForgotten, sweepSandboxes } from '../../../agent/proof/sweep.ts';
 import { refuses } from './containerd-scripts.ts';
 import { NEVER, POD, scene } from './scene.ts';
 
-describe('sweep', { concurrency: true }, () => {
+describe('sweepSandboxes', { concurrency: true }, () => {
   it('removes what earlier probes left, and nothing else', async (t) => {
     const { containerd, client } = await scene(t);
     const { sandboxes } = containerd;
-    sandboxes.add('left-1', PROBE_LABELS);
-    sandboxes.add('left-2', PROBE_LABELS);
+    sandboxes.addProbe('left-1');
+    sandboxes.addProbe('left-2');
     sandboxes.add('other', { 'app.kubernetes.io/managed-by': 'Helm' });
-    sandboxes.add('disguised', { ...PROBE_LABELS, ...POD });
-    assert.equal(await sweep(client, NEVER), 0);
+    const metadata = { name: 'gvisor-probe-1', namespace: 'gvisor-ready', uid: '0f-12' };
+    sandboxes.add('disguised', { ...PROBE_LABELS, ...POD }, { config: { metadata } });
+    assert.deepEqual(await sweepSandboxes(client, NEVER), []);
     assert.deepEqual([...sandboxes.byId.keys()], ['other', 'disguised']);
-    assert.deepEqual([...sandboxes.records.keys()], ['other', 'disguised']);
     assert.equal(sandboxes.byId.get('disguised')?.state, 'SANDBOX_READY');
     const order = containerd.requests.flatMap(({ method, request }) =>
-      method.endsWith('PodSandbox') && request.podSandboxId ? [`${method} ${request.podSandboxId}`] : [],
+      request.podSandboxId === 'left-1' ? [method] : [],
     );
-    assert.deepEqual(order, [
-      'StopPodSandbox left-1',
-      'RemovePodSandbox left-1',
-      'StopPodSandbox left-2',
-      'RemovePodSandbox left-2',
-    ]);
+    assert.deepEqual(order, ['StopPodSandbox', 'RemovePodSandbox']);
   });
 
+  it('tells which are still there', async (t) => {
+    const { containerd, client } = await scene(t, { RemovePodSandbox: refuses('sandbox is not stopped') });
+    containerd.sandboxes.addProbe('stubborn');
+    assert.deepEqual(await sweepSandboxes(client, NEVER), ['stubborn']);
+    containerd.scripts = {};
+    assert.deepEqual(await sweepSandboxes(client, NEVER), []);
+  });
+
+  it('asks one question where nothing is left', async (t) => {
+    const { containerd, client } = await scene(t);
+    await sweepSandboxes(client, NEVER);
+    assert.deepEqual(containerd.calls, ['ListPodSandbox']);
+  });
+
+  it('rejects when the list is refused', async (t) => {
+    const { client } = await scene(t, { ListPodSandbox: refuses('no') });
+    await assert.rejects(sweepSandboxes(client, NEVER), /^CriError: no$/);
+  });
+});
+
+describe('sweepForgotten', { concurrency: true }, () => {
   it('deletes a task in state CREATED that the CRI does not list', async (t) => {
     const { containerd, client } = await scene(t);
     const { records } = containerd.sandboxes;
@@ -35,35 +51,22 @@ describe('sweep', { concurrency: true }, () => {
     records.set('without-task', { labels: PROBE_LABELS, task: false });
     records.set('disguised', { labels: { ...PROBE_LABELS, ...POD }, task: true });
     records.set('other', { labels: {}, task: true });
-    assert.equal(await sweep(client, NEVER), 0);
+    assert.deepEqual(await sweepForgotten(client, NEVER), []);
     assert.deepEqual([...records.keys()], ['disguised', 'other']);
     assert.equal(records.get('disguised')?.task, true);
   });
 
-  it('tells how many are still there', async (t) => {
-    const { containerd, client } = await scene(t, {
-      StopPodSandbox: refuses('cannot signal container in state created'),
-      RemovePodSandbox: refuses('sandbox is not stopped'),
-      'Tasks.Delete': refuses('device or resource busy'),
-    });
-    containerd.sandboxes.add('stubborn', PROBE_LABELS);
+  it('tells which are still there, and leaves their records', async (t) => {
+    const { containerd, client } = await scene(t, { 'Tasks.Delete': refuses('device or resource busy') });
     containerd.sandboxes.records.set('forgotten', { labels: PROBE_LABELS, task: true });
-    assert.equal(await sweep(client, NEVER), 2);
+    assert.deepEqual(await sweepForgotten(client, NEVER), ['forgotten']);
     assert.deepEqual(containerd.sandboxes.orphans, []);
     containerd.scripts = {};
-    assert.equal(await sweep(client, NEVER), 0);
+    assert.deepEqual(await sweepForgotten(client, NEVER), []);
   });
 
-  it('asks two questions where nothing is left', async (t) => {
-    const { containerd, client } = await scene(t);
-    await sweep(client, NEVER);
-    assert.deepEqual(containerd.calls, ['ListPodSandbox', 'Containers.List']);
+  it('rejects when the list is refused', async (t) => {
+    const { client } = await scene(t, { 'Containers.List': refuses('no') });
+    await assert.rejects(sweepForgotten(client, NEVER), /^CriError: no$/);
   });
-
-  for (const method of ['ListPodSandbox', 'Containers.List']) {
-    it(`rejects when ${method} is refused`, async (t) => {
-      const { client } = await scene(t, { [method]: refuses('no') });
-      await assert.rejects(sweep(client, NEVER), /^CriError: no$/);
-    });
-  }
 });

@@ -58,11 +58,17 @@ describe('watchContainerd', () => {
     assert.equal(last, 'back');
   });
 
-  it('hears of one that hangs, and that it answers again', async (t) => {
+  it('tells one that answers late from one whose connection broke', async (t) => {
     const { containerd, heard } = await watched(t, { everyMs: 20, answerMs: 3_000 });
     containerd.scripts = { Version: HANGS };
-    assert.equal(await heard(), 'gone');
+    assert.equal(await heard(), 'late');
     containerd.scripts = {};
+    assert.equal(await heard(), 'in time again');
+    containerd.scripts = { Version: HANGS };
+    assert.equal(await heard(), 'late');
+    await containerd.stop();
+    containerd.scripts = {};
+    await containerd.start();
     assert.equal(await heard(), 'back');
   });
 

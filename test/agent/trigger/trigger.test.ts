@@ -8,6 +8,8 @@ describe('isChange', () => {
     [{ kind: 'file', path: '/usr/local/bin/runsc' }, true],
     [{ kind: 'containerd', is: 'gone' }, true],
     [{ kind: 'containerd', is: 'back' }, true],
+    [{ kind: 'containerd', is: 'late' }, false],
+    [{ kind: 'containerd', is: 'in time again' }, false],
     [{ kind: 'timer' }, false],
     [{ kind: 'confirm' }, false],
     [{ kind: 'boot' }, false],

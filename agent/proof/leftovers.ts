@@ -1,0 +1,55 @@
+import type { CriClient } from '../cri/client.ts';
+import type { Outcome } from './outcome.ts';
+import { sweepForgotten, sweepSandboxes } from './sweep.ts';
+
+/** Where probes leave something, and who hears of it. */
+export type LeftoversOptions = {
+  readonly client: CriClient;
+  readonly signal: AbortSignal;
+  /** Called with how many sandboxes of earlier probes containerd cannot remove, when that changes. */
+  readonly onLeft: (left: number) => void;
+};
+
+/** What probes leave on the node: removes it, and remembers what does not go. */
+export class Leftovers {
+  readonly #options: LeftoversOptions;
+  #left = 0;
+  /** How many there were before the latest boots. */
+  #before = Number.POSITIVE_INFINITY;
+  /** Those that the CRI does not list. They are looked for where a boot may have left one: at the start, by a predecessor. */
+  #forgotten: readonly string[] = [];
+  #mayHaveForgotten = true;
+
+  constructor(options: LeftoversOptions) {
+    this.#options = options;
+  }
+
+  /** How many of the latest boots have left something that does not go. */
+  get grown(): number {
+    return Math.max(this.#left - this.#before, 0);
+  }
+
+  /** Heeds how a boot ended. What stays though another came and went is not of the latest. */
+  note({ kind }: Outcome): void {
+    if (kind === 'proven') this.#before = this.#left;
+    else this.#mayHaveForgotten = true;
+  }
+
+  /**
+   * Removes what goes, also what the CRI forgot where `forgotten` allows that. Rejects when containerd does not list its
+   * sandboxes; where it does not list its containers in time, they are looked for again the next time.
+   */
+  async sweep({ forgotten }: { readonly forgotten: boolean }): Promise<void> {
+    const { client, signal, onLeft } = this.#options;
+    const sandboxes = await sweepSandboxes(client, signal);
+    if (forgotten && this.#mayHaveForgotten) {
+      const found = await sweepForgotten(client, signal).catch(() => undefined);
+      this.#mayHaveForgotten = found?.length !== 0;
+      this.#forgotten = found ?? this.#forgotten;
+    }
+    const left = new Set([...sandboxes, ...this.#forgotten]).size;
+    if (left !== this.#left) onLeft(left);
+    this.#left = left;
+    this.#before = Math.min(this.#before, left);
+  }
+}

@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { status } from '@grpc/grpc-js';
+import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
+import { HANGS, Refusal, refuses, type Script } from './containerd-scripts.ts';
+import { brief, NEVER, proverScene } from './scene.ts';
+
+const PATIENT = { patienceMs: 600_000 };
+const HOUR_MS = 3_600_000;
+const LATE = refuses('Deadline exceeded', status.DEADLINE_EXCEEDED);
+/** A containerd that ends no sandbox, and is late where that ends the waiting. */
+const STAYS = { StopPodSandbox: LATE, RemovePodSandbox: refuses('busy'), 'Tasks.Delete': refuses('busy') };
+
+/** A start that is refused, and leaves its sandbox where the CRI lists it. */
+const refusedStart =
+  (usual: (method: string, request: unknown) => object): Script =>
+  (request) => {
+    usual('RunPodSandbox', request);
+    throw new Refusal('failed to start sandbox');
+  };
+
+describe('Prover, on what its probes leave', { concurrency: true }, () => {
+  it('leaves three sandboxes that do not stop, also where pressure may be the cause', async (t) => {
+    const { prover, clock, containerd, press } = await proverScene(t, STAYS, PATIENT);
+    await press(true);
+    for (let look = 0; look < 6; look++) {
+      clock.nowMs += 1;
+      assert.equal(brief(await prover.prove(NEVER)), 'impossible CheckTimedOut');
+    }
+    assert.equal(containerd.count('RunPodSandbox'), 3);
+    clock.nowMs += HOUR_MS;
+    await prover.prove(NEVER);
+    assert.equal(containerd.count('RunPodSandbox'), 4);
+    containerd.scripts = {};
+    assert.equal(brief(await prover.prove(NEVER)), 'proven');
+  });
+
+  it('begins no other beside one that does not stop, where it could not be looked at either', async (t) => {
+    const { prover, containerd, press } = await proverScene(t, { ...STAYS, 'Tasks.ListPids': LATE }, PATIENT);
+    await press(true);
+    assert.equal(brief(await prover.prove(NEVER)), 'impossible CheckTimedOut');
+    assert.equal(containerd.count('RunPodSandbox'), 1);
+  });
+
+  it('leaves three whose start was refused, and that do not go', async (t) => {
+    const { prover, containerd } = await proverScene(t, STAYS, PATIENT);
+    const usual = containerd.usual.bind(containerd);
+    containerd.scripts = { ...STAYS, RunPodSandbox: refusedStart(usual) };
+    for (let look = 0; look < 6; look++)
+      assert.equal(brief(await prover.prove(NEVER)), 'failed SandboxFailed');
+    assert.equal(containerd.count('RunPodSandbox'), 3);
+  });
+
+  it('proves beside what a predecessor left for good', async (t) => {
+    const stays: Script = (request) => {
+      if (request.podSandboxId.startsWith('old')) throw new Refusal('busy');
+      return containerd.usual('RemovePodSandbox', request);
+    };
+    const { prover, containerd, told } = await proverScene(t, { RemovePodSandbox: stays }, PATIENT);
+    for (let n = 0; n < 4; n++) containerd.sandboxes.addProbe(`old-${n}`);
+    for (const _ of [1, 2]) assert.equal(brief(await prover.prove(NEVER)), 'proven');
+    assert.deepEqual(told.left, [4]);
+  });
+
+  it('looks for what the CRI forgot at its start and after a boot that failed, since that reads all records', async (t) => {
+    const { prover, containerd } = await proverScene(t, {}, PATIENT);
+    const { records } = containerd.sandboxes;
+    records.set('of-a-predecessor', { labels: PROBE_LABELS, task: true });
+    for (const _ of [1, 2, 3]) await prover.prove(NEVER);
+    assert.deepEqual([...records], []);
+    assert.equal(containerd.count('Containers.List'), 2);
+    containerd.scripts = { RunPodSandbox: refuses('no') };
+    await prover.prove(NEVER);
+    records.set('of-the-failed-boot', { labels: PROBE_LABELS, task: true });
+    containerd.scripts = {};
+    assert.equal(brief(await prover.prove(NEVER)), 'proven');
+    assert.deepEqual([...records], []);
+  });
+
+  it('proves where containerd does not list its records in time, and asks again', async (t) => {
+    const { prover, containerd } = await proverScene(t, { 'Containers.List': LATE }, PATIENT);
+    for (const _ of [1, 2]) assert.equal(brief(await prover.prove(NEVER)), 'proven');
+    assert.equal(containerd.count('Containers.List'), 2);
+    containerd.scripts = {};
+    for (const _ of [1, 2]) await prover.prove(NEVER);
+    assert.equal(containerd.count('Containers.List'), 3);
+  });
+
+  it('takes no outcome of a boot that ended long ago', async (t) => {
+    const { prover, containerd, clock } = await proverScene(t, { RunPodSandbox: HANGS });
+    containerd.scripts = {};
+    assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
+    await prover.finish(60_000);
+    clock.nowMs += HOUR_MS;
+    assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
+    await prover.finish(60_000);
+    assert.equal(brief(await prover.prove(NEVER)), 'proven');
+    assert.equal(containerd.count('RunPodSandbox'), 2);
+  });
+});
