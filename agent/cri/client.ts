@@ -4,6 +4,8 @@ import { CriError } from './error.ts';
 import { loadedRuntimes } from './loaded-runtimes.ts';
 import { parseSandboxInfo, type SandboxInfo, type SandboxState } from './sandbox-info.ts';
 
+/** The list of sandboxes is as long as pods make it, and no proof begins without it. */
+const LIST_MS = 20_000;
 /** To describe a shim containerd executes it, which a busy disk may have to bring first. */
 const PROGRAM_MS = 5_000;
 
@@ -101,7 +103,8 @@ export class CriClient implements Cri {
   /** Sandboxes of that state, or all. */
   async listSandboxes(state: SandboxState | 'all', options?: CallOptions): Promise<readonly ListedSandbox[]> {
     const filter = state === 'all' ? {} : { state: { state } };
-    return (await this.#connection.call<{ items: ListedSandbox[] }>('ListPodSandbox', { filter }, options))
+    const limits = { timeoutMs: LIST_MS, ...options };
+    return (await this.#connection.call<{ items: ListedSandbox[] }>('ListPodSandbox', { filter }, limits))
       .items;
   }
 

@@ -211,7 +211,7 @@ export const TRIES: readonly Try[] = [
   },
   {
     // With the capabilities that "baseline" leaves a container, CAP_MKNOD among them. Where the device could be opened,
-    // mounting it would still need CAP_SYS_ADMIN; so a FIFO is the slowest file that a tenant has.
+    // mounting it would still need CAP_SYS_ADMIN.
     what: "FUSE's device, which it can make and cannot open",
     before: 'held',
     pods: [

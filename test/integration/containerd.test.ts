@@ -11,6 +11,7 @@ import {
   proveOn,
   useNodes,
 } from './integration-cluster.ts';
+import { OutsideAgent } from './outside-agent.ts';
 
 /** Calls of a proof at each of which containerd is killed: the moments lie between this one and the next. */
 const MOMENTS = [
@@ -21,6 +22,25 @@ const MOMENTS = [
 ] as const satisfies readonly ProofCall[];
 
 const { node } = useNodes();
+
+it('an agent with as much memory as in its pod proves beside sixteen pods of 60,000 labels each', async () => {
+  const one = node('containerd-2');
+  const client = connect(one);
+  const own = [process.execPath, '--max-old-space-size=96', '--import', 'tsx', 'agent/main.ts'];
+  await one.machine.stopDaemon('kubelet'); // it would remove what it does not know
+  const ids: string[] = [];
+  let agent: OutsideAgent | undefined;
+  try {
+    for (let n = 0; n < 16; n++) ids.push(await client.runSandbox(labelledPod(n), ''));
+    agent = new OutsideAgent(one, {}, own);
+    await agent.proven();
+  } finally {
+    await agent?.stop();
+    for (const id of ids) await client.removeSandbox(id, { timeoutMs: 60_000 });
+    client.close();
+    await one.startKubelet();
+  }
+});
 
 describe('containerd that is killed in the middle of a proof', { concurrency: true }, () => {
   for (const { name } of NODES) describe(`on ${name}`, { concurrency: false }, () => testsOn(name));
@@ -52,6 +72,17 @@ function testsOn(name: NodeName): void {
       }
     });
   }
+}
+
+/** A sandbox as the kubelet asks for one, of a pod with as many labels as the API server takes. */
+function labelledPod(n: number) {
+  const uid = `labelled-${n}`;
+  const labels = Array.from({ length: 60_000 }, (_, label) => [`l${label.toString(36)}`, '']);
+  return {
+    metadata: { name: uid, namespace: 'eval', uid, attempt: 0 },
+    labels: Object.fromEntries([...labels, ['io.kubernetes.pod.uid', uid]]),
+    linux: { securityContext: { namespaceOptions: { network: 'NODE', pid: 'CONTAINER', ipc: 'POD' } } },
+  };
 }
 
 /** Waits until the client has begun a call of this method. */
