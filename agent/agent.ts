@@ -1,4 +1,3 @@
-import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { DeadlineError, withDeadline } from './deadline.ts';
 import type { Facts } from './facts.ts';
@@ -11,6 +10,7 @@ import { type Patience, type Settled, type Steady, settle } from './settle.ts';
 import type { Bell } from './trigger/bell.ts';
 import type { FileTrigger } from './trigger/files.ts';
 import { type Trigger, triggerText } from './trigger/trigger.ts';
+import { waitFor } from './wait-for.ts';
 
 /** What the loop is made of; everything that touches the world comes from `main.ts`. */
 export type AgentOptions = {
@@ -122,10 +122,7 @@ export class Agent {
     const isNew = seen.proof !== before?.proof;
     this.#last = seen;
     // Set before anything is told: a reader of the verdict may change a file at once, and the trigger must name it.
-    await Promise.race([
-      files.watch(seen.watch, begunAt),
-      timers.setTimeout(WATCH_MS, undefined, { ref: false }),
-    ]);
+    await waitFor(files.watch(seen.watch, begunAt), WATCH_MS, signal);
     const old = this.#state.published;
     const settled = settle(this.#state, seen.verdict, seen.seenMs, patience);
     this.#state = settled.state;
@@ -137,10 +134,8 @@ export class Agent {
     }
     const { publish } = settled;
     if (publish !== undefined && (publish.status !== old?.status || publish.reason !== old.reason)) {
-      this.#history = [{ ...publish, at: this.#options.date().toISOString() }, ...this.#history].slice(
-        0,
-        HISTORY,
-      );
+      const transition = { ...publish, at: this.#options.date().toISOString() };
+      this.#history = [transition, ...this.#history].slice(0, HISTORY);
       log.info({ ...publish, trigger }, 'verdict changed');
     }
     this.#report = this.#reportOf(seen, trigger, now() - begun);

@@ -1,5 +1,6 @@
 import timers from 'node:timers/promises';
 import { readPressure } from '../host/pressure.ts';
+import { waitFor } from '../wait-for.ts';
 import { type BootOptions, boot } from './boot.ts';
 import { Leftovers, type LeftoversOptions } from './leftovers.ts';
 import { impossible, type Outcome } from './outcome.ts';
@@ -92,14 +93,7 @@ export class Prover {
   async #waitFor(running: Boot, signal: AbortSignal): Promise<void> {
     const { now, patienceMs = PATIENCE_MS } = this.#options;
     this.#waiting = true;
-    const timer = new AbortController();
-    const waitMs = Math.max(running.begunMs + patienceMs - now(), 0);
-    const either = AbortSignal.any([signal, timer.signal]);
-    await Promise.race([
-      running.ended,
-      timers.setTimeout(waitMs, undefined, { signal: either }).catch(() => {}),
-    ]);
-    timer.abort();
+    await waitFor(running.ended, Math.max(running.begunMs + patienceMs - now(), 0), signal);
     this.#waiting = false;
     signal.throwIfAborted();
   }

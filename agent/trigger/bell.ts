@@ -1,4 +1,5 @@
 import timers from 'node:timers/promises';
+import { waitFor } from '../wait-for.ts';
 
 /** How events become looks, in milliseconds and numbers. */
 export type BellOptions = {
@@ -39,28 +40,18 @@ export class Bell<Event> {
    * none for the timeout. Rejects when the signal is aborted.
    */
   async wait(timeoutMs: number, signal: AbortSignal): Promise<readonly Event[]> {
-    const { now } = this.#options;
+    const { now, refillMs } = this.#options;
     const deadline = now() + timeoutMs;
-    const stop = new AbortController();
-    const either = AbortSignal.any([signal, stop.signal]);
-    try {
-      await Promise.race([
-        this.#ringing.promise,
-        timers.setTimeout(timeoutMs, undefined, { signal: either }),
-      ]);
-      if (this.#rung.size === 0) {
-        // A promise that stays pending keeps everything that was ever raced against it.
-        this.#ringing = Promise.withResolvers<void>();
-        return [];
-      }
+    await waitFor(this.#ringing.promise, timeoutMs, signal);
+    signal.throwIfAborted();
+    if (this.#rung.size > 0) {
       await this.#settle(deadline, signal);
-    } finally {
-      stop.abort();
+      this.#fullAtMs = Math.max(this.#fullAtMs, now()) + refillMs;
     }
     const events = [...this.#rung.values()];
     this.#rung = new Map();
+    // A promise that stays pending keeps everything that was ever raced against it.
     this.#ringing = Promise.withResolvers<void>();
-    this.#fullAtMs = Math.max(this.#fullAtMs, now()) + this.#options.refillMs;
     return events;
   }
 

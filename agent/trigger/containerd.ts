@@ -1,6 +1,7 @@
 import timers from 'node:timers/promises';
 import type { CriClient } from '../cri/client.ts';
 import { CriError } from '../cri/error.ts';
+import { waitFor } from '../wait-for.ts';
 import type { ContainerdIs } from './trigger.ts';
 
 /**
@@ -39,14 +40,9 @@ export async function watchContainerd(
     }
     answered = answers;
     if (answers) broke = false;
-    const wait = new AbortController();
-    const either = AbortSignal.any([signal, wait.signal]);
     const pauseMs = answers ? everyMs : AWAY_MS;
-    client.connectionChange(pauseMs * 2).then(
-      (changed) => changed && wait.abort(),
-      () => {},
-    );
-    await timers.setTimeout(pauseMs, undefined, { signal: either }).catch(() => {});
-    broke ||= wait.signal.aborted;
+    // One that is closed cannot be watched.
+    const change = client.connectionChange(pauseMs * 2).catch(() => timers.setTimeout(pauseMs, false));
+    if (await waitFor(change, pauseMs, signal)) broke = true;
   }
 }
