@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
 import { readContainerdConfig } from '../containerd/config.ts';
 import { ASSUMED, type HandlerRuntime, optionOf } from '../containerd/handler.ts';
-import type { Cri } from '../cri/cri.ts';
+import type { CriClient } from '../cri/client.ts';
 import type { Host } from '../host/host.ts';
 import { DEFAULT_RUNSC_CONFIG, readRunscConfig } from '../runsc/config.ts';
 import { FOLDERS, findProgram, isRuncType, shimOf } from '../runsc/files.ts';
@@ -10,7 +10,8 @@ import type { RunscPrograms } from '../runsc/program.ts';
 /** What a look reads: the node's files, its containerd, and what the settings ask for. */
 export type Sources = {
   readonly host: Host;
-  readonly cri: Cri;
+  /** The questions to the running containerd; each rejects with a CriError when it does not answer in time. */
+  readonly cri: Pick<CriClient, 'socket' | 'status' | 'shimInfo'>;
   readonly handler: string;
   /** Host path of containerd's root configuration file. */
   readonly containerdConfig: string;

@@ -1,5 +1,5 @@
 import { type CallOptions, Connection } from './connection.ts';
-import type { Cri, CriStatus, ShimInfo } from './cri.ts';
+import type { CriStatus, ShimInfo } from './cri.ts';
 import { CriError } from './error.ts';
 import { loadedRuntimes } from './loaded-runtimes.ts';
 import { parseSandboxInfo, type SandboxInfo, type SandboxState } from './sandbox-info.ts';
@@ -12,7 +12,6 @@ const PROGRAM_MS = 5_000;
 /** A sandbox as the CRI lists it. */
 export type ListedSandbox = {
   readonly id: string;
-  readonly state: SandboxState;
   readonly metadata: { readonly name: string; readonly uid: string; readonly namespace: string } | null;
   readonly runtimeHandler: string;
 };
@@ -21,45 +20,43 @@ export type ListedSandbox = {
 export type ListedContainer = { readonly id: string; readonly labels: Readonly<Record<string, string>> };
 
 /** A connection to containerd's socket: the CRI, and containerd's introspection and task services. */
-export class CriClient implements Cri {
+export class CriClient extends Connection {
   readonly socket: string;
-  readonly #connection: Connection;
 
   /**
    * `socket` is the host's path for messages, `localPath` where this process finds it, and `answerMs` how long a call
    * may take that sets no time of its own.
    */
   constructor(socket: string, localPath: string, answerMs?: number) {
+    super(localPath, answerMs);
     this.socket = socket;
-    this.#connection = new Connection(localPath, answerMs);
   }
 
   /** Name and release of the runtime, such as "containerd" and "v2.4.2". */
   version(options?: CallOptions): Promise<Pick<CriStatus, 'runtimeName' | 'runtimeVersion'>> {
-    return this.#connection.call('Version', {}, options);
+    return this.call('Version', {}, options);
   }
 
   /** What the running containerd says of itself and of its handlers. */
   async status(signal?: AbortSignal): Promise<CriStatus> {
     const version = await this.version({ signal });
-    const answer = await this.#connection.call<Verbose<Pick<CriStatus, 'conditions'>>>(
-      'Status',
-      { verbose: true },
-      { signal },
-    );
+    const request = { verbose: true };
+    const answer = await this.call<Verbose<Pick<CriStatus, 'conditions'>>>('Status', request, { signal });
     const runtimes = loadedRuntimes(answer.info.config);
     return { ...version, runtimes, conditions: answer.status?.conditions ?? [] };
   }
 
-  /** See {@link Cri}; containerd resolves and executes the shim itself, which 1.x cannot be asked to do. */
+  /**
+   * What containerd says of a runtime type, or of the absolute path of a shim: it resolves and executes the shim itself,
+   * which 1.x cannot be asked to do.
+   */
   async shimInfo(runtime: string, signal?: AbortSignal): Promise<ShimInfo> {
     const options = { typeUrl: 'containerd.types.RuntimeRequest', value: { runtimePath: runtime } };
     const request = { type: 'io.containerd.runtime.v2', id: 'task', options };
     try {
       const limits = { signal, timeoutMs: PROGRAM_MS };
-      const answer = await this.#connection.call<PluginInfo>('PluginInfo', request, limits);
-      const { name = '', version } = answer.extra?.value ?? {};
-      return { kind: 'ok', name, version: version?.version ?? '' };
+      const answer = await this.call<PluginInfo>('Introspection.PluginInfo', request, limits);
+      return { kind: 'ok', name: answer.extra?.value?.name ?? '' };
     } catch (error) {
       if (!(error instanceof CriError) || error.kind === 'unreachable' || error.kind === 'late') throw error;
       return error.kind === 'unsupported'
@@ -70,33 +67,29 @@ export class CriClient implements Cri {
 
   /** containerd's own PID in its PID namespace; 0 where it does not say. */
   async serverPid(options?: CallOptions): Promise<number> {
-    return (await this.#connection.call<{ pid: number }>('Server', {}, options)).pid;
+    return (await this.call<{ pid: number }>('Introspection.Server', {}, options)).pid;
   }
 
   /** Starts a sandbox and gives its id. `config` is a PodSandboxConfig; an empty handler is containerd's default. */
   async runSandbox(config: object, handler: string, options?: CallOptions): Promise<string> {
     const request = { config, runtimeHandler: handler };
-    return (await this.#connection.call<{ podSandboxId: string }>('RunPodSandbox', request, options))
-      .podSandboxId;
+    return (await this.call<{ podSandboxId: string }>('RunPodSandbox', request, options)).podSandboxId;
   }
 
   /** Stops a sandbox; one that is stopped already is no error. */
   async stopSandbox(id: string, options?: CallOptions): Promise<void> {
-    await this.#connection.call('StopPodSandbox', { podSandboxId: id }, options);
+    await this.call('StopPodSandbox', { podSandboxId: id }, options);
   }
 
   /** Removes a sandbox; one that is not there is no error. */
   async removeSandbox(id: string, options?: CallOptions): Promise<void> {
-    await this.#connection.call('RemovePodSandbox', { podSandboxId: id }, options);
+    await this.call('RemovePodSandbox', { podSandboxId: id }, options);
   }
 
   /** The state of a sandbox and what containerd knows beyond the CRI; rejects as `absent` when it is not there. */
   async sandbox(id: string, options?: CallOptions): Promise<SandboxInfo> {
-    const answer = await this.#connection.call<Verbose<Pick<SandboxInfo, 'state'>>>(
-      'PodSandboxStatus',
-      { podSandboxId: id, verbose: true },
-      options,
-    );
+    const request = { podSandboxId: id, verbose: true };
+    const answer = await this.call<Verbose<Pick<SandboxInfo, 'state'>>>('PodSandboxStatus', request, options);
     return { state: answer.status?.state ?? 'SANDBOX_NOTREADY', ...parseSandboxInfo(answer.info.info) };
   }
 
@@ -104,17 +97,13 @@ export class CriClient implements Cri {
   async listSandboxes(state: SandboxState | 'all', options?: CallOptions): Promise<readonly ListedSandbox[]> {
     const filter = state === 'all' ? {} : { state: { state } };
     const limits = { timeoutMs: LIST_MS, ...options };
-    return (await this.#connection.call<{ items: ListedSandbox[] }>('ListPodSandbox', { filter }, limits))
-      .items;
+    return (await this.call<{ items: ListedSandbox[] }>('ListPodSandbox', { filter }, limits)).items;
   }
 
   /** The PIDs that the runtime itself reports for a container or sandbox: gVisor reports the guest's, runc the host's. */
   async listPids(id: string, options?: CallOptions): Promise<readonly number[]> {
-    const answer = await this.#connection.call<{ processes: { pid: number }[] }>(
-      'ListPids',
-      { containerId: id },
-      options,
-    );
+    const request = { containerId: id };
+    const answer = await this.call<{ processes: { pid: number }[] }>('Tasks.ListPids', request, options);
     return answer.processes.map(({ pid }) => pid);
   }
 
@@ -129,33 +118,21 @@ export class CriClient implements Cri {
   ): Promise<readonly ListedContainer[]> {
     const filter = Object.entries(labels).map(([key, value]) => `labels."${key}"=="${value}"`);
     const request = { filters: [[...filter, `labels."${without}"~="^$"`].join(',')] };
-    return (
-      await this.#connection.call<{ containers: ListedContainer[] }>('Containers.List', request, options)
-    ).containers;
+    return (await this.call<{ containers: ListedContainer[] }>('Containers.List', request, options))
+      .containers;
   }
 
   /** Ends the task of a container, whatever state it is in. */
   async deleteTask(id: string, options?: CallOptions): Promise<void> {
-    await this.#connection.call('Tasks.Delete', { containerId: id }, options);
+    await this.call('Tasks.Delete', { containerId: id }, options);
   }
 
   /** Removes containerd's own record of a container that has no task. */
   async deleteContainer(id: string, options?: CallOptions): Promise<void> {
-    await this.#connection.call('Containers.Delete', { id }, options);
-  }
-
-  /** Whether the connection's state stops to be what it is now within `timeoutMs`; told as soon as it does. */
-  connectionChange(timeoutMs: number): Promise<boolean> {
-    return this.#connection.change(timeoutMs);
-  }
-
-  /** Ends the connection. */
-  close(): void {
-    this.#connection.close();
+    await this.call('Containers.Delete', { id }, options);
   }
 }
 
 /** What the CRI answers with details: a message, null where there is none, and documents by name. */
 type Verbose<Status> = { readonly status: Status | null; readonly info: Readonly<Record<string, string>> };
-type PluginInfo = { readonly extra: { readonly value: RuntimeInfo | null } | null };
-type RuntimeInfo = { readonly name: string; readonly version: { readonly version: string } | null };
+type PluginInfo = { readonly extra: { readonly value: { readonly name: string } | null } | null };

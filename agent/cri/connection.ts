@@ -1,9 +1,8 @@
+import { addAbortListener } from 'node:events';
 import { Client, type ClientUnaryCall, credentials, Metadata } from '@grpc/grpc-js';
-import protobuf from 'protobufjs/light.js';
 import { CriError } from './error.ts';
-import { CRI_SCHEMA, SERVICES } from './schema.ts';
+import { SCHEMA } from './schema.ts';
 
-const ROOT = protobuf.Root.fromJSON(CRI_SCHEMA).resolveAll();
 /** Answers as plain objects: enums by name, and a default where a field was not sent. */
 const PLAIN = { longs: Number, enums: String, defaults: true };
 
@@ -41,10 +40,10 @@ export class Connection {
   }
 
   /** Calls one method; rejects with a {@link CriError}. */
-  call<Answer>(method: string, request: object, options: CallOptions = {}): Promise<Answer> {
+  protected async call<Answer>(method: string, request: object, options: CallOptions = {}): Promise<Answer> {
     const { timeoutMs = this.#answerMs, signal } = options;
     const { path, serialize, deserialize } = methodNamed(method);
-    if (signal?.aborted) return Promise.reject(signal.reason);
+    signal?.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const metadata = new Metadata();
     metadata.set('containerd-namespace', NAMESPACE);
@@ -59,16 +58,12 @@ export class Connection {
         error === null ? resolve(answer as Answer) : reject(new CriError(method, error, timeoutMs ?? 0)),
     );
     this.#running.add(call);
-    const abort = () => call.cancel();
-    signal?.addEventListener('abort', abort, { once: true });
-    return promise.finally(() => {
-      this.#running.delete(call);
-      signal?.removeEventListener('abort', abort);
-    });
+    using _cancelling = signal && addAbortListener(signal, () => call.cancel());
+    return await promise.finally(() => this.#running.delete(call));
   }
 
   /** Whether the connection's state stops to be what it is now within `timeoutMs`; told as soon as it does. */
-  change(timeoutMs: number): Promise<boolean> {
+  connectionChange(timeoutMs: number): Promise<boolean> {
     const channel = this.#client.getChannel();
     return new Promise((resolve) => {
       channel.watchConnectivityState(channel.getConnectivityState(false), Date.now() + timeoutMs, (late) =>
@@ -84,18 +79,15 @@ export class Connection {
   }
 }
 
-/** How a method is called, by its name, with its service before it where two services have one of that name. */
+/** How a method is called, by its name, with its service before it where that is not the CRI's: "Tasks.Delete". */
 function methodNamed(name: string) {
-  const [method = '', service = ''] = name.split('.').reverse();
-  for (const known of SERVICES) {
-    const found = known.endsWith(service) ? ROOT.lookupService(known).methods[method] : undefined;
-    if (!found?.resolvedRequestType || !found.resolvedResponseType) continue;
-    const { resolvedRequestType: request, resolvedResponseType: response } = found;
-    return {
-      path: `/${known}/${method}`,
-      serialize: (value: object) => Buffer.from(request.encode(request.fromObject(value)).finish()),
-      deserialize: (bytes: Buffer) => response.toObject(response.decode(bytes), PLAIN),
-    };
-  }
-  throw new Error(`No method "${name}" in the CRI schema`);
+  const [method = '', service = 'RuntimeService'] = name.split('.').reverse();
+  const { fullName, methods } = SCHEMA.lookupService(service);
+  const { resolvedRequestType: request, resolvedResponseType: response } = methods[method] ?? {};
+  if (!request || !response) throw new Error(`No method "${name}" in the CRI schema`);
+  return {
+    path: `/${fullName.slice(1)}/${method}`,
+    serialize: (value: object) => Buffer.from(request.encode(request.fromObject(value)).finish()),
+    deserialize: (bytes: Buffer) => response.toObject(response.decode(bytes), PLAIN),
+  };
 }

@@ -23,14 +23,6 @@ export type CriStatus = {
 
 /** What containerd (2.0 and newer) answers when it resolves and executes a shim itself. */
 export type ShimInfo =
-  | { readonly kind: 'ok'; readonly name: string; readonly version: string }
+  | { readonly kind: 'ok'; readonly name: string }
   | { readonly kind: 'error'; readonly message: string }
   | { readonly kind: 'unsupported' };
-
-/** The questions that checks ask of the running containerd. Each rejects with a CriError when it does not answer in time. */
-export type Cri = {
-  readonly socket: string;
-  status(signal: AbortSignal): Promise<CriStatus>;
-  /** Introspection.PluginInfo for a runtime type or an absolute shim path. */
-  shimInfo(runtime: string, signal: AbortSignal): Promise<ShimInfo>;
-};

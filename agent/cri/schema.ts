@@ -1,3 +1,4 @@
+import protobuf from 'protobufjs/light.js';
 import { map, message, repeated, service } from './descriptor.ts';
 
 const NOTHING = message({});
@@ -13,14 +14,11 @@ const runtimeV1 = {
     'ListPodSandbox',
   ]),
 
-  VersionRequest: message({ version: [1, 'string'] }),
+  VersionRequest: NOTHING,
   VersionResponse: message({ runtimeName: [2, 'string'], runtimeVersion: [3, 'string'] }),
 
   StatusRequest: message({ verbose: [1, 'bool'] }),
-  StatusResponse: message({
-    status: [1, 'RuntimeStatus'],
-    info: [2, map('string')],
-  }),
+  StatusResponse: message({ status: [1, 'RuntimeStatus'], info: [2, map('string')] }),
   RuntimeStatus: message({ conditions: [1, repeated('RuntimeCondition')] }),
   RuntimeCondition: message({
     type: [1, 'string'],
@@ -29,18 +27,10 @@ const runtimeV1 = {
     message: [4, 'string'],
   }),
 
-  PodSandboxMetadata: message({
-    name: [1, 'string'],
-    uid: [2, 'string'],
-    namespace: [3, 'string'],
-    attempt: [4, 'uint32'],
-  }),
+  PodSandboxMetadata: message({ name: [1, 'string'], uid: [2, 'string'], namespace: [3, 'string'] }),
   PodSandboxConfig: message({
     metadata: [1, 'PodSandboxMetadata'],
-    hostname: [2, 'string'],
-    logDirectory: [3, 'string'],
     labels: [6, map('string')],
-    annotations: [7, map('string')],
     linux: [8, 'LinuxPodSandboxConfig'],
   }),
   LinuxPodSandboxConfig: message({
@@ -63,7 +53,7 @@ const runtimeV1 = {
   RemovePodSandboxResponse: NOTHING,
   PodSandboxStatusRequest: message({ podSandboxId: [1, 'string'], verbose: [2, 'bool'] }),
   PodSandboxStatusResponse: message({ status: [1, 'PodSandboxStatus'], info: [2, map('string')] }),
-  PodSandboxStatus: message({ id: [1, 'string'], state: [3, 'PodSandboxState'] }),
+  PodSandboxStatus: message({ state: [3, 'PodSandboxState'] }),
   PodSandboxState: { values: { SANDBOX_READY: 0, SANDBOX_NOTREADY: 1 } },
   ListPodSandboxRequest: message({ filter: [1, 'PodSandboxFilter'] }),
   PodSandboxFilter: message({ state: [2, 'PodSandboxStateValue'] }),
@@ -73,7 +63,6 @@ const runtimeV1 = {
   PodSandbox: message({
     id: [1, 'string'],
     metadata: [2, 'PodSandboxMetadata'],
-    state: [3, 'PodSandboxState'],
     runtimeHandler: [7, 'string'],
   }),
 };
@@ -87,9 +76,8 @@ const introspectionV1 = {
   AnyRuntimeRequest: message({ typeUrl: [1, 'string'], value: [2, 'RuntimeRequest'] }),
   RuntimeRequest: message({ runtimePath: [1, 'string'] }),
   PluginInfoResponse: message({ extra: [2, 'AnyRuntimeInfo'] }),
-  AnyRuntimeInfo: message({ typeUrl: [1, 'string'], value: [2, 'RuntimeInfo'] }),
-  RuntimeInfo: message({ name: [1, 'string'], version: [2, 'RuntimeVersion'] }),
-  RuntimeVersion: message({ version: [1, 'string'] }),
+  AnyRuntimeInfo: message({ value: [2, 'RuntimeInfo'] }),
+  RuntimeInfo: message({ name: [1, 'string'] }),
 };
 
 const tasksV1 = {
@@ -117,33 +105,14 @@ const containersV1 = {
 };
 
 /**
- * The messages and methods of the CRI and of containerd's own services that this agent uses,
- * as a protobuf descriptor in JSON. Numbers are those of the public APIs; fields that nobody reads here
- * are left out, which protobuf allows.
+ * The messages and methods of the CRI and of containerd's own services that this agent uses. Numbers are those of the
+ * public APIs; fields that nobody reads here are left out, which protobuf allows.
  * Source: https://github.com/kubernetes/cri-api/blob/v0.36.3/pkg/apis/runtime/v1/api.proto and
  * https://github.com/containerd/containerd/tree/v2.4.2/api/services (introspection, tasks and containers v1)
  */
-export const CRI_SCHEMA = {
-  nested: {
-    runtime: { nested: { v1: { nested: runtimeV1 } } },
-    containerd: {
-      nested: {
-        services: {
-          nested: {
-            introspection: { nested: { v1: { nested: introspectionV1 } } },
-            containers: { nested: { v1: { nested: containersV1 } } },
-            tasks: { nested: { v1: { nested: tasksV1 } } },
-          },
-        },
-      },
-    },
-  },
-};
-
-/** The services that {@link CRI_SCHEMA} describes. */
-export const SERVICES = [
-  'runtime.v1.RuntimeService',
-  'containerd.services.introspection.v1.Introspection',
-  'containerd.services.tasks.v1.Tasks',
-  'containerd.services.containers.v1.Containers',
-] as const;
+export const SCHEMA = new protobuf.Root();
+SCHEMA.define('runtime.v1', runtimeV1);
+SCHEMA.define('containerd.services.introspection.v1', introspectionV1);
+SCHEMA.define('containerd.services.tasks.v1', tasksV1);
+SCHEMA.define('containerd.services.containers.v1', containersV1);
+SCHEMA.resolveAll();

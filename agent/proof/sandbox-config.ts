@@ -26,7 +26,7 @@ export function isProbe({ metadata }: { readonly metadata: { readonly uid: strin
 export function newSandbox(cgroupParent: string) {
   const name = `${PROBE}${randomUUID().slice(0, 8)}`;
   return {
-    metadata: { name, namespace: 'gvisor-ready', uid: name, attempt: 0 },
+    metadata: { name, namespace: 'gvisor-ready', uid: name },
     labels: PROBE_LABELS,
     linux: {
       cgroupParent,

@@ -1,5 +1,6 @@
 import { after, before } from 'node:test';
 import { CriClient } from '../../agent/cri/client.ts';
+import type { SandboxState } from '../../agent/cri/sandbox-info.ts';
 import { Host } from '../../agent/host/host.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import { Prover } from '../../agent/proof/prover.ts';
@@ -76,17 +77,16 @@ export class NodeClient extends CriClient {
 
   /** The ids of the probes' sandboxes that live. */
   async readyProbes(): Promise<readonly string[]> {
-    return this.#probes((state) => state === 'SANDBOX_READY');
+    return this.#probes('SANDBOX_READY');
   }
 
   /** The ids of dead sandboxes of probes, which containerd does not let go. */
   async deadProbes(): Promise<readonly string[]> {
-    return this.#probes((state) => state !== 'SANDBOX_READY');
+    return this.#probes('SANDBOX_NOTREADY');
   }
 
-  async #probes(wanted: (state: string) => boolean): Promise<readonly string[]> {
-    const probes = (await this.listSandboxes('all')).filter(isProbe);
-    return probes.filter(({ state }) => wanted(state)).map(({ id }) => id);
+  async #probes(state: SandboxState): Promise<readonly string[]> {
+    return (await this.listSandboxes(state)).filter(isProbe).map(({ id }) => id);
   }
 }
 

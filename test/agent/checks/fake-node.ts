@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { status as Code, Metadata } from '@grpc/grpc-js';
 import type { Check } from '../../../agent/checks/check.ts';
 import { Reading, type Sources } from '../../../agent/checks/reading.ts';
-import type { Cri, CriStatus, Runtime, ShimInfo } from '../../../agent/cri/cri.ts';
+import type { CriStatus, Runtime, ShimInfo } from '../../../agent/cri/cri.ts';
 import { CriError } from '../../../agent/cri/error.ts';
 import type { Seen } from '../../../agent/finding.ts';
 import { Host } from '../../../agent/host/host.ts';
@@ -27,7 +27,10 @@ export function criStatus(release = 'v2.4.2', handlers: Readonly<Record<string, 
 }
 
 /** A containerd that gives fixed answers; without a status it does not answer at all. */
-export function fakeCri(status: CriStatus | undefined, shimInfo: ShimInfo = { kind: 'unsupported' }): Cri {
+export function fakeCri(
+  status: CriStatus | undefined,
+  shimInfo: ShimInfo = { kind: 'unsupported' },
+): Sources['cri'] {
   return {
     socket: '/run/containerd/containerd.sock',
     status: () => (status ? Promise.resolve(status) : Promise.reject(refused('Version'))),

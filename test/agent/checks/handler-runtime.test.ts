@@ -56,7 +56,7 @@ describe('judgeRuntime', () => {
     ],
     [
       "a shim that says it is runc's",
-      facts({}, { info: { kind: 'ok', name: RUNC, version: '' } }),
+      facts({}, { info: { kind: 'ok', name: RUNC } }),
       'explains HandlerRunsRunc',
     ],
     ['a binary_name that leads to runc', facts({}, { binary: '/usr/sbin/runc' }), 'explains HandlerRunsRunc'],
@@ -69,7 +69,7 @@ describe('judgeRuntime', () => {
       "another type whose shim says it is gVisor's",
       facts(
         { runtimeType: 'a.gvisor.v1' },
-        { shim: '/g', info: { kind: 'ok', name: 'io.containerd.runsc.v1', version: '' } },
+        { shim: '/g', info: { kind: 'ok', name: 'io.containerd.runsc.v1' } },
       ),
       'pass',
     ],

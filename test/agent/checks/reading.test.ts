@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import type { Cri } from '../../../agent/cri/cri.ts';
+import type { Sources } from '../../../agent/checks/reading.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { criStatus, fakeCri, readingOf, refused, sourcesOf } from './fake-node.ts';
 
@@ -39,7 +39,7 @@ describe('Reading', () => {
 
   it('asks no second question of a containerd that left the first unanswered', async () => {
     let asked = 0;
-    const cri: Cri = {
+    const cri: Sources['cri'] = {
       ...fakeCri(criStatus()),
       status: () => Promise.reject(refused('Version')),
       shimInfo: async () => {

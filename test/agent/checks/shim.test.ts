@@ -12,7 +12,7 @@ const error = (message: string): ShimInfo => ({ kind: 'error', message });
 
 describe('judgeShim', () => {
   const ANSWERS: readonly (readonly [string, ShimInfo, typeof present, string])[] = [
-    ['containerd executed it', { kind: 'ok', name: 'io.containerd.runsc.v1', version: '' }, absent, 'pass'],
+    ['containerd executed it', { kind: 'ok', name: 'io.containerd.runsc.v1' }, absent, 'pass'],
     ['containerd 1.x, on disk', { kind: 'unsupported' }, present, 'pass'],
     ['containerd 1.x, not on disk', { kind: 'unsupported' }, absent, 'explains ShimNotFound'],
     [

@@ -1,15 +1,15 @@
 import { status } from '@grpc/grpc-js';
 import { fromJSON, type ServiceDefinition } from '@grpc/proto-loader';
-import { CRI_SCHEMA, SERVICES as NAMES } from '../../../agent/cri/schema.ts';
+import { SCHEMA } from '../../../agent/cri/schema.ts';
 
-const DEFINITIONS = fromJSON(CRI_SCHEMA, { longs: Number, enums: String, defaults: true });
+const DEFINITIONS = fromJSON(SCHEMA.toJSON(), { longs: Number, enums: String, defaults: true });
 
 /** The services of containerd that the fake has, each with the name of a method as scripts call it. */
-export const SERVICES = NAMES.map((name) => ({
-  definition: DEFINITIONS[name] as ServiceDefinition,
-  nameOf: (method: string) =>
-    /\.(Tasks|Containers)$/.test(name) ? `${name.split('.').at(-1)}.${method}` : method,
-}));
+export const SERVICES = Object.entries(DEFINITIONS).flatMap(([name, definition]) => {
+  if ('format' in definition) return []; // a message
+  const service = /\.(Tasks|Containers)$/.test(name) ? `${name.split('.').at(-1)}.` : '';
+  return { definition: definition as ServiceDefinition, nameOf: (method: string) => `${service}${method}` };
+});
 
 /** An answer that is an error of that gRPC code. */
 export class Refusal extends Error {
