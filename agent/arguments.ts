@@ -1,20 +1,14 @@
 import { parseArgs } from 'node:util';
+import { errorLine } from './host/error-line.ts';
 
-/** What the agent was called with; without a flag it watches the node. */
-export type Arguments = {
-  readonly once: boolean;
-  readonly json: boolean;
-  readonly version: boolean;
-  readonly help: boolean;
-};
+const FLAG = { type: 'boolean', default: false } as const;
+const FLAGS = { once: FLAG, json: FLAG, version: FLAG, help: FLAG };
 
-/** The words after the program's name, or what is wrong with them. */
-export function parseArguments(words: readonly string[]): Arguments | { readonly problem: string } {
-  const flag = { type: 'boolean', default: false } as const;
-  const options = { once: flag, json: flag, version: flag, help: flag };
+/** What the agent was called with, or what is wrong with that; without a flag it watches the node. */
+export function parseArguments(words: readonly string[]) {
   try {
-    return { ...parseArgs({ args: [...words], options }).values };
+    return parseArgs({ args: [...words], options: FLAGS }).values;
   } catch (error) {
-    return { problem: error instanceof Error ? error.message : String(error) };
+    return { problem: errorLine(error) };
   }
 }

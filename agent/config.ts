@@ -2,29 +2,9 @@ import { type Env, SettingsReader } from './read-settings.ts';
 import { SETTINGS } from './settings.ts';
 
 /** The settings, parsed. Durations are milliseconds. */
-export type Config = {
-  readonly nodeName: string;
-  readonly hostRoot: string;
-  readonly criSocket: string | undefined;
-  readonly containerdConfig: string | undefined;
-  readonly handler: string;
-  readonly proofIntervalMs: number;
-  readonly confirmMs: number;
-  readonly graceMs: number;
-  readonly minRunscRelease: string | undefined;
-  readonly requireLimits: boolean;
-  readonly expectGvisor: boolean;
-  /** Absent where it is off. */
-  readonly listen: { readonly host: string; readonly port: number } | undefined;
-  readonly logLevel: string;
-  readonly publish: readonly Destination[];
-  readonly taint: boolean;
-  /** The API server of the cluster that the agent runs in. */
-  readonly apiServer: { readonly host: string; readonly port: string } | undefined;
-};
+export type Config = Readonly<ReturnType<typeof parseConfig>['config']>;
 
 /** Where a verdict can be written in the API; events go with the Node's condition. */
-export type Destination = (typeof DESTINATIONS)[number];
 const DESTINATIONS = ['node', 'events'] as const;
 
 /** Facts that the environment does not contain. */
@@ -34,11 +14,8 @@ export type Surroundings = {
   readonly inCluster: boolean;
 };
 
-/** The settings of an environment, or every problem in it, one line each. */
-export type Parsed = { readonly config: Config } | { readonly problems: readonly string[] };
-
-/** Reads the environment. */
-export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Parsed {
+/** The settings of an environment, and every problem in it, one line each: with one the settings count for nothing. */
+export function parseConfig(env: Env, { hostname, inCluster }: Surroundings) {
   const settings = new SettingsReader(env, SETTINGS);
   const { problems } = settings;
   const optionalPath = (name: keyof typeof SETTINGS) => {
@@ -67,7 +44,7 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
   if (minRunscRelease !== undefined && !/^\d{8}(\.\d+)?$/.test(minRunscRelease)) {
     problems.push(`MIN_RUNSC_RELEASE="${minRunscRelease}" is not a gVisor release such as 20240325.0`);
   }
-  const config: Config = {
+  const config = {
     nodeName: settings.matching(
       'NODE_NAME',
       /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/,
@@ -84,16 +61,18 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings): Pa
     requireLimits: settings.isOn('REQUIRE_LIMITS'),
     expectGvisor: settings.isOn('EXPECT_GVISOR'),
     taint: settings.isOn('TAINT'),
+    /** The API server of the cluster that the agent runs in. */
     apiServer,
     criSocket: optionalPath('CRI_SOCKET'),
     containerdConfig: optionalPath('CONTAINERD_CONFIG'),
     minRunscRelease,
+    /** Absent where it is off. */
     listen: listen === 'off' ? undefined : listen,
   };
-  return problems.length > 0 ? { problems } : { config };
+  return { config, problems };
 }
 
-function parseListen(text: string): Config['listen'] | 'off' {
+function parseListen(text: string): 'off' | { readonly host: string; readonly port: number } | undefined {
   if (text === 'off') return 'off';
   const [, host = '', port] = /^(\[[^[\]\s]+\]|[^[\]\s]*):(\d{1,5})$/.exec(text) ?? [];
   if (port === undefined || Number(port) > 65_535) return undefined;

@@ -47,9 +47,8 @@ async function main(): Promise<number> {
   if (args.help) return print(helpText(VERSION));
   if (args.version) return print(`${VERSION}\n`);
   const inCluster = existsSync('/var/run/secrets/kubernetes.io/serviceaccount/token');
-  const parsed = parseConfig(process.env, { hostname: hostname(), inCluster });
-  if ('problems' in parsed) return complain(parsed.problems);
-  return start(parsed.config, args);
+  const { config, problems } = parseConfig(process.env, { hostname: hostname(), inCluster });
+  return problems.length > 0 ? complain(problems) : start(config, args);
 }
 
 async function start(

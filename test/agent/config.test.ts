@@ -24,14 +24,13 @@ const DEFAULTS: Config = {
 };
 
 function parsed(env: Record<string, string>, inCluster = false): Config {
-  const answer = parseConfig(env, { hostname: 'Node-1', inCluster });
-  assert.ok('config' in answer, JSON.stringify(answer));
-  return answer.config;
+  const { config, problems } = parseConfig(env, { hostname: 'Node-1', inCluster });
+  assert.deepEqual(problems, []);
+  return config;
 }
 
 function problemsOf(env: Record<string, string>): readonly string[] {
-  const answer = parseConfig(env, { hostname: 'node-1', inCluster: false });
-  return 'problems' in answer ? answer.problems : [];
+  return parseConfig(env, { hostname: 'node-1', inCluster: false }).problems;
 }
 
 describe('parseConfig', () => {
