@@ -22,7 +22,7 @@ import { NodePods } from './node-pods.ts';
 import { EXIT_CODES, lookOnce } from './once.ts';
 import { Prover } from './proof/prover.ts';
 import type { Publisher } from './publisher.ts';
-import { completed, type Report } from './report.ts';
+import type { Report } from './report.ts';
 import { RunscPrograms } from './runsc/program.ts';
 import { TerminalPublisher } from './text/terminal.ts';
 import { Bell } from './trigger/bell.ts';
@@ -107,7 +107,7 @@ async function start(
   }
   if (api !== undefined && !args.once) publishers.push(api.node);
   const pods = new NodePods({ client, host: podsHost, metrics, api, log });
-  const complete = (report: Report) => completed(report, pods.outside(), api?.node.written);
+  const complete = (report: Report) => ({ ...report, pods: pods.outside(), written: api?.node.written });
   const configPath = rememberConfigPath({ host, client, distribution, named: config.containerdConfig });
   const agent = new Agent({
     version: VERSION,

@@ -1,7 +1,7 @@
 import type { Agent } from './agent.ts';
 import { screenOf } from './console.ts';
 import type { PodsOutside } from './pods/outside.ts';
-import { completed } from './report.ts';
+import type { Status } from './report.ts';
 import { renderReport } from './text/terminal.ts';
 
 /** The exit codes of a single look, by what it came to. */
@@ -20,7 +20,7 @@ export async function lookOnce({ agent, json, readPods }: OnceOptions, signal: A
   if (agent.report === undefined) return EXIT_CODES.Unknown;
   const { verdict } = agent.report.look;
   const pods = await readPods(signal).catch(() => undefined);
-  const report = completed({ ...agent.report, verdict }, pods, undefined);
+  const report: Status = { ...agent.report, verdict, pods };
   process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : renderReport(report, screenOf()));
   return EXIT_CODES[verdict.status];
 }

@@ -34,23 +34,10 @@ export type Report = {
 /** A report with what is known beside looks at the moment it is asked for. */
 export type Status = Report & {
   /** Absent before pods were read. */
-  readonly pods?: PodsOutside;
+  readonly pods?: PodsOutside | undefined;
   /** Absent where the agent writes to no Node. */
-  readonly written?: Written;
+  readonly written?: Written | undefined;
 };
-
-/** A report with what is known of pods and of the Node. */
-export function completed(
-  report: Report,
-  pods: PodsOutside | undefined,
-  written: Written | undefined,
-): Status {
-  return {
-    ...report,
-    ...(pods === undefined ? {} : { pods }),
-    ...(written === undefined ? {} : { written }),
-  };
-}
 
 /** What is said before the first look has ended. */
 export const STARTING: Verdict = {

@@ -14,10 +14,7 @@ export type Mention = {
 };
 
 /** A mention that has no effect, and why. */
-export type IgnoredMention = {
-  readonly handler: string;
-  readonly file: string;
-  readonly line: number;
+export type IgnoredMention = Pick<Mention, 'handler' | 'file' | 'line'> & {
   readonly why: string;
   /** False for a file that no other imports. */
   readonly isLoaded: boolean;

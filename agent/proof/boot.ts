@@ -58,6 +58,7 @@ export async function boot(options: BootOptions): Promise<Outcome> {
   return last;
 }
 
+type Times = { readonly bootMs: number; readonly teardownMs: number };
 /** How an attempt ended, and when it was seen that a sandbox which had started could not be looked at. */
 type Attempt = { readonly outcome: Outcome; readonly unseenMs?: number };
 
@@ -86,7 +87,7 @@ async function tryOnce(options: BootOptions): Promise<Attempt> {
     // containerd may report of the next boot what it did not report of this one; a foreign /proc stays foreign.
     return seen.error instanceof CriError ? { outcome: unseen, unseenMs: seenMs } : { outcome: unseen };
   }
-  return { outcome: judgeWitness(seen, { handler, bootMs, teardownMs: now() - stoppedMs }) };
+  return { outcome: judgeWitness(seen, handler, { bootMs, teardownMs: now() - stoppedMs }) };
 }
 
 /** Whether a sandbox is gone; containerd hears of its process's end a little later than /proc shows it. */
@@ -107,27 +108,16 @@ async function endsSoon(client: CriClient, id: string, isGone: boolean): Promise
 /** The last words of a containerd that is gone say nothing of whether a sandbox boots. */
 async function outcomeOfStart(client: CriClient, error: unknown): Promise<Outcome> {
   if (!(error instanceof CriError) || error.kind !== 'refused') return impossible(error);
-  const silence = await client.version().then(
-    () => undefined,
-    (gone: unknown) => impossible(gone),
-  );
-  return silence ?? outcomeOfError(error.message);
+  return client.version().then(() => outcomeOfError(error.message), impossible);
 }
 
 /** The outcome of a boot, by what was seen of its sandbox. */
-export function judgeWitness(
-  witness: Witness,
-  {
-    handler,
-    bootMs,
-    teardownMs,
-  }: { readonly handler: string; readonly bootMs: number; readonly teardownMs: number },
-): Outcome {
+function judgeWitness(witness: Witness, handler: string, times: Times): Outcome {
   const { kernel, evidence } = identifyGuest(witness);
   const sandbox = `a sandbox of handler "${handler}"`;
   if (kernel === 'gvisor') {
-    const message = `${sandbox} booted in gVisor in ${(bootMs / 1_000).toFixed(2)} s`;
-    return { kind: 'proven', witness, bootMs, teardownMs, message };
+    const message = `${sandbox} booted in gVisor in ${(times.bootMs / 1_000).toFixed(2)} s`;
+    return { kind: 'proven', witness, ...times, message };
   }
   if (kernel === 'host') {
     const message = `${sandbox} runs on the host's kernel, as pods do then: ${evidence}`;

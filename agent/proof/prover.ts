@@ -164,8 +164,7 @@ export class Prover {
     if (this.#hungMs !== undefined && forMs < hangMs) return this.#hangs();
     const pressure = await readPressure(host);
     if (forMs < hangMs || (pressure !== undefined && forMs < hangMs * MOST_PATIENCES)) {
-      const why = pressure === undefined ? 'nothing shows why' : pressure;
-      const message = `a sandbox has been booting for ${Math.round(forMs / 1_000)} s: ${why}`;
+      const message = `a sandbox has been booting for ${Math.round(forMs / 1_000)} s: ${pressure ?? 'nothing shows why'}`;
       return { kind: 'slow', reason: 'SandboxSlow', message };
     }
     this.#leave(running);

@@ -1,20 +1,15 @@
 import type { CriClient } from '../cri/client.ts';
 import type { Host } from '../host/host.ts';
-import { isOfSandbox, readProcess } from '../host/process.ts';
+import { type HostProcess, isOfSandbox, readProcess } from '../host/process.ts';
 import { sentryFlags } from '../runsc/sentry.ts';
 
 /** What the host and the runtime themselves say of a probe's sandbox. Nothing in it can be shaped by a pod. */
-export type Witness = {
+export type Witness = Omit<HostProcess, 'parentPid' | 'namespacedPids'> & {
   /** The first process of the sandbox, in the host's PID namespace. */
   readonly pid: number;
-  readonly argv: readonly string[];
   /** The flags of runsc in force; absent where the process is no gVisor sandbox. */
   readonly flags?: Readonly<Record<string, string>>;
-  readonly uid: number;
-  readonly seccomp: number;
-  readonly textPages: number;
-  /** Its cgroups, and the parent that was asked for. */
-  readonly cgroups: readonly string[];
+  /** The cgroup that was asked for. */
   readonly cgroupParent: string;
   /** The shim that serves it, as its process names it. */
   readonly shim?: string;
@@ -41,7 +36,8 @@ export async function readWitness(
   const seen = pid === undefined ? undefined : await readProcess(host, pid);
   if (pid === undefined || seen === undefined)
     throw new Error(`the sandbox's first process ${pid ?? ''} is not there`);
-  const { argv, uid, seccomp, textPages, cgroups, parentPid } = seen;
+  const { parentPid, namespacedPids: _, ...process } = seen;
+  const { argv } = process;
   if (!isOfSandbox(seen, id))
     throw new Error(
       `process ${pid} in /proc is "${argv[0]?.slice(0, 100)}" and none of the sandbox's: /proc is not that of containerd's PID namespace`,
@@ -53,12 +49,8 @@ export async function readWitness(
   if (runtimePids.length === 0) throw new Error('the runtime reports no process in the sandbox');
   return {
     pid,
-    argv,
+    ...process,
     ...(flags === undefined ? {} : { flags: Object.fromEntries(flags) }),
-    uid,
-    seccomp,
-    textPages,
-    cgroups,
     cgroupParent,
     ...(shim?.startsWith('/') ? { shim } : {}),
     runtimePids,
