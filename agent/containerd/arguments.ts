@@ -11,6 +11,9 @@ export type ConfigPathSources = {
   readonly named: string | undefined;
 };
 
+/** The flag that names the file in arguments with a zero byte between them: "-c x", "-c=x", "--config x", "--config=x". */
+const CONFIG_FLAG = /\0(?:-c|--config)[=\0]([^\0]*)/;
+
 /**
  * A function that gives the root configuration file that the node's containerd reads: the one that the settings name,
  * else the one on its command line (Flatcar and k3s name one there), else the distribution's. containerd is asked until
@@ -22,7 +25,7 @@ export function rememberConfigPath(sources: ConfigPathSources): () => Promise<st
     if (known !== undefined) return known;
     const argv = await readArguments(sources).catch(() => undefined);
     if (argv === undefined) return sources.distribution.containerdConfig;
-    const flag = flagValue(argv.slice(1), ['-c', '--config']);
+    const [, flag] = CONFIG_FLAG.exec(argv.join('\0')) ?? [];
     known = flag?.startsWith('/') ? flag : sources.distribution.containerdConfig;
     return known;
   };
@@ -37,14 +40,4 @@ async function readArguments({ host, client }: ConfigPathSources): Promise<reado
   const pid = await client.serverPid();
   const seen = pid > 0 ? await readProcess(host, pid) : undefined;
   return seen?.namespacedPids.join() === String(pid) ? seen.argv : undefined;
-}
-
-/** The value of a flag, as "-c x", "-c=x", "--config x" or "--config=x". */
-function flagValue(words: readonly string[], flags: readonly string[]): string | undefined {
-  for (const [index, word] of words.entries()) {
-    if (flags.includes(word)) return words[index + 1];
-    const flag = flags.find((each) => word.startsWith(`${each}=`));
-    if (flag !== undefined) return word.slice(flag.length + 1);
-  }
-  return undefined;
 }

@@ -53,7 +53,7 @@ function namedIn(text: string): Named[] {
     if (statement?.isHeader) header = statement.keys;
     if (statement) named.push({ path: statement.isHeader ? header : [...header, ...statement.keys], line });
     const end = endOfStatement(text, at);
-    line += newlines(text, at, end);
+    line += text.slice(at, end).split('\n').length - 1;
     at = end;
   }
   return named;
@@ -87,12 +87,6 @@ function endOfStatement(text: string, at: number): number {
     if (found === '\n' && depth <= 0) return token.lastIndex;
   }
   return text.length;
-}
-
-function newlines(text: string, from: number, to: number): number {
-  let count = 0;
-  for (let at = text.indexOf('\n', from); at !== -1 && at < to; at = text.indexOf('\n', at + 1)) count += 1;
-  return count;
 }
 
 function unescapeKey(key: string): string {

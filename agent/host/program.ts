@@ -3,8 +3,7 @@ import type { Host } from './host.ts';
 /** What the first bytes of a file say it is; `machine` is Node's name of the architecture, as "x64". */
 export type Program =
   | { readonly kind: 'elf'; readonly machine: string }
-  | { readonly kind: 'script'; readonly interpreter: string }
-  | { readonly kind: 'other' };
+  | { readonly kind: 'script' | 'other' };
 
 /** e_machine values: https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html */
 const MACHINES: Readonly<Record<number, string>> = {
@@ -29,10 +28,7 @@ export async function readProgram(host: Host, path: string): Promise<Program | u
 
 /** Tells an ELF program from a script and from anything else, by at least its first 20 bytes. */
 export function parseProgram(start: Buffer): Program {
-  if (start.subarray(0, 2).toString('latin1') === '#!') {
-    const line = start.toString('utf8', 2).split('\n')[0] ?? '';
-    return { kind: 'script', interpreter: line.trim() };
-  }
+  if (start.subarray(0, 2).toString('latin1') === '#!') return { kind: 'script' };
   const isElf = start.length >= 20 && start.subarray(0, 4).toString('latin1') === '\x7fELF';
   if (!isElf) return { kind: 'other' };
   const code = start[5] === 2 ? start.readUInt16BE(18) : start.readUInt16LE(18);

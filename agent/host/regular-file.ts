@@ -4,21 +4,9 @@ import type { FileHandle } from 'node:fs/promises';
 /** What kind of thing a path names. */
 export type FileKind = 'file' | 'directory' | 'link' | 'fifo' | 'socket' | 'device';
 
-const CHUNK_BYTES = 64 * 1024;
-
-/** The first bytes of an open file, at most so many. */
+/** The first bytes of an open file, at most so many; files under /proc say that they have none. */
 export async function readUpTo(file: FileHandle, maxBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let total = 0;
-  // The size is not asked: files under /proc say 0 and hold something.
-  while (total < maxBytes) {
-    const chunk = Buffer.alloc(Math.min(CHUNK_BYTES, maxBytes - total));
-    const { bytesRead } = await file.read(chunk, 0, chunk.length, null);
-    if (bytesRead === 0) break;
-    chunks.push(chunk.subarray(0, bytesRead));
-    total += bytesRead;
-  }
-  return Buffer.concat(chunks);
+  return Buffer.concat(await file.createReadStream({ end: maxBytes - 1, autoClose: false }).toArray());
 }
 
 /** Throws for anything but a regular file. */

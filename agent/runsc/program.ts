@@ -43,7 +43,7 @@ export class RunscPrograms {
     const { fingerprint } = stat;
     const known = this.#known.get(path);
     if (known?.fingerprint === fingerprint) return known.program;
-    const program = stat.size > MOST_BYTES ? unnamed(path) : scan(host, path);
+    const program = scan(host, path, stat.size);
     this.#known.set(path, { fingerprint, program });
     // A reading that failed is tried again.
     program.catch(() => this.#known.delete(path));
@@ -51,11 +51,8 @@ export class RunscPrograms {
   }
 }
 
-async function unnamed(path: string): Promise<RunscProgram> {
-  return { path, release: parseRunscRelease(''), textBytes: new Set() };
-}
-
-async function scan(host: Host, path: string): Promise<RunscProgram> {
+async function scan(host: Host, path: string, size: number): Promise<RunscProgram> {
+  if (size > MOST_BYTES) return { path, release: releaseOf(new Set()), textBytes: new Set() };
   const header = (await host.readStart(path, HEADER_BYTES)) ?? Buffer.alloc(0);
   const found = new Set<string>();
   for await (const piece of host.pieces(path, LONGEST)) {

@@ -27,9 +27,6 @@ export function compareReleases(a: RunscRelease, b: RunscRelease): number | unde
 }
 
 function isDate(digits: string): boolean {
-  const [, year, month, day] = /^(\d{4})(\d\d)(\d\d)$/.exec(digits) ?? [];
-  if (!year || !month || !day) return false;
-  return (
-    Number(year) >= 2018 && Number(month) >= 1 && Number(month) <= 12 && Number(day) >= 1 && Number(day) <= 31
-  );
+  const date = Date.parse(digits.replace(/^(\d{4})(\d\d)(\d\d)$/, '$1-$2-$3'));
+  return date >= Date.UTC(2018);
 }

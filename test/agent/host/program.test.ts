@@ -22,7 +22,7 @@ describe('parseProgram', () => {
     ['s390x', elf(22, true), { kind: 'elf', machine: 's390x' }],
     ['another machine', elf(999), { kind: 'elf', machine: 'machine 999' }],
     ['an ELF file cut short', elf(62).subarray(0, 19), { kind: 'other' }],
-    ['a script', Buffer.from('#!/bin/sh -e\nx'), { kind: 'script', interpreter: '/bin/sh -e' }],
+    ['a script', Buffer.from('#!/bin/sh -e\nx'), { kind: 'script' }],
     ['a web page', Buffer.from('<html>404 Not Found and more text'), { kind: 'other' }],
     ['nothing', Buffer.alloc(0), { kind: 'other' }],
   ];
