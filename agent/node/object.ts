@@ -45,14 +45,6 @@ type Managed = {
 /** The type of the condition that agents write. */
 export const CONDITION = 'GVisorReady';
 
-/** What an agent wants a Node to say: `null` takes a key away. `taint` is absent where taints are left alone. */
-export type Wanted = {
-  readonly labels: Readonly<Record<string, string | null>>;
-  readonly annotations: Readonly<Record<string, string | null>>;
-  readonly verdict: Verdict;
-  readonly taint?: { readonly key: string; readonly present: boolean };
-};
-
 /** What a Node says of gVisor, as far as the agent knows it. */
 export type Written = {
   /** The agent's own labels that stand there, */
@@ -65,27 +57,12 @@ export type Written = {
   readonly problem?: string;
 };
 
-/** One thing that a Node does not say as wanted: where it stands, and the text that is wanted there. */
-export type Difference = {
+/** One thing that a Node is to say: where it stands, and the text that is wanted there; `null` takes it away. */
+export type Wanted = {
   readonly part: 'labels' | 'annotations' | 'taint' | 'condition';
   readonly key: string;
   readonly value: string | null;
 };
-
-/** What is wanted, one entry a key, whether the Node says so already or not. */
-export function entriesOf(wanted: Wanted): readonly Difference[] {
-  const { labels, annotations, taint, verdict } = wanted;
-  const texts = (part: 'labels' | 'annotations', values: Wanted['labels']) =>
-    Object.entries(values).map(([key, value]) => ({ part, key, value }));
-  return [
-    ...texts('labels', labels),
-    ...texts('annotations', annotations),
-    ...(taint === undefined
-      ? []
-      : [{ part: 'taint', key: taint.key, value: taint.present ? 'NoSchedule' : null } as const]),
-    { part: 'condition', key: CONDITION, value: `${verdict.status} ${verdict.reason}` },
-  ];
-}
 
 /** What a Node says of gVisor; nothing where it is not known. */
 export function writtenIn(node: NodeObject | undefined, problem?: string): Written {
@@ -104,7 +81,7 @@ export function writtenIn(node: NodeObject | undefined, problem?: string): Writt
 }
 
 /** What the Node says now where an entry stands. */
-export function valueIn({ metadata, spec, status }: NodeObject, { part, key }: Difference): string | null {
+export function valueIn({ metadata, spec, status }: NodeObject, { part, key }: Wanted): string | null {
   if (part === 'taint') return spec?.taints?.some((taint) => isOwn(taint, key)) ? 'NoSchedule' : null;
   if (part !== 'condition') return metadata[part]?.[key] ?? null;
   const condition = status?.conditions?.find(({ type }) => type === key);
@@ -117,7 +94,7 @@ export function valueIn({ metadata, spec, status }: NodeObject, { part, key }: D
  * one without the other: https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/registry/core/node/strategy.go
  */
 export function statusPatch(
-  differences: readonly Difference[],
+  differences: readonly Wanted[],
   condition: Condition | { readonly $patch: 'delete'; readonly type: string } | undefined,
 ): object | undefined {
   const texts = (part: 'labels' | 'annotations') => {
@@ -135,7 +112,7 @@ export function statusPatch(
  */
 export function taintPatch(
   { metadata: { resourceVersion }, spec }: NodeObject,
-  differences: readonly Difference[],
+  differences: readonly Wanted[],
 ): object | undefined {
   const taint = differences.find(({ part }) => part === 'taint');
   if (taint === undefined) return undefined;

@@ -96,8 +96,9 @@ export class NodePublisher implements Publisher {
     this.#takeEvent();
     if (this.#report === undefined || this.#gone) return undefined;
     this.#node ??= await this.#writer.read(signal);
+    const { verdict } = this.#report;
     const { wanted, refusal } = want(this.#report, this.#node, this.#options);
-    const { node, waitMs } = await this.#writer.write(this.#node, wanted, signal);
+    const { node, waitMs } = await this.#writer.write(this.#node, { verdict, wanted }, signal);
     this.#node = node;
     this.#wrote = true;
     this.#recovered();

@@ -3,16 +3,7 @@ import type { Kube } from '../kube/client.ts';
 import type { Verdict } from '../verdict.ts';
 import { Contest } from './contest.ts';
 import { OWN_KEYS } from './keys.ts';
-import {
-  conditionFor,
-  type Difference,
-  entriesOf,
-  type NodeObject,
-  statusPatch,
-  taintPatch,
-  valueIn,
-  type Wanted,
-} from './object.ts';
+import { conditionFor, type NodeObject, statusPatch, taintPatch, valueIn, type Wanted } from './object.ts';
 
 /** What a publisher of a Node needs. */
 export type NodeOptions = {
@@ -52,37 +43,41 @@ export class NodeWriter {
   /** Writes what is due, and tells what the Node is then and in how many milliseconds more is due. */
   async write(
     was: NodeObject,
-    wanted: Wanted,
+    { verdict, wanted }: { readonly verdict: Verdict; readonly wanted: readonly Wanted[] },
     signal: AbortSignal,
   ): Promise<{ readonly node: NodeObject; readonly waitMs: number | undefined }> {
-    const { log, kube, date, changed, provenOnce } = this.#options;
+    const { log, kube, now, date, changed, provenOnce } = this.#options;
     const { differences, waitMs } = this.#due(was, wanted);
     const condition = differences.find(({ part }) => part === 'condition');
-    const said = condition && conditionFor(wanted.verdict, was, date().getTime());
+    const said = condition && conditionFor(verdict, was, date().getTime());
     let node = was;
     const status = statusPatch(differences, said);
     if (status !== undefined) {
       node = this.#remember(await kube.patch(`${this.#path}/status`, status, 'strategic', signal));
       log.info(status, 'node written');
       // Told before the taint is written: when that fails, the next try finds the condition in its place.
-      if (condition !== undefined && !this.#isOthers(condition)) changed?.(wanted.verdict, node.metadata.uid);
+      if (condition !== undefined && !this.#isOthers(condition)) changed?.(verdict, node.metadata.uid);
     }
     const taint = taintPatch(node, differences);
     if (taint !== undefined) {
       node = this.#remember(await kube.patch(this.#path, taint, 'merge', signal));
       log.info(taint, 'taint written');
     }
-    this.#note(differences.filter((difference) => this.#isOthers(difference)));
-    for (const entry of entriesOf(wanted)) this.#stand(node, entry);
+    for (const difference of differences.filter((each) => this.#isOthers(each))) {
+      const times = this.#contest.wrote(idOf(difference), now());
+      log.warn({ ...difference, times }, 'written again, because another client had changed it');
+    }
+    for (const entry of wanted)
+      if (valueIn(node, entry) === entry.value) this.#stood.set(idOf(entry), entry.value);
     provenOnce?.(node.metadata.annotations?.[OWN_KEYS.annotations.provenBy] !== undefined);
     return { node, waitMs };
   }
 
-  #due(node: NodeObject, wanted: Wanted) {
+  #due(node: NodeObject, wanted: readonly Wanted[]) {
     const now = this.#options.now();
-    const differences: Difference[] = [];
+    const differences: Wanted[] = [];
     let next: number | undefined;
-    for (const entry of entriesOf(wanted)) {
+    for (const entry of wanted) {
       if (valueIn(node, entry) === entry.value) continue;
       const waitMs = this.#isOthers(entry) ? this.#contest.waitMs(idOf(entry), now) : 0;
       if (waitMs === 0) differences.push(entry);
@@ -92,20 +87,8 @@ export class NodeWriter {
   }
 
   /** Whether the Node has said what is wanted before, so that somebody else must have changed it. */
-  #isOthers(entry: Difference): boolean {
-    return this.#stood.has(idOf(entry)) && this.#stood.get(idOf(entry)) === entry.value;
-  }
-
-  #note(ofOthers: readonly Difference[]): void {
-    const { log, now } = this.#options;
-    for (const difference of ofOthers) {
-      const times = this.#contest.wrote(idOf(difference), now());
-      log.warn({ ...difference, times }, 'written again, because another client had changed it');
-    }
-  }
-
-  #stand(node: NodeObject, entry: Difference): void {
-    if (valueIn(node, entry) === entry.value) this.#stood.set(idOf(entry), entry.value);
+  #isOthers(entry: Wanted): boolean {
+    return this.#stood.get(idOf(entry)) === entry.value;
   }
 
   #remember(answer: unknown): NodeObject {
@@ -124,6 +107,6 @@ export class NodeWriter {
   }
 }
 
-function idOf({ part, key }: Difference): string {
+function idOf({ part, key }: Wanted): string {
   return `${part} ${key}`;
 }

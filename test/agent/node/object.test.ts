@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
-  entriesOf,
   isOlder,
   type NodeObject,
   statusPatch,
@@ -10,7 +9,6 @@ import {
   type Wanted,
   writersOf,
 } from '../../../agent/node/object.ts';
-import { READY } from '../reports.ts';
 
 const metadata = { name: 'node-1', uid: 'a', resourceVersion: '7' };
 const TIMES = { lastHeartbeatTime: '', lastTransitionTime: '' };
@@ -29,16 +27,17 @@ const NODE: NodeObject = {
     ],
   },
 };
-const WANTED: Wanted = {
-  labels: { 'd/ready': 'true', 'd/platform': null },
-  annotations: { 'd/agent': 'new' },
-  verdict: READY,
-  taint: { key: 'd/not-ready', present: false },
-};
+const WANTED: readonly Wanted[] = [
+  { part: 'labels', key: 'd/ready', value: 'true' },
+  { part: 'labels', key: 'd/platform', value: null },
+  { part: 'annotations', key: 'd/agent', value: 'new' },
+  { part: 'taint', key: 'd/not-ready', value: null },
+  { part: 'condition', key: 'GVisorReady', value: 'True SandboxProven' },
+];
 
 describe('a Node and what is wanted of it', () => {
   it('differ key by key', () => {
-    const rows = entriesOf(WANTED).map((entry) => [entry.key, valueIn(NODE, entry), entry.value]);
+    const rows = WANTED.map((entry) => [entry.key, valueIn(NODE, entry), entry.value]);
     assert.deepEqual(rows, [
       ['d/ready', 'false', 'true'],
       ['d/platform', null, null],
@@ -48,13 +47,13 @@ describe('a Node and what is wanted of it', () => {
     ]);
     const bare: NodeObject = { metadata };
     assert.deepEqual(
-      entriesOf(WANTED).map((entry) => valueIn(bare, entry)),
+      WANTED.map((entry) => valueIn(bare, entry)),
       [null, null, null, null, null],
     );
   });
 
   it('are brought together by one patch of the status, and one of the taints that is bound to the version', () => {
-    const [ready, , agent, taint, condition] = entriesOf(WANTED);
+    const [ready, , agent, taint, condition] = WANTED;
     assert.ok(ready && agent && taint && condition);
     const said = { ...TIMES, type: 'GVisorReady', status: 'True', reason: 'SandboxProven', message: '' };
     assert.equal(statusPatch([taint], undefined), undefined);
