@@ -48,7 +48,7 @@ const WATCH_MS = 15_000;
 
 /** The loop: wait for a trigger, look, settle, publish. It holds the only state over time. */
 export class Agent {
-  readonly #options: AgentOptions;
+  readonly #options: AgentOptions & { readonly roundTimeoutMs: number };
   #state: Steady = {};
   #last: Look | undefined;
   #history: readonly Transition[] = [];
@@ -60,8 +60,8 @@ export class Agent {
   #dueMs: number;
 
   constructor(options: AgentOptions) {
-    this.#options = options;
-    this.#dueMs = options.now() + this.#roundTimeoutMs;
+    this.#options = { roundTimeoutMs: ROUND_TIMEOUT_MS, ...options };
+    this.#dueMs = options.now() + this.#options.roundTimeoutMs;
   }
 
   /** The newest report, absent before the first look has ended. */
@@ -77,10 +77,6 @@ export class Agent {
   /** Whether the loop turns: a round ends within its time, and the next one begins when it is due. */
   get live(): boolean {
     return this.#options.now() < this.#dueMs + SLACK_MS;
-  }
-
-  get #roundTimeoutMs(): number {
-    return this.#options.roundTimeoutMs ?? ROUND_TIMEOUT_MS;
   }
 
   /** Looks again and again until the signal ends it. */
@@ -112,9 +108,9 @@ export class Agent {
 
   /** One look because of these events, and what follows from it. Rejects when the signal is aborted. */
   async round(triggers: readonly Trigger[], signal: AbortSignal): Promise<Settled> {
-    const { files, publishers, patience, now, log } = this.#options;
+    const { files, publishers, patience, roundTimeoutMs, now, log } = this.#options;
     const begun = now();
-    this.#dueMs = begun + this.#roundTimeoutMs;
+    this.#dueMs = begun + roundTimeoutMs;
     const begunAt = this.#options.date().getTime();
     const trigger = firstOf(triggers);
     const seen = await this.#look(triggers, signal);
@@ -151,12 +147,11 @@ export class Agent {
 
   /** A look; one that does not end in time, whatever it waits for, or fails, is one that could not see. */
   async #look(triggers: readonly Trigger[], signal: AbortSignal): Promise<Look> {
-    const { look, log, now, proofIntervalMs } = this.#options;
+    const { look, log, now, proofIntervalMs, roundTimeoutMs: timeoutMs } = this.#options;
     const last = this.#last?.proof;
     const standing = now() - this.#provenMs < proofIntervalMs ? last : undefined;
     try {
-      const within = { signal, timeoutMs: this.#roundTimeoutMs };
-      return await withDeadline((inner) => look(inner, triggers, standing), within);
+      return await withDeadline((inner) => look(inner, triggers, standing), { signal, timeoutMs });
     } catch (err) {
       signal.throwIfAborted();
       log.error({ err, trigger: firstOf(triggers) }, 'look failed');

@@ -37,7 +37,7 @@ export class NodePods {
   readonly #options: NodePodsOptions;
   readonly #reader: PodReader;
   readonly #reporter: UnsandboxedReporter;
-  #last: { readonly seen: PodsSeen; readonly atMs: number } | undefined;
+  #last: PodsSeen | undefined;
 
   constructor(options: NodePodsOptions) {
     const { client, host, metrics, api, log } = options;
@@ -68,24 +68,20 @@ export class NodePods {
 
   /** Reads the pods once, and gives what {@link outside} says then. */
   async readOnce(signal: AbortSignal): Promise<PodsOutside | undefined> {
-    this.#last = { seen: { pods: await this.#reader.read(signal), unsandboxed: [] }, atMs: Date.now() };
+    this.#last = { pods: await this.#reader.read(signal), unsandboxed: [], atMs: Date.now() };
     return this.outside();
   }
 
   /** Which pods run outside of gVisor; undefined before they were read. */
   outside(): PodsOutside | undefined {
-    if (this.#last === undefined) return undefined;
-    const { seen, atMs } = this.#last;
-    return podsOutside(seen, { atMs, nowMs: Date.now(), requirementsKnown: this.namespaces.known });
+    return this.#last && podsOutside(this.#last, this.namespaces.known, Date.now());
   }
 
   #publish(pods: readonly Pod[]): void {
     const required = this.namespaces.names;
     const unsandboxed = pods.filter((pod) => pod.sandboxed === false && required.has(pod.namespace));
-    const seen = { pods, unsandboxed };
-    const atMs = Date.now();
-    this.#last = { seen, atMs };
-    this.#options.metrics.pods.publish(seen, { atMs, required });
+    this.#last = { pods, unsandboxed, atMs: Date.now() };
+    this.#options.metrics.pods.publish(this.#last, required);
     this.#reporter.publish(unsandboxed);
   }
 }

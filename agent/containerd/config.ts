@@ -24,8 +24,6 @@ export type ContainerdConfig = {
   readonly rules: ConfigRules;
   /** True when the release is not known and the rules are those of the files' own version. */
   readonly rulesAssumed: boolean;
-  /** The version that counts for all files together. */
-  readonly version: number;
   readonly runtimes: ReadonlyMap<string, ConfiguredRuntime>;
   /** Every place that names a handler and has no effect. */
   readonly ignored: readonly IgnoredMention[];
@@ -92,7 +90,6 @@ export function resolveConfig(
   return {
     files: files.map((file) => file.path),
     rules,
-    version: merged.version,
     runtimes: fault
       ? new Map()
       : new Map([...decoded.runtimes].map(([name, runtime]) => [name, configured(runtime, used(runtime))])),

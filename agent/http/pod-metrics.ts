@@ -5,9 +5,6 @@ import { gaugesOf } from './series.ts';
 /** How many namespaces have a series of their own. */
 const MOST_NAMESPACES = 50;
 
-/** When pods were read, wall clock time in milliseconds, and the namespaces that require gVisor. */
-export type PodsContext = { readonly atMs: number; readonly required: ReadonlySet<string> };
-
 const GAUGES = {
   gvisor_pods: [
     'Running pods by the CRI handler that they were started with, and by whether they really run in gVisor.',
@@ -49,8 +46,8 @@ export class PodMetrics {
     this.#gauges.gvisor_namespaces_last_heard_timestamp_seconds.set(atMs / 1_000);
   }
 
-  /** Shows the pods of this node. */
-  publish({ pods, unsandboxed }: PodsSeen, { atMs, required }: PodsContext): void {
+  /** Shows the pods of this node; these namespaces require gVisor. */
+  publish({ pods, unsandboxed, atMs }: PodsSeen, required: ReadonlySet<string>): void {
     this.#gauges.gvisor_pods.reset();
     for (const { handler, sandboxed = 'unknown' } of pods)
       this.#gauges.gvisor_pods.inc({ handler, sandboxed: String(sandboxed) });

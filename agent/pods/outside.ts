@@ -1,7 +1,11 @@
 import type { Pod } from './pod.ts';
 
-/** The pods of this node, and those of them that must run in gVisor and do not. */
-export type PodsSeen = { readonly pods: readonly Pod[]; readonly unsandboxed: readonly Pod[] };
+/** The pods of this node, and those of them that must run in gVisor and do not; `atMs` is the wall clock's. */
+export type PodsSeen = {
+  readonly pods: readonly Pod[];
+  readonly unsandboxed: readonly Pod[];
+  readonly atMs: number;
+};
 
 /** Which pods of this node run outside of gVisor, and which in it, for people and for the report. */
 export type PodsOutside = {
@@ -26,10 +30,11 @@ export type PodsOutside = {
 /** Pods are read every three seconds. */
 const STALE_MS = 15_000;
 
-/** Sorts the pods that were read at `atMs`, wall clock time, as a person wants to know of them at `nowMs`. */
+/** Sorts pods as a person wants to know of them at `nowMs`, wall clock time. */
 export function podsOutside(
-  { pods, unsandboxed }: PodsSeen,
-  { atMs, nowMs, requirementsKnown }: { atMs: number; nowMs: number; requirementsKnown: boolean },
+  { pods, unsandboxed, atMs }: PodsSeen,
+  requirementsKnown: boolean,
+  nowMs: number,
 ): PodsOutside {
   return {
     at: new Date(atMs).toISOString(),

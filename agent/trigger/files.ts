@@ -20,6 +20,13 @@ const CLOCK_TICK_MS = 10;
 /** How often folders are looked at that cannot be watched. */
 const POLL_MS = 5_000;
 
+/** What may be told of a trigger, and to it. */
+export type FileTriggerOptions = {
+  /** Hears how many folders cannot be watched, and why, whenever that number changes. */
+  readonly onUnwatched?: (folders: number, why: string) => void;
+  readonly pollMs?: number;
+};
+
 /**
  * Watches files of the host, those that do not exist yet too: every folder on the way to a file is
  * watched for the name that leads on, on the path as written and behind each of its symbolic links.
@@ -30,8 +37,7 @@ export class FileTrigger {
   readonly #host: Host;
   readonly #changed: (path: string) => void;
   readonly #watched = new Map<string, Watched>();
-  readonly #onUnwatched: (folders: number, why: string) => void;
-  readonly #pollMs: number;
+  readonly #options: FileTriggerOptions;
   #unwatched = 0;
   #why = '';
   #poll: NodeJS.Timeout | undefined;
@@ -42,19 +48,10 @@ export class FileTrigger {
   /** and when they are set again because of that. */
   #again: NodeJS.Timeout | undefined;
 
-  /** `onUnwatched` hears how many folders cannot be watched, and why, whenever that number changes. */
-  constructor(
-    host: Host,
-    changed: (path: string) => void,
-    {
-      onUnwatched = () => {},
-      pollMs = POLL_MS,
-    }: { readonly onUnwatched?: (folders: number, why: string) => void; readonly pollMs?: number } = {},
-  ) {
+  constructor(host: Host, changed: (path: string) => void, options: FileTriggerOptions = {}) {
     this.#host = host;
     this.#changed = changed;
-    this.#onUnwatched = onUnwatched;
-    this.#pollMs = pollMs;
+    this.#options = { pollMs: POLL_MS, ...options };
   }
 
   /**
@@ -79,7 +76,7 @@ export class FileTrigger {
       if (turn !== this.#turn) return;
     }
     if (this.#lates !== lates)
-      this.#again = setTimeout(() => void this.watch(paths, sinceMs), this.#pollMs).unref();
+      this.#again = setTimeout(() => void this.watch(paths, sinceMs), this.#options.pollMs).unref();
     this.#tellUnwatched();
   }
 
@@ -128,9 +125,9 @@ export class FileTrigger {
 
   #tellUnwatched(): void {
     const unwatched = [...this.#watched.values()].filter(({ watcher }) => watcher === undefined).length;
-    if (unwatched !== this.#unwatched) this.#onUnwatched(unwatched, this.#why);
+    if (unwatched !== this.#unwatched) this.#options.onUnwatched?.(unwatched, this.#why);
     this.#unwatched = unwatched;
-    if (unwatched > 0) this.#poll ??= setTimeout(() => void this.#pollAll(), this.#pollMs).unref();
+    if (unwatched > 0) this.#poll ??= setTimeout(() => void this.#pollAll(), this.#options.pollMs).unref();
   }
 
   async #pollAll(): Promise<void> {

@@ -14,7 +14,7 @@ describe('PodMetrics', () => {
       [all, 2],
       [[POD], 0],
     ] as const) {
-      pods.publish({ pods: seen, unsandboxed: [] }, { atMs: 0, required: new Set() });
+      pods.publish({ pods: seen, unsandboxed: [], atMs: 0 }, new Set());
       assert.deepEqual(await named(metrics, 'gvisor_unlimited_pods'), [`gvisor_unlimited_pods ${expected}`]);
     }
   });
@@ -23,12 +23,11 @@ describe('PodMetrics', () => {
     const { pods, metrics } = fresh();
     const told = { ...POD, sandboxed: true };
     const elsewhere = { ...POD, namespace: 'other' };
-    const context = { atMs: 7_000, required: new Set(['eval']) };
     for (const [seen, expected] of [
       [[POD, POD, told, elsewhere], 2],
       [[told, elsewhere], 0],
     ] as const) {
-      pods.publish({ pods: seen, unsandboxed: [] }, context);
+      pods.publish({ pods: seen, unsandboxed: [], atMs: 7_000 }, new Set(['eval']));
       assert.deepEqual(await named(metrics, 'gvisor_unknown_pods'), [`gvisor_unknown_pods ${expected}`]);
     }
     assert.deepEqual(await named(metrics, 'gvisor_pods_last_seen_timestamp_seconds'), [

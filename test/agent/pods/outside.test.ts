@@ -14,10 +14,10 @@ const pod = (name: string, sandboxed?: boolean): Pod => ({
 
 describe('podsOutside', () => {
   const [inside, untold, forbidden, allowed] = [pod('a', true), pod('b'), pod('c', false), pod('d', false)];
-  const seen = { pods: [inside, untold, forbidden, allowed], unsandboxed: [forbidden] };
+  const seen = { pods: [inside, untold, forbidden, allowed], unsandboxed: [forbidden], atMs: 0 };
 
   it('tells pods outside of gVisor where it is required from those elsewhere, and from those nobody could tell of', () => {
-    const outside = podsOutside(seen, { atMs: 0, nowMs: 3_000, requirementsKnown: true });
+    const outside = podsOutside(seen, true, 3_000);
     assert.deepEqual(outside, {
       at: '1970-01-01T00:00:00.000Z',
       stale: false,
@@ -31,5 +31,5 @@ describe('podsOutside', () => {
   });
 
   it('is stale once the pods were not read for a while', () =>
-    assert.equal(podsOutside(seen, { atMs: 0, nowMs: 16_000, requirementsKnown: false }).stale, true));
+    assert.equal(podsOutside(seen, false, 16_000).stale, true));
 });
