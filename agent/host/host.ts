@@ -24,6 +24,7 @@ export type FileStat = {
 
 const MAX_BYTES = 1024 * 1024;
 const PIECE_BYTES = 1024 * 1024;
+const READ_ONLY = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
 
 /**
  * A read-only view of a node's files below a root directory ("/" on the node itself, "/host" in a pod).
@@ -65,23 +66,12 @@ export class Host {
 
   /** What lies behind every symbolic link of a path. */
   async stat(path: string): Promise<FileStat | undefined> {
-    return this.#stat(path, await this.localPath(path));
+    return this.#at(path, await this.localPath(path), statOf);
   }
 
   /** What a path itself names: a link at its end is not followed. */
   async statEntry(path: string): Promise<FileStat | undefined> {
-    return this.#stat(path, await this.#localEntry(path));
-  }
-
-  async #stat(path: string, local: string | undefined): Promise<FileStat | undefined> {
-    if (local === undefined) return undefined;
-    const stats = await this.#absentIsUndefined(path, () => lstat(local));
-    if (stats === undefined) return undefined;
-    const { dev, ino, size, mtimeMs, ctimeMs } = stats;
-    const identity = `${dev}:${ino}`;
-    const fingerprint = [identity, size, mtimeMs, ctimeMs].join(':');
-    const mode = stats.mode & 0o7777;
-    return { kind: kindOf(stats), mode, size, identity, fingerprint, changedMs: ctimeMs };
+    return this.#at(path, await this.#localEntry(path), statOf);
   }
 
   async #localEntry(path: string): Promise<string | undefined> {
@@ -91,16 +81,13 @@ export class Host {
 
   /** Names in a directory, sorted by code unit as Go's filepath.Glob sorts them. */
   async list(path: string): Promise<readonly string[] | undefined> {
-    const local = await this.localPath(path);
-    if (local === undefined) return undefined;
-    const names = await this.#absentIsUndefined(path, () => readdir(local));
+    const names = await this.#at(path, await this.localPath(path), (local) => readdir(local));
     return names?.sort((a, b) => (a < b ? -1 : 1));
   }
 
   /** The text of a symbolic link itself, for example of /proc/1/exe; a link is not followed. */
   async readLink(path: string): Promise<string | undefined> {
-    const local = await this.#localEntry(path);
-    return local === undefined ? undefined : this.#absentIsUndefined(path, () => readlink(local));
+    return this.#at(path, await this.#localEntry(path), (local) => readlink(local));
   }
 
   /** A whole regular file as UTF-8; throws when it is larger than `maxBytes` (1 MiB) or is no regular file. */
@@ -115,12 +102,10 @@ export class Host {
   }
 
   async #read(path: string, maxBytes: number, refuseOver?: number): Promise<Buffer | undefined> {
-    const local = await this.localPath(path);
-    if (local === undefined) return undefined;
-    return this.#absentIsUndefined(path, async () => {
+    return this.#at(path, await this.localPath(path), async (local) => {
       // Looked at before it is opened: opening a watchdog or a tape device already changes it.
       refuseIrregular(await lstat(local));
-      await using file = await open(local, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+      await using file = await open(local, READ_ONLY);
       const stats = await file.stat();
       refuseIrregular(stats);
       refuseLarge(stats.size, refuseOver);
@@ -135,15 +120,13 @@ export class Host {
    * for a file that does not exist. One buffer serves all pieces.
    */
   async *pieces(path: string, overlap: number): AsyncGenerator<Buffer> {
-    const local = await this.localPath(path);
-    if (local === undefined) return;
     let isWanted = true;
-    const openIt = async () => {
-      const opened = await open(local, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+    const openIt = async (local: string) => {
+      const opened = await open(local, READ_ONLY);
       if (!isWanted) await opened.close(); // too late
       return opened;
     };
-    const file = await this.#absentIsUndefined(path, openIt).finally(() => {
+    const file = await this.#at(path, await this.localPath(path), openIt).finally(() => {
       isWanted = false;
     });
     if (file === undefined) return;
@@ -166,9 +149,15 @@ export class Host {
     }
   }
 
-  async #absentIsUndefined<T>(path: string, work: () => Promise<T>): Promise<T | undefined> {
+  /** What some work finds where a path is for this process; undefined where it is not. */
+  async #at<T>(
+    path: string,
+    local: string | undefined,
+    work: (local: string) => Promise<T>,
+  ): Promise<T | undefined> {
+    if (local === undefined) return undefined;
     try {
-      return await this.#turns.take(path, work);
+      return await this.#turns.take(path, () => work(local));
     } catch (cause) {
       if (isAbsent(cause)) return undefined;
       throw this.#problem(path, cause);
@@ -181,4 +170,13 @@ export class Host {
     const words = `Cannot read host file "${path}": ${why}`;
     return cause instanceof LateError ? new LateError(words, { cause }) : new Error(words, { cause });
   }
+}
+
+async function statOf(local: string): Promise<FileStat> {
+  const stats = await lstat(local);
+  const { dev, ino, size, mtimeMs, ctimeMs } = stats;
+  const identity = `${dev}:${ino}`;
+  const fingerprint = [identity, size, mtimeMs, ctimeMs].join(':');
+  const mode = stats.mode & 0o7777;
+  return { kind: kindOf(stats), mode, size, identity, fingerprint, changedMs: ctimeMs };
 }
