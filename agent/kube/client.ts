@@ -15,29 +15,16 @@ export type WatchEvent = {
  * The API server, as far as this agent needs it. Paths begin with a slash and may carry a query. A request
  * has a deadline of 10 s; one that is refused rejects with a {@link import('./error.ts').KubeError}.
  */
-export type Kube = {
-  get(path: string, signal?: AbortSignal): Promise<unknown>;
-  /** `kind` names the patch format: a JSON merge patch or Kubernetes' strategic merge patch. */
-  patch(path: string, body: unknown, kind: 'merge' | 'strategic', signal?: AbortSignal): Promise<unknown>;
-  post(path: string, body: unknown, signal?: AbortSignal): Promise<unknown>;
-  /**
-   * What a path with `watch=1` tells, of each object its metadata alone, until the server ends it (as it does after
-   * `timeoutSeconds`) or nothing was heard for 15 minutes. Rejects when it is refused, also in the middle: 410 asks for
-   * a new one.
-   */
-  watch(path: string, signal: AbortSignal): AsyncIterable<WatchEvent>;
-  close(): Promise<void>;
-};
+export type Kube = ReturnType<typeof createKube>;
 
 /** Hears of every request that was answered. */
 export type CountRequest = (verb: string, code: number) => void;
 
-type Method = 'GET' | 'PATCH' | 'POST';
 type Asked = {
-  readonly method: Method;
+  readonly method: 'GET' | 'PATCH' | 'POST';
   readonly path: string;
   readonly signal: AbortSignal | undefined;
-  readonly body?: string;
+  readonly body?: unknown;
   readonly type?: string;
   readonly watched?: true;
 };
@@ -46,6 +33,7 @@ const TIMEOUT_MS = 10_000;
 /** The API server answers a watch at once, or after the 15 s that it lets a request wait in a queue. */
 const ANSWER_MS = 30_000;
 /**
+ * What a watch tells of objects: their metadata.
  * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables
  * and staging/src/k8s.io/apiserver/pkg/endpoints/handlers/response.go
  */
@@ -61,8 +49,7 @@ export type KubeOptions = {
 };
 
 /** A client of the API server. */
-export function createKube(access: KubeAccess, options: KubeOptions): Kube {
-  const { agent, count, answerMs = ANSWER_MS } = options;
+export function createKube(access: KubeAccess, { agent, count, answerMs = ANSWER_MS }: KubeOptions) {
   const connections = new KubeConnections(access, answerMs);
 
   const send = async (
@@ -84,7 +71,7 @@ export function createKube(access: KubeAccess, options: KubeOptions): Kube {
         authorization: token && `Bearer ${token}`,
         'content-type': asked.type,
       },
-      body: asked.body ?? null,
+      body: asked.body === undefined ? null : JSON.stringify(asked.body),
       signal: AbortSignal.any(signals),
     });
     count(asked.watched ? 'WATCH' : asked.method, statusCode);
@@ -102,14 +89,20 @@ export function createKube(access: KubeAccess, options: KubeOptions): Kube {
   const json = async (asked: Asked): Promise<unknown> => (await send(asked)).json();
 
   return {
-    get: (path, signal) => json({ method: 'GET', path, signal }),
-    patch: (path, body, kind, signal) => {
+    get: (path: string, signal?: AbortSignal) => json({ method: 'GET', path, signal }),
+    /** `kind` names the patch format: a JSON merge patch or Kubernetes' strategic merge patch. */
+    patch: (path: string, body: unknown, kind: 'merge' | 'strategic', signal?: AbortSignal) => {
       const type = `application/${kind === 'merge' ? 'merge-patch' : 'strategic-merge-patch'}+json`;
-      return json({ method: 'PATCH', path, signal, body: JSON.stringify(body), type });
+      return json({ method: 'PATCH', path, signal, body, type });
     },
-    post: (path, body, signal) =>
-      json({ method: 'POST', path, signal, body: JSON.stringify(body), type: 'application/json' }),
-    watch: async function* (path, signal) {
+    post: (path: string, body: unknown, signal?: AbortSignal) =>
+      json({ method: 'POST', path, signal, body, type: 'application/json' }),
+    /**
+     * What a path with `watch=1` tells, of each object its metadata alone, until the server ends it (as it does after
+     * `timeoutSeconds`) or nothing was heard for 15 minutes. Rejects when it is refused, also in the middle: 410 asks for
+     * a new one.
+     */
+    async *watch(path: string, signal: AbortSignal): AsyncGenerator<WatchEvent> {
       for await (const line of jsonLines(await send({ method: 'GET', path, signal, watched: true }))) {
         const { type, object } = line as { type: string; object: unknown };
         if (type === 'ERROR') {
