@@ -42,20 +42,14 @@ export class Connection {
   /** Calls one method; rejects with a {@link CriError}. */
   protected async call<Answer>(method: string, request: object, options: CallOptions = {}): Promise<Answer> {
     const { timeoutMs = this.#answerMs, signal } = options;
-    const { path, serialize, deserialize } = methodNamed(method);
     signal?.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const metadata = new Metadata();
     metadata.set('containerd-namespace', NAMESPACE);
-    const call = this.#client.makeUnaryRequest(
-      path,
-      serialize,
-      deserialize,
-      request,
-      metadata,
-      timeoutMs === null ? {} : { deadline: Date.now() + timeoutMs },
-      (error, answer) =>
-        error === null ? resolve(answer as Answer) : reject(new CriError(method, error, timeoutMs ?? 0)),
+    const limits = timeoutMs === null ? {} : { deadline: Date.now() + timeoutMs };
+    const how = methodNamed(method);
+    const call = this.#client.makeUnaryRequest(...how, request, metadata, limits, (error, answer) =>
+      error === null ? resolve(answer as Answer) : reject(new CriError(method, error, timeoutMs ?? 0)),
     );
     this.#running.add(call);
     using _cancelling = signal && addAbortListener(signal, () => call.cancel());
@@ -79,15 +73,18 @@ export class Connection {
   }
 }
 
-/** How a method is called, by its name, with its service before it where that is not the CRI's: "Tasks.Delete". */
+/**
+ * A method's path, and how to write its request and to read its answer, by its name: with its service before it where
+ * that is not the CRI's, as in "Tasks.Delete".
+ */
 function methodNamed(name: string) {
   const [method = '', service = 'RuntimeService'] = name.split('.').reverse();
   const { fullName, methods } = SCHEMA.lookupService(service);
   const { resolvedRequestType: request, resolvedResponseType: response } = methods[method] ?? {};
   if (!request || !response) throw new Error(`No method "${name}" in the CRI schema`);
-  return {
-    path: `/${fullName.slice(1)}/${method}`,
-    serialize: (value: object) => Buffer.from(request.encode(request.fromObject(value)).finish()),
-    deserialize: (bytes: Buffer) => response.toObject(response.decode(bytes), PLAIN),
-  };
+  return [
+    `/${fullName.slice(1)}/${method}`,
+    (value: object) => Buffer.from(request.encode(request.fromObject(value)).finish()),
+    (bytes: Buffer): object => response.toObject(response.decode(bytes), PLAIN),
+  ] as const;
 }
