@@ -23,7 +23,7 @@ export type NodeMetadata = {
   readonly resourceVersion: string;
   readonly labels?: Texts;
   readonly annotations?: Texts;
-  readonly managedFields?: readonly Managed[];
+  readonly managedFields?: readonly Readonly<Record<string, unknown>>[];
 };
 
 /** A Node as far as this agent reads it. */
@@ -34,13 +34,6 @@ export type NodeObject = {
 };
 
 type Texts = Readonly<Record<string, string>>;
-type Managed = {
-  readonly manager?: string;
-  readonly operation?: string;
-  readonly subresource?: string;
-  readonly time?: string;
-  readonly fieldsV1?: unknown;
-};
 
 /** The type of the condition that agents write. */
 export const CONDITION = 'GVisorReady';
