@@ -1,23 +1,13 @@
-import Gauge from 'prom-client/lib/gauge.js';
 import Histogram from 'prom-client/lib/histogram.js';
 import Registry from 'prom-client/lib/registry.js';
 import type { Publisher } from '../publisher.ts';
 import { REASONS } from '../reasons.ts';
 import type { Report } from '../report.ts';
+import { HEADLINES, PROOF_TONES } from '../text/format.ts';
 import { hasTraces } from './expected.ts';
 import { PodMetrics } from './pod-metrics.ts';
 import { processMetrics } from './process-metrics.ts';
 import { countersOf, gaugesOf } from './series.ts';
-
-const STATUSES = ['True', 'False', 'Unknown'];
-const OUTCOMES: readonly Report['proof']['kind'][] = [
-  'proven',
-  'failed',
-  'stuck',
-  'slow',
-  'interrupted',
-  'impossible',
-];
 
 /** What the agent tells, beside what its process and its pods do; all are named gvisor_*. */
 const GAUGES = {
@@ -37,6 +27,9 @@ const GAUGES = {
     'Whether this node should run gVisor: it was once proven here, a part of it is installed here, or EXPECT_GVISOR says so.',
   ],
   gvisor_build_info: ["The agent's version.", 'version'],
+  gvisor_time_seconds: [
+    "The node's clock at the scrape, Unix time: the ages of the other times are told by it.",
+  ],
 } as const;
 const COUNTERS = {
   gvisor_probes_total: ['Probe sandboxes by outcome.', 'outcome'],
@@ -70,15 +63,7 @@ export class Metrics implements Publisher {
     processMetrics(this.#registry);
     this.#gauges.gvisor_proof_interval_seconds.set(proofIntervalMs / 1_000);
     this.#gauges.gvisor_build_info.set({ version }, 1);
-    new Gauge({
-      name: 'gvisor_time_seconds',
-      help: "The node's clock at the scrape, Unix time: the ages of the other times are told by it.",
-      registers: [this.#registry],
-      collect() {
-        this.set(Date.now() / 1_000);
-      },
-    });
-    for (const outcome of OUTCOMES) this.#counters.gvisor_probes_total.inc({ outcome }, 0);
+    for (const outcome of Object.keys(PROOF_TONES)) this.#counters.gvisor_probes_total.inc({ outcome }, 0);
     for (const reason of Object.keys(REASONS)) this.#counters.gvisor_transitions_total.inc({ reason }, 0);
     // Not known before something was told.
     this.#gauges.gvisor_last_boot_seconds.remove();
@@ -87,7 +72,7 @@ export class Metrics implements Publisher {
 
   publish(report: Report): void {
     const { verdict, findings, facts } = report;
-    for (const status of STATUSES)
+    for (const status of Object.keys(HEADLINES))
       this.#gauges.gvisor_node_status.set({ status }, Number(verdict.status === status));
     this.#gauges.gvisor_node_reason.reset();
     this.#gauges.gvisor_node_reason.set({ reason: verdict.reason }, 1);
@@ -145,6 +130,7 @@ export class Metrics implements Publisher {
 
   /** The text of /metrics and its content type. */
   async text(): Promise<{ readonly body: string; readonly type: string }> {
+    this.#gauges.gvisor_time_seconds.set(Date.now() / 1_000);
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };
   }
 }
