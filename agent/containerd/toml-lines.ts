@@ -12,11 +12,10 @@ export class TomlLines {
   readonly #below = new Map<string, number>();
 
   constructor(text: string) {
-    for (const { path, line } of namedIn(text)) {
-      keepFirst(this.#exact, keyOf(path), line);
-      for (let length = path.length; length > 0; length -= 1) {
-        keepFirst(this.#below, keyOf(path.slice(0, length)), line);
-      }
+    // Of one path the first line counts: it is set last.
+    for (const { path, line } of namedIn(text).reverse()) {
+      this.#exact.set(keyOf(path), line);
+      for (const index of path.keys()) this.#below.set(keyOf(path.slice(0, index + 1)), line);
     }
   }
 
@@ -38,10 +37,6 @@ export class TomlLines {
 
 function keyOf(path: readonly string[]): string {
   return JSON.stringify(path);
-}
-
-function keepFirst(lines: Map<string, number>, key: string, line: number): void {
-  if (!lines.has(key)) lines.set(key, line);
 }
 
 function namedIn(text: string): Named[] {
