@@ -42,19 +42,13 @@ function list(pods: readonly Pod[]): Markup {
 /** What the Node has: labels, condition and taint, and what keeps the agent from writing them. */
 export function renderWritten({ written, node }: Status): Markup {
   const { labels = {}, condition, tainted = false, problem } = written ?? {};
-  const rows: readonly (readonly [kind: string, name: string, value: Markup | string])[] = [
-    ...Object.entries(labels).map(([key, value]) => ['Label', key, value] as const),
-    ...(condition === undefined
-      ? []
-      : [
-          [
-            'Condition',
-            condition.type,
-            html`${condition.status} ${condition.reason}, <span class="quiet">since ${since(condition.lastTransitionTime)}</span>`,
-          ] as const,
-        ]),
-    ...(tainted ? [['Taint', 'not-ready', 'NoSchedule'] as const] : []),
-  ];
+  const rows: [kind: string, name: string, value: Markup | string][] = [];
+  for (const [key, value] of Object.entries(labels)) rows.push(['Label', key, value]);
+  if (condition !== undefined) {
+    const { type, status, reason, lastTransitionTime: at } = condition;
+    rows.push(['Condition', type, html`${status} ${reason}, <span class="quiet">since ${since(at)}</span>`]);
+  }
+  if (tainted) rows.push(['Taint', 'not-ready', 'NoSchedule']);
   const nothing =
     written === undefined
       ? 'This agent writes to no Node (PUBLISH is empty).'

@@ -7,7 +7,7 @@ export type PodWords = {
   readonly tone: Tone;
   readonly headline: string;
   readonly remedy?: string;
-  readonly rest?: string;
+  readonly rest?: string | undefined;
 };
 
 const REMEDY = 'End them, and start them again with a runtimeClassName of gVisor.';
@@ -16,26 +16,20 @@ const REMEDY = 'End them, and start them again with a runtimeClassName of gVisor
 export function describePods(pods: PodsOutside): PodWords {
   const { forbidden, allowed, untold, running, requirementsKnown, stale, at } = pods;
   const elsewhere = forbidden.length > 0 || requirementsKnown ? ' where nothing requires it' : '';
-  const parts = [
-    ...(allowed.length === 0
-      ? []
-      : [`${allowed.length} of ${counted(running)} outside of gVisor${elsewhere}`]),
-    ...(untold.length === 0 ? [] : [`${counted(untold.length)}, nobody can tell in what`]),
-    ...(stale ? [`read last at ${inWords(at)}`] : []),
-  ];
-  const rest = parts.length === 0 ? {} : { rest: parts.join('; ') };
+  const parts: string[] = [];
+  if (allowed.length > 0)
+    parts.push(`${allowed.length} of ${counted(running)} outside of gVisor${elsewhere}`);
+  if (untold.length > 0) parts.push(`${counted(untold.length)}, nobody can tell in what`);
+  if (stale) parts.push(`read last at ${inWords(at)}`);
+  const rest = parts.join('; ') || undefined;
   if (forbidden.length > 0) {
     const headline = `${counted(forbidden.length)} outside of gVisor in a namespace that requires it`;
-    return { tone: 'fail', headline, remedy: REMEDY, ...rest };
+    return { tone: 'fail', headline, remedy: REMEDY, rest };
   }
   if (!requirementsKnown)
-    return { tone: 'unknown', headline: 'Which namespaces require gVisor is not known here', ...rest };
-  if (stale) return { tone: 'unknown', headline: 'The pods cannot be read now', ...rest };
-  return {
-    tone: 'pass',
-    headline: 'No pod runs outside of gVisor in a namespace that requires it',
-    ...rest,
-  };
+    return { tone: 'unknown', headline: 'Which namespaces require gVisor is not known here', rest };
+  if (stale) return { tone: 'unknown', headline: 'The pods cannot be read now', rest };
+  return { tone: 'pass', headline: 'No pod runs outside of gVisor in a namespace that requires it', rest };
 }
 
 /** A pod by its name, with what shows that it is outside of gVisor. */
