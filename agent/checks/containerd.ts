@@ -24,11 +24,8 @@ export function judgeStatus(status: CriStatus): Seen {
     })),
   ];
   if (runtimeName !== 'containerd') {
-    return unknown(
-      'RuntimeUnsupported',
-      `${named} runs this node, and only containerd can be judged`,
-      evidence,
-    );
+    const message = `${named} runs this node, and only containerd can be judged`;
+    return unknown('RuntimeUnsupported', message, evidence);
   }
   const notReady = status.conditions.find(({ type, status: holds }) => type === 'RuntimeReady' && !holds);
   if (notReady) {

@@ -53,11 +53,8 @@ export function judgeConfigured(config: ContainerdConfig, handler: string, root:
   const hint =
     other === undefined ? '' : `, of which "${other}" is gVisor's: set HANDLER to it if pods use it`;
   const message = `No file configures the handler "${handler}"; there are ${names}${hint}${rulesNote(config)}`;
-  return fail(
-    'HandlerNotConfigured',
-    message,
-    config.files.map((file) => ({ file, value: 'read' })),
-  );
+  const read = config.files.map((file) => ({ file, value: 'read' }));
+  return fail('HandlerNotConfigured', message, read);
 }
 
 function place({ file, line }: IgnoredMention): string {

@@ -19,20 +19,14 @@ export const handlerCurrent: Check = {
     const configured = config.runtimes.get(handler);
     if (!configured) {
       const message = `A restart of containerd would lose the handler "${handler}": it is no longer on disk`;
-      return advise(
-        'RestartPending',
-        message,
-        config.files.map((file) => ({ file, value: 'read' })),
-      );
+      const read = config.files.map((file) => ({ file, value: 'read' }));
+      return advise('RestartPending', message, read);
     }
     const changes = differences(loaded, configured);
     if (changes.length === 0) return pass(`The loaded handler "${handler}" is the one on disk`);
     const message = `A restart of containerd would change the handler "${handler}": ${changes.join('; ')}`;
-    return advise(
-      'RestartPending',
-      message,
-      changes.map((value) => at(configured, value)),
-    );
+    const evidence = changes.map((value) => at(configured, value));
+    return advise('RestartPending', message, evidence);
   },
 };
 

@@ -18,15 +18,12 @@ export const runscConfig: Check = {
     if (runtime.seen === 'assumed') return skip(`There is no handler "${handler}"`);
     if (isRuncType(runtime.runtimeType)) return skip(`The handler "${handler}" does not use gVisor's shim`);
     const unread = Object.keys(runtime.options).filter((key) => !SHIM_OPTIONS.includes(key.toLowerCase()));
+    const unreadOptions = unread.map((value) => at(runtime, value));
     const configPath = optionOf(runtime, 'ConfigPath');
     if (!configPath) {
       if (unread.length === 0) return pass('The handler has no ConfigPath: the shim uses its defaults');
       const message = `The handler has no ConfigPath, and gVisor's shim does not read its options ${unread.join(', ')}`;
-      return advise(
-        'OptionIgnored',
-        message,
-        unread.map((value) => at(runtime, value)),
-      );
+      return advise('OptionIgnored', message, unreadOptions);
     }
     const typeUrl = optionOf(runtime, 'TypeUrl');
     if (typeUrl !== OPTIONS_TYPE) {
@@ -44,7 +41,7 @@ export const runscConfig: Check = {
       return fail('RunscConfigInvalid', message, [at({ file: configPath, line }, problem)]);
     }
     const ignored = [
-      ...unread.map((value) => at(runtime, value)),
+      ...unreadOptions,
       ...[...config.unknownKeys].map(([value, line]) => at({ file: configPath, line }, value)),
     ];
     if (ignored.length > 0) {

@@ -1,7 +1,8 @@
-import { at, fail, pass, unknown } from '../finding.ts';
+import { at, fail, pass } from '../finding.ts';
 import { whyNotRunnable } from '../host/runnable.ts';
 import { DEFAULT_PLATFORM } from '../runsc/config.ts';
 import type { Check } from './check.ts';
+import { notFound } from './shim.ts';
 
 /** runsc re-executes itself as nobody: https://gvisor.dev/docs/user_guide/faq/ */
 const READ_AND_EXECUTE_BY_EVERYONE = 0o555;
@@ -14,15 +15,10 @@ export const runsc: Check = {
     const config = await reading.runscConfig();
     const path = await reading.runsc();
     const named = at({ file: config.file }, `binary_name ${config.binaryName}`);
-    const where = { value: `looked in ${reading.folders.join(' ')}` };
     if (path === undefined) {
-      return config.binaryName.startsWith('/')
-        ? fail('RunscNotFound', `"${config.binaryName}" is not there`, [named])
-        : unknown(
-            'CheckFailed',
-            `"${config.binaryName}" is in none of the usual folders, and containerd's PATH is not known`,
-            [named, where],
-          );
+      const where = { value: `looked in ${reading.folders.join(' ')}` };
+      const evidence = config.binaryName.startsWith('/') ? [named] : [named, where];
+      return notFound('RunscNotFound', config.binaryName, evidence);
     }
     const why = await whyNotRunnable(reading.sources.host, path, READ_AND_EXECUTE_BY_EVERYONE);
     if (why) {

@@ -57,6 +57,13 @@ export function judgeShim(wanted: string, answer: ShimInfo, onDisk: Seen): Seen 
   return unknown('CheckFailed', silent, evidence);
 }
 
+/** What a check says of a program that is not where it was looked for. */
+export function notFound(reason: Reason, program: string, evidence: readonly Evidence[]): Seen {
+  if (program.startsWith('/')) return fail(reason, `"${program}" is not there`, evidence);
+  const message = `"${program}" is in none of the usual folders, and containerd's PATH is not known`;
+  return unknown('CheckFailed', message, evidence);
+}
+
 async function lookOnDisk(reading: Reading): Promise<Seen> {
   const runtime = await reading.runtime();
   const wanted = shimOf(runtime);
@@ -64,15 +71,11 @@ async function lookOnDisk(reading: Reading): Promise<Seen> {
     const message = `"${runtime.runtimeType}" is no runtime type from which containerd makes a shim's name`;
     return fail('ShimNotFound', message);
   }
-  const absolute = wanted.startsWith('/');
-  const where = [{ value: absolute ? `runtime_path ${wanted}` : `looked in ${reading.folders.join(' ')}` }];
+  const where = [
+    { value: wanted.startsWith('/') ? `runtime_path ${wanted}` : `looked in ${reading.folders.join(' ')}` },
+  ];
   const path = await reading.shim();
-  if (path === undefined) {
-    const message = `"${wanted}" is in none of the usual folders, and containerd's PATH is not known`;
-    return absolute
-      ? fail('ShimNotFound', `"${wanted}" is not there`, where)
-      : unknown('CheckFailed', message, where);
-  }
+  if (path === undefined) return notFound('ShimNotFound', wanted, where);
   const why = await whyNotRunnable(reading.sources.host, path, 0o111);
   if (why === undefined)
     return pass(`The shim is "${path}"`, [{ file: path, value: 'executable' }, ...where]);
