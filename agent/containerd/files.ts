@@ -43,10 +43,9 @@ export async function readContainerdFiles(host: Host, root: string): Promise<Con
     const missing = await whyUnloadable(host, path);
     if (missing) {
       if (!importer && missing === 'does not exist') return { files };
-      const at = importer ?? { path, lines: undefined };
-      const line = at.lines?.find(['imports']) ?? 1;
-      const problem = importer ? `imports "${path}", which ${missing}` : missing;
-      return { files, fault: { file: at.path, line, problem } };
+      if (!importer) return { files, fault: { file: path, line: 1, problem: missing } };
+      const problem = `imports "${path}", which ${missing}`;
+      return { files, fault: { file: importer.path, line: importer.lines.find(['imports']), problem } };
     }
     const file = await readContainerdFile(host, path);
     if ('problem' in file) return { files, fault: file };

@@ -43,15 +43,11 @@ export function mentionsIn(file: ContainerdFile): readonly Mention[] {
   return mentions;
 }
 
-/** The table of runtimes that containerd reads, as a person writes its header. */
-function runtimesHeader(rules: ConfigRules, version: number): string {
-  const id = criSection(rules, version);
-  return `[plugins.${id.includes('.') ? `"${id}"` : id}.containerd.runtimes]`;
-}
-
 /** Why containerd does not use a mention, in words for the person who wrote it. */
 export function whyIgnored(mention: Mention, rules: ConfigRules, version: number): string {
-  const read = runtimesHeader(rules, version);
+  const section = criSection(rules, version);
+  // The table of runtimes that containerd reads, as a person writes its header.
+  const read = `[plugins.${section === CRI_V1 ? section : `"${section}"`}.containerd.runtimes]`;
   const [top, id = '', ...rest] = mention.path;
   if (top !== 'plugins') return `it stands outside of plugins; containerd reads ${read}`;
   if (id === 'io') return `the plugin id is not quoted, so it is split at its dots; containerd reads ${read}`;
@@ -61,7 +57,7 @@ export function whyIgnored(mention: Mention, rules: ConfigRules, version: number
   if (rest[0] !== 'containerd' || (rest[1] !== 'runtimes' && !LEGACY_NAMES[rest[1] ?? ''])) {
     return `"${rest.slice(0, -1).join('.')}" is not "containerd.runtimes"; containerd reads ${read}`;
   }
-  if (read.includes(`"${id}"`) || id === (rules === '1.x' && version < 2 ? CRI_V1 : '')) {
+  if (id === section) {
     return rules === '1.x'
       ? 'a file loaded later has the same plugin section, and this containerd replaces the whole section'
       : 'a file loaded later sets the same key to another value';

@@ -23,14 +23,12 @@ export async function readUnimported(
   const known = new Set([posix.resolve('/', root), ...loaded.map((file) => file.path)]);
   const found: IgnoredMention[] = [];
   const directories = new Set([posix.dirname(root), USUAL_DIRECTORY]);
-  const candidates = (
-    await Promise.all([...directories].map((directory) => dropIns(host, directory)))
-  ).flat();
-  for (const path of candidates.filter((candidate) => !known.has(candidate)).slice(0, MAX_FILES)) {
+  const candidates = await Promise.all([...directories].map((directory) => dropIns(host, directory)));
+  const others = candidates.flat().filter((candidate) => !known.has(candidate));
+  for (const path of others.slice(0, MAX_FILES)) {
     const template = TEMPLATE.test(path);
-    const file = await (template ? readTemplate(host, path) : readContainerdFile(host, path)).catch(
-      () => undefined,
-    );
+    const read = template ? readTemplate : readContainerdFile;
+    const file = await read(host, path).catch(() => undefined);
     if (!file || 'problem' in file) continue;
     const why = template
       ? 'it is a template, and what was rendered last has nothing of this: restart what renders it (k3s, RKE2, MicroK8s), unless that prefers another template'
