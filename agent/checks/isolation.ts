@@ -30,8 +30,7 @@ export const isolation: Check = {
     });
     const named = weak.map(({ flag, value }) => `${flag}=${value}`).join(', ');
     const message = `Flags of runsc weaken the sandbox (${named}): ${worst.why}`;
-    return worst.weight === 'decides'
-      ? block('IsolationWeakened', message, evidence)
-      : advise('IsolationWeakened', message, evidence);
+    const say = worst.weight === 'decides' ? block : advise;
+    return say('IsolationWeakened', message, evidence);
   },
 };

@@ -20,9 +20,8 @@ export const limits: Check = {
     }
     if (isBelow(cgroups, cgroupParent)) return pass(`The sandbox lies in ${cgroupParent}`, evidence);
     const message = `CPU and memory limits of pods are not enforced: the sandbox should be in ${cgroupParent} and is in ${cgroups.join(' and ')}${adviceFor(cgroupParent, flags)}`;
-    return requireLimits
-      ? block('LimitsNotEnforced', message, evidence)
-      : advise('LimitsNotEnforced', message, evidence);
+    const say = requireLimits ? block : advise;
+    return say('LimitsNotEnforced', message, evidence);
   },
 };
 

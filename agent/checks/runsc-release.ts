@@ -64,7 +64,6 @@ export function judgeRelease(
   if (order === undefined) return unknown('ReleaseUnknown', `"${path}" does not name its release`, evidence);
   if (order >= 0) return pass(`gVisor ${release.text}`, evidence);
   const message = `gVisor ${release.text} is older than ${lowest.text}`;
-  return floor === undefined
-    ? advise('RunscTooOld', message, evidence)
-    : block('RunscTooOld', message, evidence);
+  const say = floor === undefined ? advise : block;
+  return say('RunscTooOld', message, evidence);
 }

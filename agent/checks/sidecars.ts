@@ -52,9 +52,8 @@ export function judgeSidecars(runsc: string, release: RunscRelease, found: Sidec
   }
   if (since(SINCE.required) && !has) {
     const message = `gVisor ${release.text} needs ${SENTRY} in "${directory}"`;
-    return isFallbackAllowed
-      ? advise('SidecarMissing', message, evidence)
-      : fail('SidecarMissing', message, evidence);
+    const say = isFallbackAllowed ? advise : fail;
+    return say('SidecarMissing', message, evidence);
   }
   if (since(SINCE.sentry) && !has) {
     const message = `gVisor ${release.text} boots slower without ${SENTRY} in "${directory}", and newer releases need it`;
@@ -69,13 +68,13 @@ export function judgeSidecars(runsc: string, release: RunscRelease, found: Sidec
 
 /** Beside the path of runsc, else beside the file that a symbolic link leads to. */
 async function findSidecars(host: Host, runsc: string): Promise<Pick<Sidecars, 'directory' | 'names'>> {
-  const directory = posix.join(posix.dirname(runsc), DIRECTORY);
-  const names = await host.list(directory);
-  const real = await host.realpath(runsc);
-  if (names !== undefined || real === undefined) return { directory, names };
-  const beside = posix.join(posix.dirname(real), DIRECTORY);
-  const there = await host.list(beside);
-  return there ? { directory: beside, names: there } : { directory, names };
+  const real = (await host.realpath(runsc)) ?? runsc;
+  const places = [runsc, real].map((path) => posix.join(posix.dirname(path), DIRECTORY));
+  for (const directory of places) {
+    const names = await host.list(directory);
+    if (names !== undefined) return { directory, names };
+  }
+  return { directory: places[0] ?? '', names: undefined };
 }
 
 /** The default policy falls back on runsc itself, and is STRICT from the release on that the flag's own help names. */
