@@ -51,10 +51,8 @@ async function main(): Promise<number> {
   return problems.length > 0 ? complain(problems) : start(config, args);
 }
 
-async function start(
-  config: Config,
-  args: { readonly once: boolean; readonly json: boolean },
-): Promise<number> {
+async function start(config: Config, args: { once: boolean; json: boolean }): Promise<number> {
+  const { handler } = config;
   const people = process.stdout.isTTY && !args.json;
   const log = openLog(config, people || args.once);
   // What stalls a check, or a look at a pod, must not stall the proof.
@@ -71,7 +69,7 @@ async function start(
   const sources = {
     host,
     cri: client,
-    handler: config.handler,
+    handler,
     programs: new RunscPrograms(),
     requireLimits: config.requireLimits,
     minRunscRelease: config.minRunscRelease,
@@ -88,7 +86,7 @@ async function start(
   const prover = new Prover({
     client,
     host: proofHost,
-    handler: config.handler,
+    handler,
     now,
     signal: stop.signal,
     ...(args.once ? { patienceMs: ONCE_PATIENCE_MS } : {}),
@@ -112,7 +110,7 @@ async function start(
   const agent = new Agent({
     version: VERSION,
     node: config.nodeName,
-    handler: config.handler,
+    handler,
     facts: { distribution: distribution.name, ...(await readNodeFacts(host)) },
     look: async (signal, triggers, last) => {
       // Told before anything is waited for: a look that ends early must not forget it.
@@ -157,16 +155,8 @@ async function start(
     const page = () => pageAddress(server);
     publishers.push(new TerminalPublisher({ write: print, screen: screenOf, complete, page }));
   }
-  log.info(
-    {
-      version: VERSION,
-      handler: config.handler,
-      socket,
-      distribution: distribution.name,
-      listening: server.address(),
-    },
-    'agent started',
-  );
+  const started = { version: VERSION, handler, socket, distribution: distribution.name };
+  log.info({ ...started, listening: server.address() }, 'agent started');
   await Promise.all([
     agent.run(stop.signal),
     watchContainerd(client, (is) => bell.ring({ kind: 'containerd', is }), stop.signal),

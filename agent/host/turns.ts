@@ -37,10 +37,11 @@ export class Turns {
       const late = new Promise<never>((_, reject) => {
         timer = setTimeout(() => {
           this.#stalled += 1;
-          const answered = () => {
-            this.#stalled -= 1;
-          };
-          asked.then(answered, answered);
+          void asked
+            .catch(() => {})
+            .then(() => {
+              this.#stalled -= 1;
+            });
           reject(new LateError(`no answer within ${this.#answerMs / 1_000} s`));
         }, this.#answerMs);
       });

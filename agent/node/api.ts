@@ -19,17 +19,10 @@ export type ApiOptions = {
 export type KubeUser = { run(kube: Kube, log: Logger, signal: AbortSignal): Promise<void> };
 
 /** All that writes to the API server, and a function that lets it, and another user, until a signal ends it. */
-export type ApiPublisher = {
-  readonly node: NodePublisher;
-  readonly events: EventSender | undefined;
-  readonly run: (signal: AbortSignal, other: KubeUser) => Promise<void>;
-};
+export type ApiPublisher = NonNullable<Awaited<ReturnType<typeof openApiPublisher>>>;
 
 /** What writes verdicts to the API server as the settings say; undefined when they say nowhere. */
-export async function openApiPublisher(
-  config: Config,
-  { version, count, provenOnce, log }: ApiOptions,
-): Promise<ApiPublisher | undefined> {
+export async function openApiPublisher(config: Config, { version, count, provenOnce, log }: ApiOptions) {
   const { apiServer, publish } = config;
   if (apiServer === undefined || publish.length === 0) return undefined;
   const kube = createKube(await inClusterAccess(apiServer), { agent: `gvisor-ready/${version}`, count });
@@ -46,7 +39,7 @@ export async function openApiPublisher(
   return {
     node,
     events,
-    run: async (signal, other) => {
+    run: async (signal: AbortSignal, other: KubeUser) => {
       await Promise.all([node.run(signal), events?.run(signal), other.run(kube, log, signal)]);
       await kube.close();
     },

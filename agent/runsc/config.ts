@@ -79,14 +79,8 @@ function decode(text: string, file: string): RunscConfig {
     flags.set(flag, value);
     lines.set(flag, line);
   }
-  const binaryName = table.get('binary_name');
-  return {
-    file,
-    binaryName: typeof binaryName === 'string' && binaryName !== '' ? binaryName : 'runsc',
-    flags,
-    lines,
-    unknownKeys,
-  };
+  const binaryName = String(table.get('binary_name') ?? '') || DEFAULT_RUNSC_CONFIG.binaryName;
+  return { file, binaryName, flags, lines, unknownKeys };
 }
 
 function kindOf(value: TomlValue): string {
