@@ -9,13 +9,14 @@ export function message(fields: Readonly<Record<string, readonly [id: number, ty
   return { fields: Object.fromEntries(entries) };
 }
 
-/** A service whose methods take a `<name>Request` and answer a `<name>Response`; `others` are told in full. */
-export function service(methods: readonly string[], others: Readonly<Record<string, object>> = {}) {
-  const entries = methods.map((name) => [
-    name,
-    { requestType: `${name}Request`, responseType: `${name}Response` },
-  ]);
-  return { methods: { ...Object.fromEntries(entries), ...others } };
+/** The messages of a package with their service: it has a method for each `<method>Request` that has a `<method>Response`. */
+export function withService(service: string, messages: Readonly<Record<string, object>>) {
+  const names = Object.keys(messages).map((name) => name.replace(/Request$/, ''));
+  const methods = names.flatMap((name) => {
+    const [requestType, responseType] = [`${name}Request`, `${name}Response`];
+    return requestType in messages && responseType in messages ? [[name, { requestType, responseType }]] : [];
+  });
+  return { ...messages, [service]: { methods: Object.fromEntries(methods) } };
 }
 
 /** A list of that type. */

@@ -1,19 +1,10 @@
 import protobuf from 'protobufjs/light.js';
-import { map, message, repeated, service } from './descriptor.ts';
+import { map, message, repeated, withService } from './descriptor.ts';
 
 const NOTHING = message({});
 
+// Messages are named for their method; on the wire only the service's path and the numbers of the fields count.
 const runtimeV1 = {
-  RuntimeService: service([
-    'Version',
-    'Status',
-    'RunPodSandbox',
-    'StopPodSandbox',
-    'RemovePodSandbox',
-    'PodSandboxStatus',
-    'ListPodSandbox',
-  ]),
-
   VersionRequest: NOTHING,
   VersionResponse: message({ runtimeName: [2, 'string'], runtimeVersion: [3, 'string'] }),
 
@@ -69,7 +60,6 @@ const runtimeV1 = {
 
 // An Any's value is bytes that hold a message; on the wire that is the same as the message itself.
 const introspectionV1 = {
-  Introspection: service(['PluginInfo', 'Server']),
   ServerRequest: NOTHING,
   ServerResponse: message({ pid: [2, 'uint64'] }),
   PluginInfoRequest: message({ type: [1, 'string'], id: [2, 'string'], options: [3, 'AnyRuntimeRequest'] }),
@@ -81,22 +71,14 @@ const introspectionV1 = {
 };
 
 const tasksV1 = {
-  Tasks: service(['ListPids'], {
-    Delete: { requestType: 'DeleteTaskRequest', responseType: 'DeleteResponse' },
-  }),
-  DeleteTaskRequest: message({ containerId: [1, 'string'] }),
+  DeleteRequest: message({ containerId: [1, 'string'] }),
   DeleteResponse: NOTHING,
   ListPidsRequest: message({ containerId: [1, 'string'] }),
   ListPidsResponse: message({ processes: [1, repeated('ProcessInfo')] }),
   ProcessInfo: message({ pid: [1, 'uint32'] }),
 };
 
-// Named as they are told apart here; on the wire only the service's path and the numbers of the fields count.
 const containersV1 = {
-  Containers: service([], {
-    List: { requestType: 'ListRequest', responseType: 'ListResponse' },
-    Delete: { requestType: 'DeleteRequest', responseType: 'DeleteResponse' },
-  }),
   ListRequest: message({ filters: [1, repeated('string')] }),
   ListResponse: message({ containers: [1, repeated('Container')] }),
   Container: message({ id: [1, 'string'], labels: [2, map('string')] }),
@@ -111,8 +93,8 @@ const containersV1 = {
  * https://github.com/containerd/containerd/tree/v2.4.2/api/services (introspection, tasks and containers v1)
  */
 export const SCHEMA = new protobuf.Root();
-SCHEMA.define('runtime.v1', runtimeV1);
-SCHEMA.define('containerd.services.introspection.v1', introspectionV1);
-SCHEMA.define('containerd.services.tasks.v1', tasksV1);
-SCHEMA.define('containerd.services.containers.v1', containersV1);
+SCHEMA.define('runtime.v1', withService('RuntimeService', runtimeV1));
+SCHEMA.define('containerd.services.introspection.v1', withService('Introspection', introspectionV1));
+SCHEMA.define('containerd.services.tasks.v1', withService('Tasks', tasksV1));
+SCHEMA.define('containerd.services.containers.v1', withService('Containers', containersV1));
 SCHEMA.resolveAll();
