@@ -110,11 +110,8 @@ async function standingProof(
 async function pathsToWatch(reading: Reading, findings: readonly Finding[]): Promise<string[]> {
   const { containerdConfig, cri } = reading.sources;
   const named = findings.flatMap(({ evidence = [] }) => evidence.flatMap(({ file }) => file ?? []));
-  const paths = new Set([
-    containerdConfig,
-    cri.socket,
-    ...named.filter((file) => !file.startsWith('/proc/')),
-  ]);
+  const kept = named.filter((file) => !file.startsWith('/proc/'));
+  const paths = new Set([containerdConfig, cri.socket, ...kept]);
   const { file, binaryName } = await reading.runscConfig().catch(() => DEFAULT_RUNSC_CONFIG);
   const runsc = await reading.runsc().catch(() => undefined);
   const shim = await reading.runtime().then(shimOf, () => undefined);

@@ -10,22 +10,22 @@ const MAX_PATHS = 1000;
  * https://pkg.go.dev/path/filepath#Match
  */
 export async function glob(host: Host, pattern: string): Promise<readonly string[] | undefined> {
-  let found: readonly string[] = ['/'];
   const components = pattern.split('/').filter((part) => part !== '');
+  const patterns = components.map(parsePattern);
   // What stands before the first pattern is taken as it is, and need not be a directory that can be listed.
-  const plain = components.findIndex((component) => typeof parsePattern(component) !== 'string');
-  if (plain > 0) found = [`/${components.slice(0, plain).join('/')}`];
-  for (const [index, component] of components.entries()) {
-    if (index < plain) continue;
-    const parsed = parsePattern(component);
+  const plain = Math.max(
+    0,
+    patterns.findIndex((each) => typeof each !== 'string'),
+  );
+  let found: readonly string[] = [`/${components.slice(0, plain).join('/')}`];
+  for (const [index, parsed] of patterns.entries()) {
     if (parsed === undefined) return undefined;
-    const isLast = index === components.length - 1;
+    if (index < plain) continue;
     const next: string[] = [];
     for (const directory of found) {
-      next.push(...(await matchesIn(host, directory, parsed, isLast)));
-      if (next.length > MAX_PATHS) {
+      next.push(...(await matchesIn(host, directory, parsed, index === patterns.length - 1)));
+      if (next.length > MAX_PATHS)
         throw new Error(`Cannot expand "${pattern}": it matches more than ${MAX_PATHS} paths`);
-      }
     }
     found = next;
   }

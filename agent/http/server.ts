@@ -93,11 +93,9 @@ async function answer(
       return send(response, 200, body, type);
     }
     case '/livez':
-      return shown.live() ? send(response, 200, 'ok\n') : send(response, 503, 'the loop has stalled\n');
-    case '/readyz': {
-      const why = shown.unready();
-      return why === undefined ? send(response, 200, 'ok\n') : send(response, 503, `${why}\n`);
-    }
+      return sendProbe(response, shown.live() ? undefined : 'the loop has stalled');
+    case '/readyz':
+      return sendProbe(response, shown.unready());
     case '/report': {
       const report = shown.report();
       if (report === undefined) return send(response, 503, 'the first look has not ended yet\n');
@@ -106,6 +104,10 @@ async function answer(
     default:
       return send(response, 404, 'known paths: / /reasons /metrics /livez /readyz /report\n');
   }
+}
+
+function sendProbe(response: ServerResponse, why: string | undefined): void {
+  send(response, why === undefined ? 200 : 503, `${why ?? 'ok'}\n`);
 }
 
 function sendPage(response: ServerResponse, page: string): void {

@@ -101,12 +101,8 @@ export class EventSender {
 
 /** The event on a Node of this uid for a verdict that was written to it. */
 export function eventOf({ status, reason, message }: Verdict, name: string, uid: string): KubeEvent {
-  return {
-    about: { kind: 'Node', name, uid },
-    type: status === 'True' ? 'Normal' : 'Warning',
-    reason,
-    message,
-  };
+  const type = status === 'True' ? 'Normal' : 'Warning';
+  return { about: { kind: 'Node', name, uid }, type, reason, message };
 }
 
 /** Whether the same request would be refused again, as in a namespace that is being terminated. */

@@ -27,12 +27,8 @@ export class UnsandboxedReporter {
       'a pod runs outside gVisor in a namespace that requires it',
     );
     const message = `This pod runs on the kernel of the node, and its namespace requires gVisor (require-gvisor=true): ${evidence}, handler "${handler}". End it, and start it with a runtimeClassName of gVisor.`;
-    this.#events?.send({
-      about: { kind: 'Pod', namespace, name, uid },
-      type: 'Warning',
-      reason: REASON,
-      message,
-    });
+    const about = { kind: 'Pod', namespace, name, uid };
+    this.#events?.send({ about, type: 'Warning', reason: REASON, message });
   }
 }
 

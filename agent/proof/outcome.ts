@@ -72,9 +72,6 @@ export function impossible(error: unknown): Outcome {
 
 /** The outcome of a proof that somebody else, such as the kubelet, got in the way of. */
 export function interrupted(message: string): Outcome {
-  return {
-    kind: 'interrupted',
-    reason: 'ProbeInterrupted',
-    message: `the probe's sandbox was stopped before it was looked at: ${message}`,
-  };
+  const stopped = `the probe's sandbox was stopped before it was looked at: ${message}`;
+  return { kind: 'interrupted', reason: 'ProbeInterrupted', message: stopped };
 }

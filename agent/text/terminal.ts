@@ -22,24 +22,25 @@ import { causeOf, Told } from './told.ts';
 /** How a table is printed: with colours or without, and how many characters a line may have. */
 export type Screen = { readonly colored: boolean; readonly width: number };
 
+type Style = Parameters<typeof styleText>[0];
 /** A row with its mark, or one that belongs to the row above. */
 type Row = { readonly tone?: Tone; readonly text: string };
 
 const COLORS = { pass: 'green', fail: 'red', warning: 'yellow', unknown: 'yellow', skipped: 'gray' } as const;
+const BOOT_TITLE = "A sandbox boots, is gVisor's, and goes away";
 const TITLES = new Map(CHECKS.map(({ id, title }) => [id, title]));
 
 /** A report for people, what is wrong before what is right; a line is longer than the screen only where a word is. */
 export function renderReport(report: Status, { colored, width }: Screen): string {
-  const paint = (style: Parameters<typeof styleText>[0], text: string) =>
+  const paint = (style: Style, text: string) =>
     colored ? styleText(style, text, { validateStream: false }) : text;
   const lines = (text: string, first: string, rest: string) =>
     wrap(shortIds(harmless(text)), width, first, rest);
   /** Lines of which the first few words are painted. */
-  const begun = (
-    words: string,
-    style: Parameters<typeof styleText>[0],
-    [first = '', ...rest]: readonly string[],
-  ) => [first.replace(words, () => paint(style, words)), ...rest];
+  const begun = (words: string, style: Style, [first = '', ...rest]: readonly string[]) => [
+    first.replace(words, () => paint(style, words)),
+    ...rest,
+  ];
   const row = ({ tone, text }: Row) => {
     if (tone === undefined) return lines(text, '    ', '      ');
     const [symbol] = MARKS[tone];
@@ -70,19 +71,13 @@ export function renderReport(report: Status, { colored, width }: Screen): string
 }
 
 function checkRows({ findings, proof }: Report, told: Told): readonly Row[] {
-  const checks = findings.map((finding) => ({
-    tone: toneOf(finding, proof.kind === 'proven'),
-    title: TITLES.get(finding.check) ?? finding.check,
-    seen: finding.message,
-  }));
-  const boot = {
-    tone: PROOF_TONES[proof.kind],
-    title: "A sandbox boots, is gVisor's, and goes away",
-    seen: proof.message,
-  };
-  return [...checks, boot]
+  const checks = findings.map((finding) => {
+    const title = TITLES.get(finding.check) ?? finding.check;
+    return { tone: toneOf(finding, proof.kind === 'proven'), title, message: finding.message };
+  });
+  return [...checks, { tone: PROOF_TONES[proof.kind], title: BOOT_TITLE, message: proof.message }]
     .sort((a, b) => TONES.indexOf(a.tone) - TONES.indexOf(b.tone))
-    .map(({ tone, title, seen }) => ({ tone, text: `${title}: ${told.tell(seen)}` }));
+    .map(({ tone, title, message }) => ({ tone, text: `${title}: ${told.tell(message)}` }));
 }
 
 const SHOWN = 20;
