@@ -52,7 +52,7 @@ async function main(): Promise<number> {
 }
 
 async function start(config: Config, args: { once: boolean; json: boolean }): Promise<number> {
-  const { handler } = config;
+  const { handler, requireLimits, minRunscRelease } = config;
   const people = process.stdout.isTTY && !args.json;
   const log = openLog(config, people || args.once);
   // What stalls a check, or a look at a pod, must not stall the proof.
@@ -63,17 +63,11 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
   const socket = config.criSocket ?? distribution.criSocket;
   const local = await localSocket(host, socket).catch((error: NotVisible) => error);
   if (typeof local !== 'string') return complain([`containerd's socket cannot be reached: ${local.message}`]);
-  const client = new CriClient(socket, local);
+  using client = new CriClient(socket, local);
   const now = () => performance.now();
   const metrics = new Metrics(VERSION, config.proofIntervalMs, config.expectGvisor);
-  const sources = {
-    host,
-    cri: client,
-    handler,
-    programs: new RunscPrograms(),
-    requireLimits: config.requireLimits,
-    minRunscRelease: config.minRunscRelease,
-  };
+  const programs = new RunscPrograms();
+  const sources = { host, cri: client, handler, programs, requireLimits, minRunscRelease };
   const bell = new Bell<Trigger>({ quietMs: 50, longestMs: 500, burst: 8, refillMs: 3_000, now });
   const files = new FileTrigger(host, (path) => bell.ring({ kind: 'file', path }), {
     onUnwatched: (folders, why) => {
@@ -99,10 +93,7 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
   const publishers: Publisher[] = [metrics];
   const { countRequest: count, noteProvenOnce: provenOnce } = metrics;
   const api = await openApiPublisher(config, { version: VERSION, count, provenOnce, log }).catch(errorLine);
-  if (typeof api === 'string') {
-    client.close();
-    return complain([api]);
-  }
+  if (typeof api === 'string') return complain([api]);
   if (api !== undefined && !args.once) publishers.push(api.node);
   const pods = new NodePods({ client, host: podsHost, metrics, api, log });
   const complete = (report: Report) => ({ ...report, pods: pods.outside(), written: api?.node.written });
@@ -136,7 +127,6 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
     ).catch((error: unknown) => complain([`The look did not end: ${errorLine(error)}`], EXIT_CODES.Unknown));
     await prover.finish(FINISH_MS);
     files.close();
-    client.close();
     return code;
   }
 
@@ -147,10 +137,7 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
     unready: () => (agent.settled ? api?.node.unready : 'the first verdict is not settled yet'),
   });
   const problem = config.listen && (await listen(server, config.listen));
-  if (problem !== undefined) {
-    client.close();
-    return complain([problem]);
-  }
+  if (problem !== undefined) return complain([problem]);
   if (people) {
     const page = () => pageAddress(server);
     publishers.push(new TerminalPublisher({ write: print, screen: screenOf, complete, page }));
@@ -167,6 +154,5 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
   log.info('agent stopped; labels stay as they are');
   server.close();
   files.close();
-  client.close();
   return 0;
 }

@@ -71,6 +71,10 @@ export class Connection {
     for (const call of this.#running) call.cancel();
     this.#client.close();
   }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
 }
 
 /**
