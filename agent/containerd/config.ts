@@ -2,7 +2,7 @@ import type { Runtime } from '../cri/cri.ts';
 import type { Host } from '../host/host.ts';
 import { type ConfigFault, type ContainerdFile, readContainerdFiles } from './files.ts';
 import { type IgnoredMention, type Mention, mentionsIn, whyIgnored } from './handler-mentions.ts';
-import { criSection, mergeFiles } from './merge.ts';
+import { criSection, type MergeOptions, mergeFiles } from './merge.ts';
 import {
   type ConfigRules,
   parseContainerdRelease,
@@ -53,11 +53,7 @@ export async function readContainerdConfig(
 /** The pure part of {@link readContainerdConfig}: the tables of `files` are changed by it. */
 export function resolveConfig(
   files: readonly ContainerdFile[],
-  options: {
-    readonly rules: ConfigRules;
-    readonly refusesNewerDropIn?: boolean;
-    readonly unimported?: readonly IgnoredMention[];
-  },
+  options: MergeOptions & { readonly unimported?: readonly IgnoredMention[] },
 ): Omit<ContainerdConfig, 'rulesAssumed'> {
   const { rules } = options;
   const mentions = files.flatMap(mentionsIn);
@@ -83,9 +79,10 @@ export function resolveConfig(
       why: whyIgnored(mention, rules, merged.version),
       isLoaded: true,
     }));
-  const section = ['plugins', criSection(rules, merged.version)];
-  const undecoded =
-    decoded.wrong && locate(files, [...section, ...decoded.wrong.path], decoded.wrong.problem);
+  const { path = [], problem } = decoded.wrong ?? {};
+  const keys = ['plugins', criSection(rules, merged.version), ...path];
+  const file = files.findLast(({ lines }) => lines.has(keys)) ?? files.at(-1);
+  const undecoded = problem && file ? { file: file.path, line: file.lines.find(keys), problem } : undefined;
   const fault = merged.fault ?? disabledFault(files, rules) ?? undecoded;
   return {
     files: files.map((file) => file.path),
@@ -102,13 +99,4 @@ function configured({ table: _, ...runtime }: RuntimeTable, from: readonly Menti
   // The last file that merged into the table is the one whose words count.
   const source = from.at(-1);
   return source ? { ...runtime, file: source.file, line: source.line } : runtime;
-}
-
-function locate(
-  files: readonly ContainerdFile[],
-  path: readonly string[],
-  problem: string,
-): ConfigFault | undefined {
-  const file = files.findLast((candidate) => candidate.lines.has(path)) ?? files.at(-1);
-  return file && { file: file.path, line: file.lines.find(path), problem };
 }

@@ -27,7 +27,10 @@ export function parseToml(text: string, file: string): TomlTable {
     const options = { integersAsBigInt: 'asNeeded', maxDepth: MAX_DEPTH } as const;
     return toTable(parse(text, options), 0, file);
   } catch (cause) {
-    if (cause instanceof TomlError) throw new TomlFault(file, cause.line, firstSentence(cause.message));
+    if (cause instanceof TomlError) {
+      const [problem = ''] = cause.message.replace('Invalid TOML document: ', '').split('\n');
+      throw new TomlFault(file, cause.line, problem);
+    }
     throw cause;
   }
 }
@@ -59,9 +62,4 @@ function toValue(value: unknown, depth: number, file: string): TomlValue {
   if (value instanceof Date) return String(value);
   if (typeof value === 'object' && value !== null) return toTable(value, depth, file);
   return value as string | number | bigint | boolean;
-}
-
-function firstSentence(message: string): string {
-  const [first = ''] = message.replace('Invalid TOML document: ', '').split('\n');
-  return first;
 }
