@@ -10,10 +10,12 @@ import { renderPods, renderWritten } from './surroundings.ts';
 import { emblem, renderVerdict, STROKES } from './verdict.ts';
 
 type Page = { readonly tone: Tone; readonly title: string; readonly body: Markup };
+type Surround = { readonly head?: Markup; readonly foot: Markup };
 
 /** The agent's page for people, whole and without anything from elsewhere; works without JavaScript. */
 export function renderPage(status: Status | undefined): string {
-  return renderDocument(status === undefined ? starting() : looked(status), {
+  return renderDocument({
+    ...(status === undefined ? starting() : looked(status)),
     head: html`<noscript><meta http-equiv="refresh" content="30"></noscript>`,
     foot: html`<footer><p>This page follows the agent by itself. Times are in UTC.</p></footer>
 <script>${trusted(SCRIPT)}</script>`,
@@ -21,10 +23,7 @@ export function renderPage(status: Status | undefined): string {
 }
 
 /** A page with the agent's style and links: `head` and `foot` are what it has besides. */
-export function renderDocument(
-  { tone, title, body }: Page,
-  { head, foot }: { readonly head?: Markup; readonly foot: Markup },
-): string {
+export function renderDocument({ tone, title, body, head, foot }: Page & Surround): string {
   const [symbol] = MARKS[tone];
   return html`<!doctype html>
 <html lang="en">

@@ -20,8 +20,6 @@ export function renderReasons(): string {
   const body = html`<h1 class="plain">What each reason means, and what to do</h1>
 <p class="quiet">The condition, the events, the metrics, the log and the report use the same word. <a href="./">Back to this node</a></p>
 ${parts}`;
-  return renderDocument(
-    { tone: 'unknown', title: 'gvisor-ready: reasons', body },
-    { foot: html`<footer><p>These are all reasons that this version of the agent knows.</p></footer>` },
-  );
+  const foot = html`<footer><p>These are all reasons that this version of the agent knows.</p></footer>`;
+  return renderDocument({ tone: 'unknown', title: 'gvisor-ready: reasons', body, foot });
 }
