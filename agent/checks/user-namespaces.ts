@@ -18,9 +18,8 @@ export const userNamespaces: Check = {
       if ((await host.stat('/proc/sys/kernel')) === undefined) {
         throw new Error(`Cannot read host file "${FILE}": /proc/sys is not there`);
       }
-      return fail('UserNamespacesDisabled', 'The kernel has no user namespaces', [
-        { file: FILE, value: 'absent' },
-      ]);
+      const evidence = [{ file: FILE, value: 'absent' }];
+      return fail('UserNamespacesDisabled', 'The kernel has no user namespaces', evidence);
     }
     const value = text.trim();
     if (!/^\d+$/.test(value)) throw new Error(`Cannot read a number from host file "${FILE}": "${value}"`);

@@ -1,12 +1,11 @@
 import timers from 'node:timers/promises';
-import type { Logger } from 'pino';
 import { errorLine } from '../host/error-line.ts';
 import { Backoff } from '../kube/backoff.ts';
-import type { Kube } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import { eventObject, eventsPath, type KubeEvent, LONGEST_MESSAGE } from '../kube/event.ts';
 import { shorten, shortIds } from '../text/format.ts';
 import type { Verdict } from '../verdict.ts';
+import type { NodeOptions } from './writer.ts';
 
 const FIRST_RETRY_MS = 1_000;
 const LAST_RETRY_MS = 15_000;
@@ -14,13 +13,8 @@ const LAST_RETRY_MS = 15_000;
 const STALE_MS = 120_000;
 const LONGEST_QUEUE = 16;
 
-/** What a sender of events needs; the wall clock in milliseconds. */
-export type EventOptions = {
-  readonly kube: Kube;
-  readonly node: string;
-  readonly log: Logger;
-  readonly date: () => Date;
-};
+/** What a sender of events needs. */
+export type EventOptions = Pick<NodeOptions, 'kube' | 'node' | 'log' | 'date'>;
 
 type Waiting = { readonly path: string; readonly body: object; readonly atMs: number };
 
