@@ -67,7 +67,8 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
   const now = () => performance.now();
   const metrics = new Metrics(VERSION, config.proofIntervalMs, config.expectGvisor);
   const programs = new RunscPrograms();
-  const sources = { host, cri: client, handler, programs, requireLimits, minRunscRelease };
+  const { edit } = distribution;
+  const sources = { host, cri: client, handler, programs, edit, requireLimits, minRunscRelease };
   const bell = new Bell<Trigger>({ quietMs: 50, longestMs: 500, burst: 8, refillMs: 3_000, now });
   const files = new FileTrigger(host, (path) => bell.ring({ kind: 'file', path }), {
     onUnwatched: (folders, why) => {

@@ -2,6 +2,7 @@ import type { ContainerdConfig } from '../containerd/config.ts';
 import type { IgnoredMention } from '../containerd/handler-mentions.ts';
 import { advise, at, type Evidence, fail, pass, type Seen } from '../finding.ts';
 import type { Check } from './check.ts';
+import type { Sources } from './reading.ts';
 
 const MAX_NAMES = 20;
 
@@ -9,13 +10,19 @@ const MAX_NAMES = 20;
 export const handlerConfigured: Check = {
   id: 'handler-configured',
   title: "The handler is in containerd's configuration on disk",
-  async inspect({ config, sources: { handler, containerdConfig } }) {
-    return judgeConfigured(await config(), handler, containerdConfig);
+  async inspect({ config, sources }) {
+    return judgeConfigured(await config(), sources);
   },
 };
 
-/** Judges what is on disk; `root` is the host path of the root file, for messages. */
-export function judgeConfigured(config: ContainerdConfig, handler: string, root: string): Seen {
+/** What is told: the root file by its host path, and where a person adds a handler. */
+type Named = Pick<Sources, 'handler' | 'containerdConfig' | 'edit'>;
+
+/** Judges what is on disk. */
+export function judgeConfigured(
+  config: ContainerdConfig,
+  { handler, containerdConfig: root, edit }: Named,
+): Seen {
   const { fault, runtimes } = config;
   if (fault) {
     const message = `containerd would not start pods with what is on disk: ${fault.problem}${rulesNote(config)}`;
@@ -32,18 +39,19 @@ export function judgeConfigured(config: ContainerdConfig, handler: string, root:
     // A file that nothing imports is often a backup, and is no reason to warn while the handler is there.
     const without = ignored.filter(({ isLoaded }) => isLoaded);
     if (without[0]) {
-      const message = `The handler "${handler}" is configured, but ${place(without[0])} has no effect: ${without[0].why}`;
+      const message = `The handler "${handler}" is configured, but ${placeOf(without[0])} has no effect: ${without[0].why}`;
       return advise('HandlerInIgnoredTable', message, [...evidence, ...without.map(toEvidence)]);
     }
     return pass(`The handler "${handler}" is configured${rulesNote(config)}`, evidence);
   }
   if (ignored[0]) {
-    const message = `The handler "${handler}" is in ${place(ignored[0])}, which containerd does not read: ${ignored[0].why}${rulesNote(config)}`;
+    const message = `The handler "${handler}" is in ${placeOf(ignored[0])}, which containerd does not read: ${ignored[0].why}${rulesNote(config)}`;
     return fail('HandlerInIgnoredTable', message, ignored.map(toEvidence));
   }
+  const place = { value: `where a handler goes: ${edit}` };
   if (config.files.length === 0) {
     const message = `"${root}" does not exist, so containerd has only its built-in handler "runc"`;
-    return fail('HandlerNotConfigured', message, [{ file: root, value: 'absent' }]);
+    return fail('HandlerNotConfigured', message, [{ file: root, value: 'absent' }, place]);
   }
   const names = [...runtimes.keys()]
     .slice(0, MAX_NAMES)
@@ -54,10 +62,10 @@ export function judgeConfigured(config: ContainerdConfig, handler: string, root:
     other === undefined ? '' : `, of which "${other}" is gVisor's: set HANDLER to it if pods use it`;
   const message = `No file configures the handler "${handler}"; there are ${names}${hint}${rulesNote(config)}`;
   const read = config.files.map((file) => ({ file, value: 'read' }));
-  return fail('HandlerNotConfigured', message, read);
+  return fail('HandlerNotConfigured', message, [...read, place]);
 }
 
-function place({ file, line }: IgnoredMention): string {
+function placeOf({ file, line }: IgnoredMention): string {
   return `"${file}" line ${line}`;
 }
 

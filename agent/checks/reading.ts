@@ -15,6 +15,8 @@ export type Sources = {
   readonly handler: string;
   /** Host path of containerd's root configuration file. */
   readonly containerdConfig: string;
+  /** Where a person adds a handler on this distribution, in words. */
+  readonly edit: string;
   readonly programs: RunscPrograms;
   /** Lowest gVisor release allowed, such as "20240325.0"; absent when there is no floor. */
   readonly minRunscRelease?: string | undefined;

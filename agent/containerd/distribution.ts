@@ -11,8 +11,6 @@ export type Distribution = {
   readonly criSocket: string;
   /** Where a person adds a handler; the rendered file itself is overwritten by some distributions. */
   readonly edit: string;
-  /** Why this project cannot judge the node; absent where it can. */
-  readonly unsupported?: string;
 };
 
 /** A layout; where it names no paths, those of containerd itself hold. */
@@ -85,7 +83,6 @@ const RULES: readonly Rule[] = [
     ],
     criSocket: '/run/crio/crio.sock',
     edit: 'a drop-in in /etc/crio/crio.conf.d',
-    unsupported: 'CRI-O runs this node, and only containerd can be judged',
   },
   {
     // https://github.com/kubernetes-sigs/kind/blob/main/images/base/files/etc/containerd/config.toml
@@ -142,7 +139,7 @@ export async function readDistribution(host: Host, pauseMs = LATE_PAUSE_MS): Pro
     );
     if (!held.includes(true)) continue;
     // A CRI-O package may lie beside the containerd that the node really uses.
-    if (distribution.unsupported && (await isThere(PLAIN.criSocket))) continue;
+    if (distribution.name === 'CRI-O' && (await isThere(PLAIN.criSocket))) continue;
     return { ...PLAIN, ...distribution };
   }
   const edit = '/etc/containerd/config.toml or a file that it imports; then restart containerd';

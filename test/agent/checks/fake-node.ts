@@ -61,6 +61,7 @@ export function sourcesOf(name: string, changes: Partial<Sources> = {}): Sources
     handler: 'runsc',
     containerdConfig: '/etc/containerd/config.toml',
     programs: new RunscPrograms(),
+    edit: 'the file of the distribution; then restart containerd',
     requireLimits: false,
     ...changes,
   };

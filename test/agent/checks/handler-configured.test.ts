@@ -32,11 +32,12 @@ describe('handler-configured', () => {
     assert.match(seen.message, /line 4 has no effect/);
   });
 
-  it('names the handlers that there are instead', async () => {
-    const sources = sourcesOf('gke-plain', { cri: fakeCri(criStatus('v2.0.7')) });
+  it('names the handlers that there are instead, and where one goes', async () => {
+    const sources = sourcesOf('gke-plain', { cri: fakeCri(criStatus('v2.0.7')), edit: 'GKE Sandbox' });
     const seen = await inspect(handlerConfigured, sources);
     assert.equal(outcome(seen), 'explains HandlerNotConfigured');
     assert.match(seen.message, /there are "runc", "gvisor"/);
+    assert.deepEqual(seen.evidence?.at(-1), { value: 'where a handler goes: GKE Sandbox' });
   });
 
   it('fails for a handler without a type, and throws when a file cannot be read', async (t) => {

@@ -44,7 +44,6 @@ describe('readDistribution', () => {
       assert.equal(distribution.name, name);
       assert.equal(distribution.containerdConfig, config);
       assert.equal(distribution.criSocket, socket);
-      assert.equal(distribution.unsupported !== undefined, name === 'CRI-O');
       assert.ok(distribution.edit.length > 0);
     });
   }
