@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createDoor, type Server, type Socket } from 'node:net';
+import { drop, endAnswer, readQuestion, refuse } from './one-question.ts';
 
 /** How long a connection may last: its question, and its answer, which the other side may take slowly. */
 const MOST_MS = 30_000;
@@ -7,9 +8,6 @@ const MOST_MS = 30_000;
 const TOO_MANY_MS = 1_000;
 /** So many wait at most, whatever their address. */
 const MOST_WAITING = 512;
-/** How many bytes a question may have; Node's parser takes no more headers either. */
-const MOST_QUESTION = 16_384;
-const END = '\r\n\r\n';
 
 /** What a server does for the outside: how many connections one address may have, and the answers. */
 export type Limited = {
@@ -55,7 +53,7 @@ export function createLimitedServer({ mostConnections, mostMs = MOST_MS, answer 
     askForTurn();
   };
   // Node answers an unknown expectation itself, and would keep the connection.
-  const parser = createServer(take).on('checkExpectation', take);
+  const parser = createServer(take).on('checkExpectation', take).on('clientError', refuse);
   // What is refused is never read: what its other side sends stays with the kernel.
   return createDoor({ pauseOnConnect: true }, (socket) => {
     socket.unref();
@@ -63,7 +61,7 @@ export function createLimitedServer({ mostConnections, mostMs = MOST_MS, answer 
     const { remoteAddress = '' } = socket;
     const address = addresses.get(remoteAddress) ?? { connections: 0, asked: new Map() };
     const isOneTooMany = address.connections >= mostConnections;
-    const late = setTimeout(() => socket.destroy(), isOneTooMany ? TOO_MANY_MS : mostMs).unref();
+    const late = setTimeout(() => drop(socket), isOneTooMany ? TOO_MANY_MS : mostMs).unref();
     socket.once('close', () => {
       clearTimeout(late);
       address.asked.delete(socket);
@@ -76,27 +74,8 @@ export function createLimitedServer({ mostConnections, mostMs = MOST_MS, answer 
     }
     address.connections += 1;
     addresses.set(remoteAddress, address);
+    // Node calls this after an answer.
+    socket.destroySoon = () => endAnswer(socket);
     readQuestion(socket, () => parser.emit('connection', socket));
   });
-}
-
-/**
- * Calls back when a socket holds one question, and nothing behind it: a packet may have thousands of them, and Node would
- * parse them all before anybody could stop it.
- */
-function readQuestion(socket: Socket, asked: () => void): void {
-  let question = Buffer.alloc(0);
-  socket.on('data', function read(piece) {
-    question = Buffer.concat([question, piece]);
-    const end = question.indexOf(END);
-    if (end === -1 && question.length < MOST_QUESTION) return;
-    socket.off('data', read);
-    socket.pause();
-    socket.unshift(end === -1 ? question : question.subarray(0, end + END.length));
-    asked();
-    socket.resume();
-    // The parser takes the question in the next tick, and goes on to read by itself.
-    process.nextTick(() => socket.pause());
-  });
-  socket.resume();
 }

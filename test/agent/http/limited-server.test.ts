@@ -24,7 +24,7 @@ async function serverOf(t: TestContext, changes: Partial<Limited> = {}) {
   t.after(() => server.close());
   const { port } = server.address() as AddressInfo;
   const open = async (localAddress = '127.0.0.1'): Promise<Socket> => {
-    const socket = connect({ port, host: '127.0.0.1', localAddress });
+    const socket = connect({ port, host: '127.0.0.1', localAddress }).pause();
     t.after(() => socket.destroy());
     await once(socket, 'connect');
     return socket;
@@ -32,16 +32,21 @@ async function serverOf(t: TestContext, changes: Partial<Limited> = {}) {
   return { open, asked };
 }
 
-/** All that a connection is sent until its other side ends it, in the end by a reset. */
-async function sentTo(socket: Socket): Promise<string> {
+/** All that a connection is sent until its other side ends it, and the code of the error if that was no clean end. */
+async function endOf(socket: Socket): Promise<{ readonly sent: string; readonly code: string | undefined }> {
   let sent = '';
+  let code: string | undefined;
   socket.setEncoding('utf8').on('data', (piece) => {
     sent += piece;
   });
-  socket.on('error', () => {});
-  await new Promise((resolve) => socket.once('close', resolve));
-  return sent;
+  socket.on('error', (error: NodeJS.ErrnoException) => {
+    code = error.code;
+  });
+  await new Promise((resolve) => socket.once('close', resolve).resume());
+  return { sent, code };
 }
+
+const sentTo = async (socket: Socket) => (await endOf(socket)).sent;
 
 /** Holds up the loop. */
 function busy(ms: number): void {
@@ -198,6 +203,69 @@ describe('createLimitedServer', () => {
     const sent = await sentTo(socket);
     assert.ok(sent.length < 2 ** 26, String(sent.length));
   });
+
+  for (const [what, question] of [
+    ['its answer', QUESTION],
+    ['the refusal of what is no question', 'none\r\n\r\n'],
+  ] as const)
+    it(`counts a connection that does not take ${what}`, async (t) => {
+      const { open } = await serverOf(t);
+      for (const socket of [await open(), await open()]) socket.write(question);
+      await pause(0.2); // until the kernel has both
+      const third = await open();
+      third.write(QUESTION);
+      assert.equal(await sentTo(third), '');
+    });
+
+  for (const [when, after, changes] of [
+    ['in time', '', { mostMs: 300 }],
+    ['when it goes on to ask', QUESTION, {}],
+  ] as const)
+    it(`drops what a connection has not taken ${when}, also from the kernel`, async (t) => {
+      let asked = 0;
+      const answer: Limited['answer'] = (_, response) => {
+        asked += 1;
+        response.end(Buffer.alloc(2 ** 20)); // less than the kernel here takes, and more than the other side
+      };
+      const { open } = await serverOf(t, { ...changes, answer });
+      const socket = await open();
+      socket.write(QUESTION);
+      await pause(0.2);
+      socket.write(after);
+      await pause(0.3);
+      assert.equal((await endOf(socket)).code, 'ECONNRESET');
+      assert.equal(asked, 1);
+    });
+
+  it('frees the place of a connection whose time is over while it is being ended', async (t) => {
+    let asked = 0;
+    const { open } = await serverOf(t, {
+      mostConnections: 1,
+      mostMs: 50,
+      answer: (_, response) => {
+        asked += 1;
+        busy(100);
+        response.end('answer\n');
+      },
+    });
+    const another = async () => {
+      const socket = await open();
+      socket.write(QUESTION);
+      await sentTo(socket);
+      return asked > 1 || undefined;
+    };
+    await waitFor('a place', 10_000, another);
+  });
+
+  for (const question of [QUESTION, 'none\r\n\r\n'])
+    it(`counts no connection that both sides have ended after ${JSON.stringify(question)}`, async (t) => {
+      const { open } = await serverOf(t);
+      for (let count = 0; count < 10; count++) {
+        const socket = await open();
+        socket.write(question);
+        assert.match(await text(socket), /^HTTP/);
+      }
+    });
 
   it('takes so many connections of one address, and another when one has ended', async (t) => {
     const { open, asked } = await serverOf(t);
