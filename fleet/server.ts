@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
-import { promisify } from 'node:util';
-import { gzip } from 'node:zlib';
+import { gzipSync } from 'node:zlib';
 import { keep } from '../agent/http/keep.ts';
 import { createLimitedServer } from '../agent/http/limited-server.ts';
 import { send } from '../agent/http/send.ts';
@@ -38,7 +37,6 @@ const FILES: Readonly<Record<string, readonly [text: string, type: string]>> = {
   '/rows.js': [ROWS_SCRIPT, JAVASCRIPT],
 };
 const KNOWN = 'known paths: / /fleet /metrics /livez /readyz /nodes/NAME/\n';
-const compress = promisify(gzip);
 
 /** How many connections one address may have: all who look at the page through the API server come from its own. */
 const MOST_CONNECTIONS = 128;
@@ -102,14 +100,14 @@ async function answer(request: IncomingMessage, response: ServerResponse, shown:
   }
 }
 
-/** The fleet as JSON, with its tag; compressed when somebody first asks for that. */
-type Body = { readonly text: string; readonly tag: string; readonly zipped: () => Promise<Buffer> };
+/** The fleet as JSON, which all answers share, with its tag; compressed when somebody first asks for that. */
+type Body = { readonly json: Buffer; readonly tag: string; readonly zipped: () => Buffer };
 
 function bodyOf(view: FleetView): Body {
-  const text = JSON.stringify(view);
-  const tag = `"${createHash('sha256').update(text).digest('base64url').slice(0, 22)}"`;
-  let zipped: Promise<Buffer> | undefined;
-  return { text, tag, zipped: () => (zipped ??= compress(text, { level: 1 })) };
+  const json = Buffer.from(`${JSON.stringify(view)}\n`);
+  const tag = `"${createHash('sha256').update(json).digest('base64url').slice(0, 22)}"`;
+  let zipped: Buffer | undefined;
+  return { json, tag, zipped: () => (zipped ??= gzipSync(json, { level: 1 })) };
 }
 
 function only(names: ReadonlySet<string>, view: FleetView): FleetView {
@@ -125,12 +123,12 @@ async function sendFleet(
 ): Promise<void> {
   const matches = parseSelector(labels);
   if (typeof matches === 'string') return send(response, 400, `${matches}\n`);
-  const { text, tag, zipped } = matches === undefined ? whole() : bodyOf(only(select(matches), view()));
+  const { json, tag, zipped } = matches === undefined ? whole() : bodyOf(only(select(matches), view()));
   response.setHeader('etag', tag);
   response.setHeader('vary', 'accept-encoding');
   if (headers['if-none-match'] === tag) return send(response, 304, '');
   const type = 'application/json; charset=utf-8';
-  if (!/\bgzip\b/.test(String(headers['accept-encoding']))) return send(response, 200, `${text}\n`, type);
+  if (!/\bgzip\b/.test(String(headers['accept-encoding']))) return send(response, 200, json, type);
   response.setHeader('content-encoding', 'gzip');
-  return send(response, 200, await zipped(), type);
+  return send(response, 200, zipped(), type);
 }

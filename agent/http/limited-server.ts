@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createDoor, type Server, type Socket } from 'node:net';
+import { makeRoom } from './make-room.ts';
 import { drop, endAnswer, readQuestion, refuse } from './one-question.ts';
 
 /** How long a connection may last: its question, and its answer, which the other side may take slowly. */
@@ -8,23 +9,31 @@ const MOST_MS = 30_000;
 const TOO_MANY_MS = 1_000;
 /** So many wait at most, whatever their address. */
 const MOST_WAITING = 512;
+/** So many bytes of answers wait at most until their other sides take them; a pod has 256 MiB. */
+const MOST_UNTAKEN = 32 * 2 ** 20;
 
 /** What a server does for the outside: how many connections one address may have, and the answers. */
 export type Limited = {
   readonly mostConnections: number;
   readonly mostMs?: number;
+  readonly mostUntaken?: number;
   readonly answer: (request: IncomingMessage, response: ServerResponse) => void;
 };
 
 /** What an address has open, and what it has asked and was not answered yet. */
-type Address = { connections: number; readonly asked: Map<Socket, () => void> };
+type Address = { readonly open: Set<Socket>; readonly asked: Map<Socket, () => void> };
 
 /**
  * A server that pods may ask as often as they like: no address has more than `mostConnections`, so that none takes those of
  * the kubelet's probes; a connection asks one question; and one answer is made in a turn of the loop, for one address after
- * the other. Not yet listening; its connections keep no process alive.
+ * the other, while not too much of earlier ones waits. Not yet listening; its connections keep no process alive.
  */
-export function createLimitedServer({ mostConnections, mostMs = MOST_MS, answer }: Limited): Server {
+export function createLimitedServer({
+  mostConnections,
+  mostMs = MOST_MS,
+  mostUntaken = MOST_UNTAKEN,
+  answer,
+}: Limited): Server {
   const addresses = new Map<string, Address>();
   let waiting = 0;
   let turning = false;
@@ -38,6 +47,10 @@ export function createLimitedServer({ mostConnections, mostMs = MOST_MS, answer 
       // Behind all others.
       addresses.delete(name);
       addresses.set(name, address);
+      makeRoom(
+        Array.from(addresses.values(), ({ open }) => open),
+        mostUntaken,
+      );
       askForTurn();
       return reply();
     }
@@ -59,20 +72,21 @@ export function createLimitedServer({ mostConnections, mostMs = MOST_MS, answer 
     socket.unref();
     socket.on('error', () => {}); // it was the other side's to lose
     const { remoteAddress = '' } = socket;
-    const address = addresses.get(remoteAddress) ?? { connections: 0, asked: new Map() };
-    const isOneTooMany = address.connections >= mostConnections;
+    const address = addresses.get(remoteAddress) ?? { open: new Set(), asked: new Map() };
+    const isOneTooMany = address.open.size >= mostConnections;
     const late = setTimeout(() => drop(socket), isOneTooMany ? TOO_MANY_MS : mostMs).unref();
     socket.once('close', () => {
       clearTimeout(late);
       address.asked.delete(socket);
+      address.open.delete(socket);
       if (isOneTooMany) waiting -= 1;
-      else if (--address.connections === 0) addresses.delete(remoteAddress);
+      else if (address.open.size === 0) addresses.delete(remoteAddress);
     });
     if (isOneTooMany) {
       if (++waiting > MOST_WAITING) socket.destroy();
       return;
     }
-    address.connections += 1;
+    address.open.add(socket);
     addresses.set(remoteAddress, address);
     // Node calls this after an answer.
     socket.destroySoon = () => endAnswer(socket);

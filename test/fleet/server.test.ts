@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo, Server } from 'node:net';
+import { type AddressInfo, connect, type Server } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { PAGE_POLICY } from '../../agent/page/policy.ts';
 import { createFleetServer, type Shown } from '../../fleet/server.ts';
@@ -104,6 +104,30 @@ describe('the fleet server', () => {
     }
     assert.equal(made, 1);
   });
+
+  for (const [path, mostMib] of [
+    ['/fleet', 64],
+    ['/fleet?labels=pool%3Dp1', 256], // made anew each time, and collected some time
+  ] as const)
+    it(`holds no ${path} for each of many connections that do not take it`, async (t) => {
+      const message = 'x'.repeat(2 ** 22); // more than the kernel takes
+      const view = sampleFleet(20);
+      const nodes = view.nodes.map((row) => (row.name === 'node-1' ? { ...row, message } : row));
+      const wide = { ...view, nodes };
+      const origin = await fleetOf(t, { view: () => wide });
+      const { port } = new URL(origin);
+      await (await fetch(origin + path)).body?.cancel();
+      const before = process.memoryUsage().rss;
+      for (let count = 0; count < 128; count++) {
+        const socket = connect({ port: Number(port), host: '127.0.0.1', localAddress: '127.0.0.2' }).pause();
+        t.after(() => socket.destroy());
+        await once(socket, 'connect');
+        socket.write(`GET ${path} HTTP/1.1\r\nhost: fleet\r\n\r\n`);
+      }
+      assert.equal((await fetch(`${origin}/livez`)).status, 200);
+      const grown = (process.memoryUsage().rss - before) / 2 ** 20;
+      assert.ok(grown < mostMib, `${grown} MiB`);
+    });
 
   it('refuses a selector of thousands of terms, and takes one of thousands of commas for none', async (t) => {
     const origin = await fleetOf(t);

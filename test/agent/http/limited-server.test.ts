@@ -237,6 +237,28 @@ describe('createLimitedServer', () => {
       assert.equal(asked, 1);
     });
 
+  it('drops the oldest answers of the address that takes the least, when too much waits', async (t) => {
+    let asked = 0;
+    const { open } = await serverOf(t, {
+      mostConnections: 8,
+      mostUntaken: 3.5 * 2 ** 20,
+      answer: (_, response) => {
+        asked += 1;
+        response.end(Buffer.alloc(2 ** 20));
+      },
+    });
+    const sockets: Socket[] = [];
+    for (const address of ['127.0.0.2', ...Array.from({ length: 8 }, () => '127.0.0.1')]) {
+      const socket = await open(address);
+      socket.write(QUESTION);
+      sockets.push(socket);
+      await waitFor('its answer', 5_000, async () => asked === sockets.length || undefined, 5);
+    }
+    const codes = (await Promise.all(sockets.map(endOf))).map(({ code }) => code);
+    const dropped = Array.from({ length: 5 }, () => 'ECONNRESET');
+    assert.deepEqual(codes, [undefined, ...dropped, undefined, undefined, undefined]);
+  });
+
   it('frees the place of a connection whose time is over while it is being ended', async (t) => {
     let asked = 0;
     const { open } = await serverOf(t, {
