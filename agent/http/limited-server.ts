@@ -37,6 +37,7 @@ export function createLimitedServer({
   const addresses = new Map<string, Address>();
   let waiting = 0;
   let turning = false;
+  let restsUntilMs = 0;
   const turn = () => {
     turning = false;
     for (const [name, address] of addresses) {
@@ -51,13 +52,19 @@ export function createLimitedServer({
         Array.from(addresses.values(), ({ open }) => open),
         mostUntaken,
       );
-      askForTurn();
-      return reply();
+      const begunMs = performance.now();
+      reply();
+      // The loop accepts one connection a round, so for as long again it goes round without an answer.
+      restsUntilMs = 2 * performance.now() - begunMs;
+      return askForTurn();
     }
   };
   const askForTurn = () => {
-    if (!turning) setImmediate(turn);
+    if (turning) return;
     turning = true;
+    const restMs = restsUntilMs - performance.now();
+    if (restMs < 1) setImmediate(turn);
+    else setTimeout(turn, restMs);
   };
   const take = (request: IncomingMessage, response: ServerResponse) => {
     response.shouldKeepAlive = false;

@@ -135,6 +135,24 @@ describe('createLimitedServer', () => {
     assert.equal(answers[1]?.address, '127.0.0.2');
   });
 
+  it('takes on a connection within a few answers, though many wait before it', async (t) => {
+    const answered: (string | undefined)[] = [];
+    const { open } = await serverOf(t, {
+      mostConnections: 200,
+      answer: ({ socket }, response) => {
+        answered.push(socket.remoteAddress);
+        busy(20);
+        response.end();
+      },
+    });
+    const many = await Promise.all(Array.from({ length: 200 }, () => open()));
+    for (const socket of many) socket.write(QUESTION);
+    const other = await open('127.0.0.2');
+    other.write(QUESTION);
+    await sentTo(other);
+    assert.ok(answered.length < 20, String(answered.length));
+  });
+
   it('makes no answer for who has gone meanwhile', async (t) => {
     let answered = 0;
     const { open } = await serverOf(t, {
