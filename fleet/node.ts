@@ -1,6 +1,11 @@
 import type { V1Node } from '@kubernetes/client-node';
 import { OWN_KEYS } from '../agent/node/keys.ts';
 import { CONDITION } from '../agent/node/object.ts';
+import { cut } from './cut.ts';
+
+const LONGEST_RUNTIME = 64;
+/** No reason or message of an agent is longer. */
+const LONGEST_TEXT = 1_024;
 
 /** What the fleet keeps of a Node: a whole one has tens of KiB, most of it the list of its images. */
 export type FleetNode = {
@@ -41,7 +46,7 @@ export function fleetNodeOf({ metadata, status }: V1Node): FleetNode {
     label: labels[OWN_KEYS.labels.ready] ?? '',
     ready: find('Ready')?.status === 'True',
     ...(own === undefined ? {} : { verdict: verdictOf(own) }),
-    runtime: status?.nodeInfo?.containerRuntimeVersion ?? '',
+    runtime: cut(status?.nodeInfo?.containerRuntimeVersion ?? '', LONGEST_RUNTIME),
     os: status?.nodeInfo?.operatingSystem ?? '',
   };
 }
@@ -49,5 +54,10 @@ export function fleetNodeOf({ metadata, status }: V1Node): FleetNode {
 type V1Condition = NonNullable<NonNullable<V1Node['status']>['conditions']>[number];
 
 function verdictOf({ status, reason = '', message = '', lastTransitionTime }: V1Condition): NodeVerdict {
-  return { status, reason, message, since: String(lastTransitionTime ?? '') };
+  return {
+    status,
+    reason: cut(reason, LONGEST_TEXT),
+    message: cut(message, LONGEST_TEXT),
+    since: String(lastTransitionTime ?? ''),
+  };
 }

@@ -3,10 +3,12 @@ import { mapAtOnce } from '../agent/at-once.ts';
 import { AGENT_PORT } from '../agent/installed.ts';
 import type { Report } from '../agent/report.ts';
 import type { AgentPod } from './agents.ts';
+import { cut } from './cut.ts';
 import { readSome } from './read-some.ts';
 
 const ANSWER_MS = 10_000;
 const AT_ONCE = 8;
+const LONGEST_VERSION = 64;
 
 /** What an agent said of itself when it was last asked; times are ISO 8601. */
 export type AgentWord = { readonly version: string; readonly provenAt?: string };
@@ -73,11 +75,12 @@ export class Reports {
       if (body === undefined) throw new Error('the report is too long');
       const { version, provenAt } = JSON.parse(body.toString()) as Partial<Report>;
       if (typeof version !== 'string') throw new Error('no report');
+      const provenAtMs = Date.parse(String(provenAt));
       this.#words.set(node, {
-        version,
+        version: cut(version, LONGEST_VERSION),
         pod: name,
         atMs,
-        ...(typeof provenAt === 'string' ? { provenAt } : {}),
+        ...(Number.isNaN(provenAtMs) ? {} : { provenAt: new Date(provenAtMs).toISOString() }),
       });
     } catch {
       // An agent that does not answer keeps what it said; its readiness is told by the API.

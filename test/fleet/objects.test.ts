@@ -61,6 +61,14 @@ describe('what is kept of a Node and of the DaemonSet', () => {
     assert.deepEqual(agentSetOf({ metadata: { generation: 2 } }), { observed: false, desired: 0, ready: 0 });
   });
 
+  it('is the beginning of what a kubelet may make long', () => {
+    const long = 'x'.repeat(100_000);
+    const condition = { type: 'GVisorReady', status: 'False', reason: long, message: long };
+    const nodeInfo = { containerRuntimeVersion: long } as never;
+    const { verdict, runtime } = fleetNodeOf({ status: { conditions: [condition], nodeInfo } });
+    assert.deepEqual([verdict?.reason.length, verdict?.message.length, runtime.length], [1_024, 1_024, 64]);
+  });
+
   it('is Ready only where the kubelet says True', () => {
     const ready = (status: string) =>
       fleetNodeOf({ status: { conditions: [{ type: 'Ready', status }] } }).ready;

@@ -36,6 +36,12 @@ describe('Reports', () => {
     assert.deepEqual([word.version, word.provenAt], ['0.2.0', '2026-03-01T10:00:00.000Z']);
   });
 
+  it('keep the beginning of a version that is longer than any, and no time that is none', async (t) => {
+    const report = { version: 'v'.repeat(2 ** 20), provenAt: 'x'.repeat(2 ** 20) };
+    const { word } = await ask(t, '127.0.0.203', JSON.stringify(report));
+    assert.deepEqual([word.version, word.provenAt], ['v'.repeat(64), undefined]);
+  });
+
   it('take no report that is longer than any agent makes', async (t) => {
     const report = JSON.stringify({ version: '0.2.0', padding: 'x'.repeat(5 * 2 ** 20) });
     const { word, asked } = await ask(t, '127.0.0.202', report);
