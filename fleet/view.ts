@@ -123,7 +123,8 @@ function rankOf(row: Omit<Row, 'rank'>): number {
 }
 
 function tally(words: readonly string[]): Record<string, number> {
-  const counts: Record<string, number> = {};
-  for (const word of words) if (word !== '') counts[word] = (counts[word] ?? 0) + 1;
-  return counts;
+  // Not an object: a word may be "constructor".
+  const counts = new Map<string, number>();
+  for (const word of words) if (word !== '') counts.set(word, (counts.get(word) ?? 0) + 1);
+  return Object.fromEntries(counts);
 }

@@ -36,6 +36,24 @@ const view = viewFleet({
 });
 
 describe('the view of a fleet', () => {
+  it('counts releases by any name', () => {
+    const names = ['__proto__', 'constructor', 'toString'];
+    const nodes = names.map((name) => nodeOf(name, { labels: { [GVISOR]: name }, runtime: '' }));
+    const { releases } = viewFleet({
+      current: true,
+      nodes,
+      pods: [],
+      agents: undefined,
+      word: () => undefined,
+      brake: [],
+      held: [],
+    });
+    assert.deepEqual(
+      Object.entries(releases.gvisor),
+      names.map((name) => [name, 1]),
+    );
+  });
+
   it('has what needs a person first, and names in the order of their numbers', () => {
     const names = ['alone', 'lost', 'broken', 'unsure', 'asleep', 'fresh', 'proven-9', 'proven-10'];
     assert.deepEqual(
