@@ -23,8 +23,14 @@ export type AgentSet = {
   readonly ready: number;
 };
 
-/** What the fleet keeps of an agent's pod, from the JSON of the API server. */
-export function agentPodOf({ metadata, spec, status }: V1Pod): AgentPod {
+/**
+ * What the fleet keeps of an agent's pod, from the JSON of the API server; nothing of a pod that no DaemonSet controls. A
+ * kubelet may create mirror pods with any labels, but only such as its Node controls.
+ * Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
+ */
+export function agentPodOf({ metadata, spec, status }: V1Pod): AgentPod | undefined {
+  const controller = metadata?.ownerReferences?.find((each) => each.controller);
+  if (controller?.kind !== 'DaemonSet') return undefined;
   const ready = status?.conditions?.some((each) => each.type === 'Ready' && each.status === 'True') ?? false;
   const image = spec?.containers[0]?.image ?? '';
   return {

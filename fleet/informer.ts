@@ -10,7 +10,8 @@ export type Followed<Whole, Kept> = {
   readonly path: string;
   readonly labelSelector?: string;
   readonly fieldSelector?: string;
-  readonly keep: (object: Whole) => Kept;
+  /** Undefined where an object is none of these. */
+  readonly keep: (object: Whole) => Kept | undefined;
   /** Hears of each object that came or changed. */
   readonly heard?: (kept: Kept) => void;
 };
@@ -18,7 +19,7 @@ export type Followed<Whole, Kept> = {
 /** How to reach the API server: for lists, for watches, and where problems are told. */
 export type Reach = { readonly kube: Kube; readonly config: KubeConfig; readonly log: Logger };
 
-type Held<Kept> = KubernetesObject & { readonly kept: Kept };
+type Held<Kept> = KubernetesObject & { readonly kept: Kept | undefined };
 
 const PAGE = '250';
 const FIRST_PAUSE_MS = 1_000;
@@ -54,7 +55,7 @@ export class Informer<Whole extends KubernetesObject, Kept> {
     const list = () => this.#list();
     this.#informer = new ListWatch(path, watch, list, false, labelSelector, fieldSelector);
     this.#informer.on('error', (error) => this.#failed.resolve(error));
-    const hear = ({ kept }: Held<Kept>) => heard?.(kept);
+    const hear = ({ kept }: Held<Kept>) => kept !== undefined && heard?.(kept);
     this.#informer.on('add', hear);
     this.#informer.on('update', hear);
   }
@@ -70,7 +71,7 @@ export class Informer<Whole extends KubernetesObject, Kept> {
 
   /** All that there is now. */
   list(): Kept[] {
-    return this.#informer.list().map(({ kept }) => kept);
+    return this.#informer.list().flatMap(({ kept }) => kept ?? []);
   }
 
   /** Follows until the signal ends it. */

@@ -58,7 +58,7 @@ async function readAgentsOn(node: string, kube: Kube, signal: AbortSignal): Prom
     fieldSelector: `spec.nodeName=${node}`,
   });
   const path = `/api/v1/namespaces/${NAMESPACE}/pods?${query}`;
-  return ((await kube.get(path, signal)) as { items: V1Pod[] }).items.map(agentPodOf);
+  return ((await kube.get(path, signal)) as { items: V1Pod[] }).items.flatMap((pod) => agentPodOf(pod) ?? []);
 }
 
 function reasonToKeep(

@@ -5,8 +5,17 @@ export function agentOf(node: string, revision: string) {
     'app.kubernetes.io/component': 'agent',
     'controller-revision-hash': revision,
   };
+  const ownerReferences = [
+    {
+      apiVersion: 'apps/v1',
+      kind: 'DaemonSet',
+      name: 'gvisor-ready-agent',
+      uid: 'of-a-daemonset',
+      controller: true,
+    },
+  ];
   return {
-    metadata: { name: `agent-${node}`, namespace: 'gvisor-ready', labels },
+    metadata: { name: `agent-${node}`, namespace: 'gvisor-ready', labels, ownerReferences },
     spec: {
       nodeName: node,
       serviceAccountName: 'gvisor-ready-agent',

@@ -12,16 +12,17 @@ import { waitFor } from '../../hack/run.ts';
 
 describe('Informer', () => {
   it('goes on from the last bookmark, which is a pod whose containers are null', async (t) => {
-    const pod = {
-      metadata: { name: 'agent-1', namespace: 'a', resourceVersion: '3' },
+    const podOf = (name: string, kind: string) => ({
+      metadata: { name, namespace: 'a', resourceVersion: '3', ownerReferences: [{ kind, controller: true }] },
       spec: { containers: [] },
-    };
+    });
+    const items = [podOf('agent-1', 'DaemonSet'), podOf('mirror-1', 'Node')];
     const bookmark = { metadata: { resourceVersion: '9' }, spec: { containers: null }, status: {} };
     const watched: (string | null)[] = [];
     const server = createServer(({ url = '' }, response) => {
       const { searchParams } = new URL(url, 'http://api');
       if (searchParams.get('watch') !== 'true') {
-        response.end(JSON.stringify({ metadata: { resourceVersion: '5' }, items: [pod] }));
+        response.end(JSON.stringify({ metadata: { resourceVersion: '5' }, items }));
         return;
       }
       watched.push(searchParams.get('resourceVersion'));

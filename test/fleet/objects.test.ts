@@ -4,9 +4,21 @@ import { agentPodOf, agentSetOf } from '../../fleet/agents.ts';
 import { fleetNodeOf } from '../../fleet/node.ts';
 
 type Whole<Of extends (...words: never[]) => unknown> = Parameters<Of>[0];
+const owner = (kind: string, controller?: boolean) => ({
+  apiVersion: 'v1',
+  kind,
+  name: 'o',
+  uid: '1',
+  controller,
+});
+const OWNED = {
+  name: 'agent-1',
+  labels: { 'controller-revision-hash': 'one' },
+  ownerReferences: [owner('DaemonSet', true)],
+};
 const pod = (changes: object, ready = 'True') =>
   agentPodOf({
-    metadata: { name: 'agent-1', labels: { 'controller-revision-hash': 'one' } },
+    metadata: OWNED,
     spec: { nodeName: 'node-1', containers: [{ name: 'agent', image: 'registry:5000/gvisor-ready:0.1.0' }] },
     status: { podIP: '10.0.0.7', conditions: [{ type: 'Ready', status: ready }] },
     ...changes,
@@ -25,9 +37,21 @@ describe("what is kept of an agent's pod", () => {
   });
 
   it('is not Ready where it is about to end, where it is not Ready, and where nobody has said so', () => {
-    assert.equal(pod({ metadata: { name: 'a', deletionTimestamp: '2026-11-25T00:00:00Z' } }).ready, false);
-    assert.equal(pod({}, 'False').ready, false);
-    assert.equal(pod({ status: {} }).ready, false);
+    const metadata = { ...OWNED, deletionTimestamp: '2026-11-25T00:00:00Z' };
+    assert.equal(pod({ metadata })?.ready, false);
+    assert.equal(pod({}, 'False')?.ready, false);
+    assert.equal(pod({ status: {} })?.ready, false);
+  });
+
+  it('is nothing of a pod that no DaemonSet made, such as a mirror pod with the labels of an agent', () => {
+    for (const ownerReferences of [
+      undefined,
+      [],
+      [owner('Node', true)],
+      [owner('DaemonSet')],
+      [owner('DaemonSet', false), owner('Node', true)],
+    ])
+      assert.equal(pod({ metadata: { ...OWNED, ownerReferences } }), undefined);
   });
 
   for (const [image, version] of [
@@ -37,7 +61,7 @@ describe("what is kept of an agent's pod", () => {
   ] as const)
     it(`is of version ${version} with the image ${image}`, () => {
       const spec = { nodeName: 'node-1', containers: [{ name: 'agent', image }] };
-      assert.equal(pod({ spec }).version, version);
+      assert.equal(pod({ spec })?.version, version);
     });
 });
 
