@@ -39,7 +39,7 @@ export class Informer<Whole extends KubernetesObject, Kept> {
   readonly #reach: Reach;
   readonly #informer: ListWatch<Held<Kept>>;
   #sinceMs: number | undefined;
-  /** When its watch ended in peace, until it is renewed. */
+  /** When its watch ended, until it is renewed. */
   #endedMs: number | undefined;
   #failed = Promise.withResolvers<unknown>();
   readonly #backoff = new Backoff(FIRST_PAUSE_MS, LAST_PAUSE_MS);
@@ -50,7 +50,7 @@ export class Informer<Whole extends KubernetesObject, Kept> {
     const { path, labelSelector, fieldSelector, heard } = followed;
     const watch = new KeepingWatch(reach.config, (object) => this.#hold(object as Whole), {
       opened: () => this.#opened(),
-      closed: (error) => this.#closed(error),
+      closed: () => this.#closed(),
     });
     const list = () => this.#list();
     this.#informer = new ListWatch(path, watch, list, false, labelSelector, fieldSelector);
@@ -62,7 +62,7 @@ export class Informer<Whole extends KubernetesObject, Kept> {
 
   /**
    * Since when its watch stands without a break, monotonic; undefined while it does not. The API server ends each watch
-   * once in a while, and one that is renewed at once goes on where it ended.
+   * once in a while, a proxy may cut it, and one that is renewed soon goes on where it ended.
    */
   get sinceMs(): number | undefined {
     const brokenOff = this.#endedMs !== undefined && performance.now() - this.#endedMs > RENEWAL_MS;
@@ -82,7 +82,7 @@ export class Informer<Whole extends KubernetesObject, Kept> {
       void this.#informer.start().catch((error: unknown) => this.#failed.resolve(error));
       const err = await this.#failed.promise;
       await this.#informer.stop();
-      this.#closed(err);
+      this.#closed();
       if (signal.aborted) return;
       const retryInMs = this.#backoff.next();
       this.#reach.log.warn({ err, path: this.#followed.path, retryInMs }, 'watch ended');
@@ -96,11 +96,8 @@ export class Informer<Whole extends KubernetesObject, Kept> {
     this.#backoff.reset();
   }
 
-  /** The client gives no error, or a timeout, where it renews the watch by itself. */
-  #closed(error: unknown): void {
-    const renewed = error === null || (error instanceof Error && error.name === 'TimeoutError');
-    if (renewed) this.#endedMs ??= performance.now();
-    else this.#sinceMs = undefined;
+  #closed(): void {
+    this.#endedMs ??= performance.now();
   }
 
   #hold(object: Whole): Held<Kept> {
@@ -128,7 +125,7 @@ export class Informer<Whole extends KubernetesObject, Kept> {
 }
 
 /** Hears when a watch stands and when it ends. */
-type Link = { readonly opened: () => void; readonly closed: (error: unknown) => void };
+type Link = { readonly opened: () => void; readonly closed: () => void };
 
 /** A watch that hands on a part of each object, and tells when it stands and when it ends. */
 class KeepingWatch extends Watch {
@@ -149,14 +146,19 @@ class KeepingWatch extends Watch {
     let ended = false;
     const end = (error: unknown) => {
       ended = true;
-      this.#link.closed(error);
+      this.#link.closed();
       done(error);
     };
     // A bookmark has a version and nothing to keep: that of pods has null where their containers are.
     const isNone = (phase: string) => phase === 'ERROR' || phase === 'BOOKMARK';
     const hear: typeof callback = (phase, object, whole) =>
       callback(phase, isNone(phase) ? object : this.#hold(object), whole);
-    const controller = await super.watch(path, { ...query, allowWatchBookmarks: true }, hear, end);
+    const words = { ...query, allowWatchBookmarks: true };
+    // It rejects where the credential cannot be read, and a watch that is renewed has nobody who would hear of that.
+    const controller = await super.watch(path, words, hear, end).catch((error: unknown) => {
+      end(error);
+      return new AbortController();
+    });
     if (!ended) this.#link.opened();
     return controller;
   }

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import { KubeConfig } from '@kubernetes/client-node';
 import { pino } from 'pino';
 import { createKube } from '../../agent/kube/client.ts';
@@ -10,42 +10,60 @@ import { agentPodOf } from '../../fleet/agents.ts';
 import { Informer } from '../../fleet/informer.ts';
 import { waitFor } from '../../hack/run.ts';
 
+const BOOKMARK = `${JSON.stringify({
+  type: 'BOOKMARK',
+  object: { metadata: { resourceVersion: '9' }, spec: { containers: null }, status: {} },
+})}\n`;
+
+const podOf = (name: string, kind: string) => ({
+  metadata: { name, namespace: 'a', resourceVersion: '3', ownerReferences: [{ kind, controller: true }] },
+  spec: { containers: [] },
+});
+const LIST = {
+  metadata: { resourceVersion: '5' },
+  items: [podOf('agent-1', 'DaemonSet'), podOf('mirror-1', 'Node')],
+};
+
+/** What happens to a watch after its bookmark: the number of this watch, from 1 on, and its answer. */
+type Fate = (watch: number, response: ServerResponse) => void;
+
+/** An informer of pods that runs, its credential, and from which versions watches began. */
+async function follow(t: TestContext, fate: Fate) {
+  const watched: (string | null)[] = [];
+  const server = createServer(({ url = '' }, response) => {
+    const { searchParams } = new URL(url, 'http://api');
+    if (searchParams.get('watch') !== 'true') {
+      response.end(JSON.stringify(LIST));
+      return;
+    }
+    watched.push(searchParams.get('resourceVersion'));
+    response.write(BOOKMARK, () => fate(watched.length, response));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const config = new KubeConfig();
+  config.loadFromClusterAndUser({ name: 'api', server: origin, skipTLSVerify: true }, { name: 'fleet' });
+  const kube = createKube({ server: origin }, { agent: 'test', count: () => {} });
+  const reach = { kube, config, log: pino({ level: 'silent' }) };
+  const informer = new Informer({ path: '/api/v1/namespaces/a/pods', keep: agentPodOf }, reach);
+  const stop = new AbortController();
+  const running = informer.run(stop.signal);
+  t.after(async () => {
+    stop.abort();
+    await running;
+    await kube.close();
+    server.close();
+    server.closeAllConnections();
+  });
+  return { informer, config, watched };
+}
+
 describe('Informer', () => {
   it('goes on from the last bookmark, which is a pod whose containers are null', async (t) => {
-    const podOf = (name: string, kind: string) => ({
-      metadata: { name, namespace: 'a', resourceVersion: '3', ownerReferences: [{ kind, controller: true }] },
-      spec: { containers: [] },
-    });
-    const items = [podOf('agent-1', 'DaemonSet'), podOf('mirror-1', 'Node')];
-    const bookmark = { metadata: { resourceVersion: '9' }, spec: { containers: null }, status: {} };
-    const watched: (string | null)[] = [];
-    const server = createServer(({ url = '' }, response) => {
-      const { searchParams } = new URL(url, 'http://api');
-      if (searchParams.get('watch') !== 'true') {
-        response.end(JSON.stringify({ metadata: { resourceVersion: '5' }, items }));
-        return;
-      }
-      watched.push(searchParams.get('resourceVersion'));
-      response.write(`${JSON.stringify({ type: 'BOOKMARK', object: bookmark })}\n`);
-      // The first ends in peace, as each does once in a while.
-      if (watched.length === 1) response.end();
-    });
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const config = new KubeConfig();
-    config.loadFromClusterAndUser({ name: 'api', server: origin, skipTLSVerify: true }, { name: 'fleet' });
-    const kube = createKube({ server: origin }, { agent: 'test', count: () => {} });
-    const reach = { kube, config, log: pino({ level: 'silent' }) };
-    const informer = new Informer({ path: '/api/v1/namespaces/a/pods', keep: agentPodOf }, reach);
-    const stop = new AbortController();
-    const running = informer.run(stop.signal);
-    t.after(async () => {
-      stop.abort();
-      await running;
-      await kube.close();
-      server.close();
-      server.closeAllConnections();
+    // The first ends in peace, as each does once in a while.
+    const { informer, watched } = await follow(t, (watch, response) => {
+      if (watch === 1) response.end();
     });
     await waitFor('a second watch', 10_000, async () => watched.length === 2 || undefined, 20);
     assert.deepEqual(watched, ['5', '9']);
@@ -53,5 +71,32 @@ describe('Informer', () => {
       informer.list().map(({ name }) => name),
       ['agent-1'],
     );
+  });
+
+  it('stands as long as a watch that is cut is renewed soon', async (t) => {
+    const since: (number | undefined)[] = [];
+    const { informer, watched } = await follow(t, (_, response) => {
+      setTimeout(() => {
+        since.push(informer.sinceMs);
+        response.destroy();
+      }, 100);
+    });
+    await waitFor('a fourth watch', 20_000, async () => watched.length === 4 || undefined, 20);
+    assert.deepEqual(watched, ['5', '9', '9', '9']);
+    assert.ok(since[0] !== undefined);
+    assert.deepEqual(since, [since[0], since[0], since[0]]);
+  });
+
+  it('outlives a credential that cannot be read while a watch is renewed', async (t) => {
+    const { informer, config, watched } = await follow(t, (watch, response) => {
+      const read = config.applySecurityAuthentication;
+      config.applySecurityAuthentication = async () => {
+        config.applySecurityAuthentication = read;
+        throw new Error('the network is down');
+      };
+      if (watch === 1) response.end();
+    });
+    const stands = async () => (watched.length === 2 && informer.sinceMs !== undefined) || undefined;
+    await waitFor('a second watch', 10_000, stands, 20);
   });
 });
