@@ -20,7 +20,8 @@ export function agentUrl(address: string, path: string): string {
 
 /** Whether the agent at an address answers that its loop turns. */
 export async function agentAnswers(address: string): Promise<boolean> {
-  const answer = await fetch(agentUrl(address, '/livez'), { signal: AbortSignal.timeout(ANSWER_MS) }).catch(
+  const signal = AbortSignal.timeout(ANSWER_MS);
+  const answer = await fetch(agentUrl(address, '/livez'), { signal, redirect: 'error' }).catch(
     () => undefined,
   );
   await answer?.body?.cancel();
@@ -70,6 +71,7 @@ export class Reports {
     try {
       const answer = await fetch(agentUrl(address, '/report'), {
         signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]),
+        redirect: 'error',
       });
       const body = await readSome(answer);
       if (body === undefined) throw new Error('the report is too long');

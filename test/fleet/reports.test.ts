@@ -1,20 +1,33 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
 import { describe, it, type TestContext } from 'node:test';
 import { AGENT_PORT } from '../../agent/installed.ts';
-import { Reports } from '../../fleet/reports.ts';
+import { agentAnswers, Reports } from '../../fleet/reports.ts';
 import { waitFor } from '../../hack/run.ts';
 
 /** Agents have one port, so each test has an address of the loopback for its own. */
+async function agentAt(t: TestContext, address: string, answer: RequestListener) {
+  const server = createServer(answer);
+  server.listen(AGENT_PORT, address);
+  await once(server, 'listening');
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+}
+
 async function ask(t: TestContext, address: string, body: string) {
   let asked = 0;
-  const server = createServer((_, response) => {
+  await agentAt(t, address, (_, response) => {
     asked += 1;
     response.end(body);
   });
-  server.listen(AGENT_PORT, address);
-  await once(server, 'listening');
+  return { word: await wordOf(t, address), asked };
+}
+
+/** What the agent at an address says when it was asked once. */
+async function wordOf(t: TestContext, address: string) {
   const stop = new AbortController();
   const reports = new Reports(5_000);
   const pod = { name: 'agent', node: 'node-1', ready: true, revision: 'one', version: '0.1.0', address };
@@ -22,14 +35,38 @@ async function ask(t: TestContext, address: string, body: string) {
   t.after(async () => {
     stop.abort();
     await running;
-    server.close();
-    server.closeAllConnections();
   });
-  const word = await waitFor('the agent to be asked', 10_000, async () => reports.get('node-1'), 20);
-  return { word, asked };
+  return waitFor('the agent to be asked', 10_000, async () => reports.get('node-1'), 20);
 }
 
+/** A node that was taken over sends whom it is asked by elsewhere; gives how often that was heard there. */
+async function sendElsewhere(t: TestContext, from: string, to: string) {
+  let heard = 0;
+  await agentAt(t, from, (_, response) => {
+    response.writeHead(302, { location: `http://${to}:${AGENT_PORT}/` }).end();
+  });
+  await agentAt(t, to, (_, response) => {
+    heard += 1;
+    response.end(JSON.stringify({ version: 'of another' }));
+  });
+  return () => heard;
+}
+
+describe('agentAnswers', () => {
+  it('goes nowhere else', async (t) => {
+    const heard = await sendElsewhere(t, '127.0.0.204', '127.0.0.205');
+    assert.deepEqual([await agentAnswers('127.0.0.204'), heard()], [false, 0]);
+    assert.equal(await agentAnswers('127.0.0.205'), true);
+  });
+});
+
 describe('Reports', () => {
+  it('go nowhere else', async (t) => {
+    const heard = await sendElsewhere(t, '127.0.0.206', '127.0.0.207');
+    const word = await wordOf(t, '127.0.0.206');
+    assert.deepEqual([word.version, heard()], ['', 0]);
+  });
+
   it('keep what an agent says of its version and its last proof', async (t) => {
     const report = { version: '0.2.0', provenAt: '2026-03-01T10:00:00.000Z' };
     const { word } = await ask(t, '127.0.0.201', JSON.stringify(report));
