@@ -11,7 +11,7 @@ export type AgentPod = {
   readonly revision: string;
   /** The tag of its image, or the whole image where it has none. */
   readonly version: string;
-  /** "" before it has an address. */
+  /** "" while its container does not run: another pod may have the address of one that has ended. */
   readonly address: string;
 };
 
@@ -32,6 +32,7 @@ export function agentPodOf({ metadata, spec, status }: V1Pod): AgentPod | undefi
   const controller = metadata?.ownerReferences?.find((each) => each.controller);
   if (controller?.kind !== 'DaemonSet') return undefined;
   const ready = status?.conditions?.some((each) => each.type === 'Ready' && each.status === 'True') ?? false;
+  const runs = status?.phase === 'Running' && status.containerStatuses?.some(({ state }) => state?.running);
   const image = spec?.containers[0]?.image ?? '';
   return {
     name: metadata?.name ?? '',
@@ -39,7 +40,7 @@ export function agentPodOf({ metadata, spec, status }: V1Pod): AgentPod | undefi
     ready: ready && metadata?.deletionTimestamp === undefined,
     revision: metadata?.labels?.['controller-revision-hash'] ?? '',
     version: /:([^/:@]+)(?:@.*)?$/.exec(image)?.[1] ?? image,
-    address: status?.podIP ?? '',
+    address: (runs && status.podIP) || '',
   };
 }
 

@@ -1,5 +1,6 @@
 import type { Kube } from '../../agent/kube/client.ts';
 import { READY_LABEL } from '../../cluster/story.ts';
+import { runningContainers } from '../fleet/agent-pod.ts';
 
 const AT = '2026-11-25T00:00:00Z';
 const condition = (type: string, status: string, reason: string) => ({
@@ -41,7 +42,9 @@ export function statusOf(): object {
 /** The status of an agent's pod with an address. */
 export function readiness(ready: boolean, podIP: string): object {
   const { lastHeartbeatTime: _, ...told } = condition('Ready', ready ? 'True' : 'False', 'Told');
-  return { status: { phase: 'Running', podIP, podIPs: [{ ip: podIP }], conditions: [told] } };
+  const containerStatuses = runningContainers(ready);
+  const addresses = { podIP, podIPs: [{ ip: podIP }] };
+  return { status: { phase: 'Running', containerStatuses, ...addresses, conditions: [told] } };
 }
 
 /** Works through items, as many at a time as there are clients. */

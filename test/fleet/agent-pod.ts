@@ -24,3 +24,9 @@ export function agentOf(node: string, revision: string) {
     },
   };
 }
+
+/** What the kubelet says of the containers of an agent's pod whose agent runs. */
+export function runningContainers(ready: boolean) {
+  const state = { running: { startedAt: '2026-11-25T00:00:00Z' } };
+  return [{ name: 'agent', image: '', imageID: '', restartCount: 0, ready, state }];
+}

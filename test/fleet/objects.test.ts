@@ -16,13 +16,14 @@ const OWNED = {
   labels: { 'controller-revision-hash': 'one' },
   ownerReferences: [owner('DaemonSet', true)],
 };
+const RUNNING = { podIP: '10.0.0.7', phase: 'Running', containerStatuses: [{ state: { running: {} } }] };
 const pod = (changes: object, ready = 'True') =>
   agentPodOf({
     metadata: OWNED,
     spec: { nodeName: 'node-1', containers: [{ name: 'agent', image: 'registry:5000/gvisor-ready:0.1.0' }] },
-    status: { podIP: '10.0.0.7', conditions: [{ type: 'Ready', status: ready }] },
+    status: { ...RUNNING, conditions: [{ type: 'Ready', status: ready }] },
     ...changes,
-  } as Whole<typeof agentPodOf>);
+  } as object as Whole<typeof agentPodOf>);
 
 describe("what is kept of an agent's pod", () => {
   it('is its node, its revision, its version and its address', () => {
@@ -52,6 +53,16 @@ describe("what is kept of an agent's pod", () => {
       [owner('DaemonSet', false), owner('Node', true)],
     ])
       assert.equal(pod({ metadata: { ...OWNED, ownerReferences } }), undefined);
+  });
+
+  it('has an address only while its container runs: later another pod may have it', () => {
+    for (const status of [
+      { ...RUNNING, phase: 'Failed' },
+      { ...RUNNING, phase: 'Succeeded' },
+      { ...RUNNING, containerStatuses: [{ state: { terminated: {} } }] },
+      { ...RUNNING, containerStatuses: undefined },
+    ])
+      assert.equal(pod({ status })?.address, '');
   });
 
   for (const [image, version] of [

@@ -1,7 +1,7 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import { type ApiUser, certificateUser } from '../e2e/api-user.ts';
-import { agentOf } from '../fleet/agent-pod.ts';
+import { agentOf, runningContainers } from '../fleet/agent-pod.ts';
 
 /** The label that decides. */
 export const READY = `${DOMAIN}/ready`;
@@ -70,16 +70,17 @@ export class FleetObjects {
     await this.setAgent(node, true);
   }
 
-  /** Says whether the agent on a node is Ready, and which address it has. */
+  /** Says whether the agent on a node is Ready, and which address it has; its container runs. */
   async setAgent(node: string, ready: boolean, podIP?: string): Promise<void> {
     const condition = { ...conditionOf('Ready', ready ? 'True' : 'False', 'Told'), lastProbeTime: null };
     const { lastHeartbeatTime: _, ...podCondition } = condition;
+    const containerStatuses = runningContainers(ready);
     const addressed = podIP === undefined ? {} : { podIP, podIPs: [{ ip: podIP }] };
     await this.#send({
       method: 'PATCH',
       patch: 'strategic-merge-patch+json',
       path: `/api/v1/namespaces/gvisor-ready/pods/agent-${node}/status`,
-      body: { status: { phase: 'Running', conditions: [podCondition], ...addressed } },
+      body: { status: { phase: 'Running', containerStatuses, conditions: [podCondition], ...addressed } },
     });
   }
 
