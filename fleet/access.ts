@@ -1,17 +1,34 @@
+import { readFile } from 'node:fs/promises';
 import type { RequestOptions } from 'node:https';
 import { KubeConfig } from '@kubernetes/client-node';
 import type { KubeAccess } from '../agent/kube/connections.ts';
 
+const POD = 'of-the-pod';
+
 /** What a kubeconfig says, or the pod's service account where none is given. Throws when neither can be read. */
-export function openConfig(kubeconfig: string | undefined): KubeConfig {
+export function openConfig(kubeconfig: string | undefined, root = ''): KubeConfig {
   const config = new KubeConfig();
-  if (kubeconfig === undefined) config.loadFromCluster();
+  if (kubeconfig === undefined) loadFromPod(config, root);
   else config.loadFromFile(kubeconfig);
   if (config.getCurrentCluster() === null)
     throw new Error(
       `kubeconfig "${kubeconfig}" has no current context: set one with \`kubectl config use-context\``,
     );
   return config;
+}
+
+/** The client keeps a token for a minute of the wall clock, which may be set back for hours; here each request reads it. */
+function loadFromPod(config: KubeConfig, root: string): void {
+  config.loadFromCluster(root);
+  const tokenFile = `${root}/var/run/secrets/kubernetes.io/serviceaccount/token`;
+  config.users = config.users.map(({ name }) => ({ name, authProvider: { name: POD, config: {} } }));
+  config.addAuthenticator({
+    isAuthProvider: ({ authProvider }) => authProvider?.name === POD,
+    async applyAuthentication(_, options) {
+      const token = (await readFile(tokenFile, 'utf8')).trim();
+      options.headers = { ...options.headers, Authorization: `Bearer ${token}` };
+    },
+  });
 }
 
 /** The same way for single requests, with the credential and the CA of the moment. */

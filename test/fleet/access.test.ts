@@ -1,0 +1,22 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { accessOf, openConfig } from '../../fleet/access.ts';
+
+describe("the access of the pod's service account", () => {
+  it('has the token of the moment, whatever the clock says', async (t) => {
+    const root = await mkdtemp(join(tmpdir(), 'fleet-access-'));
+    t.after(() => rm(root, { recursive: true }));
+    const folder = join(root, 'var/run/secrets/kubernetes.io/serviceaccount');
+    await mkdir(folder, { recursive: true });
+    await writeFile(join(folder, 'ca.crt'), 'a certificate');
+    await writeFile(join(folder, 'token'), 'one\n');
+    const config = openConfig(undefined, root);
+    const { token } = await accessOf(config);
+    assert.equal(await token?.(), 'one');
+    await writeFile(join(folder, 'token'), 'two\n');
+    assert.equal(await token?.(), 'two');
+  });
+});
