@@ -65,12 +65,14 @@ function areTooMany({ nodes, withdrawn }: Seen, { lost, clock, patience }: Judge
   const { goneMs, windowMs, share } = patience;
   const gone = new Set(lost.filter(({ forMs }) => forMs >= goneMs / 3).map(({ node }) => node.uid));
   for (const [uid, atMs] of withdrawn) if (clock.nowMs - atMs < windowMs) gone.add(uid);
-  for (const node of nodes) if (wasLostSince(node, clock.wallMs - windowMs)) gone.add(node.uid);
+  for (const node of nodes) if (wasLostWithin(windowMs, node, clock.wallMs)) gone.add(node.uid);
   const labelled = new Set(nodes.filter(({ label }) => label === 'true').map(({ uid }) => uid));
   return gone.size > Math.max(1, Math.floor(share * new Set([...labelled, ...gone]).size));
 }
 
-/** Whether a controller, this or another, has withdrawn the label since this moment of the wall clock. */
-function wasLostSince({ verdict }: FleetNode, wallMs: number): boolean {
-  return verdict?.reason === 'AgentLost' && Date.parse(verdict.since) >= wallMs;
+/** Whether a controller, this or another, has withdrawn the label within this time; a kubelet may write a time to come. */
+function wasLostWithin(windowMs: number, { verdict }: FleetNode, wallMs: number): boolean {
+  if (verdict?.reason !== 'AgentLost') return false;
+  const agoMs = wallMs - Date.parse(verdict.since);
+  return agoMs >= 0 && agoMs <= windowMs;
 }

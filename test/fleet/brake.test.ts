@@ -75,6 +75,17 @@ describe('the brake', () => {
     assert.deepEqual(course.decision?.brake, ['TooManyLost']);
   });
 
+  it('counts no withdrawal that is yet to come, which only a forged condition tells of', () => {
+    const course = settled([A, B, C]);
+    const since = new Date(course.nowMs + 3_600_000).toISOString();
+    course.change(B, {
+      label: 'false',
+      verdict: { status: 'Unknown', reason: 'AgentLost', message: '', since },
+    });
+    course.lose(A);
+    assert.deepEqual(course.pass(120).names, [A]);
+  });
+
   it('lets nothing go in a rolling update of all agents, however slow', () => {
     const course = settled();
     for (const name of TEN) {
