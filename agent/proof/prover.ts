@@ -50,7 +50,7 @@ export class Prover {
   /** Boots that were given up on; their sandboxes are removed when they end after all. */
   #hanging = 0;
   #hungMs: number | undefined;
-  /** How the last boot ended, unless something has changed since. */
+  /** How the last boot ended, if it proved nothing and nothing has changed since. */
   #last: Done | undefined;
   /** When something last changed. */
   #changedMs = Number.NEGATIVE_INFINITY;
@@ -139,7 +139,7 @@ export class Prover {
         const outcome = held ?? (await boot(this.#options));
         running.done = { outcome, atMs: now() };
         if (held === undefined) {
-          this.#last = running.done;
+          this.#last = outcome.kind === 'proven' ? undefined : running.done;
           this.#leftovers.note(outcome);
         }
         if (!this.#waiting) onEnd();

@@ -62,6 +62,18 @@ describe('Prover, on what its probes leave', { concurrency: true }, () => {
     assert.deepEqual(told.left, [4]);
   });
 
+  it('proves anew beside what a predecessor left for good and was found late', async (t) => {
+    const scripts = { 'Containers.List': LATE, 'Tasks.Delete': refuses('busy') };
+    const { prover, containerd, told } = await proverScene(t, scripts, PATIENT);
+    for (let n = 0; n < 4; n++)
+      containerd.sandboxes.records.set(`old-${n}`, { labels: PROBE_LABELS, task: true });
+    assert.equal(brief(await prover.prove(NEVER)), 'proven');
+    containerd.scripts = { 'Tasks.Delete': scripts['Tasks.Delete'] };
+    for (const _ of [1, 2]) assert.equal(brief(await prover.prove(NEVER)), 'proven');
+    assert.equal(containerd.count('RunPodSandbox'), 3);
+    assert.deepEqual(told.left, [4]);
+  });
+
   it('looks for what the CRI forgot at its start and after a boot that failed, since that reads all records', async (t) => {
     const { prover, containerd } = await proverScene(t, {}, PATIENT);
     const { records } = containerd.sandboxes;
