@@ -64,7 +64,7 @@ export function createLimitedServer({
     turning = true;
     const restMs = restsUntilMs - performance.now();
     if (restMs < 1) setImmediate(turn);
-    else setTimeout(turn, restMs);
+    else setTimeout(() => setImmediate(turn), restMs);
   };
   const take = (request: IncomingMessage, response: ServerResponse) => {
     response.shouldKeepAlive = false;
