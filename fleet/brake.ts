@@ -73,6 +73,6 @@ function areTooMany({ nodes, withdrawn }: Seen, { lost, clock, patience }: Judge
 /** Whether a controller, this or another, has withdrawn the label within this time; a kubelet may write a time to come. */
 function wasLostWithin(windowMs: number, { verdict }: FleetNode, wallMs: number): boolean {
   if (verdict?.reason !== 'AgentLost') return false;
-  const agoMs = wallMs - Date.parse(verdict.since);
-  return agoMs >= 0 && agoMs <= windowMs;
+  // Another controller's clock may be ahead.
+  return Math.abs(wallMs - Date.parse(verdict.since)) <= windowMs;
 }

@@ -26,7 +26,6 @@ const FIRST_PAUSE_MS = 1_000;
 const LAST_PAUSE_MS = 30_000;
 /** The API server sends a bookmark about once a minute, so a watch that is silent for longer is broken. */
 const SILENCE_MS = 150_000;
-/** A watch that is renewed later has missed something. */
 const RENEWAL_MS = 5_000;
 
 /**
@@ -38,13 +37,17 @@ export class Informer<Whole extends KubernetesObject, Kept> {
   readonly #followed: Followed<Whole, Kept>;
   readonly #reach: Reach;
   readonly #informer: ListWatch<Held<Kept>>;
+  readonly #renewalMs: number;
   #sinceMs: number | undefined;
+  #openedMs = Number.POSITIVE_INFINITY;
   /** When its watch ended, until it is renewed. */
   #endedMs: number | undefined;
   #failed = Promise.withResolvers<unknown>();
   readonly #backoff = new Backoff(FIRST_PAUSE_MS, LAST_PAUSE_MS);
 
-  constructor(followed: Followed<Whole, Kept>, reach: Reach) {
+  /** `renewalMs`: a watch that is renewed later has missed something. */
+  constructor(followed: Followed<Whole, Kept>, reach: Reach, renewalMs = RENEWAL_MS) {
+    this.#renewalMs = renewalMs;
     this.#followed = followed;
     this.#reach = reach;
     const { path, labelSelector, fieldSelector, heard } = followed;
@@ -52,7 +55,10 @@ export class Informer<Whole extends KubernetesObject, Kept> {
       opened: () => this.#opened(),
       closed: () => this.#closed(),
     });
-    const list = () => this.#list();
+    const list = () => {
+      this.#sinceMs = undefined; // what came and went before is in no list
+      return this.#list();
+    };
     this.#informer = new ListWatch(path, watch, list, false, labelSelector, fieldSelector);
     this.#informer.on('error', (error) => this.#failed.resolve(error));
     const hear = ({ kept }: Held<Kept>) => kept !== undefined && heard?.(kept);
@@ -65,7 +71,7 @@ export class Informer<Whole extends KubernetesObject, Kept> {
    * once in a while, a proxy may cut it, and one that is renewed soon goes on where it ended.
    */
   get sinceMs(): number | undefined {
-    const brokenOff = this.#endedMs !== undefined && performance.now() - this.#endedMs > RENEWAL_MS;
+    const brokenOff = this.#endedMs !== undefined && performance.now() - this.#endedMs > this.#renewalMs;
     return brokenOff ? undefined : this.#sinceMs;
   }
 
@@ -93,11 +99,14 @@ export class Informer<Whole extends KubernetesObject, Kept> {
   #opened(): void {
     this.#sinceMs = this.sinceMs ?? performance.now();
     this.#endedMs = undefined;
-    this.#backoff.reset();
+    this.#openedMs = performance.now();
   }
 
   #closed(): void {
-    this.#endedMs ??= performance.now();
+    if (this.#endedMs !== undefined) return;
+    this.#endedMs = performance.now();
+    // One that is cut at once tells nothing, and is asked for less and less often until nothing counts as fresh any more.
+    if (this.#endedMs - this.#openedMs > this.#renewalMs) this.#backoff.reset();
   }
 
   #hold(object: Whole): Held<Kept> {

@@ -3,7 +3,7 @@ import { OWN_KEYS } from '../agent/node/keys.ts';
 import { CONDITION } from '../agent/node/object.ts';
 import { cut } from './cut.ts';
 
-const LONGEST_RUNTIME = 64;
+const LONGEST_WORD = 64;
 /** No reason or message of an agent is longer. */
 const LONGEST_TEXT = 1_024;
 
@@ -46,8 +46,8 @@ export function fleetNodeOf({ metadata, status }: V1Node): FleetNode {
     label: labels[OWN_KEYS.labels.ready] ?? '',
     ready: find('Ready')?.status === 'True',
     ...(own === undefined ? {} : { verdict: verdictOf(own) }),
-    runtime: cut(status?.nodeInfo?.containerRuntimeVersion ?? '', LONGEST_RUNTIME),
-    os: status?.nodeInfo?.operatingSystem ?? '',
+    runtime: cut(status?.nodeInfo?.containerRuntimeVersion ?? '', LONGEST_WORD),
+    os: cut(status?.nodeInfo?.operatingSystem ?? '', LONGEST_WORD),
   };
 }
 
@@ -55,7 +55,7 @@ type V1Condition = NonNullable<NonNullable<V1Node['status']>['conditions']>[numb
 
 function verdictOf({ status, reason = '', message = '', lastTransitionTime }: V1Condition): NodeVerdict {
   return {
-    status,
+    status: cut(status, LONGEST_WORD),
     reason: cut(reason, LONGEST_TEXT),
     message: cut(message, LONGEST_TEXT),
     since: String(lastTransitionTime ?? ''),

@@ -12,6 +12,9 @@ const MOST_WAITING = 512;
 /** So many bytes of answers wait at most until their other sides take them; a pod has 256 MiB. */
 const MOST_UNTAKEN = 32 * 2 ** 20;
 
+/** What the kubelet asks, which must not wait for what others do. */
+const PROBES = ['/livez', '/readyz'];
+
 /** What a server does for the outside: how many connections one address may have, and the answers. */
 export type Limited = {
   readonly mostConnections: number;
@@ -68,6 +71,8 @@ export function createLimitedServer({
   };
   const take = (request: IncomingMessage, response: ServerResponse) => {
     response.shouldKeepAlive = false;
+    // Costs less than its parsing, for which nothing waits its turn either.
+    if (PROBES.includes(request.url ?? '')) return answer(request, response);
     const { socket } = request;
     addresses.get(socket.remoteAddress ?? '')?.asked.set(socket, () => answer(request, response));
     askForTurn();

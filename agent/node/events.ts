@@ -99,8 +99,9 @@ export function eventOf({ status, reason, message }: Verdict, name: string, uid:
   return { about: { kind: 'Node', name, uid }, type, reason, message };
 }
 
-/** Whether the same request would be refused again, as in a namespace that is being terminated. */
+/** Whether the same request would be refused again. An API server that has just started forbids what it allows a moment later. */
 function isFinal(err: unknown): boolean {
   if (!(err instanceof KubeError)) return false;
+  if (err.status === 403) return /being terminated/.test(err.message);
   return err.status >= 400 && err.status < 500 && ![401, 408, 429].includes(err.status);
 }

@@ -50,25 +50,26 @@ export class NodeWriter {
     const { differences, waitMs } = this.#due(was, wanted);
     const condition = differences.find(({ part }) => part === 'condition');
     const said = condition && conditionFor(verdict, was, date().getTime());
-    let node = was;
+    const others = differences.filter((each) => this.#isOthers(each));
+    // Of each write at once: when the next one fails, what stands by then is no longer different.
+    const wrote = (what: 'node' | 'taint', patch: object, answer: unknown) => {
+      log.info(patch, `${what} written`);
+      for (const difference of others.filter(({ part }) => (part === 'taint') === (what === 'taint'))) {
+        const times = this.#contest.wrote(idOf(difference), now());
+        log.warn({ ...difference, times }, 'written again, because another client had changed it');
+      }
+      return this.#stand(this.#remember(answer), wanted);
+    };
+    let node = this.#stand(was, wanted);
     const status = statusPatch(differences, said);
     if (status !== undefined) {
-      node = this.#remember(await kube.patch(`${this.#path}/status`, status, 'strategic', signal));
-      log.info(status, 'node written');
-      // Told before the taint is written: when that fails, the next try finds the condition in its place.
-      if (condition !== undefined && !this.#isOthers(condition)) changed?.(verdict, node.metadata.uid);
+      node = wrote('node', status, await kube.patch(`${this.#path}/status`, status, 'strategic', signal));
+      if (condition !== undefined && !others.includes(condition)) changed?.(verdict, node.metadata.uid);
     }
     const taint = taintPatch(node, differences);
     if (taint !== undefined) {
-      node = this.#remember(await kube.patch(this.#path, taint, 'merge', signal));
-      log.info(taint, 'taint written');
+      node = wrote('taint', taint, await kube.patch(this.#path, taint, 'merge', signal));
     }
-    for (const difference of differences.filter((each) => this.#isOthers(each))) {
-      const times = this.#contest.wrote(idOf(difference), now());
-      log.warn({ ...difference, times }, 'written again, because another client had changed it');
-    }
-    for (const entry of wanted)
-      if (valueIn(node, entry) === entry.value) this.#stood.set(idOf(entry), entry.value);
     provenOnce?.(node.metadata.annotations?.[OWN_KEYS.annotations.provenBy] !== undefined);
     return { node, waitMs };
   }
@@ -84,6 +85,13 @@ export class NodeWriter {
       else next = Math.min(next ?? waitMs, waitMs);
     }
     return { differences, waitMs: next };
+  }
+
+  /** Notes what a Node says as wanted. */
+  #stand(node: NodeObject, wanted: readonly Wanted[]): NodeObject {
+    for (const entry of wanted)
+      if (valueIn(node, entry) === entry.value) this.#stood.set(idOf(entry), entry.value);
+    return node;
   }
 
   /** Whether the Node has said what is wanted before, so that somebody else must have changed it. */

@@ -28,7 +28,7 @@ const LIST = {
 type Fate = (watch: number, response: ServerResponse) => void;
 
 /** An informer of pods that runs, its credential, and from which versions watches began. */
-async function follow(t: TestContext, fate: Fate) {
+async function follow(t: TestContext, fate: Fate, renewalMs?: number) {
   const watched: (string | null)[] = [];
   const server = createServer(({ url = '' }, response) => {
     const { searchParams } = new URL(url, 'http://api');
@@ -46,7 +46,7 @@ async function follow(t: TestContext, fate: Fate) {
   config.loadFromClusterAndUser({ name: 'api', server: origin, skipTLSVerify: true }, { name: 'fleet' });
   const kube = createKube({ server: origin }, { agent: 'test', count: () => {} });
   const reach = { kube, config, log: pino({ level: 'silent' }) };
-  const informer = new Informer({ path: '/api/v1/namespaces/a/pods', keep: agentPodOf }, reach);
+  const informer = new Informer({ path: '/api/v1/namespaces/a/pods', keep: agentPodOf }, reach, renewalMs);
   const stop = new AbortController();
   const running = informer.run(stop.signal);
   t.after(async () => {
@@ -81,10 +81,30 @@ describe('Informer', () => {
         response.destroy();
       }, 100);
     });
-    await waitFor('a fourth watch', 20_000, async () => watched.length === 4 || undefined, 20);
-    assert.deepEqual(watched, ['5', '9', '9', '9']);
+    await waitFor('a third watch', 20_000, async () => watched.length === 3 || undefined, 20);
+    assert.deepEqual(watched, ['5', '9', '9']);
     assert.ok(since[0] !== undefined);
-    assert.deepEqual(since, [since[0], since[0], since[0]]);
+    assert.deepEqual(since, [since[0], since[0]]);
+  });
+
+  it('stands no more where each watch is cut at once', async (t) => {
+    const { informer, watched } = await follow(t, (_, response) => response.destroy(), 1_500);
+    const ends = async () => (watched.length > 1 && informer.sinceMs === undefined) || undefined;
+    await waitFor('the end of what counts as fresh', 20_000, ends, 20);
+  });
+
+  it('counts anew from a list that had to be made again', async (t) => {
+    const since: (number | undefined)[] = [];
+    const gone = `${JSON.stringify({ type: 'ERROR', object: { code: 410, message: 'too old' } })}\n`;
+    const { informer, watched } = await follow(t, (watch, response) => {
+      setTimeout(() => {
+        since.push(informer.sinceMs);
+        if (watch === 1) response.end(gone);
+      }, 100);
+    });
+    await waitFor('a second watch', 20_000, async () => since.length === 2 || undefined, 20);
+    assert.deepEqual(watched, ['5', '5']);
+    assert.ok((since[1] ?? 0) > (since[0] ?? Number.POSITIVE_INFINITY));
   });
 
   it('outlives a credential that cannot be read while a watch is renewed', async (t) => {

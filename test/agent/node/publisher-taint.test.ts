@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import { fakeApiServer } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
 import { AGAIN, BROKEN, publisherOf, READ, READY, WRITE, WRITE_TAINT, watched } from './publisher-of.ts';
@@ -60,5 +60,51 @@ describe('a taint', () => {
       changed.map(([{ reason }]) => reason),
       ['SandboxProven', 'ShimNotFound'],
     );
+  });
+
+  describe('that cannot be written', () => {
+    /** A publisher whose writes of the taint are refused until `mend` is called. */
+    async function refused(t: TestContext) {
+      const made = await publisherOf(t, { taint: true });
+      await watched(made.server);
+      const { node } = made.server;
+      const patch = node.patch.bind(node);
+      const refuse = () => {
+        node.patch = (body, manager) => (body.spec === undefined ? patch(body, manager) : false);
+      };
+      const mend = () => {
+        node.patch = patch;
+      };
+      const told = () => made.changed.map(([{ reason }]) => reason);
+      return { ...made, refuse, mend, told };
+    }
+
+    it('leaves out no event of what came next', async (t) => {
+      const { publish, publisher, logged, waits, refuse, mend, told } = await refused(t);
+      await publish(READY);
+      refuse();
+      publisher.publish(BROKEN);
+      await logged('cannot write the node');
+      mend();
+      publisher.publish(READY);
+      waits.at(-1)?.end();
+      await logged('node written');
+      assert.deepEqual(told(), ['SandboxProven', 'ShimNotFound', 'SandboxProven']);
+    });
+
+    it('makes no event of what others forge', async (t) => {
+      const { server, publisher, logged, waits, refuse, told } = await refused(t);
+      refuse();
+      publisher.publish(BROKEN);
+      await logged('cannot write the node');
+      server.node.change((node) => {
+        node.labels['gvisor.node-restriction.kubernetes.io/ready'] = 'true';
+        node.conditions = node.conditions.map((each) => ({ ...each, status: 'True', reason: 'Forged' }));
+      });
+      waits.at(-1)?.end();
+      await logged(AGAIN);
+      await logged('cannot write the node');
+      assert.deepEqual(told(), ['ShimNotFound']);
+    });
   });
 });
