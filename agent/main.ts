@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { join } from 'node:path';
 import { Agent } from './agent.ts';
 import { parseArguments } from './arguments.ts';
 import { type Config, parseConfig } from './config.ts';
@@ -61,8 +62,10 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
   const podsHost = new Host(config.hostRoot);
   const distribution = await readDistribution(host);
   const socket = config.criSocket ?? distribution.criSocket;
-  const local = await localSocket(host, socket).catch((error: NotVisible) => error);
-  if (typeof local !== 'string') return complain([`containerd's socket cannot be reached: ${local.message}`]);
+  const local = await localSocket(host, socket).catch((hidden: NotVisible) => {
+    log.error(`containerd's socket cannot be reached: ${hidden.message}`);
+    return join(config.hostRoot, socket);
+  });
   using client = new CriClient(socket, local);
   const now = () => performance.now();
   const metrics = new Metrics(VERSION, config.proofIntervalMs, config.expectGvisor);

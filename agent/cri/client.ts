@@ -19,7 +19,7 @@ export type ListedSandbox = {
 /** A container as containerd itself records it. */
 export type ListedContainer = { readonly id: string; readonly labels: Readonly<Record<string, string>> };
 
-/** A connection to containerd's socket: the CRI, and containerd's introspection and task services. */
+/** A connection to containerd's socket: the CRI, and containerd's introspection, task and container services. */
 export class CriClient extends Connection {
   readonly socket: string;
 

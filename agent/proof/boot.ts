@@ -6,7 +6,7 @@ import { impossible, interrupted, type Outcome, outcomeOfError } from './outcome
 import { findPlace } from './place.ts';
 import { newSandbox } from './sandbox-config.ts';
 import { tearDown } from './teardown.ts';
-import { identifyGuest, readWitness, type Witness } from './witness.ts';
+import { Gone, identifyGuest, readWitness, type Witness } from './witness.ts';
 
 /** What a boot needs; `now` is a monotonic clock in milliseconds, `signal` is aborted when the agent ends. */
 export type BootOptions = {
@@ -76,7 +76,7 @@ async function tryOnce(options: BootOptions): Promise<Attempt> {
   const seen = await readWitness(options, id, place).catch((error: unknown) => ({ error }));
   const seenMs = now();
   // Asked before our own stop: whether somebody else, or its own death, was quicker.
-  const ended = 'error' in seen && (await endsSoon(client, id, !(seen.error instanceof CriError)));
+  const ended = 'error' in seen && (await endsSoon(client, id, seen.error));
   const stoppedMs = now();
   const torn = await tearDown(options, id);
   // No other beside one that stays.
@@ -91,14 +91,15 @@ async function tryOnce(options: BootOptions): Promise<Attempt> {
 }
 
 /** Whether a sandbox is gone; containerd hears of its process's end a little later than /proc shows it. */
-async function endsSoon(client: CriClient, id: string, isGone: boolean): Promise<boolean> {
-  for (let question = 1; question <= (isGone ? GONE_SOON : ENDS_SOON); question++) {
+async function endsSoon(client: CriClient, id: string, why: unknown): Promise<boolean> {
+  const questions = why instanceof CriError ? ENDS_SOON : GONE_SOON;
+  for (let question = 1; question <= questions; question++) {
     try {
       if ((await client.sandbox(id)).state !== 'SANDBOX_READY') return true;
     } catch (error) {
-      if (!(error instanceof CriError)) throw error;
+      if (!(error instanceof CriError)) return false;
       // gVisor's shim tells no state while it deletes: where the process has gone, that is what a late answer means.
-      return error.kind === 'absent' || (isGone && error.kind === 'late');
+      return error.kind === 'absent' || (why instanceof Gone && error.kind === 'late');
     }
     await timers.setTimeout(100);
   }

@@ -5,7 +5,6 @@ import { sweepForgotten, sweepSandboxes } from './sweep.ts';
 /** Where probes leave something, and who hears of it. */
 export type LeftoversOptions = {
   readonly client: CriClient;
-  readonly signal: AbortSignal;
   /** Called with how many sandboxes of earlier probes containerd cannot remove, when that changes. */
   readonly onLeft: (left: number) => void;
 };
@@ -17,7 +16,7 @@ export class Leftovers {
   /** How many there were before the latest boots. */
   #before = Number.POSITIVE_INFINITY;
   /** Those that the CRI does not list. They are looked for where a boot may have left one: at the start, by a predecessor. */
-  #forgotten: readonly string[] = [];
+  #forgotten: readonly string[] | undefined;
   #mayHaveForgotten = true;
 
   constructor(options: LeftoversOptions) {
@@ -39,15 +38,23 @@ export class Leftovers {
    * Removes what goes, also what the CRI forgot where `forgotten` allows that. Rejects when containerd does not list its
    * sandboxes; where it does not list its containers in time, they are looked for again the next time.
    */
-  async sweep({ forgotten }: { readonly forgotten: boolean }): Promise<void> {
-    const { client, signal, onLeft } = this.#options;
+  async sweep({
+    forgotten,
+    signal,
+  }: {
+    readonly forgotten: boolean;
+    readonly signal: AbortSignal;
+  }): Promise<void> {
+    const { client, onLeft } = this.#options;
     const sandboxes = await sweepSandboxes(client, signal);
     if (forgotten && this.#mayHaveForgotten) {
       const found = await sweepForgotten(client, signal).catch(() => undefined);
       this.#mayHaveForgotten = found?.length !== 0;
+      // What is found only now is a predecessor's.
+      if (this.#forgotten === undefined && found !== undefined) this.#before = Number.POSITIVE_INFINITY;
       this.#forgotten = found ?? this.#forgotten;
     }
-    const left = new Set([...sandboxes, ...this.#forgotten]).size;
+    const left = new Set([...sandboxes, ...(this.#forgotten ?? [])]).size;
     if (left !== this.#left) onLeft(left);
     this.#left = left;
     this.#before = Math.min(this.#before, left);

@@ -33,8 +33,11 @@ const MOST_PATIENCES = 4;
 const MOST_HANGING = 3;
 const RETRY_HANGING_MS = 3_600_000;
 
-/** `begunMs`: when the sandbox was asked for; while earlier probes are still swept away, when that began. */
-type Boot = { begunMs: number; readonly ended: Promise<void>; done?: Done };
+/**
+ * `begunMs`: when the sandbox was `asked` for; while earlier probes are still swept away, when that began. `left` is aborted
+ * when the boot is left to itself: it sweeps no more, and makes no further attempt.
+ */
+type Boot = { begunMs: number; asked: boolean; done?: Done; ended: Promise<void>; left: AbortController };
 type Done = { readonly outcome: Outcome; readonly atMs: number };
 
 /**
@@ -118,6 +121,7 @@ export class Prover {
   /** Gives up on a boot; its sandbox is removed when it ends after all. */
   #leave(running: Boot): void {
     this.#hanging += 1;
+    running.left.abort();
     this.#boot = undefined;
     void running.ended.then(() => {
       this.#hanging -= 1;
@@ -131,27 +135,36 @@ export class Prover {
 
   #begin(): Boot {
     const { now, onEnd } = this.#options;
-    const sweptAway = this.#sweep().catch(impossible);
+    const left = new AbortController();
+    const signal = AbortSignal.any([this.#options.signal, left.signal]);
+    const sweptAway = this.#sweep(signal).catch(impossible);
     const running: Boot = {
       begunMs: now(),
+      asked: false,
+      left,
       ended: sweptAway.then(async (held) => {
         running.begunMs = now();
-        const outcome = held ?? (await boot(this.#options));
+        running.asked = held === undefined;
+        const outcome = held ?? (await boot({ ...this.#options, signal }));
         running.done = { outcome, atMs: now() };
-        if (held === undefined) {
-          this.#last = outcome.kind === 'proven' ? undefined : running.done;
-          this.#leftovers.note(outcome);
-        }
+        if (running.asked) this.#heed(running, outcome);
         if (!this.#waiting) onEnd();
       }),
     };
     return running;
   }
 
+  /** Remembers how a boot ended, for the next; one that was left or began before a change frees or holds none. */
+  #heed(running: Boot, outcome: Outcome): void {
+    const isProven = outcome.kind === 'proven';
+    if (!isProven || running === this.#boot) this.#leftovers.note(outcome);
+    if (running === this.#boot) this.#last = isProven || this.#isPast(running) ? undefined : running.done;
+  }
+
   /** Removes what earlier probes left; an outcome where no other may begin. */
-  async #sweep(): Promise<Outcome | undefined> {
+  async #sweep(signal: AbortSignal): Promise<Outcome | undefined> {
     // A boot that hangs has a container that must not be swept away.
-    await this.#leftovers.sweep({ forgotten: this.#hanging === 0 });
+    await this.#leftovers.sweep({ forgotten: this.#hanging === 0, signal });
     const last = this.#last;
     if (last === undefined || this.#leftovers.grown < MOST_HANGING) return undefined;
     // One more would stay as well, and the agent itself would fill a broken node.
@@ -164,7 +177,8 @@ export class Prover {
     if (this.#hungMs !== undefined && forMs < hangMs) return this.#hangs();
     const pressure = await readPressure(host);
     if (forMs < hangMs || (pressure !== undefined && forMs < hangMs * MOST_PATIENCES)) {
-      const message = `a sandbox has been booting for ${Math.round(forMs / 1_000)} s: ${pressure ?? 'nothing shows why'}`;
+      const what = running.asked ? 'a sandbox has been booting' : 'earlier probes have been swept away';
+      const message = `${what} for ${Math.round(forMs / 1_000)} s: ${pressure ?? 'nothing shows why'}`;
       return { kind: 'slow', reason: 'SandboxSlow', message };
     }
     this.#leave(running);

@@ -15,12 +15,10 @@ export async function sweepSandboxes(client: CriClient, signal: AbortSignal): Pr
   const limits = { timeoutMs: SWEEP_MS, signal };
   const list = async () =>
     (await client.listSandboxes('all', { signal })).filter(isProbe).map(({ id }) => id);
-  const ours = await list();
-  await mapAtOnce(ours, AT_ONCE, async (id) => {
+  return removeAll(list, async (id) => {
     await client.stopSandbox(id, limits).catch(() => {});
     await client.removeSandbox(id, limits).catch(() => {});
   });
-  return ours.length === 0 ? ours : list();
 }
 
 /**
@@ -37,8 +35,7 @@ export async function sweepForgotten(client: CriClient, signal: AbortSignal): Pr
     (await client.listContainers(ofProbes, { signal }))
       .filter(({ labels }) => !(POD_UID in labels))
       .map(({ id }) => id);
-  const left = await list();
-  await mapAtOnce(left, AT_ONCE, async (id) => {
+  return removeAll(list, async (id) => {
     const isGone = await client.deleteTask(id, limits).then(
       () => true,
       (error: unknown) => error instanceof CriError && error.kind === 'absent',
@@ -46,5 +43,14 @@ export async function sweepForgotten(client: CriClient, signal: AbortSignal): Pr
     // containerd deletes a record whatever its task does, and nobody can reach the task without it.
     if (isGone) await client.deleteContainer(id, limits).catch(() => {});
   });
-  return left.length === 0 ? left : list();
+}
+
+/** Removes what is listed, and gives what is listed still. */
+async function removeAll(
+  list: () => Promise<readonly string[]>,
+  remove: (id: string) => Promise<void>,
+): Promise<readonly string[]> {
+  const ours = await list();
+  await mapAtOnce(ours, AT_ONCE, remove);
+  return ours.length === 0 ? ours : list();
 }

@@ -20,6 +20,11 @@ export type Witness = Omit<HostProcess, 'parentPid' | 'namespacedPids'> & {
 /** How long an answer about the sandbox may take on a busy node; to tell PIDs gVisor's shim starts runsc. */
 const ANSWER_MS = 20_000;
 
+/** The first process of a sandbox has ended. */
+export class Gone extends Error {
+  override readonly name = 'Gone';
+}
+
 /**
  * Looks at a sandbox that was just started. Rejects when the sandbox is gone or empty, and when the process that
  * containerd names is not the sandbox's in the /proc that is visible here.
@@ -35,7 +40,7 @@ export async function readWitness(
   const { pid } = await client.sandbox(id, { timeoutMs: ANSWER_MS });
   const seen = pid === undefined ? undefined : await readProcess(host, pid);
   if (pid === undefined || seen === undefined)
-    throw new Error(`the sandbox's first process ${pid ?? ''} is not there`);
+    throw new Gone(`the sandbox's first process ${pid ?? ''} is not there`);
   const { parentPid, namespacedPids: _, ...process } = seen;
   const { argv } = process;
   if (!isOfSandbox(seen, id))
@@ -46,7 +51,7 @@ export async function readWitness(
   const shim = (await readProcess(host, parentPid).catch(() => undefined))?.argv[0];
   const runtimePids = await listing;
   // Its first process has ended meanwhile: the kubelet may just have stopped it.
-  if (runtimePids.length === 0) throw new Error('the runtime reports no process in the sandbox');
+  if (runtimePids.length === 0) throw new Gone('the runtime reports no process in the sandbox');
   return {
     pid,
     ...process,

@@ -149,6 +149,22 @@ describe('boot', { concurrency: true }, () => {
     assert.equal(made.containerd.count('RunPodSandbox'), 2);
   });
 
+  it('takes no late answer for an end where it only could not read /proc', async (t) => {
+    const made = await scene(t);
+    const refused = t.mock.method(made.host, 'readText', async () => {
+      throw new Error('Cannot read host file "/proc": no answer within 5 s');
+    });
+    made.containerd.scripts = {
+      PodSandboxStatus: (request) => {
+        if (refused.mock.callCount() > 0) throw new Refusal('Deadline exceeded', status.DEADLINE_EXCEEDED);
+        return made.containerd.usual('PodSandboxStatus', request);
+      },
+    };
+    const outcome = await made.run();
+    assert.equal(outcome.kind, 'impossible', outcome.message);
+    assert.equal(made.containerd.count('RunPodSandbox'), 1);
+  });
+
   it('sees a death in the middle of the questions as well', async (t) => {
     const made = await scene(t);
     let killed = 0;

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import timers from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
 import { HANGS, Refusal, refuses, type Script } from './containerd-scripts.ts';
-import { brief, NEVER, proverScene } from './scene.ts';
+import { brief, gate, NEVER, proverScene } from './scene.ts';
 
 const PATIENT = { patienceMs: 600_000 };
 const HOUR_MS = 3_600_000;
@@ -72,6 +73,68 @@ describe('Prover, on what its probes leave', { concurrency: true }, () => {
     for (const _ of [1, 2]) assert.equal(brief(await prover.prove(NEVER)), 'proven');
     assert.equal(containerd.count('RunPodSandbox'), 3);
     assert.deepEqual(told.left, [4]);
+  });
+
+  it('proves beside what was found late, though the first boot proved nothing', async (t) => {
+    const scripts = {
+      'Containers.List': LATE,
+      'Tasks.Delete': refuses('busy'),
+      RunPodSandbox: refuses('context deadline exceeded'),
+    };
+    const { prover, containerd } = await proverScene(t, scripts, PATIENT);
+    for (let n = 0; n < 4; n++)
+      containerd.sandboxes.records.set(`old-${n}`, { labels: PROBE_LABELS, task: true });
+    assert.equal(brief(await prover.prove(NEVER)), 'impossible CheckTimedOut');
+    containerd.scripts = { 'Tasks.Delete': scripts['Tasks.Delete'] };
+    assert.equal(brief(await prover.prove(NEVER)), 'proven');
+  });
+
+  it('boots at once after a repair in the middle of the third boot that stays', async (t) => {
+    const { prover, containerd, clock } = await proverScene(t, STAYS, PATIENT);
+    const look = async () => {
+      clock.nowMs += 1;
+      return brief(await prover.prove(NEVER));
+    };
+    for (const _ of [1, 2]) assert.equal(await look(), 'stuck SandboxStuck');
+    const { script, open } = gate(containerd, 'RunPodSandbox');
+    const started = containerd.called('RunPodSandbox');
+    containerd.scripts = { ...STAYS, RunPodSandbox: script };
+    const third = look();
+    await started;
+    clock.nowMs += 1;
+    prover.changed();
+    const old = ['sandbox-1', 'sandbox-2', 'sandbox-3'];
+    const staysIfOld =
+      (method: string): Script =>
+      (request) => {
+        if (old.includes(request.podSandboxId ?? request.containerId)) throw new Refusal('busy');
+        return containerd.usual(method, request);
+      };
+    const methods = ['StopPodSandbox', 'RemovePodSandbox', 'Tasks.Delete'];
+    containerd.scripts = Object.fromEntries(methods.map((method) => [method, staysIfOld(method)]));
+    open();
+    assert.equal(await third, 'proven');
+  });
+
+  it('sweeps no more once a boot was left: the container that it would find is of the next', async (t) => {
+    const { prover, containerd, clock } = await proverScene(t, {}, { patienceMs: 300 });
+    const listed = gate(containerd, 'ListPodSandbox');
+    const listing = containerd.called('ListPodSandbox');
+    containerd.scripts = { ListPodSandbox: listed.script };
+    const look = prover.prove(NEVER);
+    await listing;
+    clock.nowMs += 1;
+    prover.changed();
+    const { script, open } = gate(containerd, 'RunPodSandbox');
+    const started = containerd.called('RunPodSandbox');
+    containerd.scripts = { RunPodSandbox: script };
+    await started;
+    listed.open();
+    await timers.setTimeout(200);
+    open();
+    await look;
+    await prover.finish(60_000);
+    assert.deepEqual([containerd.count('Tasks.Delete'), containerd.count('RunPodSandbox')], [0, 1]);
   });
 
   it('looks for what the CRI forgot at its start and after a boot that failed, since that reads all records', async (t) => {
