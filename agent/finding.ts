@@ -30,7 +30,13 @@ export type Seen = (
       /** A sandbox does not reveal what this check looks for, so a proof alone does not make the node ready. */
       readonly blocking?: boolean;
     }
-) & { readonly message: string; readonly evidence?: readonly Evidence[]; readonly facts?: Facts };
+) & {
+  readonly message: string;
+  readonly evidence?: readonly Evidence[];
+  readonly facts?: Facts;
+  /** Where a person mends it on this node, in words. */
+  readonly where?: string;
+};
 
 /** A {@link Seen} with the id of the check that saw it and how long it took, in milliseconds. */
 export type Finding = Seen & { readonly check: string; readonly durationMs: number };

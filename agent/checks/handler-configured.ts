@@ -39,19 +39,18 @@ export function judgeConfigured(
     // A file that nothing imports is often a backup, and is no reason to warn while the handler is there.
     const without = ignored.filter(({ isLoaded }) => isLoaded);
     if (without[0]) {
-      const message = `The handler "${handler}" is configured, but ${placeOf(without[0])} has no effect: ${without[0].why}`;
+      const message = `The handler "${handler}" is configured, but ${place(without[0])} has no effect: ${without[0].why}`;
       return advise('HandlerInIgnoredTable', message, [...evidence, ...without.map(toEvidence)]);
     }
     return pass(`The handler "${handler}" is configured${rulesNote(config)}`, evidence);
   }
   if (ignored[0]) {
-    const message = `The handler "${handler}" is in ${placeOf(ignored[0])}, which containerd does not read: ${ignored[0].why}${rulesNote(config)}`;
+    const message = `The handler "${handler}" is in ${place(ignored[0])}, which containerd does not read: ${ignored[0].why}${rulesNote(config)}`;
     return fail('HandlerInIgnoredTable', message, ignored.map(toEvidence));
   }
-  const place = { value: `where a handler goes: ${edit}` };
   if (config.files.length === 0) {
     const message = `"${root}" does not exist, so containerd has only its built-in handler "runc"`;
-    return fail('HandlerNotConfigured', message, [{ file: root, value: 'absent' }, place]);
+    return { ...fail('HandlerNotConfigured', message, [{ file: root, value: 'absent' }]), where: edit };
   }
   const names = [...runtimes.keys()]
     .slice(0, MAX_NAMES)
@@ -62,10 +61,10 @@ export function judgeConfigured(
     other === undefined ? '' : `, of which "${other}" is gVisor's: set HANDLER to it if pods use it`;
   const message = `No file configures the handler "${handler}"; there are ${names}${hint}${rulesNote(config)}`;
   const read = config.files.map((file) => ({ file, value: 'read' }));
-  return fail('HandlerNotConfigured', message, [...read, place]);
+  return { ...fail('HandlerNotConfigured', message, read), where: edit };
 }
 
-function placeOf({ file, line }: IgnoredMention): string {
+function place({ file, line }: IgnoredMention): string {
   return `"${file}" line ${line}`;
 }
 

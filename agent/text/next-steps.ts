@@ -20,7 +20,12 @@ export function nextSteps({ verdict, look, findings, proof }: Report): readonly 
   const reasons = new Set([look.verdict.reason, verdict.reason, ...seen, ...untried]);
   return [...reasons]
     .filter((reason) => !IDLE.includes(reason))
-    .map((reason) => ({ reason, remedy: REASONS[reason].remedy }));
+    .map((reason) => ({ reason, remedy: `${REASONS[reason].remedy}${placeOf(reason, findings)}` }));
+}
+
+function placeOf(reason: Reason, findings: Report['findings']): string {
+  const { where } = findings.find((finding) => 'reason' in finding && finding.reason === reason) ?? {};
+  return where === undefined ? '' : ` On this node: ${where}.`;
 }
 
 /** Since when the published status stands, ISO 8601: as the Node says, which outlives agents, else as this agent knows. */

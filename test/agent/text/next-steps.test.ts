@@ -35,6 +35,13 @@ describe('nextSteps', () => {
     assert.deepEqual(reasons(broken), ['ShimNotFound', 'RestartPending']);
   });
 
+  it('says where a handler goes on this node', () => {
+    const absent = { ...fail('HandlerNotConfigured', 'no file'), where: 'GKE Sandbox' };
+    const findings = [finding(absent, 'handler-configured')];
+    const [step] = nextSteps(reportOf({ verdict: verdictOf('False', 'HandlerNotConfigured'), findings }));
+    assert.match(step?.remedy ?? '', /restart containerd\. On this node: GKE Sandbox\.$/);
+  });
+
   it('is empty where all is well', () => assert.deepEqual(nextSteps(reportOf()), []));
 });
 
