@@ -10,8 +10,8 @@ export type Repair = (node: ClusterNode, cluster: Cluster) => Promise<void>;
 /** The parts of a node that faults break, each with its repair, in the order in which all are repaired. */
 export const REPAIRS = {
   api: async (_node, cluster) => {
-    await cluster.startDaemon('kube-apiserver');
-    await waitFor('the API server to be ready', 60_000, async () => {
+    await waitFor('the API server to be ready', 120_000, async () => {
+      await cluster.startDaemon('kube-apiserver'); // it gives up where etcd is slow
       await cluster.kubectl(['get', '--raw', '/readyz'], undefined, 5_000);
       return true;
     });
