@@ -179,7 +179,7 @@ async function runFiles(
   const child = spawn(process.execPath, args, {
     cwd: REPO,
     stdio: ['inherit', stdout, 'inherit'],
-    env: { ...process.env, KEEP_E2E_CLUSTER: '1', ...env },
+    env: { ...process.env, KEEP_E2E_CLUSTER: '1', PATIENCE: name === 'unit' ? '1' : '3', ...env },
   });
   stop.signal.addEventListener('abort', () => child.kill());
   const [code] = (await once(child, 'exit')) as [number | null];
