@@ -16,6 +16,7 @@ import { readNodeFacts } from './host/node-facts.ts';
 import type { NotVisible } from './host/visible.ts';
 import { Metrics } from './http/metrics.ts';
 import { createAgentServer, listen, pageAddress } from './http/server.ts';
+import { SERVICE_ACCOUNT } from './kube/access.ts';
 import { openLog } from './log.ts';
 import { look } from './look.ts';
 import { openApiPublisher } from './node/api.ts';
@@ -47,7 +48,7 @@ async function main(): Promise<number> {
   if ('problem' in args) return complain([args.problem]);
   if (args.help) return print(helpText(VERSION));
   if (args.version) return print(`${VERSION}\n`);
-  const inCluster = existsSync('/var/run/secrets/kubernetes.io/serviceaccount/token');
+  const inCluster = existsSync(`${SERVICE_ACCOUNT}/token`);
   const { config, problems } = parseConfig(process.env, { hostname: hostname(), inCluster });
   return problems.length > 0 ? complain(problems) : start(config, args);
 }

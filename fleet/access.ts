@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import type { RequestOptions } from 'node:https';
 import { KubeConfig } from '@kubernetes/client-node';
+import { readToken, SERVICE_ACCOUNT } from '../agent/kube/access.ts';
 import type { KubeAccess } from '../agent/kube/connections.ts';
 
 const POD = 'of-the-pod';
@@ -20,12 +20,11 @@ export function openConfig(kubeconfig: string | undefined, root = ''): KubeConfi
 /** The client keeps a token for a minute of the wall clock, which may be set back for hours; here each request reads it. */
 function loadFromPod(config: KubeConfig, root: string): void {
   config.loadFromCluster(root);
-  const tokenFile = `${root}/var/run/secrets/kubernetes.io/serviceaccount/token`;
   config.users = config.users.map(({ name }) => ({ name, authProvider: { name: POD, config: {} } }));
   config.addAuthenticator({
     isAuthProvider: ({ authProvider }) => authProvider?.name === POD,
     async applyAuthentication(_, options) {
-      const token = (await readFile(tokenFile, 'utf8')).trim();
+      const token = await readToken(`${root}${SERVICE_ACCOUNT}`);
       options.headers = { ...options.headers, Authorization: `Bearer ${token}` };
     },
   });

@@ -1,4 +1,5 @@
 import timers from 'node:timers/promises';
+import { keep } from '../agent/http/keep.ts';
 import { type Decision, decide, TICK_MS } from './decide.ts';
 import type { Reach } from './informer.ts';
 import type { FleetMetrics } from './metrics.ts';
@@ -31,7 +32,7 @@ export class Fleet {
   readonly #withdrawn = new Map<string, number>();
   readonly #busy = new Set<string>();
   #decision: Decision | undefined;
-  #view: { readonly view: FleetView; readonly atMs: number } | undefined;
+  readonly #view = keep(() => this.#look(), VIEW_MS);
   #decidedMs = performance.now();
 
   constructor(options: FleetOptions) {
@@ -53,10 +54,7 @@ export class Fleet {
 
   /** The fleet as it looks now, at most a second old. */
   get view(): FleetView {
-    const nowMs = performance.now();
-    if (this.#view === undefined || nowMs - this.#view.atMs > VIEW_MS)
-      this.#view = { view: this.#look(), atMs: nowMs };
-    return this.#view.view;
+    return this.#view();
   }
 
   /** The Nodes as they were last seen. */

@@ -1,9 +1,8 @@
 import type { ServerResponse } from 'node:http';
 import { send } from '../agent/http/send.ts';
 import { PAGE_POLICY } from '../agent/page/policy.ts';
+import { askAgent } from './ask-agent.ts';
 import { readSome } from './read-some.ts';
-
-const ANSWER_MS = 10_000;
 
 /**
  * What a page of an agent may do here where it is not of this controller's version: show itself. A node that was taken
@@ -44,9 +43,7 @@ export function nodePages(agentUrl: (node: string, path: string) => string | und
 }
 
 async function handOn(url: string, node: string, response: ServerResponse): Promise<void> {
-  const answer = await fetch(url, { signal: AbortSignal.timeout(ANSWER_MS), redirect: 'error' }).catch(
-    () => undefined,
-  );
+  const answer = await askAgent(url).catch(() => undefined);
   if (answer === undefined) return send(response, 502, `the agent on ${node} does not answer\n`);
   const body = await readSome(answer);
   if (body === undefined) return send(response, 502, `the agent on ${node} answers too much\n`);

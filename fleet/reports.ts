@@ -3,10 +3,10 @@ import { mapAtOnce } from '../agent/at-once.ts';
 import { AGENT_PORT } from '../agent/installed.ts';
 import type { Report } from '../agent/report.ts';
 import type { AgentPod } from './agents.ts';
+import { askAgent } from './ask-agent.ts';
 import { cut } from './cut.ts';
 import { readSome } from './read-some.ts';
 
-const ANSWER_MS = 10_000;
 const AT_ONCE = 8;
 const LONGEST_VERSION = 64;
 
@@ -20,10 +20,7 @@ export function agentUrl(address: string, path: string): string {
 
 /** Whether the agent at an address answers that its loop turns. */
 export async function agentAnswers(address: string): Promise<boolean> {
-  const signal = AbortSignal.timeout(ANSWER_MS);
-  const answer = await fetch(agentUrl(address, '/livez'), { signal, redirect: 'error' }).catch(
-    () => undefined,
-  );
+  const answer = await askAgent(agentUrl(address, '/livez')).catch(() => undefined);
   await answer?.body?.cancel();
   return answer?.ok === true;
 }
@@ -69,10 +66,7 @@ export class Reports {
     const atMs = performance.now();
     const last = this.#words.get(node);
     try {
-      const answer = await fetch(agentUrl(address, '/report'), {
-        signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]),
-        redirect: 'error',
-      });
+      const answer = await askAgent(agentUrl(address, '/report'), signal);
       const body = await readSome(answer);
       if (body === undefined) throw new Error('the report is too long');
       const { version, provenAt } = JSON.parse(body.toString()) as Partial<Report>;

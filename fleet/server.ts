@@ -4,7 +4,7 @@ import type { Server } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { keep } from '../agent/http/keep.ts';
 import { createLimitedServer } from '../agent/http/limited-server.ts';
-import { send } from '../agent/http/send.ts';
+import { send, sendProbe } from '../agent/http/send.ts';
 import { BASE_STYLE } from '../agent/page/assets.ts';
 import { pagePolicy } from '../agent/page/policy.ts';
 import { nodePages } from './node-page.ts';
@@ -92,9 +92,9 @@ async function answer(request: IncomingMessage, response: ServerResponse, shown:
       return send(response, 200, body, textType);
     }
     case '/livez':
-      return shown.live() ? send(response, 200, 'ok\n') : send(response, 503, 'the loop has stalled\n');
+      return sendProbe(response, shown.live() ? undefined : 'the loop has stalled');
     case '/readyz':
-      return shown.ready() ? send(response, 200, 'ok\n') : send(response, 503, 'nodes were not read yet\n');
+      return sendProbe(response, shown.ready() ? undefined : 'nodes were not read yet');
     default:
       return send(response, 404, KNOWN);
   }

@@ -10,3 +10,8 @@ export function send(
   response.writeHead(status, { 'content-type': type, 'x-content-type-options': 'nosniff' });
   response.end(body);
 }
+
+/** Answers a probe of the kubelet's; `why` it fails, undefined where it does not. */
+export function sendProbe(response: ServerResponse, why: string | undefined): void {
+  send(response, why === undefined ? 200 : 503, `${why ?? 'ok'}\n`);
+}

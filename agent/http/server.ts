@@ -8,7 +8,7 @@ import { renderReasons } from '../page/reasons.ts';
 import type { Status } from '../report.ts';
 import { keep } from './keep.ts';
 import { createLimitedServer } from './limited-server.ts';
-import { send } from './send.ts';
+import { send, sendProbe } from './send.ts';
 
 /** What the HTTP server shows. */
 export type Shown = {
@@ -104,10 +104,6 @@ async function answer(
     default:
       return send(response, 404, 'known paths: / /reasons /metrics /livez /readyz /report\n');
   }
-}
-
-function sendProbe(response: ServerResponse, why: string | undefined): void {
-  send(response, why === undefined ? 200 : 503, `${why ?? 'ok'}\n`);
 }
 
 function sendPage(response: ServerResponse, page: string): void {

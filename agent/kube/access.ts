@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import type { KubeAccess } from './connections.ts';
 
-const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
+/** Where a pod finds its credential, each part a file. */
+export const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 /**
  * The API server of the cluster that this pod runs in. Token and CA are read anew for each request,
@@ -19,6 +20,11 @@ export async function inClusterAccess(
   return {
     server: `https://${host}:${address.port}`,
     readCa,
-    token: async () => (await readFile(`${serviceAccount}/token`, 'utf8')).trim(),
+    token: () => readToken(serviceAccount),
   };
+}
+
+/** The token of the moment. */
+export async function readToken(serviceAccount = SERVICE_ACCOUNT): Promise<string> {
+  return (await readFile(`${serviceAccount}/token`, 'utf8')).trim();
 }

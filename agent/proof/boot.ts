@@ -8,7 +8,7 @@ import { newSandbox } from './sandbox-config.ts';
 import { tearDown } from './teardown.ts';
 import { Gone, identifyGuest, readWitness, type Witness } from './witness.ts';
 
-/** What a boot needs; `now` is a monotonic clock in milliseconds, `signal` is aborted when the agent ends. */
+/** What a boot needs; `now` is a monotonic clock in milliseconds, `signal` is aborted when no further attempt is wanted. */
 export type BootOptions = {
   readonly client: CriClient;
   readonly host: Host;
