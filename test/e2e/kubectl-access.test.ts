@@ -23,7 +23,7 @@ describe('kubectl gvisor-ready, with less than it wants', () => {
 
   before(async () => {
     plugin = await Plugin.open(cluster());
-    await evaluate(cluster());
+    await evaluate(cluster(), plugin);
   });
   after(async () => {
     await removeEnforcement(cluster());

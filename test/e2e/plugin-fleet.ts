@@ -1,12 +1,14 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { evaluationPod } from '../../cluster/story.ts';
+import { waitFor } from '../../hack/run.ts';
 import { applyOverlay, waitForRollout } from './agents.ts';
+import type { Plugin } from './plugin-run.ts';
 
 /**
  * Requires gVisor in the namespace `evaluations`, in which two pods run on node-2: `in` asks for gVisor, and `plain` was
- * there before the requirement.
+ * there before the requirement. Returns once the agent has told the plugin what both run in.
  */
-export async function evaluate(cluster: Cluster): Promise<void> {
+export async function evaluate(cluster: Cluster, plugin: Plugin): Promise<void> {
   const there = ['-n', 'evaluations'];
   await applyOverlay(cluster, ['enforce']);
   await waitForRollout(cluster);
@@ -25,4 +27,7 @@ export async function evaluate(cluster: Cluster): Promise<void> {
     70_000,
   );
   await cluster.kubectl(['label', 'namespace', 'evaluations', 'require-gvisor=true']);
+  await waitFor('the agent to see both pods', 20_000, async () =>
+    (await plugin.ask(['pods', ...there])).text.includes('?') ? undefined : true,
+  );
 }
