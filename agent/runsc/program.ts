@@ -57,7 +57,9 @@ async function scan(host: Host, path: string, size: number): Promise<RunscProgra
   const found = new Set<string>();
   for await (const piece of host.pieces(path, LONGEST)) {
     if (!MARKS.some((mark) => piece.includes(mark, 0, 'latin1'))) continue;
-    for (const [text] of piece.toString('latin1').matchAll(RELEASE)) found.add(text.slice(0, -1));
+    // Out of the piece itself: V8 makes a part of a text by keeping the whole, here 1 MiB.
+    for (const { 0: text, index } of piece.toString('latin1').matchAll(RELEASE))
+      found.add(piece.toString('latin1', index, index + text.length - 1));
     if (found.size > MOST_TEXTS) break;
   }
   return { path, release: releaseOf(found), textBytes: textSegments(header) };

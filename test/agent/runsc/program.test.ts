@@ -2,6 +2,9 @@ import assert from 'node:assert/strict';
 import { appendFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { Host } from '../../../agent/host/host.ts';
 import { RunscPrograms } from '../../../agent/runsc/program.ts';
 import { tempHost } from '../host/temp-host.ts';
@@ -122,5 +125,27 @@ describe('RunscPrograms', { concurrency: true }, () => {
     fails = false;
     assert.equal((await programs.read(host, '/runsc'))?.release.kind, 'release');
     assert.equal(read, 2);
+  });
+});
+
+// Not beside the others, whose memory it would count.
+describe('RunscPrograms, in memory', () => {
+  it('keeps of a file no more than what it found there', async (t) => {
+    const programs = new RunscPrograms();
+    const text = Buffer.concat([at(10, 'release-20260817.0\0'), Buffer.alloc(PIECE_BYTES)]);
+    const paths = Array.from({ length: 24 }, (_, nth) => `/runsc-${nth}`);
+    const host = await tempHost(t, Object.fromEntries(paths.map((path) => [path, { program: text }])));
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const held = async () => {
+      await setImmediate();
+      collect();
+      const { external, heapUsed } = process.memoryUsage();
+      return external + heapUsed;
+    };
+    const before = await held();
+    for (const path of paths) assert.equal((await programs.read(host, path))?.release.kind, 'release');
+    const kept = (await held()) - before;
+    assert.ok(kept < 8 * PIECE_BYTES, `${kept} bytes for ${paths.length} releases`);
   });
 });
