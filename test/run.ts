@@ -17,8 +17,8 @@ import { summaryLines, surroundings, type TierResult } from './summary.ts';
 
 /**
  * The tiers, and how many of their files run at a time. All but `unit` need root, the built tools and images; files that
- * run side by side have clusters of their own. The integration tier tries three nodes at once as it is. No tier is left
- * out because something is missing: that is a failure.
+ * run side by side have clusters of their own. The integration tier tries three nodes at once as it is, and unit tests
+ * wait about as long as they compute. No tier is left out because something is missing: that is a failure.
  */
 const TIERS = {
   unit: {
@@ -31,7 +31,7 @@ const TIERS = {
       'test/docs/**/*.test.ts',
       'test/dispatcher/**/*.test.ts',
     ],
-    lanes: 2,
+    lanes: 4,
   },
   integration: { files: ['test/integration/**/*.test.ts'], lanes: 1 },
   e2e: { files: ['test/e2e/**/*.test.ts'], lanes: 2 },
