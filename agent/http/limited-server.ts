@@ -9,8 +9,8 @@ const MOST_MS = 30_000;
 const TOO_MANY_MS = 1_000;
 /** So many wait at most, whatever their address. */
 const MOST_WAITING = 512;
-/** So many bytes of answers wait at most until their other sides take them; a pod has 256 MiB. */
-const MOST_UNTAKEN = 32 * 2 ** 20;
+/** So many bytes all connections hold at most, with answers that their other sides have not taken; a pod has 256 MiB. */
+const MOST_HELD = 32 * 2 ** 20;
 
 /** What the kubelet asks, which must not wait for what others do. */
 const PROBES = ['/livez', '/readyz'];
@@ -19,7 +19,7 @@ const PROBES = ['/livez', '/readyz'];
 export type Limited = {
   readonly mostConnections: number;
   readonly mostMs?: number;
-  readonly mostUntaken?: number;
+  readonly mostHeld?: number;
   readonly answer: (request: IncomingMessage, response: ServerResponse) => void;
 };
 
@@ -34,13 +34,14 @@ type Address = { readonly open: Set<Socket>; readonly asked: Map<Socket, () => v
 export function createLimitedServer({
   mostConnections,
   mostMs = MOST_MS,
-  mostUntaken = MOST_UNTAKEN,
+  mostHeld = MOST_HELD,
   answer,
 }: Limited): Server {
   const addresses = new Map<string, Address>();
   let waiting = 0;
   let turning = false;
   let restsUntilMs = 0;
+  const connections = () => Array.from(addresses.values(), ({ open }) => open);
   const turn = () => {
     turning = false;
     for (const [name, address] of addresses) {
@@ -51,10 +52,7 @@ export function createLimitedServer({
       // Behind all others.
       addresses.delete(name);
       addresses.set(name, address);
-      makeRoom(
-        Array.from(addresses.values(), ({ open }) => open),
-        mostUntaken,
-      );
+      makeRoom(connections(), mostHeld);
       const begunMs = performance.now();
       reply();
       // The loop accepts one connection a round, so for as long again it goes round without an answer.
@@ -100,6 +98,7 @@ export function createLimitedServer({
     }
     address.open.add(socket);
     addresses.set(remoteAddress, address);
+    makeRoom(connections(), mostHeld);
     // Node calls this after an answer.
     socket.destroySoon = () => endAnswer(socket);
     readQuestion(socket, () => parser.emit('connection', socket));

@@ -1,19 +1,22 @@
 import type { Socket } from 'node:net';
 import { drop } from './one-question.ts';
 
+/** As much as a connection costs without an answer: a question that never ends, and what Node keeps for it. */
+export const CONNECTION_BYTES = 32_768;
+
 /**
- * Drops answers that are not taken until no more than so many bytes wait, in this process and in the kernel: of the address
- * for which the most wait its oldest connection. An answer counts as a whole until its connection has ended.
+ * Drops connections until all together hold no more than so many bytes, in this process and in the kernel: of the address
+ * that holds the most its oldest. An answer counts as a whole until its connection has ended.
  */
 export function makeRoom(addresses: Iterable<Iterable<Socket>>, mostBytes: number): void {
-  const waiting = Array.from(addresses, (sockets) => {
-    const answered = Array.from(sockets, (socket) => ({ socket, bytes: bytesOf(socket) }));
-    return { answered, bytes: answered.reduce((sum, { bytes }) => sum + bytes, 0) };
+  const held = Array.from(addresses, (sockets) => {
+    const open = Array.from(sockets, (socket) => ({ socket, bytes: bytesOf(socket) }));
+    return { open, bytes: open.reduce((sum, { bytes }) => sum + bytes, 0) };
   });
-  let total = waiting.reduce((sum, { bytes }) => sum + bytes, 0);
+  let total = held.reduce((sum, { bytes }) => sum + bytes, 0);
   while (total > mostBytes) {
-    const worst = waiting.reduce((most, each) => (each.bytes > most.bytes ? each : most));
-    const oldest = worst.answered.shift();
+    const worst = held.reduce((most, each) => (each.bytes > most.bytes ? each : most));
+    const oldest = worst.open.shift();
     if (oldest === undefined) return;
     if (oldest.bytes > 0) drop(oldest.socket);
     worst.bytes -= oldest.bytes;
@@ -22,5 +25,5 @@ export function makeRoom(addresses: Iterable<Iterable<Socket>>, mostBytes: numbe
 }
 
 function bytesOf({ destroyed, bytesWritten }: Socket): number {
-  return destroyed ? 0 : bytesWritten;
+  return destroyed ? 0 : CONNECTION_BYTES + bytesWritten;
 }

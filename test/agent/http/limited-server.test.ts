@@ -4,6 +4,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { describe, it, type TestContext } from 'node:test';
 import { createLimitedServer, type Limited } from '../../../agent/http/limited-server.ts';
+import { CONNECTION_BYTES } from '../../../agent/http/make-room.ts';
 import { pause, waitFor } from '../../../hack/run.ts';
 
 const QUESTION = 'GET /metrics HTTP/1.1\r\nhost: agent\r\n\r\n';
@@ -259,7 +260,7 @@ describe('createLimitedServer', () => {
     let asked = 0;
     const { open } = await serverOf(t, {
       mostConnections: 8,
-      mostUntaken: 3.5 * 2 ** 20,
+      mostHeld: 3.5 * 2 ** 20,
       answer: (_, response) => {
         asked += 1;
         response.end(Buffer.alloc(2 ** 20));
@@ -275,6 +276,21 @@ describe('createLimitedServer', () => {
     const codes = (await Promise.all(sockets.map(endOf))).map(({ code }) => code);
     const dropped = Array.from({ length: 5 }, () => 'ECONNRESET');
     assert.deepEqual(codes, [undefined, ...dropped, undefined, undefined, undefined]);
+  });
+
+  it('drops the oldest connection of the address that has the most, when all together are too many', async (t) => {
+    const { open, asked } = await serverOf(t, { mostHeld: 3 * CONNECTION_BYTES });
+    const one = await open('127.0.0.2');
+    const two = [await open('127.0.0.3'), await open('127.0.0.3')];
+    for (const socket of [one, ...two]) socket.write(QUESTION.slice(0, -1));
+    await pause(0.1); // all three are read
+    const last = await open('127.0.0.4');
+    last.write(QUESTION);
+    assert.match(await sentTo(last), /answer\n$/);
+    for (const socket of [one, ...two]) socket.write(QUESTION.slice(-1));
+    const codes = (await Promise.all([one, ...two].map(endOf))).map(({ code }) => code);
+    assert.deepEqual(codes, [undefined, 'ECONNRESET', undefined]);
+    assert.equal(asked.length, 3);
   });
 
   it('frees the place of a connection whose time is over while it is being ended', async (t) => {
