@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createDoor, type Server, type Socket } from 'node:net';
-import { makeRoom } from './make-room.ts';
+import { CONNECTION_BYTES, makeRoom } from './make-room.ts';
 import { drop, endAnswer, readQuestion, refuse } from './one-question.ts';
 
 /** How long a connection may last: its question, and its answer, which the other side may take slowly. */
@@ -11,6 +11,9 @@ const TOO_MANY_MS = 1_000;
 const MOST_WAITING = 512;
 /** So many bytes all connections hold at most, with answers that their other sides have not taken; a pod has 256 MiB. */
 const MOST_HELD = 32 * 2 ** 20;
+
+/** So many headers a question has at most: as texts, a thousand short ones take eight times their bytes. */
+const MOST_HEADERS = 64;
 
 /** What the kubelet asks, which must not wait for what others do. */
 const PROBES = ['/livez', '/readyz'];
@@ -39,6 +42,7 @@ export function createLimitedServer({
 }: Limited): Server {
   const addresses = new Map<string, Address>();
   let waiting = 0;
+  let open = 0;
   let turning = false;
   let restsUntilMs = 0;
   const connections = () => Array.from(addresses.values(), ({ open }) => open);
@@ -52,8 +56,8 @@ export function createLimitedServer({
       // Behind all others.
       addresses.delete(name);
       addresses.set(name, address);
-      makeRoom(connections(), mostHeld);
       const begunMs = performance.now();
+      makeRoom(connections(), mostHeld);
       reply();
       // The loop accepts one connection a round, so for as long again it goes round without an answer.
       restsUntilMs = 2 * performance.now() - begunMs;
@@ -77,6 +81,7 @@ export function createLimitedServer({
   };
   // Node answers an unknown expectation itself, and would keep the connection.
   const parser = createServer(take).on('checkExpectation', take).on('clientError', refuse);
+  parser.maxHeadersCount = MOST_HEADERS;
   // What is refused is never read: what its other side sends stays with the kernel.
   return createDoor({ pauseOnConnect: true }, (socket) => {
     socket.unref();
@@ -88,9 +93,13 @@ export function createLimitedServer({
     socket.once('close', () => {
       clearTimeout(late);
       address.asked.delete(socket);
+      if (isOneTooMany) {
+        waiting -= 1;
+        return;
+      }
+      open -= 1;
       address.open.delete(socket);
-      if (isOneTooMany) waiting -= 1;
-      else if (address.open.size === 0) addresses.delete(remoteAddress);
+      if (address.open.size === 0) addresses.delete(remoteAddress);
     });
     if (isOneTooMany) {
       if (++waiting > MOST_WAITING) socket.destroy();
@@ -98,7 +107,8 @@ export function createLimitedServer({
     }
     address.open.add(socket);
     addresses.set(remoteAddress, address);
-    makeRoom(connections(), mostHeld);
+    // For many at once: it walks through all of them.
+    if (++open * CONNECTION_BYTES > mostHeld) makeRoom(connections(), 0.9 * mostHeld);
     // Node calls this after an answer.
     socket.destroySoon = () => endAnswer(socket);
     readQuestion(socket, () => parser.emit('connection', socket));

@@ -188,6 +188,19 @@ describe('createLimitedServer', () => {
     assert.equal(asked, 1);
   });
 
+  it('refuses a question of more than 64 headers, which would take much more memory than they are long', async (t) => {
+    const { open, asked } = await serverOf(t);
+    const answerTo = async (headers: number) => {
+      const socket = await open();
+      const more = Array.from({ length: headers - 1 }, (_, nth) => `z${nth}:z\r\n`).join('');
+      socket.write(`GET / HTTP/1.1\r\nhost: agent\r\n${more}\r\n`);
+      return sentTo(socket);
+    };
+    assert.match(await answerTo(65), /^HTTP\/1\.1 431 /);
+    assert.deepEqual(asked, []);
+    assert.match(await answerTo(64), /answer\n$/);
+  });
+
   it('refuses a question of more than 16 KiB, and what is none', async (t) => {
     const { open, asked } = await serverOf(t);
     const long = await open();
@@ -279,7 +292,7 @@ describe('createLimitedServer', () => {
   });
 
   it('drops the oldest connection of the address that has the most, when all together are too many', async (t) => {
-    const { open, asked } = await serverOf(t, { mostHeld: 3 * CONNECTION_BYTES });
+    const { open, asked } = await serverOf(t, { mostHeld: 3.5 * CONNECTION_BYTES });
     const one = await open('127.0.0.2');
     const two = [await open('127.0.0.3'), await open('127.0.0.3')];
     for (const socket of [one, ...two]) socket.write(QUESTION.slice(0, -1));
