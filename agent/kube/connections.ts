@@ -55,7 +55,8 @@ export class KubeConnections {
 
   #make(ca: string | undefined): Agents {
     const connect = { ...this.#access.tls, ...(ca === undefined ? {} : { ca }), timeout: 5_000 };
-    const short = new Agent({ connect, connections: 1 });
+    // Three ask at a time: an event or a list that hangs must not hold up what is written to the Node.
+    const short = new Agent({ connect, connections: 3 });
     const long = new Agent({ connect, headersTimeout: this.#answerMs, bodyTimeout: SILENCE_MS });
     this.#made.push(short, long);
     return { ca, short, long };

@@ -33,7 +33,8 @@ export class NodePublisher implements Publisher {
   #told: NodeMetadata | undefined;
   #wake = new AbortController();
   #node: NodeObject | undefined;
-  #gone = false;
+  /** Until when the Node counts as gone, unless the watch shows it. */
+  #goneUntilMs = 0;
   #wrote = false;
   /** Whether writes have failed for minutes. */
   #failing = false;
@@ -94,7 +95,9 @@ export class NodePublisher implements Publisher {
   async #step(signal: AbortSignal): Promise<number | undefined> {
     this.#wake = new AbortController();
     this.#takeEvent();
-    if (this.#report === undefined || this.#gone) return undefined;
+    if (this.#report === undefined) return undefined;
+    const goneMs = this.#goneUntilMs - this.#options.now();
+    if (goneMs > 0) return Math.min(goneMs, FOREVER_MS);
     this.#node ??= await this.#writer.read(signal);
     const { verdict } = this.#report;
     const { wanted, refusal } = want(this.#report, this.#node, this.#options);
@@ -116,13 +119,13 @@ export class NodePublisher implements Publisher {
     if (event.type === 'DELETED') {
       this.#options.log.warn('the node is gone: waiting for it to return');
       this.#node = undefined;
-      this.#gone = true;
+      this.#goneUntilMs = Number.POSITIVE_INFINITY;
       this.#failing = false;
       this.#outage.ended(this.#options.now());
       this.#backoff.reset();
       return;
     }
-    this.#gone = false;
+    this.#goneUntilMs = 0;
     const known = this.#node;
     const { metadata } = event.object as { readonly metadata: NodeMetadata };
     // Watches go back only where the store was restored from a backup.
@@ -144,7 +147,8 @@ export class NodePublisher implements Publisher {
     if (err instanceof KubeError && err.status === 404) {
       log.warn({ err }, 'the node does not exist: waiting for it');
       this.#unready = `there is no Node "${node}": is NODE_NAME right?`;
-      this.#gone = this.#event === undefined;
+      // Asked again now and then: it may have been a proxy that did not know it.
+      if (this.#event === undefined) this.#goneUntilMs = this.#options.now() + LAST_RETRY_MS;
       return 0;
     }
     const retryInMs = this.#backoff.next(err);

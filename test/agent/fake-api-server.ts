@@ -28,7 +28,7 @@ export class FakeApiServer {
   readonly accepted: string[] = [];
   readonly bodies: Patch[] = [];
   /** Answers for the next requests, the first first; what is not scripted is answered well. */
-  readonly script: Answer[] = [];
+  readonly script: (Answer | 'silence')[] = [];
   /** The same for the next watches. */
   readonly watchScript: (Answer | 'silence')[] = [];
   /** How many connections there were. */
@@ -56,7 +56,8 @@ export class FakeApiServer {
     const text = Buffer.concat(chunks).toString('utf8');
     const patch = text === '' ? undefined : (JSON.parse(text) as Patch);
     if (patch !== undefined) this.bodies.push(patch);
-    send(response, this.script.shift() ?? this.#well(request, patch));
+    const scripted = this.script.shift();
+    if (scripted !== 'silence') send(response, scripted ?? this.#well(request, patch));
   }
 
   #well(request: IncomingMessage, patch: Patch | undefined): Answer {

@@ -6,6 +6,7 @@ import { inClusterAccess } from '../../../agent/kube/access.ts';
 import { createKube, type WatchEvent } from '../../../agent/kube/client.ts';
 import { KubeError } from '../../../agent/kube/error.ts';
 import { openAuthority } from '../../../cluster/control-plane/pki.ts';
+import { waitFor } from '../../../hack/run.ts';
 import { fakeApiServer, refusal, statusOf } from '../fake-api-server.ts';
 
 const PATH = '/api/v1/nodes/node-1';
@@ -20,6 +21,17 @@ describe('createKube', () => {
     await kube.get(PATH);
     assert.deepEqual(server.tokens, ['Bearer first-token', 'Bearer second-token']);
     assert.deepEqual(counted, ['GET 200', 'GET 200']);
+  });
+
+  it('answers a request while two others hang', async (t) => {
+    const { server, kube } = await fakeApiServer(t);
+    server.script.push('silence', 'silence');
+    const end = new AbortController();
+    const hanging = ['a', 'b'].map((name) => kube.get(`/api/v1/namespaces/${name}`, end.signal));
+    await waitFor('both to be asked', 5_000, async () => server.asked.length === 2 || undefined);
+    assert.deepEqual(await kube.get(PATH), server.node.whole);
+    end.abort();
+    await Promise.allSettled(hanging);
   });
 
   it('names the format of a patch', async (t) => {

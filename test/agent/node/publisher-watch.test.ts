@@ -57,6 +57,19 @@ describe('a Node that somebody else changes', () => {
     assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'true');
   });
 
+  it('is asked for again after a while where something on the way did not know it', async (t) => {
+    const { server, publisher, logged, pause, clock } = await settled(t);
+    server.script.push(refusal(404, 'not found'));
+    publisher.publish(BROKEN);
+    await logged('the node does not exist: waiting for it');
+    const { ms, end } = await pause(1);
+    assert.equal(ms, 30_000);
+    clock.nowMs += ms;
+    end();
+    await logged('node written');
+    assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'false');
+  });
+
   it('is waited for without a request when it does not exist yet', async (t) => {
     const shared = await fakeApiServer(t);
     shared.server.node.delete();
