@@ -66,7 +66,7 @@ const REMEDIES = {
     NotVisible:
       'Mount the folder that the message names into the agent, read-only, as the components for distributions do.',
     ProbeInterrupted:
-      "Nothing, if it passes: the kubelet stopped the probe's sandbox several times in a row before it was looked at.",
+      "Nothing, if it passes: the kubelet stopped the probe's sandbox several times in a row before it was looked at. If it stays: is the host's /proc mounted with hidepid?",
     CheckTimedOut:
       'See why containerd or the disk does not answer: is a process stopped, is the node overloaded?',
     CheckFailed:

@@ -30,6 +30,8 @@ const JITTER_MS = 200;
 const ENDS_SOON = 15;
 /** and over 1.5 s where /proc, and not containerd, showed that something is wrong: that its first process is gone, for one. */
 const GONE_SOON = 50;
+/** One that containerd says to run for longer than this after its process was not there was hidden: /proc has hidepid, or is foreign. */
+const HEARS_MS = 1_000;
 
 /**
  * Starts one sandbox through the handler that pods use, in the place where pods go, looks at it from the host and asks
@@ -42,10 +44,10 @@ export async function boot(options: BootOptions): Promise<Outcome> {
   let ends = 0;
   let last: Outcome = interrupted('no attempt was made');
   for (let attempt = 0; attempt < ATTEMPTS && !options.signal.aborted; attempt++) {
-    const { outcome, unseenMs } = await tryOnce(options).catch(
+    const { outcome, unseenMs, stays } = await tryOnce(options).catch(
       (error: unknown): Attempt => ({ outcome: impossible(error) }),
     );
-    if (unseenMs === undefined) return outcome;
+    if (unseenMs === undefined || (stays && attempt > 0)) return outcome;
     last = outcome;
     if (outcome.kind !== 'interrupted') continue;
     ends += 1;
@@ -59,8 +61,11 @@ export async function boot(options: BootOptions): Promise<Outcome> {
 }
 
 type Times = { readonly bootMs: number; readonly teardownMs: number };
-/** How an attempt ended, and when it was seen that a sandbox which had started could not be looked at. */
-type Attempt = { readonly outcome: Outcome; readonly unseenMs?: number };
+/**
+ * How an attempt ended; where a sandbox which had started could not be looked at, when that was seen, and whether it cannot
+ * be removed.
+ */
+type Attempt = { readonly outcome: Outcome; readonly unseenMs?: number; readonly stays?: boolean };
 
 async function tryOnce(options: BootOptions): Promise<Attempt> {
   const { client, handler, now } = options;
@@ -76,34 +81,41 @@ async function tryOnce(options: BootOptions): Promise<Attempt> {
   const seen = await readWitness(options, id, place).catch((error: unknown) => ({ error }));
   const seenMs = now();
   // Asked before our own stop: whether somebody else, or its own death, was quicker.
-  const ended = 'error' in seen && (await endsSoon(client, id, seen.error));
+  const ranMs = 'error' in seen ? await endOf(options, id, seen.error) : undefined;
   const stoppedMs = now();
   const torn = await tearDown(options, id);
-  // No other beside one that stays.
-  if (torn !== undefined) return { outcome: torn };
-  if ('error' in seen) {
-    const unseen = impossible(seen.error);
-    if (ended) return { outcome: interrupted(unseen.message), unseenMs: seenMs };
-    // containerd may report of the next boot what it did not report of this one; a foreign /proc stays foreign.
-    return seen.error instanceof CriError ? { outcome: unseen, unseenMs: seenMs } : { outcome: unseen };
-  }
-  return { outcome: judgeWitness(seen, handler, { bootMs, teardownMs: now() - stoppedMs }) };
+  // No other beside one that runs on.
+  if (typeof torn === 'object') return { outcome: torn };
+  if (!('error' in seen))
+    return { outcome: judgeWitness(seen, handler, { bootMs, teardownMs: now() - stoppedMs }) };
+  const unseen = impossible(seen.error);
+  const outcome = ranMs === undefined ? unseen : interrupted(unseen.message);
+  // containerd may report of the next what it did not report of this one.
+  if (ranMs === undefined && !(seen.error instanceof CriError)) return { outcome };
+  const isHidden = ranMs !== undefined && ranMs - seenMs > HEARS_MS;
+  return { outcome, unseenMs: isHidden ? ranMs : seenMs, stays: torn === 'stays' };
 }
 
-/** Whether a sandbox is gone; containerd hears of its process's end a little later than /proc shows it. */
-async function endsSoon(client: CriClient, id: string, why: unknown): Promise<boolean> {
+/**
+ * When a sandbox that could not be looked at was last said to run, where it has ended by now; undefined where it goes on.
+ * What could not be read in /proc says nothing of an end.
+ */
+async function endOf({ client, now }: BootOptions, id: string, why: unknown): Promise<number | undefined> {
+  if (!(why instanceof CriError) && !(why instanceof Gone)) return undefined;
   const questions = why instanceof CriError ? ENDS_SOON : GONE_SOON;
+  let ranMs = now();
   for (let question = 1; question <= questions; question++) {
     try {
-      if ((await client.sandbox(id)).state !== 'SANDBOX_READY') return true;
+      if ((await client.sandbox(id)).state !== 'SANDBOX_READY') return ranMs;
+      ranMs = now();
     } catch (error) {
-      if (!(error instanceof CriError)) return false;
+      if (!(error instanceof CriError)) return undefined;
       // gVisor's shim tells no state while it deletes: where the process has gone, that is what a late answer means.
-      return error.kind === 'absent' || (why instanceof Gone && error.kind === 'late');
+      return error.kind === 'absent' || (why instanceof Gone && error.kind === 'late') ? ranMs : undefined;
     }
     await timers.setTimeout(100);
   }
-  return false;
+  return undefined;
 }
 
 /** The last words of a containerd that is gone say nothing of whether a sandbox boots. */

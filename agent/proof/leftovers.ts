@@ -15,6 +15,8 @@ export class Leftovers {
   #left = 0;
   /** How many there were before the latest boots. */
   #before = Number.POSITIVE_INFINITY;
+  /** Whether the last boot proved, so that its sandbox should be gone. */
+  #proved = false;
   /** Those that the CRI does not list. They are looked for where a boot may have left one: at the start, by a predecessor. */
   #forgotten: readonly string[] | undefined;
   #mayHaveForgotten = true;
@@ -28,10 +30,10 @@ export class Leftovers {
     return Math.max(this.#left - this.#before, 0);
   }
 
-  /** Heeds how a boot ended. What stays though another came and went is not of the latest. */
+  /** Heeds how a boot ended. */
   note({ kind }: Outcome): void {
-    if (kind === 'proven') this.#before = this.#left;
-    else this.#mayHaveForgotten = true;
+    this.#proved = kind === 'proven';
+    if (!this.#proved) this.#mayHaveForgotten = true;
   }
 
   /**
@@ -55,6 +57,9 @@ export class Leftovers {
       this.#forgotten = found ?? this.#forgotten;
     }
     const left = new Set([...sandboxes, ...(this.#forgotten ?? [])]).size;
+    // What stays though another came and went is not of the latest.
+    if (this.#proved && left <= this.#left) this.#before = left;
+    this.#proved = false;
     if (left !== this.#left) onLeft(left);
     this.#left = left;
     this.#before = Math.min(this.#before, left);

@@ -53,7 +53,7 @@ export class Prover {
   /** Boots that were given up on; their sandboxes are removed when they end after all. */
   #hanging = 0;
   #hungMs: number | undefined;
-  /** How the last boot ended, if it proved nothing and nothing has changed since. */
+  /** How the last boot ended, if nothing has changed since. */
   #last: Done | undefined;
   /** When something last changed. */
   #changedMs = Number.NEGATIVE_INFINITY;
@@ -156,9 +156,8 @@ export class Prover {
 
   /** Remembers how a boot ended, for the next; one that was left or began before a change frees or holds none. */
   #heed(running: Boot, outcome: Outcome): void {
-    const isProven = outcome.kind === 'proven';
-    if (!isProven || running === this.#boot) this.#leftovers.note(outcome);
-    if (running === this.#boot) this.#last = isProven || this.#isPast(running) ? undefined : running.done;
+    if (outcome.kind !== 'proven' || running === this.#boot) this.#leftovers.note(outcome);
+    if (running === this.#boot) this.#last = this.#isPast(running) ? undefined : running.done;
   }
 
   /** Removes what earlier probes left; an outcome where no other may begin. */
@@ -176,7 +175,7 @@ export class Prover {
     const forMs = now() - running.begunMs;
     if (this.#hungMs !== undefined && forMs < hangMs) return this.#hangs();
     const pressure = await readPressure(host);
-    if (forMs < hangMs || (pressure !== undefined && forMs < hangMs * MOST_PATIENCES)) {
+    if (!running.asked || forMs < hangMs || (pressure !== undefined && forMs < hangMs * MOST_PATIENCES)) {
       const what = running.asked ? 'a sandbox has been booting' : 'earlier probes have been swept away';
       const message = `${what} for ${Math.round(forMs / 1_000)} s: ${pressure ?? 'nothing shows why'}`;
       return { kind: 'slow', reason: 'SandboxSlow', message };

@@ -15,14 +15,14 @@ const PAUSES_MS = [100, 400, 1_500, 4_000];
 
 /**
  * Stops and removes the sandbox of a probe; an outcome when it does not go away, which pods would suffer from as
- * well, or when a node under pressure does not tell in time. One that is stopped and cannot be removed says nothing of
- * pods: it is left to the next sweep.
+ * well, or when a node under pressure does not tell in time. One that is stopped and cannot be removed `stays`, which says
+ * nothing of pods: it is left to the next sweep.
  */
 export async function tearDown(
   { client, host }: { readonly client: CriClient; readonly host: Host },
   id: string,
   stopMs = STOP_MS,
-): Promise<Outcome | undefined> {
+): Promise<Outcome | 'stays' | undefined> {
   for (const pauseMs of [...PAUSES_MS, undefined]) {
     try {
       await client.stopSandbox(id, { timeoutMs: stopMs });
@@ -42,8 +42,10 @@ export async function tearDown(
       await timers.setTimeout(pauseMs);
     }
   }
-  await client.removeSandbox(id, { timeoutMs: stopMs }).catch(() => {});
-  return undefined;
+  return client.removeSandbox(id, { timeoutMs: stopMs }).then(
+    () => undefined,
+    () => 'stays',
+  );
 }
 
 /** Whether containerd says that the sandbox runs; without an answer in time, it may run. */

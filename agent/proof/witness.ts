@@ -40,7 +40,7 @@ export async function readWitness(
   const { pid } = await client.sandbox(id, { timeoutMs: ANSWER_MS });
   const seen = pid === undefined ? undefined : await readProcess(host, pid);
   if (pid === undefined || seen === undefined)
-    throw new Gone(`the sandbox's first process ${pid ?? ''} is not there`);
+    throw new Gone(`the sandbox's first process ${pid ?? ''} is not in /proc, or hidden there (hidepid)`);
   const { parentPid, namespacedPids: _, ...process } = seen;
   const { argv } = process;
   if (!isOfSandbox(seen, id))

@@ -211,4 +211,51 @@ describe('boot', { concurrency: true }, () => {
     assert.equal(outcome.message, 'no such task');
     assert.deepEqual([containerd.count('RunPodSandbox'), containerd.sandboxes.byId.size], [5, 0]);
   });
+
+  it("takes for the kubelet's the ends of sandboxes that ran on while /proc hid them", async (t) => {
+    const made = await scene(t);
+    const asked = new Map<string, number>();
+    made.containerd.scripts = {
+      RunPodSandbox: (request) => {
+        made.clock.nowMs += 300;
+        return made.containerd.usual('RunPodSandbox', request);
+      },
+      PodSandboxStatus: (request) => {
+        const id: string = request.podSandboxId;
+        const times = (asked.get(id) ?? 0) + 1;
+        asked.set(id, times);
+        vanish(made, made.containerd.sandboxes.byId.get(id)?.pid ?? 0);
+        if (times > 1) made.clock.nowMs += 500;
+        // The kubelet's moments are 2 s apart, and the first comes at once.
+        if (times === (id === 'sandbox-1' ? 2 : 5)) made.containerd.sandboxes.end(id);
+        return made.containerd.usual('PodSandboxStatus', request);
+      },
+    };
+    const outcome = await made.run();
+    assert.equal(brief(outcome), 'interrupted ProbeInterrupted', outcome.message);
+    assert.match(outcome.message, /hidepid/);
+  });
+
+  it('asks for no end where it could not read what is in /proc, though the kubelet ends it', async (t) => {
+    const made = await scene(t);
+    t.mock.method(made.host, 'readText', async () => {
+      throw new Error('EACCES: permission denied');
+    });
+    made.containerd.scripts = {
+      StopPodSandbox: (request) => {
+        made.containerd.sandboxes.end(request.podSandboxId);
+        return made.containerd.usual('StopPodSandbox', request);
+      },
+    };
+    assert.equal((await made.run()).kind, 'impossible');
+    assert.equal(made.containerd.count('RunPodSandbox'), 1);
+    assert.equal(made.containerd.count('PodSandboxStatus'), 1);
+  });
+
+  it('leaves two at most where sandboxes can be neither looked at nor removed', async (t) => {
+    const scripts = { 'Tasks.ListPids': refuses('no such task'), RemovePodSandbox: refuses('busy') };
+    const { containerd, run } = await scene(t, scripts);
+    assert.equal(brief(await run()), 'impossible CheckFailed');
+    assert.deepEqual([containerd.count('RunPodSandbox'), containerd.sandboxes.byId.size], [2, 2]);
+  });
 });

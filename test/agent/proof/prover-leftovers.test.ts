@@ -52,6 +52,33 @@ describe('Prover, on what its probes leave', { concurrency: true }, () => {
     assert.equal(containerd.count('RunPodSandbox'), 3);
   });
 
+  it('leaves three that proved and cannot be removed, and proves once an hour then', async (t) => {
+    const { prover, clock, containerd, told } = await proverScene(
+      t,
+      { RemovePodSandbox: refuses('busy') },
+      PATIENT,
+    );
+    for (let look = 0; look < 6; look++) assert.equal(brief(await prover.prove(NEVER)), 'proven');
+    assert.deepEqual([containerd.count('RunPodSandbox'), told.left.at(-1)], [3, 3]);
+    clock.nowMs += HOUR_MS;
+    for (const _ of [1, 2]) await prover.prove(NEVER);
+    assert.equal(containerd.count('RunPodSandbox'), 4);
+    prover.changed();
+    await prover.prove(NEVER);
+    assert.equal(containerd.count('RunPodSandbox'), 5);
+    containerd.scripts = {};
+    for (const _ of [1, 2]) assert.equal(brief(await prover.prove(NEVER)), 'proven');
+    assert.deepEqual([containerd.count('RunPodSandbox'), told.left.at(-1)], [7, 0]);
+  });
+
+  it('takes a long sweep for no sandbox that hangs', async (t) => {
+    const { prover, clock, containerd } = await proverScene(t, { ListPodSandbox: HANGS }, { hangMs: 1_000 });
+    assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
+    clock.nowMs += 2_000;
+    assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
+    assert.equal(containerd.count('RunPodSandbox'), 0);
+  });
+
   it('proves beside what a predecessor left for good', async (t) => {
     const stays: Script = (request) => {
       if (request.podSandboxId.startsWith('old')) throw new Refusal('busy');

@@ -113,16 +113,16 @@ describe('readWitness', { concurrency: true }, () => {
     const made = await scene(t);
     made.containerd.sandboxes.process = (id) => ({ argv: [], cgroup: `0::/kubepods/${id}\n` });
     made.containerd.sandboxes.add('1f', {});
-    await assert.rejects(readWitness(made, '1f', ''), /the sandbox's first process \d+ is not there/);
+    await assert.rejects(readWitness(made, '1f', ''), /the sandbox's first process \d+ is not in \/proc/);
   });
 
   it('rejects when there is no such process, or containerd names none', async (t) => {
     const made = await scene(t);
     made.containerd.sandboxes.add('1f', {});
     vanish(made, made.containerd.sandboxes.byId.get('1f')?.pid ?? 0);
-    await assert.rejects(readWitness(made, '1f', ''), /the sandbox's first process \d+ is not there/);
+    await assert.rejects(readWitness(made, '1f', ''), /the sandbox's first process \d+ is not in \/proc/);
     made.containerd.scripts = { PodSandboxStatus: () => ({ info: { info: '{"pid":-1}' } }) };
-    await assert.rejects(readWitness(made, '1f', ''), /the sandbox's first process {2}is not there/);
+    await assert.rejects(readWitness(made, '1f', ''), /the sandbox's first process {2}is not in \/proc/);
   });
 });
 
