@@ -17,6 +17,10 @@ import { RequiredNamespaces } from './pods/required-namespaces.ts';
  * Source: https://github.com/containerd/containerd/blob/v2.4.2/internal/eventq/eventq.go
  */
 const READ_MS = 3_000;
+/** Pods decide how long the list is: the time between two is so many times what the last one took, */
+const TIMES_AS_LONG = 20;
+/** but no more than this. */
+const MOST_READ_MS = 30_000;
 
 /** What pods are read with, and where what was seen of them goes. */
 export type NodePodsOptions = {
@@ -53,6 +57,7 @@ export class NodePods {
     const { everyMs = READ_MS } = this.#options;
     let problem = '';
     while (!signal.aborted) {
+      const begunMs = performance.now();
       try {
         this.#publish(await this.#reader.read(signal));
         problem = '';
@@ -62,7 +67,8 @@ export class NodePods {
         if (line !== problem) this.#options.log.warn(`cannot read the pods of this node: ${line}`);
         problem = line;
       }
-      await timers.setTimeout(everyMs, undefined, { signal }).catch(() => {});
+      const restMs = Math.min(TIMES_AS_LONG * (performance.now() - begunMs), MOST_READ_MS);
+      await timers.setTimeout(Math.max(everyMs, restMs), undefined, { signal }).catch(() => {});
     }
   }
 

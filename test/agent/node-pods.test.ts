@@ -5,6 +5,7 @@ import { Host } from '../../agent/host/host.ts';
 import { Metrics } from '../../agent/http/metrics.ts';
 import type { Kube, WatchEvent } from '../../agent/kube/client.ts';
 import { NodePods } from '../../agent/node-pods.ts';
+import { pause } from '../../hack/run.ts';
 import { refuses, type Script } from './proof/containerd-scripts.ts';
 import { fakeContainerd } from './proof/fake-containerd.ts';
 
@@ -60,5 +61,22 @@ describe('NodePods', () => {
     stop.abort();
     events.resolve({ type: 'BOOKMARK', object: {} });
     await done;
+  });
+
+  it('is asked less often the longer the list takes, whose length pods decide', async (t) => {
+    const slow: Script = async () => {
+      await pause(0.1);
+      return { items: [] };
+    };
+    const { containerd, client } = await fakeContainerd(t, { ListPodSandbox: slow });
+    const log = pino({ level: 'silent' });
+    const metrics = new Metrics('0.1.0');
+    const stop = new AbortController();
+    const pods = new NodePods({ client, host: new Host('/'), metrics, api: undefined, log, everyMs: 5 });
+    const done = pods.run(stop.signal);
+    await pause(1.5);
+    stop.abort();
+    await done;
+    assert.equal(containerd.count('ListPodSandbox'), 1);
   });
 });
