@@ -71,8 +71,9 @@ function areTooMany({ nodes, withdrawn }: Seen, { lost, clock, patience }: Judge
 }
 
 /** Whether a controller, this or another, has withdrawn the label within this time; a kubelet may write a time to come. */
-function wasLostWithin(windowMs: number, { verdict }: FleetNode, wallMs: number): boolean {
-  if (verdict?.reason !== 'AgentLost') return false;
+function wasLostWithin(windowMs: number, { label, verdict }: FleetNode, wallMs: number): boolean {
+  // A kubelet can write the condition of its Node, but not the label that a withdrawal leaves.
+  if (label !== 'false' || verdict?.reason !== 'AgentLost') return false;
   // Another controller's clock may be ahead.
   return Math.abs(wallMs - Date.parse(verdict.since)) <= windowMs;
 }

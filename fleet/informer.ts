@@ -59,7 +59,9 @@ export class Informer<Whole extends KubernetesObject, Kept> {
       this.#sinceMs = undefined; // what came and went before is in no list
       return this.#list();
     };
-    this.#informer = new ListWatch(path, watch, list, false, labelSelector, fieldSelector);
+    // The client's own pauses grow with each watch that ends without an event, however long it stood.
+    const delayFn = () => timers.setTimeout(this.#backoff.next(), undefined, { ref: false });
+    this.#informer = new ListWatch(path, watch, list, false, labelSelector, fieldSelector, { delayFn });
     this.#informer.on('error', (error) => this.#failed.resolve(error));
     const hear = ({ kept }: Held<Kept>) => kept !== undefined && heard?.(kept);
     this.#informer.on('add', hear);

@@ -9,6 +9,13 @@ import { readSome } from './read-some.ts';
 
 const AT_ONCE = 8;
 const LONGEST_VERSION = 64;
+/**
+ * No agent's report is larger: one with 250 pods outside and fifty long verdicts has about 280 KiB. In memory some JSON takes
+ * more than twenty times its size, so that 4 MiB of it would end this process.
+ */
+const LONGEST_REPORT = 512 * 1024;
+/** How far the clock of a node may be ahead; no proof was made at a time that is yet to come. */
+const AHEAD_MS = 60_000;
 
 /** What an agent said of itself when it was last asked; times are ISO 8601. */
 export type AgentWord = { readonly version: string; readonly provenAt?: string };
@@ -67,7 +74,7 @@ export class Reports {
     const last = this.#words.get(node);
     try {
       const answer = await askAgent(agentUrl(address, '/report'), signal);
-      const body = await readSome(answer);
+      const body = await readSome(answer, LONGEST_REPORT);
       if (body === undefined) throw new Error('the report is too long');
       const { version, provenAt } = JSON.parse(body.toString()) as Partial<Report>;
       if (typeof version !== 'string') throw new Error('no report');
@@ -76,7 +83,8 @@ export class Reports {
         version: cut(version, LONGEST_VERSION),
         pod: name,
         atMs,
-        ...(Number.isNaN(provenAtMs) ? {} : { provenAt: new Date(provenAtMs).toISOString() }),
+        // NaN, which is no time, is not before any.
+        ...(provenAtMs <= Date.now() + AHEAD_MS ? { provenAt: new Date(provenAtMs).toISOString() } : {}),
       });
     } catch {
       // An agent that does not answer keeps what it said; its readiness is told by the API.

@@ -86,6 +86,14 @@ describe('the brake', () => {
     assert.deepEqual(course.pass(120).names, [A]);
   });
 
+  it('counts no withdrawal beside a label that stands, which only a forged condition tells of', () => {
+    const course = settled([A, B, C]);
+    const since = new Date(course.nowMs).toISOString();
+    course.change(B, { verdict: { status: 'Unknown', reason: 'AgentLost', message: '', since } });
+    course.lose(A);
+    assert.deepEqual(course.pass(120).names, [A]);
+  });
+
   it('lets nothing go in a rolling update of all agents, however slow', () => {
     const course = settled();
     for (const name of TEN) {

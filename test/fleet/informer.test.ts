@@ -24,11 +24,11 @@ const LIST = {
   items: [podOf('agent-1', 'DaemonSet'), podOf('mirror-1', 'Node')],
 };
 
-/** What happens to a watch after its bookmark: the number of this watch, from 1 on, and its answer. */
+/** What happens to a watch after its first words: the number of this watch, from 1 on, and its answer. */
 type Fate = (watch: number, response: ServerResponse) => void;
 
-/** An informer of pods that runs, its credential, and from which versions watches began. */
-async function follow(t: TestContext, fate: Fate, renewalMs?: number) {
+/** An informer of pods that runs, its credential, and from which versions watches began; a watch begins with these words. */
+async function follow(t: TestContext, fate: Fate, renewalMs?: number, words = BOOKMARK) {
   const watched: (string | null)[] = [];
   const server = createServer(({ url = '' }, response) => {
     const { searchParams } = new URL(url, 'http://api');
@@ -37,7 +37,7 @@ async function follow(t: TestContext, fate: Fate, renewalMs?: number) {
       return;
     }
     watched.push(searchParams.get('resourceVersion'));
-    response.write(BOOKMARK, () => fate(watched.length, response));
+    response.write(words, () => fate(watched.length, response));
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -85,6 +85,20 @@ describe('Informer', () => {
     assert.deepEqual(watched, ['5', '9', '9']);
     assert.ok(since[0] !== undefined);
     assert.deepEqual(since, [since[0], since[0]]);
+  });
+
+  it('stands as long as watches that lived end in peace, though none of them told anything', async (t) => {
+    t.mock.method(Math, 'random', () => 0); // the shortest pauses
+    const since: (number | undefined)[] = [];
+    const end = (response: ServerResponse) => {
+      since.push(informer.sinceMs);
+      response.end();
+    };
+    const fate: Fate = (_, response) => setTimeout(end, 1_500, response);
+    const { informer } = await follow(t, fate, 1_000, '');
+    await waitFor('the end of a fourth watch', 20_000, async () => since.length === 4 || undefined, 20);
+    assert.ok(since[0] !== undefined);
+    assert.deepEqual(since, Array(4).fill(since[0]));
   });
 
   it('stands no more where each watch is cut at once', async (t) => {

@@ -74,13 +74,23 @@ describe('Reports', () => {
   });
 
   it('keep the beginning of a version that is longer than any, and no time that is none', async (t) => {
-    const report = { version: 'v'.repeat(2 ** 20), provenAt: 'x'.repeat(2 ** 20) };
+    const report = { version: 'v'.repeat(2 ** 18), provenAt: 'x'.repeat(2 ** 17) };
     const { word } = await ask(t, '127.0.0.203', JSON.stringify(report));
     assert.deepEqual([word.version, word.provenAt], ['v'.repeat(64), undefined]);
   });
 
+  it('keep no time of a proof that is yet to come, unless a clock may be that far ahead', async (t) => {
+    const inMs = (ms: number) => new Date(Date.now() + ms).toISOString();
+    const [near, far] = [inMs(30_000), inMs(120_000)];
+    const said = async (address: string, provenAt: string) =>
+      (await ask(t, address, JSON.stringify({ version: '0.2.0', provenAt }))).word.provenAt;
+    assert.equal(await said('127.0.0.208', near), near);
+    assert.equal(await said('127.0.0.209', far), undefined);
+    assert.equal(await said('127.0.0.210', '+012026-01-01T00:00:00Z'), undefined);
+  });
+
   it('take no report that is longer than any agent makes', async (t) => {
-    const report = JSON.stringify({ version: '0.2.0', padding: 'x'.repeat(5 * 2 ** 20) });
+    const report = JSON.stringify({ version: '0.2.0', padding: 'x'.repeat(2 ** 19) });
     const { word, asked } = await ask(t, '127.0.0.202', report);
     assert.deepEqual([word.version, asked], ['', 1]);
   });
