@@ -5,6 +5,7 @@ import { KubeError } from '../agent/kube/error.ts';
 import type { Status } from '../agent/report.ts';
 import type { Api } from './api.ts';
 import { plain, plainValues } from './plain.ts';
+import { isReport } from './report-shape.ts';
 
 /** A pod of an agent. */
 export type AgentPod = {
@@ -19,7 +20,11 @@ export type AgentPod = {
 };
 
 type RawAgent = {
-  readonly metadata: { readonly name: string; readonly deletionTimestamp?: string };
+  readonly metadata: {
+    readonly name: string;
+    readonly deletionTimestamp?: string;
+    readonly ownerReferences?: readonly { readonly kind: string; readonly controller?: boolean }[];
+  };
   readonly spec: {
     readonly nodeName?: string;
     readonly affinity?: unknown;
@@ -45,11 +50,20 @@ type RawAgent = {
 };
 
 const PODS = `/api/v1/namespaces/${NAMESPACE}/pods`;
+/** No word of a kubelet for a container that does not run is longer. */
+const LONGEST_WORD = 64;
 
 /** The agents' pods, those that are about to go not among them; a DaemonSet's pod that waits for its node has its name. */
 export async function listAgents(api: Api): Promise<readonly AgentPod[]> {
   const { items } = await api.list<RawAgent, RawAgent>(PODS, { labelSelector: AGENT_SELECTOR }, (pod) => pod);
-  return items.filter(({ metadata }) => metadata.deletionTimestamp === undefined).map(agentOf);
+  return items
+    .filter((pod) => pod.metadata.deletionTimestamp === undefined && isOfDaemonSet(pod))
+    .map(agentOf);
+}
+
+/** A kubelet may create mirror pods with the labels of an agent, but only such as its Node controls. */
+function isOfDaemonSet({ metadata }: RawAgent): boolean {
+  return metadata.ownerReferences?.find(({ controller }) => controller)?.kind === 'DaemonSet';
 }
 
 function agentOf({ metadata, spec, status }: RawAgent): AgentPod {
@@ -63,7 +77,7 @@ function agentOf({ metadata, spec, status }: RawAgent): AgentPod {
     name: metadata.name,
     node: spec.nodeName ?? wantedNode(spec.affinity),
     ready: status?.conditions?.some(({ type, status: held }) => type === 'Ready' && held === 'True') ?? false,
-    state: stopped?.reason ?? status?.phase ?? 'Unknown',
+    state: (stopped?.reason ?? status?.phase ?? 'Unknown').slice(0, LONGEST_WORD),
     message: stopped?.message ?? unscheduled?.message ?? status?.message ?? '',
     port: container?.ports?.find(({ name }) => name === 'metrics')?.containerPort ?? AGENT_PORT,
   };
@@ -88,47 +102,60 @@ export const HIDDEN: Told = { why: `you may not list the pods of ${NAMESPACE}` }
 
 const REPORT_MS = 10_000;
 const AT_ONCE = 16;
+/** What is shown of an answer that is no report. */
+const LONGEST_TEXT = 300;
 
 /** Asks an agent for its report, through the API server. */
 export async function readReport(api: Api, agent: AgentPod): Promise<Told> {
   const path = `${PODS}/${agent.name}:${agent.port}/proxy/report`;
   try {
     const { code, text } = await api.ask(path, REPORT_MS);
-    if (code === 200) return toldOf(plainValues(JSON.parse(text) as Status), agent);
+    if (code === 200) return toldOf(plainValues(JSON.parse(text)), agent);
     return untold(code, plain(text).trim());
   } catch (error) {
     return { why: `the agent on ${agent.node} gave no report: ${errorLine(error)}` };
   }
 }
 
-function toldOf(status: Status, agent: AgentPod): Told {
-  if (status.node === agent.node) return { status };
-  return { why: `the agent on ${agent.node} speaks for another node, "${status.node}"` };
+function toldOf(status: unknown, { node }: AgentPod): Told {
+  if (!isReport(status)) return { why: `what the agent on ${node} tells is no report` };
+  if (status.node === node) return { status };
+  return { why: `the agent on ${node} speaks for another node, "${status.node.slice(0, LONGEST_TEXT)}"` };
 }
 
 /** The API server says with an object of its own why it could not ask; another text is the agent's. */
 function untold(code: number, text: string): Told {
   const message = /^\{.*"kind": ?"Status"/.test(text)
-    ? (JSON.parse(text) as { message?: string }).message
+    ? (JSON.parse(text) as { message?: unknown }).message
     : undefined;
   if (code === 403)
     return {
       forbidden: true,
       why: `you may not ask agents: that needs the verb get on pods/proxy in the namespace ${NAMESPACE}`,
     };
-  if (message !== undefined) return { why: `the API server does not reach the agent: ${message}` };
-  if (code === 503) return { why: text };
-  return { why: `the agent answers ${code}: ${text.slice(0, 200)}` };
+  if (typeof message === 'string')
+    return { why: `the API server does not reach the agent: ${message.slice(0, LONGEST_TEXT)}` };
+  const words = text.slice(0, LONGEST_TEXT);
+  return { why: code === 503 ? words : `the agent answers ${code}: ${words}` };
 }
 
-/** What the agents of many nodes told, by node. Where the first may not be asked, no other is. */
+/**
+ * What the agents of many nodes told, by node. The API server hands on an agent's own 403, even one in the API server's
+ * words: the user may not ask agents only where every answer is one.
+ */
 export async function readReports(api: Api, agents: readonly AgentPod[]): Promise<ReadonlyMap<string, Told>> {
-  const [first, ...others] = agents;
-  if (first === undefined) return new Map();
-  const told = await readReport(api, first);
-  if ('why' in told && told.forbidden) return new Map(agents.map(({ node }) => [node, told]));
-  const rest = await mapAtOnce(others, AT_ONCE, (agent) => readReport(api, agent));
-  return new Map([[first.node, told], ...others.map(({ node }, at) => [node, rest[at] as Told] as const)]);
+  const all = await mapAtOnce(agents, AT_ONCE, async (agent) => ({
+    node: agent.node,
+    told: await readReport(api, agent),
+  }));
+  const isRefused = (told: Told) => 'why' in told && told.forbidden === true;
+  const own = all.some(({ told }) => !isRefused(told));
+  return new Map(
+    all.map(({ node, told }) => [
+      node,
+      own && isRefused(told) ? { why: `the agent on ${node} answers 403, and others do not` } : told,
+    ]),
+  );
 }
 
 /** Why an agent's pod is not Ready, in its own words; "" when it does not say. */
@@ -136,7 +163,9 @@ export async function readUnready(api: Api, agent: AgentPod): Promise<string> {
   const answer = await api
     .ask(`${PODS}/${agent.name}:${agent.port}/proxy/readyz`, REPORT_MS)
     .catch(() => undefined);
-  return answer?.code === 503 && !answer.text.startsWith('{') ? plain(answer.text).trim() : '';
+  return answer?.code === 503 && !answer.text.startsWith('{')
+    ? plain(answer.text).trim().slice(0, LONGEST_TEXT)
+    : '';
 }
 
 /** The value, or undefined where there is no such object, or where one may not look. */

@@ -5,6 +5,7 @@ import { errorLine } from '../agent/host/error-line.ts';
 import { kubeRefusal } from '../agent/kube/error.ts';
 import { jsonLines } from '../agent/kube/lines.ts';
 import { pagesOf } from '../agent/kube/pages.ts';
+import { readSome } from '../fleet/read-some.ts';
 import type { Access } from './access.ts';
 import { plain, plainValues } from './plain.ts';
 
@@ -17,6 +18,8 @@ type Asked = {
   readonly signal?: AbortSignal | undefined;
   /** Whether the answer may last, as that of a watch. */
   readonly lasting?: true;
+  /** Whether an answer that is too long for an agent's is refused. */
+  readonly bounded?: true;
 };
 
 /** A text that came back, whatever its code. */
@@ -83,10 +86,10 @@ export class Api {
     return { items, resourceVersion };
   }
 
-  /** The answer, even a refusal; rejects only if there is none. */
+  /** The answer, even a refusal; rejects only if there is none, or if it is longer than an agent's may be. */
   async ask(path: string, timeoutMs?: number): Promise<Answer> {
     const signal = timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs);
-    return this.#answer({ method: 'GET', path, signal });
+    return this.#answer({ method: 'GET', path, signal, bounded: true });
   }
 
   /** The lines of a watch until the server ends it. */
@@ -110,10 +113,13 @@ export class Api {
 
   async #answer(asked: Asked): Promise<Answer> {
     const response = await this.#send(asked);
-    const body = await text(response).catch((error: unknown) => {
+    const { statusCode = 0, headers } = response;
+    const read = async () => (asked.bounded ? readSome(new Response(response)) : text(response));
+    const body = await read().catch((error: unknown) => {
       throw this.#unreachable(error);
     });
-    return { code: response.statusCode ?? 0, text: body, type: response.headers['content-type'] ?? '' };
+    if (body === undefined) throw new Error('the answer is too long');
+    return { code: statusCode, text: body.toString(), type: headers['content-type'] ?? '' };
   }
 
   async #refusal(path: string, method: Asked['method'], response: IncomingMessage): Promise<Error> {

@@ -58,7 +58,11 @@ export type NodeView = {
   readonly architecture: string;
 };
 
-/** Reduces a Node to what is shown of it. */
+const LONGEST_WORD = 64;
+/** No message of an agent is longer. */
+const LONGEST_TEXT = 512;
+
+/** Reduces a Node to what is shown of it: a node that was taken over cannot make every row long. */
 export function viewNode({ metadata, spec, status }: RawNode): NodeView {
   const { labels = {}, annotations = {} } = metadata;
   const own = status?.conditions?.find(({ type }) => type === CONDITION);
@@ -68,19 +72,19 @@ export function viewNode({ metadata, spec, status }: RawNode): NodeView {
     name: metadata.name,
     ready: labels[READY] ?? '',
     status: own?.status ?? '',
-    reason: own?.reason ?? '',
-    message: own?.message ?? '',
+    reason: (own?.reason ?? '').slice(0, LONGEST_WORD),
+    message: (own?.message ?? '').slice(0, LONGEST_TEXT),
     since: own?.lastTransitionTime ?? '',
     runsc: labels[OWN_KEYS.labels.runscVersion] ?? '',
     platform: labels[OWN_KEYS.labels.platform] ?? '',
     // A fingerprint is the version with a digest of settings: "0.1.0+84c18f33".
-    provenBy: (annotations[OWN_KEYS.annotations.provenBy] ?? '').split('+')[0] ?? '',
+    provenBy: (annotations[OWN_KEYS.annotations.provenBy]?.split('+')[0] ?? '').slice(0, LONGEST_WORD),
     alive: kubelet?.status === 'True',
     cordoned: spec?.unschedulable ?? false,
     taints: spec?.taints ?? [],
     labels,
     kubelet: info.kubeletVersion ?? '',
-    runtime: info.containerRuntimeVersion ?? '',
+    runtime: (info.containerRuntimeVersion ?? '').slice(0, LONGEST_WORD),
     os: info.operatingSystem ?? '',
     architecture: info.architecture ?? '',
   };

@@ -37,21 +37,22 @@ export function agentState({ agent }: NodeRow): string {
   return agent.ready ? 'Ready' : agent.state === 'Running' ? 'NotReady' : agent.state;
 }
 
-const COLORS: Readonly<Record<string, Color>> = {
-  true: 'green',
-  false: 'red',
-  True: 'green',
-  False: 'red',
-  Unknown: 'yellow',
-};
+// A map: a label may have any word, "constructor" as well.
+const COLORS: ReadonlyMap<string, Color> = new Map([
+  ['true', 'green'],
+  ['false', 'red'],
+  ['True', 'green'],
+  ['False', 'red'],
+  ['Unknown', 'yellow'],
+]);
 const dash = (text: string) => text || '-';
 
 /** The columns of `nodes`. */
 export function nodeColumns(nowMs: number): Column<NodeRow>[] {
   return [
     { head: 'NAME', cell: ({ name }) => name },
-    { head: 'READY', cell: ({ ready }) => dash(ready), color: ({ ready }) => COLORS[ready] },
-    { head: 'REASON', cell: ({ reason }) => dash(reason), color: ({ status }) => COLORS[status] },
+    { head: 'READY', cell: ({ ready }) => dash(ready), color: ({ ready }) => COLORS.get(ready) },
+    { head: 'REASON', cell: ({ reason }) => dash(reason), color: ({ status }) => COLORS.get(status) },
     { head: 'SINCE', cell: ({ since }) => dash(ageOf(since, nowMs)), spare: 3 },
     {
       head: 'AGENT',

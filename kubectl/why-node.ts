@@ -2,7 +2,7 @@ import type { Evidence } from '../agent/finding.ts';
 import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
 import { REASONS } from '../agent/reasons.ts';
 import type { Status } from '../agent/report.ts';
-import { HEADLINES, PROOF_TONES, shortIds, toneOf } from '../agent/text/format.ts';
+import { HEADLINES, MARKS, PROOF_TONES, shortIds, type Tone, toneOf } from '../agent/text/format.ts';
 import { ageOf } from './age.ts';
 import { type AgentPod, listAgents, orAbsent, readReport, readUnready, type Told } from './agents.ts';
 import type { Context } from './context.ts';
@@ -100,13 +100,22 @@ function findingsOf({ findings, proof, verdict }: Status): Seen[] {
   return [
     ...(passed.length === 0 ? [] : [{ tone: 'pass', about: 'in order', text: passed.join(', ') } as const]),
     ...first.map((finding) => ({
-      tone: toneOf(finding, proven),
+      tone: knownTone(toneOf(finding, proven)),
       about: others.flatMap(({ check, message }) => (message === finding.message ? [check] : [])).join(', '),
       text: said(finding.message),
       evidence: (finding.evidence ?? []).map(placeOf),
     })),
-    { tone: PROOF_TONES[proof.kind], about: 'proof', text: proven ? proof.message : said(proof.message) },
+    {
+      tone: knownTone(PROOF_TONES[proof.kind]),
+      about: 'proof',
+      text: proven ? proof.message : said(proof.message),
+    },
   ];
+}
+
+/** An agent of another version, or of a node that was taken over, may have words for which there is no tone. */
+function knownTone(tone: Tone): Tone {
+  return Object.hasOwn(MARKS, tone) ? tone : 'unknown';
 }
 
 function placeOf({ file, line, value }: Evidence): string {

@@ -61,7 +61,11 @@ export function agentOf(
 ) {
   const { ready = true, waiting, message = '' } = state;
   return {
-    metadata: { name: `agent-${node}`, namespace: 'gvisor-ready' },
+    metadata: {
+      name: `agent-${node}`,
+      namespace: 'gvisor-ready',
+      ownerReferences: [{ kind: 'DaemonSet', name: 'gvisor-ready-agent', controller: true }],
+    },
     spec: {
       nodeName: node,
       containers: [

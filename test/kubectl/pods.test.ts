@@ -64,18 +64,14 @@ describe('pods', () => {
       podOf('b', { runtimeClassName: 'gvisor', nodeName: 'node-2' }),
     ]);
     const proxy = (node: string) => `${AGENTS}/agent-${node}:9477/proxy/report`;
-    api.behind.set(proxy('node-1'), forbidden('get', 'pods/proxy', 'gvisor-ready'));
+    for (const node of ['node-1', 'node-2'])
+      api.behind.set(proxy(node), forbidden('get', 'pods/proxy', 'gvisor-ready'));
     const { code, out, err } = await run('pods');
     assert.equal(code, 2);
     assert.match(out, /^a +\? .*\nb +\? /m);
     assert.equal(
       err,
       'Nothing tells what pods run in: you may not ask agents: that needs the verb get on pods/proxy in the namespace gvisor-ready.\n',
-    );
-    assert.equal(
-      api.asked.filter((each) => each.includes('/proxy/')).length,
-      1,
-      'asks once what it may not ask',
     );
 
     api.behind.set(proxy('node-1'), refusal(503, 'error trying to reach service: i/o timeout'));
