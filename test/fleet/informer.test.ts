@@ -94,11 +94,11 @@ describe('Informer', () => {
       since.push(informer.sinceMs);
       response.end();
     };
-    const fate: Fate = (_, response) => setTimeout(end, 1_500, response);
-    const { informer } = await follow(t, fate, 1_000, '');
-    await waitFor('the end of a fourth watch', 20_000, async () => since.length === 4 || undefined, 20);
+    const fate: Fate = (_, response) => setTimeout(end, 2_500, response);
+    const { informer } = await follow(t, fate, 2_000, '');
+    await waitFor('the end of a fifth watch', 40_000, async () => since.length === 5 || undefined, 20);
     assert.ok(since[0] !== undefined);
-    assert.deepEqual(since, Array(4).fill(since[0]));
+    assert.deepEqual(since, Array(5).fill(since[0]));
   });
 
   it('stands no more where each watch is cut at once', async (t) => {
