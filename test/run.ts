@@ -64,6 +64,9 @@ const VERSIONS = [
   'test/e2e/pods.test.ts',
 ];
 
+/** No test takes a third of this; one that hangs must not hang the run. */
+const MOST_MS = 1_800_000;
+
 /** Ends the files that run, and with them the clusters that they have started. */
 const stop = new AbortController();
 
@@ -173,7 +176,8 @@ async function runFiles(
     ...['--test-reporter=spec', '--test-reporter-destination=stdout'],
     ...['--test-reporter=./test/reporter.ts', `--test-reporter-destination=${file}`],
   ];
-  const args = ['--import', 'tsx', '--test', `--test-concurrency=${lanes}`, ...reporters, ...found];
+  const limits = [`--test-concurrency=${lanes}`, `--test-timeout=${MOST_MS}`];
+  const args = ['--import', 'tsx', '--test', ...limits, ...reporters, ...found];
   const output = join(folder, 'output');
   const stdout = held ? openSync(output, 'w') : 'inherit';
   const child = spawn(process.execPath, args, {

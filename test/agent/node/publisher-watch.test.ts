@@ -58,7 +58,10 @@ describe('a Node that somebody else changes', () => {
   });
 
   it('is asked for again after a while where something on the way did not know it', async (t) => {
-    const { server, publisher, logged, pause, clock } = await settled(t);
+    const shared = await fakeApiServer(t);
+    shared.server.watchScript.push('silence');
+    const { server, publisher, publish, logged, pause, clock } = await publisherOf(t, {}, shared);
+    await publish(READY);
     server.script.push(refusal(404, 'not found'));
     publisher.publish(BROKEN);
     await logged('the node does not exist: waiting for it');
