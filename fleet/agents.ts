@@ -23,14 +23,23 @@ export type AgentSet = {
   readonly ready: number;
 };
 
+/** Who controls a pod, as far as that is read. */
+type Owned = {
+  readonly ownerReferences?: readonly { readonly kind: string; readonly controller?: boolean }[];
+};
+
 /**
- * What the fleet keeps of an agent's pod, from the JSON of the API server; nothing of a pod that no DaemonSet controls. A
- * kubelet may create mirror pods with any labels, but only such as its Node controls.
+ * Whether a DaemonSet controls a pod: a kubelet may create mirror pods with the labels of an agent, but only such as its
+ * Node controls.
  * Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
  */
+export function isOfDaemonSet(metadata: Owned | undefined): boolean {
+  return metadata?.ownerReferences?.find(({ controller }) => controller)?.kind === 'DaemonSet';
+}
+
+/** What the fleet keeps of an agent's pod, from the JSON of the API server; nothing of a pod that no DaemonSet controls. */
 export function agentPodOf({ metadata, spec, status }: V1Pod): AgentPod | undefined {
-  const controller = metadata?.ownerReferences?.find((each) => each.controller);
-  if (controller?.kind !== 'DaemonSet') return undefined;
+  if (!isOfDaemonSet(metadata)) return undefined;
   const ready = status?.conditions?.some((each) => each.type === 'Ready' && each.status === 'True') ?? false;
   const runs = status?.phase === 'Running' && status.containerStatuses?.some(({ state }) => state?.running);
   const image = spec?.containers[0]?.image ?? '';

@@ -3,7 +3,9 @@ import { errorLine } from '../agent/host/error-line.ts';
 import { AGENT_PORT, AGENT_SELECTOR, NAMESPACE } from '../agent/installed.ts';
 import { KubeError } from '../agent/kube/error.ts';
 import type { Status } from '../agent/report.ts';
+import { isOfDaemonSet } from '../fleet/agents.ts';
 import type { Api } from './api.ts';
+import { LONGEST_WORD } from './node-view.ts';
 import { plain, plainValues } from './plain.ts';
 import { isReport } from './report-shape.ts';
 
@@ -50,20 +52,13 @@ type RawAgent = {
 };
 
 const PODS = `/api/v1/namespaces/${NAMESPACE}/pods`;
-/** No word of a kubelet for a container that does not run is longer. */
-const LONGEST_WORD = 64;
 
 /** The agents' pods, those that are about to go not among them; a DaemonSet's pod that waits for its node has its name. */
 export async function listAgents(api: Api): Promise<readonly AgentPod[]> {
   const { items } = await api.list<RawAgent, RawAgent>(PODS, { labelSelector: AGENT_SELECTOR }, (pod) => pod);
   return items
-    .filter((pod) => pod.metadata.deletionTimestamp === undefined && isOfDaemonSet(pod))
+    .filter(({ metadata }) => metadata.deletionTimestamp === undefined && isOfDaemonSet(metadata))
     .map(agentOf);
-}
-
-/** A kubelet may create mirror pods with the labels of an agent, but only such as its Node controls. */
-function isOfDaemonSet({ metadata }: RawAgent): boolean {
-  return metadata.ownerReferences?.find(({ controller }) => controller)?.kind === 'DaemonSet';
 }
 
 function agentOf({ metadata, spec, status }: RawAgent): AgentPod {

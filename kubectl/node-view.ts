@@ -1,5 +1,5 @@
 import { OWN_KEYS } from '../agent/node/keys.ts';
-import { CONDITION } from '../agent/node/object.ts';
+import { CONDITION, LONGEST_MESSAGE } from '../agent/node/object.ts';
 import type { Api } from './api.ts';
 import { READY } from './known.ts';
 
@@ -58,9 +58,8 @@ export type NodeView = {
   readonly architecture: string;
 };
 
-const LONGEST_WORD = 64;
-/** No message of an agent is longer. */
-const LONGEST_TEXT = 512;
+/** No word that a kubelet or an agent has for something is longer. */
+export const LONGEST_WORD = 64;
 
 /** Reduces a Node to what is shown of it: a node that was taken over cannot make every row long. */
 export function viewNode({ metadata, spec, status }: RawNode): NodeView {
@@ -73,7 +72,7 @@ export function viewNode({ metadata, spec, status }: RawNode): NodeView {
     ready: labels[READY] ?? '',
     status: own?.status ?? '',
     reason: (own?.reason ?? '').slice(0, LONGEST_WORD),
-    message: (own?.message ?? '').slice(0, LONGEST_TEXT),
+    message: (own?.message ?? '').slice(0, LONGEST_MESSAGE),
     since: own?.lastTransitionTime ?? '',
     runsc: labels[OWN_KEYS.labels.runscVersion] ?? '',
     platform: labels[OWN_KEYS.labels.platform] ?? '',

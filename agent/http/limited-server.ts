@@ -11,6 +11,8 @@ const TOO_MANY_MS = 1_000;
 const MOST_WAITING = 512;
 /** So many bytes all connections hold at most, with answers that their other sides have not taken; a pod has 256 MiB. */
 const MOST_HELD = 32 * 2 ** 20;
+/** What of that is left when connections are dropped for a new one: that walks through all of them, and so makes room for many. */
+const KEPT = 0.9;
 
 /** So many headers a question has at most: as texts, a thousand short ones take eight times their bytes. */
 const MOST_HEADERS = 64;
@@ -42,7 +44,7 @@ export function createLimitedServer({
 }: Limited): Server {
   const addresses = new Map<string, Address>();
   let waiting = 0;
-  let open = 0;
+  let connected = 0;
   let turning = false;
   let restsUntilMs = 0;
   const connections = () => Array.from(addresses.values(), ({ open }) => open);
@@ -97,7 +99,7 @@ export function createLimitedServer({
         waiting -= 1;
         return;
       }
-      open -= 1;
+      connected -= 1;
       address.open.delete(socket);
       if (address.open.size === 0) addresses.delete(remoteAddress);
     });
@@ -107,8 +109,8 @@ export function createLimitedServer({
     }
     address.open.add(socket);
     addresses.set(remoteAddress, address);
-    // For many at once: it walks through all of them.
-    if (++open * CONNECTION_BYTES > mostHeld) makeRoom(connections(), 0.9 * mostHeld);
+    connected += 1;
+    if (connected * CONNECTION_BYTES > mostHeld) makeRoom(connections(), KEPT * mostHeld);
     // Node calls this after an answer.
     socket.destroySoon = () => endAnswer(socket);
     readQuestion(socket, () => parser.emit('connection', socket));

@@ -114,8 +114,8 @@ export function taintPatch(
   return { metadata: { resourceVersion }, spec: { taints } };
 }
 
-/** `kubectl describe node` prints a condition on one line. */
-const LONGEST_MESSAGE = 512;
+/** No message of the condition is longer: `kubectl describe node` prints it on one line. */
+export const LONGEST_MESSAGE = 512;
 
 /**
  * The condition of a verdict, with what to do in its message. The time of its last transition stays while the status

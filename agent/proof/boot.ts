@@ -28,7 +28,7 @@ const HOUSEKEEPING_MS = 2_000;
 const JITTER_MS = 200;
 /** How often it is asked, 0.1 s apart, whether a sandbox that could not be looked at has ended: it takes over 0.5 s on a busy node, */
 const ENDS_SOON = 15;
-/** and over 1.5 s where /proc, and not containerd, showed that something is wrong: that its first process is gone, for one. */
+/** and over 1.5 s where /proc showed that its first process is gone. */
 const GONE_SOON = 50;
 /** One that containerd says to run for longer than this after its process was not there was hidden: /proc has hidepid, or is foreign. */
 const HEARS_MS = 1_000;
