@@ -3,11 +3,10 @@ import { appendFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { Host } from '../../../agent/host/host.ts';
 import { RunscPrograms } from '../../../agent/runsc/program.ts';
 import { waitFor } from '../../../hack/run.ts';
+import { collect } from '../collect.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { fakeRunsc } from './fake-runsc.ts';
 
@@ -136,8 +135,6 @@ describe('RunscPrograms, in memory', () => {
     const text = Buffer.concat([at(10, 'release-20260817.0\0'), Buffer.alloc(PIECE_BYTES)]);
     const paths = Array.from({ length: 24 }, (_, nth) => `/runsc-${nth}`);
     const host = await tempHost(t, Object.fromEntries(paths.map((path) => [path, { program: text }])));
-    setFlagsFromString('--expose-gc');
-    const collect = runInNewContext('gc') as () => void;
     const held = async () => {
       await setImmediate(); // what awaits its end is only then nobody's
       collect();
