@@ -25,19 +25,20 @@ export function isOfSandbox({ argv, cgroups }: HostProcess, id: string): boolean
 }
 
 /**
- * Reads a process by its PID in the namespace of the host's /proc; undefined when it is gone, or ends and has no arguments
- * any more.
- * Source: https://man7.org/linux/man-pages/man5/proc_pid_status.5.html, proc_pid_cgroup(5), proc_pid_statm(5)
+ * Reads a process by its PID in the namespace of the host's /proc; undefined when it is gone, or about to be: one that ends
+ * gives up its memory before its cgroups and its namespaces, so that what was read before its size is of one that lived.
+ * Source: https://man7.org/linux/man-pages/man5/proc_pid_status.5.html, proc_pid_cgroup(5), proc_pid_statm(5), and
+ * https://github.com/torvalds/linux/blob/v6.12/kernel/exit.c (do_exit)
  */
 export async function readProcess(host: Host, pid: number): Promise<HostProcess | undefined> {
   const read = (file: string, maxBytes?: number) => host.readText(`/proc/${pid}/${file}`, maxBytes);
-  const [cmdline, status, cgroup, statm] = await Promise.all([
+  const [cmdline, status, cgroup] = await Promise.all([
     read('cmdline', MOST_ARGUMENT_BYTES),
     read('status'),
     read('cgroup'),
-    read('statm'),
   ]);
-  if (!cmdline || status === undefined || cgroup === undefined) return undefined;
+  const [size = 0, , , textPages = 0] = (await read('statm'))?.split(' ').map(Number) ?? [];
+  if (!cmdline || status === undefined || cgroup === undefined || size === 0) return undefined;
   const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '';
   return {
     argv: cmdline.replace(/\0$/, '').split('\0'),
@@ -46,7 +47,7 @@ export async function readProcess(host: Host, pid: number): Promise<HostProcess 
     namespacedPids: field('NSpid').split(/\s+/).map(Number),
     seccomp: Number(field('Seccomp')),
     cgroups: parseCgroups(cgroup),
-    textPages: Number(statm?.split(' ')[3] ?? Number.NaN),
+    textPages,
   };
 }
 

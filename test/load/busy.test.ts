@@ -36,6 +36,10 @@ describe('a node with many times more work than processors', () => {
       await endLoad(cluster());
     });
     const { outcomes, backS, ...more } = effect;
+    if (more.writes > 0) {
+      const log = await cluster().kubectl(['logs', '--namespace', 'gvisor-ready', name]);
+      console.log(log.split('\n').filter((line) => line.includes(' written')).join('\n'));
+    }
     assert.deepEqual(more, { lostS: 0, transitions: 0, writes: 0, restarts: 0, sandboxes: 0, cgroups: 0 });
     assert.equal((await agentOn(cluster(), NODE)).name, name);
     const looks = [...outcomes.values()].reduce((sum, count) => sum + count, 0);

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { Host } from '../../../agent/host/host.ts';
 import { parseCgroups, readProcess } from '../../../agent/host/process.ts';
@@ -43,6 +45,18 @@ describe('readProcess', () => {
     assert.equal(await readProcess(host, 7), undefined);
   });
 
+  it('is undefined for one that ends while it is read, whose cgroup is another by then', async (t) => {
+    const host = await tempHost(t);
+    addProcess(host.root, 7, { argv: ['runsc-sandbox'], cgroup: '4:memory:/kubepods/gvisor_ready/1f\n' });
+    const readText = host.readText.bind(host);
+    t.mock.method(host, 'readText', async (path: string, maxBytes?: number) => {
+      if (!path.endsWith('/cgroup')) return readText(path, maxBytes);
+      await writeFile(join(host.root, 'proc/7/statm'), '0 0 0 0 0 0 0\n');
+      return '4:memory:/\n';
+    });
+    assert.equal(await readProcess(host, 7), undefined);
+  });
+
   it('refuses arguments that are larger than any that matter', async (t) => {
     const host = await tempHost(t);
     addProcess(host.root, 7, { argv: ['x'.repeat(64 * 1024)] });
@@ -50,9 +64,14 @@ describe('readProcess', () => {
   });
 
   it('knows no number that is not told', async (t) => {
-    const files = { '/proc/7/cmdline': 'a\0', '/proc/7/status': 'Name:\ta\n', '/proc/7/cgroup': '0::/\n' };
+    const files = {
+      '/proc/7/cmdline': 'a\0',
+      '/proc/7/status': 'Name:\ta\n',
+      '/proc/7/cgroup': '0::/\n',
+      '/proc/7/statm': '1\n',
+    };
     const seen = await readProcess(await tempHost(t, files), 7);
-    assert.ok(Number.isNaN(seen?.textPages));
+    assert.equal(seen?.textPages, 0);
     assert.equal(seen?.seccomp, 0);
   });
 });
