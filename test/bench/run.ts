@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { Argument, Command, InvalidArgumentError } from 'commander';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { deployAgent } from '../../cluster/story.ts';
@@ -24,44 +24,41 @@ const SECTIONS = [
   ...['request', 'scale', 'fleet', 'vm'],
 ];
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    runs: { type: 'string', default: '30' },
-    proofs: { type: 'string', default: '50' },
-    soak: { type: 'string', default: '60' },
-    idle: { type: 'string', default: '60' },
-    flaps: { type: 'string', default: '20' },
-    load: { type: 'string', default: '1800' },
-    pressure: { type: 'string', default: '300' },
-    pods: { type: 'string', default: '200' },
-    request: { type: 'string', default: '300' },
-    outage: { type: 'string', default: '300' },
-    agents: { type: 'string', default: '1000' },
-    nodes: { type: 'string', default: '5000' },
-    looks: { type: 'string', default: '50' },
-  },
-});
+/** How much of it unless said otherwise, and of what. */
+const AMOUNTS = {
+  proofs: [50, 'proofs on an idle node'],
+  runs: [30, 'runs of each fault and its repair'],
+  soak: [60, 'seconds until the memory is read'],
+  idle: [60, 'seconds in which the CPU is counted'],
+  flaps: [20, 'restarts of containerd and upgrades of runsc; of the agent five times as many'],
+  outage: [300, 'seconds without the API server'],
+  load: [1800, 'seconds with eight times more work than processors'],
+  pressure: [300, 'seconds with too little memory and disk'],
+  pods: [200, 'pods of gVisor that are started'],
+  request: [300, 'seconds of load with each CPU request of the agent'],
+  agents: [1000, 'agents of one API server'],
+  nodes: [5000, 'nodes of a simulated fleet'],
+  looks: [50, 'looks on a virtual machine'],
+} as const;
+
+const program = new Command('npm run bench --')
+  .description(
+    'Measures, and prints tables with the goal beside each figure. Everything, unless sections are named.',
+  )
+  .addArgument(new Argument('[sections...]', 'what to measure').choices(SECTIONS))
+  .configureOutput({ outputError: (text, write) => write(`${text.trim()}\n`) })
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
+for (const [name, [usual, what]] of Object.entries(AMOUNTS))
+  program.option(`--${name} <number>`, what, wholeNumber, usual);
+program.parse();
 const { runs, proofs, soak, idle, flaps, load, pressure, pods, request, outage, agents, nodes, looks } =
-  Object.fromEntries(Object.entries(values).map(([name, text]) => [name, wholeNumber(name, text)])) as Record<
-    keyof typeof values,
-    number
-  >;
-const wrong = positionals.filter((word) => !SECTIONS.includes(word));
-if (wrong.length > 0) giveUp(`Nothing called "${wrong.join('", "')}" is measured: ${SECTIONS.join(', ')}.`);
-const wanted = (section: string) => positionals.length === 0 || positionals.includes(section);
+  program.opts<Readonly<Record<keyof typeof AMOUNTS, number>>>();
+const sections: readonly string[] = program.args;
+const wanted = (section: string) => sections.length === 0 || sections.includes(section);
 
-function wholeNumber(name: string, text: string): number {
-  if (/^[1-9]\d{0,4}$/.test(text)) return Number(text);
-  return giveUp(
-    `--${name} is "${text}": it takes a number from 1 to 99999 (soak, idle, load, pressure, request and outage in seconds).`,
-  );
-}
-
-/** Ends before anything is started. */
-function giveUp(why: string): never {
-  console.error(why);
-  process.exit(2);
+function wholeNumber(text: string): number {
+  if (!/^[1-9]\d{0,4}$/.test(text)) throw new InvalidArgumentError('It takes a number from 1 to 99999.');
+  return Number(text);
 }
 
 function show(head: readonly string[], rows: readonly (readonly string[])[]): void {
