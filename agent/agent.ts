@@ -122,8 +122,10 @@ export class Agent {
     const old = this.#state.published;
     const settled = settle(this.#state, seen.verdict, seen.seenMs, patience);
     this.#state = settled.state;
-    // What a look could not tell again stays as it was last told.
-    this.#facts = { ...this.#facts, ...seen.facts };
+    // What a look could not tell again stays as it was last told, and one that decides nothing tells what is new alone: files
+    // name another platform and release than the sandbox of a proof where a wrapper starts runsc.
+    const decides = settled.publish !== undefined && settled.publish.status !== 'Unknown';
+    this.#facts = decides ? { ...this.#facts, ...seen.facts } : { ...seen.facts, ...this.#facts };
     if (seen.proof.kind === 'proven' && isNew) {
       this.#provenAt = this.#options.date().toISOString();
       this.#provenMs = now();

@@ -4,9 +4,9 @@ import { setImmediate } from 'node:timers/promises';
 import type { Look } from '../../agent/look.ts';
 import type { Report } from '../../agent/report.ts';
 import { FileTrigger } from '../../agent/trigger/files.ts';
-import { agentOf, lookOf } from './agent-harness.ts';
+import { agentOf, BROKEN, lookOf } from './agent-harness.ts';
 import { tempHost } from './host/temp-host.ts';
-import { READY } from './reports.ts';
+import { READY, verdictOf } from './reports.ts';
 
 const DAY_MS = 86_400_000;
 const NEVER_ENDS = () => Promise.withResolvers<Look>().promise;
@@ -145,6 +145,33 @@ describe('Agent, when something stalls', () => {
         ['release-20260223.0', 'kvm', undefined],
         ['release-20260223.0', 'kvm', 'v2.4.2'],
         [undefined, 'kvm', 'v2.4.2'],
+      ],
+    );
+  });
+
+  it('takes back what a sandbox said only with a verdict that settles', async (t) => {
+    // A wrapper chooses the platform, which no file tells; the release is that of the program which it runs.
+    const sandbox = { runsc: 'release-20260223.0', platform: 'kvm' };
+    const files = { runsc: undefined, platform: 'systrap', containerd: 'v2.4.2' };
+    const verdicts = [READY, verdictOf('Unknown', 'SandboxSlow'), BROKEN, READY, BROKEN, BROKEN];
+    const { bell, clock, published, run } = await agentOf(
+      t,
+      verdicts.map((verdict) => async () => ({
+        ...lookOf(verdict, clock.nowMs),
+        facts: verdict === READY ? sandbox : files,
+      })),
+    );
+    void run();
+    for (const _ of verdicts.slice(1)) {
+      clock.nowMs += 1_000;
+      await bell.next({ kind: 'timer' });
+    }
+    assert.deepEqual(
+      published.map(({ facts }) => [facts.runsc, facts.platform, facts.containerd]),
+      [
+        ['release-20260223.0', 'kvm', undefined],
+        ...Array(4).fill(['release-20260223.0', 'kvm', 'v2.4.2']),
+        [undefined, 'systrap', 'v2.4.2'],
       ],
     );
   });
