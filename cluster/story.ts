@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { waitFor } from '../hack/run.ts';
+import { patient, waitFor } from '../hack/run.ts';
 import type { Cluster } from './cluster.ts';
 import { breakNode, healNode } from './faults/break-node.ts';
 import type { FaultName } from './faults/faults.ts';
@@ -125,10 +125,11 @@ export async function secondsUntilLabel(
 ): Promise<number> {
   const opened = Promise.withResolvers<void>();
   const seen = Promise.withResolvers<number>();
+  const patienceMs = patient(timeoutMs);
   const timer = setTimeout(
     () =>
-      seen.reject(new Error(`The label of ${node} did not become "${value}" within ${timeoutMs / 1000} s`)),
-    timeoutMs,
+      seen.reject(new Error(`The label of ${node} did not become "${value}" within ${patienceMs / 1000} s`)),
+    patienceMs,
   );
   let begun: number | undefined;
   const watch = watchNodes(cluster, [node], [READY_PATH], ([label]) => {

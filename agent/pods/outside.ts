@@ -27,8 +27,8 @@ export type PodsOutside = {
   readonly inside: readonly string[];
 };
 
-/** Pods are read every three seconds. */
-const STALE_MS = 15_000;
+/** Pods are read every three seconds, and at the latest each half a minute where that takes long. */
+const STALE_MS = 45_000;
 
 /** Sorts pods as a person wants to know of them at `nowMs`, wall clock time. */
 export function podsOutside(

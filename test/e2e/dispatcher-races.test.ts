@@ -48,7 +48,7 @@ describe('the dispatcher, when things change between the question and the pod', 
     const fallen = await call({
       policy: 'prefer',
       name: 'twice',
-      options: SHORT,
+      options: ['--schedule-deadline', '6'],
       gate: (gate) => gate.before('POST', CREATE, loseAll),
     });
     assert.deepEqual(

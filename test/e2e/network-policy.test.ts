@@ -66,7 +66,7 @@ const set = (values: string) =>
 /** Runs a pod that asks for others, and that Pod Security lets in everywhere. */
 async function runAsker(namespace: string): Promise<void> {
   const there = ['-n', namespace];
-  await cluster.kubectl(['wait', ...there, '--for=create', 'serviceaccount/default', '--timeout=60s']);
+  await cluster.kubectl(['wait', ...there, '--for=create', 'serviceaccount/default', '--timeout=180s']);
   const pod = evaluationPod('asker', {
     gvisor: false,
     spec: {
@@ -81,7 +81,7 @@ async function runAsker(namespace: string): Promise<void> {
   });
   await cluster.kubectl(['apply', ...there, '-f', '-'], pod);
   await cluster.kubectl(
-    ['wait', ...there, 'pod/asker', '--for=condition=Ready', '--timeout=60s'],
+    ['wait', ...there, 'pod/asker', '--for=condition=Ready', '--timeout=180s'],
     undefined,
     70_000,
   );
@@ -165,7 +165,7 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     assert.match(await helm('test', 'gvisor-ready'), PROVEN);
     assert.match(await helm('uninstall', 'gvisor-ready'), CLEANED);
     for (const { name } of NODES) assert.deepEqual(await marksOn(cluster, name), [], name);
-    await cluster.kubectl(['delete', 'namespace', 'gvisor-ready', '--timeout=90s'], undefined, 100_000);
+    await cluster.kubectl(['delete', 'namespace', 'gvisor-ready', '--timeout=270s'], undefined, 100_000);
     assert.deepEqual(await objectsLeft(cluster), []);
   });
 });

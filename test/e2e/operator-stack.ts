@@ -40,7 +40,11 @@ export type ReceivedAlert = {
 export async function deployOperator(cluster: Cluster): Promise<Prometheus> {
   for (const id of MONITORING_IMAGES) await cluster.node(MONITORING_NODE).load(await ensureImage(id));
   await apply(cluster, await operatorBundle());
-  await cluster.kubectl(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=60s'], '', 70_000);
+  await cluster.kubectl(
+    ['wait', '--for=condition=Established', 'crd', '--all', '--timeout=180s'],
+    '',
+    70_000,
+  );
   await applyDocumented(cluster);
   await hastenRules(cluster);
   await startReceiver(cluster);
@@ -49,7 +53,7 @@ export async function deployOperator(cluster: Cluster): Promise<Prometheus> {
   await cluster.kubectl(['apply', '-f', RIGHTS]);
   await apply(cluster, STACK.map((object) => JSON.stringify(object)).join('\n---\n'));
   for (const kind of ['alertmanager', 'prometheus']) {
-    const wait = ['wait', '--for=condition=Available', kind, '--all', '-n', NAMESPACE, '--timeout=120s'];
+    const wait = ['wait', '--for=condition=Available', kind, '--all', '-n', NAMESPACE, '--timeout=360s'];
     await cluster.kubectl(wait, '', 130_000);
   }
   return reachPrometheus(cluster);

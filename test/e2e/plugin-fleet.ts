@@ -6,7 +6,7 @@ import type { Plugin } from './plugin-run.ts';
 
 /**
  * Requires gVisor in the namespace `evaluations`, in which two pods run on node-2: `in` asks for gVisor, and `plain` was
- * there before the requirement. Returns once the agent has told the plugin what both run in.
+ * there before the requirement. Returns once the agent has told the plugin what both run in, and said so of `plain`.
  */
 export async function evaluate(cluster: Cluster, plugin: Plugin): Promise<void> {
   const there = ['-n', 'evaluations'];
@@ -29,5 +29,9 @@ export async function evaluate(cluster: Cluster, plugin: Plugin): Promise<void> 
   await cluster.kubectl(['label', 'namespace', 'evaluations', 'require-gvisor=true']);
   await waitFor('the agent to see both pods', 20_000, async () =>
     (await plugin.ask(['pods', ...there])).text.includes('?') ? undefined : true,
+  );
+  // It may have read them just before their namespace required anything.
+  await waitFor('its event on the pod outside', 20_000, async () =>
+    (await plugin.ask(['why', 'plain', ...there])).text.includes('UnsandboxedPod') ? true : undefined,
   );
 }

@@ -18,7 +18,7 @@ describe('the NodeReadinessRule, on a real API server that has its CRD', () => {
     async () => {
       await cluster().kubectl(['apply', '-f', CRD]);
       await cluster().kubectl(
-        ['wait', '--for=condition=Established', '--timeout=60s', '-f', CRD],
+        ['wait', '--for=condition=Established', '--timeout=180s', '-f', CRD],
         '',
         70_000,
       );

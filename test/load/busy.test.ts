@@ -38,7 +38,12 @@ describe('a node with many times more work than processors', () => {
     const { outcomes, backS, ...more } = effect;
     if (more.writes > 0) {
       const log = await cluster().kubectl(['logs', '--namespace', 'gvisor-ready', name]);
-      console.log(log.split('\n').filter((line) => line.includes(' written')).join('\n'));
+      console.log(
+        log
+          .split('\n')
+          .filter((line) => line.includes(' written'))
+          .join('\n'),
+      );
     }
     assert.deepEqual(more, { lostS: 0, transitions: 0, writes: 0, restarts: 0, sandboxes: 0, cgroups: 0 });
     assert.equal((await agentOn(cluster(), NODE)).name, name);

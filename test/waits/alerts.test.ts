@@ -44,7 +44,7 @@ describe('the alerts, on real agents that a real Prometheus scrapes', () => {
   it('GVisorSandboxBootSlow fires when runsc takes its time, and resolves after faster boots', async () => {
     const real = '/usr/local/bin/runsc-behind';
     await rename(node('node-2').path(RUNSC), node('node-2').path(real));
-    const slow = `#!/bin/sh\ncase " $* " in *" create "*) sleep 1.5 ;; esac\nexec ${real} "$@"\n`;
+    const slow = `#!/bin/sh\ncase " $* " in *" create "*) sleep 3 ;; esac\nexec ${real} "$@"\n`;
     await node('node-2').write(RUNSC, slow, 0o755);
     const { annotations } = await fires('GVisorSandboxBootSlow', 'node-2');
     assert.match(annotations.summary ?? '', /^Sandboxes on node-2 take \d+\.\d+s to boot\.$/);
@@ -133,7 +133,7 @@ describe('the alerts, on real agents that a real Prometheus scrapes', () => {
     for (const fault of ['shim-missing', 'runsc-missing', 'config-missing'] as const) {
       await breakAndWait(cluster(), 'node-2', fault);
       await monitoredAs('node-2', 0);
-      await healAndWait(cluster(), 'node-2');
+      await healAndWait(cluster(), 'node-2', fault);
       await monitoredAs('node-2', 1);
     }
     await fires('GVisorNodeFlapping', 'node-2');

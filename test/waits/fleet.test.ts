@@ -166,7 +166,7 @@ describe('the fleet controller with its own token, on a real API server', () => 
     await objects.setAgent('node-1', false);
     await pause(12);
     await start();
-    await pause(6);
+    await pause(3);
     await assertKept(...NAMES);
     await withdrawn('node-1');
   });

@@ -31,5 +31,5 @@ describe('podsOutside', () => {
   });
 
   it('is stale once the pods were not read for a while', () =>
-    assert.equal(podsOutside(seen, false, 16_000).stale, true));
+    assert.equal(podsOutside(seen, false, 46_000).stale, true));
 });
