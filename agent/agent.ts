@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { DeadlineError, withDeadline } from './deadline.ts';
 import type { Facts } from './facts.ts';
+import type { Finding } from './finding.ts';
 import { errorLine } from './host/error-line.ts';
 import type { Look } from './look.ts';
 import type { Outcome } from './proof/outcome.ts';
@@ -53,6 +54,7 @@ export class Agent {
   #last: Look | undefined;
   #history: readonly Transition[] = [];
   #facts: Facts = {};
+  #findings: readonly Finding[] = [];
   #provenAt: string | undefined;
   #provenMs = Number.NEGATIVE_INFINITY;
   #report: Report | undefined;
@@ -136,6 +138,7 @@ export class Agent {
       this.#history = [transition, ...this.#history].slice(0, HISTORY);
       log.info({ ...publish, trigger }, 'verdict changed');
     }
+    this.#findings = publish === undefined ? withTold(seen.findings, this.#findings) : seen.findings;
     this.#report = this.#reportOf(seen, trigger, now() - begun);
     if (seen.verdict.status === 'Unknown' && seen.verdict.reason !== before?.verdict.reason)
       log.info({ ...seen.verdict, trigger }, 'the node cannot be judged just now');
@@ -166,7 +169,7 @@ export class Agent {
     }
   }
 
-  #reportOf({ verdict, findings, proof }: Look, trigger: string, durationMs: number): Report {
+  #reportOf({ verdict, proof }: Look, trigger: string, durationMs: number): Report {
     const { version, node, handler } = this.#options;
     return {
       version,
@@ -174,13 +177,20 @@ export class Agent {
       handler,
       verdict: this.#state.published ?? STARTING,
       look: { verdict, at: this.#options.date().toISOString(), trigger, durationMs: Math.round(durationMs) },
-      findings,
+      findings: this.#findings,
       proof,
       ...(this.#provenAt === undefined ? {} : { provenAt: this.#provenAt }),
       facts: { ...this.#options.facts, ...this.#facts },
       history: this.#history,
     };
   }
+}
+
+/** Findings, where a check had nothing to look at what it told earlier: a sandbox that boots slowly shows nothing yet. */
+function withTold(findings: readonly Finding[], told: readonly Finding[]): readonly Finding[] {
+  return findings.map((finding) =>
+    finding.status === 'skipped' ? (told.find(({ check }) => check === finding.check) ?? finding) : finding,
+  );
 }
 
 /** The first trigger in words: what came first is the likeliest cause. */

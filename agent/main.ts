@@ -61,7 +61,9 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
   const host = new Host(config.hostRoot);
   const proofHost = new Host(config.hostRoot);
   const podsHost = new Host(config.hostRoot);
-  const distribution = await readDistribution(host);
+  const distribution = await readDistribution(host).catch(errorLine);
+  if (typeof distribution === 'string')
+    return complain([`It cannot be told which containerd this node runs: ${distribution}`]);
   const socket = config.criSocket ?? distribution.criSocket;
   const local = await localSocket(host, socket).catch((hidden: NotVisible) => {
     log.error(`containerd's socket cannot be reached: ${hidden.message}`);

@@ -36,8 +36,12 @@ export function settle(state: Steady, verdict: Verdict, nowMs: number, patience:
 
 function settleFailure(state: Steady, verdict: Verdict, nowMs: number, { confirmMs }: Patience): Settled {
   if (state.published?.status === 'False') return publish(verdict);
-  const since = state.failingSince ?? nowMs;
-  if (state.failingSince !== undefined && nowMs - since >= confirmMs) return publish(verdict);
+  const { failingSince, unknownSince, excusedSince } = state;
+  const wasUnseen = (unknownSince ?? excusedSince) !== undefined;
+  if (failingSince !== undefined && wasUnseen && nowMs - failingSince > FORGOTTEN_MS)
+    return { state: { ...state, failingSince: nowMs }, lookAgainMs: confirmMs };
+  const since = failingSince ?? nowMs;
+  if (failingSince !== undefined && nowMs - since >= confirmMs) return publish(verdict);
   // This look could see, so a series of looks that could not has ended.
   const { unknownSince: _, excusedSince: __, ...seen } = state;
   return { state: { ...seen, failingSince: since }, lookAgainMs: Math.max(confirmMs - (nowMs - since), 0) };
@@ -62,6 +66,12 @@ function settleUnknown(state: Steady, verdict: Verdict, nowMs: number, { graceMs
   const lookAgainMs = Math.min(Math.max(lasted / 2, RETRY_MS), MOST_RETRY_MS);
   return { state: { ...kept, unknownSince: since, published: verdict }, publish: verdict, lookAgainMs };
 }
+
+/**
+ * So long after a failure, with nothing seen in between, the next one is a first one again: a busy node fails now and then.
+ * Two boots that hang under pressure, 16 min each, still confirm each other.
+ */
+const FORGOTTEN_MS = 1_200_000;
 
 /** Pressure excuses no longer than this: a containerd that answered nobody for an hour serves no pods. */
 const EXCUSED_MS = 3_600_000;

@@ -49,6 +49,8 @@ export class Reading {
   readonly runscConfig;
   /** Where runsc is, as the shim finds it by binary_name; undefined where it is in none of the folders. */
   readonly runsc;
+  /** runsc, and the sentry beside it, which is the program of a sandbox in releases since July 2026; those that are there. */
+  readonly programs;
 
   /** `signal` ends the questions to containerd. */
   constructor(sources: Sources, signal: AbortSignal) {
@@ -82,6 +84,10 @@ export class Reading {
       return path === '' ? DEFAULT_RUNSC_CONFIG : readRunscConfig(host, path);
     });
     this.runsc = once(async () => findProgram(host, this.folders, (await this.runscConfig()).binaryName));
+    this.programs = once(async () => {
+      const runsc = await this.runsc();
+      return runsc === undefined ? [] : sources.programs.readAll(host, runsc);
+    });
   }
 }
 

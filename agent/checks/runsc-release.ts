@@ -1,4 +1,3 @@
-import { posix } from 'node:path';
 import { advise, block, pass, type Seen, skip, unknown } from '../finding.ts';
 import { PAGE_BYTES } from '../host/program.ts';
 import type { RunscProgram } from '../runsc/program.ts';
@@ -15,14 +14,14 @@ export const runscRelease: Check = {
   title: 'The gVisor release is new enough',
   required: ({ minRunscRelease }) => minRunscRelease !== undefined,
   async inspect(reading, witness) {
-    const found = await readPrograms(reading);
+    const found = await reading.programs();
     const { minRunscRelease } = reading.sources;
     const [first] = found;
     if (first === undefined) {
       const message = 'runsc was not found, so that its release is not known';
       return witness === undefined ? skip(message) : unknown('ReleaseUnknown', message);
     }
-    const running = witness === undefined ? first : found.find((program) => runs(program, witness.textPages));
+    const running = witness === undefined ? first : await runningOf(reading, first.path, witness.textPages);
     if (running === undefined) {
       const paths = found.map(({ path }) => `"${path}"`).join(' and ');
       const message = `The sandbox runs a program that is not ${paths}, so that its release is not known`;
@@ -35,22 +34,11 @@ export const runscRelease: Check = {
   },
 };
 
-function runs({ textBytes }: RunscProgram, pages: number): boolean {
-  return PAGE_BYTES.some((bytes) => textBytes.has(pages * bytes));
-}
-
-/** runsc, and the sentry beside it, which is the program of a sandbox in releases since July 2026. */
-async function readPrograms(reading: Reading): Promise<readonly RunscProgram[]> {
+/** Which program it is that has so many pages of code; an upgrade may have replaced it before the boot, or after it. */
+async function runningOf(reading: Reading, runsc: string, pages: number): Promise<RunscProgram | undefined> {
   const { host, programs } = reading.sources;
-  const runsc = await reading.runsc();
-  if (runsc === undefined) return [];
-  const real = (await host.realpath(runsc)) ?? runsc;
-  const paths = new Set([
-    runsc,
-    ...[runsc, real].map((path) => posix.join(posix.dirname(path), 'gvisor-bin/gvisor_sentry')),
-  ]);
-  const read = await Promise.all([...paths].map((path) => programs.read(host, path)));
-  return read.filter((program) => program !== undefined);
+  const runs = ({ textBytes }: RunscProgram) => PAGE_BYTES.some((bytes) => textBytes.has(pages * bytes));
+  return (await reading.programs()).find(runs) ?? (await programs.readAll(host, runsc)).find(runs);
 }
 
 /** Judges a release against the floor that the settings name, or the advised one without. */

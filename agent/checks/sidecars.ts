@@ -21,12 +21,12 @@ export const sidecars: Check = {
   id: 'sidecars',
   title: 'runsc has the sidecar programs of its release',
   async inspect(reading) {
-    const { host, programs } = reading.sources;
     const runsc = await reading.runsc();
     if (runsc === undefined) return skip('runsc is not there, so its sidecars cannot be told');
-    const release = (await programs.read(host, runsc))?.release ?? parseRunscRelease('');
+    const program = (await reading.programs()).find(({ path }) => path === runsc);
+    const release = program?.release ?? parseRunscRelease('');
     return judgeSidecars(runsc, release, {
-      ...(await findSidecars(host, runsc)),
+      ...(await findSidecars(reading.sources.host, runsc)),
       isFallbackAllowed: fallsBack(await reading.runscConfig(), release),
     });
   },

@@ -116,8 +116,8 @@ const LATE_PAUSE_MS = 5_000;
 
 /**
  * Tells by its files which distribution a node runs; a plain containerd when none is recognised. The socket follows from
- * it for as long as the agent runs, so what is late is asked for again; after a minute it is taken for absent, as is at
- * once what cannot be seen: a distribution whose folders are not mounted is named by the settings.
+ * it for as long as the agent runs, so what is late is asked for again, and rejects after a minute. What cannot be seen is
+ * taken for absent: a distribution whose folders are not mounted is named by the settings.
  */
 export async function readDistribution(host: Host, pauseMs = LATE_PAUSE_MS): Promise<Distribution> {
   let tries = LATE_TRIES;
@@ -126,7 +126,8 @@ export async function readDistribution(host: Host, pauseMs = LATE_PAUSE_MS): Pro
       try {
         return await question();
       } catch (error) {
-        if (!(error instanceof LateError) || tries-- <= 0) return undefined;
+        if (!(error instanceof LateError)) return undefined;
+        if (tries-- <= 0) throw error;
         await timers.setTimeout(pauseMs);
       }
     }

@@ -25,20 +25,21 @@ export function isOfSandbox({ argv, cgroups }: HostProcess, id: string): boolean
 }
 
 /**
- * Reads a process by its PID in the namespace of the host's /proc; undefined when it is gone, or about to be: one that ends
- * gives up its memory before its cgroups and its namespaces, so that what was read before its size is of one that lived.
- * Source: https://man7.org/linux/man-pages/man5/proc_pid_status.5.html, proc_pid_cgroup(5), proc_pid_statm(5), and
- * https://github.com/torvalds/linux/blob/v6.12/kernel/exit.c (do_exit)
+ * Reads a process by its PID in the namespace of the host's /proc; undefined when it is gone, or about to be. One that ends
+ * is flagged first and then loses its memory, its cgroups and its namespaces: what was read before the flags is of one that
+ * lived.
+ * Source: https://man7.org/linux/man-pages/man5/proc_pid_status.5.html, proc_pid_cgroup(5), proc_pid_statm(5),
+ * proc_pid_stat(5), and https://github.com/torvalds/linux/blob/v6.12/kernel/exit.c (do_exit)
  */
 export async function readProcess(host: Host, pid: number): Promise<HostProcess | undefined> {
   const read = (file: string, maxBytes?: number) => host.readText(`/proc/${pid}/${file}`, maxBytes);
-  const [cmdline, status, cgroup] = await Promise.all([
+  const [cmdline, status, cgroup, statm] = await Promise.all([
     read('cmdline', MOST_ARGUMENT_BYTES),
     read('status'),
     read('cgroup'),
+    read('statm'),
   ]);
-  const [size = 0, , , textPages = 0] = (await read('statm'))?.split(' ').map(Number) ?? [];
-  if (!cmdline || status === undefined || cgroup === undefined || size === 0) return undefined;
+  if (!cmdline || status === undefined || cgroup === undefined || (await isEnding(read))) return undefined;
   const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '';
   return {
     argv: cmdline.replace(/\0$/, '').split('\0'),
@@ -47,8 +48,18 @@ export async function readProcess(host: Host, pid: number): Promise<HostProcess 
     namespacedPids: field('NSpid').split(/\s+/).map(Number),
     seccomp: Number(field('Seccomp')),
     cgroups: parseCgroups(cgroup),
-    textPages,
+    textPages: Number(statm?.split(' ')[3] ?? Number.NaN),
   };
+}
+
+/** PF_EXITING: https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h */
+const ENDING = 0x4;
+
+async function isEnding(read: (file: string) => Promise<string | undefined>): Promise<boolean> {
+  const stat = await read('stat');
+  // Its second field is a name, which may have blanks and brackets in it.
+  const flags = Number(stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[6] ?? ENDING);
+  return (flags & ENDING) !== 0;
 }
 
 /** The paths that limits of CPU and memory hang on: cgroup v1's of these controllers, else that of cgroup v2. */

@@ -2,13 +2,17 @@ import type { Facts } from '../facts.ts';
 import type { Verdict } from '../verdict.ts';
 import { OWN_KEYS } from './keys.ts';
 
-/** The node's labels: `null` takes one away. Only a proven node is "true"; what was never judged has none. */
+/**
+ * The node's labels: `null` takes one away. Only a proven node is "true"; what was never judged has none. What a new agent
+ * could not tell yet stays as its predecessor told it, but not on a node that fails.
+ */
 export function labelsFor(verdict: Verdict, facts: Facts): Record<string, string | null> {
   const { ready, runscVersion, platform } = OWN_KEYS.labels;
+  const isTold = (fact: keyof Facts) => fact in facts || verdict.status === 'False';
   return {
     [ready]: verdict.status === 'True' ? 'true' : 'false',
-    [runscVersion]: labelValue(facts.runsc),
-    [platform]: labelValue(facts.platform),
+    ...(isTold('runsc') ? { [runscVersion]: labelValue(facts.runsc) } : {}),
+    ...(isTold('platform') ? { [platform]: labelValue(facts.platform) } : {}),
   };
 }
 

@@ -2,7 +2,8 @@ import timers from 'node:timers/promises';
 import type { CriClient } from '../cri/client.ts';
 import { CriError } from '../cri/error.ts';
 import type { Host } from '../host/host.ts';
-import { impossible, interrupted, type Outcome, outcomeOfError } from './outcome.ts';
+import { readPressure } from '../host/pressure.ts';
+import { impossible, interrupted, type Outcome, outcomeOfError, type Unproven } from './outcome.ts';
 import { findPlace } from './place.ts';
 import { newSandbox } from './sandbox-config.ts';
 import { tearDown } from './teardown.ts';
@@ -88,7 +89,7 @@ async function tryOnce(options: BootOptions): Promise<Attempt> {
   if (typeof torn === 'object') return { outcome: torn };
   if (!('error' in seen))
     return { outcome: judgeWitness(seen, handler, { bootMs, teardownMs: now() - stoppedMs }) };
-  const unseen = impossible(seen.error);
+  const unseen = await unseenBecause(options, seen.error);
   const outcome = ranMs === undefined ? unseen : interrupted(unseen.message);
   // containerd may report of the next what it did not report of this one.
   if (ranMs === undefined && !(seen.error instanceof CriError)) return { outcome };
@@ -116,6 +117,14 @@ async function endOf({ client, now }: BootOptions, id: string, why: unknown): Pr
     await timers.setTimeout(100);
   }
   return undefined;
+}
+
+/** Why a sandbox that runs as far as anybody heard could not be looked at: on a busy node its end is heard of late. */
+async function unseenBecause({ host }: BootOptions, error: unknown): Promise<Unproven> {
+  const unseen = impossible(error);
+  const mayHaveEnded = error instanceof Gone || (error instanceof CriError && error.kind === 'refused');
+  if (!mayHaveEnded || (await readPressure(host)) === undefined) return unseen;
+  return { ...unseen, reason: 'ProbeInterrupted' };
 }
 
 /** The last words of a containerd that is gone say nothing of whether a sandbox boots. */

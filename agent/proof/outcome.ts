@@ -13,11 +13,14 @@ export type Outcome =
       readonly teardownMs: number;
       readonly message: string;
     }
-  | {
-      readonly kind: 'failed' | 'stuck' | 'slow' | 'interrupted' | 'impossible';
-      readonly reason: Reason;
-      readonly message: string;
-    };
+  | Unproven;
+
+/** How a proof ended that proved nothing. */
+export type Unproven = {
+  readonly kind: 'failed' | 'stuck' | 'slow' | 'interrupted' | 'impossible';
+  readonly reason: Reason;
+  readonly message: string;
+};
 
 /**
  * containerd's and runsc's own words, and the cause they stand for; the first that matches counts.
@@ -55,18 +58,23 @@ const CAUSES: readonly (readonly [RegExp, Reason])[] = [
 const NO_IMAGE =
   /failed to get sandbox image|failed to pull image|failed to pull and unpack image|failed to resolve image|failed to resolve reference/;
 
+/**
+ * A node that is busy or full for a moment, in the words of containerd, Go and gVisor (runsc/cgroup/systemd.go): a deadline
+ * of their own that was not kept, or no memory, process or file to be had.
+ */
+const FOR_A_MOMENT =
+  /context deadline exceeded|got timeout|i\/o timeout|resource temporarily unavailable|cannot allocate memory|too many open files/;
+
 /** Names the cause of an error that containerd gave while a sandbox should boot. */
 export function outcomeOfError(message: string): Outcome {
-  // containerd and its shims have deadlines of their own, which a busy node does not keep.
-  if (/context deadline exceeded/.test(message))
-    return { kind: 'impossible', reason: 'CheckTimedOut', message };
+  if (FOR_A_MOMENT.test(message)) return { kind: 'impossible', reason: 'CheckTimedOut', message };
   if (NO_IMAGE.test(message)) return { kind: 'impossible', reason: 'SandboxImageMissing', message };
   const reason = CAUSES.find(([pattern]) => pattern.test(message))?.[1] ?? 'SandboxFailed';
   return { kind: 'failed', reason, message };
 }
 
 /** The outcome of a proof that could not be made. */
-export function impossible(error: unknown): Outcome {
+export function impossible(error: unknown): Unproven {
   return { kind: 'impossible', reason: reasonForError(error), message: errorLine(error) };
 }
 

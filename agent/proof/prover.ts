@@ -173,8 +173,8 @@ export class Prover {
   async #unfinished(running: Boot): Promise<Outcome> {
     const { host, now, hangMs = HANG_MS } = this.#options;
     const forMs = now() - running.begunMs;
-    if (this.#hungMs !== undefined && forMs < hangMs) return this.#hangs();
     const pressure = await readPressure(host);
+    if (this.#hungMs !== undefined && forMs < hangMs && pressure === undefined) return this.#hangs();
     if (!running.asked || forMs < hangMs || (pressure !== undefined && forMs < hangMs * MOST_PATIENCES)) {
       const what = running.asked ? 'a sandbox has been booting' : 'earlier probes have been swept away';
       const message = `${what} for ${Math.round(forMs / 1_000)} s: ${pressure ?? 'nothing shows why'}`;

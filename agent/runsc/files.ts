@@ -1,6 +1,7 @@
 import { posix } from 'node:path';
 import type { HandlerRuntime } from '../containerd/handler.ts';
 import type { Host } from '../host/host.ts';
+import { LateError } from '../host/turns.ts';
 
 /**
  * Where distributions and people put programs; the first ones are what systemd gives a service as its PATH.
@@ -20,7 +21,7 @@ export const FOLDERS: readonly string[] = [
   '/var/lib/k0s/bin',
 ];
 
-/** The program of that absolute path, or the first of that name in the folders, an executable one before any other. */
+/** The program of that absolute path, or the first of that name in the folders, an executable one before any other. Rejects where a disk does not answer. */
 export async function findProgram(
   host: Host,
   folders: readonly string[],
@@ -31,7 +32,9 @@ export async function findProgram(
   for (const folder of folders) {
     const path = posix.join('/', folder, name);
     // A folder that is not visible, or not readable, holds nothing that could be judged.
-    const stat = await host.stat(path).catch(() => undefined);
+    const stat = await host.stat(path).catch((error: unknown) => {
+      if (error instanceof LateError) throw error;
+    });
     if (!stat || stat.kind === 'directory') continue;
     if ((stat.mode & 0o111) !== 0) return path;
     present ??= path;

@@ -1,3 +1,4 @@
+import { posix } from 'node:path';
 import type { Host } from '../host/host.ts';
 import { textSegments } from '../host/program.ts';
 import { parseRunscRelease, type RunscRelease } from './release.ts';
@@ -35,6 +36,16 @@ export class RunscPrograms {
     string,
     { readonly fingerprint: string; readonly program: Promise<RunscProgram> }
   >();
+
+  /** runsc at that host path, and the sentry beside it, which is the program of a sandbox in releases since July 2026. */
+  async readAll(host: Host, runsc: string): Promise<readonly RunscProgram[]> {
+    const real = (await host.realpath(runsc)) ?? runsc;
+    const sentries = [runsc, real].map((path) => posix.join(posix.dirname(path), 'gvisor-bin/gvisor_sentry'));
+    const paths = [...new Set([runsc, ...sentries])];
+    return (await Promise.all(paths.map((path) => this.read(host, path)))).filter(
+      (each) => each !== undefined,
+    );
+  }
 
   /** The program at that host path; undefined where there is none. A file that names two releases that differ names none. */
   async read(host: Host, path: string): Promise<RunscProgram | undefined> {

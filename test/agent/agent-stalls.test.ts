@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
+import { advise, skip } from '../../agent/finding.ts';
 import type { Look } from '../../agent/look.ts';
 import type { Report } from '../../agent/report.ts';
 import { FileTrigger } from '../../agent/trigger/files.ts';
 import { agentOf, BROKEN, lookOf } from './agent-harness.ts';
 import { tempHost } from './host/temp-host.ts';
-import { READY, verdictOf } from './reports.ts';
+import { finding, READY, verdictOf } from './reports.ts';
 
 const DAY_MS = 86_400_000;
 const NEVER_ENDS = () => Promise.withResolvers<Look>().promise;
@@ -146,6 +147,28 @@ describe('Agent, when something stalls', () => {
         ['release-20260223.0', 'kvm', 'v2.4.2'],
         [undefined, 'kvm', 'v2.4.2'],
       ],
+    );
+  });
+
+  it('goes on saying what a check found, while a look has nothing to look at', async (t) => {
+    const found = finding(advise('LimitsNotEnforced', 'outside'), 'limits');
+    const nothing = finding(skip('No sandbox was started'), 'limits');
+    const looks = [READY, verdictOf('Unknown', 'SandboxSlow'), BROKEN, BROKEN];
+    const { bell, clock, counted, run } = await agentOf(
+      t,
+      looks.map((verdict) => async () => ({
+        ...lookOf(verdict, clock.nowMs),
+        findings: [verdict === READY ? found : nothing],
+      })),
+    );
+    void run();
+    for (const _ of looks.slice(1)) {
+      clock.nowMs += 1_000;
+      await bell.next({ kind: 'timer' });
+    }
+    assert.deepEqual(
+      counted.map(({ findings }) => findings[0]?.status),
+      ['fail', 'fail', 'fail', 'skipped'],
     );
   });
 

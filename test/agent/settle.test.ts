@@ -44,6 +44,20 @@ const TABLE: readonly [string, Steady, Verdict, number, Settled][] = [
     { state: { published: OTHERWISE }, publish: OTHERWISE },
   ],
   [
+    'a failure long after one, between which nothing could be seen, is a first one again',
+    { published: READY, failingSince: 100, excusedSince: 5_000 },
+    OTHERWISE,
+    1_200_101,
+    { state: { published: READY, failingSince: 1_200_101, excusedSince: 5_000 }, lookAgainMs: 500 },
+  ],
+  [
+    'a failure that slow looks follow for a while is confirmed by the next',
+    { published: READY, failingSince: 100, excusedSince: 5_000 },
+    OTHERWISE,
+    1_200_100,
+    { state: { published: OTHERWISE }, publish: OTHERWISE },
+  ],
+  [
     'a proof wipes a failure out',
     { published: READY, failingSince: 100 },
     READY,

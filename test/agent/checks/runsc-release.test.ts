@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import type { Sources } from '../../../agent/checks/reading.ts';
 import { runChecks } from '../../../agent/checks/run.ts';
 import { judgeRelease, runscRelease } from '../../../agent/checks/runsc-release.ts';
+import { sidecars } from '../../../agent/checks/sidecars.ts';
 import type { Witness } from '../../../agent/proof/witness.ts';
 import { parseRunscRelease } from '../../../agent/runsc/release.ts';
 import { judge } from '../../../agent/verdict.ts';
@@ -67,6 +70,19 @@ describe('runsc-release', () => {
     assert.deepEqual(seen.facts, { runsc: undefined });
     assert.match(seen.message, /^The sandbox runs a program that is not "\/usr\/local\/bin\/runsc", so /);
     assert.deepEqual(seen.evidence, [{ value: `${TEXT_PAGES + 1} pages of code` }]);
+  });
+
+  it('knows the program that ran, where an upgrade came before the boot or after it', async (t) => {
+    for (const [pages, release] of [
+      [50, 'release-20260223.0'],
+      [60, 'release-20260817.0'],
+    ] as const) {
+      const [sources, witness] = await nodeWith(t, { [RUNSC]: fakeRunsc('release-20260223.0', 50) }, pages);
+      const reading = readingOf(sources);
+      await runChecks([sidecars], reading, { now: () => 0, signal });
+      await writeFile(join(sources.host.root, RUNSC), fakeRunsc('release-20260817.0', 60).program);
+      assert.deepEqual((await runscRelease.inspect(reading, witness)).facts, { runsc: release });
+    }
   });
 
   it('finds the sentry beside runsc, also behind a link', async (t) => {

@@ -38,6 +38,10 @@ export function addProcess(root: string, pid: number, process: FakeProcess): voi
   writeFileSync(join(folder, 'cmdline'), argv.map((word) => `${word}\0`).join(''));
   writeFileSync(join(folder, 'status'), `${status.join('\n')}\n`);
   writeFileSync(join(folder, 'cgroup'), cgroup);
+  writeFileSync(
+    join(folder, 'stat'),
+    `${pid} (${(argv[0] ?? '').slice(0, 15)}) S ${parentPid} 1 1 0 -1 4194560 0\n`,
+  );
   writeFileSync(join(folder, 'statm'), `856953 8318 6379 ${textPages} 0 20941 0\n`);
 }
 

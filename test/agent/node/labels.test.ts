@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import type { Facts } from '../../../agent/facts.ts';
 import { labelsFor, labelValue } from '../../../agent/node/labels.ts';
 import { verdictOf } from '../reports.ts';
 
@@ -21,7 +22,17 @@ describe('labelsFor', () => {
     });
   }
 
-  it('takes away the labels of what is not known', () => {
+  it('leaves what could not be told of a node that does not fail, and takes away what was seen to be so no longer', () => {
+    const labels = (told: Facts) => labelsFor(verdictOf('True', 'SandboxProven'), told);
+    assert.deepEqual(labels({}), { 'gvisor.node-restriction.kubernetes.io/ready': 'true' });
+    assert.deepEqual(labels({ runsc: undefined, platform: 'kvm' }), {
+      'gvisor.node-restriction.kubernetes.io/ready': 'true',
+      'gvisor.node-restriction.kubernetes.io/runsc-version': null,
+      'gvisor.node-restriction.kubernetes.io/platform': 'kvm',
+    });
+  });
+
+  it('takes away the labels of what is not known of a node that fails', () => {
     assert.deepEqual(labelsFor(verdictOf('False', 'RunscNotFound'), {}), {
       'gvisor.node-restriction.kubernetes.io/ready': 'false',
       'gvisor.node-restriction.kubernetes.io/runsc-version': null,

@@ -105,12 +105,15 @@ describe('NodePublisher', () => {
     assert.equal(condition?.lastTransitionTime, '2026-03-01T10:00:00Z');
   });
 
-  it('takes away the label of a fact that is no longer known', async (t) => {
+  it('takes away the label of a fact that is seen to be so no longer, and of no other', async (t) => {
     const { server, publish, publisher, logged } = await publisherOf(t);
     await publish(READY);
-    publisher.publish(reportOf({ facts: {} }));
+    publisher.publish(reportOf({ facts: { runsc: undefined } }));
     await logged('node written');
-    assert.deepEqual(server.node.labels, { 'gvisor.node-restriction.kubernetes.io/ready': 'true' });
+    assert.deepEqual(server.node.labels, {
+      'gvisor.node-restriction.kubernetes.io/ready': 'true',
+      'gvisor.node-restriction.kubernetes.io/platform': 'systrap',
+    });
   });
 
   it('writes the newest of several verdicts once the server is back', async (t) => {

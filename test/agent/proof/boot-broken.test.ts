@@ -88,6 +88,11 @@ describe('boot, when containerd breaks', { concurrency: true }, () => {
     ['no runtime for "runsc" is configured', 'failed HandlerNotLoaded'],
     ['exec: "runsc": executable file not found in $PATH', 'failed RunscNotFound'],
     ['something else', 'failed SandboxFailed'],
+    [
+      'fork/exec /usr/bin/containerd-shim-runsc-v1: resource temporarily unavailable',
+      'impossible CheckTimedOut',
+    ],
+    ['error creating systemd unit `x.scope`: got timeout', 'impossible CheckTimedOut'],
     ['failed to get sandbox image "pause": not found', 'impossible SandboxImageMissing'],
   ];
   for (const [words, expected] of errors) {

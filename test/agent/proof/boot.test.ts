@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
 import { Refusal, refuses, type Script } from './containerd-scripts.ts';
-import { brief, POD, type Scene, scene, vanish } from './scene.ts';
+import { brief, POD, proverScene, type Scene, scene, vanish } from './scene.ts';
 
 const requestOf = ({ containerd }: Scene, method: string) =>
   containerd.requests.find((each) => each.method === method);
@@ -210,6 +210,20 @@ describe('boot', { concurrency: true }, () => {
     assert.equal(brief(outcome), 'impossible CheckFailed');
     assert.equal(outcome.message, 'no such task');
     assert.deepEqual([containerd.count('RunPodSandbox'), containerd.sandboxes.byId.size], [5, 0]);
+  });
+
+  it('says nothing against a busy node whose containerd hears late of ends', async (t) => {
+    const { containerd, run, clock, press } = await proverScene(t, {
+      'Tasks.ListPids': refuses('no such task'),
+    });
+    clock.stepMs = 1_000;
+    await press(true);
+    assert.equal(brief(await run()), 'impossible ProbeInterrupted');
+    containerd.scripts = { 'Tasks.ListPids': () => ({ processes: [] }) };
+    assert.equal(brief(await run()), 'impossible ProbeInterrupted');
+    // A late answer, and a /proc that is not this node's, are what they are.
+    containerd.scripts = { 'Tasks.ListPids': refuses('Deadline exceeded', status.DEADLINE_EXCEEDED) };
+    assert.equal(brief(await run()), 'impossible CheckTimedOut');
   });
 
   it("takes for the kubelet's the ends of sandboxes that ran on while /proc hid them", async (t) => {

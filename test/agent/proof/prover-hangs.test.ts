@@ -66,6 +66,18 @@ describe('Prover, when sandboxes hang', { concurrency: true }, () => {
     assert.equal(await look(0), 'failed SandboxHangs');
   });
 
+  it('gives the boot after one that hung its time all the same, where the node is under pressure', async (t) => {
+    const { look, boots, hang, press, containerd } = await hanging(t);
+    await hang(1);
+    await press(true);
+    assert.equal(await look(0), 'slow SandboxSlow');
+    await boots(2);
+    assert.equal(await look(HANG_MS), 'slow SandboxSlow');
+    await press(false);
+    assert.equal(await look(0), 'failed SandboxHangs');
+    assert.deepEqual(containerd.cancelled, []);
+  });
+
   it('probes again after a hang, still fails meanwhile, and takes a proof at once', async (t) => {
     const { look, boots, hang, containerd, prover, told } = await hanging(t);
     await hang(1);

@@ -1,0 +1,17 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { LateError } from '../../../agent/host/turns.ts';
+import { FOLDERS, findProgram } from '../../../agent/runsc/files.ts';
+import { tempHost } from '../host/temp-host.ts';
+
+describe('findProgram', () => {
+  it('takes no later program for the first where a disk is late', async (t) => {
+    const host = await tempHost(t, { '/usr/bin/runsc': '', '/usr/local/bin/runsc': '' });
+    const stat = host.stat.bind(host);
+    t.mock.method(host, 'stat', async (path: string) => {
+      if (path === '/usr/local/bin/runsc') throw new LateError('no answer within 5 s');
+      return stat(path);
+    });
+    await assert.rejects(findProgram(host, FOLDERS, 'runsc'), /no answer within 5 s/);
+  });
+});
