@@ -46,12 +46,15 @@ export async function look(options: LookOptions, signal: AbortSignal): Promise<L
   let checkedMs = now();
   const [before, proof] = await checkAndProve(options, first, signal);
   signal.throwIfAborted();
+  const witness = proof.kind === 'proven' ? proof.witness : undefined;
   // A cause that came only after the checks had looked, in the middle of the proof, is seen by looking again.
-  const again = (proof.kind === 'failed' || proof.kind === 'stuck') && !before.some(isCause);
-  const reading = again ? new Reading(sources, signal) : first;
+  const isUnexplained = (proof.kind === 'failed' || proof.kind === 'stuck') && !before.some(isCause);
+  // So is what lies beside a shim whose folder only this proof has told.
+  const { shim = sources.shim } = witness ?? {};
+  const again = isUnexplained || (shim !== undefined && !first.folders.includes(posix.dirname(shim)));
+  const reading = again ? new Reading({ ...sources, shim }, signal) : first;
   if (again) checkedMs = now();
   const causes = again ? await runChecks(CAUSES, reading, { now, signal }) : before;
-  const witness = proof.kind === 'proven' ? proof.witness : undefined;
   const findings = [...causes, ...(await runChecks(EVIDENCE, reading, { now, signal, witness }))];
   const facts: Facts = Object.assign({}, ...findings.map((finding) => finding.facts));
   return {

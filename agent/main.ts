@@ -63,7 +63,10 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
   const podsHost = new Host(config.hostRoot);
   const distribution = await readDistribution(host).catch(errorLine);
   if (typeof distribution === 'string')
-    return complain([`It cannot be told which containerd this node runs: ${distribution}`]);
+    return complain(
+      [`It cannot be told which containerd this node runs: ${distribution}`],
+      EXIT_CODES.Unknown,
+    );
   const socket = config.criSocket ?? distribution.criSocket;
   const local = await localSocket(host, socket).catch((hidden: NotVisible) => {
     log.error(`containerd's socket cannot be reached: ${hidden.message}`);

@@ -58,16 +58,15 @@ const CAUSES: readonly (readonly [RegExp, Reason])[] = [
 const NO_IMAGE =
   /failed to get sandbox image|failed to pull image|failed to pull and unpack image|failed to resolve image|failed to resolve reference/;
 
-/**
- * A node that is busy or full for a moment, in the words of containerd, Go and gVisor (runsc/cgroup/systemd.go): a deadline
- * of their own that was not kept, or no memory, process or file to be had.
- */
-const FOR_A_MOMENT =
-  /context deadline exceeded|got timeout|i\/o timeout|resource temporarily unavailable|cannot allocate memory|too many open files/;
+/** A deadline that containerd, its shims or gVisor (runsc/cgroup/systemd.go) have of their own, which a busy node does not keep. */
+const LATE = /context deadline exceeded|got timeout|i\/o timeout/;
+/** What a node that is full has not, often for a moment: a process, memory, or a file. */
+const SHORT = /resource temporarily unavailable|cannot allocate memory|too many open files/;
 
 /** Names the cause of an error that containerd gave while a sandbox should boot. */
 export function outcomeOfError(message: string): Outcome {
-  if (FOR_A_MOMENT.test(message)) return { kind: 'impossible', reason: 'CheckTimedOut', message };
+  if (LATE.test(message)) return { kind: 'impossible', reason: 'CheckTimedOut', message };
+  if (SHORT.test(message)) return { kind: 'impossible', reason: 'CheckFailed', message };
   if (NO_IMAGE.test(message)) return { kind: 'impossible', reason: 'SandboxImageMissing', message };
   const reason = CAUSES.find(([pattern]) => pattern.test(message))?.[1] ?? 'SandboxFailed';
   return { kind: 'failed', reason, message };

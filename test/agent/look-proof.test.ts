@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { look } from '../../agent/look.ts';
 import { witnessOf } from './checks/fake-node.ts';
-import { healthy, NEVER } from './healthy-node.ts';
+import { healthy, NEVER, RUNSC } from './healthy-node.ts';
 import { PROVEN, unproven } from './reports.ts';
 
 describe('look, by what a proof showed', () => {
@@ -17,6 +17,17 @@ describe('look, by what a proof showed', () => {
     // runsc was not seen to be what runs, so its release is taken back.
     assert.ok('runsc' in facts && facts.runsc === undefined);
     assert.equal(findings.filter(({ check }) => check === 'isolation').length, 1);
+  });
+
+  it('finds runsc beside a shim in a folder that only the first proof tells', async (t) => {
+    const { options } = await healthy(t, async (root) => {
+      await mkdir(join(root, 'opt/gvisor'), { recursive: true });
+      await rename(join(root, RUNSC), join(root, 'opt/gvisor/runsc'));
+      return { ...PROVEN, witness: witnessOf({ shim: '/opt/gvisor/containerd-shim-runsc-v1' }) };
+    });
+    const { facts, findings } = await look(options, NEVER);
+    assert.equal(facts.runsc, 'release-20260223.0');
+    assert.equal(findings.find(({ check }) => check === 'runsc')?.status, 'pass');
   });
 
   it('takes nothing for in force where no proof was made', async (t) => {
