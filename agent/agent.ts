@@ -124,15 +124,15 @@ export class Agent {
     const old = this.#state.published;
     const settled = settle(this.#state, seen.verdict, seen.seenMs, patience);
     this.#state = settled.state;
-    // What a look could not tell again stays as it was last told, and one that decides nothing tells what is new alone: files
-    // name another platform and release than the sandbox of a proof where a wrapper starts runsc.
-    const decides = settled.publish !== undefined && settled.publish.status !== 'Unknown';
-    this.#facts = decides ? { ...this.#facts, ...seen.facts } : { ...seen.facts, ...this.#facts };
+    // What a look could not tell again stays as it was last told. One that settles nothing, or saw nothing, tells only what is
+    // new: files name another platform and release than the sandbox of a proof where a wrapper starts runsc.
+    const { publish } = settled;
+    const tells = publish !== undefined && (publish.status !== 'Unknown' || seen.proof.kind === 'proven');
+    this.#facts = tells ? { ...this.#facts, ...seen.facts } : { ...seen.facts, ...this.#facts };
     if (seen.proof.kind === 'proven' && isNew) {
       this.#provenAt = this.#options.date().toISOString();
       this.#provenMs = now();
     }
-    const { publish } = settled;
     if (publish !== undefined && (publish.status !== old?.status || publish.reason !== old.reason)) {
       const transition = { ...publish, at: this.#options.date().toISOString() };
       this.#history = [transition, ...this.#history].slice(0, HISTORY);

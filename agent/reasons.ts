@@ -70,7 +70,7 @@ const REMEDIES = {
     CheckTimedOut:
       'See why containerd or the disk does not answer: is a process stopped, is the node overloaded?',
     CheckFailed:
-      'Read the message: the agent could not look. Permissions and mounts of the agent are the usual cause.',
+      'Read the message: the agent could not look. Permissions and mounts of the agent are the usual cause, or a node that has no memory, processes or files left.',
   },
 } as const;
 

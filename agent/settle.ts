@@ -25,8 +25,8 @@ export type Settled = {
 /**
  * Decides what a look changes, `nowMs` being when what decides was seen. A proof counts at once. A failure counts when
  * a second look sees one at least `confirmMs` later. A look that could not see changes nothing until it has been so
- * for `graceMs`; it neither confirms a failure nor wipes one out. One that could not see because the node is under
- * pressure changes nothing for much longer.
+ * for `graceMs`; it neither confirms a failure nor wipes one out, unless nothing else is seen for long. One that could not
+ * see because the node is under pressure changes nothing for much longer.
  */
 export function settle(state: Steady, verdict: Verdict, nowMs: number, patience: Patience): Settled {
   if (verdict.status === 'True') return publish(verdict);
@@ -39,6 +39,7 @@ function settleFailure(state: Steady, verdict: Verdict, nowMs: number, { confirm
   const { failingSince, unknownSince, excusedSince } = state;
   const wasUnseen = (unknownSince ?? excusedSince) !== undefined;
   if (failingSince !== undefined && wasUnseen && nowMs - failingSince > FORGOTTEN_MS)
+    // Its excuse goes on: failures that nothing confirms must not prolong it.
     return { state: { ...state, failingSince: nowMs }, lookAgainMs: confirmMs };
   const since = failingSince ?? nowMs;
   if (failingSince !== undefined && nowMs - since >= confirmMs) return publish(verdict);

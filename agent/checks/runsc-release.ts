@@ -19,9 +19,10 @@ export const runscRelease: Check = {
     const [first] = found;
     if (first === undefined) {
       const message = 'runsc was not found, so that its release is not known';
-      return witness === undefined ? skip(message) : unknown('ReleaseUnknown', message);
+      if (witness === undefined) return skip(message);
+      return { ...unknown('ReleaseUnknown', message), facts: { runsc: undefined } };
     }
-    const running = witness === undefined ? first : await runningOf(reading, first.path, witness.textPages);
+    const running = witness === undefined ? first : await runningOf(reading, witness.textPages);
     if (running === undefined) {
       const paths = found.map(({ path }) => `"${path}"`).join(' and ');
       const message = `The sandbox runs a program that is not ${paths}, so that its release is not known`;
@@ -35,8 +36,9 @@ export const runscRelease: Check = {
 };
 
 /** Which program it is that has so many pages of code; an upgrade may have replaced it before the boot, or after it. */
-async function runningOf(reading: Reading, runsc: string, pages: number): Promise<RunscProgram | undefined> {
+async function runningOf(reading: Reading, pages: number): Promise<RunscProgram | undefined> {
   const { host, programs } = reading.sources;
+  const runsc = (await reading.runsc()) ?? '';
   const runs = ({ textBytes }: RunscProgram) => PAGE_BYTES.some((bytes) => textBytes.has(pages * bytes));
   return (await reading.programs()).find(runs) ?? (await programs.readAll(host, runsc)).find(runs);
 }

@@ -89,8 +89,9 @@ async function tryOnce(options: BootOptions): Promise<Attempt> {
   if (typeof torn === 'object') return { outcome: torn };
   if (!('error' in seen))
     return { outcome: judgeWitness(seen, handler, { bootMs, teardownMs: now() - stoppedMs }) };
-  const unseen = await unseenBecause(options, seen.error);
-  const outcome = ranMs === undefined ? unseen : interrupted(unseen.message);
+  const unseen = impossible(seen.error);
+  const outcome =
+    ranMs === undefined ? await excused(options, unseen, seen.error) : interrupted(unseen.message);
   // containerd may report of the next what it did not report of this one.
   if (ranMs === undefined && !(seen.error instanceof CriError)) return { outcome };
   const isHidden = ranMs !== undefined && ranMs - seenMs > HEARS_MS;
@@ -119,10 +120,10 @@ async function endOf({ client, now }: BootOptions, id: string, why: unknown): Pr
   return undefined;
 }
 
-/** Why a sandbox that runs as far as anybody heard could not be looked at: on a busy node its end is heard of late. */
-async function unseenBecause({ host }: BootOptions, error: unknown): Promise<Unproven> {
-  const unseen = impossible(error);
-  const mayHaveEnded = error instanceof Gone || (error instanceof CriError && error.kind === 'refused');
+/** The same, or that somebody may have stopped the sandbox: on a busy node containerd hears late of an end. */
+async function excused({ host }: BootOptions, unseen: Unproven, error: unknown): Promise<Unproven> {
+  const isEmpty = error instanceof Gone && !error.mayBeHidden;
+  const mayHaveEnded = isEmpty || (error instanceof CriError && error.kind === 'refused');
   if (!mayHaveEnded || (await readPressure(host)) === undefined) return unseen;
   return { ...unseen, reason: 'ProbeInterrupted' };
 }

@@ -65,9 +65,9 @@ const SHORT = /resource temporarily unavailable|cannot allocate memory|too many 
 
 /** Names the cause of an error that containerd gave while a sandbox should boot. */
 export function outcomeOfError(message: string): Outcome {
+  if (NO_IMAGE.test(message)) return { kind: 'impossible', reason: 'SandboxImageMissing', message };
   if (LATE.test(message)) return { kind: 'impossible', reason: 'CheckTimedOut', message };
   if (SHORT.test(message)) return { kind: 'impossible', reason: 'CheckFailed', message };
-  if (NO_IMAGE.test(message)) return { kind: 'impossible', reason: 'SandboxImageMissing', message };
   const reason = CAUSES.find(([pattern]) => pattern.test(message))?.[1] ?? 'SandboxFailed';
   return { kind: 'failed', reason, message };
 }

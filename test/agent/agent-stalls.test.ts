@@ -7,7 +7,7 @@ import type { Report } from '../../agent/report.ts';
 import { FileTrigger } from '../../agent/trigger/files.ts';
 import { agentOf, BROKEN, lookOf } from './agent-harness.ts';
 import { tempHost } from './host/temp-host.ts';
-import { finding, READY, verdictOf } from './reports.ts';
+import { finding, PROVEN, READY, verdictOf } from './reports.ts';
 
 const DAY_MS = 86_400_000;
 const NEVER_ENDS = () => Promise.withResolvers<Look>().promise;
@@ -147,6 +147,25 @@ describe('Agent, when something stalls', () => {
         ['release-20260223.0', 'kvm', 'v2.4.2'],
         [undefined, 'kvm', 'v2.4.2'],
       ],
+    );
+  });
+
+  it('takes back what is known where the sandbox of a proof says otherwise, although no verdict follows from it', async (t) => {
+    const looks = [
+      async () => lookOf(READY, 0),
+      async () => ({
+        ...lookOf(verdictOf('Unknown', 'ReleaseUnknown'), 0),
+        proof: PROVEN,
+        facts: { runsc: undefined },
+      }),
+    ];
+    const patience = { confirmMs: 500, graceMs: 0 };
+    const { bell, published, run } = await agentOf(t, looks, { patience });
+    void run();
+    await bell.next({ kind: 'timer' });
+    assert.deepEqual(
+      published.map(({ facts }) => facts.runsc),
+      ['release-20260223.0', undefined],
     );
   });
 

@@ -117,6 +117,7 @@ describe('runsc-release', () => {
     assert.equal(outcome(without), 'skipped');
     const hidden = await inspect(runscRelease, ...(await nodeWith(t, {}, TEXT_PAGES)));
     assert.equal(outcome(hidden), 'unknown ReleaseUnknown');
+    assert.deepEqual([without.facts, hidden.facts], [undefined, { runsc: undefined }]);
   });
 
   const UNKNOWN: readonly (readonly [string, Files, number])[] = [

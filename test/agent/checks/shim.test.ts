@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { judgeShim, shim } from '../../../agent/checks/shim.ts';
 import type { ShimInfo } from '../../../agent/cri/cri.ts';
 import { fail, pass } from '../../../agent/finding.ts';
+import { LateError } from '../../../agent/host/turns.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
 
@@ -98,6 +99,15 @@ describe('shim', () => {
     assert.equal(outcome(await inspect(shim, sources)), 'explains ShimNotExecutable');
     const seen = await inspect(shim, { ...sources, shim: '/opt/odd/containerd-shim-runsc-v1' });
     assert.equal(seen.message, 'The shim is "/opt/odd/containerd-shim-runsc-v1"');
+  });
+
+  it("needs no disk for containerd's own answer", async (t) => {
+    const host = await tempHost(t);
+    t.mock.method(host, 'stat', () => Promise.reject(new LateError('no answer within 5 s')));
+    const status = criStatus('v2.4.2', { runsc: loadedRuntime() });
+    const seen = (answer?: ShimInfo) => inspect(shim, sourcesOf('', { host, cri: fakeCri(status, answer) }));
+    assert.equal(outcome(await seen({ kind: 'ok', name: 'io.containerd.runsc.v1' })), 'pass');
+    assert.equal(outcome(await seen()), 'unknown CheckTimedOut');
   });
 
   it('finds no shim for a type that is none', async () => {

@@ -94,6 +94,7 @@ describe('boot, when containerd breaks', { concurrency: true }, () => {
     ],
     ['error creating systemd unit `x.scope`: got timeout', 'impossible CheckTimedOut'],
     ['failed to get sandbox image "pause": not found', 'impossible SandboxImageMissing'],
+    ['failed to pull image "pause": dial tcp 10.0.0.1:443: i/o timeout', 'impossible SandboxImageMissing'],
   ];
   for (const [words, expected] of errors) {
     it(`is ${expected} when RunPodSandbox says: ${words}`, async (t) => {
