@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import timers from 'node:timers/promises';
+import type { Outcome } from '../../agent/proof/outcome.ts';
 import { processesIn } from '../../cluster/machine/processes.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { patient } from '../../hack/run.ts';
@@ -25,7 +26,10 @@ function testsOn(name: NodeName): void {
       for (const lifeMs of LIVES_MS) {
         const killing = new AbortController();
         const killed = killSandboxes(node(name), lifeMs, killing.signal);
-        const outcome = await proveOn(node(name), client);
+        let outcome = await proveOn(node(name), client);
+        // Where boots take their time, the deaths of all attempts may be as far apart as the kubelet's would be.
+        for (let more = 0; more < 4 && mayBeTheKubelets(outcome); more++)
+          outcome = await proveOn(node(name), client);
         killing.abort();
         await killed;
         kinds.set(lifeMs, outcome.kind === 'proven' ? 'proven' : outcome.reason);
@@ -43,6 +47,10 @@ function testsOn(name: NodeName): void {
     assert.match(kinds.get(0) ?? '', /^Sandbox(Died|Failed)$/);
     for (const kind of kinds.values()) assert.match(kind, /^Sandbox(Died|Failed)$|^proven$/);
   });
+}
+
+function mayBeTheKubelets(outcome: Outcome): boolean {
+  return outcome.kind !== 'proven' && outcome.reason === 'ProbeInterrupted';
 }
 
 /** Kills every sandbox of gVisor so long after it was first seen. */
