@@ -1,4 +1,6 @@
 import type { Facts } from './facts.ts';
+import { errorLine } from './host/error-line.ts';
+import { reasonForError } from './reason-for-error.ts';
 import type { Reason } from './reasons.ts';
 
 /** Where a fact was seen: a file (host path), a line in it (1-based), and the value found there. */
@@ -78,4 +80,9 @@ export function skip(message: string, evidence: readonly Evidence[] = []): Seen 
 /** The result of a check that could not look. */
 export function unknown(reason: Reason, message: string, evidence: readonly Evidence[] = []): Seen {
   return { status: 'unknown', reason, message, evidence };
+}
+
+/** The result of a check that ended with this error instead of an answer. */
+export function couldNotLook(error: unknown): Seen {
+  return unknown(reasonForError(error), errorLine(error));
 }

@@ -6,7 +6,7 @@ import type { Host } from './host/host.ts';
 import type { Metrics } from './http/metrics.ts';
 import type { ApiPublisher } from './node/api.ts';
 import { UnsandboxedReporter } from './node/unsandboxed.ts';
-import { type PodsOutside, type PodsSeen, podsOutside } from './pods/outside.ts';
+import { MOST_READ_MS, type PodsOutside, type PodsSeen, podsOutside } from './pods/outside.ts';
 import type { Pod } from './pods/pod.ts';
 import { PodReader } from './pods/read-pods.ts';
 import { RequiredNamespaces } from './pods/required-namespaces.ts';
@@ -17,10 +17,8 @@ import { RequiredNamespaces } from './pods/required-namespaces.ts';
  * Source: https://github.com/containerd/containerd/blob/v2.4.2/internal/eventq/eventq.go
  */
 const READ_MS = 3_000;
-/** Pods decide how long the list is: the time between two is so many times what the last one took, */
+/** Pods decide how long the list is: the time between two is so many times what the last one took, up to a limit. */
 const TIMES_AS_LONG = 20;
-/** but no more than this. */
-const MOST_READ_MS = 30_000;
 
 /** What pods are read with, and where what was seen of them goes. */
 export type NodePodsOptions = {

@@ -37,11 +37,11 @@ export function settle(state: Steady, verdict: Verdict, nowMs: number, patience:
 function settleFailure(state: Steady, verdict: Verdict, nowMs: number, { confirmMs }: Patience): Settled {
   if (state.published?.status === 'False') return publish(verdict);
   const { failingSince, unknownSince, excusedSince } = state;
+  const since = failingSince ?? nowMs;
   const wasUnseen = (unknownSince ?? excusedSince) !== undefined;
-  if (failingSince !== undefined && wasUnseen && nowMs - failingSince > FORGOTTEN_MS)
+  if (wasUnseen && nowMs - since > FORGOTTEN_MS)
     // Its excuse goes on: failures that nothing confirms must not prolong it.
     return { state: { ...state, failingSince: nowMs }, lookAgainMs: confirmMs };
-  const since = failingSince ?? nowMs;
   if (failingSince !== undefined && nowMs - since >= confirmMs) return publish(verdict);
   // This look could see, so a series of looks that could not has ended.
   const { unknownSince: _, excusedSince: __, ...seen } = state;

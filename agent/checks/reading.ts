@@ -49,8 +49,10 @@ export class Reading {
   readonly runscConfig;
   /** Where runsc is, as the shim finds it by binary_name; undefined where it is in none of the folders. */
   readonly runsc;
-  /** runsc, and the sentry beside it, which is the program of a sandbox in releases since July 2026; those that are there. */
+  /** What lies at runsc and beside it that may be the program of a sandbox, as this look saw it first, */
   readonly programs;
+  /** and as it is now. */
+  readonly programsNow;
 
   /** `signal` ends the questions to containerd. */
   constructor(sources: Sources, signal: AbortSignal) {
@@ -84,10 +86,11 @@ export class Reading {
       return path === '' ? DEFAULT_RUNSC_CONFIG : readRunscConfig(host, path);
     });
     this.runsc = once(async () => findProgram(host, this.folders, (await this.runscConfig()).binaryName));
-    this.programs = once(async () => {
+    this.programsNow = async () => {
       const runsc = await this.runsc();
       return runsc === undefined ? [] : sources.programs.readAll(host, runsc);
-    });
+    };
+    this.programs = once(this.programsNow);
   }
 }
 

@@ -1,8 +1,6 @@
 import { DeadlineError, withDeadline } from '../deadline.ts';
-import { type Finding, unknown } from '../finding.ts';
-import { errorLine } from '../host/error-line.ts';
+import { couldNotLook, type Finding, unknown } from '../finding.ts';
 import type { Witness } from '../proof/witness.ts';
-import { reasonForError } from '../reason-for-error.ts';
 import type { Check } from './check.ts';
 import type { Reading } from './reading.ts';
 
@@ -42,7 +40,7 @@ async function runCheck(check: Check, reading: Reading, options: RunOptions): Pr
     (error: unknown) =>
       error instanceof DeadlineError
         ? unknown('CheckTimedOut', `The check did not end within ${timeoutMs / 1_000} s`)
-        : unknown(reasonForError(error), errorLine(error)),
+        : couldNotLook(error),
   );
   const blocking = seen.status === 'unknown' && check.required?.(reading.sources) ? { blocking: true } : {};
   return { ...seen, ...blocking, check: check.id, durationMs: now() - startedMs };

@@ -37,10 +37,8 @@ export const runscRelease: Check = {
 
 /** Which program it is that has so many pages of code; an upgrade may have replaced it before the boot, or after it. */
 async function runningOf(reading: Reading, pages: number): Promise<RunscProgram | undefined> {
-  const { host, programs } = reading.sources;
-  const runsc = (await reading.runsc()) ?? '';
   const runs = ({ textBytes }: RunscProgram) => PAGE_BYTES.some((bytes) => textBytes.has(pages * bytes));
-  return (await reading.programs()).find(runs) ?? (await programs.readAll(host, runsc)).find(runs);
+  return (await reading.programs()).find(runs) ?? (await reading.programsNow()).find(runs);
 }
 
 /** Judges a release against the floor that the settings name, or the advised one without. */

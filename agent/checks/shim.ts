@@ -1,8 +1,6 @@
 import type { ShimInfo } from '../cri/cri.ts';
-import { type Evidence, fail, pass, type Seen, unknown } from '../finding.ts';
-import { errorLine } from '../host/error-line.ts';
+import { couldNotLook, type Evidence, fail, pass, type Seen, unknown } from '../finding.ts';
 import { whyNotRunnable } from '../host/runnable.ts';
-import { reasonForError } from '../reason-for-error.ts';
 import type { Reason } from '../reasons.ts';
 import { shimOf } from '../runsc/files.ts';
 import type { Check } from './check.ts';
@@ -15,10 +13,7 @@ export const shim: Check = {
   async inspect(reading) {
     const { runtimePath, runtimeType } = await reading.runtime();
     const answer = await reading.shimInfo().catch((): ShimInfo => ({ kind: 'unsupported' }));
-    const onDisk = await lookOnDisk(reading).catch((error) =>
-      unknown(reasonForError(error), errorLine(error)),
-    );
-    return judgeShim(runtimePath || runtimeType, answer, onDisk);
+    return judgeShim(runtimePath || runtimeType, answer, await lookOnDisk(reading).catch(couldNotLook));
   },
 };
 

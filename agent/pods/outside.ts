@@ -27,8 +27,10 @@ export type PodsOutside = {
   readonly inside: readonly string[];
 };
 
-/** Pods are read every three seconds, and at the latest each half a minute where that takes long. */
-const STALE_MS = 45_000;
+/** Pods are read at least so often, also where that takes long, */
+export const MOST_READ_MS = 30_000;
+/** and have a while to be read in. */
+const STALE_MS = 1.5 * MOST_READ_MS;
 
 /** Sorts pods as a person wants to know of them at `nowMs`, wall clock time. */
 export function podsOutside(

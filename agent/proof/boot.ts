@@ -91,7 +91,7 @@ async function tryOnce(options: BootOptions): Promise<Attempt> {
     return { outcome: judgeWitness(seen, handler, { bootMs, teardownMs: now() - stoppedMs }) };
   const unseen = impossible(seen.error);
   const outcome =
-    ranMs === undefined ? await excused(options, unseen, seen.error) : interrupted(unseen.message);
+    ranMs === undefined ? await perhapsStopped(options, unseen, seen.error) : interrupted(unseen.message);
   // containerd may report of the next what it did not report of this one.
   if (ranMs === undefined && !(seen.error instanceof CriError)) return { outcome };
   const isHidden = ranMs !== undefined && ranMs - seenMs > HEARS_MS;
@@ -121,7 +121,7 @@ async function endOf({ client, now }: BootOptions, id: string, why: unknown): Pr
 }
 
 /** The same, or that somebody may have stopped the sandbox: on a busy node containerd hears late of an end. */
-async function excused({ host }: BootOptions, unseen: Unproven, error: unknown): Promise<Unproven> {
+async function perhapsStopped({ host }: BootOptions, unseen: Unproven, error: unknown): Promise<Unproven> {
   const isEmpty = error instanceof Gone && !error.mayBeHidden;
   const mayHaveEnded = isEmpty || (error instanceof CriError && error.kind === 'refused');
   if (!mayHaveEnded || (await readPressure(host)) === undefined) return unseen;

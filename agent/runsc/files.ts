@@ -21,7 +21,10 @@ export const FOLDERS: readonly string[] = [
   '/var/lib/k0s/bin',
 ];
 
-/** The program of that absolute path, or the first of that name in the folders, an executable one before any other. Rejects where a disk does not answer. */
+/**
+ * The program of that absolute path, or the first of that name in the folders, an executable one before any other. Rejects
+ * where a disk does not answer.
+ */
 export async function findProgram(
   host: Host,
   folders: readonly string[],

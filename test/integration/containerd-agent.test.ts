@@ -141,15 +141,17 @@ function testsOn(name: NodeName): void {
     const client = connect(node(name));
     await node(name).machine.stopDaemon('kubelet'); // it would remove the sandbox as well
     try {
-      let killed = agent();
-      let left = await touchedProbe(node(name), client);
-      await killed.stop('SIGKILL');
+      const killAtProbe = async (doomed: OutsideAgent) => {
+        const probe = await touchedProbe(node(name), client);
+        await doomed.stop('SIGKILL');
+        return probe;
+      };
+      let left = await killAtProbe(agent());
       // It may have been quicker.
       while (!(await client.readyProbes()).includes(left)) {
-        killed = new OutsideAgent(node(name));
-        await killed.proven();
-        left = await touchedProbe(node(name), client);
-        await killed.stop('SIGKILL');
+        const another = new OutsideAgent(node(name));
+        await another.proven();
+        left = await killAtProbe(another);
       }
       const successor = new OutsideAgent(node(name));
       await successor.proven();

@@ -24,8 +24,9 @@ export function addProcess(root: string, pid: number, process: FakeProcess): voi
   const { argv, parentPid = 1, namespacedPids = [pid], uid = 0, seccomp = 2 } = process;
   const { cgroup = '0::/\n', textPages = TEXT_PAGES, groups = '' } = process;
   const folder = join(root, 'proc', String(pid));
+  const name = (argv[0] ?? '').slice(0, 15);
   const status = [
-    `Name:\t${(argv[0] ?? '').slice(0, 15)}`,
+    `Name:\t${name}`,
     `Pid:\t${pid}`,
     `PPid:\t${parentPid}`,
     `Uid:\t${uid}\t${uid}\t${uid}\t${uid}`,
@@ -38,10 +39,7 @@ export function addProcess(root: string, pid: number, process: FakeProcess): voi
   writeFileSync(join(folder, 'cmdline'), argv.map((word) => `${word}\0`).join(''));
   writeFileSync(join(folder, 'status'), `${status.join('\n')}\n`);
   writeFileSync(join(folder, 'cgroup'), cgroup);
-  writeFileSync(
-    join(folder, 'stat'),
-    `${pid} (${(argv[0] ?? '').slice(0, 15)}) S ${parentPid} 1 1 0 -1 4194560 0\n`,
-  );
+  writeFileSync(join(folder, 'stat'), `${pid} (${name}) S ${parentPid} 1 1 0 -1 4194560 0\n`);
   writeFileSync(join(folder, 'statm'), `856953 8318 6379 ${textPages} 0 20941 0\n`);
 }
 
