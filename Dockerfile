@@ -31,6 +31,7 @@ LABEL org.opencontainers.image.title="gvisor-ready" \
 USER 0
 # What is freed goes back to the node: with glibc's own thresholds an agent keeps 13 MiB of it.
 ENV MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536 MALLOC_TOP_PAD_=0 MALLOC_MMAP_THRESHOLD_=32768
-# An agent that works for a moment each ten minutes needs no code compiled for speed, which costs 14 MiB on every node, and no
-# bytecode of functions that it ran once, which costs 2 MiB.
-ENTRYPOINT ["/usr/local/bin/node", "--no-opt", "--no-maglev", "--no-sparkplug", "--optimize-for-size", "--wasm-tiering-budget=2000000000", "--bytecode-old-age=1", "--memory-reducer-gc-count=6", "--max-semi-space-size=1", "--max-old-space-size=96", "/app/agent.cjs"]
+# An agent that works for a moment each ten minutes needs no code compiled for speed, which costs 14 MiB on every node, no
+# bytecode of functions that it ran once (2 MiB), no time zones (0.8 MiB; all of its times are UTC), and no record of the types
+# that a function saw before that ran 200 times (0.5 MiB). Each full collection compacts, so that an hour leaves no holes.
+ENTRYPOINT ["/usr/local/bin/node", "--no-opt", "--no-maglev", "--no-sparkplug", "--optimize-for-size", "--wasm-tiering-budget=2000000000", "--bytecode-old-age=1", "--memory-reducer-gc-count=6", "--max-semi-space-size=1", "--max-old-space-size=96", "--compact-on-every-full-gc", "--no-icu-timezone-data", "--invocation-count-for-feedback-allocation=200", "/app/agent.cjs"]

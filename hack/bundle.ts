@@ -8,6 +8,7 @@ import { build, type OutputFile, type Plugin, transform } from 'esbuild';
 import { partial } from './abandoned.ts';
 import { REPO } from './paths.ts';
 import { isCopy } from './replace-file.ts';
+import { withoutUnused } from './unused-by-the-agent.ts';
 
 /** The programs of the image: each is a folder with a `main.ts`, and becomes `dist/NAME.cjs`. */
 export const BUNDLES = ['agent', 'fleet', 'kubectl'] as const;
@@ -70,7 +71,8 @@ export async function bundle(options: BundleOptions = {}): Promise<void> {
   if ((await readFile(made, 'utf8').catch(() => '')) === sources && (await isWhole(dist))) return;
   const named = version === undefined ? [] : [versioned(version)];
   for (const name of BUNDLES) {
-    for (const { path, text } of await bundleOne(name, dist, [smallDependencies, inlineAssets, ...named]))
+    const smaller = name === 'agent' ? [smallDependencies, withoutUnused] : [smallDependencies];
+    for (const { path, text } of await bundleOne(name, dist, [...smaller, inlineAssets, ...named]))
       await replaceIfOther(path, path.endsWith('.cjs') ? escapeBeyondAscii(text) : text);
   }
   const require = createRequire(import.meta.url);
