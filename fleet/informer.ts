@@ -3,7 +3,7 @@ import { type KubeConfig, type KubernetesObject, ListWatch, Watch } from '@kuber
 import type { Logger } from 'pino';
 import { Backoff } from '../agent/kube/backoff.ts';
 import type { Kube } from '../agent/kube/client.ts';
-import { pagesOf } from '../agent/kube/pages.ts';
+import { pagesOf } from './pages.ts';
 
 /** What to follow: a path of a list, its selectors, and what is kept of each object. */
 export type Followed<Whole, Kept> = {

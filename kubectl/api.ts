@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers';
 import { errorLine } from '../agent/host/error-line.ts';
 import { kubeRefusal } from '../agent/kube/error.ts';
 import { jsonLines } from '../agent/kube/lines.ts';
-import { pagesOf } from '../agent/kube/pages.ts';
+import { pagesOf } from '../fleet/pages.ts';
 import { readSome } from '../fleet/read-some.ts';
 import type { Access } from './access.ts';
 import { plain, plainValues } from './plain.ts';

@@ -1,8 +1,7 @@
 import type { ContainerdConfig } from '../containerd/config.ts';
 import type { IgnoredMention } from '../containerd/handler-mentions.ts';
-import { advise, at, type Evidence, fail, pass, type Seen } from '../finding.ts';
+import { advise, at, type Evidence, fail, pass } from '../finding.ts';
 import type { Check } from './check.ts';
-import type { Sources } from './reading.ts';
 
 const MAX_NAMES = 20;
 
@@ -10,59 +9,50 @@ const MAX_NAMES = 20;
 export const handlerConfigured: Check = {
   id: 'handler-configured',
   title: "The handler is in containerd's configuration on disk",
-  async inspect({ config, sources }) {
-    return judgeConfigured(await config(), sources);
+  async inspect(reading) {
+    const { handler, containerdConfig: root, edit } = reading.sources;
+    const config = await reading.config();
+    const { fault, runtimes } = config;
+    if (fault) {
+      const message = `containerd would not start pods with what is on disk: ${fault.problem}${rulesNote(config)}`;
+      return fail('ContainerdConfigInvalid', message, [at(fault, fault.problem)]);
+    }
+    const ignored = config.ignored.filter((mention) => mention.handler === handler);
+    const configured = runtimes.get(handler);
+    if (configured) {
+      const evidence: Evidence[] = [at(configured, configured.runtimeType)];
+      if (!configured.runtimeType) {
+        const message = `The handler "${handler}" names no runtime_type, so containerd creates no container with it`;
+        return fail('HandlerNotConfigured', message, evidence);
+      }
+      // A file that nothing imports is often a backup, and is no reason to warn while the handler is there.
+      const without = ignored.filter(({ isLoaded }) => isLoaded);
+      if (without[0]) {
+        const message = `The handler "${handler}" is configured, but ${place(without[0])} has no effect: ${without[0].why}`;
+        return advise('HandlerInIgnoredTable', message, [...evidence, ...without.map(toEvidence)]);
+      }
+      return pass(`The handler "${handler}" is configured${rulesNote(config)}`, evidence);
+    }
+    if (ignored[0]) {
+      const message = `The handler "${handler}" is in ${place(ignored[0])}, which containerd does not read: ${ignored[0].why}${rulesNote(config)}`;
+      return fail('HandlerInIgnoredTable', message, ignored.map(toEvidence));
+    }
+    if (config.files.length === 0) {
+      const message = `"${root}" does not exist, so containerd has only its built-in handler "runc"`;
+      return { ...fail('HandlerNotConfigured', message, [{ file: root, value: 'absent' }]), where: edit };
+    }
+    const names = [...runtimes.keys()]
+      .slice(0, MAX_NAMES)
+      .map((name) => `"${name}"`)
+      .join(', ');
+    const other = [...runtimes].find(([, { runtimeType }]) => /runsc/.test(runtimeType))?.[0];
+    const hint =
+      other === undefined ? '' : `, of which "${other}" is gVisor's: set HANDLER to it if pods use it`;
+    const message = `No file configures the handler "${handler}"; there are ${names}${hint}${rulesNote(config)}`;
+    const read = config.files.map((file) => ({ file, value: 'read' }));
+    return { ...fail('HandlerNotConfigured', message, read), where: edit };
   },
 };
-
-/** What is told: the root file by its host path, and where a person adds a handler. */
-type Named = Pick<Sources, 'handler' | 'containerdConfig' | 'edit'>;
-
-/** Judges what is on disk. */
-export function judgeConfigured(
-  config: ContainerdConfig,
-  { handler, containerdConfig: root, edit }: Named,
-): Seen {
-  const { fault, runtimes } = config;
-  if (fault) {
-    const message = `containerd would not start pods with what is on disk: ${fault.problem}${rulesNote(config)}`;
-    return fail('ContainerdConfigInvalid', message, [at(fault, fault.problem)]);
-  }
-  const ignored = config.ignored.filter((mention) => mention.handler === handler);
-  const configured = runtimes.get(handler);
-  if (configured) {
-    const evidence: Evidence[] = [at(configured, configured.runtimeType)];
-    if (!configured.runtimeType) {
-      const message = `The handler "${handler}" names no runtime_type, so containerd creates no container with it`;
-      return fail('HandlerNotConfigured', message, evidence);
-    }
-    // A file that nothing imports is often a backup, and is no reason to warn while the handler is there.
-    const without = ignored.filter(({ isLoaded }) => isLoaded);
-    if (without[0]) {
-      const message = `The handler "${handler}" is configured, but ${place(without[0])} has no effect: ${without[0].why}`;
-      return advise('HandlerInIgnoredTable', message, [...evidence, ...without.map(toEvidence)]);
-    }
-    return pass(`The handler "${handler}" is configured${rulesNote(config)}`, evidence);
-  }
-  if (ignored[0]) {
-    const message = `The handler "${handler}" is in ${place(ignored[0])}, which containerd does not read: ${ignored[0].why}${rulesNote(config)}`;
-    return fail('HandlerInIgnoredTable', message, ignored.map(toEvidence));
-  }
-  if (config.files.length === 0) {
-    const message = `"${root}" does not exist, so containerd has only its built-in handler "runc"`;
-    return { ...fail('HandlerNotConfigured', message, [{ file: root, value: 'absent' }]), where: edit };
-  }
-  const names = [...runtimes.keys()]
-    .slice(0, MAX_NAMES)
-    .map((name) => `"${name}"`)
-    .join(', ');
-  const other = [...runtimes].find(([, { runtimeType }]) => /runsc/.test(runtimeType))?.[0];
-  const hint =
-    other === undefined ? '' : `, of which "${other}" is gVisor's: set HANDLER to it if pods use it`;
-  const message = `No file configures the handler "${handler}"; there are ${names}${hint}${rulesNote(config)}`;
-  const read = config.files.map((file) => ({ file, value: 'read' }));
-  return { ...fail('HandlerNotConfigured', message, read), where: edit };
-}
 
 function place({ file, line }: IgnoredMention): string {
   return `"${file}" line ${line}`;

@@ -70,15 +70,11 @@ export function resolveConfig(
   const decoded = decodeRuntimes(merged, rules);
   const used = (runtime: RuntimeTable) => (runtime.table && origins.get(runtime.table)) ?? [];
   const effective = new Set([...decoded.runtimes.values()].flatMap(used));
-  const ignored = mentions
-    .filter((mention) => !effective.has(mention))
-    .map((mention) => ({
-      handler: mention.handler,
-      file: mention.file,
-      line: mention.line,
-      why: whyIgnored(mention, rules, merged.version),
-      isLoaded: true,
-    }));
+  const unused = mentions.filter((mention) => !effective.has(mention));
+  const ignored = unused.map((mention) => {
+    const { handler, file, line } = mention;
+    return { handler, file, line, why: whyIgnored(mention, rules, merged.version), isLoaded: true };
+  });
   const { path = [], problem } = decoded.wrong ?? {};
   const keys = ['plugins', criSection(rules, merged.version), ...path];
   const file = files.findLast(({ lines }) => lines.has(keys)) ?? files.at(-1);

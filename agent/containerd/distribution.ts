@@ -13,12 +13,12 @@ export type Distribution = {
   readonly edit: string;
 };
 
-/** A layout; where it names no paths, those of containerd itself hold. */
+/**
+ * A layout; where it names no paths, those of containerd itself hold. One mark that holds is enough: a path that is there,
+ * or an ID of /etc/os-release, which has no slash.
+ */
 type Rule = Omit<Distribution, keyof typeof PLAIN> &
-  Partial<typeof PLAIN> & { readonly marks: readonly Mark[] };
-
-/** A file that is there, or an ID of /etc/os-release; one mark that holds is enough. */
-type Mark = { readonly exists: string } | { readonly os: string };
+  Partial<typeof PLAIN> & { readonly marks: readonly string[] };
 
 /** Source: https://github.com/containerd/containerd/blob/v2.4.2/defaults/defaults_unix.go */
 const PLAIN = {
@@ -31,7 +31,7 @@ const RULES: readonly Rule[] = [
   {
     // https://github.com/k3s-io/k3s/blob/master/pkg/agent/containerd/config.go
     name: 'k3s',
-    marks: [{ exists: '/var/lib/rancher/k3s/agent/etc/containerd/config.toml' }],
+    marks: ['/var/lib/rancher/k3s/agent/etc/containerd/config.toml'],
     containerdConfig: '/var/lib/rancher/k3s/agent/etc/containerd/config.toml',
     criSocket: '/run/k3s/containerd/containerd.sock',
     edit: 'config-v3.toml.tmpl, or a drop-in in config-v3.toml.d (config.toml.tmpl and config.toml.d for containerd 1.x), in /var/lib/rancher/k3s/agent/etc/containerd; then restart k3s',
@@ -39,7 +39,7 @@ const RULES: readonly Rule[] = [
   {
     // https://github.com/rancher/rke2/blob/master/pkg/executor/staticpod/spw.go
     name: 'RKE2',
-    marks: [{ exists: '/var/lib/rancher/rke2/agent/etc/containerd/config.toml' }],
+    marks: ['/var/lib/rancher/rke2/agent/etc/containerd/config.toml'],
     containerdConfig: '/var/lib/rancher/rke2/agent/etc/containerd/config.toml',
     criSocket: '/run/k3s/containerd/containerd.sock',
     edit: 'config-v3.toml.tmpl, or a drop-in in config-v3.toml.d (config.toml.tmpl and config.toml.d for containerd 1.x), in /var/lib/rancher/rke2/agent/etc/containerd; then restart RKE2',
@@ -47,7 +47,7 @@ const RULES: readonly Rule[] = [
   {
     // https://docs.k0sproject.io/stable/runtime/
     name: 'k0s',
-    marks: [{ exists: '/etc/k0s/containerd.toml' }, { exists: '/run/k0s/containerd.sock' }],
+    marks: ['/etc/k0s/containerd.toml', '/run/k0s/containerd.sock'],
     containerdConfig: '/etc/k0s/containerd.toml',
     criSocket: '/run/k0s/containerd.sock',
     edit: 'a drop-in in /etc/k0s/containerd.d; k0s restarts containerd by itself',
@@ -55,7 +55,7 @@ const RULES: readonly Rule[] = [
   {
     // https://github.com/canonical/microk8s/blob/master/microk8s-resources/wrappers/run-containerd-with-args
     name: 'MicroK8s',
-    marks: [{ exists: '/var/snap/microk8s/current/args/containerd.toml' }],
+    marks: ['/var/snap/microk8s/current/args/containerd.toml'],
     containerdConfig: '/var/snap/microk8s/current/args/containerd.toml',
     criSocket: '/var/snap/microk8s/common/run/containerd.sock',
     edit: '/var/snap/microk8s/current/args/containerd-template.toml; then restart MicroK8s',
@@ -63,49 +63,45 @@ const RULES: readonly Rule[] = [
   {
     // https://github.com/siderolabs/talos/blob/main/pkg/machinery/constants/constants.go
     name: 'Talos',
-    marks: [{ os: 'talos' }, { exists: '/etc/cri/containerd.toml' }],
+    marks: ['talos', '/etc/cri/containerd.toml'],
     containerdConfig: '/etc/cri/containerd.toml',
     edit: 'the gvisor system extension, which adds /etc/cri/conf.d/10-gvisor.part; then upgrade the node',
   },
   {
     // https://github.com/bottlerocket-os/bottlerocket-core-kit/tree/develop/packages/containerd
     name: 'Bottlerocket',
-    marks: [{ os: 'bottlerocket' }],
+    marks: ['bottlerocket'],
     edit: 'the settings of the Bottlerocket variant, which renders /etc/containerd/config.toml',
   },
   {
     // https://gvisor.dev/docs/user_guide/containerd/crio/
     name: 'CRI-O',
-    marks: [
-      { exists: '/run/crio/crio.sock' },
-      { exists: '/etc/crio/crio.conf' },
-      { exists: '/etc/crio/crio.conf.d' },
-    ],
+    marks: ['/run/crio/crio.sock', '/etc/crio/crio.conf', '/etc/crio/crio.conf.d'],
     criSocket: '/run/crio/crio.sock',
     edit: 'a drop-in in /etc/crio/crio.conf.d',
   },
   {
     // https://github.com/kubernetes-sigs/kind/blob/main/images/base/files/etc/containerd/config.toml
     name: 'kind',
-    marks: [{ exists: '/kind/version' }],
+    marks: ['/kind/version'],
     edit: 'containerdConfigPatches of the kind cluster; then recreate the node',
   },
   {
     // https://github.com/awslabs/amazon-eks-ami/blob/main/nodeadm/internal/containerd/config.go
     name: 'EKS',
-    marks: [{ exists: '/etc/eks' }, { exists: '/usr/bin/nodeadm' }],
+    marks: ['/etc/eks', '/usr/bin/nodeadm'],
     edit: 'spec.containerd.config of the NodeConfig that nodeadm reads; then replace the node',
   },
   {
     // https://github.com/Azure/AgentBaker/blob/master/parts/linux/cloud-init/artifacts/cse_config.sh
     name: 'AKS',
-    marks: [{ exists: '/opt/azure/containers' }, { exists: '/etc/kubernetes/azure.json' }],
+    marks: ['/opt/azure/containers', '/etc/kubernetes/azure.json'],
     edit: '/etc/containerd/config.toml, from a DaemonSet that does it on every new node; then restart containerd',
   },
   {
     // https://cloud.google.com/kubernetes-engine/docs/concepts/sandbox-pods
     name: 'GKE',
-    marks: [{ os: 'cos' }, { exists: '/home/kubernetes/kube-env' }],
+    marks: ['cos', '/home/kubernetes/kube-env'],
     edit: 'nothing by hand: create the node pool with GKE Sandbox',
   },
 ];
@@ -135,9 +131,7 @@ export async function readDistribution(host: Host, pauseMs = LATE_PAUSE_MS): Pro
   const isThere = async (path: string) => (await ask(() => host.stat(path))) !== undefined;
   const os = osId((await ask(() => host.readText('/etc/os-release'))) ?? '');
   for (const { marks, ...distribution } of RULES) {
-    const held = await Promise.all(
-      marks.map((mark) => ('os' in mark ? mark.os === os : isThere(mark.exists))),
-    );
+    const held = await Promise.all(marks.map((mark) => (mark.startsWith('/') ? isThere(mark) : mark === os)));
     if (!held.includes(true)) continue;
     // A CRI-O package may lie beside the containerd that the node really uses.
     if (distribution.name === 'CRI-O' && (await isThere(PLAIN.criSocket))) continue;

@@ -40,9 +40,10 @@ export async function readContainerdFiles(host: Host, root: string): Promise<Con
       throw new Error(`Cannot read containerd configuration "${root}": more than ${MAX_FILES} files`);
     }
     const files = [...loaded.values()];
-    const missing = await whyUnloadable(host, path);
+    const stat = await host.stat(path);
+    if (!stat && !importer) return { files };
+    const missing = !stat ? 'does not exist' : stat.kind === 'directory' ? 'is a directory' : undefined;
     if (missing) {
-      if (!importer && missing === 'does not exist') return { files };
       if (!importer) return { files, fault: { file: path, line: 1, problem: missing } };
       const problem = `imports "${path}", which ${missing}`;
       return { files, fault: { file: importer.path, line: importer.lines.find(['imports']), problem } };
@@ -90,12 +91,6 @@ export function parseContainerdFile(text: string, path: string): ContainerdFile 
   const disabledPlugins = tree.get('disabled_plugins') ?? [];
   if (!isStrings(disabledPlugins)) throw wrong('disabled_plugins', 'a list of strings');
   return { path, version, plugins, disabledPlugins, imports, tree, lines };
-}
-
-async function whyUnloadable(host: Host, path: string): Promise<string | undefined> {
-  const stat = await host.stat(path);
-  if (!stat) return 'does not exist';
-  return stat.kind === 'directory' ? 'is a directory' : undefined;
 }
 
 function isStrings(value: TomlValue): value is readonly string[] {

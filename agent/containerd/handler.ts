@@ -1,4 +1,5 @@
 import type { ConfiguredRuntime } from './config.ts';
+import { BARE } from './runtimes-table.ts';
 
 /** The runtime of a handler, and where it was seen. */
 export type HandlerRuntime = ConfiguredRuntime & {
@@ -7,13 +8,7 @@ export type HandlerRuntime = ConfiguredRuntime & {
 };
 
 /** The runtime of a handler that nobody has configured. */
-export const ASSUMED: HandlerRuntime = {
-  runtimeType: 'io.containerd.runsc.v1',
-  runtimePath: '',
-  options: {},
-  snapshotter: '',
-  seen: 'assumed',
-};
+export const ASSUMED: HandlerRuntime = { ...BARE, runtimeType: 'io.containerd.runsc.v1', seen: 'assumed' };
 
 /** The string option of that name, "" when absent. containerd matches the names of options without regard to case. */
 export function optionOf(runtime: Pick<HandlerRuntime, 'options'>, name: string): string {

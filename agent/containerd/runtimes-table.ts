@@ -18,13 +18,11 @@ export type Runtimes = {
   readonly wrong?: { readonly path: readonly string[]; readonly problem: string };
 };
 
+/** What a handler has of which nothing but the type is written. */
+export const BARE = { runtimePath: '', snapshotter: '', options: {} };
+
 /** https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/config/config_unix.go */
-const BUILT_IN: RuntimeTable = {
-  runtimeType: 'io.containerd.runc.v2',
-  runtimePath: '',
-  snapshotter: '',
-  options: {},
-};
+const BUILT_IN: RuntimeTable = { ...BARE, runtimeType: 'io.containerd.runc.v2' };
 
 /**
  * Decodes the handlers of a merged configuration. In 1.x a runtimes table replaces the built-in one, so that

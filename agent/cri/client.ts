@@ -21,17 +21,6 @@ export type ListedContainer = { readonly id: string; readonly labels: Readonly<R
 
 /** A connection to containerd's socket: the CRI, and containerd's introspection, task and container services. */
 export class CriClient extends Connection {
-  readonly socket: string;
-
-  /**
-   * `socket` is the host's path for messages, `localPath` where this process finds it, and `answerMs` how long a call
-   * may take that sets no time of its own.
-   */
-  constructor(socket: string, localPath: string, answerMs?: number) {
-    super(localPath, answerMs);
-    this.socket = socket;
-  }
-
   /** Name and release of the runtime, such as "containerd" and "v2.4.2". */
   version(options?: CallOptions): Promise<Pick<CriStatus, 'runtimeName' | 'runtimeVersion'>> {
     return this.call('Version', {}, options);

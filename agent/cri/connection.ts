@@ -23,12 +23,17 @@ export type CallOptions = {
 
 /** A gRPC connection to containerd's socket. Methods are named as in schema.ts, answers have defaults filled in. */
 export class Connection {
+  readonly socket: string;
   readonly #client: Client;
   readonly #answerMs: number;
   readonly #running = new Set<ClientUnaryCall>();
 
-  /** `localPath` is where this process finds the socket, `answerMs` how long a call may take that sets no time. */
-  constructor(localPath: string, answerMs = ANSWER_MS) {
+  /**
+   * `socket` is the host's path for messages, `localPath` where this process finds it, and `answerMs` how long a call
+   * may take that sets no time of its own.
+   */
+  constructor(socket: string, localPath: string, answerMs = ANSWER_MS) {
+    this.socket = socket;
     this.#answerMs = answerMs;
     this.#client = new Client(`unix:${localPath}`, credentials.createInsecure(), {
       'grpc.default_authority': 'localhost',

@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { lstat, open, readdir, readlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { isAbsent } from './absent.ts';
-import { type FileKind, kindOf, readUpTo, refuseIrregular, refuseLarge } from './regular-file.ts';
+import { type FileKind, kindOf, refuseIrregular } from './regular-file.ts';
 import { resolvePath } from './resolve-path.ts';
 import { LateError, Turns } from './turns.ts';
 import { isVisible, NotVisible, visibleParts } from './visible.ts';
@@ -92,26 +92,21 @@ export class Host {
 
   /** A whole regular file as UTF-8; throws when it is larger than `maxBytes` (1 MiB) or is no regular file. */
   async readText(path: string, maxBytes = MAX_BYTES): Promise<string | undefined> {
-    const bytes = await this.#read(path, maxBytes + 1, maxBytes);
+    const bytes = await this.readStart(path, maxBytes + 1);
+    if (bytes !== undefined && bytes.length > maxBytes)
+      throw this.#problem(path, new Error(`it is larger than ${maxBytes} bytes`));
     return bytes?.toString('utf8');
   }
 
   /** The first `length` bytes of a regular file of any size, fewer when it is shorter. */
   async readStart(path: string, length: number): Promise<Buffer | undefined> {
-    return this.#read(path, length);
-  }
-
-  async #read(path: string, maxBytes: number, refuseOver?: number): Promise<Buffer | undefined> {
     return this.#at(path, await this.localPath(path), async (local) => {
       // Looked at before it is opened: opening a watchdog or a tape device already changes it.
       refuseIrregular(await lstat(local));
       await using file = await open(local, READ_ONLY);
-      const stats = await file.stat();
-      refuseIrregular(stats);
-      refuseLarge(stats.size, refuseOver);
-      const bytes = await readUpTo(file, maxBytes);
-      refuseLarge(bytes.length, refuseOver);
-      return bytes;
+      refuseIrregular(await file.stat());
+      // Read to its end, whatever its size: files under /proc say that they have none.
+      return Buffer.concat(await file.createReadStream({ end: length - 1, autoClose: false }).toArray());
     });
   }
 

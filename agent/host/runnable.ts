@@ -1,4 +1,3 @@
-import type { Evidence } from '../finding.ts';
 import type { Host } from './host.ts';
 import { readProgram } from './program.ts';
 
@@ -6,11 +5,7 @@ import { readProgram } from './program.ts';
  * Why a file of the host cannot be executed here, or `undefined` when it can: it is no regular file, some bit
  * of `mode` is missing, it is empty or cut short, or it is for another architecture. A script passes.
  */
-export async function whyNotRunnable(
-  host: Host,
-  path: string,
-  mode: number,
-): Promise<{ readonly problem: string; readonly evidence: Evidence } | undefined> {
+export async function whyNotRunnable(host: Host, path: string, mode: number) {
   const stat = await host.stat(path);
   const because = (problem: string, value: string) => ({ problem, evidence: { file: path, value } });
   if (!stat) return because('it is gone', 'absent');

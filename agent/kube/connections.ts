@@ -1,15 +1,11 @@
+import type { ConnectionOptions } from 'node:tls';
 import Agent from 'undici/lib/dispatcher/agent.js';
 
 /** How to reach an API server and prove who one is. Certificates and keys are PEM. */
 export type KubeAccess = {
   /** URL without a slash at its end. */
   readonly server: string;
-  readonly tls?: {
-    readonly cert?: string;
-    readonly key?: string;
-    readonly servername?: string;
-    readonly rejectUnauthorized?: false;
-  };
+  readonly tls?: Pick<ConnectionOptions, 'cert' | 'key' | 'servername' | 'rejectUnauthorized'>;
   /** The CA of the moment; without it those that Node.js trusts. */
   readonly readCa?: () => Promise<string>;
   /** The bearer token of the moment; absent where a certificate is the credential. */

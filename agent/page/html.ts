@@ -18,9 +18,7 @@ export type Part = Markup | string | number | undefined | readonly Part[];
 
 /** A template of HTML in which every text that is put in is escaped, for elements and quoted attributes. */
 export function html(strings: TemplateStringsArray, ...parts: readonly Part[]): Markup {
-  return new Markup(
-    strings.map((text, index) => `${text}${index < parts.length ? render(parts[index]) : ''}`).join(''),
-  );
+  return new Markup(String.raw({ raw: strings }, ...parts.map(render)));
 }
 
 /** Markup as it is: for constants of this program, never for anything that was read. */
@@ -32,7 +30,7 @@ function render(part: Part): string {
   if (part === undefined) return '';
   if (part instanceof Markup) return part.toString();
   if (Array.isArray(part)) return part.map(render).join('');
-  return escapeText(String(part));
+  return harmless(String(part)).replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
 }
 
 const ENTITIES: Readonly<Record<string, string>> = {
@@ -42,7 +40,3 @@ const ENTITIES: Readonly<Record<string, string>> = {
   '"': '&quot;',
   "'": '&#39;',
 };
-
-function escapeText(text: string): string {
-  return harmless(text).replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
-}

@@ -1,5 +1,5 @@
 import type { Status } from '../report.ts';
-import { HEADLINES, MARKS, type Tone } from '../text/format.ts';
+import { HEADLINES, MARKS, type StatusTone } from '../text/format.ts';
 import { Told } from '../text/told.ts';
 import { SCRIPT, STYLE } from './assets.ts';
 import { renderChecks } from './checks.ts';
@@ -9,7 +9,7 @@ import { renderProof } from './proof.ts';
 import { renderPods, renderWritten } from './surroundings.ts';
 import { emblem, renderVerdict, STROKES } from './verdict.ts';
 
-type Page = { readonly tone: Tone; readonly title: string; readonly body: Markup };
+type Page = { readonly tone: StatusTone; readonly title: string; readonly body: Markup };
 type Surround = { readonly head?: Markup; readonly foot: Markup };
 
 /** The agent's page for people, whole and without anything from elsewhere; works without JavaScript. */
@@ -79,14 +79,12 @@ ${renderChecks(status, told)}
   return { tone, title: `${status.node}: ${headline}`, body };
 }
 
-const COLORS: Readonly<Record<Tone, string>> = {
+const COLORS: Readonly<Record<StatusTone, string>> = {
   pass: '#1f7a4d',
   fail: '#b3362f',
-  warning: '#8a6100',
   unknown: '#8a6100',
-  skipped: '#5c6670',
 };
 
-function icon(tone: Tone): string {
+function icon(tone: StatusTone): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="16" cy="16" r="16" fill="${COLORS[tone]}"/><path d="${STROKES[tone]}" fill="none" stroke="#fff" stroke-width="3" stroke-linecap="round" stroke-linejoin="round"/></svg>`;
 }

@@ -1,5 +1,5 @@
 import type { Status } from '../report.ts';
-import { HEADLINES, shortIds, type Tone } from '../text/format.ts';
+import { HEADLINES, type StatusTone, shortIds } from '../text/format.ts';
 import { nextSteps, sinceOf } from '../text/next-steps.ts';
 import { causeOf, type Told } from '../text/told.ts';
 import { html, type Markup } from './html.ts';
@@ -51,15 +51,13 @@ function renderPending({ verdict, look, proof }: Status, told: Told): Markup | u
 }
 
 /** The lines of each tone's symbol, in a circle of 32 by 32. */
-export const STROKES: Readonly<Record<Tone, string>> = {
+export const STROKES: Readonly<Record<StatusTone, string>> = {
   pass: 'M10 16.5l4.2 4.2L22.5 12',
   fail: 'M11.5 11.5l9 9m0-9l-9 9',
-  warning: 'M16 9v8.5M16 22v.1',
   unknown: 'M12.6 13a3.5 3.5 0 1 1 5.2 3c-1.2.7-1.8 1.4-1.8 2.9M16 22.6v.1',
-  skipped: 'M10 16h12',
 };
 
 /** The symbol of a tone, large. */
-export function emblem(tone: Tone): Markup {
+export function emblem(tone: StatusTone): Markup {
   return html`<svg class="emblem" viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="16" r="15"/><path d="${STROKES[tone]}"/></svg>`;
 }

@@ -7,7 +7,7 @@ import { impossible, interrupted, type Outcome, outcomeOfError, type Unproven } 
 import { findPlace } from './place.ts';
 import { newSandbox } from './sandbox-config.ts';
 import { tearDown } from './teardown.ts';
-import { Gone, identifyGuest, readWitness, type Witness } from './witness.ts';
+import { Empty, Gone, identifyGuest, readWitness, type Witness } from './witness.ts';
 
 /** What a boot needs; `now` is a monotonic clock in milliseconds, `signal` is aborted when no further attempt is wanted. */
 export type BootOptions = {
@@ -122,8 +122,7 @@ async function endOf({ client, now }: BootOptions, id: string, why: unknown): Pr
 
 /** The same, or that somebody may have stopped the sandbox: on a busy node containerd hears late of an end. */
 async function perhapsStopped({ host }: BootOptions, unseen: Unproven, error: unknown): Promise<Unproven> {
-  const isEmpty = error instanceof Gone && !error.mayBeHidden;
-  const mayHaveEnded = isEmpty || (error instanceof CriError && error.kind === 'refused');
+  const mayHaveEnded = error instanceof Empty || (error instanceof CriError && error.kind === 'refused');
   if (!mayHaveEnded || (await readPressure(host)) === undefined) return unseen;
   return { ...unseen, reason: 'ProbeInterrupted' };
 }

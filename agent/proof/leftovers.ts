@@ -40,13 +40,7 @@ export class Leftovers {
    * Removes what goes, also what the CRI forgot where `forgotten` allows that. Rejects when containerd does not list its
    * sandboxes; where it does not list its containers in time, they are looked for again the next time.
    */
-  async sweep({
-    forgotten,
-    signal,
-  }: {
-    readonly forgotten: boolean;
-    readonly signal: AbortSignal;
-  }): Promise<void> {
+  async sweep(forgotten: boolean, signal: AbortSignal): Promise<void> {
     const { client, onLeft } = this.#options;
     const sandboxes = await sweepSandboxes(client, signal);
     if (forgotten && this.#mayHaveForgotten) {

@@ -163,7 +163,7 @@ export class Prover {
   /** Removes what earlier probes left; an outcome where no other may begin. */
   async #sweep(signal: AbortSignal): Promise<Outcome | undefined> {
     // A boot that hangs has a container that must not be swept away.
-    await this.#leftovers.sweep({ forgotten: this.#hanging === 0, signal });
+    await this.#leftovers.sweep(this.#hanging === 0, signal);
     const last = this.#last;
     if (last === undefined || this.#leftovers.grown < MOST_HANGING) return undefined;
     // One more would stay as well, and the agent itself would fill a broken node.

@@ -20,16 +20,14 @@ export type Witness = Omit<HostProcess, 'parentPid' | 'namespacedPids'> & {
 /** How long an answer about the sandbox may take on a busy node; to tell PIDs gVisor's shim starts runsc. */
 const ANSWER_MS = 20_000;
 
-/** The first process of a sandbox has ended, unless it is only hidden. */
+/** The first process of a sandbox is not in /proc: it has ended, unless hidepid or another PID namespace hides it. */
 export class Gone extends Error {
-  override readonly name = 'Gone';
-  /** It was not in /proc, where hidepid or another PID namespace would hide it as well. */
-  readonly mayBeHidden: boolean;
+  override readonly name: string = 'Gone';
+}
 
-  constructor(message: string, mayBeHidden: boolean) {
-    super(message);
-    this.mayBeHidden = mayBeHidden;
-  }
+/** It was there, and has ended: the runtime reports no process. */
+export class Empty extends Gone {
+  override readonly name = 'Empty';
 }
 
 /**
@@ -47,10 +45,7 @@ export async function readWitness(
   const { pid } = await client.sandbox(id, { timeoutMs: ANSWER_MS });
   const seen = pid === undefined ? undefined : await readProcess(host, pid);
   if (pid === undefined || seen === undefined)
-    throw new Gone(
-      `the sandbox's first process ${pid ?? ''} is not in /proc, or hidden there (hidepid)`,
-      true,
-    );
+    throw new Gone(`the sandbox's first process ${pid ?? ''} is not in /proc, or hidden there (hidepid)`);
   const { parentPid, namespacedPids: _, ...process } = seen;
   const { argv } = process;
   if (!isOfSandbox(seen, id))
@@ -61,7 +56,7 @@ export async function readWitness(
   const shim = (await readProcess(host, parentPid).catch(() => undefined))?.argv[0];
   const runtimePids = await listing;
   // Its first process has ended meanwhile: the kubelet may just have stopped it.
-  if (runtimePids.length === 0) throw new Gone('the runtime reports no process in the sandbox', false);
+  if (runtimePids.length === 0) throw new Empty('the runtime reports no process in the sandbox');
   return {
     pid,
     ...process,

@@ -1,11 +1,3 @@
-/** A flag of runsc that takes something away from the sandbox. */
-export type WeakFlag = {
-  readonly flag: string;
-  readonly value: string;
-  readonly weight: 'decides' | 'advises';
-  readonly why: string;
-};
-
 /** Whether a value of the flag weakens the sandbox, and how. */
 type Rules = Readonly<Record<string, readonly [weakens: (value: string) => boolean, why: string]>>;
 
@@ -42,8 +34,8 @@ const ADVISE: Rules = {
 };
 
 /** The flags that weaken isolation, the deciding ones first, then in the order of the file. */
-export function weakFlags(flags: ReadonlyMap<string, string>): readonly WeakFlag[] {
-  const found = (rules: Rules, weight: WeakFlag['weight']) =>
+export function weakFlags(flags: ReadonlyMap<string, string>) {
+  const found = (rules: Rules, weight: 'decides' | 'advises') =>
     [...flags].flatMap(([flag, value]) => {
       const [weakens, why] = (Object.hasOwn(rules, flag) ? rules[flag] : undefined) ?? [];
       return why !== undefined && weakens?.(value) ? [{ flag, value, weight, why }] : [];

@@ -6,6 +6,9 @@ import type { Verdict } from '../verdict.ts';
 /** How something stands, for the class of its element. */
 export type Tone = 'pass' | 'fail' | 'warning' | 'unknown' | 'skipped';
 
+/** The tone of a whole verdict. */
+export type StatusTone = Exclude<Tone, 'warning' | 'skipped'>;
+
 /** The symbol and the word of each tone: colour alone tells nothing. */
 export const MARKS: Readonly<Record<Tone, readonly [symbol: string, word: string]>> = {
   pass: ['✓', 'pass'],
@@ -29,7 +32,7 @@ export const PROOF_TONES: Readonly<Record<Outcome['kind'], Tone>> = {
 };
 
 /** The tone and the headline of each status. */
-export const HEADLINES: Readonly<Record<Verdict['status'], readonly [tone: Tone, headline: string]>> = {
+export const HEADLINES: Readonly<Record<Verdict['status'], readonly [tone: StatusTone, headline: string]>> = {
   True: ['pass', 'gVisor works here'],
   False: ['fail', 'gVisor does not work here'],
   Unknown: ['unknown', 'Cannot tell whether gVisor works here'],

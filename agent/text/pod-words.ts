@@ -1,5 +1,4 @@
 import type { PodsOutside } from '../pods/outside.ts';
-import type { Pod } from '../pods/pod.ts';
 import { inWords, type Tone } from './format.ts';
 
 /** What is said of the pods outside of gVisor: how bad it is, in one sentence, and the rest in another. */
@@ -30,11 +29,6 @@ export function describePods(pods: PodsOutside): PodWords {
     return { tone: 'unknown', headline: 'Which namespaces require gVisor is not known here', rest };
   if (stale) return { tone: 'unknown', headline: 'The pods cannot be read now', rest };
   return { tone: 'pass', headline: 'No pod runs outside of gVisor in a namespace that requires it', rest };
-}
-
-/** A pod by its name, with what shows that it is outside of gVisor. */
-export function describePod({ namespace, name, evidence }: Pod): string {
-  return `${namespace}/${name}: ${evidence}`;
 }
 
 function counted(pods: number): string {

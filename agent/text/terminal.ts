@@ -16,7 +16,7 @@ import {
   wrap,
 } from './format.ts';
 import { nextSteps, sinceOf } from './next-steps.ts';
-import { describePod, describePods } from './pod-words.ts';
+import { describePods } from './pod-words.ts';
 import { causeOf, Told } from './told.ts';
 
 /** How a table is printed: with colours or without, and how many characters a line may have. */
@@ -85,7 +85,7 @@ const SHOWN = 20;
 function podRows(pods: PodsOutside): readonly Row[] {
   const { tone, headline, remedy, rest } = describePods(pods);
   const hidden = pods.forbidden.length - SHOWN;
-  const named = pods.forbidden.slice(0, SHOWN).map(describePod);
+  const named = pods.forbidden.slice(0, SHOWN).map((pod) => `${pod.namespace}/${pod.name}: ${pod.evidence}`);
   const more = [hidden > 0 ? `and ${hidden} more` : undefined, remedy, rest];
   const below = [...named, ...more].flatMap((text) => (text === undefined ? [] : [{ text }]));
   return [{ tone, text: headline }, ...below];

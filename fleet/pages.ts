@@ -1,4 +1,4 @@
-import type { Kube } from './client.ts';
+import type { Kube } from '../agent/kube/client.ts';
 
 /** One page of a list of the API server. */
 export type Page<Item> = {
