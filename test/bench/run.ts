@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { Argument, Command, InvalidArgumentError } from 'commander';
-import { removeCluster } from '../../cluster/remove.ts';
+import { removeCluster, removeHeldCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
@@ -66,13 +66,22 @@ function show(head: readonly string[], rows: readonly (readonly string[])[]): vo
 }
 
 console.log(`${new Date().toISOString().slice(0, 10)} · ${await machineShape()}\n`);
+const stop = Promise.withResolvers<'stopped'>();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.resolve('stopped'));
 try {
+  if ((await Promise.race([measure(), stop.promise])) === 'stopped') {
+    await removeHeldCluster(CLUSTER);
+    process.exit(130); // what was being measured ends with this process
+  }
+} finally {
+  await removeCluster(CLUSTER);
+}
+
+async function measure(): Promise<void> {
   if (SECTIONS.filter(wanted).some((section) => !['fleet', 'vm'].includes(section)))
     await measureNamespaces();
   if (wanted('fleet')) show(MEASURED, await measureFleet(CLUSTER, nodes));
   if (wanted('vm')) show(MEASURED, await measureVm(CLUSTER, looks));
-} finally {
-  await removeCluster(CLUSTER);
 }
 
 /** Everything on nodes that are namespaces of this machine. */
