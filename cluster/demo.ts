@@ -8,6 +8,7 @@ import type { Cluster } from './cluster.ts';
 import { showNodes } from './live-nodes.ts';
 import { removeCluster, removeHeldCluster } from './remove.ts';
 import { startCluster } from './start.ts';
+import { untilStopped } from './stopped.ts';
 import { breakAndWait, deployAgent, evaluationPod, healAndWait, runPod, viewNodes } from './story.ts';
 
 const NAME = 'demo';
@@ -36,13 +37,12 @@ const TRY = [
 process.exitCode = await main();
 
 async function main(): Promise<number> {
-  const stop = Promise.withResolvers<'stopped'>();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.resolve('stopped'));
+  const stopped = untilStopped();
   let code = 1;
   try {
     await ensurePrerequisites();
     await removeCluster(NAME); // what a demo that was killed has left
-    const told = await Promise.race([tell(), stop.promise]);
+    const told = await Promise.race([tell(), stopped]);
     if (told === 'stopped') {
       say('\nTaking the cluster down …');
       await removeHeldCluster(NAME);
@@ -56,7 +56,7 @@ async function main(): Promise<number> {
       say(`\n${bold('The cluster stays until you press Ctrl-C.')} Try in another terminal:`);
       for (const command of TRY) say(`  ${command}`);
       const alive = setInterval(() => {}, 60_000); // a signal alone keeps no process
-      await stop.promise;
+      await stopped;
       clearInterval(alive);
     }
   } catch (error) {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Argument, Command, InvalidArgumentError } from 'commander';
 import { removeCluster, removeHeldCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
+import { untilStopped } from '../../cluster/stopped.ts';
 import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { formatTable } from '../../hack/table.ts';
@@ -66,10 +67,9 @@ function show(head: readonly string[], rows: readonly (readonly string[])[]): vo
 }
 
 console.log(`${new Date().toISOString().slice(0, 10)} · ${await machineShape()}\n`);
-const stop = Promise.withResolvers<'stopped'>();
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.resolve('stopped'));
+const stopped = untilStopped();
 try {
-  if ((await Promise.race([measure(), stop.promise])) === 'stopped') {
+  if ((await Promise.race([measure(), stopped])) === 'stopped') {
     await removeHeldCluster(CLUSTER);
     process.exit(130); // what was being measured ends with this process
   }
