@@ -18,7 +18,10 @@ const smallDependencies: Plugin = {
   name: 'small-dependencies',
   setup({ onLoad }) {
     onLoad({ filter: /\/node_modules\/.*\.[cm]?js$/ }, async ({ path }) => {
-      const { code } = await transform(await readFile(path, 'utf8'), { minify: true, sourcefile: path });
+      const source = await readFile(path, 'utf8');
+      // As CommonJS, names at the top of a file are its own, and may be short too.
+      const format = /^(import|export)\b/m.test(source) ? 'esm' : 'cjs';
+      const { code } = await transform(source, { minify: true, format, sourcefile: path });
       return { contents: code, loader: 'js' };
     });
   },

@@ -1,7 +1,18 @@
 import { addAbortListener } from 'node:events';
-import { Client, type ClientUnaryCall, credentials, Metadata } from '@grpc/grpc-js';
+// Before the client: the two load each other, and only this way around.
+import '@grpc/grpc-js/build/src/channel.js';
+import type { ClientUnaryCall } from '@grpc/grpc-js';
+import { ChannelCredentials } from '@grpc/grpc-js/build/src/channel-credentials.js';
+import { Client } from '@grpc/grpc-js/build/src/client.js';
+import { setup as pickFirst } from '@grpc/grpc-js/build/src/load-balancer-pick-first.js';
+import { Metadata } from '@grpc/grpc-js/build/src/metadata.js';
+import { setup as resolveSockets } from '@grpc/grpc-js/build/src/resolver-uds.js';
 import { CriError } from './error.ts';
 import { SCHEMA } from './schema.ts';
+
+// What a client of one local socket needs of grpc-js; all of it loads a server too, and four ways to share a load.
+resolveSockets();
+pickFirst();
 
 /** Answers as plain objects: enums by name, and a default where a field was not sent. */
 const PLAIN = { longs: Number, enums: String, defaults: true };
@@ -35,7 +46,7 @@ export class Connection {
   constructor(socket: string, localPath: string, answerMs = ANSWER_MS) {
     this.socket = socket;
     this.#answerMs = answerMs;
-    this.#client = new Client(`unix:${localPath}`, credentials.createInsecure(), {
+    this.#client = new Client(`unix:${localPath}`, ChannelCredentials.createInsecure(), {
       'grpc.default_authority': 'localhost',
       'grpc.initial_reconnect_backoff_ms': 100,
       'grpc.min_reconnect_backoff_ms': 100,

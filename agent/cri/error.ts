@@ -1,4 +1,5 @@
-import { status as code, type ServiceError } from '@grpc/grpc-js';
+import type { ServiceError } from '@grpc/grpc-js';
+import { Status as code } from '@grpc/grpc-js/build/src/constants.js';
 
 /** A CRI call that containerd refused, or that did not come through. */
 export class CriError extends Error {

@@ -29,6 +29,14 @@ describe('the bundled agent', () => {
     assert.doesNotMatch(loaded, /NativeModule (zlib|worker_threads|child_process)\b/);
   });
 
+  it('has no server of gRPC, and nothing that shares a load', async () => {
+    const text = await readFile(join(dist, 'agent.cjs'), 'utf8');
+    const parts = [...text.matchAll(/grpc-js\/build\/src\/([a-z-]+)\.js/g)].map(([, part = '']) => part);
+    assert.ok(parts.includes('client'));
+    const unused = parts.filter((part) => /^(server|orca|load-balancer-(round|weighted|outlier))/.test(part));
+    assert.deepEqual(unused, []);
+  });
+
   it('names no module that starts programs', async () =>
     assert.doesNotMatch(
       await readFile(join(dist, 'agent.cjs'), 'utf8'),
