@@ -47,7 +47,7 @@ const REMEDIES = {
     SandboxHangs:
       "See which process of runsc hangs (`ps -ef | grep runsc`) and read containerd's log; end it, or restart containerd.",
     SandboxDied:
-      "See who ends gVisor's processes: read the kernel's log (dmesg) for the OOM killer and for crashes.",
+      "See who ends gVisor's processes: read the kernel's log (dmesg) for the OOM killer and for crashes. Is runsc a script that runs something else?",
     LimitsNotEnforced:
       'Write systemd-cgroup = "true" into [runsc_config] where the kubelet uses the systemd driver, and remove it where it uses cgroupfs.',
     GuestIsHostKernel: "Do not run untrusted code here: the handler gives pods the host's kernel.",

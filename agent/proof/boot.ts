@@ -43,17 +43,24 @@ const HEARS_MS = 1_000;
 export async function boot(options: BootOptions): Promise<Outcome> {
   const firstMs = options.now();
   let ends = 0;
+  let hidden = false;
   let last: Outcome = interrupted('no attempt was made');
   for (let attempt = 0; attempt < ATTEMPTS && !options.signal.aborted; attempt++) {
-    const { outcome, unseenMs, stays } = await tryOnce(options).catch(
+    // At a moment of its own, so that no rhythm of ours meets the kubelet's again and again.
+    if (ends > 1) await timers.setTimeout(Math.random() * HOUSEKEEPING_MS);
+    const { outcome, unseenMs, isHidden, stays } = await tryOnce(options).catch(
       (error: unknown): Attempt => ({ outcome: impossible(error) }),
     );
     if (unseenMs === undefined || (stays && attempt > 0)) return outcome;
     last = outcome;
     if (outcome.kind !== 'interrupted') continue;
     ends += 1;
+    hidden ||= isHidden === true;
     const withinMs = unseenMs - firstMs;
-    if (ends > 1 && withinMs < (ends - 1) * HOUSEKEEPING_MS - JITTER_MS) {
+    const tooOften = ends > 1 && withinMs < (ends - 1) * HOUSEKEEPING_MS - JITTER_MS;
+    // Where boots are slow that never shows, but the kubelet is not quicker each time either, if nothing delays our look.
+    const eachTime = ends === ATTEMPTS && !hidden && (await readPressure(options.host)) === undefined;
+    if (tooOften || eachTime) {
       const message = `${ends} sandboxes in a row died by themselves within ${Math.round(withinMs)} ms: ${outcome.message}`;
       return { kind: 'failed', reason: 'SandboxDied', message };
     }
@@ -63,10 +70,15 @@ export async function boot(options: BootOptions): Promise<Outcome> {
 
 type Times = { readonly bootMs: number; readonly teardownMs: number };
 /**
- * How an attempt ended; where a sandbox which had started could not be looked at, when that was seen, and whether it cannot
- * be removed.
+ * How an attempt ended; where a sandbox which had started could not be looked at, when that was seen, whether its process was
+ * hidden, and whether it cannot be removed.
  */
-type Attempt = { readonly outcome: Outcome; readonly unseenMs?: number; readonly stays?: boolean };
+type Attempt = {
+  readonly outcome: Outcome;
+  readonly unseenMs?: number;
+  readonly isHidden?: boolean;
+  readonly stays?: boolean;
+};
 
 async function tryOnce(options: BootOptions): Promise<Attempt> {
   const { client, handler, now } = options;
@@ -95,7 +107,7 @@ async function tryOnce(options: BootOptions): Promise<Attempt> {
   // containerd may report of the next what it did not report of this one.
   if (ranMs === undefined && !(seen.error instanceof CriError)) return { outcome };
   const isHidden = ranMs !== undefined && ranMs - seenMs > HEARS_MS;
-  return { outcome, unseenMs: isHidden ? ranMs : seenMs, stays: torn === 'stays' };
+  return { outcome, unseenMs: isHidden ? ranMs : seenMs, isHidden, stays: torn === 'stays' };
 }
 
 /**

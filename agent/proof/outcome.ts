@@ -44,6 +44,8 @@ const CAUSES: readonly (readonly [RegExp, Reason])[] = [
   [/max_user_namespaces/, 'UserNamespacesDisabled'],
   [/sidecar (binary )?"[^"]*" not (found|usable)/, 'SidecarMissing'],
   [/does not match the expected release/, 'ReleaseSkew'],
+  // systemd-cgroup = "true" where the kubelet uses cgroupfs; measured with gVisor 2026-02.
+  [/invalid systemd path/, 'LimitsNotEnforced'],
   [
     /exec: "[^"]*runsc[^"]*": (executable file not found|stat )|\/[^ ]*runsc: no such file or directory/,
     'RunscNotFound',

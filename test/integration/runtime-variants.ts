@@ -105,6 +105,11 @@ export const VARIANTS: readonly Variant[] = [
     once: true,
   },
   {
+    what: "systemd's cgroups where the kubelet uses cgroupfs",
+    flags: { 'systemd-cgroup': 'true' },
+    says: ['False', 'LimitsNotEnforced'],
+  },
+  {
     what: 'a release that is too old',
     env: NEVER,
     says: ['False', 'RunscTooOld'],

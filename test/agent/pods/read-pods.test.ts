@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { PodReader } from '../../../agent/pods/read-pods.ts';
+import { askedPaths, processesAmong } from '../host/asked-paths.ts';
 import { addProcess, type FakeProcess } from '../host/fake-process.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { GARBAGE, Refusal, refuses, type Script } from '../proof/containerd-scripts.ts';
@@ -46,13 +47,20 @@ async function nodeWith(
   };
   const { containerd, client } = await fakeContainerd(context, scripts);
   const newReader = () => new PodReader(client, host);
-  return { containerd, reader: newReader(), newReader, scripts, add };
+  return { containerd, host, reader: newReader(), newReader, scripts, add };
 }
 
 const GVISOR: Sandbox = { id: 'sandbox-a', handler: 'runsc', type: 'io.containerd.runsc.v1', pid: 11 };
 const RUNC: Sandbox = { id: 'sandbox-b', handler: '', type: 'io.containerd.runc.v2', pid: 12 };
 
 describe('PodReader', () => {
+  it('reads of processes only those of sandboxes, however many there are', async (t) => {
+    const { host, reader } = await nodeWith(t, [GVISOR, RUNC], { 11: PAUSE, 12: PAUSE, 13: PAUSE });
+    const asked = askedPaths(t, host);
+    await reader.read(SIGNAL);
+    assert.deepEqual(processesAmong(asked), ['/proc/11', '/proc/12']);
+  });
+
   it('tells what each pod runs in, and asks about each only once', async (t) => {
     const processes = { 11: { argv: ['runsc-sandbox', '--root=/run'] }, 12: PAUSE };
     const { containerd, reader } = await nodeWith(t, [GVISOR, RUNC], processes);

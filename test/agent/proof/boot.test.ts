@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
+import { askedPaths, processesAmong } from '../host/asked-paths.ts';
 import { Refusal, refuses, type Script } from './containerd-scripts.ts';
 import { brief, POD, proverScene, type Scene, scene, vanish } from './scene.ts';
 
@@ -96,6 +97,14 @@ describe('boot', { concurrency: true }, () => {
     assert.deepEqual([...made.containerd.sandboxes.byId.keys()], ['pod']);
   });
 
+  it('reads of processes the sandbox and its shim, however many there are', async (t) => {
+    const made = await scene(t);
+    const asked = askedPaths(t, made.host);
+    assert.equal(brief(await made.run()), 'proven');
+    const processes = processesAmong(asked);
+    assert.ok(processes.length > 0 && processes.length <= 2 && processes[0] !== '/proc', processes.join(' '));
+  });
+
   it('tries again when the kubelet was quicker', async (t) => {
     const made = await scene(t);
     made.containerd.scripts = { PodSandboxStatus: mortal(made, (nth) => nth === 0) };
@@ -118,18 +127,23 @@ describe('boot', { concurrency: true }, () => {
     assert.equal(made.containerd.count('RunPodSandbox'), 2);
   });
 
-  it("takes ends that are further apart for the kubelet's, and gives up after five", async (t) => {
-    const made = await scene(t);
-    made.containerd.scripts = {
-      PodSandboxStatus: mortal(made, () => true),
-      RunPodSandbox: (request) => {
-        made.clock.nowMs += 1_600;
-        return made.containerd.usual('RunPodSandbox', request);
-      },
-    };
-    assert.equal(brief(await made.run()), 'interrupted ProbeInterrupted');
-    assert.deepEqual([made.containerd.count('RunPodSandbox'), made.containerd.sandboxes.byId.size], [5, 0]);
-  });
+  for (const [busy, expected] of [
+    [true, 'interrupted ProbeInterrupted'],
+    [false, 'failed SandboxDied'],
+  ] as const)
+    it(`calls five ends that are further apart ${expected} ${busy ? 'under pressure' : 'on an idle node'}`, async (t) => {
+      const made = await proverScene(t);
+      await made.press(busy);
+      made.containerd.scripts = {
+        PodSandboxStatus: mortal(made, () => true),
+        RunPodSandbox: (request) => {
+          made.clock.nowMs += 3_000;
+          return made.containerd.usual('RunPodSandbox', request);
+        },
+      };
+      assert.equal(brief(await made.run()), expected);
+      assert.deepEqual([made.containerd.count('RunPodSandbox'), made.containerd.sandboxes.byId.size], [5, 0]);
+    });
 
   it('tries again where its process has gone, and the shim tells no state while it deletes', async (t) => {
     const made = await scene(t);

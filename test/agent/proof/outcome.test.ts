@@ -75,8 +75,8 @@ const TABLE: readonly [string, string][] = [
     'SandboxFailed',
   ],
   [
-    'cannot set up cgroup for root: expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got "/kubepods/besteffort/1f"',
-    'SandboxFailed',
+    'OCI runtime create failed: creating container: cannot set up cgroup for root: invalid systemd path: "/kubepods/gvisor_ready/1f"',
+    'LimitsNotEnforced',
   ],
   [
     'configuring cgroup: write /sys/fs/cgroup/system.slice/cgroup.subtree_control: no such file or directory',

@@ -1,0 +1,20 @@
+import type { TestContext } from 'node:test';
+import type { Host } from '../../../agent/host/host.ts';
+
+/** Writes down every path that a host is asked for from now on. */
+export function askedPaths(t: TestContext, host: Host): readonly string[] {
+  const asked: string[] = [];
+  for (const name of ['list', 'stat', 'statEntry', 'readText', 'readLink', 'readStart'] as const) {
+    const usual = host[name].bind(host) as (path: string, ...rest: unknown[]) => Promise<never>;
+    t.mock.method(host, name, (path: string, ...rest: unknown[]) => {
+      asked.push(path);
+      return usual(path, ...rest);
+    });
+  }
+  return asked;
+}
+
+/** The processes among such paths, each once; the list of all of them is "/proc". */
+export function processesAmong(paths: readonly string[]): readonly string[] {
+  return [...new Set(paths.flatMap((path) => /^\/proc$|^\/proc\/\d+/.exec(path)?.[0] ?? []))].sort();
+}
