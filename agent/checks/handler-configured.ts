@@ -1,6 +1,7 @@
 import type { ContainerdConfig } from '../containerd/config.ts';
 import type { IgnoredMention } from '../containerd/handler-mentions.ts';
-import { advise, at, type Evidence, fail, pass } from '../finding.ts';
+import { advise, at, type Evidence, fail, pass, type Seen, unknown } from '../finding.ts';
+import type { Reason } from '../reasons.ts';
 import type { Check } from './check.ts';
 
 const MAX_NAMES = 20;
@@ -35,11 +36,15 @@ export const handlerConfigured: Check = {
     }
     if (ignored[0]) {
       const message = `The handler "${handler}" is in ${place(ignored[0])}, which containerd does not read: ${ignored[0].why}${rulesNote(config)}`;
-      return fail('HandlerInIgnoredTable', message, ignored.map(toEvidence));
+      return absent(config, 'HandlerInIgnoredTable', message, ignored.map(toEvidence));
     }
     if (config.files.length === 0) {
-      const message = `"${root}" does not exist, so containerd has only its built-in handler "runc"`;
-      return { ...fail('HandlerNotConfigured', message, [{ file: root, value: 'absent' }]), where: edit };
+      const what = config.rulesAssumed
+        ? 'and a containerd whose release is not known may read another'
+        : 'so containerd has only its built-in handler "runc"';
+      const message = `"${root}" does not exist, ${what}`;
+      const evidence = [{ file: root, value: 'absent' }];
+      return { ...absent(config, 'HandlerNotConfigured', message, evidence), where: edit };
     }
     const names = [...runtimes.keys()]
       .slice(0, MAX_NAMES)
@@ -50,9 +55,14 @@ export const handlerConfigured: Check = {
       other === undefined ? '' : `, of which "${other}" is gVisor's: set HANDLER to it if pods use it`;
     const message = `No file configures the handler "${handler}"; there are ${names}${hint}${rulesNote(config)}`;
     const read = config.files.map((file) => ({ file, value: 'read' }));
-    return { ...fail('HandlerNotConfigured', message, read), where: edit };
+    return { ...absent(config, 'HandlerNotConfigured', message, read), where: edit };
   },
 };
+
+/** Other rules, and a containerd that is told another file, may find what these do not: an absence is unknown then. */
+function absent(config: ContainerdConfig, reason: Reason, message: string, evidence: Evidence[]): Seen {
+  return config.rulesAssumed ? unknown(reason, message, evidence) : fail(reason, message, evidence);
+}
 
 function place({ file, line }: IgnoredMention): string {
   return `"${file}" line ${line}`;

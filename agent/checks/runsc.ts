@@ -2,7 +2,7 @@ import { at, fail, pass } from '../finding.ts';
 import { whyNotRunnable } from '../host/runnable.ts';
 import { DEFAULT_PLATFORM } from '../runsc/config.ts';
 import type { Check } from './check.ts';
-import { notFound } from './shim.ts';
+import { lookedIn, notFound } from './shim.ts';
 
 /** runsc re-executes itself as nobody: https://gvisor.dev/docs/user_guide/faq/ */
 const READ_AND_EXECUTE_BY_EVERYONE = 0o555;
@@ -16,9 +16,8 @@ export const runsc: Check = {
     const path = await reading.runsc();
     const named = at({ file: config.file }, `binary_name ${config.binaryName}`);
     if (path === undefined) {
-      const where = { value: `looked in ${reading.folders.join(' ')}` };
-      const evidence = config.binaryName.startsWith('/') ? [named] : [named, where];
-      return notFound('RunscNotFound', config.binaryName, evidence);
+      const where = config.binaryName.startsWith('/') ? [] : await lookedIn(reading);
+      return notFound('RunscNotFound', config.binaryName, [named, ...where]);
     }
     const why = await whyNotRunnable(reading.sources.host, path, READ_AND_EXECUTE_BY_EVERYONE);
     if (why) {

@@ -1,6 +1,7 @@
 import type { ShimInfo } from '../cri/cri.ts';
 import { couldNotLook, type Evidence, fail, pass, type Seen, unknown } from '../finding.ts';
 import { whyNotRunnable } from '../host/runnable.ts';
+import { NotVisible } from '../host/visible.ts';
 import type { Reason } from '../reasons.ts';
 import { shimOf } from '../runsc/files.ts';
 import type { Check } from './check.ts';
@@ -64,6 +65,19 @@ export function notFound(reason: Reason, program: string, evidence: readonly Evi
   return unknown('CheckFailed', message, evidence);
 }
 
+/** Where a program was looked for; what is outside of the agent's mounts may hold it all the same. */
+export async function lookedIn({ folders, sources: { host } }: Reading): Promise<readonly Evidence[]> {
+  const isHidden = (folder: string) =>
+    host.stat(folder).then(
+      () => false,
+      (error: unknown) => error instanceof NotVisible,
+    );
+  const hidden = await Promise.all(folders.map(isHidden));
+  const those = (which: boolean) => folders.filter((_, index) => hidden[index] === which).join(' ');
+  const unseen = { value: `not visible, since the agent does not mount them: ${those(true)}` };
+  return [{ value: `looked in ${those(false)}` }, ...(hidden.includes(true) ? [unseen] : [])];
+}
+
 async function lookOnDisk(reading: Reading): Promise<Seen> {
   const runtime = await reading.runtime();
   const wanted = shimOf(runtime);
@@ -71,11 +85,10 @@ async function lookOnDisk(reading: Reading): Promise<Seen> {
     const message = `"${runtime.runtimeType}" is no runtime type from which containerd makes a shim's name`;
     return fail('ShimNotFound', message);
   }
-  const where = [
-    { value: wanted.startsWith('/') ? `runtime_path ${wanted}` : `looked in ${reading.folders.join(' ')}` },
-  ];
   const path = await reading.shim();
-  if (path === undefined) return notFound('ShimNotFound', wanted, where);
+  const where = wanted.startsWith('/') ? [{ value: `runtime_path ${wanted}` }] : [];
+  if (path === undefined)
+    return notFound('ShimNotFound', wanted, where.length > 0 ? where : await lookedIn(reading));
   const why = await whyNotRunnable(reading.sources.host, path, 0o111);
   if (why === undefined)
     return pass(`The shim is "${path}"`, [{ file: path, value: 'executable' }, ...where]);

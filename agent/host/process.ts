@@ -1,3 +1,4 @@
+import { harmless } from '../harmless.ts';
 import type { Host } from './host.ts';
 
 /** A process of the host, as everybody may read it: no capability is needed for these files of /proc. */
@@ -22,6 +23,11 @@ const MOST_ARGUMENT_BYTES = 64 * 1024;
 /** Whether a process is of that sandbox: gVisor's has its bundle among its arguments, and its cgroup is named for it whatever the runtime. */
 export function isOfSandbox({ argv, cgroups }: HostProcess, id: string): boolean {
   return [...argv, ...cgroups].some((text) => text.includes(id));
+}
+
+/** The program that a process calls itself, in quotes for people: a pod may have written it to deceive them. */
+export function quotedProgram([program = '']: readonly string[]): string {
+  return `"${harmless(program.slice(0, 100)).replace(/\s+/g, ' ')}"`;
 }
 
 /**

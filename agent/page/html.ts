@@ -1,4 +1,4 @@
-import { harmless } from '../text/format.ts';
+import { harmless } from '../harmless.ts';
 
 /** Markup that is safe to send to a browser; only {@link html} and {@link trusted} make it. */
 export class Markup {

@@ -1,3 +1,4 @@
+import { quotedProgram } from '../host/process.ts';
 import { sentryFlags } from '../runsc/sentry.ts';
 
 /** A pod that runs on this node, and what it runs in. */
@@ -47,7 +48,7 @@ export function judgeSandbox({
 }: SandboxFacts): Pick<Pod, 'sandboxed' | 'evidence'> {
   const [program = ''] = argv ?? [];
   if (argv !== undefined && program !== '') {
-    const evidence = `process ${pid} is "${program.slice(0, 100)}"`;
+    const evidence = `process ${pid} is ${quotedProgram(argv)}`;
     if (pid !== undefined && runtimePids.includes(pid))
       return { sandboxed: false, evidence: `${evidence}, and the runtime tells the host's own PID ${pid}` };
     return { sandboxed: sentryFlags(argv) !== undefined, evidence };

@@ -1,6 +1,6 @@
 import type { CriClient } from '../cri/client.ts';
 import type { Host } from '../host/host.ts';
-import { type HostProcess, isOfSandbox, readProcess } from '../host/process.ts';
+import { type HostProcess, isOfSandbox, quotedProgram, readProcess } from '../host/process.ts';
 import { sentryFlags } from '../runsc/sentry.ts';
 
 /** What the host and the runtime themselves say of a probe's sandbox. Nothing in it can be shaped by a pod. */
@@ -50,7 +50,7 @@ export async function readWitness(
   const { argv } = process;
   if (!isOfSandbox(seen, id))
     throw new Error(
-      `process ${pid} in /proc is "${argv[0]?.slice(0, 100)}" and none of the sandbox's: /proc is not that of containerd's PID namespace`,
+      `process ${pid} in /proc is ${quotedProgram(argv)} and none of the sandbox's: /proc is not that of containerd's PID namespace`,
     );
   const flags = sentryFlags(argv);
   const shim = (await readProcess(host, parentPid).catch(() => undefined))?.argv[0];
@@ -75,7 +75,7 @@ export type Guest = { readonly kernel: 'gvisor' | 'host' | 'other'; readonly evi
  * runtime tells PIDs that are the guest's, as only a sentry can. runc tells the host's own PIDs.
  */
 export function identifyGuest({ pid, argv, flags, runtimePids }: Witness): Guest {
-  const program = `process ${pid} is "${(argv[0] ?? '').slice(0, 100)}"`;
+  const program = `process ${pid} is ${quotedProgram(argv)}`;
   const pids = `the runtime tells the PIDs ${runtimePids.slice(0, 5).join(', ') || 'of nothing'}`;
   const isHost = runtimePids.includes(pid);
   if (isHost) return { kernel: 'host', evidence: `${program}, and ${pids}: the host's own` };

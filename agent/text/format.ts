@@ -115,17 +115,6 @@ export function shortIds(text: string): string {
   return text.replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, '$1');
 }
 
-/**
- * All but what is neither a control character (but for tab and new line) nor turns the direction of writing: those could make a text look
- * like another. Spelt out, because \p{Cc} and \p{Bidi_Control} would load Unicode's tables: 0.3 MiB on each node.
- */
-const DECEPTIVE = /[^\t\n -~\u00a0-\u061b\u061d-\u200d\u2010-\u2029\u202f-\u2065\u206a-\uffff]/g;
-
-/** A text of the host with nothing in it that a browser or a terminal would act on. */
-export function harmless(text: string): string {
-  return text.toWellFormed().replace(DECEPTIVE, '\ufffd');
-}
-
 /** Lines of at most so many characters, each with its indent; a word that is longer has a line of its own. */
 export function wrap(text: string, width: number, first = '', rest = first): readonly string[] {
   const lines: string[] = [];

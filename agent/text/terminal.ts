@@ -1,11 +1,11 @@
 import { styleText } from 'node:util';
 import { CHECKS } from '../checks/catalogue.ts';
+import { harmless } from '../harmless.ts';
 import type { PodsOutside } from '../pods/outside.ts';
 import type { Publisher } from '../publisher.ts';
 import type { Report, Status } from '../report.ts';
 import {
   HEADLINES,
-  harmless,
   inWords,
   MARKS,
   PROOF_TONES,

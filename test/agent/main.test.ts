@@ -55,7 +55,7 @@ describe("the agent's process", { concurrency: 2 }, () => {
       stdout,
       /^\nCannot tell whether gVisor works here\nnode-1, handler "runsc"\n\n {2}ContainerdUnreachable: /,
     );
-    assert.match(stdout, /✗ The handler is in containerd's configuration on disk/);
+    assert.match(stdout, /\? The handler is in containerd's configuration on disk/);
     assert.match(stdout, /\? A sandbox boots, is gVisor's, and goes away: as said above\n/);
     assert.match(stdout, /\nWhat to do next\n {2}ContainerdUnreachable: Start containerd, /);
     assert.match(stdout, /\n {2}HandlerNotConfigured: Add the handler /);

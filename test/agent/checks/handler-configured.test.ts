@@ -19,6 +19,14 @@ describe('handler-configured', () => {
     assert.match(seen.message, /by the rules of containerd 1.x, because its release is not known/);
   });
 
+  for (const host of ['gke-plain', 'kubeadm-no-config'])
+    it(`knows of no absence on ${host} while containerd does not answer`, async () => {
+      const seen = await inspect(handlerConfigured, sourcesOf(host, { cri: fakeCri(undefined), edit: 'x' }));
+      assert.equal(outcome(seen), 'unknown HandlerNotConfigured');
+      assert.match(seen.message, /release is not known/);
+      assert.equal(seen.where, 'x');
+    });
+
   it('warns of a second place that has no effect', async (t) => {
     const root = '/etc/containerd/config.toml';
     const table = (id: string) =>

@@ -56,6 +56,12 @@ describe('judgeSandbox', () => {
       'process 7 is "runsc-sandbox", and the runtime tells the host\'s own PID 7',
     ],
     [
+      'a program with a name that a terminal would act on, and that looks like two lines',
+      { runtimeType: 'io.containerd.runc.v2', pid: 7, argv: ['pause\u001b[2J\nEvents:  \u009bnone', 'x'] },
+      false,
+      'process 7 is "pause\ufffd[2J Events: \ufffdnone"',
+    ],
+    [
       "gVisor's type and no process to look at",
       { runtimeType: 'io.containerd.runsc.v1' },
       true,

@@ -3,7 +3,6 @@ import { describe, it } from 'node:test';
 import type { Finding } from '../../../agent/finding.ts';
 import {
   describeFacts,
-  harmless,
   longTime,
   seconds,
   shorten,
@@ -52,18 +51,6 @@ describe('toneOf', () => {
   for (const [finding, proven, tone] of table)
     it(`is ${tone} for ${'weight' in finding ? finding.weight : finding.status}, proven ${proven}`, () =>
       assert.equal(toneOf(finding, proven), tone));
-});
-
-describe('harmless', () => {
-  it('takes what Unicode calls a control character or a turn of direction, but for tab and new line', () => {
-    const deceptive = /(?![\n\t])[\p{Cc}\p{Bidi_Control}]/u;
-    const wrong = Array.from({ length: 0x110000 }, (_, code) => String.fromCodePoint(code)).filter(
-      (text) => text.isWellFormed() && (harmless(text) !== text) !== deceptive.test(text),
-    );
-    assert.deepEqual(wrong, []);
-  });
-
-  it('puts a sign in the place of half a character', () => assert.equal(harmless('a\ud800b'), 'a\ufffdb'));
 });
 
 describe('describeFacts', () => {

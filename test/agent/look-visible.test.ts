@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { Host } from '../../agent/host/host.ts';
+import { type Look, look } from '../../agent/look.ts';
+import type { Outcome } from '../../agent/proof/outcome.ts';
+import { criStatus, fakeCri, loadedRuntime, sourcesOf } from './checks/fake-node.ts';
+import { NEVER } from './healthy-node.ts';
+import { tempHost } from './host/temp-host.ts';
+import { PROVEN, unproven } from './reports.ts';
+
+const OPTIONS = { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: '/opt/gvisor/runsc.toml' };
+/** What configures the handler. */
+const CONFIG = `version = 3
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runsc]
+runtime_type = 'io.containerd.runsc.v1'
+`;
+
+/** A look in a pod that mounts the host's /etc, /usr and /proc, at a node that has gVisor in /opt. */
+async function lookAt(t: TestContext, proof: Outcome, options = {}): Promise<Look> {
+  const { root } = await tempHost(t, { '/etc/containerd/config.toml': CONFIG });
+  const mountInfo = join((await tempHost(t)).root, 'mountinfo');
+  const lines = ['etc', 'usr', 'proc'].map((part) => `1 2 3:4 / ${root}/${part} ro - ext4 /dev/root ro\n`);
+  await writeFile(mountInfo, lines.join(''));
+  const host = new Host(root, 5_000, mountInfo);
+  const runsc = loadedRuntime({ options });
+  const sources = sourcesOf('', { host, cri: fakeCri(criStatus('v2.4.2', { runsc })) });
+  return look({ sources, prove: async () => proof, now: () => performance.now() }, NEVER);
+}
+
+describe('look, where gVisor lies outside of what the agent mounts', () => {
+  it('is ready by its proof, and says what it cannot see and what to mount', async (t) => {
+    const { verdict, findings } = await lookAt(t, PROVEN, OPTIONS);
+    assert.deepEqual([verdict.status, verdict.reason], ['True', 'SandboxProven']);
+    const config = findings.find(({ check }) => check === 'runsc-config');
+    assert.ok(config?.status === 'unknown' && config.reason === 'NotVisible', JSON.stringify(config));
+    assert.match(config.message, /"\/opt\/gvisor\/runsc\.toml".* mount the host's "\/opt" read-only at /);
+  });
+
+  it('blames no absence for a sandbox that does not boot', async (t) => {
+    const { verdict, findings } = await lookAt(t, unproven('failed', 'SandboxFailed'));
+    assert.deepEqual([verdict.status, verdict.reason], ['False', 'SandboxFailed']);
+    for (const check of ['shim', 'runsc']) {
+      const finding = findings.find((each) => each.check === check);
+      assert.equal(finding?.status, 'unknown', check);
+      const hidden = finding?.evidence?.map(({ value }) => value).join('\n') ?? '';
+      assert.match(hidden, /not visible, since the agent does not mount them: \/sbin .*\/opt\/bin /, check);
+      assert.match(hidden, /looked in \/usr\/local\/sbin /, check);
+    }
+  });
+});
