@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import type { Cluster } from '../../cluster/cluster.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
@@ -14,7 +15,11 @@ export const LOAD_HEAD = ['load', 'what', 'goal', 'measured'];
 const PROOF_INTERVAL_S = 30;
 /** Processes that want a CPU, for each CPU. */
 const TIMES = 8;
-const FILL_MEMORY = 'while :; do head -c 600M /dev/zero | tail -c 1 >/dev/null; done';
+/** Reads again and again what its memory cannot keep, so that the kernel looks for memory all the time. */
+const FILL_MEMORY = {
+  script: 'head -c 200M /dev/zero > /tmp/large; while :; do cat /tmp/large > /dev/null; done',
+  memory: '24Mi',
+};
 const FILL_DISK = 'while :; do dd if=/dev/zero of=/tmp/fill bs=1M count=200 conv=fsync 2>/dev/null; done';
 
 /**
@@ -25,21 +30,35 @@ export async function measureLoad(cluster: Cluster, node: ClusterNode, loads: Lo
   await deployWith(cluster, { PROOF_INTERVAL: `${PROOF_INTERVAL_S}s` });
   await waitForNode(cluster, node.name, ({ ready }) => ready === 'true');
   const burners = allBusy();
+  const memoryAndDisk = `memory and disk, ${loads.pressureS} s`;
+  const pressures: { memory: number; io: number }[] = [];
   const rows = [
     ...(await under(`CPU, ${burners.length} processes, ${loads.cpuS} s`, cluster, node, async () => {
       await startLoad(cluster, node, burners);
       await pause(loads.cpuS);
       await endLoad(cluster);
     })),
-    ...(await under(`memory and disk, ${loads.pressureS} s`, cluster, node, async () => {
+    ...(await under(memoryAndDisk, cluster, node, async () => {
       await startLoad(cluster, node, [
         ...burners.slice(0, 4),
-        ...Array(4).fill(FILL_MEMORY),
+        ...Array(6).fill(FILL_MEMORY),
         ...Array(4).fill(FILL_DISK),
       ]);
-      await pause(loads.pressureS);
+      for (
+        const endMs = performance.now() + loads.pressureS * 1_000;
+        performance.now() < endMs;
+        await pause(5)
+      )
+        pressures.push({ memory: await shareOf('memory'), io: await shareOf('io') });
       await endLoad(cluster);
     })),
+    // Without it the load was none.
+    [
+      memoryAndDisk,
+      'waiting for memory, for the disk (PSI, median)',
+      '≥ 10, 20 %',
+      `${middle(pressures.map(({ memory }) => memory))}, ${middle(pressures.map(({ io }) => io))} %`,
+    ],
     ...(await under(`${loads.pods} gVisor pods started`, cluster, node, async () => {
       for (let begun = 0; begun < loads.pods; begun += 10) {
         await startLoad(cluster, node, Array(10).fill('sleep 1'), true);
@@ -50,6 +69,15 @@ export async function measureLoad(cluster: Cluster, node: ClusterNode, loads: Lo
   ];
   return rows;
 }
+
+/** The share of the last ten seconds, in percent, in which some process waited for a resource. */
+async function shareOf(resource: 'memory' | 'io'): Promise<number> {
+  const text = await readFile(`/proc/pressure/${resource}`, 'utf8');
+  return Number(/^some avg10=([\d.]+)/m.exec(text)?.[1] ?? 0);
+}
+
+const middle = (shares: readonly number[]) =>
+  Math.round([...shares].sort((a, b) => a - b)[Math.floor(shares.length / 2)] ?? 0);
 
 /** The head of the table of requests. */
 export const REQUEST_HEAD = ['CPU request of the agent', 'what', 'goal', 'measured'];

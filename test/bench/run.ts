@@ -34,7 +34,7 @@ const AMOUNTS = {
   flaps: [20, 'restarts of containerd and upgrades of runsc; of the agent five times as many'],
   outage: [300, 'seconds without the API server'],
   load: [1800, 'seconds with eight times more work than processors'],
-  pressure: [300, 'seconds with too little memory and disk'],
+  pressure: [1800, 'seconds with too little memory and disk'],
   pods: [200, 'pods of gVisor that are started'],
   request: [300, 'seconds of load with each CPU request of the agent'],
   agents: [1000, 'agents of one API server'],

@@ -132,15 +132,20 @@ export function outcomesIn(metrics: string): ReadonlyMap<string, number> {
   return new Map([...found].map(([, outcome = '', count]) => [outcome, Number(count)]));
 }
 
-/** Starts a pod for each script on a node; of pods outside of gVisor half are burstable, half best-effort. */
+/** A script of sh, for a pod that may use so much memory, such as "32Mi". */
+export type LimitedScript = { readonly script: string; readonly memory: string };
+
+/** Starts a pod for each script on a node; of pods outside of gVisor half are burstable, half best-effort, but for limited ones. */
 export async function startLoad(
   cluster: Cluster,
   node: ClusterNode,
-  scripts: readonly string[],
+  scripts: readonly (string | LimitedScript)[],
   gvisor = false,
 ): Promise<void> {
-  const pods = scripts.map((script, index) => {
-    const resources = index % 2 === 0 ? { requests: { cpu: '100m' } } : {};
+  const pods = scripts.map((load, index) => {
+    const { script, memory } = typeof load === 'string' ? { script: load } : load;
+    const usual = index % 2 === 0 ? { requests: { cpu: '100m' } } : {};
+    const resources = memory === undefined ? usual : { limits: { memory } };
     const pod = evaluationPod(`load-${index}`, {
       gvisor,
       spec: { nodeName: node.name, restartPolicy: 'Never' },

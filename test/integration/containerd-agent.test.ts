@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { copyFile, readFile, rename } from 'node:fs/promises';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
 import type { Finding } from '../../agent/finding.ts';
+import { POD_UID, PROBE_LABELS } from '../../agent/proof/sandbox-config.ts';
 import { MACHINE_PATH } from '../../cluster/machine/machine.ts';
-import { CONTAINERD_CONFIG, containerdConfig } from '../../cluster/node/config.ts';
+import { processesIn } from '../../cluster/machine/processes.ts';
+import { CONTAINERD_CONFIG, containerdConfig, RUNSC_CONFIG, RUNSC_TOML } from '../../cluster/node/config.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { assertNoneToStop, randomPause } from './containerd-kills.ts';
@@ -164,6 +166,56 @@ function testsOn(name: NodeName): void {
       await node(name).startKubelet();
     }
   });
+
+  it('an agent killed while a slow sandbox boots: the next one removes what the CRI does not list', {
+    timeout: patient(180_000),
+  }, async () => {
+    const client = connect(node(name));
+    await node(name).machine.stopDaemon('kubelet');
+    try {
+      await node(name).write(SLOW_RUNSC, SLOW_SCRIPT, 0o755);
+      await node(name).write(RUNSC_CONFIG, `binary_name = "${SLOW_RUNSC}"\n${RUNSC_TOML}`);
+      await waitFor('a sandbox that boots', 30_000, async () => isBooting(node(name)) || undefined, 50);
+      await agent().stop('SIGKILL');
+      const forgotten = await waitFor('what the CRI does not list', 30_000, async () => {
+        const listed = (await client.listSandboxes('all')).map(({ id }) => id);
+        const lost = (await recordsOfProbes(client)).filter((id) => !listed.includes(id));
+        return lost.length > 0 ? lost : undefined;
+      });
+      const successor = new OutsideAgent(node(name));
+      await successor.proven();
+      await successor.stop();
+      const left = await recordsOfProbes(client);
+      assert.deepEqual(
+        left.filter((id) => forgotten.includes(id)),
+        [],
+      );
+      assert.deepEqual(
+        processesIn(node(name).machine).filter(({ argv }) => argv.some((word) => forgotten.includes(word))),
+        [],
+      );
+    } finally {
+      client.close();
+      await touch(node(name));
+      await node(name).startKubelet();
+    }
+  });
+}
+
+/** A runsc that takes two seconds more to create a sandbox. */
+const SLOW_RUNSC = '/opt/gvisor/slow/runsc';
+const SLOW_SCRIPT = `#!/bin/sh
+for word in "$@"; do [ "$word" != create ] || sleep 2; done
+exec ${RUNSC} "$@"
+`;
+
+function isBooting(where: ClusterNode): boolean {
+  return processesIn(where.machine).some(({ argv }) => argv[1] === SLOW_RUNSC && argv.includes('create'));
+}
+
+/** The ids of the containers that containerd itself records for probes. */
+async function recordsOfProbes(client: NodeClient): Promise<readonly string[]> {
+  return (await client.listContainers({ labels: PROBE_LABELS, without: POD_UID })).map(({ id }) => id);
 }
 
 /** An agent that has proven the node before each test, and is gone after it. */
