@@ -1,5 +1,6 @@
 import pino, { type Logger } from 'pino';
 import type { Config } from './config.ts';
+import { harmless } from './harmless.ts';
 
 /**
  * The agent's log: JSON, a line each, on standard output. For people, and beside the answer of a single look, it is
@@ -24,5 +25,6 @@ export function sentenceOf(line: string): string {
     ([name, value]) => `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`,
   );
   const cause = err?.message === undefined ? '' : `: ${err.message}`;
-  return `! ${msg ?? ''}${cause}${details.length === 0 ? '' : ` (${details.join(', ')})`}\n`;
+  const sentence = `! ${msg ?? ''}${cause}${details.length === 0 ? '' : ` (${details.join(', ')})`}`;
+  return `${harmless(sentence).replace(/\s+/g, ' ')}\n`;
 }

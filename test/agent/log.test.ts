@@ -17,4 +17,9 @@ describe('sentenceOf', () => {
       '! that alone\n',
     ]);
   });
+
+  it('is one line that no terminal acts on, whatever others have written into it', () => {
+    log.error({ evidence: 'a\u001b[2J\nb' }, 'a pod');
+    assert.equal(lines.at(-1), '! a pod (evidence a\ufffd[2J b)\n');
+  });
 });
