@@ -1,26 +1,18 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Report } from '../../agent/report.ts';
-import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import { touch } from '../integration/outside-agent.ts';
-import { agentOn, askAgent, DOMAIN, readMetrics, readNode, saidOf, waitForNode } from './agents.ts';
+import { agentOn, askAgent, DOMAIN, readNode, saidOf, waitForNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
-import { TRIES, type TryPod } from './tenant-tries.ts';
+import { assertHarmless, readOutputs } from './tenant-outputs.ts';
+import { execIn, idsOf, manifestOf, NODE, Tenant } from './tenant-pods.ts';
+import { toldIn, untilTold } from './tenant-titles.ts';
+import { TRIES } from './tenant-tries.ts';
 
 const cluster = useCluster();
-const NODE = 'node-1';
-const NAMESPACE = 'tenant';
-const USER = 'tenant-admin';
 /** A look is short also while pods try to make it long (measured: under 1 s); one of three, where other tests run beside it. */
 const MOST_LOOK_MS = 8_000;
-/** The agent's own address. */
-let agentIp = '';
-
-const kubectl = (args: readonly string[], input?: string, timeoutMs?: number) =>
-  cluster().kubectl(args, input, timeoutMs);
-const asTenant = (args: readonly string[], input?: string) =>
-  kubectl([`--as=${USER}`, '-n', NAMESPACE, ...args], input, 90_000);
 
 async function readReport(): Promise<Report> {
   const { code, text } = await askAgent(cluster(), NODE, '/report');
@@ -41,12 +33,6 @@ async function lookAgain(): Promise<Report> {
   });
 }
 
-type RawPod = {
-  readonly status: {
-    readonly containerStatuses?: readonly { readonly state: object; readonly restartCount: number }[];
-  };
-};
-
 /** What a report says, without what differs from proof to proof. */
 function saying({ verdict, look, findings, facts }: Report) {
   const plain = (text: string) => text.replace(/[0-9a-f]{64}/g, 'ID').replace(/\d+(\.\d+)?/g, 'N');
@@ -58,11 +44,6 @@ function saying({ verdict, look, findings, facts }: Report) {
   };
 }
 
-async function podsOf(number: number): Promise<readonly RawPod[]> {
-  const path = `/api/v1/namespaces/${NAMESPACE}/pods?labelSelector=try%3D${number}`;
-  return (JSON.parse(await cluster().get(path)) as { items: readonly RawPod[] }).items;
-}
-
 /** The Node's own labels of the agents' domain, and its condition. */
 async function written() {
   const node = await readNode(cluster(), NODE);
@@ -70,109 +51,117 @@ async function written() {
   return { labels: Object.fromEntries(labels), ...saidOf(node) };
 }
 
-/** One of a try's pods, by the number of the try. */
-function manifestOf(pod: TryPod, number: number, index = 0): object {
-  const {
-    name = `try-${number}-${index}`,
-    labels = {},
-    annotations = {},
-    gvisor = false,
-    script,
-    container,
-  } = pod;
-  const plain = JSON.parse(
-    evaluationPod(name, {
-      gvisor,
-      spec: { nodeName: NODE, restartPolicy: 'Always' },
-      // Without capabilities, so that an agent without any may look into its processes.
-      container: {
-        securityContext: { capabilities: { drop: ['ALL'] } },
-        ...(script === undefined ? {} : { command: ['sh', '-c', script] }),
-        env: [{ name: 'AGENT', value: agentIp }],
-        ...container,
-      },
-    }),
-  );
-  return {
-    ...plain,
-    metadata: { ...plain.metadata, annotations, labels: { ...labels, try: String(number) } },
-  };
-}
-
 describe('a tenant with every right in a namespace at Pod Security "baseline"', () => {
+  let tenant: Tenant;
   let said: Awaited<ReturnType<typeof written>>;
   let baseline: ReturnType<typeof saying>;
-  let restarts = 0;
+  let agent: Awaited<ReturnType<typeof agentOn>>;
 
   before(async () => {
-    await kubectl(['delete', 'namespace', NAMESPACE, '--ignore-not-found']);
-    await kubectl(['create', 'namespace', NAMESPACE]);
-    await kubectl(['label', 'namespace', NAMESPACE, 'pod-security.kubernetes.io/enforce=baseline']);
-    await kubectl(['create', 'rolebinding', USER, '-n', NAMESPACE, '--clusterrole=admin', `--user=${USER}`]);
+    tenant = new Tenant(cluster(), 'tenant');
+    await tenant.begin();
     await waitForNode(cluster(), NODE, ({ ready }) => ready === 'true');
     baseline = saying(await lookAgain());
     said = await written();
-    const agent = await agentOn(cluster(), NODE);
-    restarts = agent.restarts;
-    agentIp = agent.address;
+    agent = await agentOn(cluster(), NODE);
   });
 
-  after(() => kubectl(['delete', 'namespace', NAMESPACE, '--ignore-not-found'], undefined, 120_000));
+  after(() => tenant.end());
 
   it('is one whom the API server lets do no more than that', async () => {
     await assert.rejects(
-      asTenant(['label', 'node', NODE, `${DOMAIN}/ready=false`, '--overwrite']),
+      tenant.kubectl(['label', 'node', NODE, `${DOMAIN}/ready=false`, '--overwrite']),
       /Forbidden|forbidden/,
     );
     await assert.rejects(
-      asTenant(['exec', '-n', 'gvisor-ready', 'ds/gvisor-ready-agent', '--', 'true']),
+      tenant.kubectl(['exec', '-n', 'gvisor-ready', 'ds/gvisor-ready-agent', '--', 'true']),
       /forbidden/,
     );
-    const host = manifestOf({ script: 'true', container: { securityContext: { privileged: true } } }, 0);
-    await assert.rejects(
-      asTenant(['create', '-f', '-'], JSON.stringify(host)),
-      /violates PodSecurity "baseline/,
-    );
+    const container = { securityContext: { privileged: true } };
+    const host = manifestOf({ script: 'true', container }, '', 0);
+    await assert.rejects(tenant.create([host]), /violates PodSecurity "baseline/);
   });
 
-  for (const [number, { what, pods }] of TRIES.entries()) {
+  for (const [number, { what, pods, took }] of TRIES.entries()) {
     it(`changes nothing with ${what}`, async (t) => {
-      const items = pods.map((pod, index) => manifestOf(pod, number, index));
-      // Not waited for: what of it still runs beside the next try is a try as well.
-      const remove = ['delete', 'pods', '-l', `try=${number}`, '--grace-period=1', '--wait=false'];
-      t.after(() => asTenant(remove));
-      await asTenant(['create', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
+      t.after(() => tenant.remove(number));
+      await tenant.create(pods.map((pod, index) => manifestOf(pod, agent.address, number, index)));
       const ends = pods.some((pod) => pod.ends);
-      await waitFor('the containers to run', 90_000, async () => {
-        const seen = (await podsOf(number)).filter(({ status }) =>
+      const running = await waitFor('the containers to run', 90_000, async () => {
+        const seen = (await tenant.pods(number)).filter(({ status }) =>
           status.containerStatuses?.every(({ state, restartCount }) =>
             ends ? restartCount > 0 : 'running' in state,
           ),
         );
-        return seen.length === items.length ? true : undefined;
+        return seen.length === pods.length ? seen : undefined;
       });
+      const printed = await execIn(tenant, pods, running, number);
+      if (took !== undefined)
+        await waitFor('the try to take hold', 30_000, async () => {
+          const logs = await tenant.logs(running);
+          await took({ node: cluster().node(NODE), ids: idsOf(running), said: printed + logs });
+          return true;
+        });
       let report = await lookAgain();
       for (let more = 0; more < 2 && report.look.durationMs >= MOST_LOOK_MS; more++)
         report = await lookAgain();
-      const containers = (await podsOf(number)).flatMap(({ status }) => status.containerStatuses ?? []);
+      const containers = (await tenant.pods(number)).flatMap(({ status }) => status.containerStatuses ?? []);
       if (!ends)
         assert.deepEqual(
           containers.map(({ restartCount }) => restartCount),
-          items.map(() => 0),
+          pods.map(() => 0),
           'a container of the try has ended',
         );
       assert.deepEqual(saying(report), baseline);
       assert.ok(report.look.durationMs < MOST_LOOK_MS, `the look took ${report.look.durationMs} ms`);
       assert.deepEqual(await written(), said);
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
-      assert.doesNotMatch(JSON.stringify(await written()), /[\u0000-\u001f<>]/);
-      const lines = (await readMetrics(cluster(), NODE)).split('\n');
-      assert.deepEqual(
-        lines.filter((line) => !/^(#.*|[a-z_]+(\{([a-z]+="[^"\n]*",?)*\})? \S+|)$/.test(line)),
-        [],
-      );
-      assert.equal(lines.filter((line) => line.startsWith('gvisor_node_status{status="True"} ')).length, 1);
-      assert.equal((await agentOn(cluster(), NODE)).restarts, restarts);
+      assertHarmless(await readOutputs(cluster(), NODE));
+      assert.equal((await agentOn(cluster(), NODE)).restarts, agent.restarts);
     });
   }
+});
+
+describe('a tenant whose namespace requires gVisor, and who changes the title of the first process of a pod', () => {
+  let tenant: Tenant;
+
+  before(async () => {
+    tenant = new Tenant(cluster(), 'tenant-titles');
+    await tenant.begin(['require-gvisor=true']);
+  });
+
+  after(() => tenant.end());
+
+  // The agent of 25 November 2026 counted such a pod as one in gVisor.
+  it("hides no pod with the title of gVisor's sentry", async () => {
+    const { evidence } = await untilTold(cluster(), tenant, {
+      name: 'sentry',
+      written: 'runsc-sandbox\\0boot\\0',
+      seen: /runsc-sandbox/,
+    });
+    assert.match(evidence, /"runsc-sandbox", and the runtime tells the host's own PID \d+$/);
+  });
+
+  // The page and the terminal of the agent of 25 November 2026 held, and its event had the title as it was.
+  it('reaches the metrics, page, report, log, event and terminal with it only as harmless text', async () => {
+    const told = await untilTold(cluster(), tenant, {
+      name: 'injects',
+      written:
+        '\\033[31m\\302\\2332J\\342\\200\\256<script>alert(1)</script>\\ngvisor_node_status{status="True"} 0',
+      seen: /<script>/,
+    });
+    const outputs = await waitFor('an event on the pod', 30_000, async () => {
+      const seen = await readOutputs(cluster(), NODE);
+      return seen.events.some((message) => message.includes('<script>')) ? seen : undefined;
+    });
+    const { metrics, page, report, log, sentences, terminal } = outputs;
+    const count = toldIn(report, tenant).length;
+    assert.match(
+      metrics,
+      new RegExp(`^gvisor_unsandboxed_pods\\{namespace="tenant-titles"\\} ${count}$`, 'm'),
+    );
+    assert.match(page, /&lt;script&gt;alert\(1\)/);
+    for (const text of [log, sentences.join(''), terminal]) assert.match(text, /<script>alert\(1\)/);
+    assert.match(terminal, new RegExp(`tenant-titles/${told.name}`));
+    assertHarmless(outputs);
+  });
 });

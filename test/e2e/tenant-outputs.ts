@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict';
+import { sentenceOf } from '../../agent/log.ts';
+import type { Status } from '../../agent/report.ts';
+import { renderReport } from '../../agent/text/terminal.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { agentOn, askAgent, DOMAIN } from './agents.ts';
+
+/** All that the agent of a node tells, where people and programs read it, as it is sent. */
+export type Outputs = {
+  readonly metrics: string;
+  readonly page: string;
+  readonly report: string;
+  /** The log of its pod. */
+  readonly log: string;
+  /** That log as it would be on a terminal, in sentences. */
+  readonly sentences: readonly string[];
+  /** The table that a terminal would show of the report. */
+  readonly terminal: string;
+  /** The messages of its events, on the Node and on pods, */
+  readonly events: readonly string[];
+  /** and what it has written into the Node. */
+  readonly node: readonly string[];
+};
+
+/** Reads all that the agent of a node tells. */
+export async function readOutputs(cluster: Cluster, node: string): Promise<Outputs> {
+  const ask = async (path: string) => {
+    const { code, text } = await askAgent(cluster, node, path);
+    assert.equal(code, 200, text.slice(0, 200));
+    return text;
+  };
+  const { name } = await agentOn(cluster, node);
+  const [metrics, page, report] = await Promise.all(['/metrics', '/', '/report'].map(ask));
+  const log = await cluster.get(`/api/v1/namespaces/gvisor-ready/pods/${name}/log`);
+  const events = await cluster.get('/api/v1/events?fieldSelector=source%3Dgvisor-ready');
+  const { items } = JSON.parse(events) as { readonly items: readonly { readonly message: string }[] };
+  return {
+    metrics: metrics ?? '',
+    page: page ?? '',
+    report: report ?? '',
+    log,
+    sentences: linesOf(log).map((line) => sentenceOf(line).replace(/\n$/, '')),
+    terminal: renderReport(JSON.parse(report ?? '') as Status, { colored: false, width: 80 }),
+    events: items.map(({ message }) => message),
+    node: await writtenInto(cluster, node),
+  };
+}
+
+type Written = {
+  readonly metadata: Record<'labels' | 'annotations', Readonly<Record<string, string>>>;
+  readonly status: { readonly conditions: readonly { readonly type: string; readonly message: string }[] };
+};
+
+/** The values of a Node's labels and annotations of the agents' domain, and the message of its condition. */
+async function writtenInto(cluster: Cluster, node: string): Promise<readonly string[]> {
+  const { metadata, status } = JSON.parse(await cluster.get(`/api/v1/nodes/${node}`)) as Written;
+  const values = [...Object.entries(metadata.labels), ...Object.entries(metadata.annotations)]
+    .filter(([key]) => key.startsWith(DOMAIN))
+    .map(([, value]) => value);
+  const messages = status.conditions
+    .filter(({ type }) => type === 'GVisorReady')
+    .map(({ message }) => message);
+  return [...values, ...messages];
+}
+
+/**
+ * What a terminal acts on, or what turns the direction of writing, but for a new line.
+ * Sources: https://invisible-island.net/xterm/ctlseqs/ctlseqs.html, https://unicode.org/reports/tr9/
+ */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
+const ACTS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
+const SAMPLE = /^(#.*|[a-z_]+(\{([a-z]+="[^"\n]*",?)*\})? \S+|)$/;
+
+/** Checks that nothing of what the agent tells makes a terminal, a browser or a scraper do or believe something. */
+export function assertHarmless({ sentences, events, node, ...texts }: Outputs): void {
+  const { metrics, page, log } = texts;
+  const samples = metrics.split('\n');
+  assert.deepEqual(
+    samples.filter((line) => !SAMPLE.test(line)),
+    [],
+  );
+  assert.equal(samples.filter((line) => line.startsWith('gvisor_node_status{status="True"} ')).length, 1);
+  assert.equal(page.match(/<script/gi)?.length, 1, 'the page has a script that is not its own');
+  for (const line of linesOf(log)) assert.equal(typeof JSON.parse(line), 'object');
+  assert.doesNotMatch(node.join(), /[<>]/);
+  const values = { sentences, events, node };
+  const spread = Object.entries(values).filter(([, each]) => each.some((text) => text.includes('\n')));
+  const acting = Object.entries({ ...texts, ...values }).filter(([, told]) => ACTS.test(String(told)));
+  assert.deepEqual(
+    { spread: spread.map(([name]) => name), acting: acting.map(([name]) => name) },
+    { spread: [], acting: [] },
+    'a value has a new line, or something that a terminal acts on',
+  );
+}
+
+function linesOf(text: string): readonly string[] {
+  return text.split('\n').filter((line) => line !== '');
+}

@@ -1,0 +1,124 @@
+import type { Cluster } from '../../cluster/cluster.ts';
+import { evaluationPod } from '../../cluster/story.ts';
+import type { TryPod } from './tenant-try.ts';
+
+/** The node that all pods of the tenant run on. */
+export const NODE = 'node-1';
+const USER = 'tenant-admin';
+
+/** A tenant with every right in one namespace, whose pods the API server holds to Pod Security "baseline". */
+export class Tenant {
+  readonly namespace: string;
+  readonly #cluster: Cluster;
+
+  constructor(cluster: Cluster, namespace: string) {
+    this.#cluster = cluster;
+    this.namespace = namespace;
+  }
+
+  /** Makes the namespace, with these labels besides, and gives the tenant its rights; done by an admin of the cluster. */
+  async begin(labels: readonly string[] = []): Promise<void> {
+    const { namespace } = this;
+    await this.end();
+    await this.#cluster.kubectl(['create', 'namespace', namespace]);
+    const baseline = 'pod-security.kubernetes.io/enforce=baseline';
+    await this.#cluster.kubectl(['label', 'namespace', namespace, baseline, ...labels]);
+    const role = ['--clusterrole=admin', `--user=${USER}`];
+    await this.#cluster.kubectl(['create', 'rolebinding', USER, '-n', namespace, ...role]);
+  }
+
+  /** Removes the namespace and all that is in it. */
+  async end(): Promise<void> {
+    const remove = ['delete', 'namespace', this.namespace, '--ignore-not-found'];
+    await this.#cluster.kubectl(remove, undefined, 120_000);
+  }
+
+  /** Runs kubectl as the tenant. */
+  kubectl(args: readonly string[], input?: string): Promise<string> {
+    return this.#cluster.kubectl([`--as=${USER}`, '-n', this.namespace, ...args], input, 90_000);
+  }
+
+  /** Creates these pods. */
+  async create(items: readonly object[]): Promise<void> {
+    await this.kubectl(['create', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
+  }
+
+  /** Begins to remove the pods of a try: what of them still runs beside the next try is a try as well. */
+  async remove(number: number): Promise<void> {
+    await this.kubectl(['delete', 'pods', '-l', `try=${number}`, '--grace-period=1', '--wait=false']);
+  }
+
+  /** The pods of a try as the API shows them. */
+  async pods(number: number): Promise<readonly RawPod[]> {
+    const path = `/api/v1/namespaces/${this.namespace}/pods?labelSelector=try%3D${number}`;
+    return (JSON.parse(await this.#cluster.get(path)) as { items: readonly RawPod[] }).items;
+  }
+
+  /** What the containers of these pods have printed. */
+  async logs(pods: readonly RawPod[]): Promise<string> {
+    const path = (name: string) => `/api/v1/namespaces/${this.namespace}/pods/${name}/log`;
+    return (await Promise.all(pods.map(({ metadata }) => this.#cluster.get(path(metadata.name))))).join('');
+  }
+}
+
+type RawPod = {
+  readonly metadata: { readonly name: string };
+  readonly status: {
+    readonly containerStatuses?: readonly {
+      readonly state: object;
+      readonly restartCount: number;
+      readonly containerID?: string;
+    }[];
+  };
+};
+
+/** The ids of the containers of pods, as containerd has them. */
+export function idsOf(pods: readonly RawPod[]): readonly string[] {
+  return pods
+    .flatMap(({ status }) => status.containerStatuses ?? [])
+    .flatMap(({ containerID }) => containerID?.replace(/^containerd:\/\//, '') ?? []);
+}
+
+/** Runs what a try execs into its pods, one after the other, and gives what they printed. */
+export async function execIn(
+  tenant: Tenant,
+  tries: readonly TryPod[],
+  pods: readonly RawPod[],
+  number: number,
+): Promise<string> {
+  const said: string[] = [];
+  for (const [index, pod] of tries.entries()) {
+    if (pod.exec === undefined) continue;
+    const name = nameOf(pod, number, index);
+    const ids = idsOf(pods.filter(({ metadata }) => metadata.name === name));
+    const exec = ['exec', '-i', name, '--', 'sh', '-c', pod.exec, 'sh', ...ids];
+    said.push(await tenant.kubectl(exec, await pod.input?.()));
+  }
+  return said.join('');
+}
+
+function nameOf({ name }: TryPod, number: number, index: number): string {
+  return name ?? `try-${number}-${index}`;
+}
+
+/** One of a try's pods, by the number of the try, and with the agent's address. */
+export function manifestOf(pod: TryPod, agent: string, number: number, index = 0): object {
+  const { labels = {}, annotations = {}, gvisor = false, script, spec, container } = pod;
+  const plain = JSON.parse(
+    evaluationPod(nameOf(pod, number, index), {
+      gvisor,
+      spec: { nodeName: NODE, restartPolicy: 'Always', ...spec },
+      // Without capabilities, so that an agent without any may look into its processes.
+      container: {
+        securityContext: { capabilities: { drop: ['ALL'] } },
+        ...(script === undefined ? {} : { command: ['sh', '-c', script] }),
+        env: [{ name: 'AGENT', value: agent }],
+        ...container,
+      },
+    }),
+  );
+  return {
+    ...plain,
+    metadata: { ...plain.metadata, annotations, labels: { ...labels, try: String(number) } },
+  };
+}
