@@ -13,7 +13,7 @@ const OWN = 'gvisor_ready';
  * pods, beside the classes burstable and besteffort. Driver and root are read from what the kubelet asked for a pod's
  * own sandbox, which no pod can shape; one whose shim hangs tells nothing, and the next is asked. Those of the default
  * handler are asked first: of a gVisor pod, its own sentry must answer, and a pod can keep that busy. The place has the
- * default shares of one CPU; the sandbox alone is in it, so that containerd's two shares for a sandbox do not matter.
+ * default shares (v1) or weight (v2); the sandbox alone is in it, so that containerd's two shares for a sandbox do not matter.
  * Source: https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/opts/spec_opts.go (WithDefaultSandboxShares)
  */
 export async function findPlace(client: CriClient): Promise<string> {

@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
+import type { Report } from '../../agent/report.ts';
 import { breakAndWait, evaluationPod, healAndWait, runPod, viewNodes } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
+import { askAgent } from './agents.ts';
+import { provenAgain } from './disturb.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
+import { shareOfProbes } from './own-cgroup.ts';
 
 const cluster = useCluster();
 type Pod = {
@@ -76,4 +80,17 @@ describe('kernels', () => {
     assert.equal(await kernel('without'), host);
     await deletePods(cluster(), 'with', 'without');
   });
+});
+
+describe("a proof where the kubelet makes the pods' cgroups itself", () => {
+  for (const node of ['node-1', 'node-2'])
+    it(`${node}: lies among the pods, with the default share of the CPU, and the check of limits passes`, async () => {
+      const [share] = await Promise.all([shareOfProbes(cluster().node(node)), provenAgain(cluster(), node)]);
+      assert.match(share, /^(cpu\.shares 1024|cpu\.weight 100)$/);
+      const { text } = await askAgent(cluster(), node, '/report');
+      const { findings } = JSON.parse(text) as Report;
+      const limits = findings.find(({ check }) => check === 'limits');
+      assert.equal(limits?.status, 'pass', limits?.message);
+      assert.equal(limits?.message, 'The sandbox lies in /kubepods/gvisor_ready');
+    });
 });

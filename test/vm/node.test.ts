@@ -3,25 +3,24 @@ import { after, before, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import type { FaultName } from '../../cluster/faults/faults.ts';
 import { RUNSC_CONFIG, runscToml } from '../../cluster/node/config.ts';
-import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { askAgent } from '../e2e/agents.ts';
+import { askAgent, onDaemonSet, waitForRollout } from '../e2e/agents.ts';
+import { shareOfProbes } from '../e2e/own-cgroup.ts';
+import { nothingLeft, probeSeen } from './left-of-probes.ts';
+import { burn, endPod, heldBy, hold, killedIn } from './limited-pods.ts';
 import {
   cgroupOfSandbox,
   NODE,
   PATIENCE_MS,
   readPod,
   reboot,
-  shareOfProcessor,
+  showsMetric,
   useVmCluster,
   waitForLabel,
 } from './vm-cluster.ts';
 
 const vm = useVmCluster();
-const BURN = {
-  command: ['/bin/sh', '-c', 'while :; do :; done'],
-  resources: { limits: { cpu: '100m' } },
-};
 /** A limit of 100m is 0.1 of a processor; under emulation a period overshoots. */
 const WITHIN = 0.2;
 
@@ -37,16 +36,7 @@ async function report(): Promise<Report> {
   return JSON.parse(text) as Report;
 }
 
-/** Runs a pod that burns its limit of 100m, and gives where its sandbox lies and what it gets. */
-async function burn(name: string): Promise<{ readonly cgroup: string; readonly share: number }> {
-  const pod = evaluationPod(name, { gvisor: true, container: BURN });
-  await runPod(vm().cluster, name, pod, PATIENCE_MS);
-  const cgroup = await cgroupOfSandbox(vm(), name);
-  const share = await shareOfProcessor(vm(), cgroup);
-  console.log(`${name}: a limit of 0.1 processors, in use ${share.toFixed(2)}, in ${cgroup}`);
-  await vm().cluster.kubectl(['delete', 'pod', name, '--wait=false']);
-  return { cgroup, share };
-}
+const shows = (line: string) => showsMetric(vm(), line);
 
 describe('a node with systemd and cgroup v2', () => {
   it('is what it is meant to be, and is proven', async () => {
@@ -61,22 +51,53 @@ describe('a node with systemd and cgroup v2', () => {
     await cluster.kubectl(['apply', '-f', '-'], evaluationPod('stays', { gvisor: true })); // for what comes later
   });
 
-  it('with systemd-cgroup a sandbox lies in its pod, whose limit holds it', async () => {
-    assert.match(await vm().node.system.read(RUNSC_CONFIG), /systemd-cgroup = "true"/);
-    const { cgroup, share } = await burn('held');
-    assert.match(cgroup, /^\/kubepods\.slice\/.*\/cri-containerd-[0-9a-f]{64}\.scope$/);
-    assert.ok(share < WITHIN, `it uses ${share} processors`);
-    assert.ok(!(await report()).findings.some(({ reason }) => reason === 'LimitsNotEnforced'));
+  it('the cgroup of probes has the default share of the CPU', async () => {
+    const { node } = vm();
+    const [share] = await Promise.all([
+      shareOfProbes(node),
+      node.write(RUNSC_CONFIG, runscToml(node.spec)), // the same again, which makes the agent look
+    ]);
+    assert.equal(share, 'cpu.weight 100');
+  });
+
+  describe('with systemd-cgroup', () => {
+    it('a sandbox lies in its pod, whose limit of CPU holds it', async () => {
+      assert.match(await vm().node.system.read(RUNSC_CONFIG), /systemd-cgroup = "true"/);
+      const { cgroup, share } = await burn(vm(), 'held');
+      assert.match(cgroup, /^\/kubepods\.slice\/.*\/cri-containerd-[0-9a-f]{64}\.scope$/);
+      assert.ok(share < WITHIN, `it uses ${share} processors`);
+      await shows('gvisor_pods{handler="runsc",sandboxed="true"} 2');
+      await shows('gvisor_unlimited_pods 0');
+      await endPod(vm(), 'held');
+      assert.ok(!(await report()).findings.some(({ reason }) => reason === 'LimitsNotEnforced'));
+      await shows('gvisor_check_status{check="limits",status="pass"} 1');
+    });
+
+    it('and its limit of memory holds it too', async () => {
+      console.log(await killedIn(vm(), await hold(vm(), 'full')));
+      await endPod(vm(), 'full');
+    });
   });
 
   describe('without systemd-cgroup', () => {
     before(() => vm().node.write(RUNSC_CONFIG, runscToml(vm().node.spec, false)));
     after(() => vm().node.write(RUNSC_CONFIG, runscToml(vm().node.spec)));
 
-    it('a sandbox lies outside of all pods, and its limit holds nobody', async () => {
-      const { cgroup, share } = await burn('free');
+    it('a sandbox lies outside of all pods, its limit of CPU holds nobody, and the agent counts it', async () => {
+      const { cgroup, share } = await burn(vm(), 'free');
       assert.match(cgroup, /^\/system\.slice\/kubepods-.*:cri-containerd:[0-9a-f]{64}$/);
       assert.ok(share > WITHIN, `it uses ${share} processors`);
+      await shows('gvisor_unlimited_pods 1');
+      await endPod(vm(), 'free');
+      await shows('gvisor_unlimited_pods 0');
+    });
+
+    it('and its limit of memory holds nobody either', async () => {
+      await hold(vm(), 'greedy');
+      console.log(`greedy: a limit of 128 MiB, in use ${(await heldBy(vm(), 'greedy')).toFixed(0)} MiB`);
+      const { phase, restarts } = await readPod(vm().cluster, 'greedy');
+      assert.deepEqual([phase, restarts], ['Running', 0]);
+      await endPod(vm(), 'greedy');
     });
 
     it('the agent says so', async () => {
@@ -84,6 +105,24 @@ describe('a node with systemd and cgroup v2', () => {
         const { findings } = await report();
         return findings.some(({ reason }) => reason === 'LimitsNotEnforced') ? true : undefined;
       });
+      await shows('gvisor_check_status{check="limits",status="fail"} 1');
+      await waitForLabel(vm().cluster, 'true', 'True SandboxProven');
+    });
+
+    it('REQUIRE_LIMITS=on withdraws the node until that is mended, and ends no pod', async () => {
+      const { cluster, node } = vm();
+      const before = await readPod(cluster, 'stays');
+      await onDaemonSet(cluster, ['set', 'env'], ['REQUIRE_LIMITS=on']);
+      try {
+        await waitForLabel(cluster, 'false', 'False LimitsNotEnforced');
+        await node.write(RUNSC_CONFIG, runscToml(node.spec));
+        await waitForLabel(cluster, 'true', 'True SandboxProven');
+        await shows('gvisor_check_status{check="limits",status="fail"} 0');
+      } finally {
+        await onDaemonSet(cluster, ['set', 'env'], ['REQUIRE_LIMITS-']);
+      }
+      await waitForRollout(cluster);
+      assert.deepEqual(await readPod(cluster, 'stays'), before);
     });
   });
 
@@ -127,6 +166,12 @@ describe('a node with systemd and cgroup v2', () => {
     await waitForLabel(cluster, 'true', 'True SandboxProven');
   });
 
+  it('probes have left nothing behind', async () => {
+    await probeSeen(vm());
+    await nothingLeft(vm());
+    await waitForLabel(vm().cluster, 'true', 'True SandboxProven');
+  });
+
   it('after a reboot the node is proven again, and its pod of gVisor runs again', async () => {
     const { cluster } = vm();
     const begun = new Date();
@@ -143,4 +188,6 @@ describe('a node with systemd and cgroup v2', () => {
     });
     assert.match(await cgroupOfSandbox(vm(), 'stays'), /^\/kubepods\.slice\//);
   });
+
+  it('nor have those after the reboot', () => nothingLeft(vm()));
 });

@@ -6,7 +6,7 @@ import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { waitForNode } from '../e2e/agents.ts';
+import { readMetrics, waitForNode } from '../e2e/agents.ts';
 import { laneCluster } from '../lane.ts';
 
 /** The node of these tests. */
@@ -53,6 +53,13 @@ export async function waitForLabel(
     (said) => said.ready === ready && said.condition === (condition ?? said.condition),
     PATIENCE_MS,
   );
+}
+
+/** Waits until a line is among the agent's metrics. */
+export async function showsMetric({ cluster }: VmCluster, line: string): Promise<void> {
+  await waitFor(`the metric ${line}`, PATIENCE_MS, async () => {
+    return (await readMetrics(cluster, NODE)).split('\n').includes(line) || undefined;
+  });
 }
 
 /** One run of a pod, as the API shows it. */

@@ -1,0 +1,66 @@
+import { basename } from 'node:path';
+import { POD_UID, PROBE_LABELS } from '../../agent/proof/sandbox-config.ts';
+import { RUNSC_CONFIG, runscToml, SHIM } from '../../cluster/node/config.ts';
+import { waitFor } from '../../hack/run.ts';
+import { PATIENCE_MS, showsMetric, type VmCluster } from './vm-cluster.ts';
+
+/** For containerd: the labels of probes without the UID of a pod. An absent label matches like an empty one. */
+const OF_PROBES = [
+  ...Object.entries(PROBE_LABELS).map(([key, value]) => `labels."${key}"=="${value}"`),
+  `labels."${POD_UID}"~="^$"`,
+].join(',');
+
+/** Prints the folder of each shim of gVisor, whose name is the ID of what it serves. A fault may have replaced its program. */
+const BUNDLES = `
+for process in /proc/[0-9]*; do
+  case $(readlink "$process/exe") in
+    ${SHIM}*) readlink "$process/cwd" || : ;;
+  esac
+done`;
+
+/**
+ * What of probes is on the node now, one line each: processes in their cgroup, shims of sandboxes that containerd does not
+ * know, and containers that are no pod's. A probe that runs is among it.
+ */
+async function leftOfProbes({ node }: VmCluster): Promise<readonly string[]> {
+  const list = async (...filter: string[]) =>
+    lines(await node.ctr(['containers', 'list', '--quiet', ...filter]));
+  const containers = await list(OF_PROBES);
+  const inside = await node.system.run(['/bin/sh', '-c', 'grep -ls gvisor_ready /proc/[0-9]*/cgroup || :']);
+  const bundles = lines(await node.system.run(['/bin/sh', '-c', BUNDLES]));
+  const known = await list(); // last: a shim that began meanwhile has its container by now
+  const shims = bundles.filter((bundle) => !known.includes(basename(bundle)));
+  return [
+    ...lines(inside).map((file) => `a process in the cgroup of probes: ${file}`),
+    ...shims.map((bundle) => `a shim in ${bundle}`),
+    ...containers.map((id) => `container ${id}`),
+  ];
+}
+
+/** Waits until a probe that runs is seen: what {@link nothingLeft} looks for is where it looks. */
+export async function probeSeen(vm: VmCluster): Promise<void> {
+  const { node } = vm;
+  await waitFor('a probe to be seen', PATIENCE_MS, async () => {
+    await node.write(RUNSC_CONFIG, runscToml(node.spec)); // the same again, which makes the agent look
+    const seen = await leftOfProbes(vm);
+    return (
+      ['a process', 'container'].every((what) => seen.some((line) => line.startsWith(what))) || undefined
+    );
+  });
+}
+
+/** Waits until a probe that may run has ended, and nothing of any is left, nor does the agent count any. */
+export async function nothingLeft(vm: VmCluster): Promise<void> {
+  let left: readonly string[] = [];
+  await waitFor('nothing of probes to be left', 60_000, async () => {
+    left = await leftOfProbes(vm);
+    return left.length === 0 || undefined;
+  }).catch((cause: unknown) => {
+    throw new Error(`Probes have left ${left.join(', ')}`, { cause });
+  });
+  await showsMetric(vm, 'gvisor_probe_leftovers 0');
+}
+
+function lines(text: string): string[] {
+  return text.split('\n').filter(Boolean);
+}

@@ -1,0 +1,59 @@
+import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { waitFor } from '../../hack/run.ts';
+import { cgroupOfSandbox, PATIENCE_MS, shareOfProcessor, type VmCluster } from './vm-cluster.ts';
+
+const BURN = {
+  command: ['/bin/sh', '-c', 'while :; do :; done'],
+  resources: { limits: { cpu: '100m' } },
+};
+
+/** What a pod holds that may hold 128 MiB. */
+export const HELD_MIB = 300;
+const HOLD = {
+  // dd fills a buffer, and waits for a reader who never comes.
+  command: ['/bin/sh', '-c', `dd if=/dev/zero bs=${HELD_MIB}M | sleep infinity`],
+  resources: { limits: { memory: '128Mi' } },
+};
+
+/** Starts a pod that burns more than its limit of 100m, and gives where its sandbox lies and what it gets. */
+export async function burn(
+  vm: VmCluster,
+  name: string,
+): Promise<{ readonly cgroup: string; readonly share: number }> {
+  const pod = evaluationPod(name, { gvisor: true, container: BURN });
+  await runPod(vm.cluster, name, pod, PATIENCE_MS);
+  const cgroup = await cgroupOfSandbox(vm, name);
+  const share = await shareOfProcessor(vm, cgroup);
+  console.log(`${name}: a limit of 0.1 processors, in use ${share.toFixed(2)}, in ${cgroup}`);
+  return { cgroup, share };
+}
+
+/** Creates a pod that takes more than its limit of memory, and gives its UID. */
+export async function hold({ cluster }: VmCluster, name: string): Promise<string> {
+  const spec = { restartPolicy: 'Never' };
+  await cluster.kubectl(['apply', '-f', '-'], evaluationPod(name, { gvisor: true, spec, container: HOLD }));
+  return cluster.kubectl(['get', 'pod', name, '-o', 'jsonpath={.metadata.uid}']);
+}
+
+/** Waits until the sandbox of a pod holds more memory than its limit, and gives how many MiB. */
+export async function heldBy(vm: VmCluster, name: string): Promise<number> {
+  return waitFor(`the pod ${name} to hold ${HELD_MIB} MiB`, PATIENCE_MS, async () => {
+    const file = `/sys/fs/cgroup${await cgroupOfSandbox(vm, name)}/memory.current`;
+    const mib = Number(await vm.node.system.read(file)) / 2 ** 20;
+    return mib >= HELD_MIB ? mib : undefined;
+  });
+}
+
+/** Waits until the kernel has killed a process because the memory of a pod was used up, and gives the kernel's line. */
+export async function killedIn({ node }: VmCluster, uid: string): Promise<string> {
+  const slice = `-pod${uid.replaceAll('-', '_')}.slice`;
+  return waitFor(`the kernel to kill in the pod ${uid}`, PATIENCE_MS, async () => {
+    const lines = (await node.system.run(['dmesg'])).split('\n');
+    return lines.find((line) => line.includes('oom_memcg=/kubepods.slice/') && line.includes(slice));
+  });
+}
+
+/** Deletes a pod, and does not wait for its end. */
+export async function endPod({ cluster }: VmCluster, name: string): Promise<void> {
+  await cluster.kubectl(['delete', 'pod', name, '--wait=false']);
+}
