@@ -8,3 +8,8 @@ const DECEPTIVE = /[^\t\n -~\u00a0-\u061b\u061d-\u200d\u2010-\u2029\u202f-\u2065
 export function harmless(text: string): string {
   return text.toWellFormed().replace(DECEPTIVE, '\ufffd');
 }
+
+/** The same as one line, for what tells one thing a line. */
+export function harmlessLine(text: string): string {
+  return harmless(text).replace(/\s+/g, ' ');
+}

@@ -16,7 +16,7 @@ export const runsc: Check = {
     const path = await reading.runsc();
     const named = at({ file: config.file }, `binary_name ${config.binaryName}`);
     if (path === undefined) {
-      const where = config.binaryName.startsWith('/') ? [] : await lookedIn(reading);
+      const where = await lookedIn(reading, config.binaryName);
       return notFound('RunscNotFound', config.binaryName, [named, ...where]);
     }
     const why = await whyNotRunnable(reading.sources.host, path, READ_AND_EXECUTE_BY_EVERYONE);

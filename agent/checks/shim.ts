@@ -65,8 +65,12 @@ export function notFound(reason: Reason, program: string, evidence: readonly Evi
   return unknown('CheckFailed', message, evidence);
 }
 
-/** Where a program was looked for; what is outside of the agent's mounts may hold it all the same. */
-export async function lookedIn({ folders, sources: { host } }: Reading): Promise<readonly Evidence[]> {
+/** Where a program was looked for by its name; what is outside of the agent's mounts may hold it all the same. */
+export async function lookedIn(
+  { folders, sources: { host } }: Reading,
+  program: string,
+): Promise<readonly Evidence[]> {
+  if (program.startsWith('/')) return [];
   const isHidden = (folder: string) =>
     host.stat(folder).then(
       () => false,
@@ -88,7 +92,7 @@ async function lookOnDisk(reading: Reading): Promise<Seen> {
   const path = await reading.shim();
   const where = wanted.startsWith('/') ? [{ value: `runtime_path ${wanted}` }] : [];
   if (path === undefined)
-    return notFound('ShimNotFound', wanted, where.length > 0 ? where : await lookedIn(reading));
+    return notFound('ShimNotFound', wanted, [...where, ...(await lookedIn(reading, wanted))]);
   const why = await whyNotRunnable(reading.sources.host, path, 0o111);
   if (why === undefined)
     return pass(`The shim is "${path}"`, [{ file: path, value: 'executable' }, ...where]);

@@ -1,13 +1,10 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { Host } from '../../agent/host/host.ts';
 import { type Look, look } from '../../agent/look.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import { criStatus, fakeCri, loadedRuntime, sourcesOf } from './checks/fake-node.ts';
 import { NEVER } from './healthy-node.ts';
-import { tempHost } from './host/temp-host.ts';
+import { mountedHost } from './host/temp-host.ts';
 import { PROVEN, unproven } from './reports.ts';
 
 const OPTIONS = { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: '/opt/gvisor/runsc.toml' };
@@ -19,11 +16,7 @@ runtime_type = 'io.containerd.runsc.v1'
 
 /** A look in a pod that mounts the host's /etc, /usr and /proc, at a node that has gVisor in /opt. */
 async function lookAt(t: TestContext, proof: Outcome, options = {}): Promise<Look> {
-  const { root } = await tempHost(t, { '/etc/containerd/config.toml': CONFIG });
-  const mountInfo = join((await tempHost(t)).root, 'mountinfo');
-  const lines = ['etc', 'usr', 'proc'].map((part) => `1 2 3:4 / ${root}/${part} ro - ext4 /dev/root ro\n`);
-  await writeFile(mountInfo, lines.join(''));
-  const host = new Host(root, 5_000, mountInfo);
+  const host = await mountedHost(t, ['etc', 'usr', 'proc'], { '/etc/containerd/config.toml': CONFIG });
   const runsc = loadedRuntime({ options });
   const sources = sourcesOf('', { host, cri: fakeCri(criStatus('v2.4.2', { runsc })) });
   return look({ sources, prove: async () => proof, now: () => performance.now() }, NEVER);

@@ -1,31 +1,20 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, it, type TestContext } from 'node:test';
-import { Host } from '../../../agent/host/host.ts';
+import { describe, it } from 'node:test';
 import { localSocket } from '../../../agent/host/local-socket.ts';
 import { NotVisible } from '../../../agent/host/visible.ts';
-import { tempHost } from './temp-host.ts';
-
-/** A host of which only /etc and /usr are mounted; what else has a name is a folder of the image. */
-async function mounted(t: TestContext, files: Parameters<typeof tempHost>[1]): Promise<Host> {
-  const { root } = await tempHost(t, files);
-  const mountInfo = join((await tempHost(t)).root, 'mountinfo');
-  const lines = ['etc', 'usr'].map((part) => `1 2 3:4 / ${root}/${part} ro - ext4 /dev/root ro\n`);
-  await writeFile(mountInfo, lines.join(''));
-  return new Host(root, 5_000, mountInfo);
-}
+import { mountedHost } from './temp-host.ts';
 
 describe('Host, in a pod that mounts some folders', () => {
   it('sees what is mounted, and what is absent there', async (t) => {
-    const host = await mounted(t, { '/etc/a': 'text', '/usr/bin/x': '' });
+    const host = await mountedHost(t, ['etc', 'usr'], { '/etc/a': 'text', '/usr/bin/x': '' });
     assert.equal(await host.readText('/etc/a'), 'text');
     assert.equal(await host.readText('/etc/b'), undefined);
     assert.equal((await host.stat('/'))?.kind, 'directory');
   });
 
   it('says of what is not mounted that it is not visible, and what to mount', async (t) => {
-    const host = await mounted(t, { '/etc/a': '', '/var/of-the-image': '' });
+    const host = await mountedHost(t, ['etc', 'usr'], { '/etc/a': '', '/var/of-the-image': '' });
     const asks = [
       host.stat('/opt/gvisor/runsc.toml'),
       host.readText('/opt/gvisor/runsc.toml'),
@@ -43,14 +32,14 @@ describe('Host, in a pod that mounts some folders', () => {
   });
 
   it('finds a socket behind a link, and says so where the link itself is not visible', async (t) => {
-    const host = await mounted(t, { '/usr/run': '', '/etc/run': { link: '../usr' } });
+    const host = await mountedHost(t, ['etc', 'usr'], { '/usr/run': '', '/etc/run': { link: '../usr' } });
     assert.equal(await localSocket(host, '/etc/run/a.sock'), join(host.root, 'usr/a.sock'));
     assert.equal(await localSocket(host, '/etc/absent/a.sock'), join(host.root, 'etc/absent/a.sock'));
     await assert.rejects(localSocket(host, '/var/run/containerd/containerd.sock'), NotVisible);
   });
 
   it('says so too where a link leads out of what is mounted', async (t) => {
-    const host = await mounted(t, {
+    const host = await mountedHost(t, ['etc', 'usr'], {
       '/etc/containerd/config.toml': { link: '/opt/containerd/config.toml' },
       '/etc/runsc': { link: '../usr/bin/runsc' },
       '/usr/bin/other': '',

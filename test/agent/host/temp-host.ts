@@ -20,3 +20,16 @@ export async function tempHost(
   }
   return new Host(root);
 }
+
+/** A host of which only these folders at its top are mounted; what else has a name is a folder of the image. */
+export async function mountedHost(
+  context: TestContext,
+  parts: readonly string[],
+  files: Parameters<typeof tempHost>[1],
+): Promise<Host> {
+  const { root } = await tempHost(context, files);
+  const mountInfo = join((await tempHost(context)).root, 'mountinfo');
+  const lines = parts.map((part) => `1 2 3:4 / ${root}/${part} ro - ext4 /dev/root ro\n`);
+  await writeFile(mountInfo, lines.join(''));
+  return new Host(root, 5_000, mountInfo);
+}
