@@ -32,6 +32,6 @@ export async function evaluate(cluster: Cluster, plugin: Plugin): Promise<void> 
   );
   // It may have read them just before their namespace required anything.
   await waitFor('its event on the pod outside', 20_000, async () =>
-    (await plugin.ask(['why', 'plain', ...there])).text.includes('UnsandboxedPod') ? true : undefined,
+    / UnsandboxedPod \S+ ago: /.test((await plugin.ask(['why', 'plain', ...there])).text) ? true : undefined,
   );
 }
