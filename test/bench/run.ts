@@ -12,7 +12,7 @@ import { measureFlaps } from './flaps.ts';
 import { measureFleet } from './fleet.ts';
 import { measureLabels, measurePod } from './labels.ts';
 import { LOAD_HEAD, measureLoad, measureRequests, REQUEST_HEAD } from './load.ts';
-import { FAULT_NODES, measureAgent, measureFaults, measureProofs } from './one-node.ts';
+import { measureAgent, measureFaults, measureProofs } from './one-node.ts';
 import { measureScale } from './scale.ts';
 import { HEAD } from './statistics.ts';
 import { measureVm } from './vm.ts';
@@ -92,12 +92,7 @@ async function measureNamespaces(): Promise<void> {
   const cluster = await startCluster({ name: CLUSTER, nodes: [{ name: 'node-1' }], images });
   const node = cluster.node('node-1');
   if (wanted('proofs')) show(HEAD, await measureProofs(node, proofs));
-  if (wanted('faults')) {
-    const [, ...more] = FAULT_NODES;
-    for (const { name } of more) await cluster.addNode({ name });
-    show(HEAD, await measureFaults(cluster, runs));
-    for (const { name } of more) await cluster.removeNode(name);
-  }
+  if (wanted('faults')) show(HEAD, await measureFaults(cluster, node, runs));
   if (wanted('agent')) show(MEASURED, await measureAgent(node, soak, idle));
   if (images.length > 0) await deployAgent(cluster, join(REPO, 'manifests/base'));
   if (wanted('labels')) show(HEAD, await measureLabels(cluster, node, runs));
