@@ -34,7 +34,7 @@ const TIERS = {
     lanes: 4,
   },
   integration: { files: ['test/integration/**/*.test.ts'], lanes: 1 },
-  e2e: { files: ['test/e2e/**/*.test.ts'], lanes: 2 },
+  e2e: { files: ['test/e2e/**/*.test.ts'], lanes: 3 },
   waits: { files: ['test/waits/**/*.test.ts'], lanes: 2 },
   vm: { files: ['test/load/**/*.test.ts', 'test/vm/**/*.test.ts'], lanes: 1 },
 } as const;
