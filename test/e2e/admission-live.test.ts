@@ -32,11 +32,11 @@ describe('where gVisor is mandatory, on real nodes', () => {
     await applyOverlay(cluster(), ['enforce']);
     await cluster().kubectl(['create', 'namespace', NAMESPACE]);
     await cluster().kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=true']);
-    await waitFor('pods to be refused', 30_000, async () => {
-      const { code } = await create(evaluationPod('canary', { gvisor: false }), '--dry-run=server');
-      return code === 1 ? true : undefined;
-    });
     await there('wait', '--for=create', 'serviceaccount/default', '--timeout=270s');
+    await waitFor('pods to be refused', 30_000, async () => {
+      const { stderr } = await create(evaluationPod('canary', { gvisor: false }), '--dry-run=server');
+      return stderr.includes('spec.runtimeClassName is not set') ? true : undefined;
+    });
   });
   after(async () => {
     await removeEnforcement(cluster());

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { breakAndWait, healAndWait } from '../../cluster/story.ts';
-import { waitFor } from '../../hack/run.ts';
+import { breakAndWait, evaluationPod, healAndWait } from '../../cluster/story.ts';
+import { runAll, waitFor } from '../../hack/run.ts';
 import { GVISOR_NODES, useDispatcher } from './dispatcher-cluster.ts';
 import {
   assertNoPod,
@@ -143,7 +143,16 @@ describe('the dispatcher, when things change between the question and the pod', 
   });
 
   it("takes the API server's refusal for what it is when the RuntimeClass goes", async () => {
-    const remove = () => kubectl('delete', 'runtimeclass', 'gvisor');
+    const remove = async () => {
+      await kubectl('delete', 'runtimeclass', 'gvisor');
+      await waitFor('pods of it to be refused', 20_000, async () => {
+        const pod = evaluationPod('canary', { gvisor: true });
+        const { command, args } = cluster().kubectlCommand(['create', '--dry-run=server', '-f', '-']);
+        return /RuntimeClass "gvisor" not found/.test((await runAll(command, args, { input: pod })).stderr)
+          ? true
+          : undefined;
+      });
+    };
     const refused = await call({
       name: 'class-gone',
       gate: (gate) => gate.before('POST', CREATE, remove),

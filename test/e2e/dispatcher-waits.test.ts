@@ -74,10 +74,11 @@ describe('the dispatcher, where gVisor is not to blame', () => {
 
   it('survives an API server that drops its questions while a pod starts', async () => {
     const cut = () => Promise.reject(new Error('cut off'));
+    const asked = [/\/runtimeclasses\//, /\/nodes/, /\/pods\/survivor/, /watch=/];
     const survived = await call({
       name: 'survivor',
       gate: (gate) => {
-        for (const path of [/\/runtimeclasses\//, /\/nodes/, /\/pods\/survivor/, /watch=/]) {
+        for (const path of asked) {
           gate.before('GET', path, cut);
           gate.before('GET', path, cut);
         }
@@ -85,6 +86,12 @@ describe('the dispatcher, where gVisor is not to blame', () => {
       },
     });
     assert.deepEqual([survived.code, survived.said.in_gvisor], [0, true], survived.stderr);
+    const dropped = survived.requests.filter((one) => one.endsWith('cut off'));
+    for (const path of [CREATE, ...asked])
+      assert.ok(
+        dropped.some((one) => path.test(one.split(' ')[1] ?? '')),
+        `never dropped: ${path}`,
+      );
   });
 
   it('decides for a Job as the recipe does', async () => {

@@ -1,7 +1,8 @@
+import type { Report } from '../../agent/report.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
 import { waitFor } from '../../hack/run.ts';
-import { touch } from '../integration/outside-agent.ts';
+import { lookBeganMs, touch } from '../integration/outside-agent.ts';
 import { agentOn, askAgent } from './agents.ts';
 
 const NAMESPACE = ['--namespace', 'gvisor-ready'] as const;
@@ -23,14 +24,13 @@ export async function upgradeInPlace({ machine }: ClusterNode): Promise<void> {
     await machine.run(['sh', '-c', `cp ${program} ${program}.new && mv ${program}.new ${program}`]);
 }
 
-/** Waits for a proof that began after now: the agent looks when a file changes. */
+/** Waits for a look that began after now and proved: the agent looks when a file changes. */
 export async function provenAgain(cluster: Cluster, node: string): Promise<void> {
-  const since = new Date();
+  const sinceMs = Date.now();
   await touch(cluster.node(node));
   await waitFor(`a proof of ${node}`, 60_000, async () => {
     const { text } = await askAgent(cluster, node, '/report');
-    const report = JSON.parse(text) as { provenAt?: string; look: { at: string } };
-    const { provenAt = '', look } = report;
-    return new Date(provenAt) > since && new Date(look.at) > since ? true : undefined;
+    const report = JSON.parse(text) as Report;
+    return lookBeganMs(report) >= sinceMs && report.proof.kind === 'proven' ? true : undefined;
   });
 }

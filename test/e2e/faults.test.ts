@@ -8,6 +8,7 @@ import { formatTable } from '../../hack/table.ts';
 import { touch } from '../integration/outside-agent.ts';
 import { faultsWith, type HarmlessFault } from '../reason-of-fault.ts';
 import { agentOn, deployWith, readMetrics, waitForNode } from './agents.ts';
+import { provenAgain } from './disturb.ts';
 import { useCluster } from './e2e-cluster.ts';
 import { hidePressure, showPressure } from './quiet.ts';
 
@@ -74,7 +75,7 @@ describe('every fault', () => {
 async function see(fault: FaultName, node: string, reason: Reason): Promise<void> {
   const { status } = REASONS[reason];
   const condition = `${status} ${reason}`;
-  const begunAt = new Date(Math.floor(Date.now() / 1000) * 1000);
+  const begunAt = thisSecond();
   const begun = performance.now();
   await breakNode(cluster(), cluster().node(node), fault);
   if (fault === 'pause-image-missing') await touch(cluster().node(node)); // no file tells of an image that went
@@ -86,11 +87,12 @@ async function see(fault: FaultName, node: string, reason: Reason): Promise<void
   await metric(node, `gvisor_node_reason{reason="${reason}"} 1`);
   await metric(node, `gvisor_node_status{status="${status}"} 1`);
   const healing = performance.now();
+  const healedAt = thisSecond();
   await healNode(cluster(), cluster().node(node), fault);
   const back = await waitForNode(cluster(), node, ({ ready }) => ready === 'true', 90_000);
   const recoveredS = (performance.now() - healing) / 1000;
   await waitForNode(cluster(), node, (now) => now.condition === 'True SandboxProven');
-  await eventOn(node, 'SandboxProven', begunAt);
+  await eventOn(node, 'SandboxProven', healedAt);
   assert.notEqual(back.provenBy, '');
   const seconds = (value: number) => `${value.toFixed(1)} s`;
   rows.push([fault, node, 'false', condition, reason, reason, seconds(seenS), seconds(recoveredS)]);
@@ -111,6 +113,7 @@ async function keep(
   await healNode(cluster(), cluster().node(node), fault);
   await waitFor('the API server', 60_000, () => waitForNode(cluster(), node, () => true));
   await cluster().waitForNodes([node]);
+  await provenAgain(cluster(), node);
   assertKept(await waitForNode(cluster(), node, () => true), before);
   rows.push([fault, node, 'stays true', 'stays True', '', '', '', '']);
 }
@@ -118,6 +121,11 @@ async function keep(
 type Said = Awaited<ReturnType<typeof waitForNode>>;
 function assertKept(now: Said, before: Said): void {
   assert.deepEqual([now.ready, now.condition, now.since], ['true', 'True SandboxProven', before.since]);
+}
+
+/** As events tell it: in whole seconds. */
+function thisSecond(): Date {
+  return new Date(Math.floor(Date.now() / 1000) * 1000);
 }
 
 async function eventOn(node: string, reason: string, since: Date): Promise<void> {

@@ -23,6 +23,15 @@ const TYPES: readonly (readonly [Part, string])[] = [
   ['status', 'io.k8s.api.core.v1.NodeStatus'],
 ];
 
+/** What must have a form of its own, or the API server refuses it before any policy. */
+const WITH_FORM: Readonly<Record<string, unknown>> = {
+  finalizers: ['example.org/forged'],
+  generateName: 'forged-',
+  podCIDR: '10.9.8.0/24',
+  podCIDRs: ['10.9.8.0/24'],
+  taints: [{ key: 'example.org/forged', effect: 'NoSchedule' }],
+};
+
 /** What the API server writes itself with every change of a Node. */
 const KEPT_BY_SERVER = ['metadata.managedFields', 'metadata.resourceVersion'];
 
@@ -35,7 +44,8 @@ export async function forgeries(cluster: Cluster): Promise<readonly Forgery[]> {
   return TYPES.flatMap(([part, type]) => {
     const fields = Object.entries(components.schemas[type]?.properties ?? {});
     return fields.map(([field, schema]) => {
-      const patch = { [part]: { [field]: sampleOf(schema, components.schemas, node[part][field]) } };
+      const value = WITH_FORM[field] ?? sampleOf(schema, components.schemas, node[part][field]);
+      const patch = { [part]: { [field]: value } };
       const status = part === 'status' ? ({ status: true } as const) : {};
       return { part, field, patch: { node: 'node-1', patch, ...status } };
     });

@@ -54,6 +54,9 @@ describe('kubectl gvisor-ready, with less than it wants', () => {
       '--user=viewer',
     );
     const options = { kubeconfig: viewer };
+    await waitFor('the rights to be in force', 20_000, async () =>
+      (await plugin.ask(['pods'], options)).code === 1 ? true : undefined,
+    );
     for (const [words, code] of [
       ['status', 1],
       ['nodes', 0],
@@ -121,8 +124,11 @@ describe('kubectl gvisor-ready, with less than it wants', () => {
         },
       ];
     });
-    const { code, text } = await plugin.ask(['nodes', '-o', 'json'], { kubeconfig });
-    assert.equal(code, 0, text);
+    const text = await waitFor('the rights to be in force', 20_000, async () => {
+      const { code, text } = await plugin.ask(['nodes', '-o', 'json'], { kubeconfig });
+      assert.equal(code, 0, text);
+      return text;
+    });
     const node20 = (
       await run('npx', ['-y', '--package=node@20', 'node', '-p', 'process.execPath'], { timeoutMs: 300_000 })
     ).trim();

@@ -20,12 +20,16 @@ describe('what a stolen token of one node cannot write', () => {
     const token = await tokenOf(cluster(), 'node-1');
     const tried = await forgeries(cluster());
     assert.ok(tried.length > 30, `only ${tried.length} fields`);
+    let refused = 0;
     for (const forgery of tried) {
       const was = await fieldNow(cluster(), forgery);
       const answer = await write(cluster(), token, forgery.patch);
       // The API server ignores some fields, such as the generation: it accepts the patch and changes nothing.
       if (answer === '') assert.deepEqual(await fieldNow(cluster(), forgery), was, JSON.stringify(forgery));
+      else if (/ValidatingAdmissionPolicy/.test(answer)) refused++;
+      else assert.match(answer, /^4(00|22) /, 'neither by the policy nor for its form');
     }
+    assert.ok(refused > 20, `the policy refused only ${refused} fields`);
   });
 
   it('anything, when the token is not bound to a pod', async () => {

@@ -1,11 +1,14 @@
 import type { ClusterNode } from '../../cluster/node/node.ts';
 
-/** What tells the share of the CPU that the probes' own cgroup has: on cgroup v1, on v2, and on v2 with systemd. */
-const FILES = [
-  '/sys/fs/cgroup/cpu/kubepods/gvisor_ready/cpu.shares',
-  '/sys/fs/cgroup/kubepods/gvisor_ready/cpu.weight',
-  '/sys/fs/cgroup/kubepods.slice/kubepods-gvisor_ready.slice/cpu.weight',
-] as const;
+const V1 = '/sys/fs/cgroup/cpu/kubepods/gvisor_ready';
+const V2 = '/sys/fs/cgroup/kubepods/gvisor_ready';
+const SYSTEMD = '/sys/fs/cgroup/kubepods.slice/kubepods-gvisor_ready.slice';
+
+/** The probes' own cgroup: on cgroup v1, on v2, and on v2 with systemd. */
+export const OWN_CGROUPS = [V1, V2, SYSTEMD] as const;
+
+/** What tells its share of the CPU. */
+const FILES = [`${V1}/cpu.shares`, `${V2}/cpu.weight`, `${SYSTEMD}/cpu.weight`] as const;
 
 const POLL = `
 for try in $(seq 600); do

@@ -69,6 +69,7 @@ describe('the agent on pods that must run in gVisor', () => {
       handler: 'runsc',
     };
     await kubectl(['apply', '-f', '-'], JSON.stringify(handlerAlone));
+    await kubectl(['wait', '-n', NAMESPACE, '--for=create', 'serviceaccount/default', '--timeout=270s']);
   });
 
   it('says nothing of one that does', async () => {

@@ -13,7 +13,9 @@ import { REPO } from '../../hack/paths.ts';
 import { runAll, waitFor } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
 import { laneCluster } from '../lane.ts';
+import { settle } from './admission-settle.ts';
 import { askAgent, readMetrics, readNode, saidOf, waitForNode } from './agents.ts';
+import { certificateUser } from './api-user.ts';
 import { replaceAgent } from './disturb.ts';
 import { readFleet, removeFleet, scaleFleet } from './fleet-cluster.ts';
 import { Plugin } from './plugin-run.ts';
@@ -228,10 +230,9 @@ describe('the component enforce over that of the previous release', () => {
     const upgraded = new AbortController();
     const accepted = countAccepted(upgraded.signal);
     await apply(cluster, withoutAgents(await render(cluster, NOW.manifests, ['enforce'])));
-    await waitFor('the new policy', 60_000, async () => {
-      const policy = ['get', 'validatingadmissionpolicy', 'gvisor-ready-enforce', '-o', 'yaml'];
-      return (await cluster.kubectl(policy)).includes('paramKind') ? undefined : true;
-    });
+    const admin = await certificateUser(cluster, 'skew-admin', ['system:masters']);
+    const inForce = () => settle({ as: (_, call) => admin(call) });
+    await inForce();
     const left = 'validatingadmissionpolicy/gvisor-ready-guard-runtimeclass';
     assert.match(await cluster.kubectl(['get', left, '-o', 'name']), /guard-runtimeclass/);
     await runWithKubectl(cluster, block('enforce leftovers'));
@@ -239,9 +240,8 @@ describe('the component enforce over that of the previous release', () => {
     assert.equal(await accepted, 0, 'plain pods that were accepted meanwhile');
     const gone = await cluster.kubectl(['get', left, '--ignore-not-found', '-o', 'name']);
     assert.equal(gone, '');
-    await waitFor('the deleted policies to be out of force', 60_000, () =>
-      cluster.kubectl(['annotate', 'runtimeclass', 'gvisor', 'example.org/written=yes', '--overwrite']),
-    );
+    await inForce();
+    await cluster.kubectl(['annotate', 'runtimeclass', 'gvisor', 'example.org/written=yes', '--overwrite']);
     const gvisor = evaluationPod('gvisor', { gvisor: true });
     await cluster.kubectl(['-n', NAMESPACE, 'create', '--dry-run=server', '-f', '-'], gvisor);
   });

@@ -63,6 +63,7 @@ describe('the label of a proven node, with gVisor pods running, does not flap', 
       await assertSteady(node.name);
     }
     await provenAgain(cluster(), 'node-2');
+    await assertSteady('node-2');
   });
 
   it(`while runsc and the shim are replaced ${TIMES} times, as an upgrade does`, async () => {
@@ -71,6 +72,7 @@ describe('the label of a proven node, with gVisor pods running, does not flap', 
       await assertSteady('node-1');
     }
     await provenAgain(cluster(), 'node-1');
+    await assertSteady('node-1');
   });
 
   it('while the API server is down and a node breaks and is mended', async () => {

@@ -1,5 +1,6 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { evaluationPod } from '../../cluster/story.ts';
+import { waitFor } from '../../hack/run.ts';
 import type { TryPod } from './tenant-try.ts';
 
 /** The node that all pods of the tenant run on. */
@@ -25,6 +26,10 @@ export class Tenant {
     await this.#cluster.kubectl(['label', 'namespace', namespace, baseline, ...labels]);
     const role = ['--clusterrole=admin', `--user=${USER}`];
     await this.#cluster.kubectl(['create', 'rolebinding', USER, '-n', namespace, ...role]);
+    await waitFor('the rights to be in force', 20_000, () =>
+      this.kubectl(['auth', 'can-i', 'create', 'pods']),
+    );
+    await this.kubectl(['wait', '--for=create', 'serviceaccount/default', '--timeout=60s']);
   }
 
   /** Removes the namespace and all that is in it. */

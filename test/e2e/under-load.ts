@@ -6,6 +6,7 @@ import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import { agentOn, readMetrics, readNode, saidOf } from './agents.ts';
+import { OWN_CGROUPS } from './own-cgroup.ts';
 
 /** A script of sh that uses all of a processor. */
 export const BURN = 'while :; do :; done';
@@ -96,8 +97,8 @@ async function countsOf(cluster: Cluster, node: ClusterNode) {
 type Left = { readonly sandboxes: number; readonly cgroups: number };
 
 function leftOn(node: ClusterNode): Left {
-  const folder = node.machine.path('/sys/fs/cgroup/cpu/kubepods/gvisor_ready');
-  const found = existsSync(folder) ? readdirSync(folder, { withFileTypes: true }) : [];
+  const folders = OWN_CGROUPS.map((path) => node.machine.path(path)).filter((path) => existsSync(path));
+  const found = folders.flatMap((folder) => readdirSync(folder, { withFileTypes: true }));
   return {
     sandboxes: processesIn(node.machine).filter(({ argv }) => argv[0] === 'runsc-sandbox').length,
     cgroups: found.filter((entry) => entry.isDirectory()).length,

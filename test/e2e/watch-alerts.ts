@@ -1,6 +1,9 @@
 import type { Alert, Prometheus } from '../../cluster/control-plane/prometheus.ts';
 import { waitFor } from '../../hack/run.ts';
 
+/** Longer than from one scrape to the next. */
+const GONE_MS = 3_000;
+
 /** Ways to wait for what a Prometheus says, which is asked for once it is needed. */
 export function watchAlerts(prometheus: () => Prometheus) {
   /** The alert that fires now, on this node if one is given. */
@@ -10,9 +13,14 @@ export function watchAlerts(prometheus: () => Prometheus) {
   const fires = (alert: string, on?: string): Promise<Alert> =>
     waitFor(`${alert} to fire`, 120_000, () => find(alert, on), 250);
 
-  /** Waits until it does not any more. */
+  /** Waits until it has not fired for a while: one scrape that is missed takes an alert away as well. */
   const resolves = (alert: string, on?: string): Promise<true> => {
-    const gone = async () => ((await find(alert, on)) === undefined ? true : undefined);
+    let goneMs = Number.NaN;
+    const gone = async () => {
+      if ((await find(alert, on)) !== undefined) goneMs = Number.NaN;
+      else if (Number.isNaN(goneMs)) goneMs = Date.now();
+      return Date.now() - goneMs >= GONE_MS ? (true as const) : undefined;
+    };
     return waitFor(`${alert} to resolve`, 120_000, gone, 250);
   };
 

@@ -10,7 +10,7 @@ import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { assertNoneToStop, randomPause } from './containerd-kills.ts';
 import { connect, NODES, type NodeClient, type NodeName, useNodes } from './integration-cluster.ts';
-import { OutsideAgent, touch } from './outside-agent.ts';
+import { lookBeganMs, OutsideAgent, touch } from './outside-agent.ts';
 
 const RESTARTS = 10;
 const UPGRADES = 10;
@@ -25,7 +25,10 @@ describe('containerd that is killed, restarted or configured under an agent', { 
 function testsOn(name: NodeName): void {
   const agent = useAgent(name);
   const provenAnew = async () => {
-    const proven = agent().nextReport(({ look }) => look.verdict.status === 'True');
+    const sinceMs = Date.now();
+    const proven = agent().nextReport(
+      (report) => lookBeganMs(report) >= sinceMs && report.look.verdict.status === 'True',
+    );
     await touch(node(name));
     await proven;
   };

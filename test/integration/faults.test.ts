@@ -9,7 +9,7 @@ import { hidePressure, showPressure } from '../e2e/quiet.ts';
 import { faultsWith } from '../reason-of-fault.ts';
 import { useBothNodes } from './both-nodes.ts';
 import { NODES, type NodeName } from './integration-cluster.ts';
-import { OutsideAgent, touch } from './outside-agent.ts';
+import { lookBeganMs, OutsideAgent, touch } from './outside-agent.ts';
 
 /** The unanswered question that a hanging containerd meets first decides between these. */
 const HUNG: readonly Reason[] = ['CheckTimedOut', 'ContainerdUnreachable'];
@@ -143,7 +143,8 @@ function hasRestartPending({ findings }: Report): boolean {
 /** Makes the agent look, and fails unless that look and everything said so far is that gVisor works. */
 async function expectProvenLook(name: NodeName): Promise<void> {
   const agent = agentOf(name);
-  const next = agent.nextReport();
+  const sinceMs = Date.now();
+  const next = agent.nextReport((report) => lookBeganMs(report) >= sinceMs);
   await touch(node(name));
   const { look, verdict, proof } = await next;
   assert.deepEqual(

@@ -144,3 +144,8 @@ type LogLine = Verdict & {
 export async function touch(node: ClusterNode): Promise<void> {
   await node.write(RUNSC_CONFIG, RUNSC_TOML);
 }
+
+/** When the look of a report began, wall clock time in milliseconds. */
+export function lookBeganMs({ look }: Pick<Report, 'look'>): number {
+  return Date.parse(look.at) - look.durationMs;
+}

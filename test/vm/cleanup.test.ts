@@ -25,7 +25,7 @@ test('up killed while a virtual machine starts: down removes qemu, its network a
   const closed = once(up, 'close');
   await waitFor('qemu to start', 240_000, async () => {
     const { processes = [] } = await machineState(NAME);
-    return processes.some((line) => line.includes(' qemu-system-x86_64 -accel')) || undefined;
+    return processes.some((line) => /^\d+ qemu-system-x86_64 -accel/.test(line)) || undefined;
   });
   up.kill('SIGKILL');
   await closed;

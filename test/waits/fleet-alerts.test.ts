@@ -3,10 +3,9 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parse } from 'yaml';
-import { type Alert, type Prometheus, startPrometheus } from '../../cluster/control-plane/prometheus.ts';
+import { type Prometheus, startPrometheus } from '../../cluster/control-plane/prometheus.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { REPO } from '../../hack/paths.ts';
-import { waitFor } from '../../hack/run.ts';
 import { deployWith, waitForNode } from '../e2e/agents.ts';
 import { useCluster } from '../e2e/e2e-cluster.ts';
 import {
@@ -19,6 +18,7 @@ import {
   waitForBrake,
 } from '../e2e/fleet-cluster.ts';
 import { hasten } from '../e2e/monitored-cluster.ts';
+import { watchAlerts } from '../e2e/watch-alerts.ts';
 import type { RuleFile } from '../monitoring/alerts.ts';
 
 const cluster = useCluster();
@@ -26,12 +26,7 @@ const read = (file: string) => readFile(join(REPO, 'manifests/components', file)
 
 describe('the alerts of the fleet controller, on a real one that a real Prometheus scrapes', () => {
   let prometheus: Prometheus;
-  const fires = (alert: string, on?: string): Promise<Alert> =>
-    waitFor(`${alert} to fire`, 120_000, () => prometheus.find(alert, on), 250);
-  const resolves = (alert: string, on?: string): Promise<true> =>
-    waitFor(`${alert} to resolve`, 120_000, async () =>
-      (await prometheus.find(alert, on)) === undefined ? true : undefined,
-    );
+  const { fires, resolves } = watchAlerts(() => prometheus);
 
   before(async () => {
     await deployFleet(cluster(), { AGENT_GONE: '20s', BRAKE_WINDOW: '40s', SETTLE: '10s' });

@@ -45,8 +45,11 @@ describe('a node whose agent is lost', () => {
     const seconds = await secondsUntilLabel(cluster(), 'node-1', 'false', away, 150_000);
     assert.ok(seconds > 85 && seconds <= 120, `withdrawn after ${seconds} s`);
     await waitForNode(cluster(), 'node-1', ({ condition }) => condition === 'Unknown AgentLost');
-    const [first] = (await readFleet(cluster())).nodes;
-    assert.deepEqual([first?.name, first?.reason, first?.agent], ['node-1', 'AgentLost', 'not ready']);
+    await waitFor('the page to say so', 20_000, async () => {
+      const [first] = (await readFleet(cluster())).nodes;
+      assert.deepEqual([first?.name, first?.reason, first?.agent], ['node-1', 'AgentLost', 'not ready']);
+      return true;
+    });
     let backMs = 0;
     const back = async () => letAgentsReturn(cluster(), 'node-1');
     await secondsUntilLabel(cluster(), 'node-1', 'true', back, 150_000).then(() => {
