@@ -47,7 +47,7 @@ const SLACK_MS = 60_000;
 /** How long the loop waits for watches to be set: a dead mount may never answer. */
 const WATCH_MS = 15_000;
 
-/** The loop: wait for a trigger, look, settle, publish. It holds the only state over time. */
+/** The loop: wait for a trigger, look, settle, publish. It holds the state that is settled with. */
 export class Agent {
   readonly #options: AgentOptions & { readonly roundTimeoutMs: number };
   #state: Steady = {};

@@ -1,4 +1,4 @@
-/** One setting: its default (as written in the environment) and what it means, for the README and --help. */
+/** One setting: its default (as written in the environment) and what it means, for docs/reference.md and --help. */
 export type Setting = {
   readonly fallback: string;
   readonly meaning: string;

@@ -14,7 +14,7 @@ import { shim } from './shim.ts';
 import { sidecars } from './sidecars.ts';
 import { userNamespaces } from './user-namespaces.ts';
 
-/** The checks that come before the proof, causes before their effects: the first that fails names the reason. */
+/** The checks that run beside the proof, causes before their effects: the first that fails names the reason. */
 export const CAUSES: readonly Check[] = [
   kernel,
   userNamespaces,
@@ -32,5 +32,5 @@ export const CAUSES: readonly Check[] = [
 /** The checks of what a proof showed. */
 export const EVIDENCE: readonly Check[] = [isolation, limits, runscRelease];
 
-/** Every check, in the order in which they run. */
+/** Every check, in the order in which they are shown. */
 export const CHECKS: readonly Check[] = [...CAUSES, ...EVIDENCE];

@@ -41,8 +41,8 @@ type Boot = { begunMs: number; asked: boolean; done?: Done; ended: Promise<void>
 type Done = { readonly outcome: Outcome; readonly atMs: number };
 
 /**
- * Proves, at most one boot at a time, and remembers what proofs showed. A look waits for a boot only so long; a boot
- * that takes longer goes on, and its end is taken by the next look.
+ * Proves, and remembers what proofs showed. A look waits for a boot only so long; one that takes longer goes on, and its
+ * end is taken by the next look. Beside the one that is waited for, up to three that were given up may go on.
  */
 export class Prover {
   readonly #options: ProverOptions;
