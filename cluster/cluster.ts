@@ -6,7 +6,7 @@ import { replaceFile } from '../hack/replace-file.ts';
 import { run, UsageError, waitFor } from '../hack/run.ts';
 import { type Answer, ApiReader } from './control-plane/api.ts';
 import {
-  CONTROL_PLANE,
+  type CONTROL_PLANE,
   type ControlPlaneTools,
   controlPlaneOf,
   kubeconfig,
@@ -107,24 +107,28 @@ export class Cluster {
     return new ClusterNode(spec, join(this.dir, 'nodes', spec.name), this.controlPlane);
   }
 
-  /** Starts the control plane, or these of its daemons, and waits until the API server is ready. */
-  async startControlPlane(
-    port: number | undefined,
-    daemons: readonly (typeof CONTROL_PLANE)[number][] = CONTROL_PLANE,
-  ): Promise<void> {
+  /** Starts what does not run of the control plane, and waits until its API server is ready. */
+  async startControlPlane(port?: number): Promise<void> {
+    await this.startApiServer(port);
+    await this.#startDaemon('kube-controller-manager'); // only now: it gives up after 10 s without an API server
+    await this.#startDaemon('kube-scheduler');
+  }
+
+  /** Starts etcd and the API server, or what does not run of them, and waits until it is ready. */
+  async startApiServer(port?: number): Promise<void> {
     await this.controlPlane.start();
     await setUpNetwork(this.controlPlane);
     await writeCredentials(this.controlPlane, this.#authority);
-    await Promise.all(daemons.map((name) => this.startDaemon(name)));
     await this.#startRelay(port);
-    await waitFor(`the API server (see ${this.controlPlane.dir}/kube-apiserver.log)`, 60_000, async () => {
+    await waitFor(`the API server (see ${this.controlPlane.dir}/kube-apiserver.log)`, 120_000, async () => {
+      await this.#startDaemon('etcd');
+      await this.#startDaemon('kube-apiserver'); // again and again: it gives up after 20 s without etcd
       await this.get('/readyz');
       return true;
     });
   }
 
-  /** Starts one daemon of the control plane again; harmless when it runs. */
-  async startDaemon(name: (typeof CONTROL_PLANE)[number]): Promise<void> {
+  async #startDaemon(name: (typeof CONTROL_PLANE)[number]): Promise<void> {
     await startControlPlane(this.controlPlane, name, this.#tools);
   }
 
@@ -169,6 +173,17 @@ export class Cluster {
   async waitForNodes(names = this.nodes().map((node) => node.name), timeoutMs?: number): Promise<void> {
     const usual = names.some((name) => this.node(name).spec.machine === 'vm') ? 300_000 : 60_000;
     await waitForReady(this, names, timeoutMs ?? usual).catch((error) => explainNodes(error));
+  }
+
+  /** Waits for the default service account, which the controller manager makes: it may have given up meanwhile. */
+  async waitForServiceAccount(): Promise<void> {
+    const { dir } = this.controlPlane;
+    const what = `the default service account, without which no pod is admitted (see ${dir}/kube-controller-manager.log)`;
+    await waitFor(what, 30_000, async () => {
+      await this.#startDaemon('kube-controller-manager');
+      await this.get('/api/v1/namespaces/default/serviceaccounts/default');
+      return true;
+    });
   }
 
   /** Ends the cluster and removes all that it left on the machine. */

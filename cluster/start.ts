@@ -10,7 +10,6 @@ import { locked } from './lock.ts';
 import { requireKernel, requireName, requireRoot } from './machine/host-checks.ts';
 import { allotNodes, type NodeRequest, toolsOf, wantedNodes } from './node/plan.ts';
 import { ensureTools } from './tools.ts';
-import { waitForServiceAccount } from './wait-ready.ts';
 
 /** What a cluster is started with. */
 export type ClusterOptions = {
@@ -48,7 +47,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     await cluster.startControlPlane(port);
     await Promise.all(wanted.map((request) => cluster.addNode(request, built)));
     await cluster.waitForNodes();
-    await waitForServiceAccount(cluster);
+    await cluster.waitForServiceAccount();
     return cluster;
   });
 }

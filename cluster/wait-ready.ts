@@ -25,11 +25,3 @@ export async function waitForReady(
     return names.every((name) => seen.includes(name)) ? true : undefined;
   });
 }
-
-/** Waits for the default service account. */
-export async function waitForServiceAccount(cluster: Reader): Promise<void> {
-  await waitFor('the default service account, without which no pod is admitted', 30_000, async () => {
-    await cluster.get('/api/v1/namespaces/default/serviceaccounts/default');
-    return true;
-  });
-}

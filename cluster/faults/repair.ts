@@ -1,4 +1,4 @@
-import { UsageError, waitFor } from '../../hack/run.ts';
+import { UsageError } from '../../hack/run.ts';
 import type { Cluster } from '../cluster.ts';
 import { ensureImage } from '../images.ts';
 import { CONTAINERD_CONFIG, containerdConfig, RUNSC_CONFIG, runscToml } from '../node/config.ts';
@@ -9,15 +9,7 @@ export type Repair = (node: ClusterNode, cluster: Cluster) => Promise<void>;
 
 /** The parts of a node that faults break, each with its repair, in the order in which all are repaired. */
 export const REPAIRS = {
-  api: async (_node, cluster) => {
-    await waitFor('the API server to be ready', 120_000, async () => {
-      await cluster.startDaemon('kube-apiserver'); // it gives up where etcd is slow
-      await cluster.kubectl(['get', '--raw', '/readyz'], undefined, 5_000);
-      return true;
-    });
-    await cluster.startDaemon('kube-controller-manager'); // they may have given up meanwhile
-    await cluster.startDaemon('kube-scheduler');
-  },
+  api: async (_node, cluster) => cluster.startControlPlane(),
   containerd: async (node) => node.startContainerd(),
   shim: async (node) => repairProgram(node, SHIM),
   runsc: async (node) => {

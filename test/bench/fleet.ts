@@ -48,7 +48,7 @@ export async function measureFleet(name: string, nodes: number): Promise<string[
   const agents = createServer((_, answer) => answer.end(JSON.stringify(READY)));
   agents.listen(9477, SOMEBODY);
   try {
-    await cluster.startControlPlane(undefined, ['etcd', 'kube-apiserver']);
+    await cluster.startApiServer();
     const folder = await overlay(['fleet']);
     await cluster.kubectl(['apply', '-k', folder], undefined, 60_000);
     await rm(folder, { recursive: true });

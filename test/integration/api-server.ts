@@ -19,7 +19,7 @@ export function useApiServer(components: readonly string[]): () => Cluster {
     async () => {
       requireRoot();
       cluster = await Cluster.open(await laneCluster('api'));
-      await cluster.startControlPlane(undefined, ['etcd', 'kube-apiserver']);
+      await cluster.startApiServer();
       const folder = await overlay(components);
       await cluster.kubectl(['apply', '-k', folder], undefined, 60_000);
       await rm(folder, { recursive: true });

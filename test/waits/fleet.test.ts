@@ -153,7 +153,7 @@ describe('the fleet controller with its own token, on a real API server', () => 
     await waitFor('the controller to notice', 20_000, async () => !run.fleet.view.current || undefined);
     await pause(15);
     assert.deepEqual(run.brake, ['ApiServerAway']);
-    await cluster().startDaemon('kube-apiserver');
+    await cluster().startApiServer();
     await waitFor('the watches', 60_000, async () => run.fleet.view.current || undefined);
     await waitFor('the brake to lift', 20_000, async () => run.brake.length === 0 || undefined);
     await pause(12);
