@@ -47,3 +47,12 @@ export async function endProcesses(dir: string): Promise<void> {
     20,
   );
 }
+
+/**
+ * Whether a process that waits to be reaped, if at all, has ended whole, by its /proc/PID/stat. Where its first thread ends
+ * before others, it is a zombie (Z) that still holds its ports; the 20th field counts those threads (proc_pid_stat(5)).
+ */
+export function hasEnded(stat: string): boolean {
+  const fields = stat.replace(/^.*\) /s, '').split(' ');
+  return fields[0] === 'Z' && Number(fields[17]) <= 1;
+}

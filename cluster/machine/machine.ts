@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { CACHE, REPO } from '../../hack/paths.ts';
 import { type RunOptions, run, runAll, waitFor } from '../../hack/run.ts';
 import { cgroupOf, createCgroup } from './cgroups.ts';
-import { endProcesses, processesOf } from './machine-processes.ts';
+import { endProcesses, hasEnded, processesOf } from './machine-processes.ts';
 
 const INIT = join(REPO, 'cluster/machine/machine-init.sh');
 
@@ -147,8 +147,7 @@ export class Machine {
     const root = `/proc/${this.#up()}/root`;
     try {
       const pid = Number(readFileSync(`${root}/run/daemons/${name}`, 'utf8'));
-      const state = readFileSync(`${root}/proc/${pid}/stat`, 'utf8').replace(/^.*\) /, '')[0];
-      return state === 'Z' ? undefined : pid;
+      return hasEnded(readFileSync(`${root}/proc/${pid}/stat`, 'utf8')) ? undefined : pid;
     } catch {
       return undefined;
     }
