@@ -46,12 +46,19 @@ export class Host {
     this.#mountInfo = mountInfo;
   }
 
-  /** The host path behind every symbolic link of `path`. */
-  async realpath(path: string): Promise<string | undefined> {
+  /**
+   * The host path behind every symbolic link of `path`. `onStep` hears each folder that is visible on the way there, links
+   * resolved, and the name in it that leads on, also where the way ends early.
+   */
+  async realpath(path: string, onStep?: (folder: string, name: string) => void): Promise<string | undefined> {
     try {
-      const real = await this.#turns.take(path, () => resolvePath(this.root, path));
       this.#parts ??= visibleParts(this.root, this.#mountInfo);
-      if (!isVisible(real.path, await this.#parts)) throw new NotVisible(real.path, this.root);
+      const parts = await this.#parts;
+      const step = (folder: string, name: string) => {
+        if (isVisible(folder, parts)) onStep?.(folder, name);
+      };
+      const real = await this.#turns.take(path, () => resolvePath(this.root, path, step));
+      if (!isVisible(real.path, parts)) throw new NotVisible(real.path, this.root);
       return real.exists ? real.path : undefined;
     } catch (cause) {
       throw cause instanceof NotVisible ? cause : this.#problem(path, cause);

@@ -8,10 +8,12 @@ const MAX_LINKS = 40;
 /**
  * Resolves every symbolic link of a host path inside `root`: an absolute link starts again at the root
  * and ".." stops there. Returns the host path; when some part of it does not exist, the path as far as links lead.
+ * `onStep` hears each folder on the way, itself resolved, and the name in it that leads on.
  */
 export async function resolvePath(
   root: string,
   path: string,
+  onStep: (folder: string, name: string) => void = () => {},
 ): Promise<{ readonly path: string; readonly exists: boolean }> {
   const pending = parts(path);
   let resolved: string[] = [];
@@ -21,6 +23,7 @@ export async function resolvePath(
       resolved = resolved.slice(0, -1);
       continue;
     }
+    onStep(`/${resolved.join('/')}`, part);
     const target = await linkTarget(join(root, ...resolved, part));
     if (target === undefined) return { path: join('/', ...resolved, part, ...pending), exists: false };
     if (target === '') {

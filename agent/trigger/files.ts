@@ -2,7 +2,6 @@ import { type FSWatcher, watch } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { FileStat, Host } from '../host/host.ts';
 import { LateError } from '../host/turns.ts';
-import { foldersTo } from './folders.ts';
 
 type Watched = {
   /** Absent where the kernel has no watch left: the folder is then looked at now and then. */
@@ -63,7 +62,11 @@ export class FileTrigger {
     clearTimeout(this.#again);
     const turn = ++this.#turn;
     const lates = this.#lates;
-    const wanted = await foldersTo(paths, this.#host, (answer) => this.#ask(answer));
+    const wanted = new Map<string, Set<string>>();
+    const want = (folder: string, name: string) => {
+      wanted.set(folder, (wanted.get(folder) ?? new Set()).add(name));
+    };
+    for (const path of paths) await this.#ask(this.#host.realpath(path, want));
     // Where a newer call has begun, what this one wants is of the past.
     if (turn !== this.#turn) return;
     for (const [folder, known] of this.#watched) {
