@@ -29,7 +29,7 @@ export class Tenant {
     await waitFor('the rights to be in force', 20_000, () =>
       this.kubectl(['auth', 'can-i', 'create', 'pods']),
     );
-    await this.kubectl(['wait', '--for=create', 'serviceaccount/default', '--timeout=60s']);
+    await this.kubectl(['wait', '--for=create', 'serviceaccount/default', '--timeout=180s']);
   }
 
   /** Removes the namespace and all that is in it. */

@@ -103,8 +103,8 @@ export function connect(node: ClusterNode): NodeClient {
 export function proveOn(node: ClusterNode, client: CriClient): Promise<Outcome> {
   const host = new Host(node.path('').replace(/\/$/, ''));
   const now = () => performance.now();
-  const signal = AbortSignal.timeout(90_000);
+  const signal = AbortSignal.timeout(patient(90_000));
   const nobody = () => {};
   const options = { client, host, handler: 'runsc', now, signal, onEnd: nobody, onLeft: nobody };
-  return new Prover({ ...options, patienceMs: 80_000 }).prove(signal);
+  return new Prover({ ...options, patienceMs: patient(80_000) }).prove(signal);
 }
