@@ -130,7 +130,12 @@ export class FileTrigger {
     const unwatched = [...this.#watched.values()].filter(({ watcher }) => watcher === undefined).length;
     if (unwatched !== this.#unwatched) this.#options.onUnwatched?.(unwatched, this.#why);
     this.#unwatched = unwatched;
-    if (unwatched > 0) this.#poll ??= setTimeout(() => void this.#pollAll(), this.#options.pollMs).unref();
+    this.#pollLater();
+  }
+
+  #pollLater(): void {
+    if (this.#unwatched === 0) return;
+    this.#poll ??= setTimeout(() => void this.#pollAll(), this.#options.pollMs).unref();
   }
 
   async #pollAll(): Promise<void> {
@@ -143,7 +148,7 @@ export class FileTrigger {
       entry.snapshot = snapshot;
     }
     this.#poll = undefined;
-    this.#tellUnwatched();
+    this.#pollLater();
   }
 
   #onEvent(folder: string, name: string | null): void {
@@ -163,6 +168,7 @@ export class FileTrigger {
   close(): void {
     for (const folder of [...this.#watched.keys()]) this.#drop(folder);
     this.#turn += 1;
+    this.#unwatched = 0;
     clearTimeout(this.#poll);
     clearTimeout(this.#again);
   }

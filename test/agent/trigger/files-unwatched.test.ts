@@ -98,6 +98,21 @@ describe('FileTrigger, when the kernel has no watch left', () => {
     );
   });
 
+  it('tells nothing of the middle of setting watches, where it looks at the others', async (t) => {
+    const { trigger, kernel, told, poll } = await exhausted(t);
+    await trigger.watch([CONFIG]);
+    kernel.fails = (folder) => {
+      if (!folder.endsWith('/etc')) return false;
+      void poll();
+      return true;
+    };
+    await trigger.watch([CONFIG]);
+    assert.deepEqual(
+      told.map(([folders]) => folders),
+      [2, 1],
+    );
+  });
+
   it('hears what changes, comes and goes in a folder that is not watched, each once', async (t) => {
     const { trigger, changes, poll, at } = await exhausted(t);
     await trigger.watch([CONFIG]);
