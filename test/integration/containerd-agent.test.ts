@@ -53,7 +53,7 @@ function testsOn(name: NodeName): void {
     }
   });
 
-  it(`restarted ${RESTARTS} times, each in less than 3 s: no flap`, {
+  it(`restarted ${RESTARTS} times: no flap`, {
     timeout: patient(240_000),
   }, async () => {
     const seconds: number[] = [];
@@ -62,8 +62,9 @@ function testsOn(name: NodeName): void {
       await node(name).restart('containerd');
       seconds.push((performance.now() - begun) / 1000);
       await randomPause(2_000);
+      // One that lets no look end for as long as the grace serves no pods either: a slow machine comes near to that.
+      if (restart % 3 === 0) await provenAnew();
     }
-    await provenAnew(); // the last restart may have been looked at already
     console.log(
       `${name}: ${RESTARTS} restarts of containerd, the longest ${Math.max(...seconds).toFixed(2)} s`,
     );
@@ -226,7 +227,7 @@ function useAgent(name: NodeName): () => OutsideAgent {
   let agent: OutsideAgent | undefined;
   beforeEach(
     async () => {
-      agent = new OutsideAgent(node(name));
+      agent = new OutsideAgent(node(name), { UNKNOWN_GRACE: `${patient(60)}s` });
       await agent.proven();
     },
     { timeout: patient(60_000) },
