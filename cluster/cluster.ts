@@ -6,12 +6,12 @@ import { replaceFile } from '../hack/replace-file.ts';
 import { run, UsageError, waitFor } from '../hack/run.ts';
 import { type Answer, ApiReader } from './control-plane/api.ts';
 import {
-  type CONTROL_PLANE,
+  type ControlPlaneDaemon,
   type ControlPlaneTools,
   controlPlaneOf,
   kubeconfig,
   setUpNetwork,
-  startControlPlane,
+  startDaemon,
   writeCredentials,
 } from './control-plane/control-plane.ts';
 import { type Authority, openAuthority } from './control-plane/pki.ts';
@@ -128,8 +128,8 @@ export class Cluster {
     });
   }
 
-  async #startDaemon(name: (typeof CONTROL_PLANE)[number]): Promise<void> {
-    await startControlPlane(this.controlPlane, name, this.#tools);
+  async #startDaemon(name: ControlPlaneDaemon): Promise<void> {
+    await startDaemon(this.controlPlane, name, this.#tools);
   }
 
   async #startRelay(port: number | undefined): Promise<void> {

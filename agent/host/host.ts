@@ -54,9 +54,11 @@ export class Host {
     try {
       this.#parts ??= visibleParts(this.root, this.#mountInfo);
       const parts = await this.#parts;
-      const step = (folder: string, name: string) => {
-        if (isVisible(folder, parts)) onStep?.(folder, name);
-      };
+      const step =
+        onStep &&
+        ((folder: string, name: string) => {
+          if (isVisible(folder, parts)) onStep(folder, name);
+        });
       const real = await this.#turns.take(path, () => resolvePath(this.root, path, step));
       if (!isVisible(real.path, parts)) throw new NotVisible(real.path, this.root);
       return real.exists ? real.path : undefined;

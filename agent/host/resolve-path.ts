@@ -13,7 +13,7 @@ const MAX_LINKS = 40;
 export async function resolvePath(
   root: string,
   path: string,
-  onStep: (folder: string, name: string) => void = () => {},
+  onStep?: (folder: string, name: string) => void,
 ): Promise<{ readonly path: string; readonly exists: boolean }> {
   const pending = parts(path);
   let resolved: string[] = [];
@@ -23,7 +23,7 @@ export async function resolvePath(
       resolved = resolved.slice(0, -1);
       continue;
     }
-    onStep(`/${resolved.join('/')}`, part);
+    onStep?.(`/${resolved.join('/')}`, part);
     const target = await linkTarget(join(root, ...resolved, part));
     if (target === undefined) return { path: join('/', ...resolved, part, ...pending), exists: false };
     if (target === '') {

@@ -12,6 +12,7 @@ const PKI = '/etc/kubernetes/pki';
 
 /** The daemons of the control plane, in the order they start. */
 export const CONTROL_PLANE = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler'] as const;
+export type ControlPlaneDaemon = (typeof CONTROL_PLANE)[number];
 
 /** The folders that hold the control plane's programs. */
 export type ControlPlaneTools = { readonly kubernetes: string; readonly etcd: string };
@@ -76,9 +77,9 @@ rules:
 export const AUDIT_LOG = '/var/log/kube-apiserver-audit.log';
 
 /** Starts one daemon of the control plane; harmless when it runs. */
-export async function startControlPlane(
+export async function startDaemon(
   controlPlane: Machine,
-  name: (typeof CONTROL_PLANE)[number],
+  name: ControlPlaneDaemon,
   tools: ControlPlaneTools,
 ): Promise<void> {
   if (controlPlane.daemonPid(name) !== undefined) return;
@@ -86,7 +87,7 @@ export async function startControlPlane(
   await controlPlane.daemon(name, [bin, ...ARGUMENTS[name]]);
 }
 
-const ARGUMENTS: Record<(typeof CONTROL_PLANE)[number], readonly string[]> = {
+const ARGUMENTS: Record<ControlPlaneDaemon, readonly string[]> = {
   etcd: ['--data-dir=/var/lib/etcd', '--unsafe-no-fsync', '--log-level=warn'],
   'kube-apiserver': [
     '--etcd-servers=http://127.0.0.1:2379',
