@@ -11,6 +11,7 @@ import { type Patience, type Settled, type Steady, settle } from './settle.ts';
 import type { Bell } from './trigger/bell.ts';
 import type { FileTrigger } from './trigger/files.ts';
 import { type Trigger, triggerText } from './trigger/trigger.ts';
+import type { Verdict } from './verdict.ts';
 import { waitFor } from './wait-for.ts';
 
 /** What the loop is made of; everything that touches the world comes from `main.ts`. */
@@ -26,6 +27,8 @@ export type AgentOptions = {
     triggers: readonly Trigger[],
     standing: Outcome | undefined,
   ) => Promise<Look>;
+  /** Marks a verdict that a busy node is to blame for. */
+  readonly excuse: (verdict: Verdict) => Promise<Verdict>;
   readonly roundTimeoutMs?: number;
   readonly bell: Bell<Trigger>;
   readonly files: FileTrigger;
@@ -55,6 +58,7 @@ export class Agent {
   #history: readonly Transition[] = [];
   #facts: Facts = {};
   #findings: readonly Finding[] = [];
+  #proven: Outcome | undefined;
   #provenAt: string | undefined;
   #provenMs = Number.NEGATIVE_INFINITY;
   #report: Report | undefined;
@@ -117,7 +121,6 @@ export class Agent {
     const trigger = firstOf(triggers);
     const seen = await this.#look(triggers, signal);
     const before = this.#last;
-    const isNew = seen.proof !== before?.proof;
     this.#last = seen;
     // Set before anything is told: a reader of the verdict may change a file at once, and the trigger must name it.
     await waitFor(files.watch(seen.watch, begunAt), WATCH_MS, signal);
@@ -129,7 +132,8 @@ export class Agent {
     const { publish } = settled;
     const tells = publish !== undefined && (publish.status !== 'Unknown' || seen.proof.kind === 'proven');
     this.#facts = tells ? { ...this.#facts, ...seen.facts } : { ...seen.facts, ...this.#facts };
-    if (seen.proof.kind === 'proven' && isNew) {
+    if (seen.proof.kind === 'proven' && seen.proof !== this.#proven) {
+      this.#proven = seen.proof;
       this.#provenAt = this.#options.date().toISOString();
       this.#provenMs = now();
     }
@@ -152,7 +156,7 @@ export class Agent {
 
   /** A look; one that does not end in time, whatever it waits for, or fails, is one that could not see. */
   async #look(triggers: readonly Trigger[], signal: AbortSignal): Promise<Look> {
-    const { look, log, now, proofIntervalMs, roundTimeoutMs: timeoutMs } = this.#options;
+    const { look, excuse, log, now, proofIntervalMs, roundTimeoutMs: timeoutMs } = this.#options;
     const last = this.#last?.proof;
     const standing = now() - this.#provenMs < proofIntervalMs ? last : undefined;
     try {
@@ -163,7 +167,7 @@ export class Agent {
       const reason = err instanceof DeadlineError ? 'CheckTimedOut' : 'CheckFailed';
       const message = `the look failed: ${errorLine(err)}`;
       const { findings = [], watch = [] } = this.#last ?? {};
-      const verdict = { status: 'Unknown', reason, message } as const;
+      const verdict = await excuse({ status: 'Unknown', reason, message });
       const proof = { kind: 'impossible', reason, message } as const;
       return { verdict, seenMs: now(), findings, proof, facts: {}, watch };
     }

@@ -40,6 +40,11 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings) {
   const apiServer = inCluster && apiHost !== undefined ? { host: apiHost, port: apiPort } : undefined;
   if (publish.length > 0 && apiServer === undefined)
     problems.push(`PUBLISH="${publish.join(',')}" needs a cluster: run in a pod that has a service account`);
+  const podUid = settings.text('POD_UID');
+  if (podUid !== undefined && !/^[0-9a-f-]{32,36}$/.test(podUid))
+    problems.push(`POD_UID="${podUid}" is not the UID of a pod`);
+  if (publish.length > 0 && podUid === undefined)
+    problems.push('POD_UID is not set: the DaemonSet must pass metadata.uid, as manifests/base does');
   const minRunscRelease = settings.text('MIN_RUNSC_RELEASE')?.replace(/^release-/, '');
   if (minRunscRelease !== undefined && !/^\d{8}(\.\d+)?$/.test(minRunscRelease)) {
     problems.push(`MIN_RUNSC_RELEASE="${minRunscRelease}" is not a gVisor release such as 20240325.0`);
@@ -66,6 +71,7 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings) {
     criSocket: optionalPath('CRI_SOCKET'),
     containerdConfig: optionalPath('CONTAINERD_CONFIG'),
     minRunscRelease,
+    podUid,
     /** Absent where it is off. */
     listen: listen === 'off' ? undefined : listen,
   };

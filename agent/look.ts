@@ -4,13 +4,14 @@ import { Reading, type Sources } from './checks/reading.ts';
 import { runChecks } from './checks/run.ts';
 import type { Facts } from './facts.ts';
 import type { Finding } from './finding.ts';
+import type { Host } from './host/host.ts';
 import { readPressure } from './host/pressure.ts';
-import { impossible, type Outcome } from './proof/outcome.ts';
+import { impossible, type Outcome, type Unproven } from './proof/outcome.ts';
 import type { Reason } from './reasons.ts';
 import { DEFAULT_PLATFORM, DEFAULT_RUNSC_CONFIG } from './runsc/config.ts';
 import { shimOf } from './runsc/files.ts';
 import type { Trigger } from './trigger/trigger.ts';
-import { isCause, judge, type Verdict } from './verdict.ts';
+import { isCause, judge, UNEXPLAINED, type Verdict } from './verdict.ts';
 
 /** One whole look at the node. `watch` are the host paths whose change should lead to another. */
 export type Look = {
@@ -24,10 +25,12 @@ export type Look = {
   readonly watch: readonly string[];
 };
 
-/** What a look needs: the sources, the proof as a function, and a monotonic clock in milliseconds. */
+/** What a look needs: the sources, the proof as functions, and a monotonic clock in milliseconds. */
 export type LookOptions = {
   readonly sources: Sources;
   readonly prove: (signal: AbortSignal) => Promise<Outcome>;
+  /** Compares a failure that nothing explains with a sandbox of runc. */
+  readonly compare: (failed: Unproven, signal: AbortSignal) => Promise<Outcome>;
   readonly now: () => number;
   /** The last proof, if it is recent enough to stand. */
   readonly last?: Outcome | undefined;
@@ -44,21 +47,24 @@ export async function look(options: LookOptions, signal: AbortSignal): Promise<L
   const { sources, now } = options;
   const first = new Reading(sources, signal);
   let checkedMs = now();
-  const [before, proof] = await checkAndProve(options, first, signal);
+  const [before, proved] = await checkAndProve(options, first, signal);
   signal.throwIfAborted();
-  const witness = proof.kind === 'proven' ? proof.witness : undefined;
+  const witness = proved.kind === 'proven' ? proved.witness : undefined;
   // A cause that came only after the checks had looked, in the middle of the proof, is seen by looking again.
-  const isUnexplained = (proof.kind === 'failed' || proof.kind === 'stuck') && !before.some(isCause);
+  const isUnexplained = (proved.kind === 'failed' || proved.kind === 'stuck') && !before.some(isCause);
   // So is what lies beside a shim whose folder only this proof has told.
   const { shim = sources.shim } = witness ?? {};
   const again = isUnexplained || (shim !== undefined && !first.folders.includes(posix.dirname(shim)));
   const reading = again ? new Reading({ ...sources, shim }, signal) : first;
   if (again) checkedMs = now();
   const causes = again ? await runChecks(CAUSES, reading, { now, signal }) : before;
+  const isNodeSuspect =
+    proved.kind === 'failed' && UNEXPLAINED.includes(proved.reason) && !causes.some(isCause);
+  const proof = isNodeSuspect ? await options.compare(proved, signal) : proved;
   const findings = [...causes, ...(await runChecks(EVIDENCE, reading, { now, signal, witness }))];
   const facts: Facts = Object.assign({}, ...findings.map((finding) => finding.facts));
   return {
-    verdict: await excuse(judge(findings, proof), sources),
+    verdict: await excuse(judge(findings, proof), sources.host),
     seenMs: findings.some(isCause) ? checkedMs : now(),
     findings,
     proof,
@@ -84,11 +90,11 @@ async function checkAndProve(
   return [findings, findings.some(isCause) ? await proveNow() : ((await silence()) ?? standing)];
 }
 
-/** What a node under pressure comes to, as it answers late and boots slowly: it says nothing against the node. */
-const EXCUSABLE: readonly Reason[] = ['SandboxSlow', 'CheckTimedOut', 'ProbeInterrupted'];
+/** What a busy node comes to, as it answers late: it says nothing against the node. */
+const EXCUSABLE: readonly Reason[] = ['CheckTimedOut', 'ProbeInterrupted'];
 
-/** Marks a verdict that pressure is to blame for. */
-async function excuse(verdict: Verdict, { host }: Sources): Promise<Verdict> {
+/** Marks a verdict that a busy node is to blame for. */
+export async function excuse(verdict: Verdict, host: Host): Promise<Verdict> {
   if (!EXCUSABLE.includes(verdict.reason)) return verdict;
   return (await readPressure(host)) === undefined ? verdict : { ...verdict, excused: true };
 }

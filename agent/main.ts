@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -18,10 +19,11 @@ import { Metrics } from './http/metrics.ts';
 import { createAgentServer, listen, pageAddress } from './http/server.ts';
 import { SERVICE_ACCOUNT } from './kube/access.ts';
 import { openLog } from './log.ts';
-import { look } from './look.ts';
+import { excuse, look } from './look.ts';
 import { openApiPublisher } from './node/api.ts';
 import { NodePods } from './node-pods.ts';
 import { EXIT_CODES, lookOnce } from './once.ts';
+import type { Unproven } from './proof/outcome.ts';
 import { Prover } from './proof/prover.ts';
 import type { Publisher } from './publisher.ts';
 import type { Report } from './report.ts';
@@ -93,6 +95,10 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
     handler,
     now,
     signal: stop.signal,
+    ownPod: config.podUid,
+    // One look beside the agent, in its own pod even, must not take the agent's probe for its own.
+    owner: ((args.once ? undefined : config.podUid) ?? randomUUID()).replaceAll('-', '').slice(0, 16),
+    wallMs: Date.now,
     ...(args.once ? { patienceMs: ONCE_PATIENCE_MS } : {}),
     onEnd: () => bell.ring({ kind: 'boot' }),
     onLeft: (left) => {
@@ -118,8 +124,11 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
       if (triggers.some(isChange)) prover.changed();
       const containerdConfig = await configPath();
       const seen = { ...sources, containerdConfig, shim: prover.witness?.shim };
-      return look({ sources: seen, prove: (inner) => prover.prove(inner), now, last, triggers }, signal);
+      const prove = (inner: AbortSignal) => prover.prove(inner);
+      const compare = (failed: Unproven, inner: AbortSignal) => prover.compare(failed, inner);
+      return look({ sources: seen, prove, compare, now, last, triggers }, signal);
     },
+    excuse: (verdict) => excuse(verdict, host),
     bell,
     files,
     publishers,

@@ -59,6 +59,11 @@ const REMEDIES = {
     AgentStarting: 'Wait for the first proof to end.',
     ContainerdUnreachable: 'Start containerd, or set CRI_SOCKET to the socket it listens on.',
     RuntimeUnsupported: 'Keep the agent off this node: only containerd can be judged.',
+    WrongRuntime:
+      "Set CRI_SOCKET to the socket that the node's kubelet uses (its containerRuntimeEndpoint): pods run elsewhere.",
+    NodeExhausted:
+      'Free what the message names: processes, memory, files or disk space. See which pod uses it up, and limit pods (podPidsLimit, ephemeral-storage).',
+    NoSandboxStarts: "Read containerd's log: no pod starts on this node, in gVisor or not.",
     ReleaseUnknown: 'Install an official gVisor release, or build runsc with its version set.',
     SandboxImageMissing:
       'Load or pull the sandbox (pause) image that containerd is configured with: no pod starts without it.',

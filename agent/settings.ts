@@ -8,6 +8,11 @@ export type Setting = {
 /** Every setting, read from the environment. Durations are a number with ms, s, m or h. */
 export const SETTINGS = {
   NODE_NAME: { fallback: "the host's name", meaning: 'Name of the Node object that this agent speaks for.' },
+  POD_UID: {
+    fallback: 'none',
+    meaning:
+      "UID of the agent's own pod, from the downward API: only a containerd that runs this pod is the kubelet's. Required in a cluster.",
+  },
   HOST_ROOT: {
     fallback: '/',
     meaning: "Where the host's root file system is visible; `/host` in the DaemonSet.",

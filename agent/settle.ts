@@ -1,4 +1,5 @@
-import type { Verdict } from './verdict.ts';
+import type { Reason } from './reasons.ts';
+import { UNEXPLAINED, type Verdict } from './verdict.ts';
 
 /** What is remembered between looks. Times are milliseconds of a monotonic clock. */
 export type Steady = {
@@ -37,19 +38,24 @@ export function settle(state: Steady, verdict: Verdict, nowMs: number, patience:
 function settleFailure(state: Steady, verdict: Verdict, nowMs: number, { confirmMs }: Patience): Settled {
   if (state.published?.status === 'False') return publish(verdict);
   const { failingSince, unknownSince, excusedSince } = state;
+  const mustLastMs = UNEXPLAINED.includes(verdict.reason) ? Math.max(confirmMs, UNEXPLAINED_MS) : confirmMs;
   const since = failingSince ?? nowMs;
   const wasUnseen = (unknownSince ?? excusedSince) !== undefined;
   if (wasUnseen && nowMs - since > FORGOTTEN_MS)
     // Its excuse goes on: failures that nothing confirms must not prolong it.
-    return { state: { ...state, failingSince: nowMs }, lookAgainMs: confirmMs };
-  if (failingSince !== undefined && nowMs - since >= confirmMs) return publish(verdict);
+    return { state: { ...state, failingSince: nowMs }, lookAgainMs: Math.min(mustLastMs, RETRY_MS) };
+  if (failingSince !== undefined && nowMs - since >= mustLastMs) return publish(verdict);
   // This look could see, so a series of looks that could not has ended.
   const { unknownSince: _, excusedSince: __, ...seen } = state;
-  return { state: { ...seen, failingSince: since }, lookAgainMs: Math.max(confirmMs - (nowMs - since), 0) };
+  const restMs = Math.max(mustLastMs - (nowMs - since), 0);
+  return { state: { ...seen, failingSince: since }, lookAgainMs: Math.min(restMs, RETRY_MS) };
 }
 
 function settleUnknown(state: Steady, verdict: Verdict, nowMs: number, { graceMs }: Patience): Settled {
-  const { unknownSince, excusedSince, ...rest } = state;
+  const { unknownSince, excusedSince, failingSince, ...others } = state;
+  // A node that starts no sandbox at all explains the failure before.
+  const isForgotten = failingSince === undefined || NOT_GVISOR.includes(verdict.reason);
+  const rest = isForgotten ? others : { ...others, failingSince };
   const overdue = excusedSince !== undefined && nowMs - excusedSince >= EXCUSED_MS;
   if (verdict.excused) {
     const held = { ...rest, excusedSince: excusedSince ?? unknownSince ?? nowMs };
@@ -74,8 +80,13 @@ function settleUnknown(state: Steady, verdict: Verdict, nowMs: number, { graceMs
  */
 const FORGOTTEN_MS = 1_200_000;
 
-/** Pressure excuses no longer than this: a containerd that answered nobody for an hour serves no pods. */
-const EXCUSED_MS = 3_600_000;
+/** How long a failure that nothing explains must last: a full node fails for moments. */
+const UNEXPLAINED_MS = 30_000;
+/** A control showed that the node is to blame. */
+const NOT_GVISOR: readonly Reason[] = ['NodeExhausted', 'NoSandboxStarts'];
+
+/** A busy node excuses no longer than this, since pods can keep one busy. */
+const EXCUSED_MS = 600_000;
 
 /**
  * How soon to look again while nothing can be seen: this soon within the grace, and after it at intervals that grow

@@ -2,12 +2,15 @@ import type { Finding } from './finding.ts';
 import type { Outcome } from './proof/outcome.ts';
 import type { Reason } from './reasons.ts';
 
+/** Failures that no check and no word of containerd explains, so that the node may be to blame. */
+export const UNEXPLAINED: readonly Reason[] = ['SandboxFailed', 'SandboxDied'];
+
 /** What one look at the node came to. */
 export type Verdict = {
   readonly status: 'True' | 'False' | 'Unknown';
   readonly reason: Reason;
   readonly message: string;
-  /** The node is under pressure, which is why nothing could be seen: that says nothing against it. */
+  /** The node is busy, which is why nothing could be seen: that says nothing against it. */
   readonly excused?: true;
 };
 
@@ -23,7 +26,8 @@ export function judge(findings: readonly Finding[], outcome: Outcome): Verdict {
     return explained(findings, outcome, ['HandlerRunsRunc']);
   }
   if (outcome.kind === 'failed' || outcome.kind === 'stuck') return explained(findings, outcome);
-  return { status: 'Unknown', reason: outcome.reason, message: outcome.message };
+  const { reason, message, tolerated } = outcome;
+  return { status: 'Unknown', reason, message, ...(tolerated ? { excused: true } : {}) };
 }
 
 function granted(findings: readonly Finding[], { message }: Outcome): Verdict {

@@ -29,20 +29,21 @@ const PLAIN = {
 /** Every known layout, the more particular first. */
 const RULES: readonly Rule[] = [
   {
-    // https://github.com/k3s-io/k3s/blob/master/pkg/agent/containerd/config.go
-    name: 'k3s',
-    marks: ['/var/lib/rancher/k3s/agent/etc/containerd/config.toml'],
-    containerdConfig: '/var/lib/rancher/k3s/agent/etc/containerd/config.toml',
-    criSocket: '/run/k3s/containerd/containerd.sock',
-    edit: 'config-v3.toml.tmpl, or a drop-in in config-v3.toml.d (config.toml.tmpl and config.toml.d for containerd 1.x), in /var/lib/rancher/k3s/agent/etc/containerd; then restart k3s',
-  },
-  {
     // https://github.com/rancher/rke2/blob/master/pkg/executor/staticpod/spw.go
     name: 'RKE2',
     marks: ['/var/lib/rancher/rke2/agent/etc/containerd/config.toml'],
     containerdConfig: '/var/lib/rancher/rke2/agent/etc/containerd/config.toml',
     criSocket: '/run/k3s/containerd/containerd.sock',
     edit: 'config-v3.toml.tmpl, or a drop-in in config-v3.toml.d (config.toml.tmpl and config.toml.d for containerd 1.x), in /var/lib/rancher/rke2/agent/etc/containerd; then restart RKE2',
+  },
+  {
+    // The socket is RKE2's too, and visible where neither's folders are mounted.
+    // https://github.com/k3s-io/k3s/blob/master/pkg/agent/containerd/config.go
+    name: 'k3s',
+    marks: ['/var/lib/rancher/k3s/agent/etc/containerd/config.toml', '/run/k3s/containerd/containerd.sock'],
+    containerdConfig: '/var/lib/rancher/k3s/agent/etc/containerd/config.toml',
+    criSocket: '/run/k3s/containerd/containerd.sock',
+    edit: 'config-v3.toml.tmpl, or a drop-in in config-v3.toml.d (config.toml.tmpl and config.toml.d for containerd 1.x), in /var/lib/rancher/k3s/agent/etc/containerd; then restart k3s',
   },
   {
     // https://docs.k0sproject.io/stable/runtime/
@@ -113,7 +114,7 @@ const LATE_PAUSE_MS = 5_000;
 /**
  * Tells by its files which distribution a node runs; a plain containerd when none is recognised. The socket follows from
  * it for as long as the agent runs, so what is late is asked for again, and rejects after a minute. What cannot be seen is
- * taken for absent: a distribution whose folders are not mounted is named by the settings.
+ * taken for absent; a socket that is not the kubelet's is found out by the proof, which looks for the agent's own pod.
  */
 export async function readDistribution(host: Host, pauseMs = LATE_PAUSE_MS): Promise<Distribution> {
   let tries = LATE_TRIES;

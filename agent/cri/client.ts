@@ -13,11 +13,17 @@ const PROGRAM_MS = 5_000;
 export type ListedSandbox = {
   readonly id: string;
   readonly metadata: { readonly name: string; readonly uid: string; readonly namespace: string } | null;
+  /** Nanoseconds since 1970. */
+  readonly createdAt: number;
   readonly runtimeHandler: string;
 };
 
 /** A container as containerd itself records it. */
-export type ListedContainer = { readonly id: string; readonly labels: Readonly<Record<string, string>> };
+export type ListedContainer = {
+  readonly id: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly createdAt: { readonly seconds: number } | null;
+};
 
 /** A connection to containerd's socket: the CRI, and containerd's introspection, task and container services. */
 export class CriClient extends Connection {

@@ -54,6 +54,7 @@ const runtimeV1 = {
   PodSandbox: message({
     id: [1, 'string'],
     metadata: [2, 'PodSandboxMetadata'],
+    createdAt: [4, 'int64'],
     runtimeHandler: [7, 'string'],
   }),
 };
@@ -81,7 +82,8 @@ const tasksV1 = {
 const containersV1 = {
   ListRequest: message({ filters: [1, repeated('string')] }),
   ListResponse: message({ containers: [1, repeated('Container')] }),
-  Container: message({ id: [1, 'string'], labels: [2, map('string')] }),
+  Container: message({ id: [1, 'string'], labels: [2, map('string')], createdAt: [8, 'Timestamp'] }),
+  Timestamp: message({ seconds: [1, 'int64'] }),
   DeleteRequest: message({ id: [1, 'string'] }),
   DeleteResponse: NOTHING,
 };

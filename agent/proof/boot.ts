@@ -16,6 +16,10 @@ export type BootOptions = {
   readonly handler: string;
   readonly now: () => number;
   readonly signal: AbortSignal;
+  /** What marks the sandboxes of this agent: at most 16 letters and digits. */
+  readonly owner: string;
+  /** The UID of the agent's own pod, which the right containerd runs; absent outside of a cluster. */
+  readonly ownPod?: string | undefined;
 };
 
 const ATTEMPTS = 5;
@@ -81,12 +85,12 @@ type Attempt = {
 };
 
 async function tryOnce(options: BootOptions): Promise<Attempt> {
-  const { client, handler, now } = options;
-  const place = await findPlace(client);
+  const { client, handler, now, owner, ownPod } = options;
+  const place = await findPlace(client, ownPod);
   const begunMs = now();
   let id: string;
   try {
-    id = await client.runSandbox(newSandbox(place), handler, { timeoutMs: null });
+    id = await client.runSandbox(newSandbox(place, owner), handler, { timeoutMs: null });
   } catch (error) {
     return { outcome: await outcomeOfStart(client, error) };
   }

@@ -1,10 +1,8 @@
-import type { CriClient } from '../cri/client.ts';
 import type { Outcome } from './outcome.ts';
-import { sweepForgotten, sweepSandboxes } from './sweep.ts';
+import { type SweepOptions, sweepForgotten, sweepSandboxes } from './sweep.ts';
 
 /** Where probes leave something, and who hears of it. */
-export type LeftoversOptions = {
-  readonly client: CriClient;
+export type LeftoversOptions = SweepOptions & {
   /** Called with how many sandboxes of earlier probes containerd cannot remove, when that changes. */
   readonly onLeft: (left: number) => void;
 };
@@ -41,14 +39,14 @@ export class Leftovers {
    * sandboxes; where it does not list its containers in time, they are looked for again the next time.
    */
   async sweep(forgotten: boolean, signal: AbortSignal): Promise<void> {
-    const { client, onLeft } = this.#options;
-    const sandboxes = await sweepSandboxes(client, signal);
+    const { onLeft } = this.#options;
+    const sandboxes = await sweepSandboxes(this.#options, signal);
     if (forgotten && this.#mayHaveForgotten) {
-      const found = await sweepForgotten(client, signal).catch(() => undefined);
-      this.#mayHaveForgotten = found?.length !== 0;
+      const found = await sweepForgotten(this.#options, signal).catch(() => undefined);
+      this.#mayHaveForgotten = found === undefined || found.inUse || found.left.length > 0;
       // What is found only now is a predecessor's.
       if (this.#forgotten === undefined && found !== undefined) this.#before = Number.POSITIVE_INFINITY;
-      this.#forgotten = found ?? this.#forgotten;
+      this.#forgotten = found?.left ?? this.#forgotten;
     }
     const left = new Set([...sandboxes, ...(this.#forgotten ?? [])]).size;
     // What stays though another came and went is not of the latest.

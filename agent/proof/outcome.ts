@@ -20,6 +20,17 @@ export type Unproven = {
   readonly kind: 'failed' | 'stuck' | 'slow' | 'interrupted' | 'impossible';
   readonly reason: Reason;
   readonly message: string;
+  /** Set where a control showed that the node, and not gVisor, is slow. */
+  readonly tolerated?: boolean;
+};
+
+/** The result of a control; `handler` is the handler that was tried, `error` is set where its sandbox did not start. */
+export type ControlResult = {
+  readonly handler: string;
+  /** How long the start took; of one that has not ended yet, how long it has taken so far. */
+  readonly tookMs: number;
+  readonly ended: boolean;
+  readonly error?: unknown;
 };
 
 /**
@@ -62,16 +73,26 @@ const NO_IMAGE =
 
 /** A deadline that containerd, its shims or gVisor (runsc/cgroup/systemd.go) have of their own, which a busy node does not keep. */
 const LATE = /context deadline exceeded|got timeout|i\/o timeout/;
-/** What a node that is full has not, often for a moment: a process, memory, or a file. */
-const SHORT = /resource temporarily unavailable|cannot allocate memory|too many open files/;
+/** The words of EAGAIN, ENOMEM, EMFILE, ENFILE, ENOSPC and EDQUOT: the node has no process, memory, file or space left. */
+const EXHAUSTED =
+  /resource temporarily unavailable|cannot allocate memory|too many open files|no space left on device|disk quota exceeded|failed to create new OS thread/;
 
 /** Names the cause of an error that containerd gave while a sandbox should boot. */
 export function outcomeOfError(message: string): Outcome {
   if (NO_IMAGE.test(message)) return { kind: 'impossible', reason: 'SandboxImageMissing', message };
   if (LATE.test(message)) return { kind: 'impossible', reason: 'CheckTimedOut', message };
-  if (SHORT.test(message)) return { kind: 'impossible', reason: 'CheckFailed', message };
+  if (EXHAUSTED.test(message)) return { kind: 'impossible', reason: 'NodeExhausted', message };
   const reason = CAUSES.find(([pattern]) => pattern.test(message))?.[1] ?? 'SandboxFailed';
   return { kind: 'failed', reason, message };
+}
+
+/** The outcome where no sandbox of runc starts either: that says nothing of gVisor. */
+export function outcomeOfControl({ handler, ended, error }: ControlResult, failed: Unproven): Unproven {
+  const why = ended ? errorLine(error) : 'it has not ended yet';
+  const message = `a sandbox of handler "${handler}" does not start either (${why}); ${failed.message}`;
+  if (!ended || LATE.test(why)) return { kind: 'impossible', reason: 'CheckTimedOut', message };
+  const reason = EXHAUSTED.test(message) ? 'NodeExhausted' : 'NoSandboxStarts';
+  return { kind: 'impossible', reason, message };
 }
 
 /** The outcome of a proof that could not be made. */

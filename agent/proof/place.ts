@@ -1,9 +1,14 @@
-import type { CriClient } from '../cri/client.ts';
+import type { CriClient, ListedSandbox } from '../cri/client.ts';
 import { CriError } from '../cri/error.ts';
 import { isProbe } from './sandbox-config.ts';
 
-/** A pod may end between two questions, and a sandbox that is none of the kubelet's tells nothing. */
-const PODS_TO_ASK = 5;
+/** A pod may end between two requests, and a sandbox that is not the kubelet's has no place. */
+const MAX_PODS = 5;
+
+/** The containerd behind the socket does not run this agent's own pod, so it is not the kubelet's. */
+export class WrongRuntime extends Error {
+  override readonly name = 'WrongRuntime';
+}
 
 /** Our own folder below the kubelet's root of pods. A dash would be a further level of systemd's. */
 const OWN = 'gvisor_ready';
@@ -11,17 +16,23 @@ const OWN = 'gvisor_ready';
 /**
  * The cgroup parent for a probe, "" when there is no pod to learn from: a place of its own in the kubelet's root of
  * pods, beside the classes burstable and besteffort. Driver and root are read from what the kubelet asked for a pod's
- * own sandbox, which no pod can shape; one whose shim hangs tells nothing, and the next is asked. Those of the default
- * handler are asked first: of a gVisor pod, its own sentry must answer, and a pod can keep that busy. The place has the
- * default shares (v1) or weight (v2); the sandbox alone is in it, so that containerd's two shares for a sandbox do not matter.
+ * own sandbox, which no pod can shape. The agent's own pod comes first, then pods of the default handler: the shim of
+ * a gVisor pod asks its sentry, which the pod can keep busy. The place has the default shares (v1) or weight (v2); the
+ * sandbox alone is in it, so that containerd's two shares for a sandbox do not matter.
+ * Throws {@link WrongRuntime} when `ownPod`, the UID of the agent's pod, is set and not in containerd's list.
  * Source: https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/opts/spec_opts.go (WithDefaultSandboxShares)
  */
-export async function findPlace(client: CriClient): Promise<string> {
-  const pods = (await client.listSandboxes('SANDBOX_READY'))
-    .filter((sandbox) => !isProbe(sandbox))
-    .sort((a, b) => a.runtimeHandler.length - b.runtimeHandler.length); // the default has no name
+export async function findPlace(client: CriClient, ownPod?: string): Promise<string> {
+  const pods = (await client.listSandboxes('SANDBOX_READY')).filter((sandbox) => !isProbe(sandbox));
+  const rank = ({ metadata, runtimeHandler }: ListedSandbox) =>
+    metadata?.uid === ownPod ? -1 : runtimeHandler.length; // the default handler has no name
+  pods.sort((a, b) => rank(a) - rank(b));
+  if (ownPod !== undefined && pods[0]?.metadata?.uid !== ownPod)
+    throw new WrongRuntime(
+      `the containerd at ${client.socket} runs ${pods.length} pods, and this agent's own is not among them: the kubelet uses another runtime`,
+    );
   let unanswered: unknown;
-  for (const { id } of pods.slice(0, PODS_TO_ASK)) {
+  for (const { id } of pods.slice(0, MAX_PODS)) {
     try {
       const place = placeBeside((await client.sandbox(id)).cgroupParent);
       if (place !== '') return place;

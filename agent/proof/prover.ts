@@ -2,8 +2,9 @@ import timers from 'node:timers/promises';
 import { readPressure } from '../host/pressure.ts';
 import { waitFor } from '../wait-for.ts';
 import { type BootOptions, boot } from './boot.ts';
+import { Control } from './control.ts';
 import { Leftovers, type LeftoversOptions } from './leftovers.ts';
-import { impossible, type Outcome } from './outcome.ts';
+import { type ControlResult, impossible, type Outcome, outcomeOfControl, type Unproven } from './outcome.ts';
 import type { Witness } from './witness.ts';
 
 /** What a prover needs besides the boot's own; times in milliseconds. */
@@ -13,8 +14,10 @@ export type ProverOptions = BootOptions &
     readonly onEnd: () => void;
     /** How long a look waits for a boot before it goes on without, */
     readonly patienceMs?: number;
-    /** and how long a boot may take before a node without pressure counts as one where sandboxes hang. */
+    /** and how long a boot may take before sandboxes count as hanging, unless runc's are as slow. */
     readonly hangMs?: number;
+    /** How long a control is waited for. */
+    readonly controlMs?: number;
   };
 
 /**
@@ -27,8 +30,8 @@ const PATIENCE_MS = 15_000;
  * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/cri-client/pkg/remote_runtime.go
  */
 const HANG_MS = 240_000;
-/** No pressure excuses a boot that takes longer than this many times the kubelet's patience. */
-const MOST_PATIENCES = 4;
+/** A boot that takes more than this many times as long as runc's is not slow because of the node. Measured: 1 to 3 times. */
+const MAX_RATIO = 10;
 /** So many boots that hang, or whose sandbox stays, are left to themselves before another begins, and after that one an hour. */
 const MOST_HANGING = 3;
 const RETRY_HANGING_MS = 3_600_000;
@@ -47,6 +50,7 @@ type Done = { readonly outcome: Outcome; readonly atMs: number };
 export class Prover {
   readonly #options: ProverOptions;
   readonly #leftovers: Leftovers;
+  readonly #control: Control;
   #boot: Boot | undefined;
   #waiting = false;
   #witness: Witness | undefined;
@@ -61,6 +65,7 @@ export class Prover {
   constructor(options: ProverOptions) {
     this.#options = options;
     this.#leftovers = new Leftovers(options);
+    this.#control = new Control(options, options.controlMs ?? PATIENCE_MS);
   }
 
   /** What the last proof showed. */
@@ -85,7 +90,7 @@ export class Prover {
       running = this.#boot = this.#begin();
       await this.#waitFor(running, signal);
     }
-    if (running.done === undefined) return this.#unfinished(running);
+    if (running.done === undefined) return this.#unfinished(running, signal);
     this.#boot = undefined;
     this.#hungMs = undefined;
     const { outcome } = running.done;
@@ -130,7 +135,19 @@ export class Prover {
 
   /** Waits for the boot that runs, but no longer than that: an agent that ends in the middle of one cuts it off. */
   async finish(mostMs: number): Promise<void> {
-    await Promise.race([this.#boot?.ended, timers.setTimeout(mostMs, undefined, { ref: false })]);
+    const ended = Promise.all([this.#boot?.ended, this.#control.finish()]);
+    await Promise.race([ended, timers.setTimeout(mostMs, undefined, { ref: false })]);
+  }
+
+  /**
+   * The same failure where a sandbox of runc starts; an impossible proof where it does not, since the node is to blame
+   * then. Rejects when the signal is aborted.
+   */
+  async compare(failed: Unproven, signal: AbortSignal): Promise<Outcome> {
+    const control = await this.#control.run(signal);
+    return control === undefined || (control.ended && control.error === undefined)
+      ? failed
+      : outcomeOfControl(control, failed);
   }
 
   #begin(): Boot {
@@ -170,15 +187,18 @@ export class Prover {
     return this.#options.now() - last.atMs < RETRY_HANGING_MS ? last.outcome : undefined;
   }
 
-  async #unfinished(running: Boot): Promise<Outcome> {
+  async #unfinished(running: Boot, signal: AbortSignal): Promise<Outcome> {
     const { host, now, hangMs = HANG_MS } = this.#options;
+    const control = running.asked ? await this.#control.run(signal) : undefined;
     const forMs = now() - running.begunMs;
-    const pressure = await readPressure(host);
-    if (this.#hungMs !== undefined && forMs < hangMs && pressure === undefined) return this.#hangs();
-    if (!running.asked || forMs < hangMs || (pressure !== undefined && forMs < hangMs * MOST_PATIENCES)) {
+    const tolerated = running.asked
+      ? control !== undefined && forMs < control.tookMs * MAX_RATIO
+      : (await readPressure(host)) !== undefined;
+    if (this.#hungMs !== undefined && forMs < hangMs && !tolerated) return this.#hangs();
+    if (!running.asked || forMs < hangMs || tolerated) {
       const what = running.asked ? 'a sandbox has been booting' : 'earlier probes have been swept away';
-      const message = `${what} for ${Math.round(forMs / 1_000)} s: ${pressure ?? 'nothing shows why'}`;
-      return { kind: 'slow', reason: 'SandboxSlow', message };
+      const message = `${what} for ${Math.round(forMs / 1_000)} s${running.asked ? beside(control) : ''}`;
+      return { kind: 'slow', reason: 'SandboxSlow', message, tolerated };
     }
     this.#leave(running);
     this.#hungMs = now();
@@ -196,4 +216,11 @@ export class Prover {
     const message = `no sandbox booted within ${Math.round(hangMs / 1_000)} s, after which the kubelet gives up on a pod's; ${this.#hanging} of them still hang`;
     return { kind: 'failed', reason: 'SandboxHangs', message };
   }
+}
+
+/** The control's part of a message. */
+function beside(control: ControlResult | undefined): string {
+  if (control === undefined) return '; there is no sandbox of runc to compare it with';
+  const { handler, ended, tookMs } = control;
+  return `; one of handler "${handler}" ${ended ? 'started in' : 'has been starting for'} ${(tookMs / 1_000).toFixed(1)} s`;
 }

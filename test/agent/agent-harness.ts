@@ -86,6 +86,7 @@ export async function agentOf(
       if (look === undefined || look instanceof Error) throw look;
       return typeof look === 'function' ? look(signal) : lookOf(look, clock.nowMs);
     },
+    excuse: async (verdict) => verdict,
     bell,
     files,
     publishers: [{ publish: (report) => published.push(report), count: (report) => counted.push(report) }],

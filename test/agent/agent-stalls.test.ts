@@ -5,6 +5,7 @@ import { advise, skip } from '../../agent/finding.ts';
 import type { Look } from '../../agent/look.ts';
 import type { Report } from '../../agent/report.ts';
 import { FileTrigger } from '../../agent/trigger/files.ts';
+import type { Verdict } from '../../agent/verdict.ts';
 import { agentOf, BROKEN, lookOf } from './agent-harness.ts';
 import { tempHost } from './host/temp-host.ts';
 import { finding, PROVEN, READY, verdictOf } from './reports.ts';
@@ -34,6 +35,17 @@ describe('Agent, when something stalls', () => {
       published.map(({ look }) => look.verdict.reason),
       ['SandboxProven', 'CheckTimedOut', 'SandboxProven'],
     );
+  });
+
+  it('tolerates one on a busy node, as any other that is late', async (t) => {
+    const excuse = async (verdict: Verdict) => ({ ...verdict, excused: true }) as const;
+    const { agent, bell, clock, run } = await agentOf(t, [READY, NEVER_ENDS], { roundTimeoutMs: 20, excuse });
+    void run();
+    for (const _ of [1, 2, 3]) {
+      await bell.next();
+      clock.nowMs += 60_000;
+    }
+    assert.equal(agent.report?.verdict.status, 'True');
   });
 
   it('aborts the signal of a look that does not end', async (t) => {

@@ -144,6 +144,18 @@ describe('Agent', () => {
     );
   });
 
+  it('does not call it new after a look that saw nothing either', async (t) => {
+    const look = lookOf(READY, 1_000);
+    const { agent, bell, clock, run } = await agentOf(t, [async () => look, UNSEEN, async () => look]);
+    void run();
+    for (const _ of [1, 2]) {
+      await bell.waiting();
+      clock.nowMs += 5_000;
+      await bell.next();
+    }
+    assert.equal(agent.report?.provenAt, '1970-01-01T00:00:01.000Z');
+  });
+
   it('ends while it waits, and while it looks, without a verdict', async (t) => {
     const waits = await agentOf(t, [READY]);
     const waited = waits.run();

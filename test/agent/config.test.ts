@@ -4,6 +4,7 @@ import { type Config, parseConfig } from '../../agent/config.ts';
 import { parseDuration } from '../../agent/read-settings.ts';
 import { SETTINGS } from '../../agent/settings.ts';
 
+const POD_UID = '9fd9a4de-0c6b-4a4e-9ae2-6f8d0a5c3b11';
 const DEFAULTS: Config = {
   nodeName: 'node-1',
   hostRoot: '/',
@@ -14,6 +15,7 @@ const DEFAULTS: Config = {
   criSocket: undefined,
   containerdConfig: undefined,
   minRunscRelease: undefined,
+  podUid: undefined,
   apiServer: undefined,
   listen: { host: '::', port: 9477 },
   logLevel: 'info',
@@ -42,7 +44,7 @@ describe('parseConfig', () => {
   });
 
   it('publishes to the API in a cluster, unless told not to', () => {
-    const pod = { KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '6443' };
+    const pod = { KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '6443', POD_UID };
     assert.deepEqual(parsed(pod, true).publish, ['node', 'events']);
     assert.deepEqual(parsed(pod, true).apiServer, { host: 'fd00::1', port: '6443' });
     assert.deepEqual(parsed({ ...pod, PUBLISH: '' }, true).publish, []);
@@ -56,6 +58,7 @@ describe('parseConfig', () => {
   const good: readonly [string, string, Partial<Config>][] = [
     ['NODE_NAME', 'ip-10-0-0-1.eu.internal', { nodeName: 'ip-10-0-0-1.eu.internal' }],
     ['HOST_ROOT', '/host', { hostRoot: '/host' }],
+    ['POD_UID', POD_UID, { podUid: POD_UID }],
     [
       'CRI_SOCKET',
       'unix:///run/k3s/containerd/containerd.sock',
@@ -129,9 +132,13 @@ describe('parseConfig', () => {
   }
 
   it('refuses to publish to nowhere, and events without the Node', () => {
-    const [none, ...more] = problemsOf({ PUBLISH: 'node' });
+    const [none, ...more] = problemsOf({ PUBLISH: 'node', POD_UID });
     assert.match(none ?? '', /^PUBLISH="node" needs a cluster: run in a pod that has a service account$/);
     assert.deepEqual(more, []);
+    assert.match(
+      problemsOf({ PUBLISH: 'node' }).join(),
+      /POD_UID is not set: the DaemonSet must pass metadata.uid/,
+    );
     assert.match(problemsOf({ PUBLISH: 'events' }).join(), /^PUBLISH="events" needs node as well/);
   });
 

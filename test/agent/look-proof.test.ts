@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { look } from '../../agent/look.ts';
 import { witnessOf } from './checks/fake-node.ts';
 import { healthy, NEVER, RUNSC } from './healthy-node.ts';
+import { runCpus } from './host/cpu-times.ts';
 import { PROVEN, unproven } from './reports.ts';
 
 describe('look, by what a proof showed', () => {
@@ -30,6 +31,24 @@ describe('look, by what a proof showed', () => {
     assert.equal(findings.find(({ check }) => check === 'runsc')?.status, 'pass');
   });
 
+  for (const [reason, broken, compared] of [
+    ['SandboxFailed', false, true],
+    ['SandboxDied', false, true],
+    ['SandboxFailed', true, false],
+    ['RunscNotFound', false, false],
+  ] as const)
+    it(`compares ${reason} ${compared ? '' : 'not '}with runc where ${broken ? 'a file' : 'no file'} explains it`, async (t) => {
+      const { options } = await healthy(t, async (root) => {
+        if (broken) await chmod(join(root, RUNSC), 0o600);
+        return unproven('failed', reason);
+      });
+      const { verdict } = await look(
+        { ...options, compare: async () => unproven('impossible', 'NodeExhausted') },
+        NEVER,
+      );
+      assert.equal(verdict.reason === 'NodeExhausted', compared);
+    });
+
   it('takes nothing for in force where no proof was made', async (t) => {
     const { options } = await healthy(t, async () => unproven('slow', 'SandboxSlow'));
     const { verdict, findings, facts } = await look(options, NEVER);
@@ -40,8 +59,7 @@ describe('look, by what a proof showed', () => {
   });
 
   for (const [reason, busy, excused] of [
-    ['SandboxSlow', true, true],
-    ['SandboxSlow', false, undefined],
+    ['SandboxSlow', true, undefined],
     ['CheckTimedOut', true, true],
     ['ProbeInterrupted', true, true],
     ['ProbeInterrupted', false, undefined],
@@ -49,9 +67,7 @@ describe('look, by what a proof showed', () => {
   ] as const) {
     it(`${excused ? 'excuses' : 'does not excuse'} ${reason} on a ${busy ? 'busy' : 'calm'} node`, async (t) => {
       const { options } = await healthy(t, async () => unproven('impossible', reason));
-      const file = join(options.sources.host.root, 'proc/pressure/cpu');
-      await mkdir(join(file, '..'), { recursive: true });
-      await writeFile(file, `some avg10=${busy ? '97.00' : '0.00'} avg60=0.00 avg300=0.00 total=1\n`);
+      runCpus(t, options.sources.host, busy ? 0 : 90);
       const { verdict } = await look(options, NEVER);
       assert.deepEqual([verdict.reason, verdict.excused], [reason, excused]);
     });

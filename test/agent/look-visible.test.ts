@@ -19,7 +19,10 @@ async function lookAt(t: TestContext, proof: Outcome, options = {}): Promise<Loo
   const host = await mountedHost(t, ['etc', 'usr', 'proc'], { '/etc/containerd/config.toml': CONFIG });
   const runsc = loadedRuntime({ options });
   const sources = sourcesOf('', { host, cri: fakeCri(criStatus('v2.4.2', { runsc })) });
-  return look({ sources, prove: async () => proof, now: () => performance.now() }, NEVER);
+  return look(
+    { sources, prove: async () => proof, compare: async (failed) => failed, now: () => performance.now() },
+    NEVER,
+  );
 }
 
 describe('look, where gVisor lies outside of what the agent mounts', () => {

@@ -1,5 +1,5 @@
 import { advise, block, type Finding, fail, pass, type Seen, skip, unknown } from '../../agent/finding.ts';
-import type { Outcome } from '../../agent/proof/outcome.ts';
+import type { Outcome, Unproven } from '../../agent/proof/outcome.ts';
 import type { Reason } from '../../agent/reasons.ts';
 import type { Report } from '../../agent/report.ts';
 import type { Verdict } from '../../agent/verdict.ts';
@@ -30,7 +30,7 @@ export const PROVEN: Outcome = {
 };
 
 /** An outcome that proves nothing. */
-export function unproven(kind: Exclude<Outcome['kind'], 'proven'>, reason: Reason): Outcome {
+export function unproven(kind: Unproven['kind'], reason: Reason): Unproven {
   return { kind, reason, message: `${kind} ${reason}` };
 }
 

@@ -152,10 +152,10 @@ describe('judge and settle, over any sequence of looks', () => {
     );
   });
 
-  it('always withdraw for two failing looks that are confirmMs apart', () => {
+  it('always withdraw for two failing looks that are confirmMs apart, or 30 s where nothing explains them', () => {
     fc.assert(
       fc.property(looks, ofStatus('False'), ofStatus('False'), patience, (before, first, second, patient) => {
-        const late = { ...second, afterMs: patient.confirmMs };
+        const late = { ...second, afterMs: Math.max(patient.confirmMs, 30_000) };
         const steps = play([...before, first, late], patient);
         assert.deepEqual(steps.at(-1)?.state.published, steps.at(-1)?.verdict);
       }),

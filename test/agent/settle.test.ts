@@ -8,6 +8,7 @@ const PATIENCE = { confirmMs: 500, graceMs: 60_000 };
 const READY = verdictOf('True', 'SandboxProven');
 const BROKEN = verdictOf('False', 'ShimNotFound');
 const OTHERWISE = verdictOf('False', 'RunscNotFound');
+const UNEXPLAINED = verdictOf('False', 'SandboxFailed');
 const UNSEEN = verdictOf('Unknown', 'ContainerdUnreachable');
 
 const TABLE: readonly [string, Steady, Verdict, number, Settled][] = [
@@ -35,6 +36,34 @@ const TABLE: readonly [string, Steady, Verdict, number, Settled][] = [
     BROKEN,
     600,
     { state: { published: BROKEN }, publish: BROKEN },
+  ],
+  [
+    'a failure that nothing explains is looked at again soon',
+    { published: READY },
+    UNEXPLAINED,
+    100,
+    { state: { published: READY, failingSince: 100 }, lookAgainMs: 5_000 },
+  ],
+  [
+    'and counts once it has lasted for 30 s',
+    { published: READY, failingSince: 100 },
+    UNEXPLAINED,
+    30_099,
+    { state: { published: READY, failingSince: 100 }, lookAgainMs: 1 },
+  ],
+  [
+    'then it is published',
+    { published: READY, failingSince: 100 },
+    UNEXPLAINED,
+    30_100,
+    { state: { published: UNEXPLAINED }, publish: UNEXPLAINED },
+  ],
+  [
+    'a node that starts no sandbox at all wipes the failure out',
+    { published: READY, failingSince: 100 },
+    verdictOf('Unknown', 'NodeExhausted'),
+    5_000,
+    { state: { published: READY, unknownSince: 5_000 }, lookAgainMs: 5_000 },
   ],
   [
     'another reason confirms as well, and is the one published',

@@ -106,5 +106,6 @@ export function proveOn(node: ClusterNode, client: CriClient): Promise<Outcome> 
   const signal = AbortSignal.timeout(patient(90_000));
   const nobody = () => {};
   const options = { client, host, handler: 'runsc', now, signal, onEnd: nobody, onLeft: nobody };
-  return new Prover({ ...options, patienceMs: patient(80_000) }).prove(signal);
+  const owner = 'integration';
+  return new Prover({ ...options, owner, wallMs: Date.now, patienceMs: patient(80_000) }).prove(signal);
 }

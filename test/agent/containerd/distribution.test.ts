@@ -65,6 +65,15 @@ describe('readDistribution', () => {
     await assert.rejects(readDistribution(host, 1), /no answer within 5 s/);
   });
 
+  it("takes a node for k3s' by its socket where the folders of k3s are not mounted", async (t) => {
+    const host = await tempHost(t, {
+      '/run/k3s/containerd/containerd.sock': '',
+      '/run/containerd/containerd.sock': '',
+      '/etc/containerd/config.toml': '',
+    });
+    assert.equal((await readDistribution(host)).criSocket, '/run/k3s/containerd/containerd.sock');
+  });
+
   it('takes an empty tree for a plain containerd', async (t) => {
     assert.equal((await readDistribution(await tempHost(t))).name, 'containerd');
   });

@@ -12,7 +12,9 @@ describe('CriClient', { concurrency: true }, () => {
     const { containerd, client } = await fakeContainerd(t);
     containerd.sandboxes.add('1f', labels);
     const metadata = { name: '1f', namespace: 'eval', uid: '1f' };
-    assert.deepEqual(await client.listSandboxes('all'), [{ id: '1f', metadata, runtimeHandler: '' }]);
+    assert.deepEqual(await client.listSandboxes('all'), [
+      { id: '1f', metadata, createdAt: 0, runtimeHandler: '' },
+    ]);
   });
 
   it('tells what containerd says of itself', async (t) => {
@@ -113,7 +115,7 @@ describe('CriClient', { concurrency: true }, () => {
     sandboxes.records.set('2e', { labels: { a: 'b' }, task: false });
     sandboxes.records.set('3d', { labels: { a: 'b', c: 'd', e: 'f' }, task: false });
     assert.deepEqual(await client.listContainers({ labels: { a: 'b', c: 'd' }, without: 'e' }), [
-      { id: '1f', labels: { a: 'b', c: 'd' } },
+      { id: '1f', labels: { a: 'b', c: 'd' }, createdAt: { seconds: 0 } },
     ]);
     await client.deleteTask('1f');
     await client.deleteContainer('1f');

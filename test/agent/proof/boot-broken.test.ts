@@ -90,7 +90,7 @@ describe('boot, when containerd breaks', { concurrency: true }, () => {
     ['something else', 'failed SandboxFailed'],
     [
       'fork/exec /usr/bin/containerd-shim-runsc-v1: resource temporarily unavailable',
-      'impossible CheckFailed',
+      'impossible NodeExhausted',
     ],
     ['error creating systemd unit `x.scope`: got timeout', 'impossible CheckTimedOut'],
     ['failed to get sandbox image "pause": not found', 'impossible SandboxImageMissing'],

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
+import { OWNER, PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
 import { askedPaths, processesAmong } from '../host/asked-paths.ts';
 import { Refusal, refuses, type Script } from './containerd-scripts.ts';
 import { brief, POD, proverScene, type Scene, scene, vanish } from './scene.ts';
@@ -37,8 +37,8 @@ describe('boot', { concurrency: true }, () => {
     assert.equal(made.containerd.sandboxes.byId.size, 0);
     const { request } = requestOf(made, 'RunPodSandbox') ?? {};
     assert.equal(request.runtimeHandler, 'runsc');
-    assert.deepEqual(request.config.labels, PROBE_LABELS);
-    assert.match(request.config.metadata.uid, /^gvisor-probe-[0-9a-f]{8}$/);
+    assert.deepEqual(request.config.labels, { ...PROBE_LABELS, [OWNER]: 'me' });
+    assert.match(request.config.metadata.uid, /^gvisor-probe-me-[0-9a-f]{8}$/);
     assert.equal(request.config.linux.securityContext.namespaceOptions.network, 'NODE');
   });
 
@@ -133,7 +133,7 @@ describe('boot', { concurrency: true }, () => {
   ] as const)
     it(`calls five ends that are further apart ${expected} ${busy ? 'under pressure' : 'on an idle node'}`, async (t) => {
       const made = await proverScene(t);
-      await made.press(busy);
+      made.press(busy);
       made.containerd.scripts = {
         PodSandboxStatus: mortal(made, () => true),
         RunPodSandbox: (request) => {
@@ -231,7 +231,7 @@ describe('boot', { concurrency: true }, () => {
       'Tasks.ListPids': refuses('no such task'),
     });
     clock.stepMs = 1_000;
-    await press(true);
+    press(true);
     assert.equal(brief(await run()), 'impossible ProbeInterrupted');
     containerd.scripts = { 'Tasks.ListPids': () => ({ processes: [] }) };
     assert.equal(brief(await run()), 'impossible ProbeInterrupted');

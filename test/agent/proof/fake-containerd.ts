@@ -12,7 +12,10 @@ export const CONFIG = JSON.stringify({
   stateDir: '/run/containerd/io.containerd.grpc.v1.cri',
   containerd: {
     defaultRuntimeName: 'runc',
-    runtimes: { runsc: { runtimeType: 'io.containerd.runsc.v1' } },
+    runtimes: {
+      runc: { runtimeType: 'io.containerd.runc.v2' },
+      runsc: { runtimeType: 'io.containerd.runsc.v1' },
+    },
   },
 });
 

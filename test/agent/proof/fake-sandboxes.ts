@@ -22,6 +22,8 @@ export class FakeSandboxes {
   readonly byId = new Map<string, FakeSandbox>();
   /** What containerd itself records, and whether a task is there; the CRI may not know of it. */
   readonly records = new Map<string, { readonly labels: Labels; task: boolean }>();
+  /** When a sandbox was created, by its id; in 1970 unless said otherwise. */
+  readonly createdMs = new Map<string, number>();
   /** Tasks whose record was deleted while they ran: nobody can reach them any more. */
   readonly orphans: string[] = [];
   /** The process of a sandbox that starts: gVisor's, unless said otherwise. */
@@ -113,6 +115,7 @@ export class FakeSandboxes {
         id,
         labels: own,
         state,
+        createdAt: (this.createdMs.get(id) ?? 0) * 1e6,
         metadata: config.metadata ?? { name: id, namespace: 'eval', uid: id },
         runtimeHandler: handler,
       }));
@@ -132,7 +135,11 @@ export class FakeSandboxes {
     const [, absent = ''] = /labels\."([^"]+)"~="\^\$"/.exec(filters[0] ?? '') ?? [];
     return [...this.records]
       .filter(([, { labels }]) => hasAll(labels, wanted) && (labels[absent] ?? '') === '')
-      .map(([id, { labels }]) => ({ id, labels }));
+      .map(([id, { labels }]) => ({
+        id,
+        labels,
+        createdAt: { seconds: Math.floor((this.createdMs.get(id) ?? 0) / 1_000) },
+      }));
   }
 
   deleteTask(id: string): object {

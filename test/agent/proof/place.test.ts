@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { findPlace, isBelow, placeBeside } from '../../../agent/proof/place.ts';
+import { findPlace, isBelow, placeBeside, WrongRuntime } from '../../../agent/proof/place.ts';
 import { Refusal, refuses } from './containerd-scripts.ts';
 import { POD, scene } from './scene.ts';
 
@@ -65,6 +65,31 @@ describe('findPlace', { concurrency: true }, () => {
     assert.equal(containerd.count('PodSandboxStatus'), 0);
     containerd.sandboxes.add('pod', POD, pod('/kubepods/burstable/pod2'));
     assert.equal(await findPlace(client), '/kubepods/gvisor_ready');
+  });
+
+  it("takes the agent's own pod first", async (t) => {
+    const { containerd, client } = await scene(t);
+    for (const id of ['a', 'b', 'own', 'c']) containerd.sandboxes.add(id, POD, pod('/kubepods/pod2'));
+    assert.equal(await findPlace(client, 'own'), '/kubepods/gvisor_ready');
+    assert.equal(containerd.requests.at(-1)?.request.podSandboxId, 'own');
+  });
+
+  it("refuses a containerd that does not run the agent's own pod", async (t) => {
+    const { containerd, client } = await scene(t);
+    await assert.rejects(findPlace(client, 'own'), WrongRuntime);
+    containerd.sandboxes.add('other', POD, pod('/kubepods/pod2'));
+    // A pod chooses its name and its labels, and not its UID.
+    containerd.sandboxes.add(
+      'liar',
+      { 'io.kubernetes.pod.uid': 'own' },
+      {
+        config: { metadata: { name: 'own', namespace: 'gvisor-ready', uid: 'liar' } },
+      },
+    );
+    await assert.rejects(
+      findPlace(client, 'own'),
+      /^WrongRuntime: the containerd at \/run\/containerd\/containerd.sock runs 2 pods, and this agent's own is not among them: the kubelet uses another runtime$/,
+    );
   });
 
   it('is nowhere where no pod runs', async (t) => {

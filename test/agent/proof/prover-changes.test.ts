@@ -7,7 +7,7 @@ import { brief, gate, NEVER, proverScene } from './scene.ts';
 async function slowBoot(t: TestContext, changes: Partial<ProverOptions> = {}, busy = false) {
   const made = await proverScene(t, {}, changes);
   const { prover, containerd, clock, press } = made;
-  await press(busy);
+  press(busy);
   const { script, open } = gate(containerd, 'RunPodSandbox');
   containerd.scripts = { RunPodSandbox: script };
   const started = containerd.called('RunPodSandbox');

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
 import { HANGS, refuses } from './containerd-scripts.ts';
-import { brief, gate, NEVER, proverScene } from './scene.ts';
+import { brief, gate, gvisorBoots, NEVER, onlyGvisor, proverScene } from './scene.ts';
 
 const PATIENT = { patienceMs: 60_000 };
 
@@ -58,7 +58,7 @@ describe('Prover', { concurrency: true }, () => {
     const started = containerd.called('RunPodSandbox');
     const slow = await prover.prove(NEVER);
     assert.equal(brief(slow), 'slow SandboxSlow');
-    assert.match(slow.message, /^a sandbox has been booting for 0 s: nothing shows why$/);
+    assert.match(slow.message, /^(earlier probes have been swept away|a sandbox has been booting) for 0 s/);
     await started;
     clock.nowMs += 900;
     for (const _ of [1, 2]) assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
@@ -67,30 +67,44 @@ describe('Prover', { concurrency: true }, () => {
     open();
     await removed;
     await prover.finish(60_000);
-    assert.deepEqual([told.ends, containerd.count('RunPodSandbox')], [1, 1]);
+    assert.deepEqual([told.ends, gvisorBoots(containerd)], [1, 1]);
     assert.equal(brief(await prover.prove(NEVER)), 'proven');
-    assert.deepEqual([containerd.count('RunPodSandbox'), containerd.sandboxes.mostProbes], [1, 1]);
+    assert.equal(gvisorBoots(containerd), 1);
     assert.deepEqual(containerd.cancelled, []);
     assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
     await prover.finish(60_000);
-    assert.equal(containerd.count('RunPodSandbox'), 2);
+    assert.equal(gvisorBoots(containerd), 2);
   });
 
-  it('says what keeps a slow boot, where the node is under pressure', async (t) => {
-    const { prover, press } = await proverScene(t, { RunPodSandbox: HANGS });
-    await press(true);
-    assert.equal(
-      (await prover.prove(NEVER)).message,
-      'a sandbox has been booting for 0 s: some processes waited for cpu 97 % of the last minute',
-    );
-  });
+  for (const [what, script, expected] of [
+    ['starts', undefined, 'failed SandboxFailed'],
+    ['fails as well', refuses('something else'), 'impossible NoSandboxStarts'],
+    ['finds no space', refuses('mkdir x: no space left on device'), 'impossible NodeExhausted'],
+    [
+      'finds no process',
+      refuses('fork/exec x: resource temporarily unavailable'),
+      'impossible NodeExhausted',
+    ],
+    ['is late', refuses('context deadline exceeded'), 'impossible CheckTimedOut'],
+    ['does not end', HANGS, 'impossible CheckTimedOut'],
+  ] as const)
+    it(`takes a failure for ${expected} where a sandbox of runc ${what}`, async (t) => {
+      const { prover, containerd } = await proverScene(t, {}, { controlMs: script === HANGS ? 0 : 60_000 });
+      if (script !== undefined) containerd.scripts = { RunPodSandbox: script };
+      const failed = { kind: 'failed', reason: 'SandboxFailed', message: 'runsc failed' } as const;
+      const outcome = await prover.compare(failed, NEVER);
+      assert.equal(brief(outcome), expected);
+      assert.match(outcome.message, /runsc failed$/);
+      assert.equal(containerd.sandboxes.byId.size, 0);
+    });
 
   it('counts its patience from the begin of the boot, not of the look', { timeout: 60_000 }, async (t) => {
     const { prover, containerd, clock } = await proverScene(
       t,
-      { RunPodSandbox: HANGS },
+      {},
       { patienceMs: 600_000, hangMs: 3_600_000 },
     );
+    containerd.scripts = onlyGvisor(containerd, HANGS);
     const stop = new AbortController();
     const started = containerd.called('RunPodSandbox');
     const first = assert.rejects(prover.prove(stop.signal));
@@ -151,7 +165,8 @@ describe('Prover', { concurrency: true }, () => {
   });
 
   it('waits for a boot that hangs no longer than it is told, and for none not at all', async (t) => {
-    const { prover, containerd } = await proverScene(t, { RunPodSandbox: HANGS });
+    const { prover, containerd } = await proverScene(t, {});
+    containerd.scripts = onlyGvisor(containerd, HANGS);
     await prover.finish(600_000);
     await prover.prove(NEVER);
     await prover.finish(5);

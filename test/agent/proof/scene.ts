@@ -1,12 +1,12 @@
 import { rmSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { CriClient } from '../../../agent/cri/client.ts';
 import type { Host } from '../../../agent/host/host.ts';
 import { type BootOptions, boot } from '../../../agent/proof/boot.ts';
 import type { Outcome } from '../../../agent/proof/outcome.ts';
 import { Prover, type ProverOptions } from '../../../agent/proof/prover.ts';
+import { runCpus } from '../host/cpu-times.ts';
 import { tempHost } from '../host/temp-host.ts';
 import type { Script } from './containerd-scripts.ts';
 import { type FakeContainerd, fakeContainerd } from './fake-containerd.ts';
@@ -38,7 +38,7 @@ export async function scene(t: TestContext, scripts: Scripts = {}, answerMs = 3_
     clock.nowMs += clock.stepMs;
     return clock.nowMs;
   };
-  const options = { client, host, handler: 'runsc', now, signal: NEVER };
+  const options = { client, host, handler: 'runsc', now, signal: NEVER, owner: 'me' };
   return { containerd, client, host, clock, options, run: () => boot(options) };
 }
 
@@ -52,29 +52,37 @@ export async function proverScene(
   const told: { ends: number; left: number[] } = { ends: 0, left: [] };
   const prover = new Prover({
     ...made.options,
+    wallMs: Date.now,
     onEnd: () => {
       told.ends += 1;
     },
     onLeft: (left) => told.left.push(left),
     patienceMs: 0,
     hangMs: 1_000,
+    controlMs: 60_000,
     ...changes,
   });
-  /** Makes the node look busy, or idle again. */
-  const press = async (busy: boolean) => {
-    const file = join(made.host.root, 'proc/pressure/cpu');
-    if (!busy) return rm(file, { force: true });
-    await mkdir(dirname(file), { recursive: true });
-    await writeFile(file, 'some avg10=97.00 avg60=60.00 avg300=1.00 total=1\n');
-  };
+  /** Makes the node look busy, or idle. */
+  const press = (busy: boolean) => runCpus(t, made.host, busy ? 0 : 90);
   return { ...made, prover, told, press };
 }
 
-/** A method that answers as usual once the test opens it; before, it hangs. */
+/** Scripts of a containerd in which sandboxes of gVisor do as the script says, and runc's start as usual. */
+export const onlyGvisor = (containerd: FakeContainerd, script: Script): Scripts => ({
+  RunPodSandbox: (request) =>
+    request.runtimeHandler === 'runsc' ? script(request) : containerd.usual('RunPodSandbox', request),
+});
+
+/** How many sandboxes of gVisor were started. */
+export const gvisorBoots = ({ requests }: FakeContainerd) =>
+  requests.filter(({ method, request }) => method === 'RunPodSandbox' && request.runtimeHandler === 'runsc')
+    .length;
+
+/** A method that answers as usual once the test opens it; before, it hangs, but for a sandbox of runc. */
 export function gate(containerd: FakeContainerd, method: string) {
   const { promise, resolve } = Promise.withResolvers<void>();
   const script: Script = async (request) => {
-    await promise;
+    if (request.runtimeHandler !== 'runc') await promise;
     return containerd.usual(method, request);
   };
   return { script, open: resolve };

@@ -1,25 +1,22 @@
 import assert from 'node:assert/strict';
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { tearDown } from '../../../agent/proof/teardown.ts';
+import { runCpus } from '../host/cpu-times.ts';
 import { HANGS, refuses } from './containerd-scripts.ts';
 import { brief, scene } from './scene.ts';
 
 const STOP_MS = 100;
-const PRESSURE = (share: string) => `some avg10=${share} avg60=${share} avg300=0.00 total=0\n`;
 
 describe('tearDown', () => {
-  for (const [what, script, share, expected] of [
-    ['does not end', HANGS, '0.00', 'stuck SandboxStuck'],
-    ['does not end', HANGS, '90.00', 'impossible CheckTimedOut'],
-    ['is refused', refuses('busy'), '0.00', 'stuck SandboxStuck'],
-    ['is refused', refuses('busy'), '90.00', 'impossible CheckTimedOut'],
+  for (const [what, script, idle, expected] of [
+    ['does not end', HANGS, 90, 'stuck SandboxStuck'],
+    ['does not end', HANGS, 0, 'impossible CheckTimedOut'],
+    ['is refused', refuses('busy'), 90, 'stuck SandboxStuck'],
+    ['is refused', refuses('busy'), 0, 'impossible CheckTimedOut'],
   ] as const) {
-    it(`calls a stop that ${what}, at ${share} % of pressure, ${expected}`, async (t) => {
+    it(`calls a stop that ${what}, on CPUs that are ${idle} % idle, ${expected}`, async (t) => {
       const { containerd, client, host } = await scene(t, { StopPodSandbox: script });
-      await mkdir(join(host.root, 'proc/pressure'), { recursive: true });
-      await writeFile(join(host.root, 'proc/pressure/cpu'), PRESSURE(share));
+      runCpus(t, host, idle);
       const id = await client.runSandbox({ metadata: {}, labels: {}, linux: {} }, 'runsc');
       const outcome = await tearDown({ client, host }, id, STOP_MS);
       assert.ok(typeof outcome === 'object');

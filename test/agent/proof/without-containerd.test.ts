@@ -14,7 +14,14 @@ import { brief, NEVER } from './scene.ts';
 async function bootAt(t: TestContext, path: string): Promise<Outcome> {
   const client = new CriClient('/run/containerd/containerd.sock', path);
   t.after(() => client.close());
-  return boot({ client, handler: 'runsc', host: await tempHost(t), now: () => 0, signal: NEVER });
+  return boot({
+    client,
+    handler: 'runsc',
+    host: await tempHost(t),
+    now: () => 0,
+    signal: NEVER,
+    owner: 'me',
+  });
 }
 
 async function folderOf(t: TestContext): Promise<string> {
