@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
-import { overlay } from './agents.ts';
+import { agentPids, overlay } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
@@ -55,6 +55,20 @@ describe('the manifests', () => {
       assert.match(said, /^daemonset\.apps\/gvisor-ready-agent \w+ \(server dry run\)$/m);
     });
   }
+
+  it('leave nothing of the host writable to the agent, the mounts of pods below /run included', async () => {
+    const node = cluster().node('node-1');
+    const [pid] = agentPids(node.machine);
+    const mounts = (await readFile(node.path(`/proc/${pid}/mountinfo`), 'utf8'))
+      .split('\n')
+      .map((line) => line.split(' '))
+      .filter(([, , , , point = '']) => point.startsWith('/host/'));
+    assert.ok(mounts.some(([, , , , point = '']) => /\/run\/containerd\/.*\/rootfs$/.test(point)));
+    assert.deepEqual(
+      mounts.filter(([, , , , , options = '']) => !options.split(',').includes('ro')),
+      [],
+    );
+  });
 
   it('mount folders of the host, each under its own path and read-only', async (t) => {
     const folder = await folderWith(t, COMPONENTS);

@@ -42,6 +42,25 @@ it('an agent with as much memory as in its pod proves beside sixteen pods of 60,
   }
 });
 
+describe('two agents on a node, such as one look beside the agent', { concurrency: true }, () => {
+  for (const { name } of NODES)
+    it(`leave each other's probes alone on ${name}`, { timeout: 300_000 }, async () => {
+      const clients = [connect(node(name)), connect(node(name))] as const;
+      const prove = async (owner: string, client: NodeClient) => {
+        const kinds: string[] = [];
+        for (let proof = 0; proof < 10; proof++) {
+          const outcome = await proveOn(node(name), client, owner);
+          // The kubelet may stop one now and then, which says so.
+          if (outcome.kind !== 'interrupted') kinds.push(outcome.message.replace(/ in [\d.]+ s$/, ''));
+        }
+        return kinds;
+      };
+      const seen = await Promise.all([prove('one', clients[0]), prove('other', clients[1])]);
+      for (const client of clients) client.close();
+      assert.deepEqual([...new Set(seen.flat())], ['a sandbox of handler "runsc" booted in gVisor']);
+    });
+});
+
 describe('containerd that is killed in the middle of a proof', { concurrency: true }, () => {
   for (const { name } of NODES) describe(`on ${name}`, { concurrency: false }, () => testsOn(name));
 });

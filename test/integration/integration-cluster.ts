@@ -99,13 +99,12 @@ export function connect(node: ClusterNode): NodeClient {
   return new NodeClient(socket, node.path(socket));
 }
 
-/** One proof on a node, from outside, which first removes what earlier ones left. */
-export function proveOn(node: ClusterNode, client: CriClient): Promise<Outcome> {
+/** One proof on a node, from outside, which first removes what earlier ones of its owner left. */
+export function proveOn(node: ClusterNode, client: CriClient, owner = 'integration'): Promise<Outcome> {
   const host = new Host(node.path('').replace(/\/$/, ''));
   const now = () => performance.now();
   const signal = AbortSignal.timeout(patient(90_000));
   const nobody = () => {};
   const options = { client, host, handler: 'runsc', now, signal, onEnd: nobody, onLeft: nobody };
-  const owner = 'integration';
   return new Prover({ ...options, owner, wallMs: Date.now, patienceMs: patient(80_000) }).prove(signal);
 }

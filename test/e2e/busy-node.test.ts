@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { after, describe, it } from 'node:test';
+import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
+import { RUNSC } from '../../cluster/node/config.ts';
+import { evaluationPod, READY_PATH, runPod, watchNodes } from '../../cluster/story.ts';
+import { waitFor } from '../../hack/run.ts';
+import { askAgent, waitForNode } from './agents.ts';
+import { deletePods, useCluster } from './e2e-cluster.ts';
+import { BURN } from './under-load.ts';
+
+const cluster = useCluster();
+const NODE = 'node-1';
+/** Where containerd makes a folder for each sandbox that starts. */
+const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task';
+const node = () => cluster().node(NODE);
+
+describe('what a pod can do to the verdict', () => {
+  after(() => deletePods(cluster(), 'throttled'));
+
+  it('a throttled pod, which raises the pressure of the node, keeps no label where runsc hangs', {
+    timeout: 300_000,
+  }, async () => {
+    const container = { command: ['sh', '-c', BURN], resources: { limits: { cpu: '10m' } } };
+    await runPod(
+      cluster(),
+      'throttled',
+      evaluationPod('throttled', { gvisor: false, container, spec: { nodeName: NODE } }),
+    );
+    await waitForNode(cluster(), NODE, ({ ready }) => ready === 'true');
+    await breakNode(cluster(), node(), 'runsc-hangs');
+    const begunMs = performance.now();
+    const said = await waitForNode(cluster(), NODE, ({ ready }) => ready === 'false', 240_000);
+    console.log(
+      `label withdrawn ${((performance.now() - begunMs) / 1_000).toFixed(1)} s after runsc began to hang`,
+    );
+    assert.equal(said.condition, 'Unknown SandboxSlow');
+    await healNode(cluster(), node());
+    await waitForNode(cluster(), NODE, ({ ready }) => ready === 'true', 120_000);
+  });
+
+  it('a node that is full for a moment keeps its label, and one that stays full is said to be exhausted', {
+    timeout: 300_000,
+  }, async () => {
+    const labels: string[] = [];
+    const watch = watchNodes(cluster(), [NODE], [READY_PATH], ([label = '']) => labels.push(label));
+    try {
+      await fill();
+      await waitFor(
+        'a look that finds the node full',
+        60_000,
+        async () => (await lastReason()) === 'NodeExhausted',
+      );
+      await empty();
+      await waitFor(
+        'a look that finds it well again',
+        60_000,
+        async () => (await lastReason()) === 'SandboxProven',
+      );
+      assert.deepEqual([...new Set(labels)], ['true']);
+      await fill();
+      const said = await waitForNode(cluster(), NODE, ({ ready }) => ready === 'false', 180_000);
+      assert.equal(said.condition, 'Unknown NodeExhausted');
+    } finally {
+      watch.close();
+      await empty();
+    }
+    await waitForNode(cluster(), NODE, ({ ready }) => ready === 'true', 120_000);
+  });
+});
+
+/** What the last look came to. */
+async function lastReason(): Promise<string> {
+  const { look } = JSON.parse((await askAgent(cluster(), NODE, '/report')).text) as {
+    readonly look: { readonly verdict: { readonly reason: string } };
+  };
+  return look.verdict.reason;
+}
+
+/** Puts a full file system where the folders of new sandboxes go, and lets the agent look. */
+async function fill(): Promise<void> {
+  await node().system.run(['mount', '-t', 'tmpfs', '-o', 'size=4k', 'full', BUNDLES]);
+  await node().system.run(['sh', '-c', `head -c 4k /dev/zero > ${BUNDLES}/full || true`]);
+  await node().system.run(['touch', RUNSC]);
+}
+
+async function empty(): Promise<void> {
+  await node().system.run(['sh', '-c', `umount ${BUNDLES} 2>/dev/null || true`]);
+  await node().system.run(['touch', RUNSC]);
+}

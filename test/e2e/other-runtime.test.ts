@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { ensureImage } from '../../cluster/images.ts';
+import { containerdConfig, handlerTable, KUBELET_CONFIG } from '../../cluster/node/config.ts';
+import type { ClusterNode } from '../../cluster/node/node.ts';
+import { removeCluster } from '../../cluster/remove.ts';
+import { startCluster } from '../../cluster/start.ts';
+import { evaluationPod, READY_LABEL } from '../../cluster/story.ts';
+import { REPO } from '../../hack/paths.ts';
+import { waitFor } from '../../hack/run.ts';
+import { laneCluster } from '../lane.ts';
+import { readNode, saidOf, waitForNode } from './agents.ts';
+
+/**
+ * Nodes with two containerds: the standard socket's, and the kubelet's own at the socket of a distribution. The base is
+ * deployed unmodified, so nothing below /var is visible to the agent.
+ */
+const NODES = {
+  // k3s and RKE2 share a socket. gVisor works in the other containerd, and the kubelet's own runs runc instead.
+  'k3s-broken': { socket: '/run/k3s/containerd/containerd.sock', handler: 'runc', gvisor: 'current' },
+  // The other way round.
+  'k3s-ready': { socket: '/run/k3s/containerd/containerd.sock', handler: 'runsc', gvisor: 'current' },
+  microk8s: { socket: '/var/snap/microk8s/common/run/containerd.sock', handler: 'runc', gvisor: 'current' },
+} as const;
+type NodeName = keyof typeof NODES;
+
+let cluster: Cluster;
+
+describe("a node whose kubelet uses another containerd than the standard socket's", () => {
+  before(
+    async () => {
+      const nodes = (Object.keys(NODES) as NodeName[]).map((name) => ({ name, gvisor: NODES[name].gvisor }));
+      cluster = await startCluster({
+        name: await laneCluster('runtimes'),
+        nodes,
+        images: ['workload', 'agent'],
+      });
+      for (const { name } of nodes) await moveKubelet(cluster.node(name), NODES[name]);
+      await cluster.kubectl(['apply', '-k', join(REPO, 'manifests/base')]);
+    },
+    { timeout: 300_000 },
+  );
+  after(async () => removeCluster(await laneCluster('runtimes')));
+
+  it('is judged by the containerd of its kubelet where its socket is visible', async () => {
+    const broken = await waitForNode(cluster, 'k3s-broken', ({ ready }) => ready !== '');
+    assert.deepEqual([broken.ready, broken.condition], ['false', 'False HandlerRunsRunc']);
+    const proven = await waitForNode(cluster, 'k3s-ready', ({ ready }) => ready !== '');
+    assert.deepEqual([proven.ready, proven.condition], ['true', 'True SandboxProven']);
+  });
+
+  it('is unknown where it is not, however well gVisor works in the other', async () => {
+    const said = await waitForNode(cluster, 'microk8s', ({ ready }) => ready !== '', 120_000);
+    assert.deepEqual([said.ready, said.condition], ['false', 'Unknown WrongRuntime']);
+  });
+
+  it('gets no pod of the RuntimeClass', async () => {
+    for (const node of ['k3s-broken', 'microk8s'] as const) {
+      const selector = { nodeSelector: { 'kubernetes.io/hostname': node } };
+      await cluster.kubectl(
+        ['apply', '-f', '-'],
+        evaluationPod(`on-${node}`, { gvisor: true, spec: selector }),
+      );
+    }
+    const waiting = await waitFor('both pods to be unschedulable', 60_000, async () => {
+      const list = JSON.parse(await cluster.get('/api/v1/namespaces/default/pods')) as Pods;
+      const reasons = list.items.flatMap(
+        ({ status }) => status.conditions?.map(({ reason }) => reason) ?? [],
+      );
+      return reasons.filter((reason) => reason === 'Unschedulable').length === 2 ? list.items : undefined;
+    });
+    assert.deepEqual(
+      waiting.map(({ spec }) => [spec.nodeName, spec.nodeSelector?.[READY_LABEL]]),
+      [
+        [undefined, 'true'],
+        [undefined, 'true'],
+      ],
+    );
+    for (const node of ['k3s-broken', 'microk8s'] as const)
+      assert.equal(saidOf(await readNode(cluster, node)).ready, 'false');
+  });
+});
+
+type Pods = {
+  readonly items: readonly {
+    readonly spec: { readonly nodeName?: string; readonly nodeSelector?: Readonly<Record<string, string>> };
+    readonly status: { readonly conditions?: readonly { readonly reason?: string }[] };
+  }[];
+};
+
+/** Starts a second containerd in a node, at a socket and folders of its own, and lets the kubelet use that one. */
+async function moveKubelet(node: ClusterNode, { socket, handler }: (typeof NODES)[NodeName]): Promise<void> {
+  const runsc = handlerTable(node.spec);
+  const table =
+    handler === 'runsc' ? runsc : runsc.split('\n').slice(0, 3).join('\n').replace('runsc.v1', 'runc.v2');
+  const folder = '/var/lib/containerd/of-the-kubelet';
+  const own = `root = "${folder}"\nstate = "/run/of-the-kubelet"\n`;
+  const config = containerdConfig(node.spec, `${table}\n[grpc]\n  address = "${socket}"\n`);
+  await node.write('/etc/of-the-kubelet.toml', config.replace('\n', `\n${own}`));
+  await node.system.run(['mkdir', '-p', folder, socket.slice(0, socket.lastIndexOf('/'))]);
+  const command = 'setsid containerd --config=/etc/of-the-kubelet.toml > /var/log/of-the-kubelet.log 2>&1 &';
+  await node.system.run(['sh', '-c', command]);
+  const ctr = (...args: string[]) =>
+    node.system.run(['ctr', `--address=${socket}`, '--namespace=k8s.io', ...args]);
+  await waitFor(`the kubelet's containerd on ${node.name}`, 20_000, () => ctr('version').then(() => true));
+  for (const id of ['pause', 'workload', 'agent'] as const)
+    await ctr('images', 'import', (await ensureImage(id)).archive);
+  const kubelet = JSON.parse(await node.system.read(KUBELET_CONFIG)) as object;
+  const moved = { ...kubelet, containerRuntimeEndpoint: `unix://${socket}` };
+  await node.write(KUBELET_CONFIG, JSON.stringify(moved));
+  await node.restart('kubelet');
+}
