@@ -3,9 +3,9 @@ import { after, before, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import type { FaultName } from '../../cluster/faults/faults.ts';
 import { RUNSC_CONFIG, runscToml } from '../../cluster/node/config.ts';
-import { evaluationPod } from '../../cluster/story.ts';
+import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { askAgent, onDaemonSet, waitForRollout } from '../e2e/agents.ts';
+import { askAgent, onDaemonSet, readNode, saidOf, waitForRollout } from '../e2e/agents.ts';
 import { shareOfProbes } from '../e2e/own-cgroup.ts';
 import { nothingLeft, probeSeen } from './left-of-probes.ts';
 import { burn, endPod, heldBy, hold, killedIn } from './limited-pods.ts';
@@ -150,6 +150,38 @@ describe('a node with systemd and cgroup v2', () => {
       );
     });
   }
+
+  it("a pod that uses up the pods' processes is no failure of gVisor", { timeout: 900_000 }, async () => {
+    const { cluster, node } = vm();
+    // As the kubelet does where processes are reserved for the system.
+    const limit = (most: string) =>
+      node.system.run(['sh', '-c', `echo ${most} > /sys/fs/cgroup/kubepods.slice/pids.max`]);
+    const script = '(while sleep 100000 & do :; done); sleep infinity';
+    const manifest = evaluationPod('forks', { gvisor: false, container: { command: ['sh', '-c', script] } });
+    await waitForLabel(cluster, 'true', 'True SandboxProven');
+    const seen = new Set<string>();
+    try {
+      await limit('600');
+      await runPod(cluster, 'forks', manifest, PATIENCE_MS);
+      await waitFor('no process to be left', PATIENCE_MS, async () => {
+        return (
+          Number(await node.system.read('/sys/fs/cgroup/kubepods.slice/pids.current')) > 590 || undefined
+        );
+      });
+      await node.write(RUNSC_CONFIG, runscToml(node.spec)); // the same again, which makes the agent look
+      await waitFor('the agent to say so', PATIENCE_MS, async () => {
+        const { condition } = saidOf(await readNode(cluster, NODE));
+        seen.add(condition);
+        return condition.startsWith('Unknown') || undefined;
+      });
+    } finally {
+      await limit('max');
+      await endPod(vm(), 'forks');
+    }
+    console.log([...seen].join(', '));
+    assert.match([...seen].join(', '), /^True SandboxProven, Unknown (NodeExhausted|NoSandboxStarts)$/);
+    await waitForLabel(cluster, 'true', 'True SandboxProven');
+  });
 
   it('a restart of the kubelet ends no pod of gVisor, and the label stays', async () => {
     const { cluster, node } = vm();
