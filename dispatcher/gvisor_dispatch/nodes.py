@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 Json = Mapping[str, Any]
@@ -17,21 +18,26 @@ PROVEN_BY = "gvisor.node-restriction.kubernetes.io/proven-by"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a pod asks of a node, besides room: labels and tolerated taints. Affinity, resources and volumes are
-    left to the scheduler."""
+    """What a pod asks of a node, besides room: labels, tolerated taints, affinity. Resources and volumes are left to
+    the scheduler."""
 
     labels: Mapping[str, str]
     tolerations: Sequence[Json]
+    affinity: Json = field(default_factory=dict)
 
 
-def obstacle(node: Json, wanted: Wanted, passable: str | None = None) -> str | None:
-    """Why a node takes no such pod now; None where it does. `passable` is the key of a taint that does not count."""
+def obstacle(node: Json, wanted: Wanted, *, unproven: bool = False) -> str | None:
+    """Why a node takes no such pod now; None where it does. `unproven` asks whether it would if it were proven: the
+    agent's own label and taint do not count."""
     if condition(node, "Ready").get("status") != "True":
         return "not Ready"
-    if not has_labels(node, wanted.labels):
-        return f"not all of the labels {as_text(wanted.labels)}"
+    labels = {key: value for key, value in wanted.labels.items() if not (unproven and key == READY_LABEL)}
+    if not has_labels(node, labels):
+        return f"not all of the labels {as_text(labels)}"
+    if not has_affinity(node, wanted.affinity):
+        return "the pod's node affinity"
     for taint in taints(node):
-        ignored = taint.get("effect") == "PreferNoSchedule" or taint.get("key") == passable
+        ignored = taint.get("effect") == "PreferNoSchedule" or (unproven and taint.get("key") == NOT_READY_TAINT)
         if not ignored and not any(tolerates(one, taint) for one in wanted.tolerations):
             return f"taint {taint.get('key')}={taint.get('value') or ''}:{taint.get('effect')}"
     return None
@@ -62,9 +68,59 @@ def condition(node: Json, kind: str) -> Json:
     return next((one for one in found if one.get("type") == kind), {})
 
 
+def verdict(node: Json) -> tuple[str, str]:
+    """What the agent of a node says: a status and a reason."""
+    found = condition(node, CONDITION)
+    return str(found.get("status", "Unknown")), str(found.get("reason", f"no condition {CONDITION}"))
+
+
+def verdict_age(node: Json) -> float:
+    """For how many seconds the agent's status has been the same; 0 where the Node does not say."""
+    try:
+        since = datetime.fromisoformat(condition(node, CONDITION).get("lastTransitionTime") or "")
+        return (datetime.now(UTC) - since).total_seconds()
+    except (TypeError, ValueError):
+        return 0
+
+
+def has_handler(node: Json, handler: str) -> bool:
+    """Whether the kubelet lists a handler of its container runtime. Kubernetes from 1.31 with containerd from 2.0 does:
+    https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/node-v1/#NodeStatus"""
+    handlers = (node.get("status") or {}).get("runtimeHandlers") or []
+    return any(one.get("name") == handler for one in handlers)
+
+
 def has_labels(node: Json, selector: Mapping[str, str]) -> bool:
     labels = node["metadata"].get("labels") or {}
     return all(labels.get(key) == value for key, value in selector.items())
+
+
+def has_affinity(node: Json, affinity: Json) -> bool:
+    """Whether a node meets the required node affinity of a pod: one term of it, and every rule of that term.
+    https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#node-affinity"""
+    required = (affinity.get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+    if not required:
+        return True
+    labels, fields = node["metadata"].get("labels") or {}, {"metadata.name": node["metadata"]["name"]}
+    for term in required.get("nodeSelectorTerms") or []:
+        rules = [(labels, rule) for rule in term.get("matchExpressions") or []]
+        rules += [(fields, rule) for rule in term.get("matchFields") or []]
+        if rules and all(meets(*rule) for rule in rules):
+            return True
+    return False
+
+
+def meets(labels: Mapping[str, str], rule: Json) -> bool:
+    value, operator, wanted = labels.get(rule["key"]), str(rule["operator"]), rule.get("values") or []
+    if operator in ("Exists", "DoesNotExist"):
+        return (value is not None) == (operator == "Exists")
+    if operator in ("In", "NotIn"):
+        return (value in wanted) == (operator == "In")
+    try:
+        over = int(value or "") - int(wanted[0])
+    except (ValueError, IndexError):
+        return False
+    return over > 0 if operator == "Gt" else over < 0
 
 
 def as_text(selector: Mapping[str, str]) -> str:

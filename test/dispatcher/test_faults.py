@@ -24,6 +24,7 @@ class FaultTest(ApiCase):
             for method, path in (
                 ("GET", "/runtimeclasses/"),
                 ("GET", "/nodes"),
+                ("GET", "/namespaces/evals$"),
                 ("POST", "/pods"),
                 ("GET", "/pods/eval-1"),
                 ("GET", "watch="),
