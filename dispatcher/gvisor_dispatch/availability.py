@@ -34,7 +34,7 @@ class Availability:
 
     @property
     def gvisor_fails(self) -> bool:
-        """The only state that allows a fallback."""
+        """The only state that allows a fallback, if the namespace consents."""
         return self.reason == "GVisorFails"
 
     @property
@@ -97,15 +97,15 @@ def of_proven(nodes: Iterable[Json], wanted: Wanted, enough: int) -> Availabilit
 
 
 def of_unproven(nodes: Iterable[Json], pool: Wanted, pod: Wanted, settings: Settings) -> Availability:
-    """Why no node is proven. gVisor is to blame when agents say so on nodes that would take the pod, and no node of
-    the pool is undecided or withheld. The pod's own selectors narrow only the nodes that may blame gVisor, so that no
-    pod opens the host's kernel to itself by choosing its nodes."""
+    """Why no node is proven. gVisor is to blame when agents say so on nodes that would take the pod, and no node that
+    the RuntimeClass would select is undecided or withheld. The pod's own selectors do not narrow the latter:
+    otherwise a pod could open the host's kernel to itself by choosing its nodes."""
     failing, withheld, lost = Tally(), Tally(), Tally()
     for node in nodes:
         if obstacle(node, pool, unproven=True):
             continue
         name, (status, reason) = node["metadata"]["name"], verdict(node)
-        blames = is_to_blame(node, settings)
+        blames = may_blame(node, settings)
         if status == "False" and reason in WITHHELD:
             withheld.add(reason, name)
         elif blames is None and reason == AGENT_LOST:
@@ -126,10 +126,10 @@ def of_unproven(nodes: Iterable[Json], pool: Wanted, pod: Wanted, settings: Sett
     return Availability("NoReadyNode", sentence)
 
 
-def is_to_blame(node: Json, settings: Settings) -> bool | None:
-    """Whether a node's agent may blame gVisor; None while its verdict is not settled. It may where gVisor was proven
-    once. Elsewhere a failure may be an installation at first; if it lasts, the kubelet must list the handler: without
-    that, gVisor was never meant to be there."""
+def may_blame(node: Json, settings: Settings) -> bool | None:
+    """Whether a node is evidence that gVisor fails; None while its verdict is not settled. A failing node is evidence
+    if gVisor was proven there once. One that was never proven may be in the middle of its installation; a failure
+    that lasts is evidence only if the kubelet lists the handler: other nodes were never meant to have gVisor."""
     if verdict(node)[0] != "False":
         return None
     if PROVEN_BY in (node["metadata"].get("annotations") or {}):

@@ -67,8 +67,8 @@ class Dispatcher:
         reason, message = found.reason, found.message
         if found.misconfigured:
             raise MisconfiguredError(reason, message)
-        if policy is Policy.PREFER and (bar := self._bar(namespace)):
-            policy, message = Policy.REQUIRE, f'"prefer" acts as "require": {bar}; {message}'
+        if policy is Policy.PREFER and (why := self._why_no_fallback(namespace)):
+            policy, message = Policy.REQUIRE, f'"prefer" acts as "require": {why}; {message}'
         inside = found.available or policy is Policy.WAIT
         if not inside and not found.gvisor_fails:
             raise CapacityError(reason, message)
@@ -141,8 +141,9 @@ class Dispatcher:
             raise CapacityError(outcome.reason, f"nor did the fallback start: {outcome.message}")
         return outcome
 
-    def _bar(self, namespace: str) -> str:
-        """Why "prefer" may not leave gVisor in a namespace, which may be that it cannot be read; empty where it may."""
+    def _why_no_fallback(self, namespace: str) -> str:
+        """Why "prefer" may not leave gVisor in this namespace; empty where it may. A namespace that cannot be read
+        does not consent."""
         try:
             found = self._api.ask(f"read namespace {namespace}", self._api.core.read_namespace, namespace)
         except RefusedError as error:
@@ -160,9 +161,9 @@ class Dispatcher:
             raise ConflictError("NameTaken", f"pod {namespace}/{name} exists and is not of this evaluation")
         if pod["spec"].get("runtimeClassName") == self._settings.runtime_class:
             return
-        bar = self._bar(namespace) if policy is Policy.PREFER else f"the policy {policy.value} forbids that"
-        if bar:
-            raise ConflictError("RunsOutside", f"an earlier call runs pod {namespace}/{name} without gVisor; {bar}")
+        why = self._why_no_fallback(namespace) if policy is Policy.PREFER else f"the policy {policy.value} forbids that"
+        if why:
+            raise ConflictError("RunsOutside", f"an earlier call runs pod {namespace}/{name} without gVisor; {why}")
 
     def _tell(self, subject: Json, decision: str) -> None:
         """A warning in the log and an Event. An Event that cannot be written stops nobody: the pod says it too."""
