@@ -84,7 +84,7 @@ def verdict_age(node: Json) -> float:
 
 
 def has_handler(node: Json, handler: str) -> bool:
-    """Whether the kubelet lists a handler of its container runtime. Kubernetes from 1.31 with containerd from 2.0 does:
+    """Whether the kubelet lists a handler of its container runtime. With containerd 1.7 it lists none.
     https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/node-v1/#NodeStatus"""
     handlers = (node.get("status") or {}).get("runtimeHandlers") or []
     return any(one.get("name") == handler for one in handlers)
@@ -111,14 +111,14 @@ def has_affinity(node: Json, affinity: Json) -> bool:
 
 
 def meets(labels: Mapping[str, str], rule: Json) -> bool:
-    value, operator, wanted = labels.get(rule["key"]), str(rule["operator"]), rule.get("values") or []
+    value, operator, wanted = labels.get(rule.get("key") or ""), str(rule.get("operator")), rule.get("values") or []
     if operator in ("Exists", "DoesNotExist"):
         return (value is not None) == (operator == "Exists")
     if operator in ("In", "NotIn"):
         return (value in wanted) == (operator == "In")
     try:
         over = int(value or "") - int(wanted[0])
-    except (ValueError, IndexError):
+    except (IndexError, TypeError, ValueError):
         return False
     return over > 0 if operator == "Gt" else over < 0
 
