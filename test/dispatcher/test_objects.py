@@ -5,9 +5,9 @@ from __future__ import annotations
 import unittest
 from typing import Any
 
-from cluster_objects import READY, node, pod
+from cluster_objects import READY, fresh, node, pod
 from gvisor_dispatch.dispatcher import place_of
-from gvisor_dispatch.nodes import Tally, Wanted, has_affinity, obstacle, tolerates
+from gvisor_dispatch.nodes import Tally, Wanted, has_affinity, obstacle, tolerates, verdict_age
 from gvisor_dispatch.pods import capped, checked, has_started, is_settled, marked, why_waiting
 
 GPU = {"key": "gpu", "value": "a100", "effect": "NoSchedule"}
@@ -36,6 +36,14 @@ class ObstacleTest(unittest.TestCase):
         self.assertEqual(
             obstacle(node("a", taints=[NOT_READY]), Wanted({}, [])), f"taint {NOT_READY['key']}=:NoSchedule"
         )
+
+    def test_a_verdict_without_a_time_is_new(self) -> None:
+        self.assertAlmostEqual(verdict_age(node("a", minutes=30)), 1800, delta=60)
+        for time in (None, "", "yesterday", "2026-01-01T00:00:00"):
+            one = node("a")
+            one["status"]["conditions"][1]["lastTransitionTime"] = time
+            self.assertEqual((time, verdict_age(one)), (time, 0))
+        self.assertEqual(verdict_age(fresh("a")), 0)
 
     def test_labels_and_tolerations_of_the_pod(self) -> None:
         self.assertEqual(obstacle(node("a"), Wanted({"zone": "x"}, [])), "not all of the labels zone=x")
