@@ -3,13 +3,14 @@ Node objects is the only evidence: a pod that does not start proves nothing, sin
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .api import Api
 from .errors import ApiUnavailableError, RefusedError
-from .nodes import PROVEN_BY, READY_LABEL, Tally, Wanted, as_text, has_handler, obstacle, verdict, verdict_age
+from .nodes import PROVEN_BY, READY_LABEL, as_text, has_handler, obstacle, summary, verdict, verdict_age
 from .pods import Json, capped
 from .settings import Settings
 
@@ -69,59 +70,55 @@ def survey(api: Api, scheduling: Json, spec: Mapping[str, Any], settings: Settin
     """First the proven nodes; only where there is none, every node that the RuntimeClass would select once proven."""
     selector = scheduling["nodeSelector"]
     tolerations = [*(scheduling.get("tolerations") or []), *(spec.get("tolerations") or [])]
-    pod = Wanted({**selector, **(spec.get("nodeSelector") or {})}, tolerations, spec.get("affinity") or {})
+    pool = {"nodeSelector": selector, "tolerations": tolerations}
+    pod = {**pool, "nodeSelector": {**selector, **(spec.get("nodeSelector") or {})}, "affinity": spec.get("affinity")}
     proven = of_proven(api.nodes(as_text(selector)), pod, enough)
-    if proven:
-        return proven
-    pool = {key: value for key, value in selector.items() if key != READY_LABEL}
-    return of_unproven(api.nodes(as_text(pool)), Wanted(pool, tolerations), pod, settings)
+    others = {key: value for key, value in selector.items() if key != READY_LABEL}
+    return proven or of_unproven(api.nodes(as_text(others)), pool, pod, settings)
 
 
-def of_proven(nodes: Iterable[Json], wanted: Wanted, enough: int) -> Availability | None:
+def of_proven(nodes: Iterable[Json], pod: Json, enough: int) -> Availability | None:
     """What proven nodes allow; None where there are none."""
     fit: list[str] = []
-    unfit = Tally()
+    unfit: defaultdict[str, list[str]] = defaultdict(list)
     for node in nodes:
-        problem = obstacle(node, wanted)
-        if problem:
-            unfit.add(problem, node["metadata"]["name"])
-        else:
-            fit.append(node["metadata"]["name"])
-            if len(fit) >= enough:
-                break
+        problem = obstacle(node, pod)
+        (unfit[problem] if problem else fit).append(node["metadata"]["name"])
+        if len(fit) >= enough:
+            break
     if fit:
         return Availability("Available", f"proven nodes take the pod, among them {capped(', '.join(fit))}", tuple(fit))
-    if unfit.count:
-        return Availability("NoSchedulableNode", capped(f"where gVisor is proven, no pod can go: {unfit}"))
+    if unfit:
+        return Availability("NoSchedulableNode", capped(f"where gVisor is proven, no pod can go: {summary(unfit)}"))
     return None
 
 
-def of_unproven(nodes: Iterable[Json], pool: Wanted, pod: Wanted, settings: Settings) -> Availability:
+def of_unproven(nodes: Iterable[Json], pool: Json, pod: Json, settings: Settings) -> Availability:
     """Why no node is proven. gVisor is to blame when agents say so on nodes that would take the pod, and no node that
     the RuntimeClass would select is undecided or withheld. The pod's own selectors do not narrow the latter:
     otherwise a pod could open the host's kernel to itself by choosing its nodes."""
-    failing, withheld, lost = Tally(), Tally(), Tally()
+    failing, withheld, lost = (defaultdict[str, list[str]](list) for _ in range(3))
     for node in nodes:
         if obstacle(node, pool, unproven=True):
             continue
         name, (status, reason) = node["metadata"]["name"], verdict(node)
         blames = may_blame(node, settings)
         if status == "False" and reason in WITHHELD:
-            withheld.add(reason, name)
+            withheld[reason].append(name)
         elif blames is None and reason == AGENT_LOST:
-            lost.add(reason, name)
+            lost[reason].append(name)
         elif blames is None:
             return Availability("GVisorUndecided", f"no node is proven, and {name} has no settled verdict: {reason}")
         elif blames and not obstacle(node, pod, unproven=True):
-            failing.add(reason, name)
-    if lost.count:
-        return Availability(AGENT_LOST, capped(f"no node is proven, and some have lost their agent: {lost}"))
-    if withheld.count:
-        sentence = f"no node is proven, and agents withhold some where gVisor boots: {withheld}"
+            failing[reason].append(name)
+    if lost:
+        return Availability(AGENT_LOST, capped(f"no node is proven, and some have lost their agent: {summary(lost)}"))
+    if withheld:
+        sentence = f"no node is proven, and agents withhold some where gVisor boots: {summary(withheld)}"
         return Availability("GVisorWithheld", capped(sentence))
-    if failing.count:
-        sentence = f"agents report that gVisor fails on every node that has it and would take the pod: {failing}"
-        return Availability("GVisorFails", capped(sentence))
+    if failing:
+        sentence = "agents report that gVisor fails on every node that has it and would take the pod"
+        return Availability("GVisorFails", capped(f"{sentence}: {summary(failing)}"))
     sentence = "no node is proven, and no agent says that gVisor fails on one that has it and would take the pod"
     return Availability("NoReadyNode", sentence)
 

@@ -32,9 +32,8 @@ from .pods import (
     digest,
     is_terminating,
 )
-from .removal import await_gone
 from .settings import Policy, Settings
-from .starting import start
+from .starting import await_gone, start
 
 log = logging.getLogger("gvisor_dispatch")
 

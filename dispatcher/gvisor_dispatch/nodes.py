@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,29 +15,20 @@ NOT_READY_TAINT = "gvisor.node-restriction.kubernetes.io/not-ready"
 PROVEN_BY = "gvisor.node-restriction.kubernetes.io/proven-by"
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a pod asks of a node, besides room: labels, tolerated taints, affinity. Resources and volumes are left to
-    the scheduler."""
-
-    labels: Mapping[str, str]
-    tolerations: Sequence[Json]
-    affinity: Json = field(default_factory=dict)
-
-
-def obstacle(node: Json, wanted: Wanted, *, unproven: bool = False) -> str | None:
-    """Why a node takes no such pod now; None where it does. `unproven` asks whether it would if it were proven: the
-    agent's own label and taint do not count."""
+def obstacle(node: Json, spec: Json, *, unproven: bool = False) -> str | None:
+    """Why a node does not take a pod of this spec now; None where it does. `unproven` asks whether it would if it were
+    proven: the agent's own label and taint do not count. Room and volumes are left to the scheduler."""
     if condition(node, "Ready").get("status") != "True":
         return "not Ready"
-    labels = {key: value for key, value in wanted.labels.items() if not (unproven and key == READY_LABEL)}
+    selector = spec.get("nodeSelector") or {}
+    labels = {key: value for key, value in selector.items() if not (unproven and key == READY_LABEL)}
     if not has_labels(node, labels):
         return f"not all of the labels {as_text(labels)}"
-    if not has_affinity(node, wanted.affinity):
+    if not has_affinity(node, spec.get("affinity") or {}):
         return "the pod's node affinity"
     for taint in taints(node):
         ignored = taint.get("effect") == "PreferNoSchedule" or (unproven and taint.get("key") == NOT_READY_TAINT)
-        if not ignored and not any(tolerates(one, taint) for one in wanted.tolerations):
+        if not ignored and not any(tolerates(one, taint) for one in spec.get("tolerations") or []):
             return f"taint {taint.get('key')}={taint.get('value') or ''}:{taint.get('effect')}"
     return None
 
@@ -128,31 +118,11 @@ def as_text(selector: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in selector.items())
 
 
-class Tally:
-    """What stands in the way on how many nodes. It holds some names of each kind and some kinds, however many
-    nodes there are."""
-
-    def __init__(self, names: int = 3, kinds: int = 8) -> None:
-        self._limits = (names, kinds)
-        self._seen: dict[str, tuple[int, list[str]]] = {}
-        self._others = 0
-
-    def add(self, what: str, node: str) -> None:
-        names, kinds = self._limits
-        if what not in self._seen and len(self._seen) >= kinds:
-            self._others += 1
-            return
-        count, examples = self._seen.get(what, (0, []))
-        self._seen[what] = (count + 1, examples if count >= names else [*examples, node])
-
-    @property
-    def count(self) -> int:
-        return self._others + sum(count for count, _ in self._seen.values())
-
-    def __str__(self) -> str:
-        parts = []
-        for what, (count, names) in self._seen.items():
-            more = f" and {count - len(names):,} more" if count > len(names) else ""
-            parts.append(f"{what}: {', '.join(names)}{more}")
-        others = [f"other reasons: {self._others:,} more"] if self._others else []
-        return "; ".join([*parts, *others])
+def summary(found: Mapping[str, Sequence[str]], names: int = 3, kinds: int = 8) -> str:
+    """What stands in the way on which nodes: some names of each kind and some kinds, however many there are."""
+    parts = []
+    for what, nodes in list(found.items())[:kinds]:
+        more = f" and {len(nodes) - names:,} more" if len(nodes) > names else ""
+        parts.append(f"{what}: {', '.join(nodes[:names])}{more}")
+    others = sum(len(nodes) for nodes in list(found.values())[kinds:])
+    return "; ".join([*parts, *([f"other reasons: {others:,} more"] if others else [])])
