@@ -29,7 +29,7 @@ from .settings import Policy, Settings
 EXIT_CODES = """exit codes: 0 in gVisor (run: the pod started, see "in_gvisor") - 5 ask: a fallback is allowed -
 3 gVisor fails or is not set up - 75 no room or no answer, try again later - 4 a pod could not be removed -
 2 wrong usage - 1 anything else"""
-TIMES = ("schedule_deadline", "wait_deadline", "start_deadline", "remove_deadline", "api_deadline")
+TIMES = ("install_grace", "schedule_deadline", "wait_deadline", "start_deadline", "remove_deadline", "api_deadline")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def main(words: Sequence[str] | None = None) -> int:
             return 0
         namespace = (pod or {}).get("metadata", {}).get("namespace") or options.namespace
         decision = dispatcher.decide(pod, policy, namespace, options.nodes)
-        print(json.dumps({**asdict(decision), "policy": policy.value}))
+        print(json.dumps({**asdict(decision), "policy": decision.policy.value}))
         return 0 if decision.in_gvisor else 5
     except DispatchError as error:
         print(json.dumps({"reason": error.reason, "message": error.message}))

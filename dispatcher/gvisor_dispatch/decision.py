@@ -15,8 +15,8 @@ from .pods import (
     Json,
     Manifest,
     annotation,
-    as_json,
     capped,
+    checked,
     marked,
 )
 from .settings import Policy
@@ -24,7 +24,8 @@ from .settings import Policy
 
 @dataclass(frozen=True)
 class Decision:
-    """In gVisor, or without and why. `applied` writes it into a pod or a pod template."""
+    """In gVisor, or without and why, under the policy that holds: "require" where the namespace makes "prefer" that.
+    `applied` writes it into a pod or a pod template."""
 
     in_gvisor: bool
     reason: str
@@ -34,17 +35,15 @@ class Decision:
     nodes: tuple[str, ...] = ()
 
     def applied(self, pod: Manifest, dispatch_id: str = "") -> Json:
-        """A copy of a pod or a pod template, as JSON, that says all of this."""
-        manifest = as_json(pod)
+        """A copy of a pod or a pod template, as JSON, that says all of this. Raises ValueError for a pod that chooses
+        its own node or runtime."""
         notes = {
             POLICY_ANNOTATION: self.policy.value,
             REASON_ANNOTATION: self.reason,
             MESSAGE_ANNOTATION: capped(self.message),
             **({ID_ANNOTATION: dispatch_id} if dispatch_id else {}),
         }
-        made = marked(manifest, "gvisor" if self.in_gvisor else "fallback", notes)
-        made["spec"] = dict(made["spec"])
-        made["spec"].pop("runtimeClassName", None)
+        made = marked(checked(pod), "gvisor" if self.in_gvisor else "fallback", notes)
         if self.in_gvisor:
             made["spec"]["runtimeClassName"] = self.runtime_class
         return made

@@ -28,16 +28,17 @@ from .pods import (
     Manifest,
     annotation,
     as_json,
+    checked,
     digest,
     is_terminating,
 )
-from .removal import await_gone
 from .settings import Policy, Settings
-from .starting import start
+from .starting import await_gone, start
 
 log = logging.getLogger("gvisor_dispatch")
 
-NAMESPACE_LABEL = "require-gvisor"
+# Labels of a namespace; the first rules out the second, which allows "prefer" to create pods without gVisor.
+REQUIRE_LABEL, CONSENT_LABEL = "require-gvisor", "allow-host-kernel"
 # How many pods one call creates at most, one after the other, when kubelets reject them or their nodes fail.
 ATTEMPTS = 3
 # Deadlines that are over; another pod would only wait again.
@@ -53,22 +54,26 @@ class Dispatcher:
         self._api = Api(api, self._settings.api_deadline)
 
     def ask(self, pod: Manifest | None = None, enough: int = 1) -> Availability:
-        """Whether this pod, or any, could run in gVisor now; names up to `enough` nodes that take it."""
-        manifest = as_json(pod) if pod is not None else {}
-        return availability(self._api, manifest.get("spec") or {}, self._settings, enough)
+        """Whether this pod, or any, could run in gVisor now; names up to `enough` nodes that take it. Raises
+        ValueError for a pod that chooses its own node or runtime."""
+        spec = checked(pod)["spec"] if pod is not None else {}
+        return availability(self._api, spec, self._settings, enough)
 
     def decide(self, pod: Manifest | None, policy: Policy, namespace: str, enough: int = 1) -> Decision:
         """Where a pod, or the template of a Job, may run now, for a platform that creates its pods itself.
         Raises GVisorUnavailableError, CapacityError or MisconfiguredError where it may not."""
-        answer = self.ask(pod, enough)
-        if answer.misconfigured:
-            raise MisconfiguredError(answer.reason, answer.message)
-        inside = answer.available or policy is Policy.WAIT
-        if not inside and not answer.gvisor_fails:
-            raise CapacityError(answer.reason, answer.message)
-        if not inside and not (policy is Policy.PREFER and self._may_fall_back(namespace)):
-            raise GVisorUnavailableError(answer.reason, answer.message)
-        return Decision(inside, answer.reason, answer.message, policy, self._settings.runtime_class, answer.nodes)
+        found = self.ask(pod, enough)
+        reason, message = found.reason, found.message
+        if found.misconfigured:
+            raise MisconfiguredError(reason, message)
+        if policy is Policy.PREFER and (why := self._why_no_fallback(namespace)):
+            policy, message = Policy.REQUIRE, f'"prefer" acts as "require": {why}; {message}'
+        inside = found.available or policy is Policy.WAIT
+        if not inside and not found.gvisor_fails:
+            raise CapacityError(reason, message)
+        if not inside and policy is not Policy.PREFER:
+            raise GVisorUnavailableError(reason, message)
+        return Decision(inside, reason, message, policy, self._settings.runtime_class, found.nodes)
 
     def record(self, created: Mapping[str, Any] | client.V1Pod | client.V1Job, decision: Decision) -> None:
         """Says a fallback in the log and in an Event on what was created; gVisor is no news."""
@@ -80,9 +85,9 @@ class Dispatcher:
         container of it runs. The id is that of the evaluation; without one, the manifest is its own id.
 
         Raises a DispatchError, and ValueError for a pod that chooses its own node or runtime."""
-        manifest = checked(as_json(pod))
+        manifest = checked(pod)
         mine = dispatch_id or digest(manifest)
-        namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+        namespace, name = place_of(manifest)
         waits_until = time.monotonic() + self._settings.wait_deadline
         failure: DispatchError | None = None
         tries = 0
@@ -101,7 +106,7 @@ class Dispatcher:
                         raise
                     failure = error  # another call was faster: adopt its pod
                     continue
-            check_own(seen, mine, policy, self._settings.runtime_class)
+            self._check_own(seen, mine, policy)
             if adopted and is_terminating(seen):
                 await_gone(self._api, seen, self._settings.remove_deadline)
                 continue
@@ -115,7 +120,7 @@ class Dispatcher:
                 raise ConflictError("PodRemoved", f"somebody removed pod {namespace}/{name} before it started")
 
     def _create(self, decision: Decision, manifest: Json, mine: str) -> Json:
-        namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+        namespace, name = place_of(manifest)
         what, body = f"create pod {namespace}/{name}", decision.applied(manifest, mine)
         try:
             return self._api.ask(what, self._api.core.create_namespaced_pod, namespace, body)
@@ -135,10 +140,29 @@ class Dispatcher:
             raise CapacityError(outcome.reason, f"nor did the fallback start: {outcome.message}")
         return outcome
 
-    def _may_fall_back(self, namespace: str) -> bool:
-        """Never in a namespace that requires gVisor, whatever the policy."""
-        found = self._api.ask(f"read namespace {namespace}", self._api.core.read_namespace, namespace)
-        return (found["metadata"].get("labels") or {}).get(NAMESPACE_LABEL) != "true"
+    def _why_no_fallback(self, namespace: str) -> str:
+        """Why "prefer" may not leave gVisor in this namespace; empty where it may. A namespace that cannot be read
+        does not consent."""
+        try:
+            found = self._api.ask(f"read namespace {namespace}", self._api.core.read_namespace, namespace)
+        except RefusedError as error:
+            return error.message
+        labels = found["metadata"].get("labels") or {}
+        if labels.get(REQUIRE_LABEL) == "true":
+            return f'namespace {namespace} has the label {REQUIRE_LABEL}: "true"'
+        consents = labels.get(CONSENT_LABEL) == "true"
+        return "" if consents else f'namespace {namespace} does not have the label {CONSENT_LABEL}: "true"'
+
+    def _check_own(self, pod: Json, mine: str, policy: Policy) -> None:
+        """Raises ConflictError for a pod that this call must not adopt."""
+        namespace, name = place_of(pod)
+        if annotation(pod, ID_ANNOTATION) != mine:
+            raise ConflictError("NameTaken", f"pod {namespace}/{name} exists and is not of this evaluation")
+        if pod["spec"].get("runtimeClassName") == self._settings.runtime_class:
+            return
+        why = self._why_no_fallback(namespace) if policy is Policy.PREFER else f"the policy {policy.value} forbids that"
+        if why:
+            raise ConflictError("RunsOutside", f"an earlier call runs pod {namespace}/{name} without gVisor; {why}")
 
     def _tell(self, subject: Json, decision: str) -> None:
         """A warning in the log and an Event. An Event that cannot be written stops nobody: the pod says it too."""
@@ -157,23 +181,9 @@ def may_not_try(decision: Decision, tries: int, failure: DispatchError) -> bool:
     return tries > ATTEMPTS or (decision.in_gvisor and (tries == ATTEMPTS or failure.reason in FINAL))
 
 
-def checked(manifest: Json) -> Json:
-    """The manifest, if the policy can be kept with it. Raises ValueError."""
-    meta, spec = manifest.get("metadata") or {}, manifest.get("spec") or {}
+def place_of(pod: Json) -> tuple[str, str]:
+    """The namespace and the name of a pod. Raises ValueError where one is missing."""
+    meta = pod.get("metadata") or {}
     if not (meta.get("name") and meta.get("namespace")):
         raise ValueError("the pod needs metadata.name and metadata.namespace")
-    if spec.get("nodeName"):
-        raise ValueError("the pod sets spec.nodeName: that goes past the scheduler, and so past the proof")
-    if spec.get("runtimeClassName"):
-        raise ValueError("the pod sets spec.runtimeClassName: leave that to the policy")
-    return manifest
-
-
-def check_own(pod: Json, mine: str, policy: Policy, runtime_class: str) -> None:
-    """Raises ConflictError for a pod that this call must not adopt."""
-    name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-    if annotation(pod, ID_ANNOTATION) != mine:
-        raise ConflictError("NameTaken", f"pod {name} exists and is not of this evaluation")
-    if policy is not Policy.PREFER and pod["spec"].get("runtimeClassName") != runtime_class:
-        sentence = f"an earlier call runs pod {name} without gVisor, which the policy {policy.value} forbids"
-        raise ConflictError("RunsOutside", sentence)
+    return meta["namespace"], meta["name"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 Json = Mapping[str, Any]
@@ -15,24 +15,20 @@ NOT_READY_TAINT = "gvisor.node-restriction.kubernetes.io/not-ready"
 PROVEN_BY = "gvisor.node-restriction.kubernetes.io/proven-by"
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a pod asks of a node, besides room: labels and tolerated taints. Affinity, resources and volumes are
-    left to the scheduler."""
-
-    labels: Mapping[str, str]
-    tolerations: Sequence[Json]
-
-
-def obstacle(node: Json, wanted: Wanted, passable: str | None = None) -> str | None:
-    """Why a node takes no such pod now; None where it does. `passable` is the key of a taint that does not count."""
+def obstacle(node: Json, spec: Json, *, unproven: bool = False) -> str | None:
+    """Why a node does not take a pod of this spec now; None where it does. `unproven` asks whether it would if it were
+    proven: the agent's own label and taint do not count. Room and volumes are left to the scheduler."""
     if condition(node, "Ready").get("status") != "True":
         return "not Ready"
-    if not has_labels(node, wanted.labels):
-        return f"not all of the labels {as_text(wanted.labels)}"
+    selector = spec.get("nodeSelector") or {}
+    labels = {key: value for key, value in selector.items() if not (unproven and key == READY_LABEL)}
+    if not has_labels(node, labels):
+        return f"not all of the labels {as_text(labels)}"
+    if not has_affinity(node, spec.get("affinity") or {}):
+        return "the pod's node affinity"
     for taint in taints(node):
-        ignored = taint.get("effect") == "PreferNoSchedule" or taint.get("key") == passable
-        if not ignored and not any(tolerates(one, taint) for one in wanted.tolerations):
+        ignored = taint.get("effect") == "PreferNoSchedule" or (unproven and taint.get("key") == NOT_READY_TAINT)
+        if not ignored and not any(tolerates(one, taint) for one in spec.get("tolerations") or []):
             return f"taint {taint.get('key')}={taint.get('value') or ''}:{taint.get('effect')}"
     return None
 
@@ -62,9 +58,59 @@ def condition(node: Json, kind: str) -> Json:
     return next((one for one in found if one.get("type") == kind), {})
 
 
+def verdict(node: Json) -> tuple[str, str]:
+    """What the agent of a node says: a status and a reason."""
+    found = condition(node, CONDITION)
+    return str(found.get("status", "Unknown")), str(found.get("reason", f"no condition {CONDITION}"))
+
+
+def verdict_age(node: Json) -> float:
+    """For how many seconds the agent's status has been the same; 0 where the Node does not say."""
+    try:
+        since = datetime.fromisoformat(condition(node, CONDITION).get("lastTransitionTime") or "")
+        return (datetime.now(UTC) - since).total_seconds()
+    except (TypeError, ValueError):
+        return 0
+
+
+def has_handler(node: Json, handler: str) -> bool:
+    """Whether the kubelet lists a handler of its container runtime. With containerd 1.7 it lists none.
+    https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/node-v1/#NodeStatus"""
+    handlers = (node.get("status") or {}).get("runtimeHandlers") or []
+    return any(one.get("name") == handler for one in handlers)
+
+
 def has_labels(node: Json, selector: Mapping[str, str]) -> bool:
     labels = node["metadata"].get("labels") or {}
     return all(labels.get(key) == value for key, value in selector.items())
+
+
+def has_affinity(node: Json, affinity: Json) -> bool:
+    """Whether a node meets the required node affinity of a pod: one term of it, and every rule of that term.
+    https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#node-affinity"""
+    required = (affinity.get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+    if not required:
+        return True
+    labels, fields = node["metadata"].get("labels") or {}, {"metadata.name": node["metadata"]["name"]}
+    for term in required.get("nodeSelectorTerms") or []:
+        rules = [(labels, rule) for rule in term.get("matchExpressions") or []]
+        rules += [(fields, rule) for rule in term.get("matchFields") or []]
+        if rules and all(meets(*rule) for rule in rules):
+            return True
+    return False
+
+
+def meets(labels: Mapping[str, str], rule: Json) -> bool:
+    value, operator, wanted = labels.get(rule.get("key") or ""), str(rule.get("operator")), rule.get("values") or []
+    if operator in ("Exists", "DoesNotExist"):
+        return (value is not None) == (operator == "Exists")
+    if operator in ("In", "NotIn"):
+        return (value in wanted) == (operator == "In")
+    try:
+        over = int(value or "") - int(wanted[0])
+    except (IndexError, TypeError, ValueError):
+        return False
+    return over > 0 if operator == "Gt" else over < 0
 
 
 def as_text(selector: Mapping[str, str]) -> str:
@@ -72,31 +118,11 @@ def as_text(selector: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in selector.items())
 
 
-class Tally:
-    """What stands in the way on how many nodes. It holds some names of each kind and some kinds, however many
-    nodes there are."""
-
-    def __init__(self, names: int = 3, kinds: int = 8) -> None:
-        self._limits = (names, kinds)
-        self._seen: dict[str, tuple[int, list[str]]] = {}
-        self._others = 0
-
-    def add(self, what: str, node: str) -> None:
-        names, kinds = self._limits
-        if what not in self._seen and len(self._seen) >= kinds:
-            self._others += 1
-            return
-        count, examples = self._seen.get(what, (0, []))
-        self._seen[what] = (count + 1, examples if count >= names else [*examples, node])
-
-    @property
-    def count(self) -> int:
-        return self._others + sum(count for count, _ in self._seen.values())
-
-    def __str__(self) -> str:
-        parts = []
-        for what, (count, names) in self._seen.items():
-            more = f" and {count - len(names):,} more" if count > len(names) else ""
-            parts.append(f"{what}: {', '.join(names)}{more}")
-        others = [f"other reasons: {self._others:,} more"] if self._others else []
-        return "; ".join([*parts, *others])
+def summary(found: Mapping[str, Sequence[str]], names: int = 3, kinds: int = 8) -> str:
+    """What stands in the way on which nodes: some names of each kind and some kinds, however many there are."""
+    parts = []
+    for what, nodes in list(found.items())[:kinds]:
+        more = f" and {len(nodes) - names:,} more" if len(nodes) > names else ""
+        parts.append(f"{what}: {', '.join(nodes[:names])}{more}")
+    others = sum(len(nodes) for nodes in list(found.values())[kinds:])
+    return "; ".join([*parts, *([f"other reasons: {others:,} more"] if others else [])])

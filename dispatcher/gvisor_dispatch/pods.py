@@ -36,6 +36,19 @@ def as_json(manifest: Manifest) -> Json:
     return found
 
 
+def checked(manifest: Manifest) -> Json:
+    """A pod or a pod template as JSON, if a policy can be kept with it. Raises ValueError."""
+    found = as_json(manifest)
+    spec = found.get("spec") or {}
+    if "containers" not in spec:
+        raise ValueError("the manifest has no spec.containers: it must be a pod or a pod template")
+    if spec.get("nodeName"):
+        raise ValueError("the pod sets spec.nodeName: that goes past the scheduler, and so past the proof")
+    if spec.get("runtimeClassName"):
+        raise ValueError("the pod sets spec.runtimeClassName: leave that to the policy")
+    return found
+
+
 def digest(manifest: Mapping[str, Any]) -> str:
     """A manifest's own id: the same text for the same manifest."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:32]

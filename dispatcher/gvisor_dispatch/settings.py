@@ -11,7 +11,7 @@ class Policy(enum.Enum):
 
     # gVisor or an error, at once. Never the host's kernel.
     REQUIRE = "require"
-    # gVisor, and the host's kernel only where the agents say that gVisor itself fails; else an error.
+    # gVisor, and the host's kernel only where the agents report that gVisor itself fails and the namespace consents.
     PREFER = "prefer"
     # gVisor, and a pod that stays Pending until there is room, so that an autoscaler acts. Never the host's kernel.
     WAIT = "wait"
@@ -24,6 +24,8 @@ class Settings:
     runtime_class: str = "gvisor"
     # The handler that the agents prove (their setting HANDLER).
     handler: str = "runsc"
+    # How long a node where gVisor was never proven may fail before its verdict is settled: it may be being installed.
+    install_grace: float = 1800
     # From the call until the pod has a node; wait_deadline is the one of Policy.WAIT.
     schedule_deadline: float = 60
     wait_deadline: float = 900

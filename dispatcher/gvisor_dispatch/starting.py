@@ -1,4 +1,4 @@
-"""From a pod that exists to one that runs, or the reason why it does not."""
+"""From a pod that exists to one that runs, or to one that is surely gone, and the reason why."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import time
 
 from .api import Api
 from .availability import node_fails
-from .errors import CapacityError, RefusedError
+from .errors import CapacityError, PodNotGoneError, RefusedError
 from .pods import Json, capped, has_started, is_bound, is_settled, is_terminating, phase, why_waiting
-from .removal import await_gone, remove
 from .settings import Settings
 
 
@@ -66,3 +65,39 @@ def newest_warning(api: Api, pod: Json) -> str:
 def last_seen(event: Json) -> str:
     """When an Event was last seen; its two APIs fill different fields."""
     return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or "")
+
+
+def remove(api: Api, pod: Json, deadline: float) -> Json | None:
+    """Removes a pod that has not started and waits until it is surely gone: None. One that starts at the last
+    moment is given back unharmed: the deletion holds only for the state that was seen."""
+    until = time.monotonic() + deadline
+    while True:
+        seen = api.read_same(pod)
+        if seen is None or has_started(seen):
+            return seen
+        if is_terminating(seen) or delete(api, seen):
+            await_gone(api, seen, until - time.monotonic())
+            return None
+
+
+def await_gone(api: Api, pod: Json, seconds: float) -> None:
+    """Waits until a pod that is being deleted is gone. Raises PodNotGoneError."""
+    if api.follow(pod, lambda _: False, time.monotonic() + seconds) is None:
+        return
+    meta = pod["metadata"]
+    sentence = f"pod {meta['namespace']}/{meta['name']} is marked for deletion and was not seen to go in time"
+    raise PodNotGoneError("PodNotGone", f"{sentence} (is its node lost?). It may still run, so nothing took its place")
+
+
+def delete(api: Api, seen: Json) -> bool:
+    """Deletes the pod if it is still in the state that was seen; else False."""
+    meta = seen["metadata"]
+    same = {"preconditions": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}}
+    what = f"delete pod {meta['namespace']}/{meta['name']}"
+    try:
+        api.ask(what, api.core.delete_namespaced_pod, meta["name"], meta["namespace"], body=same)
+    except RefusedError as error:
+        if error.status in (404, 409):
+            return False
+        raise
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 READY = "gvisor.node-restriction.kubernetes.io/ready"
+PROVEN_BY = "gvisor.node-restriction.kubernetes.io/proven-by"
 RUNTIME_CLASS: Json = {
     "metadata": {"name": "gvisor"},
     "handler": "runsc",
@@ -17,18 +19,36 @@ RUNTIME_CLASS: Json = {
 
 
 def node(name: str, ready: str = "true", reason: str = "SandboxProven", **extra: Any) -> Json:  # noqa: ANN401
-    """A node as agents leave it; `extra` may have labels, annotations, taints, cordoned, and kubelet: Ready."""
+    """A node as agents leave it, proven once; `extra` may have labels, annotations, taints, cordoned, the handlers
+    that the kubelet lists, its own status as kubelet, and minutes since the agent's status last changed."""
     status = {"true": "True", "false": "False", "unknown": "Unknown"}[ready]
+    since = datetime.now(UTC) - timedelta(minutes=extra.get("minutes", 0))
     conditions = [
         {"type": "Ready", "status": extra.get("kubelet", "True")},
-        {"type": "GVisorReady", "status": status, "reason": reason},
+        {
+            "type": "GVisorReady",
+            "status": status,
+            "reason": reason,
+            "lastTransitionTime": since.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        },
     ]
     labels = {READY: "true" if ready == "true" else "false", **extra.get("labels", {})}
     return {
-        "metadata": {"name": name, "labels": labels, "annotations": extra.get("annotations")},
+        "metadata": {"name": name, "labels": labels, "annotations": extra.get("annotations", {PROVEN_BY: ""})},
         "spec": {"taints": extra.get("taints", []), "unschedulable": extra.get("cordoned", False)},
-        "status": {"conditions": conditions},
+        "status": {
+            "conditions": conditions,
+            "runtimeHandlers": [{"name": name} for name in ("", *extra.get("handlers", []))],
+        },
     }
+
+
+def fresh(name: str) -> Json:
+    """A node that has just joined: no agent has written anything."""
+    one = node(name, annotations=None)
+    one["metadata"]["labels"] = {}
+    del one["status"]["conditions"][1]
+    return one
 
 
 def runs(api: FakeApi, name: str) -> None:

@@ -29,7 +29,7 @@ class FakeApi:
     def __init__(self) -> None:
         self.runtime_class: Json | None = json.loads(json.dumps(RUNTIME_CLASS))
         self.nodes: Iterable[Json] = [node("node-1"), node("node-2")]
-        self.namespaces: dict[str, Json] = {"evals": {}}
+        self.namespaces: dict[str, Json] = {"evals": {"allow-host-kernel": "true"}}
         self.pods: dict[str, Json] = {}
         self.created: list[Json] = []
         self.events: list[Json] = []

@@ -60,6 +60,15 @@ class AdoptionTest(ApiCase):
                 self.call(policy)
         self.assertEqual(list(self.api.pods), ["eval-1"])
 
+    def test_prefer_adopts_no_fallback_once_the_namespace_has_withdrawn_its_consent(self) -> None:
+        self.api.nodes = [BAD]
+        with self.assertLogs("gvisor_dispatch", "WARNING"):
+            self.call(Policy.PREFER)
+        self.api.namespaces["evals"] = {}
+        with self.assertRaisesRegex(ConflictError, "RunsOutside: .* does not have the label allow-host-kernel"):
+            self.call(Policy.PREFER)
+        self.assertEqual(list(self.api.pods), ["eval-1"])
+
     def test_a_label_does_not_make_a_pod_one_in_gvisor(self) -> None:
         self.call()
         del self.api.pods["eval-1"]["spec"]["runtimeClassName"]

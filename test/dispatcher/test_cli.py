@@ -48,6 +48,10 @@ class CommandTest(ApiCase):
         self.assertEqual(self.run_it("ask", "--policy", "prefer", "--namespace", "evals")[0], 5)
         code, said, _ = self.run_it("ask", "--policy", "require")
         self.assertEqual((code, said["reason"]), (3, "GVisorFails"))
+        self.api.namespaces["evals"] = {}
+        code, said, _ = self.run_it("ask", "--policy", "prefer", "--namespace", "evals")
+        self.assertEqual((code, said["reason"]), (3, "GVisorFails"))
+        self.assertIn('does not have the label allow-host-kernel: "true"', said["message"])
         self.api.nodes = []
         self.assertEqual(self.run_it("ask", "--policy", "prefer", "--namespace", "evals")[0], 75)
         self.api.runtime_class = None
@@ -80,7 +84,8 @@ class CommandTest(ApiCase):
         for words in (["ask"], ["run", "--policy", "prefer"], ["ask", "--policy", "prefer", "--start-deadline", "0"]):
             self.assertEqual(self.run_it(*words)[0], 2)
         code, _, stderr = self.run_it("run", "--policy", "prefer", "kubeconfig")
-        self.assertEqual((code, stderr), (1, "gvisor-dispatch: the pod needs metadata.name and metadata.namespace\n"))
+        said = "gvisor-dispatch: the manifest has no spec.containers: it must be a pod or a pod template\n"
+        self.assertEqual((code, stderr), (1, said))
 
 
 if __name__ == "__main__":

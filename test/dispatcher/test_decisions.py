@@ -6,13 +6,11 @@ import unittest
 from collections.abc import Callable
 
 from case import SHORT, ApiCase
-from cluster_objects import RUNTIME_CLASS, Json, initialises, node, pulls, unschedulable
+from cluster_objects import READY, RUNTIME_CLASS, Json, fresh, initialises, node, pod, pulls, unschedulable
 from fake_api import FakeApi
-from gvisor_dispatch import Policy
+from gvisor_dispatch import DispatchError, Policy
 
 GPU = [{"key": "gpu", "value": "a100", "effect": "NoSchedule"}]
-NEVER = node("b", "false", "HandlerNotConfigured")
-ONCE = node("d", "false", "HandlerNotConfigured", annotations={"gvisor.node-restriction.kubernetes.io/proven-by": ""})
 WEAK = node("w", "false", "IsolationWeakened")
 UNJUDGED = {**node("c", "false"), "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
 NOT_READY = [{"key": "gvisor.node-restriction.kubernetes.io/not-ready", "effect": "NoSchedule"}]
@@ -27,6 +25,10 @@ def nodes(*found: Json) -> Callable[[FakeApi], None]:
 
 def failing(reason: str = "SandboxFailed", **extra: object) -> Json:
     return node("bad", "false", reason, **extra)
+
+
+def never_proven(reason: str, minutes: float, *handlers: str) -> Json:
+    return node("new", "false", reason, annotations={}, minutes=minutes, handlers=handlers)
 
 
 def class_with(**fields: object) -> Callable[[FakeApi], None]:
@@ -52,9 +54,25 @@ def quota(api: FakeApi) -> None:
     api.fail("POST", "/pods", 403, times=99)
 
 
-def required(api: FakeApi) -> None:
-    api.nodes = [failing()]
-    api.namespaces["evals"] = {"require-gvisor": "true"}
+def namespace(**labels: str) -> Callable[[FakeApi], None]:
+    def arrange(api: FakeApi) -> None:
+        api.nodes = [failing()]
+        api.namespaces["evals"] = {key.replace("_", "-"): value for key, value in labels.items()}
+
+    return arrange
+
+
+def namespace_answers(status: int) -> Callable[[FakeApi], None]:
+    def arrange(api: FakeApi) -> None:
+        api.nodes = [failing()]
+        api.fail("GET", "/namespaces/evals$", status, times=99)
+
+    return arrange
+
+
+def in_zone(zone: str) -> Json:
+    terms = [{"matchExpressions": [{"key": "zone", "operator": "In", "values": [zone]}]}]
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
 
 
 UNSCHEDULABLE = ("CapacityError", "NoSchedulableNode")
@@ -72,10 +90,16 @@ CASES = [
     # gVisor itself is the cause.
     ("agents say that it fails", nodes(failing()), FALLBACK, FAILS),
     ("the handler is not loaded", nodes(failing("HandlerNotLoaded")), FALLBACK, FAILS),
-    ("the handler is gone where gVisor was proven once", nodes(ONCE), FALLBACK, FAILS),
+    ("the handler is gone where gVisor was proven once", nodes(failing("HandlerNotConfigured")), FALLBACK, FAILS),
+    ("it fails since 31 minutes, never proven", nodes(never_proven("ShimNotFound", 31, "runsc")), FALLBACK, FAILS),
     ("the agent's own taint", nodes(failing(taints=NOT_READY)), FALLBACK, FAILS),
-    ("it fails beside a node that never had it", nodes(failing(), NEVER), FALLBACK, FAILS),
-    ("it fails, the namespace requires gVisor", required, FAILS, FAILS),
+    ("beside a node that never had it", nodes(failing(), never_proven("HandlerNotConfigured", 31)), FALLBACK, FAILS),
+    ("the namespace does not consent", namespace(), FAILS, FAILS),
+    ("the namespace's consent is no true", namespace(allow_host_kernel="True"), FAILS, FAILS),
+    ("consent, but gVisor required", namespace(allow_host_kernel="true", require_gvisor="true"), FAILS, FAILS),
+    ("consent and an audit", namespace(allow_host_kernel="true", require_gvisor="audit"), FALLBACK, FAILS),
+    ("the namespace may not be read", namespace_answers(403), FAILS, FAILS),
+    ("the namespace is gone", namespace_answers(404), FAILS, FAILS),
     # It is not, or nobody says so.
     ("isolation is weakened everywhere", nodes(failing("IsolationWeakened")), WITHHELD, None),
     ("the release is too old", nodes(failing("RunscTooOld")), WITHHELD, None),
@@ -89,7 +113,32 @@ CASES = [
     ("proven nodes are tainted", nodes(node("a", taints=GPU), failing()), UNSCHEDULABLE, None),
     ("proven nodes are not Ready", nodes(node("a", kubelet="Unknown"), failing()), UNSCHEDULABLE, None),
     ("no node at all", nodes(), NO_NODE, None),
-    ("only nodes that never had it", nodes(NEVER), NO_NODE, None),
+    (
+        "299 fresh nodes beside a failing one",
+        nodes(failing(), *(fresh(f"f{at}") for at in range(299))),
+        UNDECIDED,
+        None,
+    ),
+    *(
+        (f"{reason} in an installation", nodes(failing(), never_proven(reason, 29, "runsc")), UNDECIDED, None)
+        for reason in ("ShimNotFound", "RestartPending", "HandlerNotLoaded", "UserNamespacesDisabled")
+    ),
+    ("a node that failed before its clock", nodes(never_proven("ShimNotFound", -60, "runsc")), UNDECIDED, None),
+    *(
+        (f"a pool that never had gVisor says {reason}", nodes(never_proven(reason, 99999, "runc")), NO_NODE, None)
+        for reason in ("HandlerNotConfigured", "UserNamespacesDisabled", "KernelUnsupported")
+    ),
+    ("withheld where it was never proven", nodes(failing(), never_proven("RunscTooOld", 1)), WITHHELD, None),
+    *(
+        (
+            f"a reason that the package does not know: {reason}",
+            nodes(failing(), node("b", "unknown", reason)),
+            UNDECIDED,
+            None,
+        )
+        for reason in ("NodeRebooted", "WrongRuntime", "NodeExhausted", "OfTomorrow")
+    ),
+    ("a proof whose label is on its way", nodes(failing(), node("b", labels={READY: "false"})), UNDECIDED, None),
     ("failing nodes that would not take the pod anyway", nodes(failing(taints=GPU)), NO_NODE, None),
     ("failing nodes that are lost", nodes(failing(kubelet="Unknown")), NO_NODE, None),
     ("a busy node is undecided", nodes(failing(), node("b", "unknown", "SandboxSlow")), UNDECIDED, None),
@@ -113,6 +162,33 @@ class DecisionTest(ApiCase):
                     self.assertEqual(bool(self.on_host()), expected[0] == "host")
                     left = list(self.api.pods)
                     self.assertEqual(left, ["eval-1"] if expected[0] in ("gvisor", "host") else [])
+
+    def test_a_pod_cannot_choose_the_nodes_that_open_the_host_to_it(self) -> None:
+        zones = [node("bad", "false", "SandboxFailed", labels={"zone": "a"}), fresh("other")]
+        for spec in ({"nodeSelector": {"zone": "a"}}, {"affinity": in_zone("a")}):
+            with self.subTest(spec), FakeApi() as self.api:
+                self.api.nodes = zones
+                with self.assertRaisesRegex(DispatchError, "GVisorUndecided: .* other has no settled verdict"):
+                    self.dispatcher().dispatch(pod(**spec), Policy.PREFER)
+
+    def test_only_nodes_that_would_take_the_pod_blame_gvisor(self) -> None:
+        self.api.nodes = [node("bad", "false", "SandboxFailed", labels={"zone": "a"})]
+        for zone, expected in (("a", "GVisorFails"), ("b", "NoReadyNode")):
+            for spec in ({"nodeSelector": {"zone": zone}}, {"affinity": in_zone(zone)}):
+                self.assertEqual(self.dispatcher().ask(pod(**spec)).reason, expected)
+
+    def test_without_consent_prefer_says_that_it_is_require(self) -> None:
+        self.api.namespaces["evals"] = {}
+        why = '"prefer" acts as "require": namespace evals does not have the label allow-host-kernel: "true"; '
+        started = self.call(Policy.PREFER)
+        self.assertEqual((started.in_gvisor, started.message.startswith(why)), (True, True))
+        self.assertEqual(self.api.pods["eval-1"]["metadata"]["annotations"]["gvisor-dispatch/policy"], "require")
+        self.api.nodes = [failing()]
+        with self.assertRaisesRegex(DispatchError, f"^GVisorFails: {why}agents report"):
+            self.dispatcher().decide(pod("eval-2"), Policy.PREFER, "evals")
+        self.api.nodes = []
+        with self.assertRaisesRegex(DispatchError, f"^NoReadyNode: {why}no node is proven"):
+            self.dispatcher().decide(None, Policy.PREFER, "evals")
 
     def test_the_message_names_nodes_that_lost_their_agent(self) -> None:
         self.api.nodes = [failing(), node("c", "unknown", "AgentLost")]

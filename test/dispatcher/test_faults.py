@@ -11,7 +11,7 @@ from unittest import mock
 from case import ApiCase
 from cluster_objects import node, pulls, runs, unschedulable
 from fake_api import FakeApi
-from gvisor_dispatch import ApiUnavailableError, Policy, RefusedError
+from gvisor_dispatch import ApiUnavailableError, GVisorUnavailableError, Policy, RefusedError
 
 
 class SoftTimeLimitExceeded(Exception):  # noqa: N818
@@ -24,6 +24,7 @@ class FaultTest(ApiCase):
             for method, path in (
                 ("GET", "/runtimeclasses/"),
                 ("GET", "/nodes"),
+                ("GET", "/namespaces/evals$"),
                 ("POST", "/pods"),
                 ("GET", "/pods/eval-1"),
                 ("GET", "watch="),
@@ -84,9 +85,11 @@ class FaultTest(ApiCase):
 
     def test_a_namespace_that_cannot_be_read_is_no_leave_to_fall_back(self) -> None:
         self.api.nodes = [node("bad", "false", "SandboxFailed")]
-        self.api.fail("GET", "/namespaces/evals$", 403)
-        with self.assertRaisesRegex(RefusedError, "cannot read namespace evals: 403"):
-            self.call(Policy.PREFER)
+        for status, error in ((403, GVisorUnavailableError), (500, ApiUnavailableError)):
+            self.api.faults.clear()
+            self.api.fail("GET", "/namespaces/evals$", status, times=99)
+            with self.assertRaisesRegex(error, f"cannot read namespace evals: {status} "):
+                self.call(Policy.PREFER, api_deadline=1)
         self.assertEqual(self.api.created, [])
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import unittest
 from typing import Any
 
-from cluster_objects import node, pod
-from gvisor_dispatch.dispatcher import checked
-from gvisor_dispatch.nodes import Tally, Wanted, obstacle, tolerates
-from gvisor_dispatch.pods import capped, has_started, is_settled, marked, why_waiting
+from cluster_objects import READY, fresh, node, pod
+from gvisor_dispatch.dispatcher import place_of
+from gvisor_dispatch.nodes import has_affinity, obstacle, summary, tolerates, verdict_age
+from gvisor_dispatch.pods import capped, checked, has_started, is_settled, marked, why_waiting
 
 GPU = {"key": "gpu", "value": "a100", "effect": "NoSchedule"}
+PROVEN = {"nodeSelector": {READY: "true"}}
+NOT_READY = {"key": "gvisor.node-restriction.kubernetes.io/not-ready", "effect": "NoSchedule"}
 
 
 class ObstacleTest(unittest.TestCase):
@@ -23,16 +25,60 @@ class ObstacleTest(unittest.TestCase):
             (node("a", cordoned=True), "taint node.kubernetes.io/unschedulable=:NoSchedule"),
             (node("a", taints=[GPU]), "taint gpu=a100:NoSchedule"),
             (node("a", taints=[{**GPU, "effect": "PreferNoSchedule"}]), None),
-            (node("a", taints=[{"key": "passable", "effect": "NoSchedule"}]), None),
+            (node("a", taints=[NOT_READY]), None),
+            (node("a", "false"), None),
         ]
         for one, expected in cases:
             with self.subTest(expected):
-                self.assertEqual(obstacle(one, Wanted({}, []), "passable"), expected)
+                self.assertEqual(obstacle(one, PROVEN, unproven=True), expected)
+        self.assertEqual(obstacle(node("a", "false"), PROVEN), f"not all of the labels {READY}=true")
+        self.assertEqual(obstacle(node("a", taints=[NOT_READY]), {}), f"taint {NOT_READY['key']}=:NoSchedule")
+
+    def test_a_verdict_without_a_time_is_new(self) -> None:
+        self.assertAlmostEqual(verdict_age(node("a", minutes=30)), 1800, delta=60)
+        for time in (None, "", "yesterday", "2026-01-01T00:00:00"):
+            one = node("a")
+            one["status"]["conditions"][1]["lastTransitionTime"] = time
+            self.assertEqual((time, verdict_age(one)), (time, 0))
+        self.assertEqual(verdict_age(fresh("a")), 0)
 
     def test_labels_and_tolerations_of_the_pod(self) -> None:
-        self.assertEqual(obstacle(node("a"), Wanted({"zone": "x"}, [])), "not all of the labels zone=x")
-        self.assertIsNone(obstacle(node("a", labels={"zone": "x"}), Wanted({"zone": "x"}, [])))
-        self.assertIsNone(obstacle(node("a", taints=[GPU]), Wanted({}, [{"key": "gpu", "operator": "Exists"}])))
+        self.assertEqual(obstacle(node("a"), {"nodeSelector": {"zone": "x"}}), "not all of the labels zone=x")
+        self.assertIsNone(obstacle(node("a", labels={"zone": "x"}), {"nodeSelector": {"zone": "x"}}))
+        self.assertIsNone(obstacle(node("a", taints=[GPU]), {"tolerations": [{"key": "gpu", "operator": "Exists"}]}))
+
+    def test_the_schedulers_rule_of_node_affinity(self) -> None:
+        def rule(key: str, operator: str, *values: str) -> dict[str, Any]:
+            return {"key": key, "operator": operator, "values": list(values)}
+
+        cases: list[tuple[list[dict[str, Any]], bool]] = [
+            ([{"matchExpressions": [rule("zone", "In", "x", "y")]}], True),
+            ([{"matchExpressions": [rule("zone", "In", "z")]}], False),
+            ([{"matchExpressions": [rule("zone", "NotIn", "z")]}], True),
+            ([{"matchExpressions": [rule("zone", "NotIn", "x")]}], False),
+            ([{"matchExpressions": [rule("none", "NotIn", "x")]}], True),
+            ([{"matchExpressions": [rule("zone", "Exists")]}], True),
+            ([{"matchExpressions": [rule("none", "Exists")]}], False),
+            ([{"matchExpressions": [rule("none", "DoesNotExist")]}], True),
+            ([{"matchExpressions": [rule("cpus", "Gt", "7")]}], True),
+            ([{"matchExpressions": [rule("cpus", "Gt", "8")]}], False),
+            ([{"matchExpressions": [rule("cpus", "Lt", "9")]}], True),
+            ([{"matchExpressions": [rule("cpus", "Lt", "8")]}], False),
+            ([{"matchExpressions": [rule("zone", "Gt", "7")]}], False),
+            ([{"matchExpressions": [rule("none", "Lt", "7")]}], False),
+            ([{"matchFields": [rule("metadata.name", "In", "a")]}], True),
+            ([{"matchFields": [rule("metadata.name", "In", "b")]}], False),
+            ([{"matchExpressions": [rule("zone", "Exists"), rule("cpus", "In", "9")]}], False),
+            ([{"matchExpressions": [rule("zone", "In", "z")]}, {"matchExpressions": [rule("zone", "In", "x")]}], True),
+            ([{}], False),
+        ]
+        one = node("a", labels={"zone": "x", "cpus": "8"})
+        for terms, expected in cases:
+            required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+            with self.subTest(terms):
+                self.assertEqual(has_affinity(one, {"nodeAffinity": required}), expected)
+        self.assertTrue(has_affinity(one, {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}))
+        self.assertTrue(has_affinity(one, {"podAffinity": {}}))
 
     def test_the_schedulers_rule_of_tolerations(self) -> None:
         cases: list[tuple[dict[str, Any], bool]] = [
@@ -51,21 +97,15 @@ class ObstacleTest(unittest.TestCase):
                 self.assertIs(tolerates(toleration, GPU), expected)
 
 
-class TallyTest(unittest.TestCase):
-    def test_it_names_some_and_counts_all(self) -> None:
-        tally = Tally()
-        for at in range(5000):
-            tally.add("not Ready", f"node-{at}")
-        tally.add("cordoned", "last")
-        self.assertEqual(str(tally), "not Ready: node-0, node-1, node-2 and 4,997 more; cordoned: last")
+class SummaryTest(unittest.TestCase):
+    def test_it_names_three_of_a_kind_and_counts_all(self) -> None:
+        found = {"not Ready": [f"node-{at}" for at in range(5000)], "cordoned": ["last"]}
+        self.assertEqual(summary(found), "not Ready: node-0, node-1, node-2 and 4,997 more; cordoned: last")
 
     def test_many_kinds_stay_short(self) -> None:
-        tally = Tally()
-        for at in range(5000):
-            tally.add(f"taint t{at}", f"node-{at}")
-        self.assertEqual(tally.count, 5000)
-        self.assertTrue(str(tally).endswith("; other reasons: 4,992 more"))
-        self.assertLess(len(str(tally)), 400)
+        text = summary({f"taint t{at}": [f"node-{at}"] for at in range(5000)})
+        self.assertTrue(text.endswith("; other reasons: 4,992 more"))
+        self.assertLess(len(text), 400)
 
 
 class PodTest(unittest.TestCase):
@@ -115,9 +155,17 @@ class PodTest(unittest.TestCase):
         self.assertEqual(capped("a" * 1000), "a" * 1000)
         self.assertEqual(capped("a" * 1001), "a" * 997 + "...")
 
-    def test_pods_that_no_policy_could_be_kept_with(self) -> None:
-        for wrong in (pod(nodeName="n"), pod(runtimeClassName="gvisor"), {"metadata": {"name": "x"}, "spec": {}}, {}):
+    def test_a_pod_needs_a_name_and_a_namespace(self) -> None:
+        self.assertEqual(place_of(pod("x")), ("evals", "x"))
+        for wrong in ({"metadata": {"name": "x"}}, {"metadata": {"namespace": "x"}}, {}):
             with self.assertRaises(ValueError):
+                place_of(wrong)
+
+    def test_what_is_no_pod_is_refused(self) -> None:
+        template = {"spec": {"containers": []}}
+        self.assertEqual(checked(template), template)
+        for wrong in ({"kind": "Job", "spec": {"template": template}}, {"metadata": {"name": "x"}, "spec": {}}, {}):
+            with self.assertRaisesRegex(ValueError, "no spec.containers"):
                 checked(wrong)
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import unittest
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -112,6 +113,30 @@ class WorkerTest(ApiCase):
         with self.assertRaises(Retry):
             self.deliver()
         self.assertEqual(self.api.pods, {})
+
+
+class OwnChoiceTest(ApiCase):
+    """A pod that chooses its own node or runtime is refused alike, whichever way it comes."""
+
+    def test_every_way_refuses(self) -> None:
+        self.api.nodes = [BAD]
+        for field, value in (("runtimeClassName", "kata"), ("runtimeClassName", "gvisor"), ("nodeName", "bad")):
+            wrong = pod(**{field: value})
+            meta = {"name": "eval-1", "namespace": "evals"}
+            wrong_job = {"kind": "Job", "metadata": meta, "spec": {"template": {"spec": wrong["spec"]}}}
+            fallback = self.dispatcher().decide(pod(), Policy.PREFER, "evals")
+            ways: dict[str, Callable[[], object]] = {
+                "ask": lambda wrong=wrong: self.dispatcher().ask(wrong),
+                "decide": lambda wrong=wrong: self.dispatcher().decide(wrong, Policy.PREFER, "evals"),
+                "applied": lambda wrong=wrong, fallback=fallback: fallback.applied(wrong),
+                "dispatch": lambda wrong=wrong: self.dispatcher().dispatch(wrong, Policy.PREFER),
+                "own_pods": lambda wrong=wrong: own_pods.create(self.api.client(), wrong, Policy.PREFER, "evals"),
+                "job": lambda wrong=wrong_job: job.submit(self.api.client(), wrong, Policy.PREFER),
+            }
+            for way, call in ways.items():
+                with self.subTest(way, field=field), self.assertRaisesRegex(ValueError, f"the pod sets spec.{field}"):
+                    call()
+        self.assertEqual((self.api.created, self.api.jobs), ([], {}))
 
 
 class OwnPodsTest(ApiCase):

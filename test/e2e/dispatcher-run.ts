@@ -9,7 +9,7 @@ import { ensurePython } from '../../hack/python.ts';
 import { runAll } from '../../hack/run.ts';
 import { ApiGate } from './api-gate.ts';
 
-/** The namespaces of the tests: one whose pods must run in gVisor, one without such a rule. */
+/** The namespaces of the tests: one whose pods must run in gVisor, one that consents to the host's kernel. */
 export const REQUIRING = 'dispatcher-requires';
 /** See {@link REQUIRING}. */
 export const FREE = 'dispatcher-free';
@@ -32,7 +32,11 @@ export async function grantDispatcher(cluster: Cluster): Promise<void> {
       kind: 'Namespace',
       metadata: { name: REQUIRING, labels: { 'require-gvisor': 'true' } },
     },
-    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: FREE } },
+    {
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      metadata: { name: FREE, labels: { 'allow-host-kernel': 'true' } },
+    },
     { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'dispatcher', namespace: FREE } },
     binding('ClusterRoleBinding', 'gvisor-dispatcher'),
     binding('RoleBinding', 'gvisor-dispatcher-pods', FREE),

@@ -57,13 +57,25 @@ describe('the dispatcher', () => {
     }
   });
 
-  it('refuses where gVisor fails, or falls back loudly, but never where the namespace requires gVisor', async () => {
+  it('refuses where gVisor fails, or falls back loudly where the namespace consents to it', async () => {
     await Promise.all(GVISOR_NODES.map((node) => breakAndWait(cluster(), node, 'runsc-missing')));
     const refused = await call({ name: 'refused' });
     assert.deepEqual([refused.code, refused.said.reason], [3, 'GVisorFails'], refused.stderr);
     const required = await call({ policy: 'prefer', name: 'required', namespace: REQUIRING });
     assert.deepEqual([required.code, required.said.reason], [3, 'GVisorFails'], required.stderr);
-    assert.deepEqual([...creations(refused), ...creations(required)], []);
+    const joining = ['--install-grace', '86400'];
+    const undecided = await call({ policy: 'prefer', name: 'undecided', options: joining });
+    assert.deepEqual([undecided.code, undecided.said.reason], [75, 'GVisorUndecided'], undecided.stderr);
+    assert.match(String(undecided.said.message), /node-3 has no settled verdict: HandlerNotConfigured$/);
+    await kubectl('label', 'namespace', FREE, 'allow-host-kernel-');
+    const silent = await call({ policy: 'prefer', name: 'silent' });
+    await kubectl('label', 'namespace', FREE, 'allow-host-kernel=true');
+    assert.deepEqual([silent.code, silent.said.reason], [3, 'GVisorFails'], silent.stderr);
+    assert.match(
+      String(silent.said.message),
+      /^"prefer" acts as "require": namespace dispatcher-free does not have/,
+    );
+    assert.deepEqual([refused, required, undecided, silent].flatMap(creations), []);
 
     const asked = await call({ command: 'ask', policy: 'prefer', name: 'fallback', options: [] });
     assert.deepEqual([asked.code, asked.said.in_gvisor], [5, false], asked.stderr);
