@@ -18,7 +18,7 @@ export async function deployFleet(
   cluster: Cluster,
   settings: Readonly<Record<string, string>> = {},
 ): Promise<void> {
-  await applyOverlay(cluster, ['fleet'], AT_ONCE);
+  await applyOverlay(cluster, [], AT_ONCE);
   await waitForRollout(cluster);
   const hostname = { 'kubernetes.io/hostname': 'node-3' };
   const env = Object.entries({ NODE_AGE: '0s', REPORT_INTERVAL: '5s', ...settings });

@@ -8,7 +8,7 @@ import { useApiServer } from '../integration/api-server.ts';
 import { conditionOf, FleetObjects, READY } from '../integration/fleet-objects.ts';
 import { FleetRun, SHORT } from '../integration/fleet-run.ts';
 
-const cluster = useApiServer(['fleet']);
+const cluster = useApiServer([]);
 const NAMES = ['node-1', 'node-2', 'node-3'] as const;
 
 const saidBy = async (name: string) => saidOf(await readNode(cluster(), name));
