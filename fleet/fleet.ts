@@ -16,7 +16,7 @@ import { taintExposed, type Withdrawal, withdraw, withdrawRebooted } from './wit
 /** How many Nodes are written at the same time. */
 const AT_ONCE = 16;
 /** How long a Node that could not be written is left alone. */
-const PAUSE_MS = 10_000;
+const PAUSE_MS = 5_000;
 /** How often a view is made at most. */
 const VIEW_MS = 1_000;
 /** A decision that is so late means that the loop has stalled. */
