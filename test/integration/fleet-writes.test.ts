@@ -106,6 +106,8 @@ describe('the token of the fleet controller with the component taint', () => {
     await applyOverlay(cluster(), ['taint', 'network-policy']);
     const admin = await certificateUser(cluster(), 'taint-admin', ['system:masters']);
     await settle({ as: (_, call) => admin(call) });
+    // The API server gives each new Node this taint.
+    await cluster().kubectl(['taint', 'nodes', '--all', 'node.kubernetes.io/not-ready:NoSchedule-']);
     const tainted = ['gvisor.node-restriction.kubernetes.io/not-ready:NoSchedule', 'other:NoSchedule'];
     await cluster().kubectl(['taint', 'nodes', 'node-2', ...tainted]);
     controller = await tokenUser(cluster(), 'gvisor-ready', 'gvisor-ready-fleet');
