@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { healNode } from '../../cluster/faults/break-node.ts';
 import { waitFor } from '../../hack/run.ts';
-import { DOMAIN, readNode, waitForNode } from './agents.ts';
+import { DOMAIN, deployWith, readNode, waitForNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
 import { deployFleet, keepAgentsAway, letAgentsReturn, removeFleet, scaleFleet } from './fleet-cluster.ts';
 import { createPods, losePower, NodeHistory, podsNow, restorePower } from './power-loss.ts';
@@ -18,6 +18,15 @@ const proven = () =>
     ({ ready, condition }) => `${ready} ${condition}` === 'true True SandboxProven',
     120_000,
   );
+
+/** Deploys the base again, and takes off the taints that its agents leave alone. */
+async function restore(): Promise<void> {
+  await removeFleet(cluster());
+  await deployWith(cluster());
+  await cluster()
+    .kubectl(['taint', 'nodes', '--all', `${DOMAIN}/not-ready:NoSchedule-`])
+    .catch(() => '');
+}
 
 /** The component that created each event NodeRebooted. */
 const withdrawnBy = async () =>
@@ -53,12 +62,7 @@ describe('a node that loses its power and comes back with a handler that runs ru
     const pods = ['delete', 'pods', '-l', 'app=evaluation', '--grace-period=0', '--force'];
     await cluster().kubectl(pods);
   });
-  after(async () => {
-    await removeFleet(cluster());
-    await cluster()
-      .kubectl(['taint', 'nodes', '--all', `${DOMAIN}/not-ready:NoSchedule-`])
-      .catch(() => '');
-  });
+  after(restore);
 
   /** What the Node said after its kubelet had reported this boot, the label and the reason. */
   const saidIn = (boot: string) =>
@@ -130,7 +134,7 @@ describe('a node that loses its power and comes back with a handler that runs ru
 
 describe('a proven node whose kubelet is away for a while, with the component taint', () => {
   before(() => deployFleet(cluster(), {}, ['taint']));
-  after(() => removeFleet(cluster()));
+  after(restore);
 
   it('is tainted meanwhile, and keeps its label and its pods', async () => {
     await proven();
