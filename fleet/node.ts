@@ -18,8 +18,9 @@ export type FleetNode = {
   readonly label: string;
   /** Whether the kubelet says that the Node is Ready. */
   readonly ready: boolean;
-  /** The ID of its present boot, as its kubelet reports it, and that of its last proof; "" where there is none. */
+  /** The ID of its present boot, as its kubelet reports it; "" where it reports none. */
   readonly boot: string;
+  /** The boot ID at its last proof; "" where no agent has noted one. */
   readonly provenBoot: string;
   /** Whether the taint `not-ready` keeps pods away. */
   readonly tainted: boolean;
@@ -60,7 +61,7 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
 }
 
 /**
- * Whether the label is of an earlier boot: what has been proven then says nothing of what containerd runs now. A label without
+ * Whether the label is of an earlier boot: that proof says nothing of what containerd runs now. A label without
  * a boot was set by hand or by an older agent, and counts as one of a lost agent where none looks after it.
  */
 export function isRebooted({ label, boot, provenBoot }: FleetNode): boolean {
