@@ -108,7 +108,8 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
   });
   const publishers: Publisher[] = [metrics];
   const { countRequest: count, noteProvenOnce: provenOnce } = metrics;
-  const api = await openApiPublisher(config, { version: VERSION, count, provenOnce, log }).catch(errorLine);
+  const known = { version: VERSION, host, count, provenOnce, log };
+  const api = await openApiPublisher(config, known).catch(errorLine);
   if (typeof api === 'string') return complain([api]);
   if (api !== undefined && !args.once) publishers.push(api.node);
   const pods = new NodePods({ client, host: podsHost, metrics, api, log });

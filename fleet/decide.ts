@@ -1,5 +1,5 @@
 import { type BrakeReason, brakeReasons, followRollout, type Lost, type Rollout } from './brake.ts';
-import type { FleetNode } from './node.ts';
+import { type FleetNode, isExposed, isRebooted } from './node.ts';
 import type { Clock, Patience, Seen } from './seen.ts';
 
 /** What one decision hands on to the next; all times are monotonic. */
@@ -22,6 +22,10 @@ export type Decision = {
   readonly memory: Memory;
   /** Names of the nodes whose label is to be withdrawn, once a live read says the same. */
   readonly withdraw: readonly string[];
+  /** Names of the nodes whose label is of an earlier boot, which neither time nor brake holds. */
+  readonly rebooted: readonly string[];
+  /** Names of the nodes that are to be tainted until an agent proves them again. */
+  readonly exposed: readonly string[];
   /** Names of the nodes that would be withdrawn and are held. */
   readonly held: readonly string[];
   /** Why nothing is withdrawn; empty when nothing holds. */
@@ -35,7 +39,7 @@ const JUMP_MS = 10_000;
 /** A watch that came back sooner was renewed, and nobody was away. */
 const AWAY_MS = 10_000;
 
-/** Decides which nodes lose their label: those whose agent is gone, unless the brake is on. */
+/** Decides which nodes lose their label: those that rebooted, and those whose agent is gone unless the brake is on. */
 export function decide(seen: Seen, last: Memory | undefined, clock: Clock, patience: Patience): Decision {
   const { nowMs } = clock;
   const { followedSinceMs } = seen;
@@ -65,6 +69,8 @@ export function decide(seen: Seen, last: Memory | undefined, clock: Clock, patie
       brake,
     },
     withdraw: free ? due : [],
+    rebooted: seen.nodes.filter(isRebooted).map(({ name }) => name),
+    exposed: seen.nodes.filter(isExposed).map(({ name }) => name),
     held: free ? [] : due,
     brake,
   };

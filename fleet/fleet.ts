@@ -1,20 +1,22 @@
 import timers from 'node:timers/promises';
 import { keep } from '../agent/http/keep.ts';
+import { KubeError } from '../agent/kube/error.ts';
+import type { Reason } from '../agent/reasons.ts';
 import { type Decision, decide, TICK_MS } from './decide.ts';
 import type { Reach } from './informer.ts';
 import type { FleetMetrics } from './metrics.ts';
-import type { FleetNode } from './node.ts';
+import { type FleetNode, isExposed, isRebooted } from './node.ts';
 import { agentAnswers, Reports } from './reports.ts';
 import type { FleetConfig } from './settings.ts';
 import { Sight } from './sight.ts';
 import { Teller } from './tell.ts';
 import { type FleetView, viewFleet } from './view.ts';
-import { withdraw } from './withdraw.ts';
+import { taintExposed, type Withdrawal, withdraw, withdrawRebooted } from './withdraw.ts';
 
-/** How many labels are withdrawn at the same time. */
+/** How many Nodes are written at the same time. */
 const AT_ONCE = 16;
-/** How long a node whose label could not be withdrawn is left alone. */
-const PAUSE_MS = 10_000;
+/** How long a Node that could not be written is left alone. */
+const PAUSE_MS = 5_000;
 /** How often a view is made at most. */
 const VIEW_MS = 1_000;
 /** A decision that is so late means that the loop has stalled. */
@@ -23,21 +25,31 @@ const STALLED_MS = 30_000;
 /** What a fleet needs. */
 export type FleetOptions = Reach & { readonly settings: FleetConfig; readonly metrics: FleetMetrics };
 
-/** The controller: follows Nodes and agents, decides every two seconds, and withdraws the labels of lost agents. */
+/**
+ * The controller: follows Nodes and agents, and withdraws the labels of nodes that rebooted and of lost agents. It decides every two
+ * seconds, and at once when a node reboots.
+ */
 export class Fleet {
   readonly #options: FleetOptions;
   readonly #sight: Sight;
   readonly #reports: Reports;
   readonly #teller: Teller;
   readonly #withdrawn = new Map<string, number>();
+  /** Names of the nodes that are being written, or were just now. */
   readonly #busy = new Set<string>();
+  #writing = 0;
+  /** Whether a node had to wait because so many others were written. */
+  #crowded = false;
+  #wake = new AbortController();
   #decision: Decision | undefined;
   readonly #view = keep(() => this.#look(), VIEW_MS);
   #decidedMs = performance.now();
 
   constructor(options: FleetOptions) {
     this.#options = options;
-    this.#sight = new Sight(options);
+    this.#sight = new Sight(options, (node) => {
+      if (isRebooted(node) || (options.settings.taint && isExposed(node))) this.#wake.abort();
+    });
     this.#reports = new Reports(options.settings.reportIntervalMs);
     this.#teller = new Teller(options.kube, options.log);
   }
@@ -79,8 +91,10 @@ export class Fleet {
 
   async #keepDeciding(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
+      this.#wake = new AbortController();
       this.#decide(signal);
-      await timers.setTimeout(TICK_MS, undefined, { signal }).catch(() => {});
+      const woken = AbortSignal.any([signal, this.#wake.signal]);
+      await timers.setTimeout(TICK_MS, undefined, { signal: woken }).catch(() => {});
     }
   }
 
@@ -96,36 +110,75 @@ export class Fleet {
       if (nowMs - atMs > patience.windowMs) this.#withdrawn.delete(uid);
     this.#teller.ofBrake(last?.brake ?? [], decision);
     const byName = new Map(seen.nodes.map((node) => [node.name, node]));
-    for (const name of decision.withdraw) {
-      const node = byName.get(name);
-      if (node !== undefined && !this.#busy.has(name) && this.#busy.size < AT_ONCE)
-        void this.#withdraw(node, signal);
-    }
+    this.#crowded = false;
+    const start = (names: readonly string[], write: (node: FleetNode) => Promise<void>) => {
+      for (const name of names) {
+        const node = byName.get(name);
+        if (node === undefined || this.#busy.has(name)) continue;
+        if (this.#writing < AT_ONCE) void this.#write(name, () => write(node), signal);
+        else this.#crowded = true;
+      }
+    };
+    start(decision.rebooted, (node) => this.#withdrawRebooted(node, signal));
+    if (this.#options.settings.taint) start(decision.exposed, (node) => this.#taint(node, signal));
+    start(decision.withdraw, (node) => this.#withdrawLost(node, signal));
   }
 
-  async #withdraw(node: FleetNode, signal: AbortSignal): Promise<void> {
-    const { kube, log, metrics, settings } = this.#options;
-    const { name } = node;
+  /** Writes one Node, and leaves it alone until the watch has shown that. */
+  async #write(name: string, write: () => Promise<void>, signal: AbortSignal): Promise<void> {
     this.#busy.add(name);
+    this.#writing++;
+    let pauseMs = TICK_MS;
     try {
-      const allowed = () => this.#decision?.brake.length === 0;
-      const wallMs = () => Date.now();
-      const { patience } = settings;
-      const done = await withdraw(node, { kube, patience, answers: agentAnswers, allowed, wallMs, signal });
-      if ('kept' in done) {
-        this.#sight.serve(name); // its timer restarts
-        log.info({ node: name, because: done.kept }, 'label kept');
-      } else {
-        this.#withdrawn.set(node.uid, performance.now());
-        metrics.countWithdrawal();
-        log.warn({ node: name, reason: 'AgentLost' }, 'label withdrawn');
-        this.#teller.ofNode(node, 'AgentLost', done.message);
-      }
+      await write();
     } catch (err) {
-      if (!signal.aborted) log.warn({ err, node: name, retryInMs: PAUSE_MS }, 'cannot withdraw the label');
-      await timers.setTimeout(PAUSE_MS, undefined, { signal }).catch(() => {});
+      // A kubelet that starts writes its Node at the same moment: once more, with what it is now.
+      pauseMs = err instanceof KubeError && err.status === 409 ? 0 : PAUSE_MS;
+      if (!signal.aborted)
+        this.#options.log.warn({ err, node: name, retryInMs: pauseMs }, 'cannot write the node');
+    }
+    this.#writing--;
+    if (pauseMs > 0) {
+      if (this.#crowded && this.#writing < AT_ONCE / 2) this.#wake.abort();
+      await timers.setTimeout(pauseMs, undefined, { signal }).catch(() => {});
     }
     this.#busy.delete(name);
+    if (pauseMs === 0) this.#wake.abort();
+  }
+
+  async #withdrawLost(node: FleetNode, signal: AbortSignal): Promise<void> {
+    const { kube, settings } = this.#options;
+    const allowed = () => this.#decision?.brake.length === 0;
+    const wallMs = () => Date.now();
+    const { patience } = settings;
+    const done = await withdraw(node, { kube, patience, answers: agentAnswers, allowed, wallMs, signal });
+    if ('kept' in done)
+      this.#sight.serve(node.name); // its timer restarts
+    else this.#withdrawn.set(node.uid, performance.now());
+    this.#tell(node, 'AgentLost', done);
+  }
+
+  async #withdrawRebooted(node: FleetNode, signal: AbortSignal): Promise<void> {
+    const wallMs = () => Date.now();
+    const done = await withdrawRebooted(node, { kube: this.#options.kube, wallMs, signal });
+    this.#tell(node, 'NodeRebooted', done);
+  }
+
+  async #taint(node: FleetNode, signal: AbortSignal): Promise<void> {
+    const { kube, log } = this.#options;
+    if (await taintExposed(node, { kube, wallMs: () => Date.now(), signal }))
+      log.info({ node: node.name }, 'node tainted until it is proven again, because it is not Ready');
+  }
+
+  #tell(node: FleetNode, reason: Reason, done: Withdrawal): void {
+    const { log, metrics } = this.#options;
+    if ('kept' in done) {
+      log.info({ node: node.name, because: done.kept }, 'label kept');
+      return;
+    }
+    metrics.countWithdrawal();
+    log.warn({ node: node.name, reason }, 'label withdrawn');
+    this.#teller.ofNode(node, reason, done.message);
   }
 
   #look(): FleetView {

@@ -58,7 +58,7 @@ async function main(words: readonly string[]): Promise<number> {
 }
 
 function helpText(): string {
-  return `gvisor-ready fleet ${VERSION}: shows the fleet, and withdraws the labels of lost agents.
+  return `gvisor-ready fleet ${VERSION}: shows the fleet, and withdraws the labels of lost agents and of earlier boots.
 
 usage: npm run fleet
 

@@ -18,6 +18,12 @@ export type FleetNode = {
   readonly label: string;
   /** Whether the kubelet says that the Node is Ready. */
   readonly ready: boolean;
+  /** The ID of its present boot, as its kubelet reports it; "" where it reports none. */
+  readonly boot: string;
+  /** The boot ID at its last proof; "" where no agent has noted one. */
+  readonly provenBoot: string;
+  /** Whether the taint `not-ready` keeps pods away. */
+  readonly tainted: boolean;
   /** What agents say of gVisor; absent where none has said anything. */
   readonly verdict?: NodeVerdict;
   /** As the kubelet has it, such as "containerd://2.1.4"; "" before it has said so. */
@@ -34,8 +40,8 @@ export type NodeVerdict = {
 };
 
 /** What the fleet keeps of a Node, from the JSON of the API server. */
-export function fleetNodeOf({ metadata, status }: V1Node): FleetNode {
-  const { name = '', uid = '', labels = {}, creationTimestamp } = metadata ?? {};
+export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
+  const { name = '', uid = '', labels = {}, annotations = {}, creationTimestamp } = metadata ?? {};
   const find = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
   const own = find(CONDITION);
   return {
@@ -45,10 +51,26 @@ export function fleetNodeOf({ metadata, status }: V1Node): FleetNode {
     labels,
     label: labels[OWN_KEYS.labels.ready] ?? '',
     ready: find('Ready')?.status === 'True',
+    boot: cut(status?.nodeInfo?.bootID ?? '', LONGEST_WORD),
+    provenBoot: cut(annotations[OWN_KEYS.annotations.provenBoot] ?? '', LONGEST_WORD),
+    tainted: spec?.taints?.some(({ key }) => key === OWN_KEYS.taint) ?? false,
     ...(own === undefined ? {} : { verdict: verdictOf(own) }),
     runtime: cut(status?.nodeInfo?.containerRuntimeVersion ?? '', LONGEST_WORD),
     os: cut(status?.nodeInfo?.operatingSystem ?? '', LONGEST_WORD),
   };
+}
+
+/**
+ * Whether the label is of an earlier boot: that proof says nothing of what containerd runs now. A label without
+ * a boot was set by hand or by an older agent, and counts as one of a lost agent where none looks after it.
+ */
+export function isRebooted({ label, boot, provenBoot }: FleetNode): boolean {
+  return label === 'true' && boot !== '' && provenBoot !== '' && boot !== provenBoot;
+}
+
+/** Whether a labelled node may come back in another boot, with nothing that keeps pods away until it is proven. */
+export function isExposed({ label, ready, tainted }: FleetNode): boolean {
+  return label === 'true' && !ready && !tainted;
 }
 
 type V1Condition = NonNullable<NonNullable<V1Node['status']>['conditions']>[number];

@@ -24,6 +24,10 @@ export const FLEET_SETTINGS = {
     meaning: 'How long nothing is withdrawn after an outage of the API server, or a rollout of the agents.',
     bounds: [0, 3_600_000],
   },
+  TAINT: {
+    fallback: 'off',
+    meaning: '`on` puts the taint `not-ready` (NoSchedule) on labelled nodes that are not Ready.',
+  },
   REPORT_INTERVAL: {
     fallback: '5m',
     meaning: 'How often each agent is asked when it last proved its node.',
@@ -41,6 +45,8 @@ export const FLEET_SETTINGS = {
 export type FleetConfig = {
   readonly patience: Patience;
   readonly reportIntervalMs: number;
+  /** Whether labelled nodes that are not Ready are tainted. */
+  readonly taint: boolean;
   readonly port: number;
   readonly logLevel: string;
   readonly kubeconfig?: string;
@@ -64,6 +70,7 @@ export function parseFleetConfig(
       share: SHARE,
     },
     reportIntervalMs: settings.duration('REPORT_INTERVAL'),
+    taint: settings.isOn('TAINT'),
     port: Number(settings.matching('PORT', /^\d{1,5}$/, 'the number of a port')),
     logLevel: settings.logLevel('LOG_LEVEL'),
     ...(kubeconfig === undefined ? {} : { kubeconfig }),

@@ -13,9 +13,10 @@ export class Sight {
   /** Nodes on which an agent was Ready since it was asked last. */
   readonly #served = new Set<string>();
 
-  constructor(reach: Reach) {
+  /** `onNode` is called for each Node that came or changed. */
+  constructor(reach: Reach, onNode: (node: FleetNode) => void) {
     const path = `/namespaces/${NAMESPACE}`;
-    this.#nodes = new Informer({ path: '/api/v1/nodes', keep: fleetNodeOf }, reach);
+    this.#nodes = new Informer({ path: '/api/v1/nodes', keep: fleetNodeOf, heard: onNode }, reach);
     const heard = ({ ready, node }: AgentPod) => {
       if (ready) this.serve(node);
     };

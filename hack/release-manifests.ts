@@ -7,7 +7,6 @@ import { run } from './run.ts';
 const NEEDS: Readonly<Record<string, readonly string[]>> = {
   inject: ['enforce'],
   'enforce-audit': ['enforce'],
-  'monitoring-fleet': ['fleet'],
 };
 
 /** The image in the manifests of the work tree. */

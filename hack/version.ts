@@ -13,7 +13,6 @@ export const PLACES: readonly (readonly [file: string, before: RegExp])[] = [
   ['agent/version.ts', /(VERSION = ')[^']+/g],
   ['Dockerfile', /(image\.version=")[^"]+/g],
   ['manifests/base/kustomization.yaml', TAG],
-  ['manifests/components/fleet/kustomization.yaml', TAG],
   ['charts/gvisor-ready/Chart.yaml', /^(version: |appVersion: ")[^"\n]+/gm],
   ['dispatcher/pyproject.toml', /^(version = ")[^"]+/gm],
   ['cluster/images.ts', /(\bagent: \{ name: 'localhost\/gvisor-ready:)[^']+/g],

@@ -24,6 +24,14 @@ export async function readNodeFacts(host: Host): Promise<Facts> {
   };
 }
 
+/** The kernel's ID of this boot, as the kubelet reports it in `nodeInfo.bootID`. */
+export async function readBootId(host: Host): Promise<string> {
+  const path = '/proc/sys/kernel/random/boot_id';
+  const id = (await host.readText(path))?.trim() ?? '';
+  if (id === '') throw new Error(`Host file "${path}" is absent or empty: which boot is this?`);
+  return id;
+}
+
 /** Source: https://man7.org/linux/man-pages/man5/proc_cpuinfo.5.html; on arm64 it names no model. */
 function processorOf(text: string): Facts {
   const model = /^model name\s*: (.+)$/m.exec(text)?.[1];

@@ -1,5 +1,7 @@
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
+import type { Host } from '../host/host.ts';
+import { readBootId } from '../host/node-facts.ts';
 import { inClusterAccess } from '../kube/access.ts';
 import { type CountRequest, createKube, type Kube } from '../kube/client.ts';
 import { EventSender, eventOf } from './events.ts';
@@ -9,6 +11,7 @@ import { NodePublisher } from './publisher.ts';
 /** What the wiring knows besides the settings. */
 export type ApiOptions = {
   readonly version: string;
+  readonly host: Host;
   readonly count: CountRequest;
   /** Hears whether the Node says that gVisor was ever proven on it. */
   readonly provenOnce: (provenOnce: boolean) => void;
@@ -22,7 +25,10 @@ export type KubeUser = { run(kube: Kube, log: Logger, signal: AbortSignal): Prom
 export type ApiPublisher = NonNullable<Awaited<ReturnType<typeof openApiPublisher>>>;
 
 /** What writes verdicts to the API server as the settings say; undefined when they say nowhere. */
-export async function openApiPublisher(config: Config, { version, count, provenOnce, log }: ApiOptions) {
+export async function openApiPublisher(
+  config: Config,
+  { version, host, count, provenOnce, log }: ApiOptions,
+) {
   const { apiServer, publish } = config;
   if (apiServer === undefined || publish.length === 0) return undefined;
   const kube = createKube(await inClusterAccess(apiServer), { agent: `gvisor-ready/${version}`, count });
@@ -32,6 +38,7 @@ export async function openApiPublisher(config: Config, { version, count, provenO
     ...options,
     taint: config.taint,
     fingerprint: fingerprintOf(version, config),
+    boot: await readBootId(host),
     now: () => performance.now(),
     provenOnce,
     changed: (verdict, uid) => events?.send(eventOf(verdict, config.nodeName, uid)),

@@ -15,6 +15,8 @@ export const OWN_KEYS = {
   annotations: {
     /** The fingerprint of the agent that proved it. */
     provenBy: `${DOMAIN}/proven-by`,
+    /** The boot ID of the node at the last proof, as in `status.nodeInfo.bootID`. */
+    provenBoot: `${DOMAIN}/proven-boot`,
   },
   /** What earlier versions wrote besides; only an uninstall touches it. */
   retired: { agent: `${DOMAIN}/agent` },

@@ -30,7 +30,10 @@ export type NodeMetadata = {
 export type NodeObject = {
   readonly metadata: NodeMetadata;
   readonly spec?: { readonly taints?: readonly Taint[] };
-  readonly status?: { readonly conditions?: readonly Condition[] };
+  readonly status?: {
+    readonly conditions?: readonly Condition[];
+    readonly nodeInfo?: { readonly bootID?: string };
+  };
 };
 
 type Texts = Readonly<Record<string, string>>;

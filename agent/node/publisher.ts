@@ -6,9 +6,10 @@ import { KubeError } from '../kube/error.ts';
 import { keepWatching } from '../kube/watch.ts';
 import type { Publisher } from '../publisher.ts';
 import type { Report } from '../report.ts';
+import { claimFor } from './claim.ts';
 import { isOlder, type NodeMetadata, type NodeObject, type Written, writersOf, writtenIn } from './object.ts';
 import { Outage } from './outage.ts';
-import { want } from './wanted.ts';
+import { isNotReady, want } from './wanted.ts';
 import { type NodeOptions, NodeWriter } from './writer.ts';
 
 const FIRST_RETRY_MS = 500;
@@ -36,6 +37,8 @@ export class NodePublisher implements Publisher {
   /** Until when the Node counts as gone, unless the watch shows it. */
   #goneUntilMs = 0;
   #wrote = false;
+  /** Whether it waits for something that the watch of metadata does not show: the Node's boot, or that it is Ready. */
+  #waitsForKubelet = false;
   /** Whether writes have failed for minutes. */
   #failing = false;
   #unready: string | undefined = 'the first verdict is not settled yet';
@@ -95,16 +98,22 @@ export class NodePublisher implements Publisher {
   async #step(signal: AbortSignal): Promise<number | undefined> {
     this.#wake = new AbortController();
     this.#takeEvent();
-    if (this.#report === undefined) return undefined;
     const goneMs = this.#goneUntilMs - this.#options.now();
     if (goneMs > 0) return Math.min(goneMs, FOREVER_MS);
     this.#node ??= await this.#writer.read(signal);
-    const { verdict } = this.#report;
-    const { wanted, refusal } = want(this.#report, this.#node, this.#options);
+    const report = this.#report;
+    const claim = claimFor(report, this.#node, this.#options.boot);
+    if (claim === undefined) return undefined;
+    const { verdict } = claim;
+    const { wanted, refusal: refused } = want(claim, this.#node, this.#options);
     const { node, waitMs } = await this.#writer.write(this.#node, { verdict, wanted }, signal);
     this.#node = node;
-    this.#wrote = true;
     this.#recovered();
+    if (report === undefined) return waitMs;
+    const isHeldBack = verdict !== report.verdict;
+    this.#waitsForKubelet = isHeldBack || (this.#options.taint && isNotReady(node));
+    this.#wrote = true;
+    const refusal = isHeldBack ? verdict.message : refused;
     if (refusal !== undefined && refusal !== this.#unready)
       this.#options.log.warn({ refusal }, 'not ready: the rollout waits');
     this.#unready = refusal;
@@ -135,6 +144,7 @@ export class NodePublisher implements Publisher {
     const withTaints = this.#options.taint;
     const isAll =
       !wentBack &&
+      !this.#waitsForKubelet &&
       metadata.uid === known.metadata.uid &&
       writersOf(metadata, withTaints) === writersOf(known.metadata, withTaints);
     this.#node = isAll ? { ...known, metadata } : undefined; // else it must be read

@@ -13,6 +13,8 @@ export type NodeOptions = {
   readonly taint: boolean;
   /** The agent's version with a digest of what a verdict depends on. */
   readonly fingerprint: string;
+  /** The ID of the boot that the agent runs in. */
+  readonly boot: string;
   readonly log: Logger;
   /** Monotonic and wall clock, milliseconds. */
   readonly now: () => number;

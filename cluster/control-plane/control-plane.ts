@@ -25,7 +25,9 @@ export function controlPlaneOf(dir: string): Machine {
 /** Gives the control plane's machine its bridge, and the address of the API service on it. */
 export async function setUpNetwork(controlPlane: Machine): Promise<void> {
   const ip = (...args: string[]) => controlPlane.run(['ip', ...args]);
-  if (!(await ip('-br', 'link')).includes('br0')) await ip('link', 'add', 'br0', 'type', 'bridge');
+  // With an address of its own: else it takes another one when a node comes or goes, and all nodes lose it for some 25 s.
+  if (!(await ip('-br', 'link')).includes('br0'))
+    await ip('link', 'add', 'br0', 'address', '02:00:00:00:01:00', 'type', 'bridge');
   await ip('addr', 'replace', `${CONTROL_PLANE_ADDRESS}/24`, 'dev', 'br0');
   await ip('addr', 'replace', `${SERVICE_ADDRESS}/32`, 'dev', 'br0');
   await ip('link', 'set', 'br0', 'up');

@@ -11,6 +11,9 @@ export async function plugIn(controlPlane: Machine, machine: Machine, spec: Node
     await ipOf(controlPlane, 'link', 'del', port).catch(() => {}); // of a machine that ended a moment ago
     const peer = ['peer', 'name', 'eth0', 'netns', String(machine.pid())];
     await ipOf(controlPlane, 'link', 'add', port, 'type', 'veth', ...peer);
+    // The same after a restart, as a network card has: others would send to the old one for a while.
+    const address = `02:00:00:00:00:${spec.index.toString(16).padStart(2, '0')}`;
+    await own('link', 'set', 'eth0', 'address', address);
   }
   await ipOf(controlPlane, 'link', 'set', port, 'master', 'br0', 'up');
   await own('addr', 'replace', `${addressOf(spec)}/24`, 'dev', 'eth0');

@@ -26,6 +26,7 @@ export class FakeNode {
   annotations: Texts = {};
   taints: Taint[] = [];
   conditions: Condition[] = [];
+  bootID = '';
   uid = 'uid-1';
   exists = true;
   /** Hears of each change. */
@@ -34,8 +35,8 @@ export class FakeNode {
   readonly #managed = new Map<string, Managed>();
 
   get whole(): object {
-    const { metadata } = this;
-    return { metadata, spec: { taints: this.taints }, status: { conditions: this.conditions } };
+    const { metadata, taints, conditions, bootID } = this;
+    return { metadata, spec: { taints }, status: { conditions, nodeInfo: { bootID } } };
   }
 
   get metadata(): object {
@@ -58,9 +59,9 @@ export class FakeNode {
 
   /** What somebody else does to the Node; `manager` is who. */
   change(act: (node: this) => void, manager = 'kubectl-edit'): void {
-    const before = [JSON.stringify(this.conditions), JSON.stringify(this.taints)];
+    const before = [own(this.conditions), JSON.stringify(this.taints)];
     act(this);
-    if (JSON.stringify(this.conditions) !== before[0]) this.#manage(manager, 'status');
+    if (own(this.conditions) !== before[0]) this.#manage(manager, 'status');
     if (JSON.stringify(this.taints) !== before[1]) this.#manage(manager, 'spec');
     this.#bump('MODIFIED');
   }
@@ -125,4 +126,9 @@ function merge(texts: Texts, changes: Readonly<Record<string, string | null>> = 
     if (value === null) delete texts[key];
     else texts[key] = value;
   }
+}
+
+/** The conditions that are the agent's: the kubelet's have a manager of their own. */
+function own(conditions: readonly Condition[]): string {
+  return JSON.stringify(conditions.filter(({ type }) => type === 'GVisorReady'));
 }

@@ -49,7 +49,7 @@ export async function measureFleet(name: string, nodes: number): Promise<string[
   agents.listen(9477, SOMEBODY);
   try {
     await cluster.startApiServer();
-    const folder = await overlay(['fleet']);
+    const folder = await overlay([]);
     await cluster.kubectl(['apply', '-k', folder], undefined, 60_000);
     await rm(folder, { recursive: true });
     return await measureWith(cluster, nodes);

@@ -38,6 +38,7 @@ export async function simulateAgent(
     log,
     taint: false,
     fingerprint: 'bench',
+    boot: 'bench',
   };
   const publisher = new NodePublisher({
     ...options,

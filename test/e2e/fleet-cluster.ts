@@ -17,8 +17,9 @@ export const GVISOR_NODES = ['node-1', 'node-2'] as const;
 export async function deployFleet(
   cluster: Cluster,
   settings: Readonly<Record<string, string>> = {},
+  components: readonly string[] = [],
 ): Promise<void> {
-  await applyOverlay(cluster, ['fleet'], AT_ONCE);
+  await applyOverlay(cluster, components, AT_ONCE);
   await waitForRollout(cluster);
   const hostname = { 'kubernetes.io/hostname': 'node-3' };
   const env = Object.entries({ NODE_AGE: '0s', REPORT_INTERVAL: '5s', ...settings });

@@ -114,7 +114,7 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
   it('waits for the label that its notes name, and then makes the node ready', {
     timeout: patient(300_000),
   }, async () => {
-    const components = ['taint', 'enforce', 'fleet'].flatMap((name) => ['--set', `${name}.enabled=true`]);
+    const components = ['taint', 'enforce'].flatMap((name) => ['--set', `${name}.enabled=true`]);
     const notes = await helm('install', 'gvisor-ready', CHART, ...components);
     await waitFor('a refusal of Pod Security', 60_000, async () => {
       const events = await cluster.kubectl(['get', 'events', '-n', 'gvisor-ready']);

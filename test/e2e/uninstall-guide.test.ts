@@ -18,7 +18,15 @@ async function objectsLeft(): Promise<string> {
   const kinds = [
     ...['namespaces', 'clusterroles', 'clusterrolebindings', 'runtimeclasses', 'flowschemas'],
     ...['prioritylevelconfigurations', 'validatingadmissionpolicies', 'validatingadmissionpolicybindings'],
-    ...['daemonsets', 'jobs', 'serviceaccounts', 'resourcequotas', 'networkpolicies'],
+    ...[
+      'daemonsets',
+      'deployments',
+      'services',
+      'jobs',
+      'serviceaccounts',
+      'resourcequotas',
+      'networkpolicies',
+    ],
   ];
   const select = ['-A', '-l', 'app.kubernetes.io/name=gvisor-ready', '-o', 'name'];
   return cluster().kubectl(['get', kinds.join(','), ...select]);

@@ -103,6 +103,63 @@ describe('the label of a lost agent', () => {
   });
 });
 
+describe('the label of an earlier boot', () => {
+  const REBOOTED = { boot: 'boot-2' };
+
+  for (const [what, change, rebooted] of [
+    ['proven in another boot', REBOOTED, true],
+    ['proven in another boot, and not Ready yet', { ...REBOOTED, ready: false }, true],
+    ['proven in another boot, and created just now', { ...REBOOTED, createdAtMs: 1_000_000 }, true],
+    ['proven in this boot', {}, false],
+    ['proven in no boot that anybody noted', { ...REBOOTED, provenBoot: '' }, false],
+    ['whose kubelet reports no boot', { boot: '' }, false],
+    ['not proven any more', { ...REBOOTED, label: 'false' }, false],
+    ['never judged', { ...REBOOTED, label: '' }, false],
+  ] as const) {
+    it(`${rebooted ? 'is withdrawn at once' : 'stays'} on a node ${what}`, () => {
+      const course = new Course(TEN);
+      course.change(A, change);
+      const { rebooted: names, withdraw } = course.tick();
+      assert.deepEqual([names, withdraw], [rebooted ? [A] : [], []]);
+    });
+  }
+
+  it('is withdrawn while the brake is on, on all nodes at once, and does not put it on', () => {
+    const course = settled();
+    for (const name of TEN) course.change(name, REBOOTED);
+    const free = course.tick();
+    assert.deepEqual([free.rebooted, free.brake], [TEN, []]);
+    course.agents = undefined;
+    course.followedSinceMs = undefined;
+    const braked = course.tick();
+    assert.deepEqual(braked.rebooted, TEN);
+    assert.notDeepEqual(braked.brake, []);
+  });
+
+  it('counts as that of a lost agent where nobody noted a boot and no agent comes', () => {
+    const course = settled();
+    course.change(A, { ...REBOOTED, provenBoot: '' });
+    course.lose(A);
+    assert.deepEqual(course.pass(94).names, [A]);
+  });
+});
+
+describe('a labelled node that is not Ready', () => {
+  for (const [what, change, exposed] of [
+    ['has no taint', {}, true],
+    ['has the taint', { tainted: true }, false],
+    ['has no label', { label: '' }, false],
+    ['is not proven', { label: 'false' }, false],
+    ['is Ready', { ready: true }, false],
+  ] as const) {
+    it(`${exposed ? 'is to be tainted' : 'is left alone'} where it ${what}`, () => {
+      const course = settled();
+      course.change(A, { ready: false, ...change });
+      assert.deepEqual(course.tick().exposed, exposed ? [A] : []);
+    });
+  }
+});
+
 describe('timers begin anew', () => {
   it('after a start', () => {
     const course = new Course(TEN);

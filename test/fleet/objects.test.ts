@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { V1Node } from '@kubernetes/client-node';
 import { agentPodOf, agentSetOf } from '../../fleet/agents.ts';
 import { fleetNodeOf } from '../../fleet/node.ts';
 
@@ -88,12 +89,30 @@ describe('what is kept of a Node and of the DaemonSet', () => {
         labels: {},
         label: '',
         ready: false,
+        boot: '',
+        provenBoot: '',
+        tainted: false,
         runtime: '',
         os: '',
       },
     );
     assert.ok(Number.isNaN(node.createdAtMs), 'no age is no great age');
     assert.deepEqual(agentSetOf({ metadata: { generation: 2 } }), { observed: false, desired: 0, ready: 0 });
+  });
+
+  it('is the boot that the kubelet reports, that of the proof, and whether the taint stands', () => {
+    const annotations = { 'gvisor.node-restriction.kubernetes.io/proven-boot': 'one' };
+    const taints = [{ key: 'gvisor.node-restriction.kubernetes.io/not-ready', effect: 'NoSchedule' }];
+    const { boot, provenBoot, tainted } = fleetNodeOf(
+      JSON.parse(
+        JSON.stringify({
+          metadata: { annotations },
+          spec: { taints },
+          status: { nodeInfo: { bootID: 'two' } },
+        }),
+      ) as V1Node,
+    );
+    assert.deepEqual([boot, provenBoot, tainted], ['two', 'one', true]);
   });
 
   it('is the beginning of what a kubelet may make long', () => {

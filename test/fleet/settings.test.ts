@@ -12,6 +12,7 @@ describe('the settings of the controller', () => {
       config: {
         patience: { goneMs: 90_000, nodeAgeMs: 300_000, windowMs: 600_000, settleMs: 180_000, share: 0.2 },
         reportIntervalMs: 300_000,
+        taint: false,
         port: 9478,
         logLevel: 'info',
       },

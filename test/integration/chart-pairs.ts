@@ -14,15 +14,14 @@ export const PAIRS: readonly Pair[] = [
   { components: ['enforce'], values: { enforce: { enabled: true } } },
   { components: ['enforce', 'enforce-audit'], values: { enforce: { enabled: true, audit: true } } },
   { components: ['enforce', 'inject'], values: { enforce: { enabled: true, inject: true } } },
-  { components: ['fleet'], values: { fleet: { enabled: true } } },
   { components: ['monitoring'], values: { monitoring: { agents: true } } },
   {
     components: ['monitoring', 'monitoring-kube-state-metrics'],
     values: { monitoring: { agents: true, kubeStateMetrics: true } },
   },
   {
-    components: ['fleet', 'monitoring-fleet'],
-    values: { fleet: { enabled: true }, monitoring: { fleet: true } },
+    components: ['monitoring-fleet'],
+    values: { monitoring: { fleet: true } },
   },
 ];
 
@@ -30,7 +29,7 @@ export const PAIRS: readonly Pair[] = [
 export const ALL: Pair = {
   components: [
     ...['k3s', 'taint', 'node-readiness-rule', 'network-policy', 'enforce', 'inject', 'enforce-audit'],
-    ...['fleet', 'monitoring', 'monitoring-kube-state-metrics', 'monitoring-fleet'],
+    ...['monitoring', 'monitoring-kube-state-metrics', 'monitoring-fleet'],
   ],
   values: {
     distribution: 'k3s',
@@ -38,7 +37,6 @@ export const ALL: Pair = {
     nodeReadinessRule: { enabled: true },
     networkPolicy: { namespaces: ['monitoring'] },
     enforce: { enabled: true, audit: true, inject: true },
-    fleet: { enabled: true },
     monitoring: { agents: true, kubeStateMetrics: true, fleet: true },
   },
 };

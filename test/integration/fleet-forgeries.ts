@@ -26,6 +26,28 @@ const events = (namespace: string, body: object): Call => ({
 });
 const aboutNode = { involvedObject: { apiVersion: 'v1', kind: 'Node', name: 'node-1' } };
 
+const TAINT = { key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' };
+const spec = (body: object, node = 'node-1'): Call => ({
+  method: 'PATCH',
+  path: `/api/v1/nodes/${node}`,
+  body: { spec: body },
+});
+
+/** With the component taint: the taint that the controller adds to node-1, */
+export const ADDED = spec({ taints: [TAINT] });
+/** and what is still refused; node-2 has that taint, and one of others. */
+export const TAINT_FORGERIES: readonly (readonly [what: string, call: Call])[] = [
+  ['another taint', spec({ taints: [{ key: 'other', effect: 'NoSchedule' }] })],
+  ['its taint with another effect', spec({ taints: [{ ...TAINT, effect: 'NoExecute' }] })],
+  ['another taint beside its own', spec({ taints: [TAINT, { key: 'other', effect: 'NoSchedule' }] })],
+  ['a cordon beside its taint', spec({ taints: [TAINT], unschedulable: true })],
+  ['a cordon', spec({ unschedulable: true })],
+  ['a provider ID', spec({ providerID: 'forged' })],
+  ['removing the taint', spec({ taints: [{ key: 'other', effect: 'NoSchedule' }] }, 'node-2')],
+  ['removing all taints', spec({ taints: [] }, 'node-2')],
+  ['removing the taint of others', spec({ taints: [TAINT] }, 'node-2')],
+];
+
 /**
  * What the controller's token is refused, and why. node-1 is labelled "true" and proven, node-2 is labelled "false" and
  * its condition is False, node-3 has neither.
@@ -120,6 +142,11 @@ export const FORGERIES: readonly (readonly [what: string, call: Call, why: RegEx
     status({ metadata: { annotations: { [`${DOMAIN}/proven-by`]: null } } }),
     /rest of a Node's metadata/,
   ],
+  [
+    'the annotation that says in which boot the node was proven',
+    status({ metadata: { annotations: { [`${DOMAIN}/proven-boot`]: 'boot-2' } } }),
+    /rest of a Node's metadata/,
+  ],
   ['an annotation', status({ metadata: { annotations: { forged: 'x' } } }), /rest of a Node's metadata/],
   ['a finalizer', status({ metadata: { finalizers: ['a.example/b'] } }), /rest of a Node's metadata/],
   [
@@ -162,12 +189,12 @@ export const FORGERIES: readonly (readonly [what: string, call: Call, why: RegEx
   [
     'another event on a Node',
     events('default', { ...aboutNode, reason: 'NodeReady' }),
-    /only events AgentLost/,
+    /only events AgentLost and NodeRebooted/,
   ],
   [
     'an event on a pod',
     events('default', { involvedObject: { kind: 'Pod', name: 'a', namespace: 'default' } }),
-    /only events AgentLost/,
+    /only events AgentLost and NodeRebooted/,
   ],
   [
     'an event in the name of the agents',

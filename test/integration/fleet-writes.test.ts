@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import { type ApiUser, tokenUser } from '../e2e/api-user.ts';
+import { settle } from '../e2e/admission-settle.ts';
+import { applyOverlay } from '../e2e/agents.ts';
+import { type ApiUser, certificateUser, tokenUser } from '../e2e/api-user.ts';
 import { useApiServer } from './api-server.ts';
-import { FORGERIES } from './fleet-forgeries.ts';
+import { ADDED, FORGERIES, TAINT_FORGERIES } from './fleet-forgeries.ts';
 import { conditionOf, FleetObjects, READY } from './fleet-objects.ts';
 
-const cluster = useApiServer(['fleet', 'network-policy']);
+const cluster = useApiServer(['network-policy']);
 
 describe('the token of the fleet controller, on a real API server', () => {
   let controller: ApiUser;
@@ -48,19 +50,26 @@ describe('the token of the fleet controller, on a real API server', () => {
     assert.equal((await controller(call)).code, 409, 'the same again is of an older version');
   });
 
-  it('creates the events of a withdrawal', async () => {
-    const source = { component: 'gvisor-ready-fleet' };
-    const told = {
-      metadata: { generateName: 'a.' },
-      reason: 'AgentLost',
-      message: 'm',
-      type: 'Warning',
-      source,
-    };
-    const involvedObject = { apiVersion: 'v1', kind: 'Node', name: 'node-1' };
-    const path = '/api/v1/namespaces/default/events';
-    assert.equal((await controller({ method: 'POST', path, body: { ...told, involvedObject } })).message, '');
-  });
+  for (const reason of ['AgentLost', 'NodeRebooted']) {
+    it(`withdraws for the reason ${reason}, and creates its event`, async () => {
+      const objects = await FleetObjects.open(cluster());
+      const proven = conditionOf('GVisorReady', 'True', 'SandboxProven');
+      await objects.writeStatus('node-1', { conditions: [proven] }, { [READY]: 'true' });
+      const body = {
+        metadata: { labels: { [READY]: 'false' } },
+        status: { conditions: [conditionOf('GVisorReady', 'Unknown', reason)] },
+      };
+      const patch = 'strategic-merge-patch+json';
+      const status = '/api/v1/nodes/node-1/status';
+      assert.equal((await controller({ method: 'PATCH', path: status, patch, body })).message, '');
+      const source = { component: 'gvisor-ready-fleet' };
+      const event = { metadata: { generateName: 'a.' }, reason, message: 'm', type: 'Warning', source };
+      const involvedObject = { apiVersion: 'v1', kind: 'Node', name: 'node-1' };
+      const path = '/api/v1/namespaces/default/events';
+      const answer = await controller({ method: 'POST', path, body: { ...event, involvedObject } });
+      assert.equal(answer.message, '');
+    });
+  }
 
   it('runs in a pod that the level "restricted" of Pod Security lets in, of the agents\' image', async () => {
     const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
@@ -87,6 +96,44 @@ describe('the token of the fleet controller, on a real API server', () => {
     await assert.rejects(
       cluster().kubectl(['apply', '--dry-run=server', '-f', '-'], JSON.stringify(privileged)),
       /violates PodSecurity/,
+    );
+  });
+});
+
+describe('the token of the fleet controller with the component taint', () => {
+  let controller: ApiUser;
+  before(async () => {
+    await applyOverlay(cluster(), ['taint', 'network-policy']);
+    const admin = await certificateUser(cluster(), 'taint-admin', ['system:masters']);
+    await settle({ as: (_, call) => admin(call) });
+    // The API server gives each new Node this taint.
+    await cluster().kubectl(['taint', 'nodes', '--all', 'node.kubernetes.io/not-ready:NoSchedule-']);
+    const tainted = ['gvisor.node-restriction.kubernetes.io/not-ready:NoSchedule', 'other:NoSchedule'];
+    await cluster().kubectl(['taint', 'nodes', 'node-2', ...tainted]);
+    controller = await tokenUser(cluster(), 'gvisor-ready', 'gvisor-ready-fleet');
+  });
+
+  for (const [what, call] of TAINT_FORGERIES) {
+    it(`is refused: ${what}`, async () => {
+      const { code, message } = await controller(call);
+      assert.equal(code, 422, message);
+      assert.match(message, /leaves the spec of a Node alone/);
+    });
+  }
+
+  it('is refused a label that grants, in a write of the whole Node as well', async () => {
+    const body = { metadata: { labels: { [READY]: 'true' } } };
+    const { message } = await controller({ method: 'PATCH', path: '/api/v1/nodes/node-2', body });
+    assert.match(message, /only from "true" to "false"/);
+  });
+
+  it('adds the taint of agents', async () => {
+    const { message, body } = await controller(ADDED);
+    assert.equal(message, '');
+    const { taints } = (body as { readonly spec: { readonly taints: readonly { key: string }[] } }).spec;
+    assert.deepEqual(
+      taints.map(({ key }) => key),
+      ['gvisor.node-restriction.kubernetes.io/not-ready'],
     );
   });
 });

@@ -91,7 +91,7 @@ describe('kubeconform', () => {
       'podMetricEndpoints:',
       /^PodMonitor: .*'podMetricEndpoints' not allowed/,
     ],
-    ['a word that YAML reads as true', 'value: "on"', 'value: on', /^DaemonSet: .*got boolean, want string/],
+    ['a word that YAML reads as true', 'value: "on"', 'value: on', /^Deployment: .*got boolean, want string/],
     ['a version of the API that does not exist', 'apps/v1', 'apps/v2', /^D.*: could not find schema for/],
   ];
   for (const [what, from, to, finding] of broken) {

@@ -5,7 +5,7 @@ import type { FaultName } from '../../cluster/faults/faults.ts';
 import { RUNSC_CONFIG, runscToml } from '../../cluster/node/config.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { askAgent, onDaemonSet, readNode, saidOf, waitForRollout } from '../e2e/agents.ts';
+import { askAgent, DOMAIN, onDaemonSet, readNode, saidOf, waitForRollout } from '../e2e/agents.ts';
 import { shareOfProbes } from '../e2e/own-cgroup.ts';
 import { nothingLeft, probeSeen } from './left-of-probes.ts';
 import { burn, endPod, heldBy, hold, killedIn } from './limited-pods.ts';
@@ -219,6 +219,16 @@ describe('a node with systemd and cgroup v2', () => {
       return phase === 'Running' && restarts > 0 && container !== '' ? true : undefined;
     });
     assert.match(await cgroupOfSandbox(vm(), 'stays'), /^\/kubepods\.slice\//);
+  });
+
+  it('and the label is of the new boot: that of the boot before was withdrawn', async () => {
+    const { cluster, node } = vm();
+    const { annotations } = (await readNode(cluster, NODE)).metadata;
+    const boot = (await node.system.read('/proc/sys/kernel/random/boot_id')).trim();
+    assert.equal(annotations[`${DOMAIN}/proven-boot`], boot);
+    const reasons = 'reason=NodeRebooted';
+    const events = await cluster.kubectl(['get', 'events', '--field-selector', reasons, '-o', 'name']);
+    assert.match(events, /^event\//);
   });
 
   it('nor have those after the reboot', () => nothingLeft(vm()));

@@ -3,12 +3,12 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { afterEach, before, beforeEach, describe, it } from 'node:test';
 import { pause, waitFor } from '../../hack/run.ts';
-import { readNode, saidOf } from '../e2e/agents.ts';
+import { DOMAIN, readNode, saidOf } from '../e2e/agents.ts';
 import { useApiServer } from '../integration/api-server.ts';
 import { conditionOf, FleetObjects, READY } from '../integration/fleet-objects.ts';
 import { FleetRun, SHORT } from '../integration/fleet-run.ts';
 
-const cluster = useApiServer(['fleet']);
+const cluster = useApiServer([]);
 const NAMES = ['node-1', 'node-2', 'node-3'] as const;
 
 const saidBy = async (name: string) => saidOf(await readNode(cluster(), name));
@@ -77,6 +77,32 @@ describe('the fleet controller with its own token, on a real API server', () => 
     assert.match(body, /^gvisor_fleet_withdrawals_total 1$/m);
     assert.match(body, /^gvisor_fleet_nodes\{status="Unknown",reason="AgentLost"\} 1$/m);
     assert.match(body, /^gvisor_fleet_api_requests_total\{verb="PATCH",code="200"\} 1$/m);
+  });
+
+  it('withdraws every label of an earlier boot while the brake is on, Ready or not, and no other', async () => {
+    const run = await start();
+    const annotate = (value: string) =>
+      cluster().kubectl(['annotate', 'nodes', ...NAMES, '--overwrite', `${DOMAIN}/proven-boot${value}`]);
+    const nodeInfo = (bootID: string) => ({ nodeInfo: { bootID } });
+    try {
+      await annotate('=boot-1');
+      await objects.setAgent('node-2', false);
+      await objects.setAgent('node-3', false);
+      await waitFor('the brake', 20_000, async () => run.brake.includes('TooManyLost') || undefined);
+      await objects.writeStatus('node-1', nodeInfo('boot-1'));
+      await objects.writeStatus('node-2', {
+        ...nodeInfo('boot-2'),
+        conditions: [conditionOf('Ready', 'False', 'KubeletNotReady')],
+      });
+      await objects.writeStatus('node-3', nodeInfo('boot-2'));
+      for (const name of ['node-2', 'node-3']) {
+        await withdrawn(name);
+        assert.equal((await saidBy(name)).condition, 'Unknown NodeRebooted');
+      }
+      await assertKept('node-1');
+    } finally {
+      await annotate('-');
+    }
   });
 
   it('leaves a Node alone that is NotReady', async () => {

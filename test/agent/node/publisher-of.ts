@@ -22,6 +22,8 @@ export const AGAIN = 'written again, because another client had changed it';
 export const READY = reportOf();
 /** and of one whose shim is missing. */
 export const BROKEN = reportOf({ verdict: verdictOf('False', 'ShimNotFound') });
+/** The boot that a publisher runs in, unless told. */
+export const BOOT = 'boot-2';
 /** A pause that stands for "until something happens". */
 const FOREVER_MS = 2 ** 30;
 
@@ -93,6 +95,7 @@ export async function publisherOf(
     node: 'node-1',
     taint: false,
     fingerprint: '0.1.0+a',
+    boot: BOOT,
     log,
     now: () => clock.nowMs,
     date: () => new Date(clock.nowMs),

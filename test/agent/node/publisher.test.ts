@@ -4,7 +4,7 @@ import { REASONS } from '../../../agent/reasons.ts';
 import type { Report } from '../../../agent/report.ts';
 import { refusal } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
-import { BROKEN, publisherOf, READ, READY, until, WRITE } from './publisher-of.ts';
+import { BOOT, BROKEN, publisherOf, READ, READY, until, WRITE } from './publisher-of.ts';
 
 describe('NodePublisher', () => {
   it('writes labels and condition once, and only what changed after that', async (t) => {
@@ -18,6 +18,7 @@ describe('NodePublisher', () => {
     });
     assert.deepEqual(server.node.annotations, {
       'gvisor.node-restriction.kubernetes.io/proven-by': '0.1.0+a',
+      'gvisor.node-restriction.kubernetes.io/proven-boot': BOOT,
     });
     assert.deepEqual(server.node.taints, []);
     assert.deepEqual(server.node.conditions, [
@@ -51,7 +52,10 @@ describe('NodePublisher', () => {
     };
     const condition = { type: 'GVisorReady', status: 'True', reason: 'SandboxProven', message: 'before' };
     server.node.conditions = [{ ...condition, lastTransitionTime: '2026-01-01T00:00:00Z' }];
-    server.node.annotations['gvisor.node-restriction.kubernetes.io/proven-by'] = '0.1.0+a';
+    server.node.annotations = {
+      'gvisor.node-restriction.kubernetes.io/proven-by': '0.1.0+a',
+      'gvisor.node-restriction.kubernetes.io/proven-boot': BOOT,
+    };
     publisher.publish(READY);
     await until('the agent to be ready', () => publisher.unready === undefined);
     assert.deepEqual(server.asked, [READ]);

@@ -1,0 +1,104 @@
+import { randomUUID } from 'node:crypto';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { breakNode } from '../../cluster/faults/break-node.ts';
+import type { FaultName } from '../../cluster/faults/faults.ts';
+import { cgroupOf, removeCgroup } from '../../cluster/machine/cgroups.ts';
+import { evaluationPod, READY_PATH, watchNodes } from '../../cluster/story.ts';
+import { waitFor } from '../../hack/run.ts';
+import { DOMAIN } from './agents.ts';
+
+const CONDITION = (type: string, field: string) => `.status.conditions[?(@.type=="${type}")].${field}`;
+
+/** What a watch told of a Node: each time anew, as it changes. */
+export type Seen = {
+  readonly atMs: number;
+  readonly label: string;
+  readonly ready: string;
+  readonly boot: string;
+  readonly reason: string;
+  readonly tainted: boolean;
+};
+
+/** Writes down what a Node says, change by change, until it is closed. */
+export class NodeHistory {
+  readonly seen: Seen[] = [];
+  readonly close: () => void;
+
+  constructor(cluster: Cluster, node: string) {
+    const paths = [
+      READY_PATH,
+      CONDITION('Ready', 'status'),
+      '.status.nodeInfo.bootID',
+      CONDITION('GVisorReady', 'reason'),
+      '.spec.taints[*].key',
+    ];
+    const watch = watchNodes(
+      cluster,
+      [node],
+      paths,
+      ([label = '', ready = '', boot = '', reason = '', taints = '']) => {
+        const tainted = taints.includes(`${DOMAIN}/not-ready`);
+        this.seen.push({ atMs: performance.now(), label, ready, boot, reason, tainted });
+      },
+    );
+    this.close = watch.close;
+  }
+
+  /** Waits until the Node has said this since the history began. */
+  first(what: string, holds: (seen: Seen) => boolean, timeoutMs = 120_000): Promise<Seen> {
+    return waitFor(`the Node to say: ${what}`, timeoutMs, async () => this.seen.find(holds)).catch(
+      (cause: unknown) => {
+        throw new Error(`It said at last ${JSON.stringify(this.seen.at(-1))}`, { cause });
+      },
+    );
+  }
+}
+
+/** Ends all that runs on a node at once; its disk stays. */
+export async function losePower(cluster: Cluster, name: string): Promise<void> {
+  const node = cluster.node(name);
+  await node.machine.stop();
+  await node.disconnect();
+  await removeCgroup(cgroupOf(node.machine.dir));
+}
+
+/**
+ * Lets a node start again with another boot ID, and its kubelet last; gives the ID. All nodes share the kernel of this machine, so
+ * the file that the kubelet and the agent read it from is covered by another.
+ */
+export async function restorePower(cluster: Cluster, name: string, fault?: FaultName): Promise<string> {
+  const node = cluster.node(name);
+  const boot = randomUUID();
+  await node.system.start(cluster.controlPlane);
+  const cover = 'echo "$1" >/run/boot_id && mount --bind /run/boot_id /proc/sys/kernel/random/boot_id';
+  await node.system.run(['/bin/sh', '-ec', cover, 'sh', boot]);
+  await node.startContainerd();
+  if (fault !== undefined) await breakNode(cluster, node, fault);
+  await node.startKubelet();
+  return boot;
+}
+
+/** Creates pods of the runtime class that fit on one node alone. */
+export async function createPods(cluster: Cluster, node: string, ...names: string[]): Promise<void> {
+  const spec = { nodeSelector: { 'kubernetes.io/hostname': node } };
+  for (const name of names)
+    await cluster.kubectl(['apply', '-f', '-'], evaluationPod(name, { gvisor: true, spec }));
+}
+
+/** The phase, the node and the reason of each pod of an evaluation, by name. */
+export async function podsNow(cluster: Cluster): Promise<Readonly<Record<string, string>>> {
+  const query = new URLSearchParams({ labelSelector: 'app=evaluation' });
+  const { items } = JSON.parse(await cluster.get(`/api/v1/namespaces/default/pods?${query}`)) as {
+    items: {
+      metadata: { name: string };
+      spec: { nodeName?: string };
+      status: { phase: string; reason?: string };
+    }[];
+  };
+  return Object.fromEntries(
+    items.map(({ metadata, spec, status }) => [
+      metadata.name,
+      [status.phase, spec.nodeName, status.reason].filter(Boolean).join(' '),
+    ]),
+  );
+}

@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
+import { healNode } from '../../cluster/faults/break-node.ts';
+import { waitFor } from '../../hack/run.ts';
+import { DOMAIN, deployWith, readNode, waitForNode } from './agents.ts';
+import { useCluster } from './e2e-cluster.ts';
+import { deployFleet, keepAgentsAway, letAgentsReturn, removeFleet, scaleFleet } from './fleet-cluster.ts';
+import { createPods, losePower, NodeHistory, podsNow, restorePower } from './power-loss.ts';
+
+const cluster = useCluster();
+const NODE = 'node-1';
+const WAITING = ['waits-1', 'waits-2', 'waits-3'] as const;
+
+const proven = () =>
+  waitForNode(
+    cluster(),
+    NODE,
+    ({ ready, condition }) => `${ready} ${condition}` === 'true True SandboxProven',
+    120_000,
+  );
+
+/** Deploys the base again, and takes off the taints that its agents leave alone. */
+async function restore(): Promise<void> {
+  await removeFleet(cluster());
+  await deployWith(cluster());
+  await cluster()
+    .kubectl(['taint', 'nodes', '--all', `${DOMAIN}/not-ready:NoSchedule-`])
+    .catch(() => '');
+}
+
+/** The component that created each event NodeRebooted. */
+const withdrawnBy = async () =>
+  (
+    await cluster().kubectl([
+      ...['get', 'events', '--field-selector', 'reason=NodeRebooted'],
+      ...['-o', 'jsonpath={range .items[*]}{.source.component}{"\\n"}{end}'],
+    ])
+  )
+    .split('\n')
+    .filter((line) => line !== '');
+
+/** What each pod prints of its kernel; "" where it does not run. */
+const kernelOf = (pod: string) =>
+  cluster()
+    .kubectl(['exec', pod, '--', 'cat', '/proc/version'])
+    .catch(() => '');
+
+describe('a node that loses its power and comes back with a handler that runs runc', () => {
+  let history: NodeHistory;
+
+  before(() => deployFleet(cluster()));
+  beforeEach(async () => {
+    await proven();
+    await cluster().kubectl(['delete', 'events', '-n', 'default', '--all']);
+    history = new NodeHistory(cluster(), NODE);
+    await history.first('the label', ({ label }) => label === 'true');
+  });
+  afterEach(async () => {
+    history.close();
+    await healNode(cluster(), cluster().node(NODE));
+    await letAgentsReturn(cluster(), NODE);
+    const pods = ['delete', 'pods', '-l', 'app=evaluation', '--grace-period=0', '--force'];
+    await cluster().kubectl(pods);
+  });
+  after(restore);
+
+  /** What the Node said after its kubelet had reported this boot, the label and the reason. */
+  const saidIn = (boot: string) =>
+    history.seen.filter((seen) => seen.boot === boot).map(({ label, reason }) => `${label} ${reason}`);
+
+  it('loses its label to the controller where no agent can start', async () => {
+    await keepAgentsAway(cluster(), NODE);
+    await losePower(cluster(), NODE);
+    const boot = await restorePower(cluster(), NODE, 'handler-runs-runc');
+    const up = await history.first('a new boot', (seen) => seen.boot === boot && seen.ready === 'True');
+    const gone = await history.first('no label', ({ label }) => label === 'false');
+    console.log(`label withdrawn ${Math.round(gone.atMs - up.atMs)} ms after the node was Ready`);
+    assert.equal(gone.reason, 'NodeRebooted');
+    await waitFor('the event', 10_000, async () => (await withdrawnBy()).length > 0 || undefined);
+    assert.deepEqual(await withdrawnBy(), ['gvisor-ready-fleet']);
+    await createPods(cluster(), NODE, ...WAITING);
+    const { metadata } = await readNode(cluster(), NODE);
+    assert.notEqual(metadata.annotations[`${DOMAIN}/proven-boot`], boot);
+    assert.deepEqual(
+      Object.values(await podsNow(cluster())),
+      WAITING.map(() => 'Pending'),
+    );
+  });
+
+  it('loses its label to its agent before the first look where no controller runs, and is not granted it', async () => {
+    await scaleFleet(cluster(), 0);
+    try {
+      await losePower(cluster(), NODE);
+      const boot = await restorePower(cluster(), NODE, 'handler-runs-runc');
+      await history.first('the cause', ({ reason }) => reason === 'HandlerRunsRunc');
+      assert.deepEqual(await withdrawnBy(), ['gvisor-ready']);
+      assert.deepEqual(
+        [...new Set(saidIn(boot))],
+        ['true SandboxProven', 'false NodeRebooted', 'false HandlerRunsRunc'],
+      );
+      await healNode(cluster(), cluster().node(NODE), 'handler-runs-runc');
+      await proven();
+      const { metadata, status } = await readNode(cluster(), NODE);
+      const { nodeInfo } = status as unknown as { readonly nodeInfo: { readonly bootID: string } };
+      assert.deepEqual([metadata.annotations[`${DOMAIN}/proven-boot`], nodeInfo.bootID], [boot, boot]);
+    } finally {
+      await scaleFleet(cluster(), 1);
+    }
+  });
+
+  it('is given no pod that waits before its next proof, with the component taint', async () => {
+    await deployFleet(cluster(), {}, ['taint']);
+    await losePower(cluster(), NODE);
+    await history.first('the taint', ({ ready, tainted }) => ready === 'Unknown' && tainted);
+    await createPods(cluster(), NODE, ...WAITING);
+    const boot = await restorePower(cluster(), NODE, 'handler-runs-runc');
+    await history.first('the cause', ({ reason }) => reason === 'HandlerRunsRunc');
+    const seen = history.seen.filter((each) => each.boot === boot);
+    assert.deepEqual([...new Set(seen.map(({ tainted }) => tainted))], [true]);
+    assert.deepEqual(
+      Object.values(await podsNow(cluster())),
+      WAITING.map(() => 'Pending'),
+    );
+    await healNode(cluster(), cluster().node(NODE), 'handler-runs-runc');
+    await proven();
+    await cluster().kubectl(
+      ['wait', '--for=condition=Ready', 'pod', ...WAITING, '--timeout=60s'],
+      undefined,
+      70_000,
+    );
+    for (const pod of WAITING) assert.match(await kernelOf(pod), /^Linux version 4\.4\.0 /);
+  });
+});
+
+describe('a proven node whose kubelet is away for a while, with the component taint', () => {
+  before(() => deployFleet(cluster(), {}, ['taint']));
+  after(restore);
+
+  it('is tainted meanwhile, and keeps its label and its pods', async () => {
+    await proven();
+    const history = new NodeHistory(cluster(), NODE);
+    try {
+      await createPods(cluster(), NODE, 'stays');
+      await cluster().kubectl(
+        ['wait', '--for=condition=Ready', 'pod/stays', '--timeout=60s'],
+        undefined,
+        70_000,
+      );
+      await cluster().node(NODE).system.stopDaemon('kubelet');
+      const away = await history.first('the taint', ({ ready, tainted }) => ready === 'Unknown' && tainted);
+      await cluster().node(NODE).startKubelet();
+      await history.first('Ready without the taint', ({ atMs, ready, tainted }) => {
+        return atMs > away.atMs && ready === 'True' && !tainted;
+      });
+      assert.deepEqual([...new Set(history.seen.map(({ label }) => label))], ['true']);
+      assert.deepEqual(await podsNow(cluster()), { stays: `Running ${NODE}` });
+    } finally {
+      history.close();
+      await cluster().node(NODE).startKubelet();
+      await cluster().kubectl(['delete', 'pod', 'stays', '--grace-period=0', '--force']);
+    }
+  });
+});
