@@ -3,6 +3,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { patient, waitFor } from '../../hack/run.ts';
+import type { WRITERS } from '../integration/writer-users.ts';
 import { laneCluster } from '../lane.ts';
 import { OBJECTS, OLDER, USERS } from './admission-fixture.ts';
 import { settle } from './admission-settle.ts';
@@ -10,7 +11,7 @@ import { applyOverlay } from './agents.ts';
 import type { Answer, ApiUser, Call } from './api-user.ts';
 
 /** One of those who write. */
-export type UserName = keyof typeof USERS;
+export type UserName = keyof typeof USERS | keyof typeof WRITERS;
 
 /** A cluster with the policies in force, and the users. */
 export type Admission = {
@@ -44,7 +45,7 @@ export async function prepareAdmission(cluster: Cluster, components: readonly st
   await applyOverlay(cluster, components);
   const users = new Map<UserName, Promise<ApiUser>>();
   const as = async (name: UserName, call: Call) => {
-    const user = users.get(name) ?? USERS[name](cluster);
+    const user = users.get(name) ?? USERS[name as keyof typeof USERS](cluster);
     users.set(name, user);
     return (await user)(call);
   };

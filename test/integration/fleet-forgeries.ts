@@ -1,6 +1,9 @@
+import assert from 'node:assert/strict';
+import { accepted, type Case, type Group } from '../e2e/admission-case.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import type { Call } from '../e2e/api-user.ts';
 import { conditionOf, READY } from './fleet-objects.ts';
+import { eventChanges } from './node-write-cases.ts';
 
 const NODE = '/api/v1/nodes/node-1';
 const status = (body: object): Call => ({
@@ -14,7 +17,7 @@ const condition = (...words: Parameters<typeof conditionOf>) =>
   status({ status: { conditions: [conditionOf(...words)] } });
 const events = (namespace: string, body: object): Call => ({
   method: 'POST',
-  path: `/api/v1/namespaces/${namespace}/events`,
+  path: `/api/v1/namespaces/${namespace}/events?dryRun=All`,
   body: {
     metadata: { generateName: 'forged-' },
     reason: 'AgentLost',
@@ -24,13 +27,22 @@ const events = (namespace: string, body: object): Call => ({
     ...body,
   },
 });
+const aboutAgents = {
+  involvedObject: {
+    apiVersion: 'apps/v1',
+    kind: 'DaemonSet',
+    name: 'gvisor-ready-agent',
+    namespace: 'gvisor-ready',
+  },
+};
+const FORM = /events of a message of 1,024 characters at the most, without labels and annotations/;
 const aboutNode = { involvedObject: { apiVersion: 'v1', kind: 'Node', name: 'node-1' } };
 
 /**
  * What the controller's token is refused, and why. node-1 is labelled "true" and proven, node-2 is labelled "false" and
  * its condition is False, node-3 has neither.
  */
-export const FORGERIES: readonly (readonly [what: string, call: Call, why: RegExp])[] = [
+const FORGERIES: readonly (readonly [what: string, call: Call, why: RegExp])[] = [
   [
     'granting the label to a node that lost it',
     { ...label(READY, 'true'), path: '/api/v1/nodes/node-2/status' },
@@ -137,11 +149,11 @@ export const FORGERIES: readonly (readonly [what: string, call: Call, why: RegEx
     { method: 'PATCH', path: NODE, body: { spec: { unschedulable: true } } },
     /cannot patch resource/,
   ],
-  ['deleting a Node', { method: 'DELETE', path: NODE }, /cannot delete resource "nodes"/],
+  ['deleting a Node', { method: 'DELETE', path: NODE }, /creates and deletes no Node/],
   [
     'creating a Node',
     { method: 'POST', path: '/api/v1/nodes', body: { metadata: { name: 'forged' } } },
-    /cannot create resource "nodes"/,
+    /creates and deletes no Node|resulted in error/,
   ],
   [
     'replacing a status',
@@ -174,5 +186,127 @@ export const FORGERIES: readonly (readonly [what: string, call: Call, why: RegEx
     events('default', { ...aboutNode, source: { component: 'gvisor-ready', host: 'node-1' } }),
     /under the name gvisor-ready-fleet/,
   ],
-  ['an event elsewhere', events('kube-system', aboutNode), /cannot create resource "events"/],
+  [
+    'an event elsewhere',
+    events('kube-system', { involvedObject: { ...aboutNode.involvedObject, namespace: 'kube-system' } }),
+    /only events AgentLost/,
+  ],
+  [
+    'an event on the DaemonSet of another namespace',
+    events('kube-system', { involvedObject: { ...aboutAgents.involvedObject, namespace: 'kube-system' } }),
+    /only events AgentLost/,
+  ],
+  [
+    'an event on another DaemonSet',
+    events('gvisor-ready', { involvedObject: { ...aboutAgents.involvedObject, name: 'other' } }),
+    /only events AgentLost/,
+  ],
+  [
+    'an event with a host',
+    events('default', { ...aboutNode, source: { component: 'gvisor-ready-fleet', host: 'node-1' } }),
+    /under the name/,
+  ],
+  [
+    'an event reported by the kubelet',
+    events('default', { ...aboutNode, reportingComponent: 'kubelet' }),
+    /under the name/,
+  ],
+  [
+    'an event reported by an instance',
+    events('default', { ...aboutNode, reportingInstance: 'node-1' }),
+    /under the name/,
+  ],
+  ...['labels', 'annotations'].map(
+    (field) =>
+      [
+        `an event with ${field}`,
+        events('default', { ...aboutNode, metadata: { generateName: 'a.', [field]: { a: 'b' } } }),
+        FORM,
+      ] as const,
+  ),
+  [
+    'an event with finalizers',
+    events('default', { ...aboutNode, metadata: { generateName: 'a.', finalizers: ['a.example/b'] } }),
+    FORM,
+  ],
+  [
+    'an event with owners',
+    events('default', {
+      ...aboutNode,
+      metadata: {
+        generateName: 'a.',
+        ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: 'node-2', uid: '1' }],
+      },
+    }),
+    FORM,
+  ],
+  [
+    'an event with a related object',
+    events('default', { ...aboutNode, related: { kind: 'Pod', name: 'a' } }),
+    FORM,
+  ],
+  ['an event of an action', events('default', { ...aboutNode, action: 'a' }), FORM],
+  [
+    'an event of a series',
+    events('default', {
+      ...aboutNode,
+      series: { count: 2, lastObservedTime: '2026-01-01T00:00:00.000000Z' },
+    }),
+    FORM,
+  ],
+  ['a message that is too long', events('default', { ...aboutNode, message: 'm'.repeat(1_025) }), FORM],
+  ['a reason that is too long', events('gvisor-ready', { ...aboutAgents, reason: 'R'.repeat(129) }), FORM],
+  [
+    'an object that is too long',
+    events('default', { involvedObject: { ...aboutNode.involvedObject, uid: 'u'.repeat(254) } }),
+    FORM,
+  ],
+];
+
+const withdrawn = status({
+  metadata: { labels: { [READY]: 'false' } },
+  status: { conditions: [conditionOf('GVisorReady', 'Unknown', 'AgentLost')] },
+});
+const WITHDRAWALS: readonly Case[] = [
+  accepted(
+    'label and condition in one write',
+    { ...withdrawn, path: `${NODE}/status?dryRun=All` },
+    { as: 'fleet' },
+  ),
+  accepted(
+    'a write that changes nothing',
+    { ...label(READY, 'true'), path: `${NODE}/status?dryRun=All` },
+    { as: 'fleet' },
+  ),
+  accepted('the event of a withdrawal', events('default', { ...aboutNode, message: 'm'.repeat(1_024) }), {
+    as: 'fleet',
+  }),
+  accepted(
+    'an event with the newer name',
+    events('default', { ...aboutNode, reportingComponent: 'gvisor-ready-fleet' }),
+    { as: 'fleet' },
+  ),
+  accepted('an event on the DaemonSet', events('gvisor-ready', { ...aboutAgents, reason: 'Paused' }), {
+    as: 'fleet',
+  }),
+];
+
+/** What a token of the fleet controller can write, and cannot. */
+export const FLEET_GROUPS: readonly Group[] = [
+  {
+    title: "the fleet controller's token is refused",
+    cases: FORGERIES.map(([what, call, why]) => ({
+      what,
+      run: async ({ as }) => {
+        const { code, message } = await as('fleet', {
+          ...call,
+          path: call.path.replace(/(\?.*)?$/, '?dryRun=All'),
+        });
+        assert.ok(code >= 400, `answered ${code}`);
+        assert.match(message, why);
+      },
+    })),
+  },
+  { title: 'the fleet controller withdraws', cases: WITHDRAWALS },
+  { title: 'events that exist', cases: eventChanges('fleet') },
 ];

@@ -1,32 +1,18 @@
 import assert from 'node:assert/strict';
-import { before, describe, it } from 'node:test';
-import { type ApiUser, tokenUser } from '../e2e/api-user.ts';
-import { useApiServer } from './api-server.ts';
-import { FORGERIES } from './fleet-forgeries.ts';
-import { conditionOf, FleetObjects, READY } from './fleet-objects.ts';
+import { describe, it } from 'node:test';
+import { describeGroups } from '../e2e/admission-case.ts';
+import type { ApiUser } from '../e2e/api-user.ts';
+import { FLEET_GROUPS } from './fleet-forgeries.ts';
+import { conditionOf, READY } from './fleet-objects.ts';
+import { useWriters } from './node-writers.ts';
 
-const cluster = useApiServer(['fleet', 'network-policy']);
+const writers = useWriters(['fleet', 'network-policy']);
+const cluster = () => writers().cluster;
+const controller: ApiUser = (call) => writers().as('fleet', call);
+
+describeGroups(writers, FLEET_GROUPS);
 
 describe('the token of the fleet controller, on a real API server', () => {
-  let controller: ApiUser;
-  before(async () => {
-    const objects = await FleetObjects.open(cluster());
-    for (const name of ['node-1', 'node-2', 'node-3']) await objects.addNode(name);
-    const broken = { conditions: [conditionOf('GVisorReady', 'False', 'ShimNotFound')] };
-    await objects.writeStatus('node-2', broken, { [READY]: 'false' });
-    const none = { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] };
-    await objects.writeStatus('node-3', none, { [READY]: null });
-    controller = await tokenUser(cluster(), 'gvisor-ready', 'gvisor-ready-fleet');
-  });
-
-  for (const [what, call, why] of FORGERIES) {
-    it(`is refused: ${what}`, async () => {
-      const { code, message } = await controller(call);
-      assert.ok(code >= 400, `answered ${code}`);
-      assert.match(message, why);
-    });
-  }
-
   it('withdraws label and condition in one write, and nothing else changes', async () => {
     const path = '/api/v1/nodes/node-1';
     const was = (await controller({ method: 'GET', path })).body as Body;
@@ -46,20 +32,6 @@ describe('the token of the fleet controller, on a real API server', () => {
       ['Ready True', 'GVisorReady Unknown'],
     );
     assert.equal((await controller(call)).code, 409, 'the same again is of an older version');
-  });
-
-  it('creates the events of a withdrawal', async () => {
-    const source = { component: 'gvisor-ready-fleet' };
-    const told = {
-      metadata: { generateName: 'a.' },
-      reason: 'AgentLost',
-      message: 'm',
-      type: 'Warning',
-      source,
-    };
-    const involvedObject = { apiVersion: 'v1', kind: 'Node', name: 'node-1' };
-    const path = '/api/v1/namespaces/default/events';
-    assert.equal((await controller({ method: 'POST', path, body: { ...told, involvedObject } })).message, '');
   });
 
   it('runs in a pod that the level "restricted" of Pod Security lets in, of the agents\' image', async () => {
