@@ -57,6 +57,8 @@ const REMEDIES = {
     AgentLost:
       "See why the agent's pod on this node is not Ready: kubectl -n gvisor-ready get pods -o wide. Its next proof restores the label.",
     AgentStarting: 'Wait for the first proof to end.',
+    WritesUnguarded:
+      'Apply the admission policies of manifests/base, bound to Deny: without them this agent could write other nodes.',
     ContainerdUnreachable: 'Start containerd, or set CRI_SOCKET to the socket it listens on.',
     RuntimeUnsupported: 'Keep the agent off this node: only containerd can be judged.',
     ReleaseUnknown: 'Install an official gVisor release, or build runsc with its version set.',

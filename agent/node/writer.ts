@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { Kube } from '../kube/client.ts';
+import { KubeError } from '../kube/error.ts';
 import type { Verdict } from '../verdict.ts';
 import { Contest } from './contest.ts';
 import { OWN_KEYS } from './keys.ts';
@@ -38,6 +39,21 @@ export class NodeWriter {
   /** Reads the whole Node. */
   async read(signal: AbortSignal): Promise<NodeObject> {
     return this.#remember(await this.#options.kube.get(this.#path, signal));
+  }
+
+  /**
+   * Whether an admission policy refuses what is not this agent's to write. Rejects where that is not known: without an
+   * answer, and where RBAC refuses.
+   */
+  async isGuarded(signal: AbortSignal): Promise<boolean> {
+    const patch = { metadata: { labels: { [OWN_KEYS.refused]: 'true' } } };
+    try {
+      await this.#options.kube.patch(`${this.#path}/status?dryRun=All`, patch, 'strategic', signal);
+      return false;
+    } catch (err) {
+      if (err instanceof KubeError && /denied (the )?request/.test(err.message)) return true;
+      throw err;
+    }
   }
 
   /** Writes what is due, and tells what the Node is then and in how many milliseconds more is due. */

@@ -94,7 +94,7 @@ const STARTS: readonly Case[] = [
   refused(
     'the last gate gone before a folder of the host',
     gates(podPath('old-host')),
-    /this Pod would break that: hostPath and gitRepo are not allowed here, and the volumes host are such/,
+    /this Pod would break that: volumes of these kinds are not allowed here: host;/,
   ),
 ];
 

@@ -3,7 +3,7 @@ import { accepted, type Case, type Group } from '../e2e/admission-case.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import type { Call } from '../e2e/api-user.ts';
 import { conditionOf, READY } from './fleet-objects.ts';
-import { eventChanges } from './node-write-cases.ts';
+import { closed, eventChanges } from './node-write-cases.ts';
 
 const NODE = '/api/v1/nodes/node-1';
 const status = (body: object): Call => ({
@@ -309,4 +309,11 @@ export const FLEET_GROUPS: readonly Group[] = [
   },
   { title: 'the fleet controller withdraws', cases: WITHDRAWALS },
   { title: 'events that exist', cases: eventChanges('fleet') },
+  {
+    title: 'a policy that fails closes the door',
+    cases: [
+      closed('gvisor-ready-fleet', 'fleet', { ...withdrawn, path: `${NODE}/status?dryRun=All` }),
+      closed('gvisor-ready-fleet-events', 'fleet', events('default', aboutNode)),
+    ],
+  },
 ];

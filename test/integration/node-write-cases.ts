@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { accepted, assertAccepted, type Case, type Group, refused } from '../e2e/admission-case.ts';
 import type { UserName } from '../e2e/admission-cluster.ts';
+import { whileSet } from '../e2e/admission-setting-cases.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import type { Call } from '../e2e/api-user.ts';
 import { MINOR } from '../kubernetes-minor.ts';
@@ -95,7 +96,7 @@ const OWN_NODE: readonly Case[] = [
   ]),
   not('a taint', patch({ spec: { taints: [{ key: 'a', effect: 'NoSchedule' }] } }), /the spec/),
   not('its taints removed', patch({ spec: { taints: null } }), /the spec/),
-  not('the node cordoned', patch({ spec: { unschedulable: true } }), /the spec/),
+  not('the node uncordoned', patch({ spec: { unschedulable: null } }), /the spec/),
   not('the condition Ready', status(conditions(condition('Ready'))), /only the condition GVisorReady/),
   not('a new condition', status(conditions(condition('Other'))), /only the condition GVisorReady/),
   not(
@@ -152,8 +153,40 @@ const OWN: readonly Case[] = [
   accepted('its condition removed', status(conditions({ $patch: 'delete', type: 'GVisorReady' })), {
     as: 'agent',
   }),
-  accepted('its first condition', status(conditions(condition('GVisorReady')), 'node-1'), { as: 'agent' }),
+  accepted('its first condition', status(conditions(condition('GVisorReady')), 'node-3'), { as: 'agent3' }),
+  {
+    what: 'agent: its condition is accepted beside a second one, which is older',
+    alone: true,
+    run: async ({ as }) => {
+      const path = '/api/v1/nodes/node-1/status';
+      const was = (await as('admin', { method: 'GET', path })).body as { status: { conditions: object[] } };
+      assertAccepted(await as('admin', { ...twice(), path }));
+      try {
+        assertAccepted(await as('agent', status(conditions(condition('GVisorReady')))));
+        assert.equal((await as('agent', twice())).code, 422);
+      } finally {
+        assertAccepted(
+          await as('admin', { method: 'PATCH', path, body: conditions(...was.status.conditions) }),
+        );
+      }
+    },
+  },
 ];
+
+/** An expression that fails refuses the write. */
+export const closed = (policy: string, as: UserName, call: Call): Case =>
+  whileSet(
+    [policy, FIRST_VARIABLE[policy] ?? '', 'string(1 / 0)'],
+    [refused('its own write', call, /division by zero/, { as, code: 422 })],
+  );
+/** A variable of each policy that every write needs. */
+const FIRST_VARIABLE: Readonly<Record<string, string>> = {
+  'gvisor-ready-agent': 'node',
+  'gvisor-ready-agent-events': 'node',
+  'gvisor-ready-node-keys': 'domain',
+  'gvisor-ready-fleet': 'ready',
+  'gvisor-ready-fleet-events': 'source',
+};
 
 const CLAIM =
   /gvisor-ready writes .* of Nodes: anyone else needs the verb manage-gvisor-readiness on the node "/;
@@ -176,11 +209,18 @@ const KEYS: readonly Case[] = [
     refused('the condition removed', status(conditions({ $patch: 'delete', type: 'GVisorReady' })), CLAIM, {
       as,
     }),
+    accepted('a label removed whose domain only ends alike', status(label(`a.${DOMAIN}/x`, null)), { as }),
+    accepted('an annotation whose domain only ends alike', status(annotation(`a.${DOMAIN}/x`)), { as }),
+    accepted('it removed', status(annotation(`a.${DOMAIN}/x`, null)), { as }),
     accepted('another label', status(label('x')), { as }),
     accepted('another annotation', status(annotation('x')), { as }),
     accepted('a label whose domain only ends alike', status(label(`a.${DOMAIN}/ready`)), { as }),
     accepted('another condition', status(conditions(condition('KernelDeadlock'))), { as }),
   ]),
+  refused('the label, from a pod on that node,', status(label(READY, 'false')), CLAIM, { as: 'otherPod' }),
+  refused('the label, with the verb of agents and no pod,', status(label(READY, 'false')), CLAIM, {
+    as: 'reporter',
+  }),
   refused('the label through the Node itself', patch(label(READY, 'true'), 'node-2'), CLAIM, {
     as: 'nodeAdmin',
   }),
@@ -256,6 +296,17 @@ const AGENT_EVENTS: readonly Case[] = [
     event({ involvedObject: { kind: 'Node', name: 'node-1', namespace: 'other' } }, elsewhere),
     /own Node/,
   ),
+  not(
+    'an event on another kind of its name',
+    event({ involvedObject: { kind: 'Job', name: 'node-1', namespace: 'default' } }),
+    /own Node/,
+  ),
+  not(
+    'an event on a pod without a pod',
+    event(pod('other', { source: { component: 'gvisor-ready' } }), elsewhere),
+    /pod on ""/,
+    'unboundAgent',
+  ),
   refused('an event without a pod', event(), /pod on ""/, { as: 'unboundAgent', code: 422 }),
   not(
     "an event in the kubelet's name",
@@ -316,6 +367,7 @@ export function eventChanges(as: 'agent' | 'fleet'): readonly Case[] {
   const path = `${EVENTS}/${as}-${process.pid}`;
   return (['PATCH', 'DELETE'] as const).map((method) => ({
     what: `${as}: ${method} of an event that exists is refused`,
+    alone: true,
     run: async ({ as: call }) => {
       const { code, message } = await call('admin', { ...made, path: EVENTS });
       assert.ok([201, 409].includes(code), message);
@@ -338,9 +390,10 @@ const TAINTS: readonly Case[] = [
     { taints: [kept(), { key: 'other', effect: 'NoSchedule' }] },
     { taints: [kept(), { ...taint(), effect: 'NoExecute' }] },
     { taints: [taint()] },
-    { taints: [kept(), taint()], unschedulable: true },
-    { unschedulable: true },
-    { podCIDR: null, podCIDRs: null },
+    { taints: [kept(), taint()], unschedulable: null },
+    { unschedulable: null },
+    { configSource: { configMap: { name: 'a', namespace: 'b', kubeletConfigKey: 'c' } } },
+    { providerID: 'forged' },
   ].map((spec) => not(`the spec ${JSON.stringify(spec)}`, patch({ spec }), /the spec of its Node/)),
 ];
 function kept(): object {
@@ -354,6 +407,14 @@ export const NODE_GROUPS: readonly Group[] = [
   { title: "an agent's token and its own keys", cases: OWN },
   { title: 'keys by which a node counts as proven', cases: KEYS },
   { title: 'events', cases: AGENT_EVENTS },
+  {
+    title: 'a policy that fails closes the door',
+    cases: [
+      closed('gvisor-ready-agent', 'agent', status(label(`${DOMAIN}/platform`))),
+      closed('gvisor-ready-node-keys', 'nodeAdmin', status(label('x'))),
+      closed('gvisor-ready-agent-events', 'agent', event()),
+    ],
+  },
 ];
 
 export const TAINT_GROUPS: readonly Group[] = [

@@ -20,16 +20,29 @@ const role = (name: string, verbs: readonly string[], events: readonly string[] 
     { apiGroups: [''], resources: ['events'], verbs: events },
   ].filter((rule) => rule.verbs.length > 0),
 });
-const bind = (name: string, subject: object) => ({
+const bind = (name: string, ...subjects: readonly object[]) => ({
   apiVersion: 'rbac.authorization.k8s.io/v1',
   kind: 'ClusterRoleBinding',
   metadata: { name: `test-${name}` },
   roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name },
-  subjects: [subject],
+  subjects,
 });
 const user = (name: string) => ({ kind: 'User', apiGroup: 'rbac.authorization.k8s.io', name });
 const account = (name: string, namespace = NAMESPACE) => ({ kind: 'ServiceAccount', name, namespace });
 const EVERY_VERB = ['get', 'create', 'update', 'patch', 'delete'];
+/** A service account, and a pod of it on node-1. */
+function accountWithPod(name: string): readonly object[] {
+  const spec = {
+    nodeName: 'node-1',
+    serviceAccountName: name,
+    containers: [{ name: 'main', image: 'localhost/none' }],
+  };
+  const namespace = 'other';
+  return [
+    { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace } },
+    { apiVersion: 'v1', kind: 'Pod', metadata: { name: `${name}-node-1`, namespace }, spec },
+  ];
+}
 const OBJECTS: readonly object[] = [
   role('node-admin', EVERY_VERB),
   role('renamed', [...EVERY_VERB, 'report-gvisor-readiness']),
@@ -38,23 +51,13 @@ const OBJECTS: readonly object[] = [
   role('fleet-too', ['create', 'delete'], EVERY_VERB),
   role('cleaner', ['get', 'patch', 'manage-gvisor-readiness']),
   { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'other' } },
-  { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'renamed', namespace: 'other' } },
-  bind('node-admin', user('node-admin')),
+  ...['renamed', 'plain'].flatMap((name) => accountWithPod(name)),
+  bind('node-admin', user('node-admin'), account('plain', 'other')),
   bind('system:node-problem-detector', user('detector')),
   bind('cleaner', user('uninstaller')),
-  bind('renamed', account('renamed', 'other')),
+  bind('renamed', account('renamed', 'other'), user('reporter')),
   bind('agent-too', account('gvisor-ready-agent')),
   bind('fleet-too', account('gvisor-ready-fleet')),
-  {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name: 'agent-node-1', namespace: 'other' },
-    spec: {
-      nodeName: 'node-1',
-      serviceAccountName: 'renamed',
-      containers: [{ name: 'main', image: 'localhost/none' }],
-    },
-  },
 ];
 
 /**
@@ -68,9 +71,13 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   await objects.writeStatus('node-2', broken, { [READY]: 'false' });
   const none = { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] };
   await objects.writeStatus('node-3', none, { [READY]: null });
-  const own = { annotations: { team: 'a', [`${DOMAIN}/agent`]: 'old' }, finalizers: ['example.org/kept'] };
+  const own = {
+    annotations: { team: 'a', [`${DOMAIN}/agent`]: 'old', [`a.${DOMAIN}/x`]: 'a' },
+    labels: { [`a.${DOMAIN}/x`]: 'a' },
+    finalizers: ['example.org/kept'],
+  };
   const ownerReferences = [{ apiVersion: 'v1', kind: 'Node', name: 'node-2', uid: 'kept' }];
-  const spec = { taints: [{ key: 'kept', effect: 'NoSchedule' }], podCIDR: '10.1.0.0/24' };
+  const spec = { taints: [{ key: 'kept', effect: 'NoSchedule' }], unschedulable: true };
   const patch = JSON.stringify({ metadata: { ...own, ownerReferences }, spec });
   await cluster.kubectl(['patch', 'node', 'node-1', '--type=merge', '-p', patch]);
   const items = { apiVersion: 'v1', kind: 'List', items: OBJECTS };

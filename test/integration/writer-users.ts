@@ -9,9 +9,15 @@ export const WRITERS = {
   agent: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent', 'agent-node-1'),
   /** the token of the same service account without a pod */
   unboundAgent: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent'),
+  /** the agent on node-3, which has no condition yet */
+  agent3: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent', 'agent-node-3'),
   fleet: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-fleet'),
   /** the verb of agents, under another name and with every right on Nodes, in a pod on node-1 */
-  renamed: (cluster: Cluster) => tokenUser(cluster, 'other', 'renamed', 'agent-node-1'),
+  renamed: (cluster: Cluster) => tokenUser(cluster, 'other', 'renamed', 'renamed-node-1'),
+  /** a pod on node-1 with every right on Nodes, and without the verb of agents */
+  otherPod: (cluster: Cluster) => tokenUser(cluster, 'other', 'plain', 'plain-node-1'),
+  /** the verb of agents without a pod */
+  reporter: (cluster: Cluster) => certificateUser(cluster, 'reporter'),
   /** every right on Nodes that RBAC knows by name, and none of ours */
   nodeAdmin: (cluster: Cluster) => certificateUser(cluster, 'node-admin'),
   /** the default role of node-problem-detector */
