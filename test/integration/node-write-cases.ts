@@ -176,7 +176,7 @@ const OWN: readonly Case[] = [
 /** An expression that fails refuses the write. */
 export const closed = (policy: string, as: UserName, call: Call): Case =>
   whileSet(
-    [policy, FIRST_VARIABLE[policy] ?? '', 'string(1 / 0)'],
+    [policy, FIRST_VARIABLE[policy] ?? '', 'dyn(string(1 / 0))'],
     [refused('its own write', call, /division by zero/, { as, code: 422 })],
   );
 /** A variable of each policy that every write needs. */
@@ -185,7 +185,7 @@ const FIRST_VARIABLE: Readonly<Record<string, string>> = {
   'gvisor-ready-agent-events': 'node',
   'gvisor-ready-node-keys': 'domain',
   'gvisor-ready-fleet': 'ready',
-  'gvisor-ready-fleet-events': 'source',
+  'gvisor-ready-fleet-events': 'event',
 };
 
 const CLAIM =
