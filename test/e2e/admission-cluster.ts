@@ -5,7 +5,7 @@ import { startCluster } from '../../cluster/start.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import type { WRITERS } from '../integration/writer-users.ts';
 import { laneCluster } from '../lane.ts';
-import { OBJECTS, OLDER, USERS } from './admission-fixture.ts';
+import { OBJECTS, OLDER, USERS, WAITING } from './admission-fixture.ts';
 import { settle } from './admission-settle.ts';
 import { applyOverlay } from './agents.ts';
 import type { Answer, ApiUser, Call } from './api-user.ts';
@@ -36,7 +36,7 @@ export async function prepareAdmission(cluster: Cluster, components: readonly st
       JSON.stringify({ apiVersion: 'v1', kind: 'List', items }),
     );
   await apply(OBJECTS);
-  for (const namespace of ['strict', 'audited']) {
+  for (const namespace of ['strict', 'audited', ...WAITING]) {
     const account = ['wait', '-n', namespace, '--for=create', 'serviceaccount/default', '--timeout=270s'];
     await cluster.kubectl(account);
   }

@@ -138,6 +138,7 @@ const PODS = {
   bound: pod({ spec: onNode }),
   /** break them */
   'old-plain': pod({ spec: { ...onNode, runtimeClassName: undefined } }),
+  'old-ungated': pod({ spec: { ...ungated, runtimeClassName: undefined } }),
   'old-gated': pod({
     spec: {
       schedulingGates: gates,
@@ -165,10 +166,14 @@ const inNamespace = (namespace: string, name: string, made: object) => {
   return { ...rest, metadata: { name, namespace, annotations: metadata.annotations ?? {} } };
 };
 
+/** Namespaces with a pod that waits for the scheduler, without the class of gVisor. */
+export const WAITING = ['declined', 'kube-labelled', 'gvisor-ready', 'no-kube-system', 'gvisor-ready-too'];
+
 /** The pods of {@link podPath} and the workloads of {@link workloadPath}. */
 export const OLDER: readonly object[] = [
   ...['strict', 'audited'].flatMap((namespace) =>
     Object.entries(PODS).map(([name, made]) => inNamespace(namespace, name, made)),
   ),
+  ...WAITING.map((namespace) => inNamespace(namespace, 'waiting', PODS['old-ungated'])),
   ...(Object.keys(WORKLOADS) as Workload[]).map((kind) => inNamespace('strict', 'older', workload(kind))),
 ];

@@ -5,6 +5,7 @@ import { type Admission, startAdmission } from '../e2e/admission-cluster.ts';
 import { ENFORCE_GROUPS } from '../e2e/admission-enforce-cases.ts';
 import { INJECT_GROUPS } from '../e2e/admission-inject-cases.ts';
 import { settle } from '../e2e/admission-settle.ts';
+import { BINDING_GROUPS } from '../e2e/admission-write-cases.ts';
 import { FLEET_GROUPS } from '../integration/fleet-forgeries.ts';
 import { NODE_GROUPS, TAINT_GROUPS } from '../integration/node-write-cases.ts';
 import { startWriters } from '../integration/node-writers.ts';
@@ -17,6 +18,7 @@ import { SURVIVORS } from './survivors.ts';
  * until one fails. Fails when a mutant survives that `survivors.ts` does not explain. By hand: `npm run mutate`, or
  * `npm run mutate -- PATTERN` for mutants whose id matches.
  */
+const ENFORCED = /\/gvisor-ready-(enforce|guard|inject|requirement)/;
 const CONFIGURATIONS: readonly Configuration[] = [
   {
     title: 'base',
@@ -39,13 +41,14 @@ const CONFIGURATIONS: readonly Configuration[] = [
   ...(
     [
       [['enforce'], ENFORCE_GROUPS],
+      [['enforce', 'enforce-bindings'], BINDING_GROUPS],
       [['enforce', 'enforce-audit'], AUDIT_GROUPS],
       [['enforce', 'inject'], INJECT_GROUPS],
     ] as const
   ).map(([components, groups]) => ({
     title: components.at(-1) ?? '',
     start: () => startAdmission(components),
-    policies: /\/gvisor-ready-(enforce|guard|inject|requirement)/,
+    policies: components.at(-1) === 'enforce-bindings' ? /-enforce-bindings$/ : ENFORCED,
     groups,
   })),
 ];
