@@ -31,7 +31,7 @@ const VOLUMES = {
       spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
     },
   },
-  ...(MINOR < 33 ? {} : { image: { reference: 'localhost/none' } }),
+  ...(MINOR < 35 ? {} : { image: { reference: 'localhost/none' } }),
   persistentVolumeClaim: { claimName: 'c' },
   projected: { sources: [] },
   secret: { secretName: 's' },

@@ -182,7 +182,7 @@ export const closed = (policy: string, as: UserName, call: Call): Case =>
 /** A variable of each policy that every write needs. */
 const FIRST_VARIABLE: Readonly<Record<string, string>> = {
   'gvisor-ready-agent': 'node',
-  'gvisor-ready-agent-events': 'node',
+  'gvisor-ready-agent-events': 'event',
   'gvisor-ready-node-keys': 'domain',
   'gvisor-ready-fleet': 'ready',
   'gvisor-ready-fleet-events': 'event',
