@@ -74,6 +74,11 @@ const FORGERIES: readonly (readonly [what: string, call: Call, why: RegExp])[] =
     /only from True to Unknown/,
   ],
   ['a condition False', condition('GVisorReady', 'False', 'ShimNotFound'), /only from True to Unknown/],
+  [
+    'a condition False of its own reason',
+    condition('GVisorReady', 'False', 'AgentLost'),
+    /only from True to Unknown/,
+  ],
   ['another reason', condition('GVisorReady', 'Unknown', 'NotVisible'), /only from True to Unknown/],
   [
     'another message of a condition that stays True',
@@ -139,15 +144,17 @@ const FORGERIES: readonly (readonly [what: string, call: Call, why: RegExp])[] =
     status({ metadata: { ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: 'node-2', uid: '1' }] } }),
     /rest of a Node's metadata/,
   ],
-  [
-    'a Node that is not only its status',
-    { method: 'PATCH', path: NODE, body: { metadata: { labels: { [READY]: 'false' } } } },
-    /cannot patch resource "nodes"/,
-  ],
+  ['the finalizers removed', status({ metadata: { finalizers: null } }), /rest of a Node's metadata/],
+  ['the owners removed', status({ metadata: { ownerReferences: null } }), /rest of a Node's metadata/],
   [
     'a taint',
-    { method: 'PATCH', path: NODE, body: { spec: { unschedulable: true } } },
-    /cannot patch resource/,
+    { method: 'PATCH', path: NODE, body: { spec: { taints: [{ key: 'a', effect: 'NoExecute' }] } } },
+    /leaves the spec/,
+  ],
+  [
+    'the node uncordoned',
+    { method: 'PATCH', path: NODE, body: { spec: { unschedulable: null } } },
+    /leaves the spec/,
   ],
   ['deleting a Node', { method: 'DELETE', path: NODE }, /creates and deletes no Node/],
   [

@@ -48,7 +48,7 @@ const OBJECTS: readonly object[] = [
   role('renamed', [...EVERY_VERB, 'report-gvisor-readiness']),
   // What RBAC holds an agent from is the policies' to hold as well, where an administrator adds rights to its role.
   role('agent-too', EVERY_VERB, EVERY_VERB),
-  role('fleet-too', ['create', 'delete'], EVERY_VERB),
+  role('fleet-too', ['create', 'patch', 'delete'], EVERY_VERB),
   role('cleaner', ['get', 'patch', 'manage-gvisor-readiness']),
   { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'other' } },
   ...['renamed', 'plain'].flatMap((name) => accountWithPod(name)),
