@@ -209,6 +209,23 @@ const FORGERIES: readonly (readonly [what: string, call: Call, why: RegExp])[] =
     /only events AgentLost/,
   ],
   [
+    'an event on a Job of the name of the DaemonSet',
+    events('gvisor-ready', {
+      involvedObject: { ...aboutAgents.involvedObject, apiVersion: 'batch/v1', kind: 'Job' },
+    }),
+    /only events AgentLost/,
+  ],
+  [
+    'an event on the DaemonSet of a namespace whose name only begins alike',
+    events('gvisor-rea', { involvedObject: { ...aboutAgents.involvedObject, namespace: 'gvisor-rea' } }),
+    /only events AgentLost/,
+  ],
+  [
+    'an event under another name',
+    events('default', { ...aboutNode, source: { component: 'gvisor' } }),
+    /under the name/,
+  ],
+  [
     'an event with a host',
     events('default', { ...aboutNode, source: { component: 'gvisor-ready-fleet', host: 'node-1' } }),
     /under the name/,
@@ -293,6 +310,12 @@ const WITHDRAWALS: readonly Case[] = [
     events('default', { ...aboutNode, reportingComponent: 'gvisor-ready-fleet' }),
     { as: 'fleet' },
   ),
+  accepted(
+    "another client's label",
+    { ...label('x', 'y'), path: `${NODE}/status?dryRun=All` },
+    { as: 'nodeAdmin' },
+  ),
+  accepted("another client's event", events('default', { ...aboutNode, reason: 'Other', source: {} })),
   accepted('an event on the DaemonSet', events('gvisor-ready', { ...aboutAgents, reason: 'Paused' }), {
     as: 'fleet',
   }),

@@ -50,7 +50,7 @@ const OBJECTS: readonly object[] = [
   role('agent-too', EVERY_VERB, EVERY_VERB),
   role('fleet-too', ['create', 'patch', 'delete'], EVERY_VERB),
   role('cleaner', ['get', 'patch', 'manage-gvisor-readiness']),
-  { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'other' } },
+  ...['other', 'gvisor-rea'].map((name) => ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } })),
   ...['renamed', 'plain'].flatMap((name) => accountWithPod(name)),
   bind('node-admin', user('node-admin'), account('plain', 'other')),
   bind('system:node-problem-detector', user('detector')),
