@@ -1,4 +1,8 @@
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseAllDocuments } from 'yaml';
 import { removeCluster } from '../../cluster/remove.ts';
+import { REPO } from '../../hack/paths.ts';
 import { AUDIT_GROUPS } from '../e2e/admission-audit-cases.ts';
 import type { Case, Group } from '../e2e/admission-case.ts';
 import { type Admission, startAdmission } from '../e2e/admission-cluster.ts';
@@ -113,7 +117,21 @@ function report(outcomes: ReadonlyMap<string, Outcome>, isWhole: boolean): numbe
   console.log(`\n${survived.length} survived, ${unexplained.length} without an explanation:`);
   for (const id of unexplained) console.log(`  ${id}`);
   for (const id of old) console.log(`  explained in survivors.ts, and killed or gone: ${id}`);
-  return unexplained.length + old.length === 0 ? 0 : 1;
+  const untried = isWhole
+    ? policiesInManifests().filter((id) => !all.some(([each]) => policyOf(each) === id))
+    : [];
+  for (const id of untried) console.log(`  in manifests/, and in no configuration here: ${id}`);
+  return unexplained.length + old.length + untried.length === 0 ? 0 : 1;
+}
+
+/** Kind and name of every admission policy of `manifests/`. */
+function policiesInManifests(): readonly string[] {
+  const files = globSync('manifests/**/*.yaml', { cwd: REPO });
+  const objects = files.flatMap((file) => parseAllDocuments(readFileSync(join(REPO, file), 'utf8')));
+  return objects
+    .map((document) => document.toJS() as Partial<Policy> | null)
+    .filter((object) => object?.kind?.endsWith('AdmissionPolicy') ?? false)
+    .map((object) => `${object?.kind}/${object?.metadata?.name}`);
 }
 
 type Outcome = 'killed' | 'stillborn' | 'SURVIVED';
