@@ -29,8 +29,9 @@ const FOREVER_MS = 2 ** 31 - 1;
 /**
  * Keeps the verdict in the Node: labels, annotations and condition with one PATCH, the taint with another,
  * and each only when it differs from what is there. A watch of the Node's metadata tells when somebody else
- * changed it. No label is granted before the API server has refused, in a dry run, what is not the agent's to write. While the API server does not answer it tries again, with growing pauses; of several verdicts
- * that waited, only the newest is written.
+ * changed it. No label is granted before the API server has refused, in a dry run, what is not the agent's to write.
+ * While the API server does not answer it tries again, with growing pauses; of several verdicts that waited, only the
+ * newest is written.
  */
 export class NodePublisher implements Publisher {
   readonly #options: NodeOptions;
@@ -111,15 +112,15 @@ export class NodePublisher implements Publisher {
     const goneMs = this.#goneUntilMs - this.#options.now();
     if (goneMs > 0) return Math.min(goneMs, FOREVER_MS);
     this.#node ??= await this.#writer.read(signal);
-    const { verdict } = this.#report;
-    // Only a proof depends on it: nothing may hold up a withdrawal.
-    if (verdict.status === 'True') this.#guarded ||= await this.#writer.isGuarded(signal);
-    const isUnguarded = verdict.status === 'True' && !this.#guarded;
+    const isProven = this.#report.verdict.status === 'True';
+    // Only a grant depends on it: nothing may hold up a withdrawal.
+    if (isProven) this.#guarded ||= await this.#writer.isGuarded(signal);
+    const isUnguarded = isProven && !this.#guarded;
     // A label that stands is not withdrawn: policies that are missing for a moment must not end pods.
     const isGranted = this.#node.metadata.labels?.[OWN_KEYS.labels.ready] === 'true';
-    const said = isUnguarded && !isGranted ? UNGUARDED : verdict;
-    const { wanted, refusal: rollout } = want({ ...this.#report, verdict: said }, this.#node, this.#options);
-    const { node, waitMs } = await this.#writer.write(this.#node, { verdict: said, wanted }, signal);
+    const verdict = isUnguarded && !isGranted ? UNGUARDED : this.#report.verdict;
+    const { wanted, refusal: rollout } = want({ ...this.#report, verdict }, this.#node, this.#options);
+    const { node, waitMs } = await this.#writer.write(this.#node, { verdict, wanted }, signal);
     this.#node = node;
     this.#wrote = true;
     this.#recovered();

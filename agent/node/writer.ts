@@ -24,6 +24,9 @@ export type NodeOptions = {
   readonly provenOnce?: (provenOnce: boolean) => void;
 };
 
+/** How each message of the policy in manifests/base/node-writes.yaml begins that is about a Node's keys. */
+const REFUSAL = 'an agent writes only ';
+
 /** Writes what a Node does not say as wanted; what somebody else changed back, less and less often. */
 export class NodeWriter {
   readonly #options: NodeOptions;
@@ -42,8 +45,8 @@ export class NodeWriter {
   }
 
   /**
-   * Whether an admission policy refuses what is not this agent's to write. Rejects where that is not known: without an
-   * answer, and where RBAC refuses.
+   * Whether the admission policy of the base refuses what is not this agent's to write. Rejects where that is not known:
+   * without a response, and where RBAC or another policy refuses.
    */
   async isGuarded(signal: AbortSignal): Promise<boolean> {
     const patch = { metadata: { labels: { [OWN_KEYS.refused]: 'true' } } };
@@ -51,7 +54,7 @@ export class NodeWriter {
       await this.#options.kube.patch(`${this.#path}/status?dryRun=All`, patch, 'strategic', signal);
       return false;
     } catch (err) {
-      if (err instanceof KubeError && /denied (the )?request/.test(err.message)) return true;
+      if (err instanceof KubeError && err.message.includes(REFUSAL)) return true;
       throw err;
     }
   }

@@ -67,7 +67,7 @@ export class FakeApiServer {
     if (request.url?.includes('dryRun=All') && this.guarded)
       return refusal(
         422,
-        'nodes "node-1" is forbidden: ValidatingAdmissionPolicy \'gvisor-ready-agent\' denied request',
+        'nodes "node-1" is forbidden: ValidatingAdmissionPolicy \'gvisor-ready-agent\' denied request: an agent writes only labels of',
       );
     if (!this.node.exists) return refusal(404, 'nodes "node-1" not found');
     if (request.url?.includes('dryRun=All')) return { status: 200, body: JSON.stringify(this.node.whole) };

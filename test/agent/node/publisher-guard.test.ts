@@ -10,6 +10,7 @@ describe('the first label', () => {
   for (const [what, answer] of [
     ['the right is missing', refusal(403, RBAC)],
     ['the API server is overloaded', refusal(429, 'too many requests')],
+    ['another policy refuses', refusal(422, 'admission webhook "a.example" denied the request: no labels')],
     ['the API server fails', refusal(500, 'internal error')],
   ] as const satisfies readonly (readonly [string, Answer])[]) {
     it(`waits while it is not known whether writes are guarded, because ${what}, and withdraws none`, async (t) => {
