@@ -59,6 +59,8 @@ const REMEDIES = {
     AgentStarting: 'Wait for the first proof to end.',
     NodeRebooted:
       "Wait for the first proof in this boot. If none comes, see why the agent's pod on this node is not Ready: kubectl -n gvisor-ready get pods -o wide.",
+    WritesUnguarded:
+      'Apply the admission policies of manifests/base, bound to Deny: without them this agent could write other nodes.',
     ContainerdUnreachable: 'Start containerd, or set CRI_SOCKET to the socket it listens on.',
     RuntimeUnsupported: 'Keep the agent off this node: only containerd can be judged.',
     WrongRuntime:

@@ -1,12 +1,15 @@
 import { NAMESPACE } from '../agent/installed.ts';
 import { type CheckLine, inSection } from './check-line.ts';
 import type { Context } from './context.ts';
-import { count, named, REQUIRE } from './known.ts';
-import { listRequirements } from './pod-view.ts';
+import { count, named, REQUIRE, RUNTIME_CLASS } from './known.ts';
+import { listRequirements, type RawPod } from './pod-view.ts';
 
 type Policy = {
   readonly metadata: { readonly name: string };
-  readonly spec: { readonly failurePolicy?: string };
+  readonly spec: {
+    readonly failurePolicy?: string;
+    readonly variables?: readonly { readonly name: string; readonly expression: string }[];
+  };
 };
 type Binding = {
   readonly metadata: { readonly name: string };
@@ -17,8 +20,12 @@ type Binding = {
 type Force = 'absent' | 'unbound' | 'warns' | 'refuses';
 
 const GROUP = '/apis/admissionregistration.k8s.io/v1';
-/** What the base installs: an agent writes its own Node alone. */
-const BASE = ['gvisor-ready-agent', 'gvisor-ready-agent-events'];
+/** What the base installs, and what is possible without it. */
+const BASE: Readonly<Record<string, string>> = {
+  'gvisor-ready-agent': 'an agent could write other nodes than its own',
+  'gvisor-ready-agent-events': 'an agent could create events in the name of other nodes',
+  'gvisor-ready-node-keys': 'every user who may patch a Node can label it as proven',
+};
 /** What the component `enforce` installs: the rules, and what guards them. */
 const RULES = 'gvisor-ready-enforce';
 const GUARD = 'gvisor-ready-guard-namespace';
@@ -35,14 +42,63 @@ export async function checkAdmission({ api }: Context): Promise<readonly CheckLi
     listRequirements(api),
   ]);
   const forceOf = (name: string): Force => forceIn(name, policies.items, bindings.items);
-  return [...aboutBase(forceOf), ...aboutRules(forceOf, requirements), ...aboutLabels(requirements)];
+  const classes = classesIn(policies.items.find(({ metadata }) => isNamed(metadata, RULES)));
+  return [
+    ...aboutBase(forceOf),
+    ...aboutRules(forceOf, requirements),
+    ...aboutLabels(requirements),
+    ...(await aboutWaiting(api, requirements, classes)),
+  ];
+}
+
+/** Whether an object has this name, also with a prefix that a kustomization gave it. */
+function isNamed({ name }: Policy['metadata'], wanted: string): boolean {
+  return name === wanted || name.endsWith(`-${wanted}`);
+}
+
+/** The runtime classes that the policy lets pods name. */
+function classesIn(rules: Policy | undefined): readonly string[] {
+  const setting = rules?.spec.variables?.find(({ name }) => name === 'runtimeClassNames');
+  const classes = [...(setting?.expression ?? '').matchAll(/['"]([^'"]+)['"]/g)].map(
+    ([, name]) => name ?? '',
+  );
+  return classes.length > 0 ? classes : [RUNTIME_CLASS];
+}
+
+/** Pods that are older than the label and have not started: no policy sees them start. */
+async function aboutWaiting(
+  api: Context['api'],
+  requirements: ReadonlyMap<string, string>,
+  classes: readonly string[],
+): Promise<CheckLine[]> {
+  const required = [...requirements].filter(([, value]) => value === 'true').map(([name]) => name);
+  const pending = { fieldSelector: 'status.phase=Pending' };
+  const lists = await Promise.all(
+    required.map((name) =>
+      api.list<RawPod, RawPod>(`/api/v1/namespaces/${name}/pods`, pending, (pod) => pod),
+    ),
+  );
+  const waiting = lists
+    .flatMap(({ items }) => items)
+    .filter(
+      ({ spec, status }) => status?.phase === 'Pending' && !classes.includes(spec.runtimeClassName ?? ''),
+    )
+    .map(({ metadata: { namespace, name }, spec: { nodeName } }) =>
+      nodeName === undefined
+        ? `${namespace}/${name} (waits for a node)`
+        : `${namespace}/${name} (waits on ${nodeName})`,
+    );
+  if (waiting.length === 0) return [];
+  const what = `Older than the requirement, and would start outside of gVisor: ${named(waiting)}. Delete ${waiting.length === 1 ? 'it' : 'them'}`;
+  return [inSection('Admission')('fail', what, DOCS)];
 }
 
 function forceIn(name: string, policies: readonly Policy[], bindings: readonly Binding[]): Force {
-  const policy = policies.find(({ metadata }) => metadata.name === name);
+  const policy = policies.find(({ metadata }) => isNamed(metadata, name));
   if (policy === undefined) return 'absent';
   const bound = bindings.filter(
-    ({ metadata, spec }) => spec.policyName === name && (name !== RULES || metadata.name === PODS),
+    ({ metadata, spec }) =>
+      spec.policyName === policy.metadata.name && (name !== RULES || isNamed(metadata, PODS)),
   );
   if (bound.length === 0) return 'unbound';
   const refuses = bound.some(({ spec }) => spec.validationActions?.includes('Deny'));
@@ -59,15 +115,11 @@ const SAID: Readonly<Record<Force, string>> = {
 function aboutBase(forceOf: (name: string) => Force): CheckLine[] {
   const line = inSection('Admission');
   const docs = 'docs/security.md#what-a-stolen-token-of-one-node-can-do-and-cannot';
-  const weak = BASE.filter((name) => forceOf(name) !== 'refuses');
+  const weak = Object.entries(BASE).filter(([name]) => forceOf(name) !== 'refuses');
   if (weak.length === 0)
-    return [line('pass', 'An agent writes its own Node alone: both policies are in force', docs)];
-  return weak.map((name) =>
-    line(
-      'fail',
-      `The policy ${name} ${SAID[forceOf(name)]}: an agent could write other nodes than its own`,
-      docs,
-    ),
+    return [line('pass', 'An agent writes its own Node alone: its policies are in force', docs)];
+  return weak.map(([name, danger]) =>
+    line('fail', `The policy ${name} ${SAID[forceOf(name)]}: ${danger}`, docs),
   );
 }
 

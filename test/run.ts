@@ -56,7 +56,7 @@ const STAGES: readonly (readonly (readonly Tier[])[])[] = [
  * supported. Not part of the default run: each version is a build of some minutes.
  */
 const VERSIONS = [
-  'test/integration/fleet-writes.test.ts',
+  'test/integration/*-writes.test.ts',
   'test/e2e/admission*.test.ts',
   'test/e2e/manifests.test.ts',
   'test/e2e/node-*.test.ts',

@@ -21,4 +21,6 @@ export const OWN_KEYS = {
   /** What earlier versions wrote besides; only an uninstall touches it. */
   retired: { agent: `${DOMAIN}/agent` },
   taint: `${DOMAIN}/not-ready`,
+  /** A label that the admission policy lets no agent write. */
+  refused: `${DOMAIN}/unguarded`,
 } as const;

@@ -6,7 +6,9 @@ import { KubeError } from '../kube/error.ts';
 import { keepWatching } from '../kube/watch.ts';
 import type { Publisher } from '../publisher.ts';
 import type { Report } from '../report.ts';
+import type { Verdict } from '../verdict.ts';
 import { claimFor } from './claim.ts';
+import { OWN_KEYS } from './keys.ts';
 import { isOlder, type NodeMetadata, type NodeObject, type Written, writersOf, writtenIn } from './object.ts';
 import { Outage } from './outage.ts';
 import { isNotReady, want } from './wanted.ts';
@@ -14,14 +16,23 @@ import { type NodeOptions, NodeWriter } from './writer.ts';
 
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 30_000;
+const UNGUARDED_RETRY_MS = 5_000;
+/** What an agent says of a proven node where nothing would keep it from writing other nodes. */
+const UNGUARDED: Verdict = {
+  status: 'Unknown',
+  reason: 'WritesUnguarded',
+  message:
+    'gVisor works here, but no admission policy keeps this agent from writing other nodes: the label is not granted',
+};
 /** The longest that a timer takes. */
 const FOREVER_MS = 2 ** 31 - 1;
 
 /**
  * Keeps the verdict in the Node: labels, annotations and condition with one PATCH, the taint with another,
  * and each only when it differs from what is there. A watch of the Node's metadata tells when somebody else
- * changed it. While the API server does not answer it tries again, with growing pauses; of several verdicts
- * that waited, only the newest is written.
+ * changed it. No label is granted before the API server has refused, in a dry run, what is not the agent's to write.
+ * While the API server does not answer it tries again, with growing pauses; of several verdicts that waited, only the
+ * newest is written.
  */
 export class NodePublisher implements Publisher {
   readonly #options: NodeOptions;
@@ -39,6 +50,8 @@ export class NodePublisher implements Publisher {
   #wrote = false;
   /** Whether it waits for something that the watch of metadata does not show: the Node's boot, or that it is Ready. */
   #waitsForKubelet = false;
+  /** Whether an admission policy has refused what is not the agent's to write. */
+  #guarded = false;
   /** Whether writes have failed for minutes. */
   #failing = false;
   #unready: string | undefined = 'the first verdict is not settled yet';
@@ -104,20 +117,27 @@ export class NodePublisher implements Publisher {
     const report = this.#report;
     const claim = claimFor(report, this.#node, this.#options.boot);
     if (claim === undefined) return undefined;
-    const { verdict } = claim;
-    const { wanted, refusal: refused } = want(claim, this.#node, this.#options);
+    const isProven = claim.verdict.status === 'True';
+    // Only a grant depends on it: nothing may hold up a withdrawal.
+    if (isProven) this.#guarded ||= await this.#writer.isGuarded(signal);
+    const isUnguarded = isProven && !this.#guarded;
+    // A label that stands is not withdrawn: policies that are missing for a moment must not end pods.
+    const isGranted = this.#node.metadata.labels?.[OWN_KEYS.labels.ready] === 'true';
+    const verdict = isUnguarded && !isGranted ? UNGUARDED : claim.verdict;
+    const { wanted, refusal: rollout } = want({ ...claim, verdict }, this.#node, this.#options);
     const { node, waitMs } = await this.#writer.write(this.#node, { verdict, wanted }, signal);
     this.#node = node;
     this.#recovered();
     if (report === undefined) return waitMs;
-    const isHeldBack = verdict !== report.verdict;
+    const isHeldBack = claim.verdict !== report.verdict;
     this.#waitsForKubelet = isHeldBack || (this.#options.taint && isNotReady(node));
     this.#wrote = true;
-    const refusal = isHeldBack ? verdict.message : refused;
+    const unguarded = isUnguarded ? `${UNGUARDED.reason}: ${UNGUARDED.message}` : undefined;
+    const refusal = unguarded ?? (isHeldBack ? claim.verdict.message : rollout);
     if (refusal !== undefined && refusal !== this.#unready)
       this.#options.log.warn({ refusal }, 'not ready: the rollout waits');
     this.#unready = refusal;
-    return waitMs;
+    return isUnguarded ? Math.min(waitMs ?? UNGUARDED_RETRY_MS, UNGUARDED_RETRY_MS) : waitMs;
   }
 
   /** Takes note of what the watch told last. */

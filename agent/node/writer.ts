@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { Kube } from '../kube/client.ts';
+import { KubeError } from '../kube/error.ts';
 import type { Verdict } from '../verdict.ts';
 import { Contest } from './contest.ts';
 import { OWN_KEYS } from './keys.ts';
@@ -25,6 +26,9 @@ export type NodeOptions = {
   readonly provenOnce?: (provenOnce: boolean) => void;
 };
 
+/** How each message of the policy in manifests/base/node-writes.yaml begins that is about a Node's keys. */
+const REFUSAL = 'an agent writes only ';
+
 /** Writes what a Node does not say as wanted; what somebody else changed back, less and less often. */
 export class NodeWriter {
   readonly #options: NodeOptions;
@@ -40,6 +44,21 @@ export class NodeWriter {
   /** Reads the whole Node. */
   async read(signal: AbortSignal): Promise<NodeObject> {
     return this.#remember(await this.#options.kube.get(this.#path, signal));
+  }
+
+  /**
+   * Whether the admission policy of the base refuses what is not this agent's to write. Rejects where that is not known:
+   * without a response, and where RBAC or another policy refuses.
+   */
+  async isGuarded(signal: AbortSignal): Promise<boolean> {
+    const patch = { metadata: { labels: { [OWN_KEYS.refused]: 'true' } } };
+    try {
+      await this.#options.kube.patch(`${this.#path}/status?dryRun=All`, patch, 'strategic', signal);
+      return false;
+    } catch (err) {
+      if (err instanceof KubeError && err.message.includes(REFUSAL)) return true;
+      throw err;
+    }
   }
 
   /** Writes what is due, and tells what the Node is then and in how many milliseconds more is due. */

@@ -27,6 +27,8 @@ export class FakeApiServer {
   readonly tokens: string[] = [];
   readonly accepted: string[] = [];
   readonly bodies: Patch[] = [];
+  /** Whether the policies of the base refuse what an agent may not write. */
+  guarded = true;
   /** Answers for the next requests, the first first; what is not scripted is answered well. */
   readonly script: (Answer | 'silence')[] = [];
   /** The same for the next watches. */
@@ -62,7 +64,13 @@ export class FakeApiServer {
 
   #well(request: IncomingMessage, patch: Patch | undefined): Answer {
     if (request.method === 'POST') return { status: 201, body: JSON.stringify(patch) };
+    if (request.url?.includes('dryRun=All') && this.guarded)
+      return refusal(
+        422,
+        'nodes "node-1" is forbidden: ValidatingAdmissionPolicy \'gvisor-ready-agent\' denied request: an agent writes only labels of',
+      );
     if (!this.node.exists) return refusal(404, 'nodes "node-1" not found');
+    if (request.url?.includes('dryRun=All')) return { status: 200, body: JSON.stringify(this.node.whole) };
     if (patch !== undefined && !this.node.patch(patch, request.headers['user-agent']?.split('/')[0] ?? '')) {
       return refusal(409, 'Operation cannot be fulfilled on nodes "node-1": the object has been modified');
     }

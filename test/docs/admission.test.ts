@@ -18,7 +18,7 @@ async function documented(): Promise<string[]> {
 
 describe('the page on admission', () => {
   it('has the words of every message as the policies have them', async () => {
-    const files = globSync('manifests/components/enforce/*.yaml', { cwd: REPO });
+    const files = globSync('manifests/components/{enforce,enforce-bindings}/*.yaml', { cwd: REPO });
     const policies = (await Promise.all(files.map(read))).join('\n');
     // The words of two literals of one message stand apart in the source.
     const missing = (await documented())
@@ -36,7 +36,8 @@ describe('the page on admission', () => {
     const problems = await count('pods.yaml', /^ +\? \[/gm);
     const validations =
       (await count('pods.yaml', /^ {6}message: /gm)) +
-      (await count('guard-namespace.yaml', /^ {6}message: /gm));
+      (await count('guard-namespace.yaml', /^ {6}message: /gm)) +
+      (await count('../enforce-bindings/pods.yaml', /^ {6}message: /gm));
     const rows = (await documented()).filter((words) => words !== ': write runtimeClassName: ').length;
     const ofProblems = 1;
     assert.equal(rows - NOT_OURS.length, problems + validations - ofProblems + 1);

@@ -21,7 +21,7 @@ export type Group = { readonly title: string; readonly cases: readonly Case[] };
 export type Made = Call | ((admission: Admission) => Call | Promise<Call>);
 
 /** Who calls (admin unless told), and the code of a refusal (403 unless told). */
-type Options = { readonly as?: UserName; readonly code?: number };
+type Options = { readonly as?: UserName; readonly code?: number | undefined };
 
 /** A call that is refused, with a message that says why. */
 export function refused(what: string, call: Made, why: RegExp, { as = 'admin', code = 403 }: Options = {}) {

@@ -40,7 +40,27 @@ const CLASSES: readonly Case[] = [
     operator,
   ),
   accepted('to create another', anew('other', 'runc'), operator),
-  accepted('to label it', patchClass({ metadata: { labels: { team: 'x' } } }), lifter),
+  refused(
+    'to give it another node selector',
+    patchClass({ scheduling: { nodeSelector: { a: 'b' } } }),
+    why('gvisor'),
+    operator,
+  ),
+  refused(
+    'to give it tolerations',
+    patchClass({ scheduling: { tolerations: [{ operator: 'Exists' }] } }),
+    why('gvisor'),
+    operator,
+  ),
+  refused(
+    'to change its overhead',
+    patchClass({ overhead: { podFixed: { memory: '1Mi' } } }),
+    why('gvisor'),
+    operator,
+  ),
+  accepted('to take its node selector away', bare, lifter),
+  accepted('to label it', patchClass({ metadata: { labels: { team: 'x' } } }), operator),
+  accepted('to write it as it is', patchClass({ handler: 'runsc' }), operator),
   refused('to make it anew while it is there', anew('gvisor', 'runsc'), /already exists/, {
     ...lifter,
     code: 409,

@@ -3,14 +3,15 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { patient, waitFor } from '../../hack/run.ts';
+import type { WRITERS } from '../integration/writer-users.ts';
 import { laneCluster } from '../lane.ts';
-import { OBJECTS, OLDER, USERS } from './admission-fixture.ts';
+import { OBJECTS, OLDER, USERS, WAITING } from './admission-fixture.ts';
 import { settle } from './admission-settle.ts';
 import { applyOverlay } from './agents.ts';
 import type { Answer, ApiUser, Call } from './api-user.ts';
 
 /** One of those who write. */
-export type UserName = keyof typeof USERS;
+export type UserName = keyof typeof USERS | keyof typeof WRITERS;
 
 /** A cluster with the policies in force, and the users. */
 export type Admission = {
@@ -35,7 +36,7 @@ export async function prepareAdmission(cluster: Cluster, components: readonly st
       JSON.stringify({ apiVersion: 'v1', kind: 'List', items }),
     );
   await apply(OBJECTS);
-  for (const namespace of ['strict', 'audited']) {
+  for (const namespace of ['strict', 'audited', ...WAITING]) {
     const account = ['wait', '-n', namespace, '--for=create', 'serviceaccount/default', '--timeout=270s'];
     await cluster.kubectl(account);
   }
@@ -44,7 +45,7 @@ export async function prepareAdmission(cluster: Cluster, components: readonly st
   await applyOverlay(cluster, components);
   const users = new Map<UserName, Promise<ApiUser>>();
   const as = async (name: UserName, call: Call) => {
-    const user = users.get(name) ?? USERS[name](cluster);
+    const user = users.get(name) ?? USERS[name as keyof typeof USERS](cluster);
     users.set(name, user);
     return (await user)(call);
   };

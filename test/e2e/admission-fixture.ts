@@ -10,6 +10,10 @@ const NAMESPACES = {
   declined: 'false',
   mistyped: 'yes',
   free: undefined,
+  /** `allow-host-kernel` says "true" beside it, */
+  both: 'true',
+  /** and alone. */
+  consenting: undefined,
   'kube-labelled': 'true',
   'gvisor-ready': 'true',
   /** names that are only like those of the system */
@@ -29,6 +33,8 @@ export const USERS = {
   lifter: (cluster: Cluster) => certificateUser(cluster, 'lifter'),
   /** the same as the operator, and the right to lift for the namespace `strict` alone */
   single: (cluster: Cluster) => certificateUser(cluster, 'single'),
+  /** the same as the operator, and the right to delete namespaces that require gVisor */
+  deleter: (cluster: Cluster) => certificateUser(cluster, 'deleter'),
   /** a program with the ClusterRole `edit` in the namespace `strict` */
   dispatcher: (cluster: Cluster) => tokenUser(cluster, 'strict', 'dispatcher'),
   /** a program of whose writes the test cluster keeps an audit log: `edit` everywhere, and what the operator may */
@@ -81,7 +87,9 @@ export const OBJECTS: readonly object[] = [
       name,
       labels: {
         ...(value === undefined ? {} : { 'require-gvisor': value }),
-        ...(name === 'mistyped' ? { 'Require-gVisor': 'true' } : {}),
+        ...(name === 'mistyped' ? { 'Require-gVisor': 'true', 'allow-host-kernel': 'yes' } : {}),
+        ...(name === 'both' ? { 'allow-host-kernel': 'true' } : {}),
+        ...(name === 'consenting' ? { 'allow-host-kernel': 'true' } : {}),
       },
     },
   })),
@@ -98,6 +106,9 @@ export const OBJECTS: readonly object[] = [
     { apiGroups: [''], resources: ['namespaces', 'namespaces/status', 'namespaces/finalize'], verbs },
     { apiGroups: ['node.k8s.io'], resources: ['runtimeclasses'], verbs },
   ]),
+  role('ClusterRole', 'delete-required', [
+    { apiGroups: [''], resources: ['namespaces'], verbs: ['delete-gvisor-namespace'] },
+  ]),
   role('ClusterRole', 'lift-strict', [
     {
       apiGroups: [''],
@@ -108,10 +119,11 @@ export const OBJECTS: readonly object[] = [
   ]),
   bind('RoleBinding', 'everything', ['owner']),
   bind('RoleBinding', 'edit', ['dispatcher']),
-  bind('ClusterRoleBinding', 'operator', ['operator', 'lifter', 'single', 'logged']),
+  bind('ClusterRoleBinding', 'operator', ['operator', 'lifter', 'single', 'deleter', 'logged']),
   bind('ClusterRoleBinding', 'edit', ['logged']),
   bind('ClusterRoleBinding', 'gvisor-ready-requirement', ['lifter']),
   bind('ClusterRoleBinding', 'lift-strict', ['single']),
+  bind('ClusterRoleBinding', 'delete-required', ['deleter']),
 ];
 
 const ungated = { schedulingGates: undefined };
@@ -126,6 +138,7 @@ const PODS = {
   bound: pod({ spec: onNode }),
   /** break them */
   'old-plain': pod({ spec: { ...onNode, runtimeClassName: undefined } }),
+  'old-ungated': pod({ spec: { ...ungated, runtimeClassName: undefined } }),
   'old-gated': pod({
     spec: {
       schedulingGates: gates,
@@ -153,10 +166,14 @@ const inNamespace = (namespace: string, name: string, made: object) => {
   return { ...rest, metadata: { name, namespace, annotations: metadata.annotations ?? {} } };
 };
 
+/** Namespaces with a pod that waits for the scheduler, without the class of gVisor. */
+export const WAITING = ['declined', 'kube-labelled', 'gvisor-ready', 'no-kube-system', 'gvisor-ready-too'];
+
 /** The pods of {@link podPath} and the workloads of {@link workloadPath}. */
 export const OLDER: readonly object[] = [
   ...['strict', 'audited'].flatMap((namespace) =>
     Object.entries(PODS).map(([name, made]) => inNamespace(namespace, name, made)),
   ),
+  ...WAITING.map((namespace) => inNamespace(namespace, 'waiting', PODS['old-ungated'])),
   ...(Object.keys(WORKLOADS) as Workload[]).map((kind) => inNamespace('strict', 'older', workload(kind))),
 ];

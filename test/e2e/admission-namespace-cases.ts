@@ -31,10 +31,15 @@ const put =
     };
   };
 
+const CONSENT = 'allow-host-kernel';
+const consent = (name: string) =>
+  new RegExp(
+    `the namespace "${name}" would let code onto the host's kernel: to set its label allow-host-kernel to "true" needs the verb manage-gvisor-requirement on this namespace`,
+  );
 const LIFT =
   /the namespace "strict" requires gVisor: to change its label require-gvisor from "true" needs the verb manage-gvisor-requirement on this namespace \(ClusterRole gvisor-ready-requirement\)$/;
 const DELETE =
-  /the namespace "strict" requires gVisor: to delete it needs the verb manage-gvisor-requirement on this namespace \(ClusterRole gvisor-ready-requirement\)$/;
+  /the namespace "strict" requires gVisor: to delete it needs the verb manage-gvisor-requirement on this namespace \(ClusterRole gvisor-ready-requirement\), or the verb delete-gvisor-namespace$/;
 const operator = { as: 'operator' } as const;
 const owner = { as: 'owner' } as const;
 const single = { as: 'single' } as const;
@@ -47,6 +52,9 @@ const applied: Call = {
     metadata: { name: 'strict', labels: { 'require-gvisor': 'false' } },
   },
 };
+
+const key = (name: string, is = 'require-gvisor') =>
+  new RegExp(`the label "${name}" has no effect: its key is ${is}, written exactly so$`);
 
 const WITHOUT: readonly Case[] = [
   refused('to take it off', label('strict', null), LIFT, operator),
@@ -76,6 +84,70 @@ const WITH: readonly Case[] = [
   accepted('to take it off', label('strict', null)),
   accepted('to take it off the namespace of the right', label('strict', null), single),
   accepted('to delete the namespace of the right', remove('strict'), single),
+  accepted('to delete the namespace', remove('strict'), { as: 'deleter' }),
+  refused('to take it off', label('strict', null), LIFT, { as: 'deleter' }),
+  refused('to let code onto the host', label('free', 'true', CONSENT), consent('free'), { as: 'deleter' }),
+];
+
+const BOTH =
+  /cannot require gVisor and allow the host's kernel: take the label require-gvisor or allow-host-kernel off$/;
+const CONSENTS: readonly Case[] = [
+  refused('to give it', label('free', 'true', CONSENT), consent('free'), operator),
+  refused(
+    'to give it where it was refused',
+    label('declined', 'true', CONSENT),
+    consent('declined'),
+    operator,
+  ),
+  refused(
+    'to give it in kube-system',
+    label('kube-system', 'true', CONSENT),
+    consent('kube-system'),
+    operator,
+  ),
+  refused(
+    'to create a namespace with it',
+    createNamespace({ [CONSENT]: 'true' }, { name: 'new' }),
+    consent('new'),
+    operator,
+  ),
+  refused('to give it, of all inside,', label('strict', 'true', CONSENT), consent('strict'), owner),
+  refused('to give it to another', label('free', 'true', CONSENT), consent('free'), single),
+  accepted('to refuse it', label('free', 'false', CONSENT), operator),
+  accepted('to take it back', label('consenting', null, CONSENT), operator),
+  accepted('to refuse it later', label('consenting', 'false', CONSENT), operator),
+  accepted('another label beside it', label('consenting', 'x', 'team'), operator),
+  accepted('to delete the namespace', remove('consenting'), operator),
+  accepted('to give it', label('free', 'true', CONSENT), { as: 'lifter' }),
+  accepted('to create a namespace with it', createNamespace({ [CONSENT]: 'true' }), { as: 'lifter' }),
+  refused('to give it where gVisor is required', label('strict', 'true', CONSENT), BOTH, {
+    as: 'lifter',
+    code: 422,
+  }),
+  refused('to require gVisor beside it', label('consenting', 'true'), BOTH, { as: 'lifter', code: 422 }),
+  refused('both at once', createNamespace({ [CONSENT]: 'true', 'require-gvisor': 'true' }), BOTH, {
+    as: 'lifter',
+    code: 422,
+  }),
+  accepted('another label beside both, which are older', label('both', 'x', 'team'), operator),
+  accepted('to take the consent off both', label('both', null, CONSENT), operator),
+  accepted('to audit beside it', label('consenting', 'audit'), operator),
+  refused(
+    '"yes"',
+    label('free', 'yes', CONSENT),
+    /the label allow-host-kernel is "yes", which would allow nothing: write "true" or "false"$/,
+    { code: 422 },
+  ),
+  accepted('another label beside an old "yes"', label('mistyped', 'x', 'team')),
+  ...[
+    'Allow-Host-Kernel',
+    'allow_host_kernel',
+    'allowhostkernel',
+    'allow.host.kernel',
+    'allows-host-kernel',
+  ].map((name) =>
+    refused(`the key ${name}`, label('free', 'true', name), key(name, 'allow-host-kernel'), { code: 422 }),
+  ),
 ];
 
 const invalid = { code: 422 } as const;
@@ -83,8 +155,6 @@ const slip = (value: string) =>
   new RegExp(
     `the label require-gvisor is "${value}", which would require nothing: write "true", "audit" \\(warns only\\) or "false"$`,
   );
-const key = (name: string) =>
-  new RegExp(`the label "${name}" requires nothing: its key is require-gvisor, written exactly so$`);
 const SLIPS: readonly Case[] = [
   refused(
     'a new namespace with "True"',
@@ -172,6 +242,7 @@ const ENDS: Case = {
 export const NAMESPACE_GROUPS: readonly Group[] = [
   { title: 'the label of a namespace, without the right to lift it', cases: WITHOUT },
   { title: 'the label of a namespace, with the right to lift it', cases: WITH },
+  { title: 'the consent to run on the kernel of the host', cases: CONSENTS },
   { title: 'a label that would require nothing', cases: SLIPS },
   { title: 'namespaces of the system', cases: OF_THE_SYSTEM },
   { title: 'a namespace that requires gVisor and is deleted', cases: [ENDS] },

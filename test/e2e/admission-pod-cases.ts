@@ -1,3 +1,4 @@
+import { MINOR } from '../kubernetes-minor.ts';
 import { accepted, assertAccepted, type Case, existing, type Group, refused } from './admission-case.ts';
 import { container, create, createPod, FLAG, hostPath, pod, privileged } from './admission-objects.ts';
 
@@ -6,10 +7,50 @@ const plain = { spec: { runtimeClassName: undefined } };
 const initContainer = (part: object) => ({
   initContainers: [{ name: 'first', image: 'localhost/none', ...part }],
 });
+const HOST_PORT = { ports: [{ containerPort: 80 }, { containerPort: 81, hostPort: 8081 }] };
+/** Parts of a container by which the kubelet connects to a host, if one is named. */
+const AIMED: readonly (readonly [what: string, part: (host: string | undefined) => object])[] = (
+  ['livenessProbe', 'readinessProbe', 'startupProbe', 'postStart', 'preStop'] as const
+).flatMap((where) =>
+  (['httpGet', 'tcpSocket'] as const).map((how) => {
+    const part = (host: string | undefined) => {
+      const hook = { [where]: { [how]: { port: 80, host } } };
+      return where.startsWith('p') ? { lifecycle: hook } : hook;
+    };
+    return [`${how} of ${where}`, part] as const;
+  }),
+);
+/** Volumes that stay inside the cluster, and some of those that do not. */
+const VOLUMES = {
+  configMap: { name: 'c' },
+  csi: { driver: 'example.com' },
+  downwardAPI: {},
+  emptyDir: {},
+  ephemeral: {
+    volumeClaimTemplate: {
+      spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+    },
+  },
+  ...(MINOR < 35 ? {} : { image: { reference: 'localhost/none' } }),
+  persistentVolumeClaim: { claimName: 'c' },
+  projected: { sources: [] },
+  secret: { secretName: 's' },
+};
+const OTHER_VOLUMES = {
+  nfs: { server: 'a', path: '/' },
+  iscsi: { targetPortal: '10.0.0.1:3260', iqn: 'iqn.2001-04.com.example:a', lun: 0 },
+  flexVolume: { driver: 'example.com/a' },
+  rbd: { monitors: ['a'], image: 'a' },
+  cephfs: { monitors: ['a'] },
+  fc: { targetWWNs: ['a'], lun: 0 },
+};
 /** A pod whose problems fill more than the API server hands on of a message. */
 const many = Object.fromEntries(
   Array.from({ length: 150 }, (_, at) => [`dev.gvisor.${'x'.repeat(40)}${at}`, 'x']),
 );
+
+const annotations = (count: number) =>
+  Object.fromEntries(Array.from({ length: count }, (_, at) => [`a${at}`, '']));
 
 const GENERAL: readonly Case[] = [
   {
@@ -91,11 +132,26 @@ const GENERAL: readonly Case[] = [
         nodeName: 'n',
         hostPID: true,
         ...hostPath,
-        ...container(privileged),
+        ...container({
+          ...privileged,
+          ...HOST_PORT,
+          livenessProbe: { httpGet: { host: '127.0.0.1', port: 1 } },
+        }),
       },
       annotations: { [FLAG]: 'x' },
     }),
-    /runtimeClassName is not set: .*; spec\.nodeName is "n".*; metadata\.annotations has dev\.gvisor.*; spec sets hostPID.*; hostPath and.*; privileged is/,
+    /runtimeClassName is not set: .*; spec\.nodeName is "n".*; metadata\.annotations has dev\.gvisor.*; spec sets hostPID.*; volumes of.*; privileged is.*; hostPort is.*; a host in a probe/,
+  ),
+  refused(
+    'a pod with more annotations than are looked through',
+    createPod({ annotations: annotations(1_001) }),
+    /would break that: metadata\.annotations has more than 1000, which is more than can be looked through: remove some$/,
+  ),
+  accepted('a pod with a thousand annotations', createPod({ annotations: annotations(1_000) })),
+  refused(
+    'a flag among a thousand annotations',
+    createPod({ annotations: { ...annotations(999), [FLAG]: 'x' } }),
+    /has dev\.gvisor\.flag\.network/,
   ),
   refused(
     'a pod with more problems than a message holds',
@@ -119,21 +175,33 @@ const HOST: readonly Case[] = [
   refused(
     'a folder of the host, of a program with the ClusterRole edit',
     createPod({ spec: { volumes: [{ name: 'host', hostPath: { path: '/etc/kubernetes' } }] } }),
-    /would break that: hostPath and gitRepo are not allowed here, and the volumes host are such: use emptyDir, configMap or a PersistentVolumeClaim$/,
+    /would break that: volumes of these kinds are not allowed here: host; use emptyDir, configMap or a PersistentVolumeClaim$/,
     { as: 'dispatcher' },
   ),
   refused(
     'a folder of the host beside another volume, of the owner of all inside',
     createPod({ spec: { volumes: [{ name: 'own', emptyDir: {} }, ...hostPath.volumes] } }),
-    /and the volumes host are such/,
+    /volumes of these kinds are not allowed here: host;/,
     { as: 'owner' },
   ),
   refused(
     'a repository that git fetches on the host',
     createPod({ spec: { volumes: [{ name: 'git', gitRepo: { repository: 'https://example.com' } }] } }),
-    /and the volumes git are such/,
+    /volumes of these kinds are not allowed here: git;/,
   ),
-  accepted('another volume', createPod({ spec: { volumes: [{ name: 'own', emptyDir: {} }] } })),
+  ...Object.entries(OTHER_VOLUMES).map(([kind, source]) =>
+    refused(
+      `a volume of the kind ${kind}`,
+      createPod({ spec: { volumes: [{ name: 'v', [kind]: source }] } }),
+      /volumes of these kinds are not allowed here: v;/,
+    ),
+  ),
+  ...Object.entries(VOLUMES).map(([kind, source]) =>
+    accepted(
+      `a volume of the kind ${kind}`,
+      createPod({ spec: { volumes: [{ name: 'v', [kind]: source }] } }),
+    ),
+  ),
   refused(
     'a privileged container',
     createPod({ spec: container(privileged) }),
@@ -148,10 +216,31 @@ const HOST: readonly Case[] = [
     'a container that says it is not privileged',
     createPod({ spec: container({ securityContext: { privileged: false } }) }),
   ),
-  accepted(
-    'a port of the host, which leads into the sandbox',
-    createPod({ spec: container({ ports: [{ containerPort: 80, hostPort: 8080 }] }) }),
+  refused(
+    'a port of the node',
+    createPod({ spec: container(HOST_PORT) }),
+    /would break that: hostPort is not allowed here, and the containers main have it: remove it; a Service reaches the pod$/,
   ),
+  refused(
+    'a port of the node for a sidecar',
+    createPod({ spec: initContainer({ restartPolicy: 'Always', ...HOST_PORT }) }),
+    /hostPort is not allowed here, and the containers first have it/,
+  ),
+  accepted('a port of its own', createPod({ spec: container({ ports: [{ containerPort: 8080 }] }) })),
+  ...AIMED.flatMap(([what, part]) => [
+    refused(
+      `${what} with a host`,
+      createPod({ spec: container(part('127.0.0.1')) }),
+      /would break that: a host in a probe or lifecycle hook is not allowed here, and the containers main have it: remove host, and the kubelet connects to the pod$/,
+    ),
+    refused(
+      `${what} of a sidecar with a host`,
+      createPod({ spec: initContainer({ restartPolicy: 'Always', ...part('10.0.0.1') }) }),
+      /a host in a probe or lifecycle hook is not allowed here, and the containers first have it/,
+    ),
+    accepted(`${what} without a host`, createPod({ spec: container(part(undefined)) })),
+    accepted(`${what} with an empty host`, createPod({ spec: container(part('')) })),
+  ]),
 ];
 
 const everything = pod({

@@ -73,6 +73,10 @@ const status: Call = {
 };
 const operator = { as: 'operator' } as const;
 
+const onPort = (containerPort: number, hostPort?: number) => ({ ports: [{ containerPort, hostPort }] });
+const probe = { livenessProbe: { httpGet: { port: 80, host: '10.0.0.1' } } };
+const nfs = { name: 'nfs', nfs: { server: 'a', path: '/' } };
+const git = { name: 'git', gitRepo: { repository: 'https://example.com' } };
 const relaxed = dry({
   spec: { ...hostPath, ...container(privileged), hostPID: true, hostNetwork: true, hostIPC: true },
 });
@@ -104,7 +108,7 @@ const TRIED: readonly Case[] = [
           word === 'hostPath'
             ? /hostIPC.*; privileged is/
             : word === 'privileged'
-              ? /hostPath and/
+              ? /volumes of/
               : /hostNetwork, hostIPC:/,
         ),
         accepted(
@@ -122,16 +126,39 @@ const TRIED: readonly Case[] = [
     ),
   ),
   whileSet(
-    [ENFORCE, 'allow', "['hostNetwork', 'hostPID', 'hostIPC', 'hostPath', 'gitRepo', 'privileged']"],
+    [ENFORCE, 'allow', "['hostNetwork', 'hostPID', 'hostIPC', 'probeHost', 'privileged', 'hostPath', 'nfs']"],
     [
       accepted('everything', relaxed),
+      accepted(
+        'ports on the network of the node',
+        dry({ spec: { hostNetwork: true, ...container(onPort(80)) } }),
+      ),
+      accepted('a probe of a host', dry({ spec: container(probe) })),
+      accepted('a volume that is named', dry({ spec: { volumes: [nfs] } })),
+      refused('a port of the node', dry({ spec: container(onPort(81, 81)) }), /hostPort is not allowed here/),
+      refused('another volume', dry({ spec: { volumes: [nfs, git] } }), /not allowed here: git;/),
       refused('a node', dry({ spec: { ...free, nodeName: 'n' } }), /spec\.nodeName is "n"/),
     ],
   ),
   whileSet(
     [ENFORCE, 'allow', "['hostpath', 'all']"],
-    [refused('a slip, which allows nothing:', relaxed, /hostPath and/)],
+    [refused('a slip, which allows nothing:', relaxed, /volumes of/)],
   ),
+  whileSet(
+    [ENFORCE, 'hostPorts', '[8080, 9090]'],
+    [
+      accepted(
+        'both ports',
+        dry({ spec: container({ ports: [...onPort(1, 8080).ports, ...onPort(2, 9090).ports] }) }),
+      ),
+      refused(
+        'another beside one of them',
+        dry({ spec: container({ ports: [...onPort(1, 8080).ports, ...onPort(2, 8081).ports] }) }),
+        /hostPort is not allowed here, and the containers main have it/,
+      ),
+    ],
+  ),
+  rejected('hostPorts', '8080'),
   rejected('runtimeClassNames', 'gvisor'),
   rejected('runtimeClassNames', "'gvisor'"),
   rejected('allow', "'hostPath'"),
@@ -154,7 +181,13 @@ const CLOSED: readonly Case[] = [
   whileSet(
     [ENFORCE, 'allow', FAILS],
     [
-      refused('a gVisor pod', dry(), /resulted in error: .*division by zero/, { code: 422 }),
+      refused('a pod on the host', relaxed, /resulted in error: .*division by zero/, { code: 422 }),
+      accepted('an image of a gVisor pod', {
+        ...status,
+        path: `${podPath('gated')}?dryRun=All`,
+        patch: 'strategic-merge-patch+json',
+        body: { spec: { containers: [{ name: 'main', image: 'localhost/other' }] } },
+      }),
       accepted('the status of a pod that runs', status),
     ],
   ),

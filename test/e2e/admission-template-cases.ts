@@ -79,7 +79,7 @@ const RULES: readonly Case[] = [
   warned(
     'one with a folder of the host',
     dry('Deployment', { spec: hostPath }),
-    /would break that: hostPath and gitRepo/,
+    /would break that: volumes of these kinds/,
   ),
   warned(
     'one with a privileged container',

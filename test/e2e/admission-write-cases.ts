@@ -1,6 +1,7 @@
 import { accepted, type Case, type Group, refused, warned } from './admission-case.ts';
 import { podPath } from './admission-fixture.ts';
 import { addEphemeral, annotate, create, FLAG, pod, privileged } from './admission-objects.ts';
+import { whileSet } from './admission-setting-cases.ts';
 import type { Call } from './api-user.ts';
 
 const DRY = '?dryRun=All';
@@ -22,16 +23,21 @@ const debug = (path: string, part: object = {}): Call => {
   const call = addEphemeral(path, part);
   return { ...call, path: `${call.path}${DRY}` };
 };
-/** Binds the pod `ungated` to a node, by its subresource or as a Binding of the old kind. */
-function bind(annotations = {}, isOld = false, namespace: 'strict' | 'audited' = 'strict'): Call {
+/** Binds a pod to a node, `ungated` unless told, by its subresource or as a Binding of the old kind. */
+function bind(
+  annotations = {},
+  isOld = false,
+  namespace: 'strict' | 'audited' = 'strict',
+  name: 'ungated' | 'old-ungated' = 'ungated',
+): Call {
   const body = {
     apiVersion: 'v1',
     kind: 'Binding',
-    metadata: { name: 'ungated', annotations },
+    metadata: { name, annotations },
     target: { kind: 'Node', name: 'node-9' },
   };
   if (isOld) return create(namespace, body, 'dryRun=All');
-  return { method: 'POST', path: `${podPath('ungated', namespace)}/binding${DRY}`, body };
+  return { method: 'POST', path: `${podPath(name, namespace)}/binding${DRY}`, body };
 }
 const flag = (path: string, value: string | null) => annotate(`${path}${DRY}`, { [FLAG]: value });
 
@@ -94,7 +100,7 @@ const STARTS: readonly Case[] = [
   refused(
     'the last gate gone before a folder of the host',
     gates(podPath('old-host')),
-    /this Pod would break that: hostPath and gitRepo are not allowed here, and the volumes host are such/,
+    /this Pod would break that: volumes of these kinds are not allowed here: host;/,
   ),
 ];
 
@@ -141,6 +147,57 @@ const AUDITED: readonly Case[] = [
     /runtimeClassName is not set/,
   ),
 ];
+
+const OLDER =
+  /the namespace "strict" requires gVisor, and the pod is older than that: its spec\.runtimeClassName is not set: delete it and create it again$/;
+/** With the component `enforce-bindings`. */
+export const BINDING_GROUPS: readonly Group[] = [
+  {
+    title: 'a pod that is older than the label and waits for the scheduler',
+    cases: [
+      refused('to bind it', bind({}, false, 'strict', 'old-ungated'), OLDER),
+      refused('to bind it in the old way', bind({}, true, 'strict', 'old-ungated'), OLDER),
+      accepted('to bind one of gVisor', bind()),
+      accepted('to bind one of gVisor in the old way', bind({}, true)),
+      accepted('to bind it where only audit is asked', bind({}, false, 'audited', 'old-ungated')),
+      accepted('to bind it where nothing is required', bindIn('declined')),
+      ...['kube-labelled', 'gvisor-ready'].map((namespace) =>
+        accepted(`to bind it in ${namespace}`, bindIn(namespace)),
+      ),
+      ...['no-kube-system', 'gvisor-ready-too'].map((namespace) =>
+        refused(`to bind it in ${namespace}`, bindIn(namespace), /the pod is older than that/),
+      ),
+      whileSet(
+        ['gvisor-ready-enforce-bindings', 'runtimeClassNames', "['plain']"],
+        [
+          refused(
+            'to bind one of gVisor',
+            bind(),
+            /its spec\.runtimeClassName is "gvisor": delete it and create it again$/,
+          ),
+        ],
+      ),
+      whileSet(
+        ['gvisor-ready-enforce-bindings', 'runtimeClass', 'string(1 / 0)'],
+        [refused('to bind any', bind(), /division by zero/, { code: 422 })],
+      ),
+    ],
+  },
+];
+
+/** Binds the pod `waiting` of a namespace, which is older than the policies. */
+function bindIn(namespace: string): Call {
+  return {
+    method: 'POST',
+    path: `/api/v1/namespaces/${namespace}/pods/waiting/binding${DRY}`,
+    body: {
+      apiVersion: 'v1',
+      kind: 'Binding',
+      metadata: { name: 'waiting' },
+      target: { kind: 'Node', name: 'node-9' },
+    },
+  };
+}
 
 /** Writes that start code in pods that are older than the label. */
 export const START_GROUP: Group = { title: 'code that starts after the label', cases: STARTS };

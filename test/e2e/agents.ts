@@ -115,13 +115,18 @@ export async function readMetrics(cluster: Cluster, node: string): Promise<strin
   throw new Error(`The agent on ${node} answers ${code} to /metrics: ${text.slice(0, 200)}`);
 }
 
-/** The folder of a kustomization of the base with components and patches of the DaemonSet. */
-export async function overlay(components: readonly string[], patch: readonly object[] = []): Promise<string> {
+/** The folder of a kustomization of the base with components, patches of the DaemonSet and other fields. */
+export async function overlay(
+  components: readonly string[],
+  patch: readonly object[] = [],
+  fields: object = {},
+): Promise<string> {
   const folder = await realpath(await mkdtemp(join(tmpdir(), 'overlay-')));
   const from = (path: string) => relative(folder, join(REPO, 'manifests', path));
   const kustomization = {
     apiVersion: 'kustomize.config.k8s.io/v1beta1',
     kind: 'Kustomization',
+    ...fields,
     resources: [from('base')],
     components: components.map((name) => from(`components/${name}`)),
     ...(patch.length === 0

@@ -9,7 +9,7 @@ export type Call = {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly path: string;
   readonly body?: object;
-  readonly patch?: 'merge-patch+json' | 'strategic-merge-patch+json' | 'apply-patch+yaml';
+  readonly patch?: 'merge-patch+json' | 'strategic-merge-patch+json' | 'apply-patch+yaml' | 'json-patch+json';
 };
 
 /** What came back: the status code, the server's message when it refused, and the texts of its Warning headers. */
@@ -33,9 +33,15 @@ export async function certificateUser(
   return userWith(cluster, { cert, key });
 }
 
-/** A service account, by a token that the API server made for it. */
-export async function tokenUser(cluster: Cluster, namespace: string, account: string): Promise<ApiUser> {
-  const token = (await cluster.kubectl(['create', 'token', '-n', namespace, account])).trim();
+/** A service account, by a token that the API server made for it; bound to a pod as the kubelet's tokens are, if one is named. */
+export async function tokenUser(
+  cluster: Cluster,
+  namespace: string,
+  account: string,
+  pod?: string,
+): Promise<ApiUser> {
+  const bound = pod === undefined ? [] : ['--bound-object-kind=Pod', `--bound-object-name=${pod}`];
+  const token = (await cluster.kubectl(['create', 'token', '-n', namespace, account, ...bound])).trim();
   return userWith(cluster, {}, { authorization: `Bearer ${token}` });
 }
 

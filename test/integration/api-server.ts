@@ -9,6 +9,19 @@ import { overlay } from '../e2e/agents.ts';
 import { certificateUser } from '../e2e/api-user.ts';
 import { laneCluster } from '../lane.ts';
 
+/** Applies the base with components, and waits until their policies are in force. `names` are fields of the kustomization. */
+export async function applyBase(
+  cluster: Cluster,
+  components: readonly string[],
+  names: { readonly namespace?: string; readonly namePrefix?: string; readonly nameSuffix?: string } = {},
+): Promise<void> {
+  const folder = await overlay(components, [], names);
+  await cluster.kubectl(['apply', '-k', folder], undefined, 60_000);
+  await rm(folder, { recursive: true });
+  const admin = await certificateUser(cluster, 'admin', ['system:masters']);
+  await settle({ as: (_, call) => admin(call) });
+}
+
 /**
  * For the head of a suite: etcd and an API server alone, with the base and these components applied and their policies in force. Nodes, pods and
  * DaemonSets are objects there that nobody else writes. Gives a function that gives the cluster.
@@ -20,11 +33,7 @@ export function useApiServer(components: readonly string[]): () => Cluster {
       requireRoot();
       cluster = await Cluster.open(await laneCluster('api'));
       await cluster.startApiServer();
-      const folder = await overlay(components);
-      await cluster.kubectl(['apply', '-k', folder], undefined, 60_000);
-      await rm(folder, { recursive: true });
-      const admin = await certificateUser(cluster, 'admin', ['system:masters']);
-      await settle({ as: (_, call) => admin(call) });
+      await applyBase(cluster, components);
     },
     { timeout: patient(180_000) },
   );

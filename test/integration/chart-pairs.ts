@@ -13,6 +13,7 @@ export const PAIRS: readonly Pair[] = [
   { components: ['network-policy'], values: { networkPolicy: { namespaces: ['monitoring'] } } },
   { components: ['enforce'], values: { enforce: { enabled: true } } },
   { components: ['enforce', 'enforce-audit'], values: { enforce: { enabled: true, audit: true } } },
+  { components: ['enforce', 'enforce-bindings'], values: { enforce: { enabled: true, bindings: true } } },
   { components: ['enforce', 'inject'], values: { enforce: { enabled: true, inject: true } } },
   { components: ['monitoring'], values: { monitoring: { agents: true } } },
   {
@@ -28,7 +29,16 @@ export const PAIRS: readonly Pair[] = [
 /** All of them that go together. */
 export const ALL: Pair = {
   components: [
-    ...['k3s', 'taint', 'node-readiness-rule', 'network-policy', 'enforce', 'inject', 'enforce-audit'],
+    ...[
+      'k3s',
+      'taint',
+      'node-readiness-rule',
+      'network-policy',
+      'enforce',
+      'enforce-bindings',
+      'inject',
+      'enforce-audit',
+    ],
     ...['monitoring', 'monitoring-kube-state-metrics', 'monitoring-fleet'],
   ],
   values: {
@@ -36,7 +46,7 @@ export const ALL: Pair = {
     taint: { enabled: true },
     nodeReadinessRule: { enabled: true },
     networkPolicy: { namespaces: ['monitoring'] },
-    enforce: { enabled: true, audit: true, inject: true },
+    enforce: { enabled: true, audit: true, bindings: true, inject: true },
     monitoring: { agents: true, kubeStateMetrics: true, fleet: true },
   },
 };

@@ -1,34 +1,19 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import { settle } from '../e2e/admission-settle.ts';
-import { applyOverlay } from '../e2e/agents.ts';
-import { type ApiUser, certificateUser, tokenUser } from '../e2e/api-user.ts';
-import { useApiServer } from './api-server.ts';
-import { ADDED, FORGERIES, TAINT_FORGERIES } from './fleet-forgeries.ts';
-import { conditionOf, FleetObjects, READY } from './fleet-objects.ts';
+import { describeGroups } from '../e2e/admission-case.ts';
+import type { ApiUser } from '../e2e/api-user.ts';
+import { applyBase } from './api-server.ts';
+import { FLEET_GROUPS, FLEET_TAINT_GROUPS } from './fleet-forgeries.ts';
+import { conditionOf, READY } from './fleet-objects.ts';
+import { useWriters } from './node-writers.ts';
 
-const cluster = useApiServer(['network-policy']);
+const writers = useWriters([]);
+const cluster = () => writers().cluster;
+const controller: ApiUser = (call) => writers().as('fleet', call);
+
+describeGroups(writers, FLEET_GROUPS);
 
 describe('the token of the fleet controller, on a real API server', () => {
-  let controller: ApiUser;
-  before(async () => {
-    const objects = await FleetObjects.open(cluster());
-    for (const name of ['node-1', 'node-2', 'node-3']) await objects.addNode(name);
-    const broken = { conditions: [conditionOf('GVisorReady', 'False', 'ShimNotFound')] };
-    await objects.writeStatus('node-2', broken, { [READY]: 'false' });
-    const none = { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] };
-    await objects.writeStatus('node-3', none, { [READY]: null });
-    controller = await tokenUser(cluster(), 'gvisor-ready', 'gvisor-ready-fleet');
-  });
-
-  for (const [what, call, why] of FORGERIES) {
-    it(`is refused: ${what}`, async () => {
-      const { code, message } = await controller(call);
-      assert.ok(code >= 400, `answered ${code}`);
-      assert.match(message, why);
-    });
-  }
-
   it('withdraws label and condition in one write, and nothing else changes', async () => {
     const path = '/api/v1/nodes/node-1';
     const was = (await controller({ method: 'GET', path })).body as Body;
@@ -49,27 +34,6 @@ describe('the token of the fleet controller, on a real API server', () => {
     );
     assert.equal((await controller(call)).code, 409, 'the same again is of an older version');
   });
-
-  for (const reason of ['AgentLost', 'NodeRebooted']) {
-    it(`withdraws for the reason ${reason}, and creates its event`, async () => {
-      const objects = await FleetObjects.open(cluster());
-      const proven = conditionOf('GVisorReady', 'True', 'SandboxProven');
-      await objects.writeStatus('node-1', { conditions: [proven] }, { [READY]: 'true' });
-      const body = {
-        metadata: { labels: { [READY]: 'false' } },
-        status: { conditions: [conditionOf('GVisorReady', 'Unknown', reason)] },
-      };
-      const patch = 'strategic-merge-patch+json';
-      const status = '/api/v1/nodes/node-1/status';
-      assert.equal((await controller({ method: 'PATCH', path: status, patch, body })).message, '');
-      const source = { component: 'gvisor-ready-fleet' };
-      const event = { metadata: { generateName: 'a.' }, reason, message: 'm', type: 'Warning', source };
-      const involvedObject = { apiVersion: 'v1', kind: 'Node', name: 'node-1' };
-      const path = '/api/v1/namespaces/default/events';
-      const answer = await controller({ method: 'POST', path, body: { ...event, involvedObject } });
-      assert.equal(answer.message, '');
-    });
-  }
 
   it('runs in a pod that the level "restricted" of Pod Security lets in, of the agents\' image', async () => {
     const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
@@ -100,42 +64,9 @@ describe('the token of the fleet controller, on a real API server', () => {
   });
 });
 
-describe('the token of the fleet controller with the component taint', () => {
-  let controller: ApiUser;
-  before(async () => {
-    await applyOverlay(cluster(), ['taint', 'network-policy']);
-    const admin = await certificateUser(cluster(), 'taint-admin', ['system:masters']);
-    await settle({ as: (_, call) => admin(call) });
-    // The API server gives each new Node this taint.
-    await cluster().kubectl(['taint', 'nodes', '--all', 'node.kubernetes.io/not-ready:NoSchedule-']);
-    const tainted = ['gvisor.node-restriction.kubernetes.io/not-ready:NoSchedule', 'other:NoSchedule'];
-    await cluster().kubectl(['taint', 'nodes', 'node-2', ...tainted]);
-    controller = await tokenUser(cluster(), 'gvisor-ready', 'gvisor-ready-fleet');
-  });
-
-  for (const [what, call] of TAINT_FORGERIES) {
-    it(`is refused: ${what}`, async () => {
-      const { code, message } = await controller(call);
-      assert.equal(code, 422, message);
-      assert.match(message, /leaves the spec of a Node alone/);
-    });
-  }
-
-  it('is refused a label that grants, in a write of the whole Node as well', async () => {
-    const body = { metadata: { labels: { [READY]: 'true' } } };
-    const { message } = await controller({ method: 'PATCH', path: '/api/v1/nodes/node-2', body });
-    assert.match(message, /only from "true" to "false"/);
-  });
-
-  it('adds the taint of agents', async () => {
-    const { message, body } = await controller(ADDED);
-    assert.equal(message, '');
-    const { taints } = (body as { readonly spec: { readonly taints: readonly { key: string }[] } }).spec;
-    assert.deepEqual(
-      taints.map(({ key }) => key),
-      ['gvisor.node-restriction.kubernetes.io/not-ready'],
-    );
-  });
+describe('with the component taint', () => {
+  before(() => applyBase(cluster(), ['taint']));
+  describeGroups(writers, FLEET_TAINT_GROUPS);
 });
 
 type Body = {

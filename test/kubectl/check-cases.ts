@@ -113,22 +113,75 @@ export const CASES: readonly (readonly [
     ({ api }) =>
       api.list(
         `${ADMISSION}/validatingadmissionpolicies`,
-        policies(['gvisor-ready-agent-events', 'gvisor-ready-enforce', 'gvisor-ready-guard-namespace']),
+        policies([
+          'gvisor-ready-agent-events',
+          'gvisor-ready-node-keys',
+          'gvisor-ready-enforce',
+          'gvisor-ready-guard-namespace',
+        ]),
       ),
     1,
     /^fail: The policy gvisor-ready-agent is not installed: an agent could write other nodes/,
+  ],
+  [
+    'a policy that guards the label that is gone',
+    ({ api }) =>
+      api.list(
+        `${ADMISSION}/validatingadmissionpolicies`,
+        policies([
+          'gvisor-ready-agent',
+          'gvisor-ready-agent-events',
+          'gvisor-ready-enforce',
+          'gvisor-ready-guard-namespace',
+        ]),
+      ),
+    1,
+    /^fail: The policy gvisor-ready-node-keys is not installed: every user who may patch a Node can label it as proven$/,
+  ],
+  [
+    'policies to which a kustomization gave a prefix',
+    ({ api }) => {
+      for (const path of ['validatingadmissionpolicies', 'validatingadmissionpolicybindings']) {
+        const { items } = api.behind.get(`${ADMISSION}/${path}`) as { items: object[] };
+        const renamed = JSON.stringify(items).replaceAll('"gvisor-ready-', '"p-gvisor-ready-');
+        api.list(`${ADMISSION}/${path}`, JSON.parse(renamed) as object[]);
+      }
+    },
+    0,
+  ],
+  [
+    'pods that are older than the label and have not started',
+    ({ api }) => {
+      const waits = (name: string, spec: object) => ({ ...podOf(name), spec, status: { phase: 'Pending' } });
+      api.behind.set('/api/v1/namespaces/eval/pods', (url: URL) => ({
+        items:
+          url.searchParams.get('fieldSelector') === 'status.phase=Pending'
+            ? [
+                waits('unscheduled', {}),
+                waits('held', { nodeName: 'node-1', runtimeClassName: 'plain' }),
+                waits('sandboxed', { runtimeClassName: 'gvisor' }),
+              ]
+            : [],
+        metadata: { resourceVersion: '1' },
+      }));
+    },
+    1,
+    /^fail: Older than the requirement, and would start outside of gVisor: eval\/unscheduled \(waits for a node\), eval\/held \(waits on node-1\)\. Delete them$/,
   ],
   [
     'a policy that is bound to nothing',
     ({ api }) =>
       api.list(
         `${ADMISSION}/validatingadmissionpolicybindings`,
-        ['gvisor-ready-agent', 'gvisor-ready-agent-events', 'gvisor-ready-guard-namespace'].map(
-          (policyName) => ({
-            metadata: { name: policyName },
-            spec: { policyName, validationActions: ['Deny'] },
-          }),
-        ),
+        [
+          'gvisor-ready-agent',
+          'gvisor-ready-agent-events',
+          'gvisor-ready-node-keys',
+          'gvisor-ready-guard-namespace',
+        ].map((policyName) => ({
+          metadata: { name: policyName },
+          spec: { policyName, validationActions: ['Deny'] },
+        })),
       ),
     1,
     /^fail: The policy gvisor-ready-enforce is bound to nothing, so nothing holds pods in eval to gVisor$/,
@@ -152,7 +205,7 @@ export const CASES: readonly (readonly [
     'policies that only warn',
     ({ api }) => {
       api.list(`${ADMISSION}/validatingadmissionpolicies`, [
-        ...policies(['gvisor-ready-agent', 'gvisor-ready-agent-events']),
+        ...policies(['gvisor-ready-agent', 'gvisor-ready-agent-events', 'gvisor-ready-node-keys']),
         ...policies(['gvisor-ready-enforce', 'gvisor-ready-guard-namespace'], { failurePolicy: 'Ignore' }),
       ]);
       api.list('/api/v1/namespaces', [{ metadata: { name: 'eval', labels: { 'require-gvisor': 'audit' } } }]);
@@ -165,7 +218,12 @@ export const CASES: readonly (readonly [
     ({ api }) =>
       api.list(
         `${ADMISSION}/validatingadmissionpolicies`,
-        policies(['gvisor-ready-agent', 'gvisor-ready-agent-events', 'gvisor-ready-enforce']),
+        policies([
+          'gvisor-ready-agent',
+          'gvisor-ready-agent-events',
+          'gvisor-ready-node-keys',
+          'gvisor-ready-enforce',
+        ]),
       ),
     1,
     /^fail: The policy gvisor-ready-guard-namespace is not installed: every user who may label a namespace can lift the requirement/,

@@ -15,6 +15,7 @@ const binding = (name: string, policyName: string) => ({
 const POLICIES = [
   'gvisor-ready-agent',
   'gvisor-ready-agent-events',
+  'gvisor-ready-node-keys',
   'gvisor-ready-enforce',
   'gvisor-ready-guard-namespace',
 ];

@@ -1,31 +1,68 @@
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseAllDocuments } from 'yaml';
 import { removeCluster } from '../../cluster/remove.ts';
+import { REPO } from '../../hack/paths.ts';
 import { AUDIT_GROUPS } from '../e2e/admission-audit-cases.ts';
 import type { Case, Group } from '../e2e/admission-case.ts';
 import { type Admission, startAdmission } from '../e2e/admission-cluster.ts';
 import { ENFORCE_GROUPS } from '../e2e/admission-enforce-cases.ts';
 import { INJECT_GROUPS } from '../e2e/admission-inject-cases.ts';
 import { settle } from '../e2e/admission-settle.ts';
+import { BINDING_GROUPS } from '../e2e/admission-write-cases.ts';
+import { FLEET_GROUPS, FLEET_TAINT_GROUPS } from '../integration/fleet-forgeries.ts';
+import { NODE_GROUPS, TAINT_GROUPS } from '../integration/node-write-cases.ts';
+import { startWriters } from '../integration/node-writers.ts';
 import { laneCluster } from '../lane.ts';
 import { type Mutant, mutantsOf, type Policy } from './mutants.ts';
 import { SURVIVORS } from './survivors.ts';
 
 /**
- * Changes one thing at a time in the policies of the component `enforce`, and in what `enforce-audit` and `inject` make of
- * them, on a real API server, and runs the cases of the tests until one fails. Fails when a mutant survives that
- * `survivors.ts` does not explain. By hand, some twenty minutes: `npm run mutate`, or `npm run mutate -- PATTERN` for
- * mutants whose id matches.
+ * Changes one thing at a time in every admission policy of `manifests/`, on a real API server, and runs the cases of the tests
+ * until one fails. Fails when a mutant survives that `survivors.ts` does not explain. By hand: `npm run mutate`, or
+ * `npm run mutate -- base` for one configuration, and with a pattern behind it for mutants whose id matches.
  */
-const CONFIGURATIONS: readonly {
-  readonly components: readonly string[];
-  readonly groups: readonly Group[];
-}[] = [
+const ENFORCED = /\/gvisor-ready-(enforce|guard|inject|requirement)/;
+const CONFIGURATIONS: readonly Configuration[] = [
   {
-    components: ['enforce'],
-    groups: ENFORCE_GROUPS,
+    title: 'base',
+    start: () => startWriters([]),
+    policies: /^V.*\/gvisor-ready-(agent|node)/,
+    groups: NODE_GROUPS,
   },
-  { components: ['enforce', 'enforce-audit'], groups: AUDIT_GROUPS },
-  { components: ['enforce', 'inject'], groups: INJECT_GROUPS },
+  {
+    title: 'taint',
+    start: () => startWriters(['taint']),
+    policies: /^V.*\/gvisor-ready-(agent|fleet)$/,
+    groups: [...NODE_GROUPS, ...TAINT_GROUPS, ...FLEET_TAINT_GROUPS],
+  },
+  {
+    title: 'fleet',
+    start: () => startWriters([]),
+    policies: /^V.*\/gvisor-ready-fleet/,
+    groups: FLEET_GROUPS,
+  },
+  ...(
+    [
+      [['enforce'], ENFORCE_GROUPS],
+      [['enforce', 'enforce-bindings'], BINDING_GROUPS],
+      [['enforce', 'enforce-audit'], AUDIT_GROUPS],
+      [['enforce', 'inject'], INJECT_GROUPS],
+    ] as const
+  ).map(([components, groups]) => ({
+    title: components.at(-1) ?? '',
+    start: () => startAdmission(components),
+    policies: components.at(-1) === 'enforce-bindings' ? /-enforce-bindings$/ : ENFORCED,
+    groups,
+  })),
 ];
+type Configuration = {
+  readonly title: string;
+  readonly start: () => Promise<Admission>;
+  /** Kind and name of the objects that are changed. */
+  readonly policies: RegExp;
+  readonly groups: readonly Group[];
+};
 const RESOURCES = [
   'admissionregistration.k8s.io/v1/validatingadmissionpolicies',
   'admissionregistration.k8s.io/v1/validatingadmissionpolicybindings',
@@ -33,64 +70,87 @@ const RESOURCES = [
   'admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings',
   'rbac.authorization.k8s.io/v1/clusterroles',
 ];
-const SELECTOR = '?labelSelector=app.kubernetes.io%2Fcomponent+in+(enforce,inject)';
 
-process.exitCode = await main(process.argv[2] ?? '');
+process.exitCode = await main(process.argv[2] ?? '', process.argv[3] ?? '');
 
-async function main(word: string): Promise<number> {
-  const survived = new Set<string>();
-  const killed = new Set<string>();
-  try {
-    for (const { components, groups } of CONFIGURATIONS) {
-      const admission = await startAdmission(components);
+async function main(only: string, pattern: string): Promise<number> {
+  const outcomes = new Map<string, Outcome>();
+  for (const { title, start, policies, groups } of CONFIGURATIONS) {
+    if (only !== '' && only !== title) continue;
+    try {
+      const admission = await start();
       const cases = groups.flatMap((group) => group.cases);
       const failing = await firstFailure(admission, cases);
       if (failing !== undefined) throw new Error(`Without a mutant "${failing}" fails already`);
-      const isFirst = components.length === 1;
-      for (const original of await policiesOf(admission)) {
+      for (const original of await policiesOf(admission, policies)) {
         for (const mutant of mutantsOf(original.policy)) {
           const { id } = mutant;
-          if (killed.has(id) || !new RegExp(word).test(id)) continue;
+          if (outcomes.get(id) === 'killed' || !new RegExp(pattern).test(id)) continue;
           const outcome = await tryMutant(admission, original, mutant, cases);
-          console.log(`${outcome.padEnd(9)} ${isFirst ? '' : `(${components.at(-1)}) `}${id}`);
-          (outcome === 'SURVIVED' ? survived : killed).add(id);
-          if (outcome !== 'SURVIVED') survived.delete(id);
+          console.log(`${outcome.padEnd(9)} (${title}) ${id}`);
+          outcomes.set(id, outcome);
         }
         await replace(admission, original, original.policy);
       }
       const broken = await firstFailure(admission, cases);
       if (broken !== undefined) throw new Error(`The mutants left something behind: "${broken}" fails`);
-      await removeCluster(await laneCluster('admission'));
+    } finally {
+      for (const purpose of ['api', 'admission']) await removeCluster(await laneCluster(purpose));
     }
-  } finally {
-    await removeCluster(await laneCluster('admission'));
   }
-  return report([...survived], word === '');
+  return report(outcomes, only === '');
 }
 
-/** Says which mutants survived and why that does not matter; 1 when one is not explained, or an explanation is old. */
-function report(survived: readonly string[], isWhole: boolean): number {
+/** Prints how many mutants of each policy were killed, and which survived; 1 when one is not explained, or an explanation is old. */
+function report(outcomes: ReadonlyMap<string, Outcome>, isWhole: boolean): number {
+  const all = [...outcomes].filter(([, outcome]) => outcome !== 'stillborn');
+  const survived = all.filter(([, outcome]) => outcome === 'SURVIVED').map(([id]) => id);
+  const policyOf = (id: string) => id.split(' ')[0] ?? '';
+  console.log();
+  for (const policy of new Set(all.map(([id]) => policyOf(id)))) {
+    const of = all.filter(([id]) => policyOf(id) === policy);
+    const killed = of.filter(([, outcome]) => outcome === 'killed').length;
+    console.log(`${policy}: ${killed} of ${of.length} killed`);
+  }
   const unexplained = survived.filter((id) => SURVIVORS[id] === undefined);
   const old = isWhole ? Object.keys(SURVIVORS).filter((id) => !survived.includes(id)) : [];
   console.log(`\n${survived.length} survived, ${unexplained.length} without an explanation:`);
   for (const id of unexplained) console.log(`  ${id}`);
   for (const id of old) console.log(`  explained in survivors.ts, and killed or gone: ${id}`);
-  return unexplained.length + old.length === 0 ? 0 : 1;
+  const untried = isWhole
+    ? policiesInManifests().filter((id) => !all.some(([each]) => policyOf(each) === id))
+    : [];
+  for (const id of untried) console.log(`  in manifests/, and in no configuration here: ${id}`);
+  return unexplained.length + old.length + untried.length === 0 ? 0 : 1;
 }
 
+/** Kind and name of every admission policy of `manifests/`. */
+function policiesInManifests(): readonly string[] {
+  const files = globSync('manifests/**/*.yaml', { cwd: REPO });
+  const objects = files.flatMap((file) => parseAllDocuments(readFileSync(join(REPO, file), 'utf8')));
+  return objects
+    .map((document) => document.toJS() as Partial<Policy> | null)
+    .filter((object) => object?.kind?.endsWith('AdmissionPolicy') ?? false)
+    .map((object) => `${object?.kind}/${object?.metadata?.name}`);
+}
+
+type Outcome = 'killed' | 'stillborn' | 'SURVIVED';
 type Original = { readonly path: string; readonly policy: Policy };
 
 /** The objects of the components as they are applied, without what the API server adds. */
-async function policiesOf({ as }: Admission): Promise<Original[]> {
+async function policiesOf({ as }: Admission, policies: RegExp): Promise<Original[]> {
   const lists = await Promise.all(
     RESOURCES.map(async (resource) => {
-      const { body } = await as('admin', { method: 'GET', path: `/apis/${resource}${SELECTOR}` });
+      const { body } = await as('admin', { method: 'GET', path: `/apis/${resource}` });
       const { apiVersion, kind, items } = body as {
         readonly apiVersion: string;
         readonly kind: string;
         readonly items: readonly Policy[];
       };
-      return items.map(({ metadata: { name }, status: _, ...rest }) => ({
+      const own = items.filter(({ metadata }) =>
+        policies.test(`${kind.replace(/List$/, '')}/${metadata.name}`),
+      );
+      return own.map(({ metadata: { name }, status: _, ...rest }) => ({
         path: `/apis/${resource}/${name}`,
         policy: { ...rest, apiVersion, kind: kind.replace(/List$/, ''), metadata: { name } },
       }));
@@ -104,7 +164,7 @@ async function tryMutant(
   original: Original,
   { object }: Mutant,
   cases: Case[],
-): Promise<'killed' | 'stillborn' | 'SURVIVED'> {
+): Promise<Outcome> {
   if (!(await replace(admission, original, object))) return 'stillborn';
   return (await firstFailure(admission, cases)) === undefined ? 'SURVIVED' : 'killed';
 }

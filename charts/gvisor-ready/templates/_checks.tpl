@@ -4,8 +4,8 @@
 {{- fail (printf "The namespace must be gvisor-ready, not %s: the admission policies name it. Add --namespace gvisor-ready." .Release.Namespace) }}
 {{- end }}
 {{- with .Values.enforce }}
-{{- if and (or .audit .inject) (not .enabled) }}
-{{- fail "enforce.audit and enforce.inject need enforce.enabled=true: they change what it does." }}
+{{- if and (or .audit .inject .bindings) (not .enabled) }}
+{{- fail "enforce.audit, enforce.bindings and enforce.inject need enforce.enabled=true: they change what it does." }}
 {{- end }}
 {{- end }}
 {{- if and .Values.monitoring.kubeStateMetrics (not .Values.monitoring.agents) }}

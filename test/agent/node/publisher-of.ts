@@ -12,6 +12,8 @@ import { reportOf, verdictOf } from '../reports.ts';
 const STARTED = '2026-03-01T10:00:00.900Z';
 /** What a publisher asks of the API server, as the fake notes it: that it writes labels, annotations and condition, */
 export const WRITE = 'PATCH /api/v1/nodes/node-1/status application/strategic-merge-patch+json';
+/** that it tries what is refused, before it grants the first label, */
+export const TRY = 'PATCH /api/v1/nodes/node-1/status?dryRun=All application/strategic-merge-patch+json';
 /** the taint, */
 export const WRITE_TAINT = 'PATCH /api/v1/nodes/node-1 application/merge-patch+json';
 /** and that it reads the Node. */

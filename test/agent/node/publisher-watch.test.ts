@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { fakeApiServer, refusal, statusOf } from '../fake-api-server.ts';
-import { AGAIN, BROKEN, publisherOf, READ, READY, settled, WRITE, watched } from './publisher-of.ts';
+import { AGAIN, BROKEN, publisherOf, READ, READY, settled, TRY, WRITE, watched } from './publisher-of.ts';
 
 describe('a Node that somebody else changes', () => {
   it('is watched by its name alone, about an hour at a time', async (t) => {
@@ -85,7 +85,7 @@ describe('a Node that somebody else changes', () => {
     assert.deepEqual(server.asked, [READ]);
     server.node.recreate('uid-1');
     await logged('node written');
-    assert.deepEqual(server.asked, [READ, READ, WRITE]);
+    assert.deepEqual(server.asked, [READ, READ, TRY, WRITE]);
     assert.equal(publisher.unready, undefined);
   });
 

@@ -4,13 +4,13 @@ import { REASONS } from '../../../agent/reasons.ts';
 import type { Report } from '../../../agent/report.ts';
 import { refusal } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
-import { BOOT, BROKEN, publisherOf, READ, READY, until, WRITE } from './publisher-of.ts';
+import { BOOT, BROKEN, publisherOf, READ, READY, TRY, until, WRITE } from './publisher-of.ts';
 
 describe('NodePublisher', () => {
   it('writes labels and condition once, and only what changed after that', async (t) => {
     const { server, publish, publisher, logged } = await publisherOf(t);
     await publish(READY);
-    assert.deepEqual(server.asked.splice(0), [READ, WRITE]);
+    assert.deepEqual(server.asked.splice(0), [READ, TRY, WRITE]);
     assert.deepEqual(server.node.labels, {
       'gvisor.node-restriction.kubernetes.io/ready': 'true',
       'gvisor.node-restriction.kubernetes.io/runsc-version': 'release-20260223.0',
@@ -58,7 +58,7 @@ describe('NodePublisher', () => {
     };
     publisher.publish(READY);
     await until('the agent to be ready', () => publisher.unready === undefined);
-    assert.deepEqual(server.asked, [READ]);
+    assert.deepEqual(server.asked, [READ, TRY]);
     assert.equal(server.node.labels.other, 'label');
   });
 

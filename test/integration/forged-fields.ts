@@ -1,5 +1,5 @@
 import type { Cluster } from '../../cluster/cluster.ts';
-import type { Patch } from './agent-token.ts';
+import type { Call } from '../e2e/api-user.ts';
 
 /** A part of an OpenAPI v3 document: the shape of one value. */
 type Schema = {
@@ -14,8 +14,8 @@ type Schema = {
 type Schemas = Readonly<Record<string, Schema>>;
 type Part = 'metadata' | 'spec' | 'status';
 
-/** One field of a Node: where it stands, and a patch of node-1 that forges it. */
-export type Forgery = { readonly part: Part; readonly field: string; readonly patch: Patch };
+/** One field of a Node: where it stands, and a call that forges it on node-1. */
+export type Forgery = { readonly part: Part; readonly field: string; readonly call: Call };
 
 const TYPES: readonly (readonly [Part, string])[] = [
   ['metadata', 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta'],
@@ -46,8 +46,10 @@ export async function forgeries(cluster: Cluster): Promise<readonly Forgery[]> {
     return fields.map(([field, schema]) => {
       const value = WITH_FORM[field] ?? sampleOf(schema, components.schemas, node[part][field]);
       const patch = { [part]: { [field]: value } };
-      const status = part === 'status' ? ({ status: true } as const) : {};
-      return { part, field, patch: { node: 'node-1', patch, ...status } };
+      const call = { method: 'PATCH', path: '/api/v1/nodes/node-1', body: patch } as const;
+      if (part !== 'status') return { part, field, call };
+      const patched = { path: `${call.path}/status`, patch: 'strategic-merge-patch+json' } as const;
+      return { part, field, call: { ...call, ...patched } };
     });
   }).filter(({ part, field }) => !KEPT_BY_SERVER.includes(`${part}.${field}`));
 }
