@@ -100,15 +100,28 @@ const AT_ONCE = 16;
 /** What is shown of an answer that is no report. */
 const LONGEST_TEXT = 300;
 
+/** How agents are asked, and what RBAC must allow for that. */
+const WAYS = {
+  /** For reports without pods; works while containerd hangs, which forwards ports. */
+  proxy: 'the verb get on pods/proxy',
+  /** For whole reports: an agent names pods only to a port-forward. */
+  portforward: 'the verbs get and create on pods/portforward',
+} as const;
+type Way = keyof typeof WAYS;
+
 /** Asks an agent for its report, through the API server. */
-export async function readReport(api: Api, agent: AgentPod): Promise<Told> {
-  const path = `${PODS}/${agent.name}:${agent.port}/proxy/report`;
+export async function readReport(api: Api, agent: AgentPod, way: Way): Promise<Told> {
   try {
-    const { code, text } = await api.ask(path, REPORT_MS);
+    const { code, text } =
+      way === 'proxy'
+        ? await api.ask(`${PODS}/${agent.name}:${agent.port}/proxy/report`, REPORT_MS)
+        : await api.askPod(`${PODS}/${agent.name}`, agent.port, '/report', REPORT_MS);
     if (code === 200) return toldOf(plainValues(JSON.parse(text)), agent);
-    return untold(code, plain(text).trim());
+    return untold(code, plain(text).trim(), way);
   } catch (error) {
-    return { why: `the agent on ${agent.node} gave no report: ${errorLine(error)}` };
+    return {
+      why: `the agent on ${agent.node} gave no report: ${plain(errorLine(error)).slice(0, LONGEST_TEXT)}`,
+    };
   }
 }
 
@@ -119,14 +132,14 @@ function toldOf(status: unknown, { node }: AgentPod): Told {
 }
 
 /** The API server says with an object of its own why it could not ask; another text is the agent's. */
-function untold(code: number, text: string): Told {
+function untold(code: number, text: string, way: Way): Told {
   const message = /^\{.*"kind": ?"Status"/.test(text)
     ? (JSON.parse(text) as { message?: unknown }).message
     : undefined;
   if (code === 403)
     return {
       forbidden: true,
-      why: `you may not ask agents: that needs the verb get on pods/proxy in the namespace ${NAMESPACE}`,
+      why: `you may not ask agents: that needs ${WAYS[way]} in the namespace ${NAMESPACE}`,
     };
   if (typeof message === 'string')
     return { why: `the API server does not reach the agent: ${message.slice(0, LONGEST_TEXT)}` };
@@ -135,13 +148,13 @@ function untold(code: number, text: string): Told {
 }
 
 /**
- * What the agents of many nodes told, by node. The API server hands on an agent's own 403, even one in the API server's
+ * What the agents of many nodes told, with their pods, by node. The API server hands on an agent's own 403, even one in the API server's
  * words: the user may not ask agents only where every answer is one.
  */
 export async function readReports(api: Api, agents: readonly AgentPod[]): Promise<ReadonlyMap<string, Told>> {
   const all = await mapAtOnce(agents, AT_ONCE, async (agent) => ({
     node: agent.node,
-    told: await readReport(api, agent),
+    told: await readReport(api, agent, 'portforward'),
   }));
   const isRefused = (told: Told) => 'why' in told && told.forbidden === true;
   const own = all.some(({ told }) => !isRefused(told));

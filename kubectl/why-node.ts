@@ -27,7 +27,7 @@ export async function readNodeFacts({ api }: Pick<Context, 'api'>, raw: RawNode)
   const agent = agents.find((each) => each.node === node.name);
   if (agent?.state !== 'Running') return { node, agent };
   const [told, unready] = await Promise.all([
-    readReport(api, agent),
+    readReport(api, agent, 'proxy'),
     agent.ready ? '' : readUnready(api, agent),
   ]);
   return { node, agent, told, unready };
