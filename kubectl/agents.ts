@@ -4,7 +4,7 @@ import { AGENT_PORT, AGENT_SELECTOR, NAMESPACE } from '../agent/installed.ts';
 import { KubeError } from '../agent/kube/error.ts';
 import type { Status } from '../agent/report.ts';
 import { isOfDaemonSet } from '../fleet/agents.ts';
-import type { Api } from './api.ts';
+import type { Answer, Api } from './api.ts';
 import { LONGEST_WORD } from './node-view.ts';
 import { plain, plainValues } from './plain.ts';
 import { isReport } from './report-shape.ts';
@@ -102,27 +102,38 @@ const LONGEST_TEXT = 300;
 
 /** How agents are asked, and what RBAC must allow for that. */
 const WAYS = {
-  /** For reports without pods; works while containerd hangs, which forwards ports. */
-  proxy: 'the verb get on pods/proxy',
-  /** For whole reports: an agent names pods only to a port-forward. */
+  /** Comes from inside the pod's own network, so the agent names pods, and no NetworkPolicy matters. */
   portforward: 'the verbs get and create on pods/portforward',
+  /** Needs no containerd, which carries a port-forward. */
+  proxy: 'the verb get on pods/proxy',
 } as const;
 type Way = keyof typeof WAYS;
 
-/** Asks an agent for its report, through the API server. */
-export async function readReport(api: Api, agent: AgentPod, way: Way): Promise<Told> {
+/** What an agent answers to a path. */
+function askAgent(api: Api, { name, port }: AgentPod, path: string, way: Way): Promise<Answer> {
+  return way === 'proxy'
+    ? api.ask(`${PODS}/${name}:${port}/proxy${path}`, REPORT_MS)
+    : api.askPod(`${PODS}/${name}`, port, path, REPORT_MS);
+}
+
+/** Asks an agent for its report with the pods of its node. */
+export async function readReport(api: Api, agent: AgentPod, way: Way = 'portforward'): Promise<Told> {
   try {
-    const { code, text } =
-      way === 'proxy'
-        ? await api.ask(`${PODS}/${agent.name}:${agent.port}/proxy/report`, REPORT_MS)
-        : await api.askPod(`${PODS}/${agent.name}`, agent.port, '/report', REPORT_MS);
+    const { code, text } = await askAgent(api, agent, '/report', way);
     if (code === 200) return toldOf(plainValues(JSON.parse(text)), agent);
     return untold(code, plain(text).trim(), way);
   } catch (error) {
-    return {
-      why: `the agent on ${agent.node} gave no report: ${plain(errorLine(error)).slice(0, LONGEST_TEXT)}`,
-    };
+    const why = plain(errorLine(error)).slice(0, LONGEST_TEXT);
+    return { why: `the agent on ${agent.node} gave no report: ${why}` };
   }
+}
+
+/** Asks an agent for its report, also where containerd hangs or pods/proxy alone is allowed: then without pods. */
+export async function readNodeReport(api: Api, agent: AgentPod): Promise<Told> {
+  const first = await readReport(api, agent);
+  if ('status' in first) return first;
+  const second = await readReport(api, agent, 'proxy');
+  return 'status' in second || (first.forbidden && !second.forbidden) ? second : first;
 }
 
 function toldOf(status: unknown, { node }: AgentPod): Told {
@@ -148,13 +159,13 @@ function untold(code: number, text: string, way: Way): Told {
 }
 
 /**
- * What the agents of many nodes told, with their pods, by node. The API server hands on an agent's own 403, even one in the API server's
- * words: the user may not ask agents only where every answer is one.
+ * What the agents of many nodes told, by node. The API server hands on an agent's or kubelet's own 403, even one in the API
+ * server's words: the user may not ask agents only where every answer is one.
  */
 export async function readReports(api: Api, agents: readonly AgentPod[]): Promise<ReadonlyMap<string, Told>> {
   const all = await mapAtOnce(agents, AT_ONCE, async (agent) => ({
     node: agent.node,
-    told: await readReport(api, agent, 'portforward'),
+    told: await readReport(api, agent),
   }));
   const isRefused = (told: Told) => 'why' in told && told.forbidden === true;
   const own = all.some(({ told }) => !isRefused(told));
@@ -168,12 +179,12 @@ export async function readReports(api: Api, agents: readonly AgentPod[]): Promis
 
 /** Why an agent's pod is not Ready, in its own words; "" when it does not say. */
 export async function readUnready(api: Api, agent: AgentPod): Promise<string> {
-  const answer = await api
-    .ask(`${PODS}/${agent.name}:${agent.port}/proxy/readyz`, REPORT_MS)
-    .catch(() => undefined);
-  return answer?.code === 503 && !answer.text.startsWith('{')
-    ? plain(answer.text).trim().slice(0, LONGEST_TEXT)
-    : '';
+  for (const way of ['portforward', 'proxy'] as const) {
+    const answer = await askAgent(api, agent, '/readyz', way).catch(() => undefined);
+    if (answer?.code === 503 && !answer.text.startsWith('{'))
+      return plain(answer.text).trim().slice(0, LONGEST_TEXT);
+  }
+  return '';
 }
 
 /** The value, or undefined where there is no such object, or where one may not look. */

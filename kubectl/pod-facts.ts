@@ -45,12 +45,7 @@ export async function readPodFacts(api: Api, pod: RawPod): Promise<PodFacts> {
     runtimeClass: runtimeClassName === '' ? undefined : (found ?? '?'),
     required: owner === undefined ? undefined : owner.metadata.labels?.[REQUIRE] === 'true',
     nodes,
-    told:
-      agents === undefined
-        ? HIDDEN
-        : agent === undefined
-          ? undefined
-          : await readReport(api, agent, 'portforward'),
+    told: agents === undefined ? HIDDEN : agent === undefined ? undefined : await readReport(api, agent),
     warnings: warnings ?? [],
   };
 }

@@ -48,7 +48,7 @@ export class FakeApi {
     if (found === null) return;
     if (found !== undefined) {
       const { status, body } = found as Answer;
-      socket.end(`HTTP/1.1 ${status} Refused\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
+      socket.end(`HTTP/1.1 ${status} Refused\r\nconnection: close\r\n\r\n${body}`);
       return;
     }
     this.#sockets.handleUpgrade(request, socket, head, (port) => {
