@@ -5,7 +5,7 @@ import { useApiServer } from './api-server.ts';
 import { FORGERIES } from './fleet-forgeries.ts';
 import { conditionOf, FleetObjects, READY } from './fleet-objects.ts';
 
-const cluster = useApiServer(['fleet', 'network-policy']);
+const cluster = useApiServer(['fleet']);
 
 describe('the token of the fleet controller, on a real API server', () => {
   let controller: ApiUser;
