@@ -33,7 +33,7 @@ describe('kubectl gvisor-ready, with less than it wants', () => {
     await plugin.close();
   });
 
-  it('does with the rights that the page names, and says what is missing without the agents\' reports', async () => {
+  it("does with the rights that the page names, and says what is missing without the agents' reports", async () => {
     const [rights] = markedBlocks('docs/kubectl.md').filter(({ kind }) => kind === 'apply');
     await apply(rights?.text ?? '');
     const viewer = await plugin.kubeconfigOf('viewer');

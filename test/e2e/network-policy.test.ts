@@ -106,9 +106,10 @@ async function ask(namespace: string, pod: string, url: string): Promise<string>
 /** The code and the body of what a program in the pod of the namespace default gets from these URLs. */
 async function readAsTenant(
   urls: readonly string[],
+  headers: Readonly<Record<string, string>> = {},
 ): Promise<readonly { url: string; code: number; body: string }[]> {
   const script = `Promise.all(${JSON.stringify(urls)}.map(async (url) => {
-    const answer = await fetch(url, { redirect: 'manual' });
+    const answer = await fetch(url, { redirect: 'manual', headers: ${JSON.stringify(headers)} });
     return { url, code: answer.status, body: await answer.text() };
   })).then((all) => console.log(JSON.stringify(all)));`;
   const node = ['/usr/local/bin/node', '--no-warnings', '--eval', script];
@@ -256,9 +257,9 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     }
     const shown = await askForwarded(cluster, fleet.name, 9478, '/fleet');
     assert.match(shown.text, /"node-2"/);
-    const page2 = await askForwarded(cluster, fleet.name, 9478, '/nodes/node-2/');
-    assert.match(page2.text, /kubectl gvisor-ready pods/);
-    for (const secret of hidden) assert.ok(!page2.text.includes(secret), secret);
+    const nodePage = await askForwarded(cluster, fleet.name, 9478, '/nodes/node-2/');
+    assert.match(nodePage.text, /kubectl gvisor-ready pods/);
+    for (const secret of hidden) assert.ok(!nodePage.text.includes(secret), secret);
   });
 
   it('writes what a tenant does only where that tenant may read it', {
@@ -285,6 +286,45 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     const node = await plugin(['why', 'node-2', '--kubeconfig', cluster.kubeconfig]);
     assert.match(node.out, /HandlerNotConfigured/);
     assert.doesNotMatch(node.out, /its report is not here/);
+  });
+
+  it('shows the fleet to a tenant whom a proxy in the same pod admits, and to no other', {
+    timeout: patient(180_000),
+  }, async () => {
+    const script = `require('node:http').createServer((request, response) =>
+      request.headers.authorization === 'let me in'
+        ? fetch('http://127.0.0.1:9478' + request.url).then((page) => page.text()).then((text) => response.end(text))
+        : response.writeHead(401).end()).listen(4180)`;
+    const proxy = {
+      name: 'proxy',
+      image: imageName('agent'),
+      command: ['/usr/local/bin/node', '--eval', script],
+      ports: [{ name: 'proxy', containerPort: 4180 }],
+      readinessProbe: { tcpSocket: { port: 'proxy' }, periodSeconds: 1 },
+    };
+    const there = ['-n', 'gvisor-ready'];
+    const fleet = 'deployment/gvisor-ready-fleet';
+    const patch = { spec: { template: { spec: { containers: [proxy] } } } };
+    await cluster.kubectl(['patch', ...there, fleet, '-p', JSON.stringify(patch)]);
+    await cluster.kubectl(['rollout', 'status', ...there, fleet, '--timeout=150s'], undefined, 100_000);
+    const policy = {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata: { name: 'proxy', namespace: 'gvisor-ready' },
+      spec: {
+        podSelector: { matchLabels: { 'app.kubernetes.io/component': 'fleet' } },
+        ingress: [{ ports: [{ protocol: 'TCP', port: 4180 }] }],
+      },
+    };
+    await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(policy));
+    const { address } = await waitFor('the new pod alone', 60_000, async () => {
+      const words = ['get', 'pods', ...there, '-l', 'app.kubernetes.io/component=fleet', '-o', 'name'];
+      return (await cluster.kubectl(words)).trim().includes('\n') ? undefined : fleetPod();
+    });
+    const url = `http://${address}:4180/fleet`;
+    await becomes('the proxy', '401', () => ask('default', 'asker', url));
+    const [shown] = await readAsTenant([url], { authorization: 'let me in' });
+    assert.match(shown?.body ?? '', /"node-2"/);
   });
 
   it('tests and uninstalls itself where Pod Security is restricted', {
