@@ -100,16 +100,16 @@ const AT_ONCE = 16;
 /** What is shown of an answer that is no report. */
 const LONGEST_TEXT = 300;
 
-/** How agents are asked, and what RBAC must allow for that. */
+/** The ways to an agent, with the rights that each needs. */
 const WAYS = {
-  /** Comes from inside the pod's own network, so the agent names pods, and no NetworkPolicy matters. */
+  /** Connects inside the pod's own network, so the agent names pods and no NetworkPolicy blocks it. */
   portforward: 'the verbs get and create on pods/portforward',
-  /** Needs no containerd, which carries a port-forward. */
+  /** Works while containerd hangs, which carries port-forwards. */
   proxy: 'the verb get on pods/proxy',
 } as const;
 type Way = keyof typeof WAYS;
 
-/** What an agent answers to a path. */
+/** The response of an agent. */
 function askAgent(api: Api, { name, port }: AgentPod, path: string, way: Way): Promise<Answer> {
   return way === 'proxy'
     ? api.ask(`${PODS}/${name}:${port}/proxy${path}`, REPORT_MS)
@@ -128,7 +128,7 @@ export async function readReport(api: Api, agent: AgentPod, way: Way = 'portforw
   }
 }
 
-/** Asks an agent for its report, also where containerd hangs or pods/proxy alone is allowed: then without pods. */
+/** Like {@link readReport}; falls back to pods/proxy, which gives no pods. */
 export async function readNodeReport(api: Api, agent: AgentPod): Promise<Told> {
   const first = await readReport(api, agent);
   if ('status' in first) return first;

@@ -93,7 +93,7 @@ export class Api {
     return this.#answer({ method: 'GET', path, signal, bounded: true });
   }
 
-  /** What a pod answers on a port that the kubelet forwards, even a refusal to do so; rejects as {@link ask} does. */
+  /** The response of a pod over a port-forward, even a refusal of that; rejects as {@link ask} does. */
   async askPod(pod: string, port: number, path: string, mostMs: number): Promise<Answer> {
     const timeoutMs = Math.min(mostMs, this.#timeoutMs || mostMs);
     const late = AbortSignal.timeout(timeoutMs);

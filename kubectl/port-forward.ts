@@ -3,14 +3,14 @@ import { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
 import { readSome } from '../fleet/read-some.ts';
 
-/** A text that came back, whatever its code; undefined where it is too long for an agent's. */
+/** A response; `body` is undefined where it is too long for an agent's. */
 type Answer = { readonly code: number; readonly body: Buffer | undefined };
 
 const DATA = 0;
 
 /**
- * What a pod answers to a GET over a port-forward, which `url` names: the kubelet connects to the port inside the pod's own
- * network. A refusal of the port-forward is an answer as well. Rejects if there is none before the signal.
+ * The response of a pod to a GET over the port-forward at `url`: the kubelet connects to the port inside the pod's own
+ * network. A refusal of the port-forward is a response as well. Rejects when the signal aborts first.
  */
 export async function getForwarded(
   url: URL,
@@ -35,8 +35,8 @@ async function answerOf(response: http.IncomingMessage): Promise<Answer> {
 }
 
 /**
- * The port's bytes, or the refusal. Each message begins with the number of its stream, and a stream's first message holds the
- * port in two bytes; what comes on the other stream says why the kubelet could not connect.
+ * A connection to the port, or the response that refuses it. Each message begins with the number of its stream, and the first
+ * message of a stream holds the port in two bytes. The error stream says why the kubelet could not connect.
  * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/kubelet/pkg/cri/streaming/portforward/websocket.go
  */
 function openPort(url: URL, options: RequestOptions): Promise<Duplex | http.IncomingMessage> {

@@ -19,7 +19,7 @@ ${renderRest(rest, [...pods.allowed, ...pods.untold])}`,
   );
 }
 
-/** What stands there for a request that the API server did not authorize. */
+/** Shown instead of the pods to requests from the network. */
 export const HIDDEN_PODS = section(
   'skipped',
   html`<p class="quiet">Their names are shown only over <code>kubectl port-forward -n gvisor-ready pod/POD 9477</code>, by <code>kubectl gvisor-ready pods</code>, and in events on the pods.</p>`,

@@ -103,7 +103,7 @@ async function ask(namespace: string, pod: string, url: string): Promise<string>
   return (await cluster.kubectl(['exec', '-n', namespace, pod, '--', ...node])).trim();
 }
 
-/** The code and the body of what a program in the pod of the namespace default gets from these URLs. */
+/** The responses to requests from the pod of the namespace default. */
 async function readAsTenant(
   urls: readonly string[],
   headers: Readonly<Record<string, string>> = {},
@@ -203,13 +203,13 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     assert.equal(await askAsAgent(API), '200');
   });
 
-  /** What must be in nothing that another tenant reads. */
+  /** Names and uid of the other tenant's pod. */
   async function secrets(): Promise<readonly string[]> {
     const uid = await cluster.kubectl(['get', 'pod', '-n', TENANT, POD, '-o', 'jsonpath={.metadata.uid}']);
     return [TENANT, POD, uid];
   }
 
-  it('shows a tenant whom no policy keeps out nothing of another, on any path of both ports', {
+  it('hides the pods of other tenants on every path of both ports where no policy blocks them', {
     timeout: patient(120_000),
   }, async () => {
     const report = await waitFor('the agent to see the pod', 60_000, async () => {
@@ -262,7 +262,7 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     for (const secret of hidden) assert.ok(!nodePage.text.includes(secret), secret);
   });
 
-  it('writes what a tenant does only where that tenant may read it', {
+  it('names the pod of a tenant only in the namespace of that tenant', {
     timeout: patient(60_000),
   }, async () => {
     const events = async (namespace: string) =>
@@ -288,7 +288,7 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     assert.doesNotMatch(node.out, /its report is not here/);
   });
 
-  it('shows the fleet to a tenant whom a proxy in the same pod admits, and to no other', {
+  it('shows the fleet through an authenticating proxy in the same pod', {
     timeout: patient(180_000),
   }, async () => {
     const script = `require('node:http').createServer((request, response) =>

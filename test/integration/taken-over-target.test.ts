@@ -16,7 +16,7 @@ const cluster = useApiServer([]);
 const MONITORING = 'manifests/components/monitoring';
 const read = (file: string) => readFile(join(REPO, file), 'utf8');
 
-/** Serves the texts of a file by the address that is asked, with the time for NOW and 0 and 1 in turn for FLIP. */
+/** Serves the metrics of each address; NOW becomes the time, and FLIP alternates between 0 and 1. */
 const SERVER = `const { readFileSync } = require('node:fs');
 let turn = 0;
 require('node:http').createServer(({ socket }, response) => {
@@ -34,7 +34,7 @@ type Target = {
   readonly text?: readonly string[];
 };
 
-/** What an agent tells of a node on which all is well, but for these metrics. */
+/** Metrics of a healthy node, with these changes. */
 function agent(changes: Readonly<Record<string, string | number>> = {}): readonly string[] {
   const all = {
     'gvisor_node_status{status="True"}': 1,
@@ -87,7 +87,7 @@ const KUBE_STATE_METRICS = [
   `kube_daemonset_status_current_number_scheduled${DAEMON_SET} 9`,
 ];
 
-/** Agents and the fleet controller, by the names of their pods; pods of kubelets claim to be such. */
+/** Agents and the fleet controller by pod name, and mirror pods with their labels. */
 const TARGETS: Readonly<Record<string, Target>> = {
   'agent-node-well': { address: '127.0.0.2', component: 'agent', owner: 'DaemonSet', text: agent() },
   'agent-node-broken': { address: '127.0.0.3', component: 'agent', owner: 'DaemonSet', text: agent(BROKEN) },
@@ -111,7 +111,7 @@ const TARGETS: Readonly<Record<string, Target>> = {
 };
 const EVIL = Object.keys(TARGETS).filter((name) => name.endsWith('-evil'));
 
-/** The file of the targets' texts, where some pods print something else. */
+/** Writes the metrics that each target serves. */
 async function print(others: Readonly<Record<string, readonly string[]>> = {}): Promise<void> {
   const texts = Object.entries(TARGETS).map(([name, { address, text }]) => [
     address,
@@ -153,7 +153,7 @@ async function addPod(cluster: Cluster, name: string): Promise<void> {
   await cluster.kubectl([...patch, JSON.stringify({ status })]);
 }
 
-/** Every series that a rule selects, with the labels that it must have, without those of its place. */
+/** Every metric that a rule selects, with the labels that its selector requires. */
 function selected(rules: readonly { readonly expr: string }[]): readonly string[] {
   const all = rules.flatMap(({ expr }) => [
     ...expr.matchAll(/\b((?:gvisor|kube)_\w+|up|ALERTS)(?:\{([^}]*)\})?/g),
@@ -166,7 +166,7 @@ function selected(rules: readonly { readonly expr: string }[]): readonly string[
   return [...new Set(named)].sort();
 }
 
-/** Each of these series as another's: of a node, of a cluster, of a target; of many values, and of a time to come. */
+/** Each of these series under the labels of other nodes and of another cluster, low and high, with timestamps in the future. */
 function forge(selections: readonly string[]): readonly string[] {
   const laterMs = Date.now() + 300_000;
   const places = ['well', 'broken', 'stale', 'flaps', 'down', 'gone', 'waits'].map(
@@ -187,7 +187,7 @@ function forge(selections: readonly string[]): readonly string[] {
   });
 }
 
-describe('a target that was taken over, and scraped by a real Prometheus', () => {
+describe('a real Prometheus with a target on a compromised node', () => {
   let prometheus: Prometheus;
   let rules: readonly RuleFile[];
   const firing = async () => {
@@ -223,7 +223,7 @@ describe('a target that was taken over, and scraped by a real Prometheus', () =>
   );
 
   let honest: readonly string[];
-  it('is one of several, of which each alert but three fires for an honest one', async () => {
+  it('fires every alert but three for honest targets', async () => {
     const names = alertsOf(new Map(rules.map((file, at) => [String(at), file]))).map(({ alert }) => alert);
     const never = ['GVisorNoNodeReady', 'GVisorAgentsMissing', 'GVisorLabelsHidden'];
     const expected = names.filter((name) => !never.includes(name)).sort();
@@ -236,7 +236,7 @@ describe('a target that was taken over, and scraped by a real Prometheus', () =>
     });
   });
 
-  it('silences no alert of another node, and raises none', async () => {
+  it('neither loses an alert of another node nor gains one', async () => {
     const selections = selected(rules.flatMap(({ groups }) => groups.flatMap((group) => group.rules)));
     assert.ok(selections.length > 30, `${selections.length} selections`);
     const forged = forge(selections);
@@ -261,7 +261,7 @@ describe('a target that was taken over, and scraped by a real Prometheus', () =>
     );
   });
 
-  it('is one that does not answer when it prints more than an agent has', async () => {
+  it('counts a target with too many series as down', async () => {
     const [first = ''] = EVIL;
     await print({ [first]: Array.from({ length: 1_001 }, (_, at) => `gvisor_node_status{x="${at}"} 1`) });
     await sees('up{node="node-evil"} == 0');

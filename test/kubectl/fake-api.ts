@@ -40,7 +40,7 @@ export class FakeApi {
     );
   }
 
-  /** Forwards a port as a kubelet does, to what lies behind the proxy's path of that pod; an answer behind the path itself refuses. */
+  /** Forwards a port to what lies behind the proxy's path of that pod; an answer behind the path itself is a refusal. */
   #forward(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const url = new URL(request.url ?? '/', 'https://fake');
     this.asked.push(`${request.method} ${request.url}`);
@@ -52,11 +52,11 @@ export class FakeApi {
       return;
     }
     this.#sockets.handleUpgrade(request, socket, head, (port) => {
-      this.#speak(port, url);
+      this.#serve(port, url);
     });
   }
 
-  #speak(port: WebSocket, url: URL): void {
+  #serve(port: WebSocket, url: URL): void {
     const number = Number(url.searchParams.get('ports'));
     for (const stream of [0, 1]) port.send(Buffer.of(stream, number % 256, number >> 8));
     port.once('message', (message: Buffer) => {

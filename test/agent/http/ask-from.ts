@@ -3,7 +3,7 @@ import { request } from 'node:http';
 import { networkInterfaces } from 'node:os';
 import { text } from 'node:stream/consumers';
 
-/** Addresses of this machine that are not its loopback, and the one from which a mesh's sidecar connects to its pod. */
+/** Addresses of this machine's interfaces, and the source address of Istio's sidecar. */
 export const NETWORK: readonly string[] = [
   ...Object.values(networkInterfaces()).flatMap((all = []) =>
     all.flatMap(({ internal, family, address }) => (internal || family !== 'IPv4' ? [] : [address])),
@@ -14,7 +14,7 @@ export const NETWORK: readonly string[] = [
 /** The addresses from which `kubectl port-forward` connects inside the pod. */
 export const PORT_FORWARD: readonly string[] = ['127.0.0.1', '::1'];
 
-/** What a server on this machine answers to a request from one of its addresses. */
+/** The response of a server on this machine to a request from one of its addresses. */
 export async function askFrom(from: string, port: number, path: string) {
   const host = from === '127.0.0.6' ? '127.0.0.1' : from;
   const asked = request({ host, localAddress: from, port, path, agent: false });
