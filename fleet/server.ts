@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { keep } from '../agent/http/keep.ts';
-import { createLimitedServer } from '../agent/http/limited-server.ts';
+import { createLimitedServer, isLocal } from '../agent/http/limited-server.ts';
 import { send, sendProbe } from '../agent/http/send.ts';
 import { BASE_STYLE } from '../agent/page/assets.ts';
 import { pagePolicy } from '../agent/page/policy.ts';
@@ -37,6 +37,10 @@ const FILES: Readonly<Record<string, readonly [text: string, type: string]>> = {
   '/rows.js': [ROWS_SCRIPT, JAVASCRIPT],
 };
 const KNOWN = 'known paths: / /fleet /metrics /livez /readyz /nodes/NAME/\n';
+/** What the network is answered: for a scraper and the kubelet. */
+const PUBLIC = ['/metrics', '/livez', '/readyz'];
+const HIDDEN =
+  'the page is shown only over kubectl port-forward -n gvisor-ready deployment/gvisor-ready-fleet 9478, or to a proxy in the same pod: see docs/fleet.md\n';
 
 /** How many connections one address may have: all who look at the page through the API server come from its own. */
 const MOST_CONNECTIONS = 128;
@@ -44,7 +48,10 @@ const MOST_CONNECTIONS = 128;
 /** How long metrics are given again: of thousands of nodes they take some 50 ms to make. */
 const FRESH_MS = 1_000;
 
-/** The fleet's HTTP server, not yet listening: the page at /, its data at /fleet, and each node's own page below /nodes/. */
+/**
+ * The fleet's HTTP server, not yet listening: the page at /, its data at /fleet, and each node's own page below /nodes/, all three
+ * only for a {@link isLocal} request.
+ */
 export function createFleetServer(given: Shown): Server {
   let last: { readonly view: FleetView; readonly body: Body } | undefined;
   const whole = () => {
@@ -78,6 +85,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, shown:
     response.setHeader('allow', 'GET, HEAD');
     return send(response, 405, 'only GET is known here\n');
   }
+  if (!isLocal(request) && !PUBLIC.includes(path)) return send(response, 403, HIDDEN);
   if (path.startsWith('/nodes/')) return shown.forNode(path, response);
   const [text, type] = FILES[path] ?? [];
   if (text !== undefined) {

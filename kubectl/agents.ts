@@ -4,7 +4,7 @@ import { AGENT_PORT, AGENT_SELECTOR, NAMESPACE } from '../agent/installed.ts';
 import { KubeError } from '../agent/kube/error.ts';
 import type { Status } from '../agent/report.ts';
 import { isOfDaemonSet } from '../fleet/agents.ts';
-import type { Api } from './api.ts';
+import type { Answer, Api } from './api.ts';
 import { LONGEST_WORD } from './node-view.ts';
 import { plain, plainValues } from './plain.ts';
 import { isReport } from './report-shape.ts';
@@ -100,16 +100,40 @@ const AT_ONCE = 16;
 /** What is shown of an answer that is no report. */
 const LONGEST_TEXT = 300;
 
-/** Asks an agent for its report, through the API server. */
-export async function readReport(api: Api, agent: AgentPod): Promise<Told> {
-  const path = `${PODS}/${agent.name}:${agent.port}/proxy/report`;
+/** The ways to an agent, with the rights that each needs. */
+const WAYS = {
+  /** Connects inside the pod's own network, so the agent names pods and no NetworkPolicy blocks it. */
+  portforward: 'the verbs get and create on pods/portforward',
+  /** Works while containerd hangs, which carries port-forwards. */
+  proxy: 'the verb get on pods/proxy',
+} as const;
+type Way = keyof typeof WAYS;
+
+/** The response of an agent. */
+function askAgent(api: Api, { name, port }: AgentPod, path: string, way: Way): Promise<Answer> {
+  return way === 'proxy'
+    ? api.ask(`${PODS}/${name}:${port}/proxy${path}`, REPORT_MS)
+    : api.askPod(`${PODS}/${name}`, port, path, REPORT_MS);
+}
+
+/** Asks an agent for its report with the pods of its node. */
+export async function readReport(api: Api, agent: AgentPod, way: Way = 'portforward'): Promise<Told> {
   try {
-    const { code, text } = await api.ask(path, REPORT_MS);
+    const { code, text } = await askAgent(api, agent, '/report', way);
     if (code === 200) return toldOf(plainValues(JSON.parse(text)), agent);
-    return untold(code, plain(text).trim());
+    return untold(code, plain(text).trim(), way);
   } catch (error) {
-    return { why: `the agent on ${agent.node} gave no report: ${errorLine(error)}` };
+    const why = plain(errorLine(error)).slice(0, LONGEST_TEXT);
+    return { why: `the agent on ${agent.node} gave no report: ${why}` };
   }
+}
+
+/** Like {@link readReport}; falls back to pods/proxy, which gives no pods. */
+export async function readNodeReport(api: Api, agent: AgentPod): Promise<Told> {
+  const first = await readReport(api, agent);
+  if ('status' in first) return first;
+  const second = await readReport(api, agent, 'proxy');
+  return 'status' in second || (first.forbidden && !second.forbidden) ? second : first;
 }
 
 function toldOf(status: unknown, { node }: AgentPod): Told {
@@ -119,14 +143,14 @@ function toldOf(status: unknown, { node }: AgentPod): Told {
 }
 
 /** The API server says with an object of its own why it could not ask; another text is the agent's. */
-function untold(code: number, text: string): Told {
+function untold(code: number, text: string, way: Way): Told {
   const message = /^\{.*"kind": ?"Status"/.test(text)
     ? (JSON.parse(text) as { message?: unknown }).message
     : undefined;
   if (code === 403)
     return {
       forbidden: true,
-      why: `you may not ask agents: that needs the verb get on pods/proxy in the namespace ${NAMESPACE}`,
+      why: `you may not ask agents: that needs ${WAYS[way]} in the namespace ${NAMESPACE}`,
     };
   if (typeof message === 'string')
     return { why: `the API server does not reach the agent: ${message.slice(0, LONGEST_TEXT)}` };
@@ -135,8 +159,8 @@ function untold(code: number, text: string): Told {
 }
 
 /**
- * What the agents of many nodes told, by node. The API server hands on an agent's own 403, even one in the API server's
- * words: the user may not ask agents only where every answer is one.
+ * What the agents of many nodes told, by node. The API server hands on an agent's or kubelet's own 403, even one in the API
+ * server's words: the user may not ask agents only where every answer is one.
  */
 export async function readReports(api: Api, agents: readonly AgentPod[]): Promise<ReadonlyMap<string, Told>> {
   const all = await mapAtOnce(agents, AT_ONCE, async (agent) => ({
@@ -155,12 +179,12 @@ export async function readReports(api: Api, agents: readonly AgentPod[]): Promis
 
 /** Why an agent's pod is not Ready, in its own words; "" when it does not say. */
 export async function readUnready(api: Api, agent: AgentPod): Promise<string> {
-  const answer = await api
-    .ask(`${PODS}/${agent.name}:${agent.port}/proxy/readyz`, REPORT_MS)
-    .catch(() => undefined);
-  return answer?.code === 503 && !answer.text.startsWith('{')
-    ? plain(answer.text).trim().slice(0, LONGEST_TEXT)
-    : '';
+  for (const way of ['portforward', 'proxy'] as const) {
+    const answer = await askAgent(api, agent, '/readyz', way).catch(() => undefined);
+    if (answer?.code === 503 && !answer.text.startsWith('{'))
+      return plain(answer.text).trim().slice(0, LONGEST_TEXT);
+  }
+  return '';
 }
 
 /** The value, or undefined where there is no such object, or where one may not look. */

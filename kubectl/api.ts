@@ -8,6 +8,7 @@ import { pagesOf } from '../fleet/pages.ts';
 import { readSome } from '../fleet/read-some.ts';
 import type { Access } from './access.ts';
 import { plain, plainValues } from './plain.ts';
+import { getForwarded } from './port-forward.ts';
 
 /** What a request is made of; `type` is that of the body. */
 type Asked = {
@@ -90,6 +91,28 @@ export class Api {
   async ask(path: string, timeoutMs?: number): Promise<Answer> {
     const signal = timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs);
     return this.#answer({ method: 'GET', path, signal, bounded: true });
+  }
+
+  /** The response of a pod over a port-forward, even a refusal of that; rejects as {@link ask} does. */
+  async askPod(pod: string, port: number, path: string, mostMs: number): Promise<Answer> {
+    const timeoutMs = Math.min(mostMs, this.#timeoutMs || mostMs);
+    const late = AbortSignal.timeout(timeoutMs);
+    const url = new URL(`${this.access.server.replace(/\/$/, '')}${pod}/portforward?ports=${port}`);
+    url.protocol = url.protocol.replace('http', 'ws');
+    const connection = await this.access.connection();
+    const headers = {
+      ...(connection.headers as http.OutgoingHttpHeaders | undefined),
+      'user-agent': this.#userAgent,
+    };
+    const signal = AbortSignal.any([this.#stopped, late]);
+    const { code, body } = await getForwarded(url, path, { ...connection, headers, signal }).catch(
+      (error: unknown) => {
+        if (late.aborted) throw new Error(`no answer within ${timeoutMs / 1_000} s`);
+        throw error;
+      },
+    );
+    if (body === undefined) throw new Error('the answer is too long');
+    return { code, text: body.toString(), type: '' };
   }
 
   /** The lines of a watch until the server ends it. */

@@ -4,7 +4,7 @@ import { REASONS } from '../agent/reasons.ts';
 import type { Status } from '../agent/report.ts';
 import { HEADLINES, MARKS, PROOF_TONES, shortIds, type Tone, toneOf } from '../agent/text/format.ts';
 import { ageOf } from './age.ts';
-import { type AgentPod, listAgents, orAbsent, readReport, readUnready, type Told } from './agents.ts';
+import { type AgentPod, listAgents, orAbsent, readNodeReport, readUnready, type Told } from './agents.ts';
 import type { Context } from './context.ts';
 import type { Explanation, Seen } from './explanation.ts';
 import { type NodeView, type RawNode, viewNode } from './node-view.ts';
@@ -27,7 +27,7 @@ export async function readNodeFacts({ api }: Pick<Context, 'api'>, raw: RawNode)
   const agent = agents.find((each) => each.node === node.name);
   if (agent?.state !== 'Running') return { node, agent };
   const [told, unready] = await Promise.all([
-    readReport(api, agent),
+    readNodeReport(api, agent),
     agent.ready ? '' : readUnready(api, agent),
   ]);
   return { node, agent, told, unready };

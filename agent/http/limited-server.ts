@@ -17,6 +17,16 @@ const KEPT = 0.9;
 /** So many headers a question has at most: as texts, a thousand short ones take eight times their bytes. */
 const MOST_HEADERS = 64;
 
+const LOOPBACK = ['127.0.0.1', '::1', '::ffff:127.0.0.1'];
+
+/**
+ * Whether a request came from the loopback of the pod's own network. `kubectl port-forward` comes from there, with the API
+ * server's authorization, and so do containers of the same pod. The kernel accepts no such address from another network.
+ */
+export function isLocal({ socket }: IncomingMessage): boolean {
+  return LOOPBACK.includes(socket.remoteAddress ?? '');
+}
+
 /** What the kubelet asks, which must not wait for what others do. */
 const PROBES = ['/livez', '/readyz'];
 

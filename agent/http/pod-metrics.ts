@@ -2,19 +2,13 @@ import type { Registry } from 'prom-client';
 import type { PodsSeen } from '../pods/outside.ts';
 import { gaugesOf } from './series.ts';
 
-/** How many namespaces have a series of their own. */
-const MOST_NAMESPACES = 50;
-
 const GAUGES = {
   gvisor_pods: [
     'Running pods by the CRI handler that they were started with, and by whether they really run in gVisor.',
     'handler',
     'sandboxed',
   ],
-  gvisor_unsandboxed_pods: [
-    'Running pods outside gVisor in namespaces labelled require-gvisor=true; those of further namespaces under "".',
-    'namespace',
-  ],
+  gvisor_unsandboxed_pods: ['Running pods outside gVisor in namespaces labelled require-gvisor=true.'],
   gvisor_unknown_pods: [
     'Running pods in namespaces labelled require-gvisor=true of which nothing tells whether they run in gVisor.',
   ],
@@ -33,6 +27,8 @@ export class PodMetrics {
 
   constructor(registry: Registry) {
     this.#gauges = gaugesOf(registry, GAUGES);
+    // Not known before pods were read, or namespaces listed.
+    this.#gauges.gvisor_unsandboxed_pods.remove();
     this.#gauges.gvisor_namespaces_last_heard_timestamp_seconds.remove();
   }
 
@@ -51,12 +47,7 @@ export class PodMetrics {
     this.#gauges.gvisor_pods.reset();
     for (const { handler, sandboxed = 'unknown' } of pods)
       this.#gauges.gvisor_pods.inc({ handler, sandboxed: String(sandboxed) });
-    this.#gauges.gvisor_unsandboxed_pods.reset();
-    const named = [...new Set(unsandboxed.map(({ namespace }) => namespace))]
-      .sort()
-      .slice(0, MOST_NAMESPACES);
-    for (const { namespace } of unsandboxed)
-      this.#gauges.gvisor_unsandboxed_pods.inc({ namespace: named.includes(namespace) ? namespace : '' });
+    this.#gauges.gvisor_unsandboxed_pods.set(unsandboxed.length);
     const unknown = pods.filter(
       ({ namespace, sandboxed }) => sandboxed === undefined && required.has(namespace),
     );

@@ -7,7 +7,7 @@ import { PAGE_POLICY } from '../page/policy.ts';
 import { renderReasons } from '../page/reasons.ts';
 import type { Status } from '../report.ts';
 import { keep } from './keep.ts';
-import { createLimitedServer } from './limited-server.ts';
+import { createLimitedServer, isLocal } from './limited-server.ts';
 import { send, sendProbe } from './send.ts';
 
 /** What the HTTP server shows. */
@@ -29,7 +29,10 @@ const MOST_CONNECTIONS = 16;
 /** Where to listen; the host "::" means every address. */
 type Address = { readonly host: string; readonly port: number };
 
-/** The agent's HTTP server: pages for people at / and /reasons, and /metrics, /livez, /readyz and /report; not yet listening. */
+/**
+ * The agent's HTTP server: pages for people at / and /reasons, and /metrics, /livez, /readyz and /report; not yet listening.
+ * Only a {@link isLocal} request is answered with pods by name.
+ */
 export function createAgentServer(shown: Shown): Server {
   const answers = keptAnswers(shown);
   const reply = (request: IncomingMessage, response: ServerResponse) => {
@@ -41,7 +44,8 @@ export function createAgentServer(shown: Shown): Server {
       response.setHeader('allow', 'GET, HEAD');
       return send(response, 405, 'only GET is known here\n');
     }
-    void answer(pathname, answers, response).catch((error: unknown) =>
+    const shown = { ...answers, ...(isLocal(request) ? answers.local : answers.remote) };
+    void answer(pathname, shown, response).catch((error: unknown) =>
       send(response, 500, `${String(error)}\n`),
     );
   };
@@ -50,14 +54,23 @@ export function createAgentServer(shown: Shown): Server {
 
 /** What is shown, made anew at most once in {@link FRESH_MS}. */
 function keptAnswers({ metrics, report, live, unready }: Shown) {
-  const json = () => {
-    const status = report();
-    return status === undefined ? undefined : `${JSON.stringify(status, null, 2)}\n`;
-  };
   const kept = <T>(make: () => T) => keep(make, FRESH_MS);
-  const page = kept(() => renderPage(report()));
-  return { metrics: kept(metrics), report: kept(json), page, reasons: kept(renderReasons), live, unready };
+  const json = (status: Status | undefined) => status && `${JSON.stringify(status, null, 2)}\n`;
+  const withoutPods = () => {
+    const status = report();
+    return status && { ...status, pods: undefined };
+  };
+  return {
+    metrics: kept(metrics),
+    reasons: kept(renderReasons),
+    live,
+    unready,
+    local: { report: kept(() => json(report())), page: kept(() => renderPage(report())) },
+    remote: { report: kept(() => json(withoutPods())), page: kept(() => renderPage(withoutPods(), true)) },
+  };
 }
+
+type Answers = ReturnType<typeof keptAnswers>;
 
 /** Lets a server listen; gives what is wrong where it cannot. */
 export async function listen(server: Server, { host, port }: Address): Promise<string | undefined> {
@@ -80,7 +93,7 @@ export function pageAddress(server: Server): string | undefined {
 
 async function answer(
   path: string,
-  shown: ReturnType<typeof keptAnswers>,
+  shown: Answers & Answers['local'],
   response: ServerResponse,
 ): Promise<void> {
   switch (path) {

@@ -6,16 +6,16 @@ import { renderChecks } from './checks.ts';
 import { renderFacts, renderHistory } from './history.ts';
 import { html, type Markup, trusted } from './html.ts';
 import { renderProof } from './proof.ts';
-import { renderPods, renderWritten } from './surroundings.ts';
+import { HIDDEN_PODS, renderPods, renderWritten } from './surroundings.ts';
 import { emblem, renderVerdict, STROKES } from './verdict.ts';
 
 type Page = { readonly tone: StatusTone; readonly title: string; readonly body: Markup };
 type Surround = { readonly head?: Markup; readonly foot: Markup };
 
 /** The agent's page for people, whole and without anything from elsewhere; works without JavaScript. */
-export function renderPage(status: Status | undefined): string {
+export function renderPage(status: Status | undefined, podsAreHidden = false): string {
   return renderDocument({
-    ...(status === undefined ? starting() : looked(status)),
+    ...(status === undefined ? starting() : looked(status, podsAreHidden)),
     head: html`<noscript><meta http-equiv="refresh" content="30"></noscript>`,
     foot: html`<footer><p>This page follows the agent by itself. Times are in UTC.</p></footer>
 <script>${trusted(SCRIPT)}</script>`,
@@ -64,7 +64,7 @@ ${emblem('unknown')}
 }
 
 /** In the order in which a tired person asks; an error that several parts carry is told in the first of them. */
-function looked(status: Status): Page {
+function looked(status: Status, podsAreHidden: boolean): Page {
   const [tone, headline] = HEADLINES[status.verdict.status];
   const told = new Told();
   const verdict = renderVerdict(status, told);
@@ -72,7 +72,7 @@ function looked(status: Status): Page {
   told.note(status.verdict.message);
   told.note(status.look.verdict.message);
   const body = html`${verdict}
-<div class="pair around">${renderPods(status)}${renderWritten(status)}</div>
+<div class="pair around">${podsAreHidden ? HIDDEN_PODS : renderPods(status)}${renderWritten(status)}</div>
 ${proof}
 ${renderChecks(status, told)}
 <div class="pair">${renderFacts(status)}${renderHistory(status, told)}</div>`;

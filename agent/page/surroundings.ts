@@ -19,6 +19,12 @@ ${renderRest(rest, [...pods.allowed, ...pods.untold])}`,
   );
 }
 
+/** Shown instead of the pods to requests from the network. */
+export const HIDDEN_PODS = section(
+  'skipped',
+  html`<p class="quiet">Their names are shown only over <code>kubectl port-forward -n gvisor-ready pod/POD 9477</code>, by <code>kubectl gvisor-ready pods</code>, and in events on the pods.</p>`,
+);
+
 function section(tone: Tone, body: Markup): Markup {
   return html`<section class="pods ${tone}" aria-labelledby="pods">
 <h2 id="pods">Pods outside of gVisor</h2>

@@ -149,8 +149,8 @@ function perNode(targets: readonly object[]): boolean {
   return JSON.stringify(targets).includes('{{node}}');
 }
 
-/** A program and a cgroup that are named alike. */
-const OTHERS = ['gvisor_sentry', 'gvisor_ready'];
+/** A program and a cgroup that are named alike, and what the scrape configurations keep or drop. */
+const OTHERS = ['gvisor_sentry', 'gvisor_ready', 'gvisor_fleet', 'gvisor_fleet_'];
 
 describe('the names of metrics', () => {
   it('have each their row in docs/metrics.md, with type and meaning', async () => {

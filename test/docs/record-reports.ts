@@ -8,7 +8,7 @@ import { startCluster } from '../../cluster/start.ts';
 import { deployAgent, evaluationPod } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { askAgent } from '../e2e/agents.ts';
+import { askAgentForwarded } from '../e2e/agents.ts';
 
 /**
  * Records what a real agent says in each state of a node that people meet, in test/fixtures/reports: the data of the
@@ -49,7 +49,7 @@ async function create(cluster: Cluster, namespace: string, names: readonly strin
 /** Waits until the agent says so, and keeps that report under a name. */
 async function reach(cluster: Cluster, holds: (status: Status) => boolean | undefined, name?: string) {
   const text = await waitFor(`the report ${name ?? ''}`, 120_000, async () => {
-    const answer = await askAgent(cluster, 'node-1', '/report');
+    const answer = await askAgentForwarded(cluster, 'node-1', '/report');
     return answer.code === 200 && holds(JSON.parse(answer.text) as Status) ? answer.text : undefined;
   });
   if (name !== undefined) await writeFile(join(REPO, `test/fixtures/reports/${name}.json`), text);

@@ -4,10 +4,12 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import type { Cluster } from '../../cluster/cluster.ts';
 import type { Answer } from '../../cluster/control-plane/api.ts';
+import { openAuthority } from '../../cluster/control-plane/pki.ts';
 import type { Machine } from '../../cluster/machine/machine.ts';
 import { processesIn } from '../../cluster/machine/processes.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
+import { getForwarded } from '../../kubectl/port-forward.ts';
 
 /** The domain of all that agents write. */
 export const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
@@ -106,6 +108,36 @@ export function agentPids(machine: Machine): readonly number[] {
 export async function askAgent(cluster: Cluster, node: string, path: string): Promise<Answer> {
   const { name } = await agentOn(cluster, node);
   return cluster.ask(`${PODS}/${name}:9477/proxy${path}`);
+}
+
+const admins = new Map<
+  string,
+  Promise<{ readonly cert: string; readonly key: string; readonly ca: string }>
+>();
+
+async function adminOf({ dir }: Cluster) {
+  const authority = await openAuthority(join(dir, 'pki'));
+  return { ca: authority.cert, ...(await authority.issue('admin', ['system:masters'])) };
+}
+
+/** What a pod of the project answers to a path of a port over a port-forward, to which it shows everything. */
+export async function askForwarded(
+  cluster: Cluster,
+  pod: string,
+  port: number,
+  path: string,
+): Promise<Answer> {
+  const admin = admins.get(cluster.dir) ?? adminOf(cluster);
+  admins.set(cluster.dir, admin);
+  const url = new URL(`wss://127.0.0.1:${cluster.port}${PODS}/${pod}/portforward?ports=${port}`);
+  const signal = AbortSignal.timeout(20_000);
+  const { code, body = '' } = await getForwarded(url, path, { ...(await admin), signal });
+  return { code, text: body.toString() };
+}
+
+/** What the agent of a node answers to a path over a port-forward. */
+export async function askAgentForwarded(cluster: Cluster, node: string, path: string): Promise<Answer> {
+  return askForwarded(cluster, (await agentOn(cluster, node)).name, 9477, path);
 }
 
 /** The text of /metrics of the agent on a node. */

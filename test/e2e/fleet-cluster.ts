@@ -2,7 +2,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { ensureImage } from '../../cluster/images.ts';
 import type { FleetView } from '../../fleet/view.ts';
 import { waitFor } from '../../hack/run.ts';
-import { AT_ONCE, agentOn, applyOverlay, readNode, saidOf, waitForRollout } from './agents.ts';
+import { AT_ONCE, agentOn, applyOverlay, askForwarded, readNode, saidOf, waitForRollout } from './agents.ts';
 
 const FLEET = ['deployment/gvisor-ready-fleet', '--namespace', 'gvisor-ready'] as const;
 const PODS = '/api/v1/namespaces/gvisor-ready/pods';
@@ -51,10 +51,10 @@ async function fleetPods(cluster: Cluster): Promise<readonly string[]> {
   return items.map(({ metadata }) => metadata.name);
 }
 
-/** What the first controller answers to a path, through the API server. */
+/** What the first controller answers to a path over a port-forward. */
 export async function askFleet(cluster: Cluster, path: string): Promise<string> {
-  const [pod] = await fleetPods(cluster);
-  const { code, text } = await cluster.ask(`${PODS}/${pod}:9478/proxy${path}`);
+  const [pod = ''] = await fleetPods(cluster);
+  const { code, text } = await askForwarded(cluster, pod, 9478, path);
   if (code === 200) return text;
   throw new Error(`The controller answers ${code} to ${path}: ${text.slice(0, 200)}`);
 }

@@ -33,7 +33,7 @@ describe('kubectl gvisor-ready, with less than it wants', () => {
     await plugin.close();
   });
 
-  it('does with the rights that the page names, and says what is missing without pods/proxy', async () => {
+  it("does with the rights that the page names, and says what is missing without the agents' reports", async () => {
     const [rights] = markedBlocks('docs/kubectl.md').filter(({ kind }) => kind === 'apply');
     await apply(rights?.text ?? '');
     const viewer = await plugin.kubeconfigOf('viewer');
@@ -74,8 +74,8 @@ describe('kubectl gvisor-ready, with less than it wants', () => {
     await waitFor('the right to be gone', 20_000, async () =>
       (await plugin.ask(['pods'], options)).code === 2 ? true : undefined,
     );
-    await shows('no-proxy-why', 'why node-3', 1, options);
-    await shows('no-proxy-pods', 'pods', 2, options);
+    await shows('no-reports-why', 'why node-3', 1, options);
+    await shows('no-reports-pods', 'pods', 2, options);
   });
 
   it('is one clear line and 2 where it cannot look, and 64 where it is asked wrongly', async () => {

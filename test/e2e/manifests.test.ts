@@ -7,7 +7,7 @@ import { agentPids, overlay } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
-const COMPONENTS = ['taint', 'network-policy', 'k3s', 'rke2', 'k0s', 'microk8s'] as const;
+const COMPONENTS = ['taint', 'k3s', 'rke2', 'k0s', 'microk8s'] as const;
 type Mount = { readonly name: string; readonly mountPath: string; readonly readOnly?: boolean };
 type Quota = {
   readonly kind: 'ResourceQuota';

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import type { Status } from '../../agent/report.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { SERVICE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
 import { imageName } from '../../cluster/images.ts';
@@ -11,8 +12,9 @@ import { evaluationPod } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { CHART } from '../../hack/chart.ts';
 import { patient, waitFor } from '../../hack/run.ts';
+import { plugin } from '../kubectl/run-plugin.ts';
 import { laneCluster } from '../lane.ts';
-import { agentOn, waitForNode } from './agents.ts';
+import { agentOn, askAgentForwarded, askForwarded, waitForNode } from './agents.ts';
 import { readFleet } from './fleet-cluster.ts';
 import { CLEANED, PROVEN } from './helm-says.ts';
 import { marksOn, objectsLeft } from './left-over.ts';
@@ -26,13 +28,17 @@ const NODES = [
 const NAMESPACES = ['gvisor-ready', 'default', 'monitoring'] as const;
 const API = `https://${SERVICE_ADDRESS}/livez`;
 const REFUSED = 'ECONNREFUSED';
+/** A namespace of another tenant, with a pod on node-2 that is outside of gVisor. */
+const TENANT = 'tenant-b';
+const POD = 'secret-job';
 
 let cluster: Cluster;
 before(
   async () => {
     cluster = await startCluster({ name: await laneCluster('deny'), nodes: NODES, images: ['agent'] });
     await startKubeRouter(cluster);
-    for (const name of ['gvisor-ready', 'monitoring']) await cluster.kubectl(['create', 'namespace', name]);
+    for (const name of ['gvisor-ready', 'monitoring', TENANT])
+      await cluster.kubectl(['create', 'namespace', name]);
     await enforce('restricted');
     const deny = {
       apiVersion: 'networking.k8s.io/v1',
@@ -41,7 +47,9 @@ before(
       spec: { podSelector: {}, policyTypes: ['Ingress', 'Egress'] },
     };
     await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(deny));
-    for (const namespace of NAMESPACES) await runAsker(namespace);
+    for (const namespace of NAMESPACES) await runPod(namespace, 'asker');
+    await runPod(TENANT, POD);
+    await cluster.kubectl(['label', 'namespace', TENANT, 'require-gvisor=true']);
   },
   { timeout: patient(600_000) },
 );
@@ -63,11 +71,11 @@ const helm = async (...words: readonly string[]) => {
 const set = (values: string) =>
   helm('upgrade', 'gvisor-ready', CHART, '--reuse-values', '--set', `'${values}'`);
 
-/** Runs a pod that asks for others, and that Pod Security lets in everywhere. */
-async function runAsker(namespace: string): Promise<void> {
+/** Runs a pod of the agents' image on node-2 that Pod Security lets in everywhere. */
+async function runPod(namespace: string, name: string): Promise<void> {
   const there = ['-n', namespace];
   await cluster.kubectl(['wait', ...there, '--for=create', 'serviceaccount/default', '--timeout=180s']);
-  const pod = evaluationPod('asker', {
+  const pod = evaluationPod(name, {
     gvisor: false,
     spec: {
       nodeName: 'node-2',
@@ -81,7 +89,7 @@ async function runAsker(namespace: string): Promise<void> {
   });
   await cluster.kubectl(['apply', ...there, '-f', '-'], pod);
   await cluster.kubectl(
-    ['wait', ...there, 'pod/asker', '--for=condition=Ready', '--timeout=180s'],
+    ['wait', ...there, `pod/${name}`, '--for=condition=Ready', '--timeout=180s'],
     undefined,
     70_000,
   );
@@ -93,6 +101,39 @@ async function ask(namespace: string, pod: string, url: string): Promise<string>
     fetch('${url}').then(({ status }) => status, ({ cause }) => cause.code).then(console.log);`;
   const node = ['/usr/local/bin/node', '--no-warnings', '--eval', script];
   return (await cluster.kubectl(['exec', '-n', namespace, pod, '--', ...node])).trim();
+}
+
+/** The responses to requests from the pod of the namespace default. */
+async function readAsTenant(
+  urls: readonly string[],
+  headers: Readonly<Record<string, string>> = {},
+): Promise<readonly { url: string; code: number; body: string }[]> {
+  const script = `Promise.all(${JSON.stringify(urls)}.map(async (url) => {
+    const answer = await fetch(url, { redirect: 'manual', headers: ${JSON.stringify(headers)} });
+    return { url, code: answer.status, body: await answer.text() };
+  })).then((all) => console.log(JSON.stringify(all)));`;
+  const node = ['/usr/local/bin/node', '--no-warnings', '--eval', script];
+  const text = await cluster.kubectl(['exec', '-n', 'default', 'asker', '--', ...node]);
+  return JSON.parse(text) as { url: string; code: number; body: string }[];
+}
+
+/** The fleet controller's pod. */
+async function fleetPod(): Promise<{ readonly name: string; readonly address: string }> {
+  const words = [
+    'get',
+    'pods',
+    '-n',
+    'gvisor-ready',
+    '-l',
+    'app.kubernetes.io/component=fleet',
+    '-o',
+    'json',
+  ];
+  const { items } = JSON.parse(await cluster.kubectl(words)) as {
+    readonly items: readonly { metadata: { name: string }; status: { podIP: string } }[];
+  };
+  const [pod] = items;
+  return { name: pod?.metadata.name ?? '', address: pod?.status.podIP ?? '' };
 }
 
 const askAsAgent = async (url: string) => ask('gvisor-ready', (await agentOn(cluster, 'node-1')).name, url);
@@ -127,14 +168,18 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     await waitForNode(cluster, 'node-2', ({ condition }) => condition === 'False HandlerNotConfigured');
   });
 
-  it('lets agents reach the API server and nothing else, and everybody scrape them', {
+  it('lets agents reach the API server and nothing else, and only Prometheus scrape them', {
     timeout: patient(120_000),
   }, async () => {
     const kubelet = `https://${addressOf(cluster.node('node-2').spec)}:10250/`;
     assert.match(await ask('default', 'asker', kubelet), /^4\d\d$/);
     await becomes('a kubelet', REFUSED, () => askAsAgent(kubelet));
     assert.equal(await askAsAgent(API), '200');
-    assert.equal(await scrape('default'), '200');
+    await becomes('the agent', REFUSED, () => scrape('default'));
+    assert.equal(await scrape('monitoring'), '200');
+    const { address } = await fleetPod();
+    assert.equal(await ask('default', 'asker', `http://${address}:9478/metrics`), REFUSED);
+    assert.equal(await ask('monitoring', 'asker', `http://${address}:9478/metrics`), '200');
     await waitFor('the fleet controller to hear from the agent', 60_000, async () => {
       const { nodes } = await readFleet(cluster);
       return nodes.some(({ name, provenAt }) => name === 'node-1' && provenAt !== '') || undefined;
@@ -152,10 +197,134 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
   it('lets only the namespaces scrape that networkPolicy.namespaces names', {
     timeout: patient(120_000),
   }, async () => {
-    await set('networkPolicy.enabled=true,networkPolicy.namespaces={monitoring}');
-    await becomes('the agent', '200', () => scrape('monitoring'));
-    assert.equal(await scrape('default'), REFUSED);
+    await set('networkPolicy.enabled=true,networkPolicy.namespaces={default}');
+    await becomes('the agent', '200', () => scrape('default'));
+    assert.equal(await scrape('monitoring'), REFUSED);
     assert.equal(await askAsAgent(API), '200');
+  });
+
+  /** Names and uid of the other tenant's pod. */
+  async function secrets(): Promise<readonly string[]> {
+    const uid = await cluster.kubectl(['get', 'pod', '-n', TENANT, POD, '-o', 'jsonpath={.metadata.uid}']);
+    return [TENANT, POD, uid];
+  }
+
+  it('hides the pods of other tenants on every path of both ports where no policy blocks them', {
+    timeout: patient(120_000),
+  }, async () => {
+    const report = await waitFor('the agent to see the pod', 60_000, async () => {
+      const { text } = await askAgentForwarded(cluster, 'node-2', '/report');
+      return text.includes(POD) ? text : undefined;
+    });
+    const hidden = await secrets();
+    for (const secret of hidden) assert.ok(report.includes(secret), secret);
+    const { evidence } = (JSON.parse(report) as Status).pods?.forbidden[0] ?? {};
+    assert.match(evidence ?? '', /^process \d+ is "/);
+    const agents = await Promise.all(['node-1', 'node-2'].map((node) => agentOn(cluster, node)));
+    const answers = await readAsTenant(
+      agents.flatMap(({ address }) =>
+        ['/', '/reasons', '/report', '/metrics', '/livez', '/readyz', '/other'].map(
+          (path) => `http://${address}:9477${path}`,
+        ),
+      ),
+    );
+    for (const { url, body } of answers)
+      for (const secret of [...hidden, 'asker', evidence ?? ''])
+        assert.ok(!body.includes(secret), `${url}: ${secret}`);
+    const [page] = answers;
+    assert.match(page?.body ?? '', /kubectl gvisor-ready pods/);
+
+    const fleet = await fleetPod();
+    const paths = [
+      '/',
+      '/fleet',
+      '/fleet?labels=a',
+      '/fleet.js',
+      '/nodes/node-2/',
+      '/nodes/node-2/report',
+      '/other',
+    ];
+    const origin = `http://${fleet.address}:9478`;
+    for (const { url, code, body } of await readAsTenant(paths.map((path) => `${origin}${path}`))) {
+      assert.equal(code, 403, url);
+      assert.doesNotMatch(body, /node-\d/, url);
+    }
+    for (const { url, code, body } of await readAsTenant(
+      ['/metrics', '/livez', '/readyz'].map((path) => `${origin}${path}`),
+    )) {
+      assert.equal(code, 200, url);
+      for (const secret of hidden) assert.ok(!body.includes(secret), `${url}: ${secret}`);
+    }
+    const shown = await askForwarded(cluster, fleet.name, 9478, '/fleet');
+    assert.match(shown.text, /"node-2"/);
+    const nodePage = await askForwarded(cluster, fleet.name, 9478, '/nodes/node-2/');
+    assert.match(nodePage.text, /kubectl gvisor-ready pods/);
+    for (const secret of hidden) assert.ok(!nodePage.text.includes(secret), secret);
+  });
+
+  it('names the pod of a tenant only in the namespace of that tenant', {
+    timeout: patient(60_000),
+  }, async () => {
+    const events = async (namespace: string) =>
+      cluster.kubectl(['get', 'events', '-n', namespace, '-o', 'json']);
+    await waitFor('the event on the pod', 60_000, async () =>
+      (await events(TENANT)).includes('UnsandboxedPod') ? true : undefined,
+    );
+    const nodes = await cluster.kubectl(['get', 'nodes', '-o', 'json']);
+    for (const text of [nodes, await events('default'), await events('gvisor-ready')])
+      for (const secret of await secrets()) assert.ok(!text.includes(secret), secret);
+  });
+
+  it('lets kubectl gvisor-ready see the pods in a network that is closed', {
+    timeout: patient(120_000),
+  }, async () => {
+    await set('networkPolicy.namespaces={monitoring}');
+    await becomes('the agent', REFUSED, () => scrape('default'));
+    const { code, out, err } = await plugin(['pods', '-n', TENANT, '--kubeconfig', cluster.kubeconfig]);
+    assert.match(out, new RegExp(`^${POD} +no +yes `, 'm'), err);
+    assert.equal(code, 1);
+    const node = await plugin(['why', 'node-2', '--kubeconfig', cluster.kubeconfig]);
+    assert.match(node.out, /HandlerNotConfigured/);
+    assert.doesNotMatch(node.out, /its report is not here/);
+  });
+
+  it('shows the fleet through an authenticating proxy in the same pod', {
+    timeout: patient(180_000),
+  }, async () => {
+    const script = `require('node:http').createServer((request, response) =>
+      request.headers.authorization === 'let me in'
+        ? fetch('http://127.0.0.1:9478' + request.url).then((page) => page.text()).then((text) => response.end(text))
+        : response.writeHead(401).end()).listen(4180)`;
+    const proxy = {
+      name: 'proxy',
+      image: imageName('agent'),
+      command: ['/usr/local/bin/node', '--eval', script],
+      ports: [{ name: 'proxy', containerPort: 4180 }],
+      readinessProbe: { tcpSocket: { port: 'proxy' }, periodSeconds: 1 },
+    };
+    const there = ['-n', 'gvisor-ready'];
+    const fleet = 'deployment/gvisor-ready-fleet';
+    const patch = { spec: { template: { spec: { containers: [proxy] } } } };
+    await cluster.kubectl(['patch', ...there, fleet, '-p', JSON.stringify(patch)]);
+    await cluster.kubectl(['rollout', 'status', ...there, fleet, '--timeout=150s'], undefined, 100_000);
+    const policy = {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata: { name: 'proxy', namespace: 'gvisor-ready' },
+      spec: {
+        podSelector: { matchLabels: { 'app.kubernetes.io/component': 'fleet' } },
+        ingress: [{ ports: [{ protocol: 'TCP', port: 4180 }] }],
+      },
+    };
+    await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(policy));
+    const { address } = await waitFor('the new pod alone', 60_000, async () => {
+      const words = ['get', 'pods', ...there, '-l', 'app.kubernetes.io/component=fleet', '-o', 'name'];
+      return (await cluster.kubectl(words)).trim().includes('\n') ? undefined : fleetPod();
+    });
+    const url = `http://${address}:4180/fleet`;
+    await becomes('the proxy', '401', () => ask('default', 'asker', url));
+    const [shown] = await readAsTenant([url], { authorization: 'let me in' });
+    assert.match(shown?.body ?? '', /"node-2"/);
   });
 
   it('tests and uninstalls itself where Pod Security is restricted', {

@@ -75,7 +75,7 @@ describe('the agent on pods that must run in gVisor', () => {
   it('says nothing of one that does', async () => {
     await start('in-gvisor', { runtimeClassName: 'handler-alone' });
     await shows('gvisor_pods{handler="runsc"', ['gvisor_pods{handler="runsc",sandboxed="true"} 1']);
-    assert.deepEqual(await samples('gvisor_unsandboxed_pods'), []);
+    assert.deepEqual(await samples('gvisor_unsandboxed_pods'), ['gvisor_unsandboxed_pods 0']);
     assert.deepEqual(await eventsOf('in-gvisor'), []);
   });
 
@@ -86,7 +86,7 @@ describe('the agent on pods that must run in gVisor', () => {
       /^This pod runs on the kernel of the node.*process \d+ is ".*", handler ""/,
     );
     t.diagnostic(`event ${((performance.now() - runningAt) / 1000).toFixed(1)} s after the pod was Ready`);
-    await shows('gvisor_unsandboxed_pods', [`gvisor_unsandboxed_pods{namespace="${NAMESPACE}"} 1`]);
+    await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 1']);
     assert.equal((await eventsOf('plain')).length, 1);
   });
 
@@ -98,12 +98,12 @@ describe('the agent on pods that must run in gVisor', () => {
     await node.write(file, JSON.stringify(manifest));
     try {
       assert.match(await eventOf(`static-${NODE}`), /^This pod runs on the kernel of the node/);
-      await shows('gvisor_unsandboxed_pods', [`gvisor_unsandboxed_pods{namespace="${NAMESPACE}"} 2`]);
+      await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 2']);
       assert.match(await kubectl(['describe', 'pod', '-n', NAMESPACE, `static-${NODE}`]), /UnsandboxedPod/);
     } finally {
       await rm(node.path(file));
     }
-    await shows('gvisor_unsandboxed_pods', [`gvisor_unsandboxed_pods{namespace="${NAMESPACE}"} 1`]);
+    await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 1']);
   });
 
   it('does not believe the name of a handler: one that runs runc', async () => {
@@ -121,9 +121,9 @@ describe('the agent on pods that must run in gVisor', () => {
 
   it('follows the label of the namespace', async () => {
     await kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor-']);
-    await shows('gvisor_unsandboxed_pods', []);
+    await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 0']);
     await kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=true']);
-    await shows('gvisor_unsandboxed_pods', [`gvisor_unsandboxed_pods{namespace="${NAMESPACE}"} 1`]);
+    await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 1']);
   });
 
   it('keeps its count and its peace while namespaces come, change and go', async () => {
@@ -143,14 +143,14 @@ describe('the agent on pods that must run in gVisor', () => {
     for (const value of ['audit', 'true'])
       await kubectl(['label', 'namespaces', '-l', 'churn=yes', '--overwrite', `require-gvisor=${value}`]);
     await kubectl(['delete', 'namespaces', '-l', 'churn=yes', '--timeout=360s'], undefined, 130_000);
-    await shows('gvisor_unsandboxed_pods', [`gvisor_unsandboxed_pods{namespace="${NAMESPACE}"} 1`]);
+    await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 1']);
     assert.equal(await requests(), asked, 'a watch tells of namespaces, so that nothing is asked');
   });
 
   it('forgets pods that ended', async () => {
     await kubectl(['delete', 'namespace', NAMESPACE, '--timeout=180s']);
     await kubectl(['delete', 'runtimeclass', 'handler-alone']);
-    await shows('gvisor_unsandboxed_pods', []);
+    await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 0']);
     await shows('gvisor_pods{handler="runsc"', []);
   });
 });

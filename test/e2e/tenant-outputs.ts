@@ -3,7 +3,7 @@ import { sentenceOf } from '../../agent/log.ts';
 import type { Status } from '../../agent/report.ts';
 import { renderReport } from '../../agent/text/terminal.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { agentOn, askAgent, DOMAIN } from './agents.ts';
+import { agentOn, askAgentForwarded, DOMAIN } from './agents.ts';
 
 /** All that the agent of a node tells, where people and programs read it, as it is sent. */
 export type Outputs = {
@@ -25,7 +25,7 @@ export type Outputs = {
 /** Reads all that the agent of a node tells. */
 export async function readOutputs(cluster: Cluster, node: string): Promise<Outputs> {
   const ask = async (path: string) => {
-    const { code, text } = await askAgent(cluster, node, path);
+    const { code, text } = await askAgentForwarded(cluster, node, path);
     assert.equal(code, 200, text.slice(0, 200));
     return text;
   };

@@ -1,7 +1,7 @@
 import type { Status } from '../../agent/report.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { waitFor } from '../../hack/run.ts';
-import { askAgent } from './agents.ts';
+import { askAgentForwarded } from './agents.ts';
 import { manifestOf, NODE, type Tenant } from './tenant-pods.ts';
 import { ALL_THAT_BASELINE_ALLOWS, FOREVER, type TryPod } from './tenant-try.ts';
 
@@ -47,7 +47,7 @@ export async function untilTold(
     const names = [`${name}-${round}-a`, `${name}-${round}-b`];
     await tenant.create(names.map((each) => manifestOf(titled(each, written), '', round)));
     const told = await waitFor('the agent to tell of the pods', 60_000, async () => {
-      const { text } = await askAgent(cluster, NODE, '/report');
+      const { text } = await askAgentForwarded(cluster, NODE, '/report');
       const all = toldIn(text, tenant).filter((pod) => names.includes(pod.name));
       return all.length === names.length ? all : undefined;
     });

@@ -6,6 +6,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { PAGE_POLICY } from '../../agent/page/policy.ts';
 import { createFleetServer, type Shown } from '../../fleet/server.ts';
 import { waitFor } from '../../hack/run.ts';
+import { askFrom, NETWORK } from '../agent/http/ask-from.ts';
 import { sampleFleet } from './sample-fleet.ts';
 
 const SHOWN: Shown = {
@@ -18,7 +19,7 @@ const SHOWN: Shown = {
 };
 
 async function serve(t: TestContext, server: Server): Promise<string> {
-  server.listen(0, '127.0.0.1');
+  server.listen(0);
   await once(server, 'listening');
   t.after(() => server.close());
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -58,6 +59,28 @@ describe('the fleet server', () => {
       const answer = await fetch(`${await fleetOf(t)}${path}`);
       assert.deepEqual([answer.status, answer.headers.get('content-type')], [status, type]);
       assert.equal(answer.headers.get('x-content-type-options'), 'nosniff');
+    });
+
+  for (const from of NETWORK)
+    it(`shows the network at ${from} its metrics and its health alone`, async (t) => {
+      const { port } = new URL(await fleetOf(t));
+      const paths = [
+        '/',
+        '/base.css',
+        '/fleet',
+        '/fleet?labels=a',
+        '/nodes/node-1/',
+        '//fleet',
+        '/nodes/../fleet',
+      ];
+      for (const path of paths) {
+        const { status, body } = await askFrom(from, Number(port), path);
+        assert.equal(status, 403, path);
+        assert.match(body, /port-forward/, path);
+        assert.doesNotMatch(body, /node-\d/, path);
+      }
+      for (const path of ['/metrics', '/livez', '/readyz'])
+        assert.equal((await askFrom(from, Number(port), path)).status, 200, path);
     });
 
   it('takes only GET and HEAD', async (t) => {
@@ -118,8 +141,8 @@ describe('the fleet server', () => {
       const { port } = new URL(origin);
       await (await fetch(origin + path)).body?.cancel();
       const before = process.memoryUsage().rss;
-      for (let count = 0; count < 128; count++) {
-        const socket = connect({ port: Number(port), host: '127.0.0.1', localAddress: '127.0.0.2' }).pause();
+      for (let count = 0; count < 120; count++) {
+        const socket = connect({ port: Number(port), host: '127.0.0.1' }).pause();
         t.after(() => socket.destroy());
         await once(socket, 'connect');
         socket.write(`GET ${path} HTTP/1.1\r\nhost: fleet\r\n\r\n`);

@@ -10,7 +10,6 @@ export const PAIRS: readonly Pair[] = [
   { components: ['microk8s'], values: { distribution: 'microk8s' } },
   { components: ['taint'], values: { taint: { enabled: true } } },
   { components: ['node-readiness-rule'], values: { nodeReadinessRule: { enabled: true } } },
-  { components: ['network-policy'], values: { networkPolicy: { namespaces: ['monitoring'] } } },
   { components: ['enforce'], values: { enforce: { enabled: true } } },
   { components: ['enforce', 'enforce-audit'], values: { enforce: { enabled: true, audit: true } } },
   { components: ['enforce', 'enforce-bindings'], values: { enforce: { enabled: true, bindings: true } } },
@@ -29,23 +28,13 @@ export const PAIRS: readonly Pair[] = [
 /** All of them that go together. */
 export const ALL: Pair = {
   components: [
-    ...[
-      'k3s',
-      'taint',
-      'node-readiness-rule',
-      'network-policy',
-      'enforce',
-      'enforce-bindings',
-      'inject',
-      'enforce-audit',
-    ],
+    ...['k3s', 'taint', 'node-readiness-rule', 'enforce', 'enforce-bindings', 'inject', 'enforce-audit'],
     ...['monitoring', 'monitoring-kube-state-metrics', 'monitoring-fleet'],
   ],
   values: {
     distribution: 'k3s',
     taint: { enabled: true },
     nodeReadinessRule: { enabled: true },
-    networkPolicy: { namespaces: ['monitoring'] },
     enforce: { enabled: true, audit: true, bindings: true, inject: true },
     monitoring: { agents: true, kubeStateMetrics: true, fleet: true },
   },

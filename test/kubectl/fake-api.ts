@@ -5,7 +5,9 @@ import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import type { TestContext } from 'node:test';
+import { type WebSocket, WebSocketServer } from 'ws';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
 
 /** What is answered: an object with 200, or what is said here. */
@@ -29,9 +31,51 @@ export class FakeApi {
   /** The open watches, to which a test writes lines. */
   readonly watches: ServerResponse[] = [];
   readonly #server: Server;
+  readonly #sockets = new WebSocketServer({ noServer: true });
 
   constructor(credential: { readonly cert: string; readonly key: string }) {
     this.#server = createServer(credential, (request, response) => void this.#answer(request, response));
+    this.#server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) =>
+      this.#forward(request, socket, head),
+    );
+  }
+
+  /** Forwards a port to what lies behind the proxy's path of that pod; an answer behind the path itself is a refusal. */
+  #forward(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const url = new URL(request.url ?? '/', 'https://fake');
+    this.asked.push(`${request.method} ${request.url}`);
+    const found = this.behind.get(url.pathname);
+    if (found === null) return;
+    if (found !== undefined) {
+      const { status, body } = found as Answer;
+      socket.end(`HTTP/1.1 ${status} Refused\r\nconnection: close\r\n\r\n${body}`);
+      return;
+    }
+    this.#sockets.handleUpgrade(request, socket, head, (port) => {
+      this.#serve(port, url);
+    });
+  }
+
+  #serve(port: WebSocket, url: URL): void {
+    const number = Number(url.searchParams.get('ports'));
+    for (const stream of [0, 1]) port.send(Buffer.of(stream, number % 256, number >> 8));
+    port.once('message', (message: Buffer) => {
+      const [, path = ''] = /^GET (\S+) HTTP\/1\.1\r\n/.exec(message.subarray(1).toString()) ?? [];
+      const found = this.behind.get(url.pathname.replace('/portforward', `:${number}/proxy${path}`));
+      if (found === null) return;
+      if (found === undefined) {
+        port.send(Buffer.from('\u0001connection refused'));
+        return port.close();
+      }
+      const { status, body } =
+        'status' in found && typeof found.status === 'number'
+          ? (found as Answer)
+          : { status: 200, body: JSON.stringify(found) };
+      const text = `HTTP/1.1 ${status} Answer\r\nconnection: close\r\n\r\n${body}`;
+      for (let at = 0; at < text.length; at += 32_768)
+        port.send(Buffer.from(`\u0000${text.slice(at, at + 32_768)}`));
+      port.close();
+    });
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -67,6 +111,7 @@ export class FakeApi {
   }
 
   close(): void {
+    for (const socket of this.#sockets.clients) socket.terminate();
     this.#server.close();
     this.#server.closeAllConnections();
   }

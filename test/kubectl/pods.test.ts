@@ -63,18 +63,19 @@ describe('pods', () => {
       podOf('a', { runtimeClassName: 'gvisor' }),
       podOf('b', { runtimeClassName: 'gvisor', nodeName: 'node-2' }),
     ]);
-    const proxy = (node: string) => `${AGENTS}/agent-${node}:9477/proxy/report`;
+    const port = (node: string) => `${AGENTS}/agent-${node}/portforward`;
     for (const node of ['node-1', 'node-2'])
-      api.behind.set(proxy(node), forbidden('get', 'pods/proxy', 'gvisor-ready'));
+      api.behind.set(port(node), forbidden('create', 'pods/portforward', 'gvisor-ready'));
     const { code, out, err } = await run('pods');
     assert.equal(code, 2);
     assert.match(out, /^a +\? .*\nb +\? /m);
     assert.equal(
       err,
-      'Nothing tells what pods run in: you may not ask agents: that needs the verb get on pods/proxy in the namespace gvisor-ready.\n',
+      'Nothing tells what pods run in: you may not ask agents: that needs the verbs get and create on pods/portforward in the namespace gvisor-ready.\n',
     );
 
-    api.behind.set(proxy('node-1'), refusal(503, 'error trying to reach service: i/o timeout'));
+    api.behind.set(port('node-1'), refusal(503, 'error trying to reach service: i/o timeout'));
+    api.behind.delete(port('node-2'));
     tell(api, 'node-2', {
       ...statusOf('node-2', { inside: ['b'] }),
       pods: { ...statusOf('node-2', { inside: ['b'] }).pods, stale: true },
@@ -97,6 +98,20 @@ describe('pods', () => {
       'You may not list the pods of gvisor-ready, namespaces, so this is not all that there is to say.\n' +
         'It is not known what 2 pods run in: you may not list the pods of gvisor-ready.\n',
     );
+  });
+
+  it('says why a port is not forwarded', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.list(EVAL, [podOf('a', { runtimeClassName: 'gvisor' })]);
+    const report = `${AGENTS}/agent-node-1:9477/proxy/report`;
+    api.behind.delete(report);
+    assert.match((await run('pods')).err, /the agent on node-1 gave no report: connection refused\.$/m);
+    for (const silent of [report, `${AGENTS}/agent-node-1/portforward`]) {
+      api.behind.set(silent, null);
+      const { code, err } = await run('pods --request-timeout 500ms');
+      assert.equal(code, 2);
+      assert.match(err, /the agent on node-1 gave no report: no answer within 0\.5 s\.$/m);
+    }
   });
 
   it('is for programs as JSON', async (t) => {

@@ -7,6 +7,7 @@ import { openFleet } from './open-fleet.ts';
 
 const PODS = '/api/v1/namespaces/gvisor-ready/pods';
 const REPORT = `${PODS}/agent-node-3:9477/proxy/report`;
+const PORT = `${PODS}/agent-node-3/portforward`;
 
 describe('why NODE', () => {
   it('says why a node is not ready, with evidence and what to do', async (t) => {
@@ -47,13 +48,15 @@ describe('why NODE', () => {
 
   it('says what the Node says alone where agents may not be asked', async (t) => {
     const { api, run } = await openFleet(t);
+    api.behind.set(PORT, forbidden('create', 'pods/portforward', 'gvisor-ready'));
+    assert.match((await run('why node-3')).out, /✗ shim: there is no/, 'pods/proxy is enough');
     api.behind.set(REPORT, forbidden('get', 'pods/proxy', 'gvisor-ready'));
     const { code, out } = await run('why node-3');
     assert.equal(code, 1);
     assert.match(out, /^ {2}no shim$/m);
     assert.match(
       out.replace(/\s+/g, ' '),
-      /its report is not here: you may not ask agents: that needs the verb get on pods\/proxy in the namespace gvisor-ready/,
+      /its report is not here: you may not ask agents: that needs the verbs get and create on pods\/portforward in the namespace gvisor-ready/,
     );
     assert.match(out, /ShimNotFound: Install/);
   });

@@ -6,7 +6,7 @@ import { tell } from './fleet.ts';
 import { podOf, statusOf } from './fleet-objects.ts';
 import { openFleet } from './open-fleet.ts';
 
-const REPORT = '/api/v1/namespaces/gvisor-ready/pods/agent-node-1:9477/proxy/report';
+const PORT = '/api/v1/namespaces/gvisor-ready/pods/agent-node-1/portforward';
 
 describe('why POD that runs', () => {
   it('in gVisor', async (t) => {
@@ -49,7 +49,7 @@ describe('why POD that runs', () => {
 
   it('in something that nothing tells', async (t) => {
     const hidden = await askPod(t, podOf('in', { runtimeClassName: 'gvisor' }), ({ api }) =>
-      api.behind.set(REPORT, forbidden('get', 'pods/proxy', 'gvisor-ready')),
+      api.behind.set(PORT, forbidden('create', 'pods/portforward', 'gvisor-ready')),
     );
     assert.equal(hidden.code, 2);
     assert.match(hidden.text, /runs, and nothing tells in what .*you may not ask agents/);

@@ -19,6 +19,18 @@ describe('PodMetrics', () => {
     }
   });
 
+  it('counts pods outside gVisor without their names, and not before pods were read', async () => {
+    const { pods, metrics } = fresh();
+    assert.deepEqual(await named(metrics, 'gvisor_unsandboxed_pods'), []);
+    const outside = [POD, { ...POD, namespace: 'other' }];
+    for (const unsandboxed of [outside, []]) {
+      pods.publish({ pods: outside, unsandboxed, atMs: 0 }, new Set(['eval', 'other']));
+      const text = (await metrics.text()).body;
+      assert.match(text, new RegExp(`^gvisor_unsandboxed_pods ${unsandboxed.length}$`, 'm'));
+      assert.doesNotMatch(text, /"(eval|other)"/);
+    }
+  });
+
   it('counts pods of which nothing tells, where gVisor is required', async () => {
     const { pods, metrics } = fresh();
     const told = { ...POD, sandboxed: true };

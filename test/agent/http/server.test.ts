@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers';
 import { describe, it, type TestContext } from 'node:test';
 import { createAgentServer, type Shown } from '../../../agent/http/server.ts';
 import { reportOf } from '../reports.ts';
+import { askFrom, NETWORK, PORT_FORWARD } from './ask-from.ts';
 
 const REPORT = reportOf();
 const SHOWN: Shown = {
@@ -20,7 +21,7 @@ type Answer = { readonly status: number; readonly body: string; readonly headers
 /** The port of a running server. */
 async function portOf(t: TestContext, changes: Partial<Shown> = {}): Promise<number> {
   const server = createAgentServer({ ...SHOWN, ...changes });
-  server.listen(0, '127.0.0.1');
+  server.listen(0);
   await once(server, 'listening');
   t.after(() => server.close());
   return (server.address() as AddressInfo).port;
@@ -60,6 +61,42 @@ describe('createAgentServer', () => {
       assert.deepEqual([answer.status, answer.body], [status, '']);
     });
   }
+
+  const evidence = 'process 4321 is "/tenant/argv"';
+  const tenant = {
+    namespace: 'tenant-a',
+    name: 'a-job',
+    uid: '5f0e7a',
+    handler: '',
+    sandboxed: false,
+    evidence,
+  };
+  const pods = { at: '', stale: false, running: 2, requirementsKnown: true, forbidden: [tenant], untold: [] };
+  const status = { ...REPORT, pods: { ...pods, allowed: [], inside: ['77aa0c'] } };
+  const names = ['tenant-a', 'a-job', evidence];
+  const all = [...names, '5f0e7a', '77aa0c'];
+  const quoted = (text: string) => text.replaceAll('&quot;', '"').replaceAll('\\"', '"');
+  for (const from of PORT_FORWARD)
+    it(`names pods to a port-forward from ${from}`, async (t) => {
+      const port = await portOf(t, { report: () => status });
+      for (const path of ['/', '/report']) {
+        const body = quoted((await askFrom(from, port, path)).body);
+        for (const name of path === '/' ? names : all) assert.ok(body.includes(name), name);
+      }
+    });
+  for (const from of NETWORK)
+    it(`names no pod to the network at ${from}, and says how to see them`, async (t) => {
+      const port = await portOf(t, { report: () => status });
+      const [page, report, ...others] = await Promise.all(
+        ['/', '/report', '/metrics', '/reasons', '/livez', '/readyz', '/other'].map(async (path) =>
+          quoted((await askFrom(from, port, path)).body),
+        ),
+      );
+      for (const body of [page ?? '', report ?? '', ...others])
+        for (const name of all) assert.ok(!body.includes(name), name);
+      assert.match(page ?? '', /port-forward -n gvisor-ready pod\/POD 9477/);
+      assert.deepEqual(JSON.parse(report ?? ''), JSON.parse(JSON.stringify(REPORT)));
+    });
 
   it('renders once for all who ask at the same time', async (t) => {
     let asked = 0;
