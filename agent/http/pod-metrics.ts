@@ -1,5 +1,6 @@
 import type { Registry } from 'prom-client';
 import type { PodsSeen } from '../pods/outside.ts';
+import { isOpen } from '../pods/pod.ts';
 import { gaugesOf } from './series.ts';
 
 /** How many namespaces have a series of their own. */
@@ -12,7 +13,7 @@ const GAUGES = {
     'sandboxed',
   ],
   gvisor_unsandboxed_pods: [
-    'Running pods outside gVisor in namespaces labelled require-gvisor=true; those of further namespaces under "".',
+    'Running pods outside gVisor, or in one with a way out to the host, in namespaces labelled require-gvisor=true; those of further namespaces under "".',
     'namespace',
   ],
   gvisor_unknown_pods: [
@@ -20,6 +21,9 @@ const GAUGES = {
   ],
   gvisor_unlimited_pods: [
     "Running pods in gVisor whose sandbox is outside the kubelet's cgroup for it, so that no limit holds.",
+  ],
+  gvisor_weakened_pods: [
+    "Running pods in gVisor whose sandbox is weaker than that of the node's probe, by flags or annotations.",
   ],
   gvisor_pods_last_seen_timestamp_seconds: ['When the pods of this node were last read, Unix time.'],
   gvisor_namespaces_last_heard_timestamp_seconds: [
@@ -47,21 +51,22 @@ export class PodMetrics {
   }
 
   /** Shows the pods of this node; these namespaces require gVisor. */
-  publish({ pods, unsandboxed, atMs }: PodsSeen, required: ReadonlySet<string>): void {
+  publish({ pods, unsandboxed, weakened, atMs }: PodsSeen, required: ReadonlySet<string>): void {
     this.#gauges.gvisor_pods.reset();
     for (const { handler, sandboxed = 'unknown' } of pods)
       this.#gauges.gvisor_pods.inc({ handler, sandboxed: String(sandboxed) });
     this.#gauges.gvisor_unsandboxed_pods.reset();
-    const named = [...new Set(unsandboxed.map(({ namespace }) => namespace))]
-      .sort()
-      .slice(0, MOST_NAMESPACES);
-    for (const { namespace } of unsandboxed)
+    const open = weakened.filter((pod) => isOpen(pod) && required.has(pod.namespace));
+    const outside = [...unsandboxed, ...open];
+    const named = [...new Set(outside.map(({ namespace }) => namespace))].sort().slice(0, MOST_NAMESPACES);
+    for (const { namespace } of outside)
       this.#gauges.gvisor_unsandboxed_pods.inc({ namespace: named.includes(namespace) ? namespace : '' });
     const unknown = pods.filter(
       ({ namespace, sandboxed }) => sandboxed === undefined && required.has(namespace),
     );
     this.#gauges.gvisor_unknown_pods.set(unknown.length);
     this.#gauges.gvisor_unlimited_pods.set(pods.filter(({ limited }) => limited === false).length);
+    this.#gauges.gvisor_weakened_pods.set(weakened.length);
     this.#gauges.gvisor_pods_last_seen_timestamp_seconds.set(atMs / 1_000);
   }
 }

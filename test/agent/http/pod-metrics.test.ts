@@ -14,7 +14,7 @@ describe('PodMetrics', () => {
       [all, 2],
       [[POD], 0],
     ] as const) {
-      pods.publish({ pods: seen, unsandboxed: [], atMs: 0 }, new Set());
+      pods.publish({ pods: seen, unsandboxed: [], weakened: [], atMs: 0 }, new Set());
       assert.deepEqual(await named(metrics, 'gvisor_unlimited_pods'), [`gvisor_unlimited_pods ${expected}`]);
     }
   });
@@ -27,12 +27,30 @@ describe('PodMetrics', () => {
       [[POD, POD, told, elsewhere], 2],
       [[told, elsewhere], 0],
     ] as const) {
-      pods.publish({ pods: seen, unsandboxed: [], atMs: 7_000 }, new Set(['eval']));
+      pods.publish({ pods: seen, unsandboxed: [], weakened: [], atMs: 7_000 }, new Set(['eval']));
       assert.deepEqual(await named(metrics, 'gvisor_unknown_pods'), [`gvisor_unknown_pods ${expected}`]);
     }
     assert.deepEqual(await named(metrics, 'gvisor_pods_last_seen_timestamp_seconds'), [
       'gvisor_pods_last_seen_timestamp_seconds 7',
     ]);
+  });
+
+  it('counts weakened pods, and those with a way out as outside gVisor where it is required', async () => {
+    const { pods, metrics } = fresh();
+    const weak = (weight: 'decides' | 'advises', namespace: string) => {
+      const how = { flag: 'a', value: 'b', weight, why: 'c' };
+      return { ...POD, sandboxed: true, namespace, weak: [how] };
+    };
+    const weakened = [weak('decides', 'eval'), weak('advises', 'eval'), weak('decides', 'other')];
+    pods.publish({ pods: weakened, unsandboxed: [], weakened, atMs: 0 }, new Set(['eval']));
+    assert.deepEqual(await named(metrics, 'gvisor_weakened_pods'), ['gvisor_weakened_pods 3']);
+    const outside = await named(metrics, 'gvisor_unsandboxed_pods');
+    assert.deepEqual(
+      outside.map((line) => line.split(' ')[1]),
+      ['1'],
+    );
+    pods.publish({ pods: [], unsandboxed: [], weakened: [], atMs: 0 }, new Set(['eval']));
+    assert.deepEqual(await named(metrics, 'gvisor_weakened_pods'), ['gvisor_weakened_pods 0']);
   });
 
   it('tells when namespaces were last heard of only where they are followed', async () => {
