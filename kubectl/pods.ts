@@ -89,7 +89,8 @@ function rowOf(pod: RawPod, { told, classes, requirements, agents }: Known): Pod
 const COLORS: Readonly<Record<string, Color>> = { yes: 'green', open: 'yellow', '?': 'yellow' };
 
 function columnsOf(allNamespaces: boolean): Column<PodRow>[] {
-  const color = (row: PodRow) => (isWrong(row) ? 'red' : COLORS[row.inGvisor]);
+  const color = ({ inGvisor, wanted }: PodRow) =>
+    wanted && (inGvisor === 'no' || inGvisor === 'open') ? 'red' : COLORS[inGvisor];
   return [
     ...(allNamespaces ? [{ head: 'NAMESPACE', cell: ({ namespace }: PodRow) => namespace }] : []),
     { head: 'NAME', cell: ({ name }) => name },
@@ -99,11 +100,6 @@ function columnsOf(allNamespaces: boolean): Column<PodRow>[] {
     { head: 'NODE', cell: ({ node }) => node, spare: 1 },
     { head: 'EVIDENCE', cell: ({ evidence }) => evidence, wide: true, cut: true, spare: 2 },
   ];
-}
-
-/** Whether a pod should be in gVisor and is not, or has a way out of its sandbox. */
-function isWrong({ inGvisor, wanted }: PodRow): boolean {
-  return wanted && (inGvisor === 'no' || inGvisor === 'open');
 }
 
 /** `pods`: which running pods are really in gVisor. A problem is one that should be and is not. */
@@ -119,16 +115,22 @@ export async function pods(context: Context, options: PodsOptions): Promise<numb
     screen.out(`${lines.join('\n')}\n`);
   }
   const dark = rows.filter(({ inGvisor }) => inGvisor === '?');
-  const wrong = rows.filter(isWrong);
+  const wrong = rows.filter(({ inGvisor, wanted }) => inGvisor === 'no' && wanted);
+  const open = rows.filter(({ inGvisor, wanted }) => inGvisor === 'open' && wanted);
   if (hidden.length > 0)
     complain(screen, `You may not list ${hidden.join(', ')}, so this is not all that there is to say.`);
   if (dark.length > 0) complain(screen, darkNote(dark, told));
   if (wrong.length > 0)
     complain(
       screen,
-      `${count(wrong.length, 'pod')} should be sandboxed by gVisor and ${wrong.length === 1 ? 'is' : 'are'} not: see kubectl gvisor-ready why POD.`,
+      `${count(wrong.length, 'pod')} should run in gVisor and ${wrong.length === 1 ? 'does' : 'do'} not: see kubectl gvisor-ready why POD.`,
     );
-  if (wrong.length > 0) return EXIT.problem;
+  if (open.length > 0)
+    complain(
+      screen,
+      `${count(open.length, 'pod')} should be shut in gVisor and ${open.length === 1 ? 'has' : 'have'} a way out: see kubectl gvisor-ready why POD.`,
+    );
+  if (wrong.length + open.length > 0) return EXIT.problem;
   return hidden.length > 0 || dark.some(({ wanted }) => wanted) ? EXIT.blind : EXIT.fine;
 }
 

@@ -40,9 +40,15 @@ export type Weakness = {
 /** Whether a value of the flag weakens the sandbox, and how. */
 type Rules = Readonly<Record<string, readonly [weakens: (value: string) => boolean, why: string]>>;
 
+const CHECKPOINTS =
+  'from a gVisor newer than February 2026 on, a pod can write checkpoints into a directory of the host';
 const HOST_SOCKETS = 'pods can open or create Unix sockets that host processes serve';
 
-/** A way out to the host or an attack on it. Source: https://github.com/google/gvisor/blob/master/runsc/config/flags.go */
+/**
+ * A way out to the host or an attack on it.
+ * Sources: https://github.com/google/gvisor/blob/master/runsc/config/flags.go, and of the annotations
+ * https://github.com/google/gvisor/tree/master/runsc/boot (mount_hints.go, restore.go, fscheckpoint.go)
+ */
 const DECIDE: Rules = {
   network: [is('host'), "the pod's system calls for networking go to the host's kernel"],
   'EXPERIMENTAL-xdp': [startsWith('redirect:', 'tunnel:'), 'the pod takes over a network device of the host'],
@@ -56,14 +62,17 @@ const DECIDE: Rules = {
     "a pod's annotations can set any flag, also the ones that weaken isolation",
   ],
   'dev.gvisor.spec.rootfs.source': [unless(''), 'a pod can read a file of the host as its root filesystem'],
-  'dev.gvisor.internal.checkpoint.path': [unless(''), 'a pod can write files into a directory of the host'],
-  'dev.gvisor.internal.fscheckpoint.path': [unless(''), 'a pod can write files into a directory of the host'],
+  'dev.gvisor.internal.checkpoint.path': [unless(''), CHECKPOINTS],
+  'dev.gvisor.internal.fscheckpoint.path': [unless(''), CHECKPOINTS],
 };
 
 const NVIDIA = 'calls to the NVIDIA driver are passed on to the host';
 const TPU = 'calls to TPU devices are passed on to the host';
 
-/** Less protection, and often wanted. */
+/**
+ * Less protection, and often wanted. Sources: as above, and of the annotations
+ * https://github.com/google/gvisor/tree/master/runsc/specutils (nvidia.go, specutils.go) and runsc/container/container.go
+ */
 const ADVISE: Rules = {
   network: [is('plugin'), "the pod's network stack is C code in the sandbox, under a looser seccomp filter"],
   'EXPERIMENTAL-xdp': [is('ns'), "the pod's packets bypass the host's network stack through AF_XDP"],
@@ -163,8 +172,8 @@ function ruleOf(rules: Rules, flag: string): Rules[string] | undefined {
 }
 
 /**
- * Annotations with which a pod weakens its own sandbox as soon as they reach its OCI spec. Of the flags this is the only one
- * that weakens among those that annotations may set without `allow-flag-override`, in each release from 2025-02 to 2026-09.
+ * Annotations with which a pod weakens its own sandbox once they reach its OCI spec. runsc lets annotations set some flags
+ * without `allow-flag-override`; only host-uds of these weakens in gVisor 2025-02, 2026-02 and 2026-09.
  * Sources: https://github.com/google/gvisor/blob/release-20260223.0/runsc/config/flags.go (overrideAllowlist),
  * https://github.com/google/gvisor/blob/release-20260223.0/runsc/specutils/specutils.go (fixSpec)
  */

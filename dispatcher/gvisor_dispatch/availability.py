@@ -16,7 +16,7 @@ from .settings import Settings
 # What an agent says on a node that was never meant to have gVisor, if gVisor was never proven there.
 NOT_MEANT = ("HandlerNotConfigured", "RuntimeUnsupported")
 # Sandboxes are gVisor's there, though not as wanted, or do not boot for a wrong line: the host's kernel would be worse.
-WITHHELD = ("IsolationWeakened", "RunscTooOld", "LimitsNotEnforced")
+WITHHELD = ("IsolationWeakened", "AnnotationsPassFlags", "RunscTooOld", "LimitsNotEnforced")
 # What the fleet controller says of a node whose agent is gone.
 AGENT_LOST = "AgentLost"
 MISCONFIGURED = ("RuntimeClassMissing", "HandlerMismatch", "RuntimeClassUnscoped")

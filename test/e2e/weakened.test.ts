@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Report, Status } from '../../agent/report.ts';
 import { healNode } from '../../cluster/faults/break-node.ts';
-import { CONTAINERD_CONFIG, containerdConfig, handlerTable } from '../../cluster/node/config.ts';
+import {
+  CONTAINERD_CONFIG,
+  containerdConfig,
+  handlerTable,
+  RUNSC_CONFIG,
+  runscToml,
+} from '../../cluster/node/config.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import { askAgent, onDaemonSet, readMetrics, waitForNode, waitForRollout } from './agents.ts';
@@ -162,6 +168,38 @@ for (const node of ['node-1', 'node-2']) {
       const { pods } = await reportWith(node, 'hidden');
       assert.ok(pods?.weakened.some(({ name }) => name === 'hidden'));
       await end('hidden');
+    });
+
+    it('shows one whose annotation opens its sandbox without a flag', async () => {
+      // Neither gVisor here knows this one; 2026-09 does.
+      await start('annotated', node, { 'dev.gvisor.internal.checkpoint.path': '/checkpoints' });
+      const { pods } = await reportWith(node, 'annotated');
+      const weak = pods?.weakened.find(({ name }) => name === 'annotated')?.weak;
+      assert.deepEqual(
+        weak?.map(({ flag, weight }) => [flag, weight]),
+        [['dev.gvisor.internal.checkpoint.path', 'decides']],
+      );
+      assert.equal(await value(node, 'gvisor_weakened_pods'), 2);
+      await end('annotated');
+    });
+
+    it('shows one of an earlier configuration once the probe has more protection than it', async () => {
+      const machine = cluster().node(node);
+      const write = (toml: string) => machine.write(RUNSC_CONFIG, toml);
+      await write(`${runscToml(machine.spec)}  net-raw = "true"\n`);
+      await waitFor('the finding', PATIENCE_MS, async () =>
+        isolationOf(await reportOf(node)) === 'advises IsolationWeakened' ? true : undefined,
+      );
+      await start('aged', node, {});
+      const isWeakened = ({ pods }: Status) => pods?.weakened.some(({ name }) => name === 'aged');
+      assert.equal(isWeakened(await reportWith(node, 'aged')), false);
+      await write(runscToml(machine.spec));
+      await waitFor(
+        'aged to be weakened',
+        PATIENCE_MS,
+        async () => isWeakened(await reportOf(node)) || undefined,
+      );
+      await end('aged');
     });
 
     it('makes the node not ready with FORBID_FLAG_OVERRIDE=on, until it is mended', async () => {

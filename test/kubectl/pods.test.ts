@@ -39,7 +39,7 @@ describe('pods', () => {
     const { code, out, err } = await run('pods -o wide --no-headers');
     assert.equal(code, 1);
     assert.match(out, /^out {3}no {3}yes {3}- {3}node-1 {3}process 812 is "\/pause"\n$/);
-    assert.equal(err, '1 pod should be sandboxed by gVisor and is not: see kubectl gvisor-ready why POD.\n');
+    assert.equal(err, '1 pod should run in gVisor and does not: see kubectl gvisor-ready why POD.\n');
   });
 
   it('finds the pod that has a way out of its sandbox, which is a problem where gVisor is wanted', async (t) => {
@@ -52,7 +52,10 @@ describe('pods', () => {
       out,
       /^open {3}open {3}yes {3}- {3}node-1 {3}process 813 is "runsc-sandbox" with host-uds=all: /,
     );
-    assert.equal(err, '1 pod should be sandboxed by gVisor and is not: see kubectl gvisor-ready why POD.\n');
+    assert.equal(
+      err,
+      '1 pod should be shut in gVisor and has a way out: see kubectl gvisor-ready why POD.\n',
+    );
   });
 
   it('of all namespaces with -A, and of another with -n', async (t) => {
