@@ -202,7 +202,7 @@ for (const node of ['node-1', 'node-2']) {
       await end('aged');
     });
 
-    // A rollout takes long, and nothing of this differs between releases; test/integration/runtimes.test.ts tries both.
+    // On one node, because of the rollouts; test/integration/runtimes.test.ts tries the setting on both containerds.
     if (node === 'node-1')
       it('makes the node not ready with FORBID_FLAG_OVERRIDE=on, until it is mended', async () => {
         await onDaemonSet(cluster(), ['set', 'env'], ['FORBID_FLAG_OVERRIDE=on']);
