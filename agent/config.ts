@@ -64,6 +64,7 @@ export function parseConfig(env: Env, { hostname, inCluster }: Surroundings) {
     logLevel: settings.logLevel('LOG_LEVEL'),
     publish,
     requireLimits: settings.isOn('REQUIRE_LIMITS'),
+    forbidFlagOverride: settings.isOn('FORBID_FLAG_OVERRIDE'),
     expectGvisor: settings.isOn('EXPECT_GVISOR'),
     taint: settings.isOn('TAINT'),
     /** The API server of the cluster that the agent runs in. */

@@ -56,7 +56,7 @@ async function main(): Promise<number> {
 }
 
 async function start(config: Config, args: { once: boolean; json: boolean }): Promise<number> {
-  const { handler, requireLimits, minRunscRelease } = config;
+  const { handler, requireLimits, forbidFlagOverride, minRunscRelease } = config;
   const people = process.stdout.isTTY && !args.json;
   const log = openLog(config, people || args.once);
   // What stalls a check, or a look at a pod, must not stall the proof.
@@ -79,7 +79,8 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
   const metrics = new Metrics(VERSION, config.proofIntervalMs, config.expectGvisor);
   const programs = new RunscPrograms();
   const { edit } = distribution;
-  const sources = { host, cri: client, handler, programs, edit, requireLimits, minRunscRelease };
+  const wanted = { requireLimits, forbidFlagOverride, minRunscRelease };
+  const sources = { host, cri: client, handler, programs, edit, ...wanted };
   const bell = new Bell<Trigger>({ quietMs: 50, longestMs: 500, burst: 8, refillMs: 3_000, now });
   const files = new FileTrigger(host, (path) => bell.ring({ kind: 'file', path }), {
     onUnwatched: (folders, why) => {
@@ -112,7 +113,8 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
   const api = await openApiPublisher(config, known).catch(errorLine);
   if (typeof api === 'string') return complain([api]);
   if (api !== undefined && !args.once) publishers.push(api.node);
-  const pods = new NodePods({ client, host: podsHost, metrics, api, log });
+  const probe = () => prover.witness?.flags && { handler, flags: prover.witness.flags };
+  const pods = new NodePods({ client, host: podsHost, metrics, api, probe, log });
   const complete = (report: Report) => ({ ...report, pods: pods.outside(), written: api?.node.written });
   const configPath = rememberConfigPath({ host, client, distribution, named: config.containerdConfig });
   const agent = new Agent({

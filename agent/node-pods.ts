@@ -5,9 +5,9 @@ import { errorLine } from './host/error-line.ts';
 import type { Host } from './host/host.ts';
 import type { Metrics } from './http/metrics.ts';
 import type { ApiPublisher } from './node/api.ts';
-import { UnsandboxedReporter } from './node/unsandboxed.ts';
+import { PodReporter } from './node/pod-reporter.ts';
 import { MOST_READ_MS, type PodsOutside, type PodsSeen, podsOutside } from './pods/outside.ts';
-import type { Pod } from './pods/pod.ts';
+import { type Pod, type ProbeFlags, weakenedPods } from './pods/pod.ts';
 import { PodReader } from './pods/read-pods.ts';
 import { RequiredNamespaces } from './pods/required-namespaces.ts';
 
@@ -27,6 +27,8 @@ export type NodePodsOptions = {
   readonly metrics: Metrics;
   /** Where events go, and whose namespaces require gVisor; absent on a single host. */
   readonly api: Pick<ApiPublisher, 'events'> | undefined;
+  /** The handler that is proven here and the flags of its last probe; undefined before the first proof. */
+  readonly probe?: () => ProbeFlags | undefined;
   readonly log: Logger;
   /** How often they are read, in milliseconds; 3 s unless said otherwise. */
   readonly everyMs?: number;
@@ -38,14 +40,14 @@ export class NodePods {
   readonly namespaces: RequiredNamespaces;
   readonly #options: NodePodsOptions;
   readonly #reader: PodReader;
-  readonly #reporter: UnsandboxedReporter;
+  readonly #reporter: PodReporter;
   #last: PodsSeen | undefined;
 
   constructor(options: NodePodsOptions) {
     const { client, host, metrics, api, log } = options;
     this.#options = options;
     this.#reader = new PodReader(client, host);
-    this.#reporter = new UnsandboxedReporter(log, api?.events);
+    this.#reporter = new PodReporter(log, api?.events);
     this.namespaces = new RequiredNamespaces(() => metrics.pods.heardNamespaces(Date.now()));
     if (api !== undefined) metrics.pods.followNamespaces();
   }
@@ -72,7 +74,7 @@ export class NodePods {
 
   /** Reads the pods once, and gives what {@link outside} says then. */
   async readOnce(signal: AbortSignal): Promise<PodsOutside | undefined> {
-    this.#last = { pods: await this.#reader.read(signal), unsandboxed: [], atMs: Date.now() };
+    this.#last = this.#sort(await this.#reader.read(signal));
     return this.outside();
   }
 
@@ -82,10 +84,14 @@ export class NodePods {
   }
 
   #publish(pods: readonly Pod[]): void {
+    this.#last = this.#sort(pods);
+    this.#options.metrics.pods.publish(this.#last, this.namespaces.names);
+    this.#reporter.publish(this.#last.unsandboxed, this.#last.weakened);
+  }
+
+  #sort(pods: readonly Pod[]): PodsSeen {
     const required = this.namespaces.names;
     const unsandboxed = pods.filter((pod) => pod.sandboxed === false && required.has(pod.namespace));
-    this.#last = { pods, unsandboxed, atMs: Date.now() };
-    this.#options.metrics.pods.publish(this.#last, required);
-    this.#reporter.publish(unsandboxed);
+    return { pods, unsandboxed, weakened: weakenedPods(pods, this.#options.probe?.()), atMs: Date.now() };
   }
 }

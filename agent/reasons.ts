@@ -41,6 +41,8 @@ const REMEDIES = {
     SidecarMissing: 'Install the gvisor-bin directory of the same release beside runsc.',
     ReleaseSkew: 'Install runsc, the shim and gvisor-bin from one release.',
     IsolationWeakened: 'Remove the named flag from [runsc_config], or accept it knowingly.',
+    AnnotationsPassFlags:
+      'Remove the named patterns from pod_annotations of the handler, or name harmless annotations alone, such as dev.gvisor.spec.mount.*, and restart containerd.',
     SandboxFailed: "Read the error; start a pod with this runtime class by hand and read containerd's log.",
     SandboxStuck:
       "See in containerd's log why a sandbox does not end, and whether pods end. containerd 2.0.0 to 2.0.5 and 2.1.0 to 2.1.1 cannot stop gVisor pods: upgrade those.",

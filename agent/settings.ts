@@ -47,6 +47,11 @@ export const SETTINGS = {
     meaning:
       "`on` makes a node not ready where sandboxes are outside the kubelet's cgroups, so that limits are not enforced.",
   },
+  FORBID_FLAG_OVERRIDE: {
+    fallback: 'off',
+    meaning:
+      '`on` makes a node not ready where `pod_annotations` of the handler lets pods set flags of runsc that weaken their sandbox.',
+  },
   EXPECT_GVISOR: {
     fallback: 'off',
     meaning:

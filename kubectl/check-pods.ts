@@ -2,7 +2,7 @@ import { type CheckLine, inSection } from './check-line.ts';
 import type { Context } from './context.ts';
 import { count, named } from './known.ts';
 import { listRequirements } from './pod-view.ts';
-import { readPods } from './pods.ts';
+import { type PodRow, readPods } from './pods.ts';
 
 const DOCS = 'docs/runbooks/GVisorUnsandboxedPods.md';
 
@@ -16,14 +16,16 @@ export async function checkPods(context: Context): Promise<readonly CheckLine[]>
   const { rows } = await readPods(context, required);
   if (rows.length === 0)
     return [line('pass', `No pod runs in ${named(required)}, which must run in gVisor`, DOCS)];
-  const [wrong, dark] = [
-    rows.filter(({ inGvisor }) => inGvisor === 'no'),
-    rows.filter(({ inGvisor }) => inGvisor === '?'),
-  ];
+  const [wrong, open, dark] = (['no', 'open', '?'] as const).map((word) =>
+    rows.filter(({ inGvisor }) => inGvisor === word),
+  ) as [PodRow[], PodRow[], PodRow[]];
   const names = (some: typeof rows) => named(some.map(({ namespace, name }) => `${namespace}/${name}`));
   return [
     ...(wrong.length > 0
       ? [line('fail', `Outside of gVisor where it is required: ${names(wrong)}`, DOCS)]
+      : []),
+    ...(open.length > 0
+      ? [line('fail', `With a way out of gVisor where it is required: ${names(open)}`, DOCS)]
       : []),
     ...(dark.length > 0
       ? [
@@ -34,7 +36,7 @@ export async function checkPods(context: Context): Promise<readonly CheckLine[]>
           ),
         ]
       : []),
-    ...(wrong.length + dark.length === 0
+    ...(wrong.length + open.length + dark.length === 0
       ? [
           line(
             'pass',

@@ -1,3 +1,4 @@
+import { isOpen } from '../agent/pods/pod.ts';
 import type { Status } from '../agent/report.ts';
 import type { Told } from './agents.ts';
 import type { Api } from './api.ts';
@@ -88,8 +89,11 @@ export async function listRequirements(api: Api): Promise<ReadonlyMap<string, st
   return new Map(items);
 }
 
-/** What a pod really runs in, as its node's agent saw it, and what that is known from, or why it is not known. */
-export type Inside = { readonly inGvisor: 'yes' | 'no' | '?'; readonly evidence: string };
+/**
+ * What a pod really runs in, as its node's agent saw it, and what that is known from, or why it is not known. `open` is a
+ * gVisor sandbox with a way out to the host.
+ */
+export type Inside = { readonly inGvisor: 'yes' | 'open' | 'no' | '?'; readonly evidence: string };
 
 /** Looks for a pod in the report of its node's agent. */
 export function insideOf(pod: RawPod, told: Told | undefined): Inside {
@@ -103,10 +107,13 @@ function inReport({ metadata }: RawPod, { pods }: Status): Inside {
   if (pods === undefined) return { inGvisor: '?', evidence: 'the agent has not read the pods of its node' };
   if (pods.stale)
     return { inGvisor: '?', evidence: `the agent last read the pods of its node at ${pods.at}` };
-  // Agents of before do not tell it.
+  const uids = [metadata.uid, metadata.annotations?.['kubernetes.io/config.hash']];
+  // Agents of before do not tell of these two.
+  const weakened = pods.weakened?.find(({ uid }) => uids.includes(uid));
+  if (weakened !== undefined)
+    return { inGvisor: isOpen(weakened) ? 'open' : 'yes', evidence: weakened.evidence };
   if (pods.inside?.includes(metadata.uid))
     return { inGvisor: 'yes', evidence: 'the first process on the node is that of gVisor' };
-  const uids = [metadata.uid, metadata.annotations?.['kubernetes.io/config.hash']];
   const outside = [...pods.forbidden, ...pods.allowed].find(({ uid }) => uids.includes(uid));
   if (outside !== undefined) return { inGvisor: 'no', evidence: outside.evidence };
   const untold = pods.untold.find(({ uid }) => uids.includes(uid));

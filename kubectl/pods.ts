@@ -86,10 +86,11 @@ function rowOf(pod: RawPod, { told, classes, requirements, agents }: Known): Pod
   };
 }
 
-const COLORS: Readonly<Record<string, Color>> = { yes: 'green', '?': 'yellow' };
+const COLORS: Readonly<Record<string, Color>> = { yes: 'green', open: 'yellow', '?': 'yellow' };
 
 function columnsOf(allNamespaces: boolean): Column<PodRow>[] {
-  const color = ({ inGvisor, wanted }: PodRow) => (inGvisor === 'no' && wanted ? 'red' : COLORS[inGvisor]);
+  const color = ({ inGvisor, wanted }: PodRow) =>
+    wanted && (inGvisor === 'no' || inGvisor === 'open') ? 'red' : COLORS[inGvisor];
   return [
     ...(allNamespaces ? [{ head: 'NAMESPACE', cell: ({ namespace }: PodRow) => namespace }] : []),
     { head: 'NAME', cell: ({ name }) => name },
@@ -115,6 +116,7 @@ export async function pods(context: Context, options: PodsOptions): Promise<numb
   }
   const dark = rows.filter(({ inGvisor }) => inGvisor === '?');
   const wrong = rows.filter(({ inGvisor, wanted }) => inGvisor === 'no' && wanted);
+  const open = rows.filter(({ inGvisor, wanted }) => inGvisor === 'open' && wanted);
   if (hidden.length > 0)
     complain(screen, `You may not list ${hidden.join(', ')}, so this is not all that there is to say.`);
   if (dark.length > 0) complain(screen, darkNote(dark, told));
@@ -123,7 +125,12 @@ export async function pods(context: Context, options: PodsOptions): Promise<numb
       screen,
       `${count(wrong.length, 'pod')} should run in gVisor and ${wrong.length === 1 ? 'does' : 'do'} not: see kubectl gvisor-ready why POD.`,
     );
-  if (wrong.length > 0) return EXIT.problem;
+  if (open.length > 0)
+    complain(
+      screen,
+      `${count(open.length, 'pod')} should be shut in gVisor and ${open.length === 1 ? 'has' : 'have'} a way out: see kubectl gvisor-ready why POD.`,
+    );
+  if (wrong.length + open.length > 0) return EXIT.problem;
   return hidden.length > 0 || dark.some(({ wanted }) => wanted) ? EXIT.blind : EXIT.fine;
 }
 

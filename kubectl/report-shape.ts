@@ -28,10 +28,19 @@ function isEvidence(value: unknown): boolean {
 
 function arePods(value: unknown): boolean {
   if (!hasTexts(value, 'at')) return false;
-  // Agents of before do not tell which are inside.
-  const { forbidden, allowed, untold, inside = [] } = value;
+  // Agents of before do not tell which are inside, nor which are weakened.
+  const { forbidden, allowed, untold, inside = [], weakened = [] } = value;
   const isPod = (each: unknown) => hasTexts(each, 'uid', 'evidence');
-  return [forbidden, allowed, untold].every((some) => areAll(some, isPod)) && Array.isArray(inside);
+  return (
+    [forbidden, allowed, untold].every((some) => areAll(some, isPod)) &&
+    Array.isArray(inside) &&
+    areAll(weakened, isWeakened)
+  );
+}
+
+function isWeakened(value: unknown): boolean {
+  if (!hasTexts(value, 'uid', 'evidence')) return false;
+  return areAll(value.weak, (each) => hasTexts(each, 'weight'));
 }
 
 function hasTexts(value: unknown, ...names: readonly string[]): value is Readonly<Record<string, unknown>> {

@@ -58,6 +58,22 @@ function running(facts: PodFacts, seen: readonly Seen[]): Explanation {
   const asks = hasGvisorClass(facts);
   const all = (tone: Seen['tone']) => ({ seen: [...seen, { tone, about: 'the agent', text: evidence }] });
   if (inGvisor === 'yes') return explain('pass', `${on} runs in gVisor`, all('pass'));
+  if (inGvisor === 'open')
+    return explain(
+      required || asks ? 'fail' : 'warning',
+      `${on} runs in gVisor, with a way out to the host`,
+      {
+        ...all('fail'),
+        because: [
+          'A flag of its sandbox opens it: an annotation dev.gvisor.* of the pod, or the configuration of the node when it started.',
+        ],
+        next: [
+          `See the node: kubectl gvisor-ready why node/${nodeName}`,
+          'End the pod, and create it again without annotations dev.gvisor.*.',
+        ],
+        docs: 'docs/runbooks/GVisorUnsandboxedPods.md',
+      },
+    );
   if (inGvisor === '?') return explain('unknown', `${on} runs, and nothing tells in what`, all('unknown'));
   if (!required && !asks) {
     const because = ['To run in gVisor a pod says runtimeClassName: gvisor.'];

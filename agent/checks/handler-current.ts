@@ -37,6 +37,7 @@ export function differences(loaded: Runtime, configured: Runtime): readonly stri
     ['runtime_type', loaded.runtimeType, configured.runtimeType],
     ['runtime_path', loaded.runtimePath, configured.runtimePath],
     ['snapshotter', loaded.snapshotter, configured.snapshotter],
+    ['pod_annotations', loaded.podAnnotations, configured.podAnnotations],
     ...[...options].sort().map((key) => [key, loaded.options[key], configured.options[key]] as const),
   ];
   return pairs

@@ -22,6 +22,8 @@ export type Sources = {
   readonly minRunscRelease?: string | undefined;
   /** Whether limits that are not enforced make the node not ready. */
   readonly requireLimits: boolean;
+  /** Whether a handler that passes on annotations with which pods weaken their sandbox makes the node not ready. */
+  readonly forbidFlagOverride: boolean;
   /** The shim that containerd was last seen to run; absent before the first proof. */
   readonly shim?: string | undefined;
 };

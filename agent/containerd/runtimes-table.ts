@@ -19,7 +19,7 @@ export type Runtimes = {
 };
 
 /** What a handler has of which nothing but the type is written. */
-export const BARE = { runtimePath: '', snapshotter: '', options: {} };
+export const BARE = { runtimePath: '', snapshotter: '', options: {}, podAnnotations: [] };
 
 /** https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/config/config_unix.go */
 const BUILT_IN: RuntimeTable = { ...BARE, runtimeType: 'io.containerd.runc.v2' };
@@ -80,6 +80,7 @@ function decode(table: TomlTable, builtIn: RuntimeTable | undefined): RuntimeTab
     runtimeType: read('runtime_type', builtIn?.runtimeType),
     runtimePath: read('runtime_path', builtIn?.runtimePath),
     snapshotter: read('snapshotter'),
+    podAnnotations: texts(table.get('pod_annotations')) ?? [],
     options: options instanceof Map ? (toPlain(options) as Record<string, unknown>) : {},
     table,
   };
@@ -90,10 +91,18 @@ function undecodable(table: TomlTable): string | undefined {
     const value = table.get(key);
     if (value !== undefined && typeof value !== 'string') return `${key} is not a string`;
   }
+  const patterns = table.get('pod_annotations');
+  if (patterns !== undefined && texts(patterns) === undefined)
+    return 'pod_annotations is not a list of strings';
   const options = table.get('options');
   return options === undefined || options instanceof Map ? undefined : 'options is not a table';
 }
 
 function text(value: TomlValue | undefined): string | undefined {
   return typeof value === 'string' ? value : undefined;
+}
+
+function texts(value: TomlValue | undefined): readonly string[] | undefined {
+  const isText = (each: TomlValue) => typeof each === 'string';
+  return Array.isArray(value) && value.every(isText) ? value : undefined;
 }

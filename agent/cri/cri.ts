@@ -6,6 +6,8 @@ export type Runtime = {
   readonly runtimePath: string;
   readonly options: Readonly<Record<string, unknown>>;
   readonly snapshotter: string;
+  /** Patterns of pod annotations that reach the OCI spec, as Go's path.Match reads them. */
+  readonly podAnnotations: readonly string[];
 };
 
 /**

@@ -21,9 +21,14 @@ export function loadedRuntimes(config: string | undefined): ReadonlyMap<string, 
       runtimePath: text(raw?.runtimePath),
       options: typeof raw?.options === 'object' ? { ...raw.options } : {},
       snapshotter: text(raw?.snapshotter),
+      podAnnotations: texts(raw?.PodAnnotations),
     });
   }
   return runtimes;
+}
+
+function texts(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.filter((each) => typeof each === 'string') : [];
 }
 
 type RawRuntime = Readonly<Record<string, unknown>> | null;

@@ -9,10 +9,17 @@ export type SandboxInfo = {
   /** The runtime that it was started with, such as "io.containerd.runsc.v1", whatever is configured now. */
   readonly runtimeType: string;
   readonly cgroupParent: string;
+  /** The annotations of its OCI spec: the CRI's, and those of the pod that its handler passes on. */
+  readonly annotations: ReadonlyMap<string, string>;
 };
 
 type Linux = { readonly linux?: { readonly cgroup_parent?: unknown } | null };
-type Raw = { readonly pid?: unknown; readonly runtimeType?: unknown; readonly config?: Linux | null } | null;
+type Raw = {
+  readonly pid?: unknown;
+  readonly runtimeType?: unknown;
+  readonly config?: Linux | null;
+  readonly runtimeSpec?: { readonly annotations?: Readonly<Record<string, unknown>> | null } | null;
+} | null;
 
 /**
  * Reads the document `info` of a verbose status; nothing is told by one that is no JSON.
@@ -25,6 +32,9 @@ export function parseSandboxInfo(document: string | undefined): Omit<SandboxInfo
     ...(typeof pid === 'number' && pid > 0 ? { pid } : {}),
     runtimeType: text(raw?.runtimeType),
     cgroupParent: text(raw?.config?.linux?.cgroup_parent),
+    annotations: new Map(
+      Object.entries(raw?.runtimeSpec?.annotations ?? {}).map(([key, value]) => [key, text(value)]),
+    ),
   };
 }
 

@@ -32,6 +32,12 @@ export async function glob(host: Host, pattern: string): Promise<readonly string
   return found;
 }
 
+/** Whether a name without a "/" matches a pattern of Go's path.Match; a malformed pattern matches nothing. */
+export function matchesPattern(pattern: string, name: string): boolean {
+  const parsed = parsePattern(pattern);
+  return typeof parsed === 'string' ? parsed === name : (parsed?.test(name) ?? false);
+}
+
 async function matchesIn(
   host: Host,
   directory: string,

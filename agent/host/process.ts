@@ -17,8 +17,8 @@ export type HostProcess = {
   readonly textPages: number;
 };
 
-/** A process of ours has a few KiB of arguments; one with more is none of those that are looked at here. */
-const MOST_ARGUMENT_BYTES = 64 * 1024;
+/** A sentry has a few KiB of arguments, and as many as its pod's annotations may hold: 256 KiB. */
+const MOST_ARGUMENT_BYTES = 512 * 1024;
 
 /** Whether a process is of that sandbox: gVisor's has its bundle among its arguments, and its cgroup is named for it whatever the runtime. */
 export function isOfSandbox({ argv, cgroups }: HostProcess, id: string): boolean {

@@ -1,5 +1,6 @@
 import type { Registry } from 'prom-client';
 import type { PodsSeen } from '../pods/outside.ts';
+import { isOpen } from '../pods/pod.ts';
 import { gaugesOf } from './series.ts';
 
 const GAUGES = {
@@ -8,12 +9,17 @@ const GAUGES = {
     'handler',
     'sandboxed',
   ],
-  gvisor_unsandboxed_pods: ['Running pods outside gVisor in namespaces labelled require-gvisor=true.'],
+  gvisor_unsandboxed_pods: [
+    'Running pods outside gVisor, or in one with a way out to the host, in namespaces labelled require-gvisor=true.',
+  ],
   gvisor_unknown_pods: [
     'Running pods in namespaces labelled require-gvisor=true of which nothing tells whether they run in gVisor.',
   ],
   gvisor_unlimited_pods: [
     "Running pods in gVisor whose sandbox is outside the kubelet's cgroup for it, so that no limit holds.",
+  ],
+  gvisor_weakened_pods: [
+    "Running pods in gVisor whose sandbox is weaker than that of the node's probe, by flags or annotations.",
   ],
   gvisor_pods_last_seen_timestamp_seconds: ['When the pods of this node were last read, Unix time.'],
   gvisor_namespaces_last_heard_timestamp_seconds: [
@@ -43,16 +49,18 @@ export class PodMetrics {
   }
 
   /** Shows the pods of this node; these namespaces require gVisor. */
-  publish({ pods, unsandboxed, atMs }: PodsSeen, required: ReadonlySet<string>): void {
+  publish({ pods, unsandboxed, weakened, atMs }: PodsSeen, required: ReadonlySet<string>): void {
     this.#gauges.gvisor_pods.reset();
     for (const { handler, sandboxed = 'unknown' } of pods)
       this.#gauges.gvisor_pods.inc({ handler, sandboxed: String(sandboxed) });
-    this.#gauges.gvisor_unsandboxed_pods.set(unsandboxed.length);
+    const open = weakened.filter((pod) => isOpen(pod) && required.has(pod.namespace));
+    this.#gauges.gvisor_unsandboxed_pods.set(unsandboxed.length + open.length);
     const unknown = pods.filter(
       ({ namespace, sandboxed }) => sandboxed === undefined && required.has(namespace),
     );
     this.#gauges.gvisor_unknown_pods.set(unknown.length);
     this.#gauges.gvisor_unlimited_pods.set(pods.filter(({ limited }) => limited === false).length);
+    this.#gauges.gvisor_weakened_pods.set(weakened.length);
     this.#gauges.gvisor_pods_last_seen_timestamp_seconds.set(atMs / 1_000);
   }
 }

@@ -6,8 +6,10 @@ import type { Config } from '../config.ts';
  * with the same fingerprint judge a node alike.
  */
 export function fingerprintOf(version: string, config: Config): string {
-  const { handler, hostRoot, criSocket, containerdConfig, minRunscRelease, requireLimits } = config;
-  const settings = [handler, hostRoot, criSocket, containerdConfig, minRunscRelease, requireLimits];
+  const { handler, hostRoot, criSocket, containerdConfig, minRunscRelease } = config;
+  const { requireLimits, forbidFlagOverride } = config;
+  const places = [handler, hostRoot, criSocket, containerdConfig];
+  const settings = [...places, minRunscRelease, requireLimits, forbidFlagOverride];
   const digest = createHash('sha256').update(JSON.stringify(settings)).digest('hex');
   return `${version}+${digest.slice(0, 8)}`;
 }

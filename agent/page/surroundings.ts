@@ -5,7 +5,7 @@ import { describePods } from '../text/pod-words.ts';
 import { html, type Markup } from './html.ts';
 import { mark, since } from './parts.ts';
 
-/** The pods of this node that run outside of gVisor; those that must not come first. */
+/** The pods of this node that run outside of gVisor, or in a weakened sandbox; those that must not come first. */
 export function renderPods({ pods }: Status): Markup {
   if (pods === undefined)
     return section('unknown', html`<p class="quiet">The pods of this node were not read yet.</p>`);
@@ -13,7 +13,7 @@ export function renderPods({ pods }: Status): Markup {
   return section(
     tone,
     html`<p>${mark(tone, headline)}</p>
-${pods.forbidden.length === 0 ? undefined : list(pods.forbidden)}
+${pods.forbidden.length + pods.weakened.length === 0 ? undefined : list([...pods.forbidden, ...pods.weakened])}
 ${remedy === undefined ? undefined : html`<p>${remedy}</p>`}
 ${renderRest(rest, [...pods.allowed, ...pods.untold])}`,
   );

@@ -1,9 +1,10 @@
-import type { Pod } from './pod.ts';
+import type { Pod, WeakenedPod } from './pod.ts';
 
-/** The pods of this node, and those of them that must run in gVisor and do not; `atMs` is the wall clock's. */
+/** The pods of this node, those of them that must run in gVisor and do not, and those whose sandbox is weakened; `atMs` is the wall clock's. */
 export type PodsSeen = {
   readonly pods: readonly Pod[];
   readonly unsandboxed: readonly Pod[];
+  readonly weakened: readonly WeakenedPod[];
   readonly atMs: number;
 };
 
@@ -23,6 +24,8 @@ export type PodsOutside = {
   readonly allowed: readonly Pod[];
   /** and those of which nobody could tell. */
   readonly untold: readonly Pod[];
+  /** Those in gVisor whose sandbox is weakened. */
+  readonly weakened: readonly WeakenedPod[];
   /** The uids of those in gVisor: a pod in neither list is newer. */
   readonly inside: readonly string[];
 };
@@ -34,7 +37,7 @@ const STALE_MS = 1.5 * MOST_READ_MS;
 
 /** Sorts pods as a person wants to know of them at `nowMs`, wall clock time. */
 export function podsOutside(
-  { pods, unsandboxed, atMs }: PodsSeen,
+  { pods, unsandboxed, weakened, atMs }: PodsSeen,
   requirementsKnown: boolean,
   nowMs: number,
 ): PodsOutside {
@@ -46,6 +49,7 @@ export function podsOutside(
     forbidden: unsandboxed,
     allowed: pods.filter((pod) => pod.sandboxed === false && !unsandboxed.includes(pod)),
     untold: pods.filter((pod) => pod.sandboxed === undefined),
+    weakened,
     inside: pods.filter((pod) => pod.sandboxed === true).map(({ uid }) => uid),
   };
 }

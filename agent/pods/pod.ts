@@ -1,5 +1,5 @@
 import { quotedProgram } from '../host/process.ts';
-import { sentryFlags } from '../runsc/sentry.ts';
+import { isAnnotation, sentryFlags, type Weakness, weaknessesOf } from '../runsc/flags.ts';
 
 /** A pod that runs on this node, and what it runs in. */
 export type Pod = {
@@ -12,6 +12,8 @@ export type Pod = {
   readonly sandboxed?: boolean;
   /** Whether the sandbox of a gVisor pod is in the kubelet's cgroup for it; absent where that is not known. */
   readonly limited?: boolean;
+  /** What weakens the sandbox of a gVisor pod; absent where nothing does. */
+  readonly weak?: readonly Weakness[];
   /** What that is known from, such as `process 812 is "pause"`. */
   readonly evidence: string;
 };
@@ -23,6 +25,8 @@ export type SandboxFacts = {
   readonly argv?: readonly string[] | undefined;
   /** What the runtime answers when it is asked for the PIDs in the sandbox, where it was asked. */
   readonly runtimePids?: readonly number[];
+  /** The annotations of its OCI spec. */
+  readonly annotations?: ReadonlyMap<string, string>;
 };
 
 const GVISOR_TYPE = /(^|\.)runsc\./;
@@ -45,16 +49,50 @@ export function judgeSandbox({
   pid,
   argv,
   runtimePids = [],
-}: SandboxFacts): Pick<Pod, 'sandboxed' | 'evidence'> {
+  annotations,
+}: SandboxFacts): Pick<Pod, 'sandboxed' | 'weak' | 'evidence'> {
   const [program = ''] = argv ?? [];
   if (argv !== undefined && program !== '') {
     const evidence = `process ${pid} is ${quotedProgram(argv)}`;
     if (pid !== undefined && runtimePids.includes(pid))
       return { sandboxed: false, evidence: `${evidence}, and the runtime tells the host's own PID ${pid}` };
-    return { sandboxed: sentryFlags(argv) !== undefined, evidence };
+    const flags = sentryFlags(argv);
+    if (flags === undefined) return { sandboxed: false, evidence };
+    const weak = weaknessesOf(flags, annotations);
+    return { sandboxed: true, ...(weak.length === 0 ? {} : { weak }), evidence };
   }
   if (/(^|\.)runc\./.test(runtimeType))
     return { sandboxed: false, evidence: `its runtime is ${runtimeType}` };
   if (GVISOR_TYPE.test(runtimeType)) return { sandboxed: true, evidence: `its runtime is ${runtimeType}` };
   return { evidence: `nothing tells what its runtime "${runtimeType}" is` };
+}
+
+/** A gVisor pod whose sandbox is weakened, which its evidence says as well. */
+export type WeakenedPod = Pod & Required<Pick<Pod, 'weak'>>;
+
+/** The handler that is proven on this node, and the flags of its last probe. */
+export type ProbeFlags = { readonly handler: string; readonly flags: Readonly<Record<string, string>> };
+
+/**
+ * The pods whose sandbox is weakened: by a way out to the host, by an annotation of their own, or by a flag that the probe of
+ * their handler does not have, such as one of a configuration that was changed after they started.
+ */
+export function weakenedPods(pods: readonly Pod[], probe: ProbeFlags | undefined): readonly WeakenedPod[] {
+  const usual = weaknessesOf(new Map(Object.entries(probe?.flags ?? {})));
+  return pods.flatMap((pod) => {
+    const weak = (pod.weak ?? []).filter(
+      ({ flag, value, weight }) =>
+        weight === 'decides' ||
+        isAnnotation(flag) ||
+        (pod.handler === probe?.handler && !usual.some((own) => own.flag === flag && own.value === value)),
+    );
+    if (weak.length === 0) return [];
+    const how = weak.map(({ flag, value, why }) => `${flag}=${value}: ${why}`).join('; ');
+    return [{ ...pod, weak, evidence: `${pod.evidence} with ${how}` }];
+  });
+}
+
+/** Whether a pod's sandbox has a way out to the host. */
+export function isOpen({ weak }: WeakenedPod): boolean {
+  return weak.some(({ weight }) => weight === 'decides');
 }

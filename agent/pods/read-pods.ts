@@ -53,11 +53,11 @@ export class PodReader {
     const { namespace = '', name = '', uid = '' } = metadata ?? {};
     const pod = { namespace, name, uid, handler: runtimeHandler };
     try {
-      const { pid, runtimeType, cgroupParent } = await this.#client.sandbox(id, options);
+      const { pid, runtimeType, cgroupParent, annotations } = await this.#client.sandbox(id, options);
       const found = pid === undefined ? undefined : await readProcess(this.#host, pid).catch(() => undefined);
       // Where its process has ended, another may have its PID.
       const process = found !== undefined && isOfSandbox(found, id) ? found : undefined;
-      const facts = { runtimeType, pid, argv: process?.argv };
+      const facts = { runtimeType, pid, argv: process?.argv, annotations };
       const runtimePids = isDoubtful(facts) ? await this.#client.listPids(id, options) : [];
       const judged = { ...pod, ...judgeSandbox({ ...facts, runtimePids }) };
       const seen = (process?.argv[0] ?? '') !== '';

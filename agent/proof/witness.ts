@@ -1,7 +1,7 @@
 import type { CriClient } from '../cri/client.ts';
 import type { Host } from '../host/host.ts';
 import { type HostProcess, isOfSandbox, quotedProgram, readProcess } from '../host/process.ts';
-import { sentryFlags } from '../runsc/sentry.ts';
+import { sentryFlags } from '../runsc/flags.ts';
 
 /** What the host and the runtime themselves say of a probe's sandbox. Nothing in it can be shaped by a pod. */
 export type Witness = Omit<HostProcess, 'parentPid' | 'namespacedPids'> & {

@@ -1,4 +1,5 @@
 import type { PodsOutside } from '../pods/outside.ts';
+import { isOpen } from '../pods/pod.ts';
 import { inWords, type Tone } from './format.ts';
 
 /** What is said of the pods outside of gVisor: how bad it is, in one sentence, and the rest in another. */
@@ -10,20 +11,28 @@ export type PodWords = {
 };
 
 const REMEDY = 'End them, and start them again with a runtimeClassName of gVisor.';
+const WEAKENED_REMEDY =
+  'Start them again without the annotations dev.gvisor.* that do this, and remove the patterns that pass them on from pod_annotations of the handler.';
 
-/** Says which pods run outside of gVisor: first whether any does that must not. */
+/** Says which pods run outside of gVisor where they must not, then which run in a weakened sandbox. */
 export function describePods(pods: PodsOutside): PodWords {
-  const { forbidden, allowed, untold, running, requirementsKnown, stale, at } = pods;
+  const { forbidden, weakened, allowed, untold, running, requirementsKnown, stale, at } = pods;
   const elsewhere = forbidden.length > 0 || requirementsKnown ? ' where nothing requires it' : '';
   const parts: string[] = [];
   if (allowed.length > 0)
     parts.push(`${allowed.length} of ${counted(running)} outside of gVisor${elsewhere}`);
   if (untold.length > 0) parts.push(`${counted(untold.length)}, nobody can tell in what`);
   if (stale) parts.push(`read last at ${inWords(at)}`);
+  const weak = weakened.length > 0 && `${counted(weakened.length)} in a weakened sandbox`;
+  if (weak && forbidden.length > 0) parts.unshift(weak);
   const rest = parts.join('; ') || undefined;
   if (forbidden.length > 0) {
     const headline = `${counted(forbidden.length)} outside of gVisor in a namespace that requires it`;
     return { tone: 'fail', headline, remedy: REMEDY, rest };
+  }
+  if (weak) {
+    const tone = weakened.some(isOpen) ? 'fail' : 'warning';
+    return { tone, headline: weak, remedy: WEAKENED_REMEDY, rest };
   }
   if (!requirementsKnown)
     return { tone: 'unknown', headline: 'Which namespaces require gVisor is not known here', rest };

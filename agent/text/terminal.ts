@@ -84,8 +84,9 @@ const SHOWN = 20;
 
 function podRows(pods: PodsOutside): readonly Row[] {
   const { tone, headline, remedy, rest } = describePods(pods);
-  const hidden = pods.forbidden.length - SHOWN;
-  const named = pods.forbidden.slice(0, SHOWN).map((pod) => `${pod.namespace}/${pod.name}: ${pod.evidence}`);
+  const wrong = [...pods.forbidden, ...pods.weakened];
+  const hidden = wrong.length - SHOWN;
+  const named = wrong.slice(0, SHOWN).map((pod) => `${pod.namespace}/${pod.name}: ${pod.evidence}`);
   const more = [hidden > 0 ? `and ${hidden} more` : undefined, remedy, rest];
   const below = [...named, ...more].flatMap((text) => (text === undefined ? [] : [{ text }]));
   return [{ tone, text: headline }, ...below];

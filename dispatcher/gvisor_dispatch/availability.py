@@ -15,7 +15,7 @@ from .pods import Json, capped
 from .settings import Settings
 
 # Sandboxes are gVisor's there, though not as wanted, or do not boot for a wrong line: the host's kernel would be worse.
-WITHHELD = ("IsolationWeakened", "RunscTooOld", "LimitsNotEnforced")
+WITHHELD = ("IsolationWeakened", "AnnotationsPassFlags", "RunscTooOld", "LimitsNotEnforced")
 # What the fleet controller says of a node whose agent is gone.
 AGENT_LOST = "AgentLost"
 MISCONFIGURED = ("RuntimeClassMissing", "HandlerMismatch", "RuntimeClassUnscoped")

@@ -21,6 +21,7 @@ const DEFAULTS: Config = {
   logLevel: 'info',
   publish: [],
   requireLimits: false,
+  forbidFlagOverride: false,
   expectGvisor: false,
   taint: false,
 };
@@ -83,6 +84,7 @@ describe('parseConfig', () => {
     ['TAINT', 'on', { taint: true }],
     ['REQUIRE_LIMITS', 'on', { requireLimits: true }],
     ['REQUIRE_LIMITS', 'off', { requireLimits: false }],
+    ['FORBID_FLAG_OVERRIDE', 'on', { forbidFlagOverride: true }],
     ['EXPECT_GVISOR', 'on', { expectGvisor: true }],
   ];
   for (const [name, value, expected] of good) {
@@ -119,6 +121,7 @@ describe('parseConfig', () => {
     ['LOG_LEVEL', 'loud', /is not trace, debug, info, warn, error or silent$/],
     ['PUBLISH', 'nodes', /is not known: use node, or node,events, or leave it empty$/],
     ['TAINT', 'true', /is not on or off$/],
+    ['FORBID_FLAG_OVERRIDE', 'yes', /is not on or off$/],
     ['REQUIRE_LIMITS', 'yes', /is not on or off$/],
     ['EXPECT_GVISOR', 'yes', /is not on or off$/],
   ];

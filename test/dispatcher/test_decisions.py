@@ -102,6 +102,7 @@ CASES = [
     ("the namespace is gone", namespace_answers(404), FAILS, FAILS),
     # It is not, or nobody says so.
     ("isolation is weakened everywhere", nodes(failing("IsolationWeakened")), WITHHELD, None),
+    ("pods could weaken their sandbox", nodes(failing("AnnotationsPassFlags")), WITHHELD, None),
     ("the release is too old", nodes(failing("RunscTooOld")), WITHHELD, None),
     ("limits do not hold", nodes(failing("LimitsNotEnforced")), WITHHELD, None),
     ("it fails on one node and is withheld on another", nodes(failing(), WEAK), WITHHELD, None),

@@ -68,7 +68,7 @@ function shimConfig({ runsc = `${GVISOR.current}/runsc`, flags = {} }: Variant):
 
 function handler(node: ClusterNode, variant: Variant): string {
   const runtime = `${RUNTIME_TABLE[node.spec.containerd]}.containerd.runtimes.${handlerOf(variant)}`;
-  const { shim = shimOf(variant), options = {} } = variant;
+  const { shim = shimOf(variant), options = {}, podAnnotations = [] } = variant;
   const type = shim.startsWith('io.')
     ? shim
     : shim === RUNC_SHIM
@@ -80,6 +80,7 @@ function handler(node: ClusterNode, variant: Variant): string {
   return `
 [${runtime}]
   runtime_type = "${type}"
+  pod_annotations = ${JSON.stringify(podAnnotations)}
 ${shim === type ? '' : `  runtime_path = "${shim}"\n`}  [${runtime}.options]
 ${Object.entries(given)
   .map(([key, value]) => `    ${key} = "${value}"\n`)

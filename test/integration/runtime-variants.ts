@@ -11,6 +11,8 @@ export type Variant = {
   /** What the shim's file says: binary_name, and flags of runsc. */
   readonly runsc?: string;
   readonly flags?: Readonly<Record<string, string>>;
+  /** Patterns of pod annotations that the handler passes on. */
+  readonly podAnnotations?: readonly string[];
   /** Settings of the agent. */
   readonly env?: Readonly<Record<string, string>>;
   readonly says: readonly [Verdict['status'], ...Reason[]];
@@ -95,6 +97,39 @@ export const VARIANTS: readonly Variant[] = [
     says: PROVEN,
     advises: 'IsolationWeakened',
     once: true,
+  },
+  {
+    what: "TESTONLY-afs-syscall-panic, a flag of gVisor's own tests",
+    flags: { 'TESTONLY-afs-syscall-panic': 'true' },
+    says: PROVEN,
+    advises: 'IsolationWeakened',
+    once: true,
+  },
+  {
+    what: 'gofer-network-namespace host, gVisor 2026-09',
+    runsc: `${GVISOR.whole}/runsc`,
+    flags: { 'gofer-network-namespace': 'host' },
+    says: PROVEN,
+    advises: 'IsolationWeakened',
+    once: true,
+  },
+  {
+    what: 'pod_annotations "dev.gvisor.*"',
+    podAnnotations: ['io.example.*', 'dev.gvisor.*'],
+    says: PROVEN,
+    advises: 'AnnotationsPassFlags',
+  },
+  {
+    what: 'pod_annotations "dev.gvisor.*", FORBID_FLAG_OVERRIDE=on',
+    podAnnotations: ['dev.gvisor.*'],
+    env: { FORBID_FLAG_OVERRIDE: 'on' },
+    says: ['False', 'AnnotationsPassFlags'],
+  },
+  {
+    what: 'pod_annotations "dev.gvisor.spec.mount.*", FORBID_FLAG_OVERRIDE=on',
+    podAnnotations: ['dev.gvisor.spec.mount.*'],
+    env: { FORBID_FLAG_OVERRIDE: 'on' },
+    says: PROVEN,
   },
   {
     what: 'platform kvm',

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Report } from '../../agent/report.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
+import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, runAll } from '../../hack/run.ts';
 import { formatTable } from '../../hack/table.ts';
@@ -15,6 +18,9 @@ const NODES = [
   { name: 'containerd-2', containerd: '2' },
   { name: 'containerd-1-7', containerd: '1.7' },
 ] as const;
+
+/** The reasons of the check `isolation`. */
+const ISOLATION: readonly string[] = ['IsolationWeakened', 'AnnotationsPassFlags'];
 
 let nodes: ReadonlyMap<string, ClusterNode>;
 const rows: string[][] = [];
@@ -49,6 +55,26 @@ describe('what the agent says of a handler, by the sandbox that it starts', { co
   }
 });
 
+describe('the flags of each gVisor', () => {
+  for (const [release, group] of [
+    ['release-20250203.0', 'gvisor-2025'],
+    ['release-20260223.0', 'gvisor'],
+    ['release-20260831.0', 'gvisor-2026-09'],
+  ] as const)
+    it(`are those of ${release} in test/fixtures/runsc-flags.json`, async () => {
+      const runsc = join((await ensureTools([group]))[group], 'runsc');
+      const { stdout, stderr } = await runAll(runsc, ['flags'], { timeoutMs: 20_000 });
+      const flags = `${stdout}${stderr}`.matchAll(/^ {2}-([\w-]+)/gm);
+      const names = [...new Set([...flags].map(([, name = '']) => name))].sort();
+      const fixture = await readFile(join(REPO, 'test/fixtures/runsc-flags.json'), 'utf8');
+      const known = JSON.parse(fixture) as Readonly<Record<string, readonly string[]>>;
+      assert.deepEqual(
+        names.filter((name) => !['h', 'help', 'version'].includes(name)),
+        known[release]?.toSorted(),
+      );
+    });
+});
+
 async function see(name: string, variant: Variant): Promise<void> {
   const node = nodes.get(name);
   assert.ok(node !== undefined, 'the cluster is up');
@@ -61,6 +87,12 @@ async function see(name: string, variant: Variant): Promise<void> {
   assert.ok(said, JSON.stringify(verdict));
   if (variant.advises !== undefined)
     assert.ok(advices(report).includes(variant.advises), advices(report).join());
+  // Of isolation nothing is said without cause, such as flags that this gVisor always has.
+  const ofIsolation = advices(report).filter((reason) => ISOLATION.includes(reason));
+  assert.deepEqual(
+    ofIsolation.filter((reason) => reason !== variant.advises),
+    [],
+  );
 }
 
 /** The report of the agent's sources, which look at a node from outside. */

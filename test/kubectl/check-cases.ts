@@ -250,6 +250,15 @@ export const CASES: readonly (readonly [
     /^unknown: It is not known what eval\/new runs in: the agent has not seen it yet$/,
   ],
   [
+    'a pod with a way out of gVisor',
+    ({ api }) => {
+      api.list('/api/v1/namespaces/eval/pods', [podOf('open')]);
+      tell(api, 'node-1', statusOf('node-1', { open: ['open'] }));
+    },
+    1,
+    /^fail: With a way out of gVisor where it is required: eval\/open$/,
+  ],
+  [
     'a right that is missing',
     ({ api }) => api.behind.set(CLASSES, forbidden('list', 'runtimeclasses')),
     2,

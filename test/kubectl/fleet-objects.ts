@@ -91,10 +91,10 @@ export function podOf(name: string, spec: object = {}, status: object = { phase:
   };
 }
 
-/** A report, with the uids of pods in gVisor and the names of those outside of it. */
+/** A report, with the uids of pods in gVisor, and the names of those outside of it and of those with a way out. */
 export function statusOf(
   node: string,
-  pods: { readonly inside?: readonly string[]; readonly outside?: readonly string[] } = {},
+  pods: Readonly<Partial<Record<'inside' | 'outside' | 'open', readonly string[]>>> = {},
   changes: Partial<Status> = {},
 ): Status {
   const outside = (pods.outside ?? []).map((name) => ({
@@ -104,6 +104,15 @@ export function statusOf(
     handler: '',
     sandboxed: false,
     evidence: 'process 812 is "/pause"',
+  }));
+  const open = (pods.open ?? []).map((name) => ({
+    namespace: 'eval',
+    name,
+    uid: `uid-${name}`,
+    handler: 'runsc',
+    sandboxed: true,
+    evidence: 'process 813 is "runsc-sandbox" with host-uds=all: pods can open Unix sockets',
+    weak: [{ flag: 'host-uds', value: 'all', weight: 'decides', why: 'pods can open Unix sockets' }] as const,
   }));
   return {
     ...reportOf({
@@ -119,7 +128,8 @@ export function statusOf(
       forbidden: outside,
       allowed: [],
       untold: [],
-      inside: (pods.inside ?? []).map((name) => `uid-${name}`),
+      weakened: open,
+      inside: [...(pods.inside ?? []), ...(pods.open ?? [])].map((name) => `uid-${name}`),
     },
     ...changes,
   };

@@ -42,6 +42,22 @@ describe('pods', () => {
     assert.equal(err, '1 pod should run in gVisor and does not: see kubectl gvisor-ready why POD.\n');
   });
 
+  it('finds the pod that has a way out of its sandbox, which is a problem where gVisor is wanted', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.list(EVAL, [podOf('open')]);
+    tell(api, 'node-1', statusOf('node-1', { open: ['open'] }));
+    const { code, out, err } = await run('pods -o wide --no-headers');
+    assert.equal(code, 1);
+    assert.match(
+      out,
+      /^open {3}open {3}yes {3}- {3}node-1 {3}process 813 is "runsc-sandbox" with host-uds=all: /,
+    );
+    assert.equal(
+      err,
+      '1 pod should be shut in gVisor and has a way out: see kubectl gvisor-ready why POD.\n',
+    );
+  });
+
   it('of all namespaces with -A, and of another with -n', async (t) => {
     const { api, run } = await openFleet(t);
     api.list('/api/v1/pods', [

@@ -64,6 +64,8 @@ describe('an agent of a node that was taken over', () => {
       { untold: 'text' },
       { allowed: 5 },
       { inside: 5 },
+      { weakened: [{ uid: 'uid-a', evidence: 'e' }] },
+      { weakened: [{ uid: 'uid-a', evidence: 'e', weak: [null] }] },
       { at: 5 },
       { forbidden: [{ evidence: 'e' }] },
       { forbidden: [{ uid: 'uid-a' }] },

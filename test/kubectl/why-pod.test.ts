@@ -38,6 +38,18 @@ describe('why POD that runs', () => {
     assert.match(text, /its process is not that of gVisor: the handler of this node leads elsewhere/);
   });
 
+  it('in gVisor with a way out to the host, and which', async (t) => {
+    const { code, text } = await askPod(t, podOf('open', { runtimeClassName: 'gvisor' }), ({ api }) =>
+      tell(api, 'node-1', statusOf('node-1', { open: ['open'] })),
+    );
+    assert.equal(code, 1);
+    assert.match(text, /^✗ eval\/open on node-1 runs in gVisor, with a way out to the host/);
+    assert.match(
+      text,
+      /the agent: process 813 is "runsc-sandbox" with host-uds=all: pods can open Unix sockets/,
+    );
+  });
+
   it('outside of gVisor, as it asks', async (t) => {
     const { code, text } = await askPod(t, podOf('out'), ({ api }) => {
       api.behind.set('/api/v1/namespaces/eval', { metadata: { name: 'eval' } });

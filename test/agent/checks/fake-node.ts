@@ -12,7 +12,14 @@ import { sandboxArgv, TEXT_PAGES } from '../host/fake-process.ts';
 
 /** A runtime as containerd reports it, gVisor's unless said otherwise. */
 export function loadedRuntime(changes: Partial<Runtime> = {}): Runtime {
-  return { runtimeType: 'io.containerd.runsc.v1', runtimePath: '', options: {}, snapshotter: '', ...changes };
+  return {
+    runtimeType: 'io.containerd.runsc.v1',
+    runtimePath: '',
+    options: {},
+    snapshotter: '',
+    podAnnotations: [],
+    ...changes,
+  };
 }
 
 /** What a healthy containerd of that release answers with these handlers beside "runc". */
@@ -63,6 +70,7 @@ export function sourcesOf(name: string, changes: Partial<Sources> = {}): Sources
     programs: new RunscPrograms(),
     edit: 'the file of the distribution; then restart containerd',
     requireLimits: false,
+    forbidFlagOverride: false,
     ...changes,
   };
 }

@@ -43,5 +43,8 @@ describe('differences', () => {
       'runtime_path is "" and becomes "/x"',
       'SystemdCgroup is true and becomes ""',
     ]);
+    assert.deepEqual(differences({ ...loaded, podAnnotations: ['dev.gvisor.*'] }, loaded), [
+      'pod_annotations is ["dev.gvisor.*"] and becomes []',
+    ]);
   });
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { isolation } from '../../../agent/checks/isolation.ts';
 import type { Witness } from '../../../agent/proof/witness.ts';
-import { sentryFlags } from '../../../agent/runsc/sentry.ts';
+import { sentryFlags } from '../../../agent/runsc/flags.ts';
 import { sandboxArgv } from '../host/fake-process.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf, witnessOf } from './fake-node.ts';
@@ -60,6 +60,59 @@ describe('isolation', () => {
     const host = await tempHost(t, { '/r.toml/is-a-folder': '' });
     const seen = await inspect(isolation, sourcesOf('', { host, cri }), witness);
     assert.equal(outcome(seen), 'advises IsolationWeakened');
+  });
+
+  const PATTERN = 'dev.gvisor.*';
+  const openCri = (podAnnotations: readonly string[]) =>
+    fakeCri(criStatus('v2.4.2', { runsc: loadedRuntime({ podAnnotations }) }));
+
+  for (const [forbidFlagOverride, expected] of [
+    [false, 'advises AnnotationsPassFlags'],
+    [true, 'decides AnnotationsPassFlags'],
+  ] as const) {
+    it(`${expected} where the handler passes annotations on, FORBID_FLAG_OVERRIDE ${forbidFlagOverride}`, async () => {
+      const sources = sourcesOf('', { cri: openCri([PATTERN]), forbidFlagOverride });
+      const seen = await inspect(isolation, sources, witnessOf());
+      assert.equal(outcome(seen), expected);
+      assert.match(seen.message, /\(dev\.gvisor\.flag\.host-uds by the pattern "dev\.gvisor\.\*"\)/);
+      assert.ok(seen.evidence?.some(({ value }) => value.includes('dev.gvisor.spec.rootfs.source')));
+    });
+  }
+
+  it('passes a handler that passes on mount hints alone, whatever is forbidden', async () => {
+    const sources = sourcesOf('', { cri: openCri(['dev.gvisor.spec.mount.*']), forbidFlagOverride: true });
+    assert.equal(outcome(await inspect(isolation, sources, witnessOf())), 'pass');
+  });
+
+  for (const [flags, forbidFlagOverride, expected] of [
+    [{ network: 'host' }, false, 'decides IsolationWeakened'],
+    [{ network: 'host' }, true, 'decides IsolationWeakened'],
+    [{ 'net-raw': 'true' }, false, 'advises IsolationWeakened'],
+    [{ 'net-raw': 'true' }, true, 'decides AnnotationsPassFlags'],
+  ] as const) {
+    it(`names a weak flag and the handler's patterns together: ${Object.keys(flags)}, ${expected}`, async () => {
+      const sources = sourcesOf('', { cri: openCri([PATTERN]), forbidFlagOverride });
+      const seen = await inspect(isolation, sources, witnessOf({ flags }));
+      assert.equal(outcome(seen), expected);
+      for (const words of [/Flags of runsc weaken the sandbox/, /passes on annotations/])
+        assert.match(seen.message, words);
+      assert.ok(seen.evidence?.some(({ value }) => value.includes('pod_annotations')));
+    });
+  }
+
+  it('stands by a proof where containerd does not tell of the handler, unless that is forbidden', async () => {
+    const blind = { cri: fakeCri(undefined) };
+    assert.equal(outcome(await inspect(isolation, sourcesOf('', blind), witnessOf())), 'pass');
+    await assert.rejects(
+      inspect(isolation, sourcesOf('', { ...blind, forbidFlagOverride: true }), witnessOf()),
+      /ECONNREFUSED/,
+    );
+  });
+
+  it('says of a flag that it does not know that it may weaken the sandbox', async (t) => {
+    const seen = await lookAt(t, ['--next-year=1']);
+    assert.equal(outcome(seen), 'advises IsolationWeakened');
+    assert.match(seen.message, /^Flags of runsc may weaken the sandbox \(next-year=1\)/);
   });
 
   for (const seccomp of [0, 1, Number.NaN]) {

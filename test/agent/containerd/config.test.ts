@@ -11,7 +11,7 @@ describe('readContainerdConfig', () => {
   it('tells the file and the line of a handler, its options, and the last file that had a word in it', async (t) => {
     const host = await tempHost(t, {
       [ROOT]: `version = 3\nimports = ["d/*.toml"]\n\n[${V3}.runsc]\n${RUNC}\n`,
-      '/etc/containerd/d/a.toml': `version = 3\n\n\n[${V3}.runsc]\n${RUNSC}\nsnapshotter = "native"\n[${V3}.runsc.options]\nConfigPath = "/x"\n`,
+      '/etc/containerd/d/a.toml': `version = 3\n\n\n[${V3}.runsc]\n${RUNSC}\nsnapshotter = "native"\npod_annotations = ["dev.gvisor.*"]\n[${V3}.runsc.options]\nConfigPath = "/x"\n`,
     });
     const { runtimes, files } = await readContainerdConfig(host, ROOT, 'v2.2.2');
     assert.deepEqual(files, [ROOT, '/etc/containerd/d/a.toml']);
@@ -19,6 +19,7 @@ describe('readContainerdConfig', () => {
       runtimeType: 'io.containerd.runsc.v1',
       runtimePath: '',
       snapshotter: 'native',
+      podAnnotations: ['dev.gvisor.*'],
       options: { ConfigPath: '/x' },
       file: '/etc/containerd/d/a.toml',
       line: 4,
@@ -27,6 +28,7 @@ describe('readContainerdConfig', () => {
       runtimeType: 'io.containerd.runc.v2',
       runtimePath: '',
       snapshotter: '',
+      podAnnotations: [],
       options: {},
     });
   });

@@ -130,7 +130,7 @@ describe('CriClient', { concurrency: true }, () => {
     const pid = containerd.sandboxes.byId.get('1f')?.pid ?? 0;
     const runtimeType = 'io.containerd.runsc.v1';
     const seen = { state: 'SANDBOX_READY', pid, runtimeType, cgroupParent: '/kubepods/pod1' };
-    assert.deepEqual(await client.sandbox('1f'), seen);
+    assert.deepEqual(await client.sandbox('1f'), { ...seen, annotations: new Map() });
     assert.deepEqual(await client.listPids('1f'), [1]);
     await assert.rejects(client.sandbox('gone'), { kind: 'absent' });
   });

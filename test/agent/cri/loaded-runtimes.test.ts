@@ -27,6 +27,7 @@ const V1 = {
         runtimePath: '',
         options: { ConfigPath: '/etc/containerd/runsc.toml', TypeUrl: 'io.containerd.runsc.v1.options' },
         snapshotter: 'native',
+        PodAnnotations: ['dev.gvisor.*'],
       },
     },
   },
@@ -41,8 +42,8 @@ const V2 = {
       runsc: {
         runtimeType: 'io.containerd.runsc.v1',
         runtimePath: '/opt/gvisor/containerd-shim-runsc-v1',
-        PodAnnotations: [],
-        ContainerAnnotations: [],
+        PodAnnotations: ['a.*', 'b'],
+        ContainerAnnotations: ['c'],
         options: null,
         privileged_without_host_devices: false,
         cniConfDir: '',
@@ -65,6 +66,7 @@ describe('loadedRuntimes', () => {
       runtimePath: '',
       options: { ConfigPath: '/etc/containerd/runsc.toml', TypeUrl: 'io.containerd.runsc.v1.options' },
       snapshotter: 'native',
+      podAnnotations: ['dev.gvisor.*'],
     });
   });
 
@@ -74,6 +76,7 @@ describe('loadedRuntimes', () => {
       runtimePath: '/opt/gvisor/containerd-shim-runsc-v1',
       options: {},
       snapshotter: '',
+      podAnnotations: ['a.*', 'b'],
     });
   });
 
@@ -88,8 +91,10 @@ describe('loadedRuntimes', () => {
   }
 
   it('takes fields of other types for absent', () => {
-    const odd = { containerd: { runtimes: { a: null, b: { runtimeType: 1, options: 'x' } } } };
-    const empty = { runtimeType: '', runtimePath: '', options: {}, snapshotter: '' };
+    const odd = {
+      containerd: { runtimes: { a: null, b: { runtimeType: 1, options: 'x', PodAnnotations: [7, null] } } },
+    };
+    const empty = { runtimeType: '', runtimePath: '', options: {}, snapshotter: '', podAnnotations: [] };
     assert.deepEqual(
       loadedRuntimes(JSON.stringify(odd)),
       new Map([

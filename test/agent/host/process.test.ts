@@ -59,8 +59,8 @@ describe('readProcess', () => {
 
   it('refuses arguments that are larger than any that matter', async (t) => {
     const host = await tempHost(t);
-    addProcess(host.root, 7, { argv: ['x'.repeat(64 * 1024)] });
-    await assert.rejects(readProcess(host, 7), /larger than 65536 bytes/);
+    addProcess(host.root, 7, { argv: ['x'.repeat(512 * 1024)] });
+    await assert.rejects(readProcess(host, 7), /larger than 524288 bytes/);
   });
 
   it('knows no number that is not told', async (t) => {

@@ -14,7 +14,7 @@ describe('PodMetrics', () => {
       [all, 2],
       [[POD], 0],
     ] as const) {
-      pods.publish({ pods: seen, unsandboxed: [], atMs: 0 }, new Set());
+      pods.publish({ pods: seen, unsandboxed: [], weakened: [], atMs: 0 }, new Set());
       assert.deepEqual(await named(metrics, 'gvisor_unlimited_pods'), [`gvisor_unlimited_pods ${expected}`]);
     }
   });
@@ -24,7 +24,7 @@ describe('PodMetrics', () => {
     assert.deepEqual(await named(metrics, 'gvisor_unsandboxed_pods'), []);
     const outside = [POD, { ...POD, namespace: 'other' }];
     for (const unsandboxed of [outside, []]) {
-      pods.publish({ pods: outside, unsandboxed, atMs: 0 }, new Set(['eval', 'other']));
+      pods.publish({ pods: outside, unsandboxed, weakened: [], atMs: 0 }, new Set(['eval', 'other']));
       const text = (await metrics.text()).body;
       assert.match(text, new RegExp(`^gvisor_unsandboxed_pods ${unsandboxed.length}$`, 'm'));
       assert.doesNotMatch(text, /"(eval|other)"/);
@@ -39,12 +39,27 @@ describe('PodMetrics', () => {
       [[POD, POD, told, elsewhere], 2],
       [[told, elsewhere], 0],
     ] as const) {
-      pods.publish({ pods: seen, unsandboxed: [], atMs: 7_000 }, new Set(['eval']));
+      pods.publish({ pods: seen, unsandboxed: [], weakened: [], atMs: 7_000 }, new Set(['eval']));
       assert.deepEqual(await named(metrics, 'gvisor_unknown_pods'), [`gvisor_unknown_pods ${expected}`]);
     }
     assert.deepEqual(await named(metrics, 'gvisor_pods_last_seen_timestamp_seconds'), [
       'gvisor_pods_last_seen_timestamp_seconds 7',
     ]);
+  });
+
+  it('counts weakened pods, and those with a way out as outside gVisor where it is required', async () => {
+    const { pods, metrics } = fresh();
+    const weak = (weight: 'decides' | 'advises', namespace: string) => {
+      const how = { flag: 'a', value: 'b', weight, why: 'c' };
+      return { ...POD, sandboxed: true, namespace, weak: [how] };
+    };
+    const weakened = [weak('decides', 'eval'), weak('advises', 'eval'), weak('decides', 'other')];
+    pods.publish({ pods: weakened, unsandboxed: [], weakened, atMs: 0 }, new Set(['eval']));
+    assert.deepEqual(await named(metrics, 'gvisor_weakened_pods'), ['gvisor_weakened_pods 3']);
+    const outside = await named(metrics, 'gvisor_unsandboxed_pods');
+    assert.deepEqual(outside, ['gvisor_unsandboxed_pods 1']);
+    pods.publish({ pods: [], unsandboxed: [], weakened: [], atMs: 0 }, new Set(['eval']));
+    assert.deepEqual(await named(metrics, 'gvisor_weakened_pods'), ['gvisor_weakened_pods 0']);
   });
 
   it('tells when namespaces were last heard of only where they are followed', async () => {

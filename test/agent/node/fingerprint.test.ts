@@ -21,6 +21,7 @@ describe('fingerprintOf', () => {
     CRI_SOCKET: '/a',
     CONTAINERD_CONFIG: '/a',
     REQUIRE_LIMITS: 'on',
+    FORBID_FLAG_OVERRIDE: 'on',
     MIN_RUNSC_RELEASE: '20990101.0',
   };
   for (const [name, value] of Object.entries(settings)) {

@@ -14,7 +14,8 @@ const pod = (name: string, sandboxed?: boolean): Pod => ({
 
 describe('podsOutside', () => {
   const [inside, untold, forbidden, allowed] = [pod('a', true), pod('b'), pod('c', false), pod('d', false)];
-  const seen = { pods: [inside, untold, forbidden, allowed], unsandboxed: [forbidden], atMs: 0 };
+  const weakened = [{ ...inside, weak: [] }];
+  const seen = { pods: [inside, untold, forbidden, allowed], unsandboxed: [forbidden], weakened, atMs: 0 };
 
   it('tells pods outside of gVisor where it is required from those elsewhere, and from those nobody could tell of', () => {
     const outside = podsOutside(seen, true, 3_000);
@@ -26,6 +27,7 @@ describe('podsOutside', () => {
       forbidden: [forbidden],
       allowed: [allowed],
       untold: [untold],
+      weakened,
       inside: ['a'],
     });
   });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { judgeSandbox, type SandboxFacts } from '../../../agent/pods/pod.ts';
+import { isOpen, judgeSandbox, type Pod, type SandboxFacts, weakenedPods } from '../../../agent/pods/pod.ts';
 
 describe('judgeSandbox', () => {
   const table: readonly [
@@ -86,4 +86,63 @@ describe('judgeSandbox', () => {
       assert.deepEqual(judgeSandbox(facts), { ...(sandboxed === undefined ? {} : { sandboxed }), evidence });
     });
   }
+});
+
+describe('weakenedPods', () => {
+  const podWith = (argv: readonly string[], annotations: Readonly<Record<string, string>> = {}): Pod => ({
+    namespace: 'eval',
+    name: 'a',
+    uid: 'uid-a',
+    handler: 'runsc',
+    ...judgeSandbox({
+      runtimeType: 'io.containerd.runsc.v1',
+      pid: 7,
+      argv: ['runsc-sandbox', '--platform=systrap', ...argv, 'boot'],
+      annotations: new Map(Object.entries(annotations)),
+    }),
+  });
+  const HOST_UDS = podWith(['--host-uds=all']);
+  const NET_RAW = podWith(['--net-raw=true']);
+  const NEWER = podWith(['--next-year=1']);
+  const TPU = podWith([], { 'dev.gvisor.internal.tpuproxy': 'true' });
+  const probe = (flags: Readonly<Record<string, string>>, handler = 'runsc') => ({ handler, flags });
+  const TABLE: readonly (readonly [what: string, Pod, ReturnType<typeof probe> | undefined, string[]])[] = [
+    ['one of the defaults', podWith([]), probe({}), []],
+    ['a harmless flag', podWith(['--debug=true']), probe({}), []],
+    ['a way out that the probe lacks', HOST_UDS, probe({}), ['host-uds']],
+    ['a way out that the probe has as well', HOST_UDS, probe({ 'host-uds': 'all' }), ['host-uds']],
+    ['a way out of another handler', HOST_UDS, probe({}, 'runsc-kvm'), ['host-uds']],
+    ['a way out before the first probe', HOST_UDS, undefined, ['host-uds']],
+    ['less protection than the probe', NET_RAW, probe({}), ['net-raw']],
+    ['less protection, as the probe has it', NET_RAW, probe({ 'net-raw': 'true' }), []],
+    ['less protection of another handler, which no probe tells of', NET_RAW, probe({}, 'runsc-kvm'), []],
+    ['less protection before the first probe', NET_RAW, undefined, []],
+    ['an unknown flag that the probe lacks', NEWER, probe({}), ['next-year']],
+    ['an unknown flag of another value', NEWER, probe({ 'next-year': '0' }), ['next-year']],
+    ['an unknown flag that the probe has as well', NEWER, probe({ 'next-year': '1' }), []],
+    ['an annotation, whatever the probe', TPU, undefined, ['dev.gvisor.internal.tpuproxy']],
+  ];
+  for (const [what, pod, seen, flags] of TABLE) {
+    it(`${what}: ${flags.join() || 'nothing'}`, () => {
+      const weak = weakenedPods([pod], seen).flatMap((each) => each.weak.map(({ flag }) => flag));
+      assert.deepEqual(weak, flags);
+    });
+  }
+
+  it('says how in the evidence, and which of them have a way out', () => {
+    const [uds, tpu] = weakenedPods([HOST_UDS, TPU], undefined);
+    assert.match(
+      uds?.evidence ?? '',
+      /^process 7 is "runsc-sandbox" with host-uds=all: pods can open or create Unix sockets/,
+    );
+    assert.deepEqual(
+      [uds, tpu].map((pod) => pod && isOpen(pod)),
+      [true, false],
+    );
+  });
+
+  it('is no matter of a pod that only calls itself a sandbox of gVisor', () => {
+    const facts = { runtimeType: 'io.containerd.runc.v2', pid: 7, runtimePids: [7] };
+    assert.equal('weak' in judgeSandbox({ ...facts, argv: ['runsc-sandbox', '--host-uds=all'] }), false);
+  });
 });

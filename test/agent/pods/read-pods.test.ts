@@ -17,6 +17,8 @@ type Sandbox = {
   readonly pid?: number;
   /** The cgroup parent that the kubelet asked for. */
   readonly parent?: string;
+  /** The annotations of its OCI spec. */
+  readonly annotations?: Readonly<Record<string, string>>;
 };
 
 /** A containerd with these pods, and a host with these processes. */
@@ -42,7 +44,9 @@ async function nodeWith(
     PodSandboxStatus: ({ podSandboxId }) => {
       const found = sandboxes.find(({ id }) => id === podSandboxId);
       const config = found?.parent === undefined ? {} : { linux: { cgroup_parent: found.parent } };
-      return { info: { info: JSON.stringify({ pid: found?.pid, runtimeType: found?.type, config }) } };
+      const runtimeSpec = { annotations: found?.annotations };
+      const info = { pid: found?.pid, runtimeType: found?.type, config, runtimeSpec };
+      return { info: { info: JSON.stringify(info) } };
     },
   };
   const { containerd, client } = await fakeContainerd(context, scripts);
@@ -86,6 +90,20 @@ describe('PodReader', () => {
     assert.deepEqual(await reader.read(SIGNAL), expected);
     assert.equal(containerd.calls.filter((method) => method === 'PodSandboxStatus').length, 2);
     assert.deepEqual(containerd.requests[0]?.request.filter.state, { state: 'SANDBOX_READY' });
+  });
+
+  it('tells what weakens a sandbox: flags, however long the arguments are, and annotations of its OCI spec', async (t) => {
+    const annotations = { 'dev.gvisor.internal.tpuproxy': 'true', 'io.kubernetes.cri.sandbox-name': 'a' };
+    const argv = ['runsc-sandbox', `--strace-syscalls=${'x'.repeat(256 * 1024)}`, '--host-uds=all', 'boot'];
+    const { reader } = await nodeWith(t, [{ ...GVISOR, annotations }], { 11: { argv } });
+    const [pod] = await reader.read(SIGNAL);
+    assert.deepEqual(
+      pod?.weak?.map(({ flag, value, weight }) => [flag, value, weight]),
+      [
+        ['host-uds', 'all', 'decides'],
+        ['dev.gvisor.internal.tpuproxy', 'true', 'advises'],
+      ],
+    );
   });
 
   it('asks again about a pod of which nothing could be told', async (t) => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { identifyGuest, readWitness, type Witness } from '../../../agent/proof/witness.ts';
-import { sentryFlags } from '../../../agent/runsc/sentry.ts';
+import { sentryFlags } from '../../../agent/runsc/flags.ts';
 import { sandboxArgv, TEXT_PAGES } from '../host/fake-process.ts';
 import { brief, scene, vanish } from './scene.ts';
 

@@ -105,6 +105,7 @@ export const FLOODED: Status = {
     forbidden: Array.from({ length: 50 }, (_, index) => pod('eval', `plain-${index}`, 3000 + index)),
     allowed: Array.from({ length: 60 }, (_, index) => pod('kube-system', `daemon-${index}`, 4000 + index)),
     untold: [],
+    weakened: [],
     inside: [],
   },
 };

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { advise, fail, pass, skip, unknown } from '../../../agent/finding.ts';
+import type { Status } from '../../../agent/report.ts';
 import { renderReport, TerminalPublisher } from '../../../agent/text/terminal.ts';
 import { finding, reportOf, unproven, verdictOf } from '../reports.ts';
 import { EXPLAINED, FLOODED, SAMPLES } from './sample-status.ts';
@@ -130,6 +131,25 @@ describe('renderReport', () => {
     assert.match(text, /\n {4}2 of 6 pods run outside of gVisor where nothing requires it\n/);
     assert.match(renderReport(SAMPLES.proven, SCREEN), /✓ No pod runs outside of gVisor in a namespace/);
     assert.match(renderReport(FLOODED, SCREEN), /and 30 more\n/);
+  });
+
+  it('names the pods in a weakened sandbox, as a fault only where they have a way out', () => {
+    const weakened = (weight: 'decides' | 'advises') => {
+      const weak = [{ flag: 'host-uds', value: 'all', weight, why: 'way out' }];
+      const evidence = 'process 8 is "runsc-sandbox" with host-uds=all: way out';
+      return { namespace: 'eval', name: 'a', uid: 'u', handler: 'runsc', sandboxed: true, weak, evidence };
+    };
+    const withPods = (status: Status, weight: 'decides' | 'advises') =>
+      renderReport(
+        { ...status, pods: status.pods && { ...status.pods, weakened: [weakened(weight)] } },
+        SCREEN,
+      );
+    assert.match(
+      withPods(SAMPLES.proven, 'decides'),
+      /\n {2}✗ 1 pod runs in a weakened sandbox\n {4}eval\/a: process 8 is "runsc-sandbox" with host-uds=all: way out\n/,
+    );
+    assert.match(withPods(SAMPLES.proven, 'advises'), /\n {2}! 1 pod runs in a weakened sandbox\n/);
+    assert.match(withPods(SAMPLES.outside, 'decides'), /\n {4}1 pod runs in a weakened sandbox; 2 of 6 pods/);
   });
 });
 

@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { describe, it } from 'node:test';
+import { annotationsPassed, sentryFlags, UNKNOWN, weaknessesOf } from '../../../agent/runsc/flags.ts';
+
+describe('sentryFlags', () => {
+  const FLAGS: readonly (readonly [string, Readonly<Record<string, string>> | undefined])[] = [
+    ['runsc-sandbox --network=host --platform=kvm boot 1f', { network: 'host', platform: 'kvm' }],
+    ['runsc-sandbox -net-raw --debug=false boot', { 'net-raw': 'true', debug: 'false' }],
+    ['runsc-sandbox --log=/a=b boot', { log: '/a=b' }],
+    ['runsc-sandbox --root= boot --network=host', { root: '' }],
+    ['runsc-sandbox --root=/x positional --network=host', { root: '/x' }],
+    ['runsc-sandbox --network=none --network=host boot', { network: 'host' }],
+    ['runsc-sandbox', {}],
+    ['gvisor-sentry-prewarmer /usr/bin/runsc runsc-sandbox --network=host boot', { network: 'host' }],
+    ['/opt/gvisor-bin/gvisor-sentry-prewarmer runsc-sandbox boot', {}],
+    ['gvisor-sentry-prewarmer --network=host', undefined],
+    ['/pause runsc-sandbox --network=host boot', undefined],
+    ['/usr/bin/runsc-sandbox boot', undefined],
+    ['', undefined],
+  ];
+  for (const [words, expected] of FLAGS) {
+    it(`reads ${expected === undefined ? 'none' : Object.keys(expected).join(', ') || 'no flag'} in "${words}"`, () => {
+      const flags = sentryFlags(words.split(' '));
+      assert.deepEqual(flags && Object.fromEntries(flags), expected);
+    });
+  }
+
+  it('takes an empty command line for no sandbox', () => assert.equal(sentryFlags([]), undefined));
+});
+
+describe('weaknessesOf', () => {
+  const FLAGS: readonly (readonly [flag: string, value: string, 'decides' | 'advises' | 'nothing'])[] = [
+    ['network', 'host', 'decides'],
+    ['network', 'plugin', 'advises'],
+    ['network', 'sandbox', 'nothing'],
+    ['network', 'none', 'nothing'],
+    ['EXPERIMENTAL-xdp', 'off', 'nothing'],
+    ['EXPERIMENTAL-xdp', 'ns', 'advises'],
+    ['EXPERIMENTAL-xdp', 'redirect:eth0', 'decides'],
+    ['EXPERIMENTAL-xdp', 'tunnel:eth0', 'decides'],
+    ['host-uds', 'open', 'decides'],
+    ['host-uds', 'create', 'decides'],
+    ['host-uds', 'all', 'decides'],
+    ['host-uds', 'none', 'nothing'],
+    ['fsgofer-host-uds', 'true', 'decides'],
+    ['host-fifo', 'open', 'decides'],
+    ['host-fifo', 'none', 'nothing'],
+    ['character-device-policy', 'emulated-only', 'nothing'],
+    ['character-device-policy', 'passthrough', 'decides'],
+    ['TESTONLY-unsafe-nonroot', 'true', 'decides'],
+    ['TESTONLY-unsafe-nonroot', 'false', 'nothing'],
+    ['TESTONLY-afs-syscall-panic', 'true', 'advises'],
+    ['allow-flag-override', '1', 'decides'],
+    ['allow-flag-override', 'false', 'nothing'],
+    ['pod-init-config', '/etc/falco/pod-init.json', 'advises'],
+    ['pod-init-config', '', 'nothing'],
+    ['gofer-network-namespace', 'host', 'advises'],
+    ['gofer-network-namespace', 'null', 'nothing'],
+    ['profile', 'true', 'advises'],
+    ['rootless', 'T', 'advises'],
+    ['ignore-cgroups', 'true', 'advises'],
+    ['nvproxy', 'true', 'advises'],
+    ['platform', 'ptrace', 'advises'],
+    ['platform', 'kvm', 'nothing'],
+    ['net-raw', 'true', 'advises'],
+    ['allow-packet-socket-write', 'true', 'advises'],
+    ['allow-suid', 'true', 'advises'],
+    ['debug', 'true', 'nothing'],
+    ['a-flag-of-next-year', 'false', 'advises'],
+    ['constructor', 'true', 'advises'],
+  ];
+  for (const [flag, value, weight] of FLAGS) {
+    it(`says that ${flag}=${value} ${weight}`, () => {
+      assert.equal(weaknessesOf(new Map([[flag, value]]))[0]?.weight ?? 'nothing', weight);
+    });
+  }
+
+  it('puts the deciding flags first, and those that it does not know last', () => {
+    const flags = new Map([
+      ['unheard-of', '1'],
+      ['net-raw', 'true'],
+      ['debug', 'true'],
+      ['network', 'host'],
+    ]);
+    assert.deepEqual(
+      weaknessesOf(flags).map(({ flag }) => flag),
+      ['network', 'net-raw', 'unheard-of'],
+    );
+  });
+
+  it('shows no more than the beginning of what a pod may have written, and nothing that a terminal would act on', () => {
+    const [found] = weaknessesOf(new Map([['pod-init-config', `\u001b[2J${'x'.repeat(100_000)}`]]));
+    assert.equal(found?.value, `\ufffd[2J${'x'.repeat(96)}`);
+  });
+
+  const ANNOTATIONS: readonly (readonly [string, string, 'decides' | 'advises' | 'nothing'])[] = [
+    ['dev.gvisor.spec.rootfs.source', '/var/lib/image.erofs', 'decides'],
+    ['dev.gvisor.internal.checkpoint.path', '/etc', 'decides'],
+    ['dev.gvisor.internal.fscheckpoint.path', '/etc', 'decides'],
+    ['dev.gvisor.internal.nvproxy', 'true', 'advises'],
+    ['dev.gvisor.internal.nvproxy', 'false', 'nothing'],
+    ['dev.gvisor.internal.tpuproxy', 'true', 'advises'],
+    ['dev.gvisor.spec.cgroup-parent', '/', 'advises'],
+    ['dev.gvisor.spec.mount.data.share', 'pod', 'nothing'],
+    ['dev.gvisor.internal.cpufeatures', 'sse2', 'nothing'],
+    ['io.kubernetes.cri.sandbox-name', 'pod', 'nothing'],
+    // A flag counts by the arguments of the sandbox alone: runsc refuses those that annotations may not set.
+    ['dev.gvisor.flag.network', 'host', 'nothing'],
+  ];
+  for (const [annotation, value, weight] of ANNOTATIONS) {
+    it(`says that the annotation ${annotation}=${value} ${weight}`, () => {
+      assert.equal(weaknessesOf(new Map(), new Map([[annotation, value]]))[0]?.weight ?? 'nothing', weight);
+    });
+  }
+});
+
+describe('the flags of each gVisor', () => {
+  // What `runsc flags` of three releases prints, which test/integration/runtimes.test.ts compares with these releases.
+  const RELEASES = JSON.parse(
+    readFileSync(new URL('../../fixtures/runsc-flags.json', import.meta.url), 'utf8'),
+  ) as Readonly<Record<string, readonly string[]>>;
+  for (const [release, flags] of Object.entries(RELEASES)) {
+    it(`knows every flag of ${release}, but for those of gVisor's own tests`, () => {
+      const unknown = flags.filter((flag) => weaknessesOf(new Map([[flag, '']]))[0]?.why === UNKNOWN);
+      assert.deepEqual(
+        unknown.filter((flag) => !flag.startsWith('TESTONLY-')),
+        [],
+      );
+    });
+  }
+});
+
+describe('annotationsPassed', () => {
+  const HOST_UDS = 'dev.gvisor.flag.host-uds';
+  const NVPROXY = 'dev.gvisor.internal.nvproxy';
+  const ROOTFS = 'dev.gvisor.spec.rootfs.source';
+  const PATTERNS: readonly (readonly [pattern: string, passed: readonly string[], not: readonly string[]])[] =
+    [
+      ['dev.gvisor.*', [HOST_UDS, NVPROXY, ROOTFS], []],
+      ['*', [HOST_UDS, NVPROXY, ROOTFS], []],
+      ['dev.gvisor.flag.*', [HOST_UDS], [NVPROXY, ROOTFS]],
+      ['dev.gvisor.flag.host-uds', [HOST_UDS], [NVPROXY]],
+      ['dev.gvisor.[f-i]*', [HOST_UDS, NVPROXY], [ROOTFS]],
+      ['dev.gvisor.internal.*', [NVPROXY], [HOST_UDS]],
+      ['dev.gvisor.spec.*', [ROOTFS], [HOST_UDS]],
+      ['*.nvproxy', [NVPROXY], [HOST_UDS]],
+      ['dev.gvisor.spec.mount.*', [], [HOST_UDS, NVPROXY, ROOTFS]],
+      ['dev.gvisor.flag.debug', [], [HOST_UDS]],
+      ['dev.gvisor.flag', [], [HOST_UDS]],
+      ['dev.gvisor.*/*', [], [HOST_UDS]],
+      ['[', [], [HOST_UDS]],
+      ['', [], [HOST_UDS]],
+    ];
+  for (const [pattern, passed, not] of PATTERNS) {
+    it(`of "${pattern}" are ${passed.join(', ') || 'none'}`, () => {
+      const found = annotationsPassed([pattern]).map(({ annotation }) => annotation);
+      assert.deepEqual(
+        passed.filter((annotation) => !found.includes(annotation)),
+        [],
+      );
+      assert.deepEqual(
+        not.filter((annotation) => found.includes(annotation)),
+        [],
+      );
+      if (passed.length === 0) assert.deepEqual(found, []);
+    });
+  }
+});

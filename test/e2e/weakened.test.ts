@@ -1,0 +1,230 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import type { Report, Status } from '../../agent/report.ts';
+import { healNode } from '../../cluster/faults/break-node.ts';
+import {
+  CONTAINERD_CONFIG,
+  containerdConfig,
+  handlerTable,
+  RUNSC_CONFIG,
+  runscToml,
+} from '../../cluster/node/config.ts';
+import { evaluationPod } from '../../cluster/story.ts';
+import { waitFor } from '../../hack/run.ts';
+import { askAgent, onDaemonSet, readMetrics, waitForNode, waitForRollout } from './agents.ts';
+import { useCluster } from './e2e-cluster.ts';
+
+const cluster = useCluster();
+const NAMESPACE = 'weakened';
+const PATIENCE_MS = 30_000;
+const HOST_UDS = { 'dev.gvisor.flag.host-uds': 'all' };
+const MOUNT_HINT = {
+  'dev.gvisor.spec.mount.data.type': 'bind',
+  'dev.gvisor.spec.mount.data.share': 'pod',
+};
+
+/** Lets the node's handler pass annotations on, and restarts containerd. */
+async function passAnnotations(name: string, line: string): Promise<void> {
+  const node = cluster().node(name);
+  const handler = handlerTable(node.spec).replace(/ {2}runtime_type.*\n/, `$&  ${line}\n`);
+  await node.write(CONTAINERD_CONFIG, containerdConfig(node.spec, handler));
+  await node.restart('containerd');
+}
+
+async function start(name: string, node: string, annotations: object): Promise<void> {
+  const spec = {
+    nodeName: node,
+    runtimeClassName: 'runsc-anywhere',
+    volumes: [{ name: 'data', emptyDir: {} }],
+  };
+  const container = { volumeMounts: [{ name: 'data', mountPath: '/data' }] };
+  const pod = JSON.parse(evaluationPod(name, { gvisor: false, spec, container })) as { metadata: object };
+  const manifest = { ...pod, metadata: { ...pod.metadata, annotations } };
+  await cluster().kubectl(['apply', '-n', NAMESPACE, '-f', '-'], JSON.stringify(manifest));
+  await cluster().kubectl(['wait', '-n', NAMESPACE, `pod/${name}`, '--for=condition=Ready', '--timeout=90s']);
+}
+
+async function end(...names: readonly string[]): Promise<void> {
+  await cluster().kubectl(['delete', 'pod', '-n', NAMESPACE, ...names, '--force', '--grace-period=0']);
+}
+
+/** The arguments of the sandboxes of the node's gVisor pods that carry these words. */
+async function sentriesWith(node: string, words: string): Promise<readonly string[]> {
+  const all = await cluster().node(node).system.processes();
+  return all
+    .map(({ argv }) => argv.join(' '))
+    .filter((line) => /runsc-sandbox/.test(line) && line.includes(words));
+}
+
+async function reportOf(node: string): Promise<Status> {
+  const { code, text } = await askAgent(cluster(), node, '/report');
+  assert.equal(code, 200, text);
+  return JSON.parse(text) as Status;
+}
+
+/** Waits until the agent has read this pod, and gives the report. */
+function reportWith(node: string, pod: string): Promise<Status> {
+  return waitFor(`the agent on ${node} to have read ${pod}`, PATIENCE_MS, async () => {
+    const uid = await cluster().kubectl([
+      'get',
+      'pod',
+      '-n',
+      NAMESPACE,
+      pod,
+      '-o',
+      'jsonpath={.metadata.uid}',
+    ]);
+    const report = await reportOf(node);
+    return report.pods?.inside.includes(uid) ? report : undefined;
+  });
+}
+
+async function value(node: string, metric: string): Promise<number> {
+  const lines = (await readMetrics(cluster(), node)).split('\n').filter((line) => line.startsWith(metric));
+  return lines.reduce((sum, line) => sum + Number(line.split(' ')[1]), 0);
+}
+
+async function eventsOn(pod: string): Promise<readonly string[]> {
+  const selector = `involvedObject.kind=Pod,involvedObject.name=${pod},reason=WeakenedPod`;
+  const path = 'jsonpath={range .items[*]}{.message}{"\\n"}{end}';
+  const args = ['get', 'events', '-n', NAMESPACE, `--field-selector=${selector}`, '-o', path];
+  return (await cluster().kubectl(args)).split('\n').filter(Boolean);
+}
+
+function isolationOf({ findings }: Report) {
+  const finding = findings.find(({ check }) => check === 'isolation');
+  return finding?.status === 'fail' ? `${finding.weight} ${finding.reason}` : finding?.status;
+}
+
+for (const node of ['node-1', 'node-2']) {
+  describe(`on ${node}, a handler that passes annotations of pods on`, () => {
+    before(async () => {
+      await cluster().kubectl(['delete', 'namespace', NAMESPACE, '--ignore-not-found']);
+      await cluster().kubectl(['create', 'namespace', NAMESPACE]);
+      await cluster().kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=true']);
+      const runtimeClass = {
+        apiVersion: 'node.k8s.io/v1',
+        kind: 'RuntimeClass',
+        metadata: { name: 'runsc-anywhere' },
+        handler: 'runsc',
+      };
+      await cluster().kubectl(['apply', '-f', '-'], JSON.stringify(runtimeClass));
+      const account = ['wait', '-n', NAMESPACE, '--for=create', 'serviceaccount/default', '--timeout=60s'];
+      await cluster().kubectl(account);
+    });
+    after(async () => {
+      await cluster().kubectl(['delete', 'namespace', NAMESPACE, '--timeout=90s']);
+      await cluster().kubectl(['delete', 'runtimeclass', 'runsc-anywhere']);
+      await healNode(cluster(), cluster().node(node));
+    });
+
+    it('is no fault where these are annotations of containers, which pods cannot write', async () => {
+      await passAnnotations(node, 'container_annotations = ["dev.gvisor.*"]');
+      await waitForNode(cluster(), node, ({ condition }) => condition === 'True SandboxProven');
+      await start('powerless', node, HOST_UDS);
+      const report = await reportWith(node, 'powerless');
+      assert.deepEqual(await sentriesWith(node, '--host-uds'), []);
+      assert.deepEqual(report.pods?.weakened, []);
+      await end('powerless');
+    });
+
+    it('is named with its pattern, and the node stays proven', async () => {
+      await passAnnotations(node, 'pod_annotations = ["dev.gvisor.*"]');
+      const report = await waitFor('the finding', PATIENCE_MS, async () => {
+        const seen = await reportOf(node);
+        return isolationOf(seen) === 'advises AnnotationsPassFlags' ? seen : undefined;
+      });
+      assert.match(JSON.stringify(report.findings), /by the pattern \\"dev\.gvisor\.\*\\"/);
+      await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
+    });
+
+    it('leaves a pod with a mount hint alone', async () => {
+      await start('hinted', node, MOUNT_HINT);
+      const { pods } = await reportWith(node, 'hinted');
+      assert.deepEqual(pods?.weakened, []);
+      assert.deepEqual(await eventsOn('hinted'), []);
+    });
+
+    it('shows a pod that opened its sandbox: report, metrics, event', async () => {
+      await start('opened', node, HOST_UDS);
+      assert.equal((await sentriesWith(node, '--host-uds=all')).length, 1);
+      const { pods } = await reportWith(node, 'opened');
+      assert.deepEqual(
+        pods?.weakened.map(({ name, sandboxed, weak }) => [name, sandboxed, weak.map(({ flag }) => flag)]),
+        [['opened', true, ['host-uds']]],
+      );
+      const event = await waitFor('the event', PATIENCE_MS, async () => (await eventsOn('opened'))[0]);
+      assert.match(
+        event,
+        /^The sandbox of this pod is weakened: process \d+ is ".*" with host-uds=all: pods can/,
+      );
+      assert.equal(await value(node, 'gvisor_weakened_pods'), 1);
+      assert.equal(await value(node, 'gvisor_unsandboxed_pods'), 1);
+    });
+
+    it('cannot be made to overlook it by flags that fill the command line', async () => {
+      const long = { 'dev.gvisor.flag.strace-syscalls': 'x'.repeat(100_000) };
+      await start('hidden', node, { ...HOST_UDS, ...long });
+      const { pods } = await reportWith(node, 'hidden');
+      assert.ok(pods?.weakened.some(({ name }) => name === 'hidden'));
+      await end('hidden');
+    });
+
+    it('shows one whose annotation opens its sandbox without a flag', async () => {
+      // Neither gVisor here knows this one; 2026-09 does.
+      await start('annotated', node, { 'dev.gvisor.internal.checkpoint.path': '/checkpoints' });
+      const { pods } = await reportWith(node, 'annotated');
+      const weak = pods?.weakened.find(({ name }) => name === 'annotated')?.weak;
+      assert.deepEqual(
+        weak?.map(({ flag, weight }) => [flag, weight]),
+        [['dev.gvisor.internal.checkpoint.path', 'decides']],
+      );
+      assert.equal(await value(node, 'gvisor_weakened_pods'), 2);
+      await end('annotated');
+    });
+
+    it('shows one of an earlier configuration once the probe has more protection than it', async () => {
+      const machine = cluster().node(node);
+      const write = (toml: string) => machine.write(RUNSC_CONFIG, toml);
+      await write(`${runscToml(machine.spec)}  net-raw = "true"\n`);
+      await waitFor('the finding', PATIENCE_MS, async () =>
+        isolationOf(await reportOf(node)) === 'advises IsolationWeakened' ? true : undefined,
+      );
+      await start('aged', node, {});
+      const isWeakened = ({ pods }: Status) => pods?.weakened.some(({ name }) => name === 'aged');
+      assert.equal(isWeakened(await reportWith(node, 'aged')), false);
+      await write(runscToml(machine.spec));
+      await waitFor(
+        'aged to be weakened',
+        PATIENCE_MS,
+        async () => isWeakened(await reportOf(node)) || undefined,
+      );
+      await end('aged');
+    });
+
+    // On one node, because of the rollouts; test/integration/runtimes.test.ts tries the setting on both containerds.
+    if (node === 'node-1')
+      it('makes the node not ready with FORBID_FLAG_OVERRIDE=on, until it is mended', async () => {
+        await onDaemonSet(cluster(), ['set', 'env'], ['FORBID_FLAG_OVERRIDE=on']);
+        try {
+          await waitForNode(
+            cluster(),
+            node,
+            ({ ready, condition }) => ready === 'false' && condition === 'False AnnotationsPassFlags',
+            120_000,
+          );
+          await passAnnotations(node, 'pod_annotations = ["dev.gvisor.spec.mount.*"]');
+          await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
+          const { pods } = await reportWith(node, 'opened');
+          assert.ok(pods?.weakened.some(({ name }) => name === 'opened'));
+          await end('opened', 'hinted');
+          await waitFor('no weakened pod', PATIENCE_MS, async () =>
+            (await value(node, 'gvisor_weakened_pods')) === 0 ? true : undefined,
+          );
+        } finally {
+          await onDaemonSet(cluster(), ['set', 'env'], ['FORBID_FLAG_OVERRIDE-']);
+        }
+        await waitForRollout(cluster());
+      });
+  });
+}
