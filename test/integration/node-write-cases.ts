@@ -153,6 +153,13 @@ const OWN: readonly Case[] = [
   accepted('its condition removed', status(conditions({ $patch: 'delete', type: 'GVisorReady' })), {
     as: 'agent',
   }),
+  accepted(
+    'its annotation removed, the only one of the Node,',
+    status(annotation(`${DOMAIN}/proven-by`, null), 'node-3'),
+    {
+      as: 'agent3',
+    },
+  ),
   accepted('its first condition', status(conditions(condition('GVisorReady')), 'node-3'), { as: 'agent3' }),
   {
     what: 'agent: its condition is accepted beside a second one, which is older',
@@ -392,7 +399,6 @@ const TAINTS: readonly Case[] = [
     { taints: [taint()] },
     { taints: [kept(), taint()], unschedulable: null },
     { unschedulable: null },
-    { configSource: { configMap: { name: 'a', namespace: 'b', kubeletConfigKey: 'c' } } },
     { providerID: 'forged' },
   ].map((spec) => not(`the spec ${JSON.stringify(spec)}`, patch({ spec }), /the spec of its Node/)),
 ];

@@ -18,7 +18,7 @@ type Edit = { readonly what: string; readonly value: Json | undefined };
 /** Every object with one thing changed: each change of each expression, and each rule and field that is another or gone. */
 export function mutantsOf(policy: Policy): Mutant[] {
   const { apiVersion, kind, metadata, ...rest } = policy;
-  return Object.keys(rest).flatMap((field) =>
+  const mutants = Object.keys(rest).flatMap((field) =>
     walk(rest[field] as Json, [field]).map(({ path, what, value }) => ({
       id: `${kind}/${metadata.name} ${named(rest as unknown as Json, path)}: ${what}`,
       object: write(
@@ -28,6 +28,13 @@ export function mutantsOf(policy: Policy): Mutant[] {
       ) as unknown as Policy,
     })),
   );
+  // The same words of two places of one expression are two mutants.
+  const times = new Map<string, number>();
+  return mutants.map(({ id, object }) => {
+    const time = (times.get(id) ?? 0) + 1;
+    times.set(id, time);
+    return { id: time === 1 ? id : `${id} (${time})`, object };
+  });
 }
 
 /** A path in words, with the names of what has one instead of its place. */

@@ -4,6 +4,12 @@ export const SURVIVORS: Readonly<Record<string, string>> = {
     'It saves the API server the time of a loop, and no more.',
   "ValidatingAdmissionPolicy/gvisor-ready-agent spec.validations.8.expression: 'conditions' to 'conditions~' in `dStatus.all(key, key == 'conditions' || key in variables.new`":
     "Another rule keeps the kubelet's conditions, so the list never goes.",
+  "ValidatingAdmissionPolicy/gvisor-ready-agent spec.validations.8.expression: without `key == 'conditions' ||` (2)":
+    "Another rule keeps the kubelet's conditions, so the list never goes.",
+  'ValidatingAdmissionPolicy/gvisor-ready-fleet spec.validations.6.expression: without `key in variables.writtenMetadata ||` (2)':
+    'The controller changes the value of a label and removes none, so the labels never go.',
+  "ValidatingAdmissionPolicy/gvisor-ready-fleet spec.validations.7.expression: without `key == 'conditions' ||` (2)":
+    "Another rule keeps the kubelet's conditions, so the list never goes.",
   "ValidatingAdmissionPolicy/gvisor-ready-fleet spec.validations.7.expression: 'conditions' to 'conditions~' in `dStatus.all(key, key == 'conditions' || key in variables.new`":
     "Another rule keeps the kubelet's conditions, so the list never goes.",
   "ValidatingAdmissionPolicy/gvisor-ready-fleet-events spec.validations.1.expression: startsWith to contains in `quest.userInfo.username.startsWith('system:serviceaccount:`":
