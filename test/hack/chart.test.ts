@@ -57,7 +57,7 @@ describe('the chart', () => {
   });
 
   it("has the settings of the agent and of the controller, but for those that are the pod's own", () => {
-    const own = ['NODE_NAME', 'HOST_ROOT', 'LISTEN_ADDRESS', 'TAINT', 'PORT', 'KUBECONFIG'];
+    const own = ['NODE_NAME', 'POD_UID', 'HOST_ROOT', 'LISTEN_ADDRESS', 'TAINT', 'PORT', 'KUBECONFIG'];
     const named = (settings: object) => Object.keys(settings).filter((name) => !own.includes(name));
     const { settings, fleet } = SCHEMA.properties ?? {};
     assert.deepEqual(Object.keys(settings?.properties ?? {}).sort(), named(SETTINGS).sort());
