@@ -98,7 +98,10 @@ describe('the uninstall', () => {
   it('takes off every node what agents wrote, once they are gone', async () => {
     await onDaemonSet(cluster(), ['delete']);
     await waitFor('the agents to end', 60_000, async () =>
-      (await cluster().kubectl(['get', 'pods', '-n', 'gvisor-ready', '-o', 'name'])) === ''
+      (await cluster().kubectl([
+        ...['get', 'pods', '-n', 'gvisor-ready', '-o', 'name'],
+        ...['-l', 'app.kubernetes.io/component=agent'],
+      ])) === ''
         ? true
         : undefined,
     );

@@ -50,7 +50,7 @@ describe('what an agent claims with a report', () => {
   }
 });
 
-describe('an agent that starts', () => {
+describe('an agent that starts', { timeout: 30_000 }, () => {
   /** A server whose Node is as a predecessor in a boot left it, and the kubelet reports a boot. */
   const left = async (t: Parameters<typeof publisherOf>[0], proven: string, reported: string) => {
     const shared = await fakeApiServer(t);
