@@ -392,7 +392,16 @@ export function eventChanges(as: 'agent' | 'fleet'): readonly Case[] {
 
 /** With the component `taint`: the agent's own taint, and nothing else of the spec. */
 const TAINTS: readonly Case[] = [
-  accepted('its taint', patch({ spec: { taints: [kept(), taint()] } }), { as: 'agent' }),
+  accepted('its taint removed', patch({ spec: { taints: [kept()] } }), { as: 'agent' }),
+  // A Node is created with this taint by the API server.
+  accepted(
+    'its taint',
+    patch({ spec: { taints: [{ ...kept(), key: 'node.kubernetes.io/not-ready' }, taint()] } }, 'node-2'),
+    {
+      as: 'agent2',
+    },
+  ),
+  accepted('its taint removed, the only one,', patch({ spec: { taints: null } }, 'node-3'), { as: 'agent3' }),
   ...[
     { taints: [kept(), { key: 'other', effect: 'NoSchedule' }] },
     { taints: [kept(), { ...taint(), effect: 'NoExecute' }] },

@@ -77,7 +77,8 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
     finalizers: ['example.org/kept'],
   };
   const ownerReferences = [{ apiVersion: 'v1', kind: 'Node', name: 'node-2', uid: 'kept' }];
-  const spec = { taints: [{ key: 'kept', effect: 'NoSchedule' }], unschedulable: true };
+  const notReady = { key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' };
+  const spec = { taints: [{ key: 'kept', effect: 'NoSchedule' }, notReady], unschedulable: true };
   const patch = JSON.stringify({ metadata: { ...own, ownerReferences }, spec });
   const ofAgents = [`${DOMAIN}/not-ready`, 'other'].map((key) => ({ key, effect: 'NoSchedule' }));
   for (const [node, taints] of [['node-2', ofAgents] as const, ['node-3', []] as const])
@@ -90,6 +91,8 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
       JSON.stringify({ spec: { taints } }),
     ]);
   await cluster.kubectl(['patch', 'node', 'node-1', '--type=merge', '-p', patch]);
+  const tainted = JSON.stringify({ spec: { taints: [notReady] } });
+  await cluster.kubectl(['patch', 'node', 'node-3', '--type=merge', '-p', tainted]);
   const items = { apiVersion: 'v1', kind: 'List', items: OBJECTS };
   await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(items));
   const users = new Map<string, Promise<ApiUser>>();
