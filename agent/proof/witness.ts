@@ -50,7 +50,8 @@ export async function readWitness(
   const { argv } = process;
   if (!isOfSandbox(seen, id))
     throw new Error(
-      `process ${pid} in /proc is ${quotedProgram(argv)} and none of the sandbox's: /proc is not that of containerd's PID namespace`,
+      // Not its program: it may be a pod's.
+      `process ${pid} in /proc is none of the sandbox's: /proc is not that of containerd's PID namespace`,
     );
   const flags = sentryFlags(argv);
   const shim = (await readProcess(host, parentPid).catch(() => undefined))?.argv[0];
