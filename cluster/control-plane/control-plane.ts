@@ -25,7 +25,7 @@ export function controlPlaneOf(dir: string): Machine {
 /** Gives the control plane's machine its bridge, and the address of the API service on it. */
 export async function setUpNetwork(controlPlane: Machine): Promise<void> {
   const ip = (...args: string[]) => controlPlane.run(['ip', ...args]);
-  // With an address of its own: else it takes another one when a node comes or goes, and all nodes lose it for some 25 s.
+  // With an address of its own: else it takes another one when a node comes or goes, and all nodes lose it.
   if (!(await ip('-br', 'link')).includes('br0'))
     await ip('link', 'add', 'br0', 'address', '02:00:00:00:01:00', 'type', 'bridge');
   await ip('addr', 'replace', `${CONTROL_PLANE_ADDRESS}/24`, 'dev', 'br0');
