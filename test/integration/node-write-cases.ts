@@ -396,7 +396,7 @@ const TAINTS: readonly Case[] = [
   // A Node is created with this taint by the API server.
   accepted(
     'its taint',
-    patch({ spec: { taints: [{ ...kept(), key: 'node.kubernetes.io/not-ready' }, taint()] } }, 'node-2'),
+    patch({ spec: { taints: [{ ...taint(), key: 'node.kubernetes.io/not-ready' }, taint()] } }, 'node-2'),
     {
       as: 'agent2',
     },
@@ -404,7 +404,7 @@ const TAINTS: readonly Case[] = [
   accepted('its taint removed, the only one,', patch({ spec: { taints: null } }, 'node-3'), { as: 'agent3' }),
   ...[
     { taints: [kept(), { key: 'other', effect: 'NoSchedule' }] },
-    { taints: [kept(), { ...taint(), effect: 'NoExecute' }] },
+    { taints: [kept(), { ...taint(), effect: 'PreferNoSchedule' }] },
     { taints: [taint()] },
     { taints: [kept(), taint()], unschedulable: null },
     { unschedulable: null },
@@ -412,7 +412,7 @@ const TAINTS: readonly Case[] = [
   ].map((spec) => not(`the spec ${JSON.stringify(spec)}`, patch({ spec }), /the spec of its Node/)),
 ];
 function kept(): object {
-  return { key: 'kept', effect: 'NoSchedule' };
+  return { ...taint(), effect: 'NoExecute' };
 }
 
 /** What a token of an agent, and other clients, can write of Nodes and events with the base. */

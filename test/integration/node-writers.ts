@@ -78,7 +78,7 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   };
   const ownerReferences = [{ apiVersion: 'v1', kind: 'Node', name: 'node-2', uid: 'kept' }];
   const notReady = { key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' };
-  const spec = { taints: [{ key: 'kept', effect: 'NoSchedule' }, notReady], unschedulable: true };
+  const spec = { taints: [{ ...notReady, effect: 'NoExecute' }, notReady], unschedulable: true };
   const patch = JSON.stringify({ metadata: { ...own, ownerReferences }, spec });
   const ofAgents = [`${DOMAIN}/not-ready`, 'other'].map((key) => ({ key, effect: 'NoSchedule' }));
   for (const [node, taints] of [['node-2', ofAgents] as const, ['node-3', []] as const])

@@ -22,6 +22,8 @@ export const SURVIVORS: Readonly<Record<string, string>> = {
     'It saves the API server the time of two loops, and no more.',
   "ValidatingAdmissionPolicy/gvisor-ready-guard-namespace spec.variables.before.expression: 'false' to 'false~' in `equire-gvisor'].orValue('false')`":
     'What stands for no label is only compared with "true" and with what was written, so any word that is no slip will do.',
+  "ValidatingAdmissionPolicy/gvisor-ready-guard-namespace spec.variables.consentBefore.expression: 'false' to 'false~' in `w-host-kernel'].orValue('false')`":
+    'What stands for no label is only compared with "true" and with what was written.',
   'MutatingAdmissionPolicy/gvisor-ready-inject spec.failurePolicy: "Fail" to "Ignore"':
     'A pod that was not given a runtime class is refused by gvisor-ready-enforce, in other words.',
   "MutatingAdmissionPolicy/gvisor-ready-inject spec.matchConditions.not-the-mirror-of-a-static-pod.expression: without `&& 'kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({})`":
