@@ -1,5 +1,14 @@
 import type { Cluster } from '../../cluster/cluster.ts';
-import { container, FLAG, hostPath, pod, WORKLOADS, type Workload, workload } from './admission-objects.ts';
+import {
+  container,
+  FLAG,
+  hostPath,
+  pod,
+  privileged,
+  WORKLOADS,
+  type Workload,
+  workload,
+} from './admission-objects.ts';
 import { certificateUser, tokenUser } from './api-user.ts';
 
 /** The namespaces of the tests, older than the policies, and the value of their label `require-gvisor`. */
@@ -148,6 +157,16 @@ const PODS = {
   }),
   'old-flag': pod({ annotations: { [FLAG]: 'host' } }),
   'old-host': pod({ spec: hostPath }),
+  'old-many': pod({
+    annotations: Object.fromEntries(Array.from({ length: 1_001 }, (_, at) => [`a${at}`, ''])),
+  }),
+  'old-port': pod({
+    spec: container({
+      ...privileged,
+      ports: [{ containerPort: 80, hostPort: 80 }],
+      livenessProbe: { tcpSocket: { port: 80, host: 'a' } },
+    }),
+  }),
 } as const;
 
 /** The path of a pod that is older than the policies, in the namespace `strict` unless told. */

@@ -104,16 +104,22 @@ const STARTS: readonly Case[] = [
   ),
 ];
 
-const RUNS: readonly Case[] = (['old-plain', 'old-gated', 'old-flag', 'old-host', 'bound'] as const).flatMap(
-  (name) => [
-    accepted(`a status of ${name}`, status(podPath(name))),
-    accepted(`a label of ${name}`, patch(podPath(name), { metadata: { labels: { a: 'b' } } })),
-    accepted(`a finalizer of ${name}`, patch(podPath(name), { metadata: { finalizers: ['example.com/x'] } })),
-    accepted(`the end of ${name}`, { method: 'DELETE', path: `${podPath(name)}${DRY}` }),
-  ],
-);
+const RUNS: readonly Case[] = (
+  ['old-plain', 'old-gated', 'old-flag', 'old-host', 'old-many', 'old-port', 'bound'] as const
+).flatMap((name) => [
+  accepted(`a status of ${name}`, status(podPath(name))),
+  accepted(`a label of ${name}`, patch(podPath(name), { metadata: { labels: { a: 'b' } } })),
+  accepted(`a finalizer of ${name}`, patch(podPath(name), { metadata: { finalizers: ['example.com/x'] } })),
+  accepted(`the end of ${name}`, { method: 'DELETE', path: `${podPath(name)}${DRY}` }),
+]);
 const FLAGS: readonly Case[] = [
   refused('another value of an old flag', flag(podPath('old-flag'), 'none'), OLD_FLAG),
+  accepted('another annotation beside an old flag', annotate(`${podPath('old-flag')}${DRY}`, { a: 'b' })),
+  refused(
+    'another annotation beside too many',
+    annotate(`${podPath('old-many')}${DRY}`, { a: 'b' }),
+    /more than 1000/,
+  ),
   accepted('an old flag gone', flag(podPath('old-flag'), null)),
 ];
 

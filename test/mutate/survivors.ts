@@ -24,6 +24,10 @@ export const SURVIVORS: Readonly<Record<string, string>> = {
     'What stands for no label is only compared with "true" and with what was written, so any word that is no slip will do.',
   "ValidatingAdmissionPolicy/gvisor-ready-guard-namespace spec.variables.consentBefore.expression: 'false' to 'false~' in `w-host-kernel'].orValue('false')`":
     'What stands for no label is only compared with "true" and with what was written.',
+  'ValidatingAdmissionPolicy/gvisor-ready-enforce spec.variables.gvisorAnnotations.expression: always false: `variables.tooManyAnnotations`':
+    'It saves the API server the time of a loop, and no more.',
+  "ValidatingAdmissionPolicy/gvisor-ready-enforce spec.variables.aiming.expression: '' to '~' in `t].exists(host, host != '') && !('probeHost' in va`":
+    'The API server leaves an empty host out.',
   'MutatingAdmissionPolicy/gvisor-ready-inject spec.failurePolicy: "Fail" to "Ignore"':
     'A pod that was not given a runtime class is refused by gvisor-ready-enforce, in other words.',
   "MutatingAdmissionPolicy/gvisor-ready-inject spec.matchConditions.not-the-mirror-of-a-static-pod.expression: without `&& 'kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({})`":
