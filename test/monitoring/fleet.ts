@@ -23,6 +23,7 @@ const AGENT = {
   gvisor_pods_last_seen_timestamp_seconds: TICKING,
   gvisor_namespaces_last_heard_timestamp_seconds: TICKING,
   gvisor_unknown_pods: always(0),
+  gvisor_unsandboxed_pods: always(0),
 } as const;
 
 const DAEMON_SET = 'namespace="gvisor-ready", daemonset="gvisor-ready-agent"';
