@@ -1,18 +1,16 @@
 import type { Logger } from 'pino';
-import { DeadlineError, withDeadline } from './deadline.ts';
-import type { Facts } from './facts.ts';
-import type { Finding } from './finding.ts';
+import { DeadlineError, waitFor, withDeadline } from './async.ts';
+import type { Facts, Finding } from './finding.ts';
 import { errorLine } from './host/error-line.ts';
 import type { Look } from './look.ts';
 import type { Outcome } from './proof/outcome.ts';
-import type { Publisher } from './publisher.ts';
+import type { Publisher } from './report.ts';
 import { type Report, STARTING, type Transition } from './report.ts';
 import { type Patience, type Settled, type Steady, settle } from './settle.ts';
 import type { Bell } from './trigger/bell.ts';
 import type { FileTrigger } from './trigger/files.ts';
 import { type Trigger, triggerText } from './trigger/trigger.ts';
 import type { Verdict } from './verdict.ts';
-import { waitFor } from './wait-for.ts';
 
 /** What the loop is made of; everything that touches the world comes from `main.ts`. */
 export type AgentOptions = {

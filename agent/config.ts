@@ -1,5 +1,137 @@
-import { type Env, SettingsReader } from './read-settings.ts';
-import { SETTINGS } from './settings.ts';
+/** An environment: names of settings and their values. */
+export type Env = Readonly<Record<string, string | undefined>>;
+
+/** Reads settings from an environment, and collects every problem in it, one line each. */
+export class SettingsReader<Name extends string> {
+  readonly problems: string[] = [];
+  readonly #env: Env;
+  readonly #settings: Readonly<Record<Name, Setting>>;
+
+  constructor(env: Env, settings: Readonly<Record<Name, Setting>>) {
+    this.#env = env;
+    this.#settings = settings;
+  }
+
+  /** What is set, without blanks around it; undefined where nothing is. */
+  text(name: Name): string | undefined {
+    return this.#env[name]?.trim() || undefined;
+  }
+
+  /** A value, or what holds without one; `wanted` says for people what the pattern asks for. */
+  matching(name: Name, pattern: RegExp, wanted: string, fallback = this.#settings[name].fallback): string {
+    const value = this.text(name) ?? fallback;
+    if (!pattern.test(value)) this.problems.push(`${name}="${value}" is not ${wanted}`);
+    return value;
+  }
+
+  /** A setting that is on or off. */
+  isOn(name: Name): boolean {
+    return this.matching(name, /^(on|off)$/, 'on or off') === 'on';
+  }
+
+  /** A duration within the setting's bounds, in milliseconds. */
+  duration(name: Name): number {
+    const { fallback, bounds = [0, Number.POSITIVE_INFINITY] } = this.#settings[name];
+    const value = this.text(name) ?? fallback;
+    const ms = parseDuration(value);
+    if (ms === undefined)
+      this.problems.push(`${name}="${value}" is not a duration such as 500ms, 30s, 10m or 1h`);
+    else if (ms < bounds[0] || ms > bounds[1])
+      this.problems.push(`${name}="${value}" is not between ${bounds[0] / 1000} s and ${bounds[1] / 1000} s`);
+    return ms ?? 0;
+  }
+
+  /** A level of the log. */
+  logLevel(name: Name): string {
+    const levels = /^(trace|debug|info|warn|error|silent)$/;
+    return this.matching(name, levels, 'trace, debug, info, warn, error or silent');
+  }
+}
+
+/** Milliseconds of "500ms", "30s", "10m" or "1h"; undefined for anything else. */
+export function parseDuration(text: string): number | undefined {
+  const [, number, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text) ?? [];
+  const factor = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[unit ?? ''];
+  return number === undefined || factor === undefined ? undefined : Number(number) * factor;
+}
+
+/** The lines of --help on settings: the name in a column of that width, the meaning, and the default. */
+export function settingLines(settings: Readonly<Record<string, Setting>>, width: number): string {
+  return Object.entries(settings)
+    .map(([name, { fallback, meaning }]) => `  ${name.padEnd(width)} ${meaning} (${fallback})`)
+    .join('\n');
+}
+
+/** One setting: its default (as written in the environment) and what it means, for docs/reference.md and --help. */
+export type Setting = {
+  readonly fallback: string;
+  readonly meaning: string;
+  readonly bounds?: readonly [number, number];
+};
+
+/** Every setting, read from the environment. Durations are a number with ms, s, m or h. */
+export const SETTINGS = {
+  NODE_NAME: { fallback: "the host's name", meaning: 'Name of the Node object that this agent speaks for.' },
+  POD_UID: {
+    fallback: 'none',
+    meaning:
+      "UID of the agent's own pod, from the downward API: only a containerd that runs this pod is the kubelet's. Required in a cluster.",
+  },
+  HOST_ROOT: {
+    fallback: '/',
+    meaning: "Where the host's root file system is visible; `/host` in the DaemonSet.",
+  },
+  CRI_SOCKET: { fallback: 'by distribution', meaning: "containerd's socket, as a path of the host." },
+  CONTAINERD_CONFIG: {
+    fallback: 'by distribution',
+    meaning: "containerd's configuration, as a path of the host.",
+  },
+  HANDLER: { fallback: 'runsc', meaning: 'The CRI runtime handler to prove.' },
+  PROOF_INTERVAL: {
+    fallback: '10m',
+    meaning: 'Time between proofs when nothing changes, ±10 %.',
+    bounds: [10_000, 86_400_000],
+  },
+  CONFIRM_DELAY: {
+    fallback: '500ms',
+    meaning: 'Time between a failure and the look that confirms it.',
+    bounds: [0, 60_000],
+  },
+  UNKNOWN_GRACE: {
+    fallback: '60s',
+    meaning: 'How long a node that cannot be judged keeps its label.',
+    bounds: [0, 3_600_000],
+  },
+  MIN_RUNSC_RELEASE: {
+    fallback: 'no floor',
+    meaning: 'Oldest gVisor release allowed, such as `20240325.0`.',
+  },
+  REQUIRE_LIMITS: {
+    fallback: 'off',
+    meaning:
+      "`on` makes a node not ready where sandboxes are outside the kubelet's cgroups, so that limits are not enforced.",
+  },
+  FORBID_FLAG_OVERRIDE: {
+    fallback: 'off',
+    meaning:
+      '`on` makes a node not ready where `pod_annotations` of the handler lets pods set flags of runsc that weaken their sandbox.',
+  },
+  EXPECT_GVISOR: {
+    fallback: 'off',
+    meaning:
+      '`on` makes alerts expect gVisor on every node with an agent; `off` only where it was once proven, or where a part of it is installed.',
+  },
+  LISTEN_ADDRESS: { fallback: ':9477', meaning: 'Address and port of the HTTP server; `off` for none.' },
+  LOG_LEVEL: { fallback: 'info', meaning: '`trace`, `debug`, `info`, `warn`, `error` or `silent`.' },
+  PUBLISH: {
+    fallback: '`node,events` in a cluster, nothing on one host',
+    meaning: 'Where verdicts go besides HTTP: `node`, `node,events`, or empty for nowhere.',
+  },
+  TAINT: {
+    fallback: 'off',
+    meaning: '`on` keeps the taint `not-ready` (NoSchedule) on nodes that are not proven.',
+  },
+} as const satisfies Record<string, Setting>;
 
 /** The settings, parsed. Durations are milliseconds. */
 export type Config = Readonly<ReturnType<typeof parseConfig>['config']>;

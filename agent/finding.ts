@@ -1,7 +1,31 @@
-import type { Facts } from './facts.ts';
+import { CriError } from './cri/error.ts';
 import { errorLine } from './host/error-line.ts';
-import { reasonForError } from './reason-for-error.ts';
+import { NotVisible } from './host/paths.ts';
+import { LateError } from './host/turns.ts';
+import { WrongRuntime } from './proof/sandbox.ts';
 import type { Reason } from './reasons.ts';
+
+/** The reason code of a look that ended with this error instead of an answer. */
+export function reasonForError(error: unknown): Reason {
+  if (error instanceof NotVisible) return 'NotVisible';
+  if (error instanceof WrongRuntime) return 'WrongRuntime';
+  if (error instanceof LateError) return 'CheckTimedOut';
+  if (!(error instanceof CriError)) return 'CheckFailed';
+  if (error.kind === 'late') return 'CheckTimedOut';
+  // A call that nobody here has cut off broke with the connection.
+  return error.kind === 'unreachable' || error.kind === 'aborted' ? 'ContainerdUnreachable' : 'CheckFailed';
+}
+
+/** What is known of the node besides the verdict; a fact that could not be had is absent. */
+export type Facts = {
+  readonly kernel?: string;
+  readonly containerd?: string;
+  /** As the program names it, for example "release-20260223.0"; undefined where it was seen to name none. */
+  readonly runsc?: string | undefined;
+  readonly platform?: string;
+  readonly distribution?: string;
+  readonly [hardware: string]: string | undefined;
+};
 
 /** Where a fact was seen: a file (host path), a line in it (1-based), and the value found there. */
 export type Evidence = {

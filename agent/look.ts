@@ -1,9 +1,7 @@
 import { posix } from 'node:path';
-import { CAUSES, EVIDENCE } from './checks/catalogue.ts';
+import { CAUSES, EVIDENCE, runChecks } from './checks/checks.ts';
 import { Reading, type Sources } from './checks/reading.ts';
-import { runChecks } from './checks/run.ts';
-import type { Facts } from './facts.ts';
-import type { Finding } from './finding.ts';
+import type { Facts, Finding } from './finding.ts';
 import type { Host } from './host/host.ts';
 import { readPressure } from './host/pressure.ts';
 import { impossible, type Outcome, type Unproven } from './proof/outcome.ts';

@@ -6,8 +6,15 @@ import type { Host } from './host/host.ts';
 import type { Metrics } from './http/metrics.ts';
 import type { ApiPublisher } from './node/api.ts';
 import { PodReporter } from './node/pod-reporter.ts';
-import { MOST_READ_MS, type PodsOutside, type PodsSeen, podsOutside } from './pods/outside.ts';
-import { type Pod, type ProbeFlags, weakenedPods } from './pods/pod.ts';
+import {
+  MOST_READ_MS,
+  type Pod,
+  type PodsOutside,
+  type PodsSeen,
+  type ProbeFlags,
+  podsOutside,
+  weakenedPods,
+} from './pods/pod.ts';
 import { PodReader } from './pods/read-pods.ts';
 import { RequiredNamespaces } from './pods/required-namespaces.ts';
 

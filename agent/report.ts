@@ -1,7 +1,6 @@
-import type { Facts } from './facts.ts';
-import type { Finding } from './finding.ts';
+import type { Facts, Finding } from './finding.ts';
 import type { Written } from './node/object.ts';
-import type { PodsOutside } from './pods/outside.ts';
+import type { PodsOutside } from './pods/pod.ts';
 import type { Outcome } from './proof/outcome.ts';
 import type { Verdict } from './verdict.ts';
 
@@ -44,4 +43,12 @@ export const STARTING: Verdict = {
   status: 'Unknown',
   reason: 'AgentStarting',
   message: 'the first look has not ended yet',
+};
+
+/** Hears of every report; what it does with it, and whether it changed, is its own affair. It never throws. */
+export type Publisher = {
+  /** A report with a settled verdict. */
+  publish(report: Report): void;
+  /** Every look, also one before the first verdict is settled, when what a predecessor published still stands. */
+  count?(report: Report): void;
 };

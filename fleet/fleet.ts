@@ -1,5 +1,5 @@
 import timers from 'node:timers/promises';
-import { keep } from '../agent/http/keep.ts';
+import { keep } from '../agent/async.ts';
 import { KubeError } from '../agent/kube/error.ts';
 import type { Reason } from '../agent/reasons.ts';
 import { type Decision, decide, TICK_MS } from './decide.ts';

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import { send } from '../agent/http/send.ts';
+import { send } from '../agent/http/bounded-server.ts';
 import { PAGE_POLICY } from '../agent/page/policy.ts';
 import { askAgent } from './ask-agent.ts';
 import { readSome } from './read-some.ts';

@@ -1,6 +1,5 @@
 import type { V1Node } from '@kubernetes/client-node';
-import { OWN_KEYS } from '../agent/node/keys.ts';
-import { CONDITION } from '../agent/node/object.ts';
+import { CONDITION, OWN_KEYS } from '../agent/node/object.ts';
 import { cut } from './cut.ts';
 
 const LONGEST_WORD = 64;

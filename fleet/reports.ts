@@ -1,5 +1,5 @@
 import timers from 'node:timers/promises';
-import { mapAtOnce } from '../agent/at-once.ts';
+import { mapAtOnce } from '../agent/async.ts';
 import { AGENT_PORT } from '../agent/installed.ts';
 import type { Report } from '../agent/report.ts';
 import type { AgentPod } from './agents.ts';

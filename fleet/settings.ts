@@ -1,5 +1,5 @@
-import { type Env, SettingsReader } from '../agent/read-settings.ts';
-import type { Setting } from '../agent/settings.ts';
+import type { Setting } from '../agent/config.ts';
+import { type Env, SettingsReader } from '../agent/config.ts';
 import type { Patience } from './seen.ts';
 
 /** Every setting of the controller, read from the environment. Durations are a number with ms, s, m or h. */

@@ -1,4 +1,4 @@
-import { OWN_KEYS } from '../agent/node/keys.ts';
+import { OWN_KEYS } from '../agent/node/object.ts';
 import type { AgentPod, AgentSet } from './agents.ts';
 import { BRAKE_REASONS, type BrakeReason } from './brake.ts';
 import type { FleetNode } from './node.ts';

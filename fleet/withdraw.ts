@@ -1,9 +1,8 @@
 import type { V1Node, V1Pod } from '@kubernetes/client-node';
 import { AGENT_SELECTOR, NAMESPACE } from '../agent/installed.ts';
 import type { Kube } from '../agent/kube/client.ts';
-import { rebootMessage } from '../agent/node/claim.ts';
-import { OWN_KEYS } from '../agent/node/keys.ts';
-import { conditionFor, type NodeObject, taintPatch } from '../agent/node/object.ts';
+import { rebootMessage } from '../agent/node/desired.ts';
+import { conditionFor, type NodeObject, OWN_KEYS, taintPatch } from '../agent/node/object.ts';
 import type { Verdict } from '../agent/verdict.ts';
 import { type AgentPod, agentPodOf } from './agents.ts';
 import { type FleetNode, fleetNodeOf, isExposed, isRebooted } from './node.ts';

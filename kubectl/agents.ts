@@ -1,4 +1,4 @@
-import { mapAtOnce } from '../agent/at-once.ts';
+import { mapAtOnce } from '../agent/async.ts';
 import { errorLine } from '../agent/host/error-line.ts';
 import { AGENT_PORT, AGENT_SELECTOR, NAMESPACE } from '../agent/installed.ts';
 import { KubeError } from '../agent/kube/error.ts';

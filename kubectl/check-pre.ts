@@ -1,4 +1,4 @@
-import { mapAtOnce } from '../agent/at-once.ts';
+import { mapAtOnce } from '../agent/async.ts';
 import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
 import { orAbsent } from './agents.ts';
 import type { Api } from './api.ts';

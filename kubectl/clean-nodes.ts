@@ -1,9 +1,15 @@
 import timers from 'node:timers/promises';
-import { mapAtOnce } from '../agent/at-once.ts';
+import { mapAtOnce } from '../agent/async.ts';
 import type { Kube } from '../agent/kube/client.ts';
 import { KubeError } from '../agent/kube/error.ts';
-import { OWN_KEYS } from '../agent/node/keys.ts';
-import { CONDITION, type NodeObject, statusPatch, taintPatch, valueIn } from '../agent/node/object.ts';
+import {
+  CONDITION,
+  type NodeObject,
+  OWN_KEYS,
+  statusPatch,
+  taintPatch,
+  valueIn,
+} from '../agent/node/object.ts';
 import { pagesOf } from '../fleet/pages.ts';
 
 /** What cleaning needs: the API server, and where its lines go. */

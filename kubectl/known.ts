@@ -1,5 +1,5 @@
-import { OWN_KEYS } from '../agent/node/keys.ts';
-import { SETTINGS } from '../agent/settings.ts';
+import { SETTINGS } from '../agent/config.ts';
+import { OWN_KEYS } from '../agent/node/object.ts';
 
 /** The label of proven nodes, by which the scheduler goes. */
 export const READY = OWN_KEYS.labels.ready;

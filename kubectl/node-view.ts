@@ -1,5 +1,4 @@
-import { OWN_KEYS } from '../agent/node/keys.ts';
-import { CONDITION, LONGEST_MESSAGE } from '../agent/node/object.ts';
+import { CONDITION, LONGEST_MESSAGE, OWN_KEYS } from '../agent/node/object.ts';
 import type { Api } from './api.ts';
 import { READY } from './known.ts';
 

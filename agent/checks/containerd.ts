@@ -1,7 +1,7 @@
 import { cannotStopSandboxes, parseContainerdRelease } from '../containerd/release.ts';
-import type { CriStatus } from '../cri/cri.ts';
+import type { CriStatus } from '../cri/client.ts';
 import { advise, fail, pass, type Seen, unknown } from '../finding.ts';
-import type { Check } from './check.ts';
+import type { Check } from './reading.ts';
 
 /** Does containerd answer on the CRI socket, and does it call itself ready? */
 export const containerd: Check = {

@@ -1,8 +1,7 @@
-import type { ContainerdConfig } from '../containerd/config.ts';
-import type { IgnoredMention } from '../containerd/handler-mentions.ts';
+import type { ContainerdConfig, IgnoredMention } from '../containerd/config.ts';
 import { advise, at, type Evidence, fail, pass, type Seen, unknown } from '../finding.ts';
 import type { Reason } from '../reasons.ts';
-import type { Check } from './check.ts';
+import type { Check } from './reading.ts';
 
 const MAX_NAMES = 20;
 

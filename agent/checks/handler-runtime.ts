@@ -1,10 +1,10 @@
 import { posix } from 'node:path';
-import { type HandlerRuntime, optionOf } from '../containerd/handler.ts';
-import type { ShimInfo } from '../cri/cri.ts';
+import { type HandlerRuntime, optionOf } from '../containerd/config.ts';
+import type { ShimInfo } from '../cri/client.ts';
 import { advise, at, type Evidence, fail, pass, type Seen, skip } from '../finding.ts';
 import type { RunscConfig } from '../runsc/config.ts';
 import { isRuncType, shimOf } from '../runsc/files.ts';
-import type { Check } from './check.ts';
+import type { Check } from './reading.ts';
 
 /** Programs that run containers on the host's kernel. NVIDIA's is not among them: it can start runsc. */
 const NO_SANDBOX = /^(runc|crun|youki|containerd-shim-runc-v\d+)$/;

@@ -2,8 +2,7 @@ import { advise, at, block, type Evidence, pass, type Seen, skip } from '../find
 import type { Reason } from '../reasons.ts';
 import { DEFAULT_RUNSC_CONFIG } from '../runsc/config.ts';
 import { annotationsPassed, UNKNOWN, weaknessesOf } from '../runsc/flags.ts';
-import type { Check } from './check.ts';
-import type { Reading } from './reading.ts';
+import type { Check, Reading } from './reading.ts';
 
 const SECCOMP_FILTER = 2;
 

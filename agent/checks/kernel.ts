@@ -1,5 +1,5 @@
 import { advise, fail, pass, type Seen } from '../finding.ts';
-import type { Check } from './check.ts';
+import type { Check } from './reading.ts';
 
 const RELEASE_FILE = '/proc/sys/kernel/osrelease';
 /** https://gvisor.dev/docs/user_guide/install/ */

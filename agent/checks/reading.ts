@@ -1,8 +1,9 @@
 import { posix } from 'node:path';
-import { readContainerdConfig } from '../containerd/config.ts';
-import { ASSUMED, type HandlerRuntime, optionOf } from '../containerd/handler.ts';
+import { ASSUMED, type HandlerRuntime, optionOf, readContainerdConfig } from '../containerd/config.ts';
 import type { CriClient } from '../cri/client.ts';
+import type { Seen } from '../finding.ts';
 import type { Host } from '../host/host.ts';
+import type { Witness } from '../proof/witness.ts';
 import { DEFAULT_RUNSC_CONFIG, readRunscConfig } from '../runsc/config.ts';
 import { FOLDERS, findProgram, isRuncType, shimOf } from '../runsc/files.ts';
 import type { RunscPrograms } from '../runsc/program.ts';
@@ -103,3 +104,16 @@ function once<T>(ask: () => Promise<T>): () => Promise<T> {
     return answer;
   };
 }
+
+/**
+ * One question about the node. `inspect` returns what it saw, or throws when it could not look; the runner turns a
+ * throw into an unknown finding. The witness is what the proof of this look showed; absent while it has not been made,
+ * or where it failed. `id` is the name of the file.
+ */
+export type Check = {
+  readonly id: string;
+  readonly title: string;
+  readonly inspect: (reading: Reading, witness: Witness | undefined) => Promise<Seen>;
+  /** Whether a node is ready only if this check could look, because a sandbox does not reveal what it looks for. */
+  readonly required?: (sources: Sources) => boolean;
+};

@@ -2,8 +2,7 @@ import { advise, block, pass, type Seen, skip, unknown } from '../finding.ts';
 import { PAGE_BYTES } from '../host/program.ts';
 import type { RunscProgram } from '../runsc/program.ts';
 import { compareReleases, parseRunscRelease } from '../runsc/release.ts';
-import type { Check } from './check.ts';
-import type { Reading } from './reading.ts';
+import type { Check, Reading } from './reading.ts';
 
 /** First release with the fix of CVE-2025-2713: https://osv.dev/vulnerability/CVE-2025-2713 */
 const ADVISED_FLOOR = '20240325.0';

@@ -1,11 +1,10 @@
-import type { ShimInfo } from '../cri/cri.ts';
+import type { ShimInfo } from '../cri/client.ts';
 import { couldNotLook, type Evidence, fail, pass, type Seen, unknown } from '../finding.ts';
-import { whyNotRunnable } from '../host/runnable.ts';
-import { NotVisible } from '../host/visible.ts';
+import { NotVisible } from '../host/paths.ts';
+import { whyNotRunnable } from '../host/program.ts';
 import type { Reason } from '../reasons.ts';
 import { shimOf } from '../runsc/files.ts';
-import type { Check } from './check.ts';
-import type { Reading } from './reading.ts';
+import type { Check, Reading } from './reading.ts';
 
 /** Can containerd find and execute the handler's shim? containerd 2 is asked; for 1.x the files are looked at. */
 export const shim: Check = {

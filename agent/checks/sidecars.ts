@@ -3,7 +3,7 @@ import { advise, fail, pass, type Seen, skip, unknown } from '../finding.ts';
 import type { Host } from '../host/host.ts';
 import type { RunscConfig } from '../runsc/config.ts';
 import { compareReleases, parseRunscRelease, type RunscRelease } from '../runsc/release.ts';
-import type { Check } from './check.ts';
+import type { Check } from './reading.ts';
 
 const DIRECTORY = 'gvisor-bin';
 /** The program that boots a sandbox; the others serve metrics and checkpoints, or make a boot faster. */

@@ -1,8 +1,121 @@
 import { type CallOptions, Connection } from './connection.ts';
-import type { CriStatus, ShimInfo } from './cri.ts';
 import { CriError } from './error.ts';
-import { loadedRuntimes } from './loaded-runtimes.ts';
-import { parseSandboxInfo, type SandboxInfo, type SandboxState } from './sandbox-info.ts';
+
+/** One runtime handler, as the running containerd holds it in memory or would read it from disk. */
+export type Runtime = {
+  /** For example "io.containerd.runsc.v1". */
+  readonly runtimeType: string;
+  /** Absolute path of the shim, or "" when containerd looks it up by the type's name. */
+  readonly runtimePath: string;
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly snapshotter: string;
+  /** Patterns of pod annotations that reach the OCI spec, as Go's path.Match reads them. */
+  readonly podAnnotations: readonly string[];
+};
+
+/**
+ * What CRI `Status(verbose)` and `Version` say of the running containerd.
+ * Only these fields are kept: the blob of containerd 1.x can carry registry credentials.
+ */
+export type CriStatus = {
+  /** "containerd". */
+  readonly runtimeName: string;
+  /** As reported, for example "v2.4.2" or "1.7.24~ds1". */
+  readonly runtimeVersion: string;
+  readonly runtimes: ReadonlyMap<string, Runtime>;
+  readonly conditions: readonly { type: string; status: boolean; reason: string; message: string }[];
+};
+
+/** What containerd (2.0 and newer) answers when it resolves and executes a shim itself. */
+export type ShimInfo =
+  | { readonly kind: 'ok'; readonly name: string }
+  | { readonly kind: 'error'; readonly message: string }
+  | { readonly kind: 'unsupported' };
+
+/** What a sandbox is, in the CRI's words. */
+export type SandboxState = 'SANDBOX_READY' | 'SANDBOX_NOTREADY';
+
+/** What containerd knows of one sandbox; "" and absent where it does not say. */
+export type SandboxInfo = {
+  readonly state: SandboxState;
+  /** The PID of the sandbox's first process, in containerd's PID namespace. */
+  readonly pid?: number;
+  /** The runtime that it was started with, such as "io.containerd.runsc.v1", whatever is configured now. */
+  readonly runtimeType: string;
+  readonly cgroupParent: string;
+  /** The annotations of its OCI spec: the CRI's, and those of the pod that its handler passes on. */
+  readonly annotations: ReadonlyMap<string, string>;
+};
+
+type Linux = { readonly linux?: { readonly cgroup_parent?: unknown } | null };
+type Raw = {
+  readonly pid?: unknown;
+  readonly runtimeType?: unknown;
+  readonly config?: Linux | null;
+  readonly runtimeSpec?: { readonly annotations?: Readonly<Record<string, unknown>> | null } | null;
+} | null;
+
+/**
+ * Reads the document `info` of a verbose status; nothing is told by one that is no JSON.
+ * Source: https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/types/sandbox_info.go
+ */
+export function parseSandboxInfo(document: string | undefined): Omit<SandboxInfo, 'state'> {
+  const raw = parse(document);
+  const pid = raw?.pid;
+  return {
+    ...(typeof pid === 'number' && pid > 0 ? { pid } : {}),
+    runtimeType: text(raw?.runtimeType),
+    cgroupParent: text(raw?.config?.linux?.cgroup_parent),
+    annotations: new Map(
+      Object.entries(raw?.runtimeSpec?.annotations ?? {}).map(([key, value]) => [key, text(value)]),
+    ),
+  };
+}
+
+function parse(document: string | undefined): Raw {
+  try {
+    return JSON.parse(document ?? 'null') as Raw;
+  } catch {
+    return null;
+  }
+}
+
+/** A text, "" for anything else. */
+export function text(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+/**
+ * Reads the handlers out of the `config` document of a verbose status. Only named fields are taken:
+ * containerd 1.x puts registry credentials beside them.
+ * Source: https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/config/config.go
+ */
+export function loadedRuntimes(config: string | undefined): ReadonlyMap<string, Runtime> {
+  if (config === undefined) throw new Error("containerd's status carries no configuration");
+  let parsed: { containerd?: { runtimes?: Record<string, RawRuntime> } } | null;
+  try {
+    parsed = JSON.parse(config) as typeof parsed;
+  } catch {
+    throw new Error("containerd's status carries a configuration that is not JSON"); // its text may hold credentials
+  }
+  const runtimes = new Map<string, Runtime>();
+  for (const [name, raw] of Object.entries(parsed?.containerd?.runtimes ?? {})) {
+    runtimes.set(name, {
+      runtimeType: text(raw?.runtimeType),
+      runtimePath: text(raw?.runtimePath),
+      options: typeof raw?.options === 'object' ? { ...raw.options } : {},
+      snapshotter: text(raw?.snapshotter),
+      podAnnotations: texts(raw?.PodAnnotations),
+    });
+  }
+  return runtimes;
+}
+
+function texts(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.filter((each) => typeof each === 'string') : [];
+}
+
+type RawRuntime = Readonly<Record<string, unknown>> | null;
 
 /** The list of sandboxes is as long as pods make it, and no proof begins without it. */
 const LIST_MS = 20_000;

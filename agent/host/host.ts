@@ -1,11 +1,17 @@
 import { constants } from 'node:fs';
 import { lstat, open, readdir, readlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { isAbsent } from './absent.ts';
-import { type FileKind, kindOf, refuseIrregular } from './regular-file.ts';
-import { resolvePath } from './resolve-path.ts';
+import {
+  type FileKind,
+  isAbsent,
+  isVisible,
+  kindOf,
+  NotVisible,
+  refuseIrregular,
+  resolvePath,
+  visibleParts,
+} from './paths.ts';
 import { LateError, Turns } from './turns.ts';
-import { isVisible, NotVisible, visibleParts } from './visible.ts';
 
 /** What the host says of a path. */
 export type FileStat = {
@@ -183,4 +189,15 @@ async function statOf(local: string): Promise<FileStat> {
   const fingerprint = [identity, size, mtimeMs, ctimeMs].join(':');
   const mode = stats.mode & 0o7777;
   return { kind: kindOf(stats), mode, size, identity, fingerprint, changedMs: ctimeMs };
+}
+
+/**
+ * Where this process finds a socket of the host: a link on the way is one of the host, such as /var/run. Throws
+ * {@link NotVisible} for one outside of the agent's mounts.
+ */
+export async function localSocket(host: Host, socket: string): Promise<string> {
+  const folder = await host.localPath(dirname(socket)).catch((error: unknown) => {
+    if (error instanceof NotVisible) throw error;
+  });
+  return join(folder ?? join(host.root, dirname(socket)), basename(socket));
 }

@@ -1,5 +1,5 @@
 import { mem } from 'systeminformation/lib/memory.js';
-import type { Facts } from '../facts.ts';
+import type { Facts } from '../finding.ts';
 import type { Host } from './host.ts';
 
 /**

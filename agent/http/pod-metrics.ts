@@ -1,5 +1,5 @@
 import type { Registry } from 'prom-client';
-import type { PodsSeen } from '../pods/outside.ts';
+import type { PodsSeen } from '../pods/pod.ts';
 import { isOpen } from '../pods/pod.ts';
 import { gaugesOf } from './series.ts';
 

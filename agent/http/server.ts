@@ -1,14 +1,13 @@
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
+import { keep } from '../async.ts';
 import { errorLine } from '../host/error-line.ts';
 import { renderPage } from '../page/page.ts';
 import { PAGE_POLICY } from '../page/policy.ts';
 import { renderReasons } from '../page/reasons.ts';
 import type { Status } from '../report.ts';
-import { keep } from './keep.ts';
-import { createLimitedServer, isLocal } from './limited-server.ts';
-import { send, sendProbe } from './send.ts';
+import { createLimitedServer, isLocal, send, sendProbe } from './bounded-server.ts';
 
 /** What the HTTP server shows. */
 export type Shown = {

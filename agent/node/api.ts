@@ -4,8 +4,8 @@ import type { Host } from '../host/host.ts';
 import { readBootId } from '../host/node-facts.ts';
 import { inClusterAccess } from '../kube/access.ts';
 import { type CountRequest, createKube, type Kube } from '../kube/client.ts';
+import { fingerprintOf } from './desired.ts';
 import { EventSender, eventOf } from './events.ts';
-import { fingerprintOf } from './fingerprint.ts';
 import { NodePublisher } from './publisher.ts';
 
 /** What the wiring knows besides the settings. */

@@ -4,15 +4,46 @@ import { Backoff } from '../kube/backoff.ts';
 import type { WatchEvent } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import { keepWatching } from '../kube/watch.ts';
-import type { Publisher } from '../publisher.ts';
-import type { Report } from '../report.ts';
+import type { Publisher, Report } from '../report.ts';
 import type { Verdict } from '../verdict.ts';
-import { claimFor } from './claim.ts';
-import { OWN_KEYS } from './keys.ts';
-import { isOlder, type NodeMetadata, type NodeObject, type Written, writersOf, writtenIn } from './object.ts';
-import { Outage } from './outage.ts';
-import { isNotReady, want } from './wanted.ts';
+import { claimFor, isNotReady, want } from './desired.ts';
+import {
+  isOlder,
+  type NodeMetadata,
+  type NodeObject,
+  OWN_KEYS,
+  type Written,
+  writersOf,
+  writtenIn,
+} from './object.ts';
 import { type NodeOptions, NodeWriter } from './writer.ts';
+
+/** A shorter failure is none that anybody has to act on. */
+const LONG_MS = 300_000;
+/** A few slow tries prove nothing. */
+const LEAST_TRIES = 5;
+
+/** How long something has failed without a break. Times are milliseconds of a monotonic clock. */
+export class Outage {
+  #sinceMs: number | undefined;
+  #tries = 0;
+
+  /** Notes a failure; gives the duration of the outage once it is at least five minutes and five failures long. */
+  failed(nowMs: number): number | undefined {
+    this.#sinceMs ??= nowMs;
+    this.#tries++;
+    const forMs = nowMs - this.#sinceMs;
+    return forMs >= LONG_MS && this.#tries >= LEAST_TRIES ? forMs : undefined;
+  }
+
+  /** Notes a success; gives the duration of the outage that it ends, undefined when there was none. */
+  ended(nowMs: number): number | undefined {
+    const forMs = this.#sinceMs === undefined ? undefined : nowMs - this.#sinceMs;
+    this.#sinceMs = undefined;
+    this.#tries = 0;
+    return forMs;
+  }
+}
 
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 30_000;

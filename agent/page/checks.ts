@@ -1,4 +1,4 @@
-import { CHECKS } from '../checks/catalogue.ts';
+import { CHECKS } from '../checks/checks.ts';
 import type { Evidence, Finding } from '../finding.ts';
 import type { Status } from '../report.ts';
 import { MARKS, shortIds, shortTime, TONES, type Tone, toneOf } from '../text/format.ts';

@@ -1,12 +1,11 @@
-import { mapAtOnce } from '../at-once.ts';
+import { mapAtOnce } from '../async.ts';
 import type { CriClient, ListedSandbox } from '../cri/client.ts';
 import type { CallOptions } from '../cri/connection.ts';
 import { CriError } from '../cri/error.ts';
 import { errorLine } from '../host/error-line.ts';
 import type { Host } from '../host/host.ts';
 import { isOfSandbox, readProcess } from '../host/process.ts';
-import { isBelow } from '../proof/place.ts';
-import { isProbe } from '../proof/sandbox-config.ts';
+import { isBelow, isProbe } from '../proof/sandbox.ts';
 import { isDoubtful, judgeSandbox, type Pod } from './pod.ts';
 
 /** How many sandboxes are asked about at a time. */

@@ -1,10 +1,9 @@
+import { waitFor } from '../async.ts';
 import type { CriClient } from '../cri/client.ts';
-import { waitFor } from '../wait-for.ts';
 import type { BootOptions } from './boot.ts';
+import { tearDown } from './boot.ts';
 import type { ControlResult } from './outcome.ts';
-import { findPlace } from './place.ts';
-import { newSandbox } from './sandbox-config.ts';
-import { tearDown } from './teardown.ts';
+import { findPlace, newSandbox } from './sandbox.ts';
 
 type Running = { readonly handler: string; readonly begunMs: number; readonly ended: Promise<ControlResult> };
 

@@ -1,5 +1,5 @@
+import { reasonForError } from '../finding.ts';
 import { errorLine } from '../host/error-line.ts';
-import { reasonForError } from '../reason-for-error.ts';
 import type { Reason } from '../reasons.ts';
 import type { Witness } from './witness.ts';
 

@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import type { HandlerRuntime } from '../containerd/handler.ts';
+import type { HandlerRuntime } from '../containerd/config.ts';
 import type { Host } from '../host/host.ts';
 import { LateError } from '../host/turns.ts';
 

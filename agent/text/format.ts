@@ -1,5 +1,4 @@
-import type { Facts } from '../facts.ts';
-import type { Finding } from '../finding.ts';
+import type { Facts, Finding } from '../finding.ts';
 import type { Outcome } from '../proof/outcome.ts';
 import type { Verdict } from '../verdict.ts';
 

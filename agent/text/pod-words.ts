@@ -1,4 +1,4 @@
-import type { PodsOutside } from '../pods/outside.ts';
+import type { PodsOutside } from '../pods/pod.ts';
 import { isOpen } from '../pods/pod.ts';
 import { inWords, type Tone } from './format.ts';
 

@@ -1,9 +1,8 @@
 import { styleText } from 'node:util';
-import { CHECKS } from '../checks/catalogue.ts';
+import { CHECKS } from '../checks/checks.ts';
 import { harmless } from '../harmless.ts';
-import type { PodsOutside } from '../pods/outside.ts';
-import type { Publisher } from '../publisher.ts';
-import type { Report, Status } from '../report.ts';
+import type { PodsOutside } from '../pods/pod.ts';
+import type { Publisher, Report, Status } from '../report.ts';
 import {
   HEADLINES,
   inWords,

@@ -1,5 +1,5 @@
 import timers from 'node:timers/promises';
-import { waitFor } from '../wait-for.ts';
+import { waitFor } from '../async.ts';
 
 /** How events become looks, in milliseconds and numbers. */
 export type BellOptions = {

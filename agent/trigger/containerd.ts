@@ -1,7 +1,7 @@
 import timers from 'node:timers/promises';
+import { waitFor } from '../async.ts';
 import type { CriClient } from '../cri/client.ts';
 import { CriError } from '../cri/error.ts';
-import { waitFor } from '../wait-for.ts';
 import type { ContainerdIs } from './trigger.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import pino from 'pino';
-import { mapAtOnce } from '../../agent/at-once.ts';
+import { mapAtOnce } from '../../agent/async.ts';
 import { createKube, type Kube, type WatchEvent } from '../../agent/kube/client.ts';
 import { keepWatching } from '../../agent/kube/watch.ts';
 import type { Report } from '../../agent/report.ts';

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { CHECKS } from '../../agent/checks/catalogue.ts';
-import { OWN_KEYS } from '../../agent/node/keys.ts';
+import { CHECKS } from '../../agent/checks/checks.ts';
+import { SETTINGS, type Setting } from '../../agent/config.ts';
+import { OWN_KEYS } from '../../agent/node/object.ts';
 import { REASONS } from '../../agent/reasons.ts';
-import { SETTINGS, type Setting } from '../../agent/settings.ts';
 import { REPO } from '../../hack/paths.ts';
 
 const read = (file: string) => readFile(join(REPO, file), 'utf8');

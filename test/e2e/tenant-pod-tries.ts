@@ -1,4 +1,4 @@
-import { PROBE_LABELS } from '../../agent/proof/sandbox-config.ts';
+import { PROBE_LABELS } from '../../agent/proof/sandbox.ts';
 import { imageName } from '../../cluster/images.ts';
 import { FOREVER, type Try } from './tenant-try.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import type { Setting } from '../../agent/settings.ts';
+import type { Setting } from '../../agent/config.ts';
 import { FLEET_SETTINGS, parseFleetConfig } from '../../fleet/settings.ts';
 import { REPO } from '../../hack/paths.ts';
 

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { parse } from 'yaml';
-import { SETTINGS } from '../../agent/settings.ts';
+import { SETTINGS } from '../../agent/config.ts';
 import { VERSION } from '../../agent/version.ts';
 import { FLEET_SETTINGS } from '../../fleet/settings.ts';
 import { CHART, COPIES, chartFiles } from '../../hack/chart.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { copyFile, readFile, rename } from 'node:fs/promises';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
 import type { Finding } from '../../agent/finding.ts';
-import { POD_UID, PROBE_LABELS } from '../../agent/proof/sandbox-config.ts';
+import { POD_UID, PROBE_LABELS } from '../../agent/proof/sandbox.ts';
 import { MACHINE_PATH } from '../../cluster/machine/machine.ts';
 import { processesIn } from '../../cluster/machine/processes.ts';
 import { CONTAINERD_CONFIG, containerdConfig, RUNSC_CONFIG, RUNSC_TOML } from '../../cluster/node/config.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import { mapAtOnce } from '../../agent/at-once.ts';
+import { mapAtOnce } from '../../agent/async.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import { type ApiUser, certificateUser } from '../e2e/api-user.ts';
 import { type Call, creations, dispatch, FREE, grantDispatcher } from '../e2e/dispatcher-run.ts';

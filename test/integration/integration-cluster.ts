@@ -1,10 +1,10 @@
 import { after, before } from 'node:test';
+import type { SandboxState } from '../../agent/cri/client.ts';
 import { CriClient } from '../../agent/cri/client.ts';
-import type { SandboxState } from '../../agent/cri/sandbox-info.ts';
 import { Host } from '../../agent/host/host.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import { Prover } from '../../agent/proof/prover.ts';
-import { isProbe } from '../../agent/proof/sandbox-config.ts';
+import { isProbe } from '../../agent/proof/sandbox.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { healNode } from '../../cluster/faults/break-node.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';

@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import { POD_UID, PROBE_LABELS } from '../../agent/proof/sandbox-config.ts';
+import { POD_UID, PROBE_LABELS } from '../../agent/proof/sandbox.ts';
 import { RUNSC_CONFIG, runscToml, SHIM } from '../../cluster/node/config.ts';
 import { waitFor } from '../../hack/run.ts';
 import { PATIENCE_MS, showsMetric, type VmCluster } from './vm-cluster.ts';

@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { describe, it } from 'node:test';
-import { CAUSES, CHECKS, EVIDENCE } from '../../../agent/checks/catalogue.ts';
+import { CAUSES, CHECKS, EVIDENCE, runChecks } from '../../../agent/checks/checks.ts';
 import type { Reading } from '../../../agent/checks/reading.ts';
-import { runChecks } from '../../../agent/checks/run.ts';
 import { rememberConfigPath } from '../../../agent/containerd/arguments.ts';
 import { readContainerdConfig } from '../../../agent/containerd/config.ts';
 import { readDistribution } from '../../../agent/containerd/distribution.ts';
-import type { Runtime } from '../../../agent/cri/cri.ts';
+import type { Runtime } from '../../../agent/cri/client.ts';
 import { criStatus, fakeCri, hostOf, outcome, readingOf, sourcesOf, witnessOf } from './fake-node.ts';
 import { HOSTS } from './fixture-hosts.ts';
 
@@ -74,7 +73,7 @@ describe('the catalogue of checks', () => {
     const files = await readdir(new URL('../../../agent/checks', import.meta.url));
     const ids = files
       .map((file) => file.replace('.ts', ''))
-      .filter((id) => !['catalogue', 'check', 'reading', 'run'].includes(id));
+      .filter((id) => !['checks', 'reading'].includes(id));
     assert.deepEqual(CHECKS.map(({ id }) => id).sort(), ids.sort());
   });
 });

@@ -1,8 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import { status as Code, Metadata } from '@grpc/grpc-js';
-import type { Check } from '../../../agent/checks/check.ts';
+import type { Check } from '../../../agent/checks/reading.ts';
 import { Reading, type Sources } from '../../../agent/checks/reading.ts';
-import type { CriStatus, Runtime, ShimInfo } from '../../../agent/cri/cri.ts';
+import type { CriStatus, Runtime, ShimInfo } from '../../../agent/cri/client.ts';
 import { CriError } from '../../../agent/cri/error.ts';
 import type { Seen } from '../../../agent/finding.ts';
 import { Host } from '../../../agent/host/host.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { judgeShim, shim } from '../../../agent/checks/shim.ts';
-import type { ShimInfo } from '../../../agent/cri/cri.ts';
+import type { ShimInfo } from '../../../agent/cri/client.ts';
 import { fail, pass } from '../../../agent/finding.ts';
 import { LateError } from '../../../agent/host/turns.ts';
 import { tempHost } from '../host/temp-host.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { localSocket } from '../../../agent/host/local-socket.ts';
-import { NotVisible } from '../../../agent/host/visible.ts';
+import { localSocket } from '../../../agent/host/host.ts';
+import { NotVisible } from '../../../agent/host/paths.ts';
 import { mountedHost } from './temp-host.ts';
 
 describe('Host, in a pod that mounts some folders', () => {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { isVisible, NotVisible, visibleParts } from '../../../agent/host/visible.ts';
-import { reasonForError } from '../../../agent/reason-for-error.ts';
+import { reasonForError } from '../../../agent/finding.ts';
+import { isVisible, NotVisible, visibleParts } from '../../../agent/host/paths.ts';
 import { tempHost } from './temp-host.ts';
 
 const line = (point: string) =>

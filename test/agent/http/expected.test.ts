@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { CAUSES } from '../../../agent/checks/catalogue.ts';
-import { runChecks } from '../../../agent/checks/run.ts';
+import { CAUSES, runChecks } from '../../../agent/checks/checks.ts';
 import { type Finding, fail, pass, unknown } from '../../../agent/finding.ts';
-import { hasTraces } from '../../../agent/http/expected.ts';
-import { Metrics } from '../../../agent/http/metrics.ts';
+import { hasTraces, Metrics } from '../../../agent/http/metrics.ts';
 import { criStatus, fakeCri, readingOf, sourcesOf } from '../checks/fake-node.ts';
 import { finding, READY, reportOf } from '../reports.ts';
 import { named } from '../text/samples.ts';

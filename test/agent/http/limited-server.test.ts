@@ -3,8 +3,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { describe, it, type TestContext } from 'node:test';
-import { createLimitedServer, type Limited } from '../../../agent/http/limited-server.ts';
-import { CONNECTION_BYTES } from '../../../agent/http/make-room.ts';
+import { CONNECTION_BYTES, createLimitedServer, type Limited } from '../../../agent/http/bounded-server.ts';
 import { pause, waitFor } from '../../../hack/run.ts';
 
 const QUESTION = 'GET /metrics HTTP/1.1\r\nhost: agent\r\n\r\n';

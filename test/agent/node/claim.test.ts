@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { claimFor } from '../../../agent/node/claim.ts';
-import { OWN_KEYS } from '../../../agent/node/keys.ts';
+import { claimFor } from '../../../agent/node/desired.ts';
 import type { NodeObject } from '../../../agent/node/object.ts';
+import { OWN_KEYS } from '../../../agent/node/object.ts';
 import { fakeApiServer } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
 import { BOOT, BROKEN, logOf, publisherOf, READ, READY, until, WRITE, watched } from './publisher-of.ts';

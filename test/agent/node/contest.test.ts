@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Contest } from '../../../agent/node/contest.ts';
+import { Contest } from '../../../agent/node/writer.ts';
 
 describe('Contest', () => {
   it('lets a key be written again at once, then after pauses that double up to five minutes', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { parseConfig } from '../../../agent/config.ts';
-import { fingerprintOf } from '../../../agent/node/fingerprint.ts';
+import { fingerprintOf } from '../../../agent/node/desired.ts';
 
 function fingerprint(env: Record<string, string>, version = '0.1.0'): string {
   const parsed = parseConfig(env, { hostname: 'node-1', inCluster: false });

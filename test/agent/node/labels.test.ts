@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import type { Facts } from '../../../agent/facts.ts';
-import { labelsFor, labelValue } from '../../../agent/node/labels.ts';
+import type { Facts } from '../../../agent/finding.ts';
+import { labelsFor, labelValue } from '../../../agent/node/desired.ts';
 import { verdictOf } from '../reports.ts';
 
 describe('labelsFor', () => {

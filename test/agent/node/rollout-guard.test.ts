@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { guard } from '../../../agent/node/rollout-guard.ts';
+import { guard } from '../../../agent/node/desired.ts';
 import { READY, verdictOf } from '../reports.ts';
 
 const SELF = '0.2.0+b';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
-import { CHECKS } from '../../../agent/checks/catalogue.ts';
+import { CHECKS } from '../../../agent/checks/checks.ts';
 import { renderPage } from '../../../agent/page/page.ts';
 import { PAGE_POLICY } from '../../../agent/page/policy.ts';
 import { REASONS } from '../../../agent/reasons.ts';

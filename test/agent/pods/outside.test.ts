@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { podsOutside } from '../../../agent/pods/outside.ts';
 import type { Pod } from '../../../agent/pods/pod.ts';
+import { podsOutside } from '../../../agent/pods/pod.ts';
 
 const pod = (name: string, sandboxed?: boolean): Pod => ({
   namespace: 'eval',

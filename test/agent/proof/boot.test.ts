@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { OWNER, PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
+import { OWNER, PROBE_LABELS } from '../../../agent/proof/sandbox.ts';
 import { askedPaths, processesAmong } from '../host/asked-paths.ts';
 import { Refusal, refuses, type Script } from './containerd-scripts.ts';
 import { brief, POD, proverScene, type Scene, scene, vanish } from './scene.ts';

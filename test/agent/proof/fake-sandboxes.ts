@@ -1,5 +1,5 @@
 import { status } from '@grpc/grpc-js';
-import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
+import { PROBE_LABELS } from '../../../agent/proof/sandbox.ts';
 import { addProcess, cgroupOf, type FakeProcess, removeProcess, sandboxArgv } from '../host/fake-process.ts';
 import { Refusal, type Request } from './containerd-scripts.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { findPlace, isBelow, placeBeside, WrongRuntime } from '../../../agent/proof/place.ts';
+import { findPlace, isBelow, placeBeside, WrongRuntime } from '../../../agent/proof/sandbox.ts';
 import { Refusal, refuses } from './containerd-scripts.ts';
 import { POD, scene } from './scene.ts';
 

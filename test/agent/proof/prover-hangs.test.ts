@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import timers, { setImmediate } from 'node:timers/promises';
-import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
+import { PROBE_LABELS } from '../../../agent/proof/sandbox.ts';
 import { HANGS, refuses, type Script } from './containerd-scripts.ts';
 import { brief, gvisorBoots, NEVER, onlyGvisor, proverScene } from './scene.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import timers from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
-import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
+import { PROBE_LABELS } from '../../../agent/proof/sandbox.ts';
 import { HANGS, Refusal, refuses, type Script } from './containerd-scripts.ts';
 import { brief, gate, gvisorBoots, NEVER, proverScene } from './scene.ts';
 

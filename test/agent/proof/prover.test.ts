@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
+import { PROBE_LABELS } from '../../../agent/proof/sandbox.ts';
 import { HANGS, refuses } from './containerd-scripts.ts';
 import { brief, gate, gvisorBoots, NEVER, onlyGvisor, proverScene } from './scene.ts';
 

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { CriClient } from '../../../agent/cri/client.ts';
-import { OWNER, PROBE_LABELS } from '../../../agent/proof/sandbox-config.ts';
-import { sweepForgotten, sweepSandboxes } from '../../../agent/proof/sweep.ts';
+import { OWNER, PROBE_LABELS, sweepForgotten, sweepSandboxes } from '../../../agent/proof/sandbox.ts';
 import { refuses } from './containerd-scripts.ts';
 import { NEVER, POD, scene } from './scene.ts';
 

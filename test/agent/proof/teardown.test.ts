@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { tearDown } from '../../../agent/proof/teardown.ts';
+import { tearDown } from '../../../agent/proof/boot.ts';
 import { runCpus } from '../host/cpu-times.ts';
 import { HANGS, refuses } from './containerd-scripts.ts';
 import { brief, scene } from './scene.ts';

@@ -1,7 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createDoor, type Server, type Socket } from 'node:net';
-import { CONNECTION_BYTES, makeRoom } from './make-room.ts';
-import { drop, endAnswer, readQuestion, refuse } from './one-question.ts';
+import type { Duplex } from 'node:stream';
 
 /** How long a connection may last: its question, and its answer, which the other side may take slowly. */
 const MOST_MS = 30_000;
@@ -125,4 +124,100 @@ export function createLimitedServer({
     socket.destroySoon = () => endAnswer(socket);
     readQuestion(socket, () => parser.emit('connection', socket));
   });
+}
+
+/** As much as a connection costs without an answer: a question that never ends, and what Node keeps for it. */
+export const CONNECTION_BYTES = 32_768;
+
+/**
+ * Drops connections until all together hold no more than so many bytes, in this process and in the kernel: of the address
+ * that holds the most its oldest. An answer counts as a whole until its connection has ended.
+ */
+export function makeRoom(addresses: Iterable<Iterable<Socket>>, mostBytes: number): void {
+  const held = Array.from(addresses, (sockets) => {
+    const open = Array.from(sockets, (socket) => ({ socket, bytes: bytesOf(socket) }));
+    return { open, bytes: open.reduce((sum, { bytes }) => sum + bytes, 0) };
+  });
+  let total = held.reduce((sum, { bytes }) => sum + bytes, 0);
+  while (total > mostBytes) {
+    const worst = held.reduce((most, each) => (each.bytes > most.bytes ? each : most));
+    const oldest = worst.open.shift();
+    if (oldest === undefined) return;
+    if (oldest.bytes > 0) drop(oldest.socket);
+    worst.bytes -= oldest.bytes;
+    total -= oldest.bytes;
+  }
+}
+
+function bytesOf({ destroyed, bytesWritten }: Socket): number {
+  return destroyed ? 0 : CONNECTION_BYTES + bytesWritten;
+}
+
+/** How many bytes a question may have; Node's parser takes no more headers either. */
+const MOST_QUESTION = 16_384;
+const END = '\r\n\r\n';
+
+/**
+ * Calls back when a socket holds one question, and nothing behind it: a packet may have thousands of them, and Node would
+ * parse them all before anybody could stop it.
+ */
+export function readQuestion(socket: Socket, asked: () => void): void {
+  let question = Buffer.alloc(0);
+  socket.on('data', function read(piece) {
+    question = Buffer.concat([question, piece]);
+    const end = question.indexOf(END);
+    if (end === -1 && question.length < MOST_QUESTION) return;
+    socket.off('data', read);
+    socket.pause();
+    socket.unshift(end === -1 ? question : question.subarray(0, end + END.length));
+    asked();
+    socket.resume();
+    // The parser takes the question in the next tick, and goes on to read by itself.
+    process.nextTick(() => socket.pause());
+  });
+  socket.resume();
+}
+
+/**
+ * Ends an answer, and keeps the connection until its other side ends it too. A socket that is closed before lives on in
+ * the kernel with what was not taken, and nobody would count it.
+ */
+export function endAnswer(socket: Socket): void {
+  socket.end();
+  // What comes now lies behind the question. The parser has begun to read again, and lets go of a socket that another hears.
+  socket.once('resume', () => socket.removeAllListeners('data').on('data', () => drop(socket)));
+  socket.resume();
+}
+
+/** Ends a connection with a reset, so that the kernel drops what its other side has not taken. */
+export function drop(socket: Socket): void {
+  // libuv refuses a reset until an end is through, and Node would lose the socket.
+  const isEnding = socket.writableEnded && socket.writableLength === 0 && !socket.writableFinished;
+  if (isEnding) socket.once('finish', () => socket.resetAndDestroy());
+  else socket.resetAndDestroy();
+}
+
+/** Refuses what is no question, as Node does, which would close the connection at once. */
+export function refuse({ code }: NodeJS.ErrnoException, socket: Duplex): void {
+  if (!socket.writable) return;
+  const status = code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request';
+  socket.write(`HTTP/1.1 ${status}\r\nConnection: close${END}`);
+  // It is paused by then.
+  setImmediate(() => endAnswer(socket as Socket));
+}
+
+/** Ends an answer that nobody may take for something else. How long it may be kept is for each server to say. */
+export function send(
+  response: ServerResponse,
+  status: number,
+  body: string | Buffer,
+  type = 'text/plain; charset=utf-8',
+): void {
+  response.writeHead(status, { 'content-type': type, 'x-content-type-options': 'nosniff' });
+  response.end(body);
+}
+
+/** Answers a probe of the kubelet's; `why` it fails, undefined where it does not. */
+export function sendProbe(response: ServerResponse, why: string | undefined): void {
+  send(response, why === undefined ? 200 : 503, `${why ?? 'ok'}\n`);
 }

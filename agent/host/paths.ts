@@ -1,0 +1,129 @@
+import type { Stats } from 'node:fs';
+import { lstat, readFile, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/**
+ * True for the error codes that mean "no such file", which is an answer and not a failure to look.
+ * ESRCH is what /proc says of a process that ended just now:
+ * https://man7.org/linux/man-pages/man5/proc.5.html
+ */
+export function isAbsent(cause: unknown): boolean {
+  const code = (cause as NodeJS.ErrnoException | undefined)?.code;
+  return code === 'ENOENT' || code === 'ENOTDIR' || code === 'ESRCH';
+}
+
+/** What kind of thing a path names. */
+export type FileKind = 'file' | 'directory' | 'link' | 'fifo' | 'socket' | 'device';
+
+/** Throws for anything but a regular file. */
+export function refuseIrregular(stats: Stats): void {
+  const kind = kindOf(stats);
+  if (kind !== 'file') throw new Error(`it is a ${kind}, not a regular file`);
+}
+
+/** The kind of what these stats are of. */
+export function kindOf(stats: Stats): FileKind {
+  if (stats.isFile()) return 'file';
+  if (stats.isDirectory()) return 'directory';
+  if (stats.isSymbolicLink()) return 'link';
+  if (stats.isFIFO()) return 'fifo';
+  if (stats.isSocket()) return 'socket';
+  return 'device';
+}
+
+/** Linux gives up after 40 links in one path: https://man7.org/linux/man-pages/man7/path_resolution.7.html */
+const MAX_LINKS = 40;
+
+/**
+ * Resolves every symbolic link of a host path inside `root`: an absolute link starts again at the root
+ * and ".." stops there. Returns the host path; when some part of it does not exist, the path as far as links lead.
+ * `onStep` hears each folder on the way, itself resolved, and the name in it that leads on.
+ */
+export async function resolvePath(
+  root: string,
+  path: string,
+  onStep?: (folder: string, name: string) => void,
+): Promise<{ readonly path: string; readonly exists: boolean }> {
+  const pending = parts(path);
+  let resolved: string[] = [];
+  let links = 0;
+  for (let part = pending.shift(); part !== undefined; part = pending.shift()) {
+    if (part === '..') {
+      resolved = resolved.slice(0, -1);
+      continue;
+    }
+    onStep?.(`/${resolved.join('/')}`, part);
+    const target = await linkTarget(join(root, ...resolved, part));
+    if (target === undefined) return { path: join('/', ...resolved, part, ...pending), exists: false };
+    if (target === '') {
+      resolved.push(part);
+      continue;
+    }
+    links += 1;
+    if (links > MAX_LINKS) throw Object.assign(new Error('too many symbolic links'), { code: 'ELOOP' });
+    if (target.startsWith('/')) resolved = [];
+    pending.unshift(...parts(target));
+  }
+  return { path: `/${resolved.join('/')}`, exists: true };
+}
+
+/** The target of a link, "" for what is no link, `undefined` for what does not exist. */
+async function linkTarget(local: string): Promise<string | undefined> {
+  try {
+    const stats = await lstat(local);
+    return stats.isSymbolicLink() ? await readlink(local) : '';
+  } catch (cause) {
+    if (isAbsent(cause)) return undefined;
+    throw cause;
+  }
+}
+
+function parts(path: string): string[] {
+  return path.split('/').filter((part) => part !== '' && part !== '.');
+}
+
+/** A path of the host lies outside of what is mounted for this process, so that nothing can be said of it. */
+export class NotVisible extends Error {
+  override readonly name = 'NotVisible';
+
+  constructor(path: string, root: string) {
+    const top = `/${path.split('/')[1] ?? ''}`;
+    super(
+      `Cannot see host path "${path}": it is outside of the agent's mounts; mount the host's "${top}" read-only at "${join(root, top)}"`,
+    );
+  }
+}
+
+/**
+ * The parts of the host below `root` that this process sees, as host paths; undefined for all of it. In a pod these
+ * are the mount points below `root`; a root that is itself a mount, or has none below it, shows the whole host.
+ * Source: https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
+ */
+export async function visibleParts(
+  root: string,
+  mountInfo = '/proc/self/mountinfo',
+): Promise<readonly string[] | undefined> {
+  if (root === '/') return undefined;
+  const text = await readFile(mountInfo, 'utf8').catch(() => '');
+  const points = text.split('\n').map((line) => unescapeMountPoint(line.split(' ')[4] ?? ''));
+  if (points.includes(root)) return undefined;
+  const parts = points
+    .filter((point) => point.startsWith(`${root}/`))
+    .map((point) => point.slice(root.length));
+  return parts.length === 0 ? undefined : parts;
+}
+
+/** Whether a host path is in one of these parts, or on the way to one. */
+export function isVisible(path: string, parts: readonly string[] | undefined): boolean {
+  if (parts === undefined || path === '/') return true;
+  return parts.some((part) => isWithin(path, part) || isWithin(part, path));
+}
+
+function isWithin(path: string, folder: string): boolean {
+  return path === folder || path.startsWith(`${folder}/`);
+}
+
+/** Mount points carry blanks and backslashes as octal numbers. */
+function unescapeMountPoint(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+}
