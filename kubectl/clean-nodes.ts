@@ -10,7 +10,7 @@ import {
   taintPatch,
   valueIn,
 } from '../agent/node/object.ts';
-import { pagesOf } from '../fleet/pages.ts';
+import { pagesOf } from '../fleet/informers.ts';
 
 /** What cleaning needs: the API server, and where its lines go. */
 export type CleanOptions = {
