@@ -7,7 +7,7 @@ import { jsonLines } from '../agent/kube/lines.ts';
 import { pagesOf } from '../fleet/informers.ts';
 import { readSome } from '../fleet/reports.ts';
 import type { Access } from './access.ts';
-import { plain, plainValues } from './plain.ts';
+import { plain, plainValues } from './output.ts';
 import { getForwarded } from './port-forward.ts';
 
 /** What a request is made of; `type` is that of the body. */
