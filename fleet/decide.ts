@@ -1,6 +1,113 @@
-import { type BrakeReason, brakeReasons, followRollout, type Lost, type Rollout } from './brake.ts';
+import type { AgentPod, AgentSet } from './agents.ts';
 import { type FleetNode, isExposed, isRebooted } from './node.ts';
-import type { Clock, Patience, Seen } from './seen.ts';
+
+/** The times and the share that decide; durations in milliseconds. */
+export type Patience = {
+  /** How long no agent on a node was Ready before its label is withdrawn. */
+  readonly goneMs: number;
+  /** How old a Node must be. */
+  readonly nodeAgeMs: number;
+  /** The time within which withdrawals count together. */
+  readonly windowMs: number;
+  /** The share of the labelled nodes that may lose the label within that time. */
+  readonly share: number;
+  /** How long nothing is withdrawn after the API server was away. */
+  readonly settleMs: number;
+};
+
+/** What the informers know now. */
+export type Seen = {
+  readonly nodes: readonly FleetNode[];
+  readonly pods: readonly AgentPod[];
+  /** Absent where there is no DaemonSet. */
+  readonly agents?: AgentSet;
+  /** Names of the nodes on which an agent was Ready at some moment since the last decision. */
+  readonly served: ReadonlySet<string>;
+  /** Since when all watches stand without a break, monotonic; absent while one does not. */
+  readonly followedSinceMs?: number;
+  /** Nodes whose label this controller withdrew, by uid, and when, monotonic. */
+  readonly withdrawn: ReadonlyMap<string, number>;
+};
+
+/** A monotonic clock and the wall clock, milliseconds. */
+export type Clock = { readonly nowMs: number; readonly wallMs: number };
+
+/** Why no label is withdrawn now, and what it means. */
+export const BRAKE_REASONS = {
+  ApiServerAway: 'The API server was away, so what is known of agents may be old.',
+  AgentsGone: 'There is no DaemonSet of the agents.',
+  RollingOut: 'The agents are being replaced by those of another revision.',
+  TooManyLost: 'More labelled nodes lost their agents at once than may lose the label.',
+} as const;
+
+/** A reason for the brake. */
+export type BrakeReason = keyof typeof BRAKE_REASONS;
+
+/** A labelled node without an agent, and for how many milliseconds. */
+export type Lost = { readonly node: FleetNode; readonly forMs: number };
+
+/** What the brake judges besides what is seen. */
+type Judged = {
+  readonly lost: readonly Lost[];
+  readonly away: boolean;
+  readonly rolling: boolean;
+  readonly clock: Clock;
+  readonly patience: Patience;
+};
+
+/** All that speaks against a withdrawal now. */
+export function brakeReasons(seen: Seen, judged: Judged): readonly BrakeReason[] {
+  const reasons: readonly (readonly [BrakeReason, boolean])[] = [
+    ['ApiServerAway', judged.away],
+    ['AgentsGone', seen.followedSinceMs !== undefined && seen.agents === undefined],
+    ['RollingOut', judged.rolling],
+    ['TooManyLost', areTooMany(seen, judged)],
+  ];
+  return reasons.filter(([, holds]) => holds).map(([reason]) => reason);
+}
+
+/** Which revisions of the agents run, and until when that counts as a rollout, monotonic milliseconds. */
+export type Rollout = { readonly revisions: readonly string[]; readonly untilMs: number };
+
+/**
+ * A rollout lasts while the DaemonSet's newest spec is not seen yet, or agents of several revisions run on nodes that
+ * are Ready, and a while longer, in which the last agents become Ready.
+ */
+export function followRollout(
+  { agents, pods, nodes }: Seen,
+  last: Rollout | undefined,
+  { nowMs, settleMs }: { readonly nowMs: number; readonly settleMs: number },
+): Rollout {
+  const ready = new Set(nodes.filter((node) => node.ready).map(({ name }) => name));
+  const running = pods.filter(({ node, revision }) => revision !== '' && ready.has(node));
+  const revisions = [...new Set(running.map(({ revision }) => revision))];
+  const [revision] = revisions;
+  if (revision === undefined) return last ?? { revisions, untilMs: Number.NEGATIVE_INFINITY };
+  const isNew = last !== undefined && last.revisions.length > 0 && !last.revisions.includes(revision);
+  const rolling = agents?.observed === false || revisions.length > 1 || isNew;
+  return { revisions, untilMs: rolling ? nowMs + settleMs : (last?.untilMs ?? Number.NEGATIVE_INFINITY) };
+}
+
+/**
+ * Whether more nodes lose their agents together than may lose the label. A node counts a while before it is due, so
+ * that of many that fail one after the other none is withdrawn.
+ */
+function areTooMany({ nodes, withdrawn }: Seen, { lost, clock, patience }: Judged): boolean {
+  const { goneMs, windowMs, share } = patience;
+  const gone = new Set(lost.filter(({ forMs }) => forMs >= goneMs / 3).map(({ node }) => node.uid));
+  for (const [uid, atMs] of withdrawn) if (clock.nowMs - atMs < windowMs) gone.add(uid);
+  for (const node of nodes) if (wasLostWithin(windowMs, node, clock.wallMs)) gone.add(node.uid);
+  const labelled = new Set(nodes.filter(({ label }) => label === 'true').map(({ uid }) => uid));
+  return gone.size > Math.max(1, Math.floor(share * new Set([...labelled, ...gone]).size));
+}
+
+/** Whether a controller, this or another, has withdrawn the label within this time; a kubelet may write a time to come. */
+function wasLostWithin(windowMs: number, { label, verdict }: FleetNode, wallMs: number): boolean {
+  // A kubelet can write the condition of its Node, but not the label that a withdrawal leaves.
+  if (label !== 'false' || verdict?.reason !== 'AgentLost') return false;
+  // Another controller's clock may be ahead.
+  return Math.abs(wallMs - Date.parse(verdict.since)) <= windowMs;
+}
 
 /** What one decision hands on to the next; all times are monotonic. */
 export type Memory = {

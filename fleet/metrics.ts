@@ -1,7 +1,7 @@
 import Registry from 'prom-client/lib/registry.js';
 import { processMetrics } from '../agent/http/process-metrics.ts';
 import { countersOf, gaugesOf } from '../agent/http/series.ts';
-import { BRAKE_REASONS, type BrakeReason } from './brake.ts';
+import { BRAKE_REASONS, type BrakeReason } from './decide.ts';
 import type { FleetView } from './view.ts';
 
 const STATUS = { proven: 'True', not: 'False', unknown: 'Unknown', none: '' } as const;

@@ -1,8 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { send } from '../agent/http/bounded-server.ts';
 import { PAGE_POLICY } from '../agent/page/policy.ts';
-import { askAgent } from './ask-agent.ts';
-import { readSome } from './read-some.ts';
+import { askAgent, readSome } from './reports.ts';
 
 /**
  * What a page of an agent may do here where it is not of this controller's version: show itself. A node that was taken

@@ -1,6 +1,10 @@
 import type { V1Node } from '@kubernetes/client-node';
 import { CONDITION, OWN_KEYS } from '../agent/node/object.ts';
-import { cut } from './cut.ts';
+
+/** The first characters of what a node that was taken over may make long; a copy, since a part would keep the whole in memory. */
+export function cut(text: string, most: number): string {
+  return text.length <= most ? text : Buffer.from(text.slice(0, most)).toString();
+}
 
 const LONGEST_WORD = 64;
 /** No reason or message of an agent is longer. */

@@ -3,9 +3,36 @@ import { mapAtOnce } from '../agent/async.ts';
 import { AGENT_PORT } from '../agent/installed.ts';
 import type { Report } from '../agent/report.ts';
 import type { AgentPod } from './agents.ts';
-import { askAgent } from './ask-agent.ts';
-import { cut } from './cut.ts';
-import { readSome } from './read-some.ts';
+import { cut } from './node.ts';
+
+/** No page of an agent is larger. */
+const LONGEST = 4 * 2 ** 20;
+
+/** The body of an agent's answer; undefined where it is too long, as one of a node that was taken over may be. */
+export async function readSome(answer: Response, most = LONGEST): Promise<Buffer | undefined> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of answer.body ?? []) {
+    length += chunk.length;
+    if (length > most) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+const ANSWER_MS = 10_000;
+
+/**
+ * The answer of an agent, as long as it and its body come within 10 s and the signal is not aborted. A node that was taken
+ * over cannot send us elsewhere.
+ */
+export function askAgent(url: string, signal?: AbortSignal): Promise<Response> {
+  const late = AbortSignal.timeout(ANSWER_MS);
+  return fetch(url, {
+    signal: signal === undefined ? late : AbortSignal.any([signal, late]),
+    redirect: 'error',
+  });
+}
 
 const AT_ONCE = 8;
 const LONGEST_VERSION = 64;

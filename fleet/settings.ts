@@ -1,6 +1,6 @@
 import type { Setting } from '../agent/config.ts';
 import { type Env, SettingsReader } from '../agent/config.ts';
-import type { Patience } from './seen.ts';
+import type { Patience } from './decide.ts';
 
 /** Every setting of the controller, read from the environment. Durations are a number with ms, s, m or h. */
 export const FLEET_SETTINGS = {

@@ -2,8 +2,8 @@ import type { Logger } from 'pino';
 import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
 import type { Kube } from '../agent/kube/client.ts';
 import { eventObject, eventsPath, type KubeEvent } from '../agent/kube/event.ts';
-import { BRAKE_REASONS, type BrakeReason } from './brake.ts';
 import type { Decision } from './decide.ts';
+import { BRAKE_REASONS, type BrakeReason } from './decide.ts';
 import type { FleetNode } from './node.ts';
 
 /** Under which name events are created; the admission policy holds the same. */

@@ -1,6 +1,6 @@
 import { OWN_KEYS } from '../agent/node/object.ts';
 import type { AgentPod, AgentSet } from './agents.ts';
-import { BRAKE_REASONS, type BrakeReason } from './brake.ts';
+import { BRAKE_REASONS, type BrakeReason } from './decide.ts';
 import type { FleetNode } from './node.ts';
 import type { AgentWord } from './reports.ts';
 

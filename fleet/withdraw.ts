@@ -5,8 +5,8 @@ import { rebootMessage } from '../agent/node/desired.ts';
 import { conditionFor, type NodeObject, OWN_KEYS, taintPatch } from '../agent/node/object.ts';
 import type { Verdict } from '../agent/verdict.ts';
 import { type AgentPod, agentPodOf } from './agents.ts';
+import type { Patience } from './decide.ts';
 import { type FleetNode, fleetNodeOf, isExposed, isRebooted } from './node.ts';
-import type { Patience } from './seen.ts';
 
 /** What a write needs. */
 type WriteOptions = {

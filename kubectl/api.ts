@@ -4,10 +4,10 @@ import { text } from 'node:stream/consumers';
 import { errorLine } from '../agent/host/error-line.ts';
 import { kubeRefusal } from '../agent/kube/error.ts';
 import { jsonLines } from '../agent/kube/lines.ts';
-import { pagesOf } from '../fleet/pages.ts';
-import { readSome } from '../fleet/read-some.ts';
+import { pagesOf } from '../fleet/informers.ts';
+import { readSome } from '../fleet/reports.ts';
 import type { Access } from './access.ts';
-import { plain, plainValues } from './plain.ts';
+import { plain, plainValues } from './output.ts';
 import { getForwarded } from './port-forward.ts';
 
 /** What a request is made of; `type` is that of the body. */

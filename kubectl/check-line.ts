@@ -1,5 +1,5 @@
 import { MARKS, type Tone, wrap } from '../agent/text/format.ts';
-import { paint, type Screen, TONE_COLORS } from './screen.ts';
+import { paint, type Screen, TONE_COLORS } from './output.ts';
 
 /** What one check came to. `docs` is the page that knows more, as a path in the repository. */
 export type CheckLine = {

@@ -2,7 +2,7 @@ import type { Command, Option } from 'commander';
 import type { AccessChoice } from './access.ts';
 import type { Api } from './api.ts';
 import { EXIT } from './context.ts';
-import type { Screen } from './screen.ts';
+import type { Screen } from './output.ts';
 
 /** Names alone, and no files. Source: https://github.com/spf13/cobra/blob/v1.10.1/completions.go */
 const NO_FILES = ':4';

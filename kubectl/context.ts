@@ -1,5 +1,5 @@
 import type { Api } from './api.ts';
-import type { Screen } from './screen.ts';
+import type { Screen } from './output.ts';
 
 /** What every command is given. */
 export type Context = {

@@ -1,5 +1,5 @@
 import { MARKS, type Tone, wrap } from '../agent/text/format.ts';
-import { paint, type Screen, TONE_COLORS } from './screen.ts';
+import { paint, type Screen, TONE_COLORS } from './output.ts';
 
 /** One thing that was seen: what it is about, and what was seen. */
 export type Seen = {

@@ -1,11 +1,17 @@
 import { NAMESPACE } from '../agent/installed.ts';
-import { ageOf } from './age.ts';
 import { type AgentPod, listAgents, orAbsent } from './agents.ts';
 import { type Context, EXIT } from './context.ts';
 import { listNodes, type NodeView } from './node-view.ts';
-import { type Format, isForPrograms, serialize } from './output.ts';
-import { type Color, complain } from './screen.ts';
-import { type Column, tableLines } from './table.ts';
+import {
+  ageOf,
+  type Color,
+  type Column,
+  complain,
+  type Format,
+  isForPrograms,
+  serialize,
+  tableLines,
+} from './output.ts';
 
 /** The flags of `nodes`. */
 export type NodesOptions = { readonly output?: Format; readonly headers: boolean; readonly watch?: boolean };

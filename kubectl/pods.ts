@@ -2,7 +2,15 @@ import { NAMESPACE } from '../agent/installed.ts';
 import { type AgentPod, HIDDEN, listAgents, orAbsent, readReports, type Told } from './agents.ts';
 import { type Context, EXIT } from './context.ts';
 import { count } from './known.ts';
-import { type Format, isForPrograms, serialize } from './output.ts';
+import {
+  type Color,
+  type Column,
+  complain,
+  type Format,
+  isForPrograms,
+  serialize,
+  tableLines,
+} from './output.ts';
 import {
   type Inside,
   insideOf,
@@ -12,8 +20,6 @@ import {
   type RawPod,
   type RuntimeClass,
 } from './pod-view.ts';
-import { type Color, complain } from './screen.ts';
-import { type Column, tableLines } from './table.ts';
 
 /** The flags of `pods`. */
 export type PodsOptions = {

@@ -1,7 +1,7 @@
 import http, { type RequestOptions } from 'node:http';
 import { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
-import { readSome } from '../fleet/read-some.ts';
+import { readSome } from '../fleet/reports.ts';
 
 /** A response; `body` is undefined where it is too long for an agent's. */
 type Answer = { readonly code: number; readonly body: Buffer | undefined };

@@ -6,10 +6,16 @@ import { type Context, EXIT } from './context.ts';
 import { count, named } from './known.ts';
 import { type Standing, standingOf } from './node-view.ts';
 import { type NodeRow, readNodeRows } from './nodes.ts';
-import { type Format, isForPrograms, serialize } from './output.ts';
+import {
+  type Column,
+  type Format,
+  isForPrograms,
+  paint,
+  serialize,
+  TONE_COLORS,
+  tableLines,
+} from './output.ts';
 import { listRequirements } from './pod-view.ts';
-import { paint, TONE_COLORS } from './screen.ts';
-import { type Column, tableLines } from './table.ts';
 
 /** One line of the status. */
 type StatusLine = { readonly tone: Tone; readonly about: string; readonly text: string };

@@ -5,8 +5,7 @@ import type { WatchEvent } from './api.ts';
 import { type Context, EXIT } from './context.ts';
 import { type RawNode, viewNode } from './node-view.ts';
 import { agentState, type NodeRow, type NodesOptions, nodeColumns, publicNode } from './nodes.ts';
-import { isForPrograms, serialize } from './output.ts';
-import { tableLines } from './table.ts';
+import { isForPrograms, serialize, tableLines } from './output.ts';
 
 const AGAIN_MS = 1_000;
 

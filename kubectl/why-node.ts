@@ -3,11 +3,11 @@ import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
 import { REASONS } from '../agent/reasons.ts';
 import type { Status } from '../agent/report.ts';
 import { HEADLINES, MARKS, PROOF_TONES, shortIds, type Tone, toneOf } from '../agent/text/format.ts';
-import { ageOf } from './age.ts';
 import { type AgentPod, listAgents, orAbsent, readNodeReport, readUnready, type Told } from './agents.ts';
 import type { Context } from './context.ts';
 import type { Explanation, Seen } from './explanation.ts';
 import { type NodeView, type RawNode, viewNode } from './node-view.ts';
+import { ageOf } from './output.ts';
 
 /** All that is known of a node. */
 export type NodeFacts = {

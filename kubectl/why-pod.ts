@@ -1,8 +1,9 @@
-import { ageOf } from './age.ts';
 import { type Explanation, explain, type Seen } from './explanation.ts';
+import { count, named, READY } from './known.ts';
+import type { NodeView, Taint } from './node-view.ts';
+import { ageOf } from './output.ts';
 import type { PodFacts } from './pod-facts.ts';
-import { insideOf, meansGvisor } from './pod-view.ts';
-import { aboutNode, starting, unscheduled } from './pod-waits.ts';
+import { insideOf, meansGvisor, type RawPod, type Toleration } from './pod-view.ts';
 
 /** Why a pod waits, was rejected, or does not run in gVisor. */
 export function explainPod(facts: PodFacts, nowMs: number): Explanation {
@@ -120,4 +121,129 @@ function ended({ pod }: PodFacts, seen: readonly Seen[]): Explanation {
   const headline = `${pod.metadata.namespace}/${pod.metadata.name} has ended (${phase}), which says nothing of gVisor`;
   const because = [[reason, message].filter(Boolean).join(': ')].filter(Boolean);
   return explain(phase === 'Succeeded' ? 'pass' : 'warning', headline, { because, seen });
+}
+
+/** Why a pod has no node yet: the scheduler's words, and which proven nodes are closed to it. */
+export function unscheduled(facts: PodFacts, all: readonly Seen[]): Explanation {
+  const { pod, nodes, runtimeClass } = facts;
+  const conditions = pod.status?.conditions ?? [];
+  const message = conditions.find(
+    ({ type, status }) => type === 'PodScheduled' && status === 'False',
+  )?.message;
+  const because = message === undefined ? [] : [message];
+  // The scheduler says the same in an event.
+  const seen = all.filter(({ text }) => text !== message);
+  const headline = `${pod.metadata.namespace}/${pod.metadata.name} waits for a node`;
+  if ((pod.spec.schedulingGates ?? []).length > 0)
+    return explain('warning', `${headline}: its scheduling gates hold it back`, { because, seen });
+  if (runtimeClass === '?' || !meansGvisor(runtimeClass))
+    return explain('warning', `${headline}, and gVisor is not why: it does not ask for it`, {
+      because,
+      seen,
+    });
+  if (nodes === undefined) {
+    const unseen = 'You may not list nodes, so it is not known which are proven.';
+    return explain('fail', headline, { because: [...because, unseen], seen });
+  }
+  const obstacles = nodes.map((node) => [obstacleOf(pod, node) ?? 'free', node] as const);
+  const at = (word: string) => obstacles.flatMap(([each, node]) => (each === word ? [node] : []));
+  const others = (['NotReady', 'cordoned', 'its node selector', 'a taint'] as const).flatMap(
+    (word): Seen[] => {
+      const names = at(word).map(({ name }) => name);
+      return names.length === 0
+        ? []
+        : [{ tone: 'warning', about: word, text: `keeps it from ${named(names)}` }];
+    },
+  );
+  const unproven = at('not proven');
+  const free = at('free').map(({ name }) => name);
+  const [first] = free.length === 0 ? unproven : [];
+  return explain('fail', headline, {
+    because: [...because, aboutProven(nodes.length - unproven.length, nodes.length, free)],
+    seen: [...seen, ...others, ...unproven.slice(0, 3).map((node) => aboutNode(node, nodes))],
+    next:
+      first === undefined
+        ? []
+        : [`See why a node is not proven: kubectl gvisor-ready why node/${first.name}`],
+  });
+}
+
+function aboutProven(proven: number, all: number, free: readonly string[]): string {
+  if (proven === 0) return 'gVisor is proven on no node.';
+  const rest =
+    free.length === 0
+      ? 'Each of those is closed to this pod.'
+      : `From ${named(free)} only the scheduler's own reasons keep it, such as room.`;
+  return `gVisor is proven on ${proven} of ${count(all, 'node')}. ${rest}`;
+}
+
+/** Why a pod that has a node does not start there. */
+export function starting({ pod, nodes, told }: PodFacts, seen: readonly Seen[]): Explanation {
+  const { nodeName } = pod.spec;
+  const node = nodes?.find(({ name }) => name === nodeName);
+  const states = pod.status?.containerStatuses?.flatMap(({ state }) => state?.waiting ?? []) ?? [];
+  const [waiting] = states;
+  const unbooted = seen.some(({ about }) => about.startsWith('FailedCreatePodSandBox'));
+  const report = told !== undefined && 'status' in told ? told.status : undefined;
+  const what = unbooted ? 'its sandbox does not boot' : (waiting?.reason ?? 'its sandbox is not there yet');
+  const fault = unbooted || (node !== undefined && node.ready !== 'true');
+  return explain(
+    fault ? 'fail' : 'warning',
+    `${pod.metadata.namespace}/${pod.metadata.name} does not start on ${nodeName}: ${what}`,
+    {
+      because: waiting?.message === undefined ? [] : [waiting.message],
+      seen: [
+        ...seen,
+        aboutNode(node, nodes),
+        ...(report === undefined
+          ? []
+          : [
+              {
+                tone: report.verdict.status === 'True' ? 'pass' : 'fail',
+                about: 'the agent',
+                text: `${report.verdict.reason}: ${report.verdict.message}`,
+              } as const,
+            ]),
+      ],
+      next: [`See the node: kubectl gvisor-ready why node/${nodeName}`],
+    },
+  );
+}
+
+/** What a Node says, in a line. */
+export function aboutNode(node: NodeView | undefined, nodes: readonly NodeView[] | undefined): Seen {
+  if (nodes === undefined) return { tone: 'unknown', about: 'node', text: 'you may not list nodes' };
+  if (node === undefined) return { tone: 'unknown', about: 'node', text: 'it is not there any more' };
+  const { name, ready, reason } = node;
+  const label = ready === '' ? 'has no label ready' : `says ready: "${ready}"`;
+  return {
+    tone: ready === 'true' ? 'pass' : 'fail',
+    about: 'node',
+    text: `${name} ${label}${reason && ` (${reason})`}`,
+  };
+}
+
+/** Why a pod does not go to a proven node; undefined when nothing that is looked at speaks against it. */
+export type Obstacle = 'not proven' | 'NotReady' | 'cordoned' | 'its node selector' | 'a taint';
+
+/** What keeps a pod from a node, as far as labels, taints and the kubelet tell; resources and affinities are the scheduler's. */
+export function obstacleOf(pod: RawPod, node: NodeView): Obstacle | undefined {
+  if (node.ready !== 'true') return 'not proven';
+  if (!node.alive) return 'NotReady';
+  if (node.cordoned) return 'cordoned';
+  const selector = Object.entries(pod.spec.nodeSelector ?? {});
+  if (selector.some(([key, value]) => key !== READY && node.labels[key] !== value))
+    return 'its node selector';
+  const { tolerations = [] } = pod.spec;
+  const repels = node.taints.some(
+    (taint) => taint.effect !== 'PreferNoSchedule' && !tolerations.some((each) => tolerates(each, taint)),
+  );
+  return repels ? 'a taint' : undefined;
+}
+
+/** Source: https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/ */
+function tolerates({ key, operator = 'Equal', value = '', effect }: Toleration, taint: Taint): boolean {
+  if (effect !== undefined && effect !== '' && effect !== taint.effect) return false;
+  if (key === undefined || key === '') return operator === 'Exists';
+  return key === taint.key && (operator === 'Exists' || value === (taint.value ?? ''));
 }

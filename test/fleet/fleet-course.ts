@@ -1,7 +1,7 @@
 import type { AgentPod, AgentSet } from '../../fleet/agents.ts';
+import type { Patience } from '../../fleet/decide.ts';
 import { type Decision, decide, type Memory, TICK_MS } from '../../fleet/decide.ts';
 import type { FleetNode } from '../../fleet/node.ts';
-import type { Patience } from '../../fleet/seen.ts';
 
 export const PATIENCE: Patience = {
   goneMs: 90_000,

@@ -7,7 +7,7 @@ import { KubeConfig } from '@kubernetes/client-node';
 import { pino } from 'pino';
 import { createKube } from '../../agent/kube/client.ts';
 import { agentPodOf } from '../../fleet/agents.ts';
-import { Informer } from '../../fleet/informer.ts';
+import { Informer } from '../../fleet/informers.ts';
 import { waitFor } from '../../hack/run.ts';
 
 const BOOKMARK = `${JSON.stringify({

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseSelector } from '../../fleet/selector.ts';
+import { parseSelector } from '../../fleet/server.ts';
 
 describe('a selector of labels', () => {
   const labels = { pool: 'sandboxes', zone: 'a' };

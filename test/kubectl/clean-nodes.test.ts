@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { cleanNodes, findMarked } from '../../kubectl/clean-nodes.ts';
+import { cleanNodes, findMarked } from '../../kubectl/uninstall.ts';
 import { fakeApiServer, refusal } from '../agent/fake-api-server.ts';
 import { mockPauses } from '../agent/node/publisher-of.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { plain, plainValues } from '../../kubectl/plain.ts';
+import { plain, plainValues } from '../../kubectl/output.ts';
 
 const CASES: readonly (readonly [what: string, text: string, expected: string])[] = [
   ['a colour', 'a\u001b[31mred\u001b[0m', 'ared'],

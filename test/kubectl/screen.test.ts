@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { ageOf } from '../../kubectl/age.ts';
-import { parseTimeout } from '../../kubectl/duration.ts';
 import { named } from '../../kubectl/known.ts';
-import { cutName, cutText } from '../../kubectl/screen.ts';
+import { ageOf, cutName, cutText, parseTimeout } from '../../kubectl/output.ts';
 
 describe('what fits a screen', () => {
   it('cuts a text between two words, and a name in its middle', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type Column, tableLines } from '../../kubectl/table.ts';
+import { type Column, tableLines } from '../../kubectl/output.ts';
 
 type Row = { readonly name: string; readonly why: string; readonly age: string };
 

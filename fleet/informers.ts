@@ -1,9 +1,46 @@
 import timers from 'node:timers/promises';
-import { type KubeConfig, type KubernetesObject, ListWatch, Watch } from '@kubernetes/client-node';
+import {
+  type KubeConfig,
+  type KubernetesObject,
+  ListWatch,
+  type V1DaemonSet,
+  type V1Node,
+  type V1Pod,
+  Watch,
+} from '@kubernetes/client-node';
 import type { Logger } from 'pino';
+import { AGENT_SELECTOR, DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
 import { Backoff } from '../agent/kube/backoff.ts';
 import type { Kube } from '../agent/kube/client.ts';
-import { pagesOf } from './pages.ts';
+import { type AgentPod, type AgentSet, agentPodOf, agentSetOf } from './agents.ts';
+import type { Seen } from './decide.ts';
+import { type FleetNode, fleetNodeOf } from './node.ts';
+
+/** One page of a list of the API server. */
+export type Page<Item> = {
+  readonly items?: readonly Item[];
+  readonly metadata?: { readonly continue?: string; readonly resourceVersion?: string };
+};
+
+/**
+ * The pages of a list, each of at most so many objects, so that a large fleet is never whole in memory. `path` carries
+ * no query of its own.
+ * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks
+ */
+export async function* pagesOf<Item>(
+  get: Kube['get'],
+  path: string,
+  query: Readonly<Record<string, string>> & { readonly limit: string },
+): AsyncGenerator<Page<Item>> {
+  const words = new URLSearchParams(query);
+  for (;;) {
+    const page = (await get(`${path}?${words}`)) as Page<Item>;
+    yield page;
+    const next = page.metadata?.continue ?? '';
+    if (next === '') return;
+    words.set('continue', next);
+  }
+}
 
 /** What to follow: a path of a list, its selectors, and what is kept of each object. */
 export type Followed<Whole, Kept> = {
@@ -172,5 +209,81 @@ class KeepingWatch extends Watch {
     });
     if (!ended) this.#link.opened();
     return controller;
+  }
+}
+
+/** What three informers report about Nodes, the agents' pods, and their DaemonSet. */
+export class Sight {
+  readonly #nodes: Informer<V1Node, FleetNode>;
+  readonly #pods: Informer<V1Pod, AgentPod>;
+  readonly #sets: Informer<V1DaemonSet, AgentSet>;
+  /** Nodes on which an agent was Ready since it was asked last. */
+  readonly #served = new Set<string>();
+
+  /** `onNode` is called for each Node that came or changed. */
+  constructor(reach: Reach, onNode: (node: FleetNode) => void) {
+    const path = `/namespaces/${NAMESPACE}`;
+    this.#nodes = new Informer({ path: '/api/v1/nodes', keep: fleetNodeOf, heard: onNode }, reach);
+    const heard = ({ ready, node }: AgentPod) => {
+      if (ready) this.serve(node);
+    };
+    this.#pods = new Informer(
+      { path: `/api/v1${path}/pods`, labelSelector: AGENT_SELECTOR, keep: agentPodOf, heard },
+      reach,
+    );
+    this.#sets = new Informer(
+      {
+        path: `/apis/apps/v1${path}/daemonsets`,
+        fieldSelector: `metadata.name=${DAEMON_SET}`,
+        keep: agentSetOf,
+      },
+      reach,
+    );
+  }
+
+  get nodes(): readonly FleetNode[] {
+    return this.#nodes.list();
+  }
+
+  get pods(): readonly AgentPod[] {
+    return this.#pods.list();
+  }
+
+  get agents(): AgentSet | undefined {
+    return this.#sets.list()[0];
+  }
+
+  /** Since when all three watches stand without a break, monotonic; undefined while one does not. */
+  get followedSinceMs(): number | undefined {
+    const since = [this.#nodes.sinceMs, this.#pods.sinceMs, this.#sets.sinceMs];
+    return since.reduce((late, one) =>
+      late === undefined || one === undefined ? undefined : Math.max(late, one),
+    );
+  }
+
+  /** Takes a node for one on which an agent was Ready just now. */
+  serve(node: string): void {
+    this.#served.add(node);
+  }
+
+  /** All that is known for a decision, with what was seen since the last one. */
+  take(withdrawn: Seen['withdrawn']): Seen {
+    const { nodes, pods, agents, followedSinceMs } = this;
+    for (const { ready, node } of pods) if (ready) this.serve(node);
+    const served = new Set(this.#served);
+    this.#served.clear();
+    return {
+      nodes,
+      pods,
+      ...(agents === undefined ? {} : { agents }),
+      served,
+      ...(followedSinceMs === undefined ? {} : { followedSinceMs }),
+      withdrawn,
+    };
+  }
+
+  /** Follows until the signal ends it. */
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#nodes.run(signal), this.#pods.run(signal), this.#sets.run(signal)]);
   }
 }
