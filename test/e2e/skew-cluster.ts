@@ -1,7 +1,7 @@
 import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
-import { loadAllYaml } from '@kubernetes/client-node';
+import { parseAllDocuments } from 'yaml';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { READY_PATH, watchNodes } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
@@ -34,7 +34,8 @@ export async function render(
   };
   try {
     await writeFile(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization));
-    return loadAllYaml(await cluster.kubectl(['kustomize', folder])) as KubeObject[];
+    const text = await cluster.kubectl(['kustomize', folder]);
+    return parseAllDocuments(text).map((document) => document.toJS() as KubeObject);
   } finally {
     await rm(folder, { recursive: true });
   }
