@@ -69,7 +69,8 @@ const REMEDIES = {
       "Set CRI_SOCKET to the socket that the node's kubelet uses (its containerRuntimeEndpoint): pods run elsewhere.",
     NodeExhausted:
       'Free what the message names: processes, memory, files or disk space. See which pod uses it up, and limit pods (podPidsLimit, ephemeral-storage).',
-    NoSandboxStarts: "Read containerd's log: no pod starts on this node, in gVisor or not.",
+    NoSandboxStarts:
+      "Read containerd's log: no pod starts on this node, in gVisor or not. Has a pod used up the processes of all pods (podPidsLimit)?",
     ReleaseUnknown: 'Install an official gVisor release, or build runsc with its version set.',
     SandboxImageMissing:
       'Load or pull the sandbox (pause) image that containerd is configured with: no pod starts without it.',
