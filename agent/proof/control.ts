@@ -5,7 +5,12 @@ import { tearDown } from './boot.ts';
 import type { ControlResult } from './outcome.ts';
 import { findPlace, newSandbox } from './sandbox.ts';
 
-type Running = { readonly handler: string; readonly begunMs: number; readonly ended: Promise<ControlResult> };
+type Running = {
+  readonly handler: string;
+  readonly begunMs: number;
+  readonly started: Promise<ControlResult>;
+  readonly removed: Promise<void>;
+};
 
 const RUNC = 'io.containerd.runc.v2';
 /** After a control that could not be removed, none is made for this long: a broken node must not fill up. */
@@ -39,14 +44,14 @@ export class Control {
     signal.throwIfAborted();
     const running = this.#running;
     if (running === undefined) return undefined;
-    const result = await waitFor(running.ended, this.#waitMs, signal);
+    const result = await waitFor(running.started, this.#waitMs, signal);
     signal.throwIfAborted();
     return result ?? { handler: running.handler, tookMs: now() - running.begunMs, ended: false };
   }
 
   /** Resolves when no control is running. */
   async finish(): Promise<void> {
-    await this.#running?.ended;
+    await this.#running?.removed;
   }
 
   async #start(client: CriClient, proven: string, signal: AbortSignal): Promise<Running | undefined> {
@@ -56,24 +61,25 @@ export class Control {
     );
     const handler = names.includes('runc') ? 'runc' : names[0];
     if (handler === undefined) return undefined;
-    const begunMs = this.#options.now();
-    return { handler, begunMs, ended: this.#boot(handler, begunMs) };
+    const { now, owner, ownPod } = this.#options;
+    const config = newSandbox(await findPlace(client, ownPod), owner);
+    // Only the start counts: pods shape the list before it, and the kubelet may be in the way of the removal.
+    const begunMs = now();
+    const started = client.runSandbox(config, handler, { timeoutMs: null }).then(
+      (id) => ({ id, result: { handler, tookMs: now() - begunMs, ended: true } }),
+      (error: unknown) => ({
+        id: undefined,
+        result: { handler, tookMs: now() - begunMs, ended: true, error },
+      }),
+    );
+    const removed = started.then(({ id }) => this.#remove(id));
+    return { handler, begunMs, started: started.then(({ result }) => result), removed };
   }
 
-  /** Like the probe's, its boot is never cancelled; one that leaves something is cleared up by the next sweep. */
-  async #boot(handler: string, begunMs: number): Promise<ControlResult> {
-    const { client, now, owner, ownPod } = this.#options;
-    let result: ControlResult;
-    try {
-      const config = newSandbox(await findPlace(client, ownPod), owner);
-      const id = await client.runSandbox(config, handler, { timeoutMs: null });
-      result = { handler, tookMs: now() - begunMs, ended: true };
-      const left = await tearDown(this.#options, id).catch(() => 'stays');
-      if (left !== undefined) this.#restUntilMs = now() + REST_MS;
-    } catch (error) {
-      result = { handler, tookMs: now() - begunMs, ended: true, error };
-    }
+  /** Like the probe's, the boot is never cancelled; a sandbox that stays is cleared up by the next sweep. */
+  async #remove(id: string | undefined): Promise<void> {
+    const left = id === undefined ? undefined : await tearDown(this.#options, id).catch(() => 'stays');
+    if (left !== undefined) this.#restUntilMs = this.#options.now() + REST_MS;
     this.#running = undefined;
-    return result;
   }
 }
