@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import type { ProverOptions } from '../../../agent/proof/prover.ts';
-import { brief, gate, NEVER, proverScene } from './scene.ts';
+import { brief, gate, gvisorBoots, NEVER, proverScene } from './scene.ts';
 
 /** A prover for whose boot a look waited in vain; `open` lets containerd answer. */
 async function slowBoot(t: TestContext, changes: Partial<ProverOptions> = {}, busy = false) {
@@ -34,7 +34,7 @@ describe('Prover, when something changes while a boot runs', { concurrency: true
     const second = prover.prove(NEVER);
     open();
     assert.equal(brief(await second), 'proven');
-    assert.equal(containerd.count('RunPodSandbox'), 2);
+    assert.equal(gvisorBoots(containerd), 2);
   });
 
   it('remembers the change, although the look that it caused asked for no proof', async (t) => {
@@ -47,7 +47,7 @@ describe('Prover, when something changes while a boot runs', { concurrency: true
     assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
     await prover.finish(60_000);
     assert.equal(brief(await prover.prove(NEVER)), 'proven');
-    assert.equal(containerd.count('RunPodSandbox'), 2);
+    assert.equal(gvisorBoots(containerd), 2);
   });
 
   for (const busy of [false, true]) {
@@ -63,7 +63,7 @@ describe('Prover, when something changes while a boot runs', { concurrency: true
       const removed = containerd.called('RemovePodSandbox');
       open();
       await removed;
-      assert.deepEqual([containerd.count('RunPodSandbox'), containerd.cancelled], [2, []]);
+      assert.deepEqual([gvisorBoots(containerd), containerd.cancelled], [2, []]);
     });
   }
 });

@@ -180,16 +180,16 @@ describe('Prover, when sandboxes hang', { concurrency: true }, () => {
       clock.nowMs += 1;
       assert.equal(await outcome(), 'stuck SandboxStuck');
     }
-    assert.equal(containerd.count('RunPodSandbox'), 3);
+    assert.equal(gvisorBoots(containerd), 3);
     clock.nowMs += HOUR_MS;
     assert.equal(await outcome(), 'stuck SandboxStuck');
-    assert.equal(containerd.count('RunPodSandbox'), 4);
+    assert.equal(gvisorBoots(containerd), 4);
     clock.nowMs += 1;
     assert.equal(await outcome(), 'stuck SandboxStuck');
-    assert.equal(containerd.count('RunPodSandbox'), 4);
+    assert.equal(gvisorBoots(containerd), 4);
     prover.changed();
     assert.equal(await outcome(), 'stuck SandboxStuck');
-    assert.equal(containerd.count('RunPodSandbox'), 5);
+    assert.equal(gvisorBoots(containerd), 5);
     containerd.scripts = {};
     assert.equal(await outcome(), 'proven');
     assert.equal(await outcome(), 'proven');

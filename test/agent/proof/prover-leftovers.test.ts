@@ -28,10 +28,10 @@ describe('Prover, on what its probes leave', { concurrency: true }, () => {
       clock.nowMs += 1;
       assert.equal(brief(await prover.prove(NEVER)), 'impossible CheckTimedOut');
     }
-    assert.equal(containerd.count('RunPodSandbox'), 3);
+    assert.equal(gvisorBoots(containerd), 3);
     clock.nowMs += HOUR_MS;
     await prover.prove(NEVER);
-    assert.equal(containerd.count('RunPodSandbox'), 4);
+    assert.equal(gvisorBoots(containerd), 4);
     containerd.scripts = {};
     assert.equal(brief(await prover.prove(NEVER)), 'proven');
   });
@@ -40,7 +40,7 @@ describe('Prover, on what its probes leave', { concurrency: true }, () => {
     const { prover, containerd, press } = await proverScene(t, { ...STAYS, 'Tasks.ListPids': LATE }, PATIENT);
     press(true);
     assert.equal(brief(await prover.prove(NEVER)), 'impossible CheckTimedOut');
-    assert.equal(containerd.count('RunPodSandbox'), 1);
+    assert.equal(gvisorBoots(containerd), 1);
   });
 
   it('leaves three whose start was refused, and that do not go', async (t) => {
@@ -49,7 +49,7 @@ describe('Prover, on what its probes leave', { concurrency: true }, () => {
     containerd.scripts = { ...STAYS, RunPodSandbox: refusedStart(usual) };
     for (let look = 0; look < 6; look++)
       assert.equal(brief(await prover.prove(NEVER)), 'failed SandboxFailed');
-    assert.equal(containerd.count('RunPodSandbox'), 3);
+    assert.equal(gvisorBoots(containerd), 3);
   });
 
   it('leaves three that proved and cannot be removed, and proves once an hour then', async (t) => {
@@ -59,16 +59,16 @@ describe('Prover, on what its probes leave', { concurrency: true }, () => {
       PATIENT,
     );
     for (let look = 0; look < 6; look++) assert.equal(brief(await prover.prove(NEVER)), 'proven');
-    assert.deepEqual([containerd.count('RunPodSandbox'), told.left.at(-1)], [3, 3]);
+    assert.deepEqual([gvisorBoots(containerd), told.left.at(-1)], [3, 3]);
     clock.nowMs += HOUR_MS;
     for (const _ of [1, 2]) await prover.prove(NEVER);
-    assert.equal(containerd.count('RunPodSandbox'), 4);
+    assert.equal(gvisorBoots(containerd), 4);
     prover.changed();
     await prover.prove(NEVER);
-    assert.equal(containerd.count('RunPodSandbox'), 5);
+    assert.equal(gvisorBoots(containerd), 5);
     containerd.scripts = {};
     for (const _ of [1, 2]) assert.equal(brief(await prover.prove(NEVER)), 'proven');
-    assert.deepEqual([containerd.count('RunPodSandbox'), told.left.at(-1)], [7, 0]);
+    assert.deepEqual([gvisorBoots(containerd), told.left.at(-1)], [7, 0]);
   });
 
   it('takes a long sweep for no sandbox that hangs', async (t) => {
@@ -76,7 +76,7 @@ describe('Prover, on what its probes leave', { concurrency: true }, () => {
     assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
     clock.nowMs += 2_000;
     assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
-    assert.equal(containerd.count('RunPodSandbox'), 0);
+    assert.equal(gvisorBoots(containerd), 0);
   });
 
   it('proves beside what a predecessor left for good', async (t) => {
@@ -98,7 +98,7 @@ describe('Prover, on what its probes leave', { concurrency: true }, () => {
     assert.equal(brief(await prover.prove(NEVER)), 'proven');
     containerd.scripts = { 'Tasks.Delete': scripts['Tasks.Delete'] };
     for (const _ of [1, 2]) assert.equal(brief(await prover.prove(NEVER)), 'proven');
-    assert.equal(containerd.count('RunPodSandbox'), 3);
+    assert.equal(gvisorBoots(containerd), 3);
     assert.deepEqual(told.left, [4]);
   });
 
@@ -197,6 +197,6 @@ describe('Prover, on what its probes leave', { concurrency: true }, () => {
     assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
     await prover.finish(60_000);
     assert.equal(brief(await prover.prove(NEVER)), 'proven');
-    assert.equal(containerd.count('RunPodSandbox'), 2);
+    assert.equal(gvisorBoots(containerd), 2);
   });
 });

@@ -27,7 +27,7 @@ describe('Prover', { concurrency: true }, () => {
     containerd.scripts = { RunPodSandbox: refuses('something else') };
     assert.equal(brief(await prover.prove(NEVER)), 'failed SandboxFailed');
     assert.equal(prover.witness, second.witness);
-    assert.equal(containerd.count('RunPodSandbox'), 3);
+    assert.equal(gvisorBoots(containerd), 3);
   });
 
   it('sweeps before each boot, and tells of what stays when that changes', async (t) => {
@@ -47,7 +47,7 @@ describe('Prover', { concurrency: true }, () => {
   it('is impossible, and boots nothing, where it cannot sweep', async (t) => {
     const { prover, containerd } = await proverScene(t, { ListPodSandbox: refuses('no') }, PATIENT);
     assert.equal(brief(await prover.prove(NEVER)), 'impossible CheckFailed');
-    assert.equal(containerd.count('RunPodSandbox'), 0);
+    assert.equal(gvisorBoots(containerd), 0);
   });
 
   it('waits no longer than its patience, and gives the end of that boot to the next look', async (t) => {
@@ -129,7 +129,7 @@ describe('Prover', { concurrency: true }, () => {
     assert.deepEqual(containerd.cancelled, []);
     open();
     assert.equal(brief(await prover.prove(NEVER)), 'proven');
-    assert.equal(containerd.count('RunPodSandbox'), 1);
+    assert.equal(gvisorBoots(containerd), 1);
   });
 
   it('does not begin when the look is aborted already', async (t) => {
@@ -162,7 +162,7 @@ describe('Prover', { concurrency: true }, () => {
     assert.deepEqual([finished, containerd.cancelled], [false, []]);
     open();
     await end;
-    assert.deepEqual([containerd.count('RunPodSandbox'), containerd.sandboxes.byId.size], [1, 0]);
+    assert.deepEqual([gvisorBoots(containerd), containerd.sandboxes.byId.size], [1, 0]);
   });
 
   it('waits for a boot that hangs no longer than it is told, and for none not at all', async (t) => {
