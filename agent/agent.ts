@@ -1,15 +1,20 @@
 import type { Logger } from 'pino';
-import { DeadlineError, waitFor, withDeadline } from './async.ts';
+import { TimeoutError, waitUpTo, withTimeout } from './async.ts';
+import type { Evaluation } from './evaluate.ts';
 import type { Facts, Finding } from './finding.ts';
-import { errorLine } from './host/error-line.ts';
-import type { Look } from './look.ts';
+import {
+  applyHysteresis,
+  type HysteresisResult,
+  type HysteresisState,
+  type Thresholds,
+} from './hysteresis.ts';
 import type { Outcome } from './proof/outcome.ts';
 import type { Publisher } from './report.ts';
 import { type Report, STARTING, type Transition } from './report.ts';
-import { type Patience, type Settled, type Steady, settle } from './settle.ts';
-import type { Bell } from './trigger/bell.ts';
+import { errorLine } from './sanitize.ts';
+import type { EventQueue } from './trigger/event-queue.ts';
+import { type Trigger, triggerText } from './trigger/event-queue.ts';
 import type { FileTrigger } from './trigger/files.ts';
-import { type Trigger, triggerText } from './trigger/trigger.ts';
 import type { Verdict } from './verdict.ts';
 
 /** What the loop is made of; everything that touches the world comes from `main.ts`. */
@@ -20,18 +25,18 @@ export type AgentOptions = {
   /** Facts that do not change while the agent runs. */
   readonly facts: Facts;
   /** A look because of these events; `standing` is the last proof, while it is young enough to stand. */
-  readonly look: (
+  readonly evaluate: (
     signal: AbortSignal,
     triggers: readonly Trigger[],
     standing: Outcome | undefined,
-  ) => Promise<Look>;
+  ) => Promise<Evaluation>;
   /** Marks a verdict that a busy node is to blame for. */
-  readonly excuse: (verdict: Verdict) => Promise<Verdict>;
-  readonly roundTimeoutMs?: number;
-  readonly bell: Bell<Trigger>;
+  readonly markTolerated: (verdict: Verdict) => Promise<Verdict>;
+  readonly evaluationTimeoutMs?: number;
+  readonly queue: EventQueue<Trigger>;
   readonly files: FileTrigger;
   readonly publishers: readonly Publisher[];
-  readonly patience: Patience;
+  readonly thresholds: Thresholds;
   readonly proofIntervalMs: number;
   readonly log: Logger;
   /** Monotonic and wall clock, milliseconds. */
@@ -50,9 +55,9 @@ const WATCH_MS = 15_000;
 
 /** The loop: wait for a trigger, look, settle, publish. It holds the state that is settled with. */
 export class Agent {
-  readonly #options: AgentOptions & { readonly roundTimeoutMs: number };
-  #state: Steady = {};
-  #last: Look | undefined;
+  readonly #options: AgentOptions & { readonly evaluationTimeoutMs: number };
+  #state: HysteresisState = {};
+  #last: Evaluation | undefined;
   #history: readonly Transition[] = [];
   #facts: Facts = {};
   #findings: readonly Finding[] = [];
@@ -64,8 +69,8 @@ export class Agent {
   #dueMs: number;
 
   constructor(options: AgentOptions) {
-    this.#options = { roundTimeoutMs: ROUND_TIMEOUT_MS, ...options };
-    this.#dueMs = options.now() + this.#options.roundTimeoutMs;
+    this.#options = { evaluationTimeoutMs: ROUND_TIMEOUT_MS, ...options };
+    this.#dueMs = options.now() + this.#options.evaluationTimeoutMs;
   }
 
   /** The newest report, absent before the first look has ended. */
@@ -87,7 +92,7 @@ export class Agent {
   async run(signal: AbortSignal): Promise<void> {
     let triggers: readonly Trigger[] = [{ kind: 'start' }];
     while (!signal.aborted) {
-      const settled = await this.round(triggers, signal).catch((err: unknown) => {
+      const settled = await this.reconcile(triggers, signal).catch((err: unknown) => {
         if (!signal.aborted) this.#options.log.error({ err }, 'round failed');
         return undefined;
       });
@@ -95,35 +100,35 @@ export class Agent {
     }
   }
 
-  async #next(settled: Settled | undefined, signal: AbortSignal): Promise<readonly Trigger[]> {
-    const { bell, now, proofIntervalMs } = this.#options;
+  async #next(settled: HysteresisResult | undefined, signal: AbortSignal): Promise<readonly Trigger[]> {
+    const { queue, now, proofIntervalMs } = this.#options;
     const ready = this.#state.published?.status === 'True';
     const interval = ready ? proofIntervalMs : Math.min(proofIntervalMs, NOT_READY_INTERVAL_MS);
     const jittered = interval * (0.9 + 0.2 * Math.random());
-    const again = settled?.lookAgainMs;
+    const again = settled?.requeueAfterMs;
     const seenMs = this.#last?.seenMs ?? now();
     // A timer may end a moment early, and a look that comes too early confirms nothing.
     const rest = again === undefined ? jittered : Math.ceil(seenMs + again - now()) + 1;
     const waitMs = Math.max(rest, 1);
     this.#dueMs = now() + waitMs;
-    const events = await bell.wait(waitMs, signal);
+    const events = await queue.wait(waitMs, signal);
     return events.length > 0 ? events : [{ kind: again === undefined ? 'timer' : 'confirm' }];
   }
 
   /** One look because of these events, and what follows from it. Rejects when the signal is aborted. */
-  async round(triggers: readonly Trigger[], signal: AbortSignal): Promise<Settled> {
-    const { files, publishers, patience, roundTimeoutMs, now, log } = this.#options;
+  async reconcile(triggers: readonly Trigger[], signal: AbortSignal): Promise<HysteresisResult> {
+    const { files, publishers, thresholds, evaluationTimeoutMs, now, log } = this.#options;
     const begun = now();
-    this.#dueMs = begun + roundTimeoutMs;
+    this.#dueMs = begun + evaluationTimeoutMs;
     const begunAt = this.#options.date().getTime();
     const trigger = firstOf(triggers);
-    const seen = await this.#look(triggers, signal);
+    const seen = await this.#evaluate(triggers, signal);
     const before = this.#last;
     this.#last = seen;
     // Set before anything is told: a reader of the verdict may change a file at once, and the trigger must name it.
-    await waitFor(files.watch(seen.watch, begunAt), WATCH_MS, signal);
+    await waitUpTo(files.watch(seen.watch, begunAt), WATCH_MS, signal);
     const old = this.#state.published;
-    const settled = settle(this.#state, seen.verdict, seen.seenMs, patience);
+    const settled = applyHysteresis(this.#state, seen.verdict, seen.seenMs, thresholds);
     this.#state = settled.state;
     // What a look could not tell again stays as it was last told. One that settles nothing, or saw nothing, tells only what is
     // new: files name another platform and release than the sandbox of a proof where a wrapper starts runsc.
@@ -144,7 +149,7 @@ export class Agent {
     this.#report = this.#reportOf(seen, trigger, now() - begun);
     if (seen.verdict.status === 'Unknown' && seen.verdict.reason !== before?.verdict.reason)
       log.info({ ...seen.verdict, trigger }, 'the node cannot be judged just now');
-    log.debug({ look: this.#report.look, proof: seen.proof }, 'looked');
+    log.debug({ look: this.#report.evaluation, proof: seen.proof }, 'looked');
     for (const publisher of publishers) publisher.count?.(this.#report);
     // Before anything is settled, what a predecessor published stands.
     if (this.#state.published !== undefined)
@@ -153,32 +158,44 @@ export class Agent {
   }
 
   /** A look; one that does not end in time, whatever it waits for, or fails, is one that could not see. */
-  async #look(triggers: readonly Trigger[], signal: AbortSignal): Promise<Look> {
-    const { look, excuse, log, now, proofIntervalMs, roundTimeoutMs: timeoutMs } = this.#options;
+  async #evaluate(triggers: readonly Trigger[], signal: AbortSignal): Promise<Evaluation> {
+    const {
+      evaluate,
+      markTolerated,
+      log,
+      now,
+      proofIntervalMs,
+      evaluationTimeoutMs: timeoutMs,
+    } = this.#options;
     const last = this.#last?.proof;
     const standing = now() - this.#provenMs < proofIntervalMs ? last : undefined;
     try {
-      return await withDeadline((inner) => look(inner, triggers, standing), { signal, timeoutMs });
+      return await withTimeout((inner) => evaluate(inner, triggers, standing), { signal, timeoutMs });
     } catch (err) {
       signal.throwIfAborted();
       log.error({ err, trigger: firstOf(triggers) }, 'look failed');
-      const reason = err instanceof DeadlineError ? 'CheckTimedOut' : 'CheckFailed';
+      const reason = err instanceof TimeoutError ? 'CheckTimedOut' : 'CheckFailed';
       const message = `the look failed: ${errorLine(err)}`;
       const { findings = [], watch = [] } = this.#last ?? {};
-      const verdict = await excuse({ status: 'Unknown', reason, message });
+      const verdict = await markTolerated({ status: 'Unknown', reason, message });
       const proof = { kind: 'impossible', reason, message } as const;
       return { verdict, seenMs: now(), findings, proof, facts: {}, watch };
     }
   }
 
-  #reportOf({ verdict, proof }: Look, trigger: string, durationMs: number): Report {
+  #reportOf({ verdict, proof }: Evaluation, trigger: string, durationMs: number): Report {
     const { version, node, handler } = this.#options;
     return {
       version,
       node,
       handler,
       verdict: this.#state.published ?? STARTING,
-      look: { verdict, at: this.#options.date().toISOString(), trigger, durationMs: Math.round(durationMs) },
+      evaluation: {
+        verdict,
+        at: this.#options.date().toISOString(),
+        trigger,
+        durationMs: Math.round(durationMs),
+      },
       findings: this.#findings,
       proof,
       ...(this.#provenAt === undefined ? {} : { provenAt: this.#provenAt }),

@@ -140,14 +140,14 @@ export type Config = Readonly<ReturnType<typeof parseConfig>['config']>;
 const DESTINATIONS = ['node', 'events'] as const;
 
 /** Facts that the environment does not contain. */
-export type Surroundings = {
+export type Environment = {
   readonly hostname: string;
   /** Whether a service account is mounted. */
   readonly inCluster: boolean;
 };
 
 /** The settings of an environment, and every problem in it, one line each: with one the settings count for nothing. */
-export function parseConfig(env: Env, { hostname, inCluster }: Surroundings) {
+export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
   const settings = new SettingsReader(env, SETTINGS);
   const { problems } = settings;
   const optionalPath = (name: keyof typeof SETTINGS) => {

@@ -1,9 +1,9 @@
-import { CriError } from './cri/error.ts';
-import { errorLine } from './host/error-line.ts';
+import { CriError } from './containerd/error.ts';
 import { NotVisible } from './host/paths.ts';
-import { LateError } from './host/turns.ts';
+import { LateError } from './host/semaphore.ts';
 import { WrongRuntime } from './proof/sandbox.ts';
 import type { Reason } from './reasons.ts';
+import { errorLine } from './sanitize.ts';
 
 /** The reason code of a look that ended with this error instead of an answer. */
 export function reasonForError(error: unknown): Reason {
@@ -40,16 +40,16 @@ export type Evidence = {
  * `decides` makes the node not ready even though a sandbox boots (a weakened isolation, a release under the floor);
  * `advises` warns and never decides.
  */
-export type Weight = 'explains' | 'decides' | 'advises';
+export type Severity = 'explains' | 'decides' | 'advises';
 
 /**
  * What one check saw, and what it learned of the node by the way. `skipped` means that what it looks at is not there,
  * and `unknown` that it could not look: neither ever counts as pass or fail.
  */
-export type Seen = (
+export type CheckResult = (
   | { readonly status: 'pass' }
   | { readonly status: 'skipped' }
-  | { readonly status: 'fail'; readonly weight: Weight; readonly reason: Reason }
+  | { readonly status: 'fail'; readonly severity: Severity; readonly reason: Reason }
   | {
       readonly status: 'unknown';
       readonly reason: Reason;
@@ -64,8 +64,8 @@ export type Seen = (
   readonly where?: string;
 };
 
-/** A {@link Seen} with the id of the check that saw it and how long it took, in milliseconds. */
-export type Finding = Seen & { readonly check: string; readonly durationMs: number };
+/** A {@link CheckResult} with the id of the check that saw it and how long it took, in milliseconds. */
+export type Finding = CheckResult & { readonly check: string; readonly durationMs: number };
 
 /** A value with the place where it was seen, as far as that is known. */
 export function at(
@@ -77,36 +77,36 @@ export function at(
 }
 
 /** The result of a check that found what it hoped for. */
-export function pass(message: string, evidence: readonly Evidence[] = []): Seen {
+export function pass(message: string, evidence: readonly Evidence[] = []): CheckResult {
   return { status: 'pass', message, evidence };
 }
 
 /** The result of a check that saw a fault which stops sandboxes from booting. */
-export function fail(reason: Reason, message: string, evidence: readonly Evidence[] = []): Seen {
-  return { status: 'fail', weight: 'explains', reason, message, evidence };
+export function fail(reason: Reason, message: string, evidence: readonly Evidence[] = []): CheckResult {
+  return { status: 'fail', severity: 'explains', reason, message, evidence };
 }
 
 /** The result of a check that saw something which makes the node unfit although sandboxes boot. */
-export function block(reason: Reason, message: string, evidence: readonly Evidence[] = []): Seen {
-  return { status: 'fail', weight: 'decides', reason, message, evidence };
+export function block(reason: Reason, message: string, evidence: readonly Evidence[] = []): CheckResult {
+  return { status: 'fail', severity: 'decides', reason, message, evidence };
 }
 
 /** The result of a check that saw something people should know and the verdict should not depend on. */
-export function advise(reason: Reason, message: string, evidence: readonly Evidence[] = []): Seen {
-  return { status: 'fail', weight: 'advises', reason, message, evidence };
+export function advise(reason: Reason, message: string, evidence: readonly Evidence[] = []): CheckResult {
+  return { status: 'fail', severity: 'advises', reason, message, evidence };
 }
 
 /** The result of a check whose subject is not there, such as the sidecars of a runsc that is missing. */
-export function skip(message: string, evidence: readonly Evidence[] = []): Seen {
+export function skip(message: string, evidence: readonly Evidence[] = []): CheckResult {
   return { status: 'skipped', message, evidence };
 }
 
 /** The result of a check that could not look. */
-export function unknown(reason: Reason, message: string, evidence: readonly Evidence[] = []): Seen {
+export function unknown(reason: Reason, message: string, evidence: readonly Evidence[] = []): CheckResult {
   return { status: 'unknown', reason, message, evidence };
 }
 
 /** The result of a check that ended with this error instead of an answer. */
-export function couldNotLook(error: unknown): Seen {
+export function checkFailed(error: unknown): CheckResult {
   return unknown(reasonForError(error), errorLine(error));
 }

@@ -3,31 +3,32 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Agent } from './agent.ts';
-import { complain, EXIT_CODES, helpText, lookOnce, parseArguments, print, screenOf } from './cli.ts';
 import { type Config, parseConfig } from './config.ts';
-import { rememberConfigPath } from './containerd/arguments.ts';
-import { readDistribution } from './containerd/distribution.ts';
-import { CriClient } from './cri/client.ts';
-import { errorLine } from './host/error-line.ts';
+import { CriClient } from './containerd/client.ts';
+import { readDistribution, rememberConfigPath } from './containerd/distribution.ts';
+import { evaluate, markTolerated } from './evaluate.ts';
 import { Host, localSocket } from './host/host.ts';
-import { readNodeFacts } from './host/node-facts.ts';
 import type { NotVisible } from './host/paths.ts';
+import { readSystemFacts } from './host/system.ts';
 import { Metrics } from './http/metrics.ts';
 import { createAgentServer, listen, pageAddress } from './http/server.ts';
 import { SERVICE_ACCOUNT } from './kube/access.ts';
-import { openLog } from './log.ts';
-import { excuse, look } from './look.ts';
 import { openApiPublisher } from './node/api.ts';
-import { NodePods } from './node-pods.ts';
+import { PodReporter } from './node/events.ts';
+import { PodMonitor } from './pods/monitor.ts';
+import { RequiredNamespaces } from './pods/namespaces.ts';
+import type { ObservedPods } from './pods/pod.ts';
 import type { Unproven } from './proof/outcome.ts';
 import { Prover } from './proof/prover.ts';
 import type { Publisher, Report } from './report.ts';
 import { RunscPrograms } from './runsc/program.ts';
+import { errorLine } from './sanitize.ts';
+import { complain, EXIT_CODES, helpText, lookOnce, parseArguments, print, screenOf } from './text/cli.ts';
+import { openLog } from './text/log.ts';
 import { TerminalPublisher } from './text/terminal.ts';
-import { Bell } from './trigger/bell.ts';
 import { watchContainerd } from './trigger/containerd.ts';
+import { EventQueue, isChange, type Trigger } from './trigger/event-queue.ts';
 import { FileTrigger } from './trigger/files.ts';
-import { isChange, type Trigger } from './trigger/trigger.ts';
 import { VERSION } from './version.ts';
 
 /** Somebody who looks once waits for the answer. */
@@ -76,8 +77,8 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
   const { edit } = distribution;
   const wanted = { requireLimits, forbidFlagOverride, minRunscRelease };
   const sources = { host, cri: client, handler, programs, edit, ...wanted };
-  const bell = new Bell<Trigger>({ quietMs: 50, longestMs: 500, burst: 8, refillMs: 3_000, now });
-  const files = new FileTrigger(host, (path) => bell.ring({ kind: 'file', path }), {
+  const bell = new EventQueue<Trigger>({ debounceMs: 50, maxDelayMs: 500, burst: 8, refillMs: 3_000, now });
+  const files = new FileTrigger(host, (path) => bell.push({ kind: 'file', path }), {
     onUnwatched: (folders, why) => {
       metrics.publishUnwatched(folders);
       if (folders > 0)
@@ -96,7 +97,7 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
     owner: ((args.once ? undefined : config.podUid) ?? randomUUID()).replaceAll('-', '').slice(0, 16),
     wallMs: Date.now,
     ...(args.once ? { patienceMs: ONCE_PATIENCE_MS } : {}),
-    onEnd: () => bell.ring({ kind: 'boot' }),
+    onEnd: () => bell.push({ kind: 'boot' }),
     onLeft: (left) => {
       metrics.publishLeftovers(left);
       if (left > 0) log.warn({ left }, 'containerd cannot remove sandboxes of earlier probes');
@@ -109,28 +110,35 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
   if (typeof api === 'string') return complain([api]);
   if (api !== undefined && !args.once) publishers.push(api.node);
   const probe = () => prover.witness?.flags && { handler, flags: prover.witness.flags };
-  const pods = new NodePods({ client, host: podsHost, metrics, api, probe, log });
+  const namespaces = new RequiredNamespaces(() => metrics.pods.heardNamespaces(Date.now()));
+  if (api !== undefined) metrics.pods.followNamespaces();
+  const podReporter = new PodReporter(log, api?.events);
+  const onRead = (observed: ObservedPods, required: ReadonlySet<string>) => {
+    metrics.pods.publish(observed, required);
+    podReporter.publish(observed.unsandboxed, observed.weakened);
+  };
+  const pods = new PodMonitor({ client, host: podsHost, namespaces, onRead, probe, log });
   const complete = (report: Report) => ({ ...report, pods: pods.outside(), written: api?.node.written });
   const configPath = rememberConfigPath({ host, client, distribution, named: config.containerdConfig });
   const agent = new Agent({
     version: VERSION,
     node: config.nodeName,
     handler,
-    facts: { distribution: distribution.name, ...(await readNodeFacts(host)) },
-    look: async (signal, triggers, last) => {
+    facts: { distribution: distribution.name, ...(await readSystemFacts(host)) },
+    evaluate: async (signal, triggers, last) => {
       // Told before anything is waited for: a look that ends early must not forget it.
       if (triggers.some(isChange)) prover.changed();
       const containerdConfig = await configPath();
       const seen = { ...sources, containerdConfig, shim: prover.witness?.shim };
       const prove = (inner: AbortSignal) => prover.prove(inner);
       const compare = (failed: Unproven, inner: AbortSignal) => prover.compare(failed, inner);
-      return look({ sources: seen, prove, compare, now, last, triggers }, signal);
+      return evaluate({ sources: seen, prove, compare, now, last, triggers }, signal);
     },
-    excuse: (verdict) => excuse(verdict, host),
-    bell,
+    markTolerated: (verdict) => markTolerated(verdict, host),
+    queue: bell,
     files,
     publishers,
-    patience: { confirmMs: config.confirmMs, graceMs: config.graceMs },
+    thresholds: { confirmMs: config.confirmMs, graceMs: config.graceMs },
     proofIntervalMs: config.proofIntervalMs,
     log,
     now,
@@ -163,9 +171,9 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
   log.info({ ...started, listening: server.address() }, 'agent started');
   await Promise.all([
     agent.run(stop.signal),
-    watchContainerd(client, (is) => bell.ring({ kind: 'containerd', is }), stop.signal),
+    watchContainerd(client, (is) => bell.push({ kind: 'containerd', is }), stop.signal),
     pods.run(stop.signal),
-    api?.run(stop.signal, pods.namespaces),
+    api?.run(stop.signal, namespaces),
   ]);
   await prover.finish(FINISH_MS);
   log.info('agent stopped; labels stay as they are');

@@ -1,6 +1,6 @@
 import type { Facts, Finding } from './finding.ts';
-import type { Written } from './node/object.ts';
-import type { PodsOutside } from './pods/pod.ts';
+import type { NodeWrites } from './node/object.ts';
+import type { PodsReport } from './pods/pod.ts';
 import type { Outcome } from './proof/outcome.ts';
 import type { Verdict } from './verdict.ts';
 
@@ -15,7 +15,7 @@ export type Report = {
   /** What is published. */
   readonly verdict: Verdict;
   /** What the last look alone came to, when it came, why it was made, and how long it took. */
-  readonly look: {
+  readonly evaluation: {
     readonly verdict: Verdict;
     readonly at: string;
     readonly trigger: string;
@@ -33,9 +33,9 @@ export type Report = {
 /** A report with what is known beside looks at the moment it is asked for. */
 export type Status = Report & {
   /** Absent before pods were read. */
-  readonly pods?: PodsOutside | undefined;
+  readonly pods?: PodsReport | undefined;
   /** Absent where the agent writes to no Node. */
-  readonly written?: Written | undefined;
+  readonly nodeWrites?: NodeWrites | undefined;
 };
 
 /** What is said before the first look has ended. */

@@ -11,7 +11,7 @@ export type Verdict = {
   readonly reason: Reason;
   readonly message: string;
   /** The node is busy, which is why nothing could be seen: that says nothing against it. */
-  readonly excused?: true;
+  readonly tolerated?: true;
 };
 
 /**
@@ -27,11 +27,11 @@ export function judge(findings: readonly Finding[], outcome: Outcome): Verdict {
   }
   if (outcome.kind === 'failed' || outcome.kind === 'stuck') return explained(findings, outcome);
   const { reason, message, tolerated } = outcome;
-  return { status: 'Unknown', reason, message, ...(tolerated ? { excused: true } : {}) };
+  return { status: 'Unknown', reason, message, ...(tolerated ? { tolerated: true } : {}) };
 }
 
 function granted(findings: readonly Finding[], { message }: Outcome): Verdict {
-  const blocked = findings.filter(isCause).find(({ weight }) => weight === 'decides');
+  const blocked = findings.filter(isCause).find(({ severity }) => severity === 'decides');
   if (blocked) return { status: 'False', reason: blocked.reason, message: blocked.message };
   const blind = findings.find((finding) => finding.status === 'unknown' && finding.blocking);
   if (blind?.status !== 'unknown') return { status: 'True', reason: 'SandboxProven', message };
@@ -51,5 +51,5 @@ function explained(
 
 /** Whether a finding names a fault, and not a mere warning. */
 export function isCause(finding: Finding): finding is Finding & { status: 'fail' } {
-  return finding.status === 'fail' && finding.weight !== 'advises';
+  return finding.status === 'fail' && finding.severity !== 'advises';
 }

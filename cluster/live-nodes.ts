@@ -1,7 +1,7 @@
 import { styleText } from 'node:util';
 import { waitFor } from '../hack/run.ts';
 import type { Cluster } from './cluster.ts';
-import { type NodeView, READY_PATH, viewNodes, watchNodes } from './story.ts';
+import { type LabelledNode, READY_PATH, viewNodes, watchLabels } from './story.ts';
 
 /** Where to show nodes: with `terminal`, a table that is drawn anew in its place; without, a line for each change. */
 export type Screen = { readonly terminal: boolean; readonly write: (text: string) => void };
@@ -17,9 +17,9 @@ export async function showNodes<T>(cluster: Cluster, screen: Screen, work: () =>
   const begun = performance.now();
   const condition = '.status.conditions[?(@.type=="GVisorReady")]';
   const paths = ['.metadata.name', READY_PATH, `${condition}.status`, `${condition}.reason`];
-  const watch = watchNodes(cluster, [], paths, ([name = '', ready = '', status = '', reason = '']) => {
+  const watch = watchLabels(cluster, [], paths, ([name = '', ready = '', status = '', reason = '']) => {
     const old = nodes.get(name);
-    const node: NodeView = { message: '', ...old, name, ready, status, reason };
+    const node: LabelledNode = { message: '', ...old, name, ready, status, reason };
     if (old === undefined || isSame(node, old)) return;
     nodes.set(name, node);
     const seconds = ((performance.now() - begun) / 1000).toFixed(2);
@@ -44,17 +44,17 @@ export async function showNodes<T>(cluster: Cluster, screen: Screen, work: () =>
   }
 }
 
-function isSame(node: NodeView, other: NodeView | undefined): boolean {
+function isSame(node: LabelledNode, other: LabelledNode | undefined): boolean {
   return node.ready === other?.ready && node.status === other.status && node.reason === other.reason;
 }
 
 /** A table of nodes, a line each below its head. */
-export function tableOf(nodes: readonly NodeView[], colored: boolean): string {
+export function tableOf(nodes: readonly LabelledNode[], colored: boolean): string {
   const head = `     ${'NODE'.padEnd(10)}${'LABEL ready'.padEnd(14)}${'GVisorReady'.padEnd(13)}REASON`;
   return `${[head, ...nodes.map((node) => `     ${rowOf(node, colored)}`)].join('\n')}\n`;
 }
 
-function rowOf({ name, ready, status, reason }: NodeView, colored: boolean): string {
+function rowOf({ name, ready, status, reason }: LabelledNode, colored: boolean): string {
   const label = (ready === '' ? '-' : ready).padEnd(14);
   const shown = colored ? styleText(ready === 'true' ? 'green' : 'red', label) : label;
   return `${name.padEnd(10)}${shown}${(status === '' ? '-' : status).padEnd(13)}${reason}`;

@@ -1,5 +1,5 @@
 import { Command, CommanderError } from 'commander';
-import { errorLine } from '../agent/host/error-line.ts';
+import { errorLine } from '../agent/sanitize.ts';
 import { UsageError } from '../hack/run.ts';
 import { addDown, addList } from './commands/down.ts';
 import { addBreak, addFaults, addHeal } from './commands/faults.ts';

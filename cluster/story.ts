@@ -11,7 +11,7 @@ import { imageName } from './images.ts';
 export const READY_LABEL = 'gvisor.node-restriction.kubernetes.io/ready';
 
 /** What a node shows of itself in the API. `ready` is the label's value, "" when there is none. */
-export type NodeView = {
+export type LabelledNode = {
   readonly name: string;
   readonly ready: string;
   /** The condition's status, "" before there is one. */
@@ -21,7 +21,7 @@ export type NodeView = {
 };
 
 /** Every node as the API shows it now. */
-export async function viewNodes(cluster: Cluster): Promise<NodeView[]> {
+export async function viewNodes(cluster: Cluster): Promise<LabelledNode[]> {
   const list = JSON.parse(await cluster.get('/api/v1/nodes')) as { items: RawNode[] };
   return list.items.map(viewOf);
 }
@@ -37,14 +37,14 @@ type RawNode = {
   readonly status?: { readonly conditions?: readonly Condition[] };
 };
 
-function viewOf({ metadata, status }: RawNode): NodeView {
+function viewOf({ metadata, status }: RawNode): LabelledNode {
   const condition = status?.conditions?.find(({ type }) => type === 'GVisorReady');
   const { status: held = '', reason = '', message = '' } = condition ?? {};
   return { name: metadata.name, ready: metadata.labels?.[READY_LABEL] ?? '', status: held, reason, message };
 }
 
 /** Deploys the agent as the README says, and waits until every node has been judged. */
-export async function deployAgent(cluster: Cluster, manifests: string): Promise<NodeView[]> {
+export async function deployAgent(cluster: Cluster, manifests: string): Promise<LabelledNode[]> {
   await cluster.kubectl(['apply', '-k', manifests]);
   return waitFor('a verdict on every node', 90_000, async () => {
     const nodes = await viewNodes(cluster);
@@ -94,7 +94,7 @@ export async function runPod(
 export const READY_PATH = `.metadata.labels.${READY_LABEL.replaceAll('.', '\\.')}`;
 
 /** Calls `onChange` with what stands at these paths of the named nodes (of all when none is named), as a watch tells of them. */
-export function watchNodes(
+export function watchLabels(
   cluster: Cluster,
   names: readonly string[],
   paths: readonly string[],
@@ -132,7 +132,7 @@ export async function secondsUntilLabel(
     patienceMs,
   );
   let begun: number | undefined;
-  const watch = watchNodes(cluster, [node], [READY_PATH], ([label]) => {
+  const watch = watchLabels(cluster, [node], [READY_PATH], ([label]) => {
     opened.resolve();
     if (begun !== undefined && label === value) seen.resolve((performance.now() - begun) / 1000);
   });

@@ -1,7 +1,7 @@
 import type { RequestOptions } from 'node:https';
 import { KubeConfig } from '@kubernetes/client-node';
 import { readToken, SERVICE_ACCOUNT } from '../agent/kube/access.ts';
-import type { KubeAccess } from '../agent/kube/connections.ts';
+import type { KubeAccess } from '../agent/kube/client.ts';
 
 const POD = 'of-the-pod';
 

@@ -2,7 +2,7 @@ import type { AgentPod, AgentSet } from './agents.ts';
 import { type FleetNode, isExposed, isRebooted } from './node.ts';
 
 /** The times and the share that decide; durations in milliseconds. */
-export type Patience = {
+export type Timeouts = {
   /** How long no agent on a node was Ready before its label is withdrawn. */
   readonly goneMs: number;
   /** How old a Node must be. */
@@ -16,7 +16,7 @@ export type Patience = {
 };
 
 /** What the informers know now. */
-export type Seen = {
+export type Observed = {
   readonly nodes: readonly FleetNode[];
   readonly pods: readonly AgentPod[];
   /** Absent where there is no DaemonSet. */
@@ -33,7 +33,7 @@ export type Seen = {
 export type Clock = { readonly nowMs: number; readonly wallMs: number };
 
 /** Why no label is withdrawn now, and what it means. */
-export const BRAKE_REASONS = {
+export const BREAKER_REASONS = {
   ApiServerAway: 'The API server was away, so what is known of agents may be old.',
   AgentsGone: 'There is no DaemonSet of the agents.',
   RollingOut: 'The agents are being replaced by those of another revision.',
@@ -41,7 +41,7 @@ export const BRAKE_REASONS = {
 } as const;
 
 /** A reason for the brake. */
-export type BrakeReason = keyof typeof BRAKE_REASONS;
+export type BreakerReason = keyof typeof BREAKER_REASONS;
 
 /** A labelled node without an agent, and for how many milliseconds. */
 export type Lost = { readonly node: FleetNode; readonly forMs: number };
@@ -52,12 +52,12 @@ type Judged = {
   readonly away: boolean;
   readonly rolling: boolean;
   readonly clock: Clock;
-  readonly patience: Patience;
+  readonly patience: Timeouts;
 };
 
 /** All that speaks against a withdrawal now. */
-export function brakeReasons(seen: Seen, judged: Judged): readonly BrakeReason[] {
-  const reasons: readonly (readonly [BrakeReason, boolean])[] = [
+export function breakerReasons(seen: Observed, judged: Judged): readonly BreakerReason[] {
+  const reasons: readonly (readonly [BreakerReason, boolean])[] = [
     ['ApiServerAway', judged.away],
     ['AgentsGone', seen.followedSinceMs !== undefined && seen.agents === undefined],
     ['RollingOut', judged.rolling],
@@ -74,7 +74,7 @@ export type Rollout = { readonly revisions: readonly string[]; readonly untilMs:
  * are Ready, and a while longer, in which the last agents become Ready.
  */
 export function followRollout(
-  { agents, pods, nodes }: Seen,
+  { agents, pods, nodes }: Observed,
   last: Rollout | undefined,
   { nowMs, settleMs }: { readonly nowMs: number; readonly settleMs: number },
 ): Rollout {
@@ -92,7 +92,7 @@ export function followRollout(
  * Whether more nodes lose their agents together than may lose the label. A node counts a while before it is due, so
  * that of many that fail one after the other none is withdrawn.
  */
-function areTooMany({ nodes, withdrawn }: Seen, { lost, clock, patience }: Judged): boolean {
+function areTooMany({ nodes, withdrawn }: Observed, { lost, clock, patience }: Judged): boolean {
   const { goneMs, windowMs, share } = patience;
   const gone = new Set(lost.filter(({ forMs }) => forMs >= goneMs / 3).map(({ node }) => node.uid));
   for (const [uid, atMs] of withdrawn) if (clock.nowMs - atMs < windowMs) gone.add(uid);
@@ -121,7 +121,7 @@ export type Memory = {
   /** Until when nothing is withdrawn since the API server was away. */
   readonly settleUntilMs: number;
   readonly rollout: Rollout;
-  readonly brake: readonly BrakeReason[];
+  readonly breaker: readonly BreakerReason[];
 };
 
 /** What follows from what is known. */
@@ -134,9 +134,9 @@ export type Decision = {
   /** Names of the nodes that are to be tainted until an agent proves them again. */
   readonly exposed: readonly string[];
   /** Names of the nodes that would be withdrawn and are held. */
-  readonly held: readonly string[];
+  readonly paused: readonly string[];
   /** Why nothing is withdrawn; empty when nothing holds. */
-  readonly brake: readonly BrakeReason[];
+  readonly breaker: readonly BreakerReason[];
 };
 
 /** Time between two decisions, milliseconds. */
@@ -147,7 +147,7 @@ const JUMP_MS = 10_000;
 const AWAY_MS = 10_000;
 
 /** Decides which nodes lose their label: those that rebooted, and those whose agent is gone unless the brake is on. */
-export function decide(seen: Seen, last: Memory | undefined, clock: Clock, patience: Patience): Decision {
+export function decide(seen: Observed, last: Memory | undefined, clock: Clock, patience: Timeouts): Decision {
   const { nowMs } = clock;
   const { followedSinceMs } = seen;
   const settleUntilMs = settleUntil(seen, last, patience);
@@ -160,10 +160,10 @@ export function decide(seen: Seen, last: Memory | undefined, clock: Clock, patie
   const away = followedSinceMs === undefined ? last?.followedAtMs !== undefined : nowMs < settleUntilMs;
   const rollout = followRollout(seen, last?.rollout, { nowMs, settleMs: patience.settleMs });
   const rolling = nowMs < rollout.untilMs;
-  const brake = brakeReasons(seen, { lost, away, rolling, clock, patience });
-  const lifted = brake.length === 0 && (last?.brake.length ?? 0) > 0;
+  const breaker = breakerReasons(seen, { lost, away, rolling, clock, patience });
+  const lifted = breaker.length === 0 && (last?.breaker.length ?? 0) > 0;
   const due = lost.filter(({ forMs }) => forMs >= patience.goneMs).map(({ node }) => node.name);
-  const free = brake.length === 0 && !lifted && followedSinceMs !== undefined;
+  const free = breaker.length === 0 && !lifted && followedSinceMs !== undefined;
   const followedAtMs = followedSinceMs === undefined ? last?.followedAtMs : nowMs;
   return {
     memory: {
@@ -173,13 +173,13 @@ export function decide(seen: Seen, last: Memory | undefined, clock: Clock, patie
       ...(followedAtMs === undefined ? {} : { followedAtMs }),
       settleUntilMs,
       rollout,
-      brake,
+      breaker: breaker,
     },
     withdraw: free ? due : [],
     rebooted: seen.nodes.filter(isRebooted).map(({ name }) => name),
     exposed: seen.nodes.filter(isExposed).map(({ name }) => name),
-    held: free ? [] : due,
-    brake,
+    paused: free ? [] : due,
+    breaker,
   };
 }
 
@@ -189,7 +189,11 @@ function hasJumped(last: Clock, { nowMs, wallMs }: Clock): boolean {
   return passedMs > JUMP_MS || Math.abs(wallMs - last.wallMs - passedMs) > JUMP_MS;
 }
 
-function settleUntil({ followedSinceMs }: Seen, last: Memory | undefined, { settleMs }: Patience): number {
+function settleUntil(
+  { followedSinceMs }: Observed,
+  last: Memory | undefined,
+  { settleMs }: Timeouts,
+): number {
   const { followedAtMs, settleUntilMs = Number.NEGATIVE_INFINITY } = last ?? {};
   if (followedSinceMs === undefined || followedAtMs === undefined) return settleUntilMs;
   return followedSinceMs - followedAtMs < AWAY_MS ? settleUntilMs : followedSinceMs + settleMs;
@@ -197,7 +201,7 @@ function settleUntil({ followedSinceMs }: Seen, last: Memory | undefined, { sett
 
 /** Since when each node that is Ready has been without a Ready agent; others have no entry. */
 function followAlone(
-  { nodes, served }: Seen,
+  { nodes, served }: Observed,
   last: Memory['aloneSinceMs'] | undefined,
   nowMs: number,
 ): ReadonlyMap<string, number> {
@@ -210,7 +214,7 @@ function followAlone(
 
 type Timers = Pick<Memory, 'aloneSinceMs' | 'countFromMs'> & {
   readonly clock: Clock;
-  readonly patience: Patience;
+  readonly patience: Timeouts;
 };
 
 /** The labelled nodes that are old enough and without an agent, and for how long. */

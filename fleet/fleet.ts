@@ -1,15 +1,15 @@
 import timers from 'node:timers/promises';
-import { keep } from '../agent/async.ts';
+import { memoize } from '../agent/async.ts';
 import { KubeError } from '../agent/kube/error.ts';
 import type { Reason } from '../agent/reasons.ts';
 import { type Decision, decide, TICK_MS } from './decide.ts';
-import type { Reach } from './informers.ts';
-import { Sight } from './informers.ts';
+import { FleetEvents } from './events.ts';
+import type { ApiAccess } from './informers.ts';
+import { ClusterCache } from './informers.ts';
 import type { FleetMetrics } from './metrics.ts';
 import { type FleetNode, isExposed, isRebooted } from './node.ts';
-import { agentAnswers, Reports } from './reports.ts';
+import { AgentReports, agentAnswers } from './reports.ts';
 import type { FleetConfig } from './settings.ts';
-import { Teller } from './tell.ts';
 import { type FleetView, viewFleet } from './view.ts';
 import { taintExposed, type Withdrawal, withdraw, withdrawRebooted } from './withdraw.ts';
 
@@ -23,7 +23,7 @@ const VIEW_MS = 1_000;
 const STALLED_MS = 30_000;
 
 /** What a fleet needs. */
-export type FleetOptions = Reach & { readonly settings: FleetConfig; readonly metrics: FleetMetrics };
+export type FleetOptions = ApiAccess & { readonly settings: FleetConfig; readonly metrics: FleetMetrics };
 
 /**
  * The controller: follows Nodes and agents, and withdraws the labels of nodes that rebooted and of lost agents. It decides every two
@@ -31,9 +31,9 @@ export type FleetOptions = Reach & { readonly settings: FleetConfig; readonly me
  */
 export class Fleet {
   readonly #options: FleetOptions;
-  readonly #sight: Sight;
-  readonly #reports: Reports;
-  readonly #teller: Teller;
+  readonly #sight: ClusterCache;
+  readonly #reports: AgentReports;
+  readonly #teller: FleetEvents;
   readonly #withdrawn = new Map<string, number>();
   /** Names of the nodes that are being written, or were just now. */
   readonly #busy = new Set<string>();
@@ -42,16 +42,16 @@ export class Fleet {
   #crowded = false;
   #wake = new AbortController();
   #decision: Decision | undefined;
-  readonly #view = keep(() => this.#look(), VIEW_MS);
+  readonly #view = memoize(() => this.#look(), VIEW_MS);
   #decidedMs = performance.now();
 
   constructor(options: FleetOptions) {
     this.#options = options;
-    this.#sight = new Sight(options, (node) => {
+    this.#sight = new ClusterCache(options, (node) => {
       if (isRebooted(node) || (options.settings.taint && isExposed(node))) this.#wake.abort();
     });
-    this.#reports = new Reports(options.settings.reportIntervalMs);
-    this.#teller = new Teller(options.kube, options.log);
+    this.#reports = new AgentReports(options.settings.reportIntervalMs);
+    this.#teller = new FleetEvents(options.kube, options.log);
   }
 
   /** Whether decisions are made. */
@@ -108,7 +108,7 @@ export class Fleet {
     this.#decision = decision;
     for (const [uid, atMs] of this.#withdrawn)
       if (nowMs - atMs > patience.windowMs) this.#withdrawn.delete(uid);
-    this.#teller.ofBrake(last?.brake ?? [], decision);
+    this.#teller.ofBreaker(last?.breaker ?? [], decision);
     const byName = new Map(seen.nodes.map((node) => [node.name, node]));
     this.#crowded = false;
     const start = (names: readonly string[], write: (node: FleetNode) => Promise<void>) => {
@@ -148,7 +148,7 @@ export class Fleet {
 
   async #withdrawLost(node: FleetNode, signal: AbortSignal): Promise<void> {
     const { kube, settings } = this.#options;
-    const allowed = () => this.#decision?.brake.length === 0;
+    const allowed = () => this.#decision?.breaker.length === 0;
     const wallMs = () => Date.now();
     const { patience } = settings;
     const done = await withdraw(node, { kube, patience, answers: agentAnswers, allowed, wallMs, signal });
@@ -189,8 +189,8 @@ export class Fleet {
       pods,
       agents,
       word: (node) => this.#reports.get(node),
-      brake: this.#decision?.brake ?? [],
-      held: this.#decision?.held ?? [],
+      breaker: this.#decision?.breaker ?? [],
+      paused: this.#decision?.paused ?? [],
     });
   }
 }

@@ -9,11 +9,11 @@ import {
   Watch,
 } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
-import { AGENT_SELECTOR, DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
+import { AGENT_SELECTOR, DAEMON_SET, NAMESPACE } from '../agent/kube/access.ts';
 import { Backoff } from '../agent/kube/backoff.ts';
 import type { Kube } from '../agent/kube/client.ts';
 import { type AgentPod, type AgentSet, agentPodOf, agentSetOf } from './agents.ts';
-import type { Seen } from './decide.ts';
+import type { Observed } from './decide.ts';
 import { type FleetNode, fleetNodeOf } from './node.ts';
 
 /** One page of a list of the API server. */
@@ -43,20 +43,20 @@ export async function* pagesOf<Item>(
 }
 
 /** What to follow: a path of a list, its selectors, and what is kept of each object. */
-export type Followed<Whole, Kept> = {
+export type InformerOptions<Whole, Kept> = {
   readonly path: string;
   readonly labelSelector?: string;
   readonly fieldSelector?: string;
   /** Undefined where an object is none of these. */
   readonly keep: (object: Whole) => Kept | undefined;
   /** Hears of each object that came or changed. */
-  readonly heard?: (kept: Kept) => void;
+  readonly onChange?: (kept: Kept) => void;
 };
 
 /** How to reach the API server: for lists, for watches, and where problems are told. */
-export type Reach = { readonly kube: Kube; readonly config: KubeConfig; readonly log: Logger };
+export type ApiAccess = { readonly kube: Kube; readonly config: KubeConfig; readonly log: Logger };
 
-type Held<Kept> = KubernetesObject & { readonly kept: Kept | undefined };
+type Stored<Kept> = KubernetesObject & { readonly kept: Kept | undefined };
 
 const PAGE = '250';
 const FIRST_PAUSE_MS = 1_000;
@@ -71,9 +71,9 @@ const RENEWAL_MS = 5_000;
  * Source: https://github.com/kubernetes-client/javascript/blob/main/src/cache.ts
  */
 export class Informer<Whole extends KubernetesObject, Kept> {
-  readonly #followed: Followed<Whole, Kept>;
-  readonly #reach: Reach;
-  readonly #informer: ListWatch<Held<Kept>>;
+  readonly #followed: InformerOptions<Whole, Kept>;
+  readonly #reach: ApiAccess;
+  readonly #informer: ListWatch<Stored<Kept>>;
   readonly #renewalMs: number;
   #sinceMs: number | undefined;
   #openedMs = Number.POSITIVE_INFINITY;
@@ -83,11 +83,11 @@ export class Informer<Whole extends KubernetesObject, Kept> {
   readonly #backoff = new Backoff(FIRST_PAUSE_MS, LAST_PAUSE_MS);
 
   /** `renewalMs`: a watch that is renewed later has missed something. */
-  constructor(followed: Followed<Whole, Kept>, reach: Reach, renewalMs = RENEWAL_MS) {
+  constructor(followed: InformerOptions<Whole, Kept>, reach: ApiAccess, renewalMs = RENEWAL_MS) {
     this.#renewalMs = renewalMs;
     this.#followed = followed;
     this.#reach = reach;
-    const { path, labelSelector, fieldSelector, heard } = followed;
+    const { path, labelSelector, fieldSelector, onChange } = followed;
     const watch = new KeepingWatch(reach.config, (object) => this.#hold(object as Whole), {
       opened: () => this.#opened(),
       closed: () => this.#closed(),
@@ -100,7 +100,7 @@ export class Informer<Whole extends KubernetesObject, Kept> {
     const delayFn = () => timers.setTimeout(this.#backoff.next(), undefined, { ref: false });
     this.#informer = new ListWatch(path, watch, list, false, labelSelector, fieldSelector, { delayFn });
     this.#informer.on('error', (error) => this.#failed.resolve(error));
-    const hear = ({ kept }: Held<Kept>) => kept !== undefined && heard?.(kept);
+    const hear = ({ kept }: Stored<Kept>) => kept !== undefined && onChange?.(kept);
     this.#informer.on('add', hear);
     this.#informer.on('update', hear);
   }
@@ -148,15 +148,15 @@ export class Informer<Whole extends KubernetesObject, Kept> {
     if (this.#endedMs - this.#openedMs > this.#renewalMs) this.#backoff.reset();
   }
 
-  #hold(object: Whole): Held<Kept> {
+  #hold(object: Whole): Stored<Kept> {
     const { name = '', namespace = '', resourceVersion = '' } = object.metadata ?? {};
     return { metadata: { name, namespace, resourceVersion }, kept: this.#followed.keep(object) };
   }
 
   /** Lists page by page, so that whole objects are never all in memory. */
-  async #list(): Promise<{ items: Held<Kept>[]; metadata: { resourceVersion: string } }> {
+  async #list(): Promise<{ items: Stored<Kept>[]; metadata: { resourceVersion: string } }> {
     const { path, labelSelector, fieldSelector } = this.#followed;
-    const items: Held<Kept>[] = [];
+    const items: Stored<Kept>[] = [];
     let resourceVersion = '';
     const query = {
       limit: PAGE,
@@ -213,7 +213,7 @@ class KeepingWatch extends Watch {
 }
 
 /** What three informers report about Nodes, the agents' pods, and their DaemonSet. */
-export class Sight {
+export class ClusterCache {
   readonly #nodes: Informer<V1Node, FleetNode>;
   readonly #pods: Informer<V1Pod, AgentPod>;
   readonly #sets: Informer<V1DaemonSet, AgentSet>;
@@ -221,14 +221,14 @@ export class Sight {
   readonly #served = new Set<string>();
 
   /** `onNode` is called for each Node that came or changed. */
-  constructor(reach: Reach, onNode: (node: FleetNode) => void) {
+  constructor(reach: ApiAccess, onNode: (node: FleetNode) => void) {
     const path = `/namespaces/${NAMESPACE}`;
-    this.#nodes = new Informer({ path: '/api/v1/nodes', keep: fleetNodeOf, heard: onNode }, reach);
+    this.#nodes = new Informer({ path: '/api/v1/nodes', keep: fleetNodeOf, onChange: onNode }, reach);
     const heard = ({ ready, node }: AgentPod) => {
       if (ready) this.serve(node);
     };
     this.#pods = new Informer(
-      { path: `/api/v1${path}/pods`, labelSelector: AGENT_SELECTOR, keep: agentPodOf, heard },
+      { path: `/api/v1${path}/pods`, labelSelector: AGENT_SELECTOR, keep: agentPodOf, onChange: heard },
       reach,
     );
     this.#sets = new Informer(
@@ -267,7 +267,7 @@ export class Sight {
   }
 
   /** All that is known for a decision, with what was seen since the last one. */
-  take(withdrawn: Seen['withdrawn']): Seen {
+  take(withdrawn: Observed['withdrawn']): Observed {
     const { nodes, pods, agents, followedSinceMs } = this;
     for (const { ready, node } of pods) if (ready) this.serve(node);
     const served = new Set(this.#served);

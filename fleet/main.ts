@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import pino from 'pino';
-import { complain, print } from '../agent/cli.ts';
 import { settingLines } from '../agent/config.ts';
-import { errorLine } from '../agent/host/error-line.ts';
 import { createKube } from '../agent/kube/client.ts';
+import { errorLine } from '../agent/sanitize.ts';
+import { complain, print } from '../agent/text/cli.ts';
 import { VERSION } from '../agent/version.ts';
 import { accessOf, openConfig } from './access.ts';
 import { Fleet } from './fleet.ts';

@@ -1,7 +1,7 @@
 import Registry from 'prom-client/lib/registry.js';
 import { processMetrics } from '../agent/http/process-metrics.ts';
 import { countersOf, gaugesOf } from '../agent/http/series.ts';
-import { BRAKE_REASONS, type BrakeReason } from './decide.ts';
+import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
 import type { FleetView } from './view.ts';
 
 const STATUS = { proven: 'True', not: 'False', unknown: 'Unknown', none: '' } as const;
@@ -61,7 +61,7 @@ export class FleetMetrics {
       this.#gauges.gvisor_fleet_releases,
     ])
       gauge.reset();
-    this.#gauges.gvisor_fleet_current.set(Number(view.current));
+    this.#gauges.gvisor_fleet_current.set(Number(view.upToDate));
     for (const { name, state, reason, label } of view.nodes) {
       this.#gauges.gvisor_fleet_nodes.inc({ status: STATUS[state], reason });
       this.#gauges.gvisor_fleet_node_labelled.set({ node: name }, Number(label === 'true'));
@@ -74,10 +74,10 @@ export class FleetMetrics {
     for (const [component, counts] of Object.entries(view.releases))
       for (const [release, count] of Object.entries(counts))
         this.#gauges.gvisor_fleet_releases.set({ component, release }, count);
-    const on = new Set(view.brake.map(({ reason }) => reason));
-    for (const reason of Object.keys(BRAKE_REASONS) as BrakeReason[])
+    const on = new Set(view.breaker.map(({ reason }) => reason));
+    for (const reason of Object.keys(BREAKER_REASONS) as BreakerReason[])
       this.#gauges.gvisor_fleet_brake.set({ reason }, Number(on.has(reason)));
-    this.#gauges.gvisor_fleet_held_nodes.set(view.held.length);
+    this.#gauges.gvisor_fleet_held_nodes.set(view.paused.length);
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };
   }
 }

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { send } from '../agent/http/bounded-server.ts';
 import { PAGE_POLICY } from '../agent/page/policy.ts';
-import { askAgent, readSome } from './reports.ts';
+import { fetchAgent, readBody } from './reports.ts';
 
 /**
  * What a page of an agent may do here where it is not of this controller's version: show itself. A node that was taken
@@ -42,9 +42,9 @@ export function nodePages(agentUrl: (node: string, path: string) => string | und
 }
 
 async function handOn(url: string, node: string, response: ServerResponse): Promise<void> {
-  const answer = await askAgent(url).catch(() => undefined);
+  const answer = await fetchAgent(url).catch(() => undefined);
   if (answer === undefined) return send(response, 502, `the agent on ${node} does not answer\n`);
-  const body = await readSome(answer);
+  const body = await readBody(answer);
   if (body === undefined) return send(response, 502, `the agent on ${node} answers too much\n`);
   const known = answer.headers.get('content-security-policy') === PAGE_POLICY;
   response.setHeader('content-security-policy', known ? PAGE_POLICY : STRANGE_POLICY);

@@ -2,7 +2,7 @@ import type { V1Node } from '@kubernetes/client-node';
 import { CONDITION, OWN_KEYS } from '../agent/node/object.ts';
 
 /** The first characters of what a node that was taken over may make long; a copy, since a part would keep the whole in memory. */
-export function cut(text: string, most: number): string {
+export function truncate(text: string, most: number): string {
   return text.length <= most ? text : Buffer.from(text.slice(0, most)).toString();
 }
 
@@ -54,12 +54,12 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
     labels,
     label: labels[OWN_KEYS.labels.ready] ?? '',
     ready: find('Ready')?.status === 'True',
-    boot: cut(status?.nodeInfo?.bootID ?? '', LONGEST_WORD),
-    provenBoot: cut(annotations[OWN_KEYS.annotations.provenBoot] ?? '', LONGEST_WORD),
+    boot: truncate(status?.nodeInfo?.bootID ?? '', LONGEST_WORD),
+    provenBoot: truncate(annotations[OWN_KEYS.annotations.provenBoot] ?? '', LONGEST_WORD),
     tainted: spec?.taints?.some(({ key }) => key === OWN_KEYS.taint) ?? false,
     ...(own === undefined ? {} : { verdict: verdictOf(own) }),
-    runtime: cut(status?.nodeInfo?.containerRuntimeVersion ?? '', LONGEST_WORD),
-    os: cut(status?.nodeInfo?.operatingSystem ?? '', LONGEST_WORD),
+    runtime: truncate(status?.nodeInfo?.containerRuntimeVersion ?? '', LONGEST_WORD),
+    os: truncate(status?.nodeInfo?.operatingSystem ?? '', LONGEST_WORD),
   };
 }
 
@@ -80,9 +80,9 @@ type V1Condition = NonNullable<NonNullable<V1Node['status']>['conditions']>[numb
 
 function verdictOf({ status, reason = '', message = '', lastTransitionTime }: V1Condition): NodeVerdict {
   return {
-    status: cut(status, LONGEST_WORD),
-    reason: cut(reason, LONGEST_TEXT),
-    message: cut(message, LONGEST_TEXT),
+    status: truncate(status, LONGEST_WORD),
+    reason: truncate(reason, LONGEST_TEXT),
+    message: truncate(message, LONGEST_TEXT),
     since: String(lastTransitionTime ?? ''),
   };
 }

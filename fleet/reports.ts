@@ -1,15 +1,15 @@
 import timers from 'node:timers/promises';
-import { mapAtOnce } from '../agent/async.ts';
-import { AGENT_PORT } from '../agent/installed.ts';
+import { pooledMap } from '../agent/async.ts';
+import { AGENT_PORT } from '../agent/kube/access.ts';
 import type { Report } from '../agent/report.ts';
 import type { AgentPod } from './agents.ts';
-import { cut } from './node.ts';
+import { truncate } from './node.ts';
 
 /** No page of an agent is larger. */
 const LONGEST = 4 * 2 ** 20;
 
 /** The body of an agent's answer; undefined where it is too long, as one of a node that was taken over may be. */
-export async function readSome(answer: Response, most = LONGEST): Promise<Buffer | undefined> {
+export async function readBody(answer: Response, most = LONGEST): Promise<Buffer | undefined> {
   const chunks: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of answer.body ?? []) {
@@ -26,7 +26,7 @@ const ANSWER_MS = 10_000;
  * The answer of an agent, as long as it and its body come within 10 s and the signal is not aborted. A node that was taken
  * over cannot send us elsewhere.
  */
-export function askAgent(url: string, signal?: AbortSignal): Promise<Response> {
+export function fetchAgent(url: string, signal?: AbortSignal): Promise<Response> {
   const late = AbortSignal.timeout(ANSWER_MS);
   return fetch(url, {
     signal: signal === undefined ? late : AbortSignal.any([signal, late]),
@@ -45,7 +45,7 @@ const LONGEST_REPORT = 512 * 1024;
 const AHEAD_MS = 60_000;
 
 /** What an agent said of itself when it was last asked; times are ISO 8601. */
-export type AgentWord = { readonly version: string; readonly provenAt?: string };
+export type AgentStatus = { readonly version: string; readonly provenAt?: string };
 
 /** The URL of a path of an agent's HTTP server. */
 export function agentUrl(address: string, path: string): string {
@@ -54,14 +54,14 @@ export function agentUrl(address: string, path: string): string {
 
 /** Whether the agent at an address answers that its loop turns. */
 export async function agentAnswers(address: string): Promise<boolean> {
-  const answer = await askAgent(agentUrl(address, '/livez')).catch(() => undefined);
+  const answer = await fetchAgent(agentUrl(address, '/livez')).catch(() => undefined);
   await answer?.body?.cancel();
   return answer?.ok === true;
 }
 
 /** What agents say of themselves and the API does not: asked of each once in `everyMs`, a few at a time. */
-export class Reports {
-  readonly #words = new Map<string, AgentWord & { readonly pod: string; readonly atMs: number }>();
+export class AgentReports {
+  readonly #words = new Map<string, AgentStatus & { readonly pod: string; readonly atMs: number }>();
   readonly #everyMs: number;
 
   constructor(everyMs: number) {
@@ -69,7 +69,7 @@ export class Reports {
   }
 
   /** What the agent on a node said; undefined while none has. */
-  get(node: string): AgentWord | undefined {
+  get(node: string): AgentStatus | undefined {
     return this.#words.get(node);
   }
 
@@ -79,7 +79,7 @@ export class Reports {
       const ready = pods().filter((pod) => pod.ready && pod.address !== '');
       this.#forget(ready);
       const due = ready.filter((pod) => this.#isDue(pod));
-      await mapAtOnce(due, AT_ONCE, async (pod) => {
+      await pooledMap(due, AT_ONCE, async (pod) => {
         if (!signal.aborted) await this.#ask(pod, signal);
       });
       await timers.setTimeout(Math.min(this.#everyMs / 10, 5_000), undefined, { signal }).catch(() => {});
@@ -100,14 +100,14 @@ export class Reports {
     const atMs = performance.now();
     const last = this.#words.get(node);
     try {
-      const answer = await askAgent(agentUrl(address, '/report'), signal);
-      const body = await readSome(answer, LONGEST_REPORT);
+      const answer = await fetchAgent(agentUrl(address, '/report'), signal);
+      const body = await readBody(answer, LONGEST_REPORT);
       if (body === undefined) throw new Error('the report is too long');
       const { version, provenAt } = JSON.parse(body.toString()) as Partial<Report>;
       if (typeof version !== 'string') throw new Error('no report');
       const provenAtMs = Date.parse(String(provenAt));
       this.#words.set(node, {
-        version: cut(version, LONGEST_VERSION),
+        version: truncate(version, LONGEST_VERSION),
         pod: name,
         atMs,
         // NaN, which is no time, is not before any.

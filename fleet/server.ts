@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
 import { gzipSync } from 'node:zlib';
-import { keep } from '../agent/async.ts';
+import { memoize } from '../agent/async.ts';
 import { createLimitedServer, isLocal, send, sendProbe } from '../agent/http/bounded-server.ts';
 import { BASE_STYLE } from '../agent/page/assets.ts';
 import { pagePolicy } from '../agent/page/policy.ts';
@@ -38,7 +38,7 @@ function parseTerm(text: string): Selector[] {
 }
 
 /** What the HTTP server shows. */
-export type Shown = {
+export type FleetPages = {
   readonly view: () => FleetView;
   /** Names of the nodes whose labels match. */
   readonly select: (matches: Selector) => ReadonlySet<string>;
@@ -77,14 +77,14 @@ const FRESH_MS = 1_000;
  * The fleet's HTTP server, not yet listening: the page at /, its data at /fleet, and each node's own page below /nodes/, all three
  * only for a {@link isLocal} request.
  */
-export function createFleetServer(given: Shown): Server {
+export function createFleetServer(given: FleetPages): Server {
   let last: { readonly view: FleetView; readonly body: Body } | undefined;
   const whole = () => {
     const view = given.view();
     if (last?.view !== view) last = { view, body: bodyOf(view) };
     return last.body;
   };
-  const metrics = keep(given.metrics, FRESH_MS);
+  const metrics = memoize(given.metrics, FRESH_MS);
   const shown = { ...given, metrics, whole, forNode: nodePages(given.agentUrl) };
   const reply = (request: IncomingMessage, response: ServerResponse) =>
     void answer(request, response, shown).catch((error: unknown) =>
@@ -94,7 +94,7 @@ export function createFleetServer(given: Shown): Server {
 }
 
 /** What is shown, some of it kept. */
-type Kept = Omit<Shown, 'agentUrl'> & {
+type Kept = Omit<FleetPages, 'agentUrl'> & {
   readonly whole: () => Body;
   readonly forNode: ReturnType<typeof nodePages>;
 };

@@ -1,6 +1,6 @@
 import type { Setting } from '../agent/config.ts';
 import { type Env, SettingsReader } from '../agent/config.ts';
-import type { Patience } from './decide.ts';
+import type { Timeouts } from './decide.ts';
 
 /** Every setting of the controller, read from the environment. Durations are a number with ms, s, m or h. */
 export const FLEET_SETTINGS = {
@@ -43,7 +43,7 @@ export const FLEET_SETTINGS = {
 
 /** The settings, parsed; durations are milliseconds. */
 export type FleetConfig = {
-  readonly patience: Patience;
+  readonly patience: Timeouts;
   readonly reportIntervalMs: number;
   /** Whether labelled nodes that are not Ready are tainted. */
   readonly taint: boolean;

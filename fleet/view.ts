@@ -1,8 +1,8 @@
 import { OWN_KEYS } from '../agent/node/object.ts';
 import type { AgentPod, AgentSet } from './agents.ts';
-import { BRAKE_REASONS, type BrakeReason } from './decide.ts';
+import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
 import type { FleetNode } from './node.ts';
-import type { AgentWord } from './reports.ts';
+import type { AgentStatus } from './reports.ts';
 
 /** How a node stands; "none" where no agent has said anything. */
 export type State = 'proven' | 'not' | 'unknown' | 'none';
@@ -29,14 +29,14 @@ export type Row = {
 /** The fleet as people and machines see it. */
 export type FleetView = {
   /** Whether all watches stand; when not, this is what was last known. */
-  readonly current: boolean;
+  readonly upToDate: boolean;
   readonly counts: Readonly<Record<State, number>>;
   readonly agents: { readonly desired: number; readonly ready: number };
   /** Names of labelled nodes that are Ready and have no Ready agent. */
   readonly withoutAgent: readonly string[];
   /** Why nothing is withdrawn, and which nodes are held; empty when nothing holds. */
-  readonly brake: readonly { readonly reason: BrakeReason; readonly meaning: string }[];
-  readonly held: readonly string[];
+  readonly breaker: readonly { readonly reason: BreakerReason; readonly meaning: string }[];
+  readonly paused: readonly string[];
   /** The proven node whose proof is the oldest. */
   readonly oldestProof?: { readonly node: string; readonly at: string };
   readonly releases: Readonly<Record<'gvisor' | 'containerd' | 'agent', Readonly<Record<string, number>>>>;
@@ -49,13 +49,13 @@ export type Known = {
   readonly nodes: readonly FleetNode[];
   readonly pods: readonly AgentPod[];
   readonly agents: AgentSet | undefined;
-  readonly word: (node: string) => AgentWord | undefined;
-  readonly brake: readonly BrakeReason[];
-  readonly held: readonly string[];
+  readonly word: (node: string) => AgentStatus | undefined;
+  readonly breaker: readonly BreakerReason[];
+  readonly paused: readonly string[];
 };
 
 /** The fleet with what needs a person first. */
-export function viewFleet({ current, nodes, pods, agents, word, brake, held }: Known): FleetView {
+export function viewFleet({ current, nodes, pods, agents, word, breaker, paused }: Known): FleetView {
   const podOf = new Map<string, AgentPod>();
   for (const pod of pods) if (pod.ready || !podOf.has(pod.node)) podOf.set(pod.node, pod);
   const rows = nodes
@@ -70,12 +70,12 @@ export function viewFleet({ current, nodes, pods, agents, word, brake, held }: K
     undefined,
   );
   return {
-    current,
+    upToDate: current,
     counts,
     agents: { desired: agents?.desired ?? 0, ready: agents?.ready ?? 0 },
     withoutAgent: rows.filter(isWithoutAgent).map(({ name }) => name),
-    brake: brake.map((reason) => ({ reason, meaning: BRAKE_REASONS[reason] })),
-    held,
+    breaker: breaker.map((reason) => ({ reason, meaning: BREAKER_REASONS[reason] })),
+    paused,
     ...(oldest === undefined ? {} : { oldestProof: { node: oldest.name, at: oldest.provenAt } }),
     releases: {
       gvisor: tally(rows.map(({ gvisor }) => gvisor)),
@@ -86,7 +86,7 @@ export function viewFleet({ current, nodes, pods, agents, word, brake, held }: K
   };
 }
 
-function rowOf(node: FleetNode, pod: AgentPod | undefined, word: AgentWord | undefined): Row {
+function rowOf(node: FleetNode, pod: AgentPod | undefined, word: AgentStatus | undefined): Row {
   const { status, reason = '', message = '', since = '' } = node.verdict ?? {};
   const row = {
     name: node.name,

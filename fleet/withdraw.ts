@@ -1,11 +1,11 @@
 import type { V1Node, V1Pod } from '@kubernetes/client-node';
-import { AGENT_SELECTOR, NAMESPACE } from '../agent/installed.ts';
+import { AGENT_SELECTOR, NAMESPACE } from '../agent/kube/access.ts';
 import type { Kube } from '../agent/kube/client.ts';
 import { rebootMessage } from '../agent/node/desired.ts';
 import { conditionFor, type NodeObject, OWN_KEYS, taintPatch } from '../agent/node/object.ts';
 import type { Verdict } from '../agent/verdict.ts';
 import { type AgentPod, agentPodOf } from './agents.ts';
-import type { Patience } from './decide.ts';
+import type { Timeouts } from './decide.ts';
 import { type FleetNode, fleetNodeOf, isExposed, isRebooted } from './node.ts';
 
 /** What a write needs. */
@@ -18,7 +18,7 @@ type WriteOptions = {
 
 /** What a withdrawal needs; `answers` tells whether the agent at an address still runs its loop. */
 export type WithdrawOptions = WriteOptions & {
-  readonly patience: Patience;
+  readonly patience: Timeouts;
   readonly answers: (address: string) => Promise<boolean>;
   /** Whether the brake is off still. */
   readonly allowed: () => boolean;
@@ -107,7 +107,7 @@ function reasonToKeep(
   cached: FleetNode,
   now: FleetNode,
   pods: readonly AgentPod[],
-  { patience, wallMs }: { readonly patience: Patience; readonly wallMs: number },
+  { patience, wallMs }: { readonly patience: Timeouts; readonly wallMs: number },
 ): string | undefined {
   if (now.uid !== cached.uid) return 'the Node was recreated';
   if (now.label !== 'true') return 'the label is not "true" any more';

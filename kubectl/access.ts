@@ -1,6 +1,6 @@
 import type { RequestOptions } from 'node:https';
 import { KubeConfig } from '@kubernetes/client-node';
-import { errorLine } from '../agent/host/error-line.ts';
+import { errorLine } from '../agent/sanitize.ts';
 
 /** Which kubeconfig and which context of it; the usual places and the current context unless named. */
 export type AccessChoice = { readonly kubeconfig?: string; readonly context?: string };

@@ -1,20 +1,20 @@
-import { mapAtOnce } from '../agent/async.ts';
-import { errorLine } from '../agent/host/error-line.ts';
-import { AGENT_PORT, AGENT_SELECTOR, NAMESPACE } from '../agent/installed.ts';
+import { pooledMap } from '../agent/async.ts';
+import { AGENT_PORT, AGENT_SELECTOR, NAMESPACE } from '../agent/kube/access.ts';
 import { KubeError } from '../agent/kube/error.ts';
 import type { Status } from '../agent/report.ts';
+import { errorLine } from '../agent/sanitize.ts';
 import { isOfDaemonSet } from '../fleet/agents.ts';
 import type { Answer, Api } from './api.ts';
-import { LONGEST_WORD } from './node-view.ts';
-import { plain, plainValues } from './output.ts';
+import { MAX_WORD } from './node-view.ts';
+import { sanitize, sanitizeValues } from './output.ts';
 
 /** Whether what an agent told is a report as far as one is read: a node that was taken over may tell anything. */
 export function isReport(told: unknown): told is Status {
   if (!hasTexts(told, 'node')) return false;
-  const { verdict, look, provenAt = '', findings, proof, pods } = told;
+  const { verdict, evaluation, provenAt = '', findings, proof, pods } = told;
   return (
     hasTexts(verdict, 'status', 'reason', 'message') &&
-    hasTexts(look, 'at') &&
+    hasTexts(evaluation, 'at') &&
     typeof provenAt === 'string' &&
     areAll(findings, isFinding) &&
     hasTexts(proof, 'kind', 'message') &&
@@ -37,18 +37,18 @@ function isEvidence(value: unknown): boolean {
 function arePods(value: unknown): boolean {
   if (!hasTexts(value, 'at')) return false;
   // Agents of before do not tell which are inside, nor which are weakened.
-  const { forbidden, allowed, untold, inside = [], weakened = [] } = value;
+  const { violating, permitted, unknown, sandboxedUids = [], weakened = [] } = value;
   const isPod = (each: unknown) => hasTexts(each, 'uid', 'evidence');
   return (
-    [forbidden, allowed, untold].every((some) => areAll(some, isPod)) &&
-    Array.isArray(inside) &&
+    [violating, permitted, unknown].every((some) => areAll(some, isPod)) &&
+    Array.isArray(sandboxedUids) &&
     areAll(weakened, isWeakened)
   );
 }
 
 function isWeakened(value: unknown): boolean {
   if (!hasTexts(value, 'uid', 'evidence')) return false;
-  return areAll(value.weak, (each) => hasTexts(each, 'weight'));
+  return areAll(value.weak, (each) => hasTexts(each, 'severity'));
 }
 
 function hasTexts(value: unknown, ...names: readonly string[]): value is Readonly<Record<string, unknown>> {
@@ -123,7 +123,7 @@ function agentOf({ metadata, spec, status }: RawAgent): AgentPod {
     name: metadata.name,
     node: spec.nodeName ?? wantedNode(spec.affinity),
     ready: status?.conditions?.some(({ type, status: held }) => type === 'Ready' && held === 'True') ?? false,
-    state: (stopped?.reason ?? status?.phase ?? 'Unknown').slice(0, LONGEST_WORD),
+    state: (stopped?.reason ?? status?.phase ?? 'Unknown').slice(0, MAX_WORD),
     message: stopped?.message ?? unscheduled?.message ?? status?.message ?? '',
     port: container?.ports?.find(({ name }) => name === 'metrics')?.containerPort ?? AGENT_PORT,
   };
@@ -141,10 +141,10 @@ function wantedNode(affinity: unknown): string {
 }
 
 /** What an agent told of its node, or why it did not. */
-export type Told = { readonly status: Status } | { readonly why: string; readonly forbidden?: true };
+export type Reported = { readonly status: Status } | { readonly why: string; readonly forbidden?: true };
 
 /** What is shown for every agent if the user may not list agents. */
-export const HIDDEN: Told = { why: `you may not list the pods of ${NAMESPACE}` };
+export const HIDDEN: Reported = { why: `you may not list the pods of ${NAMESPACE}` };
 
 const REPORT_MS = 10_000;
 const AT_ONCE = 16;
@@ -168,33 +168,33 @@ function askAgent(api: Api, { name, port }: AgentPod, path: string, way: Way): P
 }
 
 /** Asks an agent for its report with the pods of its node. */
-export async function readReport(api: Api, agent: AgentPod, way: Way = 'portforward'): Promise<Told> {
+export async function readReport(api: Api, agent: AgentPod, way: Way = 'portforward'): Promise<Reported> {
   try {
     const { code, text } = await askAgent(api, agent, '/report', way);
-    if (code === 200) return toldOf(plainValues(JSON.parse(text)), agent);
-    return untold(code, plain(text).trim(), way);
+    if (code === 200) return toldOf(sanitizeValues(JSON.parse(text)), agent);
+    return untold(code, sanitize(text).trim(), way);
   } catch (error) {
-    const why = plain(errorLine(error)).slice(0, LONGEST_TEXT);
+    const why = sanitize(errorLine(error)).slice(0, LONGEST_TEXT);
     return { why: `the agent on ${agent.node} gave no report: ${why}` };
   }
 }
 
 /** Like {@link readReport}; falls back to pods/proxy, which gives no pods. */
-export async function readNodeReport(api: Api, agent: AgentPod): Promise<Told> {
+export async function readNodeReport(api: Api, agent: AgentPod): Promise<Reported> {
   const first = await readReport(api, agent);
   if ('status' in first) return first;
   const second = await readReport(api, agent, 'proxy');
   return 'status' in second || (first.forbidden && !second.forbidden) ? second : first;
 }
 
-function toldOf(status: unknown, { node }: AgentPod): Told {
+function toldOf(status: unknown, { node }: AgentPod): Reported {
   if (!isReport(status)) return { why: `what the agent on ${node} tells is no report` };
   if (status.node === node) return { status };
   return { why: `the agent on ${node} speaks for another node, "${status.node.slice(0, LONGEST_TEXT)}"` };
 }
 
 /** The API server says with an object of its own why it could not ask; another text is the agent's. */
-function untold(code: number, text: string, way: Way): Told {
+function untold(code: number, text: string, way: Way): Reported {
   const message = /^\{.*"kind": ?"Status"/.test(text)
     ? (JSON.parse(text) as { message?: unknown }).message
     : undefined;
@@ -213,12 +213,15 @@ function untold(code: number, text: string, way: Way): Told {
  * What the agents of many nodes told, by node. The API server hands on an agent's or kubelet's own 403, even one in the API
  * server's words: the user may not ask agents only where every answer is one.
  */
-export async function readReports(api: Api, agents: readonly AgentPod[]): Promise<ReadonlyMap<string, Told>> {
-  const all = await mapAtOnce(agents, AT_ONCE, async (agent) => ({
+export async function readReports(
+  api: Api,
+  agents: readonly AgentPod[],
+): Promise<ReadonlyMap<string, Reported>> {
+  const all = await pooledMap(agents, AT_ONCE, async (agent) => ({
     node: agent.node,
     told: await readReport(api, agent),
   }));
-  const isRefused = (told: Told) => 'why' in told && told.forbidden === true;
+  const isRefused = (told: Reported) => 'why' in told && told.forbidden === true;
   const own = all.some(({ told }) => !isRefused(told));
   return new Map(
     all.map(({ node, told }) => [
@@ -233,7 +236,7 @@ export async function readUnready(api: Api, agent: AgentPod): Promise<string> {
   for (const way of ['portforward', 'proxy'] as const) {
     const answer = await askAgent(api, agent, '/readyz', way).catch(() => undefined);
     if (answer?.code === 503 && !answer.text.startsWith('{'))
-      return plain(answer.text).trim().slice(0, LONGEST_TEXT);
+      return sanitize(answer.text).trim().slice(0, LONGEST_TEXT);
   }
   return '';
 }

@@ -1,13 +1,13 @@
 import http, { type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { text } from 'node:stream/consumers';
-import { errorLine } from '../agent/host/error-line.ts';
+import { jsonLines } from '../agent/kube/client.ts';
 import { kubeRefusal } from '../agent/kube/error.ts';
-import { jsonLines } from '../agent/kube/lines.ts';
+import { errorLine } from '../agent/sanitize.ts';
 import { pagesOf } from '../fleet/informers.ts';
-import { readSome } from '../fleet/reports.ts';
+import { readBody } from '../fleet/reports.ts';
 import type { Access } from './access.ts';
-import { plain, plainValues } from './output.ts';
+import { sanitize, sanitizeValues } from './output.ts';
 import { getForwarded } from './port-forward.ts';
 
 /** What a request is made of; `type` is that of the body. */
@@ -119,14 +119,14 @@ export class Api {
   async *watch<T>(path: string, signal: AbortSignal): AsyncIterable<WatchEvent<T>> {
     const response = await this.#send({ method: 'GET', path, signal, lasting: true });
     if (response.statusCode !== 200) throw await this.#refusal(path, 'GET', response);
-    for await (const line of jsonLines(response)) yield plainValues(line as WatchEvent<T>);
+    for await (const line of jsonLines(response)) yield sanitizeValues(line as WatchEvent<T>);
   }
 
   async #json<T>(asked: Asked): Promise<T> {
     const { code, text: body } = await this.#answer(asked);
     if (code >= 300) throw refusalOf(asked, code, body);
     try {
-      return plainValues(JSON.parse(body) as T);
+      return sanitizeValues(JSON.parse(body) as T);
     } catch {
       throw new Error(
         `${this.access.server} answers ${asked.method} ${asked.path} with no JSON: is it an API server?`,
@@ -137,7 +137,7 @@ export class Api {
   async #answer(asked: Asked): Promise<Answer> {
     const response = await this.#send(asked);
     const { statusCode = 0, headers } = response;
-    const read = async () => (asked.bounded ? readSome(new Response(response)) : text(response));
+    const read = async () => (asked.bounded ? readBody(new Response(response)) : text(response));
     const body = await read().catch((error: unknown) => {
       throw this.#unreachable(error);
     });
@@ -179,7 +179,7 @@ export class Api {
       error instanceof Error && (error.name === 'TimeoutError' || errorCause(error) === 'TimeoutError');
     const why = late
       ? `no answer within ${this.#timeoutMs / 1_000} s (--request-timeout)`
-      : plain(whyOf(error));
+      : sanitize(whyOf(error));
     return new Unreachable(`Cannot reach the API server ${server} (context "${context}"): ${why}`);
   }
 }
@@ -211,9 +211,9 @@ function refusalOf({ method, path }: Pick<Asked, 'method' | 'path'>, code: numbe
 function statusOf(body: string): { readonly message: string } {
   try {
     const { message } = JSON.parse(body) as { readonly message?: string };
-    if (typeof message === 'string') return { message: plain(message) };
+    if (typeof message === 'string') return { message: sanitize(message) };
   } catch {
     // Not the API server's.
   }
-  return { message: plain(body).slice(0, 200) || 'no message' };
+  return { message: sanitize(body).slice(0, 200) || 'no message' };
 }

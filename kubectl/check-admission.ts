@@ -1,4 +1,4 @@
-import { NAMESPACE } from '../agent/installed.ts';
+import { NAMESPACE } from '../agent/kube/access.ts';
 import { type CheckLine, inSection } from './check-line.ts';
 import type { Context } from './context.ts';
 import { count, named, REQUIRE, RUNTIME_CLASS } from './known.ts';

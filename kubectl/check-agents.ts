@@ -1,4 +1,4 @@
-import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
+import { DAEMON_SET, NAMESPACE } from '../agent/kube/access.ts';
 import { VERSION } from '../agent/version.ts';
 import { listAgents } from './agents.ts';
 import { readDaemonSet } from './check-cluster.ts';

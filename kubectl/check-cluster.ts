@@ -1,4 +1,4 @@
-import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
+import { DAEMON_SET, NAMESPACE } from '../agent/kube/access.ts';
 import { orAbsent } from './agents.ts';
 import type { Api } from './api.ts';
 import { type CheckLine, inSection } from './check-line.ts';

@@ -1,5 +1,5 @@
-import { mapAtOnce } from '../agent/async.ts';
-import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
+import { pooledMap } from '../agent/async.ts';
+import { DAEMON_SET, NAMESPACE } from '../agent/kube/access.ts';
 import { orAbsent } from './agents.ts';
 import type { Api } from './api.ts';
 import { readDaemonSet } from './check-cluster.ts';
@@ -41,7 +41,7 @@ async function aboutRights(api: Api): Promise<CheckLine[]> {
   const asked = WRITTEN.flatMap(([group, resource, inside]) =>
     VERBS.map((verb) => ({ group, resource, verb, ...(inside ? { namespace: NAMESPACE } : {}) })),
   );
-  const allowed = await mapAtOnce(asked, 8, async (resourceAttributes) => {
+  const allowed = await pooledMap(asked, 8, async (resourceAttributes) => {
     const review = {
       apiVersion: 'authorization.k8s.io/v1',
       kind: 'SelfSubjectAccessReview',

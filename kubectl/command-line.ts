@@ -1,5 +1,5 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { errorLine } from '../agent/host/error-line.ts';
+import { errorLine } from '../agent/sanitize.ts';
 import { wrap } from '../agent/text/format.ts';
 import { VERSION } from '../agent/version.ts';
 import { type AccessChoice, openAccess } from './access.ts';
@@ -9,7 +9,7 @@ import { complete } from './completion.ts';
 import { type Context, EXIT, UsageError } from './context.ts';
 import { type NodesOptions, nodes } from './nodes.ts';
 import type { Format } from './output.ts';
-import { complain, parseTimeout, plain, type Screen } from './output.ts';
+import { parseTimeout, printProblem, type Screen, sanitize } from './output.ts';
 import { type PodsOptions, pods } from './pods.ts';
 import { status } from './status.ts';
 import { uninstall } from './uninstall.ts';
@@ -19,7 +19,7 @@ import { why } from './why.ts';
 const CODES = 'Exit codes: 0 fine, 1 a problem was found, 2 could not look, 64 wrong usage.';
 
 /** What the plugin is given by the process that it runs in. */
-export type Surroundings = {
+export type Streams = {
   readonly env: NodeJS.ProcessEnv;
   readonly screen: Screen;
   readonly now: () => number;
@@ -43,7 +43,7 @@ const COMPLETE = '__complete';
 const COMPLETE_MS = 3_000;
 
 /** Runs the plugin with the words after its name; gives the exit code, and never rejects. */
-export async function run(words: readonly string[], surroundings: Surroundings): Promise<number> {
+export async function runPlugin(words: readonly string[], surroundings: Streams): Promise<number> {
   const { screen } = surroundings;
   let code: number = EXIT.fine;
   const program = programOf(surroundings, (result) => {
@@ -58,13 +58,13 @@ export async function run(words: readonly string[], surroundings: Surroundings):
     return code;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.fine : EXIT.usage;
-    complain(screen, surroundings.signal.aborted ? 'Interrupted.' : plain(errorLine(error)));
+    printProblem(screen, surroundings.signal.aborted ? 'Interrupted.' : sanitize(errorLine(error)));
     return error instanceof UsageError ? EXIT.usage : EXIT.blind;
   }
 }
 
 /** The commands; `end` is told each one's exit code. */
-function programOf(surroundings: Surroundings, end: (code: number) => void): Command {
+function programOf(surroundings: Streams, end: (code: number) => void): Command {
   const { screen, now, signal, ask, settleMs } = surroundings;
   const program = new Command('kubectl gvisor-ready')
     .description('Says on which nodes gVisor is proven, why not on others, and which pods really run in it.')
@@ -75,7 +75,7 @@ function programOf(surroundings: Surroundings, end: (code: number) => void): Com
     .configureOutput({
       writeOut: screen.out,
       writeErr: screen.err,
-      outputError: (text) => complain(screen, text.trim().replace(/\s+/g, ' ')),
+      outputError: (text) => printProblem(screen, text.trim().replace(/\s+/g, ' ')),
       getOutHelpWidth: () => Math.min(screen.columns, 100),
       getErrHelpWidth: () => Math.min(screen.columns, 100),
       getOutHasColors: () => screen.colored,
@@ -139,7 +139,7 @@ function programOf(surroundings: Surroundings, end: (code: number) => void): Com
 }
 
 /** The API server of a context, asked with a deadline in milliseconds. */
-function apiOf(chosen: AccessChoice, { env, signal }: Surroundings, timeoutMs: number): Api {
+function apiOf(chosen: AccessChoice, { env, signal }: Streams, timeoutMs: number): Api {
   const userAgent = `kubectl-gvisor_ready/${VERSION}`;
   return new Api(openAccess(chosen, env), { timeoutMs, userAgent, signal });
 }

@@ -2,7 +2,7 @@ import { MARKS, type Tone, wrap } from '../agent/text/format.ts';
 import { paint, type Screen, TONE_COLORS } from './output.ts';
 
 /** One thing that was seen: what it is about, and what was seen. */
-export type Seen = {
+export type Observation = {
   readonly tone: Tone;
   readonly about: string;
   readonly text: string;
@@ -16,7 +16,7 @@ export type Explanation = {
   readonly headline: string;
   /** Paragraphs. */
   readonly because: readonly string[];
-  readonly seen: readonly Seen[];
+  readonly seen: readonly Observation[];
   /** What to do, one step an entry. */
   readonly next: readonly string[];
   /** The page of the documents that knows more. */
@@ -54,7 +54,11 @@ export function explanationLines(explanation: Explanation, screen: Screen): stri
   ];
 }
 
-function seenLines({ tone, about, text, evidence = [] }: Seen, columns: number, screen: Screen): string[] {
+function seenLines(
+  { tone, about, text, evidence = [] }: Observation,
+  columns: number,
+  screen: Screen,
+): string[] {
   const [first = '', ...rest] = wrap(`${about}: ${text}`, columns - 4);
   const mark = paint(screen, TONE_COLORS[tone], MARKS[tone][0]);
   return [

@@ -1,5 +1,5 @@
 import { createInterface } from 'node:readline/promises';
-import { run } from './command-line.ts';
+import { runPlugin } from './command-line.ts';
 
 const { stdin, stdout, stderr } = process;
 
@@ -12,7 +12,7 @@ async function main(): Promise<void> {
   // Where the reader of a pipe has gone, as `head` does, nothing is left to say.
   stdout.on('error', () => process.exit());
   const people = stdin.isTTY && stdout.isTTY;
-  process.exitCode = await run(process.argv.slice(2), {
+  process.exitCode = await runPlugin(process.argv.slice(2), {
     env: process.env,
     screen: {
       columns: stdout.isTTY ? stdout.columns : Number.POSITIVE_INFINITY,

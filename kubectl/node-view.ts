@@ -1,4 +1,4 @@
-import { CONDITION, LONGEST_MESSAGE, OWN_KEYS } from '../agent/node/object.ts';
+import { CONDITION, MAX_CONDITION_MESSAGE, OWN_KEYS } from '../agent/node/object.ts';
 import type { Api } from './api.ts';
 import { READY } from './known.ts';
 
@@ -58,7 +58,7 @@ export type NodeView = {
 };
 
 /** No word that a kubelet or an agent has for something is longer. */
-export const LONGEST_WORD = 64;
+export const MAX_WORD = 64;
 
 /** Reduces a Node to what is shown of it: a node that was taken over cannot make every row long. */
 export function viewNode({ metadata, spec, status }: RawNode): NodeView {
@@ -70,19 +70,19 @@ export function viewNode({ metadata, spec, status }: RawNode): NodeView {
     name: metadata.name,
     ready: labels[READY] ?? '',
     status: own?.status ?? '',
-    reason: (own?.reason ?? '').slice(0, LONGEST_WORD),
-    message: (own?.message ?? '').slice(0, LONGEST_MESSAGE),
+    reason: (own?.reason ?? '').slice(0, MAX_WORD),
+    message: (own?.message ?? '').slice(0, MAX_CONDITION_MESSAGE),
     since: own?.lastTransitionTime ?? '',
     runsc: labels[OWN_KEYS.labels.runscVersion] ?? '',
     platform: labels[OWN_KEYS.labels.platform] ?? '',
     // A fingerprint is the version with a digest of settings: "0.1.0+84c18f33".
-    provenBy: (annotations[OWN_KEYS.annotations.provenBy]?.split('+')[0] ?? '').slice(0, LONGEST_WORD),
+    provenBy: (annotations[OWN_KEYS.annotations.provenBy]?.split('+')[0] ?? '').slice(0, MAX_WORD),
     alive: kubelet?.status === 'True',
     cordoned: spec?.unschedulable ?? false,
     taints: spec?.taints ?? [],
     labels,
     kubelet: info.kubeletVersion ?? '',
-    runtime: (info.containerRuntimeVersion ?? '').slice(0, LONGEST_WORD),
+    runtime: (info.containerRuntimeVersion ?? '').slice(0, MAX_WORD),
     os: info.operatingSystem ?? '',
     architecture: info.architecture ?? '',
   };
@@ -94,10 +94,10 @@ export async function listNodes(api: Api): Promise<readonly NodeView[]> {
 }
 
 /** One word for the state of gVisor on a node. A label counts even if the condition contradicts it, because pods follow the label. */
-export type Standing = 'proven' | 'not ready' | 'unknown' | 'not judged';
+export type Placement = 'proven' | 'not ready' | 'unknown' | 'not judged';
 
-/** See {@link Standing}. */
-export function standingOf({ ready, status }: NodeView): Standing {
+/** See {@link Placement}. */
+export function standingOf({ ready, status }: NodeView): Placement {
   if (ready === 'true') return 'proven';
   if (ready === '' && status === '') return 'not judged';
   return status === 'Unknown' ? 'unknown' : 'not ready';

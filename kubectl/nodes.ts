@@ -1,4 +1,4 @@
-import { NAMESPACE } from '../agent/installed.ts';
+import { NAMESPACE } from '../agent/kube/access.ts';
 import { type AgentPod, listAgents, orAbsent } from './agents.ts';
 import { type Context, EXIT } from './context.ts';
 import { listNodes, type NodeView } from './node-view.ts';
@@ -6,9 +6,9 @@ import {
   ageOf,
   type Color,
   type Column,
-  complain,
   type Format,
   isForPrograms,
+  printProblem,
   serialize,
   tableLines,
 } from './output.ts';
@@ -94,11 +94,11 @@ export async function nodes(context: Context, options: NodesOptions): Promise<nu
   const { rows, note } = await readNodeRows(context);
   const { output, headers } = options;
   if (isForPrograms(output)) screen.out(serialize({ nodes: rows.map(publicNode) }, output));
-  else if (rows.length === 0) complain(screen, 'There are no nodes.');
+  else if (rows.length === 0) printProblem(screen, 'There are no nodes.');
   else {
     const lines = tableLines(nodeColumns(now()), rows, { screen, headers, wide: output === 'wide' });
     screen.out(`${lines.join('\n')}\n`);
   }
-  if (note !== '') complain(screen, note);
+  if (note !== '') printProblem(screen, note);
   return EXIT.fine;
 }

@@ -6,7 +6,7 @@ import { type Tone, wrap } from '../agent/text/format.ts';
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu;
 
 /** A text without what a terminal would obey: escape sequences, control and bidirectional characters. */
-export function plain(text: string): string {
+export function sanitize(text: string): string {
   return stripVTControlCharacters(text).replace(UNSEEN, ' ');
 }
 
@@ -14,12 +14,12 @@ export function plain(text: string): string {
  * The same for every text in a value that was parsed from JSON, in place. Many people, and pods, write the API
  * server's data, so none of it reaches a terminal unescaped.
  */
-export function plainValues<T>(value: T): T {
-  if (typeof value === 'string') return plain(value) as T;
+export function sanitizeValues<T>(value: T): T {
+  if (typeof value === 'string') return sanitize(value) as T;
   if (typeof value !== 'object' || value === null) return value;
   const object = value as Record<string, unknown>;
   for (const [key, each] of Object.entries(object)) {
-    if (typeof each === 'string' || typeof each === 'object') object[key] = plainValues(each);
+    if (typeof each === 'string' || typeof each === 'object') object[key] = sanitizeValues(each);
   }
   return value;
 }
@@ -51,7 +51,7 @@ export function paint({ colored }: Pick<Screen, 'colored'>, color: Color | undef
 }
 
 /** A text of at most so many characters, cut between two words where it is cut. */
-export function cutText(text: string, most: number): string {
+export function truncateText(text: string, most: number): string {
   if (text.length <= most) return text;
   const cut = text.slice(0, Math.max(most - 1, 0));
   const space = cut.lastIndexOf(' ');
@@ -59,14 +59,14 @@ export function cutText(text: string, most: number): string {
 }
 
 /** A name of at most so many characters: it keeps both ends, because names differ there. */
-export function cutName(name: string, most: number): string {
+export function truncateName(name: string, most: number): string {
   if (name.length <= most) return name;
   const tail = Math.floor((most - 1) / 2);
   return `${name.slice(0, most - 1 - tail)}…${name.slice(name.length - tail)}`;
 }
 
 /** Says something beside the result: on standard error, in lines that fit. */
-export function complain({ columns, err }: Screen, text: string): void {
+export function printProblem({ columns, err }: Screen, text: string): void {
   err(`${wrap(text, columns).join('\n')}\n`);
 }
 
@@ -161,7 +161,7 @@ export function tableLines<T>(
       .map((cell, at) => {
         const last = at === cells.length - 1;
         const { cut = false } = kept[at] ?? {};
-        const short = cut ? cutText(cell, widths[at] ?? 0) : cutName(cell, widths[at] ?? 0);
+        const short = cut ? truncateText(cell, widths[at] ?? 0) : truncateName(cell, widths[at] ?? 0);
         return paint(screen, color(at), last ? short : short.padEnd(widths[at] ?? 0));
       })
       .join(' '.repeat(GAP))

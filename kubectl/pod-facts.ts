@@ -1,4 +1,4 @@
-import { HIDDEN, listAgents, orAbsent, readReport, type Told } from './agents.ts';
+import { HIDDEN, listAgents, orAbsent, type Reported, readReport } from './agents.ts';
 import type { Api } from './api.ts';
 import { REQUIRE } from './known.ts';
 import { listNodes, type NodeView } from './node-view.ts';
@@ -12,7 +12,7 @@ export type PodFacts = {
   /** Whether its namespace is labelled require-gvisor=true. */
   readonly required: boolean | undefined;
   readonly nodes: readonly NodeView[] | undefined;
-  readonly told: Told | undefined;
+  readonly told: Reported | undefined;
   /** Its warnings, the newest first. */
   readonly warnings: readonly PodEvent[];
 };

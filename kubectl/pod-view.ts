@@ -1,6 +1,6 @@
 import { isOpen } from '../agent/pods/pod.ts';
 import type { Status } from '../agent/report.ts';
-import type { Told } from './agents.ts';
+import type { Reported } from './agents.ts';
 import type { Api } from './api.ts';
 import { HANDLER, READY, REQUIRE } from './known.ts';
 
@@ -96,7 +96,7 @@ export async function listRequirements(api: Api): Promise<ReadonlyMap<string, st
 export type Inside = { readonly inGvisor: 'yes' | 'open' | 'no' | '?'; readonly evidence: string };
 
 /** Looks for a pod in the report of its node's agent. */
-export function insideOf(pod: RawPod, told: Told | undefined): Inside {
+export function insideOf(pod: RawPod, told: Reported | undefined): Inside {
   if (told === undefined) return { inGvisor: '?', evidence: 'no agent runs on its node' };
   if ('why' in told) return { inGvisor: '?', evidence: told.why };
   return inReport(pod, told.status);
@@ -112,10 +112,10 @@ function inReport({ metadata }: RawPod, { pods }: Status): Inside {
   const weakened = pods.weakened?.find(({ uid }) => uids.includes(uid));
   if (weakened !== undefined)
     return { inGvisor: isOpen(weakened) ? 'open' : 'yes', evidence: weakened.evidence };
-  if (pods.inside?.includes(metadata.uid))
+  if (pods.sandboxedUids?.includes(metadata.uid))
     return { inGvisor: 'yes', evidence: 'the first process on the node is that of gVisor' };
-  const outside = [...pods.forbidden, ...pods.allowed].find(({ uid }) => uids.includes(uid));
+  const outside = [...pods.violating, ...pods.permitted].find(({ uid }) => uids.includes(uid));
   if (outside !== undefined) return { inGvisor: 'no', evidence: outside.evidence };
-  const untold = pods.untold.find(({ uid }) => uids.includes(uid));
+  const untold = pods.unknown.find(({ uid }) => uids.includes(uid));
   return { inGvisor: '?', evidence: untold?.evidence ?? 'the agent has not seen it yet' };
 }

@@ -1,13 +1,13 @@
-import { NAMESPACE } from '../agent/installed.ts';
-import { type AgentPod, HIDDEN, listAgents, orAbsent, readReports, type Told } from './agents.ts';
+import { NAMESPACE } from '../agent/kube/access.ts';
+import { type AgentPod, HIDDEN, listAgents, orAbsent, type Reported, readReports } from './agents.ts';
 import { type Context, EXIT } from './context.ts';
 import { count } from './known.ts';
 import {
   type Color,
   type Column,
-  complain,
   type Format,
   isForPrograms,
+  printProblem,
   serialize,
   tableLines,
 } from './output.ts';
@@ -47,7 +47,7 @@ export async function readPods(
   namespaces: readonly string[] | undefined,
 ): Promise<{
   readonly rows: readonly PodRow[];
-  readonly told: ReadonlyMap<string, Told>;
+  readonly told: ReadonlyMap<string, Reported>;
   readonly hidden: readonly string[];
 }> {
   const running = { fieldSelector: 'status.phase=Running' };
@@ -73,7 +73,7 @@ export async function readPods(
 
 type Known = {
   readonly agents: readonly AgentPod[] | undefined;
-  readonly told: ReadonlyMap<string, Told>;
+  readonly told: ReadonlyMap<string, Reported>;
   readonly classes: ReadonlyMap<string, RuntimeClass> | undefined;
   readonly requirements: ReadonlyMap<string, string> | undefined;
 };
@@ -115,7 +115,7 @@ export async function pods(context: Context, options: PodsOptions): Promise<numb
   const { rows, told, hidden } = await readPods(context, allNamespaces ? undefined : [namespace]);
   if (isForPrograms(output)) screen.out(serialize({ pods: rows }, output));
   else if (rows.length === 0)
-    complain(screen, `No pod runs${allNamespaces ? '' : ` in the namespace ${namespace}`}.`);
+    printProblem(screen, `No pod runs${allNamespaces ? '' : ` in the namespace ${namespace}`}.`);
   else {
     const lines = tableLines(columnsOf(allNamespaces), rows, { screen, headers, wide: output === 'wide' });
     screen.out(`${lines.join('\n')}\n`);
@@ -124,15 +124,15 @@ export async function pods(context: Context, options: PodsOptions): Promise<numb
   const wrong = rows.filter(({ inGvisor, wanted }) => inGvisor === 'no' && wanted);
   const open = rows.filter(({ inGvisor, wanted }) => inGvisor === 'open' && wanted);
   if (hidden.length > 0)
-    complain(screen, `You may not list ${hidden.join(', ')}, so this is not all that there is to say.`);
-  if (dark.length > 0) complain(screen, darkNote(dark, told));
+    printProblem(screen, `You may not list ${hidden.join(', ')}, so this is not all that there is to say.`);
+  if (dark.length > 0) printProblem(screen, darkNote(dark, told));
   if (wrong.length > 0)
-    complain(
+    printProblem(
       screen,
       `${count(wrong.length, 'pod')} should run in gVisor and ${wrong.length === 1 ? 'does' : 'do'} not: see kubectl gvisor-ready why POD.`,
     );
   if (open.length > 0)
-    complain(
+    printProblem(
       screen,
       `${count(open.length, 'pod')} should be shut in gVisor and ${open.length === 1 ? 'has' : 'have'} a way out: see kubectl gvisor-ready why POD.`,
     );
@@ -140,7 +140,7 @@ export async function pods(context: Context, options: PodsOptions): Promise<numb
   return hidden.length > 0 || dark.some(({ wanted }) => wanted) ? EXIT.blind : EXIT.fine;
 }
 
-function darkNote(dark: readonly PodRow[], told: ReadonlyMap<string, Told>): string {
+function darkNote(dark: readonly PodRow[], told: ReadonlyMap<string, Reported>): string {
   const forbidden = [...told.values()].find((one) => 'why' in one && one.forbidden);
   if (forbidden !== undefined && 'why' in forbidden)
     return `Nothing tells what pods run in: ${forbidden.why}.`;

@@ -1,7 +1,7 @@
 import http, { type RequestOptions } from 'node:http';
 import { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
-import { readSome } from '../fleet/reports.ts';
+import { readBody } from '../fleet/reports.ts';
 
 /** A response; `body` is undefined where it is too long for an agent's. */
 type Answer = { readonly code: number; readonly body: Buffer | undefined };
@@ -31,7 +31,7 @@ export async function getForwarded(
 }
 
 async function answerOf(response: http.IncomingMessage): Promise<Answer> {
-  return { code: response.statusCode ?? 0, body: await readSome(new Response(response)) };
+  return { code: response.statusCode ?? 0, body: await readBody(new Response(response)) };
 }
 
 /**

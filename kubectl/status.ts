@@ -1,10 +1,10 @@
-import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
+import { DAEMON_SET, NAMESPACE } from '../agent/kube/access.ts';
 import { MARKS, type Tone, wrap } from '../agent/text/format.ts';
 import { orAbsent } from './agents.ts';
 import { type DaemonSet, readDaemonSet } from './check-cluster.ts';
 import { type Context, EXIT } from './context.ts';
 import { count, named } from './known.ts';
-import { type Standing, standingOf } from './node-view.ts';
+import { type Placement, standingOf } from './node-view.ts';
 import { type NodeRow, readNodeRows } from './nodes.ts';
 import {
   type Column,
@@ -83,7 +83,7 @@ function isOrphan({ ready, agent }: NodeRow): boolean {
 }
 
 function aboutNodes(rows: readonly NodeRow[]): StatusLine {
-  const having = (standing: Standing) => rows.filter((row) => standingOf(row) === standing).length;
+  const having = (standing: Placement) => rows.filter((row) => standingOf(row) === standing).length;
   const proven = having('proven');
   const others = (['not ready', 'unknown', 'not judged'] as const).flatMap((word) =>
     having(word) === 0 ? [] : [`${having(word)} ${word}`],

@@ -1,7 +1,6 @@
 import timers from 'node:timers/promises';
-import { mapAtOnce } from '../agent/async.ts';
-import { errorLine } from '../agent/host/error-line.ts';
-import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
+import { pooledMap } from '../agent/async.ts';
+import { DAEMON_SET, NAMESPACE } from '../agent/kube/access.ts';
 import type { Kube } from '../agent/kube/client.ts';
 import { KubeError } from '../agent/kube/error.ts';
 import {
@@ -12,13 +11,14 @@ import {
   taintPatch,
   valueIn,
 } from '../agent/node/object.ts';
+import { errorLine } from '../agent/sanitize.ts';
 import { wrap } from '../agent/text/format.ts';
 import { pagesOf } from '../fleet/informers.ts';
 import { orAbsent } from './agents.ts';
 import { readDaemonSet } from './check-cluster.ts';
 import { type Context, EXIT, UsageError } from './context.ts';
 import { count, named } from './known.ts';
-import { complain } from './output.ts';
+import { printProblem } from './output.ts';
 
 /** The flags of `uninstall`; `ask` puts a question to a person, and is absent where there is none. */
 export type UninstallOptions = {
@@ -34,7 +34,7 @@ export async function uninstall(
 ): Promise<number> {
   const { api, screen, signal } = context;
   if ((await orAbsent(readDaemonSet(api), [403])) !== undefined) {
-    complain(
+    printProblem(
       screen,
       `The agents still run and would write everything again. First: kubectl -n ${NAMESPACE} delete daemonset ${DAEMON_SET}`,
     );
@@ -98,7 +98,7 @@ export async function cleanNodes(
   { kube, print, settleMs = 5_000 }: CleanOptions,
   signal: AbortSignal,
 ): Promise<number> {
-  await mapAtOnce(marked, AT_ONCE, async (node) => {
+  await pooledMap(marked, AT_ONCE, async (node) => {
     await clean(node, kube, signal);
     print(`${node.metadata.name}: cleaned`);
   });

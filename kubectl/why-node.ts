@@ -1,26 +1,26 @@
 import type { Evidence } from '../agent/finding.ts';
-import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
+import { DAEMON_SET, NAMESPACE } from '../agent/kube/access.ts';
 import { REASONS } from '../agent/reasons.ts';
 import type { Status } from '../agent/report.ts';
 import { HEADLINES, MARKS, PROOF_TONES, shortIds, type Tone, toneOf } from '../agent/text/format.ts';
-import { type AgentPod, listAgents, orAbsent, readNodeReport, readUnready, type Told } from './agents.ts';
+import { type AgentPod, listAgents, orAbsent, type Reported, readNodeReport, readUnready } from './agents.ts';
 import type { Context } from './context.ts';
-import type { Explanation, Seen } from './explanation.ts';
+import type { Explanation, Observation } from './explanation.ts';
 import { type NodeView, type RawNode, viewNode } from './node-view.ts';
 import { ageOf } from './output.ts';
 
 /** All that is known of a node. */
-export type NodeFacts = {
+export type NodeDetails = {
   readonly node: NodeView;
   /** Undefined for none, "?" where one may not look. */
   readonly agent: AgentPod | '?' | undefined;
-  readonly told?: Told | undefined;
+  readonly told?: Reported | undefined;
   /** Why the agent's pod is not Ready, in its own words; "" when it is, or does not say. */
   readonly unready?: string;
 };
 
 /** Reads a Node, its agent's pod, and the agent's report. */
-export async function readNodeFacts({ api }: Pick<Context, 'api'>, raw: RawNode): Promise<NodeFacts> {
+export async function readNodeDetails({ api }: Pick<Context, 'api'>, raw: RawNode): Promise<NodeDetails> {
   const node = viewNode(raw);
   const agents = await orAbsent(listAgents(api), [403]);
   if (agents === undefined) return { node, agent: '?' };
@@ -34,13 +34,13 @@ export async function readNodeFacts({ api }: Pick<Context, 'api'>, raw: RawNode)
 }
 
 /** Why a node is ready for gVisor, or not. */
-export function explainNode(facts: NodeFacts, nowMs: number): Explanation {
+export function explainNode(facts: NodeDetails, nowMs: number): Explanation {
   const { node, told } = facts;
   const report = told !== undefined && 'status' in told ? told.status : undefined;
   const reason = report?.verdict.reason ?? node.reason;
   const proven = node.ready === 'true';
   const [agentTone, agentText, agentNext] = aboutAgent(facts);
-  const seen: Seen[] = [
+  const seen: Observation[] = [
     ...(report === undefined ? [] : findingsOf(report)),
     { tone: agentTone, about: 'agent', text: agentText },
     ...(node.alive
@@ -82,14 +82,14 @@ function headlineOf(
 /** The report has the whole message; the condition a short one with the remedy at its end. */
 function becauseOf(node: NodeView, report: Status | undefined, nowMs: number): string[] {
   if (report === undefined) return [node.message.split('. What to do: ')[0] ?? ''].filter(Boolean);
-  const { verdict, provenAt = '', look } = report;
+  const { verdict, provenAt = '', evaluation } = report;
   const proven = ageOf(provenAt, nowMs);
-  const times = `Looked at ${ageOf(look.at, nowMs)} ago; ${proven === '' ? 'gVisor was not proven here since the agent started' : `gVisor was proven ${proven} ago`}.`;
+  const times = `Looked at ${ageOf(evaluation.at, nowMs)} ago; ${proven === '' ? 'gVisor was not proven here since the agent started' : `gVisor was proven ${proven} ago`}.`;
   return verdict.status === 'True' ? [times] : [shortIds(verdict.message), times];
 }
 
 /** What passed in one line; what did not, those that say the same together; and the proof. */
-function findingsOf({ findings, proof, verdict }: Status): Seen[] {
+function findingsOf({ findings, proof, verdict }: Status): Observation[] {
   const proven = proof.kind === 'proven';
   const passed = findings.filter(({ status }) => status === 'pass').map(({ check }) => check);
   const others = findings.filter(({ status }) => status !== 'pass');
@@ -145,7 +145,7 @@ function aboutAgent({
   agent,
   told,
   unready = '',
-}: NodeFacts): readonly [Seen['tone'], string, readonly string[]] {
+}: NodeDetails): readonly [Observation['tone'], string, readonly string[]] {
   const untold = told !== undefined && 'why' in told ? told.why : '';
   if (agent === '?')
     return ['unknown', `you may not list the pods of ${NAMESPACE}, so this is what the Node says alone`, []];

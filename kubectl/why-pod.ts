@@ -1,4 +1,4 @@
-import { type Explanation, explain, type Seen } from './explanation.ts';
+import { type Explanation, explain, type Observation } from './explanation.ts';
 import { count, named, READY } from './known.ts';
 import type { NodeView, Taint } from './node-view.ts';
 import { ageOf } from './output.ts';
@@ -13,7 +13,7 @@ export function explainPod(facts: PodFacts, nowMs: number): Explanation {
     .filter(({ message }, at) => warnings.findIndex((other) => other.message === message) === at)
     .slice(0, 3)
     .map(
-      (event): Seen => ({
+      (event): Observation => ({
         tone: 'warning',
         about: `${event.reason} ${ageOf(event.at, nowMs)} ago`,
         text: event.message,
@@ -31,7 +31,7 @@ function hasGvisorClass({ runtimeClass }: PodFacts): boolean {
 }
 
 /** What the pod asks for. */
-function aboutAsk(facts: PodFacts): Seen {
+function aboutAsk(facts: PodFacts): Observation {
   const { pod, runtimeClass, required } = facts;
   const namespace =
     required === undefined
@@ -51,13 +51,15 @@ function aboutAsk(facts: PodFacts): Seen {
   };
 }
 
-function running(facts: PodFacts, seen: readonly Seen[]): Explanation {
+function running(facts: PodFacts, seen: readonly Observation[]): Explanation {
   const { pod, told, required } = facts;
   const { inGvisor, evidence } = insideOf(pod, told);
   const { nodeName } = pod.spec;
   const on = `${pod.metadata.namespace}/${pod.metadata.name} on ${nodeName}`;
   const asks = hasGvisorClass(facts);
-  const all = (tone: Seen['tone']) => ({ seen: [...seen, { tone, about: 'the agent', text: evidence }] });
+  const all = (tone: Observation['tone']) => ({
+    seen: [...seen, { tone, about: 'the agent', text: evidence }],
+  });
   if (inGvisor === 'yes') return explain('pass', `${on} runs in gVisor`, all('pass'));
   if (inGvisor === 'open')
     return explain(
@@ -98,7 +100,7 @@ function running(facts: PodFacts, seen: readonly Seen[]): Explanation {
 }
 
 /** The kubelet looks at the node selector once more when it starts a pod, and when it restarts itself. */
-function rejected({ pod, nodes }: PodFacts, seen: readonly Seen[]): Explanation {
+function rejected({ pod, nodes }: PodFacts, seen: readonly Observation[]): Explanation {
   const { nodeName } = pod.spec;
   const node = nodes?.find(({ name }) => name === nodeName);
   return explain('fail', `${pod.metadata.namespace}/${pod.metadata.name} was rejected by ${nodeName}`, {
@@ -116,7 +118,7 @@ function rejected({ pod, nodes }: PodFacts, seen: readonly Seen[]): Explanation 
   });
 }
 
-function ended({ pod }: PodFacts, seen: readonly Seen[]): Explanation {
+function ended({ pod }: PodFacts, seen: readonly Observation[]): Explanation {
   const { phase, reason = '', message = '' } = pod.status ?? {};
   const headline = `${pod.metadata.namespace}/${pod.metadata.name} has ended (${phase}), which says nothing of gVisor`;
   const because = [[reason, message].filter(Boolean).join(': ')].filter(Boolean);
@@ -124,7 +126,7 @@ function ended({ pod }: PodFacts, seen: readonly Seen[]): Explanation {
 }
 
 /** Why a pod has no node yet: the scheduler's words, and which proven nodes are closed to it. */
-export function unscheduled(facts: PodFacts, all: readonly Seen[]): Explanation {
+export function unscheduled(facts: PodFacts, all: readonly Observation[]): Explanation {
   const { pod, nodes, runtimeClass } = facts;
   const conditions = pod.status?.conditions ?? [];
   const message = conditions.find(
@@ -148,7 +150,7 @@ export function unscheduled(facts: PodFacts, all: readonly Seen[]): Explanation 
   const obstacles = nodes.map((node) => [obstacleOf(pod, node) ?? 'free', node] as const);
   const at = (word: string) => obstacles.flatMap(([each, node]) => (each === word ? [node] : []));
   const others = (['NotReady', 'cordoned', 'its node selector', 'a taint'] as const).flatMap(
-    (word): Seen[] => {
+    (word): Observation[] => {
       const names = at(word).map(({ name }) => name);
       return names.length === 0
         ? []
@@ -178,7 +180,7 @@ function aboutProven(proven: number, all: number, free: readonly string[]): stri
 }
 
 /** Why a pod that has a node does not start there. */
-export function starting({ pod, nodes, told }: PodFacts, seen: readonly Seen[]): Explanation {
+export function starting({ pod, nodes, told }: PodFacts, seen: readonly Observation[]): Explanation {
   const { nodeName } = pod.spec;
   const node = nodes?.find(({ name }) => name === nodeName);
   const states = pod.status?.containerStatuses?.flatMap(({ state }) => state?.waiting ?? []) ?? [];
@@ -211,7 +213,7 @@ export function starting({ pod, nodes, told }: PodFacts, seen: readonly Seen[]):
 }
 
 /** What a Node says, in a line. */
-export function aboutNode(node: NodeView | undefined, nodes: readonly NodeView[] | undefined): Seen {
+export function aboutNode(node: NodeView | undefined, nodes: readonly NodeView[] | undefined): Observation {
   if (nodes === undefined) return { tone: 'unknown', about: 'node', text: 'you may not list nodes' };
   if (node === undefined) return { tone: 'unknown', about: 'node', text: 'it is not there any more' };
   const { name, ready, reason } = node;

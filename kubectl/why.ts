@@ -7,7 +7,7 @@ import type { RawNode } from './node-view.ts';
 import { type Format, isForPrograms, serialize } from './output.ts';
 import { readPodFacts, readWarnings } from './pod-facts.ts';
 import type { RawPod } from './pod-view.ts';
-import { explainNode, readNodeFacts } from './why-node.ts';
+import { explainNode, readNodeDetails } from './why-node.ts';
 import { explainPod } from './why-pod.ts';
 
 /** The words that may stand before a slash, as kubectl has them. */
@@ -45,7 +45,7 @@ export async function why(context: Context, word: string, output: Format | undef
   if (node.found !== undefined && pod.found !== undefined)
     throw new UsageError(`"${name}" is a node, and a pod of ${namespace}: write node/${name} or pod/${name}`);
   let explanation: Explanation | undefined;
-  if (node.found !== undefined) explanation = explainNode(await readNodeFacts(context, node.found), now());
+  if (node.found !== undefined) explanation = explainNode(await readNodeDetails(context, node.found), now());
   else if (pod.found !== undefined) explanation = explainPod(await readPodFacts(api, pod.found), now());
   else if (kind !== 'node') explanation = await explainRefused(context, name);
   if (explanation === undefined) throw node.refused ?? pod.refused ?? absent(kind, name, namespace);

@@ -1,6 +1,7 @@
-import { DeadlineError, withDeadline } from '../async.ts';
-import { couldNotLook, type Finding, unknown } from '../finding.ts';
+import { TimeoutError, withTimeout } from '../async.ts';
+import { checkFailed, type Finding, unknown } from '../finding.ts';
 import type { Witness } from '../proof/witness.ts';
+import type { Check, CheckInputs } from './check.ts';
 import { containerd } from './containerd.ts';
 import { handlerConfigured } from './handler-configured.ts';
 import { handlerCurrent } from './handler-current.ts';
@@ -9,7 +10,6 @@ import { handlerRuntime } from './handler-runtime.ts';
 import { isolation } from './isolation.ts';
 import { kernel } from './kernel.ts';
 import { limits } from './limits.ts';
-import type { Check, Reading } from './reading.ts';
 import { runsc } from './runsc.ts';
 import { runscConfig } from './runsc-config.ts';
 import { runscRelease } from './runsc-release.ts';
@@ -42,7 +42,7 @@ export const CHECKS: readonly Check[] = [...CAUSES, ...EVIDENCE];
  * How long one check may take, a monotonic clock in milliseconds, the signal that ends the round, and what the proof
  * of this look showed.
  */
-export type RunOptions = {
+export type RunChecksOptions = {
   readonly now: () => number;
   readonly signal: AbortSignal;
   readonly timeoutMs?: number;
@@ -58,8 +58,8 @@ const TIMEOUT_MS = 10_000;
  */
 export async function runChecks(
   checks: readonly Check[],
-  reading: Reading,
-  options: RunOptions,
+  reading: CheckInputs,
+  options: RunChecksOptions,
 ): Promise<readonly Finding[]> {
   options.signal.throwIfAborted();
   const findings = await Promise.all(checks.map((check) => runCheck(check, reading, options)));
@@ -67,14 +67,14 @@ export async function runChecks(
   return findings;
 }
 
-async function runCheck(check: Check, reading: Reading, options: RunOptions): Promise<Finding> {
+async function runCheck(check: Check, reading: CheckInputs, options: RunChecksOptions): Promise<Finding> {
   const { now, signal, witness, timeoutMs = TIMEOUT_MS } = options;
   const startedMs = now();
-  const seen = await withDeadline(async () => check.inspect(reading, witness), { signal, timeoutMs }).catch(
+  const seen = await withTimeout(async () => check.inspect(reading, witness), { signal, timeoutMs }).catch(
     (error: unknown) =>
-      error instanceof DeadlineError
+      error instanceof TimeoutError
         ? unknown('CheckTimedOut', `The check did not end within ${timeoutMs / 1_000} s`)
-        : couldNotLook(error),
+        : checkFailed(error),
   );
   const blocking = seen.status === 'unknown' && check.required?.(reading.sources) ? { blocking: true } : {};
   return { ...seen, ...blocking, check: check.id, durationMs: now() - startedMs };

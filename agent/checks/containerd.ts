@@ -1,7 +1,7 @@
+import type { CriStatus } from '../containerd/client.ts';
 import { cannotStopSandboxes, parseContainerdRelease } from '../containerd/release.ts';
-import type { CriStatus } from '../cri/client.ts';
-import { advise, fail, pass, type Seen, unknown } from '../finding.ts';
-import type { Check } from './reading.ts';
+import { advise, type CheckResult, fail, pass, unknown } from '../finding.ts';
+import type { Check } from './check.ts';
 
 /** Does containerd answer on the CRI socket, and does it call itself ready? */
 export const containerd: Check = {
@@ -14,7 +14,7 @@ export const containerd: Check = {
 };
 
 /** Judges what containerd says of itself. */
-export function judgeStatus(status: CriStatus): Seen {
+export function judgeStatus(status: CriStatus): CheckResult {
   const { runtimeName, runtimeVersion } = status;
   const named = `${runtimeName} ${runtimeVersion}`;
   const evidence = [

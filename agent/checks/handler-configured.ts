@@ -1,7 +1,7 @@
 import type { ContainerdConfig, IgnoredMention } from '../containerd/config.ts';
-import { advise, at, type Evidence, fail, pass, type Seen, unknown } from '../finding.ts';
+import { advise, at, type CheckResult, type Evidence, fail, pass, unknown } from '../finding.ts';
 import type { Reason } from '../reasons.ts';
-import type { Check } from './reading.ts';
+import type { Check } from './check.ts';
 
 const MAX_NAMES = 20;
 
@@ -59,7 +59,12 @@ export const handlerConfigured: Check = {
 };
 
 /** Other rules, and a containerd that is told another file, may find what these do not: an absence is unknown then. */
-function absent(config: ContainerdConfig, reason: Reason, message: string, evidence: Evidence[]): Seen {
+function absent(
+  config: ContainerdConfig,
+  reason: Reason,
+  message: string,
+  evidence: Evidence[],
+): CheckResult {
   return config.rulesAssumed ? unknown(reason, message, evidence) : fail(reason, message, evidence);
 }
 

@@ -1,6 +1,6 @@
-import type { Runtime } from '../cri/client.ts';
+import type { Runtime } from '../containerd/client.ts';
 import { advise, at, pass, skip } from '../finding.ts';
-import type { Check } from './reading.ts';
+import type { Check } from './check.ts';
 
 /** Is the handler on disk what the running containerd has in memory? containerd never reloads its configuration. */
 export const handlerCurrent: Check = {

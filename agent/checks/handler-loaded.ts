@@ -1,6 +1,6 @@
 import { at, fail, pass } from '../finding.ts';
-import { errorLine } from '../host/error-line.ts';
-import type { Check } from './reading.ts';
+import { errorLine } from '../sanitize.ts';
+import type { Check } from './check.ts';
 
 /** Does the running containerd have the handler? */
 export const handlerLoaded: Check = {

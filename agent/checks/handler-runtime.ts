@@ -1,10 +1,10 @@
 import { posix } from 'node:path';
+import type { ShimInfo } from '../containerd/client.ts';
 import { type HandlerRuntime, optionOf } from '../containerd/config.ts';
-import type { ShimInfo } from '../cri/client.ts';
-import { advise, at, type Evidence, fail, pass, type Seen, skip } from '../finding.ts';
+import { advise, at, type CheckResult, type Evidence, fail, pass, skip } from '../finding.ts';
 import type { RunscConfig } from '../runsc/config.ts';
-import { isRuncType, shimOf } from '../runsc/files.ts';
-import type { Check } from './reading.ts';
+import { isRuncType, shimOf } from '../runsc/program.ts';
+import type { Check } from './check.ts';
 
 /** Programs that run containers on the host's kernel. NVIDIA's is not among them: it can start runsc. */
 const NO_SANDBOX = /^(runc|crun|youki|containerd-shim-runc-v\d+)$/;
@@ -40,10 +40,10 @@ export type RuntimeFacts = {
 };
 
 /** Judges which runtime a handler leads to. */
-export function judgeRuntime({ handler, runtime, config, shim, binary, info }: RuntimeFacts): Seen {
+export function judgeRuntime({ handler, runtime, config, shim, binary, info }: RuntimeFacts): CheckResult {
   const { runtimeType, runtimePath, seen } = runtime;
   const evidence = [at(runtime, `runtime_type ${runtimeType || '""'} (${seen})`)];
-  const runsRunc = (because: string, more: Evidence): Seen =>
+  const runsRunc = (because: string, more: Evidence): CheckResult =>
     fail('HandlerRunsRunc', `Pods of the handler "${handler}" run on plain runc: ${because}`, [
       ...evidence,
       more,

@@ -1,8 +1,8 @@
-import { advise, at, block, type Evidence, pass, type Seen, skip } from '../finding.ts';
+import { advise, at, block, type CheckResult, type Evidence, pass, skip } from '../finding.ts';
 import type { Reason } from '../reasons.ts';
 import { DEFAULT_RUNSC_CONFIG } from '../runsc/config.ts';
 import { annotationsPassed, UNKNOWN, weaknessesOf } from '../runsc/flags.ts';
-import type { Check, Reading } from './reading.ts';
+import type { Check, CheckInputs } from './check.ts';
 
 const SECCOMP_FILTER = 2;
 
@@ -37,7 +37,7 @@ export const isolation: Check = {
   },
 };
 
-function told(worst: Problem, problems: readonly Problem[]): Seen {
+function told(worst: Problem, problems: readonly Problem[]): CheckResult {
   const inOrder = [worst, ...problems.filter((problem) => problem !== worst)];
   const say = worst.decides ? block : advise;
   const message = inOrder.map((problem) => problem.message).join('. ');
@@ -50,7 +50,7 @@ function told(worst: Problem, problems: readonly Problem[]): Seen {
 
 /** The flags of the probe's sandbox that weaken it. */
 async function weakFlags(
-  reading: Reading,
+  reading: CheckInputs,
   flags: Readonly<Record<string, string>>,
 ): Promise<Problem | undefined> {
   const weak = weaknessesOf(new Map(Object.entries(flags)));
@@ -65,7 +65,7 @@ async function weakFlags(
   const named = weak.map(({ flag, value }) => `${flag}=${value}`).join(', ');
   const weaken = worst.why === UNKNOWN ? 'may weaken' : 'weaken';
   const message = `Flags of runsc ${weaken} the sandbox (${named}): ${worst.why}`;
-  return { decides: worst.weight === 'decides', reason: 'IsolationWeakened', message, evidence };
+  return { decides: worst.severity === 'decides', reason: 'IsolationWeakened', message, evidence };
 }
 
 /**
@@ -74,7 +74,7 @@ async function weakFlags(
  * Sources: https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/util/util.go (GetPassthroughAnnotations),
  * https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/kubelet/kuberuntime/labels.go (newContainerAnnotations)
  */
-async function openHandler(reading: Reading): Promise<Problem | undefined> {
+async function openHandler(reading: CheckInputs): Promise<Problem | undefined> {
   const { handler, forbidFlagOverride: decides } = reading.sources;
   const status = await reading.status().catch((error: unknown) => {
     // Only the setting makes a proof depend on this.

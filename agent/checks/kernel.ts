@@ -1,5 +1,5 @@
-import { advise, fail, pass, type Seen } from '../finding.ts';
-import type { Check } from './reading.ts';
+import { advise, type CheckResult, fail, pass } from '../finding.ts';
+import type { Check } from './check.ts';
 
 const RELEASE_FILE = '/proc/sys/kernel/osrelease';
 /** https://gvisor.dev/docs/user_guide/install/ */
@@ -20,7 +20,7 @@ export const kernel: Check = {
 };
 
 /** Judges a kernel release such as "6.1.0-28-amd64" and an architecture in Node's words. */
-export function judgeKernel(release: string, arch: string, file = RELEASE_FILE): Seen {
+export function judgeKernel(release: string, arch: string, file = RELEASE_FILE): CheckResult {
   const evidence = [{ file, value: release }, { value: arch }];
   if (arch !== 'x64' && arch !== 'arm64') {
     return fail('KernelUnsupported', `runsc is not built for ${arch}, only for x86_64 and arm64`, evidence);

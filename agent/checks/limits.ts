@@ -1,6 +1,6 @@
 import { advise, block, pass, skip, unknown } from '../finding.ts';
 import { isBelow } from '../proof/sandbox.ts';
-import type { Check } from './reading.ts';
+import type { Check } from './check.ts';
 
 /** Do sandboxes lie in the kubelet's cgroups, so that the limits of pods hold? The probe's process tells. */
 export const limits: Check = {

@@ -1,7 +1,7 @@
 import { optionOf } from '../containerd/config.ts';
 import { advise, at, fail, pass, skip } from '../finding.ts';
-import { isRuncType } from '../runsc/files.ts';
-import type { Check } from './reading.ts';
+import { isRuncType } from '../runsc/program.ts';
+import type { Check } from './check.ts';
 
 /** https://github.com/containerd/containerd/blob/v2.4.2/api/types/runtimeoptions/v1/api.proto */
 const SHIM_OPTIONS = ['typeurl', 'configpath', 'configbody'];

@@ -1,8 +1,8 @@
-import { advise, block, pass, type Seen, skip, unknown } from '../finding.ts';
+import { advise, block, type CheckResult, pass, skip, unknown } from '../finding.ts';
 import { PAGE_BYTES } from '../host/program.ts';
 import type { RunscProgram } from '../runsc/program.ts';
-import { compareReleases, parseRunscRelease } from '../runsc/release.ts';
-import type { Check, Reading } from './reading.ts';
+import { compareReleases, parseRunscRelease } from '../runsc/program.ts';
+import type { Check, CheckInputs } from './check.ts';
 
 /** First release with the fix of CVE-2025-2713: https://osv.dev/vulnerability/CVE-2025-2713 */
 const ADVISED_FLOOR = '20240325.0';
@@ -35,7 +35,7 @@ export const runscRelease: Check = {
 };
 
 /** Which program it is that has so many pages of code; an upgrade may have replaced it before the boot, or after it. */
-async function runningOf(reading: Reading, pages: number): Promise<RunscProgram | undefined> {
+async function runningOf(reading: CheckInputs, pages: number): Promise<RunscProgram | undefined> {
   const runs = ({ textBytes }: RunscProgram) => PAGE_BYTES.some((bytes) => textBytes.has(pages * bytes));
   return (await reading.programs()).find(runs) ?? (await reading.programsNow()).find(runs);
 }
@@ -44,7 +44,7 @@ async function runningOf(reading: Reading, pages: number): Promise<RunscProgram 
 export function judgeRelease(
   { path, release }: Pick<RunscProgram, 'path' | 'release'>,
   floor?: string,
-): Seen {
+): CheckResult {
   const evidence = [{ file: path, value: release.text || 'no release' }];
   const lowest = parseRunscRelease(floor ?? ADVISED_FLOOR);
   const order = compareReleases(release, lowest);

@@ -1,10 +1,10 @@
-import type { ShimInfo } from '../cri/client.ts';
-import { couldNotLook, type Evidence, fail, pass, type Seen, unknown } from '../finding.ts';
+import type { ShimInfo } from '../containerd/client.ts';
+import { type CheckResult, checkFailed, type Evidence, fail, pass, unknown } from '../finding.ts';
 import { NotVisible } from '../host/paths.ts';
 import { whyNotRunnable } from '../host/program.ts';
 import type { Reason } from '../reasons.ts';
-import { shimOf } from '../runsc/files.ts';
-import type { Check, Reading } from './reading.ts';
+import { shimOf } from '../runsc/program.ts';
+import type { Check, CheckInputs } from './check.ts';
 
 /** Can containerd find and execute the handler's shim? containerd 2 is asked; for 1.x the files are looked at. */
 export const shim: Check = {
@@ -13,7 +13,7 @@ export const shim: Check = {
   async inspect(reading) {
     const { runtimePath, runtimeType } = await reading.runtime();
     const answer = await reading.shimInfo().catch((): ShimInfo => ({ kind: 'unsupported' }));
-    return judgeShim(runtimePath || runtimeType, answer, await lookOnDisk(reading).catch(couldNotLook));
+    return judgeShim(runtimePath || runtimeType, answer, await lookOnDisk(reading).catch(checkFailed));
   },
 };
 
@@ -33,7 +33,7 @@ const REFUSALS: readonly (readonly [RegExp, Reason, problem: string])[] = [
 ];
 
 /** Weighs containerd's own answer against what the files show: the answer wins where it is clear. */
-export function judgeShim(wanted: string, answer: ShimInfo, onDisk: Seen): Seen {
+export function judgeShim(wanted: string, answer: ShimInfo, onDisk: CheckResult): CheckResult {
   if (answer.kind === 'unsupported') return onDisk;
   const found = `containerd found and executed the shim of "${wanted}"`;
   if (answer.kind === 'ok') return pass(found, [{ value: answer.name }]);
@@ -58,7 +58,7 @@ export function judgeShim(wanted: string, answer: ShimInfo, onDisk: Seen): Seen 
 }
 
 /** What a check says of a program that is not where it was looked for. */
-export function notFound(reason: Reason, program: string, evidence: readonly Evidence[]): Seen {
+export function notFound(reason: Reason, program: string, evidence: readonly Evidence[]): CheckResult {
   if (program.startsWith('/')) return fail(reason, `"${program}" is not there`, evidence);
   const message = `"${program}" is in none of the usual folders, and containerd's PATH is not known`;
   return unknown('CheckFailed', message, evidence);
@@ -66,7 +66,7 @@ export function notFound(reason: Reason, program: string, evidence: readonly Evi
 
 /** Where a program was looked for by its name; what is outside of the agent's mounts may hold it all the same. */
 export async function lookedIn(
-  { folders, sources: { host } }: Reading,
+  { folders, sources: { host } }: CheckInputs,
   program: string,
 ): Promise<readonly Evidence[]> {
   if (program.startsWith('/')) return [];
@@ -81,7 +81,7 @@ export async function lookedIn(
   return [{ value: `looked in ${those(false)}` }, ...(hidden.includes(true) ? [unseen] : [])];
 }
 
-async function lookOnDisk(reading: Reading): Promise<Seen> {
+async function lookOnDisk(reading: CheckInputs): Promise<CheckResult> {
   const runtime = await reading.runtime();
   const wanted = shimOf(runtime);
   if (wanted === undefined) {

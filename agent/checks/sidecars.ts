@@ -1,9 +1,9 @@
 import { posix } from 'node:path';
-import { advise, fail, pass, type Seen, skip, unknown } from '../finding.ts';
+import { advise, type CheckResult, fail, pass, skip, unknown } from '../finding.ts';
 import type { Host } from '../host/host.ts';
 import type { RunscConfig } from '../runsc/config.ts';
-import { compareReleases, parseRunscRelease, type RunscRelease } from '../runsc/release.ts';
-import type { Check } from './reading.ts';
+import { compareReleases, parseRunscRelease, type RunscRelease } from '../runsc/program.ts';
+import type { Check } from './check.ts';
 
 const DIRECTORY = 'gvisor-bin';
 /** The program that boots a sandbox; the others serve metrics and checkpoints, or make a boot faster. */
@@ -40,7 +40,7 @@ export type Sidecars = {
 };
 
 /** Judges the sidecars that are there against those that the release wants. */
-export function judgeSidecars(runsc: string, release: RunscRelease, found: Sidecars): Seen {
+export function judgeSidecars(runsc: string, release: RunscRelease, found: Sidecars): CheckResult {
   const { directory, names, isFallbackAllowed } = found;
   const has = names?.includes(SENTRY) ?? false;
   const evidence = [{ file: directory, value: names ? names.join(' ') : 'absent' }];

@@ -1,5 +1,5 @@
 import { advise, fail, pass } from '../finding.ts';
-import type { Check } from './reading.ts';
+import type { Check } from './check.ts';
 
 const FILE = '/proc/sys/user/max_user_namespaces';
 /** https://github.com/google/gvisor/blob/master/runsc/hostsettings/hostsettings.go */

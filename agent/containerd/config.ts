@@ -1,14 +1,20 @@
 import { posix } from 'node:path';
-import type { Runtime } from '../cri/client.ts';
 import type { Host } from '../host/host.ts';
+import type { Runtime } from './client.ts';
 import {
   type ConfigFault,
   type ContainerdFile,
+  CRI_V1,
+  CRI_V2,
+  CRI_V3,
+  criSection,
+  type Merged,
+  type MergeOptions,
+  mergeFiles,
   parseContainerdFile,
   readContainerdFile,
   readContainerdFiles,
-} from './files.ts';
-import { CRI_V1, CRI_V2, CRI_V3, criSection, type Merged, type MergeOptions, mergeFiles } from './merge.ts';
+} from './config-files.ts';
 import {
   type ConfigRules,
   parseContainerdRelease,

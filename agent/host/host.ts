@@ -11,7 +11,7 @@ import {
   resolvePath,
   visibleParts,
 } from './paths.ts';
-import { LateError, Turns } from './turns.ts';
+import { LateError, Semaphore } from './semaphore.ts';
 
 /** What the host says of a path. */
 export type FileStat = {
@@ -37,18 +37,18 @@ const READ_ONLY = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLL
  * Every path given and returned is a path of the host; symbolic links never lead out of the root.
  * A path that does not exist is `undefined`, one outside of the agent's mounts throws {@link NotVisible}, and anything
  * else that hinders the look throws `Cannot read host file "/x": EACCES`, with the cause attached. Every call ends
- * within `answerMs` of its turn, whatever the file system does ({@link Turns}).
+ * within `answerMs` of its turn, whatever the file system does ({@link Semaphore}).
  */
 export class Host {
   readonly root: string;
-  readonly #turns: Turns;
+  readonly #turns: Semaphore;
   readonly #mountInfo: string | undefined;
   #parts: Promise<readonly string[] | undefined> | undefined;
 
   /** `mountInfo` is where the mounts of this process are told, when it is not the usual file. */
   constructor(root: string, answerMs?: number, mountInfo?: string) {
     this.root = root;
-    this.#turns = new Turns(answerMs);
+    this.#turns = new Semaphore(answerMs);
     this.#mountInfo = mountInfo;
   }
 
@@ -65,7 +65,7 @@ export class Host {
         ((folder: string, name: string) => {
           if (isVisible(folder, parts)) onStep(folder, name);
         });
-      const real = await this.#turns.take(path, () => resolvePath(this.root, path, step));
+      const real = await this.#turns.run(path, () => resolvePath(this.root, path, step));
       if (!isVisible(real.path, parts)) throw new NotVisible(real.path, this.root);
       return real.exists ? real.path : undefined;
     } catch (cause) {
@@ -141,10 +141,10 @@ export class Host {
     });
     if (file === undefined) return;
     try {
-      refuseIrregular(await this.#turns.take(path, () => file.stat()));
+      refuseIrregular(await this.#turns.run(path, () => file.stat()));
       const buffer = Buffer.alloc(PIECE_BYTES);
       for (let kept = 0; ; ) {
-        const { bytesRead } = await this.#turns.take(path, () =>
+        const { bytesRead } = await this.#turns.run(path, () =>
           file.read(buffer, kept, buffer.length - kept, null),
         );
         if (bytesRead === 0) return;
@@ -167,7 +167,7 @@ export class Host {
   ): Promise<T | undefined> {
     if (local === undefined) return undefined;
     try {
-      return await this.#turns.take(path, () => work(local));
+      return await this.#turns.run(path, () => work(local));
     } catch (cause) {
       if (isAbsent(cause)) return undefined;
       throw this.#problem(path, cause);

@@ -1,4 +1,4 @@
-import { harmlessLine } from '../harmless.ts';
+import { sanitizeLine } from '../sanitize.ts';
 import type { Host } from './host.ts';
 
 /** A process of the host, as everybody may read it: no capability is needed for these files of /proc. */
@@ -27,7 +27,7 @@ export function isOfSandbox({ argv, cgroups }: HostProcess, id: string): boolean
 
 /** The program that a process calls itself, in quotes for people: a pod may have written it to deceive them. */
 export function quotedProgram([program = '']: readonly string[]): string {
-  return `"${harmlessLine(program.slice(0, 100))}"`;
+  return `"${sanitizeLine(program.slice(0, 100))}"`;
 }
 
 /**

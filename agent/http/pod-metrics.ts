@@ -1,5 +1,5 @@
 import type { Registry } from 'prom-client';
-import type { PodsSeen } from '../pods/pod.ts';
+import type { ObservedPods } from '../pods/pod.ts';
 import { isOpen } from '../pods/pod.ts';
 import { gaugesOf } from './series.ts';
 
@@ -49,7 +49,7 @@ export class PodMetrics {
   }
 
   /** Shows the pods of this node; these namespaces require gVisor. */
-  publish({ pods, unsandboxed, weakened, atMs }: PodsSeen, required: ReadonlySet<string>): void {
+  publish({ pods, unsandboxed, weakened, atMs }: ObservedPods, required: ReadonlySet<string>): void {
     this.#gauges.gvisor_pods.reset();
     for (const { handler, sandboxed = 'unknown' } of pods)
       this.#gauges.gvisor_pods.inc({ handler, sandboxed: String(sandboxed) });

@@ -1,12 +1,12 @@
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
-import { keep } from '../async.ts';
-import { errorLine } from '../host/error-line.ts';
+import { memoize } from '../async.ts';
 import { renderPage } from '../page/page.ts';
 import { PAGE_POLICY } from '../page/policy.ts';
 import { renderReasons } from '../page/reasons.ts';
 import type { Status } from '../report.ts';
+import { errorLine } from '../sanitize.ts';
 import { createLimitedServer, isLocal, send, sendProbe } from './bounded-server.ts';
 
 /** What the HTTP server shows. */
@@ -53,7 +53,7 @@ export function createAgentServer(shown: Shown): Server {
 
 /** What is shown, made anew at most once in {@link FRESH_MS}. */
 function keptAnswers({ metrics, report, live, unready }: Shown) {
-  const kept = <T>(make: () => T) => keep(make, FRESH_MS);
+  const kept = <T>(make: () => T) => memoize(make, FRESH_MS);
   const json = (status: Status | undefined) => status && `${JSON.stringify(status, null, 2)}\n`;
   const withoutPods = () => {
     const status = report();

@@ -1,5 +1,17 @@
 import { readFile } from 'node:fs/promises';
-import type { KubeAccess } from './connections.ts';
+import type { KubeAccess } from './client.ts';
+
+/** Where the agents run, as manifests/base has it. */
+export const NAMESPACE = 'gvisor-ready';
+
+/** The DaemonSet of the agents. */
+export const DAEMON_SET = 'gvisor-ready-agent';
+
+/** What selects the agents' pods. */
+export const AGENT_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=agent';
+
+/** The port that agents listen on unless told. */
+export const AGENT_PORT = 9477;
 
 /** Where a pod finds its credential, each part a file. */
 export const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';

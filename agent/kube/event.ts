@@ -1,5 +1,5 @@
 /** How long the message of an event is at the most, in characters. */
-export const LONGEST_MESSAGE = 1_024;
+export const MAX_EVENT_MESSAGE = 1_024;
 
 /** What an event tells, and of which object; that of no namespace has its events in "default". */
 export type KubeEvent = {
@@ -27,7 +27,7 @@ export function eventsPath({ about }: KubeEvent): string {
 }
 
 /**
- * An event as the API server takes it, with no more than {@link LONGEST_MESSAGE} of its message.
+ * An event as the API server takes it, with no more than {@link MAX_EVENT_MESSAGE} of its message.
  * Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/, in its core form
  */
 export function eventObject(event: KubeEvent, { source, at, ...named }: EventOrigin): object {
@@ -40,7 +40,7 @@ export function eventObject(event: KubeEvent, { source, at, ...named }: EventOri
     involvedObject: { apiVersion: 'v1', ...about },
     type,
     reason,
-    message: message.slice(0, LONGEST_MESSAGE),
+    message: message.slice(0, MAX_EVENT_MESSAGE),
     source,
     firstTimestamp: time,
     lastTimestamp: time,

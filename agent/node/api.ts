@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import type { Host } from '../host/host.ts';
-import { readBootId } from '../host/node-facts.ts';
+import { readBootId } from '../host/system.ts';
 import { inClusterAccess } from '../kube/access.ts';
 import { type CountRequest, createKube, type Kube } from '../kube/client.ts';
 import { fingerprintOf } from './desired.ts';

@@ -1,11 +1,69 @@
 import timers from 'node:timers/promises';
-import { errorLine } from '../host/error-line.ts';
+import type { Logger } from 'pino';
 import { Backoff } from '../kube/backoff.ts';
 import { KubeError } from '../kube/error.ts';
-import { eventObject, eventsPath, type KubeEvent, LONGEST_MESSAGE } from '../kube/event.ts';
+import { eventObject, eventsPath, type KubeEvent, MAX_EVENT_MESSAGE } from '../kube/event.ts';
+import type { Pod, WeakenedPod } from '../pods/pod.ts';
+import { errorLine } from '../sanitize.ts';
 import { shorten, shortIds } from '../text/format.ts';
 import type { Verdict } from '../verdict.ts';
 import type { NodeOptions } from './writer.ts';
+
+/** The reasons in events on pods: one that must run in gVisor and does not, and one whose sandbox is weakened. */
+const UNSANDBOXED = 'UnsandboxedPod';
+const WEAKENED = 'WeakenedPod';
+
+/** Reports each such pod once: in the log, and with an event on the pod. */
+export class PodReporter {
+  readonly #log: Logger;
+  readonly #events: Pick<EventSender, 'send'> | undefined;
+  #reported: ReadonlySet<string> = new Set();
+
+  constructor(log: Logger, events: Pick<EventSender, 'send'> | undefined) {
+    this.#log = log;
+    this.#events = events;
+  }
+
+  publish(unsandboxed: readonly Pod[], weakened: readonly WeakenedPod[]): void {
+    for (const pod of unsandboxed)
+      if (!this.#reported.has(keyOf(UNSANDBOXED, pod))) this.#reportUnsandboxed(pod);
+    for (const pod of weakened) if (!this.#reported.has(keyOf(WEAKENED, pod))) this.#reportWeakened(pod);
+    this.#reported = new Set([
+      ...unsandboxed.map((pod) => keyOf(UNSANDBOXED, pod)),
+      ...weakened.map((pod) => keyOf(WEAKENED, pod)),
+    ]);
+  }
+
+  #reportUnsandboxed(pod: Pod): void {
+    const { handler, evidence } = pod;
+    const fields = { reason: UNSANDBOXED, ...named(pod), handler, evidence };
+    this.#log.error(fields, 'a pod runs outside gVisor in a namespace that requires it');
+    const message = `This pod runs on the kernel of the node, and its namespace requires gVisor (require-gvisor=true): ${evidence}, handler "${handler}". End it, and start it with a runtimeClassName of gVisor.`;
+    this.#send(pod, UNSANDBOXED, message);
+  }
+
+  #reportWeakened(pod: WeakenedPod): void {
+    const { handler, evidence } = pod;
+    this.#log.warn(
+      { reason: WEAKENED, ...named(pod), handler, evidence },
+      'the sandbox of a pod is weakened',
+    );
+    const message = `The sandbox of this pod is weakened: ${evidence}, handler "${handler}". Remove its annotations dev.gvisor.* that do this, if there are any, and start it again.`;
+    this.#send(pod, WEAKENED, message);
+  }
+
+  #send({ namespace, name, uid }: Pod, reason: string, message: string): void {
+    this.#events?.send({ about: { kind: 'Pod', namespace, name, uid }, type: 'Warning', reason, message });
+  }
+}
+
+function named({ namespace, name, uid }: Pod) {
+  return { namespace, pod: name, uid };
+}
+
+function keyOf(reason: string, { namespace, name, uid }: Pod): string {
+  return `${reason} ${namespace}/${name}/${uid}`;
+}
 
 const FIRST_RETRY_MS = 1_000;
 const LAST_RETRY_MS = 15_000;
@@ -41,7 +99,7 @@ export class EventSender {
     if (oldest !== undefined) this.#drop(oldest);
     const name = `${event.about.name.slice(0, 200)}.${at.getTime().toString(16)}.${++this.#sent}`;
     const source = { component: 'gvisor-ready', host: this.#options.node };
-    const message = shorten(shortIds(event.message), LONGEST_MESSAGE);
+    const message = shorten(shortIds(event.message), MAX_EVENT_MESSAGE);
     const body = eventObject({ ...event, message }, { source, at, name });
     this.#queue.push({ path: eventsPath(event), body, atMs: at.getTime() });
     this.#wake.resolve();

@@ -68,7 +68,7 @@ type Texts = Readonly<Record<string, string>>;
 export const CONDITION = 'GVisorReady';
 
 /** What a Node says of gVisor, as far as the agent knows it. */
-export type Written = {
+export type NodeWrites = {
   /** The agent's own labels that stand there, */
   readonly labels: Texts;
   /** its condition, */
@@ -87,7 +87,7 @@ export type Wanted = {
 };
 
 /** What a Node says of gVisor; nothing where it is not known. */
-export function writtenIn(node: NodeObject | undefined, problem?: string): Written {
+export function writtenIn(node: NodeObject | undefined, problem?: string): NodeWrites {
   const { labels, taint } = OWN_KEYS;
   const own = Object.values(labels).flatMap((key) => {
     const value = node?.metadata.labels?.[key];
@@ -144,7 +144,7 @@ export function taintPatch(
 }
 
 /** No message of the condition is longer: `kubectl describe node` prints it on one line. */
-export const LONGEST_MESSAGE = 512;
+export const MAX_CONDITION_MESSAGE = 512;
 
 /**
  * The condition of a verdict, with what to do in its message. The time of its last transition stays while the status
@@ -162,7 +162,7 @@ export function conditionFor(verdict: Verdict, node: NodeObject, nowMs: number):
 
 function messageOf({ status, reason, message }: Verdict): string {
   const advice = status === 'True' ? '' : `. What to do: ${REASONS[reason].remedy}`;
-  return shorten(shortIds(message).replace(/\.$/, ''), LONGEST_MESSAGE - advice.length) + advice;
+  return shorten(shortIds(message).replace(/\.$/, ''), MAX_CONDITION_MESSAGE - advice.length) + advice;
 }
 
 /**

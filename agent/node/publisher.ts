@@ -1,18 +1,18 @@
 import timers from 'node:timers/promises';
-import { errorLine } from '../host/error-line.ts';
 import { Backoff } from '../kube/backoff.ts';
 import type { WatchEvent } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import { keepWatching } from '../kube/watch.ts';
 import type { Publisher, Report } from '../report.ts';
+import { errorLine } from '../sanitize.ts';
 import type { Verdict } from '../verdict.ts';
 import { claimFor, isNotReady, want } from './desired.ts';
 import {
   isOlder,
   type NodeMetadata,
   type NodeObject,
+  type NodeWrites,
   OWN_KEYS,
-  type Written,
   writersOf,
   writtenIn,
 } from './object.ts';
@@ -24,7 +24,7 @@ const LONG_MS = 300_000;
 const LEAST_TRIES = 5;
 
 /** How long something has failed without a break. Times are milliseconds of a monotonic clock. */
-export class Outage {
+export class FailureDuration {
   #sinceMs: number | undefined;
   #tries = 0;
 
@@ -68,7 +68,7 @@ const FOREVER_MS = 2 ** 31 - 1;
 export class NodePublisher implements Publisher {
   readonly #options: NodeOptions;
   readonly #writer: NodeWriter;
-  readonly #outage = new Outage();
+  readonly #outage = new FailureDuration();
   readonly #backoff = new Backoff(FIRST_RETRY_MS, LAST_RETRY_MS);
   #report: Report | undefined;
   #event: WatchEvent | undefined;
@@ -98,7 +98,7 @@ export class NodePublisher implements Publisher {
   }
 
   /** What the Node says of gVisor, and what keeps the agent from writing there. */
-  get written(): Written {
+  get written(): NodeWrites {
     const problem = this.#report === undefined ? undefined : this.#unready;
     return writtenIn(this.#node, problem);
   }

@@ -24,7 +24,7 @@ const PEACE_MS = 900_000;
  * after pauses that double up to five minutes, so that two writers never chase each other. Times are
  * milliseconds of a monotonic clock.
  */
-export class Contest {
+export class WriteBackoff {
   readonly #rounds = new Map<string, Round>();
 
   /** How long to wait before the key may be written again; 0 for not at all. */
@@ -74,7 +74,7 @@ const REFUSAL = 'an agent writes only ';
 /** Writes what a Node does not say as wanted; what somebody else changed back, less and less often. */
 export class NodeWriter {
   readonly #options: NodeOptions;
-  readonly #contest = new Contest();
+  readonly #contest = new WriteBackoff();
   /** What the Node has said as wanted, by part and key: a difference from it is somebody else's. */
   readonly #stood = new Map<string, string | null>();
   #uid: string | undefined;

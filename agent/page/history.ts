@@ -5,12 +5,12 @@ import { html, type Markup } from './html.ts';
 import { instant, mark, reasonLink } from './parts.ts';
 
 /** What is known of the node and of the agent. */
-export function renderFacts({ facts, handler, version, look }: Status): Markup {
+export function renderFacts({ facts, handler, version, evaluation }: Status): Markup {
   const all = [...describeFacts(facts), ['Handler', handler] as const, ['Agent', version] as const];
   return html`<section aria-labelledby="node">
 <h2 id="node">Node</h2>
 <dl class="facts">${all.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
-<div><dt>Last look</dt><dd>${instant(look.at)}, took ${shortTime(look.durationMs)}, trigger: ${look.trigger}</dd></div></dl>
+<div><dt>Last look</dt><dd>${instant(evaluation.at)}, took ${shortTime(evaluation.durationMs)}, trigger: ${evaluation.trigger}</dd></div></dl>
 </section>`;
 }
 

@@ -1,4 +1,4 @@
-import { harmless } from '../harmless.ts';
+import { sanitize } from '../sanitize.ts';
 
 /** Markup that is safe to send to a browser; only {@link html} and {@link trusted} make it. */
 export class Markup {
@@ -30,7 +30,7 @@ function render(part: Part): string {
   if (part === undefined) return '';
   if (part instanceof Markup) return part.toString();
   if (Array.isArray(part)) return part.map(render).join('');
-  return harmless(String(part)).replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
+  return sanitize(String(part)).replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
 }
 
 const ENTITIES: Readonly<Record<string, string>> = {

@@ -70,7 +70,7 @@ function looked(status: Status, podsAreHidden: boolean): Page {
   const verdict = renderVerdict(status, told);
   const proof = renderProof(status, told);
   told.note(status.verdict.message);
-  told.note(status.look.verdict.message);
+  told.note(status.evaluation.verdict.message);
   const body = html`${verdict}
 <div class="pair around">${podsAreHidden ? HIDDEN_PODS : renderPods(status)}${renderWritten(status)}</div>
 ${proof}

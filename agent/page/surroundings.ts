@@ -13,9 +13,9 @@ export function renderPods({ pods }: Status): Markup {
   return section(
     tone,
     html`<p>${mark(tone, headline)}</p>
-${pods.forbidden.length + pods.weakened.length === 0 ? undefined : list([...pods.forbidden, ...pods.weakened])}
+${pods.violating.length + pods.weakened.length === 0 ? undefined : list([...pods.violating, ...pods.weakened])}
 ${remedy === undefined ? undefined : html`<p>${remedy}</p>`}
-${renderRest(rest, [...pods.allowed, ...pods.untold])}`,
+${renderRest(rest, [...pods.permitted, ...pods.unknown])}`,
   );
 }
 
@@ -46,8 +46,8 @@ function list(pods: readonly Pod[]): Markup {
 }
 
 /** What the Node has: labels, condition and taint, and what keeps the agent from writing them. */
-export function renderWritten({ written, node }: Status): Markup {
-  const { labels = {}, condition, tainted = false, problem } = written ?? {};
+export function renderWritten({ nodeWrites, node }: Status): Markup {
+  const { labels = {}, condition, tainted = false, problem } = nodeWrites ?? {};
   const rows: [kind: string, name: string, value: Markup | string][] = [];
   for (const [key, value] of Object.entries(labels)) rows.push(['Label', key, value]);
   if (condition !== undefined) {
@@ -56,7 +56,7 @@ export function renderWritten({ written, node }: Status): Markup {
   }
   if (tainted) rows.push(['Taint', 'not-ready', 'NoSchedule']);
   const nothing =
-    written === undefined
+    nodeWrites === undefined
       ? 'This agent writes to no Node (PUBLISH is empty).'
       : 'Nothing is known to stand there yet.';
   return html`<section aria-labelledby="written">

@@ -35,18 +35,19 @@ function renderSteps(status: Status): Markup | undefined {
       ? html`<li>${remedy}</li>`
       : html`<li>${reasonLink(reason, `step-${reason}`)} ${remedy}</li>`,
   );
-  return html`<div class="steps"><h2 id="steps">${status.look.verdict.status === 'True' ? 'Worth doing' : 'What to do'}</h2>
+  return html`<div class="steps"><h2 id="steps">${status.evaluation.verdict.status === 'True' ? 'Worth doing' : 'What to do'}</h2>
 <ol role="list" aria-labelledby="steps">${items}</ol></div>`;
 }
 
 /** What the last look came to, where that is not (yet) what is published. */
-function renderPending({ verdict, look, proof }: Status, told: Told): Markup | undefined {
-  if (verdict.status === look.verdict.status && verdict.reason === look.verdict.reason) return undefined;
-  const [tone, headline] = HEADLINES[look.verdict.status];
+function renderPending({ verdict, evaluation, proof }: Status, told: Told): Markup | undefined {
+  if (verdict.status === evaluation.verdict.status && verdict.reason === evaluation.verdict.reason)
+    return undefined;
+  const [tone, headline] = HEADLINES[evaluation.verdict.status];
   return html`<section class="pending ${tone}" aria-labelledby="pending">
 <h2 id="pending">What the last look came to; not published yet</h2>
-<p>${mark(tone, headline)} ${reasonLink(look.verdict.reason, 'pending-reason')} ${shortIds(told.tell(causeOf(look.verdict, proof)))}</p>
-<p class="quiet">${instant(look.at)}</p>
+<p>${mark(tone, headline)} ${reasonLink(evaluation.verdict.reason, 'pending-reason')} ${shortIds(told.tell(causeOf(evaluation.verdict, proof)))}</p>
+<p class="quiet">${instant(evaluation.at)}</p>
 </section>`;
 }
 

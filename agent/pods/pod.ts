@@ -81,8 +81,8 @@ export function weakenedPods(pods: readonly Pod[], probe: ProbeFlags | undefined
   const usual = weaknessesOf(new Map(Object.entries(probe?.flags ?? {})));
   return pods.flatMap((pod) => {
     const weak = (pod.weak ?? []).filter(
-      ({ flag, value, weight }) =>
-        weight === 'decides' ||
+      ({ flag, value, severity }) =>
+        severity === 'decides' ||
         isAnnotation(flag) ||
         (pod.handler === probe?.handler && !usual.some((own) => own.flag === flag && own.value === value)),
     );
@@ -94,11 +94,11 @@ export function weakenedPods(pods: readonly Pod[], probe: ProbeFlags | undefined
 
 /** Whether a pod's sandbox has a way out to the host. */
 export function isOpen({ weak }: WeakenedPod): boolean {
-  return weak.some(({ weight }) => weight === 'decides');
+  return weak.some(({ severity }) => severity === 'decides');
 }
 
 /** The pods of this node, those of them that must run in gVisor and do not, and those whose sandbox is weakened; `atMs` is the wall clock's. */
-export type PodsSeen = {
+export type ObservedPods = {
   readonly pods: readonly Pod[];
   readonly unsandboxed: readonly Pod[];
   readonly weakened: readonly WeakenedPod[];
@@ -106,7 +106,7 @@ export type PodsSeen = {
 };
 
 /** Which pods of this node run outside of gVisor, and which in it, for people and for the report. */
-export type PodsOutside = {
+export type PodsReport = {
   /** When they were read last, ISO 8601. */
   readonly at: string;
   /** Whether that is so long ago that they must be taken as unreadable now. */
@@ -116,37 +116,37 @@ export type PodsOutside = {
   /** Whether it is known which namespaces require gVisor: only an API server tells. */
   readonly requirementsKnown: boolean;
   /** Those outside of gVisor in a namespace that requires it, */
-  readonly forbidden: readonly Pod[];
+  readonly violating: readonly Pod[];
   /** those outside of gVisor elsewhere, */
-  readonly allowed: readonly Pod[];
+  readonly permitted: readonly Pod[];
   /** and those of which nobody could tell. */
-  readonly untold: readonly Pod[];
+  readonly unknown: readonly Pod[];
   /** Those in gVisor whose sandbox is weakened. */
   readonly weakened: readonly WeakenedPod[];
   /** The uids of those in gVisor: a pod in neither list is newer. */
-  readonly inside: readonly string[];
+  readonly sandboxedUids: readonly string[];
 };
 
 /** Pods are read at least so often, also where that takes long, */
-export const MOST_READ_MS = 30_000;
+export const MAX_READ_INTERVAL_MS = 30_000;
 /** and have a while to be read in. */
-const STALE_MS = 1.5 * MOST_READ_MS;
+const STALE_MS = 1.5 * MAX_READ_INTERVAL_MS;
 
 /** Sorts pods as a person wants to know of them at `nowMs`, wall clock time. */
-export function podsOutside(
-  { pods, unsandboxed, weakened, atMs }: PodsSeen,
+export function podsReport(
+  { pods, unsandboxed, weakened, atMs }: ObservedPods,
   requirementsKnown: boolean,
   nowMs: number,
-): PodsOutside {
+): PodsReport {
   return {
     at: new Date(atMs).toISOString(),
     stale: nowMs - atMs > STALE_MS,
     running: pods.length,
     requirementsKnown,
-    forbidden: unsandboxed,
-    allowed: pods.filter((pod) => pod.sandboxed === false && !unsandboxed.includes(pod)),
-    untold: pods.filter((pod) => pod.sandboxed === undefined),
+    violating: unsandboxed,
+    permitted: pods.filter((pod) => pod.sandboxed === false && !unsandboxed.includes(pod)),
+    unknown: pods.filter((pod) => pod.sandboxed === undefined),
     weakened,
-    inside: pods.filter((pod) => pod.sandboxed === true).map(({ uid }) => uid),
+    sandboxedUids: pods.filter((pod) => pod.sandboxed === true).map(({ uid }) => uid),
   };
 }

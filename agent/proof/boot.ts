@@ -1,9 +1,9 @@
 import timers from 'node:timers/promises';
-import type { CriClient } from '../cri/client.ts';
-import { CriError } from '../cri/error.ts';
+import type { CriClient } from '../containerd/client.ts';
+import { CriError } from '../containerd/error.ts';
 import type { Host } from '../host/host.ts';
 import { readPressure } from '../host/pressure.ts';
-import { impossible, interrupted, type Outcome, outcomeOfError, type Unproven } from './outcome.ts';
+import { inconclusive, interrupted, type Outcome, outcomeOfError, type Unproven } from './outcome.ts';
 import { findPlace, newSandbox } from './sandbox.ts';
 import { Empty, Gone, identifyGuest, readWitness, type Witness } from './witness.ts';
 
@@ -51,7 +51,7 @@ export async function boot(options: BootOptions): Promise<Outcome> {
     // At a moment of its own, so that no rhythm of ours meets the kubelet's again and again.
     if (ends > 1) await timers.setTimeout(Math.random() * HOUSEKEEPING_MS);
     const { outcome, unseenMs, isHidden, stays } = await tryOnce(options).catch(
-      (error: unknown): Attempt => ({ outcome: impossible(error) }),
+      (error: unknown): Attempt => ({ outcome: inconclusive(error) }),
     );
     if (unseenMs === undefined || (stays && attempt > 0)) return outcome;
     last = outcome;
@@ -103,7 +103,7 @@ async function tryOnce(options: BootOptions): Promise<Attempt> {
   if (typeof torn === 'object') return { outcome: torn };
   if (!('error' in seen))
     return { outcome: judgeWitness(seen, handler, { bootMs, teardownMs: now() - stoppedMs }) };
-  const unseen = impossible(seen.error);
+  const unseen = inconclusive(seen.error);
   const outcome =
     ranMs === undefined ? await perhapsStopped(options, unseen, seen.error) : interrupted(unseen.message);
   // containerd may report of the next what it did not report of this one.
@@ -143,8 +143,8 @@ async function perhapsStopped({ host }: BootOptions, unseen: Unproven, error: un
 
 /** The last words of a containerd that is gone say nothing of whether a sandbox boots. */
 async function outcomeOfStart(client: CriClient, error: unknown): Promise<Outcome> {
-  if (!(error instanceof CriError) || error.kind !== 'refused') return impossible(error);
-  return client.version().then(() => outcomeOfError(error.message), impossible);
+  if (!(error instanceof CriError) || error.kind !== 'refused') return inconclusive(error);
+  return client.version().then(() => outcomeOfError(error.message), inconclusive);
 }
 
 /** The outcome of a boot, by what was seen of its sandbox. */
@@ -188,7 +188,7 @@ export async function tearDown(
     } catch (error) {
       if (!(error instanceof CriError)) throw error;
       if (error.kind === 'absent') return undefined;
-      if (error.kind === 'unreachable') return impossible(error);
+      if (error.kind === 'unreachable') return inconclusive(error);
       if (pauseMs === undefined || error.kind === 'late') {
         if (!(await isReady(client, id))) break;
         const message = `a probe's sandbox does not go away, StopPodSandbox failed: ${error.message}`;

@@ -1,5 +1,5 @@
-import { waitFor } from '../async.ts';
-import type { CriClient } from '../cri/client.ts';
+import { waitUpTo } from '../async.ts';
+import type { CriClient } from '../containerd/client.ts';
 import type { BootOptions } from './boot.ts';
 import { tearDown } from './boot.ts';
 import type { ControlResult } from './outcome.ts';
@@ -44,7 +44,7 @@ export class Control {
     signal.throwIfAborted();
     const running = this.#running;
     if (running === undefined) return undefined;
-    const result = await waitFor(running.started, this.#waitMs, signal);
+    const result = await waitUpTo(running.started, this.#waitMs, signal);
     signal.throwIfAborted();
     return result ?? { handler: running.handler, tookMs: now() - running.begunMs, ended: false };
   }

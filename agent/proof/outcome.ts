@@ -1,6 +1,6 @@
 import { reasonForError } from '../finding.ts';
-import { errorLine } from '../host/error-line.ts';
 import type { Reason } from '../reasons.ts';
+import { errorLine } from '../sanitize.ts';
 import type { Witness } from './witness.ts';
 
 /** How a proof ended, or that it has not ended yet (`slow`). All times are in milliseconds. */
@@ -96,7 +96,7 @@ export function outcomeOfControl({ handler, ended, error }: ControlResult, faile
 }
 
 /** The outcome of a proof that could not be made. */
-export function impossible(error: unknown): Unproven {
+export function inconclusive(error: unknown): Unproven {
   return { kind: 'impossible', reason: reasonForError(error), message: errorLine(error) };
 }
 

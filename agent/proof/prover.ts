@@ -1,15 +1,21 @@
 import timers from 'node:timers/promises';
-import { waitFor } from '../async.ts';
+import { waitUpTo } from '../async.ts';
 import { readPressure } from '../host/pressure.ts';
 import { type BootOptions, boot } from './boot.ts';
 import { Control } from './control.ts';
-import { type ControlResult, impossible, type Outcome, outcomeOfControl, type Unproven } from './outcome.ts';
+import {
+  type ControlResult,
+  inconclusive,
+  type Outcome,
+  outcomeOfControl,
+  type Unproven,
+} from './outcome.ts';
 import { type SweepOptions, sweepForgotten, sweepSandboxes } from './sandbox.ts';
 import type { Witness } from './witness.ts';
 
 /** What a prover needs besides the boot's own; times in milliseconds. */
 export type ProverOptions = BootOptions &
-  LeftoversOptions & {
+  OrphansOptions & {
     /** Called when a boot ends that no look waits for. */
     readonly onEnd: () => void;
     /** How long a look waits for a boot before it goes on without, */
@@ -49,7 +55,7 @@ type Done = { readonly outcome: Outcome; readonly atMs: number };
  */
 export class Prover {
   readonly #options: ProverOptions;
-  readonly #leftovers: Leftovers;
+  readonly #leftovers: Orphans;
   readonly #control: Control;
   #boot: Boot | undefined;
   #waiting = false;
@@ -64,7 +70,7 @@ export class Prover {
 
   constructor(options: ProverOptions) {
     this.#options = options;
-    this.#leftovers = new Leftovers(options);
+    this.#leftovers = new Orphans(options);
     this.#control = new Control(options, options.controlMs ?? PATIENCE_MS);
   }
 
@@ -101,7 +107,7 @@ export class Prover {
   async #waitFor(running: Boot, signal: AbortSignal): Promise<void> {
     const { now, patienceMs = PATIENCE_MS } = this.#options;
     this.#waiting = true;
-    await waitFor(running.ended, Math.max(running.begunMs + patienceMs - now(), 0), signal);
+    await waitUpTo(running.ended, Math.max(running.begunMs + patienceMs - now(), 0), signal);
     this.#waiting = false;
     signal.throwIfAborted();
   }
@@ -154,7 +160,7 @@ export class Prover {
     const { now, onEnd } = this.#options;
     const left = new AbortController();
     const signal = AbortSignal.any([this.#options.signal, left.signal]);
-    const sweptAway = this.#sweep(signal).catch(impossible);
+    const sweptAway = this.#sweep(signal).catch(inconclusive);
     const running: Boot = {
       begunMs: now(),
       asked: false,
@@ -226,14 +232,14 @@ function beside(control: ControlResult | undefined): string {
 }
 
 /** Where probes leave something, and who hears of it. */
-export type LeftoversOptions = SweepOptions & {
+export type OrphansOptions = SweepOptions & {
   /** Called with how many sandboxes of earlier probes containerd cannot remove, when that changes. */
   readonly onLeft: (left: number) => void;
 };
 
 /** What probes leave on the node: removes it, and remembers what does not go. */
-export class Leftovers {
-  readonly #options: LeftoversOptions;
+export class Orphans {
+  readonly #options: OrphansOptions;
   #left = 0;
   /** How many there were before the latest boots. */
   #before = Number.POSITIVE_INFINITY;
@@ -243,7 +249,7 @@ export class Leftovers {
   #forgotten: readonly string[] | undefined;
   #mayHaveForgotten = true;
 
-  constructor(options: LeftoversOptions) {
+  constructor(options: OrphansOptions) {
     this.#options = options;
   }
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { mapAtOnce } from '../async.ts';
-import type { CriClient, ListedSandbox } from '../cri/client.ts';
-import { CriError } from '../cri/error.ts';
+import { pooledMap } from '../async.ts';
+import type { CriClient, ListedSandbox } from '../containerd/client.ts';
+import { CriError } from '../containerd/error.ts';
 
 /** The labels of a probe's sandbox, for people, and for the sweep where containerd remembers nothing else of it. */
 export const PROBE_LABELS = {
@@ -187,6 +187,6 @@ async function removeAll(
   remove: (id: string) => Promise<void>,
 ): Promise<readonly string[]> {
   const ours = await list();
-  await mapAtOnce(ours, AT_ONCE, remove);
+  await pooledMap(ours, AT_ONCE, remove);
   return ours.length === 0 ? ours : list();
 }

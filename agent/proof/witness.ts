@@ -1,4 +1,4 @@
-import type { CriClient } from '../cri/client.ts';
+import type { CriClient } from '../containerd/client.ts';
 import type { Host } from '../host/host.ts';
 import { type HostProcess, isOfSandbox, quotedProgram, readProcess } from '../host/process.ts';
 import { sentryFlags } from '../runsc/flags.ts';

@@ -1,5 +1,4 @@
-import { parseToml, TomlFault, type TomlValue } from '../containerd/toml.ts';
-import { TomlLines } from '../containerd/toml-lines.ts';
+import { parseToml, TomlFault, TomlLines, type TomlValue } from '../containerd/toml.ts';
 import type { Host } from '../host/host.ts';
 
 /** What runsc uses when no flag says so: https://gvisor.dev/docs/architecture_guide/platforms/ */

@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
-import { harmlessLine } from '../harmless.ts';
 import { matchesPattern } from '../host/glob.ts';
+import { sanitizeLine } from '../sanitize.ts';
 
 /**
  * How runsc names the process that a sandbox is; newer releases start it through a program that waits for it.
@@ -33,7 +33,7 @@ export type Weakness = {
   readonly flag: string;
   readonly value: string;
   /** `decides` for a way out to the host or an attack on it; `advises` for less protection, which is often wanted. */
-  readonly weight: 'decides' | 'advises';
+  readonly severity: 'decides' | 'advises';
   readonly why: string;
 };
 
@@ -136,10 +136,10 @@ export function weaknessesOf(
   flags: ReadonlyMap<string, string>,
   annotations: ReadonlyMap<string, string> = new Map(),
 ): readonly Weakness[] {
-  const weakness = (flag: string, value: string, weight: Weakness['weight'], why: string): Weakness => {
-    return { flag: shown(flag), value: shown(value), weight, why };
+  const weakness = (flag: string, value: string, weight: Weakness['severity'], why: string): Weakness => {
+    return { flag: shown(flag), value: shown(value), severity: weight, why };
   };
-  const found = (rules: Rules, weight: Weakness['weight']) =>
+  const found = (rules: Rules, weight: Weakness['severity']) =>
     [...flags, ...annotations].flatMap(([flag, value]) => {
       const [weakens, why] = ruleOf(rules, flag) ?? [];
       return why !== undefined && weakens?.(value) ? [weakness(flag, value, weight, why)] : [];
@@ -154,7 +154,7 @@ export function weaknessesOf(
 
 /** The beginning of what a pod may have written; a copy, because V8 would keep the whole command line for a part of it. */
 function shown(text: string): string {
-  return Buffer.from(harmlessLine(text.slice(0, MAX_SHOWN))).toString();
+  return Buffer.from(sanitizeLine(text.slice(0, MAX_SHOWN))).toString();
 }
 
 /** Whether this is the name of an annotation, and not of a flag. */

@@ -1,7 +1,100 @@
 import { posix } from 'node:path';
+import type { HandlerRuntime } from '../containerd/config.ts';
 import type { Host } from '../host/host.ts';
 import { textSegments } from '../host/program.ts';
-import { parseRunscRelease, type RunscRelease } from './release.ts';
+import { LateError } from '../host/semaphore.ts';
+
+/** A gVisor release as numbers that can be ordered, or `unknown` for a text that names none. */
+export type RunscRelease =
+  | { readonly kind: 'release'; readonly date: number; readonly point: number; readonly text: string }
+  | { readonly kind: 'unknown'; readonly text: string };
+
+/**
+ * Reads every known form of a gVisor version: `release-20260817.0`, the same with `-70-g3c5eee17dc45` or
+ * `-dirty` behind it, Google's own `google-20260817.0`, Debian's `0.0~20240729.0`, a bare `20220516.0`.
+ * A plain `go build` says `VERSION_MISSING`, which is unknown.
+ * https://github.com/google/gvisor/blob/master/runsc/config/config.go
+ */
+export function parseRunscRelease(text: string): RunscRelease {
+  const trimmed = text.trim();
+  const match =
+    /^(?:release-|g[a-z]*-|0\.0~|v)?(\d{8})(?:\.(\d{1,6}))?(?:-\d+-g[0-9a-f]+)?(?:[-+~][0-9A-Za-z.+~-]*)?$/.exec(
+      trimmed,
+    );
+  const date = match?.[1] ?? '';
+  if (!isDate(date)) return { kind: 'unknown', text: trimmed };
+  return { kind: 'release', date: Number(date), point: Number(match?.[2] ?? 0), text: trimmed };
+}
+
+/** Below 0 when `a` is older than `b`, above 0 when newer; `undefined` when one of them is unknown. */
+export function compareReleases(a: RunscRelease, b: RunscRelease): number | undefined {
+  if (a.kind === 'unknown' || b.kind === 'unknown') return undefined;
+  return a.date - b.date || a.point - b.point;
+}
+
+function isDate(digits: string): boolean {
+  const date = Date.parse(digits.replace(/^(\d{4})(\d\d)(\d\d)$/, '$1-$2-$3'));
+  return date >= Date.UTC(2018);
+}
+
+/**
+ * Where distributions and people put programs; the first ones are what systemd gives a service as its PATH.
+ * containerd's own PATH is not known, so what is in none of these may be elsewhere.
+ * Sources: https://www.freedesktop.org/software/systemd/man/systemd.exec.html#%24PATH, docs/distributions.md
+ */
+export const FOLDERS: readonly string[] = [
+  '/usr/local/sbin',
+  '/usr/local/bin',
+  '/usr/sbin',
+  '/usr/bin',
+  '/sbin',
+  '/bin',
+  '/opt/bin',
+  '/home/containerd/usr/local/sbin',
+  '/var/lib/rancher/k3s/data/current/bin',
+  '/var/lib/k0s/bin',
+];
+
+/**
+ * The program of that absolute path, or the first of that name in the folders, an executable one before any other. Rejects
+ * where a disk does not answer.
+ */
+export async function findProgram(
+  host: Host,
+  folders: readonly string[],
+  name: string,
+): Promise<string | undefined> {
+  if (name.startsWith('/')) return (await host.stat(name)) && name;
+  let present: string | undefined;
+  for (const folder of folders) {
+    const path = posix.join('/', folder, name);
+    // A folder that is not visible, or not readable, holds nothing that could be judged.
+    const stat = await host.stat(path).catch((error: unknown) => {
+      if (error instanceof LateError) throw error;
+    });
+    if (!stat || stat.kind === 'directory') continue;
+    if ((stat.mode & 0o111) !== 0) return path;
+    present ??= path;
+  }
+  return present;
+}
+
+/** Whether a runtime type is runc's: https://github.com/containerd/containerd/tree/main/cmd/containerd-shim-runc-v2 */
+export function isRuncType(runtimeType: string): boolean {
+  return /^io\.containerd\.(runc\.v\d+|runtime\.v1\.linux)$/.test(runtimeType);
+}
+
+/**
+ * The path or file name of the shim that containerd looks for, or `undefined` for a type of which it makes none.
+ * https://github.com/containerd/containerd/blob/v1.7.34/runtime/v2/shim/util.go
+ */
+export function shimOf({ runtimeType, runtimePath }: Pick<HandlerRuntime, 'runtimeType' | 'runtimePath'>) {
+  if (runtimePath !== '') return runtimePath;
+  if (runtimeType.startsWith('/')) return runtimeType;
+  const parts = runtimeType.split('.');
+  if (runtimeType.includes('/') || parts.length < 2 || parts[0] === '') return undefined;
+  return `containerd-shim-${parts.at(-2)}-${parts.at(-1)}`;
+}
 
 /** A program of gVisor as its file describes it. */
 export type RunscProgram = {

@@ -1,4 +1,4 @@
-import type { PodsOutside } from '../pods/pod.ts';
+import type { PodsReport } from '../pods/pod.ts';
 import { isOpen } from '../pods/pod.ts';
 import { inWords, type Tone } from './format.ts';
 
@@ -15,19 +15,19 @@ const WEAKENED_REMEDY =
   'Start them again without the annotations dev.gvisor.* that do this, and remove the patterns that pass them on from pod_annotations of the handler.';
 
 /** Says which pods run outside of gVisor where they must not, then which run in a weakened sandbox. */
-export function describePods(pods: PodsOutside): PodWords {
-  const { forbidden, weakened, allowed, untold, running, requirementsKnown, stale, at } = pods;
-  const elsewhere = forbidden.length > 0 || requirementsKnown ? ' where nothing requires it' : '';
+export function describePods(pods: PodsReport): PodWords {
+  const { violating, weakened, permitted, unknown, running, requirementsKnown, stale, at } = pods;
+  const elsewhere = violating.length > 0 || requirementsKnown ? ' where nothing requires it' : '';
   const parts: string[] = [];
-  if (allowed.length > 0)
-    parts.push(`${allowed.length} of ${counted(running)} outside of gVisor${elsewhere}`);
-  if (untold.length > 0) parts.push(`${counted(untold.length)}, nobody can tell in what`);
+  if (permitted.length > 0)
+    parts.push(`${permitted.length} of ${counted(running)} outside of gVisor${elsewhere}`);
+  if (unknown.length > 0) parts.push(`${counted(unknown.length)}, nobody can tell in what`);
   if (stale) parts.push(`read last at ${inWords(at)}`);
   const weak = weakened.length > 0 && `${counted(weakened.length)} in a weakened sandbox`;
-  if (weak && forbidden.length > 0) parts.unshift(weak);
+  if (weak && violating.length > 0) parts.unshift(weak);
   const rest = parts.join('; ') || undefined;
-  if (forbidden.length > 0) {
-    const headline = `${counted(forbidden.length)} outside of gVisor in a namespace that requires it`;
+  if (violating.length > 0) {
+    const headline = `${counted(violating.length)} outside of gVisor in a namespace that requires it`;
     return { tone: 'fail', headline, remedy: REMEDY, rest };
   }
   if (weak) {

@@ -1,8 +1,8 @@
 import { styleText } from 'node:util';
 import { CHECKS } from '../checks/checks.ts';
-import { harmless } from '../harmless.ts';
-import type { PodsOutside } from '../pods/pod.ts';
+import type { PodsReport } from '../pods/pod.ts';
 import type { Publisher, Report, Status } from '../report.ts';
+import { sanitize } from '../sanitize.ts';
 import {
   HEADLINES,
   inWords,
@@ -34,7 +34,7 @@ export function renderReport(report: Status, { colored, width }: Screen): string
   const paint = (style: Style, text: string) =>
     colored ? styleText(style, text, { validateStream: false }) : text;
   const lines = (text: string, first: string, rest: string) =>
-    wrap(shortIds(harmless(text)), width, first, rest);
+    wrap(shortIds(sanitize(text)), width, first, rest);
   /** Lines of which the first few words are painted. */
   const begun = (words: string, style: Style, [first = '', ...rest]: readonly string[]) => [
     first.replace(words, () => paint(style, words)),
@@ -48,17 +48,17 @@ export function renderReport(report: Status, { colored, width }: Screen): string
     return [`  ${paint(COLORS[tone], symbol)} ${quiet(first.slice(4))}`, ...rest.map(quiet)];
   };
   const told = new Told();
-  const { node, handler, proof, look, pods } = report;
-  const [tone, headline] = HEADLINES[look.verdict.status];
-  const since = look.verdict.status === report.verdict.status ? sinceOf(report) : undefined;
+  const { node, handler, proof, evaluation, pods } = report;
+  const [tone, headline] = HEADLINES[evaluation.verdict.status];
+  const since = evaluation.verdict.status === report.verdict.status ? sinceOf(report) : undefined;
   const subject = `${node}, handler "${handler}"${since === undefined ? '' : `, since ${inWords(since)}`}`;
-  const why = `${look.verdict.reason}: ${told.tell(causeOf(look.verdict, proof))}`;
+  const why = `${evaluation.verdict.reason}: ${told.tell(causeOf(evaluation.verdict, proof))}`;
   const steps = nextSteps(report).flatMap(({ reason, remedy }) =>
     begun(reason, 'bold', lines(`${reason}: ${remedy}`, '  ', '    ')),
   );
   const parts = [
     [paint([COLORS[tone], 'bold'], headline), ...lines(subject, '', '').map((line) => paint('dim', line))],
-    begun(look.verdict.reason, 'bold', lines(why, '  ', '  ')),
+    begun(evaluation.verdict.reason, 'bold', lines(why, '  ', '  ')),
     checkRows(report, told).flatMap(row),
     pods === undefined ? [] : podRows(pods).flatMap(row),
     steps.length === 0 ? [] : [paint('bold', 'What to do next'), ...steps],
@@ -81,9 +81,9 @@ function checkRows({ findings, proof }: Report, told: Told): readonly Row[] {
 
 const SHOWN = 20;
 
-function podRows(pods: PodsOutside): readonly Row[] {
+function podRows(pods: PodsReport): readonly Row[] {
   const { tone, headline, remedy, rest } = describePods(pods);
-  const wrong = [...pods.forbidden, ...pods.weakened];
+  const wrong = [...pods.violating, ...pods.weakened];
   const hidden = wrong.length - SHOWN;
   const named = wrong.slice(0, SHOWN).map((pod) => `${pod.namespace}/${pod.name}: ${pod.evidence}`);
   const more = [hidden > 0 ? `and ${hidden} more` : undefined, remedy, rest];

@@ -1,8 +1,8 @@
 import timers from 'node:timers/promises';
-import { waitFor } from '../async.ts';
-import type { CriClient } from '../cri/client.ts';
-import { CriError } from '../cri/error.ts';
-import type { ContainerdIs } from './trigger.ts';
+import { waitUpTo } from '../async.ts';
+import type { CriClient } from '../containerd/client.ts';
+import { CriError } from '../containerd/error.ts';
+import type { ContainerdIs } from './event-queue.ts';
 
 /**
  * How often a quiet containerd is asked whether it still answers. With the time that an answer may take, once here and
@@ -43,6 +43,6 @@ export async function watchContainerd(
     const pauseMs = answers ? everyMs : AWAY_MS;
     // One that is closed cannot be watched.
     const change = client.connectionChange(pauseMs * 2).catch(() => timers.setTimeout(pauseMs, false));
-    if (await waitFor(change, pauseMs, signal)) broke = true;
+    if (await waitUpTo(change, pauseMs, signal)) broke = true;
   }
 }

@@ -1,7 +1,7 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { FileStat, Host } from '../host/host.ts';
-import { LateError } from '../host/turns.ts';
+import { LateError } from '../host/semaphore.ts';
 
 type Watched = {
   /** Absent where the kernel has no watch left: the folder is then looked at now and then. */

@@ -63,13 +63,13 @@ function pairs(list, entries) {
 }
 
 function notices() {
-  const made = fleet.brake.map(({ reason, meaning }) => {
-    const held = fleet.held.length > 0 ? ` Held: ${fleet.held.slice(0, 20).join(', ')}.` : '';
+  const made = fleet.breaker.map(({ reason, meaning }) => {
+    const held = fleet.paused.length > 0 ? ` Held: ${fleet.paused.slice(0, 20).join(', ')}.` : '';
     const item = element('li');
     item.append('No label is withdrawn now: ', element('code', reason), ` ${meaning}${held}`);
     return item;
   });
-  if (!fleet.current)
+  if (!fleet.upToDate)
     made.push(element('li', 'The API server does not answer. Below is what was last known.'));
   if (fleet.withoutAgent.length > 0) {
     const names = fleet.withoutAgent.slice(0, 20).join(', ');

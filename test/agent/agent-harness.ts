@@ -1,11 +1,11 @@
 import type { TestContext } from 'node:test';
 import pino from 'pino';
 import { Agent, type AgentOptions } from '../../agent/agent.ts';
-import type { Look } from '../../agent/look.ts';
+import type { Evaluation } from '../../agent/evaluate.ts';
 import type { Report } from '../../agent/report.ts';
-import { Bell } from '../../agent/trigger/bell.ts';
+import type { Trigger } from '../../agent/trigger/event-queue.ts';
+import { EventQueue } from '../../agent/trigger/event-queue.ts';
 import { FileTrigger } from '../../agent/trigger/files.ts';
-import type { Trigger } from '../../agent/trigger/trigger.ts';
 import type { Verdict } from '../../agent/verdict.ts';
 import { tempHost } from './host/temp-host.ts';
 import { PASSED, PROVEN, unproven, verdictOf } from './reports.ts';
@@ -18,13 +18,13 @@ export const UNSEEN = verdictOf('Unknown', 'ContainerdUnreachable');
 export const NEVER = new AbortController().signal;
 
 /** A bell whose waits the test ends: with a trigger, or undefined for the timeout. */
-class HandBell extends Bell<Trigger> {
+class HandBell extends EventQueue<Trigger> {
   readonly timeouts: number[] = [];
   #waiting = Promise.withResolvers<void>();
   #answer = Promise.withResolvers<Trigger | undefined>();
 
   constructor() {
-    super({ quietMs: 0, longestMs: 0, burst: 1, refillMs: 0, now: () => 0 });
+    super({ debounceMs: 0, maxDelayMs: 0, burst: 1, refillMs: 0, now: () => 0 });
   }
 
   override async wait(timeoutMs: number, signal: AbortSignal): Promise<readonly Trigger[]> {
@@ -55,7 +55,7 @@ class HandBell extends Bell<Trigger> {
 }
 
 /** A look that came to this verdict, and saw what decides at that time. */
-export function lookOf(verdict: Verdict, seenMs: number): Look {
+export function lookOf(verdict: Verdict, seenMs: number): Evaluation {
   const proof = verdict.status === 'True' ? { ...PROVEN } : unproven('impossible', verdict.reason);
   return { verdict, seenMs, findings: [PASSED], proof, facts: { runsc: 'release-20260223.0' }, watch: [] };
 }
@@ -63,7 +63,7 @@ export function lookOf(verdict: Verdict, seenMs: number): Look {
 /** An agent whose looks come to these verdicts, the last one over and over. */
 export async function agentOf(
   t: TestContext,
-  looks: (Verdict | Error | ((signal: AbortSignal) => Promise<Look>))[],
+  looks: (Verdict | Error | ((signal: AbortSignal) => Promise<Evaluation>))[],
   changes: Partial<AgentOptions> = {},
 ) {
   const bell = new HandBell();
@@ -80,17 +80,17 @@ export async function agentOf(
     node: 'node-1',
     handler: 'runsc',
     facts: { architecture: 'x64' },
-    look: async (signal) => {
+    evaluate: async (signal) => {
       const look = looks[Math.min(looked, looks.length - 1)];
       looked += 1;
       if (look === undefined || look instanceof Error) throw look;
       return typeof look === 'function' ? look(signal) : lookOf(look, clock.nowMs);
     },
-    excuse: async (verdict) => verdict,
-    bell,
+    markTolerated: async (verdict) => verdict,
+    queue: bell,
     files,
     publishers: [{ publish: (report) => published.push(report), count: (report) => counted.push(report) }],
-    patience: { confirmMs: 500, graceMs: 60_000 },
+    thresholds: { confirmMs: 500, graceMs: 60_000 },
     proofIntervalMs: 600_000,
     log,
     now: () => clock.nowMs,

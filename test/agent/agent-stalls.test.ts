@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
+import type { Evaluation } from '../../agent/evaluate.ts';
 import { advise, skip } from '../../agent/finding.ts';
-import type { Look } from '../../agent/look.ts';
 import type { Report } from '../../agent/report.ts';
 import { FileTrigger } from '../../agent/trigger/files.ts';
 import type { Verdict } from '../../agent/verdict.ts';
@@ -11,7 +11,7 @@ import { tempHost } from './host/temp-host.ts';
 import { finding, PROVEN, READY, verdictOf } from './reports.ts';
 
 const DAY_MS = 86_400_000;
-const NEVER_ENDS = () => Promise.withResolvers<Look>().promise;
+const NEVER_ENDS = () => Promise.withResolvers<Evaluation>().promise;
 /** Resolves once the loop has gone as far as it can by itself. */
 const settled = async () => {
   for (let turn = 0; turn < 20; turn++) await setImmediate();
@@ -20,10 +20,10 @@ const settled = async () => {
 describe('Agent, when something stalls', () => {
   it('ends a look that does not end, and goes on', async (t) => {
     const looks = [READY, NEVER_ENDS, READY];
-    const { agent, bell, lines, published, run } = await agentOf(t, looks, { roundTimeoutMs: 20 });
+    const { agent, bell, lines, published, run } = await agentOf(t, looks, { evaluationTimeoutMs: 20 });
     void run();
     assert.equal(await bell.next({ kind: 'file', path: '/x' }), 5_001);
-    assert.deepEqual(agent.report?.look.verdict, {
+    assert.deepEqual(agent.report?.evaluation.verdict, {
       status: 'Unknown',
       reason: 'CheckTimedOut',
       message: 'the look failed: no end within 0.02 s',
@@ -32,14 +32,17 @@ describe('Agent, when something stalls', () => {
     assert.equal(lines.filter(({ msg }) => msg === 'look failed').length, 1);
     await bell.next();
     assert.deepEqual(
-      published.map(({ look }) => look.verdict.reason),
+      published.map(({ evaluation }) => evaluation.verdict.reason),
       ['SandboxProven', 'CheckTimedOut', 'SandboxProven'],
     );
   });
 
   it('tolerates one on a busy node, as any other that is late', async (t) => {
     const excuse = async (verdict: Verdict) => ({ ...verdict, excused: true }) as const;
-    const { agent, bell, clock, run } = await agentOf(t, [READY, NEVER_ENDS], { roundTimeoutMs: 20, excuse });
+    const { agent, bell, clock, run } = await agentOf(t, [READY, NEVER_ENDS], {
+      evaluationTimeoutMs: 20,
+      markTolerated: excuse,
+    });
     void run();
     for (const _ of [1, 2, 3]) {
       await bell.next();
@@ -56,7 +59,7 @@ describe('Agent, when something stalls', () => {
       });
       return NEVER_ENDS();
     };
-    const { bell, run } = await agentOf(t, [deaf], { roundTimeoutMs: 20 });
+    const { bell, run } = await agentOf(t, [deaf], { evaluationTimeoutMs: 20 });
     void run();
     await bell.waiting();
     assert.match(String(reason), /no end within 0\.02 s/);
@@ -137,11 +140,11 @@ describe('Agent, when something stalls', () => {
     );
     fails = false;
     await bell.next();
-    assert.deepEqual([published.length, published[0]?.look.trigger], [1, 'timer']);
+    assert.deepEqual([published.length, published[0]?.evaluation.trigger], [1, 'timer']);
   });
 
   it('keeps what a look could not tell again, and takes back what was seen to be so no longer', async (t) => {
-    const facts: Look['facts'][] = [
+    const facts: Evaluation['facts'][] = [
       { runsc: 'release-20260223.0', platform: 'kvm' },
       {},
       { containerd: 'v2.4.2' },
@@ -172,7 +175,7 @@ describe('Agent, when something stalls', () => {
       }),
     ];
     const patience = { confirmMs: 500, graceMs: 0 };
-    const { bell, published, run } = await agentOf(t, looks, { patience });
+    const { bell, published, run } = await agentOf(t, looks, { thresholds: patience });
     void run();
     await bell.next({ kind: 'timer' });
     assert.deepEqual(
@@ -233,7 +236,7 @@ describe('Agent, when something stalls', () => {
   it('lets a proof stand as long as the interval of proofs, by the monotonic clock', async (t) => {
     const stood: boolean[] = [];
     const { bell, clock, run } = await agentOf(t, [], {
-      look: async (_, __, standing) => {
+      evaluate: async (_, __, standing) => {
         stood.push(standing !== undefined);
         return lookOf(READY, clock.nowMs);
       },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Look } from '../../agent/look.ts';
+import type { Evaluation } from '../../agent/evaluate.ts';
 import type { Report } from '../../agent/report.ts';
 import { agentOf, BROKEN, lookOf, NEVER, UNSEEN } from './agent-harness.ts';
 import { PASSED, READY } from './reports.ts';
@@ -15,7 +15,7 @@ describe('Agent', () => {
     const timeoutMs = (await bell.waiting()) ?? 0;
     assert.ok(timeoutMs >= 540_000 && timeoutMs <= 660_000, `${timeoutMs}`);
     assert.deepEqual(statuses(published), ['SandboxProven']);
-    assert.equal(agent.report?.look.trigger, 'start');
+    assert.equal(agent.report?.evaluation.trigger, 'start');
     assert.equal(agent.report?.provenAt, '1970-01-01T00:00:01.000Z');
     assert.deepEqual(agent.report?.facts, { architecture: 'x64', runsc: 'release-20260223.0' });
   });
@@ -26,11 +26,11 @@ describe('Agent', () => {
     assert.equal(await bell.waiting(), 501);
     assert.deepEqual(published, []);
     assert.deepEqual(
-      counted.map(({ look }) => look.verdict.reason),
+      counted.map(({ evaluation }) => evaluation.verdict.reason),
       ['ShimNotFound'],
     );
     assert.deepEqual(
-      [agent.report?.verdict.reason, agent.report?.look.verdict.reason],
+      [agent.report?.verdict.reason, agent.report?.evaluation.verdict.reason],
       ['AgentStarting', 'ShimNotFound'],
     );
     clock.nowMs += 499;
@@ -39,11 +39,11 @@ describe('Agent', () => {
     clock.nowMs += 1;
     await bell.next();
     assert.deepEqual(statuses(published), ['ShimNotFound']);
-    assert.equal(agent.report?.look.trigger, 'confirm');
+    assert.equal(agent.report?.evaluation.trigger, 'confirm');
   });
 
   it('counts the time to the second look from what the first has seen, not from its end', async (t) => {
-    const slow = async (): Promise<Look> => {
+    const slow = async (): Promise<Evaluation> => {
       const seenMs = clock.nowMs;
       clock.nowMs += 200;
       return lookOf(BROKEN, seenMs);
@@ -79,7 +79,7 @@ describe('Agent', () => {
       await bell.next(trigger);
     assert.deepEqual(statuses(published), Array(4).fill('SandboxProven'));
     assert.deepEqual(
-      published.map(({ look }) => `${look.trigger}: ${look.verdict.reason}`),
+      published.map(({ evaluation }) => `${evaluation.trigger}: ${evaluation.verdict.reason}`),
       [
         'start: SandboxProven',
         'file /usr/local/bin/runsc: ShimNotFound',
@@ -118,7 +118,7 @@ describe('Agent', () => {
     void run();
     assert.equal(await bell.next({ kind: 'timer' }), 5_001);
     assert.equal(agent.report?.verdict.reason, 'SandboxProven');
-    assert.deepEqual(agent.report?.look.verdict, {
+    assert.deepEqual(agent.report?.evaluation.verdict, {
       status: 'Unknown',
       reason: 'CheckFailed',
       message: 'the look failed: no memory',
@@ -139,7 +139,7 @@ describe('Agent', () => {
     clock.nowMs += 5_000;
     await bell.next({ kind: 'file', path: '/etc/containerd/config.toml' });
     assert.deepEqual(
-      [agent.report?.provenAt, agent.report?.look.at],
+      [agent.report?.provenAt, agent.report?.evaluation.at],
       ['1970-01-01T00:00:01.000Z', '1970-01-01T00:00:06.000Z'],
     );
   });
@@ -166,7 +166,7 @@ describe('Agent', () => {
 
     const begun = Promise.withResolvers<void>();
     const hanging = (signal: AbortSignal) => {
-      const { promise, reject } = Promise.withResolvers<Look>();
+      const { promise, reject } = Promise.withResolvers<Evaluation>();
       signal.addEventListener('abort', () => reject(signal.reason));
       begun.resolve();
       return promise;
@@ -182,10 +182,10 @@ describe('Agent', () => {
   it('rejects a single round that is aborted', async (t) => {
     const { agent } = await agentOf(t, [(signal) => Promise.reject(signal.reason)]);
     await assert.rejects(
-      agent.round([{ kind: 'start' }], AbortSignal.abort(new Error('stop'))),
+      agent.reconcile([{ kind: 'start' }], AbortSignal.abort(new Error('stop'))),
       /^Error: stop$/,
     );
     const { agent: fine } = await agentOf(t, [READY]);
-    assert.deepEqual((await fine.round([{ kind: 'start' }], NEVER)).publish, READY);
+    assert.deepEqual((await fine.reconcile([{ kind: 'start' }], NEVER)).publish, READY);
   });
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseArguments } from '../../agent/cli.ts';
+import { parseArguments } from '../../agent/text/cli.ts';
 
 const NONE = { once: false, json: false, version: false, help: false };
 

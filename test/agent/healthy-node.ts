@@ -1,5 +1,5 @@
 import type { TestContext } from 'node:test';
-import type { LookOptions } from '../../agent/look.ts';
+import type { EvaluateOptions } from '../../agent/evaluate.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import { sourcesOf } from './checks/fake-node.ts';
 import { tempHost } from './host/temp-host.ts';
@@ -25,7 +25,7 @@ export async function healthy(
   t: TestContext,
   prove: (root: string) => Promise<Outcome>,
   scripts: Readonly<Record<string, Script>> = {},
-): Promise<{ readonly containerd: FakeContainerd; readonly options: LookOptions }> {
+): Promise<{ readonly containerd: FakeContainerd; readonly options: EvaluateOptions }> {
   const { containerd, client } = await fakeContainerd(t, scripts, {
     answerMs: 'Version' in scripts ? 300 : 60_000,
   });

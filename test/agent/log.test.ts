@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import pino from 'pino';
-import { sentenceOf } from '../../agent/log.ts';
+import { sentenceOf } from '../../agent/text/log.ts';
 
 describe('sentenceOf', () => {
   const lines: string[] = [];

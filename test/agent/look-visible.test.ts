@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { type Look, look } from '../../agent/look.ts';
+import { type Evaluation, evaluate } from '../../agent/evaluate.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import { criStatus, fakeCri, loadedRuntime, sourcesOf } from './checks/fake-node.ts';
 import { NEVER } from './healthy-node.ts';
@@ -15,11 +15,11 @@ runtime_type = 'io.containerd.runsc.v1'
 `;
 
 /** A look in a pod that mounts the host's /etc, /usr and /proc, at a node that has gVisor in /opt. */
-async function lookAt(t: TestContext, proof: Outcome, options = {}): Promise<Look> {
+async function lookAt(t: TestContext, proof: Outcome, options = {}): Promise<Evaluation> {
   const host = await mountedHost(t, ['etc', 'usr', 'proc'], { '/etc/containerd/config.toml': CONFIG });
   const runsc = loadedRuntime({ options });
   const sources = sourcesOf('', { host, cri: fakeCri(criStatus('v2.4.2', { runsc })) });
-  return look(
+  return evaluate(
     { sources, prove: async () => proof, compare: async (failed) => failed, now: () => performance.now() },
     NEVER,
   );

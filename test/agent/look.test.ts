@@ -3,7 +3,7 @@ import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { type LookOptions, look } from '../../agent/look.ts';
+import { type EvaluateOptions, evaluate } from '../../agent/evaluate.ts';
 import { healthy, NEVER, RUNSC } from './healthy-node.ts';
 import { askedPaths, processesAmong } from './host/asked-paths.ts';
 import { ALL_HANG } from './proof/containerd-scripts.ts';
@@ -12,7 +12,7 @@ import { PROVEN, unproven } from './reports.ts';
 describe('look', () => {
   it('gathers the facts that its checks learned, and the files that matter', async (t) => {
     const { options } = await healthy(t, async () => PROVEN);
-    const { verdict, facts, watch } = await look(options, NEVER);
+    const { verdict, facts, watch } = await evaluate(options, NEVER);
     assert.equal(verdict.reason, 'SandboxProven');
     assert.deepEqual(facts, { containerd: 'v2.4.2', runsc: 'release-20260223.0', platform: 'systrap' });
     for (const path of [
@@ -26,14 +26,14 @@ describe('look', () => {
 
   it('asks containerd each question once', async (t) => {
     const { containerd, options } = await healthy(t, async () => PROVEN);
-    await look(options, NEVER);
+    await evaluate(options, NEVER);
     assert.deepEqual(containerd.calls.toSorted(), ['PluginInfo', 'Status', 'Version']);
   });
 
   it('reads nothing of processes, so that it costs no more on a node that has thousands', async (t) => {
     const { options } = await healthy(t, async () => PROVEN);
     const asked = askedPaths(t, options.sources.host);
-    await look(options, NEVER);
+    await evaluate(options, NEVER);
     assert.ok(asked.includes('/proc/sys/kernel/osrelease'));
     assert.deepEqual(processesAmong(asked), []);
   });
@@ -45,7 +45,7 @@ describe('look', () => {
       return PROVEN;
     };
     const { containerd, options } = await healthy(t, prove, ALL_HANG);
-    const { verdict, findings, proof } = await look(options, NEVER);
+    const { verdict, findings, proof } = await evaluate(options, NEVER);
     assert.deepEqual([verdict.status, verdict.reason], ['Unknown', 'CheckTimedOut']);
     assert.match(verdict.message, /^containerd's Version: no answer within 0\.3 s$/);
     assert.equal(proof.kind, 'impossible');
@@ -61,7 +61,7 @@ describe('look', () => {
         await chmod(join(root, RUNSC), 0o644);
         return unproven(kind, kind === 'failed' ? 'SandboxFailed' : 'SandboxStuck');
       });
-      const { verdict, findings } = await look(options, NEVER);
+      const { verdict, findings } = await evaluate(options, NEVER);
       assert.equal(verdict.reason, 'RunscNotExecutable');
       assert.equal(findings.filter(({ check }) => check === 'runsc').length, 1);
       assert.equal(containerd.calls.filter((method) => method === 'Version').length, 2);
@@ -79,13 +79,13 @@ describe('look', () => {
         return unproven('failed', 'SandboxFailed');
       });
       if (broken) await chmod(join(options.sources.host.root, RUNSC), 0o644);
-      const { verdict, seenMs } = await look({ ...options, now: () => clock.nowMs }, NEVER);
+      const { verdict, seenMs } = await evaluate({ ...options, now: () => clock.nowMs }, NEVER);
       assert.deepEqual([verdict.reason, seenMs], [broken ? 'RunscNotExecutable' : 'SandboxFailed', when]);
     }
   });
 
   const CONFIG_EDIT = { kind: 'file', path: '/etc/containerd/config.toml' } as const;
-  const proofs: readonly [string, Partial<LookOptions>, 'stands' | 'is made anew'][] = [
+  const proofs: readonly [string, Partial<EvaluateOptions>, 'stands' | 'is made anew'][] = [
     ["only containerd's own configuration was edited", { triggers: [CONFIG_EDIT] }, 'stands'],
     [
       "gVisor's files changed as well",
@@ -114,7 +114,7 @@ describe('look', () => {
     it(`when ${when}, the proof ${then}`, async (t) => {
       const again = { ...PROVEN };
       const { options } = await healthy(t, async () => again);
-      const { verdict, proof } = await look({ ...options, last: PROVEN, ...changes }, NEVER);
+      const { verdict, proof } = await evaluate({ ...options, last: PROVEN, ...changes }, NEVER);
       assert.equal(verdict.reason, 'SandboxProven');
       assert.equal(proof, then === 'stands' ? PROVEN : again);
     });
@@ -123,20 +123,20 @@ describe('look', () => {
   it('lets no proof stand where a check sees a cause', async (t) => {
     const { options } = await healthy(t, async () => unproven('failed', 'SandboxFailed'));
     await chmod(join(options.sources.host.root, RUNSC), 0o644);
-    const { verdict } = await look({ ...options, last: PROVEN, triggers: [CONFIG_EDIT] }, NEVER);
+    const { verdict } = await evaluate({ ...options, last: PROVEN, triggers: [CONFIG_EDIT] }, NEVER);
     assert.deepEqual([verdict.status, verdict.reason], ['False', 'RunscNotExecutable']);
   });
 
   it('lets no proof stand while containerd does not answer', async (t) => {
     const { options } = await healthy(t, async () => PROVEN, ALL_HANG);
-    const { verdict } = await look({ ...options, last: PROVEN, triggers: [CONFIG_EDIT] }, NEVER);
+    const { verdict } = await evaluate({ ...options, last: PROVEN, triggers: [CONFIG_EDIT] }, NEVER);
     assert.deepEqual([verdict.status, verdict.reason], ['Unknown', 'CheckTimedOut']);
   });
 
   it('looks no second time when the cause is known already', async (t) => {
     const { containerd, options } = await healthy(t, async () => unproven('failed', 'SandboxFailed'));
     await chmod(join(options.sources.host.root, RUNSC), 0o644);
-    const { verdict } = await look(options, NEVER);
+    const { verdict } = await evaluate(options, NEVER);
     assert.equal(verdict.reason, 'RunscNotExecutable');
     assert.equal(containerd.calls.filter((method) => method === 'Version').length, 1);
   });
@@ -144,7 +144,7 @@ describe('look', () => {
   it('rejects when its signal is aborted, and only then', async (t) => {
     const { options } = await healthy(t, async () => PROVEN, ALL_HANG);
     const stop = new AbortController();
-    const looking = look(options, stop.signal);
+    const looking = evaluate(options, stop.signal);
     stop.abort(new Error('stop'));
     await assert.rejects(looking, /^Error: stop$/);
   });

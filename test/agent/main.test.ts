@@ -79,7 +79,7 @@ describe("the agent's process", { concurrency: 2 }, () => {
     const report = JSON.parse(stdout) as Report;
     assert.equal(code, 2);
     assert.deepEqual(
-      [report.node, report.verdict.reason, report.look.verdict.reason, report.proof.kind],
+      [report.node, report.verdict.reason, report.evaluation.verdict.reason, report.proof.kind],
       ['node-1', 'ContainerdUnreachable', 'ContainerdUnreachable', 'impossible'],
     );
   });
@@ -88,9 +88,9 @@ describe("the agent's process", { concurrency: 2 }, () => {
     const refused = { RunPodSandbox: refuses('no runtime for "runsc" is configured') };
     const HOST_ROOT = await provenHost(t, refused);
     const { code, stdout } = await run(t, ['--once', '--json'], { HOST_ROOT });
-    const { verdict, look } = JSON.parse(stdout) as Report;
+    const { verdict, evaluation } = JSON.parse(stdout) as Report;
     assert.deepEqual([code, verdict.status, verdict.reason], [1, 'False', 'HandlerNotConfigured']);
-    assert.deepEqual(verdict, look.verdict);
+    assert.deepEqual(verdict, evaluation.verdict);
   });
 
   it('tells in one look which pods are outside of gVisor', async (t) => {
@@ -101,9 +101,9 @@ describe("the agent's process", { concurrency: 2 }, () => {
       PodSandboxStatus: () => ({ info: { info: '{"runtimeType":"io.containerd.runc.v2"}' } }),
     });
     const { pods } = JSON.parse((await run(t, ['--once', '--json'], { HOST_ROOT })).stdout) as Status;
-    assert.deepEqual([pods?.running, pods?.requirementsKnown, pods?.forbidden], [1, false, []]);
+    assert.deepEqual([pods?.running, pods?.requirementsKnown, pods?.violating], [1, false, []]);
     assert.deepEqual(
-      pods?.allowed.map(({ namespace, name }) => `${namespace}/${name}`),
+      pods?.permitted.map(({ namespace, name }) => `${namespace}/${name}`),
       ['eval/plain'],
     );
     const { stdout } = await run(t, ['--once'], { HOST_ROOT });

@@ -14,7 +14,7 @@ describe('a look at a node that', () => {
   it('has nothing of the kind: True SandboxProven, and the memory that takes', async (t) => {
     const { look } = await scene(t);
     const { report, mib } = await look();
-    assert.equal(report.look.verdict.reason, 'SandboxProven', JSON.stringify(report, null, 1));
+    assert.equal(report.evaluation.verdict.reason, 'SandboxProven', JSON.stringify(report, null, 1));
     assert.ok(mib > 0);
     healthyMib = mib;
   });
@@ -24,7 +24,7 @@ describe('a look at a node that', () => {
       const prepared = await scene(t);
       await make(prepared);
       const seen = await prepared.look(env, asNobody);
-      const { status, reason } = seen.report.look.verdict;
+      const { status, reason } = seen.report.evaluation.verdict;
       if (found !== undefined) assert.match(seen.found(found[0]), found[1]);
       assert.equal(`${status} ${reason}`, verdict, JSON.stringify(seen.report, null, 1));
       assert.doesNotMatch(JSON.stringify(seen.report), /hunter2/);
@@ -47,7 +47,7 @@ describe('a look at a node that', () => {
     await once(server, 'listening');
     t.after(() => server.close());
     const { report, mib } = await look();
-    assert.equal(report.look.verdict.reason, 'ContainerdUnreachable');
+    assert.equal(report.evaluation.verdict.reason, 'ContainerdUnreachable');
     assert.ok(mib < healthyMib + MOST_MIB, `${mib} MiB, healthy ${healthyMib} MiB`);
   });
 });

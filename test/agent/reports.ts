@@ -1,4 +1,13 @@
-import { advise, block, type Finding, fail, pass, type Seen, skip, unknown } from '../../agent/finding.ts';
+import {
+  advise,
+  block,
+  type CheckResult,
+  type Finding,
+  fail,
+  pass,
+  skip,
+  unknown,
+} from '../../agent/finding.ts';
 import type { Outcome, Unproven } from '../../agent/proof/outcome.ts';
 import type { Reason } from '../../agent/reasons.ts';
 import type { Report } from '../../agent/report.ts';
@@ -6,7 +15,7 @@ import type { Verdict } from '../../agent/verdict.ts';
 import { witnessOf } from './checks/fake-node.ts';
 
 /** A finding of a check named for its reason, so that tables stay short. */
-export function finding(seen: Seen, check = 'a-check'): Finding {
+export function finding(seen: CheckResult, check = 'a-check'): Finding {
   return { ...seen, check, durationMs: 5 };
 }
 
@@ -19,7 +28,7 @@ export const unseen = (reason: Reason) => finding(unknown(reason, `unknown ${rea
 
 /** A finding of a check whose faults no sandbox shows. */
 export const withheld = (reason: Reason) =>
-  finding({ ...unknown(reason, `unknown ${reason}`), blocking: true } as Seen);
+  finding({ ...unknown(reason, `unknown ${reason}`), blocking: true } as CheckResult);
 
 export const PROVEN: Outcome = {
   kind: 'proven',
@@ -49,7 +58,7 @@ export function reportOf(changes: Partial<Report> = {}): Report {
     node: 'node-1',
     handler: 'runsc',
     verdict,
-    look: { verdict, at: '2026-03-01T10:00:00.000Z', trigger: 'start', durationMs: 900 },
+    evaluation: { verdict, at: '2026-03-01T10:00:00.000Z', trigger: 'start', durationMs: 900 },
     findings: [finding(pass('Linux 6.8.0 on x64'), 'kernel')],
     proof: PROVEN,
     provenAt: '2026-03-01T10:00:00.000Z',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type Settled, type Steady, settle } from '../../agent/settle.ts';
+import { applyHysteresis, type HysteresisResult, type HysteresisState } from '../../agent/hysteresis.ts';
 import type { Verdict } from '../../agent/verdict.ts';
 import { verdictOf } from './reports.ts';
 
@@ -9,54 +9,54 @@ const READY = verdictOf('True', 'SandboxProven');
 const BROKEN = verdictOf('False', 'ShimNotFound');
 const UNSEEN = verdictOf('Unknown', 'ContainerdUnreachable');
 const LIMIT_MS = 600_000;
-const BUSY: Verdict = { ...verdictOf('Unknown', 'SandboxSlow'), excused: true };
+const BUSY: Verdict = { ...verdictOf('Unknown', 'SandboxSlow'), tolerated: true };
 
 describe('settle, on a node under pressure', () => {
-  const HELD: readonly [string, Steady, Verdict, number, Settled][] = [
+  const HELD: readonly [string, HysteresisState, Verdict, number, HysteresisResult][] = [
     [
       'ready cannot be seen for pressure',
       { published: READY },
       BUSY,
       100,
-      { state: { published: READY, excusedSince: 100 }, lookAgainMs: 60_000 },
+      { state: { published: READY, toleratedSince: 100 }, requeueAfterMs: 60_000 },
     ],
     [
       'that holds for ten minutes',
-      { published: READY, excusedSince: 100 },
+      { published: READY, toleratedSince: 100 },
       BUSY,
       LIMIT_MS + 99,
-      { state: { published: READY, excusedSince: 100 }, lookAgainMs: 60_000 },
+      { state: { published: READY, toleratedSince: 100 }, requeueAfterMs: 60_000 },
     ],
     [
       'and no longer',
-      { published: READY, excusedSince: 100 },
+      { published: READY, toleratedSince: 100 },
       BUSY,
       LIMIT_MS + 100,
-      { state: { published: BUSY, excusedSince: 100 }, publish: BUSY, lookAgainMs: 60_000 },
+      { state: { published: BUSY, toleratedSince: 100 }, publish: BUSY, requeueAfterMs: 60_000 },
     ],
     [
       'a failure neither is confirmed by it nor wiped out',
       { published: READY, failingSince: 50 },
       BUSY,
       100_000,
-      { state: { published: READY, failingSince: 50, excusedSince: 100_000 }, lookAgainMs: 60_000 },
+      { state: { published: READY, failingSince: 50, toleratedSince: 100_000 }, requeueAfterMs: 60_000 },
     ],
     [
       'the grace begins when the pressure is over',
-      { published: READY, excusedSince: 0 },
+      { published: READY, toleratedSince: 0 },
       UNSEEN,
       100_000,
-      { state: { published: READY, excusedSince: 0, unknownSince: 100_000 }, lookAgainMs: 5_000 },
+      { state: { published: READY, toleratedSince: 0, unknownSince: 100_000 }, requeueAfterMs: 5_000 },
     ],
     [
       'a pressure that comes and goes prolongs no excuse',
-      { published: READY, excusedSince: 0 },
+      { published: READY, toleratedSince: 0 },
       UNSEEN,
       LIMIT_MS,
       {
-        state: { published: UNSEEN, excusedSince: 0, unknownSince: LIMIT_MS },
+        state: { published: UNSEEN, toleratedSince: 0, unknownSince: LIMIT_MS },
         publish: UNSEEN,
-        lookAgainMs: 5_000,
+        requeueAfterMs: 5_000,
       },
     ],
     [
@@ -64,24 +64,24 @@ describe('settle, on a node under pressure', () => {
       { published: READY, unknownSince: 50 },
       BUSY,
       10_000,
-      { state: { published: READY, excusedSince: 50 }, lookAgainMs: 60_000 },
+      { state: { published: READY, toleratedSince: 50 }, requeueAfterMs: 60_000 },
     ],
     [
       'a proof ends it',
-      { published: READY, excusedSince: 0 },
+      { published: READY, toleratedSince: 0 },
       READY,
       LIMIT_MS,
       { state: { published: READY }, publish: READY },
     ],
     [
       'a failing look ends it too',
-      { published: READY, excusedSince: 0 },
+      { published: READY, toleratedSince: 0 },
       BROKEN,
       LIMIT_MS,
-      { state: { published: READY, failingSince: LIMIT_MS }, lookAgainMs: 500 },
+      { state: { published: READY, failingSince: LIMIT_MS }, requeueAfterMs: 500 },
     ],
   ];
   for (const [name, state, verdict, nowMs, expected] of HELD) {
-    it(name, () => assert.deepEqual(settle(state, verdict, nowMs, PATIENCE), expected));
+    it(name, () => assert.deepEqual(applyHysteresis(state, verdict, nowMs, PATIENCE), expected));
   }
 });

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { Finding } from '../../agent/finding.ts';
+import { applyHysteresis, type HysteresisResult, type HysteresisState } from '../../agent/hysteresis.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
-import { type Settled, type Steady, settle } from '../../agent/settle.ts';
 import { judge, type Verdict } from '../../agent/verdict.ts';
 import {
   advises,
@@ -60,17 +60,18 @@ const patience = fc.record({
   graceMs: fc.integer({ min: 0, max: 90_000 }),
 });
 
-type Step = Settled & { readonly look: Look; readonly verdict: Verdict; readonly nowMs: number };
+type Step = HysteresisResult & { readonly look: Look; readonly verdict: Verdict; readonly nowMs: number };
 
 /** What a sequence of looks leads to, look by look; fractions of a millisecond as a real clock has them. */
-function play(sequence: readonly Look[], patient: typeof PATIENCE, state: Steady = {}): Step[] {
+function play(sequence: readonly Look[], patient: typeof PATIENCE, state: HysteresisState = {}): Step[] {
   let before = state;
   let nowMs = 0.25;
   return sequence.map((look) => {
     nowMs += look.afterMs + 0.125;
     const judged = judge(look.findings, look.outcome);
-    const verdict: Verdict = look.busy && judged.status === 'Unknown' ? { ...judged, excused: true } : judged;
-    const settled = settle(before, verdict, nowMs, patient);
+    const verdict: Verdict =
+      look.busy && judged.status === 'Unknown' ? { ...judged, tolerated: true } : judged;
+    const settled = applyHysteresis(before, verdict, nowMs, patient);
     before = settled.state;
     return { ...settled, look, verdict, nowMs };
   });
@@ -166,10 +167,10 @@ describe('judge and settle, over any sequence of looks', () => {
   it('always say when to look again while something is unsettled, as a time that can be waited for', () => {
     fc.assert(
       fc.property(looks, patience, (sequence, patient) => {
-        for (const { state, verdict, lookAgainMs } of play(sequence, patient)) {
+        for (const { state, verdict, requeueAfterMs } of play(sequence, patient)) {
           const settled = verdict.status !== 'Unknown' && state.published === verdict;
-          assert.equal(lookAgainMs === undefined, settled);
-          if (lookAgainMs !== undefined) assert.ok(lookAgainMs >= 0 && Number.isFinite(lookAgainMs));
+          assert.equal(requeueAfterMs === undefined, settled);
+          if (requeueAfterMs !== undefined) assert.ok(requeueAfterMs >= 0 && Number.isFinite(requeueAfterMs));
         }
       }),
       { numRuns: 1_000 },

@@ -76,7 +76,7 @@ async function measureWith(cluster: Cluster, nodes: number): Promise<string[][]>
     const seenS = (performance.now() - begun) / 1_000;
     const rows = [[`${nodes} nodes: start → all seen`, '', `${seenS.toFixed(1)} s`]];
     const pid = controller.pid ?? 0;
-    await waitFor('timers', 300_000, async () => (await readView()).brake.length === 0 || undefined);
+    await waitFor('timers', 300_000, async () => (await readView()).breaker.length === 0 || undefined);
     await pause(100);
     rows.push(...(await measureIdle(pid, 120)));
     rows.push(...(await measureLoss(kubes, names)));
@@ -181,8 +181,8 @@ async function measureMassFault(kubes: Kubes, names: readonly string[]): Promise
     await kube.patch(`${PODS}/agent-${name}/status`, readiness(false, SOMEBODY), 'strategic');
   });
   await waitFor('the brake', 300_000, async () => {
-    const { brake } = await readView();
-    return brake.some(({ reason }) => reason === 'TooManyLost') || undefined;
+    const { breaker } = await readView();
+    return breaker.some(({ reason }) => reason === 'TooManyLost') || undefined;
   });
   const seconds = (performance.now() - begun) / 1_000;
   await pause(120);

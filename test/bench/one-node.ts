@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CriClient } from '../../agent/cri/client.ts';
+import { CriClient } from '../../agent/containerd/client.ts';
 import { Host } from '../../agent/host/host.ts';
 import { boot } from '../../agent/proof/boot.ts';
 import type { Cluster } from '../../cluster/cluster.ts';

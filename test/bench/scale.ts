@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import pino from 'pino';
-import { mapAtOnce } from '../../agent/async.ts';
+import { pooledMap } from '../../agent/async.ts';
 import { createKube, type Kube, type WatchEvent } from '../../agent/kube/client.ts';
 import { keepWatching } from '../../agent/kube/watch.ts';
 import type { Report } from '../../agent/report.ts';
@@ -35,7 +35,7 @@ export async function measureScale(cluster: Cluster, agents: number): Promise<st
   try {
     const log = pino({ level: 'silent' });
     const place = { admin, access, log, tally };
-    clients = await mapAtOnce(names, AT_ONCE, (node) => simulateAgent(node, place));
+    clients = await pooledMap(names, AT_ONCE, (node) => simulateAgent(node, place));
     const running = clients.map(({ publisher }) => publisher.run(stop.signal));
     const publish = (verdict: Verdict) => {
       for (const { publisher, node } of clients) publisher.publish(reportFor(node, verdict));

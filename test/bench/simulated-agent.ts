@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
+import type { KubeAccess } from '../../agent/kube/client.ts';
 import { createKube, type Kube } from '../../agent/kube/client.ts';
-import type { KubeAccess } from '../../agent/kube/connections.ts';
 import { NodePublisher } from '../../agent/node/publisher.ts';
 
 /** The real publisher of a Node, with a token bound to a pod on that Node. */

@@ -80,7 +80,7 @@ async function take(
   const width = picture.of === 'page' ? WIDTHS[picture.device] : 760;
   const context = await browser.newContext({ viewport: { width, height: 400 }, colorScheme: picture.scheme });
   const page = await context.newPage();
-  const seenMs = Date.parse(SAMPLES[picture.state].look.at);
+  const seenMs = Date.parse(SAMPLES[picture.state].evaluation.at);
   await page.clock.install({ time: new Date(seenMs + 240_000) });
   if (picture.of === 'page') await page.goto(url);
   else

@@ -23,7 +23,7 @@ async function record(cluster: Cluster): Promise<void> {
   await create(cluster, 'logging', ['log-shipper'], false);
   await reach(cluster, ({ pods }) => pods?.running === 4 && pods.requirementsKnown, 'proven');
   await create(cluster, 'evaluations', ['plain', 'grader-x7p2d'], false);
-  await reach(cluster, ({ pods }) => pods?.forbidden.length === 2, 'outside');
+  await reach(cluster, ({ pods }) => pods?.violating.length === 2, 'outside');
   await cluster.kubectl(['-n', 'evaluations', 'delete', 'pod', 'plain', 'grader-x7p2d', '--force']);
   for (const name of [undefined, 'failing']) {
     await breakNode(cluster, node, 'runsc-missing');
@@ -38,8 +38,8 @@ async function record(cluster: Cluster): Promise<void> {
 /** Whether a verdict of that status stands in the Node. */
 const says =
   (status: string) =>
-  ({ written }: Status): boolean =>
-    written?.condition?.status === status;
+  ({ nodeWrites }: Status): boolean =>
+    nodeWrites?.condition?.status === status;
 
 async function create(cluster: Cluster, namespace: string, names: readonly string[], gvisor: boolean) {
   for (const name of names)

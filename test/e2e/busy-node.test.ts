@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { RUNSC } from '../../cluster/node/config.ts';
-import { evaluationPod, READY_PATH, runPod, watchNodes } from '../../cluster/story.ts';
+import { evaluationPod, READY_PATH, runPod, watchLabels } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import { askAgent, waitForNode } from './agents.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
@@ -42,7 +42,7 @@ describe('what a pod can do to the verdict', () => {
     timeout: 300_000,
   }, async () => {
     const labels: string[] = [];
-    const watch = watchNodes(cluster(), [NODE], [READY_PATH], ([label = '']) => labels.push(label));
+    const watch = watchLabels(cluster(), [NODE], [READY_PATH], ([label = '']) => labels.push(label));
     try {
       await fill();
       await waitFor(

@@ -67,9 +67,9 @@ export async function readFleet(cluster: Cluster): Promise<FleetView> {
 /** Waits until the brake is on for this reason, or for none. */
 export async function waitForBrake(cluster: Cluster, reason?: string, timeoutMs = 60_000): Promise<void> {
   await waitFor(`the brake to be ${reason ?? 'off'}`, timeoutMs, async () => {
-    const { brake, current } = await readFleet(cluster);
-    const on = brake.map((each) => each.reason as string);
-    return current && (reason === undefined ? on.length === 0 : on.includes(reason)) ? true : undefined;
+    const { breaker, upToDate } = await readFleet(cluster);
+    const on = breaker.map((each) => each.reason as string);
+    return upToDate && (reason === undefined ? on.length === 0 : on.includes(reason)) ? true : undefined;
   });
 }
 

@@ -3,7 +3,7 @@ import { after, before, describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
-import { evaluationPod, READY_PATH, runPod, watchNodes } from '../../cluster/story.ts';
+import { evaluationPod, READY_PATH, runPod, watchLabels } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
@@ -67,7 +67,7 @@ async function staysReady(act: () => Promise<unknown>): Promise<void> {
       'jsonpath={.metadata.uid}{.status.containerStatuses}',
     ]);
   const labels: string[] = [];
-  const watch = watchNodes(cluster, ['node-1'], [READY_PATH], ([label = '']) => labels.push(label));
+  const watch = watchLabels(cluster, ['node-1'], [READY_PATH], ([label = '']) => labels.push(label));
   const [podBefore, { since }] = [await pod(), saidOf(await readNode(cluster, 'node-1'))];
   try {
     await act();

@@ -218,7 +218,7 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     });
     const hidden = await secrets();
     for (const secret of hidden) assert.ok(report.includes(secret), secret);
-    const { evidence } = (JSON.parse(report) as Status).pods?.forbidden[0] ?? {};
+    const { evidence } = (JSON.parse(report) as Status).pods?.violating[0] ?? {};
     assert.match(evidence ?? '', /^process \d+ is "/);
     const agents = await Promise.all(['node-1', 'node-2'].map((node) => agentOn(cluster, node)));
     const answers = await readAsTenant(

@@ -3,7 +3,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { breakNode } from '../../cluster/faults/break-node.ts';
 import type { FaultName } from '../../cluster/faults/faults.ts';
 import { cgroupOf, removeCgroup } from '../../cluster/machine/cgroups.ts';
-import { evaluationPod, READY_PATH, watchNodes } from '../../cluster/story.ts';
+import { evaluationPod, READY_PATH, watchLabels } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import { DOMAIN } from './agents.ts';
 
@@ -32,7 +32,7 @@ export class NodeHistory {
       CONDITION('GVisorReady', 'reason'),
       '.spec.taints[*].key',
     ];
-    const watch = watchNodes(
+    const watch = watchLabels(
       cluster,
       [node],
       paths,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { sentenceOf } from '../../agent/log.ts';
 import type { Status } from '../../agent/report.ts';
+import { sentenceOf } from '../../agent/text/log.ts';
 import { renderReport } from '../../agent/text/terminal.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { agentOn, askAgentForwarded, DOMAIN } from './agents.ts';

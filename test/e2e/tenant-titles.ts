@@ -29,12 +29,12 @@ const titled = (name: string, title: string): TryPod => ({
   script: retitle(title),
 });
 
-type Told = NonNullable<Status['pods']>['forbidden'][number];
+type Told = NonNullable<Status['pods']>['violating'][number];
 
 /** What a report tells of the pods of the tenant that must run in gVisor and do not. */
 export function toldIn(report: string, { namespace }: Tenant): readonly Told[] {
   const { pods } = JSON.parse(report) as Status;
-  return (pods?.forbidden ?? []).filter((pod) => pod.namespace === namespace);
+  return (pods?.violating ?? []).filter((pod) => pod.namespace === namespace);
 }
 
 /** Makes pods with this title until the agent has read it, and gives what it then tells of that pod. */

@@ -75,7 +75,7 @@ function reportWith(node: string, pod: string): Promise<Status> {
       'jsonpath={.metadata.uid}',
     ]);
     const report = await reportOf(node);
-    return report.pods?.inside.includes(uid) ? report : undefined;
+    return report.pods?.sandboxedUids.includes(uid) ? report : undefined;
   });
 }
 
@@ -93,7 +93,7 @@ async function eventsOn(pod: string): Promise<readonly string[]> {
 
 function isolationOf({ findings }: Report) {
   const finding = findings.find(({ check }) => check === 'isolation');
-  return finding?.status === 'fail' ? `${finding.weight} ${finding.reason}` : finding?.status;
+  return finding?.status === 'fail' ? `${finding.severity} ${finding.reason}` : finding?.status;
 }
 
 for (const node of ['node-1', 'node-2']) {
@@ -176,7 +176,7 @@ for (const node of ['node-1', 'node-2']) {
       const { pods } = await reportWith(node, 'annotated');
       const weak = pods?.weakened.find(({ name }) => name === 'annotated')?.weak;
       assert.deepEqual(
-        weak?.map(({ flag, weight }) => [flag, weight]),
+        weak?.map(({ flag, severity }) => [flag, severity]),
         [['dev.gvisor.internal.checkpoint.path', 'decides']],
       );
       assert.equal(await value(node, 'gvisor_weakened_pods'), 2);

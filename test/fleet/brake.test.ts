@@ -10,27 +10,27 @@ function settled(names: readonly string[] = TEN): Course {
   return new Course(names).pass(600);
 }
 
-describe('the brake', () => {
+describe('the breaker', () => {
   it('holds while the API server is away and three minutes longer, and what heals meanwhile is never withdrawn', () => {
     const course = settled();
     course.followedSinceMs = undefined;
     course.lose(...TEN);
-    assert.deepEqual(course.pass(300).decision?.brake, ['ApiServerAway']);
+    assert.deepEqual(course.pass(300).decision?.breaker, ['ApiServerAway']);
     course.followedSinceMs = course.nowMs;
-    assert.deepEqual(course.pass(100).decision?.brake, ['ApiServerAway', 'TooManyLost']);
+    assert.deepEqual(course.pass(100).decision?.breaker, ['ApiServerAway', 'TooManyLost']);
     course.serve(...TEN);
-    assert.deepEqual(course.pass(100).decision?.brake, []);
+    assert.deepEqual(course.pass(100).decision?.breaker, []);
     assert.deepEqual(course.names, []);
   });
 
   it('does not come on at a start, nor for a watch that was renewed within ten seconds', () => {
     const course = new Course(TEN);
     course.followedSinceMs = undefined;
-    assert.deepEqual(course.pass(60).decision?.brake, [], 'a large fleet takes its time to be read');
+    assert.deepEqual(course.pass(60).decision?.breaker, [], 'a large fleet takes its time to be read');
     course.followedSinceMs = course.nowMs;
-    assert.deepEqual(course.pass(10).decision?.brake, []);
+    assert.deepEqual(course.pass(10).decision?.breaker, []);
     course.followedSinceMs = course.nowMs;
-    assert.deepEqual(course.pass(10).decision?.brake, []);
+    assert.deepEqual(course.pass(10).decision?.breaker, []);
   });
 
   it('lets two of ten go within ten minutes, and holds the third until the first is long ago', () => {
@@ -41,7 +41,7 @@ describe('the brake', () => {
     course.pass(94);
     course.lose(C);
     assert.deepEqual(course.pass(94).names, [A, B]);
-    assert.deepEqual([course.decision?.brake, course.decision?.held], [['TooManyLost'], [C]]);
+    assert.deepEqual([course.decision?.breaker, course.decision?.paused], [['TooManyLost'], [C]]);
     assert.deepEqual(course.pass(620).names, [A, B, C]);
   });
 
@@ -52,7 +52,7 @@ describe('the brake', () => {
       course.pass(10);
     }
     assert.deepEqual(course.pass(900).names, []);
-    assert.equal(course.decision?.held.length, 5);
+    assert.equal(course.decision?.paused.length, 5);
   });
 
   it('lets one of two go, and not the second', () => {
@@ -72,7 +72,7 @@ describe('the brake', () => {
     });
     course.lose(A, B);
     assert.deepEqual(course.pass(120).names, []);
-    assert.deepEqual(course.decision?.brake, ['TooManyLost']);
+    assert.deepEqual(course.decision?.breaker, ['TooManyLost']);
   });
 
   it('counts no withdrawal that is yet to come, which only a forged condition tells of', () => {
@@ -103,8 +103,8 @@ describe('the brake', () => {
       course.pass(120).pods = replace(true);
       course.pass(10);
     }
-    assert.deepEqual(course.decision?.brake, ['RollingOut']);
-    assert.deepEqual(course.pass(300).decision?.brake, []);
+    assert.deepEqual(course.decision?.breaker, ['RollingOut']);
+    assert.deepEqual(course.pass(300).decision?.breaker, []);
     assert.deepEqual(course.names, []);
   });
 });

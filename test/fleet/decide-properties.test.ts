@@ -34,7 +34,7 @@ const STEP = fc.record({
 });
 
 describe('whatever happens to a fleet', () => {
-  it('no more labels go within ten minutes than the brake allows, and each for a reason that stood 90 s', () => {
+  it('no more labels go within ten minutes than the breaker allows, and each for a reason that stood 90 s', () => {
     fc.assert(
       fc.property(fc.array(STEP, { maxLength: 40 }), (steps) => {
         const course = new Course(NAMES);
@@ -45,7 +45,7 @@ describe('whatever happens to a fleet', () => {
           for (let tick = 0; tick < step.seconds / 2; tick++) {
             const before = course.withdrawn.length;
             course.pass(2);
-            const braked = (course.decision?.brake.length ?? 0) > 0;
+            const braked = (course.decision?.breaker.length ?? 0) > 0;
             for (const name of NAMES) {
               const node = course.nodes.find((each) => each.name === name);
               const served = course.pods.some((pod) => pod.node === name && pod.ready);
@@ -53,7 +53,7 @@ describe('whatever happens to a fleet', () => {
               quietMs.set(name, alone ? (quietMs.get(name) ?? 0) + 2_000 : 0);
             }
             const gone = course.withdrawn.slice(before);
-            assert.ok(gone.length === 0 || !braked, 'nothing goes while the brake is on');
+            assert.ok(gone.length === 0 || !braked, 'nothing goes while the breaker is on');
             for (const { name } of gone) assert.ok((quietMs.get(name) ?? 0) >= PATIENCE.goneMs, name);
           }
         }

@@ -124,16 +124,16 @@ describe('the label of an earlier boot', () => {
     });
   }
 
-  it('is withdrawn while the brake is on, on all nodes at once, and does not put it on', () => {
+  it('is withdrawn while the breaker is on, on all nodes at once, and does not put it on', () => {
     const course = settled();
     for (const name of TEN) course.change(name, REBOOTED);
     const free = course.tick();
-    assert.deepEqual([free.rebooted, free.brake], [TEN, []]);
+    assert.deepEqual([free.rebooted, free.breaker], [TEN, []]);
     course.agents = undefined;
     course.followedSinceMs = undefined;
     const braked = course.tick();
     assert.deepEqual(braked.rebooted, TEN);
-    assert.notDeepEqual(braked.brake, []);
+    assert.notDeepEqual(braked.breaker, []);
   });
 
   it('counts as that of a lost agent where nobody noted a boot and no agent comes', () => {
@@ -205,11 +205,11 @@ describe('timers begin anew', () => {
     });
   }
 
-  it('when the brake lifts, so nothing that it held is replayed', () => {
+  it('when the breaker lifts, so nothing that it paused is replayed', () => {
     const course = settled();
     course.agents = undefined;
     course.lose(A);
-    assert.deepEqual(course.pass(300).decision?.held, [A]);
+    assert.deepEqual(course.pass(300).decision?.paused, [A]);
     course.agents = { observed: true, desired: 10, ready: 9 };
     assert.deepEqual(course.pass(88).names, []);
     assert.deepEqual(course.pass(8).names, [A]);

@@ -1,9 +1,9 @@
 import type { AgentPod, AgentSet } from '../../fleet/agents.ts';
-import type { Patience } from '../../fleet/decide.ts';
+import type { Timeouts } from '../../fleet/decide.ts';
 import { type Decision, decide, type Memory, TICK_MS } from '../../fleet/decide.ts';
 import type { FleetNode } from '../../fleet/node.ts';
 
-export const PATIENCE: Patience = {
+export const PATIENCE: Timeouts = {
   goneMs: 90_000,
   nodeAgeMs: 300_000,
   windowMs: 600_000,

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
 import { describe, it, type TestContext } from 'node:test';
-import { AGENT_PORT } from '../../agent/installed.ts';
-import { agentAnswers, Reports } from '../../fleet/reports.ts';
+import { AGENT_PORT } from '../../agent/kube/access.ts';
+import { AgentReports, agentAnswers } from '../../fleet/reports.ts';
 import { waitFor } from '../../hack/run.ts';
 
 /** Agents have one port, so each test has an address of the loopback for its own. */
@@ -29,7 +29,7 @@ async function ask(t: TestContext, address: string, body: string) {
 /** What the agent at an address says when it was asked once. */
 async function wordOf(t: TestContext, address: string) {
   const stop = new AbortController();
-  const reports = new Reports(5_000);
+  const reports = new AgentReports(5_000);
   const pod = { name: 'agent', node: 'node-1', ready: true, revision: 'one', version: '0.1.0', address };
   const running = reports.run(() => [pod], stop.signal);
   t.after(async () => {

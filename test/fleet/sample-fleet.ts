@@ -26,8 +26,8 @@ export function sampleFleet(size: number, changes: Partial<FleetView> = {}): Fle
     pods,
     agents: { observed: true, desired: size, ready: size - 1 },
     word: () => ({ version: '0.1.0', provenAt: SINCE }),
-    brake: [],
-    held: [],
+    breaker: [],
+    paused: [],
   });
   return { ...view, ...changes };
 }

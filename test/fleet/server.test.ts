@@ -4,12 +4,12 @@ import { createServer } from 'node:http';
 import { type AddressInfo, connect, type Server } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { PAGE_POLICY } from '../../agent/page/policy.ts';
-import { createFleetServer, type Shown } from '../../fleet/server.ts';
+import { createFleetServer, type FleetPages } from '../../fleet/server.ts';
 import { waitFor } from '../../hack/run.ts';
 import { askFrom, NETWORK } from '../agent/http/ask-from.ts';
 import { sampleFleet } from './sample-fleet.ts';
 
-const SHOWN: Shown = {
+const SHOWN: FleetPages = {
   view: () => sampleFleet(20),
   select: () => new Set(['node-1', 'node-2']),
   metrics: async () => ({ body: 'gvisor_fleet_current 1\n', type: 'text/plain' }),
@@ -25,7 +25,7 @@ async function serve(t: TestContext, server: Server): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-const fleetOf = (t: TestContext, changes: Partial<Shown> = {}) =>
+const fleetOf = (t: TestContext, changes: Partial<FleetPages> = {}) =>
   serve(t, createFleetServer({ ...SHOWN, ...changes }));
 
 /** An agent that answers this to every path, with this policy. */

@@ -31,8 +31,8 @@ const view = viewFleet({
     if (node === 'proven-9') return { version: '0.1.0', provenAt: '2026-11-25T10:00:00Z' };
     return { version: '0.2.0', provenAt: '2026-11-25T11:00:00Z' };
   },
-  brake: ['TooManyLost'],
-  held: ['alone'],
+  breaker: ['TooManyLost'],
+  paused: ['alone'],
 });
 
 describe('the view of a fleet', () => {
@@ -45,8 +45,8 @@ describe('the view of a fleet', () => {
       pods: [],
       agents: undefined,
       word: () => undefined,
-      brake: [],
-      held: [],
+      breaker: [],
+      paused: [],
     });
     assert.deepEqual(
       Object.entries(releases.gvisor),
@@ -75,7 +75,7 @@ describe('the view of a fleet', () => {
       containerd: { '2.1.4': 8 },
       agent: { '0.1.0': 1, '0.2.0': 7 },
     });
-    assert.deepEqual([view.brake.map(({ reason }) => reason), view.held], [['TooManyLost'], ['alone']]);
+    assert.deepEqual([view.breaker.map(({ reason }) => reason), view.paused], [['TooManyLost'], ['alone']]);
   });
 
   it('takes the pod that is Ready where a node has two', () => {
@@ -85,8 +85,8 @@ describe('the view of a fleet', () => {
       nodes: [nodeOf('alone')],
       agents: undefined,
       word: () => undefined,
-      brake: [],
-      held: [],
+      breaker: [],
+      paused: [],
     };
     for (const order of [pods, pods.toReversed()])
       assert.equal(viewFleet({ ...known, pods: order }).nodes[0]?.agent, 'ready');

@@ -27,7 +27,7 @@ function testsOn(name: NodeName): void {
   const provenAnew = async () => {
     const sinceMs = Date.now();
     const proven = agent().nextReport(
-      (report) => lookBeganMs(report) >= sinceMs && report.look.verdict.status === 'True',
+      (report) => lookBeganMs(report) >= sinceMs && report.evaluation.verdict.status === 'True',
     );
     await touch(node(name));
     await proven;
@@ -43,7 +43,7 @@ function testsOn(name: NodeName): void {
         await randomPause(300);
         await node(name).machine.stopDaemon('containerd', 'KILL');
         // Asked for before it starts: the look may have ended once its start is known here.
-        const proven = agent().nextReport(({ look }) => look.verdict.status === 'True');
+        const proven = agent().nextReport(({ evaluation }) => evaluation.verdict.status === 'True');
         await Promise.all([proven, node(name).startContainerd()]);
       }
       assertNoFlap(agent());
@@ -92,7 +92,7 @@ function testsOn(name: NodeName): void {
         await machine.stopDaemon('containerd');
         await randomPause(1_000);
         await start();
-        await seen.nextReport(({ look }) => look.verdict.status === 'True');
+        await seen.nextReport(({ evaluation }) => evaluation.verdict.status === 'True');
       }
       assertNoFlap(seen);
     } finally {
@@ -113,8 +113,8 @@ function testsOn(name: NodeName): void {
       const begun = await agent().report();
       const edited = agent().nextReport(({ findings }) => findings.some(isRestartPending));
       await node(name).write(CONTAINERD_CONFIG, config.replaceAll('ConfigPath', 'NoConfigPath'));
-      const { verdict, provenAt, look } = await edited;
-      assert.deepEqual([verdict.status, provenAt], ['True', begun?.provenAt], look.trigger);
+      const { verdict, provenAt, evaluation } = await edited;
+      assert.deepEqual([verdict.status, provenAt], ['True', begun?.provenAt], evaluation.trigger);
       const mended = agent().nextReport(({ findings }) => !findings.some(isRestartPending));
       await node(name).write(CONTAINERD_CONFIG, config);
       assert.equal((await mended).provenAt, begun?.provenAt);

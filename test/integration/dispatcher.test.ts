@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import { mapAtOnce } from '../../agent/async.ts';
+import { pooledMap } from '../../agent/async.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import { type ApiUser, certificateUser } from '../e2e/api-user.ts';
 import { type Call, creations, dispatch, FREE, grantDispatcher } from '../e2e/dispatcher-run.ts';
@@ -38,7 +38,7 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
     const nodes = kinds.flatMap((kind, k) =>
       Array.from({ length: kind.count ?? 1 }, (_, at) => nodeOf(`node-${k}-${at}`, kind)),
     );
-    await mapAtOnce(nodes, 20, async (body) => {
+    await pooledMap(nodes, 20, async (body) => {
       const made = await admin({ method: 'POST', path: '/api/v1/nodes', body });
       assert.equal(made.message, '');
       // Admission taints every new Node: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#taintnodesbycondition

@@ -136,7 +136,7 @@ async function expectAdvice(name: NodeName): Promise<void> {
 function hasRestartPending({ findings }: Report): boolean {
   return findings.some(
     (finding) =>
-      finding.status === 'fail' && finding.weight === 'advises' && finding.reason === 'RestartPending',
+      finding.status === 'fail' && finding.severity === 'advises' && finding.reason === 'RestartPending',
   );
 }
 
@@ -146,9 +146,9 @@ async function expectProvenLook(name: NodeName): Promise<void> {
   const sinceMs = Date.now();
   const next = agent.nextReport((report) => lookBeganMs(report) >= sinceMs);
   await touch(node(name));
-  const { look, verdict, proof } = await next;
+  const { evaluation, verdict, proof } = await next;
   assert.deepEqual(
-    [look.verdict.reason, verdict.reason, proof.kind],
+    [evaluation.verdict.reason, verdict.reason, proof.kind],
     ['SandboxProven', 'SandboxProven', 'proven'],
   );
   assert.deepEqual(reasonsOf(agent), ['SandboxProven']);

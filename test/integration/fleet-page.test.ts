@@ -6,8 +6,8 @@ import { useFleetPage } from './fleet-page-browser.ts';
 import { readContrast, readFocus } from './page-probes.ts';
 
 const HELD = sampleFleet(30, {
-  brake: [{ reason: 'TooManyLost', meaning: 'More labelled nodes lost their agents at once.' }],
-  held: ['node-0'],
+  breaker: [{ reason: 'TooManyLost', meaning: 'More labelled nodes lost their agents at once.' }],
+  paused: ['node-0'],
 });
 
 const namesOf = (page: Page) => page.locator('#nodes th').allTextContents();

@@ -63,7 +63,7 @@ export class FleetRun {
   }
 
   get brake(): readonly string[] {
-    return this.fleet.view.brake.map(({ reason }) => reason);
+    return this.fleet.view.breaker.map(({ reason }) => reason);
   }
 
   async stop(): Promise<void> {

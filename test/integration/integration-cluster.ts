@@ -1,6 +1,6 @@
 import { after, before } from 'node:test';
-import type { SandboxState } from '../../agent/cri/client.ts';
-import { CriClient } from '../../agent/cri/client.ts';
+import type { SandboxState } from '../../agent/containerd/client.ts';
+import { CriClient } from '../../agent/containerd/client.ts';
 import { Host } from '../../agent/host/host.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import { Prover } from '../../agent/proof/prover.ts';

@@ -110,7 +110,7 @@ export class OutsideAgent {
       timeoutMs,
       async () => {
         const report = await this.report();
-        return report !== undefined && Date.parse(report.look.at) > since && wanted(report)
+        return report !== undefined && Date.parse(report.evaluation.at) > since && wanted(report)
           ? report
           : undefined;
       },
@@ -146,6 +146,6 @@ export async function touch(node: ClusterNode): Promise<void> {
 }
 
 /** When the look of a report began, wall clock time in milliseconds. */
-export function lookBeganMs({ look }: Pick<Report, 'look'>): number {
-  return Date.parse(look.at) - look.durationMs;
+export function lookBeganMs({ evaluation }: Pick<Report, 'evaluation'>): number {
+  return Date.parse(evaluation.at) - evaluation.durationMs;
 }

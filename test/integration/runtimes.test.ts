@@ -79,7 +79,7 @@ async function see(name: string, variant: Variant): Promise<void> {
   const node = nodes.get(name);
   assert.ok(node !== undefined, 'the cluster is up');
   const report = await lookOnce(node, { HANDLER: handlerOf(variant), ...variant.env });
-  const { verdict } = report.look;
+  const { verdict } = report.evaluation;
   note(node, variant, report);
   const said = [variant.says, ...(variant.elsewhere ?? [])].some(
     ([status, ...reasons]) => verdict.status === status && reasons.includes(verdict.reason),
@@ -116,23 +116,24 @@ async function lookOnce(node: ClusterNode, env: Readonly<Record<string, string>>
 
 function advices({ findings }: Report): readonly string[] {
   return findings.flatMap((finding) =>
-    finding.status === 'fail' && finding.weight === 'advises' ? [finding.reason] : [],
+    finding.status === 'fail' && finding.severity === 'advises' ? [finding.reason] : [],
   );
 }
 
 function note(node: ClusterNode, { what }: Variant, report: Report): void {
-  const { look, proof } = report;
+  const { evaluation, proof } = report;
   const seen = proof.kind === 'proven' ? proof : undefined;
   rows.push([
     what,
     node.spec.containerd,
-    `${look.verdict.status} ${look.verdict.reason}`,
+    `${evaluation.verdict.status} ${evaluation.verdict.reason}`,
     advices(report).join(', '),
     seen?.witness.argv[0] ?? '',
     seen?.witness.runtimePids.join(' ') ?? '',
     seen === undefined ? '' : `${(seen.bootMs / 1_000).toFixed(2)} s`,
   ]);
-  if (process.env.DEBUG !== undefined) console.log(what, JSON.stringify(look.verdict), JSON.stringify(proof));
+  if (process.env.DEBUG !== undefined)
+    console.log(what, JSON.stringify(evaluation.verdict), JSON.stringify(proof));
 }
 
 function indexOf(what: string | undefined): number {

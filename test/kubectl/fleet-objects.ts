@@ -112,12 +112,14 @@ export function statusOf(
     handler: 'runsc',
     sandboxed: true,
     evidence: 'process 813 is "runsc-sandbox" with host-uds=all: pods can open Unix sockets',
-    weak: [{ flag: 'host-uds', value: 'all', weight: 'decides', why: 'pods can open Unix sockets' }] as const,
+    weak: [
+      { flag: 'host-uds', value: 'all', severity: 'decides', why: 'pods can open Unix sockets' },
+    ] as const,
   }));
   return {
     ...reportOf({
       node,
-      look: { ...reportOf().look, at: '2026-03-01T11:59:30Z' },
+      evaluation: { ...reportOf().evaluation, at: '2026-03-01T11:59:30Z' },
       provenAt: '2026-03-01T11:58:00Z',
     }),
     pods: {
@@ -125,11 +127,11 @@ export function statusOf(
       stale: false,
       running: 1,
       requirementsKnown: true,
-      forbidden: outside,
-      allowed: [],
-      untold: [],
+      violating: outside,
+      permitted: [],
+      unknown: [],
       weakened: open,
-      inside: [...(pods.inside ?? []), ...(pods.open ?? [])].map((name) => `uid-${name}`),
+      sandboxedUids: [...(pods.inside ?? []), ...(pods.open ?? [])].map((name) => `uid-${name}`),
     },
     ...changes,
   };

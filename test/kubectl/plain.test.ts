@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { plain, plainValues } from '../../kubectl/output.ts';
+import { sanitize, sanitizeValues } from '../../kubectl/output.ts';
 
 const CASES: readonly (readonly [what: string, text: string, expected: string])[] = [
   ['a colour', 'a\u001b[31mred\u001b[0m', 'ared'],
@@ -15,10 +15,10 @@ const CASES: readonly (readonly [what: string, text: string, expected: string])[
 
 describe('plain', () => {
   for (const [what, text, expected] of CASES)
-    it(`leaves of ${what} what a terminal may be given`, () => assert.equal(plain(text), expected));
+    it(`leaves of ${what} what a terminal may be given`, () => assert.equal(sanitize(text), expected));
 
   it('reaches every text of a value', () => {
     const value = { a: ['x\u001b[2J', { b: 'y\u0007' }], c: 1, d: null, e: true };
-    assert.deepEqual(plainValues(value), { a: ['x', { b: 'y ' }], c: 1, d: null, e: true });
+    assert.deepEqual(sanitizeValues(value), { a: ['x', { b: 'y ' }], c: 1, d: null, e: true });
   });
 });

@@ -1,4 +1,4 @@
-import { run, type Surroundings } from '../../kubectl/command-line.ts';
+import { runPlugin, type Streams } from '../../kubectl/command-line.ts';
 
 /** The moment at which the plugin runs in tests. */
 export const NOW = Date.parse('2026-03-01T12:00:00Z');
@@ -7,7 +7,7 @@ export const NOW = Date.parse('2026-03-01T12:00:00Z');
 export type Ran = { readonly code: number; readonly out: string; readonly err: string };
 
 /** How it is run: in a terminal of so many columns, or in none. */
-export type RunOptions = Partial<Pick<Surroundings, 'ask' | 'signal' | 'now'>> & {
+export type RunOptions = Partial<Pick<Streams, 'ask' | 'signal' | 'now'>> & {
   readonly columns?: number;
   readonly colored?: boolean;
   readonly hear?: (text: string) => void;
@@ -17,7 +17,7 @@ export type RunOptions = Partial<Pick<Surroundings, 'ask' | 'signal' | 'now'>> &
 export async function plugin(words: readonly string[], options: RunOptions = {}): Promise<Ran> {
   const { columns = Number.POSITIVE_INFINITY, colored = false, hear = () => {} } = options;
   let [out, err] = ['', ''];
-  const code = await run(words, {
+  const code = await runPlugin(words, {
     env: process.env,
     now: options.now ?? (() => NOW),
     signal: options.signal ?? new AbortController().signal,

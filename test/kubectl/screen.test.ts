@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { named } from '../../kubectl/known.ts';
-import { ageOf, cutName, cutText, parseTimeout } from '../../kubectl/output.ts';
+import { ageOf, parseTimeout, truncateName, truncateText } from '../../kubectl/output.ts';
 
 describe('what fits a screen', () => {
   it('cuts a text between two words, and a name in its middle', () => {
-    assert.equal(cutText('no shim is there', 12), 'no shim is…');
-    assert.equal(cutText('fits', 4), 'fits');
-    assert.equal(cutName('web-7dfb9965f8-hgttf', 11), 'web-7…hgttf');
-    assert.equal(cutName('short', 5), 'short');
+    assert.equal(truncateText('no shim is there', 12), 'no shim is…');
+    assert.equal(truncateText('fits', 4), 'fits');
+    assert.equal(truncateName('web-7dfb9965f8-hgttf', 11), 'web-7…hgttf');
+    assert.equal(truncateName('short', 5), 'short');
   });
 
   it('names a few, and says how many more there are', () => {

@@ -47,7 +47,7 @@ describe('the alerts on what cannot be seen, on real agents that a real Promethe
     const { name } = await agentOn(cluster(), 'node-1');
     const path = `/api/v1/namespaces/gvisor-ready/pods/${name}:9477/proxy/report`;
     const report = JSON.parse(await cluster().kubectl(['get', '--raw', path])) as Report;
-    assert.equal(report.look.verdict.reason, 'CheckTimedOut');
+    assert.equal(report.evaluation.verdict.reason, 'CheckTimedOut');
     await healNode(cluster(), node('node-1'));
     await resolves('GVisorVerificationStale', 'node-1');
     await resolves('GVisorPodsUnseen', 'node-1');

@@ -75,8 +75,8 @@ describe('the fleet controller withdraws nothing', () => {
     await waitForBrake(cluster(), 'TooManyLost');
     await pause(TIMES.holdS);
     await assertKept(before);
-    const { held, withoutAgent } = await readFleet(cluster());
-    assert.deepEqual([held, withoutAgent], [[...GVISOR_NODES], [...GVISOR_NODES]]);
+    const { paused, withoutAgent } = await readFleet(cluster());
+    assert.deepEqual([paused, withoutAgent], [[...GVISOR_NODES], [...GVISOR_NODES]]);
     assert.match(await askFleet(cluster(), '/metrics'), /^gvisor_fleet_brake\{reason="TooManyLost"\} 1$/m);
     const words = ['get', 'events', '-n', 'gvisor-ready', '--field-selector', 'reason=WithdrawalsHeld'];
     assert.match(await cluster().kubectl([...words, '-o', 'jsonpath={.items[*].message}']), /TooManyLost/);

@@ -136,7 +136,7 @@ describe('the fleet controller with its own token, on a real API server', () => 
     await waitFor('the brake', 20_000, async () => run.brake.includes('TooManyLost') || undefined);
     await pause(14);
     await assertKept(...NAMES);
-    assert.deepEqual(run.fleet.view.held, ['node-1', 'node-2']);
+    assert.deepEqual(run.fleet.view.paused, ['node-1', 'node-2']);
     const held = [
       'get',
       'events',
@@ -176,11 +176,11 @@ describe('the fleet controller with its own token, on a real API server', () => 
   it('withdraws nothing while the API server is away, nor when it is back', async () => {
     const run = await start();
     await cluster().controlPlane.stopDaemon('kube-apiserver', 'KILL');
-    await waitFor('the controller to notice', 20_000, async () => !run.fleet.view.current || undefined);
+    await waitFor('the controller to notice', 20_000, async () => !run.fleet.view.upToDate || undefined);
     await pause(15);
     assert.deepEqual(run.brake, ['ApiServerAway']);
     await cluster().startApiServer();
-    await waitFor('the watches', 60_000, async () => run.fleet.view.current || undefined);
+    await waitFor('the watches', 60_000, async () => run.fleet.view.upToDate || undefined);
     await waitFor('the brake to lift', 20_000, async () => run.brake.length === 0 || undefined);
     await pause(12);
     await assertKept(...NAMES);

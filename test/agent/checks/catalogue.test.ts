@@ -1,19 +1,18 @@
 import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { describe, it } from 'node:test';
+import type { CheckInputs } from '../../../agent/checks/check.ts';
 import { CAUSES, CHECKS, EVIDENCE, runChecks } from '../../../agent/checks/checks.ts';
-import type { Reading } from '../../../agent/checks/reading.ts';
-import { rememberConfigPath } from '../../../agent/containerd/arguments.ts';
+import type { Runtime } from '../../../agent/containerd/client.ts';
 import { readContainerdConfig } from '../../../agent/containerd/config.ts';
-import { readDistribution } from '../../../agent/containerd/distribution.ts';
-import type { Runtime } from '../../../agent/cri/client.ts';
+import { readDistribution, rememberConfigPath } from '../../../agent/containerd/distribution.ts';
 import { criStatus, fakeCri, hostOf, outcome, readingOf, sourcesOf, witnessOf } from './fake-node.ts';
 import { HOSTS } from './fixture-hosts.ts';
 
 /** These speak of what a proof showed, and there is none here. */
 const OF_PROOF = ['isolation', 'limits'];
 
-async function readingFor(name: string, release: string, handler = 'runsc'): Promise<Reading> {
+async function readingFor(name: string, release: string, handler = 'runsc'): Promise<CheckInputs> {
   const host = hostOf(name);
   const distribution = await readDistribution(host);
   const client = { serverPid: async () => 612 };
@@ -34,7 +33,7 @@ describe('the catalogue of checks', () => {
       const seen = findings
         .filter(({ check, status }) => status !== 'pass' && !OF_PROOF.includes(check))
         .map((finding) => {
-          const weight = finding.status === 'fail' ? ` ${finding.weight}` : '';
+          const weight = finding.status === 'fail' ? ` ${finding.severity}` : '';
           const reason = 'reason' in finding ? ` ${finding.reason}` : '';
           return [finding.check, `${finding.status}${weight}${reason}`];
         });

@@ -1,10 +1,10 @@
 import { fileURLToPath } from 'node:url';
 import { status as Code, Metadata } from '@grpc/grpc-js';
-import type { Check } from '../../../agent/checks/reading.ts';
-import { Reading, type Sources } from '../../../agent/checks/reading.ts';
-import type { CriStatus, Runtime, ShimInfo } from '../../../agent/cri/client.ts';
-import { CriError } from '../../../agent/cri/error.ts';
-import type { Seen } from '../../../agent/finding.ts';
+import type { Check } from '../../../agent/checks/check.ts';
+import { CheckInputs, type Sources } from '../../../agent/checks/check.ts';
+import type { CriStatus, Runtime, ShimInfo } from '../../../agent/containerd/client.ts';
+import { CriError } from '../../../agent/containerd/error.ts';
+import type { CheckResult } from '../../../agent/finding.ts';
 import { Host } from '../../../agent/host/host.ts';
 import type { Witness } from '../../../agent/proof/witness.ts';
 import { RunscPrograms } from '../../../agent/runsc/program.ts';
@@ -76,12 +76,12 @@ export function sourcesOf(name: string, changes: Partial<Sources> = {}): Sources
 }
 
 /** A look's reading of these sources. */
-export function readingOf(sources: Sources): Reading {
-  return new Reading(sources, new AbortController().signal);
+export function readingOf(sources: Sources): CheckInputs {
+  return new CheckInputs(sources, new AbortController().signal);
 }
 
 /** What a check sees there, of a proof too if there was one. */
-export function inspect(check: Check, sources: Sources, witness?: Witness): Promise<Seen> {
+export function inspect(check: Check, sources: Sources, witness?: Witness): Promise<CheckResult> {
   return check.inspect(readingOf(sources), witness);
 }
 
@@ -102,7 +102,7 @@ export function witnessOf(changes: Partial<Witness> = {}): Witness {
 }
 
 /** What a check saw in a word or two: "pass", "decides RunscTooOld", "unknown CheckFailed". */
-export function outcome(seen: Seen): string {
+export function outcome(seen: CheckResult): string {
   if (seen.status === 'pass' || seen.status === 'skipped') return seen.status;
-  return `${seen.status === 'fail' ? seen.weight : 'unknown'} ${seen.reason}`;
+  return `${seen.status === 'fail' ? seen.severity : 'unknown'} ${seen.reason}`;
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { handlerRuntime, judgeRuntime, type RuntimeFacts } from '../../../agent/checks/handler-runtime.ts';
-import type { Runtime } from '../../../agent/cri/client.ts';
+import type { Runtime } from '../../../agent/containerd/client.ts';
 import { DEFAULT_RUNSC_CONFIG } from '../../../agent/runsc/config.ts';
 import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import type { Sources } from '../../../agent/checks/reading.ts';
+import type { Sources } from '../../../agent/checks/check.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { criStatus, fakeCri, readingOf, refused, sourcesOf } from './fake-node.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { status as Code } from '@grpc/grpc-js';
+import type { Check } from '../../../agent/checks/check.ts';
 import { runChecks } from '../../../agent/checks/checks.ts';
-import type { Check } from '../../../agent/checks/reading.ts';
 import { pass, skip } from '../../../agent/finding.ts';
 import { outcome, readingOf, refused, sourcesOf } from './fake-node.ts';
 

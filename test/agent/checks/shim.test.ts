@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { judgeShim, shim } from '../../../agent/checks/shim.ts';
-import type { ShimInfo } from '../../../agent/cri/client.ts';
+import type { ShimInfo } from '../../../agent/containerd/client.ts';
 import { fail, pass } from '../../../agent/finding.ts';
-import { LateError } from '../../../agent/host/turns.ts';
+import { LateError } from '../../../agent/host/semaphore.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
 

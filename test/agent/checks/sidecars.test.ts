@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { judgeSidecars, sidecars } from '../../../agent/checks/sidecars.ts';
-import { parseRunscRelease } from '../../../agent/runsc/release.ts';
+import { parseRunscRelease } from '../../../agent/runsc/program.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { fakeRunsc } from '../runsc/fake-runsc.ts';
 import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';

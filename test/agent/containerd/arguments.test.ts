@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { rememberConfigPath } from '../../../agent/containerd/arguments.ts';
-import { readDistribution } from '../../../agent/containerd/distribution.ts';
+import { readDistribution, rememberConfigPath } from '../../../agent/containerd/distribution.ts';
 import { addProcess, type FakeProcess, removeProcess } from '../host/fake-process.ts';
 import { tempHost } from '../host/temp-host.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { readContainerdConfig, resolveConfig } from '../../../agent/containerd/config.ts';
-import { parseContainerdFile } from '../../../agent/containerd/files.ts';
+import { parseContainerdFile } from '../../../agent/containerd/config-files.ts';
 import { TomlFault } from '../../../agent/containerd/toml.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { file, ROOT, RUNC, RUNSC, V1, V2, V3 } from './tables.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { osId, readDistribution } from '../../../agent/containerd/distribution.ts';
-import { LateError } from '../../../agent/host/turns.ts';
+import { LateError } from '../../../agent/host/semaphore.ts';
 import { hostOf } from '../checks/fake-node.ts';
 import { tempHost } from '../host/temp-host.ts';
 

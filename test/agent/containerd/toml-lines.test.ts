@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { TomlLines } from '../../../agent/containerd/toml-lines.ts';
+import { TomlLines } from '../../../agent/containerd/toml.ts';
 
 const TEXT = `# comment
 version = 2

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { loadedRuntimes } from '../../../agent/cri/client.ts';
-import { CriError } from '../../../agent/cri/error.ts';
+import { loadedRuntimes } from '../../../agent/containerd/client.ts';
+import { CriError } from '../../../agent/containerd/error.ts';
 import { GARBAGE, HANGS, refuses } from '../proof/containerd-scripts.ts';
 import { CONFIG, fakeContainerd } from '../proof/fake-containerd.ts';
 

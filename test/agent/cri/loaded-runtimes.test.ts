@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { loadedRuntimes } from '../../../agent/cri/client.ts';
+import { loadedRuntimes } from '../../../agent/containerd/client.ts';
 
 /** As containerd 1.7.34 answers, shortened: field names of the CRI plugin in camel case, its own in capitals. */
 const V1 = {

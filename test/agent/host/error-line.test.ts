@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
-import { errorLine } from '../../../agent/host/error-line.ts';
+import { errorLine } from '../../../agent/sanitize.ts';
 
 describe('errorLine', () => {
   it('prints an error and its causes as one line, nothing twice', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import childProcess from 'node:child_process';
 import { describe, it } from 'node:test';
-import { readNodeFacts } from '../../../agent/host/node-facts.ts';
+import { readSystemFacts } from '../../../agent/host/system.ts';
 import { tempHost } from './temp-host.ts';
 
 const CPUINFO = ['0', '1']
@@ -18,7 +18,7 @@ describe('readNodeFacts', () => {
       '/etc/os-release': 'PRETTY_NAME="Some Linux 1"\n',
       '/proc/sys/kernel/osrelease': '6.8.0\n',
     });
-    const { memoryBytes, ...facts } = await readNodeFacts(host);
+    const { memoryBytes, ...facts } = await readSystemFacts(host);
     assert.ok(Number(memoryBytes) > 0);
     assert.deepEqual(facts, {
       architecture: process.arch,
@@ -35,7 +35,7 @@ describe('readNodeFacts', () => {
   });
 
   it('tells no processor where the host tells none', async (t) => {
-    const { cpu, cores } = await readNodeFacts(await tempHost(t, {}));
+    const { cpu, cores } = await readSystemFacts(await tempHost(t, {}));
     assert.deepEqual([cpu, cores], [undefined, undefined]);
   });
 });

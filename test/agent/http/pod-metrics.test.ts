@@ -49,8 +49,8 @@ describe('PodMetrics', () => {
 
   it('counts weakened pods, and those with a way out as outside gVisor where it is required', async () => {
     const { pods, metrics } = fresh();
-    const weak = (weight: 'decides' | 'advises', namespace: string) => {
-      const how = { flag: 'a', value: 'b', weight, why: 'c' };
+    const weak = (severity: 'decides' | 'advises', namespace: string) => {
+      const how = { flag: 'a', value: 'b', severity, why: 'c' };
       return { ...POD, sandboxed: true, namespace, weak: [how] };
     };
     const weakened = [weak('decides', 'eval'), weak('advises', 'eval'), weak('decides', 'other')];

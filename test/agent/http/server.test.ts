@@ -71,8 +71,15 @@ describe('createAgentServer', () => {
     sandboxed: false,
     evidence,
   };
-  const pods = { at: '', stale: false, running: 2, requirementsKnown: true, forbidden: [tenant], untold: [] };
-  const status = { ...REPORT, pods: { ...pods, allowed: [], weakened: [], inside: ['77aa0c'] } };
+  const pods = {
+    at: '',
+    stale: false,
+    running: 2,
+    requirementsKnown: true,
+    violating: [tenant],
+    unknown: [],
+  };
+  const status = { ...REPORT, pods: { ...pods, permitted: [], weakened: [], sandboxedUids: ['77aa0c'] } };
   const names = ['tenant-a', 'a-job', evidence];
   const all = [...names, '5f0e7a', '77aa0c'];
   const quoted = (text: string) => text.replaceAll('&quot;', '"').replaceAll('\\"', '"');

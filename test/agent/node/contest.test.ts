@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Contest } from '../../../agent/node/writer.ts';
+import { WriteBackoff } from '../../../agent/node/writer.ts';
 
 describe('Contest', () => {
   it('lets a key be written again at once, then after pauses that double up to five minutes', () => {
-    const contest = new Contest();
+    const contest = new WriteBackoff();
     const pauses: number[] = [];
     let now = 0;
     for (let time = 1; time <= 12; time++) {
@@ -19,14 +19,14 @@ describe('Contest', () => {
   });
 
   it('counts what has passed of a pause', () => {
-    const contest = new Contest();
+    const contest = new WriteBackoff();
     for (let time = 0; time < 5; time++) contest.wrote('a', 0);
     assert.equal(contest.waitMs('a', 10_000), 6_000);
     assert.equal(contest.waitMs('a', 20_000), 0);
   });
 
   it('forgets a fight after a quarter of an hour of peace, and keeps keys apart', () => {
-    const contest = new Contest();
+    const contest = new WriteBackoff();
     contest.wrote('a', 0);
     contest.wrote('a', 0);
     assert.equal(contest.waitMs('b', 0), 0);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import pino from 'pino';
 import type { KubeEvent } from '../../../agent/kube/event.ts';
-import { PodReporter } from '../../../agent/node/pod-reporter.ts';
+import { PodReporter } from '../../../agent/node/events.ts';
 import type { Pod } from '../../../agent/pods/pod.ts';
 
 const pod = (name: string): Pod => ({
@@ -43,7 +43,7 @@ describe('PodReporter', () => {
     const told: KubeEvent[] = [];
     const { log, lines } = logOf();
     const reporter = new PodReporter(log, { send: (event) => told.push(event) });
-    const weak = [{ flag: 'host-uds', value: 'all', weight: 'decides', why: 'way out' }] as const;
+    const weak = [{ flag: 'host-uds', value: 'all', severity: 'decides', why: 'way out' }] as const;
     const weakened = { ...pod('a'), handler: 'runsc', sandboxed: true, weak };
     for (let round = 0; round < 2; round++) reporter.publish([], [weakened]);
     reporter.publish([pod('a')], [weakened]);

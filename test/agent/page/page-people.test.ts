@@ -60,10 +60,10 @@ describe('the page, for a tired person', () => {
   it('shows what the Node says, and what keeps the agent from writing there', () => {
     says(SAMPLES.unknown, 'Label gvisor.node-restriction.kubernetes.io/ready false');
     says(READY, 'This agent writes to no Node');
-    says({ ...READY, written: { labels: {}, tainted: false } }, 'Nothing is known to stand there yet');
+    says({ ...READY, nodeWrites: { labels: {}, tainted: false } }, 'Nothing is known to stand there yet');
     const problem = 'the Node could not be written for 7 min: 503 shutting down';
     says(
-      { ...READY, written: { labels: {}, tainted: true, problem } },
+      { ...READY, nodeWrites: { labels: {}, tainted: true, problem } },
       problem,
       'Taint not-ready NoSchedule',
     );

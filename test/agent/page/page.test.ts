@@ -57,7 +57,7 @@ describe('renderPage', () => {
     says(UNSEEN, 'What the last look came to; not published yet', 'ContainerdUnreachable');
     says(UNSEEN, `What to do ${REASONS.ContainerdUnreachable.remedy}`, 'never since the agent started');
     says(UNSEEN, 'No verdict has been published yet');
-    const held = { ...READY, look: BROKEN.look };
+    const held = { ...READY, look: BROKEN.evaluation };
     says(held, 'gVisor works here', 'not published yet', '✗ gVisor does not work here ShimNotFound');
     assert.doesNotMatch(textOf(renderPage(READY)), /not published yet/);
   });
@@ -66,7 +66,7 @@ describe('renderPage', () => {
     for (const [reason, { status, remedy }] of Object.entries(REASONS)) {
       if (status === 'True' || reason === 'AgentStarting') continue;
       const verdict = { status, reason: reason as keyof typeof REASONS, message: 'm' };
-      says({ ...READY, verdict, look: { ...READY.look, verdict } }, `What to do ${remedy}`);
+      says({ ...READY, verdict, evaluation: { ...READY.evaluation, verdict } }, `What to do ${remedy}`);
     }
   });
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Pod } from '../../../agent/pods/pod.ts';
-import { podsOutside } from '../../../agent/pods/pod.ts';
+import { podsReport } from '../../../agent/pods/pod.ts';
 
 const pod = (name: string, sandboxed?: boolean): Pod => ({
   namespace: 'eval',
@@ -18,20 +18,20 @@ describe('podsOutside', () => {
   const seen = { pods: [inside, untold, forbidden, allowed], unsandboxed: [forbidden], weakened, atMs: 0 };
 
   it('tells pods outside of gVisor where it is required from those elsewhere, and from those nobody could tell of', () => {
-    const outside = podsOutside(seen, true, 3_000);
+    const outside = podsReport(seen, true, 3_000);
     assert.deepEqual(outside, {
       at: '1970-01-01T00:00:00.000Z',
       stale: false,
       running: 4,
       requirementsKnown: true,
-      forbidden: [forbidden],
-      allowed: [allowed],
-      untold: [untold],
+      violating: [forbidden],
+      permitted: [allowed],
+      unknown: [untold],
       weakened,
-      inside: ['a'],
+      sandboxedUids: ['a'],
     });
   });
 
   it('is stale once the pods were not read for a while', () =>
-    assert.equal(podsOutside(seen, false, 46_000).stale, true));
+    assert.equal(podsReport(seen, false, 46_000).stale, true));
 });

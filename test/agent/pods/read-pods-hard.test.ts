@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { PodReader } from '../../../agent/pods/read-pods.ts';
+import { PodReader } from '../../../agent/pods/pod-reader.ts';
 import { cgroupOf, type FakeProcess, sandboxArgv } from '../host/fake-process.ts';
 import { GARBAGE, HANGS, refuses, type Script } from '../proof/containerd-scripts.ts';
 import { scene } from '../proof/scene.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { PodReader } from '../../../agent/pods/read-pods.ts';
+import { PodReader } from '../../../agent/pods/pod-reader.ts';
 import { askedPaths, processesAmong } from '../host/asked-paths.ts';
 import { addProcess, type FakeProcess } from '../host/fake-process.ts';
 import { tempHost } from '../host/temp-host.ts';
@@ -98,7 +98,7 @@ describe('PodReader', () => {
     const { reader } = await nodeWith(t, [{ ...GVISOR, annotations }], { 11: { argv } });
     const [pod] = await reader.read(SIGNAL);
     assert.deepEqual(
-      pod?.weak?.map(({ flag, value, weight }) => [flag, value, weight]),
+      pod?.weak?.map(({ flag, value, severity }) => [flag, value, severity]),
       [
         ['host-uds', 'all', 'decides'],
         ['dev.gvisor.internal.tpuproxy', 'true', 'advises'],

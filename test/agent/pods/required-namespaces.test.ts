@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import pino from 'pino';
 import type { Kube, WatchEvent } from '../../../agent/kube/client.ts';
-import { RequiredNamespaces } from '../../../agent/pods/required-namespaces.ts';
+import { RequiredNamespaces } from '../../../agent/pods/namespaces.ts';
 
 const named = (name?: string) => ({ metadata: { name } });
 const told = (type: WatchEvent['type'], name?: string): WatchEvent => ({ type, object: named(name) });

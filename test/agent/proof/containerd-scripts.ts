@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import { fromJSON, type ServiceDefinition } from '@grpc/proto-loader';
-import { SCHEMA } from '../../../agent/cri/schema.ts';
+import { SCHEMA } from '../../../agent/containerd/schema.ts';
 
 const DEFINITIONS = fromJSON(SCHEMA.toJSON(), { longs: Number, enums: String, defaults: true });
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { Server, ServerCredentials, status } from '@grpc/grpc-js';
-import { CriClient } from '../../../agent/cri/client.ts';
+import { CriClient } from '../../../agent/containerd/client.ts';
 import { type Refusal, type Request, type Script, SERVICES } from './containerd-scripts.ts';
 import { FakeSandboxes } from './fake-sandboxes.ts';
 

@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import type { CriClient } from '../../../agent/cri/client.ts';
+import type { CriClient } from '../../../agent/containerd/client.ts';
 import type { Host } from '../../../agent/host/host.ts';
 import { type BootOptions, boot } from '../../../agent/proof/boot.ts';
 import type { Outcome } from '../../../agent/proof/outcome.ts';

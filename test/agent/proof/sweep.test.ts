@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { CriClient } from '../../../agent/cri/client.ts';
+import type { CriClient } from '../../../agent/containerd/client.ts';
 import { OWNER, PROBE_LABELS, sweepForgotten, sweepSandboxes } from '../../../agent/proof/sandbox.ts';
 import { refuses } from './containerd-scripts.ts';
 import { NEVER, POD, scene } from './scene.ts';

@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { CriClient } from '../../../agent/cri/client.ts';
+import { CriClient } from '../../../agent/containerd/client.ts';
 import { boot } from '../../../agent/proof/boot.ts';
 import type { Outcome } from '../../../agent/proof/outcome.ts';
 import { tempHost } from '../host/temp-host.ts';

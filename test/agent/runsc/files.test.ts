@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { LateError } from '../../../agent/host/turns.ts';
-import { FOLDERS, findProgram } from '../../../agent/runsc/files.ts';
+import { LateError } from '../../../agent/host/semaphore.ts';
+import { FOLDERS, findProgram } from '../../../agent/runsc/program.ts';
 import { tempHost } from '../host/temp-host.ts';
 
 describe('findProgram', () => {

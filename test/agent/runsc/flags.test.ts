@@ -70,9 +70,9 @@ describe('weaknessesOf', () => {
     ['a-flag-of-next-year', 'false', 'advises'],
     ['constructor', 'true', 'advises'],
   ];
-  for (const [flag, value, weight] of FLAGS) {
-    it(`says that ${flag}=${value} ${weight}`, () => {
-      assert.equal(weaknessesOf(new Map([[flag, value]]))[0]?.weight ?? 'nothing', weight);
+  for (const [flag, value, severity] of FLAGS) {
+    it(`says that ${flag}=${value} ${severity}`, () => {
+      assert.equal(weaknessesOf(new Map([[flag, value]]))[0]?.severity ?? 'nothing', severity);
     });
   }
 
@@ -108,9 +108,12 @@ describe('weaknessesOf', () => {
     // A flag counts by the arguments of the sandbox alone: runsc refuses those that annotations may not set.
     ['dev.gvisor.flag.network', 'host', 'nothing'],
   ];
-  for (const [annotation, value, weight] of ANNOTATIONS) {
-    it(`says that the annotation ${annotation}=${value} ${weight}`, () => {
-      assert.equal(weaknessesOf(new Map(), new Map([[annotation, value]]))[0]?.weight ?? 'nothing', weight);
+  for (const [annotation, value, severity] of ANNOTATIONS) {
+    it(`says that the annotation ${annotation}=${value} ${severity}`, () => {
+      assert.equal(
+        weaknessesOf(new Map(), new Map([[annotation, value]]))[0]?.severity ?? 'nothing',
+        severity,
+      );
     });
   }
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { compareReleases, parseRunscRelease } from '../../../agent/runsc/release.ts';
+import { compareReleases, parseRunscRelease } from '../../../agent/runsc/program.ts';
 
 describe('parseRunscRelease', () => {
   const FORMS: readonly (readonly [string, readonly [number, number] | undefined])[] = [

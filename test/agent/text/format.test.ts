@@ -43,13 +43,13 @@ describe('toneOf', () => {
   const table: readonly (readonly [finding: Finding, proven: boolean, tone: string])[] = [
     [{ ...base, status: 'pass' }, false, 'pass'],
     [{ ...base, status: 'unknown', reason: 'CheckFailed' }, true, 'unknown'],
-    [{ ...fault, weight: 'explains' }, false, 'fail'],
-    [{ ...fault, weight: 'explains' }, true, 'warning'],
-    [{ ...fault, weight: 'decides' }, true, 'fail'],
-    [{ ...fault, weight: 'advises' }, false, 'warning'],
+    [{ ...fault, severity: 'explains' }, false, 'fail'],
+    [{ ...fault, severity: 'explains' }, true, 'warning'],
+    [{ ...fault, severity: 'decides' }, true, 'fail'],
+    [{ ...fault, severity: 'advises' }, false, 'warning'],
   ];
   for (const [finding, proven, tone] of table)
-    it(`is ${tone} for ${'weight' in finding ? finding.weight : finding.status}, proven ${proven}`, () =>
+    it(`is ${tone} for ${'severity' in finding ? finding.severity : finding.status}, proven ${proven}`, () =>
       assert.equal(toneOf(finding, proven), tone));
 });
 

@@ -10,7 +10,7 @@ describe('nextSteps', () => {
   it('begins with containerd where it is absent, before what its absence hides', () => {
     const unseen = reportOf({
       verdict: verdictOf('False', 'HandlerNotConfigured'),
-      look: { ...reportOf().look, verdict: verdictOf('Unknown', 'ContainerdUnreachable') },
+      evaluation: { ...reportOf().evaluation, verdict: verdictOf('Unknown', 'ContainerdUnreachable') },
       findings: [
         finding(pass('Linux'), 'kernel'),
         finding(unknown('ContainerdUnreachable', 'connect ENOENT'), 'containerd'),
@@ -67,7 +67,7 @@ describe('sinceOf', () => {
       condition: { type: '', status, reason: '', message: '', lastHeartbeatTime: '', lastTransitionTime },
     });
     const ready = reportOf({ history: [at('True', 1)] });
-    assert.equal(sinceOf({ ...ready, written: of('True') }), lastTransitionTime);
-    assert.equal(sinceOf({ ...ready, written: of('False') }), '2026-03-01T10:01:00.000Z');
+    assert.equal(sinceOf({ ...ready, nodeWrites: of('True') }), lastTransitionTime);
+    assert.equal(sinceOf({ ...ready, nodeWrites: of('False') }), '2026-03-01T10:01:00.000Z');
   });
 });

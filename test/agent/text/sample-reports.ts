@@ -17,7 +17,7 @@ export const READY: Report = {
   node: 'node-1',
   handler: 'runsc',
   verdict: { status: 'True', reason: 'SandboxProven', message: PROVEN },
-  look: {
+  evaluation: {
     verdict: { status: 'True', reason: 'SandboxProven', message: PROVEN },
     at: AT,
     trigger: 'timer',
@@ -49,7 +49,7 @@ const NO_BOOT =
 export const BROKEN: Report = {
   ...READY,
   verdict: { status: 'False', reason: 'ShimNotFound', message: `${NO_SHIM}; ${NO_BOOT}` },
-  look: {
+  evaluation: {
     verdict: { status: 'False', reason: 'ShimNotFound', message: `${NO_SHIM}; ${NO_BOOT}` },
     at: '2026-11-24T17:20:03.118Z',
     trigger: 'file /usr/local/bin/containerd-shim-runsc-v1',
@@ -80,7 +80,7 @@ const { provenAt: _, ...NEVER_PROVEN } = READY;
 export const UNSEEN: Report = {
   ...NEVER_PROVEN,
   verdict: STARTING,
-  look: { verdict: UNREACHABLE, at: AT, trigger: 'start', durationMs: 20 },
+  evaluation: { verdict: UNREACHABLE, at: AT, trigger: 'start', durationMs: 20 },
   findings: FINDINGS.map(({ check, durationMs }) => ({
     check,
     durationMs,
@@ -102,14 +102,19 @@ export const HOSTILE: Report = {
   node: EVIL,
   handler: EVIL,
   verdict: { ...BROKEN.verdict, message: EVIL },
-  look: { ...BROKEN.look, verdict: { ...UNREACHABLE, message: EVIL_WORD }, at: EVIL, trigger: EVIL },
+  evaluation: {
+    ...BROKEN.evaluation,
+    verdict: { ...UNREACHABLE, message: EVIL_WORD },
+    at: EVIL,
+    trigger: EVIL,
+  },
   findings: [
     ...BROKEN.findings,
     {
       check: EVIL,
       durationMs: 1,
       status: 'fail',
-      weight: 'explains',
+      severity: 'explains',
       reason: 'CheckFailed',
       message: EVIL_WORD,
       evidence: [{ file: EVIL, line: 1, value: EVIL }, { value: EVIL_WORD }],

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Written } from '../../../agent/node/object.ts';
+import type { NodeWrites } from '../../../agent/node/object.ts';
 import type { Pod } from '../../../agent/pods/pod.ts';
 import type { Status } from '../../../agent/report.ts';
 import type { Verdict } from '../../../agent/verdict.ts';
@@ -10,7 +10,7 @@ import { READY } from './sample-reports.ts';
 
 const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
 
-function writtenOf({ status, reason, message }: Verdict, lastTransitionTime: string): Written {
+function writtenOf({ status, reason, message }: Verdict, lastTransitionTime: string): NodeWrites {
   const type = 'GVisorReady';
   return {
     labels: {
@@ -54,7 +54,7 @@ const broken = (id: string) =>
 export const EXPLAINED: Status = {
   ...READY,
   verdict: broken(FIRST),
-  look: {
+  evaluation: {
     verdict: broken(SECOND),
     at: AT,
     trigger: 'file /usr/local/bin/runsc',
@@ -66,7 +66,7 @@ export const EXPLAINED: Status = {
           check: 'runsc',
           durationMs: 31,
           status: 'fail',
-          weight: 'explains',
+          severity: 'explains',
           reason: 'RunscNotFound',
           message: NO_RUNSC,
           evidence: [{ value: 'looked in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin' }],
@@ -76,7 +76,7 @@ export const EXPLAINED: Status = {
             check: 'handler-current',
             durationMs: 26,
             status: 'fail',
-            weight: 'advises',
+            severity: 'advises',
             reason: 'RestartPending',
             message: 'The handler "runsc" was edited after containerd started',
             evidence: [{ file: '/etc/containerd/config.toml', line: 22, value: 'ConfigPath' }],
@@ -91,7 +91,7 @@ export const EXPLAINED: Status = {
     ...READY.history.slice(2),
   ],
   ...(SAMPLES.proven.pods === undefined ? {} : { pods: SAMPLES.proven.pods }),
-  written: writtenOf(broken(FIRST), '2026-11-24T17:20:03Z'),
+  nodeWrites: writtenOf(broken(FIRST), '2026-11-24T17:20:03Z'),
 };
 
 /** A node with more pods outside of gVisor than anybody reads. */
@@ -102,10 +102,10 @@ export const FLOODED: Status = {
     stale: false,
     running: 110,
     requirementsKnown: true,
-    forbidden: Array.from({ length: 50 }, (_, index) => pod('eval', `plain-${index}`, 3000 + index)),
-    allowed: Array.from({ length: 60 }, (_, index) => pod('kube-system', `daemon-${index}`, 4000 + index)),
-    untold: [],
+    violating: Array.from({ length: 50 }, (_, index) => pod('eval', `plain-${index}`, 3000 + index)),
+    permitted: Array.from({ length: 60 }, (_, index) => pod('kube-system', `daemon-${index}`, 4000 + index)),
+    unknown: [],
     weakened: [],
-    inside: [],
+    sandboxedUids: [],
   },
 };

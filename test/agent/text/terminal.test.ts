@@ -134,14 +134,14 @@ describe('renderReport', () => {
   });
 
   it('names the pods in a weakened sandbox, as a fault only where they have a way out', () => {
-    const weakened = (weight: 'decides' | 'advises') => {
-      const weak = [{ flag: 'host-uds', value: 'all', weight, why: 'way out' }];
+    const weakened = (severity: 'decides' | 'advises') => {
+      const weak = [{ flag: 'host-uds', value: 'all', severity, why: 'way out' }];
       const evidence = 'process 8 is "runsc-sandbox" with host-uds=all: way out';
       return { namespace: 'eval', name: 'a', uid: 'u', handler: 'runsc', sandboxed: true, weak, evidence };
     };
-    const withPods = (status: Status, weight: 'decides' | 'advises') =>
+    const withPods = (status: Status, severity: 'decides' | 'advises') =>
       renderReport(
-        { ...status, pods: status.pods && { ...status.pods, weakened: [weakened(weight)] } },
+        { ...status, pods: status.pods && { ...status.pods, weakened: [weakened(severity)] } },
         SCREEN,
       );
     assert.match(

@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { Bell } from '../../../agent/trigger/bell.ts';
+import { EventQueue } from '../../../agent/trigger/event-queue.ts';
 import { collect } from '../collect.ts';
 
 const NEVER = new AbortController().signal;
 
 /** A bell on mocked time, and a way to let time pass in steps that leave room for what waits. */
-function bellOf(t: TestContext, changes: Partial<ConstructorParameters<typeof Bell>[0]> = {}) {
+function bellOf(t: TestContext, changes: Partial<ConstructorParameters<typeof EventQueue>[0]> = {}) {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
-  const bell = new Bell<string>({
-    quietMs: 50,
-    longestMs: 500,
+  const bell = new EventQueue<string>({
+    debounceMs: 50,
+    maxDelayMs: 500,
     burst: 3,
     refillMs: 4_000,
     now: () => Date.now(),
@@ -53,7 +53,7 @@ describe('Bell', () => {
 
   it('keeps nothing of waits in which nothing rang', async () => {
     const now = () => performance.now();
-    const bell = new Bell<string>({ quietMs: 50, longestMs: 500, burst: 3, refillMs: 0, now });
+    const bell = new EventQueue<string>({ debounceMs: 50, maxDelayMs: 500, burst: 3, refillMs: 0, now });
     const waits = async (many: number) => {
       for (let wait = 0; wait < many; wait++) await bell.wait(0, NEVER);
       // What is behind weak references goes some turns later.
@@ -71,9 +71,9 @@ describe('Bell', () => {
   it('asks the clock once for what it compares and waits for', async (t) => {
     const warned = t.mock.method(process, 'emitWarning', () => {});
     let nowMs = 0;
-    const bell = new Bell<string>({
-      quietMs: 3,
-      longestMs: 500,
+    const bell = new EventQueue<string>({
+      debounceMs: 3,
+      maxDelayMs: 500,
       burst: 3,
       refillMs: 0,
       now: () => {
@@ -81,7 +81,7 @@ describe('Bell', () => {
         return nowMs;
       },
     });
-    bell.ring('file');
+    bell.push('file');
     assert.deepEqual(await bell.wait(1_000, NEVER), ['file']);
     assert.equal(warned.mock.callCount(), 0, 'a time to wait was negative');
   });
@@ -89,7 +89,7 @@ describe('Bell', () => {
   it('makes one look of 10,000 rings, with each word once', async (t) => {
     const { bell, pass, wait } = bellOf(t);
     const { ended } = wait(60_000);
-    for (let ring = 0; ring < 10_000; ring++) bell.ring(`file ${ring % 3}`);
+    for (let ring = 0; ring < 10_000; ring++) bell.push(`file ${ring % 3}`);
     await pass(50);
     assert.deepEqual(ended, { words: ['file 0', 'file 1', 'file 2'], atMs: 50 });
     const next = wait(1_000);
@@ -100,7 +100,7 @@ describe('Bell', () => {
 
   it('hears a ring from before the wait', async (t) => {
     const { bell, pass, wait } = bellOf(t);
-    bell.ring('early');
+    bell.push('early');
     const { ended } = wait(60_000);
     await pass(50);
     assert.deepEqual(ended.words, ['early']);
@@ -110,7 +110,7 @@ describe('Bell', () => {
     const { bell, pass, wait } = bellOf(t);
     const { ended } = wait(60_000);
     for (let ring = 0; ring < 100; ring++) {
-      bell.ring('busy');
+      bell.push('busy');
       await pass(10);
       if (ended.atMs !== undefined) break;
     }
@@ -120,7 +120,7 @@ describe('Bell', () => {
   it('answers a burst at once, then one ring each refill, and a burst again after a rest', async (t) => {
     const { bell, pass, wait } = bellOf(t);
     const answeredAt = async () => {
-      bell.ring('again');
+      bell.push('again');
       const { ended } = wait(600_000);
       while (ended.atMs === undefined) await pass(50, 50);
       return ended.atMs;
@@ -137,10 +137,10 @@ describe('Bell', () => {
 
   it('keeps its deadline although a ring is held back', async (t) => {
     const { bell, pass, wait } = bellOf(t, { burst: 1 });
-    bell.ring('first');
+    bell.push('first');
     wait(600_000);
     await pass(50);
-    bell.ring('held back');
+    bell.push('held back');
     const due = wait(500);
     await pass(490);
     assert.deepEqual(due.ended, {});
@@ -157,7 +157,7 @@ describe('Bell', () => {
     assert.equal((idle.ended.error as Error).name, 'AbortError');
 
     const gathering = wait(60_000, stops[1].signal);
-    bell.ring('one');
+    bell.push('one');
     await pass(10);
     stops[1].abort();
     await gathering.done;
@@ -166,7 +166,7 @@ describe('Bell', () => {
     const answered = wait(60_000);
     await pass(100);
     assert.deepEqual(answered.ended.words, ['one']);
-    bell.ring('two');
+    bell.push('two');
     const held = wait(60_000, stops[2].signal);
     await pass(1_000);
     assert.deepEqual(held.ended, {});

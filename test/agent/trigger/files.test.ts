@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { LateError } from '../../../agent/host/turns.ts';
+import { LateError } from '../../../agent/host/semaphore.ts';
 import { FileTrigger } from '../../../agent/trigger/files.ts';
 import { waitFor } from '../../../hack/run.ts';
 import { tempHost } from '../host/temp-host.ts';

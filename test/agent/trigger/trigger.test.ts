@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { isChange, type Trigger, triggerText } from '../../../agent/trigger/trigger.ts';
+import { isChange, type Trigger, triggerText } from '../../../agent/trigger/event-queue.ts';
 
 describe('isChange', () => {
   const table: readonly [Trigger, boolean][] = [

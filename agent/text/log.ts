@@ -1,6 +1,6 @@
 import pino, { type Logger } from 'pino';
-import type { Config } from './config.ts';
-import { harmlessLine } from './harmless.ts';
+import type { Config } from '../config.ts';
+import { sanitizeLine } from '../sanitize.ts';
 
 /**
  * The agent's log: JSON, a line each, on standard output. For people, and beside the answer of a single look, it is
@@ -26,5 +26,5 @@ export function sentenceOf(line: string): string {
   );
   const cause = err?.message === undefined ? '' : `: ${err.message}`;
   const sentence = `! ${msg ?? ''}${cause}${details.length === 0 ? '' : ` (${details.join(', ')})`}`;
-  return `${harmlessLine(sentence)}\n`;
+  return `${sanitizeLine(sentence)}\n`;
 }

@@ -1,12 +1,12 @@
 import { posix } from 'node:path';
+import type { CriClient } from '../containerd/client.ts';
 import { ASSUMED, type HandlerRuntime, optionOf, readContainerdConfig } from '../containerd/config.ts';
-import type { CriClient } from '../cri/client.ts';
-import type { Seen } from '../finding.ts';
+import type { CheckResult } from '../finding.ts';
 import type { Host } from '../host/host.ts';
 import type { Witness } from '../proof/witness.ts';
 import { DEFAULT_RUNSC_CONFIG, readRunscConfig } from '../runsc/config.ts';
-import { FOLDERS, findProgram, isRuncType, shimOf } from '../runsc/files.ts';
 import type { RunscPrograms } from '../runsc/program.ts';
+import { FOLDERS, findProgram, isRuncType, shimOf } from '../runsc/program.ts';
 
 /** What a look reads: the node's files, its containerd, and what the settings ask for. */
 export type Sources = {
@@ -33,7 +33,7 @@ export type Sources = {
  * What one look reads of a handler, each thing once, when the first check asks for it: so all checks speak of the same
  * answer. A question that was refused is refused again; none is asked of a containerd that has left one unanswered.
  */
-export class Reading {
+export class CheckInputs {
   readonly sources: Sources;
   /** Where programs are looked for. */
   readonly folders: readonly string[];
@@ -113,7 +113,7 @@ function once<T>(ask: () => Promise<T>): () => Promise<T> {
 export type Check = {
   readonly id: string;
   readonly title: string;
-  readonly inspect: (reading: Reading, witness: Witness | undefined) => Promise<Seen>;
+  readonly inspect: (reading: CheckInputs, witness: Witness | undefined) => Promise<CheckResult>;
   /** Whether a node is ready only if this check could look, because a sandbox does not reveal what it looks for. */
   readonly required?: (sources: Sources) => boolean;
 };

@@ -12,7 +12,7 @@ export class LateError extends Error {
  * File operations that take turns, because one that never returns holds a thread of libuv's four. Who must not wait for
  * what another stalls has turns of its own; three can be afforded.
  */
-export class Turns {
+export class Semaphore {
   readonly #answerMs: number;
   /** Ends when the operation before has returned, or was given up. */
   #last: Promise<void> = Promise.resolve();
@@ -24,7 +24,7 @@ export class Turns {
   }
 
   /** Does one piece of work with a file in its turn, and gives up on it after `answerMs`; rejects at once while another is out. */
-  async take<T>(path: string, work: () => Promise<T>): Promise<T> {
+  async run<T>(path: string, work: () => Promise<T>): Promise<T> {
     const before = this.#last;
     const { promise, resolve: end } = Promise.withResolvers<void>();
     this.#last = promise;

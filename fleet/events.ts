@@ -1,16 +1,16 @@
 import type { Logger } from 'pino';
-import { DAEMON_SET, NAMESPACE } from '../agent/installed.ts';
+import { DAEMON_SET, NAMESPACE } from '../agent/kube/access.ts';
 import type { Kube } from '../agent/kube/client.ts';
 import { eventObject, eventsPath, type KubeEvent } from '../agent/kube/event.ts';
 import type { Decision } from './decide.ts';
-import { BRAKE_REASONS, type BrakeReason } from './decide.ts';
+import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
 import type { FleetNode } from './node.ts';
 
 /** Under which name events are created; the admission policy holds the same. */
 const COMPONENT = 'gvisor-ready-fleet';
 
 /** Creates events; one that cannot be created is logged, because the metric and the page say the same. */
-export class Teller {
+export class FleetEvents {
   readonly #kube: Kube;
   readonly #log: Logger;
 
@@ -30,15 +30,15 @@ export class Teller {
   }
 
   /** Tells in log and events when the brake came on or lifted. A rollout is no news: it makes no event. */
-  ofBrake(last: readonly BrakeReason[], { brake, held }: Pick<Decision, 'brake' | 'held'>): void {
-    for (const reason of brake) {
+  ofBreaker(last: readonly BreakerReason[], { breaker, paused }: Pick<Decision, 'breaker' | 'paused'>): void {
+    for (const reason of breaker) {
       if (last.includes(reason)) continue;
-      this.#log.warn({ reason, held }, 'withdrawals are held');
+      this.#log.warn({ reason, paused }, 'withdrawals are held');
       if (reason === 'RollingOut') continue;
-      const message = `${reason}: ${BRAKE_REASONS[reason]} No label is withdrawn.`;
+      const message = `${reason}: ${BREAKER_REASONS[reason]} No label is withdrawn.`;
       this.#ofFleet('Warning', 'WithdrawalsHeld', message);
     }
-    if (brake.length > 0 || last.length === 0) return;
+    if (breaker.length > 0 || last.length === 0) return;
     this.#log.info({ was: last }, 'withdrawals are no longer held; all timers restart');
     if (last.some((reason) => reason !== 'RollingOut'))
       this.#ofFleet('Normal', 'WithdrawalsFree', `${last.join(', ')} ended. All timers restart.`);

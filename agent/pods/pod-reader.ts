@@ -1,11 +1,10 @@
-import { mapAtOnce } from '../async.ts';
-import type { CriClient, ListedSandbox } from '../cri/client.ts';
-import type { CallOptions } from '../cri/connection.ts';
-import { CriError } from '../cri/error.ts';
-import { errorLine } from '../host/error-line.ts';
+import { pooledMap } from '../async.ts';
+import type { CallOptions, CriClient, ListedSandbox } from '../containerd/client.ts';
+import { CriError } from '../containerd/error.ts';
 import type { Host } from '../host/host.ts';
 import { isOfSandbox, readProcess } from '../host/process.ts';
 import { isBelow, isProbe } from '../proof/sandbox.ts';
+import { errorLine } from '../sanitize.ts';
 import { isDoubtful, judgeSandbox, type Pod } from './pod.ts';
 
 /** How many sandboxes are asked about at a time. */
@@ -33,7 +32,7 @@ export class PodReader {
     const items = await this.#client.listSandboxes('SANDBOX_READY', { signal });
     const pods = items.filter((sandbox) => sandbox.metadata !== null && !isProbe(sandbox));
     const known = new Map<string, Pod>();
-    const found = await mapAtOnce(pods, AT_ONCE, async (listed) => {
+    const found = await pooledMap(pods, AT_ONCE, async (listed) => {
       const earlier = this.#known.get(listed.id);
       const { pod, seen } = earlier ? { pod: earlier, seen: true } : await this.#ask(listed, { signal });
       // Without a look at its process it is a guess, and is asked again.

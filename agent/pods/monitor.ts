@@ -1,22 +1,19 @@
 import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
-import type { CriClient } from './cri/client.ts';
-import { errorLine } from './host/error-line.ts';
-import type { Host } from './host/host.ts';
-import type { Metrics } from './http/metrics.ts';
-import type { ApiPublisher } from './node/api.ts';
-import { PodReporter } from './node/pod-reporter.ts';
+import type { CriClient } from '../containerd/client.ts';
+import type { Host } from '../host/host.ts';
+import { errorLine } from '../sanitize.ts';
+import type { RequiredNamespaces } from './namespaces.ts';
 import {
-  MOST_READ_MS,
+  MAX_READ_INTERVAL_MS,
+  type ObservedPods,
   type Pod,
-  type PodsOutside,
-  type PodsSeen,
+  type PodsReport,
   type ProbeFlags,
-  podsOutside,
+  podsReport,
   weakenedPods,
-} from './pods/pod.ts';
-import { PodReader } from './pods/read-pods.ts';
-import { RequiredNamespaces } from './pods/required-namespaces.ts';
+} from './pod.ts';
+import { PodReader } from './pod-reader.ts';
 
 /**
  * How often pods are read. containerd's events would tell of one sooner, but it starts and stops no pod any more while a
@@ -28,12 +25,13 @@ const READ_MS = 3_000;
 const TIMES_AS_LONG = 20;
 
 /** What pods are read with, and where what was seen of them goes. */
-export type NodePodsOptions = {
+export type PodMonitorOptions = {
   readonly client: CriClient;
   readonly host: Host;
-  readonly metrics: Metrics;
-  /** Where events go, and whose namespaces require gVisor; absent on a single host. */
-  readonly api: Pick<ApiPublisher, 'events'> | undefined;
+  /** The namespaces that require gVisor, followed by the API's watches. */
+  readonly namespaces: RequiredNamespaces;
+  /** Receives what each read found; must not throw. */
+  readonly onRead: (observed: ObservedPods, required: ReadonlySet<string>) => void;
   /** The handler that is proven here and the flags of its last probe; undefined before the first proof. */
   readonly probe?: () => ProbeFlags | undefined;
   readonly log: Logger;
@@ -42,21 +40,14 @@ export type NodePodsOptions = {
 };
 
 /** The pods of this node: watches them, and remembers what it saw last. */
-export class NodePods {
-  /** The namespaces that require gVisor, to be followed by the API's watches. */
-  readonly namespaces: RequiredNamespaces;
-  readonly #options: NodePodsOptions;
+export class PodMonitor {
+  readonly #options: PodMonitorOptions;
   readonly #reader: PodReader;
-  readonly #reporter: PodReporter;
-  #last: PodsSeen | undefined;
+  #last: ObservedPods | undefined;
 
-  constructor(options: NodePodsOptions) {
-    const { client, host, metrics, api, log } = options;
+  constructor(options: PodMonitorOptions) {
     this.#options = options;
-    this.#reader = new PodReader(client, host);
-    this.#reporter = new PodReporter(log, api?.events);
-    this.namespaces = new RequiredNamespaces(() => metrics.pods.heardNamespaces(Date.now()));
-    if (api !== undefined) metrics.pods.followNamespaces();
+    this.#reader = new PodReader(options.client, options.host);
   }
 
   /** Reads the pods again and again until the signal ends it. */
@@ -74,30 +65,29 @@ export class NodePods {
         if (line !== problem) this.#options.log.warn(`cannot read the pods of this node: ${line}`);
         problem = line;
       }
-      const restMs = Math.min(TIMES_AS_LONG * (performance.now() - begunMs), MOST_READ_MS);
+      const restMs = Math.min(TIMES_AS_LONG * (performance.now() - begunMs), MAX_READ_INTERVAL_MS);
       await timers.setTimeout(Math.max(everyMs, restMs), undefined, { signal }).catch(() => {});
     }
   }
 
   /** Reads the pods once, and gives what {@link outside} says then. */
-  async readOnce(signal: AbortSignal): Promise<PodsOutside | undefined> {
+  async readOnce(signal: AbortSignal): Promise<PodsReport | undefined> {
     this.#last = this.#sort(await this.#reader.read(signal));
     return this.outside();
   }
 
   /** Which pods run outside of gVisor; undefined before they were read. */
-  outside(): PodsOutside | undefined {
-    return this.#last && podsOutside(this.#last, this.namespaces.known, Date.now());
+  outside(): PodsReport | undefined {
+    return this.#last && podsReport(this.#last, this.#options.namespaces.known, Date.now());
   }
 
   #publish(pods: readonly Pod[]): void {
     this.#last = this.#sort(pods);
-    this.#options.metrics.pods.publish(this.#last, this.namespaces.names);
-    this.#reporter.publish(this.#last.unsandboxed, this.#last.weakened);
+    this.#options.onRead(this.#last, this.#options.namespaces.names);
   }
 
-  #sort(pods: readonly Pod[]): PodsSeen {
-    const required = this.namespaces.names;
+  #sort(pods: readonly Pod[]): ObservedPods {
+    const required = this.#options.namespaces.names;
     const unsandboxed = pods.filter((pod) => pod.sandboxed === false && required.has(pod.namespace));
     return { pods, unsandboxed, weakened: weakenedPods(pods, this.#options.probe?.()), atMs: Date.now() };
   }

@@ -6,7 +6,7 @@ import type { Host } from './host.ts';
  * Facts of the node's hardware and system that do not change while it runs. What would show the agent's
  * own container (the operating system's name) is read from the host's files.
  */
-export async function readNodeFacts(host: Host): Promise<Facts> {
+export async function readSystemFacts(host: Host): Promise<Facts> {
   // systeminformation.cpu() would start a shell, and the agent executes nothing.
   const [cpu, memory, release, kernel] = await Promise.all([
     host.readText('/proc/cpuinfo').catch(() => undefined),

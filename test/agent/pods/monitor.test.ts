@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import pino from 'pino';
-import { Host } from '../../agent/host/host.ts';
-import { Metrics } from '../../agent/http/metrics.ts';
-import type { Kube, WatchEvent } from '../../agent/kube/client.ts';
-import { NodePods } from '../../agent/node-pods.ts';
-import { pause } from '../../hack/run.ts';
-import { refuses, type Script } from './proof/containerd-scripts.ts';
-import { fakeContainerd } from './proof/fake-containerd.ts';
+import { Host } from '../../../agent/host/host.ts';
+import type { Kube, WatchEvent } from '../../../agent/kube/client.ts';
+import { PodMonitor } from '../../../agent/pods/monitor.ts';
+import { RequiredNamespaces } from '../../../agent/pods/namespaces.ts';
+import { pause } from '../../../hack/run.ts';
+import { refuses, type Script } from '../proof/containerd-scripts.ts';
+import { fakeContainerd } from '../proof/fake-containerd.ts';
 
 const podIn = (namespace: string) => ({
   id: namespace,
@@ -15,7 +15,7 @@ const podIn = (namespace: string) => ({
   labels: { 'io.kubernetes.pod.uid': `uid-${namespace}` },
 });
 
-describe('NodePods', () => {
+describe('PodMonitor', () => {
   it('names those that must be in gVisor and are not, and says once that it cannot read', async (t) => {
     const usual: Record<string, Script> = {
       ListPodSandbox: () => ({ items: [podIn('eval'), podIn('other')] }),
@@ -25,9 +25,8 @@ describe('NodePods', () => {
     const lines: { readonly msg: string }[] = [];
     const log = pino({ level: 'warn' }, { write: (line: string) => void lines.push(JSON.parse(line)) });
     const stop = new AbortController();
-    const metrics = new Metrics('0.1.0');
-    const options = { client, host: new Host('/'), metrics, api: undefined, log, everyMs: 5 };
-    const pods = new NodePods(options);
+    const namespaces = new RequiredNamespaces(() => {});
+    const pods = new PodMonitor({ client, host: new Host('/'), namespaces, onRead() {}, log, everyMs: 5 });
     let events = Promise.withResolvers<WatchEvent>();
     const get = async () => ({ items: [], metadata: { resourceVersion: '1' } });
     const watch = async function* (): AsyncGenerator<WatchEvent> {
@@ -43,17 +42,17 @@ describe('NodePods', () => {
     };
     const done = Promise.all([
       pods.run(stop.signal),
-      pods.namespaces.run({ get, watch } as unknown as Kube, log, stop.signal),
+      namespaces.run({ get, watch } as unknown as Kube, log, stop.signal),
     ]);
     await ring();
     containerd.scripts = { ...usual, ListPodSandbox: refuses('the store is broken') };
     for (let round = 0; round < 3; round++) await ring();
     assert.deepEqual(
-      pods.outside()?.forbidden.map(({ namespace }) => namespace),
+      pods.outside()?.violating.map(({ namespace }) => namespace),
       ['eval'],
     );
     assert.deepEqual(
-      pods.outside()?.allowed.map(({ namespace }) => namespace),
+      pods.outside()?.permitted.map(({ namespace }) => namespace),
       ['other'],
     );
     const words = lines.map(({ msg }) => msg).filter((msg) => msg.startsWith('cannot read'));
@@ -70,9 +69,9 @@ describe('NodePods', () => {
     };
     const { containerd, client } = await fakeContainerd(t, { ListPodSandbox: slow });
     const log = pino({ level: 'silent' });
-    const metrics = new Metrics('0.1.0');
     const stop = new AbortController();
-    const pods = new NodePods({ client, host: new Host('/'), metrics, api: undefined, log, everyMs: 5 });
+    const namespaces = new RequiredNamespaces(() => {});
+    const pods = new PodMonitor({ client, host: new Host('/'), namespaces, onRead() {}, log, everyMs: 5 });
     const done = pods.run(stop.signal);
     await pause(1.5);
     stop.abort();

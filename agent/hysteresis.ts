@@ -2,7 +2,7 @@ import type { Reason } from './reasons.ts';
 import { UNEXPLAINED, type Verdict } from './verdict.ts';
 
 /** What is remembered between looks. Times are milliseconds of a monotonic clock. */
-export type Steady = {
+export type HysteresisState = {
   /** What was last published; absent before the first time, when a predecessor's words still stand. */
   readonly published?: Verdict;
   /** When the first failing look of an unconfirmed failure was made. */
@@ -10,17 +10,17 @@ export type Steady = {
   /** When the first of a series of looks that could not see was made. */
   readonly unknownSince?: number;
   /** When the first look was made of a series that could not see, at times because the node is under pressure. */
-  readonly excusedSince?: number;
+  readonly toleratedSince?: number;
 };
 
 /** How patient to be, in milliseconds. */
-export type Patience = { readonly confirmMs: number; readonly graceMs: number };
+export type Thresholds = { readonly confirmMs: number; readonly graceMs: number };
 
 /** The state after a look, what to publish because of it, and how long after `nowMs` to look again ahead of schedule. */
-export type Settled = {
-  readonly state: Steady;
+export type HysteresisResult = {
+  readonly state: HysteresisState;
   readonly publish?: Verdict;
-  readonly lookAgainMs?: number;
+  readonly requeueAfterMs?: number;
 };
 
 /**
@@ -29,49 +29,68 @@ export type Settled = {
  * for `graceMs`; it neither confirms a failure nor wipes one out, unless nothing else is seen for long. One that could not
  * see because the node is under pressure changes nothing for much longer.
  */
-export function settle(state: Steady, verdict: Verdict, nowMs: number, patience: Patience): Settled {
+export function applyHysteresis(
+  state: HysteresisState,
+  verdict: Verdict,
+  nowMs: number,
+  patience: Thresholds,
+): HysteresisResult {
   if (verdict.status === 'True') return publish(verdict);
   if (verdict.status === 'False') return settleFailure(state, verdict, nowMs, patience);
   return settleUnknown(state, verdict, nowMs, patience);
 }
 
-function settleFailure(state: Steady, verdict: Verdict, nowMs: number, { confirmMs }: Patience): Settled {
+function settleFailure(
+  state: HysteresisState,
+  verdict: Verdict,
+  nowMs: number,
+  { confirmMs }: Thresholds,
+): HysteresisResult {
   if (state.published?.status === 'False') return publish(verdict);
-  const { failingSince, unknownSince, excusedSince } = state;
+  const { failingSince, unknownSince, toleratedSince } = state;
   const mustLastMs = UNEXPLAINED.includes(verdict.reason) ? Math.max(confirmMs, UNEXPLAINED_MS) : confirmMs;
   const since = failingSince ?? nowMs;
-  const wasUnseen = (unknownSince ?? excusedSince) !== undefined;
+  const wasUnseen = (unknownSince ?? toleratedSince) !== undefined;
   if (wasUnseen && nowMs - since > FORGOTTEN_MS)
     // Its excuse goes on: failures that nothing confirms must not prolong it.
-    return { state: { ...state, failingSince: nowMs }, lookAgainMs: Math.min(mustLastMs, RETRY_MS) };
+    return { state: { ...state, failingSince: nowMs }, requeueAfterMs: Math.min(mustLastMs, RETRY_MS) };
   if (failingSince !== undefined && nowMs - since >= mustLastMs) return publish(verdict);
   // This look could see, so a series of looks that could not has ended.
-  const { unknownSince: _, excusedSince: __, ...seen } = state;
+  const { unknownSince: _, toleratedSince: __, ...seen } = state;
   const restMs = Math.max(mustLastMs - (nowMs - since), 0);
-  return { state: { ...seen, failingSince: since }, lookAgainMs: Math.min(restMs, RETRY_MS) };
+  return { state: { ...seen, failingSince: since }, requeueAfterMs: Math.min(restMs, RETRY_MS) };
 }
 
-function settleUnknown(state: Steady, verdict: Verdict, nowMs: number, { graceMs }: Patience): Settled {
-  const { unknownSince, excusedSince, failingSince, ...others } = state;
+function settleUnknown(
+  state: HysteresisState,
+  verdict: Verdict,
+  nowMs: number,
+  { graceMs }: Thresholds,
+): HysteresisResult {
+  const { unknownSince, toleratedSince, failingSince, ...others } = state;
   // A node that starts no sandbox at all explains the failure before.
   const isForgotten = failingSince === undefined || NOT_GVISOR.includes(verdict.reason);
   const rest = isForgotten ? others : { ...others, failingSince };
-  const overdue = excusedSince !== undefined && nowMs - excusedSince >= EXCUSED_MS;
-  if (verdict.excused) {
-    const held = { ...rest, excusedSince: excusedSince ?? unknownSince ?? nowMs };
-    if (!overdue) return { state: held, lookAgainMs: MOST_RETRY_MS };
-    return { state: { ...held, published: verdict }, publish: verdict, lookAgainMs: MOST_RETRY_MS };
+  const overdue = toleratedSince !== undefined && nowMs - toleratedSince >= MAX_TOLERATED_MS;
+  if (verdict.tolerated) {
+    const held = { ...rest, toleratedSince: toleratedSince ?? unknownSince ?? nowMs };
+    if (!overdue) return { state: held, requeueAfterMs: MAX_RETRY_MS };
+    return { state: { ...held, published: verdict }, publish: verdict, requeueAfterMs: MAX_RETRY_MS };
   }
   // A pressure that comes and goes prolongs no excuse.
-  const kept = excusedSince === undefined ? rest : { ...rest, excusedSince };
+  const kept = toleratedSince === undefined ? rest : { ...rest, toleratedSince };
   const since = unknownSince ?? nowMs;
   const lasted = nowMs - since;
   if (lasted < graceMs && !overdue) {
     const lookAgainMs = Math.min(graceMs - lasted, RETRY_MS);
-    return { state: { ...kept, unknownSince: since }, lookAgainMs };
+    return { state: { ...kept, unknownSince: since }, requeueAfterMs: lookAgainMs };
   }
-  const lookAgainMs = Math.min(Math.max(lasted / 2, RETRY_MS), MOST_RETRY_MS);
-  return { state: { ...kept, unknownSince: since, published: verdict }, publish: verdict, lookAgainMs };
+  const lookAgainMs = Math.min(Math.max(lasted / 2, RETRY_MS), MAX_RETRY_MS);
+  return {
+    state: { ...kept, unknownSince: since, published: verdict },
+    publish: verdict,
+    requeueAfterMs: lookAgainMs,
+  };
 }
 
 /**
@@ -86,16 +105,16 @@ const UNEXPLAINED_MS = 30_000;
 const NOT_GVISOR: readonly Reason[] = ['NodeExhausted', 'NoSandboxStarts'];
 
 /** A busy node excuses no longer than this, since pods can keep one busy. */
-const EXCUSED_MS = 600_000;
+const MAX_TOLERATED_MS = 600_000;
 
 /**
  * How soon to look again while nothing can be seen: this soon within the grace, and after it at intervals that grow
- * by half, up to {@link MOST_RETRY_MS}. A containerd that answers again, or a file that changes, is heard at once.
+ * by half, up to {@link MAX_RETRY_MS}. A containerd that answers again, or a file that changes, is heard at once.
  */
 const RETRY_MS = 5_000;
 /** See {@link RETRY_MS}. */
-const MOST_RETRY_MS = 60_000;
+const MAX_RETRY_MS = 60_000;
 
-function publish(verdict: Verdict): Settled {
+function publish(verdict: Verdict): HysteresisResult {
   return { state: { published: verdict }, publish: verdict };
 }

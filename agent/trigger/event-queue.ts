@@ -1,12 +1,34 @@
 import timers from 'node:timers/promises';
-import { waitFor } from '../async.ts';
+import { waitUpTo } from '../async.ts';
+
+/** What became of containerd: its connection broke or came back, or it alone answers late or in time. */
+export type ContainerdIs = 'gone' | 'back' | 'late' | 'in time again';
+
+/** Why a look begins. `confirm` is the second look after a failure; `boot` is the end of a boot that outlasted a look. */
+export type Trigger =
+  | { readonly kind: 'start' | 'timer' | 'confirm' | 'boot' }
+  | { readonly kind: 'file'; readonly path: string }
+  | { readonly kind: 'containerd'; readonly is: ContainerdIs };
+
+/** The trigger in words, for people: "file /usr/local/bin/runsc", "containerd is gone". */
+export function triggerText(trigger: Trigger): string {
+  if (trigger.kind === 'file') return `file ${trigger.path}`;
+  if (trigger.kind === 'containerd') return `containerd is ${trigger.is}`;
+  return trigger.kind;
+}
+
+/** Whether something happened on the node: a timer, a late answer and the end of a boot change nothing there. */
+export function isChange(trigger: Trigger): boolean {
+  if (trigger.kind === 'containerd') return trigger.is === 'gone' || trigger.is === 'back';
+  return trigger.kind === 'start' || trigger.kind === 'file';
+}
 
 /** How events become looks, in milliseconds and numbers. */
-export type BellOptions = {
+export type EventQueueOptions = {
   /** An event waits for the next until none has come for this long, */
-  readonly quietMs: number;
+  readonly debounceMs: number;
   /** but no longer than this. */
-  readonly longestMs: number;
+  readonly maxDelayMs: number;
   /** So many looks may follow each other at once, */
   readonly burst: number;
   /** and one more each time this long has passed: a further event waits no longer than that. */
@@ -15,20 +37,20 @@ export type BellOptions = {
 };
 
 /** Gathers events of all triggers into single calls to look; a thousand events cost one. Equal events are one. */
-export class Bell<Event> {
-  readonly #options: BellOptions;
+export class EventQueue<Event> {
+  readonly #options: EventQueueOptions;
   /** When a whole burst is allowed again; each look puts it off by one refill. */
   #fullAtMs = Number.NEGATIVE_INFINITY;
   #rung = new Map<string, Event>();
   #lastRingMs = 0;
   #ringing = Promise.withResolvers<void>();
 
-  constructor(options: BellOptions) {
+  constructor(options: EventQueueOptions) {
     this.#options = options;
   }
 
   /** Tells of an event. */
-  ring(event: Event): void {
+  push(event: Event): void {
     const key = JSON.stringify(event);
     if (!this.#rung.has(key)) this.#rung.set(key, event);
     this.#lastRingMs = this.#options.now();
@@ -42,7 +64,7 @@ export class Bell<Event> {
   async wait(timeoutMs: number, signal: AbortSignal): Promise<readonly Event[]> {
     const { now, refillMs } = this.#options;
     const deadline = now() + timeoutMs;
-    await waitFor(this.#ringing.promise, timeoutMs, signal);
+    await waitUpTo(this.#ringing.promise, timeoutMs, signal);
     signal.throwIfAborted();
     if (this.#rung.size > 0) {
       await this.#settle(deadline, signal);
@@ -56,10 +78,10 @@ export class Bell<Event> {
   }
 
   async #settle(deadline: number, signal: AbortSignal): Promise<void> {
-    const { now, quietMs, longestMs, burst, refillMs } = this.#options;
+    const { now, debounceMs, maxDelayMs, burst, refillMs } = this.#options;
     const first = now();
     for (;;) {
-      const restMs = Math.min(this.#lastRingMs + quietMs, first + longestMs) - now();
+      const restMs = Math.min(this.#lastRingMs + debounceMs, first + maxDelayMs) - now();
       if (restMs <= 0) break;
       await timers.setTimeout(restMs, undefined, { signal });
     }

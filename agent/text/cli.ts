@@ -1,10 +1,10 @@
 import { parseArgs } from 'node:util';
-import type { Agent } from './agent.ts';
-import { SETTINGS, settingLines } from './config.ts';
-import { errorLine } from './host/error-line.ts';
-import type { PodsOutside } from './pods/pod.ts';
-import type { Status } from './report.ts';
-import { renderReport } from './text/terminal.ts';
+import type { Agent } from '../agent.ts';
+import { SETTINGS, settingLines } from '../config.ts';
+import type { PodsReport } from '../pods/pod.ts';
+import type { Status } from '../report.ts';
+import { errorLine } from '../sanitize.ts';
+import { renderReport } from './terminal.ts';
 
 const FLAG = { type: 'boolean', default: false } as const;
 const FLAGS = { once: FLAG, json: FLAG, version: FLAG, help: FLAG };
@@ -61,14 +61,14 @@ export const EXIT_CODES = { True: 0, False: 1, Unknown: 2 } as const;
 export type OnceOptions = {
   readonly agent: Agent;
   readonly json: boolean;
-  readonly readPods: (signal: AbortSignal) => Promise<PodsOutside | undefined>;
+  readonly readPods: (signal: AbortSignal) => Promise<PodsReport | undefined>;
 };
 
 /** Looks once, prints what was seen as a table or as JSON, and gives the exit code. No second look confirms a single one. */
 export async function lookOnce({ agent, json, readPods }: OnceOptions, signal: AbortSignal): Promise<number> {
-  await agent.round([{ kind: 'start' }], signal);
+  await agent.reconcile([{ kind: 'start' }], signal);
   if (agent.report === undefined) return EXIT_CODES.Unknown;
-  const { verdict } = agent.report.look;
+  const { verdict } = agent.report.evaluation;
   const pods = await readPods(signal).catch(() => undefined);
   const report: Status = { ...agent.report, verdict, pods };
   process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : renderReport(report, screenOf()));

@@ -1,18 +1,18 @@
 import { posix } from 'node:path';
+import { CheckInputs, type Sources } from './checks/check.ts';
 import { CAUSES, EVIDENCE, runChecks } from './checks/checks.ts';
-import { Reading, type Sources } from './checks/reading.ts';
 import type { Facts, Finding } from './finding.ts';
 import type { Host } from './host/host.ts';
 import { readPressure } from './host/pressure.ts';
-import { impossible, type Outcome, type Unproven } from './proof/outcome.ts';
+import { inconclusive, type Outcome, type Unproven } from './proof/outcome.ts';
 import type { Reason } from './reasons.ts';
 import { DEFAULT_PLATFORM, DEFAULT_RUNSC_CONFIG } from './runsc/config.ts';
-import { shimOf } from './runsc/files.ts';
-import type { Trigger } from './trigger/trigger.ts';
+import { shimOf } from './runsc/program.ts';
+import type { Trigger } from './trigger/event-queue.ts';
 import { isCause, judge, UNEXPLAINED, type Verdict } from './verdict.ts';
 
 /** One whole look at the node. `watch` are the host paths whose change should lead to another. */
-export type Look = {
+export type Evaluation = {
   readonly verdict: Verdict;
   /** When what decides was seen, milliseconds of the monotonic clock: the checks begin a look, the proof ends it. */
   readonly seenMs: number;
@@ -24,7 +24,7 @@ export type Look = {
 };
 
 /** What a look needs: the sources, the proof as functions, and a monotonic clock in milliseconds. */
-export type LookOptions = {
+export type EvaluateOptions = {
   readonly sources: Sources;
   readonly prove: (signal: AbortSignal) => Promise<Outcome>;
   /** Compares a failure that nothing explains with a sandbox of runc. */
@@ -41,9 +41,9 @@ export type LookOptions = {
  * question unanswered is asked no other, so that a look of one that hangs costs one deadline. Rejects only when the
  * signal is aborted.
  */
-export async function look(options: LookOptions, signal: AbortSignal): Promise<Look> {
+export async function evaluate(options: EvaluateOptions, signal: AbortSignal): Promise<Evaluation> {
   const { sources, now } = options;
-  const first = new Reading(sources, signal);
+  const first = new CheckInputs(sources, signal);
   let checkedMs = now();
   const [before, proved] = await checkAndProve(options, first, signal);
   signal.throwIfAborted();
@@ -53,7 +53,7 @@ export async function look(options: LookOptions, signal: AbortSignal): Promise<L
   // So is what lies beside a shim whose folder only this proof has told.
   const { shim = sources.shim } = witness ?? {};
   const again = isUnexplained || (shim !== undefined && !first.folders.includes(posix.dirname(shim)));
-  const reading = again ? new Reading({ ...sources, shim }, signal) : first;
+  const reading = again ? new CheckInputs({ ...sources, shim }, signal) : first;
   if (again) checkedMs = now();
   const causes = again ? await runChecks(CAUSES, reading, { now, signal }) : before;
   const isNodeSuspect =
@@ -62,7 +62,7 @@ export async function look(options: LookOptions, signal: AbortSignal): Promise<L
   const findings = [...causes, ...(await runChecks(EVIDENCE, reading, { now, signal, witness }))];
   const facts: Facts = Object.assign({}, ...findings.map((finding) => finding.facts));
   return {
-    verdict: await excuse(judge(findings, proof), sources.host),
+    verdict: await markTolerated(judge(findings, proof), sources.host),
     seenMs: findings.some(isCause) ? checkedMs : now(),
     findings,
     proof,
@@ -74,13 +74,13 @@ export async function look(options: LookOptions, signal: AbortSignal): Promise<L
 
 /** The findings of the checks of causes, and the proof: the last one where it stands, unless a check saw a fault. */
 async function checkAndProve(
-  options: LookOptions,
-  reading: Reading,
+  options: EvaluateOptions,
+  reading: CheckInputs,
   signal: AbortSignal,
 ): Promise<readonly [readonly Finding[], Outcome]> {
   const { prove, now } = options;
   const check = () => runChecks(CAUSES, reading, { now, signal });
-  const silence = () => reading.status().then(() => undefined, impossible);
+  const silence = () => reading.status().then(() => undefined, inconclusive);
   const proveNow = async () => (await silence()) ?? prove(signal);
   const standing = await standingProof(options, reading);
   if (standing === undefined) return Promise.all([check(), proveNow()]);
@@ -92,9 +92,9 @@ async function checkAndProve(
 const EXCUSABLE: readonly Reason[] = ['CheckTimedOut', 'ProbeInterrupted'];
 
 /** Marks a verdict that a busy node is to blame for. */
-export async function excuse(verdict: Verdict, host: Host): Promise<Verdict> {
+export async function markTolerated(verdict: Verdict, host: Host): Promise<Verdict> {
   if (!EXCUSABLE.includes(verdict.reason)) return verdict;
-  return (await readPressure(host)) === undefined ? verdict : { ...verdict, excused: true };
+  return (await readPressure(host)) === undefined ? verdict : { ...verdict, tolerated: true };
 }
 
 /**
@@ -103,8 +103,8 @@ export async function excuse(verdict: Verdict, host: Host): Promise<Verdict> {
  * deadlock when containerd ends while a container starts, and a containerd 1.x waits for it forever.
  */
 async function standingProof(
-  { sources, last, triggers = [] }: LookOptions,
-  reading: Reading,
+  { sources, last, triggers = [] }: EvaluateOptions,
+  reading: CheckInputs,
 ): Promise<Outcome | undefined> {
   if (last?.kind !== 'proven' || triggers.length === 0) return undefined;
   const { files } = await reading.config().catch(() => ({ files: [] }));
@@ -114,7 +114,7 @@ async function standingProof(
 }
 
 /** The files that findings name, and those from which a handler starts a sandbox, where they may come to be too. */
-async function pathsToWatch(reading: Reading, findings: readonly Finding[]): Promise<string[]> {
+async function pathsToWatch(reading: CheckInputs, findings: readonly Finding[]): Promise<string[]> {
   const { containerdConfig, cri } = reading.sources;
   const named = findings.flatMap(({ evidence = [] }) => evidence.flatMap(({ file }) => file ?? []));
   const kept = named.filter((file) => !file.startsWith('/proc/'));
