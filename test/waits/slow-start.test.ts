@@ -7,7 +7,7 @@ import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { CLUSTERS } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { laneCluster } from '../lane.ts';
+import { laneCluster } from '../runner/lane.ts';
 
 let starting: Promise<Cluster> | undefined;
 after(async () => {
