@@ -72,7 +72,7 @@ describe('the catalogue of checks', () => {
     const files = await readdir(new URL('../../../agent/checks', import.meta.url));
     const ids = files
       .map((file) => file.replace('.ts', ''))
-      .filter((id) => !['checks', 'reading'].includes(id));
+      .filter((id) => !['checks', 'check'].includes(id));
     assert.deepEqual(CHECKS.map(({ id }) => id).sort(), ids.sort());
   });
 });
