@@ -1,6 +1,6 @@
-import { lock } from '../../cluster/lock.ts';
-import { clusterNames, removeCluster } from '../../cluster/remove.ts';
-import { UsageError } from '../../hack/run.ts';
+import { clusterNames } from '../../cluster/clusters.ts';
+import { tryLock } from '../../cluster/lock.ts';
+import { removeCluster } from '../../cluster/remove.ts';
 
 /** Prefix of the names of all clusters of tests; another prefix lets two checkouts test at once. */
 const PREFIX = process.env.TEST_CLUSTERS ?? 'test';
@@ -28,11 +28,8 @@ async function claimLane(purpose: string): Promise<number> {
 }
 
 /** Locks a lane and returns its release; undefined while another process owns it. */
-async function tryLane(number: number): Promise<(() => void) | undefined> {
-  return lock(`${PREFIX}-lane-${number}`).catch((error: unknown) => {
-    if (error instanceof UsageError) return undefined;
-    throw error;
-  });
+function tryLane(number: number): Promise<(() => void) | undefined> {
+  return tryLock(`cluster-${PREFIX}-lane-${number}`);
 }
 
 /** Removes the clusters of all lanes that no process owns, including those of runs that were killed. */

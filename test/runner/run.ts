@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { ensureImage } from '../../cluster/images.ts';
+import { ensurePrerequisites } from '../../cluster/prerequisites.ts';
 import { OTHER_KUBERNETES, TOOL_GROUPS } from '../../cluster/tool-groups.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { ensureVmImage } from '../../cluster/vm-image.ts';
 import { CACHE, REPO } from '../../hack/paths.ts';
-import { ensurePrerequisites } from '../../hack/prerequisites.ts';
 import { UsageError } from '../../hack/run.ts';
 import { Display, timeLeft } from './display.ts';
 import { estimateSeconds, historyFile, longestFirst, readHistory, writeHistory } from './history.ts';

@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { arch, cpus, release, type } from 'node:os';
+import { formatTable } from '../../cluster/table.ts';
 import { versionOf } from '../../cluster/tool-groups.ts';
 import { ensureVmImage, SUITE } from '../../cluster/vm-image.ts';
-import { formatTable } from '../../hack/table.ts';
 import type { FileResult } from './run-file.ts';
 
 /** The outcome of one tier. `secondTries` are files that failed and then passed. */
