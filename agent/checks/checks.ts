@@ -1,5 +1,5 @@
-import { TimeoutError, withTimeout } from '../async.ts';
-import { checkFailed, type Finding, unknown } from '../finding.ts';
+import { withTimeout } from '../async.ts';
+import { checkFailed, type Finding } from '../finding.ts';
 import type { Witness } from '../proof/witness.ts';
 import type { Check, CheckInputs } from './check.ts';
 import { containerd } from './containerd.ts';
@@ -71,10 +71,7 @@ async function runCheck(check: Check, reading: CheckInputs, options: RunChecksOp
   const { now, signal, witness, timeoutMs = TIMEOUT_MS } = options;
   const startedMs = now();
   const seen = await withTimeout(async () => check.inspect(reading, witness), { signal, timeoutMs }).catch(
-    (error: unknown) =>
-      error instanceof TimeoutError
-        ? unknown('CheckTimedOut', `The check did not end within ${timeoutMs / 1_000} s`)
-        : checkFailed(error),
+    checkFailed,
   );
   const blocking = seen.status === 'unknown' && check.required?.(reading.sources) ? { blocking: true } : {};
   return { ...seen, ...blocking, check: check.id, durationMs: now() - startedMs };

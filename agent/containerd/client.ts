@@ -273,7 +273,8 @@ export class CriClient extends Connection {
       const answer = await this.call<PluginInfo>('Introspection.PluginInfo', request, limits);
       return { kind: 'ok', name: answer.extra?.value?.name ?? '' };
     } catch (error) {
-      if (!(error instanceof CriError) || error.kind === 'unreachable' || error.kind === 'late') throw error;
+      if (!(error instanceof CriError) || error.kind === 'unreachable' || error.kind === 'timeout')
+        throw error;
       return error.kind === 'unsupported'
         ? { kind: 'unsupported' }
         : { kind: 'error', message: error.message };

@@ -4,8 +4,8 @@ import { Status as code } from '@grpc/grpc-js/build/src/constants.js';
 /** A CRI call that containerd refused, or that did not come through. */
 export class CriError extends Error {
   override readonly name = 'CriError';
-  /** `unreachable`: no containerd behind the socket; `late`: no answer within the deadline; `refused`: its own answer. */
-  readonly kind: 'unreachable' | 'late' | 'refused' | 'absent' | 'unsupported' | 'aborted';
+  /** `unreachable`: no containerd behind the socket; `timeout`: no answer in time; `refused`: its own answer. */
+  readonly kind: 'unreachable' | 'timeout' | 'refused' | 'absent' | 'unsupported' | 'aborted';
 
   constructor(method: string, cause: ServiceError, timeoutMs = 0) {
     super(wordsOf(cause, timeoutMs));
@@ -29,7 +29,7 @@ function wordsOf({ details, message }: ServiceError, timeoutMs: number): string 
 
 const KINDS: ReadonlyMap<number, CriError['kind']> = new Map([
   [code.UNAVAILABLE, 'unreachable'],
-  [code.DEADLINE_EXCEEDED, 'late'],
+  [code.DEADLINE_EXCEEDED, 'timeout'],
   [code.NOT_FOUND, 'absent'],
   [code.UNIMPLEMENTED, 'unsupported'],
   [code.CANCELLED, 'aborted'],
