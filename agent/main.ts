@@ -60,7 +60,8 @@ async function main(): Promise<number> {
   const socket = config.criSocket ?? distribution.criSocket;
   using client = new CriClient(socket, await findSocket(host, socket, log));
   const node: Node = { config, log, host, distribution, client, signal: stopSignal() };
-  return args.once ? once(node, args.json) : daemon(node, isTerminal);
+  // Awaited here, because `using` closes the client on return.
+  return await (args.once ? once(node, args.json) : daemon(node, isTerminal));
 }
 
 /** What both modes share. */
