@@ -116,7 +116,7 @@ export async function evaluate(options: EvaluateOptions, signal: AbortSignal): P
   const isUnexplained = (proved.kind === 'failed' || proved.kind === 'stuck') && !before.some(isCause);
   // Only the proof shows a shim outside of PATH; runsc is then looked for beside it.
   const { shim = sources.shim } = witness ?? {};
-  const rerun = isUnexplained || (shim !== undefined && !first.folders.includes(posix.dirname(shim)));
+  const rerun = isUnexplained || (shim !== undefined && !first.directories.includes(posix.dirname(shim)));
   const inputs = rerun ? new CheckInputs({ ...sources, shim }, signal) : first;
   if (rerun) checkedMs = now();
   const causes = rerun ? await runChecks(CAUSES, inputs, { now, signal }) : before;
@@ -190,7 +190,7 @@ async function pathsToWatch(inputs: CheckInputs, findings: readonly Finding[]): 
   if (file !== undefined) paths.add(file);
   for (const program of [binaryName, shim ?? 'containerd-shim-runsc-v1']) {
     if (program.startsWith('/')) paths.add(program);
-    else for (const folder of inputs.folders) paths.add(posix.join(folder, program));
+    else for (const directory of inputs.directories) paths.add(posix.join(directory, program));
   }
   return [...paths];
 }

@@ -30,7 +30,7 @@ export function judge(findings: readonly Finding[], outcome: Outcome): Verdict {
 }
 
 function judgeProven(findings: readonly Finding[], { message }: Outcome): Verdict {
-  const blocker = findings.filter(isCause).find(({ severity }) => severity === 'decides');
+  const blocker = findings.filter(isCause).find(({ severity }) => severity === 'blocker');
   if (blocker) return { status: 'False', reason: blocker.reason, message: blocker.message };
   const blind = findings.find((finding) => finding.status === 'unknown' && finding.blocking);
   if (blind?.status !== 'unknown') return { status: 'True', reason: 'SandboxProven', message };
@@ -50,5 +50,5 @@ function explain(
 
 /** Whether a finding is a fault rather than a warning. */
 export function isCause(finding: Finding): finding is Finding & { status: 'fail' } {
-  return finding.status === 'fail' && finding.severity !== 'advises';
+  return finding.status === 'fail' && finding.severity !== 'warning';
 }

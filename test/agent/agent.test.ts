@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import pino from 'pino';
 import { Agent, type AgentOptions } from '../../agent/agent.ts';
 import type { Evaluation } from '../../agent/evaluate.ts';
-import { advise, skip } from '../../agent/finding.ts';
+import { skip, warning } from '../../agent/finding.ts';
 import type { Report } from '../../agent/report.ts';
 import type { Trigger } from '../../agent/trigger/event-queue.ts';
 import type { Verdict } from '../../agent/verdict.ts';
@@ -279,7 +279,7 @@ describe('Agent remembers', () => {
   });
 
   it('a finding while the check is skipped, until a verdict is published', async (t) => {
-    const found = finding(advise('LimitsNotEnforced', 'outside'), 'limits');
+    const found = finding(warning('LimitsNotEnforced', 'outside'), 'limits');
     const skipped = finding(skip('No sandbox was started'), 'limits');
     const script = [READY, SLOW, BROKEN, BROKEN].map((verdict) => async () => {
       clock.nowMs += 1_000;
