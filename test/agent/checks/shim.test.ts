@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { TimeoutError } from '../../../agent/async.ts';
 import { judgeShim, shim } from '../../../agent/checks/shim.ts';
 import type { ShimInfo } from '../../../agent/containerd/client.ts';
 import { error, pass } from '../../../agent/finding.ts';
 import { NotVisible } from '../../../agent/host/paths.ts';
-import { LateError } from '../../../agent/host/semaphore.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { criStatus, fakeCri, inspect, loadedRuntime, outcome, outcomeOf, sourcesOf } from './fake-node.ts';
 
@@ -96,7 +96,7 @@ describe('shim', () => {
     const host = await tempHost(t);
     const stat = host.stat.bind(host);
     t.mock.method(host, 'stat', async (path: string) => {
-      if (path.startsWith('/opt/')) throw new NotVisible(path, ['/usr']);
+      if (path.startsWith('/opt/')) throw new NotVisible(path, host.root);
       return stat(path);
     });
     const { evidence } = await inspect(shim, sourcesOf('', { host, cri: fakeCri(undefined) }));
@@ -117,7 +117,7 @@ describe('shim', () => {
 
   it("accepts containerd's own result when the disk times out", async (t) => {
     const host = await tempHost(t);
-    t.mock.method(host, 'stat', () => Promise.reject(new LateError('no answer within 5 s')));
+    t.mock.method(host, 'stat', () => Promise.reject(new TimeoutError('no answer within 5 s')));
     const status = criStatus('v2.4.2', { runsc: loadedRuntime() });
     const seen = (info?: ShimInfo) => inspect(shim, sourcesOf('', { host, cri: fakeCri(status, info) }));
     assert.equal(outcome(await seen({ kind: 'ok', name: 'io.containerd.runsc.v1' })), 'pass');

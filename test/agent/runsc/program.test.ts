@@ -3,8 +3,8 @@ import { appendFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
+import { TimeoutError } from '../../../agent/async.ts';
 import { Host } from '../../../agent/host/host.ts';
-import { LateError } from '../../../agent/host/semaphore.ts';
 import {
   compareReleases,
   findProgram,
@@ -202,7 +202,7 @@ describe('findProgram', () => {
     const host = await tempHost(t, { '/usr/bin/runsc': '', '/usr/local/bin/runsc': '' });
     const stat = host.stat.bind(host);
     t.mock.method(host, 'stat', async (path: string) => {
-      if (path === '/usr/local/bin/runsc') throw new LateError('no answer within 5 s');
+      if (path === '/usr/local/bin/runsc') throw new TimeoutError('no answer within 5 s');
       return stat(path);
     });
     await assert.rejects(findProgram(host, PROGRAM_DIRECTORIES, 'runsc'), /no answer within 5 s/);
