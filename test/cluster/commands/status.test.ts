@@ -24,7 +24,7 @@ test('combines Node objects with the state on the host', () => {
         nodeInfo: { containerRuntimeVersion: 'containerd://2.4.2' },
       },
     },
-  ] as V1Node[];
+  ] as unknown as V1Node[];
   assert.deepEqual(statusRows(objects, local).slice(1), [
     [
       'a',
