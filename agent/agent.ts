@@ -178,7 +178,7 @@ export class Agent {
       const message = `the look failed: ${errorLine(err)}`;
       const { findings = [], watch = [] } = this.#last ?? {};
       const verdict = await markTolerated({ status: 'Unknown', reason, message });
-      const proof = { kind: 'impossible', reason, message } as const;
+      const proof = { kind: 'inconclusive', reason, message } as const;
       return { verdict, seenMs: now(), findings, proof, facts: {}, watch };
     }
   }

@@ -36,7 +36,7 @@ export async function pooledMap<T, R>(
 
 /** Work did not end in time; `message` says within what. */
 export class TimeoutError extends Error {
-  override readonly name = 'DeadlineError';
+  override readonly name = 'TimeoutError';
 }
 
 /**

@@ -1,6 +1,6 @@
+import { TimeoutError } from './async.ts';
 import { CriError } from './containerd/error.ts';
 import { NotVisible } from './host/paths.ts';
-import { LateError } from './host/semaphore.ts';
 import { WrongRuntime } from './proof/sandbox.ts';
 import type { Reason } from './reasons.ts';
 import { errorLine } from './sanitize.ts';
@@ -9,7 +9,7 @@ import { errorLine } from './sanitize.ts';
 export function reasonForError(error: unknown): Reason {
   if (error instanceof NotVisible) return 'NotVisible';
   if (error instanceof WrongRuntime) return 'WrongRuntime';
-  if (error instanceof LateError) return 'CheckTimedOut';
+  if (error instanceof TimeoutError) return 'CheckTimedOut';
   if (!(error instanceof CriError)) return 'CheckFailed';
   if (error.kind === 'late') return 'CheckTimedOut';
   // A call that nobody here has cut off broke with the connection.

@@ -96,11 +96,11 @@ async function start(config: Config, args: { once: boolean; json: boolean }): Pr
     // One look beside the agent, in its own pod even, must not take the agent's probe for its own.
     owner: ((args.once ? undefined : config.podUid) ?? randomUUID()).replaceAll('-', '').slice(0, 16),
     wallMs: Date.now,
-    ...(args.once ? { patienceMs: ONCE_PATIENCE_MS } : {}),
-    onEnd: () => bell.push({ kind: 'boot' }),
-    onLeft: (left) => {
-      metrics.publishLeftovers(left);
-      if (left > 0) log.warn({ left }, 'containerd cannot remove sandboxes of earlier probes');
+    ...(args.once ? { waitMs: ONCE_PATIENCE_MS } : {}),
+    onLateEnd: () => bell.push({ kind: 'boot' }),
+    onOrphans: (orphans) => {
+      metrics.publishOrphans(orphans);
+      if (orphans > 0) log.warn({ orphans }, 'containerd cannot remove sandboxes of earlier probes');
     },
   });
   const publishers: Publisher[] = [metrics];

@@ -70,7 +70,8 @@ export async function runChecks(
 async function runCheck(check: Check, reading: CheckInputs, options: RunChecksOptions): Promise<Finding> {
   const { now, signal, witness, timeoutMs = TIMEOUT_MS } = options;
   const startedMs = now();
-  const seen = await withTimeout(async () => check.inspect(reading, witness), { signal, timeoutMs }).catch(
+  const inspect = async () => check.inspect(reading, witness);
+  const seen = await withTimeout(() => inspect().catch(checkFailed), { signal, timeoutMs }).catch(
     (error: unknown) =>
       error instanceof TimeoutError
         ? unknown('CheckTimedOut', `The check did not end within ${timeoutMs / 1_000} s`)

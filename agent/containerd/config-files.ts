@@ -214,10 +214,6 @@ export async function readContainerdFiles(host: Host, root: string): Promise<Con
     for (const pattern of file.imports) {
       const absolute = posix.resolve(posix.dirname(path), pattern);
       const paths = absolute.includes('*') ? await glob(host, absolute) : [absolute];
-      if (!paths) {
-        const problem = `imports the malformed pattern "${pattern}"`;
-        return { files, fault: { file: path, line: file.lines.find(['imports']), problem } };
-      }
       pending.push(...paths.map((imported) => ({ path: imported, importer: file })));
     }
   }

@@ -1,7 +1,7 @@
 import timers from 'node:timers/promises';
+import { TimeoutError } from '../async.ts';
 import type { Host } from '../host/host.ts';
 import { readProcess } from '../host/process.ts';
-import { LateError } from '../host/semaphore.ts';
 import type { CriClient } from './client.ts';
 
 /** Where the path of containerd's configuration is learned; `named` is what the settings say. */
@@ -164,7 +164,7 @@ export async function readDistribution(host: Host, pauseMs = LATE_PAUSE_MS): Pro
       try {
         return await question();
       } catch (error) {
-        if (!(error instanceof LateError)) return undefined;
+        if (!(error instanceof TimeoutError)) return undefined;
         if (tries-- <= 0) throw error;
         await timers.setTimeout(pauseMs);
       }

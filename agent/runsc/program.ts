@@ -1,8 +1,8 @@
 import { posix } from 'node:path';
+import { TimeoutError } from '../async.ts';
 import type { HandlerRuntime } from '../containerd/config.ts';
 import type { Host } from '../host/host.ts';
 import { textSegments } from '../host/program.ts';
-import { LateError } from '../host/semaphore.ts';
 
 /** A gVisor release as numbers that can be ordered, or `unknown` for a text that names none. */
 export type RunscRelease =
@@ -70,7 +70,7 @@ export async function findProgram(
     const path = posix.join('/', folder, name);
     // A folder that is not visible, or not readable, holds nothing that could be judged.
     const stat = await host.stat(path).catch((error: unknown) => {
-      if (error instanceof LateError) throw error;
+      if (error instanceof TimeoutError) throw error;
     });
     if (!stat || stat.kind === 'directory') continue;
     if ((stat.mode & 0o111) !== 0) return path;

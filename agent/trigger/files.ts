@@ -1,7 +1,7 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { basename, join } from 'node:path';
+import { TimeoutError } from '../async.ts';
 import type { FileStat, Host } from '../host/host.ts';
-import { LateError } from '../host/semaphore.ts';
 
 type Watched = {
   /** Absent where the kernel has no watch left: the folder is then looked at now and then. */
@@ -86,7 +86,7 @@ export class FileTrigger {
   /** What the host says; undefined where it says nothing, or nothing in time. */
   #ask<T>(answer: Promise<T>): Promise<T | undefined> {
     return answer.catch((error: unknown) => {
-      if (error instanceof LateError) this.#lates += 1;
+      if (error instanceof TimeoutError) this.#lates += 1;
       return undefined;
     });
   }

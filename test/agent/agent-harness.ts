@@ -56,7 +56,7 @@ class HandBell extends EventQueue<Trigger> {
 
 /** A look that came to this verdict, and saw what decides at that time. */
 export function lookOf(verdict: Verdict, seenMs: number): Evaluation {
-  const proof = verdict.status === 'True' ? { ...PROVEN } : unproven('impossible', verdict.reason);
+  const proof = verdict.status === 'True' ? { ...PROVEN } : unproven('inconclusive', verdict.reason);
   return { verdict, seenMs, findings: [PASSED], proof, facts: { runsc: 'release-20260223.0' }, watch: [] };
 }
 

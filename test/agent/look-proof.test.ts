@@ -43,7 +43,7 @@ describe('look, by what a proof showed', () => {
         return unproven('failed', reason);
       });
       const { verdict } = await evaluate(
-        { ...options, compare: async () => unproven('impossible', 'NodeExhausted') },
+        { ...options, compare: async () => unproven('inconclusive', 'NodeExhausted') },
         NEVER,
       );
       assert.equal(verdict.reason === 'NodeExhausted', compared);
@@ -66,7 +66,7 @@ describe('look, by what a proof showed', () => {
     ['ContainerdUnreachable', true, undefined],
   ] as const) {
     it(`${excused ? 'excuses' : 'does not excuse'} ${reason} on a ${busy ? 'busy' : 'calm'} node`, async (t) => {
-      const { options } = await healthy(t, async () => unproven('impossible', reason));
+      const { options } = await healthy(t, async () => unproven('inconclusive', reason));
       runCpus(t, options.sources.host, busy ? 0 : 90);
       const { verdict } = await evaluate(options, NEVER);
       assert.deepEqual([verdict.reason, verdict.tolerated], [reason, excused]);
