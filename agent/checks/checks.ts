@@ -1,5 +1,5 @@
-import { TimeoutError, withTimeout } from '../async.ts';
-import { checkFailed, type Finding, unknown } from '../finding.ts';
+import { withTimeout } from '../async.ts';
+import { checkFailed, type Finding } from '../finding.ts';
 import type { Witness } from '../proof/witness.ts';
 import type { Check, CheckInputs } from './check.ts';
 import { containerd } from './containerd.ts';
@@ -69,12 +69,8 @@ export async function runChecks(
 async function runCheck(check: Check, inputs: CheckInputs, options: RunChecksOptions): Promise<Finding> {
   const { now, signal, witness, timeoutMs = TIMEOUT_MS } = options;
   const startedMs = now();
-  const inspect = async () => check.inspect(inputs, witness);
-  const result = await withTimeout(() => inspect().catch(checkFailed), { signal, timeoutMs }).catch(
-    (error: unknown) =>
-      error instanceof TimeoutError
-        ? unknown('CheckTimedOut', `The check did not end within ${timeoutMs / 1_000} s`)
-        : checkFailed(error),
+  const result = await withTimeout(async () => check.inspect(inputs, witness), { signal, timeoutMs }).catch(
+    checkFailed,
   );
   const blocking = result.status === 'unknown' && check.required?.(inputs.sources) ? { blocking: true } : {};
   return { ...result, ...blocking, check: check.id, durationMs: now() - startedMs };

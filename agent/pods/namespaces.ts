@@ -16,7 +16,7 @@ export class RequiredNamespaces {
   #labelled: Set<string> | undefined;
 
   /** `onChange` is called after each list and event. */
-  constructor(onChange: () => void) {
+  constructor(onChange = () => {}) {
     this.#onChange = onChange;
   }
 

@@ -140,7 +140,7 @@ async function lastSeenRunning(
     } catch (refusal) {
       if (!(refusal instanceof CriError)) return undefined;
       // gVisor's shim reports no state while it deletes, so a timeout means an end once the process is gone.
-      return refusal.kind === 'absent' || (gone && refusal.kind === 'late') ? runningMs : undefined;
+      return refusal.kind === 'absent' || (gone && refusal.kind === 'timeout') ? runningMs : undefined;
     }
     await timers.setTimeout(POLL_MS);
   }
@@ -204,7 +204,7 @@ export async function tearDown(
       if (!(error instanceof CriError)) throw error;
       if (error.kind === 'absent') return undefined;
       if (error.kind === 'unreachable') return inconclusive(error);
-      if (pauseMs === undefined || error.kind === 'late') {
+      if (pauseMs === undefined || error.kind === 'timeout') {
         if (!(await mayRun(client, id))) break;
         const message = `a probe's sandbox does not go away, StopPodSandbox failed: ${error.message}`;
         // Under pressure the kubelet's own stop may outlast our pauses.

@@ -14,6 +14,11 @@ export const POD_UID = 'io.kubernetes.pod.uid';
 /** Label with the mark of the agent that ran the probe. */
 export const OWNER = 'app.kubernetes.io/instance';
 
+/** Marks an agent's probes: the UID of its pod or a random one, shortened to 16 letters and digits. */
+export function ownerMark(podUid: string = randomUUID()): string {
+  return podUid.replaceAll('-', '').slice(0, 16);
+}
+
 /** Prefix of a probe's name and UID, before the mark of its agent. */
 const PROBE = 'gvisor-probe-';
 
