@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CriClient } from '../agent/containerd/client.ts';
 import { Host } from '../agent/host/host.ts';
-import { boot } from '../agent/proof/boot.ts';
+import { runProbe } from '../agent/proof/probe.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import { breakNode, healNode } from '../cluster/faults/break-node.ts';
 import type { FaultName } from '../cluster/faults/faults.ts';
@@ -38,7 +38,7 @@ export async function measureProofs(node: ClusterNode, proofs: number): Promise<
   for (let proof = 0; proof < proofs; proof++) {
     const now = () => performance.now();
     const signal = AbortSignal.timeout(90_000);
-    const outcome = await boot({ client, handler: 'runsc', host, now, signal, owner: 'bench' });
+    const outcome = await runProbe({ client, handler: 'runsc', host, now, signal, owner: 'bench' });
     if (outcome.kind !== 'proven') others.set(outcome.kind, (others.get(outcome.kind) ?? 0) + 1);
     else {
       boots.push(outcome.bootMs);

@@ -105,6 +105,6 @@ export function proveOn(node: ClusterNode, client: CriClient, owner = 'integrati
   const now = () => performance.now();
   const signal = AbortSignal.timeout(patient(90_000));
   const nobody = () => {};
-  const options = { client, host, handler: 'runsc', now, signal, onEnd: nobody, onLeft: nobody };
-  return new Prover({ ...options, owner, wallMs: Date.now, patienceMs: patient(80_000) }).prove(signal);
+  const options = { client, host, handler: 'runsc', now, signal, onLateEnd: nobody, onOrphans: nobody };
+  return new Prover({ ...options, owner, wallMs: Date.now, waitMs: patient(80_000) }).prove(signal);
 }

@@ -58,7 +58,7 @@ describe('isBelow', () => {
 describe('findPlace', { concurrency: true }, () => {
   const pod = (cgroupParent: string) => ({ config: { linux: { cgroupParent } } });
 
-  it('learns from a pod of the kubelet, and from no probe', async (t) => {
+  it('derives the cgroup from a pod, not from a probe', async (t) => {
     const { containerd, client } = await scene(t);
     containerd.sandboxes.addProbe('probe');
     assert.equal(await findPlace(client), '');
@@ -67,18 +67,18 @@ describe('findPlace', { concurrency: true }, () => {
     assert.equal(await findPlace(client), '/kubepods/gvisor_ready');
   });
 
-  it("takes the agent's own pod first", async (t) => {
+  it("asks about the agent's own pod first", async (t) => {
     const { containerd, client } = await scene(t);
     for (const id of ['a', 'b', 'own', 'c']) containerd.sandboxes.add(id, POD, pod('/kubepods/pod2'));
     assert.equal(await findPlace(client, 'own'), '/kubepods/gvisor_ready');
     assert.equal(containerd.requests.at(-1)?.request.podSandboxId, 'own');
   });
 
-  it("refuses a containerd that does not run the agent's own pod", async (t) => {
+  it("rejects a containerd that does not run the agent's own pod", async (t) => {
     const { containerd, client } = await scene(t);
     await assert.rejects(findPlace(client, 'own'), WrongRuntime);
     containerd.sandboxes.add('other', POD, pod('/kubepods/pod2'));
-    // A pod chooses its name and its labels, and not its UID.
+    // Pods choose their names and labels, but not their UIDs.
     containerd.sandboxes.add(
       'liar',
       { 'io.kubernetes.pod.uid': 'own' },
@@ -92,11 +92,11 @@ describe('findPlace', { concurrency: true }, () => {
     );
   });
 
-  it('is nowhere where no pod runs', async (t) => {
+  it('is "" without pods', async (t) => {
     assert.equal(await findPlace((await scene(t)).client), '');
   });
 
-  it('asks the next pod when one is gone meanwhile, or tells nothing', async (t) => {
+  it('asks about the next pod if one is gone or has no cgroup parent', async (t) => {
     const { containerd, client } = await scene(t);
     containerd.sandboxes.add('gone', POD);
     containerd.sandboxes.add('silent', POD);
@@ -110,7 +110,7 @@ describe('findPlace', { concurrency: true }, () => {
     assert.equal(await findPlace(client), 'kubepods-gvisor_ready.slice');
   });
 
-  it('asks another pod where one does not answer, or is refused', async (t) => {
+  it('asks about another pod if one request fails', async (t) => {
     for (const silent of [status.DEADLINE_EXCEEDED, status.UNKNOWN]) {
       const { containerd, client } = await scene(t);
       containerd.sandboxes.add('hung', POD);
@@ -125,7 +125,7 @@ describe('findPlace', { concurrency: true }, () => {
     }
   });
 
-  it('asks pods of the default handler first: in a pod of gVisor, its own sentry must answer', async (t) => {
+  it('asks about pods of the default handler first, since a gVisor pod can keep its own sentry busy', async (t) => {
     const { containerd, client } = await scene(t);
     for (let n = 0; n < 20; n++)
       containerd.sandboxes.add(`silent-${n}`, POD, { ...pod('/kubepods/pod1'), handler: 'runsc' });
@@ -135,14 +135,14 @@ describe('findPlace', { concurrency: true }, () => {
     assert.equal(containerd.count('PodSandboxStatus'), 1);
   });
 
-  it('asks no more than five', async (t) => {
+  it('asks about at most five', async (t) => {
     const { containerd, client } = await scene(t);
     for (let n = 0; n < 20; n++) containerd.sandboxes.add(`silent-${n}`, POD);
     assert.equal(await findPlace(client), '');
     assert.equal(containerd.count('PodSandboxStatus'), 5);
   });
 
-  it('rejects when containerd refuses to tell', async (t) => {
+  it('rejects if containerd refuses', async (t) => {
     const { containerd, client } = await scene(t, { PodSandboxStatus: refuses('no') });
     containerd.sandboxes.add('pod', POD);
     await assert.rejects(findPlace(client), /^CriError: no$/);
