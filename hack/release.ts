@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { formatTable } from '../agent/text/table.ts';
 import { VERSION } from '../agent/version.ts';
 import { ensureTools } from '../cluster/tools.ts';
 import { writeKrew } from './krew.ts';
@@ -15,7 +16,6 @@ import { writeSboms } from './release-sbom.ts';
 import { tryRelease } from './release-trial.ts';
 import { run, UsageError } from './run.ts';
 import { pack } from './same-archive.ts';
-import { formatTable } from './table.ts';
 
 const HELP = `npm run release [-- --image NAME --repository URL --check]
 Writes what a release of this commit holds to dist/release.

@@ -1,4 +1,3 @@
-import { styleText } from 'node:util';
 import { CHECKS } from '../checks/checks.ts';
 import type { PodsReport } from '../pods/pod.ts';
 import type { Publisher, Report, Status } from '../report.ts';
@@ -16,23 +15,18 @@ import {
 } from './format.ts';
 import { nextSteps, sinceOf } from './next-steps.ts';
 import { describePods } from './pod-words.ts';
+import { paint as paintOn, type Screen, type Style, TONE_COLORS } from './table.ts';
 import { causeOf, Told } from './told.ts';
 
-/** How a table is printed: with colours or without, and how many characters a line may have. */
-export type Screen = { readonly colored: boolean; readonly width: number };
-
-type Style = Parameters<typeof styleText>[0];
 /** A row with its mark, or one that belongs to the row above. */
 type Row = { readonly tone?: Tone; readonly text: string };
 
-const COLORS = { pass: 'green', fail: 'red', warning: 'yellow', unknown: 'yellow', skipped: 'gray' } as const;
 const BOOT_TITLE = "A sandbox boots, is gVisor's, and goes away";
 const TITLES = new Map(CHECKS.map(({ id, title }) => [id, title]));
 
 /** A report for people, what is wrong before what is right; a line is longer than the screen only where a word is. */
 export function renderReport(report: Status, { colored, width }: Screen): string {
-  const paint = (style: Style, text: string) =>
-    colored ? styleText(style, text, { validateStream: false }) : text;
+  const paint = (style: Style, text: string) => paintOn({ colored }, style, text);
   const lines = (text: string, first: string, rest: string) =>
     wrap(shortIds(sanitize(text)), width, first, rest);
   /** Lines of which the first few words are painted. */
@@ -45,7 +39,7 @@ export function renderReport(report: Status, { colored, width }: Screen): string
     const [symbol] = MARKS[tone];
     const [first = '', ...rest] = lines(text, `  ${symbol} `, '    ');
     const quiet = (line: string) => (tone === 'pass' ? paint('dim', line) : line);
-    return [`  ${paint(COLORS[tone], symbol)} ${quiet(first.slice(4))}`, ...rest.map(quiet)];
+    return [`  ${paint(TONE_COLORS[tone], symbol)} ${quiet(first.slice(4))}`, ...rest.map(quiet)];
   };
   const told = new Told();
   const { node, handler, proof, evaluation, pods } = report;
@@ -57,7 +51,10 @@ export function renderReport(report: Status, { colored, width }: Screen): string
     begun(reason, 'bold', lines(`${reason}: ${remedy}`, '  ', '    ')),
   );
   const parts = [
-    [paint([COLORS[tone], 'bold'], headline), ...lines(subject, '', '').map((line) => paint('dim', line))],
+    [
+      paint([TONE_COLORS[tone], 'bold'], headline),
+      ...lines(subject, '', '').map((line) => paint('dim', line)),
+    ],
     begun(evaluation.verdict.reason, 'bold', lines(why, '  ', '  ')),
     checkRows(report, told).flatMap(row),
     pods === undefined ? [] : podRows(pods).flatMap(row),

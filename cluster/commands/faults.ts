@@ -1,5 +1,5 @@
 import { Argument, type Command } from 'commander';
-import { formatTable } from '../../hack/table.ts';
+import { formatTable } from '../../agent/text/table.ts';
 import { breakNode, faultsOf, healNode } from '../faults/break-node.ts';
 import { FAULTS, type FaultName } from '../faults/faults.ts';
 import { locked } from '../lock.ts';

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { formatTable } from '../../hack/table.ts';
+import { formatTable } from '../../agent/text/table.ts';
 import type { Cluster } from '../cluster.ts';
 import { CONTROL_PLANE } from '../control-plane/control-plane.ts';
 import { faultsOf } from '../faults/break-node.ts';

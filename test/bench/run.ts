@@ -7,7 +7,7 @@ import { startCluster } from '../../cluster/start.ts';
 import { untilStopped } from '../../cluster/stopped.ts';
 import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
-import { formatTable } from '../../hack/table.ts';
+import { formatTable } from '../../agent/text/table.ts';
 import { measureFlaps } from './flaps.ts';
 import { measureFleet } from './fleet.ts';
 import { measureLabels, measurePod } from './labels.ts';

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { statusRows } from '../../../cluster/commands/status.ts';
 import { planNodes } from '../../../cluster/node/plan.ts';
-import { formatTable } from '../../../hack/table.ts';
 
 const [a, b] = planNodes([{ name: 'a' }, { name: 'b', containerd: '1.7', gvisor: 'none' }]);
 assert.ok(a && b);
@@ -46,15 +45,5 @@ test("without an API server the host's half is left", () => {
       .slice(1)
       .map((row) => row[1]),
     ['?', '?'],
-  );
-});
-
-test('columns are as wide as their widest cell, and lines end with their text', () => {
-  assert.equal(
-    formatTable([
-      ['A', 'B', 'C'],
-      ['long', 'x', ''],
-    ]),
-    'A     B  C\nlong  x',
   );
 });
