@@ -28,7 +28,7 @@ const VERBS = ['get', 'create', 'patch'];
 const REVIEWS = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews';
 const CONCURRENCY = 8;
 
-const INSTALL = 'docs/install.md#3-the-agent-which-proves-it';
+const INSTALL = 'docs/install.md#3-the-agent';
 const line = inSection('Before installing');
 
 /** Checks that the manifests can be applied, and that there are nodes on which agents work. */

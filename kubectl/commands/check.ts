@@ -31,7 +31,7 @@ type Group = readonly [
   run: (context: Context) => Promise<readonly CheckLine[]>,
 ];
 
-const INSTALL = 'docs/install.md#3-the-agent-which-proves-it';
+const INSTALL = 'docs/install.md#3-the-agent';
 const OPERATIONS = 'docs/operations.md#when-something-is-wrong';
 const UNSANDBOXED = 'docs/runbooks/GVisorUnsandboxedPods.md';
 

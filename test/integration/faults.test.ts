@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Reason } from '../../agent/reasons.ts';
 import type { Report } from '../../agent/report.ts';
+import { formatTable } from '../../agent/text/table.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { FAULTS, type FaultName } from '../../cluster/faults/faults.ts';
-import { formatTable } from '../../agent/text/table.ts';
 import { hidePressure, showPressure } from '../e2e/quiet.ts';
 import { faultsWith } from '../reason-of-fault.ts';
 import { useBothNodes } from './both-nodes.ts';
@@ -127,7 +127,7 @@ async function expectAdvice(name: NodeName): Promise<void> {
   await healNode(cluster(), node(name), 'handler-edited');
   await settled;
   assert.deepEqual(reasonsOf(agent, from), []);
-  note(name, 'handler-edited', 'SandboxProven, advises RestartPending', [
+  note(name, 'handler-edited', 'SandboxProven, warning RestartPending', [
     seen - begun,
     performance.now() - seen,
   ]);
@@ -136,7 +136,7 @@ async function expectAdvice(name: NodeName): Promise<void> {
 function hasRestartPending({ findings }: Report): boolean {
   return findings.some(
     (finding) =>
-      finding.status === 'fail' && finding.severity === 'advises' && finding.reason === 'RestartPending',
+      finding.status === 'fail' && finding.severity === 'warning' && finding.reason === 'RestartPending',
   );
 }
 

@@ -1,0 +1,136 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { cp, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { stripVTControlCharacters } from 'node:util';
+import { loadYaml } from '@kubernetes/client-node';
+import { VERSION } from '../../agent/version.ts';
+import { REPO } from '../../hack/paths.ts';
+import { writeKrew } from '../../hack/plugin.ts';
+import { run, runAll } from '../../hack/run.ts';
+import { fakeApi } from '../kubectl/fake-api.ts';
+import { DAEMON_SET, fleet } from '../kubectl/fleet.ts';
+
+const REPOSITORY = 'https://github.com/OWNER/gvisor-ready';
+
+describe('the bundled kubectl plugin', () => {
+  let dist = '';
+  let bin = '';
+  let manifest = '';
+
+  before(async () => {
+    dist = await mkdtemp(join(tmpdir(), 'plugin-'));
+    bin = join(dist, 'bin');
+    [, manifest = ''] = await writeKrew(REPOSITORY, join(dist, 'out'));
+    for (const file of ['kubectl-gvisor_ready', 'kubectl_complete-gvisor_ready'])
+      await cp(join(dist, 'out', file), join(bin, file));
+    await symlink(process.execPath, join(bin, 'node'));
+  });
+  after(() => rm(dist, { recursive: true, force: true }));
+
+  const env = (more: NodeJS.ProcessEnv = {}) => ({
+    PATH: `${bin}${delimiter}/usr/bin${delimiter}/bin`,
+    ...more,
+  });
+
+  it('runs as one file without node_modules', async (t) => {
+    const { api, kubeconfig } = await fakeApi(t);
+    fleet(api);
+    const options = { env: env({ KUBECONFIG: kubeconfig }) };
+    assert.equal(await run('kubectl-gvisor_ready', ['--version'], options), `${VERSION}\n`);
+    const { code, stdout, stderr } = await runAll('kubectl-gvisor_ready', ['why', 'node-3'], options);
+    assert.deepEqual([code, stderr], [1, '']);
+    assert.match(stdout, /ShimNotFound: Install/);
+    const none = await runAll('kubectl-gvisor_ready', ['nodes'], {
+      env: env({ KUBECONFIG: join(dist, 'none') }),
+    });
+    assert.equal(none.code, 2);
+    assert.match(none.stderr, /^Cannot read the kubeconfig of KUBECONFIG or ~\/\.kube\/config: ENOENT\n$/);
+  });
+
+  it('completes arguments through its completion script', async (t) => {
+    const { api, kubeconfig } = await fakeApi(t);
+    fleet(api);
+    const options = { env: env({ KUBECONFIG: kubeconfig }) };
+    assert.equal(
+      await run('kubectl_complete-gvisor_ready', ['why', 'node/'], options),
+      'node/node-1\nnode/node-2\nnode/node-3\n:4\n',
+    );
+  });
+
+  it('exits quietly on a closed pipe', async (t) => {
+    const { api, kubeconfig } = await fakeApi(t);
+    fleet(api);
+    const { stdout, stderr } = await runAll('sh', ['-c', 'kubectl-gvisor_ready nodes | head -n 1'], {
+      env: env({ KUBECONFIG: kubeconfig }),
+    });
+    assert.deepEqual([stdout.split(' ')[0], stderr], ['NAME', '']);
+  });
+
+  /** Runs the plugin on a pseudo-terminal of 60 columns. */
+  async function onTerminal(words: string, more: NodeJS.ProcessEnv, input = '') {
+    const command = `stty columns 60; exec kubectl-gvisor_ready ${words}`;
+    const options = { env: env({ TERM: 'xterm-256color', ...more }), input };
+    const { code, stdout } = await runAll('script', ['-qefc', command, '/dev/null'], options);
+    return { code, lines: stdout.split('\r\n') };
+  }
+
+  it('fits a terminal of 60 columns, in colour unless NO_COLOR is set', async (t) => {
+    const { api, kubeconfig } = await fakeApi(t);
+    fleet(api);
+    const { lines } = await onTerminal('nodes -o wide', { KUBECONFIG: kubeconfig });
+    assert.ok(
+      lines.some((line) => line.startsWith('node-1   \u001b[32mtrue')),
+      lines.join('\n'),
+    );
+    assert.deepEqual(
+      lines.map(stripVTControlCharacters).filter((line) => line.length > 60),
+      [],
+    );
+    const bare = await onTerminal('nodes', { KUBECONFIG: kubeconfig, NO_COLOR: '1' });
+    assert.ok(bare.lines.some((line) => line.startsWith('node-1   true ')));
+  });
+
+  it('asks for confirmation before it uninstalls', async (t) => {
+    const { api, kubeconfig } = await fakeApi(t);
+    fleet(api);
+    api.stubs.delete(DAEMON_SET);
+    const { code, lines } = await onTerminal('uninstall', { KUBECONFIG: kubeconfig }, 'n\n');
+    assert.equal(code, 1);
+    assert.match(lines.join(' '), /This takes labels,[\s\S]*Go on\? \[y\/N\] [\s\S]*Nothing was written\./);
+    assert.deepEqual(api.patched, []);
+  });
+
+  it('has a krew manifest with the digest of its archive', async () => {
+    const { metadata, spec } = loadYaml<{
+      metadata: { name: string };
+      spec: { version: string; platforms: { uri: string; sha256: string }[] };
+    }>(await readFile(manifest, 'utf8'));
+    assert.deepEqual([metadata.name, spec.version], ['gvisor-ready', `v${VERSION}`]);
+    const [{ uri, sha256 } = { uri: '', sha256: '' }] = spec.platforms;
+    const archive = join(dirname(manifest), uri.split('/').at(-1) ?? '');
+    assert.ok(uri.startsWith(`${REPOSITORY}/releases/download/v${VERSION}/`));
+    assert.equal(
+      createHash('sha256')
+        .update(await readFile(archive))
+        .digest('hex'),
+      sha256,
+    );
+    assert.equal(
+      await run('tar', ['-tzf', archive]),
+      'kubectl-gvisor_ready\nkubectl_complete-gvisor_ready\nLICENSE\n',
+    );
+  });
+
+  it('is all that npm would publish', async () => {
+    const [packed] = JSON.parse(
+      await run('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: REPO }),
+    ) as { files: { path: string }[] }[];
+    assert.ok(
+      packed?.files.every(({ path }) => /^(dist\/kubectl\/|package\.json|README\.md|LICENSE)/.test(path)),
+      JSON.stringify(packed?.files),
+    );
+  });
+});
