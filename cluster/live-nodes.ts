@@ -4,13 +4,13 @@ import type { Cluster } from './cluster.ts';
 import { type LabelledNode, READY_PATH, viewNodes, watchLabels } from './story.ts';
 
 /** Where nodes are shown: on a terminal as a table that is redrawn in place, else as a line for each change. */
-type Display = { readonly terminal: boolean; readonly write: (text: string) => void };
+export type Display = { readonly terminal: boolean; readonly write: (text: string) => void };
 
 /** Runs `work`, and shows label, condition and reason of each node meanwhile, from a watch. */
-export async function showNodes<T>(cluster: Cluster, screen: Display, work: () => Promise<T>): Promise<T> {
+export async function showNodes<T>(cluster: Cluster, display: Display, work: () => Promise<T>): Promise<T> {
   const nodes = new Map((await viewNodes(cluster)).map((node) => [node.name, node]));
-  const table = () => tableOf([...nodes.values()], screen.terminal);
-  screen.write(table());
+  const table = () => tableOf([...nodes.values()], display.terminal);
+  display.write(table());
   const begun = performance.now();
   const condition = '.status.conditions[?(@.type=="GVisorReady")]';
   const paths = ['.metadata.name', READY_PATH, `${condition}.status`, `${condition}.reason`];
@@ -20,10 +20,10 @@ export async function showNodes<T>(cluster: Cluster, screen: Display, work: () =
     if (old === undefined || isSame(node, old)) return;
     nodes.set(name, node);
     const seconds = ((performance.now() - begun) / 1000).toFixed(2);
-    if (screen.terminal) screen.write(`\x1b[${nodes.size + 1}F\x1b[J${table()}`);
+    if (display.terminal) display.write(`\x1b[${nodes.size + 1}F\x1b[J${table()}`);
     else {
       const [line] = tableLines(COLUMNS, [node], { headers: false, before: [...nodes.values()] });
-      screen.write(`   ${seconds.padStart(6)} s  ${line}\n`);
+      display.write(`   ${seconds.padStart(6)} s  ${line}\n`);
     }
   });
   try {

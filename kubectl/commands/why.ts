@@ -110,7 +110,7 @@ async function explainDenied({ api, namespace }: Context, name: string): Promise
     {
       because: [own.message],
       next: ['Change the template of the pods as the message says.'],
-      docs: 'docs/admission.md#what-it-says-and-what-to-do',
+      docs: 'docs/admission.md#messages-and-remedies',
     },
   );
 }
