@@ -3,7 +3,7 @@ import { AGENT_PORT, AGENT_SELECTOR, NAMESPACE } from '../agent/kube/access.ts';
 import { KubeError } from '../agent/kube/error.ts';
 import type { Status } from '../agent/report.ts';
 import { errorLine } from '../agent/sanitize.ts';
-import { isOfDaemonSet } from '../fleet/agents.ts';
+import { isOfDaemonSet } from '../fleet/objects.ts';
 import type { Answer, Api } from './api.ts';
 import { MAX_WORD } from './node-view.ts';
 import { sanitize, sanitizeValues } from './output.ts';

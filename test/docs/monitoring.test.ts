@@ -137,7 +137,7 @@ describe('the panels of the dashboard', async () => {
   it('show of the fleet only what a controller says while it sees all, but for the brake and what it did', () => {
     const ofFleet = exprs.filter(([, expr]) => expr.includes('gvisor_fleet_'));
     assert.deepEqual(
-      ofFleet.filter(([, expr]) => !expr.includes('gvisor_fleet_current')).map(([title]) => title),
+      ofFleet.filter(([, expr]) => !expr.includes('gvisor_fleet_watches_up')).map(([title]) => title),
       ['Labels withdrawn in an hour', 'Brake'],
     );
     assert.equal(ofFleet.length, 7);

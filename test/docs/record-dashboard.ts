@@ -54,7 +54,7 @@ async function answers(prometheus: Prometheus, seconds: number): Promise<Dashboa
 const name = process.argv[2] ?? 'panels';
 try {
   const cluster = await startCluster({ name, images: ['workload', 'agent'] });
-  await deployFleet(cluster, { AGENT_GONE: '20s', BRAKE_WINDOW: '40s', SETTLE: '10s' });
+  await deployFleet(cluster, { AGENT_TIMEOUT: '20s', CIRCUIT_BREAKER_WINDOW: '40s', RECOVERY_DELAY: '10s' });
   await applyAgents(cluster);
   const prometheus = await monitor(cluster);
   const begun = Date.now();

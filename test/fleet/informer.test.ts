@@ -6,7 +6,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { KubeConfig } from '@kubernetes/client-node';
 import { pino } from 'pino';
 import { createKube } from '../../agent/kube/client.ts';
-import { agentPodOf } from '../../fleet/agents.ts';
+import { agentPodOf } from '../../fleet/objects.ts';
 import { Informer } from '../../fleet/informers.ts';
 import { waitFor } from '../../hack/run.ts';
 

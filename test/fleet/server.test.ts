@@ -12,7 +12,7 @@ import { sampleFleet } from './sample-fleet.ts';
 const SHOWN: FleetPages = {
   view: () => sampleFleet(20),
   select: () => new Set(['node-1', 'node-2']),
-  metrics: async () => ({ body: 'gvisor_fleet_current 1\n', type: 'text/plain' }),
+  metrics: async () => ({ body: 'gvisor_fleet_watches_up 1\n', type: 'text/plain' }),
   live: () => true,
   ready: () => true,
   agentUrl: () => undefined,

@@ -5,16 +5,16 @@ import pino from 'pino';
 import { createKube } from '../../agent/kube/client.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { accessOf, openConfig } from '../../fleet/access.ts';
-import { Fleet } from '../../fleet/fleet.ts';
+import { Fleet } from '../../fleet/controller.ts';
 import { FleetMetrics } from '../../fleet/metrics.ts';
 import { parseFleetConfig } from '../../fleet/settings.ts';
 
-/** Times that are short enough to wait for. The least that AGENT_GONE takes is ten seconds. */
+/** Times that are short enough to wait for. The least that AGENT_TIMEOUT takes is ten seconds. */
 export const SHORT = {
-  AGENT_GONE: '10s',
+  AGENT_TIMEOUT: '10s',
   NODE_AGE: '0s',
-  BRAKE_WINDOW: '30s',
-  SETTLE: '5s',
+  CIRCUIT_BREAKER_WINDOW: '30s',
+  RECOVERY_DELAY: '5s',
   REPORT_INTERVAL: '5s',
 };
 
