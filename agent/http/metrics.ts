@@ -33,7 +33,7 @@ function isThere(finding: Finding | undefined): boolean {
 const GAUGES = {
   gvisor_node_status: ['Published verdict of this node, 1 for the status in force.', 'status'],
   gvisor_node_reason: ['Reason code of the published verdict.', 'reason'],
-  gvisor_check_status: ['Result of each check, 1 for the status in force.', 'check', 'status'],
+  gvisor_check_status: ['Result of each check: 1, with its status.', 'check', 'status'],
   gvisor_check_duration_seconds: ['Duration of each check in the last look.', 'check'],
   gvisor_last_proof_timestamp_seconds: ['When a sandbox was last proven to run in gVisor, Unix time.'],
   gvisor_proof_interval_seconds: ['Time between proofs when nothing changes.'],
@@ -96,9 +96,9 @@ export class Metrics implements Publisher {
       this.#gauges.gvisor_node_status.set({ status }, Number(verdict.status === status));
     this.#gauges.gvisor_node_reason.reset();
     this.#gauges.gvisor_node_reason.set({ reason: verdict.reason }, 1);
+    this.#gauges.gvisor_check_status.reset();
     for (const { check, status, durationMs } of findings) {
-      for (const each of ['pass', 'fail', 'unknown', 'skipped'])
-        this.#gauges.gvisor_check_status.set({ check, status: each }, Number(each === status));
+      this.#gauges.gvisor_check_status.set({ check, status }, 1);
       this.#gauges.gvisor_check_duration_seconds.set({ check }, durationMs / 1_000);
     }
     this.#gauges.gvisor_node_info.reset();
