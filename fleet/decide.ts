@@ -144,9 +144,14 @@ const JUMP_MS = 10_000;
 const AWAY_MS = 10_000;
 
 /** Decides which nodes lose their label: rebooted ones, and those of lost agents unless the circuit breaker is open. */
-export function decide(observed: Observed, last: Memory | undefined, clock: Clock, timeouts: Timeouts): Decision {
+export function decide(
+  observed: Observed,
+  last: Memory | undefined,
+  clock: Clock,
+  timeouts: Timeouts,
+): Decision {
   const { nowMs } = clock;
-  const { watchesUpSinceMs } = seen;
+  const { watchesUpSinceMs } = observed;
   const recoversAtMs = recoversAt(observed, last, timeouts);
   const timersFromMs = Math.max(
     last === undefined || hasJumped(last.clock, clock) ? nowMs : last.timersFromMs,

@@ -13,7 +13,14 @@ import { AGENT_SELECTOR, DAEMON_SET, NAMESPACE } from '../agent/kube/access.ts';
 import { Backoff } from '../agent/kube/backoff.ts';
 import type { Kube } from '../agent/kube/client.ts';
 import type { Observed } from './decide.ts';
-import { type AgentPod, type AgentSet, agentPodOf, agentSetOf, type FleetNode, fleetNodeOf } from './objects.ts';
+import {
+  type AgentPod,
+  type AgentSet,
+  agentPodOf,
+  agentSetOf,
+  type FleetNode,
+  fleetNodeOf,
+} from './objects.ts';
 
 /** One page of a list of the API server. */
 export type Page<Item> = {

@@ -19,7 +19,9 @@ const GAUGES = {
   gvisor_fleet_oldest_proof_timestamp_seconds: ['The oldest last proof of a proven node, Unix time.'],
   gvisor_fleet_releases: ['Nodes by release of gVisor, containerd and agent.', 'component', 'release'],
   gvisor_fleet_circuit_breaker_open: ['Whether this reason pauses all withdrawals.', 'reason'],
-  gvisor_fleet_paused_withdrawals: ['Nodes whose label would be withdrawn while the circuit breaker is open.'],
+  gvisor_fleet_paused_withdrawals: [
+    'Nodes whose label would be withdrawn while the circuit breaker is open.',
+  ],
   gvisor_fleet_build_info: ['Version of the fleet controller.', 'version'],
 } as const;
 const COUNTERS = {

@@ -11,17 +11,33 @@ type Guards<T> = { readonly [Field in keyof T]-?: Guard };
 const text: Guard = (value) => typeof value === 'string';
 const number: Guard = (value) => Number.isFinite(value);
 const boolean: Guard = (value) => typeof value === 'boolean';
-const oneOf = (values: readonly unknown[]): Guard => (value) => values.includes(value);
-const optional = (guard: Guard): Guard => (value) => value === undefined || guard(value);
-const list = (guard: Guard, maxLength: number): Guard => (value) =>
-  Array.isArray(value) && value.length <= maxLength && value.every((each) => guard(each));
-const object = <T>(guards: Guards<T>): Guard => (value) =>
-  typeof value === 'object' && value !== null &&
-  Object.entries<Guard>(guards).every(([field, guard]) => guard((value as Record<string, unknown>)[field]));
+const oneOf =
+  (values: readonly unknown[]): Guard =>
+  (value) =>
+    values.includes(value);
+const optional =
+  (guard: Guard): Guard =>
+  (value) =>
+    value === undefined || guard(value);
+const list =
+  (guard: Guard, maxLength: number): Guard =>
+  (value) =>
+    Array.isArray(value) && value.length <= maxLength && value.every((each) => guard(each));
+const object =
+  <T>(guards: Guards<T>): Guard =>
+  (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    Object.entries<Guard>(guards).every(([field, guard]) => guard((value as Record<string, unknown>)[field]));
 const texts: Guard = (value) =>
   typeof value === 'object' && value !== null && list(text, 64)(Object.values(value));
 
-const VERDICT: Guards<Verdict> = { status: oneOf(Object.keys(HEADLINES)), reason: text, message: text };
+const VERDICT: Guards<Verdict> = {
+  status: oneOf(Object.keys(HEADLINES)),
+  reason: text,
+  message: text,
+  tolerated: optional(boolean),
+};
 const TRANSITION = object<Transition>({ ...VERDICT, at: text });
 const EVIDENCE = object<Evidence>({ file: optional(text), line: optional(number), value: text });
 const FINDING = object({

@@ -39,14 +39,21 @@ export async function fetchReport(address: string, signal?: AbortSignal): Promis
     return undefined;
   }
   if (!response.ok) throw new Error(`status ${response.status}`);
+  const body = await readBody(response, MAX_REPORT_BYTES);
+  if (body === undefined) throw new Error(`the report is larger than ${MAX_REPORT_BYTES} bytes`);
+  return JSON.parse(body.toString());
+}
+
+/** The body of a response; undefined where it is too large. */
+export async function readBody(response: Response, maxBytes = 4 * 2 ** 20): Promise<Buffer | undefined> {
   const chunks: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of response.body ?? []) {
     length += chunk.length;
-    if (length > MAX_REPORT_BYTES) throw new Error(`the report is larger than ${MAX_REPORT_BYTES} bytes`);
+    if (length > maxBytes) return undefined;
     chunks.push(chunk);
   }
-  return JSON.parse(Buffer.concat(chunks).toString());
+  return Buffer.concat(chunks);
 }
 
 /** The parts of an agent's report that the fleet's page shows; `provenAt` is an ISO 8601 time. */

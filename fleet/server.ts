@@ -160,8 +160,8 @@ function nodePages(report: FleetSources['report']): (node: string) => Promise<No
 }
 
 function sendPage(response: ServerResponse, result: NodePage): void {
-  if ('page' in result) return send(response, 200, result.page, HTML);
-  send(response, result.status, `${result.problem}\n`);
+  if ('page' in result) send(response, 200, result.page, HTML);
+  else send(response, result.status, `${result.problem}\n`);
 }
 
 /** The fleet as JSON, shared by all responses, with its ETag; compressed on first use. */

@@ -5,14 +5,7 @@ import { rebootMessage } from '../agent/node/desired.ts';
 import { conditionFor, type NodeObject, OWN_KEYS, taintPatch } from '../agent/node/object.ts';
 import type { Verdict } from '../agent/verdict.ts';
 import type { Timeouts } from './decide.ts';
-import {
-  type AgentPod,
-  agentPodOf,
-  type FleetNode,
-  fleetNodeOf,
-  isExposed,
-  isRebooted,
-} from './objects.ts';
+import { type AgentPod, agentPodOf, type FleetNode, fleetNodeOf, isExposed, isRebooted } from './objects.ts';
 
 type WriteOptions = {
   readonly kube: Kube;

@@ -93,8 +93,8 @@ function cacheReport(report: () => Status | undefined, note: string) {
 }
 
 function sendReport(response: ServerResponse, body: Buffer | undefined, type: string): void {
-  if (body === undefined) return send(response, 503, 'the first evaluation has not ended yet\n');
-  send(response, 200, body, type);
+  if (body === undefined) send(response, 503, 'the first evaluation has not ended yet\n');
+  else send(response, 200, body, type);
 }
 
 /** Starts listening; resolves to the problem, with its remedy, where that fails. */

@@ -9,15 +9,14 @@ import {
   formatUtc,
   HEADLINES,
   MARKS,
-  nextSteps,
   PROOF_TONES,
   shortIds,
-  sinceOf,
   TONES,
   type Tone,
   toneOf,
   wrap,
 } from './format.ts';
+import { nextSteps, sinceOf } from './next-steps.ts';
 
 /** Whether to use colours, and the width of a line. */
 export type Screen = { readonly colored: boolean; readonly width: number };

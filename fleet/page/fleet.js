@@ -152,7 +152,11 @@ function notices() {
   const made = fleet.breaker.map(({ reason, meaning }) => {
     const paused = fleet.paused.length > 0 ? ` Paused: ${fleet.paused.slice(0, 20).join(', ')}.` : '';
     const item = element('li');
-    item.append('The circuit breaker is open, so no label is withdrawn: ', element('code', reason), ` ${meaning}${paused}`);
+    item.append(
+      'The circuit breaker is open, so no label is withdrawn: ',
+      element('code', reason),
+      ` ${meaning}${paused}`,
+    );
     return item;
   });
   if (!fleet.upToDate)

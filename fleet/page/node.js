@@ -47,7 +47,10 @@ async function refresh() {
   isLoading = true;
   clearTimeout(timer);
   try {
-    const response = await fetch(location.pathname, { cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const response = await fetch(location.pathname, {
+      cache: 'no-store',
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
     if (!response.ok) throw new Error(`status ${response.status}`);
     const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
     if (live.className) live.textContent = '';

@@ -33,10 +33,7 @@ export const ASSETS: Readonly<Record<string, readonly [text: string, type: strin
     readFileSync(new URL('./fleet.js', import.meta.url), 'utf8'),
     'text/javascript; charset=utf-8',
   ],
-  '/node.js': [
-    readFileSync(new URL('./node.js', import.meta.url), 'utf8'),
-    'text/javascript; charset=utf-8',
-  ],
+  '/node.js': [readFileSync(new URL('./node.js', import.meta.url), 'utf8'), 'text/javascript; charset=utf-8'],
 };
 
 type Document = {

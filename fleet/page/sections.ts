@@ -9,17 +9,16 @@ import {
   HEADLINES,
   longTime,
   MARKS,
-  nextSteps,
   PROOF_TONES,
   type StatusTone,
   seconds,
   shortIds,
   shortTime,
-  sinceOf,
   TONES,
   type Tone,
   toneOf,
 } from '../../agent/text/format.ts';
+import { nextSteps, sinceOf } from '../../agent/text/next-steps.ts';
 import { html, type Markup } from './html.ts';
 
 const TITLES = new Map(CHECKS.map(({ id, title }) => [id, title]));
@@ -216,7 +215,9 @@ const STATUS_TEXT = { True: 'works', False: 'does not work', Unknown: 'unknown' 
 
 /** The transitions of the published verdict, newest first. */
 export function renderHistory({ history }: Status, dedupe: Dedupe): Markup {
-  const entries = history.map((transition, index) => renderTransition(transition, history[index - 1], dedupe));
+  const entries = history.map((transition, index) =>
+    renderTransition(transition, history[index - 1], dedupe),
+  );
   const older = entries.slice(MAX_UNFOLDED);
   return html`<section aria-labelledby="history">
 <h2 id="history">History</h2>

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { Course, TIMEOUTS, podOn } from './fleet-course.ts';
+import { Course, podOn, TIMEOUTS } from './fleet-course.ts';
 
 const NAMES = Array.from({ length: 12 }, (_, index) => `node-${index}`);
 

@@ -1,7 +1,6 @@
-import type { AgentPod, AgentSet } from '../../fleet/objects.ts';
 import type { Timeouts } from '../../fleet/decide.ts';
 import { type Decision, decide, type Memory, TICK_MS } from '../../fleet/decide.ts';
-import type { FleetNode } from '../../fleet/objects.ts';
+import type { AgentPod, AgentSet, FleetNode } from '../../fleet/objects.ts';
 
 export const TIMEOUTS: Timeouts = {
   agentTimeoutMs: 90_000,

@@ -10,7 +10,13 @@ describe('the settings of the controller', () => {
   it('are the documented ones where nothing is set', () => {
     assert.deepEqual(parseFleetConfig({}), {
       config: {
-        timeouts: { agentTimeoutMs: 90_000, nodeAgeMs: 300_000, windowMs: 600_000, recoveryMs: 180_000, share: 0.2 },
+        timeouts: {
+          agentTimeoutMs: 90_000,
+          nodeAgeMs: 300_000,
+          windowMs: 600_000,
+          recoveryMs: 180_000,
+          share: 0.2,
+        },
         reportIntervalMs: 300_000,
         taint: false,
         port: 9478,
@@ -20,7 +26,12 @@ describe('the settings of the controller', () => {
   });
 
   it('tell every problem at once', () => {
-    const parsed = parseFleetConfig({ AGENT_TIMEOUT: '1s', NODE_AGE: 'soon', PORT: 'http', LOG_LEVEL: 'loud' });
+    const parsed = parseFleetConfig({
+      AGENT_TIMEOUT: '1s',
+      NODE_AGE: 'soon',
+      PORT: 'http',
+      LOG_LEVEL: 'loud',
+    });
     assert.deepEqual(parsed, {
       problems: [
         'AGENT_TIMEOUT="1s" is not between 10 s and 3600 s',

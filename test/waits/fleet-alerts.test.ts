@@ -29,7 +29,11 @@ describe('the alerts of the fleet controller, on a real one that a real Promethe
   const { fires, resolves } = watchAlerts(() => prometheus);
 
   before(async () => {
-    await deployFleet(cluster(), { AGENT_TIMEOUT: '20s', CIRCUIT_BREAKER_WINDOW: '40s', RECOVERY_DELAY: '10s' });
+    await deployFleet(cluster(), {
+      AGENT_TIMEOUT: '20s',
+      CIRCUIT_BREAKER_WINDOW: '40s',
+      RECOVERY_DELAY: '10s',
+    });
     await cluster().kubectl(['apply', '-f', join(REPO, 'manifests/components/monitoring/scrape-rbac.yaml')]);
     const rules = hasten(parse(await read('monitoring-fleet/rules.yaml')) as RuleFile);
     prometheus = await startPrometheus(cluster(), {

@@ -77,7 +77,10 @@ describe('the fleet controller withdraws nothing', () => {
     await assertKept(before);
     const { paused, withoutAgent } = await readFleet(cluster());
     assert.deepEqual([paused, withoutAgent], [[...GVISOR_NODES], [...GVISOR_NODES]]);
-    assert.match(await askFleet(cluster(), '/metrics'), /^gvisor_fleet_circuit_breaker_open\{reason="TooManyLost"\} 1$/m);
+    assert.match(
+      await askFleet(cluster(), '/metrics'),
+      /^gvisor_fleet_circuit_breaker_open\{reason="TooManyLost"\} 1$/m,
+    );
     const words = ['get', 'events', '-n', 'gvisor-ready', '--field-selector', 'reason=WithdrawalsPaused'];
     assert.match(await cluster().kubectl([...words, '-o', 'jsonpath={.items[*].message}']), /TooManyLost/);
     await letAgentsReturn(cluster(), ...GVISOR_NODES);
