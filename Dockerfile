@@ -1,7 +1,7 @@
-# The image of the agent, the fleet controller and the uninstall: Node and a bundled file for each on a base with a C library. BASE may be any small glibc image.
-# `docker build .` bundles the agent itself, for the platform it builds for (buildah 1.28 must be told: --build-arg
-# DIST=bundled); with DIST=prebuilt it takes what `npm run build` has written to dist/.
-ARG BASE=debian:bookworm-slim
+# The image of the agent, the fleet controller and the kubectl plugin: Node and a bundle for each, on a base with glibc.
+# `docker build .` builds the bundles for the target platform. DIST=prebuilt copies those that `npm run build` wrote to dist/.
+# buildah 1.28 ignores the default of DIST: add --build-arg DIST=bundled.
+ARG BASE=gcr.io/distroless/cc-debian12
 ARG BUILDER=node:24-bookworm-slim
 ARG DIST=bundled
 
@@ -13,7 +13,6 @@ COPY agent agent
 COPY fleet fleet
 COPY kubectl kubectl
 COPY hack hack
-COPY cluster cluster
 RUN npm run build
 
 FROM scratch AS prebuilt
@@ -29,9 +28,6 @@ LABEL org.opencontainers.image.title="gvisor-ready" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
 USER 0
-# What is freed goes back to the node: with glibc's own thresholds an agent keeps 13 MiB of it.
+# glibc returns freed memory to the node: with its own thresholds an agent keeps 13 MiB.
 ENV MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536 MALLOC_TOP_PAD_=0 MALLOC_MMAP_THRESHOLD_=32768
-# An agent that works for a moment each ten minutes needs no code compiled for speed, which costs 14 MiB on every node, no
-# bytecode of functions that it ran once (2 MiB), no time zones (0.8 MiB; all of its times are UTC), and no record of the types
-# that a function saw before that ran 200 times (0.5 MiB). Each full collection compacts, so that an hour leaves no holes.
 ENTRYPOINT ["/usr/local/bin/node", "--no-opt", "--no-maglev", "--no-sparkplug", "--optimize-for-size", "--wasm-tiering-budget=2000000000", "--bytecode-old-age=1", "--memory-reducer-gc-count=6", "--max-semi-space-size=1", "--max-old-space-size=96", "--compact-on-every-full-gc", "--no-icu-timezone-data", "--invocation-count-for-feedback-allocation=200", "/app/agent.cjs"]

@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CLUSTERS } from '../hack/paths.ts';
-import { replaceFile } from '../hack/replace-file.ts';
+import type { V1NodeList } from '@kubernetes/client-node';
 import { run, UsageError, waitFor } from '../hack/run.ts';
+import { CLUSTERS, requireName } from './clusters.ts';
 import { type Answer, ApiReader } from './control-plane/api.ts';
 import {
   type ControlPlaneDaemon,
@@ -18,14 +18,14 @@ import { type Authority, openAuthority } from './control-plane/pki.ts';
 import { listen, startRelay } from './control-plane/start-relay.ts';
 import { ensureImage, type Image } from './images.ts';
 import { cgroupOf, removeCgroup } from './machine/cgroups.ts';
-import { explainNodes, requireName } from './machine/host-checks.ts';
+import { explainNodes } from './machine/host-checks.ts';
 import type { Machine } from './machine/machine.ts';
 import type { NodeSpec } from './node/config.ts';
 import { ClusterNode } from './node/node.ts';
 import { allotNodes, type NodeRequest, readNodes } from './node/plan.ts';
 import { removeCluster } from './remove.ts';
+import { replaceFile } from './replace-file.ts';
 import { ensureTools } from './tools.ts';
-import { waitForReady } from './wait-ready.ts';
 
 /** A running cluster. */
 export class Cluster {
@@ -172,7 +172,14 @@ export class Cluster {
   /** Waits until the named nodes (all unless told) are Ready. */
   async waitForNodes(names = this.nodes().map((node) => node.name), timeoutMs?: number): Promise<void> {
     const usual = names.some((name) => this.node(name).spec.machine === 'vm') ? 300_000 : 60_000;
-    await waitForReady(this, names, timeoutMs ?? usual).catch((error) => explainNodes(error));
+    await waitFor(`the nodes ${names.join(', ')} to be Ready`, timeoutMs ?? usual, async () => {
+      const { items } = JSON.parse(await this.get('/api/v1/nodes')) as V1NodeList;
+      const ready = items.filter(({ status }) =>
+        status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True'),
+      );
+      const seen = ready.map(({ metadata }) => metadata?.name);
+      return names.every((name) => seen.includes(name)) || undefined;
+    }).catch((error) => explainNodes(error));
   }
 
   /** Waits for the default service account, which the controller manager makes: it may have given up meanwhile. */

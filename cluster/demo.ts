@@ -2,13 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { styleText } from 'node:util';
 import { REPO } from '../hack/paths.ts';
-import { ensurePrerequisites } from '../hack/prerequisites.ts';
-import { UsageError } from '../hack/run.ts';
+import { UsageError, untilStopped } from '../hack/run.ts';
 import type { Cluster } from './cluster.ts';
 import { showNodes } from './live-nodes.ts';
+import { ensurePrerequisites } from './prerequisites.ts';
 import { removeCluster, removeHeldCluster } from './remove.ts';
 import { startCluster } from './start.ts';
-import { untilStopped } from './stopped.ts';
 import { breakAndWait, deployAgent, evaluationPod, healAndWait, runPod, viewNodes } from './story.ts';
 
 const NAME = 'demo';

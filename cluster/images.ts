@@ -2,25 +2,25 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { killWithParent, partial, removeAbandoned } from '../hack/abandoned.ts';
 import { BUNDLES, bundle } from '../hack/bundle.ts';
 import { CACHE, REPO } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
-import { type RunOptions, run, runAll, UsageError } from '../hack/run.ts';
+import { run, runAll, UsageError } from '../hack/run.ts';
+import { partial, removeAbandoned } from '../hack/unfinished.ts';
 import type { ToolGroup } from './tool-groups.ts';
 import { ensureTools } from './tools.ts';
 
-/** Packages of the self-made base: what Node and the proof's container need, and a shell for people. */
+/** Packages of the base image: Node's libraries, and a shell for debugging. */
 const BASE_PACKAGES = ['base-files', 'libc6', 'libstdc++6', 'coreutils', 'dash'];
 const BASE_SUITE = 'bookworm';
 
-/** Every image: its name on the nodes, and the folder that is its build context, or the program that is all it has. */
+/** Each image has a build context, or holds a single program. */
 const IMAGES = {
   base: { name: 'localhost/gvisor-ready-base:1', context: 'cluster/images/base' },
   pause: { name: 'localhost/gvisor-ready-pause:1', context: 'cluster/images/pause' },
   workload: { name: 'localhost/gvisor-ready-workload:1', context: 'cluster/images/workload' },
   agent: { name: 'localhost/gvisor-ready:0.1.0', context: '.' },
-  /** The same agent as another version, to upgrade to. */
+  /** The same sources with another version, for tests of an upgrade. */
   'agent-next': { name: 'localhost/gvisor-ready:0.2.0', context: '.' },
   prometheus: program('prometheus', 'prometheus'),
   alertmanager: program('alertmanager', 'alertmanager'),
@@ -28,23 +28,21 @@ const IMAGES = {
   'prometheus-config-reloader': program('prometheus-operator', 'prometheus-config-reloader'),
 } as const;
 
-/** A static program of the cluster's tools, in the place that its makers' own image has it. */
+/** An image of one static program, at the path that its official image has. */
 function program<G extends ToolGroup, F extends string>(group: G, file: F) {
   return { name: `localhost/${file}:1`, group, file } as const;
 }
 
-/** An image that the project builds and loads into nodes. */
 export type ImageId = Exclude<keyof typeof IMAGES, 'base'>;
 
-/** An image's name and the archive (OCI or docker format) that `ctr images import` reads. */
+/** The archive has OCI or Docker format, for `ctr images import`. */
 export type Image = { readonly name: string; readonly archive: string };
 
-/** The name that a pod's `image` field uses for one of the project's images. */
 export function imageName(id: ImageId): string {
   return IMAGES[id].name;
 }
 
-/** Builds an image with docker, podman or buildah unless the cache has it; keyed by all that goes into it. */
+/** Builds an image with docker, podman or buildah, unless the cache has one of the same content. */
 export async function ensureImage(id: ImageId): Promise<Image> {
   const { name } = IMAGES[id];
   const context = await prepareContext(id);
@@ -64,7 +62,7 @@ export async function ensureImage(id: ImageId): Promise<Image> {
   return { name, archive };
 }
 
-/** The folder with all that an image is built of. */
+/** Returns the build context. */
 async function prepareContext(id: ImageId): Promise<string> {
   const image = IMAGES[id];
   const context = join(CACHE, 'images', id);
@@ -96,19 +94,15 @@ type Builder = {
   build(name: string, context: string, base: string | undefined, archive: string): Promise<void>;
 };
 
-const LONG = { timeoutMs: 10 * 60_000 };
-
-function runToEnd(command: string, args: readonly string[], options: RunOptions): Promise<string> {
-  return run(...killWithParent(command, args), options);
-}
+const LONG = { timeoutMs: 10 * 60_000, killOnExit: true };
 
 async function findBuilder(): Promise<Builder> {
   for (const engine of ['docker', 'podman']) {
     const answers = await runAll(engine, ['info'], { timeoutMs: 10_000 }).catch(() => undefined);
     if (answers?.code !== 0) continue;
     return builder([engine, 'image', 'inspect'], async (name, context, base, archive) => {
-      await runToEnd(engine, ['build', ...buildArguments(base), '-t', name, context], LONG);
-      await runToEnd(engine, ['save', '-o', archive, name], LONG);
+      await run(engine, ['build', ...buildArguments(base), '-t', name, context], LONG);
+      await run(engine, ['save', '-o', archive, name], LONG);
     });
   }
   const buildah = [
@@ -122,9 +116,9 @@ async function findBuilder(): Promise<Builder> {
   if ((await runAll('buildah', ['--version']).catch(() => undefined))?.code === 0) {
     return builder(['buildah', ...buildah, 'inspect'], async (name, context, base, archive) => {
       const options = ['--isolation', 'chroot', '--format', 'oci', ...buildArguments(base)];
-      await runToEnd('buildah', [...buildah, 'bud', ...options, '-t', name, context], LONG);
+      await run('buildah', [...buildah, 'bud', ...options, '-t', name, context], LONG);
       const push = ['push', '--disable-compression', name, `oci-archive:${archive}:${name}`];
-      await runToEnd('buildah', [...buildah, ...push], LONG);
+      await run('buildah', [...buildah, ...push], LONG);
     });
   }
   throw new UsageError('No way to build images: install docker, podman or buildah.');
@@ -146,13 +140,13 @@ function builder([command, ...inspect]: readonly [string, ...string[]], build: B
   };
 }
 
-/** The agent's bundle is made here, so that no image with npm is needed. */
+/** The bundle is built on this machine, so no image with npm is needed. */
 function buildArguments(base: string | undefined): string[] {
   const given = { DIST: 'prebuilt', ...(base === undefined ? {} : { BASE: base }) };
   return Object.entries(given).flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]);
 }
 
-/** Makes the base image with mmdebstrap; undefined where that is missing: then the Dockerfile's own base is pulled. */
+/** Builds the base image with mmdebstrap; undefined without mmdebstrap, so that the Dockerfile's own base is pulled. */
 async function selfMadeBase(builder: Builder): Promise<string | undefined> {
   if ((await runAll('mmdebstrap', ['--version']).catch(() => undefined))?.code !== 0) return undefined;
   const { name } = IMAGES.base;
@@ -164,7 +158,7 @@ async function selfMadeBase(builder: Builder): Promise<string | undefined> {
     const without = ['doc', 'locale', 'man', 'info', 'lintian'].map(
       (dir) => `--dpkgopt=path-exclude=/usr/share/${dir}/*`,
     );
-    await runToEnd(
+    await run(
       'mmdebstrap',
       [
         '--variant=extract',

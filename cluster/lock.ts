@@ -3,25 +3,30 @@ import { createServer } from 'node:net';
 import { UsageError } from '../hack/run.ts';
 
 /**
- * Keeps a second command off a cluster and gives what ends that. The kernel gives the name back when
- * this process ends, however it ends.
+ * Takes a lock between processes of this machine and returns its release; undefined if another process holds it. The lock is an
+ * abstract socket, so the kernel releases it when this process ends.
  */
-export async function lock(cluster: string): Promise<() => void> {
+export async function tryLock(name: string): Promise<(() => void) | undefined> {
   const server = createServer();
-  server.listen(`\0gvisor-ready-cluster-${cluster}`);
-  await once(server, 'listening').catch((cause) => {
-    throw new UsageError(
-      `Another command is working on the cluster "${cluster}": wait for it to end, or name another cluster with --name.`,
-      { cause },
-    );
-  });
+  server.listen(`\0gvisor-ready-${name}`);
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') return undefined;
+    throw error;
+  }
   server.unref();
   return () => server.close();
 }
 
-/** Does `work` while no other command may touch the cluster. */
+/** Runs `work` while no other command may touch the cluster. */
 export async function locked<T>(cluster: string, work: () => Promise<T>): Promise<T> {
-  const release = await lock(cluster);
+  const release = await tryLock(`cluster-${cluster}`);
+  if (release === undefined) {
+    throw new UsageError(
+      `Another command is working on the cluster "${cluster}": wait for it to end, or name another cluster with --name.`,
+    );
+  }
   try {
     return await work();
   } finally {

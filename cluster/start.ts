@@ -1,14 +1,14 @@
 import { join } from 'node:path';
-import { CLUSTERS } from '../hack/paths.ts';
-import { ensurePrerequisites } from '../hack/prerequisites.ts';
 import { UsageError } from '../hack/run.ts';
 import { Cluster } from './cluster.ts';
+import { CLUSTERS, requireName } from './clusters.ts';
 import { controlPlaneOf } from './control-plane/control-plane.ts';
 import { listen } from './control-plane/start-relay.ts';
 import { ensureImage, type Image, type ImageId } from './images.ts';
 import { locked } from './lock.ts';
-import { requireKernel, requireName, requireRoot } from './machine/host-checks.ts';
+import { requireKernel, requireRoot } from './machine/host-checks.ts';
 import { allotNodes, type NodeRequest, toolsOf, wantedNodes } from './node/plan.ts';
+import { ensurePrerequisites } from './prerequisites.ts';
 import { ensureTools } from './tools.ts';
 
 /** What a cluster is started with. */

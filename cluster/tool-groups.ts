@@ -1,19 +1,18 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { REPO } from '../hack/paths.ts';
-import { UsageError } from '../hack/run.ts';
+import { run, UsageError } from '../hack/run.ts';
 
-/** How a group of programs is built. */
 export type Group = {
-  /** Go packages to build; what the group's go.mod lists under `tool` unless told otherwise. */
+  /** Go packages to build; by default those under `tool` in the group's go.mod. */
   readonly packages?: string;
   readonly cgo?: boolean;
   readonly tags?: string;
-  /** The linker's variable that holds the version, and a pattern that finds the version in go.mod. */
+  /** The Go variable that holds the version, and a pattern that finds the version in go.mod. */
   readonly stamp?: readonly [variable: string, version: RegExp];
-  /** Replace containerd's OOM score file where the machine may not lower scores. */
+  /** Replaces containerd's OOM score file on machines that may not lower scores. */
   readonly oomOverlay?: boolean;
-  /** A file that the program embeds and its module lacks, in the vendor folder; an empty one takes its place. */
+  /** A file that the program embeds and its module lacks; replaced by an empty file in the vendor directory. */
   readonly lacks?: string;
 };
 
@@ -24,8 +23,8 @@ const GVISOR: Group = {
 };
 
 /**
- * Every group of programs: one Go module each under cluster/tools, because one go.mod cannot hold them all. They are
- * built in this order: the longest first, and etcd when most of what it shares with Kubernetes is compiled.
+ * Groups of programs, each a Go module under cluster/tools because their dependencies conflict. Built in this order: the
+ * longest first, and etcd once the packages that it shares with Kubernetes are compiled.
  */
 export const GROUPS = {
   kubernetes: {
@@ -70,19 +69,14 @@ export const GROUPS = {
   kubeconform: {},
 } as const satisfies Record<string, Group>;
 
-/** The name of a group of programs. */
 export type ToolGroup = keyof typeof GROUPS;
 
-/** All groups, for those who want to build everything. */
 export const TOOL_GROUPS = Object.keys(GROUPS) as readonly ToolGroup[];
 
-/**
- * The minor versions of Kubernetes that clusters of this process can have instead of the usual one, by the environment
- * variable KUBERNETES_VERSION. Each has a Go module of its own beside that of the group `kubernetes`.
- */
+/** Other values of the environment variable KUBERNETES_VERSION; each has its own Go module. */
 export const OTHER_KUBERNETES = ['1.34', '1.35', '1.37'] as const;
 
-/** The folder with the Go module of a group. */
+/** The directory of a group's Go module. */
 export function source(group: ToolGroup): string {
   const version = process.env.KUBERNETES_VERSION;
   if (group !== 'kubernetes' || version === undefined) return join(REPO, 'cluster/tools', group);
@@ -93,10 +87,16 @@ export function source(group: ToolGroup): string {
   );
 }
 
-/** The version of a group of programs as its go.mod has it, which the programs are stamped with. */
+/** The version in a group's go.mod, which its programs are stamped with. */
 export async function versionOf(name: ToolGroup): Promise<string> {
   const group: Group = GROUPS[name];
   const version = group.stamp?.[1].exec(await readFile(join(source(name), 'go.mod'), 'utf8'))?.[1];
   if (version === undefined) throw new Error(`No version of ${name} in its go.mod`);
   return version;
+}
+
+/** Downloads a Go module and returns its directory: "PATH@VERSION", or a PATH that the go.mod in `cwd` pins. */
+export async function moduleDirectory(module: string, cwd = REPO): Promise<string> {
+  const text = await run('go', ['mod', 'download', '-json', module], { cwd, timeoutMs: 10 * 60_000 });
+  return (JSON.parse(text) as { Dir: string }).Dir;
 }

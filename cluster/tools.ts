@@ -1,50 +1,101 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { copyFile, cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { killWithParent, partial, removeAbandoned } from '../hack/abandoned.ts';
+import { basename, dirname, join } from 'node:path';
 import { CACHE, REPO } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
-import { run, runAll, UsageError } from '../hack/run.ts';
+import { pause, run, runAll, UsageError } from '../hack/run.ts';
+import { partial, removeAbandoned } from '../hack/unfinished.ts';
+import { DOWNLOADS, download } from './downloads.ts';
+import { tryLock } from './lock.ts';
 import { GROUPS, type Group, source, TOOL_GROUPS, type ToolGroup, versionOf } from './tool-groups.ts';
 
 const MINIMUM_GO = [1, 26];
-/** A build ends with linkers that have one thread, and begins with a wait for the network; another build uses the processors then. */
-const AT_A_TIME = 2;
-/** Where containerd keeps that file: its modules of 1.x and of 2. */
+/** A second build uses the processors while the first one waits for the network or links, which is single-threaded. */
+const MAX_BUILDS = 2;
+/** The path of that file in containerd's modules 1.x and 2. */
 const VENDORED_OOM = [
   'vendor/github.com/containerd/containerd/sys/oom_linux.go',
   'vendor/github.com/containerd/containerd/v2/pkg/sys/oom_linux.go',
 ];
 
 /**
- * Builds what is missing of the named groups from source, pinned by go.mod and go.sum, into a cache
- * outside the work tree keyed by all that determines the build. Gives each group's folder of programs.
- * An interrupted build goes on where Go's own build cache stands.
+ * Returns each group's directory of programs, in a cache keyed by everything that determines a build. A missing group is
+ * downloaded if its official build is pinned and reachable, otherwise built from source as go.mod and go.sum pin it. An
+ * interrupted build resumes from Go's own cache.
  */
 export async function ensureTools<G extends ToolGroup>(groups: readonly G[]): Promise<Record<G, string>> {
   const go = await goVersion();
-  const folders = await Promise.all(groups.map(async (group) => [group, await folderOf(group, go)] as const));
-  const missing = folders
-    .filter(([, folder]) => !existsSync(folder))
+  const directories = await Promise.all(
+    groups.map(async (group) => [group, await directoryOf(group, go)] as const),
+  );
+  const missing = directories
+    .filter(([, directory]) => !existsSync(directory))
     .sort(([a], [b]) => TOOL_GROUPS.indexOf(a) - TOOL_GROUPS.indexOf(b));
   const done = new AbortController();
-  for (const [group] of missing.slice(AT_A_TIME)) void download(group, done.signal);
+  for (const [group] of missing.slice(MAX_BUILDS)) void prefetchModules(group, done.signal);
   const queue = missing.entries();
   const work = async () => {
-    for (const [index, [group, folder]] of queue) {
-      const what = `building ${group} from source (${index + 1} of ${missing.length}, kept for next time)`;
-      await progress(what, () => build(group, folder, done.signal)).catch((error) => {
-        throw explainBuild(group, error);
-      });
+    for (const [index, [group, directory]] of queue) {
+      const label = `${group} (${index + 1} of ${missing.length}, kept for next time)`;
+      await provide(group, directory, { label, signal: done.signal });
     }
   };
   try {
-    await Promise.all(Array.from({ length: AT_A_TIME }, work));
+    await Promise.all(Array.from({ length: MAX_BUILDS }, work));
   } finally {
     done.abort();
   }
-  return Object.fromEntries(folders) as Record<G, string>;
+  return Object.fromEntries(directories) as Record<G, string>;
+}
+
+type ProvideOptions = { readonly label: string; readonly signal: AbortSignal };
+
+/** Downloads or builds a group, or waits while another process does. */
+async function provide(
+  group: ToolGroup,
+  directory: string,
+  { label, signal }: ProvideOptions,
+): Promise<void> {
+  const release = await lockBuild(group, directory);
+  const work = partial(directory);
+  try {
+    if (existsSync(directory)) return;
+    await removeAbandoned(join(CACHE, 'tools'));
+    await mkdir(join(work, 'bin'), { recursive: true });
+    if (!(await downloadOfficial(group, work)))
+      await progress(`building ${label} from source`, () => build(group, work, signal)).catch((error) => {
+        throw explainBuild(group, error);
+      });
+    await rename(join(work, 'bin'), directory);
+  } finally {
+    await rm(work, { recursive: true, force: true });
+    release();
+  }
+}
+
+async function lockBuild(group: ToolGroup, directory: string): Promise<() => void> {
+  // The name of a socket has at most 108 bytes; another cache has other programs.
+  const name = `${basename(directory)}-${createHash('sha256').update(CACHE).digest('hex').slice(0, 12)}`;
+  const first = await tryLock(name);
+  if (first !== undefined) return first;
+  return progress(`waiting for another run that builds ${group}`, async () => {
+    for (;;) {
+      await pause(0.5);
+      const release = await tryLock(name);
+      if (release !== undefined) return release;
+    }
+  });
+}
+
+let isOffline = false;
+
+async function downloadOfficial(group: ToolGroup, work: string): Promise<boolean> {
+  const official = process.env.KUBERNETES_VERSION === undefined || group !== 'kubernetes';
+  const pinned = official ? DOWNLOADS[group]?.[process.arch] : undefined;
+  if (pinned === undefined || isOffline) return false;
+  isOffline = !(await download(pinned, work, join(work, 'bin')));
+  return !isOffline;
 }
 
 async function goVersion(): Promise<string> {
@@ -67,7 +118,7 @@ function needsOverlay(group: Group): boolean {
   return ((BigInt(`0x${caps}`) >> CAP_SYS_RESOURCE) & 1n) === 0n;
 }
 
-async function folderOf(name: ToolGroup, go: string): Promise<string> {
+async function directoryOf(name: ToolGroup, go: string): Promise<string> {
   const group: Group = GROUPS[name];
   const hash = createHash('sha256').update(JSON.stringify([go, process.arch, String(group.stamp), group]));
   for (const file of (await readdir(source(name))).sort()) {
@@ -77,42 +128,30 @@ async function folderOf(name: ToolGroup, go: string): Promise<string> {
   return join(CACHE, 'tools', `${name}-${hash.digest('hex').slice(0, 12)}`);
 }
 
-async function build(name: ToolGroup, folder: string, signal: AbortSignal): Promise<void> {
-  const group: Group = GROUPS[name];
-  const work = partial(folder);
-  await removeAbandoned(join(CACHE, 'tools'));
-  await mkdir(join(work, 'bin'), { recursive: true });
-  try {
-    await buildIn(work, name, group, signal);
-    await rename(join(work, 'bin'), folder).catch((error) => {
-      if (!existsSync(folder)) throw error; // else somebody else has built the same meanwhile
-    });
-  } finally {
-    await rm(work, { recursive: true, force: true });
-  }
+/** Downloads a group's modules while another group is built. The build reports a failure. */
+async function prefetchModules(name: ToolGroup, signal: AbortSignal): Promise<void> {
+  const options = { ...(await goOptions(name, source(name))), signal };
+  await runAll('go', ['mod', 'download'], options).catch(() => {});
 }
 
-/** Fetches a group's modules while another is built, so that no build waits for the network. A failure is the build's to tell. */
-async function download(name: ToolGroup, signal: AbortSignal): Promise<void> {
-  const options = { cwd: source(name), env: await goEnvironment(name), timeoutMs: 60 * 60_000, signal };
-  await runAll(...killWithParent('go', ['mod', 'download']), options).catch(() => {});
-}
-
-async function goEnvironment(name: ToolGroup): Promise<NodeJS.ProcessEnv> {
+async function goOptions(name: ToolGroup, cwd: string) {
   const group: Group = GROUPS[name];
   const toolchain = /^toolchain (\S+)$/m.exec(await readFile(join(source(name), 'go.mod'), 'utf8'))?.[1];
-  return {
+  const env = {
     ...process.env,
     CGO_ENABLED: group.cgo ? '1' : '0',
     GOFLAGS: '-trimpath -buildvcs=false',
+    GOGC: process.env.GOGC ?? '400', // the compiler's own garbage collection: 14 % less processor time
     ...(toolchain === undefined ? {} : { GOTOOLCHAIN: toolchain }),
   };
+  return { cwd, env, timeoutMs: 60 * 60_000, killOnExit: true };
 }
 
-async function buildIn(work: string, name: ToolGroup, group: Group, signal: AbortSignal): Promise<void> {
+async function build(name: ToolGroup, work: string, signal: AbortSignal): Promise<void> {
+  const group: Group = GROUPS[name];
   await cp(source(name), join(work, 'src'), { recursive: true });
-  const options = { cwd: join(work, 'src'), env: await goEnvironment(name), timeoutMs: 60 * 60_000, signal };
-  const go = (...args: string[]) => run(...killWithParent('go', args), options);
+  const options = { ...(await goOptions(name, join(work, 'src'))), signal };
+  const go = (...args: string[]) => run('go', args, options);
   let mod: string[] = [];
   if (group.lacks !== undefined) {
     await go('mod', 'vendor', '-e');
@@ -132,7 +171,7 @@ async function buildIn(work: string, name: ToolGroup, group: Group, signal: Abor
   await go(
     'build',
     ...mod,
-    '-gcflags=all=-dwarf=false', // the linker drops what debuggers read (-s -w); not to make it takes a seventh off a build
+    '-gcflags=all=-dwarf=false', // -s -w drops debug data anyway; not generating it saves a seventh of a build
     '-tags',
     tags,
     '-ldflags',

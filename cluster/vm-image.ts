@@ -2,17 +2,16 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { killWithParent, partial, removeAbandoned } from '../hack/abandoned.ts';
 import { CACHE } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
 import { run } from '../hack/run.ts';
+import { partial, removeAbandoned } from '../hack/unfinished.ts';
 
-/** What guests start from: a disk (raw, ext4, never written), and the kernel with its initial file system. */
+/** The disk is raw ext4 and never written. */
 export type VmImage = { readonly disk: string; readonly kernel: string; readonly initrd: string };
 
-/** The Debian of guests. */
 export const SUITE = 'trixie';
-/** The kernel is the full one: that for clouds cannot show a folder of the host. */
+/** The cloud kernel has no 9p, which shares a directory of the host. */
 const PACKAGES = [
   'systemd-sysv',
   'linux-image-amd64',
@@ -30,13 +29,13 @@ const PACKAGES = [
   'zstd',
 ];
 
-/** An initial file system of a few drivers: under emulation a large one takes long to unpack. */
+/** A small initramfs: under emulation a large one takes long to unpack. */
 const BEFORE = `
 mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/initramfs-tools/modules.d"
 echo MODULES=list >"$1/etc/initramfs-tools/conf.d/guest"
 printf 'virtio_pci\\nvirtio_blk\\next4\\n' >"$1/usr/share/initramfs-tools/modules.d/guest"`;
 
-/** What containers leave unheeded when the machine stops (a SIGTERM to their first process) must not hold it up. */
+/** The short stop timeout is for containers whose first process ignores SIGTERM. */
 const AFTER = `
 chroot "$1" systemctl enable systemd-networkd systemd-network-generator ssh
 for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \\
@@ -54,7 +53,7 @@ echo 'UseDNS no' >"$1/etc/ssh/sshd_config.d/guest.conf"`;
 
 const DISK_SIZE = '12G';
 
-/** Makes the image of all guests once, with mmdebstrap; keyed by all that goes into it. */
+/** Builds the guests' image with mmdebstrap, unless the cache has one of the same content. */
 export async function ensureVmImage(): Promise<VmImage> {
   const hash = createHash('sha256').update(JSON.stringify([SUITE, PACKAGES, BEFORE, AFTER, DISK_SIZE]));
   const folder = join(CACHE, 'vm', `${SUITE}-${hash.digest('hex').slice(0, 12)}`);
@@ -75,8 +74,8 @@ async function build(folder: string): Promise<void> {
   const work = partial(folder);
   const root = join(work, 'root');
   const made = join(work, 'made');
-  const options = { timeoutMs: 20 * 60_000, env: { ...process.env, TMPDIR: work } };
-  const toEnd = (command: string, ...args: string[]) => run(...killWithParent(command, args), options);
+  const options = { timeoutMs: 20 * 60_000, env: { ...process.env, TMPDIR: work }, killOnExit: true };
+  const toEnd = (command: string, ...args: string[]) => run(command, args, options);
   await mkdir(made, { recursive: true });
   try {
     await toEnd(

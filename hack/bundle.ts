@@ -5,21 +5,19 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { build, type OutputFile, type Plugin, transform } from 'esbuild';
-import { partial } from './abandoned.ts';
 import { REPO } from './paths.ts';
-import { isCopy } from './replace-file.ts';
-import { withoutUnused } from './unused-by-the-agent.ts';
+import { partial } from './unfinished.ts';
 
-/** The programs of the image: each is a folder with a `main.ts`, and becomes `dist/NAME.cjs`. */
+/** The programs of the image: `NAME/main.ts` becomes `dist/NAME.cjs`. */
 export const BUNDLES = ['agent', 'fleet', 'kubectl'] as const;
 
-/** Makes what others wrote small; our own code keeps its names, for stack traces. */
+/** Minifies dependencies; our own code keeps its names for stack traces. */
 const smallDependencies: Plugin = {
   name: 'small-dependencies',
   setup({ onLoad }) {
     onLoad({ filter: /\/node_modules\/.*\.[cm]?js$/ }, async ({ path }) => {
       const source = await readFile(path, 'utf8');
-      // As CommonJS, names at the top of a file are its own, and may be short too.
+      // Top-level names of a CommonJS file are private to it, so esbuild may shorten them.
       const format = /^(import|export)\b/m.test(source) ? 'esm' : 'cjs';
       const { code } = await transform(source, { minify: true, format, sourcefile: path });
       return { contents: code, loader: 'js' };
@@ -27,7 +25,7 @@ const smallDependencies: Plugin = {
   },
 };
 
-/** Puts the text of the files that the pages read into the bundle, which is one file. */
+/** Inlines the CSS, HTML and scripts that a page reads with readFileSync. */
 const inlineAssets: Plugin = {
   name: 'inline-assets',
   setup({ onLoad }) {
@@ -41,7 +39,7 @@ const inlineAssets: Plugin = {
   },
 };
 
-/** Another version than the sources have, to be upgraded to. */
+/** Overrides the version, for tests of an upgrade. */
 function versioned(version: string): Plugin {
   return {
     name: 'versioned',
@@ -53,43 +51,36 @@ function versioned(version: string): Plugin {
   };
 }
 
-/** What to bundle: for which architecture, into which folder, and as which version. */
 export type BundleOptions = {
-  /** "x64" or "arm64" */
-  readonly architecture?: string;
   readonly dist?: string;
-  /** Another version than that of the sources. */
+  /** Replaces the version of the sources. */
   readonly version?: string | undefined;
 };
 
 /**
- * Writes the agent, the fleet controller and the kubectl plugin, each with all its dependencies as one file with a source map, and the Node
- * binary that the image runs them with. A reader always sees whole files, and the same files when nothing has changed.
+ * Bundles the agent, the fleet controller and the kubectl plugin, each into one file with a source map, and copies the Node
+ * binary that runs them in the image. Does nothing if the sources are unchanged; replaces files atomically.
  */
-export async function bundle(options: BundleOptions = {}): Promise<void> {
-  const { architecture = process.arch, dist = join(REPO, 'dist'), version } = options;
+export async function bundle({ dist = join(REPO, 'dist'), version }: BundleOptions = {}): Promise<void> {
   await mkdir(dist, { recursive: true });
-  const made = join(dist, 'made-from');
-  const sources = await digestOf(architecture, version ?? '');
-  if ((await readFile(made, 'utf8').catch(() => '')) === sources && (await isWhole(dist))) return;
-  const named = version === undefined ? [] : [versioned(version)];
+  const stamp = join(dist, 'made-from');
+  const digest = await digestOf(process.arch, version ?? '');
+  if ((await readFile(stamp, 'utf8').catch(() => '')) === digest && (await isWhole(dist))) return;
+  const plugins = [smallDependencies, inlineAssets, ...(version === undefined ? [] : [versioned(version)])];
   for (const name of BUNDLES) {
-    const smaller = name === 'agent' ? [smallDependencies, withoutUnused] : [smallDependencies];
-    for (const { path, text } of await bundleOne(name, dist, [...smaller, inlineAssets, ...named]))
-      await replaceIfOther(path, path.endsWith('.cjs') ? escapeBeyondAscii(text) : text);
+    for (const { path, text } of await bundleOne(name, dist, plugins))
+      await replace(path, path.endsWith('.cjs') ? escapeBeyondAscii(text) : text);
   }
   const require = createRequire(import.meta.url);
-  const node = join(dirname(require.resolve(`node-linux-${architecture}/package.json`)), 'bin/node');
-  if (!(await isCopy(node, join(dist, 'node')))) {
-    const copied = partial(join(dist, 'node'));
-    await copyFile(node, copied);
-    await chmod(copied, 0o755);
-    await rename(copied, join(dist, 'node'));
-  }
-  await replaceIfOther(made, sources);
+  const node = join(dirname(require.resolve(`node-linux-${process.arch}/package.json`)), 'bin/node');
+  const copy = partial(join(dist, 'node'));
+  await copyFile(node, copy);
+  await chmod(copy, 0o755);
+  await rename(copy, join(dist, 'node'));
+  await replace(stamp, digest);
 }
 
-/** Stands for everything that a bundle is made from; packages are those of the lock file. */
+/** A digest of everything that goes into the bundles; packages count by the lock file. */
 async function digestOf(...options: readonly string[]): Promise<string> {
   const files = globSync(`{${BUNDLES},hack}/**/*.{ts,js,css,html}`, { cwd: REPO }).sort();
   const digest = createHash('sha256').update(options.join('\n'));
@@ -104,7 +95,7 @@ async function isWhole(dist: string): Promise<boolean> {
   return [...names, 'node'].every((name) => found.includes(name));
 }
 
-/** The files of one program, not yet written: its bundle and the source map of that. */
+/** Returns the bundle and its source map without writing them. */
 async function bundleOne(name: string, dist: string, plugins: readonly Plugin[]): Promise<OutputFile[]> {
   const { outputFiles } = await build({
     entryPoints: [join(REPO, name, 'main.ts')],
@@ -113,9 +104,9 @@ async function bundleOne(name: string, dist: string, plugins: readonly Plugin[])
     bundle: true,
     platform: 'node',
     target: 'node24',
-    // An ES module that imports node:http reads all that it exports, and so loads Node's own fetch: 2 MiB on each node.
+    // An ES module that imports node:http evaluates all its exports, which loads Node's own fetch: 2 MiB on each node.
     format: 'cjs',
-    // V8 keeps the source, and a table of where its lines end: 0.7 MiB.
+    // V8 keeps the source and its line ends in memory: 0.7 MiB.
     minifyWhitespace: true,
     sourcemap: true,
     sourcesContent: false,
@@ -126,18 +117,14 @@ async function bundleOne(name: string, dist: string, plugins: readonly Plugin[])
   return outputFiles;
 }
 
-/** One character beyond Latin-1 makes V8 keep the whole source with two bytes for each; esbuild leaves some. */
+/** A single character beyond Latin-1 makes V8 store the whole source with two bytes a character. */
 function escapeBeyondAscii(code: string): string {
   return code.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
-async function replaceIfOther(path: string, content: string): Promise<void> {
-  if ((await readFile(path, 'utf8').catch(() => undefined)) === content) return;
+async function replace(path: string, content: string): Promise<void> {
   await writeFile(partial(path), content);
   await rename(partial(path), path);
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const [architecture] = process.argv.slice(2);
-  await bundle(architecture === undefined ? {} : { architecture });
-}
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await bundle();

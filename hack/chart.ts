@@ -1,28 +1,34 @@
 import { globSync } from 'node:fs';
-import { cp, mkdir, rm } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { REPO } from './paths.ts';
+import { partial } from './unfinished.ts';
 
-/** The folder of the Helm chart. */
+/** The chart's directory, relative to the repository. */
 export const CHART = 'charts/gvisor-ready';
 
-/** Where the chart keeps its copies, each under its path in `manifests`. */
-export const COPIES = `${CHART}/files`;
+/** Manifests that only kustomize or a plain Prometheus reads. */
+const NOT_IN_CHART = /(^|\/)(kustomization|namespace|scrape-config|scrape-rbac|rules)\.yaml$/;
 
-/** Files of `manifests` that the chart needs no copy of: what only kustomize or plain Prometheus reads. */
-const WITHOUT = /(^|\/)(kustomization|namespace|scrape-config|scrape-rbac|rules)\.yaml$/;
-
-/** The files of `manifests` that the chart's templates read, as paths below that folder, sorted. */
-export function chartFiles(): readonly string[] {
-  const files = globSync('**/*.{yaml,json}', { cwd: join(REPO, 'manifests') });
-  return files.filter((path) => !WITHOUT.test(path)).sort();
-}
-
-if (pathToFileURL(process.argv[1] ?? '').href === import.meta.url) {
-  await rm(join(REPO, COPIES), { recursive: true, force: true });
-  for (const path of chartFiles()) {
-    await mkdir(dirname(join(REPO, COPIES, path)), { recursive: true });
-    await cp(join(REPO, 'manifests', path), join(REPO, COPIES, path));
+/**
+ * Copies the manifests that the chart's templates read into its `files` directory, which git ignores: Helm reads no file
+ * outside of a chart. Safe to run concurrently.
+ */
+export async function copyManifests(): Promise<void> {
+  const manifests = globSync('**/*.{yaml,json}', { cwd: join(REPO, 'manifests') });
+  const wanted = new Set(manifests.filter((path) => !NOT_IN_CHART.test(path)));
+  const files = join(REPO, CHART, 'files');
+  for (const path of globSync('**/*.{yaml,json}', { cwd: files }))
+    if (!wanted.has(path)) await rm(join(files, path), { force: true });
+  for (const path of wanted) {
+    const content = await readFile(join(REPO, 'manifests', path), 'utf8');
+    const copy = join(files, path);
+    if ((await readFile(copy, 'utf8').catch(() => undefined)) === content) continue;
+    await mkdir(dirname(copy), { recursive: true });
+    await writeFile(partial(copy), content);
+    await rename(partial(copy), copy);
   }
 }
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await copyManifests();

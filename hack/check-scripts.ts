@@ -11,8 +11,7 @@ async function gate(program: string, args: readonly string[]): Promise<void> {
   if (code !== 0) throw new Error(`${stdout}${stderr}`.trim());
 }
 
-// The part of `npm run check` that npm packages cannot do: shell scripts, and Python's lint, types and format.
-// All these tools come from the environment that dispatcher/requirements-dev.txt pins.
+// Checks shell scripts and Python, with tools pinned by dispatcher/requirements-dev.txt. Part of `npm run check`.
 try {
   const python = await ensurePython();
   const scripts = await run('git', ['ls-files', '*.sh', '.ci/run'], inRepo);

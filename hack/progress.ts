@@ -1,10 +1,9 @@
-/** The work that is being done, what began first before others. */
+/** Oldest first. */
 const running: (() => Promise<unknown>)[] = [];
 
 /**
- * Does something long and says so on standard error: what it is, the passing seconds (on a terminal
- * in place, else a line every 30 s), and at the end how long it took. Of things done at once a terminal shows the one
- * that began first.
+ * Runs `work` and reports its elapsed time on standard error: in place on a terminal, otherwise a line every 30 s. A terminal
+ * shows only the oldest of concurrent calls.
  */
 export async function progress<T>(what: string, work: () => Promise<T>): Promise<T> {
   const begun = Date.now();
@@ -12,11 +11,11 @@ export async function progress<T>(what: string, work: () => Promise<T>): Promise
   const terminal = process.stderr.isTTY;
   const say = (text: string) => process.stderr.write(terminal ? `\r\x1b[K${text}` : `${text}\n`);
   running.push(work);
-  const tell = (text: string) => {
+  const report = (text: string) => {
     if (!terminal || running[0] === work) say(text);
   };
-  tell(`… ${what}`);
-  const timer = setInterval(() => tell(`… ${what}: ${seconds()}`), terminal ? 500 : 30_000);
+  report(`… ${what}`);
+  const timer = setInterval(() => report(`… ${what}: ${seconds()}`), terminal ? 500 : 30_000);
   let mark = '✗';
   try {
     const result = await work();

@@ -3,18 +3,18 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { REPO } from './paths.ts';
 
-/** The components that have rules: the name of the PrometheusRule by the component's folder. */
+/** Names of PrometheusRules by the directory of their component. */
 export const RULES = {
   'manifests/components/monitoring': 'gvisor-ready',
   'manifests/components/monitoring-kube-state-metrics': 'gvisor-ready-kube-state-metrics',
 } as const satisfies Record<string, string>;
 
-/** The same of the fleet controller, whose metrics no agent has. */
+/** Rules for metrics of the fleet controller. */
 export const FLEET_RULES = {
   'manifests/components/monitoring-fleet': 'gvisor-ready-fleet',
 } as const satisfies Record<string, string>;
 
-/** The PrometheusRule (YAML) that holds the groups of a rules file of plain Prometheus. */
+/** Wraps the groups of a plain Prometheus rules file in a PrometheusRule (YAML). */
 export function prometheusRule(name: string, rules: string): string {
   const groups = rules.slice(rules.indexOf('groups:')).trimEnd();
   return `# Written by \`npm run rules\` from rules.yaml: change that.

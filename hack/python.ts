@@ -2,22 +2,19 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { partial, removeAbandoned } from './abandoned.ts';
 import { CACHE, REPO } from './paths.ts';
 import { progress } from './progress.ts';
 import { run, runAll, UsageError } from './run.ts';
+import { partial, removeAbandoned } from './unfinished.ts';
 
 const MINIMUM = [3, 11] as const;
 const REQUIREMENTS = ['dispatcher/requirements.txt', 'dispatcher/requirements-dev.txt'];
 
 let made: Promise<string> | undefined;
 
-/**
- * The Python of a virtual environment with what `dispatcher/` and its gate need, exactly as its requirements
- * pin it; made when it is first asked for and kept in the cache. Run tools of it with `-m`.
- */
+/** The Python of a cached virtual environment with the pinned requirements of `dispatcher/`. Run its tools with `-m`. */
 export function ensurePython(): Promise<string> {
-  made ??= makePython(); // two at once would make it in the same unfinished folder
+  made ??= makePython(); // concurrent calls would use the same partial directory
   return made;
 }
 
@@ -26,9 +23,9 @@ async function makePython(): Promise<string> {
   const hash = createHash('sha256').update(version);
   for (const file of REQUIREMENTS) hash.update(await readFile(join(REPO, file)));
   const parent = join(CACHE, 'python');
-  const folder = join(parent, hash.digest('hex').slice(0, 12));
-  if (!existsSync(folder)) {
-    const work = partial(folder);
+  const directory = join(parent, hash.digest('hex').slice(0, 12));
+  if (!existsSync(directory)) {
+    const work = partial(directory);
     await removeAbandoned(parent);
     await progress(`installing what ${REQUIREMENTS[0]} pins (kept for next time)`, async () => {
       await run('python3', ['-m', 'venv', work]);
@@ -36,12 +33,12 @@ async function makePython(): Promise<string> {
       const files = REQUIREMENTS.flatMap((file) => ['-r', join(REPO, file)]);
       const python = join(work, 'bin/python');
       await run(python, ['-m', 'pip', 'install', ...options, ...files], { timeoutMs: 10 * 60_000 });
-      await rename(work, folder).catch((error: unknown) => {
-        if (!existsSync(folder)) throw error; // else another process was faster
+      await rename(work, directory).catch((error: unknown) => {
+        if (!existsSync(directory)) throw error; // another process was faster
       });
     }).finally(() => rm(work, { recursive: true, force: true }));
   }
-  return join(folder, 'bin/python');
+  return join(directory, 'bin/python');
 }
 
 async function pythonVersion(): Promise<string> {

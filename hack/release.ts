@@ -1,145 +1,108 @@
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { basename, join, relative } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { VERSION } from '../agent/version.ts';
-import { ensureTools } from '../cluster/tools.ts';
-import { writeKrew } from './krew.ts';
+import { CHART, copyManifests } from './chart.ts';
 import { REPO } from './paths.ts';
-import { ensurePrerequisites } from './prerequisites.ts';
-import { progress } from './progress.ts';
-import { writeImage } from './release-image.ts';
-import { LOCAL_IMAGE, writeManifests } from './release-manifests.ts';
-import { writeSboms } from './release-sbom.ts';
-import { tryRelease } from './release-trial.ts';
+import { pack, writeKrew } from './plugin.ts';
 import { run, UsageError } from './run.ts';
-import { pack } from './same-archive.ts';
-import { formatTable } from './table.ts';
 
-const HELP = `npm run release [-- --image NAME --repository URL --check]
-Writes what a release of this commit holds to dist/release.
-  --image NAME       where the image will be published, such as ghcr.io/OWNER/gvisor-ready; manifests then name its digest
-  --repository URL   where the release will be published, for the manifest of krew
-  --check            builds everything a second time, and fails where a file differs; then installs it in a cluster`;
+const USAGE =
+  'npm run release -- --image NAME --digest sha256:… --repository URL, such as --image ghcr.io/OWNER/gvisor-ready';
 
-/** Where a release is published, and the time (seconds) and name of the commit that it is of. */
-type Release = {
-  readonly image: string | undefined;
-  readonly repository: string;
-  readonly epoch: number;
-  readonly commit: string;
+/** Components that patch objects of another component. */
+const REQUIRES: Readonly<Record<string, readonly string[]>> = {
+  inject: ['enforce'],
+  'enforce-audit': ['enforce'],
 };
 
-/** Writes everything to `folder`, and gives lines for people. */
-async function writeRelease(folder: string, release: Release): Promise<readonly string[][]> {
-  const { image = LOCAL_IMAGE, repository, epoch, commit } = release;
-  await rm(folder, { recursive: true, force: true });
-  const work = join(folder, '.work');
-  await mkdir(work, { recursive: true });
-  try {
-    const archive = `gvisor-ready-${VERSION}-image.tar`;
-    const name = `${image}:${VERSION}`;
-    const built = await writeImage(join(folder, archive), { name, version: VERSION, commit, epoch, work });
-    const { kubernetes, helm } = await ensureTools(['kubernetes', 'helm']);
-    const reference = { name: image, tag: VERSION, ...(release.image && { digest: built.digest }) };
-    const kubectl = join(kubernetes, 'kubectl');
-    const digest = `gvisor-ready-${VERSION}-image.digest`;
-    await writeFile(join(folder, digest), `${built.digest}\n`);
-    const files = [
-      archive,
-      digest,
-      ...(await writeManifests({ folder, kubectl, image: reference })),
-      ...(await writeSboms(built, { folder, version: VERSION, epoch })),
-      ...(await writePlugin(repository, folder, work)),
-      await writeChart(join(helm, 'helm'), { folder, work, epoch }),
-    ];
-    await writeSums(folder, files);
-    const pulled = Object.entries(built.pulled).map(([architecture, bytes]) => [
-      `image for ${architecture}`,
-      `${(bytes / 1e6).toFixed(1)} MB to pull`,
-    ]);
-    return [['image', `${name}@${built.digest}`], ...pulled];
-  } finally {
-    await rm(work, { recursive: true, force: true });
+export type Release = {
+  /** The image's name without a tag, such as `ghcr.io/OWNER/gvisor-ready`. */
+  readonly image: string;
+  readonly digest: string;
+  /** The URL of the repository that the files are released in. */
+  readonly repository: string;
+};
+
+/**
+ * Writes the files of a release: rendered manifests that pin the image's digest, the chart, the kubectl plugin with its krew
+ * manifest, and their checksums. Needs kubectl and helm in PATH.
+ */
+export async function writeRelease(directory: string, release: Release): Promise<void> {
+  await rm(directory, { recursive: true, force: true });
+  await mkdir(directory, { recursive: true });
+  await writeManifests(directory, release);
+  await writeChart(directory);
+  const work = join(directory, '.plugin');
+  for (const file of await writeKrew(release.repository, work))
+    await copyFile(file, join(directory, basename(file)));
+  await rm(work, { recursive: true });
+  await writeChecksums(directory);
+}
+
+/** Writes `install.yaml` (the base), `install-COMPONENT.yaml` (the base with that component) and `uninstall.yaml`. */
+async function writeManifests(directory: string, { image, digest }: Release): Promise<void> {
+  const components = await readdir(join(REPO, 'manifests/components'));
+  const outputs: readonly (readonly [file: string, resource: string, components: readonly string[]])[] = [
+    ['install.yaml', 'base', []],
+    ...components.map((name) => [`install-${name}.yaml`, 'base', [...(REQUIRES[name] ?? []), name]] as const),
+    ['uninstall.yaml', 'uninstall', []],
+  ];
+  const work = join(directory, '.kustomization');
+  const from = (path: string) => relative(work, join(REPO, 'manifests', path));
+  await mkdir(work);
+  for (const [file, resource, names] of outputs) {
+    const kustomization = {
+      apiVersion: 'kustomize.config.k8s.io/v1beta1',
+      kind: 'Kustomization',
+      resources: [from(resource)],
+      components: names.map((name) => from(`components/${name}`)),
+      images: [{ name: 'localhost/gvisor-ready', newName: image, digest }],
+    };
+    await writeFile(join(work, 'kustomization.yaml'), JSON.stringify(kustomization));
+    await writeFile(join(directory, file), await run('kubectl', ['kustomize', work]));
   }
+  await rm(work, { recursive: true });
 }
 
-async function writePlugin(repository: string, folder: string, work: string): Promise<readonly string[]> {
-  const manifest = await writeKrew(repository, join(work, 'plugin'));
-  const files = [`kubectl-gvisor_ready-v${VERSION}.tar.gz`, basename(manifest)];
-  for (const file of files) await copyFile(join(work, 'plugin', file), join(folder, file));
-  return files;
+/** Repacks Helm's archive, which holds the time of packing. */
+async function writeChart(directory: string): Promise<void> {
+  await copyManifests();
+  const work = join(directory, '.chart');
+  await mkdir(work);
+  await run('helm', ['package', join(REPO, CHART), '--destination', work]);
+  const archive = `gvisor-ready-${VERSION}.tgz`;
+  await run('tar', ['-xzf', archive], { cwd: work });
+  await pack(join(directory, archive), work, ['gvisor-ready']);
+  await rm(work, { recursive: true });
 }
 
-type ChartOptions = { readonly folder: string; readonly work: string; readonly epoch: number };
-
-/** Helm's own archive, packed again so that it is the same wherever and whenever it is made. */
-async function writeChart(helm: string, { folder, work, epoch }: ChartOptions): Promise<string> {
-  const packed = join(work, 'chart');
-  await mkdir(packed, { recursive: true });
-  await run(helm, ['package', join(REPO, 'charts/gvisor-ready'), '--destination', packed]);
-  const file = `gvisor-ready-${VERSION}.tgz`;
-  await run('tar', ['-xzf', file], { cwd: packed });
-  await pack(join(folder, file), { folder: packed, files: ['gvisor-ready'], epoch });
-  await run(helm, ['show', 'chart', join(folder, file)]);
-  return file;
-}
-
-/** The digests of the files, as `sha256sum --check` reads them. */
-async function writeSums(folder: string, files: readonly string[]): Promise<void> {
+/** Writes `sha256sums.txt` for `sha256sum --check`. */
+async function writeChecksums(directory: string): Promise<void> {
   const lines: string[] = [];
-  for (const file of [...files].sort()) {
-    const digest = createHash('sha256').update(await readFile(join(folder, file)));
+  for (const file of (await readdir(directory)).sort()) {
+    const digest = createHash('sha256').update(await readFile(join(directory, file)));
     lines.push(`${digest.digest('hex')}  ${file}\n`);
   }
-  await writeFile(join(folder, SUMS), lines.join(''));
+  await writeFile(join(directory, 'sha256sums.txt'), lines.join(''));
 }
 
-const SUMS = 'sha256sums.txt';
-const readSums = async (folder: string) => (await readFile(join(folder, SUMS), 'utf8')).trim().split('\n');
+function parseRelease(args: readonly string[]): Release {
+  const option = { type: 'string' } as const;
+  const options = { image: option, digest: option, repository: option };
+  const { image, digest = '', repository } = parseArgs({ args: [...args], options }).values;
+  if (image === undefined || repository === undefined || !/^sha256:[0-9a-f]{64}$/.test(digest))
+    throw new UsageError(`Name what is released: ${USAGE}`);
+  return { image, digest, repository };
+}
 
-async function main(words: readonly string[]): Promise<void> {
-  const text = { type: 'string' } as const;
-  const flag = { type: 'boolean', default: false } as const;
-  const options = { image: text, repository: text, check: flag, help: flag };
-  const { values } = parseArgs({ args: [...words], options });
-  if (values.help) return console.log(HELP);
-  await ensurePrerequisites({ forReleases: true });
-  const git = async (...args: string[]) => (await run('git', args, { cwd: REPO })).trim();
-  const changed = await git('status', '--porcelain', '--untracked-files=no');
-  if (changed !== '')
-    console.error('The work tree has changes that are in no commit: this is a trial, not a release.');
-  const release = {
-    image: values.image,
-    repository: values.repository ?? 'https://github.com/OWNER/gvisor-ready',
-    epoch: Number(await git('log', '-1', '--format=%ct')),
-    commit: `${await git('rev-parse', 'HEAD')}${changed === '' ? '' : '-changed'}`,
-  };
-  const folder = join(REPO, 'dist/release');
-  const lines = await writeRelease(folder, release);
-  const sums = await readSums(folder);
-  const sizes = sums.map((line) => [line.slice(66), `sha256:${line.slice(0, 64)}`]);
-  console.log(formatTable([['dist/release', ''], ...sizes, ...lines]));
-  if (!values.check) return;
-  const again = join(REPO, 'dist/release-again');
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   try {
-    await writeRelease(again, release);
-    const other = new Set(await readSums(again));
-    const differ = sums.filter((line) => !other.has(line));
-    if (differ.length > 0) throw new Error(`Built twice, these differ:\n${differ.join('\n')}`);
-    console.log(`Built twice: all ${sums.length} files are the same.`);
-  } finally {
-    if (existsSync(again)) await rm(again, { recursive: true });
+    await writeRelease(join(REPO, 'dist/release'), parseRelease(process.argv.slice(2)));
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = error instanceof UsageError ? 2 : 1;
   }
-  await progress('installing the release in a cluster, with kubectl and with Helm', () =>
-    tryRelease(folder, release.image ?? LOCAL_IMAGE),
-  );
-}
-
-try {
-  await main(process.argv.slice(2));
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error);
-  process.exitCode = error instanceof UsageError ? 2 : 1;
 }

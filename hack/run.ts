@@ -1,24 +1,23 @@
 import { spawn } from 'node:child_process';
 
-/** A fault in what the user asked for or in the machine: printed as one line, exit code 2. */
+/** A mistake of the user or something this machine lacks: printed as one line, exit code 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-/** How to run a program: text for its standard input, a deadline in milliseconds, what to do with each line. */
 export type RunOptions = {
+  /** Text for standard input. */
   readonly input?: string;
+  /** 60 s by default. */
   readonly timeoutMs?: number;
   readonly cwd?: string;
   readonly env?: NodeJS.ProcessEnv;
   readonly signal?: AbortSignal;
+  /** The kernel kills the program when this process ends for whatever reason; for root with all its children. */
+  readonly killOnExit?: boolean;
 };
 
-/**
- * Runs a program to its end and gives its standard output. Rejects when it cannot be started, ends
- * with another code than 0, or passes its deadline (60 s unless told otherwise); the message holds
- * the last lines of its standard error.
- */
+/** Resolves with standard output. Rejects with the last lines of standard error if the program fails or times out. */
 export function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
   return runAll(command, args, options).then(({ code, stdout, stderr }) => {
     if (code === 0) return stdout;
@@ -27,7 +26,7 @@ export function run(command: string, args: readonly string[], options: RunOption
   });
 }
 
-/** Like {@link run}, but an exit code other than 0 is a result. A program killed by a signal has code -1. */
+/** Like {@link run}, but a failed exit is a result too. The code is -1 after a signal. */
 export async function runAll(
   command: string,
   args: readonly string[],
@@ -35,8 +34,9 @@ export async function runAll(
 ): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }> {
   const { input, cwd, env, signal } = options;
   const timeoutMs = patient(options.timeoutMs ?? 60_000);
+  const [program, words] = options.killOnExit ? killedWithParent(command, args) : [command, args];
   const { promise, resolve, reject } = Promise.withResolvers<number>();
-  const child = spawn(command, args, {
+  const child = spawn(program, words, {
     stdio: ['pipe', 'pipe', 'pipe'],
     ...(cwd === undefined ? {} : { cwd }),
     ...(env === undefined ? {} : { env }),
@@ -48,7 +48,7 @@ export async function runAll(
   const timer = setTimeout(() => {
     late = true;
     child.kill('SIGKILL');
-    for (const stream of [child.stdout, child.stderr]) stream.destroy(); // what it started may hold them open
+    for (const stream of [child.stdout, child.stderr]) stream.destroy(); // a grandchild may hold them open
   }, timeoutMs);
   child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
   child.stderr.on('data', (chunk: Buffer) => err.push(chunk));
@@ -65,15 +65,18 @@ export async function runAll(
   }
 }
 
-/**
- * The milliseconds to wait on this machine for what a quiet one does in `quietMs`. The environment variable PATIENCE is
- * the factor; the tiers of tests run with 3, since their files share the machine.
- */
+function killedWithParent(command: string, args: readonly string[]): readonly [string, readonly string[]] {
+  if (process.platform !== 'linux' || process.getuid?.() !== 0) return [command, args];
+  const namespace = ['unshare', '--pid', '--fork', '--kill-child=SIGKILL', '--', command, ...args];
+  return ['setpriv', ['--pdeathsig', 'KILL', '--', ...namespace]];
+}
+
+/** Scales a timeout by the environment variable PATIENCE; parallel test tiers set it to 3. */
 export function patient(quietMs: number): number {
   return quietMs * Number(process.env.PATIENCE ?? 1);
 }
 
-/** Asks `probe` again and again until it gives something other than undefined, or `timeoutMs` (made patient) have passed. */
+/** Polls `probe` until it returns a value. Rejects with its last error after `timeoutMs`, scaled by {@link patient}. */
 export async function waitFor<T>(
   what: string,
   timeoutMs: number,
@@ -98,7 +101,13 @@ export async function waitFor<T>(
   }
 }
 
-/** Waits for so many seconds. */
 export function pause(seconds: number): Promise<void> {
   return new Promise((wake) => setTimeout(wake, seconds * 1_000));
+}
+
+/** Resolves on Ctrl-C or SIGTERM, which then do not end the process: the caller cleans up. */
+export function untilStopped(): Promise<'stopped'> {
+  const { promise, resolve } = Promise.withResolvers<'stopped'>();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve('stopped'));
+  return promise;
 }

@@ -4,11 +4,10 @@ import { pathToFileURL } from 'node:url';
 import { REPO } from './paths.ts';
 import { run } from './run.ts';
 
-/** An image's name with its version, as documents and scripts show it. */
 const IMAGE = /(\bgvisor-ready:)\d+\.\d+\.\d+/g;
 const TAG = /(\bnewTag: )\S+/g;
 
-/** Every place that repeats the version of package.json: the file, and what stands before it there. */
+/** The files that repeat the version, each with a pattern that captures the text before it. */
 export const PLACES: readonly (readonly [file: string, before: RegExp])[] = [
   ['agent/version.ts', /(VERSION = ')[^']+/g],
   ['Dockerfile', /(image\.version=")[^"]+/g],
@@ -24,18 +23,18 @@ export const PLACES: readonly (readonly [file: string, before: RegExp])[] = [
   ['docs/operations.md', IMAGE],
 ];
 
-/** The version, from the one place where a person changes it. */
+/** The version in package.json. */
 export async function packageVersion(): Promise<string> {
   return (JSON.parse(await readFile(join(REPO, 'package.json'), 'utf8')) as { version: string }).version;
 }
 
-/** A text with this version in every place that the pattern finds; throws where it finds none. */
+/** Replaces the version after each match of the pattern. Throws if there is none. */
 export function withVersion(text: string, before: RegExp, version: string): string {
   if (text.search(before) < 0) throw new Error(`${before} is not found`);
   return text.replace(before, (_, head: string) => `${head}${version}`);
 }
 
-// `npm version` runs this before it commits.
+// `npm version` runs this before its commit.
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   const version = await packageVersion();
   for (const [file, before] of PLACES) {

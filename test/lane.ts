@@ -1,6 +1,6 @@
-import { lock } from '../cluster/lock.ts';
-import { clusterNames, removeCluster } from '../cluster/remove.ts';
-import { UsageError } from '../hack/run.ts';
+import { clusterNames } from '../cluster/clusters.ts';
+import { tryLock } from '../cluster/lock.ts';
+import { removeCluster } from '../cluster/remove.ts';
 
 /** What the names of all clusters of tests begin with; another lets two checkouts test at once. */
 const PREFIX = process.env.TEST_CLUSTERS ?? 'test';
@@ -20,14 +20,7 @@ export async function laneCluster(purpose: string): Promise<string> {
 
 async function claimLane(purpose: string): Promise<number> {
   for (let number = 1; ; number++) {
-    const isFree = await lock(`${PREFIX}-lane-${number}`).then(
-      () => true,
-      (error: unknown) => {
-        if (error instanceof UsageError) return false;
-        throw error;
-      },
-    );
-    if (!isFree) continue;
+    if ((await tryLock(`cluster-${PREFIX}-lane-${number}`)) === undefined) continue;
     const own = `${PREFIX}-${number}-`;
     for (const name of clusterNames())
       if (name.startsWith(own) && name !== `${own}${purpose}`) await removeCluster(name);

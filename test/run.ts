@@ -4,11 +4,11 @@ import { closeSync, existsSync, globSync, mkdtempSync, openSync, readFileSync, r
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ensureImage } from '../cluster/images.ts';
+import { ensurePrerequisites } from '../cluster/prerequisites.ts';
 import { OTHER_KUBERNETES, TOOL_GROUPS } from '../cluster/tool-groups.ts';
 import { ensureTools } from '../cluster/tools.ts';
 import { ensureVmImage } from '../cluster/vm-image.ts';
 import { REPO } from '../hack/paths.ts';
-import { ensurePrerequisites } from '../hack/prerequisites.ts';
 import { UsageError, waitFor } from '../hack/run.ts';
 import { allowInotify } from './inotify.ts';
 import { removeLaneClusters } from './lane.ts';

@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { arch, cpus, release, type } from 'node:os';
+import { formatTable } from '../cluster/table.ts';
 import { versionOf } from '../cluster/tool-groups.ts';
 import { ensureVmImage, SUITE } from '../cluster/vm-image.ts';
-import { formatTable } from '../hack/table.ts';
 import type { Tally } from './reporter.ts';
 
 /** What became of one tier: how long it took, and what its tests say; no tally when they did not come to their end. */

@@ -1,11 +1,10 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { CLUSTERS } from '../../hack/paths.ts';
 import { UsageError } from '../../hack/run.ts';
 import { Cluster } from '../cluster.ts';
+import { CLUSTERS, clusterNames, requireName } from '../clusters.ts';
 import { controlPlaneOf } from '../control-plane/control-plane.ts';
-import { requireName, requireRoot } from '../machine/host-checks.ts';
-import { clusterNames } from '../remove.ts';
+import { requireRoot } from '../machine/host-checks.ts';
 
 /** The cluster that is meant when none is named. */
 const DEFAULT_NAME = 'dev';

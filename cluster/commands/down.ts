@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
+import { clusterNames } from '../clusters.ts';
 import { requireRoot } from '../machine/host-checks.ts';
-import { clusterNames, removeCluster } from '../remove.ts';
+import { removeCluster } from '../remove.ts';
 import { nameOf } from './command.ts';
 
 /** `down`: ends clusters and removes what they left. */

@@ -1,10 +1,10 @@
 import { Argument, type Command, Option } from 'commander';
-import { ensurePrerequisites } from '../../hack/prerequisites.ts';
 import { requireContainerd } from '../faults/repair.ts';
 import { ensureImage } from '../images.ts';
 import { locked } from '../lock.ts';
 import type { NodeRequest } from '../node/plan.ts';
 import { DAEMONS, type NodeDaemon } from '../node/system.ts';
+import { ensurePrerequisites } from '../prerequisites.ts';
 import { nameOf, openRunning } from './command.ts';
 import { CHOICES } from './up.ts';
 

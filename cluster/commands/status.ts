@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { formatTable } from '../../hack/table.ts';
 import type { Cluster } from '../cluster.ts';
 import { CONTROL_PLANE } from '../control-plane/control-plane.ts';
 import { faultsOf } from '../faults/break-node.ts';
@@ -7,6 +6,7 @@ import { processesIn, stateIn } from '../machine/processes.ts';
 import type { NodeSpec } from '../node/config.ts';
 import type { ClusterNode } from '../node/node.ts';
 import { DAEMONS } from '../node/system.ts';
+import { formatTable } from '../table.ts';
 import { nameOf, npm, openRunning } from './command.ts';
 
 const LABEL = 'gvisor.node-restriction.kubernetes.io/ready';

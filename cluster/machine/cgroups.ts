@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
-import { CLUSTERS } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
+import { CLUSTERS } from '../clusters.ts';
 
 /** The folder of cgroups that all clusters of this machine live in. */
 const ROOT = '/gvisor-ready';

@@ -1,7 +1,7 @@
 import { readdir, readFile, readlink, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { CLUSTERS } from '../../hack/paths.ts';
 import { runAll, UsageError } from '../../hack/run.ts';
+import { CLUSTERS } from '../clusters.ts';
 
 /** What decides whether this process may make clusters at all. */
 export type Caller = { readonly platform: string; readonly uid: number | undefined };
@@ -18,14 +18,6 @@ export function requireRoot(caller: Caller = { platform: process.platform, uid: 
       'Only root can make namespaces, mounts and cgroups: run the same command with sudo.',
     );
   }
-}
-
-/** Throws a UsageError unless `name` can be a cluster's. */
-export function requireName(name: string): void {
-  if (/^[a-z0-9-]{1,20}$/.test(name)) return;
-  throw new UsageError(
-    `"${name}" is no name for a cluster: use 1 to 20 lower-case letters, digits and hyphens.`,
-  );
 }
 
 const OVERLAY_MAGIC = 0x794c7630;

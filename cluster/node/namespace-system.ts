@@ -1,11 +1,11 @@
 import { chmod, copyFile, mkdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { isCopy, replaceFile } from '../../hack/replace-file.ts';
 import type { RunOptions } from '../../hack/run.ts';
 import { endDeadShims } from '../faults/dead-shims.ts';
 import { MACHINE_PATH, type Machine } from '../machine/machine.ts';
 import { processesIn, stateIn } from '../machine/processes.ts';
 import { plugIn } from '../machine/veth.ts';
+import { isCopy, replaceFile } from '../replace-file.ts';
 import { CONTAINERD_CONFIG, kubeletCommand, LOADED_CONFIG, type NodeSpec, SHIM } from './config.ts';
 import type { NodeDaemon, NodeProcess, NodeSystem } from './system.ts';
 

@@ -1,4 +1,4 @@
-"""Starts evaluation pods in gVisor, or says why not. See https://gvisor.dev and the README beside this package."""
+"""Starts evaluation pods in gVisor, or reports why not. See https://gvisor.dev and the README beside this package."""
 
 from .availability import Availability
 from .decision import Decision, Started

@@ -1,4 +1,4 @@
-"""Requests to the API server as plain JSON, repeated while it is busy or away, and never without end."""
+"""Requests to the API server as plain JSON, retried until a deadline while it is busy or unreachable."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ from .pods import Json
 
 log = logging.getLogger("gvisor_dispatch")
 
-# For connecting and for answering, in seconds, of each request.
+# Timeouts of one request for connecting and for reading, in seconds.
 REQUEST_TIMEOUT = (5, 30)
-# A watch ends after this time and is begun anew, so that one that went silent costs no more.
+# A watch is restarted after this time, so that a silent one costs no more.
 WATCH_SECONDS = 15
-# Answers that may be another in a moment; 0 is how the client reports a failed TLS handshake.
+# Retryable statuses; the client reports a failed TLS handshake as 0.
 TRANSIENT = (0, 408, 429, 500, 502, 503, 504)
-# Nodes of a page: few at first, since most often one of them fits; then as many as make some 4 MB.
+# Nodes in a page: few at first, since one of them usually fits; then about 4 MB.
 FIRST_PAGE, NEXT_PAGES = 20, 250
 
 
 class Api:
-    """The requests of a dispatcher. Only errors of the client are caught: what a signal raises passes through."""
+    """The requests of a dispatcher. Only errors of the client are caught: exceptions raised by signals pass through."""
 
     def __init__(self, api: client.ApiClient, deadline: float) -> None:
-        own = without_own_repetitions(api)
+        own = without_retries(api)
         self.core = client.CoreV1Api(own)
         self.node = client.NodeV1Api(own)
         self._deadline = deadline
 
-    def ask(self, what: str, call: Callable[..., Any], *args: object, **options: object) -> Json:
-        """One request, repeated while the API server is busy or away. Raises RefusedError or ApiUnavailableError."""
+    def request(self, what: str, call: Callable[..., Any], *args: object, **options: object) -> Json:
+        """One request, retried while the API server is busy or away. Raises RefusedError or ApiUnavailableError."""
         end = time.monotonic() + self._deadline
-        for pause in pauses():
+        for delay in backoff_delays():
             try:
-                answer = call(*args, _preload_content=False, _request_timeout=REQUEST_TIMEOUT, **options)
-                found: Json = json.loads(answer.data)
+                response = call(*args, _preload_content=False, _request_timeout=REQUEST_TIMEOUT, **options)
+                found: Json = json.loads(response.data)
                 return found
             except (ApiException, HTTPError, json.JSONDecodeError) as error:
                 problem = explain(what, error)
-                wait = max(pause, retry_after(error))
+                wait = max(delay, retry_after(error))
             if time.monotonic() + wait > end:
                 raise ApiUnavailableError(f"{problem}; given up after {self._deadline:g} s")
             log.info("%s; trying again in %.1f s", problem, wait)
             time.sleep(wait)
-        raise AssertionError("pauses() never ends")
+        raise AssertionError("backoff_delays() never ends")
 
     def find(self, what: str, call: Callable[..., Any], *args: object, **options: object) -> Json | None:
-        """The same; None for what is not there."""
+        """Like request, but None where the object does not exist."""
         try:
-            return self.ask(what, call, *args, **options)
+            return self.request(what, call, *args, **options)
         except RefusedError as error:
             if error.status == 404:
                 return None
@@ -68,41 +68,43 @@ class Api:
         return self.find(f"read pod {namespace}/{name}", self.core.read_namespaced_pod, name, namespace)
 
     def nodes(self, selector: str) -> Iterator[Json]:
-        """The nodes of a selector, in pages, so that a reader who stops early costs one. No resourceVersion=0:
-        with that the API server ignores the limit and sends all nodes at once.
+        """The nodes of a selector, in pages, so that a caller that stops early reads only one. No resourceVersion=0:
+        with it the API server ignores the limit and sends all nodes at once.
         https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list"""
         limit, token = FIRST_PAGE, None
         while True:
-            page = self.ask("list nodes", self.core.list_node, label_selector=selector, limit=limit, _continue=token)
+            page = self.request(
+                "list nodes", self.core.list_node, label_selector=selector, limit=limit, _continue=token
+            )
             yield from page.get("items") or []
             limit, token = NEXT_PAGES, page["metadata"].get("continue")
             if not token:
                 return
 
     def follow(self, pod: Json, enough: Callable[[Json], bool], until: float) -> Json | None:
-        """Follows a pod until `enough`, until it is gone (None), or until the clock; gives what was seen last.
-        A watch may end in any way: what is read next counts."""
+        """Follows a pod until `enough`, until it is gone (None), or until the deadline `until`. Returns its last state.
+        A watch may end in any way: the next read counts."""
         seen = self.read_same(pod)
-        waits = pauses()
+        delays = backoff_delays()
         while seen and not enough(seen) and (left := until - time.monotonic()) > 0:
             if self._watch(seen, enough, left):
-                waits = pauses()
+                delays = backoff_delays()
             else:
-                time.sleep(max(0, min(next(waits), until - time.monotonic())))
+                time.sleep(max(0, min(next(delays), until - time.monotonic())))
             seen = self.read_same(pod)
         return seen
 
     def read_same(self, pod: Json) -> Json | None:
-        """The very pod, None when it is gone, be there another of its name or not."""
+        """The pod with the same UID; None when it is gone, even if another pod has its name."""
         meta = pod["metadata"]
         seen = self.read_pod(meta["namespace"], meta["name"])
         return seen if seen and seen["metadata"]["uid"] == meta["uid"] else None
 
     def _watch(self, seen: Json, enough: Callable[[Json], bool], left: float) -> bool:
-        """Watches once; False when the watch could not be had or told nothing, so that the next one must wait."""
+        """Watches once. Returns False for a watch that failed or sent no event, before which the next must wait."""
         meta = seen["metadata"]
         seconds = max(1, round(min(left, WATCH_SECONDS)))
-        began, told, response = time.monotonic(), False, None
+        started, received, response = time.monotonic(), False, None
         try:
             response = self.core.list_namespaced_pod(
                 meta["namespace"],
@@ -118,7 +120,7 @@ class Api:
                 if event["type"] == "ERROR":
                     log.debug("the watch of pod %s ended: %s", meta["name"], event["object"])
                     return False
-                told = True
+                received = True
                 if event["type"] == "DELETED" or enough(event["object"]):
                     return True
         except (ApiException, HTTPError, json.JSONDecodeError) as error:
@@ -126,11 +128,11 @@ class Api:
         finally:
             if response is not None:
                 response.close()
-        return told or time.monotonic() - began >= seconds - 1
+        return received or time.monotonic() - started >= seconds - 1
 
 
-def without_own_repetitions(api: client.ApiClient) -> client.ApiClient:
-    """The same client without urllib3's own retries: those obey any Retry-After, be it an hour."""
+def without_retries(api: client.ApiClient) -> client.ApiClient:
+    """The same client without urllib3's own retries, which obey any Retry-After, even an hour."""
     configuration = copy.deepcopy(api.configuration)
     configuration.retries = False
     own = client.ApiClient(configuration, cookie=api.cookie)
@@ -138,16 +140,16 @@ def without_own_repetitions(api: client.ApiClient) -> client.ApiClient:
     return own
 
 
-def pauses() -> Iterator[float]:
-    """Pauses that double up to five seconds, each shortened at random so that callers do not come together."""
-    pause = 0.2
+def backoff_delays() -> Iterator[float]:
+    """Exponential backoff up to five seconds, with jitter."""
+    delay = 0.2
     while True:
-        yield pause * random.uniform(0.5, 1)
-        pause = min(5, pause * 2)
+        yield delay * random.uniform(0.5, 1)
+        delay = min(5, delay * 2)
 
 
 def explain(what: str, error: Exception) -> str:
-    """The sentence for an error that may pass; raises RefusedError for one that does not."""
+    """The message of a retryable error; raises RefusedError for any other."""
     if not isinstance(error, ApiException):
         return f"cannot {what}: {error}"
     sentence = f"cannot {what}: {error.status} {api_message(error)}"
@@ -157,7 +159,7 @@ def explain(what: str, error: Exception) -> str:
 
 
 def api_message(error: ApiException) -> str:
-    """The API server's own sentence."""
+    """The message in the API server's Status."""
     try:
         return str(json.loads(error.body)["message"])
     except (TypeError, ValueError, KeyError):
@@ -165,7 +167,7 @@ def api_message(error: ApiException) -> str:
 
 
 def retry_after(error: Exception) -> float:
-    """What the API server asks to wait, in seconds; 0 where it does not ask."""
+    """The seconds in the header Retry-After; 0 without one."""
     headers = getattr(error, "headers", None) or {}
     text = str(headers.get("Retry-After") or "")
     return float(text) if text.isdecimal() else 0

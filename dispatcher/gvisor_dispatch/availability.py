@@ -1,5 +1,5 @@
-"""Whether gVisor could take a pod now and, if not, whether gVisor itself is to blame. The agents' word in the
-Node objects is the only evidence: a pod that does not start proves nothing, since its author shapes it."""
+"""Whether a pod could run in gVisor now and, if not, whether gVisor itself fails. The agents' verdicts in the
+Node objects are the only evidence: a pod that does not start proves nothing, since its author controls it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 from .api import Api
 from .errors import ApiUnavailableError, RefusedError
 from .nodes import PROVEN_BY, READY_LABEL, as_text, has_handler, obstacle, summary, verdict, verdict_age
-from .pods import Json, capped
+from .pods import Json, truncated
 from .settings import Settings
 
-# Sandboxes are gVisor's there, though not as wanted, or do not boot for a wrong line: the host's kernel would be worse.
+# gVisor boots there, but not as required, or a wrong setting keeps it from booting: the host's kernel would be worse.
 WITHHELD = ("IsolationWeakened", "AnnotationsPassFlags", "RunscTooOld", "LimitsNotEnforced")
-# What the fleet controller says of a node whose agent is gone.
+# The fleet controller's reason on a node whose agent is gone.
 AGENT_LOST = "AgentLost"
 MISCONFIGURED = ("RuntimeClassMissing", "HandlerMismatch", "RuntimeClassUnscoped")
 
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a gVisor pod could run: a reason code, a sentence for people, some nodes that take the pod."""
+    """Whether a gVisor pod could run: a reason code, a message, and some nodes that take the pod."""
 
     reason: str
     message: str
@@ -44,8 +44,8 @@ class Availability:
 
 
 def availability(api: Api, spec: Mapping[str, Any], settings: Settings, enough: int = 1) -> Availability:
-    """Asks the API server; stops at `enough` nodes that take the pod. "Available" is no promise: room and volumes are
-    the scheduler's to weigh."""
+    """Reads the RuntimeClass and nodes, and stops at `enough` nodes that take the pod. "Available" is no promise: the
+    scheduler decides on resources and volumes."""
     name = settings.runtime_class
     found = api.find(f'read RuntimeClass "{name}"', api.node.read_runtime_class, name)
     if found is None:
@@ -61,24 +61,24 @@ def availability(api: Api, spec: Mapping[str, Any], settings: Settings, enough: 
         try:
             return survey(api, scheduling, spec, settings, enough)
         except RefusedError as error:
-            if error.status != 410:  # the list is older than the API server remembers: begin again
+            if error.status != 410:  # the continue token has expired: start over
                 raise
     raise ApiUnavailableError("cannot list nodes: the list expired three times before its end was read")
 
 
 def survey(api: Api, scheduling: Json, spec: Mapping[str, Any], settings: Settings, enough: int) -> Availability:
-    """First the proven nodes; only where there is none, every node that the RuntimeClass would select once proven."""
+    """Surveys the proven nodes; without any, all nodes that the RuntimeClass would select once proven."""
     selector = scheduling["nodeSelector"]
     tolerations = [*(scheduling.get("tolerations") or []), *(spec.get("tolerations") or [])]
     pool = {"nodeSelector": selector, "tolerations": tolerations}
     pod = {**pool, "nodeSelector": {**selector, **(spec.get("nodeSelector") or {})}, "affinity": spec.get("affinity")}
-    proven = of_proven(api.nodes(as_text(selector)), pod, enough)
+    proven = among_proven(api.nodes(as_text(selector)), pod, enough)
     others = {key: value for key, value in selector.items() if key != READY_LABEL}
-    return proven or of_unproven(api.nodes(as_text(others)), pool, pod, settings)
+    return proven or among_unproven(api.nodes(as_text(others)), pool, pod, settings)
 
 
-def of_proven(nodes: Iterable[Json], pod: Json, enough: int) -> Availability | None:
-    """What proven nodes allow; None where there are none."""
+def among_proven(nodes: Iterable[Json], pod: Json, enough: int) -> Availability | None:
+    """The availability on proven nodes; None without any."""
     fit: list[str] = []
     unfit: defaultdict[str, list[str]] = defaultdict(list)
     for node in nodes:
@@ -87,46 +87,50 @@ def of_proven(nodes: Iterable[Json], pod: Json, enough: int) -> Availability | N
         if len(fit) >= enough:
             break
     if fit:
-        return Availability("Available", f"proven nodes take the pod, among them {capped(', '.join(fit))}", tuple(fit))
+        return Availability(
+            "Available", f"proven nodes take the pod, among them {truncated(', '.join(fit))}", tuple(fit)
+        )
     if unfit:
-        return Availability("NoSchedulableNode", capped(f"where gVisor is proven, no pod can go: {summary(unfit)}"))
+        return Availability("NoSchedulableNode", truncated(f"where gVisor is proven, no pod can go: {summary(unfit)}"))
     return None
 
 
-def of_unproven(nodes: Iterable[Json], pool: Json, pod: Json, settings: Settings) -> Availability:
-    """Why no node is proven. gVisor is to blame when agents say so on nodes that would take the pod, and no node that
+def among_unproven(nodes: Iterable[Json], pool: Json, pod: Json, settings: Settings) -> Availability:
+    """Why no node is proven. gVisor fails if agents report so on nodes that would take the pod, and no node that
     the RuntimeClass would select is undecided or withheld. The pod's own selectors do not narrow the latter:
-    otherwise a pod could open the host's kernel to itself by choosing its nodes."""
+    otherwise a pod could reach the host's kernel by choosing its nodes."""
     failing, withheld, lost = (defaultdict[str, list[str]](list) for _ in range(3))
     for node in nodes:
         if obstacle(node, pool, unproven=True):
             continue
         name, (status, reason) = node["metadata"]["name"], verdict(node)
-        blames = may_blame(node, settings)
+        fails = is_evidence(node, settings)
         if status == "False" and reason in WITHHELD:
             withheld[reason].append(name)
-        elif blames is None and reason == AGENT_LOST:
+        elif fails is None and reason == AGENT_LOST:
             lost[reason].append(name)
-        elif blames is None:
-            return Availability("GVisorUndecided", f"no node is proven, and {name} has no settled verdict: {reason}")
-        elif blames and not obstacle(node, pod, unproven=True):
+        elif fails is None:
+            return Availability("GVisorUndecided", f"no node is proven, and {name} has no final verdict: {reason}")
+        elif fails and not obstacle(node, pod, unproven=True):
             failing[reason].append(name)
     if lost:
-        return Availability(AGENT_LOST, capped(f"no node is proven, and some have lost their agent: {summary(lost)}"))
+        return Availability(
+            AGENT_LOST, truncated(f"no node is proven, and some have lost their agent: {summary(lost)}")
+        )
     if withheld:
         sentence = f"no node is proven, and agents withhold some where gVisor boots: {summary(withheld)}"
-        return Availability("GVisorWithheld", capped(sentence))
+        return Availability("GVisorWithheld", truncated(sentence))
     if failing:
         sentence = "agents report that gVisor fails on every node that has it and would take the pod"
-        return Availability("GVisorFails", capped(f"{sentence}: {summary(failing)}"))
+        return Availability("GVisorFails", truncated(f"{sentence}: {summary(failing)}"))
     sentence = "no node is proven, and no agent says that gVisor fails on one that has it and would take the pod"
     return Availability("NoReadyNode", sentence)
 
 
-def may_blame(node: Json, settings: Settings) -> bool | None:
-    """Whether a node is evidence that gVisor fails; None while its verdict is not settled. A failing node is evidence
-    if gVisor was proven there once. One that was never proven may be in the middle of its installation; a failure
-    that lasts is evidence only if the kubelet lists the handler: other nodes were never meant to have gVisor."""
+def is_evidence(node: Json, settings: Settings) -> bool | None:
+    """Whether a node is evidence that gVisor fails; None while that is undecided. A failing node is evidence
+    if gVisor was proven there once. A node that was never proven may be in the middle of its installation; a lasting
+    failure is evidence only if the kubelet lists the handler, since other nodes were never meant to have gVisor."""
     if verdict(node)[0] != "False":
         return None
     if PROVEN_BY in (node["metadata"].get("annotations") or {}):
@@ -135,6 +139,6 @@ def may_blame(node: Json, settings: Settings) -> bool | None:
 
 
 def node_fails(api: Api, name: str) -> bool:
-    """Whether the agent of one node says that gVisor fails there."""
-    found = api.ask("list nodes", api.core.list_node, field_selector=f"metadata.name={name}")
+    """Whether the agent of one node reports that gVisor fails there."""
+    found = api.request("list nodes", api.core.list_node, field_selector=f"metadata.name={name}")
     return any(verdict(node)[0] == "False" for node in found.get("items") or [])

@@ -1,4 +1,4 @@
-"""Starts evaluation pods in gVisor, or says why not, from the shell."""
+"""Starts evaluation pods in gVisor, or reports why not, from the shell."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from .pods import Json
 from .settings import Policy, Settings
 
 EXIT_CODES = """exit codes: 0 in gVisor (run: the pod started, see "in_gvisor") - 5 ask: a fallback is allowed -
-3 gVisor fails or is not set up - 75 no room or no answer, try again later - 4 a pod could not be removed -
+3 gVisor fails or is not set up - 75 no capacity or no response, try again later - 4 a pod could not be removed -
 2 wrong usage - 1 anything else"""
 TIMES = ("install_grace", "schedule_deadline", "wait_deadline", "start_deadline", "remove_deadline", "api_deadline")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    options = parse(sys.argv[1:] if words is None else words)
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parse(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     settings = Settings(
         runtime_class=options.runtime_class,
@@ -47,7 +47,7 @@ def main(words: Sequence[str] | None = None) -> int:
             config.load_kube_config()
         dispatcher = Dispatcher(client.ApiClient(), settings)
         pod, policy = read(options.file), Policy(options.policy)
-        if options.what == "run":
+        if options.command == "run":
             print(json.dumps(asdict(dispatcher.dispatch(pod or {}, policy, options.id))))
             return 0
         namespace = (pod or {}).get("metadata", {}).get("namespace") or options.namespace
@@ -70,8 +70,8 @@ def exit_code(error: DispatchError) -> int:
     return 4 if isinstance(error, PodNotGoneError) else 1
 
 
-def parse(words: Sequence[str]) -> argparse.Namespace:
-    """The command line; argparse ends the program with 2 on a wrong one."""
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parses the command line; argparse exits with code 2 on wrong usage."""
     default = Settings()
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--policy", required=True, choices=[policy.value for policy in Policy])
@@ -82,15 +82,15 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
             f"--{name.replace('_', '-')}", type=seconds, default=getattr(default, name), metavar="SECONDS"
         )
     parser = argparse.ArgumentParser(prog="gvisor-dispatch", description=__doc__, epilog=EXIT_CODES)
-    commands = parser.add_subparsers(dest="what", required=True)
+    commands = parser.add_subparsers(dest="command", required=True)
     ask = commands.add_parser("ask", parents=[common], help="where a pod may run now; creates nothing")
     ask.add_argument("file", nargs="?", help="the pod as YAML or JSON, - for standard input; without one: any pod")
-    ask.add_argument("--namespace", default="default", help="where the pod would be, if the file does not say")
+    ask.add_argument("--namespace", default="default", help="namespace of the pod, if the file has none")
     ask.add_argument("--nodes", type=int, default=10, help="how many nodes to name at most")
     run = commands.add_parser("run", parents=[common], help="start a pod, or adopt the one of an earlier run")
     run.add_argument("file", help="the pod as YAML or JSON, - for standard input")
     run.add_argument("--id", default="", help="the evaluation's id; without one, the same file is the same evaluation")
-    return parser.parse_args(words)
+    return parser.parse_args(argv)
 
 
 def seconds(text: str) -> float:
@@ -101,10 +101,10 @@ def seconds(text: str) -> float:
 
 
 def read(file: str | None) -> Json | None:
-    """A manifest from a file; None without one."""
+    """A manifest from a file; None without a file."""
     if file is None:
         return None
     found = yaml.safe_load(sys.stdin if file == "-" else Path(file).read_text(encoding="utf-8"))
     if not isinstance(found, dict):
-        raise ValueError(f"{file} holds no pod")
+        raise ValueError(f"{file} does not contain a pod")
     return found

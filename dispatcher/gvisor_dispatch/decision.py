@@ -1,4 +1,4 @@
-"""Where an evaluation runs, as a value: what to write into a pod, and what anybody can read there afterwards."""
+"""The decision where an evaluation runs, and its record in the pod and in an Event."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .pods import (
     Json,
     Manifest,
     annotation,
-    capped,
     checked,
     marked,
+    truncated,
 )
 from .settings import Policy
 
 
 @dataclass(frozen=True)
 class Decision:
-    """In gVisor, or without and why, under the policy that holds: "require" where the namespace makes "prefer" that.
-    `applied` writes it into a pod or a pod template."""
+    """In gVisor, or without and why. `policy` is the effective one: "require" if the namespace does not consent to
+    "prefer". `applied` writes the decision into a pod or a pod template."""
 
     in_gvisor: bool
     reason: str
@@ -35,12 +35,12 @@ class Decision:
     nodes: tuple[str, ...] = ()
 
     def applied(self, pod: Manifest, dispatch_id: str = "") -> Json:
-        """A copy of a pod or a pod template, as JSON, that says all of this. Raises ValueError for a pod that chooses
+        """A copy of a pod or a pod template, as JSON, with this decision. Raises ValueError for a pod that chooses
         its own node or runtime."""
         notes = {
             POLICY_ANNOTATION: self.policy.value,
             REASON_ANNOTATION: self.reason,
-            MESSAGE_ANNOTATION: capped(self.message),
+            MESSAGE_ANNOTATION: truncated(self.message),
             **({ID_ANNOTATION: dispatch_id} if dispatch_id else {}),
         }
         made = marked(checked(pod), "gvisor" if self.in_gvisor else "fallback", notes)
@@ -51,7 +51,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Started:
-    """A pod that runs or has already ended, and whether gVisor was asked for. `reason` says why not."""
+    """A pod that runs or has already ended. `reason` says why it is not in gVisor."""
 
     namespace: str
     name: str
@@ -63,7 +63,7 @@ class Started:
 
 
 def started(pod: Json, runtime_class: str, *, adopted: bool) -> Started:
-    """What a caller learns of a pod; its spec says whether it is in gVisor, not its label."""
+    """The result for a pod. Its spec says whether it is in gVisor, not its label."""
     meta, spec = pod["metadata"], pod["spec"]
     return Started(
         namespace=meta["namespace"],
@@ -77,8 +77,8 @@ def started(pod: Json, runtime_class: str, *, adopted: bool) -> Started:
 
 
 def fallback_event(subject: Mapping[str, Any], decision: str) -> Json:
-    """The Event on a pod, or on a Job, that runs without gVisor. Its name is the same each time, so a caller that
-    was killed and comes again writes no second one."""
+    """The Event on a pod, or on a Job, that runs without gVisor. Its name is deterministic, so a repeated call
+    writes no second one."""
     meta, now = subject["metadata"], datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "metadata": {"name": f"{meta['name'][:200]}.fallback-{meta['uid']}", "namespace": meta["namespace"]},

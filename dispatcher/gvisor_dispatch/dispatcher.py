@@ -1,4 +1,4 @@
-"""Starts evaluation pods under a policy, each once, whatever happens to the caller or the API server."""
+"""Starts evaluation pods under a policy, each once, even if callers crash or the API server is unreachable."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ from .starting import await_gone, start
 
 log = logging.getLogger("gvisor_dispatch")
 
-# Labels of a namespace; the first rules out the second, which allows "prefer" to create pods without gVisor.
+# Labels of a namespace. The second lets "prefer" create pods without gVisor; the first overrides it.
 REQUIRE_LABEL, CONSENT_LABEL = "require-gvisor", "allow-host-kernel"
-# How many pods one call creates at most, one after the other, when kubelets reject them or their nodes fail.
+# Maximum number of pods that one call creates, one after the other, when kubelets reject them or nodes fail.
 ATTEMPTS = 3
-# Deadlines that are over; another pod would only wait again.
+# Missed deadlines: another pod would only wait again.
 FINAL = ("Unschedulable", "StartDeadlineExceeded")
 
 
 class Dispatcher:
-    """Creates pods under a policy. The API server gives a name to one pod at a time, so a second caller, and a
-    second call, adopts the pod of the first. rbac.yaml grants what this needs."""
+    """Creates pods under a policy. The API server allows one pod of a name, so a second caller, or a second
+    call, adopts the pod of the first. rbac.yaml has the permissions."""
 
     def __init__(self, api: client.ApiClient, settings: Settings | None = None) -> None:
         self._settings = settings or Settings()
@@ -76,13 +76,13 @@ class Dispatcher:
         return Decision(inside, reason, message, policy, self._settings.runtime_class, found.nodes)
 
     def record(self, created: Mapping[str, Any] | client.V1Pod | client.V1Job, decision: Decision) -> None:
-        """Says a fallback in the log and in an Event on what was created; gVisor is no news."""
+        """Records a fallback in the log and in an Event on the created object; does nothing for a pod in gVisor."""
         if not decision.in_gvisor:
-            self._tell(as_json(created), f"{decision.reason}: {decision.message}")
+            self._report_fallback(as_json(created), f"{decision.reason}: {decision.message}")
 
     def dispatch(self, pod: Manifest, policy: Policy, dispatch_id: str = "") -> Started:
         """Starts the pod, or adopts the one that an earlier call with the same id created, and returns once a
-        container of it runs. The id is that of the evaluation; without one, the manifest is its own id.
+        container of it runs. The id identifies the evaluation; without one, a digest of the manifest does.
 
         Raises a DispatchError, and ValueError for a pod that chooses its own node or runtime."""
         manifest = checked(pod)
@@ -96,7 +96,7 @@ class Dispatcher:
             adopted = seen is not None
             if seen is None:
                 decision = self.decide(manifest, policy, namespace)
-                if failure and may_not_try(decision, tries, failure):
+                if failure and is_final(decision, tries, failure):
                     raise failure
                 tries += 1
                 try:
@@ -117,34 +117,34 @@ class Dispatcher:
             elif outcome:
                 return started(outcome, self._settings.runtime_class, adopted=adopted)
             elif self._api.read_pod(namespace, name) is None:
-                raise ConflictError("PodRemoved", f"somebody removed pod {namespace}/{name} before it started")
+                raise ConflictError("PodRemoved", f"pod {namespace}/{name} was removed before it started")
 
     def _create(self, decision: Decision, manifest: Json, mine: str) -> Json:
         namespace, name = place_of(manifest)
         what, body = f"create pod {namespace}/{name}", decision.applied(manifest, mine)
         try:
-            return self._api.ask(what, self._api.core.create_namespaced_pod, namespace, body)
+            return self._api.request(what, self._api.core.create_namespaced_pod, namespace, body)
         except RefusedError as error:
-            answer = self.ask(manifest) if error.status == 403 else None
-            if answer and answer.misconfigured:  # the RuntimeClass went since it was asked for
-                raise MisconfiguredError(answer.reason, answer.message) from error
+            found = self.ask(manifest) if error.status == 403 else None
+            if found and found.misconfigured:  # the RuntimeClass was deleted meanwhile
+                raise MisconfiguredError(found.reason, found.message) from error
             raise
 
     def _start(self, pod: Json, until: float) -> Json | DispatchError | None:
         settings = self._settings
         if pod["spec"].get("runtimeClassName") == settings.runtime_class:
             return start(self._api, pod, until, settings)
-        self._tell(pod, f"{annotation(pod, REASON_ANNOTATION)}: {annotation(pod, MESSAGE_ANNOTATION)}")
+        self._report_fallback(pod, f"{annotation(pod, REASON_ANNOTATION)}: {annotation(pod, MESSAGE_ANNOTATION)}")
         outcome = start(self._api, pod, time.monotonic() + settings.schedule_deadline, settings)
         if isinstance(outcome, DispatchError):
             raise CapacityError(outcome.reason, f"nor did the fallback start: {outcome.message}")
         return outcome
 
     def _why_no_fallback(self, namespace: str) -> str:
-        """Why "prefer" may not leave gVisor in this namespace; empty where it may. A namespace that cannot be read
+        """Why "prefer" may not leave gVisor in this namespace; empty if it may. A namespace that cannot be read
         does not consent."""
         try:
-            found = self._api.ask(f"read namespace {namespace}", self._api.core.read_namespace, namespace)
+            found = self._api.request(f"read namespace {namespace}", self._api.core.read_namespace, namespace)
         except RefusedError as error:
             return error.message
         labels = found["metadata"].get("labels") or {}
@@ -164,25 +164,25 @@ class Dispatcher:
         if why:
             raise ConflictError("RunsOutside", f"an earlier call runs pod {namespace}/{name} without gVisor; {why}")
 
-    def _tell(self, subject: Json, decision: str) -> None:
-        """A warning in the log and an Event. An Event that cannot be written stops nobody: the pod says it too."""
+    def _report_fallback(self, subject: Json, decision: str) -> None:
+        """Writes a warning to the log and an Event. A failed Event is only logged, since the pod has the record too."""
         meta = subject["metadata"]
         log.warning("%s/%s runs WITHOUT gVisor: %s", meta["namespace"], meta["name"], decision)
         event = fallback_event(subject, decision)
         try:
-            self._api.ask("write an Event", self._api.core.create_namespaced_event, meta["namespace"], event)
+            self._api.request("write an Event", self._api.core.create_namespaced_event, meta["namespace"], event)
         except DispatchError as error:
             if not (isinstance(error, RefusedError) and error.status == 409):  # an earlier call wrote it
                 log.warning("%s", error.message)
 
 
-def may_not_try(decision: Decision, tries: int, failure: DispatchError) -> bool:
-    """Whether the last failure stands. A fallback has a try of its own, after those in gVisor."""
+def is_final(decision: Decision, tries: int, failure: DispatchError) -> bool:
+    """Whether the last failure is final. A fallback gets an attempt of its own, after those in gVisor."""
     return tries > ATTEMPTS or (decision.in_gvisor and (tries == ATTEMPTS or failure.reason in FINAL))
 
 
 def place_of(pod: Json) -> tuple[str, str]:
-    """The namespace and the name of a pod. Raises ValueError where one is missing."""
+    """The namespace and the name of a pod. Raises ValueError if one is missing."""
     meta = pod.get("metadata") or {}
     if not (meta.get("name") and meta.get("namespace")):
         raise ValueError("the pod needs metadata.name and metadata.namespace")

@@ -1,10 +1,10 @@
-"""Why an evaluation was not started: one class for each thing that a caller does about it."""
+"""Why an evaluation was not started: one class for each possible reaction of the caller."""
 
 from __future__ import annotations
 
 
 class DispatchError(Exception):
-    """What all errors of this package have: a reason code for programs and a sentence for people."""
+    """Base of all errors of this package: a reason code for programs and a message for people."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(f"{reason}: {message}")
@@ -13,26 +13,26 @@ class DispatchError(Exception):
 
 
 class GVisorUnavailableError(DispatchError):
-    """The agents say that gVisor fails, and the policy or the namespace forbids a fallback. No pod is left."""
+    """The agents report that gVisor fails, and the policy or the namespace forbids a fallback. No pod is left."""
 
 
 class MisconfiguredError(DispatchError):
-    """The RuntimeClass is missing, or is not the one that the agents prove. Retrying does not help; nobody
-    falls back for this, since a typing error must not put untrusted code on the host's kernel."""
+    """The RuntimeClass is missing, or is not the one that the agents prove. Retrying does not help, and
+    no policy falls back, since a typo must not put untrusted code on the host's kernel."""
 
 
 class CapacityError(DispatchError):
-    """Nothing says that gVisor fails, but the pod found no node or did not start in time. No pod is left.
+    """No agent reports that gVisor fails, but the pod found no node or did not start in time. No pod is left.
     Call again later."""
 
 
 class ConflictError(DispatchError):
-    """Another pod has the name (NameTaken), somebody removed the pod (PodRemoved), or an earlier call with
+    """Another pod has the name (NameTaken), the pod was removed (PodRemoved), or an earlier call with
     another policy runs the evaluation without gVisor (RunsOutside). Nothing was changed."""
 
 
 class PodNotGoneError(DispatchError):
-    """A pod that did not start was told to go, and nobody confirms that it went: it may still run."""
+    """A pod that did not start was deleted, but the deletion is not confirmed: it may still run."""
 
 
 class RefusedError(DispatchError):
@@ -44,7 +44,7 @@ class RefusedError(DispatchError):
 
 
 class ApiUnavailableError(DispatchError):
-    """The API server did not answer in time. A pod may be left: call again with the same pod to adopt it."""
+    """The API server did not respond in time. A pod may be left: call again with the same pod to adopt it."""
 
     def __init__(self, message: str) -> None:
         super().__init__("ApiUnavailable", message)

@@ -1,4 +1,4 @@
-"""What a node's JSON says about taking a pod. Everything here is pure."""
+"""Whether a node takes a pod, from the Node's JSON. All functions are pure."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 Json = Mapping[str, Any]
-# What agents write in a Node.
+# Keys that agents write to a Node.
 CONDITION = "GVisorReady"
 READY_LABEL = "gvisor.node-restriction.kubernetes.io/ready"
 NOT_READY_TAINT = "gvisor.node-restriction.kubernetes.io/not-ready"
-# It stays, empty, when a proof is withdrawn.
+# Kept with an empty value when a proof is withdrawn.
 PROVEN_BY = "gvisor.node-restriction.kubernetes.io/proven-by"
 
 
 def obstacle(node: Json, spec: Json, *, unproven: bool = False) -> str | None:
-    """Why a node does not take a pod of this spec now; None where it does. `unproven` asks whether it would if it were
-    proven: the agent's own label and taint do not count. Room and volumes are left to the scheduler."""
+    """Why a node does not take a pod of this spec now; None if it does. With `unproven` the agent's own label and
+    taint are ignored, as if the node were proven. Resources and volumes are left to the scheduler."""
     if condition(node, "Ready").get("status") != "True":
         return "not Ready"
     selector = spec.get("nodeSelector") or {}
@@ -47,25 +47,25 @@ def tolerates(toleration: Json, taint: Json) -> bool:
     if operator == "Exists":
         return not toleration.get("key") or toleration["key"] == taint.get("key")
     if operator != "Equal":
-        return False  # Gt and Lt: rather refuse than guess
+        return False  # Gt and Lt are not evaluated
     same_value = (toleration.get("value") or "") == (taint.get("value") or "")
     return toleration.get("key") == taint.get("key") and same_value
 
 
 def condition(node: Json, kind: str) -> Json:
-    """A condition of a node, {} where it has none of that type."""
+    """A condition of a node; {} if it has none of that type."""
     found = (node.get("status") or {}).get("conditions") or []
     return next((one for one in found if one.get("type") == kind), {})
 
 
 def verdict(node: Json) -> tuple[str, str]:
-    """What the agent of a node says: a status and a reason."""
+    """The status and the reason that the agent of a node published."""
     found = condition(node, CONDITION)
     return str(found.get("status", "Unknown")), str(found.get("reason", f"no condition {CONDITION}"))
 
 
 def verdict_age(node: Json) -> float:
-    """For how many seconds the agent's status has been the same; 0 where the Node does not say."""
+    """Seconds since the agent's status last changed; 0 if unknown."""
     try:
         since = datetime.fromisoformat(condition(node, CONDITION).get("lastTransitionTime") or "")
         return (datetime.now(UTC) - since).total_seconds()
@@ -86,7 +86,7 @@ def has_labels(node: Json, selector: Mapping[str, str]) -> bool:
 
 
 def has_affinity(node: Json, affinity: Json) -> bool:
-    """Whether a node meets the required node affinity of a pod: one term of it, and every rule of that term.
+    """Whether a node meets all rules of at least one term of a pod's required node affinity.
     https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#node-affinity"""
     required = (affinity.get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
     if not required:
@@ -114,12 +114,12 @@ def meets(labels: Mapping[str, str], rule: Json) -> bool:
 
 
 def as_text(selector: Mapping[str, str]) -> str:
-    """A selector as the API and people write it: a=b,c=d."""
+    """A selector in the API's syntax: a=b,c=d."""
     return ",".join(f"{key}={value}" for key, value in selector.items())
 
 
 def summary(found: Mapping[str, Sequence[str]], names: int = 3, kinds: int = 8) -> str:
-    """What stands in the way on which nodes: some names of each kind and some kinds, however many there are."""
+    """Obstacles with the nodes that have them: at most `names` nodes of each of `kinds` obstacles."""
     parts = []
     for what, nodes in list(found.items())[:kinds]:
         more = f" and {len(nodes) - names:,} more" if len(nodes) > names else ""

@@ -1,4 +1,4 @@
-"""What a pod's JSON says. Everything here is pure."""
+"""Reading and marking a pod's JSON. All functions are pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Manifest: TypeAlias = Mapping[str, Any] | client.V1Pod | client.V1PodTemplateSpe
 
 # On every pod that this package decides on: "gvisor" or "fallback". Select on it to find fallbacks.
 DISPATCH_LABEL = "gvisor-dispatch"
-# Which evaluation the pod is for: a second call adopts only a pod of the same id.
+# The pod's evaluation: a second call adopts only a pod with the same id.
 ID_ANNOTATION = "gvisor-dispatch/id"
 POLICY_ANNOTATION = "gvisor-dispatch/policy"
 REASON_ANNOTATION = "gvisor-dispatch/reason"
@@ -24,33 +24,33 @@ MESSAGE_ANNOTATION = "gvisor-dispatch/message"
 MAX_MESSAGE = 1000
 
 
-def capped(text: str, most: int = MAX_MESSAGE) -> str:
-    """A text of at most so many characters. The API server takes 256 KiB for all annotations of an object
+def truncated(text: str, limit: int = MAX_MESSAGE) -> str:
+    """Truncates a text. The API server accepts 256 KiB for all annotations of an object
     and 1,024 bytes for the message of an Event: https://kubernetes.io/docs/reference/kubernetes-api/"""
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def as_json(manifest: Manifest) -> Json:
-    """A manifest as the API server would get it."""
+    """A manifest as the JSON that the client would send."""
     found: Json = client.ApiClient().sanitize_for_serialization(manifest)
     return found
 
 
 def checked(manifest: Manifest) -> Json:
-    """A pod or a pod template as JSON, if a policy can be kept with it. Raises ValueError."""
+    """A pod or a pod template as JSON. Raises ValueError if it chooses its own node or runtime."""
     found = as_json(manifest)
     spec = found.get("spec") or {}
     if "containers" not in spec:
         raise ValueError("the manifest has no spec.containers: it must be a pod or a pod template")
     if spec.get("nodeName"):
-        raise ValueError("the pod sets spec.nodeName: that goes past the scheduler, and so past the proof")
+        raise ValueError("the pod sets spec.nodeName: that bypasses the scheduler, and so the proof")
     if spec.get("runtimeClassName"):
         raise ValueError("the pod sets spec.runtimeClassName: leave that to the policy")
     return found
 
 
 def digest(manifest: Mapping[str, Any]) -> str:
-    """A manifest's own id: the same text for the same manifest."""
+    """A digest of a manifest, which serves as its default id."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -76,7 +76,7 @@ def is_bound(pod: Json) -> bool:
 
 
 def has_started(pod: Json) -> bool:
-    """Whether a container of the pod runs or ran, init containers too, and nobody is removing the pod."""
+    """Whether a container of the pod runs or ran, init containers included, and the pod is not being deleted."""
     if is_terminating(pod):
         return False
     return phase(pod) in ("Running", "Succeeded") or any(
@@ -84,9 +84,9 @@ def has_started(pod: Json) -> bool:
     )
 
 
-def is_settled(pod: Json) -> bool:
-    """Whether the pod has started or never will: a kubelet rejects a pod, phase Failed and no container, whose
-    node lost the label or its room on the way."""
+def has_outcome(pod: Json) -> bool:
+    """Whether the pod has started or never will. A kubelet rejects a pod (phase Failed, no container) if the node has
+    lost the label or its capacity meanwhile."""
     return has_started(pod) or phase(pod) == "Failed"
 
 
@@ -103,7 +103,7 @@ def states(pod: Json) -> Iterator[Mapping[str, Any]]:
 
 
 def why_waiting(pod: Json) -> str:
-    """The scheduler's or the kubelet's own word on what a pod waits for; empty where there is none."""
+    """What a pod waits for, from the scheduler or the kubelet; empty if neither says."""
     for condition in (pod.get("status") or {}).get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return f"{condition.get('reason')}: {condition.get('message')}"

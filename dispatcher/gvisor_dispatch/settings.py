@@ -1,4 +1,4 @@
-"""What a caller chooses: the policy, the names that the cluster uses, and how long to wait."""
+"""Settings of a caller: the policy, names in the cluster, and deadlines."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 
 class Policy(enum.Enum):
-    """What to do where gVisor is not to be had now."""
+    """What to do if gVisor is not available now."""
 
     # gVisor or an error, at once. Never the host's kernel.
     REQUIRE = "require"
-    # gVisor, and the host's kernel only where the agents report that gVisor itself fails and the namespace consents.
+    # gVisor, and the host's kernel only if agents report that gVisor itself fails and the namespace consents.
     PREFER = "prefer"
-    # gVisor, and a pod that stays Pending until there is room, so that an autoscaler acts. Never the host's kernel.
+    # gVisor, with a pod that stays Pending until it fits, so that an autoscaler acts. Never the host's kernel.
     WAIT = "wait"
 
 
@@ -24,16 +24,16 @@ class Settings:
     runtime_class: str = "gvisor"
     # The handler that the agents prove (their setting HANDLER).
     handler: str = "runsc"
-    # How long a node where gVisor was never proven may fail before its verdict is settled: it may be being installed.
+    # How long a node where gVisor was never proven may fail before that is evidence: its installation may still run.
     install_grace: float = 1800
-    # From the call until the pod has a node; wait_deadline is the one of Policy.WAIT.
+    # From the call until the pod has a node; wait_deadline is for Policy.WAIT.
     schedule_deadline: float = 60
     wait_deadline: float = 900
-    # From having a node until a container runs: the pull of the image is in it.
+    # From the pod's binding until a container runs, image pull included.
     start_deadline: float = 300
-    # From asking for a pod's removal until it is gone.
+    # From a pod's deletion until it is gone.
     remove_deadline: float = 60
-    # For one request with all its repetitions.
+    # For one request with all its retries.
     api_deadline: float = 60
-    # How often the node of a pod that does not start is looked at.
+    # How often the node of a pod that does not start is read.
     node_interval: float = 10

@@ -1,4 +1,4 @@
-"""From a pod that exists to one that runs, or to one that is surely gone, and the reason why."""
+"""Waits until a created pod runs, or removes it and says why it did not start."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 from .api import Api
 from .availability import node_fails
 from .errors import CapacityError, PodNotGoneError, RefusedError
-from .pods import Json, capped, has_started, is_bound, is_settled, is_terminating, phase, why_waiting
+from .pods import Json, has_outcome, has_started, is_bound, is_terminating, phase, truncated, why_waiting
 from .settings import Settings
 
 
 def start(api: Api, pod: Json, until: float, settings: Settings) -> Json | CapacityError | None:
-    """The pod once a container of it runs; why it did not start, with no pod left; or None when somebody removed it.
-    A pod has until `until` to get a node, and then start_deadline to pull its images. It is moved earlier when
-    the agent of its node says that gVisor fails there."""
+    """Returns the pod once a container of it runs, an error if it did not start and was removed, or None if
+    another client removed it. A pod has until `until` to get a node, and then start_deadline to pull its images. It is
+    removed earlier when the agent of its node reports that gVisor fails there."""
     seen = api.follow(pod, lambda one: is_bound(one) or is_over(one), until)
     start_until = time.monotonic() + settings.start_deadline
     failing = False
@@ -32,29 +32,29 @@ def start(api: Api, pod: Json, until: float, settings: Settings) -> Json | Capac
 
 
 def is_over(pod: Json) -> bool:
-    return is_settled(pod) or is_terminating(pod)
+    return has_outcome(pod) or is_terminating(pod)
 
 
 def why_not(api: Api, pod: Json, *, failing: bool) -> CapacityError:
-    """Why a pod did not start, in the words of the agent, the scheduler or the kubelet."""
+    """Why a pod did not start, from the agent, the scheduler or the kubelet."""
     node, status = pod["spec"].get("nodeName"), pod.get("status") or {}
     if phase(pod) == "Failed":
-        return CapacityError("PodRejected", capped(f"{status.get('reason')}: {status.get('message')}"))
+        return CapacityError("PodRejected", truncated(f"{status.get('reason')}: {status.get('message')}"))
     if failing:
         return CapacityError("NodeFailed", f"gVisor failed on node {node} before the pod started there")
-    word = why_waiting(pod) or newest_warning(api, pod)
+    cause = why_waiting(pod) or newest_warning(api, pod)
     if not node:
-        return CapacityError("Unschedulable", capped(f"no node took the pod in time: {word}"))
-    return CapacityError("StartDeadlineExceeded", capped(f"the pod did not start on node {node} in time: {word}"))
+        return CapacityError("Unschedulable", truncated(f"no node took the pod in time: {cause}"))
+    return CapacityError("StartDeadlineExceeded", truncated(f"the pod did not start on node {node} in time: {cause}"))
 
 
 def newest_warning(api: Api, pod: Json) -> str:
-    """What the cluster last said about a pod, for people."""
+    """The newest Warning Event about a pod."""
     meta = pod["metadata"]
-    mine = f"involvedObject.uid={meta['uid']},type=Warning"
+    selector = f"involvedObject.uid={meta['uid']},type=Warning"
     try:
-        events = api.ask(
-            "list events", api.core.list_namespaced_event, meta["namespace"], field_selector=mine, limit=50
+        events = api.request(
+            "list events", api.core.list_namespaced_event, meta["namespace"], field_selector=selector, limit=50
         )
     except RefusedError as error:
         return error.message
@@ -68,8 +68,8 @@ def last_seen(event: Json) -> str:
 
 
 def remove(api: Api, pod: Json, deadline: float) -> Json | None:
-    """Removes a pod that has not started and waits until it is surely gone: None. One that starts at the last
-    moment is given back unharmed: the deletion holds only for the state that was seen."""
+    """Removes a pod that has not started, waits until it is gone, and returns None. Returns a pod that starts at
+    the last moment unharmed: the deletion applies only to the state that was read."""
     until = time.monotonic() + deadline
     while True:
         seen = api.read_same(pod)
@@ -85,17 +85,17 @@ def await_gone(api: Api, pod: Json, seconds: float) -> None:
     if api.follow(pod, lambda _: False, time.monotonic() + seconds) is None:
         return
     meta = pod["metadata"]
-    sentence = f"pod {meta['namespace']}/{meta['name']} is marked for deletion and was not seen to go in time"
-    raise PodNotGoneError("PodNotGone", f"{sentence} (is its node lost?). It may still run, so nothing took its place")
+    sentence = f"pod {meta['namespace']}/{meta['name']} is marked for deletion and was still there at the deadline"
+    raise PodNotGoneError("PodNotGone", f"{sentence} (is its node lost?). It may still run, so it was not replaced")
 
 
 def delete(api: Api, seen: Json) -> bool:
-    """Deletes the pod if it is still in the state that was seen; else False."""
+    """Deletes the pod if it is still in the state that was read. Returns whether it did."""
     meta = seen["metadata"]
     same = {"preconditions": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}}
     what = f"delete pod {meta['namespace']}/{meta['name']}"
     try:
-        api.ask(what, api.core.delete_namespaced_pod, meta["name"], meta["namespace"], body=same)
+        api.request(what, api.core.delete_namespaced_pod, meta["name"], meta["namespace"], body=same)
     except RefusedError as error:
         if error.status in (404, 409):
             return False

@@ -11,7 +11,7 @@ from kubernetes.client.exceptions import ApiException
 
 
 def submit(api: client.ApiClient, job: Mapping[str, Any], policy: Policy) -> Decision | None:
-    """Creates the Job, with its pods where the policy puts them. None when there is a Job of that name already:
+    """Creates the Job with the policy's decision in its pod template. Returns None if the Job already exists, since
     an earlier call decided. Pods of a Job in gVisor wait for a proven node, and never move to the host's kernel."""
     dispatcher, batch = Dispatcher(api), client.BatchV1Api(api)
     namespace, template = job["metadata"]["namespace"], job["spec"]["template"]

@@ -1,4 +1,4 @@
-"""A platform that writes and watches its pods itself: ask, then change the pod that it was about to create."""
+"""A platform that creates and watches its pods itself: decide first, then apply the decision to the pod."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from kubernetes import client
 
 
 def create(api: client.ApiClient, pod: Manifest, policy: Policy, namespace: str) -> client.V1Pod:
-    """Creates the pod in gVisor, or without where the policy and the agents say so. What happens to it afterwards
-    is the platform's: that it stays Pending, or fails, is no reason to create it again without gVisor."""
+    """Creates the pod in gVisor, or without if the policy and the agents allow. The platform handles what follows:
+    a pod that stays Pending, or fails, is no reason to create it again without gVisor."""
     dispatcher = Dispatcher(api)
     decision = dispatcher.decide(pod, policy, namespace)
     created = client.CoreV1Api(api).create_namespaced_pod(namespace, decision.applied(pod))

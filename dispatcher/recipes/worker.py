@@ -1,4 +1,4 @@
-"""A worker of a task queue, such as Celery: tasks are delivered again, and are stopped at soft time limits.
+"""A worker of a task queue, such as Celery, with redelivery and soft time limits.
 
 @app.task(bind=True, acks_late=True, soft_time_limit=300, max_retries=None)
 def run(task, evaluation, manifest):
@@ -15,14 +15,14 @@ from gvisor_dispatch import ApiUnavailableError, CapacityError, Dispatcher, Poli
 
 
 class Task(Protocol):
-    """What is used of a bound Celery task."""
+    """The part of a bound Celery task that is used here."""
 
     def retry(self, *, exc: Exception, countdown: float) -> Exception: ...
 
 
 def evaluate(task: Task, dispatcher: Dispatcher, evaluation: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Starts the evaluation once, however often the task is delivered: the id and the pod's name are the same each
-    time. A soft limit passes through dispatch(), and the pod is adopted by the next delivery."""
+    """Starts the evaluation once, however often the task is delivered, because the id and the pod's name stay the
+    same. A soft time limit passes through dispatch(), and the next delivery adopts the pod."""
     try:
         return asdict(dispatcher.dispatch(manifest, Policy.WAIT, evaluation))
     except (CapacityError, ApiUnavailableError) as error:

@@ -5,8 +5,9 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
+import { CLUSTERS } from '../../cluster/clusters.ts';
 import { FAULTS } from '../../cluster/faults/faults.ts';
-import { CLUSTERS, REPO } from '../../hack/paths.ts';
+import { REPO } from '../../hack/paths.ts';
 import { runAll } from '../../hack/run.ts';
 
 const ROOT = process.getuid?.() === 0;

@@ -169,7 +169,7 @@ class DecisionTest(ApiCase):
         for spec in ({"nodeSelector": {"zone": "a"}}, {"affinity": in_zone("a")}):
             with self.subTest(spec), FakeApi() as self.api:
                 self.api.nodes = zones
-                with self.assertRaisesRegex(DispatchError, "GVisorUndecided: .* other has no settled verdict"):
+                with self.assertRaisesRegex(DispatchError, "GVisorUndecided: .* other has no final verdict"):
                     self.dispatcher().dispatch(pod(**spec), Policy.PREFER)
 
     def test_only_nodes_that_would_take_the_pod_blame_gvisor(self) -> None:

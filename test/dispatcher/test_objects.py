@@ -8,7 +8,7 @@ from typing import Any
 from cluster_objects import READY, fresh, node, pod
 from gvisor_dispatch.dispatcher import place_of
 from gvisor_dispatch.nodes import has_affinity, obstacle, summary, tolerates, verdict_age
-from gvisor_dispatch.pods import capped, checked, has_started, is_settled, marked, why_waiting
+from gvisor_dispatch.pods import checked, has_outcome, has_started, marked, truncated, why_waiting
 
 GPU = {"key": "gpu", "value": "a100", "effect": "NoSchedule"}
 PROVEN = {"nodeSelector": {READY: "true"}}
@@ -136,7 +136,7 @@ class PodTest(unittest.TestCase):
         ]
         for one, started, settled in cases:
             with self.subTest(one["status"]):
-                self.assertEqual((has_started(one), is_settled(one)), (started, settled))
+                self.assertEqual((has_started(one), has_outcome(one)), (started, settled))
 
     def test_what_a_pod_waits_for(self) -> None:
         backoff = self.pod("Pending")
@@ -152,8 +152,8 @@ class PodTest(unittest.TestCase):
         self.assertEqual(original, {"metadata": {"labels": None}, "spec": {}})
 
     def test_texts_are_cut(self) -> None:
-        self.assertEqual(capped("a" * 1000), "a" * 1000)
-        self.assertEqual(capped("a" * 1001), "a" * 997 + "...")
+        self.assertEqual(truncated("a" * 1000), "a" * 1000)
+        self.assertEqual(truncated("a" * 1001), "a" * 997 + "...")
 
     def test_a_pod_needs_a_name_and_a_namespace(self) -> None:
         self.assertEqual(place_of(pod("x")), ("evals", "x"))

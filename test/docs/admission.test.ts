@@ -11,7 +11,7 @@ const NOT_OURS = ['resulted in error', 'RuntimeClass "…" not found'];
 
 /** The words that each row of the table of messages begins with. */
 async function documented(): Promise<string[]> {
-  const [, section = ''] = (await read('docs/admission.md')).split('## What it says, and what to do');
+  const [, section = ''] = (await read('docs/admission.md')).split('## Messages and remedies');
   const cells = [...section.matchAll(/^\| (`.+?) \| /gm)].map(([, cell]) => cell ?? '');
   return cells.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, words]) => words ?? ''));
 }

@@ -51,7 +51,7 @@ describe('the alerts', async () => {
     }
   });
 
-  it('have each a runbook that tells severity, cause, sight and remedy', async () => {
+  it('each have a runbook with severity, cause, diagnosis and remedy', async () => {
     assert.deepEqual(
       glob('docs/runbooks/*.md').map((file) => basename(file, '.md')),
       alerts.map(({ alert }) => alert).sort(),
@@ -59,7 +59,7 @@ describe('the alerts', async () => {
     for (const { alert, labels } of alerts) {
       const text = await read(`docs/runbooks/${alert}.md`);
       const headings = [...text.matchAll(/^#+ .*$/gm)].map(([line]) => line);
-      assert.deepEqual(headings, [`# ${alert}`, '## Cause', '## How to see it', '## How to mend it']);
+      assert.deepEqual(headings, [`# ${alert}`, '## Cause', '## How to diagnose it', '## How to fix it']);
       const [, severity] = /\n\n(\w+), /.exec(text) ?? [];
       assert.equal(severity?.toLowerCase(), labels.severity, alert);
     }

@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { CLUSTERS, REPO } from '../../hack/paths.ts';
+import { CLUSTERS } from '../../cluster/clusters.ts';
+import { REPO } from '../../hack/paths.ts';
 import { run, runAll, waitFor } from '../../hack/run.ts';
 import { differences, type MachineState, machineState } from './machine-state.ts';
 

@@ -66,7 +66,7 @@ describe('the dispatcher', () => {
     const joining = ['--install-grace', '86400'];
     const undecided = await call({ policy: 'prefer', name: 'undecided', options: joining });
     assert.deepEqual([undecided.code, undecided.said.reason], [75, 'GVisorUndecided'], undecided.stderr);
-    assert.match(String(undecided.said.message), /node-3 has no settled verdict: HandlerNotConfigured$/);
+    assert.match(String(undecided.said.message), /node-3 has no final verdict: HandlerNotConfigured$/);
     await kubectl('label', 'namespace', FREE, 'allow-host-kernel-');
     const silent = await call({ policy: 'prefer', name: 'silent' });
     await kubectl('label', 'namespace', FREE, 'allow-host-kernel=true');

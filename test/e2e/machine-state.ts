@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CLUSTERS } from '../../hack/paths.ts';
+import { CLUSTERS } from '../../cluster/clusters.ts';
 import { run } from '../../hack/run.ts';
 
 /** What a cluster could leave on the machine, each kind as sorted lines. */

@@ -10,7 +10,7 @@ import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
-import { CHART } from '../../hack/chart.ts';
+import { CHART, copyManifests } from '../../hack/chart.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { plugin } from '../kubectl/run-plugin.ts';
 import { laneCluster } from '../lane.ts';
@@ -66,6 +66,7 @@ const enforce = (level: string) =>
 
 const helm = async (...words: readonly string[]) => {
   const tools = await ensureTools(['helm-3']);
+  await copyManifests();
   return runWithKubectl(cluster, `exec 2>&1\nhelm ${words.join(' ')} -n gvisor-ready`, [tools['helm-3']]);
 };
 const set = (values: string) =>

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CONTROL_PLANE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
 import { type ImageId, imageName } from '../../cluster/images.ts';
-import { moduleFolder } from '../../hack/module-folder.ts';
+import { moduleDirectory } from '../../cluster/tool-groups.ts';
 import { REPO } from '../../hack/paths.ts';
 
 /** Where the operator's Prometheus and Alertmanager run, as docs/monitoring.md has it of Prometheus. */
@@ -26,7 +26,7 @@ export const RECEIVER_PORT = 9900;
 /** The folder of the operator's own module. */
 export function operatorModule(): Promise<string> {
   const module = 'github.com/prometheus-operator/prometheus-operator';
-  return moduleFolder(module, join(REPO, 'cluster/tools/prometheus-operator'));
+  return moduleDirectory(module, join(REPO, 'cluster/tools/prometheus-operator'));
 }
 
 /** What that module installs the operator with: its CRDs, its rights and its Deployment (YAML), here with our images. */

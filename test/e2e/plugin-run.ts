@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
-import { bundlePlugin } from '../../hack/bundle-plugin.ts';
 import { REPO } from '../../hack/paths.ts';
+import { bundlePlugin } from '../../hack/plugin.ts';
 import { runAll } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
 

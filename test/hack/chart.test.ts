@@ -7,12 +7,11 @@ import { parse } from 'yaml';
 import { SETTINGS } from '../../agent/config.ts';
 import { VERSION } from '../../agent/version.ts';
 import { FLEET_SETTINGS } from '../../fleet/settings.ts';
-import { CHART, COPIES, chartFiles } from '../../hack/chart.ts';
+import { CHART, copyManifests } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
 
 const read = (path: string) => readFile(join(REPO, path), 'utf8');
 
-/** A schema as far as it tells which keys there are. */
 type Schema = {
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly additionalProperties?: unknown;
@@ -20,7 +19,7 @@ type Schema = {
 const SCHEMA = JSON.parse(await read(`${CHART}/values.schema.json`)) as Schema;
 const VALUES = parse(await read(`${CHART}/values.yaml`)) as Readonly<Record<string, unknown>>;
 
-/** The paths of all keys that a schema names. */
+/** The paths of all keys in a schema. */
 function keysOf({ properties = {} }: Schema, path: readonly string[] = []): string[] {
   return Object.entries(properties).flatMap(([key, inner]) => [
     [...path, key].join('.'),
@@ -28,7 +27,7 @@ function keysOf({ properties = {} }: Schema, path: readonly string[] = []): stri
   ]);
 }
 
-/** The schemas, this one and below it, that name keys. */
+/** The schema and its subschemas that have properties. */
 function closed(schema: Schema): Schema[] {
   const { properties } = schema;
   return properties === undefined ? [] : [schema, ...Object.values(properties).flatMap(closed)];
@@ -40,14 +39,24 @@ describe('the chart', () => {
     assert.deepEqual({ version, appVersion }, { version: VERSION, appVersion: VERSION });
   });
 
-  it('holds the files of the manifests, as `npm run chart` copies them', async () => {
-    const copies = globSync('**/*.*', { cwd: join(REPO, COPIES) }).sort();
-    assert.deepEqual(copies, chartFiles());
-    for (const path of copies)
-      assert.equal(await read(`${COPIES}/${path}`), await read(`manifests/${path}`), path);
+  it('copies the manifests that its templates read', async () => {
+    await copyManifests();
+    const copies = globSync('**/*.*', { cwd: join(REPO, CHART, 'files') });
+    const copied = await Promise.all(copies.map((path) => read(`${CHART}/files/${path}`)));
+    assert.deepEqual(copied, await Promise.all(copies.map((path) => read(`manifests/${path}`))));
+    const templates = globSync(`${CHART}/templates/**/*.yaml`, { cwd: REPO });
+    const text = (await Promise.all(templates.map(read))).join('\n');
+    const named = [...text.matchAll(/"((?:base|components|uninstall)\/[^"%]+)"/g)].map(
+      ([, path = '']) => path,
+    );
+    assert.notEqual(named.length, 0);
+    assert.deepEqual(
+      named.filter((path) => !copies.includes(path)),
+      [],
+    );
   });
 
-  it('has a schema that knows each value, and no key besides', () => {
+  it('has a value for each key of the schema, and no other', () => {
     const known = keysOf(SCHEMA).filter((path) => path !== 'global');
     const missing = known.filter((path) => path.split('.').reduce<unknown>(memberOf, VALUES) === undefined);
     assert.deepEqual(missing, []);
@@ -56,7 +65,7 @@ describe('the chart', () => {
     for (const each of closed(SCHEMA)) assert.equal(each.additionalProperties, false);
   });
 
-  it("has the settings of the agent and of the controller, but for those that are the pod's own", () => {
+  it('has every setting of the agent and the fleet controller that the manifests leave open', () => {
     const own = ['NODE_NAME', 'POD_UID', 'HOST_ROOT', 'LISTEN_ADDRESS', 'TAINT', 'PORT', 'KUBECONFIG'];
     const named = (settings: object) => Object.keys(settings).filter((name) => !own.includes(name));
     const { settings, fleet } = SCHEMA.properties ?? {};

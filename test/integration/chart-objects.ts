@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { parseAllDocuments } from 'yaml';
 import { ensureTools } from '../../cluster/tools.ts';
-import { CHART } from '../../hack/chart.ts';
+import { CHART, copyManifests } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import { overlay } from '../e2e/agents.ts';
@@ -31,6 +31,7 @@ const KUBE_VERSION = ['--kube-version', '1.36.3'];
 /** Runs Helm in the repository, with the values as its standard input. */
 export async function helm(group: HelmGroup, args: readonly string[], values: object = {}): Promise<string> {
   const tools = await ensureTools([group]);
+  await copyManifests();
   return run(join(tools[group], 'helm'), args, { cwd: REPO, input: JSON.stringify(values) });
 }
 

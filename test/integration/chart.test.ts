@@ -3,7 +3,7 @@ import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { CHART } from '../../hack/chart.ts';
+import { CHART, copyManifests } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import {
@@ -31,6 +31,7 @@ async function bothSides(group: HelmGroup, { components, values }: Pair, chart?:
 async function changedChart(t: TestContext, file: string, was: string, is: string): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'chart-'));
   t.after(() => rm(folder, { recursive: true }));
+  await copyManifests();
   await cp(join(REPO, CHART), folder, { recursive: true });
   const text = await readFile(join(folder, file), 'utf8');
   assert.ok(text.includes(was), `${file} has ${was}`);

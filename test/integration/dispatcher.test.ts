@@ -77,14 +77,14 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
     await assertClosed(
       75,
       'GVisorUndecided',
-      /^no node is proven, and node-1-\d+ has no settled verdict: no condition/,
+      /^no node is proven, and node-1-\d+ has no final verdict: no condition/,
     );
   });
 
   it('keeps it there while nodes are being installed, whatever their agents say', async () => {
     for (const reason of ['ShimNotFound', 'RestartPending', 'HandlerNotLoaded']) {
       await have(BROKEN, { ...INSTALLING, reason });
-      await assertClosed(75, 'GVisorUndecided', new RegExp(`node-1-0 has no settled verdict: ${reason}$`));
+      await assertClosed(75, 'GVisorUndecided', new RegExp(`node-1-0 has no final verdict: ${reason}$`));
     }
     await have({ ...INSTALLING, minutes: 31 });
     await assertOpen(/ShimNotFound: node-0-0$/);
@@ -100,7 +100,7 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
     const nodeSelectorTerms = [{ matchExpressions: [{ key: 'zone', operator: 'In', values: ['a'] }] }];
     const required = { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms } };
     for (const spec of [{ nodeSelector: { zone: 'a' } }, { affinity: { nodeAffinity: required } }]) {
-      await assertClosed(75, 'GVisorUndecided', /node-1-0 has no settled verdict/, { spec });
+      await assertClosed(75, 'GVisorUndecided', /node-1-0 has no final verdict/, { spec });
     }
   });
 

@@ -4,7 +4,7 @@ import type { Reason } from '../../agent/reasons.ts';
 import type { Report } from '../../agent/report.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { FAULTS, type FaultName } from '../../cluster/faults/faults.ts';
-import { formatTable } from '../../hack/table.ts';
+import { formatTable } from '../../cluster/table.ts';
 import { hidePressure, showPressure } from '../e2e/quiet.ts';
 import { faultsWith } from '../reason-of-fault.ts';
 import { useBothNodes } from './both-nodes.ts';

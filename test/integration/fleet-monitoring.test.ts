@@ -47,7 +47,7 @@ describe('the alerts of the fleet controller', () => {
     for (const { alert, labels } of rules) {
       const text = await read(`docs/runbooks/fleet/${alert}.md`);
       const headings = [...text.matchAll(/^#+ .*$/gm)].map(([line]) => line);
-      assert.deepEqual(headings, [`# ${alert}`, '## Cause', '## How to see it', '## How to mend it']);
+      assert.deepEqual(headings, [`# ${alert}`, '## Cause', '## How to diagnose it', '## How to fix it']);
       assert.equal(/\n\n(\w+), /.exec(text)?.[1]?.toLowerCase(), labels.severity, alert);
     }
   });

@@ -45,7 +45,7 @@ export function useFleetPage() {
       metrics: async () => ({ body: '', type: 'text/plain' }),
       live: () => true,
       ready: () => true,
-      agentUrl: () => undefined,
+      report: async () => shown.report,
     });
     server = await openServer(fleet, port);
     shown.origin = server.origin;

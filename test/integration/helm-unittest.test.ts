@@ -3,13 +3,14 @@ import { globSync } from 'node:fs';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { ensureTools } from '../../cluster/tools.ts';
-import { CHART } from '../../hack/chart.ts';
+import { CHART, copyManifests } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 
 it('every suite of the chart passes with helm-unittest', async () => {
   const tools = await ensureTools(['helm-unittest']);
   const program = join(tools['helm-unittest'], 'helm-unittest');
+  await copyManifests();
   const { length } = globSync('tests/**/*.yaml', { cwd: join(REPO, CHART) });
   assert.notEqual(length, 0);
   assert.match(

@@ -1,7 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import { moduleFolder } from '../../hack/module-folder.ts';
+import { moduleDirectory } from '../../cluster/tool-groups.ts';
 import { REPO } from '../../hack/paths.ts';
 import { operatorModule } from '../e2e/operator-objects.ts';
 
@@ -37,7 +37,7 @@ type CustomResourceDefinition = {
  * kinds of others that the manifests have, from their CRDs.
  */
 export async function writeSchemas(folder: string, version: string): Promise<void> {
-  const spec = join(await moduleFolder(`k8s.io/kubernetes@v${version}`), 'api/openapi-spec/swagger.json');
+  const spec = join(await moduleDirectory(`k8s.io/kubernetes@v${version}`), 'api/openapi-spec/swagger.json');
   const { definitions } = JSON.parse(await readFile(spec, 'utf8'), strict) as Swagger;
   await mkdir(join(folder, `v${version}`));
   const write = (name: string, schema: object) =>

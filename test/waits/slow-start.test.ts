@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
+import { CLUSTERS } from '../../cluster/clusters.ts';
 import { controlPlaneOf } from '../../cluster/control-plane/control-plane.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
-import { CLUSTERS } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { laneCluster } from '../lane.ts';
 

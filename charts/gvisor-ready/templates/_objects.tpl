@@ -1,12 +1,12 @@
 {{/*
-Writes the objects of a file of manifests/, of which files/ holds a copy. Given are
+Writes the objects of a file of manifests/, which `npm run chart` copies to files/. Given are
   root    the root of the chart
   file    the path of the file below files/
   labels  labels for every object; optional
   change  the name of a template that changes an object (root, object) before it is written; optional
 */}}
 {{- define "gvisor-ready.objects" -}}
-{{- range $document := regexSplit "(?m)^---$" (.root.Files.Get (printf "files/%s" .file) | required .file) -1 }}
+{{- range $document := regexSplit "(?m)^---$" (.root.Files.Get (printf "files/%s" .file) | required (printf "The chart has no files/%s: run `npm run chart` in the repository." .file)) -1 }}
 {{- $object := fromYaml $document }}
 {{- $own := dict "helm.sh/chart" (printf "%s-%s" $.root.Chart.Name $.root.Chart.Version) "app.kubernetes.io/managed-by" $.root.Release.Service }}
 {{- $_ := set $object.metadata "labels" (merge $own ($.labels | default dict) ($object.metadata.labels | default dict)) }}

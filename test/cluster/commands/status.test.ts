@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { statusRows } from '../../../cluster/commands/status.ts';
 import { planNodes } from '../../../cluster/node/plan.ts';
-import { formatTable } from '../../../hack/table.ts';
+import { formatTable } from '../../../cluster/table.ts';
 
 const [a, b] = planNodes([{ name: 'a' }, { name: 'b', containerd: '1.7', gvisor: 'none' }]);
 assert.ok(a && b);

@@ -1,12 +1,8 @@
 import assert from 'node:assert/strict';
 import { watch } from 'node:fs';
 import { test } from 'node:test';
-import {
-  explainNodes,
-  inotifyInstances,
-  requireName,
-  requireRoot,
-} from '../../../cluster/machine/host-checks.ts';
+import { requireName } from '../../../cluster/clusters.ts';
+import { explainNodes, inotifyInstances, requireRoot } from '../../../cluster/machine/host-checks.ts';
 
 test('only root on Linux may make clusters, and the others are told what to do', () => {
   requireRoot({ platform: 'linux', uid: 0 });

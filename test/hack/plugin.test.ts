@@ -7,8 +7,8 @@ import { after, before, describe, it } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
 import { loadYaml } from '@kubernetes/client-node';
 import { VERSION } from '../../agent/version.ts';
-import { writeKrew } from '../../hack/krew.ts';
 import { REPO } from '../../hack/paths.ts';
+import { writeKrew } from '../../hack/plugin.ts';
 import { run, runAll } from '../../hack/run.ts';
 import { fakeApi } from '../kubectl/fake-api.ts';
 import { DAEMON_SET, fleet } from '../kubectl/fleet.ts';
@@ -20,11 +20,10 @@ describe('the bundled kubectl plugin', () => {
   let bin = '';
   let manifest = '';
 
-  /** The bundle alone in a folder on the PATH, with the Node that runs this test. */
   before(async () => {
     dist = await mkdtemp(join(tmpdir(), 'plugin-'));
     bin = join(dist, 'bin');
-    manifest = await writeKrew(REPOSITORY, join(dist, 'out'));
+    [, manifest = ''] = await writeKrew(REPOSITORY, join(dist, 'out'));
     for (const file of ['kubectl-gvisor_ready', 'kubectl_complete-gvisor_ready'])
       await cp(join(dist, 'out', file), join(bin, file));
     await symlink(process.execPath, join(bin, 'node'));
@@ -36,7 +35,7 @@ describe('the bundled kubectl plugin', () => {
     ...more,
   });
 
-  it('is one file that runs alone', async (t) => {
+  it('runs as one file without node_modules', async (t) => {
     const { api, kubeconfig } = await fakeApi(t);
     fleet(api);
     const options = { env: env({ KUBECONFIG: kubeconfig }) };
@@ -51,7 +50,7 @@ describe('the bundled kubectl plugin', () => {
     assert.match(none.stderr, /^Cannot read the kubeconfig of KUBECONFIG or ~\/\.kube\/config: ENOENT\n$/);
   });
 
-  it('completes words by the script beside it', async (t) => {
+  it('completes arguments through its completion script', async (t) => {
     const { api, kubeconfig } = await fakeApi(t);
     fleet(api);
     const options = { env: env({ KUBECONFIG: kubeconfig }) };
@@ -61,7 +60,7 @@ describe('the bundled kubectl plugin', () => {
     );
   });
 
-  it('ends quietly when the reader of its pipe has gone', async (t) => {
+  it('exits quietly on a closed pipe', async (t) => {
     const { api, kubeconfig } = await fakeApi(t);
     fleet(api);
     const { stdout, stderr } = await runAll('sh', ['-c', 'kubectl-gvisor_ready nodes | head -n 1'], {
@@ -70,7 +69,7 @@ describe('the bundled kubectl plugin', () => {
     assert.deepEqual([stdout.split(' ')[0], stderr], ['NAME', '']);
   });
 
-  /** The plugin on a terminal of 60 columns, which `script` of util-linux makes; a person writes the input. */
+  /** Runs the plugin on a pseudo-terminal of 60 columns. */
   async function onTerminal(words: string, more: NodeJS.ProcessEnv, input = '') {
     const command = `stty columns 60; exec kubectl-gvisor_ready ${words}`;
     const options = { env: env({ TERM: 'xterm-256color', ...more }), input };
@@ -78,7 +77,7 @@ describe('the bundled kubectl plugin', () => {
     return { code, lines: stdout.split('\r\n') };
   }
 
-  it('fits a real terminal of 60 columns, in colours unless NO_COLOR is set', async (t) => {
+  it('fits a terminal of 60 columns, in colour unless NO_COLOR is set', async (t) => {
     const { api, kubeconfig } = await fakeApi(t);
     fleet(api);
     const { lines } = await onTerminal('nodes -o wide', { KUBECONFIG: kubeconfig });
@@ -94,7 +93,7 @@ describe('the bundled kubectl plugin', () => {
     assert.ok(bare.lines.some((line) => line.startsWith('node-1   true ')));
   });
 
-  it('asks a person before it uninstalls', async (t) => {
+  it('asks for confirmation before it uninstalls', async (t) => {
     const { api, kubeconfig } = await fakeApi(t);
     fleet(api);
     api.behind.delete(DAEMON_SET);
@@ -104,7 +103,7 @@ describe('the bundled kubectl plugin', () => {
     assert.deepEqual(api.patched, []);
   });
 
-  it('has a manifest for krew with the digest of its archive', async () => {
+  it('has a krew manifest with the digest of its archive', async () => {
     const { metadata, spec } = loadYaml<{
       metadata: { name: string };
       spec: { version: string; platforms: { uri: string; sha256: string }[] };
@@ -125,7 +124,7 @@ describe('the bundled kubectl plugin', () => {
     );
   });
 
-  it('is what npm would install', async () => {
+  it('is all that npm would publish', async () => {
     const [packed] = JSON.parse(
       await run('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: REPO }),
     ) as { files: { path: string }[] }[];

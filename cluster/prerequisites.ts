@@ -1,17 +1,18 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { progress } from './progress.ts';
-import { run, UsageError } from './run.ts';
+import { progress } from '../hack/progress.ts';
+import { run, UsageError } from '../hack/run.ts';
 
-/** Something that the host must have: what it is for people, how it is found, the Debian packages that bring it. */
+/** A program or file that the host must have. */
 export type Prerequisite = {
   readonly what: string;
+  /** The Debian packages that provide it. */
   readonly packages: readonly string[];
   readonly found: (host: HostView) => boolean;
 };
 
-/** What the search looks at: whether a program is in PATH, whether a file exists. */
 export type HostView = {
+  /** Whether PATH has the program. */
   readonly program: (name: string) => boolean;
   readonly file: (path: string) => boolean;
 };
@@ -53,7 +54,6 @@ const FOR_TESTS: readonly Prerequisite[] = [
   program('ipset', 'ipset'),
   { what: 'chromium', packages: ['chromium'], found: (host) => CHROMES.some((name) => host.program(name)) },
 ];
-/** What nodes need that are virtual machines. */
 const FOR_VMS: readonly Prerequisite[] = [
   program('qemu-system-x86_64', 'qemu-system-x86'),
   program('qemu-img', 'qemu-utils'),
@@ -61,37 +61,24 @@ const FOR_VMS: readonly Prerequisite[] = [
   program('mmdebstrap', 'mmdebstrap'),
   program('ssh', 'openssh-client'),
 ];
-/** What a release is built with, and what starts its image for another processor. */
-const FOR_RELEASES: readonly Prerequisite[] = [
-  program('buildah', 'buildah'),
-  program('mmdebstrap', 'mmdebstrap'),
-  program('qemu-aarch64-static', 'qemu-user-static'),
-];
 
-/** What the programs are for, beside clusters. */
+/** Purposes beside clusters made of namespaces. */
 export type Purposes = {
   readonly forTests?: boolean;
   readonly forVms?: boolean;
-  readonly forReleases?: boolean;
 };
 
 const CHROMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
 
-/** What of the prerequisites the host lacks. */
 export function missingPrerequisites(
   host: HostView,
-  { forTests = false, forVms = false, forReleases = false }: Purposes = {},
+  { forTests = false, forVms = false }: Purposes = {},
 ): readonly Prerequisite[] {
-  const wanted = [
-    ...FOR_CLUSTERS,
-    ...(forTests ? FOR_TESTS : []),
-    ...(forVms ? FOR_VMS : []),
-    ...(forReleases ? FOR_RELEASES : []),
-  ];
+  const wanted = [...FOR_CLUSTERS, ...(forTests ? FOR_TESTS : []), ...(forVms ? FOR_VMS : [])];
   return wanted.filter((one) => !one.found(host));
 }
 
-/** The one line that says what is missing and how it gets there. */
+/** One line that names what is missing and the command that installs it. */
 export function installAdvice(missing: readonly Prerequisite[], debian: boolean): string {
   const names = missing.map((one) => one.what).join(', ');
   if (!debian)
@@ -103,11 +90,7 @@ function packagesOf(missing: readonly Prerequisite[]): string[] {
   return [...new Set(missing.flatMap((one) => one.packages))].sort();
 }
 
-/**
- * Makes sure that the programs of the host that clusters (and tests, virtual machines and releases, if asked) use are there. Root on
- * Debian or Ubuntu gets them installed after they are named; elsewhere a UsageError lists them. Takes a
- * few milliseconds when nothing is missing.
- */
+/** Installs missing packages as root on Debian or Ubuntu; throws a UsageError that lists them elsewhere. */
 export async function ensurePrerequisites(purposes: Purposes = {}): Promise<void> {
   const missing = missingPrerequisites(thisHost, purposes);
   if (missing.length === 0) return;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { installAdvice, missingPrerequisites } from '../../hack/prerequisites.ts';
+import { installAdvice, missingPrerequisites } from '../../cluster/prerequisites.ts';
 
 const EVERYTHING = ['ip', 'nsenter', 'unshare', 'setpriv', 'mount', 'gcc', 'pkg-config'];
 const FOR_TESTS = ['curl', 'bzip2', 'python3', 'iptables', 'ipset', 'chromium'];
@@ -9,7 +9,7 @@ function host(programs: readonly string[], files: readonly string[] = ['/usr/inc
   return { program: (name: string) => programs.includes(name), file: (path: string) => files.includes(path) };
 }
 
-test('a host with everything lacks nothing', () => {
+test('finds nothing missing on a complete host', () => {
   assert.deepEqual(missingPrerequisites(host([...EVERYTHING, 'buildah', 'mmdebstrap'])), []);
   assert.deepEqual(
     missingPrerequisites(host([...EVERYTHING, 'podman', ...FOR_TESTS]), {
@@ -19,13 +19,13 @@ test('a host with everything lacks nothing', () => {
   );
 });
 
-test('docker counts only beside the socket of its daemon', () => {
+test('accepts docker only with the socket of its daemon', () => {
   const socket = ['/usr/include/seccomp.h', '/var/run/docker.sock'];
   assert.deepEqual(missingPrerequisites(host([...EVERYTHING, 'docker'], socket)), []);
   assert.equal(missingPrerequisites(host([...EVERYTHING, 'docker'])).length, 1);
 });
 
-test('tests need more than clusters', () => {
+test('requires more for tests than for clusters', () => {
   const bare = host([...EVERYTHING, 'podman']);
   assert.deepEqual(
     missingPrerequisites(bare, { forTests: true }).map((one) => one.what),
@@ -33,7 +33,7 @@ test('tests need more than clusters', () => {
   );
 });
 
-test('virtual machines need qemu and what makes their disk', () => {
+test('requires qemu and disk tools for virtual machines', () => {
   const bare = host([...EVERYTHING, 'podman']);
   assert.deepEqual(
     missingPrerequisites(bare, { forVms: true }).map((one) => one.what),
@@ -41,15 +41,7 @@ test('virtual machines need qemu and what makes their disk', () => {
   );
 });
 
-test('a release needs its own builder, even beside another one, and an emulator', () => {
-  const bare = host([...EVERYTHING, 'podman']);
-  assert.deepEqual(
-    missingPrerequisites(bare, { forReleases: true }).map((one) => one.what),
-    ['buildah', 'mmdebstrap', 'qemu-aarch64-static'],
-  );
-});
-
-test('the advice names what is missing, and on Debian each package once', () => {
+test('names everything missing, and each Debian package once', () => {
   const missing = missingPrerequisites(host(['ip', 'setpriv', 'mount', 'gcc', 'pkg-config', 'buildah'], []));
   assert.equal(
     installAdvice(missing, true),

@@ -1,0 +1,75 @@
+import { createHash } from 'node:crypto';
+import { chmod, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { build, type Plugin } from 'esbuild';
+import { VERSION } from '../agent/version.ts';
+import { REPO } from './paths.ts';
+import { run } from './run.ts';
+
+/** The plugin makes no request through client-node's undici, which needs Node 22.19; the plugin supports Node 20. */
+const withoutUndici: Plugin = {
+  name: 'without-undici',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^undici$/ }, () => ({ path: 'undici', namespace: 'absent' }));
+    onLoad({ filter: /.*/, namespace: 'absent' }, () => ({
+      contents: 'export class Agent {}; export class ProxyAgent {}; export const fetch = undefined;',
+    }));
+  },
+};
+
+/** Bundles the kubectl plugin into one file for Node 20 or newer, with its completion script. Returns its path. */
+export async function bundlePlugin(dist: string = join(REPO, 'dist/kubectl')): Promise<string> {
+  await mkdir(dist, { recursive: true });
+  const plugin = join(dist, 'kubectl-gvisor_ready');
+  await build({
+    entryPoints: [join(REPO, 'kubectl/main.ts')],
+    outfile: plugin,
+    bundle: true,
+    platform: 'node',
+    target: 'node20',
+    format: 'cjs',
+    minify: true,
+    keepNames: true,
+    plugins: [withoutUndici],
+    banner: { js: '#!/usr/bin/env node' },
+    logLevel: 'warning',
+  });
+  // Only matters below this repository, whose own package.json says that files are ES modules.
+  await writeFile(join(dist, 'package.json'), '{ "type": "commonjs" }\n');
+  const completion = join(dist, 'kubectl_complete-gvisor_ready');
+  await copyFile(join(REPO, 'kubectl/kubectl_complete-gvisor_ready.sh'), completion);
+  for (const file of [plugin, completion]) await chmod(file, 0o755);
+  return plugin;
+}
+
+/** Writes the plugin's archive and its krew manifest; `repository` is the URL of the release's repository. */
+export async function writeKrew(repository: string, dist?: string): Promise<readonly string[]> {
+  const directory = dirname(await bundlePlugin(dist));
+  await copyFile(join(REPO, 'LICENSE'), join(directory, 'LICENSE'));
+  const archive = join(directory, `kubectl-gvisor_ready-v${VERSION}.tar.gz`);
+  await pack(archive, directory, ['kubectl-gvisor_ready', 'kubectl_complete-gvisor_ready', 'LICENSE']);
+  const sha256 = createHash('sha256')
+    .update(await readFile(archive))
+    .digest('hex');
+  const values: Readonly<Record<string, string>> = { VERSION, REPOSITORY: repository, SHA256: sha256 };
+  const template = await readFile(join(REPO, 'kubectl/krew.yaml'), 'utf8');
+  const manifest = join(directory, 'gvisor-ready.yaml');
+  const filled = template
+    .replace(/^#.*\n/gm, '')
+    .replace(/@(\w+)@/g, (whole, name: string) => values[name] ?? whole);
+  await writeFile(manifest, filled);
+  return [archive, manifest];
+}
+
+/** Writes a reproducible tar.gz of files below `directory`. Source: https://reproducible-builds.org/docs/archives/ */
+export async function pack(archive: string, directory: string, files: readonly string[]): Promise<void> {
+  const metadata = ['--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner'];
+  const options = [...metadata, '--mode=u+rwX,go+rX,go-w', '--format=gnu', '-I', 'gzip -nc9'];
+  await run('tar', [...options, '-C', directory, '-cf', archive, ...files], { timeoutMs: 5 * 60_000 });
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const [repository] = process.argv.slice(2);
+  await (repository === undefined ? bundlePlugin() : writeKrew(repository));
+}
