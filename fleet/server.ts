@@ -66,15 +66,9 @@ const CACHE_MS = 1_000;
  * all three only for {@link isLocal} requests; /metrics, /livez and /readyz for all.
  */
 export function createFleetServer(sources: FleetSources): Server {
-  let last: { readonly view: FleetView; readonly body: FleetBody } | undefined;
-  const whole = () => {
-    const view = sources.view();
-    if (last?.view !== view) last = { view, body: encode(view) };
-    return last.body;
-  };
   const metrics = memoize(sources.metrics, CACHE_MS);
   const nodePage = nodePages(sources.report);
-  const cached = { ...sources, metrics, whole, nodePage };
+  const cached = { ...sources, metrics, nodePage, body: fleetBodies(sources) };
   return createBoundedServer({
     maxConnections: MAX_CONNECTIONS,
     respond: (request, response) =>
@@ -85,7 +79,7 @@ export function createFleetServer(sources: FleetSources): Server {
 }
 
 type CachedSources = FleetSources & {
-  readonly whole: () => FleetBody;
+  readonly body: ReturnType<typeof fleetBodies>;
   readonly nodePage: ReturnType<typeof nodePages>;
 };
 
@@ -174,16 +168,34 @@ function encode(view: FleetView): FleetBody {
   return { json, tag, zipped: () => (zipped ??= gzipSync(json, { level: 1 })) };
 }
 
+/** Selectors whose bodies are cached, so that clients with the same one share them. */
+const MAX_CACHED_BODIES = 16;
+
+/** The body for a selector, encoded once a view. */
+function fleetBodies({ view, select }: FleetSources) {
+  const bodies = new Map<string, FleetBody>();
+  let encoded: FleetView | undefined;
+  return (labels: string, matches: Selector | undefined): FleetBody => {
+    const current = view();
+    if (encoded !== current || bodies.size >= MAX_CACHED_BODIES) bodies.clear();
+    encoded = current;
+    const body =
+      bodies.get(labels) ?? encode(matches === undefined ? current : filter(current, select(matches)));
+    bodies.set(labels, body);
+    return body;
+  };
+}
+
 /** Sends the fleet, or only the rows that match the labels; 304 where the client has the same version. */
 async function sendFleet(
   labels: string,
-  { view, select, whole }: CachedSources,
+  { body }: CachedSources,
   headers: IncomingMessage['headers'],
   response: ServerResponse,
 ): Promise<void> {
   const matches = parseSelector(labels);
   if (typeof matches === 'string') return send(response, 400, `${matches}\n`);
-  const { json, tag, zipped } = matches === undefined ? whole() : encode(filter(view(), select(matches)));
+  const { json, tag, zipped } = body(matches === undefined ? '' : labels, matches);
   response.setHeader('etag', tag);
   response.setHeader('vary', 'accept-encoding');
   if (headers['if-none-match'] === tag) return send(response, 304, '');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isStatus } from '../../fleet/report-shape.ts';
 import { BROKEN, HOSTILE, READY, UNSEEN } from '../agent/text/sample-reports.ts';
-import { EXPLAINED, FLOODED, SAMPLES } from '../agent/text/sample-status.ts';
+import { EXPLAINED, SAMPLES } from '../agent/text/sample-status.ts';
 
 /** A report with one field changed; `path` is as in "verdict.status". */
 function changed(path: string, value: unknown): unknown {
