@@ -52,7 +52,7 @@ export async function evaluate(options: EvaluateOptions, signal: AbortSignal): P
   const isUnexplained = (proved.kind === 'failed' || proved.kind === 'stuck') && !before.some(isCause);
   // So is what lies beside a shim whose folder only this proof has told.
   const { shim = sources.shim } = witness ?? {};
-  const again = isUnexplained || (shim !== undefined && !first.folders.includes(posix.dirname(shim)));
+  const again = isUnexplained || (shim !== undefined && !first.directories.includes(posix.dirname(shim)));
   const reading = again ? new CheckInputs({ ...sources, shim }, signal) : first;
   if (again) checkedMs = now();
   const causes = again ? await runChecks(CAUSES, reading, { now, signal }) : before;
@@ -126,7 +126,7 @@ async function pathsToWatch(reading: CheckInputs, findings: readonly Finding[]):
   if (file !== undefined) paths.add(file);
   for (const program of [binaryName, shim ?? 'containerd-shim-runsc-v1']) {
     if (program.startsWith('/')) paths.add(program);
-    else for (const folder of reading.folders) paths.add(posix.join(folder, program));
+    else for (const folder of reading.directories) paths.add(posix.join(folder, program));
   }
   return [...paths];
 }

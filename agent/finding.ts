@@ -35,16 +35,16 @@ export type Evidence = {
 };
 
 /**
- * What a failing check means for the verdict:
- * `explains` names the cause when no sandbox boots, and is only a warning when one does;
- * `decides` makes the node not ready even though a sandbox boots (a weakened isolation, a release under the floor);
- * `advises` warns and never decides.
+ * What a failed check means for the verdict:
+ * `error` names the cause when no sandbox boots, and counts as a warning when one does;
+ * `blocker` makes the node not ready even though a sandbox boots (weakened isolation, a release below the floor);
+ * `warning` never makes a node not ready.
  */
-export type Severity = 'explains' | 'decides' | 'advises';
+export type Severity = 'error' | 'blocker' | 'warning';
 
 /**
- * What one check saw, and what it learned of the node by the way. `skipped` means that what it looks at is not there,
- * and `unknown` that it could not look: neither ever counts as pass or fail.
+ * The result of one check, with facts of the node that it read. `skipped` means that its subject does not exist and
+ * `unknown` that it could not be seen: neither counts as pass or fail.
  */
 export type CheckResult = (
   | { readonly status: 'pass' }
@@ -53,14 +53,14 @@ export type CheckResult = (
   | {
       readonly status: 'unknown';
       readonly reason: Reason;
-      /** A sandbox does not reveal what this check looks for, so a proof alone does not make the node ready. */
+      /** A booted sandbox does not show what this check looks for, so a proof alone does not make the node ready. */
       readonly blocking?: boolean;
     }
 ) & {
   readonly message: string;
   readonly evidence?: readonly Evidence[];
   readonly facts?: Facts;
-  /** Where a person mends it on this node, in words. */
+  /** Where to fix it on this node, as advice for people. */
   readonly where?: string;
 };
 
@@ -76,37 +76,37 @@ export function at(
   return { ...(file === undefined ? {} : { file }), ...(line === undefined ? {} : { line }), value };
 }
 
-/** The result of a check that found what it hoped for. */
+/** A check that passed. */
 export function pass(message: string, evidence: readonly Evidence[] = []): CheckResult {
   return { status: 'pass', message, evidence };
 }
 
-/** The result of a check that saw a fault which stops sandboxes from booting. */
-export function fail(reason: Reason, message: string, evidence: readonly Evidence[] = []): CheckResult {
-  return { status: 'fail', severity: 'explains', reason, message, evidence };
+/** A fault that keeps sandboxes from booting. */
+export function error(reason: Reason, message: string, evidence: readonly Evidence[] = []): CheckResult {
+  return { status: 'fail', severity: 'error', reason, message, evidence };
 }
 
-/** The result of a check that saw something which makes the node unfit although sandboxes boot. */
-export function block(reason: Reason, message: string, evidence: readonly Evidence[] = []): CheckResult {
-  return { status: 'fail', severity: 'decides', reason, message, evidence };
+/** A fault that makes the node not ready although sandboxes boot. */
+export function blocker(reason: Reason, message: string, evidence: readonly Evidence[] = []): CheckResult {
+  return { status: 'fail', severity: 'blocker', reason, message, evidence };
 }
 
-/** The result of a check that saw something people should know and the verdict should not depend on. */
-export function advise(reason: Reason, message: string, evidence: readonly Evidence[] = []): CheckResult {
-  return { status: 'fail', severity: 'advises', reason, message, evidence };
+/** A fault that the verdict does not depend on. */
+export function warning(reason: Reason, message: string, evidence: readonly Evidence[] = []): CheckResult {
+  return { status: 'fail', severity: 'warning', reason, message, evidence };
 }
 
-/** The result of a check whose subject is not there, such as the sidecars of a runsc that is missing. */
+/** A check without a subject, such as the sidecars of a missing runsc. */
 export function skip(message: string, evidence: readonly Evidence[] = []): CheckResult {
   return { status: 'skipped', message, evidence };
 }
 
-/** The result of a check that could not look. */
+/** A check that could not see its subject. */
 export function unknown(reason: Reason, message: string, evidence: readonly Evidence[] = []): CheckResult {
   return { status: 'unknown', reason, message, evidence };
 }
 
-/** The result of a check that ended with this error instead of an answer. */
+/** A check that threw. */
 export function checkFailed(error: unknown): CheckResult {
   return unknown(reasonForError(error), errorLine(error));
 }

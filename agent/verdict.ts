@@ -31,7 +31,7 @@ export function judge(findings: readonly Finding[], outcome: Outcome): Verdict {
 }
 
 function granted(findings: readonly Finding[], { message }: Outcome): Verdict {
-  const blocked = findings.filter(isCause).find(({ severity }) => severity === 'decides');
+  const blocked = findings.filter(isCause).find(({ severity }) => severity === 'blocker');
   if (blocked) return { status: 'False', reason: blocked.reason, message: blocked.message };
   const blind = findings.find((finding) => finding.status === 'unknown' && finding.blocking);
   if (blind?.status !== 'unknown') return { status: 'True', reason: 'SandboxProven', message };
@@ -51,5 +51,5 @@ function explained(
 
 /** Whether a finding names a fault, and not a mere warning. */
 export function isCause(finding: Finding): finding is Finding & { status: 'fail' } {
-  return finding.status === 'fail' && finding.severity !== 'advises';
+  return finding.status === 'fail' && finding.severity !== 'warning';
 }

@@ -17,7 +17,7 @@ import { shim } from './shim.ts';
 import { sidecars } from './sidecars.ts';
 import { userNamespaces } from './user-namespaces.ts';
 
-/** The checks that run beside the proof, causes before their effects: the first that fails names the reason. */
+/** Checks that run beside the proof, causes before effects: the first failure names the reason. */
 export const CAUSES: readonly Check[] = [
   kernel,
   userNamespaces,
@@ -32,50 +32,49 @@ export const CAUSES: readonly Check[] = [
   sidecars,
 ];
 
-/** The checks of what a proof showed. */
+/** Checks of the evidence of a proof. */
 export const EVIDENCE: readonly Check[] = [isolation, limits, runscRelease];
 
-/** Every check, in the order in which they are shown. */
+/** Every check, in display order. */
 export const CHECKS: readonly Check[] = [...CAUSES, ...EVIDENCE];
 
-/**
- * How long one check may take, a monotonic clock in milliseconds, the signal that ends the round, and what the proof
- * of this look showed.
- */
+/** Options of {@link runChecks}. */
 export type RunChecksOptions = {
+  /** A monotonic clock, in milliseconds. */
   readonly now: () => number;
   readonly signal: AbortSignal;
+  /** Timeout of one check. */
   readonly timeoutMs?: number;
+  /** The evidence of this evaluation's proof. */
   readonly witness?: Witness | undefined;
 };
 
 const TIMEOUT_MS = 10_000;
 
 /**
- * Runs all checks at once and returns a finding of each, in their order. A check that throws is unknown, for the
- * reason that its error stands for, and one that does not end in time too (`CheckTimedOut`); this function rejects
- * only when the signal of the round is aborted.
+ * Runs all checks concurrently and returns their findings in order. A check that throws or times out is unknown; this
+ * function rejects only when the signal is aborted.
  */
 export async function runChecks(
   checks: readonly Check[],
-  reading: CheckInputs,
+  inputs: CheckInputs,
   options: RunChecksOptions,
 ): Promise<readonly Finding[]> {
   options.signal.throwIfAborted();
-  const findings = await Promise.all(checks.map((check) => runCheck(check, reading, options)));
+  const findings = await Promise.all(checks.map((check) => runCheck(check, inputs, options)));
   options.signal.throwIfAborted();
   return findings;
 }
 
-async function runCheck(check: Check, reading: CheckInputs, options: RunChecksOptions): Promise<Finding> {
+async function runCheck(check: Check, inputs: CheckInputs, options: RunChecksOptions): Promise<Finding> {
   const { now, signal, witness, timeoutMs = TIMEOUT_MS } = options;
   const startedMs = now();
-  const seen = await withTimeout(async () => check.inspect(reading, witness), { signal, timeoutMs }).catch(
+  const result = await withTimeout(async () => check.inspect(inputs, witness), { signal, timeoutMs }).catch(
     (error: unknown) =>
       error instanceof TimeoutError
         ? unknown('CheckTimedOut', `The check did not end within ${timeoutMs / 1_000} s`)
         : checkFailed(error),
   );
-  const blocking = seen.status === 'unknown' && check.required?.(reading.sources) ? { blocking: true } : {};
-  return { ...seen, ...blocking, check: check.id, durationMs: now() - startedMs };
+  const blocking = result.status === 'unknown' && check.required?.(inputs.sources) ? { blocking: true } : {};
+  return { ...result, ...blocking, check: check.id, durationMs: now() - startedMs };
 }

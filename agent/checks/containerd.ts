@@ -1,19 +1,19 @@
 import type { CriStatus } from '../containerd/client.ts';
 import { cannotStopSandboxes, parseContainerdRelease } from '../containerd/release.ts';
-import { advise, type CheckResult, fail, pass, unknown } from '../finding.ts';
+import { type CheckResult, error, pass, unknown, warning } from '../finding.ts';
 import type { Check } from './check.ts';
 
-/** Does containerd answer on the CRI socket, and does it call itself ready? */
+/** Does containerd respond on the CRI socket and report itself as ready? */
 export const containerd: Check = {
   id: 'containerd',
   title: 'containerd answers and is ready',
-  async inspect(reading) {
-    const status = await reading.status();
+  async inspect(inputs) {
+    const status = await inputs.status();
     return { ...judgeStatus(status), facts: { containerd: status.runtimeVersion } };
   },
 };
 
-/** Judges what containerd says of itself. */
+/** Judges containerd's own status. */
 export function judgeStatus(status: CriStatus): CheckResult {
   const { runtimeName, runtimeVersion } = status;
   const named = `${runtimeName} ${runtimeVersion}`;
@@ -29,12 +29,12 @@ export function judgeStatus(status: CriStatus): CheckResult {
   }
   const notReady = status.conditions.find(({ type, status: holds }) => type === 'RuntimeReady' && !holds);
   if (notReady) {
-    const why = notReady.message || notReady.reason || 'it does not say why';
-    return fail('ContainerdNotReady', `containerd says that it is not ready: ${why}`, evidence);
+    const why = notReady.message || notReady.reason || 'it gives no reason';
+    return error('ContainerdNotReady', `containerd says that it is not ready: ${why}`, evidence);
   }
   const release = parseContainerdRelease(runtimeVersion);
   if (release && cannotStopSandboxes(release)) {
-    return advise('SandboxStuck', `containerd ${runtimeVersion} cannot stop gVisor pods`, evidence);
+    return warning('SandboxStuck', `containerd ${runtimeVersion} cannot stop gVisor pods`, evidence);
   }
   return pass(named, evidence);
 }

@@ -1,5 +1,5 @@
 import type { ContainerdConfig, IgnoredMention } from '../containerd/config.ts';
-import { advise, at, type CheckResult, type Evidence, fail, pass, unknown } from '../finding.ts';
+import { at, type CheckResult, type Evidence, error, pass, unknown, warning } from '../finding.ts';
 import type { Reason } from '../reasons.ts';
 import type { Check } from './check.ts';
 
@@ -9,13 +9,13 @@ const MAX_NAMES = 20;
 export const handlerConfigured: Check = {
   id: 'handler-configured',
   title: "The handler is in containerd's configuration on disk",
-  async inspect(reading) {
-    const { handler, containerdConfig: root, edit } = reading.sources;
-    const config = await reading.config();
+  async inspect(inputs) {
+    const { handler, containerdConfig: root, edit } = inputs.sources;
+    const config = await inputs.config();
     const { fault, runtimes } = config;
     if (fault) {
       const message = `containerd would not start pods with what is on disk: ${fault.problem}${rulesNote(config)}`;
-      return fail('ContainerdConfigInvalid', message, [at(fault, fault.problem)]);
+      return error('ContainerdConfigInvalid', message, [at(fault, fault.problem)]);
     }
     const ignored = config.ignored.filter((mention) => mention.handler === handler);
     const configured = runtimes.get(handler);
@@ -23,13 +23,13 @@ export const handlerConfigured: Check = {
       const evidence: Evidence[] = [at(configured, configured.runtimeType)];
       if (!configured.runtimeType) {
         const message = `The handler "${handler}" names no runtime_type, so containerd creates no container with it`;
-        return fail('HandlerNotConfigured', message, evidence);
+        return error('HandlerNotConfigured', message, evidence);
       }
-      // A file that nothing imports is often a backup, and is no reason to warn while the handler is there.
-      const without = ignored.filter(({ isLoaded }) => isLoaded);
-      if (without[0]) {
-        const message = `The handler "${handler}" is configured, but ${place(without[0])} has no effect: ${without[0].why}`;
-        return advise('HandlerInIgnoredTable', message, [...evidence, ...without.map(toEvidence)]);
+      // A file that is not imported is often a backup, so it is no reason to warn here.
+      const ineffective = ignored.filter(({ isLoaded }) => isLoaded);
+      if (ineffective[0]) {
+        const message = `The handler "${handler}" is configured, but ${place(ineffective[0])} has no effect: ${ineffective[0].why}`;
+        return warning('HandlerInIgnoredTable', message, [...evidence, ...ineffective.map(toEvidence)]);
       }
       return pass(`The handler "${handler}" is configured${rulesNote(config)}`, evidence);
     }
@@ -38,10 +38,10 @@ export const handlerConfigured: Check = {
       return absent(config, 'HandlerInIgnoredTable', message, ignored.map(toEvidence));
     }
     if (config.files.length === 0) {
-      const what = config.rulesAssumed
+      const consequence = config.rulesAssumed
         ? 'and a containerd whose release is not known may read another'
         : 'so containerd has only its built-in handler "runc"';
-      const message = `"${root}" does not exist, ${what}`;
+      const message = `"${root}" does not exist, ${consequence}`;
       const evidence = [{ file: root, value: 'absent' }];
       return { ...absent(config, 'HandlerNotConfigured', message, evidence), where: edit };
     }
@@ -58,14 +58,14 @@ export const handlerConfigured: Check = {
   },
 };
 
-/** Other rules, and a containerd that is told another file, may find what these do not: an absence is unknown then. */
+/** An absence, which is unknown while containerd's release, and so its rules and perhaps its file, are unknown. */
 function absent(
   config: ContainerdConfig,
   reason: Reason,
   message: string,
   evidence: Evidence[],
 ): CheckResult {
-  return config.rulesAssumed ? unknown(reason, message, evidence) : fail(reason, message, evidence);
+  return config.rulesAssumed ? unknown(reason, message, evidence) : error(reason, message, evidence);
 }
 
 function place({ file, line }: IgnoredMention): string {

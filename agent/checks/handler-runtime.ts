@@ -1,35 +1,35 @@
 import { posix } from 'node:path';
 import type { ShimInfo } from '../containerd/client.ts';
 import { type HandlerRuntime, optionOf } from '../containerd/config.ts';
-import { advise, at, type CheckResult, type Evidence, fail, pass, skip } from '../finding.ts';
+import { at, type CheckResult, type Evidence, error, pass, skip, warning } from '../finding.ts';
 import type { RunscConfig } from '../runsc/config.ts';
 import { isRuncType, shimOf } from '../runsc/program.ts';
 import type { Check } from './check.ts';
 
-/** Programs that run containers on the host's kernel. NVIDIA's is not among them: it can start runsc. */
+/** Programs that run containers on the host's kernel. NVIDIA's is left out, because it can start runsc. */
 const NO_SANDBOX = /^(runc|crun|youki|containerd-shim-runc-v\d+)$/;
 const RUNSC_NAME = /runsc/;
 
-/** Does the handler really lead to gVisor, and not to runc under another name? */
+/** Does the handler lead to gVisor, rather than to runc under another name? */
 export const handlerRuntime: Check = {
   id: 'handler-runtime',
   title: 'The handler runs gVisor',
-  async inspect(reading) {
-    const { host, handler } = reading.sources;
-    const runtime = await reading.runtime();
+  async inspect(inputs) {
+    const { host, handler } = inputs.sources;
+    const runtime = await inputs.runtime();
     if (runtime.seen === 'assumed') return skip(`There is no handler "${handler}"`);
-    const behind = async (path: string) =>
+    const resolved = async (path: string) =>
       path.startsWith('/') ? ((await host.realpath(path)) ?? path) : path;
-    const config = await reading.runscConfig();
-    const shim = await behind((await reading.shim()) ?? shimOf(runtime) ?? runtime.runtimeType);
-    const binary = await behind((await reading.runsc()) ?? config.binaryName);
-    // Where containerd does not tell, the shim check says so; the names decide here.
-    const info = await reading.shimInfo().catch(() => undefined);
+    const config = await inputs.runscConfig();
+    const shim = await resolved((await inputs.shim()) ?? shimOf(runtime) ?? runtime.runtimeType);
+    const binary = await resolved((await inputs.runsc()) ?? config.binaryName);
+    // The shim check reports a failure of this call; without it, the names decide.
+    const info = await inputs.shimInfo().catch(() => undefined);
     return judgeRuntime({ handler, runtime, config, shim, binary, info });
   },
 };
 
-/** What is known of a handler: the programs' paths have their symbolic links resolved. */
+/** A handler's runtime and programs, symbolic links resolved. */
 export type RuntimeFacts = {
   readonly handler: string;
   readonly runtime: HandlerRuntime;
@@ -44,7 +44,7 @@ export function judgeRuntime({ handler, runtime, config, shim, binary, info }: R
   const { runtimeType, runtimePath, seen } = runtime;
   const evidence = [at(runtime, `runtime_type ${runtimeType || '""'} (${seen})`)];
   const runsRunc = (because: string, more: Evidence): CheckResult =>
-    fail('HandlerRunsRunc', `Pods of the handler "${handler}" run on plain runc: ${because}`, [
+    error('HandlerRunsRunc', `Pods of the handler "${handler}" run on plain runc: ${because}`, [
       ...evidence,
       more,
     ]);
@@ -53,7 +53,7 @@ export function judgeRuntime({ handler, runtime, config, shim, binary, info }: R
     const binaryName = optionOf(runtime, 'BinaryName');
     if (RUNSC_NAME.test(posix.basename(binaryName))) {
       const message = `The handler "${handler}" starts "${binaryName}" through runc's shim, which gVisor does not support`;
-      return advise('HandlerUsesRuncShim', message, evidence);
+      return warning('HandlerUsesRuncShim', message, evidence);
     }
     const because = binaryName
       ? `its BinaryName is "${binaryName}"`
@@ -77,5 +77,5 @@ export function judgeRuntime({ handler, runtime, config, shim, binary, info }: R
     return pass(`The handler "${handler}" runs gVisor's shim`, evidence);
   }
   const message = `The handler "${handler}" runs "${named}", which is not known to be gVisor's shim`;
-  return advise('HandlerNotGvisor', message, evidence);
+  return warning('HandlerNotGvisor', message, evidence);
 }

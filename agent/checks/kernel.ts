@@ -1,4 +1,4 @@
-import { advise, type CheckResult, fail, pass } from '../finding.ts';
+import { type CheckResult, error, pass, warning } from '../finding.ts';
 import type { Check } from './check.ts';
 
 const RELEASE_FILE = '/proc/sys/kernel/osrelease';
@@ -19,21 +19,21 @@ export const kernel: Check = {
   },
 };
 
-/** Judges a kernel release such as "6.1.0-28-amd64" and an architecture in Node's words. */
+/** Judges a kernel release, such as "6.1.0-28-amd64", and an architecture as Node names it. */
 export function judgeKernel(release: string, arch: string, file = RELEASE_FILE): CheckResult {
   const evidence = [{ file, value: release }, { value: arch }];
   if (arch !== 'x64' && arch !== 'arm64') {
-    return fail('KernelUnsupported', `runsc is not built for ${arch}, only for x86_64 and arm64`, evidence);
+    return error('KernelUnsupported', `runsc is not built for ${arch}, only for x86_64 and arm64`, evidence);
   }
   const match = /^(\d+)\.(\d+)(?:\.(\d+))?/.exec(release);
   if (!match) throw new Error(`Cannot tell the kernel release from "${release}"`);
   const numbers = [Number(match[1]), Number(match[2]), Number(match[3] ?? 0)];
   if (isOlder(numbers, OLDEST)) {
-    return fail('KernelUnsupported', `Linux ${release} is older than ${OLDEST.join('.')}`, evidence);
+    return error('KernelUnsupported', `Linux ${release} is older than ${OLDEST.join('.')}`, evidence);
   }
   if (isOlder(numbers, OLDEST_FOR_NEXT)) {
     const message = `Linux ${release} is older than 5.6, which gVisor releases after 20260817.0 need`;
-    return advise('KernelUnsupported', message, evidence);
+    return warning('KernelUnsupported', message, evidence);
   }
   return pass(`Linux ${release} on ${arch}`, evidence);
 }

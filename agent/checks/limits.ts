@@ -1,8 +1,8 @@
-import { advise, block, pass, skip, unknown } from '../finding.ts';
+import { blocker, pass, skip, unknown, warning } from '../finding.ts';
 import { isBelow } from '../proof/sandbox.ts';
 import type { Check } from './check.ts';
 
-/** Do sandboxes lie in the kubelet's cgroups, so that the limits of pods hold? The probe's process tells. */
+/** Are sandboxes in the kubelet's cgroups, so that pod limits are enforced? Judged by the probe's process. */
 export const limits: Check = {
   id: 'limits',
   title: 'Limits of CPU and memory hold for pods',
@@ -15,13 +15,13 @@ export const limits: Check = {
       ...cgroups.map((path) => ({ value: `process ${pid} is in ${path}` })),
     ];
     if (cgroupParent === '') {
-      const message = 'No pod here tells where the kubelet wants sandboxes';
+      const message = "No pod here shows the kubelet's cgroup for sandboxes";
       return requireLimits ? unknown('CheckFailed', message, evidence) : skip(message, evidence);
     }
     if (isBelow(cgroups, cgroupParent)) return pass(`The sandbox lies in ${cgroupParent}`, evidence);
     const message = `CPU and memory limits of pods are not enforced: the sandbox should be in ${cgroupParent} and is in ${cgroups.join(' and ')}${adviceFor(cgroupParent, flags)}`;
-    const say = requireLimits ? block : advise;
-    return say('LimitsNotEnforced', message, evidence);
+    const result = requireLimits ? blocker : warning;
+    return result('LimitsNotEnforced', message, evidence);
   },
 };
 

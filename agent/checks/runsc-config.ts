@@ -1,5 +1,5 @@
 import { optionOf } from '../containerd/config.ts';
-import { advise, at, fail, pass, skip } from '../finding.ts';
+import { at, error, pass, skip, warning } from '../finding.ts';
 import { isRuncType } from '../runsc/program.ts';
 import type { Check } from './check.ts';
 
@@ -12,9 +12,9 @@ const OPTIONS_TYPE = 'io.containerd.runsc.v1.options';
 export const runscConfig: Check = {
   id: 'runsc-config',
   title: 'The shim accepts its configuration file',
-  async inspect(reading) {
-    const { handler } = reading.sources;
-    const runtime = await reading.runtime();
+  async inspect(inputs) {
+    const { handler } = inputs.sources;
+    const runtime = await inputs.runtime();
     if (runtime.seen === 'assumed') return skip(`There is no handler "${handler}"`);
     if (isRuncType(runtime.runtimeType)) return skip(`The handler "${handler}" does not use gVisor's shim`);
     const unread = Object.keys(runtime.options).filter((key) => !SHIM_OPTIONS.includes(key.toLowerCase()));
@@ -23,22 +23,22 @@ export const runscConfig: Check = {
     if (!configPath) {
       if (unread.length === 0) return pass('The handler has no ConfigPath: the shim uses its defaults');
       const message = `The handler has no ConfigPath, and gVisor's shim does not read its options ${unread.join(', ')}`;
-      return advise('OptionIgnored', message, unreadOptions);
+      return warning('OptionIgnored', message, unreadOptions);
     }
     const typeUrl = optionOf(runtime, 'TypeUrl');
     if (typeUrl !== OPTIONS_TYPE) {
       const message = `The handler has a ConfigPath, and its TypeUrl is "${typeUrl}" instead of "${OPTIONS_TYPE}": the shim refuses it`;
-      return fail('RunscConfigInvalid', message, [at(runtime, `TypeUrl "${typeUrl}"`)]);
+      return error('RunscConfigInvalid', message, [at(runtime, `TypeUrl "${typeUrl}"`)]);
     }
     if (!configPath.startsWith('/')) {
       const message = `ConfigPath "${configPath}" is not absolute, so the shim looks for it in a directory that changes`;
-      return fail('RunscConfigInvalid', message, [at(runtime, configPath)]);
+      return error('RunscConfigInvalid', message, [at(runtime, configPath)]);
     }
-    const config = await reading.runscConfig();
+    const config = await inputs.runscConfig();
     if (config.fault) {
       const { line, problem } = config.fault;
       const message = `The shim starts no sandbox with its configuration file: ${problem}`;
-      return fail('RunscConfigInvalid', message, [at({ file: configPath, line }, problem)]);
+      return error('RunscConfigInvalid', message, [at({ file: configPath, line }, problem)]);
     }
     const ignored = [
       ...unreadOptions,
@@ -46,7 +46,7 @@ export const runscConfig: Check = {
     ];
     if (ignored.length > 0) {
       const names = ignored.map(({ value }) => value).join(', ');
-      return advise('OptionIgnored', `gVisor's shim does not read ${names}`, ignored);
+      return warning('OptionIgnored', `gVisor's shim does not read ${names}`, ignored);
     }
     return pass(`The shim reads "${configPath}"`, [
       { file: configPath, value: `${config.flags.size} flags` },

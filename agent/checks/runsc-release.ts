@@ -1,27 +1,26 @@
-import { advise, block, type CheckResult, pass, skip, unknown } from '../finding.ts';
+import { blocker, type CheckResult, pass, skip, unknown, warning } from '../finding.ts';
 import { PAGE_BYTES } from '../host/program.ts';
-import type { RunscProgram } from '../runsc/program.ts';
-import { compareReleases, parseRunscRelease } from '../runsc/program.ts';
+import { compareReleases, parseRunscRelease, type RunscProgram } from '../runsc/program.ts';
 import type { Check, CheckInputs } from './check.ts';
 
-/** First release with the fix of CVE-2025-2713: https://osv.dev/vulnerability/CVE-2025-2713 */
+/** First release that fixes CVE-2025-2713: https://osv.dev/vulnerability/CVE-2025-2713 */
 const ADVISED_FLOOR = '20240325.0';
 
-/** Is the gVisor release new enough? It is read out of the program file, which the probe's process must be running. */
+/** Is the gVisor release new enough? It is read from the program file that the probe's process runs. */
 export const runscRelease: Check = {
   id: 'runsc-release',
   title: 'The gVisor release is new enough',
   required: ({ minRunscRelease }) => minRunscRelease !== undefined,
-  async inspect(reading, witness) {
-    const found = await reading.programs();
-    const { minRunscRelease } = reading.sources;
+  async inspect(inputs, witness) {
+    const found = await inputs.programs();
+    const { minRunscRelease } = inputs.sources;
     const [first] = found;
     if (first === undefined) {
       const message = 'runsc was not found, so that its release is not known';
       if (witness === undefined) return skip(message);
       return { ...unknown('ReleaseUnknown', message), facts: { runsc: undefined } };
     }
-    const running = witness === undefined ? first : await runningOf(reading, witness.textPages);
+    const running = witness === undefined ? first : await runningOf(inputs, witness.textPages);
     if (running === undefined) {
       const paths = found.map(({ path }) => `"${path}"`).join(' and ');
       const message = `The sandbox runs a program that is not ${paths}, so that its release is not known`;
@@ -34,13 +33,13 @@ export const runscRelease: Check = {
   },
 };
 
-/** Which program it is that has so many pages of code; an upgrade may have replaced it before the boot, or after it. */
-async function runningOf(reading: CheckInputs, pages: number): Promise<RunscProgram | undefined> {
+/** The program with this many pages of code. An upgrade may have replaced it just before or after the boot. */
+async function runningOf(inputs: CheckInputs, pages: number): Promise<RunscProgram | undefined> {
   const runs = ({ textBytes }: RunscProgram) => PAGE_BYTES.some((bytes) => textBytes.has(pages * bytes));
-  return (await reading.programs()).find(runs) ?? (await reading.programsNow()).find(runs);
+  return (await inputs.programs()).find(runs) ?? (await inputs.currentPrograms()).find(runs);
 }
 
-/** Judges a release against the floor that the settings name, or the advised one without. */
+/** Judges a release by the floor in the settings, else by the advised one. */
 export function judgeRelease(
   { path, release }: Pick<RunscProgram, 'path' | 'release'>,
   floor?: string,
@@ -51,6 +50,6 @@ export function judgeRelease(
   if (order === undefined) return unknown('ReleaseUnknown', `"${path}" does not name its release`, evidence);
   if (order >= 0) return pass(`gVisor ${release.text}`, evidence);
   const message = `gVisor ${release.text} is older than ${lowest.text}`;
-  const say = floor === undefined ? advise : block;
-  return say('RunscTooOld', message, evidence);
+  const result = floor === undefined ? warning : blocker;
+  return result('RunscTooOld', message, evidence);
 }

@@ -1,28 +1,28 @@
-import { at, fail, pass } from '../finding.ts';
+import { at, error, pass } from '../finding.ts';
 import { whyNotRunnable } from '../host/program.ts';
 import { DEFAULT_PLATFORM } from '../runsc/config.ts';
 import type { Check } from './check.ts';
-import { lookedIn, notFound } from './shim.ts';
+import { notFound, searched } from './shim.ts';
 
 /** runsc re-executes itself as nobody: https://gvisor.dev/docs/user_guide/faq/ */
 const READ_AND_EXECUTE_BY_EVERYONE = 0o555;
 
-/** Is runsc where the shim looks for it, and a program that everyone may read and execute? */
+/** Is runsc installed where the shim looks for it, readable and executable by everyone? */
 export const runsc: Check = {
   id: 'runsc',
   title: 'runsc is installed and executable',
-  async inspect(reading) {
-    const config = await reading.runscConfig();
-    const path = await reading.runsc();
+  async inspect(inputs) {
+    const config = await inputs.runscConfig();
+    const path = await inputs.runsc();
     const named = at({ file: config.file }, `binary_name ${config.binaryName}`);
     if (path === undefined) {
-      const where = await lookedIn(reading, config.binaryName);
+      const where = await searched(inputs, config.binaryName);
       return notFound('RunscNotFound', config.binaryName, [named, ...where]);
     }
-    const why = await whyNotRunnable(reading.sources.host, path, READ_AND_EXECUTE_BY_EVERYONE);
+    const why = await whyNotRunnable(inputs.sources.host, path, READ_AND_EXECUTE_BY_EVERYONE);
     if (why) {
       const message = `"${path}" is not readable and executable by everyone: ${why.problem}`;
-      return fail('RunscNotExecutable', message, [why.evidence]);
+      return error('RunscNotExecutable', message, [why.evidence]);
     }
     const seen = pass(`runsc is "${path}"`, [{ file: path, value: 'executable by everyone' }]);
     return { ...seen, facts: { platform: config.flags.get('platform') ?? DEFAULT_PLATFORM } };

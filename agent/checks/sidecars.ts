@@ -1,14 +1,14 @@
 import { posix } from 'node:path';
-import { advise, type CheckResult, fail, pass, skip, unknown } from '../finding.ts';
+import { type CheckResult, error, pass, skip, unknown, warning } from '../finding.ts';
 import type { Host } from '../host/host.ts';
 import type { RunscConfig } from '../runsc/config.ts';
 import { compareReleases, parseRunscRelease, type RunscRelease } from '../runsc/program.ts';
 import type { Check } from './check.ts';
 
 const DIRECTORY = 'gvisor-bin';
-/** The program that boots a sandbox; the others serve metrics and checkpoints, or make a boot faster. */
+/** The program that boots a sandbox. The others serve metrics and checkpoints or speed up a boot. */
 const SENTRY = 'gvisor_sentry';
-/** Releases from which sidecars exist, the sentry is one of them, and they are required: https://github.com/google/gvisor/issues/13718 */
+/** First releases with sidecars (any), with the sentry among them, that require it, and that forbid a fallback: https://github.com/google/gvisor/issues/13718 */
 const SINCE = {
   any: '20260721.0',
   sentry: '20260810.0',
@@ -16,30 +16,30 @@ const SINCE = {
   strict: '20261001.0',
 } as const;
 
-/** Are the programs that newer releases keep in gvisor-bin beside runsc, and of the same release? */
+/** Are the programs there that newer releases install in gvisor-bin beside runsc? */
 export const sidecars: Check = {
   id: 'sidecars',
   title: 'runsc has the sidecar programs of its release',
-  async inspect(reading) {
-    const runsc = await reading.runsc();
-    if (runsc === undefined) return skip('runsc is not there, so its sidecars cannot be told');
-    const program = (await reading.programs()).find(({ path }) => path === runsc);
+  async inspect(inputs) {
+    const runsc = await inputs.runsc();
+    if (runsc === undefined) return skip('runsc is not there, so its sidecars are unknown');
+    const program = (await inputs.programs()).find(({ path }) => path === runsc);
     const release = program?.release ?? parseRunscRelease('');
     return judgeSidecars(runsc, release, {
-      ...(await findSidecars(reading.sources.host, runsc)),
-      isFallbackAllowed: fallsBack(await reading.runscConfig(), release),
+      ...(await findSidecars(inputs.sources.host, runsc)),
+      isFallbackAllowed: allowsFallback(await inputs.runscConfig(), release),
     });
   },
 };
 
-/** What lies beside runsc: the directory looked for, the names in it, and the flag that does without. */
+/** The sidecar directory, the names in it, and whether runsc may start without them. */
 export type Sidecars = {
   readonly directory: string;
   readonly names: readonly string[] | undefined;
   readonly isFallbackAllowed: boolean;
 };
 
-/** Judges the sidecars that are there against those that the release wants. */
+/** Judges the present sidecars by those that the release requires. */
 export function judgeSidecars(runsc: string, release: RunscRelease, found: Sidecars): CheckResult {
   const { directory, names, isFallbackAllowed } = found;
   const has = names?.includes(SENTRY) ?? false;
@@ -52,33 +52,33 @@ export function judgeSidecars(runsc: string, release: RunscRelease, found: Sidec
   }
   if (since(SINCE.required) && !has) {
     const message = `gVisor ${release.text} needs ${SENTRY} in "${directory}"`;
-    const say = isFallbackAllowed ? advise : fail;
-    return say('SidecarMissing', message, evidence);
+    const result = isFallbackAllowed ? warning : error;
+    return result('SidecarMissing', message, evidence);
   }
   if (since(SINCE.sentry) && !has) {
     const message = `gVisor ${release.text} boots slower without ${SENTRY} in "${directory}", and newer releases need it`;
-    return advise('SidecarMissing', message, evidence);
+    return warning('SidecarMissing', message, evidence);
   }
   if (!since(SINCE.any) && names) {
     const message = `gVisor ${release.text} knows no sidecars, and "${directory}" has some: runsc is older than they are`;
-    return advise('ReleaseSkew', message, evidence);
+    return warning('ReleaseSkew', message, evidence);
   }
   return pass(has ? `"${directory}" has ${SENTRY}` : `gVisor ${release.text} needs no sidecars`, evidence);
 }
 
-/** Beside the path of runsc, else beside the file that a symbolic link leads to. */
+/** Looks beside the path of runsc, then beside the target of a symbolic link. */
 async function findSidecars(host: Host, runsc: string): Promise<Pick<Sidecars, 'directory' | 'names'>> {
   const real = (await host.realpath(runsc)) ?? runsc;
-  const places = [runsc, real].map((path) => posix.join(posix.dirname(path), DIRECTORY));
-  for (const directory of places) {
+  const directories = [runsc, real].map((path) => posix.join(posix.dirname(path), DIRECTORY));
+  for (const directory of directories) {
     const names = await host.list(directory);
     if (names !== undefined) return { directory, names };
   }
-  return { directory: places[0] ?? '', names: undefined };
+  return { directory: directories[0] ?? '', names: undefined };
 }
 
-/** The default policy falls back on runsc itself, and is STRICT from the release on that the flag's own help names. */
-function fallsBack({ flags }: RunscConfig, release: RunscRelease): boolean {
+/** Whether runsc may act as its own sentry: the default until the release that the flag's help names. */
+function allowsFallback({ flags }: RunscConfig, release: RunscRelease): boolean {
   const policy = flags.get('sidecar-usage-policy')?.toUpperCase() ?? 'DEFAULT';
   const isOlder = (compareReleases(release, parseRunscRelease(SINCE.strict)) ?? 0) < 0;
   return policy.startsWith('LEGACY') || (policy === 'DEFAULT' && isOlder);

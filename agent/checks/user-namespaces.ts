@@ -1,4 +1,4 @@
-import { advise, fail, pass } from '../finding.ts';
+import { error, pass, warning } from '../finding.ts';
 import type { Check } from './check.ts';
 
 const FILE = '/proc/sys/user/max_user_namespaces';
@@ -14,22 +14,22 @@ export const userNamespaces: Check = {
   async inspect({ sources: { host } }) {
     const text = await host.readText(FILE);
     if (text === undefined) {
-      // Without /proc/sys nothing can be told; with it, the kernel was built without user namespaces.
+      // If /proc/sys exists, the kernel was built without user namespaces.
       if ((await host.stat('/proc/sys/kernel')) === undefined) {
         throw new Error(`Cannot read host file "${FILE}": /proc/sys is not there`);
       }
       const evidence = [{ file: FILE, value: 'absent' }];
-      return fail('UserNamespacesDisabled', 'The kernel has no user namespaces', evidence);
+      return error('UserNamespacesDisabled', 'The kernel has no user namespaces', evidence);
     }
     const value = text.trim();
     if (!/^\d+$/.test(value)) throw new Error(`Cannot read a number from host file "${FILE}": "${value}"`);
     const evidence = [{ file: FILE, value }];
     if (Number(value) < NEEDED) {
-      return fail('UserNamespacesDisabled', `user.max_user_namespaces is ${value}`, evidence);
+      return error('UserNamespacesDisabled', `user.max_user_namespaces is ${value}`, evidence);
     }
     if (Number(value) < RECOMMENDED) {
       const message = `user.max_user_namespaces is ${value}; ${RECOMMENDED} or more is recommended`;
-      return advise('UserNamespacesDisabled', message, evidence);
+      return warning('UserNamespacesDisabled', message, evidence);
     }
     return pass(`user.max_user_namespaces is ${value}`, evidence);
   },

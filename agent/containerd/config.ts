@@ -1,167 +1,44 @@
-import { posix } from 'node:path';
 import type { Host } from '../host/host.ts';
 import type { Runtime } from './client.ts';
 import {
   type ConfigFault,
   type ContainerdFile,
-  CRI_V1,
-  CRI_V2,
-  CRI_V3,
-  criSection,
-  type Merged,
-  type MergeOptions,
-  mergeFiles,
-  parseContainerdFile,
-  readContainerdFile,
+  faultIn,
   readContainerdFiles,
+  readUnimportedFiles,
 } from './config-files.ts';
-import {
-  type ConfigRules,
-  parseContainerdRelease,
-  refusesNewerDropIn,
-  rulesForConfigVersion,
-  rulesOf,
-} from './release.ts';
+import { type ConfigRules, parseContainerdRelease, rulesForConfigVersion, rulesOf } from './release.ts';
 import { type TomlTable, type TomlValue, tableAt, toPlain } from './toml.ts';
 
-/** One handler's table as containerd decodes it. */
-export type RuntimeTable = Runtime & {
-  /** The table itself, or `undefined` for the handler that containerd has without any file. */
-  readonly table?: TomlTable;
-};
-
-/** The runtimes table in effect, or a value in it that containerd's CRI plugin would not decode. */
-export type Runtimes = {
-  readonly runtimes: ReadonlyMap<string, RuntimeTable>;
-  /** What is wrong, and the keys below the plugin's section where it stands. */
-  readonly wrong?: { readonly path: readonly string[]; readonly problem: string };
-};
-
-/** What a handler has of which nothing but the type is written. */
-export const BARE = { runtimePath: '', snapshotter: '', options: {}, podAnnotations: [] };
-
-/** https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/config/config_unix.go */
-const BUILT_IN: RuntimeTable = { ...BARE, runtimeType: 'io.containerd.runc.v2' };
-
-/**
- * Decodes the handlers of a merged configuration. In 1.x a runtimes table replaces the built-in one, so that
- * a table without "runc" leaves the default handler without a runtime; 2.x keeps "runc" beside it.
- * https://github.com/containerd/containerd/blob/v1.7.34/pkg/cri/config/config.go
- */
-export function decodeRuntimes(merged: Merged, rules: ConfigRules): Runtimes {
-  const containerd = tableAt(merged.plugins, [criSection(rules, merged.version), 'containerd']);
-  const table = containerd?.get('runtimes');
-  const runtimes = new Map<string, RuntimeTable>();
-  if (rules !== '1.x' || table === undefined) runtimes.set('runc', BUILT_IN);
-  let defaultRuntimeName = containerd?.get('default_runtime_name') ?? 'runc';
-  const wrong = (path: readonly string[], problem: string): Runtimes => ({
-    runtimes,
-    wrong: { path: ['containerd', ...path], problem },
-  });
-  if (table !== undefined && !(table instanceof Map)) return wrong(['runtimes'], 'runtimes is not a table');
-  for (const [name, value] of table ?? []) {
-    if (!(value instanceof Map)) return wrong(['runtimes', name], `"${name}" is not a table`);
-    const problem = undecodable(value);
-    if (problem) return wrong(['runtimes', name], problem);
-    runtimes.set(name, decode(value, runtimes.get(name)));
-  }
-  if (rules === '1.x') {
-    for (const [key, name] of Object.entries(LEGACY_NAMES)) {
-      const legacy = tableAt(containerd, [key]);
-      if (!legacy || !text(legacy.get('runtime_type'))) continue;
-      runtimes.set(name, decode(legacy, undefined));
-      if (name === 'default') defaultRuntimeName = name;
-    }
-  }
-  if (typeof defaultRuntimeName !== 'string') return wrong(['default_runtime_name'], 'it is not a string');
-  if (!runtimes.has(defaultRuntimeName)) {
-    const problem = `the CRI plugin does not start: default_runtime_name is "${defaultRuntimeName}", and the runtimes table has no such handler`;
-    return wrong(containerd?.has('default_runtime_name') ? ['default_runtime_name'] : ['runtimes'], problem);
-  }
-  return { runtimes };
-}
-
-/** The fault of a configuration that turns the CRI plugin off, as Docker's package of containerd does. */
-export function disabledFault(files: readonly ContainerdFile[], rules: ConfigRules): ConfigFault | undefined {
-  for (const file of files) {
-    const id = file.disabledPlugins.find((disabled) => [CRI_V1, CRI_V2, CRI_V3].includes(disabled));
-    if (id === undefined || (id === CRI_V3 && rules === '1.x')) continue;
-    const problem = `disabled_plugins has "${id}", so that no pod can be started`;
-    return { file: file.path, line: file.lines.find(['disabled_plugins']), problem };
-  }
-  return undefined;
-}
-
-function decode(table: TomlTable, builtIn: RuntimeTable | undefined): RuntimeTable {
-  const options = table.get('options');
-  const read = (key: string, otherwise = '') => text(table.get(key)) ?? otherwise;
-  return {
-    runtimeType: read('runtime_type', builtIn?.runtimeType),
-    runtimePath: read('runtime_path', builtIn?.runtimePath),
-    snapshotter: read('snapshotter'),
-    podAnnotations: texts(table.get('pod_annotations')) ?? [],
-    options: options instanceof Map ? (toPlain(options) as Record<string, unknown>) : {},
-    table,
-  };
-}
-
-function undecodable(table: TomlTable): string | undefined {
-  for (const key of ['runtime_type', 'runtime_path', 'snapshotter']) {
-    const value = table.get(key);
-    if (value !== undefined && typeof value !== 'string') return `${key} is not a string`;
-  }
-  const patterns = table.get('pod_annotations');
-  if (patterns !== undefined && texts(patterns) === undefined)
-    return 'pod_annotations is not a list of strings';
-  const options = table.get('options');
-  return options === undefined || options instanceof Map ? undefined : 'options is not a table';
-}
-
-function text(value: TomlValue | undefined): string | undefined {
-  return typeof value === 'string' ? value : undefined;
-}
-
-function texts(value: TomlValue | undefined): readonly string[] | undefined {
-  const isText = (each: TomlValue) => typeof each === 'string';
-  return Array.isArray(value) && value.every(isText) ? value : undefined;
-}
-
-/** The runtime of a handler, and where it was seen. */
-export type HandlerRuntime = ConfiguredRuntime & {
-  /** `loaded` in the running containerd, on `disk`, or `assumed` to be gVisor's because neither has the handler. */
-  readonly seen: 'loaded' | 'disk' | 'assumed';
-};
-
-/** The runtime of a handler that nobody has configured. */
-export const ASSUMED: HandlerRuntime = { ...BARE, runtimeType: 'io.containerd.runsc.v1', seen: 'assumed' };
-
-/** The string option of that name, "" when absent. containerd matches the names of options without regard to case. */
-export function optionOf(runtime: Pick<HandlerRuntime, 'options'>, name: string): string {
-  const key = Object.keys(runtime.options).find((known) => known.toLowerCase() === name.toLowerCase());
-  const value = key === undefined ? undefined : runtime.options[key];
-  return typeof value === 'string' ? value : '';
-}
-
-/** A handler that containerd would load from disk. `file` and `line` are absent for the built-in "runc". */
+/** A handler in containerd's files. `file` and `line` are absent for the built-in "runc". */
 export type ConfiguredRuntime = Runtime & { readonly file?: string; readonly line?: number };
 
-/** What a containerd started now would make of the files on disk. */
+/** A handler in a file, or a table that looks like one, without effect. `line` is 1-based. */
+export type IgnoredMention = {
+  readonly handler: string;
+  readonly file: string;
+  readonly line: number;
+  readonly why: string;
+  /** False for a file that no other file imports. */
+  readonly isLoaded: boolean;
+};
+
+/** The configuration that containerd would have if it started now. */
 export type ContainerdConfig = {
   /** Files in the order in which they are merged; none when the root file does not exist. */
   readonly files: readonly string[];
   readonly rules: ConfigRules;
-  /** True when the release is not known and the rules are those of the files' own version. */
+  /** True when containerd's release is unknown, so that the rules are guessed from the files' version. */
   readonly rulesAssumed: boolean;
   readonly runtimes: ReadonlyMap<string, ConfiguredRuntime>;
-  /** Every place that names a handler and has no effect. */
   readonly ignored: readonly IgnoredMention[];
   /** Why containerd would not start, or would start without its CRI plugin; `runtimes` is then empty. */
   readonly fault?: ConfigFault;
 };
 
 /**
- * Reads containerd's configuration as the given release would; `release` is what CRI reports.
- * Throws when a file exists and cannot be read; what containerd itself would refuse is a `fault`, not a throw.
+ * Reads containerd's configuration by the rules of a release, as reported by the CRI. Throws when an existing file
+ * cannot be read; a file that containerd would refuse is a `fault`.
  */
 export async function readContainerdConfig(
   host: Host,
@@ -172,188 +49,335 @@ export async function readContainerdConfig(
   const known = release === undefined ? undefined : parseContainerdRelease(release);
   const newest = Math.max(0, ...files.map((file) => file.version));
   const rules = known ? rulesOf(known) : rulesForConfigVersion(newest);
-  const unimported = await readUnimported(host, root, files);
-  const config = resolveConfig(files, { rules, refusesNewerDropIn: refusesNewerDropIn(known), unimported });
+  const config = resolveConfig(files, rules);
   const found = fault ?? config.fault;
-  return { ...config, rulesAssumed: !known, ...(found && { fault: found, runtimes: new Map() }) };
-}
-
-/** The pure part of {@link readContainerdConfig}: the tables of `files` are changed by it. */
-export function resolveConfig(
-  files: readonly ContainerdFile[],
-  options: MergeOptions & { readonly unimported?: readonly IgnoredMention[] },
-): Omit<ContainerdConfig, 'rulesAssumed'> {
-  const { rules } = options;
-  const mentions = files.flatMap(mentionsIn);
-  const origins = new Map<TomlTable, readonly Mention[]>(
-    mentions.map((mention) => [mention.table, [mention]]),
-  );
-  const merged = mergeFiles(files, {
-    ...options,
-    onMerge: (to, from) => {
-      const both = [...(origins.get(to) ?? []), ...(origins.get(from) ?? [])];
-      if (both.length > 0) origins.set(to, both);
-    },
-  });
-  const decoded = decodeRuntimes(merged, rules);
-  const used = (runtime: RuntimeTable) => (runtime.table && origins.get(runtime.table)) ?? [];
-  const effective = new Set([...decoded.runtimes.values()].flatMap(used));
-  const unused = mentions.filter((mention) => !effective.has(mention));
-  const ignored = unused.map((mention) => {
-    const { handler, file, line } = mention;
-    return { handler, file, line, why: whyIgnored(mention, rules, merged.version), isLoaded: true };
-  });
-  const { path = [], problem } = decoded.wrong ?? {};
-  const keys = ['plugins', criSection(rules, merged.version), ...path];
-  const file = files.findLast(({ lines }) => lines.has(keys)) ?? files.at(-1);
-  const undecoded = problem && file ? { file: file.path, line: file.lines.find(keys), problem } : undefined;
-  const fault = merged.fault ?? disabledFault(files, rules) ?? undecoded;
   return {
-    files: files.map((file) => file.path),
-    rules,
-    runtimes: fault
-      ? new Map()
-      : new Map([...decoded.runtimes].map(([name, runtime]) => [name, configured(runtime, used(runtime))])),
-    ignored: [...ignored, ...(options.unimported ?? [])],
-    ...(fault && { fault }),
+    ...config,
+    ignored: [...config.ignored, ...(await readUnimported(host, root, files))],
+    rulesAssumed: !known,
+    ...(found && { fault: found, runtimes: new Map() }),
   };
 }
 
-function configured({ table: _, ...runtime }: RuntimeTable, from: readonly Mention[]): ConfiguredRuntime {
-  // The last file that merged into the table is the one whose words count.
-  const source = from.at(-1);
-  return source ? { ...runtime, file: source.file, line: source.line } : runtime;
-}
-
-/** A place in a file that names a handler, whether or not containerd reads it. `line` is 1-based. */
-export type Mention = {
-  readonly handler: string;
-  readonly file: string;
-  readonly line: number;
-  /** Keys from the top of the file to the handler's table. */
-  readonly path: readonly string[];
-  readonly table: TomlTable;
-};
-
-/** A mention that has no effect, and why. */
-export type IgnoredMention = Pick<Mention, 'handler' | 'file' | 'line'> & {
-  readonly why: string;
-  /** False for a file that no other imports. */
-  readonly isLoaded: boolean;
-};
-
-/** Tables of containerd 1.x that name a handler of their own, beside the table of runtimes. */
-export const LEGACY_NAMES: Readonly<Record<string, string>> = {
-  default_runtime: 'default',
-  untrusted_workload_runtime: 'untrusted',
-};
-
-/** Every table of a file that looks like a handler: it has a runtime_type, or is in a table of runtimes. */
-export function mentionsIn(file: ContainerdFile): readonly Mention[] {
-  const mentions: Mention[] = [];
-  const visit = (value: TomlValue, path: readonly string[]): void => {
-    if (Array.isArray(value)) for (const item of value) visit(item, path);
-    if (!(value instanceof Map)) return;
-    if (looksLikeHandler(value, path)) {
-      const name = path.at(-1) ?? '';
-      const handler = LEGACY_NAMES[name] ?? name;
-      mentions.push({ handler, file: file.path, line: file.lines.find(path), path, table: value });
-    }
-    for (const [key, item] of value) visit(item, [...path, key]);
-  };
-  visit(file.tree, []);
-  return mentions;
-}
-
-/** Why containerd does not use a mention, in words for the person who wrote it. */
-export function whyIgnored(mention: Mention, rules: ConfigRules, version: number): string {
-  const section = criSection(rules, version);
-  // The table of runtimes that containerd reads, as a person writes its header.
-  const read = `[plugins.${section === CRI_V1 ? section : `"${section}"`}.containerd.runtimes]`;
-  const [top, id = '', ...rest] = mention.path;
-  if (top !== 'plugins') return `it stands outside of plugins; containerd reads ${read}`;
-  if (id === 'io') return `the plugin id is not quoted, so it is split at its dots; containerd reads ${read}`;
-  if (id !== CRI_V1 && id !== CRI_V2 && id !== CRI_V3) {
-    return `"${id}" is not the plugin that holds runtimes; containerd reads ${read}`;
-  }
-  if (rest[0] !== 'containerd' || (rest[1] !== 'runtimes' && !LEGACY_NAMES[rest[1] ?? ''])) {
-    return `"${rest.slice(0, -1).join('.')}" is not "containerd.runtimes"; containerd reads ${read}`;
-  }
-  if (id === section) {
-    return rules === '1.x'
-      ? 'a file loaded later has the same plugin section, and this containerd replaces the whole section'
-      : 'a file loaded later sets the same key to another value';
-  }
-  if (rules === '1.x' && id === CRI_V3) return `containerd 1.x does not know this plugin; it reads ${read}`;
-  if (rules === '1.x' && version < 2) {
-    return `no file says "version = 2", so version 1 counts and containerd reads ${read}`;
-  }
-  if (rules === '1.x') return `version 2 does not read short plugin names; containerd reads ${read}`;
-  if (version < 3 || rules === '2.3') {
-    return `${read} is present as well, and what is there is kept instead of this older table`;
-  }
-  return `the configuration counts as version ${version}, where containerd reads ${read}`;
-}
-
-function looksLikeHandler(table: TomlTable, path: readonly string[]): boolean {
-  if (path.length === 0 || path[0] === 'proxy_plugins') return false;
-  if (table.has('runtime_type')) return true;
-  const [parent, name] = path.slice(-2);
-  return name !== undefined && parent !== undefined && /^runtimes?$/i.test(parent);
-}
-
-/** Directories beside the root file in which people put drop-ins: containerd, k3s, RKE2 and k0s. */
-const DROP_IN_DIRECTORIES = ['.', 'conf.d', 'config.d', 'containerd.d', 'config.toml.d', 'config-v3.toml.d'];
-/** Where people edit although k3s and others read a file elsewhere. */
-const USUAL_DIRECTORY = '/etc/containerd';
-const MAX_FILES = 50;
-/** From which k3s, RKE2 and MicroK8s render the file that containerd reads. */
-const TEMPLATE = /(\.tmpl|-template\.toml)$/;
-
-/**
- * Handlers named in drop-ins that lie where drop-ins usually lie and that no file imports.
- * A drop-in that cannot be read is left out: it only would have explained a fault seen elsewhere.
- */
-export async function readUnimported(
+async function readUnimported(
   host: Host,
   root: string,
   loaded: readonly ContainerdFile[],
 ): Promise<readonly IgnoredMention[]> {
-  const known = new Set([posix.resolve('/', root), ...loaded.map((file) => file.path)]);
-  const found: IgnoredMention[] = [];
-  const directories = new Set([posix.dirname(root), USUAL_DIRECTORY]);
-  const candidates = await Promise.all([...directories].map((directory) => dropIns(host, directory)));
-  const others = candidates.flat().filter((candidate) => !known.has(candidate));
-  for (const path of others.slice(0, MAX_FILES)) {
-    const template = TEMPLATE.test(path);
-    const read = template ? readTemplate : readContainerdFile;
-    const file = await read(host, path).catch(() => undefined);
-    if (!file || 'problem' in file) continue;
-    const why = template
+  const files = await readUnimportedFiles(host, root, loaded);
+  return files.flatMap(({ file, isTemplate }) => {
+    const why = isTemplate
       ? 'it is a template, and what was rendered last has nothing of this: restart what renders it (k3s, RKE2, MicroK8s), unless that prefers another template'
-      : `no file that containerd loads imports "${path}"`;
-    for (const { handler, line } of mentionsIn(file)) {
-      found.push({ handler, file: path, line, why, isLoaded: false });
+      : `no file that containerd loads imports "${file.path}"`;
+    return mentionsIn(file).map((mention) => ignoredMention(mention, why, false));
+  });
+}
+
+/** The pure part of {@link readContainerdConfig}. Merging modifies the tables of `files`. */
+export function resolveConfig(
+  files: readonly ContainerdFile[],
+  rules: ConfigRules,
+): Omit<ContainerdConfig, 'rulesAssumed'> {
+  const mentions = files.flatMap(mentionsIn);
+  const merged = mergeFiles(files, rules);
+  const decoded = decodeRuntimes(merged, rules);
+  const mentionsOf = (table: TomlTable | undefined) =>
+    mentions.filter((mention) => table !== undefined && mergedTable(mention.table, merged) === table);
+  const effective = new Set([...decoded.runtimes.values()].flatMap(({ table }) => mentionsOf(table)));
+  const fault =
+    versionFault(files, rules) ??
+    pluginIdFault(files, rules, merged.version) ??
+    disabledFault(files, rules) ??
+    decodingFault(files, decoded.wrong);
+  const runtimes = new Map<string, ConfiguredRuntime>();
+  for (const [name, { table, ...runtime }] of fault ? [] : decoded.runtimes) {
+    // The last file that sets the table has the final say in it.
+    const source = mentionsOf(table).at(-1);
+    runtimes.set(name, source ? { ...runtime, file: source.file, line: source.line } : runtime);
+  }
+  return {
+    files: files.map(({ path }) => path),
+    rules,
+    runtimes,
+    ignored: mentions
+      .filter((mention) => !effective.has(mention))
+      .map((mention) => ignoredMention(mention, whyIgnored(mention, rules, merged.version), true)),
+    ...(fault && { fault }),
+  };
+}
+
+/** The ids of the plugin that holds the runtimes, by the version of the configuration: 1, 2, and 3 or 4. */
+const [CRI_V1, CRI_V2, CRI_V3] = [
+  'cri',
+  'io.containerd.grpc.v1.cri',
+  'io.containerd.cri.v1.runtime',
+] as const;
+
+function criSection(rules: ConfigRules, version: number): string {
+  if (rules !== '1.x') return CRI_V3;
+  return version < 2 ? CRI_V1 : CRI_V2;
+}
+
+/** All files as one. `into` maps a table to the one that it was merged into. */
+type Merged = {
+  readonly version: number;
+  readonly plugins: TomlTable;
+  readonly into: Map<TomlTable, TomlTable>;
+};
+
+/**
+ * Merges the files as the containerd of these rules does.
+ * 1.x: https://github.com/containerd/containerd/blob/v1.7.34/services/server/config/config.go
+ * 2.0 to 2.2: https://github.com/containerd/containerd/blob/v2.2.2/cmd/containerd/server/config/config.go
+ * 2.3 and newer: https://github.com/containerd/containerd/blob/v2.4.2/cmd/containerd/server/config/config.go
+ */
+function mergeFiles(files: readonly ContainerdFile[], rules: ConfigRules): Merged {
+  const into: Merged['into'] = new Map();
+  return { ...{ '1.x': merge1, '2.0': merge20, '2.3': merge23 }[rules](files, into), into };
+}
+
+type MergedPlugins = Pick<Merged, 'version' | 'plugins'>;
+
+/** 1.x: a later file replaces a plugin's whole section, and the default is version 1. */
+function merge1(files: readonly ContainerdFile[]): MergedPlugins {
+  const plugins: TomlTable = new Map();
+  let version = 1;
+  for (const file of files) {
+    if (file.version !== 0) version = file.version;
+    for (const [id, section] of file.plugins) plugins.set(id, section);
+  }
+  return { version, plugins };
+}
+
+/**
+ * 2.0 to 2.2: the last version in any file applies to all, and only below 3 are the merged sections migrated. A file of
+ * version 0 or 1 only has its ids renamed, so on its own it counts as version 3 and its handlers are lost.
+ */
+function merge20(files: readonly ContainerdFile[], into: Merged['into']): MergedPlugins {
+  const plugins: TomlTable = new Map();
+  let version = 3;
+  for (const file of files) {
+    if (file.version > 1) version = file.version;
+    mergeTables(plugins, file.version <= 1 ? renameShortId(file.plugins) : file.plugins, into);
+  }
+  if (version < 3) migrateCri(plugins);
+  return { version, plugins };
+}
+
+/** 2.3 and newer: each file is migrated to version 4, then merged. */
+function merge23(files: readonly ContainerdFile[], into: Merged['into']): MergedPlugins {
+  const plugins: TomlTable = new Map();
+  for (const file of files) {
+    const own = file.version <= 1 ? renameShortId(file.plugins) : file.plugins;
+    if (file.version < 4) migrateCri(own);
+    mergeTables(plugins, own, into);
+  }
+  return { version: Math.max(4, ...files.map(({ version }) => version)), plugins };
+}
+
+function renameShortId(plugins: TomlTable): TomlTable {
+  return new Map([...plugins].map(([id, section]) => [id === CRI_V1 ? CRI_V2 : id, section]));
+}
+
+/** Moves `containerd` of the old section to the new one, except for keys that the new one has. */
+function migrateCri(plugins: TomlTable): void {
+  const from = plugins.get(CRI_V2);
+  if (!(from instanceof Map)) return;
+  const to = tableAt(plugins, [CRI_V3]) ?? new Map();
+  const old = tableAt(from, ['containerd']);
+  if (old) to.set('containerd', new Map([...old, ...(tableAt(to, ['containerd']) ?? [])]));
+  plugins.set(CRI_V3, to);
+  plugins.set(CRI_V2, new Map());
+}
+
+/** Merges tables key by key and replaces any other value, lists included. */
+function mergeTables(to: TomlTable, from: TomlTable, into: Merged['into']): void {
+  for (const [key, value] of from) {
+    const present = to.get(key);
+    if (present instanceof Map && value instanceof Map) {
+      into.set(value, present);
+      mergeTables(present, value, into);
+    } else {
+      to.set(key, value);
     }
   }
-  return found;
 }
 
-/** What of a Go or shell template is TOML as it stands, its lines where they were. */
-async function readTemplate(host: Host, path: string): Promise<ContainerdFile | undefined> {
-  const text = await host.readText(path);
-  const plain = text?.replace(/\{\{.*?\}\}|\$\{\w+\}/gs, (word) => word.replace(/[^\n]/g, ''));
-  return plain === undefined ? undefined : parseContainerdFile(plain, path);
+/** The table in the merged configuration that holds the keys of this one. */
+function mergedTable(table: TomlTable, merged: Merged): TomlTable {
+  const next = merged.into.get(table);
+  return next ? mergedTable(next, merged) : table;
 }
 
-async function dropIns(host: Host, directory: string): Promise<readonly string[]> {
-  const found: string[] = [];
-  for (const name of DROP_IN_DIRECTORIES) {
-    const path = posix.join(directory, name);
-    const names = (await host.list(path).catch(() => undefined)) ?? [];
-    // In a directory made for drop-ins, a wrong ending is one reason why a drop-in is not imported.
-    const likely = names.filter((file) => name !== '.' || file.endsWith('.toml') || TEMPLATE.test(file));
-    found.push(...likely.map((file) => posix.join(path, file)));
+/** A handler as containerd decodes it; the built-in "runc" has no table. */
+type RuntimeTable = Runtime & { readonly table?: TomlTable };
+
+/** The decoded handlers, or the keys of a value that keeps the CRI plugin from starting. */
+type Decoded = {
+  readonly runtimes: ReadonlyMap<string, RuntimeTable>;
+  readonly wrong?: { readonly keys: readonly string[]; readonly problem: string };
+};
+
+/** A handler of which only the type is known. */
+const BARE = { runtimePath: '', snapshotter: '', options: {}, podAnnotations: [] };
+
+/** https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/config/config_unix.go */
+const BUILT_IN: RuntimeTable = { ...BARE, runtimeType: 'io.containerd.runc.v2' };
+
+/**
+ * Decodes the handlers. In 1.x a table of runtimes replaces the built-in one, so that without "runc" the default handler
+ * has no runtime; 2.x keeps the built-in "runc".
+ * https://github.com/containerd/containerd/blob/v1.7.34/pkg/cri/config/config.go
+ */
+function decodeRuntimes(merged: Merged, rules: ConfigRules): Decoded {
+  const section = criSection(rules, merged.version);
+  const containerd = tableAt(merged.plugins, [section, 'containerd']);
+  const table = containerd?.get('runtimes');
+  const runtimes = new Map<string, RuntimeTable>();
+  if (rules !== '1.x' || table === undefined) runtimes.set('runc', BUILT_IN);
+  const wrong = (keys: readonly string[], problem: string): Decoded => ({
+    runtimes,
+    wrong: { keys: ['plugins', section, 'containerd', ...keys], problem },
+  });
+  if (table !== undefined && !(table instanceof Map)) return wrong(['runtimes'], 'runtimes is not a table');
+  for (const [name, value] of table ?? []) {
+    if (!(value instanceof Map)) return wrong(['runtimes', name], `"${name}" is not a table`);
+    const notText = ['runtime_type', 'runtime_path', 'snapshotter'].find(
+      (key) => value.has(key) && typeof value.get(key) !== 'string',
+    );
+    if (notText) return wrong(['runtimes', name], `${notText} is not a string`);
+    runtimes.set(name, decodeRuntime(value, runtimes.get(name)));
   }
-  return found;
+  const defaultName = containerd?.get('default_runtime_name') ?? 'runc';
+  // The deprecated table default_runtime of 1.x takes precedence over the name.
+  const isDefined = tableAt(containerd, ['default_runtime'])?.get('runtime_type');
+  if (isDefined || runtimes.has(String(defaultName))) return { runtimes };
+  const problem = `the CRI plugin does not start: default_runtime_name is "${defaultName}", and the runtimes table has no such handler`;
+  return wrong([containerd?.has('default_runtime_name') ? 'default_runtime_name' : 'runtimes'], problem);
+}
+
+function decodeRuntime(table: TomlTable, builtIn: RuntimeTable = { ...BARE, runtimeType: '' }): RuntimeTable {
+  const text = (key: string, otherwise = '') => String(table.get(key) ?? otherwise);
+  const options = tableAt(table, ['options']);
+  const patterns = table.get('pod_annotations');
+  return {
+    runtimeType: text('runtime_type', builtIn.runtimeType),
+    runtimePath: text('runtime_path'),
+    snapshotter: text('snapshotter'),
+    podAnnotations: Array.isArray(patterns) ? patterns.map(String) : [],
+    options: options ? (toPlain(options) as Record<string, unknown>) : {},
+    table,
+  };
+}
+
+/** A version that this containerd does not read: 1.x and 2.0 take the last one named, 2.3 the highest. */
+function versionFault(files: readonly ContainerdFile[], rules: ConfigRules): ConfigFault | undefined {
+  const highest = { '1.x': 2, '2.0': 3, '2.3': 4 }[rules];
+  const deciding = rules === '2.3' ? files : files.filter(({ version }) => version !== 0).slice(-1);
+  const tooNew = deciding.find(({ version }) => version > highest);
+  if (!tooNew) return undefined;
+  const problem = `version ${tooNew.version} is newer than ${highest}, the highest that this containerd reads`;
+  return faultIn(tooNew, ['version'], problem);
+}
+
+/** 1.x does not start with version 2 and a plugin id that is not complete, such as an unquoted one. */
+function pluginIdFault(
+  files: readonly ContainerdFile[],
+  rules: ConfigRules,
+  version: number,
+): ConfigFault | undefined {
+  if (rules !== '1.x' || version !== 2) return undefined;
+  for (const file of files) {
+    const id = [...file.plugins.keys()].find((key) => key.split('.').length < 4);
+    if (id !== undefined)
+      return faultIn(file, ['plugins', id], `"${id}" is not a plugin id of version 2, such as "${CRI_V2}"`);
+  }
+  return undefined;
+}
+
+/** A disabled CRI plugin, as in Docker's package of containerd. */
+function disabledFault(files: readonly ContainerdFile[], rules: ConfigRules): ConfigFault | undefined {
+  const ids: readonly string[] = rules === '1.x' ? [CRI_V1, CRI_V2] : [CRI_V1, CRI_V2, CRI_V3];
+  for (const file of files) {
+    const id = file.disabledPlugins.find((disabled) => ids.includes(disabled));
+    if (id !== undefined)
+      return faultIn(
+        file,
+        ['disabled_plugins'],
+        `disabled_plugins has "${id}", so that no pod can be started`,
+      );
+  }
+  return undefined;
+}
+
+function decodingFault(files: readonly ContainerdFile[], wrong: Decoded['wrong']): ConfigFault | undefined {
+  const file = wrong && (files.findLast(({ lines }) => lines.has(wrong.keys)) ?? files.at(-1));
+  return file && wrong && faultIn(file, wrong.keys, wrong.problem);
+}
+
+/** A table that is or looks like a handler, whether or not containerd reads it. */
+type Mention = Pick<IgnoredMention, 'handler' | 'file' | 'line'> & {
+  /** Keys from the top of the file to the table. */
+  readonly path: readonly string[];
+  readonly table: TomlTable;
+};
+
+function ignoredMention({ handler, file, line }: Mention, why: string, isLoaded: boolean): IgnoredMention {
+  return { handler, file, line, why, isLoaded };
+}
+
+function mentionsIn(file: ContainerdFile): readonly Mention[] {
+  const visit = (value: TomlValue, path: readonly string[]): readonly Mention[] => {
+    if (!(value instanceof Map)) return [];
+    const below = [...value].flatMap(([key, item]) => visit(item, [...path, key]));
+    if (!looksLikeHandler(value, path)) return below;
+    const handler = path.at(-1) ?? '';
+    return [{ handler, file: file.path, line: file.lines.find(path), path, table: value }, ...below];
+  };
+  return visit(file.tree, []);
+}
+
+function looksLikeHandler(table: TomlTable, path: readonly string[]): boolean {
+  if (path.length === 0 || path[0] === 'proxy_plugins') return false;
+  return table.has('runtime_type') || /^runtimes?$/i.test(path.at(-2) ?? '');
+}
+
+/** Why containerd does not use a mention, for the person who wrote it. */
+function whyIgnored({ path }: Mention, rules: ConfigRules, version: number): string {
+  const section = criSection(rules, version);
+  const header = `[plugins.${section === CRI_V1 ? section : `"${section}"`}.containerd.runtimes]`;
+  const [top, id = '', ...rest] = path;
+  if (top !== 'plugins') return `it stands outside of plugins; containerd reads ${header}`;
+  if (id === 'io')
+    return `the plugin id is not quoted, so it is split at its dots; containerd reads ${header}`;
+  if (id !== CRI_V1 && id !== CRI_V2 && id !== CRI_V3)
+    return `"${id}" is not the plugin that holds runtimes; containerd reads ${header}`;
+  if (rest[0] !== 'containerd' || rest[1] !== 'runtimes')
+    return `"${rest.slice(0, -1).join('.')}" is not "containerd.runtimes"; containerd reads ${header}`;
+  if (id === section)
+    return rules === '1.x'
+      ? 'a file loaded later has the same plugin section, and this containerd replaces the whole section'
+      : 'a file loaded later sets the same key to another value';
+  if (rules === '1.x' && id === CRI_V3) return `containerd 1.x does not know this plugin; it reads ${header}`;
+  if (rules === '1.x' && version < 2)
+    return `no file says "version = 2", so version 1 counts and containerd reads ${header}`;
+  if (rules === '2.3' || version < 3)
+    return `${header} is present as well, and what is there is kept instead of this older table`;
+  return `the configuration counts as version ${version}, where containerd reads ${header}`;
+}
+
+/** The runtime of a handler, with where it was found. */
+export type HandlerRuntime = ConfiguredRuntime & {
+  /** `loaded` in the running containerd, on `disk`, or `assumed` where neither has the handler. */
+  readonly seen: 'loaded' | 'disk' | 'assumed';
+};
+
+/** gVisor's usual runtime, for a handler that is not configured. */
+export const ASSUMED: HandlerRuntime = { ...BARE, runtimeType: 'io.containerd.runsc.v1', seen: 'assumed' };
+
+/** A string option, "" when absent. containerd ignores the case of option names. */
+export function optionOf(runtime: Pick<HandlerRuntime, 'options'>, name: string): string {
+  const key = Object.keys(runtime.options).find((known) => known.toLowerCase() === name.toLowerCase());
+  const value = key === undefined ? undefined : runtime.options[key];
+  return typeof value === 'string' ? value : '';
 }

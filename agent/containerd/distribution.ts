@@ -4,70 +4,28 @@ import { readProcess } from '../host/process.ts';
 import { LateError } from '../host/semaphore.ts';
 import type { CriClient } from './client.ts';
 
-/** Where the path of containerd's configuration is learned; `named` is what the settings say. */
-export type ConfigPathSources = {
-  readonly host: Host;
-  readonly client: Pick<CriClient, 'serverPid'>;
-  readonly distribution: Distribution;
-  readonly named: string | undefined;
-};
-
-/** The flag that names the file in arguments with a zero byte between them: "-c x", "-c=x", "--config x", "--config=x". */
-const CONFIG_FLAG = /\0(?:-c|--config)[=\0]([^\0]*)/;
-
-/**
- * A function that gives the root configuration file that the node's containerd reads: the one that the settings name,
- * else the one on its command line (Flatcar and k3s name one there), else the distribution's. containerd is asked until
- * it has told once. A restart with another command line is seen by the next agent.
- */
-export function rememberConfigPath(sources: ConfigPathSources): () => Promise<string> {
-  let known = sources.named;
-  return async () => {
-    if (known !== undefined) return known;
-    const argv = await readArguments(sources).catch(() => undefined);
-    if (argv === undefined) return sources.distribution.containerdConfig;
-    const [, flag] = CONFIG_FLAG.exec(argv.join('\0')) ?? [];
-    known = flag?.startsWith('/') ? flag : sources.distribution.containerdConfig;
-    return known;
-  };
-}
-
-/**
- * containerd's own arguments. It tells its PID itself, and the process counts only if it has that very PID in this /proc
- * and lies in no nested PID namespace, as those of pods do.
- * Source: https://github.com/containerd/containerd/blob/v2.4.2/cmd/containerd/command/main.go (flags)
- */
-async function readArguments({ host, client }: ConfigPathSources): Promise<readonly string[] | undefined> {
-  const pid = await client.serverPid();
-  const seen = pid > 0 ? await readProcess(host, pid) : undefined;
-  return seen?.namespacedPids.join() === String(pid) ? seen.argv : undefined;
-}
-
-/** How a Kubernetes distribution lays out its containerd: paths of the host, and words for people. */
+/** How a Kubernetes distribution sets up containerd. Paths are the host's. */
 export type Distribution = {
   readonly name: string;
   /** containerd's root configuration file. */
   readonly containerdConfig: string;
   /** The CRI socket. */
   readonly criSocket: string;
-  /** Where a person adds a handler; the rendered file itself is overwritten by some distributions. */
+  /** Where to add a handler, as advice for people: some distributions overwrite the file itself. */
   readonly edit: string;
 };
 
-/**
- * A layout; where it names no paths, those of containerd itself hold. One mark that holds is enough: a path that is there,
- * or an ID of /etc/os-release, which has no slash.
- */
+/** A distribution that is recognized by any of its marks: an existing path, or an ID of /etc/os-release (no slash). */
 type Rule = Omit<Distribution, keyof typeof PLAIN> &
   Partial<typeof PLAIN> & { readonly marks: readonly string[] };
 
-/** Source: https://github.com/containerd/containerd/blob/v2.4.2/defaults/defaults_unix.go */
+/** containerd's defaults: https://github.com/containerd/containerd/blob/v2.4.2/defaults/defaults_unix.go */
 const PLAIN = {
   containerdConfig: '/etc/containerd/config.toml' as string,
   criSocket: '/run/containerd/containerd.sock' as string,
 };
 
-/** Every known layout, the more particular first. */
+/** Known distributions, the more specific first. */
 const RULES: readonly Rule[] = [
   {
     // https://github.com/rancher/rke2/blob/master/pkg/executor/staticpod/spw.go
@@ -78,7 +36,7 @@ const RULES: readonly Rule[] = [
     edit: 'config-v3.toml.tmpl, or a drop-in in config-v3.toml.d (config.toml.tmpl and config.toml.d for containerd 1.x), in /var/lib/rancher/rke2/agent/etc/containerd; then restart RKE2',
   },
   {
-    // The socket is RKE2's too, and visible where neither's folders are mounted.
+    // RKE2 uses the same socket, and only the socket is visible when neither's directories are mounted.
     // https://github.com/k3s-io/k3s/blob/master/pkg/agent/containerd/config.go
     name: 'k3s',
     marks: ['/var/lib/rancher/k3s/agent/etc/containerd/config.toml', '/run/k3s/containerd/containerd.sock'],
@@ -148,34 +106,36 @@ const RULES: readonly Rule[] = [
   },
 ];
 
-/** How often, and how many milliseconds apart, a disk is asked again that does not answer: a node that boots is busy. */
-const LATE_TRIES = 12;
-const LATE_PAUSE_MS = 5_000;
+/** Retries of a disk that does not respond, as on a node that is booting. */
+const MAX_RETRIES = 12;
+const RETRY_PAUSE_MS = 5_000;
 
 /**
- * Tells by its files which distribution a node runs; a plain containerd when none is recognised. The socket follows from
- * it for as long as the agent runs, so what is late is asked for again, and rejects after a minute. What cannot be seen is
- * taken for absent; a socket that is not the kubelet's is found out by the proof, which looks for the agent's own pod.
+ * Recognizes the distribution by its files; plain containerd if there is no match. The result determines the CRI socket
+ * for the life of the agent, so timeouts are retried for a minute and then rejected. Files that cannot be read count as
+ * absent: the proof detects a wrong socket, because it looks for the agent's own pod.
  */
-export async function readDistribution(host: Host, pauseMs = LATE_PAUSE_MS): Promise<Distribution> {
-  let tries = LATE_TRIES;
-  const ask = async <T>(question: () => Promise<T>): Promise<T | undefined> => {
+export async function readDistribution(host: Host, pauseMs = RETRY_PAUSE_MS): Promise<Distribution> {
+  let retries = MAX_RETRIES;
+  const retry = async <T>(read: () => Promise<T>): Promise<T | undefined> => {
     for (;;) {
       try {
-        return await question();
+        return await read();
       } catch (error) {
         if (!(error instanceof LateError)) return undefined;
-        if (tries-- <= 0) throw error;
+        if (retries-- <= 0) throw error;
         await timers.setTimeout(pauseMs);
       }
     }
   };
-  const isThere = async (path: string) => (await ask(() => host.stat(path))) !== undefined;
-  const os = osId((await ask(() => host.readText('/etc/os-release'))) ?? '');
+  const isThere = async (path: string) => (await retry(() => host.stat(path))) !== undefined;
+  const os = osId((await retry(() => host.readText('/etc/os-release'))) ?? '');
   for (const { marks, ...distribution } of RULES) {
-    const held = await Promise.all(marks.map((mark) => (mark.startsWith('/') ? isThere(mark) : mark === os)));
-    if (!held.includes(true)) continue;
-    // A CRI-O package may lie beside the containerd that the node really uses.
+    const matches = await Promise.all(
+      marks.map((mark) => (mark.startsWith('/') ? isThere(mark) : mark === os)),
+    );
+    if (!matches.includes(true)) continue;
+    // CRI-O may be installed on a node that uses containerd.
     if (distribution.name === 'CRI-O' && (await isThere(PLAIN.criSocket))) continue;
     return { ...PLAIN, ...distribution };
   }
@@ -183,7 +143,45 @@ export async function readDistribution(host: Host, pauseMs = LATE_PAUSE_MS): Pro
   return { ...PLAIN, name: 'containerd', edit };
 }
 
-/** The ID of an os-release text, "" when it has none: https://www.freedesktop.org/software/systemd/man/os-release.html */
+/** The ID in an os-release file, "" if absent: https://www.freedesktop.org/software/systemd/man/os-release.html */
 export function osId(text: string): string {
   return /^ID=["']?([^"'\n]*)["']?\s*$/m.exec(text)?.[1] ?? '';
+}
+
+/** Inputs of {@link rememberConfigPath}; `named` is the path from the settings. */
+export type ConfigPathSources = {
+  readonly host: Host;
+  readonly client: Pick<CriClient, 'serverPid'>;
+  readonly distribution: Distribution;
+  readonly named: string | undefined;
+};
+
+/** The config flag in NUL-separated arguments: "-c x", "-c=x", "--config x" or "--config=x". */
+const CONFIG_FLAG = /\0(?:-c|--config)[=\0]([^\0]*)/;
+
+/**
+ * Returns a function that resolves the root configuration file of the node's containerd: the one in the settings, else
+ * the one on its command line (as on Flatcar and k3s), else the distribution's. The result is cached once containerd has
+ * reported its PID, so a restart with other arguments is noticed by the next agent.
+ */
+export function rememberConfigPath(sources: ConfigPathSources): () => Promise<string> {
+  let known = sources.named;
+  return async () => {
+    if (known !== undefined) return known;
+    const argv = await readArguments(sources).catch(() => undefined);
+    if (argv === undefined) return sources.distribution.containerdConfig;
+    const [, flag] = CONFIG_FLAG.exec(argv.join('\0')) ?? [];
+    known = flag?.startsWith('/') ? flag : sources.distribution.containerdConfig;
+    return known;
+  };
+}
+
+/**
+ * containerd's arguments. containerd reports its own PID, and the process must not be in a nested PID namespace, so a pod
+ * cannot pose as containerd. Flags: https://github.com/containerd/containerd/blob/v2.4.2/cmd/containerd/command/main.go
+ */
+async function readArguments({ host, client }: ConfigPathSources): Promise<readonly string[] | undefined> {
+  const pid = await client.serverPid();
+  const process = pid > 0 ? await readProcess(host, pid) : undefined;
+  return process?.namespacedPids.join() === String(pid) ? process.argv : undefined;
 }

@@ -2,7 +2,7 @@ import protobuf from 'protobufjs/light.js';
 
 type FieldType = string | { readonly type: string; readonly rule?: 'repeated'; readonly keyType?: string };
 
-/** A message of a protobuf descriptor in JSON: its fields by name, each with its number. */
+/** A message in protobufjs's JSON descriptor, from `{ name: [number, type] }`. */
 export function message(fields: Readonly<Record<string, readonly [id: number, type: FieldType]>>) {
   const entries = Object.entries(fields).map(([name, [id, type]]) => [
     name,
@@ -11,7 +11,7 @@ export function message(fields: Readonly<Record<string, readonly [id: number, ty
   return { fields: Object.fromEntries(entries) };
 }
 
-/** The messages of a package with their service: it has a method for each `<method>Request` that has a `<method>Response`. */
+/** Adds a service to a package's messages, with a method for each pair of `<method>Request` and `<method>Response`. */
 export function withService(service: string, messages: Readonly<Record<string, object>>) {
   const names = Object.keys(messages).map((name) => name.replace(/Request$/, ''));
   const methods = names.flatMap((name) => {
@@ -21,14 +21,14 @@ export function withService(service: string, messages: Readonly<Record<string, o
   return { ...messages, [service]: { methods: Object.fromEntries(methods) } };
 }
 
-/** A list of that type. */
+/** A repeated field. */
 export const repeated = (type: string): FieldType => ({ type, rule: 'repeated' });
-/** A map from strings to that type. */
+/** A map with string keys. */
 export const map = (type: string): FieldType => ({ type, keyType: 'string' });
 
 const NOTHING = message({});
 
-// Messages are named for their method; on the wire only the service's path and the numbers of the fields count.
+// Message names are ours: the wire carries only the service's path and field numbers.
 const runtimeV1 = {
   VersionRequest: NOTHING,
   VersionResponse: message({ runtimeName: [2, 'string'], runtimeVersion: [3, 'string'] }),
@@ -75,7 +75,7 @@ const runtimeV1 = {
   PodSandboxFilter: message({ state: [2, 'PodSandboxStateValue'] }),
   PodSandboxStateValue: message({ state: [1, 'PodSandboxState'] }),
   ListPodSandboxResponse: message({ items: [1, repeated('PodSandbox')] }),
-  // Without labels: nothing limits how many a pod has, and those of a dozen pods are more than this process can hold.
+  // Without labels: a pod may have any number, and those of a dozen pods would exceed this process's memory limit.
   PodSandbox: message({
     id: [1, 'string'],
     metadata: [2, 'PodSandboxMetadata'],
@@ -84,7 +84,7 @@ const runtimeV1 = {
   }),
 };
 
-// An Any's value is bytes that hold a message; on the wire that is the same as the message itself.
+// On the wire, the bytes in an Any look the same as the embedded message.
 const introspectionV1 = {
   ServerRequest: NOTHING,
   ServerResponse: message({ pid: [2, 'uint64'] }),
@@ -114,9 +114,8 @@ const containersV1 = {
 };
 
 /**
- * The messages and methods of the CRI and of containerd's own services that this agent uses. Numbers are those of the
- * public APIs; fields that nobody reads here are left out, which protobuf allows.
- * Source: https://github.com/kubernetes/cri-api/blob/v0.36.3/pkg/apis/runtime/v1/api.proto and
+ * The messages and methods of the CRI and of containerd's services that the agent uses, without the fields it ignores.
+ * https://github.com/kubernetes/cri-api/blob/v0.36.3/pkg/apis/runtime/v1/api.proto and
  * https://github.com/containerd/containerd/tree/v2.4.2/api/services (introspection, tasks and containers v1)
  */
 export const SCHEMA = new protobuf.Root();

@@ -1,109 +1,57 @@
 import { parse, TomlError } from 'smol-toml';
 
-/** One key or table header of a TOML file: its full path of keys and its 1-based line. */
-type Named = { readonly path: readonly string[]; readonly line: number };
+/** A bare or quoted key: https://toml.io/en/v1.0.0#keys */
+const KEY = String.raw`"(?:[^"\\]|\\.)*"|'[^']*'|[\w-]+`;
+const DOTTED = `(?:${KEY})(?:[ \\t]*\\.[ \\t]*(?:${KEY})){0,99}`;
+/** A line that begins with a table's header or with a key. */
+const NAMED = new RegExp(`^[ \\t]*(?:\\[{1,2}[ \\t]*(${DOTTED})[ \\t]*\\]|(${DOTTED})[ \\t]*=)`);
 
-/** One bare, basic or literal key: https://toml.io/en/v1.0.0#keys */
-const KEY = /[ \t]*(?:"((?:[^"\\\n]|\\.)*)"|'([^'\n]*)'|([A-Za-z0-9_-]+))[ \t]*/y;
-
-/** Finds in which line of a TOML text a table or key is written; the text itself must be valid. */
+/**
+ * Finds the line in which a TOML file names a table or key. Lines are read one by one, so text inside a multi-line
+ * string or list can be mistaken for a name: use the result only to point people to a place.
+ */
 export class TomlLines {
-  /** Lines by path, of what is written as that path. */
-  readonly #exact = new Map<string, number>();
-  /** Lines by path, of the first thing that is that path or below it. */
-  readonly #below = new Map<string, number>();
+  readonly #lines = new Map<string, number>();
 
   constructor(text: string) {
-    // Of one path the first line counts: it is set last.
-    for (const { path, line } of namedIn(text).reverse()) {
-      this.#exact.set(keyOf(path), line);
-      for (const index of path.keys()) this.#below.set(keyOf(path.slice(0, index + 1)), line);
+    let table: readonly string[] = [];
+    for (const [index, line] of text.split('\n').entries()) {
+      const [, header, key] = NAMED.exec(line) ?? [];
+      if (header !== undefined) table = keysOf(header);
+      const path = key === undefined ? table : [...table, ...keysOf(key)];
+      for (let length = 1; length <= path.length; length += 1) {
+        const name = JSON.stringify(path.slice(0, length));
+        if (!this.#lines.has(name)) this.#lines.set(name, index + 1);
+      }
     }
   }
 
-  /** Whether the text names `path` or something below it. */
+  /** Whether the file names `path` or anything below it. */
   has(path: readonly string[]): boolean {
-    return this.#below.has(keyOf(path));
+    return this.#lines.has(JSON.stringify(path));
   }
 
-  /** The line that names `path`, else the first line below it, else that of its nearest named parent; 1 at worst. */
+  /** The first line that names `path` or anything below it, else that of the nearest parent, else 1. */
   find(path: readonly string[]): number {
-    for (let length = path.length; length > 0; length -= 1) {
-      const key = keyOf(path.slice(0, length));
-      const line = this.#exact.get(key) ?? this.#below.get(key);
-      if (line !== undefined) return line;
-    }
-    return 1;
+    if (path.length === 0) return 1;
+    return this.#lines.get(JSON.stringify(path)) ?? this.find(path.slice(0, -1));
   }
 }
 
-function keyOf(path: readonly string[]): string {
-  return JSON.stringify(path);
+function keysOf(dotted: string): readonly string[] {
+  return [...dotted.matchAll(new RegExp(KEY, 'g'))].map(([key]) => key.replace(/^(["'])(.*)\1$/, '$2'));
 }
 
-function namedIn(text: string): Named[] {
-  const named: Named[] = [];
-  let header: readonly string[] = [];
-  let line = 1;
-  for (let at = 0; at < text.length; ) {
-    const statement = readStatement(text, at);
-    if (statement?.isHeader) header = statement.keys;
-    if (statement) named.push({ path: statement.isHeader ? header : [...header, ...statement.keys], line });
-    const end = endOfStatement(text, at);
-    line += text.slice(at, end).split('\n').length - 1;
-    at = end;
-  }
-  return named;
-}
-
-function readStatement(text: string, at: number): { keys: string[]; isHeader: boolean } | undefined {
-  const opening = /[ \t]*(\[{0,2})/y;
-  opening.lastIndex = at;
-  const isHeader = opening.exec(text)?.[1] !== '';
-  const keys: string[] = [];
-  for (let next = opening.lastIndex; ; next = KEY.lastIndex + 1) {
-    KEY.lastIndex = next;
-    const match = KEY.exec(text);
-    if (!match) return undefined;
-    keys.push(match[1] !== undefined ? unescapeKey(match[1]) : (match[2] ?? match[3] ?? ''));
-    const after = text[KEY.lastIndex];
-    if (after === (isHeader ? ']' : '=')) return { keys, isHeader };
-    if (after !== '.') return undefined;
-  }
-}
-
-/** The index just after the line break that ends the statement at `at`: strings and brackets may span lines. */
-function endOfStatement(text: string, at: number): number {
-  const token = /"""(?:[^\\]|\\.)*?"{3,5}|'''.*?'{3,5}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|#[^\n]*|[[{\]}\n]/gs;
-  token.lastIndex = at;
-  let depth = 0;
-  for (let match = token.exec(text); match; match = token.exec(text)) {
-    const [found] = match;
-    if (found === '[' || found === '{') depth += 1;
-    if (found === ']' || found === '}') depth -= 1;
-    if (found === '\n' && depth <= 0) return token.lastIndex;
-  }
-  return text.length;
-}
-
-function unescapeKey(key: string): string {
-  try {
-    return JSON.parse(`"${key}"`) as string;
-  } catch {
-    return key;
-  }
-}
-
-/** A TOML table as a Map, so that a key such as "__proto__" is a key like any other. */
+/** A Map, so that keys such as "__proto__" are safe. */
 export type TomlTable = Map<string, TomlValue>;
 
-/** A TOML value; dates are kept as their text. */
+/** A TOML value; dates are strings. */
 export type TomlValue = string | number | bigint | boolean | TomlTable | readonly TomlValue[];
 
-/** Tables nest no deeper in a configuration that is meant. */
+/** Deeper than any real configuration. */
 const MAX_DEPTH = 100;
 
-/** A file that is no valid TOML: an answer about the file, not a failure to look. `line` is 1-based. */
+/** Thrown for a file that its program would refuse. `line` is 1-based. */
 export class TomlFault extends Error {
   readonly file: string;
   readonly line: number;
@@ -115,7 +63,7 @@ export class TomlFault extends Error {
   }
 }
 
-/** Parses TOML 1.0, the format of containerd (https://toml.io/en/v1.0.0); throws {@link TomlFault}. */
+/** Parses TOML 1.0 (https://toml.io/en/v1.0.0), which containerd uses; throws {@link TomlFault}. */
 export function parseToml(text: string, file: string): TomlTable {
   try {
     const options = { integersAsBigInt: 'asNeeded', maxDepth: MAX_DEPTH } as const;
@@ -129,7 +77,7 @@ export function parseToml(text: string, file: string): TomlTable {
   }
 }
 
-/** The table at a path of keys, or `undefined` when some key is absent or is no table. */
+/** The table at a path of keys, or `undefined` where a key is absent or not a table. */
 export function tableAt(table: TomlTable | undefined, path: readonly string[]): TomlTable | undefined {
   let current: TomlValue | undefined = table;
   for (const key of path) {
@@ -139,7 +87,7 @@ export function tableAt(table: TomlTable | undefined, path: readonly string[]): 
   return current instanceof Map ? current : undefined;
 }
 
-/** A value as the plain objects that JSON would give, for printing and for comparing with what containerd reports. */
+/** Converts tables to plain objects, to print them or compare them with containerd's status. */
 export function toPlain(value: TomlValue): unknown {
   if (value instanceof Map) return Object.fromEntries([...value].map(([key, item]) => [key, toPlain(item)]));
   if (Array.isArray(value)) return value.map(toPlain);

@@ -82,7 +82,7 @@ export function weakenedPods(pods: readonly Pod[], probe: ProbeFlags | undefined
   return pods.flatMap((pod) => {
     const weak = (pod.weak ?? []).filter(
       ({ flag, value, severity }) =>
-        severity === 'decides' ||
+        severity === 'blocker' ||
         isAnnotation(flag) ||
         (pod.handler === probe?.handler && !usual.some((own) => own.flag === flag && own.value === value)),
     );
@@ -94,7 +94,7 @@ export function weakenedPods(pods: readonly Pod[], probe: ProbeFlags | undefined
 
 /** Whether a pod's sandbox has a way out to the host. */
 export function isOpen({ weak }: WeakenedPod): boolean {
-  return weak.some(({ severity }) => severity === 'decides');
+  return weak.some(({ severity }) => severity === 'blocker');
 }
 
 /** The pods of this node, those of them that must run in gVisor and do not, and those whose sandbox is weakened; `atMs` is the wall clock's. */

@@ -1,21 +1,21 @@
 import { parseToml, TomlFault, TomlLines, type TomlValue } from '../containerd/toml.ts';
 import type { Host } from '../host/host.ts';
 
-/** What runsc uses when no flag says so: https://gvisor.dev/docs/architecture_guide/platforms/ */
+/** runsc's default: https://gvisor.dev/docs/architecture_guide/platforms/ */
 export const DEFAULT_PLATFORM = 'systrap';
 
-/** What the gVisor shim takes from the file that the handler's ConfigPath names, or its defaults without one. */
+/** The settings of gVisor's shim, from the file in the handler's ConfigPath. */
 export type RunscConfig = {
   readonly file?: string;
-  /** A name or an absolute path; "runsc" when the file does not say. */
+  /** A name or an absolute path. */
   readonly binaryName: string;
-  /** Flags that the shim passes to runsc, without dashes. */
+  /** Flags for runsc, without dashes. */
   readonly flags: ReadonlyMap<string, string>;
   /** 1-based lines of the flags. */
   readonly lines: ReadonlyMap<string, number>;
-  /** Top-level keys that the shim does not know and passes over, with their lines. */
+  /** Top-level keys that the shim ignores, with their lines. */
   readonly unknownKeys: ReadonlyMap<string, number>;
-  /** Why the shim refuses to start a sandbox with this file; flags and binaryName are then its defaults. */
+  /** Why the shim starts no sandbox with this file; `flags` and `binaryName` are then the defaults. */
   readonly fault?: { readonly line: number; readonly problem: string };
 };
 
@@ -33,7 +33,7 @@ const KNOWN_KEYS: Readonly<Record<string, 'string' | 'number' | 'boolean' | 'tab
   runsc_config: 'table',
 };
 
-/** What the shim uses when the handler has no ConfigPath: by default it reads no file. */
+/** The shim's defaults, for a handler without a ConfigPath. */
 export const DEFAULT_RUNSC_CONFIG: RunscConfig = {
   binaryName: 'runsc',
   flags: new Map(),
@@ -41,7 +41,7 @@ export const DEFAULT_RUNSC_CONFIG: RunscConfig = {
   unknownKeys: new Map(),
 };
 
-/** Reads the shim's file; a file that is absent is a fault too, because the shim then starts no sandbox. */
+/** Reads the shim's file. An absent file is a fault, because the shim starts no sandbox without it. */
 export async function readRunscConfig(host: Host, file: string): Promise<RunscConfig> {
   const text = await host.readText(file);
   if (text === undefined) {
@@ -50,7 +50,7 @@ export async function readRunscConfig(host: Host, file: string): Promise<RunscCo
   return parseRunscConfig(text, file);
 }
 
-/** Parses the shim's file by the rules of its decoder: values of [runsc_config] must be strings. */
+/** Parses the shim's file as its decoder does: values in [runsc_config] must be strings. */
 export function parseRunscConfig(text: string, file: string): RunscConfig {
   try {
     return decode(text, file);
@@ -62,18 +62,18 @@ export function parseRunscConfig(text: string, file: string): RunscConfig {
 
 function decode(text: string, file: string): RunscConfig {
   const table = parseToml(text, file);
-  const at = new TomlLines(text);
+  const names = new TomlLines(text);
   const unknownKeys = new Map<string, number>();
   for (const [key, value] of table) {
     const kind = Object.hasOwn(KNOWN_KEYS, key) ? KNOWN_KEYS[key] : undefined;
-    if (kind === undefined) unknownKeys.set(key, at.find([key]));
-    else if (kindOf(value) !== kind) throw new TomlFault(file, at.find([key]), `${key} is not a ${kind}`);
+    if (kind === undefined) unknownKeys.set(key, names.find([key]));
+    else if (kindOf(value) !== kind) throw new TomlFault(file, names.find([key]), `${key} is not a ${kind}`);
   }
   const flags = new Map<string, string>();
   const lines = new Map<string, number>();
   const given = table.get('runsc_config');
   for (const [flag, value] of given instanceof Map ? given : []) {
-    const line = at.find(['runsc_config', flag]);
+    const line = names.find(['runsc_config', flag]);
     if (typeof value !== 'string') throw new TomlFault(file, line, `the value of ${flag} is not a string`);
     flags.set(flag, value);
     lines.set(flag, line);

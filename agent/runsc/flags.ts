@@ -3,41 +3,41 @@ import { matchesPattern } from '../host/glob.ts';
 import { sanitizeLine } from '../sanitize.ts';
 
 /**
- * How runsc names the process that a sandbox is; newer releases start it through a program that waits for it.
- * Sources: https://github.com/google/gvisor/blob/release-20260223.0/runsc/sandbox/sandbox.go (createSandboxProcess),
+ * The process name of a sandbox, and the program through which newer releases start it.
+ * https://github.com/google/gvisor/blob/release-20260223.0/runsc/sandbox/sandbox.go (createSandboxProcess),
  * https://github.com/google/gvisor/issues/13718
  */
 const SENTRY = 'runsc-sandbox';
 const PREWARMER = 'gvisor-sentry-prewarmer';
 
 /**
- * The flags in force of a gVisor sandbox, by the arguments of its process; undefined for any other process. runsc
- * writes every flag that differs from its default there, wherever it came from: a file, a wrapper, an annotation.
- * Source: https://github.com/google/gvisor/blob/release-20260223.0/runsc/config/flags.go (ToFlags)
+ * The flags of a running gVisor sandbox, from its process's arguments; `undefined` for any other process. The arguments
+ * contain every flag that differs from its default, whether it came from a file, a wrapper or an annotation.
+ * https://github.com/google/gvisor/blob/release-20260223.0/runsc/config/flags.go (ToFlags)
  */
 export function sentryFlags(argv: readonly string[]): ReadonlyMap<string, string> | undefined {
   const [program = ''] = argv;
   const at = posix.basename(program) === PREWARMER ? argv.indexOf(SENTRY) : program === SENTRY ? 0 : -1;
   if (at === -1) return undefined;
   const flags = new Map<string, string>();
-  for (const word of argv.slice(at + 1)) {
-    const [, name = '', value = 'true'] = /^--?([^=]+)(?:=(.*))?$/s.exec(word) ?? [];
-    if (name === '') break; // the command "boot" ends the flags
+  for (const argument of argv.slice(at + 1)) {
+    const [, name = '', value = 'true'] = /^--?([^=]+)(?:=(.*))?$/s.exec(argument) ?? [];
+    if (name === '') break; // the command "boot"
     flags.set(name, value);
   }
   return flags;
 }
 
-/** A flag of runsc, or an annotation that it obeys, which weakens a sandbox. */
+/** A runsc flag or annotation that weakens a sandbox. */
 export type Weakness = {
   readonly flag: string;
   readonly value: string;
-  /** `decides` for a way out to the host or an attack on it; `advises` for less protection, which is often wanted. */
-  readonly severity: 'decides' | 'advises';
+  /** `blocker` for a way out to the host, or to attack it; `warning` for less protection, which is often intended. */
+  readonly severity: 'blocker' | 'warning';
   readonly why: string;
 };
 
-/** Whether a value of the flag weakens the sandbox, and how. */
+/** For each flag or annotation, the values that weaken a sandbox, and the reason. */
 type Rules = Readonly<Record<string, readonly [weakens: (value: string) => boolean, why: string]>>;
 
 const CHECKPOINTS =
@@ -45,11 +45,11 @@ const CHECKPOINTS =
 const HOST_SOCKETS = 'pods can open or create Unix sockets that host processes serve';
 
 /**
- * A way out to the host or an attack on it.
- * Sources: https://github.com/google/gvisor/blob/master/runsc/config/flags.go, and of the annotations
+ * A way out to the host, or to attack it.
+ * Flags: https://github.com/google/gvisor/blob/master/runsc/config/flags.go. Annotations:
  * https://github.com/google/gvisor/tree/master/runsc/boot (mount_hints.go, restore.go, fscheckpoint.go)
  */
-const DECIDE: Rules = {
+const BLOCKERS: Rules = {
   network: [is('host'), "the pod's system calls for networking go to the host's kernel"],
   'EXPERIMENTAL-xdp': [startsWith('redirect:', 'tunnel:'), 'the pod takes over a network device of the host'],
   'host-uds': [unless('none'), HOST_SOCKETS],
@@ -70,10 +70,10 @@ const NVIDIA = 'calls to the NVIDIA driver are passed on to the host';
 const TPU = 'calls to TPU devices are passed on to the host';
 
 /**
- * Less protection, and often wanted. Sources: as above, and of the annotations
+ * Less protection, often intended. Flags as above. Annotations:
  * https://github.com/google/gvisor/tree/master/runsc/specutils (nvidia.go, specutils.go) and runsc/container/container.go
  */
-const ADVISE: Rules = {
+const WARNINGS: Rules = {
   network: [is('plugin'), "the pod's network stack is C code in the sandbox, under a looser seccomp filter"],
   'EXPERIMENTAL-xdp': [is('ns'), "the pod's packets bypass the host's network stack through AF_XDP"],
   'pod-init-config': [unless(''), 'the sandbox sends what the pod does to a process of the host'],
@@ -106,7 +106,7 @@ const ADVISE: Rules = {
   ],
 };
 
-/** Flags with which no value weakens a sandbox: logs and profiles, speed, what a guest sees, and what no longer has an effect. */
+/** Flags that weaken a sandbox with no value: logging, profiling, speed, the guest's view, and flags without effect. */
 const HARMLESS: ReadonlySet<string> = new Set(
   `EXPERIMENTAL-xdp-need-wakeup allow-connected-on-save allow-live-tcp-migration alsologtostderr app-huge-pages
   buffer-pooling cgroupfs control-rpc-stop-timeout coverage-fd coverage-report cpu-num-from-quota dcache debug
@@ -124,47 +124,46 @@ const HARMLESS: ReadonlySet<string> = new Set(
 );
 
 const ANNOTATION = 'dev.gvisor.';
-const MAX_SHOWN = 100;
-/** Why a flag counts that no table here names. */
+const MAX_CHARACTERS = 100;
+/** The reason for a flag in none of these tables. */
 export const UNKNOWN = 'this agent does not know whether the flag is harmless';
 
 /**
- * What weakens a sandbox of these flags and OCI annotations: first what decides, then what advises. A flag that is in no table
- * here advises too, because a newer gVisor may have one that weakens.
+ * The flags and OCI annotations that weaken a sandbox, blockers first. Unknown flags are warnings, because a newer gVisor
+ * may have flags that weaken.
  */
 export function weaknessesOf(
   flags: ReadonlyMap<string, string>,
   annotations: ReadonlyMap<string, string> = new Map(),
 ): readonly Weakness[] {
-  const weakness = (flag: string, value: string, weight: Weakness['severity'], why: string): Weakness => {
-    return { flag: shown(flag), value: shown(value), severity: weight, why };
+  const weakness = (flag: string, value: string, severity: Weakness['severity'], why: string): Weakness => {
+    return { flag: truncate(flag), value: truncate(value), severity, why };
   };
-  const found = (rules: Rules, weight: Weakness['severity']) =>
+  const found = (rules: Rules, severity: Weakness['severity']) =>
     [...flags, ...annotations].flatMap(([flag, value]) => {
       const [weakens, why] = ruleOf(rules, flag) ?? [];
-      return why !== undefined && weakens?.(value) ? [weakness(flag, value, weight, why)] : [];
+      return why !== undefined && weakens?.(value) ? [weakness(flag, value, severity, why)] : [];
     });
   const unknown = [...flags].filter(([flag]) => !isKnown(flag));
   return [
-    ...found(DECIDE, 'decides'),
-    ...found(ADVISE, 'advises'),
-    ...unknown.map(([flag, value]) => weakness(flag, value, 'advises', UNKNOWN)),
+    ...found(BLOCKERS, 'blocker'),
+    ...found(WARNINGS, 'warning'),
+    ...unknown.map(([flag, value]) => weakness(flag, value, 'warning', UNKNOWN)),
   ];
 }
 
-/** The beginning of what a pod may have written; a copy, because V8 would keep the whole command line for a part of it. */
-function shown(text: string): string {
-  return Buffer.from(sanitizeLine(text.slice(0, MAX_SHOWN))).toString();
+/** Truncates untrusted text; copies, because V8 slices retain the parent string. */
+function truncate(text: string): string {
+  return Buffer.from(sanitizeLine(text.slice(0, MAX_CHARACTERS))).toString();
 }
 
-/** Whether this is the name of an annotation, and not of a flag. */
+/** Whether a name is an annotation's rather than a flag's. */
 export function isAnnotation(name: string): boolean {
   return name.startsWith(ANNOTATION);
 }
 
-/** Whether it is known what a flag does to the isolation of a sandbox. */
 function isKnown(flag: string): boolean {
-  return HARMLESS.has(flag) || (ruleOf(DECIDE, flag) ?? ruleOf(ADVISE, flag)) !== undefined;
+  return HARMLESS.has(flag) || (ruleOf(BLOCKERS, flag) ?? ruleOf(WARNINGS, flag)) !== undefined;
 }
 
 function ruleOf(rules: Rules, flag: string): Rules[string] | undefined {
@@ -172,19 +171,19 @@ function ruleOf(rules: Rules, flag: string): Rules[string] | undefined {
 }
 
 /**
- * Annotations with which a pod weakens its own sandbox once they reach its OCI spec. runsc lets annotations set some flags
- * without `allow-flag-override`; only host-uds of these weakens in gVisor 2025-02, 2026-02 and 2026-09.
- * Sources: https://github.com/google/gvisor/blob/release-20260223.0/runsc/config/flags.go (overrideAllowlist),
+ * Annotations that weaken a pod's own sandbox when they reach its OCI spec. runsc lets annotations set some flags without
+ * `allow-flag-override`; of these only host-uds weakens, in gVisor 2025-02, 2026-02 and 2026-09.
+ * https://github.com/google/gvisor/blob/release-20260223.0/runsc/config/flags.go (overrideAllowlist),
  * https://github.com/google/gvisor/blob/release-20260223.0/runsc/specutils/specutils.go (fixSpec)
  */
 const ANNOTATIONS: ReadonlyMap<string, string> = new Map([
   [`${ANNOTATION}flag.host-uds`, HOST_SOCKETS],
-  ...Object.entries({ ...DECIDE, ...ADVISE }).flatMap(([name, [, why]]): [string, string][] =>
+  ...Object.entries({ ...BLOCKERS, ...WARNINGS }).flatMap(([name, [, why]]): [string, string][] =>
     isAnnotation(name) ? [[name, why]] : [],
   ),
 ]);
 
-/** The annotations with which a pod weakens its sandbox where containerd passes on what matches these patterns. */
+/** The annotations that weaken a sandbox and that containerd copies into its OCI spec under these patterns. */
 export function annotationsPassed(
   patterns: readonly string[],
 ): readonly { readonly pattern: string; readonly annotation: string; readonly why: string }[] {
@@ -195,7 +194,7 @@ export function annotationsPassed(
   );
 }
 
-/** Any value but these; an empty one leaves the default. */
+/** Any other value; an empty one keeps the default. */
 function unless(...safe: readonly string[]): (value: string) => boolean {
   return (value) => !safe.includes(value) && value !== '';
 }
@@ -208,7 +207,7 @@ function startsWith(...weak: readonly string[]): (value: string) => boolean {
   return (value) => weak.some((start) => value.startsWith(start));
 }
 
-/** What Go's flag package takes for true: https://pkg.go.dev/strconv#ParseBool */
+/** As Go's flag package parses a bool: https://pkg.go.dev/strconv#ParseBool */
 function isTrue(value: string): boolean {
   return ['1', 't', 'T', 'true', 'TRUE', 'True'].includes(value);
 }

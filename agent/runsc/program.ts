@@ -4,16 +4,15 @@ import type { Host } from '../host/host.ts';
 import { textSegments } from '../host/program.ts';
 import { LateError } from '../host/semaphore.ts';
 
-/** A gVisor release as numbers that can be ordered, or `unknown` for a text that names none. */
+/** A gVisor release that can be compared with others, or `unknown` for any other text. */
 export type RunscRelease =
   | { readonly kind: 'release'; readonly date: number; readonly point: number; readonly text: string }
   | { readonly kind: 'unknown'; readonly text: string };
 
 /**
- * Reads every known form of a gVisor version: `release-20260817.0`, the same with `-70-g3c5eee17dc45` or
- * `-dirty` behind it, Google's own `google-20260817.0`, Debian's `0.0~20240729.0`, a bare `20220516.0`.
- * A plain `go build` says `VERSION_MISSING`, which is unknown.
- * https://github.com/google/gvisor/blob/master/runsc/config/config.go
+ * Parses a gVisor version: `release-20260817.0`, possibly followed by `-70-g3c5eee17dc45` or `-dirty`, Google's
+ * `google-20260817.0`, Debian's `0.0~20240729.0`, or a bare `20220516.0`. `VERSION_MISSING`, from a plain `go build`, is
+ * unknown. https://github.com/google/gvisor/blob/master/runsc/config/config.go
  */
 export function parseRunscRelease(text: string): RunscRelease {
   const trimmed = text.trim();
@@ -26,23 +25,23 @@ export function parseRunscRelease(text: string): RunscRelease {
   return { kind: 'release', date: Number(date), point: Number(match?.[2] ?? 0), text: trimmed };
 }
 
-/** Below 0 when `a` is older than `b`, above 0 when newer; `undefined` when one of them is unknown. */
-export function compareReleases(a: RunscRelease, b: RunscRelease): number | undefined {
-  if (a.kind === 'unknown' || b.kind === 'unknown') return undefined;
-  return a.date - b.date || a.point - b.point;
-}
-
 function isDate(digits: string): boolean {
   const date = Date.parse(digits.replace(/^(\d{4})(\d\d)(\d\d)$/, '$1-$2-$3'));
   return date >= Date.UTC(2018);
 }
 
+/** Negative when `a` is older than `b`, positive when newer; `undefined` when either is unknown. */
+export function compareReleases(a: RunscRelease, b: RunscRelease): number | undefined {
+  if (a.kind === 'unknown' || b.kind === 'unknown') return undefined;
+  return a.date - b.date || a.point - b.point;
+}
+
 /**
- * Where distributions and people put programs; the first ones are what systemd gives a service as its PATH.
- * containerd's own PATH is not known, so what is in none of these may be elsewhere.
- * Sources: https://www.freedesktop.org/software/systemd/man/systemd.exec.html#%24PATH, docs/distributions.md
+ * Directories that hold programs, those of systemd's default PATH first. containerd may have another PATH, so a program
+ * in none of these may still exist.
+ * https://www.freedesktop.org/software/systemd/man/systemd.exec.html#%24PATH, docs/distributions.md
  */
-export const FOLDERS: readonly string[] = [
+export const PROGRAM_DIRECTORIES: readonly string[] = [
   '/usr/local/sbin',
   '/usr/local/bin',
   '/usr/sbin',
@@ -56,19 +55,19 @@ export const FOLDERS: readonly string[] = [
 ];
 
 /**
- * The program of that absolute path, or the first of that name in the folders, an executable one before any other. Rejects
- * where a disk does not answer.
+ * Finds a program by its absolute path, or by name in the directories, preferring an executable file. Rejects when a disk
+ * times out.
  */
 export async function findProgram(
   host: Host,
-  folders: readonly string[],
+  directories: readonly string[],
   name: string,
 ): Promise<string | undefined> {
   if (name.startsWith('/')) return (await host.stat(name)) && name;
   let present: string | undefined;
-  for (const folder of folders) {
-    const path = posix.join('/', folder, name);
-    // A folder that is not visible, or not readable, holds nothing that could be judged.
+  for (const directory of directories) {
+    const path = posix.join('/', directory, name);
+    // An unreadable directory counts as empty.
     const stat = await host.stat(path).catch((error: unknown) => {
       if (error instanceof LateError) throw error;
     });
@@ -85,7 +84,7 @@ export function isRuncType(runtimeType: string): boolean {
 }
 
 /**
- * The path or file name of the shim that containerd looks for, or `undefined` for a type of which it makes none.
+ * The path or file name of the shim that containerd would start, or `undefined` for an invalid runtime type.
  * https://github.com/containerd/containerd/blob/v1.7.34/runtime/v2/shim/util.go
  */
 export function shimOf({ runtimeType, runtimePath }: Pick<HandlerRuntime, 'runtimeType' | 'runtimePath'>) {
@@ -96,85 +95,78 @@ export function shimOf({ runtimeType, runtimePath }: Pick<HandlerRuntime, 'runti
   return `containerd-shim-${parts.at(-2)}-${parts.at(-1)}`;
 }
 
-/** A program of gVisor as its file describes it. */
+/** A gVisor program, as described by its file. */
 export type RunscProgram = {
   readonly path: string;
   readonly release: RunscRelease;
-  /** Sizes in bytes that its code can have in memory, at page sizes of 4, 16 and 64 KiB. */
+  /** Possible sizes of its code in memory, in bytes, for pages of 4, 16 and 64 KiB. */
   readonly textBytes: ReadonlySet<number>;
 };
 
-/**
- * The linker writes the release as a text of its own that ends with a zero byte (`-X …/version.version=`, in Bazel's
- * builds and in Go's), and `VERSION_MISSING` where nobody set one.
- * Source: https://github.com/google/gvisor/blob/release-20260223.0/runsc/version/version.go
- */
-const RELEASE = /(?:(?:release|google)-\d{8}\.\d+|0\.0~\d{8}\.\d+)[-.+~0-9A-Za-z]{0,40}\0/g;
-const LONGEST = 128;
-/** Every known form has one of these in it, and looking for them is what makes a scan cheap. */
-const MARKS = ['release-2', 'google-2', '0.0~2'];
-const HEADER_BYTES = 4096;
-/** More texts than this name no release, whatever they are. */
-const MOST_TEXTS = 16;
-
-/** A program of gVisor has some 100 MiB; what is larger is none, and would be read for long. */
-const MOST_BYTES = 2 ** 30;
-
-/**
- * Reads the release out of program files, without running any. A file is read again only when it has changed; a slow
- * reading outlives the look that asked for it.
- */
+/** Reads releases out of program files without executing them. Results are cached until the file changes. */
 export class RunscPrograms {
-  readonly #known = new Map<
+  readonly #cache = new Map<
     string,
     { readonly fingerprint: string; readonly program: Promise<RunscProgram> }
   >();
 
-  /** runsc at that host path, and the sentry beside it, which is the program of a sandbox in releases since July 2026. */
+  /** runsc and the sentry beside it, which is the program of a sandbox in releases since July 2026. */
   async readAll(host: Host, runsc: string): Promise<readonly RunscProgram[]> {
     const real = (await host.realpath(runsc)) ?? runsc;
     const sentries = [runsc, real].map((path) => posix.join(posix.dirname(path), 'gvisor-bin/gvisor_sentry'));
     const paths = [...new Set([runsc, ...sentries])];
-    return (await Promise.all(paths.map((path) => this.read(host, path)))).filter(
-      (each) => each !== undefined,
-    );
+    const programs = await Promise.all(paths.map((path) => this.read(host, path)));
+    return programs.filter((program) => program !== undefined);
   }
 
-  /** The program at that host path; undefined where there is none. A file that names two releases that differ names none. */
+  /** The program at a path; `undefined` where there is no file. The release is unknown if the file names several. */
   async read(host: Host, path: string): Promise<RunscProgram | undefined> {
     const stat = await host.stat(path);
     if (stat?.kind !== 'file') return undefined;
     const { fingerprint } = stat;
-    const known = this.#known.get(path);
-    if (known?.fingerprint === fingerprint) return known.program;
+    const cached = this.#cache.get(path);
+    if (cached?.fingerprint === fingerprint) return cached.program;
     const program = scan(host, path, stat.size);
-    this.#known.set(path, { fingerprint, program });
-    // A reading that failed is tried again.
-    program.catch(() => this.#known.delete(path));
+    this.#cache.set(path, { fingerprint, program });
+    program.catch(() => this.#cache.delete(path));
     return program;
   }
 }
 
+/**
+ * The release as the linker writes it (`-X .../version.version=`): a string of its own, ended by a zero byte.
+ * https://github.com/google/gvisor/blob/release-20260223.0/runsc/version/version.go
+ */
+const RELEASE = /(?:(?:release|google)-\d{8}\.\d+|0\.0~\d{8}\.\d+)[-.+~0-9A-Za-z]{0,40}\0/g;
+const MAX_RELEASE_BYTES = 128;
+/** Every form of a release contains one of these. Searching for them first keeps a scan cheap. */
+const MARKS = ['release-2', 'google-2', '0.0~2'];
+/** A file with more strings of this form does not name its own release. */
+const MAX_RELEASES = 16;
+/** gVisor's programs have some 100 MiB; a larger file is not one of them and would take long to read. */
+const MAX_PROGRAM_BYTES = 2 ** 30;
+const HEADER_BYTES = 4096;
+
 async function scan(host: Host, path: string, size: number): Promise<RunscProgram> {
-  if (size > MOST_BYTES) return { path, release: releaseOf(new Set()), textBytes: new Set() };
+  if (size > MAX_PROGRAM_BYTES) return { path, release: releaseOf(new Set()), textBytes: new Set() };
   const header = (await host.readStart(path, HEADER_BYTES)) ?? Buffer.alloc(0);
   const found = new Set<string>();
-  for await (const piece of host.pieces(path, LONGEST)) {
+  for await (const piece of host.pieces(path, MAX_RELEASE_BYTES)) {
     if (!MARKS.some((mark) => piece.includes(mark, 0, 'latin1'))) continue;
-    // Out of the piece itself: V8 makes a part of a text by keeping the whole, here 1 MiB.
+    // Copied from the buffer, because V8 slices would retain the whole 1 MiB string.
     for (const { 0: text, index } of piece.toString('latin1').matchAll(RELEASE))
       found.add(piece.toString('latin1', index, index + text.length - 1));
-    if (found.size > MOST_TEXTS) break;
+    if (found.size > MAX_RELEASES) break;
   }
   return { path, release: releaseOf(found), textBytes: textSegments(header) };
 }
 
 /**
- * The one release that all of these texts name. runsc of August 2026 and later has sidecars inside, which may have been
- * built from the same release at another commit: `release-20260831.0` beside `release-20260831.0-12-g602040cbcc58`.
+ * The one release that all strings name. runsc since August 2026 embeds sidecars, which can come from another commit of
+ * the same release: `release-20260831.0` beside `release-20260831.0-12-g602040cbcc58`.
  */
 function releaseOf(texts: ReadonlySet<string>): RunscRelease {
   const [shortest = '', ...others] = [...texts].sort((a, b) => a.length - b.length);
-  const isOne = others.length < MOST_TEXTS && others.every((text) => text.startsWith(`${shortest}-`));
+  const isOne = others.length < MAX_RELEASES && others.every((text) => text.startsWith(`${shortest}-`));
   return parseRunscRelease(isOne ? shortest : '');
 }

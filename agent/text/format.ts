@@ -40,8 +40,8 @@ export const HEADLINES: Readonly<Record<Verdict['status'], readonly [tone: Statu
 /** The tone of a finding: a failed check that does not decide is a warning while sandboxes boot. */
 export function toneOf(finding: Finding, proven: boolean): Tone {
   if (finding.status !== 'fail') return finding.status;
-  if (finding.severity === 'decides') return 'fail';
-  return finding.severity === 'advises' || proven ? 'warning' : 'fail';
+  if (finding.severity === 'blocker') return 'fail';
+  return finding.severity === 'warning' || proven ? 'warning' : 'fail';
 }
 
 /** Milliseconds as seconds with two digits, or as whole milliseconds below one second. */

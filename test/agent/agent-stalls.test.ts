@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import type { Evaluation } from '../../agent/evaluate.ts';
-import { advise, skip } from '../../agent/finding.ts';
+import { skip, warning } from '../../agent/finding.ts';
 import type { Report } from '../../agent/report.ts';
 import { FileTrigger } from '../../agent/trigger/files.ts';
 import type { Verdict } from '../../agent/verdict.ts';
@@ -185,7 +185,7 @@ describe('Agent, when something stalls', () => {
   });
 
   it('goes on saying what a check found, while a look has nothing to look at', async (t) => {
-    const found = finding(advise('LimitsNotEnforced', 'outside'), 'limits');
+    const found = finding(warning('LimitsNotEnforced', 'outside'), 'limits');
     const nothing = finding(skip('No sandbox was started'), 'limits');
     const looks = [READY, verdictOf('Unknown', 'SandboxSlow'), BROKEN, BROKEN];
     const { bell, clock, counted, run } = await agentOf(

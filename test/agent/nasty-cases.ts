@@ -47,13 +47,13 @@ export const CASES: readonly Case[] = [
   {
     name: 'has a truncated containerd configuration',
     make: ({ path }) => writeFile(path(CONTAINERD_TOML), HANDLER.slice(0, -8)),
-    found: ['handler-configured', /^explains ContainerdConfigInvalid: .*line 3/],
+    found: ['handler-configured', /^error ContainerdConfigInvalid: .*line 3/],
     verdict: 'True SandboxProven',
   },
   {
     name: 'has a truncated runsc.toml',
     make: ({ path }) => writeFile(path(RUNSC_TOML), '[runsc_config]\nnetwork = "ho'),
-    found: ['runsc-config', /^explains RunscConfigInvalid: .*line 2/],
+    found: ['runsc-config', /^error RunscConfigInvalid: .*line 2/],
     verdict: 'True SandboxProven',
   },
   {
@@ -94,7 +94,7 @@ export const CASES: readonly Case[] = [
     found: {
       [CONTAINERD_TOML]: ['handler-configured', /^unknown CheckFailed: .*it is a fifo/] as const,
       [RUNSC_TOML]: ['runsc-config', /^unknown CheckFailed: .*it is a fifo/] as const,
-      [RUNSC]: ['runsc', /^explains RunscNotExecutable: .*fifo/] as const,
+      [RUNSC]: ['runsc', /^error RunscNotExecutable: .*fifo/] as const,
     }[file] as readonly [string, RegExp],
     verdict: 'True SandboxProven',
   })),

@@ -1,12 +1,12 @@
 import {
-  advise,
-  block,
+  blocker,
   type CheckResult,
+  error,
   type Finding,
-  fail,
   pass,
   skip,
   unknown,
+  warning,
 } from '../../agent/finding.ts';
 import type { Outcome, Unproven } from '../../agent/proof/outcome.ts';
 import type { Reason } from '../../agent/reasons.ts';
@@ -21,9 +21,9 @@ export function finding(seen: CheckResult, check = 'a-check'): Finding {
 
 export const PASSED = finding(pass('fine'));
 export const SKIPPED = finding(skip('not there'));
-export const explains = (reason: Reason) => finding(fail(reason, `explains ${reason}`));
-export const decides = (reason: Reason) => finding(block(reason, `decides ${reason}`));
-export const advises = (reason: Reason) => finding(advise(reason, `advises ${reason}`));
+export const errorFinding = (reason: Reason) => finding(error(reason, `error ${reason}`));
+export const blockerFinding = (reason: Reason) => finding(blocker(reason, `blocker ${reason}`));
+export const warningFinding = (reason: Reason) => finding(warning(reason, `warning ${reason}`));
 export const unseen = (reason: Reason) => finding(unknown(reason, `unknown ${reason}`));
 
 /** A finding of a check whose faults no sandbox shows. */

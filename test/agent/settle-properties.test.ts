@@ -6,15 +6,15 @@ import { applyHysteresis, type HysteresisResult, type HysteresisState } from '..
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import { judge, type Verdict } from '../../agent/verdict.ts';
 import {
-  advises,
-  decides,
-  explains,
+  blockerFinding,
+  errorFinding,
   PASSED,
   PROVEN,
   SKIPPED,
   unproven,
   unseen,
   verdictOf,
+  warningFinding,
   withheld,
 } from './reports.ts';
 
@@ -31,10 +31,10 @@ type Look = {
 
 const FINDINGS = [
   PASSED,
-  explains('ShimNotFound'),
-  explains('RunscNotFound'),
-  decides('IsolationWeakened'),
-  advises('RestartPending'),
+  errorFinding('ShimNotFound'),
+  errorFinding('RunscNotFound'),
+  blockerFinding('IsolationWeakened'),
+  warningFinding('RestartPending'),
   SKIPPED,
   unseen('CheckTimedOut'),
   withheld('CheckFailed'),

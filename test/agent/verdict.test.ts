@@ -4,14 +4,14 @@ import type { Finding } from '../../agent/finding.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import { judge } from '../../agent/verdict.ts';
 import {
-  advises,
-  decides,
-  explains,
+  blockerFinding,
+  errorFinding,
   PASSED,
   PROVEN,
   SKIPPED,
   unproven,
   unseen,
+  warningFinding,
   withheld,
 } from './reports.ts';
 
@@ -27,13 +27,13 @@ const NO_IMAGE = unproven('impossible', 'SandboxImageMissing');
 const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
   ['proven, nothing seen', [], PROVEN, 'True SandboxProven'],
   ['proven, all passes', [PASSED], PROVEN, 'True SandboxProven'],
-  ['proven in spite of what explains', [explains('ShimNotFound')], PROVEN, 'True SandboxProven'],
-  ['proven in spite of advice', [advises('RestartPending')], PROVEN, 'True SandboxProven'],
+  ['proven in spite of what explains', [errorFinding('ShimNotFound')], PROVEN, 'True SandboxProven'],
+  ['proven in spite of advice', [warningFinding('RestartPending')], PROVEN, 'True SandboxProven'],
   ['proven in spite of the unseen', [SKIPPED], PROVEN, 'True SandboxProven'],
-  ['proven and refused', [PASSED, decides('IsolationWeakened')], PROVEN, 'False IsolationWeakened'],
+  ['proven and refused', [PASSED, blockerFinding('IsolationWeakened')], PROVEN, 'False IsolationWeakened'],
   [
     'proven and refused twice: the first counts',
-    [decides('RunscTooOld'), decides('IsolationWeakened')],
+    [blockerFinding('RunscTooOld'), blockerFinding('IsolationWeakened')],
     PROVEN,
     'False RunscTooOld',
   ],
@@ -42,20 +42,20 @@ const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
   ['proven, while a guard could not look', [withheld('CheckFailed')], PROVEN, 'Unknown CheckFailed'],
   [
     'proven, refused, and another required check could not look',
-    [withheld('ReleaseUnknown'), decides('IsolationWeakened')],
+    [withheld('ReleaseUnknown'), blockerFinding('IsolationWeakened')],
     PROVEN,
     'False IsolationWeakened',
   ],
   ['failed, while a guard could not look', [withheld('CheckFailed')], FAILED, 'False SandboxFailed'],
-  ['failed and explained', [PASSED, explains('ShimNotFound')], FAILED, 'False ShimNotFound'],
+  ['failed and explained', [PASSED, errorFinding('ShimNotFound')], FAILED, 'False ShimNotFound'],
   [
     'failed and explained twice: the first counts',
-    [explains('RunscNotFound'), explains('SidecarMissing')],
+    [errorFinding('RunscNotFound'), errorFinding('SidecarMissing')],
     FAILED,
     'False RunscNotFound',
   ],
-  ['failed and refused', [decides('IsolationWeakened')], FAILED, 'False IsolationWeakened'],
-  ['failed and advised', [advises('RestartPending')], FAILED, 'False SandboxFailed'],
+  ['failed and refused', [blockerFinding('IsolationWeakened')], FAILED, 'False IsolationWeakened'],
+  ['failed and advised', [warningFinding('RestartPending')], FAILED, 'False SandboxFailed'],
   [
     'failed and unseen',
     [SKIPPED, unseen('CheckFailed'), unseen('ReleaseUnknown')],
@@ -63,40 +63,45 @@ const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
     'False SandboxFailed',
   ],
   ['stuck, nothing seen', [], STUCK, 'False SandboxStuck'],
-  ['stuck and explained', [explains('RunscNotFound')], STUCK, 'False RunscNotFound'],
-  ['stuck and advised', [advises('SandboxStuck')], STUCK, 'False SandboxStuck'],
+  ['stuck and explained', [errorFinding('RunscNotFound')], STUCK, 'False RunscNotFound'],
+  ['stuck and advised', [warningFinding('SandboxStuck')], STUCK, 'False SandboxStuck'],
   ["the host's kernel", [], HOST_KERNEL, 'False GuestIsHostKernel'],
   [
     "the host's kernel, explained",
-    [explains('SidecarMissing'), explains('HandlerRunsRunc')],
+    [errorFinding('SidecarMissing'), errorFinding('HandlerRunsRunc')],
     HOST_KERNEL,
     'False HandlerRunsRunc',
   ],
   [
     "the host's kernel, which no other file may hide",
-    [explains('ShimNotFound'), decides('IsolationWeakened')],
+    [errorFinding('ShimNotFound'), blockerFinding('IsolationWeakened')],
     HOST_KERNEL,
     'False GuestIsHostKernel',
   ],
-  ['a foreign kernel', [explains('ShimNotFound')], OTHER_KERNEL, 'False GuestNotGVisor'],
+  ['a foreign kernel', [errorFinding('ShimNotFound')], OTHER_KERNEL, 'False GuestNotGVisor'],
   ['interrupted, nothing seen', [PASSED], INTERRUPTED, 'Unknown ProbeInterrupted'],
   [
     'interrupted, and files show a fault',
-    [explains('RunscNotFound')],
+    [errorFinding('RunscNotFound')],
     INTERRUPTED,
     'Unknown ProbeInterrupted',
   ],
-  ['interrupted and advised', [advises('RestartPending')], INTERRUPTED, 'Unknown ProbeInterrupted'],
+  ['interrupted and advised', [warningFinding('RestartPending')], INTERRUPTED, 'Unknown ProbeInterrupted'],
   ['impossible, nothing seen', [], NO_IMAGE, 'Unknown SandboxImageMissing'],
   ['impossible, unseen', [unseen('ContainerdUnreachable')], NO_IMAGE, 'Unknown SandboxImageMissing'],
   ['impossible, nothing to judge', [SKIPPED], NO_IMAGE, 'Unknown SandboxImageMissing'],
-  ['impossible, and files show a fault', [explains('ShimNotFound')], NO_IMAGE, 'Unknown SandboxImageMissing'],
+  [
+    'impossible, and files show a fault',
+    [errorFinding('ShimNotFound')],
+    NO_IMAGE,
+    'Unknown SandboxImageMissing',
+  ],
   ['slow, nothing seen', [PASSED], SLOW, 'Unknown SandboxSlow'],
-  ['slow, and files show a fault', [explains('ShimNotFound')], SLOW, 'Unknown SandboxSlow'],
-  ['slow and refused', [decides('RunscTooOld')], SLOW, 'Unknown SandboxSlow'],
+  ['slow, and files show a fault', [errorFinding('ShimNotFound')], SLOW, 'Unknown SandboxSlow'],
+  ['slow and refused', [blockerFinding('RunscTooOld')], SLOW, 'Unknown SandboxSlow'],
   [
     'containerd away, and files show what might keep it from starting',
-    [explains('ContainerdConfigInvalid'), explains('ShimNotFound'), unseen('ContainerdUnreachable')],
+    [errorFinding('ContainerdConfigInvalid'), errorFinding('ShimNotFound'), unseen('ContainerdUnreachable')],
     AWAY,
     'Unknown ContainerdUnreachable',
   ],
@@ -104,25 +109,30 @@ const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
   ['sandboxes that hang', [], unproven('failed', 'SandboxHangs'), 'False SandboxHangs'],
   [
     'proven, where limits must hold and could not be seen',
-    [withheld('CheckFailed'), advises('LimitsNotEnforced')],
+    [withheld('CheckFailed'), warningFinding('LimitsNotEnforced')],
     PROVEN,
     'Unknown CheckFailed',
   ],
-  ['proven, and limits hold nobody', [advises('LimitsNotEnforced')], PROVEN, 'True SandboxProven'],
-  ['proven, where limits must hold', [decides('LimitsNotEnforced')], PROVEN, 'False LimitsNotEnforced'],
+  ['proven, and limits hold nobody', [warningFinding('LimitsNotEnforced')], PROVEN, 'True SandboxProven'],
+  [
+    'proven, where limits must hold',
+    [blockerFinding('LimitsNotEnforced')],
+    PROVEN,
+    'False LimitsNotEnforced',
+  ],
   [
     'a foreign guest, explained by what runs instead',
-    [explains('HandlerRunsRunc')],
+    [errorFinding('HandlerRunsRunc')],
     OTHER_KERNEL,
     'False HandlerRunsRunc',
   ],
   [
     'impossible, explained and refused: no file withdraws a node that could not be tried',
-    [explains('ShimNotFound'), decides('RunscTooOld')],
+    [errorFinding('ShimNotFound'), blockerFinding('RunscTooOld')],
     NO_IMAGE,
     'Unknown SandboxImageMissing',
   ],
-  ['impossible and advised', [advises('RestartPending')], NO_IMAGE, 'Unknown SandboxImageMissing'],
+  ['impossible and advised', [warningFinding('RestartPending')], NO_IMAGE, 'Unknown SandboxImageMissing'],
 ];
 
 describe('judge', () => {
@@ -134,8 +144,8 @@ describe('judge', () => {
   }
 
   it("puts containerd's words behind the cause", () => {
-    const { message } = judge([explains('ShimNotFound')], FAILED);
-    assert.equal(message, 'explains ShimNotFound; failed SandboxFailed');
+    const { message } = judge([errorFinding('ShimNotFound')], FAILED);
+    assert.equal(message, 'error ShimNotFound; failed SandboxFailed');
   });
 
   it('says of an unknown why it could not look', () => {

@@ -132,7 +132,7 @@ for (const node of ['node-1', 'node-2']) {
       await passAnnotations(node, 'pod_annotations = ["dev.gvisor.*"]');
       const report = await waitFor('the finding', PATIENCE_MS, async () => {
         const seen = await reportOf(node);
-        return isolationOf(seen) === 'advises AnnotationsPassFlags' ? seen : undefined;
+        return isolationOf(seen) === 'warning AnnotationsPassFlags' ? seen : undefined;
       });
       assert.match(JSON.stringify(report.findings), /by the pattern \\"dev\.gvisor\.\*\\"/);
       await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
@@ -177,7 +177,7 @@ for (const node of ['node-1', 'node-2']) {
       const weak = pods?.weakened.find(({ name }) => name === 'annotated')?.weak;
       assert.deepEqual(
         weak?.map(({ flag, severity }) => [flag, severity]),
-        [['dev.gvisor.internal.checkpoint.path', 'decides']],
+        [['dev.gvisor.internal.checkpoint.path', 'blocker']],
       );
       assert.equal(await value(node, 'gvisor_weakened_pods'), 2);
       await end('annotated');
@@ -188,7 +188,7 @@ for (const node of ['node-1', 'node-2']) {
       const write = (toml: string) => machine.write(RUNSC_CONFIG, toml);
       await write(`${runscToml(machine.spec)}  net-raw = "true"\n`);
       await waitFor('the finding', PATIENCE_MS, async () =>
-        isolationOf(await reportOf(node)) === 'advises IsolationWeakened' ? true : undefined,
+        isolationOf(await reportOf(node)) === 'warning IsolationWeakened' ? true : undefined,
       );
       await start('aged', node, {});
       const isWeakened = ({ pods }: Status) => pods?.weakened.some(({ name }) => name === 'aged');

@@ -127,7 +127,7 @@ async function expectAdvice(name: NodeName): Promise<void> {
   await healNode(cluster(), node(name), 'handler-edited');
   await settled;
   assert.deepEqual(reasonsOf(agent, from), []);
-  note(name, 'handler-edited', 'SandboxProven, advises RestartPending', [
+  note(name, 'handler-edited', 'SandboxProven, warning RestartPending', [
     seen - begun,
     performance.now() - seen,
   ]);
@@ -136,7 +136,7 @@ async function expectAdvice(name: NodeName): Promise<void> {
 function hasRestartPending({ findings }: Report): boolean {
   return findings.some(
     (finding) =>
-      finding.status === 'fail' && finding.severity === 'advises' && finding.reason === 'RestartPending',
+      finding.status === 'fail' && finding.severity === 'warning' && finding.reason === 'RestartPending',
   );
 }
 

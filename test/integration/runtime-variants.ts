@@ -19,7 +19,7 @@ export type Variant = {
   /** What it may also say, by the machine. */
   readonly elsewhere?: readonly (readonly [Verdict['status'], Reason])[];
   /** What a finding must advise besides. */
-  readonly advises?: Reason;
+  readonly warning?: Reason;
   /** Nothing about it differs between releases of containerd. */
   readonly once?: true;
 };
@@ -57,7 +57,7 @@ export const VARIANTS: readonly Variant[] = [
     what: 'gVisor 2026-09, no gvisor-bin',
     runsc: `${GVISOR.bare}/runsc`,
     says: PROVEN,
-    advises: 'SidecarMissing',
+    warning: 'SidecarMissing',
   },
   { what: 'gVisor 2026-09', runsc: `${GVISOR.whole}/runsc`, says: PROVEN },
   {
@@ -95,14 +95,14 @@ export const VARIANTS: readonly Variant[] = [
     what: 'platform ptrace',
     flags: { platform: 'ptrace' },
     says: PROVEN,
-    advises: 'IsolationWeakened',
+    warning: 'IsolationWeakened',
     once: true,
   },
   {
     what: "TESTONLY-afs-syscall-panic, a flag of gVisor's own tests",
     flags: { 'TESTONLY-afs-syscall-panic': 'true' },
     says: PROVEN,
-    advises: 'IsolationWeakened',
+    warning: 'IsolationWeakened',
     once: true,
   },
   {
@@ -110,14 +110,14 @@ export const VARIANTS: readonly Variant[] = [
     runsc: `${GVISOR.whole}/runsc`,
     flags: { 'gofer-network-namespace': 'host' },
     says: PROVEN,
-    advises: 'IsolationWeakened',
+    warning: 'IsolationWeakened',
     once: true,
   },
   {
     what: 'pod_annotations "dev.gvisor.*"',
     podAnnotations: ['io.example.*', 'dev.gvisor.*'],
     says: PROVEN,
-    advises: 'AnnotationsPassFlags',
+    warning: 'AnnotationsPassFlags',
   },
   {
     what: 'pod_annotations "dev.gvisor.*", FORBID_FLAG_OVERRIDE=on',

@@ -85,12 +85,12 @@ async function see(name: string, variant: Variant): Promise<void> {
     ([status, ...reasons]) => verdict.status === status && reasons.includes(verdict.reason),
   );
   assert.ok(said, JSON.stringify(verdict));
-  if (variant.advises !== undefined)
-    assert.ok(advices(report).includes(variant.advises), advices(report).join());
+  if (variant.warning !== undefined)
+    assert.ok(warnings(report).includes(variant.warning), warnings(report).join());
   // Of isolation nothing is said without cause, such as flags that this gVisor always has.
-  const ofIsolation = advices(report).filter((reason) => ISOLATION.includes(reason));
+  const ofIsolation = warnings(report).filter((reason) => ISOLATION.includes(reason));
   assert.deepEqual(
-    ofIsolation.filter((reason) => reason !== variant.advises),
+    ofIsolation.filter((reason) => reason !== variant.warning),
     [],
   );
 }
@@ -114,9 +114,9 @@ async function lookOnce(node: ClusterNode, env: Readonly<Record<string, string>>
   return JSON.parse(stdout) as Report;
 }
 
-function advices({ findings }: Report): readonly string[] {
+function warnings({ findings }: Report): readonly string[] {
   return findings.flatMap((finding) =>
-    finding.status === 'fail' && finding.severity === 'advises' ? [finding.reason] : [],
+    finding.status === 'fail' && finding.severity === 'warning' ? [finding.reason] : [],
   );
 }
 
@@ -127,7 +127,7 @@ function note(node: ClusterNode, { what }: Variant, report: Report): void {
     what,
     node.spec.containerd,
     `${evaluation.verdict.status} ${evaluation.verdict.reason}`,
-    advices(report).join(', '),
+    warnings(report).join(', '),
     seen?.witness.argv[0] ?? '',
     seen?.witness.runtimePids.join(' ') ?? '',
     seen === undefined ? '' : `${(seen.bootMs / 1_000).toFixed(2)} s`,

@@ -1,4 +1,4 @@
-import { fail, pass } from '../../agent/finding.ts';
+import { error, pass } from '../../agent/finding.ts';
 import type { Status } from '../../agent/report.ts';
 import { finding, reportOf, unproven, verdictOf } from '../agent/reports.ts';
 
@@ -113,7 +113,7 @@ export function statusOf(
     sandboxed: true,
     evidence: 'process 813 is "runsc-sandbox" with host-uds=all: pods can open Unix sockets',
     weak: [
-      { flag: 'host-uds', value: 'all', severity: 'decides', why: 'pods can open Unix sockets' },
+      { flag: 'host-uds', value: 'all', severity: 'blocker', why: 'pods can open Unix sockets' },
     ] as const,
   }));
   return {
@@ -151,7 +151,7 @@ export function brokenStatus(node: string): Status {
         finding(pass('Linux 6.8.0 on x64'), 'kernel'),
         finding(pass('containerd 2.4.2 is ready'), 'containerd'),
         finding(
-          fail('ShimNotFound', 'there is no containerd-shim-runsc-v1 in the usual folders', [
+          error('ShimNotFound', 'there is no containerd-shim-runsc-v1 in the usual directories', [
             {
               file: '/etc/containerd/config.toml',
               line: 12,

@@ -24,7 +24,7 @@ describe('why NODE', () => {
       '',
       'What was seen',
       '  ✓ in order: kernel, containerd',
-      '  ✗ shim: there is no containerd-shim-runsc-v1 in the usual folders',
+      '  ✗ shim: there is no containerd-shim-runsc-v1 in the usual directories',
       '      /etc/containerd/config.toml:12: runtime_type = "io.containerd.runsc.v1"',
       '  ✗ proof: failed ShimNotFound',
       '  ✓ agent: agent-node-3 runs and is Ready',

@@ -77,7 +77,7 @@ describe('the alerts on what cannot be seen, on real agents that a real Promethe
     await machine.kill('STOP', pids);
     await fires('GVisorAgentDown', 'node-1');
     const { annotations } = await fires('GVisorUnsandboxedPods', 'node-1');
-    assert.match(annotations.description ?? '', /as its agent said before it stopped to answer/);
+    assert.match(annotations.description ?? '', /as reported before its agent stopped responding/);
     await machine.kill('CONT', pids);
     await resolves('GVisorAgentDown', 'node-1');
     await removeOutside(cluster());

@@ -27,13 +27,13 @@ describe('containerd', () => {
   it('fails when containerd says that it is not ready, and not for the network', async () => {
     const condition = { type: 'RuntimeReady', status: false, reason: 'Why', message: 'because' };
     const seen = await look({ ...criStatus(), conditions: [condition] });
-    assert.equal(outcome(seen), 'explains ContainerdNotReady');
+    assert.equal(outcome(seen), 'error ContainerdNotReady');
     assert.match(seen.message, /because/);
     const network = { ...condition, type: 'NetworkReady' };
     assert.equal(outcome(await look({ ...criStatus(), conditions: [network] })), 'pass');
   });
 
   it('warns of releases that cannot stop gVisor pods', async () => {
-    assert.equal(outcome(await look(criStatus('v2.0.5'))), 'advises SandboxStuck');
+    assert.equal(outcome(await look(criStatus('v2.0.5'))), 'warning SandboxStuck');
   });
 });

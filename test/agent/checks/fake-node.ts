@@ -101,7 +101,7 @@ export function witnessOf(changes: Partial<Witness> = {}): Witness {
   };
 }
 
-/** What a check saw in a word or two: "pass", "decides RunscTooOld", "unknown CheckFailed". */
+/** What a check saw in a word or two: "pass", "blocker RunscTooOld", "unknown CheckFailed". */
 export function outcome(seen: CheckResult): string {
   if (seen.status === 'pass' || seen.status === 'skipped') return seen.status;
   return `${seen.status === 'fail' ? seen.severity : 'unknown'} ${seen.reason}`;

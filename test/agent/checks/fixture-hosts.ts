@@ -49,22 +49,22 @@ export const HOSTS: Readonly<
   'kubeadm-runc-in-disguise': {
     release: 'v2.4.2',
     not: {
-      'handler-runtime': 'fail explains HandlerRunsRunc',
+      'handler-runtime': 'fail error HandlerRunsRunc',
       shim: 'unknown CheckFailed',
       'runsc-config': 'skipped',
     },
   },
-  'kubeadm-shim-is-runc': { release: 'v2.4.2', not: { 'handler-runtime': 'fail explains HandlerRunsRunc' } },
+  'kubeadm-shim-is-runc': { release: 'v2.4.2', not: { 'handler-runtime': 'fail error HandlerRunsRunc' } },
   'kubeadm-binary-name-runc': {
     release: 'v2.4.2',
     not: {
-      'handler-runtime': 'fail explains HandlerRunsRunc',
+      'handler-runtime': 'fail error HandlerRunsRunc',
       'runsc-release': 'unknown ReleaseUnknown',
       sidecars: 'unknown ReleaseUnknown',
     },
   },
   'kubeadm-weakened': { release: 'v2.4.2', not: {} },
-  'kubeadm-sidecar-missing': { release: 'v2.4.2', not: { sidecars: 'fail advises SidecarMissing' } },
+  'kubeadm-sidecar-missing': { release: 'v2.4.2', not: { sidecars: 'fail warning SidecarMissing' } },
   'debian-shim-missing': { release: '1.7.24~ds1', not: { shim: 'unknown CheckFailed' } },
   'debian-drop-in-replaces-section': {
     release: '1.7.24',
@@ -93,7 +93,7 @@ export const HOSTS: Readonly<
   },
   'debian-bare-bool': {
     release: '1.7.24',
-    not: { 'runsc-config': 'fail explains RunscConfigInvalid' },
+    not: { 'runsc-config': 'fail error RunscConfigInvalid' },
   },
   'debian-v3-on-1.7': {
     release: '1.7.24',
@@ -102,8 +102,8 @@ export const HOSTS: Readonly<
   'debian-old-kernel': {
     release: '1.7.24',
     not: {
-      kernel: 'fail explains KernelUnsupported',
-      'user-namespaces': 'fail explains UserNamespacesDisabled',
+      kernel: 'fail error KernelUnsupported',
+      'user-namespaces': 'fail error UserNamespacesDisabled',
     },
   },
   'cos-gvisor': { release: '1.7.29', handler: 'gvisor', not: {} },
@@ -113,7 +113,7 @@ export const HOSTS: Readonly<
   'bottlerocket-no-userns': {
     release: '2.1.4+bottlerocket',
     not: {
-      'user-namespaces': 'fail explains UserNamespacesDisabled',
+      'user-namespaces': 'fail error UserNamespacesDisabled',
       shim: 'unknown CheckFailed',
       runsc: 'unknown CheckFailed',
       'runsc-release': 'skipped',
@@ -132,7 +132,7 @@ function notLoaded(reason: string): Readonly<Record<string, string>> {
   const nothing = Object.fromEntries(ids.map((id) => [id, 'skipped']));
   return {
     ...nothing,
-    'handler-configured': `fail explains ${reason}`,
-    'handler-loaded': 'fail explains HandlerNotLoaded',
+    'handler-configured': `fail error ${reason}`,
+    'handler-loaded': 'fail error HandlerNotLoaded',
   };
 }

@@ -36,14 +36,14 @@ describe('handler-configured', () => {
     });
     const cri = fakeCri(criStatus('v2.2.2'));
     const seen = await inspect(handlerConfigured, sourcesOf('', { host, cri }));
-    assert.equal(outcome(seen), 'advises HandlerInIgnoredTable');
+    assert.equal(outcome(seen), 'warning HandlerInIgnoredTable');
     assert.match(seen.message, /line 4 has no effect/);
   });
 
   it('names the handlers that there are instead, and where one goes', async () => {
     const sources = sourcesOf('gke-plain', { cri: fakeCri(criStatus('v2.0.7')), edit: 'GKE Sandbox' });
     const seen = await inspect(handlerConfigured, sources);
-    assert.equal(outcome(seen), 'explains HandlerNotConfigured');
+    assert.equal(outcome(seen), 'error HandlerNotConfigured');
     assert.match(seen.message, /there are "runc", "gvisor"/);
     assert.equal(seen.where, 'GKE Sandbox');
   });
@@ -56,7 +56,7 @@ describe('handler-configured', () => {
     });
     assert.equal(
       outcome(await inspect(handlerConfigured, sourcesOf('', { host }))),
-      'explains HandlerNotConfigured',
+      'error HandlerNotConfigured',
     );
     const big = await tempHost(t, { [root]: '#'.repeat(2 ** 21) });
     await assert.rejects(inspect(handlerConfigured, sourcesOf('', { host: big })), /larger than/);

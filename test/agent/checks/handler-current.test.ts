@@ -14,15 +14,15 @@ describe('handler-current', () => {
 
   it('warns of each setting that a restart would change', async () => {
     const seen = await look('kubeadm-ready', loadedRuntime({ options: { ...options, ConfigPath: '/old' } }));
-    assert.equal(outcome(seen), 'advises RestartPending');
+    assert.equal(outcome(seen), 'warning RestartPending');
     assert.match(seen.message, /ConfigPath is "\/old" and becomes "\/etc\/containerd\/runsc.toml"/);
   });
 
   it('warns when a restart would lose the handler, or everything', async () => {
-    assert.equal(outcome(await look('kubeadm-no-config')), 'advises RestartPending');
+    assert.equal(outcome(await look('kubeadm-no-config')), 'warning RestartPending');
     assert.equal(
       outcome(await look('debian-truncated', loadedRuntime(), '1.7.24')),
-      'advises ContainerdConfigInvalid',
+      'warning ContainerdConfigInvalid',
     );
   });
 

@@ -12,18 +12,18 @@ describe('handler-loaded', () => {
 
   it('says that a restart is missing when the handler is on disk only', async () => {
     const seen = await inspect(handlerLoaded, sourcesOf('kubeadm-ready'));
-    assert.equal(outcome(seen), 'explains RestartPending');
+    assert.equal(outcome(seen), 'error RestartPending');
     assert.equal(seen.evidence?.[0]?.file, '/etc/containerd/conf.d/runsc.toml');
   });
 
   it('says that it is not loaded when it is nowhere, or when the disk cannot be read', async (t) => {
     assert.equal(
       outcome(await inspect(handlerLoaded, sourcesOf('kubeadm-no-config'))),
-      'explains HandlerNotLoaded',
+      'error HandlerNotLoaded',
     );
     const host = await tempHost(t, { '/etc/containerd/config.toml': '#'.repeat(2 ** 21) });
     const seen = await inspect(handlerLoaded, sourcesOf('', { host }));
-    assert.equal(outcome(seen), 'explains HandlerNotLoaded');
+    assert.equal(outcome(seen), 'error HandlerNotLoaded');
     assert.match(seen.evidence?.at(-1)?.value ?? '', /larger than/);
   });
 

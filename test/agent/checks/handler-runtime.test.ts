@@ -27,27 +27,27 @@ describe('judgeRuntime', () => {
       facts({ runtimeType: 'x.y', runtimePath: '/opt/containerd-shim-runsc-v1' }),
       'pass',
     ],
-    ["runc's type", facts({ runtimeType: RUNC }), 'explains HandlerRunsRunc'],
-    ["runc's old type", facts({ runtimeType: 'io.containerd.runtime.v1.linux' }), 'explains HandlerRunsRunc'],
+    ["runc's type", facts({ runtimeType: RUNC }), 'error HandlerRunsRunc'],
+    ["runc's old type", facts({ runtimeType: 'io.containerd.runtime.v1.linux' }), 'error HandlerRunsRunc'],
     [
       "runc's type with a misspelt option",
       facts({ runtimeType: RUNC, options: { BinarName: '/usr/bin/runsc' } }),
-      'explains HandlerRunsRunc',
+      'error HandlerRunsRunc',
     ],
     [
       "runc's type with runc as BinaryName",
       facts({ runtimeType: RUNC, options: { BinaryName: '/usr/bin/crun' } }),
-      'explains HandlerRunsRunc',
+      'error HandlerRunsRunc',
     ],
     [
       "runc's type with runsc as BinaryName",
       facts({ runtimeType: RUNC, options: { BinaryName: '/usr/bin/runsc' } }),
-      'advises HandlerUsesRuncShim',
+      'warning HandlerUsesRuncShim',
     ],
     [
       "a runtime_path to runc's shim",
       facts({ runtimePath: '/x' }, { shim: '/usr/bin/containerd-shim-runc-v2' }),
-      'explains HandlerRunsRunc',
+      'error HandlerRunsRunc',
     ],
     [
       "runc's type with a runtime_path to gVisor's shim",
@@ -57,13 +57,13 @@ describe('judgeRuntime', () => {
     [
       "a shim that says it is runc's",
       facts({}, { info: { kind: 'ok', name: RUNC } }),
-      'explains HandlerRunsRunc',
+      'error HandlerRunsRunc',
     ],
-    ['a binary_name that leads to runc', facts({}, { binary: '/usr/sbin/runc' }), 'explains HandlerRunsRunc'],
+    ['a binary_name that leads to runc', facts({}, { binary: '/usr/sbin/runc' }), 'error HandlerRunsRunc'],
     [
       'another sandbox',
       facts({ runtimeType: 'io.containerd.kata.v2' }, { shim: '/k' }),
-      'advises HandlerNotGvisor',
+      'warning HandlerNotGvisor',
     ],
     [
       "another type whose shim says it is gVisor's",
@@ -83,13 +83,13 @@ describe('handler-runtime', () => {
   it('judges what is loaded, not what is on disk', async () => {
     const runsc = loadedRuntime({ runtimeType: RUNC });
     const sources = sourcesOf('kubeadm-ready', { cri: fakeCri(criStatus('v2.4.2', { runsc })) });
-    assert.equal(outcome(await inspect(handlerRuntime, sources)), 'explains HandlerRunsRunc');
+    assert.equal(outcome(await inspect(handlerRuntime, sources)), 'error HandlerRunsRunc');
   });
 
   it('judges the disk when containerd does not answer', async () => {
     const sources = sourcesOf('kubeadm-runc-in-disguise', { cri: fakeCri(undefined) });
     const seen = await inspect(handlerRuntime, sources);
-    assert.equal(outcome(seen), 'explains HandlerRunsRunc');
+    assert.equal(outcome(seen), 'error HandlerRunsRunc');
     assert.deepEqual(seen.evidence?.[0]?.file, '/etc/containerd/config.toml');
   });
 
@@ -98,6 +98,6 @@ describe('handler-runtime', () => {
       handler: 'test-handler',
       cri: fakeCri(criStatus('v2.1.5')),
     });
-    assert.equal(outcome(await inspect(handlerRuntime, sources)), 'explains HandlerRunsRunc');
+    assert.equal(outcome(await inspect(handlerRuntime, sources)), 'error HandlerRunsRunc');
   });
 });

@@ -27,7 +27,7 @@ describe('isolation', () => {
 
   it('refuses a flag that a wrapper gave, while the file says nothing', async (t) => {
     const seen = await lookAt(t, ['--network=host'], '[runsc_config]\nplatform = "systrap"\n');
-    assert.equal(outcome(seen), 'decides IsolationWeakened');
+    assert.equal(outcome(seen), 'blocker IsolationWeakened');
     assert.deepEqual(
       seen.evidence?.map(({ file, value }) => [file, value.split(':')[0]]),
       [[undefined, 'network = "host"']],
@@ -42,7 +42,7 @@ describe('isolation', () => {
   it('names every weak flag with its file and line, and decides by the worst', async (t) => {
     const toml = '[runsc_config]\nnet-raw = "true"\nnetwork = "host"\n';
     const seen = await lookAt(t, ['--net-raw', '--network=host'], toml);
-    assert.equal(outcome(seen), 'decides IsolationWeakened');
+    assert.equal(outcome(seen), 'blocker IsolationWeakened');
     assert.match(seen.message, /^Flags of runsc weaken the sandbox \(network=host, net-raw=true\): /);
     assert.deepEqual(
       seen.evidence?.map(({ file, line, value }) => [file, line, value.split(':')[0]]),
@@ -55,11 +55,11 @@ describe('isolation', () => {
 
   it('only warns of lesser flags, also where the file has a fault or cannot be read', async (t) => {
     const faulty = await lookAt(t, ['--platform=ptrace'], '[runsc_config]\nnetwork = "ho');
-    assert.equal(outcome(faulty), 'advises IsolationWeakened');
+    assert.equal(outcome(faulty), 'warning IsolationWeakened');
     const witness = witnessOf({ flags: { platform: 'ptrace' } });
     const host = await tempHost(t, { '/r.toml/is-a-folder': '' });
     const seen = await inspect(isolation, sourcesOf('', { host, cri }), witness);
-    assert.equal(outcome(seen), 'advises IsolationWeakened');
+    assert.equal(outcome(seen), 'warning IsolationWeakened');
   });
 
   const PATTERN = 'dev.gvisor.*';
@@ -67,8 +67,8 @@ describe('isolation', () => {
     fakeCri(criStatus('v2.4.2', { runsc: loadedRuntime({ podAnnotations }) }));
 
   for (const [forbidFlagOverride, expected] of [
-    [false, 'advises AnnotationsPassFlags'],
-    [true, 'decides AnnotationsPassFlags'],
+    [false, 'warning AnnotationsPassFlags'],
+    [true, 'blocker AnnotationsPassFlags'],
   ] as const) {
     it(`${expected} where the handler passes annotations on, FORBID_FLAG_OVERRIDE ${forbidFlagOverride}`, async () => {
       const sources = sourcesOf('', { cri: openCri([PATTERN]), forbidFlagOverride });
@@ -85,10 +85,10 @@ describe('isolation', () => {
   });
 
   for (const [flags, forbidFlagOverride, expected] of [
-    [{ network: 'host' }, false, 'decides IsolationWeakened'],
-    [{ network: 'host' }, true, 'decides IsolationWeakened'],
-    [{ 'net-raw': 'true' }, false, 'advises IsolationWeakened'],
-    [{ 'net-raw': 'true' }, true, 'decides AnnotationsPassFlags'],
+    [{ network: 'host' }, false, 'blocker IsolationWeakened'],
+    [{ network: 'host' }, true, 'blocker IsolationWeakened'],
+    [{ 'net-raw': 'true' }, false, 'warning IsolationWeakened'],
+    [{ 'net-raw': 'true' }, true, 'blocker AnnotationsPassFlags'],
   ] as const) {
     it(`names a weak flag and the handler's patterns together: ${Object.keys(flags)}, ${expected}`, async () => {
       const sources = sourcesOf('', { cri: openCri([PATTERN]), forbidFlagOverride });
@@ -111,14 +111,14 @@ describe('isolation', () => {
 
   it('says of a flag that it does not know that it may weaken the sandbox', async (t) => {
     const seen = await lookAt(t, ['--next-year=1']);
-    assert.equal(outcome(seen), 'advises IsolationWeakened');
+    assert.equal(outcome(seen), 'warning IsolationWeakened');
     assert.match(seen.message, /^Flags of runsc may weaken the sandbox \(next-year=1\)/);
   });
 
   for (const seccomp of [0, 1, Number.NaN]) {
     it(`refuses a sandbox whose status says Seccomp ${seccomp}`, async (t) => {
       const seen = await lookAt(t, ['--platform=systrap'], '', { seccomp });
-      assert.equal(outcome(seen), 'decides IsolationWeakened');
+      assert.equal(outcome(seen), 'blocker IsolationWeakened');
       assert.deepEqual(seen.evidence, [{ value: `process 189 "runsc-sandbox": Seccomp ${seccomp}` }]);
     });
   }

@@ -9,11 +9,11 @@ describe('kernel', () => {
     ['6.1.0-28-amd64', 'x64', 'pass'],
     ['5.6.0', 'arm64', 'pass'],
     ['5.10-rc1', 'x64', 'pass'],
-    ['5.5.19', 'x64', 'advises KernelUnsupported'],
-    ['4.14.77', 'x64', 'advises KernelUnsupported'],
-    ['4.14.76', 'x64', 'explains KernelUnsupported'],
-    ['3.10.0-1160.el7.x86_64', 'x64', 'explains KernelUnsupported'],
-    ['6.1.0', 'riscv64', 'explains KernelUnsupported'],
+    ['5.5.19', 'x64', 'warning KernelUnsupported'],
+    ['4.14.77', 'x64', 'warning KernelUnsupported'],
+    ['4.14.76', 'x64', 'error KernelUnsupported'],
+    ['3.10.0-1160.el7.x86_64', 'x64', 'error KernelUnsupported'],
+    ['6.1.0', 'riscv64', 'error KernelUnsupported'],
   ];
   for (const [release, arch, expected] of KERNELS) {
     it(`says ${expected} of ${release} on ${arch}`, () =>

@@ -22,7 +22,7 @@ describe('limits', () => {
 
   it('warns of one that escaped, and says what to write with the systemd driver', async () => {
     const seen = await lookAt({ cgroupParent: SLICE, cgroups: [ESCAPED] });
-    assert.equal(outcome(seen), 'advises LimitsNotEnforced');
+    assert.equal(outcome(seen), 'warning LimitsNotEnforced');
     assert.equal(
       seen.message,
       `CPU and memory limits of pods are not enforced: the sandbox should be in ${SLICE} and is in ${ESCAPED}; the kubelet uses the systemd driver, so write systemd-cgroup = "true" into [runsc_config]`,
@@ -32,13 +32,13 @@ describe('limits', () => {
   it('refuses it where limits are required', async () => {
     assert.equal(
       outcome(await lookAt({ cgroupParent: SLICE, cgroups: [ESCAPED] }, true)),
-      'decides LimitsNotEnforced',
+      'blocker LimitsNotEnforced',
     );
   });
 
   it('says so where runsc is told to ignore cgroups', async () => {
     const seen = await lookAt({ cgroups: ['/system.slice'], flags: { 'ignore-cgroups': 'true' } });
-    assert.equal(outcome(seen), 'advises LimitsNotEnforced');
+    assert.equal(outcome(seen), 'warning LimitsNotEnforced');
     assert.match(seen.message, /; runsc is told to ignore cgroups$/);
   });
 
@@ -51,8 +51,8 @@ describe('limits', () => {
 
   it('wants both controllers in place', async () => {
     const seen = await lookAt({ cgroups: ['/kubepods/gvisor_ready/1f', '/1f'] });
-    assert.equal(outcome(seen), 'advises LimitsNotEnforced');
-    assert.equal(outcome(await lookAt({ cgroups: [] })), 'advises LimitsNotEnforced');
+    assert.equal(outcome(seen), 'warning LimitsNotEnforced');
+    assert.equal(outcome(await lookAt({ cgroups: [] })), 'warning LimitsNotEnforced');
   });
 
   it('has nothing to judge without a sandbox, or without a pod to learn from', async () => {

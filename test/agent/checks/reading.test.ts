@@ -17,7 +17,7 @@ describe('Reading', () => {
     assert.equal(await reading.runsc(), '/opt/gvisor/20250203.0/runsc');
   });
 
-  it('prefers the usual folders, since an upgrade leaves the folder of that shim behind', async (t) => {
+  it('prefers the usual directories, since an upgrade leaves the folder of that shim behind', async (t) => {
     const host = await tempHost(t, {
       '/opt/gvisor/20250203.0/runsc': PROGRAM,
       '/usr/local/bin/runsc': PROGRAM,

@@ -39,8 +39,8 @@ describe('judgeRelease', () => {
     ['release-20260223.0', undefined, 'pass'],
     ['0.0~20240729.0', undefined, 'pass'],
     ['release-20240325.0', undefined, 'pass'],
-    ['release-20240318.0', undefined, 'advises RunscTooOld'],
-    ['release-20260223.0', '20260301.0', 'decides RunscTooOld'],
+    ['release-20240318.0', undefined, 'warning RunscTooOld'],
+    ['release-20260223.0', '20260301.0', 'blocker RunscTooOld'],
     ['release-20260301.0', 'release-20260301.0', 'pass'],
     ['release-20260301.0', 'latest', 'unknown ReleaseUnknown'],
     ['', undefined, 'unknown ReleaseUnknown'],
@@ -109,7 +109,7 @@ describe('runsc-release', () => {
 
   it('looks at runsc itself before there is a proof', async (t) => {
     const old = await nodeWith(t, { [RUNSC]: fakeRunsc('release-20240101.0') }, undefined, '20240325.0');
-    assert.equal(outcome(await inspect(runscRelease, ...old)), 'decides RunscTooOld');
+    assert.equal(outcome(await inspect(runscRelease, ...old)), 'blocker RunscTooOld');
   });
 
   it('is unknown without runsc: nothing to judge, unless a sandbox runs', async (t) => {

@@ -14,9 +14,9 @@ describe('runsc', () => {
   for (const [mode, expected] of [
     [0o755, 'pass'],
     [0o555, 'pass'],
-    [0o750, 'explains RunscNotExecutable'],
-    [0o711, 'explains RunscNotExecutable'],
-    [0o644, 'explains RunscNotExecutable'],
+    [0o750, 'error RunscNotExecutable'],
+    [0o711, 'error RunscNotExecutable'],
+    [0o644, 'error RunscNotExecutable'],
   ] as const) {
     it(`says ${expected} of mode ${mode.toString(8)}`, async (t) => {
       const host = await tempHost(t, { '/usr/bin/runsc': { program: '#!/bin/sh\n' } });
@@ -29,7 +29,7 @@ describe('runsc', () => {
     const files = { '/usr/bin/runsc': { program: '#!/bin/sh\n' }, '/opt/r': { program: '#!/bin/sh\n' } };
     for (const [name, expected] of [
       ['/opt/r', 'pass'],
-      ['/opt/gone', 'explains RunscNotFound'],
+      ['/opt/gone', 'error RunscNotFound'],
       ['gone', 'unknown CheckFailed'],
       ['runsc', 'pass'],
     ] as const) {
@@ -43,7 +43,7 @@ describe('runsc', () => {
     assert.equal(outcome(seen), 'unknown CheckFailed');
     assert.equal(
       seen.message,
-      '"runsc" is in none of the usual folders, and containerd\'s PATH is not known',
+      '"runsc" is in none of the usual directories, and containerd\'s PATH is not known',
     );
   });
 
@@ -70,7 +70,7 @@ describe('runsc', () => {
     other.writeUInt16LE(22, 18);
     for (const program of ['<html>404</html>', '', other.toString('latin1')]) {
       const host = await tempHost(t, { '/usr/bin/runsc': { program } });
-      assert.equal(outcome(await inspect(runsc, sourcesOf('', { host }))), 'explains RunscNotExecutable');
+      assert.equal(outcome(await inspect(runsc, sourcesOf('', { host }))), 'error RunscNotExecutable');
     }
   });
 });

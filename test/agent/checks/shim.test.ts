@@ -2,54 +2,54 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { judgeShim, shim } from '../../../agent/checks/shim.ts';
 import type { ShimInfo } from '../../../agent/containerd/client.ts';
-import { fail, pass } from '../../../agent/finding.ts';
+import { error, pass } from '../../../agent/finding.ts';
 import { LateError } from '../../../agent/host/semaphore.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
 
 const present = pass('there');
-const absent = fail('ShimNotFound', 'not there');
-const error = (message: string): ShimInfo => ({ kind: 'error', message });
+const absent = error('ShimNotFound', 'not there');
+const refusal = (message: string): ShimInfo => ({ kind: 'error', message });
 
 describe('judgeShim', () => {
   const ANSWERS: readonly (readonly [string, ShimInfo, typeof present, string])[] = [
     ['containerd executed it', { kind: 'ok', name: 'io.containerd.runsc.v1' }, absent, 'pass'],
     ['containerd 1.x, on disk', { kind: 'unsupported' }, present, 'pass'],
-    ['containerd 1.x, not on disk', { kind: 'unsupported' }, absent, 'explains ShimNotFound'],
+    ['containerd 1.x, not on disk', { kind: 'unsupported' }, absent, 'error ShimNotFound'],
     [
       'not found by containerd',
-      error('runtime "x" binary not installed "y": file does not exist'),
+      refusal('runtime "x" binary not installed "y": file does not exist'),
       present,
-      'explains ShimNotFound',
+      'error ShimNotFound',
     ],
     [
       'a path that is gone',
-      error('fork/exec /usr/local/bin/x: no such file or directory'),
+      refusal('fork/exec /usr/local/bin/x: no such file or directory'),
       absent,
-      'explains ShimNotFound',
+      'error ShimNotFound',
     ],
     [
       'a custom path that is gone',
-      error('invalid custom binary path: stat /x: no such file'),
+      refusal('invalid custom binary path: stat /x: no such file'),
       absent,
-      'explains ShimNotFound',
+      'error ShimNotFound',
     ],
-    ['no execute bit', error('fork/exec /x: permission denied'), present, 'explains ShimNotExecutable'],
-    ['another architecture', error('fork/exec /x: exec format error'), present, 'explains ShimNotExecutable'],
+    ['no execute bit', refusal('fork/exec /x: permission denied'), present, 'error ShimNotExecutable'],
+    ['another architecture', refusal('fork/exec /x: exec format error'), present, 'error ShimNotExecutable'],
     [
       'too old for -info',
-      error('exit status 2 (stderr: "flag provided but not defined: -info")'),
+      refusal('exit status 2 (stderr: "flag provided but not defined: -info")'),
       present,
       'pass',
     ],
     [
       'a skew of releases',
-      error('build label "a" does not match the expected release "b"'),
+      refusal('build label "a" does not match the expected release "b"'),
       present,
-      'explains ReleaseSkew',
+      'error ReleaseSkew',
     ],
-    ['an error that says nothing', error('exit status 1'), present, 'unknown CheckFailed'],
-    ['an error that the disk explains', error('exit status 1'), absent, 'explains ShimNotFound'],
+    ['an error that says nothing', refusal('exit status 1'), present, 'unknown CheckFailed'],
+    ['an error that the disk explains', refusal('exit status 1'), absent, 'error ShimNotFound'],
   ];
   for (const [name, answer, onDisk, expected] of ANSWERS) {
     it(`says ${expected} of ${name}`, () => assert.equal(outcome(judgeShim('x', answer, onDisk)), expected));
@@ -66,11 +66,11 @@ describe('shim', () => {
   } as const;
   const PATHS: readonly (readonly [string, string])[] = [
     ['/usr/local/bin/x', 'pass'],
-    ['/bin/plain', 'explains ShimNotExecutable'],
-    ['/bin/empty', 'explains ShimNotExecutable'],
-    ['/bin/page', 'explains ShimNotExecutable'],
-    ['/bin/d', 'explains ShimNotExecutable'],
-    ['/bin/gone', 'explains ShimNotFound'],
+    ['/bin/plain', 'error ShimNotExecutable'],
+    ['/bin/empty', 'error ShimNotExecutable'],
+    ['/bin/page', 'error ShimNotExecutable'],
+    ['/bin/d', 'error ShimNotExecutable'],
+    ['/bin/gone', 'error ShimNotFound'],
   ];
   for (const [runtimePath, expected] of PATHS) {
     it(`says ${expected} of the runtime_path ${runtimePath}`, async (t) => {
@@ -85,7 +85,7 @@ describe('shim', () => {
     assert.equal(outcome(seen), 'unknown CheckFailed');
     assert.equal(
       seen.message,
-      '"containerd-shim-runsc-v1" is in none of the usual folders, and containerd\'s PATH is not known',
+      '"containerd-shim-runsc-v1" is in none of the usual directories, and containerd\'s PATH is not known',
     );
     assert.match(seen.evidence?.[0]?.value ?? '', /^looked in \/usr\/local\/sbin \/usr\/local\/bin /);
   });
@@ -96,7 +96,7 @@ describe('shim', () => {
       '/usr/local/bin/containerd-shim-runsc-v1': 'no program',
     });
     const sources = sourcesOf('', { host });
-    assert.equal(outcome(await inspect(shim, sources)), 'explains ShimNotExecutable');
+    assert.equal(outcome(await inspect(shim, sources)), 'error ShimNotExecutable');
     const seen = await inspect(shim, { ...sources, shim: '/opt/odd/containerd-shim-runsc-v1' });
     assert.equal(seen.message, 'The shim is "/opt/odd/containerd-shim-runsc-v1"');
   });
@@ -114,7 +114,7 @@ describe('shim', () => {
     for (const runtimeType of ['runsc', 'a/b.c', '']) {
       const cri = fakeCri(criStatus('1.7.24', { runsc: loadedRuntime({ runtimeType }) }));
       const seen = await inspect(shim, sourcesOf('debian-ready', { cri }));
-      assert.equal(outcome(seen), 'explains ShimNotFound', runtimeType);
+      assert.equal(outcome(seen), 'error ShimNotFound', runtimeType);
     }
   });
 });

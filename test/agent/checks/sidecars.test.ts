@@ -11,14 +11,14 @@ const ALL = ['checkpointgofer', 'gvisor-sentry-prewarmer', 'gvisor_sentry', 'run
 describe('judgeSidecars', () => {
   const RELEASES: readonly (readonly [string, readonly string[] | undefined, boolean, string])[] = [
     ['release-20260914.0', ALL, false, 'pass'],
-    ['release-20260914.0', undefined, false, 'explains SidecarMissing'],
-    ['release-20260914.0', ['checkpointgofer'], false, 'explains SidecarMissing'],
-    ['release-20260831.0', undefined, false, 'explains SidecarMissing'],
-    ['release-20260831.0', undefined, true, 'advises SidecarMissing'],
-    ['release-20260817.0', undefined, false, 'advises SidecarMissing'],
+    ['release-20260914.0', undefined, false, 'error SidecarMissing'],
+    ['release-20260914.0', ['checkpointgofer'], false, 'error SidecarMissing'],
+    ['release-20260831.0', undefined, false, 'error SidecarMissing'],
+    ['release-20260831.0', undefined, true, 'warning SidecarMissing'],
+    ['release-20260817.0', undefined, false, 'warning SidecarMissing'],
     ['release-20260727.0', undefined, false, 'pass'],
     ['release-20260223.0', undefined, false, 'pass'],
-    ['release-20260223.0', ALL, false, 'advises ReleaseSkew'],
+    ['release-20260223.0', ALL, false, 'warning ReleaseSkew'],
     ['VERSION_MISSING', undefined, false, 'unknown ReleaseUnknown'],
     ['VERSION_MISSING', ALL, false, 'pass'],
   ];
@@ -47,8 +47,8 @@ describe('sidecars', () => {
     const options = { ConfigPath: '/r.toml' };
     const cri = fakeCri(criStatus('v2.4.2', { runsc: loadedRuntime({ options }) }));
     for (const [policy, expected] of [
-      ['STRICT', 'explains SidecarMissing'],
-      ['LEGACY_FALLBACK', 'advises SidecarMissing'],
+      ['STRICT', 'error SidecarMissing'],
+      ['LEGACY_FALLBACK', 'warning SidecarMissing'],
     ] as const) {
       const host = await tempHost(t, {
         '/usr/bin/runsc': fakeRunsc('release-20260914.0'),

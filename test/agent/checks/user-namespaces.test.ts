@@ -8,10 +8,10 @@ const FILE = '/proc/sys/user/max_user_namespaces';
 
 describe('user-namespaces', () => {
   const VALUES: readonly (readonly [string, string])[] = [
-    ['0\n', 'explains UserNamespacesDisabled'],
-    ['1\n', 'explains UserNamespacesDisabled'],
-    ['2\n', 'advises UserNamespacesDisabled'],
-    ['255\n', 'advises UserNamespacesDisabled'],
+    ['0\n', 'error UserNamespacesDisabled'],
+    ['1\n', 'error UserNamespacesDisabled'],
+    ['2\n', 'warning UserNamespacesDisabled'],
+    ['255\n', 'warning UserNamespacesDisabled'],
     ['256\n', 'pass'],
     ['11255\n', 'pass'],
   ];
@@ -25,7 +25,7 @@ describe('user-namespaces', () => {
   it('tells a kernel without them from a /proc that is not there', async (t) => {
     const host = await tempHost(t, { '/proc/sys/kernel/osrelease': '6.1.0' });
     const seen = await inspect(userNamespaces, sourcesOf('', { host }));
-    assert.equal(outcome(seen), 'explains UserNamespacesDisabled');
+    assert.equal(outcome(seen), 'error UserNamespacesDisabled');
     const empty = sourcesOf('', { host: await tempHost(t) });
     await assert.rejects(inspect(userNamespaces, empty), /\/proc\/sys is not there/);
   });

@@ -108,7 +108,7 @@ describe('resolveConfig', () => {
     fc.assert(
       fc.property(fc.array(text, { minLength: 1, maxLength: 4 }), rules, (texts, chosen) => {
         const files = texts.map((content, index) => parseContainerdFile(content, `/${index}`));
-        const config = resolveConfig(files, { rules: chosen });
+        const config = resolveConfig(files, chosen);
         for (const [name, runtime] of config.runtimes) {
           if (name === 'runc' && runtime.file === undefined) continue;
           assert.ok(
@@ -139,7 +139,7 @@ describe('resolveConfig', () => {
         rules,
         (content, chosen) => {
           try {
-            resolveConfig([parseContainerdFile(content, '/x')], { rules: chosen });
+            resolveConfig([parseContainerdFile(content, '/x')], chosen);
           } catch (error) {
             assert.ok(error instanceof TomlFault, String(error));
           }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { CAUSES, runChecks } from '../../../agent/checks/checks.ts';
-import { type Finding, fail, pass, unknown } from '../../../agent/finding.ts';
+import { error, type Finding, pass, unknown } from '../../../agent/finding.ts';
 import { hasTraces, Metrics } from '../../../agent/http/metrics.ts';
 import { criStatus, fakeCri, readingOf, sourcesOf } from '../checks/fake-node.ts';
 import { finding, READY, reportOf } from '../reports.ts';
@@ -15,8 +15,8 @@ function lookAt(host: string, answers = true): Promise<readonly Finding[]> {
 }
 
 const CONFIGURED = finding(pass(''), 'handler-configured');
-const NOT_CONFIGURED = finding(fail('HandlerNotConfigured', ''), 'handler-configured');
-const NOT_LOADED = finding(fail('HandlerNotLoaded', ''), 'handler-loaded');
+const NOT_CONFIGURED = finding(error('HandlerNotConfigured', ''), 'handler-configured');
+const NOT_LOADED = finding(error('HandlerNotLoaded', ''), 'handler-loaded');
 const SILENT = finding(unknown('ContainerdUnreachable', ''), 'handler-loaded');
 const NO_PROGRAMS = [
   finding(unknown('CheckFailed', ''), 'shim'),
@@ -46,17 +46,17 @@ describe('hasTraces', () => {
     ['nothing on disk, and a containerd that does not answer', [NOT_CONFIGURED, SILENT], undefined],
     [
       'a handler where containerd does not read it',
-      [finding(fail('HandlerInIgnoredTable', ''), 'handler-configured'), NOT_LOADED],
+      [finding(error('HandlerInIgnoredTable', ''), 'handler-configured'), NOT_LOADED],
       true,
     ],
     [
       'a shim that is no program',
-      [NOT_CONFIGURED, NOT_LOADED, finding(fail('ShimNotExecutable', ''), 'shim')],
+      [NOT_CONFIGURED, NOT_LOADED, finding(error('ShimNotExecutable', ''), 'shim')],
       true,
     ],
     [
       'a shim that containerd does not find',
-      [NOT_CONFIGURED, NOT_LOADED, finding(fail('ShimNotFound', ''), 'shim')],
+      [NOT_CONFIGURED, NOT_LOADED, finding(error('ShimNotFound', ''), 'shim')],
       false,
     ],
   ];

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { Metrics } from '../../../agent/http/metrics.ts';
 import { REASONS } from '../../../agent/reasons.ts';
 import type { Report } from '../../../agent/report.ts';
-import { decides, finding, PASSED, PROVEN, reportOf, unproven, verdictOf } from '../reports.ts';
+import { blockerFinding, finding, PASSED, PROVEN, reportOf, unproven, verdictOf } from '../reports.ts';
 import { named } from '../text/samples.ts';
 
 /** Those that are not 0. */
@@ -12,7 +12,7 @@ const counted = (lines: readonly string[]) => lines.filter((line) => !line.endsW
 const BROKEN = reportOf({
   verdict: verdictOf('False', 'ShimNotFound'),
   proof: unproven('failed', 'ShimNotFound'),
-  findings: [finding(decides('IsolationWeakened'), 'isolation')],
+  findings: [finding(blockerFinding('IsolationWeakened'), 'isolation')],
 });
 
 describe('Metrics', () => {

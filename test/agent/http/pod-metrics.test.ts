@@ -49,11 +49,11 @@ describe('PodMetrics', () => {
 
   it('counts weakened pods, and those with a way out as outside gVisor where it is required', async () => {
     const { pods, metrics } = fresh();
-    const weak = (severity: 'decides' | 'advises', namespace: string) => {
+    const weak = (severity: 'blocker' | 'warning', namespace: string) => {
       const how = { flag: 'a', value: 'b', severity, why: 'c' };
       return { ...POD, sandboxed: true, namespace, weak: [how] };
     };
-    const weakened = [weak('decides', 'eval'), weak('advises', 'eval'), weak('decides', 'other')];
+    const weakened = [weak('blocker', 'eval'), weak('warning', 'eval'), weak('blocker', 'other')];
     pods.publish({ pods: weakened, unsandboxed: [], weakened, atMs: 0 }, new Set(['eval']));
     assert.deepEqual(await named(metrics, 'gvisor_weakened_pods'), ['gvisor_weakened_pods 3']);
     const outside = await named(metrics, 'gvisor_unsandboxed_pods');

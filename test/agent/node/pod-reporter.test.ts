@@ -43,7 +43,7 @@ describe('PodReporter', () => {
     const told: KubeEvent[] = [];
     const { log, lines } = logOf();
     const reporter = new PodReporter(log, { send: (event) => told.push(event) });
-    const weak = [{ flag: 'host-uds', value: 'all', severity: 'decides', why: 'way out' }] as const;
+    const weak = [{ flag: 'host-uds', value: 'all', severity: 'blocker', why: 'way out' }] as const;
     const weakened = { ...pod('a'), handler: 'runsc', sandboxed: true, weak };
     for (let round = 0; round < 2; round++) reporter.publish([], [weakened]);
     reporter.publish([pod('a')], [weakened]);

@@ -100,8 +100,8 @@ describe('PodReader', () => {
     assert.deepEqual(
       pod?.weak?.map(({ flag, value, severity }) => [flag, value, severity]),
       [
-        ['host-uds', 'all', 'decides'],
-        ['dev.gvisor.internal.tpuproxy', 'true', 'advises'],
+        ['host-uds', 'all', 'blocker'],
+        ['dev.gvisor.internal.tpuproxy', 'true', 'warning'],
       ],
     );
   });

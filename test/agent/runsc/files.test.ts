@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { LateError } from '../../../agent/host/semaphore.ts';
-import { FOLDERS, findProgram } from '../../../agent/runsc/program.ts';
+import { findProgram, PROGRAM_DIRECTORIES } from '../../../agent/runsc/program.ts';
 import { tempHost } from '../host/temp-host.ts';
 
 describe('findProgram', () => {
@@ -12,6 +12,6 @@ describe('findProgram', () => {
       if (path === '/usr/local/bin/runsc') throw new LateError('no answer within 5 s');
       return stat(path);
     });
-    await assert.rejects(findProgram(host, FOLDERS, 'runsc'), /no answer within 5 s/);
+    await assert.rejects(findProgram(host, PROGRAM_DIRECTORIES, 'runsc'), /no answer within 5 s/);
   });
 });

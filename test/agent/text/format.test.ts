@@ -43,10 +43,10 @@ describe('toneOf', () => {
   const table: readonly (readonly [finding: Finding, proven: boolean, tone: string])[] = [
     [{ ...base, status: 'pass' }, false, 'pass'],
     [{ ...base, status: 'unknown', reason: 'CheckFailed' }, true, 'unknown'],
-    [{ ...fault, severity: 'explains' }, false, 'fail'],
-    [{ ...fault, severity: 'explains' }, true, 'warning'],
-    [{ ...fault, severity: 'decides' }, true, 'fail'],
-    [{ ...fault, severity: 'advises' }, false, 'warning'],
+    [{ ...fault, severity: 'error' }, false, 'fail'],
+    [{ ...fault, severity: 'error' }, true, 'warning'],
+    [{ ...fault, severity: 'blocker' }, true, 'fail'],
+    [{ ...fault, severity: 'warning' }, false, 'warning'],
   ];
   for (const [finding, proven, tone] of table)
     it(`is ${tone} for ${'severity' in finding ? finding.severity : finding.status}, proven ${proven}`, () =>

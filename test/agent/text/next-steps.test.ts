@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { advise, fail, pass, skip, unknown } from '../../../agent/finding.ts';
+import { error, pass, skip, unknown, warning } from '../../../agent/finding.ts';
 import { nextSteps, sinceOf } from '../../../agent/text/next-steps.ts';
 import { finding, reportOf, unproven, verdictOf } from '../reports.ts';
 
@@ -14,7 +14,7 @@ describe('nextSteps', () => {
       findings: [
         finding(pass('Linux'), 'kernel'),
         finding(unknown('ContainerdUnreachable', 'connect ENOENT'), 'containerd'),
-        finding(fail('HandlerNotConfigured', 'no file'), 'handler-configured'),
+        finding(error('HandlerNotConfigured', 'no file'), 'handler-configured'),
         finding(skip('no handler'), 'handler-runtime'),
       ],
       proof: unproven('impossible', 'ContainerdUnreachable'),
@@ -26,8 +26,8 @@ describe('nextSteps', () => {
     const broken = reportOf({
       verdict: verdictOf('False', 'ShimNotFound'),
       findings: [
-        finding(advise('RestartPending', 'edited'), 'handler-current'),
-        finding(fail('ShimNotFound', 'no shim'), 'shim'),
+        finding(warning('RestartPending', 'edited'), 'handler-current'),
+        finding(error('ShimNotFound', 'no shim'), 'shim'),
         finding(unknown('CheckFailed', 'unreadable'), 'runsc'),
       ],
       proof: unproven('failed', 'ShimNotFound'),
@@ -36,7 +36,7 @@ describe('nextSteps', () => {
   });
 
   it('says where a handler goes on this node', () => {
-    const absent = { ...fail('HandlerNotConfigured', 'no file'), where: 'GKE Sandbox' };
+    const absent = { ...error('HandlerNotConfigured', 'no file'), where: 'GKE Sandbox' };
     const findings = [finding(absent, 'handler-configured')];
     const [step] = nextSteps(reportOf({ verdict: verdictOf('False', 'HandlerNotConfigured'), findings }));
     assert.match(step?.remedy ?? '', /restart containerd\. On this node: GKE Sandbox\.$/);

@@ -114,7 +114,7 @@ export const HOSTILE: Report = {
       check: EVIL,
       durationMs: 1,
       status: 'fail',
-      severity: 'explains',
+      severity: 'error',
       reason: 'CheckFailed',
       message: EVIL_WORD,
       evidence: [{ file: EVIL, line: 1, value: EVIL }, { value: EVIL_WORD }],

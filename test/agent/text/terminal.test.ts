@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { advise, fail, pass, skip, unknown } from '../../../agent/finding.ts';
+import { error, pass, skip, unknown, warning } from '../../../agent/finding.ts';
 import type { Status } from '../../../agent/report.ts';
 import { renderReport, TerminalPublisher } from '../../../agent/text/terminal.ts';
 import { finding, reportOf, unproven, verdictOf } from '../reports.ts';
@@ -56,13 +56,13 @@ What to do next
 
 const kernel = finding(pass('Linux 6.8.0 on x64'), 'kernel');
 const ready = reportOf({
-  findings: [kernel, finding(advise('RestartPending', 'edited since'), 'handler-current')],
+  findings: [kernel, finding(warning('RestartPending', 'edited since'), 'handler-current')],
 });
 const broken = reportOf({
   verdict: verdictOf('False', 'ShimNotFound'),
   findings: [
     kernel,
-    finding(fail('ShimNotFound', 'no shim in PATH'), 'shim'),
+    finding(error('ShimNotFound', 'no shim in PATH'), 'shim'),
     finding(skip('runsc is not there'), 'runsc-release'),
   ],
   proof: unproven('failed', 'ShimNotFound'),
@@ -116,7 +116,7 @@ describe('renderReport', () => {
   });
 
   it('lets nothing of the host command the terminal', () => {
-    const evil = finding(fail('ShimNotFound', 'gone\u001b[2J\u009b1m'), 'shim');
+    const evil = finding(error('ShimNotFound', 'gone\u001b[2J\u009b1m'), 'shim');
     const text = renderReport(reportOf({ findings: [evil] }), SCREEN);
     assert.doesNotMatch(text.replaceAll('\n', ''), /\p{Cc}/u);
   });
@@ -134,22 +134,22 @@ describe('renderReport', () => {
   });
 
   it('names the pods in a weakened sandbox, as a fault only where they have a way out', () => {
-    const weakened = (severity: 'decides' | 'advises') => {
+    const weakened = (severity: 'blocker' | 'warning') => {
       const weak = [{ flag: 'host-uds', value: 'all', severity, why: 'way out' }];
       const evidence = 'process 8 is "runsc-sandbox" with host-uds=all: way out';
       return { namespace: 'eval', name: 'a', uid: 'u', handler: 'runsc', sandboxed: true, weak, evidence };
     };
-    const withPods = (status: Status, severity: 'decides' | 'advises') =>
+    const withPods = (status: Status, severity: 'blocker' | 'warning') =>
       renderReport(
         { ...status, pods: status.pods && { ...status.pods, weakened: [weakened(severity)] } },
         SCREEN,
       );
     assert.match(
-      withPods(SAMPLES.proven, 'decides'),
+      withPods(SAMPLES.proven, 'blocker'),
       /\n {2}✗ 1 pod runs in a weakened sandbox\n {4}eval\/a: process 8 is "runsc-sandbox" with host-uds=all: way out\n/,
     );
-    assert.match(withPods(SAMPLES.proven, 'advises'), /\n {2}! 1 pod runs in a weakened sandbox\n/);
-    assert.match(withPods(SAMPLES.outside, 'decides'), /\n {4}1 pod runs in a weakened sandbox; 2 of 6 pods/);
+    assert.match(withPods(SAMPLES.proven, 'warning'), /\n {2}! 1 pod runs in a weakened sandbox\n/);
+    assert.match(withPods(SAMPLES.outside, 'blocker'), /\n {4}1 pod runs in a weakened sandbox; 2 of 6 pods/);
   });
 });
 

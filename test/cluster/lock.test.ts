@@ -1,0 +1,31 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { locked, tryLock } from '../../cluster/lock.ts';
+import { REPO } from '../../hack/paths.ts';
+import { run } from '../../hack/run.ts';
+
+const NAME = `lock-test-${process.pid}`;
+
+test('one process holds a lock, until it releases it or ends', async () => {
+  const inChild = async () => {
+    const script = `import { tryLock } from './cluster/lock.ts';
+      console.log((await tryLock('${NAME}')) !== undefined);`;
+    const args = ['--import', 'tsx', '--input-type=module', '-e', script];
+    return (await run(process.execPath, args, { cwd: REPO })).trim();
+  };
+  assert.equal(await inChild(), 'true');
+  const release = await tryLock(NAME);
+  assert.ok(release);
+  assert.equal(await inChild(), 'false');
+  release();
+  assert.equal(await inChild(), 'true');
+});
+
+test('a second command on a cluster is refused', async () => {
+  await locked(NAME, async () => {
+    await assert.rejects(
+      locked(NAME, async () => {}),
+      /Another command is working on the cluster/,
+    );
+  });
+});
