@@ -1,7 +1,7 @@
-/** An environment: names of settings and their values. */
+/** Environment variables. */
 export type Env = Readonly<Record<string, string | undefined>>;
 
-/** Reads settings from an environment, and collects every problem in it, one line each. */
+/** Reads settings from environment variables and collects all problems, one line each. */
 export class SettingsReader<Name extends string> {
   readonly problems: string[] = [];
   readonly #env: Env;
@@ -12,19 +12,19 @@ export class SettingsReader<Name extends string> {
     this.#settings = settings;
   }
 
-  /** What is set, without blanks around it; undefined where nothing is. */
+  /** The trimmed value; undefined if it is unset or blank. */
   text(name: Name): string | undefined {
     return this.#env[name]?.trim() || undefined;
   }
 
-  /** A value, or what holds without one; `wanted` says for people what the pattern asks for. */
-  matching(name: Name, pattern: RegExp, wanted: string, fallback = this.#settings[name].fallback): string {
+  /** The value or the default; `expected` describes the pattern in the problem text. */
+  matching(name: Name, pattern: RegExp, expected: string, fallback = this.#settings[name].fallback): string {
     const value = this.text(name) ?? fallback;
-    if (!pattern.test(value)) this.problems.push(`${name}="${value}" is not ${wanted}`);
+    if (!pattern.test(value)) this.problems.push(`${name}="${value}" is not ${expected}`);
     return value;
   }
 
-  /** A setting that is on or off. */
+  /** A boolean setting, `on` or `off`. */
   isOn(name: Name): boolean {
     return this.matching(name, /^(on|off)$/, 'on or off') === 'on';
   }
@@ -41,91 +41,92 @@ export class SettingsReader<Name extends string> {
     return ms ?? 0;
   }
 
-  /** A level of the log. */
+  /** A log level. */
   logLevel(name: Name): string {
     const levels = /^(trace|debug|info|warn|error|silent)$/;
     return this.matching(name, levels, 'trace, debug, info, warn, error or silent');
   }
 }
 
-/** Milliseconds of "500ms", "30s", "10m" or "1h"; undefined for anything else. */
+/** Parses "500ms", "30s", "10m" or "1h" to milliseconds; undefined for anything else. */
 export function parseDuration(text: string): number | undefined {
   const [, number, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text) ?? [];
   const factor = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[unit ?? ''];
   return number === undefined || factor === undefined ? undefined : Number(number) * factor;
 }
 
-/** The lines of --help on settings: the name in a column of that width, the meaning, and the default. */
+/** Settings as lines of --help: name (padded to `width`), meaning, default. */
 export function settingLines(settings: Readonly<Record<string, Setting>>, width: number): string {
   return Object.entries(settings)
     .map(([name, { fallback, meaning }]) => `  ${name.padEnd(width)} ${meaning} (${fallback})`)
     .join('\n');
 }
 
-/** One setting: its default (as written in the environment) and what it means, for docs/reference.md and --help. */
+/** A setting's default (as written in the environment) and description, for docs/reference.md and --help. */
 export type Setting = {
   readonly fallback: string;
   readonly meaning: string;
+  /** Minimum and maximum of a duration, in milliseconds. */
   readonly bounds?: readonly [number, number];
 };
 
-/** Every setting, read from the environment. Durations are a number with ms, s, m or h. */
+/** The agent's settings. Durations are a number with ms, s, m or h. */
 export const SETTINGS = {
-  NODE_NAME: { fallback: "the host's name", meaning: 'Name of the Node object that this agent speaks for.' },
+  NODE_NAME: { fallback: "the host's name", meaning: 'Name of the Node object that this agent reports on.' },
   POD_UID: {
     fallback: 'none',
     meaning:
-      "UID of the agent's own pod, from the downward API: only a containerd that runs this pod is the kubelet's. Required in a cluster.",
+      "UID of the agent's own pod, from the downward API: it identifies the containerd that the kubelet uses. Required in a cluster.",
   },
   HOST_ROOT: {
     fallback: '/',
-    meaning: "Where the host's root file system is visible; `/host` in the DaemonSet.",
+    meaning: "Mount point of the host's root file system; `/host` in the DaemonSet.",
   },
-  CRI_SOCKET: { fallback: 'by distribution', meaning: "containerd's socket, as a path of the host." },
+  CRI_SOCKET: { fallback: 'by distribution', meaning: "containerd's socket, as a host path." },
   CONTAINERD_CONFIG: {
     fallback: 'by distribution',
-    meaning: "containerd's configuration, as a path of the host.",
+    meaning: "containerd's configuration file, as a host path.",
   },
   HANDLER: { fallback: 'runsc', meaning: 'The CRI runtime handler to prove.' },
   PROOF_INTERVAL: {
     fallback: '10m',
-    meaning: 'Time between proofs when nothing changes, ±10 %.',
+    meaning: 'Interval between proofs when nothing changes, ±10 %.',
     bounds: [10_000, 86_400_000],
   },
   CONFIRM_DELAY: {
     fallback: '500ms',
-    meaning: 'Time between a failure and the look that confirms it.',
+    meaning: 'Minimum time between a failure and the evaluation that confirms it.',
     bounds: [0, 60_000],
   },
   UNKNOWN_GRACE: {
     fallback: '60s',
-    meaning: 'How long a node that cannot be judged keeps its label.',
+    meaning: 'How long a node keeps its label while it cannot be judged.',
     bounds: [0, 3_600_000],
   },
   MIN_RUNSC_RELEASE: {
     fallback: 'no floor',
-    meaning: 'Oldest gVisor release allowed, such as `20240325.0`.',
+    meaning: 'Minimum gVisor release, such as `20240325.0`.',
   },
   REQUIRE_LIMITS: {
     fallback: 'off',
     meaning:
-      "`on` makes a node not ready where sandboxes are outside the kubelet's cgroups, so that limits are not enforced.",
+      "`on` makes a node not ready if sandboxes are outside the kubelet's cgroups, so that limits are not enforced.",
   },
   FORBID_FLAG_OVERRIDE: {
     fallback: 'off',
     meaning:
-      '`on` makes a node not ready where `pod_annotations` of the handler lets pods set flags of runsc that weaken their sandbox.',
+      '`on` makes a node not ready if the `pod_annotations` of the handler let pods set runsc flags that weaken their sandbox.',
   },
   EXPECT_GVISOR: {
     fallback: 'off',
     meaning:
-      '`on` makes alerts expect gVisor on every node with an agent; `off` only where it was once proven, or where a part of it is installed.',
+      '`on` makes alerts expect gVisor on every node with an agent; `off` only on nodes where it was proven before or is partly installed.',
   },
-  LISTEN_ADDRESS: { fallback: ':9477', meaning: 'Address and port of the HTTP server; `off` for none.' },
+  LISTEN_ADDRESS: { fallback: ':9477', meaning: 'Address and port of the HTTP server; `off` disables it.' },
   LOG_LEVEL: { fallback: 'info', meaning: '`trace`, `debug`, `info`, `warn`, `error` or `silent`.' },
   PUBLISH: {
     fallback: '`node,events` in a cluster, nothing on one host',
-    meaning: 'Where verdicts go besides HTTP: `node`, `node,events`, or empty for nowhere.',
+    meaning: 'Where verdicts are published besides HTTP: `node`, `node,events`, or empty.',
   },
   TAINT: {
     fallback: 'off',
@@ -133,20 +134,20 @@ export const SETTINGS = {
   },
 } as const satisfies Record<string, Setting>;
 
-/** The settings, parsed. Durations are milliseconds. */
+/** The parsed settings; durations are milliseconds. */
 export type Config = Readonly<ReturnType<typeof parseConfig>['config']>;
 
-/** Where a verdict can be written in the API; events go with the Node's condition. */
+/** Values of PUBLISH. */
 const DESTINATIONS = ['node', 'events'] as const;
 
-/** Facts that the environment does not contain. */
+/** What the settings depend on besides environment variables. */
 export type Environment = {
   readonly hostname: string;
   /** Whether a service account is mounted. */
   readonly inCluster: boolean;
 };
 
-/** The settings of an environment, and every problem in it, one line each: with one the settings count for nothing. */
+/** Parses the settings. `problems` lists everything wrong, one line each; the config is usable only if it is empty. */
 export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
   const settings = new SettingsReader(env, SETTINGS);
   const { problems } = settings;
@@ -167,7 +168,7 @@ export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
     return known ?? [];
   });
   if (publish.includes('events') && !publish.includes('node'))
-    problems.push('PUBLISH="events" needs node as well: an event tells of a change of the Node\'s condition');
+    problems.push('PUBLISH="events" needs node as well: an event reports a change of the Node\'s condition');
   const { KUBERNETES_SERVICE_HOST: apiHost, KUBERNETES_SERVICE_PORT: apiPort = '443' } = env;
   const apiServer = inCluster && apiHost !== undefined ? { host: apiHost, port: apiPort } : undefined;
   if (publish.length > 0 && apiServer === undefined)
@@ -199,13 +200,13 @@ export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
     forbidFlagOverride: settings.isOn('FORBID_FLAG_OVERRIDE'),
     expectGvisor: settings.isOn('EXPECT_GVISOR'),
     taint: settings.isOn('TAINT'),
-    /** The API server of the cluster that the agent runs in. */
+    /** Address of the API server; absent outside a cluster. */
     apiServer,
     criSocket: optionalPath('CRI_SOCKET'),
     containerdConfig: optionalPath('CONTAINERD_CONFIG'),
     minRunscRelease,
     podUid,
-    /** Absent where it is off. */
+    /** Absent if it is off. */
     listen: listen === 'off' ? undefined : listen,
   };
   return { config, problems };

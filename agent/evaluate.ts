@@ -1,65 +1,129 @@
 import { posix } from 'node:path';
 import { CheckInputs, type Sources } from './checks/check.ts';
 import { CAUSES, EVIDENCE, runChecks } from './checks/checks.ts';
+import type { Config } from './config.ts';
+import type { CriClient } from './containerd/client.ts';
+import { type Distribution, rememberConfigPath } from './containerd/distribution.ts';
 import type { Facts, Finding } from './finding.ts';
 import type { Host } from './host/host.ts';
 import { readPressure } from './host/pressure.ts';
-import { inconclusive, type Outcome, type Unproven } from './proof/outcome.ts';
+import type { ProbeFlags } from './pods/pod.ts';
+import { inconclusive, type Outcome } from './proof/outcome.ts';
+import type { Prover } from './proof/prover.ts';
 import type { Reason } from './reasons.ts';
 import { DEFAULT_PLATFORM, DEFAULT_RUNSC_CONFIG } from './runsc/config.ts';
-import { shimOf } from './runsc/program.ts';
-import type { Trigger } from './trigger/event-queue.ts';
+import { RunscPrograms, shimOf } from './runsc/program.ts';
+import { isChange, type Trigger } from './trigger/event-queue.ts';
 import { isCause, judge, UNEXPLAINED, type Verdict } from './verdict.ts';
 
-/** One whole look at the node. `watch` are the host paths whose change should lead to another. */
+/** The result of one evaluation of the node: what the checks found, what the proof showed, and the verdict. */
 export type Evaluation = {
   readonly verdict: Verdict;
-  /** When what decides was seen, milliseconds of the monotonic clock: the checks begin a look, the proof ends it. */
+  /** When the deciding observation was made, in milliseconds of the monotonic clock: the checks come first, the proof last. */
   readonly seenMs: number;
   readonly findings: readonly Finding[];
-  /** The very object of an earlier look where that proof stands. */
+  /** The same object as in the previous evaluation if that proof is still valid. */
   readonly proof: Outcome;
   readonly facts: Facts;
+  /** Host paths whose change should trigger the next evaluation. */
   readonly watch: readonly string[];
 };
 
-/** What a look needs: the sources, the proof as functions, and a monotonic clock in milliseconds. */
+/** What {@link NodeEvaluator} needs; `now` is a monotonic clock in milliseconds. */
+export type NodeEvaluatorOptions = {
+  readonly config: Config;
+  readonly host: Host;
+  readonly client: CriClient;
+  readonly distribution: Distribution;
+  readonly prover: Prover;
+  readonly now: () => number;
+};
+
+/** Evaluates this node repeatedly. Remembers where containerd's configuration is and which shim the last proof saw. */
+export class NodeEvaluator {
+  readonly #options: NodeEvaluatorOptions;
+  readonly #configPath: () => Promise<string>;
+  readonly #programs = new RunscPrograms();
+
+  constructor(options: NodeEvaluatorOptions) {
+    const { host, client, distribution, config } = options;
+    this.#options = options;
+    this.#configPath = rememberConfigPath({ host, client, distribution, named: config.containerdConfig });
+  }
+
+  /** Evaluates the node because of these triggers; `last` is the last proof if it is recent enough to be reused. */
+  async evaluate(
+    signal: AbortSignal,
+    triggers: readonly Trigger[],
+    last: Outcome | undefined,
+  ): Promise<Evaluation> {
+    const { config, host, client, distribution, prover, now } = this.#options;
+    const { handler, requireLimits, forbidFlagOverride, minRunscRelease } = config;
+    // Before the first await, so that an evaluation that times out does not lose the change.
+    if (triggers.some(isChange)) prover.changed();
+    const sources: Sources = {
+      host,
+      cri: client,
+      handler,
+      containerdConfig: await this.#configPath(),
+      edit: distribution.edit,
+      programs: this.#programs,
+      minRunscRelease,
+      requireLimits,
+      forbidFlagOverride,
+      shim: prover.witness?.shim,
+    };
+    return evaluate({ sources, prover, now, last, triggers }, signal);
+  }
+
+  /** See {@link markTolerated}. */
+  markTolerated(verdict: Verdict): Promise<Verdict> {
+    return markTolerated(verdict, this.#options.host);
+  }
+
+  /** The runsc flags of the last proven sandbox, to compare pods with; undefined before the first proof. */
+  get probeFlags(): ProbeFlags | undefined {
+    const { config, prover } = this.#options;
+    const flags = prover.witness?.flags;
+    return flags && { handler: config.handler, flags };
+  }
+}
+
+/** What one evaluation needs; `now` is a monotonic clock in milliseconds. */
 export type EvaluateOptions = {
   readonly sources: Sources;
-  readonly prove: (signal: AbortSignal) => Promise<Outcome>;
-  /** Compares a failure that nothing explains with a sandbox of runc. */
-  readonly compare: (failed: Unproven, signal: AbortSignal) => Promise<Outcome>;
+  readonly prover: Pick<Prover, 'prove' | 'compare'>;
   readonly now: () => number;
-  /** The last proof, if it is recent enough to stand. */
+  /** The last proof, if it is recent enough to be reused. */
   readonly last?: Outcome | undefined;
-  /** What happened after the last proof. */
+  /** What happened since the last proof. */
   readonly triggers?: readonly Trigger[];
 };
 
 /**
- * Runs the checks of causes beside the proof, then the checks of what it showed, and judges. A containerd that left one
- * question unanswered is asked no other, so that a look of one that hangs costs one deadline. Rejects only when the
- * signal is aborted.
+ * Runs the checks for causes while a sandbox boots, then the checks on what the sandbox showed, and judges. After one
+ * request to containerd has timed out no other is sent, so a hanging containerd costs a single timeout. Rejects only
+ * when the signal is aborted.
  */
 export async function evaluate(options: EvaluateOptions, signal: AbortSignal): Promise<Evaluation> {
-  const { sources, now } = options;
+  const { sources, prover, now } = options;
   const first = new CheckInputs(sources, signal);
   let checkedMs = now();
   const [before, proved] = await checkAndProve(options, first, signal);
   signal.throwIfAborted();
   const witness = proved.kind === 'proven' ? proved.witness : undefined;
-  // A cause that came only after the checks had looked, in the middle of the proof, is seen by looking again.
+  // The cause may have appeared during the proof, after the checks had run.
   const isUnexplained = (proved.kind === 'failed' || proved.kind === 'stuck') && !before.some(isCause);
-  // So is what lies beside a shim whose folder only this proof has told.
+  // Only the proof shows a shim outside of PATH; runsc is then looked for beside it.
   const { shim = sources.shim } = witness ?? {};
-  const again = isUnexplained || (shim !== undefined && !first.directories.includes(posix.dirname(shim)));
-  const reading = again ? new CheckInputs({ ...sources, shim }, signal) : first;
-  if (again) checkedMs = now();
-  const causes = again ? await runChecks(CAUSES, reading, { now, signal }) : before;
+  const rerun = isUnexplained || (shim !== undefined && !first.directories.includes(posix.dirname(shim)));
+  const inputs = rerun ? new CheckInputs({ ...sources, shim }, signal) : first;
+  if (rerun) checkedMs = now();
+  const causes = rerun ? await runChecks(CAUSES, inputs, { now, signal }) : before;
   const isNodeSuspect =
     proved.kind === 'failed' && UNEXPLAINED.includes(proved.reason) && !causes.some(isCause);
-  const proof = isNodeSuspect ? await options.compare(proved, signal) : proved;
-  const findings = [...causes, ...(await runChecks(EVIDENCE, reading, { now, signal, witness }))];
+  const proof = isNodeSuspect ? await prover.compare(proved, signal) : proved;
+  const findings = [...causes, ...(await runChecks(EVIDENCE, inputs, { now, signal, witness }))];
   const facts: Facts = Object.assign({}, ...findings.map((finding) => finding.facts));
   return {
     verdict: await markTolerated(judge(findings, proof), sources.host),
@@ -68,65 +132,65 @@ export async function evaluate(options: EvaluateOptions, signal: AbortSignal): P
     proof,
     facts:
       witness === undefined ? facts : { ...facts, platform: witness.flags?.platform ?? DEFAULT_PLATFORM },
-    watch: await pathsToWatch(reading, findings),
+    watch: await pathsToWatch(inputs, findings),
   };
 }
 
-/** The findings of the checks of causes, and the proof: the last one where it stands, unless a check saw a fault. */
+/** Runs the checks for causes and proves; reuses the last proof if it is still valid and no check found a fault. */
 async function checkAndProve(
   options: EvaluateOptions,
-  reading: CheckInputs,
+  inputs: CheckInputs,
   signal: AbortSignal,
 ): Promise<readonly [readonly Finding[], Outcome]> {
-  const { prove, now } = options;
-  const check = () => runChecks(CAUSES, reading, { now, signal });
-  const silence = () => reading.status().then(() => undefined, inconclusive);
-  const proveNow = async () => (await silence()) ?? prove(signal);
-  const standing = await standingProof(options, reading);
-  if (standing === undefined) return Promise.all([check(), proveNow()]);
+  const { prover, now } = options;
+  const check = () => runChecks(CAUSES, inputs, { now, signal });
+  const unresponsive = () => inputs.status().then(() => undefined, inconclusive);
+  const prove = async () => (await unresponsive()) ?? prover.prove(signal);
+  const valid = await validProof(options, inputs);
+  if (valid === undefined) return Promise.all([check(), prove()]);
   const findings = await check();
-  return [findings, findings.some(isCause) ? await proveNow() : ((await silence()) ?? standing)];
+  return [findings, findings.some(isCause) ? await prove() : ((await unresponsive()) ?? valid)];
 }
 
-/** What a busy node comes to, as it answers late: it says nothing against the node. */
-const EXCUSABLE: readonly Reason[] = ['CheckTimedOut', 'ProbeInterrupted'];
+/** Reasons that a busy node explains: it was slow, which is no evidence against gVisor. */
+const TOLERABLE: readonly Reason[] = ['CheckTimedOut', 'ProbeInterrupted'];
 
-/** Marks a verdict that a busy node is to blame for. */
+/** Marks a verdict as tolerated if the node is under CPU pressure and that explains it. */
 export async function markTolerated(verdict: Verdict, host: Host): Promise<Verdict> {
-  if (!EXCUSABLE.includes(verdict.reason)) return verdict;
+  if (!TOLERABLE.includes(verdict.reason)) return verdict;
   return (await readPressure(host)) === undefined ? verdict : { ...verdict, tolerated: true };
 }
 
 /**
- * The last proof, if only containerd's own configuration was edited after it. containerd reads that file only when it starts,
+ * The last proof, if only containerd's own configuration was edited since. containerd reads that file only when it starts,
  * so a boot would show nothing new. A restart is likely to follow, and a boot must not overlap it: gVisor's shim can
- * deadlock when containerd ends while a container starts, and a containerd 1.x waits for it forever.
+ * deadlock when containerd ends while a container starts, and containerd 1.x waits for it forever.
  */
-async function standingProof(
+async function validProof(
   { sources, last, triggers = [] }: EvaluateOptions,
-  reading: CheckInputs,
+  inputs: CheckInputs,
 ): Promise<Outcome | undefined> {
   if (last?.kind !== 'proven' || triggers.length === 0) return undefined;
-  const { files } = await reading.config().catch(() => ({ files: [] }));
+  const { files } = await inputs.config().catch(() => ({ files: [] }));
   const own = [sources.containerdConfig, ...files];
-  const edited = triggers.every((trigger) => trigger.kind === 'file' && own.includes(trigger.path));
-  return edited ? last : undefined;
+  const isEdit = triggers.every((trigger) => trigger.kind === 'file' && own.includes(trigger.path));
+  return isEdit ? last : undefined;
 }
 
-/** The files that findings name, and those from which a handler starts a sandbox, where they may come to be too. */
-async function pathsToWatch(reading: CheckInputs, findings: readonly Finding[]): Promise<string[]> {
-  const { containerdConfig, cri } = reading.sources;
+/** The files that findings name, and all paths where the handler's programs and configuration are, or could appear. */
+async function pathsToWatch(inputs: CheckInputs, findings: readonly Finding[]): Promise<string[]> {
+  const { containerdConfig, cri } = inputs.sources;
   const named = findings.flatMap(({ evidence = [] }) => evidence.flatMap(({ file }) => file ?? []));
-  const kept = named.filter((file) => !file.startsWith('/proc/'));
-  const paths = new Set([containerdConfig, cri.socket, ...kept]);
-  const { file, binaryName } = await reading.runscConfig().catch(() => DEFAULT_RUNSC_CONFIG);
-  const runsc = await reading.runsc().catch(() => undefined);
-  const shim = await reading.runtime().then(shimOf, () => undefined);
+  const watchable = named.filter((file) => !file.startsWith('/proc/'));
+  const paths = new Set([containerdConfig, cri.socket, ...watchable]);
+  const { file, binaryName } = await inputs.runscConfig().catch(() => DEFAULT_RUNSC_CONFIG);
+  const runsc = await inputs.runsc().catch(() => undefined);
+  const shim = await inputs.runtime().then(shimOf, () => undefined);
   if (runsc !== undefined) paths.add(runsc).add(posix.join(posix.dirname(runsc), 'gvisor-bin'));
   if (file !== undefined) paths.add(file);
   for (const program of [binaryName, shim ?? 'containerd-shim-runsc-v1']) {
     if (program.startsWith('/')) paths.add(program);
-    else for (const folder of reading.directories) paths.add(posix.join(folder, program));
+    else for (const directory of inputs.directories) paths.add(posix.join(directory, program));
   }
   return [...paths];
 }

@@ -1,18 +1,18 @@
+import { TimeoutError } from './async.ts';
 import { CriError } from './containerd/error.ts';
 import { NotVisible } from './host/paths.ts';
-import { LateError } from './host/semaphore.ts';
 import { WrongRuntime } from './proof/sandbox.ts';
 import type { Reason } from './reasons.ts';
 import { errorLine } from './sanitize.ts';
 
-/** The reason code of a look that ended with this error instead of an answer. */
+/** The reason code for an error that kept a check or a proof from a result. */
 export function reasonForError(error: unknown): Reason {
   if (error instanceof NotVisible) return 'NotVisible';
   if (error instanceof WrongRuntime) return 'WrongRuntime';
-  if (error instanceof LateError) return 'CheckTimedOut';
+  if (error instanceof TimeoutError) return 'CheckTimedOut';
   if (!(error instanceof CriError)) return 'CheckFailed';
-  if (error.kind === 'late') return 'CheckTimedOut';
-  // A call that nobody here has cut off broke with the connection.
+  if (error.kind === 'timeout') return 'CheckTimedOut';
+  // The agent aborts no call by itself, so an aborted one means that the connection broke.
   return error.kind === 'unreachable' || error.kind === 'aborted' ? 'ContainerdUnreachable' : 'CheckFailed';
 }
 

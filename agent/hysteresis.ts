@@ -1,22 +1,23 @@
+import type { Config } from './config.ts';
 import type { Reason } from './reasons.ts';
 import { UNEXPLAINED, type Verdict } from './verdict.ts';
 
-/** What is remembered between looks. Times are milliseconds of a monotonic clock. */
+/** What is remembered between evaluations. Times are milliseconds of a monotonic clock. */
 export type HysteresisState = {
-  /** What was last published; absent before the first time, when a predecessor's words still stand. */
+  /** The published verdict; absent until the first one, while a predecessor's is still in place. */
   readonly published?: Verdict;
-  /** When the first failing look of an unconfirmed failure was made. */
+  /** When an unconfirmed failure was first seen. */
   readonly failingSince?: number;
-  /** When the first of a series of looks that could not see was made. */
+  /** When the current series of inconclusive evaluations began. */
   readonly unknownSince?: number;
-  /** When the first look was made of a series that could not see, at times because the node is under pressure. */
+  /** When the current series of inconclusive evaluations began, if node pressure explained at least one of them. */
   readonly toleratedSince?: number;
 };
 
-/** How patient to be, in milliseconds. */
-export type Thresholds = { readonly confirmMs: number; readonly graceMs: number };
+/** How long a failure and an Unknown must last before they are published, in milliseconds. */
+export type Thresholds = Pick<Config, 'confirmMs' | 'graceMs'>;
 
-/** The state after a look, what to publish because of it, and how long after `nowMs` to look again ahead of schedule. */
+/** The next state, the verdict to publish, and the delay from `nowMs` until an early re-evaluation. */
 export type HysteresisResult = {
   readonly state: HysteresisState;
   readonly publish?: Verdict;
@@ -24,23 +25,24 @@ export type HysteresisResult = {
 };
 
 /**
- * Decides what a look changes, `nowMs` being when what decides was seen. A proof counts at once. A failure counts when
- * a second look sees one at least `confirmMs` later. A look that could not see changes nothing until it has been so
- * for `graceMs`; it neither confirms a failure nor wipes one out, unless nothing else is seen for long. One that could not
- * see because the node is under pressure changes nothing for much longer.
+ * Decides what an evaluation changes; `nowMs` is when its deciding observation was made.
+ * - A proof is published at once.
+ * - A failure is published when another evaluation at least `confirmMs` later fails too.
+ * - An Unknown is published after `graceMs`. It neither confirms nor clears a failure until {@link FAILURE_EXPIRES_MS}.
+ * - An Unknown that node pressure explains is tolerated for {@link MAX_TOLERATED_MS}.
  */
 export function applyHysteresis(
   state: HysteresisState,
   verdict: Verdict,
   nowMs: number,
-  patience: Thresholds,
+  thresholds: Thresholds,
 ): HysteresisResult {
   if (verdict.status === 'True') return publish(verdict);
-  if (verdict.status === 'False') return settleFailure(state, verdict, nowMs, patience);
-  return settleUnknown(state, verdict, nowMs, patience);
+  if (verdict.status === 'False') return applyFailure(state, verdict, nowMs, thresholds);
+  return applyUnknown(state, verdict, nowMs, thresholds);
 }
 
-function settleFailure(
+function applyFailure(
   state: HysteresisState,
   verdict: Verdict,
   nowMs: number,
@@ -50,69 +52,63 @@ function settleFailure(
   const { failingSince, unknownSince, toleratedSince } = state;
   const mustLastMs = UNEXPLAINED.includes(verdict.reason) ? Math.max(confirmMs, UNEXPLAINED_MS) : confirmMs;
   const since = failingSince ?? nowMs;
-  const wasUnseen = (unknownSince ?? toleratedSince) !== undefined;
-  if (wasUnseen && nowMs - since > FORGOTTEN_MS)
-    // Its excuse goes on: failures that nothing confirms must not prolong it.
+  const wasUnknown = (unknownSince ?? toleratedSince) !== undefined;
+  if (wasUnknown && nowMs - since > FAILURE_EXPIRES_MS)
+    // `toleratedSince` stays: unconfirmed failures must not extend the toleration.
     return { state: { ...state, failingSince: nowMs }, requeueAfterMs: Math.min(mustLastMs, RETRY_MS) };
   if (failingSince !== undefined && nowMs - since >= mustLastMs) return publish(verdict);
-  // This look could see, so a series of looks that could not has ended.
-  const { unknownSince: _, toleratedSince: __, ...seen } = state;
+  // A conclusive evaluation ends the series of inconclusive ones.
+  const { unknownSince: _, toleratedSince: __, ...rest } = state;
   const restMs = Math.max(mustLastMs - (nowMs - since), 0);
-  return { state: { ...seen, failingSince: since }, requeueAfterMs: Math.min(restMs, RETRY_MS) };
+  return { state: { ...rest, failingSince: since }, requeueAfterMs: Math.min(restMs, RETRY_MS) };
 }
 
-function settleUnknown(
+function applyUnknown(
   state: HysteresisState,
   verdict: Verdict,
   nowMs: number,
   { graceMs }: Thresholds,
 ): HysteresisResult {
   const { unknownSince, toleratedSince, failingSince, ...others } = state;
-  // A node that starts no sandbox at all explains the failure before.
-  const isForgotten = failingSince === undefined || NOT_GVISOR.includes(verdict.reason);
-  const rest = isForgotten ? others : { ...others, failingSince };
-  const overdue = toleratedSince !== undefined && nowMs - toleratedSince >= MAX_TOLERATED_MS;
+  // A node that cannot start any sandbox explains the earlier failure.
+  const isCleared = failingSince === undefined || NODE_AT_FAULT.includes(verdict.reason);
+  const rest = isCleared ? others : { ...others, failingSince };
+  const isOverdue = toleratedSince !== undefined && nowMs - toleratedSince >= MAX_TOLERATED_MS;
   if (verdict.tolerated) {
-    const held = { ...rest, toleratedSince: toleratedSince ?? unknownSince ?? nowMs };
-    if (!overdue) return { state: held, requeueAfterMs: MAX_RETRY_MS };
-    return { state: { ...held, published: verdict }, publish: verdict, requeueAfterMs: MAX_RETRY_MS };
+    const next = { ...rest, toleratedSince: toleratedSince ?? unknownSince ?? nowMs };
+    if (!isOverdue) return { state: next, requeueAfterMs: MAX_RETRY_MS };
+    return { state: { ...next, published: verdict }, publish: verdict, requeueAfterMs: MAX_RETRY_MS };
   }
-  // A pressure that comes and goes prolongs no excuse.
-  const kept = toleratedSince === undefined ? rest : { ...rest, toleratedSince };
   const since = unknownSince ?? nowMs;
-  const lasted = nowMs - since;
-  if (lasted < graceMs && !overdue) {
-    const lookAgainMs = Math.min(graceMs - lasted, RETRY_MS);
-    return { state: { ...kept, unknownSince: since }, requeueAfterMs: lookAgainMs };
-  }
-  const lookAgainMs = Math.min(Math.max(lasted / 2, RETRY_MS), MAX_RETRY_MS);
-  return {
-    state: { ...kept, unknownSince: since, published: verdict },
-    publish: verdict,
-    requeueAfterMs: lookAgainMs,
-  };
+  const lastedMs = nowMs - since;
+  // Intermittent pressure does not extend the grace period, so `toleratedSince` stays.
+  const next = { ...rest, ...(toleratedSince === undefined ? {} : { toleratedSince }), unknownSince: since };
+  if (lastedMs < graceMs && !isOverdue)
+    return { state: next, requeueAfterMs: Math.min(graceMs - lastedMs, RETRY_MS) };
+  const requeueAfterMs = Math.min(Math.max(lastedMs / 2, RETRY_MS), MAX_RETRY_MS);
+  return { state: { ...next, published: verdict }, publish: verdict, requeueAfterMs };
 }
 
 /**
- * So long after a failure, with nothing seen in between, the next one is a first one again: a busy node fails now and then.
- * Two boots that hang under pressure, 16 min each, still confirm each other.
+ * A failure expires after this long if nothing conclusive followed: a busy node fails occasionally. Two boots that hang under
+ * pressure, 16 min each, still confirm each other.
  */
-const FORGOTTEN_MS = 1_200_000;
+const FAILURE_EXPIRES_MS = 1_200_000;
 
-/** How long a failure that nothing explains must last: a full node fails for moments. */
+/** How long a failure without a known cause must last: a full node fails for moments. */
 const UNEXPLAINED_MS = 30_000;
-/** A control showed that the node is to blame. */
-const NOT_GVISOR: readonly Reason[] = ['NodeExhausted', 'NoSandboxStarts'];
 
-/** A busy node excuses no longer than this, since pods can keep one busy. */
+/** Reasons that blame the node: the control experiment failed too. */
+const NODE_AT_FAULT: readonly Reason[] = ['NodeExhausted', 'NoSandboxStarts'];
+
+/** Upper bound for toleration, since pods can keep a node busy. */
 const MAX_TOLERATED_MS = 600_000;
 
 /**
- * How soon to look again while nothing can be seen: this soon within the grace, and after it at intervals that grow
- * by half, up to {@link MAX_RETRY_MS}. A containerd that answers again, or a file that changes, is heard at once.
+ * Re-evaluation delay while the result is inconclusive or unconfirmed. After the grace period it grows by half each time up
+ * to {@link MAX_RETRY_MS}; events from containerd and files cut it short.
  */
 const RETRY_MS = 5_000;
-/** See {@link RETRY_MS}. */
 const MAX_RETRY_MS = 60_000;
 
 function publish(verdict: Verdict): HysteresisResult {

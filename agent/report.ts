@@ -7,14 +7,14 @@ import type { Verdict } from './verdict.ts';
 /** One change of the published verdict. */
 export type Transition = Verdict & { readonly at: string };
 
-/** All that the agent has to say after a look; times are ISO 8601. */
+/** The result of an evaluation, as publishers receive it; times are ISO 8601. */
 export type Report = {
   readonly version: string;
   readonly node: string;
   readonly handler: string;
-  /** What is published. */
+  /** The published verdict. */
   readonly verdict: Verdict;
-  /** What the last look alone came to, when it came, why it was made, and how long it took. */
+  /** The latest evaluation on its own, whose verdict may not be published yet. */
   readonly evaluation: {
     readonly verdict: Verdict;
     readonly at: string;
@@ -23,32 +23,32 @@ export type Report = {
   };
   readonly findings: readonly Finding[];
   readonly proof: Outcome;
-  /** When gVisor was last proven here. */
+  /** Time of the last new proof. */
   readonly provenAt?: string;
   readonly facts: Facts;
-  /** The newest transitions, the newest first. */
+  /** Latest transitions, newest first. */
   readonly history: readonly Transition[];
 };
 
-/** A report with what is known beside looks at the moment it is asked for. */
+/** The document of /report: a report, and the state of pods and Node when it is requested. */
 export type Status = Report & {
-  /** Absent before pods were read. */
+  /** Absent until pods have been read. */
   readonly pods?: PodsReport | undefined;
-  /** Absent where the agent writes to no Node. */
+  /** Absent if the agent writes to no Node. */
   readonly nodeWrites?: NodeWrites | undefined;
 };
 
-/** What is said before the first look has ended. */
+/** The verdict before the first evaluation has ended. */
 export const STARTING: Verdict = {
   status: 'Unknown',
   reason: 'AgentStarting',
-  message: 'the first look has not ended yet',
+  message: 'the first evaluation has not ended yet',
 };
 
-/** Hears of every report; what it does with it, and whether it changed, is its own affair. It never throws. */
+/** Receives reports; must not throw. Decides itself whether anything changed. */
 export type Publisher = {
-  /** A report with a settled verdict. */
+  /** Called after each evaluation once a verdict is published. */
   publish(report: Report): void;
-  /** Every look, also one before the first verdict is settled, when what a predecessor published still stands. */
+  /** Called after every evaluation, including those before the first published verdict. */
   count?(report: Report): void;
 };

@@ -1,6 +1,6 @@
 const MAX_CAUSES = 8;
 
-/** An error and its causes as one line, each said once: `Cannot read host file "/x": EACCES`. */
+/** An error and its causes as one line without repetition: `Cannot read host file "/x": EACCES`. */
 export function errorLine(error: unknown): string {
   const parts: string[] = [];
   let current: unknown = error;
@@ -15,22 +15,22 @@ export function errorLine(error: unknown): string {
 function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { code } = error as NodeJS.ErrnoException;
-  // The message of a system error repeats the local path; its code alone says what happened.
+  // The message of a system error repeats the local path; the code is enough.
   return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) && 'syscall' in error ? code : error.message;
 }
 
 /**
- * All but what is neither a control character (but for tab and new line) nor turns the direction of writing: those could make a text look
- * like another. Spelt out, because \p{Cc} and \p{Bidi_Control} would load Unicode's tables: 0.3 MiB on each node.
+ * Control characters (except tab and newline) and bidi overrides, which can make a text look like another one. Spelt out,
+ * because \p{Cc} and \p{Bidi_Control} would load Unicode tables: 0.3 MiB on each node.
  */
 const DECEPTIVE = /[^\t\n -~\u00a0-\u061b\u061d-\u200d\u2010-\u2029\u202f-\u2065\u206a-\uffff]/g;
 
-/** A text of the host with nothing in it that a browser or a terminal would act on. */
+/** Replaces characters that a terminal or a browser would act on, or that mislead a reader. */
 export function sanitize(text: string): string {
   return text.toWellFormed().replace(DECEPTIVE, '\ufffd');
 }
 
-/** The same as one line, for what tells one thing a line. */
+/** {@link sanitize}, on one line. */
 export function sanitizeLine(text: string): string {
   return sanitize(text).replace(/\s+/g, ' ');
 }

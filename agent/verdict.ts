@@ -2,44 +2,43 @@ import type { Finding } from './finding.ts';
 import type { Outcome } from './proof/outcome.ts';
 import type { Reason } from './reasons.ts';
 
-/** Failures that no check and no word of containerd explains, so that the node may be to blame. */
+/** Failures without a known cause: neither a check nor containerd's error explains them, so the node may be at fault. */
 export const UNEXPLAINED: readonly Reason[] = ['SandboxFailed', 'SandboxDied'];
 
-/** What one look at the node came to. */
+/** The judgement of one evaluation. */
 export type Verdict = {
   readonly status: 'True' | 'False' | 'Unknown';
   readonly reason: Reason;
   readonly message: string;
-  /** The node is busy, which is why nothing could be seen: that says nothing against it. */
+  /** Set on an Unknown that CPU pressure on the node explains; it is no evidence against gVisor. */
   readonly tolerated?: true;
 };
 
 /**
- * A booted sandbox decides, files explain. Only a proof makes a node ready, unless what it showed blocks the node (a
- * weakened isolation), or a required check could not look. Only a sandbox that does not boot makes a node not ready; the
- * first check that saw a fault then names the cause. Without either the node is unknown, whatever files say.
+ * A booted sandbox decides; files only explain. A proof makes the node ready unless a finding is blocking (isolation is
+ * weakened) or a required check could not run. A sandbox that fails to boot makes it not ready, and the first check that
+ * found a fault names the cause. Everything else is Unknown.
  */
 export function judge(findings: readonly Finding[], outcome: Outcome): Verdict {
-  if (outcome.kind === 'proven') return granted(findings, outcome);
-  // These two say something about running pods, which no file may hide.
-  if (outcome.reason === 'GuestIsHostKernel' || outcome.reason === 'GuestNotGVisor') {
-    return explained(findings, outcome, ['HandlerRunsRunc']);
-  }
-  if (outcome.kind === 'failed' || outcome.kind === 'stuck') return explained(findings, outcome);
+  if (outcome.kind === 'proven') return judgeProven(findings, outcome);
+  // These two affect running pods, so no other cause may hide them.
+  if (outcome.reason === 'GuestIsHostKernel' || outcome.reason === 'GuestNotGVisor')
+    return explain(findings, outcome, ['HandlerRunsRunc']);
+  if (outcome.kind === 'failed' || outcome.kind === 'stuck') return explain(findings, outcome);
   const { reason, message, tolerated } = outcome;
   return { status: 'Unknown', reason, message, ...(tolerated ? { tolerated: true } : {}) };
 }
 
-function granted(findings: readonly Finding[], { message }: Outcome): Verdict {
-  const blocked = findings.filter(isCause).find(({ severity }) => severity === 'blocker');
-  if (blocked) return { status: 'False', reason: blocked.reason, message: blocked.message };
+function judgeProven(findings: readonly Finding[], { message }: Outcome): Verdict {
+  const blocker = findings.filter(isCause).find(({ severity }) => severity === 'blocker');
+  if (blocker) return { status: 'False', reason: blocker.reason, message: blocker.message };
   const blind = findings.find((finding) => finding.status === 'unknown' && finding.blocking);
   if (blind?.status !== 'unknown') return { status: 'True', reason: 'SandboxProven', message };
   return { status: 'Unknown', reason: blind.reason, message: blind.message };
 }
 
-/** A failed proof in the words of the check that knows its cause, with containerd's words behind. */
-function explained(
+/** Prefers the reason of a check that knows the cause, and appends containerd's error. */
+function explain(
   findings: readonly Finding[],
   outcome: Exclude<Outcome, { kind: 'proven' }>,
   only?: readonly Reason[],
@@ -49,7 +48,7 @@ function explained(
   return { status: 'False', reason: cause.reason, message: `${cause.message}; ${outcome.message}` };
 }
 
-/** Whether a finding names a fault, and not a mere warning. */
+/** Whether a finding is a fault rather than a warning. */
 export function isCause(finding: Finding): finding is Finding & { status: 'fail' } {
   return finding.status === 'fail' && finding.severity !== 'warning';
 }

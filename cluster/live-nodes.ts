@@ -3,17 +3,14 @@ import { waitFor } from '../hack/run.ts';
 import type { Cluster } from './cluster.ts';
 import { type LabelledNode, READY_PATH, viewNodes, watchLabels } from './story.ts';
 
-/** Where to show nodes: with `terminal`, a table that is drawn anew in its place; without, a line for each change. */
-export type Screen = { readonly terminal: boolean; readonly write: (text: string) => void };
+/** A terminal shows a table that is redrawn in place; otherwise each change is a line. */
+export type Display = { readonly terminal: boolean; readonly write: (text: string) => void };
 
-/**
- * Shows the nodes while `work` runs, as a watch tells of them: label, condition and reason of each. Gives
- * what `work` gives.
- */
-export async function showNodes<T>(cluster: Cluster, screen: Screen, work: () => Promise<T>): Promise<T> {
+/** Shows label, condition and reason of each node while `work` runs. */
+export async function showNodes<T>(cluster: Cluster, display: Display, work: () => Promise<T>): Promise<T> {
   const nodes = new Map((await viewNodes(cluster)).map((node) => [node.name, node]));
-  const table = () => tableOf([...nodes.values()], screen.terminal);
-  screen.write(table());
+  const table = () => tableOf([...nodes.values()], display.terminal);
+  display.write(table());
   const begun = performance.now();
   const condition = '.status.conditions[?(@.type=="GVisorReady")]';
   const paths = ['.metadata.name', READY_PATH, `${condition}.status`, `${condition}.reason`];
@@ -23,21 +20,17 @@ export async function showNodes<T>(cluster: Cluster, screen: Screen, work: () =>
     if (old === undefined || isSame(node, old)) return;
     nodes.set(name, node);
     const seconds = ((performance.now() - begun) / 1000).toFixed(2);
-    if (screen.terminal) screen.write(`\x1b[${nodes.size + 1}F\x1b[J${table()}`);
-    else screen.write(`   ${seconds.padStart(6)} s  ${rowOf(node, false)}\n`);
+    if (display.terminal) display.write(`\x1b[${nodes.size + 1}F\x1b[J${table()}`);
+    else display.write(`   ${seconds.padStart(6)} s  ${rowOf(node, false)}\n`);
   });
   try {
     const result = await work();
-    await waitFor(
-      'the nodes to say of their conditions what their labels say, and the watch to tell it',
-      10_000,
-      async () => {
-        const now = await viewNodes(cluster);
-        const agree = now.every(({ ready, status }) => (ready === 'true') === (status === 'True'));
-        const told = now.every((node) => isSame(node, nodes.get(node.name)));
-        return agree && told ? true : undefined;
-      },
-    );
+    await waitFor('labels, conditions and the watch to agree', 10_000, async () => {
+      const now = await viewNodes(cluster);
+      const agree = now.every(({ ready, status }) => (ready === 'true') === (status === 'True'));
+      const seen = now.every((node) => isSame(node, nodes.get(node.name)));
+      return agree && seen ? true : undefined;
+    });
     return result;
   } finally {
     watch.close();
@@ -48,7 +41,6 @@ function isSame(node: LabelledNode, other: LabelledNode | undefined): boolean {
   return node.ready === other?.ready && node.status === other.status && node.reason === other.reason;
 }
 
-/** A table of nodes, a line each below its head. */
 export function tableOf(nodes: readonly LabelledNode[], colored: boolean): string {
   const head = `     ${'NODE'.padEnd(10)}${'LABEL ready'.padEnd(14)}${'GVisorReady'.padEnd(13)}REASON`;
   return `${[head, ...nodes.map((node) => `     ${rowOf(node, colored)}`)].join('\n')}\n`;

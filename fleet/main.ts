@@ -3,7 +3,7 @@ import pino from 'pino';
 import { settingLines } from '../agent/config.ts';
 import { createKube } from '../agent/kube/client.ts';
 import { errorLine } from '../agent/sanitize.ts';
-import { complain, print } from '../agent/text/cli.ts';
+import { print, printProblems } from '../agent/text/cli.ts';
 import { VERSION } from '../agent/version.ts';
 import { accessOf, openConfig } from './access.ts';
 import { FleetController } from './controller.ts';
@@ -19,9 +19,9 @@ void main(process.argv.slice(2)).then((code) => {
 
 async function main(args: readonly string[]): Promise<number> {
   if (args.includes('--help')) return print(helpText());
-  if (args.length > 0) return complain([`The controller takes no arguments: "${args.join(' ')}"`]);
+  if (args.length > 0) return printProblems([`The controller takes no arguments: "${args.join(' ')}"`]);
   const parsed = parseFleetConfig(process.env);
-  if ('problems' in parsed) return complain(parsed.problems);
+  if ('problems' in parsed) return printProblems(parsed.problems);
   const settings = parsed.config;
   const log = pino({ level: settings.logLevel, base: {} });
   const metrics = new FleetMetrics(VERSION);
@@ -53,7 +53,7 @@ async function main(args: readonly string[]): Promise<number> {
     await kube.close();
     return 0;
   } catch (error) {
-    return complain([`Cannot start the controller: ${errorLine(error)}`], 1);
+    return printProblems([`Cannot start the controller: ${errorLine(error)}`], 1);
   }
 }
 

@@ -1,5 +1,5 @@
-import { TimeoutError, withTimeout } from '../async.ts';
-import { checkFailed, type Finding, unknown } from '../finding.ts';
+import { withTimeout } from '../async.ts';
+import { checkFailed, type Finding } from '../finding.ts';
 import type { Witness } from '../proof/witness.ts';
 import type { Check, CheckInputs } from './check.ts';
 import { containerd } from './containerd.ts';
@@ -70,10 +70,7 @@ async function runCheck(check: Check, inputs: CheckInputs, options: RunChecksOpt
   const { now, signal, witness, timeoutMs = TIMEOUT_MS } = options;
   const startedMs = now();
   const result = await withTimeout(async () => check.inspect(inputs, witness), { signal, timeoutMs }).catch(
-    (error: unknown) =>
-      error instanceof TimeoutError
-        ? unknown('CheckTimedOut', `The check did not end within ${timeoutMs / 1_000} s`)
-        : checkFailed(error),
+    checkFailed,
   );
   const blocking = result.status === 'unknown' && check.required?.(inputs.sources) ? { blocking: true } : {};
   return { ...result, ...blocking, check: check.id, durationMs: now() - startedMs };

@@ -131,7 +131,8 @@ export class CriClient {
       const response = await this.#call<PluginInfo>('Introspection.PluginInfo', request, limits);
       return { kind: 'ok', name: response.extra?.value?.name ?? '' };
     } catch (error) {
-      if (!(error instanceof CriError) || error.kind === 'unreachable' || error.kind === 'late') throw error;
+      if (!(error instanceof CriError) || error.kind === 'unreachable' || error.kind === 'timeout')
+        throw error;
       return error.kind === 'unsupported'
         ? { kind: 'unsupported' }
         : { kind: 'error', message: error.message };

@@ -1,7 +1,7 @@
 import timers from 'node:timers/promises';
+import { TimeoutError } from '../async.ts';
 import type { Host } from '../host/host.ts';
 import { readProcess } from '../host/process.ts';
-import { LateError } from '../host/semaphore.ts';
 import type { CriClient } from './client.ts';
 
 /** How a Kubernetes distribution sets up containerd. Paths are the host's. */
@@ -122,7 +122,7 @@ export async function readDistribution(host: Host, pauseMs = RETRY_PAUSE_MS): Pr
       try {
         return await read();
       } catch (error) {
-        if (!(error instanceof LateError)) return undefined;
+        if (!(error instanceof TimeoutError)) return undefined;
         if (retries-- <= 0) throw error;
         await timers.setTimeout(pauseMs);
       }

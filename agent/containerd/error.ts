@@ -4,7 +4,7 @@ import { type ServiceError, status } from '@grpc/grpc-js';
 export class CriError extends Error {
   override readonly name = 'CriError';
   /** `refused` is containerd's own error; `unreachable` means that no containerd listens on the socket. */
-  readonly kind: 'unreachable' | 'late' | 'refused' | 'absent' | 'unsupported' | 'aborted';
+  readonly kind: 'unreachable' | 'timeout' | 'refused' | 'absent' | 'unsupported' | 'aborted';
 
   constructor(method: string, cause: ServiceError, timeoutMs = 0) {
     super(messageOf(cause, timeoutMs));
@@ -18,7 +18,7 @@ const NOT_CONTAINERD = /^(Response message parsing error|Error deserializing)|Pr
 
 const KINDS: ReadonlyMap<number, CriError['kind']> = new Map([
   [status.UNAVAILABLE, 'unreachable'],
-  [status.DEADLINE_EXCEEDED, 'late'],
+  [status.DEADLINE_EXCEEDED, 'timeout'],
   [status.NOT_FOUND, 'absent'],
   [status.UNIMPLEMENTED, 'unsupported'],
   [status.CANCELLED, 'aborted'],

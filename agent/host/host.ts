@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { lstat, open, readdir, readlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { TimeoutError } from '../async.ts';
 import {
   type FileKind,
   isAbsent,
@@ -11,7 +12,7 @@ import {
   resolvePath,
   visibleParts,
 } from './paths.ts';
-import { LateError, Semaphore } from './semaphore.ts';
+import { Semaphore } from './semaphore.ts';
 
 /** What the host says of a path. */
 export type FileStat = {
@@ -178,7 +179,7 @@ export class Host {
     const { code, message } = cause as NodeJS.ErrnoException;
     const why = typeof code === 'string' ? code : message;
     const words = `Cannot read host file "${path}": ${why}`;
-    return cause instanceof LateError ? new LateError(words, { cause }) : new Error(words, { cause });
+    return cause instanceof TimeoutError ? new TimeoutError(words, { cause }) : new Error(words, { cause });
   }
 }
 

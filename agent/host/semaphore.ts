@@ -1,12 +1,9 @@
+import { TimeoutError } from '../async.ts';
+
 /** The local disk of a node under full load answers within a fraction of this; a dead network mount never does. */
 const ANSWER_MS = 5_000;
 /** Files such as /proc/pressure/io need no disk, and tell of the pressure just when one stalls. Not so those of a process. */
 const OF_THE_KERNEL = /^\/proc\/[a-z]/;
-
-/** A file system did not answer in time. */
-export class LateError extends Error {
-  override readonly name = 'LateError';
-}
 
 /**
  * File operations that take turns, because one that never returns holds a thread of libuv's four. Who must not wait for
@@ -32,7 +29,7 @@ export class Semaphore {
     let timer: NodeJS.Timeout | undefined;
     try {
       if (this.#stalled > 0 && !OF_THE_KERNEL.test(path))
-        throw new LateError('the file system does not answer for other files either');
+        throw new TimeoutError('the file system does not answer for other files either');
       const asked = work();
       const late = new Promise<never>((_, reject) => {
         timer = setTimeout(() => {
@@ -42,7 +39,7 @@ export class Semaphore {
             .then(() => {
               this.#stalled -= 1;
             });
-          reject(new LateError(`no answer within ${this.#answerMs / 1_000} s`));
+          reject(new TimeoutError(`no answer within ${this.#answerMs / 1_000} s`));
         }, this.#answerMs);
       });
       return await Promise.race([asked, late]);

@@ -1,24 +1,24 @@
 import { readFile } from 'node:fs/promises';
 import type { KubeAccess } from './client.ts';
 
-/** Where the agents run, as manifests/base has it. */
+/** The namespace of manifests/base. */
 export const NAMESPACE = 'gvisor-ready';
 
-/** The DaemonSet of the agents. */
+/** Name of the agents' DaemonSet. */
 export const DAEMON_SET = 'gvisor-ready-agent';
 
-/** What selects the agents' pods. */
+/** Label selector of the agents' pods. */
 export const AGENT_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=agent';
 
-/** The port that agents listen on unless told. */
+/** Default port of the agents. */
 export const AGENT_PORT = 9477;
 
-/** Where a pod finds its credential, each part a file. */
+/** Directory of a pod's credential. */
 export const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 /**
- * The API server of the cluster that this pod runs in. Token and CA are read anew for each request,
- * since the kubelet replaces both. Rejects when there is no CA.
+ * Access to the API server of this pod's cluster. Token and CA are read for each request, because both are rotated. Rejects
+ * if there is no CA.
  * Source: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
  * and https://kubernetes.io/docs/tasks/tls/manual-rotation-of-ca-certificates/
  */
@@ -36,7 +36,7 @@ export async function inClusterAccess(
   };
 }
 
-/** The token of the moment. */
+/** Reads the current token. */
 export async function readToken(serviceAccount = SERVICE_ACCOUNT): Promise<string> {
   return (await readFile(`${serviceAccount}/token`, 'utf8')).trim();
 }

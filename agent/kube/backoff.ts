@@ -1,28 +1,35 @@
 import { KubeError } from './error.ts';
 
-/** The pauses between tries: each about twice as long as the one before, up to a longest; times in milliseconds. */
+/** Exponential backoff with jitter between failed tries; times in milliseconds. */
 export class Backoff {
   readonly #firstMs: number;
-  readonly #longestMs: number;
+  readonly #maxMs: number;
   #pauseMs: number;
+  #tries = 0;
 
-  constructor(firstMs: number, longestMs: number) {
+  constructor(firstMs: number, maxMs: number) {
     this.#firstMs = firstMs;
-    this.#longestMs = longestMs;
+    this.#maxMs = maxMs;
     this.#pauseMs = firstMs;
   }
 
-  /** Begins again with the first pause. */
-  reset(): void {
-    this.#pauseMs = this.#firstMs;
+  /** Number of failed tries since the last reset. */
+  get tries(): number {
+    return this.#tries;
   }
 
-  /** How long to wait before the next try, with jitter; at least as long as a server asks that refused this one. */
+  /** Starts over after a success. */
+  reset(): void {
+    this.#pauseMs = this.#firstMs;
+    this.#tries = 0;
+  }
+
+  /** The pause after a failed try; at least as long as the server's Retry-After. */
   next(error?: unknown): number {
     const pauseMs = this.#pauseMs;
-    this.#pauseMs = Math.min(pauseMs * 2, this.#longestMs);
-    const askedMs = error instanceof KubeError ? error.retryAfterMs : undefined;
-    const leastMs = (askedMs ?? 0) * (1 + Math.random() / 4);
-    return Math.round(Math.max(pauseMs * (0.5 + Math.random()), leastMs));
+    this.#pauseMs = Math.min(pauseMs * 2, this.#maxMs);
+    this.#tries += 1;
+    const retryAfterMs = (error instanceof KubeError && error.retryAfterMs) || 0;
+    return Math.round(Math.max(pauseMs * (0.5 + Math.random()), retryAfterMs * (1 + Math.random() / 4)));
   }
 }

@@ -1,4 +1,4 @@
-/** A request that the API server refused; `status` is the HTTP code, `message` its own words. */
+/** A request that the API server refused; `status` is the HTTP code, `message` contains the server's text. */
 export class KubeError extends Error {
   override readonly name = 'KubeError';
   readonly status: number;
@@ -11,35 +11,35 @@ export class KubeError extends Error {
   }
 }
 
-/** Any proxy on the way may ask for patience; for a withdrawal it gets no more than the agent's own longest pause. */
+/** Any proxy may set Retry-After, and a withdrawal must not wait longer than the agent's own longest pause. */
 const MAX_RETRY_AFTER_MS = 30_000;
 
-/** The error for an answer of the API server: what was asked, its code and words, and what to do about a 403. */
+/** The error for a response of the API server: request, code, message, and for a 403 of RBAC the missing rule. */
 export function kubeRefusal(
   asked: string,
   code: number,
-  answer: { readonly body?: unknown; readonly retryAfter?: string | string[] | undefined },
+  response: { readonly body?: unknown; readonly retryAfter?: string | string[] | undefined },
 ): KubeError {
-  const words = (answer.body as { message?: string } | undefined)?.message ?? 'no message';
-  const advice = code === 403 ? missingRule(words) : '';
-  return new KubeError(`${asked}: ${code} ${words}${advice}`, code, retryAfterMs(answer.retryAfter));
+  const text = (response.body as { message?: string } | undefined)?.message ?? 'no message';
+  const advice = code === 403 ? missingRule(text) : '';
+  return new KubeError(`${asked}: ${code} ${text}${advice}`, code, retryAfterMs(response.retryAfter));
 }
 
 /**
- * The rule that RBAC misses, in kubectl's words; "" when somebody else refused, such as an admission policy.
+ * Names the missing RBAC rule with a kubectl command; "" if something else refused, such as an admission policy.
  * Source: staging/src/k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go, `forbiddenMessage`
  */
-function missingRule(words: string): string {
+function missingRule(text: string): string {
   const pattern =
     /User "([^"]+)" cannot (\S+) resource "([^"]+)" in API group "([^"]*)"(?: in the namespace "([^"]+)")?/;
-  const [, user, verb, resource, group, namespace] = pattern.exec(words) ?? [];
+  const [, user, verb, resource, group, namespace] = pattern.exec(text) ?? [];
   if (user === undefined) return '';
   const what = group === '' ? resource : `${resource}.${group}`;
   const where = namespace === undefined ? '' : ` --namespace=${namespace}`;
   return `; add a rule with verb "${verb}" on "${what}" to its role, then: kubectl auth can-i ${verb} ${what}${where} --as=${user}`;
 }
 
-/** Milliseconds of a Retry-After header in seconds; its form as a date is not used by the API server. */
+/** Retry-After in milliseconds; the API server never sends its date form. */
 function retryAfterMs(header: string | string[] | undefined): number | undefined {
   if (typeof header !== 'string' || !/^\d+$/.test(header)) return undefined;
   return Math.min(Number(header) * 1_000, MAX_RETRY_AFTER_MS);

@@ -1,7 +1,7 @@
-/** How long the message of an event is at the most, in characters. */
+/** Maximum length of an event's message, in characters. */
 export const MAX_EVENT_MESSAGE = 1_024;
 
-/** What an event tells, and of which object; that of no namespace has its events in "default". */
+/** Content of an event. Events on cluster-scoped objects are in the namespace "default". */
 export type KubeEvent = {
   readonly about: {
     readonly kind: string;
@@ -15,19 +15,19 @@ export type KubeEvent = {
   readonly message: string;
 };
 
-/** Who tells, when, and the name of the event or the beginning of one that the API server completes. */
+/** Source, time and name of an event. */
 export type EventOrigin = {
   readonly source: { readonly component: string; readonly host?: string };
   readonly at: Date;
 } & ({ readonly name: string } | { readonly generateName: string });
 
-/** The path that events of an object are posted to. */
+/** Path to which events on an object are posted. */
 export function eventsPath({ about }: KubeEvent): string {
   return `/api/v1/namespaces/${about.namespace ?? 'default'}/events`;
 }
 
 /**
- * An event as the API server takes it, with no more than {@link MAX_EVENT_MESSAGE} of its message.
+ * The API object of an event, its message truncated to {@link MAX_EVENT_MESSAGE}.
  * Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/, in its core form
  */
 export function eventObject(event: KubeEvent, { source, at, ...named }: EventOrigin): object {

@@ -3,57 +3,60 @@ import type { Logger } from 'pino';
 import { Backoff } from './backoff.ts';
 import type { Kube, WatchEvent } from './client.ts';
 
-/** What to watch: a path of a list with its selectors as query, and who hears of each object's metadata. */
-export type Watched = {
+/** What to watch, and who receives the events. */
+export type WatchOptions = {
   readonly kube: Kube;
+  /** Path of a list, with its selectors as query. */
   readonly path: string;
+  /** Whether events carry whole objects; metadata only by default. */
+  readonly whole?: boolean;
   readonly log: Logger;
   readonly onEvent: (event: WatchEvent) => void;
-  /** Gives the version that a watch goes on from; without it each begins with all that there is, as ADDED. */
+  /** Returns the resource version to start from. Without it each watch starts with all objects as ADDED. */
   readonly begin?: () => Promise<string>;
 };
 
 const FIRST_PAUSE_MS = 1_000;
-const LAST_PAUSE_MS = 120_000;
-/** A watch that lived for so long was no failure, however it ended: many a proxy ends what is silent for 50 or 60 s. */
+const MAX_PAUSE_MS = 120_000;
+/** A watch that lived this long resets the backoff, however it ended: many proxies end a silent one after 50 or 60 s. */
 const LONG_LIVED_MS = 45_000;
-/** The API server ends a watch after about an hour, each at another moment. */
-const ABOUT_AN_HOUR_S = [3_000, 4_200] as const;
+/** Random, so that the watches of all nodes do not end together. */
+const WATCH_SECONDS = { min: 3_000, max: 4_200 };
 
 /**
- * Watches until the signal ends it. No watch goes on where another ended, so a 410 costs no more than a new one.
- * Between watches it waits, with jitter, longer each time unless the last one lived, and at least as long as the
- * server asks.
+ * Watches until the signal is aborted. Each watch starts anew instead of resuming, so a 410 needs no special case. Between
+ * watches there is a pause with backoff, at least as long as the server's Retry-After.
  * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-watch
  */
 export async function keepWatching(
-  { kube, path, log, onEvent, begin }: Watched,
+  { kube, path, whole = false, log, onEvent, begin }: WatchOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const backoff = new Backoff(FIRST_PAUSE_MS, LAST_PAUSE_MS);
+  const backoff = new Backoff(FIRST_PAUSE_MS, MAX_PAUSE_MS);
   while (!signal.aborted) {
-    const begunMs = performance.now();
+    const startedMs = performance.now();
     let problem: unknown;
     try {
       const version = (await begin?.()) ?? '0';
-      for await (const event of kube.watch(withWatch(path, version), signal)) onEvent(event);
+      const events = kube.watch(withWatch(path, version), signal, { whole });
+      for await (const event of events) onEvent(event);
     } catch (err) {
       if (signal.aborted) return;
       problem = err;
       log.warn({ err, path }, 'watch ended');
     }
-    if (performance.now() - begunMs > LONG_LIVED_MS) backoff.reset();
+    if (performance.now() - startedMs > LONG_LIVED_MS) backoff.reset();
     await timers.setTimeout(backoff.next(problem), undefined, { signal }).catch(() => {});
   }
 }
 
 function withWatch(path: string, resourceVersion: string): string {
-  const [shortest, longest] = ABOUT_AN_HOUR_S;
+  const { min, max } = WATCH_SECONDS;
   const query = new URLSearchParams({
     watch: '1',
     allowWatchBookmarks: 'true',
     resourceVersion,
-    timeoutSeconds: String(Math.round(shortest + Math.random() * (longest - shortest))),
+    timeoutSeconds: String(Math.round(min + Math.random() * (max - min))),
   });
   return `${path}&${query}`;
 }

@@ -8,40 +8,40 @@ import { fingerprintOf } from './desired.ts';
 import { EventSender, eventOf } from './events.ts';
 import { NodePublisher } from './publisher.ts';
 
-/** What the wiring knows besides the settings. */
+/** Dependencies of {@link openApiPublisher}. */
 export type ApiOptions = {
   readonly version: string;
   readonly host: Host;
   readonly count: CountRequest;
-  /** Hears whether the Node says that gVisor was ever proven on it. */
-  readonly provenOnce: (provenOnce: boolean) => void;
+  /** Called after each write with whether the Node records that gVisor was ever proven on it. */
+  readonly onProvenOnce: (provenOnce: boolean) => void;
   readonly log: Logger;
 };
 
-/** Something else that uses the API server for as long as the publisher does. */
+/** Another user of the same API client. */
 export type KubeUser = { run(kube: Kube, log: Logger, signal: AbortSignal): Promise<void> };
 
-/** All that writes to the API server, and a function that lets it, and another user, until a signal ends it. */
+/** Everything that writes to the API server. */
 export type ApiPublisher = NonNullable<Awaited<ReturnType<typeof openApiPublisher>>>;
 
-/** What writes verdicts to the API server as the settings say; undefined when they say nowhere. */
+/** Opens the publishers of Node and events as set by PUBLISH; undefined if it is empty. */
 export async function openApiPublisher(
   config: Config,
-  { version, host, count, provenOnce, log }: ApiOptions,
+  { version, host, count, onProvenOnce, log }: ApiOptions,
 ) {
-  const { apiServer, publish } = config;
+  const { apiServer, publish, nodeName, taint } = config;
   if (apiServer === undefined || publish.length === 0) return undefined;
   const kube = createKube(await inClusterAccess(apiServer), { agent: `gvisor-ready/${version}`, count });
-  const options = { kube, node: config.nodeName, log, date: () => new Date() };
+  const options = { kube, node: nodeName, log, date: () => new Date() };
   const events = publish.includes('events') ? new EventSender(options) : undefined;
   const node = new NodePublisher({
     ...options,
-    taint: config.taint,
+    taint,
     fingerprint: fingerprintOf(version, config),
     boot: await readBootId(host),
     now: () => performance.now(),
-    provenOnce,
-    changed: (verdict, uid) => events?.send(eventOf(verdict, config.nodeName, uid)),
+    onProvenOnce,
+    onChange: (verdict, uid) => events?.send(eventOf(verdict, nodeName, uid)),
   });
   return {
     node,

@@ -9,11 +9,11 @@ import { shorten, shortIds } from '../text/format.ts';
 import type { Verdict } from '../verdict.ts';
 import type { NodeOptions } from './writer.ts';
 
-/** The reasons in events on pods: one that must run in gVisor and does not, and one whose sandbox is weakened. */
+/** Reasons of the events on pods. */
 const UNSANDBOXED = 'UnsandboxedPod';
 const WEAKENED = 'WeakenedPod';
 
-/** Reports each such pod once: in the log, and with an event on the pod. */
+/** Reports each unsandboxed or weakened pod once: in the log, and with an event on the pod. */
 export class PodReporter {
   readonly #log: Logger;
   readonly #events: Pick<EventSender, 'send'> | undefined;
@@ -25,9 +25,9 @@ export class PodReporter {
   }
 
   publish(unsandboxed: readonly Pod[], weakened: readonly WeakenedPod[]): void {
-    for (const pod of unsandboxed)
-      if (!this.#reported.has(keyOf(UNSANDBOXED, pod))) this.#reportUnsandboxed(pod);
-    for (const pod of weakened) if (!this.#reported.has(keyOf(WEAKENED, pod))) this.#reportWeakened(pod);
+    const isNew = (reason: string, pod: Pod) => !this.#reported.has(keyOf(reason, pod));
+    for (const pod of unsandboxed) if (isNew(UNSANDBOXED, pod)) this.#reportUnsandboxed(pod);
+    for (const pod of weakened) if (isNew(WEAKENED, pod)) this.#reportWeakened(pod);
     this.#reported = new Set([
       ...unsandboxed.map((pod) => keyOf(UNSANDBOXED, pod)),
       ...weakened.map((pod) => keyOf(WEAKENED, pod)),
@@ -66,24 +66,21 @@ function keyOf(reason: string, { namespace, name, uid }: Pod): string {
 }
 
 const FIRST_RETRY_MS = 1_000;
-const LAST_RETRY_MS = 15_000;
-/** An event that could not be sent for so long is dropped: the condition says the same. */
-const STALE_MS = 120_000;
-const LONGEST_QUEUE = 16;
+const MAX_RETRY_MS = 15_000;
+/** Older events are dropped; the condition says the same. */
+const MAX_AGE_MS = 120_000;
+const MAX_QUEUE = 16;
 
-/** What a sender of events needs. */
+/** Dependencies of an {@link EventSender}. */
 export type EventOptions = Pick<NodeOptions, 'kube' | 'node' | 'log' | 'date'>;
 
-type Waiting = { readonly path: string; readonly body: object; readonly atMs: number };
+type Pending = { readonly path: string; readonly body: object; readonly atMs: number };
 
-/**
- * Sends events on the Node and on its pods, as `kubectl describe` shows them. It has its own retries, so
- * nothing ever waits for an event.
- */
+/** Sends events on the Node and its pods from a queue with its own retries, so that nothing waits for an event. */
 export class EventSender {
   readonly #options: EventOptions;
-  /** Those that wait; the one that is being sent is not among them. */
-  readonly #queue: Waiting[] = [];
+  /** Pending events, without the one being sent. */
+  readonly #queue: Pending[] = [];
   readonly #warned = new Set<string>();
   #wake = Promise.withResolvers<void>();
   #sent = 0;
@@ -92,10 +89,10 @@ export class EventSender {
     this.#options = options;
   }
 
-  /** Sends an event as soon as can be; drops it when it is refused for good, after two minutes, or when sixteen later ones wait. */
+  /** Queues an event. It is dropped if it is refused for good, after two minutes, or when 16 newer ones are pending. */
   send(event: KubeEvent): void {
     const at = this.#options.date();
-    const oldest = this.#queue.length >= LONGEST_QUEUE ? this.#queue.shift() : undefined;
+    const oldest = this.#queue.length >= MAX_QUEUE ? this.#queue.shift() : undefined;
     if (oldest !== undefined) this.#drop(oldest);
     const name = `${event.about.name.slice(0, 200)}.${at.getTime().toString(16)}.${++this.#sent}`;
     const source = { component: 'gvisor-ready', host: this.#options.node };
@@ -105,7 +102,7 @@ export class EventSender {
     this.#wake.resolve();
   }
 
-  /** Sends until the signal ends it. */
+  /** Sends until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', () => this.#wake.resolve());
     while (!signal.aborted) {
@@ -117,20 +114,20 @@ export class EventSender {
     }
   }
 
-  /** Sends one event that is no longer in the queue, so that nothing but its own age drops it. */
-  async #post(event: Waiting, signal: AbortSignal): Promise<void> {
+  /** Sends one event with retries until it is too old. */
+  async #post(event: Pending, signal: AbortSignal): Promise<void> {
     const { kube, date } = this.#options;
-    const backoff = new Backoff(FIRST_RETRY_MS, LAST_RETRY_MS);
+    const backoff = new Backoff(FIRST_RETRY_MS, MAX_RETRY_MS);
     while (!signal.aborted) {
       try {
         await kube.post(event.path, event.body, signal);
         this.#warned.clear();
         return;
       } catch (err) {
-        // A name that is taken is this event, sent before by a request whose answer got lost.
+        // 409: an earlier request created the event and its response was lost.
         if (signal.aborted || (err instanceof KubeError && err.status === 409)) return;
         const retryInMs = backoff.next(err);
-        const isStale = date().getTime() + retryInMs - event.atMs > STALE_MS;
+        const isStale = date().getTime() + retryInMs - event.atMs > MAX_AGE_MS;
         if (isStale || isFinal(err)) return this.#drop(event, err);
         this.#warn(err, retryInMs);
         await timers.setTimeout(retryInMs, undefined, { signal }).catch(() => {});
@@ -138,7 +135,7 @@ export class EventSender {
     }
   }
 
-  /** Warns of each error once, until an event was sent. */
+  /** Warns of each distinct error once until an event is sent. */
   #warn(err: unknown, retryInMs: number): void {
     const line = errorLine(err);
     const level = this.#warned.has(line) ? 'debug' : 'warn';
@@ -146,18 +143,18 @@ export class EventSender {
     this.#options.log[level]({ err, retryInMs }, 'cannot send the event');
   }
 
-  #drop({ body }: Waiting, err?: unknown): void {
+  #drop({ body }: Pending, err?: unknown): void {
     this.#options.log.warn({ err, event: body }, 'event dropped');
   }
 }
 
-/** The event on a Node of this uid for a verdict that was written to it. */
+/** The event on a Node for a verdict that was written to it. */
 export function eventOf({ status, reason, message }: Verdict, name: string, uid: string): KubeEvent {
   const type = status === 'True' ? 'Normal' : 'Warning';
   return { about: { kind: 'Node', name, uid }, type, reason, message };
 }
 
-/** Whether the same request would be refused again. An API server that has just started forbids what it allows a moment later. */
+/** Whether a retry is pointless. A 403 is not final: an API server that has just started may not have loaded its RBAC rules. */
 function isFinal(err: unknown): boolean {
   if (!(err instanceof KubeError)) return false;
   if (err.status === 403) return /being terminated/.test(err.message);

@@ -3,13 +3,13 @@ import { shorten, shortIds } from '../text/format.ts';
 import type { Verdict } from '../verdict.ts';
 
 /**
- * The domain of all keys. The admission plugin NodeRestriction lets no kubelet write labels of it, so that a kubelet's
- * credential does not forge them.
+ * The domain of all keys. The admission plugin NodeRestriction forbids kubelets to write its labels, so a stolen kubelet
+ * credential cannot forge them.
  * Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
  */
 const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
 
-/** Every key that agents write in a Node, besides the condition; the admission policy holds the same list. */
+/** Every key that agents write to a Node, besides the condition. The admission policy has the same list. */
 export const OWN_KEYS = {
   labels: {
     ready: `${DOMAIN}/ready`,
@@ -17,19 +17,19 @@ export const OWN_KEYS = {
     platform: `${DOMAIN}/platform`,
   },
   annotations: {
-    /** The fingerprint of the agent that proved it. */
+    /** Fingerprint of the agent that made the last proof. */
     provenBy: `${DOMAIN}/proven-by`,
-    /** The boot ID of the node at the last proof, as in `status.nodeInfo.bootID`. */
+    /** Boot ID of the node at the last proof, as in `status.nodeInfo.bootID`. */
     provenBoot: `${DOMAIN}/proven-boot`,
   },
-  /** What earlier versions wrote besides; only an uninstall touches it. */
+  /** Keys of earlier versions; only an uninstall touches them. */
   retired: { agent: `${DOMAIN}/agent` },
   taint: `${DOMAIN}/not-ready`,
-  /** A label that the admission policy lets no agent write. */
+  /** A label that the admission policy refuses, to test that the policy is in force. */
   refused: `${DOMAIN}/unguarded`,
 } as const;
 
-/** A condition of a Node, as the API has it. */
+/** A Node condition as in the API. */
 export type Condition = {
   readonly type: string;
   readonly status: string;
@@ -39,20 +39,19 @@ export type Condition = {
   readonly lastTransitionTime: string;
 };
 
-/** A taint of a Node, as the API has it. */
+/** A Node taint as in the API. */
 export type Taint = { readonly key: string; readonly effect: string; readonly value?: string };
 
-/** The metadata of a Node, all that a watch of metadata tells. */
+/** The part of a Node's metadata that agents use. */
 export type NodeMetadata = {
   readonly name: string;
   readonly uid: string;
   readonly resourceVersion: string;
   readonly labels?: Texts;
   readonly annotations?: Texts;
-  readonly managedFields?: readonly Readonly<Record<string, unknown>>[];
 };
 
-/** A Node as far as this agent reads it. */
+/** The part of a Node that agents use. */
 export type NodeObject = {
   readonly metadata: NodeMetadata;
   readonly spec?: { readonly taints?: readonly Taint[] };
@@ -64,46 +63,43 @@ export type NodeObject = {
 
 type Texts = Readonly<Record<string, string>>;
 
-/** The type of the condition that agents write. */
+/** Type of the condition that agents write. */
 export const CONDITION = 'GVisorReady';
 
-/** What a Node says of gVisor, as far as the agent knows it. */
+/** What the Node currently says about gVisor, as part of /report. */
 export type NodeWrites = {
-  /** The agent's own labels that stand there, */
+  /** The agent's labels. */
   readonly labels: Texts;
-  /** its condition, */
   readonly condition?: Condition;
-  /** and whether its taint does. */
   readonly tainted: boolean;
-  /** Why the agent does not write there, or is not Ready. */
+  /** Why the agent cannot write, or is not Ready. */
   readonly problem?: string;
 };
 
-/** One thing that a Node is to say: where it stands, and the text that is wanted there; `null` takes it away. */
-export type Wanted = {
+/** One value that a Node should have; `null` means absent. */
+export type DesiredEntry = {
   readonly part: 'labels' | 'annotations' | 'taint' | 'condition';
   readonly key: string;
   readonly value: string | null;
 };
 
-/** What a Node says of gVisor; nothing where it is not known. */
-export function writtenIn(node: NodeObject | undefined, problem?: string): NodeWrites {
-  const { labels, taint } = OWN_KEYS;
-  const own = Object.values(labels).flatMap((key) => {
+/** Extracts {@link NodeWrites} from a Node; empty if the Node is unknown. */
+export function nodeWritesOf(node: NodeObject | undefined, problem?: string): NodeWrites {
+  const own = Object.values(OWN_KEYS.labels).flatMap((key) => {
     const value = node?.metadata.labels?.[key];
     return value === undefined ? [] : [[key, value] as const];
   });
   const condition = node?.status?.conditions?.find(({ type }) => type === CONDITION);
   return {
     labels: Object.fromEntries(own),
-    tainted: node?.spec?.taints?.some((each) => isOwn(each, taint)) ?? false,
+    tainted: node?.spec?.taints?.some((taint) => isOwn(taint, OWN_KEYS.taint)) ?? false,
     ...(condition === undefined ? {} : { condition }),
     ...(problem === undefined ? {} : { problem }),
   };
 }
 
-/** What the Node says now where an entry stands. */
-export function valueIn({ metadata, spec, status }: NodeObject, { part, key }: Wanted): string | null {
+/** The current value of an entry. */
+export function valueIn({ metadata, spec, status }: NodeObject, { part, key }: DesiredEntry): string | null {
   if (part === 'taint') return spec?.taints?.some((taint) => isOwn(taint, key)) ? 'NoSchedule' : null;
   if (part !== 'condition') return metadata[part]?.[key] ?? null;
   const condition = status?.conditions?.find(({ type }) => type === key);
@@ -111,17 +107,17 @@ export function valueIn({ metadata, spec, status }: NodeObject, { part, key }: W
 }
 
 /**
- * The strategic merge patch of a Node's status that makes these differences of labels and annotations and sets or
- * deletes the condition, or undefined where there is nothing to write. A write of the status may carry labels, so that nobody sees
- * one without the other: https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/registry/core/node/strategy.go
+ * The strategic merge patch of a Node's status for labels, annotations and the condition; undefined if nothing differs. A
+ * status write may carry labels, so that label and condition change together.
+ * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/registry/core/node/strategy.go
  */
 export function statusPatch(
-  differences: readonly Wanted[],
+  differences: readonly DesiredEntry[],
   condition: Condition | { readonly $patch: 'delete'; readonly type: string } | undefined,
 ): object | undefined {
   const texts = (part: 'labels' | 'annotations') => {
-    const found = differences.filter((difference) => difference.part === part);
-    return found.length === 0 ? {} : { [part]: Object.fromEntries(found.map((d) => [d.key, d.value])) };
+    const entries = differences.filter((entry) => entry.part === part);
+    return entries.length === 0 ? {} : { [part]: Object.fromEntries(entries.map((e) => [e.key, e.value])) };
   };
   const metadata = { ...texts('labels'), ...texts('annotations') };
   if (Object.keys(metadata).length === 0 && condition === undefined) return undefined;
@@ -129,12 +125,12 @@ export function statusPatch(
 }
 
 /**
- * The merge patch of a Node that puts the taint among these differences right, or undefined where there is none. The
- * list of taints can only be replaced as a whole, so it is bound to the version of the Node that it was read from.
+ * The merge patch of a Node for the taint among these differences; undefined if there is none. A patch replaces the whole
+ * list of taints, so it is bound to the version of the Node that was read.
  */
 export function taintPatch(
   { metadata: { resourceVersion }, spec }: NodeObject,
-  differences: readonly Wanted[],
+  differences: readonly DesiredEntry[],
 ): object | undefined {
   const taint = differences.find(({ part }) => part === 'taint');
   if (taint === undefined) return undefined;
@@ -143,12 +139,12 @@ export function taintPatch(
   return { metadata: { resourceVersion }, spec: { taints } };
 }
 
-/** No message of the condition is longer: `kubectl describe node` prints it on one line. */
+/** Maximum length of the condition's message: `kubectl describe node` prints it on one line. */
 export const MAX_CONDITION_MESSAGE = 512;
 
 /**
- * The condition of a verdict, with what to do in its message. The time of its last transition stays while the status
- * does; the heartbeat is the time of this write, and nothing is written for the heartbeat alone.
+ * The condition for a verdict, its message ending with the remedy. `lastTransitionTime` changes with the status only; the
+ * heartbeat is the time of the write, and nothing is written for the heartbeat alone.
  */
 export function conditionFor(verdict: Verdict, node: NodeObject, nowMs: number): Condition {
   const { status, reason } = verdict;
@@ -166,20 +162,9 @@ function messageOf({ status, reason, message }: Verdict): string {
 }
 
 /**
- * Who last wrote the condition and, where wanted, the taints, and when: metadata tells no more of them, but
- * this changes with them. Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management
+ * Whether `a` is an older version of the same object than `b`.
+ * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions (comparable since 1.35)
  */
-export function writersOf({ managedFields = [] }: NodeMetadata, withTaints: boolean): string {
-  const own = managedFields.filter(({ fieldsV1 }) => {
-    const fields = JSON.stringify(fieldsV1) ?? '';
-    return fields.includes(CONDITION) || (withTaints && fields.includes('"f:taints"'));
-  });
-  return JSON.stringify(
-    own.map(({ manager, operation, subresource, time }) => [manager, operation, subresource, time]),
-  );
-}
-
-/** Whether the first is an older version of one object than the second; versions can be compared since 1.35. */
 export function isOlder(a: NodeMetadata, b: NodeMetadata): boolean {
   const [one, other] = [a.resourceVersion, b.resourceVersion];
   return one.length === other.length ? one < other : one.length < other.length;

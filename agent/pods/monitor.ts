@@ -31,7 +31,7 @@ export type PodMonitorOptions = {
   /** The namespaces that require gVisor, followed by the API's watches. */
   readonly namespaces: RequiredNamespaces;
   /** Receives what each read found; must not throw. */
-  readonly onRead: (observed: ObservedPods, required: ReadonlySet<string>) => void;
+  readonly onRead?: (observed: ObservedPods, required: ReadonlySet<string>) => void;
   /** The handler that is proven here and the flags of its last probe; undefined before the first proof. */
   readonly probe?: () => ProbeFlags | undefined;
   readonly log: Logger;
@@ -83,7 +83,7 @@ export class PodMonitor {
 
   #publish(pods: readonly Pod[]): void {
     this.#last = this.#sort(pods);
-    this.#options.onRead(this.#last, this.#options.namespaces.names);
+    this.#options.onRead?.(this.#last, this.#options.namespaces.names);
   }
 
   #sort(pods: readonly Pod[]): ObservedPods {

@@ -19,7 +19,7 @@ export class RequiredNamespaces {
   #labelled: Set<string> | undefined;
 
   /** `changed` is called when the names may be others than before. */
-  constructor(changed: () => void) {
+  constructor(changed = () => {}) {
     this.#changed = changed;
   }
 

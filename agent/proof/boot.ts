@@ -127,7 +127,7 @@ async function endOf({ client, now }: BootOptions, id: string, why: unknown): Pr
     } catch (error) {
       if (!(error instanceof CriError)) return undefined;
       // gVisor's shim tells no state while it deletes: where the process has gone, that is what a late answer means.
-      return error.kind === 'absent' || (why instanceof Gone && error.kind === 'late') ? ranMs : undefined;
+      return error.kind === 'absent' || (why instanceof Gone && error.kind === 'timeout') ? ranMs : undefined;
     }
     await timers.setTimeout(100);
   }
@@ -189,7 +189,7 @@ export async function tearDown(
       if (!(error instanceof CriError)) throw error;
       if (error.kind === 'absent') return undefined;
       if (error.kind === 'unreachable') return inconclusive(error);
-      if (pauseMs === undefined || error.kind === 'late') {
+      if (pauseMs === undefined || error.kind === 'timeout') {
         if (!(await isReady(client, id))) break;
         const message = `a probe's sandbox does not go away, StopPodSandbox failed: ${error.message}`;
         // The kubelet's own stop of it may take longer than our pauses, too.

@@ -15,6 +15,11 @@ export const POD_UID = 'io.kubernetes.pod.uid';
 /** The label with the mark of the agent that made a probe. */
 export const OWNER = 'app.kubernetes.io/instance';
 
+/** The mark of an agent's probes, at most 16 letters and digits: from the UID of its pod, or random. */
+export function ownerMark(podUid: string = randomUUID()): string {
+  return podUid.replaceAll('-', '').slice(0, 16);
+}
+
 /** The prefix of a probe's name and UID; the mark of its agent follows. */
 const PROBE = 'gvisor-probe-';
 

@@ -1,8 +1,8 @@
 import { posix } from 'node:path';
+import { TimeoutError } from '../async.ts';
 import type { HandlerRuntime } from '../containerd/config.ts';
 import type { Host } from '../host/host.ts';
 import { textSegments } from '../host/program.ts';
-import { LateError } from '../host/semaphore.ts';
 
 /** A gVisor release that can be compared with others, or `unknown` for any other text. */
 export type RunscRelease =
@@ -69,7 +69,7 @@ export async function findProgram(
     const path = posix.join('/', directory, name);
     // An unreadable directory counts as empty.
     const stat = await host.stat(path).catch((error: unknown) => {
-      if (error instanceof LateError) throw error;
+      if (error instanceof TimeoutError) throw error;
     });
     if (!stat || stat.kind === 'directory') continue;
     if ((stat.mode & 0o111) !== 0) return path;

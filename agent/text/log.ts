@@ -2,10 +2,7 @@ import pino, { type Logger } from 'pino';
 import type { Config } from '../config.ts';
 import { sanitizeLine } from '../sanitize.ts';
 
-/**
- * The agent's log: JSON, a line each, on standard output. For people, and beside the answer of a single look, it is
- * only what they should know, a sentence each, on standard error.
- */
+/** The agent's log: JSON lines on standard output, or warnings as sentences on standard error for terminals and `--once`. */
 export function openLog({ nodeName, logLevel }: Config, asSentences: boolean): Logger {
   const base = { node: nodeName };
   if (!asSentences) return pino({ level: logLevel, base });
@@ -13,15 +10,15 @@ export function openLog({ nodeName, logLevel }: Config, asSentences: boolean): L
   return pino({ level: 'warn', base }, { write });
 }
 
-/** What a sentence leaves out. */
-const COMMON = ['level', 'time', 'node', 'msg', 'err'];
+/** Fields that a sentence omits or shows elsewhere. */
+const OMITTED = ['level', 'time', 'node', 'msg', 'err'];
 
-/** A log line as a sentence: the message, the error behind it, and the other fields in brackets. */
+/** A JSON log line as a sentence: message, error, and the other fields in brackets. */
 export function sentenceOf(line: string): string {
   const entry = JSON.parse(line) as Readonly<Record<string, unknown>>;
   const { msg, err } = entry as { readonly msg?: string; readonly err?: { readonly message?: string } };
-  const told = Object.entries(entry).filter(([name]) => !COMMON.includes(name));
-  const details = told.map(
+  const fields = Object.entries(entry).filter(([name]) => !OMITTED.includes(name));
+  const details = fields.map(
     ([name, value]) => `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`,
   );
   const cause = err?.message === undefined ? '' : `: ${err.message}`;

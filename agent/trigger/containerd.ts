@@ -2,47 +2,48 @@ import timers from 'node:timers/promises';
 import { waitUpTo } from '../async.ts';
 import type { CriClient } from '../containerd/client.ts';
 import { CriError } from '../containerd/error.ts';
-import type { ContainerdIs } from './event-queue.ts';
+import type { ContainerdState } from './event-queue.ts';
 
 /**
- * How often a quiet containerd is asked whether it still answers. With the time that an answer may take, once here and
- * once in the look that follows, one that hangs is seen within 10 s.
+ * Poll interval of a responsive containerd. With two request timeouts, one here and one in the evaluation that follows, a
+ * hang is detected within 10 s.
  */
-const PULSE_MS = 3_000;
+const POLL_MS = 3_000;
 
-/** How often a containerd that does not answer is asked, in milliseconds. */
-const AWAY_MS = 250;
+/** Poll interval of a containerd that does not respond. */
+const RETRY_MS = 250;
 
 /**
- * Calls `onChange` when containerd stops answering and when it answers again: at once when the connection
- * breaks or comes back, and by a cheap question now and then for one that hangs or is busy. Ends with the signal.
+ * Calls `onChange` when containerd stops or resumes responding: at once when the connection breaks or comes back, by polling
+ * when it hangs or is slow. Returns when the signal is aborted.
  */
 export async function watchContainerd(
   client: CriClient,
-  onChange: (is: ContainerdIs) => void,
+  onChange: (state: ContainerdState) => void,
   signal: AbortSignal,
-  everyMs = PULSE_MS,
+  pollMs = POLL_MS,
 ): Promise<void> {
-  let answered: boolean | undefined;
-  let broke = false;
+  let wasResponsive: boolean | undefined;
+  let disconnected = false;
   while (!signal.aborted) {
-    const isLate = await client.version({ signal }).then(
+    const error = await client.version({ signal }).then(
       () => undefined,
-      (error: unknown) => error instanceof CriError && error.kind === 'late',
+      (cause: unknown) => cause,
     );
     if (signal.aborted) return;
-    const answers = isLate === undefined;
-    broke ||= isLate === false;
-    // A restart so quick that no question went unanswered still broke the connection.
-    if (answered !== undefined && (answers !== answered || (answers && broke))) {
-      if (answers) onChange(broke ? 'back' : 'in time again');
-      else onChange(isLate ? 'late' : 'gone');
+    const isResponsive = error === undefined;
+    const isTimeout = error instanceof CriError && error.kind === 'timeout';
+    disconnected ||= !isResponsive && !isTimeout;
+    // A quick restart breaks the connection although every request succeeds.
+    if (wasResponsive !== undefined && (isResponsive !== wasResponsive || (isResponsive && disconnected))) {
+      if (isResponsive) onChange(disconnected ? 'back' : 'responsive');
+      else onChange(isTimeout ? 'slow' : 'gone');
     }
-    answered = answers;
-    if (answers) broke = false;
-    const pauseMs = answers ? everyMs : AWAY_MS;
-    // One that is closed cannot be watched.
+    wasResponsive = isResponsive;
+    if (isResponsive) disconnected = false;
+    const pauseMs = isResponsive ? pollMs : RETRY_MS;
+    // connectionChange rejects after close().
     const change = client.connectionChange(pauseMs * 2).catch(() => timers.setTimeout(pauseMs, false));
-    if (await waitUpTo(change, pauseMs, signal)) broke = true;
+    if (await waitUpTo(change, pauseMs, signal)) disconnected = true;
   }
 }

@@ -1,92 +1,95 @@
 import timers from 'node:timers/promises';
 import { waitUpTo } from '../async.ts';
 
-/** What became of containerd: its connection broke or came back, or it alone answers late or in time. */
-export type ContainerdIs = 'gone' | 'back' | 'late' | 'in time again';
+/** A change of containerd: its connection broke or came back, or it responds slowly or in time again. */
+export type ContainerdState = 'gone' | 'back' | 'slow' | 'responsive';
 
-/** Why a look begins. `confirm` is the second look after a failure; `boot` is the end of a boot that outlasted a look. */
+/** Why an evaluation begins: `confirm` repeats one after a failure, `boot` ends a boot that outlasted its evaluation. */
 export type Trigger =
   | { readonly kind: 'start' | 'timer' | 'confirm' | 'boot' }
   | { readonly kind: 'file'; readonly path: string }
-  | { readonly kind: 'containerd'; readonly is: ContainerdIs };
+  | { readonly kind: 'containerd'; readonly state: ContainerdState };
 
-/** The trigger in words, for people: "file /usr/local/bin/runsc", "containerd is gone". */
+/** The trigger as text, such as "file /usr/local/bin/runsc" or "containerd is gone". */
 export function triggerText(trigger: Trigger): string {
   if (trigger.kind === 'file') return `file ${trigger.path}`;
-  if (trigger.kind === 'containerd') return `containerd is ${trigger.is}`;
+  if (trigger.kind === 'containerd') return `containerd is ${trigger.state}`;
   return trigger.kind;
 }
 
-/** Whether something happened on the node: a timer, a late answer and the end of a boot change nothing there. */
+/** Whether the node itself may have changed. Timers, slow responses and the end of a boot change nothing there. */
 export function isChange(trigger: Trigger): boolean {
-  if (trigger.kind === 'containerd') return trigger.is === 'gone' || trigger.is === 'back';
+  if (trigger.kind === 'containerd') return trigger.state === 'gone' || trigger.state === 'back';
   return trigger.kind === 'start' || trigger.kind === 'file';
 }
 
-/** How events become looks, in milliseconds and numbers. */
+/** Debounce and rate limit of an {@link EventQueue}; times in milliseconds. */
 export type EventQueueOptions = {
-  /** An event waits for the next until none has come for this long, */
+  /** Debounce window. */
   readonly debounceMs: number;
-  /** but no longer than this. */
+  /** Maximum debounce delay. */
   readonly maxDelayMs: number;
-  /** So many looks may follow each other at once, */
+  /** Size of the token bucket: batches that may follow each other without a pause. */
   readonly burst: number;
-  /** and one more each time this long has passed: a further event waits no longer than that. */
+  /** Time until the token bucket gains a token, and so the longest extra delay of an event. */
   readonly refillMs: number;
+  /** Monotonic clock. */
   readonly now: () => number;
 };
 
-/** Gathers events of all triggers into single calls to look; a thousand events cost one. Equal events are one. */
+/** Collects events of all triggers and hands them out in debounced, rate-limited batches. Equal events are deduplicated. */
 export class EventQueue<Event> {
   readonly #options: EventQueueOptions;
-  /** When a whole burst is allowed again; each look puts it off by one refill. */
+  /** When the token bucket is full again; each batch postpones it by one refill. */
   #fullAtMs = Number.NEGATIVE_INFINITY;
-  #rung = new Map<string, Event>();
-  #lastRingMs = 0;
-  #ringing = Promise.withResolvers<void>();
+  #events = new Map<string, Event>();
+  #lastPushMs = 0;
+  #pushed = Promise.withResolvers<void>();
 
   constructor(options: EventQueueOptions) {
     this.#options = options;
   }
 
-  /** Tells of an event. */
+  /** Adds an event. */
   push(event: Event): void {
     const key = JSON.stringify(event);
-    if (!this.#rung.has(key)) this.#rung.set(key, event);
-    this.#lastRingMs = this.#options.now();
-    this.#ringing.resolve();
+    if (!this.#events.has(key)) this.#events.set(key, event);
+    this.#lastPushMs = this.#options.now();
+    this.#pushed.resolve();
   }
 
-  /**
-   * Waits for an event, or for `timeoutMs` to pass, and tells which: all events, each once and the first first, or
-   * none for the timeout. Rejects when the signal is aborted.
-   */
+  /** Resolves with the next batch in order of arrival, empty on timeout. Rejects when the signal is aborted. */
   async wait(timeoutMs: number, signal: AbortSignal): Promise<readonly Event[]> {
     const { now, refillMs } = this.#options;
-    const deadline = now() + timeoutMs;
-    await waitUpTo(this.#ringing.promise, timeoutMs, signal);
+    const deadlineMs = now() + timeoutMs;
+    await waitUpTo(this.#pushed.promise, timeoutMs, signal);
     signal.throwIfAborted();
-    if (this.#rung.size > 0) {
-      await this.#settle(deadline, signal);
+    if (this.#events.size > 0) {
+      await this.#debounce(signal);
+      await this.#takeToken(deadlineMs, signal);
       this.#fullAtMs = Math.max(this.#fullAtMs, now()) + refillMs;
     }
-    const events = [...this.#rung.values()];
-    this.#rung = new Map();
-    // A promise that stays pending keeps everything that was ever raced against it.
-    this.#ringing = Promise.withResolvers<void>();
+    const events = [...this.#events.values()];
+    this.#events = new Map();
+    // A new promise for each batch: a pending one keeps everything alive that was ever raced against it.
+    this.#pushed = Promise.withResolvers<void>();
     return events;
   }
 
-  async #settle(deadline: number, signal: AbortSignal): Promise<void> {
-    const { now, debounceMs, maxDelayMs, burst, refillMs } = this.#options;
-    const first = now();
+  async #debounce(signal: AbortSignal): Promise<void> {
+    const { now, debounceMs, maxDelayMs } = this.#options;
+    const firstMs = now();
     for (;;) {
-      const restMs = Math.min(this.#lastRingMs + debounceMs, first + maxDelayMs) - now();
-      if (restMs <= 0) break;
+      const restMs = Math.min(this.#lastPushMs + debounceMs, firstMs + maxDelayMs) - now();
+      if (restMs <= 0) return;
       await timers.setTimeout(restMs, undefined, { signal });
     }
-    const allowedAt = this.#fullAtMs - (burst - 1) * refillMs;
-    const wait = Math.min(allowedAt, deadline) - now();
-    if (wait > 0) await timers.setTimeout(wait, undefined, { signal });
+  }
+
+  async #takeToken(deadlineMs: number, signal: AbortSignal): Promise<void> {
+    const { now, burst, refillMs } = this.#options;
+    const allowedMs = this.#fullAtMs - (burst - 1) * refillMs;
+    const waitMs = Math.min(allowedMs, deadlineMs) - now();
+    if (waitMs > 0) await timers.setTimeout(waitMs, undefined, { signal });
   }
 }

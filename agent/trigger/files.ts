@@ -1,124 +1,123 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { basename, join } from 'node:path';
+import { TimeoutError } from '../async.ts';
 import type { FileStat, Host } from '../host/host.ts';
-import { LateError } from '../host/semaphore.ts';
 
 type Watched = {
-  /** Absent where the kernel has no watch left: the folder is then looked at now and then. */
+  /** Undefined when inotify watches are exhausted; the directory is polled instead. */
   readonly watcher: FSWatcher | undefined;
   readonly identity: string;
   names: ReadonlySet<string>;
-  /** What a look at an unwatched folder last showed. */
+  /** The state of `names` at the last poll. */
   snapshot: string;
-  /** The folder itself was moved or removed: what now has its name must be watched instead. */
+  /** Set when the directory itself was moved or removed, so that its path must be watched anew. */
   stale: boolean;
 };
 
-/** File times come from a clock that ticks with the kernel's timer, at least every 10 ms. */
+/** File times advance with the kernel's timer tick, at least every 10 ms. */
 const CLOCK_TICK_MS = 10;
-/** How often folders are looked at that cannot be watched. */
 const POLL_MS = 5_000;
 
-/** What may be told of a trigger, and to it. */
+/** Options of a {@link FileTrigger}. */
 export type FileTriggerOptions = {
-  /** Hears how many folders cannot be watched, and why, whenever that number changes. */
-  readonly onUnwatched?: (folders: number, why: string) => void;
+  /** Called with the number of directories that cannot be watched, and why, whenever that number changes. */
+  readonly onUnwatched?: (directories: number, why: string) => void;
   readonly pollMs?: number;
 };
 
 /**
- * Watches files of the host, those that do not exist yet too: every folder on the way to a file is
- * watched for the name that leads on, on the path as written and behind each of its symbolic links.
- * So a folder that is replaced by rename, or appears, is noticed as well. Where the kernel has no watch left, folders
- * are looked at every few seconds instead.
+ * Watches files of the host, including files that do not exist yet: each directory on the way to a file is watched for the
+ * next path component, on the path as written and behind every symbolic link. So replacing a directory by rename, or
+ * creating it, is noticed too. Directories are polled when inotify watches are exhausted.
  */
 export class FileTrigger {
   readonly #host: Host;
-  readonly #changed: (path: string) => void;
+  readonly #onChange: (path: string) => void;
   readonly #watched = new Map<string, Watched>();
   readonly #options: FileTriggerOptions;
   #unwatched = 0;
   #why = '';
   #poll: NodeJS.Timeout | undefined;
-  /** How often watches were set, */
-  #turn = 0;
-  /** how often the host was late, */
-  #lates = 0;
-  /** and when they are set again because of that. */
-  #again: NodeJS.Timeout | undefined;
+  /** Number of calls of `watch`; a newer call supersedes a running one. */
+  #generation = 0;
+  /** Number of host operations that timed out. */
+  #timeouts = 0;
+  /** Repeats `watch` after a timeout. */
+  #retry: NodeJS.Timeout | undefined;
 
-  constructor(host: Host, changed: (path: string) => void, options: FileTriggerOptions = {}) {
+  constructor(host: Host, onChange: (path: string) => void, options: FileTriggerOptions = {}) {
     this.#host = host;
-    this.#changed = changed;
+    this.#onChange = onChange;
     this.#options = { pollMs: POLL_MS, ...options };
   }
 
   /**
-   * Watches these host paths and no others from now on. What was not watched before and changed since
-   * `sinceMs` (wall clock, milliseconds) counts as a change that was just seen. Where the host is late, what was watched
-   * stays so, and all is tried again soon.
+   * Replaces the watched host paths. A new path that changed since `sinceMs` (wall clock, milliseconds) is reported at once.
+   * If the host times out, existing watches stay and the call is repeated soon.
    */
   async watch(paths: readonly string[], sinceMs = Number.POSITIVE_INFINITY): Promise<void> {
-    clearTimeout(this.#again);
-    const turn = ++this.#turn;
-    const lates = this.#lates;
+    clearTimeout(this.#retry);
+    const generation = ++this.#generation;
+    const timeouts = this.#timeouts;
     const wanted = new Map<string, Set<string>>();
-    const want = (folder: string, name: string) => {
-      wanted.set(folder, (wanted.get(folder) ?? new Set()).add(name));
+    const want = (directory: string, name: string) => {
+      wanted.set(directory, (wanted.get(directory) ?? new Set()).add(name));
     };
-    for (const path of paths) await this.#ask(this.#host.realpath(path, want));
-    // Where a newer call has begun, what this one wants is of the past.
-    if (turn !== this.#turn) return;
-    for (const [folder, known] of this.#watched) {
-      if (this.#lates !== lates) wanted.set(folder, new Set([...known.names, ...(wanted.get(folder) ?? [])]));
-      else if (!wanted.has(folder)) this.#drop(folder);
+    for (const path of paths) await this.#orUndefined(this.#host.realpath(path, want));
+    if (generation !== this.#generation) return;
+    for (const [directory, known] of this.#watched) {
+      if (this.#timeouts !== timeouts)
+        wanted.set(directory, new Set([...known.names, ...(wanted.get(directory) ?? [])]));
+      else if (!wanted.has(directory)) this.#drop(directory);
     }
-    for (const [folder, names] of wanted) {
-      const fresh = await this.#add(folder, names);
-      if (await this.#changedSince(folder, fresh, sinceMs)) this.#changed(folder);
-      if (turn !== this.#turn) return;
+    for (const [directory, names] of wanted) {
+      const added = await this.#add(directory, names);
+      if (await this.#changedSince(directory, added, sinceMs)) this.#onChange(directory);
+      if (generation !== this.#generation) return;
     }
-    if (this.#lates !== lates)
-      this.#again = setTimeout(() => void this.watch(paths, sinceMs), this.#options.pollMs).unref();
-    this.#tellUnwatched();
+    if (this.#timeouts !== timeouts)
+      this.#retry = setTimeout(() => void this.watch(paths, sinceMs), this.#options.pollMs).unref();
+    this.#reportUnwatched();
   }
 
-  /** What the host says; undefined where it says nothing, or nothing in time. */
-  #ask<T>(answer: Promise<T>): Promise<T | undefined> {
-    return answer.catch((error: unknown) => {
-      if (error instanceof LateError) this.#lates += 1;
+  /** The result of a host operation, undefined if it fails. Counts timeouts. */
+  #orUndefined<T>(operation: Promise<T>): Promise<T | undefined> {
+    return operation.catch((error: unknown) => {
+      if (error instanceof TimeoutError) this.#timeouts += 1;
       return undefined;
     });
   }
 
-  /** Makes sure that the folder is watched for these names, and returns those that it was not watched for before. */
-  async #add(folder: string, names: ReadonlySet<string>): Promise<readonly string[]> {
-    const known = this.#watched.get(folder);
-    const lates = this.#lates;
-    const { identity } = (await this.#ask(this.#host.stat(folder))) ?? {};
-    if (this.#lates !== lates) return [];
+  /** Watches a directory for these names, and returns the names that were not watched before. */
+  async #add(directory: string, names: ReadonlySet<string>): Promise<readonly string[]> {
+    const known = this.#watched.get(directory);
+    const timeouts = this.#timeouts;
+    const { identity } = (await this.#orUndefined(this.#host.stat(directory))) ?? {};
+    if (this.#timeouts !== timeouts) return [];
     if (identity === undefined) {
-      this.#drop(folder);
-      return []; // The folder went away: the one above is watched for its name.
+      this.#drop(directory);
+      return []; // The directory is gone; its parent is watched for its name.
     }
     if (known?.watcher !== undefined && !known.stale && known.identity === identity) {
-      const fresh = [...names].filter((name) => !known.names.has(name));
+      const added = [...names].filter((name) => !known.names.has(name));
       known.names = names;
-      return fresh;
+      return added;
     }
-    this.#drop(folder);
-    const watcher = this.#open(folder);
-    // What is looked at now and then is compared with the last time, not with now.
-    const before = watcher === undefined && known?.watcher === undefined ? known?.snapshot : undefined;
-    const snapshot = before ?? (watcher === undefined ? await this.#snapshot(folder, names) : '');
-    this.#watched.set(folder, { watcher, identity, names, snapshot, stale: false });
-    return before === undefined ? [...names] : [];
+    this.#drop(directory);
+    const watcher = this.#open(directory);
+    // A polled directory is compared with its last poll, so its snapshot is carried over.
+    const previous = watcher === undefined && known?.watcher === undefined ? known?.snapshot : undefined;
+    const snapshot = previous ?? (watcher === undefined ? await this.#snapshot(directory, names) : '');
+    this.#watched.set(directory, { watcher, identity, names, snapshot, stale: false });
+    return previous === undefined ? [...names] : [];
   }
 
-  #open(folder: string): FSWatcher | undefined {
+  #open(directory: string): FSWatcher | undefined {
     try {
-      const watcher = watch(join(this.#host.root, folder), (_event, name) => this.#onEvent(folder, name));
-      watcher.on('error', () => this.#drop(folder));
+      const watcher = watch(join(this.#host.root, directory), (_event, name) =>
+        this.#onEvent(directory, name),
+      );
+      watcher.on('error', () => this.#drop(directory));
       return watcher;
     } catch (error) {
       this.#why = (error as NodeJS.ErrnoException).code ?? String(error);
@@ -126,72 +125,72 @@ export class FileTrigger {
     }
   }
 
-  #tellUnwatched(): void {
+  #reportUnwatched(): void {
     const unwatched = [...this.#watched.values()].filter(({ watcher }) => watcher === undefined).length;
     if (unwatched !== this.#unwatched) this.#options.onUnwatched?.(unwatched, this.#why);
     this.#unwatched = unwatched;
-    this.#pollLater();
+    this.#schedulePoll();
   }
 
-  #pollLater(): void {
+  #schedulePoll(): void {
     if (this.#unwatched === 0) return;
     this.#poll ??= setTimeout(() => void this.#pollAll(), this.#options.pollMs).unref();
   }
 
   async #pollAll(): Promise<void> {
-    for (const [folder, entry] of this.#watched) {
+    for (const [directory, entry] of this.#watched) {
       if (entry.watcher !== undefined) continue;
-      const lates = this.#lates;
-      const snapshot = await this.#snapshot(folder, entry.names);
-      if (this.#lates !== lates) continue;
-      if (snapshot !== entry.snapshot) this.#changed(folder);
+      const timeouts = this.#timeouts;
+      const snapshot = await this.#snapshot(directory, entry.names);
+      if (this.#timeouts !== timeouts) continue;
+      if (snapshot !== entry.snapshot) this.#onChange(directory);
       entry.snapshot = snapshot;
     }
     this.#poll = undefined;
-    this.#pollLater();
+    this.#schedulePoll();
   }
 
-  #onEvent(folder: string, name: string | null): void {
-    const entry = this.#watched.get(folder);
+  #onEvent(directory: string, name: string | null): void {
+    const entry = this.#watched.get(directory);
     if (entry === undefined) return;
-    // An event of the folder itself bears the folder's own name: it may be one of a file in it as well.
-    if (name === basename(folder)) entry.stale = true;
-    if (name === null || entry.names.has(name)) this.#changed(join(folder, name ?? ''));
+    // inotify reports an event of the directory itself under its own name, which a file in it may share.
+    if (name === basename(directory)) entry.stale = true;
+    if (name === null || entry.names.has(name)) this.#onChange(join(directory, name ?? ''));
   }
 
-  #drop(folder: string): void {
-    this.#watched.get(folder)?.watcher?.close();
-    this.#watched.delete(folder);
+  #drop(directory: string): void {
+    this.#watched.get(directory)?.watcher?.close();
+    this.#watched.delete(directory);
   }
 
   /** Ends all watches. */
   close(): void {
-    for (const folder of [...this.#watched.keys()]) this.#drop(folder);
-    this.#turn += 1;
+    for (const directory of [...this.#watched.keys()]) this.#drop(directory);
+    this.#generation += 1;
     this.#unwatched = 0;
     clearTimeout(this.#poll);
-    clearTimeout(this.#again);
+    clearTimeout(this.#retry);
   }
 
-  /** What these names are now: it differs when one changes, comes or goes. A folder changes with each name in it. */
-  async #snapshot(folder: string, names: ReadonlySet<string>): Promise<string> {
-    const stats = await Promise.all([...names].map((name) => this.#entry(join(folder, name))));
+  /** A text that changes when one of these entries appears, disappears or changes. Of a directory only the identity counts. */
+  async #snapshot(directory: string, names: ReadonlySet<string>): Promise<string> {
+    const stats = await Promise.all([...names].map((name) => this.#entry(join(directory, name))));
     return stats
-      .map((each) => (each?.kind === 'directory' ? each.identity : (each?.fingerprint ?? 'absent')))
+      .map((stat) => (stat?.kind === 'directory' ? stat.identity : (stat?.fingerprint ?? 'absent')))
       .join();
   }
 
-  /** Whether an entry of these names changed, came or went since then. */
-  async #changedSince(folder: string, names: readonly string[], sinceMs: number): Promise<boolean> {
+  /** Whether one of these entries appeared, disappeared or changed since then. */
+  async #changedSince(directory: string, names: readonly string[], sinceMs: number): Promise<boolean> {
     for (const name of names) {
-      // For a path that does not exist, only its folder shows whether it existed a moment ago.
-      const seen = (await this.#entry(join(folder, name))) ?? (await this.#entry(folder));
-      if (seen !== undefined && seen.changedMs >= sinceMs - CLOCK_TICK_MS) return true;
+      // The change time of the directory covers an entry that was just removed.
+      const stat = (await this.#entry(join(directory, name))) ?? (await this.#entry(directory));
+      if (stat !== undefined && stat.changedMs >= sinceMs - CLOCK_TICK_MS) return true;
     }
     return false;
   }
 
   #entry(path: string): Promise<FileStat | undefined> {
-    return this.#ask(this.#host.statEntry(path));
+    return this.#orUndefined(this.#host.statEntry(path));
   }
 }

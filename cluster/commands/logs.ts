@@ -11,7 +11,6 @@ import { readNodes } from '../node/plan.ts';
 import { DAEMONS, type NodeDaemon } from '../node/system.ts';
 import { nameOf, npm, openRunning } from './command.ts';
 
-/** `logs`: what a daemon said. */
 export function addLogs(program: Command): void {
   program
     .command('logs')
@@ -39,7 +38,7 @@ export function addLogs(program: Command): void {
 type Follow = { readonly follow?: boolean };
 type LogQuestion = { readonly node: string; readonly daemon: string; readonly follow: boolean };
 
-/** The command that prints a log: files stay when a machine has ended, the journal of a virtual machine does not. */
+/** Log files outlive a machine; the journal of a virtual machine does not. */
 async function logCommand(
   name: string,
   { node, daemon, follow }: LogQuestion,

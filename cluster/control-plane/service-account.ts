@@ -3,12 +3,12 @@ import { join } from 'node:path';
 import type { Cluster } from '../cluster.ts';
 import { SERVICE_ADDRESS } from './control-plane.ts';
 
-/** Where a pod finds its service account's token; client libraries look nowhere else. */
+/** The path of a pod's token, which client libraries hard-code. */
 const IN_CLUSTER = '/run/secrets/kubernetes.io/serviceaccount'; // /var/run is a link to /run
 
 /**
- * Lets programs of the control plane's machine reach the API server as a pod of this service account would:
- * with its token at the usual place (for 24 hours) and the environment that is given back.
+ * Lets a program in the control plane's namespaces use in-cluster credentials of a service account, valid for 24 hours.
+ * Returns its environment.
  */
 export async function actAsServiceAccount(
   cluster: Cluster,

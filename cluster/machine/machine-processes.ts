@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { waitFor } from '../../hack/run.ts';
 
-/** Processes that make or are the first process of a machine whose folder is `dir` or lies below it. */
+/** The first processes of machines at or below `dir`, and the processes that start them. */
 export function processesOf(dir: string): { pid: number; init: boolean }[] {
   const found: { pid: number; init: boolean }[] = [];
   for (const entry of readdirSync('/proc')) {
@@ -13,7 +13,7 @@ export function processesOf(dir: string): { pid: number; init: boolean }[] {
       if (folder === undefined || !(folder === dir || folder.startsWith(`${dir}/`))) continue;
       found.push({ pid: Number(entry), init: folder === dir && at === 1 && isFirst(entry) });
     } catch {
-      // it ended while we looked
+      // it has ended
     }
   }
   return found;
@@ -24,11 +24,11 @@ function isFirst(pid: string): boolean {
 }
 
 /**
- * Kills every machine at or below `dir` and waits until nothing of them is left. It looks twice, since a process that
- * becomes another program has no arguments for a moment.
+ * Kills every machine at or below `dir` and waits until it has ended. Checks twice, since a process has no arguments for a
+ * moment during exec.
  */
 export async function endProcesses(dir: string): Promise<void> {
-  let looksWithout = 0;
+  let checksWithout = 0;
   await waitFor(
     `the processes of ${dir} to end`,
     20_000,
@@ -38,19 +38,19 @@ export async function endProcesses(dir: string): Promise<void> {
         try {
           process.kill(pid, 'SIGKILL');
         } catch {
-          // it ended by itself
+          // it has ended
         }
       }
-      looksWithout = left.length === 0 ? looksWithout + 1 : 0;
-      return looksWithout >= 2 ? true : undefined;
+      checksWithout = left.length === 0 ? checksWithout + 1 : 0;
+      return checksWithout >= 2 ? true : undefined;
     },
     20,
   );
 }
 
 /**
- * Whether a process that waits to be reaped, if at all, has ended whole, by its /proc/PID/stat. Where its first thread ends
- * before others, it is a zombie (Z) that still holds its ports; the 20th field counts those threads (proc_pid_stat(5)).
+ * Whether a process has ended with all its threads. If its main thread ends first, the state is Z (zombie) although others
+ * still hold its ports; field 20 counts threads. Source: proc_pid_stat(5).
  */
 export function hasEnded(stat: string): boolean {
   const fields = stat.replace(/^.*\) /s, '').split(' ');

@@ -1,16 +1,16 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Machine } from './machine.ts';
 
-/** A process of a machine: its PID there, its arguments, and its memory in bytes. */
+/** The PID is that inside the machine; memory is in bytes. */
 export type MachineProcess = {
   readonly pid: number;
   readonly argv: readonly string[];
   readonly rss: number;
-  /** Its share of memory: pages that several processes hold count in part. 0 where the kernel does not tell. */
+  /** Proportional set size: shared pages count in part. 0 if the kernel does not report it. */
   readonly pss: number;
 };
 
-/** The processes of a machine, those of its containers and of machines inside it included. */
+/** Includes processes of containers and of nested machines. */
 export function processesIn(machine: Machine): MachineProcess[] {
   const proc = machine.path('/proc');
   return readdirSync(proc)
@@ -20,7 +20,7 @@ export function processesIn(machine: Machine): MachineProcess[] {
         const argv = readFileSync(`${proc}/${entry}/cmdline`, 'utf8').split('\0').slice(0, -1);
         return [{ pid: Number(entry), argv, ...memoryOf(`${proc}/${entry}`) }];
       } catch {
-        return []; // it ended while we looked
+        return []; // it has ended
       }
     });
 }
@@ -36,7 +36,7 @@ function memoryOf(folder: string): { rss: number; pss: number } {
   }
 }
 
-/** One of the states of a process as /proc/PID/stat has it (R, S, T …), or undefined when there is none. */
+/** The state in /proc/PID/stat (R, S, T ...); undefined if there is no such process. */
 export function stateIn(machine: Machine, pid: number | undefined): string | undefined {
   if (pid === undefined) return undefined;
   try {

@@ -9,7 +9,7 @@ import { isCopy, replaceFile } from '../replace-file.ts';
 import { CONTAINERD_CONFIG, kubeletCommand, LOADED_CONFIG, type NodeSpec, SHIM } from './config.ts';
 import type { NodeDaemon, NodeProcess, NodeSystem } from './system.ts';
 
-/** The operating system of a node made of namespaces: its files have paths on the host, its daemons are those of its machine. */
+/** A node made of namespaces: its files are reachable from the host. */
 export class NamespaceSystem implements NodeSystem {
   readonly #machine: Machine;
   readonly #spec: NodeSpec;

@@ -160,7 +160,7 @@ function notices() {
     return item;
   });
   if (!fleet.upToDate)
-    made.push(element('li', 'The API server does not response. Below is what was last known.'));
+    made.push(element('li', 'The API server does not answer. Below is its last known state.'));
   if (fleet.withoutAgent.length > 0) {
     const names = fleet.withoutAgent.slice(0, 20).join(', ');
     made.push(element('li', `Labelled without a Ready agent: ${names}`));
@@ -235,7 +235,7 @@ async function refresh() {
   } catch {
     if (request !== latest) return;
     live.className = 'stale';
-    live.textContent = 'The controller does not response. Below is what it last said.';
+    live.textContent = 'The controller does not answer. Below is its last response.';
   }
   timer = setTimeout(refresh, REFRESH_MS);
 }

@@ -1,83 +1,183 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import pino from 'pino';
+import { Agent, type AgentOptions } from '../../agent/agent.ts';
 import type { Evaluation } from '../../agent/evaluate.ts';
+import { skip, warning } from '../../agent/finding.ts';
 import type { Report } from '../../agent/report.ts';
-import { agentOf, BROKEN, lookOf, NEVER, UNSEEN } from './agent-harness.ts';
-import { PASSED, READY } from './reports.ts';
+import type { Trigger } from '../../agent/trigger/event-queue.ts';
+import type { Verdict } from '../../agent/verdict.ts';
+import { finding, PASSED, PROVEN, READY, unproven, verdictOf } from './reports.ts';
 
-const statuses = (reports: readonly Report[]) => reports.map(({ verdict }) => verdict.reason);
+const BROKEN = verdictOf('False', 'ShimNotFound');
+const UNREACHABLE = verdictOf('Unknown', 'ContainerdUnreachable');
+const SLOW = verdictOf('Unknown', 'SandboxSlow');
+const NEVER = new AbortController().signal;
+const DAY_MS = 86_400_000;
+const HANGS = () => Promise.withResolvers<Evaluation>().promise;
 
-describe('Agent', () => {
-  it('has no report before the first look has ended, and publishes the proof that it comes to', async (t) => {
-    const { agent, bell, published, run } = await agentOf(t, [READY]);
-    assert.deepEqual([agent.report], [undefined]);
+/** A queue whose waits end when the test says so. */
+class ManualQueue {
+  #waiting = Promise.withResolvers<number>();
+  #events = Promise.withResolvers<readonly Trigger[]>();
+
+  async wait(timeoutMs: number, signal: AbortSignal): Promise<readonly Trigger[]> {
+    signal.throwIfAborted();
+    this.#waiting.resolve(timeoutMs);
+    const aborted = Promise.withResolvers<never>();
+    signal.addEventListener('abort', () => aborted.reject(signal.reason));
+    return Promise.race([this.#events.promise, aborted.promise]);
+  }
+
+  /** Resolves with the timeout when the loop waits. */
+  waiting(): Promise<number> {
+    return this.#waiting.promise;
+  }
+
+  /** Ends the wait with an event, or with a timeout, and resolves with the next timeout. */
+  async next(event?: Trigger): Promise<number> {
+    await this.#waiting.promise;
+    this.#waiting = Promise.withResolvers();
+    const events = this.#events;
+    this.#events = Promise.withResolvers();
+    events.resolve(event === undefined ? [] : [event]);
+    return this.waiting();
+  }
+}
+
+function evaluationOf(verdict: Verdict, seenMs: number, changes: Partial<Evaluation> = {}): Evaluation {
+  const proof = verdict.status === 'True' ? { ...PROVEN } : unproven('impossible', verdict.reason);
+  const facts = { runsc: 'release-20260223.0' };
+  return { verdict, seenMs, findings: [PASSED], proof, facts, watch: [], ...changes };
+}
+
+type Scripted = Verdict | Error | ((signal: AbortSignal) => Promise<Evaluation>);
+type Changes = Partial<Omit<AgentOptions, 'evaluator'>> & {
+  readonly thresholds?: Partial<AgentOptions['config']>;
+  readonly evaluator?: Partial<AgentOptions['evaluator']>;
+};
+
+/** An agent whose evaluations are scripted; the last one repeats. */
+function agentOf(
+  t: TestContext,
+  script: readonly Scripted[],
+  { thresholds, evaluator, ...changes }: Changes = {},
+) {
+  const queue = new ManualQueue();
+  const clock = { nowMs: 1_000 };
+  const published: Report[] = [];
+  const counted: Report[] = [];
+  const lines: Record<string, unknown>[] = [];
+  let evaluations = 0;
+  const agent = new Agent({
+    version: '0.1.0',
+    config: {
+      nodeName: 'node-1',
+      handler: 'runsc',
+      confirmMs: 500,
+      graceMs: 60_000,
+      proofIntervalMs: 600_000,
+      ...thresholds,
+    },
+    facts: { architecture: 'x64' },
+    evaluator: {
+      evaluate: async (signal) => {
+        const scripted = script[Math.min(evaluations++, script.length - 1)];
+        if (scripted === undefined || scripted instanceof Error) throw scripted;
+        return typeof scripted === 'function' ? scripted(signal) : evaluationOf(scripted, clock.nowMs);
+      },
+      markTolerated: async (verdict) => verdict,
+      ...evaluator,
+    },
+    publishers: [{ publish: (report) => published.push(report), count: (report) => counted.push(report) }],
+    log: pino({ level: 'debug' }, { write: (line: string) => lines.push(JSON.parse(line)) }),
+    now: () => clock.nowMs,
+    date: () => new Date(clock.nowMs),
+    ...changes,
+  });
+  const stop = new AbortController();
+  const run = () => {
+    const done = agent.run(queue, stop.signal);
+    t.after(async () => {
+      stop.abort();
+      await done;
+    });
+    return done;
+  };
+  return { agent, queue, clock, published, counted, lines, stop, run };
+}
+
+const reasons = (reports: readonly Report[]) => reports.map(({ verdict }) => verdict.reason);
+const evaluated = (reports: readonly Report[]) => reports.map(({ evaluation }) => evaluation.verdict.reason);
+
+describe('Agent publishes', () => {
+  it('a proof at once', async (t) => {
+    const { agent, queue, published, run } = agentOf(t, [READY]);
+    assert.deepEqual([agent.report, agent.hasVerdict], [undefined, false]);
     void run();
-    const timeoutMs = (await bell.waiting()) ?? 0;
+    const timeoutMs = await queue.waiting();
     assert.ok(timeoutMs >= 540_000 && timeoutMs <= 660_000, `${timeoutMs}`);
-    assert.deepEqual(statuses(published), ['SandboxProven']);
+    assert.deepEqual(reasons(published), ['SandboxProven']);
+    assert.equal(agent.hasVerdict, true);
     assert.equal(agent.report?.evaluation.trigger, 'start');
     assert.equal(agent.report?.provenAt, '1970-01-01T00:00:01.000Z');
     assert.deepEqual(agent.report?.facts, { architecture: 'x64', runsc: 'release-20260223.0' });
   });
 
-  it('publishes nothing before a first failure is confirmed, and counts that look all the same', async (t) => {
-    const { agent, bell, clock, published, counted, run } = await agentOf(t, [BROKEN]);
+  it('a first failure only once it is confirmed, and counts the evaluation before', async (t) => {
+    const { agent, queue, clock, published, counted, run } = agentOf(t, [BROKEN]);
     void run();
-    assert.equal(await bell.waiting(), 501);
-    assert.deepEqual(published, []);
-    assert.deepEqual(
-      counted.map(({ evaluation }) => evaluation.verdict.reason),
-      ['ShimNotFound'],
-    );
-    assert.deepEqual(
-      [agent.report?.verdict.reason, agent.report?.evaluation.verdict.reason],
-      ['AgentStarting', 'ShimNotFound'],
-    );
+    assert.equal(await queue.waiting(), 501);
+    assert.deepEqual([published, evaluated(counted), agent.hasVerdict], [[], ['ShimNotFound'], false]);
+    assert.equal(agent.report?.verdict.reason, 'AgentStarting');
     clock.nowMs += 499;
-    assert.equal(await bell.next(), 2);
+    assert.equal(await queue.next(), 2);
     assert.deepEqual(published, []);
     clock.nowMs += 1;
-    await bell.next();
-    assert.deepEqual(statuses(published), ['ShimNotFound']);
+    await queue.next();
+    assert.deepEqual(reasons(published), ['ShimNotFound']);
     assert.equal(agent.report?.evaluation.trigger, 'confirm');
+    const timeoutMs = await queue.waiting();
+    assert.ok(timeoutMs >= 54_000 && timeoutMs <= 66_000, `${timeoutMs}: soon again while not ready`);
   });
 
-  it('counts the time to the second look from what the first has seen, not from its end', async (t) => {
-    const slow = async (): Promise<Evaluation> => {
+  it('a failure confirmMs after it was seen, not after the evaluation ended', async (t) => {
+    const slow = async () => {
       const seenMs = clock.nowMs;
       clock.nowMs += 200;
-      return lookOf(BROKEN, seenMs);
+      return evaluationOf(BROKEN, seenMs);
     };
-    const { bell, clock, published, run } = await agentOf(t, [slow]);
+    const { queue, clock, published, run } = agentOf(t, [slow]);
     void run();
-    assert.equal(await bell.waiting(), 301);
+    assert.equal(await queue.waiting(), 301);
     clock.nowMs += 300;
-    await bell.next();
-    assert.deepEqual(statuses(published), ['ShimNotFound']);
+    await queue.next();
+    assert.deepEqual(reasons(published), ['ShimNotFound']);
   });
 
-  it('publishes nothing while a starting agent cannot see, until the grace is over', async (t) => {
-    const { bell, clock, published, run } = await agentOf(t, [UNSEEN]);
+  it('nothing while a new agent cannot judge the node, until the grace period is over', async (t) => {
+    const { queue, clock, published, run } = agentOf(t, [UNREACHABLE]);
     void run();
-    assert.equal(await bell.waiting(), 5_001);
+    assert.equal(await queue.waiting(), 5_001);
     clock.nowMs += 59_999;
-    assert.equal(await bell.next(), 2);
+    assert.equal(await queue.next(), 2);
     assert.deepEqual(published, []);
     clock.nowMs += 1;
-    assert.equal(await bell.next(), 30_001);
-    assert.deepEqual(statuses(published), ['ContainerdUnreachable']);
+    assert.equal(await queue.next(), 30_001);
+    assert.deepEqual(reasons(published), ['ContainerdUnreachable']);
   });
 
-  it('lets a published verdict stand while another is unsettled, and says what the look alone came to', async (t) => {
-    const { agent, bell, published, run } = await agentOf(t, [READY, BROKEN, UNSEEN, READY]);
+  it('the previous verdict with each evaluation that does not change it', async (t) => {
+    const { agent, queue, published, run } = agentOf(t, [READY, BROKEN, UNREACHABLE, READY]);
     void run();
-    for (const trigger of [
+    for (const event of [
       { kind: 'file', path: '/usr/local/bin/runsc' },
-      { kind: 'containerd', is: 'gone' },
-      { kind: 'containerd', is: 'back' },
+      { kind: 'containerd', state: 'gone' },
+      { kind: 'containerd', state: 'back' },
     ] as const)
-      await bell.next(trigger);
-    assert.deepEqual(statuses(published), Array(4).fill('SandboxProven'));
+      await queue.next(event);
+    assert.deepEqual(reasons(published), Array(4).fill('SandboxProven'));
     assert.deepEqual(
       published.map(({ evaluation }) => `${evaluation.trigger}: ${evaluation.verdict.reason}`),
       [
@@ -90,14 +190,14 @@ describe('Agent', () => {
     assert.equal(agent.report?.history.length, 1);
   });
 
-  it('keeps a history of what changed, the newest first, and no more than 50', async (t) => {
-    const looks = Array.from({ length: 120 }, (_, index) => [READY, BROKEN, BROKEN][index % 3] ?? READY);
-    const { agent, bell, clock, lines, run } = await agentOf(t, looks);
+  it('a history of the last 50 transitions, newest first', async (t) => {
+    const script = Array.from({ length: 120 }, (_, index) => [READY, BROKEN, BROKEN][index % 3] ?? READY);
+    const { agent, queue, clock, lines, run } = agentOf(t, script);
     void run();
-    await bell.waiting();
-    for (let look = 1; look < looks.length; look++) {
+    for (let count = 1; count < script.length; count++) {
+      await queue.waiting();
       clock.nowMs += 500;
-      await bell.next();
+      await queue.next();
     }
     const history = agent.report?.history ?? [];
     assert.equal(history.length, 50);
@@ -113,79 +213,279 @@ describe('Agent', () => {
     assert.equal(lines.filter(({ msg }) => msg === 'verdict changed').length, 80);
   });
 
-  it('takes a look that fails for one that could not see, and keeps what was known', async (t) => {
-    const { agent, bell, clock, published, lines, run } = await agentOf(t, [READY, new Error('no memory')]);
+  it('the next report after a publisher failed', async (t) => {
+    let fails = true;
+    const published: Report[] = [];
+    const publish = (report: Report) => {
+      if (fails) throw new Error('no such metric');
+      published.push(report);
+    };
+    const { queue, lines, run } = agentOf(t, [READY], { publishers: [{ publish }] });
     void run();
-    assert.equal(await bell.next({ kind: 'timer' }), 5_001);
-    assert.equal(agent.report?.verdict.reason, 'SandboxProven');
-    assert.deepEqual(agent.report?.evaluation.verdict, {
-      status: 'Unknown',
-      reason: 'CheckFailed',
-      message: 'the look failed: no memory',
-    });
-    assert.equal(agent.report?.facts.runsc, 'release-20260223.0');
-    assert.deepEqual(agent.report?.findings, [PASSED]);
-    assert.equal(lines.filter(({ msg }) => msg === 'look failed').length, 1);
-    clock.nowMs += 60_000;
-    await bell.next();
-    assert.equal(published.at(-1)?.verdict.reason, 'CheckFailed');
+    await queue.waiting();
+    const failed = lines.filter(({ msg }) => msg === 'reconcile failed');
+    assert.deepEqual(
+      failed.map(({ err }) => (err as Error).message),
+      ['no such metric'],
+    );
+    fails = false;
+    await queue.next();
+    assert.deepEqual(
+      published.map(({ evaluation }) => evaluation.trigger),
+      ['timer'],
+    );
+  });
+});
+
+describe('Agent remembers', () => {
+  it('when the proof was made while an evaluation reuses it, also after one that was inconclusive', async (t) => {
+    const valid = evaluationOf(READY, 1_000);
+    const { agent, queue, clock, run } = agentOf(t, [
+      async () => valid,
+      async () => valid,
+      UNREACHABLE,
+      async () => valid,
+    ]);
+    void run();
+    for (const at of ['06', '11', '16']) {
+      await queue.waiting();
+      clock.nowMs += 5_000;
+      await queue.next({ kind: 'file', path: '/etc/containerd/config.toml' });
+      assert.deepEqual(
+        [agent.report?.provenAt, agent.report?.evaluation.at],
+        ['1970-01-01T00:00:01.000Z', `1970-01-01T00:00:${at}.000Z`],
+      );
+    }
   });
 
-  it('does not call a proof new that stands since an earlier look', async (t) => {
-    const look = lookOf(READY, 1_000);
-    const { agent, bell, clock, run } = await agentOf(t, [async () => look]);
+  it('a proof for one interval of the monotonic clock', async (t) => {
+    const reused: boolean[] = [];
+    const { queue, clock, run } = agentOf(t, [], {
+      evaluator: {
+        evaluate: async (_, __, last) => {
+          reused.push(last !== undefined);
+          return evaluationOf(READY, clock.nowMs);
+        },
+      },
+      date: () => new Date(1_000_000 - clock.nowMs), // a wall clock that is set back must not matter
+    });
     void run();
-    await bell.waiting();
-    clock.nowMs += 5_000;
-    await bell.next({ kind: 'file', path: '/etc/containerd/config.toml' });
+    for (const afterMs of [599_999, 600_000]) {
+      await queue.waiting();
+      clock.nowMs += afterMs;
+      await queue.next({ kind: 'file', path: '/x' });
+    }
+    assert.deepEqual(reused, [false, true, false]);
+  });
+
+  it('a finding while the check is skipped, until a verdict is published', async (t) => {
+    const found = finding(warning('LimitsNotEnforced', 'outside'), 'limits');
+    const skipped = finding(skip('No sandbox was started'), 'limits');
+    const script = [READY, SLOW, BROKEN, BROKEN].map((verdict) => async () => {
+      clock.nowMs += 1_000;
+      return evaluationOf(verdict, clock.nowMs, { findings: [verdict === READY ? found : skipped] });
+    });
+    const { queue, clock, counted, run } = agentOf(t, script);
+    void run();
+    for (const _ of script.slice(1)) await queue.next({ kind: 'timer' });
     assert.deepEqual(
-      [agent.report?.provenAt, agent.report?.evaluation.at],
-      ['1970-01-01T00:00:01.000Z', '1970-01-01T00:00:06.000Z'],
+      counted.map(({ findings }) => findings[0]?.status),
+      ['fail', 'fail', 'fail', 'skipped'],
     );
   });
 
-  it('does not call it new after a look that saw nothing either', async (t) => {
-    const look = lookOf(READY, 1_000);
-    const { agent, bell, clock, run } = await agentOf(t, [async () => look, UNSEEN, async () => look]);
+  /** The facts runsc, platform and containerd after each evaluation. */
+  async function factsAfter(
+    t: TestContext,
+    script: readonly (readonly [Verdict, Evaluation['facts'], Partial<Evaluation>?])[],
+    thresholds: Changes['thresholds'] = {},
+  ) {
+    const { queue, clock, published, run } = agentOf(
+      t,
+      script.map(([verdict, facts, changes]) => async () => {
+        clock.nowMs += 1_000;
+        return evaluationOf(verdict, clock.nowMs, { facts, ...changes });
+      }),
+      { thresholds },
+    );
     void run();
-    for (const _ of [1, 2]) {
-      await bell.waiting();
-      clock.nowMs += 5_000;
-      await bell.next();
-    }
-    assert.equal(agent.report?.provenAt, '1970-01-01T00:00:01.000Z');
+    for (const _ of script.slice(1)) await queue.next({ kind: 'timer' });
+    return published.map(({ facts }) => [facts.runsc, facts.platform, facts.containerd]);
+  }
+
+  it('facts until they are replaced', async (t) => {
+    const seen = await factsAfter(t, [
+      [READY, { runsc: 'r1', platform: 'kvm' }],
+      [READY, {}],
+      [READY, { containerd: 'v2.4.2' }],
+      [READY, { runsc: undefined }],
+    ]);
+    assert.deepEqual(seen, [
+      ['r1', 'kvm', undefined],
+      ['r1', 'kvm', undefined],
+      ['r1', 'kvm', 'v2.4.2'],
+      [undefined, 'kvm', 'v2.4.2'],
+    ]);
   });
 
-  it('ends while it waits, and while it looks, without a verdict', async (t) => {
-    const waits = await agentOf(t, [READY]);
-    const waited = waits.run();
-    await waits.bell.waiting();
-    waits.stop.abort();
+  it('facts of a sandbox until another verdict is published', async (t) => {
+    // Behind a wrapper script the files name another platform and release than the sandbox.
+    const sandbox = { runsc: 'r1', platform: 'kvm' };
+    const files = { runsc: undefined, platform: 'systrap', containerd: 'v2.4.2' };
+    const seen = await factsAfter(t, [
+      [READY, sandbox],
+      [SLOW, files],
+      [BROKEN, files],
+      [READY, sandbox],
+      [BROKEN, files],
+      [BROKEN, files],
+    ]);
+    assert.deepEqual(seen, [
+      ['r1', 'kvm', undefined],
+      ...Array(4).fill(['r1', 'kvm', 'v2.4.2']),
+      [undefined, 'systrap', 'v2.4.2'],
+    ]);
+  });
+
+  it('facts of the latest sandbox, even if its verdict is Unknown', async (t) => {
+    const unknown = verdictOf('Unknown', 'ReleaseUnknown');
+    const seen = await factsAfter(
+      t,
+      [
+        [READY, { runsc: 'r1' }],
+        [unknown, { runsc: undefined }, { proof: PROVEN }],
+      ],
+      { graceMs: 0 },
+    );
+    assert.deepEqual(
+      seen.map(([runsc]) => runsc),
+      ['r1', undefined],
+    );
+  });
+});
+
+describe('Agent, when an evaluation fails or hangs', () => {
+  for (const [what, script, evaluation] of [
+    ['an error', new Error('no memory'), ['CheckFailed', 'the evaluation failed: no memory']],
+    ['a timeout', HANGS, ['CheckTimedOut', 'the evaluation failed: timed out after 0.02 s']],
+  ] as const) {
+    it(`turns ${what} into Unknown, and keeps the verdict, facts and findings`, async (t) => {
+      const { agent, queue, clock, lines, run } = agentOf(t, [READY, script], { evaluationTimeoutMs: 20 });
+      void run();
+      assert.equal(await queue.next({ kind: 'file', path: '/x' }), 5_001);
+      assert.equal(agent.report?.verdict.reason, 'SandboxProven');
+      const { status, reason, message } = agent.report?.evaluation.verdict ?? {};
+      assert.deepEqual([status, reason, message], ['Unknown', ...evaluation]);
+      assert.equal(agent.report?.facts.runsc, 'release-20260223.0');
+      assert.deepEqual(agent.report?.findings, [PASSED]);
+      assert.equal(lines.filter(({ msg }) => msg === 'evaluation failed').length, 1);
+      clock.nowMs += 60_000;
+      await queue.next();
+      assert.equal(agent.report?.verdict.reason, evaluation[0]);
+    });
+  }
+
+  it('tolerates a timeout on a busy node', async (t) => {
+    const { agent, queue, clock, run } = agentOf(t, [READY, HANGS], {
+      evaluationTimeoutMs: 20,
+      evaluator: { markTolerated: async (verdict) => ({ ...verdict, tolerated: true }) },
+    });
+    void run();
+    for (const _ of [1, 2, 3]) {
+      await queue.next();
+      clock.nowMs += 60_000;
+    }
+    assert.equal(agent.report?.verdict.status, 'True');
+  });
+
+  it('aborts the signal of an evaluation that hangs', async (t) => {
+    let reason: unknown;
+    const hangs = (signal: AbortSignal) => {
+      signal.addEventListener('abort', () => {
+        reason = signal.reason;
+      });
+      return HANGS();
+    };
+    const { queue, run } = agentOf(t, [hangs], { evaluationTimeoutMs: 20 });
+    void run();
+    await queue.waiting();
+    assert.match(String(reason), /timed out after 0\.02 s/);
+  });
+
+  it('is live until it is a minute behind schedule', async (t) => {
+    const { agent, queue, clock, run } = agentOf(t, [READY]);
+    void run();
+    clock.nowMs += (await queue.waiting()) + 59_999;
+    assert.equal(agent.live, true);
+    clock.nowMs += 2;
+    assert.equal(agent.live, false);
+    await queue.next({ kind: 'timer' });
+    assert.equal(agent.live, true);
+  });
+
+  for (const [what, script] of [
+    ['the first evaluation', [HANGS]],
+    ['a later one, with a proof a day', [READY, HANGS]],
+  ] as const) {
+    it(`is not live 150 s after the start of ${what} that hangs`, async (t) => {
+      const { agent, queue, clock, run } = agentOf(t, script, { thresholds: { proofIntervalMs: DAY_MS } });
+      assert.equal(agent.live, true);
+      void run();
+      if (script.length > 1) {
+        assert.ok((await queue.waiting()) >= 0.9 * DAY_MS);
+        void queue.next({ kind: 'file', path: '/x' });
+        for (let turns = 0; turns < 20; turns++) await setImmediate();
+      }
+      clock.nowMs += 149_999;
+      assert.equal(agent.live, true);
+      clock.nowMs += 2;
+      assert.equal(agent.live, false);
+    });
+  }
+
+  it('waits 15 s for watches before it publishes', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const watch = () => Promise.withResolvers<void>().promise;
+    const { published, run } = agentOf(t, [READY], { files: { watch } });
+    void run();
+    const counts: number[] = [];
+    for (const ms of [14_999, 1]) {
+      for (let turns = 0; turns < 20; turns++) await setImmediate();
+      t.mock.timers.tick(ms);
+      for (let turns = 0; turns < 20; turns++) await setImmediate();
+      counts.push(published.length);
+    }
+    assert.deepEqual(counts, [0, 1]);
+  });
+
+  it('returns when it is aborted, without a verdict from the running evaluation', async (t) => {
+    const waiting = agentOf(t, [READY]);
+    const waited = waiting.run();
+    await waiting.queue.waiting();
+    waiting.stop.abort();
     await waited;
-    assert.equal(waits.published.length, 1);
+    assert.equal(waiting.published.length, 1);
 
     const begun = Promise.withResolvers<void>();
-    const hanging = (signal: AbortSignal) => {
-      const { promise, reject } = Promise.withResolvers<Evaluation>();
-      signal.addEventListener('abort', () => reject(signal.reason));
-      begun.resolve();
-      return promise;
-    };
-    const looks = await agentOf(t, [hanging]);
-    const looked = looks.run();
+    const evaluating = agentOf(t, [
+      (signal) => {
+        begun.resolve();
+        return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+      },
+    ]);
+    const ended = evaluating.run();
     await begun.promise;
-    looks.stop.abort();
-    await looked;
-    assert.deepEqual([looks.published, looks.agent.report, looks.lines], [[], undefined, []]);
+    evaluating.stop.abort();
+    await ended;
+    const { published, agent, lines } = evaluating;
+    assert.deepEqual([published, agent.report, lines], [[], undefined, []]);
   });
 
-  it('rejects a single round that is aborted', async (t) => {
-    const { agent } = await agentOf(t, [(signal) => Promise.reject(signal.reason)]);
-    await assert.rejects(
-      agent.reconcile([{ kind: 'start' }], AbortSignal.abort(new Error('stop'))),
-      /^Error: stop$/,
-    );
-    const { agent: fine } = await agentOf(t, [READY]);
-    assert.deepEqual((await fine.reconcile([{ kind: 'start' }], NEVER)).publish, READY);
+  it('rejects a single reconcile that is aborted', async (t) => {
+    const { agent } = agentOf(t, [(signal) => Promise.reject(signal.reason)]);
+    const aborted = AbortSignal.abort(new Error('stop'));
+    await assert.rejects(agent.reconcile([{ kind: 'start' }], aborted), /^Error: stop$/);
+    const { agent: ready } = agentOf(t, [READY]);
+    assert.deepEqual((await ready.reconcile([{ kind: 'start' }], NEVER)).publish, READY);
   });
 });

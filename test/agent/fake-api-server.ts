@@ -35,7 +35,8 @@ export class FakeApiServer {
   readonly watchScript: (Answer | 'silence')[] = [];
   /** How many connections there were. */
   connections = 0;
-  readonly #watches = new Set<ServerResponse>();
+  /** Open watches, and whether they are of whole objects. */
+  readonly #watches = new Map<ServerResponse, boolean>();
   readonly #server: Server;
 
   constructor(credential: { readonly cert: string; readonly key: string }) {
@@ -44,8 +45,9 @@ export class FakeApiServer {
       void (watch ? this.#watch(request, response) : this.#answer(request, response));
     });
     this.#server.on('secureConnection', () => this.connections++);
-    this.node.heard = (event) => {
-      for (const response of this.#watches) response.write(`${JSON.stringify(event)}\n`);
+    this.node.onChange = (type) => {
+      for (const [response, whole] of this.#watches)
+        response.write(`${JSON.stringify(this.node.event(type, whole))}\n`);
     };
   }
 
@@ -87,9 +89,10 @@ export class FakeApiServer {
     if (scripted !== undefined) return send(response, scripted);
     response.writeHead(200, { 'content-type': 'application/json' });
     response.flushHeaders();
-    this.#watches.add(response);
+    const whole = !request.headers.accept?.includes('PartialObjectMetadata');
+    this.#watches.set(response, whole);
     response.on('close', () => this.#watches.delete(response));
-    if (this.node.exists) response.write(`${JSON.stringify(this.node.event('ADDED'))}\n`);
+    if (this.node.exists) response.write(`${JSON.stringify(this.node.event('ADDED', whole))}\n`);
   }
 
   /** How many watches are open. */
@@ -99,7 +102,7 @@ export class FakeApiServer {
 
   /** Ends all watches, as the server does after their time; with a line, it says that first. */
   endWatches(line = ''): void {
-    for (const response of this.#watches) response.end(line);
+    for (const response of this.#watches.keys()) response.end(line);
     this.#watches.clear();
   }
 

@@ -29,8 +29,8 @@ export class FakeNode {
   bootID = '';
   uid = 'uid-1';
   exists = true;
-  /** Hears of each change. */
-  heard: (event: object) => void = () => {};
+  /** Called with the type of the watch event for each change. */
+  onChange: (type: string) => void = () => {};
   #version = 1;
   readonly #managed = new Map<string, Managed>();
 
@@ -52,9 +52,10 @@ export class FakeNode {
     };
   }
 
-  /** The event of a watch that asked for metadata alone. */
-  event(type: string): object {
-    return { type, object: { kind: 'PartialObjectMetadata', metadata: this.metadata } };
+  /** The event of a watch of whole objects or of metadata only. */
+  event(type: string, whole: boolean): object {
+    const partial = { kind: 'PartialObjectMetadata', metadata: this.metadata };
+    return { type, object: whole ? this.whole : partial };
   }
 
   /** What somebody else does to the Node; `manager` is who. */
@@ -102,7 +103,7 @@ export class FakeNode {
 
   #bump(type: string): void {
     this.#version++;
-    this.heard(this.event(type));
+    this.onChange(type);
   }
 
   /** The last to write a field is its manager, and nobody else. */

@@ -6,21 +6,21 @@ import { describe, it } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
 
 const read = (file: string) => readFile(join(REPO, file), 'utf8');
-/** What the API server says of its own accord. */
+/** Messages of the API server itself. */
 const NOT_OURS = ['resulted in error', 'RuntimeClass "…" not found'];
 
-/** The words that each row of the table of messages begins with. */
+/** The text at the beginning of each row in the table of messages. */
 async function documented(): Promise<string[]> {
   const [, section = ''] = (await read('docs/admission.md')).split('## Messages and remedies');
   const cells = [...section.matchAll(/^\| (`.+?) \| /gm)].map(([, cell]) => cell ?? '');
   return cells.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, words]) => words ?? ''));
 }
 
-describe('the page on admission', () => {
-  it('has the words of every message as the policies have them', async () => {
+describe('docs/admission.md', () => {
+  it('quotes only messages that the policies contain', async () => {
     const files = globSync('manifests/components/{enforce,enforce-bindings}/*.yaml', { cwd: REPO });
     const policies = (await Promise.all(files.map(read))).join('\n');
-    // The words of two literals of one message stand apart in the source.
+    // This message is concatenated from two literals.
     const missing = (await documented())
       .filter((words) => !NOT_OURS.includes(words))
       .flatMap((words) =>
@@ -30,7 +30,7 @@ describe('the page on admission', () => {
     assert.deepEqual(missing, []);
   });
 
-  it('has a row for every problem, every other validation, and a message that is cut', async () => {
+  it('has a row for every problem, every other validation, and a truncated message', async () => {
     const count = async (file: string, pattern: RegExp) =>
       [...(await read(`manifests/components/enforce/${file}`)).matchAll(pattern)].length;
     const problems = await count('pods.yaml', /^ +\? \[/gm);

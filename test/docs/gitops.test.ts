@@ -16,8 +16,8 @@ type Flux = {
   spec: { path?: string; sourceRef?: { kind: string; name: string } };
 };
 
-describe('the documents for Argo CD and Flux', () => {
-  it('take folders of this repository, of this version', () => {
+describe('docs/gitops.md', () => {
+  it('refers to existing directories of this version', () => {
     const text = loadYaml<{ resources: string[]; components: string[]; images: { newTag: string }[] }>(
       block('kustomization'),
     );
@@ -32,7 +32,7 @@ describe('the documents for Argo CD and Flux', () => {
     );
   });
 
-  it('lead to that kustomization', () => {
+  it('points Argo CD and Flux at that kustomization', () => {
     const application = loadYaml<{ spec: { source: { path: string } } }>(block('argocd'));
     assert.equal(application.spec.source.path, PATH);
     const [source, kustomization] = loadAllYaml(block('flux')) as [Flux, Flux];

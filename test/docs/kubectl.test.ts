@@ -8,11 +8,11 @@ import { markedBlocks } from './marked-blocks.ts';
 
 const DOCUMENT = 'docs/kubectl.md';
 
-describe('the page of the kubectl plugin', () => {
-  it('has a row for every command, with its words and its flags', async () => {
+describe('docs/kubectl.md', () => {
+  it('has a row with help text and flags for each command', async () => {
     const text = await readFile(join(REPO, DOCUMENT), 'utf8');
     const rows = [...text.matchAll(/^\| `([a-z]+)(?: NAME)?` \| (.*?) \| (.*) \|$/gm)];
-    // The words that a shell is given to complete a command with are those of the help.
+    // Shell completion prints the same texts as the help.
     const { out } = await plugin(['__complete', '']);
     assert.deepEqual(
       rows.map(([, name, words]) => `${name}\t${words}`),
@@ -33,7 +33,7 @@ describe('the page of the kubectl plugin', () => {
     }
   });
 
-  it('shows what was recorded, and no line that a page would break', () => {
+  it('shows recorded output only', () => {
     const blocks = markedBlocks(DOCUMENT).filter(({ kind }) => kind === 'plugin');
     assert.ok(blocks.length > 15);
     for (const { mark, text } of blocks) assert.match(text, /^\$ kubectl gvisor-ready [a-z]+.*\n./, mark);

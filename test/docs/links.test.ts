@@ -5,7 +5,7 @@ import { dirname, join, normalize } from 'node:path';
 import { describe, it } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
 
-/** Every Markdown file of the repository, also one that is new and not yet added. */
+/** Every Markdown file of the repository, untracked ones included. */
 const FILES = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', '*.md'], {
   cwd: REPO,
   encoding: 'utf8',
@@ -13,10 +13,10 @@ const FILES = execFileSync('git', ['ls-files', '--cached', '--others', '--exclud
   .split('\n')
   .filter((file) => file !== '' && existsSync(join(REPO, file)));
 
-/** A link that leads nowhere: which, and why. Links to the web are not followed. */
+/** A broken link with the reason. Links to the web are not checked. */
 type Broken = { readonly link: string; readonly why: string };
 
-/** The text without its code, in which nothing is a link or a heading. */
+/** The text without code blocks, which contain no links or headings. */
 function prose(text: string): string {
   return text.replace(/^(`{3,}|~{3,})[^\n]*\n[\s\S]*?^\1[^\n]*$/gm, '');
 }
@@ -35,11 +35,11 @@ function anchorsOf(text: string): ReadonlySet<string> {
   return anchors;
 }
 
-/** The links of one file that lead nowhere. `read` gives a file's text by its path in the repository. */
+/** The broken links of one file. `read` returns a file's text by its path in the repository. */
 function brokenLinks(
   file: string,
   text: string,
-  read: (path: string) => string | undefined | 'folder',
+  read: (path: string) => string | undefined | 'directory',
 ): Broken[] {
   const broken: Broken[] = [];
   const plain = prose(text).replace(/(`+)[^`]*?\1/g, '');
@@ -49,29 +49,29 @@ function brokenLinks(
     const target = path === '' ? file : normalize(join(dirname(file), path)).replace(/\/$/, '');
     const found = target === file ? text : read(target);
     if (found === undefined) broken.push({ link, why: `there is no "${target}"` });
-    else if (anchor !== undefined && !(found !== 'folder' && anchorsOf(found).has(anchor)))
+    else if (anchor !== undefined && !(found !== 'directory' && anchorsOf(found).has(anchor)))
       broken.push({ link, why: `"${target}" has no heading "#${anchor}"` });
   }
   return broken;
 }
 
-function readFromRepo(path: string): string | undefined | 'folder' {
+function readFromRepo(path: string): string | undefined | 'directory' {
   if (path.startsWith('..') || !existsSync(join(REPO, path))) return undefined;
   try {
     return readFileSync(join(REPO, path), 'utf8');
   } catch {
-    return 'folder';
+    return 'directory';
   }
 }
 
-describe('the links of the documents', () => {
+describe('links in the documentation', () => {
   for (const file of FILES) {
-    it(`${file} leads somewhere with each`, () => {
+    it(`${file} has no broken link`, () => {
       assert.deepEqual(brokenLinks(file, readFileSync(join(REPO, file), 'utf8'), readFromRepo), []);
     });
   }
 
-  it('are found where they are, and missed where they are not', () => {
+  it('are reported as broken where file or heading is missing', () => {
     assert.ok(FILES.includes('README.md') && FILES.length >= 8, FILES.join(', '));
     const text = [
       '# One `two`, three\n# One two three',
@@ -79,7 +79,7 @@ describe('the links of the documents', () => {
       '[f](other.md#there) [g](other.md#gone) [h](https://example.org/x) [i](up/) `[j](gone)`',
       '```\n[k](gone)\n```\n[l](../outside.md "title")',
     ].join('\n\n');
-    const files: Record<string, string> = { 'docs/other.md': '## There', 'docs/up': 'folder' };
+    const files: Record<string, string> = { 'docs/other.md': '## There', 'docs/up': 'directory' };
     assert.deepEqual(
       brokenLinks('docs/file.md', text, (path) => files[path]).map(({ link }) => link),
       ['#four', 'gone.png', 'other.md#gone', '../outside.md'],

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { REPO } from '../../hack/paths.ts';
 
-/** A code block of a document that a comment before it gives to a test: `<!-- run: node -->` is kind "run", mark "node". */
+/** A code block marked for a test by a comment before it: `<!-- run: node -->` is kind "run", mark "node". */
 export type MarkedBlock = {
   readonly kind: string;
   readonly mark: string;
@@ -11,7 +11,7 @@ export type MarkedBlock = {
   readonly text: string;
 };
 
-/** The marked code blocks of a document, by its path in the repository, in their order. */
+/** The marked code blocks of a document, by its path in the repository, in order. */
 export function markedBlocks(file: string): MarkedBlock[] {
   const text = readFileSync(join(REPO, file), 'utf8');
   const found = text.matchAll(/^<!-- (\w+): (.+?) -->\n```(\w+)\n([\s\S]*?)^```$/gm);
@@ -23,11 +23,11 @@ export function markedBlocks(file: string): MarkedBlock[] {
   }));
 }
 
-/** Commands of a document with the reader's own values in place of the document's: each must be known. */
+/** A script with its variables replaced by `settings`; fails for a variable that has no setting. */
 export function withSettings(script: string, settings: Readonly<Record<string, string>>): string {
   return script.replace(/^([A-Z]+)=.*$/gm, (line, name: string) => {
     const value = settings[name];
-    assert.ok(value !== undefined, `the document sets ${line}`);
+    assert.ok(value !== undefined, `no setting for ${line}`);
     return `${name}='${value}'`;
   });
 }

@@ -38,7 +38,7 @@ describe('the alerts', async () => {
   const alerts = alertsOf(await ruleFiles());
   const after = (rule: AlertRule) => rule.for ?? 'at once';
 
-  it('have each a severity, a summary, a description with real values, and links', () => {
+  it('have a severity, a summary, a description with values, and links', () => {
     for (const { alert, labels, annotations } of alerts) {
       assert.match(labels.severity ?? '', /^(critical|warning|info)$/, alert);
       assert.match(annotations.summary ?? '', /\.$/, alert);
@@ -65,14 +65,14 @@ describe('the alerts', async () => {
     }
   });
 
-  it('have runbooks that work while containerd hangs, and ask agents where they listen', async () => {
+  it('have runbooks that work while containerd hangs, with the port and paths of agents', async () => {
     const [, port] = /containerPort: (\d+)/.exec(await read('manifests/base/daemonset.yaml')) ?? [];
     const [, paths = ''] = /known paths: (.*)\\n/.exec(await read('agent/http/server.ts')) ?? [];
     for (const file of glob('docs/runbooks/*.md')) {
       const commands = [...(await read(file)).matchAll(/^```sh\n(.*?)^```$/gms)].map(
         ([, text]) => text ?? '',
       );
-      // The kubelet asks containerd for each of these.
+      // These need containerd.
       assert.doesNotMatch(commands.join(''), /kubectl (logs|exec|port-forward|attach|cp)/, file);
       for (const [, asked, path = ''] of commands.join('').matchAll(/pods\/POD:(\d+)\/proxy(\/\w*)/g)) {
         assert.equal(asked, port, file);
@@ -81,7 +81,7 @@ describe('the alerts', async () => {
     }
   });
 
-  it('stand in the table with severity and wait', async () => {
+  it('are in the table of docs/monitoring.md with severity and wait', async () => {
     const rows = (await read('docs/monitoring.md')).matchAll(/^\| \[(\w+)\]\((\S+)\) \| (\w+) \| (.+) \|$/gm);
     assert.deepEqual(
       [...rows].map(([, ...cells]) => cells),
@@ -89,7 +89,7 @@ describe('the alerts', async () => {
     );
   });
 
-  it('stand in the table of root causes', async () => {
+  it('are in the table of root causes', async () => {
     const rows = (await read('docs/monitoring.md')).matchAll(/^\| (.*) \| (nothing|GVisor.*) \|$/gm);
     assert.deepEqual(
       [...rows].map(([, cause, fires]) => [cause, fires]),
@@ -97,7 +97,7 @@ describe('the alerts', async () => {
     );
   });
 
-  it('are the same for the operator as for plain Prometheus', async () => {
+  it('are the same for the operator and for plain Prometheus', async () => {
     for (const [folder, name] of Object.entries(RULES)) {
       const plain = await read(`${folder}/rules.yaml`);
       const rule = await read(`${folder}/prometheus-rule.yaml`);
@@ -111,11 +111,11 @@ describe('the panels of the dashboard', async () => {
   const all = await panels();
   const exprs = all.flatMap(({ title, targets }) => targets.map(({ expr }) => [title, expr] as const));
 
-  it('show no zero that nobody counted', () => {
+  it('show no made-up zero', () => {
     for (const [title, expr] of exprs) assert.doesNotMatch(expr, /vector\(/, title);
   });
 
-  it('go by the variables of cluster and node, and tell nodes of one name apart', () => {
+  it('use the variables cluster and node, and distinguish equal node names of two clusters', () => {
     for (const [title, expr] of exprs) {
       for (const [selector] of expr.matchAll(/(?:gvisor|up|process)\w*(?:\{[^}]*\})?/g)) {
         const ofFleet = selector.startsWith('gvisor_fleet_');
@@ -127,18 +127,18 @@ describe('the panels of the dashboard', async () => {
     }
   });
 
-  it('show the twenty most telling nodes where each has a line', () => {
+  it('show at most twenty lines where each node has one', () => {
     const lines = all.filter(({ type, targets }) => /timeline|timeseries/.test(type) && perNode(targets));
     assert.ok(lines.length >= 4);
     for (const { title, targets } of lines)
       for (const { expr } of targets) assert.match(expr, /topk\(20, /, title);
   });
 
-  it('show of the fleet only what a controller says while it sees all, but for the brake and what it did', () => {
+  it('show of the fleet only what a controller says while it sees all, but for the circuit breaker and its effect', () => {
     const ofFleet = exprs.filter(([, expr]) => expr.includes('gvisor_fleet_'));
     assert.deepEqual(
       ofFleet.filter(([, expr]) => !expr.includes('gvisor_fleet_watches_up')).map(([title]) => title),
-      ['Labels withdrawn in an hour', 'Brake'],
+      ['Labels withdrawn in an hour', 'Circuit breaker'],
     );
     assert.equal(ofFleet.length, 7);
   });
@@ -149,11 +149,11 @@ function perNode(targets: readonly object[]): boolean {
   return JSON.stringify(targets).includes('{{node}}');
 }
 
-/** A program and a cgroup that are named alike, and what the scrape configurations keep or drop. */
+/** Names that begin like a metric: a program, a cgroup, and prefixes in the scrape configurations. */
 const OTHERS = ['gvisor_sentry', 'gvisor_ready', 'gvisor_fleet', 'gvisor_fleet_'];
 
-describe('the names of metrics', () => {
-  it('have each their row in docs/metrics.md, with type and meaning', async () => {
+describe('metrics in the documentation', () => {
+  it('of the agent have a row with type and meaning in docs/metrics.md', async () => {
     const rows = (await read('docs/metrics.md')).matchAll(
       /^\| `(gvisor_\w+)` \| (\w+) \| (?:.*) \| (.*) \|$/gm,
     );
@@ -163,7 +163,7 @@ describe('the names of metrics', () => {
     );
   });
 
-  it('of the fleet controller have each their row in docs/fleet.md', async () => {
+  it('of the fleet controller have a row in docs/fleet.md', async () => {
     const rows = (await read('docs/fleet.md')).matchAll(
       /^\| `(gvisor_\w+)` \| (\w+) \| (?:.*) \| (.*) \|$/gm,
     );

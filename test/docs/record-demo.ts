@@ -6,8 +6,8 @@ import { createInterface } from 'node:readline';
 import { REPO } from '../../hack/paths.ts';
 import { type PrintedLine, terminalSvg } from './terminal-svg.ts';
 
-/** Runs the demo and keeps its story as docs/images/demo.svg: `npx tsx test/docs/record-demo.ts`, as root. */
-const begun = performance.now();
+/** Runs the demo and writes its output to docs/images/demo.svg: `npx tsx test/docs/record-demo.ts`, as root. */
+const startMs = performance.now();
 const demo = spawn(process.execPath, ['--import', 'tsx', 'cluster/demo.ts'], {
   cwd: REPO,
   stdio: ['ignore', 'pipe', 'inherit'],
@@ -16,7 +16,7 @@ const ended = once(demo, 'exit');
 const lines: PrintedLine[] = [{ atMs: 0, text: '$ npm run demo' }];
 for await (const text of createInterface({ input: demo.stdout })) {
   console.log(text);
-  lines.push({ atMs: performance.now() - begun, text });
+  lines.push({ atMs: performance.now() - startMs, text });
 }
 const [code] = (await ended) as [number | null];
 if (code !== 0) throw new Error(`The demo ended with ${code}`);

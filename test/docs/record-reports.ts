@@ -11,8 +11,8 @@ import { waitFor } from '../../hack/run.ts';
 import { askAgentForwarded } from '../e2e/agents.ts';
 
 /**
- * Records what a real agent says in each state of a node that people meet, in test/fixtures/reports: the data of the
- * pictures. Run it with `npx tsx test/docs/record-reports.ts`.
+ * Records reports of a real agent in the usual states of a node, in test/fixtures/reports, for unit tests and pictures. Run
+ * it with `npx tsx test/docs/record-reports.ts`.
  */
 async function record(cluster: Cluster): Promise<void> {
   const node = cluster.node('node-1');
@@ -27,16 +27,16 @@ async function record(cluster: Cluster): Promise<void> {
   await cluster.kubectl(['-n', 'evaluations', 'delete', 'pod', 'plain', 'grader-x7p2d', '--force']);
   for (const name of [undefined, 'failing']) {
     await breakNode(cluster, node, 'runsc-missing');
-    await reach(cluster, says('False'), name);
+    await reach(cluster, published('False'), name);
     await healNode(cluster, node);
-    await reach(cluster, says('True'));
+    await reach(cluster, published('True'));
   }
   await breakNode(cluster, node, 'containerd-stopped');
-  await reach(cluster, ({ pods, ...rest }) => says('Unknown')(rest) && pods?.stale === true, 'unknown');
+  await reach(cluster, ({ pods, ...rest }) => published('Unknown')(rest) && pods?.stale === true, 'unknown');
 }
 
-/** Whether a verdict of that status stands in the Node. */
-const says =
+/** Whether the condition in the Node has that status. */
+const published =
   (status: string) =>
   ({ nodeWrites }: Status): boolean =>
     nodeWrites?.condition?.status === status;
@@ -46,7 +46,7 @@ async function create(cluster: Cluster, namespace: string, names: readonly strin
     await cluster.kubectl(['-n', namespace, 'apply', '-f', '-'], evaluationPod(name, { gvisor }));
 }
 
-/** Waits until the agent says so, and keeps that report under a name. */
+/** Waits for a report that `holds`, and writes it to the fixture `name`. */
 async function reach(cluster: Cluster, holds: (status: Status) => boolean | undefined, name?: string) {
   const text = await waitFor(`the report ${name ?? ''}`, 120_000, async () => {
     const answer = await askAgentForwarded(cluster, 'node-1', '/report');

@@ -10,8 +10,8 @@ import { REPO } from '../../hack/paths.ts';
 
 const read = (file: string) => readFile(join(REPO, file), 'utf8');
 
-describe('the documents say what the code does', () => {
-  it('every setting has its row with default, bounds and meaning', async () => {
+describe('the reference matches the code', () => {
+  it('has a row with default, bounds and meaning for each setting', async () => {
     const rows = [
       ...(await read('docs/reference.md')).matchAll(/^\| `([A-Z_]+)` \| (.*) \| (.*) \| (.*) \|$/gm),
     ];
@@ -27,7 +27,7 @@ describe('the documents say what the code does', () => {
     );
   });
 
-  it('every check has its row', async () => {
+  it('has a row for each check', async () => {
     const rows = [...(await read('docs/reference.md')).matchAll(/^\| `([a-z-]+)` \| ([^|]*) \|$/gm)];
     assert.deepEqual(
       rows.map(([, id, title]) => [id, title]),
@@ -35,7 +35,7 @@ describe('the documents say what the code does', () => {
     );
   });
 
-  it('every reason has its row with status and remedy', async () => {
+  it('has a row with status and remedy for each reason', async () => {
     const rows = [...(await read('docs/reasons.md')).matchAll(/^\| `(\w+)` \| (\w+) \| (.*) \|$/gm)];
     assert.deepEqual(
       rows.map(([, reason, status, remedy]) => [reason, { status, remedy }]),
@@ -43,7 +43,7 @@ describe('the documents say what the code does', () => {
     );
   });
 
-  it('every key that agents write is in the reference', async () => {
+  it('names every key that agents write', async () => {
     const text = await read('docs/reference.md');
     const { labels, annotations, taint } = OWN_KEYS;
     for (const key of [...Object.values(labels), ...Object.values(annotations), taint])

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { terminalSvg } from './terminal-svg.ts';
 
-test('what was printed stands in the picture as it was, with nothing that could be markup', () => {
+test('the text of the output is escaped', () => {
   const svg = terminalSvg([
     { atMs: 0, text: '$ echo' },
     { atMs: 10, text: 'a < b && c > d ✓' },
@@ -11,7 +11,7 @@ test('what was printed stands in the picture as it was, with nothing that could 
   assert.match(svg, />a &lt; b &amp;&amp; c > d <tspan class="g">✓<\/tspan><\/text>/);
 });
 
-test('lines come when they came, and a long pause is shortened', () => {
+test('lines appear with their original timing, long pauses shortened', () => {
   const svg = terminalSvg([0, 1_000, 61_000].map((atMs) => ({ atMs, text: 'line' })));
   const shown = [...svg.matchAll(/@keyframes l\d\{0%\{opacity:0\}([\d.]+)%/g)].map(([, percent]) =>
     Number(percent),
@@ -23,7 +23,7 @@ test('lines come when they came, and a long pause is shortened', () => {
   );
 });
 
-test('a screen that is full scrolls, and ends with the last line in sight, also without motion', () => {
+test('a full screen scrolls and ends with the last line visible, also with reduced motion', () => {
   const lines = Array.from({ length: 30 }, (_, at) => ({ atMs: at, text: `line ${at}` }));
   const svg = terminalSvg(lines);
   assert.match(svg, /\ng\{transform:translateY\(-54px\);animation:s /);

@@ -1,4 +1,4 @@
-/** A line that a program printed, and when, milliseconds from its start. */
+/** A line of a program's output, with the time in milliseconds since its start. */
 export type PrintedLine = { readonly atMs: number; readonly text: string };
 
 const ROWS = 27;
@@ -6,13 +6,14 @@ const COLUMNS = 112;
 const CHARACTER = 7.8;
 const LINE = 18;
 const MARGIN = 14;
-/** Pauses are shortened to this, and the last screen stands for {@link HOLD_MS} before all begins again. */
-const PAUSE_MS = 2_000;
+/** Longer pauses are shortened to this. */
+const MAX_PAUSE_MS = 2_000;
+/** How long the last screen is shown before the loop restarts. */
 const HOLD_MS = 10_000;
 
 /**
- * What a program printed as an SVG that plays it in a loop, scrolling as a terminal does. A viewer that does not animate,
- * or a reader who asked for no motion, has the last screen.
+ * An SVG that plays a program's output in a loop, scrolling like a terminal. Without animation, or with reduced motion, it
+ * shows the last screen.
  */
 export function terminalSvg(lines: readonly PrintedLine[]): string {
   const times = shorten(lines.map(({ atMs }) => atMs));
@@ -25,8 +26,8 @@ export function terminalSvg(lines: readonly PrintedLine[]): string {
   const scrolls = times.map((ms, at) => `${percent(ms)}{transform:translateY(-${offset(at + 1)}px)}`);
   const texts = lines.map(({ text }, at) => {
     const y = MARGIN + at * LINE + 13;
-    const look = /^(\$|\d\.) /.test(text) ? ' class="b"' : '';
-    return `<text y="${y}"${look} style="animation-name:l${at}">${markup(text.slice(0, COLUMNS))}</text>`;
+    const bold = /^(\$|\d\.) /.test(text) ? ' class="b"' : '';
+    return `<text y="${y}"${bold} style="animation-name:l${at}">${markup(text.slice(0, COLUMNS))}</text>`;
   });
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img">
 <style>
@@ -46,16 +47,16 @@ ${texts.join('\n')}
 `;
 }
 
-/** The same moments with no pause above {@link PAUSE_MS}. */
+/** The times without pauses above {@link MAX_PAUSE_MS}. */
 function shorten(times: readonly number[]): number[] {
   let now = 0;
   return times.map((ms, at) => {
-    now += Math.min(PAUSE_MS, ms - (times[at - 1] ?? 0));
+    now += Math.min(MAX_PAUSE_MS, ms - (times[at - 1] ?? 0));
     return Math.round(now);
   });
 }
 
-/** The text with the colours that a terminal gives it. */
+/** The text as markup, with a terminal's colours. */
 function markup(text: string): string {
   return text
     .replaceAll('&', '&amp;')

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { CONTROL_PLANE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
 import { Prometheus } from '../../cluster/control-plane/prometheus.ts';
-import { listen, startRelay } from '../../cluster/control-plane/start-relay.ts';
+import { listenOnLoopback, startRelay } from '../../cluster/control-plane/start-relay.ts';
 import { ensureImage } from '../../cluster/images.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
@@ -108,7 +108,7 @@ async function startReceiver({ controlPlane }: Cluster): Promise<void> {
 async function reachPrometheus(cluster: Cluster): Promise<Prometheus> {
   const pod = await cluster.get(`/api/v1/namespaces/${NAMESPACE}/pods/prometheus-prometheus-0`);
   const { podIP } = (JSON.parse(pod) as { status: { podIP: string } }).status;
-  const { server, port } = await listen(0);
+  const { server, port } = await listenOnLoopback(0);
   await cluster.controlPlane.stopDaemon(RELAY);
   await startRelay(cluster.controlPlane, server, { name: RELAY, address: podIP, port: 9090 });
   const url = `http://127.0.0.1:${port}`;

@@ -1,7 +1,7 @@
 import { type FleetView, viewFleet } from '../../fleet/view.ts';
 import { nodeOf, podOn } from './fleet-course.ts';
 
-const SINCE = '2026-11-25T09:00:00Z';
+export const SINCE = '2026-11-25T09:00:00Z';
 const GVISOR = 'gvisor.node-restriction.kubernetes.io/runsc-version';
 const verdictOf = (status: string, reason: string, message: string) => ({
   label: 'false',

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { ensureTools } from '../../cluster/tools.ts';
 import { OUTSIDE } from '../monitoring/causes-of-clusters.ts';
-import { filledIn, panels } from '../monitoring/dashboard.ts';
+import { panels, substituted } from '../monitoring/dashboard.ts';
 import { agent, always, controller, dyingAt, type Series, without } from '../monitoring/fleet.ts';
 import { assertQueries } from '../monitoring/promtool.ts';
 
@@ -20,7 +20,7 @@ const NUMBERS = (await panels()).filter(({ type }) => type === 'stat');
 async function assertShown(series: Series, shown: Shown): Promise<void> {
   const queries = NUMBERS.map(({ title, targets: [target] }) => {
     const value = shown[title];
-    return [filledIn(target?.expr ?? ''), value === undefined ? {} : { '{}': value }] as const;
+    return [substituted(target?.expr ?? ''), value === undefined ? {} : { '{}': value }] as const;
   });
   for (const title of Object.keys(shown))
     assert.ok(
@@ -32,7 +32,7 @@ async function assertShown(series: Series, shown: Shown): Promise<void> {
 
 describe('the dashboard', () => {
   it('shows no number without agents, in no panel', async () => {
-    const all = (await panels()).flatMap(({ targets }) => targets.map(({ expr }) => filledIn(expr)));
+    const all = (await panels()).flatMap(({ targets }) => targets.map(({ expr }) => substituted(expr)));
     await assertQueries(promtool, {}, Object.fromEntries(all.map((expr) => [expr, {}])));
   });
 
@@ -86,7 +86,7 @@ describe('the dashboard', () => {
     };
     await assertShown(series, {
       'Agents missing': 0,
-      'Labels held': 0,
+      'Paused withdrawals': 0,
       'Labels withdrawn in an hour': 0,
       'Age of the oldest proof': 35 * 60,
     });

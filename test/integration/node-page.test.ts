@@ -31,7 +31,7 @@ describe('the page of a node in a browser', () => {
         await openAll(page);
         const { low, texts } = await readContrast(page);
         assert.deepEqual(low, []);
-        assert.ok(texts > (sample === undefined ? 5 : 80), `only ${texts} texts`);
+        assert.ok(texts > (sample === undefined ? 4 : 80), `only ${texts} texts`);
         assert.deepEqual(shown.complaints, []);
         assert.deepEqual(
           shown.requested.filter((url) => !url.startsWith('data:') && !url.startsWith(shown.origin)),

@@ -67,7 +67,7 @@ describe('the alerts of the fleet controller, on a real one that a real Promethe
     const held = await fires('GVisorFleetHeld');
     assert.equal(held.labels.reason, 'TooManyLost');
     const { annotations } = await fires('GVisorFleetLabelWithoutAgent', 'node-2');
-    assert.match(annotations.description ?? '', /it is held by TooManyLost;/);
+    assert.match(annotations.description ?? '', /it is paused by TooManyLost;/);
     await letAgentsReturn(cluster(), ...GVISOR_NODES);
     await resolves('GVisorFleetHeld');
     await resolves('GVisorFleetLabelWithoutAgent');

@@ -83,7 +83,7 @@ describe('runChecks', () => {
     for (const finding of await running) {
       assert.equal(finding.status, 'unknown');
       assert.equal(finding.status === 'unknown' && finding.reason, 'CheckTimedOut');
-      assert.equal(finding.message, 'The check did not end within 0.05 s');
+      assert.equal(finding.message, 'timed out after 0.05 s');
     }
   });
 

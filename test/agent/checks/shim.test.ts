@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { TimeoutError } from '../../../agent/async.ts';
 import { judgeShim, shim } from '../../../agent/checks/shim.ts';
 import type { ShimInfo } from '../../../agent/containerd/client.ts';
 import { error, pass } from '../../../agent/finding.ts';
-import { LateError } from '../../../agent/host/semaphore.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
 
@@ -103,7 +103,7 @@ describe('shim', () => {
 
   it("needs no disk for containerd's own answer", async (t) => {
     const host = await tempHost(t);
-    t.mock.method(host, 'stat', () => Promise.reject(new LateError('no answer within 5 s')));
+    t.mock.method(host, 'stat', () => Promise.reject(new TimeoutError('no answer within 5 s')));
     const status = criStatus('v2.4.2', { runsc: loadedRuntime() });
     const seen = (answer?: ShimInfo) => inspect(shim, sourcesOf('', { host, cri: fakeCri(status, answer) }));
     assert.equal(outcome(await seen({ kind: 'ok', name: 'io.containerd.runsc.v1' })), 'pass');

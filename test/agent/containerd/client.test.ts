@@ -51,13 +51,13 @@ describe('CriClient', { concurrency: true }, () => {
     ['a refusal', { Version: refuses('no') }, 'refused', 'no'],
     ['not found', { Version: refuses('gone', status.NOT_FOUND) }, 'absent', "containerd's Version: gone"],
     ['garbage', { Version: GARBAGE }, 'unreachable', "containerd's Version: "],
-    ['a timeout', { Version: HANGS }, 'late', "containerd's Version: "],
+    ['a timeout', { Version: HANGS }, 'timeout', "containerd's Version: "],
   ];
   for (const [name, scripts, kind, words] of ERRORS) {
     it(`reports ${name} as ${kind}`, async (t) => {
       const { client } = await fakeContainerd(t, scripts);
       const error = await client
-        .version({ timeoutMs: kind === 'late' ? 300 : 60_000 })
+        .version({ timeoutMs: kind === 'timeout' ? 300 : 60_000 })
         .catch((cause: unknown) => cause);
       assert.ok(error instanceof CriError);
       assert.equal(error.kind, kind);

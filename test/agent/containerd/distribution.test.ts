@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
+import { TimeoutError } from '../../../agent/async.ts';
 import { osId, readDistribution, rememberConfigPath } from '../../../agent/containerd/distribution.ts';
-import { LateError } from '../../../agent/host/semaphore.ts';
 import { hostOf } from '../checks/fake-node.ts';
 import { addProcess, type FakeProcess, removeProcess } from '../host/fake-process.ts';
 import { tempHost } from '../host/temp-host.ts';
@@ -53,7 +53,7 @@ describe('readDistribution', () => {
     let late = 3;
     const stat = host.stat.bind(host);
     host.stat = async (path) => {
-      if (path.includes('k3s') && late-- > 0) throw new LateError('no answer within 5 s');
+      if (path.includes('k3s') && late-- > 0) throw new TimeoutError('no answer within 5 s');
       return stat(path);
     };
     assert.equal((await readDistribution(host, 1)).name, 'k3s');
@@ -61,7 +61,7 @@ describe('readDistribution', () => {
 
   it('rejects when a disk never responds', async () => {
     const host = hostOf('k3s-ready');
-    host.stat = () => Promise.reject(new LateError('no answer within 5 s'));
+    host.stat = () => Promise.reject(new TimeoutError('no answer within 5 s'));
     await assert.rejects(readDistribution(host, 1), /no answer within 5 s/);
   });
 

@@ -89,7 +89,7 @@ describe('a watch that is accepted and not answered', () => {
     const { server, folder, port } = await fakeApiServer(t);
     server.watchScript.push('silence');
     const access = await inClusterAccess({ host: '127.0.0.1', port }, folder);
-    const kube = createKube(access, { agent: 'test', count: () => {}, answerMs: 100 });
+    const kube = createKube(access, { agent: 'test', count: () => {}, watchTimeoutMs: 100 });
     t.after(() => kube.close());
     const events = kube.watch(WATCH, AbortSignal.timeout(8_000))[Symbol.asyncIterator]();
     await assert.rejects(events.next(), { code: 'UND_ERR_HEADERS_TIMEOUT' });

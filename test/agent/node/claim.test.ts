@@ -73,7 +73,7 @@ describe('an agent that starts', { timeout: 30_000 }, () => {
       condition?.message ?? '',
       /^gVisor was proven in the boot boot-1, and not yet in the present one, boot-2\. What to do: Wait/,
     );
-    assert.equal(publisher.unready, 'the first verdict is not settled yet');
+    assert.equal(publisher.unready, 'no verdict has been published yet');
     await publish(READY);
     assert.deepEqual([node.labels[LABEL], node.annotations[PROVEN_BOOT]], ['true', BOOT]);
     assert.equal(node.annotations[OWN_KEYS.annotations.provenBy], '0.1.0+a');

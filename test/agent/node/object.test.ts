@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
+  type DesiredEntry,
   isOlder,
   type NodeObject,
   statusPatch,
   taintPatch,
   valueIn,
-  type Wanted,
-  writersOf,
 } from '../../../agent/node/object.ts';
 
 const metadata = { name: 'node-1', uid: 'a', resourceVersion: '7' };
@@ -27,7 +26,7 @@ const NODE: NodeObject = {
     ],
   },
 };
-const WANTED: readonly Wanted[] = [
+const WANTED: readonly DesiredEntry[] = [
   { part: 'labels', key: 'd/ready', value: 'true' },
   { part: 'labels', key: 'd/platform', value: null },
   { part: 'annotations', key: 'd/agent', value: 'new' },
@@ -71,32 +70,6 @@ describe('a Node and what is wanted of it', () => {
       metadata: { resourceVersion: '7' },
       spec: { taints: [{ key: 'd/not-ready', effect: 'NoSchedule' }] },
     });
-  });
-});
-
-describe('writersOf', () => {
-  const entry = (manager: string, fieldsV1: object, time = '1') => ({ manager, time, fieldsV1 });
-  const condition = { 'f:status': { 'f:conditions': { 'k:{"type":"GVisorReady"}': {} } } };
-  const ready = { 'f:status': { 'f:conditions': { 'k:{"type":"Ready"}': {} } } };
-  const taints = { 'f:spec': { 'f:taints': {} } };
-  const of = (managedFields: ReturnType<typeof entry>[], withTaints = false) =>
-    writersOf({ ...metadata, managedFields }, withTaints);
-
-  it('changes when somebody writes or removes the condition', () => {
-    const own = of([entry('agent', condition), entry('kubelet', ready)]);
-    assert.notEqual(own, of([entry('agent', condition, '2')]));
-    assert.notEqual(own, of([entry('agent', condition), entry('kubectl', condition)]));
-    assert.notEqual(own, of([entry('agent', {})]));
-  });
-
-  it('does not change with what others write of theirs', () => {
-    const own = of([entry('agent', condition)]);
-    assert.equal(own, of([entry('agent', condition), entry('kubelet', ready, '3'), entry('a', taints)]));
-  });
-
-  it('changes with the taints where they matter', () => {
-    assert.notEqual(of([entry('a', taints)], true), of([], true));
-    assert.equal(of([], true), writersOf(metadata, true));
   });
 });
 

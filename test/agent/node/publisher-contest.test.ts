@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { AGAIN, BROKEN, READ, settled, WRITE } from './publisher-of.ts';
+import { AGAIN, BROKEN, settled, WRITE } from './publisher-of.ts';
 
 describe('a Node that somebody else changes', () => {
   const changes: readonly [string, (node: Awaited<ReturnType<typeof settled>>['server']['node']) => void][] =
@@ -38,7 +38,7 @@ describe('a Node that somebody else changes', () => {
         node.conditions = conditions;
       });
       await logged(AGAIN);
-      assert.deepEqual(server.asked, [READ, WRITE]);
+      assert.deepEqual(server.asked, [WRITE]);
       assert.equal(server.node.conditions[0]?.reason, 'SandboxProven');
       assert.equal(changed.length, 1, 'what somebody else did is no change of the verdict');
     });

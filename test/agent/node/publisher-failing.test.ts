@@ -37,7 +37,7 @@ describe('a Node that cannot be written', () => {
       read.replace('5 min', '6 min'),
     ]);
     await retry();
-    const { failedForMs } = await logged('the node is written again');
+    const { failedForMs } = await logged('the node can be written again');
     assert.equal(failedForMs, 450_000);
     await until('the agent to be ready', () => publisher.unready === undefined);
     assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'false');

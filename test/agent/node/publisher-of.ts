@@ -19,7 +19,7 @@ export const WRITE_TAINT = 'PATCH /api/v1/nodes/node-1 application/merge-patch+j
 /** and that it reads the Node. */
 export const READ = 'GET /api/v1/nodes/node-1';
 /** What it logs once it has undone what somebody else did. */
-export const AGAIN = 'written again, because another client had changed it';
+export const AGAIN = 'restored a value that another client had changed';
 /** A report of a node that is proven, */
 export const READY = reportOf();
 /** and of one whose shim is missing. */
@@ -101,7 +101,7 @@ export async function publisherOf(
     log,
     now: () => clock.nowMs,
     date: () => new Date(clock.nowMs),
-    changed: (verdict, uid) => changed.push([verdict, uid]),
+    onChange: (verdict, uid) => changed.push([verdict, uid]),
     ...changes,
   });
   const { waits, pause } = mockPauses(t);

@@ -10,10 +10,10 @@ describe('a rollout', () => {
     shared.server.node.annotations['gvisor.node-restriction.kubernetes.io/proven-by'] = '0.0.9+c';
     const { server, publisher, publish, logged } = await publisherOf(t, {}, shared);
     await watched(server);
-    assert.equal(publisher.unready, 'the first verdict is not settled yet');
+    assert.equal(publisher.unready, 'no verdict has been published yet');
     await publish(BROKEN);
-    const { refusal } = await logged('not ready: the rollout waits');
-    assert.equal(refusal, publisher.unready);
+    const { unready } = await logged('not ready: the rollout waits');
+    assert.equal(unready, publisher.unready);
     assert.equal(server.node.labels['gvisor.node-restriction.kubernetes.io/ready'], 'false');
     assert.equal(server.node.annotations['gvisor.node-restriction.kubernetes.io/proven-by'], '0.0.9+c');
     await publish(reportOf({ verdict: verdictOf('False', 'RunscNotFound') }));
@@ -51,7 +51,7 @@ describe('a rollout', () => {
 
   it('leaves it to the Node whether gVisor was ever proven there: a withdrawn proof counts, until somebody takes it away', async (t) => {
     const told: boolean[] = [];
-    const { server, publisher, publish } = await publisherOf(t, { provenOnce: (yes) => told.push(yes) });
+    const { server, publisher, publish } = await publisherOf(t, { onProvenOnce: (yes) => told.push(yes) });
     await watched(server);
     await publish(BROKEN);
     await until('the Node to be read', () => told.at(-1) === false);

@@ -39,7 +39,7 @@ describe('a taint', () => {
     const { server, publisher, logged, waits, changed } = await publisherOf(t, { taint: true });
     publisher.publish(READY);
     await logged('node written');
-    server.node.heard = () => {}; // the watch lags
+    server.node.onChange = () => {}; // the watch lags
     const patch = server.node.patch.bind(server.node);
     server.node.patch = (body, manager) => {
       if (body.spec !== undefined) {

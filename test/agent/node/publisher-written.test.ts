@@ -6,10 +6,10 @@ import { BROKEN, publisherOf, READY, until } from './publisher-of.ts';
 describe('NodePublisher', () => {
   it('tells what the Node says, and why it cannot write', async (t) => {
     const { server, publish, publisher, logged } = await publisherOf(t);
-    assert.deepEqual(publisher.written, { labels: {}, tainted: false });
+    assert.deepEqual(publisher.nodeWrites, { labels: {}, tainted: false });
     await publish(READY);
     await until('the agent to be ready', () => publisher.unready === undefined);
-    const { labels, condition, tainted, problem } = publisher.written;
+    const { labels, condition, tainted, problem } = publisher.nodeWrites;
     assert.deepEqual(labels, server.node.labels);
     assert.deepEqual(condition, server.node.conditions[0]);
     assert.deepEqual([tainted, problem], [false, undefined]);
@@ -17,7 +17,7 @@ describe('NodePublisher', () => {
     server.script.push(refusal(404, 'not found'));
     publisher.publish(BROKEN);
     await logged('the node does not exist: waiting for it');
-    await until('the reason', () => publisher.written.problem !== undefined);
-    assert.match(publisher.written.problem ?? '', /^there is no Node "node-1"/);
+    await until('the reason', () => publisher.nodeWrites.problem !== undefined);
+    assert.match(publisher.nodeWrites.problem ?? '', /^there is no Node "node-1"/);
   });
 });

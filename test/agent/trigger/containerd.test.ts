@@ -61,11 +61,11 @@ describe('watchContainerd', () => {
   it('tells one that answers late from one whose connection broke', async (t) => {
     const { containerd, heard } = await watched(t, { everyMs: 20, answerMs: 3_000 });
     containerd.scripts = { Version: HANGS };
-    assert.equal(await heard(), 'late');
+    assert.equal(await heard(), 'slow');
     containerd.scripts = {};
-    assert.equal(await heard(), 'in time again');
+    assert.equal(await heard(), 'responsive');
     containerd.scripts = { Version: HANGS };
-    assert.equal(await heard(), 'late');
+    assert.equal(await heard(), 'slow');
     await containerd.stop();
     containerd.scripts = {};
     await containerd.start();

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { LateError } from '../../../agent/host/semaphore.ts';
+import { TimeoutError } from '../../../agent/async.ts';
 import { FileTrigger } from '../../../agent/trigger/files.ts';
 import { waitFor } from '../../../hack/run.ts';
 import { tempHost } from '../host/temp-host.ts';
@@ -54,7 +54,7 @@ describe('FileTrigger', { concurrency: true }, () => {
     const trigger = new FileTrigger(host, (path) => changes.push(path), { pollMs: 50 });
     t.after(() => trigger.close());
     await trigger.watch([CONFIG]);
-    const late = () => Promise.reject(new LateError('no answer within 5 s'));
+    const late = () => Promise.reject(new TimeoutError('no answer within 5 s'));
     const realpath = t.mock.method(host, 'realpath', late);
     await trigger.watch([CONFIG, '/opt/runsc']);
     await writeFile(join(host.root, CONFIG), 'c');

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { V1Node } from '@kubernetes/client-node';
 import { statusRows } from '../../../cluster/commands/status.ts';
 import { planNodes } from '../../../cluster/node/plan.ts';
 import { formatTable } from '../../../cluster/table.ts';
@@ -11,8 +12,8 @@ const local = [
   { spec: b, daemons: 'kubelet down', faults: [], rss: 0 },
 ];
 
-test('what the API server says stands beside what the host knows', () => {
-  const seen = [
+test('combines Node objects with the state on the host', () => {
+  const objects = [
     {
       metadata: { name: 'a', labels: { 'gvisor.node-restriction.kubernetes.io/ready': 'false' } },
       status: {
@@ -23,8 +24,8 @@ test('what the API server says stands beside what the host knows', () => {
         nodeInfo: { containerRuntimeVersion: 'containerd://2.4.2' },
       },
     },
-  ];
-  assert.deepEqual(statusRows(seen, local).slice(1), [
+  ] as unknown as V1Node[];
+  assert.deepEqual(statusRows(objects, local).slice(1), [
     [
       'a',
       'True',
@@ -40,7 +41,7 @@ test('what the API server says stands beside what the host knows', () => {
   ]);
 });
 
-test("without an API server the host's half is left", () => {
+test('shows the state on the host without an API server', () => {
   assert.deepEqual(
     statusRows(undefined, local)
       .slice(1)
@@ -49,7 +50,7 @@ test("without an API server the host's half is left", () => {
   );
 });
 
-test('columns are as wide as their widest cell, and lines end with their text', () => {
+test('aligns columns without trailing spaces', () => {
   assert.equal(
     formatTable([
       ['A', 'B', 'C'],

@@ -3,8 +3,7 @@ import { test } from 'node:test';
 import { qemuCommand } from '../../../cluster/machine/qemu.ts';
 import { containerdConfig, kubeletConfig, runscToml } from '../../../cluster/node/config.ts';
 import { planNodes } from '../../../cluster/node/plan.ts';
-import { parseProcesses } from '../../../cluster/node/vm-system.ts';
-import { unitOf } from '../../../cluster/node/vm-units.ts';
+import { parseProcesses, unitOf } from '../../../cluster/node/vm-system.ts';
 
 const [plain, vm] = planNodes([{ name: 'a' }, { name: 'b', machine: 'vm' }]);
 assert.ok(plain && vm);

@@ -1,0 +1,281 @@
+import assert from 'node:assert/strict';
+import { chmod, mkdir, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { parseConfig } from '../../agent/config.ts';
+import { type EvaluateOptions, evaluate, NodeEvaluator } from '../../agent/evaluate.ts';
+import type { Outcome } from '../../agent/proof/outcome.ts';
+import type { Prover } from '../../agent/proof/prover.ts';
+import type { Trigger } from '../../agent/trigger/event-queue.ts';
+import { criStatus, fakeCri, loadedRuntime, sourcesOf, witnessOf } from './checks/fake-node.ts';
+import { askedPaths, processesAmong } from './host/asked-paths.ts';
+import { runCpus } from './host/cpu-times.ts';
+import { mountedHost, tempHost } from './host/temp-host.ts';
+import { ALL_HANG, type Script } from './proof/containerd-scripts.ts';
+import { fakeContainerd } from './proof/fake-containerd.ts';
+import { PROVEN, unproven } from './reports.ts';
+import { fakeRunsc } from './runsc/fake-runsc.ts';
+
+const NEVER = new AbortController().signal;
+const CONFIG = '/etc/containerd/config.toml';
+const RUNSC = '/usr/local/bin/runsc';
+const HANDLER = `version = 3
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runsc]
+runtime_type = 'io.containerd.runsc.v1'
+`;
+const FILES = {
+  '/proc/sys/kernel/osrelease': '6.8.0\n',
+  '/proc/sys/user/max_user_namespaces': '96365\n',
+  [CONFIG]: HANDLER,
+  [RUNSC]: fakeRunsc(),
+  '/usr/local/bin/containerd-shim-runsc-v1': { program: '#!/bin/sh\n' },
+};
+const FAILED = unproven('failed', 'SandboxFailed');
+
+type Prove = (root: string) => Promise<Outcome>;
+
+/** A healthy node, and an evaluation of it whose proof ends as the test says. */
+async function healthy(t: TestContext, prove: Prove, scripts: Readonly<Record<string, Script>> = {}) {
+  const answerMs = 'Version' in scripts ? 300 : 60_000;
+  const { containerd, client } = await fakeContainerd(t, scripts, { answerMs });
+  const host = await tempHost(t, FILES);
+  const prover = { prove: () => prove(host.root), compare: async (failed: Outcome) => failed };
+  const sources = sourcesOf('', { host, cri: client });
+  const options: EvaluateOptions = { sources, prover, now: () => performance.now() };
+  return { host, client, containerd, options };
+}
+
+const proves: Prove = async () => PROVEN;
+const breakRunsc = (root: string) => chmod(join(root, RUNSC), 0o644);
+
+describe('evaluate', () => {
+  it('collects the facts that checks learned, and the files to watch', async (t) => {
+    const { options } = await healthy(t, proves);
+    const { verdict, facts, watch } = await evaluate(options, NEVER);
+    assert.equal(verdict.reason, 'SandboxProven');
+    assert.deepEqual(facts, { containerd: 'v2.4.2', runsc: 'release-20260223.0', platform: 'systrap' });
+    for (const path of [CONFIG, RUNSC, '/usr/local/sbin/runsc', '/usr/local/bin/gvisor-bin'])
+      assert.ok(watch.includes(path), path);
+  });
+
+  it('sends each request to containerd once, and reads nothing of processes', async (t) => {
+    const { containerd, host, options } = await healthy(t, proves);
+    const paths = askedPaths(t, host);
+    await evaluate(options, NEVER);
+    assert.deepEqual(containerd.calls.toSorted(), ['PluginInfo', 'Status', 'Version']);
+    assert.ok(paths.includes('/proc/sys/kernel/osrelease'));
+    assert.deepEqual(processesAmong(paths), []);
+  });
+
+  it('sends a hanging containerd a single request, and proves nothing', async (t) => {
+    let proofs = 0;
+    const { containerd, options } = await healthy(
+      t,
+      async () => {
+        proofs += 1;
+        return PROVEN;
+      },
+      ALL_HANG,
+    );
+    const { verdict, findings, proof } = await evaluate(options, NEVER);
+    assert.deepEqual([verdict.status, verdict.reason], ['Unknown', 'CheckTimedOut']);
+    assert.match(verdict.message, /^containerd's Version: no answer within 0\.3 s$/);
+    assert.equal(proof.kind, 'impossible');
+    assert.deepEqual([containerd.calls, proofs], [['Version'], 0]);
+    const unknown = findings.filter(({ status }) => status === 'unknown').map(({ check }) => check);
+    assert.deepEqual(unknown, ['containerd', 'handler-loaded', 'handler-current']);
+  });
+
+  it('rejects when its signal is aborted', async (t) => {
+    const { options } = await healthy(t, proves, ALL_HANG);
+    const stop = new AbortController();
+    const evaluation = evaluate(options, stop.signal);
+    stop.abort(new Error('stop'));
+    await assert.rejects(evaluation, /^Error: stop$/);
+  });
+
+  for (const kind of ['failed', 'stuck'] as const) {
+    it(`finds a cause that appeared during a proof that ${kind}`, async (t) => {
+      const { containerd, options } = await healthy(t, async (root) => {
+        await setTimeout(300); // the checks run beside the proof and have ended by now
+        await breakRunsc(root);
+        return unproven(kind, kind === 'failed' ? 'SandboxFailed' : 'SandboxStuck');
+      });
+      const { verdict, findings } = await evaluate(options, NEVER);
+      assert.equal(verdict.reason, 'RunscNotExecutable');
+      assert.equal(findings.filter(({ check }) => check === 'runsc').length, 1);
+      assert.equal(containerd.calls.filter((method) => method === 'Version').length, 2);
+    });
+  }
+
+  for (const [reason, broken, seenMs] of [
+    ['RunscNotExecutable', true, 0],
+    ['SandboxFailed', false, 1_000],
+  ] as const) {
+    it(`dates ${reason} by ${broken ? 'its check, and does not repeat the checks' : 'the proof'}`, async (t) => {
+      let nowMs = 0;
+      const { containerd, host, options } = await healthy(t, async () => {
+        nowMs += 1_000;
+        return FAILED;
+      });
+      if (broken) await breakRunsc(host.root);
+      const evaluation = await evaluate({ ...options, now: () => nowMs }, NEVER);
+      assert.deepEqual([evaluation.verdict.reason, evaluation.seenMs], [reason, seenMs]);
+      const requests = containerd.calls.filter((method) => method === 'Version').length;
+      assert.equal(requests, broken ? 1 : 2);
+    });
+  }
+
+  const EDIT: Trigger = { kind: 'file', path: CONFIG };
+  for (const [when, changes, isReused] of [
+    ["only containerd's own configuration was edited", { triggers: [EDIT] }, true],
+    ["gVisor's files changed too", { triggers: [EDIT, { kind: 'file', path: RUNSC }] }, false],
+    ['containerd restarted', { triggers: [EDIT, { kind: 'containerd', state: 'gone' }] }, false],
+    [
+      "gVisor's configuration changed",
+      { triggers: [{ kind: 'file', path: '/etc/containerd/runsc.toml' }] },
+      false,
+    ],
+    ['the interval is over', { triggers: [{ kind: 'timer' }] }, false],
+    ['there is none', { triggers: [EDIT], last: undefined }, false],
+    ['it failed', { triggers: [EDIT], last: FAILED }, false],
+  ] as const satisfies readonly (readonly [string, Partial<EvaluateOptions>, boolean])[]) {
+    it(`${isReused ? 'reuses' : 'does not reuse'} the last proof if ${when}`, async (t) => {
+      const anew = { ...PROVEN };
+      const { options } = await healthy(t, async () => anew);
+      const { verdict, proof } = await evaluate({ ...options, last: PROVEN, ...changes }, NEVER);
+      assert.equal(verdict.reason, 'SandboxProven');
+      assert.equal(proof, isReused ? PROVEN : anew);
+    });
+  }
+
+  it('does not reuse a proof if a check finds a cause, or containerd does not respond', async (t) => {
+    const broken = await healthy(t, async () => FAILED);
+    await breakRunsc(broken.host.root);
+    const hanging = await healthy(t, proves, ALL_HANG);
+    for (const [{ options }, reason] of [
+      [broken, 'RunscNotExecutable'],
+      [hanging, 'CheckTimedOut'],
+    ] as const) {
+      const { verdict } = await evaluate({ ...options, last: PROVEN, triggers: [EDIT] }, NEVER);
+      assert.equal(verdict.reason, reason);
+    }
+  });
+
+  it('judges by what this proof showed', async (t) => {
+    const witness = witnessOf({ flags: { platform: 'kvm', network: 'host' }, textPages: 1 });
+    const { options } = await healthy(t, async () => ({ ...PROVEN, witness }));
+    const { verdict, facts, findings } = await evaluate(options, NEVER);
+    assert.deepEqual([verdict.status, verdict.reason], ['False', 'IsolationWeakened']);
+    assert.equal(facts.platform, 'kvm');
+    assert.ok('runsc' in facts && facts.runsc === undefined, 'the runsc on disk is not what ran');
+    assert.equal(findings.filter(({ check }) => check === 'isolation').length, 1);
+  });
+
+  it('finds runsc beside a shim whose directory only the proof shows', async (t) => {
+    const { options } = await healthy(t, async (root) => {
+      await mkdir(join(root, 'opt/gvisor'), { recursive: true });
+      await rename(join(root, RUNSC), join(root, 'opt/gvisor/runsc'));
+      return { ...PROVEN, witness: witnessOf({ shim: '/opt/gvisor/containerd-shim-runsc-v1' }) };
+    });
+    const { facts, findings } = await evaluate(options, NEVER);
+    assert.equal(facts.runsc, 'release-20260223.0');
+    assert.equal(findings.find(({ check }) => check === 'runsc')?.status, 'pass');
+  });
+
+  it('skips the checks of a sandbox that is not there', async (t) => {
+    const { options } = await healthy(t, async () => unproven('slow', 'SandboxSlow'));
+    const { verdict, findings, facts } = await evaluate(options, NEVER);
+    assert.deepEqual([verdict.status, verdict.reason], ['Unknown', 'SandboxSlow']);
+    assert.equal(findings.find(({ check }) => check === 'isolation')?.status, 'skipped');
+    assert.equal(facts.runsc, 'release-20260223.0');
+  });
+
+  for (const [reason, broken, isCompared] of [
+    ['SandboxFailed', false, true],
+    ['SandboxDied', false, true],
+    ['SandboxFailed', true, false],
+    ['RunscNotFound', false, false],
+  ] as const) {
+    it(`${isCompared ? 'compares' : 'does not compare'} ${reason} ${broken ? 'with a cause ' : ''}with runc`, async (t) => {
+      const { host, options } = await healthy(t, async () => unproven('failed', reason));
+      if (broken) await breakRunsc(host.root);
+      const compare = async () => unproven('impossible', 'NodeExhausted');
+      const { verdict } = await evaluate({ ...options, prover: { ...options.prover, compare } }, NEVER);
+      assert.equal(verdict.reason === 'NodeExhausted', isCompared);
+    });
+  }
+
+  for (const [reason, isBusy, isTolerated] of [
+    ['SandboxSlow', true, false],
+    ['CheckTimedOut', true, true],
+    ['ProbeInterrupted', true, true],
+    ['ProbeInterrupted', false, false],
+    ['ContainerdUnreachable', true, false],
+  ] as const) {
+    it(`${isTolerated ? 'tolerates' : 'does not tolerate'} ${reason} on ${isBusy ? 'a busy' : 'an idle'} node`, async (t) => {
+      const { host, options } = await healthy(t, async () => unproven('impossible', reason));
+      runCpus(t, host, isBusy ? 0 : 90);
+      const { verdict } = await evaluate(options, NEVER);
+      assert.deepEqual([verdict.reason, verdict.tolerated ?? false], [reason, isTolerated]);
+    });
+  }
+});
+
+describe('evaluate, if gVisor is outside of what the agent mounts', () => {
+  /** Evaluates from a pod that mounts /etc, /usr and /proc of a node that has gVisor in /opt. */
+  async function evaluateMounted(t: TestContext, proof: Outcome, runtimeOptions = {}) {
+    const host = await mountedHost(t, ['etc', 'usr', 'proc'], { [CONFIG]: HANDLER });
+    const runsc = loadedRuntime({ options: runtimeOptions });
+    const sources = sourcesOf('', { host, cri: fakeCri(criStatus('v2.4.2', { runsc })) });
+    const prover = { prove: async () => proof, compare: async (failed: Outcome) => failed };
+    return evaluate({ sources, prover, now: () => performance.now() }, NEVER);
+  }
+
+  it('is ready by its proof, and names what is not visible and what to mount', async (t) => {
+    const { verdict, findings } = await evaluateMounted(t, PROVEN, {
+      TypeUrl: 'io.containerd.runsc.v1.options',
+      ConfigPath: '/opt/gvisor/runsc.toml',
+    });
+    assert.equal(verdict.reason, 'SandboxProven');
+    const config = findings.find(({ check }) => check === 'runsc-config');
+    assert.ok(config?.status === 'unknown' && config.reason === 'NotVisible', JSON.stringify(config));
+    assert.match(config.message, /"\/opt\/gvisor\/runsc\.toml".* mount the host's "\/opt" read-only at /);
+  });
+
+  it('does not blame a missing file for a sandbox that fails', async (t) => {
+    const { verdict, findings } = await evaluateMounted(t, FAILED);
+    assert.equal(verdict.reason, 'SandboxFailed');
+    for (const check of ['shim', 'runsc']) {
+      const finding = findings.find((each) => each.check === check);
+      assert.equal(finding?.status, 'unknown', check);
+      const hidden = finding?.evidence?.map(({ value }) => value).join('\n') ?? '';
+      assert.match(hidden, /not visible, since the agent does not mount them: \/sbin .*\/opt\/bin /, check);
+      assert.match(hidden, /looked in \/usr\/local\/sbin /, check);
+    }
+  });
+});
+
+describe('NodeEvaluator', () => {
+  it('tells the prover of a change before it waits for anything, and knows the flags of the last sandbox', async (t) => {
+    const { host, client } = await healthy(t, proves, ALL_HANG);
+    const { config } = parseConfig({}, { hostname: 'node-1', inCluster: false });
+    const distribution = { name: 'x', containerdConfig: CONFIG, criSocket: '/x', edit: '' };
+    let changes = 0;
+    const witness = witnessOf({ flags: { platform: 'kvm' } });
+    const prover = { changed: () => changes++, witness, prove: proves } as unknown as Prover;
+    const now = () => performance.now();
+    const evaluator = new NodeEvaluator({ config, host, client, distribution, prover, now });
+    const stop = new AbortController();
+    for (const [trigger, expected] of [
+      [{ kind: 'timer' }, 0],
+      [{ kind: 'file', path: RUNSC }, 1],
+    ] as const) {
+      const evaluation = evaluator.evaluate(stop.signal, [trigger], undefined);
+      assert.equal(changes, expected);
+      await evaluation;
+    }
+    assert.deepEqual(evaluator.probeFlags, { handler: 'runsc', flags: { platform: 'kvm' } });
+  });
+});
