@@ -78,7 +78,12 @@ type Node = {
 async function once(node: Node, json: boolean): Promise<number> {
   const { config, log, host, client, signal } = node;
   // Never this pod's mark: the agent's own probe must not be taken for this one's.
-  const options = { owner: ownerMark(), patienceMs: ONCE_BOOT_TIMEOUT_MS, onEnd: () => {}, onLeft: () => {} };
+  const options = {
+    owner: ownerMark(),
+    waitMs: ONCE_BOOT_TIMEOUT_MS,
+    onLateEnd: () => {},
+    onOrphans: () => {},
+  };
   const prover = openProver(node, options);
   const evaluator = new NodeEvaluator({ ...node, prover, now });
   const facts = await readNodeFacts(node);
@@ -119,10 +124,10 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   });
   const prover = openProver(node, {
     owner: ownerMark(config.podUid),
-    onEnd: () => queue.push({ kind: 'boot' }),
-    onLeft: (left) => {
-      metrics.publishLeftovers(left);
-      if (left > 0) log.warn({ left }, 'containerd cannot remove sandboxes of earlier probes');
+    onLateEnd: () => queue.push({ kind: 'boot' }),
+    onOrphans: (orphans) => {
+      metrics.publishOrphans(orphans);
+      if (orphans > 0) log.warn({ orphans }, 'containerd cannot remove sandboxes of earlier probes');
     },
   });
   const evaluator = new NodeEvaluator({ ...node, prover, now });
@@ -180,7 +185,7 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
 /** A prover with a view of the host of its own: file operations are serialized, so a stalled check would stall the proof. */
 function openProver(
   { config, client, signal }: Node,
-  options: Pick<ProverOptions, 'owner' | 'onEnd' | 'onLeft' | 'patienceMs'>,
+  options: Pick<ProverOptions, 'owner' | 'onLateEnd' | 'onOrphans' | 'waitMs'>,
 ): Prover {
   const { handler, podUid: ownPod, hostRoot } = config;
   const host = new Host(hostRoot);

@@ -320,6 +320,8 @@ type Mention = Pick<IgnoredMention, 'handler' | 'file' | 'line'> & {
   /** Keys from the top of the file to the table. */
   readonly path: readonly string[];
   readonly table: TomlTable;
+  /** The version of the file. */
+  readonly version: number;
 };
 
 function ignoredMention({ handler, file, line }: Mention, why: string, isLoaded: boolean): IgnoredMention {
@@ -332,7 +334,10 @@ function mentionsIn(file: ContainerdFile): readonly Mention[] {
     const below = [...value].flatMap(([key, item]) => visit(item, [...path, key]));
     if (!looksLikeHandler(value, path)) return below;
     const handler = path.at(-1) ?? '';
-    return [{ handler, file: file.path, line: file.lines.find(path), path, table: value }, ...below];
+    return [
+      { handler, file: file.path, line: file.lines.find(path), path, table: value, version: file.version },
+      ...below,
+    ];
   };
   return visit(file.tree, []);
 }
@@ -343,7 +348,7 @@ function looksLikeHandler(table: TomlTable, path: readonly string[]): boolean {
 }
 
 /** Why containerd does not use a mention, for the person who wrote it. */
-function whyIgnored({ path }: Mention, rules: ConfigRules, version: number): string {
+function whyIgnored({ path, version: own }: Mention, rules: ConfigRules, version: number): string {
   const section = criSection(rules, version);
   const header = `[plugins.${section === CRI_V1 ? section : `"${section}"`}.containerd.runtimes]`;
   const [top, id = '', ...rest] = path;
@@ -361,7 +366,8 @@ function whyIgnored({ path }: Mention, rules: ConfigRules, version: number): str
   if (rules === '1.x' && id === CRI_V3) return `containerd 1.x does not know this plugin; it reads ${header}`;
   if (rules === '1.x' && version < 2)
     return `no file says "version = 2", so version 1 counts and containerd reads ${header}`;
-  if (rules === '2.3' || version < 3)
+  // 2.0 migrates the merged tables, 2.3 each file.
+  if (rules === '2.3' ? own < 4 : version < 3)
     return `${header} is present as well, and what is there is kept instead of this older table`;
   return `the configuration counts as version ${version}, where containerd reads ${header}`;
 }

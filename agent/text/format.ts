@@ -27,7 +27,7 @@ export const PROOF_TONES: Readonly<Record<Outcome['kind'], Tone>> = {
   stuck: 'fail',
   interrupted: 'unknown',
   slow: 'unknown',
-  impossible: 'unknown',
+  inconclusive: 'unknown',
 };
 
 /** The tone and the headline of each status. */

@@ -13,7 +13,7 @@ import { ensureTools } from '../../cluster/tools.ts';
 import { CHART, copyManifests } from '../../hack/chart.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { plugin } from '../kubectl/run-plugin.ts';
-import { laneCluster } from '../lane.ts';
+import { laneCluster } from '../runner/lane.ts';
 import { agentOn, askAgentForwarded, askForwarded, waitForNode } from './agents.ts';
 import { readFleet } from './fleet-cluster.ts';
 import { CLEANED, PROVEN } from './helm-says.ts';

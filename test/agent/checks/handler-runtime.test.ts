@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { handlerRuntime, judgeRuntime, type RuntimeFacts } from '../../../agent/checks/handler-runtime.ts';
 import type { Runtime } from '../../../agent/containerd/client.ts';
 import { DEFAULT_RUNSC_CONFIG } from '../../../agent/runsc/config.ts';
-import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
+import { criStatus, fakeCri, inspect, loadedRuntime, outcome, outcomeOf, sourcesOf } from './fake-node.ts';
 
 const RUNC = 'io.containerd.runc.v2';
 
@@ -75,7 +75,7 @@ describe('judgeRuntime', () => {
     ],
   ];
   for (const [name, runtime, expected] of RUNTIMES) {
-    it(`says ${expected} of ${name}`, () => assert.equal(outcome(judgeRuntime(runtime)), expected));
+    it(`judges ${name}: ${expected}`, () => assert.equal(outcome(judgeRuntime(runtime)), expected));
   }
 });
 
@@ -83,10 +83,10 @@ describe('handler-runtime', () => {
   it('judges what is loaded, not what is on disk', async () => {
     const runsc = loadedRuntime({ runtimeType: RUNC });
     const sources = sourcesOf('kubeadm-ready', { cri: fakeCri(criStatus('v2.4.2', { runsc })) });
-    assert.equal(outcome(await inspect(handlerRuntime, sources)), 'error HandlerRunsRunc');
+    assert.equal(await outcomeOf(handlerRuntime, sources), 'error HandlerRunsRunc');
   });
 
-  it('judges the disk when containerd does not answer', async () => {
+  it('judges the disk when containerd does not respond', async () => {
     const sources = sourcesOf('kubeadm-runc-in-disguise', { cri: fakeCri(undefined) });
     const seen = await inspect(handlerRuntime, sources);
     assert.equal(outcome(seen), 'error HandlerRunsRunc');
@@ -98,6 +98,6 @@ describe('handler-runtime', () => {
       handler: 'test-handler',
       cri: fakeCri(criStatus('v2.1.5')),
     });
-    assert.equal(outcome(await inspect(handlerRuntime, sources)), 'error HandlerRunsRunc');
+    assert.equal(await outcomeOf(handlerRuntime, sources), 'error HandlerRunsRunc');
   });
 });

@@ -5,12 +5,21 @@ import type { Witness } from '../../../agent/proof/witness.ts';
 import { sentryFlags } from '../../../agent/runsc/flags.ts';
 import { sandboxArgv } from '../host/fake-process.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf, witnessOf } from './fake-node.ts';
+import {
+  criStatus,
+  fakeCri,
+  inspect,
+  loadedRuntime,
+  outcome,
+  outcomeOf,
+  sourcesOf,
+  witnessOf,
+} from './fake-node.ts';
 
 const cri = fakeCri(criStatus('v2.4.2', { runsc: loadedRuntime({ options: { ConfigPath: '/r.toml' } }) }));
 
-/** What the check says of a sandbox with these flags on its command line, beside this configuration. */
-async function lookAt(t: TestContext, flags: readonly string[], toml = '', changes: Partial<Witness> = {}) {
+/** Judges a sandbox with these flags in its arguments, and this configuration file. */
+async function judge(t: TestContext, flags: readonly string[], toml = '', changes: Partial<Witness> = {}) {
   const host = await tempHost(t, { '/r.toml': toml });
   const argv = sandboxArgv('1f', flags);
   const inForce = Object.fromEntries(sentryFlags(argv) ?? []);
@@ -19,14 +28,14 @@ async function lookAt(t: TestContext, flags: readonly string[], toml = '', chang
 }
 
 describe('isolation', () => {
-  it('passes what a sandbox of the defaults shows', async (t) => {
-    const seen = await lookAt(t, ['--platform=systrap']);
+  it('passes a sandbox with default flags', async (t) => {
+    const seen = await judge(t, ['--platform=systrap']);
     assert.equal(outcome(seen), 'pass');
     assert.deepEqual(seen.evidence, [{ value: 'process 189 "runsc-sandbox", with a seccomp filter' }]);
   });
 
-  it('refuses a flag that a wrapper gave, while the file says nothing', async (t) => {
-    const seen = await lookAt(t, ['--network=host'], '[runsc_config]\nplatform = "systrap"\n');
+  it('blocks for a flag from a wrapper', async (t) => {
+    const seen = await judge(t, ['--network=host'], '[runsc_config]\nplatform = "systrap"\n');
     assert.equal(outcome(seen), 'blocker IsolationWeakened');
     assert.deepEqual(
       seen.evidence?.map(({ file, value }) => [file, value.split(':')[0]]),
@@ -34,14 +43,14 @@ describe('isolation', () => {
     );
   });
 
-  it('passes a flag of the file that is not in force', async (t) => {
-    const seen = await lookAt(t, ['--network=sandbox'], '[runsc_config]\nnetwork = "host"\n');
+  it('ignores a flag of the file that is not in force', async (t) => {
+    const seen = await judge(t, ['--network=sandbox'], '[runsc_config]\nnetwork = "host"\n');
     assert.equal(outcome(seen), 'pass');
   });
 
-  it('names every weak flag with its file and line, and decides by the worst', async (t) => {
+  it('names every weakening flag with file and line, the worst first', async (t) => {
     const toml = '[runsc_config]\nnet-raw = "true"\nnetwork = "host"\n';
-    const seen = await lookAt(t, ['--net-raw', '--network=host'], toml);
+    const seen = await judge(t, ['--net-raw', '--network=host'], toml);
     assert.equal(outcome(seen), 'blocker IsolationWeakened');
     assert.match(seen.message, /^Flags of runsc weaken the sandbox \(network=host, net-raw=true\): /);
     assert.deepEqual(
@@ -53,11 +62,11 @@ describe('isolation', () => {
     );
   });
 
-  it('only warns of lesser flags, also where the file has a fault or cannot be read', async (t) => {
-    const faulty = await lookAt(t, ['--platform=ptrace'], '[runsc_config]\nnetwork = "ho');
+  it('warns of lesser flags, even if the file is invalid or unreadable', async (t) => {
+    const faulty = await judge(t, ['--platform=ptrace'], '[runsc_config]\nnetwork = "ho');
     assert.equal(outcome(faulty), 'warning IsolationWeakened');
     const witness = witnessOf({ flags: { platform: 'ptrace' } });
-    const host = await tempHost(t, { '/r.toml/is-a-folder': '' });
+    const host = await tempHost(t, { '/r.toml/is-a-directory': '' });
     const seen = await inspect(isolation, sourcesOf('', { host, cri }), witness);
     assert.equal(outcome(seen), 'warning IsolationWeakened');
   });
@@ -70,7 +79,7 @@ describe('isolation', () => {
     [false, 'warning AnnotationsPassFlags'],
     [true, 'blocker AnnotationsPassFlags'],
   ] as const) {
-    it(`${expected} where the handler passes annotations on, FORBID_FLAG_OVERRIDE ${forbidFlagOverride}`, async () => {
+    it(`reports annotations that the handler passes on: ${expected} with FORBID_FLAG_OVERRIDE ${forbidFlagOverride}`, async () => {
       const sources = sourcesOf('', { cri: openCri([PATTERN]), forbidFlagOverride });
       const seen = await inspect(isolation, sources, witnessOf());
       assert.equal(outcome(seen), expected);
@@ -79,9 +88,9 @@ describe('isolation', () => {
     });
   }
 
-  it('passes a handler that passes on mount hints alone, whatever is forbidden', async () => {
+  it('passes a handler that passes on only mount hints', async () => {
     const sources = sourcesOf('', { cri: openCri(['dev.gvisor.spec.mount.*']), forbidFlagOverride: true });
-    assert.equal(outcome(await inspect(isolation, sources, witnessOf())), 'pass');
+    assert.equal(await outcomeOf(isolation, sources, witnessOf()), 'pass');
   });
 
   for (const [flags, forbidFlagOverride, expected] of [
@@ -90,7 +99,7 @@ describe('isolation', () => {
     [{ 'net-raw': 'true' }, false, 'warning IsolationWeakened'],
     [{ 'net-raw': 'true' }, true, 'blocker AnnotationsPassFlags'],
   ] as const) {
-    it(`names a weak flag and the handler's patterns together: ${Object.keys(flags)}, ${expected}`, async () => {
+    it(`reports a weakening flag together with passed annotations: ${Object.keys(flags)}, ${expected}`, async () => {
       const sources = sourcesOf('', { cri: openCri([PATTERN]), forbidFlagOverride });
       const seen = await inspect(isolation, sources, witnessOf({ flags }));
       assert.equal(outcome(seen), expected);
@@ -100,36 +109,36 @@ describe('isolation', () => {
     });
   }
 
-  it('stands by a proof where containerd does not tell of the handler, unless that is forbidden', async () => {
+  it('passes while the handler is unknown, unless FORBID_FLAG_OVERRIDE needs it', async () => {
     const blind = { cri: fakeCri(undefined) };
-    assert.equal(outcome(await inspect(isolation, sourcesOf('', blind), witnessOf())), 'pass');
+    assert.equal(await outcomeOf(isolation, sourcesOf('', blind), witnessOf()), 'pass');
     await assert.rejects(
       inspect(isolation, sourcesOf('', { ...blind, forbidFlagOverride: true }), witnessOf()),
       /ECONNREFUSED/,
     );
   });
 
-  it('says of a flag that it does not know that it may weaken the sandbox', async (t) => {
-    const seen = await lookAt(t, ['--next-year=1']);
+  it('warns of an unknown flag', async (t) => {
+    const seen = await judge(t, ['--next-year=1']);
     assert.equal(outcome(seen), 'warning IsolationWeakened');
     assert.match(seen.message, /^Flags of runsc may weaken the sandbox \(next-year=1\)/);
   });
 
   for (const seccomp of [0, 1, Number.NaN]) {
-    it(`refuses a sandbox whose status says Seccomp ${seccomp}`, async (t) => {
-      const seen = await lookAt(t, ['--platform=systrap'], '', { seccomp });
+    it(`blocks for Seccomp ${seccomp}`, async (t) => {
+      const seen = await judge(t, ['--platform=systrap'], '', { seccomp });
       assert.equal(outcome(seen), 'blocker IsolationWeakened');
       assert.deepEqual(seen.evidence, [{ value: `process 189 "runsc-sandbox": Seccomp ${seccomp}` }]);
     });
   }
 
-  it('has nothing to judge without a sandbox of gVisor', async () => {
-    assert.equal(outcome(await inspect(isolation, sourcesOf('kubeadm-ready'))), 'skipped');
+  it('is skipped without a gVisor sandbox', async () => {
+    assert.equal(await outcomeOf(isolation, sourcesOf('kubeadm-ready')), 'skipped');
     const { flags: _, ...other } = witnessOf();
-    assert.equal(outcome(await inspect(isolation, sourcesOf('kubeadm-ready'), other)), 'skipped');
+    assert.equal(await outcomeOf(isolation, sourcesOf('kubeadm-ready'), other), 'skipped');
   });
 
-  it('withholds readiness while it cannot look', () => {
+  it('is required for readiness', () => {
     assert.equal(isolation.required?.(sourcesOf('kubeadm-ready')), true);
   });
 });

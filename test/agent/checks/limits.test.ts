@@ -2,26 +2,26 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { limits } from '../../../agent/checks/limits.ts';
 import type { Witness } from '../../../agent/proof/witness.ts';
-import { inspect, outcome, sourcesOf, witnessOf } from './fake-node.ts';
+import { inspect, outcome, outcomeOf, sourcesOf, witnessOf } from './fake-node.ts';
 
 const SLICE = 'kubepods-gvisor_ready.slice';
 const ESCAPED = `/system.slice/${SLICE}:cri-containerd:1f`;
 
-const lookAt = (changes: Partial<Witness>, requireLimits = false) =>
+const judge = (changes: Partial<Witness>, requireLimits = false) =>
   inspect(limits, sourcesOf('kubeadm-ready', { requireLimits }), witnessOf(changes));
 
 describe('limits', () => {
-  it('passes a sandbox in the place that was asked for', async () => {
-    const seen = await lookAt({
+  it('passes a sandbox in the requested cgroup', async () => {
+    const seen = await judge({
       cgroupParent: SLICE,
       cgroups: [`/kubepods.slice/${SLICE}/cri-containerd-1f.scope`],
     });
     assert.equal(outcome(seen), 'pass');
-    assert.equal(outcome(await lookAt({})), 'pass');
+    assert.equal(outcome(await judge({})), 'pass');
   });
 
-  it('warns of one that escaped, and says what to write with the systemd driver', async () => {
-    const seen = await lookAt({ cgroupParent: SLICE, cgroups: [ESCAPED] });
+  it('warns of a sandbox outside, with advice for the systemd driver', async () => {
+    const seen = await judge({ cgroupParent: SLICE, cgroups: [ESCAPED] });
     assert.equal(outcome(seen), 'warning LimitsNotEnforced');
     assert.equal(
       seen.message,
@@ -29,42 +29,42 @@ describe('limits', () => {
     );
   });
 
-  it('refuses it where limits are required', async () => {
+  it('blocks where limits are required', async () => {
     assert.equal(
-      outcome(await lookAt({ cgroupParent: SLICE, cgroups: [ESCAPED] }, true)),
+      outcome(await judge({ cgroupParent: SLICE, cgroups: [ESCAPED] }, true)),
       'blocker LimitsNotEnforced',
     );
   });
 
-  it('says so where runsc is told to ignore cgroups', async () => {
-    const seen = await lookAt({ cgroups: ['/system.slice'], flags: { 'ignore-cgroups': 'true' } });
+  it('names ignore-cgroups as the cause', async () => {
+    const seen = await judge({ cgroups: ['/system.slice'], flags: { 'ignore-cgroups': 'true' } });
     assert.equal(outcome(seen), 'warning LimitsNotEnforced');
     assert.match(seen.message, /; runsc is told to ignore cgroups$/);
   });
 
-  it('gives no advice where the flag is set, and none on cgroupfs', async () => {
+  it('gives no advice when the flag is set, or for cgroupfs', async () => {
     const flags = { 'systemd-cgroup': 'true' };
-    const set = await lookAt({ cgroupParent: SLICE, cgroups: [ESCAPED], flags });
+    const set = await judge({ cgroupParent: SLICE, cgroups: [ESCAPED], flags });
     assert.match(set.message, / is in \S+$/);
-    assert.match((await lookAt({ cgroups: ['/elsewhere/1f'] })).message, / is in \/elsewhere\/1f$/);
+    assert.match((await judge({ cgroups: ['/elsewhere/1f'] })).message, / is in \/elsewhere\/1f$/);
   });
 
-  it('wants both controllers in place', async () => {
-    const seen = await lookAt({ cgroups: ['/kubepods/gvisor_ready/1f', '/1f'] });
+  it('requires every controller to be in the cgroup', async () => {
+    const seen = await judge({ cgroups: ['/kubepods/gvisor_ready/1f', '/1f'] });
     assert.equal(outcome(seen), 'warning LimitsNotEnforced');
-    assert.equal(outcome(await lookAt({ cgroups: [] })), 'warning LimitsNotEnforced');
+    assert.equal(outcome(await judge({ cgroups: [] })), 'warning LimitsNotEnforced');
   });
 
-  it('has nothing to judge without a sandbox, or without a pod to learn from', async () => {
-    assert.equal(outcome(await inspect(limits, sourcesOf('kubeadm-ready'))), 'skipped');
-    assert.equal(outcome(await lookAt({ cgroupParent: '' })), 'skipped');
+  it("is skipped without a sandbox, or without a pod that shows the kubelet's cgroup", async () => {
+    assert.equal(await outcomeOf(limits, sourcesOf('kubeadm-ready')), 'skipped');
+    assert.equal(outcome(await judge({ cgroupParent: '' })), 'skipped');
   });
 
-  it('is unknown without a pod to learn from, where limits are required', async () => {
-    assert.equal(outcome(await lookAt({ cgroupParent: '' }, true)), 'unknown CheckFailed');
+  it('is unknown without such a pod where limits are required', async () => {
+    assert.equal(outcome(await judge({ cgroupParent: '' }, true)), 'unknown CheckFailed');
   });
 
-  it('withholds readiness only where limits are required', () => {
+  it('is required for readiness only where limits are required', () => {
     for (const requireLimits of [true, false])
       assert.equal(limits.required?.(sourcesOf('kubeadm-ready', { requireLimits })), requireLimits);
   });

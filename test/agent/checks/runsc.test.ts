@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import { runsc } from '../../../agent/checks/runsc.ts';
 import { Host } from '../../../agent/host/host.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
+import { criStatus, fakeCri, inspect, loadedRuntime, outcome, outcomeOf, sourcesOf } from './fake-node.ts';
 
 const options = { ConfigPath: '/etc/runsc.toml' };
 const cri = fakeCri(criStatus('v2.4.2', { runsc: loadedRuntime({ options }) }));
@@ -18,14 +18,14 @@ describe('runsc', () => {
     [0o711, 'error RunscNotExecutable'],
     [0o644, 'error RunscNotExecutable'],
   ] as const) {
-    it(`says ${expected} of mode ${mode.toString(8)}`, async (t) => {
+    it(`judges mode ${mode.toString(8)}: ${expected}`, async (t) => {
       const host = await tempHost(t, { '/usr/bin/runsc': { program: '#!/bin/sh\n' } });
       await chmod(join(host.root, 'usr/bin/runsc'), mode);
-      assert.equal(outcome(await inspect(runsc, sourcesOf('', { host }))), expected);
+      assert.equal(await outcomeOf(runsc, sourcesOf('', { host })), expected);
     });
   }
 
-  it('looks where binary_name says', async (t) => {
+  it('follows binary_name', async (t) => {
     const files = { '/usr/bin/runsc': { program: '#!/bin/sh\n' }, '/opt/r': { program: '#!/bin/sh\n' } };
     for (const [name, expected] of [
       ['/opt/r', 'pass'],
@@ -34,11 +34,11 @@ describe('runsc', () => {
       ['runsc', 'pass'],
     ] as const) {
       const host = await tempHost(t, { ...files, '/etc/runsc.toml': `binary_name = "${name}"\n` });
-      assert.equal(outcome(await inspect(runsc, sourcesOf('', { host, cri }))), expected, name);
+      assert.equal(await outcomeOf(runsc, sourcesOf('', { host, cri })), expected, name);
     }
   });
 
-  it("does not claim that runsc is nowhere, since containerd's own PATH is not known", async (t) => {
+  it("is unknown when runsc is not found, because containerd's PATH is unknown", async (t) => {
     const seen = await inspect(runsc, sourcesOf('', { host: await tempHost(t) }));
     assert.equal(outcome(seen), 'unknown CheckFailed');
     assert.equal(
@@ -47,13 +47,13 @@ describe('runsc', () => {
     );
   });
 
-  it('looks beside the shim that containerd was last seen to run', async (t) => {
+  it('searches beside the shim that containerd last ran', async (t) => {
     const host = await tempHost(t, { '/opt/odd/runsc': { program: '#!/bin/sh\n' } });
     const seen = await inspect(runsc, sourcesOf('', { host, shim: '/opt/odd/containerd-shim-runsc-v1' }));
     assert.equal(seen.message, 'runsc is "/opt/odd/runsc"');
   });
 
-  it('passes over a folder that it may not see into', async (t) => {
+  it('skips an unreadable directory', async (t) => {
     const blind = await tempHost(t, { '/usr/bin/runsc': { program: '#!/bin/sh\n' } });
     class Blind extends Host {
       override stat(path: string) {
@@ -61,16 +61,16 @@ describe('runsc', () => {
       }
     }
     const host = new Blind(blind.root);
-    assert.equal(outcome(await inspect(runsc, sourcesOf('', { host }))), 'pass');
+    assert.equal(await outcomeOf(runsc, sourcesOf('', { host })), 'pass');
   });
 
-  it('refuses a download that is a page, one that is empty, and a program of another architecture', async (t) => {
+  it('fails for a web page, an empty file, and a program of another architecture', async (t) => {
     const other = Buffer.alloc(64);
     other.write('\x7fELF\x02\x01', 'latin1');
     other.writeUInt16LE(22, 18);
     for (const program of ['<html>404</html>', '', other.toString('latin1')]) {
       const host = await tempHost(t, { '/usr/bin/runsc': { program } });
-      assert.equal(outcome(await inspect(runsc, sourcesOf('', { host }))), 'error RunscNotExecutable');
+      assert.equal(await outcomeOf(runsc, sourcesOf('', { host })), 'error RunscNotExecutable');
     }
   });
 });

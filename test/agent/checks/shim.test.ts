@@ -4,32 +4,33 @@ import { TimeoutError } from '../../../agent/async.ts';
 import { judgeShim, shim } from '../../../agent/checks/shim.ts';
 import type { ShimInfo } from '../../../agent/containerd/client.ts';
 import { error, pass } from '../../../agent/finding.ts';
+import { NotVisible } from '../../../agent/host/paths.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
+import { criStatus, fakeCri, inspect, loadedRuntime, outcome, outcomeOf, sourcesOf } from './fake-node.ts';
 
 const present = pass('there');
 const absent = error('ShimNotFound', 'not there');
 const refusal = (message: string): ShimInfo => ({ kind: 'error', message });
 
 describe('judgeShim', () => {
-  const ANSWERS: readonly (readonly [string, ShimInfo, typeof present, string])[] = [
+  const RESULTS: readonly (readonly [string, ShimInfo, typeof present, string])[] = [
     ['containerd executed it', { kind: 'ok', name: 'io.containerd.runsc.v1' }, absent, 'pass'],
     ['containerd 1.x, on disk', { kind: 'unsupported' }, present, 'pass'],
     ['containerd 1.x, not on disk', { kind: 'unsupported' }, absent, 'error ShimNotFound'],
     [
-      'not found by containerd',
+      'a shim that containerd does not find',
       refusal('runtime "x" binary not installed "y": file does not exist'),
       present,
       'error ShimNotFound',
     ],
     [
-      'a path that is gone',
+      'a missing path',
       refusal('fork/exec /usr/local/bin/x: no such file or directory'),
       absent,
       'error ShimNotFound',
     ],
     [
-      'a custom path that is gone',
+      'a missing custom path',
       refusal('invalid custom binary path: stat /x: no such file'),
       absent,
       'error ShimNotFound',
@@ -43,16 +44,16 @@ describe('judgeShim', () => {
       'pass',
     ],
     [
-      'a skew of releases',
+      'a release skew',
       refusal('build label "a" does not match the expected release "b"'),
       present,
       'error ReleaseSkew',
     ],
-    ['an error that says nothing', refusal('exit status 1'), present, 'unknown CheckFailed'],
-    ['an error that the disk explains', refusal('exit status 1'), absent, 'error ShimNotFound'],
+    ['an unknown error', refusal('exit status 1'), present, 'unknown CheckFailed'],
+    ['an unknown error, not on disk', refusal('exit status 1'), absent, 'error ShimNotFound'],
   ];
-  for (const [name, answer, onDisk, expected] of ANSWERS) {
-    it(`says ${expected} of ${name}`, () => assert.equal(outcome(judgeShim('x', answer, onDisk)), expected));
+  for (const [name, info, onDisk, expected] of RESULTS) {
+    it(`judges ${name}: ${expected}`, () => assert.equal(outcome(judgeShim('x', info, onDisk)), expected));
   }
 });
 
@@ -73,14 +74,14 @@ describe('shim', () => {
     ['/bin/gone', 'error ShimNotFound'],
   ];
   for (const [runtimePath, expected] of PATHS) {
-    it(`says ${expected} of the runtime_path ${runtimePath}`, async (t) => {
+    it(`judges the runtime_path ${runtimePath}: ${expected}`, async (t) => {
       const cri = fakeCri(criStatus('1.7.24', { runsc: loadedRuntime({ runtimePath }) }));
       const host = await tempHost(t, table);
-      assert.equal(outcome(await inspect(shim, sourcesOf('', { host, cri }))), expected);
+      assert.equal(await outcomeOf(shim, sourcesOf('', { host, cri })), expected);
     });
   }
 
-  it("does not claim that the shim is nowhere, since containerd's own PATH is not known", async () => {
+  it("is unknown when the shim is not found, because containerd's PATH is unknown", async () => {
     const seen = await inspect(shim, sourcesOf('debian-shim-missing', { cri: fakeCri(undefined) }));
     assert.equal(outcome(seen), 'unknown CheckFailed');
     assert.equal(
@@ -88,29 +89,42 @@ describe('shim', () => {
       '"containerd-shim-runsc-v1" is in none of the usual directories, and containerd\'s PATH is not known',
     );
     assert.match(seen.evidence?.[0]?.value ?? '', /^looked in \/usr\/local\/sbin \/usr\/local\/bin /);
+    assert.equal(seen.evidence?.length, 1);
   });
 
-  it('looks first where containerd was last seen to run one', async (t) => {
+  it('names the directories that are not mounted', async (t) => {
+    const host = await tempHost(t);
+    const stat = host.stat.bind(host);
+    t.mock.method(host, 'stat', async (path: string) => {
+      if (path.startsWith('/opt/')) throw new NotVisible(path, host.root);
+      return stat(path);
+    });
+    const { evidence } = await inspect(shim, sourcesOf('', { host, cri: fakeCri(undefined) }));
+    assert.match(evidence?.[0]?.value ?? '', /^looked in \/usr\/local\/sbin .* \/bin \/home/);
+    assert.equal(evidence?.[1]?.value, 'not visible, since the agent does not mount them: /opt/bin');
+  });
+
+  it('prefers an executable shim beside the last one to an unusable one', async (t) => {
     const host = await tempHost(t, {
       '/opt/odd/containerd-shim-runsc-v1': { program: '#!/bin/sh\n' },
       '/usr/local/bin/containerd-shim-runsc-v1': 'no program',
     });
     const sources = sourcesOf('', { host });
-    assert.equal(outcome(await inspect(shim, sources)), 'error ShimNotExecutable');
+    assert.equal(await outcomeOf(shim, sources), 'error ShimNotExecutable');
     const seen = await inspect(shim, { ...sources, shim: '/opt/odd/containerd-shim-runsc-v1' });
     assert.equal(seen.message, 'The shim is "/opt/odd/containerd-shim-runsc-v1"');
   });
 
-  it("needs no disk for containerd's own answer", async (t) => {
+  it("accepts containerd's own result when the disk times out", async (t) => {
     const host = await tempHost(t);
     t.mock.method(host, 'stat', () => Promise.reject(new TimeoutError('no answer within 5 s')));
     const status = criStatus('v2.4.2', { runsc: loadedRuntime() });
-    const seen = (answer?: ShimInfo) => inspect(shim, sourcesOf('', { host, cri: fakeCri(status, answer) }));
+    const seen = (info?: ShimInfo) => inspect(shim, sourcesOf('', { host, cri: fakeCri(status, info) }));
     assert.equal(outcome(await seen({ kind: 'ok', name: 'io.containerd.runsc.v1' })), 'pass');
     assert.equal(outcome(await seen()), 'unknown CheckTimedOut');
   });
 
-  it('finds no shim for a type that is none', async () => {
+  it('fails for an invalid runtime type', async () => {
     for (const runtimeType of ['runsc', 'a/b.c', '']) {
       const cri = fakeCri(criStatus('1.7.24', { runsc: loadedRuntime({ runtimeType }) }));
       const seen = await inspect(shim, sourcesOf('debian-ready', { cri }));

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { userNamespaces } from '../../../agent/checks/user-namespaces.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { inspect, outcome, sourcesOf } from './fake-node.ts';
+import { inspect, outcome, outcomeOf, sourcesOf } from './fake-node.ts';
 
 const FILE = '/proc/sys/user/max_user_namespaces';
 
@@ -16,13 +16,13 @@ describe('user-namespaces', () => {
     ['11255\n', 'pass'],
   ];
   for (const [value, expected] of VALUES) {
-    it(`says ${expected} of ${value.trim()}`, async (t) => {
+    it(`judges ${value.trim()}: ${expected}`, async (t) => {
       const host = await tempHost(t, { [FILE]: value });
-      assert.equal(outcome(await inspect(userNamespaces, sourcesOf('', { host }))), expected);
+      assert.equal(await outcomeOf(userNamespaces, sourcesOf('', { host })), expected);
     });
   }
 
-  it('tells a kernel without them from a /proc that is not there', async (t) => {
+  it('fails for a kernel without them, and throws without /proc/sys', async (t) => {
     const host = await tempHost(t, { '/proc/sys/kernel/osrelease': '6.1.0' });
     const seen = await inspect(userNamespaces, sourcesOf('', { host }));
     assert.equal(outcome(seen), 'error UserNamespacesDisabled');
@@ -30,7 +30,7 @@ describe('user-namespaces', () => {
     await assert.rejects(inspect(userNamespaces, empty), /\/proc\/sys is not there/);
   });
 
-  it('throws for what is no number', async (t) => {
+  it('throws for a value that is not a number', async (t) => {
     for (const text of ['', 'many']) {
       const host = await tempHost(t, { [FILE]: text });
       await assert.rejects(inspect(userNamespaces, sourcesOf('', { host })), /Cannot read a number/);

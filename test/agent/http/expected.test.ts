@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { CAUSES, runChecks } from '../../../agent/checks/checks.ts';
 import { error, type Finding, pass, unknown } from '../../../agent/finding.ts';
 import { hasTraces, Metrics } from '../../../agent/http/metrics.ts';
-import { criStatus, fakeCri, readingOf, sourcesOf } from '../checks/fake-node.ts';
+import { criStatus, fakeCri, inputsOf, sourcesOf } from '../checks/fake-node.ts';
 import { finding, READY, reportOf } from '../reports.ts';
 import { named } from '../text/samples.ts';
 
@@ -11,7 +11,7 @@ import { named } from '../text/samples.ts';
 function lookAt(host: string, answers = true): Promise<readonly Finding[]> {
   const cri = fakeCri(answers ? criStatus('v2.1.5', {}) : undefined);
   const options = { now: () => 0, signal: new AbortController().signal };
-  return runChecks(CAUSES, readingOf(sourcesOf(host, { cri })), options);
+  return runChecks(CAUSES, inputsOf(sourcesOf(host, { cri })), options);
 }
 
 const CONFIGURED = finding(pass(''), 'handler-configured');

