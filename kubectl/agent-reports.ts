@@ -4,7 +4,7 @@ import { AGENT_PORT, AGENT_SELECTOR, DAEMON_SET, NAMESPACE } from '../agent/kube
 import { isOpen } from '../agent/pods/pod.ts';
 import type { Status } from '../agent/report.ts';
 import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
-import { isOfDaemonSet } from '../fleet/agents.ts';
+import { isOfDaemonSet } from '../fleet/objects.ts';
 import { type Api, type ApiObject, optional, sanitizeValues, type TextResponse } from './api.ts';
 import { MAX_WORD } from './node-summary.ts';
 import { HANDLER } from './requirements.ts';

@@ -1,6 +1,6 @@
-import { sanitize } from '../sanitize.ts';
+import { sanitize } from '../../agent/sanitize.ts';
 
-/** Markup that is safe to send to a browser; only {@link html} and {@link trusted} make it. */
+/** Markup that is safe to send to a browser; only {@link html} makes it. */
 export class Markup {
   readonly #text: string;
 
@@ -14,16 +14,11 @@ export class Markup {
 }
 
 /** A value in a template: text is escaped, markup is not, and `undefined` becomes nothing. */
-export type Part = Markup | string | number | undefined | readonly Part[];
+type Part = Markup | string | number | undefined | readonly Part[];
 
-/** A template of HTML in which every text that is put in is escaped, for elements and quoted attributes. */
+/** A template of HTML that escapes every text in it, for elements and quoted attributes. */
 export function html(strings: TemplateStringsArray, ...parts: readonly Part[]): Markup {
   return new Markup(String.raw({ raw: strings }, ...parts.map(render)));
-}
-
-/** Markup as it is: for constants of this program, never for anything that was read. */
-export function trusted(text: string): Markup {
-  return new Markup(text);
 }
 
 function render(part: Part): string {

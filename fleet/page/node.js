@@ -1,34 +1,35 @@
-// Fetches the page again every five seconds, and at once when it comes to the front, and puts the new content in place
-// of the old where they differ: what was opened stays open, the focus stays where it was. When the agent does not
-// answer, it says so above what the agent last said.
+// Reloads the content every five seconds, and when the page becomes visible. Open details and the focus are kept. When
+// the reload fails, a note above the last content says so.
+const REFRESH_MS = 5_000;
+const TIMEOUT_MS = 15_000;
 const main = document.querySelector('main');
 const live = document.getElementById('live');
-let seen = main.innerHTML;
+let shown = main.innerHTML;
 let title = document.title;
 let timer;
-let asking = false;
+let isLoading = false;
 
 const UNITS = [
   ['day', 86_400],
   ['hour', 3_600],
   ['minute', 60],
 ];
-const words = new Intl.RelativeTimeFormat('en');
+const relativeTime = new Intl.RelativeTimeFormat('en');
 
-/** Says how long ago something was, in whole units, so that it seldom changes. */
-function tellAges() {
+/** Ages in whole units, so that they seldom change. */
+function showAges() {
   for (const element of main.querySelectorAll('.age')) {
     const seconds = (Date.now() - Date.parse(element.dataset.since)) / 1000;
     const [unit, length] = UNITS.find(([, each]) => seconds >= each) ?? [];
-    const age = unit === undefined ? 'just now' : words.format(-Math.floor(seconds / length), unit);
+    const age = unit === undefined ? 'just now' : relativeTime.format(-Math.floor(seconds / length), unit);
     if (element.textContent !== `, ${age}`) element.textContent = `, ${age}`;
   }
 }
 
 function show(fresh) {
   const next = fresh.querySelector('main');
-  if (next.innerHTML === seen) return;
-  seen = next.innerHTML;
+  if (next.innerHTML === shown) return;
+  shown = next.innerHTML;
   for (const { id } of main.querySelectorAll('details[open]')) {
     const same = fresh.getElementById(id);
     if (same) same.open = true;
@@ -41,30 +42,33 @@ function show(fresh) {
   title = fresh.title;
 }
 
-async function ask() {
-  if (asking) return;
-  asking = true;
+async function refresh() {
+  if (isLoading) return;
+  isLoading = true;
   clearTimeout(timer);
   try {
-    const answer = await fetch(location.pathname, { cache: 'no-store', signal: AbortSignal.timeout(4000) });
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
-    const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html');
+    const response = await fetch(location.pathname, {
+      cache: 'no-store',
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
     if (live.className) live.textContent = '';
     live.className = '';
     show(fresh);
     document.title = title;
   } catch {
     live.className = 'stale';
-    live.textContent = 'The agent does not answer. Below is what it last said.';
+    live.textContent = 'The agent does not answer. Below is its last report.';
     document.title = `! ${title}`;
   }
-  tellAges();
-  asking = false;
-  timer = setTimeout(ask, 5000);
+  showAges();
+  isLoading = false;
+  timer = setTimeout(refresh, REFRESH_MS);
 }
 
-tellAges();
-timer = setTimeout(ask, 5000);
+showAges();
+timer = setTimeout(refresh, REFRESH_MS);
 document.addEventListener('visibilitychange', () => {
-  if (document.visibilityState === 'visible') void ask();
+  if (document.visibilityState === 'visible') void refresh();
 });
