@@ -35,7 +35,7 @@ const smallDependencies: Plugin = {
 const inlineAssets: Plugin = {
   name: 'inline-assets',
   setup({ onLoad }) {
-    onLoad({ filter: /\/(agent|fleet)\/page\/assets\.ts$/ }, async ({ path }) => {
+    onLoad({ filter: /\/fleet\/page\/page\.ts$/ }, async ({ path }) => {
       const source = await readFile(path, 'utf8');
       const calls = /readFileSync\(new URL\('(.+?)', import\.meta\.url\), 'utf8'\)/g;
       const files = [...source.matchAll(calls)].map(([, file = '']) => file);

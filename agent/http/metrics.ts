@@ -38,7 +38,7 @@ const GAUGES = {
   gvisor_last_proof_timestamp_seconds: ['When a sandbox was last proven to run in gVisor, Unix time.'],
   gvisor_proof_interval_seconds: ['Time between proofs when nothing changes.'],
   gvisor_node_info: ['Releases on this node.', 'runsc', 'platform', 'containerd', 'kernel'],
-  gvisor_probe_leftovers: ['Sandboxes of earlier probes that containerd cannot remove.'],
+  gvisor_probe_orphans: ['Sandboxes of earlier probes that containerd cannot remove.'],
   gvisor_unwatched_folders: [
     'Folders that cannot be watched, so that a fault in them is seen some seconds later.',
   ],
@@ -139,8 +139,8 @@ export class Metrics implements Publisher {
   };
 
   /** Shows how many sandboxes of earlier probes are left. */
-  readonly publishLeftovers = (left: number): void => {
-    this.#gauges.gvisor_probe_leftovers.set(left);
+  readonly publishOrphans = (left: number): void => {
+    this.#gauges.gvisor_probe_orphans.set(left);
   };
 
   /** Counts one request to the API server. */

@@ -80,7 +80,7 @@ describe("the agent's process", { concurrency: 2 }, () => {
     assert.equal(code, 2);
     assert.deepEqual(
       [report.node, report.verdict.reason, report.evaluation.verdict.reason, report.proof.kind],
-      ['node-1', 'ContainerdUnreachable', 'ContainerdUnreachable', 'impossible'],
+      ['node-1', 'ContainerdUnreachable', 'ContainerdUnreachable', 'inconclusive'],
     );
   });
 

@@ -45,7 +45,7 @@ const OUTCOMES = [
   unproven('failed', 'GuestIsHostKernel'),
   unproven('stuck', 'SandboxStuck'),
   unproven('interrupted', 'ProbeInterrupted'),
-  unproven('impossible', 'ContainerdUnreachable'),
+  unproven('inconclusive', 'ContainerdUnreachable'),
   unproven('slow', 'SandboxSlow'),
 ];
 const aLook = fc.record<Look>({

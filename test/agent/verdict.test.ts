@@ -21,8 +21,8 @@ const HOST_KERNEL = unproven('failed', 'GuestIsHostKernel');
 const OTHER_KERNEL = unproven('failed', 'GuestNotGVisor');
 const INTERRUPTED = unproven('interrupted', 'ProbeInterrupted');
 const SLOW = unproven('slow', 'SandboxSlow');
-const AWAY = unproven('impossible', 'ContainerdUnreachable');
-const NO_IMAGE = unproven('impossible', 'SandboxImageMissing');
+const AWAY = unproven('inconclusive', 'ContainerdUnreachable');
+const NO_IMAGE = unproven('inconclusive', 'SandboxImageMissing');
 
 const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
   ['proven, nothing seen', [], PROVEN, 'True SandboxProven'],
@@ -87,11 +87,11 @@ const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
     'Unknown ProbeInterrupted',
   ],
   ['interrupted and advised', [warningFinding('RestartPending')], INTERRUPTED, 'Unknown ProbeInterrupted'],
-  ['impossible, nothing seen', [], NO_IMAGE, 'Unknown SandboxImageMissing'],
-  ['impossible, unseen', [unseen('ContainerdUnreachable')], NO_IMAGE, 'Unknown SandboxImageMissing'],
-  ['impossible, nothing to judge', [SKIPPED], NO_IMAGE, 'Unknown SandboxImageMissing'],
+  ['inconclusive, nothing seen', [], NO_IMAGE, 'Unknown SandboxImageMissing'],
+  ['inconclusive, unseen', [unseen('ContainerdUnreachable')], NO_IMAGE, 'Unknown SandboxImageMissing'],
+  ['inconclusive, nothing to judge', [SKIPPED], NO_IMAGE, 'Unknown SandboxImageMissing'],
   [
-    'impossible, and files show a fault',
+    'inconclusive, and files show a fault',
     [errorFinding('ShimNotFound')],
     NO_IMAGE,
     'Unknown SandboxImageMissing',
@@ -127,12 +127,12 @@ const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
     'False HandlerRunsRunc',
   ],
   [
-    'impossible, explained and refused: no file withdraws a node that could not be tried',
+    'inconclusive, explained and refused: no file withdraws a node that could not be tried',
     [errorFinding('ShimNotFound'), blockerFinding('RunscTooOld')],
     NO_IMAGE,
     'Unknown SandboxImageMissing',
   ],
-  ['impossible and advised', [warningFinding('RestartPending')], NO_IMAGE, 'Unknown SandboxImageMissing'],
+  ['inconclusive and advised', [warningFinding('RestartPending')], NO_IMAGE, 'Unknown SandboxImageMissing'],
 ];
 
 describe('judge', () => {
@@ -149,6 +149,6 @@ describe('judge', () => {
   });
 
   it('says of an unknown why it could not look', () => {
-    assert.equal(judge([], NO_IMAGE).message, 'impossible SandboxImageMissing');
+    assert.equal(judge([], NO_IMAGE).message, 'inconclusive SandboxImageMissing');
   });
 });

@@ -141,7 +141,7 @@ describe('a tenant whose namespace requires gVisor, and who changes the title of
       written: 'runsc-sandbox\\0boot\\0',
       seen: /runsc-sandbox/,
     });
-    assert.match(evidence, /"runsc-sandbox", and the runtime tells the host's own PID \d+$/);
+    assert.match(evidence, /"runsc-sandbox", and the runtime reports the host's own PID \d+$/);
   });
 
   // The page and the terminal of the agent of 25 November 2026 held, and its event had the title as it was.

@@ -11,7 +11,7 @@ import type { ClusterNode } from '../../cluster/node/node.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { patient } from '../../hack/run.ts';
-import { laneCluster } from '../lane.ts';
+import { laneCluster } from '../runner/lane.ts';
 
 /** The nodes of the cluster: each generation of containerd that nodes still run with a gVisor of its time, and the newest. */
 export const NODES = [
@@ -105,6 +105,6 @@ export function proveOn(node: ClusterNode, client: CriClient, owner = 'integrati
   const now = () => performance.now();
   const signal = AbortSignal.timeout(patient(90_000));
   const nobody = () => {};
-  const options = { client, host, handler: 'runsc', now, signal, onEnd: nobody, onLeft: nobody };
-  return new Prover({ ...options, owner, wallMs: Date.now, patienceMs: patient(80_000) }).prove(signal);
+  const options = { client, host, handler: 'runsc', now, signal, onLateEnd: nobody, onOrphans: nobody };
+  return new Prover({ ...options, owner, wallMs: Date.now, waitMs: patient(80_000) }).prove(signal);
 }

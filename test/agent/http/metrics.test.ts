@@ -130,9 +130,9 @@ describe('Metrics', () => {
 
   it('shows what earlier probes left, and which folders are not watched', async () => {
     const metrics = new Metrics('0.1.0');
-    metrics.publishLeftovers(3);
+    metrics.publishOrphans(3);
     metrics.publishUnwatched(2);
-    assert.deepEqual(await named(metrics, 'gvisor_probe_leftovers'), ['gvisor_probe_leftovers 3']);
+    assert.deepEqual(await named(metrics, 'gvisor_probe_orphans'), ['gvisor_probe_orphans 3']);
     assert.deepEqual(await named(metrics, 'gvisor_unwatched_folders'), ['gvisor_unwatched_folders 2']);
   });
 

@@ -50,10 +50,10 @@ describe('judgeSandbox', () => {
       'process 7 is "runsc-sandbox"',
     ],
     [
-      "a process that calls itself gVisor's, and a runtime that tells the host's own PIDs",
+      "a process that calls itself gVisor's, and a runtime that reports the host's own PIDs",
       { runtimeType: 'io.containerd.runc.v2', pid: 7, argv: ['runsc-sandbox'], runtimePids: [7, 9] },
       false,
-      'process 7 is "runsc-sandbox", and the runtime tells the host\'s own PID 7',
+      'process 7 is "runsc-sandbox", and the runtime reports the host\'s own PID 7',
     ],
     [
       'a program with a name that a terminal would act on, and that looks like two lines',
@@ -77,9 +77,9 @@ describe('judgeSandbox', () => {
       'another type and no process to look at',
       { runtimeType: 'io.containerd.kata.v2' },
       undefined,
-      'nothing tells what its runtime "io.containerd.kata.v2" is',
+      'unknown runtime "io.containerd.kata.v2"',
     ],
-    ['nothing at all', { runtimeType: '' }, undefined, 'nothing tells what its runtime "" is'],
+    ['nothing at all', { runtimeType: '' }, undefined, 'unknown runtime ""'],
   ];
   for (const [what, facts, sandboxed, evidence] of table) {
     it(`${what}: ${sandboxed}`, () => {

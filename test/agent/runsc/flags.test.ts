@@ -144,7 +144,7 @@ describe('annotationsPassed', () => {
       ['*', [HOST_UDS, NVPROXY, ROOTFS], []],
       ['dev.gvisor.flag.*', [HOST_UDS], [NVPROXY, ROOTFS]],
       ['dev.gvisor.flag.host-uds', [HOST_UDS], [NVPROXY]],
-      ['dev.gvisor.[f-i]*', [HOST_UDS, NVPROXY], [ROOTFS]],
+      ['dev.gvisor.[f-i]*', [HOST_UDS, NVPROXY, ROOTFS], []],
       ['dev.gvisor.internal.*', [NVPROXY], [HOST_UDS]],
       ['dev.gvisor.spec.*', [ROOTFS], [HOST_UDS]],
       ['*.nvproxy', [NVPROXY], [HOST_UDS]],
