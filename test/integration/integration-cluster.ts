@@ -11,7 +11,7 @@ import type { ClusterNode } from '../../cluster/node/node.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { patient } from '../../hack/run.ts';
-import { laneCluster } from '../lane.ts';
+import { laneCluster } from '../runner/lane.ts';
 
 /** The nodes of the cluster: each generation of containerd that nodes still run with a gVisor of its time, and the newest. */
 export const NODES = [

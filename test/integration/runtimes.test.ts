@@ -3,14 +3,14 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Report } from '../../agent/report.ts';
+import { formatTable } from '../../agent/text/table.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
-import { formatTable } from '../../cluster/table.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, runAll } from '../../hack/run.ts';
-import { laneCluster } from '../lane.ts';
+import { laneCluster } from '../runner/lane.ts';
 import { handlerOf, installVariants } from './install-variants.ts';
 import { VARIANTS, type Variant } from './runtime-variants.ts';
 

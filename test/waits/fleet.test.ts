@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { afterEach, before, beforeEach, describe, it } from 'node:test';
 import { pause, waitFor } from '../../hack/run.ts';
+import { useApiServer } from '../api/api-server.ts';
+import { conditionOf, FleetObjects, READY } from '../api/fleet-objects.ts';
+import { FleetRun, SHORT } from '../api/fleet-run.ts';
 import { DOMAIN, readNode, saidOf } from '../e2e/agents.ts';
-import { useApiServer } from '../integration/api-server.ts';
-import { conditionOf, FleetObjects, READY } from '../integration/fleet-objects.ts';
-import { FleetRun, SHORT } from '../integration/fleet-run.ts';
 
 const cluster = useApiServer([]);
 const NAMES = ['node-1', 'node-2', 'node-3'] as const;
@@ -143,7 +143,7 @@ describe('the fleet controller with its own token, on a real API server', () => 
       '-n',
       'gvisor-ready',
       '--field-selector',
-      'reason=WithdrawalsHeld',
+      'reason=WithdrawalsPaused',
       '-o',
       'name',
     ];
