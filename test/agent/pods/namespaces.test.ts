@@ -5,22 +5,22 @@ import type { Kube, WatchEvent } from '../../../agent/kube/client.ts';
 import { RequiredNamespaces } from '../../../agent/pods/namespaces.ts';
 
 const named = (name?: string) => ({ metadata: { name } });
-const told = (type: WatchEvent['type'], name?: string): WatchEvent => ({ type, object: named(name) });
+const event = (type: WatchEvent['type'], name?: string): WatchEvent => ({ type, object: named(name) });
 
 describe('RequiredNamespaces', () => {
-  it('holds what is labelled, drops what is not any more, and keeps its names while nothing can be heard', async () => {
+  it('adds and removes namespaces by label, and keeps them while the API server is down', async () => {
     const seen: string[][] = [];
     const paths: string[] = [];
     const followed = new RequiredNamespaces(() => seen.push([...followed.names].sort()));
     const stop = new AbortController();
-    // "eval" loses its label while nobody listens, and no watch lives until a bookmark.
+    // "eval" loses its label between two watches, and no watch lasts until a bookmark.
     const lists = [
       ['eval', 'kube-system', 'grade'],
       ['ci', 'gvisor-ready'],
     ];
     const watches: (readonly WatchEvent[])[] = [
-      [told('DELETED', 'grade')],
-      [told('ADDED', 'try'), told('MODIFIED', 'try'), told('BOOKMARK')],
+      [event('DELETED', 'grade')],
+      [event('ADDED', 'try'), event('MODIFIED', 'try'), event('BOOKMARK')],
     ];
     const refuse = () => {
       stop.abort();

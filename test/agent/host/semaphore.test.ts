@@ -8,7 +8,7 @@ import { reasonForError } from '../../../agent/finding.ts';
 import { Host } from '../../../agent/host/host.ts';
 import { tempHost } from './temp-host.ts';
 
-const ANSWER_MS = 5_000;
+const TIMEOUT_MS = 5_000;
 const FILES = {
   '/fine': 'text',
   '/proc/stat': 'cpu 1',
@@ -17,7 +17,7 @@ const FILES = {
   '/mnt/dead/c': '',
 };
 
-/** A host with a folder on a file system that does not answer until the test lets it. */
+/** A host with a directory on a file system that does not respond until `answer` is called. */
 async function withDeadMount(t: TestContext) {
   const { root } = await tempHost(t, FILES);
   const answer = Promise.withResolvers<void>();
@@ -35,67 +35,67 @@ async function withDeadMount(t: TestContext) {
     syncBuiltinESMExports();
   });
   t.mock.timers.enable({ apis: ['setTimeout'] });
-  const host = new Host(root, ANSWER_MS);
-  /** Asks for a file there, and lets the time for an answer pass once the file system has been asked. */
-  const late = async (path: string) => {
-    const words = refusal(host.stat(path));
+  const host = new Host(root, TIMEOUT_MS);
+  /** Lets an operation on a file there time out once it has reached the file system. */
+  const timeout = async (path: string) => {
+    const message = refusal(host.stat(path));
     while (!asked.includes(join(root, path))) await setImmediate();
-    t.mock.timers.tick(ANSWER_MS);
-    return words;
+    t.mock.timers.tick(TIMEOUT_MS);
+    return message;
   };
-  return { host, late, asked, answer: answer.resolve };
+  return { host, timeout, asked, answer: answer.resolve };
 }
 
-/** What a call rejects with. */
+/** Message of a call's rejection. */
 const refusal = (call: Promise<unknown>) =>
   call.then(
     (value) => `it gave ${JSON.stringify(value)}`,
     (error: Error) => error.message,
   );
 
-describe('Host, on a file system that does not answer', () => {
-  const LATE = 'no answer within 5 s';
+describe('Semaphore, on a file system that does not respond', () => {
+  const TIMED_OUT = 'no answer within 5 s';
   const OTHERS = 'the file system does not answer for other files either';
 
-  it('gives up in time', async (t) => {
-    const { late } = await withDeadMount(t);
-    assert.equal(await late('/mnt/dead/a'), `Cannot read host file "/mnt/dead/a": ${LATE}`);
+  it('times out', async (t) => {
+    const { timeout } = await withDeadMount(t);
+    assert.equal(await timeout('/mnt/dead/a'), `Cannot read host file "/mnt/dead/a": ${TIMED_OUT}`);
   });
 
-  it('asks one thing at a time, so that a file system that stalls takes one thread', async (t) => {
-    const { host, late, asked } = await withDeadMount(t);
-    const words = ['/mnt/dead/a', '/mnt/dead/b', '/fine'].map((path) => refusal(host.stat(path)));
+  it('runs one operation at a time, so a stalled file system occupies one thread', async (t) => {
+    const { host, timeout, asked } = await withDeadMount(t);
+    const messages = ['/mnt/dead/a', '/mnt/dead/b', '/fine'].map((path) => refusal(host.stat(path)));
     while (!asked.some((path) => path.endsWith('/mnt/dead/a'))) await setImmediate();
     for (let turn = 0; turn < 50; turn++) await setImmediate();
     assert.deepEqual(
       asked.filter((path) => /dead.[bc]|fine/.test(path)),
       [],
     );
-    void late('/mnt/dead/a');
+    void timeout('/mnt/dead/a');
     await setImmediate();
-    assert.match((await Promise.all(words)).join(), /a": no answer.*b": .*either.*fine": .*either/);
+    assert.match((await Promise.all(messages)).join(), /a": no answer.*b": .*either.*fine": .*either/);
   });
 
-  it('asks nothing more once a call has not come back, so that threads stay free', async (t) => {
-    const { host, late, asked } = await withDeadMount(t);
-    assert.match(await late('/mnt/dead/a'), /no answer/);
+  it('starts no operation while another is stalled, so threads stay free', async (t) => {
+    const { host, timeout, asked } = await withDeadMount(t);
+    assert.match(await timeout('/mnt/dead/a'), /no answer/);
     asked.length = 0;
     for (const path of ['/fine', '/mnt/dead/c'])
       assert.equal(await refusal(host.stat(path)), `Cannot read host file "${path}": ${OTHERS}`);
     assert.deepEqual(asked, []);
   });
 
-  it('reads files of the kernel all the same, which need no disk', async (t) => {
-    const { host, late } = await withDeadMount(t);
-    assert.match(await late('/mnt/dead/a'), /no answer/);
+  it('still reads kernel files, which need no disk', async (t) => {
+    const { host, timeout } = await withDeadMount(t);
+    assert.match(await timeout('/mnt/dead/a'), /no answer/);
     assert.equal(await host.readText('/proc/stat'), 'cpu 1');
     const error = await host.stat('/fine').catch((cause: unknown) => cause);
     assert.equal(reasonForError(error), 'CheckTimedOut');
   });
 
-  it('asks again once it has come back after all', async (t) => {
-    const { host, late, answer } = await withDeadMount(t);
-    assert.match(await late('/mnt/dead/a'), /no answer/);
+  it('continues once the stalled operation has returned', async (t) => {
+    const { host, timeout, answer } = await withDeadMount(t);
+    assert.match(await timeout('/mnt/dead/a'), /no answer/);
     assert.match(await refusal(host.stat('/fine')), /other files either/);
     answer();
     while (/other files either/.test(await refusal(host.stat('/fine')))) await setImmediate();
@@ -103,12 +103,12 @@ describe('Host, on a file system that does not answer', () => {
     assert.equal(await host.readText('/fine'), 'text');
   });
 
-  it('does not count calls that only took long', async (t) => {
+  it('does not count operations that returned', async (t) => {
     const { host } = await withDeadMount(t);
     for (let call = 0; call < 5; call++) assert.equal((await host.stat('/fine'))?.size, 4);
   });
 
-  it('closes a file that opens too late', async (t) => {
+  it('closes a file whose open timed out', async (t) => {
     const { root } = await tempHost(t, FILES);
     const opened = Promise.withResolvers<void>();
     const asked = Promise.withResolvers<void>();
@@ -125,15 +125,15 @@ describe('Host, on a file system that does not answer', () => {
       syncBuiltinESMExports();
     });
     t.mock.timers.enable({ apis: ['setTimeout'] });
-    const words = refusal(new Host(root, ANSWER_MS).pieces('/fine', 0).next());
+    const message = refusal(new Host(root, TIMEOUT_MS).pieces('/fine', 0).next());
     await asked.promise;
-    t.mock.timers.tick(ANSWER_MS);
-    assert.match(await words, /no answer within/);
+    t.mock.timers.tick(TIMEOUT_MS);
+    assert.match(await message, /no answer within/);
     opened.resolve();
     await closed.promise;
   });
 
-  it('ends a scan whose reading never ends, although its file cannot be closed', {
+  it('times out a read that never returns, although the file cannot be closed', {
     timeout: 10_000,
   }, async (t) => {
     const { root } = await tempHost(t, FILES);
@@ -143,7 +143,7 @@ describe('Host, on a file system that does not answer', () => {
       reads.resolve();
       return Promise.withResolvers<never>().promise;
     };
-    // Node closes a file only after what it was asked has been answered.
+    // Node closes a file only after its pending reads.
     const stalled = async (path: string) => {
       const file = await open(path);
       const stats = await file.stat();
@@ -158,42 +158,12 @@ describe('Host, on a file system that does not answer', () => {
     });
     t.mock.timers.enable({ apis: ['setTimeout'] });
     const scan = async () => {
-      for await (const piece of new Host(root, ANSWER_MS).pieces('/fine', 0)) return piece.length;
+      for await (const piece of new Host(root, TIMEOUT_MS).pieces('/fine', 0)) return piece.length;
       return 0;
     };
-    const words = refusal(scan());
+    const message = refusal(scan());
     await reads.promise;
-    t.mock.timers.tick(ANSWER_MS);
-    assert.equal(await words, LATE);
-  });
-});
-
-describe('Host.pieces', () => {
-  const MIB = 1024 * 1024;
-
-  it('gives a file in pieces that overlap, and nothing twice or never', async (t) => {
-    const bytes = Buffer.alloc(2 * MIB + 12_345, 'x');
-    for (let at = 0; at < bytes.length; at += 1_000) bytes.writeUInt32LE(at, at);
-    const host = await tempHost(t, { '/big': { program: bytes } });
-    const pieces: Buffer[] = [];
-    for await (const piece of host.pieces('/big', 100)) pieces.push(Buffer.from(piece));
-    assert.ok(pieces.length >= 3 && pieces.every(({ length }) => length <= MIB));
-    for (const [index, piece] of pieces.entries()) {
-      const before = pieces[index - 1];
-      if (before !== undefined) assert.deepEqual(piece.subarray(0, 100), before.subarray(-100));
-    }
-    const whole = pieces.map((piece, index) => (index === 0 ? piece : piece.subarray(100)));
-    assert.ok(Buffer.concat(whole).equals(bytes));
-  });
-
-  it('gives none for a file that is not there or empty, and refuses a folder', async (t) => {
-    const host = await tempHost(t, { '/empty': '', '/folder/x': '' });
-    const count = async (path: string) => {
-      let pieces = 0;
-      for await (const _ of host.pieces(path, 10)) pieces += 1;
-      return pieces;
-    };
-    assert.deepEqual([await count('/absent'), await count('/empty')], [0, 0]);
-    await assert.rejects(count('/folder'), /it is a directory, not a regular file/);
+    t.mock.timers.tick(TIMEOUT_MS);
+    assert.equal(await message, TIMED_OUT);
   });
 });

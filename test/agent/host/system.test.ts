@@ -8,7 +8,7 @@ const CPUINFO = ['0', '1']
   .map((number) => `processor\t: ${number}\nmodel name\t: Some  CPU @ 2 GHz\nflags\t\t: fpu vmx\n`)
   .join('\n');
 
-describe('readNodeFacts', () => {
+describe('readSystemFacts', () => {
   it('reads the host and starts no program', async (t) => {
     const started = (['exec', 'execFile', 'spawn', 'execSync', 'spawnSync'] as const).map(
       (name) => t.mock.method(childProcess, name).mock,
@@ -34,7 +34,7 @@ describe('readNodeFacts', () => {
     );
   });
 
-  it('tells no processor where the host tells none', async (t) => {
+  it('omits the processor if it is unknown', async (t) => {
     const { cpu, cores } = await readSystemFacts(await tempHost(t, {}));
     assert.deepEqual([cpu, cores], [undefined, undefined]);
   });

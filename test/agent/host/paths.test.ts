@@ -26,18 +26,18 @@ describe('visibleParts', () => {
     return visibleParts(root, join(folder, 'mountinfo'));
   };
 
-  it('are the mounts below the root, as the host calls them', async (t) => {
+  it('are the mounts below the root, as host paths', async (t) => {
     assert.deepEqual(await parts(t, POD), ['/proc', '/etc', '/usr', '/var/lib/rancher', '/with blank']);
   });
 
-  it('are all of it where the root is a mount itself, or is no mount of a pod', async (t) => {
+  it('are everything if the root is a mount point, or has none below it', async (t) => {
     assert.equal(await parts(t, `${POD}\n${line('/host')}`), undefined);
     assert.equal(await parts(t, POD, '/hos'), undefined);
     assert.equal(await parts(t, POD, '/'), undefined);
     assert.equal(await parts(t, ''), undefined);
   });
 
-  it('are all of it where mounts cannot be read', async () => {
+  it('are everything if mounts cannot be read', async () => {
     assert.equal(await visibleParts('/host', '/absent-everywhere'), undefined);
   });
 });
@@ -59,11 +59,11 @@ describe('isVisible', () => {
     it(`${path} is ${expected ? '' : 'not '}visible`, () => assert.equal(isVisible(path, PARTS), expected));
   }
 
-  it('is so everywhere without parts', () => assert.equal(isVisible('/opt', undefined), true));
+  it('is true for all paths without parts', () => assert.equal(isVisible('/opt', undefined), true));
 });
 
 describe('NotVisible', () => {
-  it('names the mount to add, and has a reason of its own', () => {
+  it('names the missing mount, and has its own reason', () => {
     const error = new NotVisible('/opt/gvisor/runsc.toml', '/host');
     assert.equal(
       error.message,
