@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { Cluster } from '../cluster.ts';
 import { CONTROL_PLANE } from '../control-plane/control-plane.ts';
 import { faultsOf } from '../faults/break-node.ts';
-import { processesIn, stateIn } from '../machine/processes.ts';
+import { processesIn, stateIn } from '../machine/machine.ts';
 import type { NodeSpec } from '../node/config.ts';
 import type { ClusterNode } from '../node/node.ts';
 import { DAEMONS } from '../node/system.ts';

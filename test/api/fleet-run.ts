@@ -5,16 +5,16 @@ import pino from 'pino';
 import { createKube } from '../../agent/kube/client.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { accessOf, openConfig } from '../../fleet/access.ts';
-import { Fleet } from '../../fleet/fleet.ts';
+import { FleetController } from '../../fleet/controller.ts';
 import { FleetMetrics } from '../../fleet/metrics.ts';
 import { parseFleetConfig } from '../../fleet/settings.ts';
 
-/** Times that are short enough to wait for. The least that AGENT_GONE takes is ten seconds. */
-export const SHORT = {
-  AGENT_GONE: '10s',
+/** The shortest times that the settings allow. */
+const SHORT = {
+  AGENT_TIMEOUT: '10s',
   NODE_AGE: '0s',
-  BRAKE_WINDOW: '30s',
-  SETTLE: '5s',
+  CIRCUIT_BREAKER_WINDOW: '30s',
+  RECOVERY_DELAY: '5s',
   REPORT_INTERVAL: '5s',
 };
 
@@ -31,14 +31,14 @@ export async function controllerKubeconfig(cluster: Cluster): Promise<string> {
   return path;
 }
 
-/** A controller in this process, with its own credential. */
+/** A controller in this process, with a token of its service account. */
 export class FleetRun {
-  readonly fleet: Fleet;
+  readonly fleet: FleetController;
   readonly metrics: FleetMetrics;
   readonly #stop = new AbortController();
   readonly #ended: Promise<unknown>;
 
-  private constructor(fleet: Fleet, metrics: FleetMetrics, closed: () => Promise<unknown>) {
+  private constructor(fleet: FleetController, metrics: FleetMetrics, closed: () => Promise<unknown>) {
     this.fleet = fleet;
     this.metrics = metrics;
     this.#ended = fleet.run(this.#stop.signal).then(closed);
@@ -55,14 +55,14 @@ export class FleetRun {
       count: metrics.countRequest,
     });
     const log = pino({ level: process.env.FLEET_LOG ?? 'silent' });
-    const fleet = new Fleet({ kube, config, log, settings: parsed.config, metrics });
+    const fleet = new FleetController({ kube, config, log, settings: parsed.config, metrics });
     return new FleetRun(fleet, metrics, async () => {
       await kube.close();
       await rm(join(kubeconfig, '..'), { recursive: true });
     });
   }
 
-  get brake(): readonly string[] {
+  get breaker(): readonly string[] {
     return this.fleet.view.breaker.map(({ reason }) => reason);
   }
 

@@ -6,18 +6,40 @@ import { REPO } from '../../hack/paths.ts';
 import { patient, run } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
 import { useCluster } from './e2e-cluster.ts';
-import { marksOn, objectsLeft } from './left-over.ts';
-import { Plugin } from './plugin-run.ts';
+import { marksOn } from './left-over.ts';
+import { RecordedPlugin } from './recorded-plugin.ts';
 
 const cluster = useCluster();
 
-// `test/smoke` runs the other block of the page, with kubectl alone.
-describe('the uninstall of docs/operations.md with the plugin', () => {
-  let plugin: Plugin;
+/** What the API server still holds of the project, in the namespace or beside it. */
+async function objectsLeft(): Promise<string> {
+  const kinds = [
+    ...['namespaces', 'clusterroles', 'clusterrolebindings', 'runtimeclasses', 'flowschemas'],
+    ...['prioritylevelconfigurations', 'validatingadmissionpolicies', 'validatingadmissionpolicybindings'],
+    ...[
+      'daemonsets',
+      'deployments',
+      'services',
+      'jobs',
+      'serviceaccounts',
+      'resourcequotas',
+      'networkpolicies',
+    ],
+  ];
+  const select = ['-A', '-l', 'app.kubernetes.io/name=gvisor-ready', '-o', 'name'];
+  return cluster().kubectl(['get', kinds.join(','), ...select]);
+}
+
+describe('the uninstall of docs/operations.md, copied whole', () => {
+  let plugin: RecordedPlugin;
   before(async () => {
-    plugin = await Plugin.open(cluster());
+    assert.deepEqual(
+      BLOCKS.map(({ mark }) => mark),
+      ['kubectl', 'plugin'],
+    );
+    plugin = await RecordedPlugin.install(cluster());
   });
-  after(() => plugin.close());
+  after(() => plugin.remove());
 
   it('leaves nothing behind', { timeout: patient(300_000) }, async () => {
     const blocks = markedBlocks('docs/operations.md').filter(({ kind }) => kind === 'run');

@@ -39,7 +39,7 @@ describe('limits', () => {
   it('names ignore-cgroups as the cause', async () => {
     const seen = await judge({ cgroups: ['/system.slice'], flags: { 'ignore-cgroups': 'true' } });
     assert.equal(outcome(seen), 'warning LimitsNotEnforced');
-    assert.match(seen.message, /; runsc is told to ignore cgroups$/);
+    assert.match(seen.message, /; runsc runs with ignore-cgroups$/);
   });
 
   it('gives no advice when the flag is set, or for cgroupfs', async () => {
