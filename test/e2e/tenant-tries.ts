@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PROBE_LABELS } from '../../agent/proof/sandbox.ts';
 import { imageName } from '../../cluster/images.ts';
-import { processesIn } from '../../cluster/machine/processes.ts';
+import { processesIn } from '../../cluster/machine/machine.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';

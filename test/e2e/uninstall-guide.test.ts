@@ -6,40 +6,18 @@ import { REPO } from '../../hack/paths.ts';
 import { patient, run } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
 import { useCluster } from './e2e-cluster.ts';
-import { marksOn } from './left-over.ts';
+import { marksOn, objectsLeft } from './left-over.ts';
 import { RecordedPlugin } from './recorded-plugin.ts';
 
 const cluster = useCluster();
 
-/** What the API server still holds of the project, in the namespace or beside it. */
-async function objectsLeft(): Promise<string> {
-  const kinds = [
-    ...['namespaces', 'clusterroles', 'clusterrolebindings', 'runtimeclasses', 'flowschemas'],
-    ...['prioritylevelconfigurations', 'validatingadmissionpolicies', 'validatingadmissionpolicybindings'],
-    ...[
-      'daemonsets',
-      'deployments',
-      'services',
-      'jobs',
-      'serviceaccounts',
-      'resourcequotas',
-      'networkpolicies',
-    ],
-  ];
-  const select = ['-A', '-l', 'app.kubernetes.io/name=gvisor-ready', '-o', 'name'];
-  return cluster().kubectl(['get', kinds.join(','), ...select]);
-}
-
-describe('the uninstall of docs/operations.md, copied whole', () => {
+// `test/smoke` runs the other block of the page, with kubectl alone.
+describe('the uninstall of docs/operations.md with the plugin', () => {
   let plugin: RecordedPlugin;
   before(async () => {
-    assert.deepEqual(
-      BLOCKS.map(({ mark }) => mark),
-      ['kubectl', 'plugin'],
-    );
-    plugin = await RecordedPlugin.install(cluster());
+    plugin = await RecordedPlugin.open(cluster());
   });
-  after(() => plugin.remove());
+  after(() => plugin.close());
 
   it('leaves nothing behind', { timeout: patient(300_000) }, async () => {
     const blocks = markedBlocks('docs/operations.md').filter(({ kind }) => kind === 'run');
