@@ -11,7 +11,7 @@ import { Host, localSocket } from './host/host.ts';
 import type { NotVisible } from './host/paths.ts';
 import { readSystemFacts } from './host/system.ts';
 import { Metrics } from './http/metrics.ts';
-import { createAgentServer, listen, pageAddress } from './http/server.ts';
+import { createAgentServer, listen, serverUrl } from './http/server.ts';
 import { SERVICE_ACCOUNT } from './kube/access.ts';
 import { openApiPublisher } from './node/api.ts';
 import { PodReporter } from './node/events.ts';
@@ -164,8 +164,8 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   const problem = config.listen && (await listen(server, config.listen));
   if (problem !== undefined) return printProblems([problem]);
   if (isTerminal) {
-    const page = () => pageAddress(server);
-    publishers.push(new TerminalPublisher({ write: print, screen: screenOf, complete, page }));
+    const url = () => serverUrl(server);
+    publishers.push(new TerminalPublisher({ write: print, screen: screenOf, complete, url }));
   }
   const started = { version: VERSION, handler: config.handler, socket: client.socket };
   log.info({ ...started, distribution: distribution.name, listening: server.address() }, 'agent started');

@@ -67,7 +67,7 @@ async function measureWith(cluster: Cluster, nodes: number): Promise<string[][]>
   await create(kubes, names);
   const kubeconfig = await controllerKubeconfig(cluster);
   const flags = ['--max-semi-space-size=2', '--max-old-space-size=160', join(REPO, 'dist/fleet.cjs')];
-  const settings = { KUBECONFIG: kubeconfig, NODE_AGE: '0s', SETTLE: '30s', LOG_LEVEL: 'warn' };
+  const settings = { KUBECONFIG: kubeconfig, NODE_AGE: '0s', RECOVERY_DELAY: '30s', LOG_LEVEL: 'warn' };
   const env = { PATH: process.env.PATH, ...IMAGE_ENV, ...settings };
   const begun = performance.now();
   const controller = spawn(join(REPO, 'dist/node'), flags, { env, stdio: 'inherit' });

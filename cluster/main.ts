@@ -23,7 +23,7 @@ const COMMANDS = [
   addList,
   addDown,
 ];
-const NAME = ['--name <cluster>', 'the cluster that is meant; dev unless named'] as const;
+const NAME = ['--name <cluster>', 'name of the cluster, by default dev'] as const;
 
 /** --name may precede a command or be among its options. */
 function programOf(): Command {

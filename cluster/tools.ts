@@ -99,7 +99,7 @@ async function downloadOfficial(group: ToolGroup, work: string): Promise<boolean
 }
 
 async function goVersion(): Promise<string> {
-  const how = `Install Go ${MINIMUM_GO.join('.')} or newer and put its bin folder in PATH`;
+  const how = `Install Go ${MINIMUM_GO.join('.')} or newer and put its bin directory in PATH`;
   const seen = await runAll('go', ['version']).catch(() => undefined);
   if (seen === undefined || seen.code !== 0) {
     throw new UsageError(`Go is missing: the cluster's programs are built from source. ${how}.`);

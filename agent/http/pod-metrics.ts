@@ -22,7 +22,7 @@ const GAUGES = {
     "Running pods in gVisor whose sandbox is weaker than that of the node's probe, by flags or annotations.",
   ],
   gvisor_pods_last_seen_timestamp_seconds: ['When the pods of this node were last read, Unix time.'],
-  gvisor_namespaces_last_heard_timestamp_seconds: [
+  gvisor_namespaces_last_update_timestamp_seconds: [
     'When the API server last told which namespaces are labelled require-gvisor=true, Unix time.',
   ],
 } as const;
@@ -35,17 +35,17 @@ export class PodMetrics {
     this.#gauges = gaugesOf(registry, GAUGES);
     // Not known before pods were read, or namespaces listed.
     this.#gauges.gvisor_unsandboxed_pods.remove();
-    this.#gauges.gvisor_namespaces_last_heard_timestamp_seconds.remove();
+    this.#gauges.gvisor_namespaces_last_update_timestamp_seconds.remove();
   }
 
   /** Says that namespaces are followed: from now on they count as never heard of. */
   followNamespaces(): void {
-    this.#gauges.gvisor_namespaces_last_heard_timestamp_seconds.set(0);
+    this.#gauges.gvisor_namespaces_last_update_timestamp_seconds.set(0);
   }
 
   /** Notes that the API server told of namespaces, at this wall clock time in milliseconds. */
   heardNamespaces(atMs: number): void {
-    this.#gauges.gvisor_namespaces_last_heard_timestamp_seconds.set(atMs / 1_000);
+    this.#gauges.gvisor_namespaces_last_update_timestamp_seconds.set(atMs / 1_000);
   }
 
   /** Shows the pods of this node; these namespaces require gVisor. */

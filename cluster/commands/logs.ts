@@ -48,8 +48,8 @@ async function logCommand(
     const { system } = (await openRunning(name)).node(node);
     return system.logCommand(daemon as NodeDaemon | 'init', follow);
   }
-  const folder = node === 'control-plane' ? controlPlaneOf(dir).dir : join(dir, 'nodes', node);
-  return ['tail', '-n', '+1', ...(follow ? ['-F'] : []), join(folder, `${daemon}.log`)];
+  const directory = node === 'control-plane' ? controlPlaneOf(dir).dir : join(dir, 'nodes', node);
+  return ['tail', '-n', '+1', ...(follow ? ['-F'] : []), join(directory, `${daemon}.log`)];
 }
 
 function requireOneOf(kind: string, word: string, known: readonly string[]): void {

@@ -6,7 +6,7 @@ import { ensureTools } from '../tools.ts';
 import { actAsServiceAccount } from './service-account.ts';
 import { listenOnLoopback, startRelay } from './start-relay.ts';
 
-const FOLDER = '/etc/prometheus';
+const DIRECTORY = '/etc/prometheus';
 const PORT = 9090;
 
 /** Contents of whole files (YAML). */
@@ -74,9 +74,9 @@ export class Prometheus {
 export async function startPrometheus(cluster: Cluster, files: PrometheusFiles): Promise<Prometheus> {
   const { controlPlane } = cluster;
   await controlPlane.stopDaemon('prometheus');
-  await controlPlane.run(['rm', '-rf', FOLDER, '/var/lib/prometheus']);
-  await mkdir(controlPlane.path(FOLDER), { recursive: true });
-  const put = (name: string, text: string) => writeFile(join(controlPlane.path(FOLDER), name), text);
+  await controlPlane.run(['rm', '-rf', DIRECTORY, '/var/lib/prometheus']);
+  await mkdir(controlPlane.path(DIRECTORY), { recursive: true });
+  const put = (name: string, text: string) => writeFile(join(controlPlane.path(DIRECTORY), name), text);
   const config = {
     global: { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '1s' },
     scrape_config_files: ['scrape-*.yaml'],
@@ -99,7 +99,7 @@ export async function continuePrometheus(cluster: Cluster, url: string): Promise
   const { prometheus } = await ensureTools(['prometheus']);
   const env = await actAsServiceAccount(cluster, 'monitoring', 'prometheus');
   const options = [
-    `--config.file=${FOLDER}/prometheus.yml`,
+    `--config.file=${DIRECTORY}/prometheus.yml`,
     '--storage.tsdb.path=/var/lib/prometheus',
     `--web.listen-address=127.0.0.1:${PORT}`,
   ];

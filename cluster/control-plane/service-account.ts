@@ -22,10 +22,10 @@ export async function actAsServiceAccount(
     [room, account].map((each) => JSON.stringify(each)).join('\n---\n'),
   );
   const token = await cluster.kubectl(['create', 'token', name, '-n', namespace, '--duration=24h']);
-  const folder = cluster.controlPlane.path(IN_CLUSTER);
-  await mkdir(folder, { recursive: true });
-  await writeFile(join(folder, 'token'), token.trim(), { mode: 0o600 });
-  await copyFile(join(cluster.dir, 'pki/ca.crt'), join(folder, 'ca.crt'));
-  await writeFile(join(folder, 'namespace'), namespace);
+  const directory = cluster.controlPlane.path(IN_CLUSTER);
+  await mkdir(directory, { recursive: true });
+  await writeFile(join(directory, 'token'), token.trim(), { mode: 0o600 });
+  await copyFile(join(cluster.dir, 'pki/ca.crt'), join(directory, 'ca.crt'));
+  await writeFile(join(directory, 'namespace'), namespace);
   return { KUBERNETES_SERVICE_HOST: SERVICE_ADDRESS, KUBERNETES_SERVICE_PORT: '443' };
 }

@@ -72,10 +72,10 @@ export async function inotifyInstances(): Promise<{ readonly max: number; readon
   return { max: Number(limit), inUse: counts.reduce((sum, count) => sum + count, 0) };
 }
 
-async function requireUpperDirectory(folder: string): Promise<void> {
-  const { type } = await statfs(folder).catch(() => statfs(dirname(folder)));
+async function requireUpperDirectory(directory: string): Promise<void> {
+  const { type } = await statfs(directory).catch(() => statfs(dirname(directory)));
   if (type !== OVERLAY_MAGIC) return;
   throw new UsageError(
-    `${folder} is on an overlay, on which no node's files can be laid: mount a disk there, or \`mkdir -p ${folder} && mount -t tmpfs tmpfs ${folder}\`.`,
+    `${directory} is on an overlay, on which no node's files can be laid: mount a disk there, or \`mkdir -p ${directory} && mount -t tmpfs tmpfs ${directory}\`.`,
   );
 }

@@ -9,9 +9,9 @@ export function processesOf(dir: string): { pid: number; init: boolean }[] {
     try {
       const argv = readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0');
       const at = argv.findIndex((word) => word.endsWith('/machine-init.sh')); // of any checkout
-      const folder = at === -1 ? undefined : argv[at + 1];
-      if (folder === undefined || !(folder === dir || folder.startsWith(`${dir}/`))) continue;
-      found.push({ pid: Number(entry), init: folder === dir && at === 1 && isFirst(entry) });
+      const directory = at === -1 ? undefined : argv[at + 1];
+      if (directory === undefined || !(directory === dir || directory.startsWith(`${dir}/`))) continue;
+      found.push({ pid: Number(entry), init: directory === dir && at === 1 && isFirst(entry) });
     } catch {
       // it has ended
     }

@@ -25,12 +25,12 @@ export function processesIn(machine: Machine): MachineProcess[] {
     });
 }
 
-function memoryOf(folder: string): { rss: number; pss: number } {
+function memoryOf(directory: string): { rss: number; pss: number } {
   const bytes = (text: string, field: string) =>
     Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(text)?.[1] ?? 0) * 1024;
-  const rss = bytes(readFileSync(`${folder}/status`, 'utf8'), 'VmRSS');
+  const rss = bytes(readFileSync(`${directory}/status`, 'utf8'), 'VmRSS');
   try {
-    return { rss, pss: bytes(readFileSync(`${folder}/smaps_rollup`, 'utf8'), 'Pss') };
+    return { rss, pss: bytes(readFileSync(`${directory}/smaps_rollup`, 'utf8'), 'Pss') };
   } catch {
     return { rss, pss: 0 };
   }

@@ -15,10 +15,10 @@ const MAX_NODES = 200;
 
 /** The nodes of the cluster in `dir`, by index. */
 export function readNodes(dir: string): NodeSpec[] {
-  const folder = join(dir, 'nodes');
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder)
-    .map((name) => join(folder, name, 'node.json'))
+  const directory = join(dir, 'nodes');
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory)
+    .map((name) => join(directory, name, 'node.json'))
     .filter((file) => existsSync(file))
     .map((file) => JSON.parse(readFileSync(file, 'utf8')) as NodeSpec | Omit<NodeSpec, 'machine'>)
     .map((spec) => ({ machine: 'namespaces', ...spec }) as const)
@@ -32,9 +32,9 @@ export function readNodes(dir: string): NodeSpec[] {
 export function allotNodes(dir: string, requests: readonly NodeRequest[]): readonly NodeSpec[] {
   const known = readNodes(dir);
   const allotted = planNodes(requests, known);
-  const folder = join(dir, 'nodes');
-  const first = !existsSync(folder);
-  const staged = first ? `${folder}.new` : folder;
+  const directory = join(dir, 'nodes');
+  const first = !existsSync(directory);
+  const staged = first ? `${directory}.new` : directory;
   if (first) rmSync(staged, { recursive: true, force: true });
   for (const spec of allotted.filter((spec) => !known.includes(spec))) {
     mkdirSync(join(staged, spec.name), { recursive: true });
@@ -42,7 +42,7 @@ export function allotNodes(dir: string, requests: readonly NodeRequest[]): reado
     writeFileSync(`${file}.new`, JSON.stringify(spec));
     renameSync(`${file}.new`, file);
   }
-  if (first && existsSync(staged)) renameSync(staged, folder);
+  if (first && existsSync(staged)) renameSync(staged, directory);
   return allotted;
 }
 

@@ -24,15 +24,15 @@ async function onTerminal(t: TestContext, until: RegExp, args = ''): Promise<str
 }
 
 describe('the agent on a terminal', () => {
-  it('shows a coloured table, sentences instead of JSON, and where the page is', {
+  it('shows a coloured table, sentences instead of JSON, and the URL', {
     timeout: 30_000,
   }, async (t) => {
     const shown = await onTerminal(
       t,
-      /in a browser: http:\S+\s[\s\S]*cannot read the pods|cannot read the pods[\s\S]*in a browser: http:\S+\s/,
+      /over HTTP: http:\S+\s[\s\S]*cannot read the pods|cannot read the pods[\s\S]*over HTTP: http:\S+\s/,
     );
     assert.ok(shown.includes('\u001b[1mCannot tell whether gVisor works here\u001b'), shown);
-    assert.match(shown, /^This and more in a browser: http:\/\/127\.0\.0\.1:\d+\/$/m);
+    assert.match(shown, /^The same over HTTP: http:\/\/127\.0\.0\.1:\d+\/$/m);
     assert.match(shown, /^! cannot read the pods of this node: /m);
     assert.doesNotMatch(shown, /^\{/m);
   });
@@ -40,6 +40,6 @@ describe('the agent on a terminal', () => {
   it('shows the table of one look alone', { timeout: 30_000 }, async (t) => {
     const shown = await onTerminal(t, /What to do next/, '--once');
     assert.match(shown, /^ {2}\S*\?\S* A sandbox boots, is gVisor's, and goes away: as said above$/m);
-    assert.doesNotMatch(shown, /^\{|in a browser/m);
+    assert.doesNotMatch(shown, /^\{|over HTTP/m);
   });
 });

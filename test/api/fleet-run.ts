@@ -5,16 +5,16 @@ import pino from 'pino';
 import { createKube } from '../../agent/kube/client.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { accessOf, openConfig } from '../../fleet/access.ts';
-import { Fleet } from '../../fleet/fleet.ts';
+import { FleetController } from '../../fleet/controller.ts';
 import { FleetMetrics } from '../../fleet/metrics.ts';
 import { parseFleetConfig } from '../../fleet/settings.ts';
 
-/** Times that are short enough to wait for. The least that AGENT_GONE takes is ten seconds. */
+/** Times that are short enough to wait for. The least that AGENT_TIMEOUT takes is ten seconds. */
 export const SHORT = {
-  AGENT_GONE: '10s',
+  AGENT_TIMEOUT: '10s',
   NODE_AGE: '0s',
-  BRAKE_WINDOW: '30s',
-  SETTLE: '5s',
+  CIRCUIT_BREAKER_WINDOW: '30s',
+  RECOVERY_DELAY: '5s',
   REPORT_INTERVAL: '5s',
 };
 
@@ -33,12 +33,12 @@ export async function controllerKubeconfig(cluster: Cluster): Promise<string> {
 
 /** A controller in this process, with its own credential. */
 export class FleetRun {
-  readonly fleet: Fleet;
+  readonly fleet: FleetController;
   readonly metrics: FleetMetrics;
   readonly #stop = new AbortController();
   readonly #ended: Promise<unknown>;
 
-  private constructor(fleet: Fleet, metrics: FleetMetrics, closed: () => Promise<unknown>) {
+  private constructor(fleet: FleetController, metrics: FleetMetrics, closed: () => Promise<unknown>) {
     this.fleet = fleet;
     this.metrics = metrics;
     this.#ended = fleet.run(this.#stop.signal).then(closed);
@@ -55,7 +55,7 @@ export class FleetRun {
       count: metrics.countRequest,
     });
     const log = pino({ level: process.env.FLEET_LOG ?? 'silent' });
-    const fleet = new Fleet({ kube, config, log, settings: parsed.config, metrics });
+    const fleet = new FleetController({ kube, config, log, settings: parsed.config, metrics });
     return new FleetRun(fleet, metrics, async () => {
       await kube.close();
       await rm(join(kubeconfig, '..'), { recursive: true });

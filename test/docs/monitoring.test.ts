@@ -134,11 +134,11 @@ describe('the panels of the dashboard', async () => {
       for (const { expr } of targets) assert.match(expr, /topk\(20, /, title);
   });
 
-  it('show of the fleet only what a controller says while it sees all, but for the brake and what it did', () => {
+  it('show of the fleet only what a controller says while it sees all, but for the circuit breaker and its effect', () => {
     const ofFleet = exprs.filter(([, expr]) => expr.includes('gvisor_fleet_'));
     assert.deepEqual(
-      ofFleet.filter(([, expr]) => !expr.includes('gvisor_fleet_current')).map(([title]) => title),
-      ['Labels withdrawn in an hour', 'Brake'],
+      ofFleet.filter(([, expr]) => !expr.includes('gvisor_fleet_watches_up')).map(([title]) => title),
+      ['Labels withdrawn in an hour', 'Circuit breaker'],
     );
     assert.equal(ofFleet.length, 7);
   });

@@ -224,7 +224,7 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     const agents = await Promise.all(['node-1', 'node-2'].map((node) => agentOn(cluster, node)));
     const answers = await readAsTenant(
       agents.flatMap(({ address }) =>
-        ['/', '/reasons', '/report', '/metrics', '/livez', '/readyz', '/other'].map(
+        ['/', '/report', '/metrics', '/livez', '/readyz', '/other'].map(
           (path) => `http://${address}:9477${path}`,
         ),
       ),

@@ -13,10 +13,10 @@ function settled(names: readonly string[] = TEN): Course {
 describe('the breaker', () => {
   it('holds while the API server is away and three minutes longer, and what heals meanwhile is never withdrawn', () => {
     const course = settled();
-    course.followedSinceMs = undefined;
+    course.watchesUpSinceMs = undefined;
     course.lose(...TEN);
     assert.deepEqual(course.pass(300).decision?.breaker, ['ApiServerAway']);
-    course.followedSinceMs = course.nowMs;
+    course.watchesUpSinceMs = course.nowMs;
     assert.deepEqual(course.pass(100).decision?.breaker, ['ApiServerAway', 'TooManyLost']);
     course.serve(...TEN);
     assert.deepEqual(course.pass(100).decision?.breaker, []);
@@ -25,11 +25,11 @@ describe('the breaker', () => {
 
   it('does not come on at a start, nor for a watch that was renewed within ten seconds', () => {
     const course = new Course(TEN);
-    course.followedSinceMs = undefined;
+    course.watchesUpSinceMs = undefined;
     assert.deepEqual(course.pass(60).decision?.breaker, [], 'a large fleet takes its time to be read');
-    course.followedSinceMs = course.nowMs;
+    course.watchesUpSinceMs = course.nowMs;
     assert.deepEqual(course.pass(10).decision?.breaker, []);
-    course.followedSinceMs = course.nowMs;
+    course.watchesUpSinceMs = course.nowMs;
     assert.deepEqual(course.pass(10).decision?.breaker, []);
   });
 

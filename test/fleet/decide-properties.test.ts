@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { Course, PATIENCE, podOn } from './fleet-course.ts';
+import { Course, podOn, TIMEOUTS } from './fleet-course.ts';
 
 const NAMES = Array.from({ length: 12 }, (_, index) => `node-${index}`);
 
@@ -13,10 +13,10 @@ const EVENTS = {
   ready: (course: Course, name: string) => course.change(name, { ready: true }),
   relabel: (course: Course, name: string) => course.change(name, { label: 'true' }),
   away: (course: Course) => {
-    course.followedSinceMs = undefined;
+    course.watchesUpSinceMs = undefined;
   },
   back: (course: Course) => {
-    course.followedSinceMs ??= course.nowMs;
+    course.watchesUpSinceMs ??= course.nowMs;
   },
   jump: (course: Course) => {
     course.skewMs += 60_000;
@@ -38,7 +38,7 @@ describe('whatever happens to a fleet', () => {
     fc.assert(
       fc.property(fc.array(STEP, { maxLength: 40 }), (steps) => {
         const course = new Course(NAMES);
-        /** The milliseconds since each node was last seen served or not Ready, or anything began anew. */
+        /** The milliseconds since each node was last seen readyAgents or not Ready, or anything began anew. */
         const quietMs = new Map(NAMES.map((name) => [name, 0]));
         for (const step of steps) {
           EVENTS[step.what](course, step.name);
@@ -48,20 +48,20 @@ describe('whatever happens to a fleet', () => {
             const braked = (course.decision?.breaker.length ?? 0) > 0;
             for (const name of NAMES) {
               const node = course.nodes.find((each) => each.name === name);
-              const served = course.pods.some((pod) => pod.node === name && pod.ready);
-              const alone = node?.ready && !served && course.followedSinceMs !== undefined;
+              const readyAgents = course.pods.some((pod) => pod.node === name && pod.ready);
+              const alone = node?.ready && !readyAgents && course.watchesUpSinceMs !== undefined;
               quietMs.set(name, alone ? (quietMs.get(name) ?? 0) + 2_000 : 0);
             }
             const gone = course.withdrawn.slice(before);
             assert.ok(gone.length === 0 || !braked, 'nothing goes while the breaker is on');
-            for (const { name } of gone) assert.ok((quietMs.get(name) ?? 0) >= PATIENCE.goneMs, name);
+            for (const { name } of gone) assert.ok((quietMs.get(name) ?? 0) >= TIMEOUTS.agentTimeoutMs, name);
           }
         }
         for (const { atMs } of course.withdrawn) {
           const together = course.withdrawn.filter(
-            (each) => each.atMs <= atMs && atMs - each.atMs < PATIENCE.windowMs,
+            (each) => each.atMs <= atMs && atMs - each.atMs < TIMEOUTS.windowMs,
           );
-          const most = Math.max(1, Math.floor(PATIENCE.share * NAMES.length));
+          const most = Math.max(1, Math.floor(TIMEOUTS.share * NAMES.length));
           assert.ok(new Set(together.map(({ name }) => name)).size <= most, JSON.stringify(together));
         }
       }),
@@ -79,7 +79,7 @@ describe('whatever happens to a fleet', () => {
         }
         course.nodes = course.nodes.map((node) => ({ ...node, ready: true, label: 'true' }));
         course.pods = NAMES.map((name) => podOn(name));
-        course.followedSinceMs ??= course.nowMs;
+        course.watchesUpSinceMs ??= course.nowMs;
         course.pass(1_000);
         const before = course.withdrawn.length;
         course.lose('node-0');

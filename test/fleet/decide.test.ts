@@ -49,7 +49,7 @@ describe('the label of a lost agent', () => {
     [
       'the watches do not stand',
       (course) => {
-        course.followedSinceMs = undefined;
+        course.watchesUpSinceMs = undefined;
       },
     ],
     ['two more lost their agents', (course) => course.lose(B, C)],
@@ -130,7 +130,7 @@ describe('the label of an earlier boot', () => {
     const free = course.tick();
     assert.deepEqual([free.rebooted, free.breaker], [TEN, []]);
     course.agents = undefined;
-    course.followedSinceMs = undefined;
+    course.watchesUpSinceMs = undefined;
     const braked = course.tick();
     assert.deepEqual(braked.rebooted, TEN);
     assert.notDeepEqual(braked.breaker, []);
@@ -171,7 +171,7 @@ describe('timers begin anew', () => {
   it('after a watch that was renewed', () => {
     const course = settled();
     course.lose(A);
-    course.pass(80).followedSinceMs = course.nowMs;
+    course.pass(80).watchesUpSinceMs = course.nowMs;
     assert.deepEqual(course.pass(88).names, []);
     assert.deepEqual(course.pass(8).names, [A]);
   });

@@ -1,14 +1,13 @@
-import type { AgentPod, AgentSet } from '../../fleet/agents.ts';
 import type { Timeouts } from '../../fleet/decide.ts';
 import { type Decision, decide, type Memory, TICK_MS } from '../../fleet/decide.ts';
-import type { FleetNode } from '../../fleet/node.ts';
+import type { AgentPod, AgentSet, FleetNode } from '../../fleet/objects.ts';
 
-export const PATIENCE: Timeouts = {
-  goneMs: 90_000,
+export const TIMEOUTS: Timeouts = {
+  agentTimeoutMs: 90_000,
   nodeAgeMs: 300_000,
   windowMs: 600_000,
   share: 0.2,
-  settleMs: 180_000,
+  recoveryMs: 180_000,
 };
 
 const DAY_MS = 86_400_000;
@@ -53,7 +52,7 @@ export class Course {
   nowMs = 1_000_000;
   /** What the wall clock is ahead. */
   skewMs = 0;
-  followedSinceMs: number | undefined = 1_000_000;
+  watchesUpSinceMs: number | undefined = 1_000_000;
   memory: Memory | undefined;
   decision: Decision | undefined;
   /** What was withdrawn: the node and the milliseconds since the course began. */
@@ -86,13 +85,13 @@ export class Course {
         nodes: this.nodes,
         pods: this.pods,
         ...(this.agents === undefined ? {} : { agents: this.agents }),
-        served: new Set(this.pods.filter(({ ready }) => ready).map(({ node }) => node)),
-        ...(this.followedSinceMs === undefined ? {} : { followedSinceMs: this.followedSinceMs }),
+        readyAgents: new Set(this.pods.filter(({ ready }) => ready).map(({ node }) => node)),
+        ...(this.watchesUpSinceMs === undefined ? {} : { watchesUpSinceMs: this.watchesUpSinceMs }),
         withdrawn: this.#writes,
       },
       this.memory,
       { nowMs: this.nowMs, wallMs: this.nowMs + this.skewMs },
-      PATIENCE,
+      TIMEOUTS,
     );
     this.memory = this.decision.memory;
     for (const name of this.decision.withdraw) {

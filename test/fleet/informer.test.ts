@@ -6,8 +6,8 @@ import { describe, it, type TestContext } from 'node:test';
 import { KubeConfig } from '@kubernetes/client-node';
 import { pino } from 'pino';
 import { createKube } from '../../agent/kube/client.ts';
-import { agentPodOf } from '../../fleet/agents.ts';
 import { Informer } from '../../fleet/informers.ts';
+import { agentPodOf } from '../../fleet/objects.ts';
 import { waitFor } from '../../hack/run.ts';
 
 const BOOKMARK = `${JSON.stringify({
@@ -46,7 +46,7 @@ async function follow(t: TestContext, fate: Fate, renewalMs?: number, words = BO
   config.loadFromClusterAndUser({ name: 'api', server: origin, skipTLSVerify: true }, { name: 'fleet' });
   const kube = createKube({ server: origin }, { agent: 'test', count: () => {} });
   const reach = { kube, config, log: pino({ level: 'silent' }) };
-  const informer = new Informer({ path: '/api/v1/namespaces/a/pods', keep: agentPodOf }, reach, renewalMs);
+  const informer = new Informer({ path: '/api/v1/namespaces/a/pods', pick: agentPodOf }, reach, renewalMs);
   const stop = new AbortController();
   const running = informer.run(stop.signal);
   t.after(async () => {

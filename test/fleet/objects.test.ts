@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { V1Node } from '@kubernetes/client-node';
-import { agentPodOf, agentSetOf } from '../../fleet/agents.ts';
-import { fleetNodeOf } from '../../fleet/node.ts';
+import { agentPodOf, agentSetOf, fleetNodeOf } from '../../fleet/objects.ts';
 
 type Whole<Of extends (...words: never[]) => unknown> = Parameters<Of>[0];
 const owner = (kind: string, controller?: boolean) => ({

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
 import { describe, it, type TestContext } from 'node:test';
 import { AGENT_PORT } from '../../agent/kube/access.ts';
-import { AgentReports, agentAnswers } from '../../fleet/reports.ts';
+import { AgentReports, isAgentLive } from '../../fleet/reports.ts';
 import { waitFor } from '../../hack/run.ts';
 
 /** Agents have one port, so each test has an address of the loopback for its own. */
@@ -52,11 +52,11 @@ async function sendElsewhere(t: TestContext, from: string, to: string) {
   return () => heard;
 }
 
-describe('agentAnswers', () => {
+describe('isAgentLive', () => {
   it('goes nowhere else', async (t) => {
     const heard = await sendElsewhere(t, '127.0.0.204', '127.0.0.205');
-    assert.deepEqual([await agentAnswers('127.0.0.204'), heard()], [false, 0]);
-    assert.equal(await agentAnswers('127.0.0.205'), true);
+    assert.deepEqual([await isAgentLive('127.0.0.204'), heard()], [false, 0]);
+    assert.equal(await isAgentLive('127.0.0.205'), true);
   });
 });
 

@@ -20,14 +20,14 @@ const NODES = [
 ].map(({ verdict: said, ...node }) => (said === undefined ? node : { ...node, verdict: said }));
 
 const view = viewFleet({
-  current: true,
+  upToDate: true,
   nodes: NODES,
   pods: [
     ...NODES.filter(({ name }) => name !== 'alone').map(({ name }) => podOn(name)),
     podOn('alone', { ready: false }),
   ],
   agents: { observed: true, desired: 8, ready: 7 },
-  word: (node) => {
+  statusOf: (node) => {
     if (node === 'proven-9') return { version: '0.1.0', provenAt: '2026-11-25T10:00:00Z' };
     return { version: '0.2.0', provenAt: '2026-11-25T11:00:00Z' };
   },
@@ -40,11 +40,11 @@ describe('the view of a fleet', () => {
     const names = ['__proto__', 'constructor', 'toString'];
     const nodes = names.map((name) => nodeOf(name, { labels: { [GVISOR]: name }, runtime: '' }));
     const { releases } = viewFleet({
-      current: true,
+      upToDate: true,
       nodes,
       pods: [],
       agents: undefined,
-      word: () => undefined,
+      statusOf: () => undefined,
       breaker: [],
       paused: [],
     });
@@ -81,10 +81,10 @@ describe('the view of a fleet', () => {
   it('takes the pod that is Ready where a node has two', () => {
     const pods = [podOn('alone'), podOn('alone', { name: 'old', ready: false })];
     const known = {
-      current: true,
+      upToDate: true,
       nodes: [nodeOf('alone')],
       agents: undefined,
-      word: () => undefined,
+      statusOf: () => undefined,
       breaker: [],
       paused: [],
     };

@@ -14,7 +14,7 @@ const REFUSED: readonly (readonly [values: object, says: RegExp])[] = [
   [{ enforce: { runtimeClassNames: ["gvisor'"] } }, /runtimeClassNames/],
   [{ networkPolicy: { apiServerPorts: [] } }, /apiServerPorts/],
   [{ networkPolicy: { namespaces: ['Monitoring'] } }, /namespaces/],
-  [{ fleet: { settings: { AGENT_GONE: 90 } } }, /AGENT_GONE/],
+  [{ fleet: { settings: { AGENT_TIMEOUT: 90 } } }, /AGENT_TIMEOUT/],
 ];
 
 for (const group of HELMS) {

@@ -118,7 +118,7 @@ export const CAUSES: readonly Cause[] = [
   {
     cause: 'Agents may not list namespaces',
     series: all(
-      agent(node(1), { gvisor_namespaces_last_heard_timestamp_seconds: always(0) }),
+      agent(node(1), { gvisor_namespaces_last_update_timestamp_seconds: always(0) }),
       kube(node(1)),
       OTHERS,
     ),

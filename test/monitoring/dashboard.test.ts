@@ -64,7 +64,7 @@ describe('the dashboard', () => {
     const series = {
       ...agent('cluster="a", node="node-1", replica="0"', inside),
       ...agent('cluster="a", node="node-1", replica="1"', inside),
-      ...agent('cluster="b", node="node-1"', { gvisor_namespaces_last_heard_timestamp_seconds: '0x60' }),
+      ...agent('cluster="b", node="node-1"', { gvisor_namespaces_last_update_timestamp_seconds: '0x60' }),
     };
     await assertShown(series, {
       'Nodes ready': 2,
@@ -86,14 +86,14 @@ describe('the dashboard', () => {
     };
     await assertShown(series, {
       'Agents missing': 0,
-      'Labels held': 0,
+      'Paused withdrawals': 0,
       'Labels withdrawn in an hour': 0,
       'Age of the oldest proof': 35 * 60,
     });
   });
 
   it('takes no zero from a fleet controller that does not see the nodes, but how much it withdrew', async () => {
-    const series = controller('instance="1"', { gvisor_fleet_current: always(0) });
+    const series = controller('instance="1"', { gvisor_fleet_watches_up: always(0) });
     await assertShown(series, { 'Labels withdrawn in an hour': 0 });
   });
 });

@@ -22,7 +22,7 @@ const AGENT = {
   gvisor_last_proof_timestamp_seconds: TICKING,
   gvisor_proof_interval_seconds: always(600),
   gvisor_pods_last_seen_timestamp_seconds: TICKING,
-  gvisor_namespaces_last_heard_timestamp_seconds: TICKING,
+  gvisor_namespaces_last_update_timestamp_seconds: TICKING,
   gvisor_unknown_pods: always(0),
   gvisor_unsandboxed_pods: always(0),
 } as const;
@@ -63,9 +63,9 @@ export function kube(labels: string, changes: Changes = {}): Series {
 
 /** The metrics of an idle fleet controller with working watches. */
 const CONTROLLER = {
-  gvisor_fleet_current: always(1),
+  gvisor_fleet_watches_up: always(1),
   gvisor_fleet_agents_missing: always(0),
-  gvisor_fleet_held_nodes: always(0),
+  gvisor_fleet_paused_withdrawals: always(0),
   gvisor_fleet_withdrawals_total: always(0),
   gvisor_fleet_oldest_proof_timestamp_seconds: always(600),
 };

@@ -65,9 +65,9 @@ const BROKEN = {
   gvisor_unlimited_pods: 1,
 };
 const FLEET = [
-  'gvisor_fleet_current 0',
-  'gvisor_fleet_brake{reason="ApiServerAway"} 1',
-  'gvisor_fleet_brake{reason="RollingOut"} 1',
+  'gvisor_fleet_watches_up 0',
+  'gvisor_fleet_circuit_breaker_open{reason="ApiServerAway"} 1',
+  'gvisor_fleet_circuit_breaker_open{reason="RollingOut"} 1',
   'gvisor_fleet_label_without_agent{node="node-gone"} 1',
   'gvisor_fleet_node_labelled{node="node-broken"} 1',
   'gvisor_fleet_nodes{reason="AgentLost"} 2',

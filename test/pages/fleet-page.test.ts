@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
 import { sampleFleet } from '../fleet/sample-fleet.ts';
-import { useFleetPage } from './fleet-page-browser.ts';
-import { readContrast, readFocus } from './page-probes.ts';
+import { useFleetBrowser } from './browser.ts';
+import { readContrast, readFocus } from './contrast.ts';
 
-const HELD = sampleFleet(30, {
+const PAUSED = sampleFleet(30, {
   breaker: [{ reason: 'TooManyLost', meaning: 'More labelled nodes lost their agents at once.' }],
   paused: ['node-0'],
 });
@@ -13,7 +13,7 @@ const HELD = sampleFleet(30, {
 const namesOf = (page: Page) => page.locator('#nodes th').allTextContents();
 
 describe('the page of the fleet in a browser', () => {
-  const { shown, open, listen, close } = useFleetPage();
+  const { shown, open, listen, close } = useFleetBrowser();
 
   it('is sent with a policy that lets nothing in from elsewhere, and loads nothing from there', async () => {
     const answer = await fetch(`${shown.origin}/`);
@@ -26,7 +26,9 @@ describe('the page of the fleet in a browser', () => {
     await page.evaluate(script);
     assert.equal(await page.evaluate('typeof pwned'), 'undefined');
     assert.match(shown.complaints.join(), /Content Security Policy/);
-    const strange = shown.asked.filter((url) => !url.startsWith(shown.origin) && !url.startsWith('data:'));
+    const strange = shown.requested.filter(
+      (url) => !url.startsWith(shown.origin) && !url.startsWith('data:'),
+    );
     assert.deepEqual(strange, []);
   });
 
@@ -46,11 +48,8 @@ describe('the page of the fleet in a browser', () => {
       'node-1',
     ]);
     const first = page.locator('#nodes tr').first();
-    assert.match((await first.textContent()) ?? '', /labelled, and no agent is Ready/);
-    assert.equal(
-      await page.locator('#notices li').textContent(),
-      'Labelled and without a Ready agent: node-0',
-    );
+    assert.match((await first.textContent()) ?? '', /labelled, but no agent is Ready/);
+    assert.equal(await page.locator('#notices li').textContent(), 'Labelled without a Ready agent: node-0');
     assert.deepEqual(shown.complaints, []);
   });
 
@@ -61,10 +60,13 @@ describe('the page of the fleet in a browser', () => {
   });
 
   it('says that withdrawals are held, why, and of which nodes', async () => {
-    shown.view = HELD;
+    shown.view = PAUSED;
     const page = await open();
     const text = (await page.locator('#notices').textContent()) ?? '';
-    assert.match(text, /No label is withdrawn now: TooManyLost .* Held: node-0\./);
+    assert.match(
+      text,
+      /The circuit breaker is open, so no label is withdrawn: TooManyLost .* Paused: node-0\./,
+    );
   });
 
   it('filters by name, by reason and by labels', async () => {
@@ -110,7 +112,7 @@ describe('the page of the fleet in a browser', () => {
 
   for (const colorScheme of ['light', 'dark'] as const)
     it(`is readable: ${colorScheme}`, async () => {
-      shown.view = HELD;
+      shown.view = PAUSED;
       const page = await open({ colorScheme });
       const { low, texts } = await readContrast(page);
       assert.deepEqual(low, []);

@@ -29,7 +29,11 @@ describe('the alerts of the fleet controller, on a real one that a real Promethe
   const { fires, resolves } = watchAlerts(() => prometheus);
 
   before(async () => {
-    await deployFleet(cluster(), { AGENT_GONE: '20s', BRAKE_WINDOW: '40s', SETTLE: '10s' });
+    await deployFleet(cluster(), {
+      AGENT_TIMEOUT: '20s',
+      CIRCUIT_BREAKER_WINDOW: '40s',
+      RECOVERY_DELAY: '10s',
+    });
     await cluster().kubectl(['apply', '-f', join(REPO, 'manifests/components/monitoring/scrape-rbac.yaml')]);
     const rules = hasten(parse(await read('monitoring-fleet/rules.yaml')) as RuleFile);
     prometheus = await startPrometheus(cluster(), {
@@ -63,7 +67,7 @@ describe('the alerts of the fleet controller, on a real one that a real Promethe
     const held = await fires('GVisorFleetHeld');
     assert.equal(held.labels.reason, 'TooManyLost');
     const { annotations } = await fires('GVisorFleetLabelWithoutAgent', 'node-2');
-    assert.match(annotations.description ?? '', /it is held by TooManyLost;/);
+    assert.match(annotations.description ?? '', /it is paused by TooManyLost;/);
     await letAgentsReturn(cluster(), ...GVISOR_NODES);
     await resolves('GVisorFleetHeld');
     await resolves('GVisorFleetLabelWithoutAgent');

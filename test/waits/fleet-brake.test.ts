@@ -20,7 +20,7 @@ import {
 
 const cluster = useCluster();
 /**
- * Times that are short enough to wait for. SETTLE covers the minute in which kubelets come back to an API server that was
+ * Times that are short enough to wait for. RECOVERY_DELAY covers the minute in which kubelets come back to an API server that was
  * away: client-go's watches wait up to 30 s and more between tries, and until then the node and its pods count as not
  * Ready. With FLEET_TIMES=real the controller has its defaults (90 s, 10 min, 3 min), the API server is away for 5 minutes
  * and the controller for 10; the file then takes most of an hour.
@@ -29,7 +29,7 @@ const TIMES =
   process.env.FLEET_TIMES === 'real'
     ? { settings: {}, holdS: 300, apiS: 300, controllerS: 600, patienceMs: 900_000 }
     : {
-        settings: { AGENT_GONE: '20s', BRAKE_WINDOW: '40s', SETTLE: '90s' },
+        settings: { AGENT_TIMEOUT: '20s', CIRCUIT_BREAKER_WINDOW: '40s', RECOVERY_DELAY: '90s' },
         holdS: 60,
         apiS: 60,
         controllerS: 40,
@@ -77,8 +77,11 @@ describe('the fleet controller withdraws nothing', () => {
     await assertKept(before);
     const { paused, withoutAgent } = await readFleet(cluster());
     assert.deepEqual([paused, withoutAgent], [[...GVISOR_NODES], [...GVISOR_NODES]]);
-    assert.match(await askFleet(cluster(), '/metrics'), /^gvisor_fleet_brake\{reason="TooManyLost"\} 1$/m);
-    const words = ['get', 'events', '-n', 'gvisor-ready', '--field-selector', 'reason=WithdrawalsHeld'];
+    assert.match(
+      await askFleet(cluster(), '/metrics'),
+      /^gvisor_fleet_circuit_breaker_open\{reason="TooManyLost"\} 1$/m,
+    );
+    const words = ['get', 'events', '-n', 'gvisor-ready', '--field-selector', 'reason=WithdrawalsPaused'];
     assert.match(await cluster().kubectl([...words, '-o', 'jsonpath={.items[*].message}']), /TooManyLost/);
     await letAgentsReturn(cluster(), ...GVISOR_NODES);
     await waitForBrake(cluster(), undefined, TIMES.patienceMs);
@@ -92,7 +95,7 @@ describe('the fleet controller withdraws nothing', () => {
     await breakNode(cluster(), node, 'api-down');
     await pause(TIMES.apiS);
     await healNode(cluster(), node, 'api-down');
-    // Before anything else: it holds for SETTLE only.
+    // Before anything else: it holds for RECOVERY_DELAY only.
     await waitForBrake(cluster(), 'ApiServerAway');
     await cluster().waitForNodes(undefined, patient(90_000));
     await waitForBrake(cluster(), undefined, TIMES.patienceMs);

@@ -21,7 +21,7 @@ const cluster = useCluster();
 
 describe('a node whose agent is lost', () => {
   before(async () => {
-    await deployFleet(cluster(), { SETTLE: '10s' });
+    await deployFleet(cluster(), { RECOVERY_DELAY: '10s' });
     for (const node of GVISOR_NODES) await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
     await waitForBrake(cluster());
   });
@@ -84,7 +84,7 @@ describe('a node whose agent is lost', () => {
   });
 
   it('loses the label when the agent stands still (SIGSTOP), and has it back when it goes on', async () => {
-    await deployFleet(cluster(), { SETTLE: '10s', AGENT_GONE: '20s' });
+    await deployFleet(cluster(), { RECOVERY_DELAY: '10s', AGENT_TIMEOUT: '20s' });
     await waitForBrake(cluster());
     await pause(25);
     const { machine } = cluster().node('node-2');

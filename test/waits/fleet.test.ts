@@ -143,7 +143,7 @@ describe('the fleet controller with its own token, on a real API server', () => 
       '-n',
       'gvisor-ready',
       '--field-selector',
-      'reason=WithdrawalsHeld',
+      'reason=WithdrawalsPaused',
       '-o',
       'name',
     ];

@@ -4,7 +4,7 @@ import { Metrics } from '../../../agent/http/metrics.ts';
 import { named } from '../text/samples.ts';
 
 const POD = { namespace: 'eval', name: 'p', uid: 'u', handler: 'runsc', evidence: '' };
-const HEARD = 'gvisor_namespaces_last_heard_timestamp_seconds';
+const HEARD = 'gvisor_namespaces_last_update_timestamp_seconds';
 
 describe('PodMetrics', () => {
   it('counts pods in gVisor that no limit holds, and none of which that is not known', async () => {

@@ -3,7 +3,6 @@ import { test } from 'node:test';
 import type { V1Node } from '@kubernetes/client-node';
 import { statusRows } from '../../../cluster/commands/status.ts';
 import { planNodes } from '../../../cluster/node/plan.ts';
-import { formatTable } from '../../../cluster/table.ts';
 
 const [a, b] = planNodes([{ name: 'a' }, { name: 'b', containerd: '1.7', gvisor: 'none' }]);
 assert.ok(a && b);
@@ -47,15 +46,5 @@ test('shows the state on the host without an API server', () => {
       .slice(1)
       .map((row) => row[1]),
     ['?', '?'],
-  );
-});
-
-test('aligns columns without trailing spaces', () => {
-  assert.equal(
-    formatTable([
-      ['A', 'B', 'C'],
-      ['long', 'x', ''],
-    ]),
-    'A     B  C\nlong  x',
   );
 });

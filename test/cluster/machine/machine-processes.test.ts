@@ -6,7 +6,7 @@ import { it } from 'node:test';
 import { hasEnded } from '../../../cluster/machine/machine-processes.ts';
 import { waitFor } from '../../../hack/run.ts';
 
-/** A parent that reaps nobody, and its child: the child's first thread ends, and another does when told. */
+/** A parent that reaps no children. The child's main thread ends at once, its second thread on input. */
 const LAST_THREAD = `
 import ctypes, os, sys, threading
 child = os.fork()
@@ -17,7 +17,7 @@ print(child, flush=True)
 threading.Event().wait()
 `;
 
-it('a process has ended once its last thread has, not with its first', async () => {
+it('counts a process as ended only after its last thread', async () => {
   const parent = spawn('python3', ['-c', LAST_THREAD], { stdio: ['pipe', 'pipe', 'inherit'] });
   try {
     const [child] = (await once(parent.stdout, 'data')) as [Buffer];
