@@ -73,6 +73,4 @@ const CLASSES: readonly Case[] = [
 ];
 
 /** The guarded RuntimeClass, and others. */
-export const CLASS_GROUPS: readonly Group[] = [
-  { title: 'the guarded RuntimeClass', cases: CLASSES },
-];
+export const CLASS_GROUPS: readonly Group[] = [{ title: 'the guarded RuntimeClass', cases: CLASSES }];
