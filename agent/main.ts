@@ -152,7 +152,7 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
 
   const complete = (report: Report): Status => ({
     ...report,
-    pods: pods.outside(),
+    pods: pods.report(),
     nodeWrites: api?.node.nodeWrites,
   });
   const server = createAgentServer({
