@@ -135,8 +135,8 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   const publishers: Publisher[] = api === undefined ? [metrics] : [metrics, api.node];
   const agent = new Agent({ version: VERSION, config, facts, evaluator, files, publishers, log, now, date });
 
-  const namespaces = new RequiredNamespaces(() => metrics.pods.heardNamespaces(Date.now()));
-  if (api !== undefined) metrics.pods.followNamespaces();
+  const namespaces = new RequiredNamespaces(() => metrics.pods.setNamespacesUpdated(Date.now()));
+  if (api !== undefined) metrics.pods.watchNamespaces();
   const podReporter = new PodReporter(log, api?.events);
   const pods = new PodMonitor({
     client,
@@ -152,7 +152,7 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
 
   const complete = (report: Report): Status => ({
     ...report,
-    pods: pods.outside(),
+    pods: pods.report(),
     nodeWrites: api?.node.nodeWrites,
   });
   const server = createAgentServer({

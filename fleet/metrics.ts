@@ -1,6 +1,5 @@
-import Registry from 'prom-client/lib/registry.js';
-import { processMetrics } from '../agent/http/process-metrics.ts';
-import { countersOf, gaugesOf } from '../agent/http/series.ts';
+import { Registry } from 'prom-client';
+import { createCounters, createGauges, createProcessMetrics } from '../agent/http/series.ts';
 import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
 import type { FleetView } from './view.ts';
 
@@ -36,11 +35,11 @@ const COUNTERS = {
 /** The controller's metrics. */
 export class FleetMetrics {
   readonly #registry = new Registry();
-  readonly #gauges = gaugesOf(this.#registry, GAUGES);
-  readonly #counters = countersOf(this.#registry, COUNTERS);
+  readonly #gauges = createGauges(this.#registry, GAUGES);
+  readonly #counters = createCounters(this.#registry, COUNTERS);
+  readonly #updateProcess = createProcessMetrics(this.#registry);
 
   constructor(version: string) {
-    processMetrics(this.#registry);
     this.#gauges.gvisor_fleet_build_info.set({ version }, 1);
   }
 
@@ -78,6 +77,7 @@ export class FleetMetrics {
     for (const reason of Object.keys(BREAKER_REASONS) as BreakerReason[])
       this.#gauges.gvisor_fleet_circuit_breaker_open.set({ reason }, Number(open.has(reason)));
     this.#gauges.gvisor_fleet_paused_withdrawals.set(view.paused.length);
+    this.#updateProcess();
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };
   }
 }

@@ -13,7 +13,7 @@ import { type TomlTable, type TomlValue, tableAt, toPlain } from './toml.ts';
 /** A handler in containerd's files. `file` and `line` are absent for the built-in "runc". */
 export type ConfiguredRuntime = Runtime & { readonly file?: string; readonly line?: number };
 
-/** A handler in a file, or a table that looks like one, without effect. `line` is 1-based. */
+/** A table of a handler, or one that looks like it, that has no effect. `line` is 1-based. */
 export type IgnoredMention = {
   readonly handler: string;
   readonly file: string;
@@ -67,7 +67,7 @@ async function readUnimported(
   const files = await readUnimportedFiles(host, root, loaded);
   return files.flatMap(({ file, isTemplate }) => {
     const why = isTemplate
-      ? 'it is a template, and what was rendered last has nothing of this: restart what renders it (k3s, RKE2, MicroK8s), unless that prefers another template'
+      ? 'it is a template that was not rendered since: restart k3s, RKE2 or MicroK8s, unless another template takes precedence'
       : `no file that containerd loads imports "${file.path}"`;
     return mentionsIn(file).map((mention) => ignoredMention(mention, why, false));
   });
@@ -361,14 +361,14 @@ function whyIgnored({ path, version: own }: Mention, rules: ConfigRules, version
     return `"${rest.slice(0, -1).join('.')}" is not "containerd.runtimes"; containerd reads ${header}`;
   if (id === section)
     return rules === '1.x'
-      ? 'a file loaded later has the same plugin section, and this containerd replaces the whole section'
-      : 'a file loaded later sets the same key to another value';
+      ? 'a later file has the same plugin section, and containerd 1.x replaces the whole section'
+      : 'a later file sets the same key to another value';
   if (rules === '1.x' && id === CRI_V3) return `containerd 1.x does not know this plugin; it reads ${header}`;
   if (rules === '1.x' && version < 2)
     return `no file says "version = 2", so version 1 counts and containerd reads ${header}`;
   // 2.0 migrates the merged tables, 2.3 each file.
   if (rules === '2.3' ? own < 4 : version < 3)
-    return `${header} is present as well, and what is there is kept instead of this older table`;
+    return `${header} is present as well, and takes precedence over this older table`;
   return `the configuration counts as version ${version}, where containerd reads ${header}`;
 }
 

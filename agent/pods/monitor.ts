@@ -70,14 +70,14 @@ export class PodMonitor {
     }
   }
 
-  /** Reads once and returns {@link outside}. */
+  /** Reads once and returns {@link report}. */
   async readOnce(signal: AbortSignal): Promise<PodsReport | undefined> {
     this.#last = this.#sort(await this.#reader.read(signal));
-    return this.outside();
+    return this.report();
   }
 
   /** The report of the last read; undefined before the first. */
-  outside(): PodsReport | undefined {
+  report(): PodsReport | undefined {
     return this.#last && podsReport(this.#last, this.#options.namespaces.known, Date.now());
   }
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { REASONS, type Reason } from '../../agent/reasons.ts';
-import { formatTable } from '../../agent/text/table.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import type { FaultName } from '../../cluster/faults/faults.ts';
+import { formatTable } from '../../cluster/table.ts';
 import { waitFor } from '../../hack/run.ts';
 import { touch } from '../integration/outside-agent.ts';
 import { faultsWith, type HarmlessFault } from '../reason-of-fault.ts';

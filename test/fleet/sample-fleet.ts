@@ -1,5 +1,5 @@
 import { type FleetView, viewFleet } from '../../fleet/view.ts';
-import { nodeOf, podOn } from './fleet-course.ts';
+import { nodeOf, podOn } from './simulated-fleet.ts';
 
 export const SINCE = '2026-11-25T09:00:00Z';
 const GVISOR = 'gvisor.node-restriction.kubernetes.io/runsc-version';

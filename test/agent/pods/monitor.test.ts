@@ -35,8 +35,8 @@ describe('PodMonitor', () => {
       namespaces.run({ get, watch } as unknown as Kube, log, stop.signal),
       pods.run(stop.signal),
     ]);
-    while (pods.outside()?.requirementsKnown !== true) await containerd.called('ListPodSandbox');
-    const { violating, permitted } = pods.outside() ?? {};
+    while (pods.report()?.requirementsKnown !== true) await containerd.called('ListPodSandbox');
+    const { violating, permitted } = pods.report() ?? {};
     assert.deepEqual(
       [violating, permitted].map((found) => found?.map(({ namespace }) => namespace)),
       [['eval'], ['other']],

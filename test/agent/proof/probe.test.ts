@@ -131,7 +131,7 @@ describe('runProbe, when the sandbox ends early', { concurrency: true }, () => {
     const made = await scene(t);
     made.containerd.scripts = { PodSandboxStatus: endsWhen(made, (nth) => nth === 0) };
     assert.equal(brief(await made.run()), 'proven');
-    assert.deepEqual([starts(made), made.containerd.sandboxes.mostProbes], [2, 1]);
+    assert.deepEqual([starts(made), made.containerd.sandboxes.maxProbes], [2, 1]);
   });
 
   it('is SandboxDied after two ends within one period of the kubelet', async (t) => {

@@ -45,7 +45,7 @@ node-1, handler "runsc"
 
   ContainerdUnreachable: ContainerdUnreachable
 
-  ? containerd answers and is ready: connect ENOENT
+  ? containerd responds and is ready: connect ENOENT
   ? A sandbox boots, is gVisor's, and goes away: inconclusive
     ContainerdUnreachable
 
