@@ -15,9 +15,9 @@ const cluster = useCluster();
 describe('the uninstall of docs/operations.md with the plugin', () => {
   let plugin: RecordedPlugin;
   before(async () => {
-    plugin = await RecordedPlugin.open(cluster());
+    plugin = await RecordedPlugin.install(cluster());
   });
-  after(() => plugin.close());
+  after(() => plugin.remove());
 
   it('leaves nothing behind', { timeout: patient(300_000) }, async () => {
     const blocks = markedBlocks('docs/operations.md').filter(({ kind }) => kind === 'run');
