@@ -7,7 +7,6 @@ import { inconclusive, interrupted, type Outcome, outcomeOfError, type Unproven 
 import { findPlace, newSandbox } from './sandbox.ts';
 import { EmptySandbox, identifyGuest, ProcessGone, readWitness, type Witness } from './witness.ts';
 
-/** Inputs of a probe. */
 export type ProbeOptions = {
   readonly client: CriClient;
   readonly host: Host;
@@ -72,7 +71,6 @@ export async function runProbe(options: ProbeOptions): Promise<Outcome> {
   return last;
 }
 
-/** Result of one attempt. */
 type Attempt = {
   readonly outcome: Outcome;
   /** Set where the sandbox started but could not be examined, and another attempt makes sense. */

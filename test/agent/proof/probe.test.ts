@@ -275,6 +275,19 @@ describe('runProbe, when a running sandbox cannot be examined', { concurrency: t
     assert.deepEqual([starts(made), made.containerd.count('PodSandboxStatus')], [1, 1]);
   });
 
+  it('does not take a timeout for an end while the process exists', async (t) => {
+    const made = await scene(t);
+    const { containerd } = made;
+    containerd.scripts = {
+      'Tasks.ListPids': refuses('no such task'),
+      PodSandboxStatus: (request) =>
+        containerd.count('PodSandboxStatus') % 2 === 0
+          ? TIMES_OUT(request)
+          : containerd.usual('PodSandboxStatus', request),
+    };
+    assert.equal(brief(await made.run()), 'inconclusive CheckFailed');
+  });
+
   it('leaves at most two sandboxes that can be neither examined nor removed', async (t) => {
     const made = await scene(t, {
       'Tasks.ListPids': refuses('no such task'),
