@@ -60,7 +60,7 @@ export async function runProbe(options: ProbeOptions): Promise<Outcome> {
     ended += 1;
     hidden ||= unexamined.hidden;
     const withinMs = unexamined.atMs - startedMs;
-    const fasterThanKubelet = ended > 1 && withinMs < (ended - 1) * HOUSEKEEPING_MS - JITTER_MS;
+    const fasterThanKubelet = withinMs < (ended - 1) * HOUSEKEEPING_MS - JITTER_MS;
     // Slow starts never look too fast for the kubelet, but on an idle node it does not win five races in a row either.
     const everyTime = ended === MAX_ATTEMPTS && !hidden && (await readPressure(options.host)) === undefined;
     if (fasterThanKubelet || everyTime) {
