@@ -28,6 +28,11 @@ LABEL org.opencontainers.image.title="gvisor-ready" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
 USER 0
-# glibc returns freed memory to the node: with its own thresholds an agent keeps 13 MiB.
-ENV MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536 MALLOC_TOP_PAD_=0 MALLOC_MMAP_THRESHOLD_=32768
-ENTRYPOINT ["/usr/local/bin/node", "--no-opt", "--no-maglev", "--no-sparkplug", "--optimize-for-size", "--wasm-tiering-budget=2000000000", "--bytecode-old-age=1", "--memory-reducer-gc-count=6", "--max-semi-space-size=1", "--max-old-space-size=96", "--compact-on-every-full-gc", "--no-icu-timezone-data", "--invocation-count-for-feedback-allocation=200", "/app/agent.cjs"]
+# glibc returns freed memory to the node.
+ENV MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536
+# Flags of V8; together they save 16 MiB on every node (docs/decisions/footprint.md):
+#   no-opt, no-maglev, no-sparkplug: an agent works for a moment each ten minutes, so compiled code only costs memory
+#   optimize-for-size: a small young generation, and less memory for caches
+#   wasm-tiering-budget: WebAssembly keeps the code of its baseline compiler, so the pages of the optimizing one stay unmapped
+#   bytecode-old-age: drops bytecode of functions that ran once
+ENTRYPOINT ["/usr/local/bin/node", "--no-opt", "--no-maglev", "--no-sparkplug", "--optimize-for-size", "--wasm-tiering-budget=2000000000", "--bytecode-old-age=1", "/app/agent.cjs"]

@@ -153,7 +153,7 @@ export class Agent {
       const message = `the evaluation failed: ${errorLine(err)}`;
       const { findings = [], watch = [] } = this.#last ?? {};
       const verdict = await evaluator.markTolerated({ status: 'Unknown', reason, message });
-      const inconclusive = { kind: 'impossible', reason, message } as const;
+      const inconclusive = { kind: 'inconclusive', reason, message } as const;
       return { verdict, seenMs: now(), findings, proof: inconclusive, facts: {}, watch };
     }
   }

@@ -11,7 +11,7 @@ import { Host, localSocket } from './host/host.ts';
 import type { NotVisible } from './host/paths.ts';
 import { readSystemFacts } from './host/system.ts';
 import { Metrics } from './http/metrics.ts';
-import { createAgentServer, listen, pageAddress } from './http/server.ts';
+import { createAgentServer, listen, serverUrl } from './http/server.ts';
 import { SERVICE_ACCOUNT } from './kube/access.ts';
 import { openApiPublisher } from './node/api.ts';
 import { PodReporter } from './node/events.ts';
@@ -78,7 +78,12 @@ type Node = {
 async function once(node: Node, json: boolean): Promise<number> {
   const { config, log, host, client, signal } = node;
   // Never this pod's mark: the agent's own probe must not be taken for this one's.
-  const options = { owner: ownerMark(), patienceMs: ONCE_BOOT_TIMEOUT_MS, onEnd: () => {}, onLeft: () => {} };
+  const options = {
+    owner: ownerMark(),
+    waitMs: ONCE_BOOT_TIMEOUT_MS,
+    onLateEnd: () => {},
+    onOrphans: () => {},
+  };
   const prover = openProver(node, options);
   const evaluator = new NodeEvaluator({ ...node, prover, now });
   const facts = await readNodeFacts(node);
@@ -119,10 +124,10 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   });
   const prover = openProver(node, {
     owner: ownerMark(config.podUid),
-    onEnd: () => queue.push({ kind: 'boot' }),
-    onLeft: (left) => {
-      metrics.publishLeftovers(left);
-      if (left > 0) log.warn({ left }, 'containerd cannot remove sandboxes of earlier probes');
+    onLateEnd: () => queue.push({ kind: 'boot' }),
+    onOrphans: (orphans) => {
+      metrics.publishOrphans(orphans);
+      if (orphans > 0) log.warn({ orphans }, 'containerd cannot remove sandboxes of earlier probes');
     },
   });
   const evaluator = new NodeEvaluator({ ...node, prover, now });
@@ -130,8 +135,8 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   const publishers: Publisher[] = api === undefined ? [metrics] : [metrics, api.node];
   const agent = new Agent({ version: VERSION, config, facts, evaluator, files, publishers, log, now, date });
 
-  const namespaces = new RequiredNamespaces(() => metrics.pods.heardNamespaces(Date.now()));
-  if (api !== undefined) metrics.pods.followNamespaces();
+  const namespaces = new RequiredNamespaces(() => metrics.pods.setNamespacesUpdated(Date.now()));
+  if (api !== undefined) metrics.pods.watchNamespaces();
   const podReporter = new PodReporter(log, api?.events);
   const pods = new PodMonitor({
     client,
@@ -147,7 +152,7 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
 
   const complete = (report: Report): Status => ({
     ...report,
-    pods: pods.outside(),
+    pods: pods.report(),
     nodeWrites: api?.node.nodeWrites,
   });
   const server = createAgentServer({
@@ -159,8 +164,8 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   const problem = config.listen && (await listen(server, config.listen));
   if (problem !== undefined) return printProblems([problem]);
   if (isTerminal) {
-    const page = () => pageAddress(server);
-    publishers.push(new TerminalPublisher({ write: print, screen: screenOf, complete, page }));
+    const url = () => serverUrl(server);
+    publishers.push(new TerminalPublisher({ write: print, screen: screenOf, complete, url }));
   }
   const started = { version: VERSION, handler: config.handler, socket: client.socket };
   log.info({ ...started, distribution: distribution.name, listening: server.address() }, 'agent started');
@@ -180,7 +185,7 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
 /** A prover with a view of the host of its own: file operations are serialized, so a stalled check would stall the proof. */
 function openProver(
   { config, client, signal }: Node,
-  options: Pick<ProverOptions, 'owner' | 'onEnd' | 'onLeft' | 'patienceMs'>,
+  options: Pick<ProverOptions, 'owner' | 'onLateEnd' | 'onOrphans' | 'waitMs'>,
 ): Prover {
   const { handler, podUid: ownPod, hostRoot } = config;
   const host = new Host(hostRoot);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { V1NodeList } from '@kubernetes/client-node';
 import { run, UsageError, waitFor } from '../hack/run.ts';
 import { CLUSTERS, requireName } from './clusters.ts';
-import { type Answer, ApiReader } from './control-plane/api.ts';
+import { ApiReader, type ApiResponse } from './control-plane/api.ts';
 import {
   type ControlPlaneDaemon,
   type ControlPlaneTools,
@@ -15,9 +15,9 @@ import {
   writeCredentials,
 } from './control-plane/control-plane.ts';
 import { type Authority, openAuthority } from './control-plane/pki.ts';
-import { listen, startRelay } from './control-plane/start-relay.ts';
+import { listenOnLoopback, startRelay } from './control-plane/start-relay.ts';
 import { ensureImage, type Image } from './images.ts';
-import { cgroupOf, removeCgroup } from './machine/cgroups.ts';
+import { cgroupPath, removeCgroup } from './machine/cgroups.ts';
 import { explainNodes } from './machine/host-checks.ts';
 import type { Machine } from './machine/machine.ts';
 import type { NodeSpec } from './node/config.ts';
@@ -27,7 +27,6 @@ import { removeCluster } from './remove.ts';
 import { replaceFile } from './replace-file.ts';
 import { ensureTools } from './tools.ts';
 
-/** A running cluster. */
 export class Cluster {
   readonly name: string;
   readonly dir: string;
@@ -45,7 +44,7 @@ export class Cluster {
     this.#api = new ApiReader(authority);
   }
 
-  /** A handle on a cluster that exists, or that is about to. */
+  /** The cluster need not exist yet. */
   static async open(name: string): Promise<Cluster> {
     requireName(name);
     const tools = await ensureTools(['kubernetes', 'etcd']);
@@ -54,26 +53,25 @@ export class Cluster {
     return new Cluster(name, tools, await openAuthority(pki));
   }
 
-  /** The file that kubectl and client libraries read to reach this cluster from the host. */
   get kubeconfig(): string {
     return join(this.dir, 'kubeconfig');
   }
 
-  /** What the API server answers to a GET of that path, as the admin. */
-  async ask(path: string): Promise<Answer> {
+  /** A GET as the admin. */
+  async request(path: string): Promise<ApiResponse> {
     const { port } = this;
     if (port === undefined) throw new Error(`The cluster "${this.name}" has no API server yet`);
     return this.#api.get(port, path);
   }
 
-  /** The text behind a path of the API server; rejects when it is refused. */
+  /** The body of a GET. Rejects if the status is an error. */
   async get(path: string): Promise<string> {
-    const { code, text } = await this.ask(path);
+    const { code, text } = await this.request(path);
     if (code < 300) return text;
     throw new Error(`The API server answers ${code} to GET ${path}: ${text.slice(0, 400)}`);
   }
 
-  /** Runs kubectl against this cluster and gives its standard output. */
+  /** Resolves with kubectl's standard output. */
   kubectl(args: readonly string[], input?: string, timeoutMs?: number): Promise<string> {
     const command = this.kubectlCommand(args);
     return run(command.command, command.args, {
@@ -82,18 +80,18 @@ export class Cluster {
     });
   }
 
-  /** The program and the words that {@link kubectl} runs, for those who want to read it as it goes. */
+  /** For callers that read kubectl's output as it comes. */
   kubectlCommand(args: readonly string[]): { readonly command: string; readonly args: readonly string[] } {
     const command = join(this.#tools.kubernetes, 'kubectl');
     return { command, args: ['--kubeconfig', this.kubeconfig, ...args] };
   }
 
-  /** The nodes, in the order of their index, running or not. */
+  /** All nodes by index, running or not. */
   nodes(): ClusterNode[] {
     return readNodes(this.dir).map((spec) => this.#node(spec));
   }
 
-  /** One node by name. */
+  /** Throws a UsageError if there is no such node. */
   node(name: string): ClusterNode {
     const found = this.nodes().find((node) => node.name === name);
     if (found !== undefined) return found;
@@ -107,14 +105,14 @@ export class Cluster {
     return new ClusterNode(spec, join(this.dir, 'nodes', spec.name), this.controlPlane);
   }
 
-  /** Starts what does not run of the control plane, and waits until its API server is ready. */
+  /** Idempotent. */
   async startControlPlane(port?: number): Promise<void> {
     await this.startApiServer(port);
-    await this.#startDaemon('kube-controller-manager'); // only now: it gives up after 10 s without an API server
+    await this.#startDaemon('kube-controller-manager'); // exits after 10 s without an API server
     await this.#startDaemon('kube-scheduler');
   }
 
-  /** Starts etcd and the API server, or what does not run of them, and waits until it is ready. */
+  /** Starts etcd and the API server. Idempotent. */
   async startApiServer(port?: number): Promise<void> {
     await this.controlPlane.start();
     await setUpNetwork(this.controlPlane);
@@ -122,7 +120,7 @@ export class Cluster {
     await this.#startRelay(port);
     await waitFor(`the API server (see ${this.controlPlane.dir}/kube-apiserver.log)`, 120_000, async () => {
       await this.#startDaemon('etcd');
-      await this.#startDaemon('kube-apiserver'); // again and again: it gives up after 20 s without etcd
+      await this.#startDaemon('kube-apiserver'); // retried: exits after 20 s without etcd
       await this.get('/readyz');
       return true;
     });
@@ -134,20 +132,20 @@ export class Cluster {
 
   async #startRelay(port: number | undefined): Promise<void> {
     if (this.controlPlane.daemonPid('relay') !== undefined) return;
-    const bound = await listen(port ?? this.port ?? 0);
+    const bound = await listenOnLoopback(port ?? this.port ?? 0);
     const server = `https://127.0.0.1:${bound.port}`;
     const config = await kubeconfig(this.#authority, server, 'admin', ['system:masters']);
     await replaceFile(this.kubeconfig, config, 0o600);
     await startRelay(this.controlPlane, bound.server);
   }
 
-  /** The port on the host's loopback that the API server has been given, once it has. */
+  /** The API server's port on loopback; undefined before the first start. */
   get port(): number | undefined {
     if (!existsSync(this.kubeconfig)) return undefined;
     return Number(/127\.0\.0\.1:(\d+)/.exec(readFileSync(this.kubeconfig, 'utf8'))?.[1]);
   }
 
-  /** Adds a node, starts its containerd and kubelet, and loads images. Harmless when it is there. */
+  /** Idempotent. */
   async addNode(request: NodeRequest, images: readonly Image[] = []): Promise<ClusterNode> {
     const [spec] = allotNodes(this.dir, [request]);
     if (spec === undefined) throw new Error('No place for the node');
@@ -159,17 +157,16 @@ export class Cluster {
     return node;
   }
 
-  /** Takes a node out of the cluster and off the machine. */
   async removeNode(name: string): Promise<void> {
     const node = this.node(name);
     await node.machine.stop();
     await node.disconnect();
-    await removeCgroup(cgroupOf(node.machine.dir));
+    await removeCgroup(cgroupPath(node.machine.dir));
     await this.kubectl(['delete', 'node', name, '--ignore-not-found']);
     await rm(node.machine.dir, { recursive: true, force: true });
   }
 
-  /** Waits until the named nodes (all unless told) are Ready. */
+  /** Waits until nodes are Ready; by default all. */
   async waitForNodes(names = this.nodes().map((node) => node.name), timeoutMs?: number): Promise<void> {
     const usual = names.some((name) => this.node(name).spec.machine === 'vm') ? 300_000 : 60_000;
     await waitFor(`the nodes ${names.join(', ')} to be Ready`, timeoutMs ?? usual, async () => {
@@ -182,7 +179,7 @@ export class Cluster {
     }).catch((error) => explainNodes(error));
   }
 
-  /** Waits for the default service account, which the controller manager makes: it may have given up meanwhile. */
+  /** Restarts the controller manager, which creates the service account, if it has exited meanwhile. */
   async waitForServiceAccount(): Promise<void> {
     const { dir } = this.controlPlane;
     const what = `the default service account, without which no pod is admitted (see ${dir}/kube-controller-manager.log)`;
@@ -193,7 +190,6 @@ export class Cluster {
     });
   }
 
-  /** Ends the cluster and removes all that it left on the machine. */
   async down(): Promise<void> {
     await removeCluster(this.name);
   }

@@ -12,19 +12,19 @@ import { breakAndWait, deployAgent, evaluationPod, healAndWait, runPod, viewNode
 
 const NAME = 'demo';
 const terminal = process.stdout.isTTY;
-const screen = { terminal, write: (text: string) => process.stdout.write(text) };
+const display = { terminal, write: (text: string) => process.stdout.write(text) };
 
-/** Only current programs: what a default cluster has of older ones would be two more builds on the first run. */
+/** Without the default cluster's older programs, which would be two more builds on the first run. */
 const NODES = [{ name: 'node-1' }, { name: 'node-2' }, { name: 'node-3', gvisor: 'none' }] as const;
 
-/** What brings this cluster back, one that stays; it needs no program that the demo has not built. */
+/** Recreates the demo's cluster without further builds. */
 const AGAIN = [
   'npm run cluster -- --name demo up --node name=node-1 --node name=node-2 --node name=node-3,gvisor=none',
   'npm run cluster -- --name demo load',
   'npm run cluster -- --name demo kubectl apply -k manifests/base',
 ];
 
-/** What to do with the cluster once the story is told. */
+/** Suggestions for the reader. */
 const TRY = [
   'npm run cluster -- --name demo status',
   'npm run cluster -- --name demo kubectl describe node node-1',
@@ -40,21 +40,21 @@ async function main(): Promise<number> {
   let code = 1;
   try {
     await ensurePrerequisites();
-    await removeCluster(NAME); // what a demo that was killed has left
-    const told = await Promise.race([tell(), stopped]);
-    if (told === 'stopped') {
+    await removeCluster(NAME); // left by a killed demo
+    const outcome = await Promise.race([runStory(), stopped]);
+    if (outcome === 'stopped') {
       say('\nTaking the cluster down …');
       await removeHeldCluster(NAME);
-      process.exit(130); // what the story was at, a build perhaps, ends with this process
+      process.exit(130); // also ends a build
     }
     code = 0;
     if (!terminal) {
-      say('\n   What to try next, on a cluster that stays until `npm run cluster -- --name demo down`:');
+      say('\n   To try next, on a cluster that stays until `npm run cluster -- --name demo down`:');
       for (const command of [...AGAIN, ...TRY]) say(`     ${command}`);
     } else {
       say(`\n${bold('The cluster stays until you press Ctrl-C.')} Try in another terminal:`);
       for (const command of TRY) say(`  ${command}`);
-      const alive = setInterval(() => {}, 60_000); // a signal alone keeps no process
+      const alive = setInterval(() => {}, 60_000); // a signal handler alone does not keep the process alive
       await stopped;
       clearInterval(alive);
     }
@@ -68,7 +68,7 @@ async function main(): Promise<number> {
   return code;
 }
 
-async function tell(): Promise<'told'> {
+async function runStory(): Promise<'done'> {
   title('1. A real cluster on this machine: three nodes, gVisor installed on the first two');
   const begun = performance.now();
   const cluster = await startCluster({ name: NAME, nodes: NODES, images: ['workload', 'agent'] });
@@ -79,7 +79,7 @@ async function tell(): Promise<'told'> {
   title('2. The agent is deployed to every node');
   say('   It boots a real sandbox through the handler that pods use, and sees whose it is, before it');
   say('   grants the label that the RuntimeClass "gvisor" selects.');
-  const nodes = await showNodes(cluster, screen, () => deployAgent(cluster, join(REPO, 'manifests/base')));
+  const nodes = await showNodes(cluster, display, () => deployAgent(cluster, join(REPO, 'manifests/base')));
   expect(
     nodes.map(({ ready }) => ready).join(' ') === 'true true false',
     'two nodes are proven, the third is not',
@@ -98,11 +98,11 @@ async function tell(): Promise<'told'> {
   say(
     '   Nothing else would notice before the next pod hangs in ContainerCreating. The agent sees the file go,',
   );
-  say('   cannot boot a sandbox any more, looks once more to be sure, and takes the label away.');
-  const gone = await showNodes(cluster, screen, () => breakAndWait(cluster, home, 'shim-missing'));
+  say('   cannot boot a sandbox any more, evaluates once more to be sure, and takes the label away.');
+  const gone = await showNodes(cluster, display, () => breakAndWait(cluster, home, 'shim-missing'));
   expect(
     true,
-    `its label was withdrawn ${bold(`${gone.toFixed(2)} s`)} after the file went, confirmed by a second look`,
+    `its label was withdrawn ${bold(`${gone.toFixed(2)} s`)} after the file went, confirmed by a second evaluation`,
   );
   const why = (await viewNodes(cluster)).find(({ name }) => name === home)?.message ?? '';
   say(`   because ${why.slice(0, 95)} …`);
@@ -114,9 +114,9 @@ async function tell(): Promise<'told'> {
   expect(other !== home && other !== 'node-3', `it runs on ${other}`);
 
   title(`6. ${home} is mended`);
-  const back = await showNodes(cluster, screen, () => healAndWait(cluster, home, 'shim-missing'));
+  const back = await showNodes(cluster, display, () => healAndWait(cluster, home, 'shim-missing'));
   expect(true, `its label came back ${bold(`${back.toFixed(2)} s`)} later, after a fresh proof`);
-  return 'told';
+  return 'done';
 }
 
 async function kernelIn(cluster: Cluster, pod: string): Promise<string> {

@@ -1,19 +1,16 @@
-import { styleText } from 'node:util';
+import { type Column, tableLines } from '../agent/text/table.ts';
 import { waitFor } from '../hack/run.ts';
 import type { Cluster } from './cluster.ts';
 import { type LabelledNode, READY_PATH, viewNodes, watchLabels } from './story.ts';
 
-/** Where to show nodes: with `terminal`, a table that is drawn anew in its place; without, a line for each change. */
-export type Screen = { readonly terminal: boolean; readonly write: (text: string) => void };
+/** Where nodes are shown: on a terminal as a table that is redrawn in place, else as a line for each change. */
+export type Display = { readonly terminal: boolean; readonly write: (text: string) => void };
 
-/**
- * Shows the nodes while `work` runs, as a watch tells of them: label, condition and reason of each. Gives
- * what `work` gives.
- */
-export async function showNodes<T>(cluster: Cluster, screen: Screen, work: () => Promise<T>): Promise<T> {
+/** Runs `work`, and shows label, condition and reason of each node meanwhile, from a watch. */
+export async function showNodes<T>(cluster: Cluster, display: Display, work: () => Promise<T>): Promise<T> {
   const nodes = new Map((await viewNodes(cluster)).map((node) => [node.name, node]));
-  const table = () => tableOf([...nodes.values()], screen.terminal);
-  screen.write(table());
+  const table = () => tableOf([...nodes.values()], display.terminal);
+  display.write(table());
   const begun = performance.now();
   const condition = '.status.conditions[?(@.type=="GVisorReady")]';
   const paths = ['.metadata.name', READY_PATH, `${condition}.status`, `${condition}.reason`];
@@ -23,21 +20,20 @@ export async function showNodes<T>(cluster: Cluster, screen: Screen, work: () =>
     if (old === undefined || isSame(node, old)) return;
     nodes.set(name, node);
     const seconds = ((performance.now() - begun) / 1000).toFixed(2);
-    if (screen.terminal) screen.write(`\x1b[${nodes.size + 1}F\x1b[J${table()}`);
-    else screen.write(`   ${seconds.padStart(6)} s  ${rowOf(node, false)}\n`);
+    if (display.terminal) display.write(`\x1b[${nodes.size + 1}F\x1b[J${table()}`);
+    else {
+      const [line] = tableLines(COLUMNS, [node], { headers: false, before: [...nodes.values()] });
+      display.write(`   ${seconds.padStart(6)} s  ${line}\n`);
+    }
   });
   try {
     const result = await work();
-    await waitFor(
-      'the nodes to say of their conditions what their labels say, and the watch to tell it',
-      10_000,
-      async () => {
-        const now = await viewNodes(cluster);
-        const agree = now.every(({ ready, status }) => (ready === 'true') === (status === 'True'));
-        const told = now.every((node) => isSame(node, nodes.get(node.name)));
-        return agree && told ? true : undefined;
-      },
-    );
+    await waitFor('labels, conditions and the watch to agree', 10_000, async () => {
+      const now = await viewNodes(cluster);
+      const agree = now.every(({ ready, status }) => (ready === 'true') === (status === 'True'));
+      const shown = now.every((node) => isSame(node, nodes.get(node.name)));
+      return agree && shown ? true : undefined;
+    });
     return result;
   } finally {
     watch.close();
@@ -48,14 +44,20 @@ function isSame(node: LabelledNode, other: LabelledNode | undefined): boolean {
   return node.ready === other?.ready && node.status === other.status && node.reason === other.reason;
 }
 
-/** A table of nodes, a line each below its head. */
-export function tableOf(nodes: readonly LabelledNode[], colored: boolean): string {
-  const head = `     ${'NODE'.padEnd(10)}${'LABEL ready'.padEnd(14)}${'GVisorReady'.padEnd(13)}REASON`;
-  return `${[head, ...nodes.map((node) => `     ${rowOf(node, colored)}`)].join('\n')}\n`;
-}
+const COLUMNS: readonly Column<LabelledNode>[] = [
+  { head: 'NODE', cell: ({ name }) => name },
+  {
+    head: 'LABEL ready',
+    cell: ({ ready }) => ready || '-',
+    color: ({ ready }) => (ready === 'true' ? 'green' : 'red'),
+  },
+  { head: 'GVisorReady', cell: ({ status }) => status || '-' },
+  { head: 'REASON', cell: ({ reason }) => reason },
+];
 
-function rowOf({ name, ready, status, reason }: LabelledNode, colored: boolean): string {
-  const label = (ready === '' ? '-' : ready).padEnd(14);
-  const shown = colored ? styleText(ready === 'true' ? 'green' : 'red', label) : label;
-  return `${name.padEnd(10)}${shown}${(status === '' ? '-' : status).padEnd(13)}${reason}`;
+function tableOf(nodes: readonly LabelledNode[], colored: boolean): string {
+  const screen = { colored, width: Number.POSITIVE_INFINITY };
+  return tableLines(COLUMNS, nodes, { screen })
+    .map((line) => `     ${line}\n`)
+    .join('');
 }

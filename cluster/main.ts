@@ -23,14 +23,14 @@ const COMMANDS = [
   addList,
   addDown,
 ];
-const NAME = ['--name <cluster>', 'the cluster that is meant; dev unless named'] as const;
+const NAME = ['--name <cluster>', 'name of the cluster, by default dev'] as const;
 
-/** The command line. The name of the cluster may stand before a command or among its options. */
+/** --name may precede a command or be among its options. */
 function programOf(): Command {
   const program = new Command('npm run cluster --')
     .description('A real Kubernetes cluster on this machine, with containerd and gVisor on its nodes.')
     .option(...NAME)
-    .enablePositionalOptions() // what follows `kubectl` is kubectl's
+    .enablePositionalOptions() // all options after `kubectl` belong to kubectl
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(`${text.trim().replace(/\s+/g, ' ')}\n`) })
     .addHelpText('after', '\nWith DEBUG=1 an error comes with its stack.')
@@ -40,9 +40,9 @@ function programOf(): Command {
   return program;
 }
 
-/** The exit code for an error, after its one line (with DEBUG, its stack) is on standard error. */
+/** Prints an error as one line, with DEBUG its stack, and returns the exit code. */
 function report(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // it has said why
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // it has printed why
   const full = isDiskFull(error);
   const line = full
     ? `The disk is full: free some space and run the same command again (${errorLine(error)}).`

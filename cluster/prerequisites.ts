@@ -113,7 +113,7 @@ export async function ensurePrerequisites(purposes: Purposes = {}): Promise<void
 
 const thisHost: HostView = {
   program: (name) =>
-    (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, name))),
+    (process.env.PATH ?? '').split(delimiter).some((directory) => existsSync(join(directory, name))),
   file: existsSync,
 };
 

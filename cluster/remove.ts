@@ -2,8 +2,8 @@ import { rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { CLUSTERS, requireName } from './clusters.ts';
 import { locked } from './lock.ts';
-import { cgroupOf, removeCgroup } from './machine/cgroups.ts';
-import { endProcesses } from './machine/machine-processes.ts';
+import { cgroupPath, removeCgroup } from './machine/cgroups.ts';
+import { endProcesses } from './machine/processes.ts';
 
 /** Removes the processes, cgroups and files of a cluster, also of one that is half started. Idempotent. */
 export async function removeCluster(name: string): Promise<void> {
@@ -15,7 +15,7 @@ export async function removeCluster(name: string): Promise<void> {
 export async function removeHeldCluster(name: string): Promise<void> {
   const dir = join(CLUSTERS, name);
   await endProcesses(dir);
-  await removeCgroup(cgroupOf(dir));
+  await removeCgroup(cgroupPath(dir));
   await rm(dir, { recursive: true, force: true });
   for (const parent of [CLUSTERS, dirname(CLUSTERS)]) await rmdir(parent).catch(() => {}); // not empty
 }

@@ -3,7 +3,7 @@ import { UsageError } from '../hack/run.ts';
 import { Cluster } from './cluster.ts';
 import { CLUSTERS, requireName } from './clusters.ts';
 import { controlPlaneOf } from './control-plane/control-plane.ts';
-import { listen } from './control-plane/start-relay.ts';
+import { listenOnLoopback } from './control-plane/start-relay.ts';
 import { ensureImage, type Image, type ImageId } from './images.ts';
 import { locked } from './lock.ts';
 import { requireKernel, requireRoot } from './machine/host-checks.ts';
@@ -11,16 +11,15 @@ import { allotNodes, type NodeRequest, toolsOf, wantedNodes } from './node/plan.
 import { ensurePrerequisites } from './prerequisites.ts';
 import { ensureTools } from './tools.ts';
 
-/** What a cluster is started with. */
 export type ClusterOptions = {
   readonly name?: string;
   readonly nodes?: readonly NodeRequest[];
-  /** The port on the host's loopback for the API server; a free one unless told. */
+  /** The API server's port on loopback; by default a free one. */
   readonly port?: number;
   readonly images?: readonly ImageId[];
 };
 
-/** Starts a cluster, or what is missing of it, and waits until its nodes are Ready. */
+/** Starts a cluster, or completes it, and waits until its nodes are Ready. Idempotent. */
 export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
   const { name = 'dev', port, images = ['workload'] } = options;
   requireName(name);
@@ -31,7 +30,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     if (controlPlaneOf(dir).pid() === undefined) {
       await ensurePrerequisites({ forVms: wanted.some(({ machine }) => machine === 'vm') });
       await requireKernel();
-      if (port !== undefined) (await listen(port)).server.close();
+      if (port !== undefined) (await listenOnLoopback(port)).server.close();
     }
     await ensureTools(['etcd', 'kubernetes', 'cni', 'runc', ...new Set(wanted.flatMap(toolsOf))]);
     await ensureImage('pause');

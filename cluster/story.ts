@@ -1,49 +1,43 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import type { V1Node, V1NodeList, V1Pod } from '@kubernetes/client-node';
 import { patient, waitFor } from '../hack/run.ts';
 import type { Cluster } from './cluster.ts';
 import { breakNode, healNode } from './faults/break-node.ts';
 import type { FaultName } from './faults/faults.ts';
 import { imageName } from './images.ts';
 
-/** The label that the scheduler uses. */
 export const READY_LABEL = 'gvisor.node-restriction.kubernetes.io/ready';
 
-/** What a node shows of itself in the API. `ready` is the label's value, "" when there is none. */
+/** A node's label, condition and reason. A value that is not set is "". */
 export type LabelledNode = {
   readonly name: string;
   readonly ready: string;
-  /** The condition's status, "" before there is one. */
+  /** The condition's status. */
   readonly status: string;
   readonly reason: string;
   readonly message: string;
 };
 
-/** Every node as the API shows it now. */
 export async function viewNodes(cluster: Cluster): Promise<LabelledNode[]> {
-  const list = JSON.parse(await cluster.get('/api/v1/nodes')) as { items: RawNode[] };
+  const list = JSON.parse(await cluster.get('/api/v1/nodes')) as V1NodeList;
   return list.items.map(viewOf);
 }
 
-type Condition = {
-  readonly type: string;
-  readonly status: string;
-  readonly reason: string;
-  readonly message: string;
-};
-type RawNode = {
-  readonly metadata: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
-  readonly status?: { readonly conditions?: readonly Condition[] };
-};
-
-function viewOf({ metadata, status }: RawNode): LabelledNode {
+function viewOf({ metadata, status }: V1Node): LabelledNode {
   const condition = status?.conditions?.find(({ type }) => type === 'GVisorReady');
   const { status: held = '', reason = '', message = '' } = condition ?? {};
-  return { name: metadata.name, ready: metadata.labels?.[READY_LABEL] ?? '', status: held, reason, message };
+  return {
+    name: metadata?.name ?? '',
+    ready: metadata?.labels?.[READY_LABEL] ?? '',
+    status: held,
+    reason,
+    message,
+  };
 }
 
-/** Deploys the agent as the README says, and waits until every node has been judged. */
+/** Deploys the agent and waits for a verdict on every node. */
 export async function deployAgent(cluster: Cluster, manifests: string): Promise<LabelledNode[]> {
   await cluster.kubectl(['apply', '-k', manifests]);
   return waitFor('a verdict on every node', 90_000, async () => {
@@ -52,7 +46,7 @@ export async function deployAgent(cluster: Cluster, manifests: string): Promise<
   });
 }
 
-/** A pod of the workload image, as JSON for kubectl; with `gvisor` it asks for the RuntimeClass. */
+/** A pod of the workload image (JSON); `gvisor` selects the RuntimeClass. */
 export function evaluationPod(
   name: string,
   options: { readonly gvisor: boolean; readonly spec?: object; readonly container?: object },
@@ -72,9 +66,7 @@ export function evaluationPod(
   });
 }
 
-type RawPod = { readonly spec: { readonly nodeName?: string }; readonly status: { readonly phase?: string } };
-
-/** Creates a pod and waits until it runs; gives the name of its node. */
+/** Creates a pod and waits until it runs. Returns the name of its node. */
 export async function runPod(
   cluster: Cluster,
   name: string,
@@ -83,17 +75,15 @@ export async function runPod(
 ): Promise<string> {
   await cluster.kubectl(['apply', '-f', '-'], manifest);
   return waitFor(`the pod ${name} to run`, timeoutMs, async () => {
-    const pod = JSON.parse(await cluster.get(`/api/v1/namespaces/default/pods/${name}`)) as RawPod;
-    const { phase } = pod.status;
-    const node = pod.spec.nodeName;
-    return phase === 'Running' ? node : undefined;
+    const pod = JSON.parse(await cluster.get(`/api/v1/namespaces/default/pods/${name}`)) as V1Pod;
+    return pod.status?.phase === 'Running' ? pod.spec?.nodeName : undefined;
   });
 }
 
-/** The path of the label {@link READY_LABEL} in a Node, for kubectl's jsonpath. */
+/** {@link READY_LABEL} as a jsonpath. */
 export const READY_PATH = `.metadata.labels.${READY_LABEL.replaceAll('.', '\\.')}`;
 
-/** Calls `onChange` with what stands at these paths of the named nodes (of all when none is named), as a watch tells of them. */
+/** Watches nodes, all if none is named, and calls `onChange` with the values at these jsonpaths. */
 export function watchLabels(
   cluster: Cluster,
   names: readonly string[],
@@ -112,10 +102,7 @@ export function watchLabels(
   return { ended: once(watch, 'exit'), close };
 }
 
-/**
- * Does something to a node and tells how many seconds passed until the API showed the label's new value,
- * seen through a watch that was open before.
- */
+/** Seconds from `act` until a watch, opened before, shows the label's new value. */
 export async function secondsUntilLabel(
   cluster: Cluster,
   node: string,
@@ -125,11 +112,10 @@ export async function secondsUntilLabel(
 ): Promise<number> {
   const opened = Promise.withResolvers<void>();
   const seen = Promise.withResolvers<number>();
-  const patienceMs = patient(timeoutMs);
+  const limitMs = patient(timeoutMs);
   const timer = setTimeout(
-    () =>
-      seen.reject(new Error(`The label of ${node} did not become "${value}" within ${patienceMs / 1000} s`)),
-    patienceMs,
+    () => seen.reject(new Error(`The label of ${node} did not become "${value}" within ${limitMs / 1000} s`)),
+    limitMs,
   );
   let begun: number | undefined;
   const watch = watchLabels(cluster, [node], [READY_PATH], ([label]) => {
@@ -148,12 +134,12 @@ export async function secondsUntilLabel(
   }
 }
 
-/** Breaks a node and gives the seconds until its label said so. */
+/** Seconds until a fault changes the label to false. */
 export function breakAndWait(cluster: Cluster, node: string, fault: FaultName): Promise<number> {
   return secondsUntilLabel(cluster, node, 'false', () => breakNode(cluster, cluster.node(node), fault));
 }
 
-/** Heals a node, or one fault of it, and gives the seconds until it was proven again. */
+/** Seconds until a healed node has its label again. */
 export function healAndWait(cluster: Cluster, node: string, fault?: FaultName): Promise<number> {
   return secondsUntilLabel(cluster, node, 'true', () => healNode(cluster, cluster.node(node), fault));
 }

@@ -1,15 +1,11 @@
-/** Rows of cells as lines with aligned columns, the first row being the head. */
+import { tableLines } from '../agent/text/table.ts';
+
+/** Aligns rows of cells in plain text; the first row may hold the heads. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
-  const widths: number[] = [];
-  for (const row of rows) {
-    for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, cell.length);
-  }
-  return rows
-    .map((row) =>
-      row
-        .map((cell, at) => cell.padEnd(widths[at] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  const length = Math.max(0, ...rows.map((row) => row.length));
+  const columns = Array.from({ length }, (_, at) => ({
+    head: '',
+    cell: (row: readonly string[]) => row[at] ?? '',
+  }));
+  return tableLines(columns, rows, { headers: false }).join('\n');
 }

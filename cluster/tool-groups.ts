@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { REPO } from '../hack/paths.ts';
 import { run, UsageError } from '../hack/run.ts';
 
-export type Group = {
+export type ToolBuild = {
   /** Go packages to build; by default those under `tool` in the group's go.mod. */
   readonly packages?: string;
   readonly cgo?: boolean;
@@ -17,7 +17,7 @@ export type Group = {
 };
 
 const CONTAINERD_TAGS = 'no_btrfs,no_devmapper,no_zfs';
-const GVISOR: Group = {
+const GVISOR: ToolBuild = {
   stamp: ['gvisor.dev/gvisor/runsc/version.version', /stamped as (release-\d{8}\.\d+)/],
   oomOverlay: true,
 };
@@ -67,7 +67,7 @@ export const GROUPS = {
   'helm-3': { stamp: ['helm.sh/helm/v3/internal/version.version', /helm\/v3 (v[\d.]+)/] },
   'helm-unittest': {},
   kubeconform: {},
-} as const satisfies Record<string, Group>;
+} as const satisfies Record<string, ToolBuild>;
 
 export type ToolGroup = keyof typeof GROUPS;
 
@@ -89,7 +89,7 @@ export function source(group: ToolGroup): string {
 
 /** The version in a group's go.mod, which its programs are stamped with. */
 export async function versionOf(name: ToolGroup): Promise<string> {
-  const group: Group = GROUPS[name];
+  const group: ToolBuild = GROUPS[name];
   const version = group.stamp?.[1].exec(await readFile(join(source(name), 'go.mod'), 'utf8'))?.[1];
   if (version === undefined) throw new Error(`No version of ${name} in its go.mod`);
   return version;

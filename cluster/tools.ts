@@ -8,7 +8,7 @@ import { pause, run, runAll, UsageError } from '../hack/run.ts';
 import { partial, removeAbandoned } from '../hack/unfinished.ts';
 import { DOWNLOADS, download } from './downloads.ts';
 import { tryLock } from './lock.ts';
-import { GROUPS, type Group, source, TOOL_GROUPS, type ToolGroup, versionOf } from './tool-groups.ts';
+import { GROUPS, source, TOOL_GROUPS, type ToolBuild, type ToolGroup, versionOf } from './tool-groups.ts';
 
 const MINIMUM_GO = [1, 26];
 /** A second build uses the processors while the first one waits for the network or links, which is single-threaded. */
@@ -99,7 +99,7 @@ async function downloadOfficial(group: ToolGroup, work: string): Promise<boolean
 }
 
 async function goVersion(): Promise<string> {
-  const how = `Install Go ${MINIMUM_GO.join('.')} or newer and put its bin folder in PATH`;
+  const how = `Install Go ${MINIMUM_GO.join('.')} or newer and put its bin directory in PATH`;
   const seen = await runAll('go', ['version']).catch(() => undefined);
   if (seen === undefined || seen.code !== 0) {
     throw new UsageError(`Go is missing: the cluster's programs are built from source. ${how}.`);
@@ -111,7 +111,7 @@ async function goVersion(): Promise<string> {
   return seen.stdout.trim();
 }
 
-function needsOverlay(group: Group): boolean {
+function needsOverlay(group: ToolBuild): boolean {
   if (!group.oomOverlay) return false;
   const caps = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
   const CAP_SYS_RESOURCE = 24n;
@@ -119,7 +119,7 @@ function needsOverlay(group: Group): boolean {
 }
 
 async function directoryOf(name: ToolGroup, go: string): Promise<string> {
-  const group: Group = GROUPS[name];
+  const group: ToolBuild = GROUPS[name];
   const hash = createHash('sha256').update(JSON.stringify([go, process.arch, String(group.stamp), group]));
   for (const file of (await readdir(source(name))).sort()) {
     hash.update(file).update(await readFile(join(source(name), file)));
@@ -135,7 +135,7 @@ async function prefetchModules(name: ToolGroup, signal: AbortSignal): Promise<vo
 }
 
 async function goOptions(name: ToolGroup, cwd: string) {
-  const group: Group = GROUPS[name];
+  const group: ToolBuild = GROUPS[name];
   const toolchain = /^toolchain (\S+)$/m.exec(await readFile(join(source(name), 'go.mod'), 'utf8'))?.[1];
   const env = {
     ...process.env,
@@ -148,7 +148,7 @@ async function goOptions(name: ToolGroup, cwd: string) {
 }
 
 async function build(name: ToolGroup, work: string, signal: AbortSignal): Promise<void> {
-  const group: Group = GROUPS[name];
+  const group: ToolBuild = GROUPS[name];
   await cp(source(name), join(work, 'src'), { recursive: true });
   const options = { ...(await goOptions(name, join(work, 'src'))), signal };
   const go = (...args: string[]) => run('go', args, options);
@@ -182,7 +182,7 @@ async function build(name: ToolGroup, work: string, signal: AbortSignal): Promis
   );
 }
 
-async function stampFlag(name: ToolGroup, group: Group): Promise<string> {
+async function stampFlag(name: ToolGroup, group: ToolBuild): Promise<string> {
   return group.stamp === undefined ? '' : `-X ${group.stamp[0]}=${await versionOf(name)}`;
 }
 

@@ -56,22 +56,22 @@ const DISK_SIZE = '12G';
 /** Builds the guests' image with mmdebstrap, unless the cache has one of the same content. */
 export async function ensureVmImage(): Promise<VmImage> {
   const hash = createHash('sha256').update(JSON.stringify([SUITE, PACKAGES, BEFORE, AFTER, DISK_SIZE]));
-  const folder = join(CACHE, 'vm', `${SUITE}-${hash.digest('hex').slice(0, 12)}`);
-  if (!existsSync(folder)) {
+  const directory = join(CACHE, 'vm', `${SUITE}-${hash.digest('hex').slice(0, 12)}`);
+  if (!existsSync(directory)) {
     await progress(`building the disk of virtual machines (Debian ${SUITE}, kept for next time)`, () =>
-      build(folder),
+      build(directory),
     );
   }
   return {
-    disk: join(folder, 'disk.img'),
-    kernel: join(folder, 'vmlinuz'),
-    initrd: join(folder, 'initrd.img'),
+    disk: join(directory, 'disk.img'),
+    kernel: join(directory, 'vmlinuz'),
+    initrd: join(directory, 'initrd.img'),
   };
 }
 
-async function build(folder: string): Promise<void> {
+async function build(directory: string): Promise<void> {
   await removeAbandoned(join(CACHE, 'vm'));
-  const work = partial(folder);
+  const work = partial(directory);
   const root = join(work, 'root');
   const made = join(work, 'made');
   const options = { timeoutMs: 20 * 60_000, env: { ...process.env, TMPDIR: work }, killOnExit: true };
@@ -95,7 +95,7 @@ async function build(folder: string): Promise<void> {
     }
     await toEnd('truncate', '--size', DISK_SIZE, join(made, 'disk.img'));
     await toEnd('mkfs.ext4', '-q', '-F', '-L', 'root', '-d', root, join(made, 'disk.img'));
-    await rename(made, folder);
+    await rename(made, directory);
   } finally {
     await rm(work, { recursive: true, force: true });
   }

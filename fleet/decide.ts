@@ -1,82 +1,80 @@
-import type { AgentPod, AgentSet } from './agents.ts';
-import { type FleetNode, isExposed, isRebooted } from './node.ts';
+import { type AgentPod, type AgentSet, type FleetNode, isExposed, isRebooted } from './objects.ts';
 
-/** The times and the share that decide; durations in milliseconds. */
+/** Thresholds of {@link decide}. */
 export type Timeouts = {
-  /** How long no agent on a node was Ready before its label is withdrawn. */
-  readonly goneMs: number;
-  /** How old a Node must be. */
+  /** Time without a Ready agent before a node's label is withdrawn. */
+  readonly agentTimeoutMs: number;
+  /** Minimum age of a Node. */
   readonly nodeAgeMs: number;
-  /** The time within which withdrawals count together. */
+  /** The circuit breaker counts withdrawals within this window. */
   readonly windowMs: number;
-  /** The share of the labelled nodes that may lose the label within that time. */
+  /** Share of the labelled nodes that may lose the label within the window. */
   readonly share: number;
-  /** How long nothing is withdrawn after the API server was away. */
-  readonly settleMs: number;
+  /** How long the circuit breaker stays open after an outage of the API server or a rollout. */
+  readonly recoveryMs: number;
 };
 
-/** What the informers know now. */
+/** The state of the cluster as the informers know it. */
 export type Observed = {
   readonly nodes: readonly FleetNode[];
   readonly pods: readonly AgentPod[];
-  /** Absent where there is no DaemonSet. */
+  /** Absent where the DaemonSet does not exist. */
   readonly agents?: AgentSet;
-  /** Names of the nodes on which an agent was Ready at some moment since the last decision. */
-  readonly served: ReadonlySet<string>;
-  /** Since when all watches stand without a break, monotonic; absent while one does not. */
-  readonly followedSinceMs?: number;
-  /** Nodes whose label this controller withdrew, by uid, and when, monotonic. */
+  /** Names of the nodes with an agent that was Ready at any time since the last decision. */
+  readonly readyAgents: ReadonlySet<string>;
+  /** Since when all watches have been up without interruption, monotonic; absent while one is down. */
+  readonly watchesUpSinceMs?: number;
+  /** When this controller withdrew each Node's label, monotonic, by uid. */
   readonly withdrawn: ReadonlyMap<string, number>;
 };
 
 /** A monotonic clock and the wall clock, milliseconds. */
 export type Clock = { readonly nowMs: number; readonly wallMs: number };
 
-/** Why no label is withdrawn now, and what it means. */
+/** Why the circuit breaker is open. */
 export const BREAKER_REASONS = {
-  ApiServerAway: 'The API server was away, so what is known of agents may be old.',
-  AgentsGone: 'There is no DaemonSet of the agents.',
-  RollingOut: 'The agents are being replaced by those of another revision.',
-  TooManyLost: 'More labelled nodes lost their agents at once than may lose the label.',
+  ApiServerAway: 'The API server was away, so the state of the agents may be outdated.',
+  AgentsGone: 'The DaemonSet of the agents does not exist.',
+  RollingOut: 'A rollout is replacing the agents.',
+  TooManyLost: 'Too many labelled nodes lost their agents at once.',
 } as const;
 
-/** A reason for the brake. */
 export type BreakerReason = keyof typeof BREAKER_REASONS;
 
-/** A labelled node without an agent, and for how many milliseconds. */
+/** A labelled node that has been without a Ready agent for so long. */
 export type Lost = { readonly node: FleetNode; readonly forMs: number };
 
-/** What the brake judges besides what is seen. */
-type Judged = {
+/** Input of the circuit breaker besides the state of the cluster. */
+type BreakerInput = {
   readonly lost: readonly Lost[];
   readonly away: boolean;
   readonly rolling: boolean;
   readonly clock: Clock;
-  readonly patience: Timeouts;
+  readonly timeouts: Timeouts;
 };
 
-/** All that speaks against a withdrawal now. */
-export function breakerReasons(seen: Observed, judged: Judged): readonly BreakerReason[] {
+/** Every reason to withdraw nothing now. */
+function breakerReasons(observed: Observed, input: BreakerInput): readonly BreakerReason[] {
   const reasons: readonly (readonly [BreakerReason, boolean])[] = [
-    ['ApiServerAway', judged.away],
-    ['AgentsGone', seen.followedSinceMs !== undefined && seen.agents === undefined],
-    ['RollingOut', judged.rolling],
-    ['TooManyLost', areTooMany(seen, judged)],
+    ['ApiServerAway', input.away],
+    ['AgentsGone', observed.watchesUpSinceMs !== undefined && observed.agents === undefined],
+    ['RollingOut', input.rolling],
+    ['TooManyLost', areTooMany(observed, input)],
   ];
   return reasons.filter(([, holds]) => holds).map(([reason]) => reason);
 }
 
-/** Which revisions of the agents run, and until when that counts as a rollout, monotonic milliseconds. */
-export type Rollout = { readonly revisions: readonly string[]; readonly untilMs: number };
+/** Running revisions of the agents, and when the rollout counts as over, monotonic. */
+type Rollout = { readonly revisions: readonly string[]; readonly untilMs: number };
 
 /**
- * A rollout lasts while the DaemonSet's newest spec is not seen yet, or agents of several revisions run on nodes that
- * are Ready, and a while longer, in which the last agents become Ready.
+ * A rollout lasts while the DaemonSet's newest spec is unobserved or several revisions run on Ready nodes, and then for
+ * the recovery delay, in which the last agents become Ready.
  */
-export function followRollout(
+function trackRollout(
   { agents, pods, nodes }: Observed,
   last: Rollout | undefined,
-  { nowMs, settleMs }: { readonly nowMs: number; readonly settleMs: number },
+  { nowMs, recoveryMs }: { readonly nowMs: number; readonly recoveryMs: number },
 ): Rollout {
   const ready = new Set(nodes.filter((node) => node.ready).map(({ name }) => name));
   const running = pods.filter(({ node, revision }) => revision !== '' && ready.has(node));
@@ -85,147 +83,148 @@ export function followRollout(
   if (revision === undefined) return last ?? { revisions, untilMs: Number.NEGATIVE_INFINITY };
   const isNew = last !== undefined && last.revisions.length > 0 && !last.revisions.includes(revision);
   const rolling = agents?.observed === false || revisions.length > 1 || isNew;
-  return { revisions, untilMs: rolling ? nowMs + settleMs : (last?.untilMs ?? Number.NEGATIVE_INFINITY) };
+  return { revisions, untilMs: rolling ? nowMs + recoveryMs : (last?.untilMs ?? Number.NEGATIVE_INFINITY) };
 }
 
 /**
- * Whether more nodes lose their agents together than may lose the label. A node counts a while before it is due, so
- * that of many that fail one after the other none is withdrawn.
+ * Whether more nodes are without an agent than may lose the label. A node counts after a third of the timeout, so that
+ * the breaker opens before the first of many failing nodes is due.
  */
-function areTooMany({ nodes, withdrawn }: Observed, { lost, clock, patience }: Judged): boolean {
-  const { goneMs, windowMs, share } = patience;
-  const gone = new Set(lost.filter(({ forMs }) => forMs >= goneMs / 3).map(({ node }) => node.uid));
+function areTooMany({ nodes, withdrawn }: Observed, { lost, clock, timeouts }: BreakerInput): boolean {
+  const { agentTimeoutMs, windowMs, share } = timeouts;
+  const gone = new Set(lost.filter(({ forMs }) => forMs >= agentTimeoutMs / 3).map(({ node }) => node.uid));
   for (const [uid, atMs] of withdrawn) if (clock.nowMs - atMs < windowMs) gone.add(uid);
   for (const node of nodes) if (wasLostWithin(windowMs, node, clock.wallMs)) gone.add(node.uid);
   const labelled = new Set(nodes.filter(({ label }) => label === 'true').map(({ uid }) => uid));
   return gone.size > Math.max(1, Math.floor(share * new Set([...labelled, ...gone]).size));
 }
 
-/** Whether a controller, this or another, has withdrawn the label within this time; a kubelet may write a time to come. */
+/** Whether any controller withdrew the label within the window; a kubelet may forge a time in the future. */
 function wasLostWithin(windowMs: number, { label, verdict }: FleetNode, wallMs: number): boolean {
-  // A kubelet can write the condition of its Node, but not the label that a withdrawal leaves.
+  // A kubelet can forge the condition, but not the label that a withdrawal leaves.
   if (label !== 'false' || verdict?.reason !== 'AgentLost') return false;
   // Another controller's clock may be ahead.
   return Math.abs(wallMs - Date.parse(verdict.since)) <= windowMs;
 }
 
-/** What one decision hands on to the next; all times are monotonic. */
+/** State that is carried from one decision to the next; times are monotonic. */
 export type Memory = {
   readonly clock: Clock;
-  /** No timer began earlier. */
-  readonly countFromMs: number;
-  /** Since when no agent was seen Ready on a node that is Ready, by the Node's uid. */
-  readonly aloneSinceMs: ReadonlyMap<string, number>;
-  /** When all watches stood last. */
-  readonly followedAtMs?: number;
-  /** Until when nothing is withdrawn since the API server was away. */
-  readonly settleUntilMs: number;
+  /** No timer starts before this. */
+  readonly timersFromMs: number;
+  /** Since when each Ready node has been without a Ready agent, by uid. */
+  readonly agentLostSinceMs: ReadonlyMap<string, number>;
+  /** When all watches were last up. */
+  readonly watchesUpAtMs?: number;
+  /** When the recovery delay after an outage of the API server ends. */
+  readonly recoversAtMs: number;
   readonly rollout: Rollout;
   readonly breaker: readonly BreakerReason[];
 };
 
-/** What follows from what is known. */
 export type Decision = {
   readonly memory: Memory;
-  /** Names of the nodes whose label is to be withdrawn, once a live read says the same. */
+  /** Names of the nodes whose label is to be withdrawn once a live read confirms it. */
   readonly withdraw: readonly string[];
-  /** Names of the nodes whose label is of an earlier boot, which neither time nor brake holds. */
+  /** Names of the nodes whose label dates from an earlier boot; the circuit breaker does not apply to them. */
   readonly rebooted: readonly string[];
-  /** Names of the nodes that are to be tainted until an agent proves them again. */
+  /** Names of the nodes to taint until an agent proves them again. */
   readonly exposed: readonly string[];
-  /** Names of the nodes that would be withdrawn and are held. */
+  /** Names of the nodes whose withdrawal is paused. */
   readonly paused: readonly string[];
-  /** Why nothing is withdrawn; empty when nothing holds. */
+  /** Why the circuit breaker is open; empty when it is closed. */
   readonly breaker: readonly BreakerReason[];
 };
 
 /** Time between two decisions, milliseconds. */
 export const TICK_MS = 2_000;
-/** A decision that comes so late, or clocks that differ by so much, leave unknown what has happened meanwhile. */
+/** After a longer gap between decisions, or a larger jump of the wall clock, all timers restart. */
 const JUMP_MS = 10_000;
-/** A watch that came back sooner was renewed, and nobody was away. */
+/** A shorter interruption of a watch is a routine renewal. */
 const AWAY_MS = 10_000;
 
-/** Decides which nodes lose their label: those that rebooted, and those whose agent is gone unless the brake is on. */
-export function decide(seen: Observed, last: Memory | undefined, clock: Clock, patience: Timeouts): Decision {
+/** Decides which nodes lose their label: rebooted ones, and those of lost agents unless the circuit breaker is open. */
+export function decide(
+  observed: Observed,
+  last: Memory | undefined,
+  clock: Clock,
+  timeouts: Timeouts,
+): Decision {
   const { nowMs } = clock;
-  const { followedSinceMs } = seen;
-  const settleUntilMs = settleUntil(seen, last, patience);
-  const countFromMs = Math.max(
-    last === undefined || hasJumped(last.clock, clock) ? nowMs : last.countFromMs,
-    followedSinceMs ?? nowMs,
+  const { watchesUpSinceMs } = observed;
+  const recoversAtMs = recoversAt(observed, last, timeouts);
+  const timersFromMs = Math.max(
+    last === undefined || hasJumped(last.clock, clock) ? nowMs : last.timersFromMs,
+    watchesUpSinceMs ?? nowMs,
   );
-  const aloneSinceMs = followAlone(seen, last?.aloneSinceMs, nowMs);
-  const lost = lostNodes(seen.nodes, { aloneSinceMs, countFromMs, clock, patience });
-  const away = followedSinceMs === undefined ? last?.followedAtMs !== undefined : nowMs < settleUntilMs;
-  const rollout = followRollout(seen, last?.rollout, { nowMs, settleMs: patience.settleMs });
+  const agentLostSinceMs = trackLostAgents(observed, last?.agentLostSinceMs, nowMs);
+  const lost = lostNodes(observed.nodes, { agentLostSinceMs, timersFromMs, clock, timeouts });
+  const away = watchesUpSinceMs === undefined ? last?.watchesUpAtMs !== undefined : nowMs < recoversAtMs;
+  const rollout = trackRollout(observed, last?.rollout, { nowMs, recoveryMs: timeouts.recoveryMs });
   const rolling = nowMs < rollout.untilMs;
-  const breaker = breakerReasons(seen, { lost, away, rolling, clock, patience });
-  const lifted = breaker.length === 0 && (last?.breaker.length ?? 0) > 0;
-  const due = lost.filter(({ forMs }) => forMs >= patience.goneMs).map(({ node }) => node.name);
-  const free = breaker.length === 0 && !lifted && followedSinceMs !== undefined;
-  const followedAtMs = followedSinceMs === undefined ? last?.followedAtMs : nowMs;
+  const breaker = breakerReasons(observed, { lost, away, rolling, clock, timeouts });
+  const closed = breaker.length === 0 && (last?.breaker.length ?? 0) > 0;
+  const due = lost.filter(({ forMs }) => forMs >= timeouts.agentTimeoutMs).map(({ node }) => node.name);
+  const isAllowed = breaker.length === 0 && !closed && watchesUpSinceMs !== undefined;
+  const watchesUpAtMs = watchesUpSinceMs === undefined ? last?.watchesUpAtMs : nowMs;
   return {
     memory: {
       clock,
-      countFromMs: lifted ? nowMs : countFromMs,
-      aloneSinceMs,
-      ...(followedAtMs === undefined ? {} : { followedAtMs }),
-      settleUntilMs,
+      timersFromMs: closed ? nowMs : timersFromMs,
+      agentLostSinceMs,
+      ...(watchesUpAtMs === undefined ? {} : { watchesUpAtMs }),
+      recoversAtMs,
       rollout,
-      breaker: breaker,
+      breaker,
     },
-    withdraw: free ? due : [],
-    rebooted: seen.nodes.filter(isRebooted).map(({ name }) => name),
-    exposed: seen.nodes.filter(isExposed).map(({ name }) => name),
-    paused: free ? [] : due,
+    withdraw: isAllowed ? due : [],
+    rebooted: observed.nodes.filter(isRebooted).map(({ name }) => name),
+    exposed: observed.nodes.filter(isExposed).map(({ name }) => name),
+    paused: isAllowed ? [] : due,
     breaker,
   };
 }
 
-/** Whether time passed unseen, or the wall clock was set. */
 function hasJumped(last: Clock, { nowMs, wallMs }: Clock): boolean {
   const passedMs = nowMs - last.nowMs;
   return passedMs > JUMP_MS || Math.abs(wallMs - last.wallMs - passedMs) > JUMP_MS;
 }
 
-function settleUntil(
-  { followedSinceMs }: Observed,
+function recoversAt(
+  { watchesUpSinceMs }: Observed,
   last: Memory | undefined,
-  { settleMs }: Timeouts,
+  { recoveryMs }: Timeouts,
 ): number {
-  const { followedAtMs, settleUntilMs = Number.NEGATIVE_INFINITY } = last ?? {};
-  if (followedSinceMs === undefined || followedAtMs === undefined) return settleUntilMs;
-  return followedSinceMs - followedAtMs < AWAY_MS ? settleUntilMs : followedSinceMs + settleMs;
+  const { watchesUpAtMs, recoversAtMs = Number.NEGATIVE_INFINITY } = last ?? {};
+  if (watchesUpSinceMs === undefined || watchesUpAtMs === undefined) return recoversAtMs;
+  return watchesUpSinceMs - watchesUpAtMs < AWAY_MS ? recoversAtMs : watchesUpSinceMs + recoveryMs;
 }
 
-/** Since when each node that is Ready has been without a Ready agent; others have no entry. */
-function followAlone(
-  { nodes, served }: Observed,
-  last: Memory['aloneSinceMs'] | undefined,
+function trackLostAgents(
+  { nodes, readyAgents }: Observed,
+  last: Memory['agentLostSinceMs'] | undefined,
   nowMs: number,
 ): ReadonlyMap<string, number> {
   return new Map(
     nodes
-      .filter(({ ready, name }) => ready && !served.has(name))
+      .filter(({ ready, name }) => ready && !readyAgents.has(name))
       .map(({ uid }) => [uid, last?.get(uid) ?? nowMs]),
   );
 }
 
-type Timers = Pick<Memory, 'aloneSinceMs' | 'countFromMs'> & {
+type Timers = Pick<Memory, 'agentLostSinceMs' | 'timersFromMs'> & {
   readonly clock: Clock;
-  readonly patience: Timeouts;
+  readonly timeouts: Timeouts;
 };
 
-/** The labelled nodes that are old enough and without an agent, and for how long. */
 function lostNodes(
   nodes: readonly FleetNode[],
-  { aloneSinceMs, countFromMs, clock, patience }: Timers,
+  { agentLostSinceMs, timersFromMs, clock, timeouts }: Timers,
 ): readonly Lost[] {
   return nodes.flatMap((node) => {
-    const sinceMs = aloneSinceMs.get(node.uid);
+    const sinceMs = agentLostSinceMs.get(node.uid);
     if (node.label !== 'true' || sinceMs === undefined) return [];
-    if (!(clock.wallMs - node.createdAtMs >= patience.nodeAgeMs)) return [];
-    return { node, forMs: clock.nowMs - Math.max(sinceMs, countFromMs) };
+    if (!(clock.wallMs - node.createdAtMs >= timeouts.nodeAgeMs)) return [];
+    return { node, forMs: clock.nowMs - Math.max(sinceMs, timersFromMs) };
   });
 }

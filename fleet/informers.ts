@@ -12,9 +12,15 @@ import type { Logger } from 'pino';
 import { AGENT_SELECTOR, DAEMON_SET, NAMESPACE } from '../agent/kube/access.ts';
 import { Backoff } from '../agent/kube/backoff.ts';
 import type { Kube } from '../agent/kube/client.ts';
-import { type AgentPod, type AgentSet, agentPodOf, agentSetOf } from './agents.ts';
 import type { Observed } from './decide.ts';
-import { type FleetNode, fleetNodeOf } from './node.ts';
+import {
+  type AgentPod,
+  type AgentSet,
+  agentPodOf,
+  agentSetOf,
+  type FleetNode,
+  fleetNodeOf,
+} from './objects.ts';
 
 /** One page of a list of the API server. */
 export type Page<Item> = {
@@ -23,8 +29,7 @@ export type Page<Item> = {
 };
 
 /**
- * The pages of a list, each of at most so many objects, so that a large fleet is never whole in memory. `path` carries
- * no query of its own.
+ * Lists page by page, so that a large fleet is never in memory as a whole. `path` has no query of its own.
  * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks
  */
 export async function* pagesOf<Item>(
@@ -32,94 +37,94 @@ export async function* pagesOf<Item>(
   path: string,
   query: Readonly<Record<string, string>> & { readonly limit: string },
 ): AsyncGenerator<Page<Item>> {
-  const words = new URLSearchParams(query);
+  const parameters = new URLSearchParams(query);
   for (;;) {
-    const page = (await get(`${path}?${words}`)) as Page<Item>;
+    const page = (await get(`${path}?${parameters}`)) as Page<Item>;
     yield page;
     const next = page.metadata?.continue ?? '';
     if (next === '') return;
-    words.set('continue', next);
+    parameters.set('continue', next);
   }
 }
 
-/** What to follow: a path of a list, its selectors, and what is kept of each object. */
+/** The objects to watch, and the part of each that is cached. */
 export type InformerOptions<Whole, Kept> = {
   readonly path: string;
   readonly labelSelector?: string;
   readonly fieldSelector?: string;
-  /** Undefined where an object is none of these. */
-  readonly keep: (object: Whole) => Kept | undefined;
-  /** Hears of each object that came or changed. */
-  readonly onChange?: (kept: Kept) => void;
+  /** Picks the cached part; undefined skips the object. */
+  readonly pick: (object: Whole) => Kept | undefined;
+  /** Called for each object that is added or updated. */
+  readonly onChange?: (picked: Kept) => void;
 };
 
-/** How to reach the API server: for lists, for watches, and where problems are told. */
+/** Clients of the API server: `kube` for lists and writes, `config` for watches. */
 export type ApiAccess = { readonly kube: Kube; readonly config: KubeConfig; readonly log: Logger };
 
-type Stored<Kept> = KubernetesObject & { readonly kept: Kept | undefined };
+type Stored<Kept> = KubernetesObject & { readonly picked: Kept | undefined };
 
-const PAGE = '250';
-const FIRST_PAUSE_MS = 1_000;
-const LAST_PAUSE_MS = 30_000;
+const PAGE_SIZE = '250';
+const MIN_BACKOFF_MS = 1_000;
+const MAX_BACKOFF_MS = 30_000;
 /** The API server sends a bookmark about once a minute, so a watch that is silent for longer is broken. */
-const SILENCE_MS = 150_000;
+const IDLE_TIMEOUT_MS = 150_000;
 const RENEWAL_MS = 5_000;
 
 /**
- * An informer of the official client that keeps only a part of each object, and knows since when its watch has been working.
- * The client ends an informer at an error; this one restarts, after pauses that double up to 30 s.
+ * The official client's informer, caching only a part of each object, and knowing since when its watch has been up. The
+ * client stops at an error; this one restarts with exponential backoff.
  * Source: https://github.com/kubernetes-client/javascript/blob/main/src/cache.ts
  */
 export class Informer<Whole extends KubernetesObject, Kept> {
-  readonly #followed: InformerOptions<Whole, Kept>;
-  readonly #reach: ApiAccess;
+  readonly #options: InformerOptions<Whole, Kept>;
+  readonly #api: ApiAccess;
   readonly #informer: ListWatch<Stored<Kept>>;
   readonly #renewalMs: number;
   #sinceMs: number | undefined;
   #openedMs = Number.POSITIVE_INFINITY;
-  /** When its watch ended, until it is renewed. */
+  /** When the watch ended; undefined once it is renewed. */
   #endedMs: number | undefined;
   #failed = Promise.withResolvers<unknown>();
-  readonly #backoff = new Backoff(FIRST_PAUSE_MS, LAST_PAUSE_MS);
+  readonly #backoff = new Backoff(MIN_BACKOFF_MS, MAX_BACKOFF_MS);
 
-  /** `renewalMs`: a watch that is renewed later has missed something. */
-  constructor(followed: InformerOptions<Whole, Kept>, reach: ApiAccess, renewalMs = RENEWAL_MS) {
+  /** `renewalMs`: a watch that is renewed later counts as interrupted. */
+  constructor(options: InformerOptions<Whole, Kept>, api: ApiAccess, renewalMs = RENEWAL_MS) {
     this.#renewalMs = renewalMs;
-    this.#followed = followed;
-    this.#reach = reach;
-    const { path, labelSelector, fieldSelector, onChange } = followed;
-    const watch = new KeepingWatch(reach.config, (object) => this.#hold(object as Whole), {
+    this.#options = options;
+    this.#api = api;
+    const { path, labelSelector, fieldSelector, onChange } = options;
+    const watch = new PickingWatch(api.config, (object) => this.#store(object as Whole), {
       opened: () => this.#opened(),
       closed: () => this.#closed(),
     });
     const list = () => {
-      this.#sinceMs = undefined; // what came and went before is in no list
+      this.#sinceMs = undefined; // objects may have come and gone unobserved
       return this.#list();
     };
-    // The client's own pauses grow with each watch that ends without an event, however long it stood.
+    // The client's own backoff grows with each watch that ends without an event, however long it was up.
     const delayFn = () => timers.setTimeout(this.#backoff.next(), undefined, { ref: false });
     this.#informer = new ListWatch(path, watch, list, false, labelSelector, fieldSelector, { delayFn });
     this.#informer.on('error', (error) => this.#failed.resolve(error));
-    const hear = ({ kept }: Stored<Kept>) => kept !== undefined && onChange?.(kept);
-    this.#informer.on('add', hear);
-    this.#informer.on('update', hear);
+    const notify = ({ picked }: Stored<Kept>) => picked !== undefined && onChange?.(picked);
+    this.#informer.on('add', notify);
+    this.#informer.on('update', notify);
   }
 
   /**
-   * Since when its watch stands without a break, monotonic; undefined while it does not. The API server ends each watch
-   * once in a while, a proxy may cut it, and one that is renewed soon goes on where it ended.
+   * Since when the watch has been up without interruption, monotonic; undefined while it is down. The API server and
+   * proxies end watches now and then; one that is renewed soon continues where it ended.
    */
   get sinceMs(): number | undefined {
-    const brokenOff = this.#endedMs !== undefined && performance.now() - this.#endedMs > this.#renewalMs;
-    return brokenOff ? undefined : this.#sinceMs;
+    const isInterrupted = this.#endedMs !== undefined && performance.now() - this.#endedMs > this.#renewalMs;
+    return isInterrupted ? undefined : this.#sinceMs;
   }
 
-  /** All that there is now. */
+  /** The cached objects. */
   list(): Kept[] {
-    return this.#informer.list().flatMap(({ kept }) => kept ?? []);
+    return this.#informer.list().flatMap(({ picked }) => picked ?? []);
   }
 
-  /** Follows until the signal ends it. */
+  /** Watches until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', () => this.#failed.resolve(undefined));
     while (!signal.aborted) {
@@ -130,7 +135,7 @@ export class Informer<Whole extends KubernetesObject, Kept> {
       this.#closed();
       if (signal.aborted) return;
       const retryInMs = this.#backoff.next();
-      this.#reach.log.warn({ err, path: this.#followed.path, retryInMs }, 'watch ended');
+      this.#api.log.warn({ err, path: this.#options.path, retryInMs }, 'watch ended');
       await timers.setTimeout(retryInMs, undefined, { signal }).catch(() => {});
     }
   }
@@ -144,48 +149,46 @@ export class Informer<Whole extends KubernetesObject, Kept> {
   #closed(): void {
     if (this.#endedMs !== undefined) return;
     this.#endedMs = performance.now();
-    // One that is cut at once tells nothing, and is asked for less and less often until nothing counts as fresh any more.
+    // A watch that ends at once proves nothing: its backoff grows until the cache counts as outdated.
     if (this.#endedMs - this.#openedMs > this.#renewalMs) this.#backoff.reset();
   }
 
-  #hold(object: Whole): Stored<Kept> {
+  #store(object: Whole): Stored<Kept> {
     const { name = '', namespace = '', resourceVersion = '' } = object.metadata ?? {};
-    return { metadata: { name, namespace, resourceVersion }, kept: this.#followed.keep(object) };
+    return { metadata: { name, namespace, resourceVersion }, picked: this.#options.pick(object) };
   }
 
-  /** Lists page by page, so that whole objects are never all in memory. */
   async #list(): Promise<{ items: Stored<Kept>[]; metadata: { resourceVersion: string } }> {
-    const { path, labelSelector, fieldSelector } = this.#followed;
+    const { path, labelSelector, fieldSelector } = this.#options;
     const items: Stored<Kept>[] = [];
     let resourceVersion = '';
     const query = {
-      limit: PAGE,
+      limit: PAGE_SIZE,
       ...(labelSelector === undefined ? {} : { labelSelector }),
       ...(fieldSelector === undefined ? {} : { fieldSelector }),
     };
-    const get = (words: string) => this.#reach.kube.get(words);
+    const get = (path: string) => this.#api.kube.get(path);
     for await (const page of pagesOf<Whole>(get, path, query)) {
-      items.push(...(page.items ?? []).map((object) => this.#hold(object)));
+      items.push(...(page.items ?? []).map((object) => this.#store(object)));
       resourceVersion = page.metadata?.resourceVersion ?? '';
     }
     return { items, metadata: { resourceVersion } };
   }
 }
 
-/** Hears when a watch stands and when it ends. */
-type Link = { readonly opened: () => void; readonly closed: () => void };
+type WatchCallbacks = { readonly opened: () => void; readonly closed: () => void };
 
-/** A watch that hands on a part of each object, and tells when it stands and when it ends. */
-class KeepingWatch extends Watch {
-  readonly #hold: (object: unknown) => unknown;
-  readonly #link: Link;
+/** A watch that passes on a part of each object, and reports when it opens and closes. */
+class PickingWatch extends Watch {
+  readonly #pick: (object: unknown) => unknown;
+  readonly #callbacks: WatchCallbacks;
 
-  constructor(config: KubeConfig, hold: (object: unknown) => unknown, link: Link) {
+  constructor(config: KubeConfig, pick: (object: unknown) => unknown, callbacks: WatchCallbacks) {
     super(config);
-    // The client keeps its 30 s private, which is less than the time between two bookmarks.
-    Object.assign(this, { requestTimeoutMs: SILENCE_MS });
-    this.#hold = hold;
-    this.#link = link;
+    // The client's private timeout of 30 s is shorter than the interval of bookmarks.
+    Object.assign(this, { requestTimeoutMs: IDLE_TIMEOUT_MS });
+    this.#pick = pick;
+    this.#callbacks = callbacks;
   }
 
   override async watch(
@@ -194,50 +197,50 @@ class KeepingWatch extends Watch {
     let ended = false;
     const end = (error: unknown) => {
       ended = true;
-      this.#link.closed();
+      this.#callbacks.closed();
       done(error);
     };
-    // A bookmark has a version and nothing to keep: that of pods has null where their containers are.
-    const isNone = (phase: string) => phase === 'ERROR' || phase === 'BOOKMARK';
-    const hear: typeof callback = (phase, object, whole) =>
-      callback(phase, isNone(phase) ? object : this.#hold(object), whole);
-    const words = { ...query, allowWatchBookmarks: true };
-    // It rejects where the credential cannot be read, and a watch that is renewed has nobody who would hear of that.
-    const controller = await super.watch(path, words, hear, end).catch((error: unknown) => {
+    // A bookmark carries only a version; one of pods has null for their containers.
+    const hasNoObject = (phase: string) => phase === 'ERROR' || phase === 'BOOKMARK';
+    const onEvent: typeof callback = (phase, object, whole) =>
+      callback(phase, hasNoObject(phase) ? object : this.#pick(object), whole);
+    const parameters = { ...query, allowWatchBookmarks: true };
+    // Rejects where the credential cannot be read; on a renewal the client would leave that unhandled.
+    const controller = await super.watch(path, parameters, onEvent, end).catch((error: unknown) => {
       end(error);
       return new AbortController();
     });
-    if (!ended) this.#link.opened();
+    if (!ended) this.#callbacks.opened();
     return controller;
   }
 }
 
-/** What three informers report about Nodes, the agents' pods, and their DaemonSet. */
+/** Caches of Nodes, the agents' pods and their DaemonSet. */
 export class ClusterCache {
   readonly #nodes: Informer<V1Node, FleetNode>;
   readonly #pods: Informer<V1Pod, AgentPod>;
   readonly #sets: Informer<V1DaemonSet, AgentSet>;
-  /** Nodes on which an agent was Ready since it was asked last. */
-  readonly #served = new Set<string>();
+  /** Names of the nodes with an agent that was Ready since the last {@link observe}. */
+  readonly #readyAgents = new Set<string>();
 
-  /** `onNode` is called for each Node that came or changed. */
-  constructor(reach: ApiAccess, onNode: (node: FleetNode) => void) {
+  /** `onNode` is called for each Node that is added or updated. */
+  constructor(api: ApiAccess, onNode: (node: FleetNode) => void) {
     const path = `/namespaces/${NAMESPACE}`;
-    this.#nodes = new Informer({ path: '/api/v1/nodes', keep: fleetNodeOf, onChange: onNode }, reach);
-    const heard = ({ ready, node }: AgentPod) => {
-      if (ready) this.serve(node);
+    this.#nodes = new Informer({ path: '/api/v1/nodes', pick: fleetNodeOf, onChange: onNode }, api);
+    const onPod = ({ ready, node }: AgentPod) => {
+      if (ready) this.markReady(node);
     };
     this.#pods = new Informer(
-      { path: `/api/v1${path}/pods`, labelSelector: AGENT_SELECTOR, keep: agentPodOf, onChange: heard },
-      reach,
+      { path: `/api/v1${path}/pods`, labelSelector: AGENT_SELECTOR, pick: agentPodOf, onChange: onPod },
+      api,
     );
     this.#sets = new Informer(
       {
         path: `/apis/apps/v1${path}/daemonsets`,
         fieldSelector: `metadata.name=${DAEMON_SET}`,
-        keep: agentSetOf,
+        pick: agentSetOf,
       },
-      reach,
+      api,
     );
   }
 
@@ -253,36 +256,36 @@ export class ClusterCache {
     return this.#sets.list()[0];
   }
 
-  /** Since when all three watches stand without a break, monotonic; undefined while one does not. */
-  get followedSinceMs(): number | undefined {
+  /** Since when all three watches have been up without interruption, monotonic; undefined while one is down. */
+  get watchesUpSinceMs(): number | undefined {
     const since = [this.#nodes.sinceMs, this.#pods.sinceMs, this.#sets.sinceMs];
     return since.reduce((late, one) =>
       late === undefined || one === undefined ? undefined : Math.max(late, one),
     );
   }
 
-  /** Takes a node for one on which an agent was Ready just now. */
-  serve(node: string): void {
-    this.#served.add(node);
+  /** Counts the agent on a node as Ready at this moment. */
+  markReady(node: string): void {
+    this.#readyAgents.add(node);
   }
 
-  /** All that is known for a decision, with what was seen since the last one. */
-  take(withdrawn: Observed['withdrawn']): Observed {
-    const { nodes, pods, agents, followedSinceMs } = this;
-    for (const { ready, node } of pods) if (ready) this.serve(node);
-    const served = new Set(this.#served);
-    this.#served.clear();
+  /** The input of the next decision. */
+  observe(withdrawn: Observed['withdrawn']): Observed {
+    const { nodes, pods, agents, watchesUpSinceMs } = this;
+    for (const { ready, node } of pods) if (ready) this.markReady(node);
+    const readyAgents = new Set(this.#readyAgents);
+    this.#readyAgents.clear();
     return {
       nodes,
       pods,
       ...(agents === undefined ? {} : { agents }),
-      served,
-      ...(followedSinceMs === undefined ? {} : { followedSinceMs }),
+      readyAgents,
+      ...(watchesUpSinceMs === undefined ? {} : { watchesUpSinceMs }),
       withdrawn,
     };
   }
 
-  /** Follows until the signal ends it. */
+  /** Watches until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     await Promise.all([this.#nodes.run(signal), this.#pods.run(signal), this.#sets.run(signal)]);
   }

@@ -6,9 +6,9 @@ import { errorLine } from '../agent/sanitize.ts';
 import { print, printProblems } from '../agent/text/cli.ts';
 import { VERSION } from '../agent/version.ts';
 import { accessOf, openConfig } from './access.ts';
-import { Fleet } from './fleet.ts';
+import { FleetController } from './controller.ts';
 import { FleetMetrics } from './metrics.ts';
-import { agentUrl } from './reports.ts';
+import { fetchReport } from './reports.ts';
 import { createFleetServer } from './server.ts';
 import { FLEET_SETTINGS, parseFleetConfig } from './settings.ts';
 
@@ -17,9 +17,9 @@ void main(process.argv.slice(2)).then((code) => {
   process.exitCode = code;
 });
 
-async function main(words: readonly string[]): Promise<number> {
-  if (words.includes('--help')) return print(helpText());
-  if (words.length > 0) return printProblems([`The controller takes no arguments: "${words.join(' ')}"`]);
+async function main(args: readonly string[]): Promise<number> {
+  if (args.includes('--help')) return print(helpText());
+  if (args.length > 0) return printProblems([`The controller takes no arguments: "${args.join(' ')}"`]);
   const parsed = parseFleetConfig(process.env);
   if ('problems' in parsed) return printProblems(parsed.problems);
   const settings = parsed.config;
@@ -29,7 +29,7 @@ async function main(words: readonly string[]): Promise<number> {
     const config = openConfig(settings.kubeconfig);
     const agent = `gvisor-ready-fleet/${VERSION}`;
     const kube = createKube(await accessOf(config), { agent, count: metrics.countRequest });
-    const fleet = new Fleet({ kube, config, log, settings, metrics });
+    const fleet = new FleetController({ kube, config, log, settings, metrics });
     const server = createFleetServer({
       view: () => fleet.view,
       select: (matches) =>
@@ -37,9 +37,9 @@ async function main(words: readonly string[]): Promise<number> {
       metrics: () => metrics.text(fleet.view),
       live: () => fleet.live,
       ready: () => fleet.ready,
-      agentUrl: (node, path) => {
+      report: (node) => {
         const address = fleet.addressOf(node);
-        return address === undefined ? undefined : agentUrl(address, path);
+        return address === undefined ? undefined : fetchReport(address);
       },
     });
     server.listen(settings.port);

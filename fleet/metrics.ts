@@ -1,15 +1,14 @@
-import Registry from 'prom-client/lib/registry.js';
-import { processMetrics } from '../agent/http/process-metrics.ts';
-import { countersOf, gaugesOf } from '../agent/http/series.ts';
+import { Registry } from 'prom-client';
+import { createCounters, createGauges, createProcessMetrics } from '../agent/http/series.ts';
 import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
 import type { FleetView } from './view.ts';
 
 const STATUS = { proven: 'True', not: 'False', unknown: 'Unknown', none: '' } as const;
 
-/** What the fleet tells, beside what its process does; all are named gvisor_fleet_*. */
+/** Beside `process_*`. */
 const GAUGES = {
-  gvisor_fleet_current: ['Whether all watches of the API server stand.'],
-  gvisor_fleet_nodes: ['Nodes by what the condition GVisorReady says.', 'status', 'reason'],
+  gvisor_fleet_watches_up: ['Whether all watches of the API server are up.'],
+  gvisor_fleet_nodes: ['Nodes by the status and reason of the condition GVisorReady.', 'status', 'reason'],
   gvisor_fleet_node_labelled: ['Whether the label `ready` of a node is "true".', 'node'],
   gvisor_fleet_label_without_agent: [
     'A node that is Ready and labelled, and on which no agent is Ready.',
@@ -18,8 +17,10 @@ const GAUGES = {
   gvisor_fleet_agents_missing: ['Desired agents that are not Ready.'],
   gvisor_fleet_oldest_proof_timestamp_seconds: ['The oldest last proof of a proven node, Unix time.'],
   gvisor_fleet_releases: ['Nodes by release of gVisor, containerd and agent.', 'component', 'release'],
-  gvisor_fleet_brake: ['Whether this holds all withdrawals.', 'reason'],
-  gvisor_fleet_held_nodes: ['Nodes whose label would be withdrawn and is held.'],
+  gvisor_fleet_circuit_breaker_open: ['Whether this reason pauses all withdrawals.', 'reason'],
+  gvisor_fleet_paused_withdrawals: [
+    'Nodes whose label would be withdrawn while the circuit breaker is open.',
+  ],
   gvisor_fleet_build_info: ['Version of the fleet controller.', 'version'],
 } as const;
 const COUNTERS = {
@@ -31,28 +32,26 @@ const COUNTERS = {
   ],
 } as const;
 
-/** The fleet's metrics. */
+/** The controller's metrics. */
 export class FleetMetrics {
   readonly #registry = new Registry();
-  readonly #gauges = gaugesOf(this.#registry, GAUGES);
-  readonly #counters = countersOf(this.#registry, COUNTERS);
+  readonly #gauges = createGauges(this.#registry, GAUGES);
+  readonly #counters = createCounters(this.#registry, COUNTERS);
+  readonly #updateProcess = createProcessMetrics(this.#registry);
 
   constructor(version: string) {
-    processMetrics(this.#registry);
     this.#gauges.gvisor_fleet_build_info.set({ version }, 1);
   }
 
-  /** Counts one request to the API server. */
   readonly countRequest = (verb: string, code: number): void => {
     this.#counters.gvisor_fleet_api_requests_total.inc({ verb, code: String(code) });
   };
 
-  /** Counts a label that was withdrawn. */
   countWithdrawal(): void {
     this.#counters.gvisor_fleet_withdrawals_total.inc();
   }
 
-  /** The text of /metrics for what the fleet looks like, and its content type. */
+  /** The body of /metrics for a view, and its content type. */
   async text(view: FleetView): Promise<{ readonly body: string; readonly type: string }> {
     for (const gauge of [
       this.#gauges.gvisor_fleet_nodes,
@@ -61,7 +60,7 @@ export class FleetMetrics {
       this.#gauges.gvisor_fleet_releases,
     ])
       gauge.reset();
-    this.#gauges.gvisor_fleet_current.set(Number(view.upToDate));
+    this.#gauges.gvisor_fleet_watches_up.set(Number(view.upToDate));
     for (const { name, state, reason, label } of view.nodes) {
       this.#gauges.gvisor_fleet_nodes.inc({ status: STATUS[state], reason });
       this.#gauges.gvisor_fleet_node_labelled.set({ node: name }, Number(label === 'true'));
@@ -74,10 +73,11 @@ export class FleetMetrics {
     for (const [component, counts] of Object.entries(view.releases))
       for (const [release, count] of Object.entries(counts))
         this.#gauges.gvisor_fleet_releases.set({ component, release }, count);
-    const on = new Set(view.breaker.map(({ reason }) => reason));
+    const open = new Set(view.breaker.map(({ reason }) => reason));
     for (const reason of Object.keys(BREAKER_REASONS) as BreakerReason[])
-      this.#gauges.gvisor_fleet_brake.set({ reason }, Number(on.has(reason)));
-    this.#gauges.gvisor_fleet_held_nodes.set(view.paused.length);
+      this.#gauges.gvisor_fleet_circuit_breaker_open.set({ reason }, Number(open.has(reason)));
+    this.#gauges.gvisor_fleet_paused_withdrawals.set(view.paused.length);
+    this.#updateProcess();
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };
   }
 }

@@ -3,27 +3,26 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { memoize } from '../agent/async.ts';
-import { createLimitedServer, isLocal, send, sendProbe } from '../agent/http/bounded-server.ts';
-import { BASE_STYLE } from '../agent/page/assets.ts';
-import { pagePolicy } from '../agent/page/policy.ts';
-import { nodePages } from './node-page.ts';
-import { PAGE, ROWS_SCRIPT, SCRIPT, STYLE } from './page/assets.ts';
+import { createBoundedServer, isLocal, send, sendProbe } from '../agent/http/bounded-server.ts';
+import { errorLine } from '../agent/sanitize.ts';
+import { ASSETS, FLEET_PAGE, PAGE_POLICY, renderNodePage } from './page/page.ts';
+import { isStatus } from './report-shape.ts';
 import type { FleetView } from './view.ts';
 
 /** Whether a Node's labels match. */
 export type Selector = (labels: Readonly<Record<string, string>>) => boolean;
 
-/** A person writes two or three; each is compared with the labels of every Node. */
-const MOST_TERMS = 20;
+/** Each term is compared with the labels of every Node. */
+const MAX_TERMS = 20;
 
 /**
- * Parses a selector of `key`, `key=value`, `key!=value` and `!key`, with commas between. Undefined for one that asks for
- * nothing; a text says why it is refused.
+ * Parses a selector of `key`, `key=value`, `key!=value` and `!key`, separated by commas. Undefined for an empty one; a
+ * string is the reason for a refusal.
  */
 export function parseSelector(text: string): Selector | string | undefined {
   const terms = text.split(',').flatMap(parseTerm);
   if (terms.length === 0) return undefined;
-  if (terms.length > MOST_TERMS) return `a selector has at most ${MOST_TERMS} terms`;
+  if (terms.length > MAX_TERMS) return `a selector has at most ${MAX_TERMS} terms`;
   return (labels) => terms.every((matches) => matches(labels));
 }
 
@@ -37,69 +36,58 @@ function parseTerm(text: string): Selector[] {
   return [(labels) => (labels[key] === undefined) === (not === '!')];
 }
 
-/** What the HTTP server shows. */
-export type FleetPages = {
+/** Where the HTTP server reads what it sends. */
+export type FleetSources = {
   readonly view: () => FleetView;
   /** Names of the nodes whose labels match. */
   readonly select: (matches: Selector) => ReadonlySet<string>;
   readonly metrics: () => Promise<{ readonly body: string; readonly type: string }>;
   readonly live: () => boolean;
   readonly ready: () => boolean;
-  /** The URL of a path of the agent on a node; undefined where no agent has an address. */
-  readonly agentUrl: (node: string, path: string) => string | undefined;
+  /** The unvalidated report of the agent on a node; undefined where no agent has an address. */
+  readonly report: (node: string) => Promise<unknown> | undefined;
 };
 
-/** What a browser may do for the page: load its style, its script and its data, all from here. */
-const PAGE_POLICY = pagePolicy("'self'", "'self'");
-
-const CSS = 'text/css; charset=utf-8';
-const JAVASCRIPT = 'text/javascript; charset=utf-8';
-const FILES: Readonly<Record<string, readonly [text: string, type: string]>> = {
-  '/': [PAGE, 'text/html; charset=utf-8'],
-  '/base.css': [BASE_STYLE, CSS],
-  '/fleet.css': [STYLE, CSS],
-  '/fleet.js': [SCRIPT, JAVASCRIPT],
-  '/rows.js': [ROWS_SCRIPT, JAVASCRIPT],
-};
-const KNOWN = 'known paths: / /fleet /metrics /livez /readyz /nodes/NAME/\n';
-/** What the network is answered: for a scraper and the kubelet. */
-const PUBLIC = ['/metrics', '/livez', '/readyz'];
-const HIDDEN =
+const HTML = 'text/html; charset=utf-8';
+const JSON_TYPE = 'application/json; charset=utf-8';
+const KNOWN_PATHS = 'known paths: / /fleet /metrics /livez /readyz /nodes/NAME/\n';
+/** Paths for scrapers and the kubelet. */
+const PUBLIC_PATHS = ['/metrics', '/livez', '/readyz'];
+const FORBIDDEN =
   'the page is shown only over kubectl port-forward -n gvisor-ready deployment/gvisor-ready-fleet 9478, or to a proxy in the same pod: see docs/fleet.md\n';
 
-/** How many connections one address may have: all who look at the page through the API server come from its own. */
-const MOST_CONNECTIONS = 128;
-
-/** How long metrics are given again: of thousands of nodes they take some 50 ms to make. */
-const FRESH_MS = 1_000;
+/** Per client address: all port-forwards share that of the loopback. */
+const MAX_CONNECTIONS = 128;
+/** How long metrics are cached: those of thousands of nodes take some 50 ms to render. */
+const CACHE_MS = 1_000;
 
 /**
- * The fleet's HTTP server, not yet listening: the page at /, its data at /fleet, and each node's own page below /nodes/, all three
- * only for a {@link isLocal} request.
+ * The fleet's HTTP server, not yet listening: the page at /, its data at /fleet, and a page of each node at /nodes/NAME/,
+ * all three only for {@link isLocal} requests; /metrics, /livez and /readyz for all.
  */
-export function createFleetServer(given: FleetPages): Server {
-  let last: { readonly view: FleetView; readonly body: Body } | undefined;
-  const whole = () => {
-    const view = given.view();
-    if (last?.view !== view) last = { view, body: bodyOf(view) };
-    return last.body;
-  };
-  const metrics = memoize(given.metrics, FRESH_MS);
-  const shown = { ...given, metrics, whole, forNode: nodePages(given.agentUrl) };
-  const reply = (request: IncomingMessage, response: ServerResponse) =>
-    void answer(request, response, shown).catch((error: unknown) =>
-      send(response, 500, `${error instanceof Error ? error.message : String(error)}\n`),
-    );
-  return createLimitedServer({ mostConnections: MOST_CONNECTIONS, answer: reply });
+export function createFleetServer(sources: FleetSources): Server {
+  const metrics = memoize(sources.metrics, CACHE_MS);
+  const nodePage = nodePages(sources.report);
+  const cached = { ...sources, metrics, nodePage, body: fleetBodies(sources) };
+  return createBoundedServer({
+    maxConnections: MAX_CONNECTIONS,
+    respond: (request, response) =>
+      route(request, response, cached).catch((error: unknown) =>
+        send(response, 500, `${errorLine(error)}\n`),
+      ),
+  });
 }
 
-/** What is shown, some of it kept. */
-type Kept = Omit<FleetPages, 'agentUrl'> & {
-  readonly whole: () => Body;
-  readonly forNode: ReturnType<typeof nodePages>;
+type CachedSources = FleetSources & {
+  readonly body: ReturnType<typeof fleetBodies>;
+  readonly nodePage: ReturnType<typeof nodePages>;
 };
 
-async function answer(request: IncomingMessage, response: ServerResponse, shown: Kept): Promise<void> {
+async function route(
+  request: IncomingMessage,
+  response: ServerResponse,
+  sources: CachedSources,
+): Promise<void> {
   const { url = '/', method, headers } = request;
   // A path may begin with two slashes, which alone would be the name of a host.
   const parsed = URL.parse(url.startsWith('/') ? `http://fleet${url}` : url);
@@ -108,60 +96,114 @@ async function answer(request: IncomingMessage, response: ServerResponse, shown:
   response.setHeader('referrer-policy', 'no-referrer');
   if (method !== 'GET' && method !== 'HEAD') {
     response.setHeader('allow', 'GET, HEAD');
-    return send(response, 405, 'only GET is known here\n');
+    return send(response, 405, 'only GET and HEAD are allowed\n');
   }
-  if (!isLocal(request) && !PUBLIC.includes(path)) return send(response, 403, HIDDEN);
-  if (path.startsWith('/nodes/')) return shown.forNode(path, response);
-  const [text, type] = FILES[path] ?? [];
-  if (text !== undefined) {
-    response.setHeader('content-security-policy', PAGE_POLICY);
-    return send(response, 200, text, type);
+  if (!isLocal(request) && !PUBLIC_PATHS.includes(path)) return send(response, 403, FORBIDDEN);
+  response.setHeader('content-security-policy', PAGE_POLICY);
+  const [asset, type] = ASSETS[path] ?? [];
+  if (asset !== undefined) return send(response, 200, asset, type);
+  const [, node, slash] = /^\/nodes\/([a-z0-9.-]+)(\/?)$/.exec(path) ?? [];
+  if (node !== undefined) {
+    if (slash === '/') return sendPage(response, await sources.nodePage(node));
+    // The links of the page are relative, so its path must end with a slash.
+    response.setHeader('location', `./${node}/`);
+    return send(response, 308, '');
   }
   switch (path) {
+    case '/':
+      return send(response, 200, FLEET_PAGE, HTML);
     case '/fleet':
-      return sendFleet(parsed?.searchParams.get('labels') ?? '', shown, headers, response);
+      return sendFleet(parsed?.searchParams.get('labels') ?? '', sources, headers, response);
     case '/metrics': {
-      const { body, type: textType } = await shown.metrics();
+      const { body, type: textType } = await sources.metrics();
       return send(response, 200, body, textType);
     }
     case '/livez':
-      return sendProbe(response, shown.live() ? undefined : 'the loop has stalled');
+      return sendProbe(response, sources.live() ? undefined : 'the loop has stalled');
     case '/readyz':
-      return sendProbe(response, shown.ready() ? undefined : 'nodes were not read yet');
+      return sendProbe(response, sources.ready() ? undefined : 'the nodes have not been listed yet');
     default:
-      return send(response, 404, KNOWN);
+      return send(response, 404, KNOWN_PATHS);
   }
 }
 
-/** The fleet as JSON, which all answers share, with its tag; compressed when somebody first asks for that. */
-type Body = { readonly json: Buffer; readonly tag: string; readonly zipped: () => Buffer };
+/** A rendered page, or the status and the message of a failure. */
+type NodePage = { readonly page: string } | { readonly status: number; readonly problem: string };
 
-function bodyOf(view: FleetView): Body {
+/** Renders the page of a node; concurrent requests share one request to its agent. */
+function nodePages(report: FleetSources['report']): (node: string) => Promise<NodePage> {
+  const pending = new Map<string, Promise<NodePage>>();
+  const load = async (node: string): Promise<NodePage> => {
+    const requested = report(node);
+    if (requested === undefined)
+      return { status: 404, problem: `no agent with an address is known on the node ${node}` };
+    try {
+      const status = await requested;
+      if (status !== undefined && !isStatus(status))
+        return { status: 502, problem: `the agent on ${node} sent no report that this version can show` };
+      return { page: renderNodePage(status) };
+    } catch (error) {
+      return { status: 502, problem: `the agent on ${node} does not answer: ${errorLine(error)}` };
+    }
+  };
+  return (node) => {
+    const page = pending.get(node) ?? load(node).finally(() => pending.delete(node));
+    pending.set(node, page);
+    return page;
+  };
+}
+
+function sendPage(response: ServerResponse, result: NodePage): void {
+  if ('page' in result) send(response, 200, result.page, HTML);
+  else send(response, result.status, `${result.problem}\n`);
+}
+
+/** The fleet as JSON, shared by all responses, with its ETag; compressed on first use. */
+type FleetBody = { readonly json: Buffer; readonly tag: string; readonly zipped: () => Buffer };
+
+function encode(view: FleetView): FleetBody {
   const json = Buffer.from(`${JSON.stringify(view)}\n`);
   const tag = `"${createHash('sha256').update(json).digest('base64url').slice(0, 22)}"`;
   let zipped: Buffer | undefined;
   return { json, tag, zipped: () => (zipped ??= gzipSync(json, { level: 1 })) };
 }
 
-function only(names: ReadonlySet<string>, view: FleetView): FleetView {
-  return { ...view, nodes: view.nodes.filter(({ name }) => names.has(name)) };
+/** Selectors whose bodies are cached, so that clients with the same one share them. */
+const MAX_CACHED_BODIES = 16;
+
+/** The body for a selector, encoded once a view. */
+function fleetBodies({ view, select }: FleetSources) {
+  const bodies = new Map<string, FleetBody>();
+  let encoded: FleetView | undefined;
+  return (labels: string, matches: Selector | undefined): FleetBody => {
+    const current = view();
+    if (encoded !== current || bodies.size >= MAX_CACHED_BODIES) bodies.clear();
+    encoded = current;
+    const body =
+      bodies.get(labels) ?? encode(matches === undefined ? current : filter(current, select(matches)));
+    bodies.set(labels, body);
+    return body;
+  };
 }
 
-/** Sends the fleet, where labels are asked for with the rows of nodes that match only; nothing where the browser has the same already. */
+/** Sends the fleet, or only the rows that match the labels; 304 where the client has the same version. */
 async function sendFleet(
   labels: string,
-  { view, select, whole }: Kept,
+  { body }: CachedSources,
   headers: IncomingMessage['headers'],
   response: ServerResponse,
 ): Promise<void> {
   const matches = parseSelector(labels);
   if (typeof matches === 'string') return send(response, 400, `${matches}\n`);
-  const { json, tag, zipped } = matches === undefined ? whole() : bodyOf(only(select(matches), view()));
+  const { json, tag, zipped } = body(matches === undefined ? '' : labels, matches);
   response.setHeader('etag', tag);
   response.setHeader('vary', 'accept-encoding');
   if (headers['if-none-match'] === tag) return send(response, 304, '');
-  const type = 'application/json; charset=utf-8';
-  if (!/\bgzip\b/.test(String(headers['accept-encoding']))) return send(response, 200, json, type);
+  if (!/\bgzip\b/.test(String(headers['accept-encoding']))) return send(response, 200, json, JSON_TYPE);
   response.setHeader('content-encoding', 'gzip');
-  return send(response, 200, zipped(), type);
+  return send(response, 200, zipped(), JSON_TYPE);
+}
+
+function filter(view: FleetView, names: ReadonlySet<string>): FleetView {
+  return { ...view, nodes: view.nodes.filter(({ name }) => names.has(name)) };
 }

@@ -1,10 +1,9 @@
-import type { Setting } from '../agent/config.ts';
-import { type Env, SettingsReader } from '../agent/config.ts';
+import { type Env, type Setting, SettingsReader } from '../agent/config.ts';
 import type { Timeouts } from './decide.ts';
 
 /** Every setting of the controller, read from the environment. Durations are a number with ms, s, m or h. */
 export const FLEET_SETTINGS = {
-  AGENT_GONE: {
+  AGENT_TIMEOUT: {
     fallback: '90s',
     meaning: 'How long no agent on a node was Ready before its label is withdrawn.',
     bounds: [10_000, 3_600_000],
@@ -14,12 +13,12 @@ export const FLEET_SETTINGS = {
     meaning: 'How old a Node must be before its label is withdrawn.',
     bounds: [0, 86_400_000],
   },
-  BRAKE_WINDOW: {
+  CIRCUIT_BREAKER_WINDOW: {
     fallback: '10m',
-    meaning: 'The time within which withdrawals count together for the brake.',
+    meaning: 'The time within which withdrawals count together for the circuit breaker.',
     bounds: [10_000, 86_400_000],
   },
-  SETTLE: {
+  RECOVERY_DELAY: {
     fallback: '3m',
     meaning: 'How long nothing is withdrawn after an outage of the API server, or a rollout of the agents.',
     bounds: [0, 3_600_000],
@@ -41,9 +40,9 @@ export const FLEET_SETTINGS = {
   },
 } as const satisfies Record<string, Setting>;
 
-/** The settings, parsed; durations are milliseconds. */
+/** Parsed settings. */
 export type FleetConfig = {
-  readonly patience: Timeouts;
+  readonly timeouts: Timeouts;
   readonly reportIntervalMs: number;
   /** Whether labelled nodes that are not Ready are tainted. */
   readonly taint: boolean;
@@ -52,21 +51,21 @@ export type FleetConfig = {
   readonly kubeconfig?: string;
 };
 
-/** The share of the labelled nodes that may lose the label within the brake's window. */
+/** The share of the labelled nodes that may lose the label within the circuit breaker's window. */
 const SHARE = 0.2;
 
-/** The settings of an environment, or every problem in it, one line each. */
+/** Parses the environment, or returns every problem in it, one line each. */
 export function parseFleetConfig(
   env: Env,
 ): { readonly config: FleetConfig } | { readonly problems: readonly string[] } {
   const settings = new SettingsReader(env, FLEET_SETTINGS);
   const kubeconfig = settings.text('KUBECONFIG');
   const config: FleetConfig = {
-    patience: {
-      goneMs: settings.duration('AGENT_GONE'),
+    timeouts: {
+      agentTimeoutMs: settings.duration('AGENT_TIMEOUT'),
       nodeAgeMs: settings.duration('NODE_AGE'),
-      windowMs: settings.duration('BRAKE_WINDOW'),
-      settleMs: settings.duration('SETTLE'),
+      windowMs: settings.duration('CIRCUIT_BREAKER_WINDOW'),
+      recoveryMs: settings.duration('RECOVERY_DELAY'),
       share: SHARE,
     },
     reportIntervalMs: settings.duration('REPORT_INTERVAL'),

@@ -1,17 +1,16 @@
 import { OWN_KEYS } from '../agent/node/object.ts';
-import type { AgentPod, AgentSet } from './agents.ts';
 import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
-import type { FleetNode } from './node.ts';
+import type { AgentPod, AgentSet, FleetNode } from './objects.ts';
 import type { AgentStatus } from './reports.ts';
 
-/** How a node stands; "none" where no agent has said anything. */
+/** The state of a node; "none" where it has no condition. */
 export type State = 'proven' | 'not' | 'unknown' | 'none';
 
-/** A row of the fleet: one node. What is not known is "". */
+/** One node in the table; unknown texts are "". */
 export type Row = {
   readonly name: string;
   readonly state: State;
-  /** How much it needs a person: 0 the most. */
+  /** Sort key: 0 needs attention most. */
   readonly rank: number;
   readonly label: string;
   readonly reason: string;
@@ -26,16 +25,17 @@ export type Row = {
   readonly version: string;
 };
 
-/** The fleet as people and machines see it. */
+/** The fleet as on the page and at /fleet. */
 export type FleetView = {
-  /** Whether all watches stand; when not, this is what was last known. */
+  /** Whether all watches are up; otherwise the view is the last known state. */
   readonly upToDate: boolean;
   readonly counts: Readonly<Record<State, number>>;
   readonly agents: { readonly desired: number; readonly ready: number };
-  /** Names of labelled nodes that are Ready and have no Ready agent. */
+  /** Names of Ready, labelled nodes without a Ready agent. */
   readonly withoutAgent: readonly string[];
-  /** Why nothing is withdrawn, and which nodes are held; empty when nothing holds. */
+  /** Why the circuit breaker is open; empty when it is closed. */
   readonly breaker: readonly { readonly reason: BreakerReason; readonly meaning: string }[];
+  /** Names of the nodes whose withdrawal is paused. */
   readonly paused: readonly string[];
   /** The proven node whose proof is the oldest. */
   readonly oldestProof?: { readonly node: string; readonly at: string };
@@ -43,24 +43,25 @@ export type FleetView = {
   readonly nodes: readonly Row[];
 };
 
-/** What a view is made of. */
-export type Known = {
-  readonly current: boolean;
+/** Input of {@link viewFleet}. */
+export type FleetState = {
+  readonly upToDate: boolean;
   readonly nodes: readonly FleetNode[];
   readonly pods: readonly AgentPod[];
   readonly agents: AgentSet | undefined;
-  readonly word: (node: string) => AgentStatus | undefined;
+  readonly statusOf: (node: string) => AgentStatus | undefined;
   readonly breaker: readonly BreakerReason[];
   readonly paused: readonly string[];
 };
 
-/** The fleet with what needs a person first. */
-export function viewFleet({ current, nodes, pods, agents, word, breaker, paused }: Known): FleetView {
+/** The fleet, nodes that need attention first. */
+export function viewFleet(state: FleetState): FleetView {
+  const { upToDate, nodes, pods, agents, statusOf, breaker, paused } = state;
   const podOf = new Map<string, AgentPod>();
   for (const pod of pods) if (pod.ready || !podOf.has(pod.node)) podOf.set(pod.node, pod);
   const rows = nodes
     .filter(({ os }) => os !== 'windows')
-    .map((node) => rowOf(node, podOf.get(node.name), word(node.name)))
+    .map((node) => rowOf(node, podOf.get(node.name), statusOf(node.name)))
     .sort((a, b) => a.rank - b.rank || a.name.localeCompare(b.name, 'en', { numeric: true }));
   const counts = { proven: 0, not: 0, unknown: 0, none: 0 };
   for (const { state } of rows) counts[state]++;
@@ -70,7 +71,7 @@ export function viewFleet({ current, nodes, pods, agents, word, breaker, paused 
     undefined,
   );
   return {
-    upToDate: current,
+    upToDate,
     counts,
     agents: { desired: agents?.desired ?? 0, ready: agents?.ready ?? 0 },
     withoutAgent: rows.filter(isWithoutAgent).map(({ name }) => name),
@@ -86,7 +87,7 @@ export function viewFleet({ current, nodes, pods, agents, word, breaker, paused 
   };
 }
 
-function rowOf(node: FleetNode, pod: AgentPod | undefined, word: AgentStatus | undefined): Row {
+function rowOf(node: FleetNode, pod: AgentPod | undefined, agent: AgentStatus | undefined): Row {
   const { status, reason = '', message = '', since = '' } = node.verdict ?? {};
   const row = {
     name: node.name,
@@ -95,12 +96,12 @@ function rowOf(node: FleetNode, pod: AgentPod | undefined, word: AgentStatus | u
     reason,
     message,
     since,
-    provenAt: word?.provenAt ?? '',
+    provenAt: agent?.provenAt ?? '',
     nodeReady: node.ready,
     agent: pod === undefined ? 'none' : pod.ready ? 'ready' : 'not ready',
     gvisor: node.labels[OWN_KEYS.labels.runscVersion] ?? '',
     containerd: node.runtime.replace(/^containerd:\/\//, ''),
-    version: word?.version || (pod?.version ?? ''),
+    version: agent?.version || (pod?.version ?? ''),
   } as const;
   return { ...row, rank: rankOf(row) };
 }
@@ -114,7 +115,7 @@ function isWithoutAgent({ label, nodeReady, agent }: Omit<Row, 'rank'>): boolean
   return label === 'true' && nodeReady && agent !== 'ready';
 }
 
-/** First a label that nobody looks after, then what is broken, then what is unknown, then what mends itself. */
+/** Labels without an agent, then broken, unknown, and self-healing nodes. */
 function rankOf(row: Omit<Row, 'rank'>): number {
   if (isWithoutAgent(row)) return 0;
   if (row.reason === 'AgentLost') return 1;
@@ -122,9 +123,9 @@ function rankOf(row: Omit<Row, 'rank'>): number {
   return { not: 2, unknown: 3, none: 5, proven: 6 }[row.state];
 }
 
-function tally(words: readonly string[]): Record<string, number> {
-  // Not an object: a word may be "constructor".
+function tally(values: readonly string[]): Record<string, number> {
+  // Not an object: a value may be "constructor".
   const counts = new Map<string, number>();
-  for (const word of words) if (word !== '') counts.set(word, (counts.get(word) ?? 0) + 1);
+  for (const value of values) if (value !== '') counts.set(value, (counts.get(value) ?? 0) + 1);
   return Object.fromEntries(counts);
 }

@@ -4,11 +4,9 @@ import type { Kube } from '../agent/kube/client.ts';
 import { rebootMessage } from '../agent/node/desired.ts';
 import { conditionFor, type NodeObject, OWN_KEYS, taintPatch } from '../agent/node/object.ts';
 import type { Verdict } from '../agent/verdict.ts';
-import { type AgentPod, agentPodOf } from './agents.ts';
 import type { Timeouts } from './decide.ts';
-import { type FleetNode, fleetNodeOf, isExposed, isRebooted } from './node.ts';
+import { type AgentPod, agentPodOf, type FleetNode, fleetNodeOf, isExposed, isRebooted } from './objects.ts';
 
-/** What a write needs. */
 type WriteOptions = {
   readonly kube: Kube;
   /** The wall clock, milliseconds. */
@@ -16,51 +14,52 @@ type WriteOptions = {
   readonly signal: AbortSignal;
 };
 
-/** What a withdrawal needs; `answers` tells whether the agent at an address still runs its loop. */
+/** Dependencies of {@link withdraw}. */
 export type WithdrawOptions = WriteOptions & {
-  readonly patience: Timeouts;
-  readonly answers: (address: string) => Promise<boolean>;
-  /** Whether the brake is off still. */
-  readonly allowed: () => boolean;
+  readonly timeouts: Timeouts;
+  /** Whether the agent at an address still runs its loop. */
+  readonly isAgentLive: (address: string) => Promise<boolean>;
+  /** Whether the circuit breaker is still closed. */
+  readonly isAllowed: () => boolean;
 };
 
-/** What came of it: the words for people where the label was withdrawn, or why it was kept. */
+/** The message of the condition where the label was withdrawn, or why it was kept. */
 export type Withdrawal = { readonly message: string } | { readonly kept: string };
 
 /**
- * Withdraws the label of a node whose agent is lost, unless what the API server says at this moment, or an answer of
- * the agent itself, speaks against it. Label and condition change in one write, bound to the version that was read.
+ * Withdraws the label of a node whose agent is lost, unless a live read of the API server or the agent itself contradicts.
+ * Label and condition change in one write, bound to the resourceVersion that was read.
  */
 export async function withdraw(node: FleetNode, options: WithdrawOptions): Promise<Withdrawal> {
-  const { kube, patience, answers, allowed, wallMs, signal } = options;
+  const { kube, timeouts, isAgentLive, isAllowed, wallMs, signal } = options;
   const whole = await readNode(node.name, options);
   const pods = await readAgentsOn(node.name, kube, signal);
-  const kept = reasonToKeep(node, fleetNodeOf(whole), pods, { patience, wallMs: wallMs() });
+  const kept = reasonToKeep(node, fleetNodeOf(whole), pods, { timeouts, wallMs: wallMs() });
   if (kept !== undefined) return { kept };
   for (const { address, name } of pods)
-    if (address !== '' && (await answers(address)))
-      return { kept: `the agent ${name} answers, and is not Ready` };
-  if (!allowed()) return { kept: 'the brake came on' };
-  const seconds = Math.round(patience.goneMs / 1_000);
-  const message = `no agent on this node was Ready for ${seconds} s, so nobody would notice if gVisor broke`;
+    if (address !== '' && (await isAgentLive(address)))
+      return { kept: `the agent ${name} answers, but is not Ready` };
+  if (!isAllowed()) return { kept: 'the circuit breaker opened' };
+  const seconds = Math.round(timeouts.agentTimeoutMs / 1_000);
+  const message = `no agent on this node was Ready for ${seconds} s, so a failure of gVisor would go unnoticed`;
   return writeWithdrawal(whole, { status: 'Unknown', reason: 'AgentLost', message }, options);
 }
 
 /**
- * Withdraws the label of a node that was proven in an earlier boot, unless a live read says otherwise. No agent is asked and no
- * brake holds it: a proof of the present boot is the agent's to write, and restores the label.
+ * Withdraws a label of an earlier boot, unless a live read contradicts. Neither the agent nor the circuit breaker is
+ * consulted: the agent's proof in the present boot restores the label.
  */
 export async function withdrawRebooted({ name, uid }: FleetNode, options: WriteOptions): Promise<Withdrawal> {
   const whole = await readNode(name, options);
   const now = fleetNodeOf(whole);
-  if (now.uid !== uid || !isRebooted(now)) return { kept: 'the label is not of an earlier boot any more' };
+  if (now.uid !== uid || !isRebooted(now)) return { kept: 'the label is no longer of an earlier boot' };
   const message = rebootMessage(now.provenBoot, now.boot);
   return writeWithdrawal(whole, { status: 'Unknown', reason: 'NodeRebooted', message }, options);
 }
 
 /**
- * Taints a labelled node that is not Ready, so that nothing is scheduled to it when it comes back in another boot. Its agent takes
- * the taint off once the Node is Ready and proven in that boot. Gives whether it was written.
+ * Taints a labelled node that is not Ready, so that nothing is scheduled there when it returns in another boot. The agent
+ * removes the taint once the Node is Ready and proven in that boot. Resolves to whether it was written.
  */
 export async function taintExposed({ name, uid }: FleetNode, options: WriteOptions): Promise<boolean> {
   const { kube, signal } = options;
@@ -84,7 +83,7 @@ async function writeWithdrawal(
   const condition = conditionFor(verdict, whole, wallMs());
   const { name, uid, resourceVersion } = whole.metadata;
   const labels = { [OWN_KEYS.labels.ready]: 'false' };
-  // Only what was proven becomes unknown: another word, which an earlier agent may have written apart from the label, stays.
+  // Only True becomes Unknown: an earlier agent may have written another status apart from the label.
   const proven = fleetNodeOf(whole).verdict?.status === 'True';
   const body = {
     metadata: { uid, resourceVersion, labels },
@@ -107,12 +106,12 @@ function reasonToKeep(
   cached: FleetNode,
   now: FleetNode,
   pods: readonly AgentPod[],
-  { patience, wallMs }: { readonly patience: Timeouts; readonly wallMs: number },
+  { timeouts, wallMs }: { readonly timeouts: Timeouts; readonly wallMs: number },
 ): string | undefined {
   if (now.uid !== cached.uid) return 'the Node was recreated';
-  if (now.label !== 'true') return 'the label is not "true" any more';
+  if (now.label !== 'true') return 'the label is no longer "true"';
   if (!now.ready) return 'the Node is not Ready';
-  if (!(wallMs - now.createdAtMs >= patience.nodeAgeMs)) return 'the Node is too young';
+  if (!(wallMs - now.createdAtMs >= timeouts.nodeAgeMs)) return 'the Node is too young';
   const ready = pods.find((pod) => pod.ready);
   return ready === undefined ? undefined : `the agent ${ready.name} is Ready`;
 }

@@ -11,6 +11,12 @@ import { partial } from './unfinished.ts';
 /** The programs of the image: `NAME/main.ts` becomes `dist/NAME.cjs`. */
 export const BUNDLES = ['agent', 'fleet', 'kubectl'] as const;
 
+/**
+ * Modules that packages require lazily, and never in these programs: grpc-js for its services channelz and orca, undici for
+ * processors without SIMD (no SSE4.1, that is before 2008).
+ */
+const NEVER_LOADED = ['@grpc/proto-loader', '*/llhttp/llhttp-wasm.js'];
+
 /** Minifies dependencies; our own code keeps its names for stack traces. */
 const smallDependencies: Plugin = {
   name: 'small-dependencies',
@@ -29,7 +35,7 @@ const smallDependencies: Plugin = {
 const inlineAssets: Plugin = {
   name: 'inline-assets',
   setup({ onLoad }) {
-    onLoad({ filter: /\/(agent|fleet)\/page\/assets\.ts$/ }, async ({ path }) => {
+    onLoad({ filter: /\/fleet\/page\/page\.ts$/ }, async ({ path }) => {
       const source = await readFile(path, 'utf8');
       const calls = /readFileSync\(new URL\('(.+?)', import\.meta\.url\), 'utf8'\)/g;
       const files = [...source.matchAll(calls)].map(([, file = '']) => file);
@@ -108,9 +114,11 @@ async function bundleOne(name: string, dist: string, plugins: readonly Plugin[])
     format: 'cjs',
     // V8 keeps the source and its line ends in memory: 0.7 MiB.
     minifyWhitespace: true,
+    minifySyntax: true,
     sourcemap: true,
     sourcesContent: false,
     plugins: [...plugins],
+    external: NEVER_LOADED,
     loader: { '.proto': 'text', '.html': 'text' },
     logLevel: 'warning',
   });

@@ -29,8 +29,8 @@ ${groups.replace(/^(?=.)/gm, '  ')}
 }
 
 if (pathToFileURL(process.argv[1] ?? '').href === import.meta.url) {
-  for (const [folder, name] of Object.entries({ ...RULES, ...FLEET_RULES })) {
-    const rules = await readFile(join(REPO, folder, 'rules.yaml'), 'utf8');
-    await writeFile(join(REPO, folder, 'prometheus-rule.yaml'), prometheusRule(name, rules));
+  for (const [directory, name] of Object.entries({ ...RULES, ...FLEET_RULES })) {
+    const rules = await readFile(join(REPO, directory, 'rules.yaml'), 'utf8');
+    await writeFile(join(REPO, directory, 'prometheus-rule.yaml'), prometheusRule(name, rules));
   }
 }

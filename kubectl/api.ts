@@ -1,33 +1,35 @@
-import http, { type IncomingMessage } from 'node:http';
-import https from 'node:https';
+import http, { type IncomingMessage, type OutgoingHttpHeaders } from 'node:http';
+import https, { type RequestOptions } from 'node:https';
 import { text } from 'node:stream/consumers';
 import { jsonLines } from '../agent/kube/client.ts';
-import { kubeRefusal } from '../agent/kube/error.ts';
-import { errorLine } from '../agent/sanitize.ts';
+import { KubeError, kubeRefusal } from '../agent/kube/error.ts';
+import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
 import { pagesOf } from '../fleet/informers.ts';
 import { readBody } from '../fleet/reports.ts';
-import type { Access } from './access.ts';
-import { sanitize, sanitizeValues } from './output.ts';
+import type { KubeconfigAccess } from './kubeconfig.ts';
 import { getForwarded } from './port-forward.ts';
 
-/** What a request is made of; `type` is that of the body. */
-type Asked = {
+/** A type of the official client as JSON, in which times are strings. */
+type Json<T> = T extends Date ? string : T extends object ? { readonly [Key in keyof T]: Json<T[Key]> } : T;
+
+/** An object as the API server sends it. Cluster-scoped objects have no namespace. */
+export type ApiObject<T> = Json<T> & {
+  readonly metadata: { readonly name: string; readonly namespace: string; readonly uid: string };
+};
+
+/** A request; `type` is the content type of its body. */
+type ApiRequest = {
   readonly method: 'GET' | 'PATCH' | 'POST';
   readonly path: string;
   readonly body?: unknown;
   readonly type?: string;
   readonly signal?: AbortSignal | undefined;
-  /** Whether the answer may last, as that of a watch. */
-  readonly lasting?: true;
-  /** Whether an answer that is too long for an agent's is refused. */
-  readonly bounded?: true;
+  /** The response streams without a timeout. */
+  readonly watch?: true;
 };
 
-/** A text that came back, whatever its code. */
-export type Answer = { readonly code: number; readonly text: string; readonly type: string };
-
-/** One line of a watch. */
-export type WatchEvent<T> = { readonly type: string; readonly object: T };
+/** The body of a response with its status code, whatever that is. */
+export type TextResponse = { readonly code: number; readonly text: string };
 
 const PAGE = '500';
 const PATCHES = {
@@ -35,16 +37,19 @@ const PATCHES = {
   strategic: 'application/strategic-merge-patch+json',
 } as const;
 
-/** The API server, as the plugin asks it. All texts that it gives are free of control characters. */
+/**
+ * A client of the API server, sanitizing every string it returns. It uses the official client for the kubeconfig alone:
+ * docs/decisions/kubectl.md.
+ */
 export class Api {
-  readonly access: Access;
+  readonly access: KubeconfigAccess;
   readonly #timeoutMs: number;
   readonly #userAgent: string;
   readonly #stopped: AbortSignal;
 
-  /** A request may take `timeoutMs`, where 0 is as long as it takes, and ends when the signal says so. */
+  /** `timeoutMs` bounds each request but watches; 0 means no timeout. */
   constructor(
-    access: Access,
+    access: KubeconfigAccess,
     { timeoutMs, userAgent, signal }: { timeoutMs: number; userAgent: string; signal: AbortSignal },
   ) {
     this.access = access;
@@ -53,7 +58,7 @@ export class Api {
     this.#stopped = signal;
   }
 
-  /** An object; rejects with a KubeError when it is refused. */
+  /** Reads an object; rejects with a KubeError when it is refused. */
   async get<T>(path: string, signal?: AbortSignal): Promise<T> {
     return this.#json<T>({ method: 'GET', path, signal });
   }
@@ -62,105 +67,98 @@ export class Api {
     return this.#json<T>({ method: 'POST', path, body, type: 'application/json' });
   }
 
-  async patch(
-    path: string,
-    body: unknown,
-    kind: keyof typeof PATCHES,
-    signal?: AbortSignal,
-  ): Promise<unknown> {
-    return this.#json({ method: 'PATCH', path, body, type: PATCHES[kind], signal });
+  async patch<T>(path: string, body: unknown, kind: keyof typeof PATCHES, signal?: AbortSignal): Promise<T> {
+    return this.#json<T>({ method: 'PATCH', path, body, type: PATCHES[kind], signal });
   }
 
-  /** Every object of a list, of which each page is reduced at once by `pick`, so that a large fleet fits in memory. */
-  async list<T, V>(
+  /** Lists objects page by page, keeping only what `pick` returns, so that a large cluster fits in memory. */
+  async list<T, Kept = ApiObject<T>>(
     path: string,
-    query: Readonly<Record<string, string>>,
-    pick: (item: T) => V,
-  ): Promise<{ readonly items: V[]; readonly resourceVersion: string }> {
-    const items: V[] = [];
+    query: Readonly<Record<string, string>> = {},
+    pick: (item: ApiObject<T>) => Kept = (item) => item as Kept,
+  ): Promise<{ readonly items: Kept[]; readonly resourceVersion: string }> {
+    const items: Kept[] = [];
     let resourceVersion = '';
-    const get = (words: string) => this.get(words);
-    for await (const page of pagesOf<T>(get, path, { ...query, limit: PAGE })) {
-      for (const item of page.items ?? []) items.push(pick(item));
+    const get = (page: string) => this.get(page);
+    for await (const page of pagesOf<ApiObject<T>>(get, path, { ...query, limit: PAGE })) {
+      items.push(...(page.items ?? []).map(pick));
       resourceVersion = page.metadata?.resourceVersion ?? '';
     }
     return { items, resourceVersion };
   }
 
-  /** The answer, even a refusal; rejects only if there is none, or if it is longer than an agent's may be. */
-  async ask(path: string, timeoutMs?: number): Promise<Answer> {
-    const signal = timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs);
-    return this.#answer({ method: 'GET', path, signal, bounded: true });
+  /** Reads a text, whatever the status code; rejects when it is too long for an agent's. */
+  async getText(path: string, timeoutMs: number): Promise<TextResponse> {
+    const response = await this.#send({ method: 'GET', path, signal: AbortSignal.timeout(timeoutMs) });
+    return textOf(response.statusCode, await this.#read(readBody(new Response(response))));
   }
 
-  /** The response of a pod over a port-forward, even a refusal of that; rejects as {@link ask} does. */
-  async askPod(pod: string, port: number, path: string, mostMs: number): Promise<Answer> {
-    const timeoutMs = Math.min(mostMs, this.#timeoutMs || mostMs);
-    const late = AbortSignal.timeout(timeoutMs);
-    const url = new URL(`${this.access.server.replace(/\/$/, '')}${pod}/portforward?ports=${port}`);
+  /** Like {@link getText}, from a port of a pod over a port-forward; a refusal of that is a response as well. */
+  async getFromPod(pod: string, port: number, path: string, maxMs: number): Promise<TextResponse> {
+    const timeoutMs = Math.min(maxMs, this.#timeoutMs || maxMs);
+    const timeout = AbortSignal.timeout(timeoutMs);
+    const url = this.#url(`${pod}/portforward?ports=${port}`);
     url.protocol = url.protocol.replace('http', 'ws');
-    const connection = await this.access.connection();
-    const headers = {
-      ...(connection.headers as http.OutgoingHttpHeaders | undefined),
-      'user-agent': this.#userAgent,
-    };
-    const signal = AbortSignal.any([this.#stopped, late]);
-    const { code, body } = await getForwarded(url, path, { ...connection, headers, signal }).catch(
-      (error: unknown) => {
-        if (late.aborted) throw new Error(`no answer within ${timeoutMs / 1_000} s`);
-        throw error;
-      },
-    );
-    if (body === undefined) throw new Error('the answer is too long');
-    return { code, text: body.toString(), type: '' };
+    const options = { ...(await this.#options()), signal: AbortSignal.any([this.#stopped, timeout]) };
+    const { code, body } = await getForwarded(url, path, options).catch((error: unknown) => {
+      if (timeout.aborted) throw new Error(`no response within ${timeoutMs / 1_000} s`);
+      throw error;
+    });
+    return textOf(code, body);
   }
 
-  /** The lines of a watch until the server ends it. */
-  async *watch<T>(path: string, signal: AbortSignal): AsyncIterable<WatchEvent<T>> {
-    const response = await this.#send({ method: 'GET', path, signal, lasting: true });
-    if (response.statusCode !== 200) throw await this.#refusal(path, 'GET', response);
-    for await (const line of jsonLines(response)) yield sanitizeValues(line as WatchEvent<T>);
+  /** Yields the events of a watch until the server ends it. */
+  async *watch<T>(
+    path: string,
+    signal: AbortSignal,
+  ): AsyncGenerator<{ readonly type: string; readonly object: ApiObject<T> }> {
+    const request = { method: 'GET', path, signal, watch: true } as const;
+    const response = await this.#send(request);
+    if (response.statusCode !== 200) throw refusalOf(request, response, await text(response));
+    for await (const line of jsonLines(response))
+      yield sanitizeValues(line as { type: string; object: ApiObject<T> });
   }
 
-  async #json<T>(asked: Asked): Promise<T> {
-    const { code, text: body } = await this.#answer(asked);
-    if (code >= 300) throw refusalOf(asked, code, body);
+  async #json<T>(request: ApiRequest): Promise<T> {
+    const response = await this.#send(request);
+    const body = await this.#read(text(response));
+    if ((response.statusCode ?? 0) >= 300) throw refusalOf(request, response, body);
     try {
       return sanitizeValues(JSON.parse(body) as T);
     } catch {
       throw new Error(
-        `${this.access.server} answers ${asked.method} ${asked.path} with no JSON: is it an API server?`,
+        `${this.access.server} answers ${request.method} ${request.path} with no JSON: is it an API server?`,
       );
     }
   }
 
-  async #answer(asked: Asked): Promise<Answer> {
-    const response = await this.#send(asked);
-    const { statusCode = 0, headers } = response;
-    const read = async () => (asked.bounded ? readBody(new Response(response)) : text(response));
-    const body = await read().catch((error: unknown) => {
+  async #read<T>(body: Promise<T>): Promise<T> {
+    return body.catch((error: unknown) => {
       throw this.#unreachable(error);
     });
-    if (body === undefined) throw new Error('the answer is too long');
-    return { code: statusCode, text: body.toString(), type: headers['content-type'] ?? '' };
   }
 
-  async #refusal(path: string, method: Asked['method'], response: IncomingMessage): Promise<Error> {
-    return refusalOf({ method, path }, response.statusCode ?? 0, await text(response));
+  #url(path: string): URL {
+    return new URL(`${this.access.server.replace(/\/$/, '')}${path}`);
   }
 
-  async #send({ method, path, body, type, signal, lasting }: Asked): Promise<IncomingMessage> {
+  async #options(): Promise<RequestOptions & { readonly headers: OutgoingHttpHeaders }> {
     const connection = await this.access.connection();
+    const headers = connection.headers as OutgoingHttpHeaders | undefined;
+    return { ...connection, headers: { ...headers, 'user-agent': this.#userAgent } };
+  }
+
+  async #send({ method, path, body, type, signal, watch }: ApiRequest): Promise<IncomingMessage> {
+    const { headers, ...connection } = await this.#options();
     Object.assign(connection.agent ?? {}, { keepAlive: true });
-    const url = new URL(`${this.access.server.replace(/\/$/, '')}${path}`);
-    const deadline = lasting || this.#timeoutMs === 0 ? [] : [AbortSignal.timeout(this.#timeoutMs)];
+    const url = this.#url(path);
+    const timeout = watch || this.#timeoutMs === 0 ? [] : [AbortSignal.timeout(this.#timeoutMs)];
     const options = {
       ...connection,
       method,
-      signal: AbortSignal.any([this.#stopped, ...deadline, ...(signal === undefined ? [] : [signal])]),
+      signal: AbortSignal.any([this.#stopped, ...timeout, ...(signal === undefined ? [] : [signal])]),
       headers: {
-        ...(connection.headers as http.OutgoingHttpHeaders | undefined),
-        'user-agent': this.#userAgent,
+        ...headers,
         accept: 'application/json',
         ...(type === undefined ? {} : { 'content-type': type }),
       },
@@ -175,45 +173,78 @@ export class Api {
 
   #unreachable(error: unknown): Error {
     const { server, context } = this.access;
-    const late =
-      error instanceof Error && (error.name === 'TimeoutError' || errorCause(error) === 'TimeoutError');
-    const why = late
-      ? `no answer within ${this.#timeoutMs / 1_000} s (--request-timeout)`
-      : sanitize(whyOf(error));
-    return new Unreachable(`Cannot reach the API server ${server} (context "${context}"): ${why}`);
+    const cause = isTimeout(error)
+      ? `no response within ${this.#timeoutMs / 1_000} s (--request-timeout)`
+      : sanitizeLine(causeOf(error));
+    return new UnreachableError(`Cannot reach the API server ${server} (context "${context}"): ${cause}`);
   }
 }
 
-/** Nothing answered. */
-export class Unreachable extends Error {
-  override readonly name = 'Unreachable';
+/** The result, or undefined where the API server refuses with one of these status codes. */
+export async function optional<T>(
+  promise: Promise<T>,
+  codes: readonly number[] = [404],
+): Promise<T | undefined> {
+  return promise.catch((error: unknown) => {
+    if (error instanceof KubeError && codes.includes(error.status)) return undefined;
+    throw error;
+  });
 }
 
-function errorCause({ cause }: Error): string {
-  return cause instanceof Error ? cause.name : '';
+/** The API server did not respond. */
+export class UnreachableError extends Error {
+  override readonly name = 'UnreachableError';
 }
 
-/** Several addresses that failed are one error with several inside, and no words of its own. */
-function whyOf(error: unknown): string {
+/** Sanitizes every string of a value parsed from JSON, in place: pods and nodes write what the API server returns. */
+export function sanitizeValues<T>(value: T): T {
+  if (typeof value === 'string') return sanitizeLine(value) as T;
+  if (typeof value !== 'object' || value === null) return value;
+  const object = value as Record<string, unknown>;
+  for (const [key, each] of Object.entries(object)) {
+    if (typeof each === 'string' || typeof each === 'object') object[key] = sanitizeValues(each);
+  }
+  return value;
+}
+
+function textOf(code = 0, body: Buffer | undefined): TextResponse {
+  if (body === undefined) throw new Error('the response is too long');
+  return { code, text: body.toString() };
+}
+
+function isTimeout(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return (
+    error.name === 'TimeoutError' || (error.cause instanceof Error && error.cause.name === 'TimeoutError')
+  );
+}
+
+function causeOf(error: unknown): string {
+  // Thrown when all addresses of a host fail; it has no message of its own.
   if (error instanceof AggregateError) return error.errors.map(errorLine).join(', ');
   return error instanceof Error && 'syscall' in error ? error.message : errorLine(error);
 }
 
-function refusalOf({ method, path }: Pick<Asked, 'method' | 'path'>, code: number, body: string): Error {
+function refusalOf(
+  { method, path }: ApiRequest,
+  { statusCode: code = 0, headers }: IncomingMessage,
+  body: string,
+): Error {
   if (code === 401)
     return kubeRefusal('The API server does not accept your credential', code, {
       body: { message: 'log in again, or see what kubectl get nodes says' },
     });
-  return kubeRefusal(`The API server refuses ${method} ${path}`, code, { body: statusOf(body) });
+  const retryAfter = headers['retry-after'];
+  return kubeRefusal(`The API server refuses ${method} ${path}`, code, { body: statusOf(body), retryAfter });
 }
 
-/** The object in which the API server says why; a proxy before it may answer anything. */
+/** The API server's Status object; a proxy in front of it may send anything. */
 function statusOf(body: string): { readonly message: string } {
   try {
     const { message } = JSON.parse(body) as { readonly message?: string };
-    if (typeof message === 'string') return { message: sanitize(message) };
+    if (typeof message === 'string') return { message: sanitizeLine(message) };
   } catch {
-    // Not the API server's.
+    // Not from the API server.
   }
-  return { message: sanitize(body).slice(0, 200) || 'no message' };
+  return { message: sanitizeLine(body).slice(0, 200) || 'no message' };
 }

@@ -1,21 +1,16 @@
 import type { Api } from './api.ts';
-import type { Screen } from './output.ts';
+import type { Output } from './output.ts';
 
-/** What every command is given. */
+/** What every command gets. */
 export type Context = {
   readonly api: Api;
-  readonly screen: Screen;
-  /** The namespace of -n, or that of the context. */
+  readonly output: Output;
+  /** The namespace of -n, else that of the kubeconfig's context. */
   readonly namespace: string;
-  /** The wall clock in milliseconds. */
+  /** Wall clock, milliseconds. */
   readonly now: () => number;
   readonly signal: AbortSignal;
 };
 
-/** The exit codes. */
-export const EXIT = { fine: 0, problem: 1, blind: 2, usage: 64 } as const;
-
-/** A command line that asks for something impossible. */
-export class UsageError extends Error {
-  override readonly name = 'UsageError';
-}
+/** Exit codes. */
+export const EXIT = { ok: 0, problem: 1, incomplete: 2, usage: 64 } as const;

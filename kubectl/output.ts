@@ -1,77 +1,60 @@
-import { stripVTControlCharacters, styleText } from 'node:util';
 import { dumpYaml } from '@kubernetes/client-node';
-import { type Tone, wrap } from '../agent/text/format.ts';
+import { MARKS, type Tone, wrap } from '../agent/text/format.ts';
+import { markedLines, paint, type Screen, TONE_COLORS } from '../agent/text/table.ts';
 
-/** Control characters, and those that are not seen or turn the order of the others around. */
-const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu;
-
-/** A text without what a terminal would obey: escape sequences, control and bidirectional characters. */
-export function sanitize(text: string): string {
-  return stripVTControlCharacters(text).replace(UNSEEN, ' ');
-}
-
-/**
- * The same for every text in a value that was parsed from JSON, in place. Many people, and pods, write the API
- * server's data, so none of it reaches a terminal unescaped.
- */
-export function sanitizeValues<T>(value: T): T {
-  if (typeof value === 'string') return sanitize(value) as T;
-  if (typeof value !== 'object' || value === null) return value;
-  const object = value as Record<string, unknown>;
-  for (const [key, each] of Object.entries(object)) {
-    if (typeof each === 'string' || typeof each === 'object') object[key] = sanitizeValues(each);
-  }
-  return value;
-}
-
-/** Where lines go, and what can be shown there. */
-export type Screen = {
-  /** How many characters fit in a line; Infinity where it is no terminal. */
-  readonly columns: number;
-  readonly colored: boolean;
+/** The screen, and the streams for results (`out`) and messages (`err`). */
+export type Output = Screen & {
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
 };
 
-/** The colours that are used. */
-export type Color = 'green' | 'red' | 'yellow' | 'dim' | 'bold';
+/** The values of `-o`; without one a command prints a table or text. */
+export type Format = 'wide' | 'json' | 'yaml';
 
-/** The colour of each tone. */
-export const TONE_COLORS: Readonly<Record<Tone, Color>> = {
-  pass: 'green',
-  fail: 'red',
-  warning: 'yellow',
-  unknown: 'yellow',
-  skipped: 'dim',
-};
-
-/** A text in a colour, where there are any. */
-export function paint({ colored }: Pick<Screen, 'colored'>, color: Color | undefined, text: string): string {
-  return colored && color !== undefined ? styleText(color, text, { validateStream: false }) : text;
+/** Whether a format is for programs. */
+export function isForPrograms(format: Format | undefined): format is 'json' | 'yaml' {
+  return format === 'json' || format === 'yaml';
 }
 
-/** A text of at most so many characters, cut between two words where it is cut. */
-export function truncateText(text: string, most: number): string {
-  if (text.length <= most) return text;
-  const cut = text.slice(0, Math.max(most - 1, 0));
-  const space = cut.lastIndexOf(' ');
-  return `${(space > most / 2 ? cut.slice(0, space) : cut).trimEnd()}…`;
+/** A value as JSON or YAML. */
+export function serialize(value: unknown, format: 'json' | 'yaml'): string {
+  const text = JSON.stringify(value, null, 2);
+  return format === 'json' ? `${text}\n` : dumpYaml(JSON.parse(text));
 }
 
-/** A name of at most so many characters: it keeps both ends, because names differ there. */
-export function truncateName(name: string, most: number): string {
-  if (name.length <= most) return name;
-  const tail = Math.floor((most - 1) / 2);
-  return `${name.slice(0, most - 1 - tail)}…${name.slice(name.length - tail)}`;
+/** Prints lines as a result. */
+export function printLines({ out }: Output, lines: readonly string[]): void {
+  out(`${lines.join('\n')}\n`);
 }
 
-/** Says something beside the result: on standard error, in lines that fit. */
-export function printProblem({ columns, err }: Screen, text: string): void {
-  err(`${wrap(text, columns).join('\n')}\n`);
+/** Prints a message to standard error, wrapped. */
+export function printMessage({ width, err }: Output, text: string): void {
+  err(`${wrap(text, width).join('\n')}\n`);
+}
+
+/** Prose is wrapped to this width even without a terminal. */
+const MAX_WIDTH = 110;
+
+/** The same output, no wider than prose should be. */
+export function proseOf(output: Output): Output {
+  return { ...output, width: Math.min(output.width, MAX_WIDTH) };
+}
+
+const MAX_NAMES = 3;
+
+/** The first few names: "a, b, c and 397 more". */
+export function nameList(names: readonly string[]): string {
+  const more = names.length - MAX_NAMES;
+  return more > 1 ? `${names.slice(0, MAX_NAMES).join(', ')} and ${more} more` : names.join(', ');
+}
+
+/** A count with its noun: "1 node", "3 nodes". */
+export function countOf(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
 /**
- * How long ago something was, as kubectl says it: "45s", "3m12s", "5h", "2d4h". "" for no time.
+ * How long ago a time was, as kubectl says it: "45s", "3m12s", "5h", "2d4h"; "" for no time.
  * Source: https://github.com/kubernetes/apimachinery/blob/v0.36.3/pkg/util/duration/duration.go (HumanDuration)
  */
 export function ageOf(since: string, nowMs: number): string {
@@ -96,7 +79,7 @@ export function ageOf(since: string, nowMs: number): string {
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
 /**
- * kubectl's --request-timeout in milliseconds: "30s", "1m30s", or seconds without a unit; 0 is as long as it takes.
+ * Parses --request-timeout into milliseconds: "30s", "1m30s", or seconds without a unit; 0 means no timeout.
  * Source: https://kubernetes.io/docs/reference/kubectl/kubectl/
  */
 export function parseTimeout(text: string): number | undefined {
@@ -108,107 +91,81 @@ export function parseTimeout(text: string): number | undefined {
   );
 }
 
-/** How results are shown; a table or text unless told. */
-export type Format = 'wide' | 'json' | 'yaml';
-
-/** A value as JSON or YAML for programs. */
-export function serialize(value: unknown, format: 'json' | 'yaml'): string {
-  const text = JSON.stringify(value, null, 2);
-  return format === 'json' ? `${text}\n` : dumpYaml(JSON.parse(text));
-}
-
-/** Whether a format is for programs. */
-export function isForPrograms(format: Format | undefined): format is 'json' | 'yaml' {
-  return format === 'json' || format === 'yaml';
-}
-
-/** A column of a table. The first is the name, which is cut last of all. */
-export type Column<T> = {
-  readonly head: string;
-  readonly cell: (row: T) => string;
-  readonly color?: (row: T) => Color | undefined;
-  /** Only with -o wide. */
-  readonly wide?: true;
-  /** A text that may be cut at its end. */
-  readonly cut?: true;
-  /** Left out where the terminal is too narrow; the highest number goes first. */
-  readonly spare?: number;
+/** One observation, and where it was made: lines of files, values. */
+export type Observation = {
+  readonly tone: Tone;
+  readonly about: string;
+  readonly text: string;
+  readonly evidence?: readonly string[];
 };
 
-/** How a table is shown. */
-export type TableOptions<T> = {
-  readonly screen: Screen;
-  readonly wide?: boolean;
-  readonly headers?: boolean;
-  /** Rows that were shown before, below which these are to be aligned. */
-  readonly before?: readonly T[];
+/** Why a node or a pod is in its state, for people and as JSON. */
+export type Explanation = {
+  readonly tone: Tone;
+  readonly headline: string;
+  /** Paragraphs. */
+  readonly because: readonly string[];
+  readonly seen: readonly Observation[];
+  /** Steps to take. */
+  readonly next: readonly string[];
+  /** A page of this repository. */
+  readonly docs: string;
 };
 
-const GAP = 3;
-/** What a text is cut to at most, before whole columns are left out. */
-const SHORTEST_TEXT = 16;
+const DEFAULT_PAGE = 'docs/operations.md#when-something-is-wrong';
 
-/** Rows as aligned lines, as kubectl shows them, that fit the screen. */
-export function tableLines<T>(
-  columns: readonly Column<T>[],
-  rows: readonly T[],
-  { screen, wide = false, headers = true, before = [] }: TableOptions<T>,
+/** Builds an explanation; omitted parts are empty. */
+export function explain(tone: Tone, headline: string, rest: Partial<Explanation> = {}): Explanation {
+  return { because: [], seen: [], next: [], docs: DEFAULT_PAGE, ...rest, tone, headline };
+}
+
+const INDENT = '  ';
+
+/** Renders an explanation as wrapped lines. */
+export function explanationLines(
+  { tone, headline, because, seen, next, docs }: Explanation,
+  output: Output,
 ): string[] {
-  const asked = columns.filter((column) => wide || column.wide !== true);
-  const { kept, widths } = fit(asked, [...before, ...rows], { width: screen.columns, headers });
-  const line = (cells: readonly string[], color: (at: number) => Color | undefined) =>
-    cells
-      .map((cell, at) => {
-        const last = at === cells.length - 1;
-        const { cut = false } = kept[at] ?? {};
-        const short = cut ? truncateText(cell, widths[at] ?? 0) : truncateName(cell, widths[at] ?? 0);
-        return paint(screen, color(at), last ? short : short.padEnd(widths[at] ?? 0));
-      })
-      .join(' '.repeat(GAP))
-      .trimEnd();
-  const head = line(
-    kept.map(({ head }) => head),
-    () => undefined,
-  );
-  const body = rows.map((row) =>
-    line(
-      kept.map(({ cell }) => cell(row)),
-      (at) => kept[at]?.color?.(row),
+  const screen = proseOf(output);
+  const dim = (line: string) => `${line.slice(0, 6)}${paint(screen, 'dim', line.slice(6))}`;
+  return [
+    ...wrap(`${MARKS[tone][0]} ${headline}`, screen.width, '', INDENT).map((line) =>
+      paint(screen, TONE_COLORS[tone], line),
     ),
-  );
-  return headers ? [head, ...body] : body;
+    ...because.flatMap((paragraph) => ['', ...wrap(paragraph, screen.width, INDENT)]),
+    ...(seen.length === 0 ? [] : ['', paint(screen, 'bold', 'What was seen')]),
+    ...seen.flatMap(({ tone, about, text, evidence = [] }) => [
+      ...markedLines(tone, `${about}: ${text}`, { ...screen, indent: INDENT }),
+      ...evidence.flatMap((line) => wrap(line, screen.width, ' '.repeat(6)).map(dim)),
+    ]),
+    ...(next.length === 0 ? [] : ['', paint(screen, 'bold', 'What to do')]),
+    ...next.flatMap((step) => wrap(step, screen.width, INDENT)),
+    '',
+    paint(screen, 'dim', `See ${docs}`),
+  ];
 }
 
-/** Leaves out and cuts what does not fit: texts first, then spare columns, then names. */
-function fit<T>(
-  columns: readonly Column<T>[],
-  rows: readonly T[],
-  { width, headers }: { readonly width: number; readonly headers: boolean },
-) {
-  let kept = [...columns];
-  for (;;) {
-    const widths = kept.map(({ head, cell }) =>
-      rows.reduce((most, row) => Math.max(most, cell(row).length), headers ? head.length : 0),
-    );
-    const over = () => widths.reduce((sum, each) => sum + each + GAP, -GAP) - width;
-    for (const [at, { cut, head }] of kept.entries()) {
-      const full = widths[at] ?? 0;
-      if (cut && over() > 0) widths[at] = Math.max(full - over(), Math.min(full, SHORTEST_TEXT), head.length);
-    }
-    if (over() <= 0) return { kept, widths };
-    const spare = kept.reduce((most, { spare = 0 }) => Math.max(most, spare), 0);
-    if (spare === 0) return { kept, widths: shortenNames(widths, over()) };
-    kept = kept.filter((column) => column.spare !== spare);
-  }
+/** The result of one check; `docs` is a page of this repository. */
+export type CheckLine = {
+  readonly section: string;
+  readonly tone: Tone;
+  readonly text: string;
+  readonly docs: string;
+};
+
+/** Returns a function that builds the lines of a section. */
+export function inSection(section: string) {
+  return (tone: Tone, text: string, docs: string): CheckLine => ({ section, tone, text, docs });
 }
 
-/** Takes what is too much from the widest columns. */
-function shortenNames(widths: readonly number[], over: number): number[] {
-  const short = [...widths];
-  for (let left = over; left > 0; left--) {
-    const widest = short.indexOf(Math.max(...short));
-    if ((short[widest] ?? 0) <= 8) break;
-    short[widest] = (short[widest] ?? 0) - 1;
-  }
-  return short;
+/** Renders check results under the names of their sections. */
+export function checkLines(lines: readonly CheckLine[], output: Output): string[] {
+  const screen = proseOf(output);
+  return lines.flatMap(({ section, tone, text, docs }, at) => [
+    ...(section === lines[at - 1]?.section
+      ? []
+      : [...(at === 0 ? [] : ['']), paint(screen, 'bold', section)]),
+    ...markedLines(tone, text, screen),
+    `  ${paint(screen, 'dim', docs)}`,
+  ]);
 }

@@ -3,40 +3,40 @@ import { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
 import { readBody } from '../fleet/reports.ts';
 
-/** A response; `body` is undefined where it is too long for an agent's. */
-type Answer = { readonly code: number; readonly body: Buffer | undefined };
+/** `body` is undefined when it is too long for an agent's. */
+type ForwardedResponse = { readonly code: number; readonly body: Buffer | undefined };
 
 const DATA = 0;
 
 /**
- * The response of a pod to a GET over the port-forward at `url`: the kubelet connects to the port inside the pod's own
- * network. A refusal of the port-forward is a response as well. Rejects when the signal aborts first.
+ * Sends a GET to a pod over the port-forward at `url`; the kubelet connects to the port inside the pod's network
+ * namespace. A refused port-forward resolves with the refusal. Rejects when the signal aborts.
  */
 export async function getForwarded(
   url: URL,
   path: string,
   options: RequestOptions & { readonly signal: AbortSignal },
-): Promise<Answer> {
+): Promise<ForwardedResponse> {
   const opened = await openPort(url, options);
-  if (!(opened instanceof Duplex)) return answerOf(opened);
+  if (!(opened instanceof Duplex)) return responseOf(opened);
   try {
     const { signal } = options;
     const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
       http.get({ createConnection: () => opened, path, signal }, resolve).on('error', reject);
     });
-    return await answerOf(response);
+    return await responseOf(response);
   } finally {
     opened.destroy();
   }
 }
 
-async function answerOf(response: http.IncomingMessage): Promise<Answer> {
+async function responseOf(response: http.IncomingMessage): Promise<ForwardedResponse> {
   return { code: response.statusCode ?? 0, body: await readBody(new Response(response)) };
 }
 
 /**
- * A connection to the port, or the response that refuses it. Each message begins with the number of its stream, and the first
- * message of a stream holds the port in two bytes. The error stream says why the kubelet could not connect.
+ * Opens a connection to the port, or returns the response that refuses it. Each message starts with the number of its
+ * stream; the first message of a stream holds the port in two bytes. The error stream says why the kubelet cannot connect.
  * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/kubelet/pkg/cri/streaming/portforward/websocket.go
  */
 function openPort(url: URL, options: RequestOptions): Promise<Duplex | http.IncomingMessage> {
@@ -52,7 +52,7 @@ function openPort(url: URL, options: RequestOptions): Promise<Duplex | http.Inco
       done(error);
     },
   });
-  // The request reports it.
+  // The request reports the error.
   port.on('error', () => {});
   socket.on('message', (message: Buffer) => {
     const [stream = DATA] = message;

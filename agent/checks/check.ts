@@ -120,6 +120,6 @@ export type Check = {
   readonly id: string;
   readonly title: string;
   readonly inspect: (inputs: CheckInputs, witness: Witness | undefined) => Promise<CheckResult>;
-  /** Whether an unknown finding makes the node not ready, because a booted sandbox does not show what the check looks for. */
+  /** Whether an unknown finding keeps the node from being ready, because a booted sandbox proves nothing about it. */
   readonly required?: (sources: Sources) => boolean;
 };

@@ -6,7 +6,7 @@ import type { Check } from './check.ts';
 /** Does containerd respond on the CRI socket and report itself as ready? */
 export const containerd: Check = {
   id: 'containerd',
-  title: 'containerd answers and is ready',
+  title: 'containerd responds and is ready',
   async inspect(inputs) {
     const status = await inputs.status();
     return { ...judgeStatus(status), facts: { containerd: status.runtimeVersion } };
@@ -16,15 +16,15 @@ export const containerd: Check = {
 /** Judges containerd's own status. */
 export function judgeStatus(status: CriStatus): CheckResult {
   const { runtimeName, runtimeVersion } = status;
-  const named = `${runtimeName} ${runtimeVersion}`;
+  const runtime = `${runtimeName} ${runtimeVersion}`;
   const evidence = [
-    { value: named },
+    { value: runtime },
     ...status.conditions.map(({ type, status: holds, reason, message }) => ({
       value: `${type}=${holds}${holds ? '' : ` ${reason} ${message}`}`,
     })),
   ];
   if (runtimeName !== 'containerd') {
-    const message = `${named} runs this node, and only containerd can be judged`;
+    const message = `${runtime} runs this node, and only containerd can be judged`;
     return unknown('RuntimeUnsupported', message, evidence);
   }
   const notReady = status.conditions.find(({ type, status: holds }) => type === 'RuntimeReady' && !holds);
@@ -36,5 +36,5 @@ export function judgeStatus(status: CriStatus): CheckResult {
   if (release && cannotStopSandboxes(release)) {
     return warning('SandboxStuck', `containerd ${runtimeVersion} cannot stop gVisor pods`, evidence);
   }
-  return pass(named, evidence);
+  return pass(runtime, evidence);
 }

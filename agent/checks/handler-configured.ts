@@ -14,7 +14,7 @@ export const handlerConfigured: Check = {
     const config = await inputs.config();
     const { fault, runtimes } = config;
     if (fault) {
-      const message = `containerd would not start pods with what is on disk: ${fault.problem}${rulesNote(config)}`;
+      const message = `containerd could not start pods with its configuration on disk: ${fault.problem}${rulesNote(config)}`;
       return error('ContainerdConfigInvalid', message, [at(fault, fault.problem)]);
     }
     const ignored = config.ignored.filter((mention) => mention.handler === handler);

@@ -5,7 +5,7 @@ import type { Check } from './check.ts';
 /** Are sandboxes in the kubelet's cgroups, so that pod limits are enforced? Judged by the probe's process. */
 export const limits: Check = {
   id: 'limits',
-  title: 'Limits of CPU and memory hold for pods',
+  title: 'CPU and memory limits of pods are enforced',
   required: ({ requireLimits }) => requireLimits,
   async inspect({ sources: { requireLimits } }, witness) {
     if (witness === undefined) return skip('No sandbox was started');
@@ -26,7 +26,7 @@ export const limits: Check = {
 };
 
 function adviceFor(cgroupParent: string, flags: Readonly<Record<string, string>>): string {
-  if (flags['ignore-cgroups'] === 'true') return '; runsc is told to ignore cgroups';
+  if (flags['ignore-cgroups'] === 'true') return '; runsc runs with ignore-cgroups';
   if (cgroupParent.endsWith('.slice') && flags['systemd-cgroup'] !== 'true')
     return '; the kubelet uses the systemd driver, so write systemd-cgroup = "true" into [runsc_config]';
   return '';

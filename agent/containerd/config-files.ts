@@ -58,8 +58,6 @@ export async function readContainerdFiles(host: Host, root: string): Promise<Con
     for (const pattern of file.imports) {
       const absolute = posix.resolve(posix.dirname(path), pattern);
       const paths = absolute.includes('*') ? await glob(host, absolute) : [absolute];
-      if (!paths)
-        return { files, fault: faultIn(file, ['imports'], `imports the malformed pattern "${pattern}"`) };
       pending.push(...paths.map((imported) => ({ path: imported, importer: file })));
     }
   }

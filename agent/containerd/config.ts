@@ -13,7 +13,7 @@ import { type TomlTable, type TomlValue, tableAt, toPlain } from './toml.ts';
 /** A handler in containerd's files. `file` and `line` are absent for the built-in "runc". */
 export type ConfiguredRuntime = Runtime & { readonly file?: string; readonly line?: number };
 
-/** A handler in a file, or a table that looks like one, without effect. `line` is 1-based. */
+/** A table of a handler, or one that looks like it, that has no effect. `line` is 1-based. */
 export type IgnoredMention = {
   readonly handler: string;
   readonly file: string;
@@ -67,7 +67,7 @@ async function readUnimported(
   const files = await readUnimportedFiles(host, root, loaded);
   return files.flatMap(({ file, isTemplate }) => {
     const why = isTemplate
-      ? 'it is a template, and what was rendered last has nothing of this: restart what renders it (k3s, RKE2, MicroK8s), unless that prefers another template'
+      ? 'it is a template that was not rendered since: restart k3s, RKE2 or MicroK8s, unless another template takes precedence'
       : `no file that containerd loads imports "${file.path}"`;
     return mentionsIn(file).map((mention) => ignoredMention(mention, why, false));
   });
@@ -320,6 +320,8 @@ type Mention = Pick<IgnoredMention, 'handler' | 'file' | 'line'> & {
   /** Keys from the top of the file to the table. */
   readonly path: readonly string[];
   readonly table: TomlTable;
+  /** The version of the file. */
+  readonly version: number;
 };
 
 function ignoredMention({ handler, file, line }: Mention, why: string, isLoaded: boolean): IgnoredMention {
@@ -332,7 +334,10 @@ function mentionsIn(file: ContainerdFile): readonly Mention[] {
     const below = [...value].flatMap(([key, item]) => visit(item, [...path, key]));
     if (!looksLikeHandler(value, path)) return below;
     const handler = path.at(-1) ?? '';
-    return [{ handler, file: file.path, line: file.lines.find(path), path, table: value }, ...below];
+    return [
+      { handler, file: file.path, line: file.lines.find(path), path, table: value, version: file.version },
+      ...below,
+    ];
   };
   return visit(file.tree, []);
 }
@@ -343,7 +348,7 @@ function looksLikeHandler(table: TomlTable, path: readonly string[]): boolean {
 }
 
 /** Why containerd does not use a mention, for the person who wrote it. */
-function whyIgnored({ path }: Mention, rules: ConfigRules, version: number): string {
+function whyIgnored({ path, version: own }: Mention, rules: ConfigRules, version: number): string {
   const section = criSection(rules, version);
   const header = `[plugins.${section === CRI_V1 ? section : `"${section}"`}.containerd.runtimes]`;
   const [top, id = '', ...rest] = path;
@@ -356,13 +361,14 @@ function whyIgnored({ path }: Mention, rules: ConfigRules, version: number): str
     return `"${rest.slice(0, -1).join('.')}" is not "containerd.runtimes"; containerd reads ${header}`;
   if (id === section)
     return rules === '1.x'
-      ? 'a file loaded later has the same plugin section, and this containerd replaces the whole section'
-      : 'a file loaded later sets the same key to another value';
+      ? 'a later file has the same plugin section, and containerd 1.x replaces the whole section'
+      : 'a later file sets the same key to another value';
   if (rules === '1.x' && id === CRI_V3) return `containerd 1.x does not know this plugin; it reads ${header}`;
   if (rules === '1.x' && version < 2)
     return `no file says "version = 2", so version 1 counts and containerd reads ${header}`;
-  if (rules === '2.3' || version < 3)
-    return `${header} is present as well, and what is there is kept instead of this older table`;
+  // 2.0 migrates the merged tables, 2.3 each file.
+  if (rules === '2.3' ? own < 4 : version < 3)
+    return `${header} is present as well, and takes precedence over this older table`;
   return `the configuration counts as version ${version}, where containerd reads ${header}`;
 }
 

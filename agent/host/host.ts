@@ -14,18 +14,18 @@ import {
 } from './paths.ts';
 import { Semaphore } from './semaphore.ts';
 
-/** What the host says of a path. */
+/** Attributes of a path. */
 export type FileStat = {
   readonly kind: FileKind;
   /** Permission bits, for example 0o755. */
   readonly mode: number;
   /** Bytes; 0 for most files under /proc. */
   readonly size: number;
-  /** Device and inode: what tells a path from another that takes its name. */
+  /** Device and inode, which change if another file takes the path. */
   readonly identity: string;
   /** Changes with the file: identity, size and times. */
   readonly fingerprint: string;
-  /** When it last changed, its mode and owner too; for a folder, also when a name in it last came or went. Wall clock, milliseconds. */
+  /** Last change of content or attributes, for a directory also of its entries. Wall clock, milliseconds. */
   readonly changedMs: number;
 };
 
@@ -34,39 +34,41 @@ const PIECE_BYTES = 1024 * 1024;
 const READ_ONLY = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
 
 /**
- * A read-only view of a node's files below a root directory ("/" on the node itself, "/host" in a pod).
- * Every path given and returned is a path of the host; symbolic links never lead out of the root.
- * A path that does not exist is `undefined`, one outside of the agent's mounts throws {@link NotVisible}, and anything
- * else that hinders the look throws `Cannot read host file "/x": EACCES`, with the cause attached. Every call ends
- * within `answerMs` of its turn, whatever the file system does ({@link Semaphore}).
+ * Read-only view of a node's files below a root directory ("/" on the node itself, "/host" in a pod). All paths are host
+ * paths, and symbolic links never lead out of the root. A path that does not exist is `undefined`; one outside of the
+ * agent's mounts throws {@link NotVisible}; other failures throw `Cannot read host file "/x": EACCES` with the cause
+ * attached, as a {@link TimeoutError} if a file operation took longer than `timeoutMs`.
  */
 export class Host {
   readonly root: string;
-  readonly #turns: Semaphore;
+  readonly #semaphore: Semaphore;
   readonly #mountInfo: string | undefined;
   #parts: Promise<readonly string[] | undefined> | undefined;
 
-  /** `mountInfo` is where the mounts of this process are told, when it is not the usual file. */
-  constructor(root: string, answerMs?: number, mountInfo?: string) {
+  /** `mountInfo` replaces /proc/self/mountinfo. */
+  constructor(root: string, timeoutMs?: number, mountInfo?: string) {
     this.root = root;
-    this.#turns = new Semaphore(answerMs);
+    this.#semaphore = new Semaphore(timeoutMs);
     this.#mountInfo = mountInfo;
   }
 
   /**
-   * The host path behind every symbolic link of `path`. `onStep` hears each folder that is visible on the way there, links
-   * resolved, and the name in it that leads on, also where the way ends early.
+   * The path with all symbolic links resolved. `onStep` receives each visible directory on the way, links resolved, and the
+   * entry followed in it, even if a later one does not exist.
    */
-  async realpath(path: string, onStep?: (folder: string, name: string) => void): Promise<string | undefined> {
+  async realpath(
+    path: string,
+    onStep?: (directory: string, name: string) => void,
+  ): Promise<string | undefined> {
     try {
       this.#parts ??= visibleParts(this.root, this.#mountInfo);
       const parts = await this.#parts;
       const step =
         onStep &&
-        ((folder: string, name: string) => {
-          if (isVisible(folder, parts)) onStep(folder, name);
+        ((directory: string, name: string) => {
+          if (isVisible(directory, parts)) onStep(directory, name);
         });
-      const real = await this.#turns.run(path, () => resolvePath(this.root, path, step));
+      const real = await this.#semaphore.run(path, () => resolvePath(this.root, path, step));
       if (!isVisible(real.path, parts)) throw new NotVisible(real.path, this.root);
       return real.exists ? real.path : undefined;
     } catch (cause) {
@@ -74,18 +76,18 @@ export class Host {
     }
   }
 
-  /** The path under which this process reaches the host's `path`, links resolved; it is what to execute or watch. */
+  /** The path with links resolved as this process reaches it, for use outside of this class. */
   async localPath(path: string): Promise<string | undefined> {
     const real = await this.realpath(path);
     return real === undefined ? undefined : join(this.root, real);
   }
 
-  /** What lies behind every symbolic link of a path. */
+  /** Attributes of a path, links followed. */
   async stat(path: string): Promise<FileStat | undefined> {
     return this.#at(path, await this.localPath(path), statOf);
   }
 
-  /** What a path itself names: a link at its end is not followed. */
+  /** Attributes of a path itself: a final link is not followed. */
   async statEntry(path: string): Promise<FileStat | undefined> {
     return this.#at(path, await this.#localEntry(path), statOf);
   }
@@ -101,12 +103,12 @@ export class Host {
     return names?.sort((a, b) => (a < b ? -1 : 1));
   }
 
-  /** The text of a symbolic link itself, for example of /proc/1/exe; a link is not followed. */
+  /** Target of a symbolic link such as /proc/1/exe. */
   async readLink(path: string): Promise<string | undefined> {
     return this.#at(path, await this.#localEntry(path), (local) => readlink(local));
   }
 
-  /** A whole regular file as UTF-8; throws when it is larger than `maxBytes` (1 MiB) or is no regular file. */
+  /** A whole regular file as UTF-8; throws if it is larger than `maxBytes` (1 MiB) or not a regular file. */
   async readText(path: string, maxBytes = MAX_BYTES): Promise<string | undefined> {
     const bytes = await this.readStart(path, maxBytes + 1);
     if (bytes !== undefined && bytes.length > maxBytes)
@@ -117,24 +119,24 @@ export class Host {
   /** The first `length` bytes of a regular file of any size, fewer when it is shorter. */
   async readStart(path: string, length: number): Promise<Buffer | undefined> {
     return this.#at(path, await this.localPath(path), async (local) => {
-      // Looked at before it is opened: opening a watchdog or a tape device already changes it.
+      // Checked before it is opened, because opening some devices, such as a watchdog, has effects.
       refuseIrregular(await lstat(local));
       await using file = await open(local, READ_ONLY);
       refuseIrregular(await file.stat());
-      // Read to its end, whatever its size: files under /proc say that they have none.
+      // Read until EOF, because files under /proc report size 0.
       return Buffer.concat(await file.createReadStream({ end: length - 1, autoClose: false }).toArray());
     });
   }
 
   /**
-   * A regular file in pieces of at most 1 MiB, each beginning with the last `overlap` bytes of the one before; none
-   * for a file that does not exist. One buffer serves all pieces.
+   * A regular file in pieces of at most 1 MiB, each starting with the last `overlap` bytes of the previous one; none if the
+   * file does not exist. All pieces share one buffer.
    */
   async *pieces(path: string, overlap: number): AsyncGenerator<Buffer> {
     let isWanted = true;
     const openIt = async (local: string) => {
       const opened = await open(local, READ_ONLY);
-      if (!isWanted) await opened.close(); // too late
+      if (!isWanted) await opened.close(); // timed out meanwhile
       return opened;
     };
     const file = await this.#at(path, await this.localPath(path), openIt).finally(() => {
@@ -142,10 +144,10 @@ export class Host {
     });
     if (file === undefined) return;
     try {
-      refuseIrregular(await this.#turns.run(path, () => file.stat()));
+      refuseIrregular(await this.#semaphore.run(path, () => file.stat()));
       const buffer = Buffer.alloc(PIECE_BYTES);
       for (let kept = 0; ; ) {
-        const { bytesRead } = await this.#turns.run(path, () =>
+        const { bytesRead } = await this.#semaphore.run(path, () =>
           file.read(buffer, kept, buffer.length - kept, null),
         );
         if (bytesRead === 0) return;
@@ -155,12 +157,11 @@ export class Host {
         buffer.copy(buffer, 0, length - kept, length);
       }
     } finally {
-      // Not waited for: it waits itself for a reading that may never end.
+      // Not awaited: closing waits for a read that may never return.
       void file.close().catch(() => {});
     }
   }
 
-  /** What some work finds where a path is for this process; undefined where it is not. */
   async #at<T>(
     path: string,
     local: string | undefined,
@@ -168,7 +169,7 @@ export class Host {
   ): Promise<T | undefined> {
     if (local === undefined) return undefined;
     try {
-      return await this.#turns.run(path, () => work(local));
+      return await this.#semaphore.run(path, () => work(local));
     } catch (cause) {
       if (isAbsent(cause)) return undefined;
       throw this.#problem(path, cause);
@@ -176,10 +177,11 @@ export class Host {
   }
 
   #problem(path: string, cause: unknown): Error {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    const why = typeof code === 'string' ? code : message;
-    const words = `Cannot read host file "${path}": ${why}`;
-    return cause instanceof TimeoutError ? new TimeoutError(words, { cause }) : new Error(words, { cause });
+    const { code, message: text } = cause as NodeJS.ErrnoException;
+    const message = `Cannot read host file "${path}": ${typeof code === 'string' ? code : text}`;
+    return cause instanceof TimeoutError
+      ? new TimeoutError(message, { cause })
+      : new Error(message, { cause });
   }
 }
 
@@ -192,13 +194,10 @@ async function statOf(local: string): Promise<FileStat> {
   return { kind: kindOf(stats), mode, size, identity, fingerprint, changedMs: ctimeMs };
 }
 
-/**
- * Where this process finds a socket of the host: a link on the way is one of the host, such as /var/run. Throws
- * {@link NotVisible} for one outside of the agent's mounts.
- */
+/** Local path of a host socket; links in its directory, such as /var/run, are the host's. Throws {@link NotVisible}. */
 export async function localSocket(host: Host, socket: string): Promise<string> {
-  const folder = await host.localPath(dirname(socket)).catch((error: unknown) => {
+  const directory = await host.localPath(dirname(socket)).catch((error: unknown) => {
     if (error instanceof NotVisible) throw error;
   });
-  return join(folder ?? join(host.root, dirname(socket)), basename(socket));
+  return join(directory ?? join(host.root, dirname(socket)), basename(socket));
 }

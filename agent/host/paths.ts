@@ -3,16 +3,15 @@ import { lstat, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /**
- * True for the error codes that mean "no such file", which is an answer and not a failure to look.
- * ESRCH is what /proc says of a process that ended just now:
- * https://man7.org/linux/man-pages/man5/proc.5.html
+ * Whether an error means "no such file", which is a result and not a failure. /proc fails with ESRCH for a process that just
+ * ended: https://man7.org/linux/man-pages/man5/proc.5.html
  */
 export function isAbsent(cause: unknown): boolean {
   const code = (cause as NodeJS.ErrnoException | undefined)?.code;
   return code === 'ENOENT' || code === 'ENOTDIR' || code === 'ESRCH';
 }
 
-/** What kind of thing a path names. */
+/** The kind of file a path names. */
 export type FileKind = 'file' | 'directory' | 'link' | 'fifo' | 'socket' | 'device';
 
 /** Throws for anything but a regular file. */
@@ -21,7 +20,7 @@ export function refuseIrregular(stats: Stats): void {
   if (kind !== 'file') throw new Error(`it is a ${kind}, not a regular file`);
 }
 
-/** The kind of what these stats are of. */
+/** The kind of file these attributes describe. */
 export function kindOf(stats: Stats): FileKind {
   if (stats.isFile()) return 'file';
   if (stats.isDirectory()) return 'directory';
@@ -35,14 +34,14 @@ export function kindOf(stats: Stats): FileKind {
 const MAX_LINKS = 40;
 
 /**
- * Resolves every symbolic link of a host path inside `root`: an absolute link starts again at the root
- * and ".." stops there. Returns the host path; when some part of it does not exist, the path as far as links lead.
- * `onStep` hears each folder on the way, itself resolved, and the name in it that leads on.
+ * Resolves every symbolic link of a host path inside `root`: absolute links start at the root and ".." stops there.
+ * Returns the host path, resolved up to the first component that does not exist. `onStep` receives each directory on the
+ * way, resolved, and the entry followed in it.
  */
 export async function resolvePath(
   root: string,
   path: string,
-  onStep?: (folder: string, name: string) => void,
+  onStep?: (directory: string, name: string) => void,
 ): Promise<{ readonly path: string; readonly exists: boolean }> {
   const pending = parts(path);
   let resolved: string[] = [];
@@ -67,7 +66,7 @@ export async function resolvePath(
   return { path: `/${resolved.join('/')}`, exists: true };
 }
 
-/** The target of a link, "" for what is no link, `undefined` for what does not exist. */
+/** Target of a link; "" for any other file, undefined for none. */
 async function linkTarget(local: string): Promise<string | undefined> {
   try {
     const stats = await lstat(local);
@@ -82,7 +81,7 @@ function parts(path: string): string[] {
   return path.split('/').filter((part) => part !== '' && part !== '.');
 }
 
-/** A path of the host lies outside of what is mounted for this process, so that nothing can be said of it. */
+/** A host path outside of the agent's mounts. */
 export class NotVisible extends Error {
   override readonly name = 'NotVisible';
 
@@ -95,8 +94,8 @@ export class NotVisible extends Error {
 }
 
 /**
- * The parts of the host below `root` that this process sees, as host paths; undefined for all of it. In a pod these
- * are the mount points below `root`; a root that is itself a mount, or has none below it, shows the whole host.
+ * Host paths below `root` that this process can see; undefined for all. In a pod these are the mount points below `root`; a
+ * root that is itself a mount point, or has none below it, shows the whole host.
  * Source: https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
  */
 export async function visibleParts(
@@ -113,17 +112,17 @@ export async function visibleParts(
   return parts.length === 0 ? undefined : parts;
 }
 
-/** Whether a host path is in one of these parts, or on the way to one. */
+/** Whether a host path is within one of the visible paths, or an ancestor of one. */
 export function isVisible(path: string, parts: readonly string[] | undefined): boolean {
   if (parts === undefined || path === '/') return true;
   return parts.some((part) => isWithin(path, part) || isWithin(part, path));
 }
 
-function isWithin(path: string, folder: string): boolean {
-  return path === folder || path.startsWith(`${folder}/`);
+function isWithin(path: string, directory: string): boolean {
+  return path === directory || path.startsWith(`${directory}/`);
 }
 
-/** Mount points carry blanks and backslashes as octal numbers. */
+/** Spaces and backslashes in mount points are octal escapes. */
 function unescapeMountPoint(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }

@@ -1,46 +1,45 @@
 import { sanitizeLine } from '../sanitize.ts';
 import type { Host } from './host.ts';
 
-/** A process of the host, as everybody may read it: no capability is needed for these files of /proc. */
+/** A process of the host, from files of /proc that need no capability. */
 export type HostProcess = {
   readonly argv: readonly string[];
   readonly parentPid: number;
-  /** Real user id, in this process' user namespace. */
+  /** Real user ID in the agent's user namespace. */
   readonly uid: number;
-  /** Its PIDs, from the namespace of this /proc to its own. */
+  /** PIDs from the outermost namespace visible in this /proc to the process's own. */
   readonly namespacedPids: readonly number[];
-  /** 2: a filter of system calls is in force. */
+  /** 2 if a seccomp filter is in force. */
   readonly seccomp: number;
-  /** Its cgroups of cpu and memory, or the only one with cgroup v2; as seen from this process' cgroup namespace. */
+  /** Cgroup paths of cpu and memory, or the only one on v2, relative to the agent's cgroup namespace. */
   readonly cgroups: readonly string[];
-  /** Pages of code of its program. */
+  /** Pages of program code. */
   readonly textPages: number;
 };
 
-/** A sentry has a few KiB of arguments, and as many as its pod's annotations may hold: 256 KiB. */
-const MOST_ARGUMENT_BYTES = 512 * 1024;
+/** A sentry has a few KiB of arguments plus its pod's annotations, which may be 256 KiB. */
+const MAX_ARGUMENT_BYTES = 512 * 1024;
 
-/** Whether a process is of that sandbox: gVisor's has its bundle among its arguments, and its cgroup is named for it whatever the runtime. */
+/** Whether a process belongs to a sandbox: its ID is in the bundle path of gVisor's arguments, and in the cgroup for any runtime. */
 export function isOfSandbox({ argv, cgroups }: HostProcess, id: string): boolean {
   return [...argv, ...cgroups].some((text) => text.includes(id));
 }
 
-/** The program that a process calls itself, in quotes for people: a pod may have written it to deceive them. */
+/** Program name of a process, quoted and sanitized, because a pod may choose it. */
 export function quotedProgram([program = '']: readonly string[]): string {
   return `"${sanitizeLine(program.slice(0, 100))}"`;
 }
 
 /**
- * Reads a process by its PID in the namespace of the host's /proc; undefined when it is gone, or about to be. One that ends
- * is flagged first and then loses its memory, its cgroups and its namespaces: what was read before the flags is of one that
- * lived.
+ * Reads a process by its PID in the host's /proc; undefined if it has ended or is ending. The kernel flags an ending process
+ * before it drops memory, cgroups and namespaces, so the flag is read last.
  * Source: https://man7.org/linux/man-pages/man5/proc_pid_status.5.html, proc_pid_cgroup(5), proc_pid_statm(5),
  * proc_pid_stat(5), and https://github.com/torvalds/linux/blob/v6.12/kernel/exit.c (do_exit)
  */
 export async function readProcess(host: Host, pid: number): Promise<HostProcess | undefined> {
   const read = (file: string, maxBytes?: number) => host.readText(`/proc/${pid}/${file}`, maxBytes);
   const [cmdline, status, cgroup, statm] = await Promise.all([
-    read('cmdline', MOST_ARGUMENT_BYTES),
+    read('cmdline', MAX_ARGUMENT_BYTES),
     read('status'),
     read('cgroup'),
     read('statm'),
@@ -63,12 +62,12 @@ const ENDING = 0x4;
 
 async function isEnding(read: (file: string) => Promise<string | undefined>): Promise<boolean> {
   const stat = await read('stat');
-  // Its second field is a name, which may have blanks and brackets in it.
+  // The second field is a name in brackets that may contain spaces and brackets.
   const flags = Number(stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[6] ?? ENDING);
   return (flags & ENDING) !== 0;
 }
 
-/** The paths that limits of CPU and memory hang on: cgroup v1's of these controllers, else that of cgroup v2. */
+/** Paths that limit CPU and memory: those of the two v1 controllers, otherwise the v2 path. */
 export function parseCgroups(text: string): readonly string[] {
   const lines = text.split('\n').flatMap((line) => {
     const [, controllers, path] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];

@@ -1,8 +1,8 @@
 import type { Host } from './host.ts';
 
 /**
- * Why a file of the host cannot be executed here, or `undefined` when it can: it is no regular file, some bit
- * of `mode` is missing, it is empty or cut short, or it is for another architecture. A script passes.
+ * The reason why a host file cannot be executed; undefined if it can. It must be a regular file with the permission bits
+ * `mode` and be a script or a complete ELF program for this architecture.
  */
 export async function whyNotRunnable(host: Host, path: string, mode: number) {
   const stat = await host.stat(path);
@@ -22,7 +22,7 @@ export async function whyNotRunnable(host: Host, path: string, mode: number) {
   return undefined;
 }
 
-/** What the first bytes of a file say it is; `machine` is Node's name of the architecture, as "x64". */
+/** Kind of a file by its first bytes; `machine` is Node's name of the architecture, such as "x64". */
 export type Program =
   | { readonly kind: 'elf'; readonly machine: string }
   | { readonly kind: 'script' | 'other' };
@@ -40,15 +40,15 @@ const MACHINES: Readonly<Record<number, string>> = {
   258: 'loong64',
 };
 
-const START_BYTES = 128;
+const HEADER_BYTES = 128;
 
-/** Looks at the start of a program on the host; `undefined` when there is none. */
+/** Kind of a host file; undefined if it does not exist. */
 export async function readProgram(host: Host, path: string): Promise<Program | undefined> {
-  const start = await host.readStart(path, START_BYTES);
+  const start = await host.readStart(path, HEADER_BYTES);
   return start && parseProgram(start);
 }
 
-/** Tells an ELF program from a script and from anything else, by at least its first 20 bytes. */
+/** Kind of a file by at least its first 20 bytes. */
 export function parseProgram(start: Buffer): Program {
   if (start.subarray(0, 2).toString('latin1') === '#!') return { kind: 'script' };
   const isElf = start.length >= 20 && start.subarray(0, 4).toString('latin1') === '\x7fELF';
@@ -59,13 +59,13 @@ export function parseProgram(start: Buffer): Program {
 
 const PT_LOAD = 1;
 const PF_X = 1;
-/** The sizes that a page of memory can have. */
+/** Possible sizes of a memory page. */
 export const PAGE_BYTES: readonly number[] = [4096, 16_384, 65_536];
 
 /**
- * The sizes in bytes that the kernel may report as the code of a running ELF program (`text` in /proc/PID/statm), by
- * the first 4 KiB of its file: whole pages from the first to the last loaded segment of code. Kernels before 5.10 count
- * from the first loaded segment of any kind. Empty for what is no 64-bit little-endian program.
+ * Possible sizes of a running ELF program's code (`text` in /proc/PID/statm) in bytes, from the first 4 KiB of its file:
+ * whole pages from the first to the last executable segment, or on kernels before 5.10 from the first segment of any kind.
+ * Empty unless it is a 64-bit little-endian program.
  * Source: https://github.com/torvalds/linux/blob/v6.12/fs/binfmt_elf.c (load_elf_binary) and fs/proc/task_mmu.c
  */
 export function textSegments(start: Buffer): ReadonlySet<number> {

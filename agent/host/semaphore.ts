@@ -1,51 +1,51 @@
 import { TimeoutError } from '../async.ts';
 
-/** The local disk of a node under full load answers within a fraction of this; a dead network mount never does. */
-const ANSWER_MS = 5_000;
-/** Files such as /proc/pressure/io need no disk, and tell of the pressure just when one stalls. Not so those of a process. */
-const OF_THE_KERNEL = /^\/proc\/[a-z]/;
+/** A local disk under full load responds within a fraction of this; a dead network mount never does. */
+const TIMEOUT_MS = 5_000;
+/** procfs files that never block, such as /proc/pressure/io. Excludes /proc/PID. */
+const NEVER_BLOCKS = /^\/proc\/[a-z]/;
 
 /**
- * File operations that take turns, because one that never returns holds a thread of libuv's four. Who must not wait for
- * what another stalls has turns of its own; three can be afforded.
+ * Runs file operations one at a time, because one that never returns occupies one of libuv's four threads. Three
+ * semaphores are affordable, so parts of the agent that must not wait for each other's files have their own.
  */
 export class Semaphore {
-  readonly #answerMs: number;
-  /** Ends when the operation before has returned, or was given up. */
-  #last: Promise<void> = Promise.resolve();
-  /** How many that were given up have not returned. */
+  readonly #timeoutMs: number;
+  /** Resolves once the previous operation has returned or timed out. */
+  #previous: Promise<void> = Promise.resolve();
+  /** Operations that timed out and have not returned. */
   #stalled = 0;
 
-  constructor(answerMs = ANSWER_MS) {
-    this.#answerMs = answerMs;
+  constructor(timeoutMs = TIMEOUT_MS) {
+    this.#timeoutMs = timeoutMs;
   }
 
-  /** Does one piece of work with a file in its turn, and gives up on it after `answerMs`; rejects at once while another is out. */
+  /** Runs one operation on `path` in turn. Rejects with a {@link TimeoutError}: at once while an earlier operation is stalled. */
   async run<T>(path: string, work: () => Promise<T>): Promise<T> {
-    const before = this.#last;
-    const { promise, resolve: end } = Promise.withResolvers<void>();
-    this.#last = promise;
-    await before;
+    const previous = this.#previous;
+    const { promise, resolve: release } = Promise.withResolvers<void>();
+    this.#previous = promise;
+    await previous;
     let timer: NodeJS.Timeout | undefined;
     try {
-      if (this.#stalled > 0 && !OF_THE_KERNEL.test(path))
+      if (this.#stalled > 0 && !NEVER_BLOCKS.test(path))
         throw new TimeoutError('the file system does not answer for other files either');
-      const asked = work();
-      const late = new Promise<never>((_, reject) => {
+      const running = work();
+      const timeout = new Promise<never>((_, reject) => {
         timer = setTimeout(() => {
           this.#stalled += 1;
-          void asked
+          void running
             .catch(() => {})
             .then(() => {
               this.#stalled -= 1;
             });
-          reject(new TimeoutError(`no answer within ${this.#answerMs / 1_000} s`));
-        }, this.#answerMs);
+          reject(new TimeoutError(`no answer within ${this.#timeoutMs / 1_000} s`));
+        }, this.#timeoutMs);
       });
-      return await Promise.race([asked, late]);
+      return await Promise.race([running, timeout]);
     } finally {
       clearTimeout(timer);
-      end();
+      release();
     }
   }
 }

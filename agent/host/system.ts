@@ -2,10 +2,7 @@ import { mem } from 'systeminformation/lib/memory.js';
 import type { Facts } from '../finding.ts';
 import type { Host } from './host.ts';
 
-/**
- * Facts of the node's hardware and system that do not change while it runs. What would show the agent's
- * own container (the operating system's name) is read from the host's files.
- */
+/** Facts about the node's hardware and system that do not change while it runs. */
 export async function readSystemFacts(host: Host): Promise<Facts> {
   // systeminformation.cpu() would start a shell, and the agent executes nothing.
   const [cpu, memory, release, kernel] = await Promise.all([
@@ -24,11 +21,11 @@ export async function readSystemFacts(host: Host): Promise<Facts> {
   };
 }
 
-/** The kernel's ID of this boot, as the kubelet reports it in `nodeInfo.bootID`. */
+/** The kernel's boot ID, which the kubelet reports in `nodeInfo.bootID`. */
 export async function readBootId(host: Host): Promise<string> {
   const path = '/proc/sys/kernel/random/boot_id';
   const id = (await host.readText(path))?.trim() ?? '';
-  if (id === '') throw new Error(`Host file "${path}" is absent or empty: which boot is this?`);
+  if (id === '') throw new Error(`Host file "${path}" is absent or empty`);
   return id;
 }
 

@@ -1,4 +1,4 @@
-/** The part of systeminformation that the agent loads; other parts start programs. */
+/** The only part of systeminformation that the agent loads: the whole package costs 7 MiB of memory and 285 KB of bundle. */
 declare module 'systeminformation/lib/memory.js' {
   export { mem } from 'systeminformation';
 }

@@ -1,54 +1,30 @@
-import Histogram from 'prom-client/lib/histogram.js';
-import Registry from 'prom-client/lib/registry.js';
+import { Histogram, Registry } from 'prom-client';
 import type { Finding } from '../finding.ts';
-import { REASONS } from '../reasons.ts';
+import { isOpen, type ObservedPods } from '../pods/pod.ts';
+import { REASONS, type Reason } from '../reasons.ts';
 import type { Publisher, Report } from '../report.ts';
 import { HEADLINES, PROOF_TONES } from '../text/format.ts';
-import { PodMetrics } from './pod-metrics.ts';
-import { processMetrics } from './process-metrics.ts';
-import { countersOf, gaugesOf } from './series.ts';
+import { createCounters, createGauges, createProcessMetrics } from './series.ts';
 
-/** What these checks say where they find nothing at all. */
-const ABSENT = ['ShimNotFound', 'RunscNotFound'];
-
-/**
- * Whether anything of gVisor is on a node: its handler in containerd's configuration or in the running containerd, the
- * shim, or runsc. Undefined where that could not be told, such as when containerd does not answer.
- */
-export function hasTraces(findings: readonly Finding[]): boolean | undefined {
-  const of = (check: string) => findings.find((finding) => finding.check === check);
-  const there = [of('shim'), of('runsc')].some((finding) => isThere(finding));
-  const [configured, loaded] = [of('handler-configured'), of('handler-loaded')];
-  if (there || configured?.status === 'pass' || loaded?.status === 'pass') return true;
-  if (configured?.status !== 'fail' || loaded?.status !== 'fail') return undefined;
-  return configured.reason !== 'HandlerNotConfigured' || loaded.reason !== 'HandlerNotLoaded';
-}
-
-function isThere(finding: Finding | undefined): boolean {
-  if (finding?.status === 'fail') return !ABSENT.includes(finding.reason);
-  return finding?.status === 'pass';
-}
-
-/** What the agent tells, beside what its process and its pods do; all are named gvisor_*. */
 const GAUGES = {
   gvisor_node_status: ['Published verdict of this node, 1 for the status in force.', 'status'],
   gvisor_node_reason: ['Reason code of the published verdict.', 'reason'],
   gvisor_check_status: ['Result of each check: 1, with its status.', 'check', 'status'],
-  gvisor_check_duration_seconds: ['Duration of each check in the last look.', 'check'],
+  gvisor_check_duration_seconds: ['Duration of each check in the last evaluation.', 'check'],
   gvisor_last_proof_timestamp_seconds: ['When a sandbox was last proven to run in gVisor, Unix time.'],
   gvisor_proof_interval_seconds: ['Time between proofs when nothing changes.'],
   gvisor_node_info: ['Releases on this node.', 'runsc', 'platform', 'containerd', 'kernel'],
-  gvisor_probe_leftovers: ['Sandboxes of earlier probes that containerd cannot remove.'],
-  gvisor_unwatched_folders: [
-    'Folders that cannot be watched, so that a fault in them is seen some seconds later.',
+  gvisor_probe_orphans: ['Sandboxes of earlier probes that containerd cannot remove.'],
+  gvisor_unwatched_directories: [
+    'Directories that cannot be watched and are polled, so that a fault in them is seen some seconds later.',
   ],
-  gvisor_last_boot_seconds: ['How long the last sandbox took from the request until it was ready.'],
+  gvisor_last_boot_seconds: ['Duration of the last boot of a sandbox, from the request until it was ready.'],
   gvisor_node_expected: [
     'Whether this node should run gVisor: it was once proven here, a part of it is installed here, or EXPECT_GVISOR says so.',
   ],
   gvisor_build_info: ["The agent's version.", 'version'],
   gvisor_time_seconds: [
-    "The node's clock at the scrape, Unix time: the ages of the other times are told by it.",
+    "The node's clock at the scrape, Unix time, to compute the age of the other timestamps.",
   ],
 } as const;
 const COUNTERS = {
@@ -57,12 +33,12 @@ const COUNTERS = {
   gvisor_api_requests_total: ['Requests to the API server by verb and code.', 'verb', 'code'],
 } as const;
 
-/** The agent's metrics. */
+/** The agent's metrics, registered in a registry of their own. */
 export class Metrics implements Publisher {
   readonly #registry = new Registry();
-  readonly #gauges = gaugesOf(this.#registry, GAUGES);
-  readonly #counters = countersOf(this.#registry, COUNTERS);
-  /** The metrics of this node's pods. */
+  readonly #gauges = createGauges(this.#registry, GAUGES);
+  readonly #counters = createCounters(this.#registry, COUNTERS);
+  readonly #updateProcess = createProcessMetrics(this.#registry);
   readonly pods = new PodMetrics(this.#registry);
   readonly #boot = new Histogram({
     name: 'gvisor_sandbox_boot_seconds',
@@ -71,21 +47,21 @@ export class Metrics implements Publisher {
     registers: [this.#registry],
   });
   readonly #expectGvisor: boolean;
-  /** Whether gVisor was ever proven here, and whether anything of it is here, as far as that could be told. */
+  /** Whether gVisor was ever proven here; undefined before the Node was read. */
   #provenOnce: boolean | undefined;
+  /** The last known result of {@link hasTraces}. */
   #traces: boolean | undefined;
-  #last: Report | undefined;
+  #published: Report | undefined;
   #counted: Report['proof'] | undefined;
 
   /** `expectGvisor`: whether gVisor is expected on every node. */
   constructor(version: string, proofIntervalMs = 0, expectGvisor = false) {
     this.#expectGvisor = expectGvisor;
-    processMetrics(this.#registry);
     this.#gauges.gvisor_proof_interval_seconds.set(proofIntervalMs / 1_000);
     this.#gauges.gvisor_build_info.set({ version }, 1);
     for (const outcome of Object.keys(PROOF_TONES)) this.#counters.gvisor_probes_total.inc({ outcome }, 0);
     for (const reason of Object.keys(REASONS)) this.#counters.gvisor_transitions_total.inc({ reason }, 0);
-    // Not known before something was told.
+    // Absent until known.
     this.#gauges.gvisor_last_boot_seconds.remove();
     this.#gauges.gvisor_node_expected.remove();
   }
@@ -104,16 +80,16 @@ export class Metrics implements Publisher {
     this.#gauges.gvisor_node_info.reset();
     const { runsc = '', platform = '', containerd = '', kernel = '' } = facts;
     this.#gauges.gvisor_node_info.set({ runsc, platform, containerd, kernel }, 1);
-    const old = this.#last?.verdict;
+    const old = this.#published?.verdict;
     if (old !== undefined && (old.status !== verdict.status || old.reason !== verdict.reason))
       this.#counters.gvisor_transitions_total.inc({ reason: verdict.reason });
-    this.#last = report;
+    this.#published = report;
   }
 
   count({ proof, provenAt, findings }: Report): void {
     this.#traces = hasTraces(findings) ?? this.#traces;
-    this.#showExpected();
-    if (proof === this.#counted) return; // it stands since an earlier look
+    this.#updateExpected();
+    if (proof === this.#counted) return; // a cached proof
     this.#counted = proof;
     this.#counters.gvisor_probes_total.inc({ outcome: proof.kind });
     if (proof.kind !== 'proven') return;
@@ -122,35 +98,114 @@ export class Metrics implements Publisher {
     this.#gauges.gvisor_last_proof_timestamp_seconds.set(Date.parse(provenAt ?? '') / 1_000);
   }
 
-  /** Notes whether the Node says that gVisor was ever proven on it. */
+  /** Sets whether the Node records an earlier proof. */
   readonly noteProvenOnce = (provenOnce: boolean): void => {
     this.#provenOnce = provenOnce;
-    this.#showExpected();
+    this.#updateExpected();
   };
 
-  #showExpected(): void {
+  #updateExpected(): void {
     if (this.#expectGvisor || this.#provenOnce || this.#traces) this.#gauges.gvisor_node_expected.set(1);
     else if (this.#provenOnce === false && this.#traces === false) this.#gauges.gvisor_node_expected.set(0);
   }
 
-  /** Shows how many folders cannot be watched. */
-  readonly publishUnwatched = (folders: number): void => {
-    this.#gauges.gvisor_unwatched_folders.set(folders);
+  readonly publishUnwatched = (directories: number): void => {
+    this.#gauges.gvisor_unwatched_directories.set(directories);
   };
 
-  /** Shows how many sandboxes of earlier probes are left. */
-  readonly publishLeftovers = (left: number): void => {
-    this.#gauges.gvisor_probe_leftovers.set(left);
+  readonly publishOrphans = (orphans: number): void => {
+    this.#gauges.gvisor_probe_orphans.set(orphans);
   };
 
-  /** Counts one request to the API server. */
   readonly countRequest = (verb: string, code: number): void => {
     this.#counters.gvisor_api_requests_total.inc({ verb, code: String(code) });
   };
 
-  /** The text of /metrics and its content type. */
+  /** The body of /metrics and its content type. */
   async text(): Promise<{ readonly body: string; readonly type: string }> {
+    this.#updateProcess();
     this.#gauges.gvisor_time_seconds.set(Date.now() / 1_000);
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };
   }
+}
+
+const POD_GAUGES = {
+  gvisor_pods: [
+    'Running pods by their CRI handler, and by whether they really run in gVisor.',
+    'handler',
+    'sandboxed',
+  ],
+  gvisor_unsandboxed_pods: [
+    'Running pods outside gVisor, or in one with a way out to the host, in namespaces labelled require-gvisor=true.',
+  ],
+  gvisor_unknown_pods: ['Running pods in namespaces labelled require-gvisor=true whose runtime is unknown.'],
+  gvisor_unlimited_pods: [
+    "Running pods in gVisor whose sandbox is outside the kubelet's cgroup for it, so that no limit holds.",
+  ],
+  gvisor_weakened_pods: [
+    "Running pods in gVisor whose sandbox is weaker than that of the node's probe, by flags or annotations.",
+  ],
+  gvisor_pods_last_seen_timestamp_seconds: ['When the pods of this node were last read, Unix time.'],
+  gvisor_namespaces_last_update_timestamp_seconds: [
+    'When the API server last reported the namespaces labelled require-gvisor=true, Unix time.',
+  ],
+} as const;
+
+/** Metrics of this node's pods. */
+class PodMetrics {
+  readonly #gauges;
+
+  constructor(registry: Registry) {
+    this.#gauges = createGauges(registry, POD_GAUGES);
+    // Absent until pods were read, or namespaces are watched.
+    this.#gauges.gvisor_unsandboxed_pods.remove();
+    this.#gauges.gvisor_namespaces_last_update_timestamp_seconds.remove();
+  }
+
+  /** Shows that namespaces are watched, and have not been listed yet. */
+  watchNamespaces(): void {
+    this.setNamespacesUpdated(0);
+  }
+
+  /** Sets the time of the last update of namespaces, wall clock. */
+  setNamespacesUpdated(atMs: number): void {
+    this.#gauges.gvisor_namespaces_last_update_timestamp_seconds.set(atMs / 1_000);
+  }
+
+  /** Shows the pods of this node; `required` are the namespaces that require gVisor. */
+  publish({ pods, unsandboxed, weakened, atMs }: ObservedPods, required: ReadonlySet<string>): void {
+    this.#gauges.gvisor_pods.reset();
+    for (const { handler, sandboxed = 'unknown' } of pods)
+      this.#gauges.gvisor_pods.inc({ handler, sandboxed: String(sandboxed) });
+    const open = weakened.filter((pod) => isOpen(pod) && required.has(pod.namespace));
+    this.#gauges.gvisor_unsandboxed_pods.set(unsandboxed.length + open.length);
+    const unknown = pods.filter(
+      ({ namespace, sandboxed }) => sandboxed === undefined && required.has(namespace),
+    );
+    this.#gauges.gvisor_unknown_pods.set(unknown.length);
+    this.#gauges.gvisor_unlimited_pods.set(pods.filter(({ limited }) => limited === false).length);
+    this.#gauges.gvisor_weakened_pods.set(weakened.length);
+    this.#gauges.gvisor_pods_last_seen_timestamp_seconds.set(atMs / 1_000);
+  }
+}
+
+/** Reasons of the checks `shim` and `runsc` where nothing is installed. */
+const ABSENT: readonly Reason[] = ['ShimNotFound', 'RunscNotFound'];
+
+/**
+ * Whether any part of gVisor is on the node: a handler in containerd's configuration or in the running containerd, the
+ * shim, or runsc. Undefined where that is unknown, for example because containerd does not answer.
+ */
+export function hasTraces(findings: readonly Finding[]): boolean | undefined {
+  const of = (check: string) => findings.find((finding) => finding.check === check);
+  const there = [of('shim'), of('runsc')].some((finding) => isThere(finding));
+  const [configured, loaded] = [of('handler-configured'), of('handler-loaded')];
+  if (there || configured?.status === 'pass' || loaded?.status === 'pass') return true;
+  if (configured?.status !== 'fail' || loaded?.status !== 'fail') return undefined;
+  return configured.reason !== 'HandlerNotConfigured' || loaded.reason !== 'HandlerNotLoaded';
+}
+
+function isThere(finding: Finding | undefined): boolean {
+  if (finding?.status === 'fail') return !ABSENT.includes(finding.reason);
+  return finding?.status === 'pass';
 }

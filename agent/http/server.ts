@@ -1,78 +1,104 @@
 import { once } from 'node:events';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
 import { memoize } from '../async.ts';
-import { renderPage } from '../page/page.ts';
-import { PAGE_POLICY } from '../page/policy.ts';
-import { renderReasons } from '../page/reasons.ts';
 import type { Status } from '../report.ts';
 import { errorLine } from '../sanitize.ts';
-import { createLimitedServer, isLocal, send, sendProbe } from './bounded-server.ts';
+import { renderReport } from '../text/terminal.ts';
+import { createBoundedServer, isLocal, send, sendProbe } from './bounded-server.ts';
 
-/** What the HTTP server shows. */
-export type Shown = {
+/** Where the HTTP server reads what it sends. */
+export type ServerSources = {
   readonly metrics: () => Promise<{ readonly body: string; readonly type: string }>;
-  /** Absent before the first look has ended. */
+  /** Undefined before the first evaluation has ended. */
   readonly report: () => Status | undefined;
-  /** Whether the loop still turns. */
+  /** Whether the reconcile loop makes progress. */
   readonly live: () => boolean;
   /** Why a rollout must not go on to the next node; undefined when it may. */
   readonly unready: () => string | undefined;
 };
 
-/** How long an answer is given again. */
-const FRESH_MS = 250;
-/** How many connections one address may have; a scraper has one or two, a browser six. */
-const MOST_CONNECTIONS = 16;
+/** How long a response is cached, so that the request rate does not drive CPU. */
+const CACHE_MS = 250;
+/** Per client address; a scraper needs one or two, a browser six. */
+const MAX_CONNECTIONS = 16;
+/** Columns of the plain-text report. */
+const WIDTH = 100;
+const KNOWN_PATHS = 'known paths: / /report /metrics /livez /readyz\n';
+const HIDDEN_PODS =
+  '\nPods are listed only over kubectl port-forward -n gvisor-ready pod/POD 9477, and by kubectl gvisor-ready pods.\n';
 
-/** Where to listen; the host "::" means every address. */
-type Address = { readonly host: string; readonly port: number };
+/** The host "::" means every address. */
+type ListenAddress = { readonly host: string; readonly port: number };
 
 /**
- * The agent's HTTP server: pages for people at / and /reasons, and /metrics, /livez, /readyz and /report; not yet listening.
- * Only a {@link isLocal} request is answered with pods by name.
+ * The agent's HTTP server, not yet listening: the report as text at / and as JSON at /report, /metrics, /livez and
+ * /readyz. Pods are named only in responses to {@link isLocal} requests.
  */
-export function createAgentServer(shown: Shown): Server {
-  const answers = keptAnswers(shown);
-  const reply = (request: IncomingMessage, response: ServerResponse) => {
-    const { url = '/' } = request;
-    response.setHeader('cache-control', 'no-store');
-    // A path may begin with two slashes, which alone would be the name of a host.
-    const pathname = URL.parse(url.startsWith('/') ? `http://agent${url}` : url)?.pathname ?? '';
-    if (request.method !== 'GET' && request.method !== 'HEAD') {
-      response.setHeader('allow', 'GET, HEAD');
-      return send(response, 405, 'only GET is known here\n');
-    }
-    const shown = { ...answers, ...(isLocal(request) ? answers.local : answers.remote) };
-    void answer(pathname, shown, response).catch((error: unknown) =>
-      send(response, 500, `${String(error)}\n`),
-    );
-  };
-  return createLimitedServer({ mostConnections: MOST_CONNECTIONS, answer: reply });
-}
-
-/** What is shown, made anew at most once in {@link FRESH_MS}. */
-function keptAnswers({ metrics, report, live, unready }: Shown) {
-  const kept = <T>(make: () => T) => memoize(make, FRESH_MS);
-  const json = (status: Status | undefined) => status && `${JSON.stringify(status, null, 2)}\n`;
+export function createAgentServer({ metrics, report, live, unready }: ServerSources): Server {
+  const cachedMetrics = memoize(metrics, CACHE_MS);
   const withoutPods = () => {
     const status = report();
     return status && { ...status, pods: undefined };
   };
+  const local = cacheReport(report, '');
+  const remote = cacheReport(withoutPods, HIDDEN_PODS);
+  const route = async (path: string, { text, json }: typeof local, response: ServerResponse) => {
+    switch (path) {
+      case '/':
+        return sendReport(response, text(), 'text/plain; charset=utf-8');
+      case '/report':
+        return sendReport(response, json(), 'application/json; charset=utf-8');
+      case '/metrics': {
+        const { body, type } = await cachedMetrics();
+        return send(response, 200, body, type);
+      }
+      case '/livez':
+        return sendProbe(response, live() ? undefined : 'the loop has stalled');
+      case '/readyz':
+        return sendProbe(response, unready());
+      default:
+        return send(response, 404, KNOWN_PATHS);
+    }
+  };
+  return createBoundedServer({
+    maxConnections: MAX_CONNECTIONS,
+    respond: (request, response) => {
+      const { url = '/', method } = request;
+      response.setHeader('cache-control', 'no-store');
+      if (method !== 'GET' && method !== 'HEAD') {
+        response.setHeader('allow', 'GET, HEAD');
+        return send(response, 405, 'only GET and HEAD are allowed\n');
+      }
+      // A path may begin with two slashes, which alone would be the name of a host.
+      const path = URL.parse(url.startsWith('/') ? `http://agent${url}` : url)?.pathname ?? '';
+      route(path, isLocal(request) ? local : remote, response).catch((error: unknown) =>
+        send(response, 500, `${errorLine(error)}\n`),
+      );
+    },
+  });
+}
+
+/** The report in both formats, as bytes that all responses share. */
+function cacheReport(report: () => Status | undefined, note: string) {
+  const cache = (render: (status: Status) => string) =>
+    memoize(() => {
+      const status = report();
+      return status && Buffer.from(render(status));
+    }, CACHE_MS);
   return {
-    metrics: kept(metrics),
-    reasons: kept(renderReasons),
-    live,
-    unready,
-    local: { report: kept(() => json(report())), page: kept(() => renderPage(report())) },
-    remote: { report: kept(() => json(withoutPods())), page: kept(() => renderPage(withoutPods(), true)) },
+    text: cache((status) => `${renderReport(status, { colored: false, width: WIDTH }).trimStart()}${note}`),
+    json: cache((status) => `${JSON.stringify(status, null, 2)}\n`),
   };
 }
 
-type Answers = ReturnType<typeof keptAnswers>;
+function sendReport(response: ServerResponse, body: Buffer | undefined, type: string): void {
+  if (body === undefined) send(response, 503, 'the first evaluation has not ended yet\n');
+  else send(response, 200, body, type);
+}
 
-/** Lets a server listen; gives what is wrong where it cannot. */
-export async function listen(server: Server, { host, port }: Address): Promise<string | undefined> {
+/** Starts listening; resolves to the problem, with its remedy, where that fails. */
+export async function listen(server: Server, { host, port }: ListenAddress): Promise<string | undefined> {
   // Without an address Node listens on both families, and on IPv4 alone where a kernel lacks the other.
   server.listen({ port, ...(host === '::' ? {} : { host }) });
   return once(server, 'listening').then(
@@ -81,45 +107,11 @@ export async function listen(server: Server, { host, port }: Address): Promise<s
   );
 }
 
-/** Where a browser on the same machine finds the page; undefined while nothing listens. */
-export function pageAddress(server: Server): string | undefined {
+/** The server's URL for a client on the same machine; undefined while it does not listen. */
+export function serverUrl(server: Server): string | undefined {
   const bound = server.address();
   if (bound === null || typeof bound === 'string') return undefined;
   const { address, family, port } = bound;
-  const named = family === 'IPv6' ? `[${address}]` : address;
-  return `http://${['::', '0.0.0.0'].includes(address) ? 'localhost' : named}:${port}/`;
-}
-
-async function answer(
-  path: string,
-  shown: Answers & Answers['local'],
-  response: ServerResponse,
-): Promise<void> {
-  switch (path) {
-    case '/':
-      return sendPage(response, shown.page());
-    case '/reasons':
-      return sendPage(response, shown.reasons());
-    case '/metrics': {
-      const { body, type } = await shown.metrics();
-      return send(response, 200, body, type);
-    }
-    case '/livez':
-      return sendProbe(response, shown.live() ? undefined : 'the loop has stalled');
-    case '/readyz':
-      return sendProbe(response, shown.unready());
-    case '/report': {
-      const report = shown.report();
-      if (report === undefined) return send(response, 503, 'the first look has not ended yet\n');
-      return send(response, 200, report, 'application/json; charset=utf-8');
-    }
-    default:
-      return send(response, 404, 'known paths: / /reasons /metrics /livez /readyz /report\n');
-  }
-}
-
-function sendPage(response: ServerResponse, page: string): void {
-  response.setHeader('content-security-policy', PAGE_POLICY);
-  response.setHeader('referrer-policy', 'no-referrer');
-  send(response, 200, page, 'text/html; charset=utf-8');
+  const host = family === 'IPv6' ? `[${address}]` : address;
+  return `http://${['::', '0.0.0.0'].includes(address) ? 'localhost' : host}:${port}/`;
 }

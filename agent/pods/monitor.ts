@@ -16,30 +16,30 @@ import {
 import { PodReader } from './pod-reader.ts';
 
 /**
- * How often pods are read. containerd's events would tell of one sooner, but it starts and stops no pod any more while a
- * subscriber does not read them.
+ * Interval of reads. containerd's events would be faster, but containerd starts and stops no pods while a subscriber does not
+ * read them.
  * Source: https://github.com/containerd/containerd/blob/v2.4.2/internal/eventq/eventq.go
  */
 const READ_MS = 3_000;
-/** Pods decide how long the list is: the time between two is so many times what the last one took, up to a limit. */
-const TIMES_AS_LONG = 20;
+/** Minimum rest after a read, as a multiple of its duration: pods determine the length of the list. */
+const REST_RATIO = 20;
 
-/** What pods are read with, and where what was seen of them goes. */
+/** Options of {@link PodMonitor}. */
 export type PodMonitorOptions = {
   readonly client: CriClient;
   readonly host: Host;
-  /** The namespaces that require gVisor, followed by the API's watches. */
+  /** Namespaces that require gVisor. */
   readonly namespaces: RequiredNamespaces;
-  /** Receives what each read found; must not throw. */
+  /** Receives the result of each read; must not throw. */
   readonly onRead?: (observed: ObservedPods, required: ReadonlySet<string>) => void;
-  /** The handler that is proven here and the flags of its last probe; undefined before the first proof. */
+  /** Handler and flags of the last probe; undefined before the first proof. */
   readonly probe?: () => ProbeFlags | undefined;
   readonly log: Logger;
-  /** How often they are read, in milliseconds; 3 s unless said otherwise. */
+  /** Interval of reads in milliseconds; 3 s by default. */
   readonly everyMs?: number;
 };
 
-/** The pods of this node: watches them, and remembers what it saw last. */
+/** Reads the node's pods periodically and keeps the last result. */
 export class PodMonitor {
   readonly #options: PodMonitorOptions;
   readonly #reader: PodReader;
@@ -50,7 +50,7 @@ export class PodMonitor {
     this.#reader = new PodReader(options.client, options.host);
   }
 
-  /** Reads the pods again and again until the signal ends it. */
+  /** Reads until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     const { everyMs = READ_MS } = this.#options;
     let problem = '';
@@ -65,19 +65,19 @@ export class PodMonitor {
         if (line !== problem) this.#options.log.warn(`cannot read the pods of this node: ${line}`);
         problem = line;
       }
-      const restMs = Math.min(TIMES_AS_LONG * (performance.now() - begunMs), MAX_READ_INTERVAL_MS);
+      const restMs = Math.min(REST_RATIO * (performance.now() - begunMs), MAX_READ_INTERVAL_MS);
       await timers.setTimeout(Math.max(everyMs, restMs), undefined, { signal }).catch(() => {});
     }
   }
 
-  /** Reads the pods once, and gives what {@link outside} says then. */
+  /** Reads once and returns {@link report}. */
   async readOnce(signal: AbortSignal): Promise<PodsReport | undefined> {
     this.#last = this.#sort(await this.#reader.read(signal));
-    return this.outside();
+    return this.report();
   }
 
-  /** Which pods run outside of gVisor; undefined before they were read. */
-  outside(): PodsReport | undefined {
+  /** The report of the last read; undefined before the first. */
+  report(): PodsReport | undefined {
     return this.#last && podsReport(this.#last, this.#options.namespaces.known, Date.now());
   }
 

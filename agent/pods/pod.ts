@@ -1,48 +1,47 @@
 import { quotedProgram } from '../host/process.ts';
 import { isAnnotation, sentryFlags, type Weakness, weaknessesOf } from '../runsc/flags.ts';
 
-/** A pod that runs on this node, and what it runs in. */
+/** A running pod of this node, and whether it is sandboxed. */
 export type Pod = {
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
-  /** The CRI handler that its runtime class names; "" is containerd's default. */
+  /** The CRI handler of its runtime class; "" is containerd's default. */
   readonly handler: string;
-  /** Whether it runs in gVisor; absent when that could not be told. */
+  /** Whether it runs in gVisor; absent if unknown. */
   readonly sandboxed?: boolean;
-  /** Whether the sandbox of a gVisor pod is in the kubelet's cgroup for it; absent where that is not known. */
+  /** Whether a gVisor pod's sandbox is in the kubelet's cgroup for the pod; absent if unknown. */
   readonly limited?: boolean;
-  /** What weakens the sandbox of a gVisor pod; absent where nothing does. */
+  /** Weaknesses of a gVisor pod's sandbox; absent if there are none. */
   readonly weak?: readonly Weakness[];
-  /** What that is known from, such as `process 812 is "pause"`. */
+  /** Evidence for `sandboxed`, such as `process 812 is "pause"`. */
   readonly evidence: string;
 };
 
-/** What is known of a sandbox: its runtime type, and its first process when that could be read. */
+/** Facts about a sandbox; `pid` and `argv` are those of its first process, if it could be read. */
 export type SandboxFacts = {
   readonly runtimeType: string;
   readonly pid?: number | undefined;
   readonly argv?: readonly string[] | undefined;
-  /** What the runtime answers when it is asked for the PIDs in the sandbox, where it was asked. */
+  /** PIDs in the sandbox as its runtime reports them, if requested. */
   readonly runtimePids?: readonly number[];
-  /** The annotations of its OCI spec. */
+  /** Annotations in its OCI spec. */
   readonly annotations?: ReadonlyMap<string, string>;
 };
 
 const GVISOR_TYPE = /(^|\.)runsc\./;
 
 /**
- * Whether the first process of a sandbox calls itself gVisor's where its runtime is another. On a node that lets processes
- * trace each other, a container that shares its pod's PID namespace can rewrite the arguments of that process; what
- * the runtime answers is out of its reach.
+ * Whether a sandbox's process claims to be gVisor's under another runtime type. If a node lets processes trace each other, a
+ * container that shares its pod's PID namespace can rewrite that process's arguments, but not the runtime's response.
  */
 export function isDoubtful({ runtimeType, argv }: SandboxFacts): boolean {
   return argv !== undefined && sentryFlags(argv) !== undefined && !GVISOR_TYPE.test(runtimeType);
 }
 
 /**
- * Whether a sandbox is gVisor's. Its process decides, because the handler's name, and even its runtime type, may
- * lead to a runtime in disguise; the type speaks only where no process could be looked at.
+ * Whether a sandbox is gVisor's. The process decides, because handler names and even runtime types can be misleading; the
+ * type counts only if no process could be read.
  */
 export function judgeSandbox({
   runtimeType,
@@ -55,7 +54,7 @@ export function judgeSandbox({
   if (argv !== undefined && program !== '') {
     const evidence = `process ${pid} is ${quotedProgram(argv)}`;
     if (pid !== undefined && runtimePids.includes(pid))
-      return { sandboxed: false, evidence: `${evidence}, and the runtime tells the host's own PID ${pid}` };
+      return { sandboxed: false, evidence: `${evidence}, and the runtime reports the host's own PID ${pid}` };
     const flags = sentryFlags(argv);
     if (flags === undefined) return { sandboxed: false, evidence };
     const weak = weaknessesOf(flags, annotations);
@@ -64,18 +63,18 @@ export function judgeSandbox({
   if (/(^|\.)runc\./.test(runtimeType))
     return { sandboxed: false, evidence: `its runtime is ${runtimeType}` };
   if (GVISOR_TYPE.test(runtimeType)) return { sandboxed: true, evidence: `its runtime is ${runtimeType}` };
-  return { evidence: `nothing tells what its runtime "${runtimeType}" is` };
+  return { evidence: `unknown runtime "${runtimeType}"` };
 }
 
-/** A gVisor pod whose sandbox is weakened, which its evidence says as well. */
+/** A gVisor pod whose sandbox is weakened; its evidence says how. */
 export type WeakenedPod = Pod & Required<Pick<Pod, 'weak'>>;
 
-/** The handler that is proven on this node, and the flags of its last probe. */
+/** The node's proven handler and the runsc flags of its last probe. */
 export type ProbeFlags = { readonly handler: string; readonly flags: Readonly<Record<string, string>> };
 
 /**
- * The pods whose sandbox is weakened: by a way out to the host, by an annotation of their own, or by a flag that the probe of
- * their handler does not have, such as one of a configuration that was changed after they started.
+ * Pods whose sandbox is weakened: by a way out to the host, by an annotation of the pod, or by a flag that the probe of the
+ * same handler does not have, for example because the configuration changed after they started.
  */
 export function weakenedPods(pods: readonly Pod[], probe: ProbeFlags | undefined): readonly WeakenedPod[] {
   const usual = weaknessesOf(new Map(Object.entries(probe?.flags ?? {})));
@@ -97,42 +96,44 @@ export function isOpen({ weak }: WeakenedPod): boolean {
   return weak.some(({ severity }) => severity === 'blocker');
 }
 
-/** The pods of this node, those of them that must run in gVisor and do not, and those whose sandbox is weakened; `atMs` is the wall clock's. */
+/** Result of one read of the node's pods. */
 export type ObservedPods = {
   readonly pods: readonly Pod[];
+  /** Pods that are required to run in gVisor and do not. */
   readonly unsandboxed: readonly Pod[];
   readonly weakened: readonly WeakenedPod[];
+  /** Wall clock, milliseconds. */
   readonly atMs: number;
 };
 
-/** Which pods of this node run outside of gVisor, and which in it, for people and for the report. */
+/** The node's pods as /report shows them. */
 export type PodsReport = {
-  /** When they were read last, ISO 8601. */
+  /** When they were last read, ISO 8601. */
   readonly at: string;
-  /** Whether that is so long ago that they must be taken as unreadable now. */
+  /** Whether that is too long ago, so that they count as unreadable. */
   readonly stale: boolean;
-  /** How many pods run here in all. */
+  /** Number of running pods. */
   readonly running: number;
-  /** Whether it is known which namespaces require gVisor: only an API server tells. */
+  /** Whether an API server has listed the namespaces that require gVisor. */
   readonly requirementsKnown: boolean;
-  /** Those outside of gVisor in a namespace that requires it, */
+  /** Outside of gVisor, in a namespace that requires it. */
   readonly violating: readonly Pod[];
-  /** those outside of gVisor elsewhere, */
+  /** Outside of gVisor, in any other namespace. */
   readonly permitted: readonly Pod[];
-  /** and those of which nobody could tell. */
+  /** Runtime unknown. */
   readonly unknown: readonly Pod[];
-  /** Those in gVisor whose sandbox is weakened. */
+  /** In gVisor, with a weakened sandbox. */
   readonly weakened: readonly WeakenedPod[];
-  /** The uids of those in gVisor: a pod in neither list is newer. */
+  /** UIDs of all pods in gVisor; a pod in no list is newer than the report. */
   readonly sandboxedUids: readonly string[];
 };
 
-/** Pods are read at least so often, also where that takes long, */
+/** Upper limit of the time between two reads, however long they take. */
 export const MAX_READ_INTERVAL_MS = 30_000;
-/** and have a while to be read in. */
+/** Allows for the duration of a read. */
 const STALE_MS = 1.5 * MAX_READ_INTERVAL_MS;
 
-/** Sorts pods as a person wants to know of them at `nowMs`, wall clock time. */
+/** Builds the report's view of pods; `nowMs` is wall clock time. */
 export function podsReport(
   { pods, unsandboxed, weakened, atMs }: ObservedPods,
   requirementsKnown: boolean,

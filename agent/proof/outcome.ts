@@ -3,38 +3,41 @@ import type { Reason } from '../reasons.ts';
 import { errorLine } from '../sanitize.ts';
 import type { Witness } from './witness.ts';
 
-/** How a proof ended, or that it has not ended yet (`slow`). All times are in milliseconds. */
+/** Result of a proof; `slow` while its probe still runs. */
 export type Outcome =
   | {
       readonly kind: 'proven';
       readonly witness: Witness;
-      /** From the request to the sandbox that is ready. */
+      /** Milliseconds from the request until the sandbox was ready. */
       readonly bootMs: number;
+      /** Milliseconds to stop and remove it. */
       readonly teardownMs: number;
       readonly message: string;
     }
   | Unproven;
 
-/** How a proof ended that proved nothing. */
+/** Any result but a proven sandbox; `inconclusive` says nothing about gVisor. */
 export type Unproven = {
-  readonly kind: 'failed' | 'stuck' | 'slow' | 'interrupted' | 'impossible';
+  readonly kind: 'failed' | 'stuck' | 'slow' | 'interrupted' | 'inconclusive';
   readonly reason: Reason;
   readonly message: string;
-  /** Set where a control showed that the node, and not gVisor, is slow. */
+  /** Set where a control showed that the node is slow, not gVisor. */
   readonly tolerated?: boolean;
 };
 
-/** The result of a control; `handler` is the handler that was tried, `error` is set where its sandbox did not start. */
+/** Result of a control. */
 export type ControlResult = {
+  /** Handler that ran it. */
   readonly handler: string;
-  /** How long the start took; of one that has not ended yet, how long it has taken so far. */
+  /** Duration of the start so far. */
   readonly tookMs: number;
   readonly ended: boolean;
+  /** Set if its sandbox did not start. */
   readonly error?: unknown;
 };
 
 /**
- * containerd's and runsc's own words, and the cause they stand for; the first that matches counts.
+ * Causes by the error text of containerd and runsc; the first match counts.
  * Sources: containerd internal/cri/server/sandbox_run.go, core/runtime/v2/shim_manager.go, gVisor
  * pkg/shim/v1/runsc/container.go and runsc/hostsettings/hostsettings.go.
  */
@@ -67,41 +70,41 @@ const CAUSES: readonly (readonly [RegExp, Reason])[] = [
   ],
 ];
 
-/** Errors about an image that is not on the node say nothing about gVisor. */
+/** A missing pause image says nothing about gVisor. */
 const NO_IMAGE =
   /failed to get sandbox image|failed to pull image|failed to pull and unpack image|failed to resolve image|failed to resolve reference/;
 
-/** A deadline that containerd, its shims or gVisor (runsc/cgroup/systemd.go) have of their own, which a busy node does not keep. */
-const LATE = /context deadline exceeded|got timeout|i\/o timeout/;
-/** The words of EAGAIN, ENOMEM, EMFILE, ENFILE, ENOSPC and EDQUOT: the node has no process, memory, file or space left. */
+/** Internal timeouts of containerd, its shims and gVisor (runsc/cgroup/systemd.go), which a busy node exceeds. */
+const TIMED_OUT = /context deadline exceeded|got timeout|i\/o timeout/;
+/** Texts of EAGAIN, ENOMEM, EMFILE, ENFILE, ENOSPC and EDQUOT: no process, memory, file or space left. */
 const EXHAUSTED =
   /resource temporarily unavailable|cannot allocate memory|too many open files|no space left on device|disk quota exceeded|failed to create new OS thread/;
 
-/** Names the cause of an error that containerd gave while a sandbox should boot. */
+/** Classifies containerd's error for a sandbox that did not start. */
 export function outcomeOfError(message: string): Outcome {
-  if (NO_IMAGE.test(message)) return { kind: 'impossible', reason: 'SandboxImageMissing', message };
-  if (LATE.test(message)) return { kind: 'impossible', reason: 'CheckTimedOut', message };
-  if (EXHAUSTED.test(message)) return { kind: 'impossible', reason: 'NodeExhausted', message };
+  if (NO_IMAGE.test(message)) return { kind: 'inconclusive', reason: 'SandboxImageMissing', message };
+  if (TIMED_OUT.test(message)) return { kind: 'inconclusive', reason: 'CheckTimedOut', message };
+  if (EXHAUSTED.test(message)) return { kind: 'inconclusive', reason: 'NodeExhausted', message };
   const reason = CAUSES.find(([pattern]) => pattern.test(message))?.[1] ?? 'SandboxFailed';
   return { kind: 'failed', reason, message };
 }
 
-/** The outcome where no sandbox of runc starts either: that says nothing of gVisor. */
+/** The outcome if no sandbox of runc starts either, which clears gVisor. */
 export function outcomeOfControl({ handler, ended, error }: ControlResult, failed: Unproven): Unproven {
   const why = ended ? errorLine(error) : 'it has not ended yet';
   const message = `a sandbox of handler "${handler}" does not start either (${why}); ${failed.message}`;
-  if (!ended || LATE.test(why)) return { kind: 'impossible', reason: 'CheckTimedOut', message };
+  if (!ended || TIMED_OUT.test(why)) return { kind: 'inconclusive', reason: 'CheckTimedOut', message };
   const reason = EXHAUSTED.test(message) ? 'NodeExhausted' : 'NoSandboxStarts';
-  return { kind: 'impossible', reason, message };
+  return { kind: 'inconclusive', reason, message };
 }
 
-/** The outcome of a proof that could not be made. */
+/** The outcome of a probe that could not be completed. */
 export function inconclusive(error: unknown): Unproven {
-  return { kind: 'impossible', reason: reasonForError(error), message: errorLine(error) };
+  return { kind: 'inconclusive', reason: reasonForError(error), message: errorLine(error) };
 }
 
-/** The outcome of a proof that somebody else, such as the kubelet, got in the way of. */
-export function interrupted(message: string): Outcome {
-  const stopped = `the probe's sandbox was stopped before it was looked at: ${message}`;
-  return { kind: 'interrupted', reason: 'ProbeInterrupted', message: stopped };
+/** The outcome of a probe whose sandbox ended early, stopped by the kubelet for example. */
+export function interrupted(cause: string): Outcome {
+  const message = `the probe's sandbox was stopped before it was examined: ${cause}`;
+  return { kind: 'interrupted', reason: 'ProbeInterrupted', message };
 }

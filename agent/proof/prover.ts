@@ -1,8 +1,8 @@
 import timers from 'node:timers/promises';
 import { waitUpTo } from '../async.ts';
 import { readPressure } from '../host/pressure.ts';
-import { type BootOptions, boot } from './boot.ts';
 import { Control } from './control.ts';
+import { Orphans, type OrphansOptions } from './orphans.ts';
 import {
   type ControlResult,
   inconclusive,
@@ -10,144 +10,114 @@ import {
   outcomeOfControl,
   type Unproven,
 } from './outcome.ts';
-import { type SweepOptions, sweepForgotten, sweepSandboxes } from './sandbox.ts';
+import { type ProbeOptions, runProbe } from './probe.ts';
 import type { Witness } from './witness.ts';
 
-/** What a prover needs besides the boot's own; times in milliseconds. */
-export type ProverOptions = BootOptions &
+/** Options of a prover; times are in milliseconds. */
+export type ProverOptions = ProbeOptions &
   OrphansOptions & {
-    /** Called when a boot ends that no look waits for. */
-    readonly onEnd: () => void;
-    /** How long a look waits for a boot before it goes on without, */
-    readonly patienceMs?: number;
-    /** and how long a boot may take before sandboxes count as hanging, unless runc's are as slow. */
+    /** Called when a probe ends while no `prove` waits for it. */
+    readonly onLateEnd: () => void;
+    /** How long `prove` waits for a probe, from the probe's start. */
+    readonly waitMs?: number;
+    /** Duration after which a probe counts as hanging, unless runc is as slow. */
     readonly hangMs?: number;
     /** How long a control is waited for. */
-    readonly controlMs?: number;
+    readonly controlWaitMs?: number;
   };
 
 /**
- * Measured: 0.3 s on an idle node, 2 to 6 s on one that is ten times slower, and twice that where the kubelet stopped the
- * first sandbox. A look that waits sees nothing else.
+ * Measured: 0.3 s on an idle node, 2 to 6 s on one that is ten times slower, and twice that if the kubelet stopped the first
+ * sandbox. An evaluation that waits sees no other change.
  */
-const PATIENCE_MS = 15_000;
+const WAIT_MS = 15_000;
 /**
  * The kubelet gives up on a sandbox that does not start after twice its runtimeRequestTimeout.
  * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/cri-client/pkg/remote_runtime.go
  */
 const HANG_MS = 240_000;
-/** A boot that takes more than this many times as long as runc's is not slow because of the node. Measured: 1 to 3 times. */
+/** A start that takes more than this many times as long as runc's is gVisor's fault. Measured: 1 to 3 times. */
 const MAX_RATIO = 10;
-/** So many boots that hang, or whose sandbox stays, are left to themselves before another begins, and after that one an hour. */
-const MOST_HANGING = 3;
-const RETRY_HANGING_MS = 3_600_000;
+/** Limit of abandoned probes, and of orphans added by the latest probes; beyond it, one probe an hour. */
+const MAX_ABANDONED = 3;
+const RETRY_MS = 3_600_000;
+
+/** A probe that runs, or has ended and was not collected yet. */
+type RunningProbe = {
+  /** When it began; reset when the sweep before it is over. */
+  startedMs: number;
+  /** False during that sweep. */
+  starting: boolean;
+  result?: ProbeResult;
+  readonly ended: Promise<void>;
+  /** Aborts further sweeps and attempts; the running call is not cancelled. */
+  readonly abandoned: AbortController;
+};
+type ProbeResult = { readonly outcome: Outcome; readonly atMs: number };
 
 /**
- * `begunMs`: when the sandbox was `asked` for; while earlier probes are still swept away, when that began. `left` is aborted
- * when the boot is left to itself: it sweeps no more, and makes no further attempt.
- */
-type Boot = { begunMs: number; asked: boolean; done?: Done; ended: Promise<void>; left: AbortController };
-type Done = { readonly outcome: Outcome; readonly atMs: number };
-
-/**
- * Proves, and remembers what proofs showed. A look waits for a boot only so long; one that takes longer goes on, and its
- * end is taken by the next look. Beside the one that is waited for, up to three that were given up may go on.
+ * Runs one probe at a time for the evaluations that ask. `prove` waits only so long for it; a slower probe keeps running
+ * and the next `prove` collects it. A probe that hangs, or that a change made obsolete, is abandoned: its sandbox is
+ * removed if it ever ends, and meanwhile another may run. Limits keep abandoned probes and orphans from filling a node.
  */
 export class Prover {
   readonly #options: ProverOptions;
-  readonly #leftovers: Orphans;
+  readonly #orphans: Orphans;
   readonly #control: Control;
-  #boot: Boot | undefined;
-  #waiting = false;
-  #witness: Witness | undefined;
-  /** Boots that were given up on; their sandboxes are removed when they end after all. */
-  #hanging = 0;
+  /** The probe that the next `prove` collects. */
+  #current: RunningProbe | undefined;
+  /** Whether a `prove` waits for it. */
+  #awaited = false;
+  /** Number of abandoned probes that still run. */
+  #abandoned = 0;
+  /** When a probe last hung; undefined once one has ended since. */
   #hungMs: number | undefined;
-  /** How the last boot ended, if nothing has changed since. */
-  #last: Done | undefined;
-  /** When something last changed. */
+  /** Result of the last probe; undefined if something has changed since. */
+  #last: ProbeResult | undefined;
   #changedMs = Number.NEGATIVE_INFINITY;
+  #witness: Witness | undefined;
 
   constructor(options: ProverOptions) {
     this.#options = options;
-    this.#leftovers = new Orphans(options);
-    this.#control = new Control(options, options.controlMs ?? PATIENCE_MS);
+    this.#orphans = new Orphans(options);
+    this.#control = new Control(options, options.controlWaitMs ?? WAIT_MS);
   }
 
-  /** What the last proof showed. */
+  /** Witness of the last probe that was proven. */
   get witness(): Witness | undefined {
     return this.#witness;
   }
 
-  /** Tells that something happened on the node: a boot that runs says nothing of it, and it may have repaired what hung. */
+  /** Reports a change on the node, which makes a running probe obsolete and may have repaired a hang. */
   changed(): void {
     this.#changedMs = this.#options.now();
     this.#last = undefined;
   }
 
-  /** The outcome of the running boot, or of a new one. Rejects when the signal is aborted. */
+  /** The outcome of the running probe, or of a new one. Rejects when the signal is aborted. */
   async prove(signal: AbortSignal): Promise<Outcome> {
     signal.throwIfAborted();
-    if (this.#boot === undefined && !this.#mayBegin()) return this.#hangs();
-    this.#boot ??= this.#begin();
-    let running = this.#boot;
-    await this.#waitFor(running, signal);
-    if (this.#isPast(running) && this.#isOver(running)) {
-      running = this.#boot = this.#begin();
-      await this.#waitFor(running, signal);
+    if (this.#current === undefined && !this.#mayStart()) return this.#hangs();
+    this.#current ??= this.#start();
+    let probe = this.#current;
+    await this.#waitFor(probe, signal);
+    if (this.#isObsolete(probe) && (probe.result !== undefined || this.#abandoned < MAX_ABANDONED)) {
+      // Measured: if runsc is removed while containerd creates a sandbox, the call takes four minutes.
+      if (probe.result === undefined) this.#abandon(probe);
+      probe = this.#current = this.#start();
+      await this.#waitFor(probe, signal);
     }
-    if (running.done === undefined) return this.#unfinished(running, signal);
-    this.#boot = undefined;
+    if (probe.result === undefined) return this.#judgeUnfinished(probe, signal);
+    this.#current = undefined;
     this.#hungMs = undefined;
-    const { outcome } = running.done;
+    const { outcome } = probe.result;
     if (outcome.kind === 'proven') this.#witness = outcome.witness;
     return outcome;
   }
 
-  async #waitFor(running: Boot, signal: AbortSignal): Promise<void> {
-    const { now, patienceMs = PATIENCE_MS } = this.#options;
-    this.#waiting = true;
-    await waitUpTo(running.ended, Math.max(running.begunMs + patienceMs - now(), 0), signal);
-    this.#waiting = false;
-    signal.throwIfAborted();
-  }
-
-  /** Whether a boot says nothing about the present state: something has changed since it began, or it ended long ago. */
-  #isPast({ begunMs, done }: Boot): boolean {
-    const { now, hangMs = HANG_MS } = this.#options;
-    return begunMs < this.#changedMs || (done !== undefined && now() - done.atMs > hangMs);
-  }
-
   /**
-   * Whether a new boot may replace this one.
-   * Measured: if runsc is removed while containerd creates a sandbox, it answers four minutes later.
-   */
-  #isOver(running: Boot): boolean {
-    if (running.done !== undefined) return true;
-    if (this.#hanging >= MOST_HANGING) return false;
-    this.#leave(running);
-    return true;
-  }
-
-  /** Gives up on a boot; its sandbox is removed when it ends after all. */
-  #leave(running: Boot): void {
-    this.#hanging += 1;
-    running.left.abort();
-    this.#boot = undefined;
-    void running.ended.then(() => {
-      this.#hanging -= 1;
-    });
-  }
-
-  /** Waits for the boot that runs, but no longer than that: an agent that ends in the middle of one cuts it off. */
-  async finish(mostMs: number): Promise<void> {
-    const ended = Promise.all([this.#boot?.ended, this.#control.finish()]);
-    await Promise.race([ended, timers.setTimeout(mostMs, undefined, { ref: false })]);
-  }
-
-  /**
-   * The same failure where a sandbox of runc starts; an impossible proof where it does not, since the node is to blame
-   * then. Rejects when the signal is aborted.
+   * Compares a failure with a control: the same failure if runc's sandbox starts, an inconclusive proof if it does not,
+   * since the node is to blame then. Rejects when the signal is aborted.
    */
   async compare(failed: Unproven, signal: AbortSignal): Promise<Outcome> {
     const control = await this.#control.run(signal);
@@ -156,134 +126,109 @@ export class Prover {
       : outcomeOfControl(control, failed);
   }
 
-  #begin(): Boot {
-    const { now, onEnd } = this.#options;
-    const left = new AbortController();
-    const signal = AbortSignal.any([this.#options.signal, left.signal]);
-    const sweptAway = this.#sweep(signal).catch(inconclusive);
-    const running: Boot = {
-      begunMs: now(),
-      asked: false,
-      left,
-      ended: sweptAway.then(async (held) => {
-        running.begunMs = now();
-        running.asked = held === undefined;
-        const outcome = held ?? (await boot({ ...this.#options, signal }));
-        running.done = { outcome, atMs: now() };
-        if (running.asked) this.#heed(running, outcome);
-        if (!this.#waiting) onEnd();
+  /** Waits up to `timeoutMs` for the running probe and control, so that the agent does not exit in the middle of a call. */
+  async finish(timeoutMs: number): Promise<void> {
+    const ended = Promise.all([this.#current?.ended, this.#control.finish()]);
+    await Promise.race([ended, timers.setTimeout(timeoutMs, undefined, { ref: false })]);
+  }
+
+  #mayStart(): boolean {
+    const hungMs = this.#hungMs ?? Number.NEGATIVE_INFINITY;
+    const retry = this.#changedMs >= hungMs || this.#options.now() - hungMs >= RETRY_MS;
+    return this.#abandoned < MAX_ABANDONED || retry;
+  }
+
+  #start(): RunningProbe {
+    const { now, onLateEnd } = this.#options;
+    const abandoned = new AbortController();
+    const signal = AbortSignal.any([this.#options.signal, abandoned.signal]);
+    const swept = this.#sweep(signal).catch(inconclusive);
+    const probe: RunningProbe = {
+      startedMs: now(),
+      starting: false,
+      abandoned,
+      ended: swept.then(async (refusal) => {
+        probe.startedMs = now();
+        probe.starting = refusal === undefined;
+        const outcome = refusal ?? (await runProbe({ ...this.#options, signal }));
+        probe.result = { outcome, atMs: now() };
+        if (probe.starting) this.#record(probe, outcome);
+        if (!this.#awaited) onLateEnd();
       }),
     };
-    return running;
+    return probe;
   }
 
-  /** Remembers how a boot ended, for the next; one that was left or began before a change frees or holds none. */
-  #heed(running: Boot, outcome: Outcome): void {
-    if (outcome.kind !== 'proven' || running === this.#boot) this.#leftovers.note(outcome);
-    if (running === this.#boot) this.#last = this.#isPast(running) ? undefined : running.done;
-  }
-
-  /** Removes what earlier probes left; an outcome where no other may begin. */
+  /** Removes orphans. Resolves with the last outcome if they must not become more. */
   async #sweep(signal: AbortSignal): Promise<Outcome | undefined> {
-    // A boot that hangs has a container that must not be swept away.
-    await this.#leftovers.sweep(this.#hanging === 0, signal);
+    // An abandoned probe has a container that the CRI does not list yet.
+    await this.#orphans.sweep(this.#abandoned === 0, signal);
     const last = this.#last;
-    if (last === undefined || this.#leftovers.grown < MOST_HANGING) return undefined;
-    // One more would stay as well, and the agent itself would fill a broken node.
-    return this.#options.now() - last.atMs < RETRY_HANGING_MS ? last.outcome : undefined;
+    if (last === undefined || this.#orphans.added < MAX_ABANDONED) return undefined;
+    return this.#options.now() - last.atMs < RETRY_MS ? last.outcome : undefined;
   }
 
-  async #unfinished(running: Boot, signal: AbortSignal): Promise<Outcome> {
+  /** An abandoned or obsolete probe may show new orphans, but not that earlier ones are old. */
+  #record(probe: RunningProbe, outcome: Outcome): void {
+    const isCurrent = probe === this.#current;
+    if (outcome.kind !== 'proven' || isCurrent) this.#orphans.record(outcome);
+    if (isCurrent) this.#last = this.#isObsolete(probe) ? undefined : probe.result;
+  }
+
+  async #waitFor(probe: RunningProbe, signal: AbortSignal): Promise<void> {
+    const { now, waitMs = WAIT_MS } = this.#options;
+    this.#awaited = true;
+    await waitUpTo(probe.ended, Math.max(probe.startedMs + waitMs - now(), 0), signal);
+    this.#awaited = false;
+    signal.throwIfAborted();
+  }
+
+  /** Whether something changed after the probe started, or it ended too long ago. */
+  #isObsolete({ startedMs, result }: RunningProbe): boolean {
+    const { now, hangMs = HANG_MS } = this.#options;
+    return startedMs < this.#changedMs || (result !== undefined && now() - result.atMs > hangMs);
+  }
+
+  #abandon(probe: RunningProbe): void {
+    this.#abandoned += 1;
+    probe.abandoned.abort();
+    this.#current = undefined;
+    void probe.ended.then(() => {
+      this.#abandoned -= 1;
+    });
+  }
+
+  /** Slow until it takes as long as the kubelet waits for a pod's sandbox, and as long as runc shows the node to be slow. */
+  async #judgeUnfinished(probe: RunningProbe, signal: AbortSignal): Promise<Outcome> {
     const { host, now, hangMs = HANG_MS } = this.#options;
-    const control = running.asked ? await this.#control.run(signal) : undefined;
-    const forMs = now() - running.begunMs;
-    const tolerated = running.asked
+    const { starting } = probe;
+    const control = starting ? await this.#control.run(signal) : undefined;
+    const forMs = now() - probe.startedMs;
+    const tolerated = starting
       ? control !== undefined && forMs < control.tookMs * MAX_RATIO
       : (await readPressure(host)) !== undefined;
     if (this.#hungMs !== undefined && forMs < hangMs && !tolerated) return this.#hangs();
-    if (!running.asked || forMs < hangMs || tolerated) {
-      const what = running.asked ? 'a sandbox has been booting' : 'earlier probes have been swept away';
-      const message = `${what} for ${Math.round(forMs / 1_000)} s${running.asked ? beside(control) : ''}`;
+    if (!starting || forMs < hangMs || tolerated) {
+      const seconds = Math.round(forMs / 1_000);
+      const message = starting
+        ? `a sandbox has been booting for ${seconds} s; ${comparison(control)}`
+        : `the removal of orphans has taken ${seconds} s so far`;
       return { kind: 'slow', reason: 'SandboxSlow', message, tolerated };
     }
-    this.#leave(running);
+    this.#abandon(probe);
     this.#hungMs = now();
     return this.#hangs();
   }
 
-  #mayBegin(): boolean {
-    const lastMs = this.#hungMs ?? Number.NEGATIVE_INFINITY;
-    const isOver = this.#changedMs >= lastMs || this.#options.now() - lastMs >= RETRY_HANGING_MS;
-    return this.#hanging < MOST_HANGING || isOver;
-  }
-
   #hangs(): Outcome {
     const { hangMs = HANG_MS } = this.#options;
-    const message = `no sandbox booted within ${Math.round(hangMs / 1_000)} s, after which the kubelet gives up on a pod's; ${this.#hanging} of them still hang`;
+    const message = `no sandbox booted within ${Math.round(hangMs / 1_000)} s, after which the kubelet gives up on a pod's; ${this.#abandoned} of them still hang`;
     return { kind: 'failed', reason: 'SandboxHangs', message };
   }
 }
 
-/** The control's part of a message. */
-function beside(control: ControlResult | undefined): string {
-  if (control === undefined) return '; there is no sandbox of runc to compare it with';
+function comparison(control: ControlResult | undefined): string {
+  if (control === undefined) return 'there is no sandbox of runc to compare it with';
   const { handler, ended, tookMs } = control;
-  return `; one of handler "${handler}" ${ended ? 'started in' : 'has been starting for'} ${(tookMs / 1_000).toFixed(1)} s`;
-}
-
-/** Where probes leave something, and who hears of it. */
-export type OrphansOptions = SweepOptions & {
-  /** Called with how many sandboxes of earlier probes containerd cannot remove, when that changes. */
-  readonly onLeft: (left: number) => void;
-};
-
-/** What probes leave on the node: removes it, and remembers what does not go. */
-export class Orphans {
-  readonly #options: OrphansOptions;
-  #left = 0;
-  /** How many there were before the latest boots. */
-  #before = Number.POSITIVE_INFINITY;
-  /** Whether the last boot proved, so that its sandbox should be gone. */
-  #proved = false;
-  /** Those that the CRI does not list. They are looked for where a boot may have left one: at the start, by a predecessor. */
-  #forgotten: readonly string[] | undefined;
-  #mayHaveForgotten = true;
-
-  constructor(options: OrphansOptions) {
-    this.#options = options;
-  }
-
-  /** How many of the latest boots have left something that does not go. */
-  get grown(): number {
-    return Math.max(this.#left - this.#before, 0);
-  }
-
-  /** Heeds how a boot ended. */
-  note({ kind }: Outcome): void {
-    this.#proved = kind === 'proven';
-    if (!this.#proved) this.#mayHaveForgotten = true;
-  }
-
-  /**
-   * Removes what goes, also what the CRI forgot where `forgotten` allows that. Rejects when containerd does not list its
-   * sandboxes; where it does not list its containers in time, they are looked for again the next time.
-   */
-  async sweep(forgotten: boolean, signal: AbortSignal): Promise<void> {
-    const { onLeft } = this.#options;
-    const sandboxes = await sweepSandboxes(this.#options, signal);
-    if (forgotten && this.#mayHaveForgotten) {
-      const found = await sweepForgotten(this.#options, signal).catch(() => undefined);
-      this.#mayHaveForgotten = found === undefined || found.inUse || found.left.length > 0;
-      // What is found only now is a predecessor's.
-      if (this.#forgotten === undefined && found !== undefined) this.#before = Number.POSITIVE_INFINITY;
-      this.#forgotten = found?.left ?? this.#forgotten;
-    }
-    const left = new Set([...sandboxes, ...(this.#forgotten ?? [])]).size;
-    // What stays though another came and went is not of the latest.
-    if (this.#proved && left <= this.#left) this.#before = left;
-    this.#proved = false;
-    if (left !== this.#left) onLeft(left);
-    this.#left = left;
-    this.#before = Math.min(this.#before, left);
-  }
+  return `one of handler "${handler}" ${ended ? 'started in' : 'has been starting for'} ${(tookMs / 1_000).toFixed(1)} s`;
 }

@@ -2,13 +2,13 @@ import type { Facts, Finding } from '../finding.ts';
 import type { Outcome } from '../proof/outcome.ts';
 import type { Verdict } from '../verdict.ts';
 
-/** How something stands, for the class of its element. */
+/** The severity of a line for people; also a CSS class. */
 export type Tone = 'pass' | 'fail' | 'warning' | 'unknown' | 'skipped';
 
 /** The tone of a whole verdict. */
 export type StatusTone = Exclude<Tone, 'warning' | 'skipped'>;
 
-/** The symbol and the word of each tone: colour alone tells nothing. */
+/** The symbol and the word of each tone, because colour alone is not accessible. */
 export const MARKS: Readonly<Record<Tone, readonly [symbol: string, word: string]>> = {
   pass: ['✓', 'pass'],
   fail: ['✗', 'fail'],
@@ -17,17 +17,17 @@ export const MARKS: Readonly<Record<Tone, readonly [symbol: string, word: string
   skipped: ['-', 'skipped'],
 };
 
-/** The tones in the order of what a person must see first. */
+/** Tones in display order, most urgent first. */
 export const TONES: readonly Tone[] = ['fail', 'warning', 'unknown', 'skipped', 'pass'];
 
-/** The tone of a proof by how it ended. */
+/** The tone of each outcome of a proof. */
 export const PROOF_TONES: Readonly<Record<Outcome['kind'], Tone>> = {
   proven: 'pass',
   failed: 'fail',
   stuck: 'fail',
   interrupted: 'unknown',
   slow: 'unknown',
-  impossible: 'unknown',
+  inconclusive: 'unknown',
 };
 
 /** The tone and the headline of each status. */
@@ -37,7 +37,7 @@ export const HEADLINES: Readonly<Record<Verdict['status'], readonly [tone: Statu
   Unknown: ['unknown', 'Cannot tell whether gVisor works here'],
 };
 
-/** The tone of a finding: a fault that only explains is a warning as long as sandboxes boot. */
+/** The tone of a finding: a failed check that does not decide is a warning while sandboxes boot. */
 export function toneOf(finding: Finding, proven: boolean): Tone {
   if (finding.status !== 'fail') return finding.status;
   if (finding.severity === 'blocker') return 'fail';
@@ -54,7 +54,7 @@ export function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(2)} s`;
 }
 
-/** How long something lasted, in its two largest units: "3 d 4 h", "2 min 5 s". */
+/** A duration in its two largest units: "3 d 4 h", "2 min 5 s". */
 export function longTime(ms: number): string {
   const total = Math.max(0, Math.round(ms / 1000));
   const units = [
@@ -86,7 +86,7 @@ const LABELS: Readonly<Record<string, string>> = {
   memoryBytes: 'Memory',
 };
 
-/** Facts with a name and a value for people; known ones in a fixed order, others behind under their own key. */
+/** Facts with labels and units: known ones in a fixed order, then others under their own key. */
 export function describeFacts(facts: Facts): (readonly [label: string, value: string])[] {
   const keys = new Set([...Object.keys(LABELS), ...Object.keys(facts)]);
   return [...keys].flatMap((key) => {
@@ -102,19 +102,19 @@ function describeFact(key: string, value: string): string {
   return value;
 }
 
-/** A text of at most so many characters. It keeps the end, because an error ends with its root cause, and some of the beginning. */
-export function shorten(text: string, most: number): string {
-  if (text.length <= most) return text;
-  const head = Math.floor(most / 3);
-  return `${text.slice(0, head)} … ${text.slice(text.length - (most - head - 3))}`;
+/** Truncates in the middle: an error ends with its root cause. */
+export function shorten(text: string, maxLength: number): string {
+  if (text.length <= maxLength) return text;
+  const head = Math.floor(maxLength / 3);
+  return `${text.slice(0, head)} … ${text.slice(text.length - (maxLength - head - 3))}`;
 }
 
-/** A text whose ids of sandboxes and containers have twelve digits, as `crictl` and `ctr` accept and show them. */
+/** Shortens the ids of sandboxes and containers to twelve digits, which `crictl` and `ctr` show and accept. */
 export function shortIds(text: string): string {
   return text.replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, '$1');
 }
 
-/** Lines of at most so many characters, each with its indent; a word that is longer has a line of its own. */
+/** Wraps a text at `width`, with an indent for the first line and one for the rest; a longer word gets a line of its own. */
 export function wrap(text: string, width: number, first = '', rest = first): readonly string[] {
   const lines: string[] = [];
   let line: string | undefined;
@@ -127,7 +127,44 @@ export function wrap(text: string, width: number, first = '', rest = first): rea
   return [...lines, line ?? first];
 }
 
-/** An instant for people, in UTC to the second. */
-export function inWords(at: string): string {
+/** An ISO 8601 time as "2026-11-24 09:41:07 UTC". */
+export function formatUtc(at: string): string {
   return at.replace('T', ' ').replace(/(\.\d+)?Z$/, ' UTC');
+}
+
+/** Shorter texts may be repeated. */
+const MIN_DEDUPED_LENGTH = 60;
+
+/** Shows each long text of a page or table once, whichever sandbox ids it names. */
+export class Dedupe {
+  readonly #texts: string[] = [];
+
+  /** The text, or a reference to its first occurrence. */
+  once(text: string): string {
+    if (text.length > MIN_DEDUPED_LENGTH && this.has(text)) return 'as said above';
+    this.add(text);
+    return text;
+  }
+
+  /** Whether the text is part of an earlier one. */
+  has(text: string): boolean {
+    const wanted = withoutIds(text);
+    return this.#texts.some((earlier) => earlier.includes(wanted));
+  }
+
+  /** Adds a text that is shown in parts. */
+  add(text: string): void {
+    this.#texts.push(withoutIds(text));
+  }
+}
+
+/** A verdict's message without containerd's error at its end, which the proof shows. */
+export function causeOf({ message }: Verdict, proof: Outcome): string {
+  const error = `; ${withoutIds(proof.message)}`;
+  return withoutIds(message).endsWith(error) ? message.slice(0, -error.length) : message;
+}
+
+/** Each attempt has a sandbox with another id. */
+function withoutIds(text: string): string {
+  return text.replace(/\b[0-9a-f]{64}\b/g, 'x'.repeat(64));
 }

@@ -1,25 +1,25 @@
 import { REASONS, type Reason } from '../reasons.ts';
 import type { Report, Status } from '../report.ts';
 
-/** A reason, and what a person should do about it. */
+/** A reason and its remedy. */
 export type Step = { readonly reason: Reason; readonly remedy: string };
 
-/** Reasons about which nothing can be done. */
-const IDLE: readonly Reason[] = ['SandboxProven', 'AgentStarting'];
+/** Reasons without a remedy. */
+const IDLE: readonly string[] = ['SandboxProven', 'AgentStarting'];
 
 /**
- * What there is to do, each step once: first what the last look names, then in the order of the checks, which have
- * causes before their effects. What a check could not see is a step only where nothing else is known.
+ * Remedies, each once: first those of the verdicts, then in the order of the checks, which have causes before effects. An
+ * unknown check counts only where the whole evaluation is Unknown.
  */
 export function nextSteps({ verdict, evaluation, findings, proof }: Report): readonly Step[] {
-  const blind = evaluation.verdict.status === 'Unknown';
+  const isUnknown = evaluation.verdict.status === 'Unknown';
   const seen = findings.flatMap((finding) =>
-    finding.status === 'fail' || (finding.status === 'unknown' && blind) ? [finding.reason] : [],
+    finding.status === 'fail' || (finding.status === 'unknown' && isUnknown) ? [finding.reason] : [],
   );
-  const untried = proof.kind === 'proven' ? [] : [proof.reason];
-  const reasons = new Set([evaluation.verdict.reason, verdict.reason, ...seen, ...untried]);
+  const unproven = proof.kind === 'proven' ? [] : [proof.reason];
+  const reasons = new Set([evaluation.verdict.reason, verdict.reason, ...seen, ...unproven]);
   return [...reasons]
-    .filter((reason) => !IDLE.includes(reason))
+    .filter((reason) => Object.hasOwn(REASONS, reason) && !IDLE.includes(reason)) // a newer agent has reasons of its own
     .map((reason) => ({ reason, remedy: `${REASONS[reason].remedy}${placeOf(reason, findings)}` }));
 }
 
@@ -28,7 +28,7 @@ function placeOf(reason: Reason, findings: Report['findings']): string {
   return where === undefined ? '' : ` On this node: ${where}.`;
 }
 
-/** Since when the published status stands, ISO 8601: as the Node says, which outlives agents, else as this agent knows. */
+/** When the published status began, ISO 8601: as in the Node, which outlives agents, else as in this agent's history. */
 export function sinceOf({ verdict, history, nodeWrites }: Status): string | undefined {
   const { condition } = nodeWrites ?? {};
   if (condition?.status === verdict.status) return condition.lastTransitionTime;

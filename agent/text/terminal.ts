@@ -1,11 +1,12 @@
-import { styleText } from 'node:util';
 import { CHECKS } from '../checks/checks.ts';
-import type { PodsReport } from '../pods/pod.ts';
+import { isOpen, type PodsReport } from '../pods/pod.ts';
 import type { Publisher, Report, Status } from '../report.ts';
 import { sanitize } from '../sanitize.ts';
 import {
+  causeOf,
+  Dedupe,
+  formatUtc,
   HEADLINES,
-  inWords,
   MARKS,
   PROOF_TONES,
   shortIds,
@@ -15,29 +16,21 @@ import {
   wrap,
 } from './format.ts';
 import { nextSteps, sinceOf } from './next-steps.ts';
-import { describePods } from './pod-words.ts';
-import { causeOf, Told } from './told.ts';
+import { paint as paintOn, type Screen, type Style, TONE_COLORS } from './table.ts';
 
-/** How a table is printed: with colours or without, and how many characters a line may have. */
-export type Screen = { readonly colored: boolean; readonly width: number };
-
-type Style = Parameters<typeof styleText>[0];
-/** A row with its mark, or one that belongs to the row above. */
+/** A row without a tone continues the one above. */
 type Row = { readonly tone?: Tone; readonly text: string };
 
-const COLORS = { pass: 'green', fail: 'red', warning: 'yellow', unknown: 'yellow', skipped: 'gray' } as const;
 const BOOT_TITLE = "A sandbox boots, is gVisor's, and goes away";
 const TITLES = new Map(CHECKS.map(({ id, title }) => [id, title]));
 
-/** A report for people, what is wrong before what is right; a line is longer than the screen only where a word is. */
+/** A report as text, faults first; only a word that is longer than the screen exceeds its width. */
 export function renderReport(report: Status, { colored, width }: Screen): string {
-  const paint = (style: Style, text: string) =>
-    colored ? styleText(style, text, { validateStream: false }) : text;
+  const paint = (style: Style, text: string) => paintOn({ colored }, style, text);
   const lines = (text: string, first: string, rest: string) =>
     wrap(shortIds(sanitize(text)), width, first, rest);
-  /** Lines of which the first few words are painted. */
-  const begun = (words: string, style: Style, [first = '', ...rest]: readonly string[]) => [
-    first.replace(words, () => paint(style, words)),
+  const paintStart = (start: string, style: Style, [first = '', ...rest]: readonly string[]) => [
+    first.replace(start, () => paint(style, start)),
     ...rest,
   ];
   const row = ({ tone, text }: Row) => {
@@ -45,21 +38,24 @@ export function renderReport(report: Status, { colored, width }: Screen): string
     const [symbol] = MARKS[tone];
     const [first = '', ...rest] = lines(text, `  ${symbol} `, '    ');
     const quiet = (line: string) => (tone === 'pass' ? paint('dim', line) : line);
-    return [`  ${paint(COLORS[tone], symbol)} ${quiet(first.slice(4))}`, ...rest.map(quiet)];
+    return [`  ${paint(TONE_COLORS[tone], symbol)} ${quiet(first.slice(4))}`, ...rest.map(quiet)];
   };
-  const told = new Told();
+  const dedupe = new Dedupe();
   const { node, handler, proof, evaluation, pods } = report;
   const [tone, headline] = HEADLINES[evaluation.verdict.status];
   const since = evaluation.verdict.status === report.verdict.status ? sinceOf(report) : undefined;
-  const subject = `${node}, handler "${handler}"${since === undefined ? '' : `, since ${inWords(since)}`}`;
-  const why = `${evaluation.verdict.reason}: ${told.tell(causeOf(evaluation.verdict, proof))}`;
+  const subject = `${node}, handler "${handler}"${since === undefined ? '' : `, since ${formatUtc(since)}`}`;
+  const why = `${evaluation.verdict.reason}: ${dedupe.once(causeOf(evaluation.verdict, proof))}`;
   const steps = nextSteps(report).flatMap(({ reason, remedy }) =>
-    begun(reason, 'bold', lines(`${reason}: ${remedy}`, '  ', '    ')),
+    paintStart(reason, 'bold', lines(`${reason}: ${remedy}`, '  ', '    ')),
   );
   const parts = [
-    [paint([COLORS[tone], 'bold'], headline), ...lines(subject, '', '').map((line) => paint('dim', line))],
-    begun(evaluation.verdict.reason, 'bold', lines(why, '  ', '  ')),
-    checkRows(report, told).flatMap(row),
+    [
+      paint([TONE_COLORS[tone], 'bold'], headline),
+      ...lines(subject, '', '').map((line) => paint('dim', line)),
+    ],
+    paintStart(evaluation.verdict.reason, 'bold', lines(why, '  ', '  ')),
+    checkRows(report, dedupe).flatMap(row),
     pods === undefined ? [] : podRows(pods).flatMap(row),
     steps.length === 0 ? [] : [paint('bold', 'What to do next'), ...steps],
   ];
@@ -69,29 +65,71 @@ export function renderReport(report: Status, { colored, width }: Screen): string
     .join('');
 }
 
-function checkRows({ findings, proof }: Report, told: Told): readonly Row[] {
+function checkRows({ findings, proof }: Report, dedupe: Dedupe): readonly Row[] {
   const checks = findings.map((finding) => {
     const title = TITLES.get(finding.check) ?? finding.check;
     return { tone: toneOf(finding, proof.kind === 'proven'), title, message: finding.message };
   });
   return [...checks, { tone: PROOF_TONES[proof.kind], title: BOOT_TITLE, message: proof.message }]
     .sort((a, b) => TONES.indexOf(a.tone) - TONES.indexOf(b.tone))
-    .map(({ tone, title, message }) => ({ tone, text: `${title}: ${told.tell(message)}` }));
+    .map(({ tone, title, message }) => ({ tone, text: `${title}: ${dedupe.once(message)}` }));
 }
 
-const SHOWN = 20;
+/** Pods that are listed by name. */
+const MAX_LISTED = 20;
 
 function podRows(pods: PodsReport): readonly Row[] {
   const { tone, headline, remedy, rest } = describePods(pods);
-  const wrong = [...pods.violating, ...pods.weakened];
-  const hidden = wrong.length - SHOWN;
-  const named = wrong.slice(0, SHOWN).map((pod) => `${pod.namespace}/${pod.name}: ${pod.evidence}`);
+  const faulty = [...pods.violating, ...pods.weakened];
+  const hidden = faulty.length - MAX_LISTED;
+  const listed = faulty.slice(0, MAX_LISTED).map((pod) => `${pod.namespace}/${pod.name}: ${pod.evidence}`);
   const more = [hidden > 0 ? `and ${hidden} more` : undefined, remedy, rest];
-  const below = [...named, ...more].flatMap((text) => (text === undefined ? [] : [{ text }]));
+  const below = [...listed, ...more].flatMap((text) => (text === undefined ? [] : [{ text }]));
   return [{ tone, text: headline }, ...below];
 }
 
-/** Prints the table whenever the published verdict is another than before, and where the page is. */
+type PodSummary = {
+  readonly tone: Tone;
+  readonly headline: string;
+  readonly remedy?: string;
+  readonly rest?: string | undefined;
+};
+
+const REMEDY = 'Delete them, and recreate them with a runtimeClassName of gVisor.';
+const WEAKENED_REMEDY =
+  'Recreate them without the annotations dev.gvisor.* that do this, and remove the patterns that pass them on from pod_annotations of the handler.';
+
+/** Pods outside gVisor where they must not be come first, then those in a weakened sandbox. */
+function describePods(pods: PodsReport): PodSummary {
+  const { violating, weakened, permitted, unknown, running, requirementsKnown, stale, at } = pods;
+  const elsewhere = violating.length > 0 || requirementsKnown ? ' where nothing requires it' : '';
+  const parts: string[] = [];
+  if (permitted.length > 0)
+    parts.push(`${permitted.length} of ${counted(running)} outside of gVisor${elsewhere}`);
+  if (unknown.length > 0) parts.push(`${counted(unknown.length)} in an unknown runtime`);
+  if (stale) parts.push(`last read at ${formatUtc(at)}`);
+  const weak = weakened.length > 0 && `${counted(weakened.length)} in a weakened sandbox`;
+  if (weak && violating.length > 0) parts.unshift(weak);
+  const rest = parts.join('; ') || undefined;
+  if (violating.length > 0) {
+    const headline = `${counted(violating.length)} outside of gVisor in a namespace that requires it`;
+    return { tone: 'fail', headline, remedy: REMEDY, rest };
+  }
+  if (weak) {
+    const tone = weakened.some(isOpen) ? 'fail' : 'warning';
+    return { tone, headline: weak, remedy: WEAKENED_REMEDY, rest };
+  }
+  if (!requirementsKnown)
+    return { tone: 'unknown', headline: 'It is unknown which namespaces require gVisor', rest };
+  if (stale) return { tone: 'unknown', headline: 'The pods cannot be read now', rest };
+  return { tone: 'pass', headline: 'No pod runs outside of gVisor in a namespace that requires it', rest };
+}
+
+function counted(pods: number): string {
+  return pods === 1 ? '1 pod runs' : `${pods} pods run`;
+}
+
+/** Prints the report, and the URL of the HTTP server, whenever the published verdict changes. */
 export class TerminalPublisher implements Publisher {
   readonly #options: TerminalOptions;
   #last = '';
@@ -104,19 +142,19 @@ export class TerminalPublisher implements Publisher {
     const key = `${report.verdict.status} ${report.verdict.reason}`;
     if (key === this.#last) return;
     this.#last = key;
-    const { write, screen, complete, page } = this.#options;
-    const address = page();
+    const { write, screen, complete, url } = this.#options;
+    const address = url();
     write(renderReport(complete(report), screen()));
-    write(address === undefined ? '\n' : `\nThis and more in a browser: ${address}\n\n`);
+    write(address === undefined ? '\n' : `\nThe same over HTTP: ${address}\n\n`);
   }
 }
 
-/** What a terminal publisher is made of; it asks for all that may have changed. */
+/** Options of {@link TerminalPublisher}. */
 export type TerminalOptions = {
   readonly write: (text: string) => void;
   readonly screen: () => Screen;
-  /** Adds what is known beside looks. */
+  /** Adds the state of pods and Node writes to a report. */
   readonly complete: (report: Report) => Status;
-  /** The address of the page; undefined where there is none. */
-  readonly page: () => string | undefined;
+  /** Undefined where the agent does not listen. */
+  readonly url: () => string | undefined;
 };

@@ -6,17 +6,16 @@ import { CLUSTERS, clusterNames, requireName } from '../clusters.ts';
 import { controlPlaneOf } from '../control-plane/control-plane.ts';
 import { requireRoot } from '../machine/host-checks.ts';
 
-/** The cluster that is meant when none is named. */
 const DEFAULT_NAME = 'dev';
 
-/** The name of the cluster that a command was called with, before or after its own word. */
+/** The value of --name, before or after the command. */
 export function nameOf(command: Command): string {
   const { name = DEFAULT_NAME } = command.optsWithGlobals<{ name?: string }>();
   requireName(name);
   return name;
 }
 
-/** A handle on a cluster that runs; a UsageError says how to start it when it does not. */
+/** Throws a UsageError that says how to start the cluster if it does not run. */
 export async function openRunning(name: string): Promise<Cluster> {
   requireRoot();
   const there = clusterNames();
@@ -27,7 +26,7 @@ export async function openRunning(name: string): Promise<Cluster> {
   throw new UsageError(`The cluster "${name}" is not up: start it with \`${npm(name, 'up')}\`.${known}`);
 }
 
-/** A command to type, for the named cluster. */
+/** A command line for the named cluster. */
 export function npm(name: string, words: string): string {
   return `npm run cluster -- ${name === DEFAULT_NAME ? '' : `--name ${name} `}${words}`;
 }

@@ -4,7 +4,6 @@ import { requireRoot } from '../machine/host-checks.ts';
 import { removeCluster } from '../remove.ts';
 import { nameOf } from './command.ts';
 
-/** `down`: ends clusters and removes what they left. */
 export function addDown(program: Command): void {
   program
     .command('down')
@@ -27,7 +26,6 @@ export function addDown(program: Command): void {
     });
 }
 
-/** `list`: the clusters of this machine. */
 export function addList(program: Command): void {
   program
     .command('list')

@@ -7,18 +7,16 @@ import { nameOf, npm, openRunning } from './command.ts';
 
 const NAMES = Object.keys(FAULTS);
 
-/** `faults`: what can be broken. */
 export function addFaults(program: Command): void {
   program
     .command('faults')
-    .description('list the faults: what each does, and what somebody would see')
+    .description('list the faults: what each does, and its symptoms')
     .action(() => {
       const rows = Object.entries(FAULTS).map(([name, fault]) => [name, fault.does, fault.seen]);
       console.log(formatTable([['FAULT', 'WHAT IT DOES', 'WHAT IS SEEN'], ...rows]));
     });
 }
 
-/** `break`: brings a fault onto a node. */
 export function addBreak(program: Command): void {
   program
     .command('break')
@@ -36,7 +34,6 @@ export function addBreak(program: Command): void {
     });
 }
 
-/** `heal`: undoes one fault or all. */
 export function addHeal(program: Command): void {
   program
     .command('heal')

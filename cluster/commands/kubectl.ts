@@ -6,7 +6,6 @@ import type { Command } from 'commander';
 import { ensureTools } from '../tools.ts';
 import { nameOf, openRunning } from './command.ts';
 
-/** `kubectl`: passes everything on, and the exit code back. */
 export function addKubectl(program: Command): void {
   program
     .command('kubectl')
@@ -19,7 +18,7 @@ export function addKubectl(program: Command): void {
       const cluster = await openRunning(nameOf(command));
       const { kubernetes } = await ensureTools(['kubernetes']);
       const env = { ...process.env, KUBECONFIG: cluster.kubeconfig };
-      process.on('SIGINT', () => {}); // kubectl gets it from the terminal too, and decides
+      process.on('SIGINT', () => {}); // kubectl receives it from the terminal as well
       const child = spawn(join(kubernetes, 'kubectl'), words, { stdio: 'inherit', env });
       const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
       process.exitCode = code ?? 128 + (signal === null ? 0 : constants.signals[signal]);

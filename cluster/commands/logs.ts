@@ -11,7 +11,6 @@ import { readNodes } from '../node/plan.ts';
 import { DAEMONS, type NodeDaemon } from '../node/system.ts';
 import { nameOf, npm, openRunning } from './command.ts';
 
-/** `logs`: what a daemon said. */
 export function addLogs(program: Command): void {
   program
     .command('logs')
@@ -39,7 +38,7 @@ export function addLogs(program: Command): void {
 type Follow = { readonly follow?: boolean };
 type LogQuestion = { readonly node: string; readonly daemon: string; readonly follow: boolean };
 
-/** The command that prints a log: files stay when a machine has ended, the journal of a virtual machine does not. */
+/** Log files outlive a machine; the journal of a virtual machine does not. */
 async function logCommand(
   name: string,
   { node, daemon, follow }: LogQuestion,
@@ -49,8 +48,8 @@ async function logCommand(
     const { system } = (await openRunning(name)).node(node);
     return system.logCommand(daemon as NodeDaemon | 'init', follow);
   }
-  const folder = node === 'control-plane' ? controlPlaneOf(dir).dir : join(dir, 'nodes', node);
-  return ['tail', '-n', '+1', ...(follow ? ['-F'] : []), join(folder, `${daemon}.log`)];
+  const directory = node === 'control-plane' ? controlPlaneOf(dir).dir : join(dir, 'nodes', node);
+  return ['tail', '-n', '+1', ...(follow ? ['-F'] : []), join(directory, `${daemon}.log`)];
 }
 
 function requireOneOf(kind: string, word: string, known: readonly string[]): void {

@@ -8,7 +8,6 @@ import { ensurePrerequisites } from '../prerequisites.ts';
 import { nameOf, openRunning } from './command.ts';
 import { CHOICES } from './up.ts';
 
-/** `node`: adds or removes one. */
 export function addNode(program: Command): void {
   program
     .command('node')
@@ -33,7 +32,6 @@ export function addNode(program: Command): void {
     });
 }
 
-/** `restart`: a daemon of a node. */
 export function addRestart(program: Command): void {
   program
     .command('restart')
@@ -49,7 +47,6 @@ export function addRestart(program: Command): void {
     });
 }
 
-/** `load`: builds the project's images and puts them on every node. */
 export function addLoad(program: Command): void {
   program
     .command('load')

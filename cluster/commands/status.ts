@@ -1,31 +1,19 @@
+import type { V1Node, V1NodeList } from '@kubernetes/client-node';
 import type { Command } from 'commander';
 import type { Cluster } from '../cluster.ts';
 import { CONTROL_PLANE } from '../control-plane/control-plane.ts';
 import { faultsOf } from '../faults/break-node.ts';
-import { processesIn, stateIn } from '../machine/processes.ts';
+import { processesIn, stateIn } from '../machine/machine.ts';
 import type { NodeSpec } from '../node/config.ts';
 import type { ClusterNode } from '../node/node.ts';
 import { DAEMONS } from '../node/system.ts';
+import { READY_LABEL } from '../story.ts';
 import { formatTable } from '../table.ts';
 import { nameOf, npm, openRunning } from './command.ts';
 
-const LABEL = 'gvisor.node-restriction.kubernetes.io/ready';
 const CONDITION = 'GVisorReady';
 
-/** What this command reads of a Node object. */
-export type SeenNode = {
-  readonly metadata: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
-  readonly status: {
-    readonly conditions?: readonly {
-      readonly type: string;
-      readonly status: string;
-      readonly reason?: string;
-    }[];
-    readonly nodeInfo?: { readonly containerRuntimeVersion?: string };
-  };
-};
-
-/** What the host knows of a node. */
+/** The state of a node on this host. */
 export type LocalNode = {
   readonly spec: NodeSpec;
   readonly daemons: string;
@@ -33,7 +21,6 @@ export type LocalNode = {
   readonly rss: number;
 };
 
-/** `status`: the cluster for people. */
 export function addStatus(program: Command): void {
   program
     .command('status')
@@ -43,13 +30,13 @@ export function addStatus(program: Command): void {
     });
 }
 
-/** Prints the status; false when the API server does not answer. */
+/** Returns false if the API server does not respond. */
 async function showStatus(name: string): Promise<boolean> {
   const cluster = await openRunning(name);
   const { controlPlane } = cluster;
-  const seen = await cluster
+  const objects = await cluster
     .kubectl(['get', 'nodes', '--output=json', '--request-timeout=5s'], undefined, 10_000)
-    .then((text) => (JSON.parse(text) as { items: SeenNode[] }).items)
+    .then((text) => (JSON.parse(text) as V1NodeList).items)
     .catch(() => undefined);
   const local: LocalNode[] = [];
   for (const node of cluster.nodes()) {
@@ -67,17 +54,17 @@ async function showStatus(name: string): Promise<boolean> {
   const daemons = await daemonsOf(CONTROL_PLANE, async (daemon) =>
     stateIn(controlPlane, controlPlane.daemonPid(daemon)),
   );
-  console.log(`${formatTable(statusRows(seen, local))}
+  console.log(`${formatTable(statusRows(objects, local))}
 
 control plane: ${daemons}
 all ${all.length} processes: ${mebibytes(sum(all, 'rss'))} RSS, ${mebibytes(sum(all, 'pss'))} PSS
 export KUBECONFIG=${cluster.kubeconfig}`);
-  if (seen !== undefined) return true;
+  if (objects !== undefined) return true;
   console.log(`The API server does not answer: see \`${npm(name, 'logs control-plane')}\`.`);
   return false;
 }
 
-/** The daemons and the faults of a node; a virtual machine that is starting, or stuck, tells of none. */
+/** A virtual machine that is starting or stuck has no known state. */
 async function stateOfNode(
   node: ClusterNode,
   cluster: Cluster,
@@ -94,9 +81,9 @@ async function stateOfNode(
   }
 }
 
-/** The table of nodes: what the API server says of them beside what the host knows. */
+/** The table of nodes. `objects` is undefined if the API server does not respond. */
 export function statusRows(
-  seen: readonly SeenNode[] | undefined,
+  objects: readonly V1Node[] | undefined,
   local: readonly LocalNode[],
 ): readonly (readonly string[])[] {
   const head = [
@@ -111,15 +98,15 @@ export function statusRows(
     'RSS',
   ];
   const rows = local.map(({ spec, daemons, faults, rss }) => {
-    const node = seen?.find((one) => one.metadata.name === spec.name);
-    const condition = (type: string) => node?.status.conditions?.find((one) => one.type === type);
+    const node = objects?.find(({ metadata }) => metadata?.name === spec.name);
+    const condition = (type: string) => node?.status?.conditions?.find((one) => one.type === type);
     const verdict = condition(CONDITION);
     return [
       spec.name,
       condition('Ready')?.status ?? '?',
-      node?.status.nodeInfo?.containerRuntimeVersion?.replace(/^containerd:\/\//, '') ?? spec.containerd,
+      node?.status?.nodeInfo?.containerRuntimeVersion?.replace(/^containerd:\/\//, '') ?? spec.containerd,
       spec.gvisor,
-      node?.metadata.labels?.[LABEL] ?? '-',
+      node?.metadata?.labels?.[READY_LABEL] ?? '-',
       verdict === undefined ? '-' : [verdict.status, verdict.reason].filter(Boolean).join(' '),
       daemons,
       faults.join(',') || '-',

@@ -3,13 +3,12 @@ import { DEFAULT_NODES, type NodeRequest } from '../node/plan.ts';
 import { startCluster } from '../start.ts';
 import { nameOf, npm } from './command.ts';
 
-/** What a node can be made of. */
 export const CHOICES = {
   containerd: ['2', '1.7'],
   gvisor: ['current', '2025', '2026-09', '2026-09-bare', 'none'],
   machine: ['namespaces', 'vm'],
 } as const satisfies Partial<Record<keyof NodeRequest, readonly string[]>>;
-const MOST_NODES = 50;
+const MAX_NODES = 50;
 
 const FORMS = Object.entries(CHOICES).map(([key, words]) => `${key}=${words.join('|')}`);
 
@@ -19,7 +18,6 @@ type UpOptions = {
   readonly port?: number;
 };
 
-/** `up`: starts a cluster or what is missing of it. */
 export function addUp(program: Command): void {
   program
     .command('up')
@@ -55,13 +53,13 @@ Try next:
     });
 }
 
-/** As many nodes as `count` says, the first ones as every cluster has them. */
+/** The default nodes first, then plain ones. */
 export function nodesFrom(count: string): readonly NodeRequest[] {
-  const length = wholeNumber(count, MOST_NODES);
+  const length = wholeNumber(count, MAX_NODES);
   return Array.from({ length }, (_, at) => DEFAULT_NODES[at] ?? { name: `node-${at + 1}` });
 }
 
-/** Reads `name=a,containerd=1.7,gvisor=none` and adds it to the nodes read before. */
+/** Parses `name=a,containerd=1.7,gvisor=none`. */
 export function collectNode(text: string, before: readonly NodeRequest[] = []): readonly NodeRequest[] {
   const node = Object.fromEntries(text.split(',').map(parseProperty)) as NodeRequest;
   if (node.name !== undefined && before.some(({ name }) => name === node.name))
@@ -77,8 +75,8 @@ function parseProperty(pair: string): readonly [string, string] {
   throw new InvalidArgumentError(`Instead of "${pair}" write name=NAME or ${FORMS.join(' or ')}.`);
 }
 
-function wholeNumber(text: string, most: number): number {
+function wholeNumber(text: string, max: number): number {
   const number = Number(text);
-  if (Number.isInteger(number) && number >= 1 && number <= most) return number;
-  throw new InvalidArgumentError(`It takes a whole number from 1 to ${most}.`);
+  if (Number.isInteger(number) && number >= 1 && number <= max) return number;
+  throw new InvalidArgumentError(`It takes a whole number from 1 to ${max}.`);
 }

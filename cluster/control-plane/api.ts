@@ -1,16 +1,11 @@
 import { Agent, request } from 'undici';
 import type { Authority } from './pki.ts';
 
-/** What came back: the status code and the body's text. */
-export type Answer = { readonly code: number; readonly text: string };
+export type ApiResponse = { readonly code: number; readonly text: string };
 
-/** How long an answer may take, in milliseconds. */
-const ANSWER_MS = 20_000;
+const TIMEOUT_MS = 20_000;
 
-/**
- * Asks a cluster's API server as an admin, without a process for each question: kubectl needs a tenth of a second of
- * processor time to start, too much for what is asked again and again.
- */
+/** Reads from the API server as an admin. kubectl takes a tenth of a second of CPU to start, too much for polling. */
 export class ApiReader {
   readonly #authority: Authority;
   #agent: Promise<Agent> | undefined;
@@ -19,12 +14,12 @@ export class ApiReader {
     this.#authority = authority;
   }
 
-  /** Gets a path, with its query, from the API server on that port of the loopback. Rejects when it does not answer. */
-  async get(port: number, path: string): Promise<Answer> {
+  /** The API server listens on that port of loopback. Rejects if it does not respond. */
+  async get(port: number, path: string): Promise<ApiResponse> {
     this.#agent ??= this.#connect();
     const { statusCode, body } = await request(`https://127.0.0.1:${port}${path}`, {
       dispatcher: await this.#agent,
-      signal: AbortSignal.timeout(ANSWER_MS),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
     });
     return { code: statusCode, text: await body.text() };
   }

@@ -4,28 +4,26 @@ import { dirname, join } from 'node:path';
 import { Machine } from '../machine/machine.ts';
 import { type Authority, createSigningKeys } from './pki.ts';
 
-/** The control plane's address on the cluster's bridge; nodes follow it in the same /24. */
+/** The control plane's address on the bridge; nodes are in the same /24. */
 export const CONTROL_PLANE_ADDRESS = '10.89.0.1';
-/** The address of the `kubernetes` service, which the bridge carries itself: there is no kube-proxy. */
+/** The ClusterIP of `kubernetes`. The bridge has it, since there is no kube-proxy. */
 export const SERVICE_ADDRESS = '10.96.0.1';
 const PKI = '/etc/kubernetes/pki';
 
-/** The daemons of the control plane, in the order they start. */
+/** In start order. */
 export const CONTROL_PLANE = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler'] as const;
 export type ControlPlaneDaemon = (typeof CONTROL_PLANE)[number];
 
-/** The folders that hold the control plane's programs. */
 export type ControlPlaneTools = { readonly kubernetes: string; readonly etcd: string };
 
-/** The machine of the control plane of the cluster in `dir`, running or not. */
 export function controlPlaneOf(dir: string): Machine {
   return new Machine('control-plane', join(dir, 'control-plane'));
 }
 
-/** Gives the control plane's machine its bridge, and the address of the API service on it. */
+/** Creates the bridge and the address of the API service. */
 export async function setUpNetwork(controlPlane: Machine): Promise<void> {
   const ip = (...args: string[]) => controlPlane.run(['ip', ...args]);
-  // With an address of its own: else it takes another one when a node comes or goes, and all nodes lose it.
+  // With a fixed MAC address: otherwise it changes with the set of nodes, and all nodes lose the bridge.
   if (!(await ip('-br', 'link')).includes('br0'))
     await ip('link', 'add', 'br0', 'address', '02:00:00:00:01:00', 'type', 'bridge');
   await ip('addr', 'replace', `${CONTROL_PLANE_ADDRESS}/24`, 'dev', 'br0');
@@ -33,7 +31,7 @@ export async function setUpNetwork(controlPlane: Machine): Promise<void> {
   await ip('link', 'set', 'br0', 'up');
 }
 
-/** Writes the control plane's keys and kubeconfigs once; they stay while the cluster exists. */
+/** Writes keys and kubeconfigs once for the lifetime of the cluster. */
 export async function writeCredentials(controlPlane: Machine, authority: Authority): Promise<void> {
   const put = async (file: string, text: string) => {
     await mkdir(dirname(controlPlane.path(file)), { recursive: true });
@@ -65,7 +63,7 @@ export async function writeCredentials(controlPlane: Machine, authority: Authori
   await put(`${PKI}/done`, '');
 }
 
-/** Every write to a node is kept with who did it, so that tests can count what an agent costs the API server. */
+/** Logs the agents' requests, so that tests can count them. */
 const AUDIT_POLICY = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
@@ -75,10 +73,10 @@ rules:
   - level: None
 `;
 
-/** Where, inside the control plane's machine, the API server keeps its audit log (JSON lines). */
+/** The audit log (JSON lines), in the control plane's namespaces. */
 export const AUDIT_LOG = '/var/log/kube-apiserver-audit.log';
 
-/** Starts one daemon of the control plane; harmless when it runs. */
+/** Idempotent. */
 export async function startDaemon(
   controlPlane: Machine,
   name: ControlPlaneDaemon,
@@ -123,7 +121,7 @@ const ARGUMENTS: Record<ControlPlaneDaemon, readonly string[]> = {
   'kube-scheduler': ['--kubeconfig=/etc/kubernetes/kube-scheduler.kubeconfig', '--leader-elect=false'],
 };
 
-/** A kubeconfig (YAML) for `user` in `groups` that trusts the cluster's authority. */
+/** A kubeconfig (YAML) for `user` in `groups`. */
 export async function kubeconfig(
   authority: Authority,
   server: string,

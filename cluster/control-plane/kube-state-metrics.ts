@@ -4,17 +4,14 @@ import { ensureTools } from '../tools.ts';
 
 const PORT = 8080;
 
-/** The scrape configuration (YAML) that finds it. */
+/** Its scrape configuration (YAML). */
 export const KUBE_STATE_METRICS_SCRAPE = `scrape_configs:
   - job_name: kube-state-metrics
     honor_labels: true
     static_configs: [{ targets: ["127.0.0.1:${PORT}"] }]
 `;
 
-/**
- * Starts kube-state-metrics in the control plane's machine with these further arguments, as the controller manager, which
- * may list everything. One that runs is ended.
- */
+/** Starts or replaces kube-state-metrics, as the controller manager, which may list everything. */
 export async function startKubeStateMetrics(cluster: Cluster, args: readonly string[]): Promise<void> {
   const { controlPlane } = cluster;
   const tools = await ensureTools(['kube-state-metrics']);

@@ -18,17 +18,16 @@ import { replaceFile } from '../replace-file.ts';
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const DAY_MS = 86_400_000;
 
-/** A certificate and its private key, both PEM. */
+/** PEM. */
 export type Credential = { readonly cert: string; readonly key: string };
 
-/** A certificate authority that can issue credentials. */
 export type Authority = {
   readonly cert: string;
-  /** A credential for `name` (CN) in `groups` (O); with `hosts` also for serving under these names and addresses. */
+  /** `name` becomes the CN, `groups` the O; `hosts` are names and addresses of a server. */
   issue(name: string, groups?: readonly string[], hosts?: readonly string[]): Promise<Credential>;
 };
 
-/** Opens the certificate authority kept in `dir`, or makes one there; it and what it issues hold for 365 days. */
+/** Opens or creates the certificate authority in `dir`. It and its certificates are valid for 365 days. */
 export async function openAuthority(dir: string): Promise<Authority> {
   const files = { cert: join(dir, 'ca.crt'), key: join(dir, 'ca.key') };
   if (!existsSync(files.key)) await writeAuthority(files);
@@ -67,10 +66,10 @@ async function writeAuthority(files: Credential): Promise<void> {
     ],
   });
   await replaceFile(files.cert, ca.toString('pem'));
-  await replaceFile(files.key, await keyPem(keys.privateKey), 0o600); // last: it says that both are there
+  await replaceFile(files.key, await keyPem(keys.privateKey), 0o600); // last: marks both as written
 }
 
-/** A key pair (private and public PEM) for signing service account tokens. */
+/** A PEM key pair that signs service account tokens. */
 export async function createSigningKeys(): Promise<{ readonly private: string; readonly public: string }> {
   const keys = await generateKeys();
   return {

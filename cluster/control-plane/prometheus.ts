@@ -4,39 +4,36 @@ import { waitFor } from '../../hack/run.ts';
 import type { Cluster } from '../cluster.ts';
 import { ensureTools } from '../tools.ts';
 import { actAsServiceAccount } from './service-account.ts';
-import { listen, startRelay } from './start-relay.ts';
+import { listenOnLoopback, startRelay } from './start-relay.ts';
 
-const FOLDER = '/etc/prometheus';
+const DIRECTORY = '/etc/prometheus';
 const PORT = 9090;
 
-/** What Prometheus reads: each a whole file (YAML), as the manifests have it. */
+/** Contents of whole files (YAML). */
 export type PrometheusFiles = {
   readonly scrapeConfigs: readonly string[];
   readonly rules: readonly string[];
 };
 
-/** A sample of an instant query. */
 export type Sample = {
   readonly metric: Readonly<Record<string, string>>;
   readonly value: readonly [time: number, value: string];
 };
 
-/** A series of a range query. */
 export type SampleSeries = {
   readonly metric: Readonly<Record<string, string>>;
   readonly values: readonly Sample['value'][];
 };
 
-/** An alert as /api/v1/alerts has it. */
+/** An alert in /api/v1/alerts. */
 export type Alert = {
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
   readonly state: 'pending' | 'firing';
 };
 
-/** A Prometheus that runs beside the control plane. */
 export class Prometheus {
-  /** Reaches it from the host. */
+  /** On loopback of the host. */
   readonly url: string;
 
   constructor(url: string) {
@@ -50,19 +47,17 @@ export class Prometheus {
     throw new Error(`Prometheus refuses ${path} ${JSON.stringify(parameters)}: ${body.error}`);
   }
 
-  /** The samples of an instant query, now. */
   async query(query: string): Promise<readonly Sample[]> {
     return (await this.#get<{ result: readonly Sample[] }>('query', { query })).result;
   }
 
-  /** The series of a range query over the last `seconds`, with a point every `step` seconds. */
   async range(query: string, seconds: number, step = 5): Promise<readonly SampleSeries[]> {
     const end = Date.now() / 1_000;
     const asked = { query, start: String(end - seconds), end: String(end), step: String(step) };
     return (await this.#get<{ result: readonly SampleSeries[] }>('query_range', asked)).result;
   }
 
-  /** The alert of that name that is firing, of that node if one is given. */
+  /** A firing alert, optionally of one node. */
   async find(alert: string, node?: string): Promise<Alert | undefined> {
     const { alerts } = await this.#get<{ alerts: readonly Alert[] }>('alerts');
     return alerts.find(
@@ -73,15 +68,15 @@ export class Prometheus {
 }
 
 /**
- * Starts Prometheus in the control plane's machine, with the service account monitoring/prometheus, looking
- * and evaluating every second, and waits until it answers. One that runs is ended, and its data removed.
+ * Starts Prometheus beside the control plane with the service account monitoring/prometheus; it scrapes and evaluates every
+ * second. Replaces a running one and its data.
  */
 export async function startPrometheus(cluster: Cluster, files: PrometheusFiles): Promise<Prometheus> {
   const { controlPlane } = cluster;
   await controlPlane.stopDaemon('prometheus');
-  await controlPlane.run(['rm', '-rf', FOLDER, '/var/lib/prometheus']);
-  await mkdir(controlPlane.path(FOLDER), { recursive: true });
-  const put = (name: string, text: string) => writeFile(join(controlPlane.path(FOLDER), name), text);
+  await controlPlane.run(['rm', '-rf', DIRECTORY, '/var/lib/prometheus']);
+  await mkdir(controlPlane.path(DIRECTORY), { recursive: true });
+  const put = (name: string, text: string) => writeFile(join(controlPlane.path(DIRECTORY), name), text);
   const config = {
     global: { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '1s' },
     scrape_config_files: ['scrape-*.yaml'],
@@ -90,7 +85,7 @@ export async function startPrometheus(cluster: Cluster, files: PrometheusFiles):
   await put('prometheus.yml', JSON.stringify(config)); // JSON is YAML
   for (const [index, text] of files.scrapeConfigs.entries()) await put(`scrape-${index}.yaml`, text);
   for (const [index, text] of files.rules.entries()) await put(`rules-${index}.yaml`, text);
-  const { server, port } = await listen(0);
+  const { server, port } = await listenOnLoopback(0);
   await controlPlane.stopDaemon('relay-prometheus');
   await startRelay(controlPlane, server, { name: 'relay-prometheus', address: '127.0.0.1', port: PORT });
   const url = `http://127.0.0.1:${port}`;
@@ -98,13 +93,13 @@ export async function startPrometheus(cluster: Cluster, files: PrometheusFiles):
   return new Prometheus(url);
 }
 
-/** Starts the Prometheus behind `url` again, with the files and the data that it had, and waits until it answers. */
+/** Starts a stopped Prometheus again with its files and data. */
 export async function continuePrometheus(cluster: Cluster, url: string): Promise<void> {
   const { controlPlane } = cluster;
   const { prometheus } = await ensureTools(['prometheus']);
   const env = await actAsServiceAccount(cluster, 'monitoring', 'prometheus');
   const options = [
-    `--config.file=${FOLDER}/prometheus.yml`,
+    `--config.file=${DIRECTORY}/prometheus.yml`,
     '--storage.tsdb.path=/var/lib/prometheus',
     `--web.listen-address=127.0.0.1:${PORT}`,
   ];

@@ -1,10 +1,8 @@
 import { connect, type Server, type Socket } from 'node:net';
 
 /**
- * Brings connections from the host's loopback to the control plane. The listening socket is made by
- * the parent in the host's network namespace and sent here; this process runs in the control plane's
- * namespaces, so what it dials is there, and it ends with them.
- * usage: relay.ts <address> <port>, with the server sent over IPC
+ * Relays connections from the host's loopback to the control plane: relay.ts <address> <port>. It runs in the control plane's
+ * namespaces; the parent sends the listening socket, which belongs to the host's network, over IPC.
  */
 const [address = '', port = ''] = process.argv.slice(2);
 

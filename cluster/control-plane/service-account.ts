@@ -3,12 +3,12 @@ import { join } from 'node:path';
 import type { Cluster } from '../cluster.ts';
 import { SERVICE_ADDRESS } from './control-plane.ts';
 
-/** Where a pod finds its service account's token; client libraries look nowhere else. */
+/** The path of a pod's token, which client libraries hard-code. */
 const IN_CLUSTER = '/run/secrets/kubernetes.io/serviceaccount'; // /var/run is a link to /run
 
 /**
- * Lets programs of the control plane's machine reach the API server as a pod of this service account would:
- * with its token at the usual place (for 24 hours) and the environment that is given back.
+ * Lets a program in the control plane's namespaces use in-cluster credentials of a service account, valid for 24 hours.
+ * Returns its environment.
  */
 export async function actAsServiceAccount(
   cluster: Cluster,
@@ -22,10 +22,10 @@ export async function actAsServiceAccount(
     [room, account].map((each) => JSON.stringify(each)).join('\n---\n'),
   );
   const token = await cluster.kubectl(['create', 'token', name, '-n', namespace, '--duration=24h']);
-  const folder = cluster.controlPlane.path(IN_CLUSTER);
-  await mkdir(folder, { recursive: true });
-  await writeFile(join(folder, 'token'), token.trim(), { mode: 0o600 });
-  await copyFile(join(cluster.dir, 'pki/ca.crt'), join(folder, 'ca.crt'));
-  await writeFile(join(folder, 'namespace'), namespace);
+  const directory = cluster.controlPlane.path(IN_CLUSTER);
+  await mkdir(directory, { recursive: true });
+  await writeFile(join(directory, 'token'), token.trim(), { mode: 0o600 });
+  await copyFile(join(cluster.dir, 'pki/ca.crt'), join(directory, 'ca.crt'));
+  await writeFile(join(directory, 'namespace'), namespace);
   return { KUBERNETES_SERVICE_HOST: SERVICE_ADDRESS, KUBERNETES_SERVICE_PORT: '443' };
 }

@@ -7,8 +7,10 @@ import { UsageError } from '../../hack/run.ts';
 import type { Machine } from '../machine/machine.ts';
 import { CONTROL_PLANE_ADDRESS } from './control-plane.ts';
 
-/** Listens on a port of the host's loopback (0: any free one). Throws a UsageError when it is taken. */
-export async function listen(port: number): Promise<{ readonly server: Server; readonly port: number }> {
+/** Listens on a port of loopback; 0 picks a free one. Throws a UsageError if it is taken. */
+export async function listenOnLoopback(
+  port: number,
+): Promise<{ readonly server: Server; readonly port: number }> {
   const server = createServer();
   server.listen(port, '127.0.0.1');
   await once(server, 'listening').catch((cause) => {
@@ -19,12 +21,12 @@ export async function listen(port: number): Promise<{ readonly server: Server; r
   return { server, port: bound.port };
 }
 
-/** What a relay leads to, in the control plane's network; the name is the one it has among the daemons. */
+/** An address in the control plane's network; `name` is the daemon's. */
 export type RelayTarget = { readonly name: string; readonly address: string; readonly port: number };
 
 const API_SERVER: RelayTarget = { name: 'relay', address: CONTROL_PLANE_ADDRESS, port: 443 };
 
-/** Starts the process that brings connections from `server` to the API server, or to another target, and hands it the server. */
+/** Starts a process that relays connections of `server`, and hands the server over to it. */
 export async function startRelay(controlPlane: Machine, server: Server, target = API_SERVER): Promise<void> {
   const { name, address, port } = target;
   const script = `echo $$ >/run/daemons/${name}; exec "$@"`;
@@ -47,7 +49,7 @@ export async function startRelay(controlPlane: Machine, server: Server, target =
       ),
     ]);
   } finally {
-    // An open server would keep this process for good.
+    // An open server would keep this process alive.
     child.unref();
     if (child.connected) child.disconnect();
     server.close();

@@ -7,7 +7,7 @@ import { replaceFile } from '../replace-file.ts';
 import { FAULTS, type Fault, type FaultName } from './faults.ts';
 import { type Part, REPAIRS } from './repair.ts';
 
-/** The faults now in force on a node, in the order they came. */
+/** The faults in force on a node, oldest first. */
 export async function faultsOf(node: ClusterNode, cluster: Cluster): Promise<readonly FaultName[]> {
   const recorded = (await readRecord(node)).filter((name) => name !== 'api-down');
   const holding: FaultName[] = [];
@@ -18,12 +18,12 @@ export async function faultsOf(node: ClusterNode, cluster: Cluster): Promise<rea
   return holding;
 }
 
-/** Brings a fault onto a node; another fault of the same part gives way to it. Harmless when it is in force. */
+/** Applies a fault in place of another fault of the same part. Idempotent. */
 export async function breakNode(cluster: Cluster, node: ClusterNode, name: FaultName): Promise<void> {
   const { part, apply }: Fault = FAULTS[name];
   const before = await readRecord(node);
   const others = before.filter((other) => FAULTS[other].part !== part);
-  await writeRecord(node, [...others, name]); // first: what a kill leaves half done can then be healed
+  await writeRecord(node, [...others, name]); // first, so that a fault can be healed after a kill
   try {
     await apply(node, cluster);
   } catch (error) {
@@ -32,14 +32,14 @@ export async function breakNode(cluster: Cluster, node: ClusterNode, name: Fault
   }
 }
 
-/** Heals one fault of a node, or brings every part of the node into its known good state. */
+/** Heals one fault, or restores every part of the node. */
 export async function healNode(cluster: Cluster, node: ClusterNode, name?: FaultName): Promise<void> {
   const parts = name === undefined ? (Object.keys(REPAIRS) as Part[]) : [FAULTS[name].part];
   for (const part of parts) {
     await REPAIRS[part](node, cluster);
     const left = (await readRecord(node)).filter((other) => FAULTS[other].part !== part);
     await writeRecord(node, left);
-    // A handler that was healed while containerd hung has yet to be loaded.
+    // A handler healed while containerd was stopped is not loaded yet.
     if (part === 'containerd' && !left.some((other) => FAULTS[other].part === 'handler')) {
       await REPAIRS.handler(node);
     }

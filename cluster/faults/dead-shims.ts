@@ -1,10 +1,10 @@
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import type { Machine } from '../machine/machine.ts';
-import { processesIn } from '../machine/processes.ts';
+import { processesIn } from '../machine/machine.ts';
 
 /**
- * Kills the shims of that path whose sandbox is gone. gVisor's shim deadlocks when its sandbox dies while a container
- * starts in it, and a containerd 1.x that finds such a shim when it starts waits for it without a deadline.
+ * Kills shims without a sandbox. gVisor's shim deadlocks if its sandbox dies while a container starts in it, and a starting
+ * containerd 1.x waits for such a shim without a timeout.
  */
 export async function endDeadShims(machine: Machine, shim: string): Promise<void> {
   await endShims(machine, shim, (bundle) => {
@@ -13,23 +13,20 @@ export async function endDeadShims(machine: Machine, shim: string): Promise<void
   });
 }
 
-/**
- * Kills the shims of probes, for a containerd 1.x that waits for one: it also deadlocks when containerd itself ends while
- * a container starts. docs/operations.md tells how to do that on a real node.
- */
+/** Kills shims of probes, which also deadlock if containerd ends while a container starts. See docs/operations.md. */
 export async function endProbeShims(machine: Machine, shim: string): Promise<void> {
   const probe = /"io\.kubernetes\.cri\.sandbox-name":\s*"gvisor-probe-/;
   await endShims(machine, shim, (bundle) => probe.test(readFileSync(`${bundle}/config.json`, 'utf8')));
 }
 
-/** A shim works in its bundle. */
+/** The working directory of a shim is its bundle. */
 async function endShims(machine: Machine, shim: string, match: (bundle: string) => boolean): Promise<void> {
   const pids = processesIn(machine)
     .filter(({ argv, pid }) => {
       try {
         return argv[0] === shim && match(machine.path(readlinkSync(machine.path(`/proc/${pid}/cwd`))));
       } catch {
-        return false; // it ended while we looked, or has yet to start its sandbox
+        return false; // it has ended, or has not started its sandbox yet
       }
     })
     .map(({ pid }) => pid);

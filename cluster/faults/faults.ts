@@ -11,21 +11,19 @@ import {
 import { type ClusterNode, RUNSC, SHIM } from '../node/node.ts';
 import { type Part, REPAIRS, type Repair, requireContainerd } from './repair.ts';
 
-/** One way in which a node breaks. Both functions are idempotent; `heal` undoes exactly what `apply` did. */
+/** `apply` and `heal` are idempotent; `heal` undoes exactly what `apply` did. */
 export type Fault = {
-  /** What it does to the node. */
   readonly does: string;
-  /** What a person sees who does not know of the fault. */
+  /** The symptom, for a person who does not know of the fault. */
   readonly seen: string;
-  /** The part that it breaks; of one part, the last fault holds. */
+  /** A new fault of a part replaces the previous one. */
   readonly part: Part;
   readonly apply: Repair;
   readonly heal: Repair;
-  /** Whether it still holds, where more than `heal` can end it. */
+  /** For a fault that can end without `heal`. */
   readonly holds?: (node: ClusterNode, cluster: Cluster) => Promise<boolean>;
 };
 
-/** Every fault by name. */
 export const FAULTS = {
   'shim-missing': fault('shim', {
     does: 'removes containerd-shim-runsc-v1',
@@ -64,7 +62,7 @@ export const FAULTS = {
     does: "removes the handler from containerd's configuration and does not restart containerd",
     seen: 'nothing, until the next restart of containerd breaks every gVisor pod',
     apply: async (node) => {
-      await REPAIRS.handler(node); // what containerd has loaded is right, and only what it would load is not
+      await REPAIRS.handler(node); // the loaded configuration stays right
       await node.write(CONTAINERD_CONFIG, containerdConfig(node.spec, ''));
     },
   }),
@@ -143,7 +141,6 @@ export const FAULTS = {
   }),
 } as const satisfies Record<string, Fault>;
 
-/** The name of a fault. */
 export type FaultName = keyof typeof FAULTS;
 
 const GVISOR_PARTS: readonly Part[] = ['shim', 'runsc', 'handler', 'runsc-config'];
@@ -168,7 +165,7 @@ async function configure(node: ClusterNode, config: string): Promise<void> {
   if (!(await node.hasLoadedConfig())) await node.restart('containerd');
 }
 
-/** Replaces runsc with a program that prints the same version, and runs `body` for everything else. */
+/** Replaces runsc with a script that prints the same version, and runs `body` otherwise. */
 async function pretend(node: ClusterNode, body: string): Promise<void> {
   await REPAIRS.runsc(node);
   const version = (await node.system.run([RUNSC, '--version'])).trim();

@@ -4,10 +4,10 @@ import { ensureImage } from '../images.ts';
 import { CONTAINERD_CONFIG, containerdConfig, RUNSC_CONFIG, runscToml } from '../node/config.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../node/node.ts';
 
-/** Puts one part of a node into its known good state, doing only what is needed. */
+/** Restores one part of a node, doing only what is necessary. */
 export type Repair = (node: ClusterNode, cluster: Cluster) => Promise<void>;
 
-/** The parts of a node that faults break, each with its repair, in the order in which all are repaired. */
+/** In the order in which all parts are restored. */
 export const REPAIRS = {
   api: async (_node, cluster) => cluster.startControlPlane(),
   containerd: async (node) => node.startContainerd(),
@@ -27,7 +27,7 @@ export const REPAIRS = {
     await requireContainerd(node);
     await node.load(await ensureImage('pause'));
   },
-  // A kubelet that starts without containerd ends at once, so it comes after all that restarts containerd.
+  // Comes after everything that restarts containerd, since a kubelet exits without containerd.
   kubelet: async (node) => {
     await requireContainerd(node);
     await node.startKubelet();
@@ -35,20 +35,19 @@ export const REPAIRS = {
   agent: async () => {}, // the kubelet starts it again
 } as const satisfies Record<string, Repair>;
 
-/** A part of a node that can break. */
 export type Part = keyof typeof REPAIRS;
 
 async function repairProgram(node: ClusterNode, program: typeof RUNSC | typeof SHIM): Promise<void> {
   if (node.spec.gvisor !== 'none') await node.installProgram(program);
 }
 
-/** Whether the node's containerd runs and answers: neither ended nor stopped in its tracks. */
+/** False if containerd has ended or is stopped by SIGSTOP. */
 export async function containerdRuns(node: ClusterNode): Promise<boolean> {
   const state = await node.system.daemonState('containerd');
   return state !== undefined && state !== 'T';
 }
 
-/** Throws a UsageError when a fault has ended or stopped the node's containerd. */
+/** Throws a UsageError if containerd does not run. */
 export async function requireContainerd(node: ClusterNode): Promise<void> {
   if (await containerdRuns(node)) return;
   throw new UsageError(

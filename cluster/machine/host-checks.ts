@@ -3,10 +3,8 @@ import { dirname } from 'node:path';
 import { runAll, UsageError } from '../../hack/run.ts';
 import { CLUSTERS } from '../clusters.ts';
 
-/** What decides whether this process may make clusters at all. */
 export type Caller = { readonly platform: string; readonly uid: number | undefined };
 
-/** Throws a UsageError unless the caller is root on Linux. */
 export function requireRoot(caller: Caller = { platform: process.platform, uid: process.getuid?.() }): void {
   if (caller.platform !== 'linux') {
     throw new UsageError(
@@ -29,10 +27,7 @@ mkdir /tmp/l /tmp/u /tmp/w /tmp/m
 mount -t overlay overlay -o lowerdir=/tmp/l,upperdir=/tmp/u,workdir=/tmp/w /tmp/m
 `;
 
-/**
- * Throws a UsageError unless the kernel lets this process make what a cluster consists of: it makes a
- * bridge, a cable and an overlay in namespaces that end at once.
- */
+/** Tries out namespaces, a bridge, a veth pair and an overlay. Throws a UsageError if the kernel refuses one. */
 export async function requireKernel(): Promise<void> {
   await requireUpperDirectory(dirname(CLUSTERS));
   const cgroups = (await readFile('/proc/self/mounts', 'utf8')).split('\n').map((line) => line.split(' ')[2]);
@@ -49,40 +44,38 @@ export async function requireKernel(): Promise<void> {
   );
 }
 
-/** A kubelet takes so many inotify instances, and containerd and the agent some more. */
+/** Inotify instances of a kubelet, containerd and an agent. */
 const INOTIFY_OF_A_NODE = 10;
 
 /**
- * Throws an error of nodes that did not start, explained where root has too few inotify instances left for another one,
- * as with a dozen nodes on a kernel with the usual limit of 128.
- * Source: https://man7.org/linux/man-pages/man7/inotify.7.html
+ * Rethrows the error of a node that did not start, with advice if root has too few inotify instances left. The usual limit of
+ * 128 is enough for a dozen nodes. Source: https://man7.org/linux/man-pages/man7/inotify.7.html
  */
 export async function explainNodes(error: Error, instances = inotifyInstances()): Promise<never> {
-  const { most, inUse } = await instances;
-  if (most - inUse >= INOTIFY_OF_A_NODE) throw error;
-  const advice = `\`sysctl fs.inotify.max_user_instances=${Math.max(most * 4, 512)}\`, or take another cluster \`down\``;
-  const words = `${error.message}; ${inUse} of the ${most} inotify instances that root may have are in use: ${advice}.`;
+  const { max, inUse } = await instances;
+  if (max - inUse >= INOTIFY_OF_A_NODE) throw error;
+  const advice = `\`sysctl fs.inotify.max_user_instances=${Math.max(max * 4, 512)}\`, or take another cluster \`down\``;
+  const words = `${error.message}; ${inUse} of the ${max} inotify instances that root may have are in use: ${advice}.`;
   throw new UsageError(words, { cause: error });
 }
 
-/** The inotify instances that root may have, and those in use. */
-export async function inotifyInstances(): Promise<{ readonly most: number; readonly inUse: number }> {
+export async function inotifyInstances(): Promise<{ readonly max: number; readonly inUse: number }> {
   const limit = await readFile('/proc/sys/fs/inotify/max_user_instances', 'utf8').catch(() => 'Infinity');
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
   const counts = await Promise.all(
     pids.map(async (pid) => {
-      const fds = await readdir(`/proc/${pid}/fd`).catch(() => []); // it has ended
+      const fds = await readdir(`/proc/${pid}/fd`).catch(() => []); // the process has ended
       const links = await Promise.all(fds.map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')));
       return links.filter((link) => link === 'anon_inode:inotify').length;
     }),
   );
-  return { most: Number(limit), inUse: counts.reduce((sum, count) => sum + count, 0) };
+  return { max: Number(limit), inUse: counts.reduce((sum, count) => sum + count, 0) };
 }
 
-async function requireUpperDirectory(folder: string): Promise<void> {
-  const { type } = await statfs(folder).catch(() => statfs(dirname(folder)));
+async function requireUpperDirectory(directory: string): Promise<void> {
+  const { type } = await statfs(directory).catch(() => statfs(dirname(directory)));
   if (type !== OVERLAY_MAGIC) return;
   throw new UsageError(
-    `${folder} is on an overlay, on which no node's files can be laid: mount a disk there, or \`mkdir -p ${folder} && mount -t tmpfs tmpfs ${folder}\`.`,
+    `${directory} is on an overlay, on which no node's files can be laid: mount a disk there, or \`mkdir -p ${directory} && mount -t tmpfs tmpfs ${directory}\`.`,
   );
 }

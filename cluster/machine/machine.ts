@@ -1,28 +1,27 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CACHE, REPO } from '../../hack/paths.ts';
 import { type RunOptions, run, runAll, waitFor } from '../../hack/run.ts';
-import { cgroupOf, createCgroup } from './cgroups.ts';
-import { endProcesses, hasEnded, processesOf } from './machine-processes.ts';
+import { cgroupPath, createCgroup } from './cgroups.ts';
+import { endProcesses, hasEnded, processesOf } from './processes.ts';
 
 const INIT = join(REPO, 'cluster/machine/machine-init.sh');
 
-/** Moves the shell into cgroups given by their folders, and becomes the command after them. */
+/** Joins the cgroups before `--` and executes the command after it. */
 const JOIN_CGROUPS = 'while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs"; shift; done; shift; exec "$@"';
 
-/** What a program inside a machine sees as its PATH. */
+/** PATH inside a machine. */
 export const MACHINE_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /**
- * One simulated machine: mount, PID, network, UTS, IPC and cgroup namespaces of its own, with a root file
- * system that shows the host's files and keeps what is written apart, and a cgroup as the root of its own. Everything in it ends when its
- * first process does. Nothing is remembered between runs: a machine is found by its first process,
- * whose arguments name its folder. One that only holds a virtual machine shares the network of its parent.
+ * A machine made of namespaces, with an overlay of the host's root and its own cgroup root. It ends with its first process.
+ * There is no PID file: the arguments of the first process name the machine's directory. A machine that only holds qemu
+ * shares the network of its parent.
  */
 export class Machine {
   readonly name: string;
-  /** The folder on the host that holds the machine's files and logs. */
+  /** The machine's files and logs, on the host. */
   readonly dir: string;
 
   readonly #network: 'own' | 'parent';
@@ -33,7 +32,7 @@ export class Machine {
     this.#network = network;
   }
 
-  /** The host's PID of the machine's first process, or undefined when the machine is off. */
+  /** The first process, as a PID of the host; undefined if the machine is off. */
   pid(): number | undefined {
     return processesOf(this.dir).find((found) => found.init)?.pid;
   }
@@ -44,12 +43,12 @@ export class Machine {
     return pid;
   }
 
-  /** The host's path of a file inside the machine, for reading and for writing. */
+  /** The path on the host of a file in the machine. */
   path(inside: string): string {
     return `/proc/${this.#up()}/root${inside}`;
   }
 
-  /** Starts the machine, inside the PID namespace of `parent` so that it ends with it. Harmless when it runs. */
+  /** Starts the machine in the PID namespace of `parent`, with which it ends. Idempotent. */
   async start(parent?: Machine): Promise<void> {
     const booting = this.pid() === undefined ? await this.#boot(parent) : undefined;
     const log = join(this.dir, 'init.log');
@@ -68,11 +67,11 @@ export class Machine {
     throw new Error(`The machine "${this.name}" ended while it started: ${said} (see ${log})`);
   }
 
-  /** Begins the first process, and gives the process that ends with it. */
+  /** Returns a process that ends with the machine's first process. */
   async #boot(parent: Machine | undefined): Promise<ChildProcess> {
     mkdirSync(this.dir, { recursive: true });
     mkdirSync(CACHE, { recursive: true });
-    const cgroup = cgroupOf(this.dir);
+    const cgroup = cgroupPath(this.dir);
     const cgroups = await createCgroup(cgroup);
     const own = this.#network === 'own';
     const entered = own ? ['--pid'] : ['--pid', '--net'];
@@ -84,7 +83,6 @@ export class Machine {
     return this.#detach([...enter, ...join, ...unshare, ...init], 'init');
   }
 
-  /** Ends every process of the machine and waits until they are gone. */
   async stop(): Promise<void> {
     await endProcesses(this.dir);
   }
@@ -98,13 +96,13 @@ export class Machine {
       cwd: '/',
       env: { PATH: MACHINE_PATH, HOME: '/root', LANG: 'C.UTF-8' },
     });
-    child.on('error', () => {}); // the caller's deadline reports it
+    child.on('error', () => {}); // the caller's timeout reports it
     child.unref();
     closeSync(fd);
     return child;
   }
 
-  /** The words that put a command into this machine. */
+  /** Arguments of nsenter that run a command in the machine. */
   enter(...command: readonly string[]): string[] {
     return [
       `--target=${this.#up()}`,
@@ -119,12 +117,11 @@ export class Machine {
     ];
   }
 
-  /** Runs a program inside the machine to its end. */
   run(command: readonly string[], options: RunOptions = {}): Promise<string> {
     return run('nsenter', this.enter(...command), { env: { PATH: MACHINE_PATH, HOME: '/root' }, ...options });
   }
 
-  /** Starts a program inside the machine that stays; its output goes to `<dir>/<name>.log`. Resolves once it runs. */
+  /** Starts a daemon that logs to `<dir>/<name>.log`. Resolves once it runs. */
   async daemon(
     name: string,
     command: readonly string[],
@@ -142,7 +139,7 @@ export class Machine {
     await waitFor(`${name} to start (see ${join(this.dir, `${name}.log`)})`, 10_000, begun, 5);
   }
 
-  /** The PID, inside the machine, of a program started by {@link daemon}; undefined when it has ended. */
+  /** The daemon's PID in the machine; undefined if it has ended. */
   daemonPid(name: string): number | undefined {
     const root = `/proc/${this.#up()}/root`;
     try {
@@ -153,20 +150,20 @@ export class Machine {
     }
   }
 
-  /** Sends a signal to a daemon; harmless when it has ended. */
+  /** Does nothing if the daemon has ended. */
   async signal(name: string, signal: 'TERM' | 'KILL' | 'STOP' | 'CONT'): Promise<void> {
     const pid = this.daemonPid(name);
     if (pid !== undefined) await this.kill(signal, [pid]);
   }
 
-  /** Sends a signal to processes by their PIDs inside the machine, of which some may have ended. */
+  /** Signals processes by their PIDs in the machine; ignores those that have ended. */
   async kill(signal: string, pids: readonly number[]): Promise<void> {
-    // With the host's files: this must work whatever has become of the machine's.
+    // Uses the host's files, so that it works on a broken machine.
     const script = `kill -${signal} ${pids.join(' ')}`;
     await runAll('nsenter', [`--target=${this.#up()}`, '--pid', '--', '/bin/sh', '-c', script]);
   }
 
-  /** Ends a daemon, by TERM (or at once by KILL) and after 5 s by KILL, and waits until it is gone. */
+  /** Resolves once the daemon has ended; sends KILL after 5 s. */
   async stopDaemon(name: string, signal: 'TERM' | 'KILL' = 'TERM'): Promise<void> {
     await this.signal(name, signal);
     await this.signal(name, 'CONT');
@@ -180,4 +177,49 @@ export class Machine {
 
 function isAlive({ exitCode, signalCode }: ChildProcess): boolean {
   return exitCode === null && signalCode === null;
+}
+
+/** The PID is that inside the machine; memory is in bytes. */
+export type MachineProcess = {
+  readonly pid: number;
+  readonly argv: readonly string[];
+  readonly rss: number;
+  /** Proportional set size: shared pages count in part. 0 if the kernel does not report it. */
+  readonly pss: number;
+};
+
+/** Includes processes of containers and of nested machines. */
+export function processesIn(machine: Machine): MachineProcess[] {
+  const proc = machine.path('/proc');
+  return readdirSync(proc)
+    .filter((entry) => /^\d+$/.test(entry))
+    .flatMap((entry) => {
+      try {
+        const argv = readFileSync(`${proc}/${entry}/cmdline`, 'utf8').split('\0').slice(0, -1);
+        return [{ pid: Number(entry), argv, ...memoryOf(`${proc}/${entry}`) }];
+      } catch {
+        return []; // it has ended
+      }
+    });
+}
+
+function memoryOf(directory: string): { rss: number; pss: number } {
+  const bytes = (text: string, field: string) =>
+    Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(text)?.[1] ?? 0) * 1024;
+  const rss = bytes(readFileSync(`${directory}/status`, 'utf8'), 'VmRSS');
+  try {
+    return { rss, pss: bytes(readFileSync(`${directory}/smaps_rollup`, 'utf8'), 'Pss') };
+  } catch {
+    return { rss, pss: 0 };
+  }
+}
+
+/** The state in /proc/PID/stat (R, S, T ...); undefined if there is no such process. */
+export function stateIn(machine: Machine, pid: number | undefined): string | undefined {
+  if (pid === undefined) return undefined;
+  try {
+    return readFileSync(machine.path(`/proc/${pid}/stat`), 'utf8').replace(/^.*\) /s, '')[0];
+  } catch {
+    return undefined;
+  }
 }

@@ -6,10 +6,9 @@ import { CONTROL_PLANE_ADDRESS } from '../control-plane/control-plane.ts';
 import { addressOf, type NodeSpec } from '../node/config.ts';
 import type { VmImage } from '../vm-image.ts';
 
-/** The guest's own disk, inside of the machine that holds qemu: what it writes, on top of the image of all guests. */
+/** The guest's writes on top of the shared image; a path in the namespaces of qemu. */
 export const DISK = '/guest.qcow2';
 
-/** What a guest is started with: its image, its TAP device, how its code is run, and the public key that opens it. */
 export type QemuOptions = {
   readonly image: VmImage;
   readonly port: string;
@@ -18,9 +17,8 @@ export type QemuOptions = {
 };
 
 /**
- * qemu and its arguments. The guest learns its name and the folder of the cache (read-only, at the path that it has on
- * the host) from the kernel's command line, and its address and the key that opens it from credentials of systemd
- * (https://systemd.io/CREDENTIALS).
+ * The kernel's command line passes the host name and the mount of the cache, which is read-only and at the same path as on the
+ * host. Credentials of systemd pass the address and the SSH key. Source: https://systemd.io/CREDENTIALS
  */
 export function qemuCommand(spec: NodeSpec, { image, port, accel, key }: QemuOptions): readonly string[] {
   const mac = `52:54:00:89:00:${(10 + spec.index).toString(16).padStart(2, '0')}`;
@@ -54,10 +52,10 @@ function networkFile(spec: NodeSpec): string {
   return `[Match]\nName=eth0\n\n[Network]\n${network}\n`;
 }
 
-/** How long the kernel of a guest may take until it finds that it has no disk, in milliseconds: 1 to 2 s. */
+/** A kernel usually panics after 1 to 2 s. */
 const TRIAL_MS = 20_000;
 
-/** Whether /dev/kvm runs a guest: the kernel is started without a disk, which ends it. The device alone proves nothing. */
+/** Boots a kernel without a disk until it panics, since /dev/kvm can exist without working. */
 export async function kvmWorks(kernel: string): Promise<boolean> {
   if (!existsSync('/dev/kvm')) return false;
   const args = [
@@ -74,13 +72,13 @@ export async function kvmWorks(kernel: string): Promise<boolean> {
   ];
   const boot = ['-kernel', kernel, '-append', 'console=ttyS0 panic=-1', '-serial', 'stdio'];
   const guest = spawn('qemu-system-x86_64', [...args, ...boot], { stdio: ['ignore', 'pipe', 'pipe'] });
-  const late = setTimeout(() => guest.kill('SIGKILL'), TRIAL_MS);
+  const timer = setTimeout(() => guest.kill('SIGKILL'), TRIAL_MS);
   let said = '';
   guest.stdout.on('data', (chunk: Buffer) => {
     said += chunk.toString();
   });
   guest.stderr.on('data', (chunk: Buffer) => {
-    if (chunk.toString().includes('KVM')) guest.kill('SIGKILL'); // it would stay, stopped
+    if (chunk.toString().includes('KVM')) guest.kill('SIGKILL'); // qemu would stay, stopped
   });
   try {
     const [code] = (await once(guest, 'close')) as [number | null];
@@ -88,6 +86,6 @@ export async function kvmWorks(kernel: string): Promise<boolean> {
   } catch {
     return false;
   } finally {
-    clearTimeout(late);
+    clearTimeout(timer);
   }
 }

@@ -3,15 +3,15 @@ import { CONTROL_PLANE_ADDRESS } from '../control-plane/control-plane.ts';
 import { addressOf, type NodeSpec, podCidrOf } from '../node/config.ts';
 import type { Machine } from './machine.ts';
 
-/** Lays a cable from the node's machine to the control plane's bridge, and the routes to the node's pods and out. */
+/** Connects a node to the control plane's bridge by a veth pair, with routes to its pods and out. */
 export async function plugIn(controlPlane: Machine, machine: Machine, spec: NodeSpec): Promise<void> {
   const own = (...args: string[]) => machine.run(['ip', ...args]);
   const port = portOf(spec);
   if (!(await own('-br', 'link')).includes('eth0')) {
-    await ipOf(controlPlane, 'link', 'del', port).catch(() => {}); // of a machine that ended a moment ago
+    await ipOf(controlPlane, 'link', 'del', port).catch(() => {}); // left by a machine that has just ended
     const peer = ['peer', 'name', 'eth0', 'netns', String(machine.pid())];
     await ipOf(controlPlane, 'link', 'add', port, 'type', 'veth', ...peer);
-    // The same after a restart, as a network card has: others would send to the old one for a while.
+    // Stays the same over restarts: neighbours keep the old address for a while.
     const address = `02:00:00:00:00:${spec.index.toString(16).padStart(2, '0')}`;
     await own('link', 'set', 'eth0', 'address', address);
   }
@@ -22,7 +22,7 @@ export async function plugIn(controlPlane: Machine, machine: Machine, spec: Node
   await ipOf(controlPlane, 'route', 'replace', podCidrOf(spec), 'via', addressOf(spec));
 }
 
-/** Gives the guest of a node a TAP device on the control plane's bridge, and the route to its pods. Gives the device's name. */
+/** Creates a guest's TAP device on the control plane's bridge, with the route to its pods. Returns its name. */
 export async function plugInTap(controlPlane: Machine, spec: NodeSpec): Promise<string> {
   const port = portOf(spec);
   const there = (await ipOf(controlPlane, '-br', 'link'))
@@ -34,7 +34,7 @@ export async function plugInTap(controlPlane: Machine, spec: NodeSpec): Promise<
   return port;
 }
 
-/** Takes a node's cable and route off the control plane's bridge. Harmless when they are gone. */
+/** Removes a node's device and route. Idempotent. */
 export async function unplug(controlPlane: Machine, spec: NodeSpec): Promise<void> {
   await ipOf(controlPlane, 'route', 'del', podCidrOf(spec)).catch(() => {});
   await ipOf(controlPlane, 'link', 'del', portOf(spec)).catch(() => {});
@@ -44,7 +44,7 @@ function portOf(spec: NodeSpec): string {
   return `node${spec.index}`;
 }
 
-// ip of the host in the machine's network, since `netns PID` must mean the host's PID.
+// Runs in the host's PID namespace, since `netns PID` takes a PID of the host.
 function ipOf(controlPlane: Machine, ...args: string[]): Promise<string> {
   return run('nsenter', [`--target=${controlPlane.pid()}`, '--net', '--', 'ip', ...args]);
 }

@@ -6,10 +6,7 @@ import { ensureTools } from '../tools.ts';
 
 const KUBECONFIG = '/etc/kubernetes/kube-router.kubeconfig';
 
-/**
- * Starts the firewall of kube-router on each node, so that the cluster's network enforces NetworkPolicies, which it does
- * not by itself. A new pod is held back only some tenths of a second after it has its address.
- */
+/** Makes the cluster enforce NetworkPolicies. A new pod is unrestricted for some tenths of a second. */
 export async function startKubeRouter(cluster: Cluster): Promise<void> {
   const tools = await ensureTools(['kube-router']);
   const admin = await readFile(cluster.kubeconfig, 'utf8');

@@ -27,17 +27,16 @@ import { VmSystem } from './vm-system.ts';
 
 export { RUNSC, SHIM };
 
-/** Measured: 0.1 to 0.3 s. */
+/** It usually takes 0.1 to 0.3 s. */
 const STARTED_MS = 3_000;
 
 const LOADED_IMAGES = '/var/lib/containerd/loaded-images.json';
 
-/** One node: a machine with containerd and a kubelet at the standard paths. */
+/** A node with containerd and a kubelet at the standard paths. */
 export class ClusterNode {
   readonly spec: NodeSpec;
-  /** The namespaces that the node is; of a virtual machine, those that qemu runs in. */
+  /** The node's namespaces; those of qemu for a virtual machine. */
   readonly machine: Machine;
-  /** What the node itself can do, whether it is made of namespaces or a virtual machine. */
   readonly system: NodeSystem;
   readonly #controlPlane: Machine;
 
@@ -53,7 +52,7 @@ export class ClusterNode {
     return this.spec.name;
   }
 
-  /** The host's path of a file of the node; throws a UsageError for a virtual machine, whose files have none. */
+  /** The path of a file on the host. Throws a UsageError for a virtual machine. */
   path(inside: string): string {
     if (this.spec.machine === 'namespaces') return this.machine.path(inside);
     throw new UsageError(
@@ -61,24 +60,23 @@ export class ClusterNode {
     );
   }
 
-  /** Writes a file of the node, with its folders; a reader sees the old content or the new. */
+  /** Writes a file atomically, and creates its directory. */
   write(inside: string, content: string, mode = 0o644): Promise<void> {
     return this.system.write(inside, content, mode);
   }
 
-  /** Removes a file of the node; harmless when there is none. */
   async remove(inside: string): Promise<void> {
     await this.system.run(['rm', '-f', inside]);
   }
 
-  /** Kills the node's processes whose arguments `match`, and gives how many there were. */
+  /** Returns how many processes it has killed. */
   async killWhere(match: (argv: readonly string[]) => boolean): Promise<number> {
     const pids = (await this.system.processes()).filter(({ argv }) => match(argv)).map(({ pid }) => pid);
     if (pids.length > 0) await this.system.kill('KILL', pids);
     return pids.length;
   }
 
-  /** Starts the machine with its network and containerd; the kubelet waits for {@link startKubelet}. Harmless when they run. */
+  /** Starts everything but the kubelet. Idempotent. */
   async start(authority: Authority): Promise<void> {
     await this.system.start(this.#controlPlane);
     if ((await this.system.read(KUBELET_CONFIG)) === '') {
@@ -88,12 +86,12 @@ export class ClusterNode {
     await this.startContainerd();
   }
 
-  /** Takes the node off the cluster's network; for a node whose machine has ended. */
+  /** Disconnects a node whose machine has ended. */
   async disconnect(): Promise<void> {
     await unplug(this.#controlPlane, this.spec);
   }
 
-  /** Installs runsc, its shim and its configuration of the node's generation, as a package would: each file at once. */
+  /** Installs runsc, its shim and its configuration, each with a rename as packages do. */
   async installGvisor(): Promise<void> {
     await this.installProgram(RUNSC);
     await this.installProgram(SHIM);
@@ -104,7 +102,7 @@ export class ClusterNode {
     await this.write(RUNSC_CONFIG, runscToml(this.spec));
   }
 
-  /** Puts runsc, its shim or its sentry (a copy of runsc boots the same) in place, unless the very same file is there; running sandboxes keep the old one. */
+  /** Installs runsc, the shim or the sentry, which is a copy of runsc. Running sandboxes keep the old file. */
   async installProgram(inside: typeof RUNSC | typeof SHIM | typeof SENTRY): Promise<void> {
     if (this.spec.gvisor === 'none') return;
     const group = GVISOR_TOOLS[this.spec.gvisor];
@@ -112,19 +110,19 @@ export class ClusterNode {
     await this.system.install(join(tools[group], inside === SHIM ? 'shim' : 'runsc'), inside);
   }
 
-  /** Starts containerd, or lets it go on, and waits until its socket answers; harmless when it does. */
+  /** Starts or continues containerd and waits for its socket. Idempotent. */
   async startContainerd(): Promise<void> {
     const state = await this.system.daemonState('containerd');
     if (state === undefined) await this.system.startDaemon('containerd', this.spec);
     else await this.system.signalDaemon('containerd', 'CONT');
-    // One that takes longer may wait for the shim of a probe.
+    // A containerd that takes longer may be waiting for the shim of a probe.
     if (this.spec.machine === 'namespaces') {
       await this.#containerdAnswers(STARTED_MS).catch(() => endProbeShims(this.machine, SHIM));
     }
     await this.#containerdAnswers(20_000 * this.#slowness);
   }
 
-  /** How much longer than others this node may take: a virtual machine may be emulated. */
+  /** A factor for timeouts, since a virtual machine may be emulated. */
   get #slowness(): number {
     return this.spec.machine === 'vm' ? 10 : 1;
   }
@@ -138,7 +136,7 @@ export class ClusterNode {
     await waitFor(what, timeoutMs, ask, 30);
   }
 
-  /** Whether the configuration on disk is what containerd had before it when it started. */
+  /** Whether the running containerd has loaded the configuration on disk. */
   async hasLoadedConfig(): Promise<boolean> {
     const [loaded, onDisk] = await Promise.all(
       [LOADED_CONFIG, CONTAINERD_CONFIG].map((file) => this.system.read(file)),
@@ -146,34 +144,32 @@ export class ClusterNode {
     return loaded === onDisk;
   }
 
-  /** Starts the kubelet; harmless when it runs. */
+  /** Idempotent. */
   startKubelet(): Promise<void> {
     return this.system.startDaemon('kubelet', this.spec);
   }
 
-  /** Ends a daemon and starts it again. */
   async restart(daemon: NodeDaemon): Promise<void> {
     await this.system.stopDaemon(daemon);
     if (daemon === 'containerd') await this.startContainerd();
     else await this.startKubelet();
   }
 
-  /** Runs containerd's own client in the namespace of Kubernetes. */
+  /** Runs containerd's client in the namespace of Kubernetes. */
   ctr(args: readonly string[], timeoutMs = 60_000 * this.#slowness): Promise<string> {
     return this.system.run(['ctr', '--namespace=k8s.io', ...args], { timeoutMs });
   }
 
-  /** Loads an image's archive into containerd; harmless when it is there. */
+  /** Imports an image unless it is there. */
   async load(image: Image): Promise<void> {
     const loaded = await this.#loadedImages();
     if (loaded.get(image.name) === image.archive) return;
-    // ctr of 2 imports through its own transfer service, which 1.7 has half made.
+    // ctr 2 imports through the transfer service, which is incomplete in containerd 1.7.
     const local = this.spec.containerd === '1.7' ? ['--local'] : [];
     await this.ctr(['images', 'import', ...local, image.archive]);
     await this.write(LOADED_IMAGES, JSON.stringify([...loaded, [image.name, image.archive]]));
   }
 
-  /** Removes an image from containerd, so that the next pod that needs it finds it nowhere. */
   async unload(image: Image): Promise<void> {
     const loaded = await this.#loadedImages();
     loaded.delete(image.name);
@@ -182,7 +178,7 @@ export class ClusterNode {
     if (known.includes(image.name)) await this.ctr(['images', 'remove', '--sync', image.name]);
   }
 
-  /** The archive that each image's name was last loaded from. */
+  /** Maps an image's name to the archive that it was last loaded from. */
   async #loadedImages(): Promise<Map<string, string>> {
     const text = await this.system.read(LOADED_IMAGES);
     return new Map(text === '' ? [] : (JSON.parse(text) as [string, string][]));

@@ -3,10 +3,8 @@ import { join } from 'node:path';
 import { UsageError } from '../../hack/run.ts';
 import { CONTAINERD_TOOLS, GVISOR_TOOLS, type NodeSpec } from './config.ts';
 
-/** What may be asked of a node; the rest has defaults. */
 export type NodeRequest = Partial<Omit<NodeSpec, 'index'>>;
 
-/** Three nodes, the third without gVisor. */
 export const DEFAULT_NODES: readonly NodeRequest[] = [
   { name: 'node-1' },
   { name: 'node-2', containerd: '1.7', gvisor: '2025' },
@@ -15,12 +13,12 @@ export const DEFAULT_NODES: readonly NodeRequest[] = [
 
 const MAX_NODES = 200;
 
-/** The nodes of the cluster in `dir`, in the order of their index. */
+/** The nodes of the cluster in `dir`, by index. */
 export function readNodes(dir: string): NodeSpec[] {
-  const folder = join(dir, 'nodes');
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder)
-    .map((name) => join(folder, name, 'node.json'))
+  const directory = join(dir, 'nodes');
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory)
+    .map((name) => join(directory, name, 'node.json'))
     .filter((file) => existsSync(file))
     .map((file) => JSON.parse(readFileSync(file, 'utf8')) as NodeSpec | Omit<NodeSpec, 'machine'>)
     .map((spec) => ({ machine: 'namespaces', ...spec }) as const)
@@ -28,16 +26,15 @@ export function readNodes(dir: string): NodeSpec[] {
 }
 
 /**
- * Gives each requested node its place in the address plan, and keeps the place of those that have one.
- * Synchronous, and the first nodes of a cluster appear all at once, so that whoever ends this process
- * leaves a whole plan or none.
+ * Allocates an index to each requested node and keeps those of existing nodes. The first nodes of a cluster appear with one
+ * rename, so a killed process leaves a complete plan or none.
  */
 export function allotNodes(dir: string, requests: readonly NodeRequest[]): readonly NodeSpec[] {
   const known = readNodes(dir);
   const allotted = planNodes(requests, known);
-  const folder = join(dir, 'nodes');
-  const first = !existsSync(folder);
-  const staged = first ? `${folder}.new` : folder;
+  const directory = join(dir, 'nodes');
+  const first = !existsSync(directory);
+  const staged = first ? `${directory}.new` : directory;
   if (first) rmSync(staged, { recursive: true, force: true });
   for (const spec of allotted.filter((spec) => !known.includes(spec))) {
     mkdirSync(join(staged, spec.name), { recursive: true });
@@ -45,11 +42,11 @@ export function allotNodes(dir: string, requests: readonly NodeRequest[]): reado
     writeFileSync(`${file}.new`, JSON.stringify(spec));
     renameSync(`${file}.new`, file);
   }
-  if (first && existsSync(staged)) renameSync(staged, folder);
+  if (first && existsSync(staged)) renameSync(staged, directory);
   return allotted;
 }
 
-/** The places of the requested nodes beside those that are there; throws a UsageError on what cannot be. */
+/** Specs for the requested nodes beside the known ones. Throws a UsageError for an invalid or conflicting request. */
 export function planNodes(
   requests: readonly NodeRequest[],
   known: readonly NodeSpec[] = [],
@@ -62,7 +59,6 @@ export function planNodes(
   });
 }
 
-/** The place of one more node among `planned`; the node of that name when there is one and it is as requested. */
 function planNode(planned: readonly NodeSpec[], request: NodeRequest): NodeSpec {
   let index = 1;
   while (planned.some((spec) => spec.index === index)) index += 1;
@@ -88,7 +84,7 @@ function planNode(planned: readonly NodeSpec[], request: NodeRequest): NodeSpec 
   return { name, index, containerd, gvisor, machine };
 }
 
-/** The nodes to start: those that the cluster has, or else those asked for. */
+/** The cluster's nodes if it exists, otherwise the requested ones. */
 export function wantedNodes(
   name: string,
   dir: string,
@@ -104,7 +100,6 @@ export function wantedNodes(
   );
 }
 
-/** The groups of programs that a node runs. */
 export function toolsOf({ containerd = '2', gvisor = 'current' }: NodeRequest) {
   const runtime = CONTAINERD_TOOLS[containerd];
   if (gvisor === 'none') return [runtime] as const;

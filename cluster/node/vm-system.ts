@@ -4,16 +4,15 @@ import { MACHINE_PATH, type Machine } from '../machine/machine.ts';
 import { DISK, kvmWorks, qemuCommand } from '../machine/qemu.ts';
 import { plugInTap } from '../machine/veth.ts';
 import { ensureVmImage } from '../vm-image.ts';
-import { addressOf, type NodeSpec } from './config.ts';
+import { addressOf, CONTAINERD_CONFIG, kubeletCommand, LOADED_CONFIG, type NodeSpec } from './config.ts';
 import type { NodeDaemon, NodeProcess, NodeSystem } from './system.ts';
-import { unitOf } from './vm-units.ts';
 
-/** The key that opens the guest, inside of the machine that holds qemu. */
+/** The SSH key for the guest, in the namespaces of qemu. */
 const KEY = '/etc/guest-key';
-/** How long a guest may take to start, in milliseconds: 20 to 40 s under emulation on an idle machine. */
+/** Under emulation a guest takes 20 to 40 s on an idle machine. */
 const BOOT_MS = 240_000;
 
-/** The operating system of a guest in qemu, which runs inside of a machine made of namespaces; everything goes over SSH. */
+/** A guest in qemu, reached over SSH. qemu itself runs in namespaces. */
 export class VmSystem implements NodeSystem {
   readonly #machine: Machine;
   readonly #spec: NodeSpec;
@@ -67,7 +66,7 @@ cat ${KEY}.pub`;
     );
   }
 
-  /** The first command opens the connection, which stays for those that follow and ends with the machine. */
+  /** The first command opens the connection; later commands share it. */
   #ssh(command: readonly string[]): string[] {
     const options = [
       'ControlMaster=auto',
@@ -138,7 +137,7 @@ cp -Lp "$1" "$2.new"; chmod 755 "$2.new"; mv "$2.new" "$2"`;
     if ((await this.read(unit)) !== unitOf(name, spec)) {
       await this.write(unit, unitOf(name, spec), 0o644);
       await this.run(['systemctl', 'daemon-reload']);
-      await this.run(['systemctl', 'enable', '--quiet', name]); // reads all units again, which takes seconds
+      await this.run(['systemctl', 'enable', '--quiet', name]); // reloads all units, which takes seconds
     }
     await this.run(['systemctl', 'start', name], { timeoutMs: 120_000 });
   }
@@ -161,16 +160,63 @@ cp -Lp "$1" "$2.new"; chmod 755 "$2.new"; mv "$2.new" "$2"`;
   }
 }
 
-/** A word that a shell reads as it is. */
+/** Quotes an argument for a shell. */
 function quote(word: string): string {
   return `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
-/** Reads what `head` prints of the files /proc/PID/cmdline. */
+/** Parses the output of `head` for files /proc/PID/cmdline. */
 export function parseProcesses(text: string): NodeProcess[] {
   return text.split(/(?:^|\n)==> \/proc\/(?=\d+\/cmdline <==\n)/).flatMap((part) => {
     const [, pid, line] = /^(\d+)\/cmdline <==\n(.*)$/s.exec(part) ?? [];
-    if (pid === undefined || !line) return []; // threads of the kernel have no arguments
+    if (pid === undefined || !line) return []; // kernel threads have no arguments
     return [{ pid: Number(pid), argv: line.replace(/\n$/, '').split('\0').slice(0, -1) }];
   });
+}
+
+/** The systemd unit of a daemon, as distributions package it. */
+export function unitOf(name: NodeDaemon, spec: NodeSpec): string {
+  return name === 'containerd' ? CONTAINERD_UNIT : kubeletUnit(spec);
+}
+
+const CONTAINERD_UNIT = `[Unit]
+Description=containerd container runtime
+After=network.target local-fs.target dbus.service
+
+[Service]
+ExecStartPre=-/sbin/modprobe overlay
+ExecStartPre=-/bin/cp ${CONTAINERD_CONFIG} ${LOADED_CONFIG}
+ExecStart=/usr/local/bin/containerd
+Type=notify
+Delegate=yes
+KillMode=process
+Restart=always
+RestartSec=5
+LimitNPROC=infinity
+LimitCORE=infinity
+TasksMax=infinity
+OOMScoreAdjust=-999
+TimeoutStartSec=300
+TimeoutStopSec=90
+
+[Install]
+WantedBy=multi-user.target
+`;
+
+function kubeletUnit(spec: NodeSpec): string {
+  return `[Unit]
+Description=kubelet
+Wants=network-online.target containerd.service
+After=network-online.target containerd.service
+
+[Service]
+ExecStart=/usr/local/bin/${kubeletCommand(spec).join(' ')}
+Restart=always
+StartLimitInterval=0
+TimeoutStopSec=90
+RestartSec=5
+
+[Install]
+WantedBy=multi-user.target
+`;
 }

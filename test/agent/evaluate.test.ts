@@ -81,7 +81,7 @@ describe('evaluate', () => {
     const { verdict, findings, proof } = await evaluate(options, NEVER);
     assert.deepEqual([verdict.status, verdict.reason], ['Unknown', 'CheckTimedOut']);
     assert.match(verdict.message, /^containerd's Version: no answer within 0\.3 s$/);
-    assert.equal(proof.kind, 'impossible');
+    assert.equal(proof.kind, 'inconclusive');
     assert.deepEqual([containerd.calls, proofs], [['Version'], 0]);
     const unknown = findings.filter(({ status }) => status === 'unknown').map(({ check }) => check);
     assert.deepEqual(unknown, ['containerd', 'handler-loaded', 'handler-current']);
@@ -201,7 +201,7 @@ describe('evaluate', () => {
     it(`${isCompared ? 'compares' : 'does not compare'} ${reason} ${broken ? 'with a cause ' : ''}with runc`, async (t) => {
       const { host, options } = await healthy(t, async () => unproven('failed', reason));
       if (broken) await breakRunsc(host.root);
-      const compare = async () => unproven('impossible', 'NodeExhausted');
+      const compare = async () => unproven('inconclusive', 'NodeExhausted');
       const { verdict } = await evaluate({ ...options, prover: { ...options.prover, compare } }, NEVER);
       assert.equal(verdict.reason === 'NodeExhausted', isCompared);
     });
@@ -215,7 +215,7 @@ describe('evaluate', () => {
     ['ContainerdUnreachable', true, false],
   ] as const) {
     it(`${isTolerated ? 'tolerates' : 'does not tolerate'} ${reason} on ${isBusy ? 'a busy' : 'an idle'} node`, async (t) => {
-      const { host, options } = await healthy(t, async () => unproven('impossible', reason));
+      const { host, options } = await healthy(t, async () => unproven('inconclusive', reason));
       runCpus(t, host, isBusy ? 0 : 90);
       const { verdict } = await evaluate(options, NEVER);
       assert.deepEqual([verdict.reason, verdict.tolerated ?? false], [reason, isTolerated]);

@@ -145,7 +145,7 @@ const OUTCOMES: readonly Outcome[] = [
   unproven('failed', 'GuestIsHostKernel'),
   unproven('stuck', 'SandboxStuck'),
   unproven('interrupted', 'ProbeInterrupted'),
-  unproven('impossible', 'ContainerdUnreachable'),
+  unproven('inconclusive', 'ContainerdUnreachable'),
   unproven('slow', 'SandboxSlow'),
 ];
 const anObservation = fc.record<Observation>({

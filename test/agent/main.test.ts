@@ -143,7 +143,7 @@ describe("the agent's process", { concurrency: 2 }, () => {
     assert.equal(code, 2);
     assert.deepEqual(
       [report.node, report.verdict.reason, report.evaluation.verdict.reason, report.proof.kind],
-      ['node-1', 'ContainerdUnreachable', 'ContainerdUnreachable', 'impossible'],
+      ['node-1', 'ContainerdUnreachable', 'ContainerdUnreachable', 'inconclusive'],
     );
   });
 
@@ -248,15 +248,15 @@ async function onTerminal(t: TestContext, until: RegExp, args = ''): Promise<str
 }
 
 describe('the agent on a terminal', () => {
-  it('shows a coloured report, log sentences and the address of its page', {
+  it('shows a coloured report, log sentences and its URL', {
     timeout: 30_000,
   }, async (t) => {
     const shown = await onTerminal(
       t,
-      /in a browser: http:\S+\s[\s\S]*cannot read the pods|cannot read the pods[\s\S]*in a browser: http:\S+\s/,
+      /over HTTP: http:\S+\s[\s\S]*cannot read the pods|cannot read the pods[\s\S]*over HTTP: http:\S+\s/,
     );
     assert.ok(shown.includes('\u001b[1mCannot tell whether gVisor works here\u001b'), shown);
-    assert.match(shown, /^This and more in a browser: http:\/\/127\.0\.0\.1:\d+\/$/m);
+    assert.match(shown, /^The same over HTTP: http:\/\/127\.0\.0\.1:\d+\/$/m);
     assert.match(shown, /^! cannot read the pods of this node: /m);
     assert.doesNotMatch(shown, /^\{/m);
   });
@@ -264,6 +264,6 @@ describe('the agent on a terminal', () => {
   it('shows only the report with --once', { timeout: 30_000 }, async (t) => {
     const shown = await onTerminal(t, /What to do next/, '--once');
     assert.match(shown, /^ {2}\S*\?\S* A sandbox boots, is gVisor's, and goes away: as said above$/m);
-    assert.doesNotMatch(shown, /^\{|in a browser/m);
+    assert.doesNotMatch(shown, /^\{|over HTTP/m);
   });
 });

@@ -21,8 +21,8 @@ const HOST_KERNEL = unproven('failed', 'GuestIsHostKernel');
 const OTHER_KERNEL = unproven('failed', 'GuestNotGVisor');
 const INTERRUPTED = unproven('interrupted', 'ProbeInterrupted');
 const SLOW = unproven('slow', 'SandboxSlow');
-const AWAY = unproven('impossible', 'ContainerdUnreachable');
-const NO_IMAGE = unproven('impossible', 'SandboxImageMissing');
+const AWAY = unproven('inconclusive', 'ContainerdUnreachable');
+const NO_IMAGE = unproven('inconclusive', 'SandboxImageMissing');
 
 // biome-ignore format: one row a line
 const TABLE: readonly [string, readonly Finding[], Outcome, string][] = [
@@ -80,6 +80,6 @@ describe('judge', () => {
   });
 
   it('passes the message of a proof that cannot be made', () => {
-    assert.equal(judge([], NO_IMAGE).message, 'impossible SandboxImageMissing');
+    assert.equal(judge([], NO_IMAGE).message, 'inconclusive SandboxImageMissing');
   });
 });

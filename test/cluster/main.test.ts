@@ -11,18 +11,14 @@ import { REPO } from '../../hack/paths.ts';
 import { runAll } from '../../hack/run.ts';
 
 const ROOT = process.getuid?.() === 0;
-/** A cluster that no test starts: after each refusal there must be nothing of it. */
+/** Never started, so a refused command must leave no trace of it. */
 const NAME = 'never-started';
 const work = mkdtempSync(join(tmpdir(), 'cluster-test-'));
 after(() => rmSync(work, { recursive: true }));
 
-function cluster(args: readonly string[], env: NodeJS.ProcessEnv = {}, uid?: number) {
-  const node = [process.execPath, '--import', 'tsx', 'cluster/main.ts', ...args];
-  const [command = '', ...rest] =
-    uid === undefined
-      ? node
-      : ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--', ...node];
-  return runAll(command, rest, { cwd: REPO, env: { ...process.env, ...env } });
+function cluster(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+  const node = ['--import', 'tsx', 'cluster/main.ts', ...args];
+  return runAll(process.execPath, node, { cwd: REPO, env: { ...process.env, ...env } });
 }
 
 async function assertRefused(args: readonly string[], line: RegExp, env?: NodeJS.ProcessEnv): Promise<void> {
@@ -32,13 +28,13 @@ async function assertRefused(args: readonly string[], line: RegExp, env?: NodeJS
   const said = stderr
     .trimEnd()
     .split('\n')
-    .filter((each) => !/^[…✗]/.test(each)); // progress is no error
+    .filter((each) => !/^[…✗]/.test(each)); // progress
   assert.equal(said.length, 1, stderr);
   assert.match(said[0] ?? '', line);
   assert.ok(!existsSync(join(CLUSTERS, NAME)), 'nothing of the cluster is left');
 }
 
-/** A folder with a `go` that behaves as `script` says, to be put first in PATH. */
+/** An environment whose `go` is a script. */
 function fakeGo(name: string, script: string): NodeJS.ProcessEnv {
   const bin = mkdtempSync(join(work, `${name}-`));
   writeFileSync(join(bin, 'go'), `#!/bin/sh\n${script}\n`);
@@ -46,7 +42,7 @@ function fakeGo(name: string, script: string): NodeJS.ProcessEnv {
   return { PATH: `${bin}:${process.env.PATH}`, GVISOR_READY_CACHE: join(bin, 'cache') };
 }
 
-describe('words that nothing stands for', () => {
+describe('invalid arguments', () => {
   const table: readonly (readonly [string, RegExp])[] = [
     ['upp', /unknown command 'upp' \(Did you mean up\?\)/],
     ['--nam x up', /unknown option '--nam' \(Did you mean --name\?\)/],
@@ -68,7 +64,7 @@ describe('words that nothing stands for', () => {
   }
 });
 
-test('help, faults and list are for everybody', async () => {
+test('help, faults and list need no root', async () => {
   const help = await cluster(['--help']);
   assert.equal(help.code, 0);
   for (const word of ['up', 'status', 'kubectl', 'break', 'heal', 'down']) {
@@ -80,44 +76,21 @@ test('help, faults and list are for everybody', async () => {
   assert.match((await cluster(['up', '--help'])).stdout, /name=NAME,containerd=2\|1\.7,/);
 });
 
-test('without root, the message names sudo', async (t) => {
-  // The sources may lie where only root can read, so that somebody else could not even start.
-  const other = ROOT ? 65_534 : undefined;
-  if (ROOT) {
-    const may = await runAll('setpriv', [
-      '--reuid=65534',
-      '--clear-groups',
-      '--',
-      'test',
-      '-r',
-      join(REPO, 'package.json'),
-    ]);
-    if (may.code !== 0)
-      return t.diagnostic('covered by the test of requireRoot: nobody may read this folder');
-  }
-  const { code, stderr } = await cluster(['up', '--name', NAME], {}, other);
-  assert.equal(code, 2);
-  assert.equal(
-    stderr,
-    'Only root can make namespaces, mounts and cgroups: run the same command with sudo.\n',
-  );
-});
-
-describe('a machine on which no cluster can start', {
+describe('errors with exit code 2', {
   skip: ROOT ? false : 'needs root: sudo npm run test:unit',
 }, () => {
-  test('a cluster that is not up', async () => {
+  test('cluster not running', async () => {
     await assertRefused(
       ['status', '--name', NAME],
       /The cluster "never-started" is not up: start it with `npm run/,
     );
     await assertRefused(['heal', 'node-1', '--name', NAME], /is not up/);
-    await assertRefused(['--name', NAME, 'kubectl', '--help', '--nam'], /is not up/); // all these words are kubectl's
+    await assertRefused(['--name', NAME, 'kubectl', '--help', '--nam'], /is not up/); // these are kubectl's arguments
     await assertRefused(['logs', 'node-1', '--name', NAME], /no cluster "never-started": start it/);
     await assertRefused(['--name', 'No!', 'up'], /"No!" is no name for a cluster: use 1 to 20/);
   });
 
-  test('a port that is taken', async (t) => {
+  test('port in use', async (t) => {
     const server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
     t.after(() => server.close());
@@ -126,7 +99,7 @@ describe('a machine on which no cluster can start', {
     await assertRefused(['up', '--name', NAME, '--port', String(port)], line);
   });
 
-  test('no Go, or one that is too old', async () => {
+  test('Go missing or too old', async () => {
     await assertRefused(
       ['up', '--name', NAME],
       /Go is missing.*Install Go 1\.26 or newer/,
@@ -136,7 +109,7 @@ describe('a machine on which no cluster can start', {
     await assertRefused(['up', '--name', NAME], /go1\.19\.8 linux\/amd64 is too old\. Install Go 1\.26/, old);
   });
 
-  test('a disk that is full during a build', async () => {
+  test('disk full during a build', async () => {
     const full = fakeGo(
       'full',
       '[ "$1" = version ] && echo go version go1.26.8 linux/amd64 && exit\necho "write x.a: no space left on device" >&2; exit 1',

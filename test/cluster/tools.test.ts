@@ -7,7 +7,7 @@ import { REPO } from '../../hack/paths.ts';
 
 type Row = { readonly tool: string; readonly version: string; readonly group: string };
 
-/** The module that each row of the table stands for, where it is not the tool's name. */
+/** The Go module of each row. */
 const MODULES: Readonly<Record<string, string>> = {
   Kubernetes: 'k8s.io/kubernetes',
   'Kubernetes, oldest supported': 'k8s.io/kubernetes',
@@ -47,7 +47,7 @@ function versionsTable(): Row[] {
     .map(([, tool = '', version = '', group = '']) => ({ tool, version, group }));
 }
 
-test('the table of versions has one row for each group of tools', () => {
+test('has a row in the table of versions for each group of programs', () => {
   assert.deepEqual(
     versionsTable()
       .map((row) => row.group)
@@ -56,7 +56,7 @@ test('the table of versions has one row for each group of tools', () => {
   );
 });
 
-test('each version in the table is the one that go.mod pins', () => {
+test('documents the versions in go.mod', () => {
   for (const { tool, version, group } of versionsTable()) {
     const module = MODULES[tool];
     assert.ok(module, `a tool of the table without a module: ${tool}`);

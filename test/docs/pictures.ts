@@ -2,15 +2,17 @@ import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
-import { createAgentServer } from '../../agent/http/server.ts';
 import type { Status } from '../../agent/report.ts';
+import { createFleetServer } from '../../fleet/server.ts';
 import { REPO } from '../../hack/paths.ts';
 import { SAMPLES } from '../agent/text/sample-status.ts';
 import { launchChromium } from '../chromium.ts';
+import { SINCE, sampleFleet } from '../fleet/sample-fleet.ts';
 
-type State = keyof typeof SAMPLES;
+/** The page of a node in a recorded state, or that of a sample fleet. */
+type State = keyof typeof SAMPLES | 'fleet';
 type Scheme = 'light' | 'dark';
-const STATES = Object.keys(SAMPLES) as State[];
+const STATES = [...(Object.keys(SAMPLES) as State[]), 'fleet'] as const;
 const WIDTHS = { desktop: 1100, phone: 390 } as const;
 type Picture = {
   readonly state: State;
@@ -44,18 +46,21 @@ async function takeAll(
 ): Promise<void> {
   await mkdir(directory, { recursive: true });
   let report: Status | undefined;
-  const server = createAgentServer({
+  const view = sampleFleet(30);
+  const server = createFleetServer({
+    view: () => view,
+    select: () => new Set(),
     metrics: async () => ({ body: '', type: 'text/plain' }),
-    report: () => report,
     live: () => true,
-    unready: () => undefined,
+    ready: () => true,
+    report: async () => report,
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('The server has no port');
   const browser = await launchChromium();
   for (const [name, picture] of Object.entries(pictures)) {
-    report = SAMPLES[picture.state];
+    if (picture.state !== 'fleet') report = SAMPLES[picture.state];
     const path = join(directory, name);
     await take(browser, picture, { url: `http://127.0.0.1:${address.port}/`, path, maxHeight });
     process.stdout.write(`${path}\n`);
@@ -72,9 +77,11 @@ async function take(
   const width = WIDTHS[picture.device];
   const context = await browser.newContext({ viewport: { width, height: 400 }, colorScheme: picture.scheme });
   const page = await context.newPage();
-  const evaluatedMs = Date.parse(SAMPLES[picture.state].evaluation.at);
-  await page.clock.install({ time: new Date(evaluatedMs + 240_000) });
-  await page.goto(url);
+  const isFleet = picture.state === 'fleet';
+  const recordedAt = picture.state === 'fleet' ? SINCE : SAMPLES[picture.state].evaluation.at;
+  await page.clock.install({ time: new Date(Date.parse(recordedAt) + 240_000) });
+  await page.goto(isFleet ? url : `${url}nodes/node-1/`);
+  if (isFleet) await page.locator('#nodes tr').first().waitFor();
   const height = await page.evaluate('document.documentElement.scrollHeight');
   const clip = { x: 0, y: 0, width, height: Math.min(Number(height), maxHeight) };
   await page.screenshot({ path, fullPage: true, clip });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { OTHER_KUBERNETES } from '../../cluster/tool-groups.ts';
 import { REPO } from '../../hack/paths.ts';
-import { KUBERNETES } from '../integration/kubernetes-schemas.ts';
+import { KUBERNETES } from '../manifests/kubernetes-schemas.ts';
 
 const PAGE = readFileSync(join(REPO, 'docs/versions.md'), 'utf8');
 /** The cells of every table row of the page. */

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import { evaluationPod } from '../../cluster/story.ts';
 import { runAll, waitFor } from '../../hack/run.ts';
-import { workload } from './admission-objects.ts';
+import { workload } from '../api/admission-objects.ts';
 import { applyOverlay, removeEnforcement } from './agents.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
 

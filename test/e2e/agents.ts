@@ -3,10 +3,10 @@ import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import type { Cluster } from '../../cluster/cluster.ts';
-import type { Answer } from '../../cluster/control-plane/api.ts';
+import type { ApiResponse } from '../../cluster/control-plane/api.ts';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
 import type { Machine } from '../../cluster/machine/machine.ts';
-import { processesIn } from '../../cluster/machine/processes.ts';
+import { processesIn } from '../../cluster/machine/machine.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { getForwarded } from '../../kubectl/port-forward.ts';
@@ -105,9 +105,9 @@ export function agentPids(machine: Machine): readonly number[] {
 }
 
 /** What the agent of a node answers to a path of its HTTP server, through the API server. */
-export async function askAgent(cluster: Cluster, node: string, path: string): Promise<Answer> {
+export async function askAgent(cluster: Cluster, node: string, path: string): Promise<ApiResponse> {
   const { name } = await agentOn(cluster, node);
-  return cluster.ask(`${PODS}/${name}:9477/proxy${path}`);
+  return cluster.request(`${PODS}/${name}:9477/proxy${path}`);
 }
 
 const admins = new Map<
@@ -126,7 +126,7 @@ export async function askForwarded(
   pod: string,
   port: number,
   path: string,
-): Promise<Answer> {
+): Promise<ApiResponse> {
   const admin = admins.get(cluster.dir) ?? adminOf(cluster);
   admins.set(cluster.dir, admin);
   const url = new URL(`wss://127.0.0.1:${cluster.port}${PODS}/${pod}/portforward?ports=${port}`);
@@ -136,7 +136,7 @@ export async function askForwarded(
 }
 
 /** What the agent of a node answers to a path over a port-forward. */
-export async function askAgentForwarded(cluster: Cluster, node: string, path: string): Promise<Answer> {
+export async function askAgentForwarded(cluster: Cluster, node: string, path: string): Promise<ApiResponse> {
   return askForwarded(cluster, (await agentOn(cluster, node)).name, 9477, path);
 }
 

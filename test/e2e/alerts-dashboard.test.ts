@@ -6,7 +6,7 @@ import { breakAndWait, evaluationPod, healAndWait, runPod } from '../../cluster/
 import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, waitFor } from '../../hack/run.ts';
-import { filledIn, panels, type Target } from '../monitoring/dashboard.ts';
+import { panels, substituted, type Target } from '../monitoring/dashboard.ts';
 import { agentOn, readMetrics } from './agents.ts';
 import { deletePods } from './e2e-cluster.ts';
 import { deployFleet, removeFleet } from './fleet-cluster.ts';
@@ -20,8 +20,8 @@ const PANELS = await panels();
 /** How many points the panel's query has now. */
 async function points({ expr, instant }: Target): Promise<number> {
   const { prometheus } = monitored();
-  if (instant) return (await prometheus.query(filledIn(expr))).length;
-  return (await prometheus.range(filledIn(expr), 60)).reduce((sum, { values }) => sum + values.length, 0);
+  if (instant) return (await prometheus.query(substituted(expr))).length;
+  return (await prometheus.range(substituted(expr), 60)).reduce((sum, { values }) => sum + values.length, 0);
 }
 
 describe('the dashboard, on a real Prometheus that scrapes real agents', () => {

@@ -2,7 +2,7 @@ import type { Report } from '../../agent/report.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
 import { waitFor } from '../../hack/run.ts';
-import { lookBeganMs, touch } from '../integration/outside-agent.ts';
+import { evaluationStartMs, touch } from '../integration/outside-agent.ts';
 import { agentOn, askAgent } from './agents.ts';
 
 const NAMESPACE = ['--namespace', 'gvisor-ready'] as const;
@@ -31,6 +31,6 @@ export async function provenAgain(cluster: Cluster, node: string): Promise<void>
   await waitFor(`a proof of ${node}`, 60_000, async () => {
     const { text } = await askAgent(cluster, node, '/report');
     const report = JSON.parse(text) as Report;
-    return lookBeganMs(report) >= sinceMs && report.proof.kind === 'proven' ? true : undefined;
+    return evaluationStartMs(report) >= sinceMs && report.proof.kind === 'proven' ? true : undefined;
   });
 }

@@ -6,7 +6,7 @@ import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
-import { laneCluster } from '../lane.ts';
+import { laneCluster } from '../runner/lane.ts';
 
 /**
  * The cluster that the end-to-end tests of a lane share, one file after the other, up or brought up: three nodes with

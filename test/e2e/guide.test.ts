@@ -8,7 +8,7 @@ import { startCluster } from '../../cluster/start.ts';
 import { evaluationPod, runPod, viewNodes } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { withSettings } from '../docs/marked-blocks.ts';
-import { laneCluster } from '../lane.ts';
+import { laneCluster } from '../runner/lane.ts';
 import { DOMAIN, readNode, waitForNode } from './agents.ts';
 import { followOn, giveReleases, guideBlocks } from './guide-node.ts';
 import { runWithKubectl } from './run-with-kubectl.ts';

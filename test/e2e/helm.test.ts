@@ -7,7 +7,7 @@ import { evaluationPod, READY_PATH, runPod, watchLabels } from '../../cluster/st
 import { ensureTools } from '../../cluster/tools.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
-import { laneCluster } from '../lane.ts';
+import { laneCluster } from '../runner/lane.ts';
 import { onDaemonSet, readNode, saidOf, waitForNode } from './agents.ts';
 import { deletePods } from './e2e-cluster.ts';
 import { followOn, giveReleases, guideBlocks } from './guide-node.ts';

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { appendFile, readFile } from 'node:fs/promises';
 import { before, describe, it } from 'node:test';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { agentPids } from './agents.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
 
 const NODE = 'node-1';
@@ -101,5 +102,21 @@ describe('an evaluation pod', () => {
       [],
     );
     await deletePods(cluster(), 'exposed');
+  });
+});
+
+describe('the agent', () => {
+  it('sees the host read-only, the mounts of pods below /run included', async () => {
+    const node = cluster().node('node-1');
+    const [pid] = agentPids(node.machine);
+    const mounts = (await readFile(node.path(`/proc/${pid}/mountinfo`), 'utf8'))
+      .split('\n')
+      .map((line) => line.split(' '))
+      .filter(([, , , , point = '']) => point.startsWith('/host/'));
+    assert.ok(mounts.some(([, , , , point = '']) => /\/run\/containerd\/.*\/rootfs$/.test(point)));
+    assert.deepEqual(
+      mounts.filter(([, , , , , options = '']) => !options.split(',').includes('ro')),
+      [],
+    );
   });
 });

@@ -10,7 +10,7 @@ import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, runAll, waitFor } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
-import { laneCluster } from '../lane.ts';
+import { laneCluster } from '../runner/lane.ts';
 import { waitForNode } from './agents.ts';
 
 /** Both are labelled by hand, and gVisor is only on the first. */

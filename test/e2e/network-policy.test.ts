@@ -13,7 +13,7 @@ import { ensureTools } from '../../cluster/tools.ts';
 import { CHART, copyManifests } from '../../hack/chart.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { plugin } from '../kubectl/run-plugin.ts';
-import { laneCluster } from '../lane.ts';
+import { laneCluster } from '../runner/lane.ts';
 import { agentOn, askAgentForwarded, askForwarded, waitForNode } from './agents.ts';
 import { readFleet } from './fleet-cluster.ts';
 import { CLEANED, PROVEN } from './helm-says.ts';
@@ -224,7 +224,7 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     const agents = await Promise.all(['node-1', 'node-2'].map((node) => agentOn(cluster, node)));
     const answers = await readAsTenant(
       agents.flatMap(({ address }) =>
-        ['/', '/reasons', '/report', '/metrics', '/livez', '/readyz', '/other'].map(
+        ['/', '/report', '/metrics', '/livez', '/readyz', '/other'].map(
           (path) => `http://${address}:9477${path}`,
         ),
       ),

@@ -10,7 +10,7 @@ import { startCluster } from '../../cluster/start.ts';
 import { evaluationPod, READY_LABEL } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { laneCluster } from '../lane.ts';
+import { laneCluster } from '../runner/lane.ts';
 import { readNode, saidOf, waitForNode } from './agents.ts';
 
 /**

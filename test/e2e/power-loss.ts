@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { breakNode } from '../../cluster/faults/break-node.ts';
 import type { FaultName } from '../../cluster/faults/faults.ts';
-import { cgroupOf, removeCgroup } from '../../cluster/machine/cgroups.ts';
+import { cgroupPath, removeCgroup } from '../../cluster/machine/cgroups.ts';
 import { evaluationPod, READY_PATH, watchLabels } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import { DOMAIN } from './agents.ts';
@@ -59,7 +59,7 @@ export async function losePower(cluster: Cluster, name: string): Promise<void> {
   const node = cluster.node(name);
   await node.machine.stop();
   await node.disconnect();
-  await removeCgroup(cgroupOf(node.machine.dir));
+  await removeCgroup(cgroupPath(node.machine.dir));
 }
 
 /**

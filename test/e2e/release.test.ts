@@ -11,7 +11,7 @@ import { startCluster } from '../../cluster/start.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, run } from '../../hack/run.ts';
-import { laneCluster } from '../lane.ts';
+import { laneCluster } from '../runner/lane.ts';
 import { waitForNode } from './agents.ts';
 import { runWithKubectl } from './run-with-kubectl.ts';
 

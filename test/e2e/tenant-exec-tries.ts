@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { processesIn } from '../../cluster/machine/processes.ts';
+import { processesIn } from '../../cluster/machine/machine.ts';
 import { as, behind, FOREVER, type Try } from './tenant-try.ts';
 
 /** What an agent may read of a host, as files of the tenant's own at the same places in its pod. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { access, constants, readFile, readlink } from 'node:fs/promises';
-import { processesIn } from '../../cluster/machine/processes.ts';
+import { processesIn } from '../../cluster/machine/machine.ts';
 import { as, behind, FOREVER, type Seen, type Try } from './tenant-try.ts';
 
 /**

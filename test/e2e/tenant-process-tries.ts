@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { processesIn } from '../../cluster/machine/processes.ts';
+import { processesIn } from '../../cluster/machine/machine.ts';
 import { as, FOREVER, script, type Try } from './tenant-try.ts';
 
 /** A process of a tenant: its name as sh reads it, arguments, what sh does first, and the name that a reader of /proc sees. */

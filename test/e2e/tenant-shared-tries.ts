@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { imageName } from '../../cluster/images.ts';
-import { processesIn } from '../../cluster/machine/processes.ts';
+import { processesIn } from '../../cluster/machine/machine.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import { ALL_THAT_BASELINE_ALLOWS, as, FOREVER, script, type Try } from './tenant-try.ts';

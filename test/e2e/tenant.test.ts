@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Report } from '../../agent/report.ts';
 import { waitFor } from '../../hack/run.ts';
-import { lookBeganMs, touch } from '../integration/outside-agent.ts';
+import { evaluationStartMs, touch } from '../integration/outside-agent.ts';
 import { agentOn, askAgent, DOMAIN, readNode, saidOf, waitForNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
 import { assertHarmless, readOutputs } from './tenant-outputs.ts';
@@ -29,7 +29,7 @@ async function lookAgain(): Promise<Report> {
     const { proof, evaluation } = report;
     const isLate =
       ['slow', 'interrupted'].includes(proof.kind) || evaluation.verdict.reason === 'CheckTimedOut';
-    return lookBeganMs(report) >= touchedMs && !isLate ? report : undefined;
+    return evaluationStartMs(report) >= touchedMs && !isLate ? report : undefined;
   });
 }
 
@@ -141,7 +141,7 @@ describe('a tenant whose namespace requires gVisor, and who changes the title of
       written: 'runsc-sandbox\\0boot\\0',
       seen: /runsc-sandbox/,
     });
-    assert.match(evidence, /"runsc-sandbox", and the runtime tells the host's own PID \d+$/);
+    assert.match(evidence, /"runsc-sandbox", and the runtime reports the host's own PID \d+$/);
   });
 
   // The page and the terminal of the agent of 25 November 2026 held, and its event had the title as it was.

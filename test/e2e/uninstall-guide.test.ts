@@ -8,7 +8,7 @@ import { patient, run } from '../../hack/run.ts';
 import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
 import { useCluster } from './e2e-cluster.ts';
 import { marksOn } from './left-over.ts';
-import { Plugin } from './plugin-run.ts';
+import { RecordedPlugin } from './recorded-plugin.ts';
 
 const cluster = useCluster();
 const BLOCKS = markedBlocks('docs/operations.md').filter(({ kind }) => kind === 'run');
@@ -33,15 +33,15 @@ async function objectsLeft(): Promise<string> {
 }
 
 describe('the uninstall of docs/operations.md, copied whole', () => {
-  let plugin: Plugin;
+  let plugin: RecordedPlugin;
   before(async () => {
     assert.deepEqual(
       BLOCKS.map(({ mark }) => mark),
       ['kubectl', 'plugin'],
     );
-    plugin = await Plugin.open(cluster());
+    plugin = await RecordedPlugin.install(cluster());
   });
-  after(() => plugin.close());
+  after(() => plugin.remove());
 
   for (const { mark, text } of BLOCKS) {
     it(`leaves nothing behind: ${mark}`, { timeout: patient(300_000) }, async () => {

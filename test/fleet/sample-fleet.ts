@@ -1,9 +1,9 @@
 import { type FleetView, viewFleet } from '../../fleet/view.ts';
-import { nodeOf, podOn } from './fleet-course.ts';
+import { nodeOf, podOn } from './simulated-fleet.ts';
 
-const SINCE = '2026-11-25T09:00:00Z';
+export const SINCE = '2026-11-25T09:00:00Z';
 const GVISOR = 'gvisor.node-restriction.kubernetes.io/runsc-version';
-const said = (status: string, reason: string, message: string) => ({
+const verdictOf = (status: string, reason: string, message: string) => ({
   label: 'false',
   verdict: { status, reason, message, since: SINCE },
 });
@@ -14,18 +14,18 @@ export function sampleFleet(size: number, changes: Partial<FleetView> = {}): Fle
   const labels = { [GVISOR]: 'release-20260223.0' };
   const nodes = names.map((name, index) => {
     const broken =
-      index % 10 === 3 ? said('False', 'ShimNotFound', 'no "containerd-shim-runsc-v1" in /usr/bin') : {};
+      index % 10 === 3 ? verdictOf('False', 'ShimNotFound', 'no "containerd-shim-runsc-v1" in /usr/bin') : {};
     const unknown =
-      index % 10 === 7 ? said('Unknown', 'NotVisible', '/etc/containerd <b>is</b> not mounted') : {};
+      index % 10 === 7 ? verdictOf('Unknown', 'NotVisible', '/etc/containerd <b>is</b> not mounted') : {};
     return nodeOf(name, { labels: { ...labels, pool: `p${index % 2}` }, ...broken, ...unknown });
   });
   const pods = names.map((name, index) => podOn(name, { ready: index > 0 }));
   const view = viewFleet({
-    current: true,
+    upToDate: true,
     nodes,
     pods,
     agents: { observed: true, desired: size, ready: size - 1 },
-    word: () => ({ version: '0.1.0', provenAt: SINCE }),
+    statusOf: () => ({ version: '0.1.0', provenAt: SINCE }),
     breaker: [],
     paused: [],
   });

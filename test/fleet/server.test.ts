@@ -1,21 +1,20 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
 import { type AddressInfo, connect, type Server } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
-import { PAGE_POLICY } from '../../agent/page/policy.ts';
-import { createFleetServer, type FleetPages } from '../../fleet/server.ts';
-import { waitFor } from '../../hack/run.ts';
+import { PAGE_POLICY } from '../../fleet/page/page.ts';
+import { createFleetServer, type FleetSources, parseSelector } from '../../fleet/server.ts';
 import { askFrom, NETWORK } from '../agent/http/ask-from.ts';
+import { READY } from '../agent/text/sample-reports.ts';
 import { sampleFleet } from './sample-fleet.ts';
 
-const SHOWN: FleetPages = {
+const SOURCES: FleetSources = {
   view: () => sampleFleet(20),
   select: () => new Set(['node-1', 'node-2']),
-  metrics: async () => ({ body: 'gvisor_fleet_current 1\n', type: 'text/plain' }),
+  metrics: async () => ({ body: 'gvisor_fleet_watches_up 1\n', type: 'text/plain' }),
   live: () => true,
   ready: () => true,
-  agentUrl: () => undefined,
+  report: () => undefined,
 };
 
 async function serve(t: TestContext, server: Server): Promise<string> {
@@ -25,27 +24,16 @@ async function serve(t: TestContext, server: Server): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-const fleetOf = (t: TestContext, changes: Partial<FleetPages> = {}) =>
-  serve(t, createFleetServer({ ...SHOWN, ...changes }));
-
-/** An agent that answers this to every path, with this policy. */
-const agentOf = (t: TestContext, body: string, policy: string) =>
-  serve(
-    t,
-    createServer((_, answer) => {
-      answer.setHeader('content-security-policy', policy);
-      answer.setHeader('content-type', 'text/html');
-      answer.setHeader('set-cookie', 'stolen=1');
-      answer.end(body);
-    }),
-  );
+const fleetOf = (t: TestContext, changes: Partial<FleetSources> = {}) =>
+  serve(t, createFleetServer({ ...SOURCES, ...changes }));
 
 describe('the fleet server', () => {
   for (const [path, status, type] of [
     ['/', 200, 'text/html; charset=utf-8'],
-    ['/base.css', 200, 'text/css; charset=utf-8'],
-    ['/fleet.css', 200, 'text/css; charset=utf-8'],
+    ['/style.css', 200, 'text/css; charset=utf-8'],
     ['/fleet.js', 200, 'text/javascript; charset=utf-8'],
+    ['/node.js', 200, 'text/javascript; charset=utf-8'],
+    ['/__proto__', 404, 'text/plain; charset=utf-8'],
     ['/fleet', 200, 'application/json; charset=utf-8'],
     ['/metrics', 200, 'text/plain'],
     ['/livez', 200, 'text/plain; charset=utf-8'],
@@ -55,18 +43,18 @@ describe('the fleet server', () => {
     ['/nodes/../fleet', 200, 'application/json; charset=utf-8'],
     ['/nodes/node-1/a/b', 404, 'text/plain; charset=utf-8'],
   ] as const)
-    it(`answers ${status} to ${path}`, async (t) => {
+    it(`responds ${status} to ${path}`, async (t) => {
       const answer = await fetch(`${await fleetOf(t)}${path}`);
       assert.deepEqual([answer.status, answer.headers.get('content-type')], [status, type]);
       assert.equal(answer.headers.get('x-content-type-options'), 'nosniff');
     });
 
   for (const from of NETWORK)
-    it(`shows the network at ${from} its metrics and its health alone`, async (t) => {
+    it(`serves only metrics and probes to the network at ${from}`, async (t) => {
       const { port } = new URL(await fleetOf(t));
       const paths = [
         '/',
-        '/base.css',
+        '/style.css',
         '/fleet',
         '/fleet?labels=a',
         '/nodes/node-1/',
@@ -83,19 +71,19 @@ describe('the fleet server', () => {
         assert.equal((await askFrom(from, Number(port), path)).status, 200, path);
     });
 
-  it('takes only GET and HEAD', async (t) => {
+  it('accepts only GET and HEAD', async (t) => {
     const origin = await fleetOf(t);
     assert.equal((await fetch(`${origin}/fleet`, { method: 'POST' })).status, 405);
     const head = await fetch(`${origin}/fleet`, { method: 'HEAD' });
     assert.deepEqual([head.status, await head.text()], [200, '']);
   });
 
-  it('says when it is neither live nor ready', async (t) => {
+  it('fails its probes when it is neither live nor ready', async (t) => {
     const origin = await fleetOf(t, { live: () => false, ready: () => false });
     for (const path of ['/livez', '/readyz']) assert.equal((await fetch(origin + path)).status, 503);
   });
 
-  it('sends the same fleet once, and only the nodes whose labels match', async (t) => {
+  it('sends an unchanged fleet once, and only the nodes whose labels match', async (t) => {
     const origin = await fleetOf(t);
     const first = await fetch(`${origin}/fleet`);
     const all = (await first.json()) as { nodes: unknown[] };
@@ -110,7 +98,7 @@ describe('the fleet server', () => {
     );
   });
 
-  it('makes a view into data once', async (t) => {
+  it('serializes each view once', async (t) => {
     const view = sampleFleet(20);
     let made = 0;
     const counted = {
@@ -128,11 +116,8 @@ describe('the fleet server', () => {
     assert.equal(made, 1);
   });
 
-  for (const [path, mostMib] of [
-    ['/fleet', 64],
-    ['/fleet?labels=pool%3Dp1', 256], // made anew each time, and collected some time
-  ] as const)
-    it(`holds no ${path} for each of many connections that do not take it`, async (t) => {
+  for (const path of ['/fleet', '/fleet?labels=pool%3Dp1'])
+    it(`keeps no copy of ${path} for each of many clients that do not read it`, async (t) => {
       const message = 'x'.repeat(2 ** 22); // more than the kernel takes
       const view = sampleFleet(20);
       const nodes = view.nodes.map((row) => (row.name === 'node-1' ? { ...row, message } : row));
@@ -149,10 +134,10 @@ describe('the fleet server', () => {
       }
       assert.equal((await fetch(`${origin}/livez`)).status, 200);
       const grown = (process.memoryUsage().rss - before) / 2 ** 20;
-      assert.ok(grown < mostMib, `${grown} MiB`);
+      assert.ok(grown < 64, `${grown} MiB`);
     });
 
-  it('refuses a selector of thousands of terms, and takes one of thousands of commas for none', async (t) => {
+  it('rejects a selector of thousands of terms, and ignores thousands of commas', async (t) => {
     const origin = await fleetOf(t);
     const long = await fetch(`${origin}/fleet?labels=${'a,'.repeat(7_000)}`);
     assert.deepEqual([long.status, await long.text()], [400, 'a selector has at most 20 terms\n']);
@@ -160,57 +145,97 @@ describe('the fleet server', () => {
     assert.equal(((await empty.json()) as { nodes: unknown[] }).nodes.length, 20);
   });
 
-  it('asks an agent four questions at a time, and refuses more', async (t) => {
-    const hold = Promise.withResolvers<void>();
-    let asked = 0;
-    const agent = await serve(
-      t,
-      createServer((_, answer) => {
-        asked += 1;
-        void hold.promise.then(() => answer.end('report'));
-      }),
+  it('renders the page of a node from the report of its agent', async (t) => {
+    const origin = await fleetOf(t, { report: async (node) => ({ ...READY, node }) });
+    const response = await fetch(`${origin}/nodes/node-7/`);
+    assert.match(await response.text(), /<title>✓ node-7: gVisor works here<\/title>/);
+    assert.deepEqual(
+      ['content-type', 'content-security-policy', 'referrer-policy'].map((name) =>
+        response.headers.get(name),
+      ),
+      ['text/html; charset=utf-8', PAGE_POLICY, 'no-referrer'],
     );
-    const origin = await fleetOf(t, { agentUrl: () => agent });
-    const codes: number[] = [];
-    const answers = Array.from({ length: 10 }, async () => {
-      codes.push((await fetch(`${origin}/nodes/node-1/report`)).status);
+    const moved = await fetch(`${origin}/nodes/node-7`, { redirect: 'manual' });
+    assert.deepEqual([moved.status, moved.headers.get('location')], [308, './node-7/']);
+  });
+
+  it('requests the report of a node once for concurrent clients', async (t) => {
+    let requested = 0;
+    const reported = Promise.withResolvers<unknown>();
+    const report = () => {
+      if (++requested === 1) setTimeout(() => reported.resolve(READY), 200);
+      return reported.promise;
+    };
+    const origin = await fleetOf(t, { report });
+    const statuses = Array.from({ length: 10 }, async () => (await fetch(`${origin}/nodes/node-1/`)).status);
+    assert.deepEqual(new Set(await Promise.all(statuses)), new Set([200]));
+    assert.ok(requested < 10, String(requested));
+  });
+
+  for (const [what, report, status, text] of [
+    ['before the first evaluation', async () => undefined, 200, /its first evaluation has not ended yet/],
+    [
+      'of an agent that does not answer',
+      () => Promise.reject(new Error('ECONNREFUSED')),
+      502,
+      /does not answer: ECONNREFUSED/,
+    ],
+    [
+      'of a node without an agent',
+      () => undefined,
+      404,
+      /no agent with an address is known on the node node-1/,
+    ],
+    [
+      'of an agent that sends no report',
+      async () => ({ node: {}, verdict: '<script>' }),
+      502,
+      /sent no report that this version can show\n$/,
+    ],
+  ] as const)
+    it(`has a page, or a plain error, ${what}`, async (t) => {
+      const response = await fetch(`${await fleetOf(t, { report })}/nodes/node-1/`);
+      const body = await response.text();
+      assert.equal(response.status, status);
+      assert.match(body, text);
+      if (status !== 200) assert.equal(response.headers.get('content-type'), 'text/plain; charset=utf-8');
     });
-    await waitFor(
-      'four to wait and six to be refused',
-      5_000,
-      async () => (asked === 4 && codes.length === 6) || undefined,
-      10,
-    );
-    hold.resolve();
-    await Promise.all(answers);
-    assert.deepEqual(codes, [503, 503, 503, 503, 503, 503, 200, 200, 200, 200]);
-    assert.equal((await fetch(`${origin}/nodes/node-1/report`)).status, 200);
+});
+
+describe('parseSelector', () => {
+  const labels = { pool: 'sandboxes', zone: 'a' };
+  for (const [selector, matches] of [
+    ['pool', true],
+    ['!pool', false],
+    ['gpu', false],
+    ['!gpu', true],
+    ['pool=sandboxes', true],
+    ['pool==sandboxes', true],
+    ['pool=other', false],
+    ['pool!=other', true],
+    ['gpu!=other', true],
+    ['pool!=sandboxes', false],
+    ['pool = sandboxes , zone=a', true],
+    ['pool=sandboxes,zone=b', false],
+  ] as const)
+    it(`"${selector}" ${matches ? 'matches' : 'does not match'}`, () => {
+      const parsed = parseSelector(selector);
+      assert.ok(typeof parsed === 'function');
+      assert.equal(parsed(labels), matches);
+    });
+
+  for (const selector of ['', ' ', ',', ' , ', ','.repeat(16_000)])
+    it(`"${selector.slice(0, 9)}" selects nothing`, () => assert.equal(parseSelector(selector), undefined));
+
+  it('accepts any number of commas', () => {
+    const parsed = parseSelector(`${','.repeat(2_000)}gpu`);
+    assert.ok(typeof parsed === 'function');
+    assert.equal(parsed(labels), false);
   });
 
-  it("shows the page of an agent of its own version under that page's policy", async (t) => {
-    const agent = await agentOf(t, '<h1>the agent', PAGE_POLICY);
-    const origin = await fleetOf(t, { agentUrl: (node, path) => `${agent}/${node}${path}` });
-    const answer = await fetch(`${origin}/nodes/node-1/`);
-    assert.equal(await answer.text(), '<h1>the agent');
-    assert.equal(answer.headers.get('content-security-policy'), PAGE_POLICY);
-    assert.equal(answer.headers.get('set-cookie'), null);
-    const moved = await fetch(`${origin}/nodes/node-1`, { redirect: 'manual' });
-    assert.deepEqual([moved.status, moved.headers.get('location')], [308, './node-1/']);
-  });
-
-  it('lets the page of a strange agent do nothing but show itself', async (t) => {
-    const agent = await agentOf(t, '<script>alert(1)</script>', "script-src 'unsafe-inline'");
-    const origin = await fleetOf(t, { agentUrl: () => agent });
-    const policy = (await fetch(`${origin}/nodes/node-1/`)).headers.get('content-security-policy') ?? '';
-    assert.match(policy, /^sandbox; default-src 'none'; /);
-    assert.doesNotMatch(policy, /script-src|allow-/);
-  });
-
-  it('says so when an agent does not answer, or answers too much', async (t) => {
-    const gone = await fleetOf(t, { agentUrl: () => 'http://127.0.0.1:1/' });
-    assert.equal((await fetch(`${gone}/nodes/node-1/`)).status, 502);
-    const big = await agentOf(t, 'x'.repeat(5 * 2 ** 20), '');
-    const flooded = await fleetOf(t, { agentUrl: () => big });
-    assert.match(await (await fetch(`${flooded}/nodes/node-1/`)).text(), /answers too much/);
+  it('accepts at most twenty terms', () => {
+    assert.equal(typeof parseSelector(Array(20).fill('a').join()), 'function');
+    for (const terms of [21, 8_000])
+      assert.equal(parseSelector(Array(terms).fill('a').join()), 'a selector has at most 20 terms');
   });
 });

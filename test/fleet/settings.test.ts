@@ -6,11 +6,17 @@ import type { Setting } from '../../agent/config.ts';
 import { FLEET_SETTINGS, parseFleetConfig } from '../../fleet/settings.ts';
 import { REPO } from '../../hack/paths.ts';
 
-describe('the settings of the controller', () => {
-  it('are the documented ones where nothing is set', () => {
+describe('parseFleetConfig', () => {
+  it('has defaults', () => {
     assert.deepEqual(parseFleetConfig({}), {
       config: {
-        patience: { goneMs: 90_000, nodeAgeMs: 300_000, windowMs: 600_000, settleMs: 180_000, share: 0.2 },
+        timeouts: {
+          agentTimeoutMs: 90_000,
+          nodeAgeMs: 300_000,
+          windowMs: 600_000,
+          recoveryMs: 180_000,
+          share: 0.2,
+        },
         reportIntervalMs: 300_000,
         taint: false,
         port: 9478,
@@ -19,11 +25,16 @@ describe('the settings of the controller', () => {
     });
   });
 
-  it('tell every problem at once', () => {
-    const parsed = parseFleetConfig({ AGENT_GONE: '1s', NODE_AGE: 'soon', PORT: 'http', LOG_LEVEL: 'loud' });
+  it('reports every problem at once', () => {
+    const parsed = parseFleetConfig({
+      AGENT_TIMEOUT: '1s',
+      NODE_AGE: 'soon',
+      PORT: 'http',
+      LOG_LEVEL: 'loud',
+    });
     assert.deepEqual(parsed, {
       problems: [
-        'AGENT_GONE="1s" is not between 10 s and 3600 s',
+        'AGENT_TIMEOUT="1s" is not between 10 s and 3600 s',
         'NODE_AGE="soon" is not a duration such as 500ms, 30s, 10m or 1h',
         'PORT="http" is not the number of a port',
         'LOG_LEVEL="loud" is not trace, debug, info, warn, error or silent',
@@ -31,7 +42,7 @@ describe('the settings of the controller', () => {
     });
   });
 
-  it('have each a row in docs/fleet.md with default, bounds and meaning', async () => {
+  it('is documented in docs/fleet.md, with defaults, bounds and meanings', async () => {
     const text = await readFile(join(REPO, 'docs/fleet.md'), 'utf8');
     const rows = [...text.matchAll(/^\| `([A-Z_]+)` \| (.*) \| (.*) \| (.*) \|$/gm)].map(
       ([, ...cells]) => cells,

@@ -15,10 +15,7 @@ before(async () => {
 });
 after(() => rm(dir, { recursive: true, force: true }));
 
-/**
- * Runs the script with a PATH of the system's programs without kind, docker and podman, and of those given: name
- * and shell script. What they are called with is kept in `<dir>/calls`.
- */
+/** Runs the script with fake programs (name and shell script), and returns their calls. */
 async function runScript(words: readonly string[], programs: Readonly<Record<string, string>> = {}) {
   const bin = await mkdtemp(join(dir, 'bin-'));
   const calls = join(bin, '.calls');
@@ -34,11 +31,11 @@ async function runScript(words: readonly string[], programs: Readonly<Record<str
   return { code, stdout, stderr, left, called: existsSync(calls) ? await run('cat', [calls]) : '' };
 }
 
-/** A folder of links to what the script uses of the system, so that this machine's own kind and docker are not seen. */
+/** Links to the system's programs, without this machine's kind and docker. */
 async function systemPrograms(): Promise<string> {
-  const folder = join(dir, 'system');
-  if (existsSync(folder)) return folder;
-  await mkdir(folder);
+  const directory = join(dir, 'system');
+  if (existsSync(directory)) return directory;
+  await mkdir(directory);
   for (const name of [
     'cat',
     'chmod',
@@ -52,27 +49,27 @@ async function systemPrograms(): Promise<string> {
     'bzip2',
     'sh',
   ]) {
-    await symlink((await run('/bin/sh', ['-c', `command -v ${name}`])).trim(), join(folder, name));
+    await symlink((await run('/bin/sh', ['-c', `command -v ${name}`])).trim(), join(directory, name));
   }
-  return folder;
+  return directory;
 }
 
 const DOCKER = { docker: 'echo aarch64', kind: 'exit 0' };
 
-/** A mirror with one archive of the named files, and its checksum or another. */
+/** A mirror with one archive and a checksum. */
 async function mirrorOf(files: readonly string[], sum?: string): Promise<string> {
   const mirror = await mkdtemp(join(dir, 'mirror-'));
-  const folder = join(mirror, '20990101.0', 'aarch64');
-  await mkdir(folder, { recursive: true });
-  for (const file of files) await writeFile(join(folder, file), file);
-  await run('tar', ['-cjf', 'gvisor.tar.bz2', ...files], { cwd: folder });
-  const real = await run('sha512sum', ['gvisor.tar.bz2'], { cwd: folder });
-  await writeFile(join(folder, 'gvisor.tar.bz2.sha512'), sum ?? real);
+  const directory = join(mirror, '20990101.0', 'aarch64');
+  await mkdir(directory, { recursive: true });
+  for (const file of files) await writeFile(join(directory, file), file);
+  await run('tar', ['-cjf', 'gvisor.tar.bz2', ...files], { cwd: directory });
+  const real = await run('sha512sum', ['gvisor.tar.bz2'], { cwd: directory });
+  await writeFile(join(directory, 'gvisor.tar.bz2.sha512'), sum ?? real);
   return `file://${mirror}`;
 }
 
 describe('kind-with-gvisor.sh', () => {
-  it('tells how it is used', async () => {
+  it('prints its usage', async () => {
     const { code, stdout } = await runScript(['--help']);
     assert.equal(code, 0);
     for (const word of ['--name', '--release', '--image', '--mirror', 'kind delete cluster']) {
@@ -80,7 +77,7 @@ describe('kind-with-gvisor.sh', () => {
     }
   });
 
-  it('refuses in one line what cannot work, before anything is downloaded or created', async () => {
+  it('refuses with one line before it downloads or creates anything', async () => {
     const cases: [string[], Record<string, string>, RegExp][] = [
       [['--nmae', 'x'], DOCKER, /unknown word "--nmae"; see --help/],
       [['--name'], DOCKER, /--name needs a value/],
@@ -99,7 +96,7 @@ describe('kind-with-gvisor.sh', () => {
     }
   });
 
-  it('creates nothing from a release that is not there, damaged, or without its sidecars', async () => {
+  it('creates nothing from a missing, damaged or incomplete release', async () => {
     const whole = ['runsc', 'containerd-shim-runsc-v1', 'gvisor-bin'];
     const cases: [string, RegExp][] = [
       [`file://${dir}/nowhere`, /cannot download file:.*gvisor\.tar\.bz2: is there such a release\?/],
@@ -113,11 +110,11 @@ describe('kind-with-gvisor.sh', () => {
       assert.equal(code, 1, stderr);
       assert.match(stderr, message);
       assert.doesNotMatch(called, /^kind /m);
-      assert.deepEqual(left, [], 'its temporary folder is gone');
+      assert.deepEqual(left, [], 'its temporary directory is gone');
     }
   });
 
-  it('asks podman for the architecture where there is no docker, and has kind use it', async () => {
+  it('uses podman without docker', async () => {
     const mirror = await mirrorOf(['runsc', 'containerd-shim-runsc-v1', 'gvisor-bin']);
     const kind = '[ "$KIND_EXPERIMENTAL_PROVIDER" = podman ] || exit 7; [ "$1" != get ] || echo mine-worker';
     const podman = 'if [ "$1" = info ]; then echo arm64; else cat >/dev/null; fi';

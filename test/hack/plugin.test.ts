@@ -96,10 +96,10 @@ describe('the bundled kubectl plugin', () => {
   it('asks for confirmation before it uninstalls', async (t) => {
     const { api, kubeconfig } = await fakeApi(t);
     fleet(api);
-    api.behind.delete(DAEMON_SET);
+    api.stubs.delete(DAEMON_SET);
     const { code, lines } = await onTerminal('uninstall', { KUBECONFIG: kubeconfig }, 'n\n');
     assert.equal(code, 1);
-    assert.match(lines.join(' '), /This takes labels,[\s\S]*Go on\? \[y\/N\] [\s\S]*Nothing was written\./);
+    assert.match(lines.join(' '), /This removes labels,[\s\S]*Go on\? \[y\/N\] [\s\S]*Nothing was written\./);
     assert.deepEqual(api.patched, []);
   });
 

@@ -6,13 +6,13 @@ import { test } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
 import { runAll } from '../../hack/run.ts';
 
-/** A python3 whose virtual environments hold a pip that does nothing, and that makes none where there is one. */
+/** A python3 that creates an environment with a pip that does nothing, and fails if it exists. */
 const PYTHON = `#!/bin/sh
 [ "$1" = -c ] && echo /usr 3 11 2 && exit
 mkdir "$3" && mkdir "$3/bin" && printf '#!/bin/sh\\nsleep 0.1\\n' > "$3/bin/python" && chmod +x "$3/bin/python"
 `;
 
-test('two who ask for Python at once on a cold cache both get it', async (t) => {
+test('concurrent calls share one virtual environment', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'python-'));
   t.after(() => rmSync(dir, { recursive: true }));
   writeFileSync(join(dir, 'python3'), PYTHON);

@@ -18,13 +18,13 @@ describe('the version', () => {
     });
   }
 
-  it('is what the agent and the tests say, and not that of the image to upgrade to', async () => {
+  it('is that of the agent and its image, and differs from the image for upgrades', async () => {
     assert.equal(VERSION, await packageVersion());
     assert.equal(imageName('agent'), `localhost/gvisor-ready:${VERSION}`);
     assert.notEqual(imageName('agent-next'), imageName('agent'));
   });
 
-  it('stands in no other file that is not a test or a changelog', async () => {
+  it('is in no other file but tests and the changelog', async () => {
     const words = [
       'grep',
       '-lE',
@@ -42,7 +42,7 @@ describe('the version', () => {
     );
   });
 
-  it('is written where it was another one', () => {
+  it('replaces another version', () => {
     assert.equal(withVersion("VERSION = '0.0.1';", /(VERSION = ')[^']+/g, '1.2.3'), "VERSION = '1.2.3';");
     assert.throws(() => withVersion('nothing', /(VERSION = ')[^']+/g, '1.2.3'));
   });

@@ -3,14 +3,20 @@ import { copyFile, readFile, rename } from 'node:fs/promises';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
 import type { Finding } from '../../agent/finding.ts';
 import { POD_UID, PROBE_LABELS } from '../../agent/proof/sandbox.ts';
-import { MACHINE_PATH } from '../../cluster/machine/machine.ts';
-import { processesIn } from '../../cluster/machine/processes.ts';
+import { MACHINE_PATH, processesIn } from '../../cluster/machine/machine.ts';
 import { CONTAINERD_CONFIG, containerdConfig, RUNSC_CONFIG, RUNSC_TOML } from '../../cluster/node/config.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { assertNoneToStop, randomPause } from './containerd-kills.ts';
-import { connect, NODES, type NodeClient, type NodeName, useNodes } from './integration-cluster.ts';
-import { lookBeganMs, OutsideAgent, touch } from './outside-agent.ts';
+import {
+  assertNoneToStop,
+  connect,
+  NODES,
+  type NodeClient,
+  type NodeName,
+  randomPause,
+  useNodes,
+} from './integration-cluster.ts';
+import { evaluationStartMs, OutsideAgent, touch } from './outside-agent.ts';
 
 const RESTARTS = 10;
 const UPGRADES = 10;
@@ -18,22 +24,24 @@ const DROP_IN = '/etc/containerd/conf.d/gvisor.toml';
 
 const { node } = useNodes();
 
-describe('containerd that is killed, restarted or configured under an agent', { concurrency: true }, () => {
+describe('an agent beside a containerd that is killed, restarted or configured', {
+  concurrency: true,
+}, () => {
   for (const { name } of NODES) describe(`on ${name}`, { concurrency: false }, () => testsOn(name));
 });
 
 function testsOn(name: NodeName): void {
   const agent = useAgent(name);
-  const provenAnew = async () => {
+  const proveAgain = async () => {
     const sinceMs = Date.now();
     const proven = agent().nextReport(
-      (report) => lookBeganMs(report) >= sinceMs && report.evaluation.verdict.status === 'True',
+      (report) => evaluationStartMs(report) >= sinceMs && report.evaluation.verdict.status === 'True',
     );
     await touch(node(name));
     await proven;
   };
 
-  it('killed while an agent proves: nothing is withdrawn within the grace', {
+  it('keeps its verdict while containerd is killed during proofs', {
     timeout: patient(120_000),
   }, async () => {
     const client = connect(node(name));
@@ -42,7 +50,7 @@ function testsOn(name: NodeName): void {
         await touchedProbe(node(name), client);
         await randomPause(300);
         await node(name).machine.stopDaemon('containerd', 'KILL');
-        // Asked for before it starts: the look may have ended once its start is known here.
+        // Before the start, because the evaluation may end before the start is known here.
         const proven = agent().nextReport(({ evaluation }) => evaluation.verdict.status === 'True');
         await Promise.all([proven, node(name).startContainerd()]);
       }
@@ -53,7 +61,7 @@ function testsOn(name: NodeName): void {
     }
   });
 
-  it(`restarted ${RESTARTS} times: no flap`, {
+  it(`keeps its verdict over ${RESTARTS} restarts`, {
     timeout: patient(240_000),
   }, async () => {
     const seconds: number[] = [];
@@ -62,8 +70,8 @@ function testsOn(name: NodeName): void {
       await node(name).restart('containerd');
       seconds.push((performance.now() - begun) / 1000);
       await randomPause(2_000);
-      // One that lets no look end for as long as the grace serves no pods either: a slow machine comes near to that.
-      if (restart % 3 === 0) await provenAnew();
+      // At times waits for a proof: restarts without a break for the whole grace would rightly change the verdict.
+      if (restart % 3 === 0) await proveAgain();
     }
     console.log(
       `${name}: ${RESTARTS} restarts of containerd, the longest ${Math.max(...seconds).toFixed(2)} s`,
@@ -71,12 +79,11 @@ function testsOn(name: NodeName): void {
     assertNoFlap(agent());
   });
 
-  it('restarted where only itself knows its PATH and merges a drop-in of version 2: no flap', {
+  it('keeps its verdict over restarts of a containerd with its own PATH and a drop-in of version 2', {
     timeout: patient(240_000),
   }, async () => {
     await agent().stop();
-    const { spec } = node(name);
-    const { machine } = node(name);
+    const { spec, machine } = node(name);
     const start = () => machine.daemon('containerd', ['containerd'], { PATH: `/opt/gvisor:${MACHINE_PATH}` });
     let seen: OutsideAgent | undefined;
     try {
@@ -105,7 +112,7 @@ function testsOn(name: NodeName): void {
     }
   });
 
-  it('its configuration edited: looked at without a sandbox that a restart could cut short', {
+  it('starts no sandbox after an edit of the configuration, which a restart could cut short', {
     timeout: patient(120_000),
   }, async () => {
     const config = await readFile(node(name).path(CONTAINERD_CONFIG), 'utf8');
@@ -128,7 +135,7 @@ function testsOn(name: NodeName): void {
     }
   });
 
-  it(`runsc replaced by rename ${UPGRADES} times, whatever is being proven: no flap`, {
+  it(`keeps its verdict while runsc is replaced by rename ${UPGRADES} times`, {
     timeout: patient(240_000),
   }, async () => {
     const runsc = node(name).path(RUNSC);
@@ -137,30 +144,30 @@ function testsOn(name: NodeName): void {
       await rename(`${runsc}.next`, runsc);
       await randomPause(1_000);
     }
-    await provenAnew();
+    await proveAgain();
     assertNoFlap(agent());
   });
 
-  it('an agent killed in the middle of a proof: the next one removes its sandbox after a minute', {
+  it('removes the sandbox of a killed predecessor after a minute', {
     timeout: patient(240_000),
   }, async () => {
     const client = connect(node(name));
-    await node(name).machine.stopDaemon('kubelet'); // it would remove the sandbox as well
+    await node(name).machine.stopDaemon('kubelet'); // it would remove the sandbox too
     try {
       const killAtProbe = async (doomed: OutsideAgent) => {
         const probe = await touchedProbe(node(name), client);
         await doomed.stop('SIGKILL');
         return probe;
       };
-      let left = await killAtProbe(agent());
-      // It may have been quicker.
-      while (!(await client.readyProbes()).includes(left)) {
+      let orphan = await killAtProbe(agent());
+      // The agent may have removed it before it was killed.
+      while (!(await client.readyProbes()).includes(orphan)) {
         const another = new OutsideAgent(node(name));
         await another.proven();
-        left = await killAtProbe(another);
+        orphan = await killAtProbe(another);
       }
       const successor = new OutsideAgent(node(name), { PROOF_INTERVAL: '10s' });
-      const isGone = async () => !(await client.readyProbes()).includes(left) || undefined;
+      const isGone = async () => !(await client.readyProbes()).includes(orphan) || undefined;
       await waitFor('the successor to remove the sandbox', 120_000, isGone);
       await successor.stop();
       await assertNoneToStop(client);
@@ -171,7 +178,7 @@ function testsOn(name: NodeName): void {
     }
   });
 
-  it('an agent killed while a slow sandbox boots: the next one removes what the CRI does not list', {
+  it('removes containers of a killed predecessor that the CRI does not list', {
     timeout: patient(180_000),
   }, async () => {
     const client = connect(node(name));
@@ -179,21 +186,21 @@ function testsOn(name: NodeName): void {
     try {
       await node(name).write(SLOW_RUNSC, SLOW_SCRIPT, 0o755);
       await node(name).write(RUNSC_CONFIG, `binary_name = "${SLOW_RUNSC}"\n${RUNSC_TOML}`);
-      await waitFor('a sandbox that boots', 30_000, async () => isBooting(node(name)) || undefined, 50);
+      await waitFor('a sandbox to start', 30_000, async () => isStarting(node(name)) || undefined, 50);
       await agent().stop('SIGKILL');
-      const forgotten = await waitFor('what the CRI does not list', 30_000, async () => {
+      const unlisted = await waitFor('a container that the CRI does not list', 30_000, async () => {
         const listed = (await client.listSandboxes('all')).map(({ id }) => id);
         const lost = (await recordsOfProbes(client)).filter((id) => !listed.includes(id));
         return lost.length > 0 ? lost : undefined;
       });
       const successor = new OutsideAgent(node(name), { PROOF_INTERVAL: '10s' });
       await waitFor('the successor to remove the records', 120_000, async () => {
-        const left = await recordsOfProbes(client);
-        return !left.some((id) => forgotten.includes(id)) || undefined;
+        const remaining = await recordsOfProbes(client);
+        return !remaining.some((id) => unlisted.includes(id)) || undefined;
       });
       await successor.stop();
       assert.deepEqual(
-        processesIn(node(name).machine).filter(({ argv }) => argv.some((word) => forgotten.includes(word))),
+        processesIn(node(name).machine).filter(({ argv }) => argv.some((word) => unlisted.includes(word))),
         [],
       );
     } finally {
@@ -204,23 +211,23 @@ function testsOn(name: NodeName): void {
   });
 }
 
-/** A runsc that takes two seconds more to create a sandbox. */
+/** A runsc that delays the creation of a sandbox by two seconds. */
 const SLOW_RUNSC = '/opt/gvisor/slow/runsc';
 const SLOW_SCRIPT = `#!/bin/sh
 for word in "$@"; do [ "$word" != create ] || sleep 2; done
 exec ${RUNSC} "$@"
 `;
 
-function isBooting(where: ClusterNode): boolean {
+function isStarting(where: ClusterNode): boolean {
   return processesIn(where.machine).some(({ argv }) => argv[1] === SLOW_RUNSC && argv.includes('create'));
 }
 
-/** The ids of the containers that containerd itself records for probes. */
+/** IDs of all containers that containerd records for probes. */
 async function recordsOfProbes(client: NodeClient): Promise<readonly string[]> {
   return (await client.listContainers({ labels: PROBE_LABELS, without: POD_UID })).map(({ id }) => id);
 }
 
-/** An agent that has proven the node before each test, and is gone after it. */
+/** Runs an agent for each test, starting once it has proven the node. */
 function useAgent(name: NodeName): () => OutsideAgent {
   let agent: OutsideAgent | undefined;
   beforeEach(
@@ -251,7 +258,7 @@ function assertNoFlap(agent: OutsideAgent): void {
   );
 }
 
-/** The sandbox of a proof that an agent begins because of a touch; touches again when one was over before it was seen. */
+/** Triggers a proof and returns the ID of its sandbox; repeats if it ended unseen. */
 async function touchedProbe(node: ClusterNode, client: NodeClient): Promise<string> {
   const before = await client.readyProbes();
   let touchedMs = Number.NEGATIVE_INFINITY;

@@ -5,58 +5,57 @@ import type { Report } from '../../agent/report.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { FAULTS, type FaultName } from '../../cluster/faults/faults.ts';
 import { formatTable } from '../../cluster/table.ts';
+import { patient } from '../../hack/run.ts';
 import { hidePressure, showPressure } from '../e2e/quiet.ts';
 import { faultsWith } from '../reason-of-fault.ts';
-import { useBothNodes } from './both-nodes.ts';
-import { NODES, type NodeName } from './integration-cluster.ts';
-import { lookBeganMs, OutsideAgent, touch } from './outside-agent.ts';
+import { NODES, type NodeName, useNodes } from './integration-cluster.ts';
+import { evaluationStartMs, OutsideAgent, touch } from './outside-agent.ts';
 
-/** The unanswered question that a hanging containerd meets first decides between these. */
+/** The first request that a hanging containerd does not answer decides between these. */
 const HUNG: readonly Reason[] = ['CheckTimedOut', 'ContainerdUnreachable'];
 
 const GRACE_MS = 2_000;
 
-const { cluster, node, agents, agentOf, useAgents, onBoth, itOnBoth } = useBothNodes();
+const { cluster, node } = useNodes();
+const agents = new Map<NodeName, OutsideAgent>();
 const rows: string[][] = [];
 
-describe('what the agent says of each fault', () => {
-  describe('of a broken gVisor', () => {
+describe("the agent's verdict on each fault", () => {
+  describe('that breaks gVisor', () => {
     for (const [fault, reason] of faultsWith('False')) {
-      itOnBoth(`${fault}: ${reason}, and nothing else before it`, (name) =>
-        expectFailure(name, fault, reason),
-      );
+      itOnAll(`${fault}: ${reason}, and nothing before it`, (name) => expectFailure(name, fault, reason));
     }
   });
 
-  describe('of a node that it cannot judge', () => {
-    before(() => onBoth((name) => hidePressure(node(name))));
-    after(() => onBoth((name) => showPressure(node(name))));
+  describe('that prevents a judgment', () => {
+    before(() => onAll((name) => hidePressure(node(name))));
+    after(() => onAll((name) => showPressure(node(name))));
     useAgents({ UNKNOWN_GRACE: `${GRACE_MS}ms` });
     for (const [fault, reason] of faultsWith('Unknown')) {
       const reasons = fault === 'containerd-hung' ? HUNG : [reason];
-      itOnBoth(`${fault}: ${reasons.join(' or ')} after the grace`, (name) =>
+      itOnAll(`${fault}: ${reasons.join(' or ')} after the grace`, (name) =>
         expectUnknown(name, fault, reasons),
       );
     }
   });
 
-  describe('of what does not concern gVisor', () => {
+  describe('that does not concern gVisor', () => {
     useAgents({});
-    itOnBoth('handler-edited: proven, with the advice that a restart is pending', expectAdvice);
-    itOnBoth('kubelet-stopped: proven', async (name) => {
+    itOnAll('handler-edited: proven, with a warning that a restart is pending', expectWarning);
+    itOnAll('kubelet-stopped: proven', async (name) => {
       await breakNode(cluster(), node(name), 'kubelet-stopped');
-      await expectProvenLook(name);
+      await expectProvenEvaluation(name);
       await healNode(cluster(), node(name), 'kubelet-stopped');
       note(name, 'kubelet-stopped', 'SandboxProven');
     });
     it('api-down: proven', async () => {
       const [first] = NODES;
       await breakNode(cluster(), node(first.name), 'api-down');
-      await onBoth(expectProvenLook);
+      await onAll(expectProvenEvaluation);
       await healNode(cluster(), node(first.name), 'api-down');
       for (const { name } of NODES) note(name, 'api-down', 'SandboxProven');
     });
-    itOnBoth('agent-killed: its successor says proven, and nothing else', async (name) => {
+    itOnAll('agent-killed: its successor publishes proven, and nothing else', async (name) => {
       await agentOf(name).stop('SIGKILL');
       const successor = new OutsideAgent(node(name));
       agents.set(name, successor);
@@ -74,7 +73,7 @@ describe('what the agent says of each fault', () => {
   });
 });
 
-/** With an agent of its own, which is at rest: a fault finds no probe half made, and no look waits for others. */
+/** Uses a fresh agent, so that no probe or evaluation is running when the fault strikes. */
 async function expectFailure(name: NodeName, fault: FaultName, reason: Reason): Promise<void> {
   const agent = new OutsideAgent(node(name));
   try {
@@ -85,10 +84,10 @@ async function expectFailure(name: NodeName, fault: FaultName, reason: Reason): 
     const healed = performance.now();
     await healNode(cluster(), node(name), fault);
     const back = await agent.proven(120_000);
-    // While a handler is repaired, that is for a moment what is the matter: it is on disk, and not yet loaded.
-    const half: Reason | undefined = FAULTS[fault].part === 'handler' ? 'RestartPending' : undefined;
-    const said = reasonsOf(agent, 1).filter((each) => each !== half);
-    assert.deepEqual(said, [reason, 'SandboxProven'], `${name}: ${textOf(agent, 1)}`);
+    // During a repair a handler is on disk before it is loaded.
+    const transient: Reason | undefined = FAULTS[fault].part === 'handler' ? 'RestartPending' : undefined;
+    const published = reasonsOf(agent, 1).filter((each) => each !== transient);
+    assert.deepEqual(published, [reason, 'SandboxProven'], `${name}: ${textOf(agent, 1)}`);
     note(name, fault, reason, [atMs - begun, back.atMs - healed]);
   } finally {
     await agent.stop();
@@ -101,11 +100,11 @@ async function expectUnknown(name: NodeName, fault: FaultName, reasons: readonly
   const from = agent.changes.length;
   const begun = performance.now();
   await breakNode(cluster(), node(name), fault);
-  if (fault === 'pause-image-missing') await touch(node(name)); // no file tells of an image that went
+  if (fault === 'pause-image-missing') await touch(node(name)); // no watched file changes
   const { status, reason, message, atMs } = await agent.change(from, () => true);
   assert.equal(status, 'Unknown', message);
   assert.ok(reasons.includes(reason), `${name}: ${reason}: ${message}`);
-  assert.ok(atMs - begun >= GRACE_MS, `said after ${atMs - begun} ms`);
+  assert.ok(atMs - begun >= GRACE_MS, `published after ${atMs - begun} ms`);
   const healed = performance.now();
   await healNode(cluster(), node(name), fault);
   const back = await agent.proven(120_000);
@@ -114,7 +113,7 @@ async function expectUnknown(name: NodeName, fault: FaultName, reasons: readonly
   note(name, fault, reason, [atMs - begun, back.atMs - healed]);
 }
 
-async function expectAdvice(name: NodeName): Promise<void> {
+async function expectWarning(name: NodeName): Promise<void> {
   const agent = agentOf(name);
   const from = agent.changes.length;
   const begun = performance.now();
@@ -140,11 +139,11 @@ function hasRestartPending({ findings }: Report): boolean {
   );
 }
 
-/** Makes the agent look, and fails unless that look and everything said so far is that gVisor works. */
-async function expectProvenLook(name: NodeName): Promise<void> {
+/** Triggers an evaluation, and expects it and everything published so far to be proven. */
+async function expectProvenEvaluation(name: NodeName): Promise<void> {
   const agent = agentOf(name);
   const sinceMs = Date.now();
-  const next = agent.nextReport((report) => lookBeganMs(report) >= sinceMs);
+  const next = agent.nextReport((report) => evaluationStartMs(report) >= sinceMs);
   await touch(node(name));
   const { evaluation, verdict, proof } = await next;
   assert.deepEqual(
@@ -165,10 +164,48 @@ function textOf(agent: OutsideAgent, from: number): string {
     .join('\n');
 }
 
-function note(name: NodeName, fault: FaultName, said: string, times: readonly number[] = []): void {
+function note(name: NodeName, fault: FaultName, reason: string, times: readonly number[] = []): void {
   const seconds = [0, 1].map((at) => {
     const ms = times[at];
     return ms === undefined ? '' : (ms / 1000).toFixed(2);
   });
-  rows.push([fault, node(name).spec.containerd, said, ...seconds]);
+  rows.push([fault, node(name).spec.containerd, reason, ...seconds]);
+}
+
+function agentOf(name: NodeName): OutsideAgent {
+  const agent = agents.get(name);
+  assert.ok(agent !== undefined, `No agent evaluates ${name}`);
+  return agent;
+}
+
+/** Runs an agent for each node during this suite, starting once it has proven the node. */
+function useAgents(env: Readonly<Record<string, string>>): void {
+  before(
+    () =>
+      onAll(async (name) => {
+        const agent = new OutsideAgent(node(name), env);
+        agents.set(name, agent);
+        await agent.proven();
+      }),
+    { timeout: patient(120_000) },
+  );
+  after(() => Promise.all([...agents.values()].map((agent) => agent.stop())));
+}
+
+/** A test on all nodes at once, which heals them even if it fails. */
+function itOnAll(what: string, act: (name: NodeName) => Promise<void>): void {
+  it(what, { timeout: patient(240_000) }, async () => {
+    try {
+      await onAll(act);
+    } finally {
+      await onAll((name) => healNode(cluster(), node(name)));
+    }
+  });
+}
+
+/** Waits for all nodes, even if one fails. */
+async function onAll(act: (name: NodeName) => Promise<void>): Promise<void> {
+  const ends = await Promise.allSettled(NODES.map(({ name }) => act(name)));
+  const errors = ends.flatMap((end) => (end.status === 'rejected' ? [end.reason as Error] : []));
+  if (errors.length > 0) throw new AggregateError(errors, errors.map(({ message }) => message).join('\n'));
 }

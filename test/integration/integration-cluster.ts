@@ -1,4 +1,6 @@
+import assert from 'node:assert/strict';
 import { after, before } from 'node:test';
+import timers from 'node:timers/promises';
 import type { SandboxState } from '../../agent/containerd/client.ts';
 import { CriClient } from '../../agent/containerd/client.ts';
 import { Host } from '../../agent/host/host.ts';
@@ -11,19 +13,18 @@ import type { ClusterNode } from '../../cluster/node/node.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { patient } from '../../hack/run.ts';
-import { laneCluster } from '../lane.ts';
+import { laneCluster } from '../runner/lane.ts';
 
-/** The nodes of the cluster: each generation of containerd that nodes still run with a gVisor of its time, and the newest. */
+/** Each generation of containerd with a gVisor of its time, and the newest gVisor. */
 export const NODES = [
   { name: 'containerd-2', containerd: '2', gvisor: 'current' },
   { name: 'containerd-1-7', containerd: '1.7', gvisor: '2025' },
   { name: 'newest-gvisor', containerd: '2', gvisor: '2026-09' },
 ] as const;
 
-/** The name of one of the nodes. */
 export type NodeName = (typeof NODES)[number]['name'];
 
-/** For the head of a test file: a cluster of these nodes, whole before the first test and gone after the last. */
+/** Starts a cluster of these nodes before the first test and removes it after the last. */
 export function useNodes(): { cluster: () => Cluster; node: (name: NodeName) => ClusterNode } {
   let opened: Cluster | undefined;
   before(
@@ -46,7 +47,7 @@ export function useNodes(): { cluster: () => Cluster; node: (name: NodeName) => 
   return { cluster, node: (name) => cluster().node(name) };
 }
 
-/** A connection to a node's containerd that counts the calls of a proof, for proofs without an agent. */
+/** A client of a node's containerd that records the calls of proofs. */
 export class NodeClient extends CriClient {
   readonly calls: ProofCall[] = [];
 
@@ -70,17 +71,17 @@ export class NodeClient extends CriClient {
     return super.removeSandbox(...args);
   }
 
-  /** How many proofs were begun, those included that were begun again. */
+  /** Attempts of all proofs. */
   get attempts(): number {
     return this.calls.filter((call) => call === 'RunPodSandbox').length;
   }
 
-  /** The ids of the probes' sandboxes that live. */
+  /** IDs of running probes. */
   async readyProbes(): Promise<readonly string[]> {
     return this.#probes('SANDBOX_READY');
   }
 
-  /** The ids of dead sandboxes of probes, which containerd does not let go. */
+  /** IDs of stopped probes that were not removed. */
   async deadProbes(): Promise<readonly string[]> {
     return this.#probes('SANDBOX_NOTREADY');
   }
@@ -90,21 +91,37 @@ export class NodeClient extends CriClient {
   }
 }
 
-/** A call of a proof, in the order in which it makes them. */
+/** Calls of a proof, in order. */
 export type ProofCall = 'RunPodSandbox' | 'ListPids' | 'StopPodSandbox' | 'RemovePodSandbox';
 
-/** Opens a connection to a node's containerd, from outside. */
+/** Connects to a node's containerd from outside. */
 export function connect(node: ClusterNode): NodeClient {
   const socket = '/run/containerd/containerd.sock';
   return new NodeClient(socket, node.path(socket));
 }
 
-/** One proof on a node, from outside, which first removes what earlier ones of its owner left. */
+/** Runs one proof on a node from outside, after a sweep of its owner's orphans. */
 export function proveOn(node: ClusterNode, client: CriClient, owner = 'integration'): Promise<Outcome> {
   const host = new Host(node.path('').replace(/\/$/, ''));
   const now = () => performance.now();
   const signal = AbortSignal.timeout(patient(90_000));
-  const nobody = () => {};
-  const options = { client, host, handler: 'runsc', now, signal, onEnd: nobody, onLeft: nobody };
-  return new Prover({ ...options, owner, wallMs: Date.now, patienceMs: patient(80_000) }).prove(signal);
+  const ignore = () => {};
+  const options = { client, host, handler: 'runsc', now, signal, onLateEnd: ignore, onOrphans: ignore };
+  return new Prover({ ...options, owner, wallMs: Date.now, waitMs: patient(80_000) }).prove(signal);
+}
+
+/**
+ * Asserts that containerd refuses to stop every probe that still runs. A kill in the middle of a proof can leave a sandbox
+ * whose container was created but not started, and such a sandbox accepts no signal.
+ */
+export async function assertNoneToStop(client: NodeClient): Promise<void> {
+  for (const id of await client.readyProbes()) {
+    const stopping = client.stopSandbox(id, { timeoutMs: 10_000 });
+    await assert.rejects(stopping, { name: 'CriError', kind: 'refused' }, id);
+  }
+}
+
+/** Waits for a random time up to `maxMs`. */
+export async function randomPause(maxMs: number): Promise<void> {
+  await timers.setTimeout(Math.random() * maxMs);
 }

@@ -8,20 +8,20 @@ import type { ClusterNode } from '../../cluster/node/node.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 
-/** A change of the published verdict, and when it was read here (milliseconds of `performance.now`). */
+/** A change of the published verdict; `atMs` is the time of `performance.now` when it was read. */
 export type Change = Verdict & { readonly atMs: number };
 
 /** The agent from its sources. */
 const FROM_SOURCE = [process.execPath, '--import', 'tsx', 'agent/main.ts'] as const;
 
-/** An agent that judges a cluster's node from outside, as a child process. */
+/** An agent that evaluates a cluster's node from outside, as a child process. */
 export class OutsideAgent {
-  /** Every change that it has published, the oldest first. */
+  /** All published changes, oldest first. */
   readonly changes: Change[] = [];
   readonly startedMs = performance.now();
   readonly #child: ChildProcess;
   readonly #listeners = new Set<() => void>();
-  readonly #said: string[] = [];
+  readonly #output: string[] = [];
   #port: number | undefined;
 
   constructor(
@@ -42,12 +42,12 @@ export class OutsideAgent {
         ...env,
       },
     });
-    this.#child.on('error', () => {}); // a waiting caller learns of the end
-    this.#child.on('exit', () => this.#tell());
+    this.#child.on('error', () => {}); // `change` rejects
+    this.#child.on('exit', () => this.#notify());
     const { stdout, stderr } = this.#child;
     if (stdout === null || stderr === null) throw new Error('The agent has no output');
     createInterface({ input: stdout }).on('line', (line) => this.#read(line));
-    createInterface({ input: stderr }).on('line', (line) => this.#said.push(line));
+    createInterface({ input: stderr }).on('line', (line) => this.#output.push(line));
   }
 
   get pid(): number {
@@ -57,56 +57,56 @@ export class OutsideAgent {
   }
 
   #read(line: string): void {
-    this.#said.push(line);
+    this.#output.push(line);
     const { msg, status, reason, message, listening } = JSON.parse(line) as LogLine;
     if (listening !== undefined) this.#port = listening.port;
     if (msg === 'verdict changed') this.changes.push({ status, reason, message, atMs: performance.now() });
-    this.#tell();
+    this.#notify();
   }
 
-  #tell(): void {
+  #notify(): void {
     for (const listener of this.#listeners) listener();
   }
 
-  /** The first change from number `from` on that `wanted` accepts. Rejects when the agent ends or time is up. */
+  /** The first change from index `from` on that `wanted` accepts. Rejects on timeout and if the agent exits. */
   async change(from: number, wanted: (change: Change) => boolean, timeoutMs = 60_000): Promise<Change> {
     const found = Promise.withResolvers<Change>();
-    const look = () => {
+    const check = () => {
       const change = this.changes.slice(from).find(wanted);
       if (change !== undefined) found.resolve(change);
       else if (this.#hasEnded) found.reject(new Error(`The agent ended:\n${this.#tail()}`));
     };
-    const late = () =>
+    const onTimeout = () =>
       found.reject(new Error(`No such verdict in ${patient(timeoutMs)} ms:\n${this.#tail()}`));
-    const timer = setTimeout(late, patient(timeoutMs));
-    this.#listeners.add(look);
-    look();
+    const timer = setTimeout(onTimeout, patient(timeoutMs));
+    this.#listeners.add(check);
+    check();
     try {
       return await found.promise;
     } finally {
       clearTimeout(timer);
-      this.#listeners.delete(look);
+      this.#listeners.delete(check);
     }
   }
 
-  /** Waits until the last published verdict is that the sandbox was proven. */
+  /** Waits until the published verdict is proven. */
   async proven(timeoutMs?: number): Promise<Change> {
     const last = this.changes.at(-1);
     if (last?.reason === 'SandboxProven') return last;
     return this.change(this.changes.length, ({ reason }) => reason === 'SandboxProven', timeoutMs);
   }
 
-  /** The report that it serves; undefined before the first look has ended. */
+  /** Its report; undefined before the first evaluation. */
   async report(): Promise<Report | undefined> {
     const answer = await fetch(`http://127.0.0.1:${this.#port}/report`);
     return answer.ok ? ((await answer.json()) as Report) : undefined;
   }
 
-  /** Waits for the report of a look that ended after this call and that `wanted` accepts. */
+  /** Waits for a report that `wanted` accepts, of an evaluation that ends after this call. */
   async nextReport(wanted: (report: Report) => boolean = () => true, timeoutMs = 60_000): Promise<Report> {
     const since = Date.now();
     return waitFor(
-      'another look of the agent',
+      'an evaluation of the agent',
       timeoutMs,
       async () => {
         const report = await this.report();
@@ -123,10 +123,10 @@ export class OutsideAgent {
   }
 
   #tail(): string {
-    return this.#said.slice(-8).join('\n');
+    return this.#output.slice(-8).join('\n');
   }
 
-  /** Ends the agent and waits until it is gone; harmless when it is. */
+  /** Stops the agent and waits for its exit. */
   async stop(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
     if (this.#hasEnded) return;
     const exit = once(this.#child, 'exit');
@@ -140,12 +140,12 @@ type LogLine = Verdict & {
   readonly listening?: { readonly port: number };
 };
 
-/** Makes an agent look: a file that it watches is replaced by one with the same content. */
+/** Triggers an evaluation by rewriting a watched file. */
 export async function touch(node: ClusterNode): Promise<void> {
   await node.write(RUNSC_CONFIG, RUNSC_TOML);
 }
 
-/** When the look of a report began, wall clock time in milliseconds. */
-export function lookBeganMs({ evaluation }: Pick<Report, 'evaluation'>): number {
+/** Start of a report's evaluation, wall clock milliseconds. */
+export function evaluationStartMs({ evaluation }: Pick<Report, 'evaluation'>): number {
   return Date.parse(evaluation.at) - evaluation.durationMs;
 }

@@ -10,7 +10,7 @@ import { formatTable } from '../../cluster/table.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, runAll } from '../../hack/run.ts';
-import { laneCluster } from '../lane.ts';
+import { laneCluster } from '../runner/lane.ts';
 import { handlerOf, installVariants } from './install-variants.ts';
 import { VARIANTS, type Variant } from './runtime-variants.ts';
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { readdir, readFile } from 'node:fs/promises';
+import { glob, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { VERSION } from '../../agent/version.ts';
 import { REPO } from '../../hack/paths.ts';
-import { openFleet } from './open-fleet.ts';
+import { openFleet } from './fleet.ts';
 import { plugin } from './run-plugin.ts';
 
 const WRONG: readonly (readonly [words: string, said: RegExp])[] = [
@@ -19,15 +19,15 @@ const WRONG: readonly (readonly [words: string, said: RegExp])[] = [
 
 describe('the command line', () => {
   for (const [words, said] of WRONG)
-    it(`refuses "${words}" in one line, with 64`, async () => {
+    it(`rejects "${words}" in one line with exit code 64`, async () => {
       const { code, out, err } = await plugin(words.split(' '));
       assert.match(err, said);
       assert.deepEqual([code, out, err.trim().split('\n').length], [64, '', 1]);
     });
 
-  it('helps', async () => {
+  it('prints its help and version', async () => {
     for (const words of [['--help'], ['help'], ['nodes', '-h']]) {
-      const { code, out, err } = await plugin(words, { columns: 60 });
+      const { code, out, err } = await plugin(words, { width: 60 });
       assert.deepEqual([code, err], [0, '']);
       assert.match(out, /^Usage: kubectl gvisor-ready /);
       assert.match(out, /--request-timeout <time>/);
@@ -42,7 +42,7 @@ describe('the command line', () => {
     assert.deepEqual(await plugin(['--version']), { code: 0, out: `${VERSION}\n`, err: '' });
   });
 
-  it('takes the flags of every command before it and after it', async (t) => {
+  it('accepts global flags before and after the command', async (t) => {
     const { api, kubeconfig } = await openFleet(t);
     api.list('/api/v1/namespaces/x/pods', []);
     for (const words of [
@@ -78,12 +78,10 @@ describe('the command line', () => {
     assert.deepEqual(await complete('why', ''), [':4']);
   });
 
-  it('names only pages that there are, with their headings', async () => {
-    const sources = await Promise.all(
-      (await readdir(join(REPO, 'kubectl')))
-        .filter((name) => name.endsWith('.ts'))
-        .map((name) => readFile(join(REPO, 'kubectl', name), 'utf8')),
-    );
+  it('names only existing pages and headings', async () => {
+    const sources: string[] = [];
+    for await (const file of glob('kubectl/**/*.ts', { cwd: REPO }))
+      sources.push(await readFile(join(REPO, file), 'utf8'));
     const pages = new Set(
       sources.flatMap((text) => text.match(/(docs\/|README)[\w./-]*\.md(#[\w-]+)?/g) ?? []),
     );

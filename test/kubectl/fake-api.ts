@@ -10,44 +10,45 @@ import type { TestContext } from 'node:test';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
 
-/** What is answered: an object with 200, or what is said here. */
-export type Answer = {
+/** A response that is not an object with 200. */
+export type StubResponse = {
   readonly status: number;
   readonly body: string;
   readonly type?: string;
+  readonly retryAfter?: string;
 };
 
-/** What lies behind a path: an object, an answer, or what decides so by the request's URL; null answers nothing. */
-export type Behind = object | Answer | null | ((url: URL, body: string) => object | Answer | null);
+/** What a path serves: an object, a response, or a function of the request; null never responds. */
+export type Stub = object | StubResponse | null | ((url: URL, body: string, method: string) => Stub);
 
-/** A real HTTPS server with the API server's manners: what lies behind a path is what the test puts there. */
+/** An HTTPS server that serves the stubs of a test as the API server would. */
 export class FakeApi {
-  /** By path without query. A path that is not there is answered 404. */
-  readonly behind = new Map<string, Behind>();
-  /** What was asked, as "GET /path?query". */
-  readonly asked: string[] = [];
+  /** By path without query; a path without a stub responds 404. */
+  readonly stubs = new Map<string, Stub>();
+  /** Requests as "GET /path?query". */
+  readonly requests: string[] = [];
   readonly authorizations: string[] = [];
   readonly patched: unknown[] = [];
-  /** The open watches, to which a test writes lines. */
+  /** Open watches, to which a test writes events. */
   readonly watches: ServerResponse[] = [];
   readonly #server: Server;
   readonly #sockets = new WebSocketServer({ noServer: true });
 
   constructor(credential: { readonly cert: string; readonly key: string }) {
-    this.#server = createServer(credential, (request, response) => void this.#answer(request, response));
+    this.#server = createServer(credential, (request, response) => void this.#respond(request, response));
     this.#server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) =>
       this.#forward(request, socket, head),
     );
   }
 
-  /** Forwards a port to what lies behind the proxy's path of that pod; an answer behind the path itself is a refusal. */
+  /** Forwards a port to the stub of the pod's proxy path; a stub of the path itself refuses. */
   #forward(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const url = new URL(request.url ?? '/', 'https://fake');
-    this.asked.push(`${request.method} ${request.url}`);
-    const found = this.behind.get(url.pathname);
-    if (found === null) return;
-    if (found !== undefined) {
-      const { status, body } = found as Answer;
+    this.requests.push(`${request.method} ${request.url}`);
+    const refusal = this.stubs.get(url.pathname);
+    if (refusal === null) return;
+    if (refusal !== undefined) {
+      const { status, body } = refusal as StubResponse;
       socket.end(`HTTP/1.1 ${status} Refused\r\nconnection: close\r\n\r\n${body}`);
       return;
     }
@@ -61,47 +62,49 @@ export class FakeApi {
     for (const stream of [0, 1]) port.send(Buffer.of(stream, number % 256, number >> 8));
     port.once('message', (message: Buffer) => {
       const [, path = ''] = /^GET (\S+) HTTP\/1\.1\r\n/.exec(message.subarray(1).toString()) ?? [];
-      const found = this.behind.get(url.pathname.replace('/portforward', `:${number}/proxy${path}`));
-      if (found === null) return;
-      if (found === undefined) {
+      const stub = this.stubs.get(url.pathname.replace('/portforward', `:${number}/proxy${path}`));
+      if (stub === null) return;
+      if (stub === undefined) {
         port.send(Buffer.from('\u0001connection refused'));
         return port.close();
       }
-      const { status, body } =
-        'status' in found && typeof found.status === 'number'
-          ? (found as Answer)
-          : { status: 200, body: JSON.stringify(found) };
-      const text = `HTTP/1.1 ${status} Answer\r\nconnection: close\r\n\r\n${body}`;
+      const { status, body } = responseOf(stub);
+      const text = `HTTP/1.1 ${status} Response\r\nconnection: close\r\n\r\n${body}`;
       for (let at = 0; at < text.length; at += 32_768)
         port.send(Buffer.from(`\u0000${text.slice(at, at + 32_768)}`));
       port.close();
     });
   }
 
-  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const body = Buffer.concat(chunks).toString('utf8');
+    const { method = '' } = request;
     const url = new URL(request.url ?? '/', 'https://fake');
-    this.asked.push(`${request.method} ${request.url}`);
+    this.requests.push(`${method} ${request.url}`);
     this.authorizations.push(request.headers.authorization ?? '');
-    if (request.method === 'PATCH') this.patched.push(JSON.parse(body));
+    if (method === 'PATCH') this.patched.push(JSON.parse(body));
     if (url.searchParams.get('watch') === '1') {
       response.writeHead(200, { 'content-type': 'application/json' }).flushHeaders();
       this.watches.push(response);
       return;
     }
-    const found = this.behind.get(url.pathname);
-    const answer = typeof found === 'function' ? found(url, body) : found;
-    if (answer === null) return;
-    if (answer === undefined) return send(response, refusal(404, `${url.pathname} not found`));
-    if ('status' in answer && typeof answer.status === 'number') return send(response, answer as Answer);
-    send(response, { status: 200, body: JSON.stringify(answer) });
+    const found = this.stubs.get(url.pathname) ?? null;
+    const stub = typeof found === 'function' ? found(url, body, method) : found;
+    if (stub === null && this.stubs.has(url.pathname)) return;
+    const reply = stub === null ? refusal(404, `${url.pathname} not found`) : responseOf(stub);
+    const { status, type = 'application/json', retryAfter } = reply;
+    const headers = {
+      'content-type': type,
+      ...(retryAfter === undefined ? {} : { 'retry-after': retryAfter }),
+    };
+    response.writeHead(status, headers).end(reply.body);
   }
 
-  /** Puts objects behind the path of a list. */
+  /** Serves a list of objects. */
   list(path: string, items: readonly object[]): void {
-    this.behind.set(path, { items, metadata: { resourceVersion: '1' } });
+    this.stubs.set(path, { items, metadata: { resourceVersion: '1' } });
   }
 
   async listen(): Promise<number> {
@@ -117,17 +120,19 @@ export class FakeApi {
   }
 }
 
-function send(response: ServerResponse, { status, body, type = 'application/json' }: Answer): void {
-  response.writeHead(status, { 'content-type': type }).end(body);
+function responseOf(stub: object): StubResponse {
+  if ('status' in stub && typeof stub.status === 'number') return stub as StubResponse;
+  return { status: 200, body: JSON.stringify(stub) };
 }
 
-/** What the API server says when it refuses. */
-export function refusal(status: number, message: string): Answer {
-  return { status, body: JSON.stringify({ kind: 'Status', status: 'Failure', message, code: status }) };
+/** A refusal of the API server. */
+export function refusal(status: number, message: string, retryAfter?: string): StubResponse {
+  const body = JSON.stringify({ kind: 'Status', status: 'Failure', message, code: status });
+  return { status, body, ...(retryAfter === undefined ? {} : { retryAfter }) };
 }
 
-/** RBAC's words. */
-export function forbidden(verb: string, resource: string, namespace?: string): Answer {
+/** A refusal of RBAC. */
+export function forbidden(verb: string, resource: string, namespace?: string): StubResponse {
   const where = namespace === undefined ? 'at the cluster scope' : `in the namespace "${namespace}"`;
   return refusal(
     403,
@@ -135,7 +140,7 @@ export function forbidden(verb: string, resource: string, namespace?: string): A
   );
 }
 
-/** A running fake and the kubeconfig that leads to it, both gone after the test. */
+/** Starts a fake API server with a kubeconfig for it; both are removed after the test. */
 export async function fakeApi(
   context: TestContext,
 ): Promise<{ readonly api: FakeApi; readonly kubeconfig: string; readonly folder: string }> {
@@ -150,7 +155,7 @@ export async function fakeApi(
   return { api, kubeconfig, folder };
 }
 
-/** A kubeconfig of a server with a token, as an object. */
+/** A kubeconfig with a token. */
 export function configOf(server: string, folder: string, user: object = { token: 'secret' }) {
   return {
     'current-context': 'fake',

@@ -1,7 +1,18 @@
-import type { FakeApi } from './fake-api.ts';
+import type { TestContext } from 'node:test';
+import { type FakeApi, fakeApi } from './fake-api.ts';
 import { agentOf, brokenStatus, DOMAIN, nodeOf, statusOf } from './fleet-objects.ts';
+import { plugin, type Ran, type RunOptions } from './run-plugin.ts';
 
-const PODS = '/api/v1/namespaces/gvisor-ready/pods';
+/** An object of the API. */
+export type ApiFixture = {
+  readonly metadata: { readonly name: string; readonly [key: string]: unknown };
+  readonly [key: string]: unknown;
+};
+
+/** The path of the agents' pods. */
+export const AGENTS = '/api/v1/namespaces/gvisor-ready/pods';
+/** The path of the runtime classes. */
+export const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
 const CLASS = {
   metadata: { name: 'gvisor' },
   handler: 'runsc',
@@ -12,7 +23,8 @@ const binding = (name: string, policyName: string) => ({
   metadata: { name },
   spec: { policyName, validationActions: ['Deny'] },
 });
-const POLICIES = [
+/** The policies of the base and of the component `enforce`. */
+export const POLICIES = [
   'gvisor-ready-agent',
   'gvisor-ready-agent-events',
   'gvisor-ready-node-keys',
@@ -20,13 +32,14 @@ const POLICIES = [
   'gvisor-ready-guard-namespace',
 ];
 const EVAL = { metadata: { name: 'eval', labels: { 'require-gvisor': 'true' } } };
-const ADMISSION = '/apis/admissionregistration.k8s.io/v1';
+/** The path of the admission policies. */
+export const ADMISSION = '/apis/admissionregistration.k8s.io/v1';
 /** The path of the DaemonSet of the agents. */
 export const DAEMON_SET = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets/gvisor-ready-agent';
 
-/** A cluster of three nodes: two proven, one whose shim is gone; `eval` requires gVisor. */
+/** Serves a cluster of three nodes: two proven, one without its shim; the namespace `eval` requires gVisor. */
 export function fleet(api: FakeApi): void {
-  api.behind.set('/version', { major: '1', minor: '36', gitVersion: 'v1.36.3' });
+  api.stubs.set('/version', { major: '1', minor: '36', gitVersion: 'v1.36.3' });
   api.list('/api/v1/nodes', [
     nodeOf('node-1'),
     nodeOf('node-2'),
@@ -38,24 +51,24 @@ export function fleet(api: FakeApi): void {
     }),
   ]);
   for (const name of ['node-1', 'node-2', 'node-3']) {
-    api.behind.set(`/api/v1/nodes/${name}`, () => nodeIn(api, name));
-    api.behind.set(
-      `${PODS}/agent-${name}:9477/proxy/report`,
+    api.stubs.set(`/api/v1/nodes/${name}`, () => nodeIn(api, name));
+    api.stubs.set(
+      `${AGENTS}/agent-${name}:9477/proxy/report`,
       name === 'node-3' ? brokenStatus(name) : statusOf(name),
     );
   }
   api.list(
-    PODS,
+    AGENTS,
     ['node-1', 'node-2', 'node-3'].map((name) => agentOf(name)),
   );
-  api.behind.set(DAEMON_SET, {
+  api.stubs.set(DAEMON_SET, {
     spec: { template: { spec: { containers: [{ env: [] }] } } },
     status: { desiredNumberScheduled: 3, numberReady: 3, updatedNumberScheduled: 3 },
   });
-  api.list('/apis/node.k8s.io/v1/runtimeclasses', [CLASS]);
+  api.list(CLASSES, [CLASS]);
   api.list('/api/v1/namespaces', [EVAL]);
-  api.behind.set('/api/v1/namespaces/eval', EVAL);
-  api.behind.set('/apis/node.k8s.io/v1/runtimeclasses/gvisor', CLASS);
+  api.stubs.set('/api/v1/namespaces/eval', EVAL);
+  api.stubs.set(`${CLASSES}/gvisor`, CLASS);
   api.list('/api/v1/namespaces/eval/pods', []);
   api.list('/api/v1/namespaces/eval/events', []);
   api.list(`${ADMISSION}/validatingadmissionpolicies`, POLICIES.map(policy));
@@ -66,20 +79,52 @@ export function fleet(api: FakeApi): void {
 }
 
 function nodeIn(api: FakeApi, name: string): object {
-  const { items } = api.behind.get('/api/v1/nodes') as { items: readonly { metadata: { name: string } }[] };
+  const { items } = api.stubs.get('/api/v1/nodes') as { items: readonly { metadata: { name: string } }[] };
   return items.find(({ metadata }) => metadata.name === name) ?? {};
 }
 
-/** Puts another report behind an agent. */
-export function tell(api: FakeApi, node: string, report: object): void {
-  api.behind.set(`${PODS}/agent-${node}:9477/proxy/report`, report);
+/** Serves another report of an agent. */
+export function setReport(api: FakeApi, node: string, report: object): void {
+  api.stubs.set(`${AGENTS}/agent-${node}:9477/proxy/report`, report);
 }
 
 /** Replaces one Node in the list. */
-export function setNode(api: FakeApi, node: ReturnType<typeof nodeOf>): void {
-  const { items } = api.behind.get('/api/v1/nodes') as { items: readonly { metadata: { name: string } }[] };
+export function setNode(api: FakeApi, node: ApiFixture): void {
+  const { items } = api.stubs.get('/api/v1/nodes') as { items: readonly { metadata: { name: string } }[] };
   api.list(
     '/api/v1/nodes',
     items.map((each) => (each.metadata.name === node.metadata.name ? node : each)),
   );
+}
+
+/** A fake API server with the fleet, and the plugin run against it; arguments are separated by spaces. */
+export async function openFleet(t: TestContext) {
+  const { api, kubeconfig, folder } = await fakeApi(t);
+  fleet(api);
+  const run = (argv: string, options: RunOptions = {}): Promise<Ran> =>
+    plugin([...argv.split(' '), '--kubeconfig', kubeconfig], options);
+  return { api, run, kubeconfig, folder };
+}
+
+/** See {@link openFleet}. */
+export type Fleet = Awaited<ReturnType<typeof openFleet>>;
+
+/** Runs `why` for a pod of a fleet, changed by `change`; `text` has its lines joined. */
+export async function whyPod(t: TestContext, pod: ApiFixture, change: (api: FakeApi) => void = () => {}) {
+  const { api, run } = await openFleet(t);
+  const { name } = pod.metadata;
+  api.stubs.set(`/api/v1/namespaces/eval/pods/${name}`, pod);
+  change(api);
+  const { code, out } = await run(`why ${name}`);
+  return { code, out, text: out.replace(/\s+/g, ' ') };
+}
+
+type CheckResult = { readonly tone: string; readonly text: string };
+
+/** Runs `check`, and returns the exit code with the lines that did not pass. */
+export async function runCheck({ run }: Fleet, argv = 'check') {
+  const { code, out } = await run(`${argv} -o json`);
+  const { checks } = JSON.parse(out) as { checks: readonly CheckResult[] };
+  const lines = checks.flatMap(({ tone, text }) => (tone === 'pass' ? [] : [`${tone}: ${text}`]));
+  return { code, lines };
 }

@@ -1,44 +1,44 @@
-import { runPlugin, type Streams } from '../../kubectl/command-line.ts';
+import { type PluginOptions, runPlugin } from '../../kubectl/command-line.ts';
 
-/** The moment at which the plugin runs in tests. */
+/** The time at which tests run the plugin. */
 export const NOW = Date.parse('2026-03-01T12:00:00Z');
 
-/** What the plugin printed, and its exit code. */
+/** The output and the exit code of the plugin. */
 export type Ran = { readonly code: number; readonly out: string; readonly err: string };
 
-/** How it is run: in a terminal of so many columns, or in none. */
-export type RunOptions = Partial<Pick<Streams, 'ask' | 'signal' | 'now'>> & {
-  readonly columns?: number;
+/** How the plugin is run; `width` makes it a terminal. */
+export type RunOptions = Partial<Pick<PluginOptions, 'confirm' | 'signal'>> & {
+  readonly width?: number;
   readonly colored?: boolean;
-  readonly hear?: (text: string) => void;
+  readonly onOutput?: (text: string) => void;
 };
 
 /** Runs the plugin in this process. */
-export async function plugin(words: readonly string[], options: RunOptions = {}): Promise<Ran> {
-  const { columns = Number.POSITIVE_INFINITY, colored = false, hear = () => {} } = options;
+export async function plugin(argv: readonly string[], options: RunOptions = {}): Promise<Ran> {
+  const { width = Number.POSITIVE_INFINITY, colored = false, onOutput, confirm } = options;
   let [out, err] = ['', ''];
-  const code = await runPlugin(words, {
+  const code = await runPlugin(argv, {
     env: process.env,
-    now: options.now ?? (() => NOW),
+    now: () => NOW,
     signal: options.signal ?? new AbortController().signal,
-    settleMs: 0,
-    screen: {
-      columns,
+    recheckMs: 0,
+    output: {
+      width,
       colored,
       out: (text) => {
         out += text;
-        hear(text);
+        onOutput?.(text);
       },
       err: (text) => {
         err += text;
       },
     },
-    ...(options.ask === undefined ? {} : { ask: options.ask }),
+    ...(confirm === undefined ? {} : { confirm }),
   });
   return { code, out, err };
 }
 
-/** The lines that are longer than a terminal is wide, but for those of one long word, which are not to be broken. */
-export function tooLong({ out, err }: Ran, columns: number): string[] {
-  return `${out}${err}`.split('\n').filter((line) => line.length > columns && line.trim().includes(' '));
+/** The lines that exceed the width, except those of one long word. */
+export function tooLong({ out, err }: Ran, width: number): string[] {
+  return `${out}${err}`.split('\n').filter((line) => line.length > width && line.trim().includes(' '));
 }

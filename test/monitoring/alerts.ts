@@ -4,7 +4,7 @@ import { parse } from 'yaml';
 import { REPO } from '../../hack/paths.ts';
 import { RULES } from '../../hack/prometheus-rules.ts';
 
-/** An alert as a rules file has it. */
+/** An alerting rule in a rules file. */
 export type AlertRule = {
   readonly alert: string;
   readonly expr: string;
@@ -14,14 +14,16 @@ export type AlertRule = {
   readonly annotations: Readonly<Record<string, string>>;
 };
 
-/** What a rules file holds. */
+/** The content of a rules file. */
 export type RuleFile = {
   readonly groups: readonly { readonly name: string; readonly rules: readonly AlertRule[] }[];
 };
 
-/** The rules files of all components, by their path in the repository. */
-export async function ruleFiles(): Promise<ReadonlyMap<string, RuleFile>> {
-  const paths = Object.keys(RULES).map((folder) => `${folder}/rules.yaml`);
+/** The rules files of components by path. */
+export async function ruleFiles(
+  rules: Readonly<Record<string, string>> = RULES,
+): Promise<ReadonlyMap<string, RuleFile>> {
+  const paths = Object.keys(rules).map((directory) => `${directory}/rules.yaml`);
   return new Map(
     await Promise.all(
       paths.map(async (path) => [path, parse(await readFile(join(REPO, path), 'utf8')) as RuleFile] as const),
@@ -29,7 +31,7 @@ export async function ruleFiles(): Promise<ReadonlyMap<string, RuleFile>> {
   );
 }
 
-/** Every alert of these files. */
+/** All alerts of rules files. */
 export function alertsOf(files: ReadonlyMap<string, RuleFile>): readonly AlertRule[] {
   return [...files.values()].flatMap(({ groups }) => groups.flatMap(({ rules }) => rules));
 }

@@ -10,30 +10,11 @@ export type Target = {
   readonly legendFormat?: string;
 };
 
-type Step = { readonly value: number | null; readonly color: string };
-type Mapping = { readonly options: Readonly<Record<string, { readonly text?: string }>> };
-
-/** A panel, as far as its queries and their pictures go. */
-export type Panel = {
+/** The fields of a panel that tests read. */
+type Panel = {
   readonly type: string;
   readonly title: string;
   readonly targets: readonly Target[];
-  readonly gridPos: { readonly x: number; readonly y: number; readonly w: number; readonly h: number };
-  readonly fieldConfig: {
-    readonly defaults: {
-      readonly unit?: string;
-      readonly thresholds?: { readonly steps: readonly Step[] };
-      readonly mappings?: readonly Mapping[];
-      readonly custom?: { readonly drawStyle?: string; readonly stacking?: object };
-    };
-  };
-  readonly transformations?: readonly {
-    readonly id: string;
-    readonly options: {
-      readonly excludeByName?: Readonly<Record<string, boolean>>;
-      readonly renameByName?: Readonly<Record<string, string>>;
-    };
-  }[];
 };
 
 /** The panels of the dashboard. */
@@ -42,14 +23,10 @@ export async function panels(): Promise<readonly Panel[]> {
   return (JSON.parse(text) as { readonly panels: readonly Panel[] }).panels;
 }
 
-/**
- * An expression with the variables that Grafana fills in: all clusters and nodes, a minute between points, and the range
- * that the dashboard shows.
- */
-export function filledIn(expr: string, range = '1m'): string {
-  const values = { $cluster: '.*', $node: '.*', $__rate_interval: '1m', $__range: range };
+/** Substitutes the dashboard's variables, with all clusters and nodes and intervals of a minute. */
+export function substituted(expr: string): string {
+  const values = { $cluster: '.*', $node: '.*', $__rate_interval: '1m', $__range: '1m' };
   const whole = Object.entries(values).reduce((text, [name, value]) => text.replaceAll(name, value), expr);
-  if (whole.includes('$'))
-    throw new Error(`Grafana would fill in a variable that is not known here: ${expr}`);
+  if (whole.includes('$')) throw new Error(`Unknown dashboard variable in: ${expr}`);
   return whole;
 }

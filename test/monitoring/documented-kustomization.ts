@@ -3,7 +3,7 @@ import { join, relative } from 'node:path';
 import { parse } from 'yaml';
 import { REPO } from '../../hack/paths.ts';
 
-/** A kustomization, as far as docs/monitoring.md has one; paths are the repository's. */
+/** A kustomization as in docs/monitoring.md, with paths relative to the repository. */
 export type Kustomization = {
   readonly kind?: string;
   readonly resources: readonly string[];
@@ -11,7 +11,7 @@ export type Kustomization = {
   readonly patches?: readonly { readonly target: Readonly<Record<string, string>> }[];
 };
 
-/** The kustomization of docs/monitoring.md with all patches that it offers. */
+/** The kustomization of docs/monitoring.md with all its optional patches. */
 export async function documentedKustomization(): Promise<Kustomization> {
   const text = await readFile(join(REPO, 'docs/monitoring.md'), 'utf8');
   const blocks = [...text.matchAll(/^```yaml\n(.*?)^```$/gms)].map(
@@ -22,10 +22,10 @@ export async function documentedKustomization(): Promise<Kustomization> {
   return { ...whole, patches: blocks.flatMap(({ patches = [] }) => patches) };
 }
 
-/** Writes a kustomization of the repository's paths into a folder elsewhere, whose real path is given. */
-export async function writeKustomization(folder: string, kustomization: Kustomization): Promise<void> {
-  const from = (paths: readonly string[]) => paths.map((path) => relative(folder, join(REPO, path)));
+/** Writes a kustomization into a directory outside the repository, given by its real path. */
+export async function writeKustomization(directory: string, kustomization: Kustomization): Promise<void> {
+  const from = (paths: readonly string[]) => paths.map((path) => relative(directory, join(REPO, path)));
   const { resources, components } = kustomization;
   const here = { ...kustomization, resources: from(resources), components: from(components) };
-  await writeFile(join(folder, 'kustomization.yaml'), JSON.stringify(here));
+  await writeFile(join(directory, 'kustomization.yaml'), JSON.stringify(here));
 }

@@ -1,17 +1,18 @@
-/** Series of promtool's tests: what each holds, a value a minute, by its name with labels. */
+/** promtool series: values in its notation, one a minute, by name with labels. */
 export type Series = Readonly<Record<string, string>>;
 
-/** What differs from a node on which all is well: values by metric; an empty text for no such series. */
+/** Differences from a healthy node: values by metric; an empty string removes the series. */
 export type Changes = Readonly<Record<string, string>>;
 
-/** How long the tests' hour is, in minutes. */
+/** Duration of the tests. */
 export const MINUTES = 60;
 
-/** A value that stays, and a time that goes on. */
+/** A constant value. */
 export const always = (value: number) => `${value}x${MINUTES}`;
+/** A timestamp that advances. */
 const TICKING = `0+60x${MINUTES}`;
 
-/** What an agent tells of a node on which all is well. */
+/** The metrics of an agent on a healthy node. */
 const AGENT = {
   'up{job="gvisor-ready-agent"}': always(1),
   'gvisor_node_status{status="True"}': always(1),
@@ -21,7 +22,7 @@ const AGENT = {
   gvisor_last_proof_timestamp_seconds: TICKING,
   gvisor_proof_interval_seconds: always(600),
   gvisor_pods_last_seen_timestamp_seconds: TICKING,
-  gvisor_namespaces_last_heard_timestamp_seconds: TICKING,
+  gvisor_namespaces_last_update_timestamp_seconds: TICKING,
   gvisor_unknown_pods: always(0),
   gvisor_unsandboxed_pods: always(0),
 } as const;
@@ -30,17 +31,18 @@ const DAEMON_SET = 'namespace="gvisor-ready", daemonset="gvisor-ready-agent"';
 /** The agent's pod of a node, as kube-state-metrics names it. */
 export const POD =
   'kube_pod_info{namespace="gvisor-ready", created_by_kind="DaemonSet", created_by_name="gvisor-ready-agent"}';
-/** The label of a node that is ready. */
+/** A node labelled ready. */
 const LABELLED = 'kube_node_labels{label_gvisor_node_restriction_kubernetes_io_ready="true"}';
-/** The label of one that is not. */
+/** A node labelled not ready. */
 const REFUSED = 'kube_node_labels{label_gvisor_node_restriction_kubernetes_io_ready="false"}';
-/** Whether a node is ready for Kubernetes. */
+/** The node's condition Ready. */
 export const KUBELET = 'kube_node_status_condition{condition="Ready", status="true"}';
-/** How many agents are wanted, and how many are there. */
+/** Desired number of agents. */
 export const WANTED = `kube_daemonset_status_desired_number_scheduled{${DAEMON_SET}}`;
+/** Present number of agents. */
 export const CREATED = `kube_daemonset_status_current_number_scheduled{${DAEMON_SET}}`;
 
-/** What kube-state-metrics tells of such a node. */
+/** The metrics of kube-state-metrics for a healthy node. */
 const KUBE = {
   kube_node_info: always(1),
   [LABELLED]: always(1),
@@ -49,26 +51,26 @@ const KUBE = {
   [POD]: always(1),
 };
 
-/** The metrics of an agent, with these changes, under these labels. */
+/** The metrics of an agent with changes and labels. */
 export function agent(labels: string, changes: Changes = {}): Series {
   return labelled(labels, { ...AGENT, ...changes });
 }
 
-/** What kube-state-metrics tells of a node, with these changes, under these labels. */
+/** The metrics of kube-state-metrics for a node with changes and labels. */
 export function kube(labels: string, changes: Changes = {}): Series {
   return labelled(labels, { ...KUBE, ...changes });
 }
 
-/** What a fleet controller tells that sees all nodes, and has nothing to do. */
+/** The metrics of an idle fleet controller with working watches. */
 const CONTROLLER = {
-  gvisor_fleet_current: always(1),
+  gvisor_fleet_watches_up: always(1),
   gvisor_fleet_agents_missing: always(0),
-  gvisor_fleet_held_nodes: always(0),
+  gvisor_fleet_paused_withdrawals: always(0),
   gvisor_fleet_withdrawals_total: always(0),
   gvisor_fleet_oldest_proof_timestamp_seconds: always(600),
 };
 
-/** The metrics of a fleet controller, with these changes, under these labels. */
+/** The metrics of a fleet controller with changes and labels. */
 export function controller(labels: string, changes: Changes = {}): Series {
   return labelled(labels, { ...CONTROLLER, ...changes });
 }
@@ -87,7 +89,7 @@ export function without(labels: string): Series {
   };
 }
 
-/** What an agent says instead while its node is not ready for this reason. */
+/** The changes in an agent's metrics when its node is not ready for a reason. */
 export function notReady(reason: string): Changes {
   return {
     'gvisor_node_status{status="True"}': `1x4 0x${MINUTES}`,
@@ -96,20 +98,20 @@ export function notReady(reason: string): Changes {
   };
 }
 
-/** The label of a node that is not ready any more. */
+/** The changes in kube-state-metrics when a label is withdrawn. */
 export const WITHDRAWN: Changes = { [LABELLED]: '1x4 stale', [REFUSED]: `_x4 1x${MINUTES}` };
 
-/** The same series, which end at this minute: their target is gone. */
+/** The series until their target disappears at `minute`. */
 export function endingAt(minute: number, series: Series): Series {
   const ended = Object.entries(series).map(([name, text]) => [name, `${firstOf(text)}x${minute} stale`]);
   return Object.fromEntries(ended);
 }
 
-/** The same series of an agent that stops to answer at this minute; its target stays. */
+/** The series of an agent that stops responding at `minute`, with its target still there. */
 export function dyingAt(minute: number, series: Series): Series {
   const up = Object.keys(series).filter((name) => name.startsWith('up{'));
-  const unanswered = up.map((name) => [name, `1x${minute} 0x${MINUTES - minute}`]);
-  return { ...endingAt(minute, series), ...Object.fromEntries(unanswered) };
+  const failed = up.map((name) => [name, `1x${minute} 0x${MINUTES - minute}`]);
+  return { ...endingAt(minute, series), ...Object.fromEntries(failed) };
 }
 
 function firstOf(values: string): string {

@@ -6,23 +6,20 @@ import { RULES } from '../../hack/prometheus-rules.ts';
 import { run } from '../../hack/run.ts';
 import { MINUTES, type Series } from './fleet.ts';
 
-/** What a query gives: values by their labels, written as `{name="value"}`. */
+/** Expected result of a query: values by their labels, written as `{name="value"}`. */
 export type Expected = Readonly<Record<string, number>>;
 
-/** When a fleet's alerts have all had their time to fire. */
+/** A time when all alerts have had time to fire. */
 const AT = `${MINUTES - 15}m`;
 
-/**
- * Lets promtool evaluate every rule of the components over these series, and asserts what queries give after three
- * quarters of an hour.
- */
+/** Evaluates all rules of the components over the series with promtool, and asserts the results of queries after 45 min. */
 export async function assertQueries(
   promtool: string,
   series: Series,
   queries: Readonly<Record<string, Expected>>,
 ): Promise<void> {
   const tests = {
-    rule_files: Object.keys(RULES).map((folder) => join(REPO, folder, 'rules.yaml')),
+    rule_files: Object.keys(RULES).map((directory) => join(REPO, directory, 'rules.yaml')),
     evaluation_interval: '1m',
     tests: [
       {
@@ -36,12 +33,12 @@ export async function assertQueries(
       },
     ],
   };
-  const folder = await mkdtemp('/tmp/gvisor-ready-promtool-');
+  const directory = await mkdtemp('/tmp/gvisor-ready-promtool-');
   try {
-    const file = join(folder, 'tests.yaml');
+    const file = join(directory, 'tests.yaml');
     await writeFile(file, JSON.stringify(tests)); // JSON is YAML
     assert.match(await run(promtool, ['test', 'rules', file]), /SUCCESS/);
   } finally {
-    await rm(folder, { recursive: true });
+    await rm(directory, { recursive: true });
   }
 }

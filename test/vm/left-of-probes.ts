@@ -58,7 +58,7 @@ export async function nothingLeft(vm: VmCluster): Promise<void> {
   }).catch((cause: unknown) => {
     throw new Error(`Probes have left ${left.join(', ')}`, { cause });
   });
-  await showsMetric(vm, 'gvisor_probe_leftovers 0');
+  await showsMetric(vm, 'gvisor_probe_orphans 0');
 }
 
 function lines(text: string): string[] {

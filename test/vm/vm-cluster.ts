@@ -7,7 +7,7 @@ import { startCluster } from '../../cluster/start.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { readMetrics, waitForNode } from '../e2e/agents.ts';
-import { laneCluster } from '../lane.ts';
+import { laneCluster } from '../runner/lane.ts';
 
 /** The node of these tests. */
 export const NODE = 'node-1';

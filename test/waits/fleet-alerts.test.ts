@@ -15,7 +15,7 @@ import {
   letAgentsReturn,
   removeFleet,
   scaleFleet,
-  waitForBrake,
+  waitForBreaker,
 } from '../e2e/fleet-cluster.ts';
 import { hasten } from '../e2e/monitored-cluster.ts';
 import { watchAlerts } from '../e2e/watch-alerts.ts';
@@ -29,7 +29,11 @@ describe('the alerts of the fleet controller, on a real one that a real Promethe
   const { fires, resolves } = watchAlerts(() => prometheus);
 
   before(async () => {
-    await deployFleet(cluster(), { AGENT_GONE: '20s', BRAKE_WINDOW: '40s', SETTLE: '10s' });
+    await deployFleet(cluster(), {
+      AGENT_TIMEOUT: '20s',
+      CIRCUIT_BREAKER_WINDOW: '40s',
+      RECOVERY_DELAY: '10s',
+    });
     await cluster().kubectl(['apply', '-f', join(REPO, 'manifests/components/monitoring/scrape-rbac.yaml')]);
     const rules = hasten(parse(await read('monitoring-fleet/rules.yaml')) as RuleFile);
     prometheus = await startPrometheus(cluster(), {
@@ -40,7 +44,7 @@ describe('the alerts of the fleet controller, on a real one that a real Promethe
       rules: [JSON.stringify(rules)],
     });
     for (const node of GVISOR_NODES) await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
-    await waitForBrake(cluster());
+    await waitForBreaker(cluster());
   });
   after(async () => {
     await letAgentsReturn(cluster(), ...GVISOR_NODES);
@@ -58,12 +62,12 @@ describe('the alerts of the fleet controller, on a real one that a real Promethe
     await resolves('GVisorFleetAgentLost');
   });
 
-  it('GVisorFleetHeld and GVisorFleetLabelWithoutAgent fire while the brake holds, and resolve', async () => {
+  it('GVisorFleetHeld and GVisorFleetLabelWithoutAgent fire while the circuit breaker is open, and resolve', async () => {
     await keepAgentsAway(cluster(), ...GVISOR_NODES);
     const held = await fires('GVisorFleetHeld');
     assert.equal(held.labels.reason, 'TooManyLost');
     const { annotations } = await fires('GVisorFleetLabelWithoutAgent', 'node-2');
-    assert.match(annotations.description ?? '', /it is held by TooManyLost;/);
+    assert.match(annotations.description ?? '', /it is paused by TooManyLost;/);
     await letAgentsReturn(cluster(), ...GVISOR_NODES);
     await resolves('GVisorFleetHeld');
     await resolves('GVisorFleetLabelWithoutAgent');

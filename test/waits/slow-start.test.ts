@@ -7,7 +7,7 @@ import { controlPlaneOf } from '../../cluster/control-plane/control-plane.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { waitFor } from '../../hack/run.ts';
-import { laneCluster } from '../lane.ts';
+import { laneCluster } from '../runner/lane.ts';
 
 let starting: Promise<Cluster> | undefined;
 after(async () => {

@@ -1,4 +1,4 @@
-{{/* Ends with a word to people where values do not fit together. */}}
+{{/* Fails with an explanation for conflicting values. */}}
 {{- define "gvisor-ready.checks" -}}
 {{- if ne .Release.Namespace "gvisor-ready" }}
 {{- fail (printf "The namespace must be gvisor-ready, not %s: the admission policies name it. Add --namespace gvisor-ready." .Release.Namespace) }}
@@ -9,7 +9,7 @@
 {{- end }}
 {{- end }}
 {{- if and .Values.monitoring.kubeStateMetrics (not .Values.monitoring.agents) }}
-{{- fail "monitoring.kubeStateMetrics needs monitoring.agents=true: its alerts hold the API's view against the agents'." }}
+{{- fail "monitoring.kubeStateMetrics needs monitoring.agents=true: its alerts compare the API's view with the agents'." }}
 {{- end }}
 {{- if and .Values.monitoring.fleet (not .Values.fleet.enabled) }}
 {{- fail "monitoring.fleet needs fleet.enabled=true: there is nothing else to monitor." }}

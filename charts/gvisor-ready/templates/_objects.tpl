@@ -1,9 +1,9 @@
 {{/*
-Writes the objects of a file of manifests/, which `npm run chart` copies to files/. Given are
+Prints the objects of a file of manifests/, which `npm run chart` copies to files/. Parameters:
   root    the root of the chart
   file    the path of the file below files/
   labels  labels for every object; optional
-  change  the name of a template that changes an object (root, object) before it is written; optional
+  change  the name of a template that changes an object (root, object) before it is printed; optional
 */}}
 {{- define "gvisor-ready.objects" -}}
 {{- range $document := regexSplit "(?m)^---$" (.root.Files.Get (printf "files/%s" .file) | required (printf "The chart has no files/%s: run `npm run chart` in the repository." .file)) -1 }}
@@ -16,7 +16,7 @@ Writes the objects of a file of manifests/, which `npm run chart` copies to file
 {{- end }}
 {{- end }}
 
-{{/* The label that kustomize gives the objects of the base. */}}
+{{/* The label that kustomize adds to the objects of the base. */}}
 {{- define "gvisor-ready.name" -}}
 app.kubernetes.io/name: gvisor-ready
 {{- end }}
@@ -27,7 +27,7 @@ app.kubernetes.io/name: gvisor-ready
 {{- end }}
 {{- end }}
 
-{{/* What every pod takes from the values: pod is its spec, from is where its own values are. */}}
+{{/* Applies the values common to all pods: `pod` is the spec, `from` the values of its component. */}}
 {{- define "gvisor-ready.pod" -}}
 {{- $container := index .pod.containers 0 }}
 {{- $_ := set $container "image" (include "gvisor-ready.image" .root) }}
@@ -38,7 +38,7 @@ app.kubernetes.io/name: gvisor-ready
 {{- end }}
 {{- end }}
 
-{{/* Adds settings that are not empty to the environment of a pod's container. */}}
+{{/* Adds non-empty settings to the environment of a pod's container. */}}
 {{- define "gvisor-ready.settings" -}}
 {{- $container := index .pod.containers 0 }}
 {{- range $name, $value := .settings }}

@@ -1,7 +1,7 @@
+import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { status as Code, Metadata } from '@grpc/grpc-js';
-import type { Check } from '../../../agent/checks/check.ts';
-import { CheckInputs, type Sources } from '../../../agent/checks/check.ts';
+import { type Check, CheckInputs, type Sources } from '../../../agent/checks/check.ts';
 import type { CriStatus, Runtime, ShimInfo } from '../../../agent/containerd/client.ts';
 import { CriError } from '../../../agent/containerd/error.ts';
 import type { CheckResult } from '../../../agent/finding.ts';
@@ -9,8 +9,12 @@ import { Host } from '../../../agent/host/host.ts';
 import type { Witness } from '../../../agent/proof/witness.ts';
 import { RunscPrograms } from '../../../agent/runsc/program.ts';
 import { sandboxArgv, TEXT_PAGES } from '../host/fake-process.ts';
+import { tempHost } from '../host/temp-host.ts';
 
-/** A runtime as containerd reports it, gVisor's unless said otherwise. */
+/** The files of a temporary host. */
+export type Files = NonNullable<Parameters<typeof tempHost>[1]>;
+
+/** A runtime as containerd reports it, by default gVisor's. */
 export function loadedRuntime(changes: Partial<Runtime> = {}): Runtime {
   return {
     runtimeType: 'io.containerd.runsc.v1',
@@ -22,7 +26,7 @@ export function loadedRuntime(changes: Partial<Runtime> = {}): Runtime {
   };
 }
 
-/** What a healthy containerd of that release answers with these handlers beside "runc". */
+/** The status of a ready containerd with these handlers beside "runc". */
 export function criStatus(release = 'v2.4.2', handlers: Readonly<Record<string, Runtime>> = {}): CriStatus {
   const runc = loadedRuntime({ runtimeType: 'io.containerd.runc.v2' });
   return {
@@ -33,7 +37,7 @@ export function criStatus(release = 'v2.4.2', handlers: Readonly<Record<string, 
   };
 }
 
-/** A containerd that gives fixed answers; without a status it does not answer at all. */
+/** A containerd with fixed responses; without a status it is unreachable. */
 export function fakeCri(
   status: CriStatus | undefined,
   shimInfo: ShimInfo = { kind: 'unsupported' },
@@ -45,7 +49,12 @@ export function fakeCri(
   };
 }
 
-/** The error of a call when nobody listens on containerd's socket, or when it ends with another code of gRPC. */
+/** A containerd that has loaded this runtime for "runsc". */
+export function criWith(changes: Partial<Runtime>, release?: string, shimInfo?: ShimInfo): Sources['cri'] {
+  return fakeCri(criStatus(release, { runsc: loadedRuntime(changes) }), shimInfo);
+}
+
+/** The error of a call that failed with a gRPC code. */
 export function refused(method: string, code: Code = Code.UNAVAILABLE): CriError {
   const details = 'connect ECONNREFUSED /run/containerd/containerd.sock';
   return new CriError(
@@ -55,12 +64,12 @@ export function refused(method: string, code: Code = Code.UNAVAILABLE): CriError
   );
 }
 
-/** The node whose files are the tree `test/fixtures/hosts/<name>`. */
+/** The host in `test/fixtures/hosts/<name>`. */
 export function hostOf(name: string): Host {
   return new Host(fileURLToPath(new URL(`../../fixtures/hosts/${name}`, import.meta.url)));
 }
 
-/** What checks may look at, on a fixture's files. */
+/** Sources with the files of a fixture. */
 export function sourcesOf(name: string, changes: Partial<Sources> = {}): Sources {
   return {
     host: hostOf(name),
@@ -75,17 +84,26 @@ export function sourcesOf(name: string, changes: Partial<Sources> = {}): Sources
   };
 }
 
-/** A look's reading of these sources. */
-export function readingOf(sources: Sources): CheckInputs {
+/** Sources with a host of these files. */
+export async function sourcesWith(
+  t: TestContext,
+  files: Files,
+  changes: Partial<Sources> = {},
+): Promise<Sources> {
+  return sourcesOf('', { host: await tempHost(t, files), ...changes });
+}
+
+/** Fresh inputs from these sources. */
+export function inputsOf(sources: Sources): CheckInputs {
   return new CheckInputs(sources, new AbortController().signal);
 }
 
-/** What a check sees there, of a proof too if there was one. */
+/** The result of one check. */
 export function inspect(check: Check, sources: Sources, witness?: Witness): Promise<CheckResult> {
-  return check.inspect(readingOf(sources), witness);
+  return check.inspect(inputsOf(sources), witness);
 }
 
-/** What a proof showed: a sandbox of gVisor in the kubelet's cgroup, unless said otherwise. */
+/** The evidence of a proof, by default of a gVisor sandbox in the kubelet's cgroup. */
 export function witnessOf(changes: Partial<Witness> = {}): Witness {
   return {
     pid: 189,
@@ -101,8 +119,13 @@ export function witnessOf(changes: Partial<Witness> = {}): Witness {
   };
 }
 
-/** What a check saw in a word or two: "pass", "blocker RunscTooOld", "unknown CheckFailed". */
-export function outcome(seen: CheckResult): string {
-  if (seen.status === 'pass' || seen.status === 'skipped') return seen.status;
-  return `${seen.status === 'fail' ? seen.severity : 'unknown'} ${seen.reason}`;
+/** A result in a word or two: "pass", "blocker RunscTooOld", "unknown CheckFailed". */
+export function outcome(result: CheckResult): string {
+  if (result.status === 'pass' || result.status === 'skipped') return result.status;
+  return `${result.status === 'fail' ? result.severity : 'unknown'} ${result.reason}`;
+}
+
+/** The {@link outcome} of one check. */
+export async function outcomeOf(check: Check, sources: Sources, witness?: Witness): Promise<string> {
+  return outcome(await inspect(check, sources, witness));
 }

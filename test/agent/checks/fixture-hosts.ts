@@ -1,138 +1,85 @@
-/**
- * For each fixture: the containerd release that runs there (it has loaded what is on disk, unless the files
- * would keep it from starting), and what every check says that does not pass, as `status weight? reason`.
- */
-export const HOSTS: Readonly<
-  Record<string, { release: string; handler?: string; not: Readonly<Record<string, string>> }>
-> = {
-  'kubeadm-ready': { release: 'v2.4.2', not: {} },
-  'debian-ready': { release: '1.7.24~ds1', not: {} },
-  'k3s-ready': { release: 'v2.1.5-k3s1', not: {} },
-  'rke2-ready': { release: 'v2.1.5-k3s1', not: {} },
-  'k0s-ready': { release: 'v2.2.2', not: {} },
-  'microk8s-ready': { release: '1.7.28', not: {} },
+/** What a fixture host is expected to show: containerd's release, and the outcome of every check that does not pass. */
+export type FixtureHost = {
+  readonly release: string;
+  readonly outcomes: Readonly<Record<string, string>>;
+  readonly handler?: string;
+};
+
+/** The outcomes when containerd has not loaded the handler, and would not after a restart. */
+const notLoaded = (reason: string) => ({
+  'handler-configured': `error ${reason}`,
+  'handler-loaded': 'error HandlerNotLoaded',
+  'handler-current': 'skipped',
+  'handler-runtime': 'skipped',
+  'runsc-config': 'skipped',
+});
+/** The outcomes when the programs are in no directory that the agent searches. */
+const PROGRAMS_NOT_FOUND = {
+  shim: 'unknown CheckFailed',
+  runsc: 'unknown CheckFailed',
+  'runsc-release': 'skipped',
+  sidecars: 'skipped',
+};
+const RELEASE_UNKNOWN = { 'runsc-release': 'unknown ReleaseUnknown', sidecars: 'unknown ReleaseUnknown' };
+
+/** The fixtures in test/fixtures/hosts. containerd has loaded what is on disk, unless it would not start with it. */
+export const HOSTS: Readonly<Record<string, FixtureHost>> = {
+  'kubeadm-ready': { release: 'v2.4.2', outcomes: {} },
+  'debian-ready': { release: '1.7.24~ds1', outcomes: {} },
+  'k3s-ready': { release: 'v2.1.5-k3s1', outcomes: {} },
+  'rke2-ready': { release: 'v2.1.5-k3s1', outcomes: {} },
+  'k0s-ready': { release: 'v2.2.2', outcomes: {} },
+  'microk8s-ready': { release: '1.7.28', outcomes: {} },
   'aks-symlink': {
     release: 'v2.0.7',
-    not: {
+    outcomes: {
+      ...PROGRAMS_NOT_FOUND,
       kernel: 'unknown CheckFailed',
       'user-namespaces': 'unknown CheckFailed',
-      shim: 'unknown CheckFailed',
-      runsc: 'unknown CheckFailed',
-      'runsc-release': 'skipped',
-      sidecars: 'skipped',
     },
   },
-  'talos-ready': {
-    release: 'v2.1.4',
-    not: { 'runsc-release': 'unknown ReleaseUnknown', sidecars: 'unknown ReleaseUnknown' },
-  },
-  'kubeadm-v2-table-in-v3': {
-    release: 'v2.1.5',
-    not: notLoaded('HandlerInIgnoredTable'),
-  },
-  'kubeadm-unimported-drop-in': {
-    release: 'v2.2.2',
-    not: notLoaded('HandlerInIgnoredTable'),
-  },
-  'kubeadm-no-config': {
-    release: 'v2.4.2',
-    not: notLoaded('HandlerNotConfigured'),
-  },
-  'kubeadm-v2-root-v3-drop-in': {
-    release: 'v2.2.2',
-    not: notLoaded('HandlerInIgnoredTable'),
-  },
-  'kubeadm-v3-root-v2-drop-in': {
-    release: 'v2.0.7',
-    not: notLoaded('HandlerInIgnoredTable'),
-  },
+  'talos-ready': { release: 'v2.1.4', outcomes: RELEASE_UNKNOWN },
+  'kubeadm-v2-table-in-v3': { release: 'v2.1.5', outcomes: notLoaded('HandlerInIgnoredTable') },
+  'kubeadm-unimported-drop-in': { release: 'v2.2.2', outcomes: notLoaded('HandlerInIgnoredTable') },
+  'kubeadm-no-config': { release: 'v2.4.2', outcomes: notLoaded('HandlerNotConfigured') },
+  'kubeadm-v2-root-v3-drop-in': { release: 'v2.2.2', outcomes: notLoaded('HandlerInIgnoredTable') },
+  'kubeadm-v3-root-v2-drop-in': { release: 'v2.0.7', outcomes: notLoaded('HandlerInIgnoredTable') },
   'kubeadm-runc-in-disguise': {
     release: 'v2.4.2',
-    not: {
-      'handler-runtime': 'fail error HandlerRunsRunc',
+    outcomes: {
+      'handler-runtime': 'error HandlerRunsRunc',
       shim: 'unknown CheckFailed',
       'runsc-config': 'skipped',
     },
   },
-  'kubeadm-shim-is-runc': { release: 'v2.4.2', not: { 'handler-runtime': 'fail error HandlerRunsRunc' } },
+  'kubeadm-shim-is-runc': { release: 'v2.4.2', outcomes: { 'handler-runtime': 'error HandlerRunsRunc' } },
   'kubeadm-binary-name-runc': {
     release: 'v2.4.2',
-    not: {
-      'handler-runtime': 'fail error HandlerRunsRunc',
-      'runsc-release': 'unknown ReleaseUnknown',
-      sidecars: 'unknown ReleaseUnknown',
-    },
+    outcomes: { ...RELEASE_UNKNOWN, 'handler-runtime': 'error HandlerRunsRunc' },
   },
-  'kubeadm-weakened': { release: 'v2.4.2', not: {} },
-  'kubeadm-sidecar-missing': { release: 'v2.4.2', not: { sidecars: 'fail warning SidecarMissing' } },
-  'debian-shim-missing': { release: '1.7.24~ds1', not: { shim: 'unknown CheckFailed' } },
-  'debian-drop-in-replaces-section': {
-    release: '1.7.24',
-    not: notLoaded('HandlerInIgnoredTable'),
-  },
-  'debian-no-version': {
-    release: '1.7.24',
-    not: notLoaded('HandlerInIgnoredTable'),
-  },
-  'debian-unquoted-plugin': {
-    release: '1.7.24',
-    not: notLoaded('ContainerdConfigInvalid'),
-  },
-  'debian-truncated': {
-    release: '1.7.24',
-    not: notLoaded('ContainerdConfigInvalid'),
-  },
-  'debian-self-import': { release: '1.7.24', not: {} },
-  'debian-missing-import': {
-    release: '1.7.24',
-    not: notLoaded('ContainerdConfigInvalid'),
-  },
-  'debian-cri-disabled': {
-    release: '1.7.24',
-    not: notLoaded('ContainerdConfigInvalid'),
-  },
-  'debian-bare-bool': {
-    release: '1.7.24',
-    not: { 'runsc-config': 'fail error RunscConfigInvalid' },
-  },
-  'debian-v3-on-1.7': {
-    release: '1.7.24',
-    not: notLoaded('ContainerdConfigInvalid'),
-  },
+  'kubeadm-weakened': { release: 'v2.4.2', outcomes: {} },
+  'kubeadm-sidecar-missing': { release: 'v2.4.2', outcomes: { sidecars: 'warning SidecarMissing' } },
+  'debian-shim-missing': { release: '1.7.24~ds1', outcomes: { shim: 'unknown CheckFailed' } },
+  'debian-drop-in-replaces-section': { release: '1.7.24', outcomes: notLoaded('HandlerInIgnoredTable') },
+  'debian-no-version': { release: '1.7.24', outcomes: notLoaded('HandlerInIgnoredTable') },
+  'debian-unquoted-plugin': { release: '1.7.24', outcomes: notLoaded('ContainerdConfigInvalid') },
+  'debian-truncated': { release: '1.7.24', outcomes: notLoaded('ContainerdConfigInvalid') },
+  'debian-self-import': { release: '1.7.24', outcomes: {} },
+  'debian-missing-import': { release: '1.7.24', outcomes: notLoaded('ContainerdConfigInvalid') },
+  'debian-cri-disabled': { release: '1.7.24', outcomes: notLoaded('ContainerdConfigInvalid') },
+  'debian-bare-bool': { release: '1.7.24', outcomes: { 'runsc-config': 'error RunscConfigInvalid' } },
+  'debian-v3-on-1.7': { release: '1.7.24', outcomes: notLoaded('ContainerdConfigInvalid') },
   'debian-old-kernel': {
     release: '1.7.24',
-    not: {
-      kernel: 'fail error KernelUnsupported',
-      'user-namespaces': 'fail error UserNamespacesDisabled',
-    },
+    outcomes: { kernel: 'error KernelUnsupported', 'user-namespaces': 'error UserNamespacesDisabled' },
   },
-  'cos-gvisor': { release: '1.7.29', handler: 'gvisor', not: {} },
-  'flatcar-sysext': { release: '1.7.27', not: notLoaded('HandlerInIgnoredTable') },
-  'eks-al2023-drop-in': { release: '2.1.5', not: notLoaded('HandlerInIgnoredTable') },
-  'k3s-template-not-rendered': { release: 'v2.1.5-k3s1', not: notLoaded('HandlerInIgnoredTable') },
+  'cos-gvisor': { release: '1.7.29', handler: 'gvisor', outcomes: {} },
+  'flatcar-sysext': { release: '1.7.27', outcomes: notLoaded('HandlerInIgnoredTable') },
+  'eks-al2023-drop-in': { release: '2.1.5', outcomes: notLoaded('HandlerInIgnoredTable') },
+  'k3s-template-not-rendered': { release: 'v2.1.5-k3s1', outcomes: notLoaded('HandlerInIgnoredTable') },
   'bottlerocket-no-userns': {
     release: '2.1.4+bottlerocket',
-    not: {
-      'user-namespaces': 'fail error UserNamespacesDisabled',
-      shim: 'unknown CheckFailed',
-      runsc: 'unknown CheckFailed',
-      'runsc-release': 'skipped',
-      sidecars: 'skipped',
-    },
+    outcomes: { ...PROGRAMS_NOT_FOUND, 'user-namespaces': 'error UserNamespacesDisabled' },
   },
-  'k3s-drop-in-of-old-generation': {
-    release: 'v2.1.5-k3s1',
-    not: notLoaded('HandlerInIgnoredTable'),
-  },
+  'k3s-drop-in-of-old-generation': { release: 'v2.1.5-k3s1', outcomes: notLoaded('HandlerInIgnoredTable') },
 };
-
-/** What checks say when containerd has no handler, and would have none after a restart. */
-function notLoaded(reason: string): Readonly<Record<string, string>> {
-  const ids = ['handler-current', 'handler-runtime', 'runsc-config'];
-  const nothing = Object.fromEntries(ids.map((id) => [id, 'skipped']));
-  return {
-    ...nothing,
-    'handler-configured': `fail error ${reason}`,
-    'handler-loaded': 'fail error HandlerNotLoaded',
-  };
-}

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { handlerConfigured } from '../../../agent/checks/handler-configured.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { criStatus, fakeCri, inspect, outcome, sourcesOf } from './fake-node.ts';
+import { criStatus, fakeCri, inspect, outcome, outcomeOf, sourcesOf } from './fake-node.ts';
 
 describe('handler-configured', () => {
-  it('shows the file and the line of the handler', async () => {
+  it('reports file and line of the handler', async () => {
     const seen = await inspect(handlerConfigured, sourcesOf('kubeadm-ready'));
     assert.equal(outcome(seen), 'pass');
     assert.deepEqual(seen.evidence, [
@@ -13,21 +13,21 @@ describe('handler-configured', () => {
     ]);
   });
 
-  it('says by which rules it reads when containerd does not answer', async () => {
+  it('names the assumed rules when containerd does not respond', async () => {
     const seen = await inspect(handlerConfigured, sourcesOf('debian-ready', { cri: fakeCri(undefined) }));
     assert.equal(outcome(seen), 'pass');
     assert.match(seen.message, /by the rules of containerd 1.x, because its release is not known/);
   });
 
   for (const host of ['gke-plain', 'kubeadm-no-config'])
-    it(`knows of no absence on ${host} while containerd does not answer`, async () => {
+    it(`is unknown on ${host}, without a handler, while containerd does not respond`, async () => {
       const seen = await inspect(handlerConfigured, sourcesOf(host, { cri: fakeCri(undefined), edit: 'x' }));
       assert.equal(outcome(seen), 'unknown HandlerNotConfigured');
       assert.match(seen.message, /release is not known/);
       assert.equal(seen.where, 'x');
     });
 
-  it('warns of a second place that has no effect', async (t) => {
+  it('warns of a second table without effect', async (t) => {
     const root = '/etc/containerd/config.toml';
     const table = (id: string) =>
       `[plugins."${id}".containerd.runtimes.runsc]\nruntime_type = "io.containerd.runsc.v1"\n`;
@@ -40,7 +40,7 @@ describe('handler-configured', () => {
     assert.match(seen.message, /line 4 has no effect/);
   });
 
-  it('names the handlers that there are instead, and where one goes', async () => {
+  it('names the existing handlers and where to add one', async () => {
     const sources = sourcesOf('gke-plain', { cri: fakeCri(criStatus('v2.0.7')), edit: 'GKE Sandbox' });
     const seen = await inspect(handlerConfigured, sources);
     assert.equal(outcome(seen), 'error HandlerNotConfigured');
@@ -48,16 +48,13 @@ describe('handler-configured', () => {
     assert.equal(seen.where, 'GKE Sandbox');
   });
 
-  it('fails for a handler without a type, and throws when a file cannot be read', async (t) => {
+  it('fails for a handler without a type, and throws for an unreadable file', async (t) => {
     const root = '/etc/containerd/config.toml';
     const host = await tempHost(t, {
       [root]:
         'version = 3\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc]\nruntime_typ = "x"\n',
     });
-    assert.equal(
-      outcome(await inspect(handlerConfigured, sourcesOf('', { host }))),
-      'error HandlerNotConfigured',
-    );
+    assert.equal(await outcomeOf(handlerConfigured, sourcesOf('', { host })), 'error HandlerNotConfigured');
     const big = await tempHost(t, { [root]: '#'.repeat(2 ** 21) });
     await assert.rejects(inspect(handlerConfigured, sourcesOf('', { host: big })), /larger than/);
   });

@@ -16,15 +16,15 @@ describe('kernel', () => {
     ['6.1.0', 'riscv64', 'error KernelUnsupported'],
   ];
   for (const [release, arch, expected] of KERNELS) {
-    it(`says ${expected} of ${release} on ${arch}`, () =>
+    it(`judges ${release} on ${arch}: ${expected}`, () =>
       assert.equal(outcome(judgeKernel(release, arch)), expected));
   }
 
-  it('does not guess at a release of another form', () => {
+  it('throws for a release of another form', () => {
     assert.throws(() => judgeKernel('unknown', 'x64'), /Cannot tell the kernel release from "unknown"/);
   });
 
-  it('falls back on /proc/version, and throws without it', async (t) => {
+  it('falls back to /proc/version, and throws without it', async (t) => {
     const host = await tempHost(t, { '/proc/version': 'Linux version 6.1.0 (gcc) #1 SMP\n' });
     const seen = await inspect(kernel, { ...sourcesOf(''), host });
     assert.deepEqual(seen.evidence?.[0], { file: '/proc/version', value: '6.1.0' });

@@ -2,69 +2,65 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { limits } from '../../../agent/checks/limits.ts';
 import type { Witness } from '../../../agent/proof/witness.ts';
-import { inspect, outcome, sourcesOf, witnessOf } from './fake-node.ts';
+import { inspect, outcome, outcomeOf, sourcesOf, witnessOf } from './fake-node.ts';
 
 const SLICE = 'kubepods-gvisor_ready.slice';
-const ESCAPED = `/system.slice/${SLICE}:cri-containerd:1f`;
+const INSIDE = [`/kubepods.slice/${SLICE}/cri-containerd-1f.scope`];
+const OUTSIDE = [`/system.slice/${SLICE}:cri-containerd:1f`];
 
-const lookAt = (changes: Partial<Witness>, requireLimits = false) =>
-  inspect(limits, sourcesOf('kubeadm-ready', { requireLimits }), witnessOf(changes));
+const ADVICE = '; the kubelet uses the systemd driver, so write systemd-cgroup = "true" into [runsc_config]';
 
 describe('limits', () => {
-  it('passes a sandbox in the place that was asked for', async () => {
-    const seen = await lookAt({
-      cgroupParent: SLICE,
-      cgroups: [`/kubepods.slice/${SLICE}/cri-containerd-1f.scope`],
-    });
-    assert.equal(outcome(seen), 'pass');
-    assert.equal(outcome(await lookAt({})), 'pass');
-  });
-
-  it('warns of one that escaped, and says what to write with the systemd driver', async () => {
-    const seen = await lookAt({ cgroupParent: SLICE, cgroups: [ESCAPED] });
-    assert.equal(outcome(seen), 'warning LimitsNotEnforced');
-    assert.equal(
-      seen.message,
-      `CPU and memory limits of pods are not enforced: the sandbox should be in ${SLICE} and is in ${ESCAPED}; the kubelet uses the systemd driver, so write systemd-cgroup = "true" into [runsc_config]`,
-    );
-  });
-
-  it('refuses it where limits are required', async () => {
-    assert.equal(
-      outcome(await lookAt({ cgroupParent: SLICE, cgroups: [ESCAPED] }, true)),
+  const WITNESSES: readonly (readonly [
+    name: string,
+    Partial<Witness>,
+    unlessRequired: string,
+    required?: string,
+  ])[] = [
+    ['in the requested cgroup', {}, 'pass', 'pass'],
+    ['in the requested slice', { cgroupParent: SLICE, cgroups: INSIDE }, 'pass'],
+    [
+      'outside',
+      { cgroupParent: SLICE, cgroups: OUTSIDE },
+      'warning LimitsNotEnforced',
       'blocker LimitsNotEnforced',
-    );
-  });
+    ],
+    [
+      'with one controller outside',
+      { cgroups: ['/kubepods/gvisor_ready/1f', '/1f'] },
+      'warning LimitsNotEnforced',
+    ],
+    ['in no cgroup', { cgroups: [] }, 'warning LimitsNotEnforced'],
+    ["without a pod that shows the kubelet's cgroup", { cgroupParent: '' }, 'skipped', 'unknown CheckFailed'],
+  ];
+  for (const [name, changes, ...outcomes] of WITNESSES)
+    for (const [required, expected] of outcomes.entries())
+      it(`judges a sandbox ${name}${required ? ', limits required' : ''}: ${expected}`, async () => {
+        const sources = sourcesOf('kubeadm-ready', { requireLimits: required === 1 });
+        assert.equal(await outcomeOf(limits, sources, witnessOf(changes)), expected);
+      });
 
-  it('says so where runsc is told to ignore cgroups', async () => {
-    const seen = await lookAt({ cgroups: ['/system.slice'], flags: { 'ignore-cgroups': 'true' } });
-    assert.equal(outcome(seen), 'warning LimitsNotEnforced');
-    assert.match(seen.message, /; runsc is told to ignore cgroups$/);
-  });
+  const MESSAGES: readonly (readonly [Partial<Witness>, advice: string])[] = [
+    [{ cgroupParent: SLICE, cgroups: OUTSIDE }, ADVICE],
+    [{ cgroupParent: SLICE, cgroups: OUTSIDE, flags: { 'systemd-cgroup': 'true' } }, ''],
+    [{ cgroups: ['/elsewhere/1f'] }, ''],
+    [{ cgroups: ['/elsewhere/1f'], flags: { 'ignore-cgroups': 'true' } }, '; runsc runs with ignore-cgroups'],
+  ];
+  for (const [changes, advice] of MESSAGES) {
+    it(`advises "${advice}"`, async () => {
+      const witness = witnessOf(changes);
+      const { message } = await inspect(limits, sourcesOf('kubeadm-ready'), witness);
+      assert.equal(
+        message,
+        `CPU and memory limits of pods are not enforced: the sandbox should be in ${witness.cgroupParent} and is in ${witness.cgroups}${advice}`,
+      );
+    });
+  }
 
-  it('gives no advice where the flag is set, and none on cgroupfs', async () => {
-    const flags = { 'systemd-cgroup': 'true' };
-    const set = await lookAt({ cgroupParent: SLICE, cgroups: [ESCAPED], flags });
-    assert.match(set.message, / is in \S+$/);
-    assert.match((await lookAt({ cgroups: ['/elsewhere/1f'] })).message, / is in \/elsewhere\/1f$/);
-  });
+  it('is skipped without a sandbox', async () =>
+    assert.equal(outcome(await inspect(limits, sourcesOf('kubeadm-ready'))), 'skipped'));
 
-  it('wants both controllers in place', async () => {
-    const seen = await lookAt({ cgroups: ['/kubepods/gvisor_ready/1f', '/1f'] });
-    assert.equal(outcome(seen), 'warning LimitsNotEnforced');
-    assert.equal(outcome(await lookAt({ cgroups: [] })), 'warning LimitsNotEnforced');
-  });
-
-  it('has nothing to judge without a sandbox, or without a pod to learn from', async () => {
-    assert.equal(outcome(await inspect(limits, sourcesOf('kubeadm-ready'))), 'skipped');
-    assert.equal(outcome(await lookAt({ cgroupParent: '' })), 'skipped');
-  });
-
-  it('is unknown without a pod to learn from, where limits are required', async () => {
-    assert.equal(outcome(await lookAt({ cgroupParent: '' }, true)), 'unknown CheckFailed');
-  });
-
-  it('withholds readiness only where limits are required', () => {
+  it('is required for readiness only where limits are required', () => {
     for (const requireLimits of [true, false])
       assert.equal(limits.required?.(sourcesOf('kubeadm-ready', { requireLimits })), requireLimits);
   });

@@ -2,34 +2,23 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import type { Sources } from '../../../agent/checks/check.ts';
 import { runChecks } from '../../../agent/checks/checks.ts';
 import { judgeRelease, runscRelease } from '../../../agent/checks/runsc-release.ts';
 import { sidecars } from '../../../agent/checks/sidecars.ts';
-import type { Witness } from '../../../agent/proof/witness.ts';
 import { parseRunscRelease } from '../../../agent/runsc/program.ts';
 import { judge } from '../../../agent/verdict.ts';
 import { TEXT_PAGES } from '../host/fake-process.ts';
-import { tempHost } from '../host/temp-host.ts';
 import { PROVEN } from '../reports.ts';
 import { fakeRunsc } from '../runsc/fake-runsc.ts';
-import { inspect, outcome, readingOf, sourcesOf, witnessOf } from './fake-node.ts';
+import { type Files, inputsOf, inspect, outcome, outcomeOf, sourcesWith, witnessOf } from './fake-node.ts';
 
 const RUNSC = '/usr/local/bin/runsc';
 const SENTRY = '/usr/local/bin/gvisor-bin/gvisor_sentry';
 
-type Files = Parameters<typeof tempHost>[1];
-
-/** What there is to look at on a host with these files, where a proof showed a program of so many pages of code. */
-async function nodeWith(
-  t: TestContext,
-  files: Files,
-  pages?: number,
-  floor?: string,
-): Promise<[Sources, Witness | undefined]> {
-  const host = await tempHost(t, files);
-  const witness = pages === undefined ? undefined : witnessOf({ textPages: pages });
-  return [sourcesOf('', { host, ...(floor === undefined ? {} : { minRunscRelease: floor }) }), witness];
+/** Sources with these files, and the evidence of a proof that ran a program with so many pages of code. */
+async function nodeWith(t: TestContext, files: Files, pages?: number, floor?: string) {
+  const sources = await sourcesWith(t, files, floor === undefined ? {} : { minRunscRelease: floor });
+  return [sources, pages === undefined ? undefined : witnessOf({ textPages: pages })] as const;
 }
 
 const { signal } = new AbortController();
@@ -47,7 +36,7 @@ describe('judgeRelease', () => {
     ['', '20260301.0', 'unknown ReleaseUnknown'],
   ];
   for (const [release, floor, expected] of RELEASES) {
-    it(`says ${expected} of "${release}" with the floor ${floor ?? 'that is advised'}`, () => {
+    it(`judges "${release}" with ${floor ? `the floor ${floor}` : 'no floor'}: ${expected}`, () => {
       const program = { path: '/x', release: parseRunscRelease(release) };
       assert.equal(outcome(judgeRelease(program, floor)), expected);
     });
@@ -63,7 +52,7 @@ describe('runsc-release', () => {
     assert.deepEqual(seen.evidence, [{ file: RUNSC, value: 'release-20260223.0' }]);
   });
 
-  it('does not take the release of a file that is not what runs', async (t) => {
+  it('is unknown when the sandbox runs another program', async (t) => {
     const node = await nodeWith(t, { [RUNSC]: fakeRunsc() }, TEXT_PAGES + 1);
     const seen = await inspect(runscRelease, ...node);
     assert.equal(outcome(seen), 'unknown ReleaseUnknown');
@@ -72,20 +61,20 @@ describe('runsc-release', () => {
     assert.deepEqual(seen.evidence, [{ value: `${TEXT_PAGES + 1} pages of code` }]);
   });
 
-  it('knows the program that ran, where an upgrade came before the boot or after it', async (t) => {
+  it('identifies the running program when an upgrade came just before or after the boot', async (t) => {
     for (const [pages, release] of [
       [50, 'release-20260223.0'],
       [60, 'release-20260817.0'],
     ] as const) {
       const [sources, witness] = await nodeWith(t, { [RUNSC]: fakeRunsc('release-20260223.0', 50) }, pages);
-      const reading = readingOf(sources);
-      await runChecks([sidecars], reading, { now: () => 0, signal });
+      const inputs = inputsOf(sources);
+      await runChecks([sidecars], inputs, { now: () => 0, signal });
       await writeFile(join(sources.host.root, RUNSC), fakeRunsc('release-20260817.0', 60).program);
-      assert.deepEqual((await runscRelease.inspect(reading, witness)).facts, { runsc: release });
+      assert.deepEqual((await runscRelease.inspect(inputs, witness)).facts, { runsc: release });
     }
   });
 
-  it('finds the sentry beside runsc, also behind a link', async (t) => {
+  it('finds the sentry beside runsc or beside the target of a link', async (t) => {
     const sidecar = fakeRunsc('release-20260914.0', 50);
     const beside = { [RUNSC]: fakeRunsc('release-20260817.0'), [SENTRY]: sidecar };
     const linked = {
@@ -101,18 +90,18 @@ describe('runsc-release', () => {
     }
   });
 
-  it('counts pages of 16 and 64 KiB as the kernel does', async (t) => {
+  it('accepts pages of 16 and 64 KiB', async (t) => {
     const files = { [RUNSC]: fakeRunsc('release-20260223.0', 64) };
     for (const pages of [64, 16, 4])
-      assert.equal(outcome(await inspect(runscRelease, ...(await nodeWith(t, files, pages)))), 'pass');
+      assert.equal(await outcomeOf(runscRelease, ...(await nodeWith(t, files, pages))), 'pass');
   });
 
-  it('looks at runsc itself before there is a proof', async (t) => {
+  it('judges runsc itself before there is a proof', async (t) => {
     const old = await nodeWith(t, { [RUNSC]: fakeRunsc('release-20240101.0') }, undefined, '20240325.0');
-    assert.equal(outcome(await inspect(runscRelease, ...old)), 'blocker RunscTooOld');
+    assert.equal(await outcomeOf(runscRelease, ...old), 'blocker RunscTooOld');
   });
 
-  it('is unknown without runsc: nothing to judge, unless a sandbox runs', async (t) => {
+  it('is skipped without runsc, but unknown if a sandbox runs', async (t) => {
     const without = await inspect(runscRelease, ...(await nodeWith(t, {})));
     assert.equal(outcome(without), 'skipped');
     const hidden = await inspect(runscRelease, ...(await nodeWith(t, {}, TEXT_PAGES)));
@@ -126,13 +115,13 @@ describe('runsc-release', () => {
     ['another program runs', { [RUNSC]: fakeRunsc('release-20990101.0') }, TEXT_PAGES + 1],
   ];
   for (const [name, files, pages] of UNKNOWN) {
-    it(`a floor withholds readiness where ${name}, and no floor does not`, async (t) => {
+    it(`keeps the node from being ready only with a floor: ${name}`, async (t) => {
       for (const [floor, expected] of [
         ['20260101.0', 'Unknown ReleaseUnknown'],
         [undefined, 'True SandboxProven'],
       ] as const) {
         const [sources, witness] = await nodeWith(t, files, pages, floor);
-        const findings = await runChecks([runscRelease], readingOf(sources), {
+        const findings = await runChecks([runscRelease], inputsOf(sources), {
           now: () => 0,
           signal,
           witness,

@@ -4,7 +4,7 @@ import { judgeSidecars, sidecars } from '../../../agent/checks/sidecars.ts';
 import { parseRunscRelease } from '../../../agent/runsc/program.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { fakeRunsc } from '../runsc/fake-runsc.ts';
-import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
+import { criWith, outcome, outcomeOf, sourcesOf, sourcesWith } from './fake-node.ts';
 
 const ALL = ['checkpointgofer', 'gvisor-sentry-prewarmer', 'gvisor_sentry', 'runsc-metric-server'];
 
@@ -23,7 +23,7 @@ describe('judgeSidecars', () => {
     ['VERSION_MISSING', ALL, false, 'pass'],
   ];
   for (const [release, names, isFallbackAllowed, expected] of RELEASES) {
-    it(`says ${expected} of ${release} with ${names?.length ?? 'no'} sidecars${isFallbackAllowed ? ', doing without' : ''}`, () => {
+    it(`judges ${release} with ${names?.length ?? 'no'} sidecars${isFallbackAllowed ? ' and a fallback' : ''}: ${expected}`, () => {
       const found = { directory: '/d', names, isFallbackAllowed };
       assert.equal(outcome(judgeSidecars('/runsc', parseRunscRelease(release), found)), expected);
     });
@@ -31,21 +31,18 @@ describe('judgeSidecars', () => {
 });
 
 describe('sidecars', () => {
-  it('finds them beside the file that a link leads to, or beside the link', async (t) => {
+  it('finds them beside runsc or beside the target of a link', async (t) => {
     const link = { '/usr/bin/runsc': { link: '/opt/gvisor/runsc' } };
     const runsc = fakeRunsc('release-20260914.0');
     const files = { ...link, '/opt/gvisor/runsc': runsc, '/opt/gvisor/gvisor-bin/gvisor_sentry': '' };
-    assert.equal(outcome(await inspect(sidecars, sourcesOf('', { host: await tempHost(t, files) }))), 'pass');
+    assert.equal(await outcomeOf(sidecars, await sourcesWith(t, files)), 'pass');
     const beside = { ...link, '/opt/gvisor/runsc': runsc, '/usr/bin/gvisor-bin/gvisor_sentry': '' };
-    assert.equal(
-      outcome(await inspect(sidecars, sourcesOf('', { host: await tempHost(t, beside) }))),
-      'pass',
-    );
+    assert.equal(await outcomeOf(sidecars, await sourcesWith(t, beside)), 'pass');
   });
 
-  it('knows the release by the file, and the policy by the configuration', async (t) => {
+  it('reads the release from the file and the policy from the configuration', async (t) => {
     const options = { ConfigPath: '/r.toml' };
-    const cri = fakeCri(criStatus('v2.4.2', { runsc: loadedRuntime({ options }) }));
+    const cri = criWith({ options });
     for (const [policy, expected] of [
       ['STRICT', 'error SidecarMissing'],
       ['LEGACY_FALLBACK', 'warning SidecarMissing'],
@@ -54,12 +51,12 @@ describe('sidecars', () => {
         '/usr/bin/runsc': fakeRunsc('release-20260914.0'),
         '/r.toml': `[runsc_config]\nsidecar-usage-policy = "${policy}"\n`,
       });
-      assert.equal(outcome(await inspect(sidecars, sourcesOf('', { host, cri }))), expected);
+      assert.equal(await outcomeOf(sidecars, sourcesOf('', { host, cri })), expected);
     }
   });
 
-  it('cannot tell without runsc', async (t) => {
+  it('is skipped without runsc', async (t) => {
     const host = await tempHost(t);
-    assert.equal(outcome(await inspect(sidecars, sourcesOf('', { host }))), 'skipped');
+    assert.equal(await outcomeOf(sidecars, sourcesOf('', { host })), 'skipped');
   });
 });

@@ -5,90 +5,183 @@ import { readContainerdConfig, resolveConfig } from '../../../agent/containerd/c
 import { parseContainerdFile } from '../../../agent/containerd/config-files.ts';
 import { TomlFault } from '../../../agent/containerd/toml.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { file, ROOT, RUNC, RUNSC, V1, V2, V3 } from './tables.ts';
+
+const ROOT = '/etc/containerd/config.toml';
+const RUNSC = 'runtime_type = "io.containerd.runsc.v1"';
+const RUNC = 'runtime_type = "io.containerd.runc.v2"';
+const V1 = 'plugins.cri.containerd.runtimes';
+const V2 = 'plugins."io.containerd.grpc.v1.cri".containerd.runtimes';
+const V3 = 'plugins."io.containerd.cri.v1.runtime".containerd.runtimes';
+const TYPO = V3.replace(/s$/, '');
+
+/** A file of a version ("" for none) with runc, which 1.x needs, and runsc in a table. */
+function file(version: string, table: string, more = ''): string {
+  const first = version && `version = ${version}\n`;
+  return `${more}${first}[${table}.runc]\n${RUNC}\n[${table}.runsc]\n${RUNSC}\n`;
+}
+
+const IMPORT = 'imports = ["d/*.toml"]\n';
+const RUNC_ONLY = (version: string, table: string) =>
+  `${IMPORT}version = ${version}\n[${table}.runc]\n${RUNC}\n`;
+
+const RELEASES = ['1.7.34', 'v2.2.2', 'v2.4.2'];
+
+/** A root file, and whether each release has runsc (read), ignores it, has none (absent), or refuses the file (fault). */
+type Row = readonly [name: string, root: string, expected: string, dropIn?: string];
+
+const ROWS: readonly Row[] = [
+  ['a table of version 1 without a version', file('', V1), 'read ignored read'],
+  ['a table of version 1', file('1', V1), 'read ignored read'],
+  ['a table of version 2 without a version', file('', V2), 'ignored ignored read'],
+  ['a table of version 2', file('2', V2), 'read read read'],
+  ['a short name in version 2', file('2', V1), 'fault ignored ignored'],
+  ['a table of version 2 in version 3', file('3', V2), 'fault ignored read'],
+  ['a table of version 3', file('3', V3), 'fault read read'],
+  ['a table of version 3 in version 2', file('2', V3), 'ignored read read'],
+  ['version 4', file('4', V3), 'fault fault read'],
+  ['a table of version 2 in version 4', file('4', V2), '- - ignored'],
+  ['version 5', file('5', V3), '- - fault'],
+  ['an unquoted plugin id', file('3', V3.replaceAll('"', '')), '- ignored ignored'],
+  ['"runtime" instead of "runtimes"', file('3', TYPO), '- ignored ignored'],
+  ['the images plugin', file('3', V3.replace('runtime"', 'images"')), '- ignored ignored'],
+  ['a table outside of plugins', file('3', V3.replace('plugins.', '')), '- ignored -'],
+  ['version 3 and a drop-in of version 2', RUNC_ONLY('3', V3), '- ignored read', file('2', V2)],
+  ['version 2 and a drop-in of version 3', RUNC_ONLY('2', V2), 'fault read read', file('3', V3)],
+  [
+    'version 2 with a drop-in that only has version 3',
+    file('2', V2, IMPORT),
+    'fault ignored read',
+    'version = 3\n',
+  ],
+  ['version 3 and a version 2 drop-in without a version', RUNC_ONLY('3', V3), '- ignored read', file('', V2)],
+  ['version 2 and a drop-in without a version', RUNC_ONLY('2', V2), 'read read read', file('', V2)],
+  [
+    'version 2 and a drop-in for the registry',
+    file('2', V2, IMPORT),
+    'ignored read read',
+    'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/c"\n',
+  ],
+  ['a list of runtimes instead of a table', `version = 3\n[[${V3}]]\n${RUNSC}\n`, '- fault fault'],
+  ['a numeric runtime_type', `version = 3\n[${V3}.runsc]\nruntime_type = 1\n`, '- - fault'],
+  ['runtimes without the default handler', `version = 2\n[${V2}.runsc]\n${RUNSC}\n`, 'fault read read'],
+  [
+    'a default handler that does not exist',
+    `${file('3', V3)}[plugins."io.containerd.cri.v1.runtime".containerd]\ndefault_runtime_name = "kata"\n`,
+    '- - fault',
+  ],
+  [
+    'the CRI plugin disabled',
+    `disabled_plugins = ["io.containerd.grpc.v1.cri"]\n${file('2', V2)}`,
+    'fault - fault',
+  ],
+  [
+    'old and new tables in one file, runsc in the old one',
+    `version = 2\n[${V2}.runsc]\n${RUNSC}\n[${V3}.runc]\n${RUNC}\n`,
+    '- ignored ignored',
+  ],
+  [
+    'dotted keys and an inline table',
+    `version = 3\n[${V3}]\nrunsc.runtime_type = "io.containerd.runsc.v1"\nrunc = { ${RUNC} }\n`,
+    '- read read',
+  ],
+  ['only comments', `# version = 3\n# [${V3}.runsc]\n`, 'absent - absent'],
+  ['an empty file', '', 'absent - absent'],
+  ['a version in quotes', `version = "3"\n[${V3}.runsc]\n${RUNSC}\n`, '- - fault'],
+];
 
 describe('readContainerdConfig', () => {
-  it('tells the file and the line of a handler, its options, and the last file that had a word in it', async (t) => {
+  for (const [name, root, expected, dropIn] of ROWS) {
+    for (const [nth, outcome] of expected.split(' ').entries()) {
+      const release = RELEASES[nth];
+      if (outcome === '-') continue;
+      it(`${name} under ${release}: ${outcome}`, async (t) => {
+        const host = await tempHost(t, {
+          [ROOT]: root,
+          ...(dropIn !== undefined && { '/etc/containerd/d/a.toml': dropIn }),
+        });
+        const { fault, runtimes, ignored } = await readContainerdConfig(host, ROOT, release);
+        const isIgnored = ignored.some(({ handler }) => handler === 'runsc');
+        const seen = runtimes.has('runsc') ? 'read' : isIgnored ? 'ignored' : 'absent';
+        assert.equal(fault ? 'fault' : seen, outcome);
+      });
+    }
+  }
+
+  it('returns the options of a handler with the last file that sets it', async (t) => {
     const host = await tempHost(t, {
       [ROOT]: `version = 3\nimports = ["d/*.toml"]\n\n[${V3}.runsc]\n${RUNC}\n`,
       '/etc/containerd/d/a.toml': `version = 3\n\n\n[${V3}.runsc]\n${RUNSC}\nsnapshotter = "native"\npod_annotations = ["dev.gvisor.*"]\n[${V3}.runsc.options]\nConfigPath = "/x"\n`,
     });
     const { runtimes, files } = await readContainerdConfig(host, ROOT, 'v2.2.2');
     assert.deepEqual(files, [ROOT, '/etc/containerd/d/a.toml']);
-    assert.deepEqual(runtimes.get('runsc'), {
-      runtimeType: 'io.containerd.runsc.v1',
-      runtimePath: '',
-      snapshotter: 'native',
-      podAnnotations: ['dev.gvisor.*'],
-      options: { ConfigPath: '/x' },
-      file: '/etc/containerd/d/a.toml',
-      line: 4,
-    });
-    assert.deepEqual(runtimes.get('runc'), {
-      runtimeType: 'io.containerd.runc.v2',
-      runtimePath: '',
-      snapshotter: '',
-      podAnnotations: [],
-      options: {},
-    });
-  });
-
-  it('says where a handler is ignored, and why', async (t) => {
-    const host = await tempHost(t, { [ROOT]: `version = 3\n\n[${V2}.runsc]\n${RUNSC}\n` });
-    const { ignored } = await readContainerdConfig(host, ROOT, 'v2.1.5');
-    assert.deepEqual(ignored, [
-      {
-        handler: 'runsc',
-        file: ROOT,
-        line: 3,
-        why: 'the configuration counts as version 3, where containerd reads [plugins."io.containerd.cri.v1.runtime".containerd.runtimes]',
-        isLoaded: true,
+    const builtIn = { runtimePath: '', snapshotter: '', podAnnotations: [], options: {} };
+    assert.deepEqual(Object.fromEntries(runtimes), {
+      runc: { ...builtIn, runtimeType: 'io.containerd.runc.v2' },
+      runsc: {
+        runtimeType: 'io.containerd.runsc.v1',
+        runtimePath: '',
+        snapshotter: 'native',
+        podAnnotations: ['dev.gvisor.*'],
+        options: { ConfigPath: '/x' },
+        file: '/etc/containerd/d/a.toml',
+        line: 4,
       },
-    ]);
+    });
   });
 
-  it('judges by the version of the files when the release is not known, and says so', async (t) => {
-    for (const [version, table, rules] of [
+  const IMAGES = V3.replace('runtime"', 'images"');
+  const REASONS: readonly (readonly [release: string, root: string, why: RegExp, dropIn?: string])[] = [
+    ['v2.1.5', file('3', V2), /counts as version 3, where containerd reads \[plugins\."io.containerd.cri.v1/],
+    ['v2.4.2', file('4', V2), /counts as version 4/],
+    ['1.7.34', file('', V2), /^no file says "version = 2", so version 1 counts .*\[plugins\.cri\.containerd/],
+    ['1.7.34', file('2', V3), /^containerd 1\.x does not know this plugin/],
+    ['1.7.34', file('2', V2, IMPORT), /replaces the whole section$/, RUNC_ONLY('2', V2).replace(IMPORT, '')],
+    [
+      'v2.2.2',
+      file('3', V3, IMPORT),
+      /sets the same key to another value$/,
+      `version = 3\n[${V3}]\nrunsc = 1\n`,
+    ],
+    ['v2.2.2', file('3', V3.replaceAll('"', '')), /^the plugin id is not quoted/],
+    ['v2.2.2', file('3', TYPO), /^"containerd.runtime" is not "containerd.runtimes"/],
+    ['v2.2.2', file('3', IMAGES), /^"io.containerd.cri.v1.images" is not the plugin that holds runtimes/],
+    ['v2.2.2', file('3', V3.replace('plugins.', '')), /^it stands outside of plugins/],
+  ];
+  for (const [release, root, why, dropIn] of REASONS) {
+    it(`explains under ${release} that ${why.source}`, async (t) => {
+      const host = await tempHost(t, { [ROOT]: root, ...(dropIn && { '/etc/containerd/d/a.toml': dropIn }) });
+      const { ignored } = await readContainerdConfig(host, ROOT, release);
+      const found = ignored.find(({ handler }) => handler === 'runsc');
+      assert.ok(found);
+      const { why: text, ...mention } = found;
+      assert.match(text, why);
+      const line = root.split('\n').findIndex((each) => each.includes('.runsc]')) + 1;
+      assert.deepEqual(mention, { handler: 'runsc', file: ROOT, line, isLoaded: true });
+    });
+  }
+
+  it('guesses the rules from the version of the files when the release is unknown', async (t) => {
+    for (const [version, table, expected] of [
       ['2', V2, '1.x'],
       ['3', V3, '2.0'],
       ['4', V3, '2.3'],
     ] as const) {
       const host = await tempHost(t, { [ROOT]: file(version, table) });
-      const config = await readContainerdConfig(host, ROOT);
-      assert.deepEqual(
-        [config.rules, config.rulesAssumed, config.runtimes.has('runsc')],
-        [rules, true, true],
-      );
+      const { rules, rulesAssumed, runtimes } = await readContainerdConfig(host, ROOT);
+      assert.deepEqual([rules, rulesAssumed, runtimes.has('runsc')], [expected, true, true]);
     }
   });
 
-  it('knows only the built-in handler without a root file, even beside drop-ins', async (t) => {
+  it('has only the built-in handler without a root file, even beside drop-ins', async (t) => {
     const host = await tempHost(t, { '/etc/containerd/conf.d/a.toml': file('3', V3) });
-    const config = await readContainerdConfig(host, ROOT, 'v2.4.2');
-    assert.deepEqual([...config.runtimes.keys()], ['runc']);
-    assert.deepEqual(config.files, []);
-    assert.match(config.ignored.at(-1)?.why ?? '', /no file that containerd loads imports/);
-  });
-
-  it('finds a handler in a drop-in with another ending, and in the file that other distributions read', async (t) => {
-    const k3s = '/var/lib/rancher/k3s/agent/etc/containerd';
-    const host = await tempHost(t, {
-      [`${k3s}/config.toml`]: 'version = 3\nimports = ["config-v3.toml.d/*.toml"]\n',
-      [`${k3s}/config-v3.toml.d/runsc.conf`]: file('3', V3),
-      [ROOT]: file('2', V2),
-    });
-    const { ignored } = await readContainerdConfig(host, `${k3s}/config.toml`, 'v2.1.5-k3s1');
-    const runsc = ignored.filter(({ handler }) => handler === 'runsc');
-    assert.deepEqual(
-      runsc.map((mention) => mention.file),
-      [`${k3s}/config-v3.toml.d/runsc.conf`, ROOT],
-    );
-    assert.ok(runsc.every(({ isLoaded }) => !isLoaded));
+    const { runtimes, files, ignored } = await readContainerdConfig(host, ROOT, 'v2.4.2');
+    assert.deepEqual([[...runtimes.keys()], files], [['runc'], []]);
+    assert.match(ignored.at(-1)?.why ?? '', /^no file that containerd loads imports/);
   });
 });
 
 describe('resolveConfig', () => {
-  const table = fc.constantFrom(V1, V2, V3, 'plugins.io.containerd.cri', V3.replace(/s$/, ''), 'plugins.x');
+  const table = fc.constantFrom(V1, V2, V3, 'plugins.io.containerd.cri', TYPO, 'plugins.x');
   const handler = fc.constantFrom('runc', 'runsc', 'kata', '__proto__', 'constructor', '"a.b"');
   const text = fc
     .record({
@@ -104,47 +197,43 @@ describe('resolveConfig', () => {
     );
   const rules = fc.constantFrom('1.x', '2.0', '2.3' as const);
 
-  it('grants no handler that no file names, and loses no mention without a word', () => {
+  it('invents no handler, and reports every mention as a handler or as ignored', () => {
     fc.assert(
       fc.property(fc.array(text, { minLength: 1, maxLength: 4 }), rules, (texts, chosen) => {
         const files = texts.map((content, index) => parseContainerdFile(content, `/${index}`));
-        const config = resolveConfig(files, chosen);
-        for (const [name, runtime] of config.runtimes) {
-          if (name === 'runc' && runtime.file === undefined) continue;
+        const { runtimes, ignored, fault } = resolveConfig(files, chosen);
+        for (const [name, { file, line = 0 }] of runtimes) {
+          if (name === 'runc' && file === undefined) continue;
           assert.ok(
             texts.some((content) => content.includes(name)),
             name,
           );
-          assert.ok(runtime.file !== undefined && (runtime.line ?? 0) > 0);
+          assert.ok(file !== undefined && line > 0);
         }
         for (const name of ['runsc', 'kata']) {
           const isNamed = texts.some(
             (content) => content.includes(`.${name}]`) && /runtimes?\.|runtime_type/.test(content),
           );
-          const isSeen =
-            config.runtimes.has(name) || config.ignored.some((mention) => mention.handler === name);
-          const isPlain = !texts.some(
+          const isElsewhere = texts.some(
             (content) => content.includes(`plugins.x.${name}]`) || content.includes(`cri.${name}]`),
           );
-          if (isNamed && isPlain && !config.fault) assert.ok(isSeen, `${name} in ${JSON.stringify(texts)}`);
+          const isReported = runtimes.has(name) || ignored.some((mention) => mention.handler === name);
+          if (isNamed && !isElsewhere && !fault) assert.ok(isReported, `${name} in ${JSON.stringify(texts)}`);
         }
       }),
     );
   });
 
-  it('ends with an answer or a fault for any text', () => {
+  it('throws only TomlFault, whatever the text', () => {
+    const characters = fc.constantFrom(...'[]"=.\n1{} pluginscrimtv');
     fc.assert(
-      fc.property(
-        fc.string({ unit: fc.constantFrom(...'[]"=.\n1{} pluginscrimtv'), maxLength: 200 }),
-        rules,
-        (content, chosen) => {
-          try {
-            resolveConfig([parseContainerdFile(content, '/x')], chosen);
-          } catch (error) {
-            assert.ok(error instanceof TomlFault, String(error));
-          }
-        },
-      ),
+      fc.property(fc.string({ unit: characters, maxLength: 200 }), rules, (content, chosen) => {
+        try {
+          resolveConfig([parseContainerdFile(content, '/x')], chosen);
+        } catch (error) {
+          assert.ok(error instanceof TomlFault, String(error));
+        }
+      }),
     );
   });
 });

@@ -1,7 +1,7 @@
 import type { TestContext } from 'node:test';
 import type { Host } from '../../../agent/host/host.ts';
 
-/** Writes down every path that a host is asked for from now on. */
+/** Records every path requested from a host. */
 export function askedPaths(t: TestContext, host: Host): readonly string[] {
   const asked: string[] = [];
   for (const name of ['list', 'stat', 'statEntry', 'readText', 'readLink', 'readStart'] as const) {
@@ -14,7 +14,7 @@ export function askedPaths(t: TestContext, host: Host): readonly string[] {
   return asked;
 }
 
-/** The processes among such paths, each once; the list of all of them is "/proc". */
+/** The distinct processes among paths; "/proc" is the list of all. */
 export function processesAmong(paths: readonly string[]): readonly string[] {
   return [...new Set(paths.flatMap((path) => /^\/proc$|^\/proc\/\d+/.exec(path)?.[0] ?? []))].sort();
 }

@@ -1,7 +1,7 @@
 import type { TestContext } from 'node:test';
 import type { Host } from '../../../agent/host/host.ts';
 
-/** Lets a host's /proc/stat grow from one read to the next, as a kernel does, with CPUs that are idle for this share. */
+/** Advances a host's /proc/stat at each read, with CPUs that are idle for this share. */
 export function runCpus(t: TestContext, host: Host, idlePercent: number): void {
   let ticks = 0;
   const readText = host.readText.bind(host);

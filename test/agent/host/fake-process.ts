@@ -1,25 +1,25 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** A process as /proc of a fake host tells it. */
+/** A process in /proc of a fake host. */
 export type FakeProcess = {
   readonly argv: readonly string[];
   readonly parentPid?: number;
-  /** From the namespace of this /proc to its own; by default it lies in that of this /proc. */
+  /** From the namespace of this /proc to its own; by default only that of this /proc. */
   readonly namespacedPids?: readonly number[];
   readonly uid?: number;
   readonly seccomp?: number;
-  /** The text of its file `cgroup`. */
+  /** Content of its file `cgroup`. */
   readonly cgroup?: string;
   readonly textPages?: number;
-  /** Its supplementary groups, each with a blank before it. */
+  /** Supplementary groups, separated by spaces. */
   readonly groups?: string;
 };
 
 /** Pages of code of the sandbox that a fake containerd starts. */
 export const TEXT_PAGES = 3272;
 
-/** Puts a process into /proc of the host at `root`. */
+/** Adds a process to /proc of the host at `root`. */
 export function addProcess(root: string, pid: number, process: FakeProcess): void {
   const { argv, parentPid = 1, namespacedPids = [pid], uid = 0, seccomp = 2 } = process;
   const { cgroup = '0::/\n', textPages = TEXT_PAGES, groups = '' } = process;
@@ -43,7 +43,7 @@ export function addProcess(root: string, pid: number, process: FakeProcess): voi
   writeFileSync(join(folder, 'statm'), `856953 8318 6379 ${textPages} 0 20941 0\n`);
 }
 
-/** Takes a process out of /proc of the host at `root`. */
+/** Removes a process from /proc of the host at `root`. */
 export function removeProcess(root: string, pid: number): void {
   rmSync(join(root, 'proc', String(pid)), { recursive: true, force: true });
 }
@@ -67,7 +67,7 @@ export function sandboxArgv(id: string, flags: readonly string[] = ['--platform=
   ];
 }
 
-/** cgroup v1 and v2 as the kubelet's cgroupfs and systemd drivers would have a sandbox. */
+/** Content of `cgroup` for a sandbox: v1 with the cgroupfs driver, v2 with systemd's. */
 export function cgroupOf(parent: string, id: string): string {
   if (parent.endsWith('.slice')) {
     const [root = ''] = parent.split('-');

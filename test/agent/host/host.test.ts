@@ -4,8 +4,9 @@ import { chmod, truncate } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { Host } from '../../../agent/host/host.ts';
-import { tempHost } from './temp-host.ts';
+import { Host, localSocket } from '../../../agent/host/host.ts';
+import { NotVisible } from '../../../agent/host/paths.ts';
+import { mountedHost, tempHost } from './temp-host.ts';
 
 /** Runs `work` without root's right to read everything. */
 async function unprivileged(work: () => Promise<void>): Promise<void> {
@@ -19,7 +20,7 @@ async function unprivileged(work: () => Promise<void>): Promise<void> {
 }
 
 describe('Host', () => {
-  it('reads a file, and says undefined for what is not there', async (t) => {
+  it('reads a file, and returns undefined for one that does not exist', async (t) => {
     const host = await tempHost(t, { '/etc/a': 'text' });
     assert.equal(await host.readText('/etc/a'), 'text');
     assert.equal(await host.readText('/etc/b'), undefined);
@@ -46,7 +47,7 @@ describe('Host', () => {
     assert.equal(await host.readLink('/a/absolute'), '/etc/passwd');
   });
 
-  it('gives up on links that lead in a circle, and says so', async (t) => {
+  it('rejects a loop of links', async (t) => {
     const host = await tempHost(t, {
       '/a': { link: 'b' },
       '/b': { link: '/a' },
@@ -57,7 +58,7 @@ describe('Host', () => {
     }
   });
 
-  it('refuses a FIFO, a socket, a device and a directory without waiting', async (t) => {
+  it('rejects a FIFO, a socket, a device and a directory without blocking', async (t) => {
     const host = await tempHost(t, { '/dir/x': '' });
     execFileSync('mkfifo', [join(host.root, 'fifo')]);
     const server = createServer().listen(join(host.root, 'socket'));
@@ -75,7 +76,7 @@ describe('Host', () => {
     await assert.rejects(new Host('/').readText('/dev/zero'), /"\/dev\/zero": it is a device, not/);
   });
 
-  it('refuses a file of 100 MB, and reads only its start when asked for that', async (t) => {
+  it('rejects a file of 100 MB, but reads its start', async (t) => {
     const host = await tempHost(t, { '/big': 'start' });
     await truncate(join(host.root, 'big'), 100 * 1024 * 1024);
     await assert.rejects(host.readText('/big'), {
@@ -84,7 +85,7 @@ describe('Host', () => {
     assert.equal((await host.readStart('/big', 5))?.toString(), 'start');
   });
 
-  it('takes a file of exactly the limit and no byte more', async (t) => {
+  it('accepts a file of exactly the limit and not one byte more', async (t) => {
     const host = await tempHost(t, { '/four': 'abcd' });
     assert.equal(await host.readText('/four', 4), 'abcd');
     await assert.rejects(host.readText('/four', 3), /larger than 3 bytes/);
@@ -97,7 +98,7 @@ describe('Host', () => {
     await assert.rejects(host.readText('/proc/version', 5), /larger than 5 bytes/);
   });
 
-  it('tells a file that it may not read from one that is not there', async (t) => {
+  it('distinguishes a file without permission from one that does not exist', async (t) => {
     const host = await tempHost(t, { '/secret': 'x', '/closed/x': 'x' });
     await chmod(host.root, 0o755);
     await chmod(join(host.root, 'secret'), 0);
@@ -117,5 +118,82 @@ describe('Host', () => {
   it('lists a directory sorted', async (t) => {
     const host = await tempHost(t, { '/d/b': '', '/d/B': '', '/d/a10': '', '/d/a2': '' });
     assert.deepEqual(await host.list('/d'), ['B', 'a10', 'a2', 'b']);
+  });
+});
+
+describe('Host.pieces', () => {
+  const MIB = 1024 * 1024;
+
+  it('returns a file in pieces that overlap by the given length', async (t) => {
+    const bytes = Buffer.alloc(2 * MIB + 12_345, 'x');
+    for (let at = 0; at < bytes.length; at += 1_000) bytes.writeUInt32LE(at, at);
+    const host = await tempHost(t, { '/big': { program: bytes } });
+    const pieces: Buffer[] = [];
+    for await (const piece of host.pieces('/big', 100)) pieces.push(Buffer.from(piece));
+    assert.ok(pieces.length >= 3 && pieces.every(({ length }) => length <= MIB));
+    for (const [index, piece] of pieces.entries()) {
+      const before = pieces[index - 1];
+      if (before !== undefined) assert.deepEqual(piece.subarray(0, 100), before.subarray(-100));
+    }
+    const whole = pieces.map((piece, index) => (index === 0 ? piece : piece.subarray(100)));
+    assert.ok(Buffer.concat(whole).equals(bytes));
+  });
+
+  it('returns no piece of an absent or empty file, and rejects a directory', async (t) => {
+    const host = await tempHost(t, { '/empty': '', '/folder/x': '' });
+    const count = async (path: string) => {
+      let pieces = 0;
+      for await (const _ of host.pieces(path, 10)) pieces += 1;
+      return pieces;
+    };
+    assert.deepEqual([await count('/absent'), await count('/empty')], [0, 0]);
+    await assert.rejects(count('/folder'), /it is a directory, not a regular file/);
+  });
+});
+
+describe('Host, in a pod that mounts some directories', () => {
+  it('reads mounted directories', async (t) => {
+    const host = await mountedHost(t, ['etc', 'usr'], { '/etc/a': 'text', '/usr/bin/x': '' });
+    assert.equal(await host.readText('/etc/a'), 'text');
+    assert.equal(await host.readText('/etc/b'), undefined);
+    assert.equal((await host.stat('/'))?.kind, 'directory');
+  });
+
+  it('names the mount that a path needs', async (t) => {
+    const host = await mountedHost(t, ['etc', 'usr'], { '/etc/a': '', '/var/of-the-image': '' });
+    const asks = [
+      host.stat('/opt/gvisor/runsc.toml'),
+      host.readText('/opt/gvisor/runsc.toml'),
+      host.readStart('/opt/gvisor/runsc.toml', 5),
+      host.list('/opt/gvisor'),
+      host.localPath('/opt/gvisor'),
+      host.readLink('/opt/gvisor'),
+      host.stat('/var/of-the-image'),
+    ];
+    for (const asked of asks) {
+      const error = await asked.catch((cause: unknown) => cause);
+      assert.ok(error instanceof NotVisible, String(error));
+      assert.match(error.message, /mount the host's "\/(opt|var)" read-only at "\S+\/(opt|var)"$/);
+    }
+  });
+
+  it('finds a socket behind a link, unless the link itself is not mounted', async (t) => {
+    const host = await mountedHost(t, ['etc', 'usr'], { '/usr/run': '', '/etc/run': { link: '../usr' } });
+    assert.equal(await localSocket(host, '/etc/run/a.sock'), join(host.root, 'usr/a.sock'));
+    assert.equal(await localSocket(host, '/etc/absent/a.sock'), join(host.root, 'etc/absent/a.sock'));
+    await assert.rejects(localSocket(host, '/var/run/containerd/containerd.sock'), NotVisible);
+  });
+
+  it('names the mount for a link that leads out of the mounts', async (t) => {
+    const host = await mountedHost(t, ['etc', 'usr'], {
+      '/etc/containerd/config.toml': { link: '/opt/containerd/config.toml' },
+      '/etc/runsc': { link: '../usr/bin/runsc' },
+      '/usr/bin/other': '',
+    });
+    await assert.rejects(
+      host.stat('/etc/containerd/config.toml'),
+      /Cannot see host path "\/opt\/containerd\//,
+    );
+    assert.equal(await host.stat('/etc/runsc'), undefined);
   });
 });

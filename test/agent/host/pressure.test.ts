@@ -11,13 +11,13 @@ describe('readPressure', { concurrency: true }, () => {
     [9, "the node's CPUs are idle 9 % of the time"],
     [0, "the node's CPUs are idle 0 % of the time"],
   ] as const)
-    it(`says ${expected ?? 'nothing'} of CPUs that are idle ${idle} % of the time`, async (t) => {
+    it(`is ${expected ?? 'undefined'} if CPUs are idle ${idle} % of the time`, async (t) => {
       const host = await tempHost(t);
       runCpus(t, host, idle);
       assert.equal(await readPressure(host), expected);
     });
 
-  it('is not misled by a throttled pod, which raises pressure stall information on an idle node', async (t) => {
+  it('ignores pressure stall information, which a throttled pod raises on an idle node', async (t) => {
     const host = await tempHost(t, {
       '/proc/pressure/cpu': 'some avg10=97.00 avg60=97.00 avg300=97.00 total=1\n',
       '/proc/loadavg': '90.00 90.00 90.00 9/99 1\n',
@@ -28,10 +28,10 @@ describe('readPressure', { concurrency: true }, () => {
 
   for (const [name, files] of [
     ['no file', {}],
-    ['a file of another form', { '/proc/stat': 'nonsense\n' }],
-    ['a clock that stands still', { '/proc/stat': 'cpu  9 0 0 0 0 0 0 0 0 0\n' }],
+    ['a malformed file', { '/proc/stat': 'nonsense\n' }],
+    ['counters that do not advance', { '/proc/stat': 'cpu  9 0 0 0 0 0 0 0 0 0\n' }],
   ] as const)
-    it(`says nothing of ${name}`, async (t) => {
+    it(`is undefined with ${name}`, async (t) => {
       assert.equal(await readPressure(await tempHost(t, files)), undefined);
     });
 });

@@ -8,7 +8,7 @@ import { addProcess } from './fake-process.ts';
 import { tempHost } from './temp-host.ts';
 
 describe('readProcess', () => {
-  it('tells of a sandbox what /proc says', async (t) => {
+  it('reads a sandbox from /proc', async (t) => {
     const host = await tempHost(t);
     addProcess(host.root, 189, {
       argv: ['runsc-sandbox', '--root=/x', '', 'boot'],
@@ -39,13 +39,13 @@ describe('readProcess', () => {
     assert.ok((seen?.textPages ?? 0) > 0 && (seen?.cgroups.length ?? 0) > 0);
   });
 
-  it('is undefined for a process that is gone, and for one that is going', async (t) => {
+  it('is undefined for a process that has ended, and for a zombie', async (t) => {
     const host = await tempHost(t, { '/proc/7/cmdline': '', '/proc/7/status': '' });
     assert.equal(await readProcess(host, 6), undefined);
     assert.equal(await readProcess(host, 7), undefined);
   });
 
-  it('is undefined for one that ends while it is read, whose cgroup is another by then', async (t) => {
+  it('is undefined for a process that ends during the read, whose cgroup has changed', async (t) => {
     const host = await tempHost(t);
     addProcess(host.root, 7, { argv: ['runsc-sandbox'], cgroup: '4:memory:/kubepods/gvisor_ready/1f\n' });
     const readText = host.readText.bind(host);
@@ -57,13 +57,13 @@ describe('readProcess', () => {
     assert.equal(await readProcess(host, 7), undefined);
   });
 
-  it('refuses arguments that are larger than any that matter', async (t) => {
+  it('rejects arguments above the limit', async (t) => {
     const host = await tempHost(t);
     addProcess(host.root, 7, { argv: ['x'.repeat(512 * 1024)] });
     await assert.rejects(readProcess(host, 7), /larger than 524288 bytes/);
   });
 
-  it('knows no number that is not told', async (t) => {
+  it('reads missing numbers as NaN or 0', async (t) => {
     const files = {
       '/proc/7/cmdline': 'a\0',
       '/proc/7/status': 'Name:\ta\n',

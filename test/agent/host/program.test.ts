@@ -21,16 +21,16 @@ describe('parseProgram', () => {
     ['aarch64', elf(183), { kind: 'elf', machine: 'arm64' }],
     ['s390x', elf(22, true), { kind: 'elf', machine: 's390x' }],
     ['another machine', elf(999), { kind: 'elf', machine: 'machine 999' }],
-    ['an ELF file cut short', elf(62).subarray(0, 19), { kind: 'other' }],
+    ['a truncated ELF file', elf(62).subarray(0, 19), { kind: 'other' }],
     ['a script', Buffer.from('#!/bin/sh -e\nx'), { kind: 'script' }],
     ['a web page', Buffer.from('<html>404 Not Found and more text'), { kind: 'other' }],
     ['nothing', Buffer.alloc(0), { kind: 'other' }],
   ];
   for (const [name, start, program] of PROGRAMS) {
-    it(`knows ${name}`, () => assert.deepEqual(parseProgram(start), program));
+    it(`recognizes ${name}`, () => assert.deepEqual(parseProgram(start), program));
   }
 
-  it('knows this Node for a program of this architecture', async () => {
+  it('recognizes Node as a program of this architecture', async () => {
     assert.deepEqual(await readProgram(new Host('/'), process.execPath), {
       kind: 'elf',
       machine: process.arch,
@@ -49,12 +49,12 @@ describe('textSegments', () => {
     assert.deepEqual([...sizes], [6 * PAGE, 8 * PAGE, 16 * PAGE]);
   });
 
-  it('counts from the page that the code begins in', () => {
+  it('starts at the page in which the code begins', () => {
     const sizes = textSegments(elfHeader([{ from: 0x401800, bytes: PAGE, flags: CODE }]));
     assert.ok(sizes.has(2 * PAGE), `${[...sizes]}`);
   });
 
-  it('spans all segments of code, and none of data', () => {
+  it('spans all code segments and no data', () => {
     const sizes = textSegments(
       elfHeader([
         { from: 0x400000, bytes: PAGE, flags: READ_ONLY },
@@ -64,12 +64,12 @@ describe('textSegments', () => {
       ]),
     );
     assert.ok(sizes.has(4 * PAGE), `${[...sizes]}`);
-    // As kernels before 5.10 count: from the first loaded segment of any kind.
+    // Kernels before 5.10 start at the first loaded segment of any kind.
     assert.ok(sizes.has(5 * PAGE), `${[...sizes]}`);
     assert.ok(![...sizes].some((size) => size > 256 * PAGE));
   });
 
-  it('knows the code of this Node as the kernel counts it', async () => {
+  it('matches the kernel for this Node', async () => {
     const host = new Host('/');
     const sizes = textSegments((await host.readStart(process.execPath, PAGE)) ?? Buffer.alloc(0));
     const pages = Number((await host.readText(`/proc/${process.pid}/statm`))?.split(' ')[3]);
@@ -84,12 +84,12 @@ describe('textSegments', () => {
   };
   const NONE: readonly (readonly [string, Buffer])[] = [
     ['a script', Buffer.from('#!/bin/sh\n'.padEnd(200))],
-    ['a program of 32 bits', changed(4, 1)],
+    ['a 32-bit program', changed(4, 1)],
     ['a big-endian program', changed(5, 2)],
-    ['a header cut short', header.subarray(0, 63)],
-    ['segments cut short', header.subarray(0, 100)],
+    ['a truncated header', header.subarray(0, 63)],
+    ['truncated segments', header.subarray(0, 100)],
     ['a program without code', elfHeader([{ from: 0, bytes: PAGE, flags: DATA }])],
-    ['entries of no size', changed(54, 0)],
+    ['entries of size 0', changed(54, 0)],
     ['nothing', Buffer.alloc(0)],
   ];
   for (const [name, start] of NONE) {

@@ -21,7 +21,7 @@ export async function tempHost(
   return new Host(root);
 }
 
-/** A host of which only these folders at its top are mounted; what else has a name is a folder of the image. */
+/** A host with only these top-level directories mounted; others are the image's own. */
 export async function mountedHost(
   context: TestContext,
   parts: readonly string[],

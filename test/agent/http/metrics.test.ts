@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Metrics } from '../../../agent/http/metrics.ts';
+import { CAUSES, runChecks } from '../../../agent/checks/checks.ts';
+import { error, type Finding, pass, unknown } from '../../../agent/finding.ts';
+import { hasTraces, Metrics } from '../../../agent/http/metrics.ts';
 import { REASONS } from '../../../agent/reasons.ts';
 import type { Report } from '../../../agent/report.ts';
-import { blockerFinding, finding, PASSED, PROVEN, reportOf, unproven, verdictOf } from '../reports.ts';
+import { criStatus, fakeCri, inputsOf, sourcesOf } from '../checks/fake-node.ts';
+import { blockerFinding, finding, PASSED, PROVEN, READY, reportOf, unproven, verdictOf } from '../reports.ts';
 import { named } from '../text/samples.ts';
 
-/** Those that are not 0. */
+/** Series that are not 0. */
 const counted = (lines: readonly string[]) => lines.filter((line) => !line.endsWith(' 0'));
 
 const BROKEN = reportOf({
@@ -16,7 +19,7 @@ const BROKEN = reportOf({
 });
 
 describe('Metrics', () => {
-  it('says nothing of the node before anything is published: what a predecessor said stands', async () => {
+  it('exports nothing about the node before the first verdict is published', async () => {
     const metrics = new Metrics('0.1.0');
     const silent = [
       'gvisor_node_status',
@@ -28,7 +31,7 @@ describe('Metrics', () => {
     assert.deepEqual(await named(metrics, 'gvisor_build_info'), ['gvisor_build_info{version="0.1.0"} 1']);
   });
 
-  it('has one status and one reason in force', async () => {
+  it('exports one status and one reason', async () => {
     const metrics = new Metrics('0.1.0');
     for (const report of [reportOf(), BROKEN]) metrics.publish(report);
     assert.deepEqual(await named(metrics, 'gvisor_node_status'), [
@@ -41,7 +44,7 @@ describe('Metrics', () => {
     ]);
   });
 
-  it('has one status of each check in force, and its duration in seconds', async () => {
+  it('exports the status and the duration of each check', async () => {
     const metrics = new Metrics('0.1.0');
     metrics.publish(reportOf({ findings: [finding(PASSED, 'isolation')] }));
     metrics.publish(BROKEN);
@@ -70,14 +73,14 @@ describe('Metrics', () => {
     ]);
   });
 
-  it('has counters of every outcome and reason from the start, so that the first increase is seen', async () => {
+  it('starts every counter at 0, so that the first increase is visible', async () => {
     const metrics = new Metrics('0.1.0');
     assert.equal((await named(metrics, 'gvisor_probes_total')).length, 6);
     const reasons = Object.keys(REASONS).map((reason) => `gvisor_transitions_total{reason="${reason}"} 0`);
     assert.deepEqual(await named(metrics, 'gvisor_transitions_total'), reasons);
   });
 
-  it('counts a proof once that stands for several looks', async () => {
+  it('counts a cached proof once', async () => {
     const metrics = new Metrics('0.1.0');
     for (let look = 0; look < 3; look++) metrics.count(reportOf());
     assert.deepEqual(counted(await named(metrics, 'gvisor_probes_total')), [
@@ -88,7 +91,7 @@ describe('Metrics', () => {
     ]);
   });
 
-  it('measures boots, and when the last proof was', async () => {
+  it('exports the duration of boots and the time of the last proof', async () => {
     const metrics = new Metrics('0.1.0');
     metrics.count(reportOf({ proof: { ...PROVEN, bootMs: 400 } as Report['proof'] }));
     metrics.count(reportOf({ proof: { ...PROVEN, bootMs: 100 } as Report['proof'] }));
@@ -106,13 +109,13 @@ describe('Metrics', () => {
     ]);
   });
 
-  it('tells how often gVisor is proven', async () => {
+  it('exports the interval of proofs', async () => {
     assert.deepEqual(await named(new Metrics('0.1.0', 600_000), 'gvisor_proof_interval_seconds'), [
       'gvisor_proof_interval_seconds 600',
     ]);
   });
 
-  it('names the releases of the node once, with nothing left of earlier ones', async () => {
+  it('exports only the current releases of the node', async () => {
     const metrics = new Metrics('0.1.0');
     metrics.publish(reportOf({ facts: { runsc: 'release-20250101.0' } }));
     metrics.publish(reportOf());
@@ -121,19 +124,21 @@ describe('Metrics', () => {
     ]);
   });
 
-  it('tells its clock, by which the ages of its other times are told', async () => {
+  it('exports its clock at the scrape', async () => {
     const before = Date.now() / 1_000;
     const [line = ''] = await named(new Metrics('0.1.0'), 'gvisor_time_seconds');
     const told = Number(line.split(' ')[1]);
     assert.ok(told >= before && told <= Date.now() / 1_000, line);
   });
 
-  it('shows what earlier probes left, and which folders are not watched', async () => {
+  it('exports orphans of probes and unwatched directories', async () => {
     const metrics = new Metrics('0.1.0');
-    metrics.publishLeftovers(3);
+    metrics.publishOrphans(3);
     metrics.publishUnwatched(2);
-    assert.deepEqual(await named(metrics, 'gvisor_probe_leftovers'), ['gvisor_probe_leftovers 3']);
-    assert.deepEqual(await named(metrics, 'gvisor_unwatched_folders'), ['gvisor_unwatched_folders 2']);
+    assert.deepEqual(await named(metrics, 'gvisor_probe_orphans'), ['gvisor_probe_orphans 3']);
+    assert.deepEqual(await named(metrics, 'gvisor_unwatched_directories'), [
+      'gvisor_unwatched_directories 2',
+    ]);
   });
 
   it('counts requests to the API server', async () => {
@@ -145,7 +150,7 @@ describe('Metrics', () => {
     ]);
   });
 
-  it('is Prometheus text, names counters and units as Prometheus does, and tells of the process', async () => {
+  it('follows the naming of Prometheus, and includes the metrics of the process', async () => {
     const { body, type } = await new Metrics('0.1.0').text();
     assert.match(type, /^text\/plain; version=0\.0\.4/);
     assert.match(body, /^process_resident_memory_bytes \d+/m);
@@ -155,5 +160,180 @@ describe('Metrics', () => {
       assert.equal(name?.endsWith('_total'), kind === 'counter', name);
       assert.match(body, new RegExp(`^# HELP ${name} \\S.*\\.$`, 'm'));
     }
+  });
+});
+
+const POD = { namespace: 'eval', name: 'p', uid: 'u', handler: 'runsc', evidence: '' };
+const UPDATED = 'gvisor_namespaces_last_update_timestamp_seconds';
+
+describe('the metrics of pods', () => {
+  it('counts pods in gVisor without effective limits, unknown ones not among them', async () => {
+    const { pods, metrics } = fresh();
+    const all = [{ ...POD, limited: false }, { ...POD, limited: false }, { ...POD, limited: true }, POD];
+    for (const [seen, expected] of [
+      [all, 2],
+      [[POD], 0],
+    ] as const) {
+      pods.publish({ pods: seen, unsandboxed: [], weakened: [], atMs: 0 }, new Set());
+      assert.deepEqual(await named(metrics, 'gvisor_unlimited_pods'), [`gvisor_unlimited_pods ${expected}`]);
+    }
+  });
+
+  it('counts pods outside gVisor without their names, once pods were read', async () => {
+    const { pods, metrics } = fresh();
+    assert.deepEqual(await named(metrics, 'gvisor_unsandboxed_pods'), []);
+    const outside = [POD, { ...POD, namespace: 'other' }];
+    for (const unsandboxed of [outside, []]) {
+      pods.publish({ pods: outside, unsandboxed, weakened: [], atMs: 0 }, new Set(['eval', 'other']));
+      const text = (await metrics.text()).body;
+      assert.match(text, new RegExp(`^gvisor_unsandboxed_pods ${unsandboxed.length}$`, 'm'));
+      assert.doesNotMatch(text, /"(eval|other)"/);
+    }
+  });
+
+  it('counts pods of an unknown runtime where gVisor is required', async () => {
+    const { pods, metrics } = fresh();
+    const told = { ...POD, sandboxed: true };
+    const elsewhere = { ...POD, namespace: 'other' };
+    for (const [seen, expected] of [
+      [[POD, POD, told, elsewhere], 2],
+      [[told, elsewhere], 0],
+    ] as const) {
+      pods.publish({ pods: seen, unsandboxed: [], weakened: [], atMs: 7_000 }, new Set(['eval']));
+      assert.deepEqual(await named(metrics, 'gvisor_unknown_pods'), [`gvisor_unknown_pods ${expected}`]);
+    }
+    assert.deepEqual(await named(metrics, 'gvisor_pods_last_seen_timestamp_seconds'), [
+      'gvisor_pods_last_seen_timestamp_seconds 7',
+    ]);
+  });
+
+  it('counts weakened pods, and those with a way out as outside gVisor where it is required', async () => {
+    const { pods, metrics } = fresh();
+    const weak = (severity: 'blocker' | 'warning', namespace: string) => {
+      const how = { flag: 'a', value: 'b', severity, why: 'c' };
+      return { ...POD, sandboxed: true, namespace, weak: [how] };
+    };
+    const weakened = [weak('blocker', 'eval'), weak('warning', 'eval'), weak('blocker', 'other')];
+    pods.publish({ pods: weakened, unsandboxed: [], weakened, atMs: 0 }, new Set(['eval']));
+    assert.deepEqual(await named(metrics, 'gvisor_weakened_pods'), ['gvisor_weakened_pods 3']);
+    const outside = await named(metrics, 'gvisor_unsandboxed_pods');
+    assert.deepEqual(outside, ['gvisor_unsandboxed_pods 1']);
+    pods.publish({ pods: [], unsandboxed: [], weakened: [], atMs: 0 }, new Set(['eval']));
+    assert.deepEqual(await named(metrics, 'gvisor_weakened_pods'), ['gvisor_weakened_pods 0']);
+  });
+
+  it('exports the last update of namespaces only where they are watched', async () => {
+    const { pods, metrics } = fresh();
+    assert.deepEqual(await named(metrics, UPDATED), []);
+    pods.watchNamespaces();
+    assert.deepEqual(await named(metrics, UPDATED), [`${UPDATED} 0`]);
+    pods.setNamespacesUpdated(9_000);
+    assert.deepEqual(await named(metrics, UPDATED), [`${UPDATED} 9`]);
+  });
+});
+
+function fresh() {
+  const metrics = new Metrics('0.1.0');
+  return { metrics, pods: metrics.pods };
+}
+
+/** Findings of a host whose containerd has only runc, or does not answer. */
+function check(host: string, answers = true): Promise<readonly Finding[]> {
+  const cri = fakeCri(answers ? criStatus('v2.1.5', {}) : undefined);
+  const options = { now: () => 0, signal: new AbortController().signal };
+  return runChecks(CAUSES, inputsOf(sourcesOf(host, { cri })), options);
+}
+
+const CONFIGURED = finding(pass(''), 'handler-configured');
+const NOT_CONFIGURED = finding(error('HandlerNotConfigured', ''), 'handler-configured');
+const NOT_LOADED = finding(error('HandlerNotLoaded', ''), 'handler-loaded');
+const SILENT = finding(unknown('ContainerdUnreachable', ''), 'handler-loaded');
+const NO_PROGRAMS = [
+  finding(unknown('CheckFailed', ''), 'shim'),
+  finding(unknown('CheckFailed', ''), 'runsc'),
+];
+const NOTHING = [NOT_CONFIGURED, NOT_LOADED, ...NO_PROGRAMS];
+
+describe('hasTraces', () => {
+  for (const host of ['eks-plain', 'gke-plain', 'bottlerocket-plain']) {
+    it(`finds no traces on ${host}`, async () => assert.equal(hasTraces(await check(host)), false));
+
+    it(`is undefined while the containerd of ${host} does not answer`, async () =>
+      assert.equal(hasTraces(await check(host, false)), undefined));
+  }
+
+  it('finds runsc and the shim without a handler', async () => {
+    assert.equal(hasTraces(await check('kubeadm-no-config')), true);
+  });
+
+  it('finds the handler without programs', async () => {
+    assert.equal(hasTraces(await check('debian-shim-missing')), true);
+  });
+
+  const table: readonly [string, readonly Finding[], boolean | undefined][] = [
+    ['nothing', NOTHING, false],
+    ['a handler that containerd does not answer for', [CONFIGURED, SILENT, ...NO_PROGRAMS], true],
+    ['nothing on disk, and a containerd that does not answer', [NOT_CONFIGURED, SILENT], undefined],
+    [
+      'a handler where containerd does not read it',
+      [finding(error('HandlerInIgnoredTable', ''), 'handler-configured'), NOT_LOADED],
+      true,
+    ],
+    [
+      'a shim that is no program',
+      [NOT_CONFIGURED, NOT_LOADED, finding(error('ShimNotExecutable', ''), 'shim')],
+      true,
+    ],
+    [
+      'a shim that containerd does not find',
+      [NOT_CONFIGURED, NOT_LOADED, finding(error('ShimNotFound', ''), 'shim')],
+      false,
+    ],
+  ];
+  for (const [what, findings, expected] of table)
+    it(`is ${expected} with ${what}`, () => assert.equal(hasTraces(findings), expected));
+});
+
+describe('gvisor_node_expected', () => {
+  const bare = reportOf({
+    findings: NOTHING,
+    proof: { kind: 'failed', reason: 'HandlerNotLoaded', message: '' },
+  });
+  const expected = async (metrics: Metrics) =>
+    (await named(metrics, 'gvisor_node_expected')).map((line) => Number(line.split(' ')[1]));
+
+  it('is 0 without traces and without an earlier proof', async () => {
+    const metrics = new Metrics('0.1.0');
+    metrics.count(bare);
+    assert.deepEqual(await expected(metrics), [], 'the Node was not read yet');
+    metrics.noteProvenOnce(false);
+    assert.deepEqual(await expected(metrics), [0]);
+  });
+
+  it('is 1 after an earlier proof, without traces', async () => {
+    const metrics = new Metrics('0.1.0');
+    metrics.count(bare);
+    metrics.noteProvenOnce(true);
+    assert.deepEqual(await expected(metrics), [1]);
+    metrics.noteProvenOnce(false); // the annotation was removed
+    assert.deepEqual(await expected(metrics), [0]);
+  });
+
+  it('is 1 with traces, and persists while they are unknown', async () => {
+    const metrics = new Metrics('0.1.0');
+    metrics.noteProvenOnce(false);
+    metrics.count(reportOf({ findings: [CONFIGURED] }));
+    assert.deepEqual(await expected(metrics), [1]);
+    metrics.count(reportOf({ findings: [SILENT] }));
+    assert.deepEqual(await expected(metrics), [1]);
+    metrics.count(bare);
+    assert.deepEqual(await expected(metrics), [0]);
+  });
+
+  it('is 1 where EXPECT_GVISOR is set', async () => {
+    const metrics = new Metrics('0.1.0', 0, true);
+    metrics.noteProvenOnce(false);
+    metrics.count({ ...bare, verdict: READY });
+    assert.deepEqual(await expected(metrics), [1]);
   });
 });

@@ -16,7 +16,7 @@ const podIn = (namespace: string) => ({
 });
 
 describe('PodMonitor', () => {
-  it('names those that must be in gVisor and are not, and says once that it cannot read', async (t) => {
+  it('reports pods that violate the requirement, and logs an unreadable list once', async (t) => {
     const usual: Record<string, Script> = {
       ListPodSandbox: () => ({ items: [podIn('eval'), podIn('other')] }),
       PodSandboxStatus: () => ({ info: { info: '{"runtimeType":"io.containerd.runc.v2"}' } }),
@@ -25,44 +25,33 @@ describe('PodMonitor', () => {
     const lines: { readonly msg: string }[] = [];
     const log = pino({ level: 'warn' }, { write: (line: string) => void lines.push(JSON.parse(line)) });
     const stop = new AbortController();
-    const namespaces = new RequiredNamespaces(() => {});
-    const pods = new PodMonitor({ client, host: new Host('/'), namespaces, onRead() {}, log, everyMs: 5 });
-    let events = Promise.withResolvers<WatchEvent>();
-    const get = async () => ({ items: [], metadata: { resourceVersion: '1' } });
+    const namespaces = new RequiredNamespaces();
+    const pods = new PodMonitor({ client, host: new Host('/'), namespaces, log, everyMs: 5 });
+    const get = async () => ({ items: [{ metadata: { name: 'eval' } }], metadata: { resourceVersion: '1' } });
     const watch = async function* (): AsyncGenerator<WatchEvent> {
-      while (!stop.signal.aborted) yield await events.promise;
-    };
-    /** Each word of a namespace leads to a reading. */
-    const ring = async () => {
-      const asked = containerd.called('ListPodSandbox');
-      const told = events;
-      events = Promise.withResolvers();
-      told.resolve({ type: 'ADDED', object: { metadata: { name: 'eval' } } });
-      await asked;
+      await new Promise((resolve) => stop.signal.addEventListener('abort', resolve));
     };
     const done = Promise.all([
-      pods.run(stop.signal),
       namespaces.run({ get, watch } as unknown as Kube, log, stop.signal),
+      pods.run(stop.signal),
     ]);
-    await ring();
+    while (pods.report()?.requirementsKnown !== true) await containerd.called('ListPodSandbox');
+    const { violating, permitted } = pods.report() ?? {};
+    assert.deepEqual(
+      [violating, permitted].map((found) => found?.map(({ namespace }) => namespace)),
+      [['eval'], ['other']],
+    );
     containerd.scripts = { ...usual, ListPodSandbox: refuses('the store is broken') };
-    for (let round = 0; round < 3; round++) await ring();
+    for (let read = 0; read < 3; read++) await containerd.called('ListPodSandbox');
     assert.deepEqual(
-      pods.outside()?.violating.map(({ namespace }) => namespace),
-      ['eval'],
+      lines.map(({ msg }) => msg),
+      ['cannot read the pods of this node: the store is broken'],
     );
-    assert.deepEqual(
-      pods.outside()?.permitted.map(({ namespace }) => namespace),
-      ['other'],
-    );
-    const words = lines.map(({ msg }) => msg).filter((msg) => msg.startsWith('cannot read'));
-    assert.deepEqual(words, ['cannot read the pods of this node: the store is broken']);
     stop.abort();
-    events.resolve({ type: 'BOOKMARK', object: {} });
     await done;
   });
 
-  it('is asked less often the longer the list takes, whose length pods decide', async (t) => {
+  it('reads less often the longer a read takes, since pods determine the length of the list', async (t) => {
     const slow: Script = async () => {
       await pause(0.1);
       return { items: [] };
@@ -70,8 +59,8 @@ describe('PodMonitor', () => {
     const { containerd, client } = await fakeContainerd(t, { ListPodSandbox: slow });
     const log = pino({ level: 'silent' });
     const stop = new AbortController();
-    const namespaces = new RequiredNamespaces(() => {});
-    const pods = new PodMonitor({ client, host: new Host('/'), namespaces, onRead() {}, log, everyMs: 5 });
+    const namespaces = new RequiredNamespaces();
+    const pods = new PodMonitor({ client, host: new Host('/'), namespaces, log, everyMs: 5 });
     const done = pods.run(stop.signal);
     await pause(1.5);
     stop.abort();

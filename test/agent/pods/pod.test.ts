@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { isOpen, judgeSandbox, type Pod, type SandboxFacts, weakenedPods } from '../../../agent/pods/pod.ts';
+import {
+  isOpen,
+  judgeSandbox,
+  type Pod,
+  podsReport,
+  type SandboxFacts,
+  weakenedPods,
+} from '../../../agent/pods/pod.ts';
 
 describe('judgeSandbox', () => {
   const table: readonly [
@@ -16,7 +23,7 @@ describe('judgeSandbox', () => {
       'process 7 is "runsc-sandbox"',
     ],
     [
-      'one that a newer release starts ahead of need',
+      'a prewarmed process of a newer release',
       {
         runtimeType: 'io.containerd.runsc.v1',
         pid: 7,
@@ -38,7 +45,7 @@ describe('judgeSandbox', () => {
       'process 7 is "/pause"',
     ],
     [
-      'a process that only carries the word among its arguments',
+      "a process with gVisor's name among its arguments",
       { runtimeType: 'io.containerd.runc.v2', pid: 7, argv: ['/pause', 'runsc-sandbox'] },
       false,
       'process 7 is "/pause"',
@@ -50,36 +57,36 @@ describe('judgeSandbox', () => {
       'process 7 is "runsc-sandbox"',
     ],
     [
-      "a process that calls itself gVisor's, and a runtime that tells the host's own PIDs",
+      "a process that calls itself gVisor's, and a runtime that reports the host's own PIDs",
       { runtimeType: 'io.containerd.runc.v2', pid: 7, argv: ['runsc-sandbox'], runtimePids: [7, 9] },
       false,
-      'process 7 is "runsc-sandbox", and the runtime tells the host\'s own PID 7',
+      'process 7 is "runsc-sandbox", and the runtime reports the host\'s own PID 7',
     ],
     [
-      'a program with a name that a terminal would act on, and that looks like two lines',
+      'a program name with control characters and a line break',
       { runtimeType: 'io.containerd.runc.v2', pid: 7, argv: ['pause\u001b[2J\nEvents:  \u009bnone', 'x'] },
       false,
       'process 7 is "pause\ufffd[2J Events: \ufffdnone"',
     ],
     [
-      "gVisor's type and no process to look at",
+      "gVisor's type without a process",
       { runtimeType: 'io.containerd.runsc.v1' },
       true,
       'its runtime is io.containerd.runsc.v1',
     ],
     [
-      "runc's type and no process to look at",
+      "runc's type without arguments",
       { runtimeType: 'io.containerd.runc.v2', pid: 7, argv: [''] },
       false,
       'its runtime is io.containerd.runc.v2',
     ],
     [
-      'another type and no process to look at',
+      'another type without a process',
       { runtimeType: 'io.containerd.kata.v2' },
       undefined,
-      'nothing tells what its runtime "io.containerd.kata.v2" is',
+      'unknown runtime "io.containerd.kata.v2"',
     ],
-    ['nothing at all', { runtimeType: '' }, undefined, 'nothing tells what its runtime "" is'],
+    ['no type and no process', { runtimeType: '' }, undefined, 'unknown runtime ""'],
   ];
   for (const [what, facts, sandboxed, evidence] of table) {
     it(`${what}: ${sandboxed}`, () => {
@@ -107,19 +114,19 @@ describe('weakenedPods', () => {
   const TPU = podWith([], { 'dev.gvisor.internal.tpuproxy': 'true' });
   const probe = (flags: Readonly<Record<string, string>>, handler = 'runsc') => ({ handler, flags });
   const TABLE: readonly (readonly [what: string, Pod, ReturnType<typeof probe> | undefined, string[]])[] = [
-    ['one of the defaults', podWith([]), probe({}), []],
+    ['defaults', podWith([]), probe({}), []],
     ['a harmless flag', podWith(['--debug=true']), probe({}), []],
-    ['a way out that the probe lacks', HOST_UDS, probe({}), ['host-uds']],
-    ['a way out that the probe has as well', HOST_UDS, probe({ 'host-uds': 'all' }), ['host-uds']],
+    ['a way out that the probe does not have', HOST_UDS, probe({}), ['host-uds']],
+    ['a way out that the probe has too', HOST_UDS, probe({ 'host-uds': 'all' }), ['host-uds']],
     ['a way out of another handler', HOST_UDS, probe({}, 'runsc-kvm'), ['host-uds']],
     ['a way out before the first probe', HOST_UDS, undefined, ['host-uds']],
     ['less protection than the probe', NET_RAW, probe({}), ['net-raw']],
-    ['less protection, as the probe has it', NET_RAW, probe({ 'net-raw': 'true' }), []],
-    ['less protection of another handler, which no probe tells of', NET_RAW, probe({}, 'runsc-kvm'), []],
+    ['less protection, the same as the probe', NET_RAW, probe({ 'net-raw': 'true' }), []],
+    ['less protection of another handler', NET_RAW, probe({}, 'runsc-kvm'), []],
     ['less protection before the first probe', NET_RAW, undefined, []],
-    ['an unknown flag that the probe lacks', NEWER, probe({}), ['next-year']],
-    ['an unknown flag of another value', NEWER, probe({ 'next-year': '0' }), ['next-year']],
-    ['an unknown flag that the probe has as well', NEWER, probe({ 'next-year': '1' }), []],
+    ['an unknown flag that the probe does not have', NEWER, probe({}), ['next-year']],
+    ['an unknown flag with another value', NEWER, probe({ 'next-year': '0' }), ['next-year']],
+    ['an unknown flag that the probe has too', NEWER, probe({ 'next-year': '1' }), []],
     ['an annotation, whatever the probe', TPU, undefined, ['dev.gvisor.internal.tpuproxy']],
   ];
   for (const [what, pod, seen, flags] of TABLE) {
@@ -129,7 +136,7 @@ describe('weakenedPods', () => {
     });
   }
 
-  it('says how in the evidence, and which of them have a way out', () => {
+  it('names the weakness in the evidence, and which pods have a way out', () => {
     const [uds, tpu] = weakenedPods([HOST_UDS, TPU], undefined);
     assert.match(
       uds?.evidence ?? '',
@@ -141,8 +148,49 @@ describe('weakenedPods', () => {
     );
   });
 
-  it('is no matter of a pod that only calls itself a sandbox of gVisor', () => {
+  it('ignores a pod that only claims to be in gVisor', () => {
     const facts = { runtimeType: 'io.containerd.runc.v2', pid: 7, runtimePids: [7] };
     assert.equal('weak' in judgeSandbox({ ...facts, argv: ['runsc-sandbox', '--host-uds=all'] }), false);
   });
+});
+
+describe('podsReport', () => {
+  const pod = (name: string, sandboxed?: boolean): Pod => ({
+    namespace: 'eval',
+    name,
+    uid: name,
+    handler: '',
+    evidence: 'process 1 is "pause"',
+    ...(sandboxed === undefined ? {} : { sandboxed }),
+  });
+  const [sandboxed, unknown, violating, permitted] = [
+    pod('a', true),
+    pod('b'),
+    pod('c', false),
+    pod('d', false),
+  ];
+  const weakened = [{ ...sandboxed, weak: [] }];
+  const pods = [sandboxed, unknown, violating, permitted];
+  const observed = { pods, unsandboxed: [violating], weakened, atMs: 0 };
+
+  it('sorts pods by whether gVisor is required and used', () => {
+    assert.deepEqual(podsReport(observed, true, 3_000), {
+      at: '1970-01-01T00:00:00.000Z',
+      stale: false,
+      running: 4,
+      requirementsKnown: true,
+      violating: [violating],
+      permitted: [permitted],
+      unknown: [unknown],
+      weakened,
+      sandboxedUids: ['a'],
+    });
+  });
+
+  for (const [ageMs, stale] of [
+    [45_000, false],
+    [45_001, true],
+  ] as const)
+    it(`is ${stale ? '' : 'not '}stale ${ageMs} ms after the last read`, () =>
+      assert.equal(podsReport(observed, false, ageMs).stale, stale));
 });

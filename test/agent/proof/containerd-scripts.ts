@@ -4,14 +4,14 @@ import { SCHEMA } from '../../../agent/containerd/schema.ts';
 
 const DEFINITIONS = fromJSON(SCHEMA.toJSON(), { longs: Number, enums: String, defaults: true });
 
-/** The services of containerd that the fake has, each with the name of a method as scripts call it. */
+/** containerd's services in the fake; `nameOf` gives the name of a method in scripts. */
 export const SERVICES = Object.entries(DEFINITIONS).flatMap(([name, definition]) => {
   if ('format' in definition) return []; // a message
   const service = /\.(Tasks|Containers)$/.test(name) ? `${name.split('.').at(-1)}.` : '';
   return { definition: definition as ServiceDefinition, nameOf: (method: string) => `${service}${method}` };
 });
 
-/** An answer that is an error of that gRPC code. */
+/** A gRPC error as the response. */
 export class Refusal extends Error {
   readonly code: number;
 
@@ -21,17 +21,17 @@ export class Refusal extends Error {
   }
 }
 
-/** What a method is asked. */
+/** A request to any method. */
 // biome-ignore lint/suspicious/noExplicitAny: a request is whatever the schema says of its method
 export type Request = any;
 
-/** What a method answers; a promise that never settles is a call that hangs. */
+/** Response of a method; a promise that never settles is a call that hangs. */
 export type Script = (request: Request) => object | Promise<object>;
 
-/** A call that is never answered. */
+/** Never responds. */
 export const HANGS: Script = () => Promise.withResolvers<object>().promise;
 
-/** A script for each method: a containerd that was stopped in its tracks. */
+/** No method responds. */
 export const ALL_HANG: Readonly<Record<string, Script>> = Object.fromEntries(
   SERVICES.flatMap(({ definition, nameOf }) => Object.keys(definition).map(nameOf)).map((method) => [
     method,
@@ -39,10 +39,10 @@ export const ALL_HANG: Readonly<Record<string, Script>> = Object.fromEntries(
   ]),
 );
 
-/** A call that is answered with bytes that are no message. */
+/** Responds with bytes that are not a message. */
 export const GARBAGE: Script = () => ({ garbage: true });
 
-/** A call that fails with these words. */
+/** Responds with an error. */
 export const refuses =
   (details: string, code?: number): Script =>
   () => {

@@ -7,7 +7,7 @@ import { CriClient } from '../../../agent/containerd/client.ts';
 import { type Refusal, type Request, type Script, SERVICES } from './containerd-scripts.ts';
 import { FakeSandboxes } from './fake-sandboxes.ts';
 
-/** The status document of a containerd with the handler "runsc". */
+/** Configuration in the status of a containerd with the handler "runsc". */
 export const CONFIG = JSON.stringify({
   stateDir: '/run/containerd/io.containerd.grpc.v1.cri',
   containerd: {
@@ -20,23 +20,22 @@ export const CONFIG = JSON.stringify({
 });
 
 /**
- * A containerd on a socket in a temporary folder: a real gRPC server that keeps sandboxes, whose processes are in /proc
- * of the host at `root`, and answers as a healthy one does, save for what `scripts` says of a method. The services of
- * tasks and containers go before their methods, as in "Tasks.Delete".
+ * A fake containerd: a real gRPC server on a socket in a temporary directory, with sandboxes whose processes are in /proc of
+ * the host at `root`. `scripts` replace the responses of methods, named as in "RunPodSandbox" and "Tasks.Delete".
  */
 export class FakeContainerd {
   readonly socket: string;
   readonly sandboxes: FakeSandboxes;
-  /** Names of the methods called, in order. */
+  /** Methods called, in order. */
   readonly calls: string[] = [];
-  /** The requests of each call, in order, and whether the caller set a deadline. */
+  /** All requests in order; `deadline` tells whether the client set one. */
   readonly requests: { readonly method: string; readonly request: Request; readonly deadline: boolean }[] =
     [];
-  /** Names of the methods whose call the client cut off. */
+  /** Methods whose call the client cancelled. */
   readonly cancelled: string[] = [];
   scripts: Readonly<Record<string, Script>> = {};
   #server: Server | undefined;
-  readonly #heard = new Set<{ readonly method: string; readonly resolve: () => void }>();
+  readonly #waiting = new Set<{ readonly method: string; readonly resolve: () => void }>();
 
   constructor(socket: string, root?: string) {
     this.socket = socket;
@@ -62,26 +61,26 @@ export class FakeContainerd {
     this.#server = server;
   }
 
-  /** Ends the server at once, as a crash does; the socket's file goes with it. */
+  /** Stops the server at once, as a crash does, and removes the socket. */
   async stop(): Promise<void> {
     this.#server?.forceShutdown();
     this.#server = undefined;
     await rm(this.socket, { force: true });
   }
 
-  /** Resolves when that method is called the next time. */
+  /** Resolves at the next call of a method. */
   called(method: string): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#heard.add({ method, resolve });
+    this.#waiting.add({ method, resolve });
     return promise;
   }
 
-  /** How often that method was called. */
+  /** Number of calls of a method. */
   count(method: string): number {
     return this.calls.filter((each) => each === method).length;
   }
 
-  /** What a healthy containerd would answer, for scripts that only want to add something. */
+  /** The response of a healthy containerd, for scripts that only add something. */
   usual(method: string, request: Request): object {
     const { sandboxes } = this;
     switch (method) {
@@ -120,16 +119,16 @@ export class FakeContainerd {
     return (call: Call, answer?: (error: object | null, value?: object) => void) => {
       const { request } = call;
       this.calls.push(method);
-      // Without one grpc-js tells Infinity.
+      // grpc-js reports no deadline as Infinity.
       this.requests.push({ method, request, deadline: Number.isFinite(Number(call.getDeadline())) });
       let answered = false;
       call.on('cancelled', () => answered || this.cancelled.push(method));
-      for (const waiting of this.#heard) {
+      for (const waiting of this.#waiting) {
         if (waiting.method !== method) continue;
-        this.#heard.delete(waiting);
+        this.#waiting.delete(waiting);
         waiting.resolve();
       }
-      if (answer === undefined) return; // a method that streams: nothing happens here, so nothing is told
+      if (answer === undefined) return; // streaming methods never respond
       const script = this.scripts[method] ?? ((asked) => this.usual(method, asked));
       const end = (error: object | null, value?: object) => {
         answered = true;
@@ -155,7 +154,7 @@ function serialize({ responseSerialize }: { responseSerialize: (value: object) =
   return (value: object) => ('garbage' in value ? Buffer.alloc(64, 0xff) : responseSerialize(value));
 }
 
-/** A running fake and a client of it; both end with the test. */
+/** A running fake and its client; both are closed after the test. */
 export async function fakeContainerd(
   context: TestContext,
   scripts: Readonly<Record<string, Script>> = {},

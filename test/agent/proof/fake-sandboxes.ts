@@ -5,7 +5,7 @@ import { Refusal, type Request } from './containerd-scripts.ts';
 
 type Labels = Readonly<Record<string, string>>;
 
-/** A sandbox of the fake, with the request's configuration. */
+/** A sandbox of the fake. */
 export type FakeSandbox = {
   state: 'SANDBOX_READY' | 'SANDBOX_NOTREADY';
   readonly pid: number;
@@ -17,21 +17,21 @@ export type FakeSandbox = {
 const FIRST_PID = 5_000;
 const SHIM_PID = 4_000;
 
-/** The sandboxes of a fake containerd, what it records of them, and their processes on the host at `root`. */
+/** The sandboxes and containers of a fake containerd, with their processes on the host at `root`. */
 export class FakeSandboxes {
   readonly byId = new Map<string, FakeSandbox>();
-  /** What containerd itself records, and whether a task is there; the CRI may not know of it. */
+  /** Containers by ID, including those that the CRI does not list; `task` if one exists. */
   readonly records = new Map<string, { readonly labels: Labels; task: boolean }>();
-  /** When a sandbox was created, by its id; in 1970 unless said otherwise. */
+  /** Creation times by ID; 1970 by default. */
   readonly createdMs = new Map<string, number>();
-  /** Tasks whose record was deleted while they ran: nobody can reach them any more. */
+  /** Tasks whose container was deleted while they ran, which makes them unreachable. */
   readonly orphans: string[] = [];
-  /** The process of a sandbox that starts: gVisor's, unless said otherwise. */
+  /** Process of a new sandbox; gVisor's by default. */
   process: (id: string, pid: number, cgroupParent: string) => FakeProcess;
-  /** What the runtime tells when it is asked for PIDs: the guest's, unless said otherwise. */
+  /** PIDs that the runtime reports; the guest's by default. */
   runtimePids: (pid: number) => readonly number[] = () => [1];
-  /** The most sandboxes of a probe that ever existed at a time. */
-  mostProbes = 0;
+  /** Highest number of probes at a time. */
+  maxProbes = 0;
   readonly #root: string | undefined;
   #made = 0;
 
@@ -49,7 +49,7 @@ export class FakeSandboxes {
       });
   }
 
-  /** Starts one as the request says, and gives its id. */
+  /** Starts a sandbox and returns its ID. */
   run({ config, runtimeHandler }: Request): string {
     this.#made += 1;
     const id = `sandbox-${this.#made}`;
@@ -57,13 +57,13 @@ export class FakeSandboxes {
     return id;
   }
 
-  /** Puts the sandbox of a probe there. */
+  /** Adds a probe. */
   addProbe(id: string): void {
     const metadata = { name: id, namespace: 'gvisor-ready', uid: `gvisor-probe-${id}` };
     this.add(id, PROBE_LABELS, { config: { metadata } });
   }
 
-  /** Puts a sandbox there. */
+  /** Adds a sandbox. */
   add(
     id: string,
     labels: Labels,
@@ -75,12 +75,12 @@ export class FakeSandboxes {
     const probes = [...this.byId.values()].filter(
       (sandbox) => sandbox.labels['app.kubernetes.io/component'] === 'probe',
     );
-    this.mostProbes = Math.max(this.mostProbes, probes.length);
+    this.maxProbes = Math.max(this.maxProbes, probes.length);
     if (this.#root !== undefined)
       addProcess(this.#root, pid, this.process(id, pid, config.linux?.cgroupParent ?? ''));
   }
 
-  /** Ends its process: a stop, or a death of its own. */
+  /** Ends its process. */
   end(id: string): void {
     const sandbox = this.byId.get(id);
     if (sandbox === undefined) return;
@@ -127,7 +127,7 @@ export class FakeSandboxes {
     return { processes: this.runtimePids(pid).map((each) => ({ pid: each })) };
   }
 
-  /** The records that a filter of containerd's own selects. */
+  /** Containers selected by a filter in containerd's syntax. */
   recorded(filters: readonly string[]): object[] {
     const wanted = Object.fromEntries(
       [...(filters[0] ?? '').matchAll(/labels\."([^"]+)"=="([^"]+)"/g)].map(([, key, value]) => [key, value]),

@@ -99,9 +99,9 @@ describe('outcomeOfError', () => {
     });
   }
   for (const message of NO_IMAGE) {
-    it(`impossible, SandboxImageMissing: ${message.slice(0, 90)}`, () => {
+    it(`inconclusive SandboxImageMissing: ${message.slice(0, 90)}`, () => {
       assert.deepEqual(outcomeOfError(message), {
-        kind: 'impossible',
+        kind: 'inconclusive',
         reason: 'SandboxImageMissing',
         message,
       });

@@ -1,158 +1,112 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { PROBE_LABELS } from '../../../agent/proof/sandbox.ts';
-import { HANGS, refuses } from './containerd-scripts.ts';
-import { brief, gate, gvisorBoots, NEVER, onlyGvisor, proverScene } from './scene.ts';
+import type { ProverOptions } from '../../../agent/proof/prover.ts';
+import { HANGS, refuses, type Script } from './containerd-scripts.ts';
+import { brief, gate, gvisorStarts, NEVER, onlyGvisor, proverScene } from './scene.ts';
 
-const PATIENT = { patienceMs: 60_000 };
+const WAITS = { waitMs: 60_000 };
+const HANG_MS = 1_000;
+const HOUR_MS = 3_600_000;
+
+/** A prover whose `prove` returned before its probe; `open` lets containerd respond. */
+async function slowProbe(t: TestContext, changes: Partial<ProverOptions> = {}) {
+  const made = await proverScene(t, {}, changes);
+  const { containerd, clock, prove } = made;
+  const { script, open } = gate(containerd, 'RunPodSandbox');
+  containerd.scripts = { RunPodSandbox: script };
+  const started = containerd.called('RunPodSandbox');
+  assert.equal(await prove(), 'slow SandboxSlow');
+  await started;
+  clock.nowMs += 1;
+  return { ...made, open };
+}
+
+/** A prover whose `prove` was aborted during a probe. */
+async function abortedProof(t: TestContext, changes: Partial<ProverOptions> = WAITS) {
+  const made = await proverScene(t, {}, changes);
+  const { prover, containerd, clock } = made;
+  const { script, open } = gate(containerd, 'RunPodSandbox');
+  containerd.scripts = { RunPodSandbox: script };
+  const stop = new AbortController();
+  const started = containerd.called('RunPodSandbox');
+  const aborted = assert.rejects(prover.prove(stop.signal), /^Error: stop$/);
+  await started;
+  stop.abort(new Error('stop'));
+  await aborted;
+  clock.nowMs += 1;
+  return { ...made, open };
+}
 
 describe('Prover', { concurrency: true }, () => {
-  it('proves, and remembers what the proof showed', async (t) => {
-    const { prover, told } = await proverScene(t, {}, PATIENT);
+  it('proves and keeps the witness', async (t) => {
+    const { prover, calls } = await proverScene(t, {}, WAITS);
     assert.deepEqual([prover.witness], [undefined]);
     const outcome = await prover.prove(NEVER);
     assert.ok(outcome.kind === 'proven', outcome.message);
     assert.equal(prover.witness, outcome.witness);
     assert.equal(prover.witness?.shim, '/usr/local/bin/containerd-shim-runsc-v1');
-    // A boot that a look waits for rings no bell.
-    assert.deepEqual(told, { ends: 0, left: [] });
+    assert.deepEqual(calls, { lateEnds: 0, orphans: [] });
   });
 
-  it('boots anew for each look, and keeps the last witness while it fails', async (t) => {
-    const { prover, containerd } = await proverScene(t, {}, PATIENT);
+  it('runs a new probe each time, and keeps the last witness after a failure', async (t) => {
+    const { prover, prove, containerd } = await proverScene(t, {}, WAITS);
     const first = await prover.prove(NEVER);
     const second = await prover.prove(NEVER);
     assert.ok(first.kind === 'proven' && second.kind === 'proven' && first !== second);
     containerd.scripts = { RunPodSandbox: refuses('something else') };
-    assert.equal(brief(await prover.prove(NEVER)), 'failed SandboxFailed');
+    assert.equal(await prove(), 'failed SandboxFailed');
     assert.equal(prover.witness, second.witness);
-    assert.equal(gvisorBoots(containerd), 3);
+    assert.equal(gvisorStarts(containerd), 3);
   });
 
-  it('sweeps before each boot, and tells of what stays when that changes', async (t) => {
-    const stays = { 'Tasks.Delete': refuses('busy') };
-    const { prover, containerd, told } = await proverScene(t, stays, PATIENT);
-    const { sandboxes } = containerd;
-    sandboxes.addProbe('predecessor');
-    sandboxes.records.set('stubborn', { labels: PROBE_LABELS, task: true });
-    for (const _ of [1, 2]) assert.equal(brief(await prover.prove(NEVER)), 'proven');
-    assert.equal(sandboxes.byId.has('predecessor'), false);
-    assert.deepEqual(told.left, [1]);
-    containerd.scripts = {};
-    await prover.prove(NEVER);
-    assert.deepEqual(told.left, [1, 0]);
-  });
-
-  it('is impossible, and boots nothing, where it cannot sweep', async (t) => {
-    const { prover, containerd } = await proverScene(t, { ListPodSandbox: refuses('no') }, PATIENT);
-    assert.equal(brief(await prover.prove(NEVER)), 'impossible CheckFailed');
-    assert.equal(gvisorBoots(containerd), 0);
-  });
-
-  it('waits no longer than its patience, and gives the end of that boot to the next look', async (t) => {
-    const made = await proverScene(t);
-    const { prover, containerd, clock, told } = made;
-    const { script, open } = gate(containerd, 'RunPodSandbox');
-    containerd.scripts = { RunPodSandbox: script };
-    const started = containerd.called('RunPodSandbox');
-    const slow = await prover.prove(NEVER);
-    assert.equal(brief(slow), 'slow SandboxSlow');
-    assert.match(slow.message, /^(earlier probes have been swept away|a sandbox has been booting) for 0 s/);
-    await started;
+  it('is slow after its wait, and returns the outcome of that probe the next time', async (t) => {
+    const { prover, prove, containerd, clock, calls, open } = await slowProbe(t);
     clock.nowMs += 900;
-    for (const _ of [1, 2]) assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
-    assert.equal(told.ends, 0);
+    for (const _ of [1, 2]) assert.equal(await prove(), 'slow SandboxSlow');
+    assert.equal(calls.lateEnds, 0);
     const removed = containerd.called('RemovePodSandbox');
     open();
     await removed;
     await prover.finish(60_000);
-    assert.deepEqual([told.ends, gvisorBoots(containerd)], [1, 1]);
-    assert.equal(brief(await prover.prove(NEVER)), 'proven');
-    assert.equal(gvisorBoots(containerd), 1);
-    assert.deepEqual(containerd.cancelled, []);
-    assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
+    assert.deepEqual([calls.lateEnds, gvisorStarts(containerd)], [1, 1]);
+    assert.equal(await prove(), 'proven');
+    assert.deepEqual([gvisorStarts(containerd), containerd.cancelled], [1, []]);
+    assert.equal(await prove(), 'slow SandboxSlow');
     await prover.finish(60_000);
-    assert.equal(gvisorBoots(containerd), 2);
+    assert.equal(gvisorStarts(containerd), 2);
   });
 
-  for (const [what, script, expected] of [
-    ['starts', undefined, 'failed SandboxFailed'],
-    ['fails as well', refuses('something else'), 'impossible NoSandboxStarts'],
-    ['finds no space', refuses('mkdir x: no space left on device'), 'impossible NodeExhausted'],
-    [
-      'finds no process',
-      refuses('fork/exec x: resource temporarily unavailable'),
-      'impossible NodeExhausted',
-    ],
-    ['is late', refuses('context deadline exceeded'), 'impossible CheckTimedOut'],
-    ['does not end', HANGS, 'impossible CheckTimedOut'],
-  ] as const)
-    it(`takes a failure for ${expected} where a sandbox of runc ${what}`, async (t) => {
-      const { prover, containerd } = await proverScene(t, {}, { controlMs: script === HANGS ? 0 : 60_000 });
-      if (script !== undefined) containerd.scripts = { RunPodSandbox: script };
-      const failed = { kind: 'failed', reason: 'SandboxFailed', message: 'runsc failed' } as const;
-      const outcome = await prover.compare(failed, NEVER);
-      assert.equal(brief(outcome), expected);
-      assert.match(outcome.message, /runsc failed$/);
-      if (script !== HANGS) await prover.finish(60_000);
-      assert.equal(containerd.sandboxes.byId.size, 0);
-    });
-
-  it('counts its patience from the begin of the boot, not of the look', { timeout: 60_000 }, async (t) => {
-    const { prover, containerd, clock } = await proverScene(
-      t,
-      {},
-      { patienceMs: 600_000, hangMs: 3_600_000 },
-    );
-    containerd.scripts = onlyGvisor(containerd, HANGS);
-    const stop = new AbortController();
-    const started = containerd.called('RunPodSandbox');
-    const first = assert.rejects(prover.prove(stop.signal));
-    await started;
-    stop.abort();
-    await first;
+  it('waits from the start of the probe, not of the evaluation', { timeout: 60_000 }, async (t) => {
+    const { prove, clock } = await abortedProof(t, { waitMs: 600_000, hangMs: HOUR_MS });
     clock.nowMs += 600_000;
-    assert.equal(brief(await prover.prove(NEVER)), 'slow SandboxSlow');
+    assert.equal(await prove(), 'slow SandboxSlow');
   });
 
-  it('rejects when the look is aborted, and the boot goes on', async (t) => {
-    const { prover, containerd } = await proverScene(t, {}, PATIENT);
-    const { script, open } = gate(containerd, 'RunPodSandbox');
-    containerd.scripts = { RunPodSandbox: script };
-    const stop = new AbortController();
-    const started = containerd.called('RunPodSandbox');
-    const look = assert.rejects(prover.prove(stop.signal), /^Error: stop$/);
-    await started;
-    stop.abort(new Error('stop'));
-    await look;
+  it('continues a probe whose evaluation was aborted', async (t) => {
+    const { prove, containerd, open } = await abortedProof(t);
     assert.deepEqual(containerd.cancelled, []);
     open();
-    assert.equal(brief(await prover.prove(NEVER)), 'proven');
-    assert.equal(gvisorBoots(containerd), 1);
+    assert.equal(await prove(), 'proven');
+    assert.equal(gvisorStarts(containerd), 1);
   });
 
-  it('does not begin when the look is aborted already', async (t) => {
+  it('starts nothing if the evaluation is already aborted', async (t) => {
     const { prover, containerd } = await proverScene(t);
     await assert.rejects(prover.prove(AbortSignal.abort(new Error('stop'))), /^Error: stop$/);
     await prover.finish(0);
     assert.deepEqual(containerd.calls, []);
   });
 
-  it('cancels nothing when the agent ends, waits for the boot, and begins no other attempt', async (t) => {
+  it('waits for the probe when the agent stops, cancels nothing and makes no further attempt', async (t) => {
     const stop = new AbortController();
-    const { prover, containerd } = await proverScene(t, {}, { signal: stop.signal });
-    const { script, open } = gate(containerd, 'RunPodSandbox');
+    const { prover, containerd, open } = await slowProbe(t, { signal: stop.signal });
     containerd.scripts = {
-      RunPodSandbox: script,
       PodSandboxStatus: (request) => {
         containerd.sandboxes.end(request.podSandboxId);
         return containerd.usual('PodSandboxStatus', request);
       },
     };
-    const started = containerd.called('RunPodSandbox');
-    await prover.prove(NEVER);
-    await started;
     stop.abort();
     let finished = false;
     const end = prover.finish(60_000).then(() => {
@@ -162,15 +116,260 @@ describe('Prover', { concurrency: true }, () => {
     assert.deepEqual([finished, containerd.cancelled], [false, []]);
     open();
     await end;
-    assert.deepEqual([gvisorBoots(containerd), containerd.sandboxes.byId.size], [1, 0]);
+    assert.deepEqual([gvisorStarts(containerd), containerd.sandboxes.byId.size], [1, 0]);
   });
 
-  it('waits for a boot that hangs no longer than it is told, and for none not at all', async (t) => {
-    const { prover, containerd } = await proverScene(t, {});
+  it('stops waiting for a hanging probe when the agent stops, and does not wait without one', async (t) => {
+    const { prover, prove, containerd } = await proverScene(t);
     containerd.scripts = onlyGvisor(containerd, HANGS);
     await prover.finish(600_000);
-    await prover.prove(NEVER);
+    await prove();
     await prover.finish(5);
     assert.deepEqual(containerd.cancelled, []);
   });
+});
+
+describe('Prover, after a change during a probe', { concurrency: true }, () => {
+  it('ignores the outcome of a probe that started before', async (t) => {
+    const { prover, prove, containerd, open } = await abortedProof(t);
+    prover.changed();
+    const outcome = prove();
+    open();
+    assert.equal(await outcome, 'proven');
+    assert.equal(gvisorStarts(containerd), 2);
+  });
+
+  it('remembers the change until the next proof', async (t) => {
+    const { prover, prove, containerd, open } = await slowProbe(t);
+    prover.changed();
+    const removed = containerd.called('RemovePodSandbox');
+    open();
+    await removed;
+    await prover.finish(60_000);
+    assert.equal(await prove(), 'slow SandboxSlow');
+    await prover.finish(60_000);
+    assert.equal(await prove(), 'proven');
+    assert.equal(gvisorStarts(containerd), 2);
+  });
+
+  it('ignores the outcome of a probe that ended long ago', async (t) => {
+    const { prover, prove, containerd, clock } = await proverScene(t);
+    assert.equal(await prove(), 'slow SandboxSlow');
+    await prover.finish(60_000);
+    clock.nowMs += HOUR_MS;
+    assert.equal(await prove(), 'slow SandboxSlow');
+    await prover.finish(60_000);
+    assert.equal(await prove(), 'proven');
+    assert.equal(gvisorStarts(containerd), 2);
+  });
+
+  for (const busy of [false, true])
+    it(`starts another probe beside a slow one ${busy ? 'under pressure' : 'on an idle node'}`, async (t) => {
+      const { prover, prove, containerd, open, press } = await slowProbe(t, { hangMs: HOUR_MS });
+      press(busy);
+      containerd.scripts = {};
+      const again = containerd.called('RunPodSandbox');
+      prover.changed();
+      assert.equal(await prove(), 'slow SandboxSlow');
+      await again;
+      await prover.finish(60_000);
+      assert.equal(await prove(), 'proven');
+      const removed = containerd.called('RemovePodSandbox');
+      open();
+      await removed;
+      assert.deepEqual([gvisorStarts(containerd), containerd.cancelled], [2, []]);
+    });
+});
+
+/** A prover whose probes hang. */
+async function hanging(t: TestContext) {
+  const made = await proverScene(t, {}, { hangMs: HANG_MS });
+  const { prover, clock, containerd, prove } = made;
+  containerd.scripts = onlyGvisor(containerd, HANGS);
+  const proveAfter = (ms: number) => {
+    clock.nowMs += ms;
+    return prove();
+  };
+  /** Waits until exactly so many sandboxes were requested. */
+  const starts = async (wanted: number) => {
+    while (gvisorStarts(containerd) < wanted) await containerd.called('RunPodSandbox');
+    assert.equal(gvisorStarts(containerd), wanted);
+  };
+  /** Lets so many probes hang, one after the other. */
+  const hang = async (times: number) => {
+    await prove();
+    for (let n = 1; n <= times; n++) {
+      await starts(n);
+      assert.equal(await proveAfter(HANG_MS), 'failed SandboxHangs');
+      if (n < times) await prove();
+    }
+  };
+  const message = async () => (await prover.prove(NEVER)).message;
+  return { ...made, proveAfter, starts, hang, message };
+}
+
+describe('Prover, when sandboxes hang', { concurrency: true }, () => {
+  it('fails once a start takes longer than the kubelet waits, and not before', async (t) => {
+    const { proveAfter, starts, message, containerd } = await hanging(t);
+    assert.equal(await proveAfter(0), 'slow SandboxSlow');
+    await starts(1);
+    assert.equal(await proveAfter(HANG_MS - 1), 'slow SandboxSlow');
+    assert.equal(await proveAfter(1), 'failed SandboxHangs');
+    await starts(1);
+    assert.equal(
+      await message(),
+      "no sandbox booted within 1 s, after which the kubelet gives up on a pod's; 1 of them still hang",
+    );
+    assert.deepEqual(containerd.cancelled, []);
+  });
+
+  it('is slow, not hanging, while orphans are removed', async (t) => {
+    const { prover, clock, containerd } = await proverScene(t, { ListPodSandbox: HANGS });
+    await prover.prove(NEVER);
+    clock.nowMs += 2_000;
+    const { message, ...outcome } = await prover.prove(NEVER);
+    assert.equal(message, 'the removal of orphans has taken 2 s so far');
+    assert.equal(outcome.kind, 'slow');
+    assert.equal(gvisorStarts(containerd), 0);
+  });
+
+  it('fails again at once while a new probe runs, and is proven as soon as that is', async (t) => {
+    const { prove, starts, hang, containerd, prover, calls } = await hanging(t);
+    await hang(1);
+    containerd.scripts = {};
+    assert.equal(await prove(), 'failed SandboxHangs');
+    await starts(2);
+    await prover.finish(60_000);
+    assert.equal(calls.lateEnds, 1);
+    assert.equal(await prove(), 'proven');
+    // A proof clears the hang.
+    containerd.scripts = onlyGvisor(containerd, HANGS);
+    assert.equal(await prove(), 'slow SandboxSlow');
+  });
+
+  it('abandons at most three probes, then starts one an hour or after a change', async (t) => {
+    const { prover, proveAfter, starts, hang } = await hanging(t);
+    await hang(3);
+    assert.equal(await proveAfter(HOUR_MS - 1), 'failed SandboxHangs');
+    await starts(3);
+    assert.equal(await proveAfter(1), 'failed SandboxHangs');
+    await starts(4);
+    assert.equal(await proveAfter(HANG_MS), 'failed SandboxHangs');
+    await proveAfter(0);
+    await starts(4);
+    prover.changed();
+    await proveAfter(0);
+    await starts(5);
+  });
+
+  it('removes the sandbox of an abandoned probe that ends, and then starts another', async (t) => {
+    const { prove, starts, hang, containerd, calls } = await hanging(t);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const late: Script = async (request) => {
+      await promise;
+      return containerd.usual('RunPodSandbox', request);
+    };
+    containerd.scripts = onlyGvisor(containerd, late);
+    await hang(3);
+    resolve();
+    while (calls.lateEnds < 3) await setImmediate();
+    assert.equal(containerd.sandboxes.byId.size, 0);
+    containerd.scripts = onlyGvisor(containerd, HANGS);
+    assert.equal(await prove(), 'failed SandboxHangs');
+    await starts(4);
+  });
+});
+
+describe('Prover, beside a control', { concurrency: true }, () => {
+  it('tolerates a start that takes up to ten times as long as that of runc', async (t) => {
+    const { prove, starts, prover, clock, containerd } = await hanging(t);
+    containerd.scripts = {
+      RunPodSandbox: (request) => {
+        if (request.runtimeHandler === 'runsc') return HANGS(request);
+        clock.nowMs += 200;
+        return containerd.usual('RunPodSandbox', request);
+      },
+    };
+    await prove();
+    await starts(1);
+    assert.deepEqual(await prover.prove(NEVER), {
+      kind: 'slow',
+      reason: 'SandboxSlow',
+      message: 'a sandbox has been booting for 0 s; one of handler "runc" started in 0.2 s',
+      tolerated: true,
+    });
+    await prover.finish(500); // removes the control; the probe still hangs
+    clock.nowMs = 1_700;
+    assert.equal(await prove(), 'slow SandboxSlow');
+    await prover.finish(500);
+    assert.equal(await prove(), 'failed SandboxHangs');
+  });
+
+  it('does not tolerate a slow start on a busy node if runc is quick', async (t) => {
+    const { proveAfter, prover, starts, press } = await hanging(t);
+    press(true);
+    await proveAfter(0);
+    await starts(1);
+    await proveAfter(HANG_MS - 1);
+    const outcome = await prover.prove(NEVER);
+    assert.ok(outcome.kind === 'slow' && outcome.tolerated === false, JSON.stringify(outcome));
+  });
+
+  it('tolerates nothing without another handler for runc', async (t) => {
+    const { prove, proveAfter, message, containerd } = await hanging(t);
+    const config = JSON.stringify({
+      containerd: { runtimes: { runsc: { runtimeType: 'io.containerd.runsc.v1' } } },
+    });
+    containerd.scripts = { RunPodSandbox: HANGS, Status: () => ({ info: { config } }) };
+    const started = containerd.called('RunPodSandbox');
+    await prove();
+    await started;
+    assert.equal(
+      await message(),
+      'a sandbox has been booting for 0 s; there is no sandbox of runc to compare it with',
+    );
+    assert.equal(await proveAfter(HANG_MS), 'failed SandboxHangs');
+  });
+
+  it('tolerates a start beside a control that is still starting, and starts no other control', async (t) => {
+    const { prover, containerd, clock } = await proverScene(
+      t,
+      { RunPodSandbox: HANGS },
+      { controlWaitMs: 0 },
+    );
+    for (const _ of ['probe', 'control']) {
+      const started = containerd.called('RunPodSandbox');
+      await prover.prove(NEVER);
+      await started;
+    }
+    clock.nowMs += 10_000;
+    assert.match(
+      (await prover.prove(NEVER)).message,
+      /for 10 s; one of handler "runc" has been starting for 10.0 s/,
+    );
+    const controls = containerd.requests.filter(({ request }) => request.runtimeHandler === 'runc');
+    assert.equal(controls.length, 1);
+  });
+
+  for (const [what, script, expected] of [
+    ['starts', undefined, 'failed SandboxFailed'],
+    ['fails as well', refuses('something else'), 'inconclusive NoSandboxStarts'],
+    ['finds no space', refuses('mkdir x: no space left on device'), 'inconclusive NodeExhausted'],
+    ['times out', refuses('context deadline exceeded'), 'inconclusive CheckTimedOut'],
+    ['hangs', HANGS, 'inconclusive CheckTimedOut'],
+  ] as const)
+    it(`takes a failure for ${expected} if a sandbox of runc ${what}`, async (t) => {
+      const { prover, containerd } = await proverScene(
+        t,
+        {},
+        { controlWaitMs: script === HANGS ? 0 : 60_000 },
+      );
+      if (script !== undefined) containerd.scripts = { RunPodSandbox: script };
+      const failed = { kind: 'failed', reason: 'SandboxFailed', message: 'runsc failed' } as const;
+      const outcome = await prover.compare(failed, NEVER);
+      assert.equal(brief(outcome), expected);
+      assert.match(outcome.message, /runsc failed$/);
+      if (script !== HANGS) await prover.finish(60_000);
+      assert.equal(containerd.sandboxes.byId.size, 0);
+    });
 });

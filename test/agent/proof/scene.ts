@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { CriClient } from '../../../agent/containerd/client.ts';
 import type { Host } from '../../../agent/host/host.ts';
-import { type BootOptions, boot } from '../../../agent/proof/boot.ts';
 import type { Outcome } from '../../../agent/proof/outcome.ts';
+import { type ProbeOptions, runProbe } from '../../../agent/proof/probe.ts';
 import { Prover, type ProverOptions } from '../../../agent/proof/prover.ts';
 import { runCpus } from '../host/cpu-times.ts';
 import { tempHost } from '../host/temp-host.ts';
@@ -14,22 +14,27 @@ import { type FakeContainerd, fakeContainerd } from './fake-containerd.ts';
 /** A signal that is never aborted. */
 export const NEVER = new AbortController().signal;
 
-/** The label of the kubelet's pods. */
+/** A label of the kubelet's pods. */
 export const POD = { 'io.kubernetes.pod.uid': '1' };
 
 type Scripts = Readonly<Record<string, Script>>;
 
-/** A containerd, a client of it, its host, and a clock that goes when the test moves it, or by a step at each look at it. */
+/** A fake containerd with its client and host. */
 export type Scene = {
   readonly containerd: FakeContainerd;
   readonly client: CriClient;
   readonly host: Host;
+  /** The time, which `stepMs` advances at each reading. */
   readonly clock: { nowMs: number; stepMs: number };
-  readonly options: BootOptions;
+  readonly options: ProbeOptions;
   readonly run: () => Promise<Outcome>;
+  /** A script that advances the clock and responds as usual. */
+  readonly takes: (method: string, ms: number) => Scripts;
+  /** Makes the node busy or idle. */
+  readonly press: (busy: boolean) => void;
 };
 
-/** A boot at a containerd that does what the scripts say. */
+/** A scene for a probe; `scripts` replace responses of containerd. */
 export async function scene(t: TestContext, scripts: Scripts = {}, answerMs = 3_000): Promise<Scene> {
   const host = await tempHost(t);
   const { containerd, client } = await fakeContainerd(t, scripts, { answerMs, root: host.root });
@@ -39,46 +44,52 @@ export async function scene(t: TestContext, scripts: Scripts = {}, answerMs = 3_
     return clock.nowMs;
   };
   const options = { client, host, handler: 'runsc', now, signal: NEVER, owner: 'me' };
-  return { containerd, client, host, clock, options, run: () => boot(options) };
+  const takes = (method: string, ms: number): Scripts => ({
+    [method]: (request) => {
+      clock.nowMs += ms;
+      return containerd.usual(method, request);
+    },
+  });
+  const press = (busy: boolean) => runCpus(t, host, busy ? 0 : 90);
+  return { containerd, client, host, clock, options, run: () => runProbe(options), takes, press };
 }
 
-/** The same with a prover, which tells of boots that no look waits for, and of what is left. */
+/** A scene for a prover, which records its callbacks. By default `prove` does not wait and a probe hangs after 1 s. */
 export async function proverScene(
   t: TestContext,
   scripts: Scripts = {},
   changes: Partial<ProverOptions> = {},
 ) {
   const made = await scene(t, scripts);
-  const told: { ends: number; left: number[] } = { ends: 0, left: [] };
+  const calls: { lateEnds: number; orphans: number[] } = { lateEnds: 0, orphans: [] };
   const prover = new Prover({
     ...made.options,
     wallMs: Date.now,
-    onEnd: () => {
-      told.ends += 1;
+    onLateEnd: () => {
+      calls.lateEnds += 1;
     },
-    onLeft: (left) => told.left.push(left),
-    patienceMs: 0,
+    onOrphans: (count) => calls.orphans.push(count),
+    waitMs: 0,
     hangMs: 1_000,
-    controlMs: 60_000,
+    controlWaitMs: 60_000,
     ...changes,
   });
-  /** Makes the node look busy, or idle. */
-  const press = (busy: boolean) => runCpus(t, made.host, busy ? 0 : 90);
-  return { ...made, prover, told, press };
+  const prove = async () => brief(await prover.prove(NEVER));
+  return { ...made, prover, calls, prove };
 }
 
-/** Scripts of a containerd in which sandboxes of gVisor do as the script says, and runc's start as usual. */
+/** Scripts that apply to sandboxes of gVisor only. */
 export const onlyGvisor = (containerd: FakeContainerd, script: Script): Scripts => ({
   RunPodSandbox: (request) =>
     request.runtimeHandler === 'runsc' ? script(request) : containerd.usual('RunPodSandbox', request),
 });
 
-/** How many sandboxes of gVisor were started. */
-export const gvisorBoots = ({ requests }: FakeContainerd) =>
+/** Number of sandboxes requested for gVisor. */
+export const gvisorStarts = ({ requests }: FakeContainerd) =>
   requests.filter(({ method, request }) => method === 'RunPodSandbox' && request.runtimeHandler === 'runsc')
     .length;
 
-/** A method that answers as usual once the test opens it; before, it hangs, but for a sandbox of runc. */
+/** Holds back the responses of a method until `open` is called, except for sandboxes of runc. */
 export function gate(containerd: FakeContainerd, method: string) {
   const { promise, resolve } = Promise.withResolvers<void>();
   const script: Script = async (request) => {
@@ -88,10 +99,10 @@ export function gate(containerd: FakeContainerd, method: string) {
   return { script, open: resolve };
 }
 
-/** An outcome in two words. */
+/** An outcome as its kind and reason. */
 export const brief = (outcome: Outcome) =>
   outcome.kind === 'proven' ? 'proven' : `${outcome.kind} ${outcome.reason}`;
 
-/** Removes a process of the host from under the agent. */
+/** Removes a process from the host's /proc. */
 export const vanish = ({ host }: Scene, pid: number) =>
   rmSync(join(host.root, 'proc', String(pid)), { recursive: true, force: true });

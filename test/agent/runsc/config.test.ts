@@ -4,7 +4,7 @@ import { parseRunscConfig, readRunscConfig } from '../../../agent/runsc/config.t
 import { tempHost } from '../host/temp-host.ts';
 
 describe('parseRunscConfig', () => {
-  it('gives the binary, the flags and their lines', () => {
+  it('reads the binary, the flags and their lines', () => {
     const config = parseRunscConfig('binary_name = "/opt/runsc"\n[runsc_config]\n\nnetwork = "host"\n', '/x');
     assert.equal(config.binaryName, '/opt/runsc');
     assert.deepEqual([...config.flags], [['network', 'host']]);
@@ -12,7 +12,7 @@ describe('parseRunscConfig', () => {
     assert.equal(config.fault, undefined);
   });
 
-  it('names runsc when the file does not', () => {
+  it('defaults to runsc', () => {
     for (const text of ['', 'binary_name = ""\n'])
       assert.equal(parseRunscConfig(text, '/x').binaryName, 'runsc');
   });
@@ -26,14 +26,14 @@ describe('parseRunscConfig', () => {
     ['a web page', '<html>', 1],
   ];
   for (const [name, text, line] of FAULTS) {
-    it(`finds the line of ${name}`, () => {
+    it(`reports the line of ${name}`, () => {
       const { fault, flags } = parseRunscConfig(text, '/x');
       assert.equal(fault?.line, line);
       assert.equal(flags.size, 0);
     });
   }
 
-  it('lists the keys that the shim passes over', () => {
+  it('lists the keys that the shim ignores', () => {
     const { unknownKeys } = parseRunscConfig('binaryname = "x"\n[runsc-config]\nnetwork = "host"\n', '/x');
     assert.deepEqual(
       [...unknownKeys],
@@ -46,7 +46,7 @@ describe('parseRunscConfig', () => {
 });
 
 describe('readRunscConfig', () => {
-  it('takes a file that is not there for a fault, and throws for one that it cannot read', async (t) => {
+  it('reports a missing file as a fault, and throws for an unreadable one', async (t) => {
     const host = await tempHost(t, { '/d/x': '' });
     assert.equal((await readRunscConfig(host, '/gone')).fault?.problem, '"/gone" does not exist');
     await assert.rejects(readRunscConfig(host, '/d'), /"\/d": it is a directory/);

@@ -3,8 +3,15 @@ import { appendFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
+import { TimeoutError } from '../../../agent/async.ts';
 import { Host } from '../../../agent/host/host.ts';
-import { RunscPrograms } from '../../../agent/runsc/program.ts';
+import {
+  compareReleases,
+  findProgram,
+  PROGRAM_DIRECTORIES,
+  parseRunscRelease,
+  RunscPrograms,
+} from '../../../agent/runsc/program.ts';
 import { waitFor } from '../../../hack/run.ts';
 import { collect } from '../collect.ts';
 import { tempHost } from '../host/temp-host.ts';
@@ -12,20 +19,20 @@ import { fakeRunsc } from './fake-runsc.ts';
 
 const PIECE_BYTES = 1024 * 1024;
 
-/** The release that a program with this text names, "" for none. */
+/** The release that a program names, or "unknown". */
 async function releaseIn(t: TestContext, program: Buffer): Promise<string | undefined> {
   const host = await tempHost(t, { '/runsc': { program } });
   const release = (await new RunscPrograms().read(host, '/runsc'))?.release;
   return release?.kind === 'unknown' ? 'unknown' : release?.text;
 }
 
-/** So many bytes with that text at their end, and more behind. */
+/** A text at an offset, with more bytes after it. */
 function at(offset: number, text: string): Buffer {
   return Buffer.concat([Buffer.alloc(offset, 'x'), Buffer.from(text), Buffer.alloc(100)]);
 }
 
 describe('RunscPrograms', { concurrency: true }, () => {
-  it('reads release and sizes of code out of the file', async (t) => {
+  it('reads the release and the sizes of the code', async (t) => {
     const host = await tempHost(t, { '/runsc': fakeRunsc('release-20260817.0', 10) });
     const program = await new RunscPrograms().read(host, '/runsc');
     assert.deepEqual([program?.path, program?.release.text], ['/runsc', 'release-20260817.0']);
@@ -54,28 +61,28 @@ describe('RunscPrograms', { concurrency: true }, () => {
     });
   }
 
-  it('finds a release wherever the pieces of a large file are cut', async (t) => {
+  it('finds a release across the chunks of a large file', async (t) => {
     const text = 'release-20260817.0\0';
     for (const back of [0, 1, 10, text.length - 1, text.length, text.length + 1]) {
       assert.equal(await releaseIn(t, at(PIECE_BYTES - back, text)), 'release-20260817.0', `${back}`);
     }
-    // The second piece begins with the end of the first, so that the third ends before the third MiB.
+    // Chunks overlap, so the third ends before 3 MiB.
     assert.equal(await releaseIn(t, at(3 * PIECE_BYTES - 135, text)), 'release-20260817.0');
   });
 
-  it('sees the second of two releases behind many pieces', async (t) => {
+  it('finds a second release many chunks later', async (t) => {
     const far = Buffer.concat([at(5, 'release-20260817.0\0'), at(4 * PIECE_BYTES, 'release-20260101.0\0')]);
     assert.equal(await releaseIn(t, far), 'unknown');
   });
 
-  it('takes no release from a file that has a great many, however alike', async (t) => {
+  it('knows no release of a file with too many', async (t) => {
     const texts = (count: number) =>
       Array.from({ length: count }, (_, nth) => `\0release-20260831.0-${nth}-g60\0`).join('');
     assert.equal(await releaseIn(t, at(10, `\0release-20260831.0\0${texts(15)}`)), 'release-20260831.0');
     assert.equal(await releaseIn(t, at(10, `\0release-20260831.0\0${texts(16)}`)), 'unknown');
   });
 
-  it('reads a file again only when it has changed', async (t) => {
+  it('reads a file again only after a change', async (t) => {
     const { root } = await tempHost(t, { '/runsc': fakeRunsc('release-20260101.0') });
     let read = 0;
     class CountingHost extends Host {
@@ -95,20 +102,20 @@ describe('RunscPrograms', { concurrency: true }, () => {
     assert.equal(read, 3);
   });
 
-  it('knows no program where there is none, or a folder', async (t) => {
-    const host = await tempHost(t, { '/folder/x': '' });
+  it('finds no program in a missing file or a directory', async (t) => {
+    const host = await tempHost(t, { '/directory/x': '' });
     const programs = new RunscPrograms();
-    for (const path of ['/absent', '/folder']) assert.equal(await programs.read(host, path), undefined);
+    for (const path of ['/absent', '/directory']) assert.equal(await programs.read(host, path), undefined);
   });
 
-  it('reads no program that is larger than any of gVisor', async (t) => {
+  it('does not read a file that is too large for gVisor', async (t) => {
     const host = await tempHost(t, { '/runsc': fakeRunsc() });
     await truncate(join(host.root, 'runsc'), 2 ** 30 + 1);
     host.pieces = () => assert.fail('it was read');
     assert.equal((await new RunscPrograms().read(host, '/runsc'))?.release.kind, 'unknown');
   });
 
-  it('reads once for all that ask while it reads, and again after a reading that failed', async (t) => {
+  it('shares a read in progress, and retries after a failed one', async (t) => {
     const { root } = await tempHost(t, { '/runsc': fakeRunsc() });
     let fails = true;
     let read = 0;
@@ -128,27 +135,76 @@ describe('RunscPrograms', { concurrency: true }, () => {
   });
 });
 
-// Not beside the others, whose memory it would count.
-describe('RunscPrograms, in memory', () => {
-  it('keeps of a file no more than what it found there', async (t) => {
+// Not concurrent with the others, whose memory would count.
+describe('memory of RunscPrograms', () => {
+  it('retains none of a file but its release', async (t) => {
     const programs = new RunscPrograms();
     const text = Buffer.concat([at(10, 'release-20260817.0\0'), Buffer.alloc(PIECE_BYTES)]);
     const paths = Array.from({ length: 24 }, (_, nth) => `/runsc-${nth}`);
     const host = await tempHost(t, Object.fromEntries(paths.map((path) => [path, { program: text }])));
-    const held = async () => {
-      await setImmediate(); // what awaits its end is only then nobody's
+    const memory = async () => {
+      await setImmediate(); // promises release what they await only then
       collect();
       const { arrayBuffers, external, heapUsed } = process.memoryUsage();
       return { all: external + heapUsed, arrayBuffers };
     };
     await waitFor('the buffers of other tests to go', 10_000, async () =>
-      (await held()).arrayBuffers < 2 * PIECE_BYTES ? true : undefined,
+      (await memory()).arrayBuffers < 2 * PIECE_BYTES ? true : undefined,
     );
-    const before = (await held()).all;
+    const before = (await memory()).all;
     for (const path of paths) assert.equal((await programs.read(host, path))?.release.kind, 'release');
-    // Files that are still being closed hold their pieces a moment longer.
-    await waitFor('the pieces to be let go', 10_000, async () =>
-      (await held()).all - before < 4 * PIECE_BYTES ? true : undefined,
+    // Files that are being closed still retain their chunks.
+    await waitFor('the chunks to be released', 10_000, async () =>
+      (await memory()).all - before < 4 * PIECE_BYTES ? true : undefined,
     );
+  });
+});
+
+describe('parseRunscRelease', () => {
+  const FORMS: readonly (readonly [string, readonly [number, number] | undefined])[] = [
+    ['release-20260817.0', [20260817, 0]],
+    ['release-20260817.12', [20260817, 12]],
+    ['release-20260817.0-70-g3c5eee17dc45', [20260817, 0]],
+    ['release-20260817.0-70-g3c5eee17dc45-dirty', [20260817, 0]],
+    ['release-20260817', [20260817, 0]],
+    ['google-20260101.1', [20260101, 1]],
+    ['g-20260101', [20260101, 0]],
+    ['0.0~20240729.0', [20240729, 0]],
+    ['0.0~20240729.0-2+b1', [20240729, 0]],
+    ['20220516.0', [20220516, 0]],
+    ['VERSION_MISSING', undefined],
+    ['release-20261301.0', undefined],
+    ['release-20260800.0', undefined],
+    ['release-99', undefined],
+    ['1.3.4', undefined],
+    ['202608170', undefined],
+    ['', undefined],
+  ];
+  for (const [text, numbers] of FORMS) {
+    it(`parses "${text}" as ${numbers ?? 'unknown'}`, () => {
+      const release = parseRunscRelease(text);
+      assert.deepEqual(release.kind === 'release' ? [release.date, release.point] : undefined, numbers);
+      assert.equal(release.text, text);
+    });
+  }
+
+  it('orders by date, then by number, but not with an unknown release', () => {
+    const order = (a: string, b: string) => compareReleases(parseRunscRelease(a), parseRunscRelease(b));
+    assert.ok((order('0.0~20240729.0', 'release-20240325.0') ?? 0) > 0);
+    assert.ok((order('release-20260817.9', 'release-20260817.10') ?? 0) < 0);
+    assert.equal(order('release-20260817.0', '20260817.0'), 0);
+    assert.equal(order('VERSION_MISSING', '20260817.0'), undefined);
+  });
+});
+
+describe('findProgram', () => {
+  it('rejects after a timeout, rather than return a later program', async (t) => {
+    const host = await tempHost(t, { '/usr/bin/runsc': '', '/usr/local/bin/runsc': '' });
+    const stat = host.stat.bind(host);
+    t.mock.method(host, 'stat', async (path: string) => {
+      if (path === '/usr/local/bin/runsc') throw new TimeoutError('no answer within 5 s');
+      return stat(path);
+    });
+    await assert.rejects(findProgram(host, PROGRAM_DIRECTORIES, 'runsc'), /no answer within 5 s/);
   });
 });

@@ -17,7 +17,7 @@ describe('nextSteps', () => {
         finding(error('HandlerNotConfigured', 'no file'), 'handler-configured'),
         finding(skip('no handler'), 'handler-runtime'),
       ],
-      proof: unproven('impossible', 'ContainerdUnreachable'),
+      proof: unproven('inconclusive', 'ContainerdUnreachable'),
     });
     assert.deepEqual(reasons(unseen), ['ContainerdUnreachable', 'HandlerNotConfigured']);
   });

@@ -87,7 +87,7 @@ export const UNSEEN: Report = {
     ...UNREACHABLE,
     status: 'unknown',
   })),
-  proof: { kind: 'impossible', reason: UNREACHABLE.reason, message: UNREACHABLE.message },
+  proof: { kind: 'inconclusive', reason: UNREACHABLE.reason, message: UNREACHABLE.message },
   facts: {},
   history: [],
 };

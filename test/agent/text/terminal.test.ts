@@ -45,8 +45,8 @@ node-1, handler "runsc"
 
   ContainerdUnreachable: ContainerdUnreachable
 
-  ? containerd answers and is ready: connect ENOENT
-  ? A sandbox boots, is gVisor's, and goes away: impossible
+  ? containerd responds and is ready: connect ENOENT
+  ? A sandbox boots, is gVisor's, and goes away: inconclusive
     ContainerdUnreachable
 
 What to do next
@@ -71,7 +71,7 @@ const broken = reportOf({
 const unseen = reportOf({
   verdict: verdictOf('Unknown', 'ContainerdUnreachable'),
   findings: [finding(unknown('ContainerdUnreachable', 'connect ENOENT'), 'containerd')],
-  proof: unproven('impossible', 'ContainerdUnreachable'),
+  proof: unproven('inconclusive', 'ContainerdUnreachable'),
 });
 
 describe('renderReport', () => {
@@ -154,16 +154,16 @@ describe('renderReport', () => {
 });
 
 describe('TerminalPublisher', () => {
-  it('prints only when the verdict is another, and where the page is', () => {
+  it('prints the report and the URL only when the verdict changes', () => {
     const printed: string[] = [];
     const terminal = new TerminalPublisher({
       write: (text) => printed.push(text),
       screen: () => SCREEN,
       complete: (report) => report,
-      page: () => 'http://localhost:9477/',
+      url: () => 'http://localhost:9477/',
     });
     for (const report of [ready, ready, broken, broken, unseen, ready]) terminal.publish(report);
-    const page = '\nThis and more in a browser: http://localhost:9477/\n\n';
-    assert.equal(printed.join(''), [READY, BROKEN, UNKNOWN, READY].map((text) => text + page).join(''));
+    const url = '\nThe same over HTTP: http://localhost:9477/\n\n';
+    assert.equal(printed.join(''), [READY, BROKEN, UNKNOWN, READY].map((text) => text + url).join(''));
   });
 });

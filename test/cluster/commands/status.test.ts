@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { V1Node } from '@kubernetes/client-node';
 import { statusRows } from '../../../cluster/commands/status.ts';
 import { planNodes } from '../../../cluster/node/plan.ts';
-import { formatTable } from '../../../cluster/table.ts';
 
 const [a, b] = planNodes([{ name: 'a' }, { name: 'b', containerd: '1.7', gvisor: 'none' }]);
 assert.ok(a && b);
@@ -11,8 +11,8 @@ const local = [
   { spec: b, daemons: 'kubelet down', faults: [], rss: 0 },
 ];
 
-test('what the API server says stands beside what the host knows', () => {
-  const seen = [
+test('combines Node objects with the state on the host', () => {
+  const objects = [
     {
       metadata: { name: 'a', labels: { 'gvisor.node-restriction.kubernetes.io/ready': 'false' } },
       status: {
@@ -23,8 +23,8 @@ test('what the API server says stands beside what the host knows', () => {
         nodeInfo: { containerRuntimeVersion: 'containerd://2.4.2' },
       },
     },
-  ];
-  assert.deepEqual(statusRows(seen, local).slice(1), [
+  ] as unknown as V1Node[];
+  assert.deepEqual(statusRows(objects, local).slice(1), [
     [
       'a',
       'True',
@@ -40,21 +40,11 @@ test('what the API server says stands beside what the host knows', () => {
   ]);
 });
 
-test("without an API server the host's half is left", () => {
+test('shows the state on the host without an API server', () => {
   assert.deepEqual(
     statusRows(undefined, local)
       .slice(1)
       .map((row) => row[1]),
     ['?', '?'],
-  );
-});
-
-test('columns are as wide as their widest cell, and lines end with their text', () => {
-  assert.equal(
-    formatTable([
-      ['A', 'B', 'C'],
-      ['long', 'x', ''],
-    ]),
-    'A     B  C\nlong  x',
   );
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { collectNode, nodesFrom } from '../../../cluster/commands/up.ts';
 
-test('nodes come from a number or from descriptions', () => {
+test('parses a number of nodes, or a description of each', () => {
   assert.deepEqual(
     nodesFrom('4').map((node) => [node.name, node.containerd, node.gvisor]),
     [
@@ -19,7 +19,7 @@ test('nodes come from a number or from descriptions', () => {
   );
 });
 
-test('what nodes cannot be is refused', () => {
+test('refuses invalid numbers and descriptions', () => {
   for (const count of ['0', '-1', '1.5', 'three', '51', '']) {
     assert.throws(() => nodesFrom(count), /whole number from 1 to 50/, count);
   }

@@ -7,7 +7,7 @@ import { containerdConfig, handlerTable, RUNTIME_TABLE } from '../../../cluster/
 import { planNodes } from '../../../cluster/node/plan.ts';
 import { REPO } from '../../../hack/paths.ts';
 
-test('cluster/README.md lists every fault with what it does and what is seen', () => {
+test('documents every fault in cluster/README.md', () => {
   const rows = readFileSync(join(REPO, 'cluster/README.md'), 'utf8')
     .split('\n')
     .map((line) => line.split(' | ').map((cell) => cell.replace(/^\| |[|`]| \|$/g, '').trim()));
@@ -19,7 +19,7 @@ test('cluster/README.md lists every fault with what it does and what is seen', (
   }
 });
 
-test('the table of the other version of the configuration is one that this version does not read', () => {
+test('moves the handler into a table that this containerd does not read', () => {
   for (const [spec, read, ignored] of [
     [planNodes([{ containerd: '2' }])[0], RUNTIME_TABLE['2'], RUNTIME_TABLE['1.7']],
     [planNodes([{ containerd: '1.7' }])[0], RUNTIME_TABLE['1.7'], RUNTIME_TABLE['2']],

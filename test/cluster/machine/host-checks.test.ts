@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { requireName } from '../../../cluster/clusters.ts';
 import { explainNodes, inotifyInstances, requireRoot } from '../../../cluster/machine/host-checks.ts';
 
-test('only root on Linux may make clusters, and the others are told what to do', () => {
+test('only root on Linux may start clusters', () => {
   requireRoot({ platform: 'linux', uid: 0 });
   assert.throws(() => requireRoot({ platform: 'linux', uid: 1000 }), {
     name: 'UsageError',
@@ -18,17 +18,17 @@ test('only root on Linux may make clusters, and the others are told what to do',
   }
 });
 
-test('the name of a cluster is short and plain', () => {
+test('restricts names of clusters', () => {
   for (const name of ['dev', 'a', '0-9', 'x'.repeat(20)]) requireName(name);
   for (const name of ['', 'Dev', '../x', 'a b', 'x'.repeat(21)]) {
     assert.throws(() => requireName(name), { name: 'UsageError' }, name);
   }
 });
 
-test('a node that did not start for want of inotify instances is explained, any other error is not', async () => {
+test('explains a failed node only if inotify instances are exhausted', async () => {
   const error = new Error('Waited 60 s for the nodes node-1 to be Ready in vain');
   const thrown = async (inUse: number) =>
-    explainNodes(error, Promise.resolve({ most: 128, inUse })).catch((seen: Error) => seen);
+    explainNodes(error, Promise.resolve({ max: 128, inUse })).catch((seen: Error) => seen);
   assert.equal(await thrown(100), error);
   const explained = await thrown(125);
   assert.equal(explained.cause, error);
@@ -37,7 +37,7 @@ test('a node that did not start for want of inotify instances is explained, any 
     /^Waited 60 s .*; 125 of the 128 inotify .*: `sysctl fs.inotify.max_user_instances=512`, or/,
   );
   const watcher = watch('/proc');
-  const { most, inUse } = await inotifyInstances();
+  const { max, inUse } = await inotifyInstances();
   watcher.close();
-  assert.ok(inUse >= 1 && inUse <= most, `${inUse} of ${most}`);
+  assert.ok(inUse >= 1 && inUse <= max, `${inUse} of ${max}`);
 });

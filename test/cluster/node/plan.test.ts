@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { allotNodes, planNodes, readNodes, wantedNodes } from '../../../cluster/node/plan.ts';
 
-test('nodes get the first free place and keep it', () => {
+test('allocates the first free index, and keeps it', () => {
   const first = planNodes([{ name: 'a' }, {}, { name: 'c', gvisor: 'none' }]);
   assert.deepEqual(
     first.map((spec) => [spec.name, spec.index, spec.containerd, spec.gvisor]),
@@ -20,7 +20,7 @@ test('nodes get the first free place and keep it', () => {
   assert.equal(planNodes([{ name: 'c' }], first)[0], first[2]);
 });
 
-test('a node cannot have a strange name, or be asked for as something else', () => {
+test('refuses invalid names and conflicting requests', () => {
   for (const name of ['', 'A', '-a', 'a-', 'a.b', 'a/b', 'x'.repeat(41), 'control-plane']) {
     assert.throws(() => planNodes([{ name }]), { name: 'UsageError' }, name);
   }
@@ -35,7 +35,7 @@ test('a node cannot have a strange name, or be asked for as something else', () 
   );
 });
 
-test('a node that was planned before there were virtual machines is none', (t) => {
+test('reads a plan without a kind of machine', (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'node-plan-'));
   t.after(() => rmSync(dir, { recursive: true }));
   mkdirSync(join(dir, 'nodes/a'), { recursive: true });
@@ -46,7 +46,7 @@ test('a node that was planned before there were virtual machines is none', (t) =
   assert.deepEqual(readNodes(dir), planNodes([{ name: 'a', gvisor: 'none' }]));
 });
 
-test('a plan is kept on disk, whole', (t) => {
+test('stores a plan atomically', (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'node-plan-'));
   t.after(() => rmSync(dir, { recursive: true }));
   const made = allotNodes(dir, [{ name: 'a' }, { name: 'b', containerd: '1.7' }]);

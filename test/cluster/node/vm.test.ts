@@ -3,13 +3,12 @@ import { test } from 'node:test';
 import { qemuCommand } from '../../../cluster/machine/qemu.ts';
 import { containerdConfig, kubeletConfig, runscToml } from '../../../cluster/node/config.ts';
 import { planNodes } from '../../../cluster/node/plan.ts';
-import { parseProcesses } from '../../../cluster/node/vm-system.ts';
-import { unitOf } from '../../../cluster/node/vm-units.ts';
+import { parseProcesses, unitOf } from '../../../cluster/node/vm-system.ts';
 
 const [plain, vm] = planNodes([{ name: 'a' }, { name: 'b', machine: 'vm' }]);
 assert.ok(plain && vm);
 
-test('systemd rules the cgroups of a virtual machine, and of no other node', () => {
+test('uses the systemd cgroup driver only on virtual machines', () => {
   for (const [spec, rules] of [
     [plain, false],
     [vm, true],
@@ -21,7 +20,7 @@ test('systemd rules the cgroups of a virtual machine, and of no other node', () 
   assert.doesNotMatch(runscToml(vm, false), /systemd-cgroup/);
 });
 
-test('a guest learns its address and its key from credentials', () => {
+test('passes address and SSH key to a guest as credentials', () => {
   const image = { disk: '/c/disk.img', kernel: '/c/vmlinuz', initrd: '/c/initrd.img' };
   const command = qemuCommand(vm, { image, port: 'node2', accel: 'tcg', key: 'ssh-ed25519 AAAA' });
   const credentials = command.flatMap((word) => {
@@ -38,7 +37,7 @@ test('a guest learns its address and its key from credentials', () => {
   assert.ok(!command.includes('kvm'));
 });
 
-test('the units start the daemons of the node', () => {
+test('has systemd units for the daemons', () => {
   assert.match(
     unitOf('kubelet', vm),
     /^ExecStart=\/usr\/local\/bin\/kubelet --config=.* --node-ip=10\.89\.0\.12$/m,
@@ -46,7 +45,7 @@ test('the units start the daemons of the node', () => {
   assert.match(unitOf('containerd', vm), /^KillMode=process$/m);
 });
 
-test('the processes of a guest keep their arguments, also those with spaces and new lines', () => {
+test('parses arguments with spaces and newlines', () => {
   const text = [
     '==> /proc/1/cmdline <==\n/sbin/init\0',
     '\n==> /proc/2/cmdline <==\n',

@@ -1,0 +1,230 @@
+import timers from 'node:timers/promises';
+import type { CriClient } from '../containerd/client.ts';
+import { CriError } from '../containerd/error.ts';
+import type { Host } from '../host/host.ts';
+import { readPressure } from '../host/pressure.ts';
+import { inconclusive, interrupted, type Outcome, outcomeOfError, type Unproven } from './outcome.ts';
+import { findPlace, newSandbox } from './sandbox.ts';
+import { EmptySandbox, identifyGuest, ProcessGone, readWitness, type Witness } from './witness.ts';
+
+/** Inputs of a probe. */
+export type ProbeOptions = {
+  readonly client: CriClient;
+  readonly host: Host;
+  readonly handler: string;
+  /** Monotonic clock, milliseconds. */
+  readonly now: () => number;
+  /** Aborting it prevents further attempts; the running one is never cancelled. */
+  readonly signal: AbortSignal;
+  /** Marks the sandboxes of this agent: at most 16 letters and digits. */
+  readonly owner: string;
+  /** UID of the agent's own pod, which the kubelet's containerd must run; absent outside of a cluster. */
+  readonly ownPod?: string | undefined;
+};
+
+const MAX_ATTEMPTS = 5;
+/**
+ * The kubelet stops sandboxes it does not know every two seconds, so several of ours that end within fewer of these periods
+ * were not all stopped by it.
+ * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/kubelet/kubelet.go (housekeepingPeriod)
+ */
+const HOUSEKEEPING_MS = 2_000;
+const JITTER_MS = 200;
+/** Pause between two requests for the state of a sandbox that could not be examined. */
+const POLL_MS = 100;
+/** Requests after a call failed: containerd takes over 0.5 s to notice an end on a busy node. */
+const MAX_POLLS = 15;
+/** Requests after the first process vanished from /proc: over 1.5 s, because the sandbox has probably ended. */
+const MAX_POLLS_GONE = 50;
+/** If containerd still reports the sandbox running after this long, /proc hid its process: hidepid, or a foreign /proc. */
+const HIDDEN_AFTER_MS = 1_000;
+
+/**
+ * Runs a probe: up to five attempts to start a sandbox through the handler in the pods' cgroup, examine it and remove it.
+ * A sandbox that ends before it was examined is tried again, since the kubelet may have stopped it. The start is never
+ * cancelled, because containerd can lose track of the sandbox then. Never rejects.
+ */
+export async function runProbe(options: ProbeOptions): Promise<Outcome> {
+  const startedMs = options.now();
+  let ended = 0;
+  let hidden = false;
+  let last: Outcome = interrupted('no attempt was made');
+  for (let attempt = 0; attempt < MAX_ATTEMPTS && !options.signal.aborted; attempt++) {
+    // A random pause keeps attempts from meeting the kubelet's period each time.
+    if (ended > 1) await timers.setTimeout(Math.random() * HOUSEKEEPING_MS);
+    const { outcome, unexamined } = await runAttempt(options).catch(
+      (error: unknown): Attempt => ({ outcome: inconclusive(error) }),
+    );
+    if (unexamined === undefined || (unexamined.remains && attempt > 0)) return outcome;
+    last = outcome;
+    if (outcome.kind !== 'interrupted') continue;
+    ended += 1;
+    hidden ||= unexamined.hidden;
+    const withinMs = unexamined.atMs - startedMs;
+    const fasterThanKubelet = ended > 1 && withinMs < (ended - 1) * HOUSEKEEPING_MS - JITTER_MS;
+    // Slow starts never look too fast for the kubelet, but on an idle node it does not win five races in a row either.
+    const everyTime = ended === MAX_ATTEMPTS && !hidden && (await readPressure(options.host)) === undefined;
+    if (fasterThanKubelet || everyTime) {
+      const message = `${ended} sandboxes in a row died by themselves within ${Math.round(withinMs)} ms: ${outcome.message}`;
+      return { kind: 'failed', reason: 'SandboxDied', message };
+    }
+  }
+  return last;
+}
+
+/** Result of one attempt. */
+type Attempt = {
+  readonly outcome: Outcome;
+  /** Set where the sandbox started but could not be examined, and another attempt makes sense. */
+  readonly unexamined?: {
+    /** When that was noticed. */
+    readonly atMs: number;
+    /** Whether /proc hid the process of a running sandbox. */
+    readonly hidden: boolean;
+    /** Whether the sandbox could not be removed. */
+    readonly remains: boolean;
+  };
+};
+
+async function runAttempt(options: ProbeOptions): Promise<Attempt> {
+  const { client, handler, now, owner, ownPod } = options;
+  const place = await findPlace(client, ownPod);
+  const startedMs = now();
+  let id: string;
+  try {
+    id = await client.runSandbox(newSandbox(place, owner), handler, { timeoutMs: null });
+  } catch (error) {
+    return { outcome: await outcomeOfStart(client, error) };
+  }
+  const bootMs = now() - startedMs;
+  const witness = await readWitness(options, id, place).catch((error: unknown) => ({ error }));
+  const examinedMs = now();
+  // Must precede our own stop: did the sandbox end before it?
+  const ranUntilMs = 'error' in witness ? await lastSeenRunning(options, id, witness.error) : undefined;
+  const stoppedMs = now();
+  const removal = await tearDown(options, id);
+  // No second sandbox beside one that does not stop.
+  if (typeof removal === 'object') return { outcome: removal };
+  if (!('error' in witness))
+    return { outcome: judgeWitness(witness, handler, { bootMs, teardownMs: now() - stoppedMs }) };
+  const { error } = witness;
+  const unseen = inconclusive(error);
+  const remains = removal === 'remains';
+  if (ranUntilMs !== undefined) {
+    const hidden = ranUntilMs - examinedMs > HIDDEN_AFTER_MS;
+    const atMs = hidden ? ranUntilMs : examinedMs;
+    return { outcome: interrupted(unseen.message), unexamined: { atMs, hidden, remains } };
+  }
+  const outcome = await blamePressure(options, unseen, error);
+  // A failed call may succeed for the next sandbox; a foreign /proc stays foreign.
+  if (!(error instanceof CriError)) return { outcome };
+  return { outcome, unexamined: { atMs: examinedMs, hidden: false, remains } };
+}
+
+/**
+ * When containerd last reported a sandbox running that has ended since; undefined if it still runs. An unreadable /proc is
+ * no sign of an end.
+ */
+async function lastSeenRunning(
+  { client, now }: ProbeOptions,
+  id: string,
+  error: unknown,
+): Promise<number | undefined> {
+  const gone = error instanceof ProcessGone;
+  if (!(error instanceof CriError) && !gone) return undefined;
+  let runningMs = now();
+  for (let poll = 0; poll < (gone ? MAX_POLLS_GONE : MAX_POLLS); poll++) {
+    try {
+      if ((await client.sandbox(id)).state !== 'SANDBOX_READY') return runningMs;
+      runningMs = now();
+    } catch (refusal) {
+      if (!(refusal instanceof CriError)) return undefined;
+      // gVisor's shim reports no state while it deletes, so a timeout means an end once the process is gone.
+      return refusal.kind === 'absent' || (gone && refusal.kind === 'timeout') ? runningMs : undefined;
+    }
+    await timers.setTimeout(POLL_MS);
+  }
+  return undefined;
+}
+
+/** Blames an interruption instead where the sandbox may have ended: on a busy node containerd notices ends late. */
+async function blamePressure({ host }: ProbeOptions, unseen: Unproven, error: unknown): Promise<Unproven> {
+  const mayHaveEnded =
+    error instanceof EmptySandbox || (error instanceof CriError && error.kind === 'refused');
+  if (!mayHaveEnded || (await readPressure(host)) === undefined) return unseen;
+  return { ...unseen, reason: 'ProbeInterrupted' };
+}
+
+/** A containerd that shuts down refuses calls with misleading errors, so its error counts only if it still responds. */
+async function outcomeOfStart(client: CriClient, error: unknown): Promise<Outcome> {
+  if (!(error instanceof CriError) || error.kind !== 'refused') return inconclusive(error);
+  return client.version().then(() => outcomeOfError(error.message), inconclusive);
+}
+
+type Times = { readonly bootMs: number; readonly teardownMs: number };
+
+function judgeWitness(witness: Witness, handler: string, times: Times): Outcome {
+  const { kernel, evidence } = identifyGuest(witness);
+  const sandbox = `a sandbox of handler "${handler}"`;
+  if (kernel === 'gvisor') {
+    const message = `${sandbox} booted in gVisor in ${(times.bootMs / 1_000).toFixed(2)} s`;
+    return { kind: 'proven', witness, ...times, message };
+  }
+  if (kernel === 'host') {
+    const message = `${sandbox} runs on the host's kernel, as pods do then: ${evidence}`;
+    return { kind: 'failed', reason: 'GuestIsHostKernel', message };
+  }
+  const message = `${sandbox} is not gVisor's: ${evidence}`;
+  return { kind: 'failed', reason: 'GuestNotGVisor', message };
+}
+
+/**
+ * Timeout of a stop. Measured: 0.25 s on an idle node, 6 s under eight times its load. A sandbox may never stop after
+ * containerd restarted in the middle of its probe.
+ */
+const STOP_MS = 20_000;
+/** Pauses between stops: one that collides with the kubelet's own fails once and succeeds a moment later. */
+const PAUSES_MS = [100, 400, 1_500, 4_000];
+
+/**
+ * Stops and removes a probe's sandbox. Resolves with an outcome if the sandbox does not stop, which pods would suffer from
+ * as well, or if a node under pressure does not respond in time; with `remains` if it stopped but cannot be removed, which
+ * says nothing about pods and is left to the next sweep.
+ */
+export async function tearDown(
+  { client, host }: { readonly client: CriClient; readonly host: Host },
+  id: string,
+  stopMs = STOP_MS,
+): Promise<Outcome | 'remains' | undefined> {
+  for (const pauseMs of [...PAUSES_MS, undefined]) {
+    try {
+      await client.stopSandbox(id, { timeoutMs: stopMs });
+      break;
+    } catch (error) {
+      if (!(error instanceof CriError)) throw error;
+      if (error.kind === 'absent') return undefined;
+      if (error.kind === 'unreachable') return inconclusive(error);
+      if (pauseMs === undefined || error.kind === 'timeout') {
+        if (!(await mayRun(client, id))) break;
+        const message = `a probe's sandbox does not go away, StopPodSandbox failed: ${error.message}`;
+        // Under pressure the kubelet's own stop may outlast our pauses.
+        if ((await readPressure(host)) !== undefined)
+          return { kind: 'inconclusive', reason: 'CheckTimedOut', message };
+        return { kind: 'stuck', reason: 'SandboxStuck', message };
+      }
+      await timers.setTimeout(pauseMs);
+    }
+  }
+  return client.removeSandbox(id, { timeoutMs: stopMs }).then(
+    () => undefined,
+    () => 'remains',
+  );
+}
+
+/** Whether containerd reports the sandbox running, or does not respond. */
+async function mayRun(client: CriClient, id: string): Promise<boolean> {
+  return client.sandbox(id).then(
+    ({ state }) => state === 'SANDBOX_READY',
+    (error: unknown) => !(error instanceof CriError && error.kind === 'absent'),
+  );
+}

@@ -1,0 +1,140 @@
+import { styleText } from 'node:util';
+import { MARKS, type Tone, wrap } from './format.ts';
+
+/** Where lines are shown: with or without colours, and how many characters fit in one; Infinity off a terminal. */
+export type Screen = { readonly colored: boolean; readonly width: number };
+
+/** Styles of {@link styleText}, such as "green" or ["green", "bold"]. */
+export type Style = Parameters<typeof styleText>[0];
+
+/** The colour of each tone. */
+export const TONE_COLORS = {
+  pass: 'green',
+  fail: 'red',
+  warning: 'yellow',
+  unknown: 'yellow',
+  skipped: 'gray',
+} as const satisfies Readonly<Record<Tone, Style>>;
+
+/** Styles a text on a screen that has colours. */
+export function paint({ colored }: Pick<Screen, 'colored'>, style: Style | undefined, text: string): string {
+  return colored && style !== undefined ? styleText(style, text, { validateStream: false }) : text;
+}
+
+/** Wraps a text behind the coloured mark of its tone and a label; further lines are aligned with the first. */
+export function markedLines(
+  tone: Tone,
+  text: string,
+  { indent = '', label = '', ...screen }: Screen & { readonly indent?: string; readonly label?: string },
+): string[] {
+  const [symbol] = MARKS[tone];
+  const lead = `${indent}${symbol} ${label}`;
+  const [first = '', ...rest] = wrap(text, screen.width, lead, ' '.repeat(lead.length));
+  return [`${indent}${paint(screen, TONE_COLORS[tone], symbol)}${first.slice(indent.length + 1)}`, ...rest];
+}
+
+/** Truncates a text, between two words where it can. */
+export function truncateText(text: string, maxLength: number): string {
+  if (text.length <= maxLength) return text;
+  const head = text.slice(0, Math.max(maxLength - 1, 0));
+  const space = head.lastIndexOf(' ');
+  return `${(space > maxLength / 2 ? head.slice(0, space) : head).trimEnd()}…`;
+}
+
+/** Truncates a name in its middle, because names differ at both ends. */
+export function truncateName(name: string, maxLength: number): string {
+  if (name.length <= maxLength) return name;
+  const tail = Math.floor((maxLength - 1) / 2);
+  return `${name.slice(0, maxLength - 1 - tail)}…${name.slice(name.length - tail)}`;
+}
+
+/** A column of a table. The first column should hold the name, which is truncated last. */
+export type Column<Row> = {
+  readonly head: string;
+  readonly cell: (row: Row) => string;
+  readonly color?: (row: Row) => Style | undefined;
+  /** Shown only in a wide table. */
+  readonly wide?: true;
+  /** Holds prose, which is truncated at its end before anything else gives way. */
+  readonly prose?: true;
+  /** Dropped where the screen is too narrow; the highest number goes first. */
+  readonly spare?: number;
+};
+
+/** How a table is shown; without a screen in plain text of any width. */
+export type TableOptions<Row> = {
+  readonly screen?: Screen;
+  readonly wide?: boolean;
+  readonly headers?: boolean;
+  /** Rows printed earlier, with which these are aligned. */
+  readonly before?: readonly Row[];
+};
+
+const PLAIN: Screen = { colored: false, width: Number.POSITIVE_INFINITY };
+const GAP = 3;
+/** Prose is truncated to this length before columns are dropped. */
+const MIN_PROSE = 16;
+/** Names are not truncated below this length. */
+const MIN_NAME = 8;
+
+/** Aligns rows under the heads of their columns, within the width of the screen. */
+export function tableLines<Row>(
+  columns: readonly Column<Row>[],
+  rows: readonly Row[],
+  { screen = PLAIN, wide = false, headers = true, before = [] }: TableOptions<Row> = {},
+): string[] {
+  const shown = columns.filter((column) => wide || column.wide !== true);
+  const { kept, widths } = fit(shown, [...before, ...rows], { width: screen.width, headers });
+  const line = (cells: readonly string[], colorOf: (column: Column<Row> | undefined) => Style | undefined) =>
+    cells
+      .map((cell, at) => {
+        const width = widths[at] ?? 0;
+        const short = kept[at]?.prose ? truncateText(cell, width) : truncateName(cell, width);
+        return paint(screen, colorOf(kept[at]), at === cells.length - 1 ? short : short.padEnd(width));
+      })
+      .join(' '.repeat(GAP))
+      .trimEnd();
+  const body = rows.map((row) =>
+    line(
+      kept.map(({ cell }) => cell(row)),
+      (column) => column?.color?.(row),
+    ),
+  );
+  if (!headers) return body;
+  const heads = kept.map(({ head }) => head);
+  return [line(heads, () => undefined), ...body];
+}
+
+/** Makes a table fit: truncates prose, then drops spare columns, then truncates names. */
+function fit<Row>(
+  columns: readonly Column<Row>[],
+  rows: readonly Row[],
+  { width, headers }: { readonly width: number; readonly headers: boolean },
+) {
+  let kept = [...columns];
+  for (;;) {
+    const widths = kept.map(({ head, cell }) =>
+      rows.reduce((max, row) => Math.max(max, cell(row).length), headers ? head.length : 0),
+    );
+    const excess = () => widths.reduce((sum, each) => sum + each + GAP, -GAP) - width;
+    for (const [at, { prose, head }] of kept.entries()) {
+      const full = widths[at] ?? 0;
+      if (prose && excess() > 0)
+        widths[at] = Math.max(full - excess(), Math.min(full, MIN_PROSE), head.length);
+    }
+    if (excess() <= 0) return { kept, widths };
+    const spare = kept.reduce((max, column) => Math.max(max, column.spare ?? 0), 0);
+    if (spare === 0) return { kept, widths: narrowWidest(widths, excess()) };
+    kept = kept.filter((column) => column.spare !== spare);
+  }
+}
+
+function narrowWidest(widths: readonly number[], excess: number): number[] {
+  const narrowed = [...widths];
+  for (let left = excess; left > 0; left--) {
+    const max = Math.max(...narrowed);
+    if (max <= MIN_NAME) break;
+    narrowed[narrowed.indexOf(max)] = max - 1;
+  }
+  return narrowed;
+}

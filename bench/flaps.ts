@@ -1,0 +1,67 @@
+import type { Cluster } from '../cluster/cluster.ts';
+import { breakNode, healNode } from '../cluster/faults/break-node.ts';
+import type { ClusterNode } from '../cluster/node/node.ts';
+import { evaluationPod, runPod } from '../cluster/story.ts';
+import { pause } from '../hack/run.ts';
+import { readNode, saidOf } from '../test/e2e/agents.ts';
+import { provenAgain, replaceAgent, upgradeInPlace } from '../test/e2e/disturb.ts';
+
+/** How often each disturbance comes, and how many seconds the API server is away. */
+export type Disturbances = {
+  readonly agents: number;
+  readonly containerds: number;
+  readonly upgrades: number;
+  readonly apiDownS: number;
+};
+
+const POD = 'bench-resident';
+
+/**
+ * Disturbs a proven node with a gVisor pod on it in every way that must not withdraw its label, and counts how often the
+ * condition has changed: its `lastTransitionTime` tells of every change, seen or not.
+ */
+export async function measureFlaps(
+  cluster: Cluster,
+  node: ClusterNode,
+  { agents, containerds, upgrades, apiDownS }: Disturbances,
+): Promise<string[][]> {
+  await runPod(cluster, POD, evaluationPod(POD, { gvisor: true }));
+  await provenAgain(cluster, node.name);
+  const since = async () => saidOf(await readNode(cluster, node.name)).since;
+  const rows: string[][] = [];
+  let last = await since();
+  const count = async (what: string, times: number, disturb: (time: number) => Promise<void>) => {
+    let flaps = 0;
+    const look = async () => {
+      const now = await since();
+      if (now !== last) flaps += 1;
+      last = now;
+    };
+    for (let time = 0; time < times; time++) {
+      await disturb(time);
+      await look();
+    }
+    await provenAgain(cluster, node.name);
+    await look();
+    rows.push([`flaps in ${what}`, '0', String(flaps)]);
+  };
+  await count(`${agents} restarts of the agent`, agents, (time) =>
+    replaceAgent(cluster, node.name, time % 2 ? 'force' : 'peace'),
+  );
+  await count(`${containerds} restarts of containerd`, containerds, () => node.restart('containerd'));
+  await count(`${upgrades} upgrades of runsc in place`, upgrades, () => upgradeInPlace(node));
+  await count(`${apiDownS} s without the API server`, 1, async () => {
+    await breakNode(cluster, node, 'api-down');
+    await pause(apiDownS);
+    await healNode(cluster, node, 'api-down');
+    await cluster.waitForNodes();
+  });
+  const path = 'jsonpath={.status.phase}, {.status.containerStatuses[0].restartCount} restarts';
+  rows.push([
+    'the gVisor pod on the node, after all of it',
+    'Running, 0 restarts',
+    await cluster.kubectl(['get', 'pod', POD, '-o', path]),
+  ]);
+  await cluster.kubectl(['delete', 'pod', POD, '--grace-period=0', '--force']);
+  return rows;
+}

@@ -1,0 +1,62 @@
+import type { Kube } from '../agent/kube/client.ts';
+import { READY_LABEL } from '../cluster/story.ts';
+import { runningContainers } from '../test/fleet/agent-pod.ts';
+
+const AT = '2026-11-25T00:00:00Z';
+const condition = (type: string, status: string, reason: string) => ({
+  type,
+  status,
+  reason,
+  message: `kubelet or agent said ${reason}`,
+  lastHeartbeatTime: AT,
+  lastTransitionTime: AT,
+});
+/** As many as a kubelet reports. */
+const IMAGES = Array.from({ length: 50 }, (_, index) => ({
+  names: [
+    `registry.example.com/team/image-${index}@sha256:${'0'.repeat(64)}`,
+    `registry.example.com/team/image-${index}:1`,
+  ],
+  sizeBytes: 123_456_789,
+}));
+
+/** A Node with as many labels as one of a cloud. */
+export function nodeOf(name: string): object {
+  const more = Array.from({ length: 20 }, (_, index) => [`example.com/label-${index}`, `value-${index}`]);
+  return { metadata: { name, labels: { [READY_LABEL]: 'true', ...Object.fromEntries(more) } } };
+}
+
+/** A status as kubelet and agent write it. */
+export function statusOf(): object {
+  const conditions = ['MemoryPressure', 'DiskPressure', 'PIDPressure'].map((type) =>
+    condition(type, 'False', type),
+  );
+  conditions.push(
+    condition('Ready', 'True', 'KubeletReady'),
+    condition('GVisorReady', 'True', 'SandboxProven'),
+  );
+  const nodeInfo = { containerRuntimeVersion: 'containerd://2.1.4', operatingSystem: 'linux' };
+  return { status: { conditions, images: IMAGES, nodeInfo } };
+}
+
+/** The status of an agent's pod with an address. */
+export function readiness(ready: boolean, podIP: string): object {
+  const { lastHeartbeatTime: _, ...told } = condition('Ready', ready ? 'True' : 'False', 'Told');
+  const containerStatuses = runningContainers(ready);
+  const addresses = { podIP, podIPs: [{ ip: podIP }] };
+  return { status: { phase: 'Running', containerStatuses, ...addresses, conditions: [told] } };
+}
+
+/** Works through items, as many at a time as there are clients. */
+export async function inBatches(
+  kubes: readonly Kube[],
+  items: readonly string[],
+  work: (kube: Kube, item: string) => Promise<void>,
+): Promise<void> {
+  const left = [...items];
+  await Promise.all(
+    kubes.map(async (kube) => {
+      for (let item = left.shift(); item !== undefined; item = left.shift()) await work(kube, item);
+    }),
+  );
+}

@@ -1,0 +1,34 @@
+import { launchChromium } from '../test/chromium.ts';
+
+const TIMES = `(() => {
+  const times = {};
+  const time = (what, act) => {
+    const begun = performance.now();
+    act();
+    document.body.offsetHeight;
+    times[what] = performance.now() - begun;
+  };
+  const name = document.getElementById('by-name');
+  const type = (value) => { name.value = value; name.dispatchEvent(new Event('input')); };
+  time('filter by name', () => type('fleet-49'));
+  time('filter taken off', () => type(''));
+  time('200 rows more', () => document.getElementById('more').click());
+  return times;
+})()`;
+
+/** How long Chromium takes to show the page of the fleet, and to filter it. */
+export async function measurePage(origin: string): Promise<string[][]> {
+  const browser = await launchChromium();
+  try {
+    const page = await browser.newPage();
+    const begun = performance.now();
+    await page.goto(`${origin}/`);
+    await page.locator('#nodes tr').first().waitFor();
+    const loadMs = performance.now() - begun;
+    const times = (await page.evaluate(TIMES)) as Record<string, number>;
+    const rows = Object.entries({ 'page shown': loadMs, ...times });
+    return rows.map(([what, ms]) => [`Chromium: ${what}`, '', `${Math.round(ms)} ms`]);
+  } finally {
+    await browser.close();
+  }
+}

@@ -1,0 +1,99 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import type { Cluster } from '../cluster/cluster.ts';
+import type { FaultName } from '../cluster/faults/faults.ts';
+import type { ClusterNode } from '../cluster/node/node.ts';
+import { breakAndWait, healAndWait } from '../cluster/story.ts';
+import { pause, waitFor } from '../hack/run.ts';
+import { agentOn, readMetrics } from '../test/e2e/agents.ts';
+import { cpuMs, memoryOf } from './one-node.ts';
+import { mebibytes, statistics } from './statistics.ts';
+
+/** A file that goes; the goal is for all of them together. */
+const FILE_FAULTS = ['shim-missing', 'runsc-missing', 'config-missing'] as const satisfies FaultName[];
+const OTHER_FAULTS = [
+  ['runsc-cannot-boot', '≤ 35 s'],
+  ['handler-removed', '≤ 10 s'],
+] as const satisfies readonly (readonly [FaultName, string])[];
+const FAULTS = [...FILE_FAULTS, ...OTHER_FAULTS.map(([fault]) => fault)];
+
+/** From a fault, a repair and a start of the agent's pod to the label that the API server shows in a watch. */
+export async function measureLabels(cluster: Cluster, node: ClusterNode, runs: number): Promise<string[][]> {
+  const gone = new Map<FaultName, number[]>(FAULTS.map((fault) => [fault, []]));
+  const goneAfter = (fault: FaultName) => gone.get(fault) ?? [];
+  const back: number[] = [];
+  for (let run = 0; run < runs; run++) {
+    for (const fault of FAULTS) {
+      goneAfter(fault).push((await breakAndWait(cluster, node.name, fault)) * 1000);
+      back.push((await healAndWait(cluster, node.name, fault)) * 1000);
+      // Because of events the agent looks 8 times at once, then once in 3 s: faults that follow each other faster wait.
+      await pause(10);
+    }
+  }
+  const starts: number[] = [];
+  for (let run = 0; run < runs; run++) starts.push((await restart(cluster, node)) * 1000);
+  return [
+    statistics('a file goes → label withdrawn', '≤ 0.7 s, p99 ≤ 1.5 s', FILE_FAULTS.flatMap(goneAfter)),
+    ...FILE_FAULTS.map((fault) => statistics(`  ${fault}`, '', goneAfter(fault))),
+    ...OTHER_FAULTS.map(([fault, goal]) => statistics(`${fault} → label withdrawn`, goal, goneAfter(fault))),
+    statistics('repaired → label back', '≤ 0.8 s, p99 ≤ 2 s', back),
+    statistics("agent's pod deleted → a new one is Ready", '≤ 5 s', starts),
+  ];
+}
+
+/** Deletes the agent's pod, and gives the seconds until another is Ready, which it is once its own verdict stands in the Node. */
+async function restart(cluster: Cluster, node: ClusterNode): Promise<number> {
+  const { name: old } = await agentOn(cluster, node.name);
+  const begun = performance.now();
+  await cluster.kubectl(['delete', 'pod', '-n', 'gvisor-ready', old, '--wait=false']);
+  const another = async () => {
+    const { name, ready } = await agentOn(cluster, node.name);
+    return ready && name !== old ? true : undefined;
+  };
+  await waitFor('another agent', 60_000, another, 50);
+  return (performance.now() - begun) / 1000;
+}
+
+/** What the agent's pod costs: memory, processor and requests, beside one gVisor pod on the node. */
+export async function measurePod(
+  cluster: Cluster,
+  node: ClusterNode,
+  { soakS, idleS }: { readonly soakS: number; readonly idleS: number },
+): Promise<string[][]> {
+  const pid = agentPid(cluster, node);
+  await pause(soakS);
+  const requests = await countRequests(cluster, node.name);
+  const cpu = await cpuMs(pid);
+  await pause(idleS);
+  const used = (await cpuMs(pid)) - cpu;
+  const asked = (await countRequests(cluster, node.name)) - requests;
+  const { rss, anonymous } = await memoryOf(pid);
+  return [
+    [`resident memory after ${soakS + idleS} s`, '≤ 64 MiB', `${mebibytes(rss)} MiB`],
+    [`anonymous memory after ${soakS + idleS} s`, '≤ 20 MiB', `${mebibytes(anonymous)} MiB`],
+    [`CPU over ${idleS} s without a look`, '≤ 3 m', `${(used / idleS).toFixed(1)} m`],
+    [`requests to the API server in ${idleS} s`, '≤ 6 an hour', String(asked)],
+  ];
+}
+
+/** The host's PID of the agent that runs in a pod of this node. */
+function agentPid(cluster: Cluster, node: ClusterNode): number {
+  for (const entry of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const own = readFileSync(`/proc/${entry}/cgroup`, 'utf8').includes(
+        `/${cluster.name}/nodes/${node.name}/`,
+      );
+      const command = readFileSync(`/proc/${entry}/cmdline`, 'utf8');
+      if (own && command.includes('/app/agent.cjs')) return Number(entry);
+    } catch {
+      // It ended while we looked.
+    }
+  }
+  throw new Error(`No agent runs in a pod of ${node.name}`);
+}
+
+/** All requests that the agent counts, by its own metrics. */
+async function countRequests(cluster: Cluster, node: string): Promise<number> {
+  const text = await readMetrics(cluster, node);
+  const counts = [...text.matchAll(/^gvisor_api_requests_total\{.*\} (\d+)$/gm)];
+  return counts.reduce((sum, [, count]) => sum + Number(count), 0);
+}

@@ -1,0 +1,141 @@
+import { readFile } from 'node:fs/promises';
+import { cpus } from 'node:os';
+import type { Cluster } from '../cluster/cluster.ts';
+import type { ClusterNode } from '../cluster/node/node.ts';
+import { pause } from '../hack/run.ts';
+import { deployWith, onDaemonSet, readMetrics, waitForNode, waitForRollout } from '../test/e2e/agents.ts';
+import { BURN, type Effect, endLoad, startLoad, underLoad } from '../test/e2e/under-load.ts';
+
+/** How long each load lasts, in seconds, and how many gVisor pods are started. */
+export type Loads = { readonly cpuS: number; readonly pressureS: number; readonly pods: number };
+
+/** The head of the table. */
+export const LOAD_HEAD = ['load', 'what', 'goal', 'measured'];
+
+const PROOF_INTERVAL_S = 30;
+/** Processes that want a CPU, for each CPU. */
+const TIMES = 8;
+/** Reads again and again what its memory cannot keep, so that the kernel looks for memory all the time. */
+const FILL_MEMORY = {
+  script: 'head -c 200M /dev/zero > /tmp/large; while :; do cat /tmp/large > /dev/null; done',
+  memory: '24Mi',
+};
+const FILL_DISK = 'while :; do dd if=/dev/zero of=/tmp/fill bs=1M count=200 conv=fsync 2>/dev/null; done';
+
+/**
+ * Puts loads on a proven node and tells what its label, the writes to its Node and the sandboxes on it came to. Half of
+ * the pods are burstable, half best-effort.
+ */
+export async function measureLoad(cluster: Cluster, node: ClusterNode, loads: Loads): Promise<string[][]> {
+  await deployWith(cluster, { PROOF_INTERVAL: `${PROOF_INTERVAL_S}s` });
+  await waitForNode(cluster, node.name, ({ ready }) => ready === 'true');
+  const burners = allBusy();
+  const memoryAndDisk = `memory and disk, ${loads.pressureS} s`;
+  const pressures: { memory: number; io: number }[] = [];
+  const rows = [
+    ...(await under(`CPU, ${burners.length} processes, ${loads.cpuS} s`, cluster, node, async () => {
+      await startLoad(cluster, node, burners);
+      await pause(loads.cpuS);
+      await endLoad(cluster);
+    })),
+    ...(await under(memoryAndDisk, cluster, node, async () => {
+      await startLoad(cluster, node, [
+        ...burners.slice(0, 4),
+        ...Array(6).fill(FILL_MEMORY),
+        ...Array(4).fill(FILL_DISK),
+      ]);
+      for (
+        const endMs = performance.now() + loads.pressureS * 1_000;
+        performance.now() < endMs;
+        await pause(5)
+      )
+        pressures.push({ memory: await shareOf('memory'), io: await shareOf('io') });
+      await endLoad(cluster);
+    })),
+    // Without it the load was none.
+    [
+      memoryAndDisk,
+      'waiting for memory, for the disk (PSI, median)',
+      '≥ 10, 20 %',
+      `${middle(pressures.map(({ memory }) => memory))}, ${middle(pressures.map(({ io }) => io))} %`,
+    ],
+    ...(await under(`${loads.pods} gVisor pods started`, cluster, node, async () => {
+      for (let begun = 0; begun < loads.pods; begun += 10) {
+        await startLoad(cluster, node, Array(10).fill('sleep 1'), true);
+        await pause(4);
+        await endLoad(cluster);
+      }
+    })),
+  ];
+  return rows;
+}
+
+/** The share of the last ten seconds, in percent, in which some process waited for a resource. */
+async function shareOf(resource: 'memory' | 'io'): Promise<number> {
+  const text = await readFile(`/proc/pressure/${resource}`, 'utf8');
+  return Number(/^some avg10=([\d.]+)/m.exec(text)?.[1] ?? 0);
+}
+
+const middle = (shares: readonly number[]) =>
+  Math.round([...shares].sort((a, b) => a - b)[Math.floor(shares.length / 2)] ?? 0);
+
+/** The head of the table of requests. */
+export const REQUEST_HEAD = ['CPU request of the agent', 'what', 'goal', 'measured'];
+const REQUESTS = ['10m', '50m', '100m'];
+
+/** The load on the CPUs alone, with one CPU request of the agent after the other: what each gives it. */
+export async function measureRequests(
+  cluster: Cluster,
+  node: ClusterNode,
+  cpuS: number,
+): Promise<string[][]> {
+  const rows: string[][] = [];
+  await deployWith(cluster, { PROOF_INTERVAL: `${PROOF_INTERVAL_S}s` });
+  for (const request of REQUESTS) {
+    await onDaemonSet(cluster, ['set', 'resources'], [`--requests=cpu=${request}`]);
+    await waitForRollout(cluster);
+    await waitForNode(cluster, node.name, ({ ready }) => ready === 'true');
+    let slowestMs = 0;
+    const effect = await underLoad(cluster, node, async () => {
+      await startLoad(cluster, node, allBusy());
+      for (const endMs = performance.now() + cpuS * 1_000; performance.now() < endMs; await pause(5)) {
+        const asked = performance.now();
+        await readMetrics(cluster, node.name).catch(() => undefined);
+        slowestMs = Math.max(slowestMs, performance.now() - asked);
+      }
+      await endLoad(cluster);
+    });
+    rows.push(
+      [request, 'label not "true", seconds', '0', String(effect.lostS)],
+      [request, 'probes by outcome', '', byOutcome(effect)],
+      [request, 'slowest answer to /metrics, read each 5 s', '', `${(slowestMs / 1_000).toFixed(1)} s`],
+      [request, 'end of load → next proof', '', `${effect.backS.toFixed(1)} s`],
+    );
+  }
+  return rows;
+}
+
+const allBusy = () => Array<string>(cpus().length * TIMES).fill(BURN);
+
+const byOutcome = ({ outcomes }: Effect) =>
+  [...outcomes].map(([outcome, count]) => `${count} ${outcome}`).join(', ');
+
+/** The rows of one load: what was written and lost while it lasted, and what stayed after it. */
+async function under(
+  load: string,
+  cluster: Cluster,
+  node: ClusterNode,
+  work: () => Promise<void>,
+): Promise<string[][]> {
+  const effect = await underLoad(cluster, node, work);
+  return [
+    [load, 'label not "true", seconds', '0', String(effect.lostS)],
+    [load, 'changes of the condition', '0', String(effect.transitions)],
+    [load, 'writes to the Node', '0', String(effect.writes)],
+    [load, 'probes by outcome', '', byOutcome(effect)],
+    [load, 'sandboxes left behind', '0', String(effect.sandboxes)],
+    [load, 'cgroups left behind', '0', String(effect.cgroups)],
+    [load, 'restarts of the agent', '0', String(effect.restarts)],
+    [load, 'end of load → next proof', '', `${effect.backS.toFixed(1)} s`],
+  ];
+}

@@ -1,0 +1,115 @@
+import { readFile } from 'node:fs/promises';
+import { cpus, release, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { Argument, Command, InvalidArgumentError } from 'commander';
+import { removeCluster, removeHeldCluster } from '../cluster/remove.ts';
+import { startCluster } from '../cluster/start.ts';
+import { deployAgent } from '../cluster/story.ts';
+import { formatTable } from '../cluster/table.ts';
+import { REPO } from '../hack/paths.ts';
+import { untilStopped } from '../hack/run.ts';
+import { measureFlaps } from './flaps.ts';
+import { measureFleet } from './fleet.ts';
+import { measureLabels, measurePod } from './labels.ts';
+import { LOAD_HEAD, measureLoad, measureRequests, REQUEST_HEAD } from './load.ts';
+import { measureAgent, measureFaults, measureProofs } from './one-node.ts';
+import { measureScale } from './scale.ts';
+import { HEAD } from './statistics.ts';
+import { measureVm } from './vm.ts';
+
+const CLUSTER = process.env.BENCH_CLUSTER ?? 'bench';
+const MEASURED = ['what', 'goal', 'measured'];
+/** What can be measured, in this order. */
+const SECTIONS = [
+  ...['proofs', 'faults', 'agent', 'labels', 'pod', 'flaps', 'load'],
+  ...['request', 'scale', 'fleet', 'vm'],
+];
+
+/** How much of it unless said otherwise, and of what. */
+const AMOUNTS = {
+  proofs: [50, 'proofs on an idle node'],
+  runs: [30, 'runs of each fault and its repair'],
+  soak: [60, 'seconds until the memory is read'],
+  idle: [60, 'seconds in which the CPU is counted'],
+  flaps: [20, 'restarts of containerd and upgrades of runsc; of the agent five times as many'],
+  outage: [300, 'seconds without the API server'],
+  load: [1800, 'seconds with eight times more work than processors'],
+  pressure: [1800, 'seconds with too little memory and disk'],
+  pods: [200, 'pods of gVisor that are started'],
+  request: [300, 'seconds of load with each CPU request of the agent'],
+  agents: [1000, 'agents of one API server'],
+  nodes: [5000, 'nodes of a simulated fleet'],
+  looks: [50, 'looks on a virtual machine'],
+} as const;
+
+const program = new Command('npm run bench --')
+  .description(
+    'Measures, and prints tables with the goal beside each figure. Everything, unless sections are named.',
+  )
+  .addArgument(new Argument('[sections...]', 'what to measure').choices(SECTIONS))
+  .configureOutput({ outputError: (text, write) => write(`${text.trim()}\n`) })
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
+for (const [name, [usual, what]] of Object.entries(AMOUNTS))
+  program.option(`--${name} <number>`, what, wholeNumber, usual);
+program.parse();
+const { runs, proofs, soak, idle, flaps, load, pressure, pods, request, outage, agents, nodes, looks } =
+  program.opts<Readonly<Record<keyof typeof AMOUNTS, number>>>();
+const sections: readonly string[] = program.args;
+const wanted = (section: string) => sections.length === 0 || sections.includes(section);
+
+function wholeNumber(text: string): number {
+  if (!/^[1-9]\d{0,4}$/.test(text)) throw new InvalidArgumentError('It takes a number from 1 to 99999.');
+  return Number(text);
+}
+
+function show(head: readonly string[], rows: readonly (readonly string[])[]): void {
+  console.log(`${formatTable([[...head], ...rows.map((row) => [...row])])}\n`);
+}
+
+console.log(`${new Date().toISOString().slice(0, 10)} · ${await machineShape()}\n`);
+const stopped = untilStopped();
+try {
+  if ((await Promise.race([measure(), stopped])) === 'stopped') {
+    await removeHeldCluster(CLUSTER);
+    process.exit(130); // what was being measured ends with this process
+  }
+} finally {
+  await removeCluster(CLUSTER);
+}
+
+async function measure(): Promise<void> {
+  if (SECTIONS.filter(wanted).some((section) => !['fleet', 'vm'].includes(section)))
+    await measureNamespaces();
+  if (wanted('fleet')) show(MEASURED, await measureFleet(CLUSTER, nodes));
+  if (wanted('vm')) show(MEASURED, await measureVm(CLUSTER, looks));
+}
+
+/** Everything on nodes that are namespaces of this machine. */
+async function measureNamespaces(): Promise<void> {
+  const images = ['labels', 'pod', 'flaps', 'load', 'request', 'scale'].some(wanted)
+    ? (['workload', 'agent'] as const)
+    : [];
+  const cluster = await startCluster({ name: CLUSTER, nodes: [{ name: 'node-1' }], images });
+  const node = cluster.node('node-1');
+  if (wanted('proofs')) show(HEAD, await measureProofs(node, proofs));
+  if (wanted('faults')) show(HEAD, await measureFaults(cluster, node, runs));
+  if (wanted('agent')) show(MEASURED, await measureAgent(node, soak, idle));
+  if (images.length > 0) await deployAgent(cluster, join(REPO, 'manifests/base'));
+  if (wanted('labels')) show(HEAD, await measureLabels(cluster, node, runs));
+  if (wanted('pod')) show(MEASURED, await measurePod(cluster, node, { soakS: soak, idleS: idle }));
+  if (wanted('flaps')) {
+    const disturbances = { agents: 5 * flaps, containerds: flaps, upgrades: flaps, apiDownS: outage };
+    show(MEASURED, await measureFlaps(cluster, node, disturbances));
+  }
+  if (wanted('load'))
+    show(LOAD_HEAD, await measureLoad(cluster, node, { cpuS: load, pressureS: pressure, pods }));
+  if (wanted('request')) show(REQUEST_HEAD, await measureRequests(cluster, node, request));
+  if (wanted('scale')) show(MEASURED, await measureScale(cluster, agents));
+  await removeCluster(CLUSTER);
+}
+
+async function machineShape(): Promise<string> {
+  const load = (await readFile('/proc/loadavg', 'utf8')).split(' ').slice(0, 3).join(' ');
+  const memory = Math.round(totalmem() / 2 ** 30);
+  return `${cpus().length} × ${cpus()[0]?.model.trim()}, ${memory} GiB, Linux ${release()}, load before ${load}`;
+}

@@ -1,0 +1,49 @@
+import { startCluster } from '../cluster/start.ts';
+import { pause } from '../hack/run.ts';
+import { deployWith, readMetrics, readNode, saidOf, waitForNode } from '../test/e2e/agents.ts';
+import { outcomesIn } from '../test/e2e/under-load.ts';
+
+const NODE = 'node-1';
+const PATIENCE_MS = 600_000;
+
+/**
+ * A node that is a virtual machine with systemd and cgroup v2, beside a real kubelet with the systemd driver: how many
+ * of the agent's looks, one each ten seconds, prove it. Rejects when the looks take more than half a minute each.
+ */
+export async function measureVm(name: string, looks: number): Promise<string[][]> {
+  const cluster = await startCluster({
+    name,
+    nodes: [{ name: NODE, machine: 'vm' }],
+    images: ['workload', 'agent'],
+  });
+  await deployWith(cluster, { PROOF_INTERVAL: '10s' });
+  await waitForNode(cluster, NODE, ({ ready }) => ready === 'true', PATIENCE_MS);
+  const { since } = saidOf(await readNode(cluster, NODE));
+  const count = async () => outcomesIn(await readMetrics(cluster, NODE));
+  const sum = (outcomes: ReadonlyMap<string, number>) => [...outcomes.values()].reduce((a, b) => a + b, 0);
+  const begun = Date.now();
+  let seen = await count();
+  while (sum(seen) < looks) {
+    if (Date.now() - begun > looks * 30_000) throw new Error(`Only ${sum(seen)} of ${looks} looks ended`);
+    await pause(5);
+    seen = await count().catch(() => seen);
+  }
+  const text = await readMetrics(cluster, NODE);
+  const mean = (metric: string) =>
+    Number(new RegExp(`^${metric}_sum(?:\\{.*\\})? (\\S+)$`, 'm').exec(text)?.[1]) /
+    Number(new RegExp(`^${metric}_count(?:\\{.*\\})? (\\S+)$`, 'm').exec(text)?.[1]);
+  const after = saidOf(await readNode(cluster, NODE));
+  return [
+    ['looks', String(looks), String(sum(seen))],
+    [
+      '  by outcome',
+      'all proven',
+      [...seen]
+        .filter(([, n]) => n > 0)
+        .map(([o, n]) => `${n} ${o}`)
+        .join(', '),
+    ],
+    ['  mean boot', '', `${mean('gvisor_sandbox_boot_seconds').toFixed(1)} s`],
+    ['changes of the condition', '0', after.since === since ? '0' : 'some'],
+  ];
+}

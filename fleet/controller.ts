@@ -1,0 +1,249 @@
+import timers from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { memoize } from '../agent/async.ts';
+import { DAEMON_SET, NAMESPACE } from '../agent/kube/access.ts';
+import type { Kube } from '../agent/kube/client.ts';
+import { KubeError } from '../agent/kube/error.ts';
+import { eventObject, eventsPath, type KubeEvent } from '../agent/kube/event.ts';
+import type { Reason } from '../agent/reasons.ts';
+import { BREAKER_REASONS, type BreakerReason, type Decision, decide, TICK_MS } from './decide.ts';
+import { type ApiAccess, ClusterCache } from './informers.ts';
+import type { FleetMetrics } from './metrics.ts';
+import { type FleetNode, isExposed, isRebooted } from './objects.ts';
+import { AgentReports, isAgentLive } from './reports.ts';
+import type { FleetConfig } from './settings.ts';
+import { type FleetView, viewFleet } from './view.ts';
+import { taintExposed, type Withdrawal, withdraw, withdrawRebooted } from './withdraw.ts';
+
+/** Nodes that are written concurrently. */
+const MAX_WRITES = 16;
+const WRITE_BACKOFF_MS = 5_000;
+const VIEW_CACHE_MS = 1_000;
+/** A decision that is so late means that the loop has stalled. */
+const STALLED_MS = 30_000;
+
+/** Dependencies of {@link FleetController}. */
+export type FleetOptions = ApiAccess & { readonly settings: FleetConfig; readonly metrics: FleetMetrics };
+
+/**
+ * Follows Nodes and agents, and withdraws the labels of rebooted nodes and of lost agents. It decides every two seconds,
+ * and immediately when a node reboots.
+ */
+export class FleetController {
+  readonly #options: FleetOptions;
+  readonly #cache: ClusterCache;
+  readonly #reports: AgentReports;
+  readonly #events: FleetEvents;
+  /** When each Node's label was withdrawn, monotonic, by uid. */
+  readonly #withdrawn = new Map<string, number>();
+  /** Names of the nodes with a write in flight or in backoff. */
+  readonly #busy = new Set<string>();
+  #writes = 0;
+  /** Whether a node had to wait for a free write. */
+  #isSaturated = false;
+  #wake = new AbortController();
+  #decision: Decision | undefined;
+  readonly #view = memoize(() => this.#makeView(), VIEW_CACHE_MS);
+  #decidedMs = performance.now();
+
+  constructor(options: FleetOptions) {
+    this.#options = options;
+    this.#cache = new ClusterCache(options, (node) => {
+      if (isRebooted(node) || (options.settings.taint && isExposed(node))) this.#wake.abort();
+    });
+    this.#reports = new AgentReports(options.settings.reportIntervalMs);
+    this.#events = new FleetEvents(options.kube, options.log);
+  }
+
+  /** Whether the loop makes progress. */
+  get live(): boolean {
+    return performance.now() - this.#decidedMs < STALLED_MS;
+  }
+
+  /** Whether the whole fleet has been listed once. */
+  get ready(): boolean {
+    return this.#decision?.memory.watchesUpAtMs !== undefined;
+  }
+
+  /** The present state of the fleet, cached for a second. */
+  get view(): FleetView {
+    return this.#view();
+  }
+
+  get nodes(): readonly FleetNode[] {
+    return this.#cache.nodes;
+  }
+
+  /** The address of the agent on a node; undefined where there is none. */
+  addressOf(node: string): string | undefined {
+    const pods = this.#cache.pods.filter((pod) => pod.node === node && pod.address !== '');
+    return (pods.find(({ ready }) => ready) ?? pods[0])?.address;
+  }
+
+  /** Runs until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([
+      this.#cache.run(signal),
+      this.#reports.run(() => this.#cache.pods, signal),
+      this.#reconcileLoop(signal),
+    ]);
+  }
+
+  async #reconcileLoop(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      this.#wake = new AbortController();
+      this.#reconcile(signal);
+      const woken = AbortSignal.any([signal, this.#wake.signal]);
+      await timers.setTimeout(TICK_MS, undefined, { signal: woken }).catch(() => {});
+    }
+  }
+
+  #reconcile(signal: AbortSignal): void {
+    const { timeouts, taint } = this.#options.settings;
+    const nowMs = performance.now();
+    this.#decidedMs = nowMs;
+    const observed = this.#cache.observe(this.#withdrawn);
+    const last = this.#decision;
+    const decision = decide(observed, last?.memory, { nowMs, wallMs: Date.now() }, timeouts);
+    this.#decision = decision;
+    for (const [uid, atMs] of this.#withdrawn)
+      if (nowMs - atMs > timeouts.windowMs) this.#withdrawn.delete(uid);
+    this.#events.reportBreaker(last?.breaker ?? [], decision);
+    const byName = new Map(observed.nodes.map((node) => [node.name, node]));
+    this.#isSaturated = false;
+    const start = (names: readonly string[], write: (node: FleetNode) => Promise<void>) => {
+      for (const name of names) {
+        const node = byName.get(name);
+        if (node === undefined || this.#busy.has(name)) continue;
+        if (this.#writes < MAX_WRITES) void this.#write(name, () => write(node), signal);
+        else this.#isSaturated = true;
+      }
+    };
+    start(decision.rebooted, (node) => this.#withdrawRebooted(node, signal));
+    if (taint) start(decision.exposed, (node) => this.#taint(node, signal));
+    start(decision.withdraw, (node) => this.#withdrawLost(node, signal));
+  }
+
+  /** Writes one Node, and leaves it alone until the watch has caught up. */
+  async #write(name: string, write: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    this.#busy.add(name);
+    this.#writes++;
+    let backoffMs = TICK_MS;
+    try {
+      await write();
+    } catch (err) {
+      // A starting kubelet writes its Node at the same moment: retry at once with the new version.
+      backoffMs = err instanceof KubeError && err.status === 409 ? 0 : WRITE_BACKOFF_MS;
+      if (!signal.aborted)
+        this.#options.log.warn({ err, node: name, retryInMs: backoffMs }, 'cannot write the node');
+    }
+    this.#writes--;
+    if (backoffMs > 0) {
+      if (this.#isSaturated && this.#writes < MAX_WRITES / 2) this.#wake.abort();
+      await timers.setTimeout(backoffMs, undefined, { signal }).catch(() => {});
+    }
+    this.#busy.delete(name);
+    if (backoffMs === 0) this.#wake.abort();
+  }
+
+  async #withdrawLost(node: FleetNode, signal: AbortSignal): Promise<void> {
+    const { kube, settings } = this.#options;
+    const done = await withdraw(node, {
+      kube,
+      timeouts: settings.timeouts,
+      isAgentLive,
+      isAllowed: () => this.#decision?.breaker.length === 0,
+      wallMs: () => Date.now(),
+      signal,
+    });
+    if ('kept' in done)
+      this.#cache.markReady(node.name); // restarts its timer
+    else this.#withdrawn.set(node.uid, performance.now());
+    this.#report(node, 'AgentLost', done);
+  }
+
+  async #withdrawRebooted(node: FleetNode, signal: AbortSignal): Promise<void> {
+    const { kube } = this.#options;
+    const done = await withdrawRebooted(node, { kube, wallMs: () => Date.now(), signal });
+    this.#report(node, 'NodeRebooted', done);
+  }
+
+  async #taint(node: FleetNode, signal: AbortSignal): Promise<void> {
+    const { kube, log } = this.#options;
+    if (await taintExposed(node, { kube, wallMs: () => Date.now(), signal }))
+      log.info({ node: node.name }, 'node tainted until it is proven again, because it is not Ready');
+  }
+
+  #report(node: FleetNode, reason: Reason, done: Withdrawal): void {
+    const { log, metrics } = this.#options;
+    if ('kept' in done) {
+      log.info({ node: node.name, because: done.kept }, 'label kept');
+      return;
+    }
+    metrics.countWithdrawal();
+    log.warn({ node: node.name, reason }, 'label withdrawn');
+    this.#events.reportWithdrawal(node, reason, done.message);
+  }
+
+  #makeView(): FleetView {
+    const { nodes, pods, agents, watchesUpSinceMs } = this.#cache;
+    return viewFleet({
+      upToDate: watchesUpSinceMs !== undefined,
+      nodes,
+      pods,
+      agents,
+      statusOf: (node) => this.#reports.get(node),
+      breaker: this.#decision?.breaker ?? [],
+      paused: this.#decision?.paused ?? [],
+    });
+  }
+}
+
+/** The reporting component of events; the admission policy allows no other. */
+const COMPONENT = 'gvisor-ready-fleet';
+
+/** Creates events; a failure is only logged, because a metric and the page carry the same information. */
+class FleetEvents {
+  readonly #kube: Kube;
+  readonly #log: Logger;
+
+  constructor(kube: Kube, log: Logger) {
+    this.#kube = kube;
+    this.#log = log;
+  }
+
+  reportWithdrawal({ name, uid }: FleetNode, reason: string, message: string): void {
+    this.#send({ about: { kind: 'Node', name, uid }, type: 'Warning', reason, message });
+  }
+
+  /** Reports that the circuit breaker opened or closed; rollouts are routine and make no event. */
+  reportBreaker(
+    last: readonly BreakerReason[],
+    { breaker, paused }: Pick<Decision, 'breaker' | 'paused'>,
+  ): void {
+    for (const reason of breaker) {
+      if (last.includes(reason)) continue;
+      this.#log.warn({ reason, paused }, 'circuit breaker open, withdrawals are paused');
+      if (reason === 'RollingOut') continue;
+      const message = `${reason}: ${BREAKER_REASONS[reason]} No label is withdrawn.`;
+      this.#sendOnDaemonSet('Warning', 'WithdrawalsPaused', message);
+    }
+    if (breaker.length > 0 || last.length === 0) return;
+    this.#log.info({ was: last }, 'circuit breaker closed; all timers restart');
+    if (last.some((reason) => reason !== 'RollingOut'))
+      this.#sendOnDaemonSet('Normal', 'WithdrawalsResumed', `${last.join(', ')} ended. All timers restart.`);
+  }
+
+  #sendOnDaemonSet(type: 'Normal' | 'Warning', reason: string, message: string): void {
+    const about = { kind: 'DaemonSet', apiVersion: 'apps/v1', namespace: NAMESPACE, name: DAEMON_SET };
+    this.#send({ about, type, reason, message });
+  }
+
+  #send(event: KubeEvent): void {
+    const generateName = `${event.about.name.slice(0, 200)}.`;
+    const body = eventObject(event, { source: { component: COMPONENT }, at: new Date(), generateName });
+    this.#kube
+      .post(eventsPath(event), body)
+      .catch((err: unknown) => this.#log.warn({ err, event }, 'cannot send the event'));
+  }
+}

@@ -1,0 +1,149 @@
+import type { V1DaemonSet, V1Node, V1Pod } from '@kubernetes/client-node';
+import { CONDITION, OWN_KEYS } from '../agent/node/object.ts';
+
+/** Truncates untrusted text; copies, because V8 slices retain the parent string. */
+export function truncate(text: string, maxLength: number): string {
+  return text.length <= maxLength ? text : Buffer.from(text.slice(0, maxLength)).toString();
+}
+
+const MAX_NAME_LENGTH = 64;
+/** No reason or message of an agent is longer. */
+const MAX_TEXT_LENGTH = 1_024;
+
+/** The cached fields of a Node: a whole one has tens of KiB, most of it the list of its images. */
+export type FleetNode = {
+  readonly name: string;
+  readonly uid: string;
+  /** Wall clock, milliseconds. */
+  readonly createdAtMs: number;
+  readonly labels: Readonly<Record<string, string>>;
+  /** The label `ready`, or "". */
+  readonly label: string;
+  /** The kubelet's condition Ready. */
+  readonly ready: boolean;
+  /** The ID of the present boot, or "" where the kubelet reports none. */
+  readonly boot: string;
+  /** The boot ID of the last proof, or "" where no agent has noted one. */
+  readonly provenBoot: string;
+  /** Whether the taint `not-ready` is present. */
+  readonly tainted: boolean;
+  /** The condition `GVisorReady`. */
+  readonly verdict?: NodeVerdict;
+  /** As the kubelet reports it, such as "containerd://2.1.4", or "". */
+  readonly runtime: string;
+  readonly os: string;
+};
+
+/** The condition `GVisorReady` of a Node; `since` is an ISO 8601 time. */
+export type NodeVerdict = {
+  readonly status: string;
+  readonly reason: string;
+  readonly message: string;
+  readonly since: string;
+};
+
+/** Picks the cached fields of a Node. */
+export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
+  const { name = '', uid = '', labels = {}, annotations = {}, creationTimestamp } = metadata ?? {};
+  const find = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
+  const own = find(CONDITION);
+  return {
+    name,
+    uid,
+    createdAtMs: Date.parse(String(creationTimestamp)),
+    labels,
+    label: labels[OWN_KEYS.labels.ready] ?? '',
+    ready: find('Ready')?.status === 'True',
+    boot: truncate(status?.nodeInfo?.bootID ?? '', MAX_NAME_LENGTH),
+    provenBoot: truncate(annotations[OWN_KEYS.annotations.provenBoot] ?? '', MAX_NAME_LENGTH),
+    tainted: spec?.taints?.some(({ key }) => key === OWN_KEYS.taint) ?? false,
+    ...(own === undefined ? {} : { verdict: verdictOf(own) }),
+    runtime: truncate(status?.nodeInfo?.containerRuntimeVersion ?? '', MAX_NAME_LENGTH),
+    os: truncate(status?.nodeInfo?.operatingSystem ?? '', MAX_NAME_LENGTH),
+  };
+}
+
+type V1Condition = NonNullable<NonNullable<V1Node['status']>['conditions']>[number];
+
+function verdictOf({ status, reason = '', message = '', lastTransitionTime }: V1Condition): NodeVerdict {
+  return {
+    status: truncate(status, MAX_NAME_LENGTH),
+    reason: truncate(reason, MAX_TEXT_LENGTH),
+    message: truncate(message, MAX_TEXT_LENGTH),
+    since: String(lastTransitionTime ?? ''),
+  };
+}
+
+/**
+ * Whether the label dates from an earlier boot, whose proof says nothing about the containerd of the present one. A label
+ * without a boot ID was set by hand or by an older agent; it is withdrawn only as that of a lost agent.
+ */
+export function isRebooted({ label, boot, provenBoot }: FleetNode): boolean {
+  return label === 'true' && boot !== '' && provenBoot !== '' && boot !== provenBoot;
+}
+
+/** Whether a labelled node may come back in another boot without a taint that keeps pods away until it is proven. */
+export function isExposed({ label, ready, tainted }: FleetNode): boolean {
+  return label === 'true' && !ready && !tainted;
+}
+
+/** The cached fields of an agent's pod. */
+export type AgentPod = {
+  readonly name: string;
+  /** The node that it is bound to, or "". */
+  readonly node: string;
+  /** Ready and not terminating. */
+  readonly ready: boolean;
+  /** Its revision of the DaemonSet. */
+  readonly revision: string;
+  /** The tag of its image, or the whole image where it has none. */
+  readonly version: string;
+  /** "" while its container does not run: the address of a pod that has ended may be reused. */
+  readonly address: string;
+};
+
+/** Picks the cached fields of an agent's pod; undefined for a pod that no DaemonSet controls. */
+export function agentPodOf({ metadata, spec, status }: V1Pod): AgentPod | undefined {
+  if (!isOfDaemonSet(metadata)) return undefined;
+  const ready = status?.conditions?.some((each) => each.type === 'Ready' && each.status === 'True') ?? false;
+  const runs = status?.phase === 'Running' && status.containerStatuses?.some(({ state }) => state?.running);
+  const image = spec?.containers[0]?.image ?? '';
+  return {
+    name: metadata?.name ?? '',
+    node: spec?.nodeName ?? '',
+    ready: ready && metadata?.deletionTimestamp === undefined,
+    revision: metadata?.labels?.['controller-revision-hash'] ?? '',
+    version: /:([^/:@]+)(?:@.*)?$/.exec(image)?.[1] ?? image,
+    address: (runs && status.podIP) || '',
+  };
+}
+
+type Owned = {
+  readonly ownerReferences?: readonly { readonly kind: string; readonly controller?: boolean }[];
+};
+
+/**
+ * Whether a DaemonSet controls a pod. A kubelet may create mirror pods with an agent's labels, but only with its Node as
+ * their controller.
+ * Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
+ */
+export function isOfDaemonSet(metadata: Owned | undefined): boolean {
+  return metadata?.ownerReferences?.find(({ controller }) => controller)?.kind === 'DaemonSet';
+}
+
+/** The cached fields of the agents' DaemonSet. */
+export type AgentSet = {
+  /** Whether its controller has observed the newest spec. */
+  readonly observed: boolean;
+  readonly desired: number;
+  readonly ready: number;
+};
+
+/** Picks the cached fields of the agents' DaemonSet. */
+export function agentSetOf({ metadata, status }: V1DaemonSet): AgentSet {
+  return {
+    observed: metadata?.generation === status?.observedGeneration,
+    desired: status?.desiredNumberScheduled ?? 0,
+    ready: status?.numberReady ?? 0,
+  };
+}

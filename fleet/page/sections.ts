@@ -1,0 +1,245 @@
+import { CHECKS } from '../../agent/checks/checks.ts';
+import type { Evidence, Finding } from '../../agent/finding.ts';
+import type { Status, Transition } from '../../agent/report.ts';
+import {
+  causeOf,
+  type Dedupe,
+  describeFacts,
+  formatUtc,
+  HEADLINES,
+  longTime,
+  MARKS,
+  PROOF_TONES,
+  type StatusTone,
+  seconds,
+  shortIds,
+  shortTime,
+  TONES,
+  type Tone,
+  toneOf,
+} from '../../agent/text/format.ts';
+import { nextSteps, sinceOf } from '../../agent/text/next-steps.ts';
+import { html, type Markup } from './html.ts';
+
+const TITLES = new Map(CHECKS.map(({ id, title }) => [id, title]));
+
+/** SVG paths of each tone's symbol, in a box of 32 by 32. */
+export const STROKES: Readonly<Record<StatusTone, string>> = {
+  pass: 'M10 16.5l4.2 4.2L22.5 12',
+  fail: 'M11.5 11.5l9 9m0-9l-9 9',
+  unknown: 'M12.6 13a3.5 3.5 0 1 1 5.2 3c-1.2.7-1.8 1.4-1.8 2.9M16 22.6v.1',
+};
+
+/** A tone's large symbol. */
+export function emblem(tone: StatusTone): Markup {
+  return html`<svg class="emblem" viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="16" r="15"/><path d="${STROKES[tone]}"/></svg>`;
+}
+
+/** A symbol, hidden from screen readers, and a word. */
+function mark(tone: Tone, word: string = MARKS[tone][1]): Markup {
+  return html`<span class="mark ${tone}"><span aria-hidden="true">${MARKS[tone][0]}</span> ${word}</span>`;
+}
+
+function instant(at: string): Markup {
+  return html`<time datetime="${at}">${formatUtc(at)}</time>`;
+}
+
+/** An instant and its age, which node.js fills in. */
+function since(at: string): Markup {
+  return html`${instant(at)}<span class="age" data-since="${at}"></span>`;
+}
+
+function code(reason: string): Markup {
+  return html`<code class="reason">${reason}</code>`;
+}
+
+/** The published verdict: since when, why, and what to do; below it the latest result where that differs. */
+export function renderVerdict(status: Status, dedupe: Dedupe): Markup {
+  const { verdict, node, proof } = status;
+  const [tone, headline] = HEADLINES[verdict.status];
+  const at = sinceOf(status);
+  const why =
+    verdict.reason === 'AgentStarting'
+      ? 'Nothing is published before an evaluation is confirmed.'
+      : causeOf(verdict, proof);
+  return html`<section class="verdict ${tone}" aria-labelledby="verdict">
+${emblem(tone)}
+<div>
+<p class="node">${node}</p>
+<h1 id="verdict">${headline}</h1>
+${at === undefined ? undefined : html`<p class="since">Since ${since(at)}</p>`}
+<p>${code(verdict.reason)} ${shortIds(dedupe.once(why))}</p>
+${renderSteps(status)}
+</div>
+</section>
+${renderPending(status, dedupe)}`;
+}
+
+function renderSteps(status: Status): Markup | undefined {
+  const steps = nextSteps(status);
+  if (steps.length === 0) return undefined;
+  const items = steps.map(({ reason, remedy }) =>
+    steps.length === 1 ? html`<li>${remedy}</li>` : html`<li>${code(reason)} ${remedy}</li>`,
+  );
+  const title = status.evaluation.verdict.status === 'True' ? 'Worth doing' : 'What to do';
+  return html`<div class="steps"><h2 id="steps">${title}</h2>
+<ol role="list" aria-labelledby="steps">${items}</ol></div>`;
+}
+
+function renderPending({ verdict, evaluation, proof }: Status, dedupe: Dedupe): Markup | undefined {
+  const latest = evaluation.verdict;
+  if (verdict.status === latest.status && verdict.reason === latest.reason) return undefined;
+  const [tone, headline] = HEADLINES[latest.status];
+  return html`<section class="pending ${tone}" aria-labelledby="pending">
+<h2 id="pending">Latest result (not published yet)</h2>
+<p>${mark(tone, headline)} ${code(latest.reason)} ${shortIds(dedupe.once(causeOf(latest, proof)))}</p>
+<p class="quiet">${instant(evaluation.at)}</p>
+</section>`;
+}
+
+/** In place of the pods, which agents name only to requests over their own loopback. */
+export const PODS_NOTE = html`<section aria-labelledby="pods">
+<h2 id="pods">Pods outside gVisor</h2>
+<p class="quiet">Agents do not name pods to the controller. Run <code>kubectl gvisor-ready pods</code>.</p>
+</section>`;
+
+/** The labels, the condition and the taint in the Node, and what keeps the agent from writing them. */
+export function renderNodeWrites({ nodeWrites, node }: Status): Markup {
+  const { labels = {}, condition, tainted = false, problem } = nodeWrites ?? {};
+  const rows: [kind: string, name: string, value: Markup | string][] = [];
+  for (const [key, value] of Object.entries(labels)) rows.push(['Label', key, value]);
+  if (condition !== undefined) {
+    const { type, status, reason, lastTransitionTime: at } = condition;
+    rows.push(['Condition', type, html`${status} ${reason}, <span class="quiet">since ${since(at)}</span>`]);
+  }
+  if (tainted) rows.push(['Taint', 'not-ready', 'NoSchedule']);
+  const nothing =
+    nodeWrites === undefined
+      ? 'This agent writes to no Node (PUBLISH is empty).'
+      : 'Nothing has been written yet.';
+  return html`<section aria-labelledby="written">
+<h2 id="written">In the Node <small>${node}</small></h2>
+${problem === undefined ? undefined : html`<p>${mark('fail', 'not Ready')} ${problem}</p>`}
+${
+  rows.length === 0
+    ? html`<p class="quiet">${nothing}</p>`
+    : html`<dl class="facts written">${rows.map(
+        ([kind, name, value]) => html`<div><dt>${kind} <code>${name}</code></dt><dd>${value}</dd></div>`,
+      )}</dl>`
+}
+</section>`;
+}
+
+/** The latest attempt to boot a sandbox: its figures, or containerd's error in full. */
+export function renderProof({ proof, provenAt, facts, handler }: Status, dedupe: Dedupe): Markup {
+  const last = provenAt === undefined ? html`never since the agent started` : instant(provenAt);
+  if (proof.kind !== 'proven') {
+    const error = dedupe.once(proof.message);
+    const isRepeated = error !== proof.message;
+    return html`<section aria-labelledby="proof">
+<h2 id="proof">Proof</h2>
+<p>${mark(PROOF_TONES[proof.kind], proof.kind)} ${code(proof.reason)} The agent requested a sandbox of handler "${handler}"${isRepeated ? '; see the error above.' : ':'}</p>
+${isRepeated ? undefined : html`<pre>${error}</pre>`}
+<p class="quiet">Last proven: ${last}</p>
+</section>`;
+  }
+  const figures: readonly (readonly [string, string | undefined])[] = [
+    ['Boot', seconds(proof.bootMs)],
+    ['Teardown', seconds(proof.teardownMs)],
+    ['Process of the sandbox', `${proof.witness.argv[0]} (${proof.witness.pid})`],
+    ['Kernel of the host', facts.kernel],
+  ];
+  return html`<section aria-labelledby="proof">
+<h2 id="proof">Proof</h2>
+<dl class="figures">${figures.map(([name, value]) =>
+    value === undefined ? undefined : html`<div><dt>${name}</dt><dd>${value}</dd></div>`,
+  )}</dl>
+<p class="quiet">A sandbox of handler "${handler}" booted in gVisor and was removed. Last proven: ${last}</p>
+</section>`;
+}
+
+/** Every check with its result, faults first; the message expands to the evidence. ARIA roles keep it a table on a phone. */
+export function renderChecks({ findings, proof }: Status, dedupe: Dedupe): Markup {
+  const toned = findings.map((finding) => [toneOf(finding, proof.kind === 'proven'), finding] as const);
+  const groups = TONES.map((tone) => toned.filter(([each]) => each === tone));
+  const counts = groups.flatMap(([first, ...others]) =>
+    first === undefined ? [] : [`${others.length + 1} ${MARKS[first[0]][1]}`],
+  );
+  const rows = groups.flat().map(([tone, finding]) => renderCheck(tone, finding, dedupe));
+  return html`<section aria-labelledby="checks">
+<h2 id="checks">Checks <small>${counts.join(', ')}</small></h2>
+<table role="table" aria-labelledby="checks">
+<thead role="rowgroup"><tr role="row"><th role="columnheader" scope="col">Status</th><th role="columnheader" scope="col">Check</th><th role="columnheader" scope="col">Result</th><th role="columnheader" scope="col" class="ms">Took</th></tr></thead>
+<tbody role="rowgroup">${rows}</tbody>
+</table>
+</section>`;
+}
+
+function renderCheck(tone: Tone, finding: Finding, dedupe: Dedupe): Markup {
+  const reason =
+    finding.status === 'pass' || finding.status === 'skipped' ? undefined : html` ${code(finding.reason)}`;
+  return html`<tr role="row" class="${tone}">
+<td role="cell" class="status">${mark(tone)}</td>
+<th role="rowheader" scope="row">${TITLES.get(finding.check) ?? finding.check}${reason}</th>
+<td role="cell" class="seen">${renderResult(finding, shortIds(dedupe.once(finding.message)))}</td>
+<td role="cell" class="ms">${shortTime(finding.durationMs)}</td>
+</tr>`;
+}
+
+function renderResult({ check, evidence = [] }: Finding, message: string): Markup {
+  if (evidence.length === 0) return html`<p>${message}</p>`;
+  return html`<details id="evidence-${check}">
+<summary id="open-${check}">${message}</summary>
+<ul role="list" class="evidence" aria-label="Evidence">${evidence.map(renderEvidence)}</ul>
+</details>`;
+}
+
+function renderEvidence({ file, line, value }: Evidence): Markup {
+  const where = line === undefined ? file : `${file}:${line}`;
+  return html`<li>${where === undefined ? undefined : html`<b>${where}</b> `}<span>${value}</span></li>`;
+}
+
+/** Facts of the node and of the agent. */
+export function renderFacts({ facts, handler, version, evaluation }: Status): Markup {
+  const all = [...describeFacts(facts), ['Handler', handler] as const, ['Agent', version] as const];
+  return html`<section aria-labelledby="node">
+<h2 id="node">Node</h2>
+<dl class="facts">${all.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
+<div><dt>Last evaluation</dt><dd>${instant(evaluation.at)}, took ${shortTime(evaluation.durationMs)}, trigger: ${evaluation.trigger}</dd></div></dl>
+</section>`;
+}
+
+/** Transitions that are shown unfolded. */
+const MAX_UNFOLDED = 8;
+const STATUS_TEXT = { True: 'works', False: 'does not work', Unknown: 'unknown' } as const;
+
+/** The transitions of the published verdict, newest first. */
+export function renderHistory({ history }: Status, dedupe: Dedupe): Markup {
+  const entries = history.map((transition, index) =>
+    renderTransition(transition, history[index - 1], dedupe),
+  );
+  const older = entries.slice(MAX_UNFOLDED);
+  return html`<section aria-labelledby="history">
+<h2 id="history">History</h2>
+${entries.length === 0 ? html`<p class="quiet">No verdict has been published yet.</p>` : html`<ol role="list" class="history">${entries.slice(0, MAX_UNFOLDED)}</ol>`}
+${
+  older.length === 0
+    ? undefined
+    : html`<details id="older"><summary id="open-older">${older.length} earlier</summary><ol role="list" class="history">${older}</ol></details>`
+}
+</section>`;
+}
+
+function renderTransition(
+  { status, reason, message, at }: Transition,
+  next: Transition | undefined,
+  dedupe: Dedupe,
+): Markup {
+  const [tone] = HEADLINES[status];
+  const lasted = next === undefined ? 'until now' : `for ${longTime(Date.parse(next.at) - Date.parse(at))}`;
+  return html`<li class="${tone}">
+<p>${mark(tone, STATUS_TEXT[status])} ${code(reason)}</p>
+<p class="quiet">${instant(at)}, ${lasted}</p>
+${dedupe.has(message) ? undefined : html`<p>${shortIds(dedupe.once(message))}</p>`}
+</li>`;
+}

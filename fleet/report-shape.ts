@@ -1,0 +1,101 @@
+import type { Evidence } from '../agent/finding.ts';
+import type { Condition, NodeWrites } from '../agent/node/object.ts';
+import type { Status, Transition } from '../agent/report.ts';
+import { HEADLINES, PROOF_TONES } from '../agent/text/format.ts';
+import type { Verdict } from '../agent/verdict.ts';
+
+type Guard = (value: unknown) => boolean;
+/** A guard for each field of a type, so that the compiler asks for one where a field is added. */
+type Guards<T> = { readonly [Field in keyof T]-?: Guard };
+
+const text: Guard = (value) => typeof value === 'string';
+const number: Guard = (value) => Number.isFinite(value);
+const boolean: Guard = (value) => typeof value === 'boolean';
+const oneOf =
+  (values: readonly unknown[]): Guard =>
+  (value) =>
+    values.includes(value);
+const optional =
+  (guard: Guard): Guard =>
+  (value) =>
+    value === undefined || guard(value);
+const list =
+  (guard: Guard, maxLength: number): Guard =>
+  (value) =>
+    Array.isArray(value) && value.length <= maxLength && value.every((each) => guard(each));
+const object =
+  <T>(guards: Guards<T>): Guard =>
+  (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    Object.entries<Guard>(guards).every(([field, guard]) => guard((value as Record<string, unknown>)[field]));
+const texts: Guard = (value) =>
+  typeof value === 'object' && value !== null && list(text, 64)(Object.values(value));
+
+const VERDICT: Guards<Verdict> = {
+  status: oneOf(Object.keys(HEADLINES)),
+  reason: text,
+  message: text,
+  tolerated: optional(boolean),
+};
+const TRANSITION = object<Transition>({ ...VERDICT, at: text });
+const EVIDENCE = object<Evidence>({ file: optional(text), line: optional(number), value: text });
+const FINDING = object({
+  check: text,
+  status: oneOf(['pass', 'fail', 'unknown', 'skipped']),
+  reason: optional(text),
+  severity: optional(text),
+  message: text,
+  where: optional(text),
+  evidence: optional(list(EVIDENCE, 64)),
+  durationMs: number,
+});
+const FAULT = object({ reason: text });
+const PROOF = object({ kind: oneOf(Object.keys(PROOF_TONES)), message: text });
+const PROVEN = object({
+  bootMs: number,
+  teardownMs: number,
+  witness: object({ pid: number, argv: list(text, 256) }),
+});
+const NODE_WRITES = object<NodeWrites>({
+  labels: texts,
+  condition: optional(
+    object<Condition>({
+      type: text,
+      status: text,
+      reason: text,
+      message: text,
+      lastHeartbeatTime: text,
+      lastTransitionTime: text,
+    }),
+  ),
+  tainted: boolean,
+  problem: optional(text),
+});
+const STATUS = object<Status>({
+  version: text,
+  node: text,
+  handler: text,
+  verdict: object(VERDICT),
+  evaluation: object<Status['evaluation']>({
+    verdict: object(VERDICT),
+    at: text,
+    trigger: text,
+    durationMs: number,
+  }),
+  findings: list((value) => FINDING(value) && (isOk(value) || FAULT(value)), 64),
+  proof: (value) => PROOF(value) && (isProven(value) ? PROVEN : FAULT)(value),
+  provenAt: optional(text),
+  facts: texts,
+  history: list(TRANSITION, 128),
+  nodeWrites: optional(NODE_WRITES),
+  pods: () => true, // never shown
+});
+
+const isOk = (finding: unknown) => ['pass', 'skipped'].includes((finding as { status: string }).status);
+const isProven = (proof: unknown) => (proof as { kind: string }).kind === 'proven';
+
+/** Whether a value is an agent's report, within limits: a compromised node may send anything. */
+export function isStatus(value: unknown): value is Status {
+  return STATUS(value);
+}

@@ -1,0 +1,250 @@
+import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
+import { pooledMap } from '../agent/async.ts';
+import { AGENT_PORT, AGENT_SELECTOR, DAEMON_SET, NAMESPACE } from '../agent/kube/access.ts';
+import { isOpen } from '../agent/pods/pod.ts';
+import type { Status } from '../agent/report.ts';
+import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
+import { isOfDaemonSet } from '../fleet/objects.ts';
+import { type Api, type ApiObject, optional, sanitizeValues, type TextResponse } from './api.ts';
+import { MAX_WORD } from './node-summary.ts';
+import { HANDLER } from './requirements.ts';
+
+const PODS = `/api/v1/namespaces/${NAMESPACE}/pods`;
+
+/** Reads the agents' DaemonSet; undefined where there is none. */
+export function readDaemonSet(api: Api): Promise<ApiObject<V1DaemonSet> | undefined> {
+  return optional(api.get(`/apis/apps/v1/namespaces/${NAMESPACE}/daemonsets/${DAEMON_SET}`));
+}
+
+/** The handler that the agents are configured to prove. */
+export function handlerOf(daemonSet: ApiObject<V1DaemonSet> | undefined): string {
+  const env = daemonSet?.spec?.template.spec?.containers[0]?.env;
+  return env?.find(({ name }) => name === 'HANDLER')?.value ?? HANDLER;
+}
+
+/** A pod of an agent. */
+export type AgentSummary = {
+  readonly name: string;
+  readonly node: string;
+  readonly ready: boolean;
+  /** As kubectl shows it: Running, Pending, ImagePullBackOff ... */
+  readonly state: string;
+  /** Why it does not run, from the kubelet or the scheduler; "" where it does. */
+  readonly message: string;
+  readonly port: number;
+};
+
+/** Lists the agents' pods, without those being deleted. A DaemonSet's pod has a node even before it is scheduled. */
+export async function listAgents(api: Api): Promise<readonly AgentSummary[]> {
+  const { items } = await api.list<V1Pod>(PODS, { labelSelector: AGENT_SELECTOR });
+  return items
+    .filter(({ metadata }) => metadata.deletionTimestamp === undefined && isOfDaemonSet(metadata))
+    .map(summarizeAgent);
+}
+
+function summarizeAgent({ metadata, spec, status }: ApiObject<V1Pod>): AgentSummary {
+  const { waiting, terminated } = status?.containerStatuses?.[0]?.state ?? {};
+  const stopped = waiting ?? terminated;
+  const condition = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
+  const scheduled = condition('PodScheduled');
+  const ports = spec?.containers[0]?.ports;
+  return {
+    name: metadata.name,
+    node: spec?.nodeName ?? targetNode(spec?.affinity),
+    ready: condition('Ready')?.status === 'True',
+    state: (stopped?.reason ?? status?.phase ?? 'Unknown').slice(0, MAX_WORD),
+    message: stopped?.message ?? (scheduled?.status === 'False' ? scheduled.message : status?.message) ?? '',
+    port: ports?.find(({ name }) => name === 'metrics')?.containerPort ?? AGENT_PORT,
+  };
+}
+
+/**
+ * The node for which a DaemonSet creates a pod: until it is scheduled only its affinity has the name.
+ * Source: https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/#how-daemon-pods-are-scheduled
+ */
+function targetNode(affinity: unknown): string {
+  const found = /"key":"metadata\.name","operator":"In","values":\["([^"]+)"\]/.exec(
+    JSON.stringify(affinity) ?? '',
+  );
+  return found?.[1] ?? '';
+}
+
+/** The report of an agent, or why there is none; `forbidden` where the user lacks a permission. */
+export type ReportResult =
+  | { readonly report: Status }
+  | { readonly problem: string; readonly forbidden?: true };
+
+/** The result for every agent when the user may not list their pods. */
+export const HIDDEN: ReportResult = { problem: `you may not list the pods of ${NAMESPACE}` };
+
+const TIMEOUT_MS = 10_000;
+const CONCURRENCY = 16;
+/** The longest text shown of an agent's response. */
+const MAX_TEXT = 300;
+
+/** How an agent is reached, and the permission that it takes. */
+const ROUTES = {
+  /** Reaches the agent inside its pod's network: the report names pods, and no NetworkPolicy applies. */
+  portforward: 'the verbs get and create on pods/portforward',
+  /** Works while containerd hangs, which serves port-forwards. */
+  proxy: 'the verb get on pods/proxy',
+} as const;
+type Route = keyof typeof ROUTES;
+
+function request(api: Api, { name, port }: AgentSummary, path: string, route: Route): Promise<TextResponse> {
+  return route === 'proxy'
+    ? api.getText(`${PODS}/${name}:${port}/proxy${path}`, TIMEOUT_MS)
+    : api.getFromPod(`${PODS}/${name}`, port, path, TIMEOUT_MS);
+}
+
+/** Reads an agent's report, which includes the pods of its node over a port-forward only. */
+export async function readReport(
+  api: Api,
+  agent: AgentSummary,
+  route: Route = 'portforward',
+): Promise<ReportResult> {
+  try {
+    const { code, text } = await request(api, agent, '/report', route);
+    if (code === 200) return parseReport(sanitizeValues(JSON.parse(text)), agent);
+    return failureOf(code, sanitizeLine(text).trim(), route);
+  } catch (error) {
+    const cause = sanitizeLine(errorLine(error)).slice(0, MAX_TEXT);
+    return { problem: `the agent on ${agent.node} sent no report: ${cause}` };
+  }
+}
+
+/** Like {@link readReport}, falling back to pods/proxy. */
+export async function readNodeReport(api: Api, agent: AgentSummary): Promise<ReportResult> {
+  const first = await readReport(api, agent);
+  if ('report' in first) return first;
+  const second = await readReport(api, agent, 'proxy');
+  return 'report' in second || (first.forbidden && !second.forbidden) ? second : first;
+}
+
+function parseReport(report: unknown, { node }: AgentSummary): ReportResult {
+  if (!isReport(report)) return { problem: `the response of the agent on ${node} is not a report` };
+  if (report.node === node) return { report };
+  return { problem: `the agent on ${node} reports another node, "${report.node.slice(0, MAX_TEXT)}"` };
+}
+
+/** The API server answers with a Status object when it cannot reach the agent; any other text is the agent's. */
+function failureOf(code: number, text: string, route: Route): ReportResult {
+  const message = /^\{.*"kind": ?"Status"/.test(text)
+    ? (JSON.parse(text) as { message?: unknown }).message
+    : undefined;
+  if (code === 403)
+    return {
+      forbidden: true,
+      problem: `you may not read the agents' reports: that needs ${ROUTES[route]} in the namespace ${NAMESPACE}`,
+    };
+  if (typeof message === 'string')
+    return { problem: `the API server does not reach the agent: ${message.slice(0, MAX_TEXT)}` };
+  const words = text.slice(0, MAX_TEXT);
+  return { problem: code === 503 ? words : `the agent answers ${code}: ${words}` };
+}
+
+/**
+ * Reads the reports of many agents, by node. The API server passes on an agent's or kubelet's own 403, even one that
+ * imitates it, so the user lacks the permission only where every response is a 403.
+ */
+export async function readReports(
+  api: Api,
+  agents: readonly AgentSummary[],
+): Promise<ReadonlyMap<string, ReportResult>> {
+  const results = await pooledMap(agents, CONCURRENCY, async (agent) => ({
+    node: agent.node,
+    result: await readReport(api, agent),
+  }));
+  const isForbidden = (result: ReportResult) => 'problem' in result && result.forbidden === true;
+  const allForbidden = results.every(({ result }) => isForbidden(result));
+  return new Map(
+    results.map(({ node, result }) => [
+      node,
+      isForbidden(result) && !allForbidden
+        ? { problem: `the agent on ${node} answers 403, and others do not` }
+        : result,
+    ]),
+  );
+}
+
+/** Reads from /readyz why an agent's pod is not Ready; "" when it does not say. */
+export async function readUnreadyReason(api: Api, agent: AgentSummary): Promise<string> {
+  for (const route of ['portforward', 'proxy'] as const) {
+    const response = await request(api, agent, '/readyz', route).catch(() => undefined);
+    if (response?.code === 503 && !response.text.startsWith('{'))
+      return sanitizeLine(response.text).trim().slice(0, MAX_TEXT);
+  }
+  return '';
+}
+
+/** What a pod runs in according to its node's agent. `open` is a gVisor sandbox with a way out to the host. */
+export type GvisorState = { readonly inGvisor: 'yes' | 'open' | 'no' | '?'; readonly evidence: string };
+
+/** Finds a pod in the report of its node's agent, which is undefined where none runs. */
+export function sandboxOf({ metadata }: ApiObject<V1Pod>, result: ReportResult | undefined): GvisorState {
+  if (result === undefined) return { inGvisor: '?', evidence: 'no agent runs on its node' };
+  if ('problem' in result) return { inGvisor: '?', evidence: result.problem };
+  const { pods } = result.report;
+  if (pods === undefined) return { inGvisor: '?', evidence: 'the agent has not read the pods of its node' };
+  if (pods.stale)
+    return { inGvisor: '?', evidence: `the agent last read the pods of its node at ${pods.at}` };
+  // The runtime knows a static pod by the uid in this annotation. Any pod may forge it, so it never proves gVisor.
+  const uids = [metadata.uid, metadata.annotations?.['kubernetes.io/config.hash']];
+  const weakened = pods.weakened.find(({ uid }) => uids.includes(uid));
+  if (weakened !== undefined)
+    return { inGvisor: isOpen(weakened) ? 'open' : 'yes', evidence: weakened.evidence };
+  if (pods.sandboxedUids.includes(metadata.uid))
+    return { inGvisor: 'yes', evidence: "its first process on the node is gVisor's" };
+  const outside = [...pods.violating, ...pods.permitted].find(({ uid }) => uids.includes(uid));
+  if (outside !== undefined) return { inGvisor: 'no', evidence: outside.evidence };
+  const unknown = pods.unknown.find(({ uid }) => uids.includes(uid));
+  return { inGvisor: '?', evidence: unknown?.evidence ?? 'the agent has not seen it yet' };
+}
+
+/** Validates the parts of a report that the plugin reads: a compromised node may send anything. */
+function isReport(value: unknown): value is Status {
+  if (!hasTexts(value, 'node')) return false;
+  const { verdict, evaluation, provenAt = '', findings, proof, pods } = value;
+  return (
+    hasTexts(verdict, 'status', 'reason', 'message') &&
+    hasTexts(evaluation, 'at') &&
+    typeof provenAt === 'string' &&
+    isArrayOf(findings, isFinding) &&
+    hasTexts(proof, 'kind', 'message') &&
+    (pods === undefined || isPods(pods))
+  );
+}
+
+function isFinding(value: unknown): boolean {
+  if (!hasTexts(value, 'check', 'status', 'message')) return false;
+  const { status, reason, evidence = [] } = value;
+  return (status !== 'fail' || typeof reason === 'string') && isArrayOf(evidence, isEvidence);
+}
+
+function isEvidence(value: unknown): boolean {
+  if (!hasTexts(value, 'value')) return false;
+  const { file = '', line = 0 } = value;
+  return typeof file === 'string' && typeof line === 'number';
+}
+
+function isPods(value: unknown): boolean {
+  if (!hasTexts(value, 'at')) return false;
+  const { violating, permitted, unknown, sandboxedUids, weakened } = value;
+  const isPod = (each: unknown) => hasTexts(each, 'uid', 'evidence');
+  const isWeakened = (each: unknown) =>
+    hasTexts(each, 'uid', 'evidence') && isArrayOf(each.weak, (flag) => hasTexts(flag, 'severity'));
+  return (
+    [violating, permitted, unknown].every((list) => isArrayOf(list, isPod)) &&
+    Array.isArray(sandboxedUids) &&
+    isArrayOf(weakened, isWeakened)
+  );
+}
+
+function hasTexts(value: unknown, ...names: readonly string[]): value is Readonly<Record<string, unknown>> {
+  if (typeof value !== 'object' || value === null) return false;
+  return names.every((name) => typeof (value as Readonly<Record<string, unknown>>)[name] === 'string');
+}
+
+function isArrayOf(value: unknown, is: (each: unknown) => boolean): boolean {
+  return Array.isArray(value) && value.every(is);
+}

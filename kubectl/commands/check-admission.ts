@@ -1,0 +1,172 @@
+import type {
+  V1Pod,
+  V1ValidatingAdmissionPolicy,
+  V1ValidatingAdmissionPolicyBinding,
+} from '@kubernetes/client-node';
+import { NAMESPACE } from '../../agent/kube/access.ts';
+import type { ApiObject } from '../api.ts';
+import type { Context } from '../context.ts';
+import { type CheckLine, countOf, inSection, nameList } from '../output.ts';
+import { listRequirements, REQUIRE, RUNTIME_CLASS } from '../requirements.ts';
+
+type Policy = ApiObject<V1ValidatingAdmissionPolicy>;
+type Binding = ApiObject<V1ValidatingAdmissionPolicyBinding>;
+type Requirements = ReadonlyMap<string, string>;
+
+/** What a policy does, and the words for it. */
+const EFFECTS = {
+  absent: 'is not installed',
+  unbound: 'has no binding',
+  warns: 'only warns',
+  denies: 'denies',
+} as const;
+type EffectOf = (policy: string) => keyof typeof EFFECTS;
+
+const GROUP = '/apis/admissionregistration.k8s.io/v1';
+/** The policies of the base, and what is possible without each. */
+const BASE: Readonly<Record<string, string>> = {
+  'gvisor-ready-agent': 'an agent could write other nodes than its own',
+  'gvisor-ready-agent-events': 'an agent could create events in the name of other nodes',
+  'gvisor-ready-node-keys': 'every user who may patch a Node can label it as proven',
+};
+/** The policies of the component `enforce`. */
+const ENFORCE = 'gvisor-ready-enforce';
+const GUARD = 'gvisor-ready-guard-namespace';
+/** The binding that denies pods. Other bindings of the policy warn, or match other objects. */
+const PODS_BINDING = 'gvisor-ready-enforce-pods';
+
+const DOCS = 'docs/admission.md#installing-it';
+const line = inSection('Admission');
+
+/** Checks the admission policies and their bindings, and the labels of namespaces. */
+export async function checkAdmission({ api }: Context): Promise<readonly CheckLine[]> {
+  const [{ items: policies }, { items: bindings }, requirements] = await Promise.all([
+    api.list<V1ValidatingAdmissionPolicy>(`${GROUP}/validatingadmissionpolicies`),
+    api.list<V1ValidatingAdmissionPolicyBinding>(`${GROUP}/validatingadmissionpolicybindings`),
+    listRequirements(api),
+  ]);
+  const effectOf: EffectOf = (name) => effectIn(name, policies, bindings);
+  const classes = allowedClasses(policies.find(({ metadata }) => isNamed(metadata, ENFORCE)));
+  return [
+    ...aboutBase(effectOf),
+    ...aboutEnforcement(effectOf, requirements),
+    ...aboutLabels(requirements),
+    ...(await aboutPendingPods(api, requirements, classes)),
+  ];
+}
+
+/** Whether an object has a name, possibly with the prefix of a kustomization. */
+function isNamed({ name }: Policy['metadata'], wanted: string): boolean {
+  return name === wanted || name.endsWith(`-${wanted}`);
+}
+
+function effectIn(
+  name: string,
+  policies: readonly Policy[],
+  bindings: readonly Binding[],
+): ReturnType<EffectOf> {
+  const policy = policies.find(({ metadata }) => isNamed(metadata, name));
+  if (policy === undefined) return 'absent';
+  const bound = bindings.filter(
+    ({ metadata, spec }) =>
+      spec?.policyName === policy.metadata.name && (name !== ENFORCE || isNamed(metadata, PODS_BINDING)),
+  );
+  if (bound.length === 0) return 'unbound';
+  const denies = bound.some(({ spec }) => spec?.validationActions?.includes('Deny'));
+  return denies && policy.spec?.failurePolicy !== 'Ignore' ? 'denies' : 'warns';
+}
+
+function aboutBase(effectOf: EffectOf): CheckLine[] {
+  const docs = 'docs/security.md#what-a-stolen-token-of-one-node-can-do-and-cannot';
+  const weak = Object.entries(BASE).filter(([name]) => effectOf(name) !== 'denies');
+  if (weak.length === 0)
+    return [line('pass', 'Agents can write only their own Node: the policies are in force', docs)];
+  return weak.map(([name, danger]) =>
+    line('fail', `The policy ${name} ${EFFECTS[effectOf(name)]}: ${danger}`, docs),
+  );
+}
+
+function aboutEnforcement(effectOf: EffectOf, requirements: Requirements): CheckLine[] {
+  const effect = effectOf(ENFORCE);
+  const required = labelled(requirements, 'true');
+  if (effect === 'absent' && requirements.size === 0)
+    return [line('pass', 'No namespace requires gVisor, and the component enforce is not installed', DOCS)];
+  if (effect !== 'denies') {
+    const what = `The policy ${ENFORCE} ${EFFECTS[effect]}`;
+    return [
+      required.length > 0
+        ? line('fail', `${what}, so pods in ${nameList(required)} can run outside gVisor`, DOCS)
+        : line('warning', `${what}: pods outside gVisor are not denied`, DOCS),
+    ];
+  }
+  const guard = effectOf(GUARD);
+  const docs = 'docs/admission.md#who-may-lift-the-requirement';
+  return [
+    line('pass', 'Pods outside gVisor are denied where it is required', DOCS),
+    guard === 'denies'
+      ? line('pass', 'Lifting the requirement from a namespace takes a permission of its own', docs)
+      : line(
+          'fail',
+          `The policy ${GUARD} ${EFFECTS[guard]}: every user who may label a namespace can lift the requirement`,
+          docs,
+        ),
+  ];
+}
+
+function aboutLabels(requirements: Requirements): CheckLine[] {
+  const [required, audited] = [labelled(requirements, 'true'), labelled(requirements, 'audit')];
+  const lines: CheckLine[] = [];
+  const named = (names: readonly string[]) => (names.length === 0 ? '' : ` (${nameList(names)})`);
+  if (required.length + audited.length > 0) {
+    const text = `gVisor is required in ${countOf(required.length, 'namespace')}${named(required)}, audited in ${audited.length}${named(audited)}`;
+    lines.push(line('pass', text, DOCS));
+  }
+  for (const [name, value] of requirements) {
+    if (!['true', 'audit', 'false'].includes(value)) {
+      const text = `The namespace ${name} has ${REQUIRE}: "${value}", which has no effect: write "true", "audit" or "false"`;
+      lines.push(line('fail', text, DOCS));
+    }
+    if (['kube-system', NAMESPACE].includes(name) && ['true', 'audit'].includes(value)) {
+      const text = `The namespace ${name} is labelled ${REQUIRE}, and its pods need the host`;
+      lines.push(line('fail', text, 'docs/admission.md'));
+    }
+  }
+  return lines;
+}
+
+function labelled(requirements: Requirements, value: string): string[] {
+  return [...requirements].flatMap(([name, each]) => (each === value ? [name] : []));
+}
+
+/** The runtime classes that the policy allows. */
+function allowedClasses(policy: Policy | undefined): readonly string[] {
+  const setting = policy?.spec?.variables?.find(({ name }) => name === 'runtimeClassNames');
+  const names = [...(setting?.expression ?? '').matchAll(/['"]([^'"]+)['"]/g)].map(([, name = '']) => name);
+  return names.length > 0 ? names : [RUNTIME_CLASS];
+}
+
+/** Finds pending pods created before their namespace was labelled: no policy sees a pod start. */
+async function aboutPendingPods(
+  api: Context['api'],
+  requirements: Requirements,
+  classes: readonly string[],
+): Promise<CheckLine[]> {
+  const lists = await Promise.all(
+    labelled(requirements, 'true').map((name) =>
+      api.list<V1Pod>(`/api/v1/namespaces/${name}/pods`, { fieldSelector: 'status.phase=Pending' }),
+    ),
+  );
+  const pending = lists
+    .flatMap(({ items }) => items)
+    .filter(
+      ({ spec, status }) => status?.phase === 'Pending' && !classes.includes(spec?.runtimeClassName ?? ''),
+    )
+    .map(({ metadata: { namespace, name }, spec }) =>
+      spec?.nodeName === undefined
+        ? `${namespace}/${name} (waits for a node)`
+        : `${namespace}/${name} (waits on ${spec.nodeName})`,
+    );
+  if (pending.length === 0) return [];
+  const text = `Older than the requirement, and would start outside gVisor: ${nameList(pending)}. Delete ${pending.length === 1 ? 'it' : 'them'}`;
+  return [line('fail', text, DOCS)];
+}

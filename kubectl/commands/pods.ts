@@ -1,0 +1,134 @@
+import type { V1Pod } from '@kubernetes/client-node';
+import { NAMESPACE } from '../../agent/kube/access.ts';
+import { type Column, type Style, tableLines } from '../../agent/text/table.ts';
+import {
+  type GvisorState,
+  HIDDEN,
+  listAgents,
+  type ReportResult,
+  readReports,
+  sandboxOf,
+} from '../agent-reports.ts';
+import { optional } from '../api.ts';
+import { type Context, EXIT } from '../context.ts';
+import { countOf, type Format, isForPrograms, printLines, printMessage, serialize } from '../output.ts';
+import { listClasses, listRequirements, meansGvisor } from '../requirements.ts';
+
+/** The flags of `pods`. */
+export type PodsFlags = {
+  readonly output?: Format;
+  readonly headers: boolean;
+  readonly allNamespaces?: boolean;
+};
+
+/** A running pod, what it requests, and what it runs in. */
+export type PodRow = GvisorState & {
+  readonly namespace: string;
+  readonly name: string;
+  readonly node: string;
+  readonly runtimeClass: string;
+  /** Whether its namespace or its RuntimeClass requires gVisor. */
+  readonly wanted: boolean;
+};
+
+/**
+ * Lists the running pods of some namespaces, or of all. `reports` are those of their nodes, and `hidden` names what the
+ * user may not list.
+ */
+export async function listPods(
+  { api }: Pick<Context, 'api'>,
+  namespaces: readonly string[] | undefined,
+): Promise<{
+  readonly rows: readonly PodRow[];
+  readonly reports: ReadonlyMap<string, ReportResult>;
+  readonly hidden: readonly string[];
+}> {
+  const running = { fieldSelector: 'status.phase=Running' };
+  const paths = namespaces?.map((name) => `/api/v1/namespaces/${name}/pods`) ?? ['/api/v1/pods'];
+  const [lists, classes, requirements, agents] = await Promise.all([
+    Promise.all(paths.map((path) => api.list<V1Pod>(path, running))),
+    optional(listClasses(api), [403]),
+    optional(listRequirements(api), [403]),
+    optional(listAgents(api), [403]),
+  ]);
+  const pods = lists.flatMap(({ items }) => items);
+  const nodes = new Set(pods.map(({ spec }) => spec?.nodeName));
+  const reports = await readReports(
+    api,
+    (agents ?? []).filter((agent) => agent.state === 'Running' && nodes.has(agent.node)),
+  );
+  const rows = pods.map((pod): PodRow => {
+    const { nodeName = '', runtimeClassName = '' } = pod.spec ?? {};
+    const { namespace, name } = pod.metadata;
+    return {
+      namespace,
+      name,
+      node: nodeName,
+      runtimeClass: runtimeClassName,
+      wanted: requirements?.get(namespace) === 'true' || meansGvisor(classes?.get(runtimeClassName)),
+      ...sandboxOf(pod, agents === undefined ? HIDDEN : reports.get(nodeName)),
+    };
+  });
+  const hidden = [
+    ...(agents === undefined ? [`the pods of ${NAMESPACE}`] : []),
+    ...(requirements === undefined ? ['namespaces'] : []),
+    ...(classes === undefined ? ['runtime classes'] : []),
+  ];
+  return { rows, reports, hidden };
+}
+
+const COLORS: Readonly<Record<string, Style>> = { yes: 'green', open: 'yellow', '?': 'yellow' };
+
+function columnsOf(allNamespaces: boolean): Column<PodRow>[] {
+  const color = ({ inGvisor, wanted }: PodRow) =>
+    wanted && (inGvisor === 'no' || inGvisor === 'open') ? 'red' : COLORS[inGvisor];
+  return [
+    ...(allNamespaces ? [{ head: 'NAMESPACE', cell: ({ namespace }: PodRow) => namespace }] : []),
+    { head: 'NAME', cell: ({ name }) => name },
+    { head: 'IN-GVISOR', cell: ({ inGvisor }) => inGvisor, color },
+    { head: 'WANTED', cell: ({ wanted }) => (wanted ? 'yes' : 'no'), spare: 4 },
+    { head: 'CLASS', cell: ({ runtimeClass }) => runtimeClass || '-', spare: 3 },
+    { head: 'NODE', cell: ({ node }) => node, spare: 1 },
+    { head: 'EVIDENCE', cell: ({ evidence }) => evidence, wide: true, prose: true, spare: 2 },
+  ];
+}
+
+/** `pods`: which running pods are really in gVisor. Exits with a problem where one should be and is not. */
+export async function pods(context: Context, options: PodsFlags): Promise<number> {
+  const { output, namespace } = context;
+  const { output: format, headers, allNamespaces = false } = options;
+  const { rows, reports, hidden } = await listPods(context, allNamespaces ? undefined : [namespace]);
+  if (isForPrograms(format)) output.out(serialize({ pods: rows }, format));
+  else if (rows.length === 0)
+    printMessage(output, `No pod runs${allNamespaces ? '' : ` in the namespace ${namespace}`}.`);
+  else {
+    const options = { screen: output, headers, wide: format === 'wide' };
+    printLines(output, tableLines(columnsOf(allNamespaces), rows, options));
+  }
+  const unknown = rows.filter(({ inGvisor }) => inGvisor === '?');
+  const wrong = rows.filter(({ inGvisor, wanted }) => inGvisor === 'no' && wanted);
+  const open = rows.filter(({ inGvisor, wanted }) => inGvisor === 'open' && wanted);
+  const see = 'see kubectl gvisor-ready why POD.';
+  if (hidden.length > 0)
+    printMessage(output, `You may not list ${hidden.join(', ')}, so this is incomplete.`);
+  if (unknown.length > 0) printMessage(output, unknownNote(unknown, reports));
+  if (wrong.length > 0) {
+    const does = wrong.length === 1 ? 'does' : 'do';
+    printMessage(output, `${countOf(wrong.length, 'pod')} should run in gVisor and ${does} not: ${see}`);
+  }
+  if (open.length > 0) {
+    const has = open.length === 1 ? 'has' : 'have';
+    printMessage(output, `${countOf(open.length, 'pod')} in gVisor ${has} a way out to the host: ${see}`);
+  }
+  if (wrong.length + open.length > 0) return EXIT.problem;
+  return hidden.length > 0 || unknown.some(({ wanted }) => wanted) ? EXIT.incomplete : EXIT.ok;
+}
+
+function unknownNote(unknown: readonly PodRow[], reports: ReadonlyMap<string, ReportResult>): string {
+  const forbidden = [...reports.values()].find((result) => 'problem' in result && result.forbidden);
+  const problems =
+    forbidden !== undefined && 'problem' in forbidden
+      ? [forbidden.problem]
+      : [...new Set(unknown.map(({ evidence }) => evidence))];
+  return `What ${countOf(unknown.length, 'pod')} ${unknown.length === 1 ? 'runs' : 'run'} in is unknown: ${problems.slice(0, 3).join('; ')}.`;
+}

@@ -1,0 +1,320 @@
+import type { CoreV1Event, V1Namespace, V1Pod, V1RuntimeClass, V1Toleration } from '@kubernetes/client-node';
+import {
+  type GvisorState,
+  HIDDEN,
+  listAgents,
+  type ReportResult,
+  readReport,
+  sandboxOf,
+} from '../agent-reports.ts';
+import { type Api, type ApiObject, optional } from '../api.ts';
+import { listNodes, type NodeSummary } from '../node-summary.ts';
+import { ageOf, countOf, type Explanation, explain, nameList, type Observation } from '../output.ts';
+import { CLASSES, meansGvisor, READY, REQUIRE } from '../requirements.ts';
+
+const UNSANDBOXED = 'docs/runbooks/GVisorUnsandboxedPods.md';
+
+/** What is known about a pod; undefined for what the user may not read. */
+type PodDetails = {
+  readonly pod: ApiObject<V1Pod>;
+  readonly spec: NonNullable<ApiObject<V1Pod>['spec']>;
+  /** Namespace and name. */
+  readonly id: string;
+  /** Undefined where the pod names none; "?" where it does not exist or is hidden. */
+  readonly runtimeClass: ApiObject<V1RuntimeClass> | '?' | undefined;
+  readonly asksForGvisor: boolean;
+  /** Whether its namespace is labelled require-gvisor=true. */
+  readonly required: boolean | undefined;
+  readonly nodes: readonly NodeSummary[] | undefined;
+  /** The Node that it is bound to. */
+  readonly node: NodeSummary | undefined;
+  readonly result: ReportResult | undefined;
+  /** Warning events, newest first. */
+  readonly warnings: readonly Warning[];
+};
+
+/** A warning event of the kubelet, the scheduler, a controller or an agent. */
+export type Warning = {
+  readonly reason: string;
+  readonly message: string;
+  readonly at: string;
+  /** The name of the object. */
+  readonly about: string;
+};
+
+async function readPodDetails(api: Api, pod: ApiObject<V1Pod>): Promise<PodDetails> {
+  const { namespace, name, uid } = pod.metadata;
+  const spec = pod.spec ?? { containers: [] };
+  const { runtimeClassName = '', nodeName = '' } = spec;
+  const [found, owner, nodes, agents, warnings] = await Promise.all([
+    runtimeClassName === ''
+      ? undefined
+      : optional(api.get<ApiObject<V1RuntimeClass>>(`${CLASSES}/${runtimeClassName}`), [403, 404]),
+    optional(api.get<ApiObject<V1Namespace>>(`/api/v1/namespaces/${namespace}`), [403, 404]),
+    optional(listNodes(api), [403]),
+    optional(listAgents(api), [403]),
+    optional(readWarnings(api, namespace, `involvedObject.uid=${uid}`), [403]),
+  ]);
+  const agent = agents?.find(({ node, state }) => node === nodeName && state === 'Running');
+  return {
+    pod,
+    spec,
+    id: `${namespace}/${name}`,
+    runtimeClass: runtimeClassName === '' ? undefined : (found ?? '?'),
+    asksForGvisor: meansGvisor(found),
+    required: owner === undefined ? undefined : owner.metadata.labels?.[REQUIRE] === 'true',
+    nodes,
+    node: nodes?.find((node) => node.name === nodeName),
+    result: agents === undefined ? HIDDEN : agent === undefined ? undefined : await readReport(api, agent),
+    warnings: warnings ?? [],
+  };
+}
+
+/** Lists the warning events of a namespace that match a field selector, newest first. */
+export async function readWarnings(
+  api: Api,
+  namespace: string,
+  selector: string,
+): Promise<readonly Warning[]> {
+  const { items } = await api.list<CoreV1Event, Warning>(
+    `/api/v1/namespaces/${namespace}/events`,
+    { fieldSelector: `type=Warning,${selector}` },
+    ({ reason = '', message = '', lastTimestamp, eventTime, involvedObject }) => ({
+      reason,
+      message,
+      at: lastTimestamp || eventTime || '',
+      about: involvedObject?.name ?? '',
+    }),
+  );
+  return items.sort((a, b) => Date.parse(b.at) - Date.parse(a.at));
+}
+
+const MAX_WARNINGS = 3;
+
+/** Explains why a pod waits, was rejected, or does not run in gVisor. */
+export async function explainPod(api: Api, pod: ApiObject<V1Pod>, nowMs: number): Promise<Explanation> {
+  const details = await readPodDetails(api, pod);
+  const { spec, warnings } = details;
+  const { phase = 'Unknown', reason = '' } = pod.status ?? {};
+  const events = warnings
+    .filter(({ message }, at) => warnings.findIndex((other) => other.message === message) === at)
+    .slice(0, MAX_WARNINGS)
+    .map(
+      (event): Observation => ({
+        tone: 'warning',
+        about: `${event.reason} ${ageOf(event.at, nowMs)} ago`,
+        text: event.message,
+      }),
+    );
+  const seen = [aboutRequest(details), ...events];
+  if (phase === 'Running') return explainRunning(details, seen);
+  if (phase === 'Failed' && reason === 'NodeAffinity') return explainRejected(details, seen);
+  if (phase === 'Succeeded' || phase === 'Failed') return explainEnded(details, seen);
+  return spec.nodeName === undefined ? explainUnscheduled(details, seen) : explainStarting(details, seen);
+}
+
+/** The RuntimeClass that the pod requests, beside what its namespace requires. */
+function aboutRequest({ spec, runtimeClass, asksForGvisor, required }: PodDetails): Observation {
+  const namespace =
+    required === undefined
+      ? 'you may not see whether its namespace requires gVisor'
+      : `its namespace ${required ? 'requires' : 'does not require'} gVisor`;
+  const about = 'RuntimeClass';
+  if (runtimeClass === undefined)
+    return { tone: required ? 'fail' : 'pass', about, text: `none; ${namespace}` };
+  const name = `"${spec.runtimeClassName}"`;
+  if (runtimeClass === '?')
+    return { tone: 'fail', about, text: `${name}, which does not exist or is hidden from you; ${namespace}` };
+  const other = asksForGvisor ? '' : ', not gVisor';
+  return {
+    tone: !asksForGvisor && required ? 'fail' : 'pass',
+    about,
+    text: `${name}, handler "${runtimeClass.handler}"${other}; ${namespace}`,
+  };
+}
+
+function explainRunning(details: PodDetails, seen: readonly Observation[]): Explanation {
+  const { pod, id, spec, result, required, asksForGvisor } = details;
+  const sandbox = sandboxOf(pod, result);
+  const on = `${id} on ${spec.nodeName}`;
+  const seeing = (tone: Observation['tone']) => ({
+    seen: [...seen, { tone, about: 'agent', text: sandbox.evidence }],
+  });
+  const seeNode = `See the node: kubectl gvisor-ready why node/${spec.nodeName}`;
+  const explanations: Readonly<Record<GvisorState['inGvisor'], () => Explanation>> = {
+    yes: () => explain('pass', `${on} runs in gVisor`, seeing('pass')),
+    open: () =>
+      explain(
+        required || asksForGvisor ? 'fail' : 'warning',
+        `${on} runs in gVisor with a way out to the host`,
+        {
+          ...seeing('fail'),
+          because: [
+            'A flag of its sandbox opens it. The flag comes from an annotation dev.gvisor.* of the pod, or from the configuration of the node when the pod started.',
+          ],
+          next: [seeNode, 'Delete the pod, and create it again without annotations dev.gvisor.*.'],
+          docs: UNSANDBOXED,
+        },
+      ),
+    '?': () => explain('unknown', `${on} runs; whether in gVisor is unknown`, seeing('unknown')),
+    no: () => {
+      if (!required && !asksForGvisor) {
+        const because = ['A pod runs in gVisor if it has runtimeClassName: gvisor.'];
+        return explain('pass', `${on} runs outside gVisor, as requested`, { ...seeing('pass'), because });
+      }
+      return explain('fail', `${on} runs on the kernel of the node, not in gVisor`, {
+        ...seeing('fail'),
+        because: [
+          asksForGvisor
+            ? 'Its RuntimeClass means gVisor, and its process is not gVisor: the handler of this node runs something else, or did when the pod started.'
+            : 'Its namespace requires gVisor. The pod was created before that, or while the policies were not in force.',
+        ],
+        next: asksForGvisor
+          ? [seeNode, 'Then delete the pod, and let it be created again.']
+          : ['Delete it, and create it again with runtimeClassName: gvisor.'],
+        docs: UNSANDBOXED,
+      });
+    },
+  };
+  return explanations[sandbox.inGvisor]();
+}
+
+/** The kubelet checks the node selector again when it starts a pod, and when it restarts itself. */
+function explainRejected(details: PodDetails, seen: readonly Observation[]): Explanation {
+  const { pod, id, spec, node } = details;
+  return explain('fail', `${id} was rejected by ${spec.nodeName}`, {
+    because: [
+      ...(pod.status?.message === undefined ? [] : [pod.status.message]),
+      'The node lost its label after the scheduler had chosen it, or its kubelet restarted while the label was gone.',
+    ],
+    seen: [...seen, aboutNode(details)],
+    next: [
+      'Create it again, or let its controller do so: it then goes to a proven node.',
+      ...(node?.ready === 'true'
+        ? []
+        : [`See why the node is not ready: kubectl gvisor-ready why node/${spec.nodeName}`]),
+    ],
+  });
+}
+
+function explainEnded({ pod, id }: PodDetails, seen: readonly Observation[]): Explanation {
+  const { phase, reason = '', message = '' } = pod.status ?? {};
+  const because = [[reason, message].filter(Boolean).join(': ')].filter(Boolean);
+  const tone = phase === 'Succeeded' ? 'pass' : 'warning';
+  return explain(tone, `${id} has ended (${phase}) for reasons unrelated to gVisor`, { because, seen });
+}
+
+/** Quotes the scheduler, and names the proven nodes that exclude the pod. */
+function explainUnscheduled(details: PodDetails, all: readonly Observation[]): Explanation {
+  const { pod, id, nodes, asksForGvisor } = details;
+  const condition = pod.status?.conditions?.find(({ type }) => type === 'PodScheduled');
+  const message = condition?.status === 'False' ? condition.message : undefined;
+  const because = message === undefined ? [] : [message];
+  // The scheduler's event repeats the condition.
+  const seen = all.filter(({ text }) => text !== message);
+  const headline = `${id} waits for a node`;
+  if ((details.spec.schedulingGates ?? []).length > 0)
+    return explain('warning', `${headline}: its scheduling gates hold it back`, { because, seen });
+  if (!asksForGvisor)
+    return explain('warning', `${headline} for reasons unrelated to gVisor, which it does not request`, {
+      because,
+      seen,
+    });
+  if (nodes === undefined) {
+    const hidden = 'You may not list nodes, so it is unknown which are proven.';
+    return explain('fail', headline, { because: [...because, hidden], seen });
+  }
+  const nodesWith = (obstacle: Obstacle | undefined) =>
+    nodes.filter((node) => obstacleOf(pod, node) === obstacle);
+  const excluded = (['NotReady', 'cordoned', 'its node selector', 'a taint'] as const).flatMap(
+    (obstacle): Observation[] => {
+      const names = nodesWith(obstacle).map(({ name }) => name);
+      return names.length === 0
+        ? []
+        : [{ tone: 'warning', about: obstacle, text: `excludes ${nameList(names)}` }];
+    },
+  );
+  const unproven = nodesWith('not proven');
+  const free = nodesWith(undefined).map(({ name }) => name);
+  const [first] = free.length === 0 ? unproven : [];
+  return explain('fail', headline, {
+    because: [...because, aboutProven(nodes.length - unproven.length, nodes.length, free)],
+    seen: [...seen, ...excluded, ...unproven.slice(0, 3).map((node) => aboutNode({ nodes, node }))],
+    next:
+      first === undefined
+        ? []
+        : [`See why a node is not proven: kubectl gvisor-ready why node/${first.name}`],
+  });
+}
+
+function aboutProven(proven: number, total: number, free: readonly string[]): string {
+  if (proven === 0) return 'gVisor is proven on no node.';
+  const rest =
+    free.length === 0
+      ? 'Each of those excludes this pod.'
+      : `Only the scheduler's own reasons, such as resources, keep it from ${nameList(free)}.`;
+  return `gVisor is proven on ${proven} of ${countOf(total, 'node')}. ${rest}`;
+}
+
+/** Why a pod that is bound to a node has not started. */
+function explainStarting(details: PodDetails, seen: readonly Observation[]): Explanation {
+  const { pod, id, spec, node, result } = details;
+  const [waiting] = pod.status?.containerStatuses?.flatMap(({ state }) => state?.waiting ?? []) ?? [];
+  const sandboxFails = seen.some(({ about }) => about.startsWith('FailedCreatePodSandBox'));
+  const what = sandboxFails
+    ? 'its sandbox does not boot'
+    : (waiting?.reason ?? 'its sandbox is not there yet');
+  const failed = sandboxFails || (node !== undefined && node.ready !== 'true');
+  const observations = [...seen, aboutNode(details)];
+  if (result !== undefined && 'report' in result) {
+    const { status, reason, message } = result.report.verdict;
+    const tone = status === 'True' ? 'pass' : 'fail';
+    observations.push({ tone, about: 'agent', text: `${reason}: ${message}` });
+  }
+  return explain(failed ? 'fail' : 'warning', `${id} does not start on ${spec.nodeName}: ${what}`, {
+    because: waiting?.message === undefined ? [] : [waiting.message],
+    seen: observations,
+    next: [`See the node: kubectl gvisor-ready why node/${spec.nodeName}`],
+  });
+}
+
+/** The label and the reason of a Node. */
+function aboutNode({ nodes, node }: Pick<PodDetails, 'nodes' | 'node'>): Observation {
+  if (nodes === undefined) return { tone: 'unknown', about: 'node', text: 'you may not list nodes' };
+  if (node === undefined) return { tone: 'unknown', about: 'node', text: 'it no longer exists' };
+  const { name, ready, reason } = node;
+  const label = ready === '' ? 'has no label ready' : `is labelled ready: "${ready}"`;
+  return {
+    tone: ready === 'true' ? 'pass' : 'fail',
+    about: 'node',
+    text: `${name} ${label}${reason && ` (${reason})`}`,
+  };
+}
+
+/** What keeps a pod from a node. */
+type Obstacle = 'not proven' | 'NotReady' | 'cordoned' | 'its node selector' | 'a taint';
+
+/** Compares a pod with the label, readiness and taints of a node. Resources and affinities are left to the scheduler. */
+function obstacleOf({ spec }: ApiObject<V1Pod>, node: NodeSummary): Obstacle | undefined {
+  if (node.ready !== 'true') return 'not proven';
+  if (!node.alive) return 'NotReady';
+  if (node.cordoned) return 'cordoned';
+  const selector = Object.entries(spec?.nodeSelector ?? {});
+  if (selector.some(([key, value]) => key !== READY && node.labels[key] !== value))
+    return 'its node selector';
+  const { tolerations = [] } = spec ?? {};
+  const repels = node.taints.some(
+    (taint) => taint.effect !== 'PreferNoSchedule' && !tolerations.some((each) => tolerates(each, taint)),
+  );
+  return repels ? 'a taint' : undefined;
+}
+
+/** Source: https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/ */
+function tolerates(
+  { key, operator = 'Equal', value = '', effect }: V1Toleration,
+  taint: NodeSummary['taints'][number],
+): boolean {
+  if (effect !== undefined && effect !== '' && effect !== taint.effect) return false;
+  if (key === undefined || key === '') return operator === 'Exists';
+  return key === taint.key && (operator === 'Exists' || value === (taint.value ?? ''));
+}

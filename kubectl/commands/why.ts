@@ -1,0 +1,261 @@
+import type { V1Node, V1Pod } from '@kubernetes/client-node';
+import { InvalidArgumentError } from 'commander';
+import type { Evidence } from '../../agent/finding.ts';
+import { DAEMON_SET, NAMESPACE } from '../../agent/kube/access.ts';
+import { KubeError } from '../../agent/kube/error.ts';
+import { REASONS } from '../../agent/reasons.ts';
+import type { Status } from '../../agent/report.ts';
+import { HEADLINES, MARKS, PROOF_TONES, shortIds, type Tone, toneOf } from '../../agent/text/format.ts';
+import {
+  type AgentSummary,
+  listAgents,
+  type ReportResult,
+  readNodeReport,
+  readUnreadyReason,
+} from '../agent-reports.ts';
+import { type Api, type ApiObject, optional } from '../api.ts';
+import { type Context, EXIT } from '../context.ts';
+import { type NodeSummary, summarizeNode } from '../node-summary.ts';
+import {
+  ageOf,
+  type Explanation,
+  explain,
+  explanationLines,
+  type Format,
+  isForPrograms,
+  type Observation,
+  printLines,
+  serialize,
+} from '../output.ts';
+import { explainPod, readWarnings } from './why-pod.ts';
+
+/** The names of kinds that kubectl accepts before a slash. */
+const KINDS: Readonly<Record<string, 'node' | 'pod'>> = {
+  node: 'node',
+  nodes: 'node',
+  no: 'node',
+  pod: 'pod',
+  pods: 'pod',
+  po: 'pod',
+};
+
+/** Parses "node/x", "pod/x", or the name of either. */
+function parseTarget(word: string): { readonly kind?: 'node' | 'pod'; readonly name: string } {
+  const [first = '', second, ...more] = word.split('/');
+  const name = second ?? first;
+  // Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
+  if (more.length > 0 || !/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(name))
+    throw new InvalidArgumentError(`"${word}" is not a name of a node or pod`);
+  if (second === undefined) return { name };
+  const kind = KINDS[first];
+  if (kind === undefined)
+    throw new InvalidArgumentError(`"${first}" is not a supported kind: write node/${name} or pod/${name}`);
+  return { kind, name };
+}
+
+/** `why`: why a node is not ready, or why a pod waits, was rejected, or does not run in gVisor. */
+export async function why(context: Context, word: string, format: Format | undefined): Promise<number> {
+  const { api, output, namespace, now } = context;
+  const { kind, name } = parseTarget(word);
+  const [node, pod] = await Promise.all([
+    kind === 'pod' ? NOTHING : read<V1Node>(api, `/api/v1/nodes/${name}`),
+    kind === 'node' ? NOTHING : read<V1Pod>(api, `/api/v1/namespaces/${namespace}/pods/${name}`),
+  ]);
+  if (node.found !== undefined && pod.found !== undefined)
+    throw new InvalidArgumentError(
+      `"${name}" is a node, and a pod of ${namespace}: write node/${name} or pod/${name}`,
+    );
+  let explanation: Explanation | undefined;
+  if (node.found !== undefined) explanation = await explainNode(api, node.found, now());
+  else if (pod.found !== undefined) explanation = await explainPod(api, pod.found, now());
+  else if (kind !== 'node') explanation = await explainDenied(context, name);
+  if (explanation === undefined) throw node.refused ?? pod.refused ?? notFound(kind, name, namespace);
+  if (isForPrograms(format)) output.out(serialize(explanation, format));
+  else printLines(output, explanationLines(explanation, output));
+  if (explanation.tone === 'pass') return EXIT.ok;
+  return explanation.tone === 'unknown' && pod.found !== undefined ? EXIT.incomplete : EXIT.problem;
+}
+
+/** An object, or the refusal to read it, which must not hide an object of the other kind. */
+type ReadResult<T> = { readonly found?: ApiObject<T> | undefined; readonly refused?: KubeError };
+const NOTHING: ReadResult<never> = {};
+
+async function read<T>(api: Api, path: string): Promise<ReadResult<T>> {
+  try {
+    return { found: await optional(api.get<ApiObject<T>>(path)) };
+  } catch (error) {
+    if (error instanceof KubeError && error.status === 403) return { refused: error };
+    throw error;
+  }
+}
+
+function notFound(kind: 'node' | 'pod' | undefined, name: string, namespace: string): Error {
+  const node = `There is no node "${name}"`;
+  const pod = `no pod "${name}" in the namespace "${namespace}"`;
+  return new Error(kind === 'node' ? node : kind === 'pod' ? `There is ${pod}` : `${node}, and ${pod}`);
+}
+
+/** A pod that admission denied exists nowhere, but its controller has an event with the message. */
+async function explainDenied({ api, namespace }: Context, name: string): Promise<Explanation | undefined> {
+  const warnings = await optional(readWarnings(api, namespace, 'reason=FailedCreate'), [403]);
+  const own = warnings?.find(
+    ({ message, about }) =>
+      message.includes("ValidatingAdmissionPolicy 'gvisor-ready-") &&
+      (message.includes(`"${name}" is forbidden`) || about === name || about.startsWith(`${name}-`)),
+  );
+  if (own === undefined) return undefined;
+  return explain(
+    'fail',
+    `There is no pod ${namespace}/${name}: the API server denies the pods of ${own.about}`,
+    {
+      because: [own.message],
+      next: ['Change the template of the pods as the message says.'],
+      docs: 'docs/admission.md#messages-and-remedies',
+    },
+  );
+}
+
+/** What is known about a node; `agent` is undefined for none and "?" when the user may not list agents. */
+type NodeDetails = {
+  readonly node: NodeSummary;
+  readonly agent: AgentSummary | '?' | undefined;
+  readonly result?: ReportResult | undefined;
+  /** Why the agent's pod is not Ready; "" when it is Ready or does not say. */
+  readonly unready?: string;
+};
+
+async function readNodeDetails(api: Api, node: NodeSummary): Promise<NodeDetails> {
+  const agents = await optional(listAgents(api), [403]);
+  if (agents === undefined) return { node, agent: '?' };
+  const agent = agents.find((each) => each.node === node.name);
+  if (agent?.state !== 'Running') return { node, agent };
+  const [result, unready] = await Promise.all([
+    readNodeReport(api, agent),
+    agent.ready ? '' : readUnreadyReason(api, agent),
+  ]);
+  return { node, agent, result, unready };
+}
+
+async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): Promise<Explanation> {
+  const details = await readNodeDetails(api, summarizeNode(object));
+  const { node, result } = details;
+  const report = result !== undefined && 'report' in result ? result.report : undefined;
+  const reason = report?.verdict.reason ?? node.reason;
+  const agent = aboutAgent(details);
+  const seen: Observation[] = report === undefined ? [] : findingsOf(report);
+  seen.push({ tone: agent.tone, about: 'agent', text: agent.text });
+  if (!node.alive)
+    seen.push({ tone: 'warning', about: 'node', text: 'the kubelet does not report the Node as Ready' });
+  if (node.cordoned) seen.push({ tone: 'warning', about: 'node', text: 'it is cordoned' });
+  const broken = node.ready !== 'true' || details.agent === undefined;
+  const unjudged = node.status === 'Unknown' || node.status === '';
+  return {
+    tone: broken ? (unjudged ? 'unknown' : 'fail') : 'pass',
+    headline: headlineOf(node, reason, nowMs),
+    because: becauseOf(node, report, nowMs),
+    seen,
+    next: [...remediesFor(report, reason), ...(agent.next === undefined ? [] : [agent.next])],
+    docs: 'docs/reasons.md',
+  };
+}
+
+function headlineOf(node: NodeSummary, reason: string, nowMs: number): string {
+  const { name, status, ready, since } = node;
+  if (status === '' && ready === '') return `${name}: no agent has judged it`;
+  const known = status === 'True' || status === 'False' || status === 'Unknown' ? status : 'Unknown';
+  const age = node.reason === reason ? ageOf(since, nowMs) : '';
+  const grace = ready === 'true' && known !== 'True' ? '; the label is kept for a grace period' : '';
+  return `${name}: ${HEADLINES[known][1]} (${reason}${age === '' ? '' : `, for ${age}`}${grace})`;
+}
+
+/** The report has the whole message; the condition has a truncated one with the remedy at its end. */
+function becauseOf(node: NodeSummary, report: Status | undefined, nowMs: number): string[] {
+  if (report === undefined) return [node.message.split('. What to do: ')[0] ?? ''].filter(Boolean);
+  const { verdict, provenAt = '', evaluation } = report;
+  const proven = ageOf(provenAt, nowMs);
+  const lastProof = proven === '' ? 'not proven since the agent started' : `last proven ${proven} ago`;
+  const times = `Evaluated ${ageOf(evaluation.at, nowMs)} ago; ${lastProof}.`;
+  return verdict.status === 'True' ? [times] : [shortIds(verdict.message), times];
+}
+
+/** Passed checks in one line, then the others grouped by message, then the proof. */
+function findingsOf({ findings, proof, verdict }: Status): Observation[] {
+  const proven = proof.kind === 'proven';
+  const passed = findings.filter(({ status }) => status === 'pass').map(({ check }) => check);
+  const others = findings.filter(({ status }) => status !== 'pass');
+  const first = others.filter(
+    ({ message }, at) => others.findIndex((each) => each.message === message) === at,
+  );
+  const textOf = (message: string) => (verdict.message.includes(message) ? 'see above' : shortIds(message));
+  return [
+    ...(passed.length === 0 ? [] : [{ tone: 'pass', about: 'passed', text: passed.join(', ') } as const]),
+    ...first.map((finding) => ({
+      tone: knownTone(toneOf(finding, proven)),
+      about: others.flatMap(({ check, message }) => (message === finding.message ? [check] : [])).join(', '),
+      text: textOf(finding.message),
+      evidence: (finding.evidence ?? []).map(evidenceLine),
+    })),
+    {
+      tone: knownTone(PROOF_TONES[proof.kind]),
+      about: 'proof',
+      text: proven ? proof.message : textOf(proof.message),
+    },
+  ];
+}
+
+/** A compromised node, or an agent of another version, may report an unknown tone. */
+function knownTone(tone: Tone): Tone {
+  return Object.hasOwn(MARKS, tone) ? tone : 'unknown';
+}
+
+function evidenceLine({ file, line, value }: Evidence): string {
+  if (file === undefined) return value;
+  return `${file}${line === undefined ? '' : `:${line}`}: ${value}`;
+}
+
+/** The remedies for the reason of the verdict and for each failed check. */
+function remediesFor(report: Status | undefined, reason: string): string[] {
+  const failed =
+    report?.findings.flatMap((finding) => (finding.status === 'fail' ? [finding.reason as string] : [])) ??
+    [];
+  return [...new Set([reason, ...failed])].flatMap((code) => {
+    if (code === '' || code === 'SandboxProven') return [];
+    const known = Object.hasOwn(REASONS, code) ? REASONS[code as keyof typeof REASONS] : undefined;
+    return [`${code}: ${known?.remedy ?? 'this plugin is older than the agent and does not know it.'}`];
+  });
+}
+
+/** The state of the agent, and what to do about it. */
+function aboutAgent({ node, agent, result, unready = '' }: NodeDetails): {
+  readonly tone: Tone;
+  readonly text: string;
+  readonly next?: string;
+} {
+  if (agent === '?')
+    return {
+      tone: 'unknown',
+      text: `you may not list the pods of ${NAMESPACE}; this is from the Node alone`,
+    };
+  if (agent === undefined)
+    return {
+      tone: 'fail',
+      text: `no agent runs on this node${node.ready === 'true' ? ', so its label is out of date' : ''}`,
+      next: `See why it has none: kubectl -n ${NAMESPACE} describe daemonset ${DAEMON_SET}`,
+    };
+  const { name, state, message } = agent;
+  if (state !== 'Running')
+    return {
+      tone: 'fail',
+      text: `the pod ${name} does not run: ${state}${message && `: ${message}`}`,
+      next: `See why: kubectl -n ${NAMESPACE} describe pod ${name}`,
+    };
+  if (result !== undefined && 'problem' in result)
+    return { tone: 'unknown', text: `${name} runs; its report is unavailable: ${result.problem}` };
+  if (!agent.ready)
+    return {
+      tone: 'warning',
+      text: `${name} runs and is not Ready${unready && `: ${unready}`}`,
+      next: `See its log: kubectl -n ${NAMESPACE} logs ${name}`,
+    };
+  return { tone: 'pass', text: `${name} runs and is Ready` };
+}

@@ -1,0 +1,88 @@
+import type { RequestOptions } from 'node:https';
+import { KubeConfig } from '@kubernetes/client-node';
+import { errorLine } from '../agent/sanitize.ts';
+
+/** The kubeconfig and its context; by default kubectl's. */
+export type KubeconfigChoice = { readonly kubeconfig?: string; readonly context?: string };
+
+/** Access to an API server. */
+export type KubeconfigAccess = {
+  /** The name of the chosen context. */
+  readonly context: string;
+  /** The names of all contexts. */
+  readonly contexts: readonly string[];
+  readonly server: string;
+  /** The namespace of the context, or "default". */
+  readonly namespace: string;
+  /** Certificates, headers and proxy of a request; runs an `exec` credential plugin if the user has one. */
+  readonly connection: () => Promise<RequestOptions>;
+};
+
+/**
+ * The environment variable that kubectl sets for credential plugins; some require it.
+ * Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#input-and-output-formats
+ */
+const EXEC_INFO = JSON.stringify({
+  apiVersion: 'client.authentication.k8s.io/v1',
+  kind: 'ExecCredential',
+  spec: { interactive: false },
+});
+
+/** Loads the kubeconfig as kubectl would, with the official client; throws a one-line error when it cannot be used. */
+export function loadKubeconfig(
+  { kubeconfig, context }: KubeconfigChoice,
+  env: NodeJS.ProcessEnv,
+): KubeconfigAccess {
+  const config = load(kubeconfig);
+  if (context !== undefined) config.setCurrentContext(context);
+  const name = config.getCurrentContext();
+  const found = name ? config.getContextObject(name) : null;
+  if (found === null) throw new Error(noContext(name, config));
+  const cluster = config.getCurrentCluster();
+  if (cluster === null)
+    throw new Error(
+      `The context "${name}" names the cluster "${found.cluster}", which the kubeconfig does not have`,
+    );
+  if (config.getCurrentUser() === null && found.user)
+    throw new Error(
+      `The context "${name}" names the user "${found.user}", which the kubeconfig does not have`,
+    );
+  return {
+    context: name,
+    contexts: config.getContexts().map((each) => each.name),
+    server: cluster.server,
+    namespace: found.namespace || 'default',
+    connection: async () => {
+      env.KUBERNETES_EXEC_INFO ??= EXEC_INFO;
+      const options: RequestOptions = {};
+      try {
+        await config.applyToHTTPSOptions(options);
+      } catch (error) {
+        throw new Error(`Cannot use the credential of the context "${name}": ${errorLine(error)}`);
+      }
+      return options;
+    },
+  };
+}
+
+function load(kubeconfig: string | undefined): KubeConfig {
+  const config = new KubeConfig();
+  try {
+    if (kubeconfig !== undefined) config.loadFromFile(kubeconfig);
+    else config.loadFromDefault(undefined, true);
+  } catch (error) {
+    const file = kubeconfig ?? 'of KUBECONFIG or ~/.kube/config';
+    throw new Error(`Cannot read the kubeconfig ${file}: ${errorLine(error)}`);
+  }
+  // The client's fallback without a file or a service account.
+  if (config.getCurrentCluster()?.server === 'http://localhost:8080')
+    throw new Error('There is no kubeconfig: name one with --kubeconfig or KUBECONFIG');
+  return config;
+}
+
+function noContext(name: string | undefined, config: KubeConfig): string {
+  const names = config.getContexts().map((each) => each.name);
+  const contexts = names.length === 0 ? 'it has no contexts' : `its contexts: ${names.join(', ')}`;
+  if (!name) return `The kubeconfig has no current context; name one with --context; ${contexts}`;
+  return `The kubeconfig has no context "${name}"; ${contexts}`;
+}

@@ -1,0 +1,75 @@
+import type { V1Node } from '@kubernetes/client-node';
+import { CONDITION, MAX_CONDITION_MESSAGE, OWN_KEYS } from '../agent/node/object.ts';
+import type { Api, ApiObject } from './api.ts';
+import { READY } from './requirements.ts';
+
+/** What a Node says about gVisor and itself; "" where it says nothing. */
+export type NodeSummary = {
+  readonly name: string;
+  /** The label `ready`: "true", "false" or "". */
+  readonly ready: string;
+  /** The condition `GVisorReady`; `since` is its last transition. */
+  readonly status: string;
+  readonly reason: string;
+  readonly message: string;
+  readonly since: string;
+  readonly runsc: string;
+  readonly platform: string;
+  /** The version of the agent that proved the node. */
+  readonly provenBy: string;
+  /** Whether the kubelet reports the Node as Ready. */
+  readonly alive: boolean;
+  readonly cordoned: boolean;
+  readonly taints: NonNullable<NonNullable<ApiObject<V1Node>['spec']>['taints']>;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly kubelet: string;
+  readonly runtime: string;
+  readonly os: string;
+  readonly architecture: string;
+};
+
+/** The longest word shown of what a kubelet or an agent writes. */
+export const MAX_WORD = 64;
+
+/** Reduces a Node to what is shown of it, truncated, so that a compromised node cannot widen every row. */
+export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>): NodeSummary {
+  const { labels = {}, annotations = {} } = metadata;
+  const own = status?.conditions?.find(({ type }) => type === CONDITION);
+  const kubelet = status?.conditions?.find(({ type }) => type === 'Ready');
+  const info = status?.nodeInfo;
+  return {
+    name: metadata.name,
+    ready: labels[READY] ?? '',
+    status: own?.status ?? '',
+    reason: (own?.reason ?? '').slice(0, MAX_WORD),
+    message: (own?.message ?? '').slice(0, MAX_CONDITION_MESSAGE),
+    since: own?.lastTransitionTime ?? '',
+    runsc: labels[OWN_KEYS.labels.runscVersion] ?? '',
+    platform: labels[OWN_KEYS.labels.platform] ?? '',
+    // The annotation is the version and a digest of settings: "0.1.0+84c18f33".
+    provenBy: (annotations[OWN_KEYS.annotations.provenBy]?.split('+')[0] ?? '').slice(0, MAX_WORD),
+    alive: kubelet?.status === 'True',
+    cordoned: spec?.unschedulable ?? false,
+    taints: spec?.taints ?? [],
+    labels,
+    kubelet: info?.kubeletVersion ?? '',
+    runtime: (info?.containerRuntimeVersion ?? '').slice(0, MAX_WORD),
+    os: info?.operatingSystem ?? '',
+    architecture: info?.architecture ?? '',
+  };
+}
+
+/** Lists every Node in the order of the API. */
+export async function listNodes(api: Api): Promise<readonly NodeSummary[]> {
+  return (await api.list<V1Node, NodeSummary>('/api/v1/nodes', {}, summarizeNode)).items;
+}
+
+/** The state of gVisor on a node. The label outweighs the condition, because the scheduler goes by the label. */
+export type NodeState = 'proven' | 'not ready' | 'unknown' | 'not judged';
+
+/** See {@link NodeState}. */
+export function stateOf({ ready, status }: NodeSummary): NodeState {
+  if (ready === 'true') return 'proven';
+  if (ready === '' && status === '') return 'not judged';
+  return status === 'Unknown' ? 'unknown' : 'not ready';
+}

@@ -1,0 +1,45 @@
+import type { V1Namespace, V1RuntimeClass } from '@kubernetes/client-node';
+import { SETTINGS } from '../agent/config.ts';
+import { OWN_KEYS } from '../agent/node/object.ts';
+import type { Api, ApiObject } from './api.ts';
+
+/** The label of proven nodes, which the scheduler selects. */
+export const READY = OWN_KEYS.labels.ready;
+
+/** The label with which a namespace requires gVisor. */
+export const REQUIRE = 'require-gvisor';
+
+/** The RuntimeClass of manifests/base. */
+export const RUNTIME_CLASS = 'gvisor';
+
+/** The handler that agents prove by default. */
+export const HANDLER = SETTINGS.HANDLER.fallback;
+
+/** The path of the runtime classes. */
+export const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
+
+/** Lists the runtime classes by name. */
+export async function listClasses(api: Api): Promise<ReadonlyMap<string, ApiObject<V1RuntimeClass>>> {
+  const { items } = await api.list<V1RuntimeClass>(CLASSES);
+  return new Map(items.map((item) => [item.metadata.name, item]));
+}
+
+/** Whether pods of a class ask for gVisor: by the handler that agents prove, or by the label of proven nodes. */
+export function meansGvisor(runtimeClass: ApiObject<V1RuntimeClass> | undefined): boolean {
+  return runtimeClass !== undefined && (runtimeClass.handler === HANDLER || selectsProven(runtimeClass));
+}
+
+/** Whether pods of a class are scheduled to proven nodes only. */
+export function selectsProven({ scheduling }: ApiObject<V1RuntimeClass>): boolean {
+  return scheduling?.nodeSelector?.[READY] === 'true';
+}
+
+/** Lists the value of the label `require-gvisor` of each namespace that has it. */
+export async function listRequirements(api: Api): Promise<ReadonlyMap<string, string>> {
+  const { items } = await api.list<V1Namespace, readonly [string, string]>(
+    '/api/v1/namespaces',
+    { labelSelector: REQUIRE },
+    ({ metadata }) => [metadata.name, metadata.labels?.[REQUIRE] ?? ''],
+  );
+  return new Map(items);
+}

@@ -1,0 +1,166 @@
+import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { describe, it } from 'node:test';
+import { status as Code } from '@grpc/grpc-js';
+import type { Check, CheckInputs } from '../../../agent/checks/check.ts';
+import { CAUSES, CHECKS, EVIDENCE, runChecks } from '../../../agent/checks/checks.ts';
+import { readContainerdConfig } from '../../../agent/containerd/config.ts';
+import { readDistribution, rememberConfigPath } from '../../../agent/containerd/distribution.ts';
+import { pass, skip } from '../../../agent/finding.ts';
+import { criStatus, fakeCri, hostOf, inputsOf, outcome, refused, sourcesOf, witnessOf } from './fake-node.ts';
+import { HOSTS } from './fixture-hosts.ts';
+
+const { signal } = new AbortController();
+/** Checks that are skipped without a proof. */
+const NEED_PROOF = ['isolation', 'limits'];
+const OPTIONS = { now: () => 0, signal };
+
+/** The inputs of a fixture whose containerd has loaded what is on disk. */
+async function inputsFor(name: string, release: string, handler = 'runsc'): Promise<CheckInputs> {
+  const host = hostOf(name);
+  const distribution = await readDistribution(host);
+  const client = { serverPid: async () => 612 };
+  const containerdConfig = await rememberConfigPath({ host, client, distribution, named: undefined })();
+  const { runtimes } = await readContainerdConfig(host, containerdConfig, release);
+  const loaded = [...runtimes].map(([id, { file: _, line: __, ...runtime }]) => [id, runtime] as const);
+  const cri = fakeCri(criStatus(release, Object.fromEntries(loaded)));
+  return inputsOf(sourcesOf(name, { host, cri, handler, containerdConfig }));
+}
+
+describe('CHECKS', () => {
+  for (const [name, { release, handler, outcomes }] of Object.entries(HOSTS)) {
+    it(`judge ${name} under containerd ${release}`, async () => {
+      const findings = await runChecks(CHECKS, await inputsFor(name, release, handler), OPTIONS);
+      const seen = findings
+        .filter(({ check, status }) => status !== 'pass' && !NEED_PROOF.includes(check))
+        .map((finding) => [finding.check, outcome(finding)]);
+      assert.deepEqual(Object.fromEntries(seen), outcomes, JSON.stringify(findings, null, 1));
+    });
+  }
+
+  it('skip the evidence of a proof that was not made, and judge that of one that was', async () => {
+    const inputs = await inputsFor('kubeadm-weakened', 'v2.4.2');
+    const without = await runChecks(EVIDENCE, inputs, OPTIONS);
+    assert.deepEqual(without.map(outcome), ['skipped', 'skipped', 'pass']);
+    const witness = witnessOf({ flags: { network: 'host' } });
+    const proven = await runChecks(EVIDENCE, inputs, { ...OPTIONS, witness });
+    // The fixture's runsc is a script, which no sandbox can run.
+    assert.deepEqual(proven.map(outcome), ['blocker IsolationWeakened', 'pass', 'unknown ReleaseUnknown']);
+  });
+
+  const MESSAGES: readonly (readonly [fixture: string, release: string, RegExp])[] = [
+    ['flatcar-sysext', '1.7.27', /"\/etc\/containerd\/config.toml" line 14, .*no file .* imports/],
+    ['cos-gvisor', '1.7.29', /there are "runc", "gvisor", of which "gvisor" is gVisor's: set HANDLER/],
+    [
+      'k3s-template-not-rendered',
+      'v2.1.5-k3s1',
+      /config-v3.toml.tmpl" line 6, .*restart k3s, RKE2 or MicroK8s/,
+    ],
+  ];
+  for (const [fixture, release, message] of MESSAGES) {
+    it(`say what to change on ${fixture}`, async () => {
+      const findings = await runChecks(CAUSES, await inputsFor(fixture, release), OPTIONS);
+      assert.match(findings.find(({ check }) => check === 'handler-configured')?.message ?? '', message);
+    });
+  }
+
+  it('are the causes, then the evidence, with a file for each', async () => {
+    assert.deepEqual(CHECKS, [...CAUSES, ...EVIDENCE]);
+    const files = await readdir(new URL('../../../agent/checks', import.meta.url));
+    const ids = files.map((file) => file.replace('.ts', ''));
+    assert.deepEqual(
+      CHECKS.map(({ id }) => id).sort(),
+      ids.filter((id) => id !== 'checks' && id !== 'check').sort(),
+    );
+  });
+});
+
+const inputs = inputsOf(sourcesOf('kubeadm-ready'));
+
+function check(id: string, inspect: Check['inspect']): Check {
+  return { id, title: id, inspect };
+}
+
+describe('runChecks', () => {
+  it('returns a finding with its duration', async () => {
+    let time = 0;
+    const now = () => {
+      time += 5;
+      return time;
+    };
+    const checks = [check('a', () => Promise.resolve(pass('fine')))];
+    assert.deepEqual(await runChecks(checks, inputs, { now, signal }), [
+      { check: 'a', status: 'pass', message: 'fine', evidence: [], durationMs: 5 },
+    ]);
+  });
+
+  it('makes errors unknown, with their causes in one line', async () => {
+    const cause = new Error('EACCES');
+    const checks = [
+      check('a', () => Promise.reject(new Error('Cannot\nlook', { cause }))),
+      check('b', () => {
+        throw new Error('at once');
+      }),
+      check('c', () => Promise.reject(refused('Version'))),
+      check('d', () => Promise.reject(refused('Version', Code.DEADLINE_EXCEEDED))),
+      check('e', () => Promise.resolve(pass('fine'))),
+    ];
+    const findings = await runChecks(checks, inputs, OPTIONS);
+    const words = "containerd's Version: connect ECONNREFUSED /run/containerd/containerd.sock";
+    assert.deepEqual(
+      findings.map((finding) => [outcome(finding), finding.message]),
+      [
+        ['unknown CheckFailed', 'Cannot look: EACCES'],
+        ['unknown CheckFailed', 'at once'],
+        ['unknown ContainerdUnreachable', words],
+        ['unknown CheckTimedOut', words],
+        ['pass', 'fine'],
+      ],
+    );
+  });
+
+  it('marks an unknown finding of a required check as blocking', async () => {
+    const required = (id: string, inspect: Check['inspect'], needed = true) => ({
+      ...check(id, inspect),
+      required: () => needed,
+    });
+    const blind = () => Promise.reject(new Error('EACCES'));
+    const findings = await runChecks(
+      [
+        required('a', blind),
+        required('b', blind, false),
+        required('c', () => Promise.resolve(skip('there is none'))),
+        required('d', () => Promise.resolve(pass('fine'))),
+        check('e', blind),
+      ],
+      inputs,
+      OPTIONS,
+    );
+    const blocking = findings.filter((finding) => finding.status === 'unknown' && finding.blocking);
+    assert.deepEqual(
+      blocking.map(({ check: id }) => id),
+      ['a'],
+    );
+  });
+
+  it('makes a check that times out unknown', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const hanging = check('a', () => Promise.withResolvers<never>().promise);
+    const running = runChecks([hanging], inputs, { ...OPTIONS, timeoutMs: 50 });
+    t.mock.timers.tick(50);
+    for (const finding of await running) {
+      assert.equal(finding.status, 'unknown');
+      assert.equal(finding.status === 'unknown' && finding.reason, 'CheckTimedOut');
+      assert.equal(finding.message, 'timed out after 0.05 s');
+    }
+  });
+
+  it('rejects when its signal is aborted', async () => {
+    const stop = new AbortController();
+    const hanging = check('a', () => Promise.withResolvers<never>().promise);
+    const running = runChecks([hanging], inputs, { ...OPTIONS, signal: stop.signal });
+    stop.abort(new Error('shutting down'));
+    await assert.rejects(running, /shutting down/);
+    await assert.rejects(runChecks([], inputs, { ...OPTIONS, signal: stop.signal }), /shutting down/);
+  });
+});

@@ -1,0 +1,251 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { describe, it, type TestContext } from 'node:test';
+import { type BoundedServerOptions, createBoundedServer } from '../../../agent/http/bounded-server.ts';
+import { pause, waitFor } from '../../../hack/run.ts';
+
+const REQUEST = 'GET /metrics HTTP/1.1\r\nhost: agent\r\n\r\n';
+
+/** Opens connections to a server that allows two per address; `requested` are the URLs of its requests. */
+async function serverOf(t: TestContext, changes: Partial<BoundedServerOptions> = {}) {
+  const requested: string[] = [];
+  const server = createBoundedServer({
+    maxConnections: 2,
+    respond: ({ url = '' }, response) => {
+      requested.push(url);
+      response.end('answer\n');
+    },
+    ...changes,
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const open = async (localAddress = '127.0.0.1'): Promise<Socket> => {
+    const socket = connect({ port, host: '127.0.0.1', localAddress }).pause();
+    t.after(() => socket.destroy());
+    await once(socket, 'connect');
+    return socket;
+  };
+  return { open, requested };
+}
+
+/** Everything sent on a connection until the server closes it, and the error code of an unclean close. */
+async function endOf(socket: Socket): Promise<{ readonly sent: string; readonly code: string | undefined }> {
+  let sent = '';
+  let code: string | undefined;
+  socket.setEncoding('utf8').on('data', (piece) => {
+    sent += piece;
+  });
+  socket.on('error', (error: NodeJS.ErrnoException) => {
+    code = error.code;
+  });
+  await new Promise((resolve) => socket.once('close', resolve).resume());
+  return { sent, code };
+}
+
+const sentTo = async (socket: Socket) => (await endOf(socket)).sent;
+
+/** Blocks the event loop. */
+function busy(ms: number): void {
+  const until = performance.now() + ms;
+  while (performance.now() < until);
+}
+
+describe('createBoundedServer', () => {
+  it('sends one response and closes the connection', async (t) => {
+    const { open } = await serverOf(t);
+    const socket = await open();
+    socket.write(REQUEST);
+    const sent = await text(socket);
+    assert.match(sent, /^HTTP\/1\.1 200 OK\r\n.*connection: close\r\n.*\r\n\r\nanswer\n$/is);
+  });
+
+  it('accepts a request that arrives in chunks', async (t) => {
+    const { open, requested } = await serverOf(t);
+    const socket = await open();
+    socket.setNoDelay(true);
+    for (const piece of [REQUEST.slice(0, 10), REQUEST.slice(10, -1), REQUEST.slice(-1)]) {
+      socket.write(piece);
+      await pause(0.02);
+    }
+    assert.match(await text(socket), /answer\n$/);
+    assert.deepEqual(requested, ['/metrics']);
+  });
+
+  it('answers only the first of a thousand pipelined requests', async (t) => {
+    const { open, requested } = await serverOf(t);
+    const socket = await open();
+    socket.write(REQUEST.repeat(1_000));
+    const sent = await sentTo(socket);
+    assert.equal(sent.split('answer\n').length - 1, 1);
+    assert.deepEqual(requested, ['/metrics']);
+  });
+
+  for (const [what, first, answered] of [
+    ['an empty line', '\r\n\r\n', 0],
+    ['an unknown expectation', REQUEST.replace('host', 'expect: x\r\nhost'), 1],
+    ['an expectation of 100', REQUEST.replace('host', 'expect: 100-continue\r\nhost'), 1],
+    ['an upgrade request', REQUEST.replace('host', 'upgrade: h2c\r\nconnection: upgrade\r\nhost'), 1],
+    ['a body', 'POST / HTTP/1.1\r\nhost: agent\r\ncontent-length: 10\r\n\r\n', 1],
+    ['no host', 'GET / HTTP/1.1\r\n\r\n', 0],
+    ['a tunnel', 'CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n', 0],
+  ] as const)
+    it(`answers no second request after ${what}`, async (t) => {
+      const { open, requested } = await serverOf(t, { maxLifetimeMs: 300 });
+      const socket = await open();
+      socket.setNoDelay(true);
+      socket.write(first);
+      const sent = sentTo(socket);
+      for (let packet = 0; packet < 3; packet++) {
+        await pause(0.02);
+        socket.write(REQUEST.repeat(100));
+      }
+      assert.equal((await sent).split(/HTTP\/1\.1 [2-5]/).length - 1 <= 1, true, await sent);
+      assert.equal(requested.length, answered);
+    });
+
+  it('reads no request while it prepares a response', async (t) => {
+    let requested = 0;
+    const { open } = await serverOf(t, {
+      respond: (_, response) => {
+        requested += 1;
+        setTimeout(() => response.end('answer\n'), 100);
+      },
+    });
+    const socket = await open();
+    const sent = sentTo(socket);
+    socket.write(REQUEST);
+    await waitFor('the first request', 5_000, async () => requested === 1 || undefined, 5);
+    socket.write(REQUEST.repeat(10));
+    assert.equal((await sent).split('answer\n').length - 1, 1);
+    assert.equal(requested, 1);
+  });
+
+  it('rejects more than 64 headers', async (t) => {
+    const { open, requested } = await serverOf(t);
+    const responseTo = async (headers: number) => {
+      const socket = await open();
+      const more = Array.from({ length: headers - 1 }, (_, nth) => `z${nth}:z\r\n`).join('');
+      socket.write(`GET / HTTP/1.1\r\nhost: agent\r\n${more}\r\n`);
+      return sentTo(socket);
+    };
+    assert.match(await responseTo(65), /^HTTP\/1\.1 431 /);
+    assert.deepEqual(requested, []);
+    assert.match(await responseTo(64), /answer\n$/);
+  });
+
+  it('rejects a head of more than 16 KiB, and bytes that are not HTTP', async (t) => {
+    const { open, requested } = await serverOf(t);
+    const long = await open();
+    long.write(`GET / HTTP/1.1\r\nhost: ${'a'.repeat(100_000)}`);
+    assert.match(await sentTo(long), /^HTTP\/1\.1 431 /);
+    const none = await open();
+    none.write('\x16\x03\x01 a client of TLS\r\n\r\n');
+    assert.match(await sentTo(none), /^HTTP\/1\.1 400 /);
+    assert.deepEqual(requested, []);
+  });
+
+  for (const [what, sent] of [
+    ['sends nothing', ''],
+    ['sends half a request', REQUEST.slice(0, 10)],
+    ['has no response yet', REQUEST],
+  ] as const)
+    it(`closes a connection that ${what} after its maximum lifetime`, async (t) => {
+      const { open } = await serverOf(t, { maxLifetimeMs: 200, respond: () => {} });
+      const socket = await open();
+      socket.write(sent);
+      assert.equal(await sentTo(socket), '');
+    });
+
+  it('closes a connection that does not read its response', async (t) => {
+    const { open } = await serverOf(t, {
+      maxLifetimeMs: 200,
+      respond: (_, response) => response.end(Buffer.alloc(2 ** 26)),
+    });
+    const socket = await open();
+    socket.write(REQUEST);
+    await pause(0.4);
+    const sent = await sentTo(socket);
+    assert.ok(sent.length < 2 ** 26, String(sent.length));
+  });
+
+  it('counts a connection whose response is not read', async (t) => {
+    const { open } = await serverOf(t);
+    for (const socket of [await open(), await open()]) socket.write(REQUEST);
+    await pause(0.2); // until the kernel has both
+    const third = await open();
+    third.write(REQUEST);
+    assert.equal(await sentTo(third), '');
+  });
+
+  for (const [when, after, changes] of [
+    ['in time', '', { maxLifetimeMs: 300 }],
+    ['when it sends another request', REQUEST, {}],
+  ] as const)
+    it(`resets a connection that has not read its response ${when}, so the kernel keeps nothing`, async (t) => {
+      let requested = 0;
+      const respond: BoundedServerOptions['respond'] = (_, response) => {
+        requested += 1;
+        response.end(Buffer.alloc(2 ** 20)); // less than the kernel here takes, and more than the other side
+      };
+      const { open } = await serverOf(t, { ...changes, respond });
+      const socket = await open();
+      socket.write(REQUEST);
+      await pause(0.2);
+      socket.write(after);
+      await pause(0.3);
+      assert.equal((await endOf(socket)).code, 'ECONNRESET');
+      assert.equal(requested, 1);
+    });
+
+  it('frees the slot of a connection that times out while it closes', async (t) => {
+    let requested = 0;
+    const { open } = await serverOf(t, {
+      maxConnections: 1,
+      maxLifetimeMs: 50,
+      respond: (_, response) => {
+        requested += 1;
+        busy(100);
+        response.end('answer\n');
+      },
+    });
+    const another = async () => {
+      const socket = await open();
+      socket.write(REQUEST);
+      await sentTo(socket);
+      return requested > 1 || undefined;
+    };
+    await waitFor('a free slot', 10_000, another);
+  });
+
+  for (const request of [REQUEST, 'none\r\n\r\n'])
+    it(`does not count connections that both sides have closed after ${JSON.stringify(request)}`, async (t) => {
+      const { open } = await serverOf(t);
+      for (let count = 0; count < 10; count++) {
+        const socket = await open();
+        socket.write(request);
+        assert.match(await text(socket), /^HTTP/);
+      }
+    });
+
+  it('limits the connections of one address, and accepts another when one has closed', async (t) => {
+    const { open, requested } = await serverOf(t);
+    const [first] = await Promise.all([open(), open()]);
+    const tooMany = await open();
+    const begun = performance.now();
+    tooMany.write(REQUEST);
+    assert.equal(await sentTo(tooMany), '');
+    assert.ok(performance.now() - begun > 500, 'the client could reconnect at once');
+    assert.deepEqual(requested, []);
+    first?.destroy();
+    const responded = async () => {
+      const socket = await open();
+      socket.write(REQUEST);
+      return (await sentTo(socket)) === '' ? undefined : true;
+    };
+    await waitFor('a free slot', 5_000, responded);
+  });
+});

@@ -1,0 +1,475 @@
+import assert from 'node:assert/strict';
+import { chmod } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { status } from '@grpc/grpc-js';
+import { CriClient } from '../../../agent/containerd/client.ts';
+import { runProbe, tearDown } from '../../../agent/proof/probe.ts';
+import { OWNER, PROBE_LABELS } from '../../../agent/proof/sandbox.ts';
+import { askedPaths, processesAmong } from '../host/asked-paths.ts';
+import { sandboxArgv } from '../host/fake-process.ts';
+import { tempHost } from '../host/temp-host.ts';
+import { GARBAGE, HANGS, Refusal, refuses, type Script } from './containerd-scripts.ts';
+import { brief, POD, type Scene, scene, vanish } from './scene.ts';
+
+const TIMES_OUT = refuses('Deadline exceeded', status.DEADLINE_EXCEEDED);
+const NO_PROCESS: Script = () => ({ processes: [] });
+
+const requestOf = ({ containerd }: Scene, method: string) =>
+  containerd.requests.find((each) => each.method === method)?.request;
+
+const starts = ({ containerd }: Scene) => containerd.count('RunPodSandbox');
+
+/** Ends sandboxes at the first request for their status. */
+function endsWhen({ containerd }: Scene, ends: (nth: number) => boolean): Script {
+  const seen = new Set<string>();
+  return (request) => {
+    const id: string = request.podSandboxId;
+    if (!seen.has(id) && ends(seen.size)) containerd.sandboxes.end(id);
+    seen.add(id);
+    return containerd.usual('PodSandboxStatus', request);
+  };
+}
+
+describe('runProbe', { concurrency: true }, () => {
+  it('starts one sandbox, examines it from the host and by its runtime, and removes it', async (t) => {
+    const made = await scene(t);
+    const outcome = await made.run();
+    assert.equal(brief(outcome), 'proven', outcome.message);
+    assert.equal(outcome.message, 'a sandbox of handler "runsc" booted in gVisor in 0.00 s');
+    assert.deepEqual(made.containerd.calls, [
+      'ListPodSandbox',
+      'RunPodSandbox',
+      'Tasks.ListPids',
+      'PodSandboxStatus',
+      'StopPodSandbox',
+      'RemovePodSandbox',
+    ]);
+    assert.equal(made.containerd.sandboxes.byId.size, 0);
+    const { runtimeHandler, config } = requestOf(made, 'RunPodSandbox');
+    assert.equal(runtimeHandler, 'runsc');
+    assert.deepEqual(config.labels, { ...PROBE_LABELS, [OWNER]: 'me' });
+    assert.match(config.metadata.uid, /^gvisor-probe-me-[0-9a-f]{8}$/);
+    assert.equal(config.linux.securityContext.namespaceOptions.network, 'NODE');
+  });
+
+  it('measures the start and the teardown', async (t) => {
+    const made = await scene(t);
+    made.containerd.scripts = {
+      ...made.takes('RunPodSandbox', 12_340),
+      ...made.takes('StopPodSandbox', 200),
+    };
+    const outcome = await made.run();
+    assert.ok(outcome.kind === 'proven', outcome.message);
+    assert.deepEqual([outcome.bootMs, outcome.teardownMs], [12_340, 200]);
+    assert.match(outcome.message, /in 12\.34 s$/);
+  });
+
+  it('sets a deadline on every call but the start', async (t) => {
+    const made = await scene(t);
+    await made.run();
+    const without = made.containerd.requests.filter(({ deadline }) => !deadline);
+    assert.deepEqual(
+      without.map(({ method }) => method),
+      ['RunPodSandbox'],
+    );
+    assert.deepEqual(made.containerd.cancelled, []);
+  });
+
+  it('gives each sandbox a new name', async (t) => {
+    const { containerd, run } = await scene(t);
+    for (const _ of [1, 2]) await run();
+    const names = containerd.requests.flatMap(({ method, request }) =>
+      method === 'RunPodSandbox' ? [request.config.metadata.name] : [],
+    );
+    assert.equal(new Set(names).size, 2);
+  });
+
+  it("uses its own cgroup beside the pods' classes", async (t) => {
+    const made = await scene(t);
+    made.containerd.sandboxes.add('pod', POD, {
+      config: { linux: { cgroupParent: '/kubepods/burstable/pod2' } },
+    });
+    const outcome = await made.run();
+    assert.ok(outcome.kind === 'proven', outcome.message);
+    assert.equal(requestOf(made, 'RunPodSandbox').config.linux.cgroupParent, '/kubepods/gvisor_ready');
+    assert.equal(outcome.witness.cgroupParent, '/kubepods/gvisor_ready');
+    assert.deepEqual(outcome.witness.cgroups, ['/kubepods/gvisor_ready/sandbox-1']);
+    assert.deepEqual([...made.containerd.sandboxes.byId.keys()], ['pod']);
+  });
+
+  it('reads only the processes of the sandbox and its shim', async (t) => {
+    const made = await scene(t);
+    const asked = askedPaths(t, made.host);
+    assert.equal(brief(await made.run()), 'proven');
+    const processes = processesAmong(asked);
+    assert.ok(processes.length > 0 && processes.length <= 2 && processes[0] !== '/proc', processes.join(' '));
+  });
+
+  const GUESTS = [
+    ['runc', ['/pause'], (pid: number) => [pid], 'failed GuestIsHostKernel'],
+    ['runc in disguise', sandboxArgv('sandbox-1'), (pid: number) => [pid], 'failed GuestIsHostKernel'],
+    ['Kata', ['/opt/kata/qemu', 'sandbox-1'], () => [1], 'failed GuestNotGVisor'],
+    ['a foreign process', ['/bin/x'], () => [1], 'inconclusive CheckFailed'],
+  ] as const;
+  for (const [name, argv, runtimePids, expected] of GUESTS)
+    it(`is ${expected} with ${name}`, async (t) => {
+      const { containerd, run, clock } = await scene(t);
+      clock.stepMs = 1_000;
+      const cgroup = (id: string) => (name === 'runc' ? `0::/kubepods/${id}\n` : '0::/\n');
+      containerd.sandboxes.process = (id) => ({ argv, cgroup: cgroup(id) });
+      containerd.sandboxes.runtimePids = runtimePids;
+      assert.equal(brief(await run()), expected);
+      assert.equal(containerd.sandboxes.byId.size, 0);
+    });
+});
+
+describe('runProbe, when the sandbox ends early', { concurrency: true }, () => {
+  it('retries once the kubelet has stopped a sandbox', async (t) => {
+    const made = await scene(t);
+    made.containerd.scripts = { PodSandboxStatus: endsWhen(made, (nth) => nth === 0) };
+    assert.equal(brief(await made.run()), 'proven');
+    assert.deepEqual([starts(made), made.containerd.sandboxes.maxProbes], [2, 1]);
+  });
+
+  it('is SandboxDied after two ends within one period of the kubelet', async (t) => {
+    const made = await scene(t);
+    made.containerd.scripts = {
+      PodSandboxStatus: endsWhen(made, () => true),
+      ...made.takes('RunPodSandbox', 800),
+    };
+    const outcome = await made.run();
+    assert.equal(brief(outcome), 'failed SandboxDied');
+    assert.match(outcome.message, /^2 sandboxes in a row died by themselves within 1600 ms: /);
+    assert.equal(starts(made), 2);
+  });
+
+  for (const [busy, expected] of [
+    [true, 'interrupted ProbeInterrupted'],
+    [false, 'failed SandboxDied'],
+  ] as const)
+    it(`is ${expected} after five slow ends ${busy ? 'under pressure' : 'on an idle node'}`, async (t) => {
+      const made = await scene(t);
+      made.press(busy);
+      made.containerd.scripts = {
+        PodSandboxStatus: endsWhen(made, () => true),
+        ...made.takes('RunPodSandbox', 3_000),
+      };
+      assert.equal(brief(await made.run()), expected);
+      assert.deepEqual([starts(made), made.containerd.sandboxes.byId.size], [5, 0]);
+    });
+
+  it('retries if the process is gone and the status times out, as it does while the shim deletes', async (t) => {
+    const made = await scene(t);
+    let requests = 0;
+    made.containerd.scripts = {
+      PodSandboxStatus: (request) => {
+        if (request.podSandboxId === 'sandbox-1') {
+          vanish(made, made.containerd.sandboxes.byId.get('sandbox-1')?.pid ?? 0);
+          requests += 1;
+          if (requests === 2) return TIMES_OUT(request);
+        }
+        return made.containerd.usual('PodSandboxStatus', request);
+      },
+    };
+    assert.equal(brief(await made.run()), 'proven');
+    assert.equal(starts(made), 2);
+  });
+
+  it('retries if the sandbox ends between the two requests for it', async (t) => {
+    const made = await scene(t);
+    let ended = 0;
+    made.containerd.scripts = {
+      'Tasks.ListPids': (request) => {
+        ended += 1;
+        if (ended > 1) return made.containerd.usual('Tasks.ListPids', request);
+        made.containerd.sandboxes.end(request.containerId);
+        throw new Refusal('connecting to control server at PID 7: connection refused');
+      },
+    };
+    assert.equal(brief(await made.run()), 'proven');
+    assert.equal(ended, 2);
+  });
+
+  it('waits for containerd to notice the end of an empty sandbox', async (t) => {
+    const made = await scene(t);
+    const { containerd, run } = made;
+    let requests = 0;
+    containerd.scripts = {
+      'Tasks.ListPids': (request) =>
+        request.containerId === 'sandbox-1'
+          ? NO_PROCESS(request)
+          : containerd.usual('Tasks.ListPids', request),
+      PodSandboxStatus: (request) => {
+        if (request.podSandboxId === 'sandbox-1') requests += 1;
+        if (requests === 3) containerd.sandboxes.end('sandbox-1');
+        return containerd.usual('PodSandboxStatus', request);
+      },
+    };
+    assert.equal(brief(await run()), 'proven');
+    assert.deepEqual([requests, starts(made)], [3, 2]);
+  });
+
+  it('is interrupted, not failed, if /proc hid processes of running sandboxes', async (t) => {
+    const made = await scene(t);
+    const requests = new Map<string, number>();
+    made.containerd.scripts = {
+      ...made.takes('RunPodSandbox', 300),
+      PodSandboxStatus: (request) => {
+        const id: string = request.podSandboxId;
+        const nth = (requests.get(id) ?? 0) + 1;
+        requests.set(id, nth);
+        vanish(made, made.containerd.sandboxes.byId.get(id)?.pid ?? 0);
+        if (nth > 1) made.clock.nowMs += 500;
+        // The kubelet stops the first at once and the others 2 s apart.
+        if (nth === (id === 'sandbox-1' ? 2 : 5)) made.containerd.sandboxes.end(id);
+        return made.containerd.usual('PodSandboxStatus', request);
+      },
+    };
+    const outcome = await made.run();
+    assert.equal(brief(outcome), 'interrupted ProbeInterrupted', outcome.message);
+    assert.match(outcome.message, /hidepid/);
+  });
+});
+
+describe('runProbe, when a running sandbox cannot be examined', { concurrency: true }, () => {
+  for (const [what, listPids, expected, attempts] of [
+    ['the runtime reports no process', NO_PROCESS, 'inconclusive CheckFailed', 1],
+    ['the runtime refuses five times', refuses('no such task'), 'inconclusive CheckFailed', 5],
+  ] as const)
+    it(`is ${expected} if ${what}`, async (t) => {
+      const made = await scene(t, { 'Tasks.ListPids': listPids });
+      made.clock.stepMs = 1_000;
+      assert.equal(brief(await made.run()), expected);
+      assert.deepEqual([starts(made), made.containerd.sandboxes.byId.size], [attempts, 0]);
+    });
+
+  for (const [what, listPids, expected] of [
+    ['the runtime refuses', refuses('no such task'), 'inconclusive ProbeInterrupted'],
+    ['the runtime reports no process', NO_PROCESS, 'inconclusive ProbeInterrupted'],
+    ['the runtime times out', TIMES_OUT, 'inconclusive CheckTimedOut'],
+  ] as const)
+    it(`is ${expected} on a busy node if ${what}`, async (t) => {
+      const { run, clock, press } = await scene(t, { 'Tasks.ListPids': listPids });
+      clock.stepMs = 1_000;
+      press(true);
+      assert.equal(brief(await run()), expected);
+    });
+
+  it('does not take an unreadable /proc for an end of the sandbox', async (t) => {
+    const made = await scene(t);
+    const read = t.mock.method(made.host, 'readText', async () => {
+      throw new Error('Cannot read host file "/proc": no answer within 5 s');
+    });
+    made.containerd.scripts = {
+      PodSandboxStatus: (request) =>
+        read.mock.callCount() > 0 ? TIMES_OUT(request) : made.containerd.usual('PodSandboxStatus', request),
+      StopPodSandbox: (request) => {
+        made.containerd.sandboxes.end(request.podSandboxId);
+        return made.containerd.usual('StopPodSandbox', request);
+      },
+    };
+    assert.equal((await made.run()).kind, 'inconclusive');
+    assert.deepEqual([starts(made), made.containerd.count('PodSandboxStatus')], [1, 1]);
+  });
+
+  it('leaves at most two sandboxes that can be neither examined nor removed', async (t) => {
+    const made = await scene(t, {
+      'Tasks.ListPids': refuses('no such task'),
+      RemovePodSandbox: refuses('busy'),
+    });
+    assert.equal(brief(await made.run()), 'inconclusive CheckFailed');
+    assert.deepEqual([starts(made), made.containerd.sandboxes.byId.size], [2, 2]);
+  });
+});
+
+describe('runProbe, when the sandbox does not stop or start', { concurrency: true }, () => {
+  it('retries a stop that collides with the kubelet', async (t) => {
+    const { containerd, run } = await scene(t);
+    let stops = 0;
+    containerd.scripts = {
+      StopPodSandbox: (request) => {
+        stops += 1;
+        if (stops === 1) throw new Refusal('failed to stop sandbox "sandbox-1": task must be stopped');
+        return containerd.usual('StopPodSandbox', request);
+      },
+    };
+    assert.equal(brief(await run()), 'proven');
+    assert.equal(stops, 2);
+  });
+
+  const gone = refuses('not found', status.NOT_FOUND);
+  for (const [what, scripts] of [
+    ['the sandbox is already gone', { StopPodSandbox: gone, RemovePodSandbox: gone }],
+    ['a stopped sandbox cannot be removed', { RemovePodSandbox: refuses('device or resource busy') }],
+  ] as const)
+    it(`is proven if ${what}`, async (t) => {
+      assert.equal(brief(await (await scene(t, scripts)).run()), 'proven');
+    });
+
+  for (const [what, scripts] of [
+    ['its stop times out', { StopPodSandbox: TIMES_OUT }],
+    ['neither its PIDs nor its stop respond', { StopPodSandbox: TIMES_OUT, 'Tasks.ListPids': TIMES_OUT }],
+  ] as const)
+    it(`is stuck, and starts no other sandbox, if ${what}`, async (t) => {
+      const made = await scene(t, scripts);
+      const outcome = await made.run();
+      assert.equal(brief(outcome), 'stuck SandboxStuck');
+      assert.match(outcome.message, /does not go away, StopPodSandbox failed: /);
+      assert.equal(starts(made), 1);
+    });
+
+  it('is proven if the stop times out but the sandbox has ended', async (t) => {
+    const { containerd, run } = await scene(t);
+    containerd.scripts = {
+      StopPodSandbox: (request) => {
+        containerd.usual('StopPodSandbox', request);
+        return TIMES_OUT(request);
+      },
+    };
+    assert.equal(brief(await run()), 'proven');
+  });
+
+  const errors: readonly [string, string][] = [
+    ['no runtime for "runsc" is configured', 'failed HandlerNotLoaded'],
+    ['something else', 'failed SandboxFailed'],
+    [
+      'fork/exec /usr/bin/containerd-shim-runsc-v1: resource temporarily unavailable',
+      'inconclusive NodeExhausted',
+    ],
+    ['error creating systemd unit `x.scope`: got timeout', 'inconclusive CheckTimedOut'],
+    ['failed to pull image "pause": dial tcp 10.0.0.1:443: i/o timeout', 'inconclusive SandboxImageMissing'],
+  ];
+  for (const [message, expected] of errors)
+    it(`is ${expected} if the start is refused with: ${message}`, async (t) => {
+      const made = await scene(t, { RunPodSandbox: refuses(message) });
+      const outcome = await made.run();
+      assert.deepEqual([brief(outcome), outcome.message], [expected, message]);
+      assert.equal(starts(made), 1);
+    });
+});
+
+describe('runProbe, when containerd breaks', { concurrency: true }, () => {
+  const UNREACHABLE = 'inconclusive ContainerdUnreachable';
+
+  for (const method of ['RunPodSandbox', 'PodSandboxStatus', 'Tasks.ListPids'])
+    it(`is inconclusive if ${method} responds with garbage`, async (t) => {
+      const { run, clock } = await scene(t, { [method]: GARBAGE });
+      clock.stepMs = 1_000;
+      assert.equal(brief(await run()), UNREACHABLE);
+    });
+
+  for (const method of ['RunPodSandbox', 'PodSandboxStatus', 'Tasks.ListPids', 'StopPodSandbox'])
+    it(`is inconclusive if containerd exits in ${method}`, async (t) => {
+      const { containerd, run, clock } = await scene(t);
+      clock.stepMs = 1_000;
+      containerd.scripts = {
+        [method]: async (request) => {
+          await containerd.stop();
+          return HANGS(request);
+        },
+      };
+      assert.equal(brief(await run()), UNREACHABLE);
+    });
+
+  it('ignores the error of a containerd that shuts down', async (t) => {
+    const { run } = await scene(t, {
+      RunPodSandbox: refuses('OCI runtime create failed: signal: killed'),
+      Version: refuses('shutting down', status.UNAVAILABLE),
+    });
+    assert.equal(brief(await run()), UNREACHABLE);
+  });
+
+  const clientOf = (t: TestContext, path: string) => {
+    const client = new CriClient('/run/containerd/containerd.sock', path);
+    t.after(() => client.close());
+    return client;
+  };
+
+  it('names a socket that does not exist', async (t) => {
+    const { options, host } = await scene(t);
+    const path = join(host.root, 'absent.sock');
+    const outcome = await runProbe({ ...options, client: clientOf(t, path) });
+    assert.equal(brief(outcome), UNREACHABLE);
+    assert.equal(outcome.message, `containerd's ListPodSandbox: connect ENOENT ${path}`);
+  });
+
+  it('is inconclusive if another protocol is spoken on the socket', async (t) => {
+    const { options, host } = await scene(t);
+    const path = join(host.root, 'garbage.sock');
+    const server = createServer((socket) => {
+      socket.on('error', () => {});
+      socket.end(Buffer.alloc(4096, 0xa5));
+    });
+    const listening = Promise.withResolvers<void>();
+    server.listen(path, listening.resolve);
+    await listening.promise;
+    t.after(() => server.close());
+    assert.equal(brief(await runProbe({ ...options, client: clientOf(t, path) })), UNREACHABLE);
+  });
+});
+
+// Apart from the concurrent suites, because each changes its process or its clock.
+describe('runProbe, alone', () => {
+  it('names a socket that may not be opened', async (t) => {
+    const { root } = await tempHost(t);
+    const path = join(root, 'closed.sock');
+    const server = createServer();
+    const listening = Promise.withResolvers<void>();
+    server.listen(path, listening.resolve);
+    await listening.promise;
+    t.after(() => server.close());
+    await chmod(root, 0o755);
+    await chmod(path, 0);
+    const isRoot = process.geteuid?.() === 0;
+    // root may open any socket.
+    if (isRoot) process.seteuid?.(65534);
+    try {
+      const client = new CriClient('/run/containerd/containerd.sock', path);
+      t.after(() => client.close());
+      assert.match(String(await client.version().catch(String)), /connect EACCES/);
+    } finally {
+      if (isRoot) process.seteuid?.(0);
+    }
+  });
+
+  it('stops five times with pauses before it is stuck', async (t) => {
+    const { containerd, run } = await scene(t, { StopPodSandbox: refuses('task must be stopped') }, 600_000);
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    let ended = false;
+    const outcome = run().finally(() => {
+      ended = true;
+    });
+    for (let stops = -1; !ended; ) {
+      const stopped = containerd.count('StopPodSandbox');
+      // A pause begins once the refusal has arrived.
+      t.mock.timers.tick(stopped === stops ? 10 : 0);
+      stops = stopped;
+      await setImmediate();
+    }
+    assert.equal(brief(await outcome), 'stuck SandboxStuck');
+    assert.equal(containerd.count('StopPodSandbox'), 5);
+  });
+});
+
+describe('tearDown', () => {
+  for (const [what, script] of [
+    ['times out', HANGS],
+    ['is refused', refuses('busy')],
+  ] as const)
+    for (const [busy, expected] of [
+      [false, 'stuck SandboxStuck'],
+      [true, 'inconclusive CheckTimedOut'],
+    ] as const)
+      it(`is ${expected} if a stop ${what} on ${busy ? 'a busy' : 'an idle'} node`, async (t) => {
+        const { containerd, client, host, press } = await scene(t, { StopPodSandbox: script });
+        press(busy);
+        const id = await client.runSandbox({ metadata: {}, labels: {}, linux: {} }, 'runsc');
+        const outcome = await tearDown({ client, host }, id, 100);
+        assert.ok(typeof outcome === 'object');
+        assert.equal(brief(outcome), expected);
+        assert.equal(containerd.count('RemovePodSandbox'), 0);
+      });
+});

@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { status } from '@grpc/grpc-js';
+import { findPlace, isBelow, placeBeside, WrongRuntime } from '../../../agent/proof/sandbox.ts';
+import { Refusal, refuses } from './containerd-scripts.ts';
+import { POD, scene } from './scene.ts';
+
+describe('placeBeside', () => {
+  const table: readonly [string, string][] = [
+    ['/kubepods/besteffort/pod1234', '/kubepods/gvisor_ready'],
+    ['/kubepods/burstable/pod0f-12', '/kubepods/gvisor_ready'],
+    ['/kubepods/pod1234', '/kubepods/gvisor_ready'],
+    ['/kubelet/kubepods/besteffort/pod1234', '/kubelet/kubepods/gvisor_ready'],
+    ['/kubelet.slice/kubepods/podabc', '/kubelet.slice/kubepods/gvisor_ready'],
+    ['kubepods-besteffort-pod12_34.slice', 'kubepods-gvisor_ready.slice'],
+    ['kubepods-burstable-pod12_34.slice', 'kubepods-gvisor_ready.slice'],
+    ['kubepods-pod12_34.slice', 'kubepods-gvisor_ready.slice'],
+    ['kubelet-kubepods-besteffort-pod12_34.slice', 'kubelet-kubepods-gvisor_ready.slice'],
+    [
+      '/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod1_2.slice',
+      'kubelet-kubepods-gvisor_ready.slice',
+    ],
+    ['', ''],
+    ['/', ''],
+    ['/pod1234', ''],
+    ['/kubepods/besteffort', ''],
+    ['kubepods-besteffort.slice', ''],
+    ['/kubepods/pod1/pod2/container', ''],
+    ['kubepods/besteffort/pod1', ''],
+    ['-pod1.slice', ''],
+    ['../../pod1', ''],
+  ];
+  for (const [cgroup, expected] of table) {
+    it(`"${cgroup}" gives "${expected}"`, () => assert.equal(placeBeside(cgroup), expected));
+  }
+});
+
+describe('isBelow', () => {
+  const SLICE = 'kubepods-gvisor_ready.slice';
+  const table: readonly [readonly string[], string, boolean][] = [
+    [[`/kubepods.slice/${SLICE}/cri-containerd-1f.scope`], SLICE, true],
+    [[`/../../kubepods.slice/${SLICE}/cri-containerd-1f.scope`], SLICE, true],
+    [[`/system.slice/${SLICE}:cri-containerd:1f`], SLICE, false],
+    [['/system.slice/containerd.service'], SLICE, false],
+    [['/kubepods/gvisor_ready/1f'], '/kubepods/gvisor_ready', true],
+    [['/../../../gvisor_ready/1f'], '/kubepods/gvisor_ready', true],
+    [['/kubepods/gvisor_ready/1f', '/elsewhere/1f'], '/kubepods/gvisor_ready', false],
+    [['/kubepods/pod12/1f'], '/kubepods/pod1', false],
+    [[], '/kubepods/pod1', false],
+  ];
+  for (const [cgroups, parent, expected] of table) {
+    it(`${cgroups.join(' and ') || 'nowhere'} is ${expected ? '' : 'not '}below ${parent}`, () => {
+      assert.equal(isBelow(cgroups, parent), expected);
+    });
+  }
+});
+
+describe('findPlace', { concurrency: true }, () => {
+  const pod = (cgroupParent: string) => ({ config: { linux: { cgroupParent } } });
+
+  it('derives the cgroup from a pod, not from a probe', async (t) => {
+    const { containerd, client } = await scene(t);
+    containerd.sandboxes.addProbe('probe');
+    assert.equal(await findPlace(client), '');
+    assert.equal(containerd.count('PodSandboxStatus'), 0);
+    containerd.sandboxes.add('pod', POD, pod('/kubepods/burstable/pod2'));
+    assert.equal(await findPlace(client), '/kubepods/gvisor_ready');
+  });
+
+  it("asks about the agent's own pod first", async (t) => {
+    const { containerd, client } = await scene(t);
+    for (const id of ['a', 'b', 'own', 'c']) containerd.sandboxes.add(id, POD, pod('/kubepods/pod2'));
+    assert.equal(await findPlace(client, 'own'), '/kubepods/gvisor_ready');
+    assert.equal(containerd.requests.at(-1)?.request.podSandboxId, 'own');
+  });
+
+  it("rejects a containerd that does not run the agent's own pod", async (t) => {
+    const { containerd, client } = await scene(t);
+    await assert.rejects(findPlace(client, 'own'), WrongRuntime);
+    containerd.sandboxes.add('other', POD, pod('/kubepods/pod2'));
+    // Pods choose their names and labels, but not their UIDs.
+    containerd.sandboxes.add(
+      'liar',
+      { 'io.kubernetes.pod.uid': 'own' },
+      {
+        config: { metadata: { name: 'own', namespace: 'gvisor-ready', uid: 'liar' } },
+      },
+    );
+    await assert.rejects(
+      findPlace(client, 'own'),
+      /^WrongRuntime: the containerd at \/run\/containerd\/containerd.sock runs 2 pods, and this agent's own is not among them: the kubelet uses another runtime$/,
+    );
+  });
+
+  it('is "" without pods', async (t) => {
+    assert.equal(await findPlace((await scene(t)).client), '');
+  });
+
+  it('asks about the next pod if one is gone or has no cgroup parent', async (t) => {
+    const { containerd, client } = await scene(t);
+    containerd.sandboxes.add('gone', POD);
+    containerd.sandboxes.add('silent', POD);
+    containerd.sandboxes.add('pod', POD, pod('kubepods-pod2.slice'));
+    containerd.scripts = {
+      PodSandboxStatus: (request) => {
+        if (request.podSandboxId === 'gone') throw new Refusal('not found', status.NOT_FOUND);
+        return containerd.usual('PodSandboxStatus', request);
+      },
+    };
+    assert.equal(await findPlace(client), 'kubepods-gvisor_ready.slice');
+  });
+
+  it('asks about another pod if one request fails', async (t) => {
+    for (const silent of [status.DEADLINE_EXCEEDED, status.UNKNOWN]) {
+      const { containerd, client } = await scene(t);
+      containerd.sandboxes.add('hung', POD);
+      containerd.sandboxes.add('sound', POD, { config: { linux: { cgroupParent: '/kubepods/pod2' } } });
+      containerd.scripts = {
+        PodSandboxStatus: (request) => {
+          if (request.podSandboxId === 'hung') throw new Refusal('no', silent);
+          return containerd.usual('PodSandboxStatus', request);
+        },
+      };
+      assert.equal(await findPlace(client), '/kubepods/gvisor_ready');
+    }
+  });
+
+  it('asks about pods of the default handler first, since a gVisor pod can keep its own sentry busy', async (t) => {
+    const { containerd, client } = await scene(t);
+    for (let n = 0; n < 20; n++)
+      containerd.sandboxes.add(`silent-${n}`, POD, { ...pod('/kubepods/pod1'), handler: 'runsc' });
+    containerd.sandboxes.add('sound', POD, pod('/kubepods/pod2'));
+    assert.equal(await findPlace(client), '/kubepods/gvisor_ready');
+    assert.equal(containerd.requests.at(-1)?.request.podSandboxId, 'sound');
+    assert.equal(containerd.count('PodSandboxStatus'), 1);
+  });
+
+  it('asks about at most five', async (t) => {
+    const { containerd, client } = await scene(t);
+    for (let n = 0; n < 20; n++) containerd.sandboxes.add(`silent-${n}`, POD);
+    assert.equal(await findPlace(client), '');
+    assert.equal(containerd.count('PodSandboxStatus'), 5);
+  });
+
+  it('rejects if containerd refuses', async (t) => {
+    const { containerd, client } = await scene(t, { PodSandboxStatus: refuses('no') });
+    containerd.sandboxes.add('pod', POD);
+    await assert.rejects(findPlace(client), /^CriError: no$/);
+  });
+});

@@ -1,0 +1,76 @@
+import { accepted, type Case, type Group, refused } from './admission-case.ts';
+import { createRuntimeClass } from './admission-objects.ts';
+import type { Call } from './api-user.ts';
+
+/** The refusal for users who may not write a RuntimeClass of this name. */
+export const why = (name: string) =>
+  new RegExp(
+    `the RuntimeClass "${name}" is guarded: to write it needs the verb manage-gvisor-requirement on all namespaces \\(ClusterRole gvisor-ready-requirement\\)$`,
+  );
+const CLASS = '/apis/node.k8s.io/v1/runtimeclasses/gvisor';
+const patchClass = (body: object, path = CLASS): Call => ({
+  method: 'PATCH',
+  path: `${path}?dryRun=All`,
+  body,
+});
+const bare = patchClass({ scheduling: { nodeSelector: null } });
+/** Creates a RuntimeClass in a dry run. */
+export const anew = (name: string, handler: string): Call => {
+  const call = createRuntimeClass(name, handler);
+  return { ...call, path: `${call.path}?dryRun=All` };
+};
+const operator = { as: 'operator' } as const;
+const lifter = { as: 'lifter' } as const;
+
+const CLASSES: readonly Case[] = [
+  refused('to take its node selector away', bare, why('gvisor'), operator),
+  refused('to take its node selector away, with the right for one namespace,', bare, why('gvisor'), {
+    as: 'single',
+  }),
+  refused('to make it anew with runc', anew('gvisor', 'runc'), why('gvisor'), operator),
+  refused(
+    'to change its handler',
+    patchClass({ handler: 'runc' }),
+    /handler: Invalid value: ("runc"|null): field is immutable/,
+    { code: 422 },
+  ),
+  accepted(
+    'to write another',
+    patchClass({ metadata: { labels: { a: 'b' } } }, '/apis/node.k8s.io/v1/runtimeclasses/plain'),
+    operator,
+  ),
+  accepted('to create another', anew('other', 'runc'), operator),
+  refused(
+    'to give it another node selector',
+    patchClass({ scheduling: { nodeSelector: { a: 'b' } } }),
+    why('gvisor'),
+    operator,
+  ),
+  refused(
+    'to give it tolerations',
+    patchClass({ scheduling: { tolerations: [{ operator: 'Exists' }] } }),
+    why('gvisor'),
+    operator,
+  ),
+  refused(
+    'to change its overhead',
+    patchClass({ overhead: { podFixed: { memory: '1Mi' } } }),
+    why('gvisor'),
+    operator,
+  ),
+  accepted('to take its node selector away', bare, lifter),
+  accepted('to label it', patchClass({ metadata: { labels: { team: 'x' } } }), operator),
+  accepted('to write it as it is', patchClass({ handler: 'runsc' }), operator),
+  refused('to make it anew while it is there', anew('gvisor', 'runsc'), /already exists/, {
+    ...lifter,
+    code: 409,
+  }),
+  accepted(
+    'to delete it, which lets nothing out',
+    { method: 'DELETE', path: `${CLASS}?dryRun=All` },
+    operator,
+  ),
+];
+
+/** The guarded RuntimeClass, and others. */
+export const CLASS_GROUPS: readonly Group[] = [{ title: 'the guarded RuntimeClass', cases: CLASSES }];

@@ -1,0 +1,94 @@
+import { after, before } from 'node:test';
+import { Cluster } from '../../cluster/cluster.ts';
+import { requireRoot } from '../../cluster/machine/host-checks.ts';
+import { removeCluster } from '../../cluster/remove.ts';
+import { patient, waitFor } from '../../hack/run.ts';
+import { applyOverlay } from '../e2e/agents.ts';
+import { laneCluster } from '../runner/lane.ts';
+import { OBJECTS, OLDER, USERS, WAITING } from './admission-fixture.ts';
+import { settle } from './admission-settle.ts';
+import type { Answer, ApiUser, Call } from './api-user.ts';
+import type { WRITERS } from './writer-users.ts';
+
+/** One of those who write. */
+export type UserName = keyof typeof USERS | keyof typeof WRITERS;
+
+/** A cluster with the policies in force, and the users. */
+export type Admission = {
+  readonly cluster: Cluster;
+  as(user: UserName, call: Call): Promise<Answer>;
+};
+
+/** Starts etcd, an API server and a controller manager, without nodes, and calls {@link prepareAdmission}. */
+export async function startAdmission(components: readonly string[]): Promise<Admission> {
+  requireRoot();
+  const cluster = await Cluster.open(await laneCluster('admission'));
+  await cluster.startControlPlane();
+  await cluster.waitForServiceAccount();
+  return prepareAdmission(cluster, components);
+}
+
+/**
+ * Gives a cluster the namespaces, the users, and pods and workloads that are older than the policies, and then the base with
+ * components, in force.
+ */
+export async function prepareAdmission(cluster: Cluster, components: readonly string[]): Promise<Admission> {
+  const apply = (items: readonly object[]) =>
+    cluster.kubectl(
+      ['apply', '--server-side', '--force-conflicts', '--field-manager=fixture', '-f', '-'],
+      JSON.stringify({ apiVersion: 'v1', kind: 'List', items }),
+    );
+  await apply(OBJECTS);
+  for (const namespace of ['strict', 'audited', ...WAITING]) {
+    const account = ['wait', '-n', namespace, '--for=create', 'serviceaccount/default', '--timeout=270s'];
+    await cluster.kubectl(account);
+  }
+  await apply(OLDER);
+  await debugOlder(cluster);
+  await applyOverlay(cluster, components);
+  const users = new Map<UserName, Promise<ApiUser>>();
+  const as = async (name: UserName, call: Call) => {
+    const user = users.get(name) ?? USERS[name as keyof typeof USERS](cluster);
+    users.set(name, user);
+    return (await user)(call);
+  };
+  const admission = { cluster, as };
+  await settle(admission, components.includes('inject') ? ['validating', 'mutating'] : ['validating']);
+  return admission;
+}
+
+/** Gives the pod `old-plain` an ephemeral container, which no pod can be created with. */
+async function debugOlder(cluster: Cluster): Promise<void> {
+  const patch = { spec: { ephemeralContainers: [{ name: 'older', image: 'localhost/none' }] } };
+  const words = ['patch', 'pod', 'old-plain', '-n', 'strict', '--subresource=ephemeralcontainers'];
+  await cluster.kubectl([...words, '-p', JSON.stringify(patch)]);
+}
+
+/** For the head of a test file: {@link startAdmission} before the first test, and its end after the last. */
+export function useAdmission(components: readonly string[]): () => Admission {
+  let admission: Admission | undefined;
+  before(
+    async () => {
+      admission = await startAdmission(components);
+    },
+    { timeout: patient(300_000) },
+  );
+  after(async () => removeCluster(await laneCluster('admission')));
+  return () => {
+    if (admission === undefined) throw new Error('The cluster is not up yet');
+    return admission;
+  };
+}
+
+/** Sends a call again and again until its answer is as wanted. */
+export async function until(
+  what: string,
+  call: () => Promise<Answer>,
+  wanted: (answer: Answer) => boolean,
+): Promise<Answer> {
+  return waitFor(what, 30_000, async () => {
+    const answer = await call();
+    if (wanted(answer)) return answer;
+    throw new Error(`${answer.code} ${answer.message} ${answer.warnings.join(' ')}`);
+  });
+}

@@ -1,0 +1,45 @@
+import { rm } from 'node:fs/promises';
+import { after, before } from 'node:test';
+import { Cluster } from '../../cluster/cluster.ts';
+import { requireRoot } from '../../cluster/machine/host-checks.ts';
+import { removeCluster } from '../../cluster/remove.ts';
+import { patient } from '../../hack/run.ts';
+import { overlay } from '../e2e/agents.ts';
+import { laneCluster } from '../runner/lane.ts';
+import { settle } from './admission-settle.ts';
+import { certificateUser } from './api-user.ts';
+
+/** Applies the base with components, and waits until their policies are in force. `names` are fields of the kustomization. */
+export async function applyBase(
+  cluster: Cluster,
+  components: readonly string[],
+  names: { readonly namespace?: string; readonly namePrefix?: string; readonly nameSuffix?: string } = {},
+): Promise<void> {
+  const folder = await overlay(components, [], names);
+  await cluster.kubectl(['apply', '-k', folder], undefined, 60_000);
+  await rm(folder, { recursive: true });
+  const admin = await certificateUser(cluster, 'admin', ['system:masters']);
+  await settle({ as: (_, call) => admin(call) });
+}
+
+/**
+ * For the head of a suite: etcd and an API server alone, with the base and these components applied and their policies in force. Nodes, pods and
+ * DaemonSets are objects there that nobody else writes. Gives a function that gives the cluster.
+ */
+export function useApiServer(components: readonly string[]): () => Cluster {
+  let cluster: Cluster | undefined;
+  before(
+    async () => {
+      requireRoot();
+      cluster = await Cluster.open(await laneCluster('api'));
+      await cluster.startApiServer();
+      await applyBase(cluster, components);
+    },
+    { timeout: patient(180_000) },
+  );
+  after(async () => removeCluster(await laneCluster('api')));
+  return () => {
+    if (cluster === undefined) throw new Error('The API server is not up yet');
+    return cluster;
+  };
+}

@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict';
+import { before, describe, it } from 'node:test';
+import { pooledMap } from '../../agent/async.ts';
+import { DOMAIN } from '../e2e/agents.ts';
+import { type Call, creations, dispatch, FREE, grantDispatcher } from '../e2e/dispatcher-run.ts';
+import { useApiServer } from './api-server.ts';
+import { type ApiUser, certificateUser } from './api-user.ts';
+
+const cluster = useApiServer([]);
+
+/** Nodes that are alike. Without a reason, no agent has written anything. */
+type Nodes = {
+  readonly count?: number;
+  readonly reason?: string;
+  /** For how long the agent has said so. */
+  readonly minutes?: number;
+  readonly provenOnce?: boolean;
+  /** The handlers that the kubelet lists. */
+  readonly handlers?: readonly string[];
+  readonly labels?: Readonly<Record<string, string>>;
+};
+
+const BROKEN: Nodes = { reason: 'ShimNotFound', minutes: 1, provenOnce: true, handlers: ['runc', 'runsc'] };
+const INSTALLING: Nodes = { ...BROKEN, minutes: 29, provenOnce: false };
+const HARDENED: Nodes = { reason: 'UserNamespacesDisabled', minutes: 9_999, handlers: ['runc'] };
+
+describe('the policy "prefer" of the dispatcher, on a real API server', () => {
+  let admin: ApiUser;
+  before(async () => {
+    admin = await certificateUser(cluster(), 'admin', ['system:masters']);
+    await grantDispatcher(cluster());
+    await cluster().kubectl(['create', 'serviceaccount', 'default', '-n', FREE]);
+  });
+
+  /** Replaces all Nodes. */
+  async function have(...kinds: readonly Nodes[]): Promise<void> {
+    await admin({ method: 'DELETE', path: '/api/v1/nodes' });
+    const nodes = kinds.flatMap((kind, k) =>
+      Array.from({ length: kind.count ?? 1 }, (_, at) => nodeOf(`node-${k}-${at}`, kind)),
+    );
+    await pooledMap(nodes, 20, async (body) => {
+      const made = await admin({ method: 'POST', path: '/api/v1/nodes', body });
+      assert.equal(made.message, '');
+      // Admission taints every new Node: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#taintnodesbycondition
+      const untaint = { spec: { taints: null } };
+      const path = `/api/v1/nodes/${body.metadata.name}`;
+      assert.equal((await admin({ method: 'PATCH', path, body: untaint })).message, '');
+    });
+  }
+
+  async function consent(namespace: string, labels: Readonly<Record<string, string | null>>): Promise<void> {
+    const path = `/api/v1/namespaces/${namespace}`;
+    assert.equal((await admin({ method: 'PATCH', path, body: { metadata: { labels } } })).message, '');
+  }
+
+  /** Asserts that no pod may leave gVisor for this reason, and that a run creates none. */
+  async function assertClosed(code: number, reason: string, message: RegExp, call: Partial<Call> = {}) {
+    const asked = await prefer({ ...call, command: 'ask' });
+    assert.deepEqual([asked.code, asked.said.reason], [code, reason], asked.stderr);
+    assert.match(String(asked.said.message), message);
+    const ran = await prefer({ ...call, options: ['--schedule-deadline', '1'] });
+    assert.deepEqual([ran.code, ran.said.reason, creations(ran)], [code, reason, []], ran.stderr);
+  }
+
+  /** Asserts that a pod would be created without gVisor. */
+  async function assertOpen(message: RegExp): Promise<void> {
+    const { code, said, stderr } = await prefer({ command: 'ask' });
+    assert.deepEqual([code, said.in_gvisor, said.reason], [5, false, 'GVisorFails'], stderr);
+    assert.match(String(said.message), message);
+  }
+
+  const prefer = (call: Partial<Call>) =>
+    dispatch(cluster(), { policy: 'prefer', name: 'evaluation', ...call });
+
+  it('keeps a pod in gVisor while one node fails and 299 new ones are not judged', async () => {
+    await have(BROKEN, { count: 299 });
+    await assertClosed(
+      75,
+      'GVisorUndecided',
+      /^no node is proven, and node-1-\d+ has no final verdict: no condition/,
+    );
+  });
+
+  it('keeps it there while nodes are being installed, whatever their agents say', async () => {
+    for (const reason of ['ShimNotFound', 'RestartPending', 'HandlerNotLoaded']) {
+      await have(BROKEN, { ...INSTALLING, reason });
+      await assertClosed(75, 'GVisorUndecided', new RegExp(`node-1-0 has no final verdict: ${reason}$`));
+    }
+    await have({ ...INSTALLING, minutes: 31 });
+    await assertOpen(/ShimNotFound: node-0-0$/);
+  });
+
+  it('keeps it there while the pool with gVisor is at zero and another, hardened pool never had it', async () => {
+    await have(HARDENED, { ...HARDENED, reason: 'KernelUnsupported' });
+    await assertClosed(75, 'NoReadyNode', /^no node is proven, and no agent says that gVisor fails/);
+  });
+
+  it('lets no pod choose the nodes that would open the host to it', async () => {
+    await have({ ...BROKEN, labels: { zone: 'a' } }, {});
+    const nodeSelectorTerms = [{ matchExpressions: [{ key: 'zone', operator: 'In', values: ['a'] }] }];
+    const required = { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms } };
+    for (const spec of [{ nodeSelector: { zone: 'a' } }, { affinity: { nodeAffinity: required } }]) {
+      await assertClosed(75, 'GVisorUndecided', /node-1-0 has no final verdict/, { spec });
+    }
+  });
+
+  it("leaves gVisor only with the namespace's consent, which a requirement outweighs", async () => {
+    await have(BROKEN);
+    await assertOpen(/ShimNotFound: node-0-0$/);
+    const acts = '^"prefer" acts as "require": namespace dispatcher-free';
+    await consent(FREE, { 'require-gvisor': 'true' });
+    await assertClosed(3, 'GVisorFails', new RegExp(`${acts} has the label require-gvisor: "true"; agents`));
+    await consent(FREE, { 'require-gvisor': null, 'allow-host-kernel': null });
+    await assertClosed(
+      3,
+      'GVisorFails',
+      new RegExp(`${acts} does not have the label allow-host-kernel: "true"; `),
+    );
+    await consent(FREE, { 'allow-host-kernel': 'true' });
+  });
+
+  it('takes a namespace that it may not read for one that does not consent', async () => {
+    await have(BROKEN);
+    await consent('default', { 'allow-host-kernel': 'true' });
+    const { code, said } = await prefer({ command: 'ask', namespace: 'default' });
+    assert.deepEqual([code, said.reason], [3, 'GVisorFails']);
+    assert.match(
+      String(said.message),
+      /acts as "require": cannot read namespace default: 403 namespaces "default" is/,
+    );
+  });
+
+  it('asks no more for a pod that chooses its own runtime or node than it creates one', async () => {
+    await have(BROKEN);
+    for (const [field, value] of [
+      ['runtimeClassName', 'kata'],
+      ['nodeName', 'node-0-0'],
+    ] as const) {
+      for (const command of ['ask', 'run'] as const) {
+        const refused = await prefer({ command, spec: { [field]: value } });
+        assert.equal(refused.code, 1);
+        assert.match(refused.stderr, new RegExp(`^gvisor-dispatch: the pod sets spec\\.${field}`));
+        assert.deepEqual(refused.requests, []);
+      }
+    }
+  });
+});
+
+function nodeOf(name: string, { reason, minutes = 0, provenOnce, handlers = [], labels = {} }: Nodes) {
+  const at = new Date(Date.now() - minutes * 60_000).toISOString().replace(/\.\d+/, '');
+  const condition = (type: string, status: string, reason: string) => ({
+    type,
+    status,
+    reason,
+    message: '',
+    lastHeartbeatTime: at,
+    lastTransitionTime: at,
+  });
+  const judged = reason === undefined ? [] : [condition('GVisorReady', 'False', reason)];
+  return {
+    metadata: {
+      name,
+      labels: { ...labels, ...(reason === undefined ? {} : { [`${DOMAIN}/ready`]: 'false' }) },
+      annotations: provenOnce ? { [`${DOMAIN}/proven-by`]: '' } : {},
+    },
+    status: {
+      conditions: [condition('Ready', 'True', 'KubeletReady'), ...judged],
+      runtimeHandlers: handlers.map((name) => ({ name })),
+    },
+  };
+}

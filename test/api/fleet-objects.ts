@@ -1,0 +1,101 @@
+import type { Cluster } from '../../cluster/cluster.ts';
+import { DOMAIN } from '../e2e/agents.ts';
+import { agentOf, runningContainers } from '../fleet/agent-pod.ts';
+import { type ApiUser, certificateUser } from './api-user.ts';
+
+/** The label that decides. */
+export const READY = `${DOMAIN}/ready`;
+const AT = '2026-11-25T00:00:00Z';
+
+/** A condition of a Node. */
+export const conditionOf = (type: string, status: string, reason: string) => ({
+  type,
+  status,
+  reason,
+  message: `said by a test: ${reason}`,
+  lastHeartbeatTime: AT,
+  lastTransitionTime: AT,
+});
+
+/** Writes objects of a fleet as their owners would: Nodes as kubelets and agents, pods as the DaemonSet's controller. */
+export class FleetObjects {
+  readonly #admin: ApiUser;
+
+  private constructor(admin: ApiUser) {
+    this.#admin = admin;
+  }
+
+  static async open(cluster: Cluster): Promise<FleetObjects> {
+    return new FleetObjects(await certificateUser(cluster, 'fleet-objects', ['system:masters']));
+  }
+
+  async #send(...[call]: Parameters<ApiUser>): Promise<unknown> {
+    const { code, message, body } = await this.#admin(call);
+    if (code < 300) return body;
+    throw new Error(`${call.method} ${call.path}: ${code} ${message}`);
+  }
+
+  /** Creates a Node that is Ready and proven, with an agent that is Ready. */
+  async addNode(name: string): Promise<void> {
+    const labels = { [READY]: 'true', team: 'a', [`${DOMAIN}/runsc-version`]: 'release-20260223.0' };
+    const metadata = { name, labels, annotations: { [`${DOMAIN}/proven-by`]: '0.1.0+1' } };
+    await this.#send({ method: 'POST', path: '/api/v1/nodes', body: { metadata } });
+    const nodeInfo = { containerRuntimeVersion: 'containerd://2.1.4', operatingSystem: 'linux' };
+    await this.writeStatus(name, {
+      nodeInfo,
+      capacity: { cpu: '2' },
+      conditions: [
+        conditionOf('Ready', 'True', 'KubeletReady'),
+        conditionOf('GVisorReady', 'True', 'SandboxProven'),
+      ],
+    });
+    await this.addAgent(name);
+  }
+
+  /** Writes a part of a Node's status, and labels with it. */
+  async writeStatus(name: string, status: object, labels: object = {}): Promise<void> {
+    const body = { metadata: { labels }, status };
+    await this.#send({
+      method: 'PATCH',
+      patch: 'strategic-merge-patch+json',
+      path: `/api/v1/nodes/${name}/status`,
+      body,
+    });
+  }
+
+  /** Creates the agent's pod on a node, Ready. */
+  async addAgent(node: string, revision = 'one'): Promise<void> {
+    const body = agentOf(node, revision);
+    await this.#send({ method: 'POST', path: '/api/v1/namespaces/gvisor-ready/pods', body });
+    await this.setAgent(node, true);
+  }
+
+  /** Says whether the agent on a node is Ready, and which address it has; its container runs. */
+  async setAgent(node: string, ready: boolean, podIP?: string): Promise<void> {
+    const condition = { ...conditionOf('Ready', ready ? 'True' : 'False', 'Told'), lastProbeTime: null };
+    const { lastHeartbeatTime: _, ...podCondition } = condition;
+    const containerStatuses = runningContainers(ready);
+    const addressed = podIP === undefined ? {} : { podIP, podIPs: [{ ip: podIP }] };
+    await this.#send({
+      method: 'PATCH',
+      patch: 'strategic-merge-patch+json',
+      path: `/api/v1/namespaces/gvisor-ready/pods/agent-${node}/status`,
+      body: { status: { phase: 'Running', containerStatuses, conditions: [podCondition], ...addressed } },
+    });
+  }
+
+  /** Takes the agent's pod away at once. */
+  async removeAgent(node: string): Promise<void> {
+    const path = `/api/v1/namespaces/gvisor-ready/pods/agent-${node}`;
+    await this.#send({ method: 'DELETE', path, body: { gracePeriodSeconds: 0 } });
+  }
+
+  /** The DaemonSet's controller has seen the newest spec, and wants so many agents. */
+  async observeDaemonSet(desired: number): Promise<void> {
+    const path = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets/gvisor-ready-agent';
+    const { metadata } = (await this.#send({ method: 'GET', path })) as { metadata: { generation: number } };
+    const counts = { currentNumberScheduled: desired, numberMisscheduled: 0, numberReady: desired };
+    const status = { observedGeneration: metadata.generation, desiredNumberScheduled: desired, ...counts };
+    await this.#send({ method: 'PATCH', path: `${path}/status`, body: { status } });
+  }
+}

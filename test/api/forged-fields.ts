@@ -1,0 +1,84 @@
+import type { Cluster } from '../../cluster/cluster.ts';
+import type { Call } from './api-user.ts';
+
+/** A part of an OpenAPI v3 document: the shape of one value. */
+type Schema = {
+  readonly $ref?: string;
+  readonly allOf?: readonly Schema[];
+  readonly type?: string;
+  readonly format?: string;
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly items?: Schema;
+  readonly additionalProperties?: Schema;
+};
+type Schemas = Readonly<Record<string, Schema>>;
+type Part = 'metadata' | 'spec' | 'status';
+
+/** One field of a Node: where it stands, and a call that forges it on node-1. */
+export type Forgery = { readonly part: Part; readonly field: string; readonly call: Call };
+
+const TYPES: readonly (readonly [Part, string])[] = [
+  ['metadata', 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta'],
+  ['spec', 'io.k8s.api.core.v1.NodeSpec'],
+  ['status', 'io.k8s.api.core.v1.NodeStatus'],
+];
+
+/** What must have a form of its own, or the API server refuses it before any policy. */
+const WITH_FORM: Readonly<Record<string, unknown>> = {
+  finalizers: ['example.org/forged'],
+  generateName: 'forged-',
+  podCIDR: '10.9.8.0/24',
+  podCIDRs: ['10.9.8.0/24'],
+  taints: [{ key: 'example.org/forged', effect: 'NoSchedule' }],
+};
+
+/** What the API server writes itself with every change of a Node. */
+const KEPT_BY_SERVER = ['metadata.managedFields', 'metadata.resourceVersion'];
+
+/** A forgery of every field of node-1 that the API server's own schema knows, so that a new field is tried as well. */
+export async function forgeries(cluster: Cluster): Promise<readonly Forgery[]> {
+  const { components } = JSON.parse(await cluster.get('/openapi/v3/api/v1')) as {
+    readonly components: { readonly schemas: Schemas };
+  };
+  const node = await readParts(cluster);
+  return TYPES.flatMap(([part, type]) => {
+    const fields = Object.entries(components.schemas[type]?.properties ?? {});
+    return fields.map(([field, schema]) => {
+      const value = WITH_FORM[field] ?? sampleOf(schema, components.schemas, node[part][field]);
+      const patch = { [part]: { [field]: value } };
+      const call = { method: 'PATCH', path: '/api/v1/nodes/node-1', body: patch } as const;
+      if (part !== 'status') return { part, field, call };
+      const patched = { path: `${call.path}/status`, patch: 'strategic-merge-patch+json' } as const;
+      return { part, field, call: { ...call, ...patched } };
+    });
+  }).filter(({ part, field }) => !KEPT_BY_SERVER.includes(`${part}.${field}`));
+}
+
+/** The field of node-1 that a forgery aims at, as the API server shows it now. */
+export async function fieldNow(cluster: Cluster, { part, field }: Forgery): Promise<unknown> {
+  return (await readParts(cluster))[part][field];
+}
+
+async function readParts(cluster: Cluster): Promise<Record<Part, Readonly<Record<string, unknown>>>> {
+  return JSON.parse(await cluster.get('/api/v1/nodes/node-1')) as Record<Part, Record<string, unknown>>;
+}
+
+/** A value of that shape, other than the one of now. */
+function sampleOf(schema: Schema, schemas: Schemas, now?: unknown): unknown {
+  const named = schema.$ref?.split('/').at(-1);
+  if (named?.endsWith('.Quantity')) return '7';
+  if (named !== undefined) return sampleOf(schemas[named] ?? {}, schemas, now);
+  const inner = schema.allOf?.[0];
+  if (inner !== undefined) return sampleOf(inner, schemas, now);
+  if (schema.format === 'date-time') return '2026-01-01T00:00:00Z';
+  if (schema.type === 'boolean') return now !== true;
+  if (schema.type === 'integer') return 7;
+  if (schema.type === 'array') return [sampleOf(schema.items ?? {}, schemas)];
+  if (schema.type !== 'object') return 'Forged';
+  if (schema.additionalProperties !== undefined) {
+    return { forged: sampleOf(schema.additionalProperties, schemas) };
+  }
+  const nowOf = (name: string) => (now as Readonly<Record<string, unknown>> | undefined)?.[name];
+  const fields = Object.entries(schema.properties ?? {});
+  return Object.fromEntries(fields.map(([name, each]) => [name, sampleOf(each, schemas, nowOf(name))]));
+}

@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, it, type TestContext } from 'node:test';
+import { createKube } from '../../agent/kube/client.ts';
+import { NodePublisher } from '../../agent/node/publisher.ts';
+import { Cluster } from '../../cluster/cluster.ts';
+import { removeCluster } from '../../cluster/remove.ts';
+import { patient, waitFor } from '../../hack/run.ts';
+import { logOf } from '../agent/node/publisher-of.ts';
+import { reportOf } from '../agent/reports.ts';
+import { DOMAIN, waitForNode } from '../e2e/agents.ts';
+import { laneCluster } from '../runner/lane.ts';
+import { settle } from './admission-settle.ts';
+import { applyBase } from './api-server.ts';
+import { type ApiUser, certificateUser, tokenUser } from './api-user.ts';
+
+const POLICIES = ['validatingadmissionpolicybinding', 'validatingadmissionpolicy'] as const;
+
+/** The base as users install it, and as their own kustomizations rename it. */
+const NAMES = [
+  {},
+  { namespace: 'x' },
+  { namePrefix: 'p-' },
+  { namespace: 'x', namePrefix: 'p-', nameSuffix: '-s' },
+] as const;
+
+describe('agents that are installed under any name', () => {
+  let cluster: Cluster;
+  let admin: ApiUser;
+  before(
+    async () => {
+      cluster = await Cluster.open(await laneCluster('api'));
+      await cluster.startApiServer();
+      admin = await certificateUser(cluster, 'admin', ['system:masters']);
+      for (const name of ['node-1', 'node-2']) {
+        const node = { apiVersion: 'v1', kind: 'Node', metadata: { name } };
+        await cluster.kubectl(['create', '-f', '-'], JSON.stringify(node));
+      }
+    },
+    { timeout: patient(180_000) },
+  );
+  after(async () => removeCluster(await laneCluster('api')));
+
+  for (const names of NAMES) {
+    const { namespace = 'gvisor-ready', namePrefix = '', nameSuffix = '' } = names as Names;
+    const account = `${namePrefix}gvisor-ready-agent${nameSuffix}`;
+    describe(`with ${JSON.stringify(names)}`, () => {
+      before(async () => {
+        await applyBase(cluster, [], names);
+        await cluster.kubectl(['create', '-f', '-'], JSON.stringify(podOf(namespace, account)));
+      });
+      after(() => removePolicies(cluster, admin));
+
+      it('write nothing of another node, and only their own keys', async () => {
+        const agent = await tokenUser(cluster, namespace, account, `agent-${account}`);
+        for (const [node, body, why] of [
+          ['node-2', { metadata: { labels: { [`${DOMAIN}/ready`]: 'true' } } }, /own Node|needs the verb/],
+          ['node-2', { metadata: { labels: { a: 'b' } } }, /only its own Node/],
+          ['node-2', { status: { daemonEndpoints: { kubeletEndpoint: { Port: 1 } } } }, /only its own Node/],
+          ['node-1', { metadata: { labels: { a: 'b' } } }, /only labels of/],
+        ] as const) {
+          const answer = await agent(writing(node, body));
+          assert.ok(answer.code >= 400, `${node} ${answer.code}`);
+          assert.match(answer.message, why);
+        }
+        const own = await agent(
+          writing('node-1', { metadata: { labels: { [`${DOMAIN}/ready`]: 'false' } } }),
+        );
+        assert.equal(own.code, 200, own.message);
+        const event = {
+          metadata: { generateName: 'a.' },
+          involvedObject: { kind: 'Node', name: 'node-2' },
+          source: { component: 'gvisor-ready', host: 'node-1' },
+        };
+        const answer = await agent({
+          method: 'POST',
+          path: '/api/v1/namespaces/default/events',
+          body: event,
+        });
+        assert.match(answer.message, /only on its own Node/);
+      });
+
+      it('label a node that they have proven', async (t) => {
+        const { publisher } = await publisherAs(t, cluster, { namespace, account });
+        publisher.publish(reportOf());
+        await waitForNode(cluster, 'node-1', ({ ready }) => ready === 'true');
+        await until(() => publisher.unready === undefined);
+      });
+    });
+  }
+
+  describe('without the policies', () => {
+    const account = { namespace: 'gvisor-ready', account: 'gvisor-ready-agent' };
+    before(async () => {
+      await applyBase(cluster, []);
+      await removePolicies(cluster, admin);
+    });
+
+    it('grant no label, say why, and grant it once the policies are there', async (t) => {
+      await admin(writing('node-1', { metadata: { labels: { [`${DOMAIN}/ready`]: null } } }));
+      const { publisher, logged } = await publisherAs(t, cluster, account);
+      publisher.publish(reportOf());
+      assert.match(`${(await logged('not ready: the rollout waits')).refusal}`, /^WritesUnguarded: /);
+      const said = await waitForNode(cluster, 'node-1', ({ condition }) => condition !== '');
+      assert.deepEqual([said.ready, said.condition], ['false', 'Unknown WritesUnguarded']);
+      assert.match(publisher.unready ?? '', /no admission policy keeps this agent from writing other nodes/);
+      await applyBase(cluster, []);
+      await waitForNode(cluster, 'node-1', ({ ready }) => ready === 'true');
+      await until(() => publisher.unready === undefined);
+      await removePolicies(cluster, admin);
+    });
+
+    it('withdraw no label that stands, and are not ready', async (t) => {
+      const { publisher, logged } = await publisherAs(t, cluster, account);
+      publisher.publish(reportOf());
+      await logged('not ready: the rollout waits');
+      const { ready, condition } = await waitForNode(cluster, 'node-1', () => true);
+      assert.deepEqual([ready, condition], ['true', 'True SandboxProven']);
+    });
+  });
+});
+
+type Names = { readonly namespace?: string; readonly namePrefix?: string; readonly nameSuffix?: string };
+
+/** A write of a Node's status, which carries labels as well. */
+const writing = (node: string, body: object) =>
+  ({
+    method: 'PATCH',
+    path: `/api/v1/nodes/${node}/status`,
+    patch: 'strategic-merge-patch+json',
+    body,
+  }) as const;
+
+function podOf(namespace: string, account: string): object {
+  const spec = {
+    nodeName: 'node-1',
+    serviceAccountName: account,
+    tolerations: [{ operator: 'Exists' }],
+    containers: [{ name: 'agent', image: 'localhost/none' }],
+  };
+  return { apiVersion: 'v1', kind: 'Pod', metadata: { name: `agent-${account}`, namespace }, spec };
+}
+
+async function removePolicies(cluster: Cluster, admin: ApiUser): Promise<void> {
+  for (const kind of POLICIES) await cluster.kubectl(['delete', kind, '--all']);
+  await settle({ as: (_, call) => admin(call) });
+}
+
+/** A publisher of node-1 with a token as the kubelet gives it to the agent's pod. */
+async function publisherAs(
+  t: TestContext,
+  cluster: Cluster,
+  { namespace, account }: { readonly namespace: string; readonly account: string },
+) {
+  const words = ['create', 'token', '-n', namespace, account, '--bound-object-kind=Pod'];
+  const token = (await cluster.kubectl([...words, `--bound-object-name=agent-${account}`])).trim();
+  const readCa = () => readFile(join(cluster.dir, 'pki/ca.crt'), 'utf8');
+  const access = { server: `https://127.0.0.1:${cluster.port}`, readCa, token: async () => token };
+  const kube = createKube(access, { agent: 'gvisor-ready/0', count: () => {} });
+  const { log, logged } = logOf();
+  const publisher = new NodePublisher({
+    kube,
+    node: 'node-1',
+    taint: false,
+    fingerprint: '0.1.0+a',
+    boot: 'a-boot',
+    log,
+    now: () => performance.now(),
+    date: () => new Date(),
+  });
+  const stop = new AbortController();
+  const done = publisher.run(stop.signal);
+  t.after(async () => {
+    stop.abort();
+    await done;
+    await kube.close();
+  });
+  return { publisher, logged };
+}
+
+const until = (holds: () => boolean) => waitFor('the publisher', 30_000, async () => holds() || undefined);

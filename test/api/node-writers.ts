@@ -1,0 +1,134 @@
+import { after, before } from 'node:test';
+import { Cluster } from '../../cluster/cluster.ts';
+import { requireRoot } from '../../cluster/machine/host-checks.ts';
+import { removeCluster } from '../../cluster/remove.ts';
+import { patient } from '../../hack/run.ts';
+import { DOMAIN } from '../e2e/agents.ts';
+import { laneCluster } from '../runner/lane.ts';
+import type { Admission } from './admission-cluster.ts';
+import { applyBase } from './api-server.ts';
+import { type ApiUser, certificateUser } from './api-user.ts';
+import { conditionOf, FleetObjects, READY } from './fleet-objects.ts';
+import { NAMESPACE, WRITERS } from './writer-users.ts';
+
+const role = (name: string, verbs: readonly string[], events: readonly string[] = []) => ({
+  apiVersion: 'rbac.authorization.k8s.io/v1',
+  kind: 'ClusterRole',
+  metadata: { name },
+  rules: [
+    { apiGroups: [''], resources: ['nodes', 'nodes/status'], verbs },
+    { apiGroups: [''], resources: ['events'], verbs: events },
+  ].filter((rule) => rule.verbs.length > 0),
+});
+const bind = (name: string, ...subjects: readonly object[]) => ({
+  apiVersion: 'rbac.authorization.k8s.io/v1',
+  kind: 'ClusterRoleBinding',
+  metadata: { name: `test-${name}` },
+  roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name },
+  subjects,
+});
+const user = (name: string) => ({ kind: 'User', apiGroup: 'rbac.authorization.k8s.io', name });
+const account = (name: string, namespace = NAMESPACE) => ({ kind: 'ServiceAccount', name, namespace });
+const EVERY_VERB = ['get', 'create', 'update', 'patch', 'delete'];
+/** A service account, and a pod of it on node-1. */
+function accountWithPod(name: string): readonly object[] {
+  const spec = {
+    nodeName: 'node-1',
+    serviceAccountName: name,
+    containers: [{ name: 'main', image: 'localhost/none' }],
+  };
+  const namespace = 'other';
+  return [
+    { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace } },
+    { apiVersion: 'v1', kind: 'Pod', metadata: { name: `${name}-node-1`, namespace }, spec },
+  ];
+}
+const OBJECTS: readonly object[] = [
+  role('node-admin', EVERY_VERB),
+  role('renamed', [...EVERY_VERB, 'report-gvisor-readiness']),
+  // What RBAC holds an agent from is the policies' to hold as well, where an administrator adds rights to its role.
+  role('agent-too', EVERY_VERB, EVERY_VERB),
+  role('fleet-too', ['create', 'patch', 'delete'], EVERY_VERB),
+  role('cleaner', ['get', 'patch', 'manage-gvisor-readiness']),
+  ...['other', 'gvisor-rea'].map((name) => ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } })),
+  ...['renamed', 'plain'].flatMap((name) => accountWithPod(name)),
+  bind('node-admin', user('node-admin'), account('plain', 'other')),
+  bind('system:node-problem-detector', user('detector')),
+  bind('cleaner', user('uninstaller')),
+  bind('renamed', account('renamed', 'other'), user('reporter')),
+  bind('agent-too', account('gvisor-ready-agent')),
+  bind('fleet-too', account('gvisor-ready-fleet')),
+];
+
+/**
+ * Gives an API server Nodes and their agents: node-1 is labelled "true" and proven, node-2 is labelled "false" and its
+ * condition is False, node-3 has neither. Gives the clients that write them.
+ */
+export async function prepareWriters(cluster: Cluster): Promise<Admission> {
+  const objects = await FleetObjects.open(cluster);
+  for (const name of ['node-1', 'node-2', 'node-3']) await objects.addNode(name);
+  const broken = { conditions: [conditionOf('GVisorReady', 'False', 'ShimNotFound')] };
+  await objects.writeStatus('node-2', broken, { [READY]: 'false' });
+  const none = { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] };
+  await objects.writeStatus('node-3', none, { [READY]: null });
+  const own = {
+    annotations: { team: 'a', [`${DOMAIN}/agent`]: 'old', [`a.${DOMAIN}/x`]: 'a' },
+    labels: { [`a.${DOMAIN}/x`]: 'a' },
+    finalizers: ['example.org/kept'],
+  };
+  const ownerReferences = [{ apiVersion: 'v1', kind: 'Node', name: 'node-2', uid: 'kept' }];
+  const notReady = { key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' };
+  const spec = { taints: [{ ...notReady, effect: 'NoExecute' }, notReady], unschedulable: true };
+  const patch = JSON.stringify({ metadata: { ...own, ownerReferences }, spec });
+  const ofAgents = [`${DOMAIN}/not-ready`, 'other'].map((key) => ({ key, effect: 'NoSchedule' }));
+  for (const [node, taints] of [['node-2', ofAgents] as const, ['node-3', []] as const])
+    await cluster.kubectl([
+      'patch',
+      'node',
+      node,
+      '--type=merge',
+      '-p',
+      JSON.stringify({ spec: { taints } }),
+    ]);
+  await cluster.kubectl(['patch', 'node', 'node-1', '--type=merge', '-p', patch]);
+  const tainted = JSON.stringify({ spec: { taints: [notReady] } });
+  await cluster.kubectl(['patch', 'node', 'node-3', '--type=merge', '-p', tainted]);
+  const items = { apiVersion: 'v1', kind: 'List', items: OBJECTS };
+  await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(items));
+  const users = new Map<string, Promise<ApiUser>>();
+  return {
+    cluster,
+    as: async (name, call) => {
+      const make = name === 'admin' ? admin : WRITERS[name as keyof typeof WRITERS];
+      const client = users.get(name) ?? make(cluster);
+      users.set(name, client);
+      return (await client)(call);
+    },
+  };
+}
+const admin = (cluster: Cluster) => certificateUser(cluster, 'admin', ['system:masters']);
+
+/** An API server alone with the base, components and {@link prepareWriters}; the lane's cluster of that purpose. */
+export async function startWriters(components: readonly string[]): Promise<Admission> {
+  requireRoot();
+  const cluster = await Cluster.open(await laneCluster('api'));
+  await cluster.startApiServer();
+  await applyBase(cluster, components);
+  return prepareWriters(cluster);
+}
+
+/** For the head of a suite: {@link startWriters}, and the end of it. */
+export function useWriters(components: readonly string[]): () => Admission {
+  let writers: Admission | undefined;
+  before(
+    async () => {
+      writers = await startWriters(components);
+    },
+    { timeout: patient(180_000) },
+  );
+  after(async () => removeCluster(await laneCluster('api')));
+  return () => {
+    if (writers === undefined) throw new Error('The API server is not up yet');
+    return writers;
+  };
+}

@@ -1,0 +1,136 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { describe, it, type TestContext } from 'node:test';
+import { KubeConfig } from '@kubernetes/client-node';
+import { pino } from 'pino';
+import { createKube } from '../../agent/kube/client.ts';
+import { Informer } from '../../fleet/informers.ts';
+import { agentPodOf } from '../../fleet/objects.ts';
+import { waitFor } from '../../hack/run.ts';
+
+const BOOKMARK = `${JSON.stringify({
+  type: 'BOOKMARK',
+  object: { metadata: { resourceVersion: '9' }, spec: { containers: null }, status: {} },
+})}\n`;
+
+const podOf = (name: string, kind: string) => ({
+  metadata: { name, namespace: 'a', resourceVersion: '3', ownerReferences: [{ kind, controller: true }] },
+  spec: { containers: [] },
+});
+const LIST = {
+  metadata: { resourceVersion: '5' },
+  items: [podOf('agent-1', 'DaemonSet'), podOf('mirror-1', 'Node')],
+};
+
+/** Called for each watch, numbered from 1, after its first bytes were sent. */
+type OnWatch = (watch: number, response: ServerResponse) => void;
+
+/** Runs an informer of pods; `watched` has the resourceVersion of each watch, which begins with `firstBytes`. */
+async function follow(t: TestContext, onWatch: OnWatch, renewalMs?: number, firstBytes = BOOKMARK) {
+  const watched: (string | null)[] = [];
+  const server = createServer(({ url = '' }, response) => {
+    const { searchParams } = new URL(url, 'http://api');
+    if (searchParams.get('watch') !== 'true') {
+      response.end(JSON.stringify(LIST));
+      return;
+    }
+    watched.push(searchParams.get('resourceVersion'));
+    response.write(firstBytes, () => onWatch(watched.length, response));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const config = new KubeConfig();
+  config.loadFromClusterAndUser({ name: 'api', server: origin, skipTLSVerify: true }, { name: 'fleet' });
+  const kube = createKube({ server: origin }, { agent: 'test', count: () => {} });
+  const reach = { kube, config, log: pino({ level: 'silent' }) };
+  const informer = new Informer({ path: '/api/v1/namespaces/a/pods', pick: agentPodOf }, reach, renewalMs);
+  const stop = new AbortController();
+  const running = informer.run(stop.signal);
+  t.after(async () => {
+    stop.abort();
+    await running;
+    await kube.close();
+    server.close();
+    server.closeAllConnections();
+  });
+  return { informer, config, watched };
+}
+
+describe('Informer', () => {
+  it('continues from the last bookmark, whose containers are null', async (t) => {
+    // The first ends normally, as the API server does now and then.
+    const { informer, watched } = await follow(t, (watch, response) => {
+      if (watch === 1) response.end();
+    });
+    await waitFor('a second watch', 10_000, async () => watched.length === 2 || undefined, 20);
+    assert.deepEqual(watched, ['5', '9']);
+    assert.deepEqual(
+      informer.list().map(({ name }) => name),
+      ['agent-1'],
+    );
+  });
+
+  it('counts as up while a broken watch is renewed soon', async (t) => {
+    const since: (number | undefined)[] = [];
+    const { informer, watched } = await follow(t, (_, response) => {
+      setTimeout(() => {
+        since.push(informer.sinceMs);
+        response.destroy();
+      }, 100);
+    });
+    await waitFor('a third watch', 20_000, async () => watched.length === 3 || undefined, 20);
+    assert.deepEqual(watched, ['5', '9', '9']);
+    assert.ok(since[0] !== undefined);
+    assert.deepEqual(since, [since[0], since[0]]);
+  });
+
+  it('counts as up while watches without events end normally', async (t) => {
+    t.mock.method(Math, 'random', () => 0); // the shortest pauses
+    const since: (number | undefined)[] = [];
+    const end = (response: ServerResponse) => {
+      since.push(informer.sinceMs);
+      response.end();
+    };
+    const onWatch: OnWatch = (_, response) => setTimeout(end, 2_500, response);
+    const { informer } = await follow(t, onWatch, 2_000, '');
+    await waitFor('the end of a fifth watch', 40_000, async () => since.length === 5 || undefined, 20);
+    assert.ok(since[0] !== undefined);
+    assert.deepEqual(since, Array(5).fill(since[0]));
+  });
+
+  it('counts as down where each watch breaks at once', async (t) => {
+    const { informer, watched } = await follow(t, (_, response) => response.destroy(), 1_500);
+    const ends = async () => (watched.length > 1 && informer.sinceMs === undefined) || undefined;
+    await waitFor('the cache to count as outdated', 20_000, ends, 20);
+  });
+
+  it('counts from the last list after 410 Gone', async (t) => {
+    const since: (number | undefined)[] = [];
+    const gone = `${JSON.stringify({ type: 'ERROR', object: { code: 410, message: 'too old' } })}\n`;
+    const { informer, watched } = await follow(t, (watch, response) => {
+      setTimeout(() => {
+        since.push(informer.sinceMs);
+        if (watch === 1) response.end(gone);
+      }, 100);
+    });
+    await waitFor('a second watch', 20_000, async () => since.length === 2 || undefined, 20);
+    assert.deepEqual(watched, ['5', '5']);
+    assert.ok((since[1] ?? 0) > (since[0] ?? Number.POSITIVE_INFINITY));
+  });
+
+  it('survives an unreadable credential during a renewal', async (t) => {
+    const { informer, config, watched } = await follow(t, (watch, response) => {
+      const read = config.applySecurityAuthentication;
+      config.applySecurityAuthentication = async () => {
+        config.applySecurityAuthentication = read;
+        throw new Error('the network is down');
+      };
+      if (watch === 1) response.end();
+    });
+    const stands = async () => (watched.length === 2 && informer.sinceMs !== undefined) || undefined;
+    await waitFor('a second watch', 10_000, stands, 20);
+  });
+});

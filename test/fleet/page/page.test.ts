@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { CHECKS } from '../../../agent/checks/checks.ts';
+import { REASONS } from '../../../agent/reasons.ts';
+import type { Report, Status } from '../../../agent/report.ts';
+import { PAGE_POLICY, renderNodePage } from '../../../fleet/page/page.ts';
+import { NO_SHIM } from '../../agent/text/sample-findings.ts';
+import { BROKEN, HOSTILE, READY, UNSEEN } from '../../agent/text/sample-reports.ts';
+import { EXPLAINED, SAMPLES } from '../../agent/text/sample-status.ts';
+
+/** The visible text of a page, on one line. */
+function textOf(page: string): string {
+  return page
+    .replace(/<[^>]*>/g, ' ')
+    .replace(/&(quot|#39|lt|gt|amp);/g, (entity) => UNESCAPED[entity] ?? entity)
+    .replace(/\s+/g, ' ');
+}
+
+const UNESCAPED: Readonly<Record<string, string>> = {
+  '&quot;': '"',
+  '&#39;': "'",
+  '&lt;': '<',
+  '&gt;': '>',
+  '&amp;': '&',
+};
+
+function shows(status: Status | undefined, ...texts: readonly string[]): void {
+  const text = textOf(renderNodePage(status));
+  for (const each of texts) assert.ok(text.includes(each), `the page does not show "${each}": ${text}`);
+}
+
+describe('the page of a node', () => {
+  it('shows the most urgent things first', () => {
+    const text = textOf(renderNodePage(EXPLAINED));
+    const parts = [
+      'gVisor does not work here',
+      'Since 2026-11-24 17:20:03 UTC',
+      'RunscNotFound "runsc" is in no folder',
+      'What to do RunscNotFound Install runsc',
+      'Pods outside gVisor Agents do not name pods to the controller. Run kubectl gvisor-ready pods',
+      'In the Node node-1 Label gvisor.node-restriction.kubernetes.io/ready false',
+      'Condition GVisorReady False RunscNotFound , since 2026-11-24 17:20:03 UTC'.replace(' ,', ','),
+      'Proof ✗ failed',
+      'Checks 1 fail, 1 warning, 12 pass',
+      '✗ fail runsc is installed and executable RunscNotFound',
+      '! warning The loaded handler is the one on disk RestartPending',
+      '✓ pass The kernel and the architecture can run gVisor',
+    ];
+    const places = parts.map((each) => text.indexOf(each));
+    assert.ok(!places.includes(-1), `${parts[places.indexOf(-1)]}: ${text}`);
+    assert.deepEqual(
+      places,
+      places.toSorted((a, b) => a - b),
+    );
+  });
+
+  it('shows that the first evaluation has not ended yet', () => {
+    shows(undefined, 'Unknown yet whether gVisor works here', 'its first evaluation has not ended yet');
+    assert.match(renderNodePage(undefined), /<title>\? gvisor-ready: /);
+  });
+
+  it('shows a proven node with the figures of its proof and its facts', () => {
+    shows(READY, 'node-1', 'gVisor works here', 'SandboxProven', READY.verdict.message);
+    shows(READY, 'Boot 0.84 s', 'Teardown 0.50 s', 'Process of the sandbox runsc-sandbox (189)');
+    shows(READY, 'Last proven: 2026-11-24 17:12:34 UTC', 'trigger: timer', '14 pass');
+    shows(READY, 'System Debian GNU/Linux 12', 'Memory 23.5 GiB', 'runsc release-20260223.0', 'Agent 0.1.0');
+    assert.match(renderNodePage(READY), /<title>✓ node-1: gVisor works here<\/title>/);
+    assert.doesNotMatch(textOf(renderNodePage(READY)), /What to do|not published yet/);
+  });
+
+  it('shows the title, message, duration and evidence of every check', () => {
+    for (const { id, title } of CHECKS) {
+      const finding = READY.findings.find(({ check }) => check === id);
+      assert.ok(finding, `the sample lacks the check ${id}`);
+      shows(READY, `✓ pass ${title} ${finding.message}`, `${Math.round(finding.durationMs)} ms`);
+      for (const { value } of finding.evidence ?? []) shows(READY, value);
+    }
+    shows(READY, '/etc/containerd/config.toml:19 io.containerd.runsc.v1');
+  });
+
+  it('shows a broken node with its reason and all remedies', () => {
+    shows(BROKEN, 'gVisor does not work here', `ShimNotFound ${NO_SHIM} What to do`);
+    shows(BROKEN, `What to do ShimNotFound ${REASONS.ShimNotFound.remedy}`);
+    shows(BROKEN, `RunscTooOld ${REASONS.RunscTooOld.remedy}`);
+    shows(BROKEN, '1 fail, 1 warning, 1 unknown, 11 pass', BROKEN.proof.message);
+  });
+
+  it('shows the latest result where it is not published yet', () => {
+    shows(UNSEEN, 'AgentStarting', 'Latest result (not published yet)', 'ContainerdUnreachable');
+    shows(UNSEEN, `What to do ${REASONS.ContainerdUnreachable.remedy}`, 'never since the agent started');
+    shows(UNSEEN, 'No verdict has been published yet');
+    shows({ ...READY, evaluation: BROKEN.evaluation }, 'gVisor works here', '✗ gVisor does not work here');
+  });
+
+  it('shows the labels, the condition, the taint, and the problem of a write', () => {
+    shows(SAMPLES.unknown, 'Label gvisor.node-restriction.kubernetes.io/ready false');
+    shows(READY, 'This agent writes to no Node');
+    shows({ ...READY, nodeWrites: { labels: {}, tainted: false } }, 'Nothing has been written yet');
+    const problem = 'the Node could not be written for 7 min: 503 shutting down';
+    const nodeWrites = { labels: {}, tainted: true, problem };
+    shows({ ...READY, nodeWrites }, problem, 'Taint not-ready NoSchedule');
+  });
+
+  it('shows a long error once, by the short id of its sandbox in the verdict', () => {
+    for (const status of [EXPLAINED, SAMPLES.failing])
+      assert.equal(textOf(renderNodePage(status)).split('failed to create shim task').length, 2);
+    assert.doesNotMatch(textOf(renderNodePage(SAMPLES.failing)), /[0-9a-f]{13}/);
+    const verdict = { ...EXPLAINED.verdict, message: EXPLAINED.proof.message };
+    shows(
+      { ...EXPLAINED, verdict, history: [] },
+      'requested a sandbox of handler "runsc"; see the error above.',
+    );
+  });
+
+  it('shows transitions, newest first, with their durations, and folds old ones', () => {
+    shows(READY, '✓ works SandboxProven 2026-11-24 09:41:07 UTC , until now');
+    shows(READY, '✗ does not work ShimNotFound 2026-11-24 09:38:52 UTC , for 2 min 15 s');
+    const [first] = READY.history;
+    assert.ok(first);
+    const history = Array.from({ length: 50 }, (_, index) => ({
+      ...first,
+      message: `transition ${index}.`,
+      at: new Date(Date.parse(first.at) - index * 60_000).toISOString(),
+    }));
+    const page = renderNodePage({ ...READY, history });
+    for (const { message } of history) assert.ok(page.includes(message), message);
+    assert.ok(page.indexOf('42 earlier') > page.indexOf('transition 7.'));
+    assert.ok(page.indexOf('42 earlier') < page.indexOf('transition 8.'));
+  });
+
+  it('shows reasons of a newer agent without a remedy', () => {
+    const reason = 'constructor' as keyof typeof REASONS;
+    const verdict = { status: 'False', reason, message: 'm' } as const;
+    shows({ ...READY, verdict, evaluation: { ...READY.evaluation, verdict } }, 'constructor m');
+  });
+
+  it('never turns text of a report into markup', () => {
+    const twin = JSON.parse(
+      JSON.stringify(HOSTILE, (_key, value: unknown) =>
+        typeof value === 'string' ? value.replace(/[<>"'&]/g, '') : value,
+      ),
+    );
+    const markupOf = (report: Report) =>
+      [...renderNodePage(report).matchAll(/<\/?[a-z0-9]+(?: [a-z-]+="|[^<>"]*")*/g)].map(([tag]) =>
+        tag.replace(/"[^"]*"/g, '""'),
+      );
+    assert.ok(markupOf(HOSTILE).length > 250);
+    assert.deepEqual(markupOf(HOSTILE), markupOf(twin));
+  });
+
+  it('allows nothing inline and nothing from elsewhere', () => {
+    assert.ok(PAGE_POLICY.startsWith("default-src 'none'; "));
+    assert.doesNotMatch(PAGE_POLICY, /unsafe|\*|https?:/);
+    assert.doesNotMatch(renderNodePage(BROKEN), / style="| on[a-z]+="|<style|<script(?! type="module" src=)/);
+  });
+
+  it('has relative links, and refreshes without JavaScript too', () => {
+    const page = renderNodePage(READY);
+    assert.deepEqual(
+      [...page.matchAll(/(?:href|src)="(?!data:)([^"]*)"/g)].map(([, url]) => url),
+      ['../../style.css', '../../node.js', '../../'],
+    );
+    assert.match(page, /<noscript><meta http-equiv="refresh" content="30"><\/noscript>/);
+  });
+});

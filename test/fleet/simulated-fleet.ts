@@ -1,0 +1,114 @@
+import { type Decision, decide, type Memory, TICK_MS, type Timeouts } from '../../fleet/decide.ts';
+import type { AgentPod, AgentSet, FleetNode } from '../../fleet/objects.ts';
+
+export const TIMEOUTS: Timeouts = {
+  agentTimeoutMs: 90_000,
+  nodeAgeMs: 300_000,
+  windowMs: 600_000,
+  share: 0.2,
+  recoveryMs: 180_000,
+};
+
+const DAY_MS = 86_400_000;
+
+/** A proven, Ready node that is old enough. */
+export function nodeOf(name: string, changes: Partial<FleetNode> = {}): FleetNode {
+  return {
+    name,
+    uid: `uid-${name}`,
+    createdAtMs: -DAY_MS,
+    labels: {},
+    label: 'true',
+    ready: true,
+    boot: 'boot-1',
+    provenBoot: 'boot-1',
+    tainted: false,
+    verdict: { status: 'True', reason: 'SandboxProven', message: 'proven', since: '2026-11-25T00:00:00Z' },
+    runtime: 'containerd://2.1.4',
+    os: 'linux',
+    ...changes,
+  };
+}
+
+/** A Ready agent on a node. */
+export function podOn(node: string, changes: Partial<AgentPod> = {}): AgentPod {
+  return {
+    name: `agent-${node}`,
+    node,
+    ready: true,
+    revision: 'one',
+    version: '0.1.0',
+    address: '10.0.0.1',
+    ...changes,
+  };
+}
+
+/** A fleet in virtual time, with a decision each tick; withdrawals take effect at once. */
+export class SimulatedFleet {
+  nodes: FleetNode[];
+  pods: AgentPod[];
+  agents: AgentSet | undefined;
+  nowMs = 1_000_000;
+  /** Offset of the wall clock. */
+  skewMs = 0;
+  watchesUpSinceMs: number | undefined = 1_000_000;
+  memory: Memory | undefined;
+  decision: Decision | undefined;
+  /** Withdrawals, with the time since the start. */
+  readonly withdrawn: { name: string; atMs: number }[] = [];
+  readonly #writes = new Map<string, number>();
+
+  constructor(names: readonly string[]) {
+    this.nodes = names.map((name) => nodeOf(name));
+    this.pods = names.map((name) => podOn(name));
+    this.agents = { observed: true, desired: names.length, ready: names.length };
+  }
+
+  change(name: string, changes: Partial<FleetNode>): void {
+    this.nodes = this.nodes.map((node) => (node.name === name ? { ...node, ...changes } : node));
+  }
+
+  lose(...names: readonly string[]): void {
+    this.pods = this.pods.map((pod) => (names.includes(pod.node) ? { ...pod, ready: false } : pod));
+  }
+
+  recover(...names: readonly string[]): void {
+    this.pods = this.pods.map((pod) => (names.includes(pod.node) ? { ...pod, ready: true } : pod));
+  }
+
+  tick(): Decision {
+    this.decision = decide(
+      {
+        nodes: this.nodes,
+        pods: this.pods,
+        ...(this.agents === undefined ? {} : { agents: this.agents }),
+        readyAgents: new Set(this.pods.filter(({ ready }) => ready).map(({ node }) => node)),
+        ...(this.watchesUpSinceMs === undefined ? {} : { watchesUpSinceMs: this.watchesUpSinceMs }),
+        withdrawn: this.#writes,
+      },
+      this.memory,
+      { nowMs: this.nowMs, wallMs: this.nowMs + this.skewMs },
+      TIMEOUTS,
+    );
+    this.memory = this.decision.memory;
+    for (const name of this.decision.withdraw) {
+      this.withdrawn.push({ name, atMs: this.nowMs - 1_000_000 });
+      this.#writes.set(`uid-${name}`, this.nowMs);
+      this.change(name, { label: 'false' });
+    }
+    return this.decision;
+  }
+
+  advance(seconds: number): this {
+    for (let ms = 0; ms < seconds * 1_000; ms += TICK_MS) {
+      this.nowMs += TICK_MS;
+      this.tick();
+    }
+    return this;
+  }
+
+  /** The nodes whose label was withdrawn. */
+  get names(): readonly string[] {
+    return this.withdrawn.map(({ name }) => name);
+  }
+}

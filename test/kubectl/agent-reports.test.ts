@@ -1,0 +1,211 @@
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import { type NodeRow, nodeColumns } from '../../kubectl/commands/nodes.ts';
+import { forbidden, refusal, type StubResponse } from './fake-api.ts';
+import { AGENTS, openFleet, runCheck, setNode, setReport } from './fleet.ts';
+import { agentOf, DOMAIN, nodeOf, podOf, statusOf } from './fleet-objects.ts';
+
+const LONG = 'x'.repeat(2_000);
+const REPORT = `${AGENTS}/agent-node-1:9477/proxy/report`;
+
+/** A fleet with pod a on node-1 and pod b on node-2; `isUnknown` asserts that `pods` lacks a alone, and why. */
+async function twoPods(t: TestContext) {
+  const fleet = await openFleet(t);
+  const { api, run } = fleet;
+  const spec = { runtimeClassName: 'gvisor' };
+  api.list('/api/v1/namespaces/eval/pods', [podOf('a', spec), podOf('b', { ...spec, nodeName: 'node-2' })]);
+  setReport(api, 'node-2', statusOf('node-2', { inside: ['b'] }));
+  const isUnknown = async (why: string, flags = '') => {
+    const { code, out, err } = await run(`pods${flags}`);
+    assert.equal(code, 2, why);
+    assert.match(out, /^a +\? .*\nb +yes /m, why);
+    assert.ok(err.includes(`What 1 pod runs in is unknown: ${why}`), err);
+  };
+  return { ...fleet, isUnknown };
+}
+
+const whyNode = async ({ run }: Awaited<ReturnType<typeof openFleet>>) =>
+  (await run('why node/node-1')).out.replace(/\s+/g, ' ');
+
+describe('the report of an agent', () => {
+  const FAILURES: readonly (readonly [what: string, response: StubResponse, error: string])[] = [
+    [
+      'the API server does not reach it',
+      refusal(503, 'error trying to reach service: i/o timeout'),
+      'the API server does not reach the agent: error trying to reach service: i/o timeout',
+    ],
+    [
+      'it has not evaluated the node',
+      { status: 503, body: 'no evaluation yet\n', type: 'text/plain' },
+      'no evaluation yet',
+    ],
+    [
+      'it does not know the path',
+      { status: 404, body: 'known paths: /\n', type: 'text/plain' },
+      'the agent answers 404: known paths: /',
+    ],
+    [
+      'it does not send JSON',
+      { status: 200, body: 'hello', type: 'text/plain' },
+      'the agent on node-1 sent no report: Unexpected token',
+    ],
+    [
+      'it reports another node',
+      { status: 200, body: JSON.stringify(statusOf('node-2')) },
+      'the agent on node-1 reports another node, "node-2"',
+    ],
+  ];
+  for (const [what, response, error] of FAILURES)
+    it(`is unavailable when ${what}`, async (t) => {
+      const fleet = await twoPods(t);
+      fleet.api.stubs.set(REPORT, response);
+      await fleet.isUnknown(error);
+      assert.ok((await whyNode(fleet)).includes(`its report is unavailable: ${error}`));
+    });
+
+  it('is unavailable when the port is closed or silent', async (t) => {
+    const { api, isUnknown } = await twoPods(t);
+    api.stubs.delete(REPORT);
+    await isUnknown('the agent on node-1 sent no report: connection refused.');
+    for (const silent of [REPORT, `${AGENTS}/agent-node-1/portforward`]) {
+      api.stubs.set(silent, null);
+      await isUnknown(
+        'the agent on node-1 sent no report: no response within 0.5 s.',
+        ' --request-timeout 500ms',
+      );
+    }
+  });
+});
+
+describe('the agent of a compromised node', () => {
+  it('cannot pretend that the user lacks a permission', async (t) => {
+    const fleet = await twoPods(t);
+    setReport(fleet.api, 'node-1', forbidden('get', 'pods/proxy', 'gvisor-ready'));
+    await fleet.isUnknown('the agent on node-1 answers 403, and others do not.');
+    const line =
+      'unknown: What eval/a runs in is unknown: the agent on node-1 answers 403, and others do not';
+    assert.ok((await runCheck(fleet)).lines.includes(line));
+  });
+
+  const finding = (change: object) => ({
+    findings: [{ check: 'shim', status: 'pass', message: 'm', ...change }],
+  });
+  const pods = (change: object) => ({ pods: { ...statusOf('node-1').pods, ...change } });
+  const INVALID: readonly object[] = [
+    { node: 1 },
+    { verdict: null },
+    { verdict: { status: 'True', reason: 'SandboxProven', message: {} } },
+    { evaluation: {} },
+    { provenAt: 7 },
+    { findings: {} },
+    { findings: [null] },
+    finding({ status: 'fail' }),
+    ...[{}, [{}], [{ value: 'v', file: {} }], [{ value: 'v', line: { toString: 1 } }]].map((evidence) =>
+      finding({ evidence }),
+    ),
+    { proof: undefined },
+    { pods: null },
+    { pods: {} },
+    pods({ at: 5 }),
+    pods({ unknown: 'text' }),
+    pods({ permitted: 5 }),
+    pods({ sandboxedUids: 5 }),
+    pods({ weakened: [{ uid: 'uid-a', evidence: 'e' }] }),
+    pods({ weakened: [{ uid: 'uid-a', evidence: 'e', weak: [null] }] }),
+    pods({ violating: [{ evidence: 'e' }] }),
+    pods({ violating: [{ uid: 'uid-a' }] }),
+  ];
+  it('breaks no command with a report of another shape', async (t) => {
+    const fleet = await twoPods(t);
+    const valid = statusOf('node-1', { inside: ['a'] });
+    for (const body of ['null', ...INVALID.map((change) => JSON.stringify({ ...valid, ...change }))]) {
+      setReport(fleet.api, 'node-1', { status: 200, body });
+      await fleet.isUnknown('the response of the agent on node-1 is not a report.');
+    }
+    assert.match(
+      await whyNode(fleet),
+      /its report is unavailable: the response of the agent on node-1 is not a report/,
+    );
+  });
+
+  it('is shown with tones that the plugin does not know', async (t) => {
+    const { api, run } = await openFleet(t);
+    const { proof } = statusOf('node-1');
+    setReport(api, 'node-1', {
+      ...statusOf('node-1'),
+      findings: [{ check: 'shim', status: 'odd', message: 'new' }],
+      proof: { ...proof, kind: 'constructor', message: 'm' },
+    });
+    assert.match((await run('why node/node-1')).out, /^ {2}\? shim: new\n {2}\? proof: m$/m);
+  });
+
+  it('is read up to 4 MiB', async (t) => {
+    const { api, isUnknown } = await twoPods(t);
+    const body = JSON.stringify(statusOf('node-1', { inside: ['a'] })).padEnd(4 * 2 ** 20 + 1);
+    setReport(api, 'node-1', { status: 200, body });
+    await isUnknown('the agent on node-1 sent no report: the response is too long.');
+  });
+
+  it('gets at most 300 characters onto the terminal', async (t) => {
+    const fleet = await openFleet(t);
+    const { api } = fleet;
+    for (const response of [
+      { status: 503, body: LONG },
+      { status: 404, body: LONG },
+      refusal(503, LONG),
+      { status: 200, body: JSON.stringify({ ...statusOf('node-1'), node: LONG }) },
+    ]) {
+      setReport(api, 'node-1', response);
+      assert.match(await whyNode(fleet), /[ "]x{300}[ "]/, response.body.slice(0, 20));
+    }
+    setReport(api, 'node-1', { status: 503, body: JSON.stringify({ kind: 'Status', message: [LONG] }) });
+    const text = await whyNode(fleet);
+    assert.match(text, /its report is unavailable: \{"kind":"Status","message":\["x{270}/);
+    assert.doesNotMatch(text, /x{300}/);
+    api.list(AGENTS, [agentOf('node-1', { ready: false })]);
+    setReport(api, 'node-1', statusOf('node-1'));
+    api.stubs.set(`${AGENTS}/agent-node-1:9477/proxy/readyz`, { status: 503, body: LONG });
+    assert.match(await whyNode(fleet), /is not Ready: x{300} /);
+  });
+});
+
+describe('the kubelet of a compromised node', () => {
+  it('cannot pass a mirror pod off as an agent', async (t) => {
+    const { api, run } = await openFleet(t);
+    const owned = (node: string, ...ownerReferences: readonly object[]) => ({
+      ...agentOf(node),
+      metadata: { name: `agent-${node}`, ownerReferences },
+    });
+    api.list(AGENTS, [
+      owned('node-1'),
+      owned('node-2', { kind: 'Node', controller: true }),
+      owned('node-3', { kind: 'DaemonSet', controller: false }, { kind: 'Node', controller: true }),
+    ]);
+    const { nodes } = JSON.parse((await run('nodes -o json')).out) as { nodes: { agent: unknown }[] };
+    assert.deepEqual(
+      nodes.map(({ agent }) => agent),
+      [null, null, null],
+    );
+  });
+
+  it('cannot widen the rows of other nodes', async (t) => {
+    const { api, run } = await openFleet(t);
+    const node = nodeOf('node-2', { reason: LONG, message: LONG, runtime: LONG });
+    const annotations = { [`${DOMAIN}/proven-by`]: `${LONG}+1` };
+    setNode(api, { ...node, metadata: { ...node.metadata, annotations } });
+    api.list(AGENTS, [agentOf('node-1'), agentOf('node-2', { waiting: LONG }), agentOf('node-3')]);
+    const { nodes } = JSON.parse((await run('nodes -o json')).out) as { nodes: Record<string, string>[] };
+    const { reason, message, provenBy, runtime } = nodes[1] ?? {};
+    assert.deepEqual(
+      [reason, message, provenBy, runtime].map((text) => text?.length),
+      [64, 512, 64, 64],
+    );
+    assert.match((await run('nodes')).out, /^node-2 +true +x{64} +5m +x{64} +release/m);
+  });
+
+  it('cannot break colours with an unknown word', () => {
+    const row = { ready: 'constructor', status: 'constructor', reason: '', agent: '?' } as NodeRow;
+    const colors = nodeColumns(0).map(({ color }) => color?.(row));
+    assert.deepEqual(colors.slice(0, 3), [undefined, undefined, undefined]);
+  });
+});

@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import { CLASSES, DAEMON_SET, type Fleet, openFleet, runCheck, setNode } from '../fleet.ts';
+import { nodeOf } from '../fleet-objects.ts';
+
+const REVIEWS = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews';
+const UNJUDGED = { ready: '', status: '' };
+
+/** A cluster without gVisor, whose user has every permission but one. */
+async function bareCluster(t: TestContext, denied = ''): Promise<Fleet> {
+  const fleet = await openFleet(t);
+  const { api } = fleet;
+  api.stubs.delete(DAEMON_SET);
+  api.list(CLASSES, []);
+  for (const name of ['node-1', 'node-2', 'node-3']) setNode(api, nodeOf(name, UNJUDGED));
+  api.stubs.set(REVIEWS, (_: URL, body: string) => {
+    const { verb, resource } = JSON.parse(body).spec.resourceAttributes as { verb: string; resource: string };
+    return { status: { allowed: `${verb} ${resource}` !== denied } };
+  });
+  return fleet;
+}
+
+const CASES: readonly (readonly [
+  what: string,
+  change: (fleet: Fleet) => void,
+  code: number,
+  ...lines: readonly RegExp[],
+])[] = [
+  [
+    'a class of another handler, and another class of the handler',
+    ({ api }) =>
+      api.list(CLASSES, [
+        { metadata: { name: 'gvisor' }, handler: 'gvisor' },
+        { metadata: { name: 'sandboxed' }, handler: 'runsc' },
+      ]),
+    1,
+    /^fail: A RuntimeClass "gvisor" exists with the handler "gvisor", which cannot be changed to "runsc"/,
+    /^warning: The RuntimeClass "sandboxed" has the handler "runsc" and will still be scheduled to nodes/,
+  ],
+  [
+    'a class without node selector',
+    ({ api }) => api.list(CLASSES, [{ metadata: { name: 'gvisor' }, handler: 'runsc' }]),
+    0,
+    /^warning: A RuntimeClass "gvisor" exists: its pods will be scheduled to proven nodes only/,
+  ],
+  [
+    'a namespace that is being deleted',
+    ({ api }) => api.stubs.set('/api/v1/namespaces/gvisor-ready', { status: { phase: 'Terminating' } }),
+    1,
+    /^fail: The namespace gvisor-ready is being deleted/,
+  ],
+  [
+    'an installation',
+    ({ api }) => api.stubs.set(DAEMON_SET, {}),
+    0,
+    /^warning: Already installed: run kubectl gvisor-ready check without --pre$/,
+  ],
+  [
+    'nodes that no agent can evaluate',
+    ({ api }) => {
+      setNode(api, nodeOf('node-2', { ...UNJUDGED, runtime: 'cri-o://1.36.0' }));
+      setNode(api, nodeOf('node-3', { ...UNJUDGED, runtime: 'containerd://1.6.20' }));
+    },
+    0,
+    /^warning: Nodes that no agent can evaluate: node-2 \(cri-o:\/\/1\.36\.0\), node-3 \(containerd:\/\/1\.6\.20\)$/,
+  ],
+];
+
+describe('check --pre', () => {
+  it('passes on a cluster without gVisor', async (t) => {
+    const { code, out } = await (await bareCluster(t)).run('check --pre');
+    assert.equal(code, 0, out);
+    assert.match(out, /✓ You may create and patch everything in the manifests\n/);
+    assert.match(out, /✓ Agents can evaluate 3 of 3 nodes/);
+    assert.match(out, /\n5 passed: it can be installed\.\n$/);
+  });
+
+  it('reports a missing permission', async (t) => {
+    const { code, lines } = await runCheck(await bareCluster(t, 'create clusterroles'), 'check --pre');
+    assert.deepEqual([code, lines], [1, ['fail: You may not create clusterroles']]);
+  });
+
+  for (const [what, change, expected, ...patterns] of CASES)
+    it(`reports ${what}`, async (t) => {
+      const fleet = await bareCluster(t);
+      change(fleet);
+      const { code, lines } = await runCheck(fleet, 'check --pre');
+      assert.deepEqual([code, lines.length], [expected, patterns.length], lines.join('\n'));
+      for (const [at, pattern] of patterns.entries()) assert.match(lines[at] ?? '', pattern);
+    });
+});

@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import { waitFor } from '../../../hack/run.ts';
+import { forbidden, refusal } from '../fake-api.ts';
+import { AGENTS, openFleet, setNode } from '../fleet.ts';
+import { agentOf, nodeOf } from '../fleet-objects.ts';
+import { tooLong } from '../run-plugin.ts';
+
+describe('nodes', () => {
+  it('shows the label, the condition and the agent of every node', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.list(AGENTS, [
+      agentOf('node-1'),
+      agentOf('node-2', { ready: false }),
+      agentOf('node-3', { waiting: 'ImagePullBackOff' }),
+    ]);
+    const { code, out, err } = await run('nodes');
+    assert.deepEqual([code, err], [0, '']);
+    assert.deepEqual(out.split('\n'), [
+      'NAME     READY   REASON          SINCE   AGENT              RUNSC',
+      'node-1   true    SandboxProven   5m      Ready              release-20260223.0',
+      'node-2   true    SandboxProven   5m      NotReady           release-20260223.0',
+      'node-3   false   ShimNotFound    5m      ImagePullBackOff   release-20260223.0',
+      '',
+    ]);
+  });
+
+  it('prints JSON and YAML', async (t) => {
+    const { run } = await openFleet(t);
+    const { nodes } = JSON.parse((await run('nodes -o json')).out) as { nodes: Record<string, unknown>[] };
+    assert.deepEqual(
+      nodes.map(({ name, ready, reason, agent }) => [name, ready, reason, agent]),
+      [
+        ['node-1', 'true', 'SandboxProven', { pod: 'agent-node-1', state: 'Ready' }],
+        ['node-2', 'true', 'SandboxProven', { pod: 'agent-node-2', state: 'Ready' }],
+        ['node-3', 'false', 'ShimNotFound', { pod: 'agent-node-3', state: 'Ready' }],
+      ],
+    );
+    assert.match((await run('nodes -o yaml')).out, /^nodes:\n {2}- name: node-1\n/);
+  });
+
+  it('adds columns with -o wide, and omits headers with --no-headers', async (t) => {
+    const { run } = await openFleet(t);
+    assert.match((await run('nodes -owide')).out, /MESSAGE\n.*systrap +0\.1\.0 +2\.4\.2 +booted\n/);
+    assert.doesNotMatch((await run('nodes --no-headers')).out, /NAME/);
+  });
+
+  it('fits terminals of 60 and 80 columns, with colours where there are any', async (t) => {
+    const { api, run } = await openFleet(t);
+    setNode(
+      api,
+      nodeOf('node-2', { message: 'a message that is longer than any terminal is wide '.repeat(4) }),
+    );
+    for (const width of [60, 80])
+      for (const words of ['nodes', 'nodes -o wide', 'status', 'check', 'why node-3'])
+        assert.deepEqual(tooLong(await run(words, { width }), width), [], words);
+    assert.ok((await run('nodes', { colored: true })).out.includes('\u001b[32mtrue'));
+    assert.ok(!(await run('nodes')).out.includes('\u001b'));
+  });
+
+  it('sanitizes what nodes write', async (t) => {
+    const { api, run } = await openFleet(t);
+    setNode(
+      api,
+      nodeOf('node-2', { reason: 'Bad\u001b[2J', message: '\u001b]0;owned\u0007\r\nnode-9   true' }),
+    );
+    for (const words of ['nodes -o wide', 'nodes -o json', 'nodes -o yaml', 'why node-2']) {
+      const { out } = await run(words);
+      assert.doesNotMatch(out.replaceAll('\n', ''), /\p{Cc}|\\u001b/u, words);
+      assert.doesNotMatch(out, /^node-9/m);
+    }
+  });
+
+  it('works without the permission to list agents', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.stubs.set(AGENTS, forbidden('list', 'pods', 'gvisor-ready'));
+    const { code, out, err } = await run('nodes');
+    assert.equal(code, 0);
+    assert.match(out, /SandboxProven {3}5m {6}\? /);
+    assert.equal(err, 'You may not list the pods of gvisor-ready, so the agents are not shown.\n');
+  });
+});
+
+describe('nodes -w', () => {
+  /** Starts a watch; `lines` returns the output so far. */
+  async function watch(t: TestContext, words = 'nodes -w') {
+    const { api, run } = await openFleet(t);
+    const stop = new AbortController();
+    let printed = '';
+    const ends = run(words, { signal: stop.signal, onOutput: (text) => (printed += text) });
+    const lines = () => printed.split('\n').filter(Boolean);
+    const wait = (count: number) =>
+      waitFor(
+        `${count} lines of ${words}`,
+        10_000,
+        async () => (lines().length >= count ? lines() : undefined),
+        10,
+      );
+    const opened = (count: number) =>
+      waitFor(`watch ${count}`, 10_000, async () => api.watches[count - 1], 10);
+    const send = async (type: string, object: object, nth = 1) =>
+      (await opened(nth)).write(`${JSON.stringify({ type, object })}\n`);
+    return { api, ends, stop, wait, opened, send, lines };
+  }
+
+  it('prints a node again when its row changes', async (t) => {
+    const { api, ends, stop, wait, send } = await watch(t);
+    await wait(4);
+    await send('MODIFIED', nodeOf('node-1'));
+    await send('BOOKMARK', { metadata: { name: '' } });
+    await send('MODIFIED', nodeOf('node-1', { ready: 'false', status: 'False', reason: 'RunscNotFound' }));
+    await send('DELETED', nodeOf('node-2'));
+    const lines = await wait(6);
+    assert.equal(lines[4], 'node-1   false   RunscNotFound   5m      Ready   release-20260223.0');
+    assert.match(lines[5] ?? '', /^node-2 {3}- {7}Deleted /);
+    assert.match(api.requests.find((each) => each.includes('watch=1')) ?? '', /resourceVersion=1/);
+    stop.abort();
+    assert.equal((await ends).code, 0);
+  });
+
+  it('restarts a watch that ends, and prints only what changed meanwhile', async (t) => {
+    const { api, ends, stop, wait, opened } = await watch(t);
+    await wait(4);
+    setNode(api, nodeOf('node-2', { ready: 'false', status: 'Unknown', reason: 'AgentLost' }));
+    (await opened(1)).end();
+    const lines = await wait(5);
+    assert.match(lines[4] ?? '', /^node-2 {3}false {3}AgentLost /);
+    (await opened(2)).end(`${JSON.stringify({ type: 'ERROR', object: { code: 410 } })}\n`);
+    await opened(3);
+    stop.abort();
+    assert.equal((await ends).out.trim().split('\n').length, 5);
+  });
+
+  it('ends with the error of the API server', async (t) => {
+    const { api, ends, wait, opened } = await watch(t);
+    await wait(4);
+    api.stubs.set('/api/v1/nodes', refusal(503, 'no endpoints'));
+    (await opened(1)).end();
+    const { code, err } = await ends;
+    assert.equal(code, 2);
+    assert.match(err, /503 no endpoints$/m);
+  });
+
+  it('prints an object for each change with -o json', async (t) => {
+    const { ends, stop, wait, send, lines } = await watch(t, 'nodes -w -o json');
+    await wait(3);
+    await send('MODIFIED', nodeOf('node-1', { reason: 'IsolationWeakened' }));
+    await waitFor(
+      'the change',
+      10_000,
+      async () => (lines().join('').includes('IsolationWeakened') ? true : undefined),
+      10,
+    );
+    stop.abort();
+    const objects = (await ends).out
+      .split(/(?<=^})\n/m)
+      .filter(Boolean)
+      .map((text) => JSON.parse(text) as { name: string });
+    assert.deepEqual(
+      objects.map(({ name }) => name),
+      ['node-1', 'node-2', 'node-3', 'node-1'],
+    );
+  });
+});

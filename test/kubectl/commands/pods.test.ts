@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { forbidden } from '../fake-api.ts';
+import { AGENTS, openFleet, setReport } from '../fleet.ts';
+import { agentOf, podOf, statusOf } from '../fleet-objects.ts';
+
+const EVAL = '/api/v1/namespaces/eval/pods';
+const GVISOR = { runtimeClassName: 'gvisor' };
+
+describe('pods', () => {
+  it('shows what each running pod runs in, from the agents of its node alone', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.list(EVAL, [podOf('in', GVISOR), podOf('far', { ...GVISOR, nodeName: 'node-2' })]);
+    setReport(api, 'node-1', statusOf('node-1', { inside: ['in'] }));
+    setReport(api, 'node-2', statusOf('node-2', { inside: ['far'] }));
+    const { code, out, err } = await run('pods');
+    assert.deepEqual([code, err], [0, '']);
+    assert.deepEqual(out.split('\n'), [
+      'NAME   IN-GVISOR   WANTED   CLASS    NODE',
+      'in     yes         yes      gvisor   node-1',
+      'far    yes         yes      gvisor   node-2',
+      '',
+    ]);
+    assert.ok(api.requests.every((request) => !request.includes('agent-node-3')));
+    assert.ok(
+      api.requests.some((each) => each.startsWith(`GET ${EVAL}?fieldSelector=status.phase%3DRunning`)),
+    );
+    const { pods } = JSON.parse((await run('pods -o json')).out) as { pods: object[] };
+    assert.deepEqual(pods[0], {
+      namespace: 'eval',
+      name: 'in',
+      node: 'node-1',
+      runtimeClass: 'gvisor',
+      wanted: true,
+      inGvisor: 'yes',
+      evidence: "its first process on the node is gVisor's",
+    });
+  });
+
+  const WRONG = [
+    [
+      'outside',
+      /^x {3}no {3}yes {3}- {3}node-1 {3}process 812 is "\/pause"\n$/,
+      '1 pod should run in gVisor and does not: see kubectl gvisor-ready why POD.\n',
+    ],
+    [
+      'open',
+      /^x {3}open {3}yes {3}- {3}node-1 {3}process 813 is "runsc-sandbox" with host-uds=all: /,
+      '1 pod in gVisor has a way out to the host: see kubectl gvisor-ready why POD.\n',
+    ],
+  ] as const;
+  for (const [state, row, note] of WRONG)
+    it(`reports a pod that is ${state} where gVisor is required`, async (t) => {
+      const { api, run } = await openFleet(t);
+      api.list(EVAL, [podOf('x')]);
+      setReport(api, 'node-1', statusOf('node-1', { [state]: ['x'] }));
+      const { code, out, err } = await run('pods -o wide --no-headers');
+      assert.match(out, row);
+      assert.deepEqual([code, err], [1, note]);
+    });
+
+  it('lists all namespaces with -A, and another with -n', async (t) => {
+    const { api, run } = await openFleet(t);
+    const proxy = podOf('proxy');
+    api.list('/api/v1/pods', [
+      podOf('in'),
+      { ...proxy, metadata: { ...proxy.metadata, namespace: 'kube-system' } },
+    ]);
+    setReport(api, 'node-1', statusOf('node-1', { inside: ['in'], outside: ['proxy'] }));
+    const all = await run('pods -A');
+    assert.equal(all.code, 0);
+    assert.match(all.out, /^NAMESPACE {5}NAME .*\neval .*\nkube-system +proxy +no +no /);
+    api.list('/api/v1/namespaces/empty/pods', []);
+    const none = await run('pods -n empty');
+    assert.deepEqual([none.code, none.out, none.err], [0, '', 'No pod runs in the namespace empty.\n']);
+  });
+
+  it('reports what the user may not read, and what agents do not know', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.list(EVAL, [podOf('a', GVISOR), podOf('b', { ...GVISOR, nodeName: 'node-2' })]);
+    const forward = (node: string) => `${AGENTS}/agent-${node}/portforward`;
+    for (const node of ['node-1', 'node-2'])
+      api.stubs.set(forward(node), forbidden('create', 'pods/portforward', 'gvisor-ready'));
+    const { code, out, err } = await run('pods');
+    assert.equal(code, 2);
+    assert.match(out, /^a +\? .*\nb +\? /m);
+    assert.equal(
+      err,
+      "What 2 pods run in is unknown: you may not read the agents' reports: that needs the verbs get and create on pods/portforward in the namespace gvisor-ready.\n",
+    );
+
+    for (const node of ['node-1', 'node-2']) api.stubs.delete(forward(node));
+    const stale = statusOf('node-2', { inside: ['b'] });
+    setReport(api, 'node-2', { ...stale, pods: { ...stale.pods, stale: true } });
+    assert.match(
+      (await run('pods')).err,
+      /^What 2 pods run in is unknown: the agent has not seen it yet; the agent last read the pods of its node at /,
+    );
+    setReport(api, 'node-2', { ...stale, pods: undefined });
+    assert.match((await run('pods')).err, /; the agent has not read the pods of its node\.$/m);
+
+    api.list(AGENTS, [agentOf('node-2', { waiting: 'CrashLoopBackOff' })]);
+    assert.match((await run('pods')).err, /no agent runs on its node/);
+    api.stubs.set(AGENTS, forbidden('list', 'pods', 'gvisor-ready'));
+    api.stubs.set('/api/v1/namespaces', forbidden('list', 'namespaces'));
+    const hidden = await run('pods');
+    assert.equal(hidden.code, 2);
+    assert.equal(
+      hidden.err,
+      'You may not list the pods of gvisor-ready, namespaces, so this is incomplete.\n' +
+        'What 2 pods run in is unknown: you may not list the pods of gvisor-ready.\n',
+    );
+  });
+});

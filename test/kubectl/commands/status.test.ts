@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { forbidden } from '../fake-api.ts';
+import { AGENTS, DAEMON_SET, openFleet, setNode } from '../fleet.ts';
+import { agentOf, nodeOf } from '../fleet-objects.ts';
+
+describe('status', () => {
+  it('summarizes nodes, agents, releases and namespaces', async (t) => {
+    const { run } = await openFleet(t);
+    const { code, out } = await run('status');
+    assert.equal(code, 1);
+    assert.deepEqual(out.split('\n'), [
+      '✗ Nodes       2 of 3 proven, 1 not ready',
+      '✓ Agents      3 of 3 Ready, version 0.1.0',
+      '✓ gVisor      release-20260223.0 on 3 nodes',
+      '✓ Namespaces  require gVisor: eval; audit: none',
+      '',
+      'NOT PROVEN     NODES   WHICH',
+      'ShimNotFound   1       node-3',
+      '',
+      'See why: kubectl gvisor-ready why node-3',
+      '',
+    ]);
+  });
+
+  it('passes when every node with an agent is proven', async (t) => {
+    const { api, run } = await openFleet(t);
+    setNode(api, nodeOf('node-3', { ready: '', status: '' }));
+    const { code, out } = await run('status');
+    assert.match(out, /^✓ Nodes {7}2 of 3 proven, 1 not judged$/m);
+    assert.equal(code, 0, out);
+  });
+
+  it('counts nodes that are ready in a grace period', async (t) => {
+    const { api, run } = await openFleet(t);
+    setNode(api, nodeOf('node-2', { status: 'Unknown', reason: 'SandboxSlow' }));
+    assert.match(
+      (await run('status')).out,
+      /^✗ Nodes {7}2 of 3 proven \(1 in a grace period\), 1 not ready$/m,
+    );
+  });
+
+  it('fails on a label without a Ready agent', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.list(AGENTS, [agentOf('node-1'), agentOf('node-2', { waiting: 'ErrImagePull' }), agentOf('node-3')]);
+    const { code, out } = await run('status');
+    assert.equal(code, 1);
+    assert.match(out, /^✗ Agents .*labelled ready without a Ready agent: node-2$/m);
+    assert.match(out, /^label without agent {3}1 {7}node-2$/m);
+  });
+
+  it('fails without a DaemonSet', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.stubs.delete(DAEMON_SET);
+    api.list(AGENTS, []);
+    for (const name of ['node-1', 'node-2', 'node-3']) setNode(api, nodeOf(name, { ready: '', status: '' }));
+    const { code, out } = await run('status');
+    assert.equal(code, 1);
+    assert.match(
+      out,
+      /^✗ Nodes {7}0 of 3 proven, 3 not judged\n✗ Agents {6}there is no DaemonSet gvisor-ready\/gvisor-ready-agent: no node is being proven$/m,
+    );
+  });
+
+  it('exits with 2 without the permission to read the DaemonSet', async (t) => {
+    const { api, run } = await openFleet(t);
+    setNode(api, nodeOf('node-3'));
+    api.stubs.set(DAEMON_SET, forbidden('get', 'daemonsets', 'gvisor-ready'));
+    api.stubs.set('/api/v1/namespaces', forbidden('list', 'namespaces'));
+    const { code, out } = await run('status');
+    assert.equal(code, 2);
+    assert.match(out, /^\? Agents {6}you may not read the DaemonSet/m);
+    assert.match(out, /^! Namespaces {2}you may not list namespaces$/m);
+  });
+
+  it('prints JSON', async (t) => {
+    const { run } = await openFleet(t);
+    const { lines, notProven } = JSON.parse((await run('status -o json')).out) as Record<
+      string,
+      readonly object[]
+    >;
+    assert.deepEqual(notProven, [{ reason: 'ShimNotFound', nodes: ['node-3'] }]);
+    assert.deepEqual(lines?.[0], { tone: 'fail', about: 'Nodes', text: '2 of 3 proven, 1 not ready' });
+  });
+});

@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import timers from 'node:timers/promises';
+import { forbidden, refusal, type StubResponse } from '../fake-api.ts';
+import { DAEMON_SET, openFleet, setNode } from '../fleet.ts';
+import { DOMAIN, nodeOf } from '../fleet-objects.ts';
+
+const CLEAN = { ready: '', status: '' };
+
+/** A fleet without agents. A patch of a Node is refused as scripted, or cleans the Node. */
+async function abandonedFleet(t: TestContext, script: (StubResponse | 'ignored')[] = []) {
+  const fleet = await openFleet(t);
+  const { api } = fleet;
+  api.stubs.delete(DAEMON_SET);
+  setNode(api, nodeOf('node-2', CLEAN));
+  setNode(api, nodeOf('node-3', CLEAN));
+  const pauses: number[] = [];
+  t.mock.method(timers, 'setTimeout', async (ms: number) => void pauses.push(ms));
+  api.stubs.set('/api/v1/nodes/node-1/status', () => {
+    const next = script.shift();
+    if (next === undefined) setNode(api, nodeOf('node-1', CLEAN));
+    return next === undefined || next === 'ignored' ? nodeOf('node-1', CLEAN) : next;
+  });
+  return { ...fleet, pauses };
+}
+
+describe('uninstall', () => {
+  it('removes what agents wrote after confirmation, and nothing else', async (t) => {
+    const { api, run } = await abandonedFleet(t);
+    const node = nodeOf('node-1');
+    const other = { key: 'other', effect: 'NoExecute' };
+    setNode(api, {
+      ...node,
+      metadata: { ...node.metadata, labels: { ...node.metadata.labels, team: 'a' } },
+      spec: { taints: [{ key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' }, other] },
+    });
+    const taints = { spec: { taints: [{ key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' }, other] } };
+    api.stubs.set('/api/v1/nodes/node-1/status', { ...nodeOf('node-1', CLEAN), ...taints });
+    api.stubs.set('/api/v1/nodes/node-1', () => {
+      setNode(api, nodeOf('node-1', CLEAN));
+      return nodeOf('node-1', CLEAN);
+    });
+    const prompts: string[] = [];
+    const confirm = async (prompt: string) => prompts.push(prompt) > 0;
+    const { code, out } = await run('uninstall', { confirm });
+    assert.equal(code, 0, out);
+    assert.deepEqual(prompts, ['Go on? [y/N] ']);
+    assert.match(
+      out,
+      /^1 of 3 nodes to clean\nThis removes labels, annotations, taint and condition of the agents from node-1 \(context "fake"\)\. [^\n]*\nnode-1: cleaned\n$/,
+    );
+    const removed = { [`${DOMAIN}/ready`]: null, [`${DOMAIN}/runsc-version`]: null };
+    assert.deepEqual(api.patched, [
+      {
+        metadata: {
+          labels: { ...removed, [`${DOMAIN}/platform`]: null },
+          annotations: { [`${DOMAIN}/proven-by`]: null },
+        },
+        status: { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] },
+      },
+      { metadata: { resourceVersion: '7' }, spec: { taints: [other] } },
+    ]);
+  });
+
+  it('writes nothing without confirmation, or while agents run', async (t) => {
+    const { api, run } = await abandonedFleet(t);
+    const declined = await run('uninstall', { confirm: async () => false });
+    assert.equal(declined.code, 1);
+    assert.match(declined.out, /Nothing was written\.\n$/);
+    const { code, err } = await run('uninstall');
+    assert.equal(code, 64);
+    assert.match(err, /^There is no terminal to ask on: --yes removes labels/);
+    api.stubs.set(DAEMON_SET, {});
+    const early = await run('uninstall --yes');
+    assert.equal(early.code, 1);
+    assert.match(early.err, /First: kubectl -n gvisor-ready delete daemonset gvisor-ready-agent$/m);
+    assert.deepEqual(api.patched, []);
+  });
+
+  it('does not ask with --yes, and writes nothing to clean nodes', async (t) => {
+    const { api, run } = await abandonedFleet(t);
+    assert.equal((await run('uninstall --yes')).code, 0);
+    assert.equal(api.patched.length, 1);
+    const again = await run('uninstall --yes');
+    assert.deepEqual([again.code, again.out, api.patched.length], [0, '0 of 3 nodes to clean\n', 1]);
+  });
+
+  it('reads a Node again after a conflict, and honours Retry-After', async (t) => {
+    const script = [refusal(409, 'modified'), refusal(429, 'slow down', '3')];
+    const { api, run, pauses } = await abandonedFleet(t, script);
+    const { code, out } = await run('uninstall --yes');
+    assert.equal(code, 0, out);
+    assert.deepEqual(pauses, [200, 3_000, 0]);
+    assert.equal(api.requests.filter((each) => each === 'GET /api/v1/nodes/node-1').length, 2);
+  });
+
+  it('counts a Node that is gone as clean', async (t) => {
+    const { run } = await abandonedFleet(t, [refusal(404, 'not found')]);
+    assert.match((await run('uninstall --yes')).out, /^node-1: cleaned$/m);
+  });
+
+  it('reports an agent that has written again', async (t) => {
+    const { run } = await abandonedFleet(t, ['ignored']);
+    const { code, out } = await run('uninstall --yes');
+    assert.equal(code, 1);
+    assert.match(out, /^node-1: written again by an agent that still runs: delete the DaemonSet/m);
+  });
+
+  it('reports a refusal', async (t) => {
+    const denied = await abandonedFleet(t, [forbidden('patch', 'nodes')]);
+    const { code, err } = await denied.run('uninstall --yes');
+    assert.equal(code, 2);
+    assert.match(
+      err,
+      /^Not every node was written; run it again: The API server refuses PATCH \/api\/v1\/nodes\/node-1\/status: 403/,
+    );
+  });
+
+  it('gives up after five conflicts', async (t) => {
+    const { run, pauses } = await abandonedFleet(
+      t,
+      Array.from({ length: 5 }, () => refusal(409, 'modified')),
+    );
+    assert.match((await run('uninstall --yes')).err, /409 modified$/m);
+    assert.deepEqual(pauses, [200, 400, 600, 800]);
+  });
+});

@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { forbidden } from '../fake-api.ts';
+import { AGENTS, openFleet, setNode } from '../fleet.ts';
+import { agentOf, nodeOf, podOf } from '../fleet-objects.ts';
+
+const REPORT = `${AGENTS}/agent-node-3:9477/proxy/report`;
+
+describe('why NODE', () => {
+  it('explains a node that is not ready, with evidence and remedy', async (t) => {
+    const { run } = await openFleet(t);
+    const { code, out } = await run('why node-3');
+    assert.equal(code, 1);
+    assert.deepEqual(out.split('\n'), [
+      '✗ node-3: gVisor does not work here (ShimNotFound, for 5m)',
+      '',
+      '  containerd does not find the shim of "io.containerd.runsc.v1": failed to run',
+      '  [/usr/local/bin/containerd-shim-runsc-v1 -info]',
+      '',
+      '  Evaluated 30s ago; last proven 2m ago.',
+      '',
+      'What was seen',
+      '  ✓ passed: kernel, containerd',
+      '  ✗ shim: there is no containerd-shim-runsc-v1 in the usual directories',
+      '      /etc/containerd/config.toml:12: runtime_type = "io.containerd.runsc.v1"',
+      '  ✗ proof: failed ShimNotFound',
+      '  ✓ agent: agent-node-3 runs and is Ready',
+      '',
+      'What to do',
+      "  ShimNotFound: Install containerd-shim-runsc-v1 of the same gVisor release in a directory of containerd's",
+      '  PATH.',
+      '',
+      'See docs/reasons.md',
+      '',
+    ]);
+    const { tone, next, docs } = JSON.parse((await run('why node-3 -o json')).out) as Record<string, unknown>;
+    assert.deepEqual([tone, (next as string[]).length, docs], ['fail', 1, 'docs/reasons.md']);
+  });
+
+  it('passes on a proven node', async (t) => {
+    const { run } = await openFleet(t);
+    const { code, out } = await run('why node/node-1');
+    assert.equal(code, 0);
+    assert.match(out, /^✓ node-1: gVisor works here \(SandboxProven, for 5m\)\n/);
+    assert.doesNotMatch(out, /What to do/);
+  });
+
+  it('falls back to pods/proxy, then to the condition of the Node', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.stubs.set(
+      `${AGENTS}/agent-node-3/portforward`,
+      forbidden('create', 'pods/portforward', 'gvisor-ready'),
+    );
+    assert.match((await run('why node-3')).out, /✗ shim: there is no/);
+    api.stubs.set(REPORT, forbidden('get', 'pods/proxy', 'gvisor-ready'));
+    const { code, out } = await run('why node-3');
+    assert.equal(code, 1);
+    assert.match(out, /^ {2}no shim$/m);
+    assert.match(
+      out.replace(/\s+/g, ' '),
+      /its report is unavailable: you may not read the agents' reports: that needs the verbs get and create on pods\/portforward in the namespace gvisor-ready/,
+    );
+    assert.match(out, /ShimNotFound: Install/);
+  });
+
+  it('reports an agent that is missing, or does not run', async (t) => {
+    const { api, run } = await openFleet(t);
+    const waits = { waiting: 'ImagePullBackOff', message: 'Back-off pulling image "x"' };
+    api.list(AGENTS, [agentOf('node-3', waits)]);
+    const missing = await run('why node-1');
+    assert.equal(missing.code, 1);
+    assert.match(missing.out, /^ {2}✗ agent: no agent runs on this node, so its label is out of date$/m);
+    assert.match(missing.out, /kubectl -n gvisor-ready describe daemonset gvisor-ready-agent/);
+    assert.match(
+      (await run('why node-3')).out,
+      /the pod agent-node-3 does not run: ImagePullBackOff: Back-off pulling image "x"/,
+    );
+  });
+
+  it('quotes /readyz of an agent that is not Ready', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.list(AGENTS, [agentOf('node-1', { ready: false })]);
+    const body = 'the node was proven by 0.1.0+84c18f33\n';
+    api.stubs.set(`${AGENTS}/agent-node-1:9477/proxy/readyz`, { status: 503, body, type: 'text/plain' });
+    assert.match(
+      (await run('why node-1')).out,
+      /^ {2}! agent: agent-node-1 runs and is not Ready: the node was proven by 0\.1\.0\+84c18f33$/m,
+    );
+  });
+
+  it('reports a node without verdict, a cordoned one, and one in a grace period', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.stubs.delete(REPORT);
+    setNode(api, nodeOf('node-3', { ready: '', status: '', spec: { unschedulable: true } }));
+    const { code, out } = await run('why node-3');
+    assert.equal(code, 1);
+    assert.match(out, /^\? node-3: no agent has judged it\n/);
+    assert.match(out, /^ {2}! node: it is cordoned$/m);
+    const slow = { ready: 'true', status: 'Unknown', reason: 'SandboxSlow', message: 'slow' };
+    setNode(api, nodeOf('node-3', slow));
+    assert.match(
+      (await run('why node-3')).out,
+      /\(SandboxSlow, for 5m; the label is kept for a grace period\)/,
+    );
+  });
+
+  it('works with a reason of a newer agent', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.list(AGENTS, []);
+    setNode(api, nodeOf('node-3', { ready: 'false', status: 'Unknown', reason: 'OfTomorrow', message: 'm' }));
+    assert.match((await run('why node-3')).out, /OfTomorrow: this plugin is older than the agent/);
+  });
+});
+
+describe('the argument of why', () => {
+  const INVALID: readonly (readonly [argv: string, code: number, error: string])[] = [
+    ['nope', 2, 'There is no node "nope", and no pod "nope" in the namespace "eval"'],
+    ['no/nope', 2, 'There is no node "nope"'],
+    ['pod/nope', 2, 'There is no pod "nope" in the namespace "eval"'],
+    ['svc/nope', 64, '"svc" is not a supported kind: write node/nope or pod/nope'],
+    ['../x', 64, '".." is not a supported kind: write node/x or pod/x'],
+    ['node/a/b', 64, '"node/a/b" is not a name of a node or pod'],
+    ['node-1', 64, '"node-1" is a node, and a pod of eval: write node/node-1 or pod/node-1'],
+  ];
+  it('is the name of one node or pod', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.stubs.set('/api/v1/namespaces/eval/pods/node-1', podOf('node-1'));
+    for (const [argv, ...expected] of INVALID) {
+      const { code, err } = await run(`why ${argv}`);
+      assert.deepEqual([code, err.trim()], expected);
+    }
+  });
+});

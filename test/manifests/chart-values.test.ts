@@ -1,0 +1,28 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { HELMS, renderChart } from './chart-objects.ts';
+
+/** Values that are refused, and what is said of them. */
+const REFUSED: readonly (readonly [values: object, says: RegExp])[] = [
+  [{ agnet: {} }, /agnet/],
+  [{ agent: { resource: {} } }, /resource/],
+  [{ settings: { PROOF_INTERVALL: '5m' } }, /PROOF_INTERVALL/],
+  [{ settings: { PROOF_INTERVAL: '5 minutes' } }, /PROOF_INTERVAL/],
+  [{ settings: { MIN_RUNSC_RELEASE: 20240325.5 } }, /MIN_RUNSC_RELEASE/],
+  [{ distribution: 'k3os' }, /distribution/],
+  [{ enforce: { allow: ['hostpath'] } }, /allow/],
+  [{ enforce: { runtimeClassNames: ["gvisor'"] } }, /runtimeClassNames/],
+  [{ networkPolicy: { apiServerPorts: [] } }, /apiServerPorts/],
+  [{ networkPolicy: { namespaces: ['Monitoring'] } }, /namespaces/],
+  [{ fleet: { settings: { AGENT_TIMEOUT: 90 } } }, /AGENT_TIMEOUT/],
+];
+
+for (const group of HELMS) {
+  describe(`the schema of the values, read by ${group}`, () => {
+    for (const [values, says] of REFUSED) {
+      it(`refuses ${JSON.stringify(values)}`, async () => {
+        await assert.rejects(renderChart(group, values), says);
+      });
+    }
+  });
+}

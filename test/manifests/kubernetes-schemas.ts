@@ -1,0 +1,77 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import { moduleDirectory } from '../../cluster/tool-groups.ts';
+import { REPO } from '../../hack/paths.ts';
+import { operatorModule } from '../nightly/operator-objects.ts';
+
+/** Every minor version of Kubernetes that is supported, each with its newest patch. */
+export const KUBERNETES = [
+  ...['1.30.14', '1.31.14', '1.32.13', '1.33.13'],
+  ...['1.34.4', '1.35.4', '1.36.3', '1.37.2'],
+] as const;
+
+/** Where {@link writeSchemas} puts a schema below its folder, as kubeconform's `-schema-location` has it. */
+export const SCHEMA_PATH =
+  '{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}-{{.Group}}-{{.ResourceAPIVersion}}.json';
+
+type Swagger = {
+  readonly definitions: Readonly<
+    Record<string, { readonly 'x-kubernetes-group-version-kind'?: readonly GroupVersionKind[] }>
+  >;
+};
+type GroupVersionKind = { readonly group: string; readonly version: string; readonly kind: string };
+type CustomResourceDefinition = {
+  readonly spec: {
+    readonly group: string;
+    readonly names: { readonly kind: string };
+    readonly versions: readonly {
+      readonly name: string;
+      readonly schema: { readonly openAPIV3Schema: object };
+    }[];
+  };
+};
+
+/**
+ * Writes a JSON schema for every kind that a version of Kubernetes has, from the OpenAPI document of its own Go module, and for the
+ * kinds of others that the manifests have, from their CRDs.
+ */
+export async function writeSchemas(folder: string, version: string): Promise<void> {
+  const spec = join(await moduleDirectory(`k8s.io/kubernetes@v${version}`), 'api/openapi-spec/swagger.json');
+  const { definitions } = JSON.parse(await readFile(spec, 'utf8'), strict) as Swagger;
+  await mkdir(join(folder, `v${version}`));
+  const write = (name: string, schema: object) =>
+    writeFile(join(folder, `v${version}`, `${name}.json`), JSON.stringify(schema));
+  await write('definitions', { definitions });
+  for (const [name, definition] of Object.entries(definitions))
+    for (const kind of definition['x-kubernetes-group-version-kind'] ?? [])
+      await write(fileOf(kind), { $ref: `definitions.json#/definitions/${name}` });
+  for (const { group, names, versions } of await customResources())
+    for (const { name, schema } of versions)
+      await write(fileOf({ group, version: name, kind: names.kind }), schema.openAPIV3Schema);
+}
+
+function fileOf({ group, version, kind }: GroupVersionKind): string {
+  return `${kind.toLowerCase()}-${group || version}-${version}`;
+}
+
+async function customResources(): Promise<readonly CustomResourceDefinition['spec'][]> {
+  const crds = join(await operatorModule(), 'example/prometheus-operator-crd');
+  const files = [
+    ...['podmonitors', 'prometheusrules'].map((name) => join(crds, `monitoring.coreos.com_${name}.yaml`)),
+    join(REPO, 'test/fixtures/crds/node-readiness-rules.yaml'),
+  ];
+  const texts = await Promise.all(files.map((file) => readFile(file, 'utf8')));
+  return texts.map((text) => (parse(text, strict) as CustomResourceDefinition).spec);
+}
+
+/**
+ * Makes a JSON schema of one of OpenAPI's, as the reviver of a parser. An object takes no other properties than it lists, unless it
+ * says so; what may be a number or a word has one type there, and a format that says more.
+ */
+function strict(_key: unknown, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if ('format' in value && value.format === 'int-or-string') return { type: ['integer', 'string'] };
+  const lists = 'properties' in value && typeof value.properties === 'object';
+  return lists ? { additionalProperties: false, ...value } : value;
+}

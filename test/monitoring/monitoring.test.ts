@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import { globSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { before, describe, it } from 'node:test';
+import { parse, parseAllDocuments } from 'yaml';
+import { ensureTools } from '../../cluster/tools.ts';
+import { REPO } from '../../hack/paths.ts';
+import { FLEET_RULES, RULES } from '../../hack/prometheus-rules.ts';
+import { run } from '../../hack/run.ts';
+import { alertsOf, ruleFiles } from './alerts.ts';
+import { documentedKustomization, writeKustomization } from './documented-kustomization.ts';
+
+const COMPONENT = 'manifests/components/monitoring';
+const FLEET_COMPONENT = 'manifests/components/monitoring-fleet';
+const TESTS = globSync('test/monitoring{,-fleet}/*.yaml', { cwd: REPO });
+
+let tools: Record<'prometheus' | 'schemas' | 'kubernetes', string>;
+before(async () => {
+  tools = await ensureTools(['prometheus', 'schemas', 'kubernetes']);
+});
+
+const promtool = (...args: readonly string[]) => run(join(tools.prometheus, 'promtool'), args, { cwd: REPO });
+
+async function validate(kind: string, document: string): Promise<void> {
+  await run(join(tools.schemas, 'schemas'), [kind], { input: document });
+}
+
+/** A file of promtool unit tests. */
+type UnitTests = {
+  readonly tests: readonly {
+    readonly alert_rule_test: readonly { readonly exp_alerts: readonly unknown[] }[];
+  }[];
+};
+
+describe('the alerting rules', () => {
+  it("pass promtool's lint", async () => {
+    for (const path of (await ruleFiles({ ...RULES, ...FLEET_RULES })).keys())
+      assert.match(await promtool('check', 'rules', '--lint=all', '--lint-fatal', path), /SUCCESS/);
+  });
+
+  it('have one file of tests each', async () => {
+    const filesOf = async (rules: Readonly<Record<string, string>>, directory: string) =>
+      alertsOf(await ruleFiles(rules)).map(({ alert }) => `${directory}/${alert}.yaml`);
+    const expected = [
+      ...(await filesOf(RULES, 'test/monitoring')),
+      ...(await filesOf(FLEET_RULES, 'test/monitoring-fleet')),
+    ];
+    assert.deepEqual(TESTS.toSorted(), expected.sort());
+  });
+
+  for (const path of TESTS) {
+    it(`${basename(path, '.yaml')} fires, resolves and stays silent in promtool's unit tests`, async () => {
+      const { tests } = parse(await readFile(join(REPO, path), 'utf8')) as UnitTests;
+      const sequences = tests.map(({ alert_rule_test }) =>
+        alert_rule_test.map(({ exp_alerts }) => (exp_alerts.length > 0 ? 'fires' : 'silent')).join(' '),
+      );
+      assert.ok(
+        sequences.some((sequence) => sequence.includes('fires silent')),
+        `no test in which it resolves: ${sequences}`,
+      );
+      assert.ok(
+        sequences.some((sequence) => !sequence.includes('fires')),
+        `no test in which it stays silent: ${sequences}`,
+      );
+      assert.match(await promtool('test', 'rules', path), /SUCCESS/);
+    });
+  }
+});
+
+describe('the monitoring components', () => {
+  it('match the schemas of the Prometheus operator and of Grafana', async () => {
+    for (const component of [COMPONENT, FLEET_COMPONENT])
+      await validate('PodMonitor', await readFile(join(REPO, component, 'pod-monitor.yaml'), 'utf8'));
+    for (const component of Object.keys({ ...RULES, ...FLEET_RULES }))
+      await validate('PrometheusRule', await readFile(join(REPO, component, 'prometheus-rule.yaml'), 'utf8'));
+    await validate('dashboard', await readFile(join(REPO, COMPONENT, 'dashboard.json'), 'utf8'));
+  });
+
+  it('do not match the schemas with an unknown field', async () => {
+    const monitor = await readFile(join(REPO, COMPONENT, 'pod-monitor.yaml'), 'utf8');
+    const misspelt = monitor.replace('honorLabels', 'honourLabels');
+    await assert.rejects(validate('PodMonitor', misspelt), /unknown field "[^"]*honourLabels"/);
+    const dashboard = await readFile(join(REPO, COMPONENT, 'dashboard.json'), 'utf8');
+    const strange = dashboard.replace('"graphMode"', '"graphMood"');
+    await assert.rejects(validate('dashboard', strange), /unexpected field 'graphMood'/);
+  });
+
+  it("are added to the base by the documented kustomization, with the label of Grafana's sidecar", async () => {
+    const directory = await mkdtemp('/tmp/gvisor-ready-kustomize-');
+    try {
+      const kustomization = await documentedKustomization();
+      assert.deepEqual(kustomization.components, Object.keys(RULES));
+      await writeKustomization(directory, kustomization);
+      const text = await run(join(tools.kubernetes, 'kubectl'), ['kustomize', directory]);
+      const objects = parseAllDocuments(text).map((document) => document.toJS() as Rendered);
+      const added = objects.filter(({ kind }) => /^(PodMonitor|PrometheusRule|ConfigMap)$/.test(kind));
+      assert.deepEqual(
+        added.map(({ kind, metadata }) => `${kind} ${metadata.namespace}/${metadata.name}`).sort(),
+        [
+          'ConfigMap gvisor-ready/gvisor-ready-dashboard',
+          'PodMonitor gvisor-ready/gvisor-ready-agent',
+          'PrometheusRule gvisor-ready/gvisor-ready',
+          'PrometheusRule gvisor-ready/gvisor-ready-kube-state-metrics',
+        ],
+      );
+      const dashboard = added.find(({ kind }) => kind === 'ConfigMap');
+      assert.equal(dashboard?.metadata.labels?.grafana_dashboard, '1');
+      for (const { kind, metadata } of added.filter((each) => each !== dashboard))
+        assert.deepEqual(metadata.labels, { release: 'kube-prometheus-stack' }, kind);
+      assert.deepEqual(
+        JSON.parse(dashboard?.data?.['gvisor-ready.json'] ?? ''),
+        JSON.parse(await readFile(join(REPO, COMPONENT, 'dashboard.json'), 'utf8')),
+      );
+      const monitor = added.find(({ kind }) => kind === 'PodMonitor');
+      const agent = objects.find(({ kind }) => kind === 'DaemonSet');
+      assert.deepEqual(agent?.spec?.template?.spec?.nodeSelector, {
+        'kubernetes.io/os': 'linux',
+        'example.com/pool': 'sandboxes',
+      });
+      const [container] = agent?.spec?.template?.spec?.containers ?? [];
+      assert.deepEqual(container?.env.at(-1), { name: 'EXPECT_GVISOR', value: 'on' });
+      const { matchLabels = {} } = monitor?.spec?.selector ?? {};
+      const labels = agent?.spec?.template?.metadata.labels ?? {};
+      assert.deepEqual({ ...labels, ...matchLabels }, labels, "the PodMonitor selects the agent's pods");
+    } finally {
+      await rm(directory, { recursive: true });
+    }
+  });
+});
+
+type Metadata = {
+  readonly name: string;
+  readonly namespace?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+};
+type PodSpec = {
+  readonly nodeSelector?: object;
+  readonly containers: readonly { readonly env: readonly object[] }[];
+};
+type Rendered = {
+  readonly kind: string;
+  readonly metadata: Metadata;
+  readonly data?: Readonly<Record<string, string>>;
+  readonly spec?: {
+    readonly selector?: { readonly matchLabels?: Readonly<Record<string, string>> };
+    readonly template?: { readonly metadata: Metadata; readonly spec?: PodSpec };
+  };
+};

@@ -1,0 +1,270 @@
+import assert from 'node:assert/strict';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { before, describe, it } from 'node:test';
+import { parse } from 'yaml';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { type Prometheus, startPrometheus } from '../../cluster/control-plane/prometheus.ts';
+import { REPO } from '../../hack/paths.ts';
+import { FLEET_RULES } from '../../hack/prometheus-rules.ts';
+import { patient, waitFor } from '../../hack/run.ts';
+import { useApiServer } from '../api/api-server.ts';
+import { hasten } from '../e2e/monitored-cluster.ts';
+import { alertsOf, type RuleFile, ruleFiles } from './alerts.ts';
+
+const cluster = useApiServer([]);
+const MONITORING = 'manifests/components/monitoring';
+const read = (file: string) => readFile(join(REPO, file), 'utf8');
+
+/** Serves the metrics of each address; NOW becomes the time, and FLIP alternates between 0 and 1. */
+const SERVER = `const { readFileSync } = require('node:fs');
+let turn = 0;
+require('node:http').createServer(({ socket }, response) => {
+  const text = JSON.parse(readFileSync('/etc/targets.json', 'utf8'))[socket.localAddress];
+  if (text === undefined) return response.writeHead(503).end();
+  turn = 1 - turn;
+  response.setHeader('content-type', 'text/plain; version=0.0.4');
+  response.end(text.replaceAll('NOW', Date.now() / 1000).replaceAll('FLIP', turn));
+}).listen(9477, '0.0.0.0');`;
+
+type Target = {
+  readonly address: string;
+  readonly component: 'agent' | 'fleet';
+  readonly owner: 'DaemonSet' | 'ReplicaSet' | 'Node';
+  readonly text?: readonly string[];
+};
+
+/** Metrics of a healthy node, with these changes. */
+function agent(changes: Readonly<Record<string, string | number>> = {}): readonly string[] {
+  const all = {
+    'gvisor_node_status{status="True"}': 1,
+    'gvisor_node_reason{reason="SandboxProven"}': 1,
+    'gvisor_node_info{runsc="release-1"}': 1,
+    gvisor_node_expected: 1,
+    gvisor_time_seconds: 'NOW',
+    gvisor_last_proof_timestamp_seconds: 'NOW',
+    gvisor_pods_last_seen_timestamp_seconds: 'NOW',
+    gvisor_proof_interval_seconds: 600,
+    gvisor_last_boot_seconds: 0.3,
+    gvisor_unsandboxed_pods: 0,
+    gvisor_unknown_pods: 0,
+    gvisor_unlimited_pods: 0,
+    ...changes,
+  };
+  return Object.entries(all).map(([series, value]) => `${series} ${value}`);
+}
+
+const BROKEN = {
+  'gvisor_node_status{status="True"}': 0,
+  'gvisor_node_reason{reason="SandboxProven"}': 0,
+  'gvisor_node_reason{reason="ShimNotFound"}': 1,
+  'gvisor_node_info{runsc="release-2"}': 1,
+  gvisor_last_boot_seconds: 9,
+  gvisor_unsandboxed_pods: 2,
+  gvisor_unknown_pods: 1,
+  gvisor_unlimited_pods: 1,
+};
+const FLEET = [
+  'gvisor_fleet_watches_up 0',
+  'gvisor_fleet_circuit_breaker_open{reason="ApiServerAway"} 1',
+  'gvisor_fleet_circuit_breaker_open{reason="RollingOut"} 1',
+  'gvisor_fleet_label_without_agent{node="node-gone"} 1',
+  'gvisor_fleet_node_labelled{node="node-broken"} 1',
+  'gvisor_fleet_nodes{reason="AgentLost"} 2',
+];
+const READY = 'kube_node_labels{label_gvisor_node_restriction_kubernetes_io_ready="true"';
+const AGENT_POD =
+  'kube_pod_info{namespace="gvisor-ready", created_by_kind="DaemonSet", created_by_name="gvisor-ready-agent"';
+const DAEMON_SET = '{namespace="gvisor-ready", daemonset="gvisor-ready-agent"}';
+const KUBE_STATE_METRICS = [
+  ...['node-broken', 'node-gone'].flatMap((node) => [
+    `kube_node_info{node="${node}"} 1`,
+    `${READY}, node="${node}"} 1`,
+    `kube_node_status_condition{condition="Ready", status="true", node="${node}"} 1`,
+  ]),
+  `${AGENT_POD}, node="node-waits"} 1`,
+  `kube_daemonset_status_desired_number_scheduled${DAEMON_SET} 9`,
+  `kube_daemonset_status_current_number_scheduled${DAEMON_SET} 9`,
+];
+
+/** Agents and the fleet controller by pod name, and mirror pods with their labels. */
+const TARGETS: Readonly<Record<string, Target>> = {
+  'agent-node-well': { address: '127.0.0.2', component: 'agent', owner: 'DaemonSet', text: agent() },
+  'agent-node-broken': { address: '127.0.0.3', component: 'agent', owner: 'DaemonSet', text: agent(BROKEN) },
+  'agent-node-stale': {
+    address: '127.0.0.4',
+    component: 'agent',
+    owner: 'DaemonSet',
+    text: agent({ gvisor_last_proof_timestamp_seconds: 1 }),
+  },
+  'agent-node-flaps': {
+    address: '127.0.0.5',
+    component: 'agent',
+    owner: 'DaemonSet',
+    text: agent({ 'gvisor_node_status{status="True"}': 'FLIP' }),
+  },
+  'agent-node-down': { address: '127.0.0.6', component: 'agent', owner: 'DaemonSet' },
+  'agent-node-evil': { address: '127.0.0.7', component: 'agent', owner: 'DaemonSet', text: [] },
+  'fleet-node-well': { address: '127.0.0.8', component: 'fleet', owner: 'ReplicaSet', text: FLEET },
+  'agents-mirror-node-evil': { address: '127.0.0.9', component: 'agent', owner: 'Node' },
+  'fleets-mirror-node-evil': { address: '127.0.0.10', component: 'fleet', owner: 'Node' },
+};
+const EVIL = Object.keys(TARGETS).filter((name) => name.endsWith('-evil'));
+
+/** Writes the metrics that each target serves. */
+async function print(others: Readonly<Record<string, readonly string[]>> = {}): Promise<void> {
+  const texts = Object.entries(TARGETS).map(([name, { address, text }]) => [
+    address,
+    (others[name] ?? text)?.map((line) => `${line}\n`).join(''),
+  ]);
+  const { controlPlane } = cluster();
+  await mkdir(controlPlane.path('/etc'), { recursive: true });
+  const all = { '127.0.0.1': KUBE_STATE_METRICS.map((line) => `${line}\n`).join('') };
+  await writeFile(
+    controlPlane.path('/etc/targets.json'),
+    JSON.stringify({ ...all, ...Object.fromEntries(texts) }),
+  );
+}
+
+/** Creates a pod as its owner's controller would, and its address as the kubelet would. */
+async function addPod(cluster: Cluster, name: string): Promise<void> {
+  const target = TARGETS[name];
+  const nodeName = /node-\w+$/.exec(name)?.[0];
+  const labels = {
+    'app.kubernetes.io/name': 'gvisor-ready',
+    'app.kubernetes.io/component': target?.component,
+  };
+  const owner = { apiVersion: 'v1', kind: target?.owner, name: 'x', uid: 'x', controller: true };
+  const metadata = { name, namespace: 'gvisor-ready', labels, ownerReferences: [owner] };
+  const ports = [{ name: 'metrics', containerPort: 9477 }];
+  const spec = {
+    nodeName,
+    serviceAccountName: 'gvisor-ready-agent',
+    priorityClassName: 'system-node-critical',
+    containers: [{ name: 'x', image: 'x', ports }],
+  };
+  await cluster.kubectl(
+    ['create', '-f', '-'],
+    JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata, spec }),
+  );
+  const address = target?.address;
+  const status = { phase: 'Running', podIP: address, podIPs: [{ ip: address }] };
+  const patch = ['patch', 'pod', name, '-n', 'gvisor-ready', '--subresource=status', '-p'];
+  await cluster.kubectl([...patch, JSON.stringify({ status })]);
+}
+
+/** Every metric that a rule selects, with the labels that its selector requires. */
+function selected(rules: readonly { readonly expr: string }[]): readonly string[] {
+  const all = rules.flatMap(({ expr }) => [
+    ...expr.matchAll(/\b((?:gvisor|kube)_\w+|up|ALERTS)(?:\{([^}]*)\})?/g),
+  ]);
+  const named = all.map(([, name, matchers = '']) => {
+    const own = [...matchers.matchAll(/(\w+)="([^"]+)"/g)].filter(([, label]) => label !== 'job');
+    const other = matchers.includes('reason!=') ? ['reason="Forged"'] : [];
+    return [name, ...own.map(([text]) => text), ...other].join(' ');
+  });
+  return [...new Set(named)].sort();
+}
+
+/** Each of these series under the labels of other nodes and of another cluster, low and high, with timestamps in the future. */
+function forge(selections: readonly string[]): readonly string[] {
+  const laterMs = Date.now() + 300_000;
+  const places = ['well', 'broken', 'stale', 'flaps', 'down', 'gone', 'waits'].map(
+    (name) => `node="node-${name}",pod="agent-node-${name}"`,
+  );
+  return selections.flatMap((selection, at) => {
+    const [name, ...labels] = selection.split(' ');
+    return places.flatMap((place) =>
+      [0, 1e9].map((value) => {
+        const forged = [...labels, place, 'job="gvisor-ready-agent"', 'instance="127.0.0.2:9477"'];
+        const cluster = ['cluster="other"', `x="${at}-${value}"`];
+        const unique = [...new Set([...forged, ...cluster])].filter(
+          (each, index, all) => all.findIndex((one) => one.split('=')[0] === each.split('=')[0]) === index,
+        );
+        return `${name}{${unique.join(',')}} ${value} ${laterMs}`;
+      }),
+    );
+  });
+}
+
+describe('a real Prometheus with a target on a compromised node', () => {
+  let prometheus: Prometheus;
+  let rules: readonly RuleFile[];
+  const firing = async () => {
+    const samples = await prometheus.query('ALERTS{alertstate="firing", node!="node-evil"}');
+    return samples.map(({ metric: { __name__, alertstate, ...labels } }) => JSON.stringify(labels)).sort();
+  };
+  const sees = (query: string) =>
+    waitFor(`Prometheus to see ${query}`, 60_000, async () =>
+      (await prometheus.query(query)).length > 0 ? true : undefined,
+    );
+
+  before(
+    async () => {
+      const [folder] = Object.keys(FLEET_RULES);
+      rules = [...(await ruleFiles()).values(), parse(await read(`${folder}/rules.yaml`)) as RuleFile];
+      await print();
+      await cluster().controlPlane.daemon('targets', [process.execPath, '-e', SERVER]);
+      for (const name of Object.keys(TARGETS)) await addPod(cluster(), name);
+      await cluster().kubectl(['create', 'namespace', 'monitoring']);
+      await cluster().kubectl(['apply', '-f', `${REPO}/${MONITORING}/scrape-rbac.yaml`]);
+      const kube = { job_name: 'kube-state-metrics', honor_labels: true };
+      const scrape = [{ ...kube, static_configs: [{ targets: ['127.0.0.1:9477'] }] }];
+      prometheus = await startPrometheus(cluster(), {
+        scrapeConfigs: [
+          await read(`${MONITORING}/scrape-config.yaml`),
+          await read(`${folder}/scrape-config.yaml`),
+          JSON.stringify({ scrape_configs: scrape }),
+        ],
+        rules: rules.map((file) => JSON.stringify(hasten(file))),
+      });
+    },
+    { timeout: patient(180_000) },
+  );
+
+  let honest: readonly string[];
+  it('fires every alert but three for honest targets', async () => {
+    const names = alertsOf(new Map(rules.map((file, at) => [String(at), file]))).map(({ alert }) => alert);
+    const never = ['GVisorNoNodeReady', 'GVisorAgentsMissing', 'GVisorLabelsHidden'];
+    const expected = names.filter((name) => !never.includes(name)).sort();
+    honest = await waitFor('the alerts of the honest', 60_000, async () => {
+      const all = await firing();
+      const fired = new Set(all.map((labels) => (JSON.parse(labels) as { alertname: string }).alertname));
+      return expected.every((name) => fired.has(name)) ? all : undefined;
+    }).catch(async (cause: unknown) => {
+      throw new Error(`expected ${expected}; firing: ${await firing()}`, { cause });
+    });
+  });
+
+  it('neither loses an alert of another node nor gains one', async () => {
+    const selections = selected(rules.flatMap(({ groups }) => groups.flatMap((group) => group.rules)));
+    assert.ok(selections.length > 30, `${selections.length} selections`);
+    const forged = forge(selections);
+    await print(Object.fromEntries(EVIL.map((name) => [name, forged])));
+    // Longer than every wait and window of the rules here.
+    await sees('count_over_time(gvisor_unlimited_pods{x!=""}[1m]) > 14');
+    assert.deepEqual(await firing(), honest);
+    const forgedSeries = async () => (await prometheus.query('{x!=""}')).map(({ metric }) => metric);
+    const places = new Set(
+      (await forgedSeries()).map(({ node, cluster = '', job, pod, namespace }) =>
+        JSON.stringify([node, cluster, job, pod, namespace]),
+      ),
+    );
+    assert.deepEqual(
+      [...places],
+      [JSON.stringify(['node-evil', '', 'gvisor-ready-agent', 'agent-node-evil', 'gvisor-ready'])],
+    );
+    const names = new Set((await forgedSeries()).map(({ __name__ = '' }) => __name__));
+    assert.deepEqual(
+      [...names].filter((name) => !name.startsWith('gvisor_') || name.startsWith('gvisor_fleet_')),
+      [],
+    );
+  });
+
+  it('counts a target with too many series as down', async () => {
+    const [first = ''] = EVIL;
+    await print({ [first]: Array.from({ length: 1_001 }, (_, at) => `gvisor_node_status{x="${at}"} 1`) });
+    await sees('up{node="node-evil"} == 0');
+    assert.deepEqual(await prometheus.query('gvisor_node_status{node="node-evil"}'), []);
+  });
+});

@@ -1,0 +1,160 @@
+import { mkdtemp, readFile, realpath, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { CONTROL_PLANE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
+import { Prometheus } from '../../cluster/control-plane/prometheus.ts';
+import { listenOnLoopback, startRelay } from '../../cluster/control-plane/start-relay.ts';
+import { ensureImage } from '../../cluster/images.ts';
+import { REPO } from '../../hack/paths.ts';
+import { waitFor } from '../../hack/run.ts';
+import { deployWith } from '../e2e/agents.ts';
+import { hasten } from '../e2e/monitored-cluster.ts';
+import type { RuleFile } from '../monitoring/alerts.ts';
+import { documentedKustomization, writeKustomization } from '../monitoring/documented-kustomization.ts';
+import {
+  MONITORING_IMAGES,
+  MONITORING_NODE,
+  NAMESPACE,
+  operatorBundle,
+  RECEIVER_PORT,
+  STACK,
+} from './operator-objects.ts';
+
+const RIGHTS = join(REPO, 'manifests/components/monitoring/scrape-rbac.yaml');
+const RECEIVED = '/var/log/alerts.jsonl';
+const RECEIVER = 'alert-receiver';
+const RELAY = 'relay-prometheus';
+
+/** An alert as Alertmanager's webhook has it. */
+export type ReceivedAlert = {
+  readonly status: 'firing' | 'resolved';
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+};
+
+/**
+ * Installs the operator from its own module, our objects as docs/monitoring.md says, with rules whose waits are cut, and a
+ * Prometheus and an Alertmanager of the operator's, in pods. Gives that Prometheus once it answers.
+ */
+export async function deployOperator(cluster: Cluster): Promise<Prometheus> {
+  for (const id of MONITORING_IMAGES) await cluster.node(MONITORING_NODE).load(await ensureImage(id));
+  await apply(cluster, await operatorBundle());
+  await cluster.kubectl(
+    ['wait', '--for=condition=Established', 'crd', '--all', '--timeout=180s'],
+    '',
+    70_000,
+  );
+  await applyDocumented(cluster);
+  await hastenRules(cluster);
+  await startReceiver(cluster);
+  await cluster.kubectl(['create', 'namespace', NAMESPACE]);
+  await cluster.kubectl(['create', 'serviceaccount', 'prometheus', '-n', NAMESPACE]);
+  await cluster.kubectl(['apply', '-f', RIGHTS]);
+  await apply(cluster, STACK.map((object) => JSON.stringify(object)).join('\n---\n'));
+  for (const kind of ['alertmanager', 'prometheus']) {
+    const wait = ['wait', '--for=condition=Available', kind, '--all', '-n', NAMESPACE, '--timeout=360s'];
+    await cluster.kubectl(wait, '', 130_000);
+  }
+  return reachPrometheus(cluster);
+}
+
+/** Server-side, since the annotation of a plain apply would be too long for the operator's CRDs. */
+async function apply(cluster: Cluster, text: string): Promise<void> {
+  await cluster.kubectl(['apply', '--server-side', '-f', '-'], text, 120_000);
+}
+
+/** Applies the kustomization of docs/monitoring.md with the patch for the operator's selectors. */
+async function applyDocumented(cluster: Cluster): Promise<void> {
+  const { patches = [], ...rest } = await documentedKustomization();
+  const labels = patches.filter(({ target }) => target.group === 'monitoring.coreos.com');
+  const folder = await realpath(await mkdtemp(join(tmpdir(), 'documented-')));
+  try {
+    await writeKustomization(folder, { ...rest, patches: labels });
+    await cluster.kubectl(['apply', '-k', folder]);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+async function hastenRules(cluster: Cluster): Promise<void> {
+  const list = await cluster.kubectl(['get', 'prometheusrules', '-n', 'gvisor-ready', '-o', 'json']);
+  const { items } = JSON.parse(list) as { items: { metadata: { name: string }; spec: RuleFile }[] };
+  for (const { metadata, spec } of items) {
+    const patch = JSON.stringify({ spec: hasten(spec) });
+    const words = [
+      'patch',
+      'prometheusrule',
+      metadata.name,
+      '-n',
+      'gvisor-ready',
+      '--type=merge',
+      '-p',
+      patch,
+    ];
+    await cluster.kubectl(words);
+  }
+}
+
+/** The receiver runs in the control plane's machine, since the pods reach nothing of the host's network. */
+async function startReceiver({ controlPlane }: Cluster): Promise<void> {
+  await controlPlane.run(['rm', '-f', RECEIVED]);
+  const script = join(REPO, 'test/nightly/alert-receiver.ts');
+  const command = [process.execPath, script, CONTROL_PLANE_ADDRESS, String(RECEIVER_PORT), RECEIVED];
+  await controlPlane.stopDaemon(RECEIVER);
+  await controlPlane.daemon(RECEIVER, command);
+}
+
+async function reachPrometheus(cluster: Cluster): Promise<Prometheus> {
+  const pod = await cluster.get(`/api/v1/namespaces/${NAMESPACE}/pods/prometheus-prometheus-0`);
+  const { podIP } = (JSON.parse(pod) as { status: { podIP: string } }).status;
+  const { server, port } = await listenOnLoopback(0);
+  await cluster.controlPlane.stopDaemon(RELAY);
+  await startRelay(cluster.controlPlane, server, { name: RELAY, address: podIP, port: 9090 });
+  const url = `http://127.0.0.1:${port}`;
+  await waitFor('the Prometheus of the operator', 60_000, async () =>
+    (await fetch(`${url}/-/ready`)).ok ? true : undefined,
+  );
+  return new Prometheus(url);
+}
+
+/** Waits until the receiver was last told this of an alert with these labels, and gives it. */
+export function received(
+  cluster: Cluster,
+  status: ReceivedAlert['status'],
+  labels: Readonly<Record<string, string>>,
+): Promise<ReceivedAlert> {
+  return waitFor(`Alertmanager to say ${status} of ${JSON.stringify(labels)}`, 120_000, async () => {
+    const lines = (await readFile(cluster.controlPlane.path(RECEIVED), 'utf8')).trim().split('\n');
+    const told = lines.flatMap((line) => (JSON.parse(line) as { alerts: ReceivedAlert[] }).alerts);
+    const last = told.findLast((alert) =>
+      Object.entries(labels).every(([name, value]) => alert.labels[name] === value),
+    );
+    return last?.status === status ? last : undefined;
+  });
+}
+
+/** Takes all of it away, with the operator's CRDs, and deploys plain agents. */
+export async function removeOperator(cluster: Cluster): Promise<void> {
+  for (const name of [RECEIVER, RELAY]) await cluster.controlPlane.stopDaemon(name);
+  await cluster.kubectl(['delete', '-f', RIGHTS, '--ignore-not-found']);
+  await cluster.kubectl(['delete', 'namespace', NAMESPACE, '--ignore-not-found'], undefined, 120_000);
+  await cluster.kubectl(['delete', '--ignore-not-found', '-f', '-'], await operatorBundle(), 120_000);
+  await cluster.kubectl([
+    'delete',
+    'service,endpoints',
+    'kubelet',
+    '-n',
+    'kube-system',
+    '--ignore-not-found',
+  ]);
+  await cluster.kubectl([
+    'delete',
+    'configmap',
+    'gvisor-ready-dashboard',
+    '-n',
+    'gvisor-ready',
+    '--ignore-not-found',
+  ]);
+  await deployWith(cluster);
+}

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import type { Prometheus } from '../../cluster/control-plane/prometheus.ts';
+import { breakAndWait, healAndWait } from '../../cluster/story.ts';
+import { patient, waitFor } from '../../hack/run.ts';
+import { useCluster } from '../e2e/e2e-cluster.ts';
+import { removeOutside, runOutside } from '../e2e/monitored-cluster.ts';
+import { alertsOf, ruleFiles } from '../monitoring/alerts.ts';
+import { deployOperator, received, removeOperator } from './operator-stack.ts';
+
+const cluster = useCluster();
+
+type Rules = {
+  readonly data: {
+    readonly groups: readonly {
+      readonly rules: readonly {
+        readonly name: string;
+        readonly health: string;
+        readonly lastError?: string;
+      }[];
+    }[];
+  };
+};
+
+describe('the monitoring components, under a real Prometheus operator', () => {
+  let prometheus: Prometheus;
+  before(
+    async () => {
+      prometheus = await deployOperator(cluster());
+    },
+    { timeout: patient(600_000) },
+  );
+  after(() => removeOperator(cluster()));
+
+  it('make its Prometheus scrape every agent, and know it by its node', async () => {
+    const up = () => prometheus.query('up{job="gvisor-ready-agent"} == 1');
+    await waitFor('three agents to answer', 60_000, async () =>
+      (await up()).length === 3 ? true : undefined,
+    );
+    const nodes = (await up()).map(({ metric }) => metric.node);
+    assert.deepEqual(nodes.sort(), ['node-1', 'node-2', 'node-3']);
+  });
+
+  it('give it every alert, and it evaluates each without an error', async () => {
+    const expected = alertsOf(await ruleFiles()).map(({ alert }) => `${alert} ok `);
+    await waitFor('every alert to be evaluated', 60_000, async () => {
+      const { data } = (await (await fetch(`${prometheus.url}/api/v1/rules`)).json()) as Rules;
+      const found = data.groups.flatMap(({ rules }) => rules);
+      const said = found.map(({ name, health, lastError = '' }) => `${name} ${health} ${lastError}`);
+      assert.deepEqual(said.sort(), expected.toSorted());
+      return true;
+    });
+  });
+
+  it('bring a fault of a node through Alertmanager to a receiver, and its repair', async () => {
+    const alert = { alertname: 'GVisorNodeNotReady', node: 'node-1' };
+    await breakAndWait(cluster(), 'node-1', 'shim-missing');
+    const { labels, annotations } = await received(cluster(), 'firing', alert);
+    assert.equal(labels.severity, 'warning');
+    assert.match(annotations.description ?? '', /^Node node-1 is not ready for gVisor: ShimNotFound\./);
+    await healAndWait(cluster(), 'node-1');
+    await received(cluster(), 'resolved', alert);
+  });
+
+  it('tell of a pod outside of gVisor', async () => {
+    const alert = { alertname: 'GVisorUnsandboxedPods', node: 'node-1' };
+    await runOutside(cluster());
+    assert.equal((await received(cluster(), 'firing', alert)).labels.severity, 'critical');
+    await removeOutside(cluster());
+    await received(cluster(), 'resolved', alert);
+  });
+});

@@ -1,0 +1,95 @@
+import { once } from 'node:events';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { after, afterEach, before, beforeEach } from 'node:test';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import type { Status } from '../../agent/report.ts';
+import { createFleetServer } from '../../fleet/server.ts';
+import type { FleetView } from '../../fleet/view.ts';
+import { READY } from '../agent/text/sample-reports.ts';
+import { launchChromium } from '../chromium.ts';
+import { sampleFleet } from '../fleet/sample-fleet.ts';
+
+type Shown = {
+  /** As "http://127.0.0.1:…". */
+  origin: string;
+  view: FleetView;
+  /** The report of every agent; undefined before its first evaluation. */
+  report: Status | undefined;
+  /** The URLs that the browser requested. */
+  requested: string[];
+  /** Console messages, uncaught errors and dialogs. */
+  complaints: string[];
+};
+
+type OpenOptions = BrowserContextOptions & { readonly path?: string; readonly clock?: boolean | Date };
+
+/** Starts a browser and a fleet's server for a suite, with a view and a report that a test may change. */
+export function useFleetBrowser() {
+  let browser: Browser;
+  let server: Server;
+  const sockets = new Set<Socket>();
+  const shown: Shown = { origin: '', view: sampleFleet(30), report: READY, requested: [], complaints: [] };
+
+  before(async () => {
+    browser = await launchChromium();
+    await listen(0);
+  });
+  after(async () => {
+    await browser?.close();
+    await close();
+  });
+  beforeEach(() => {
+    Object.assign(shown, { view: sampleFleet(30), report: READY, requested: [], complaints: [] });
+  });
+  afterEach(async () => {
+    for (const context of browser.contexts()) await context.close();
+  });
+
+  async function listen(port: number): Promise<void> {
+    server = createFleetServer({
+      view: () => shown.view,
+      // The sample's labels follow from the number of a node.
+      select: (matches) =>
+        new Set(
+          shown.view.nodes
+            .map(({ name }) => name)
+            .filter((name) => matches({ pool: `p${Number(name.split('-')[1]) % 2}` })),
+        ),
+      metrics: async () => ({ body: '', type: 'text/plain' }),
+      live: () => true,
+      ready: () => true,
+      report: async () => JSON.parse(JSON.stringify(shown.report ?? null)) ?? undefined,
+    });
+    server.on('connection', (socket: Socket) => sockets.add(socket));
+    server.listen(port, '127.0.0.1');
+    await once(server, 'listening');
+    shown.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  }
+
+  /** Closes the server, and the connections that the browser opened ahead. */
+  async function close(): Promise<void> {
+    const closed = once(server, 'close');
+    server.close();
+    for (const socket of sockets) socket.destroy();
+    await closed;
+  }
+
+  async function open({ path = '/', clock = false, ...options }: OpenOptions = {}): Promise<Page> {
+    const context = await browser.newContext({ viewport: { width: 1120, height: 900 }, ...options });
+    const page = await context.newPage();
+    page.on('request', (request) => shown.requested.push(request.url()));
+    page.on('console', (message) => shown.complaints.push(message.text()));
+    page.on('pageerror', (error) => shown.complaints.push(String(error)));
+    page.on('dialog', (dialog) => {
+      shown.complaints.push(`dialog ${dialog.message()}`);
+      void dialog.dismiss();
+    });
+    if (clock !== false) await page.clock.install(clock === true ? {} : { time: clock });
+    await page.goto(`${shown.origin}${path}`);
+    if (path === '/' && options.javaScriptEnabled !== false)
+      await page.locator('#nodes tr').first().waitFor();
+    return page;
+  }
+
+  return { shown, open, listen, close };
+}

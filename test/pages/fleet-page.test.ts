@@ -1,0 +1,185 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Page } from 'playwright-core';
+import { sampleFleet } from '../fleet/sample-fleet.ts';
+import { useFleetBrowser } from './browser.ts';
+import { readContrast, readFocus } from './contrast.ts';
+
+const PAUSED = sampleFleet(30, {
+  breaker: [{ reason: 'TooManyLost', meaning: 'More labelled nodes lost their agents at once.' }],
+  paused: ['node-0'],
+});
+
+const namesOf = (page: Page) => page.locator('#nodes th').allTextContents();
+
+describe('the page of the fleet in a browser', () => {
+  const { shown, open, listen, close } = useFleetBrowser();
+
+  it('is sent with a policy that lets nothing in from elsewhere, and loads nothing from there', async () => {
+    const answer = await fetch(`${shown.origin}/`);
+    assert.match(
+      answer.headers.get('content-security-policy') ?? '',
+      /^default-src 'none'; style-src 'self'; /,
+    );
+    const page = await open();
+    const script = `document.body.append(Object.assign(document.createElement('script'), { text: 'pwned = 1' }))`;
+    await page.evaluate(script);
+    assert.equal(await page.evaluate('typeof pwned'), 'undefined');
+    assert.match(shown.complaints.join(), /Content Security Policy/);
+    const strange = shown.requested.filter(
+      (url) => !url.startsWith(shown.origin) && !url.startsWith('data:'),
+    );
+    assert.deepEqual(strange, []);
+  });
+
+  it('tells how many nodes are proven, and shows what needs a person first', async () => {
+    const page = await open();
+    assert.equal(await page.locator('h1').textContent(), '24 of 30 nodes are proven');
+    assert.match(await page.title(), /^24 of 30 nodes are proven/);
+    const names = await namesOf(page);
+    assert.deepEqual(names.slice(0, 8), [
+      'node-0',
+      'node-3',
+      'node-13',
+      'node-23',
+      'node-7',
+      'node-17',
+      'node-27',
+      'node-1',
+    ]);
+    const first = page.locator('#nodes tr').first();
+    assert.match((await first.textContent()) ?? '', /labelled, but no agent is Ready/);
+    assert.equal(await page.locator('#notices li').textContent(), 'Labelled without a Ready agent: node-0');
+    assert.deepEqual(shown.complaints, []);
+  });
+
+  it('shows markup in a message as text', async () => {
+    const page = await open();
+    assert.equal(await page.locator('#nodes b').count(), 0);
+    assert.match((await page.locator('#nodes').textContent()) ?? '', /<b>is<\/b> not mounted/);
+  });
+
+  it('says that withdrawals are held, why, and of which nodes', async () => {
+    shown.view = PAUSED;
+    const page = await open();
+    const text = (await page.locator('#notices').textContent()) ?? '';
+    assert.match(
+      text,
+      /The circuit breaker is open, so no label is withdrawn: TooManyLost .* Paused: node-0\./,
+    );
+  });
+
+  it('filters by name, by reason and by labels', async () => {
+    const page = await open();
+    await page.getByLabel('Name').fill('node-1');
+    assert.equal(await page.locator('#shown').textContent(), '11 of 30 nodes match, 11 are shown');
+    await page.getByLabel('Reason').selectOption('ShimNotFound');
+    assert.deepEqual(await namesOf(page), ['node-13']);
+    await page.getByLabel('Name').fill('');
+    assert.deepEqual(await namesOf(page), ['node-3', 'node-13', 'node-23']);
+    await page.getByLabel('Reason').selectOption('');
+    await page.getByLabel('Labels').fill('pool=p0');
+    await page.getByLabel('Labels').press('Enter');
+    await page.locator('#shown', { hasText: '15 of 15 nodes match' }).waitFor();
+  });
+
+  it('links each node to its own page', async () => {
+    const page = await open();
+    const link = page.getByRole('link', { name: 'node-13', exact: true });
+    assert.equal(await link.getAttribute('href'), './nodes/node-13/');
+  });
+
+  it('follows the fleet without a reload, and keeps the focus', async () => {
+    const page = await open({ clock: true });
+    await page.getByRole('link', { name: 'node-3', exact: true }).focus();
+    shown.view = sampleFleet(40);
+    await page.clock.runFor(5_000);
+    await page.locator('h1', { hasText: '32 of 40 nodes are proven' }).waitFor();
+    assert.equal((await readFocus(page)).name, '/nodes/node-3/');
+  });
+
+  it('says when the controller does not answer, and goes on when it does', async () => {
+    const page = await open({ clock: true });
+    const { port } = new URL(shown.origin);
+    await close();
+    await page.clock.runFor(5_000);
+    await page.locator('#live.stale', { hasText: 'The controller does not answer' }).waitFor();
+    assert.equal(await page.locator('#nodes tr').count(), 30);
+    await listen(Number(port));
+    await page.clock.runFor(5_000);
+    await page.locator('#live:not(.stale)').waitFor({ state: 'attached' });
+  });
+
+  for (const colorScheme of ['light', 'dark'] as const)
+    it(`is readable: ${colorScheme}`, async () => {
+      shown.view = PAUSED;
+      const page = await open({ colorScheme });
+      const { low, texts } = await readContrast(page);
+      assert.deepEqual(low, []);
+      assert.ok(texts > 200, `only ${texts} texts`);
+    });
+
+  for (const width of [320, 360, 768])
+    it(`does not scroll sideways at ${width} px`, async () => {
+      const page = await open({ viewport: { width, height: 740 } });
+      assert.equal(await page.evaluate('document.documentElement.scrollWidth'), width);
+    });
+
+  it('keeps its table for screen readers, also on a phone', async () => {
+    const page = await open({ viewport: { width: 360, height: 740 } });
+    const session = await page.context().newCDPSession(page);
+    await session.send('Accessibility.enable');
+    const { nodes } = await session.send('Accessibility.getFullAXTree');
+    const count = (role: string) => nodes.filter((node) => !node.ignored && node.role?.value === role).length;
+    assert.deepEqual(
+      ['table', 'row', 'columnheader', 'rowheader', 'main', 'search', 'banner'].map((role) => [
+        role,
+        count(role),
+      ]),
+      [
+        ['table', 1],
+        ['row', 31],
+        ['columnheader', 8],
+        ['rowheader', 30],
+        ['main', 1],
+        ['search', 1],
+        ['banner', 1],
+      ],
+    );
+  });
+
+  it('is worked with the keyboard alone', async () => {
+    const page = await open();
+    const reached: string[] = [];
+    for (let press = 0; press < 9; press++) {
+      await page.keyboard.press('Tab');
+      const { name, outline } = await readFocus(page);
+      assert.ok(outline >= 2, `${name} has no visible focus`);
+      reached.push(name);
+    }
+    const first = ['/fleet', '/metrics', 'by-name', 'by-reason', 'by-labels'];
+    assert.deepEqual(reached.slice(0, 5), first);
+    assert.deepEqual(reached.slice(5), [
+      '/nodes/node-0/',
+      '/nodes/node-3/',
+      '/nodes/node-13/',
+      '/nodes/node-23/',
+    ]);
+  });
+
+  it('leads to its data without JavaScript', async () => {
+    const page = await open({ javaScriptEnabled: false });
+    assert.equal(await page.locator('noscript a').getAttribute('href'), './fleet');
+  });
+
+  it('shows 200 of 5,000 rows at first, and all when asked, and filters among all', async () => {
+    shown.view = sampleFleet(5_000);
+    const page = await open();
+    assert.equal(await page.locator('#nodes tr').count(), 200);
+    await page.getByRole('button', { name: 'Show more nodes' }).press('Enter');
+    assert.equal(await page.locator('#nodes tr').count(), 400);
+    await page.getByLabel('Name').fill('node-4999');
+    assert.deepEqual(await namesOf(page), ['node-4999']);
+    assert.equal(await page.getByRole('button', { name: 'Show more nodes' }).isVisible(), false);
+  });
+});

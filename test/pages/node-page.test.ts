@@ -1,0 +1,185 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { FINDINGS } from '../agent/text/sample-findings.ts';
+import { BROKEN, HOSTILE, READY } from '../agent/text/sample-reports.ts';
+import { EXPLAINED, SAMPLES } from '../agent/text/sample-status.ts';
+import { useFleetBrowser } from './browser.ts';
+import { openAll, readContrast, readFocus } from './contrast.ts';
+
+const REPORTS = { ...SAMPLES, explained: EXPLAINED, broken: BROKEN, hostile: HOSTILE, starting: undefined };
+const PATH = '/nodes/node-1/';
+
+describe('the page of a node in a browser', () => {
+  const browser = useFleetBrowser();
+  const { shown, listen, close } = browser;
+  const open: typeof browser.open = (options) => browser.open({ path: PATH, ...options });
+
+  it('runs no script that its policy does not allow', async () => {
+    const page = await open();
+    await page.evaluate(
+      `document.body.append(Object.assign(document.createElement('script'), { text: 'pwned = 1' }))`,
+    );
+    assert.equal(await page.evaluate('typeof pwned'), 'undefined');
+    assert.match(shown.complaints.join(), /Content Security Policy/);
+  });
+
+  for (const [name, sample] of Object.entries(REPORTS)) {
+    for (const colorScheme of ['light', 'dark'] as const) {
+      it(`has enough contrast and no console messages: ${name}, ${colorScheme}`, async () => {
+        shown.report = sample;
+        const page = await open({ colorScheme });
+        await openAll(page);
+        const { low, texts } = await readContrast(page);
+        assert.deepEqual(low, []);
+        assert.ok(texts > (sample === undefined ? 4 : 80), `only ${texts} texts`);
+        assert.deepEqual(shown.complaints, []);
+        assert.deepEqual(
+          shown.requested.filter((url) => !url.startsWith('data:') && !url.startsWith(shown.origin)),
+          [],
+        );
+      });
+    }
+
+    for (const width of [320, 375, 768]) {
+      it(`does not scroll sideways at ${width} px: ${name}`, async () => {
+        shown.report = sample;
+        const page = await open({ viewport: { width, height: 740 } });
+        await openAll(page);
+        assert.equal(await page.evaluate('document.documentElement.scrollWidth'), width);
+        const wide = await page.evaluate(`[...document.querySelectorAll('main *, header *, footer *')]
+          .filter((element) => !element.closest('thead') && element.getBoundingClientRect().right > innerWidth)
+          .map((element) => element.outerHTML.slice(0, 80))`);
+        assert.deepEqual(wide, []);
+      });
+    }
+  }
+
+  it('shows markup in a report as text', async () => {
+    shown.report = HOSTILE;
+    const page = await open();
+    assert.equal(await page.evaluate('typeof pwned'), 'undefined');
+    assert.equal(await page.locator('img, main script, main style, [onmouseover]').count(), 0);
+    assert.ok(((await page.locator('.verdict').textContent()) ?? '').includes(HOSTILE.verdict.message));
+    assert.equal(await page.locator('a:not([href="../../"])').count(), 0);
+    assert.ok((await page.title()).includes('</title></style></script>'));
+  });
+
+  it('works with the keyboard alone', async () => {
+    shown.report = EXPLAINED;
+    const page = await open();
+    const reached: { name: string; outline: number }[] = [];
+    for (;;) {
+      await page.keyboard.press('Tab');
+      const focus = await readFocus(page);
+      if (focus.name === 'BODY' || reached.some(({ name }) => name === focus.name)) break;
+      reached.push(focus);
+      if (!focus.name.startsWith('open-')) continue;
+      const evidence = page.locator(`details:has(#${focus.name}) > ul`);
+      assert.equal(await evidence.isVisible(), false);
+      await page.keyboard.press('Enter');
+      await evidence.waitFor({ state: 'visible' });
+      await page.keyboard.press('Space');
+      await evidence.waitFor({ state: 'hidden' });
+    }
+    assert.deepEqual(
+      reached.map(({ name }) => name),
+      [
+        '/',
+        'open-runsc',
+        'open-handler-current',
+        ...FINDINGS.flatMap(({ check, evidence = [] }) =>
+          evidence.length === 0 || check === 'runsc' ? [] : [`open-${check}`],
+        ),
+      ],
+    );
+    for (const { name, outline } of reached) assert.ok(outline >= 2, `${name} has no visible focus`);
+  });
+
+  it('keeps its table, landmarks and headings for screen readers on a phone', async () => {
+    shown.report = BROKEN;
+    const page = await open({ viewport: { width: 360, height: 740 } });
+    const session = await page.context().newCDPSession(page);
+    await session.send('Accessibility.enable');
+    const { nodes } = await session.send('Accessibility.getFullAXTree');
+    const visible = nodes.filter(({ ignored }) => !ignored);
+    const count = (role: string) => visible.filter((node) => node.role?.value === role).length;
+    assert.equal(count('table'), 1);
+    assert.equal(count('row'), BROKEN.findings.length + 1);
+    assert.equal(count('columnheader'), 4);
+    assert.equal(count('rowheader'), BROKEN.findings.length);
+    for (const role of ['banner', 'navigation', 'main', 'contentinfo', 'status'])
+      assert.equal(count(role), 1, role);
+    const levels = visible
+      .filter((node) => node.role?.value === 'heading')
+      .map((node) => node.properties?.find(({ name }) => name === 'level')?.value.value as number);
+    assert.deepEqual(levels, [1, 2, 2, 2, 2, 2, 2, 2]);
+    assert.equal(await page.evaluate('document.documentElement.lang'), 'en');
+  });
+
+  it('works without JavaScript', async () => {
+    shown.report = BROKEN;
+    const page = await open({ javaScriptEnabled: false });
+    await page.getByRole('heading', { level: 1, name: 'gVisor does not work here' }).waitFor();
+    await page.locator('#open-shim').press('Enter');
+    await page.locator('#evidence-shim > ul').waitFor({ state: 'visible' });
+    assert.deepEqual(shown.complaints, []);
+  });
+
+  it('updates itself, and keeps open details and the focus', async () => {
+    const page = await open({ clock: true });
+    const icon = await page.locator('#icon').getAttribute('href');
+    await page.locator('#open-shim').press('Enter');
+    await page.clock.runFor(5_000);
+    shown.report = BROKEN;
+    await page.clock.runFor(5_000);
+    await page.getByRole('heading', { level: 1, name: 'gVisor does not work here' }).waitFor();
+    await page.locator('#evidence-shim > ul').waitFor({ state: 'visible' });
+    assert.equal((await readFocus(page)).name, 'open-shim');
+    assert.equal(await page.getByRole('status').textContent(), 'gVisor does not work here');
+    assert.equal(await page.title(), '✗ node-1: gVisor does not work here');
+    assert.notEqual(await page.locator('#icon').getAttribute('href'), icon);
+    assert.deepEqual(shown.complaints, []);
+  });
+
+  it('leaves the start page once the first evaluation has ended', async () => {
+    shown.report = undefined;
+    const page = await open({ clock: true });
+    await page.getByText('its first evaluation has not ended yet').waitFor();
+    shown.report = READY;
+    await page.clock.runFor(5_000);
+    await page.getByRole('heading', { level: 1, name: 'gVisor works here' }).waitFor();
+  });
+
+  it('shows the age of the verdict, and keeps it current', async () => {
+    const page = await open({ clock: new Date('2026-11-24T11:41:00Z') });
+    assert.equal(await page.locator('.since .age').textContent(), ', 1 hour ago');
+    await page.clock.runFor(60_000);
+    await page.locator('.since .age', { hasText: ', 2 hours ago' }).waitFor();
+  });
+
+  it('leaves the document alone while nothing changes', async () => {
+    const page = await open({ clock: true });
+    await page.evaluate(`marked = document.querySelector('h1')`);
+    const responded = page.waitForResponse(`${shown.origin}${PATH}`);
+    await page.clock.runFor(5_000);
+    await (await responded).finished();
+    const again = page.waitForRequest(`${shown.origin}${PATH}`);
+    await page.clock.runFor(5_000);
+    await again;
+    assert.equal(await page.evaluate('marked.isConnected'), true);
+  });
+
+  it('shows that the server does not answer, until it does', async () => {
+    const page = await open({ clock: true });
+    const { port } = new URL(shown.origin);
+    await close();
+    await page.clock.runFor(5_000);
+    await page.getByRole('status').filter({ hasText: 'The agent does not answer' }).waitFor();
+    assert.equal(await page.title(), '! ✓ node-1: gVisor works here');
+    assert.deepEqual((await readContrast(page)).low, []);
+    await listen(Number(port));
+    await page.clock.runFor(5_000);
+    await page.locator('#live:not(.stale)').waitFor({ state: 'attached' });
+    await page.waitForFunction(`document.title === '✓ node-1: gVisor works here'`);
+  });
+});

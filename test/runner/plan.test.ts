@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { globSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { REPO } from '../../hack/paths.ts';
+import { planOf, tiersLeftOut } from './plan.ts';
+import { programsOf } from './programs.ts';
+import { filesOf, TIERS, type TierName, versionFiles } from './tiers.ts';
+
+const TIER_NAMES = Object.keys(TIERS) as TierName[];
+const FILE = 'test/runner/plan.test.ts';
+const plan = (words: readonly string[], failed: readonly string[] = []) =>
+  planOf(words, { root: REPO, directory: REPO, failed });
+const names = (words: readonly string[]) =>
+  plan(words).map((tracks) => tracks.map((track) => track.map(({ name }) => name)));
+
+describe('the tiers', () => {
+  it('have every test file of the repository once', () => {
+    const all = TIER_NAMES.flatMap((tier) => filesOf(tier, REPO));
+    assert.deepEqual(all.toSorted(), globSync('test/**/*.test.ts', { cwd: REPO }).sort());
+    for (const tier of TIER_NAMES) assert.notEqual(filesOf(tier, REPO).length, 0, tier);
+  });
+
+  it('have a file for each pattern of what depends on the version of Kubernetes', () => {
+    const found = versionFiles(REPO);
+    for (const start of ['api/admission', 'api/manifests', 'api/node-writes', 'e2e/taint', 'e2e/pods'])
+      assert.ok(
+        found.some((file) => file.startsWith(`test/${start}`)),
+        start,
+      );
+  });
+});
+
+describe('the words of the command line', () => {
+  it('none: the quick tiers side by side', () => {
+    assert.deepEqual(names([]), [[['unit'], ['api'], ['smoke']]]);
+    assert.ok(tiersLeftOut(plan([])).includes('e2e'));
+  });
+
+  it('--all adds the tiers with more nodes, --nightly everything else', () => {
+    assert.deepEqual(names(['--all']), [
+      [['unit'], ['api'], ['smoke']],
+      [['manifests', 'nodes', 'e2e'], ['waits']],
+    ]);
+    assert.deepEqual(tiersLeftOut(plan(['--nightly'])), []);
+  });
+
+  it('tiers, folders and files, each file in its tier', () => {
+    assert.deepEqual(names(['waits', FILE]), [[['unit']], [['waits']]]);
+    assert.deepEqual(plan([FILE])[0], [[{ name: 'unit', files: [FILE] }]]);
+    assert.deepEqual(plan(['runner/plan.test.ts']), plan([FILE]));
+    const [[[{ files } = { files: [] }] = []] = []] = plan(['test/runner']);
+    assert.ok(files.length > 1 && files.every((file) => file.startsWith('test/runner/')));
+  });
+
+  it('--failed: the files that failed in the last run, and nothing where none did', () => {
+    assert.deepEqual(plan(['--failed'], [FILE]), plan([FILE]));
+    assert.deepEqual(plan(['--failed'], []), []);
+  });
+
+  it('reject a name that is neither a tier nor a path', () => {
+    assert.throws(() => plan(['unti']), /There is no "unti"\. Name tiers \(unit, api, smoke, /);
+    assert.throws(() => plan(['docs/install.md']), /is no test file of any tier/);
+  });
+});
+
+describe('the programs of a file', () => {
+  it('are those that it and its imports name', () => {
+    assert.deepEqual(programsOf([join(REPO, 'test/api/node-writes.test.ts')]), ['kubernetes', 'etcd']);
+    assert.ok(programsOf([join(REPO, 'test/e2e/helm.test.ts')]).includes('helm'));
+    assert.deepEqual(programsOf([join(REPO, 'test/runner/summary.test.ts')]), []);
+  });
+});

@@ -1,0 +1,80 @@
+import { existsSync, statSync } from 'node:fs';
+import { join, relative, resolve, sep } from 'node:path';
+import { UsageError } from '../../hack/run.ts';
+import { type Extra, filesOf, STAGES, TIERS, type TierName } from './tiers.ts';
+
+/** A tier with the files to run of it, or an extra step. */
+export type Step = { readonly name: TierName | Extra; readonly files: readonly string[] };
+
+/** Stages of tracks of steps, see {@link STAGES}. */
+export type Plan = readonly (readonly (readonly Step[])[])[];
+
+const NAMES = STAGES.flat(2);
+const USAGE = `Name tiers (${NAMES.join(', ')}), folders or files under test/, or --failed, --all, --nightly.`;
+
+/**
+ * The steps for the words of the command line: none for the quick tiers, `--all`, `--nightly`, `--failed`, or the names of
+ * tiers, directories and files. `directory` is what relative paths start from.
+ */
+export function planOf(
+  words: readonly string[],
+  { root, directory, failed }: { root: string; directory: string; failed: readonly string[] },
+): Plan {
+  const chosen = new Map<string, Set<string>>();
+  const choose = (name: TierName | Extra, files: readonly string[]) => {
+    const known = chosen.get(name) ?? new Set();
+    chosen.set(name, known);
+    for (const file of files) known.add(file);
+  };
+  const chooseTier = (name: TierName | Extra) =>
+    choose(name, name in TIERS ? filesOf(name as TierName, root) : []);
+  const stages = { '--all': 2, '--nightly': 3 }[words[0] ?? ''] ?? (words.length === 0 ? 1 : 0);
+  for (const name of STAGES.slice(0, stages).flat(2)) chooseTier(name);
+  for (const word of stages > 0 ? words.slice(1) : words) {
+    const tier = NAMES.find((name) => name === word);
+    if (tier !== undefined) chooseTier(tier);
+    else if (word === '--failed')
+      for (const [name, files] of byTier(
+        failed.filter((file) => existsSync(join(root, file))),
+        root,
+      ))
+        choose(name, files);
+    else for (const [name, files] of byTier(filesUnder(word, root, directory), root)) choose(name, files);
+  }
+  return STAGES.map((tracks) =>
+    tracks
+      .map((track) =>
+        track
+          .filter((name) => chosen.has(name))
+          .map((name) => ({ name, files: [...(chosen.get(name) ?? [])].sort() })),
+      )
+      .filter((track) => track.length > 0),
+  ).filter((tracks) => tracks.length > 0);
+}
+
+/** The tiers that a plan leaves out. */
+export function tiersLeftOut(plan: Plan): readonly string[] {
+  const run = new Set<string>(plan.flat(2).map(({ name }) => name));
+  return NAMES.filter((name) => !run.has(name));
+}
+
+function filesUnder(word: string, root: string, directory: string): readonly string[] {
+  const path = [resolve(directory, word), join(root, word), join(root, 'test', word)].find(existsSync);
+  if (path === undefined) throw new UsageError(`There is no "${word}". ${USAGE}`);
+  const inside = relative(root, path);
+  if (!statSync(path).isDirectory()) return [inside];
+  const all = (Object.keys(TIERS) as TierName[]).flatMap((tier) => filesOf(tier, root));
+  const found = all.filter((file) => file.startsWith(`${inside}${sep}`));
+  if (found.length === 0) throw new UsageError(`There is no test file in "${word}". ${USAGE}`);
+  return found;
+}
+
+function byTier(files: readonly string[], root: string): Map<TierName, string[]> {
+  const found = new Map<TierName, string[]>();
+  for (const file of files) {
+    const tier = (Object.keys(TIERS) as TierName[]).find((name) => filesOf(name, root).includes(file));
+    if (tier === undefined) throw new UsageError(`"${file}" is no test file of any tier. ${USAGE}`);
+    found.set(tier, [...(found.get(tier) ?? []), file]);
+  }
+  return found;
+}

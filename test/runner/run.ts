@@ -1,0 +1,212 @@
+import { join } from 'node:path';
+import { ensureImage } from '../../cluster/images.ts';
+import { ensurePrerequisites } from '../../cluster/prerequisites.ts';
+import { OTHER_KUBERNETES, TOOL_GROUPS } from '../../cluster/tool-groups.ts';
+import { ensureTools } from '../../cluster/tools.ts';
+import { ensureVmImage } from '../../cluster/vm-image.ts';
+import { CACHE, REPO } from '../../hack/paths.ts';
+import { UsageError } from '../../hack/run.ts';
+import { Display, timeLeft } from './display.ts';
+import { estimateSeconds, historyFile, longestFirst, readHistory, writeHistory } from './history.ts';
+import { raiseInotifyLimit } from './inotify.ts';
+import { removeLaneClusters } from './lane.ts';
+import { type Plan, planOf, type Step, tiersLeftOut } from './plan.ts';
+import { programsOf } from './programs.ts';
+import { type FileResult, runFile, runProgram } from './run-file.ts';
+import { environmentRows, MAX_SECOND_TRIES, summaryLines, type TierResult } from './summary.ts';
+import { TIERS, type Tier, type TierName, versionFiles } from './tiers.ts';
+
+const HISTORY = historyFile(CACHE, REPO);
+const history = readHistory(HISTORY);
+const display = new Display(history);
+/** Ends the test files and, with this process, the builds. */
+const stop = new AbortController();
+
+process.exit(
+  await main(process.argv.slice(2)).catch((error: unknown) => {
+    if (stop.signal.aborted) return 130;
+    if (!(error instanceof UsageError)) throw error;
+    console.error(error.message);
+    return 2;
+  }),
+);
+
+async function main(words: readonly string[]): Promise<number> {
+  // npm runs scripts in the root of the package, and passes the directory where it was called.
+  const directory = process.env.INIT_CWD ?? process.cwd();
+  const plan = planOf(words, { root: REPO, directory, failed: history.failed });
+  if (plan.length === 0) {
+    console.log('No file failed in the last run.');
+    return 0;
+  }
+  console.log(`${timeLeft(secondsOf(plan))} by the times of the last run, plus what must be built`);
+  const clusters = plan.flat(2).some(({ name }) => tierOf(name)?.clusters ?? true);
+  const vms = plan.flat(2).some(({ name }) => name === 'vm');
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => stop.abort());
+  const restoreLimit = clusters ? await raiseInotifyLimit() : async () => {};
+  const results: TierResult[] = [];
+  try {
+    if (clusters) await removeLaneClusters();
+    for (const stage of plan) {
+      const prepared = prepare(stage.flat());
+      const tracks = await Promise.allSettled(stage.map((track) => runTrack(track, prepared)));
+      for (const track of tracks) {
+        if (track.status === 'rejected') throw track.reason;
+        results.push(...track.value);
+      }
+      if (results.some(({ passed }) => !passed)) break;
+    }
+  } finally {
+    if (clusters) await removeLaneClusters();
+    await restoreLimit();
+  }
+  const files = results.flatMap((result) => result.files);
+  writeHistory(HISTORY, {
+    seconds: Object.fromEntries(files.map(({ file, seconds }) => [file, Math.ceil(seconds)])),
+    failed: files.filter(({ file, passed }) => !passed && file.endsWith('.test.ts')).map(({ file }) => file),
+  });
+  const notRun = [...tiersLeftOut(plan), ...stepsNotRun(plan, results)];
+  console.log(`\n${summaryLines(await environmentRows(clusters, vms), results, notRun).join('\n')}`);
+  return results.every(({ passed }) => passed) ? 0 : 1;
+}
+
+/** The tier of that name; undefined for a step that is no tier. */
+function tierOf(name: string): Tier | undefined {
+  return (TIERS as Readonly<Record<string, Tier>>)[name];
+}
+
+/** The seconds that a plan takes by the times of earlier runs. */
+function secondsOf(plan: Plan): number {
+  const ofStep = ({ name, files }: Step) => estimateSeconds(files, tierOf(name)?.concurrency ?? 1, history);
+  const ofTrack = (track: readonly Step[]) => track.reduce((sum, step) => sum + ofStep(step), 0);
+  return plan.reduce((sum, tracks) => sum + Math.max(...tracks.map(ofTrack)), 0);
+}
+
+/** Steps of the plan behind a stage that failed. */
+function stepsNotRun(plan: Plan, results: readonly TierResult[]): readonly string[] {
+  if (results.every(({ passed }) => passed)) return [];
+  return plan
+    .flat(2)
+    .map(({ name }) => name)
+    .filter((name) => !results.some((result) => result.name.startsWith(name)));
+}
+
+/** Installs and builds what the steps need. */
+async function prepare(steps: readonly Step[]): Promise<void> {
+  const withClusters = steps.filter(({ name }) => tierOf(name)?.clusters ?? true);
+  if (withClusters.length === 0) return;
+  const forVms = steps.some(({ name }) => name === 'vm');
+  display.building = true;
+  try {
+    await ensurePrerequisites({ forTests: true, forVms });
+    const groups = withClusters.flatMap(({ name, files }) => [
+      ...programsOf(files.map((file) => join(REPO, file))),
+      ...(tierOf(name)?.programs ?? []),
+    ]);
+    await ensureTools(TOOL_GROUPS.filter((group) => groups.includes(group)));
+    if (withClusters.some(({ name }) => tierOf(name)?.nodes))
+      for (const id of ['pause', 'workload', 'agent'] as const) await ensureImage(id);
+    if (forVms) await ensureVmImage();
+  } finally {
+    display.building = false;
+  }
+}
+
+async function runTrack(track: readonly Step[], prepared: Promise<void>): Promise<TierResult[]> {
+  const results: TierResult[] = [];
+  for (const { name, files } of track) {
+    const tier = tierOf(name);
+    if (tier?.clusters ?? true) await Promise.race([prepared, stopped()]);
+    if (tier !== undefined) results.push(await runTier(name, tier, files));
+    else if (name === 'mutations') results.push(await runMutations());
+    else for (const version of OTHER_KUBERNETES) results.push(await runVersion(version));
+    stop.signal.throwIfAborted();
+  }
+  return results;
+}
+
+/** Rejects when the run is stopped. */
+function stopped(): Promise<never> {
+  return new Promise((_, reject) => {
+    stop.signal.addEventListener('abort', () => reject(stop.signal.reason), { once: true });
+  });
+}
+
+/** Runs the files of a tier, and once more those that failed, if the tier allows a second try. */
+async function runTier(
+  name: string,
+  tier: Tier,
+  files: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<TierResult> {
+  const begun = performance.now();
+  display.begin(name, files, tier.concurrency);
+  const results = await runFiles(name, tier, longestFirst(files, history), env);
+  const failed = results.filter(({ passed }) => !passed).map(({ file }) => file);
+  const secondTries: string[] = [];
+  if (tier.secondTry && failed.length > 0 && failed.length <= MAX_SECOND_TRIES) {
+    await removeLaneClusters();
+    for (const again of await runFiles(name, tier, failed, env, true)) {
+      if (!again.passed) continue;
+      secondTries.push(again.file);
+      results.splice(
+        results.findIndex(({ file }) => file === again.file),
+        1,
+        again,
+      );
+    }
+  }
+  if (tier.clusters) await removeLaneClusters();
+  return endOf({ name, files: results, secondTries }, begun);
+}
+
+async function runFiles(
+  name: string,
+  { concurrency, testTimeoutMs, clusters }: Tier,
+  files: readonly string[],
+  env: Readonly<Record<string, string>>,
+  secondTry = false,
+): Promise<FileResult[]> {
+  const waiting = [...files];
+  const results: FileResult[] = [];
+  const work = async () => {
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+      const patience = { KEEP_E2E_CLUSTER: '1', PATIENCE: clusters ? '3' : '1' };
+      const options = { testTimeoutMs, env: { ...patience, ...env }, signal: stop.signal };
+      const result = await runFile(file, options);
+      stop.signal.throwIfAborted();
+      results.push(result);
+      display.end(name, result, secondTry);
+    }
+  };
+  await Promise.all(Array.from({ length: concurrency }, work));
+  return results;
+}
+
+/** Runs the files that depend on Kubernetes with another version of it. */
+async function runVersion(version: string): Promise<TierResult> {
+  process.env.KUBERNETES_VERSION = version;
+  try {
+    await ensureTools(['kubernetes']);
+  } finally {
+    delete process.env.KUBERNETES_VERSION;
+  }
+  const tier = { ...TIERS['e2e' satisfies TierName], concurrency: 1 };
+  return runTier(`versions ${version}`, tier, versionFiles(REPO), { KUBERNETES_VERSION: version });
+}
+
+async function runMutations(): Promise<TierResult> {
+  const begun = performance.now();
+  display.begin('mutations', ['mutate/run.ts'], 1);
+  const options = { env: { PATIENCE: '3' }, signal: stop.signal };
+  const result = await runProgram('mutate/run.ts', ['--import', 'tsx', 'mutate/run.ts'], options);
+  display.end('mutations', result, false);
+  return endOf({ name: 'mutations', files: [result], secondTries: [] }, begun);
+}
+
+function endOf(result: Omit<TierResult, 'passed' | 'seconds'>, begun: number): TierResult {
+  const passed = result.files.every((file) => file.passed);
+  const ended = { ...result, passed, seconds: Math.round((performance.now() - begun) / 1000) };
+  display.endTier(ended);
+  return ended;
+}

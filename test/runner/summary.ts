@@ -1,0 +1,79 @@
+import { existsSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { arch, cpus, release, type } from 'node:os';
+import { formatTable } from '../../cluster/table.ts';
+import { versionOf } from '../../cluster/tool-groups.ts';
+import { ensureVmImage, SUITE } from '../../cluster/vm-image.ts';
+import type { FileResult } from './run-file.ts';
+
+/** The outcome of one tier. `secondTries` are files that failed and then passed. */
+export type TierResult = {
+  readonly name: string;
+  readonly passed: boolean;
+  readonly seconds: number;
+  readonly files: readonly FileResult[];
+  readonly secondTries: readonly string[];
+};
+
+/** A run with more files than these that passed only at the second try fails. */
+export const MAX_SECOND_TRIES = 2;
+
+/** Rows about the machine, and about clusters and virtual machines where the run had those. */
+export async function environmentRows(clusters: boolean, vms: boolean): Promise<string[][]> {
+  const machine = `${type()} ${release()} ${arch()}, ${cpus().length} cores, cgroup ${cgroupVersion()}, Node ${process.version}`;
+  const rows = [['machine', machine]];
+  if (clusters) {
+    const versions = async (...groups: Parameters<typeof versionOf>[0][]) =>
+      (await Promise.all(groups.map((group) => versionOf(group)))).join(', ');
+    const containerd = await versions('containerd', 'containerd-1.7');
+    const gvisor = await versions('gvisor', 'gvisor-2025', 'gvisor-2026-09');
+    rows.push(['cluster', `Kubernetes ${await versionOf('kubernetes')}, containerd ${containerd}`]);
+    rows.push(['gVisor', gvisor]);
+  }
+  if (vms) {
+    const { kernel } = await ensureVmImage();
+    rows.push(['vm', `Debian ${SUITE}, Linux ${await kernelVersion(kernel)}, cgroup v2, systemd`]);
+  }
+  return rows;
+}
+
+/** The last lines of a run: its environment, each tier, files that failed, what was skipped, what did not run. */
+export function summaryLines(
+  environment: readonly (readonly string[])[],
+  results: readonly TierResult[],
+  notRun: readonly string[] = [],
+): string[] {
+  const files = results.flatMap((result) => result.files);
+  const failed = results.filter(({ passed }) => !passed).map(({ name }) => name);
+  const secondTries = results.flatMap((result) => result.secondTries);
+  const skipped = files.flatMap(({ file, skipped }) => skipped.map((name) => `${file} (${name})`));
+  return [
+    ...formatTable([...environment, ...results.map(rowOf)]).split('\n'),
+    ...(skipped.length > 0 ? [`Skipped: ${skipped.join(', ')}`] : []),
+    ...(notRun.length > 0 ? [`Not run: ${notRun.join(', ')}`] : []),
+    ...secondTries.map((file) => `Passed at the 2nd try: ${file}`),
+    failed.length === 0
+      ? `Passed: ${results.map(({ name }) => name).join(', ')}`
+      : `FAILED: ${failed.join(', ')}`,
+    ...files.filter(({ passed }) => !passed).map(({ file }) => `  ${file}`),
+  ];
+}
+
+function rowOf({ name, passed, seconds, files }: TierResult): string[] {
+  const tests = files.reduce((total, file) => total + file.tests, 0);
+  const skipped = files.reduce((total, file) => total + file.skipped.length, 0);
+  const counts = `${files.length} files, ${tests} tests${skipped > 0 ? `, ${skipped} skipped` : ''}`;
+  return [name, `${passed ? 'passed' : 'FAILED'}, ${counts}, ${seconds} s`];
+}
+
+function cgroupVersion(): string {
+  return existsSync('/sys/fs/cgroup/cgroup.controllers') ? 'v2' : 'v1';
+}
+
+/** The version in the header of a kernel for x86. https://docs.kernel.org/arch/x86/boot.html (kernel_version) */
+async function kernelVersion(file: string): Promise<string> {
+  await using handle = await open(file);
+  const { buffer } = await handle.read(Buffer.alloc(0x8000), 0, 0x8000, 0);
+  const at = buffer.readUInt16LE(0x20e) + 0x200;
+  return buffer.toString('latin1', at, at + 80).split(' ', 1)[0] ?? '';
+}

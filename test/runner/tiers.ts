@@ -1,0 +1,87 @@
+import { globSync } from 'node:fs';
+import type { ToolGroup } from '../../cluster/tool-groups.ts';
+
+/** Test files that run under the same conditions. Every test file belongs to one tier. */
+export type Tier = {
+  readonly folders: readonly string[];
+  /** Files that run at the same time; each has clusters of its own. */
+  readonly concurrency: number;
+  /** Limit for a test that does not set its own. */
+  readonly testTimeoutMs: number;
+  /** Whether its files start clusters, which needs root. */
+  readonly clusters: boolean;
+  /** Whether these clusters have nodes, which need images. */
+  readonly nodes: boolean;
+  /** Programs beside those that its files name in `ensureTools([...])`. */
+  readonly programs?: readonly ToolGroup[];
+  /** A file that fails is run once more. */
+  readonly secondTry?: true;
+};
+
+const NODE = ['cni', 'runc', 'containerd', 'gvisor'] as const;
+const OLDER = ['containerd-1.7', 'gvisor-2025'] as const;
+const EVERY = [...NODE, ...OLDER, 'gvisor-2026-09'] as const;
+
+const UNIT = { testTimeoutMs: 60_000, clusters: false, nodes: false };
+const API = { testTimeoutMs: 300_000, clusters: true, nodes: false };
+const NODES = { ...API, nodes: true };
+
+export const TIERS = {
+  unit: {
+    ...UNIT,
+    folders: ['agent', 'cluster', 'dispatcher', 'docs', 'fleet', 'hack', 'kubectl', 'runner'],
+    concurrency: 3,
+  },
+  api: { ...API, folders: ['api'], concurrency: 2 },
+  smoke: { ...NODES, folders: ['smoke'], concurrency: 1, programs: NODE },
+  manifests: { ...API, folders: ['manifests', 'monitoring'], concurrency: 2, programs: ['helm', 'helm-3'] },
+  nodes: { ...NODES, folders: ['integration'], concurrency: 1, programs: EVERY },
+  e2e: { ...NODES, folders: ['e2e'], concurrency: 3, programs: [...NODE, ...OLDER], secondTry: true },
+  waits: { ...NODES, folders: ['waits'], concurrency: 2, programs: EVERY },
+  pages: { ...UNIT, testTimeoutMs: 300_000, folders: ['pages'], concurrency: 1 },
+  nightly: {
+    ...NODES,
+    folders: ['nightly'],
+    concurrency: 1,
+    programs: [...EVERY, 'prometheus-operator', 'alertmanager'],
+  },
+  vm: { ...NODES, folders: ['load', 'vm'], concurrency: 1, programs: [...NODE, ...OLDER] },
+} as const satisfies Record<string, Tier>;
+
+/** The name of a tier. */
+export type TierName = keyof typeof TIERS;
+
+/** Steps that are no test files of their own. */
+export type Extra = 'versions' | 'mutations';
+
+/**
+ * Stages follow each other; the tracks of a stage run side by side, and the steps of a track follow each other. A load
+ * and a virtual machine want the whole machine, so they come alone at the end.
+ */
+export const STAGES: readonly (readonly (readonly (TierName | Extra)[])[])[] = [
+  [['unit'], ['api'], ['smoke']],
+  [['manifests', 'nodes', 'e2e'], ['waits']],
+  [['pages', 'nightly', 'vm', 'versions', 'mutations']],
+];
+
+/** Files whose outcome depends on the version of Kubernetes: policies, writes to Nodes, manifests. */
+const VERSION_FILES = [
+  'test/api/admission*.test.ts',
+  'test/api/*-writes.test.ts',
+  'test/api/manifests.test.ts',
+  'test/e2e/node-*.test.ts',
+  'test/e2e/taint.test.ts',
+  'test/e2e/pods.test.ts',
+];
+
+/** The files that `versions` runs on each other version of Kubernetes. */
+export function versionFiles(root: string): readonly string[] {
+  return VERSION_FILES.flatMap((pattern) => globSync(pattern, { cwd: root })).sort();
+}
+
+/** The test files of a tier, from the root of the repository. */
+export function filesOf(tier: TierName, root: string): readonly string[] {
+  return TIERS[tier].folders
+    .flatMap((folder) => globSync(`test/${folder}/**/*.test.ts`, { cwd: root }))
+    .sort();
+}

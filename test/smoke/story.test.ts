@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { imageName } from '../../cluster/images.ts';
+import { removeCluster } from '../../cluster/remove.ts';
+import { startCluster } from '../../cluster/start.ts';
+import {
+  breakAndWait,
+  deployAgent,
+  evaluationPod,
+  healAndWait,
+  runPod,
+  viewNodes,
+} from '../../cluster/story.ts';
+import { REPO } from '../../hack/paths.ts';
+import { patient } from '../../hack/run.ts';
+import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
+import { waitForNode } from '../e2e/agents.ts';
+import { assertNoPod, dispatch, FREE, grantDispatcher } from '../e2e/dispatcher-run.ts';
+import { marksOn, objectsLeft } from '../e2e/left-over.ts';
+import { runWithKubectl } from '../e2e/run-with-kubectl.ts';
+import { REASON_OF_FAULT } from '../reason-of-fault.ts';
+import { laneCluster } from '../runner/lane.ts';
+
+/** Current programs alone, so that a fresh machine builds as few as possible. */
+const NODES = [{ name: 'node-1' }, { name: 'node-2' }] as const;
+
+let cluster: Cluster;
+before(
+  async () => {
+    const name = await laneCluster('smoke');
+    cluster = await startCluster({ name, nodes: NODES, images: ['workload', 'agent'] });
+    await deployAgent(cluster, join(REPO, 'manifests/base'));
+  },
+  { timeout: patient(600_000) },
+);
+after(async () => removeCluster(await laneCluster('smoke')));
+
+const kernelIn = async (pod: string) =>
+  (await cluster.kubectl(['exec', pod, '--', 'cat', '/proc/version'])).trim();
+
+describe('two nodes with gVisor', () => {
+  it('are labelled, and a pod of the RuntimeClass sees the kernel of gVisor', async () => {
+    for (const { name } of NODES) {
+      const { condition } = await waitForNode(cluster, name, ({ ready }) => ready === 'true');
+      assert.equal(condition, 'True SandboxProven');
+    }
+    await runPod(cluster, 'inside', evaluationPod('inside', { gvisor: true }));
+    await runPod(cluster, 'outside', evaluationPod('outside', { gvisor: false }));
+    assert.match(await kernelIn('inside'), /^Linux version 4\.4\.0 #1 SMP Sun Jan 10 15:06:54 PST 2016$/);
+    assert.notEqual(await kernelIn('outside'), await kernelIn('inside'));
+  });
+
+  it('lose the label with the shim: running pods stay, new pods go to the other node', async () => {
+    const home = await runPod(cluster, 'first', evaluationPod('first', { gvisor: true }));
+    await breakAndWait(cluster, home, 'shim-missing');
+    await waitForNode(cluster, home, ({ condition }) => condition === 'False ShimNotFound');
+    const phase = await cluster.kubectl(['get', 'pod', 'first', '-o', 'jsonpath={.status.phase}']);
+    assert.equal(phase, 'Running');
+    const other = await runPod(cluster, 'second', evaluationPod('second', { gvisor: true }));
+    assert.notEqual(other, home);
+    await healAndWait(cluster, home, 'shim-missing');
+  });
+
+  for (const [node, fault] of [
+    ['node-1', 'runsc-cannot-boot'],
+    ['node-2', 'handler-runs-runc'],
+  ] as const) {
+    it(`lose and regain the label: ${fault}`, async () => {
+      await breakAndWait(cluster, node, fault);
+      const lost = await waitForNode(cluster, node, ({ condition }) => condition.startsWith('False'));
+      assert.deepEqual([lost.condition, lost.provenBy], [`False ${REASON_OF_FAULT[fault]}`, '']);
+      await healAndWait(cluster, node, fault);
+    });
+  }
+
+  it('give a dispatcher no pod on the kernel of the host without the consent of the namespace', async () => {
+    await grantDispatcher(cluster);
+    await cluster.kubectl(['label', 'namespace', FREE, 'allow-host-kernel-']);
+    await Promise.all(NODES.map(({ name }) => breakAndWait(cluster, name, 'runsc-missing')));
+    const { code, said, stderr } = await dispatch(cluster, { policy: 'prefer', name: 'fallback' });
+    assert.deepEqual([code, said.reason], [3, 'GVisorFails'], stderr);
+    await assertNoPod(cluster, 'fallback');
+    await Promise.all(NODES.map(({ name }) => healAndWait(cluster, name, 'runsc-missing')));
+  });
+
+  it('are clean after the uninstall of docs/operations.md', async () => {
+    assert.equal((await viewNodes(cluster)).filter(({ ready }) => ready === 'true').length, 2);
+    const block = markedBlocks('docs/operations.md').find(({ mark }) => mark === 'kubectl');
+    const script = withSettings(block?.text ?? '', { AGENT: imageName('agent') });
+    const printed = await runWithKubectl(cluster, script);
+    assert.match(printed, /^2 nodes, 2 of them with something of the agents$/m);
+    for (const { name } of NODES) assert.deepEqual(await marksOn(cluster, name), []);
+    const left = await objectsLeft(cluster);
+    assert.deepEqual(
+      left.filter((name) => !name.includes('gvisor-dispatcher')),
+      [],
+    );
+  });
+});
