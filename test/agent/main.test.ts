@@ -172,7 +172,7 @@ describe("the agent's process", { concurrency: 2 }, () => {
     const { stdout } = await run(t, ['--once'], { HOST_ROOT });
     assert.match(
       stdout,
-      /Which namespaces require gVisor is not known here\n {4}1 of 1 pod runs outside of gVisor\n/,
+      /It is unknown which namespaces require gVisor\n {4}1 of 1 pod runs outside of gVisor\n/,
     );
   });
 
