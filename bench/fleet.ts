@@ -180,7 +180,7 @@ async function measureMassFault(kubes: Kubes, names: readonly string[]): Promise
   await inBatches(kubes, half, async (kube, name) => {
     await kube.patch(`${PODS}/agent-${name}/status`, readiness(false, SOMEBODY), 'strategic');
   });
-  await waitFor('the brake', 300_000, async () => {
+  await waitFor('the circuit breaker', 300_000, async () => {
     const { breaker } = await readView();
     return breaker.some(({ reason }) => reason === 'TooManyLost') || undefined;
   });
@@ -188,7 +188,7 @@ async function measureMassFault(kubes: Kubes, names: readonly string[]): Promise
   await pause(120);
   const count = (await readMetric(WITHDRAWALS)) - before;
   return [
-    [`${half.length} agents lost at once → brake`, '<= 90 s', `${seconds.toFixed(1)} s`],
+    [`${half.length} agents lost at once → breaker open`, '<= 90 s', `${seconds.toFixed(1)} s`],
     ['  withdrawals in it', '0', String(count)],
   ];
 }

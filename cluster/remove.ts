@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { CLUSTERS, requireName } from './clusters.ts';
 import { locked } from './lock.ts';
 import { cgroupPath, removeCgroup } from './machine/cgroups.ts';
-import { endProcesses } from './machine/machine-processes.ts';
+import { endProcesses } from './machine/processes.ts';
 
 /** Removes the processes, cgroups and files of a cluster, also of one that is half started. Idempotent. */
 export async function removeCluster(name: string): Promise<void> {

@@ -178,10 +178,10 @@ export async function readUnreadyReason(api: Api, agent: AgentSummary): Promise<
 }
 
 /** What a pod runs in according to its node's agent. `open` is a gVisor sandbox with a way out to the host. */
-export type SandboxState = { readonly inGvisor: 'yes' | 'open' | 'no' | '?'; readonly evidence: string };
+export type GvisorState = { readonly inGvisor: 'yes' | 'open' | 'no' | '?'; readonly evidence: string };
 
 /** Finds a pod in the report of its node's agent, which is undefined where none runs. */
-export function sandboxOf({ metadata }: ApiObject<V1Pod>, result: ReportResult | undefined): SandboxState {
+export function sandboxOf({ metadata }: ApiObject<V1Pod>, result: ReportResult | undefined): GvisorState {
   if (result === undefined) return { inGvisor: '?', evidence: 'no agent runs on its node' };
   if ('problem' in result) return { inGvisor: '?', evidence: result.problem };
   const { pods } = result.report;

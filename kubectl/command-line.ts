@@ -3,10 +3,10 @@ import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
 import { wrap } from '../agent/text/format.ts';
 import { VERSION } from '../agent/version.ts';
 import { Api } from './api.ts';
-import { type CheckOptions, check } from './commands/check.ts';
+import { type CheckFlags, check } from './commands/check.ts';
 import { complete } from './commands/completion.ts';
-import { type NodesOptions, nodes, watchNodes } from './commands/nodes.ts';
-import { type PodsOptions, pods } from './commands/pods.ts';
+import { type NodesFlags, nodes, watchNodes } from './commands/nodes.ts';
+import { type PodsFlags, pods } from './commands/pods.ts';
 import { status } from './commands/status.ts';
 import { uninstall } from './commands/uninstall.ts';
 import { why } from './commands/why.ts';
@@ -17,7 +17,7 @@ import { type Format, type Output, parseTimeout, printMessage } from './output.t
 const CODES = 'Exit codes: 0 fine, 1 a problem was found, 2 could not look, 64 wrong usage.';
 
 /** What the process passes to the plugin. */
-export type Environment = {
+export type PluginOptions = {
   readonly env: NodeJS.ProcessEnv;
   readonly output: Output;
   readonly now: () => number;
@@ -36,16 +36,16 @@ const COMPLETE = '__complete';
 const COMPLETE_TIMEOUT_MS = 3_000;
 
 /** Runs the plugin with its arguments and resolves with the exit code; never rejects. */
-export async function runPlugin(argv: readonly string[], environment: Environment): Promise<number> {
-  const { output, signal } = environment;
+export async function runPlugin(argv: readonly string[], options: PluginOptions): Promise<number> {
+  const { output, signal } = options;
   let code: number = EXIT.ok;
-  const program = buildProgram(environment, (result) => {
+  const program = buildProgram(options, (result) => {
     code = result;
   });
   try {
     if (argv[0] === COMPLETE)
       return await complete(program, argv.slice(1), output, (chosen) =>
-        openApi(chosen, environment, COMPLETE_TIMEOUT_MS),
+        openApi(chosen, options, COMPLETE_TIMEOUT_MS),
       );
     await program.parseAsync([...argv], { from: 'user' });
     return code;
@@ -59,8 +59,8 @@ export async function runPlugin(argv: readonly string[], environment: Environmen
 }
 
 /** Defines the commands; `end` receives the exit code of the one that ran. */
-function buildProgram(environment: Environment, end: (code: number) => void): Command {
-  const { output, now, signal } = environment;
+function buildProgram(options: PluginOptions, end: (code: number) => void): Command {
+  const { output, now, signal } = options;
   const program = new Command('kubectl gvisor-ready')
     .description('Shows on which nodes gVisor is proven, why not on others, and which pods really run in it.')
     .version(VERSION, '--version', 'print the version of this plugin')
@@ -92,7 +92,7 @@ function buildProgram(environment: Environment, end: (code: number) => void): Co
 
   const context = (command: Command): Context => {
     const flags = command.optsWithGlobals<GlobalFlags>();
-    const api = openApi(flags, environment, flags.requestTimeout);
+    const api = openApi(flags, options, flags.requestTimeout);
     return { api, output, namespace: flags.namespace ?? api.access.namespace, now, signal };
   };
   const command = (name: string, description: string) => program.command(name).description(description);
@@ -102,40 +102,40 @@ function buildProgram(environment: Environment, end: (code: number) => void): Co
 
   command('status', 'the fleet at a glance')
     .addOption(format('json', 'yaml'))
-    .action(async (options: { output?: Format }, self: Command) =>
-      end(await status(context(self), options.output)),
+    .action(async (flags: { output?: Format }, self: Command) =>
+      end(await status(context(self), flags.output)),
     );
   command('nodes', 'every node: its label, the reason, since when, its agent')
     .addOption(format('wide', 'json', 'yaml'))
     .option('-w, --watch', 'keep watching, and print each node that changes')
     .addOption(noHeaders)
-    .action(async (options: NodesOptions, self: Command) =>
-      end(await (options.watch ? watchNodes : nodes)(context(self), options)),
+    .action(async (flags: NodesFlags, self: Command) =>
+      end(await (flags.watch ? watchNodes : nodes)(context(self), flags)),
     );
   command('why', 'why a node is not ready, or why a pod waits, was rejected, or is not in gVisor')
     .argument('<name>', 'a node or a pod; node/NAME or pod/NAME where both have the name')
     .addOption(format('json', 'yaml'))
-    .action(async (name: string, options: { output?: Format }, self: Command) =>
-      end(await why(context(self), name, options.output)),
+    .action(async (name: string, flags: { output?: Format }, self: Command) =>
+      end(await why(context(self), name, flags.output)),
     );
   command('pods', 'which running pods are really in gVisor, as the agents see them')
     .addOption(format('wide', 'json', 'yaml'))
     .option('-A, --all-namespaces', 'list pods of all namespaces')
     .addOption(noHeaders)
-    .action(async (options: PodsOptions, self: Command) => end(await pods(context(self), options)));
+    .action(async (flags: PodsFlags, self: Command) => end(await pods(context(self), flags)));
   command('check', 'whether everything that gVisor needs in this cluster is there and consistent')
     .addOption(format('json', 'yaml'))
     .option('--pre', 'check before installing')
-    .action(async (options: CheckOptions, self: Command) => end(await check(context(self), options)));
+    .action(async (flags: CheckFlags, self: Command) => end(await check(context(self), flags)));
   command('uninstall', 'remove from every node what agents wrote there; asks first')
     .option('--yes', 'do not ask')
     .action(async ({ yes = false }: { yes?: boolean }, self: Command) =>
-      end(await uninstall(context(self), { yes, ...environment })),
+      end(await uninstall(context(self), { yes, ...options })),
     );
   return program;
 }
 
-function openApi(choice: KubeconfigChoice, { env, signal }: Environment, timeoutMs: number): Api {
+function openApi(choice: KubeconfigChoice, { env, signal }: PluginOptions, timeoutMs: number): Api {
   const userAgent = `kubectl-gvisor_ready/${VERSION}`;
   return new Api(loadKubeconfig(choice, env), { timeoutMs, userAgent, signal });
 }

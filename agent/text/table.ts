@@ -105,16 +105,6 @@ export function tableLines<Row>(
   return [line(heads, () => undefined), ...body];
 }
 
-/** Aligns rows of cells in plain text; the first row may hold the heads. */
-export function formatTable(rows: readonly (readonly string[])[]): string {
-  const length = Math.max(0, ...rows.map((row) => row.length));
-  const columns = Array.from({ length }, (_, at) => ({
-    head: '',
-    cell: (row: readonly string[]) => row[at] ?? '',
-  }));
-  return tableLines(columns, rows, { headers: false }).join('\n');
-}
-
 /** Makes a table fit: truncates prose, then drops spare columns, then truncates names. */
 function fit<Row>(
   columns: readonly Column<Row>[],

@@ -1,8 +1,8 @@
 import { Argument, type Command } from 'commander';
-import { formatTable } from '../../agent/text/table.ts';
 import { breakNode, faultsOf, healNode } from '../faults/break-node.ts';
 import { FAULTS, type FaultName } from '../faults/faults.ts';
 import { locked } from '../lock.ts';
+import { formatTable } from '../table.ts';
 import { nameOf, npm, openRunning } from './command.ts';
 
 const NAMES = Object.keys(FAULTS);

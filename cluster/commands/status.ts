@@ -1,14 +1,14 @@
 import type { V1Node, V1NodeList } from '@kubernetes/client-node';
 import type { Command } from 'commander';
-import { formatTable } from '../../agent/text/table.ts';
 import type { Cluster } from '../cluster.ts';
 import { CONTROL_PLANE } from '../control-plane/control-plane.ts';
 import { faultsOf } from '../faults/break-node.ts';
-import { processesIn, stateIn } from '../machine/processes.ts';
+import { processesIn, stateIn } from '../machine/machine.ts';
 import type { NodeSpec } from '../node/config.ts';
 import type { ClusterNode } from '../node/node.ts';
 import { DAEMONS } from '../node/system.ts';
 import { READY_LABEL } from '../story.ts';
+import { formatTable } from '../table.ts';
 import { nameOf, npm, openRunning } from './command.ts';
 
 const CONDITION = 'GVisorReady';

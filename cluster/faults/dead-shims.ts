@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import type { Machine } from '../machine/machine.ts';
-import { processesIn } from '../machine/processes.ts';
+import { processesIn } from '../machine/machine.ts';
 
 /**
  * Kills shims without a sandbox. gVisor's shim deadlocks if its sandbox dies while a container starts in it, and a starting

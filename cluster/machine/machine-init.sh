@@ -1,9 +1,7 @@
 #!/bin/sh
-# The first process of one simulated machine: called in new mount, PID, network, UTS, IPC and cgroup
-# namespaces, it gives the machine a root file system of its own (an overlay: the host's files below,
-# everything written in <dir>/upper) and its cgroup as the root of cgroups, says that it is ready, and
-# reaps what loses its parent.
-# usage: machine-init.sh <dir> <hostname> <cgroup> [<path of the host to show read-only> ...]
+# The first process of a machine, in new mount, PID, network, UTS, IPC and cgroup namespaces. It mounts an overlay of the
+# host's root, whose writes go to <dir>/upper, makes its cgroup the root of cgroups, and reaps orphans.
+# usage: machine-init.sh <dir> <hostname> <cgroup> [<path of the host, mounted read-only> ...]
 set -eu
 dir=$1 name=$2 cgroup=$3
 shift 3
@@ -14,7 +12,7 @@ mount --make-rprivate /
 mkdir -p "$dir/upper" "$dir/work" "$root" "$dir/containerd" "$dir/kubelet"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$dir/upper,workdir=$dir/work" "$root"
 if [ ! -e "$dir/furnished" ]; then
-  # A node starts without what the host may have of its own.
+  # Hides the host's own containerd, Kubernetes and programs.
   for path in etc/containerd etc/cni etc/kubernetes opt/cni var/lib/cni var/lib/containerd \
     var/lib/kubelet var/lib/rancher var/lib/k0s var/log/pods var/log/containers usr/local/bin; do
     rm -rf "${root:?}/$path"
@@ -61,22 +59,22 @@ hostname "$name"
 ip link set lo up
 echo 1 >/proc/sys/net/ipv4/ip_forward
 mkdir -p /run/daemons
-# Programs live below the root of cgroups: on cgroup v2 one has processes or hands controllers down.
+# Daemons run in a child cgroup: in cgroup v2 a cgroup has either processes or controllers for children.
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
   set -- /sys/fs/cgroup
 else
   set -- /sys/fs/cgroup/*/
 fi
 for top; do
-  folder=${top%/}/daemons
-  mkdir -p "$folder"
+  daemons=${top%/}/daemons
+  mkdir -p "$daemons"
   for file in cpuset.cpus cpuset.mems; do
-    if [ -e "${top%/}/cgroup.clone_children" ] && [ -e "$folder/$file" ]; then
-      cat "${top%/}/$file" >"$folder/$file"
+    if [ -e "${top%/}/cgroup.clone_children" ] && [ -e "$daemons/$file" ]; then
+      cat "${top%/}/$file" >"$daemons/$file"
     fi
   done
-  echo $$ >"$folder/cgroup.procs"
-  echo "echo 0 >$folder/cgroup.procs"
+  echo $$ >"$daemons/cgroup.procs"
+  echo "echo 0 >$daemons/cgroup.procs"
 done >/run/join-cgroup
 : >/run/machine-ready
 

@@ -1,47 +1,58 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import type { Machine } from './machine.ts';
+import { waitFor } from '../../hack/run.ts';
 
-/** The PID is that inside the machine; memory is in bytes. */
-export type MachineProcess = {
-  readonly pid: number;
-  readonly argv: readonly string[];
-  readonly rss: number;
-  /** Proportional set size: shared pages count in part. 0 if the kernel does not report it. */
-  readonly pss: number;
-};
+/** The first processes of machines at or below `dir`, and the processes that start them. */
+export function processesOf(dir: string): { pid: number; init: boolean }[] {
+  const found: { pid: number; init: boolean }[] = [];
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      const argv = readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0');
+      const at = argv.findIndex((word) => word.endsWith('/machine-init.sh')); // of any checkout
+      const directory = at === -1 ? undefined : argv[at + 1];
+      if (directory === undefined || !(directory === dir || directory.startsWith(`${dir}/`))) continue;
+      found.push({ pid: Number(entry), init: directory === dir && at === 1 && isFirst(entry) });
+    } catch {
+      // it has ended
+    }
+  }
+  return found;
+}
 
-/** Includes processes of containers and of nested machines. */
-export function processesIn(machine: Machine): MachineProcess[] {
-  const proc = machine.path('/proc');
-  return readdirSync(proc)
-    .filter((entry) => /^\d+$/.test(entry))
-    .flatMap((entry) => {
-      try {
-        const argv = readFileSync(`${proc}/${entry}/cmdline`, 'utf8').split('\0').slice(0, -1);
-        return [{ pid: Number(entry), argv, ...memoryOf(`${proc}/${entry}`) }];
-      } catch {
-        return []; // it has ended
+function isFirst(pid: string): boolean {
+  return /^NSpid:.*\t1$/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+}
+
+/**
+ * Kills every machine at or below `dir` and waits until it has ended. Checks twice, since a process has no arguments for a
+ * moment during exec.
+ */
+export async function endProcesses(dir: string): Promise<void> {
+  let checksWithout = 0;
+  await waitFor(
+    `the processes of ${dir} to end`,
+    20_000,
+    async () => {
+      const left = processesOf(dir);
+      for (const { pid } of left) {
+        try {
+          process.kill(pid, 'SIGKILL');
+        } catch {
+          // it has ended
+        }
       }
-    });
+      checksWithout = left.length === 0 ? checksWithout + 1 : 0;
+      return checksWithout >= 2 ? true : undefined;
+    },
+    20,
+  );
 }
 
-function memoryOf(directory: string): { rss: number; pss: number } {
-  const bytes = (text: string, field: string) =>
-    Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(text)?.[1] ?? 0) * 1024;
-  const rss = bytes(readFileSync(`${directory}/status`, 'utf8'), 'VmRSS');
-  try {
-    return { rss, pss: bytes(readFileSync(`${directory}/smaps_rollup`, 'utf8'), 'Pss') };
-  } catch {
-    return { rss, pss: 0 };
-  }
-}
-
-/** The state in /proc/PID/stat (R, S, T ...); undefined if there is no such process. */
-export function stateIn(machine: Machine, pid: number | undefined): string | undefined {
-  if (pid === undefined) return undefined;
-  try {
-    return readFileSync(machine.path(`/proc/${pid}/stat`), 'utf8').replace(/^.*\) /s, '')[0];
-  } catch {
-    return undefined;
-  }
+/**
+ * Whether a process has ended with all its threads. If its main thread ends first, the state is Z (zombie) although others
+ * still hold its ports; field 20 counts threads. Source: proc_pid_stat(5).
+ */
+export function hasEnded(stat: string): boolean {
+  const fields = stat.replace(/^.*\) /s, '').split(' ');
+  return fields[0] === 'Z' && Number(fields[17]) <= 1;
 }

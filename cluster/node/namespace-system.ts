@@ -2,8 +2,7 @@ import { chmod, copyFile, mkdir, readFile, rename, rm, stat, symlink } from 'nod
 import { dirname, join } from 'node:path';
 import type { RunOptions } from '../../hack/run.ts';
 import { endDeadShims } from '../faults/dead-shims.ts';
-import { MACHINE_PATH, type Machine } from '../machine/machine.ts';
-import { processesIn, stateIn } from '../machine/processes.ts';
+import { MACHINE_PATH, type Machine, processesIn, stateIn } from '../machine/machine.ts';
 import { plugIn } from '../machine/veth.ts';
 import { isCopy, replaceFile } from '../replace-file.ts';
 import { CONTAINERD_CONFIG, kubeletCommand, LOADED_CONFIG, type NodeSpec, SHIM } from './config.ts';

@@ -22,7 +22,7 @@ import { checkPreInstall } from './check-pre.ts';
 import { listPods } from './pods.ts';
 
 /** The flags of `check`. */
-export type CheckOptions = { readonly output?: Format; readonly pre?: boolean };
+export type CheckFlags = { readonly output?: Format; readonly pre?: boolean };
 
 /** A group of checks, with the section and the page of its line when it cannot be read. */
 type Group = readonly [
@@ -48,10 +48,7 @@ const PRE_INSTALL: readonly Group[] = [
 ];
 
 /** `check`: whether everything that gVisor needs in this cluster is there and consistent; with --pre, whether it can be installed. */
-export async function check(
-  context: Context,
-  { output: format, pre = false }: CheckOptions,
-): Promise<number> {
+export async function check(context: Context, { output: format, pre = false }: CheckFlags): Promise<number> {
   const { output } = context;
   const results = await Promise.all(
     (pre ? PRE_INSTALL : INSTALLED).map(([section, docs, run]) =>

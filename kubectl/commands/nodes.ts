@@ -10,7 +10,7 @@ import { type NodeSummary, summarizeNode } from '../node-summary.ts';
 import { ageOf, type Format, isForPrograms, printLines, printMessage, serialize } from '../output.ts';
 
 /** The flags of `nodes`. */
-export type NodesOptions = { readonly output?: Format; readonly headers: boolean; readonly watch?: boolean };
+export type NodesFlags = { readonly output?: Format; readonly headers: boolean; readonly watch?: boolean };
 
 /** A node with its agent: undefined for none, "?" when the user may not list agents. */
 export type NodeRow = NodeSummary & { readonly agent: AgentSummary | '?' | undefined };
@@ -82,7 +82,7 @@ function jsonOf(row: NodeRow) {
 }
 
 /** `nodes`: every node, what it says about gVisor, and the state of its agent. */
-export async function nodes(context: Context, { output: format, headers }: NodesOptions): Promise<number> {
+export async function nodes(context: Context, { output: format, headers }: NodesFlags): Promise<number> {
   const { output, now } = context;
   const { rows, agentsHidden } = await listRows(context);
   if (isForPrograms(format)) output.out(serialize({ nodes: rows.map(jsonOf) }, format));
@@ -99,7 +99,7 @@ export async function nodes(context: Context, { output: format, headers }: Nodes
 const RESTART_MS = 1_000;
 
 /** `nodes -w`: prints every node, then each one whose row changes, until the signal aborts. */
-export async function watchNodes(context: Context, options: NodesOptions): Promise<number> {
+export async function watchNodes(context: Context, options: NodesFlags): Promise<number> {
   const print = rowPrinter(context, options);
   const shown = new Map<string, NodeRow>();
   try {
@@ -137,7 +137,7 @@ async function followNodes(
 }
 
 /** Returns a function that prints rows aligned with the first ones. */
-function rowPrinter({ output, now }: Context, { output: format, headers }: NodesOptions) {
+function rowPrinter({ output, now }: Context, { output: format, headers }: NodesFlags) {
   let first: readonly NodeRow[] | undefined;
   return (rows: readonly NodeRow[]): void => {
     if (rows.length === 0) return;

@@ -2,11 +2,11 @@ import type { V1Pod } from '@kubernetes/client-node';
 import { NAMESPACE } from '../../agent/kube/access.ts';
 import { type Column, type Style, tableLines } from '../../agent/text/table.ts';
 import {
+  type GvisorState,
   HIDDEN,
   listAgents,
   type ReportResult,
   readReports,
-  type SandboxState,
   sandboxOf,
 } from '../agent-reports.ts';
 import { optional } from '../api.ts';
@@ -15,14 +15,14 @@ import { countOf, type Format, isForPrograms, printLines, printMessage, serializ
 import { listClasses, listRequirements, meansGvisor } from '../requirements.ts';
 
 /** The flags of `pods`. */
-export type PodsOptions = {
+export type PodsFlags = {
   readonly output?: Format;
   readonly headers: boolean;
   readonly allNamespaces?: boolean;
 };
 
 /** A running pod, what it requests, and what it runs in. */
-export type PodRow = SandboxState & {
+export type PodRow = GvisorState & {
   readonly namespace: string;
   readonly name: string;
   readonly node: string;
@@ -94,7 +94,7 @@ function columnsOf(allNamespaces: boolean): Column<PodRow>[] {
 }
 
 /** `pods`: which running pods are really in gVisor. Exits with a problem where one should be and is not. */
-export async function pods(context: Context, options: PodsOptions): Promise<number> {
+export async function pods(context: Context, options: PodsFlags): Promise<number> {
   const { output, namespace } = context;
   const { output: format, headers, allNamespaces = false } = options;
   const { rows, reports, hidden } = await listPods(context, allNamespaces ? undefined : [namespace]);

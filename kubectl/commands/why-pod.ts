@@ -1,10 +1,10 @@
 import type { CoreV1Event, V1Namespace, V1Pod, V1RuntimeClass, V1Toleration } from '@kubernetes/client-node';
 import {
+  type GvisorState,
   HIDDEN,
   listAgents,
   type ReportResult,
   readReport,
-  type SandboxState,
   sandboxOf,
 } from '../agent-reports.ts';
 import { type Api, type ApiObject, optional } from '../api.ts';
@@ -141,7 +141,7 @@ function explainRunning(details: PodDetails, seen: readonly Observation[]): Expl
     seen: [...seen, { tone, about: 'agent', text: sandbox.evidence }],
   });
   const seeNode = `See the node: kubectl gvisor-ready why node/${spec.nodeName}`;
-  const explanations: Readonly<Record<SandboxState['inGvisor'], () => Explanation>> = {
+  const explanations: Readonly<Record<GvisorState['inGvisor'], () => Explanation>> = {
     yes: () => explain('pass', `${on} runs in gVisor`, seeing('pass')),
     open: () =>
       explain(

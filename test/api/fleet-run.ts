@@ -9,8 +9,8 @@ import { FleetController } from '../../fleet/controller.ts';
 import { FleetMetrics } from '../../fleet/metrics.ts';
 import { parseFleetConfig } from '../../fleet/settings.ts';
 
-/** Times that are short enough to wait for. The least that AGENT_TIMEOUT takes is ten seconds. */
-export const SHORT = {
+/** The shortest times that the settings allow. */
+const SHORT = {
   AGENT_TIMEOUT: '10s',
   NODE_AGE: '0s',
   CIRCUIT_BREAKER_WINDOW: '30s',
@@ -31,7 +31,7 @@ export async function controllerKubeconfig(cluster: Cluster): Promise<string> {
   return path;
 }
 
-/** A controller in this process, with its own credential. */
+/** A controller in this process, with a token of its service account. */
 export class FleetRun {
   readonly fleet: FleetController;
   readonly metrics: FleetMetrics;
@@ -62,7 +62,7 @@ export class FleetRun {
     });
   }
 
-  get brake(): readonly string[] {
+  get breaker(): readonly string[] {
     return this.fleet.view.breaker.map(({ reason }) => reason);
   }
 

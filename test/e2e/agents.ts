@@ -6,7 +6,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import type { ApiResponse } from '../../cluster/control-plane/api.ts';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
 import type { Machine } from '../../cluster/machine/machine.ts';
-import { processesIn } from '../../cluster/machine/processes.ts';
+import { processesIn } from '../../cluster/machine/machine.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { getForwarded } from '../../kubectl/port-forward.ts';

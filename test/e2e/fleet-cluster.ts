@@ -64,12 +64,14 @@ export async function readFleet(cluster: Cluster): Promise<FleetView> {
   return JSON.parse(await askFleet(cluster, '/fleet')) as FleetView;
 }
 
-/** Waits until the brake is on for this reason, or for none. */
-export async function waitForBrake(cluster: Cluster, reason?: string, timeoutMs = 60_000): Promise<void> {
-  await waitFor(`the brake to be ${reason ?? 'off'}`, timeoutMs, async () => {
+/** Waits until the circuit breaker is open for this reason; without one, until it is closed. */
+export async function waitForBreaker(cluster: Cluster, reason?: string, timeoutMs = 60_000): Promise<void> {
+  await waitFor(`the circuit breaker (${reason ?? 'closed'})`, timeoutMs, async () => {
     const { breaker, upToDate } = await readFleet(cluster);
-    const on = breaker.map((each) => each.reason as string);
-    return upToDate && (reason === undefined ? on.length === 0 : on.includes(reason)) ? true : undefined;
+    const reasons = breaker.map((each) => each.reason as string);
+    return upToDate && (reason === undefined ? reasons.length === 0 : reasons.includes(reason))
+      ? true
+      : undefined;
   });
 }
 
@@ -99,17 +101,4 @@ export async function saidOfNodes(cluster: Cluster): Promise<Readonly<Record<str
   return Object.fromEntries(
     said.map(({ ready, condition, since }, index) => [GVISOR_NODES[index], `${ready} ${condition} ${since}`]),
   );
-}
-
-/** How many withdrawals the events report. */
-export async function countWithdrawals(cluster: Cluster): Promise<number> {
-  const names = await cluster.kubectl([
-    'get',
-    'events',
-    '--field-selector',
-    'reason=AgentLost',
-    '-o',
-    'name',
-  ]);
-  return names.split('\n').filter((line) => line !== '').length;
 }

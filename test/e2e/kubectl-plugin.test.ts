@@ -1,69 +1,85 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { breakAndWait, deployAgent, evaluationPod, healAndWait } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
-import { waitFor } from '../../hack/run.ts';
-import { removeEnforcement, waitForRollout } from './agents.ts';
+import { run, waitFor } from '../../hack/run.ts';
+import { markedBlocks } from '../docs/marked-blocks.ts';
+import { applyOverlay, removeEnforcement, waitForRollout } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
-import { evaluate } from './plugin-fleet.ts';
-import { type AskOptions, Plugin } from './plugin-run.ts';
+import { RecordedPlugin } from './recorded-plugin.ts';
 
 const cluster = useCluster();
 const NAMESPACE = 'evaluations';
 const BASE = join(REPO, 'manifests/base');
-const kubectl = (...args: readonly string[]) => cluster().kubectl(args, undefined, 120_000);
-const apply = (object: string, ...args: readonly string[]) =>
-  cluster().kubectl(['apply', ...args, '-f', '-'], object);
+const kubectl = (...args: readonly string[]) => cluster().kubectl(args, undefined, 180_000);
+const createPod = (name: string, gvisor: boolean, node: string) => {
+  const spec = { nodeSelector: { 'kubernetes.io/hostname': node } };
+  return cluster().kubectl(['apply', '-n', NAMESPACE, '-f', '-'], evaluationPod(name, { gvisor, spec }));
+};
 
 describe('kubectl gvisor-ready', () => {
-  let plugin: Plugin;
-
-  const shows = (mark: string, words: string, code: number, options: AskOptions = {}) =>
-    plugin.shows(mark, words, code, options);
+  let plugin: RecordedPlugin;
+  /** Waits until the plugin exits with a code and prints a text. */
+  const becomes = (argv: string, code: number, pattern: RegExp, kubeconfig?: string) =>
+    waitFor(`${argv} to print ${pattern}`, 30_000, async () => {
+      const run = await plugin.run(argv, kubeconfig);
+      return run.code === code && pattern.test(run.text) ? true : undefined;
+    });
 
   before(async () => {
-    plugin = await Plugin.open(cluster());
+    plugin = await RecordedPlugin.install(cluster());
     await kubectl('delete', '-k', BASE, '--ignore-not-found');
   });
   after(async () => {
     await removeEnforcement(cluster());
     await kubectl('delete', 'namespace', NAMESPACE, '--ignore-not-found');
-    await plugin.close();
+    const ours = ['gvisor-ready-viewer', 'gvisor-ready-exec'];
+    await kubectl('delete', 'clusterrole,clusterrolebinding', ...ours, '--ignore-not-found');
+    await plugin.remove();
   });
 
-  it('says before installing that it can be installed', async () => {
-    await shows('pre', 'check --pre', 0);
+  it('passes check --pre before an installation', async () => {
+    const { code, text } = await plugin.run('check --pre');
+    assert.equal(code, 0, text);
+    assert.match(text, /5 passed: it can be installed\.$/m);
   });
 
   it('shows the fleet', async () => {
     await deployAgent(cluster(), BASE);
+    await applyOverlay(cluster(), ['enforce']);
     await waitForRollout(cluster());
-    await evaluate(cluster(), plugin);
-    await shows('status', 'status', 1);
-    await shows('nodes', 'nodes', 0);
-    await shows('why-proven', 'why node-1', 0);
+    await kubectl('create', 'namespace', NAMESPACE);
+    await kubectl('wait', '-n', NAMESPACE, '--for=create', 'serviceaccount/default', '--timeout=170s');
+    await createPod('plain', false, 'node-2');
+    await createPod('in', true, 'node-2');
+    await kubectl('wait', '-n', NAMESPACE, 'pod/plain', 'pod/in', '--for=condition=Ready', '--timeout=170s');
+    await kubectl('label', 'namespace', NAMESPACE, 'require-gvisor=true');
+    await plugin.matches('status', 'status', 1);
+    await plugin.matches('nodes', 'nodes', 0);
+    assert.equal((await plugin.run('why node-1')).code, 0);
   });
 
-  it('says which pods are in gVisor, and why one is not', async () => {
-    const pods = await shows('pods', `pods -n ${NAMESPACE} -o wide`, 1);
-    assert.match(pods, /^in +yes .*\nplain +no /m);
-    await shows('why-plain', `why plain -n ${NAMESPACE}`, 1);
-    await shows('check', 'check', 1);
+  it('shows which pods run in gVisor, and explains one that does not', async () => {
+    await becomes(`pods -n ${NAMESPACE}`, 1, /^in +yes .*\nplain +no /m);
+    // The agent may have read its pods before the namespace required gVisor.
+    await becomes(`why plain -n ${NAMESPACE}`, 1, / UnsandboxedPod \S+ ago: /);
+    await plugin.matches('pods', `pods -n ${NAMESPACE} -o wide`, 1);
+    await plugin.matches('why-plain', `why plain -n ${NAMESPACE}`, 1);
+    await plugin.matches('check', 'check', 1);
   });
 
-  it('says why the pods of a Deployment do not come', async () => {
+  it('explains a Deployment whose pods are denied', async () => {
     await kubectl('-n', NAMESPACE, 'create', 'deployment', 'web', '--image=busybox');
-    const refused = async () =>
-      (await plugin.ask(['why', 'web', '-n', NAMESPACE])).code === 1 ? true : undefined;
-    await waitFor('the event of the refusal', 30_000, refused);
-    await shows('why-refused', `why web -n ${NAMESPACE}`, 1);
+    await becomes(`why web -n ${NAMESPACE}`, 1, /denies/);
+    await plugin.matches('why-refused', `why web -n ${NAMESPACE}`, 1);
     await kubectl('-n', NAMESPACE, 'delete', 'deployment', 'web');
   });
 
-  it('follows a node whose shim goes and comes back, and says why a node and a pod for it wait', async (t) => {
+  it('watches a node lose its shim and get it back, and explains the node and a pod for it', async (t) => {
     const watch = spawn('kubectl', ['gvisor-ready', 'nodes', '-w'], {
       env: plugin.env(),
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -78,18 +94,10 @@ describe('kubectl gvisor-ready', () => {
     await line(/^node-3 .*\n/m);
     await breakAndWait(cluster(), 'node-1', 'shim-missing');
     await line(/^node-1 +false +ShimNotFound.*\n/m);
-    await shows('why-broken', 'why node-1', 1);
-    const pod = evaluationPod('waits', {
-      gvisor: true,
-      spec: { nodeSelector: { 'kubernetes.io/hostname': 'node-1' } },
-    });
-    await apply(pod, '-n', NAMESPACE);
-    await waitFor('the scheduler to say why', 30_000, async () =>
-      (await plugin.ask(['why', 'waits', '-n', NAMESPACE])).text.includes('nodes are available')
-        ? true
-        : undefined,
-    );
-    await shows('why-pending', `why waits -n ${NAMESPACE}`, 1);
+    await plugin.matches('why-broken', 'why node-1', 1);
+    await createPod('waits', true, 'node-1');
+    await becomes(`why waits -n ${NAMESPACE}`, 1, /nodes are available/);
+    await plugin.matches('why-pending', `why waits -n ${NAMESPACE}`, 1);
     printed = printed.replace(/(ShimNotFound[^\n]*\n)[\s\S]*/, '$1');
     await healAndWait(cluster(), 'node-1');
     await line(/ShimNotFound.*\n(.*\n)*node-1 +true +SandboxProven.*\n/m);
@@ -99,6 +107,79 @@ describe('kubectl gvisor-ready', () => {
     const changes = lines.filter(
       (each, at) => at < 4 || /(false +ShimNotFound|true +SandboxProven)/.test(each),
     );
-    await plugin.holds('watch', 'nodes -w', 0, { code: 0, text: `${changes.join('\n')}\n` });
+    await plugin.assertRecorded('watch', 'nodes -w', 0, { code: 0, text: `${changes.join('\n')}\n` });
+  });
+
+  it('needs the permissions of its page alone, and reports those that are missing', async () => {
+    const [rights] = markedBlocks('docs/kubectl.md').filter(({ kind }) => kind === 'apply');
+    await cluster().kubectl(['apply', '-f', '-'], rights?.text ?? '');
+    const viewer = await plugin.kubeconfigOf('viewer');
+    const bind = (kind: string, name: string, ...args: readonly string[]) =>
+      kubectl('create', kind, name, '--user=viewer', ...args);
+    await bind('clusterrolebinding', 'gvisor-ready-viewer', '--clusterrole=gvisor-ready-viewer');
+    await bind('rolebinding', 'reports', '-n', 'gvisor-ready', '--role=gvisor-ready-reports');
+    await becomes('pods', 1, /plain +no/, viewer);
+    for (const [argv, code] of [
+      ['status', 1],
+      ['nodes', 0],
+      ['why node-1', 0],
+      ['why plain', 1],
+      ['pods -A', 1],
+      ['check', 1],
+    ] as const) {
+      const result = await plugin.run(argv, viewer);
+      assert.equal(result.code, code, `${argv}\n${result.text}`);
+      assert.doesNotMatch(result.text, /may not|forbidden/, argv);
+    }
+    await kubectl('-n', 'gvisor-ready', 'delete', 'rolebinding', 'reports');
+    await becomes('pods', 2, /you may not read/, viewer);
+    await plugin.matches('no-reports-pods', 'pods', 2, viewer);
+    await plugin.matches('no-rights', 'nodes', 2, await plugin.kubeconfigOf('newcomer'));
+  });
+
+  it('runs an exec credential plugin, runs with Node 20, and completes words', async () => {
+    const token = (await kubectl('create', 'token', '-n', NAMESPACE, 'default')).trim();
+    await kubectl(
+      'create',
+      'clusterrolebinding',
+      'gvisor-ready-exec',
+      '--clusterrole=gvisor-ready-viewer',
+      `--serviceaccount=${NAMESPACE}:default`,
+    );
+    const command = join(plugin.directory, 'credential');
+    const apiVersion = 'client.authentication.k8s.io/v1';
+    const credential = JSON.stringify({ apiVersion, kind: 'ExecCredential', status: { token } });
+    await writeFile(command, `#!/bin/sh\ntest -n "$KUBERNETES_EXEC_INFO" && echo '${credential}'\n`);
+    await chmod(command, 0o755);
+    const kubeconfig = await plugin.kubeconfigOf('exec', (config) => {
+      const exec = { apiVersion, command, interactiveMode: 'IfAvailable' };
+      config.users = [{ name: 'exec', user: { exec } }];
+    });
+    await becomes('nodes -o json', 0, /SandboxProven/, kubeconfig);
+    const { text } = await plugin.run('nodes -o json', kubeconfig);
+    const env = plugin.env(kubeconfig);
+    const npx = ['-y', '--package=node@20', 'node', '-p', 'process.execPath'];
+    const node20 = (await run('npx', npx, { timeoutMs: 300_000 })).trim();
+    assert.match(await run(node20, ['-p', 'process.version']), /^v20\./);
+    const bundle = join(plugin.directory, 'bin/kubectl-gvisor_ready');
+    assert.equal(await run(node20, [bundle, 'nodes', '-o', 'json'], { env }), text);
+    assert.match(
+      await run('kubectl', ['__complete', 'gvisor-ready', 'why', 'node-'], { env }),
+      /^node-1\nnode-2\nnode-3\n:4$/m,
+    );
+  });
+
+  it('reports labels without agents, and removes them', async () => {
+    await removeEnforcement(cluster());
+    await kubectl('-n', 'gvisor-ready', 'delete', 'daemonset', 'gvisor-ready-agent');
+    const agents = ['pod', '-l', 'app.kubernetes.io/component=agent'];
+    await kubectl('-n', 'gvisor-ready', 'wait', ...agents, '--for=delete', '--timeout=170s');
+    const { code, text } = await plugin.run('status');
+    assert.equal(code, 1);
+    assert.match(text, /^label without agent +2 +node-1, node-2$/m);
+    assert.equal((await plugin.run('uninstall')).code, 64);
+    await plugin.matches('uninstall', 'uninstall --yes', 0);
+    assert.doesNotMatch(await kubectl('get', 'nodes', '-o', 'json'), /gvisor\.node-restriction|GVisorReady/);
+    await deployAgent(cluster(), BASE);
   });
 });

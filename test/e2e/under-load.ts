@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { processesIn } from '../../cluster/machine/processes.ts';
+import { processesIn } from '../../cluster/machine/machine.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';

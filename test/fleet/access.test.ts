@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { accessOf, openConfig } from '../../fleet/access.ts';
 
-describe("the access of the pod's service account", () => {
-  it('has the token of the moment, whatever the clock says', async (t) => {
+describe('accessOf a service account', () => {
+  it('reads the token again for each request', async (t) => {
     const root = await mkdtemp(join(tmpdir(), 'fleet-access-'));
     t.after(() => rm(root, { recursive: true }));
     const folder = join(root, 'var/run/secrets/kubernetes.io/serviceaccount');

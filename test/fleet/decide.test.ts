@@ -1,109 +1,109 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Course, nodeOf, podOn } from './fleet-course.ts';
+import { nodeOf, podOn, SimulatedFleet } from './simulated-fleet.ts';
 
 const TEN = Array.from({ length: 10 }, (_, index) => `node-${index}`);
 const [A = '', B = '', C = ''] = TEN;
 
-/** A fleet of ten whose controller has run for ten minutes. */
-function settled(names: readonly string[] = TEN): Course {
-  return new Course(names).pass(600);
+/** A fleet whose controller has run for ten minutes. */
+function running(names: readonly string[] = TEN): SimulatedFleet {
+  return new SimulatedFleet(names).advance(600);
 }
 
-describe('the label of a lost agent', () => {
-  it('is withdrawn when no agent was Ready for 90 s, and not before', () => {
-    const course = settled();
-    course.lose(A);
-    assert.deepEqual(course.pass(90).names, []);
-    assert.deepEqual(course.pass(4).names, [A]);
-    assert.deepEqual(course.pass(600).names, [A]);
+describe('decide, for the label of a lost agent', () => {
+  it('withdraws it after 90 s without a Ready agent, and not earlier', () => {
+    const fleet = running();
+    fleet.lose(A);
+    assert.deepEqual(fleet.advance(90).names, []);
+    assert.deepEqual(fleet.advance(4).names, [A]);
+    assert.deepEqual(fleet.advance(600).names, [A]);
   });
 
-  it('is withdrawn as well when there is no pod on the node at all', () => {
-    const course = settled();
-    course.pods = course.pods.filter(({ node }) => node !== A);
-    assert.deepEqual(course.pass(94).names, [A]);
+  it('withdraws it where the node has no agent pod at all', () => {
+    const fleet = running();
+    fleet.pods = fleet.pods.filter(({ node }) => node !== A);
+    assert.deepEqual(fleet.advance(94).names, [A]);
   });
 
-  /** What keeps the label of a node whose agent is gone for ten minutes. */
-  const KEPT: readonly (readonly [what: string, change: (course: Course) => void])[] = [
-    ['the Node is NotReady', (course) => course.change(A, { ready: false })],
-    ['the label is false', (course) => course.change(A, { label: 'false' })],
-    ['there is no label', (course) => course.change(A, { label: '' })],
-    ['the Node is younger than 5 min', (course) => course.change(A, { createdAtMs: course.nowMs + 310_000 })],
-    ['the Node does not say how old it is', (course) => course.change(A, { createdAtMs: Number.NaN })],
-    ['another agent on the node is Ready', (course) => course.pods.push(podOn(A, { name: 'other' }))],
+  /** Changes that keep the label of a node without an agent for ten minutes. */
+  const KEPT: readonly (readonly [what: string, change: (fleet: SimulatedFleet) => void])[] = [
+    ['the Node is NotReady', (fleet) => fleet.change(A, { ready: false })],
+    ['the label is false', (fleet) => fleet.change(A, { label: 'false' })],
+    ['the label is absent', (fleet) => fleet.change(A, { label: '' })],
+    ['the Node is younger than 5 min', (fleet) => fleet.change(A, { createdAtMs: fleet.nowMs + 310_000 })],
+    ['the age of the Node is unknown', (fleet) => fleet.change(A, { createdAtMs: Number.NaN })],
+    ['another agent on the node is Ready', (fleet) => fleet.pods.push(podOn(A, { name: 'other' }))],
     [
-      'the DaemonSet is gone',
-      (course) => {
-        course.agents = undefined;
+      'the DaemonSet does not exist',
+      (fleet) => {
+        fleet.agents = undefined;
       },
     ],
     [
-      'a newer spec of the DaemonSet is not seen yet',
-      (course) => {
-        course.agents = { observed: false, desired: 10, ready: 9 };
+      'the newest spec of the DaemonSet is unobserved',
+      (fleet) => {
+        fleet.agents = { observed: false, desired: 10, ready: 9 };
       },
     ],
-    ['agents of two revisions run', (course) => course.pods.push(podOn(B, { revision: 'two' }))],
+    ['agents of two revisions run', (fleet) => fleet.pods.push(podOn(B, { revision: 'two' }))],
     [
-      'the watches do not stand',
-      (course) => {
-        course.watchesUpSinceMs = undefined;
+      'a watch is down',
+      (fleet) => {
+        fleet.watchesUpSinceMs = undefined;
       },
     ],
-    ['two more lost their agents', (course) => course.lose(B, C)],
+    ['two more nodes lost their agents', (fleet) => fleet.lose(B, C)],
   ];
   for (const [what, change] of KEPT) {
-    it(`stays where ${what}`, () => {
-      const course = settled();
-      course.lose(A);
-      change(course);
-      assert.deepEqual(course.pass(600).names, []);
+    it(`keeps it while ${what}`, () => {
+      const fleet = running();
+      fleet.lose(A);
+      change(fleet);
+      assert.deepEqual(fleet.advance(600).names, []);
     });
   }
 
-  it('stays while its Node is Ready on and off, less than 90 s at a time', () => {
-    const course = settled();
-    course.lose(A);
+  it('keeps it while the Node flaps, Ready for less than 90 s at a time', () => {
+    const fleet = running();
+    fleet.lose(A);
     for (let time = 0; time < 5; time++) {
-      course.change(A, { ready: true });
-      course.pass(80);
-      course.change(A, { ready: false });
-      course.pass(10);
+      fleet.change(A, { ready: true });
+      fleet.advance(80);
+      fleet.change(A, { ready: false });
+      fleet.advance(10);
     }
-    assert.deepEqual(course.names, []);
+    assert.deepEqual(fleet.names, []);
   });
 
-  it('stays while an agent is Ready for a moment now and then', () => {
-    const course = settled();
+  it('keeps it while the agent flaps', () => {
+    const fleet = running();
     for (let time = 0; time < 5; time++) {
-      course.lose(A);
-      course.pass(80);
-      course.serve(A);
-      course.pass(2);
+      fleet.lose(A);
+      fleet.advance(80);
+      fleet.recover(A);
+      fleet.advance(2);
     }
-    assert.deepEqual(course.names, []);
+    assert.deepEqual(fleet.names, []);
   });
 
-  it('of a Node that was created anew is timed anew', () => {
-    const course = settled();
-    course.lose(A);
-    course.pass(80).change(A, { uid: 'another' });
-    assert.deepEqual(course.pass(80).names, []);
-    assert.deepEqual(course.pass(14).names, [A]);
+  it('restarts the timer of a recreated Node', () => {
+    const fleet = running();
+    fleet.lose(A);
+    fleet.advance(80).change(A, { uid: 'another' });
+    assert.deepEqual(fleet.advance(80).names, []);
+    assert.deepEqual(fleet.advance(14).names, [A]);
   });
 
-  it('of an agent on a dead node with another revision does not hold the others', () => {
-    const course = settled();
-    course.nodes.push(nodeOf('dead', { ready: false, label: 'true' }));
-    course.pods.push(podOn('dead', { revision: 'old', ready: false }));
-    course.lose(A);
-    assert.deepEqual(course.pass(94).names, [A]);
+  it('ignores the revision of an agent on a dead node', () => {
+    const fleet = running();
+    fleet.nodes.push(nodeOf('dead', { ready: false, label: 'true' }));
+    fleet.pods.push(podOn('dead', { revision: 'old', ready: false }));
+    fleet.lose(A);
+    assert.deepEqual(fleet.advance(94).names, [A]);
   });
 });
 
-describe('the label of an earlier boot', () => {
+describe('decide, for the label of an earlier boot', () => {
   const REBOOTED = { boot: 'boot-2' };
 
   for (const [what, change, rebooted] of [
@@ -111,40 +111,40 @@ describe('the label of an earlier boot', () => {
     ['proven in another boot, and not Ready yet', { ...REBOOTED, ready: false }, true],
     ['proven in another boot, and created just now', { ...REBOOTED, createdAtMs: 1_000_000 }, true],
     ['proven in this boot', {}, false],
-    ['proven in no boot that anybody noted', { ...REBOOTED, provenBoot: '' }, false],
+    ['without a noted boot', { ...REBOOTED, provenBoot: '' }, false],
     ['whose kubelet reports no boot', { boot: '' }, false],
     ['not proven any more', { ...REBOOTED, label: 'false' }, false],
     ['never judged', { ...REBOOTED, label: '' }, false],
   ] as const) {
     it(`${rebooted ? 'is withdrawn at once' : 'stays'} on a node ${what}`, () => {
-      const course = new Course(TEN);
-      course.change(A, change);
-      const { rebooted: names, withdraw } = course.tick();
+      const fleet = new SimulatedFleet(TEN);
+      fleet.change(A, change);
+      const { rebooted: names, withdraw } = fleet.tick();
       assert.deepEqual([names, withdraw], [rebooted ? [A] : [], []]);
     });
   }
 
-  it('is withdrawn while the breaker is on, on all nodes at once, and does not put it on', () => {
-    const course = settled();
-    for (const name of TEN) course.change(name, REBOOTED);
-    const free = course.tick();
-    assert.deepEqual([free.rebooted, free.breaker], [TEN, []]);
-    course.agents = undefined;
-    course.watchesUpSinceMs = undefined;
-    const braked = course.tick();
-    assert.deepEqual(braked.rebooted, TEN);
-    assert.notDeepEqual(braked.breaker, []);
+  it('withdraws all at once while the circuit breaker is open, and does not open it', () => {
+    const fleet = running();
+    for (const name of TEN) fleet.change(name, REBOOTED);
+    const closed = fleet.tick();
+    assert.deepEqual([closed.rebooted, closed.breaker], [TEN, []]);
+    fleet.agents = undefined;
+    fleet.watchesUpSinceMs = undefined;
+    const open = fleet.tick();
+    assert.deepEqual(open.rebooted, TEN);
+    assert.notDeepEqual(open.breaker, []);
   });
 
-  it('counts as that of a lost agent where nobody noted a boot and no agent comes', () => {
-    const course = settled();
-    course.change(A, { ...REBOOTED, provenBoot: '' });
-    course.lose(A);
-    assert.deepEqual(course.pass(94).names, [A]);
+  it('treats a label without a noted boot as that of a lost agent', () => {
+    const fleet = running();
+    fleet.change(A, { ...REBOOTED, provenBoot: '' });
+    fleet.lose(A);
+    assert.deepEqual(fleet.advance(94).names, [A]);
   });
 });
 
-describe('a labelled node that is not Ready', () => {
+describe('decide, for a labelled node that is not Ready', () => {
   for (const [what, change, exposed] of [
     ['has no taint', {}, true],
     ['has the taint', { tainted: true }, false],
@@ -152,66 +152,165 @@ describe('a labelled node that is not Ready', () => {
     ['is not proven', { label: 'false' }, false],
     ['is Ready', { ready: true }, false],
   ] as const) {
-    it(`${exposed ? 'is to be tainted' : 'is left alone'} where it ${what}`, () => {
-      const course = settled();
-      course.change(A, { ready: false, ...change });
-      assert.deepEqual(course.tick().exposed, exposed ? [A] : []);
+    it(`${exposed ? 'taints it' : 'leaves it alone'} where it ${what}`, () => {
+      const fleet = running();
+      fleet.change(A, { ready: false, ...change });
+      assert.deepEqual(fleet.tick().exposed, exposed ? [A] : []);
     });
   }
 });
 
-describe('timers begin anew', () => {
-  it('after a start', () => {
-    const course = new Course(TEN);
-    course.lose(A);
-    assert.deepEqual(course.pass(88).names, []);
-    assert.deepEqual(course.pass(8).names, [A]);
+describe('the circuit breaker', () => {
+  it('is open during an outage of the API server and three minutes longer', () => {
+    const fleet = running();
+    fleet.watchesUpSinceMs = undefined;
+    fleet.lose(...TEN);
+    assert.deepEqual(fleet.advance(300).decision?.breaker, ['ApiServerAway']);
+    fleet.watchesUpSinceMs = fleet.nowMs;
+    assert.deepEqual(fleet.advance(100).decision?.breaker, ['ApiServerAway', 'TooManyLost']);
+    fleet.recover(...TEN);
+    assert.deepEqual(fleet.advance(100).decision?.breaker, []);
+    assert.deepEqual(fleet.names, []);
   });
 
-  it('after a watch that was renewed', () => {
-    const course = settled();
-    course.lose(A);
-    course.pass(80).watchesUpSinceMs = course.nowMs;
-    assert.deepEqual(course.pass(88).names, []);
-    assert.deepEqual(course.pass(8).names, [A]);
+  it('stays closed at a start, and for watches that are renewed within ten seconds', () => {
+    const fleet = new SimulatedFleet(TEN);
+    fleet.watchesUpSinceMs = undefined;
+    assert.deepEqual(fleet.advance(60).decision?.breaker, [], 'listing a large fleet takes a while');
+    fleet.watchesUpSinceMs = fleet.nowMs;
+    assert.deepEqual(fleet.advance(10).decision?.breaker, []);
+    fleet.watchesUpSinceMs = fleet.nowMs;
+    assert.deepEqual(fleet.advance(10).decision?.breaker, []);
+  });
+
+  it('allows two of ten withdrawals within ten minutes, and pauses the third', () => {
+    const fleet = running();
+    fleet.lose(A);
+    fleet.advance(94);
+    fleet.lose(B);
+    fleet.advance(94);
+    fleet.lose(C);
+    assert.deepEqual(fleet.advance(94).names, [A, B]);
+    assert.deepEqual([fleet.decision?.breaker, fleet.decision?.paused], [['TooManyLost'], [C]]);
+    assert.deepEqual(fleet.advance(620).names, [A, B, C]);
+  });
+
+  it('pauses all of many that fail one after the other, from the first one on', () => {
+    const fleet = running();
+    for (const name of TEN.slice(0, 5)) {
+      fleet.lose(name);
+      fleet.advance(10);
+    }
+    assert.deepEqual(fleet.advance(900).names, []);
+    assert.equal(fleet.decision?.paused.length, 5);
+  });
+
+  it('allows one withdrawal in a fleet of two', () => {
+    const fleet = running([A, B]);
+    fleet.lose(A);
+    fleet.advance(94);
+    fleet.lose(B);
+    assert.deepEqual(fleet.advance(300).names, [A]);
+  });
+
+  it('counts withdrawals of another controller', () => {
+    const fleet = running([A, B, C]);
+    const since = new Date(fleet.nowMs).toISOString();
+    fleet.change(B, {
+      label: 'false',
+      verdict: { status: 'Unknown', reason: 'AgentLost', message: '', since },
+    });
+    fleet.lose(A, B);
+    assert.deepEqual(fleet.advance(120).names, []);
+    assert.deepEqual(fleet.decision?.breaker, ['TooManyLost']);
+  });
+
+  it('ignores a forged withdrawal in the future', () => {
+    const fleet = running([A, B, C]);
+    const since = new Date(fleet.nowMs + 3_600_000).toISOString();
+    fleet.change(B, {
+      label: 'false',
+      verdict: { status: 'Unknown', reason: 'AgentLost', message: '', since },
+    });
+    fleet.lose(A);
+    assert.deepEqual(fleet.advance(120).names, [A]);
+  });
+
+  it('ignores a forged withdrawal beside a label', () => {
+    const fleet = running([A, B, C]);
+    const since = new Date(fleet.nowMs).toISOString();
+    fleet.change(B, { verdict: { status: 'Unknown', reason: 'AgentLost', message: '', since } });
+    fleet.lose(A);
+    assert.deepEqual(fleet.advance(120).names, [A]);
+  });
+
+  it('is open during a rolling update of all agents, however slow', () => {
+    const fleet = running();
+    for (const name of TEN) {
+      const next = (ready: boolean) => podOn(name, { revision: 'two', ready });
+      const replace = (ready: boolean) => fleet.pods.map((pod) => (pod.node === name ? next(ready) : pod));
+      fleet.pods = replace(false);
+      fleet.advance(120).pods = replace(true);
+      fleet.advance(10);
+    }
+    assert.deepEqual(fleet.decision?.breaker, ['RollingOut']);
+    assert.deepEqual(fleet.advance(300).decision?.breaker, []);
+    assert.deepEqual(fleet.names, []);
+  });
+});
+
+describe('decide restarts all timers', () => {
+  it('after a start', () => {
+    const fleet = new SimulatedFleet(TEN);
+    fleet.lose(A);
+    assert.deepEqual(fleet.advance(88).names, []);
+    assert.deepEqual(fleet.advance(8).names, [A]);
+  });
+
+  it('after an interruption of a watch', () => {
+    const fleet = running();
+    fleet.lose(A);
+    fleet.advance(80).watchesUpSinceMs = fleet.nowMs;
+    assert.deepEqual(fleet.advance(88).names, []);
+    assert.deepEqual(fleet.advance(8).names, [A]);
   });
 
   for (const [what, jump] of [
     [
       'the wall clock is set forward',
-      (course: Course) => {
-        course.skewMs += 3_600_000;
+      (fleet: SimulatedFleet) => {
+        fleet.skewMs += 3_600_000;
       },
     ],
     [
       'the wall clock is set back',
-      (course: Course) => {
-        course.skewMs -= 3_600_000;
+      (fleet: SimulatedFleet) => {
+        fleet.skewMs -= 3_600_000;
       },
     ],
     [
-      'the controller stood still',
-      (course: Course) => {
-        course.nowMs += 3_600_000;
+      'the controller was suspended',
+      (fleet: SimulatedFleet) => {
+        fleet.nowMs += 3_600_000;
       },
     ],
   ] as const) {
     it(`when ${what}`, () => {
-      const course = settled();
-      course.lose(A);
-      jump(course.pass(80));
-      assert.deepEqual(course.pass(88).names, []);
-      assert.deepEqual(course.pass(10).names, [A]);
+      const fleet = running();
+      fleet.lose(A);
+      jump(fleet.advance(80));
+      assert.deepEqual(fleet.advance(88).names, []);
+      assert.deepEqual(fleet.advance(10).names, [A]);
     });
   }
 
-  it('when the breaker lifts, so nothing that it paused is replayed', () => {
-    const course = settled();
-    course.agents = undefined;
-    course.lose(A);
-    assert.deepEqual(course.pass(300).decision?.paused, [A]);
-    course.agents = { observed: true, desired: 10, ready: 9 };
-    assert.deepEqual(course.pass(88).names, []);
-    assert.deepEqual(course.pass(8).names, [A]);
+  it('when the circuit breaker closes, so that no paused withdrawal is replayed', () => {
+    const fleet = running();
+    fleet.agents = undefined;
+    fleet.lose(A);
+    assert.deepEqual(fleet.advance(300).decision?.paused, [A]);
+    fleet.agents = { observed: true, desired: 10, ready: 9 };
+    assert.deepEqual(fleet.advance(88).names, []);
+    assert.deepEqual(fleet.advance(8).names, [A]);
   });
 });

@@ -25,8 +25,8 @@ const pod = (changes: object, ready = 'True') =>
     ...changes,
   } as object as Whole<typeof agentPodOf>);
 
-describe("what is kept of an agent's pod", () => {
-  it('is its node, its revision, its version and its address', () => {
+describe('agentPodOf', () => {
+  it('picks the node, revision, version and address', () => {
     assert.deepEqual(pod({}), {
       name: 'agent-1',
       node: 'node-1',
@@ -37,14 +37,14 @@ describe("what is kept of an agent's pod", () => {
     });
   });
 
-  it('is not Ready where it is about to end, where it is not Ready, and where nobody has said so', () => {
+  it('is not ready while it terminates, is not Ready, or has no condition', () => {
     const metadata = { ...OWNED, deletionTimestamp: '2026-11-25T00:00:00Z' };
     assert.equal(pod({ metadata })?.ready, false);
     assert.equal(pod({}, 'False')?.ready, false);
     assert.equal(pod({ status: {} })?.ready, false);
   });
 
-  it('is nothing of a pod that no DaemonSet made, such as a mirror pod with the labels of an agent', () => {
+  it('ignores pods that no DaemonSet controls, such as mirror pods', () => {
     for (const ownerReferences of [
       undefined,
       [],
@@ -55,7 +55,7 @@ describe("what is kept of an agent's pod", () => {
       assert.equal(pod({ metadata: { ...OWNED, ownerReferences } }), undefined);
   });
 
-  it('has an address only while its container runs: later another pod may have it', () => {
+  it('has an address only while its container runs', () => {
     for (const status of [
       { ...RUNNING, phase: 'Failed' },
       { ...RUNNING, phase: 'Succeeded' },
@@ -70,14 +70,14 @@ describe("what is kept of an agent's pod", () => {
     ['registry:5000/gvisor-ready', 'registry:5000/gvisor-ready'],
     ['registry:5000/gvisor-ready:0.2.0@sha256:00', '0.2.0'],
   ] as const)
-    it(`is of version ${version} with the image ${image}`, () => {
+    it(`has version ${version} with image ${image}`, () => {
       const spec = { nodeName: 'node-1', containers: [{ name: 'agent', image }] };
       assert.equal(pod({ spec })?.version, version);
     });
 });
 
-describe('what is kept of a Node and of the DaemonSet', () => {
-  it('is nothing that is not there', () => {
+describe('fleetNodeOf and agentSetOf', () => {
+  it('have empty values for absent fields', () => {
     const node = fleetNodeOf({ metadata: { name: 'node-1', uid: '1' } });
     assert.deepEqual(
       { ...node, createdAtMs: 0 },
@@ -95,11 +95,11 @@ describe('what is kept of a Node and of the DaemonSet', () => {
         os: '',
       },
     );
-    assert.ok(Number.isNaN(node.createdAtMs), 'no age is no great age');
+    assert.ok(Number.isNaN(node.createdAtMs), 'an unknown age is no great age');
     assert.deepEqual(agentSetOf({ metadata: { generation: 2 } }), { observed: false, desired: 0, ready: 0 });
   });
 
-  it('is the boot that the kubelet reports, that of the proof, and whether the taint stands', () => {
+  it('pick the boot, the proven boot and the taint', () => {
     const annotations = { 'gvisor.node-restriction.kubernetes.io/proven-boot': 'one' };
     const taints = [{ key: 'gvisor.node-restriction.kubernetes.io/not-ready', effect: 'NoSchedule' }];
     const { boot, provenBoot, tainted } = fleetNodeOf(
@@ -114,7 +114,7 @@ describe('what is kept of a Node and of the DaemonSet', () => {
     assert.deepEqual([boot, provenBoot, tainted], ['two', 'one', true]);
   });
 
-  it('is the beginning of what a kubelet may make long', () => {
+  it('truncate texts of a kubelet', () => {
     const long = 'x'.repeat(100_000);
     const condition = { type: 'GVisorReady', status: 'False', reason: long, message: long };
     const nodeInfo = { containerRuntimeVersion: long } as never;
@@ -122,7 +122,7 @@ describe('what is kept of a Node and of the DaemonSet', () => {
     assert.deepEqual([verdict?.reason.length, verdict?.message.length, runtime.length], [1_024, 1_024, 64]);
   });
 
-  it('is Ready only where the kubelet says True', () => {
+  it('are ready only where the condition is True', () => {
     const ready = (status: string) =>
       fleetNodeOf({ status: { conditions: [{ type: 'Ready', status }] } }).ready;
     assert.deepEqual(['True', 'False', 'Unknown'].map(ready), [true, false, false]);

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, type Server } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { PAGE_POLICY } from '../../fleet/page/page.ts';
-import { createFleetServer, type FleetSources } from '../../fleet/server.ts';
+import { createFleetServer, type FleetSources, parseSelector } from '../../fleet/server.ts';
 import { askFrom, NETWORK } from '../agent/http/ask-from.ts';
 import { READY } from '../agent/text/sample-reports.ts';
 import { sampleFleet } from './sample-fleet.ts';
@@ -200,4 +200,42 @@ describe('the fleet server', () => {
       assert.match(body, text);
       if (status !== 200) assert.equal(response.headers.get('content-type'), 'text/plain; charset=utf-8');
     });
+});
+
+describe('parseSelector', () => {
+  const labels = { pool: 'sandboxes', zone: 'a' };
+  for (const [selector, matches] of [
+    ['pool', true],
+    ['!pool', false],
+    ['gpu', false],
+    ['!gpu', true],
+    ['pool=sandboxes', true],
+    ['pool==sandboxes', true],
+    ['pool=other', false],
+    ['pool!=other', true],
+    ['gpu!=other', true],
+    ['pool!=sandboxes', false],
+    ['pool = sandboxes , zone=a', true],
+    ['pool=sandboxes,zone=b', false],
+  ] as const)
+    it(`"${selector}" ${matches ? 'matches' : 'does not match'}`, () => {
+      const parsed = parseSelector(selector);
+      assert.ok(typeof parsed === 'function');
+      assert.equal(parsed(labels), matches);
+    });
+
+  for (const selector of ['', ' ', ',', ' , ', ','.repeat(16_000)])
+    it(`"${selector.slice(0, 9)}" selects nothing`, () => assert.equal(parseSelector(selector), undefined));
+
+  it('accepts any number of commas', () => {
+    const parsed = parseSelector(`${','.repeat(2_000)}gpu`);
+    assert.ok(typeof parsed === 'function');
+    assert.equal(parsed(labels), false);
+  });
+
+  it('accepts at most twenty terms', () => {
+    assert.equal(typeof parseSelector(Array(20).fill('a').join()), 'function');
+    for (const terms of [21, 8_000])
+      assert.equal(parseSelector(Array(terms).fill('a').join()), 'a selector has at most 20 terms');
+  });
 });

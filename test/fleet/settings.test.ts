@@ -6,8 +6,8 @@ import type { Setting } from '../../agent/config.ts';
 import { FLEET_SETTINGS, parseFleetConfig } from '../../fleet/settings.ts';
 import { REPO } from '../../hack/paths.ts';
 
-describe('the settings of the controller', () => {
-  it('are the documented ones where nothing is set', () => {
+describe('parseFleetConfig', () => {
+  it('has defaults', () => {
     assert.deepEqual(parseFleetConfig({}), {
       config: {
         timeouts: {
@@ -25,7 +25,7 @@ describe('the settings of the controller', () => {
     });
   });
 
-  it('tell every problem at once', () => {
+  it('reports every problem at once', () => {
     const parsed = parseFleetConfig({
       AGENT_TIMEOUT: '1s',
       NODE_AGE: 'soon',
@@ -42,7 +42,7 @@ describe('the settings of the controller', () => {
     });
   });
 
-  it('have each a row in docs/fleet.md with default, bounds and meaning', async () => {
+  it('is documented in docs/fleet.md, with defaults, bounds and meanings', async () => {
     const text = await readFile(join(REPO, 'docs/fleet.md'), 'utf8');
     const rows = [...text.matchAll(/^\| `([A-Z_]+)` \| (.*) \| (.*) \| (.*) \|$/gm)].map(
       ([, ...cells]) => cells,

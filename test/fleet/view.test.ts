@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { viewFleet } from '../../fleet/view.ts';
-import { nodeOf, podOn } from './fleet-course.ts';
+import { nodeOf, podOn } from './simulated-fleet.ts';
 
 const verdict = (status: string, reason: string) => ({ status, reason, message: 'm', since: '' });
 const GVISOR = 'gvisor.node-restriction.kubernetes.io/runsc-version';
 
-/** One node of each kind, in an order that a view must change. */
+/** One node of each state, unsorted. */
 const NODES = [
   nodeOf('proven-10', { labels: { [GVISOR]: 'release-20260223.0' } }),
   nodeOf('proven-9', { labels: { [GVISOR]: 'release-20250203.0' } }),
@@ -17,7 +17,7 @@ const NODES = [
   nodeOf('lost', { label: 'false', verdict: verdict('Unknown', 'AgentLost') }),
   nodeOf('alone'),
   nodeOf('windows', { os: 'windows' }),
-].map(({ verdict: said, ...node }) => (said === undefined ? node : { ...node, verdict: said }));
+].map(({ verdict: own, ...node }) => (own === undefined ? node : { ...node, verdict: own }));
 
 const view = viewFleet({
   upToDate: true,
@@ -35,8 +35,8 @@ const view = viewFleet({
   paused: ['alone'],
 });
 
-describe('the view of a fleet', () => {
-  it('counts releases by any name', () => {
+describe('viewFleet', () => {
+  it('counts releases of any name', () => {
     const names = ['__proto__', 'constructor', 'toString'];
     const nodes = names.map((name) => nodeOf(name, { labels: { [GVISOR]: name }, runtime: '' }));
     const { releases } = viewFleet({
@@ -54,7 +54,7 @@ describe('the view of a fleet', () => {
     );
   });
 
-  it('has what needs a person first, and names in the order of their numbers', () => {
+  it('sorts by urgency, then by name in numeric order', () => {
     const names = ['alone', 'lost', 'broken', 'unsure', 'asleep', 'fresh', 'proven-9', 'proven-10'];
     assert.deepEqual(
       view.nodes.map(({ name }) => name),
@@ -62,13 +62,13 @@ describe('the view of a fleet', () => {
     );
   });
 
-  it('counts every node once, and those of another system not at all', () => {
+  it('counts Linux nodes by state', () => {
     assert.deepEqual(view.counts, { proven: 4, not: 1, unknown: 2, none: 1 });
     assert.deepEqual(view.withoutAgent, ['alone']);
     assert.deepEqual(view.agents, { desired: 8, ready: 7 });
   });
 
-  it('tells the oldest proof, the releases, and why nothing is withdrawn', () => {
+  it('has the oldest proof, the releases and the circuit breaker', () => {
     assert.deepEqual(view.oldestProof, { node: 'proven-9', at: '2026-11-25T10:00:00Z' });
     assert.deepEqual(view.releases, {
       gvisor: { 'release-20250203.0': 1, 'release-20260223.0': 1 },
@@ -78,7 +78,7 @@ describe('the view of a fleet', () => {
     assert.deepEqual([view.breaker.map(({ reason }) => reason), view.paused], [['TooManyLost'], ['alone']]);
   });
 
-  it('takes the pod that is Ready where a node has two', () => {
+  it('prefers the Ready pod of two on a node', () => {
     const pods = [podOn('alone'), podOn('alone', { name: 'old', ready: false })];
     const known = {
       upToDate: true,

@@ -99,7 +99,7 @@ describe('the bundled kubectl plugin', () => {
     api.stubs.delete(DAEMON_SET);
     const { code, lines } = await onTerminal('uninstall', { KUBECONFIG: kubeconfig }, 'n\n');
     assert.equal(code, 1);
-    assert.match(lines.join(' '), /This takes labels,[\s\S]*Go on\? \[y\/N\] [\s\S]*Nothing was written\./);
+    assert.match(lines.join(' '), /This removes labels,[\s\S]*Go on\? \[y\/N\] [\s\S]*Nothing was written\./);
     assert.deepEqual(api.patched, []);
   });
 

@@ -1,4 +1,4 @@
-import { type Environment, runPlugin } from '../../kubectl/command-line.ts';
+import { type PluginOptions, runPlugin } from '../../kubectl/command-line.ts';
 
 /** The time at which tests run the plugin. */
 export const NOW = Date.parse('2026-03-01T12:00:00Z');
@@ -7,7 +7,7 @@ export const NOW = Date.parse('2026-03-01T12:00:00Z');
 export type Ran = { readonly code: number; readonly out: string; readonly err: string };
 
 /** How the plugin is run; `width` makes it a terminal. */
-export type RunOptions = Partial<Pick<Environment, 'confirm' | 'signal'>> & {
+export type RunOptions = Partial<Pick<PluginOptions, 'confirm' | 'signal'>> & {
   readonly width?: number;
   readonly colored?: boolean;
   readonly onOutput?: (text: string) => void;

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { arch, cpus, release, type } from 'node:os';
-import { formatTable } from '../../agent/text/table.ts';
+import { formatTable } from '../../cluster/table.ts';
 import { versionOf } from '../../cluster/tool-groups.ts';
 import { ensureVmImage, SUITE } from '../../cluster/vm-image.ts';
 import type { FileResult } from './run-file.ts';

@@ -15,7 +15,7 @@ import {
   letAgentsReturn,
   removeFleet,
   scaleFleet,
-  waitForBrake,
+  waitForBreaker,
 } from '../e2e/fleet-cluster.ts';
 import { hasten } from '../e2e/monitored-cluster.ts';
 import { watchAlerts } from '../e2e/watch-alerts.ts';
@@ -24,7 +24,7 @@ import type { RuleFile } from '../monitoring/alerts.ts';
 const cluster = useCluster();
 const read = (file: string) => readFile(join(REPO, 'manifests/components', file), 'utf8');
 
-describe('the alerts of the fleet controller, on a real one that a real Prometheus scrapes', () => {
+describe('the alerts of the fleet controller, with a real Prometheus', () => {
   let prometheus: Prometheus;
   const { fires, resolves } = watchAlerts(() => prometheus);
 
@@ -44,7 +44,7 @@ describe('the alerts of the fleet controller, on a real one that a real Promethe
       rules: [JSON.stringify(rules)],
     });
     for (const node of GVISOR_NODES) await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
-    await waitForBrake(cluster());
+    await waitForBreaker(cluster());
   });
   after(async () => {
     await letAgentsReturn(cluster(), ...GVISOR_NODES);
@@ -62,7 +62,7 @@ describe('the alerts of the fleet controller, on a real one that a real Promethe
     await resolves('GVisorFleetAgentLost');
   });
 
-  it('GVisorFleetHeld and GVisorFleetLabelWithoutAgent fire while the brake holds, and resolve', async () => {
+  it('GVisorFleetHeld and GVisorFleetLabelWithoutAgent fire while the circuit breaker is open, and resolve', async () => {
     await keepAgentsAway(cluster(), ...GVISOR_NODES);
     const held = await fires('GVisorFleetHeld');
     assert.equal(held.labels.reason, 'TooManyLost');

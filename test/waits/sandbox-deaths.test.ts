@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import timers from 'node:timers/promises';
 import type { Outcome } from '../../agent/proof/outcome.ts';
-import { processesIn } from '../../cluster/machine/processes.ts';
+import { processesIn } from '../../cluster/machine/machine.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { patient } from '../../hack/run.ts';
 import { connect, NODES, type NodeName, proveOn, useNodes } from '../integration/integration-cluster.ts';

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
   type Column,
-  formatTable,
   markedLines,
   tableLines,
   truncateName,
@@ -60,13 +59,6 @@ describe('tableLines', () => {
   it('colours cells on a screen with colours', () => {
     const screen = { width: 200, colored: true };
     assert.ok(tableLines(COLUMNS, ROWS, { screen, wide: true })[1]?.endsWith('\u001b[31mmore\u001b[39m'));
-  });
-});
-
-describe('formatTable', () => {
-  it('aligns rows of different lengths without trailing spaces', () => {
-    assert.equal(formatTable([['A', 'B'], ['long', 'x', 'y'], []]), 'A      B\nlong   x   y\n');
-    assert.equal(formatTable([]), '');
   });
 });
 

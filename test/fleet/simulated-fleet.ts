@@ -1,8 +1,7 @@
-import type { Timeouts } from '../../fleet/decide.ts';
-import { type Decision, decide, type Memory, TICK_MS } from '../../fleet/decide.ts';
+import { type Decision, decide, type FleetTimeouts, type Memory, TICK_MS } from '../../fleet/decide.ts';
 import type { AgentPod, AgentSet, FleetNode } from '../../fleet/objects.ts';
 
-export const TIMEOUTS: Timeouts = {
+export const TIMEOUTS: FleetTimeouts = {
   agentTimeoutMs: 90_000,
   nodeAgeMs: 300_000,
   windowMs: 600_000,
@@ -12,7 +11,7 @@ export const TIMEOUTS: Timeouts = {
 
 const DAY_MS = 86_400_000;
 
-/** A labelled node that is old and Ready, unless changed. */
+/** A proven, Ready node that is old enough. */
 export function nodeOf(name: string, changes: Partial<FleetNode> = {}): FleetNode {
   return {
     name,
@@ -31,7 +30,7 @@ export function nodeOf(name: string, changes: Partial<FleetNode> = {}): FleetNod
   };
 }
 
-/** A Ready agent on a node, unless changed. */
+/** A Ready agent on a node. */
 export function podOn(node: string, changes: Partial<AgentPod> = {}): AgentPod {
   return {
     name: `agent-${node}`,
@@ -44,18 +43,18 @@ export function podOn(node: string, changes: Partial<AgentPod> = {}): AgentPod {
   };
 }
 
-/** A fleet whose time a test lets pass, and what the core decides tick by tick. Withdrawals take effect at once. */
-export class Course {
+/** A fleet in virtual time, with a decision each tick; withdrawals take effect at once. */
+export class SimulatedFleet {
   nodes: FleetNode[];
   pods: AgentPod[];
   agents: AgentSet | undefined;
   nowMs = 1_000_000;
-  /** What the wall clock is ahead. */
+  /** Offset of the wall clock. */
   skewMs = 0;
   watchesUpSinceMs: number | undefined = 1_000_000;
   memory: Memory | undefined;
   decision: Decision | undefined;
-  /** What was withdrawn: the node and the milliseconds since the course began. */
+  /** Withdrawals, with the time since the start. */
   readonly withdrawn: { name: string; atMs: number }[] = [];
   readonly #writes = new Map<string, number>();
 
@@ -69,13 +68,11 @@ export class Course {
     this.nodes = this.nodes.map((node) => (node.name === name ? { ...node, ...changes } : node));
   }
 
-  /** The agents of these nodes are not Ready any more. */
   lose(...names: readonly string[]): void {
     this.pods = this.pods.map((pod) => (names.includes(pod.node) ? { ...pod, ready: false } : pod));
   }
 
-  /** The agents of these nodes are Ready. */
-  serve(...names: readonly string[]): void {
+  recover(...names: readonly string[]): void {
     this.pods = this.pods.map((pod) => (names.includes(pod.node) ? { ...pod, ready: true } : pod));
   }
 
@@ -102,8 +99,7 @@ export class Course {
     return this.decision;
   }
 
-  /** Lets so many seconds pass, a decision at each tick. */
-  pass(seconds: number): this {
+  advance(seconds: number): this {
     for (let ms = 0; ms < seconds * 1_000; ms += TICK_MS) {
       this.nowMs += TICK_MS;
       this.tick();
@@ -111,6 +107,7 @@ export class Course {
     return this;
   }
 
+  /** The nodes whose label was withdrawn. */
   get names(): readonly string[] {
     return this.withdrawn.map(({ name }) => name);
   }

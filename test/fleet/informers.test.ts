@@ -24,11 +24,11 @@ const LIST = {
   items: [podOf('agent-1', 'DaemonSet'), podOf('mirror-1', 'Node')],
 };
 
-/** What happens to a watch after its first words: the number of this watch, from 1 on, and its answer. */
-type Fate = (watch: number, response: ServerResponse) => void;
+/** Called for each watch, numbered from 1, after its first bytes were sent. */
+type OnWatch = (watch: number, response: ServerResponse) => void;
 
-/** An informer of pods that runs, its credential, and from which versions watches began; a watch begins with these words. */
-async function follow(t: TestContext, fate: Fate, renewalMs?: number, words = BOOKMARK) {
+/** Runs an informer of pods; `watched` has the resourceVersion of each watch, which begins with `firstBytes`. */
+async function follow(t: TestContext, onWatch: OnWatch, renewalMs?: number, firstBytes = BOOKMARK) {
   const watched: (string | null)[] = [];
   const server = createServer(({ url = '' }, response) => {
     const { searchParams } = new URL(url, 'http://api');
@@ -37,7 +37,7 @@ async function follow(t: TestContext, fate: Fate, renewalMs?: number, words = BO
       return;
     }
     watched.push(searchParams.get('resourceVersion'));
-    response.write(words, () => fate(watched.length, response));
+    response.write(firstBytes, () => onWatch(watched.length, response));
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -60,8 +60,8 @@ async function follow(t: TestContext, fate: Fate, renewalMs?: number, words = BO
 }
 
 describe('Informer', () => {
-  it('goes on from the last bookmark, which is a pod whose containers are null', async (t) => {
-    // The first ends in peace, as each does once in a while.
+  it('continues from the last bookmark, whose containers are null', async (t) => {
+    // The first ends normally, as the API server does now and then.
     const { informer, watched } = await follow(t, (watch, response) => {
       if (watch === 1) response.end();
     });
@@ -73,7 +73,7 @@ describe('Informer', () => {
     );
   });
 
-  it('stands as long as a watch that is cut is renewed soon', async (t) => {
+  it('counts as up while a broken watch is renewed soon', async (t) => {
     const since: (number | undefined)[] = [];
     const { informer, watched } = await follow(t, (_, response) => {
       setTimeout(() => {
@@ -87,27 +87,27 @@ describe('Informer', () => {
     assert.deepEqual(since, [since[0], since[0]]);
   });
 
-  it('stands as long as watches that lived end in peace, though none of them told anything', async (t) => {
+  it('counts as up while watches without events end normally', async (t) => {
     t.mock.method(Math, 'random', () => 0); // the shortest pauses
     const since: (number | undefined)[] = [];
     const end = (response: ServerResponse) => {
       since.push(informer.sinceMs);
       response.end();
     };
-    const fate: Fate = (_, response) => setTimeout(end, 2_500, response);
-    const { informer } = await follow(t, fate, 2_000, '');
+    const onWatch: OnWatch = (_, response) => setTimeout(end, 2_500, response);
+    const { informer } = await follow(t, onWatch, 2_000, '');
     await waitFor('the end of a fifth watch', 40_000, async () => since.length === 5 || undefined, 20);
     assert.ok(since[0] !== undefined);
     assert.deepEqual(since, Array(5).fill(since[0]));
   });
 
-  it('stands no more where each watch is cut at once', async (t) => {
+  it('counts as down where each watch breaks at once', async (t) => {
     const { informer, watched } = await follow(t, (_, response) => response.destroy(), 1_500);
     const ends = async () => (watched.length > 1 && informer.sinceMs === undefined) || undefined;
-    await waitFor('the end of what counts as fresh', 20_000, ends, 20);
+    await waitFor('the cache to count as outdated', 20_000, ends, 20);
   });
 
-  it('counts anew from a list that had to be made again', async (t) => {
+  it('counts from the last list after 410 Gone', async (t) => {
     const since: (number | undefined)[] = [];
     const gone = `${JSON.stringify({ type: 'ERROR', object: { code: 410, message: 'too old' } })}\n`;
     const { informer, watched } = await follow(t, (watch, response) => {
@@ -121,7 +121,7 @@ describe('Informer', () => {
     assert.ok((since[1] ?? 0) > (since[0] ?? Number.POSITIVE_INFINITY));
   });
 
-  it('outlives a credential that cannot be read while a watch is renewed', async (t) => {
+  it('survives an unreadable credential during a renewal', async (t) => {
     const { informer, config, watched } = await follow(t, (watch, response) => {
       const read = config.applySecurityAuthentication;
       config.applySecurityAuthentication = async () => {

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { it } from 'node:test';
-import { hasEnded } from '../../../cluster/machine/machine-processes.ts';
+import { hasEnded } from '../../../cluster/machine/processes.ts';
 import { waitFor } from '../../../hack/run.ts';
 
 /** A parent that reaps no children. The child's main thread ends at once, its second thread on input. */

@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { openAuthority } from '../../cluster/control-plane/pki.ts';
+import { REPO } from '../../hack/paths.ts';
+import { bundlePlugin } from '../../hack/plugin.ts';
+import { runAll } from '../../hack/run.ts';
+import { markedBlocks } from '../docs/marked-blocks.ts';
+
+const DOCUMENT = 'docs/kubectl.md';
+
+/** Both streams of a run in one, and its exit code. */
+export type PluginRun = { readonly code: number; readonly text: string };
+
+type Kubeconfig = {
+  'current-context': string;
+  contexts: { name: string; context: object }[];
+  clusters: { name: string; cluster: { server: string; 'certificate-authority': string } }[];
+  users: { name: string; user: object }[];
+};
+
+/** The bundled plugin in a directory of its own, run by the real kubectl. */
+export class RecordedPlugin {
+  readonly #cluster: Cluster;
+  readonly directory: string;
+
+  private constructor(cluster: Cluster, directory: string) {
+    this.#cluster = cluster;
+    this.directory = directory;
+  }
+
+  static async install(cluster: Cluster): Promise<RecordedPlugin> {
+    const directory = await mkdtemp(join(tmpdir(), 'plugin-'));
+    const bundle = await bundlePlugin(join(directory, 'out'));
+    await mkdir(join(directory, 'bin'));
+    for (const name of ['kubectl-gvisor_ready', 'kubectl_complete-gvisor_ready'])
+      await cp(join(dirname(bundle), name), join(directory, 'bin', name));
+    await symlink(process.execPath, join(directory, 'bin/node'));
+    await symlink(cluster.kubectlCommand([]).command, join(directory, 'bin/kubectl'));
+    return new RecordedPlugin(cluster, directory);
+  }
+
+  /** The environment in which kubectl finds the plugin. */
+  env(kubeconfig = this.#cluster.kubeconfig): NodeJS.ProcessEnv {
+    return {
+      HOME: this.directory,
+      PATH: `${join(this.directory, 'bin')}:/usr/bin:/bin`,
+      KUBECONFIG: kubeconfig,
+    };
+  }
+
+  async run(argv: string, kubeconfig?: string): Promise<PluginRun> {
+    const { code, stdout, stderr } = await runAll('kubectl', ['gvisor-ready', ...argv.split(' ')], {
+      env: this.env(kubeconfig),
+    });
+    return { code, text: `${stdout}${stderr}` };
+  }
+
+  /** Runs the plugin, and compares exit code and output with the block of docs/kubectl.md. */
+  async matches(mark: string, argv: string, code: number, kubeconfig?: string): Promise<string> {
+    return this.assertRecorded(mark, argv, code, await this.run(argv, kubeconfig));
+  }
+
+  /** Compares a finished run with its block. */
+  async assertRecorded(mark: string, argv: string, code: number, run: PluginRun): Promise<string> {
+    const transcript = `$ kubectl gvisor-ready ${argv}\n${run.text}${run.code === 0 ? '' : `# exit ${run.code}\n`}`;
+    assert.equal(run.code, code, transcript);
+    const recorded = await recordedBlock(mark, transcript);
+    assert.equal(
+      normalize(transcript),
+      normalize(recorded),
+      `${DOCUMENT} differs for "${mark}" from:\n${transcript}`,
+    );
+    return run.text;
+  }
+
+  /** Writes the kubeconfig of a user with a client certificate. */
+  async kubeconfigOf(name: string, change: (config: Kubeconfig) => void = () => {}): Promise<string> {
+    const { dir, port } = this.#cluster;
+    const { cert, key } = await (await openAuthority(join(dir, 'pki'))).issue(name);
+    const cluster = { server: `https://127.0.0.1:${port}`, 'certificate-authority': join(dir, 'pki/ca.crt') };
+    const config: Kubeconfig = {
+      'current-context': name,
+      contexts: [{ name, context: { cluster: 'test', user: name, namespace: 'evaluations' } }],
+      clusters: [{ name: 'test', cluster }],
+      users: [{ name, user: { 'client-certificate-data': btoa(cert), 'client-key-data': btoa(key) } }],
+    };
+    change(config);
+    const file = join(this.directory, `${name}.kubeconfig`);
+    await writeFile(file, JSON.stringify(config));
+    return file;
+  }
+
+  async remove(): Promise<void> {
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** What varies between runs, and the column widths that depend on it. */
+const VARIABLE: readonly (readonly [pattern: RegExp, replacement: string])[] = [
+  [/gvisor-ready-agent-[a-z0-9]{5}\b/g, 'gvisor-ready-agent-x'],
+  [/\b(web-[a-z0-9]+-)[a-z0-9]{5}\b/g, '$1x'],
+  [/\bweb-[a-z0-9]{8,10}\b/g, 'web-x'],
+  [/\b\d+[smhd](\d+[smhd])?\b/g, 'AGE'],
+  [/\b[0-9a-f]{12}([0-9a-f]{52})?\b/g, 'ID'],
+  [/process \d+ is/g, 'process N is'],
+  [/in \d+\.\d+ s\b/g, 'in N s'],
+  [/node-\d: cleaned/g, 'node: cleaned'],
+  [/\s+/g, ' '],
+];
+
+function normalize(text: string): string {
+  return VARIABLE.reduce((rest, [pattern, replacement]) => rest.replace(pattern, replacement), text).trim();
+}
+
+/** A block of docs/kubectl.md. If RECORD is set, the transcript replaces a block that differs. */
+async function recordedBlock(mark: string, transcript: string): Promise<string> {
+  const found = markedBlocks(DOCUMENT).find((block) => block.kind === 'plugin' && block.mark === mark);
+  if (found === undefined) throw new Error(`${DOCUMENT} has no block "${mark}"`);
+  if (process.env.RECORD === undefined || normalize(found.text) === normalize(transcript)) return found.text;
+  const file = join(REPO, DOCUMENT);
+  const before = await readFile(file, 'utf8');
+  const block = new RegExp(`(<!-- plugin: ${mark} -->\n\`\`\`console\n)[\\s\\S]*?(\`\`\`\n)`);
+  await writeFile(
+    file,
+    before.replace(block, (_, head: string, tail: string) => `${head}${transcript}${tail}`),
+  );
+  return transcript;
+}
