@@ -59,7 +59,7 @@ const WARNED: readonly Case[] = [
   warned(
     'the RuntimeClass without its node selector',
     bare,
-    /the RuntimeClass "gvisor" stands for gVisor/,
+    /the RuntimeClass "gvisor" is guarded/,
     operator,
   ),
 ];

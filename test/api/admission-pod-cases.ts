@@ -143,9 +143,9 @@ const GENERAL: readonly Case[] = [
     /runtimeClassName is not set: .*; spec\.nodeName is "n".*; metadata\.annotations has dev\.gvisor.*; spec sets hostPID.*; volumes of.*; privileged is.*; hostPort is.*; a host in a probe/,
   ),
   refused(
-    'a pod with more annotations than are looked through',
+    'a pod with more annotations than can be checked',
     createPod({ annotations: annotations(1_001) }),
-    /would break that: metadata\.annotations has more than 1000, which is more than can be looked through: remove some$/,
+    /would break that: metadata\.annotations has more than 1000, which is more than can be checked: remove some$/,
   ),
   accepted('a pod with a thousand annotations', createPod({ annotations: annotations(1_000) })),
   refused(

@@ -101,7 +101,7 @@ describe('agents that are installed under any name', () => {
       await admin(writing('node-1', { metadata: { labels: { [`${DOMAIN}/ready`]: null } } }));
       const { publisher, logged } = await publisherAs(t, cluster, account);
       publisher.publish(reportOf());
-      assert.match(`${(await logged('not ready: the rollout waits')).refusal}`, /^WritesUnguarded: /);
+      assert.match(`${(await logged('not ready: the rollout waits')).unready}`, /^WritesUnguarded: /);
       const said = await waitForNode(cluster, 'node-1', ({ condition }) => condition !== '');
       assert.deepEqual([said.ready, said.condition], ['false', 'Unknown WritesUnguarded']);
       assert.match(publisher.unready ?? '', /no admission policy keeps this agent from writing other nodes/);
