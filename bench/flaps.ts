@@ -32,17 +32,17 @@ export async function measureFlaps(
   let last = await since();
   const count = async (what: string, times: number, disturb: (time: number) => Promise<void>) => {
     let flaps = 0;
-    const look = async () => {
+    const sample = async () => {
       const now = await since();
       if (now !== last) flaps += 1;
       last = now;
     };
     for (let time = 0; time < times; time++) {
       await disturb(time);
-      await look();
+      await sample();
     }
     await provenAgain(cluster, node.name);
-    await look();
+    await sample();
     rows.push([`flaps in ${what}`, '0', String(flaps)]);
   };
   await count(`${agents} restarts of the agent`, agents, (time) =>

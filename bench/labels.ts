@@ -25,7 +25,7 @@ export async function measureLabels(cluster: Cluster, node: ClusterNode, runs: n
     for (const fault of FAULTS) {
       goneAfter(fault).push((await breakAndWait(cluster, node.name, fault)) * 1000);
       back.push((await healAndWait(cluster, node.name, fault)) * 1000);
-      // Because of events the agent looks 8 times at once, then once in 3 s: faults that follow each other faster wait.
+      // The agent's token bucket allows 8 evaluations, then one in 3 s: faults in faster succession wait.
       await pause(10);
     }
   }
@@ -70,7 +70,7 @@ export async function measurePod(
   return [
     [`resident memory after ${soakS + idleS} s`, '≤ 64 MiB', `${mebibytes(rss)} MiB`],
     [`anonymous memory after ${soakS + idleS} s`, '≤ 20 MiB', `${mebibytes(anonymous)} MiB`],
-    [`CPU over ${idleS} s without a look`, '≤ 3 m', `${(used / idleS).toFixed(1)} m`],
+    [`CPU over ${idleS} s without an evaluation`, '≤ 3 m', `${(used / idleS).toFixed(1)} m`],
     [`requests to the API server in ${idleS} s`, '≤ 6 an hour', String(asked)],
   ];
 }

@@ -15,7 +15,7 @@ export const LOAD_HEAD = ['load', 'what', 'goal', 'measured'];
 const PROOF_INTERVAL_S = 30;
 /** Processes that want a CPU, for each CPU. */
 const TIMES = 8;
-/** Reads again and again what its memory cannot keep, so that the kernel looks for memory all the time. */
+/** Reads more than its memory can cache, over and over, so that the kernel reclaims memory all the time. */
 const FILL_MEMORY = {
   script: 'head -c 200M /dev/zero > /tmp/large; while :; do cat /tmp/large > /dev/null; done',
   memory: '24Mi',
@@ -108,7 +108,7 @@ export async function measureRequests(
     rows.push(
       [request, 'label not "true", seconds', '0', String(effect.lostS)],
       [request, 'probes by outcome', '', byOutcome(effect)],
-      [request, 'slowest answer to /metrics, read each 5 s', '', `${(slowestMs / 1_000).toFixed(1)} s`],
+      [request, 'slowest response of /metrics, read each 5 s', '', `${(slowestMs / 1_000).toFixed(1)} s`],
       [request, 'end of load → next proof', '', `${effect.backS.toFixed(1)} s`],
     );
   }

@@ -54,8 +54,8 @@ export async function measureProofs(node: ClusterNode, proofs: number): Promise<
 }
 
 /**
- * One fault after the other, each run with a new agent, as the image runs it: one that meets fault upon fault would look
- * more often than it does because of events, 8 times at once, then once in 3 s.
+ * Times faults one after the other, each run with a new agent as the image runs it, because faults in quick succession would
+ * use up the agent's token bucket of 8 evaluations.
  */
 export async function measureFaults(cluster: Cluster, node: ClusterNode, runs: number): Promise<string[][]> {
   await bundle();
@@ -84,12 +84,12 @@ export async function measureFaults(cluster: Cluster, node: ClusterNode, runs: n
   ];
 }
 
-/** In that time a look ends, whose proof boots a sandbox. */
+/** Long enough for an evaluation with its proof. */
 const LOOK_S = 6;
 /** The processes that a crowded node has more than an empty one. */
 const CROWD = 3_000;
 
-/** The bundled agent's memory after a soak, and its CPU time over an idle stretch and for one look. */
+/** The bundled agent's memory after a soak, and its CPU time while idle and for one evaluation. */
 export async function measureAgent(node: ClusterNode, soakS: number, idleS: number): Promise<string[][]> {
   await bundle();
   const agent = new OutsideAgent(node, { ...ENVIRONMENT, PROOF_INTERVAL: '1h' }, BUNDLED);
@@ -100,22 +100,22 @@ export async function measureAgent(node: ClusterNode, soakS: number, idleS: numb
     const before = await cpuMs(agent.pid);
     await pause(idleS);
     const idle = (await cpuMs(agent.pid)) - before;
-    const look = await lookMs(agent, node);
+    const evaluation = await evaluationMs(agent, node);
     const crowd = Array.from({ length: CROWD }, () => spawn('sleep', ['3600'], { stdio: 'ignore' }));
     await pause(LOOK_S);
-    const crowded = await lookMs(agent, node);
+    const crowded = await evaluationMs(agent, node);
     for (const child of crowd) child.kill('SIGKILL');
     const milli = (ms: number, seconds: number) => (ms / seconds).toFixed(1);
     return [
       [`resident memory after ${soakS} s`, '≤ 64 MiB', `${mebibytes(rss)} MiB`],
       [`anonymous memory after ${soakS} s`, '≤ 20 MiB', `${mebibytes(anonymous)} MiB`],
-      [`CPU over ${idleS} s without a look`, '', `${milli(idle, idleS)} m`],
-      ['CPU time of one look', '', `${look} ms`],
-      [`CPU time of one look, ${CROWD} processes more`, '≤ 100 ms', `${crowded} ms`],
+      [`CPU over ${idleS} s without an evaluation`, '', `${milli(idle, idleS)} m`],
+      ['CPU time of one evaluation', '', `${evaluation} ms`],
+      [`CPU time of one evaluation, ${CROWD} processes more`, '≤ 100 ms', `${crowded} ms`],
       [
         'CPU with a proof each 10 min',
         '≤ 3 m',
-        `${(Number(milli(idle, idleS)) + Number(milli(look, 600))).toFixed(1)} m`,
+        `${(Number(milli(idle, idleS)) + Number(milli(evaluation, 600))).toFixed(1)} m`,
       ],
     ];
   } finally {
@@ -123,8 +123,8 @@ export async function measureAgent(node: ClusterNode, soakS: number, idleS: numb
   }
 }
 
-/** The agent's CPU time over one look because of a file, in milliseconds. */
-async function lookMs(agent: OutsideAgent, node: ClusterNode): Promise<number> {
+/** The agent's CPU time for one evaluation after a change of a file, in milliseconds. */
+async function evaluationMs(agent: OutsideAgent, node: ClusterNode): Promise<number> {
   const rested = await cpuMs(agent.pid);
   await touch(node);
   await pause(LOOK_S); // asking it whether it has looked would be most of what is measured

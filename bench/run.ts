@@ -39,7 +39,7 @@ const AMOUNTS = {
   request: [300, 'seconds of load with each CPU request of the agent'],
   agents: [1000, 'agents of one API server'],
   nodes: [5000, 'nodes of a simulated fleet'],
-  looks: [50, 'looks on a virtual machine'],
+  evaluations: [50, 'evaluations on a virtual machine'],
 } as const;
 
 const program = new Command('npm run bench --')
@@ -52,7 +52,7 @@ const program = new Command('npm run bench --')
 for (const [name, [usual, what]] of Object.entries(AMOUNTS))
   program.option(`--${name} <number>`, what, wholeNumber, usual);
 program.parse();
-const { runs, proofs, soak, idle, flaps, load, pressure, pods, request, outage, agents, nodes, looks } =
+const { runs, proofs, soak, idle, flaps, load, pressure, pods, request, outage, agents, nodes, evaluations } =
   program.opts<Readonly<Record<keyof typeof AMOUNTS, number>>>();
 const sections: readonly string[] = program.args;
 const wanted = (section: string) => sections.length === 0 || sections.includes(section);
@@ -81,7 +81,7 @@ async function measure(): Promise<void> {
   if (SECTIONS.filter(wanted).some((section) => !['fleet', 'vm'].includes(section)))
     await measureNamespaces();
   if (wanted('fleet')) show(MEASURED, await measureFleet(CLUSTER, nodes));
-  if (wanted('vm')) show(MEASURED, await measureVm(CLUSTER, looks));
+  if (wanted('vm')) show(MEASURED, await measureVm(CLUSTER, evaluations));
 }
 
 /** Everything on nodes that are namespaces of this machine. */

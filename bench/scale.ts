@@ -114,7 +114,7 @@ function describe(what: string, { seconds, codes, ms }: Stretch, bytes: number):
   return [
     [what, '', `${seconds.toFixed(1)} s`],
     ['  requests', '', `${requests}, ${(requests / seconds).toFixed(1)} a second, ${mebibytes(bytes)} MiB`],
-    ['  answered after', '', sorted.length === 0 ? 'none asked' : `median ${at(0.5)}, p99 ${at(0.99)}`],
+    ['  response after', '', sorted.length === 0 ? 'no requests' : `median ${at(0.5)}, p99 ${at(0.99)}`],
     ['  refused', 'none', refused.join(', ') || 'none'],
   ];
 }

@@ -8,9 +8,9 @@ const PATIENCE_MS = 600_000;
 
 /**
  * A node that is a virtual machine with systemd and cgroup v2, beside a real kubelet with the systemd driver: how many
- * of the agent's looks, one each ten seconds, prove it. Rejects when the looks take more than half a minute each.
+ * of the agent's evaluations, one each ten seconds, prove it. Rejects when the evaluations take more than half a minute each.
  */
-export async function measureVm(name: string, looks: number): Promise<string[][]> {
+export async function measureVm(name: string, evaluations: number): Promise<string[][]> {
   const cluster = await startCluster({
     name,
     nodes: [{ name: NODE, machine: 'vm' }],
@@ -23,8 +23,9 @@ export async function measureVm(name: string, looks: number): Promise<string[][]
   const sum = (outcomes: ReadonlyMap<string, number>) => [...outcomes.values()].reduce((a, b) => a + b, 0);
   const begun = Date.now();
   let seen = await count();
-  while (sum(seen) < looks) {
-    if (Date.now() - begun > looks * 30_000) throw new Error(`Only ${sum(seen)} of ${looks} looks ended`);
+  while (sum(seen) < evaluations) {
+    if (Date.now() - begun > evaluations * 30_000)
+      throw new Error(`Only ${sum(seen)} of ${evaluations} evaluations ended`);
     await pause(5);
     seen = await count().catch(() => seen);
   }
@@ -34,7 +35,7 @@ export async function measureVm(name: string, looks: number): Promise<string[][]
     Number(new RegExp(`^${metric}_count(?:\\{.*\\})? (\\S+)$`, 'm').exec(text)?.[1]);
   const after = saidOf(await readNode(cluster, NODE));
   return [
-    ['looks', String(looks), String(sum(seen))],
+    ['evaluations', String(evaluations), String(sum(seen))],
     [
       '  by outcome',
       'all proven',

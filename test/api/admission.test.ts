@@ -1,40 +1,74 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { runAll, waitFor } from '../../hack/run.ts';
-import { describeGroups } from './admission-case.ts';
+import { applyOverlay } from '../e2e/agents.ts';
+import { INJECTS } from '../kubernetes-minor.ts';
+import { AUDIT_GROUPS } from './admission-audit-cases.ts';
+import { accepted, assertAccepted, describeGroups, existing, refused } from './admission-case.ts';
 import { until, useAdmission } from './admission-cluster.ts';
 import { ENFORCE_GROUPS } from './admission-enforce-cases.ts';
-import { workload } from './admission-objects.ts';
+import { INJECT_GROUPS } from './admission-inject-cases.ts';
+import { annotate, create, createPod, pod, workload } from './admission-objects.ts';
+import { BINDING_GROUPS } from './admission-write-cases.ts';
+import type { ApiResponse } from './api-user.ts';
+import { type Kind, waitForPolicies } from './wait-for-policies.ts';
 
-const admission = useAdmission(['enforce']);
+const admission = useAdmission(['enforce', 'enforce-audit']);
+const kubectl = (...args: string[]) => admission().cluster.kubectl(['-n', 'strict', ...args]);
+const withoutClass = { spec: { runtimeClassName: undefined } };
 
-describeGroups(admission, ENFORCE_GROUPS);
+/** Applies the base with other components, and waits until their policies are in force. */
+async function change(components: readonly string[], kinds: readonly Kind[] = ['validating']): Promise<void> {
+  await applyOverlay(admission().cluster, components);
+  await waitForPolicies(admission(), kinds);
+}
 
-describe('a Deployment without the runtime class', () => {
-  const kubectl = (...args: string[]) => admission().cluster.kubectl(['-n', 'strict', ...args]);
+describe('with enforce-audit', () => {
+  describeGroups(admission, AUDIT_GROUPS);
 
-  it('is warned of by kubectl, and its ReplicaSet says why there are no pods', async () => {
+  it('leads to enforce: the same pod is refused, and running pods are left alone', async () => {
+    const path = await existing(admission(), create('strict', pod(withoutClass)));
+    await change(['enforce']);
+    for (const { run } of [
+      refused(
+        'the same pod',
+        create('strict', pod(withoutClass)),
+        /is not set: write runtimeClassName: gvisor/,
+      ),
+      accepted('an annotation of the running pod', annotate(path, { a: 'b' })),
+      accepted('its deletion', { method: 'DELETE', path }),
+      accepted('a gVisor pod', createPod()),
+    ]) {
+      await run(admission());
+    }
+  });
+});
+
+describe('with enforce', () => {
+  describeGroups(admission, ENFORCE_GROUPS);
+
+  it('kubectl warns of a Deployment without the runtime class, and its ReplicaSet names the cause', async () => {
     const { command, args } = admission().cluster.kubectlCommand(['-n', 'strict', 'create', '-f', '-']);
     const { code, stderr } = await runAll(command, args, {
-      input: JSON.stringify(workload('Deployment', { spec: { runtimeClassName: undefined } }, 'web')),
+      input: JSON.stringify(workload('Deployment', withoutClass, 'web')),
     });
     assert.equal(code, 0, stderr);
     assert.match(
       stderr,
       /^Warning: .*spec\.template\.spec\.runtimeClassName is not set: write runtimeClassName: gvisor\n$/,
     );
-    const said = await waitFor('the event of the ReplicaSet', 30_000, async () => {
+    const message = await waitFor('the event of the ReplicaSet', 30_000, async () => {
       const path = 'jsonpath={range .items[*]}{.involvedObject.name} {.message}{"\\n"}{end}';
       const events = await kubectl('get', 'events', '--field-selector=reason=FailedCreate', '-o', path);
       return events.split('\n').find((line) => /^web-\w+ /.test(line));
     });
     assert.match(
-      said,
+      message,
       /^web-\w+ Error creating: pods "web-\w+-\w+" is forbidden: .*the namespace "strict" requires gVisor, and this Pod would break that: spec\.runtimeClassName is not set: write runtimeClassName: gvisor$/,
     );
   });
 
-  it('gets its pods once it names the runtime class', async () => {
+  it('a Deployment gets its pods once it names the runtime class', async () => {
     const patch = { spec: { template: { spec: { runtimeClassName: 'gvisor' } } } };
     await kubectl('patch', 'deployment', 'web', '-p', JSON.stringify(patch));
     await waitFor('a pod of the Deployment', 30_000, async () =>
@@ -43,41 +77,81 @@ describe('a Deployment without the runtime class', () => {
         : undefined,
     );
   });
-});
 
-describe('kubectl auth can-i -A', () => {
   for (const [user, answer] of [
     ['owner', 'no'],
     ['operator', 'no'],
     ['lifter', 'yes'],
   ] as const) {
-    it(`tells the ${user} "${answer}", as the policy does`, async () => {
+    it(`kubectl auth can-i -A answers the ${user} "${answer}", as the policy does`, async () => {
       const words = ['auth', 'can-i', '-A', 'manage-gvisor-requirement', 'namespaces/strict', '--as', user];
       const { command, args } = admission().cluster.kubectlCommand([...words, '-n', 'strict']);
       assert.equal((await runAll(command, args)).stdout.trim(), answer);
     });
   }
-});
 
-describe('the policies', () => {
-  it('have no type that the API server warns of', async () => {
-    const path = '{range .items[*]}{.metadata.name} {.status.typeChecking}{"\\n"}{end}';
-    const words = ['get', 'validatingadmissionpolicies'];
-    const seen = await until(
-      'the type check',
-      async () => ({
-        code: 0,
-        warnings: [],
-        body: 0,
-        message: await admission().cluster.kubectl([...words, '-o', `jsonpath=${path}`]),
-      }),
-      ({ message }) =>
-        message
-          .trim()
-          .split('\n')
-          .every((line) => line.includes('{')),
-    );
-    assert.doesNotMatch(seen.message, /expressionWarnings/);
-    assert.match(seen.message, /gvisor-ready-agent-events/);
+  it('no policy has a type that the API server warns of', async () => {
+    const path = 'jsonpath={range .items[*]}{.metadata.name} {.status.typeChecking}{"\\n"}{end}';
+    const checked = await waitFor('the type checks', 30_000, async () => {
+      const text = await kubectl('get', 'validatingadmissionpolicies', '-o', path);
+      return text
+        .trim()
+        .split('\n')
+        .every((line) => line.includes('{'))
+        ? text
+        : undefined;
+    });
+    assert.doesNotMatch(checked, /expressionWarnings/);
+    assert.match(checked, /gvisor-ready-agent-events/);
   });
 });
+
+describe('with enforce-bindings', () => {
+  before(() => change(['enforce', 'enforce-bindings']));
+  describeGroups(admission, BINDING_GROUPS);
+});
+
+describe('with inject', INJECTS ? testInject : testRefusedInject);
+
+/** With inject, from Kubernetes 1.36. */
+function testInject(): void {
+  before(async () => {
+    for (const kind of ['validatingadmissionpolicybinding', 'validatingadmissionpolicy'])
+      await kubectl('delete', kind, 'gvisor-ready-enforce-bindings');
+    await change(['enforce', 'inject'], ['validating', 'mutating']);
+  });
+  describeGroups(admission, INJECT_GROUPS);
+
+  it('a Deployment that names no runtime class gets pods in gVisor without a warning', async () => {
+    const { as } = admission();
+    const made = workload('Deployment', withoutClass, 'injected');
+    assertAccepted(await as('dispatcher', create('strict', made)));
+    const path = '/api/v1/namespaces/strict/pods?labelSelector=app%3Dcase';
+    const classes = ({ body }: ApiResponse) =>
+      (body as { readonly items?: readonly Pod[] }).items
+        ?.filter(({ metadata }) => metadata.name.startsWith('injected-'))
+        .map(({ spec }) => spec.runtimeClassName) ?? [];
+    const pods = await until(
+      'its pod',
+      () => as('admin', { method: 'GET', path }),
+      (answer) => classes(answer).length === 1,
+    );
+    assert.deepEqual(classes(pods), ['gvisor']);
+  });
+}
+
+/** With inject, before Kubernetes 1.36. */
+function testRefusedInject(): void {
+  it('is refused by name, and pods are judged as without it', async () => {
+    await assert.rejects(
+      change(['enforce', 'inject']),
+      /no matches for kind "MutatingAdmissionPolicy" in version "admissionregistration.k8s.io\/v1"/,
+    );
+    assert.equal((await admission().as('admin', createPod(withoutClass))).code, 403);
+  });
+}
+
+type Pod = {
+  readonly metadata: { readonly name: string };
+  readonly spec: { readonly runtimeClassName?: string };
+};

@@ -1,13 +1,19 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { describeGroups } from './admission-case.ts';
+import { applyBase } from './api-server.ts';
+import type { ApiUser } from './api-user.ts';
+import { FLEET_GROUPS, FLEET_TAINT_GROUPS } from './fleet-forgeries.ts';
+import { conditionOf, READY } from './fleet-objects.ts';
 import { fieldNow, forgeries } from './forged-fields.ts';
-import { NODE_GROUPS } from './node-write-cases.ts';
+import { NODE_GROUPS, TAINT_GROUPS } from './node-write-cases.ts';
 import { useWriters } from './node-writers.ts';
 
 const writers = useWriters([]);
+const cluster = () => writers().cluster;
+const controller: ApiUser = (call) => writers().as('fleet', call);
 
-describeGroups(writers, NODE_GROUPS);
+describeGroups(writers, [...NODE_GROUPS, ...FLEET_GROUPS]);
 
 describe("an agent's token", () => {
   it('cannot write any other field of its Node in the schema of the API server', async () => {
@@ -26,3 +32,75 @@ describe("an agent's token", () => {
     assert.ok(refused > 20, `the policy refused only ${refused} fields`);
   });
 });
+
+describe('the token of the fleet controller, on a real API server', () => {
+  it('withdraws label and condition in one write, and nothing else changes', async () => {
+    const path = '/api/v1/nodes/node-1';
+    const was = (await controller({ method: 'GET', path })).body as Body;
+    const lost = conditionOf('GVisorReady', 'Unknown', 'AgentLost');
+    const body = {
+      metadata: { labels: { [READY]: 'false' }, resourceVersion: was.metadata.resourceVersion },
+      status: { conditions: [lost] },
+    };
+    const patch = 'strategic-merge-patch+json';
+    const call = { method: 'PATCH', path: `${path}/status`, patch, body } as const;
+    const answer = await controller(call);
+    assert.equal(answer.message, '');
+    const now = answer.body as Body;
+    assert.deepEqual(now.metadata.labels, { ...was.metadata.labels, [READY]: 'false' });
+    assert.deepEqual(
+      now.status.conditions.map(({ type, status }) => `${type} ${status}`),
+      ['Ready True', 'GVisorReady Unknown'],
+    );
+    assert.equal((await controller(call)).code, 409, 'the same again is of an older version');
+  });
+
+  it('runs in a pod that the level "restricted" of Pod Security lets in, of the agents\' image', async () => {
+    const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
+    const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'strict', labels } };
+    await cluster().kubectl(['apply', '-f', '-'], JSON.stringify(namespace));
+    const read = async (kind: string, name: string) =>
+      JSON.parse(
+        await cluster().kubectl(['get', kind, name, '-n', 'gvisor-ready', '-o', 'json']),
+      ) as Workload;
+    const { template } = (await read('deployment', 'gvisor-ready-fleet')).spec;
+    const agent = (await read('daemonset', 'gvisor-ready-agent')).spec.template;
+    assert.equal(template.spec.containers[0]?.image, agent.spec.containers[0]?.image);
+    const { serviceAccountName: _, serviceAccount: __, ...spec } = template.spec;
+    const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'fleet', namespace: 'strict' }, spec };
+    const account = {
+      apiVersion: 'v1',
+      kind: 'ServiceAccount',
+      metadata: { name: 'default', namespace: 'strict' },
+    };
+    await cluster().kubectl(['apply', '-f', '-'], JSON.stringify(account));
+    const said = await cluster().kubectl(['apply', '--dry-run=server', '-f', '-'], JSON.stringify(pod));
+    assert.match(said, /pod\/fleet created \(server dry run\)/);
+    const privileged = { ...pod, spec: { ...spec, hostNetwork: true } };
+    await assert.rejects(
+      cluster().kubectl(['apply', '--dry-run=server', '-f', '-'], JSON.stringify(privileged)),
+      /violates PodSecurity/,
+    );
+  });
+});
+
+describe('with the component taint', () => {
+  before(() => applyBase(cluster(), ['taint']));
+  describeGroups(writers, [...TAINT_GROUPS, ...FLEET_TAINT_GROUPS]);
+});
+
+type Body = {
+  readonly metadata: { readonly labels: Readonly<Record<string, string>>; readonly resourceVersion: string };
+  readonly status: { readonly conditions: readonly { readonly type: string; readonly status: string }[] };
+};
+type Workload = {
+  readonly spec: {
+    readonly template: {
+      readonly spec: {
+        readonly serviceAccountName: string;
+        readonly serviceAccount: string;
+        readonly containers: readonly { readonly image: string }[];
+      };
+    };
+  };
+};

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { describe, it } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
@@ -64,10 +64,25 @@ function readFromRepo(path: string): string | undefined | 'directory' {
   }
 }
 
+/** Paths of the repository that a document names as code, without those that contain a placeholder. */
+function pathsIn(text: string): string[] {
+  const paths = prose(text).matchAll(
+    /`((?:agent|bench|cluster|docs|fleet|hack|kubectl|manifests|mutate|test)\/[\w./*-]+)`/g,
+  );
+  return [...paths].map(([, path = '']) => path).filter((path) => !/NAME|COMPONENT/.test(path));
+}
+
 describe('links in the documentation', () => {
   for (const file of FILES) {
     it(`${file} has no broken link`, () => {
       assert.deepEqual(brokenLinks(file, readFileSync(join(REPO, file), 'utf8'), readFromRepo), []);
+    });
+
+    it(`${file} names only paths that exist`, () => {
+      const missing = pathsIn(readFileSync(join(REPO, file), 'utf8')).filter(
+        (path) => globSync(path, { cwd: REPO }).length === 0,
+      );
+      assert.deepEqual(missing, []);
     });
   }
 

@@ -7,7 +7,7 @@ import { parse } from 'yaml';
 import { Metrics } from '../../agent/http/metrics.ts';
 import { FleetMetrics } from '../../fleet/metrics.ts';
 import { REPO } from '../../hack/paths.ts';
-import { prometheusRule, RULES } from '../../hack/prometheus-rules.ts';
+import { FLEET_RULES, prometheusRule, RULES } from '../../hack/prometheus-rules.ts';
 import { sampleFleet } from '../fleet/sample-fleet.ts';
 import { type AlertRule, alertsOf, ruleFiles } from '../monitoring/alerts.ts';
 import { CAUSES } from '../monitoring/causes.ts';
@@ -34,38 +34,63 @@ function metricsIn(body: string): ReadonlyMap<string, { type: string; help: stri
   return new Map(types.map(([, name = '', type = '']) => [name, { type, help: help.get(name) ?? '' }]));
 }
 
-describe('the alerts', async () => {
-  const alerts = alertsOf(await ruleFiles());
-  const after = (rule: AlertRule) => rule.for ?? 'at once';
+const COMPONENTS = [
+  { name: 'agents', rules: RULES, page: 'docs/monitoring.md', runbooks: 'runbooks' },
+  { name: 'the fleet controller', rules: FLEET_RULES, page: 'docs/fleet.md', runbooks: 'runbooks/fleet' },
+] as const;
 
-  it('have a severity, a summary, a description with values, and links', () => {
-    for (const { alert, labels, annotations } of alerts) {
-      assert.match(labels.severity ?? '', /^(critical|warning|info)$/, alert);
-      assert.match(annotations.summary ?? '', /\.$/, alert);
-      if (alert !== 'GVisorAgentsMissing') assert.match(annotations.description ?? '', /\{\{/, alert);
-      assert.equal(annotations.runbook_url, `docs/runbooks/${alert}.md`);
-      assert.match(
-        annotations.dashboard_url ?? '',
-        /^\/d\/gvisor-ready\?var-cluster=\{\{ \$labels\.cluster \}\}(&var-node=\{\{ \$labels\.node \}\})?$/,
+for (const { name, rules, page, runbooks } of COMPONENTS)
+  describe(`the alerts of ${name}`, async () => {
+    const alerts = alertsOf(await ruleFiles(rules));
+    const after = (rule: AlertRule) => rule.for ?? 'at once';
+
+    it('have a severity, a summary, a description and links', () => {
+      for (const { alert, labels, annotations } of alerts) {
+        assert.match(labels.severity ?? '', /^(critical|warning|info)$/, alert);
+        assert.match(annotations.summary ?? '', /\.$/, alert);
+        assert.match(annotations.description ?? '', alert === 'GVisorAgentsMissing' ? /\.$/ : /\{\{/, alert);
+        assert.equal(annotations.runbook_url, `docs/${runbooks}/${alert}.md`);
+        assert.match(
+          annotations.dashboard_url ?? '',
+          /^\/d\/gvisor-ready\?var-cluster=\{\{ \$labels\.cluster \}\}(&var-node=\{\{ \$labels\.node \}\})?$/,
+        );
+      }
+    });
+
+    it('have a runbook with severity, cause, diagnosis and remedy', async () => {
+      assert.deepEqual(
+        glob(`docs/${runbooks}/*.md`).map((file) => basename(file, '.md')),
+        alerts.map(({ alert }) => alert).sort(),
       );
-    }
+      for (const { alert, labels } of alerts) {
+        const text = await read(`docs/${runbooks}/${alert}.md`);
+        const headings = [...text.matchAll(/^#+ .*$/gm)].map(([line]) => line);
+        assert.deepEqual(headings, [`# ${alert}`, '## Cause', '## How to diagnose it', '## How to fix it']);
+        const [, severity] = /\n\n(\w+), /.exec(text) ?? [];
+        assert.equal(severity?.toLowerCase(), labels.severity, alert);
+      }
+    });
+
+    it(`are in the table of ${page} with severity and wait`, async () => {
+      const rows = (await read(page)).matchAll(/^\| \[(\w+)\]\((\S+)\) \| (\w+) \| (.+) \|$/gm);
+      assert.deepEqual(
+        [...rows].map(([, ...cells]) => cells),
+        alerts.map((rule) => [rule.alert, `${runbooks}/${rule.alert}.md`, rule.labels.severity, after(rule)]),
+      );
+    });
+
+    it('are the same for the operator and for plain Prometheus', async () => {
+      for (const [directory, name] of Object.entries(rules)) {
+        const plain = await read(`${directory}/rules.yaml`);
+        const rule = await read(`${directory}/prometheus-rule.yaml`);
+        assert.equal(rule, prometheusRule(name, plain), `${directory}: run \`npm run rules\``);
+        assert.deepEqual(parse(rule).spec, parse(plain));
+      }
+    });
   });
 
-  it('each have a runbook with severity, cause, diagnosis and remedy', async () => {
-    assert.deepEqual(
-      glob('docs/runbooks/*.md').map((file) => basename(file, '.md')),
-      alerts.map(({ alert }) => alert).sort(),
-    );
-    for (const { alert, labels } of alerts) {
-      const text = await read(`docs/runbooks/${alert}.md`);
-      const headings = [...text.matchAll(/^#+ .*$/gm)].map(([line]) => line);
-      assert.deepEqual(headings, [`# ${alert}`, '## Cause', '## How to diagnose it', '## How to fix it']);
-      const [, severity] = /\n\n(\w+), /.exec(text) ?? [];
-      assert.equal(severity?.toLowerCase(), labels.severity, alert);
-    }
-  });
-
-  it('have runbooks that work while containerd hangs, with the port and paths of agents', async () => {
+describe('the runbooks', () => {
+  it('work while containerd hangs, with the port and paths of agents', async () => {
     const [, port] = /containerPort: (\d+)/.exec(await read('manifests/base/daemonset.yaml')) ?? [];
     const [, paths = ''] = /known paths: (.*)\\n/.exec(await read('agent/http/server.ts')) ?? [];
     for (const file of glob('docs/runbooks/*.md')) {
@@ -80,30 +105,15 @@ describe('the alerts', async () => {
       }
     }
   });
+});
 
-  it('are in the table of docs/monitoring.md with severity and wait', async () => {
-    const rows = (await read('docs/monitoring.md')).matchAll(/^\| \[(\w+)\]\((\S+)\) \| (\w+) \| (.+) \|$/gm);
-    assert.deepEqual(
-      [...rows].map(([, ...cells]) => cells),
-      alerts.map((rule) => [rule.alert, `runbooks/${rule.alert}.md`, rule.labels.severity, after(rule)]),
-    );
-  });
-
-  it('are in the table of root causes', async () => {
+describe('docs/monitoring.md', () => {
+  it('lists the root causes with the alerts that fire', async () => {
     const rows = (await read('docs/monitoring.md')).matchAll(/^\| (.*) \| (nothing|GVisor.*) \|$/gm);
     assert.deepEqual(
       [...rows].map(([, cause, fires]) => [cause, fires]),
       CAUSES.map(({ cause, fires }) => [cause, fires.join(', ') || 'nothing']),
     );
-  });
-
-  it('are the same for the operator and for plain Prometheus', async () => {
-    for (const [folder, name] of Object.entries(RULES)) {
-      const plain = await read(`${folder}/rules.yaml`);
-      const rule = await read(`${folder}/prometheus-rule.yaml`);
-      assert.equal(rule, prometheusRule(name, plain), `${folder}: run \`npm run rules\``);
-      assert.deepEqual(parse(rule).spec, parse(plain));
-    }
   });
 });
 

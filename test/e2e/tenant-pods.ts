@@ -1,7 +1,7 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import type { TryPod } from './tenant-try.ts';
+import type { TryPod } from './tenant-tries.ts';
 
 /** The node that all pods of the tenant run on. */
 export const NODE = 'node-1';

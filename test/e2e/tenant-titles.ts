@@ -3,7 +3,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { waitFor } from '../../hack/run.ts';
 import { askAgentForwarded } from './agents.ts';
 import { manifestOf, NODE, type Tenant } from './tenant-pods.ts';
-import { ALL_THAT_BASELINE_ALLOWS, FOREVER, type TryPod } from './tenant-try.ts';
+import { ALL_THAT_BASELINE_ALLOWS, FOREVER, type TryPod } from './tenant-tries.ts';
 
 /**
  * Writes a title, as printf takes it, over the arguments of the first process of the pod. Root of a container may write

@@ -19,9 +19,11 @@ export type RuleFile = {
   readonly groups: readonly { readonly name: string; readonly rules: readonly AlertRule[] }[];
 };
 
-/** The rules files of all components by path. */
-export async function ruleFiles(): Promise<ReadonlyMap<string, RuleFile>> {
-  const paths = Object.keys(RULES).map((directory) => `${directory}/rules.yaml`);
+/** The rules files of components by path. */
+export async function ruleFiles(
+  rules: Readonly<Record<string, string>> = RULES,
+): Promise<ReadonlyMap<string, RuleFile>> {
+  const paths = Object.keys(rules).map((directory) => `${directory}/rules.yaml`);
   return new Map(
     await Promise.all(
       paths.map(async (path) => [path, parse(await readFile(join(REPO, path), 'utf8')) as RuleFile] as const),
@@ -29,7 +31,7 @@ export async function ruleFiles(): Promise<ReadonlyMap<string, RuleFile>> {
   );
 }
 
-/** Every alert of these files. */
+/** All alerts of rules files. */
 export function alertsOf(files: ReadonlyMap<string, RuleFile>): readonly AlertRule[] {
   return [...files.values()].flatMap(({ groups }) => groups.flatMap(({ rules }) => rules));
 }

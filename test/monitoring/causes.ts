@@ -1,4 +1,3 @@
-import { all, CAUSES_OF_CLUSTERS, type Cause, node, OUTSIDE, well } from './causes-of-clusters.ts';
 import {
   agent,
   always,
@@ -16,28 +15,78 @@ import {
   without,
 } from './fleet.ts';
 
+/** A root cause with its series, and all alerts that fire because of it, as `alert cluster node`. */
+export type Cause = { readonly cause: string; readonly series: Series; readonly fires: readonly string[] };
+
+/** The series of several nodes together. */
+const merged = (...parts: readonly Series[]): Series => Object.assign({}, ...parts);
+/** The labels of a node. */
+const node = (number: number, cluster?: string) =>
+  `${cluster === undefined ? '' : `cluster="${cluster}", `}node="node-${number}"`;
+/** The series of a healthy node. */
+const healthy = (labels: string): Series => ({ ...agent(labels), ...kube(labels) });
+/** An agent's metric for a pod outside gVisor. */
+export const OUTSIDE = { gvisor_unsandboxed_pods: always(1) };
+/** Causes with several clusters, or several replicas of Prometheus, in one backend. */
+const MULTI_CLUSTER_CAUSES: readonly Cause[] = [
+  {
+    cause: 'gVisor breaks on one of six nodes of cluster a; cluster b has nodes of the same names',
+    series: merged(
+      ...[1, 2, 3, 4, 5, 6].flatMap((i) => [healthy(node(i, 'b')), i === 1 ? {} : healthy(node(i, 'a'))]),
+      agent(node(1, 'a'), notReady('ShimNotFound')),
+      kube(node(1, 'a'), WITHDRAWN),
+    ),
+    fires: ['GVisorNodeNotReady a node-1'],
+  },
+  {
+    cause: 'No agent of cluster a answers; cluster b has nodes of the same names',
+    series: merged(
+      ...[1, 2].flatMap((i) => [healthy(node(i, 'b')), dyingAt(5, agent(node(i, 'a'))), kube(node(i, 'a'))]),
+    ),
+    fires: ['GVisorAgentsMissing a'],
+  },
+  {
+    cause: 'gVisor breaks on every node of cluster a, on none of cluster b',
+    series: merged(
+      healthy(node(1, 'b')),
+      agent(node(1, 'a'), notReady('ShimNotFound')),
+      kube(node(1, 'a'), WITHDRAWN),
+    ),
+    fires: ['GVisorNoNodeReady a', 'GVisorNodeNotReady a node-1'],
+  },
+  {
+    cause: 'A pod runs outside of gVisor, and two replicas of Prometheus write to one backend',
+    series: merged(
+      ...[0, 1].map((replica) => agent(`${node(1)}, replica="${replica}"`, OUTSIDE)),
+      kube(node(1)),
+      healthy(node(2)),
+    ),
+    fires: ['GVisorUnsandboxedPods node-1'],
+  },
+];
+
 const wanted = (count: number): Series => ({ [WANTED]: always(count), [CREATED]: always(count) });
 
-/** Two nodes on which all is well, and a control plane without gVisor. */
-const OTHERS = all(well(node(2)), well(node(3)), without('node="control-plane"'), wanted(4));
+/** Two healthy nodes, and a control plane without gVisor. */
+const OTHERS = merged(healthy(node(2)), healthy(node(3)), without('node="control-plane"'), wanted(4));
 const HANGING = { gvisor_pods_last_seen_timestamp_seconds: '0+60x4 240x60', ...notReady('CheckTimedOut') };
 const CRASHING = { 'up{job="gvisor-ready-agent"}': `1 ${'0x2 1 '.repeat(MINUTES / 4)}` };
 
-/** One root cause each. Only critical alerts page, and no cause has more than one of them. */
+/** One root cause each. A cause fires at most one critical alert. */
 export const CAUSES: readonly Cause[] = [
   {
     cause: 'Nothing is wrong; the control plane has no gVisor',
-    series: all(well(node(1)), OTHERS),
+    series: merged(healthy(node(1)), OTHERS),
     fires: [],
   },
   {
     cause: 'gVisor breaks on one node of three',
-    series: all(agent(node(1), notReady('ShimNotFound')), kube(node(1), WITHDRAWN), OTHERS),
+    series: merged(agent(node(1), notReady('ShimNotFound')), kube(node(1), WITHDRAWN), OTHERS),
     fires: ['GVisorNodeNotReady node-1', 'GVisorReadyShareLow'],
   },
   {
     cause: 'gVisor breaks on every node',
-    series: all(
+    series: merged(
       ...[1, 2, 3].flatMap((i) => [agent(node(i), notReady('RunscNotFound')), kube(node(i), WITHDRAWN)]),
       without('node="control-plane"'),
       wanted(4),
@@ -46,57 +95,57 @@ export const CAUSES: readonly Cause[] = [
   },
   {
     cause: 'containerd hangs on one node of three',
-    series: all(agent(node(1), HANGING), kube(node(1), WITHDRAWN), OTHERS),
+    series: merged(agent(node(1), HANGING), kube(node(1), WITHDRAWN), OTHERS),
     fires: ['GVisorNodeNotReady node-1', 'GVisorPodsUnseen node-1', 'GVisorReadyShareLow'],
   },
   {
     cause: 'gVisor breaks on one node, whose agent may not write',
-    series: all(agent(node(1), notReady('ShimNotFound')), kube(node(1)), OTHERS),
+    series: merged(agent(node(1), notReady('ShimNotFound')), kube(node(1)), OTHERS),
     fires: ['GVisorLabelOutdated node-1', 'GVisorNodeNotReady node-1', 'GVisorReadyShareLow'],
   },
   {
     cause: 'One agent does not answer',
-    series: all(dyingAt(5, agent(node(1))), kube(node(1)), OTHERS),
+    series: merged(dyingAt(5, agent(node(1))), kube(node(1)), OTHERS),
     fires: ['GVisorAgentDown node-1'],
   },
   {
     cause: 'One agent crashes again and again, and answers one scrape in four minutes',
-    series: all(agent(node(1), CRASHING), kube(node(1)), OTHERS),
+    series: merged(agent(node(1), CRASHING), kube(node(1)), OTHERS),
     fires: ['GVisorAgentDown node-1'],
   },
   {
     cause: 'One agent never starts (ContainerCreating)',
-    series: all(kube(node(1)), OTHERS),
+    series: merged(kube(node(1)), OTHERS),
     fires: ['GVisorAgentNotStarted node-1'],
   },
   {
     cause: 'A node is down',
-    series: all(dyingAt(5, agent(node(1))), kube(node(1), { [KUBELET]: '1x6 0x60' }), OTHERS),
+    series: merged(dyingAt(5, agent(node(1))), kube(node(1), { [KUBELET]: '1x6 0x60' }), OTHERS),
     fires: [],
   },
   {
     cause: 'A node is cordoned, and its agent removed',
-    series: all(kube(node(1), { kube_node_spec_unschedulable: always(1), [POD]: '' }), OTHERS),
+    series: merged(kube(node(1), { kube_node_spec_unschedulable: always(1), [POD]: '' }), OTHERS),
     fires: [],
   },
   {
     cause: 'Agents are kept off a node that has the label',
-    series: all(kube(node(1), { [POD]: '' }), OTHERS),
+    series: merged(kube(node(1), { [POD]: '' }), OTHERS),
     fires: ['GVisorLabelWithoutAgent node-1'],
   },
   {
     cause: 'Prometheus reaches no agent (a NetworkPolicy)',
-    series: all(...[1, 2, 3].flatMap((i) => [dyingAt(5, agent(node(i))), kube(node(i))]), wanted(3)),
+    series: merged(...[1, 2, 3].flatMap((i) => [dyingAt(5, agent(node(i))), kube(node(i))]), wanted(3)),
     fires: ['GVisorAgentsMissing'],
   },
   {
     cause: 'Prometheus gives targets no label `node`',
-    series: all(...[1, 2, 3].flatMap((i) => [agent(`pod="agent-${i}"`), kube(node(i))]), wanted(3)),
+    series: merged(...[1, 2, 3].flatMap((i) => [agent(`pod="agent-${i}"`), kube(node(i))]), wanted(3)),
     fires: ['GVisorAgentsMissing'],
   },
   {
     cause: 'The DaemonSet is deleted',
-    series: all(
+    series: merged(
       ...[1, 2].flatMap((i) => [kube(node(i), { [POD]: '1x5 stale' }), endingAt(5, agent(node(i)))]),
       { [WANTED]: '2x5 stale', [CREATED]: '2x5 stale' },
     ),
@@ -104,7 +153,7 @@ export const CAUSES: readonly Cause[] = [
   },
   {
     cause: 'The only pool with agents goes to zero',
-    series: all(endingAt(5, agent(node(1))), endingAt(5, kube(node(1))), {
+    series: merged(endingAt(5, agent(node(1))), endingAt(5, kube(node(1))), {
       [WANTED]: '1x5 0x60',
       [CREATED]: '1x5 0x60',
     }),
@@ -112,12 +161,12 @@ export const CAUSES: readonly Cause[] = [
   },
   {
     cause: 'A pool goes to zero; the control plane has an agent, and kube-state-metrics is not there',
-    series: all(endingAt(5, agent(node(1))), withoutKube(without('node="control-plane"'))),
+    series: merged(endingAt(5, agent(node(1))), withoutKube(without('node="control-plane"'))),
     fires: [],
   },
   {
     cause: 'Agents may not list namespaces',
-    series: all(
+    series: merged(
       agent(node(1), { gvisor_namespaces_last_update_timestamp_seconds: always(0) }),
       kube(node(1)),
       OTHERS,
@@ -126,12 +175,12 @@ export const CAUSES: readonly Cause[] = [
   },
   {
     cause: 'A pod runs outside of gVisor, and then the agent dies',
-    series: all(dyingAt(5, agent(node(1), OUTSIDE)), kube(node(1)), OTHERS),
+    series: merged(dyingAt(5, agent(node(1), OUTSIDE)), kube(node(1)), OTHERS),
     fires: ['GVisorAgentDown node-1', 'GVisorUnsandboxedPods node-1'],
   },
   {
     cause: 'The clock of a node is two minutes behind',
-    series: all(
+    series: merged(
       agent(node(1), {
         gvisor_time_seconds: '-120+60x60',
         gvisor_pods_last_seen_timestamp_seconds: '-122+60x60',
@@ -143,7 +192,7 @@ export const CAUSES: readonly Cause[] = [
     ),
     fires: [],
   },
-  ...CAUSES_OF_CLUSTERS,
+  ...MULTI_CLUSTER_CAUSES,
 ];
 
 function withoutKube(series: Series): Series {

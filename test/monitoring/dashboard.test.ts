@@ -2,17 +2,17 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { ensureTools } from '../../cluster/tools.ts';
-import { OUTSIDE } from '../monitoring/causes-of-clusters.ts';
 import { panels, substituted } from '../monitoring/dashboard.ts';
 import { agent, always, controller, dyingAt, type Series, without } from '../monitoring/fleet.ts';
 import { assertQueries } from '../monitoring/promtool.ts';
+import { OUTSIDE } from './causes.ts';
 
 let promtool: string;
 before(async () => {
   promtool = join((await ensureTools(['prometheus'])).prometheus, 'promtool');
 });
 
-/** What the panels with a single number show; undefined for "no data". */
+/** Values of the stat panels by title; panels without data are absent. */
 type Shown = Readonly<Record<string, number>>;
 
 const NUMBERS = (await panels()).filter(({ type }) => type === 'stat');
@@ -31,12 +31,12 @@ async function assertShown(series: Series, shown: Shown): Promise<void> {
 }
 
 describe('the dashboard', () => {
-  it('shows no number without agents, in no panel', async () => {
+  it('has no data in any panel without agents', async () => {
     const all = (await panels()).flatMap(({ targets }) => targets.map(({ expr }) => substituted(expr)));
     await assertQueries(promtool, {}, Object.fromEntries(all.map((expr) => [expr, {}])));
   });
 
-  it('shows zeros that were counted, and leaves out nodes where gVisor is not expected', async () => {
+  it('shows counted zeros, and leaves out nodes where gVisor is not expected', async () => {
     const series = {
       ...agent('node="node-1"'),
       ...agent('node="node-2"'),
@@ -54,12 +54,12 @@ describe('the dashboard', () => {
     });
   });
 
-  it('knows nothing but that agents do not answer, when none does', async () => {
+  it('shows only the silent agents when no agent responds', async () => {
     const series = { ...dyingAt(5, agent('node="node-1"')), ...dyingAt(5, agent('node="node-2"')) };
     await assertShown(series, { 'Agents that do not answer': 2 });
   });
 
-  it('counts a pod once that two replicas saw, and nodes of one name in two clusters twice', async () => {
+  it('counts a pod once for two replicas, and equal node names in two clusters twice', async () => {
     const inside = { 'gvisor_pods{handler="runsc", sandboxed="true"}': '3x60', ...OUTSIDE };
     const series = {
       ...agent('cluster="a", node="node-1", replica="0"', inside),
@@ -78,7 +78,7 @@ describe('the dashboard', () => {
     });
   });
 
-  it('shows what a fleet controller counted, once for two replicas of Prometheus', async () => {
+  it("shows a fleet controller's counts once for two replicas of Prometheus", async () => {
     const series = {
       ...controller('cluster="a", instance="1", replica="0"'),
       ...controller('cluster="a", instance="1", replica="1"'),
@@ -92,7 +92,7 @@ describe('the dashboard', () => {
     });
   });
 
-  it('takes no zero from a fleet controller that does not see the nodes, but how much it withdrew', async () => {
+  it('shows only the withdrawals of a fleet controller without working watches', async () => {
     const series = controller('instance="1"', { gvisor_fleet_watches_up: always(0) });
     await assertShown(series, { 'Labels withdrawn in an hour': 0 });
   });

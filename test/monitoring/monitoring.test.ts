@@ -6,13 +6,14 @@ import { before, describe, it } from 'node:test';
 import { parse, parseAllDocuments } from 'yaml';
 import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
-import { RULES } from '../../hack/prometheus-rules.ts';
+import { FLEET_RULES, RULES } from '../../hack/prometheus-rules.ts';
 import { run } from '../../hack/run.ts';
 import { alertsOf, ruleFiles } from './alerts.ts';
 import { documentedKustomization, writeKustomization } from './documented-kustomization.ts';
 
 const COMPONENT = 'manifests/components/monitoring';
-const TESTS = globSync('test/monitoring/*.yaml', { cwd: REPO }).sort();
+const FLEET_COMPONENT = 'manifests/components/monitoring-fleet';
+const TESTS = globSync('test/monitoring{,-fleet}/*.yaml', { cwd: REPO });
 
 let tools: Record<'prometheus' | 'schemas' | 'kubernetes', string>;
 before(async () => {
@@ -21,41 +22,46 @@ before(async () => {
 
 const promtool = (...args: readonly string[]) => run(join(tools.prometheus, 'promtool'), args, { cwd: REPO });
 
-async function holdToSchema(kind: string, document: string): Promise<void> {
+async function validate(kind: string, document: string): Promise<void> {
   await run(join(tools.schemas, 'schemas'), [kind], { input: document });
 }
 
-/** A file of promtool's unit tests. */
+/** A file of promtool unit tests. */
 type UnitTests = {
   readonly tests: readonly {
     readonly alert_rule_test: readonly { readonly exp_alerts: readonly unknown[] }[];
   }[];
 };
 
-describe('the rules of the alerts', () => {
-  it("are rules, without anything that promtool's lint finds", async () => {
-    for (const path of (await ruleFiles()).keys())
+describe('the alerting rules', () => {
+  it("pass promtool's lint", async () => {
+    for (const path of (await ruleFiles({ ...RULES, ...FLEET_RULES })).keys())
       assert.match(await promtool('check', 'rules', '--lint=all', '--lint-fatal', path), /SUCCESS/);
   });
 
-  it('have each a file of tests', async () => {
-    const named = alertsOf(await ruleFiles()).map(({ alert }) => `test/monitoring/${alert}.yaml`);
-    assert.deepEqual(TESTS, named.sort());
+  it('have one file of tests each', async () => {
+    const filesOf = async (rules: Readonly<Record<string, string>>, directory: string) =>
+      alertsOf(await ruleFiles(rules)).map(({ alert }) => `${directory}/${alert}.yaml`);
+    const expected = [
+      ...(await filesOf(RULES, 'test/monitoring')),
+      ...(await filesOf(FLEET_RULES, 'test/monitoring-fleet')),
+    ];
+    assert.deepEqual(TESTS.toSorted(), expected.sort());
   });
 
   for (const path of TESTS) {
-    it(`${basename(path, '.yaml')} fires, resolves and stays silent as it should`, async () => {
+    it(`${basename(path, '.yaml')} fires, resolves and stays silent in promtool's unit tests`, async () => {
       const { tests } = parse(await readFile(join(REPO, path), 'utf8')) as UnitTests;
-      const courses = tests.map(({ alert_rule_test }) =>
+      const sequences = tests.map(({ alert_rule_test }) =>
         alert_rule_test.map(({ exp_alerts }) => (exp_alerts.length > 0 ? 'fires' : 'silent')).join(' '),
       );
       assert.ok(
-        courses.some((course) => course.includes('fires silent')),
-        `one that resolves: ${courses}`,
+        sequences.some((sequence) => sequence.includes('fires silent')),
+        `no test in which it resolves: ${sequences}`,
       );
       assert.ok(
-        courses.some((course) => !course.includes('fires')),
-        `one that stays silent: ${courses}`,
+        sequences.some((sequence) => !sequence.includes('fires')),
+        `no test in which it stays silent: ${sequences}`,
       );
       assert.match(await promtool('test', 'rules', path), /SUCCESS/);
     });
@@ -63,32 +69,30 @@ describe('the rules of the alerts', () => {
 });
 
 describe('the monitoring components', () => {
-  it('hold to the schemas of the Prometheus operator and of Grafana', async () => {
-    await holdToSchema('PodMonitor', await readFile(join(REPO, COMPONENT, 'pod-monitor.yaml'), 'utf8'));
-    for (const folder of Object.keys(RULES))
-      await holdToSchema(
-        'PrometheusRule',
-        await readFile(join(REPO, folder, 'prometheus-rule.yaml'), 'utf8'),
-      );
-    await holdToSchema('dashboard', await readFile(join(REPO, COMPONENT, 'dashboard.json'), 'utf8'));
+  it('match the schemas of the Prometheus operator and of Grafana', async () => {
+    for (const component of [COMPONENT, FLEET_COMPONENT])
+      await validate('PodMonitor', await readFile(join(REPO, component, 'pod-monitor.yaml'), 'utf8'));
+    for (const component of Object.keys({ ...RULES, ...FLEET_RULES }))
+      await validate('PrometheusRule', await readFile(join(REPO, component, 'prometheus-rule.yaml'), 'utf8'));
+    await validate('dashboard', await readFile(join(REPO, COMPONENT, 'dashboard.json'), 'utf8'));
   });
 
-  it('would be refused with a field that the schema lacks', async () => {
+  it('do not match the schemas with an unknown field', async () => {
     const monitor = await readFile(join(REPO, COMPONENT, 'pod-monitor.yaml'), 'utf8');
     const misspelt = monitor.replace('honorLabels', 'honourLabels');
-    await assert.rejects(holdToSchema('PodMonitor', misspelt), /unknown field "[^"]*honourLabels"/);
+    await assert.rejects(validate('PodMonitor', misspelt), /unknown field "[^"]*honourLabels"/);
     const dashboard = await readFile(join(REPO, COMPONENT, 'dashboard.json'), 'utf8');
     const strange = dashboard.replace('"graphMode"', '"graphMood"');
-    await assert.rejects(holdToSchema('dashboard', strange), /unexpected field 'graphMood'/);
+    await assert.rejects(validate('dashboard', strange), /unexpected field 'graphMood'/);
   });
 
-  it("are added to the base by the kustomization of the documents, with the dashboard labelled for Grafana's sidecar", async () => {
-    const folder = await mkdtemp('/tmp/gvisor-ready-kustomize-');
+  it("are added to the base by the documented kustomization, with the label of Grafana's sidecar", async () => {
+    const directory = await mkdtemp('/tmp/gvisor-ready-kustomize-');
     try {
       const kustomization = await documentedKustomization();
       assert.deepEqual(kustomization.components, Object.keys(RULES));
-      await writeKustomization(folder, kustomization);
-      const text = await run(join(tools.kubernetes, 'kubectl'), ['kustomize', folder]);
+      await writeKustomization(directory, kustomization);
+      const text = await run(join(tools.kubernetes, 'kubectl'), ['kustomize', directory]);
       const objects = parseAllDocuments(text).map((document) => document.toJS() as Rendered);
       const added = objects.filter(({ kind }) => /^(PodMonitor|PrometheusRule|ConfigMap)$/.test(kind));
       assert.deepEqual(
@@ -120,7 +124,7 @@ describe('the monitoring components', () => {
       const labels = agent?.spec?.template?.metadata.labels ?? {};
       assert.deepEqual({ ...labels, ...matchLabels }, labels, "the PodMonitor selects the agent's pods");
     } finally {
-      await rm(folder, { recursive: true });
+      await rm(directory, { recursive: true });
     }
   });
 });

@@ -39,7 +39,8 @@ async function main(words: readonly string[]): Promise<number> {
     console.log('No file failed in the last run.');
     return 0;
   }
-  console.log(`${timeLeft(secondsOf(plan))} by the times of the last run, plus what must be built`);
+  if (Object.keys(history.seconds).length > 0)
+    console.log(`${timeLeft(secondsOf(plan))} by the times of earlier runs, plus what must be built`);
   const clusters = plan.flat(2).some(({ name }) => tierOf(name)?.clusters ?? true);
   const vms = plan.flat(2).some(({ name }) => name === 'vm');
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => stop.abort());

@@ -32,7 +32,7 @@ export const TIERS = {
     folders: ['agent', 'cluster', 'dispatcher', 'docs', 'fleet', 'hack', 'kubectl', 'runner'],
     concurrency: 3,
   },
-  api: { ...API, folders: ['api'], concurrency: 2 },
+  api: { ...API, folders: ['api'], concurrency: 3 },
   smoke: { ...NODES, folders: ['smoke'], concurrency: 1, programs: NODE },
   manifests: { ...API, folders: ['manifests', 'monitoring'], concurrency: 2, programs: ['helm', 'helm-3'] },
   nodes: { ...NODES, folders: ['integration'], concurrency: 1, programs: EVERY },
@@ -67,7 +67,7 @@ export const STAGES: readonly (readonly (readonly (TierName | Extra)[])[])[] = [
 /** Files whose outcome depends on the version of Kubernetes: policies, writes to Nodes, manifests. */
 const VERSION_FILES = [
   'test/api/admission*.test.ts',
-  'test/api/*-writes.test.ts',
+  'test/api/node-writes.test.ts',
   'test/api/manifests.test.ts',
   'test/e2e/node-*.test.ts',
   'test/e2e/taint.test.ts',

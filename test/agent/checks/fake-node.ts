@@ -1,3 +1,4 @@
+import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { status as Code, Metadata } from '@grpc/grpc-js';
 import { type Check, CheckInputs, type Sources } from '../../../agent/checks/check.ts';
@@ -8,6 +9,10 @@ import { Host } from '../../../agent/host/host.ts';
 import type { Witness } from '../../../agent/proof/witness.ts';
 import { RunscPrograms } from '../../../agent/runsc/program.ts';
 import { sandboxArgv, TEXT_PAGES } from '../host/fake-process.ts';
+import { tempHost } from '../host/temp-host.ts';
+
+/** The files of a temporary host. */
+export type Files = NonNullable<Parameters<typeof tempHost>[1]>;
 
 /** A runtime as containerd reports it, by default gVisor's. */
 export function loadedRuntime(changes: Partial<Runtime> = {}): Runtime {
@@ -44,6 +49,11 @@ export function fakeCri(
   };
 }
 
+/** A containerd that has loaded this runtime for "runsc". */
+export function criWith(changes: Partial<Runtime>, release?: string, shimInfo?: ShimInfo): Sources['cri'] {
+  return fakeCri(criStatus(release, { runsc: loadedRuntime(changes) }), shimInfo);
+}
+
 /** The error of a call that failed with a gRPC code. */
 export function refused(method: string, code: Code = Code.UNAVAILABLE): CriError {
   const details = 'connect ECONNREFUSED /run/containerd/containerd.sock';
@@ -72,6 +82,15 @@ export function sourcesOf(name: string, changes: Partial<Sources> = {}): Sources
     forbidFlagOverride: false,
     ...changes,
   };
+}
+
+/** Sources with a host of these files. */
+export async function sourcesWith(
+  t: TestContext,
+  files: Files,
+  changes: Partial<Sources> = {},
+): Promise<Sources> {
+  return sourcesOf('', { host: await tempHost(t, files), ...changes });
 }
 
 /** Fresh inputs from these sources. */

@@ -1,45 +1,29 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { runscConfig } from '../../../agent/checks/runsc-config.ts';
-import { tempHost } from '../host/temp-host.ts';
-import { criStatus, fakeCri, inspect, loadedRuntime, outcomeOf, sourcesOf } from './fake-node.ts';
+import { criWith, fakeCri, inspect, outcomeOf, sourcesOf, sourcesWith } from './fake-node.ts';
 
 const TypeUrl = 'io.containerd.runsc.v1.options';
 
 describe('runsc-config', () => {
   const FILE = '[runsc_config]\ndebug = "true"\n';
-  const OPTIONS: readonly (readonly [string, Record<string, unknown>, string, string])[] = [
+  const GIVEN = { TypeUrl, ConfigPath: '/r.toml' };
+  const OPTIONS: readonly (readonly [string, Record<string, unknown>, file: string, expected: string])[] = [
     ['no options', {}, '', 'pass'],
-    ['a good file', { TypeUrl, ConfigPath: '/r.toml' }, FILE, 'pass'],
+    ['a good file', GIVEN, FILE, 'pass'],
     ['options in lower case', { typeurl: TypeUrl, configpath: '/r.toml' }, FILE, 'pass'],
     ['a missing file', { TypeUrl, ConfigPath: '/gone.toml' }, FILE, 'error RunscConfigInvalid'],
     ['a relative path', { TypeUrl, ConfigPath: 'r.toml' }, FILE, 'error RunscConfigInvalid'],
     ['no TypeUrl', { ConfigPath: '/r.toml' }, FILE, 'error RunscConfigInvalid'],
-    [
-      'a bare value',
-      { TypeUrl, ConfigPath: '/r.toml' },
-      '[runsc_config]\na = 1\n',
-      'error RunscConfigInvalid',
-    ],
-    [
-      'a misspelt table',
-      { TypeUrl, ConfigPath: '/r.toml' },
-      '[runsc-config]\na = "1"\n',
-      'warning OptionIgnored',
-    ],
+    ['a bare value', GIVEN, '[runsc_config]\na = 1\n', 'error RunscConfigInvalid'],
+    ['a misspelt table', GIVEN, '[runsc-config]\na = "1"\n', 'warning OptionIgnored'],
     ['a misspelt ConfigPath', { TypeUrl, Config_Path: '/r.toml' }, FILE, 'warning OptionIgnored'],
-    [
-      'an option of runc',
-      { TypeUrl, ConfigPath: '/r.toml', BinaryName: '/x' },
-      FILE,
-      'warning OptionIgnored',
-    ],
+    ['an option of runc', { ...GIVEN, BinaryName: '/x' }, FILE, 'warning OptionIgnored'],
   ];
   for (const [name, options, text, expected] of OPTIONS) {
     it(`judges ${name}: ${expected}`, async (t) => {
-      const host = await tempHost(t, { '/r.toml': text });
-      const cri = fakeCri(criStatus('v2.4.2', { runsc: loadedRuntime({ options }) }));
-      assert.equal(await outcomeOf(runscConfig, sourcesOf('', { host, cri })), expected);
+      const sources = await sourcesWith(t, { '/r.toml': text }, { cri: criWith({ options }) });
+      assert.equal(await outcomeOf(runscConfig, sources), expected);
     });
   }
 

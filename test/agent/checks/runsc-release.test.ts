@@ -2,34 +2,23 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import type { Sources } from '../../../agent/checks/check.ts';
 import { runChecks } from '../../../agent/checks/checks.ts';
 import { judgeRelease, runscRelease } from '../../../agent/checks/runsc-release.ts';
 import { sidecars } from '../../../agent/checks/sidecars.ts';
-import type { Witness } from '../../../agent/proof/witness.ts';
 import { parseRunscRelease } from '../../../agent/runsc/program.ts';
 import { judge } from '../../../agent/verdict.ts';
 import { TEXT_PAGES } from '../host/fake-process.ts';
-import { tempHost } from '../host/temp-host.ts';
 import { PROVEN } from '../reports.ts';
 import { fakeRunsc } from '../runsc/fake-runsc.ts';
-import { inputsOf, inspect, outcome, outcomeOf, sourcesOf, witnessOf } from './fake-node.ts';
+import { type Files, inputsOf, inspect, outcome, outcomeOf, sourcesWith, witnessOf } from './fake-node.ts';
 
 const RUNSC = '/usr/local/bin/runsc';
 const SENTRY = '/usr/local/bin/gvisor-bin/gvisor_sentry';
 
-type Files = Parameters<typeof tempHost>[1];
-
-/** A host with these files, and the evidence of a proof that ran a program with so many pages of code. */
-async function nodeWith(
-  t: TestContext,
-  files: Files,
-  pages?: number,
-  floor?: string,
-): Promise<[Sources, Witness | undefined]> {
-  const host = await tempHost(t, files);
-  const witness = pages === undefined ? undefined : witnessOf({ textPages: pages });
-  return [sourcesOf('', { host, ...(floor === undefined ? {} : { minRunscRelease: floor }) }), witness];
+/** Sources with these files, and the evidence of a proof that ran a program with so many pages of code. */
+async function nodeWith(t: TestContext, files: Files, pages?: number, floor?: string) {
+  const sources = await sourcesWith(t, files, floor === undefined ? {} : { minRunscRelease: floor });
+  return [sources, pages === undefined ? undefined : witnessOf({ textPages: pages })] as const;
 }
 
 const { signal } = new AbortController();

@@ -4,7 +4,7 @@ import { judgeSidecars, sidecars } from '../../../agent/checks/sidecars.ts';
 import { parseRunscRelease } from '../../../agent/runsc/program.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { fakeRunsc } from '../runsc/fake-runsc.ts';
-import { criStatus, fakeCri, loadedRuntime, outcome, outcomeOf, sourcesOf } from './fake-node.ts';
+import { criWith, outcome, outcomeOf, sourcesOf, sourcesWith } from './fake-node.ts';
 
 const ALL = ['checkpointgofer', 'gvisor-sentry-prewarmer', 'gvisor_sentry', 'runsc-metric-server'];
 
@@ -35,20 +35,22 @@ describe('sidecars', () => {
     const link = { '/usr/bin/runsc': { link: '/opt/gvisor/runsc' } };
     const runsc = fakeRunsc('release-20260914.0');
     const files = { ...link, '/opt/gvisor/runsc': runsc, '/opt/gvisor/gvisor-bin/gvisor_sentry': '' };
-    assert.equal(await outcomeOf(sidecars, sourcesOf('', { host: await tempHost(t, files) })), 'pass');
+    assert.equal(await outcomeOf(sidecars, await sourcesWith(t, files)), 'pass');
     const beside = { ...link, '/opt/gvisor/runsc': runsc, '/usr/bin/gvisor-bin/gvisor_sentry': '' };
-    assert.equal(await outcomeOf(sidecars, sourcesOf('', { host: await tempHost(t, beside) })), 'pass');
+    assert.equal(await outcomeOf(sidecars, await sourcesWith(t, beside)), 'pass');
   });
 
   it('reads the release from the file and the policy from the configuration', async (t) => {
     const options = { ConfigPath: '/r.toml' };
-    const cri = fakeCri(criStatus('v2.4.2', { runsc: loadedRuntime({ options }) }));
-    for (const [policy, expected] of [
-      ['STRICT', 'error SidecarMissing'],
-      ['LEGACY_FALLBACK', 'warning SidecarMissing'],
+    const cri = criWith({ options });
+    for (const [policy, release, expected] of [
+      ['STRICT', 'release-20260914.0', 'error SidecarMissing'],
+      ['LEGACY_FALLBACK', 'release-20261001.0', 'warning SidecarMissing'],
+      ['DEFAULT', 'release-20260914.0', 'warning SidecarMissing'],
+      ['DEFAULT', 'release-20261001.0', 'error SidecarMissing'],
     ] as const) {
       const host = await tempHost(t, {
-        '/usr/bin/runsc': fakeRunsc('release-20260914.0'),
+        '/usr/bin/runsc': fakeRunsc(release),
         '/r.toml': `[runsc_config]\nsidecar-usage-policy = "${policy}"\n`,
       });
       assert.equal(await outcomeOf(sidecars, sourcesOf('', { host, cri })), expected);

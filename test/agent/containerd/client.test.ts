@@ -128,6 +128,7 @@ describe('CriClient', { concurrency: true }, () => {
     const runtimeType = 'io.containerd.runsc.v1';
     const seen = { state: 'SANDBOX_READY', pid, runtimeType, cgroupParent: '/kubepods/pod1' };
     assert.deepEqual(await client.sandbox('1f'), { ...seen, annotations: new Map() });
+    assert.equal(containerd.requests[0]?.request.verbose, true);
     assert.deepEqual(await client.listPids('1f'), [1]);
     await assert.rejects(client.sandbox('gone'), { kind: 'absent' });
   });
@@ -142,43 +143,34 @@ describe('CriClient', { concurrency: true }, () => {
   });
 });
 
-/** The status of containerd 1.7.34, shortened. */
+const runsc = {
+  runtimeType: 'io.containerd.runsc.v1',
+  runtimePath: '/opt/gvisor/containerd-shim-runsc-v1',
+  snapshotter: 'native',
+  options: { ConfigPath: '/etc/containerd/runsc.toml' },
+};
+const runc = { runtimeType: 'io.containerd.runc.v2', runtimePath: '', snapshotter: '', options: null };
+const CREDENTIALS = { configs: { 'registry.example.com': { auth: { username: 'u', password: 'hunter2' } } } };
+/** The configuration in the status of containerd 1.7.34, shortened. */
 const V1 = {
   containerd: {
-    defaultRuntimeName: 'runc',
     defaultRuntime: { runtimeType: '', runtimePath: '', options: null },
     runtimes: {
-      runc: {
-        runtimeType: 'io.containerd.runc.v2',
-        runtimePath: '',
-        PodAnnotations: [],
-        options: { BinaryName: '', SystemdCgroup: false },
-        snapshotter: '',
-        sandboxMode: 'podsandbox',
-      },
-      runsc: {
-        runtimeType: 'io.containerd.runsc.v1',
-        runtimePath: '',
-        options: { ConfigPath: '/etc/containerd/runsc.toml', TypeUrl: 'io.containerd.runsc.v1.options' },
-        snapshotter: 'native',
-        PodAnnotations: ['dev.gvisor.*'],
-      },
+      runc: { ...runc, PodAnnotations: [], sandboxMode: 'podsandbox' },
+      runsc: { ...runsc, PodAnnotations: ['dev.gvisor.*'] },
     },
   },
-  registry: { configs: { 'registry.example.com': { auth: { username: 'u', password: 'hunter2' } } } },
+  registry: CREDENTIALS,
 };
-
-/** The status of containerd 2.4.2, shortened. */
+/** The configuration in the status of containerd 2.4.2, shortened. */
 const V2 = {
   containerd: {
     runtimes: {
+      runc: { ...runc, sandboxer: 'podsandbox' },
       runsc: {
-        runtimeType: 'io.containerd.runsc.v1',
-        runtimePath: '/opt/gvisor/containerd-shim-runsc-v1',
-        PodAnnotations: ['a.*', 'b'],
+        ...runsc,
+        PodAnnotations: ['dev.gvisor.*'],
         ContainerAnnotations: ['c'],
-        options: null,
-        snapshotter: '',
         sandboxer: 'podsandbox',
       },
     },
@@ -186,27 +178,14 @@ const V2 = {
 };
 
 describe('loadedRuntimes', () => {
-  it('reads the status of containerd 1.x', () => {
-    const runtimes = loadedRuntimes(JSON.stringify(V1));
-    assert.deepEqual([...runtimes.keys()], ['runc', 'runsc']);
-    assert.deepEqual(runtimes.get('runsc'), {
-      runtimeType: 'io.containerd.runsc.v1',
-      runtimePath: '',
-      options: { ConfigPath: '/etc/containerd/runsc.toml', TypeUrl: 'io.containerd.runsc.v1.options' },
-      snapshotter: 'native',
-      podAnnotations: ['dev.gvisor.*'],
+  for (const [release, status] of Object.entries({ '1.x': V1, '2.x': V2 })) {
+    it(`reads the status of containerd ${release}`, () => {
+      assert.deepEqual(Object.fromEntries(loadedRuntimes(JSON.stringify(status))), {
+        runc: { ...runc, options: {}, podAnnotations: [] },
+        runsc: { ...runsc, podAnnotations: ['dev.gvisor.*'] },
+      });
     });
-  });
-
-  it('reads the status of containerd 2.x', () => {
-    assert.deepEqual(loadedRuntimes(JSON.stringify(V2)).get('runsc'), {
-      runtimeType: 'io.containerd.runsc.v1',
-      runtimePath: '/opt/gvisor/containerd-shim-runsc-v1',
-      options: {},
-      snapshotter: '',
-      podAnnotations: ['a.*', 'b'],
-    });
-  });
+  }
 
   it('keeps no registry credentials', () => {
     assert.doesNotMatch(JSON.stringify([...loadedRuntimes(JSON.stringify(V1))]), /hunter2/);
@@ -223,13 +202,7 @@ describe('loadedRuntimes', () => {
       containerd: { runtimes: { a: null, b: { runtimeType: 1, options: 'x', PodAnnotations: [7, null] } } },
     };
     const empty = { runtimeType: '', runtimePath: '', options: {}, snapshotter: '', podAnnotations: [] };
-    assert.deepEqual(
-      loadedRuntimes(JSON.stringify(odd)),
-      new Map([
-        ['a', empty],
-        ['b', empty],
-      ]),
-    );
+    assert.deepEqual(Object.fromEntries(loadedRuntimes(JSON.stringify(odd))), { a: empty, b: empty });
   });
 
   it('does not quote a document that is not JSON', () => {

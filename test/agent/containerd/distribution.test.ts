@@ -6,44 +6,35 @@ import { hostOf } from '../checks/fake-node.ts';
 import { addProcess, type FakeProcess, removeProcess } from '../host/fake-process.ts';
 import { tempHost } from '../host/temp-host.ts';
 
-const PLAIN = ['/etc/containerd/config.toml', '/run/containerd/containerd.sock'] as const;
+const [CONFIG, SOCKET] = ['/etc/containerd/config.toml', '/run/containerd/containerd.sock'];
+const [RANCHER, RANCHER_SOCKET] = ['agent/etc/containerd/config.toml', '/run/k3s/containerd/containerd.sock'];
+const SNAP = '/var/snap/microk8s';
 
 describe('readDistribution', () => {
-  const NODES: readonly (readonly [fixture: string, name: string, config: string, socket: string])[] = [
-    ['kubeadm-ready', 'containerd', ...PLAIN],
-    ['debian-ready', 'containerd', ...PLAIN],
-    [
-      'k3s-ready',
-      'k3s',
-      '/var/lib/rancher/k3s/agent/etc/containerd/config.toml',
-      '/run/k3s/containerd/containerd.sock',
-    ],
-    [
-      'rke2-ready',
-      'RKE2',
-      '/var/lib/rancher/rke2/agent/etc/containerd/config.toml',
-      '/run/k3s/containerd/containerd.sock',
-    ],
+  const NODES: readonly (readonly [fixture: string, name: string, config?: string, socket?: string])[] = [
+    ['kubeadm-ready', 'containerd'],
+    ['debian-ready', 'containerd'],
+    ['k3s-ready', 'k3s', `/var/lib/rancher/k3s/${RANCHER}`, RANCHER_SOCKET],
+    ['rke2-ready', 'RKE2', `/var/lib/rancher/rke2/${RANCHER}`, RANCHER_SOCKET],
     ['k0s-ready', 'k0s', '/etc/k0s/containerd.toml', '/run/k0s/containerd.sock'],
     [
       'microk8s-ready',
       'MicroK8s',
-      '/var/snap/microk8s/current/args/containerd.toml',
-      '/var/snap/microk8s/common/run/containerd.sock',
+      `${SNAP}/current/args/containerd.toml`,
+      `${SNAP}/common/run/containerd.sock`,
     ],
-    ['talos-ready', 'Talos', '/etc/cri/containerd.toml', '/run/containerd/containerd.sock'],
-    ['kind-test-handler', 'kind', ...PLAIN],
-    ['eks-plain', 'EKS', ...PLAIN],
-    ['aks-symlink', 'AKS', ...PLAIN],
-    ['bottlerocket-plain', 'Bottlerocket', ...PLAIN],
-    ['gke-plain', 'GKE', ...PLAIN],
-    ['crio-unsupported', 'CRI-O', '/etc/containerd/config.toml', '/run/crio/crio.sock'],
+    ['talos-ready', 'Talos', '/etc/cri/containerd.toml'],
+    ['kind-test-handler', 'kind'],
+    ['eks-plain', 'EKS'],
+    ['aks-symlink', 'AKS'],
+    ['bottlerocket-plain', 'Bottlerocket'],
+    ['gke-plain', 'GKE'],
+    ['crio-unsupported', 'CRI-O', CONFIG, '/run/crio/crio.sock'],
   ];
-  for (const [fixture, name, config, socket] of NODES) {
+  for (const [fixture, name, containerdConfig = CONFIG, criSocket = SOCKET] of NODES) {
     it(`recognizes ${fixture} as ${name}`, async () => {
-      const distribution = await readDistribution(hostOf(fixture));
-      const { edit, ...rest } = distribution;
-      assert.deepEqual(rest, { name, containerdConfig: config, criSocket: socket });
+      const { edit, ...rest } = await readDistribution(hostOf(fixture));
+      assert.deepEqual(rest, { name, containerdConfig, criSocket });
       assert.ok(edit.length > 0);
     });
   }
@@ -94,7 +85,6 @@ describe('readDistribution', () => {
   });
 });
 
-const DEFAULT = '/etc/containerd/config.toml';
 const PID = 7;
 
 /** A host with these processes, and a containerd that reports `pid` as its own. */
@@ -122,13 +112,13 @@ const argv = (command: string): FakeProcess => ({ argv: command.split(' ') });
 
 describe('rememberConfigPath', () => {
   const COMMANDS: readonly [string, expected: string, command: string][] = [
-    ['no flag', DEFAULT, '/usr/bin/containerd'],
+    ['no flag', CONFIG, '/usr/bin/containerd'],
     ['--config', '/usr/share/c.toml', '/usr/bin/containerd --config /usr/share/c.toml'],
     ['--config=', '/usr/share/c.toml', '/usr/bin/containerd --log-level info --config=/usr/share/c.toml'],
     ['-c', '/var/c.toml', 'containerd -c /var/c.toml -a /run/containerd/containerd.sock'],
     ['-c=', '/var/c.toml', 'containerd -c=/var/c.toml'],
-    ['a relative path', DEFAULT, 'containerd -c c.toml'],
-    ['a flag without its value', DEFAULT, 'containerd --config'],
+    ['a relative path', CONFIG, 'containerd -c c.toml'],
+    ['a flag without its value', CONFIG, 'containerd --config'],
     ['a containerd under another name', '/var/c.toml', '/opt/bin/anything -c /var/c.toml'],
   ];
   for (const [name, expected, command] of COMMANDS) {
@@ -141,14 +131,14 @@ describe('rememberConfigPath', () => {
   it('ignores other processes named containerd', async (t) => {
     const forged = argv('containerd --config /tmp/forged.toml');
     const { configPath } = await nodeWith(t, { [PID]: argv('containerd'), 8: forged, 9: forged });
-    assert.equal(await configPath(), DEFAULT);
+    assert.equal(await configPath(), CONFIG);
   });
 
   it('ignores a process in a nested PID namespace', async (t) => {
     for (const namespacedPids of [[PID, 1], [PID, PID], [8], [Number.NaN]]) {
       const forged = { ...argv('containerd --config /tmp/forged.toml'), namespacedPids };
       const { configPath } = await nodeWith(t, { [PID]: forged });
-      assert.equal(await configPath(), DEFAULT, `${namespacedPids}`);
+      assert.equal(await configPath(), CONFIG, `${namespacedPids}`);
     }
   });
 
@@ -161,9 +151,9 @@ describe('rememberConfigPath', () => {
   it('caches the path once containerd has reported its PID', async (t) => {
     const process = { [PID]: argv('containerd -c /var/c.toml') };
     const { configPath, client, pids, host } = await nodeWith(t, process, { pid: -1 });
-    assert.equal(await configPath(), DEFAULT);
+    assert.equal(await configPath(), CONFIG);
     client.pid = 0;
-    assert.equal(await configPath(), DEFAULT);
+    assert.equal(await configPath(), CONFIG);
     client.pid = PID;
     assert.equal(await configPath(), '/var/c.toml');
     removeProcess(host.root, PID);
@@ -173,7 +163,7 @@ describe('rememberConfigPath', () => {
 
   it("defaults to the distribution's path when the process has ended", async (t) => {
     const { configPath, pids } = await nodeWith(t, {});
-    assert.deepEqual([await configPath(), await configPath()], [DEFAULT, DEFAULT]);
+    assert.deepEqual([await configPath(), await configPath()], [CONFIG, CONFIG]);
     assert.deepEqual(pids, [PID, PID]);
   });
 });
