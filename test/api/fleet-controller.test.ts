@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { createServer } from 'node:http';
 import { afterEach, before, beforeEach, describe, it } from 'node:test';
 import { waitFor } from '../../hack/run.ts';
 import { DOMAIN, readNode, saidOf } from '../e2e/agents.ts';
@@ -73,25 +71,6 @@ describe('the fleet controller on a real API server, with its own token', () => 
     assert.match(body, /^gvisor_fleet_api_requests_total\{verb="PATCH",code="200"\} 1$/m);
   });
 
-  it('keeps the label while the agent answers without being Ready', async () => {
-    let requests = 0;
-    const agent = createServer((_, response) => {
-      requests += 1;
-      response.end('ok\n');
-    }).listen(9477, '127.0.0.9');
-    await once(agent, 'listening');
-    try {
-      await start();
-      await objects.setAgent('node-1', false, '127.0.0.9');
-      await until('the controller to ask the agent', 30_000, () => requests > 0);
-      await assertKept(...NAMES);
-    } finally {
-      agent.close();
-      agent.closeAllConnections();
-    }
-    await withdrawn('node-1');
-  });
-
   it('pauses withdrawals when half of the agents are lost, except those of an earlier boot', async () => {
     const run = await start();
     const annotate = (value: string) =>
@@ -116,33 +95,5 @@ describe('the fleet controller on a real API server, with its own token', () => 
     } finally {
       await annotate('-');
     }
-  });
-
-  it('withdraws once with two controllers, which share the circuit breaker', async () => {
-    const both = [await start(), await start()];
-    await objects.setAgent('node-1', false);
-    await withdrawn('node-1');
-    await objects.setAgent('node-2', false);
-    for (const run of both)
-      await until('a paused withdrawal', 30_000, () => run.fleet.view.paused.includes('node-2'));
-    await assertKept('node-2', 'node-3');
-    const bodies = await Promise.all(both.map(({ metrics, fleet }) => metrics.text(fleet.view)));
-    const counts = bodies.map(({ body }) =>
-      Number(/^gvisor_fleet_withdrawals_total (\d+)$/m.exec(body)?.[1]),
-    );
-    assert.deepEqual(counts.toSorted(), [0, 1]);
-  });
-
-  it('withdraws nothing during an outage of the API server or right after it', async () => {
-    const run = await start();
-    await cluster().controlPlane.stopDaemon('kube-apiserver', 'KILL');
-    await until('the watches to be down', 20_000, () => !run.fleet.view.upToDate);
-    assert.deepEqual(run.breaker, ['ApiServerAway']);
-    await cluster().startApiServer();
-    await until('the watches to be up', 60_000, () => run.fleet.view.upToDate);
-    await until('the circuit breaker to close', 20_000, () => run.breaker.length === 0);
-    await assertKept(...NAMES);
-    await objects.setAgent('node-1', false);
-    await withdrawn('node-1');
   });
 });
