@@ -343,8 +343,7 @@ function mentionsIn(file: ContainerdFile): readonly Mention[] {
 }
 
 function looksLikeHandler(table: TomlTable, path: readonly string[]): boolean {
-  if (path.length === 0 || path[0] === 'proxy_plugins') return false;
-  return table.has('runtime_type') || /^runtimes?$/i.test(path.at(-2) ?? '');
+  return path.length > 0 && (table.has('runtime_type') || /^runtimes?$/i.test(path.at(-2) ?? ''));
 }
 
 /** Why containerd does not use a mention, for the person who wrote it. */
