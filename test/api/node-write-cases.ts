@@ -289,6 +289,9 @@ const AGENT_EVENTS: readonly Case[] = [
   accepted('an event on its Node', event(), { as: 'agent' }),
   accepted('an event on its Node, as long as can be', event({ message: 'm'.repeat(1_024) }), { as: 'agent' }),
   accepted('an event on a pod outside gVisor', event(pod('other'), elsewhere), { as: 'agent' }),
+  accepted('an event on a weakened pod', event(pod('other', { reason: 'WeakenedPod' }), elsewhere), {
+    as: 'agent',
+  }),
   accepted('an event with the newer name', event({ reportingComponent: 'gvisor-ready' }), { as: 'agent' }),
   not('an event on another node', event({ involvedObject: { kind: 'Node', name: 'node-2' } }), /own Node/),
   not('an event on nothing', event({ involvedObject: {} }), /own Node/),
@@ -392,15 +395,14 @@ export function eventChanges(as: 'agent' | 'fleet'): readonly Case[] {
 
 /** With the component `taint`: the agent's own taint, and nothing else of the spec. */
 const TAINTS: readonly Case[] = [
-  accepted('its taint removed', patch({ spec: { taints: [kept()] } }), { as: 'agent' }),
-  // A Node is created with this taint by the API server.
-  accepted(
-    'its taint',
-    patch({ spec: { taints: [{ ...taint(), key: 'node.kubernetes.io/not-ready' }, taint()] } }, 'node-2'),
-    {
-      as: 'agent2',
+  {
+    what: 'agent: its taint removed beside another, and added again, is accepted',
+    alone: true,
+    run: async ({ as }) => {
+      for (const taints of [[kept()], [kept(), taint()]])
+        assertAccepted(await as('agent', patch({ spec: { taints } })));
     },
-  ),
+  },
   accepted('its taint removed, the only one,', patch({ spec: { taints: null } }, 'node-3'), { as: 'agent3' }),
   ...[
     { taints: [kept(), { key: 'other', effect: 'NoSchedule' }] },

@@ -9,8 +9,6 @@ export const WRITERS = {
   agent: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent', 'agent-node-1'),
   /** the token of the same service account without a pod */
   unboundAgent: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent'),
-  /** the agent on node-2, which has no taint of agents */
-  agent2: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent', 'agent-node-2'),
   /** the agent on node-3, which has no condition yet */
   agent3: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent', 'agent-node-3'),
   fleet: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-fleet'),
