@@ -1,7 +1,7 @@
 import { type AgentPod, type AgentSet, type FleetNode, isExposed, isRebooted } from './objects.ts';
 
 /** Thresholds of {@link decide}. */
-export type Timeouts = {
+export type FleetTimeouts = {
   /** Time without a Ready agent before a node's label is withdrawn. */
   readonly agentTimeoutMs: number;
   /** Minimum age of a Node. */
@@ -50,7 +50,7 @@ type BreakerInput = {
   readonly away: boolean;
   readonly rolling: boolean;
   readonly clock: Clock;
-  readonly timeouts: Timeouts;
+  readonly timeouts: FleetTimeouts;
 };
 
 /** Every reason to withdraw nothing now. */
@@ -148,7 +148,7 @@ export function decide(
   observed: Observed,
   last: Memory | undefined,
   clock: Clock,
-  timeouts: Timeouts,
+  timeouts: FleetTimeouts,
 ): Decision {
   const { nowMs } = clock;
   const { watchesUpSinceMs } = observed;
@@ -193,7 +193,7 @@ function hasJumped(last: Clock, { nowMs, wallMs }: Clock): boolean {
 function recoversAt(
   { watchesUpSinceMs }: Observed,
   last: Memory | undefined,
-  { recoveryMs }: Timeouts,
+  { recoveryMs }: FleetTimeouts,
 ): number {
   const { watchesUpAtMs, recoversAtMs = Number.NEGATIVE_INFINITY } = last ?? {};
   if (watchesUpSinceMs === undefined || watchesUpAtMs === undefined) return recoversAtMs;
@@ -214,7 +214,7 @@ function trackLostAgents(
 
 type Timers = Pick<Memory, 'agentLostSinceMs' | 'timersFromMs'> & {
   readonly clock: Clock;
-  readonly timeouts: Timeouts;
+  readonly timeouts: FleetTimeouts;
 };
 
 function lostNodes(

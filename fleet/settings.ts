@@ -1,5 +1,5 @@
 import { type Env, type Setting, SettingsReader } from '../agent/config.ts';
-import type { Timeouts } from './decide.ts';
+import type { FleetTimeouts } from './decide.ts';
 
 /** Every setting of the controller, read from the environment. Durations are a number with ms, s, m or h. */
 export const FLEET_SETTINGS = {
@@ -42,7 +42,7 @@ export const FLEET_SETTINGS = {
 
 /** Parsed settings. */
 export type FleetConfig = {
-  readonly timeouts: Timeouts;
+  readonly timeouts: FleetTimeouts;
   readonly reportIntervalMs: number;
   /** Whether labelled nodes that are not Ready are tainted. */
   readonly taint: boolean;

@@ -4,7 +4,7 @@ import type { Kube } from '../agent/kube/client.ts';
 import { rebootMessage } from '../agent/node/desired.ts';
 import { conditionFor, type NodeObject, OWN_KEYS, taintPatch } from '../agent/node/object.ts';
 import type { Verdict } from '../agent/verdict.ts';
-import type { Timeouts } from './decide.ts';
+import type { FleetTimeouts } from './decide.ts';
 import { type AgentPod, agentPodOf, type FleetNode, fleetNodeOf, isExposed, isRebooted } from './objects.ts';
 
 type WriteOptions = {
@@ -16,7 +16,7 @@ type WriteOptions = {
 
 /** Dependencies of {@link withdraw}. */
 export type WithdrawOptions = WriteOptions & {
-  readonly timeouts: Timeouts;
+  readonly timeouts: FleetTimeouts;
   /** Whether the agent at an address still runs its loop. */
   readonly isAgentLive: (address: string) => Promise<boolean>;
   /** Whether the circuit breaker is still closed. */
@@ -106,7 +106,7 @@ function reasonToKeep(
   cached: FleetNode,
   now: FleetNode,
   pods: readonly AgentPod[],
-  { timeouts, wallMs }: { readonly timeouts: Timeouts; readonly wallMs: number },
+  { timeouts, wallMs }: { readonly timeouts: FleetTimeouts; readonly wallMs: number },
 ): string | undefined {
   if (now.uid !== cached.uid) return 'the Node was recreated';
   if (now.label !== 'true') return 'the label is no longer "true"';

@@ -1,3 +1,3 @@
 #!/bin/sh
-# kubectl runs this, found on the PATH as kubectl_complete-gvisor_ready, to complete the words after "kubectl gvisor-ready".
+# kubectl runs this from the PATH to complete arguments of "kubectl gvisor-ready".
 exec kubectl-gvisor_ready __complete "$@"

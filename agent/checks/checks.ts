@@ -32,20 +32,15 @@ export const CAUSES: readonly Check[] = [
   sidecars,
 ];
 
-/** Checks of the evidence of a proof. */
 export const EVIDENCE: readonly Check[] = [isolation, limits, runscRelease];
 
-/** Every check, in display order. */
 export const CHECKS: readonly Check[] = [...CAUSES, ...EVIDENCE];
 
-/** Options of {@link runChecks}. */
 export type RunChecksOptions = {
   /** A monotonic clock, in milliseconds. */
   readonly now: () => number;
   readonly signal: AbortSignal;
-  /** Timeout of one check. */
   readonly timeoutMs?: number;
-  /** The evidence of this evaluation's proof. */
   readonly witness?: Witness | undefined;
 };
 

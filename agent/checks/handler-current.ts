@@ -30,7 +30,6 @@ export const handlerCurrent: Check = {
   },
 };
 
-/** The settings that differ between memory and disk, one text each. */
 export function differences(loaded: Runtime, configured: Runtime): readonly string[] {
   const options = new Set([...Object.keys(loaded.options), ...Object.keys(configured.options)]);
   const pairs: readonly (readonly [string, unknown, unknown])[] = [

@@ -5,7 +5,7 @@ import { KubeError } from '../kube/error.ts';
 import { eventObject, eventsPath, type KubeEvent, MAX_EVENT_MESSAGE } from '../kube/event.ts';
 import type { Pod, WeakenedPod } from '../pods/pod.ts';
 import { errorLine } from '../sanitize.ts';
-import { shorten, shortIds } from '../text/format.ts';
+import { shortIds, truncateMiddle } from '../text/format.ts';
 import type { Verdict } from '../verdict.ts';
 import type { NodeOptions } from './writer.ts';
 
@@ -96,7 +96,7 @@ export class EventSender {
     if (oldest !== undefined) this.#drop(oldest);
     const name = `${event.about.name.slice(0, 200)}.${at.getTime().toString(16)}.${++this.#sent}`;
     const source = { component: 'gvisor-ready', host: this.#options.node };
-    const message = shorten(shortIds(event.message), MAX_EVENT_MESSAGE);
+    const message = truncateMiddle(shortIds(event.message), MAX_EVENT_MESSAGE);
     const body = eventObject({ ...event, message }, { source, at, name });
     this.#queue.push({ path: eventsPath(event), body, atMs: at.getTime() });
     this.#wake.resolve();

@@ -1,5 +1,5 @@
 import { REASONS } from '../reasons.ts';
-import { shorten, shortIds } from '../text/format.ts';
+import { shortIds, truncateMiddle } from '../text/format.ts';
 import type { Verdict } from '../verdict.ts';
 
 /**
@@ -158,7 +158,7 @@ export function conditionFor(verdict: Verdict, node: NodeObject, nowMs: number):
 
 function messageOf({ status, reason, message }: Verdict): string {
   const advice = status === 'True' ? '' : `. What to do: ${REASONS[reason].remedy}`;
-  return shorten(shortIds(message).replace(/\.$/, ''), MAX_CONDITION_MESSAGE - advice.length) + advice;
+  return truncateMiddle(shortIds(message).replace(/\.$/, ''), MAX_CONDITION_MESSAGE - advice.length) + advice;
 }
 
 /**

@@ -103,7 +103,7 @@ function describeFact(key: string, value: string): string {
 }
 
 /** Truncates in the middle: an error ends with its root cause. */
-export function shorten(text: string, maxLength: number): string {
+export function truncateMiddle(text: string, maxLength: number): string {
   if (text.length <= maxLength) return text;
   const head = Math.floor(maxLength / 3);
   return `${text.slice(0, head)} … ${text.slice(text.length - (maxLength - head - 3))}`;

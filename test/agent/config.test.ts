@@ -35,14 +35,14 @@ function problemsOf(env: Record<string, string>): readonly string[] {
 }
 
 describe('parseConfig', () => {
-  it('has a default for everything', () => assert.deepEqual(parsed({}), DEFAULTS));
+  it('has defaults', () => assert.deepEqual(parsed({}), DEFAULTS));
 
-  it('takes what is empty or blank for absent', () => {
+  it('treats blank as unset', () => {
     const blank = Object.fromEntries(Object.keys(SETTINGS).map((name) => [name, '  ']));
     assert.deepEqual(parsed(blank), DEFAULTS);
   });
 
-  it('publishes to the API in a cluster, unless told not to', () => {
+  it('publishes to the API in a cluster by default', () => {
     const pod = { KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '6443', POD_UID };
     assert.deepEqual(parsed(pod, true).publish, ['node', 'events']);
     assert.deepEqual(parsed(pod, true).apiServer, { host: 'fd00::1', port: '6443' });
@@ -50,7 +50,7 @@ describe('parseConfig', () => {
     assert.deepEqual(parsed({ ...pod, PUBLISH: ' node, ,' }, true).publish, ['node']);
   });
 
-  it('knows no API server without a service account', () => {
+  it('has no API server without a service account', () => {
     assert.equal(parsed({ KUBERNETES_SERVICE_HOST: '10.0.0.1' }).apiServer, undefined);
   });
 
@@ -89,7 +89,7 @@ describe('parseConfig', () => {
     it(`${name}="${value}"`, () => assert.deepEqual(parsed({ [name]: value }), { ...DEFAULTS, ...expected }));
   }
 
-  it('opens no port when told so', () => {
+  it('opens no port with LISTEN_ADDRESS=off', () => {
     assert.equal(parsed({ LISTEN_ADDRESS: 'off' }).listen, undefined);
   });
 
@@ -124,7 +124,7 @@ describe('parseConfig', () => {
     ['EXPECT_GVISOR', 'yes', /is not on or off$/],
   ];
   for (const [name, value, expected] of bad) {
-    it(`refuses ${name}="${value.slice(0, 30)}"`, () => {
+    it(`rejects ${name}="${value.slice(0, 30)}"`, () => {
       const problems = problemsOf({ [name]: value });
       assert.equal(problems.length, 1);
       assert.match(problems[0] ?? '', expected);
@@ -132,7 +132,7 @@ describe('parseConfig', () => {
     });
   }
 
-  it('refuses to publish to nowhere, and events without the Node', () => {
+  it('rejects unknown destinations, and events without node', () => {
     const [none, ...more] = problemsOf({ PUBLISH: 'node', POD_UID });
     assert.match(none ?? '', /^PUBLISH="node" needs a cluster: run in a pod that has a service account$/);
     assert.deepEqual(more, []);
@@ -143,7 +143,7 @@ describe('parseConfig', () => {
     assert.match(problemsOf({ PUBLISH: 'events' }).join(), /^PUBLISH="events" needs node as well/);
   });
 
-  it('tells every problem at once', () => {
+  it('reports all problems', () => {
     const last = new Map(bad.map(([name, value]) => [name, value]));
     const named = problemsOf(Object.fromEntries(last)).map((problem) => problem.split('=')[0]);
     assert.deepEqual(named.sort(), [...last.keys()].sort());

@@ -1,32 +1,95 @@
 import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import { SETTINGS } from '../../agent/config.ts';
 import type { Report, Status } from '../../agent/report.ts';
 import { REPO } from '../../hack/paths.ts';
-import { emptyHost, provenHost, run, start } from './agent-process.ts';
-import { refuses } from './proof/containerd-scripts.ts';
+import { tempHost } from './host/temp-host.ts';
+import { refuses, type Script } from './proof/containerd-scripts.ts';
+import { FakeContainerd } from './proof/fake-containerd.ts';
+
+type Env = Readonly<Record<string, string>>;
+type Ended = { readonly code: number | null; readonly stdout: string; readonly stderr: string };
+
+/** Starts the agent as a process, which is killed at the end of the test. */
+function start(t: TestContext, args: readonly string[], env: Env = {}) {
+  const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', 'agent/main.ts', ...args], {
+    cwd: REPO,
+    env: { PATH: process.env.PATH, NODE_NAME: 'node-1', LISTEN_ADDRESS: '127.0.0.1:0', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  const output = { stdout: '', stderr: '' };
+  let more = Promise.withResolvers<void>();
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name]?.setEncoding('utf8').on('data', (chunk: string) => {
+      output[name] += chunk;
+      more.resolve();
+    });
+  }
+  const closed = once(child, 'close').then(() => {
+    more.resolve();
+    return true;
+  });
+  const ended = async (): Promise<Ended> => {
+    await closed;
+    return { code: child.exitCode, ...output };
+  };
+  /** Resolves with the first log line with this message. */
+  const logged = async (message: string): Promise<Record<string, unknown>> => {
+    for (;;) {
+      const lines = output.stdout.split('\n').slice(0, -1);
+      const line = lines.find((each) => each.includes(`"msg":"${message}"`));
+      if (line !== undefined) return JSON.parse(line) as Record<string, unknown>;
+      assert.equal(child.exitCode, null, `${output.stdout}${output.stderr}`);
+      more = Promise.withResolvers<void>();
+      await more.promise;
+    }
+  };
+  return { child, ended, logged };
+}
+
+/** Runs the agent until it exits. */
+const run = (t: TestContext, args: readonly string[], env: Env = {}) => start(t, args, env).ended();
+
+/** The root of a host whose containerd boots gVisor sandboxes, except as `scripts` say. */
+async function provenHost(t: TestContext, scripts: Readonly<Record<string, Script>> = {}): Promise<string> {
+  const { root } = await tempHost(t);
+  await mkdir(join(root, '/run/containerd'), { recursive: true });
+  const containerd = new FakeContainerd(join(root, '/run/containerd/containerd.sock'), root);
+  containerd.scripts = scripts;
+  await containerd.start();
+  t.after(() => containerd.stop());
+  return root;
+}
+
+/** The root of an empty host. */
+async function emptyHost(t: TestContext): Promise<string> {
+  return (await tempHost(t)).root;
+}
 
 const USAGE = 64;
 
 describe("the agent's process", { concurrency: 2 }, () => {
-  it('explains itself with every setting', async (t) => {
+  it('prints --help with every setting', async (t) => {
     const { code, stdout, stderr } = await run(t, ['--help']);
     assert.deepEqual([code, stderr], [0, '']);
     for (const name of Object.keys(SETTINGS)) assert.ok(stdout.includes(name), name);
     for (const flag of ['--once', '--json', '--version', '--help']) assert.ok(stdout.includes(flag), flag);
   });
 
-  it('tells its version', async (t) => {
+  it('prints --version', async (t) => {
     const { code, stdout } = await run(t, ['--version']);
     assert.equal(code, 0);
     assert.match(stdout, /^\d+\.\d+\.\d+\n$/);
   });
 
-  for (const args of [['--loud'], ['--once=yes'], ['once']]) {
-    it(`refuses ${args.join(' ')}`, async (t) => {
+  for (const args of [['--loud'], ['once']]) {
+    it(`rejects ${args.join(' ')}`, async (t) => {
       const { code, stdout, stderr } = await run(t, args);
       assert.deepEqual([code, stdout], [USAGE, '']);
       assert.match(stderr, /\nTry --help\.\n$/);
@@ -34,21 +97,21 @@ describe("the agent's process", { concurrency: 2 }, () => {
     });
   }
 
-  it('refuses bad settings, all in one answer', async (t) => {
+  it('lists all invalid settings', async (t) => {
     const env = { HANDLER: 'run sc', PROOF_INTERVAL: '1s', LOG_LEVEL: 'loud', LISTEN_ADDRESS: 'here' };
     const { code, stderr } = await run(t, ['--once'], env);
     assert.equal(code, USAGE);
     for (const [name, value] of Object.entries(env)) assert.ok(stderr.includes(`${name}="${value}"`), name);
   });
 
-  it('refuses to publish to a node outside of a cluster', async (t) => {
+  it('refuses PUBLISH=node outside a cluster', async (t) => {
     const env = { PUBLISH: 'node', HOST_ROOT: await emptyHost(t) };
     const { code, stderr } = await run(t, [], env);
     assert.equal(code, USAGE);
     assert.match(stderr, /^PUBLISH="node" needs a cluster: run in a pod /);
   });
 
-  it('looks once at a host without containerd, and says what is wrong and what to do', async (t) => {
+  it('--once on an empty host shows findings and remedies', async (t) => {
     const { code, stdout, stderr } = await run(t, ['--once'], { HOST_ROOT: await emptyHost(t) });
     assert.deepEqual([code, stderr], [2, '']);
     assert.match(
@@ -64,7 +127,7 @@ describe("the agent's process", { concurrency: 2 }, () => {
     assert.doesNotMatch(stdout, /\u001b/);
   });
 
-  it('looks once at a host in order whose containerd does not run, and cannot tell', async (t) => {
+  it('--once is inconclusive if containerd does not run', async (t) => {
     const root = join(REPO, 'test/fixtures/hosts/kubeadm-ready');
     const { code, stdout } = await run(t, ['--once'], { HOST_ROOT: root });
     assert.equal(code, 2);
@@ -74,7 +137,7 @@ describe("the agent's process", { concurrency: 2 }, () => {
     );
   });
 
-  it('looks once and prints the report as JSON, and nothing else', async (t) => {
+  it('--once --json prints only the report', async (t) => {
     const { code, stdout } = await run(t, ['--once', '--json'], { HOST_ROOT: await emptyHost(t) });
     const report = JSON.parse(stdout) as Report;
     assert.equal(code, 2);
@@ -84,7 +147,7 @@ describe("the agent's process", { concurrency: 2 }, () => {
     );
   });
 
-  it('says in the JSON of one look what its exit code says', async (t) => {
+  it('--once --json agrees with the exit code', async (t) => {
     const refused = { RunPodSandbox: refuses('no runtime for "runsc" is configured') };
     const HOST_ROOT = await provenHost(t, refused);
     const { code, stdout } = await run(t, ['--once', '--json'], { HOST_ROOT });
@@ -93,7 +156,7 @@ describe("the agent's process", { concurrency: 2 }, () => {
     assert.deepEqual(verdict, evaluation.verdict);
   });
 
-  it('tells in one look which pods are outside of gVisor', async (t) => {
+  it('--once lists pods outside gVisor', async (t) => {
     const metadata = { name: 'plain', namespace: 'eval', uid: 'uid-1' };
     const labels = { 'io.kubernetes.pod.uid': 'uid-1' };
     const HOST_ROOT = await provenHost(t, {
@@ -109,11 +172,11 @@ describe("the agent's process", { concurrency: 2 }, () => {
     const { stdout } = await run(t, ['--once'], { HOST_ROOT });
     assert.match(
       stdout,
-      /Which namespaces require gVisor is not known here\n {4}1 of 1 pod runs outside of gVisor\n/,
+      /It is unknown which namespaces require gVisor\n {4}1 of 1 pod runs outside of gVisor\n/,
     );
   });
 
-  it('looks once at a host where gVisor boots', async (t) => {
+  it('--once proves gVisor', async (t) => {
     const { code, stdout } = await run(t, ['--once', '--json'], {
       HOST_ROOT: await provenHost(t),
     });
@@ -122,7 +185,7 @@ describe("the agent's process", { concurrency: 2 }, () => {
     assert.ok(report.proof.kind === 'proven' && report.proof.witness.runtimePids[0] === 1);
   });
 
-  it('shows what it knows over HTTP while it runs, and leaves when it is told to', async (t) => {
+  it('serves its report and metrics until SIGTERM', async (t) => {
     const env = { HOST_ROOT: await provenHost(t) };
     const { child, ended, logged } = start(t, [], env);
     const { listening } = (await logged('agent started')) as { listening: { port: number } };
@@ -137,19 +200,19 @@ describe("the agent's process", { concurrency: 2 }, () => {
   });
 
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    it(`ends at once with ${signal}, also with a host that has no containerd`, async (t) => {
+    it(`exits at once on ${signal}, also without containerd`, async (t) => {
       const { child, ended, logged } = start(t, [], { HOST_ROOT: await emptyHost(t) });
       await logged('agent started');
-      const asked = performance.now();
+      const startedMs = performance.now();
       child.kill(signal);
       const { code, stdout } = await ended();
       assert.equal(code, 0);
-      assert.ok(performance.now() - asked < 5_000, `${performance.now() - asked} ms`);
+      assert.ok(performance.now() - startedMs < 5_000, `${performance.now() - startedMs} ms`);
       assert.match(stdout, /"msg":"agent stopped; labels stay as they are"/);
     });
   }
 
-  it('says when its port is taken', async (t) => {
+  it('fails if its port is in use', async (t) => {
     const other = createServer();
     other.listen(0, '127.0.0.1');
     await once(other, 'listening');
@@ -162,5 +225,45 @@ describe("the agent's process", { concurrency: 2 }, () => {
       stderr,
       `Cannot listen on port ${port}: EADDRINUSE; set LISTEN_ADDRESS to another\nTry --help.\n`,
     );
+  });
+});
+
+/** Runs the agent on an 80-column terminal made by `script` (util-linux) until the output matches. */
+async function onTerminal(t: TestContext, until: RegExp, args = ''): Promise<string> {
+  const command = `stty columns 80; exec ${process.execPath} --import tsx agent/main.ts ${args}`;
+  const env = { NODE_NAME: 'node-1', LISTEN_ADDRESS: '127.0.0.1:0', HOST_ROOT: await emptyHost(t) };
+  const child = spawn('script', ['-qefc', command, '/dev/null'], {
+    cwd: REPO,
+    env: { PATH: process.env.PATH, TERM: 'xterm-256color', UNKNOWN_GRACE: '0s', ...env },
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  let shown = '';
+  for await (const chunk of child.stdout.setEncoding('utf8')) {
+    shown += chunk;
+    if (until.test(shown)) break;
+  }
+  child.kill('SIGTERM');
+  return shown.replaceAll('\r\n', '\n');
+}
+
+describe('the agent on a terminal', () => {
+  it('shows a coloured report, log sentences and its URL', {
+    timeout: 30_000,
+  }, async (t) => {
+    const shown = await onTerminal(
+      t,
+      /over HTTP: http:\S+\s[\s\S]*cannot read the pods|cannot read the pods[\s\S]*over HTTP: http:\S+\s/,
+    );
+    assert.ok(shown.includes('\u001b[1mCannot tell whether gVisor works here\u001b'), shown);
+    assert.match(shown, /^The same over HTTP: http:\/\/127\.0\.0\.1:\d+\/$/m);
+    assert.match(shown, /^! cannot read the pods of this node: /m);
+    assert.doesNotMatch(shown, /^\{/m);
+  });
+
+  it('shows only the report with --once', { timeout: 30_000 }, async (t) => {
+    const shown = await onTerminal(t, /What to do next/, '--once');
+    assert.match(shown, /^ {2}\S*\?\S* A sandbox boots, is gVisor's, and goes away: as said above$/m);
+    assert.doesNotMatch(shown, /^\{|over HTTP/m);
   });
 });

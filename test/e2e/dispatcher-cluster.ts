@@ -4,7 +4,14 @@ import { healNode } from '../../cluster/faults/break-node.ts';
 import { viewNodes } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { type Call, dispatch, FREE, grantDispatcher, REQUIRING, removeDispatcher } from './dispatcher-run.ts';
+import {
+  type DispatcherCall,
+  dispatch,
+  FREE,
+  grantDispatcher,
+  REQUIRING,
+  removeDispatcher,
+} from './dispatcher-run.ts';
 import { useCluster } from './e2e-cluster.ts';
 
 /** The nodes of the cluster that gVisor is proven on. */
@@ -15,7 +22,7 @@ const RUNTIME_CLASS = join(REPO, 'manifests/base/runtimeclass.yaml');
 export function useDispatcher() {
   const cluster = useCluster();
   // The node without gVisor counts as settled, however young the cluster.
-  const call = (one: Call) =>
+  const call = (one: DispatcherCall) =>
     dispatch(cluster(), { ...one, options: ['--install-grace', '1', ...(one.options ?? [])] });
   const kubectl = (...args: string[]) => cluster().kubectl(args);
   /** The kernel that a pod sees. */

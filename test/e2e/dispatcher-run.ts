@@ -68,7 +68,7 @@ export type Dispatched = {
 };
 
 /** What differs between the calls of the tests. */
-export type Call = {
+export type DispatcherCall = {
   readonly policy?: 'require' | 'prefer' | 'wait';
   readonly name: string;
   readonly namespace?: string;
@@ -84,7 +84,7 @@ export type Call = {
 };
 
 /** Runs the command as a team would, with the service account's own token, through a gate. */
-export async function dispatch(cluster: Cluster, call: Call): Promise<Dispatched> {
+export async function dispatch(cluster: Cluster, call: DispatcherCall): Promise<Dispatched> {
   const { policy = 'require', name, options = [], command = 'run', signal } = call;
   const gate = new ApiGate(cluster);
   call.gate?.(gate);
@@ -116,7 +116,7 @@ export async function dispatch(cluster: Cluster, call: Call): Promise<Dispatched
 }
 
 /** An evaluation pod: no token, no privileges, no restart. */
-function podOf({ name, namespace = FREE, spec = {} }: Call): object {
+function podOf({ name, namespace = FREE, spec = {} }: DispatcherCall): object {
   const containers = [
     {
       name: 'evaluation',

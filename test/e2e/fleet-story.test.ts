@@ -5,8 +5,8 @@ import { breakAndWait, evaluationPod, healAndWait } from '../../cluster/story.ts
 import { runAll, waitFor } from '../../hack/run.ts';
 import { applyOverlay, removeEnforcement, waitForRollout } from './agents.ts';
 import {
-  type Call,
   type Dispatched,
+  type DispatcherCall,
   dispatch,
   FREE,
   grantDispatcher,
@@ -57,7 +57,7 @@ async function requireGvisor(value: 'audit' | 'true', answered: RegExp): Promise
 }
 
 /** Asks the dispatcher for a pod, and says what came of it. */
-async function ask(call: Call): Promise<Dispatched> {
+async function ask(call: DispatcherCall): Promise<Dispatched> {
   const { policy = 'require', name, namespace = FREE, options = [] } = call;
   const words = ['--policy', policy, ...options, `${name}.yaml`].join(' ');
   tell(`$ gvisor-dispatch run ${words}      # namespace: ${namespace}`);

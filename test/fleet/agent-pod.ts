@@ -1,4 +1,4 @@
-/** The pod of an agent on a node, as the DaemonSet's controller makes it from a revision. */
+/** An agent's pod as the DaemonSet's controller creates it. */
 export function agentOf(node: string, revision: string) {
   const labels = {
     'app.kubernetes.io/name': 'gvisor-ready',
@@ -25,7 +25,7 @@ export function agentOf(node: string, revision: string) {
   };
 }
 
-/** What the kubelet says of the containers of an agent's pod whose agent runs. */
+/** The containerStatuses of an agent's running pod. */
 export function runningContainers(ready: boolean) {
   const state = { running: { startedAt: '2026-11-25T00:00:00Z' } };
   return [{ name: 'agent', image: '', imageID: '', restartCount: 0, ready, state }];

@@ -8,7 +8,7 @@ const verdictOf = (status: string, reason: string, message: string) => ({
   verdict: { status, reason, message, since: SINCE },
 });
 
-/** A fleet of so many nodes: of each ten one is broken and one unknown; the first is labelled and without an agent. */
+/** A fleet in which one of ten nodes is broken and one unknown; the first is labelled without an agent. */
 export function sampleFleet(size: number, changes: Partial<FleetView> = {}): FleetView {
   const names = Array.from({ length: size }, (_, index) => `node-${index}`);
   const labels = { [GVISOR]: 'release-20260223.0' };

@@ -1,7 +1,7 @@
-import { type Decision, decide, type Memory, TICK_MS, type Timeouts } from '../../fleet/decide.ts';
+import { type Decision, decide, type FleetTimeouts, type Memory, TICK_MS } from '../../fleet/decide.ts';
 import type { AgentPod, AgentSet, FleetNode } from '../../fleet/objects.ts';
 
-export const TIMEOUTS: Timeouts = {
+export const TIMEOUTS: FleetTimeouts = {
   agentTimeoutMs: 90_000,
   nodeAgeMs: 300_000,
   windowMs: 600_000,

@@ -26,12 +26,12 @@ const LOW_CONTRAST = `(() => {
   return { low, texts };
 })()`;
 
-/** Texts whose contrast with what is painted behind them is under 4.5:1, and how many there are; colours are opaque. */
+/** Texts with a contrast under 4.5:1, and the count of all texts; colours must be opaque. */
 export async function readContrast(page: Page): Promise<{ readonly low: string[]; readonly texts: number }> {
   return (await page.evaluate(LOW_CONTRAST)) as { low: string[]; texts: number };
 }
 
-/** Opens all that can be opened. */
+/** Opens all details. */
 export async function openAll(page: Page): Promise<void> {
   await page.evaluate(`document.querySelectorAll('details').forEach((details) => { details.open = true; })`);
 }
@@ -42,7 +42,7 @@ const FOCUS = `(() => {
   return { name: id || pathname || tagName, outline: outlineStyle === 'none' ? 0 : parseFloat(outlineWidth) };
 })()`;
 
-/** What has the focus: its id or where it leads, and how wide the outline around it is, in pixels. */
+/** The focused element, by its id or link, and the width of its outline in pixels. */
 export async function readFocus(page: Page): Promise<{ readonly name: string; readonly outline: number }> {
   return (await page.evaluate(FOCUS)) as { name: string; outline: number };
 }

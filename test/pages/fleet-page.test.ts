@@ -15,7 +15,7 @@ const namesOf = (page: Page) => page.locator('#nodes th').allTextContents();
 describe('the page of the fleet in a browser', () => {
   const { shown, open, listen, close } = useFleetBrowser();
 
-  it('is sent with a policy that lets nothing in from elsewhere, and loads nothing from there', async () => {
+  it('loads nothing from elsewhere, and runs no script that its policy does not allow', async () => {
     const answer = await fetch(`${shown.origin}/`);
     assert.match(
       answer.headers.get('content-security-policy') ?? '',
@@ -32,7 +32,7 @@ describe('the page of the fleet in a browser', () => {
     assert.deepEqual(strange, []);
   });
 
-  it('tells how many nodes are proven, and shows what needs a person first', async () => {
+  it('shows how many nodes are proven, and the most urgent nodes first', async () => {
     const page = await open();
     assert.equal(await page.locator('h1').textContent(), '24 of 30 nodes are proven');
     assert.match(await page.title(), /^24 of 30 nodes are proven/);
@@ -59,7 +59,7 @@ describe('the page of the fleet in a browser', () => {
     assert.match((await page.locator('#nodes').textContent()) ?? '', /<b>is<\/b> not mounted/);
   });
 
-  it('says that withdrawals are held, why, and of which nodes', async () => {
+  it('shows an open circuit breaker with its reason and the paused nodes', async () => {
     shown.view = PAUSED;
     const page = await open();
     const text = (await page.locator('#notices').textContent()) ?? '';
@@ -89,7 +89,7 @@ describe('the page of the fleet in a browser', () => {
     assert.equal(await link.getAttribute('href'), './nodes/node-13/');
   });
 
-  it('follows the fleet without a reload, and keeps the focus', async () => {
+  it('updates itself, and keeps the focus', async () => {
     const page = await open({ clock: true });
     await page.getByRole('link', { name: 'node-3', exact: true }).focus();
     shown.view = sampleFleet(40);
@@ -98,7 +98,7 @@ describe('the page of the fleet in a browser', () => {
     assert.equal((await readFocus(page)).name, '/nodes/node-3/');
   });
 
-  it('says when the controller does not answer, and goes on when it does', async () => {
+  it('shows that the controller does not answer, until it does', async () => {
     const page = await open({ clock: true });
     const { port } = new URL(shown.origin);
     await close();
@@ -111,7 +111,7 @@ describe('the page of the fleet in a browser', () => {
   });
 
   for (const colorScheme of ['light', 'dark'] as const)
-    it(`is readable: ${colorScheme}`, async () => {
+    it(`has enough contrast: ${colorScheme}`, async () => {
       shown.view = PAUSED;
       const page = await open({ colorScheme });
       const { low, texts } = await readContrast(page);
@@ -125,7 +125,7 @@ describe('the page of the fleet in a browser', () => {
       assert.equal(await page.evaluate('document.documentElement.scrollWidth'), width);
     });
 
-  it('keeps its table for screen readers, also on a phone', async () => {
+  it('keeps its table for screen readers on a phone', async () => {
     const page = await open({ viewport: { width: 360, height: 740 } });
     const session = await page.context().newCDPSession(page);
     await session.send('Accessibility.enable');
@@ -148,7 +148,7 @@ describe('the page of the fleet in a browser', () => {
     );
   });
 
-  it('is worked with the keyboard alone', async () => {
+  it('works with the keyboard alone', async () => {
     const page = await open();
     const reached: string[] = [];
     for (let press = 0; press < 9; press++) {
@@ -167,12 +167,12 @@ describe('the page of the fleet in a browser', () => {
     ]);
   });
 
-  it('leads to its data without JavaScript', async () => {
+  it('links to its data without JavaScript', async () => {
     const page = await open({ javaScriptEnabled: false });
     assert.equal(await page.locator('noscript a').getAttribute('href'), './fleet');
   });
 
-  it('shows 200 of 5,000 rows at first, and all when asked, and filters among all', async () => {
+  it('shows 200 of 5,000 rows at first, more on request, and filters among all', async () => {
     shown.view = sampleFleet(5_000);
     const page = await open();
     assert.equal(await page.locator('#nodes tr').count(), 200);

@@ -24,7 +24,7 @@ import type { RuleFile } from '../monitoring/alerts.ts';
 const cluster = useCluster();
 const read = (file: string) => readFile(join(REPO, 'manifests/components', file), 'utf8');
 
-describe('the alerts of the fleet controller, on a real one that a real Prometheus scrapes', () => {
+describe('the alerts of the fleet controller, with a real Prometheus', () => {
   let prometheus: Prometheus;
   const { fires, resolves } = watchAlerts(() => prometheus);
 

@@ -7,7 +7,7 @@ describe('Backoff', () => {
   const within = (ms: number, least: number, most: number) =>
     assert.ok(ms >= least && ms <= most, `${ms} is not from ${least} to ${most}`);
 
-  it('waits about twice as long each time, up to the longest, and begins again after a success', () => {
+  it('doubles the pause up to the maximum, and starts over after a reset', () => {
     const backoff = new Backoff(1_000, 5_000);
     for (const [least, most] of [
       [500, 1_500],
@@ -21,12 +21,13 @@ describe('Backoff', () => {
     within(backoff.next(), 500, 1_500);
   });
 
-  it('waits at least as long as the server asks', () => {
+  it('waits at least as long as Retry-After', () => {
     const backoff = new Backoff(1_000, 5_000);
     for (let time = 0; time < 20; time++)
       within(backoff.next(new KubeError('too many requests', 429, 8_000)), 8_000, 10_000);
   });
-  it('waits longer each time, also where the server asks for little', () => {
+
+  it('doubles the pause also if Retry-After is short', () => {
     for (const askedMs of [0, 1_000]) {
       const backoff = new Backoff(1_000, 120_000);
       const refused = new KubeError('too many requests', 429, askedMs);

@@ -1,19 +1,20 @@
 import assert from 'node:assert/strict';
-import { rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import { inClusterAccess } from '../../../agent/kube/access.ts';
 import { createKube, type WatchEvent } from '../../../agent/kube/client.ts';
 import { KubeError } from '../../../agent/kube/error.ts';
 import { openAuthority } from '../../../cluster/control-plane/pki.ts';
 import { waitFor } from '../../../hack/run.ts';
-import { fakeApiServer, refusal, statusOf } from '../fake-api-server.ts';
+import { FakeApiServer, fakeApiServer, refusal, statusOf } from '../fake-api-server.ts';
 
 const PATH = '/api/v1/nodes/node-1';
 const WATCH = '/api/v1/nodes?watch=1';
 
 describe('createKube', () => {
-  it('asks with the token of the moment, and counts each request', async (t) => {
+  it('uses the current token, and counts requests', async (t) => {
     const { server, kube, folder, counted } = await fakeApiServer(t);
     server.node.labels.a = 'b';
     assert.deepEqual(await kube.get(PATH), server.node.whole);
@@ -23,7 +24,7 @@ describe('createKube', () => {
     assert.deepEqual(counted, ['GET 200', 'GET 200']);
   });
 
-  it('answers a request while two others hang', async (t) => {
+  it('is not blocked by two hanging requests', async (t) => {
     const { server, kube } = await fakeApiServer(t);
     server.script.push('silence', 'silence');
     const end = new AbortController();
@@ -34,7 +35,7 @@ describe('createKube', () => {
     await Promise.allSettled(hanging);
   });
 
-  it('names the format of a patch', async (t) => {
+  it('sets the content type of a patch', async (t) => {
     const { server, kube } = await fakeApiServer(t);
     await kube.patch(PATH, { metadata: { labels: { a: '1' } } }, 'merge');
     await kube.patch(`${PATH}/status`, { status: { conditions: [] } }, 'strategic');
@@ -47,7 +48,7 @@ describe('createKube', () => {
     assert.deepEqual(server.node.labels, { a: '1' });
   });
 
-  it('reads the token anew when it is refused, and asks once more and no more', async (t) => {
+  it('retries a 401 once with a fresh token', async (t) => {
     const { server, kube, folder, counted } = await fakeApiServer(t);
     server.script.push(refusal(401, 'Unauthorized'));
     const get = kube.get(PATH);
@@ -110,7 +111,7 @@ describe('createKube', () => {
     });
   }
 
-  it('names the namespace of a rule that is missing there', async (t) => {
+  it('names the namespace of a missing RBAC rule', async (t) => {
     const { server, kube } = await fakeApiServer(t);
     const words =
       'events is forbidden: User "u" cannot create resource "events" in API group "" in the namespace "default"';
@@ -119,13 +120,13 @@ describe('createKube', () => {
     await assert.rejects(kube.post('/events', {}), ({ message }: Error) => message.endsWith(can));
   });
 
-  it('gives up when it is told to', async (t) => {
+  it('rejects when aborted', async (t) => {
     const { server, kube } = await fakeApiServer(t);
     await assert.rejects(kube.get(PATH, AbortSignal.abort()));
     assert.deepEqual(server.asked, []);
   });
 
-  it('trusts no server of another authority', async (t) => {
+  it('rejects a server of another CA', async (t) => {
     const { server, folder, port } = await fakeApiServer(t);
     await rm(join(folder, 'ca.key'));
     await openAuthority(folder); // a new one in the place of the old
@@ -135,7 +136,7 @@ describe('createKube', () => {
     assert.deepEqual(server.asked, []);
   });
 
-  it('says which file of the service account it could not read', async (t) => {
+  it('names the missing file of the service account', async (t) => {
     const { kube, folder } = await fakeApiServer(t);
     await rm(join(folder, 'token'));
     await assert.rejects(kube.get(PATH), /ENOENT.*token/);
@@ -156,7 +157,7 @@ describe('a watch', () => {
     return { server, stop, next, counted, kube };
   }
 
-  it('tells what is there, what changes and what goes, metadata alone, and ends with the server', async (t) => {
+  it('yields ADDED, MODIFIED and DELETED with metadata only, and ends with the server', async (t) => {
     const { server, next, counted } = await watchOf(t);
     const seen = async () => {
       const event = await next();
@@ -176,13 +177,13 @@ describe('a watch', () => {
     assert.deepEqual(counted, ['WATCH 200']);
   });
 
-  it('holds up no other request', async (t) => {
+  it('does not block other requests', async (t) => {
     const { server, next, kube } = await watchOf(t);
     await next();
     assert.deepEqual(await kube.get(PATH), server.node.whole);
   });
 
-  it('rejects when it is refused, also in the middle', async (t) => {
+  it('rejects when refused, also midway', async (t) => {
     const refused = await watchOf(t);
     refused.server.watchScript.push(refusal(429, 'slow down', { 'retry-after': '3' }));
     await assert.rejects(refused.next(), { status: 429, retryAfterMs: 3_000 });
@@ -192,7 +193,7 @@ describe('a watch', () => {
     await assert.rejects(broken.next(), { status: 410, message: `GET ${WATCH}: 410 too old` });
   });
 
-  it('rejects on a line that is no JSON, and on a server that goes away', async (t) => {
+  it('rejects on invalid JSON and on a lost connection', async (t) => {
     const nonsense = await watchOf(t);
     await nonsense.next();
     nonsense.server.endWatches('nonsense\n');
@@ -203,10 +204,96 @@ describe('a watch', () => {
     await assert.rejects(gone.next());
   });
 
-  it('ends when it is told to', async (t) => {
+  it('rejects when aborted', async (t) => {
     const { next, stop } = await watchOf(t);
     await next();
     stop.abort();
     await assert.rejects(next(), { name: 'AbortError' });
+  });
+});
+
+/** An API server with a certificate of an authority of its own, on this port or any. */
+async function serverOfAnother(t: TestContext, port?: string) {
+  const folder = await mkdtemp(join(tmpdir(), 'authority-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const authority = await openAuthority(folder);
+  const server = new FakeApiServer(await authority.issue('kube-apiserver', [], ['127.0.0.1']));
+  await server.listen(port);
+  t.after(() => server.close());
+  return { server, ca: authority.cert };
+}
+
+describe('an API server whose CA is rotated', () => {
+  it('is trusted once the service account has the new CA', async (t) => {
+    const { server: old, kube, folder, port } = await fakeApiServer(t);
+    await kube.get(PATH);
+    old.close();
+    const { server, ca } = await serverOfAnother(t, port);
+    await assert.rejects(kube.get(PATH), /certificate|signature/i);
+    assert.deepEqual(server.asked, []);
+    await writeFile(join(folder, 'ca.crt'), ca);
+    assert.deepEqual(await kube.get(PATH), server.node.whole);
+    await kube.patch(PATH, { metadata: { labels: { a: '1' } } }, 'merge');
+    assert.deepEqual(server.node.labels, { a: '1' });
+  });
+
+  it('is watched with the new CA, while an older watch continues', async (t) => {
+    const { server: old, kube, folder, port } = await fakeApiServer(t);
+    const stop = new AbortController();
+    const begin = () => kube.watch(WATCH, stop.signal)[Symbol.asyncIterator]();
+    const typeOf = async (events: AsyncIterator<WatchEvent>) => {
+      const { value } = (await events.next()) as { value?: WatchEvent };
+      return value?.type;
+    };
+    const before = begin();
+    assert.equal(await typeOf(before), 'ADDED');
+    const { ca } = await serverOfAnother(t);
+    await writeFile(join(folder, 'ca.crt'), ca);
+    await assert.rejects(kube.get(PATH), /certificate|signature/i, 'a new connection wants the new one');
+    old.node.change(({ labels }) => {
+      labels.a = '1';
+    });
+    assert.equal(await typeOf(before), 'MODIFIED');
+    old.endWatches();
+    assert.equal(await typeOf(before), undefined);
+    old.close();
+    const { server } = await serverOfAnother(t, port);
+    await assert.rejects(typeOf(begin()), /certificate|signature/i, 'of a third authority');
+    assert.deepEqual(server.watched, []);
+  });
+
+  it('keeps its connections while the CA is the same', async (t) => {
+    const { server, kube, folder } = await fakeApiServer(t);
+    const { cert } = await openAuthority(folder);
+    for (let time = 0; time < 3; time++) {
+      await writeFile(join(folder, 'ca.crt'), cert);
+      await kube.get(PATH);
+    }
+    assert.equal(server.connections, 1);
+  });
+
+  it('lets the client close while an older watch is open', async (t) => {
+    const { kube, folder } = await fakeApiServer(t);
+    const events = kube.watch(WATCH, new AbortController().signal)[Symbol.asyncIterator]();
+    await events.next();
+    const { ca } = await serverOfAnother(t);
+    await writeFile(join(folder, 'ca.crt'), ca);
+    await assert.rejects(kube.get(PATH));
+    const ends = assert.rejects(events.next());
+    await kube.close();
+    await ends;
+  });
+});
+
+describe('a watch without response headers', () => {
+  it('times out', { timeout: 10_000 }, async (t) => {
+    const { server, folder, port } = await fakeApiServer(t);
+    server.watchScript.push('silence');
+    const access = await inClusterAccess({ host: '127.0.0.1', port }, folder);
+    const kube = createKube(access, { agent: 'test', count: () => {}, watchTimeoutMs: 100 });
+    t.after(() => kube.close());
+    const events = kube.watch(WATCH, AbortSignal.timeout(8_000))[Symbol.asyncIterator]();
+    await assert.rejects(events.next(), { code: 'UND_ERR_HEADERS_TIMEOUT' });
+    assert.equal(server.watched.length, 1);
   });
 });

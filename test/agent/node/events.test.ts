@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { EventSender, eventOf } from '../../../agent/node/events.ts';
+import pino from 'pino';
+import type { KubeEvent } from '../../../agent/kube/event.ts';
+import { EventSender, eventOf, PodReporter } from '../../../agent/node/events.ts';
+import type { Pod } from '../../../agent/pods/pod.ts';
 import { fakeApiServer, refusal } from '../fake-api-server.ts';
 import { READY, verdictOf } from '../reports.ts';
 import { logOf, mockPauses } from './publisher-of.ts';
@@ -9,7 +12,7 @@ const BROKEN = verdictOf('False', 'ShimNotFound');
 const UNREACHABLE = verdictOf('Unknown', 'ContainerdUnreachable');
 type Event = { readonly reason: string; readonly type: string; readonly metadata: { readonly name: string } };
 
-/** A sender to a fake API server, which tells what it was sent. */
+/** A sender to a fake API server. */
 async function senderOf(t: TestContext) {
   const { server, kube } = await fakeApiServer(t);
   const { log, logged } = logOf();
@@ -31,7 +34,7 @@ async function senderOf(t: TestContext) {
 }
 
 describe('EventSender', () => {
-  it('sends an event on the Node, in the form that kubectl describe looks for', async (t) => {
+  it('sends an event on the Node, as kubectl describe expects it', async (t) => {
     const { sender, server, until } = await senderOf(t);
     sender.send(eventOf(BROKEN, 'node-1', 'uid-1'));
     const [event] = await until(1);
@@ -54,7 +57,7 @@ describe('EventSender', () => {
     assert.deepEqual(server.asked, ['POST /api/v1/namespaces/default/events application/json']);
   });
 
-  it('shows twelve digits of an id, and both ends of a text that is too long', async (t) => {
+  it('shortens ids and long messages', async (t) => {
     const { sender, until } = await senderOf(t);
     const message = `sandbox ${'0123456789abcdef'.repeat(4)}: ${'x'.repeat(2_000)}: EACCES`;
     sender.send(eventOf({ ...BROKEN, message }, 'node-1', 'uid-1'));
@@ -63,7 +66,7 @@ describe('EventSender', () => {
     assert.equal(event?.message.length, 1_024);
   });
 
-  it('warns of everything but a proof, in order, each under a name of its own', async (t) => {
+  it('is Normal for a proof and Warning otherwise, in order, with unique names', async (t) => {
     const { sender, until } = await senderOf(t);
     for (const verdict of [READY, BROKEN, UNREACHABLE]) sender.send(eventOf(verdict, 'node-1', 'uid-1'));
     const events = await until(3);
@@ -78,7 +81,7 @@ describe('EventSender', () => {
     assert.equal(new Set(events.map(({ metadata }) => metadata.name)).size, 3);
   });
 
-  it('sends again what was refused, as long as the server asks to wait, and not what it has already', async (t) => {
+  it('retries after Retry-After, and treats 409 as sent', async (t) => {
     const { sender, server, until, pause } = await senderOf(t);
     server.script.push(refusal(429, 'slow down', { 'retry-after': '7' }), refusal(409, 'it is there'));
     sender.send(eventOf(BROKEN, 'node-1', 'uid-1'));
@@ -92,7 +95,7 @@ describe('EventSender', () => {
     );
   });
 
-  it('drops an event after two minutes, and sends the next', async (t) => {
+  it('drops an event after two minutes', async (t) => {
     const { sender, server, sent, logged, pause, waits, clock, until } = await senderOf(t);
     t.mock.method(Math, 'random', () => 0.5);
     for (let time = 0; time < 12; time++) server.script.push(refusal(500, 'broken'));
@@ -115,7 +118,7 @@ describe('EventSender', () => {
     assert.equal((await until(before + 1)).at(-1)?.reason, 'SandboxProven');
   });
 
-  it('drops at once what is refused for good, and sends the next', async (t) => {
+  it('drops a finally refused event at once', async (t) => {
     const { sender, server, until, logged, waits } = await senderOf(t);
     for (const status of [400, 403, 404, 422]) {
       server.script.push(refusal(status, 'the namespace is being terminated'));
@@ -131,7 +134,7 @@ describe('EventSender', () => {
   });
 
   for (const status of [401, 408, 429]) {
-    it(`sends again what was refused with ${status}`, async (t) => {
+    it(`retries a ${status}`, async (t) => {
       const { sender, server, until, pause } = await senderOf(t);
       server.script.push(refusal(status, 'not now'));
       if (status === 401) server.script.push(refusal(status, 'not now')); // the client tries once more by itself
@@ -141,7 +144,7 @@ describe('EventSender', () => {
     });
   }
 
-  it('keeps the one that it is sending and the newest sixteen that wait, while the server is away', async (t) => {
+  it('keeps the newest 16 events during an outage', async (t) => {
     const { sender, server, until, pause, logged } = await senderOf(t);
     server.script.push(refusal(503, 'away'));
     sender.send(eventOf(READY, 'node-1', 'uid-1'));
@@ -158,7 +161,7 @@ describe('EventSender', () => {
     );
   });
 
-  it('loses none of those that wait while a request is on its way', async (t) => {
+  it('loses no event while a request is running', async (t) => {
     const { sender, server, until } = await senderOf(t);
     const names = Array.from({ length: 17 }, (_, index) => `Reason${index}`);
     for (const name of names) {
@@ -172,7 +175,7 @@ describe('EventSender', () => {
     );
   });
 
-  it('warns of each error once, until an event was sent', async (t) => {
+  it('logs each error once until an event is sent', async (t) => {
     const { sender, server, until, pause, waits, logged } = await senderOf(t);
     const errors = ['broken', 'broken', 'other', 'broken'];
     for (const message of errors) server.script.push(refusal(500, message));
@@ -191,12 +194,72 @@ describe('EventSender', () => {
     assert.equal(waits.length, errors.length + 1);
   });
 
-  it('ends while it waits', async (t) => {
+  it('stops when aborted', async (t) => {
     const { sender, server, pause, stop, done } = await senderOf(t);
     server.script.push(refusal(500, 'broken'));
     sender.send(eventOf(BROKEN, 'node-1', 'uid-1'));
     await pause(1);
     stop.abort();
     await done;
+  });
+});
+
+const pod = (name: string): Pod => ({
+  namespace: 'eval',
+  name,
+  uid: `uid-${name}`,
+  handler: '',
+  sandboxed: false,
+  evidence: 'process 12 is "/pause"',
+});
+
+function warnings() {
+  const lines: string[] = [];
+  return { lines, log: pino({ level: 'warn' }, { write: (line: string) => lines.push(line) }) };
+}
+
+describe('PodReporter', () => {
+  it('reports each unsandboxed pod once, and again if it comes back', () => {
+    const sent: KubeEvent[] = [];
+    const { log, lines } = warnings();
+    const reporter = new PodReporter(log, { send: (event) => sent.push(event) });
+    for (const names of [['a'], ['a', 'b'], ['b'], ['a', 'b']]) reporter.publish(names.map(pod), []);
+    assert.deepEqual(
+      sent.map(({ about }) => about.name),
+      ['a', 'b', 'a'],
+    );
+    assert.deepEqual(sent[0], {
+      about: { kind: 'Pod', namespace: 'eval', name: 'a', uid: 'uid-a' },
+      type: 'Warning',
+      reason: 'UnsandboxedPod',
+      message:
+        'This pod runs on the kernel of the node, and its namespace requires gVisor (require-gvisor=true): process 12 is "/pause", handler "". End it, and start it with a runtimeClassName of gVisor.',
+    });
+    assert.equal(lines.length, 3);
+  });
+
+  it('reports what weakens a pod once, and separately if it is unsandboxed', () => {
+    const sent: KubeEvent[] = [];
+    const { log, lines } = warnings();
+    const reporter = new PodReporter(log, { send: (event) => sent.push(event) });
+    const weak = [{ flag: 'host-uds', value: 'all', severity: 'blocker', why: 'way out' }] as const;
+    const weakened = { ...pod('a'), handler: 'runsc', sandboxed: true, weak };
+    for (let round = 0; round < 2; round++) reporter.publish([], [weakened]);
+    reporter.publish([pod('a')], [weakened]);
+    assert.deepEqual(
+      sent.map(({ reason }) => reason),
+      ['WeakenedPod', 'UnsandboxedPod'],
+    );
+    assert.equal(
+      sent[0]?.message,
+      'The sandbox of this pod is weakened: process 12 is "/pause", handler "runsc". Remove its annotations dev.gvisor.* that do this, if there are any, and start it again.',
+    );
+    assert.equal(lines.length, 2);
+  });
+
+  it('logs without events', () => {
+    const { log, lines } = warnings();
+    new PodReporter(log, undefined).publish([pod('a')], []);
+    assert.equal(lines.length, 1);
   });
 });

@@ -8,30 +8,30 @@ import type { Verdict } from '../../../agent/verdict.ts';
 import { type FakeApiServer, fakeApiServer } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
 
-/** When the publisher of a test starts, unless told. */
+/** Start time of a publisher under test. */
 const STARTED = '2026-03-01T10:00:00.900Z';
-/** What a publisher asks of the API server, as the fake notes it: that it writes labels, annotations and condition, */
+/** Request that writes labels, annotations and condition. */
 export const WRITE = 'PATCH /api/v1/nodes/node-1/status application/strategic-merge-patch+json';
-/** that it tries what is refused, before it grants the first label, */
-export const TRY = 'PATCH /api/v1/nodes/node-1/status?dryRun=All application/strategic-merge-patch+json';
-/** the taint, */
+/** Dry run that the admission policy must refuse. */
+export const DRY_RUN = 'PATCH /api/v1/nodes/node-1/status?dryRun=All application/strategic-merge-patch+json';
+/** Request that writes the taint. */
 export const WRITE_TAINT = 'PATCH /api/v1/nodes/node-1 application/merge-patch+json';
-/** and that it reads the Node. */
+/** Request that reads the Node. */
 export const READ = 'GET /api/v1/nodes/node-1';
-/** What it logs once it has undone what somebody else did. */
-export const AGAIN = 'restored a value that another client had changed';
-/** A report of a node that is proven, */
+/** Log message after a foreign change was reverted. */
+export const RESTORED = 'restored a value that another client had changed';
+/** Report of a proven node. */
 export const READY = reportOf();
-/** and of one whose shim is missing. */
+/** Report of a node without a shim. */
 export const BROKEN = reportOf({ verdict: verdictOf('False', 'ShimNotFound') });
-/** The boot that a publisher runs in, unless told. */
+/** Boot ID of a publisher under test. */
 export const BOOT = 'boot-2';
-/** A pause that stands for "until something happens". */
+/** Longer pauses mean "until the next event". */
 const FOREVER_MS = 2 ** 30;
 
 type Wait = { readonly ms: number; readonly end: () => void };
 
-/** Log lines as they come, and a way to wait for one. */
+/** A log, and a way to wait for one of its lines. */
 export function logOf() {
   const lines: Record<string, unknown>[] = [];
   let next = Promise.withResolvers<void>();
@@ -44,7 +44,7 @@ export function logOf() {
       },
     },
   );
-  /** Resolves with the next log line that has this message; those before it are forgotten. */
+  /** Resolves with the next line with this message and drops the lines before it. */
   const logged = async (message: string) => {
     for (;;) {
       const at = lines.findIndex(({ msg }) => msg === message);
@@ -56,7 +56,7 @@ export function logOf() {
   return { log, logged };
 }
 
-/** Pauses that end when a test says so: what was asked for, in order, and a way to wait for the next. */
+/** Replaces timers by pauses that the test ends. */
 export function mockPauses(t: TestContext) {
   const waits: Wait[] = [];
   let next = Promise.withResolvers<void>();
@@ -70,7 +70,7 @@ export function mockPauses(t: TestContext) {
     }
     return promise;
   });
-  /** Resolves with the first pause from this index on that is at least so long. */
+  /** Resolves with the first pause from this index on that is at least this long. */
   const pause = async (atLeastMs: number, from = 0): Promise<Wait> => {
     for (;;) {
       const found = waits.slice(from).find(({ ms }) => ms >= atLeastMs);
@@ -82,7 +82,7 @@ export function mockPauses(t: TestContext) {
   return { waits, pause };
 }
 
-/** A running publisher of a fake API server's Node, with a log, pauses and clocks that the test holds. */
+/** A running publisher with a fake API server, and with log, timers and clock under control of the test. */
 export async function publisherOf(
   t: TestContext,
   changes: Partial<NodeOptions> = {},
@@ -111,7 +111,7 @@ export async function publisherOf(
     stop.abort();
     await done;
   });
-  /** Publishes, and resolves once that is written. */
+  /** Publishes and waits for the write. */
   const publish = async (report: Report) => {
     publisher.publish(report);
     await logged('node written');
@@ -119,12 +119,12 @@ export async function publisherOf(
   return { server, publisher, publish, logged, waits, pause, clock, stop, done, changed };
 }
 
-/** Resolves once the server's watch is open and has told what there is. */
+/** Resolves once the watch is open. */
 export async function watched(server: FakeApiServer): Promise<void> {
   await until('the watch', () => server.open > 0);
 }
 
-/** Waits for what follows from an event that has happened, on mocked time as well. */
+/** Waits for a condition in real time, also while timers are mocked. */
 export async function until(what: string, holds: () => boolean | undefined): Promise<void> {
   const deadline = performance.now() + 10_000;
   while (!holds()) {
@@ -133,7 +133,7 @@ export async function until(what: string, holds: () => boolean | undefined): Pro
   }
 }
 
-/** A publisher as {@link publisherOf} gives it, that has written {@link READY} and watches; nothing is asked since. */
+/** A publisher that watches and has written {@link READY}; `server.asked` is empty. */
 export async function settled(...args: Parameters<typeof publisherOf>) {
   const all = await publisherOf(...args);
   await watched(all.server);

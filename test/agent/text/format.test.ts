@@ -2,15 +2,18 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Finding } from '../../../agent/finding.ts';
 import {
+  causeOf,
+  Dedupe,
   describeFacts,
   longTime,
   seconds,
-  shorten,
   shortIds,
   shortTime,
   toneOf,
+  truncateMiddle,
   wrap,
 } from '../../../agent/text/format.ts';
+import { unproven } from '../reports.ts';
 
 describe('longTime', () => {
   const table: readonly (readonly [ms: number, text: string])[] = [
@@ -27,13 +30,13 @@ describe('longTime', () => {
     [86_400_000 * 3 + 3_600_000 * 4 + 60_000, '3 d 4 h'],
     [86_400_000 * 400, '400 d'],
   ];
-  for (const [ms, text] of table) it(`says ${text} for ${ms} ms`, () => assert.equal(longTime(ms), text));
+  for (const [ms, text] of table) it(`is ${text} for ${ms} ms`, () => assert.equal(longTime(ms), text));
 });
 
 describe('shortTime', () => {
-  it('counts whole milliseconds below a second', () => assert.equal(shortTime(34.687), '35 ms'));
-  it('counts seconds from one second on', () => assert.equal(shortTime(1537), '1.54 s'));
-  it('never says 1000 ms', () => assert.equal(shortTime(999.6), '1.00 s'));
+  it('has whole milliseconds below a second', () => assert.equal(shortTime(34.687), '35 ms'));
+  it('has seconds from one second on', () => assert.equal(shortTime(1537), '1.54 s'));
+  it('never is 1000 ms', () => assert.equal(shortTime(999.6), '1.00 s'));
   it('gives seconds two digits', () => assert.equal(seconds(836.57), '0.84 s'));
 });
 
@@ -54,20 +57,20 @@ describe('toneOf', () => {
 });
 
 describe('describeFacts', () => {
-  it('orders what it knows, leaves out what is absent and appends the rest', () =>
+  it('orders known facts, omits absent ones, and appends others', () =>
     assert.deepEqual(describeFacts({ zone: 'b', memoryBytes: '25276502016', kernel: '6.12' }), [
       ['Kernel', '6.12'],
       ['Memory', '23.5 GiB'],
       ['zone', 'b'],
     ]));
-  it('shows a size that is no number as it is', () =>
+  it('keeps a size that is not a number', () =>
     assert.deepEqual(describeFacts({ memoryBytes: 'much' }), [['Memory', 'much']]));
 });
 
-describe('shorten', () => {
-  it('keeps a text that fits', () => assert.equal(shorten('abcdef', 6), 'abcdef'));
-  it('keeps the beginning and more of the end, where an error names its cause', () => {
-    const text = shorten(`failed to start: ${'a'.repeat(500)}: file does not exist`, 60);
+describe('truncateMiddle', () => {
+  it('keeps a text that fits', () => assert.equal(truncateMiddle('abcdef', 6), 'abcdef'));
+  it('keeps the start and more of the end, where an error names its cause', () => {
+    const text = truncateMiddle(`failed to start: ${'a'.repeat(500)}: file does not exist`, 60);
     assert.equal(text.length, 60);
     assert.match(text, /^failed to start: a+ … a+: file does not exist$/);
   });
@@ -77,27 +80,69 @@ describe('shortIds', () => {
   const id = '0123456789ab'.padEnd(64, 'c');
   it('keeps twelve digits of an id, as `crictl ps` does', () =>
     assert.equal(shortIds(`sandbox "${id}" and ${id}`), 'sandbox "0123456789ab" and 0123456789ab'));
-  it('keeps what is shorter or longer than an id', () => {
+  it('keeps digits that are not an id', () => {
     for (const text of [id.slice(1), `${id}0`, 'no id']) assert.equal(shortIds(text), text);
   });
 });
 
 describe('wrap', () => {
-  it('breaks text between words alone', () => {
+  it('breaks only between words', () => {
     assert.deepEqual(wrap('one two three', 8), ['one two', 'three']);
     assert.deepEqual(wrap('one two three', 9, '', '  '), ['one two', '  three']);
     assert.deepEqual(wrap('see /usr/local/bin/runsc now', 10), ['see', '/usr/local/bin/runsc', 'now']);
     assert.deepEqual(wrap('all of it', Number.POSITIVE_INFINITY), ['all of it']);
   });
 
-  it('breaks between words, and indents what follows', () =>
+  it('indents continued lines', () =>
     assert.deepEqual(wrap('one two three four', 9, '', '  '), ['one two', '  three', '  four']));
   it('never breaks a word', () => {
     const path = '/a/path/that/is/longer/than/the/line';
     assert.deepEqual(wrap(`see ${path} there`, 12, '', ' '), ['see', ` ${path}`, ' there']);
   });
-  it('gives one line of what fits, and of nothing', () => {
+  it('returns one line for a short or empty text', () => {
     assert.deepEqual(wrap('a  b', 80), ['a b']);
     assert.deepEqual(wrap('', 80, '  '), ['  ']);
+  });
+});
+
+const sandboxError = (digit: string) =>
+  `failed to start sandbox "${digit.repeat(64)}": failed to create containerd task: no such file`;
+
+describe('Dedupe', () => {
+  it('shows a long text once, also as part of another or with another sandbox id', () => {
+    const dedupe = new Dedupe();
+    assert.equal(
+      dedupe.once(`it is not there; ${sandboxError('a')}`),
+      `it is not there; ${sandboxError('a')}`,
+    );
+    assert.equal(dedupe.once(sandboxError('a')), 'as said above');
+    assert.equal(dedupe.once(sandboxError('b')), 'as said above');
+    assert.equal(dedupe.once(`${sandboxError('b')} at all`), `${sandboxError('b')} at all`);
+  });
+
+  it('repeats short texts', () => {
+    const dedupe = new Dedupe();
+    for (const _ of [1, 2]) assert.equal(dedupe.once('no such file'), 'no such file');
+  });
+
+  it('covers texts that are shown in parts', () => {
+    const dedupe = new Dedupe();
+    dedupe.add(`it is not there; ${sandboxError('a')}`);
+    assert.equal(dedupe.once(`it is not there; ${sandboxError('b')}`), 'as said above');
+  });
+});
+
+describe('causeOf', () => {
+  const proof = (digit: string) => ({ ...unproven('failed', 'ShimNotFound'), message: sandboxError(digit) });
+  const verdict = (message: string) => ({ status: 'False', reason: 'ShimNotFound', message }) as const;
+
+  it('omits the error of the proof, also with another sandbox id', () => {
+    for (const digit of ['a', 'b'])
+      assert.equal(causeOf(verdict(`no shim; ${sandboxError('a')}`), proof(digit)), 'no shim');
+  });
+
+  it('is the whole message where there is no other cause', () => {
+    assert.equal(causeOf(verdict(sandboxError('a')), proof('a')), sandboxError('a'));
+    assert.equal(causeOf(verdict('no shim'), proof('a')), 'no shim');
   });
 });

@@ -7,7 +7,7 @@ import { finding, reportOf, unproven, verdictOf } from '../reports.ts';
 const reasons = (...args: Parameters<typeof nextSteps>) => nextSteps(...args).map(({ reason }) => reason);
 
 describe('nextSteps', () => {
-  it('begins with containerd where it is absent, before what its absence hides', () => {
+  it('names an absent containerd before its consequences', () => {
     const unseen = reportOf({
       verdict: verdictOf('False', 'HandlerNotConfigured'),
       evaluation: { ...reportOf().evaluation, verdict: verdictOf('Unknown', 'ContainerdUnreachable') },
@@ -22,7 +22,7 @@ describe('nextSteps', () => {
     assert.deepEqual(reasons(unseen), ['ContainerdUnreachable', 'HandlerNotConfigured']);
   });
 
-  it('begins with the cause that the verdict names, and says each once', () => {
+  it('begins with the reason of the verdict, and has each reason once', () => {
     const broken = reportOf({
       verdict: verdictOf('False', 'ShimNotFound'),
       findings: [
@@ -35,14 +35,14 @@ describe('nextSteps', () => {
     assert.deepEqual(reasons(broken), ['ShimNotFound', 'RestartPending']);
   });
 
-  it('says where a handler goes on this node', () => {
+  it('names the place of a handler on this node', () => {
     const absent = { ...error('HandlerNotConfigured', 'no file'), where: 'GKE Sandbox' };
     const findings = [finding(absent, 'handler-configured')];
     const [step] = nextSteps(reportOf({ verdict: verdictOf('False', 'HandlerNotConfigured'), findings }));
     assert.match(step?.remedy ?? '', /restart containerd\. On this node: GKE Sandbox\.$/);
   });
 
-  it('is empty where all is well', () => assert.deepEqual(nextSteps(reportOf()), []));
+  it('is empty for a proven node without warnings', () => assert.deepEqual(nextSteps(reportOf()), []));
 });
 
 describe('sinceOf', () => {
@@ -51,7 +51,7 @@ describe('sinceOf', () => {
     at: `2026-03-01T10:0${minute}:00.000Z`,
   });
 
-  it('is when the first of the newest verdicts of that status came', () => {
+  it('is the start of the current status in the history', () => {
     const history = [at('False', 3), at('False', 2), at('True', 1)];
     const broken = reportOf({ verdict: verdictOf('False', 'ShimNotFound'), history });
     assert.equal(sinceOf(broken), '2026-03-01T10:02:00.000Z');
@@ -59,7 +59,7 @@ describe('sinceOf', () => {
     for (const none of [[], [at('True', 3)]]) assert.equal(sinceOf({ ...broken, history: none }), undefined);
   });
 
-  it('is what the Node says where that is of the same status', () => {
+  it('is the lastTransitionTime in the Node where the status is the same', () => {
     const lastTransitionTime = '2026-02-01T00:00:00Z';
     const of = (status: string) => ({
       labels: {},

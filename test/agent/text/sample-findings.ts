@@ -1,6 +1,6 @@
 import type { Finding } from '../../../agent/finding.ts';
 
-/** What every check says on a real node of containerd 2.4.2 where all is well. */
+/** Findings of all checks on a real, proven node with containerd 2.4.2. */
 export const FINDINGS: readonly Finding[] = [
   {
     check: 'kernel',
@@ -108,10 +108,10 @@ export const FINDINGS: readonly Finding[] = [
   },
 ];
 
-/** What a check says of a shim that is not there. */
+/** The message of a missing shim. */
 export const NO_SHIM = '"/usr/local/bin/containerd-shim-runsc-v1" is not there';
 
-/** The same checks when somebody has removed the shim; an old release is a warning, and one check has not ended. */
+/** The same checks without the shim; an old release is a warning, and one check has not ended. */
 export const BROKEN_FINDINGS: readonly Finding[] = FINDINGS.map((finding): Finding => {
   const { check, durationMs } = finding;
   if (check === 'shim')

@@ -11,7 +11,7 @@ const HISTORY: readonly Transition[] = [
   { status: 'True', reason: 'SandboxProven', message: PROVEN, at: '2026-11-21T06:02:11.580Z' },
 ];
 
-/** A node where all is well: what the agent says on a real node of containerd 2.4.2. */
+/** The report of a real, proven node with containerd 2.4.2. */
 export const READY: Report = {
   version: '0.1.0',
   node: 'node-1',
@@ -45,7 +45,7 @@ export const READY: Report = {
 const NO_BOOT =
   'failed to create containerd task: failed to start shim: failed to resolve runtime path: runtime "io.containerd.runsc.v1" binary not installed "containerd-shim-runsc-v1": file does not exist';
 
-/** The same node when somebody has removed the shim; an old release is a warning besides. */
+/** The same node without the shim; an old release is a warning. */
 export const BROKEN: Report = {
   ...READY,
   verdict: { status: 'False', reason: 'ShimNotFound', message: `${NO_SHIM}; ${NO_BOOT}` },
@@ -76,7 +76,7 @@ const UNREACHABLE = {
 
 const { provenAt: _, ...NEVER_PROVEN } = READY;
 
-/** A node of which nothing has been published: the only look so far could not see. */
+/** A node without a published verdict, whose only evaluation was Unknown. */
 export const UNSEEN: Report = {
   ...NEVER_PROVEN,
   verdict: STARTING,
@@ -95,7 +95,7 @@ export const UNSEEN: Report = {
 const EVIL = `</title></style></script>"onmouseover='pwned=1'<script>alert(1)</script><img src=x onerror="pwned=1"><b>&amp;`;
 const EVIL_WORD = `${'x'.repeat(400)}<img src=x onerror="pwned=1">`;
 
-/** A broken node whose containerd, files and name say nothing but markup, and words that do not end. */
+/** A broken node whose texts are all markup or endless words. */
 export const HOSTILE: Report = {
   ...BROKEN,
   version: EVIL,

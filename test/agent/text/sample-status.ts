@@ -28,7 +28,7 @@ function pod(namespace: string, name: string, pid: number, handler = ''): Pod {
   return { namespace, name, uid, handler, sandboxed: false, evidence: `process ${pid} is "/pause"` };
 }
 
-/** What a real agent said on a node of the test cluster in the states that people meet (test/docs/record-reports.ts). */
+/** Reports of a real agent on the test cluster (test/docs/record-reports.ts). */
 export const SAMPLES = {
   proven: recorded('proven'),
   failing: recorded('failing'),
@@ -41,7 +41,7 @@ function recorded(name: string): Status {
 }
 
 const AT = '2026-11-24T17:20:03.118Z';
-/** The error of a real containerd 2.4.2 whose runsc was gone; each attempt has a sandbox of another id. */
+/** The error of a real containerd 2.4.2 without runsc; each attempt has another sandbox id. */
 const errorOf = (id: string) =>
   `failed to start sandbox "${id}": failed to create containerd task: failed to create shim task: OCI runtime create failed: exec: "runsc": executable file not found in $PATH (unable to retrieve OCI runtime error: open /run/containerd/io.containerd.runtime.v2.task/k8s.io/${id}/log.json: no such file or directory)`;
 const FIRST = '531b6dbf3e2161151b0c81598dec490878574a0bd43810d6939394f314193f00';
@@ -50,7 +50,7 @@ const NO_RUNSC = '"runsc" is in no folder of containerd\'s PATH';
 const broken = (id: string) =>
   ({ status: 'False', reason: 'RunscNotFound', message: `${NO_RUNSC}; ${errorOf(id)}` }) as const;
 
-/** A node whose runsc is gone, where a check knows the cause, and something else is worth doing. */
+/** A node without runsc, whose cause a check knows, with a second remedy. */
 export const EXPLAINED: Status = {
   ...READY,
   verdict: broken(FIRST),
@@ -94,7 +94,7 @@ export const EXPLAINED: Status = {
   nodeWrites: writtenOf(broken(FIRST), '2026-11-24T17:20:03Z'),
 };
 
-/** A node with more pods outside of gVisor than anybody reads. */
+/** A node with more pods outside gVisor than a report lists. */
 export const FLOODED: Status = {
   ...SAMPLES.outside,
   pods: {

@@ -75,12 +75,11 @@ const unseen = reportOf({
 });
 
 describe('renderReport', () => {
-  it('shows a node that is ready, with advice', () => assert.equal(renderReport(ready, SCREEN), READY));
-  it('shows a node that is not, and what to do next', () =>
-    assert.equal(renderReport(broken, SCREEN), BROKEN));
-  it('shows a node that cannot be judged', () => assert.equal(renderReport(unseen, SCREEN), UNKNOWN));
+  it('renders a proven node with a warning', () => assert.equal(renderReport(ready, SCREEN), READY));
+  it('renders a broken node with remedies', () => assert.equal(renderReport(broken, SCREEN), BROKEN));
+  it('renders an unknown node', () => assert.equal(renderReport(unseen, SCREEN), UNKNOWN));
 
-  it('says the same in colour', () => {
+  it('renders the same text in colour', () => {
     for (const report of [ready, broken, unseen]) {
       const colored = renderReport(report, { ...SCREEN, colored: true });
       assert.notEqual(colored, renderReport(report, SCREEN));
@@ -89,12 +88,12 @@ describe('renderReport', () => {
     }
   });
 
-  it('shows a check that it has no title for by its id', () => {
+  it('shows an unknown check by its id', () => {
     const report = reportOf({ findings: [finding(pass('fine'), 'of-tomorrow')] });
     assert.match(renderReport(report, SCREEN), /✓ of-tomorrow: fine/);
   });
 
-  it('breaks no word, and has no line that is longer than the screen where it could be shorter', () => {
+  it('wraps at the width of the screen without breaking words', () => {
     for (const report of [...Object.values(SAMPLES), EXPLAINED, FLOODED]) {
       for (const width of [40, 80, 120]) {
         const lines = renderReport(report, { ...SCREEN, width }).split('\n');
@@ -107,7 +106,7 @@ describe('renderReport', () => {
     }
   });
 
-  it('tells an error once, by the short id of its sandbox', () => {
+  it('shows an error once, by the short id of its sandbox', () => {
     for (const report of [SAMPLES.failing, EXPLAINED]) {
       const text = renderReport(report, { ...SCREEN, width: 10_000 });
       assert.equal(text.split('failed to create shim task').length, 2, text);
@@ -115,13 +114,13 @@ describe('renderReport', () => {
     }
   });
 
-  it('lets nothing of the host command the terminal', () => {
+  it('removes control characters', () => {
     const evil = finding(error('ShimNotFound', 'gone\u001b[2J\u009b1m'), 'shim');
     const text = renderReport(reportOf({ findings: [evil] }), SCREEN);
     assert.doesNotMatch(text.replaceAll('\n', ''), /\p{Cc}/u);
   });
 
-  it('names the pods that are outside of gVisor where they must not be', () => {
+  it('lists pods outside gVisor where it is required', () => {
     const text = renderReport(SAMPLES.outside, SCREEN);
     assert.match(text, /\n {2}✗ 2 pods run outside of gVisor in a namespace that requires it\n/);
     assert.match(
@@ -133,7 +132,7 @@ describe('renderReport', () => {
     assert.match(renderReport(FLOODED, SCREEN), /and 30 more\n/);
   });
 
-  it('names the pods in a weakened sandbox, as a fault only where they have a way out', () => {
+  it('lists weakened pods, as a fault only with a way out to the host', () => {
     const weakened = (severity: 'blocker' | 'warning') => {
       const weak = [{ flag: 'host-uds', value: 'all', severity, why: 'way out' }];
       const evidence = 'process 8 is "runsc-sandbox" with host-uds=all: way out';

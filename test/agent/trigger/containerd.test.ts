@@ -4,8 +4,8 @@ import { watchContainerd } from '../../../agent/trigger/containerd.ts';
 import { HANGS } from '../proof/containerd-scripts.ts';
 import { fakeContainerd } from '../proof/fake-containerd.ts';
 
-/** A watch of a fake containerd that has answered once; `heard` gives the changes one after the other. */
-async function watched(t: TestContext, { everyMs, answerMs } = { everyMs: 60_000, answerMs: 60_000 }) {
+/** A watch of a fake containerd that has responded once; `next` resolves with the next change. */
+async function watched(t: TestContext, { pollMs, answerMs } = { pollMs: 60_000, answerMs: 60_000 }) {
   const stop = new AbortController();
   let done = Promise.resolve();
   // Before the fake's own, which closes the client.
@@ -14,74 +14,74 @@ async function watched(t: TestContext, { everyMs, answerMs } = { everyMs: 60_000
     await done;
   });
   const { containerd, client } = await fakeContainerd(t, {}, { answerMs });
-  const words: string[] = [];
-  let next = Promise.withResolvers<void>();
-  const asked = containerd.called('Version');
+  const changes: string[] = [];
+  let changed = Promise.withResolvers<void>();
+  const requested = containerd.called('Version');
   done = watchContainerd(
     client,
-    (what) => {
-      words.push(what);
-      next.resolve();
+    (state) => {
+      changes.push(state);
+      changed.resolve();
     },
     stop.signal,
-    everyMs,
+    pollMs,
   );
-  await asked;
-  await client.version(); // so the first answer has been heard
-  const heard = async () => {
-    while (words.length === 0) {
-      await next.promise;
-      next = Promise.withResolvers<void>();
+  await requested;
+  await client.version(); // the first response has been processed by now
+  const next = async () => {
+    while (changes.length === 0) {
+      await changed.promise;
+      changed = Promise.withResolvers<void>();
     }
-    return words.shift();
+    return changes.shift();
   };
-  return { containerd, stop, done, words, heard };
+  return { containerd, stop, done, changes, next };
 }
 
 describe('watchContainerd', () => {
-  it('hears at once that containerd is gone, and that it is back', async (t) => {
-    const { containerd, heard } = await watched(t);
+  it('reports at once that containerd is gone and back', async (t) => {
+    const { containerd, next } = await watched(t);
     for (const _ of [1, 2]) {
       await containerd.stop();
-      assert.equal(await heard(), 'gone');
+      assert.equal(await next(), 'gone');
       await containerd.start();
-      assert.equal(await heard(), 'back');
+      assert.equal(await next(), 'back');
     }
   });
 
-  it('hears of a restart that is over before anything was asked', async (t) => {
-    const { containerd, heard } = await watched(t);
+  it('reports a restart between two requests', async (t) => {
+    const { containerd, next } = await watched(t);
     const stopping = containerd.stop();
     await Promise.all([stopping, stopping.then(() => containerd.start())]);
-    let last = await heard();
-    if (last === 'gone') last = await heard();
+    let last = await next();
+    if (last === 'gone') last = await next();
     assert.equal(last, 'back');
   });
 
-  it('tells one that answers late from one whose connection broke', async (t) => {
-    const { containerd, heard } = await watched(t, { everyMs: 20, answerMs: 3_000 });
+  it('distinguishes a slow containerd from a broken connection', async (t) => {
+    const { containerd, next } = await watched(t, { pollMs: 20, answerMs: 3_000 });
     containerd.scripts = { Version: HANGS };
-    assert.equal(await heard(), 'slow');
+    assert.equal(await next(), 'slow');
     containerd.scripts = {};
-    assert.equal(await heard(), 'responsive');
+    assert.equal(await next(), 'responsive');
     containerd.scripts = { Version: HANGS };
-    assert.equal(await heard(), 'slow');
+    assert.equal(await next(), 'slow');
     await containerd.stop();
     containerd.scripts = {};
     await containerd.start();
-    assert.equal(await heard(), 'back');
+    assert.equal(await next(), 'back');
   });
 
-  it('says nothing while all is well, and ends with its signal', async (t) => {
-    const { containerd, stop, done, words } = await watched(t, { everyMs: 10, answerMs: 10_000 });
+  it('reports nothing while containerd responds, and returns when aborted', async (t) => {
+    const { containerd, stop, done, changes } = await watched(t, { pollMs: 10, answerMs: 10_000 });
     for (let pulse = 0; pulse < 5; pulse++) await containerd.called('Version');
     stop.abort();
     await done;
-    assert.deepEqual(words, []);
+    assert.deepEqual(changes, []);
   });
 
-  it('ends with its signal while a question is open', async (t) => {
-    const { containerd, stop, done } = await watched(t, { everyMs: 10, answerMs: 60_000 });
+  it('returns when aborted during a request', async (t) => {
+    const { containerd, stop, done } = await watched(t, { pollMs: 10, answerMs: 60_000 });
     containerd.scripts = { Version: HANGS };
     await containerd.called('Version');
     stop.abort();

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
 import { mkdir, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { TimeoutError } from '../../../agent/async.ts';
 import { FileTrigger } from '../../../agent/trigger/files.ts';
 import { waitFor } from '../../../hack/run.ts';
@@ -9,7 +13,7 @@ import { tempHost } from '../host/temp-host.ts';
 
 type Tree = Parameters<typeof tempHost>[1];
 
-/** A trigger on a temporary host that watches `paths`; `heard` resolves with the next change. */
+/** A trigger that watches `paths` on a temporary host; `nextChange` resolves with the next change. */
 async function triggerOn(t: TestContext, tree: Tree, paths: readonly string[]) {
   const host = await tempHost(t, tree);
   const changes: string[] = [];
@@ -20,26 +24,33 @@ async function triggerOn(t: TestContext, tree: Tree, paths: readonly string[]) {
   });
   t.after(() => trigger.close());
   await trigger.watch(paths);
-  const heard = async () => {
+  const nextChange = async () => {
     await next.promise;
     next = Promise.withResolvers<void>();
     return changes.at(-1);
   };
-  /** Does that, waits for the change to be heard, and sets the watches anew as the loop does after a look. */
+  /** Acts, waits for the change, and sets the watches again as the agent does after an evaluation. */
   const change = async (act: () => Promise<unknown>) => {
     changes.length = 0;
     next = Promise.withResolvers<void>();
     await act();
-    await heard();
+    await nextChange();
     await trigger.watch(paths);
   };
-  return { root: host.root, at: (path: string) => join(host.root, path), trigger, changes, change, heard };
+  return {
+    root: host.root,
+    at: (path: string) => join(host.root, path),
+    trigger,
+    changes,
+    change,
+    nextChange,
+  };
 }
 
 describe('FileTrigger', { concurrency: true }, () => {
   const CONFIG = '/etc/containerd/config.toml';
 
-  it('hears a file that is written, replaced by rename, deleted and created', async (t) => {
+  it('reports a file that is written, replaced by rename, deleted and created', async (t) => {
     const { at, change } = await triggerOn(t, { [CONFIG]: 'a' }, [CONFIG]);
     await change(() => writeFile(at(CONFIG), 'b'));
     await writeFile(at('/etc/containerd/new'), 'c');
@@ -48,7 +59,7 @@ describe('FileTrigger', { concurrency: true }, () => {
     await change(() => writeFile(at(CONFIG), 'd'));
   });
 
-  it('keeps its watches where the host is late, and sets them again soon', async (t) => {
+  it('keeps its watches when the host times out, and retries', async (t) => {
     const host = await tempHost(t, { [CONFIG]: 'a', '/opt/runsc': 'b' });
     const changes: string[] = [];
     const trigger = new FileTrigger(host, (path) => changes.push(path), { pollMs: 50 });
@@ -60,7 +71,7 @@ describe('FileTrigger', { concurrency: true }, () => {
     await writeFile(join(host.root, CONFIG), 'c');
     await waitFor('the change of a file', 5_000, async () => changes.includes(CONFIG) || undefined, 5);
     realpath.mock.restore();
-    // Nobody sets watches now.
+    // No call of watch() from here on.
     const write = async () => {
       await writeFile(join(host.root, '/opt/runsc'), 'd');
       return changes.includes('/opt/runsc') || undefined;
@@ -68,13 +79,13 @@ describe('FileTrigger', { concurrency: true }, () => {
     await waitFor('the change of another', 5_000, write, 20);
   });
 
-  it('hears a file of which not even the folder exists yet', async (t) => {
+  it('reports a file whose directory does not exist yet', async (t) => {
     const { at, change } = await triggerOn(t, { '/etc/os-release': '' }, [CONFIG]);
     await change(() => mkdir(at('/etc/containerd')));
     await change(() => writeFile(at(CONFIG), 'a'));
   });
 
-  it('follows a folder that is replaced by rename', async (t) => {
+  it('follows a directory that is replaced by rename', async (t) => {
     const tree = { [CONFIG]: 'a', '/etc/new/config.toml': 'b', '/etc/newer/config.toml': 'c' };
     const { at, change } = await triggerOn(t, tree, [CONFIG]);
     for (const name of ['new', 'newer']) {
@@ -86,7 +97,7 @@ describe('FileTrigger', { concurrency: true }, () => {
     }
   });
 
-  it('follows when a folder further up is replaced', async (t) => {
+  it('follows when a parent directory is replaced', async (t) => {
     const tree = { '/opt/a/b/c/file': '1', '/opt/new/b/c/file': '2' };
     const { at, change } = await triggerOn(t, tree, ['/opt/a/b/c/file']);
     await change(async () => {
@@ -96,7 +107,7 @@ describe('FileTrigger', { concurrency: true }, () => {
     await change(() => writeFile(at('/opt/a/b/c/file'), '3'));
   });
 
-  it('follows a folder that is deleted and made again', async (t) => {
+  it('follows a directory that is deleted and recreated', async (t) => {
     const { at, change } = await triggerOn(t, { [CONFIG]: 'a' }, [CONFIG]);
     for (const _ of [1, 2]) {
       await change(async () => {
@@ -107,7 +118,7 @@ describe('FileTrigger', { concurrency: true }, () => {
     }
   });
 
-  it('follows a folder that bears the name of a file in it', async (t) => {
+  it('follows a directory with the same name as a file in it', async (t) => {
     const tree = { '/opt/runsc/runsc': '1' };
     const { at, change } = await triggerOn(t, tree, ['/opt/runsc/runsc']);
     await change(async () => {
@@ -117,7 +128,7 @@ describe('FileTrigger', { concurrency: true }, () => {
     await change(() => writeFile(at('/opt/runsc/runsc'), '2'));
   });
 
-  it('hears a link that is retargeted, at each end of a chain and in its middle', async (t) => {
+  it('reports a retargeted link anywhere in a chain', async (t) => {
     const tree = {
       '/usr/bin/runsc': { link: '/etc/alternatives/runsc' },
       '/etc/alternatives/runsc': { link: '/opt/current/runsc' },
@@ -137,33 +148,33 @@ describe('FileTrigger', { concurrency: true }, () => {
     await change(() => retarget('/usr/bin/runsc', '/opt/v2/runsc'));
   });
 
-  it('stays whole when links lead in a circle', async (t) => {
+  it('survives a circle of links', async (t) => {
     const tree = { '/a': { link: '/b' }, '/b': { link: '/a' } };
     const { at, change } = await triggerOn(t, tree, ['/a/file']);
     await change(() => unlink(at('/b')));
   });
 
-  it('hears nothing of names that it was not told of', async (t) => {
+  it('does not report other names', async (t) => {
     const { at, changes, change } = await triggerOn(t, { [CONFIG]: 'a' }, [CONFIG]);
     await writeFile(at('/etc/containerd/other'), '1');
     await writeFile(at('/etc/passwd'), '1');
     await mkdir(at('/opt'));
-    // Events of one folder come in order, so what was written before would have been heard before.
+    // inotify events of one directory are ordered, so an event of the writes above would come first.
     await change(() => writeFile(at(CONFIG), 'b'));
     assert.deepEqual([...new Set(changes)], [CONFIG]);
   });
 
-  it('forgets what it is no longer told of', async (t) => {
+  it('stops watching paths that are no longer listed', async (t) => {
     const tree = { '/one/file': '1', '/two/file': '2' };
-    const { at, trigger, changes, heard } = await triggerOn(t, tree, ['/one/file']);
+    const { at, trigger, changes, nextChange } = await triggerOn(t, tree, ['/one/file']);
     await trigger.watch(['/two/file']);
     await writeFile(at('/one/file'), 'b');
     await writeFile(at('/two/file'), 'b');
-    assert.equal(await heard(), '/two/file');
+    assert.equal(await nextChange(), '/two/file');
     assert.deepEqual([...new Set(changes)], ['/two/file']);
   });
 
-  it('counts what changed before it was watched, since the time it is told', async (t) => {
+  it('reports a new path that changed since the given time', async (t) => {
     const { trigger, changes } = await triggerOn(t, { '/one/file': '1', '/two/file': '2' }, []);
     await trigger.watch(['/one/file'], Date.now() + 3_600_000);
     assert.equal(changes.length, 0);
@@ -174,7 +185,7 @@ describe('FileTrigger', { concurrency: true }, () => {
     assert.equal(changes.length, before);
   });
 
-  it('counts what vanished before it was watched', async (t) => {
+  it('reports a new path that disappeared since then', async (t) => {
     const { at, trigger, changes } = await triggerOn(t, { '/one/file': '1' }, []);
     const since = Date.now();
     await unlink(at('/one/file'));
@@ -182,13 +193,188 @@ describe('FileTrigger', { concurrency: true }, () => {
     assert.ok(changes.includes('/one'), `${changes}`);
   });
 
-  it('hears nothing after its end', async (t) => {
-    const { at, trigger, changes, heard } = await triggerOn(t, { '/one/file': '1' }, ['/one/file']);
+  it('reports nothing after close', async (t) => {
+    const { at, trigger, changes, nextChange } = await triggerOn(t, { '/one/file': '1' }, ['/one/file']);
     trigger.close();
     await writeFile(at('/one/file'), '2');
     await trigger.watch(['/one/file']);
     await writeFile(at('/one/file'), '3');
-    assert.equal(await heard(), '/one/file');
+    assert.equal(await nextChange(), '/one/file');
     assert.ok(changes.length > 0);
+  });
+});
+
+const FILES = { '/etc/config.toml': 'a', '/opt/runsc': 'b' };
+const CONFIG = '/etc/config.toml';
+const RUNSC = '/opt/runsc';
+/** Unlike any other timer. */
+const POLL_MS = 987_654;
+
+/** A trigger whose watches fail for the directories that `fails` selects; the test ends its timers. */
+async function exhausted(t: TestContext, fails: (directory: string) => boolean = () => true) {
+  const host = await tempHost(t, FILES);
+  const kernel = { fails };
+  const { watch } = fs;
+  const limited = (directory: string, listener: fs.WatchListener<string>) => {
+    if (kernel.fails(directory)) throw Object.assign(new Error('no space left'), { code: 'ENOSPC' });
+    return watch(directory, listener);
+  };
+  t.mock.method(fs, 'watch', limited as typeof watch);
+  syncBuiltinESMExports();
+  // The next poll, and a promise that resolves when the poll after it is scheduled.
+  let next: (() => void) | undefined;
+  let waits = Promise.withResolvers<void>();
+  const timer = { unref: () => timer };
+  const { setTimeout: setReal, clearTimeout: clearReal } = globalThis;
+  const setTimer = (look: () => void, ms: number) => {
+    if (ms !== POLL_MS) return setReal(look, ms);
+    next = look;
+    waits.resolve();
+    return timer;
+  };
+  const clearTimer = (each: unknown) => {
+    if (each === timer) next = undefined;
+    else clearReal(each as NodeJS.Timeout);
+  };
+  t.mock.method(globalThis, 'setTimeout', setTimer as unknown as typeof setTimeout);
+  t.mock.method(globalThis, 'clearTimeout', clearTimer);
+  const changes: string[] = [];
+  const reported: (readonly [number, string])[] = [];
+  let changedOnce = Promise.withResolvers<void>();
+  const changed = (path: string) => {
+    changes.push(path);
+    changedOnce.resolve();
+  };
+  const trigger = new FileTrigger(host, changed, {
+    onUnwatched: (...report) => reported.push(report),
+    pollMs: POLL_MS,
+  });
+  t.after(() => {
+    trigger.close();
+    t.mock.reset();
+    syncBuiltinESMExports();
+  });
+  /** Runs the scheduled poll and waits until the next one is scheduled; does nothing after close. */
+  const poll = async () => {
+    const look = next;
+    if (look === undefined) return;
+    waits = Promise.withResolvers<void>();
+    look();
+    await waits.promise;
+  };
+  const nextChange = async () => {
+    await changedOnce.promise;
+    changedOnce = Promise.withResolvers<void>();
+  };
+  return {
+    trigger,
+    kernel,
+    changes,
+    reported,
+    poll,
+    nextChange,
+    at: (path: string) => join(host.root, path),
+  };
+}
+
+describe('FileTrigger, if inotify watches are exhausted', () => {
+  it('polls instead, and watches again later (real kernel)', async (t) => {
+    const { root } = await tempHost(t, { [CONFIG]: 'a' });
+    const child = fileURLToPath(new URL('without-watches.ts', import.meta.url));
+    const command = 'ulimit -n 256 && exec "$0" --import tsx "$1" "$2"';
+    const out = execFileSync('sh', ['-c', command, process.execPath, child, root], { encoding: 'utf8' });
+    const directories = 2; // the root and /etc
+    assert.deepEqual(JSON.parse(out), [[directories, 'EMFILE'], '/etc', [0, 'EMFILE'], CONFIG]);
+  });
+
+  it('reports the number of unwatched directories when it changes', async (t) => {
+    const { trigger, kernel, reported } = await exhausted(t);
+    await trigger.watch([CONFIG]);
+    await trigger.watch([CONFIG]);
+    assert.deepEqual(reported, [[2, 'ENOSPC']]);
+    await trigger.watch([CONFIG, RUNSC]);
+    kernel.fails = () => false;
+    await trigger.watch([CONFIG, RUNSC]);
+    assert.deepEqual(
+      reported.map(([directories]) => directories),
+      [2, 3, 0],
+    );
+  });
+
+  it('does not report intermediate numbers while it sets watches', async (t) => {
+    const { trigger, kernel, reported, poll } = await exhausted(t);
+    await trigger.watch([CONFIG]);
+    kernel.fails = (directory) => {
+      if (!directory.endsWith('/etc')) return false;
+      void poll();
+      return true;
+    };
+    await trigger.watch([CONFIG]);
+    assert.deepEqual(
+      reported.map(([directories]) => directories),
+      [2, 1],
+    );
+  });
+
+  it('reports each change in a polled directory once', async (t) => {
+    const { trigger, changes, poll, at } = await exhausted(t);
+    await trigger.watch([CONFIG]);
+    await poll();
+    assert.deepEqual(changes, []);
+    await rename(at(CONFIG), at('/etc/other'));
+    await poll();
+    assert.deepEqual(changes, ['/etc']);
+    await rename(at('/etc/other'), at(CONFIG));
+    await poll();
+    assert.deepEqual(changes, ['/etc', '/etc']);
+    await poll();
+    assert.deepEqual(changes, ['/etc', '/etc']);
+  });
+
+  it('does not report other names in a polled directory', async (t) => {
+    const { trigger, changes, poll, at } = await exhausted(t);
+    await trigger.watch([CONFIG]);
+    await writeFile(at('/etc/other'), '');
+    await poll();
+    assert.deepEqual(changes, []);
+  });
+
+  it('reports a change during an evaluation', async (t) => {
+    const { trigger, changes, poll, at } = await exhausted(t);
+    await trigger.watch([CONFIG]);
+    await rename(at(CONFIG), at('/etc/gone'));
+    await trigger.watch([CONFIG]);
+    await poll();
+    assert.deepEqual(changes, ['/etc']);
+  });
+
+  it('reports a change before the directory can be watched again', async (t) => {
+    const { trigger, kernel, changes, at } = await exhausted(t);
+    await trigger.watch([CONFIG]);
+    const since = Date.now();
+    await rename(at(CONFIG), at('/etc/gone'));
+    kernel.fails = () => false;
+    await trigger.watch([CONFIG], since);
+    assert.ok(changes.includes('/etc'), `${changes}`);
+  });
+
+  it('still watches the other directories', async (t) => {
+    const { trigger, changes, reported, nextChange, at } = await exhausted(t, (directory) =>
+      directory.endsWith('/opt'),
+    );
+    await trigger.watch([CONFIG, RUNSC]);
+    assert.deepEqual(reported, [[1, 'ENOSPC']]);
+    await writeFile(at(CONFIG), 'c');
+    await nextChange();
+    assert.deepEqual([...new Set(changes)], [CONFIG]);
+  });
+
+  it('stops polling after close', async (t) => {
+    const { trigger, changes, poll, at } = await exhausted(t);
+    await trigger.watch([CONFIG]);
+    trigger.close();
+    await rename(at(CONFIG), at('/etc/gone'));
+    await poll();
+    assert.deepEqual(changes, []);
   });
 });

@@ -5,29 +5,29 @@ import timers from 'node:timers/promises';
 import { Host } from '../../../agent/host/host.ts';
 import { FileTrigger } from '../../../agent/trigger/files.ts';
 
-// A process of its own, since it uses up all the files that it may open: then the kernel gives it no watch either.
+// A separate process that uses up its file descriptors, so that inotify fails too.
 const root = process.argv[2] ?? '';
 const CONFIG = '/etc/config.toml';
-const told: unknown[] = [];
-let heard = Promise.withResolvers<string>();
+const reported: unknown[] = [];
+let changed = Promise.withResolvers<string>();
 const host = new Host(root);
-const trigger = new FileTrigger(host, (path) => heard.resolve(path), {
-  onUnwatched: (folders, why) => told.push([folders, why]),
+const trigger = new FileTrigger(host, (path) => changed.resolve(path), {
+  onUnwatched: (directories, why) => reported.push([directories, why]),
   pollMs: 10,
 });
 
-/** Replaces the file by another, which needs no file to be opened. */
+/** Replaces the file without opening one. */
 async function replace(name: string): Promise<void> {
-  heard = Promise.withResolvers();
+  changed = Promise.withResolvers();
   symlinkSync(name, join(root, name));
   renameSync(join(root, name), join(root, CONFIG));
-  told.push(await heard.promise);
+  reported.push(await changed.promise);
 }
 
-// The trigger itself keeps no process alive.
+// The trigger does not keep the process alive.
 const alive = setInterval(() => {}, 60_000);
 const open: number[] = [];
-// What loaded this program may close a file of its own a moment later.
+// The loader may close a file a moment later.
 for (let turn = 0; turn < 20; turn++) {
   try {
     for (;;) open.push(openSync('/dev/null', 'r'));
@@ -43,4 +43,4 @@ await trigger.watch([CONFIG]);
 await replace('second');
 trigger.close();
 clearInterval(alive);
-console.log(JSON.stringify(told));
+console.log(JSON.stringify(reported));

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseArguments } from '../../agent/text/cli.ts';
+import { parseArguments } from '../../../agent/text/cli.ts';
 
 const NONE = { once: false, json: false, version: false, help: false };
 
@@ -10,20 +10,20 @@ describe('parseArguments', () => {
     ['--once --json', { once: true, json: true }],
     ['--help', { help: true }],
   ];
-  for (const [words, expected] of good) {
-    it(`takes "${words}"`, () =>
-      assert.deepEqual({ ...parseArguments(words.split(' ').filter(Boolean)) }, { ...NONE, ...expected }));
+  for (const [argv, expected] of good) {
+    it(`accepts "${argv}"`, () =>
+      assert.deepEqual({ ...parseArguments(argv.split(' ').filter(Boolean)) }, { ...NONE, ...expected }));
   }
 
-  for (const [words, why] of [
+  for (const [argv, why] of [
     ['--loud', /--loud/],
     ['--once=yes', /--once/],
     ['once', /^Unexpected argument 'once'/],
   ] as const) {
-    it(`refuses "${words}"`, () => {
-      const answer = parseArguments(words.split(' '));
-      assert.ok('problem' in answer);
-      assert.match(answer.problem, why);
+    it(`rejects "${argv}"`, () => {
+      const result = parseArguments(argv.split(' '));
+      assert.ok('problem' in result);
+      assert.match(result.problem, why);
     });
   }
 });

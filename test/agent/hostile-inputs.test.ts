@@ -1,11 +1,102 @@
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFile, chmod, mkdir, rm, truncate, writeFile } from 'node:fs/promises';
-import { CONTAINERD_TOML, HANDLER, RUNSC, RUNSC_TOML, type Scene } from './one-look.ts';
+import { createServer, type Socket } from 'node:net';
+import { dirname, join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { Report } from '../../agent/report.ts';
+import { outcome } from './checks/fake-node.ts';
+import { tempHost } from './host/temp-host.ts';
 import { GARBAGE, HANGS, type Script } from './proof/containerd-scripts.ts';
+import { CONFIG, FakeContainerd } from './proof/fake-containerd.ts';
+import { fakeRunsc } from './runsc/fake-runsc.ts';
+
+const MAIN = fileURLToPath(new URL('../../agent/main.ts', import.meta.url));
+const SOCKET = '/run/containerd/containerd.sock';
+/** Files of the healthy host: containerd's configuration, */
+const CONTAINERD_TOML = '/etc/containerd/config.toml';
+/** gVisor's, */
+const RUNSC_TOML = '/etc/containerd/runsc.toml';
+/** runsc, */
+const RUNSC = '/usr/local/bin/runsc';
+/** and the text of the first. */
+const HANDLER = `version = 3
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runsc]
+runtime_type = 'io.containerd.runsc.v1'
+`;
+const FILES = {
+  '/proc/sys/kernel/osrelease': '6.8.0\n',
+  '/proc/sys/user/max_user_namespaces': '96365\n',
+  [CONTAINERD_TOML]: HANDLER,
+  [RUNSC_TOML]: '[runsc_config]\nplatform = "systrap"\n',
+  [RUNSC]: fakeRunsc(),
+  '/usr/local/bin/containerd-shim-runsc-v1': { program: '#!/bin/sh\n' },
+};
+/** The longest timeout of a check plus the start of the agent. */
+const MAX_MS = 25_000;
+type Seen = { readonly report: Report; readonly mib: number; readonly found: (check: string) => string };
+
+/** What {@link scene} gives. */
+type Scene = Awaited<ReturnType<typeof scene>>;
+
+/** A host, the containerd on it, and one look of the agent as a process of its own, without rights if told so. */
+async function scene(t: TestContext) {
+  const { root } = await tempHost(t, FILES);
+  await chmod(root, 0o755);
+  await mkdir(dirname(join(root, SOCKET)), { recursive: true });
+  const containerd = new FakeContainerd(join(root, SOCKET), root);
+  const runtime = { runtimeType: 'io.containerd.runsc.v1', options: optionsOf(RUNSC_TOML) };
+  const config = { ...JSON.parse(CONFIG), containerd: { runtimes: { runsc: runtime } } };
+  const usual: Script = (request) => ({
+    ...containerd.usual('Status', request),
+    info: { config: JSON.stringify(config) },
+  });
+  containerd.scripts = { Status: usual };
+  await containerd.start();
+  await chmod(containerd.socket, 0o777);
+  t.after(() => containerd.stop());
+  const look = (env: Readonly<Record<string, string>> = {}, asNobody = false) =>
+    lookOnce({ HOST_ROOT: root, ...env }, asNobody);
+  return { path: (inside: string) => join(root, inside), containerd, usual, look };
+}
+
+function optionsOf(path: string) {
+  return { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: path };
+}
+
+async function lookOnce(env: Readonly<Record<string, string>>, asNobody: boolean): Promise<Seen> {
+  const tellMemory = "process.on('exit', () => process.stderr.write(String(process.resourceUsage().maxRSS)))";
+  const preload = ['--import', 'tsx', '--import', `data:text/javascript,${tellMemory}`];
+  const nobody = asNobody && process.geteuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
+  const child = spawn(process.execPath, [...preload, MAIN, '--once', '--json'], {
+    cwd: dirname(dirname(MAIN)),
+    env: { PATH: process.env.PATH, NODE_NAME: 'node-1', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: MAX_MS,
+    killSignal: 'SIGKILL',
+    ...nobody,
+  });
+  const output = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name].setEncoding('utf8').on('data', (chunk: string) => {
+      output[name] += chunk;
+    });
+  }
+  await once(child, 'close');
+  assert.equal(child.signalCode, null, `no answer within ${MAX_MS} ms: ${output.stderr}`);
+  const report = JSON.parse(output.stdout) as Report;
+  const found = (check: string) => {
+    const finding = report.findings.find((each) => each.check === check);
+    assert.ok(finding, check);
+    return `${outcome(finding)}: ${finding.message}`;
+  };
+  return { report, mib: Number(output.stderr) / 1024, found };
+}
 
 /** One input: what it is, how it comes there, what a check must say of it, and what the look comes to. */
-export type Case = {
+type Case = {
   readonly name: string;
   readonly make: (prepared: Scene) => Promise<unknown>;
   readonly found?: readonly [check: string, words: RegExp];
@@ -22,7 +113,7 @@ const program = (body: string): Case['make'] => {
   return ({ path }) => writeFile(path(RUNSC), `#!/bin/sh\n${body}\n`, { mode: 0o755 });
 };
 /** Every input. */
-export const CASES: readonly Case[] = [
+const CASES: readonly Case[] = [
   {
     name: 'has a containerd configuration that the agent may not read',
     make: ({ path }) => chmod(path(CONTAINERD_TOML), 0),
@@ -161,3 +252,50 @@ export const CASES: readonly Case[] = [
     verdict: 'Unknown CheckTimedOut',
   },
 ];
+
+/** Maximum extra memory; the hostile inputs are far larger, or endless. */
+const MAX_EXTRA_MIB = 64;
+
+describe('an evaluation of a node that', () => {
+  let healthyMib = 0;
+
+  it('is healthy: True SandboxProven', async (t) => {
+    const { look } = await scene(t);
+    const { report, mib } = await look();
+    assert.equal(report.evaluation.verdict.reason, 'SandboxProven', JSON.stringify(report, null, 1));
+    assert.ok(mib > 0);
+    healthyMib = mib;
+  });
+
+  for (const { name, make, found, verdict, env, asNobody } of CASES) {
+    it(`${name}: ${verdict}`, async (t) => {
+      const prepared = await scene(t);
+      await make(prepared);
+      const seen = await prepared.look(env, asNobody);
+      const { status, reason } = seen.report.evaluation.verdict;
+      if (found !== undefined) assert.match(seen.found(found[0]), found[1]);
+      assert.equal(`${status} ${reason}`, verdict, JSON.stringify(seen.report, null, 1));
+      assert.doesNotMatch(JSON.stringify(seen.report), /hunter2/);
+      assert.ok(seen.mib < healthyMib + MAX_EXTRA_MIB, `${seen.mib} MiB, healthy ${healthyMib} MiB`);
+    });
+  }
+
+  it('has a socket that sends endless noise: Unknown ContainerdUnreachable', async (t) => {
+    const { containerd, look } = await scene(t);
+    await containerd.stop();
+    const noise = Buffer.alloc(64 * 1024, 0xa5);
+    const pour = (socket: Socket) => {
+      while (socket.write(noise));
+    };
+    const server = createServer((socket) => {
+      socket.on('error', () => {}).on('drain', () => pour(socket));
+      pour(socket);
+    });
+    server.listen(containerd.socket);
+    await once(server, 'listening');
+    t.after(() => server.close());
+    const { report, mib } = await look();
+    assert.equal(report.evaluation.verdict.reason, 'ContainerdUnreachable');
+    assert.ok(mib < healthyMib + MAX_EXTRA_MIB, `${mib} MiB, healthy ${healthyMib} MiB`);
+  });
+});

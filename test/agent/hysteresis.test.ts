@@ -1,0 +1,275 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import type { Finding } from '../../agent/finding.ts';
+import { applyHysteresis, type HysteresisState, type Thresholds } from '../../agent/hysteresis.ts';
+import type { Outcome } from '../../agent/proof/outcome.ts';
+import { judge, type Verdict } from '../../agent/verdict.ts';
+import {
+  blockerFinding,
+  errorFinding,
+  PASSED,
+  PROVEN,
+  READY,
+  SKIPPED,
+  unproven,
+  unseen,
+  verdictOf,
+  warningFinding,
+  withheld,
+} from './reports.ts';
+
+const THRESHOLDS = { confirmMs: 500, graceMs: 60_000 };
+const BROKEN = verdictOf('False', 'ShimNotFound');
+const OTHER = verdictOf('False', 'RunscNotFound');
+const UNEXPLAINED = verdictOf('False', 'SandboxFailed');
+const UNKNOWN = verdictOf('Unknown', 'ContainerdUnreachable');
+const EXHAUSTED = verdictOf('Unknown', 'NodeExhausted');
+const BUSY: Verdict = { ...verdictOf('Unknown', 'SandboxSlow'), tolerated: true };
+
+/** Behaviour, state before, verdict, time, state after, requeue. The verdict is published if it is in the state after. */
+type Row = readonly [string, HysteresisState, Verdict, number, HysteresisState, number?];
+const ready = { published: READY };
+const broken = { published: BROKEN };
+const unknown = { published: UNKNOWN, unknownSince: 0 };
+
+// biome-ignore format: one row a line
+const FIRST: readonly Row[] = [
+  ['publishes a proof at once', {}, READY, 0, ready],
+  ['waits for a confirmation of a failure', {}, BROKEN, 100, { failingSince: 100 }, 500],
+  ['waits for the grace period', {}, UNKNOWN, 100, { unknownSince: 100 }, 5_000],
+];
+// biome-ignore format: one row a line
+const READY_NODE: readonly Row[] = [
+  ['stays ready', ready, READY, 9, ready],
+  ['keeps the label after one failure', ready, BROKEN, 100, { ...ready, failingSince: 100 }, 500],
+  ['does not confirm too early', { ...ready, failingSince: 100 }, BROKEN, 599, { ...ready, failingSince: 100 }, 1],
+  ['publishes a confirmed failure', { ...ready, failingSince: 100 }, BROKEN, 600, broken],
+  ['confirms with another reason', { ...ready, failingSince: 100 }, OTHER, 600, { published: OTHER }],
+  ['clears a failure by a proof', { ...ready, failingSince: 100 }, READY, 600, ready],
+  ['retries an unexplained failure', ready, UNEXPLAINED, 100, { ...ready, failingSince: 100 }, 5_000],
+  ['waits 30 s', { ...ready, failingSince: 100 }, UNEXPLAINED, 30_099, { ...ready, failingSince: 100 }, 1],
+  ['and publishes it then', { ...ready, failingSince: 100 }, UNEXPLAINED, 30_100, { published: UNEXPLAINED }],
+  ['clears a failure if the node starts nothing', { ...ready, failingSince: 1 }, EXHAUSTED, 5_000, { ...ready, unknownSince: 5_000 }, 5_000],
+  ['keeps a failure over an Unknown', { ...ready, failingSince: 1 }, UNKNOWN, 600, { ...ready, failingSince: 1, unknownSince: 600 }, 5_000],
+  ['ends a series of Unknown by a failure', { ...ready, unknownSince: 0 }, BROKEN, 59_999, { ...ready, failingSince: 59_999 }, 500],
+  ['confirms over 20 min of Unknown', { ...ready, failingSince: 100, toleratedSince: 5_000 }, OTHER, 1_200_100, { published: OTHER }],
+  ['starts over after that', { ...ready, failingSince: 100, toleratedSince: 5_000 }, OTHER, 1_200_101, { ...ready, failingSince: 1_200_101, toleratedSince: 5_000 }, 500],
+  ['keeps the label within the grace period', { ...ready, unknownSince: 0 }, UNKNOWN, 59_000, { ...ready, unknownSince: 0 }, 1_000],
+  ['withdraws after it', { ...ready, unknownSince: 0 }, UNKNOWN, 60_000, unknown, 30_000],
+];
+// biome-ignore format: one row a line
+const OTHER_NODES: readonly Row[] = [
+  ['re-evaluates a long Unknown once a minute', unknown, UNKNOWN, 600_000, unknown, 60_000],
+  ['publishes a proof over Unknown', unknown, READY, 60_001, ready],
+  ['confirms a failure over Unknown', unknown, BROKEN, 70_000, { published: UNKNOWN, failingSince: 70_000 }, 500],
+  ['publishes a proof over a failure', broken, READY, 5, ready],
+  ['publishes another failure at once', broken, OTHER, 5, { published: OTHER }],
+  ['keeps a failure within the grace period', broken, UNKNOWN, 5, { ...broken, unknownSince: 5 }, 5_000],
+  ['publishes Unknown after it', { ...broken, unknownSince: 5 }, UNKNOWN, 60_005, { published: UNKNOWN, unknownSince: 5 }, 30_000],
+];
+// biome-ignore format: one row a line
+const UNDER_PRESSURE: readonly Row[] = [
+  ['keeps the label', ready, BUSY, 100, { ...ready, toleratedSince: 100 }, 60_000],
+  ['for ten minutes', { ...ready, toleratedSince: 100 }, BUSY, 600_099, { ...ready, toleratedSince: 100 }, 60_000],
+  ['and no longer', { ...ready, toleratedSince: 100 }, BUSY, 600_100, { published: BUSY, toleratedSince: 100 }, 60_000],
+  ['keeps a failure unconfirmed', { ...ready, failingSince: 50 }, BUSY, 100_000, { ...ready, failingSince: 50, toleratedSince: 100_000 }, 60_000],
+  ['starts the grace period after it', { ...ready, toleratedSince: 0 }, UNKNOWN, 100_000, { ...ready, toleratedSince: 0, unknownSince: 100_000 }, 5_000],
+  ['does not extend the grace period', { ...ready, toleratedSince: 0 }, UNKNOWN, 600_000, { published: UNKNOWN, toleratedSince: 0, unknownSince: 600_000 }, 5_000],
+  ['counts from the first Unknown', { ...ready, unknownSince: 50 }, BUSY, 10_000, { ...ready, toleratedSince: 50 }, 60_000],
+  ['ends with a proof', { ...ready, toleratedSince: 0 }, READY, 600_000, ready],
+  ['ends with a failure', { ...ready, toleratedSince: 0 }, BROKEN, 600_000, { ...ready, failingSince: 600_000 }, 500],
+];
+
+describe('applyHysteresis', () => {
+  for (const [what, rows] of Object.entries({
+    'with no published verdict': FIRST,
+    'on a ready node': READY_NODE,
+    'on a node that is not ready': OTHER_NODES,
+    'on a ready node under pressure': UNDER_PRESSURE,
+  }))
+    describe(what, () => {
+      for (const [behaviour, before, verdict, nowMs, state, requeueAfterMs] of rows)
+        it(behaviour, () =>
+          assert.deepEqual(applyHysteresis(before, verdict, nowMs, THRESHOLDS), {
+            state,
+            ...(state.published === verdict ? { publish: verdict } : {}),
+            ...(requeueAfterMs === undefined ? {} : { requeueAfterMs }),
+          }),
+        );
+    });
+
+  it('publishes Unknown at once without a grace period', () => {
+    assert.equal(applyHysteresis({}, UNKNOWN, 0, { confirmMs: 0, graceMs: 0 }).publish, UNKNOWN);
+  });
+
+  it('needs a second failing evaluation even with confirmMs 0', () => {
+    const thresholds = { confirmMs: 0, graceMs: 0 };
+    const first = applyHysteresis(ready, BROKEN, 7, thresholds);
+    assert.deepEqual([first.publish, first.requeueAfterMs], [undefined, 0]);
+    assert.equal(applyHysteresis(first.state, BROKEN, 7, thresholds).publish, BROKEN);
+  });
+
+  it('backs off to one evaluation a minute while the verdict is Unknown', () => {
+    const pauses: number[] = [];
+    let state: HysteresisState = {};
+    for (let nowMs = 0; pauses.length < 10; ) {
+      const result = applyHysteresis(state, UNKNOWN, nowMs, { confirmMs: 0, graceMs: 2_000 });
+      pauses.push(result.requeueAfterMs ?? 0);
+      state = result.state;
+      nowMs += result.requeueAfterMs ?? 0;
+    }
+    assert.deepEqual(pauses.slice(0, 5), [2_000, 5_000, 5_000, 6_000, 9_000]);
+    assert.equal(pauses.at(-1), 60_000);
+  });
+});
+
+type Observation = {
+  readonly findings: readonly Finding[];
+  readonly outcome: Outcome;
+  readonly afterMs: number;
+  readonly busy: boolean;
+};
+const FINDINGS = [
+  PASSED,
+  SKIPPED,
+  errorFinding('ShimNotFound'),
+  blockerFinding('IsolationWeakened'),
+  warningFinding('RestartPending'),
+  unseen('CheckTimedOut'),
+  withheld('CheckFailed'),
+];
+const OUTCOMES: readonly Outcome[] = [
+  PROVEN,
+  unproven('failed', 'SandboxFailed'),
+  unproven('failed', 'GuestIsHostKernel'),
+  unproven('stuck', 'SandboxStuck'),
+  unproven('interrupted', 'ProbeInterrupted'),
+  unproven('inconclusive', 'ContainerdUnreachable'),
+  unproven('slow', 'SandboxSlow'),
+];
+const anObservation = fc.record<Observation>({
+  findings: fc.array(fc.constantFrom(...FINDINGS), { maxLength: 4 }),
+  outcome: fc.constantFrom(...OUTCOMES),
+  afterMs: fc.oneof(fc.integer({ min: 0, max: 700 }), fc.integer({ min: 0, max: 70_000 })),
+  busy: fc.boolean(),
+});
+const observations = fc.array(anObservation, { maxLength: 40 });
+const anyThresholds = fc.record({
+  confirmMs: fc.integer({ min: 0, max: 2_000 }),
+  graceMs: fc.integer({ min: 0, max: 90_000 }),
+});
+const ofStatus = (status: Verdict['status']) =>
+  anObservation.filter(({ findings, outcome }) => judge(findings, outcome).status === status);
+
+/** Judges each observation and applies hysteresis; fractions of a millisecond, as on a real clock. */
+function play(sequence: readonly Observation[], thresholds: Thresholds, before: HysteresisState = {}) {
+  let state = before;
+  let nowMs = 0.25;
+  return sequence.map((observation) => {
+    nowMs += observation.afterMs + 0.125;
+    const judged = judge(observation.findings, observation.outcome);
+    const isTolerated = observation.busy && judged.status === 'Unknown';
+    const verdict: Verdict = isTolerated ? { ...judged, tolerated: true } : judged;
+    const result = applyHysteresis(state, verdict, nowMs, thresholds);
+    state = result.state;
+    return { ...result, observation, verdict, nowMs };
+  });
+}
+
+describe('judge and applyHysteresis, for any sequence of evaluations', () => {
+  const RUNS = { numRuns: 1_000 };
+
+  it('publish True only for a proof in that evaluation, and with every required check', () => {
+    fc.assert(
+      fc.property(observations, anyThresholds, (sequence, thresholds) => {
+        for (const { publish, observation } of play(sequence, thresholds)) {
+          if (publish?.status !== 'True') continue;
+          assert.equal(observation.outcome.kind, 'proven');
+          assert.ok(!observation.findings.some((each) => each.status === 'unknown' && each.blocking));
+        }
+      }),
+      RUNS,
+    );
+  });
+
+  it('keep True within the grace period', () => {
+    fc.assert(
+      fc.property(observations, anyThresholds, (sequence, thresholds) => {
+        let unknownSince: number | undefined;
+        let published: Verdict | undefined;
+        for (const { verdict, nowMs, state } of play(sequence, thresholds)) {
+          unknownSince = verdict.status === 'Unknown' ? (unknownSince ?? nowMs) : undefined;
+          const isWithin = unknownSince !== undefined && nowMs - unknownSince < thresholds.graceMs;
+          if (published?.status === 'True' && isWithin) assert.deepEqual(state.published, published);
+          published = state.published;
+        }
+      }),
+      RUNS,
+    );
+  });
+
+  it('withdraw True after an hour of Unknown, tolerated or not', () => {
+    const unknowns = fc.array(
+      fc
+        .tuple(ofStatus('Unknown'), fc.integer({ min: 1, max: 900_000 }))
+        .map(([observation, afterMs]) => ({ ...observation, afterMs })),
+      { minLength: 5, maxLength: 30 },
+    );
+    fc.assert(
+      fc.property(unknowns, anyThresholds, (sequence, thresholds) => {
+        const steps = play(sequence, thresholds, ready);
+        const beganMs = steps[0]?.nowMs ?? 0;
+        for (const { nowMs, state } of steps)
+          if (nowMs - beganMs >= 3_600_000) assert.equal(state.published?.status, 'Unknown');
+      }),
+      RUNS,
+    );
+  });
+
+  it('keep True for a single failure among Unknowns', () => {
+    const unknowns = fc.array(ofStatus('Unknown'), { maxLength: 5 });
+    const thresholds = { confirmMs: 500, graceMs: Number.POSITIVE_INFINITY };
+    fc.assert(
+      fc.property(unknowns, ofStatus('False'), unknowns, (before, failing, after) => {
+        for (const { state } of play([...before, failing, ...after], thresholds, ready))
+          assert.deepEqual(state.published, READY);
+      }),
+    );
+  });
+
+  it('keep True while each failure is followed by a proof', () => {
+    const pairs = fc.array(fc.tuple(ofStatus('False'), ofStatus('True')), { maxLength: 10 });
+    fc.assert(
+      fc.property(pairs, anyThresholds, (sequence, thresholds) => {
+        for (const { state } of play(sequence.flat(), thresholds, ready))
+          assert.equal(state.published?.status, 'True');
+      }),
+    );
+  });
+
+  it('withdraw for two failures that are confirmMs and 30 s apart', () => {
+    const failure = ofStatus('False');
+    fc.assert(
+      fc.property(observations, failure, failure, anyThresholds, (before, first, second, thresholds) => {
+        const last = { ...second, afterMs: Math.max(thresholds.confirmMs, 30_000) };
+        const step = play([...before, first, last], thresholds).at(-1);
+        assert.deepEqual(step?.state.published, step?.verdict);
+      }),
+      RUNS,
+    );
+  });
+
+  it('requeue exactly while a verdict is Unknown or unpublished', () => {
+    fc.assert(
+      fc.property(observations, anyThresholds, (sequence, thresholds) => {
+        for (const { state, verdict, requeueAfterMs } of play(sequence, thresholds)) {
+          const isFinal = verdict.status !== 'Unknown' && state.published === verdict;
+          assert.equal(requeueAfterMs === undefined, isFinal);
+          if (requeueAfterMs !== undefined) assert.ok(requeueAfterMs >= 0 && Number.isFinite(requeueAfterMs));
+        }
+      }),
+      RUNS,
+    );
+  });
+});
