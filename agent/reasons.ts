@@ -1,6 +1,6 @@
 /**
- * Every reason code, by the condition status that it stands under, and what a person should do about it.
- * The word is the same in the condition, the event, the metric, the log, the report and the runbook.
+ * Every reason code by condition status, with its remedy. The code is the same in the condition, the event, the metric, the
+ * log, the report and the runbook.
  */
 const REMEDIES = {
   True: {
@@ -49,7 +49,7 @@ const REMEDIES = {
     SandboxHangs:
       "See which process of runsc hangs (`ps -ef | grep runsc`) and read containerd's log; end it, or restart containerd.",
     SandboxDied:
-      "See who ends gVisor's processes: read the kernel's log (dmesg) for the OOM killer and for crashes. Is runsc a script that runs something else?",
+      "Find out what ends gVisor's processes: read the kernel's log (dmesg) for the OOM killer and for crashes. Is runsc a script that runs something else?",
     LimitsNotEnforced:
       'Write systemd-cgroup = "true" into [runsc_config] where the kubelet uses the systemd driver, and remove it where it uses cgroupfs.',
     GuestIsHostKernel: "Do not run untrusted code here: the handler gives pods the host's kernel.",
@@ -76,13 +76,13 @@ const REMEDIES = {
       'Load or pull the sandbox (pause) image that containerd is configured with: no pod starts without it.',
     SandboxSlow: "Nothing, if the node is busy: the boot goes on. On an idle node read containerd's log.",
     NotVisible:
-      'Mount the folder that the message names into the agent, read-only, as the components for distributions do.',
+      'Mount the directory that the message names into the agent, read-only, as the components for distributions do.',
     ProbeInterrupted:
-      "Nothing, if it passes: the kubelet stopped the probe's sandbox several times in a row before it was looked at. If it stays: is the host's /proc mounted with hidepid?",
+      "Nothing, if it passes: the kubelet stopped the probe's sandbox several times in a row before it was inspected. If it stays: is the host's /proc mounted with hidepid?",
     CheckTimedOut:
-      'See why containerd or the disk does not answer: is a process stopped, is the node overloaded?',
+      'Find out why containerd or the disk does not respond: is a process stopped, is the node overloaded?',
     CheckFailed:
-      'Read the message: the agent could not look. Permissions and mounts of the agent are the usual cause, or a node that has no memory, processes or files left.',
+      'Read the message: a check could not run. Permissions and mounts of the agent are the usual cause, or a node without free memory, processes or files.',
   },
 } as const;
 
@@ -92,7 +92,7 @@ type Status = keyof Remedies;
 /** A reason code. */
 export type Reason = { [Each in Status]: keyof Remedies[Each] }[Status];
 
-/** Every reason code with its status and its remedy. */
+/** Status and remedy of each reason code. */
 export const REASONS = Object.fromEntries(
   (Object.keys(REMEDIES) as Status[]).flatMap((status) =>
     Object.entries<string>(REMEDIES[status]).map(([reason, remedy]) => [reason, { status, remedy }]),
