@@ -88,7 +88,7 @@ export async function bundle({ dist = join(REPO, 'dist'), version }: BundleOptio
 
 /** A digest of everything that goes into the bundles; packages count by the lock file. */
 async function digestOf(...options: readonly string[]): Promise<string> {
-  const files = globSync(`{${BUNDLES},hack}/**/*.{ts,js,css,html}`, { cwd: REPO }).sort();
+  const files = globSync(`{${BUNDLES},hack}/**/*.{ts,js,css}`, { cwd: REPO }).sort();
   const digest = createHash('sha256').update(options.join('\n'));
   for (const file of [...files, 'package-lock.json'])
     digest.update(`\n${file}\n`).update(await readFile(join(REPO, file)));
@@ -119,7 +119,7 @@ async function bundleOne(name: string, dist: string, plugins: readonly Plugin[])
     sourcesContent: false,
     plugins: [...plugins],
     external: NEVER_LOADED,
-    loader: { '.proto': 'text', '.html': 'text' },
+    loader: { '.proto': 'text' },
     logLevel: 'warning',
   });
   return outputFiles;

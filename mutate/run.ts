@@ -8,11 +8,11 @@ import type { Case, Group } from '../test/api/admission-case.ts';
 import { type Admission, startAdmission } from '../test/api/admission-cluster.ts';
 import { ENFORCE_GROUPS } from '../test/api/admission-enforce-cases.ts';
 import { INJECT_GROUPS } from '../test/api/admission-inject-cases.ts';
-import { settle } from '../test/api/admission-settle.ts';
 import { BINDING_GROUPS } from '../test/api/admission-write-cases.ts';
 import { FLEET_GROUPS, FLEET_TAINT_GROUPS } from '../test/api/fleet-forgeries.ts';
 import { NODE_GROUPS, TAINT_GROUPS } from '../test/api/node-write-cases.ts';
 import { startWriters } from '../test/api/node-writers.ts';
+import { waitForPolicies } from '../test/api/wait-for-policies.ts';
 import { laneCluster } from '../test/runner/lane.ts';
 import { type Mutant, mutantsOf, type Policy } from './mutants.ts';
 import { SURVIVORS } from './survivors.ts';
@@ -182,7 +182,7 @@ async function replace(admission: Admission, original: Original, policy: Policy)
   if (code === 422 || code === 400) return false;
   if (code === 409) return replace(admission, original, policy); // a controller wrote its status meanwhile
   if (code !== 200) throw new Error(`Cannot write ${path}: ${message}`);
-  await settle(admission, path.includes('mutating') ? ['mutating'] : ['validating']);
+  await waitForPolicies(admission, path.includes('mutating') ? ['mutating'] : ['validating']);
   return true;
 }
 

@@ -14,16 +14,13 @@ import {
 } from './paths.ts';
 import { Semaphore } from './semaphore.ts';
 
-/** Attributes of a path. */
 export type FileStat = {
   readonly kind: FileKind;
-  /** Permission bits, for example 0o755. */
   readonly mode: number;
   /** Bytes; 0 for most files under /proc. */
   readonly size: number;
   /** Device and inode, which change if another file takes the path. */
   readonly identity: string;
-  /** Changes with the file: identity, size and times. */
   readonly fingerprint: string;
   /** Last change of content or attributes, for a directory also of its entries. Wall clock, milliseconds. */
   readonly changedMs: number;
@@ -103,7 +100,6 @@ export class Host {
     return names?.sort((a, b) => (a < b ? -1 : 1));
   }
 
-  /** Target of a symbolic link such as /proc/1/exe. */
   async readLink(path: string): Promise<string | undefined> {
     return this.#at(path, await this.#localEntry(path), (local) => readlink(local));
   }

@@ -11,16 +11,13 @@ export function isAbsent(cause: unknown): boolean {
   return code === 'ENOENT' || code === 'ENOTDIR' || code === 'ESRCH';
 }
 
-/** The kind of file a path names. */
 export type FileKind = 'file' | 'directory' | 'link' | 'fifo' | 'socket' | 'device';
 
-/** Throws for anything but a regular file. */
 export function refuseIrregular(stats: Stats): void {
   const kind = kindOf(stats);
   if (kind !== 'file') throw new Error(`it is a ${kind}, not a regular file`);
 }
 
-/** The kind of file these attributes describe. */
 export function kindOf(stats: Stats): FileKind {
   if (stats.isFile()) return 'file';
   if (stats.isDirectory()) return 'directory';
@@ -81,7 +78,6 @@ function parts(path: string): string[] {
   return path.split('/').filter((part) => part !== '' && part !== '.');
 }
 
-/** A host path outside of the agent's mounts. */
 export class NotVisible extends Error {
   override readonly name = 'NotVisible';
 

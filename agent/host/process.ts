@@ -13,7 +13,6 @@ export type HostProcess = {
   readonly seccomp: number;
   /** Cgroup paths of cpu and memory, or the only one on v2, relative to the agent's cgroup namespace. */
   readonly cgroups: readonly string[];
-  /** Pages of program code. */
   readonly textPages: number;
 };
 

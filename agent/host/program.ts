@@ -42,13 +42,11 @@ const MACHINES: Readonly<Record<number, string>> = {
 
 const HEADER_BYTES = 128;
 
-/** Kind of a host file; undefined if it does not exist. */
 export async function readProgram(host: Host, path: string): Promise<Program | undefined> {
   const start = await host.readStart(path, HEADER_BYTES);
   return start && parseProgram(start);
 }
 
-/** Kind of a file by at least its first 20 bytes. */
 export function parseProgram(start: Buffer): Program {
   if (start.subarray(0, 2).toString('latin1') === '#!') return { kind: 'script' };
   const isElf = start.length >= 20 && start.subarray(0, 4).toString('latin1') === '\x7fELF';
@@ -59,7 +57,6 @@ export function parseProgram(start: Buffer): Program {
 
 const PT_LOAD = 1;
 const PF_X = 1;
-/** Possible sizes of a memory page. */
 export const PAGE_BYTES: readonly number[] = [4096, 16_384, 65_536];
 
 /**

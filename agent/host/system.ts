@@ -2,7 +2,6 @@ import { mem } from 'systeminformation/lib/memory.js';
 import type { Facts } from '../finding.ts';
 import type { Host } from './host.ts';
 
-/** Facts about the node's hardware and system that do not change while it runs. */
 export async function readSystemFacts(host: Host): Promise<Facts> {
   // systeminformation.cpu() would start a shell, and the agent executes nothing.
   const [cpu, memory, release, kernel] = await Promise.all([

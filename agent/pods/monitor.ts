@@ -24,18 +24,15 @@ const READ_MS = 3_000;
 /** Minimum rest after a read, as a multiple of its duration: pods determine the length of the list. */
 const REST_RATIO = 20;
 
-/** Options of {@link PodMonitor}. */
 export type PodMonitorOptions = {
   readonly client: CriClient;
   readonly host: Host;
-  /** Namespaces that require gVisor. */
   readonly namespaces: RequiredNamespaces;
   /** Receives the result of each read; must not throw. */
   readonly onRead?: (observed: ObservedPods, required: ReadonlySet<string>) => void;
   /** Handler and flags of the last probe; undefined before the first proof. */
   readonly probe?: () => ProbeFlags | undefined;
   readonly log: Logger;
-  /** Interval of reads in milliseconds; 3 s by default. */
   readonly everyMs?: number;
 };
 
@@ -50,7 +47,6 @@ export class PodMonitor {
     this.#reader = new PodReader(options.client, options.host);
   }
 
-  /** Reads until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     const { everyMs = READ_MS } = this.#options;
     let problem = '';

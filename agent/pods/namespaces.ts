@@ -4,7 +4,6 @@ import { keepWatching } from '../kube/watch.ts';
 
 /** System namespaces, which the policies exempt: manifests/components/enforce/pods.yaml. */
 const EXEMPT = /^(kube-.*|gvisor-ready)$/;
-/** Namespaces whose pods must run in gVisor. */
 const PATH = '/api/v1/namespaces?labelSelector=require-gvisor%3Dtrue';
 
 type Named = { readonly metadata: { readonly name: string } };
@@ -30,7 +29,6 @@ export class RequiredNamespaces {
     return this.#labelled !== undefined;
   }
 
-  /** Watches until the signal is aborted. */
   run(kube: Kube, log: Logger, signal: AbortSignal): Promise<void> {
     const onEvent = (event: WatchEvent) => this.#onEvent(event);
     const begin = () => this.#list(kube, signal);

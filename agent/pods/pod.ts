@@ -1,7 +1,6 @@
 import { quotedProgram } from '../host/process.ts';
 import { isAnnotation, sentryFlags, type Weakness, weaknessesOf } from '../runsc/flags.ts';
 
-/** A running pod of this node, and whether it is sandboxed. */
 export type Pod = {
   readonly namespace: string;
   readonly name: string;
@@ -25,7 +24,6 @@ export type SandboxFacts = {
   readonly argv?: readonly string[] | undefined;
   /** PIDs in the sandbox as its runtime reports them, if requested. */
   readonly runtimePids?: readonly number[];
-  /** Annotations in its OCI spec. */
   readonly annotations?: ReadonlyMap<string, string>;
 };
 
@@ -91,12 +89,10 @@ export function weakenedPods(pods: readonly Pod[], probe: ProbeFlags | undefined
   });
 }
 
-/** Whether a pod's sandbox has a way out to the host. */
 export function isOpen({ weak }: WeakenedPod): boolean {
   return weak.some(({ severity }) => severity === 'blocker');
 }
 
-/** Result of one read of the node's pods. */
 export type ObservedPods = {
   readonly pods: readonly Pod[];
   /** Pods that are required to run in gVisor and do not. */
@@ -108,11 +104,9 @@ export type ObservedPods = {
 
 /** The node's pods as /report shows them. */
 export type PodsReport = {
-  /** When they were last read, ISO 8601. */
   readonly at: string;
   /** Whether that is too long ago, so that they count as unreadable. */
   readonly stale: boolean;
-  /** Number of running pods. */
   readonly running: number;
   /** Whether an API server has listed the namespaces that require gVisor. */
   readonly requirementsKnown: boolean;

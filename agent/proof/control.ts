@@ -23,7 +23,6 @@ const REST_MS = 3_600_000;
 export class Control {
   readonly #options: ProbeOptions;
   readonly #waitMs: number;
-  /** At most one control runs at a time. */
   #running: Running | undefined;
   #restUntilMs = Number.NEGATIVE_INFINITY;
 
@@ -48,7 +47,6 @@ export class Control {
     return result ?? { handler: running.handler, tookMs: now() - running.startedMs, ended: false };
   }
 
-  /** Resolves once no control is running. */
   async finish(): Promise<void> {
     await this.#running?.removed;
   }

@@ -10,7 +10,6 @@ const CONCURRENCY = 8;
 /** A younger probe of another agent may still be in use: by `--once`, or by an agent that is shutting down. */
 const IN_USE_MS = 60_000;
 
-/** Inputs of a sweep. */
 export type SweepOptions = {
   readonly client: CriClient;
   /** Marks the probes of this agent. */
@@ -19,7 +18,6 @@ export type SweepOptions = {
   readonly wallMs: () => number;
 };
 
-/** Options of {@link Orphans}. */
 export type OrphansOptions = SweepOptions & {
   /** Called with the number of orphans that containerd cannot remove, when it changes. */
   readonly onOrphans: (count: number) => void;
@@ -48,7 +46,6 @@ export class Orphans {
     return Math.max(this.#count - this.#baseline, 0);
   }
 
-  /** Records how a probe ended. */
   record({ kind }: Outcome): void {
     this.#lastProven = kind === 'proven';
     if (!this.#lastProven) this.#mayHaveUnlisted = true;
@@ -135,7 +132,6 @@ export async function sweepContainers(
   return { remaining, inUse };
 }
 
-/** Removes the listed ids and lists again. */
 async function removeAll(
   list: () => Promise<readonly string[]>,
   remove: (id: string) => Promise<void>,

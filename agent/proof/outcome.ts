@@ -25,7 +25,6 @@ export type Unproven = {
   readonly tolerated?: boolean;
 };
 
-/** Result of a control. */
 export type ControlResult = {
   /** Handler that ran it. */
   readonly handler: string;

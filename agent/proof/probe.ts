@@ -7,7 +7,6 @@ import { inconclusive, interrupted, type Outcome, outcomeOfError, type Unproven 
 import { findPlace, newSandbox } from './sandbox.ts';
 import { EmptySandbox, identifyGuest, ProcessGone, readWitness, type Witness } from './witness.ts';
 
-/** Inputs of a probe. */
 export type ProbeOptions = {
   readonly client: CriClient;
   readonly host: Host;
@@ -61,7 +60,7 @@ export async function runProbe(options: ProbeOptions): Promise<Outcome> {
     ended += 1;
     hidden ||= unexamined.hidden;
     const withinMs = unexamined.atMs - startedMs;
-    const fasterThanKubelet = ended > 1 && withinMs < (ended - 1) * HOUSEKEEPING_MS - JITTER_MS;
+    const fasterThanKubelet = withinMs < (ended - 1) * HOUSEKEEPING_MS - JITTER_MS;
     // Slow starts never look too fast for the kubelet, but on an idle node it does not win five races in a row either.
     const everyTime = ended === MAX_ATTEMPTS && !hidden && (await readPressure(options.host)) === undefined;
     if (fasterThanKubelet || everyTime) {
@@ -72,7 +71,6 @@ export async function runProbe(options: ProbeOptions): Promise<Outcome> {
   return last;
 }
 
-/** Result of one attempt. */
 type Attempt = {
   readonly outcome: Outcome;
   /** Set where the sandbox started but could not be examined, and another attempt makes sense. */

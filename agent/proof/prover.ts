@@ -22,7 +22,6 @@ export type ProverOptions = ProbeOptions &
     readonly waitMs?: number;
     /** Duration after which a probe counts as hanging, unless runc is as slow. */
     readonly hangMs?: number;
-    /** How long a control is waited for. */
     readonly controlWaitMs?: number;
   };
 
@@ -66,7 +65,6 @@ export class Prover {
   readonly #control: Control;
   /** The probe that the next `prove` collects. */
   #current: RunningProbe | undefined;
-  /** Whether a `prove` waits for it. */
   #awaited = false;
   /** Number of abandoned probes that still run. */
   #abandoned = 0;

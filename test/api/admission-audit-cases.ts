@@ -1,25 +1,50 @@
-import { logged } from './admission-audit-log.ts';
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { AUDIT_LOG } from '../../cluster/control-plane/control-plane.ts';
+import { waitFor } from '../../hack/run.ts';
 import { accepted, type Case, type Group, warned } from './admission-case.ts';
 import { create, createRuntimeClass, pod, workload } from './admission-objects.ts';
 import { whileSet } from './admission-setting-cases.ts';
-import type { Call } from './api-user.ts';
+import type { ApiCall } from './api-user.ts';
+
+type Line = { readonly requestURI: string; readonly annotations?: Readonly<Record<string, string>> };
+let last = 0;
+
+/** An accepted dry run for which the audit log names the binding that would have refused it. `call.path` has a query. */
+export function logged(what: string, call: ApiCall, binding: string): Case {
+  return {
+    what: `logged: ${what} is in the audit log`,
+    run: async ({ as, cluster }) => {
+      const mark = `fieldManager=logged-${process.pid}-${++last}-`;
+      const { code, message } = await as('logged', { ...call, path: `${call.path}&${mark}` });
+      assert.ok(code < 300, `${code} ${message}`);
+      const line = await waitFor('the audit log', 10_000, async () => {
+        const text = await readFile(cluster.controlPlane.path(AUDIT_LOG), 'utf8');
+        const found = text.split('\n').find((one) => one.includes(mark));
+        return found === undefined ? undefined : (JSON.parse(found) as Line);
+      });
+      const failure = line.annotations?.['validation.policy.admission.k8s.io/validation_failure'] ?? '';
+      assert.match(failure, new RegExp(`"binding":"${binding}"`));
+    },
+  };
+}
 
 const unset = { spec: { runtimeClassName: undefined } };
 const plain = create('strict', pod(unset), 'dryRun=All');
 const deployment = (namespace: string) => create(namespace, workload('Deployment', unset), 'dryRun=All');
-const label = (value: string | null): Call => ({
+const label = (value: string | null): ApiCall => ({
   method: 'PATCH',
   path: '/api/v1/namespaces/strict?dryRun=All',
   body: { metadata: { labels: { 'require-gvisor': value } } },
 });
-const bare: Call = {
+const bare: ApiCall = {
   method: 'PATCH',
   path: '/apis/node.k8s.io/v1/runtimeclasses/gvisor?dryRun=All',
   body: { scheduling: { nodeSelector: null } },
 };
 const operator = { as: 'operator' } as const;
 
-/** What the audit log has where the component `enforce` alone is installed. */
+/** Entries of the audit log with `enforce` alone. */
 export const LOG_GROUP: Group = {
   title: 'the audit log has',
   cases: [
@@ -92,7 +117,7 @@ const FAILING: readonly Case[] = [
   ),
 ];
 
-/** What is tried with the component `enforce-audit` beside `enforce`. */
+/** Cases for `enforce` with `enforce-audit`. */
 export const AUDIT_GROUPS: readonly Group[] = [
   { title: 'the audit stage refuses nothing, and warns', cases: WARNED },
   { title: 'the audit stage writes into the audit log', cases: LOGGED },

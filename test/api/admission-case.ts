@@ -1,29 +1,29 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Admission, UserName } from './admission-cluster.ts';
-import type { Answer, Call } from './api-user.ts';
+import type { ApiCall, ApiResponse } from './api-user.ts';
 
 /**
- * Something that is tried on a cluster with the policies: a test, and what a mutant of the policies must fail. It leaves
- * the cluster as it found it, but for objects with names of their own.
+ * A test on a cluster with the policies, which mutants of the policies must fail. It restores the cluster, but for objects
+ * with unique names.
  */
 export type Case = {
   readonly what: string;
   readonly run: (admission: Admission) => Promise<void>;
-  /** Whether it changes policies for a while, so that nothing else can run. */
+  /** Set if the case changes policies, so that no other case can run meanwhile. */
   readonly alone?: true;
 };
 
 /** Cases under a title. */
 export type Group = { readonly title: string; readonly cases: readonly Case[] };
 
-/** A call, or how to come to it. */
-export type Made = Call | ((admission: Admission) => Call | Promise<Call>);
+/** A call, or a function that makes it. */
+export type Made = ApiCall | ((admission: Admission) => ApiCall | Promise<ApiCall>);
 
-/** Who calls (admin unless told), and the code of a refusal (403 unless told). */
+/** The user (default: admin) and the code of a refusal (default: 403). */
 type Options = { readonly as?: UserName; readonly code?: number | undefined };
 
-/** A call that is refused, with a message that says why. */
+/** A call that is denied with this message. */
 export function refused(what: string, call: Made, why: RegExp, { as = 'admin', code = 403 }: Options = {}) {
   return tried(`${as}: ${what} is refused`, as, call, (answer) => {
     assert.equal(answer.code, code, answer.message);
@@ -31,7 +31,7 @@ export function refused(what: string, call: Made, why: RegExp, { as = 'admin', c
   });
 }
 
-/** A call that is accepted without a word; `body` looks at what it made. */
+/** A call that is allowed without a warning. `body` checks the resulting object. */
 export function accepted(
   what: string,
   call: Made,
@@ -44,7 +44,7 @@ export function accepted(
   });
 }
 
-/** A call that is accepted with one warning, which says why. */
+/** A call that is allowed with one warning. */
 export function warned(what: string, call: Made, why: RegExp, { as = 'admin' }: Options = {}) {
   return tried(`${as}: ${what} is warned of`, as, call, ({ code, message, warnings }) => {
     assert.ok(code < 300, `${code} ${message}`);
@@ -53,7 +53,7 @@ export function warned(what: string, call: Made, why: RegExp, { as = 'admin' }: 
   });
 }
 
-function tried(what: string, as: UserName, call: Made, check: (answer: Answer) => void): Case {
+function tried(what: string, as: UserName, call: Made, check: (answer: ApiResponse) => void): Case {
   return {
     what,
     run: async (admission) =>
@@ -70,14 +70,14 @@ export function describeGroups(admission: () => Admission, groups: readonly Grou
   }
 }
 
-/** Asserts that a call was accepted, and that nothing was said about it. */
-export function assertAccepted({ code, message, warnings }: Answer): void {
+/** Asserts that a call was allowed without a warning. */
+export function assertAccepted({ code, message, warnings }: ApiResponse): void {
   assert.ok(code < 300, `${code} ${message}`);
   assert.deepEqual(warnings, []);
 }
 
-/** Creates an object and gives the path of what was made. */
-export async function existing({ as }: Admission, call: Call): Promise<string> {
+/** Creates an object and returns its path. */
+export async function existing({ as }: Admission, call: ApiCall): Promise<string> {
   const { code, message, body } = await as('admin', call);
   assert.equal(code, 201, message);
   const { name } = (body as { readonly metadata: { readonly name: string } }).metadata;

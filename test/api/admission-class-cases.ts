@@ -1,21 +1,21 @@
 import { accepted, type Case, type Group, refused } from './admission-case.ts';
 import { createRuntimeClass } from './admission-objects.ts';
-import type { Call } from './api-user.ts';
+import type { ApiCall } from './api-user.ts';
 
-/** The refusal for users who may not write a RuntimeClass of this name. */
+/** The message that denies a write of the RuntimeClass with this name. */
 export const why = (name: string) =>
   new RegExp(
     `the RuntimeClass "${name}" is guarded: to write it needs the verb manage-gvisor-requirement on all namespaces \\(ClusterRole gvisor-ready-requirement\\)$`,
   );
 const CLASS = '/apis/node.k8s.io/v1/runtimeclasses/gvisor';
-const patchClass = (body: object, path = CLASS): Call => ({
+const patchClass = (body: object, path = CLASS): ApiCall => ({
   method: 'PATCH',
   path: `${path}?dryRun=All`,
   body,
 });
 const bare = patchClass({ scheduling: { nodeSelector: null } });
 /** Creates a RuntimeClass in a dry run. */
-export const anew = (name: string, handler: string): Call => {
+export const anew = (name: string, handler: string): ApiCall => {
   const call = createRuntimeClass(name, handler);
   return { ...call, path: `${call.path}?dryRun=All` };
 };

@@ -6,17 +6,17 @@ import { patient, waitFor } from '../../hack/run.ts';
 import { applyOverlay } from '../e2e/agents.ts';
 import { laneCluster } from '../runner/lane.ts';
 import { OBJECTS, OLDER, USERS, WAITING } from './admission-fixture.ts';
-import { settle } from './admission-settle.ts';
-import type { Answer, ApiUser, Call } from './api-user.ts';
+import type { ApiCall, ApiResponse, ApiUser } from './api-user.ts';
+import { waitForPolicies } from './wait-for-policies.ts';
 import type { WRITERS } from './writer-users.ts';
 
-/** One of those who write. */
+/** A user of the tests. */
 export type UserName = keyof typeof USERS | keyof typeof WRITERS;
 
 /** A cluster with the policies in force, and the users. */
 export type Admission = {
   readonly cluster: Cluster;
-  as(user: UserName, call: Call): Promise<Answer>;
+  as(user: UserName, call: ApiCall): Promise<ApiResponse>;
 };
 
 /** Starts etcd, an API server and a controller manager, without nodes, and calls {@link prepareAdmission}. */
@@ -29,8 +29,8 @@ export async function startAdmission(components: readonly string[]): Promise<Adm
 }
 
 /**
- * Gives a cluster the namespaces, the users, and pods and workloads that are older than the policies, and then the base with
- * components, in force.
+ * Creates the namespaces, the users, and pods and workloads that are older than the policies, then applies the base with
+ * components and waits until its policies are in force.
  */
 export async function prepareAdmission(cluster: Cluster, components: readonly string[]): Promise<Admission> {
   const apply = (items: readonly object[]) =>
@@ -47,24 +47,27 @@ export async function prepareAdmission(cluster: Cluster, components: readonly st
   await debugOlder(cluster);
   await applyOverlay(cluster, components);
   const users = new Map<UserName, Promise<ApiUser>>();
-  const as = async (name: UserName, call: Call) => {
+  const as = async (name: UserName, call: ApiCall) => {
     const user = users.get(name) ?? USERS[name as keyof typeof USERS](cluster);
     users.set(name, user);
     return (await user)(call);
   };
   const admission = { cluster, as };
-  await settle(admission, components.includes('inject') ? ['validating', 'mutating'] : ['validating']);
+  await waitForPolicies(
+    admission,
+    components.includes('inject') ? ['validating', 'mutating'] : ['validating'],
+  );
   return admission;
 }
 
-/** Gives the pod `old-plain` an ephemeral container, which no pod can be created with. */
+/** Adds an ephemeral container to `old-plain`; a pod cannot be created with one. */
 async function debugOlder(cluster: Cluster): Promise<void> {
   const patch = { spec: { ephemeralContainers: [{ name: 'older', image: 'localhost/none' }] } };
   const words = ['patch', 'pod', 'old-plain', '-n', 'strict', '--subresource=ephemeralcontainers'];
   await cluster.kubectl([...words, '-p', JSON.stringify(patch)]);
 }
 
-/** For the head of a test file: {@link startAdmission} before the first test, and its end after the last. */
+/** Registers hooks that call {@link startAdmission} before the first test and remove the cluster after the last. */
 export function useAdmission(components: readonly string[]): () => Admission {
   let admission: Admission | undefined;
   before(
@@ -80,12 +83,12 @@ export function useAdmission(components: readonly string[]): () => Admission {
   };
 }
 
-/** Sends a call again and again until its answer is as wanted. */
+/** Repeats a call until its response is as wanted. */
 export async function until(
   what: string,
-  call: () => Promise<Answer>,
-  wanted: (answer: Answer) => boolean,
-): Promise<Answer> {
+  call: () => Promise<ApiResponse>,
+  wanted: (answer: ApiResponse) => boolean,
+): Promise<ApiResponse> {
   return waitFor(what, 30_000, async () => {
     const answer = await call();
     if (wanted(answer)) return answer;

@@ -10,10 +10,10 @@ import { INJECTS } from '../kubernetes-minor.ts';
 import { accepted, type Case, refused, warned } from './admission-case.ts';
 import { until, useAdmission } from './admission-cluster.ts';
 import { container, create, createPod, hostPath, pod, privileged } from './admission-objects.ts';
-import { settle } from './admission-settle.ts';
-import type { Answer } from './api-user.ts';
+import type { ApiResponse } from './api-user.ts';
+import { waitForPolicies } from './wait-for-policies.ts';
 
-/** The cluster begins with the base alone: all else comes from the page. */
+/** The cluster starts with the base; everything else comes from the page. */
 const admission = useAdmission([]);
 const BLOCKS = markedBlocks('docs/admission.md');
 const NAMESPACE = 'evaluations';
@@ -26,16 +26,16 @@ function block(kind: string, mark: string): string {
   return found.text;
 }
 
-/** Writes the kustomization of a block into the reader's folder. */
+/** Writes the kustomization of a block into the reader's directory. */
 const write = (mark: string) => writeFile(join(folder, 'kustomization.yaml'), block('file', mark));
 
-/** Runs a block's commands in the reader's folder, and waits until policies are in force; gives what was printed. */
+/** Runs commands in the reader's directory, waits until policies are in force, and returns the output. */
 async function shell(script: string): Promise<string> {
   const { cluster } = admission();
   const path = `${dirname(cluster.kubectlCommand([]).command)}:${process.env.PATH}`;
   const env = { ...process.env, PATH: path, KUBECONFIG: cluster.kubeconfig };
   const printed = await run('/bin/sh', ['-euc', script], { cwd: folder, env });
-  await settle(admission());
+  await waitForPolicies(admission());
   return printed;
 }
 const apply = 'kubectl apply -k .';
@@ -47,7 +47,7 @@ async function all(...cases: readonly Case[]): Promise<void> {
   for (const { run: check } of cases) await check(admission());
 }
 const strict = (part: Parameters<typeof pod>[0]) => createPod(part);
-const classOf = ({ body }: Answer) =>
+const classOf = ({ body }: ApiResponse) =>
   (body as { readonly spec: { readonly runtimeClassName?: string } }).spec.runtimeClassName;
 
 describe('the page on admission, followed to the letter', () => {
@@ -103,7 +103,7 @@ describe('the page on admission, followed to the letter', () => {
     await write('kustomization.yaml, inject');
     if (!INJECTS) return assert.rejects(shell(apply), /no matches for kind "MutatingAdmissionPolicy"/);
     await shell(apply);
-    await settle(admission(), ['mutating']);
+    await waitForPolicies(admission(), ['mutating']);
     assert.equal(classOf(await admission().as('admin', plain)), 'gvisor-gpu');
     await all(
       refused(
@@ -117,7 +117,7 @@ describe('the page on admission, followed to the letter', () => {
   it('uninstalls, and what is installed again is in force', async () => {
     await shell(block('run', 'uninstall'));
     if (INJECTS) await shell(block('run', 'uninstall, inject'));
-    await settle(admission(), [INJECTS ? 'mutating' : 'validating']);
+    await waitForPolicies(admission(), [INJECTS ? 'mutating' : 'validating']);
     const answer = await admission().as('admin', plain);
     assert.deepEqual([answer.code, classOf(answer)], [201, undefined]);
     await write('kustomization.yaml');

@@ -1,14 +1,13 @@
 import { LOG_GROUP } from './admission-audit-cases.ts';
 import type { Group } from './admission-case.ts';
 import { CLASS_GROUPS } from './admission-class-cases.ts';
-import { MIRROR_GROUPS } from './admission-mirror-cases.ts';
 import { NAMESPACE_GROUPS } from './admission-namespace-cases.ts';
-import { POD_GROUPS } from './admission-pod-cases.ts';
+import { MIRROR_GROUPS, POD_GROUPS } from './admission-pod-cases.ts';
 import { SETTING_GROUPS } from './admission-setting-cases.ts';
 import { TEMPLATE_GROUPS } from './admission-template-cases.ts';
 import { WRITE_GROUPS } from './admission-write-cases.ts';
 
-/** What is tried with the component `enforce` alone. */
+/** Cases for `enforce` alone. */
 export const ENFORCE_GROUPS: readonly Group[] = [
   ...POD_GROUPS,
   ...WRITE_GROUPS,

@@ -19,22 +19,22 @@ const NAMESPACES = {
   declined: 'false',
   mistyped: 'yes',
   free: undefined,
-  /** `allow-host-kernel` says "true" beside it, */
+  /** also has `allow-host-kernel: "true"` */
   both: 'true',
-  /** and alone. */
+  /** has only `allow-host-kernel: "true"` */
   consenting: undefined,
   'kube-labelled': 'true',
   'gvisor-ready': 'true',
-  /** names that are only like those of the system */
+  /** names that only resemble those of the system */
   'no-kube-system': 'true',
   'gvisor-ready-too': 'true',
 } as const;
 
-/** Those who write, by what they may do. */
+/** Users by their rights. */
 export const USERS = {
   /** system:masters */
   admin: (cluster: Cluster) => certificateUser(cluster, 'root', ['system:masters']),
-  /** everything inside the namespace `strict`, its Namespace object included: a Role with only stars */
+  /** everything in the namespace `strict`, including its Namespace object */
   owner: (cluster: Cluster) => certificateUser(cluster, 'owner'),
   /** namespaces and runtime classes of the whole cluster, without the right to lift */
   operator: (cluster: Cluster) => certificateUser(cluster, 'operator'),
@@ -46,7 +46,7 @@ export const USERS = {
   deleter: (cluster: Cluster) => certificateUser(cluster, 'deleter'),
   /** a program with the ClusterRole `edit` in the namespace `strict` */
   dispatcher: (cluster: Cluster) => tokenUser(cluster, 'strict', 'dispatcher'),
-  /** a program of whose writes the test cluster keeps an audit log: `edit` everywhere, and what the operator may */
+  /** a program whose writes are in the audit log: `edit` everywhere, and the rights of the operator */
   logged: (cluster: Cluster) => tokenUser(cluster, 'gvisor-ready', 'logged'),
   kubelet: (cluster: Cluster) => certificateUser(cluster, 'system:node:node-9', ['system:nodes']),
 } as const;
@@ -139,7 +139,7 @@ const ungated = { schedulingGates: undefined };
 const onNode = { ...ungated, nodeName: 'node-9', tolerations: [{ operator: 'Exists' }] };
 const gates = ['example.com/first', 'example.com/second'].map((name) => ({ name }));
 
-/** Pods that are older than the policies, by name; those of `pod()` wait for a gate. */
+/** Pods that are older than the policies. Those of `pod()` have a scheduling gate. */
 const PODS = {
   /** keep the rules */
   gated: pod({ spec: container({ resources: { requests: { cpu: '1m' } } }) }),
@@ -169,7 +169,7 @@ const PODS = {
   }),
 } as const;
 
-/** The path of a pod that is older than the policies, in the namespace `strict` unless told. */
+/** The path of a pod that is older than the policies (default namespace: `strict`). */
 export const podPath = (name: keyof typeof PODS, namespace: 'strict' | 'audited' = 'strict') =>
   `/api/v1/namespaces/${namespace}/pods/${name}`;
 
@@ -185,7 +185,7 @@ const inNamespace = (namespace: string, name: string, made: object) => {
   return { ...rest, metadata: { name, namespace, annotations: metadata.annotations ?? {} } };
 };
 
-/** Namespaces with a pod that waits for the scheduler, without the class of gVisor. */
+/** Namespaces with an unscheduled pod that has no RuntimeClass. */
 export const WAITING = ['declined', 'kube-labelled', 'gvisor-ready', 'no-kube-system', 'gvisor-ready-too'];
 
 /** The pods of {@link podPath} and the workloads of {@link workloadPath}. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { accepted, type Case, type Group, refused, warned } from './admission-case.ts';
-import { mirrorPod } from './admission-mirror-cases.ts';
 import { create, pod, workload } from './admission-objects.ts';
+import { mirrorPod } from './admission-pod-cases.ts';
 import { START_GROUP } from './admission-write-cases.ts';
 
 type Spec = {
@@ -68,7 +68,7 @@ const LEFT: readonly Case[] = [
   ),
 ];
 
-/** What is tried with the component `inject` beside `enforce`. */
+/** Cases for `enforce` with `inject`. */
 export const INJECT_GROUPS: readonly Group[] = [
   { title: 'the runtime class of gVisor is given to', cases: GIVEN },
   { title: 'injection leaves alone', cases: LEFT },

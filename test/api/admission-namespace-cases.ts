@@ -2,25 +2,29 @@ import assert from 'node:assert/strict';
 import { accepted, assertAccepted, type Case, type Group, refused } from './admission-case.ts';
 import { type Admission, until } from './admission-cluster.ts';
 import { create, pod } from './admission-objects.ts';
-import type { Call } from './api-user.ts';
+import type { ApiCall } from './api-user.ts';
 
 const DRY = '?dryRun=All';
-const patch = (path: string, body: object): Call => ({ method: 'PATCH', path, body });
+const patch = (path: string, body: object): ApiCall => ({ method: 'PATCH', path, body });
 const label = (namespace: string, value: string | null, key = 'require-gvisor', query = DRY) =>
   patch(`/api/v1/namespaces/${namespace}${query}`, { metadata: { labels: { [key]: value } } });
-const remove = (namespace: string, query = DRY): Call => ({
+const remove = (namespace: string, query = DRY): ApiCall => ({
   method: 'DELETE',
   path: `/api/v1/namespaces/${namespace}${query}`,
 });
-const createNamespace = (labels: object, metadata: object = { generateName: 'new-' }, query = DRY): Call => ({
+const createNamespace = (
+  labels: object,
+  metadata: object = { generateName: 'new-' },
+  query = DRY,
+): ApiCall => ({
   method: 'POST',
   path: `/api/v1/namespaces${query}`,
   body: { apiVersion: 'v1', kind: 'Namespace', metadata: { ...metadata, labels } },
 });
-/** Writes a whole Namespace without its labels, to a subresource or to itself. */
+/** Replaces a Namespace, or a subresource of it, without its labels. */
 const put =
   (subresource: string) =>
-  async ({ as }: Admission): Promise<Call> => {
+  async ({ as }: Admission): Promise<ApiCall> => {
     const path = '/api/v1/namespaces/strict';
     const { body } = await as('admin', { method: 'GET', path });
     const { metadata, ...rest } = body as { readonly metadata: object };
@@ -43,7 +47,7 @@ const DELETE =
 const operator = { as: 'operator' } as const;
 const owner = { as: 'owner' } as const;
 const single = { as: 'single' } as const;
-const applied: Call = {
+const applied: ApiCall = {
   ...label('strict', 'false', 'require-gvisor', `${DRY}&fieldManager=test&force=true`),
   patch: 'apply-patch+yaml',
   body: {
@@ -238,7 +242,7 @@ const ENDS: Case = {
   },
 };
 
-/** The label, and those who write it. */
+/** Writes of the namespace label by each user. */
 export const NAMESPACE_GROUPS: readonly Group[] = [
   { title: 'the label of a namespace, without the right to lift it', cases: WITHOUT },
   { title: 'the label of a namespace, with the right to lift it', cases: WITH },

@@ -1,12 +1,12 @@
-import type { Call } from './api-user.ts';
+import type { ApiCall } from './api-user.ts';
 
-/** What a test changes of a pod. */
+/** The parts of a pod that a test changes. */
 export type PodPart = {
   readonly spec?: Readonly<Record<string, unknown>>;
   readonly annotations?: Readonly<Record<string, string>>;
 };
 
-/** A gVisor pod that is never scheduled, since it has a gate; a field of `spec` that is undefined is left out. */
+/** A gVisor pod with a scheduling gate. An undefined field of `spec` is left out. */
 export function pod({ spec = {}, annotations = {} }: PodPart = {}): object {
   return {
     apiVersion: 'v1',
@@ -21,13 +21,13 @@ export function pod({ spec = {}, annotations = {} }: PodPart = {}): object {
   };
 }
 
-/** The containers of a pod: one, with what is given. */
+/** The `containers` of a pod with one container. */
 export const container = (part: object = {}) => ({
   containers: [{ name: 'main', image: 'localhost/none', ...part }],
 });
 
 /** Creates an object in a namespace; `query` such as `dryRun=All`. */
-export function create(namespace: string, body: object, query = ''): Call {
+export function create(namespace: string, body: object, query = ''): ApiCall {
   const { apiVersion, kind } = body as { readonly apiVersion: string; readonly kind: string };
   const group = apiVersion === 'v1' ? '/api/v1' : `/apis/${apiVersion}`;
   return { method: 'POST', path: `${group}/namespaces/${namespace}/${kind.toLowerCase()}s?${query}`, body };
@@ -36,7 +36,7 @@ export function create(namespace: string, body: object, query = ''): Call {
 /** Creates a pod in the namespace `strict`, in a dry run. */
 export const createPod = (part?: PodPart) => create('strict', pod(part), 'dryRun=All');
 
-/** The kinds that hold a pod template, and the path of the pod in them. */
+/** Kinds with a pod template, and its path. */
 export const WORKLOADS = {
   Deployment: { apiVersion: 'apps/v1', path: 'spec.template.', selector: true },
   ReplicaSet: { apiVersion: 'apps/v1', path: 'spec.template.', selector: true },
@@ -48,7 +48,7 @@ export const WORKLOADS = {
 } as const;
 export type Workload = keyof typeof WORKLOADS;
 
-/** A workload of a kind with the spec and annotations of a pod. Names are made of the kind unless told. */
+/** A workload with the spec and annotations of a pod. Its default name is derived from the kind. */
 export function workload(
   kind: Workload,
   { spec = {}, annotations = {} }: PodPart = {},
@@ -77,30 +77,30 @@ export function workload(
 }
 
 /** Creates a RuntimeClass. */
-export const createRuntimeClass = (name: string, handler = 'runsc'): Call => ({
+export const createRuntimeClass = (name: string, handler = 'runsc'): ApiCall => ({
   method: 'POST',
   path: '/apis/node.k8s.io/v1/runtimeclasses',
   body: { apiVersion: 'node.k8s.io/v1', kind: 'RuntimeClass', metadata: { name }, handler },
 });
 
 /** Merges annotations into the object at a path. */
-export const annotate = (path: string, annotations: object): Call => ({
+export const annotate = (path: string, annotations: object): ApiCall => ({
   method: 'PATCH',
   path,
   body: { metadata: { annotations } },
 });
 
 /** Adds an ephemeral container to the pod at a path, as `kubectl debug` does. */
-export const addEphemeral = (path: string, part: object = {}): Call => ({
+export const addEphemeral = (path: string, part: object = {}): ApiCall => ({
   method: 'PATCH',
   path: `${path}/ephemeralcontainers`,
   patch: 'strategic-merge-patch+json',
   body: { spec: { ephemeralContainers: [{ name: 'debug', image: 'localhost/none', ...part }] } },
 });
 
-/** A container's part that makes it privileged. */
+/** Makes a container privileged. */
 export const privileged = { securityContext: { privileged: true } };
-/** A pod's volume that is a folder of the host. */
+/** A hostPath volume. */
 export const hostPath = { volumes: [{ name: 'host', hostPath: { path: '/' } }] };
-/** An annotation by which gVisor's network could be turned off. */
+/** An annotation that would switch off gVisor's network stack. */
 export const FLAG = 'dev.gvisor.flag.network';

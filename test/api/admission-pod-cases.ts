@@ -1,6 +1,46 @@
 import { MINOR } from '../kubernetes-minor.ts';
 import { accepted, assertAccepted, type Case, existing, type Group, refused } from './admission-case.ts';
+import type { Admission } from './admission-cluster.ts';
 import { container, create, createPod, FLAG, hostPath, pod, privileged } from './admission-objects.ts';
+
+/** A mirror pod as a kubelet writes it for a static pod. */
+export async function mirrorPod({ as }: Admission): Promise<object> {
+  const { body } = await as('admin', { method: 'GET', path: '/api/v1/nodes/node-9' });
+  const { uid } = (body as { readonly metadata: { readonly uid: string } }).metadata;
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name: 'static-node-9',
+      annotations: { 'kubernetes.io/config.mirror': 'x' },
+      ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: 'node-9', uid, controller: true }],
+    },
+    spec: { nodeName: 'node-9', ...container() },
+  };
+}
+const dry = (body: object) => create('strict', body, 'dryRun=All');
+const MIRRORS: readonly Case[] = [
+  accepted("the kubelet's own, of a static pod", async (on) => dry(await mirrorPod(on)), { as: 'kubelet' }),
+  refused(
+    'the same without the annotation',
+    async (on) => dry({ ...(await mirrorPod(on)), metadata: { name: 'static-node-9' } }),
+    /./,
+    { as: 'kubelet' },
+  ),
+  refused(
+    'the same from anybody else',
+    async (on) =>
+      dry({
+        ...(await mirrorPod(on)),
+        metadata: { name: 'm', annotations: { 'kubernetes.io/config.mirror': 'x' } },
+      }),
+    /is not set: write runtimeClassName: gvisor; spec\.nodeName is "node-9"/,
+    { as: 'dispatcher' },
+  ),
+];
+
+/** Mirror pods written by kubelets and by other users. */
+export const MIRROR_GROUPS: readonly Group[] = [{ title: 'mirror pods', cases: MIRRORS }];
 
 const ungated = { schedulingGates: undefined };
 const plain = { spec: { runtimeClassName: undefined } };
@@ -8,7 +48,7 @@ const initContainer = (part: object) => ({
   initContainers: [{ name: 'first', image: 'localhost/none', ...part }],
 });
 const HOST_PORT = { ports: [{ containerPort: 80 }, { containerPort: 81, hostPort: 8081 }] };
-/** Parts of a container by which the kubelet connects to a host, if one is named. */
+/** Probes and hooks through which the kubelet connects to a host. */
 const AIMED: readonly (readonly [what: string, part: (host: string | undefined) => object])[] = (
   ['livenessProbe', 'readinessProbe', 'startupProbe', 'postStart', 'preStop'] as const
 ).flatMap((where) =>
@@ -44,7 +84,7 @@ const OTHER_VOLUMES = {
   cephfs: { monitors: ['a'] },
   fc: { targetWWNs: ['a'], lun: 0 },
 };
-/** A pod whose problems fill more than the API server hands on of a message. */
+/** Annotations whose problems exceed the API server's limit for a message. */
 const many = Object.fromEntries(
   Array.from({ length: 150 }, (_, at) => [`dev.gvisor.${'x'.repeat(40)}${at}`, 'x']),
 );
@@ -261,7 +301,7 @@ const ELSEWHERE: readonly Case[] = [
   ),
 ];
 
-/** Pods that are created, with the settings as they come. */
+/** Pods that are created, with default settings. */
 export const POD_GROUPS: readonly Group[] = [
   { title: 'a pod that is created where gVisor is required', cases: GENERAL },
   { title: 'what would lead to the host', cases: HOST },

@@ -4,8 +4,8 @@ import { anew, why } from './admission-class-cases.ts';
 import type { Admission } from './admission-cluster.ts';
 import { podPath } from './admission-fixture.ts';
 import { container, create, hostPath, pod, privileged } from './admission-objects.ts';
-import { settle } from './admission-settle.ts';
-import type { Call } from './api-user.ts';
+import type { ApiCall } from './api-user.ts';
+import { waitForPolicies } from './wait-for-policies.ts';
 
 const ENFORCE = 'gvisor-ready-enforce';
 const pathOf = (policy: string) =>
@@ -13,7 +13,7 @@ const pathOf = (policy: string) =>
 type Variable = { readonly name: string; readonly expression: string };
 type Policy = { readonly spec: { readonly variables: readonly Variable[] } };
 
-/** Writes the expression of a variable of a policy; gives the answer and what the expression was. */
+/** Sets the expression of a variable of a policy; returns the response and the previous expression. */
 async function setVariable({ as }: Admission, policy: string, name: string, expression: string) {
   const { body } = await as('admin', { method: 'GET', path: pathOf(policy) });
   const { variables } = (body as Policy).spec;
@@ -28,7 +28,7 @@ async function setVariable({ as }: Admission, policy: string, name: string, expr
   return { answer, was };
 }
 
-/** Cases that hold while a variable of a policy has another expression. */
+/** Runs cases while a variable of a policy has another expression. */
 export function whileSet(
   [policy, name, expression]: readonly [policy: string, name: string, expression: string],
   cases: readonly Case[],
@@ -40,19 +40,19 @@ export function whileSet(
       const { answer, was } = await setVariable(admission, policy, name, expression);
       assertAccepted(answer);
       try {
-        await settle(admission);
+        await waitForPolicies(admission);
         for (const { what, run } of cases) {
           await run(admission).catch((cause: Error) => assert.fail(`${what}: ${cause.message}`));
         }
       } finally {
         await setVariable(admission, policy, name, was);
-        await settle(admission);
+        await waitForPolicies(admission);
       }
     },
   };
 }
 
-/** An expression that the API server does not accept. */
+/** An expression that the API server rejects. */
 const rejected = (name: string, expression: string): Case => ({
   what: `${name}: ${expression} is rejected, and the policy stays`,
   alone: true,
@@ -66,7 +66,7 @@ const rejected = (name: string, expression: string): Case => ({
 
 const free = { schedulingGates: undefined };
 const dry = (part?: Parameters<typeof pod>[0]) => create('strict', pod(part), 'dryRun=All');
-const status: Call = {
+const status: ApiCall = {
   method: 'PATCH',
   path: `${podPath('old-plain')}/status?dryRun=All`,
   body: { status: { message: 'x' } },

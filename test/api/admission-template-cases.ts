@@ -16,7 +16,7 @@ const unset: PodPart = { spec: { runtimeClassName: undefined } };
 const dry = (kind: Workload, part: PodPart = {}, namespace = 'strict') =>
   create(namespace, workload(kind, part), 'dryRun=All');
 
-/** A workload of a kind that another object made. */
+/** A workload that another object owns. */
 function made(kind: Workload, owner: object): object {
   const body = workload(kind, unset, 'made') as { readonly metadata: object };
   const ownerReferences = [{ apiVersion: 'apps/v1', kind: 'Deployment', name: 'd', uid: 'u', ...owner }];

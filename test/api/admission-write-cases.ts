@@ -2,11 +2,11 @@ import { accepted, type Case, type Group, refused, warned } from './admission-ca
 import { podPath } from './admission-fixture.ts';
 import { addEphemeral, annotate, create, FLAG, pod, privileged } from './admission-objects.ts';
 import { whileSet } from './admission-setting-cases.ts';
-import type { Call } from './api-user.ts';
+import type { ApiCall } from './api-user.ts';
 
 const DRY = '?dryRun=All';
 /** Merges something into a pod, in a dry run. */
-const patch = (path: string, body: object, subresource = ''): Call => ({
+const patch = (path: string, body: object, subresource = ''): ApiCall => ({
   method: 'PATCH',
   path: `${path}${subresource}${DRY}`,
   patch: 'strategic-merge-patch+json',
@@ -14,22 +14,22 @@ const patch = (path: string, body: object, subresource = ''): Call => ({
 });
 const image = (path: string, part: 'containers' | 'initContainers' = 'containers', name = 'main') =>
   patch(path, { spec: { [part]: [{ name, image: 'localhost/other' }] } });
-const gates = (path: string, ...names: string[]): Call => ({
+const gates = (path: string, ...names: string[]): ApiCall => ({
   ...patch(path, { spec: { schedulingGates: names.map((name) => ({ name })) } }),
   patch: 'merge-patch+json',
 });
 const status = (path: string) => patch(path, { status: { message: 'x' } }, '/status');
-const debug = (path: string, part: object = {}): Call => {
+const debug = (path: string, part: object = {}): ApiCall => {
   const call = addEphemeral(path, part);
   return { ...call, path: `${call.path}${DRY}` };
 };
-/** Binds a pod to a node, `ungated` unless told, by its subresource or as a Binding of the old kind. */
+/** Binds a pod (default: `ungated`) to a node through its subresource, or with a Binding object. */
 function bind(
   annotations = {},
   isOld = false,
   namespace: 'strict' | 'audited' = 'strict',
   name: 'ungated' | 'old-ungated' = 'ungated',
-): Call {
+): ApiCall {
   const body = {
     apiVersion: 'v1',
     kind: 'Binding',
@@ -191,8 +191,8 @@ export const BINDING_GROUPS: readonly Group[] = [
   },
 ];
 
-/** Binds the pod `waiting` of a namespace, which is older than the policies. */
-function bindIn(namespace: string): Call {
+/** Binds the pod `waiting` of a namespace. */
+function bindIn(namespace: string): ApiCall {
   return {
     method: 'POST',
     path: `/api/v1/namespaces/${namespace}/pods/waiting/binding${DRY}`,
@@ -205,7 +205,7 @@ function bindIn(namespace: string): Call {
   };
 }
 
-/** Writes that start code in pods that are older than the label. */
+/** Writes that start code in pods older than the label. */
 export const START_GROUP: Group = { title: 'code that starts after the label', cases: STARTS };
 
 /** Writes to pods that exist. */

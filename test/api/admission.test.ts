@@ -9,9 +9,9 @@ import { until, useAdmission } from './admission-cluster.ts';
 import { ENFORCE_GROUPS } from './admission-enforce-cases.ts';
 import { INJECT_GROUPS } from './admission-inject-cases.ts';
 import { annotate, create, createPod, pod, workload } from './admission-objects.ts';
-import { type Kind, settle } from './admission-settle.ts';
 import { BINDING_GROUPS } from './admission-write-cases.ts';
-import type { Answer } from './api-user.ts';
+import type { ApiResponse } from './api-user.ts';
+import { type Kind, waitForPolicies } from './wait-for-policies.ts';
 
 const admission = useAdmission(['enforce', 'enforce-audit']);
 const kubectl = (...args: string[]) => admission().cluster.kubectl(['-n', 'strict', ...args]);
@@ -20,7 +20,7 @@ const withoutClass = { spec: { runtimeClassName: undefined } };
 /** Applies the base with other components, and waits until their policies are in force. */
 async function change(components: readonly string[], kinds: readonly Kind[] = ['validating']): Promise<void> {
   await applyOverlay(admission().cluster, components);
-  await settle(admission(), kinds);
+  await waitForPolicies(admission(), kinds);
 }
 
 describe('with enforce-audit', () => {
@@ -127,7 +127,7 @@ function testInject(): void {
     const made = workload('Deployment', withoutClass, 'injected');
     assertAccepted(await as('dispatcher', create('strict', made)));
     const path = '/api/v1/namespaces/strict/pods?labelSelector=app%3Dcase';
-    const classes = ({ body }: Answer) =>
+    const classes = ({ body }: ApiResponse) =>
       (body as { readonly items?: readonly Pod[] }).items
         ?.filter(({ metadata }) => metadata.name.startsWith('injected-'))
         .map(({ spec }) => spec.runtimeClassName) ?? [];

@@ -6,10 +6,10 @@ import { removeCluster } from '../../cluster/remove.ts';
 import { patient } from '../../hack/run.ts';
 import { overlay } from '../e2e/agents.ts';
 import { laneCluster } from '../runner/lane.ts';
-import { settle } from './admission-settle.ts';
 import { certificateUser } from './api-user.ts';
+import { waitForPolicies } from './wait-for-policies.ts';
 
-/** Applies the base with components, and waits until their policies are in force. `names` are fields of the kustomization. */
+/** Applies the base with components and waits until their policies are in force. `names` are fields of the kustomization. */
 export async function applyBase(
   cluster: Cluster,
   components: readonly string[],
@@ -19,12 +19,12 @@ export async function applyBase(
   await cluster.kubectl(['apply', '-k', folder], undefined, 60_000);
   await rm(folder, { recursive: true });
   const admin = await certificateUser(cluster, 'admin', ['system:masters']);
-  await settle({ as: (_, call) => admin(call) });
+  await waitForPolicies({ as: (_, call) => admin(call) });
 }
 
 /**
- * For the head of a suite: etcd and an API server alone, with the base and these components applied and their policies in force. Nodes, pods and
- * DaemonSets are objects there that nobody else writes. Gives a function that gives the cluster.
+ * Registers hooks that start etcd and an API server with the base and components, and remove them after the last test. No
+ * controller writes Nodes, pods or DaemonSets there. Returns an accessor of the cluster.
  */
 export function useApiServer(components: readonly string[]): () => Cluster {
   let cluster: Cluster | undefined;

@@ -4,26 +4,26 @@ import { Agent, request } from 'undici';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
 
-/** What is sent: a method, a path with its query, an object, and for a PATCH its kind (merge unless told). */
-export type Call = {
+/** A request. `patch` is the kind of a PATCH (default: merge). */
+export type ApiCall = {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly path: string;
   readonly body?: object;
   readonly patch?: 'merge-patch+json' | 'strategic-merge-patch+json' | 'apply-patch+yaml' | 'json-patch+json';
 };
 
-/** What came back: the status code, the server's message when it refused, and the texts of its Warning headers. */
-export type Answer = {
+/** A response: status code, message of a refusal (else ""), texts of the Warning headers, body. */
+export type ApiResponse = {
   readonly code: number;
   readonly message: string;
   readonly warnings: readonly string[];
   readonly body: unknown;
 };
 
-/** A person or program that talks to the API server with its own credential, and with nothing else. */
-export type ApiUser = (call: Call) => Promise<Answer>;
+/** Sends requests to the API server with one credential. */
+export type ApiUser = (call: ApiCall) => Promise<ApiResponse>;
 
-/** A user whom the cluster's authority knows by a client certificate: `name` (CN), `groups` (O). */
+/** A user with a client certificate: `name` is its CN, `groups` its O. */
 export async function certificateUser(
   cluster: Cluster,
   name: string,
@@ -33,7 +33,7 @@ export async function certificateUser(
   return userWith(cluster, { cert, key });
 }
 
-/** A service account, by a token that the API server made for it; bound to a pod as the kubelet's tokens are, if one is named. */
+/** A service account with a token, which is bound to `pod` if given, like the kubelet's tokens. */
 export async function tokenUser(
   cluster: Cluster,
   namespace: string,
@@ -45,7 +45,7 @@ export async function tokenUser(
   return userWith(cluster, {}, { authorization: `Bearer ${token}` });
 }
 
-/** A user whose connections are kept, since a handshake takes longer than an answer. */
+/** Keeps connections open, because a handshake takes longer than a response. */
 async function userWith(
   cluster: Cluster,
   credential: { readonly cert?: string; readonly key?: string },

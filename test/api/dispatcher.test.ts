@@ -2,17 +2,17 @@ import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import { pooledMap } from '../../agent/async.ts';
 import { DOMAIN } from '../e2e/agents.ts';
-import { type Call, creations, dispatch, FREE, grantDispatcher } from '../e2e/dispatcher-run.ts';
+import { creations, type DispatcherCall, dispatch, FREE, grantDispatcher } from '../e2e/dispatcher-run.ts';
 import { useApiServer } from './api-server.ts';
 import { type ApiUser, certificateUser } from './api-user.ts';
 
 const cluster = useApiServer([]);
 
-/** Nodes that are alike. Without a reason, no agent has written anything. */
+/** Identical Nodes. Without a reason, no agent has written to them. */
 type Nodes = {
   readonly count?: number;
   readonly reason?: string;
-  /** For how long the agent has said so. */
+  /** The age of the condition. */
   readonly minutes?: number;
   readonly provenOnce?: boolean;
   /** The handlers that the kubelet lists. */
@@ -54,7 +54,12 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
   }
 
   /** Asserts that no pod may leave gVisor for this reason, and that a run creates none. */
-  async function assertClosed(code: number, reason: string, message: RegExp, call: Partial<Call> = {}) {
+  async function assertClosed(
+    code: number,
+    reason: string,
+    message: RegExp,
+    call: Partial<DispatcherCall> = {},
+  ) {
     const asked = await prefer({ ...call, command: 'ask' });
     assert.deepEqual([asked.code, asked.said.reason], [code, reason], asked.stderr);
     assert.match(String(asked.said.message), message);
@@ -69,7 +74,7 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
     assert.match(String(said.message), message);
   }
 
-  const prefer = (call: Partial<Call>) =>
+  const prefer = (call: Partial<DispatcherCall>) =>
     dispatch(cluster(), { policy: 'prefer', name: 'evaluation', ...call });
 
   it('keeps a pod in gVisor while one node fails and 299 new ones are not judged', async () => {

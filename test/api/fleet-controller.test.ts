@@ -1,63 +1,20 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import { afterEach, before, beforeEach, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { waitFor } from '../../hack/run.ts';
-import { DOMAIN, readNode, saidOf } from '../e2e/agents.ts';
+import { DOMAIN } from '../e2e/agents.ts';
 import { useApiServer } from './api-server.ts';
-import { conditionOf, FleetObjects, READY } from './fleet-objects.ts';
-import { FleetRun } from './fleet-run.ts';
+import { conditionOf } from './fleet-objects.ts';
+import { until, useFleet } from './fleet-run.ts';
 
 const cluster = useApiServer([]);
-const NAMES = ['node-1', 'node-2', 'node-3'] as const;
 
-const stateOf = async (name: string) => saidOf(await readNode(cluster(), name));
-const until = (what: string, timeoutMs: number, holds: () => boolean | Promise<boolean>) =>
-  waitFor(what, timeoutMs, async () => (await holds()) || undefined);
-const withdrawn = (name: string) =>
-  until(`the label of ${name} to be withdrawn`, 40_000, async () => (await stateOf(name)).ready === 'false');
-
-/** Real writes and watches; when a label is withdrawn is decided by decide.ts, whose tests have virtual time. */
+/** Real writes and watches; decide.test.ts covers when a label is withdrawn, in virtual time. */
 describe('the fleet controller on a real API server, with its own token', () => {
-  let objects: FleetObjects;
-  let runs: FleetRun[] = [];
-
-  const start = async () => {
-    const run = await FleetRun.start(cluster());
-    runs.push(run);
-    await until('the controller to list the fleet', 20_000, () => run.fleet.ready);
-    return run;
-  };
-  const assertKept = async (...names: readonly string[]) => {
-    for (const name of names) {
-      const { ready, condition } = await stateOf(name);
-      assert.deepEqual([name, ready, condition], [name, 'true', 'True SandboxProven']);
-    }
-  };
-
-  before(async () => {
-    objects = await FleetObjects.open(cluster());
-    for (const name of NAMES) await objects.addNode(name);
-    await objects.observeDaemonSet(3);
-  });
-  beforeEach(async () => {
-    for (const name of NAMES) {
-      const conditions = [
-        conditionOf('Ready', 'True', 'KubeletReady'),
-        conditionOf('GVisorReady', 'True', 'SandboxProven'),
-      ];
-      await objects.writeStatus(name, { conditions }, { [READY]: 'true' });
-      await objects.setAgent(name, true);
-    }
-  });
-  afterEach(async () => {
-    await Promise.all(runs.map((run) => run.stop()));
-    runs = [];
-  });
+  const { names, objects, start, withdrawn, assertKept, stateOf } = useFleet(cluster);
 
   it('withdraws the label of a lost agent, with a condition, an event and metrics', async () => {
     const run = await start();
-    await objects.setAgent('node-1', false);
+    await objects().setAgent('node-1', false);
     await withdrawn('node-1');
     assert.equal((await stateOf('node-1')).condition, 'Unknown AgentLost');
     await assertKept('node-2', 'node-3');
@@ -73,40 +30,21 @@ describe('the fleet controller on a real API server, with its own token', () => 
     assert.match(body, /^gvisor_fleet_api_requests_total\{verb="PATCH",code="200"\} 1$/m);
   });
 
-  it('keeps the label while the agent answers without being Ready', async () => {
-    let requests = 0;
-    const agent = createServer((_, response) => {
-      requests += 1;
-      response.end('ok\n');
-    }).listen(9477, '127.0.0.9');
-    await once(agent, 'listening');
-    try {
-      await start();
-      await objects.setAgent('node-1', false, '127.0.0.9');
-      await until('the controller to ask the agent', 30_000, () => requests > 0);
-      await assertKept(...NAMES);
-    } finally {
-      agent.close();
-      agent.closeAllConnections();
-    }
-    await withdrawn('node-1');
-  });
-
   it('pauses withdrawals when half of the agents are lost, except those of an earlier boot', async () => {
     const run = await start();
     const annotate = (value: string) =>
-      cluster().kubectl(['annotate', 'nodes', ...NAMES, '--overwrite', `${DOMAIN}/proven-boot${value}`]);
+      cluster().kubectl(['annotate', 'nodes', ...names, '--overwrite', `${DOMAIN}/proven-boot${value}`]);
     try {
       await annotate('=boot-1');
-      await objects.setAgent('node-1', false);
-      await objects.setAgent('node-2', false);
+      await objects().setAgent('node-1', false);
+      await objects().setAgent('node-2', false);
       await until('two paused withdrawals', 30_000, () => run.fleet.view.paused.length === 2);
       assert.deepEqual(run.breaker, ['TooManyLost']);
-      await assertKept(...NAMES);
+      await assertKept(...names);
       const events = ['get', 'events', '-n', 'gvisor-ready', '--field-selector', 'reason=WithdrawalsPaused'];
       assert.notEqual(await cluster().kubectl([...events, '-o', 'name']), '');
-      await objects.writeStatus('node-1', { nodeInfo: { bootID: 'boot-1' } });
-      await objects.writeStatus('node-2', {
+      await objects().writeStatus('node-1', { nodeInfo: { bootID: 'boot-1' } });
+      await objects().writeStatus('node-2', {
         nodeInfo: { bootID: 'boot-2' },
         conditions: [conditionOf('Ready', 'False', 'KubeletNotReady')],
       });
@@ -116,33 +54,5 @@ describe('the fleet controller on a real API server, with its own token', () => 
     } finally {
       await annotate('-');
     }
-  });
-
-  it('withdraws once with two controllers, which share the circuit breaker', async () => {
-    const both = [await start(), await start()];
-    await objects.setAgent('node-1', false);
-    await withdrawn('node-1');
-    await objects.setAgent('node-2', false);
-    for (const run of both)
-      await until('a paused withdrawal', 30_000, () => run.fleet.view.paused.includes('node-2'));
-    await assertKept('node-2', 'node-3');
-    const bodies = await Promise.all(both.map(({ metrics, fleet }) => metrics.text(fleet.view)));
-    const counts = bodies.map(({ body }) =>
-      Number(/^gvisor_fleet_withdrawals_total (\d+)$/m.exec(body)?.[1]),
-    );
-    assert.deepEqual(counts.toSorted(), [0, 1]);
-  });
-
-  it('withdraws nothing during an outage of the API server or right after it', async () => {
-    const run = await start();
-    await cluster().controlPlane.stopDaemon('kube-apiserver', 'KILL');
-    await until('the watches to be down', 20_000, () => !run.fleet.view.upToDate);
-    assert.deepEqual(run.breaker, ['ApiServerAway']);
-    await cluster().startApiServer();
-    await until('the watches to be up', 60_000, () => run.fleet.view.upToDate);
-    await until('the circuit breaker to close', 20_000, () => run.breaker.length === 0);
-    await assertKept(...NAMES);
-    await objects.setAgent('node-1', false);
-    await withdrawn('node-1');
   });
 });

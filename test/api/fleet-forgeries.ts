@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { DOMAIN } from '../e2e/agents.ts';
 import { accepted, type Case, type Group } from './admission-case.ts';
-import type { Call } from './api-user.ts';
+import type { ApiCall } from './api-user.ts';
 import { conditionOf, READY } from './fleet-objects.ts';
 import { closed, eventChanges } from './node-write-cases.ts';
 
 const NODE = '/api/v1/nodes/node-1';
-const status = (body: object): Call => ({
+const status = (body: object): ApiCall => ({
   method: 'PATCH',
   path: `${NODE}/status`,
   patch: 'strategic-merge-patch+json',
@@ -15,7 +15,7 @@ const status = (body: object): Call => ({
 const label = (key: string, value: string | null) => status({ metadata: { labels: { [key]: value } } });
 const condition = (...words: Parameters<typeof conditionOf>) =>
   status({ status: { conditions: [conditionOf(...words)] } });
-const events = (namespace: string, body: object): Call => ({
+const events = (namespace: string, body: object): ApiCall => ({
   method: 'POST',
   path: `/api/v1/namespaces/${namespace}/events?dryRun=All`,
   body: {
@@ -39,10 +39,10 @@ const FORM = /events of a message of 1,024 characters at the most, without label
 const aboutNode = { involvedObject: { apiVersion: 'v1', kind: 'Node', name: 'node-1' } };
 
 /**
- * What the controller's token is refused, and why. node-1 is labelled "true" and proven, node-2 is labelled "false" and
- * its condition is False, node-3 has neither.
+ * Writes that the controller's token is denied. node-1 is labelled "true" and proven, node-2 is labelled "false" and its
+ * condition is False, node-3 has neither.
  */
-const FORGERIES: readonly (readonly [what: string, call: Call, why: RegExp])[] = [
+const FORGERIES: readonly (readonly [what: string, call: ApiCall, why: RegExp])[] = [
   [
     'granting the label to a node that lost it',
     { ...label(READY, 'true'), path: '/api/v1/nodes/node-2/status' },
@@ -340,7 +340,7 @@ const WITHDRAWALS: readonly Case[] = [
   }),
 ];
 
-/** What a token of the fleet controller can write, and cannot. */
+/** Writes with the token of the fleet controller. */
 export const FLEET_GROUPS: readonly Group[] = [
   {
     title: "the fleet controller's token is refused",
@@ -368,12 +368,12 @@ export const FLEET_GROUPS: readonly Group[] = [
 ];
 
 const TAINT = { key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' };
-const spec = (body: object, node = 'node-3'): Call => ({
+const spec = (body: object, node = 'node-3'): ApiCall => ({
   method: 'PATCH',
   path: `/api/v1/nodes/${node}?dryRun=All`,
   body: { spec: body },
 });
-const refusedSpec = (what: string, call: Call): Case => ({
+const refusedSpec = (what: string, call: ApiCall): Case => ({
   what,
   run: async ({ as }) => {
     const { code, message } = await as('fleet', call);
@@ -382,7 +382,7 @@ const refusedSpec = (what: string, call: Call): Case => ({
   },
 });
 
-/** The same with the component taint; node-2 has the agents' taint and another, node-3 has none. */
+/** Writes with the component taint. node-2 has the agents' taint and another, node-3 has none. */
 export const FLEET_TAINT_GROUPS: readonly Group[] = [
   {
     title: "the fleet controller's token with the component taint",

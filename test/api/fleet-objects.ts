@@ -3,7 +3,7 @@ import { DOMAIN } from '../e2e/agents.ts';
 import { agentOf, runningContainers } from '../fleet/agent-pod.ts';
 import { type ApiUser, certificateUser } from './api-user.ts';
 
-/** The label that decides. */
+/** The label that the RuntimeClass selects. */
 export const READY = `${DOMAIN}/ready`;
 const AT = '2026-11-25T00:00:00Z';
 
@@ -17,7 +17,7 @@ export const conditionOf = (type: string, status: string, reason: string) => ({
   lastTransitionTime: AT,
 });
 
-/** Writes objects of a fleet as their owners would: Nodes as kubelets and agents, pods as the DaemonSet's controller. */
+/** Writes the objects of a fleet in place of kubelets, agents and the DaemonSet controller. */
 export class FleetObjects {
   readonly #admin: ApiUser;
 

@@ -1,6 +1,8 @@
+import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { afterEach, before, beforeEach } from 'node:test';
 import pino from 'pino';
 import { createKube } from '../../agent/kube/client.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
@@ -8,6 +10,9 @@ import { accessOf, openConfig } from '../../fleet/access.ts';
 import { FleetController } from '../../fleet/controller.ts';
 import { FleetMetrics } from '../../fleet/metrics.ts';
 import { parseFleetConfig } from '../../fleet/settings.ts';
+import { waitFor } from '../../hack/run.ts';
+import { readNode, saidOf } from '../e2e/agents.ts';
+import { conditionOf, FleetObjects, READY } from './fleet-objects.ts';
 
 /** The shortest times that the settings allow. */
 const SHORT = {
@@ -70,4 +75,58 @@ export class FleetRun {
     this.#stop.abort();
     await this.#ended;
   }
+}
+
+/** Waits until a condition holds. */
+export const until = (what: string, timeoutMs: number, holds: () => boolean | Promise<boolean>) =>
+  waitFor(what, timeoutMs, async () => (await holds()) || undefined);
+
+/** Prepares three proven nodes with Ready agents for each test of a suite; controllers that a test starts end with it. */
+export function useFleet(cluster: () => Cluster) {
+  const names = ['node-1', 'node-2', 'node-3'] as const;
+  let objects: FleetObjects;
+  let runs: FleetRun[] = [];
+  before(async () => {
+    objects = await FleetObjects.open(cluster());
+    for (const name of names) await objects.addNode(name);
+    await objects.observeDaemonSet(names.length);
+  });
+  beforeEach(async () => {
+    for (const name of names) {
+      const conditions = [
+        conditionOf('Ready', 'True', 'KubeletReady'),
+        conditionOf('GVisorReady', 'True', 'SandboxProven'),
+      ];
+      await objects.writeStatus(name, { conditions }, { [READY]: 'true' });
+      await objects.setAgent(name, true);
+    }
+  });
+  afterEach(async () => {
+    await Promise.all(runs.map((run) => run.stop()));
+    runs = [];
+  });
+  const stateOf = async (name: string) => saidOf(await readNode(cluster(), name));
+  return {
+    names,
+    objects: () => objects,
+    stateOf,
+    start: async () => {
+      const run = await FleetRun.start(cluster());
+      runs.push(run);
+      await until('the controller to list the fleet', 20_000, () => run.fleet.ready);
+      return run;
+    },
+    withdrawn: (name: string) =>
+      until(
+        `the label of ${name} to be withdrawn`,
+        40_000,
+        async () => (await stateOf(name)).ready === 'false',
+      ),
+    assertKept: async (...kept: readonly string[]) => {
+      for (const name of kept) {
+        const { ready, condition } = await stateOf(name);
+        assert.deepEqual([name, ready, condition], [name, 'true', 'True SandboxProven']);
+      }
+    },
+  };
 }

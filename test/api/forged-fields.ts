@@ -1,5 +1,5 @@
 import type { Cluster } from '../../cluster/cluster.ts';
-import type { Call } from './api-user.ts';
+import type { ApiCall } from './api-user.ts';
 
 /** A part of an OpenAPI v3 document: the shape of one value. */
 type Schema = {
@@ -14,8 +14,8 @@ type Schema = {
 type Schemas = Readonly<Record<string, Schema>>;
 type Part = 'metadata' | 'spec' | 'status';
 
-/** One field of a Node: where it stands, and a call that forges it on node-1. */
-export type Forgery = { readonly part: Part; readonly field: string; readonly call: Call };
+/** A field of a Node: its path, and a call that forges it on node-1. */
+export type Forgery = { readonly part: Part; readonly field: string; readonly call: ApiCall };
 
 const TYPES: readonly (readonly [Part, string])[] = [
   ['metadata', 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta'],
@@ -23,7 +23,7 @@ const TYPES: readonly (readonly [Part, string])[] = [
   ['status', 'io.k8s.api.core.v1.NodeStatus'],
 ];
 
-/** What must have a form of its own, or the API server refuses it before any policy. */
+/** Fields with a format that the API server validates before any policy. */
 const WITH_FORM: Readonly<Record<string, unknown>> = {
   finalizers: ['example.org/forged'],
   generateName: 'forged-',
@@ -32,10 +32,10 @@ const WITH_FORM: Readonly<Record<string, unknown>> = {
   taints: [{ key: 'example.org/forged', effect: 'NoSchedule' }],
 };
 
-/** What the API server writes itself with every change of a Node. */
+/** Fields that the API server sets on every write of a Node. */
 const KEPT_BY_SERVER = ['metadata.managedFields', 'metadata.resourceVersion'];
 
-/** A forgery of every field of node-1 that the API server's own schema knows, so that a new field is tried as well. */
+/** A forgery of every field of node-1 in the API server's schema, so that new fields are included. */
 export async function forgeries(cluster: Cluster): Promise<readonly Forgery[]> {
   const { components } = JSON.parse(await cluster.get('/openapi/v3/api/v1')) as {
     readonly components: { readonly schemas: Schemas };
@@ -54,7 +54,7 @@ export async function forgeries(cluster: Cluster): Promise<readonly Forgery[]> {
   }).filter(({ part, field }) => !KEPT_BY_SERVER.includes(`${part}.${field}`));
 }
 
-/** The field of node-1 that a forgery aims at, as the API server shows it now. */
+/** The current value of the field that a forgery targets. */
 export async function fieldNow(cluster: Cluster, { part, field }: Forgery): Promise<unknown> {
   return (await readParts(cluster))[part][field];
 }
@@ -63,7 +63,7 @@ async function readParts(cluster: Cluster): Promise<Record<Part, Readonly<Record
   return JSON.parse(await cluster.get('/api/v1/nodes/node-1')) as Record<Part, Record<string, unknown>>;
 }
 
-/** A value of that shape, other than the one of now. */
+/** A value of this shape that differs from the current one. */
 function sampleOf(schema: Schema, schemas: Schemas, now?: unknown): unknown {
   const named = schema.$ref?.split('/').at(-1);
   if (named?.endsWith('.Quantity')) return '7';

@@ -11,13 +11,13 @@ import { logOf } from '../agent/node/publisher-of.ts';
 import { reportOf } from '../agent/reports.ts';
 import { DOMAIN, waitForNode } from '../e2e/agents.ts';
 import { laneCluster } from '../runner/lane.ts';
-import { settle } from './admission-settle.ts';
 import { applyBase } from './api-server.ts';
 import { type ApiUser, certificateUser, tokenUser } from './api-user.ts';
+import { waitForPolicies } from './wait-for-policies.ts';
 
 const POLICIES = ['validatingadmissionpolicybinding', 'validatingadmissionpolicy'] as const;
 
-/** The base as users install it, and as their own kustomizations rename it. */
+/** The base, and renamed by users' kustomizations. */
 const NAMES = [
   {},
   { namespace: 'x' },
@@ -144,10 +144,10 @@ function podOf(namespace: string, account: string): object {
 
 async function removePolicies(cluster: Cluster, admin: ApiUser): Promise<void> {
   for (const kind of POLICIES) await cluster.kubectl(['delete', kind, '--all']);
-  await settle({ as: (_, call) => admin(call) });
+  await waitForPolicies({ as: (_, call) => admin(call) });
 }
 
-/** A publisher of node-1 with a token as the kubelet gives it to the agent's pod. */
+/** A publisher of node-1 with a token that is bound to the agent's pod. */
 async function publisherAs(
   t: TestContext,
   cluster: Cluster,

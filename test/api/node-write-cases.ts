@@ -4,15 +4,15 @@ import { MINOR } from '../kubernetes-minor.ts';
 import { accepted, assertAccepted, type Case, type Group, refused } from './admission-case.ts';
 import type { UserName } from './admission-cluster.ts';
 import { whileSet } from './admission-setting-cases.ts';
-import type { Call } from './api-user.ts';
+import type { ApiCall } from './api-user.ts';
 import { READY } from './fleet-objects.ts';
 
 const DRY = '?dryRun=All';
 const nodePath = (node: string, subresource = '') => `/api/v1/nodes/${node}${subresource}${DRY}`;
 /** Merges something into a Node, in a dry run. */
-const patch = (body: object, node = 'node-1'): Call => ({ method: 'PATCH', path: nodePath(node), body });
+const patch = (body: object, node = 'node-1'): ApiCall => ({ method: 'PATCH', path: nodePath(node), body });
 /** The same through the status, as agents write. */
-const status = (body: object, node = 'node-1'): Call => ({
+const status = (body: object, node = 'node-1'): ApiCall => ({
   method: 'PATCH',
   path: nodePath(node, '/status'),
   patch: 'strategic-merge-patch+json',
@@ -34,12 +34,12 @@ const condition = (type: string, part: object = {}) => ({
 });
 const conditions = (...list: readonly object[]) => ({ status: { conditions: list } });
 
-/** A write that a client is refused by a policy that names no reason of its own. */
-const not = (what: string, call: Call, why: RegExp, as: UserName = 'agent') =>
+/** A write that is denied by a policy without a `reason`. */
+const not = (what: string, call: ApiCall, why: RegExp, as: UserName = 'agent') =>
   refused(what, call, why, { as, code: 422 });
 
-/** What both policies refuse, each in its own words. */
-const never = (what: string, call: Call, as: UserName = 'agent'): Case => ({
+/** A write that both policies deny, each with its own message. */
+const never = (what: string, call: ApiCall, as: UserName = 'agent'): Case => ({
   what: `${as}: ${what} is refused`,
   run: async (on) => {
     const { code, message } = await on.as(as, call);
@@ -131,8 +131,8 @@ function owner(): object {
   return { metadata: { ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: 'node-3', uid: '1' }] } };
 }
 
-/** Adds a condition beside the one that is there, which only a patch of the list can. */
-function twice(): Call {
+/** Adds a second condition of a type, which only a JSON patch can. */
+function twice(): ApiCall {
   const value = condition('GVisorReady', { status: 'True' });
   const body = [{ op: 'add', path: '/status/conditions/-', value }];
   return { method: 'PATCH', path: nodePath('node-1', '/status'), patch: 'json-patch+json', body };
@@ -180,13 +180,13 @@ const OWN: readonly Case[] = [
   },
 ];
 
-/** An expression that fails refuses the write. */
-export const closed = (policy: string, as: UserName, call: Call): Case =>
+/** A write is denied if an expression fails. */
+export const closed = (policy: string, as: UserName, call: ApiCall): Case =>
   whileSet(
     [policy, FIRST_VARIABLE[policy] ?? '', 'dyn(string(1 / 0))'],
     [refused('its own write', call, /division by zero/, { as, code: 422 })],
   );
-/** A variable of each policy that every write needs. */
+/** The variable of each policy that every write evaluates. */
 const FIRST_VARIABLE: Readonly<Record<string, string>> = {
   'gvisor-ready-agent': 'node',
   'gvisor-ready-agent-events': 'event',
@@ -197,7 +197,7 @@ const FIRST_VARIABLE: Readonly<Record<string, string>> = {
 
 const CLAIM =
   /gvisor-ready writes .* of Nodes: anyone else needs the verb manage-gvisor-readiness on the node "/;
-/** What counts as proven, written by clients that may write Nodes. */
+/** The keys of a proof, written by clients that may write Nodes. */
 const KEYS: readonly Case[] = [
   ...(['nodeAdmin', 'detector'] as const).flatMap((as) => [
     refused('the label granted', status(label(READY, 'true'), 'node-2'), CLAIM, { as }),
@@ -262,7 +262,7 @@ function taint(): object {
 
 const EVENTS = '/api/v1/namespaces/default/events';
 /** An event that an agent on node-1 may create, unless changed. */
-function event(changes: object = {}, path = EVENTS): Call {
+function event(changes: object = {}, path = EVENTS): ApiCall {
   return {
     method: 'POST',
     path: `${path}${DRY}`,
@@ -289,6 +289,9 @@ const AGENT_EVENTS: readonly Case[] = [
   accepted('an event on its Node', event(), { as: 'agent' }),
   accepted('an event on its Node, as long as can be', event({ message: 'm'.repeat(1_024) }), { as: 'agent' }),
   accepted('an event on a pod outside gVisor', event(pod('other'), elsewhere), { as: 'agent' }),
+  accepted('an event on a weakened pod', event(pod('other', { reason: 'WeakenedPod' }), elsewhere), {
+    as: 'agent',
+  }),
   accepted('an event with the newer name', event({ reportingComponent: 'gvisor-ready' }), { as: 'agent' }),
   not('an event on another node', event({ involvedObject: { kind: 'Node', name: 'node-2' } }), /own Node/),
   not('an event on nothing', event({ involvedObject: {} }), /own Node/),
@@ -366,7 +369,7 @@ const AGENT_EVENTS: readonly Case[] = [
   ...eventChanges('agent'),
 ];
 
-/** An event that exists is neither changed nor deleted by a client that may only create events, whatever RBAC says. */
+/** A client that may only create events neither changes nor deletes one, whatever RBAC allows. */
 export function eventChanges(as: 'agent' | 'fleet'): readonly Case[] {
   const source =
     as === 'agent' ? { component: 'gvisor-ready', host: 'node-1' } : { component: 'gvisor-ready-fleet' };
@@ -392,15 +395,14 @@ export function eventChanges(as: 'agent' | 'fleet'): readonly Case[] {
 
 /** With the component `taint`: the agent's own taint, and nothing else of the spec. */
 const TAINTS: readonly Case[] = [
-  accepted('its taint removed', patch({ spec: { taints: [kept()] } }), { as: 'agent' }),
-  // A Node is created with this taint by the API server.
-  accepted(
-    'its taint',
-    patch({ spec: { taints: [{ ...taint(), key: 'node.kubernetes.io/not-ready' }, taint()] } }, 'node-2'),
-    {
-      as: 'agent2',
+  {
+    what: 'agent: its taint removed beside another, and added again, is accepted',
+    alone: true,
+    run: async ({ as }) => {
+      for (const taints of [[kept()], [kept(), taint()]])
+        assertAccepted(await as('agent', patch({ spec: { taints } })));
     },
-  ),
+  },
   accepted('its taint removed, the only one,', patch({ spec: { taints: null } }, 'node-3'), { as: 'agent3' }),
   ...[
     { taints: [kept(), { key: 'other', effect: 'NoSchedule' }] },
@@ -415,7 +417,7 @@ function kept(): object {
   return { ...taint(), effect: 'NoExecute' };
 }
 
-/** What a token of an agent, and other clients, can write of Nodes and events with the base. */
+/** Writes of Nodes and events with the base, by agents and other clients. */
 export const NODE_GROUPS: readonly Group[] = [
   { title: "an agent's token and other nodes", cases: OTHER_NODES },
   { title: "an agent's token and its own node", cases: OWN_NODE },

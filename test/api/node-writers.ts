@@ -46,7 +46,7 @@ function accountWithPod(name: string): readonly object[] {
 const OBJECTS: readonly object[] = [
   role('node-admin', EVERY_VERB),
   role('renamed', [...EVERY_VERB, 'report-gvisor-readiness']),
-  // What RBAC holds an agent from is the policies' to hold as well, where an administrator adds rights to its role.
+  // The policies must also hold where an administrator adds rights to the role of agents.
   role('agent-too', EVERY_VERB, EVERY_VERB),
   role('fleet-too', ['create', 'patch', 'delete'], EVERY_VERB),
   role('cleaner', ['get', 'patch', 'manage-gvisor-readiness']),
@@ -61,8 +61,8 @@ const OBJECTS: readonly object[] = [
 ];
 
 /**
- * Gives an API server Nodes and their agents: node-1 is labelled "true" and proven, node-2 is labelled "false" and its
- * condition is False, node-3 has neither. Gives the clients that write them.
+ * Creates Nodes and their agents: node-1 is labelled "true" and proven, node-2 is labelled "false" and its condition is
+ * False, node-3 has neither. Returns the clients that write them.
  */
 export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const objects = await FleetObjects.open(cluster);
@@ -108,7 +108,7 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
 }
 const admin = (cluster: Cluster) => certificateUser(cluster, 'admin', ['system:masters']);
 
-/** An API server alone with the base, components and {@link prepareWriters}; the lane's cluster of that purpose. */
+/** Starts an API server with the base and components, and calls {@link prepareWriters}. */
 export async function startWriters(components: readonly string[]): Promise<Admission> {
   requireRoot();
   const cluster = await Cluster.open(await laneCluster('api'));
@@ -117,7 +117,7 @@ export async function startWriters(components: readonly string[]): Promise<Admis
   return prepareWriters(cluster);
 }
 
-/** For the head of a suite: {@link startWriters}, and the end of it. */
+/** Registers hooks that call {@link startWriters} and remove the cluster after the last test. */
 export function useWriters(components: readonly string[]): () => Admission {
   let writers: Admission | undefined;
   before(

@@ -6,7 +6,7 @@ import type { ApiUser } from './api-user.ts';
 import { FLEET_GROUPS, FLEET_TAINT_GROUPS } from './fleet-forgeries.ts';
 import { conditionOf, READY } from './fleet-objects.ts';
 import { fieldNow, forgeries } from './forged-fields.ts';
-import { NODE_GROUPS } from './node-write-cases.ts';
+import { NODE_GROUPS, TAINT_GROUPS } from './node-write-cases.ts';
 import { useWriters } from './node-writers.ts';
 
 const writers = useWriters([]);
@@ -86,7 +86,7 @@ describe('the token of the fleet controller, on a real API server', () => {
 
 describe('with the component taint', () => {
   before(() => applyBase(cluster(), ['taint']));
-  describeGroups(writers, FLEET_TAINT_GROUPS);
+  describeGroups(writers, [...TAINT_GROUPS, ...FLEET_TAINT_GROUPS]);
 });
 
 type Body = {

@@ -3,24 +3,22 @@ import { certificateUser, tokenUser } from './api-user.ts';
 
 export const NAMESPACE = 'gvisor-ready';
 
-/** Clients that write Nodes and events, by what they are. */
+/** Clients that write Nodes and events. */
 export const WRITERS = {
-  /** an agent's token as the kubelet gives it to the pod on node-1: bound to that pod */
+  /** the agent on node-1, with a token that is bound to its pod */
   agent: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent', 'agent-node-1'),
   /** the token of the same service account without a pod */
   unboundAgent: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent'),
-  /** the agent on node-2, which has no taint of agents */
-  agent2: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent', 'agent-node-2'),
   /** the agent on node-3, which has no condition yet */
   agent3: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent', 'agent-node-3'),
   fleet: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-fleet'),
-  /** the verb of agents, under another name and with every right on Nodes, in a pod on node-1 */
+  /** a pod on node-1 under another name, with every right on Nodes and the verb of agents */
   renamed: (cluster: Cluster) => tokenUser(cluster, 'other', 'renamed', 'renamed-node-1'),
   /** a pod on node-1 with every right on Nodes, and without the verb of agents */
   otherPod: (cluster: Cluster) => tokenUser(cluster, 'other', 'plain', 'plain-node-1'),
   /** the verb of agents without a pod */
   reporter: (cluster: Cluster) => certificateUser(cluster, 'reporter'),
-  /** every right on Nodes that RBAC knows by name, and none of ours */
+  /** every right on Nodes, without the project's verbs */
   nodeAdmin: (cluster: Cluster) => certificateUser(cluster, 'node-admin'),
   /** the default role of node-problem-detector */
   detector: (cluster: Cluster) => certificateUser(cluster, 'detector'),

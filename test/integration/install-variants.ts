@@ -11,11 +11,11 @@ import { ensureTools } from '../../cluster/tools.ts';
 import { DISGUISES, GVISOR, RUNC_SHIM, VARIANTS, type Variant } from './runtime-variants.ts';
 
 /** The handler of a variant. */
-export function handlerOf(variant: Variant): string {
+export function variantHandler(variant: Variant): string {
   return `variant-${VARIANTS.indexOf(variant)}`;
 }
 
-/** Installs all gVisors, the scripts and links that lead to them, and a handler for each variant. */
+/** Installs every gVisor, scripts and links to them, and a handler for each variant. */
 export async function installVariants(node: ClusterNode): Promise<void> {
   const tools = await ensureTools([...new Set(Object.values(GVISOR_TOOLS))]);
   const put = async (source: string, inside: string) => {
@@ -29,13 +29,13 @@ export async function installVariants(node: ClusterNode): Promise<void> {
     [GVISOR.whole]: tools['gvisor-2026-09'],
     [GVISOR.noPrewarmer]: tools['gvisor-2026-09'],
   };
-  for (const [folder, source] of Object.entries(sources)) {
-    await put(join(source, 'runsc'), `${folder}/runsc`);
-    await put(join(source, 'shim'), `${folder}/containerd-shim-runsc-v1`);
-    await node.write(`${folder}/wrapper`, `#!/bin/sh\nexec ${folder}/runsc "$@"\n`, 0o755);
+  for (const [directory, source] of Object.entries(sources)) {
+    await put(join(source, 'runsc'), `${directory}/runsc`);
+    await put(join(source, 'shim'), `${directory}/containerd-shim-runsc-v1`);
+    await node.write(`${directory}/wrapper`, `#!/bin/sh\nexec ${directory}/runsc "$@"\n`, 0o755);
   }
-  for (const folder of [GVISOR.whole, GVISOR.noPrewarmer])
-    await put(join(tools['gvisor-2026-09'], 'runsc'), `${folder}/gvisor-bin/gvisor_sentry`);
+  for (const directory of [GVISOR.whole, GVISOR.noPrewarmer])
+    await put(join(tools['gvisor-2026-09'], 'runsc'), `${directory}/gvisor-bin/gvisor_sentry`);
   await node.write(`${GVISOR.whole}/gvisor-bin/gvisor-sentry-prewarmer`, PREWARMER_SCRIPT, 0o755);
   await put(join(tools.gvisor, 'runsc'), `${GVISOR.current}/sandboxer`);
   const weak = `#!/bin/sh\nexec ${GVISOR.current}/runsc --network=host "$@"\n`;
@@ -58,7 +58,7 @@ export async function installVariants(node: ClusterNode): Promise<void> {
 }
 
 function configOf(variant: Variant): string {
-  return `/etc/containerd/${handlerOf(variant)}.toml`;
+  return `/etc/containerd/${variantHandler(variant)}.toml`;
 }
 
 function shimConfig({ runsc = `${GVISOR.current}/runsc`, flags = {} }: Variant): string {
@@ -67,14 +67,14 @@ function shimConfig({ runsc = `${GVISOR.current}/runsc`, flags = {} }: Variant):
 }
 
 function handler(node: ClusterNode, variant: Variant): string {
-  const runtime = `${RUNTIME_TABLE[node.spec.containerd]}.containerd.runtimes.${handlerOf(variant)}`;
+  const runtime = `${RUNTIME_TABLE[node.spec.containerd]}.containerd.runtimes.${variantHandler(variant)}`;
   const { shim = shimOf(variant), options = {}, podAnnotations = [] } = variant;
   const type = shim.startsWith('io.')
     ? shim
     : shim === RUNC_SHIM
       ? 'io.containerd.runc.v2'
       : 'io.containerd.runsc.v1';
-  // runc's shim knows no options of gVisor's, and refuses to start with some.
+  // runc's shim refuses options of gVisor's.
   const runsc = { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: configOf(variant) };
   const given = { ...(variant.shim === undefined ? runsc : {}), ...options };
   return `
@@ -87,8 +87,8 @@ ${Object.entries(given)
   .join('')}`;
 }
 
-/** gVisor's shim of the release that the variant's runsc is of. */
+/** gVisor's shim of the same release as the variant's runsc. */
 function shimOf({ runsc = `${GVISOR.current}/runsc` }: Variant): string {
-  const folder = Object.values(GVISOR).find((one) => runsc.startsWith(`${one}/`)) ?? GVISOR.current;
-  return `${runsc === DISGUISES.newestLink ? GVISOR.whole : folder}/containerd-shim-runsc-v1`;
+  const directory = Object.values(GVISOR).find((one) => runsc.startsWith(`${one}/`)) ?? GVISOR.current;
+  return `${runsc === DISGUISES.newestLink ? GVISOR.whole : directory}/containerd-shim-runsc-v1`;
 }

@@ -1,30 +1,31 @@
 import type { Reason } from '../../agent/reasons.ts';
 import type { Verdict } from '../../agent/verdict.ts';
 
-/** One way in which a handler leads to a runtime, and what the agent must say of it. */
+/** A handler and the verdict that the agent must reach. */
 export type Variant = {
-  readonly what: string;
-  /** The shim: a runtime type, or the path of a program. gVisor's of the same release as runsc unless told. */
+  readonly name: string;
+  /** A runtime type or the path of a shim; by default gVisor's of the same release as runsc. */
   readonly shim?: string;
   /** Options of the handler besides ConfigPath. */
   readonly options?: Readonly<Record<string, string>>;
-  /** What the shim's file says: binary_name, and flags of runsc. */
+  /** binary_name in the shim's file. */
   readonly runsc?: string;
+  /** Flags in the shim's file. */
   readonly flags?: Readonly<Record<string, string>>;
-  /** Patterns of pod annotations that the handler passes on. */
+  /** `pod_annotations` of the handler. */
   readonly podAnnotations?: readonly string[];
   /** Settings of the agent. */
   readonly env?: Readonly<Record<string, string>>;
-  readonly says: readonly [Verdict['status'], ...Reason[]];
-  /** What it may also say, by the machine. */
-  readonly elsewhere?: readonly (readonly [Verdict['status'], Reason])[];
-  /** What a finding must advise besides. */
+  readonly verdict: readonly [Verdict['status'], ...Reason[]];
+  /** Other verdicts that depend on the machine. */
+  readonly alternatives?: readonly (readonly [Verdict['status'], Reason])[];
+  /** A warning that must be among the findings. */
   readonly warning?: Reason;
-  /** Nothing about it differs between releases of containerd. */
+  /** Tried on one release of containerd only. */
   readonly once?: true;
 };
 
-/** Where each gVisor is, its shim beside it. */
+/** Directories of each gVisor with its shim. */
 export const GVISOR = {
   old: '/opt/gvisor/2025-02',
   current: '/opt/gvisor/2026-02',
@@ -32,9 +33,9 @@ export const GVISOR = {
   whole: '/opt/gvisor/2026-09-whole',
   noPrewarmer: '/opt/gvisor/2026-09-no-prewarmer',
 } as const;
-/** Where the shim of runc is, and things that are not what their names say. */
+/** Path of runc's shim. */
 export const RUNC_SHIM = '/usr/local/bin/containerd-shim-runc-v2';
-/** See {@link RUNC_SHIM}. */
+/** Links, copies and scripts whose name hides the program. */
 export const DISGUISES = {
   link: '/opt/gvisor/runsc',
   newestLink: '/opt/gvisor/newest',
@@ -49,136 +50,136 @@ const NEVER = { MIN_RUNSC_RELEASE: '20990101.0' };
 const PROVEN = ['True', 'SandboxProven'] as const;
 const RUNC = ['False', 'HandlerRunsRunc', 'GuestIsHostKernel'] as const;
 
-/** Every variant that is tried. */
+/** Every variant, in the order of the table. */
 export const VARIANTS: readonly Variant[] = [
-  { what: 'gVisor 2025-02', runsc: `${GVISOR.old}/runsc`, says: PROVEN },
-  { what: 'gVisor 2026-02', runsc: `${GVISOR.current}/runsc`, says: PROVEN },
+  { name: 'gVisor 2025-02', runsc: `${GVISOR.old}/runsc`, verdict: PROVEN },
+  { name: 'gVisor 2026-02', runsc: `${GVISOR.current}/runsc`, verdict: PROVEN },
   {
-    what: 'gVisor 2026-09, no gvisor-bin',
+    name: 'gVisor 2026-09, no gvisor-bin',
     runsc: `${GVISOR.bare}/runsc`,
-    says: PROVEN,
+    verdict: PROVEN,
     warning: 'SidecarMissing',
   },
-  { what: 'gVisor 2026-09', runsc: `${GVISOR.whole}/runsc`, says: PROVEN },
+  { name: 'gVisor 2026-09', runsc: `${GVISOR.whole}/runsc`, verdict: PROVEN },
   {
-    what: 'gVisor 2026-09, no gvisor-bin, STRICT',
+    name: 'gVisor 2026-09, no gvisor-bin, STRICT',
     runsc: `${GVISOR.bare}/runsc`,
     flags: STRICT,
-    says: ['False', 'SidecarMissing'],
+    verdict: ['False', 'SidecarMissing'],
   },
-  { what: 'gVisor 2026-09, STRICT', runsc: `${GVISOR.whole}/runsc`, flags: STRICT, says: PROVEN },
+  { name: 'gVisor 2026-09, STRICT', runsc: `${GVISOR.whole}/runsc`, flags: STRICT, verdict: PROVEN },
   {
-    what: 'gVisor 2026-09, no prewarmer, STRICT',
+    name: 'gVisor 2026-09, no prewarmer, STRICT',
     runsc: `${GVISOR.noPrewarmer}/runsc`,
     flags: STRICT,
-    says: ['False', 'SidecarMissing'],
+    verdict: ['False', 'SidecarMissing'],
     once: true,
   },
-  { what: 'a script that executes runsc', runsc: `${GVISOR.current}/wrapper`, says: PROVEN, once: true },
+  { name: 'a script that executes runsc', runsc: `${GVISOR.current}/wrapper`, verdict: PROVEN, once: true },
   {
-    what: 'a script that adds --network=host',
+    name: 'a script that adds --network=host',
     runsc: `${GVISOR.current}/weak-wrapper`,
-    says: ['False', 'IsolationWeakened'],
+    verdict: ['False', 'IsolationWeakened'],
   },
-  { what: 'a script, gVisor 2026-09', runsc: `${GVISOR.whole}/wrapper`, says: PROVEN, once: true },
-  { what: 'a symbolic link', runsc: DISGUISES.link, says: PROVEN, once: true },
+  { name: 'a script, gVisor 2026-09', runsc: `${GVISOR.whole}/wrapper`, verdict: PROVEN, once: true },
+  { name: 'a symbolic link', runsc: DISGUISES.link, verdict: PROVEN, once: true },
   {
-    what: 'a symbolic link, gVisor 2026-09, STRICT',
+    name: 'a symbolic link, gVisor 2026-09, STRICT',
     runsc: DISGUISES.newestLink,
     flags: STRICT,
-    says: PROVEN,
+    verdict: PROVEN,
     once: true,
   },
-  { what: 'another name', runsc: `${GVISOR.current}/sandboxer`, says: PROVEN, once: true },
-  { what: 'platform systrap', flags: { platform: 'systrap' }, says: PROVEN, once: true },
+  { name: 'another name', runsc: `${GVISOR.current}/sandboxer`, verdict: PROVEN, once: true },
+  { name: 'platform systrap', flags: { platform: 'systrap' }, verdict: PROVEN, once: true },
   {
-    what: 'platform ptrace',
+    name: 'platform ptrace',
     flags: { platform: 'ptrace' },
-    says: PROVEN,
+    verdict: PROVEN,
     warning: 'IsolationWeakened',
     once: true,
   },
   {
-    what: "TESTONLY-afs-syscall-panic, a flag of gVisor's own tests",
+    name: "TESTONLY-afs-syscall-panic, a flag of gVisor's own tests",
     flags: { 'TESTONLY-afs-syscall-panic': 'true' },
-    says: PROVEN,
+    verdict: PROVEN,
     warning: 'IsolationWeakened',
     once: true,
   },
   {
-    what: 'gofer-network-namespace host, gVisor 2026-09',
+    name: 'gofer-network-namespace host, gVisor 2026-09',
     runsc: `${GVISOR.whole}/runsc`,
     flags: { 'gofer-network-namespace': 'host' },
-    says: PROVEN,
+    verdict: PROVEN,
     warning: 'IsolationWeakened',
     once: true,
   },
   {
-    what: 'pod_annotations "dev.gvisor.*"',
+    name: 'pod_annotations "dev.gvisor.*"',
     podAnnotations: ['io.example.*', 'dev.gvisor.*'],
-    says: PROVEN,
+    verdict: PROVEN,
     warning: 'AnnotationsPassFlags',
   },
   {
-    what: 'pod_annotations "dev.gvisor.*", FORBID_FLAG_OVERRIDE=on',
+    name: 'pod_annotations "dev.gvisor.*", FORBID_FLAG_OVERRIDE=on',
     podAnnotations: ['dev.gvisor.*'],
     env: { FORBID_FLAG_OVERRIDE: 'on' },
-    says: ['False', 'AnnotationsPassFlags'],
+    verdict: ['False', 'AnnotationsPassFlags'],
   },
   {
-    what: 'pod_annotations "dev.gvisor.spec.mount.*", FORBID_FLAG_OVERRIDE=on',
+    name: 'pod_annotations "dev.gvisor.spec.mount.*", FORBID_FLAG_OVERRIDE=on',
     podAnnotations: ['dev.gvisor.spec.mount.*'],
     env: { FORBID_FLAG_OVERRIDE: 'on' },
-    says: PROVEN,
+    verdict: PROVEN,
   },
   {
-    what: 'platform kvm',
+    name: 'platform kvm',
     flags: { platform: 'kvm' },
-    says: ['False', 'SandboxFailed'],
-    // A /dev/kvm that opens and runs no guest makes runsc fail on one machine, and hang on another.
-    elsewhere: [PROVEN, ['Unknown', 'SandboxSlow']],
+    verdict: ['False', 'SandboxFailed'],
+    // A /dev/kvm that runs no guest makes runsc fail on one machine and hang on another.
+    alternatives: [PROVEN, ['Unknown', 'SandboxSlow']],
     once: true,
   },
   {
-    what: "systemd's cgroups where the kubelet uses cgroupfs",
+    name: "systemd's cgroups where the kubelet uses cgroupfs",
     flags: { 'systemd-cgroup': 'true' },
-    says: ['False', 'LimitsNotEnforced'],
+    verdict: ['False', 'LimitsNotEnforced'],
   },
   {
-    what: 'a release that is too old',
+    name: 'a release that is too old',
     env: NEVER,
-    says: ['False', 'RunscTooOld'],
+    verdict: ['False', 'RunscTooOld'],
     once: true,
   },
   {
-    what: 'a release that is too old, gVisor 2026-09',
+    name: 'a release that is too old, gVisor 2026-09',
     runsc: `${GVISOR.whole}/runsc`,
     env: NEVER,
-    says: ['False', 'RunscTooOld'],
+    verdict: ['False', 'RunscTooOld'],
     once: true,
   },
   {
-    what: 'a release that is too old, by a script',
+    name: 'a release that is too old, by a script',
     runsc: `${GVISOR.current}/wrapper`,
     env: NEVER,
-    says: ['Unknown', 'ReleaseUnknown'],
+    verdict: ['Unknown', 'ReleaseUnknown'],
     once: true,
   },
-  { what: 'runc: its runtime_type, no BinaryName', shim: RUNC_TYPE, says: RUNC },
+  { name: 'runc: its runtime_type, no BinaryName', shim: RUNC_TYPE, verdict: RUNC },
   {
-    what: 'runc: its runtime_type, BinaryName misspelt',
+    name: 'runc: its runtime_type, BinaryName misspelt',
     shim: RUNC_TYPE,
     options: { BinaryNam: `${GVISOR.current}/runsc` },
-    says: RUNC,
+    verdict: RUNC,
   },
-  { what: 'runc: runtime_path is its shim', shim: RUNC_SHIM, says: RUNC },
-  { what: 'runc: a link named as the shim', shim: DISGUISES.shimLink, says: RUNC },
-  { what: 'runc: a copy named as the shim', shim: DISGUISES.shimCopy, says: RUNC },
-  { what: 'runc: binary_name', runsc: '/usr/local/bin/runc', says: ['False', 'HandlerRunsRunc'] },
-  // gVisor's shim asks what runc does not know, so that the sandbox ends at once, or as soon as it was looked at.
+  { name: 'runc: runtime_path is its shim', shim: RUNC_SHIM, verdict: RUNC },
+  { name: 'runc: a link named as the shim', shim: DISGUISES.shimLink, verdict: RUNC },
+  { name: 'runc: a copy named as the shim', shim: DISGUISES.shimCopy, verdict: RUNC },
+  { name: 'runc: binary_name', runsc: '/usr/local/bin/runc', verdict: ['False', 'HandlerRunsRunc'] },
+  // runc rejects a request of gVisor's shim, so the sandbox ends before or just after it is inspected.
   {
-    what: 'runc: a script named runsc',
+    name: 'runc: a script named runsc',
     runsc: DISGUISES.script,
-    says: ['False', 'SandboxDied', 'SandboxFailed', 'GuestIsHostKernel'],
+    verdict: ['False', 'SandboxDied', 'SandboxFailed', 'GuestIsHostKernel'],
   },
 ];

@@ -11,7 +11,7 @@ import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, runAll } from '../../hack/run.ts';
 import { laneCluster } from '../runner/lane.ts';
-import { handlerOf, installVariants } from './install-variants.ts';
+import { installVariants, variantHandler } from './install-variants.ts';
 import { VARIANTS, type Variant } from './runtime-variants.ts';
 
 const NODES = [
@@ -19,7 +19,7 @@ const NODES = [
   { name: 'containerd-1-7', containerd: '1.7' },
 ] as const;
 
-/** The reasons of the check `isolation`. */
+/** Reasons of the check `isolation`. */
 const ISOLATION: readonly string[] = ['IsolationWeakened', 'AnnotationsPassFlags'];
 
 let nodes: ReadonlyMap<string, ClusterNode>;
@@ -35,7 +35,7 @@ before(
 );
 after(
   async () => {
-    const head = ['variant', 'containerd', 'verdict', 'advice', 'process', 'PIDs', 'boot'];
+    const head = ['variant', 'containerd', 'verdict', 'warnings', 'process', 'PIDs', 'boot'];
     rows.sort((a, b) => indexOf(a[0]) - indexOf(b[0]));
     console.log(`\n${formatTable([head, ...rows])}\n`);
     await removeCluster(await laneCluster('runtimes'));
@@ -43,13 +43,13 @@ after(
   { timeout: patient(60_000) },
 );
 
-describe('what the agent says of a handler, by the sandbox that it starts', { concurrency: true }, () => {
+describe('the verdict on a handler, by the sandbox that it starts', { concurrency: true }, () => {
   for (const { name, containerd } of NODES) {
-    // One after the other: an agent removes what it takes for the sandboxes of another that was killed.
+    // Sequential, because an agent removes the orphaned sandboxes of others.
     describe(`on ${name}`, { concurrency: 1 }, () => {
       for (const variant of VARIANTS.filter(({ once }) => !once || containerd === '2'))
-        it(`${variant.what}: ${variant.says.join(' ')}`, { timeout: patient(120_000) }, () =>
-          see(name, variant),
+        it(`${variant.name}: ${variant.verdict.join(' ')}`, { timeout: patient(120_000) }, () =>
+          judge(name, variant),
         );
     });
   }
@@ -75,19 +75,19 @@ describe('the flags of each gVisor', () => {
     });
 });
 
-async function see(name: string, variant: Variant): Promise<void> {
+async function judge(name: string, variant: Variant): Promise<void> {
   const node = nodes.get(name);
   assert.ok(node !== undefined, 'the cluster is up');
-  const report = await lookOnce(node, { HANDLER: handlerOf(variant), ...variant.env });
+  const report = await evaluateOnce(node, { HANDLER: variantHandler(variant), ...variant.env });
   const { verdict } = report.evaluation;
   note(node, variant, report);
-  const said = [variant.says, ...(variant.elsewhere ?? [])].some(
+  const isExpected = [variant.verdict, ...(variant.alternatives ?? [])].some(
     ([status, ...reasons]) => verdict.status === status && reasons.includes(verdict.reason),
   );
-  assert.ok(said, JSON.stringify(verdict));
+  assert.ok(isExpected, JSON.stringify(verdict));
   if (variant.warning !== undefined)
     assert.ok(warnings(report).includes(variant.warning), warnings(report).join());
-  // Of isolation nothing is said without cause, such as flags that this gVisor always has.
+  // The check isolation must not warn of flags that this gVisor always sets.
   const ofIsolation = warnings(report).filter((reason) => ISOLATION.includes(reason));
   assert.deepEqual(
     ofIsolation.filter((reason) => reason !== variant.warning),
@@ -95,8 +95,8 @@ async function see(name: string, variant: Variant): Promise<void> {
   );
 }
 
-/** The report of the agent's sources, which look at a node from outside. */
-async function lookOnce(node: ClusterNode, env: Readonly<Record<string, string>>): Promise<Report> {
+/** The report of an agent that runs from source, outside of the node. */
+async function evaluateOnce(node: ClusterNode, env: Readonly<Record<string, string>>): Promise<Report> {
   const command = [process.execPath, '--import', 'tsx', 'agent/main.ts', '--once', '--json'];
   const [program = '', ...args] = command;
   const { stdout, stderr } = await runAll(program, args, {
@@ -120,11 +120,11 @@ function warnings({ findings }: Report): readonly string[] {
   );
 }
 
-function note(node: ClusterNode, { what }: Variant, report: Report): void {
+function note(node: ClusterNode, { name }: Variant, report: Report): void {
   const { evaluation, proof } = report;
   const seen = proof.kind === 'proven' ? proof : undefined;
   rows.push([
-    what,
+    name,
     node.spec.containerd,
     `${evaluation.verdict.status} ${evaluation.verdict.reason}`,
     warnings(report).join(', '),
@@ -133,9 +133,9 @@ function note(node: ClusterNode, { what }: Variant, report: Report): void {
     seen === undefined ? '' : `${(seen.bootMs / 1_000).toFixed(2)} s`,
   ]);
   if (process.env.DEBUG !== undefined)
-    console.log(what, JSON.stringify(evaluation.verdict), JSON.stringify(proof));
+    console.log(name, JSON.stringify(evaluation.verdict), JSON.stringify(proof));
 }
 
-function indexOf(what: string | undefined): number {
-  return VARIANTS.findIndex((variant) => variant.what === what);
+function indexOf(name: string | undefined): number {
+  return VARIANTS.findIndex((variant) => variant.name === name);
 }

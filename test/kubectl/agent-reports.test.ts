@@ -28,34 +28,21 @@ const whyNode = async ({ run }: Awaited<ReturnType<typeof openFleet>>) =>
   (await run('why node/node-1')).out.replace(/\s+/g, ' ');
 
 describe('the report of an agent', () => {
-  const FAILURES: readonly (readonly [what: string, response: StubResponse, error: string])[] = [
-    [
-      'the API server does not reach it',
+  const text = (status: number, body: string) => ({ status, body, type: 'text/plain' });
+  const FAILURES: Readonly<Record<string, readonly [StubResponse, error: string]>> = {
+    'the API server does not reach it': [
       refusal(503, 'error trying to reach service: i/o timeout'),
       'the API server does not reach the agent: error trying to reach service: i/o timeout',
     ],
-    [
-      'it has not evaluated the node',
-      { status: 503, body: 'no evaluation yet\n', type: 'text/plain' },
-      'no evaluation yet',
-    ],
-    [
-      'it does not know the path',
-      { status: 404, body: 'known paths: /\n', type: 'text/plain' },
-      'the agent answers 404: known paths: /',
-    ],
-    [
-      'it does not send JSON',
-      { status: 200, body: 'hello', type: 'text/plain' },
-      'the agent on node-1 sent no report: Unexpected token',
-    ],
-    [
-      'it reports another node',
-      { status: 200, body: JSON.stringify(statusOf('node-2')) },
+    'it has not evaluated the node': [text(503, 'no evaluation yet\n'), 'no evaluation yet'],
+    'it does not know the path': [text(404, 'known paths: /\n'), 'the agent answers 404: known paths: /'],
+    'it does not send JSON': [text(200, 'hello'), 'the agent on node-1 sent no report: Unexpected token'],
+    'it reports another node': [
+      text(200, JSON.stringify(statusOf('node-2'))),
       'the agent on node-1 reports another node, "node-2"',
     ],
-  ];
-  for (const [what, response, error] of FAILURES)
+  };
+  for (const [what, [response, error]] of Object.entries(FAILURES))
     it(`is unavailable when ${what}`, async (t) => {
       const fleet = await twoPods(t);
       fleet.api.stubs.set(REPORT, response);

@@ -23,7 +23,7 @@ export type Stub = object | StubResponse | null | ((url: URL, body: string, meth
 
 /** An HTTPS server that serves the stubs of a test as the API server would. */
 export class FakeApi {
-  /** By path without query; a path without a stub responds 404. */
+  /** By path without query; a path without a stub responds 404. "watch PATH" refuses watches. */
   readonly stubs = new Map<string, Stub>();
   /** Requests as "GET /path?query". */
   readonly requests: string[] = [];
@@ -85,14 +85,16 @@ export class FakeApi {
     this.requests.push(`${method} ${request.url}`);
     this.authorizations.push(request.headers.authorization ?? '');
     if (method === 'PATCH') this.patched.push(JSON.parse(body));
-    if (url.searchParams.get('watch') === '1') {
+    const isWatch = url.searchParams.get('watch') === '1';
+    if (isWatch && !this.stubs.has(`watch ${url.pathname}`)) {
       response.writeHead(200, { 'content-type': 'application/json' }).flushHeaders();
       this.watches.push(response);
       return;
     }
-    const found = this.stubs.get(url.pathname) ?? null;
+    const key = isWatch ? `watch ${url.pathname}` : url.pathname;
+    const found = this.stubs.get(key) ?? null;
     const stub = typeof found === 'function' ? found(url, body, method) : found;
-    if (stub === null && this.stubs.has(url.pathname)) return;
+    if (stub === null && this.stubs.has(key)) return;
     const reply = stub === null ? refusal(404, `${url.pathname} not found`) : responseOf(stub);
     const { status, type = 'application/json', retryAfter } = reply;
     const headers = {

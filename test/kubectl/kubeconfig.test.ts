@@ -32,59 +32,53 @@ const changeCluster = (change: object) => (config: Config) => ({
   ...config,
   clusters: config.clusters.map(({ name, cluster }) => ({ name, cluster: { ...cluster, ...change } })),
 });
-const same = (config: Config) => config;
 
-const INVALID: readonly (readonly [
-  what: string,
-  change: (config: Config) => object,
-  error: RegExp,
-  ...argv: readonly string[],
-])[] = [
-  [
-    'an unknown context',
-    same,
-    /^The kubeconfig has no context "prod"; its contexts: fake, other\n$/,
-    '--context',
-    'prod',
+type Case = readonly [argv: string, change: (config: Config) => object, error: string];
+const CONTEXTS = 'its contexts: fake, other';
+const INVALID: Readonly<Record<string, Case>> = {
+  'an unknown context': [
+    '--context prod',
+    (config) => config,
+    `The kubeconfig has no context "prod"; ${CONTEXTS}`,
   ],
-  [
-    'a context without its cluster',
-    same,
-    /names the cluster "gone", which the kubeconfig does not have/,
-    '--context',
-    'other',
-  ],
-  [
-    'no current context',
+  'no current context': [
+    '',
     (config) => ({ ...config, 'current-context': '' }),
-    /^The kubeconfig has no current context; name one with --context; its contexts: fake, other/,
+    `The kubeconfig has no current context; name one with --context; ${CONTEXTS}`,
   ],
-  [
-    'a context without its user',
+  'a context without its cluster': [
+    '--context other',
+    (config) => config,
+    'The context "other" names the cluster "gone", which the kubeconfig does not have',
+  ],
+  'a context without its user': [
+    '',
     (config) => ({ ...config, users: [] }),
-    /names the user "u", which the kubeconfig does not have/,
+    'The context "fake" names the user "u", which the kubeconfig does not have',
   ],
-  [
-    'a credential plugin that fails',
+  'a credential plugin that fails': [
+    '',
     failing('sh'),
-    /^Cannot use the credential of the context "fake": log in first$/m,
+    'Cannot use the credential of the context "fake": log in first',
   ],
-  [
-    'a missing credential plugin',
+  'a missing credential plugin': [
+    '',
     failing('no-such-program'),
-    /^Cannot use the credential of the context "fake": .*ENOENT/,
+    'Cannot use the credential of the context "fake": ENOENT',
   ],
-  [
-    'a server that is down',
+  'a server that is down': [
+    '',
     changeCluster({ server: 'https://127.0.0.1:1' }),
-    /^Cannot reach the API server https:\/\/127\.0\.0\.1:1 \(context "fake"\): connect ECONNREFUSED 127\.0\.0\.1:1$/m,
+    'Cannot reach the API server https://127.0.0.1:1 (context "fake"): connect ECONNREFUSED 127.0.0.1:1',
   ],
-];
+};
 
 describe('kubeconfig', () => {
-  for (const [what, change, error, ...argv] of INVALID)
-    it(`reports ${what} in one line`, async (t) =>
-      assertError((await withConfig(t, change, argv)).ran, error));
+  for (const [what, [argv, change, error]] of Object.entries(INVALID))
+    it(`reports ${what} in one line`, async (t) => {
+      const { ran } = await withConfig(t, change, argv.split(' ').filter(Boolean));
+      assert.deepEqual(ran, { code: 2, out: '', err: `${error}\n` });
+    });
 
   it('reports a file that cannot be read or parsed', async (t) => {
     const { folder } = await fakeApi(t);

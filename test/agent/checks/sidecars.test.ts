@@ -43,12 +43,14 @@ describe('sidecars', () => {
   it('reads the release from the file and the policy from the configuration', async (t) => {
     const options = { ConfigPath: '/r.toml' };
     const cri = criWith({ options });
-    for (const [policy, expected] of [
-      ['STRICT', 'error SidecarMissing'],
-      ['LEGACY_FALLBACK', 'warning SidecarMissing'],
+    for (const [policy, release, expected] of [
+      ['STRICT', 'release-20260914.0', 'error SidecarMissing'],
+      ['LEGACY_FALLBACK', 'release-20261001.0', 'warning SidecarMissing'],
+      ['DEFAULT', 'release-20260914.0', 'warning SidecarMissing'],
+      ['DEFAULT', 'release-20261001.0', 'error SidecarMissing'],
     ] as const) {
       const host = await tempHost(t, {
-        '/usr/bin/runsc': fakeRunsc('release-20260914.0'),
+        '/usr/bin/runsc': fakeRunsc(release),
         '/r.toml': `[runsc_config]\nsidecar-usage-policy = "${policy}"\n`,
       });
       assert.equal(await outcomeOf(sidecars, sourcesOf('', { host, cri })), expected);

@@ -64,7 +64,10 @@ describe('readContainerdFiles', () => {
     const many = await tempHost(
       t,
       Object.fromEntries(
-        Array.from({ length: 101 }, (_, nth) => [`/c/${nth}.toml`, `imports = ["${nth + 1}.toml"]\n`]),
+        Array.from({ length: 101 }, (_, nth) => [
+          `/c/${nth}.toml`,
+          nth < 100 ? `imports = ["${nth + 1}.toml"]\n` : '',
+        ]),
       ),
     );
     await assert.rejects(readContainerdFiles(many, '/c/0.toml'), /more than 100 files/);

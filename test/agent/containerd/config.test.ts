@@ -41,6 +41,7 @@ const ROWS: readonly Row[] = [
   ['version 4', file('4', V3), 'fault fault read'],
   ['a table of version 2 in version 4', file('4', V2), '- - ignored'],
   ['version 5', file('5', V3), '- - fault'],
+  ['version 5 and a drop-in of version 4', file('5', V3, IMPORT), '- - fault', 'version = 4\n'],
   ['an unquoted plugin id', file('3', V3.replaceAll('"', '')), '- ignored ignored'],
   ['"runtime" instead of "runtimes"', file('3', TYPO), '- ignored ignored'],
   ['the images plugin', file('3', V3.replace('runtime"', 'images"')), '- ignored ignored'],
@@ -64,6 +65,11 @@ const ROWS: readonly Row[] = [
   ['a list of runtimes instead of a table', `version = 3\n[[${V3}]]\n${RUNSC}\n`, '- fault fault'],
   ['a numeric runtime_type', `version = 3\n[${V3}.runsc]\nruntime_type = 1\n`, '- - fault'],
   ['runtimes without the default handler', `version = 2\n[${V2}.runsc]\n${RUNSC}\n`, 'fault read read'],
+  [
+    'runtimes without runc beside a default_runtime',
+    `version = 2\n[${V2.replace('runtimes', 'default_runtime')}]\n${RUNC}\n[${V2}.runsc]\n${RUNSC}\n`,
+    'read - -',
+  ],
   [
     'a default handler that does not exist',
     `${file('3', V3)}[plugins."io.containerd.cri.v1.runtime".containerd]\ndefault_runtime_name = "kata"\n`,
@@ -133,6 +139,7 @@ describe('readContainerdConfig', () => {
   const REASONS: readonly (readonly [release: string, root: string, why: RegExp, dropIn?: string])[] = [
     ['v2.1.5', file('3', V2), /counts as version 3, where containerd reads \[plugins\."io.containerd.cri.v1/],
     ['v2.4.2', file('4', V2), /counts as version 4/],
+    ['v2.4.2', `version = 3\n[${V2}.runsc]\n${RUNSC}\n[${V3}.runc]\n${RUNC}\n`, /is present as well/],
     ['1.7.34', file('', V2), /^no file says "version = 2", so version 1 counts .*\[plugins\.cri\.containerd/],
     ['1.7.34', file('2', V3), /^containerd 1\.x does not know this plugin/],
     ['1.7.34', file('2', V2, IMPORT), /replaces the whole section$/, RUNC_ONLY('2', V2).replace(IMPORT, '')],
@@ -159,6 +166,19 @@ describe('readContainerdConfig', () => {
       assert.deepEqual(mention, { handler: 'runsc', file: ROOT, line, isLoaded: true });
     });
   }
+
+  it('reports file and line of a value that containerd could not decode', async (t) => {
+    const root = `version = 3\n${IMPORT}[${V3}.runsc]\nruntime_type = 1\n`;
+    const host = await tempHost(t, { [ROOT]: root, '/etc/containerd/d/a.toml': 'version = 3\n' });
+    const { fault } = await readContainerdConfig(host, ROOT, 'v2.4.2');
+    assert.deepEqual(fault, { file: ROOT, line: 3, problem: 'runtime_type is not a string' });
+  });
+
+  it('keeps the built-in type of runc in 2.x', async (t) => {
+    const host = await tempHost(t, { [ROOT]: `version = 3\n[${V3}.runc]\nsnapshotter = "native"\n` });
+    const { runtimes } = await readContainerdConfig(host, ROOT, 'v2.4.2');
+    assert.equal(runtimes.get('runc')?.runtimeType, 'io.containerd.runc.v2');
+  });
 
   it('guesses the rules from the version of the files when the release is unknown', async (t) => {
     for (const [version, table, expected] of [

@@ -141,6 +141,16 @@ describe('nodes -w', () => {
     assert.match(err, /503 no endpoints$/m);
   });
 
+  it('restarts when the version has expired, and ends when the watch is refused', async (t) => {
+    const { api, run } = await openFleet(t);
+    const responses = [refusal(410, 'expired'), forbidden('watch', 'nodes')];
+    api.stubs.set('watch /api/v1/nodes', () => responses.shift() ?? null);
+    const { code, err } = await run('nodes -w');
+    assert.equal(code, 2);
+    assert.match(err, /cannot watch resource "nodes"/);
+    assert.deepEqual(responses, []);
+  });
+
   it('prints an object for each change with -o json', async (t) => {
     const { ends, stop, wait, send, lines } = await watch(t, 'nodes -w -o json');
     await wait(3);

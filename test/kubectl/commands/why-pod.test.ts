@@ -7,13 +7,7 @@ import { nodeOf, podOf, statusOf } from '../fleet-objects.ts';
 const GVISOR = { runtimeClassName: 'gvisor' };
 const EVENTS = '/api/v1/namespaces/eval/events';
 
-type Case = readonly [
-  what: string,
-  pod: ApiFixture,
-  change: (api: FakeApi) => void,
-  code: number,
-  ...texts: readonly RegExp[],
-];
+type Case = readonly [pod: ApiFixture, change: (api: FakeApi) => unknown, ...texts: readonly string[]];
 
 const eventOf = (reason: string, message: string, name = 'x') => ({
   reason,
@@ -24,63 +18,57 @@ const eventOf = (reason: string, message: string, name = 'x') => ({
 const outside = (api: FakeApi) => setReport(api, 'node-1', statusOf('node-1', { outside: ['x'] }));
 const hideNodes = (api: FakeApi) => void api.stubs.set('/api/v1/nodes', forbidden('list', 'nodes'));
 
-const RUNNING: readonly Case[] = [
-  [
-    'in gVisor',
+const RUNNING: Readonly<Record<string, Case>> = {
+  'in gVisor': [
     podOf('x', GVISOR),
     (api) => setReport(api, 'node-1', statusOf('node-1', { inside: ['x'] })),
-    0,
-    /^✓ eval\/x on node-1 runs in gVisor What was seen/,
-    /RuntimeClass: "gvisor", handler "runsc"; its namespace requires gVisor/,
+    '✓ eval/x on node-1 runs in gVisor What was seen',
+    'RuntimeClass: "gvisor", handler "runsc"; its namespace requires gVisor',
   ],
-  [
-    'outside gVisor although its namespace requires it',
+  'outside gVisor although its namespace requires it': [
     podOf('x'),
     outside,
-    1,
-    /^✗ eval\/x on node-1 runs on the kernel of the node, not in gVisor/,
-    /✗ RuntimeClass: none; its namespace requires gVisor/,
-    /agent: process 812 is "\/pause" What to do Delete it, and create it again with runtimeClassName: gvisor/,
+    '✗ eval/x on node-1 runs on the kernel of the node, not in gVisor',
+    '✗ RuntimeClass: none; its namespace requires gVisor',
+    'agent: process 812 is "/pause" What to do Delete it, and create it again with runtimeClassName: gvisor',
   ],
-  [
-    'outside gVisor although it requests gVisor',
+  'outside gVisor although it requests gVisor': [
     podOf('x', GVISOR),
     outside,
-    1,
-    /its process is not gVisor: the handler of this node runs something else/,
+    '✗ eval/x on node-1 runs on the kernel of the node, not in gVisor',
+    'its process is not gVisor: the handler of this node runs something else',
   ],
-  [
-    'in gVisor with a way out to the host',
+  'in gVisor with a way out to the host': [
     podOf('x', GVISOR),
     (api) => setReport(api, 'node-1', statusOf('node-1', { open: ['x'] })),
-    1,
-    /^✗ eval\/x on node-1 runs in gVisor with a way out to the host/,
-    /agent: process 813 is "runsc-sandbox" with host-uds=all: pods can open Unix sockets/,
+    '✗ eval/x on node-1 runs in gVisor with a way out to the host',
+    'agent: process 813 is "runsc-sandbox" with host-uds=all: pods can open Unix sockets',
   ],
-  [
-    'outside gVisor as it requests',
+  'outside gVisor as it requests': [
     podOf('x'),
     (api) => {
       api.stubs.set('/api/v1/namespaces/eval', { metadata: { name: 'eval' } });
       outside(api);
     },
-    0,
-    /runs outside gVisor, as requested/,
+    '✓ eval/x on node-1 runs outside gVisor, as requested',
   ],
-  [
-    'where the user may not read reports',
+  'where the user may not read reports': [
     podOf('x', GVISOR),
     (api) =>
       api.stubs.set(
         `${AGENTS}/agent-node-1/portforward`,
         forbidden('create', 'pods/portforward', 'gvisor-ready'),
       ),
-    2,
-    /runs; whether in gVisor is unknown .*you may not read the agents' reports/,
+    '? eval/x on node-1 runs; whether in gVisor is unknown',
+    "you may not read the agents' reports",
   ],
-  ['that its agent has not seen', podOf('x', GVISOR), () => {}, 2, /the agent has not seen it yet/],
-  [
-    'where the user may read little but the pod',
+  'that its agent has not seen': [
+    podOf('x', GVISOR),
+    () => {},
+    '? eval/x on node-1 runs; whether in gVisor is unknown',
+    'the agent has not seen it yet',
+  ],
+  'where the user may read little but the pod': [
     podOf('x', GVISOR),
     (api) => {
       api.stubs.set('/api/v1/nodes/x', forbidden('get', 'nodes'));
@@ -90,13 +78,11 @@ const RUNNING: readonly Case[] = [
       api.stubs.set(`${CLASSES}/gvisor`, forbidden('get', 'runtimeclasses'));
       api.stubs.set(EVENTS, forbidden('list', 'events', 'eval'));
     },
-    2,
-    /^\? eval\/x on node-1 runs; whether in gVisor is unknown/,
-    /does not exist or is hidden from you; you may not see whether its namespace requires gVisor/,
-    /you may not list the pods of gvisor-ready/,
+    '? eval/x on node-1 runs; whether in gVisor is unknown',
+    'does not exist or is hidden from you; you may not see whether its namespace requires gVisor',
+    'you may not list the pods of gvisor-ready',
   ],
-  [
-    'with the forged annotation of a static pod',
+  'with the forged annotation of a static pod': [
     {
       ...podOf('x', GVISOR),
       metadata: {
@@ -105,33 +91,29 @@ const RUNNING: readonly Case[] = [
       },
     },
     (api) => setReport(api, 'node-1', statusOf('node-1', { inside: ['in'] })),
-    2,
-    /the agent has not seen it yet/,
+    '? eval/x on node-1 runs; whether in gVisor is unknown',
+    'the agent has not seen it yet',
   ],
-];
+};
 
-const ENDED: readonly Case[] = [
-  [
-    'rejected by a node without the label',
+const ENDED: Readonly<Record<string, Case>> = {
+  'rejected by a node without the label': [
     podOf(
       'x',
       { nodeName: 'node-3', ...GVISOR },
       { phase: 'Failed', reason: 'NodeAffinity', message: 'Pod was rejected: Predicate NodeAffinity failed' },
     ),
     () => {},
-    1,
-    /^✗ eval\/x was rejected by node-3 Pod was rejected: Predicate NodeAffinity failed The node lost its label/,
-    /See why the node is not ready: kubectl gvisor-ready why node\/node-3/,
+    '✗ eval/x was rejected by node-3 Pod was rejected: Predicate NodeAffinity failed The node lost its label',
+    'See why the node is not ready: kubectl gvisor-ready why node/node-3',
   ],
-  ['that succeeded', podOf('x', {}, { phase: 'Succeeded' }), () => {}, 0, /has ended \(Succeeded\)/],
-  [
-    'that failed for another reason',
+  'that succeeded': [podOf('x', {}, { phase: 'Succeeded' }), () => {}, '✓ eval/x has ended (Succeeded)'],
+  'that failed for another reason': [
     podOf('x', {}, { phase: 'Failed', reason: 'Evicted', message: 'low on memory' }),
     () => {},
-    1,
-    /has ended \(Failed\) for reasons unrelated to gVisor Evicted: low on memory/,
+    '! eval/x has ended (Failed) for reasons unrelated to gVisor Evicted: low on memory',
   ],
-];
+};
 
 const READY = { 'gvisor.node-restriction.kubernetes.io/ready': 'true' };
 const unscheduled = (spec: object = {}) =>
@@ -145,29 +127,25 @@ const unscheduled = (spec: object = {}) =>
   );
 const starting = (spec: object = {}) => podOf('x', { ...GVISOR, ...spec }, { phase: 'Pending' });
 
-const WAITING: readonly Case[] = [
-  [
-    'because no node is proven',
+const WAITING: Readonly<Record<string, Case>> = {
+  'because no node is proven': [
     unscheduled(),
     (api) => {
       for (const name of ['node-1', 'node-2'])
         setNode(api, nodeOf(name, { ready: 'false', status: 'False', reason: 'RunscNotFound' }));
     },
-    1,
-    /^✗ eval\/x waits for a node 0\/3 nodes are available gVisor is proven on no node\./,
-    /✗ node: node-1 is labelled ready: "false" \(RunscNotFound\)/,
-    /kubectl gvisor-ready why node\/node-1/,
+    '✗ eval/x waits for a node 0/3 nodes are available gVisor is proven on no node.',
+    '✗ node: node-1 is labelled ready: "false" (RunscNotFound)',
+    'kubectl gvisor-ready why node/node-1',
   ],
-  [
-    'because every proven node excludes it',
+  'because every proven node excludes it': [
     unscheduled({ nodeSelector: { ...READY, 'kubernetes.io/hostname': 'node-2' } }),
     (api) => setNode(api, nodeOf('node-2', { spec: { taints: [{ key: 'gpu', effect: 'NoSchedule' }] } })),
-    1,
-    /gVisor is proven on 2 of 3 nodes\. Each of those excludes this pod\./,
-    /! its node selector: excludes node-1 ! a taint: excludes node-2/,
+    '✗ eval/x waits for a node',
+    'gVisor is proven on 2 of 3 nodes. Each of those excludes this pod.',
+    '! its node selector: excludes node-1 ! a taint: excludes node-2',
   ],
-  [
-    'because proven nodes are full',
+  'because proven nodes are full': [
     unscheduled({ tolerations: [{ key: 'gpu', operator: 'Exists' }] }),
     (api) => {
       setNode(api, nodeOf('node-1', { spec: { unschedulable: true } }));
@@ -177,63 +155,57 @@ const WAITING: readonly Case[] = [
       ];
       setNode(api, nodeOf('node-2', { spec: { taints } }));
     },
-    1,
-    /Only the scheduler's own reasons, such as resources, keep it from node-2\./,
-    /! cordoned: excludes node-1/,
+    '✗ eval/x waits for a node',
+    "Only the scheduler's own reasons, such as resources, keep it from node-2.",
+    '! cordoned: excludes node-1',
   ],
-  [
-    'where the user may not list nodes',
+  'where the user may not list nodes': [
     unscheduled(),
     hideNodes,
-    1,
-    /You may not list nodes, so it is unknown which are proven\./,
+    '✗ eval/x waits for a node',
+    'You may not list nodes, so it is unknown which are proven.',
   ],
-  [
-    'for reasons unrelated to gVisor',
+  'for reasons unrelated to gVisor': [
     unscheduled({ runtimeClassName: undefined }),
     () => {},
-    1,
-    /waits for a node for reasons unrelated to gVisor, which it does not request/,
+    '! eval/x waits for a node for reasons unrelated to gVisor, which it does not request',
   ],
-  [
-    'because of its scheduling gates',
+  'because of its scheduling gates': [
     unscheduled({ schedulingGates: [{ name: 'quota' }] }),
     () => {},
-    1,
-    /its scheduling gates hold it back/,
+    '! eval/x waits for a node: its scheduling gates hold it back',
   ],
-  [
-    'because its sandbox does not boot',
+  'because its sandbox does not boot': [
     starting({ nodeName: 'node-3' }),
     (api) => api.list(EVENTS, [eventOf('FailedCreatePodSandBox', 'failed to create pod sandbox: no shim')]),
-    1,
-    /^✗ eval\/x does not start on node-3: its sandbox does not boot/,
-    /! FailedCreatePodSandBox 60s ago: failed to create pod sandbox: no shim/,
-    /✗ agent: ShimNotFound: containerd does not find the shim/,
+    '✗ eval/x does not start on node-3: its sandbox does not boot',
+    '! FailedCreatePodSandBox 60s ago: failed to create pod sandbox: no shim',
+    '✗ agent: ShimNotFound: containerd does not find the shim',
   ],
-  [
-    'on a node that is hidden from the user',
+  'on a node that is hidden from the user': [
     starting({ nodeName: 'node-3' }),
     hideNodes,
-    1,
-    /\? node: you may not list nodes/,
+    '! eval/x does not start on node-3',
+    '? node: you may not list nodes',
   ],
-  [
-    'on a proven node',
+  'on a proven node': [
     starting(),
     () => {},
-    1,
-    /^! eval\/x does not start on node-1: its sandbox is not there yet/,
+    '! eval/x does not start on node-1: its sandbox is not there yet',
   ],
-];
+};
 
 describe('why POD', () => {
+  // The first text is the headline with its mark.
+  const CODES: Readonly<Record<string, number>> = { '✓': 0, '✗': 1, '!': 1, '?': 2 };
   for (const [state, cases] of Object.entries({ runs: RUNNING, 'has ended': ENDED, waits: WAITING }))
-    for (const [what, pod, change, expected, ...texts] of cases)
+    for (const [what, [pod, change, ...texts]] of Object.entries(cases))
       it(`explains a pod that ${state}: ${what}`, async (t) => {
         const { code, text } = await whyPod(t, pod, change);
-        for (const pattern of texts) assert.match(text, pattern);
-        assert.equal(code, expected);
+        const [first = '', ...others] = texts;
+        assert.ok(text.startsWith(first), text);
+        for (const other of others) assert.ok(text.includes(other), text);
+        assert.equal(code, CODES[first[0] ?? '']);
       });
 
   it('shows the condition and the event of the scheduler once', async (t) => {

@@ -1,18 +1,17 @@
 import { waitFor } from '../../hack/run.ts';
-import type { Answer, Call } from './api-user.ts';
+import type { ApiCall, ApiResponse } from './api-user.ts';
 
 const PATH = '/apis/admissionregistration.k8s.io/v1';
 let last = 0;
 
-/** An API server, as far as an administrator can be asked for. */
-type Administered = { as(user: 'admin', call: Call): Promise<Answer> };
+/** Calls an API server as an administrator. */
+type Administered = { as(user: 'admin', call: ApiCall): Promise<ApiResponse> };
 
 /**
- * Waits until the API server goes by all policies and bindings that were written so far: it learns of each kind of object in
- * their order and takes new ones into use together, once a second, so a policy and a binding that were written last
- * are in force last. `kinds` are `validating` unless told.
+ * Waits until all policies and bindings that were written so far are in force. The API server watches each kind in order
+ * and activates changes once a second, so a policy and a binding that are written last take effect last.
  */
-export async function settle(
+export async function waitForPolicies(
   admission: Administered,
   kinds: readonly Kind[] = ['validating'],
 ): Promise<void> {
@@ -43,7 +42,7 @@ async function settleKind({ as }: Administered, kind: Kind): Promise<void> {
   for (const path of written.reverse()) await as('admin', { method: 'DELETE', path });
 }
 
-const tried = (name: string): Call => ({
+const tried = (name: string): ApiCall => ({
   method: 'POST',
   path: '/api/v1/namespaces/default/configmaps?dryRun=All',
   body: { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name } },
@@ -55,7 +54,7 @@ const matchConstraints = {
   ],
 };
 
-/** Policies that do something to the ConfigMap of their own name, and to nothing else. */
+/** Policies that affect only the ConfigMap of their own name. */
 const CANARIES = {
   validating: (name: string) => ({
     policies: ['validatingadmissionpolicies', 'validatingadmissionpolicybindings'],
