@@ -12,7 +12,7 @@ export const GVISOR_NODES = ['node-1', 'node-2'] as const;
 
 /**
  * Deploys agents and the fleet controller, which is kept on the node without gVisor, and waits until it sees them all.
- * The nodes of a test are younger than five minutes, so that age is 0 unless told.
+ * The nodes of a test are younger than five minutes, so that NODE_AGE is 0 by default.
  */
 export async function deployFleet(
   cluster: Cluster,
