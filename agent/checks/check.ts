@@ -13,10 +13,8 @@ import {
   shimOf,
 } from '../runsc/program.ts';
 
-/** Where the checks read from, and the settings that they depend on. */
 export type Sources = {
   readonly host: Host;
-  /** The running containerd; calls reject with a CriError. */
   readonly cri: Pick<CriClient, 'socket' | 'status' | 'shimInfo'>;
   readonly handler: string;
   /** Host path of containerd's root configuration file. */
@@ -26,7 +24,6 @@ export type Sources = {
   readonly programs: RunscPrograms;
   /** Lowest allowed gVisor release, such as "20240325.0"; absent without a floor. */
   readonly minRunscRelease?: string | undefined;
-  /** Whether unenforced limits make the node not ready. */
   readonly requireLimits: boolean;
   /** Whether a handler that passes on weakening annotations makes the node not ready. */
   readonly forbidFlagOverride: boolean;
@@ -40,12 +37,9 @@ export type Sources = {
  */
 export class CheckInputs {
   readonly sources: Sources;
-  /** Directories in which programs are looked up. */
   readonly directories: readonly string[];
 
-  /** The state of the running containerd and its loaded handlers. */
   readonly status;
-  /** containerd's configuration on disk. */
   readonly config;
   /** The handler's runtime: as loaded, else as configured on disk, else gVisor's usual one. */
   readonly runtime;
@@ -53,7 +47,6 @@ export class CheckInputs {
   readonly shimInfo;
   /** Path of the handler's shim, symbolic links not resolved; undefined if it is in none of the directories. */
   readonly shim;
-  /** The shim's configuration file, or its defaults. */
   readonly runscConfig;
   /** Path of runsc, found as the shim finds it; undefined if it is in none of the directories. */
   readonly runsc;

@@ -3,7 +3,6 @@ import { cannotStopSandboxes, parseContainerdRelease } from '../containerd/relea
 import { type CheckResult, error, pass, unknown, warning } from '../finding.ts';
 import type { Check } from './check.ts';
 
-/** Does containerd respond on the CRI socket and report itself as ready? */
 export const containerd: Check = {
   id: 'containerd',
   title: 'containerd responds and is ready',
@@ -13,7 +12,6 @@ export const containerd: Check = {
   },
 };
 
-/** Judges containerd's own status. */
 export function judgeStatus(status: CriStatus): CheckResult {
   const { runtimeName, runtimeVersion } = status;
   const runtime = `${runtimeName} ${runtimeVersion}`;

@@ -5,7 +5,6 @@ import type { Check } from './check.ts';
 
 const MAX_NAMES = 20;
 
-/** Would a containerd that starts now have the handler? */
 export const handlerConfigured: Check = {
   id: 'handler-configured',
   title: "The handler is in containerd's configuration on disk",

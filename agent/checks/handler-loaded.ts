@@ -2,7 +2,6 @@ import { at, error, pass } from '../finding.ts';
 import { errorLine } from '../sanitize.ts';
 import type { Check } from './check.ts';
 
-/** Does the running containerd have the handler? */
 export const handlerLoaded: Check = {
   id: 'handler-loaded',
   title: 'The running containerd has the handler',

@@ -29,7 +29,6 @@ export const handlerRuntime: Check = {
   },
 };
 
-/** A handler's runtime and programs, symbolic links resolved. */
 export type RuntimeFacts = {
   readonly handler: string;
   readonly runtime: HandlerRuntime;
@@ -39,7 +38,6 @@ export type RuntimeFacts = {
   readonly info: ShimInfo | undefined;
 };
 
-/** Judges which runtime a handler leads to. */
 export function judgeRuntime({ handler, runtime, config, shim, binary, info }: RuntimeFacts): CheckResult {
   const { runtimeType, runtimePath, seen } = runtime;
   const evidence = [at(runtime, `runtime_type ${runtimeType || '""'} (${seen})`)];

@@ -6,7 +6,6 @@ import type { Check, CheckInputs } from './check.ts';
 
 const SECCOMP_FILTER = 2;
 
-/** A way in which a sandbox is, or could be, weakened. */
 type Problem = {
   readonly isBlocker: boolean;
   readonly reason: Reason;
@@ -48,7 +47,6 @@ function resultOf(worst: Problem, problems: readonly Problem[]): CheckResult {
   );
 }
 
-/** The flags of the probe's sandbox that weaken it. */
 async function weakFlags(
   inputs: CheckInputs,
   flags: Readonly<Record<string, string>>,
@@ -77,7 +75,7 @@ async function weakFlags(
 async function passedAnnotations(inputs: CheckInputs): Promise<Problem | undefined> {
   const { handler, forbidFlagOverride: isBlocker } = inputs.sources;
   const status = await inputs.status().catch((error: unknown) => {
-    // Readiness depends on this only with the setting.
+    // Readiness depends on this only with FORBID_FLAG_OVERRIDE.
     if (isBlocker) throw error;
     return undefined;
   });

@@ -7,7 +7,6 @@ const OLDEST = [4, 14, 77] as const;
 /** gVisor releases after 20260817.0 use openat2: https://github.com/google/gvisor/commit/a7402ea5d */
 const OLDEST_FOR_NEXT = [5, 6, 0] as const;
 
-/** Is the kernel new enough for runsc, on an architecture that it is built for? */
 export const kernel: Check = {
   id: 'kernel',
   title: 'The kernel and the architecture can run gVisor',

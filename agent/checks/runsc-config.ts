@@ -8,7 +8,6 @@ const SHIM_OPTIONS = ['typeurl', 'configpath', 'configbody'];
 /** https://github.com/google/gvisor/blob/master/pkg/shim/v1/runsc/options.go */
 const OPTIONS_TYPE = 'io.containerd.runsc.v1.options';
 
-/** Does the handler's ConfigPath lead to a file that the shim accepts? */
 export const runscConfig: Check = {
   id: 'runsc-config',
   title: 'The shim accepts its configuration file',

@@ -39,7 +39,6 @@ async function runningOf(inputs: CheckInputs, pages: number): Promise<RunscProgr
   return (await inputs.programs()).find(runs) ?? (await inputs.currentPrograms()).find(runs);
 }
 
-/** Judges a release by the floor in the settings, else by the advised one. */
 export function judgeRelease(
   { path, release }: Pick<RunscProgram, 'path' | 'release'>,
   floor?: string,

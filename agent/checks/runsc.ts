@@ -7,7 +7,6 @@ import { notFound, searched } from './shim.ts';
 /** runsc re-executes itself as nobody: https://gvisor.dev/docs/user_guide/faq/ */
 const READ_AND_EXECUTE_BY_EVERYONE = 0o555;
 
-/** Is runsc installed where the shim looks for it, readable and executable by everyone? */
 export const runsc: Check = {
   id: 'runsc',
   title: 'runsc is installed and executable',

@@ -57,7 +57,6 @@ export function judgeShim(wanted: string, info: ShimInfo, onDisk: CheckResult): 
   return unknown('CheckFailed', silent, evidence);
 }
 
-/** The result for a program that was not found. */
 export function notFound(reason: Reason, program: string, evidence: readonly Evidence[]): CheckResult {
   if (program.startsWith('/')) return error(reason, `"${program}" is not there`, evidence);
   const message = `"${program}" is in none of the usual directories, and containerd's PATH is not known`;

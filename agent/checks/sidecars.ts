@@ -39,7 +39,6 @@ export type Sidecars = {
   readonly isFallbackAllowed: boolean;
 };
 
-/** Judges the present sidecars by those that the release requires. */
 export function judgeSidecars(runsc: string, release: RunscRelease, found: Sidecars): CheckResult {
   const { directory, names, isFallbackAllowed } = found;
   const has = names?.includes(SENTRY) ?? false;

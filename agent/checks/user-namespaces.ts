@@ -4,10 +4,8 @@ import type { Check } from './check.ts';
 const FILE = '/proc/sys/user/max_user_namespaces';
 /** https://github.com/google/gvisor/blob/master/runsc/hostsettings/hostsettings.go */
 const NEEDED = 2;
-/** See {@link NEEDED}. */
 const RECOMMENDED = 256;
 
-/** May runsc create user namespaces? */
 export const userNamespaces: Check = {
   id: 'user-namespaces',
   title: 'User namespaces are enabled',

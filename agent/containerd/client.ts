@@ -10,7 +10,6 @@ const LIST_TIMEOUT_MS = 20_000;
 /** containerd executes the shim to describe it, which may wait for a busy disk. */
 const SHIM_TIMEOUT_MS = 5_000;
 
-/** The containerd namespace in which the CRI keeps all pods. */
 const NAMESPACE = 'k8s.io';
 
 /** Options of one call. `timeoutMs: null` means no deadline. */
@@ -36,7 +35,6 @@ export type Runtime = {
  * status of containerd 1.x can contain registry credentials.
  */
 export type CriStatus = {
-  /** For example "containerd". */
   readonly runtimeName: string;
   /** As reported, for example "v2.4.2" or "1.7.24~ds1". */
   readonly runtimeVersion: string;
@@ -50,7 +48,6 @@ export type ShimInfo =
   | { readonly kind: 'error'; readonly message: string }
   | { readonly kind: 'unsupported' };
 
-/** The CRI's states of a sandbox. */
 export type SandboxState = 'SANDBOX_READY' | 'SANDBOX_NOTREADY';
 
 /** containerd's verbose status of a sandbox; "" or absent where it reports nothing. */
@@ -65,7 +62,6 @@ export type SandboxInfo = {
   readonly annotations: ReadonlyMap<string, string>;
 };
 
-/** A sandbox in the CRI's list. */
 export type ListedSandbox = {
   readonly id: string;
   readonly metadata: { readonly name: string; readonly uid: string; readonly namespace: string } | null;
@@ -74,7 +70,6 @@ export type ListedSandbox = {
   readonly runtimeHandler: string;
 };
 
-/** containerd's own record of a container. */
 export type ListedContainer = {
   readonly id: string;
   readonly labels: Readonly<Record<string, string>>;
@@ -86,7 +81,6 @@ export type ListedContainer = {
  * reject with a {@link CriError}.
  */
 export class CriClient {
-  /** The socket's path on the host, for messages. */
   readonly socket: string;
   readonly #client: Client;
   readonly #timeoutMs: number;
@@ -105,7 +99,6 @@ export class CriClient {
     });
   }
 
-  /** Name and release of the runtime, such as "containerd" and "v2.4.2". */
   version(options?: CallOptions): Promise<Pick<CriStatus, 'runtimeName' | 'runtimeVersion'>> {
     return this.#call('Version', {}, options);
   }
@@ -150,12 +143,10 @@ export class CriClient {
     return (await this.#call<{ podSandboxId: string }>('RunPodSandbox', request, options)).podSandboxId;
   }
 
-  /** Stops a sandbox; succeeds if it is already stopped. */
   async stopSandbox(id: string, options?: CallOptions): Promise<void> {
     await this.#call('StopPodSandbox', { podSandboxId: id }, options);
   }
 
-  /** Removes a sandbox; succeeds if there is none. */
   async removeSandbox(id: string, options?: CallOptions): Promise<void> {
     await this.#call('RemovePodSandbox', { podSandboxId: id }, options);
   }
@@ -171,7 +162,6 @@ export class CriClient {
     return { state: response.status?.state ?? 'SANDBOX_NOTREADY', ...parseSandboxInfo(response.info.info) };
   }
 
-  /** Lists the sandboxes in one state, or all of them. */
   async listSandboxes(state: SandboxState | 'all', options?: CallOptions): Promise<readonly ListedSandbox[]> {
     const filter = state === 'all' ? {} : { state: { state } };
     const limits = { timeoutMs: LIST_TIMEOUT_MS, ...options };
@@ -200,7 +190,6 @@ export class CriClient {
       .containers;
   }
 
-  /** Deletes the task of a container, whatever state it is in. */
   async deleteTask(id: string, options?: CallOptions): Promise<void> {
     await this.#call('Tasks.Delete', { containerId: id }, options);
   }
@@ -247,7 +236,6 @@ export class CriClient {
   }
 }
 
-/** A verbose CRI response: a message and JSON documents by name. */
 type Verbose<Status> = { readonly status: Status | null; readonly info: Readonly<Record<string, string>> };
 type PluginInfo = { readonly extra: { readonly value: { readonly name: string } | null } | null };
 

@@ -17,7 +17,6 @@ export type ContainerdFile = {
 /** Why containerd would not start with these files, or would start without its CRI plugin. `line` is 1-based. */
 export type ConfigFault = { readonly file: string; readonly line: number; readonly problem: string };
 
-/** A fault in the line of a file that names these keys. */
 export function faultIn(
   { path, lines }: ContainerdFile,
   keys: readonly string[],
@@ -104,7 +103,6 @@ export type UnimportedFile = { readonly file: ContainerdFile; readonly isTemplat
 
 /** Where containerd, k3s, RKE2 and k0s keep drop-ins, relative to the directory of the root file. */
 const DROP_IN_DIRECTORIES = ['.', 'conf.d', 'config.d', 'containerd.d', 'config.toml.d', 'config-v3.toml.d'];
-/** People edit here even where a distribution reads another directory. */
 const USUAL_DIRECTORY = '/etc/containerd';
 /** Templates from which k3s, RKE2 and MicroK8s render containerd's file. */
 const TEMPLATE = /(\.tmpl|-template\.toml)$/;

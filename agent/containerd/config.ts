@@ -190,7 +190,6 @@ function migrateCri(plugins: TomlTable): void {
   plugins.set(CRI_V2, new Map());
 }
 
-/** Merges tables key by key and replaces any other value, lists included. */
 function mergeTables(to: TomlTable, from: TomlTable, into: Merged['into']): void {
   for (const [key, value] of from) {
     const present = to.get(key);
@@ -209,7 +208,6 @@ function mergedTable(table: TomlTable, merged: Merged): TomlTable {
   return next ? mergedTable(next, merged) : table;
 }
 
-/** A handler as containerd decodes it; the built-in "runc" has no table. */
 type RuntimeTable = Runtime & { readonly table?: TomlTable };
 
 /** The decoded handlers, or the keys of a value that keeps the CRI plugin from starting. */
@@ -295,7 +293,6 @@ function pluginIdFault(
   return undefined;
 }
 
-/** A disabled CRI plugin, as in Docker's package of containerd. */
 function disabledFault(files: readonly ContainerdFile[], rules: ConfigRules): ConfigFault | undefined {
   const ids: readonly string[] = rules === '1.x' ? [CRI_V1, CRI_V2] : [CRI_V1, CRI_V2, CRI_V3];
   for (const file of files) {
@@ -320,7 +317,6 @@ type Mention = Pick<IgnoredMention, 'handler' | 'file' | 'line'> & {
   /** Keys from the top of the file to the table. */
   readonly path: readonly string[];
   readonly table: TomlTable;
-  /** The version of the file. */
   readonly version: number;
 };
 
@@ -371,7 +367,6 @@ function whyIgnored({ path, version: own }: Mention, rules: ConfigRules, version
   return `the configuration counts as version ${version}, where containerd reads ${header}`;
 }
 
-/** The runtime of a handler, with where it was found. */
 export type HandlerRuntime = ConfiguredRuntime & {
   /** `loaded` in the running containerd, on `disk`, or `assumed` where neither has the handler. */
   readonly seen: 'loaded' | 'disk' | 'assumed';

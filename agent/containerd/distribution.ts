@@ -7,9 +7,7 @@ import type { CriClient } from './client.ts';
 /** How a Kubernetes distribution sets up containerd. Paths are the host's. */
 export type Distribution = {
   readonly name: string;
-  /** containerd's root configuration file. */
   readonly containerdConfig: string;
-  /** The CRI socket. */
   readonly criSocket: string;
   /** Where to add a handler, as advice for people: some distributions overwrite the file itself. */
   readonly edit: string;
@@ -25,7 +23,7 @@ const PLAIN = {
   criSocket: '/run/containerd/containerd.sock' as string,
 };
 
-/** Known distributions, the more specific first. */
+/** The more specific first. */
 const RULES: readonly Rule[] = [
   {
     // https://github.com/rancher/rke2/blob/master/pkg/executor/staticpod/spw.go

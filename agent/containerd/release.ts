@@ -15,7 +15,6 @@ export function parseContainerdRelease(text: string): ContainerdRelease | undefi
   return { major: Number(match[1]), minor: Number(match[2]), patch: Number(match[3] ?? 0) };
 }
 
-/** The rules of a release. */
 export function rulesOf(release: ContainerdRelease): ConfigRules {
   if (release.major < 2) return '1.x';
   return release.major === 2 && release.minor < 3 ? '2.0' : '2.3';

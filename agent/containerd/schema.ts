@@ -21,9 +21,7 @@ export function withService(service: string, messages: Readonly<Record<string, o
   return { ...messages, [service]: { methods: Object.fromEntries(methods) } };
 }
 
-/** A repeated field. */
 export const repeated = (type: string): FieldType => ({ type, rule: 'repeated' });
-/** A map with string keys. */
 export const map = (type: string): FieldType => ({ type, keyType: 'string' });
 
 const NOTHING = message({});

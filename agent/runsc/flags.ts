@@ -28,7 +28,6 @@ export function sentryFlags(argv: readonly string[]): ReadonlyMap<string, string
   return flags;
 }
 
-/** A runsc flag or annotation that weakens a sandbox. */
 export type Weakness = {
   readonly flag: string;
   readonly value: string;
@@ -125,7 +124,6 @@ const HARMLESS: ReadonlySet<string> = new Set(
 
 const ANNOTATION = 'dev.gvisor.';
 const MAX_CHARACTERS = 100;
-/** The reason for a flag in none of these tables. */
 export const UNKNOWN = 'this agent does not know whether the flag is harmless';
 
 /**
@@ -157,7 +155,6 @@ function truncate(text: string): string {
   return Buffer.from(sanitizeLine(text.slice(0, MAX_CHARACTERS))).toString();
 }
 
-/** Whether a name is an annotation's rather than a flag's. */
 export function isAnnotation(name: string): boolean {
   return name.startsWith(ANNOTATION);
 }

@@ -95,7 +95,6 @@ export function shimOf({ runtimeType, runtimePath }: Pick<HandlerRuntime, 'runti
   return `containerd-shim-${parts.at(-2)}-${parts.at(-1)}`;
 }
 
-/** A gVisor program, as described by its file. */
 export type RunscProgram = {
   readonly path: string;
   readonly release: RunscRelease;

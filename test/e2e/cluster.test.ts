@@ -54,7 +54,7 @@ describe('the cluster', () => {
     const started = await cluster().kubectl(['get', 'pod', 'resident', '-o', 'jsonpath={.status.startTime}']);
     await cluster().node(home).restart('kubelet');
     await cluster().waitForNodes([home]);
-    // The kubelet that came back has looked at the pod once it answers for it.
+    // A kubelet that runs an exec in the pod has synced it.
     await waitFor('the kubelet to answer for the pod', 30_000, async () =>
       (await cluster().kubectl(['exec', 'resident', '--', 'echo', 'here'])) === 'here\n' ? true : undefined,
     );

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { CAUSES, runChecks } from '../../../agent/checks/checks.ts';
+import { CAUSE_CHECKS, runChecks } from '../../../agent/checks/checks.ts';
 import { error, type Finding, pass, unknown } from '../../../agent/finding.ts';
 import { hasTraces, Metrics } from '../../../agent/http/metrics.ts';
 import { REASONS } from '../../../agent/reasons.ts';
@@ -241,7 +241,7 @@ function fresh() {
 function check(host: string, answers = true): Promise<readonly Finding[]> {
   const cri = fakeCri(answers ? criStatus('v2.1.5', {}) : undefined);
   const options = { now: () => 0, signal: new AbortController().signal };
-  return runChecks(CAUSES, inputsOf(sourcesOf(host, { cri })), options);
+  return runChecks(CAUSE_CHECKS, inputsOf(sourcesOf(host, { cri })), options);
 }
 
 const CONFIGURED = finding(pass(''), 'handler-configured');

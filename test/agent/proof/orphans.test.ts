@@ -18,6 +18,17 @@ const UNSTOPPABLE = {
   RemovePodSandbox: refuses('busy'),
   'Tasks.Delete': refuses('busy'),
 };
+/** Scripts of a containerd that stops none of these sandboxes. */
+const unstoppable = (containerd: FakeContainerd, ids: readonly string[]) =>
+  Object.fromEntries(
+    Object.keys(UNSTOPPABLE).map((method): [string, Script] => [
+      method,
+      (request) => {
+        if (ids.includes(request.podSandboxId ?? request.containerId)) throw new Refusal('busy');
+        return containerd.usual(method, request);
+      },
+    ]),
+  );
 const UNDELETABLE = { 'Tasks.Delete': refuses('busy') };
 
 const optionsOf = (client: CriClient) => ({ client, owner: 'me', wallMs: () => NOW_MS });
@@ -160,16 +171,25 @@ describe('Prover, before a probe', { concurrency: true }, () => {
     assert.equal(containerd.count('Containers.List'), 3);
   });
 
+  it("lists containers again while another agent's may be in use", async (t) => {
+    const { prove, containerd } = await proverOf(t);
+    addContainers(containerd, 'of-another');
+    containerd.sandboxes.createdMs.set('of-another', Date.now());
+    for (const _ of [1, 2]) await prove();
+    assert.equal(containerd.count('Containers.List'), 2);
+  });
+
   it("does not delete an abandoned probe's container", async (t) => {
     const { prove, containerd, clock } = await proverScene(t);
-    containerd.scripts = onlyGvisor(containerd, HANGS);
-    for (const ms of [0, 1_000]) {
-      const started = containerd.called('RunPodSandbox');
-      clock.nowMs += ms;
-      const ended = prove();
-      if (ms === 0) await started;
-      await ended;
-    }
+    const hangs = onlyGvisor(containerd, HANGS);
+    // Otherwise the next sweep has no reason to list containers.
+    containerd.scripts = { ...hangs, 'Containers.List': TIMES_OUT };
+    const started = containerd.called('RunPodSandbox');
+    await prove();
+    await started;
+    clock.nowMs += 1_000;
+    assert.equal(await prove(), 'failed SandboxHangs');
+    containerd.scripts = hangs;
     addContainers(containerd, 'of-the-abandoned-probe');
     containerd.sandboxes.addProbe('orphan');
     const again = containerd.called('RunPodSandbox');
@@ -312,17 +332,29 @@ describe('Prover, whose probes leave orphans', { concurrency: true }, () => {
     await started;
     clock.nowMs += 1;
     prover.changed();
-    const old = ['sandbox-1', 'sandbox-2', 'sandbox-3'];
-    const staysIfOld =
-      (method: string): Script =>
-      (request) => {
-        if (old.includes(request.podSandboxId ?? request.containerId)) throw new Refusal('busy');
-        return containerd.usual(method, request);
-      };
-    containerd.scripts = Object.fromEntries(
-      Object.keys(UNSTOPPABLE).map((method) => [method, staysIfOld(method)]),
-    );
+    containerd.scripts = unstoppable(containerd, ['sandbox-1', 'sandbox-2', 'sandbox-3']);
     open();
     assert.equal(await third, 'proven');
+  });
+
+  it('still counts them after an abandoned probe was proven', async (t) => {
+    const { prover, prove, containerd, clock, calls } = await proverOf(t);
+    const { script, open } = gate(containerd, 'RunPodSandbox');
+    containerd.scripts = { RunPodSandbox: script };
+    const stop = new AbortController();
+    const started = containerd.called('RunPodSandbox');
+    const aborted = assert.rejects(prover.prove(stop.signal));
+    await started;
+    stop.abort();
+    await aborted;
+    clock.nowMs += 600_000;
+    prover.changed();
+    containerd.scripts = UNSTOPPABLE;
+    for (const _ of [1, 2, 3, 4]) assert.equal(await prove(), 'stuck SandboxStuck');
+    containerd.scripts = unstoppable(containerd, ['sandbox-1', 'sandbox-2', 'sandbox-3']);
+    open();
+    while (calls.lateEnds === 0) await timers.setImmediate();
+    assert.equal(await prove(), 'stuck SandboxStuck');
+    assert.equal(gvisorStarts(containerd), 4);
   });
 });
