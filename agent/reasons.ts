@@ -1,6 +1,6 @@
 /**
- * Every reason code, by the condition status that it stands under, and what a person should do about it.
- * The word is the same in the condition, the event, the metric, the log, the report and the runbook.
+ * Every reason code by condition status, with its remedy.
+ * The code is the same in the condition, the event, the metric, the log, the report and the runbook.
  */
 const REMEDIES = {
   True: {
@@ -16,11 +16,10 @@ const REMEDIES = {
     HandlerInIgnoredTable:
       'Move the handler to the table that this configuration version reads, then restart containerd.',
     ContainerdConfigInvalid:
-      'Repair the line that the message names before anything restarts containerd: it would not start pods with these files.',
+      'Repair the line that the message names before containerd restarts: it would not start pods with these files.',
     ContainerdNotReady: "Read containerd's log: containerd reports that it is not ready.",
     HandlerNotLoaded: 'Restart containerd, and read its log if the handler is still not loaded.',
-    RestartPending:
-      'Restart containerd in a quiet moment: it runs with another configuration than the one on disk.',
+    RestartPending: 'Restart containerd at a quiet moment: its configuration is not the one on disk.',
     HandlerRunsRunc:
       'Set runtime_type of the handler to "io.containerd.runsc.v1" and restart containerd: pods run unsandboxed now.',
     HandlerUsesRuncShim:
@@ -42,47 +41,47 @@ const REMEDIES = {
     ReleaseSkew: 'Install runsc, the shim and gvisor-bin from one release.',
     IsolationWeakened: 'Remove the named flag from [runsc_config], or accept it knowingly.',
     AnnotationsPassFlags:
-      'Remove the named patterns from pod_annotations of the handler, or name harmless annotations alone, such as dev.gvisor.spec.mount.*, and restart containerd.',
+      'Remove the named patterns from pod_annotations of the handler, or name only harmless annotations, such as dev.gvisor.spec.mount.*, and restart containerd.',
     SandboxFailed: "Read the error; start a pod with this runtime class by hand and read containerd's log.",
     SandboxStuck:
-      "See in containerd's log why a sandbox does not end, and whether pods end. containerd 2.0.0 to 2.0.5 and 2.1.0 to 2.1.1 cannot stop gVisor pods: upgrade those.",
+      "Read containerd's log for why a sandbox does not end, and check whether pods end. containerd 2.0.0 to 2.0.5 and 2.1.0 to 2.1.1 cannot stop gVisor pods: upgrade those.",
     SandboxHangs:
-      "See which process of runsc hangs (`ps -ef | grep runsc`) and read containerd's log; end it, or restart containerd.",
+      "Find the hanging process of runsc (`ps -ef | grep runsc`) and read containerd's log; kill the process, or restart containerd.",
     SandboxDied:
-      "See who ends gVisor's processes: read the kernel's log (dmesg) for the OOM killer and for crashes. Is runsc a script that runs something else?",
+      "Find out what kills gVisor's processes: read the kernel's log (dmesg) for the OOM killer and for crashes. Is runsc a script that runs something else?",
     LimitsNotEnforced:
       'Write systemd-cgroup = "true" into [runsc_config] where the kubelet uses the systemd driver, and remove it where it uses cgroupfs.',
     GuestIsHostKernel: "Do not run untrusted code here: the handler gives pods the host's kernel.",
-    GuestNotGVisor: "See what the handler runs: the sandbox is neither gVisor's nor runc's.",
+    GuestNotGVisor: "Find out what the handler runs: the sandbox is neither gVisor's nor runc's.",
   },
   Unknown: {
     AgentLost:
-      "See why the agent's pod on this node is not Ready: kubectl -n gvisor-ready get pods -o wide. Its next proof restores the label.",
+      "Find out why the agent's pod on this node is not Ready: kubectl -n gvisor-ready get pods -o wide. Its next proof restores the label.",
     AgentStarting: 'Wait for the first proof to end.',
     NodeRebooted:
-      "Wait for the first proof in this boot. If none comes, see why the agent's pod on this node is not Ready: kubectl -n gvisor-ready get pods -o wide.",
+      "Wait for the first proof in this boot. If none comes, find out why the agent's pod on this node is not Ready: kubectl -n gvisor-ready get pods -o wide.",
     WritesUnguarded:
       'Apply the admission policies of manifests/base, bound to Deny: without them this agent could write other nodes.',
     ContainerdUnreachable: 'Start containerd, or set CRI_SOCKET to the socket it listens on.',
-    RuntimeUnsupported: 'Keep the agent off this node: only containerd can be judged.',
+    RuntimeUnsupported: 'Keep the agent off this node: it supports only containerd.',
     WrongRuntime:
       "Set CRI_SOCKET to the socket that the node's kubelet uses (its containerRuntimeEndpoint): pods run elsewhere.",
     NodeExhausted:
-      'Free what the message names: processes, memory, files or disk space. See which pod uses it up, and limit pods (podPidsLimit, ephemeral-storage).',
+      'Free what the message names: processes, memory, files or disk space. Find the pod that uses it up, and limit pods (podPidsLimit, ephemeral-storage).',
     NoSandboxStarts:
       "Read containerd's log: no pod starts on this node, in gVisor or not. Has a pod used up the processes of all pods (podPidsLimit)?",
     ReleaseUnknown: 'Install an official gVisor release, or build runsc with its version set.',
     SandboxImageMissing:
       'Load or pull the sandbox (pause) image that containerd is configured with: no pod starts without it.',
-    SandboxSlow: "Nothing, if the node is busy: the boot goes on. On an idle node read containerd's log.",
+    SandboxSlow: "If the node is busy, nothing: the boot continues. On an idle node read containerd's log.",
     NotVisible:
-      'Mount the folder that the message names into the agent, read-only, as the components for distributions do.',
+      'Mount the directory that the message names into the agent, read-only, as the components for distributions do.',
     ProbeInterrupted:
-      "Nothing, if it passes: the kubelet stopped the probe's sandbox several times in a row before it was looked at. If it stays: is the host's /proc mounted with hidepid?",
+      "If it passes, nothing: the kubelet stopped the probe's sandbox several times in a row before the agent inspected it. If it stays: is the host's /proc mounted with hidepid?",
     CheckTimedOut:
-      'See why containerd or the disk does not answer: is a process stopped, is the node overloaded?',
+      'Find out why containerd or the disk does not respond: is a process stopped, is the node overloaded?',
     CheckFailed:
-      'Read the message: the agent could not look. Permissions and mounts of the agent are the usual cause, or a node that has no memory, processes or files left.',
+      'Read the message: the agent could not evaluate the node. The usual cause is missing permissions or mounts of the agent, or a node without free memory, processes or files.',
   },
 } as const;
 
@@ -92,7 +91,7 @@ type Status = keyof Remedies;
 /** A reason code. */
 export type Reason = { [Each in Status]: keyof Remedies[Each] }[Status];
 
-/** Every reason code with its status and its remedy. */
+/** Status and remedy of each reason code. */
 export const REASONS = Object.fromEntries(
   (Object.keys(REMEDIES) as Status[]).flatMap((status) =>
     Object.entries<string>(REMEDIES[status]).map(([reason, remedy]) => [reason, { status, remedy }]),

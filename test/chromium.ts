@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { type Browser, chromium } from 'playwright-core';
+import { CHROMIUM } from '../cluster/prerequisites.ts';
 
-const CHROMIUM = '/usr/bin/chromium';
-
-/** Debian's Chromium without a window, which asks nothing of the network by itself. */
+/** Starts Debian's Chromium headless, without background network requests. */
 export function launchChromium(): Promise<Browser> {
   assert.ok(existsSync(CHROMIUM), `${CHROMIUM} is missing: apt-get install chromium`);
   const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'];

@@ -1,7 +1,7 @@
 import { REASONS, type Reason } from '../agent/reasons.ts';
 import { FAULTS, type FaultName } from '../cluster/faults/faults.ts';
 
-/** What an agent says of each fault of `cluster/`; `SandboxProven` where the fault does not concern gVisor, or not yet. */
+/** The reason that an agent gives for each fault of `cluster/`. */
 export const REASON_OF_FAULT = {
   'shim-missing': 'ShimNotFound',
   'runsc-missing': 'RunscNotFound',

@@ -11,13 +11,13 @@ const cluster = useCluster();
 const NAMESPACE = 'evaluations';
 const there = (...args: string[]) => cluster().kubectl(['-n', NAMESPACE, ...args]);
 
-/** Creates an object in the namespace with kubectl; gives its exit code and its errors. */
+/** Creates an object in the namespace with kubectl; returns exit code and standard error. */
 function create(manifest: string, ...args: string[]) {
   const { command, args: words } = cluster().kubectlCommand(['-n', NAMESPACE, 'create', '-f', '-', ...args]);
   return runAll(command, words, { input: manifest });
 }
 
-/** Sets which runtime classes pods may name, as a CEL expression. */
+/** Sets the allowed runtime classes, a CEL expression. */
 function setClasses(value: string): Promise<string> {
   const patch = [
     { op: 'test', path: '/spec/variables/0/name', value: 'runtimeClassNames' },

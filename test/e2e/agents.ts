@@ -11,13 +11,13 @@ import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { getForwarded } from '../../kubectl/port-forward.ts';
 
-/** The domain of all that agents write. */
+/** The domain of the agents' labels, annotations and taint. */
 export const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
 const NAMESPACE = ['--namespace', 'gvisor-ready'] as const;
 const PODS = '/api/v1/namespaces/gvisor-ready/pods';
 const DAEMON_SET = ['daemonset', 'gvisor-ready-agent', ...NAMESPACE] as const;
 
-/** A Node of the API, as far as these tests read it. */
+/** The fields of a Node that tests read. */
 export type NodeObject = {
   readonly metadata: {
     readonly uid: string;
@@ -34,12 +34,12 @@ type Condition = {
   readonly lastTransitionTime: string;
 };
 
-/** A Node as the API shows it now. */
+/** Reads a Node. */
 export async function readNode(cluster: Cluster, node: string): Promise<NodeObject> {
   return JSON.parse(await cluster.get(`/api/v1/nodes/${node}`)) as NodeObject;
 }
 
-/** The label `ready`, and the condition in words; "" where there is none. */
+/** The label `ready` and the condition as "STATUS REASON", each "" if absent. */
 export function saidOf({ metadata, status }: NodeObject) {
   const condition = status.conditions.find(({ type }) => type === 'GVisorReady');
   return {
@@ -50,7 +50,7 @@ export function saidOf({ metadata, status }: NodeObject) {
   };
 }
 
-/** Waits until a Node says something, and gives it. */
+/** Waits until label and condition of a Node match, and returns them. */
 export function waitForNode(
   cluster: Cluster,
   node: string,
@@ -78,7 +78,7 @@ type PodList = {
   }[];
 };
 
-/** The agent's pod on a node: its name and address, "" while there is none, whether it is Ready, and its restarts. */
+/** The agent's pod on a node. Name and address are "" if there is none. */
 export async function agentOn(cluster: Cluster, node: string) {
   const query = new URLSearchParams({
     fieldSelector: `spec.nodeName=${node}`,
@@ -95,7 +95,7 @@ export async function agentOn(cluster: Cluster, node: string) {
   };
 }
 
-/** The one process of the agent in a pod of a node, as signals are sent to. */
+/** The process of the agent on a node, in a list as signals take it. */
 export function agentPids(machine: Machine): readonly number[] {
   const pids = processesIn(machine)
     .filter(({ argv }) => argv.includes('/app/agent.cjs'))
@@ -104,7 +104,7 @@ export function agentPids(machine: Machine): readonly number[] {
   return pids;
 }
 
-/** What the agent of a node answers to a path of its HTTP server, through the API server. */
+/** Requests a path of a node's agent through the API server's proxy. */
 export async function askAgent(cluster: Cluster, node: string, path: string): Promise<ApiResponse> {
   const { name } = await agentOn(cluster, node);
   return cluster.request(`${PODS}/${name}:9477/proxy${path}`);
@@ -120,7 +120,7 @@ async function adminOf({ dir }: Cluster) {
   return { ca: authority.cert, ...(await authority.issue('admin', ['system:masters'])) };
 }
 
-/** What a pod of the project answers to a path of a port over a port-forward, to which it shows everything. */
+/** Requests a path of a pod over a port-forward, which agents and controller trust. */
 export async function askForwarded(
   cluster: Cluster,
   pod: string,
@@ -135,19 +135,19 @@ export async function askForwarded(
   return { code, text: body.toString() };
 }
 
-/** What the agent of a node answers to a path over a port-forward. */
+/** Requests a path of a node's agent over a port-forward. */
 export async function askAgentForwarded(cluster: Cluster, node: string, path: string): Promise<ApiResponse> {
   return askForwarded(cluster, (await agentOn(cluster, node)).name, 9477, path);
 }
 
-/** The text of /metrics of the agent on a node. */
+/** Reads /metrics of a node's agent. */
 export async function readMetrics(cluster: Cluster, node: string): Promise<string> {
   const { code, text } = await askAgent(cluster, node, '/metrics');
   if (code === 200) return text;
   throw new Error(`The agent on ${node} answers ${code} to /metrics: ${text.slice(0, 200)}`);
 }
 
-/** The folder of a kustomization of the base with components, patches of the DaemonSet and other fields. */
+/** Writes a kustomization of the base with components, patches of the DaemonSet and other fields; returns its directory. */
 export async function overlay(
   components: readonly string[],
   patch: readonly object[] = [],
@@ -169,7 +169,7 @@ export async function overlay(
   return folder;
 }
 
-/** Applies the base with components and patches of the DaemonSet, as an operator's own kustomization would. */
+/** Applies the base with components and patches of the DaemonSet. */
 export async function applyOverlay(
   cluster: Cluster,
   components: readonly string[],
@@ -183,13 +183,13 @@ export async function applyOverlay(
   }
 }
 
-/** Takes the component `enforce` off. */
+/** Removes the component `enforce`. */
 export async function removeEnforcement(cluster: Cluster): Promise<void> {
   const kinds = 'validatingadmissionpolicy,validatingadmissionpolicybinding,clusterrole';
   await cluster.kubectl(['delete', kinds, '-A', '-l', 'app.kubernetes.io/component=enforce']);
 }
 
-/** Waits until the newest agents run on all nodes, and are Ready. */
+/** Waits until the rollout of the agents is complete. */
 export async function waitForRollout(cluster: Cluster): Promise<void> {
   await onDaemonSet(cluster, ['rollout', 'status'], ['--timeout=270s']);
 }
@@ -200,15 +200,14 @@ export function withSettings(settings: Readonly<Record<string, string>>): readon
   return Object.entries(settings).map(([name, value]) => ({ op: 'add', path, value: { name, value } }));
 }
 
-/** A patch that lets a rollout reach all nodes at once. */
+/** A patch for a rollout to all nodes at once. */
 export const AT_ONCE: readonly object[] = [
   { op: 'replace', path: '/spec/minReadySeconds', value: 0 },
   { op: 'replace', path: '/spec/updateStrategy/rollingUpdate/maxUnavailable', value: '100%' },
 ];
 
 /**
- * Deploys agents with these settings and components, all nodes at once, and waits until they are Ready. Without
- * any it deploys the base, but for the pace of its rollouts.
+ * Deploys agents with these settings and components to all nodes at once, and waits until they are Ready.
  */
 export async function deployWith(
   cluster: Cluster,
@@ -219,7 +218,7 @@ export async function deployWith(
   await waitForRollout(cluster);
 }
 
-/** Runs kubectl on the DaemonSet, for example with ['set', 'env'] and what follows the name. */
+/** Runs kubectl on the DaemonSet: `verb` before its name, `rest` behind. */
 export function onDaemonSet(
   cluster: Cluster,
   verb: readonly string[],

@@ -17,7 +17,7 @@ const monitored = useMonitoredCluster();
 const { queried } = watchAlerts(() => monitored().prometheus);
 const PANELS = await panels();
 
-/** How many points the panel's query has now. */
+/** The number of points that a panel's query returns. */
 async function points({ expr, instant }: Target): Promise<number> {
   const { prometheus } = monitored();
   if (instant) return (await prometheus.query(substituted(expr))).length;

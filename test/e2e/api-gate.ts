@@ -5,15 +5,15 @@ import { request } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Cluster } from '../../cluster/cluster.ts';
 
-/** Something to do once, when the first request of a method to a path that matches passes. */
+/** An action on the first request with this method and path. */
 type Hook = { readonly method: string; readonly path: RegExp; readonly act: () => Promise<unknown> };
 
 /**
- * A real way to the real API server that can be held up: it forwards every request with its own credentials,
- * remembers what passed, and does things at a chosen moment, between a question and what follows from it.
+ * A proxy in front of the real API server. It forwards every request with its credentials, records it, and runs actions
+ * before or after chosen requests.
  */
 export class ApiGate {
-  /** What passed, oldest first, as "POST /api/v1/… 201". */
+  /** Forwarded requests, oldest first, as "POST /api/v1/... 201". */
   readonly passed: string[] = [];
   readonly #before: Hook[] = [];
   readonly #after: Hook[] = [];
@@ -31,24 +31,24 @@ export class ApiGate {
     };
   }
 
-  /** Opens the gate on a free port of the loopback and gives its URL. */
+  /** Listens on a free loopback port and returns the URL. */
   async open(): Promise<string> {
     this.#server.listen(0, '127.0.0.1');
     await once(this.#server, 'listening');
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** Holds the first such request up until `act` has ended. */
+  /** Delays the first such request until `act` has ended. */
   before(method: string, path: RegExp, act: Hook['act']): void {
     this.#before.push({ method, path, act });
   }
 
-  /** Does something after the first such request was answered. */
+  /** Runs `act` after the response to the first such request. */
   after(method: string, path: RegExp, act: Hook['act']): void {
     this.#after.push({ method, path, act });
   }
 
-  /** Waits for what {@link after} began, and throws what it threw; then closes the gate. */
+  /** Waits for the actions of {@link after}, rethrows their errors, and closes the proxy. */
   async close(): Promise<void> {
     this.#server.closeAllConnections();
     this.#server.close();

@@ -13,7 +13,7 @@ const NAME = 'cleanup';
 const CLI = ['--import', 'tsx', 'cluster/main.ts', '--name', NAME];
 const DIR = join(CLUSTERS, NAME);
 
-/** Signs of how far `up` has come, each a file that appears on the way. */
+/** Files that appear while `up` runs, in order. */
 const MOMENTS = [
   ['before the control plane', join(DIR, 'pki')],
   ['while the control plane starts', join(DIR, 'control-plane/kube-apiserver.log')],
@@ -36,7 +36,7 @@ async function down(): Promise<void> {
   await cluster('down');
 }
 
-/** Starts `up` and kills it with -9 once `file` is there. */
+/** Starts `up` and sends SIGKILL once `file` exists. */
 async function killUpAt(file: string): Promise<void> {
   const up = spawn(process.execPath, [...CLI, 'up'], { cwd: REPO, stdio: 'ignore' });
   const closed = once(up, 'close');
@@ -47,7 +47,7 @@ async function killUpAt(file: string): Promise<void> {
 
 async function assertClean(): Promise<void> {
   await down();
-  // The kernel takes a network namespace apart after its last process has ended.
+  // The kernel removes a network namespace after its last process has ended.
   await waitFor('the machine to be as before', 5_000, async () => {
     assert.deepEqual(differences(clean, await machineState(NAME)), []);
     return true;

@@ -34,15 +34,15 @@ describe('the cluster', () => {
     assert.equal(await cluster().kubectl(words), 'ok\n\n');
   });
 
-  it('forwards a port to a pod, where its page for people is', async () => {
+  it('forwards a port to a pod, which serves its report there', async () => {
     const { name } = await agentOn('node-1');
     const { command, args } = cluster().kubectlCommand(['port-forward', ...NAMESPACE, name, ':9477']);
     const forward = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     try {
       const [line] = (await once(createInterface({ input: forward.stdout }), 'line')) as [string];
       const port = /127\.0\.0\.1:(\d+)/.exec(line)?.[1];
-      const page = await (await fetch(`http://127.0.0.1:${port}/`)).text();
-      assert.match(page, /gVisor works here/);
+      const report = await (await fetch(`http://127.0.0.1:${port}/`)).text();
+      assert.match(report, /gVisor works here/);
     } finally {
       forward.kill();
       await once(forward, 'exit');
@@ -54,7 +54,7 @@ describe('the cluster', () => {
     const started = await cluster().kubectl(['get', 'pod', 'resident', '-o', 'jsonpath={.status.startTime}']);
     await cluster().node(home).restart('kubelet');
     await cluster().waitForNodes([home]);
-    // The kubelet that came back has looked at the pod once it answers for it.
+    // A kubelet that runs an exec in the pod has synced it.
     await waitFor('the kubelet to answer for the pod', 30_000, async () =>
       (await cluster().kubectl(['exec', 'resident', '--', 'echo', 'here'])) === 'here\n' ? true : undefined,
     );

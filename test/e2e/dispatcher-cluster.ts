@@ -14,14 +14,14 @@ import {
 } from './dispatcher-run.ts';
 import { useCluster } from './e2e-cluster.ts';
 
-/** The nodes of the cluster that gVisor is proven on. */
+/** The nodes with gVisor. */
 export const GVISOR_NODES: readonly string[] = ['node-1', 'node-2'];
 const RUNTIME_CLASS = join(REPO, 'manifests/base/runtimeclass.yaml');
 
-/** For the head of a test file: the cluster, calls of the dispatcher, and what its tests do before and after them. */
+/** Registers the hooks of a test of the dispatcher, and returns the cluster and ways to call it. */
 export function useDispatcher() {
   const cluster = useCluster();
-  // The node without gVisor counts as settled, however young the cluster.
+  // A young node without gVisor must not count as one that is being installed.
   const call = (one: DispatcherCall) =>
     dispatch(cluster(), { ...one, options: ['--install-grace', '1', ...(one.options ?? [])] });
   const kubectl = (...args: string[]) => cluster().kubectl(args);
@@ -33,7 +33,7 @@ export function useDispatcher() {
     for (const namespace of [FREE, REQUIRING])
       await kubectl('delete', 'pod', '--all', '-n', namespace, '--wait');
   };
-  /** Everything as the tests want to find it: the RuntimeClass, both nodes proven and schedulable. */
+  /** Restores the RuntimeClass, and waits until both nodes are proven and schedulable. */
   const healed = async () => {
     await kubectl('apply', '-f', RUNTIME_CLASS);
     await kubectl('uncordon', ...GVISOR_NODES);
@@ -47,7 +47,7 @@ export function useDispatcher() {
       throw new Error(`${cause.message}\n${seen}`, { cause });
     });
   };
-  /** For the head of a suite: its rights before it, and everything as it was after each test. */
+  /** Registers hooks that grant rights before the suite and restore the cluster after each test. */
   const keepTidy = () => {
     before(async () => {
       await grantDispatcher(cluster());

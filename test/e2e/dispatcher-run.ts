@@ -9,14 +9,14 @@ import { ensurePython } from '../../hack/python.ts';
 import { runAll } from '../../hack/run.ts';
 import { ApiGate } from './api-gate.ts';
 
-/** The namespaces of the tests: one whose pods must run in gVisor, one that consents to the host's kernel. */
+/** A namespace that requires gVisor. */
 export const REQUIRING = 'dispatcher-requires';
-/** See {@link REQUIRING}. */
+/** A namespace that allows the host's kernel. */
 export const FREE = 'dispatcher-free';
 
 const DISPATCHER = join(REPO, 'dispatcher');
 
-/** Who the dispatcher is: a service account with what `dispatcher/rbac.yaml` grants, and nothing else. */
+/** Creates the dispatcher's service account with the rights of `dispatcher/rbac.yaml` alone. */
 export async function grantDispatcher(cluster: Cluster): Promise<void> {
   await cluster.kubectl(['apply', '-f', join(REPO, 'dispatcher/rbac.yaml')]);
   const binding = (kind: string, role: string, namespace?: string) => ({
@@ -45,7 +45,7 @@ export async function grantDispatcher(cluster: Cluster): Promise<void> {
   await cluster.kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
 }
 
-/** Removes what {@link grantDispatcher} made, with every pod in its namespaces. */
+/** Removes the objects of {@link grantDispatcher}, and every pod in its namespaces. */
 export async function removeDispatcher(cluster: Cluster): Promise<void> {
   await cluster.kubectl(['delete', 'namespace', REQUIRING, FREE, '--ignore-not-found'], undefined, 90_000);
   const everywhere = ['clusterrole/gvisor-dispatcher', 'clusterrole/gvisor-dispatcher-pods'];
@@ -57,33 +57,33 @@ export async function removeDispatcher(cluster: Cluster): Promise<void> {
   ]);
 }
 
-/** What one call of `gvisor-dispatch` came to. */
+/** The result of a call of `gvisor-dispatch`. */
 export type Dispatched = {
   readonly code: number;
-  /** What it printed, {} when that was no JSON. */
+  /** Its standard output, {} if that is no JSON. */
   readonly said: Readonly<Record<string, unknown>>;
   readonly stderr: string;
-  /** The requests it made of the API server, see {@link ApiGate.passed}. */
+  /** Its requests to the API server, see {@link ApiGate.passed}. */
   readonly requests: readonly string[];
 };
 
-/** What differs between the calls of the tests. */
+/** The parameters of a call. */
 export type DispatcherCall = {
   readonly policy?: 'require' | 'prefer' | 'wait';
   readonly name: string;
   readonly namespace?: string;
   readonly options?: readonly string[];
-  /** What differs in the pod's spec. */
+  /** Overrides of the pod's spec. */
   readonly spec?: object;
   /** `ask` creates nothing. */
   readonly command?: 'run' | 'ask';
   /** Kills the caller. */
   readonly signal?: AbortSignal;
-  /** Something to arrange at the gate before the call. */
+  /** Configures the proxy before the call. */
   readonly gate?: (gate: ApiGate) => void;
 };
 
-/** Runs the command as a team would, with the service account's own token, through a gate. */
+/** Runs the command through a proxy, with a token of the service account. */
 export async function dispatch(cluster: Cluster, call: DispatcherCall): Promise<Dispatched> {
   const { policy = 'require', name, options = [], command = 'run', signal } = call;
   const gate = new ApiGate(cluster);
@@ -144,18 +144,18 @@ function kubeconfigOf(server: string, token: string): string {
   });
 }
 
-/** The pods that a call created, as the requests that made them. */
+/** The requests of a call that created pods. */
 export function creations({ requests }: Dispatched): string[] {
   return requests.filter((one) => /^POST .*\/pods\b.* 201$/.test(one));
 }
 
-/** Fails unless the API server has no such pod. */
+/** Asserts that a pod does not exist. */
 export async function assertNoPod(cluster: Cluster, name: string, namespace = FREE): Promise<void> {
   const found = await cluster.kubectl(['get', 'pod', name, '-n', namespace, '--ignore-not-found']);
   assert.equal(found, '', `there is no pod ${namespace}/${name}`);
 }
 
-/** A pod as the API server has it. */
+/** Reads a pod. */
 export async function readPod(cluster: Cluster, name: string, namespace = FREE): Promise<PodView> {
   return JSON.parse(await cluster.kubectl(['get', 'pod', name, '-n', namespace, '-o', 'json'])) as PodView;
 }

@@ -7,7 +7,7 @@ import { agentOn, askAgent } from './agents.ts';
 
 const NAMESPACE = ['--namespace', 'gvisor-ready'] as const;
 
-/** Ends the agent's pod on a node, in peace or by force, and waits until another is Ready: its verdict is then in the Node. */
+/** Deletes the agent's pod on a node, gracefully or by force, and waits until the next one is Ready. */
 export async function replaceAgent(cluster: Cluster, node: string, by: 'peace' | 'force'): Promise<void> {
   const { name } = await agentOn(cluster, node);
   const how = by === 'force' ? ['--grace-period=0', '--force'] : [];
@@ -24,7 +24,7 @@ export async function upgradeInPlace({ machine }: ClusterNode): Promise<void> {
     await machine.run(['sh', '-c', `cp ${program} ${program}.new && mv ${program}.new ${program}`]);
 }
 
-/** Waits for a look that began after now and proved: the agent looks when a file changes. */
+/** Touches a watched file, and waits for an evaluation with a proof that began after it. */
 export async function provenAgain(cluster: Cluster, node: string): Promise<void> {
   const sinceMs = Date.now();
   await touch(cluster.node(node));

@@ -9,8 +9,8 @@ import { REPO } from '../../hack/paths.ts';
 import { laneCluster } from '../runner/lane.ts';
 
 /**
- * The cluster that the end-to-end tests of a lane share, one file after the other, up or brought up: three nodes with
- * the agent deployed, all of them healed and judged.
+ * Starts the cluster that the files of a lane share, or what is missing of it: three healed nodes with the agent deployed
+ * and a verdict on each.
  */
 export async function openCluster(): Promise<Cluster> {
   const cluster = await startCluster({ name: await laneCluster('e2e'), images: ['workload', 'agent'] });
@@ -19,12 +19,12 @@ export async function openCluster(): Promise<Cluster> {
   return cluster;
 }
 
-/** Takes the cluster down; the runner of all tiers keeps it for the next file. */
+/** Removes the cluster, unless the runner keeps it for the next file. */
 export async function closeCluster(): Promise<void> {
   if (process.env.KEEP_E2E_CLUSTER === undefined) await removeCluster(await laneCluster('e2e'));
 }
 
-/** For the head of a test file: the open cluster before the first test. Gives a function that gives it. */
+/** Registers hooks that open the cluster before the first test. Returns an accessor of it. */
 export function useCluster(): () => Cluster {
   let cluster: Cluster | undefined;
   before(
@@ -40,7 +40,7 @@ export function useCluster(): () => Cluster {
   };
 }
 
-/** Deletes pods at once and waits until they are gone. */
+/** Deletes pods without a grace period and waits until they are gone. */
 export async function deletePods(cluster: Cluster, ...names: readonly string[]): Promise<void> {
   await cluster.kubectl(['delete', 'pod', ...names, '--ignore-not-found', '--grace-period=0', '--force']);
 }

@@ -11,8 +11,8 @@ const PODS = '/api/v1/namespaces/gvisor-ready/pods';
 export const GVISOR_NODES = ['node-1', 'node-2'] as const;
 
 /**
- * Deploys agents and the fleet controller, which is kept on the node without gVisor, and waits until it sees them all.
- * The nodes of a test are younger than five minutes, so that age is 0 unless told.
+ * Deploys agents, and the fleet controller on the node without gVisor, and waits until it runs. NODE_AGE defaults to 0,
+ * because the nodes of a test are younger than five minutes.
  */
 export async function deployFleet(
   cluster: Cluster,
@@ -29,7 +29,7 @@ export async function deployFleet(
   await scaleFleet(cluster, 1);
 }
 
-/** Lets so many controllers run, and waits until they do. */
+/** Scales the controller and waits for its pods. */
 export async function scaleFleet(cluster: Cluster, replicas: number): Promise<void> {
   await cluster.kubectl(['scale', ...FLEET, `--replicas=${replicas}`]);
   await cluster.kubectl(['rollout', 'status', ...FLEET, '--timeout=270s'], undefined, 100_000);
@@ -51,7 +51,7 @@ async function fleetPods(cluster: Cluster): Promise<readonly string[]> {
   return items.map(({ metadata }) => metadata.name);
 }
 
-/** What the first controller answers to a path over a port-forward. */
+/** Requests a path of the controller over a port-forward. */
 export async function askFleet(cluster: Cluster, path: string): Promise<string> {
   const [pod = ''] = await fleetPods(cluster);
   const { code, text } = await askForwarded(cluster, pod, 9478, path);
@@ -59,7 +59,7 @@ export async function askFleet(cluster: Cluster, path: string): Promise<string> 
   throw new Error(`The controller answers ${code} to ${path}: ${text.slice(0, 200)}`);
 }
 
-/** The fleet as the first controller shows it. */
+/** Reads /fleet of the controller. */
 export async function readFleet(cluster: Cluster): Promise<FleetView> {
   return JSON.parse(await askFleet(cluster, '/fleet')) as FleetView;
 }
@@ -75,14 +75,14 @@ export async function waitForBreaker(cluster: Cluster, reason?: string, timeoutM
   });
 }
 
-/** Takes the agents of these nodes away so that they cannot return: their image is gone. */
+/** Removes the agents of these nodes, and their image so that they cannot return. */
 export async function keepAgentsAway(cluster: Cluster, ...nodes: readonly string[]): Promise<void> {
   const image = await ensureImage('agent');
   for (const name of nodes) await cluster.node(name).unload(image);
   for (const name of nodes) await deleteAgent(cluster, name);
 }
 
-/** Lets the agents of these nodes return, without the pauses that the kubelet makes between pulls. */
+/** Restores the agents of these nodes, without waiting for the kubelet's image pull backoff. */
 export async function letAgentsReturn(cluster: Cluster, ...nodes: readonly string[]): Promise<void> {
   const image = await ensureImage('agent');
   for (const name of nodes) await cluster.node(name).load(image);
@@ -95,7 +95,7 @@ async function deleteAgent(cluster: Cluster, node: string): Promise<void> {
   await cluster.kubectl(['delete', 'pod', '-n', 'gvisor-ready', name, ...force]);
 }
 
-/** The label of each node with gVisor, its condition, and since when, as the API shows it now. */
+/** Label, condition and its last transition of each node with gVisor. */
 export async function saidOfNodes(cluster: Cluster): Promise<Readonly<Record<string, string>>> {
   const said = await Promise.all(GVISOR_NODES.map(async (name) => saidOf(await readNode(cluster, name))));
   return Object.fromEntries(

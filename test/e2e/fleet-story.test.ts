@@ -19,14 +19,14 @@ const cluster = () => monitored().cluster;
 const NAMESPACE = 'evaluations';
 const MARKER = 'only-on-the-host';
 
-/** A line of the story, as the README shows it. */
+/** Prints a line of the story, as docs/story.md shows it. */
 function tell(line: string): void {
   console.log(`  ${line}`);
 }
 
 const there = (...args: string[]) => cluster().kubectl(['-n', NAMESPACE, ...args]);
 
-/** Creates a pod with kubectl; gives its exit code and what it said. */
+/** Creates a pod with kubectl; returns exit code and output. */
 async function create(name: string, gvisor: boolean, ...options: string[]) {
   const words = ['-n', NAMESPACE, 'create', '-f', '-', ...options];
   const { command, args } = cluster().kubectlCommand(words);
@@ -34,7 +34,7 @@ async function create(name: string, gvisor: boolean, ...options: string[]) {
   return { code, said: `${stderr}${stdout}`.trim() };
 }
 
-/** The same, told. */
+/** Creates a pod and prints the command and its output. */
 async function tellCreate(name: string, gvisor: boolean) {
   tell(`$ kubectl -n ${NAMESPACE} create -f ${name}.yaml${gvisor ? '      # runtimeClassName: gvisor' : ''}`);
   const answer = await create(name, gvisor);
@@ -42,7 +42,7 @@ async function tellCreate(name: string, gvisor: boolean) {
   return answer;
 }
 
-/** Requires gVisor in the namespace, and waits until a plain pod that is only tried is answered so. */
+/** Labels the namespace, and waits until a dry run of a plain pod has this response. */
 async function requireGvisor(value: 'audit' | 'true', answered: RegExp): Promise<void> {
   await cluster().kubectl(['label', 'namespace', NAMESPACE, `require-gvisor=${value}`, '--overwrite']);
   let last = '';
@@ -56,7 +56,7 @@ async function requireGvisor(value: 'audit' | 'true', answered: RegExp): Promise
   });
 }
 
-/** Asks the dispatcher for a pod, and says what came of it. */
+/** Calls the dispatcher and prints the result. */
 async function ask(call: DispatcherCall): Promise<Dispatched> {
   const { policy = 'require', name, namespace = FREE, options = [] } = call;
   const words = ['--policy', policy, ...options, `${name}.yaml`].join(' ');
@@ -69,7 +69,7 @@ async function ask(call: DispatcherCall): Promise<Dispatched> {
   return answer;
 }
 
-/** Waits until an alert fires, or does not any more, and says after how long. */
+/** Waits until an alert fires or resolves, and prints how long it took. */
 async function alert(name: string, firing: boolean, node?: string): Promise<void> {
   const begun = performance.now();
   const seen = async () => {
@@ -132,7 +132,7 @@ describe('a fleet for evaluations', () => {
     const second = await breakAndWait(cluster(), 'node-2', 'runsc-missing');
     tell(`its label is gone after ${second.toFixed(2)} s`);
     await alert('GVisorNoNodeReady', true);
-    // node-3 never had gVisor, and has said so for minutes only.
+    // node-3 never had gVisor, and its condition is only minutes old.
     const prefer = { policy: 'prefer', options: ['--install-grace', '1'] } as const;
     const refused = await ask({ ...prefer, name: 'refused', namespace: NAMESPACE });
     assert.deepEqual([refused.code, refused.said.reason], [3, 'GVisorFails'], refused.stderr);

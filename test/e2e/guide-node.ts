@@ -20,7 +20,7 @@ export function guideBlocks(...marks: readonly string[]): string[] {
   return GUIDE.filter(({ mark }) => marks.includes(mark)).map(({ text }) => text);
 }
 
-/** Puts a mirror of releases, as gVisor's storage has them, on every node: programs that were built from its sources. */
+/** Puts a mirror of gVisor's release storage on every node, with programs that were built from source. */
 export async function giveReleases(cluster: Cluster): Promise<void> {
   const mirror = await mkdtemp(join(tmpdir(), 'releases-'));
   const arch = (await run('uname', ['-m'])).trim();

@@ -13,7 +13,7 @@ import { DOMAIN, readNode, waitForNode } from './agents.ts';
 import { followOn, giveReleases, guideBlocks } from './guide-node.ts';
 import { runWithKubectl } from './run-with-kubectl.ts';
 
-/** Nodes without gVisor: whatever they get, they get from the guide. */
+/** Nodes without gVisor, which the guide installs. */
 const NODES = [
   { name: 'node-1', containerd: '2', gvisor: 'none' },
   { name: 'node-2', containerd: '1.7', gvisor: 'none' },

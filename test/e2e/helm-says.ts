@@ -1,5 +1,5 @@
-/** What the chart's test says of gVisor; Helm 4 puts it into lines of its own log. */
+/** Output of the chart's test; Helm 4 wraps it in log lines. */
 export const PROVEN = /This pod runs in gVisor: Linux version \S+ #1 SMP Sun Jan 10 15:06:54 PST 2016/;
 
-/** What the chart's uninstall says of a cluster of two nodes. */
+/** Output of the chart's uninstall in a cluster of two nodes. */
 export const CLEANED = /2 nodes, 2 of them with something of the agents/;

@@ -15,12 +15,12 @@ import { CLEANED, PROVEN } from './helm-says.ts';
 import { marksOn, objectsLeft } from './left-over.ts';
 import { runWithKubectl } from './run-with-kubectl.ts';
 
-/** Nothing has gVisor yet: what node-1 gets, it gets from the page. */
+/** Nodes without gVisor, which the page installs on node-1. */
 const NODES = [
   { name: 'node-1', containerd: '2', gvisor: 'none' },
   { name: 'node-2', containerd: '2', gvisor: 'none' },
 ] as const;
-/** What no registry has: where the image is on the nodes. */
+/** The image on the nodes, in place of a registry's. */
 const REPOSITORY = 'localhost/gvisor-ready';
 const NAMESPACE = 'evaluations';
 
@@ -45,7 +45,7 @@ function commandsTo(step: string): string {
   return withSettings(block.text, { REPOSITORY, NAMESPACE });
 }
 
-/** Runs the commands for one step with Helm 4, and gives what they say on standard error as well. */
+/** Runs the commands for one step with Helm 4; returns standard output and standard error. */
 async function follow(step: string): Promise<string> {
   const { helm } = await ensureTools(['helm']);
   return runWithKubectl(cluster, `exec 2>&1\n${commandsTo(step)}`, [helm]);
@@ -56,7 +56,7 @@ async function waitForVerdicts(): Promise<void> {
   await waitForNode(cluster, 'node-2', ({ condition }) => condition === 'False HandlerNotConfigured');
 }
 
-/** Does something under a watch: the label of node-1 and its condition stay, and a gVisor pod runs on. */
+/** Asserts that label and condition of node-1 stay during an action, and a gVisor pod keeps running. */
 async function staysReady(act: () => Promise<unknown>): Promise<void> {
   const pod = () =>
     cluster.kubectl([

@@ -7,16 +7,16 @@ import { agentPids } from './agents.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
 
 const NODE = 'node-1';
-/** A user that exists in the node's /etc/passwd and nowhere else. */
+/** A user in the node's /etc/passwd alone. */
 const MARKER = `host-only-${randomUUID().slice(0, 8)}`;
 
 const cluster = useCluster();
 
-/** What the host has that a pod must not see: each a question asked inside, and the host's truth. */
+/** Something of the host that a pod must not see: a command for the pod, and a check of its output. */
 type Secret = {
   readonly what: string;
   readonly ask: string;
-  /** Whether what was printed inside shows the host. */
+  /** Whether the output shows the host. */
   readonly shows: (inside: string) => Promise<boolean>;
 };
 

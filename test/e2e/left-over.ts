@@ -1,7 +1,7 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { readNode } from './agents.ts';
 
-/** Kinds of which an installation has objects; their names tell whose they are. */
+/** Kinds of the objects of an installation. */
 const KINDS = [
   ...['namespaces', 'clusterroles', 'clusterrolebindings', 'roles', 'rolebindings', 'serviceaccounts'],
   ...['runtimeclasses', 'flowschemas', 'prioritylevelconfigurations', 'resourcequotas', 'networkpolicies'],
@@ -9,7 +9,7 @@ const KINDS = [
   ...['daemonsets', 'deployments', 'jobs', 'pods'],
 ].join(',');
 
-/** The keys and the condition types in a Node that are the agents'. */
+/** The labels, annotations, taints and conditions of a Node that are the agents'. */
 export async function marksOn(cluster: Cluster, node: string): Promise<readonly string[]> {
   const { metadata, spec, status } = await readNode(cluster, node);
   return [
@@ -19,7 +19,7 @@ export async function marksOn(cluster: Cluster, node: string): Promise<readonly 
   ].filter((key) => /gvisor/i.test(key));
 }
 
-/** The objects in the cluster whose names are the project's. */
+/** The objects in the cluster with the project's names. */
 export async function objectsLeft(cluster: Cluster): Promise<readonly string[]> {
   const names = await cluster.kubectl(['get', KINDS, '-A', '-o', 'name']);
   return names.split('\n').filter((name) => name.includes('gvisor'));

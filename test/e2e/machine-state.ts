@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { CLUSTERS } from '../../cluster/clusters.ts';
 import { run } from '../../hack/run.ts';
 
-/** What a cluster could leave on the machine, each kind as sorted lines. */
+/** Things that a cluster could leave on the machine, sorted lines by kind. */
 export type MachineState = Readonly<Record<string, readonly string[]>>;
 
-/** All that `cluster` could leave behind; what belongs to other clusters, which may come and go, is left out. */
+/** Reads what `cluster` could leave behind, without that of other clusters. */
 export async function machineState(cluster: string): Promise<MachineState> {
   const folders = ['/var/lib/gvisor-ready', '/run/netns'].flatMap((folder) => filesBelow(folder, 3));
   const cgroups = cgroupMounts()
@@ -32,8 +32,7 @@ export async function machineState(cluster: string): Promise<MachineState> {
 }
 
 /**
- * What is new in a state and what is missing from it, as lines; nothing when a cluster has come and gone.
- * Empty cgroups of others that went meanwhile do not count.
+ * The lines that were added to a state and removed from it. Empty cgroups of other clusters that disappeared do not count.
  */
 export function differences(before: MachineState, after: MachineState): readonly string[] {
   return Object.keys(before).flatMap((kind) => {
@@ -44,7 +43,7 @@ export function differences(before: MachineState, after: MachineState): readonly
   });
 }
 
-/** Whether a path is not another cluster's, and not a folder that is there for the sake of one. */
+/** Whether a path belongs to no other cluster. */
 function isOwn(path: string, parent: string, cluster: string): boolean {
   if (path === `${parent}/${cluster}` || path.startsWith(`${parent}/${cluster}/`)) return true;
   const others = existsSync(CLUSTERS) ? readdirSync(CLUSTERS).filter((name) => name !== cluster) : [];
@@ -75,7 +74,7 @@ function cgroupMounts(): string[] {
     .flatMap(([, path = '', type]) => (type === 'cgroup' || type === 'cgroup2' ? [path] : []));
 }
 
-/** A cgroup without processes: what is left of something that has ended. */
+/** A cgroup without processes. */
 function isEmptyCgroup(path: string): boolean {
   try {
     return readFileSync(join(path, 'cgroup.procs'), 'utf8') === '';

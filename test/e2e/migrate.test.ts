@@ -13,7 +13,7 @@ import { markedBlocks } from '../docs/marked-blocks.ts';
 import { laneCluster } from '../runner/lane.ts';
 import { waitForNode } from './agents.ts';
 
-/** Both are labelled by hand, and gVisor is only on the first. */
+/** Both nodes are labelled by hand; only the first has gVisor. */
 const NODES = [{ name: 'node-1' }, { name: 'node-2', gvisor: 'none' }] as const;
 const BY_HAND = {
   apiVersion: 'node.k8s.io/v1',
@@ -33,7 +33,7 @@ function block(kind: string, mark: string): string {
   return found.text;
 }
 
-/** Runs a block of the page in the reader's folder. */
+/** Runs a block of the page in the reader's directory. */
 function shell(mark: string): Promise<string> {
   const path = `${dirname(cluster.kubectlCommand([]).command)}:${process.env.PATH}`;
   const env = { ...process.env, PATH: path, KUBECONFIG: cluster.kubeconfig };
@@ -42,8 +42,7 @@ function shell(mark: string): Promise<string> {
 
 const kustomize = (text: string) => writeFile(join(folder, 'kustomization.yaml'), text);
 
-/** The node of a new gVisor pod, and what it asks of one. */
-/** Runs a pod of gVisor once new pods get so many labels of nodes to ask for, and tells the labels and its node. */
+/** Waits until new gVisor pods have so many labels in their node selector, runs one, and returns selector and node. */
 async function placed(name: string, labels: number): Promise<{ node: string; selector: readonly string[] }> {
   const pod = evaluationPod(name, { gvisor: true });
   const selector = await waitFor(`new pods to ask for ${labels} labels`, 20_000, async () => {

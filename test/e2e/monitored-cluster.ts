@@ -14,19 +14,19 @@ import { type RuleFile, ruleFiles } from '../monitoring/alerts.ts';
 import { AT_ONCE, applyOverlay, deployWith, waitForRollout, withSettings } from './agents.ts';
 import { closeCluster, openCluster } from './e2e-cluster.ts';
 
-/** What kube-state-metrics must be told, as the documents say. */
+/** The option of kube-state-metrics that the documents name. */
 export const SHOW_LABELS = '--metric-labels-allowlist=nodes=[gvisor.node-restriction.kubernetes.io/ready]';
 
 const COMPONENT = join(REPO, 'manifests/components/monitoring');
 
-/** Agents that prove often and wait long before they call a node that they cannot judge not ready. */
+/** Frequent proofs, and a long grace period for unknown verdicts. */
 const SETTINGS = { PROOF_INTERVAL: '10s', UNKNOWN_GRACE: '1h' };
 
 type Monitored = { readonly cluster: Cluster; readonly prometheus: Prometheus };
 
 /**
- * For the head of a test file: the cluster of the end-to-end tests, monitored, and all of it as before afterwards. Gives
- * a function that gives the cluster and its Prometheus.
+ * Registers hooks that open the monitored cluster before the first test and restore it after the last. Returns an accessor
+ * of the cluster and its Prometheus.
  */
 export function useMonitoredCluster(): () => Monitored {
   let opened: Monitored | undefined;
@@ -49,8 +49,8 @@ export function useMonitoredCluster(): () => Monitored {
 }
 
 /**
- * Deploys agents that prove every 10 s, kube-state-metrics, and a Prometheus that runs the scrape configurations of the
- * components, of the fleet controller too should there be one, and their rules, hastened.
+ * Deploys agents that prove every 10 s, kube-state-metrics, and a Prometheus with the scrape configurations and rules of
+ * the components, with short waits.
  */
 export async function monitor(cluster: Cluster): Promise<Prometheus> {
   await applyAgents(cluster);
@@ -103,19 +103,19 @@ function hastened({ alert, expr }: RuleFile['groups'][number]['rules'][number]):
   });
 }
 
-/** The label of the nodes that have gVisor, for agents that are kept on them. */
+/** A node selector for the nodes with gVisor. */
 export const POOL = { 'test-pool': 'gvisor' };
 
-/** Labels the nodes that have gVisor, and keeps the agents on them. */
+/** Restricts the agents to the nodes with gVisor. */
 export async function usePool(cluster: Cluster): Promise<void> {
   await cluster.kubectl(['label', 'node', 'node-1', 'node-2', 'test-pool=gvisor', '--overwrite']);
   await applyAgents(cluster, POOL);
 }
 
-/** A namespace that requires gVisor, for a pod that runs outside of it. */
+/** A namespace that requires gVisor, for a pod that runs outside gVisor. */
 export const REQUIRES = 'requires-gvisor';
 
-/** Runs a plain pod on node-1 in the namespace that requires gVisor. */
+/** Runs a pod without gVisor on node-1 in {@link REQUIRES}. */
 export async function runOutside(cluster: Cluster): Promise<void> {
   const metadata = { name: REQUIRES, labels: { 'require-gvisor': 'true' } };
   const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata };
@@ -134,8 +134,8 @@ export async function removeOutside(cluster: Cluster): Promise<void> {
 }
 
 /**
- * Applies the base with these tests' settings and these further ones, on nodes with this label only if one is given, and
- * waits until all run.
+ * Applies the base with short intervals and further settings, on the nodes that the selector allows, and waits for the
+ * rollout.
  */
 export async function applyAgents(
   cluster: Cluster,

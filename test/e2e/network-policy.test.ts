@@ -24,11 +24,11 @@ const NODES = [
   { name: 'node-1', containerd: '2', gvisor: 'current' },
   { name: 'node-2', containerd: '2', gvisor: 'none' },
 ] as const;
-/** Each has a pod `asker` on node-2, for the agent of node-1 to be asked from another node. */
+/** Each has a pod `asker` on node-2, which sends requests to the agent on node-1. */
 const NAMESPACES = ['gvisor-ready', 'default', 'monitoring'] as const;
 const API = `https://${SERVICE_ADDRESS}/livez`;
 const REFUSED = 'ECONNREFUSED';
-/** A namespace of another tenant, with a pod on node-2 that is outside of gVisor. */
+/** A namespace of another tenant, with a pod outside gVisor on node-2. */
 const TENANT = 'tenant-b';
 const POD = 'secret-job';
 
@@ -72,7 +72,7 @@ const helm = async (...words: readonly string[]) => {
 const set = (values: string) =>
   helm('upgrade', 'gvisor-ready', CHART, '--reuse-values', '--set', `'${values}'`);
 
-/** Runs a pod of the agents' image on node-2 that Pod Security lets in everywhere. */
+/** Runs a pod of the agents' image on node-2 that complies with Pod Security "restricted". */
 async function runPod(namespace: string, name: string): Promise<void> {
   const there = ['-n', namespace];
   await cluster.kubectl(['wait', ...there, '--for=create', 'serviceaccount/default', '--timeout=180s']);
@@ -96,7 +96,7 @@ async function runPod(namespace: string, name: string): Promise<void> {
   );
 }
 
-/** What a program in a pod of the agents' image gets from a URL: the code of the answer, or of the error. */
+/** Requests a URL from a pod; returns the status code or the error code. */
 async function ask(namespace: string, pod: string, url: string): Promise<string> {
   const script = `process.env.NODE_TLS_REJECT_UNAUTHORIZED = 0;
     fetch('${url}').then(({ status }) => status, ({ cause }) => cause.code).then(console.log);`;

@@ -9,7 +9,7 @@ import { DOMAIN } from './agents.ts';
 
 const CONDITION = (type: string, field: string) => `.status.conditions[?(@.type=="${type}")].${field}`;
 
-/** What a watch told of a Node: each time anew, as it changes. */
+/** A version of a Node that a watch has received. */
 export type Seen = {
   readonly atMs: number;
   readonly label: string;
@@ -19,7 +19,7 @@ export type Seen = {
   readonly tainted: boolean;
 };
 
-/** Writes down what a Node says, change by change, until it is closed. */
+/** Records the versions of a Node. */
 export class NodeHistory {
   readonly seen: Seen[] = [];
   readonly close: () => void;
@@ -44,7 +44,7 @@ export class NodeHistory {
     this.close = watch.close;
   }
 
-  /** Waits until the Node has said this since the history began. */
+  /** Waits for the first recorded version that matches. */
   first(what: string, holds: (seen: Seen) => boolean, timeoutMs = 120_000): Promise<Seen> {
     return waitFor(`the Node to say: ${what}`, timeoutMs, async () => this.seen.find(holds)).catch(
       (cause: unknown) => {
@@ -54,7 +54,7 @@ export class NodeHistory {
   }
 }
 
-/** Ends all that runs on a node at once; its disk stays. */
+/** Ends all processes of a node at once; its disk stays. */
 export async function losePower(cluster: Cluster, name: string): Promise<void> {
   const node = cluster.node(name);
   await node.machine.stop();
@@ -63,8 +63,8 @@ export async function losePower(cluster: Cluster, name: string): Promise<void> {
 }
 
 /**
- * Lets a node start again with another boot ID, and its kubelet last; gives the ID. All nodes share the kernel of this machine, so
- * the file that the kubelet and the agent read it from is covered by another.
+ * Starts a node with a new boot ID, its kubelet last; returns the ID. All nodes share the kernel of this machine, so the ID
+ * is in a file that is mounted over the kernel's.
  */
 export async function restorePower(cluster: Cluster, name: string, fault?: FaultName): Promise<string> {
   const node = cluster.node(name);
@@ -78,14 +78,14 @@ export async function restorePower(cluster: Cluster, name: string, fault?: Fault
   return boot;
 }
 
-/** Creates pods of the runtime class that fit on one node alone. */
+/** Creates gVisor pods for one node. */
 export async function createPods(cluster: Cluster, node: string, ...names: string[]): Promise<void> {
   const spec = { nodeSelector: { 'kubernetes.io/hostname': node } };
   for (const name of names)
     await cluster.kubectl(['apply', '-f', '-'], evaluationPod(name, { gvisor: true, spec }));
 }
 
-/** The phase, the node and the reason of each pod of an evaluation, by name. */
+/** "PHASE NODE REASON" of each evaluation pod, by name. */
 export async function podsNow(cluster: Cluster): Promise<Readonly<Record<string, string>>> {
   const query = new URLSearchParams({ labelSelector: 'app=evaluation' });
   const { items } = JSON.parse(await cluster.get(`/api/v1/namespaces/default/pods?${query}`)) as {

@@ -3,8 +3,8 @@ import type { ClusterNode } from '../../cluster/node/node.ts';
 const FROZEN = '/run/frozen-stat';
 
 /**
- * Makes a node look idle to agents that start from now on, by CPU times that stand still: this machine is always busy
- * while it runs tests, and a containerd that answers late on a busy node is tolerated for ten minutes.
+ * Makes a node look idle to agents that start later, by frozen CPU times. The machine is busy while it runs tests, and a
+ * slow containerd is tolerated for ten minutes on a busy node.
  */
 export async function hidePressure(node: ClusterNode): Promise<void> {
   await node.write(FROZEN, await node.system.run(['cat', '/proc/stat']));

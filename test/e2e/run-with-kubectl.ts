@@ -4,8 +4,8 @@ import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 
 /**
- * Runs commands for kubectl as a reader of the documents does: in the repository, with a kubeconfig of the cluster, and
- * with these folders of further programs in PATH.
+ * Runs commands as a reader of the documents does: in the repository, with a kubeconfig of the cluster, and with further
+ * directories in PATH.
  */
 export function runWithKubectl(
   cluster: Cluster,

@@ -3,7 +3,7 @@ import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import type { TryPod } from './tenant-tries.ts';
 
-/** The node that all pods of the tenant run on. */
+/** The node of all pods of the tenant. */
 export const NODE = 'node-1';
 const USER = 'tenant-admin';
 

@@ -8,26 +8,26 @@ import { waitFor } from '../../hack/run.ts';
 import { agentOn, readMetrics, readNode, saidOf } from './agents.ts';
 import { OWN_CGROUPS } from './own-cgroup.ts';
 
-/** A script of sh that uses all of a processor. */
+/** A shell script that uses a whole processor. */
 export const BURN = 'while :; do :; done';
 
-/** What a load on a proven node came to: the label, the Node's writes, and what was on the node after it more than before. */
+/** The effect of a load on a proven node; counts are differences between before and after. */
 export type Effect = {
-  /** Seconds without the label, as far as they were seen. */
+  /** Observed seconds without the label. */
   readonly lostS: number;
-  /** Changes of the condition, seen or not. */
+  /** Changes of the condition. */
   readonly transitions: number;
   readonly writes: number;
   readonly restarts: number;
   readonly sandboxes: number;
   readonly cgroups: number;
-  /** How many probes ended how; `slow` counts looks that a boot outlasted. */
+  /** Probes by outcome. */
   readonly outcomes: ReadonlyMap<string, number>;
   /** Seconds from the end of the load to the next proof. */
   readonly backS: number;
 };
 
-/** Puts a load on a proven node, waits for a proof after its end, and tells what it came to. */
+/** Puts a load on a proven node, waits for a proof after its end, and returns its effect. */
 export async function underLoad(
   cluster: Cluster,
   node: ClusterNode,
@@ -62,7 +62,7 @@ export async function underLoad(
   };
 }
 
-/** Follows the label, once a second, until it is asked for how many seconds it was not "true". */
+/** Polls the label every second. The returned function stops and returns the seconds in which it was not "true". */
 function watchLabel(cluster: Cluster, node: ClusterNode): () => Promise<number> {
   let lostS = 0;
   let on = true;
@@ -93,7 +93,7 @@ async function countsOf(cluster: Cluster, node: ClusterNode) {
   };
 }
 
-/** How many sandboxes run on a node, and how many cgroups are in the probes' own place. */
+/** Sandboxes on a node, and cgroups of probes. */
 type Left = { readonly sandboxes: number; readonly cgroups: number };
 
 function leftOn(node: ClusterNode): Left {
@@ -105,7 +105,7 @@ function leftOn(node: ClusterNode): Left {
   };
 }
 
-/** The least of some seconds: a probe may be on its way at any moment. */
+/** The minimum over five seconds, because a probe may be running. */
 async function leastLeft(node: ClusterNode): Promise<Left> {
   let least = leftOn(node);
   for (let time = 0; time < 10; time++) {
@@ -119,7 +119,7 @@ async function leastLeft(node: ClusterNode): Promise<Left> {
   return least;
 }
 
-/** What is there once no more is than before, or at last where that does not come. */
+/** Waits until no more is left than before; returns what is left at the end. */
 function nothingMore(node: ClusterNode, before: Left): Promise<Left> {
   return waitFor('what probes left to go', 60_000, async () => {
     const now = leftOn(node);
@@ -127,16 +127,16 @@ function nothingMore(node: ClusterNode, before: Left): Promise<Left> {
   }).catch(() => leftOn(node));
 }
 
-/** How often probes ended in each way since the agent started. */
+/** Probes by outcome since the agent started. */
 export function outcomesIn(metrics: string): ReadonlyMap<string, number> {
   const found = metrics.matchAll(/^gvisor_probes_total\{outcome="([^"]+)"\} (\S+)$/gm);
   return new Map([...found].map(([, outcome = '', count]) => [outcome, Number(count)]));
 }
 
-/** A script of sh, for a pod that may use so much memory, such as "32Mi". */
+/** A shell script for a pod with a memory limit, such as "32Mi". */
 export type LimitedScript = { readonly script: string; readonly memory: string };
 
-/** Starts a pod for each script on a node; of pods outside of gVisor half are burstable, half best-effort, but for limited ones. */
+/** Starts a pod for each script. Outside gVisor, half of the pods without a limit are burstable, half best-effort. */
 export async function startLoad(
   cluster: Cluster,
   node: ClusterNode,
@@ -158,7 +158,7 @@ export async function startLoad(
   await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(list), 120_000);
 }
 
-/** Ends all pods of {@link startLoad}. */
+/** Deletes all pods of {@link startLoad}. */
 export async function endLoad(cluster: Cluster): Promise<void> {
   await cluster.kubectl(
     ['delete', 'pods', '-l', 'app=evaluation', '--grace-period=0', '--force', '--wait=true'],

@@ -1,19 +1,19 @@
 import type { Alert, Prometheus } from '../../cluster/control-plane/prometheus.ts';
 import { waitFor } from '../../hack/run.ts';
 
-/** Longer than from one scrape to the next. */
+/** Longer than a scrape interval. */
 const GONE_MS = 3_000;
 
-/** Ways to wait for what a Prometheus says, which is asked for once it is needed. */
+/** Waits for alerts and queries of a Prometheus. */
 export function watchAlerts(prometheus: () => Prometheus) {
-  /** The alert that fires now, on this node if one is given. */
+  /** The firing alert of this name, on a node if given. */
   const find = (alert: string, on?: string) => prometheus().find(alert, on);
 
   /** Waits until it fires. */
   const fires = (alert: string, on?: string): Promise<Alert> =>
     waitFor(`${alert} to fire`, 120_000, () => find(alert, on), 250);
 
-  /** Waits until it has not fired for a while: one scrape that is missed takes an alert away as well. */
+  /** Waits until it has not fired for {@link GONE_MS}, because a missed scrape also ends an alert. */
   const resolves = (alert: string, on?: string): Promise<true> => {
     let goneMs = Number.NaN;
     const gone = async () => {
@@ -24,7 +24,7 @@ export function watchAlerts(prometheus: () => Prometheus) {
     return waitFor(`${alert} to resolve`, 120_000, gone, 250);
   };
 
-  /** Waits until a query gives something. */
+  /** Waits until a query returns series. */
   const queried = (query: string): Promise<true> =>
     waitFor(`Prometheus to give something for ${query}`, 30_000, async () =>
       (await prometheus().query(query)).length > 0 ? true : undefined,

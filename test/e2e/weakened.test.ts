@@ -23,7 +23,7 @@ const MOUNT_HINT = {
   'dev.gvisor.spec.mount.data.share': 'pod',
 };
 
-/** Lets the node's handler pass annotations on, and restarts containerd. */
+/** Adds a line to the node's handler, and restarts containerd. */
 async function passAnnotations(name: string, line: string): Promise<void> {
   const node = cluster().node(name);
   const handler = handlerTable(node.spec).replace(/ {2}runtime_type.*\n/, `$&  ${line}\n`);
@@ -48,7 +48,7 @@ async function end(...names: readonly string[]): Promise<void> {
   await cluster().kubectl(['delete', 'pod', '-n', NAMESPACE, ...names, '--force', '--grace-period=0']);
 }
 
-/** The arguments of the sandboxes of the node's gVisor pods that carry these words. */
+/** The argument lists of gVisor sandboxes on the node that contain this text. */
 async function sentriesWith(node: string, words: string): Promise<readonly string[]> {
   const all = await cluster().node(node).system.processes();
   return all
@@ -62,7 +62,7 @@ async function reportOf(node: string): Promise<Status> {
   return JSON.parse(text) as Status;
 }
 
-/** Waits until the agent has read this pod, and gives the report. */
+/** Waits for a report in which this pod counts as sandboxed. */
 function reportWith(node: string, pod: string): Promise<Status> {
   return waitFor(`the agent on ${node} to have read ${pod}`, PATIENCE_MS, async () => {
     const uid = await cluster().kubectl([
@@ -171,7 +171,7 @@ for (const node of ['node-1', 'node-2']) {
     });
 
     it('shows one whose annotation opens its sandbox without a flag', async () => {
-      // Neither gVisor here knows this one; 2026-09 does.
+      // Unknown to both releases here; 2026-09 knows it.
       await start('annotated', node, { 'dev.gvisor.internal.checkpoint.path': '/checkpoints' });
       const { pods } = await reportWith(node, 'annotated');
       const weak = pods?.weakened.find(({ name }) => name === 'annotated')?.weak;

@@ -11,7 +11,7 @@ import { BURN, endLoad, startLoad, underLoad } from '../e2e/under-load.ts';
 const cluster = useCluster();
 const NODE = 'node-1';
 const LOAD_MS = 120_000;
-/** Processes that want a processor, for each processor; `npm run bench -- load` does the same for half an hour. */
+/** Busy processes per processor. `npm run bench -- load` does the same for half an hour. */
 const TIMES = 8;
 
 describe('a node with many times more work than processors', () => {

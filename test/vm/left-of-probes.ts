@@ -19,8 +19,8 @@ for process in /proc/[0-9]*; do
 done`;
 
 /**
- * What of probes is on the node now, one line each: processes in their cgroup, shims of sandboxes that containerd does not
- * know, and containers that are no pod's. A probe that runs is among it.
+ * What probes have on the node, one line each: processes in their cgroup, shims of sandboxes unknown to containerd, and
+ * containers without a pod. A running probe is included.
  */
 async function leftOfProbes({ node }: VmCluster): Promise<readonly string[]> {
   const list = async (...filter: string[]) =>
@@ -37,7 +37,7 @@ async function leftOfProbes({ node }: VmCluster): Promise<readonly string[]> {
   ];
 }
 
-/** Waits until a probe that runs is seen: what {@link nothingLeft} looks for is where it looks. */
+/** Waits until a running probe is visible, so that {@link nothingLeft} cannot pass for the wrong reason. */
 export async function probeSeen(vm: VmCluster): Promise<void> {
   const { node } = vm;
   await waitFor('a probe to be seen', PATIENCE_MS, async () => {

@@ -15,7 +15,7 @@ const HOLD = {
   resources: { limits: { memory: '128Mi' } },
 };
 
-/** Starts a pod that burns more than its limit of 100m, and gives where its sandbox lies and what it gets. */
+/** Starts a pod that burns more than its limit of 100m; returns the cgroup of its sandbox and its CPU share. */
 export async function burn(
   vm: VmCluster,
   name: string,
@@ -28,14 +28,14 @@ export async function burn(
   return { cgroup, share };
 }
 
-/** Creates a pod that takes more than its limit of memory, and gives its UID. */
+/** Creates a pod that exceeds its memory limit; returns its UID. */
 export async function hold({ cluster }: VmCluster, name: string): Promise<string> {
   const spec = { restartPolicy: 'Never' };
   await cluster.kubectl(['apply', '-f', '-'], evaluationPod(name, { gvisor: true, spec, container: HOLD }));
   return cluster.kubectl(['get', 'pod', name, '-o', 'jsonpath={.metadata.uid}']);
 }
 
-/** Waits until the sandbox of a pod holds more memory than its limit, and gives how many MiB. */
+/** Waits until the sandbox of a pod exceeds its memory limit; returns its MiB. */
 export async function heldBy(vm: VmCluster, name: string): Promise<number> {
   return waitFor(`the pod ${name} to hold ${HELD_MIB} MiB`, PATIENCE_MS, async () => {
     const file = `/sys/fs/cgroup${await cgroupOfSandbox(vm, name)}/memory.current`;
@@ -44,7 +44,7 @@ export async function heldBy(vm: VmCluster, name: string): Promise<number> {
   });
 }
 
-/** Waits until the kernel has killed a process because the memory of a pod was used up, and gives the kernel's line. */
+/** Waits until the kernel has killed a process of a pod for lack of memory; returns the kernel's line. */
 export async function killedIn({ node }: VmCluster, uid: string): Promise<string> {
   const slice = `-pod${uid.replaceAll('-', '_')}.slice`;
   return waitFor(`the kernel to kill in the pod ${uid}`, PATIENCE_MS, async () => {
@@ -53,7 +53,7 @@ export async function killedIn({ node }: VmCluster, uid: string): Promise<string
   });
 }
 
-/** Deletes a pod, and does not wait for its end. */
+/** Deletes a pod without waiting. */
 export async function endPod({ cluster }: VmCluster, name: string): Promise<void> {
   await cluster.kubectl(['delete', 'pod', name, '--wait=false']);
 }

@@ -29,7 +29,7 @@ type Report = {
   readonly findings: readonly { readonly reason?: string; readonly status: string }[];
 };
 
-/** What the agent says now; rejects while it does not answer. */
+/** Reads the agent's report; rejects while it does not respond. */
 async function report(): Promise<Report> {
   const { code, text } = await askAgent(vm().cluster, NODE, '/report');
   if (code !== 200) throw new Error(`The agent answers ${code}: ${text.slice(0, 200)}`);

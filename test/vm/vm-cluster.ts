@@ -12,13 +12,13 @@ import { laneCluster } from '../runner/lane.ts';
 /** The node of these tests. */
 export const NODE = 'node-1';
 
-/** How long anything may take on a machine that may be emulated beside much other work, in milliseconds. */
+/** Timeout for a machine that may be emulated. */
 export const PATIENCE_MS = 240_000;
 
 /** The cluster of the tests and its node, which is a virtual machine. */
 export type VmCluster = { readonly cluster: Cluster; readonly node: ClusterNode };
 
-/** For the head of a test file: a cluster of one virtual machine with the agent deployed, before the first test. */
+/** Registers hooks for a cluster of one virtual machine with the agent deployed. */
 export function useVmCluster(): () => VmCluster {
   let opened: VmCluster | undefined;
   before(
@@ -41,7 +41,7 @@ export function useVmCluster(): () => VmCluster {
   };
 }
 
-/** Waits until the node's label says something, and its condition as well unless any will do. */
+/** Waits for a value of the node's label, and for its condition if given. */
 export async function waitForLabel(
   cluster: Cluster,
   ready: 'true' | 'false',
@@ -55,17 +55,17 @@ export async function waitForLabel(
   );
 }
 
-/** Waits until a line is among the agent's metrics. */
+/** Waits for a line of the agent's metrics. */
 export async function showsMetric({ cluster }: VmCluster, line: string): Promise<void> {
   await waitFor(`the metric ${line}`, PATIENCE_MS, async () => {
     return (await readMetrics(cluster, NODE)).split('\n').includes(line) || undefined;
   });
 }
 
-/** One run of a pod, as the API shows it. */
+/** One run of a pod. */
 export type PodRun = { readonly phase: string; readonly container: string; readonly restarts: number };
 
-/** How a pod of the namespace `default` runs now. */
+/** Reads the current run of a pod in the namespace `default`. */
 export async function readPod(cluster: Cluster, name: string): Promise<PodRun> {
   const { status } = JSON.parse(await cluster.get(`/api/v1/namespaces/default/pods/${name}`)) as {
     status: { phase: string; containerStatuses?: { containerID?: string; restartCount: number }[] };
@@ -94,7 +94,7 @@ export async function cgroupOfSandbox({ node }: VmCluster, pod: string): Promise
 
 const BURN_S = 10;
 
-/** The share of one processor that a cgroup uses over ten seconds of the guest's clock, as cpu.stat counts. */
+/** The share of one processor that a cgroup uses over ten seconds, by cpu.stat and the guest's clock. */
 export async function shareOfProcessor({ node }: VmCluster, cgroup: string): Promise<number> {
   const look = 'cut -d" " -f1 /proc/uptime; sed -n "s/^usage_usec //p" "/sys/fs/cgroup$1/cpu.stat"';
   const script = `${look}; sleep ${BURN_S}; ${look}`;
@@ -103,7 +103,7 @@ export async function shareOfProcessor({ node }: VmCluster, cgroup: string): Pro
   return (usedThen - used) / 1e6 / (to - from);
 }
 
-/** Restarts the machine as an administrator would, and waits until another start of it takes commands. */
+/** Reboots the machine and waits until it accepts commands again. */
 export async function reboot({ node }: VmCluster): Promise<void> {
   const bootId = () => node.system.run(['cat', '/proc/sys/kernel/random/boot_id'], { timeoutMs: 30_000 });
   const before = await bootId();

@@ -7,7 +7,7 @@ import type { ClusterNode } from '../../cluster/node/node.ts';
 import { patient } from '../../hack/run.ts';
 import { connect, NODES, type NodeName, proveOn, useNodes } from '../integration/integration-cluster.ts';
 
-/** How long a sandbox lives: it dies while it boots, or about when it is ready. runsc may wait 60 s for one that died. */
+/** Milliseconds until a sandbox is killed: during its boot, or about when it is ready. runsc may wait 60 s for it. */
 const LIVES_MS = [0, 200];
 
 const { node } = useNodes();
@@ -55,7 +55,7 @@ function testsOn(name: NodeName): void {
   });
 }
 
-/** Kills every sandbox of gVisor so long after it was first seen. */
+/** Kills every gVisor sandbox this long after it was first seen. */
 async function killSandboxes({ machine }: ClusterNode, lifeMs: number, signal: AbortSignal): Promise<void> {
   const firstSeen = new Map<number, number>();
   while (!signal.aborted) {

@@ -19,8 +19,8 @@ node-1, handler "runsc"
   ✓ A sandbox boots, is gVisor's, and goes away: booted
 
 What to do next
-  RestartPending: Restart containerd in a quiet moment: it runs with another
-    configuration than the one on disk.
+  RestartPending: Restart containerd at a quiet moment: its configuration is not
+    the one on disk.
 `;
 
 const BROKEN = `
