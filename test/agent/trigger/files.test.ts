@@ -226,9 +226,9 @@ async function exhausted(t: TestContext, fails: (directory: string) => boolean =
   let waits = Promise.withResolvers<void>();
   const timer = { unref: () => timer };
   const { setTimeout: setReal, clearTimeout: clearReal } = globalThis;
-  const setTimer = (look: () => void, ms: number) => {
-    if (ms !== POLL_MS) return setReal(look, ms);
-    next = look;
+  const setTimer = (callback: () => void, ms: number) => {
+    if (ms !== POLL_MS) return setReal(callback, ms);
+    next = callback;
     waits.resolve();
     return timer;
   };
@@ -256,10 +256,10 @@ async function exhausted(t: TestContext, fails: (directory: string) => boolean =
   });
   /** Runs the scheduled poll and waits until the next one is scheduled; does nothing after close. */
   const poll = async () => {
-    const look = next;
-    if (look === undefined) return;
+    const callback = next;
+    if (callback === undefined) return;
     waits = Promise.withResolvers<void>();
-    look();
+    callback();
     await waits.promise;
   };
   const nextChange = async () => {
