@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
 import { CheckInputs, type Sources } from './checks/check.ts';
-import { CAUSES, EVIDENCE, runChecks } from './checks/checks.ts';
+import { CAUSE_CHECKS, EVIDENCE_CHECKS, runChecks } from './checks/checks.ts';
 import type { Config } from './config.ts';
 import type { CriClient } from './containerd/client.ts';
 import { type Distribution, rememberConfigPath } from './containerd/distribution.ts';
@@ -119,11 +119,11 @@ export async function evaluate(options: EvaluateOptions, signal: AbortSignal): P
   const rerun = isUnexplained || (shim !== undefined && !first.directories.includes(posix.dirname(shim)));
   const inputs = rerun ? new CheckInputs({ ...sources, shim }, signal) : first;
   if (rerun) checkedMs = now();
-  const causes = rerun ? await runChecks(CAUSES, inputs, { now, signal }) : before;
+  const causes = rerun ? await runChecks(CAUSE_CHECKS, inputs, { now, signal }) : before;
   const isNodeSuspect =
     proved.kind === 'failed' && UNEXPLAINED.includes(proved.reason) && !causes.some(isCause);
   const proof = isNodeSuspect ? await prover.compare(proved, signal) : proved;
-  const findings = [...causes, ...(await runChecks(EVIDENCE, inputs, { now, signal, witness }))];
+  const findings = [...causes, ...(await runChecks(EVIDENCE_CHECKS, inputs, { now, signal, witness }))];
   const facts: Facts = Object.assign({}, ...findings.map((finding) => finding.facts));
   return {
     verdict: await markTolerated(judge(findings, proof), sources.host),
@@ -143,7 +143,7 @@ async function checkAndProve(
   signal: AbortSignal,
 ): Promise<readonly [readonly Finding[], Outcome]> {
   const { prover, now } = options;
-  const check = () => runChecks(CAUSES, inputs, { now, signal });
+  const check = () => runChecks(CAUSE_CHECKS, inputs, { now, signal });
   const unresponsive = () => inputs.status().then(() => undefined, inconclusive);
   const prove = async () => (await unresponsive()) ?? prover.prove(signal);
   const valid = await validProof(options, inputs);

@@ -91,7 +91,7 @@ type Status = keyof Remedies;
 /** A reason code. */
 export type Reason = { [Each in Status]: keyof Remedies[Each] }[Status];
 
-/** Every reason code with its status and its remedy. */
+/** Status and remedy of each reason code. */
 export const REASONS = Object.fromEntries(
   (Object.keys(REMEDIES) as Status[]).flatMap((status) =>
     Object.entries<string>(REMEDIES[status]).map(([reason, remedy]) => [reason, { status, remedy }]),

@@ -46,13 +46,18 @@ const FOR_CLUSTERS: readonly Prerequisite[] = [
   },
 ];
 
+/** The browser of the tests. */
+export const CHROMIUM = '/usr/bin/chromium';
+
 const FOR_TESTS: readonly Prerequisite[] = [
   program('curl', 'curl'),
   program('bzip2', 'bzip2'),
   program('python3', 'python3', 'python3-venv'),
   program('iptables', 'iptables'),
   program('ipset', 'ipset'),
-  { what: 'chromium', packages: ['chromium'], found: (host) => CHROMES.some((name) => host.program(name)) },
+];
+const FOR_BROWSERS: readonly Prerequisite[] = [
+  { what: 'chromium', packages: ['chromium'], found: (host) => host.file(CHROMIUM) },
 ];
 const FOR_VMS: readonly Prerequisite[] = [
   program('qemu-system-x86_64', 'qemu-system-x86'),
@@ -65,16 +70,20 @@ const FOR_VMS: readonly Prerequisite[] = [
 /** Purposes beside clusters made of namespaces. */
 export type Purposes = {
   readonly forTests?: boolean;
+  readonly forBrowsers?: boolean;
   readonly forVms?: boolean;
 };
 
-const CHROMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
-
 export function missingPrerequisites(
   host: HostView,
-  { forTests = false, forVms = false }: Purposes = {},
+  { forTests = false, forBrowsers = false, forVms = false }: Purposes = {},
 ): readonly Prerequisite[] {
-  const wanted = [...FOR_CLUSTERS, ...(forTests ? FOR_TESTS : []), ...(forVms ? FOR_VMS : [])];
+  const wanted = [
+    ...FOR_CLUSTERS,
+    ...(forTests ? FOR_TESTS : []),
+    ...(forBrowsers ? FOR_BROWSERS : []),
+    ...(forVms ? FOR_VMS : []),
+  ];
   return wanted.filter((one) => !one.found(host));
 }
 

@@ -29,14 +29,14 @@ export const FLEET_SETTINGS = {
   },
   REPORT_INTERVAL: {
     fallback: '5m',
-    meaning: 'How often each agent is asked when it last proved its node.',
+    meaning: 'How often the report of each agent is read, for the time of its last proof.',
     bounds: [5_000, 86_400_000],
   },
   PORT: { fallback: '9478', meaning: 'Port of the page and the metrics.' },
   LOG_LEVEL: { fallback: 'info', meaning: '`trace`, `debug`, `info`, `warn`, `error` or `silent`.' },
   KUBECONFIG: {
     fallback: "the pod's service account",
-    meaning: 'kubeconfig of the cluster to look after, from outside the cluster.',
+    meaning: 'kubeconfig for running outside the cluster.',
   },
 } as const satisfies Record<string, Setting>;
 

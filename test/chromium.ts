@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { type Browser, chromium } from 'playwright-core';
-
-const CHROMIUM = '/usr/bin/chromium';
+import { CHROMIUM } from '../cluster/prerequisites.ts';
 
 /** Starts Debian's Chromium headless, without background network requests. */
 export function launchChromium(): Promise<Browser> {

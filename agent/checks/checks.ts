@@ -18,7 +18,7 @@ import { sidecars } from './sidecars.ts';
 import { userNamespaces } from './user-namespaces.ts';
 
 /** Checks that run beside the proof, causes before effects: the first failure names the reason. */
-export const CAUSES: readonly Check[] = [
+export const CAUSE_CHECKS: readonly Check[] = [
   kernel,
   userNamespaces,
   containerd,
@@ -32,9 +32,9 @@ export const CAUSES: readonly Check[] = [
   sidecars,
 ];
 
-export const EVIDENCE: readonly Check[] = [isolation, limits, runscRelease];
+export const EVIDENCE_CHECKS: readonly Check[] = [isolation, limits, runscRelease];
 
-export const CHECKS: readonly Check[] = [...CAUSES, ...EVIDENCE];
+export const CHECKS: readonly Check[] = [...CAUSE_CHECKS, ...EVIDENCE_CHECKS];
 
 export type RunChecksOptions = {
   /** A monotonic clock, in milliseconds. */

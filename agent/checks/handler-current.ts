@@ -22,7 +22,7 @@ export const handlerCurrent: Check = {
       const read = config.files.map((file) => ({ file, value: 'read' }));
       return warning('RestartPending', message, read);
     }
-    const changes = differences(loaded, configured);
+    const changes = changedSettings(loaded, configured);
     if (changes.length === 0) return pass(`The loaded handler "${handler}" is the one on disk`);
     const message = `A restart of containerd would change the handler "${handler}": ${changes.join('; ')}`;
     const evidence = changes.map((value) => at(configured, value));
@@ -30,7 +30,7 @@ export const handlerCurrent: Check = {
   },
 };
 
-export function differences(loaded: Runtime, configured: Runtime): readonly string[] {
+export function changedSettings(loaded: Runtime, configured: Runtime): readonly string[] {
   const options = new Set([...Object.keys(loaded.options), ...Object.keys(configured.options)]);
   const pairs: readonly (readonly [string, unknown, unknown])[] = [
     ['runtime_type', loaded.runtimeType, configured.runtimeType],

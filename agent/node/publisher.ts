@@ -161,7 +161,7 @@ export class NodePublisher implements Publisher {
     }
     this.#goneUntilMs = 0;
     const node = event.object as NodeObject;
-    // A watch goes back in time only after etcd was restored from a backup.
+    // A new watch may start with an older version, from an API server that lags behind or after a restore of etcd: a read tells.
     const wentBack = this.#watched !== undefined && isOlder(node.metadata, this.#watched);
     this.#watched = node.metadata;
     const known = this.#node;
@@ -178,7 +178,7 @@ export class NodePublisher implements Publisher {
       log.warn({ err }, 'the node does not exist: waiting for it');
       this.#unready = `there is no Node "${node}": is NODE_NAME right?`;
       // Tried again later even without an event, since the 404 may be a proxy's.
-      if (this.#event === undefined) this.#goneUntilMs = now() + MAX_RETRY_MS;
+      this.#goneUntilMs = now() + MAX_RETRY_MS;
       return 0;
     }
     const retryInMs = this.#backoff.next(err);

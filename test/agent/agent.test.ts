@@ -157,7 +157,7 @@ describe('Agent publishes', () => {
   });
 
   it('nothing while a new agent cannot judge the node, until the grace period is over', async (t) => {
-    const { queue, clock, published, run } = agentOf(t, [UNREACHABLE]);
+    const { queue, clock, published, lines, run } = agentOf(t, [UNREACHABLE]);
     void run();
     assert.equal(await queue.waiting(), 5_001);
     clock.nowMs += 59_999;
@@ -165,6 +165,7 @@ describe('Agent publishes', () => {
     assert.deepEqual(published, []);
     clock.nowMs += 1;
     assert.equal(await queue.next(), 30_001);
+    assert.equal(lines.filter(({ msg }) => msg === 'the node cannot be judged').length, 1);
     assert.deepEqual(reasons(published), ['ContainerdUnreachable']);
   });
 

@@ -3,5 +3,5 @@ import { runInNewContext } from 'node:vm';
 
 setFlagsFromString('--expose-gc');
 
-/** Frees what nobody holds any more, at once. */
+/** Runs the garbage collector. */
 export const collect = runInNewContext('gc') as () => void;

@@ -97,14 +97,16 @@ describe('evaluate', () => {
 
   for (const kind of ['failed', 'stuck'] as const) {
     it(`finds a cause that appeared during a proof that ${kind}`, async (t) => {
+      let nowMs = 0;
       const { containerd, options } = await healthy(t, async (root) => {
         await setTimeout(300); // the checks run beside the proof and have ended by now
+        nowMs += 1_000;
         await breakRunsc(root);
         return unproven(kind, kind === 'failed' ? 'SandboxFailed' : 'SandboxStuck');
       });
-      const { verdict, findings } = await evaluate(options, NEVER);
-      assert.equal(verdict.reason, 'RunscNotExecutable');
-      assert.equal(findings.filter(({ check }) => check === 'runsc').length, 1);
+      const evaluation = await evaluate({ ...options, now: () => nowMs }, NEVER);
+      assert.deepEqual([evaluation.verdict.reason, evaluation.seenMs], ['RunscNotExecutable', 1_000]);
+      assert.equal(evaluation.findings.filter(({ check }) => check === 'runsc').length, 1);
       assert.equal(containerd.calls.filter((method) => method === 'Version').length, 2);
     });
   }
@@ -258,7 +260,7 @@ describe('evaluate, if gVisor is outside of what the agent mounts', () => {
 });
 
 describe('NodeEvaluator', () => {
-  it('tells the prover of a change before it waits for anything, and knows the flags of the last sandbox', async (t) => {
+  it('notifies the prover of a change before the first await, and knows the flags of the last sandbox', async (t) => {
     const { host, client } = await healthy(t, proves, ALL_HANG);
     const { config } = parseConfig({}, { hostname: 'node-1', inCluster: false });
     const distribution = { name: 'x', containerdConfig: CONFIG, criSocket: '/x', edit: '' };

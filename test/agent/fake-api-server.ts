@@ -9,31 +9,31 @@ import type { TestContext } from 'node:test';
 import { inClusterAccess } from '../../agent/kube/access.ts';
 import { createKube, type Kube } from '../../agent/kube/client.ts';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
-import { FakeNode, type Patch } from './fake-node-object.ts';
+import { FakeNode, type NodePatch } from './fake-node-object.ts';
 
-/** An answer other than that of a healthy server. */
-export type Answer = {
+/** A scripted response. */
+export type Scripted = {
   readonly status: number;
   readonly body?: string;
   readonly headers?: Readonly<Record<string, string>>;
 };
 
-/** An HTTPS server with one Node that takes the patches of an agent, and tells watches, as the API server does. */
+/** An HTTPS server with one Node that handles patches and watches like the API server. */
 export class FakeApiServer {
   readonly node = new FakeNode();
-  /** What was asked, as "PATCH /path type"; watches are in a list of their own. */
-  readonly asked: string[] = [];
+  /** Requests as "PATCH /path content-type"; watches are listed separately. */
+  readonly requests: string[] = [];
   readonly watched: string[] = [];
   readonly tokens: string[] = [];
   readonly accepted: string[] = [];
-  readonly bodies: Patch[] = [];
-  /** Whether the policies of the base refuse what an agent may not write. */
+  readonly bodies: NodePatch[] = [];
+  /** Whether admission policies refuse writes that are not the agent's. */
   guarded = true;
-  /** Answers for the next requests, the first first; what is not scripted is answered well. */
-  readonly script: (Answer | 'silence')[] = [];
-  /** The same for the next watches. */
-  readonly watchScript: (Answer | 'silence')[] = [];
-  /** How many connections there were. */
+  /** Responses for the next requests, in order; without one a request succeeds. */
+  readonly script: (Scripted | 'silence')[] = [];
+  /** Responses for the next watches. */
+  readonly watchScript: (Scripted | 'silence')[] = [];
+  /** Number of connections so far. */
   connections = 0;
   /** Open watches, and whether they are of whole objects. */
   readonly #watches = new Map<ServerResponse, boolean>();
@@ -55,26 +55,29 @@ export class FakeApiServer {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const type = request.headers['content-type'] ?? '';
-    this.asked.push(`${request.method} ${request.url} ${type}`.trim());
+    this.requests.push(`${request.method} ${request.url} ${type}`.trim());
     this.tokens.push(request.headers.authorization ?? '');
     const text = Buffer.concat(chunks).toString('utf8');
-    const patch = text === '' ? undefined : (JSON.parse(text) as Patch);
+    const patch = text === '' ? undefined : (JSON.parse(text) as NodePatch);
     if (patch !== undefined) this.bodies.push(patch);
     const scripted = this.script.shift();
     if (scripted !== 'silence') send(response, scripted ?? this.#well(request, patch));
   }
 
-  #well(request: IncomingMessage, patch: Patch | undefined): Answer {
+  #well(request: IncomingMessage, patch: NodePatch | undefined): Scripted {
     if (request.method === 'POST') return { status: 201, body: JSON.stringify(patch) };
     if (request.url?.includes('dryRun=All') && this.guarded)
-      return refusal(
+      return refusedWith(
         422,
         'nodes "node-1" is forbidden: ValidatingAdmissionPolicy \'gvisor-ready-agent\' denied request: an agent writes only labels of',
       );
-    if (!this.node.exists) return refusal(404, 'nodes "node-1" not found');
+    if (!this.node.exists) return refusedWith(404, 'nodes "node-1" not found');
     if (request.url?.includes('dryRun=All')) return { status: 200, body: JSON.stringify(this.node.whole) };
     if (patch !== undefined && !this.node.patch(patch, request.headers['user-agent']?.split('/')[0] ?? '')) {
-      return refusal(409, 'Operation cannot be fulfilled on nodes "node-1": the object has been modified');
+      return refusedWith(
+        409,
+        'Operation cannot be fulfilled on nodes "node-1": the object has been modified',
+      );
     }
     const { whole } = this.node;
     const answer = request.url?.startsWith('/api/v1/nodes?') ? { items: [whole] } : whole;
@@ -95,12 +98,12 @@ export class FakeApiServer {
     if (this.node.exists) response.write(`${JSON.stringify(this.node.event('ADDED', whole))}\n`);
   }
 
-  /** How many watches are open. */
+  /** Number of open watches. */
   get open(): number {
     return this.#watches.size;
   }
 
-  /** Ends all watches, as the server does after their time; with a line, it says that first. */
+  /** Ends all watches, after this line. */
   endWatches(line = ''): void {
     for (const response of this.#watches.keys()) response.end(line);
     this.#watches.clear();
@@ -118,39 +121,39 @@ export class FakeApiServer {
   }
 }
 
-function send(response: ServerResponse, { status, body = '', headers = {} }: Answer): void {
+function send(response: ServerResponse, { status, body = '', headers = {} }: Scripted): void {
   response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(body);
 }
 
-/** What the API server says when it refuses. */
-export function refusal(status: number, message: string, headers: Answer['headers'] = {}): Answer {
-  return { status, headers, body: JSON.stringify(statusOf(status, message)) };
+/** A refusal by the API server. */
+export function refusedWith(status: number, message: string, headers: Scripted['headers'] = {}): Scripted {
+  return { status, headers, body: JSON.stringify(statusObject(status, message)) };
 }
 
-/** The object in which the API server says why it refuses, also in the middle of a watch. */
-export function statusOf(code: number, message: string): object {
+/** The Status object of a refusal, which can also end a watch. */
+export function statusObject(code: number, message: string): object {
   return { kind: 'Status', status: 'Failure', message, code };
 }
 
-/** A running fake, a client of it, and the folder of its service account. */
+/** A running server, a client, and the directory of its service account. */
 export async function fakeApiServer(context: TestContext): Promise<{
   readonly server: FakeApiServer;
   readonly kube: Kube;
-  readonly folder: string;
+  readonly directory: string;
   readonly counted: string[];
   readonly port: string;
 }> {
-  const folder = await mkdtemp(join(tmpdir(), 'service-account-'));
-  context.after(() => rm(folder, { recursive: true, force: true }));
-  const authority = await openAuthority(folder);
-  await writeFile(join(folder, 'token'), 'first-token\n');
+  const directory = await mkdtemp(join(tmpdir(), 'service-account-'));
+  context.after(() => rm(directory, { recursive: true, force: true }));
+  const authority = await openAuthority(directory);
+  await writeFile(join(directory, 'token'), 'first-token\n');
   const server = new FakeApiServer(await authority.issue('kube-apiserver', [], ['127.0.0.1']));
   const port = await server.listen();
   context.after(() => server.close());
   const counted: string[] = [];
   const count = (verb: string, code: number) => counted.push(`${verb} ${code}`);
-  const access = await inClusterAccess({ host: '127.0.0.1', port }, folder);
+  const access = await inClusterAccess({ host: '127.0.0.1', port }, directory);
   const kube = createKube(access, { agent: 'gvisor-ready/0', count });
   context.after(() => kube.close());
-  return { server, kube, folder, counted, port };
+  return { server, kube, directory: directory, counted, port };
 }

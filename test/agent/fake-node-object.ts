@@ -1,5 +1,5 @@
-export type Condition = Readonly<Record<string, string>>;
-export type Taint = { readonly key: string; readonly effect: string; readonly value?: string };
+export type FakeCondition = Readonly<Record<string, string>>;
+export type FakeTaint = { readonly key: string; readonly effect: string; readonly value?: string };
 type Texts = Record<string, string>;
 type Managed = {
   readonly manager: string;
@@ -9,23 +9,23 @@ type Managed = {
   readonly fieldsV1: object;
 };
 
-/** A patch that an agent sends. */
-export type Patch = {
+/** A patch by an agent. */
+export type NodePatch = {
   metadata?: {
     resourceVersion?: string;
     labels?: Record<string, string | null>;
     annotations?: Record<string, string | null>;
   };
-  spec?: { taints?: Taint[] };
-  status?: { conditions?: (Condition & { $patch?: 'delete' })[] };
+  spec?: { taints?: FakeTaint[] };
+  status?: { conditions?: (FakeCondition & { $patch?: 'delete' })[] };
 };
 
-/** A Node as the API server keeps it: versions, patches, who manages what, and events for watches. */
+/** A Node as the API server stores it: versions, patches, managed fields, and watch events. */
 export class FakeNode {
   labels: Texts = {};
   annotations: Texts = {};
-  taints: Taint[] = [];
-  conditions: Condition[] = [];
+  taints: FakeTaint[] = [];
+  conditions: FakeCondition[] = [];
   bootID = '';
   uid = 'uid-1';
   exists = true;
@@ -58,7 +58,7 @@ export class FakeNode {
     return { type, object: whole ? this.whole : partial };
   }
 
-  /** What somebody else does to the Node; `manager` is who. */
+  /** A change by another client, whose field manager is `manager`. */
   change(act: (node: this) => void, manager = 'kubectl-edit'): void {
     const before = [own(this.conditions), JSON.stringify(this.taints)];
     act(this);
@@ -72,21 +72,21 @@ export class FakeNode {
     this.#bump('DELETED');
   }
 
-  /** A new Node of the same name, with nothing of the old. */
+  /** Replaces the Node by a new one of the same name. */
   recreate(uid: string): void {
     Object.assign(this, { uid, exists: true, labels: {}, annotations: {}, taints: [], conditions: [] });
     this.#managed.clear();
     this.#bump('ADDED');
   }
 
-  /** The store is restored from a backup: older labels, of an older version. Nobody is told before the next watch begins. */
+  /** Restores older labels and an older version, as etcd from a backup; only the next watch shows it. */
   restore(labels: Texts, version: number): void {
     this.labels = labels;
     this.#version = version;
   }
 
-  /** Takes a patch, unless it was made for another version of the Node. */
-  patch({ metadata = {}, spec, status }: Patch, manager: string): boolean {
+  /** Applies a patch unless it was made for another version. */
+  patch({ metadata = {}, spec, status }: NodePatch, manager: string): boolean {
     const { resourceVersion = String(this.#version) } = metadata;
     if (resourceVersion !== String(this.#version)) return false;
     this.change((node) => {
@@ -95,7 +95,7 @@ export class FakeNode {
       if (spec?.taints !== undefined) node.taints = spec.taints;
       for (const { $patch, ...condition } of status?.conditions ?? []) {
         const others = node.conditions.filter(({ type }) => type !== condition.type);
-        node.conditions = $patch === 'delete' ? others : [...others, condition as Condition];
+        node.conditions = $patch === 'delete' ? others : [...others, condition as FakeCondition];
       }
     }, manager);
     return true;
@@ -106,7 +106,7 @@ export class FakeNode {
     this.onChange(type);
   }
 
-  /** The last to write a field is its manager, and nobody else. */
+  /** Records the field manager of the last write. */
   #manage(manager: string, part: 'spec' | 'status'): void {
     const fields = {
       spec: { 'f:spec': { 'f:taints': {} } },
@@ -129,7 +129,7 @@ function merge(texts: Texts, changes: Readonly<Record<string, string | null>> = 
   }
 }
 
-/** The conditions that are the agent's: the kubelet's have a manager of their own. */
-function own(conditions: readonly Condition[]): string {
+/** The agent's conditions. */
+function own(conditions: readonly FakeCondition[]): string {
   return JSON.stringify(conditions.filter(({ type }) => type === 'GVisorReady'));
 }

@@ -15,13 +15,9 @@ import { fakeRunsc } from './runsc/fake-runsc.ts';
 
 const MAIN = fileURLToPath(new URL('../../agent/main.ts', import.meta.url));
 const SOCKET = '/run/containerd/containerd.sock';
-/** Files of the healthy host: containerd's configuration, */
 const CONTAINERD_TOML = '/etc/containerd/config.toml';
-/** gVisor's, */
 const RUNSC_TOML = '/etc/containerd/runsc.toml';
-/** runsc, */
 const RUNSC = '/usr/local/bin/runsc';
-/** and the text of the first. */
 const HANDLER = `version = 3
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runsc]
 runtime_type = 'io.containerd.runsc.v1'
@@ -38,10 +34,9 @@ const FILES = {
 const MAX_MS = 25_000;
 type Seen = { readonly report: Report; readonly mib: number; readonly found: (check: string) => string };
 
-/** What {@link scene} gives. */
 type Scene = Awaited<ReturnType<typeof scene>>;
 
-/** A host, the containerd on it, and one look of the agent as a process of its own, without rights if told so. */
+/** A host with a containerd, and a function that evaluates it with the agent as a process, optionally unprivileged. */
 async function scene(t: TestContext) {
   const { root } = await tempHost(t, FILES);
   await chmod(root, 0o755);
@@ -57,16 +52,16 @@ async function scene(t: TestContext) {
   await containerd.start();
   await chmod(containerd.socket, 0o777);
   t.after(() => containerd.stop());
-  const look = (env: Readonly<Record<string, string>> = {}, asNobody = false) =>
-    lookOnce({ HOST_ROOT: root, ...env }, asNobody);
-  return { path: (inside: string) => join(root, inside), containerd, usual, look };
+  const evaluate = (env: Readonly<Record<string, string>> = {}, asNobody = false) =>
+    runOnce({ HOST_ROOT: root, ...env }, asNobody);
+  return { path: (inside: string) => join(root, inside), containerd, usual, evaluate };
 }
 
 function optionsOf(path: string) {
   return { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: path };
 }
 
-async function lookOnce(env: Readonly<Record<string, string>>, asNobody: boolean): Promise<Seen> {
+async function runOnce(env: Readonly<Record<string, string>>, asNobody: boolean): Promise<Seen> {
   const tellMemory = "process.on('exit', () => process.stderr.write(String(process.resourceUsage().maxRSS)))";
   const preload = ['--import', 'tsx', '--import', `data:text/javascript,${tellMemory}`];
   const nobody = asNobody && process.geteuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
@@ -95,11 +90,11 @@ async function lookOnce(env: Readonly<Record<string, string>>, asNobody: boolean
   return { report, mib: Number(output.stderr) / 1024, found };
 }
 
-/** One input: what it is, how it comes there, what a check must say of it, and what the look comes to. */
+/** One input: what it is, how it comes there, what a check must say of it, and what the evaluate comes to. */
 type Case = {
   readonly name: string;
   readonly make: (prepared: Scene) => Promise<unknown>;
-  readonly found?: readonly [check: string, words: RegExp];
+  readonly found?: readonly [check: string, pattern: RegExp];
   readonly verdict: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly asNobody?: boolean;
@@ -122,7 +117,7 @@ const CASES: readonly Case[] = [
     verdict: 'True SandboxProven',
   },
   {
-    name: 'has a runsc.toml that the agent may not read: the sandbox itself tells its flags',
+    name: 'has an unreadable runsc.toml: the sandbox shows its flags',
     make: ({ path }) => chmod(path(RUNSC_TOML), 0),
     asNobody: true,
     found: ['runsc-config', /^unknown CheckFailed: Cannot read host file "\/etc\S+": EACCES$/],
@@ -206,7 +201,7 @@ const CASES: readonly Case[] = [
     verdict: 'Unknown ReleaseUnknown',
   },
   {
-    name: 'has a runsc that sleeps for ever: nobody runs it',
+    name: 'has a runsc that sleeps for ever: it is never executed',
     make: program('sleep infinity & sleep infinity'),
     found: ['runsc-release', /^unknown ReleaseUnknown: The sandbox runs a program that is not /],
     verdict: 'True SandboxProven',
@@ -241,7 +236,7 @@ const CASES: readonly Case[] = [
     verdict: 'Unknown CheckFailed',
   },
   {
-    name: 'has a containerd that tells the PIDs of a sandbox as garbage',
+    name: 'has a containerd that reports garbage as PIDs',
     make: garbage('Tasks.ListPids'),
     verdict: 'Unknown ContainerdUnreachable',
   },
@@ -260,8 +255,8 @@ describe('an evaluation of a node that', () => {
   let healthyMib = 0;
 
   it('is healthy: True SandboxProven', async (t) => {
-    const { look } = await scene(t);
-    const { report, mib } = await look();
+    const { evaluate } = await scene(t);
+    const { report, mib } = await evaluate();
     assert.equal(report.evaluation.verdict.reason, 'SandboxProven', JSON.stringify(report, null, 1));
     assert.ok(mib > 0);
     healthyMib = mib;
@@ -271,7 +266,7 @@ describe('an evaluation of a node that', () => {
     it(`${name}: ${verdict}`, async (t) => {
       const prepared = await scene(t);
       await make(prepared);
-      const seen = await prepared.look(env, asNobody);
+      const seen = await prepared.evaluate(env, asNobody);
       const { status, reason } = seen.report.evaluation.verdict;
       if (found !== undefined) assert.match(seen.found(found[0]), found[1]);
       assert.equal(`${status} ${reason}`, verdict, JSON.stringify(seen.report, null, 1));
@@ -281,7 +276,7 @@ describe('an evaluation of a node that', () => {
   }
 
   it('has a socket that sends endless noise: Unknown ContainerdUnreachable', async (t) => {
-    const { containerd, look } = await scene(t);
+    const { containerd, evaluate } = await scene(t);
     await containerd.stop();
     const noise = Buffer.alloc(64 * 1024, 0xa5);
     const pour = (socket: Socket) => {
@@ -294,7 +289,7 @@ describe('an evaluation of a node that', () => {
     server.listen(containerd.socket);
     await once(server, 'listening');
     t.after(() => server.close());
-    const { report, mib } = await look();
+    const { report, mib } = await evaluate();
     assert.equal(report.evaluation.verdict.reason, 'ContainerdUnreachable');
     assert.ok(mib < healthyMib + MAX_EXTRA_MIB, `${mib} MiB, healthy ${healthyMib} MiB`);
   });

@@ -12,7 +12,7 @@ function rooms(): ReadonlyMap<string, readonly string[]> {
   return new Map([...rows].map(([, room = '', others = '']) => [room, others.match(/\w+/g) ?? []]));
 }
 
-/** The rooms that files of each room import from, the shared words of `agent/` itself left out. */
+/** The rooms that files of each room import from, without the shared types of `agent/` itself. */
 function imports(): ReadonlyMap<string, ReadonlySet<string>> {
   const found = new Map<string, Set<string>>();
   for (const file of globSync('**/*.ts', { cwd: AGENT })) {

@@ -25,13 +25,13 @@ const SHORT = {
 
 /** A kubeconfig with a token of the controller's service account and nothing else. */
 export async function controllerKubeconfig(cluster: Cluster): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'fleet-'));
+  const directory = await mkdtemp(join(tmpdir(), 'fleet-'));
   const words = ['create', 'token', '-n', 'gvisor-ready', 'gvisor-ready-fleet'];
   const token = (await cluster.kubectl(words)).trim();
   const read = ['config', 'view', '--raw', '--flatten', '-o', 'json'];
   const config = JSON.parse(await cluster.kubectl(read)) as { users: { user: object }[] };
   for (const each of config.users) each.user = { token };
-  const path = join(folder, 'kubeconfig');
+  const path = join(directory, 'kubeconfig');
   await writeFile(path, JSON.stringify(config), { mode: 0o600 });
   return path;
 }

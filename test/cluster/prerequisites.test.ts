@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { installAdvice, missingPrerequisites } from '../../cluster/prerequisites.ts';
 
 const EVERYTHING = ['ip', 'nsenter', 'unshare', 'setpriv', 'mount', 'gcc', 'pkg-config'];
-const FOR_TESTS = ['curl', 'bzip2', 'python3', 'iptables', 'ipset', 'chromium'];
+const FOR_TESTS = ['curl', 'bzip2', 'python3', 'iptables', 'ipset'];
 
 function host(programs: readonly string[], files: readonly string[] = ['/usr/include/seccomp.h']) {
   return { program: (name: string) => programs.includes(name), file: (path: string) => files.includes(path) };
@@ -30,6 +30,14 @@ test('requires more for tests than for clusters', () => {
   assert.deepEqual(
     missingPrerequisites(bare, { forTests: true }).map((one) => one.what),
     FOR_TESTS,
+  );
+});
+
+test('requires the browser that the tests start, and takes no other for it', () => {
+  const chrome = host([...EVERYTHING, 'podman', 'google-chrome']);
+  assert.deepEqual(
+    missingPrerequisites(chrome, { forBrowsers: true }).map((one) => one.what),
+    ['chromium'],
   );
 });
 

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { OTHER_KUBERNETES, TOOL_GROUPS } from '../../cluster/tool-groups.ts';
 import { REPO } from '../../hack/paths.ts';
+import { runAll } from '../../hack/run.ts';
 
 type Row = { readonly tool: string; readonly version: string; readonly group: string };
 
@@ -77,4 +79,35 @@ test('documents the versions in go.mod', () => {
       `${tool} in cluster/README.md and in cluster/tools/${group}/go.mod`,
     );
   }
+});
+
+/** A `go` that takes a second for a build and counts them. */
+const GO = `#!/bin/sh
+case $1 in
+version) echo go version go1.26.8 linux/amd64 ;;
+build)
+  while [ "$1" != -o ]; do shift; done
+  echo >>"$(dirname "$0")/builds"
+  sleep 1
+  echo kubeconform >"$2/kubeconform" ;;
+esac
+`;
+
+test('two runs build a program once', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'tools-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  writeFileSync(join(dir, 'go'), GO, { mode: 0o755 });
+  const env = { ...process.env, PATH: `${dir}:${process.env.PATH}`, GVISOR_READY_CACHE: join(dir, 'cache') };
+  const script = `import { ensureTools } from './cluster/tools.ts';
+    console.log((await ensureTools(['kubeconform'])).kubeconform);`;
+  const args = ['--import', 'tsx', '--input-type=module', '-e', script];
+  const runs = await Promise.all([0, 1].map(() => runAll(process.execPath, args, { cwd: REPO, env })));
+  assert.deepEqual(
+    runs.map(({ code }) => code),
+    [0, 0],
+    runs.map(({ stderr }) => stderr).join(''),
+  );
+  assert.equal(runs[0]?.stdout, runs[1]?.stdout);
+  assert.equal(readFileSync(join(dir, 'builds'), 'utf8'), '\n');
+  assert.match(runs.map(({ stderr }) => stderr).join(''), /waiting for another run that builds kubeconform/);
 });

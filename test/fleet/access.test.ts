@@ -9,14 +9,14 @@ describe('accessOf a service account', () => {
   it('reads the token again for each request', async (t) => {
     const root = await mkdtemp(join(tmpdir(), 'fleet-access-'));
     t.after(() => rm(root, { recursive: true }));
-    const folder = join(root, 'var/run/secrets/kubernetes.io/serviceaccount');
-    await mkdir(folder, { recursive: true });
-    await writeFile(join(folder, 'ca.crt'), 'a certificate');
-    await writeFile(join(folder, 'token'), 'one\n');
+    const directory = join(root, 'var/run/secrets/kubernetes.io/serviceaccount');
+    await mkdir(directory, { recursive: true });
+    await writeFile(join(directory, 'ca.crt'), 'a certificate');
+    await writeFile(join(directory, 'token'), 'one\n');
     const config = openConfig(undefined, root);
     const { token } = await accessOf(config);
     assert.equal(await token?.(), 'one');
-    await writeFile(join(folder, 'token'), 'two\n');
+    await writeFile(join(directory, 'token'), 'two\n');
     assert.equal(await token?.(), 'two');
   });
 });

@@ -130,7 +130,7 @@ describe('Informer', () => {
       };
       if (watch === 1) response.end();
     });
-    const stands = async () => (watched.length === 2 && informer.sinceMs !== undefined) || undefined;
-    await waitFor('a second watch', 10_000, stands, 20);
+    const isUp = async () => (watched.length === 2 && informer.sinceMs !== undefined) || undefined;
+    await waitFor('a second watch', 10_000, isUp, 20);
   });
 });

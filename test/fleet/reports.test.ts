@@ -18,12 +18,12 @@ async function agentAt(t: TestContext, address: string, answer: RequestListener)
 }
 
 async function ask(t: TestContext, address: string, body: string) {
-  let asked = 0;
+  let requests = 0;
   await agentAt(t, address, (_, response) => {
-    asked += 1;
+    requests += 1;
     response.end(body);
   });
-  return { status: await statusOf(t, address), asked };
+  return { status: await statusOf(t, address), requests };
 }
 
 /** The status of the agent at an address after one poll. */
@@ -36,7 +36,7 @@ async function statusOf(t: TestContext, address: string) {
     stop.abort();
     await running;
   });
-  return waitFor('the agent to be asked', 10_000, async () => reports.get('node-1'), 20);
+  return waitFor('the agent to be polled', 10_000, async () => reports.get('node-1'), 20);
 }
 
 /** Redirects requests from one address to another, as a compromised node could; returns the count of those that arrive. */
@@ -91,7 +91,7 @@ describe('AgentReports', () => {
 
   it('ignore a report of more than 512 KiB', async (t) => {
     const report = JSON.stringify({ version: '0.2.0', padding: 'x'.repeat(2 ** 19) });
-    const { status, asked } = await ask(t, '127.0.0.202', report);
-    assert.deepEqual([status.version, asked], ['', 1]);
+    const { status, requests } = await ask(t, '127.0.0.202', report);
+    assert.deepEqual([status.version, requests], ['', 1]);
   });
 });

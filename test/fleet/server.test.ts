@@ -4,7 +4,7 @@ import { type AddressInfo, connect, type Server } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { PAGE_POLICY } from '../../fleet/page/page.ts';
 import { createFleetServer, type FleetSources, parseSelector } from '../../fleet/server.ts';
-import { askFrom, NETWORK } from '../agent/http/ask-from.ts';
+import { NETWORK, requestFrom } from '../agent/http/request-from.ts';
 import { READY } from '../agent/text/sample-reports.ts';
 import { sampleFleet } from './sample-fleet.ts';
 
@@ -62,13 +62,13 @@ describe('the fleet server', () => {
         '/nodes/../fleet',
       ];
       for (const path of paths) {
-        const { status, body } = await askFrom(from, Number(port), path);
+        const { status, body } = await requestFrom(from, Number(port), path);
         assert.equal(status, 403, path);
         assert.match(body, /port-forward/, path);
         assert.doesNotMatch(body, /node-\d/, path);
       }
       for (const path of ['/metrics', '/livez', '/readyz'])
-        assert.equal((await askFrom(from, Number(port), path)).status, 200, path);
+        assert.equal((await requestFrom(from, Number(port), path)).status, 200, path);
     });
 
   it('accepts only GET and HEAD', async (t) => {

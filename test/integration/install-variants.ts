@@ -11,7 +11,7 @@ import { ensureTools } from '../../cluster/tools.ts';
 import { DISGUISES, GVISOR, RUNC_SHIM, VARIANTS, type Variant } from './runtime-variants.ts';
 
 /** The handler of a variant. */
-export function handlerOf(variant: Variant): string {
+export function variantHandler(variant: Variant): string {
   return `variant-${VARIANTS.indexOf(variant)}`;
 }
 
@@ -58,7 +58,7 @@ export async function installVariants(node: ClusterNode): Promise<void> {
 }
 
 function configOf(variant: Variant): string {
-  return `/etc/containerd/${handlerOf(variant)}.toml`;
+  return `/etc/containerd/${variantHandler(variant)}.toml`;
 }
 
 function shimConfig({ runsc = `${GVISOR.current}/runsc`, flags = {} }: Variant): string {
@@ -67,7 +67,7 @@ function shimConfig({ runsc = `${GVISOR.current}/runsc`, flags = {} }: Variant):
 }
 
 function handler(node: ClusterNode, variant: Variant): string {
-  const runtime = `${RUNTIME_TABLE[node.spec.containerd]}.containerd.runtimes.${handlerOf(variant)}`;
+  const runtime = `${RUNTIME_TABLE[node.spec.containerd]}.containerd.runtimes.${variantHandler(variant)}`;
   const { shim = shimOf(variant), options = {}, podAnnotations = [] } = variant;
   const type = shim.startsWith('io.')
     ? shim

@@ -11,7 +11,7 @@ import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, runAll } from '../../hack/run.ts';
 import { laneCluster } from '../runner/lane.ts';
-import { handlerOf, installVariants } from './install-variants.ts';
+import { installVariants, variantHandler } from './install-variants.ts';
 import { VARIANTS, type Variant } from './runtime-variants.ts';
 
 const NODES = [
@@ -78,7 +78,7 @@ describe('the flags of each gVisor', () => {
 async function judge(name: string, variant: Variant): Promise<void> {
   const node = nodes.get(name);
   assert.ok(node !== undefined, 'the cluster is up');
-  const report = await evaluateOnce(node, { HANDLER: handlerOf(variant), ...variant.env });
+  const report = await evaluateOnce(node, { HANDLER: variantHandler(variant), ...variant.env });
   const { verdict } = report.evaluation;
   note(node, variant, report);
   const isExpected = [variant.verdict, ...(variant.alternatives ?? [])].some(

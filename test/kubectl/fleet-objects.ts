@@ -2,10 +2,10 @@ import { error, pass } from '../../agent/finding.ts';
 import type { Status } from '../../agent/report.ts';
 import { finding, reportOf, unproven, verdictOf } from '../agent/reports.ts';
 
-/** The domain of the agents' keys. */
+/** The domain of the agents' labels. */
 export const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
 
-/** A Node of the API with what an agent wrote there. */
+/** A Node with the label and the condition of an agent; proven by default. */
 export function nodeOf(
   name: string,
   said: {
@@ -54,7 +54,7 @@ export function nodeOf(
   };
 }
 
-/** The agent's pod on a node. */
+/** The pod of a node's agent. */
 export function agentOf(
   node: string,
   state: { readonly ready?: boolean; readonly waiting?: string; readonly message?: string } = {},
@@ -91,31 +91,24 @@ export function podOf(name: string, spec: object = {}, status: object = { phase:
   };
 }
 
-/** A report, with the uids of pods in gVisor, and the names of those outside of it and of those with a way out. */
+/** A report with pods of the namespace `eval`: in gVisor, outside it, or with a way out to the host. */
 export function statusOf(
   node: string,
   pods: Readonly<Partial<Record<'inside' | 'outside' | 'open', readonly string[]>>> = {},
   changes: Partial<Status> = {},
 ): Status {
-  const outside = (pods.outside ?? []).map((name) => ({
-    namespace: 'eval',
-    name,
-    uid: `uid-${name}`,
-    handler: '',
-    sandboxed: false,
-    evidence: 'process 812 is "/pause"',
-  }));
-  const open = (pods.open ?? []).map((name) => ({
-    namespace: 'eval',
-    name,
-    uid: `uid-${name}`,
-    handler: 'runsc',
-    sandboxed: true,
-    evidence: 'process 813 is "runsc-sandbox" with host-uds=all: pods can open Unix sockets',
-    weak: [
-      { flag: 'host-uds', value: 'all', severity: 'blocker', why: 'pods can open Unix sockets' },
-    ] as const,
-  }));
+  const podsOf = (names: readonly string[] = [], handler: string, evidence: string) =>
+    names.map((name) => ({
+      namespace: 'eval',
+      name,
+      uid: `uid-${name}`,
+      handler,
+      sandboxed: handler !== '',
+      evidence,
+    }));
+  const why = 'pods can open Unix sockets';
+  const open = podsOf(pods.open, 'runsc', `process 813 is "runsc-sandbox" with host-uds=all: ${why}`);
+  const weak = [{ flag: 'host-uds', value: 'all', severity: 'blocker', why }] as const;
   return {
     ...reportOf({
       node,
@@ -127,10 +120,10 @@ export function statusOf(
       stale: false,
       running: 1,
       requirementsKnown: true,
-      violating: outside,
+      violating: podsOf(pods.outside, '', 'process 812 is "/pause"'),
       permitted: [],
       unknown: [],
-      weakened: open,
+      weakened: open.map((pod) => ({ ...pod, weak })),
       sandboxedUids: [...(pods.inside ?? []), ...(pods.open ?? [])].map((name) => `uid-${name}`),
     },
     ...changes,
@@ -142,6 +135,9 @@ export function brokenStatus(node: string): Status {
   const message =
     'containerd does not find the shim of "io.containerd.runsc.v1": failed to run [/usr/local/bin/containerd-shim-runsc-v1 -info]';
   const verdict = verdictOf('False', 'ShimNotFound');
+  const missing = 'there is no containerd-shim-runsc-v1 in the usual directories';
+  const value = 'runtime_type = "io.containerd.runsc.v1"';
+  const evidence = { file: '/etc/containerd/config.toml', line: 12, value };
   return statusOf(
     node,
     {},
@@ -150,16 +146,7 @@ export function brokenStatus(node: string): Status {
       findings: [
         finding(pass('Linux 6.8.0 on x64'), 'kernel'),
         finding(pass('containerd 2.4.2 is ready'), 'containerd'),
-        finding(
-          error('ShimNotFound', 'there is no containerd-shim-runsc-v1 in the usual directories', [
-            {
-              file: '/etc/containerd/config.toml',
-              line: 12,
-              value: 'runtime_type = "io.containerd.runsc.v1"',
-            },
-          ]),
-          'shim',
-        ),
+        finding(error('ShimNotFound', missing, [evidence]), 'shim'),
       ],
       proof: unproven('failed', 'ShimNotFound'),
     },

@@ -10,7 +10,7 @@ export type Step = { readonly name: TierName | Extra; readonly files: readonly s
 export type Plan = readonly (readonly (readonly Step[])[])[];
 
 const NAMES = STAGES.flat(2);
-const USAGE = `Name tiers (${NAMES.join(', ')}), folders or files under test/, or --failed, --all, --nightly.`;
+const USAGE = `Name tiers (${NAMES.join(', ')}), directories or files under test/, or --failed, --all, --nightly.`;
 
 /**
  * The steps for the words of the command line: none for the quick tiers, `--all`, `--nightly`, `--failed`, or the names of

@@ -96,10 +96,11 @@ function stepsNotRun(plan: Plan, results: readonly TierResult[]): readonly strin
 async function prepare(steps: readonly Step[]): Promise<void> {
   const withClusters = steps.filter(({ name }) => tierOf(name)?.clusters ?? true);
   if (withClusters.length === 0) return;
+  const forBrowsers = steps.some(({ name }) => name === 'pages');
   const forVms = steps.some(({ name }) => name === 'vm');
   display.building = true;
   try {
-    await ensurePrerequisites({ forTests: true, forVms });
+    await ensurePrerequisites({ forTests: true, forBrowsers, forVms });
     const groups = withClusters.flatMap(({ name, files }) => [
       ...programsOf(files.map((file) => join(REPO, file))),
       ...(tierOf(name)?.programs ?? []),

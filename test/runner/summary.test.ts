@@ -22,9 +22,9 @@ test('the summary counts files, tests and skips, and names the skipped tests and
     tier('e2e', [file('c.test.ts')], ['c.test.ts']),
   ];
   assert.deepEqual(summaryLines([MACHINE], results, ['vm']), [
-    'machine  Linux 6.18',
-    'unit     passed, 2 files, 8 tests, 1 skipped, 118 s',
-    'e2e      passed, 1 files, 4 tests, 118 s',
+    'machine   Linux 6.18',
+    'unit      passed, 2 files, 8 tests, 1 skipped, 118 s',
+    'e2e       passed, 1 files, 4 tests, 118 s',
     'Skipped: a.test.ts (as root)',
     'Not run: vm',
     'Passed at the 2nd try: c.test.ts',
@@ -35,7 +35,7 @@ test('the summary counts files, tests and skips, and names the skipped tests and
 test('the summary ends with the files that failed', () => {
   const results = [tier('unit', [file('a.test.ts')]), tier('api', [file('b.test.ts', { passed: false })])];
   assert.deepEqual(summaryLines([MACHINE], results).slice(2), [
-    'api      FAILED, 1 files, 4 tests, 118 s',
+    'api       FAILED, 1 files, 4 tests, 118 s',
     'FAILED: api',
     '  b.test.ts',
   ]);

@@ -1,9 +1,10 @@
 import { globSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import type { ToolGroup } from '../../cluster/tool-groups.ts';
 
 /** Test files that run under the same conditions. Every test file belongs to one tier. */
 export type Tier = {
-  readonly folders: readonly string[];
+  readonly directories: readonly string[];
   /** Files that run at the same time; each has clusters of its own. */
   readonly concurrency: number;
   /** Limit for a test that does not set its own. */
@@ -29,23 +30,28 @@ const NODES = { ...API, nodes: true };
 export const TIERS = {
   unit: {
     ...UNIT,
-    folders: ['agent', 'cluster', 'dispatcher', 'docs', 'fleet', 'hack', 'kubectl', 'runner'],
-    concurrency: 3,
+    directories: ['agent', 'cluster', 'dispatcher', 'docs', 'fleet', 'hack', 'kubectl', 'runner'],
+    concurrency: Math.max(2, availableParallelism()),
   },
-  api: { ...API, folders: ['api'], concurrency: 3 },
-  smoke: { ...NODES, folders: ['smoke'], concurrency: 1, programs: NODE },
-  manifests: { ...API, folders: ['manifests', 'monitoring'], concurrency: 2, programs: ['helm', 'helm-3'] },
-  nodes: { ...NODES, folders: ['integration'], concurrency: 1, programs: EVERY },
-  e2e: { ...NODES, folders: ['e2e'], concurrency: 3, programs: [...NODE, ...OLDER], secondTry: true },
-  waits: { ...NODES, folders: ['waits'], concurrency: 2, programs: EVERY },
-  pages: { ...UNIT, testTimeoutMs: 300_000, folders: ['pages'], concurrency: 1 },
+  api: { ...API, directories: ['api'], concurrency: 2 },
+  smoke: { ...NODES, directories: ['smoke'], concurrency: 1, programs: NODE },
+  manifests: {
+    ...API,
+    directories: ['manifests', 'monitoring'],
+    concurrency: 2,
+    programs: ['helm', 'helm-3'],
+  },
+  nodes: { ...NODES, directories: ['integration'], concurrency: 1, programs: EVERY },
+  e2e: { ...NODES, directories: ['e2e'], concurrency: 3, programs: [...NODE, ...OLDER], secondTry: true },
+  waits: { ...NODES, directories: ['waits'], concurrency: 2, programs: EVERY },
+  pages: { ...API, directories: ['pages'], concurrency: 1 },
   nightly: {
     ...NODES,
-    folders: ['nightly'],
+    directories: ['nightly'],
     concurrency: 1,
     programs: [...EVERY, 'prometheus-operator', 'alertmanager'],
   },
-  vm: { ...NODES, folders: ['load', 'vm'], concurrency: 1, programs: [...NODE, ...OLDER] },
+  vm: { ...NODES, directories: ['load', 'vm'], concurrency: 1, programs: [...NODE, ...OLDER] },
 } as const satisfies Record<string, Tier>;
 
 /** The name of a tier. */
@@ -81,7 +87,7 @@ export function versionFiles(root: string): readonly string[] {
 
 /** The test files of a tier, from the root of the repository. */
 export function filesOf(tier: TierName, root: string): readonly string[] {
-  return TIERS[tier].folders
-    .flatMap((folder) => globSync(`test/${folder}/**/*.test.ts`, { cwd: root }))
+  return TIERS[tier].directories
+    .flatMap((directory) => globSync(`test/${directory}/**/*.test.ts`, { cwd: root }))
     .sort();
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { Sources } from '../../../agent/checks/check.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { criStatus, fakeCri, inputsOf, refused, sourcesOf } from './fake-node.ts';
+import { criStatus, failedCall, fakeCri, inputsOf, sourcesOf } from './fake-node.ts';
 
 const PROGRAM = { program: '#!/bin/sh\n' };
 const SHIM = '/opt/gvisor/20250203.0/containerd-shim-runsc-v1';
@@ -41,7 +41,7 @@ describe('CheckInputs', () => {
     let requests = 0;
     const cri: Sources['cri'] = {
       ...fakeCri(criStatus()),
-      status: () => Promise.reject(refused('Version')),
+      status: () => Promise.reject(failedCall('Version')),
       shimInfo: async () => {
         requests += 1;
         return { kind: 'unsupported' };

@@ -3,11 +3,20 @@ import { readdir } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { status as Code } from '@grpc/grpc-js';
 import type { Check, CheckInputs } from '../../../agent/checks/check.ts';
-import { CAUSES, CHECKS, EVIDENCE, runChecks } from '../../../agent/checks/checks.ts';
+import { CAUSE_CHECKS, CHECKS, EVIDENCE_CHECKS, runChecks } from '../../../agent/checks/checks.ts';
 import { readContainerdConfig } from '../../../agent/containerd/config.ts';
 import { readDistribution, rememberConfigPath } from '../../../agent/containerd/distribution.ts';
 import { pass, skip } from '../../../agent/finding.ts';
-import { criStatus, fakeCri, hostOf, inputsOf, outcome, refused, sourcesOf, witnessOf } from './fake-node.ts';
+import {
+  criStatus,
+  failedCall,
+  fakeCri,
+  hostOf,
+  inputsOf,
+  outcome,
+  sourcesOf,
+  witnessOf,
+} from './fake-node.ts';
 import { HOSTS } from './fixture-hosts.ts';
 
 const { signal } = new AbortController();
@@ -40,10 +49,10 @@ describe('CHECKS', () => {
 
   it('skip the evidence of a proof that was not made, and judge that of one that was', async () => {
     const inputs = await inputsFor('kubeadm-weakened', 'v2.4.2');
-    const without = await runChecks(EVIDENCE, inputs, OPTIONS);
+    const without = await runChecks(EVIDENCE_CHECKS, inputs, OPTIONS);
     assert.deepEqual(without.map(outcome), ['skipped', 'skipped', 'pass']);
     const witness = witnessOf({ flags: { network: 'host' } });
-    const proven = await runChecks(EVIDENCE, inputs, { ...OPTIONS, witness });
+    const proven = await runChecks(EVIDENCE_CHECKS, inputs, { ...OPTIONS, witness });
     // The fixture's runsc is a script, which no sandbox can run.
     assert.deepEqual(proven.map(outcome), ['blocker IsolationWeakened', 'pass', 'unknown ReleaseUnknown']);
   });
@@ -59,13 +68,13 @@ describe('CHECKS', () => {
   ];
   for (const [fixture, release, message] of MESSAGES) {
     it(`say what to change on ${fixture}`, async () => {
-      const findings = await runChecks(CAUSES, await inputsFor(fixture, release), OPTIONS);
+      const findings = await runChecks(CAUSE_CHECKS, await inputsFor(fixture, release), OPTIONS);
       assert.match(findings.find(({ check }) => check === 'handler-configured')?.message ?? '', message);
     });
   }
 
   it('are the causes, then the evidence, with a file for each', async () => {
-    assert.deepEqual(CHECKS, [...CAUSES, ...EVIDENCE]);
+    assert.deepEqual(CHECKS, [...CAUSE_CHECKS, ...EVIDENCE_CHECKS]);
     const files = await readdir(new URL('../../../agent/checks', import.meta.url));
     const ids = files.map((file) => file.replace('.ts', ''));
     assert.deepEqual(
@@ -101,8 +110,8 @@ describe('runChecks', () => {
       check('b', () => {
         throw new Error('at once');
       }),
-      check('c', () => Promise.reject(refused('Version'))),
-      check('d', () => Promise.reject(refused('Version', Code.DEADLINE_EXCEEDED))),
+      check('c', () => Promise.reject(failedCall('Version'))),
+      check('d', () => Promise.reject(failedCall('Version', Code.DEADLINE_EXCEEDED))),
       check('e', () => Promise.resolve(pass('fine'))),
     ];
     const findings = await runChecks(checks, inputs, OPTIONS);

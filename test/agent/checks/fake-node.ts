@@ -44,8 +44,8 @@ export function fakeCri(
 ): Sources['cri'] {
   return {
     socket: '/run/containerd/containerd.sock',
-    status: () => (status ? Promise.resolve(status) : Promise.reject(refused('Version'))),
-    shimInfo: () => (status ? Promise.resolve(shimInfo) : Promise.reject(refused('PluginInfo'))),
+    status: () => (status ? Promise.resolve(status) : Promise.reject(failedCall('Version'))),
+    shimInfo: () => (status ? Promise.resolve(shimInfo) : Promise.reject(failedCall('PluginInfo'))),
   };
 }
 
@@ -55,7 +55,7 @@ export function criWith(changes: Partial<Runtime>, release?: string, shimInfo?: 
 }
 
 /** The error of a call that failed with a gRPC code. */
-export function refused(method: string, code: Code = Code.UNAVAILABLE): CriError {
+export function failedCall(method: string, code: Code = Code.UNAVAILABLE): CriError {
   const details = 'connect ECONNREFUSED /run/containerd/containerd.sock';
   return new CriError(
     method,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { differences, handlerCurrent } from '../../../agent/checks/handler-current.ts';
+import { changedSettings, handlerCurrent } from '../../../agent/checks/handler-current.ts';
 import { criStatus, fakeCri, inspect, loadedRuntime, outcome, outcomeOf, sourcesOf } from './fake-node.ts';
 
 const options = { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: '/etc/containerd/runsc.toml' };
@@ -36,17 +36,17 @@ describe('handler-current', () => {
   });
 });
 
-describe('differences', () => {
+describe('changedSettings', () => {
   it('treats an absent option like a zero value', () => {
     const loaded = loadedRuntime({
       options: { Root: '', IoUid: 0, NoPivotRoot: false, SystemdCgroup: true },
     });
-    assert.deepEqual(differences(loaded, { ...loaded, options: { SystemdCgroup: true } }), []);
-    assert.deepEqual(differences(loaded, { ...loaded, options: {}, runtimePath: '/x' }), [
+    assert.deepEqual(changedSettings(loaded, { ...loaded, options: { SystemdCgroup: true } }), []);
+    assert.deepEqual(changedSettings(loaded, { ...loaded, options: {}, runtimePath: '/x' }), [
       'runtime_path is "" and becomes "/x"',
       'SystemdCgroup is true and becomes ""',
     ]);
-    assert.deepEqual(differences({ ...loaded, podAnnotations: ['dev.gvisor.*'] }, loaded), [
+    assert.deepEqual(changedSettings({ ...loaded, podAnnotations: ['dev.gvisor.*'] }, loaded), [
       'pod_annotations is ["dev.gvisor.*"] and becomes []',
     ]);
   });

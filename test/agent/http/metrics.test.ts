@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { CAUSES, runChecks } from '../../../agent/checks/checks.ts';
+import { CAUSE_CHECKS, runChecks } from '../../../agent/checks/checks.ts';
 import { error, type Finding, pass, unknown } from '../../../agent/finding.ts';
 import { hasTraces, Metrics } from '../../../agent/http/metrics.ts';
 import { REASONS } from '../../../agent/reasons.ts';
@@ -82,7 +82,7 @@ describe('Metrics', () => {
 
   it('counts a cached proof once', async () => {
     const metrics = new Metrics('0.1.0');
-    for (let look = 0; look < 3; look++) metrics.count(reportOf());
+    for (let evaluation = 0; evaluation < 3; evaluation++) metrics.count(reportOf());
     assert.deepEqual(counted(await named(metrics, 'gvisor_probes_total')), [
       'gvisor_probes_total{outcome="proven"} 1',
     ]);
@@ -127,8 +127,8 @@ describe('Metrics', () => {
   it('exports its clock at the scrape', async () => {
     const before = Date.now() / 1_000;
     const [line = ''] = await named(new Metrics('0.1.0'), 'gvisor_time_seconds');
-    const told = Number(line.split(' ')[1]);
-    assert.ok(told >= before && told <= Date.now() / 1_000, line);
+    const exported = Number(line.split(' ')[1]);
+    assert.ok(exported >= before && exported <= Date.now() / 1_000, line);
   });
 
   it('exports orphans of probes and unwatched directories', async () => {
@@ -193,11 +193,11 @@ describe('the metrics of pods', () => {
 
   it('counts pods of an unknown runtime where gVisor is required', async () => {
     const { pods, metrics } = fresh();
-    const told = { ...POD, sandboxed: true };
+    const known = { ...POD, sandboxed: true };
     const elsewhere = { ...POD, namespace: 'other' };
     for (const [seen, expected] of [
-      [[POD, POD, told, elsewhere], 2],
-      [[told, elsewhere], 0],
+      [[POD, POD, known, elsewhere], 2],
+      [[known, elsewhere], 0],
     ] as const) {
       pods.publish({ pods: seen, unsandboxed: [], weakened: [], atMs: 7_000 }, new Set(['eval']));
       assert.deepEqual(await named(metrics, 'gvisor_unknown_pods'), [`gvisor_unknown_pods ${expected}`]);
@@ -241,7 +241,7 @@ function fresh() {
 function check(host: string, answers = true): Promise<readonly Finding[]> {
   const cri = fakeCri(answers ? criStatus('v2.1.5', {}) : undefined);
   const options = { now: () => 0, signal: new AbortController().signal };
-  return runChecks(CAUSES, inputsOf(sourcesOf(host, { cri })), options);
+  return runChecks(CAUSE_CHECKS, inputsOf(sourcesOf(host, { cri })), options);
 }
 
 const CONFIGURED = finding(pass(''), 'handler-configured');

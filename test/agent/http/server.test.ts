@@ -6,7 +6,7 @@ import { text } from 'node:stream/consumers';
 import { describe, it, type TestContext } from 'node:test';
 import { createAgentServer, type ServerSources } from '../../../agent/http/server.ts';
 import { reportOf } from '../reports.ts';
-import { askFrom, NETWORK, PORT_FORWARD } from './ask-from.ts';
+import { NETWORK, PORT_FORWARD, requestFrom } from './request-from.ts';
 
 const REPORT = reportOf();
 const SOURCES: ServerSources = {
@@ -31,9 +31,9 @@ async function portOf(t: TestContext, changes: Partial<ServerSources> = {}): Pro
 async function serverOf(t: TestContext, changes: Partial<ServerSources> = {}) {
   const port = await portOf(t, changes);
   return async (path: string, method = 'GET'): Promise<Response> => {
-    const asked = request({ host: '127.0.0.1', port, path, method });
-    asked.end();
-    const [response] = await once(asked, 'response');
+    const outgoing = request({ host: '127.0.0.1', port, path, method });
+    outgoing.end();
+    const [response] = await once(outgoing, 'response');
     let body = '';
     for await (const chunk of response.setEncoding('utf8')) body += chunk;
     return { status: response.statusCode, body, headers: response.headers };
@@ -87,7 +87,7 @@ describe('createAgentServer', () => {
     it(`names pods to a port-forward from ${from}`, async (t) => {
       const port = await portOf(t, { report: () => status });
       for (const path of ['/', '/report']) {
-        const body = unescaped((await askFrom(from, port, path)).body);
+        const body = unescaped((await requestFrom(from, port, path)).body);
         for (const name of path === '/' ? names : all) assert.ok(body.includes(name), name);
       }
     });
@@ -96,7 +96,7 @@ describe('createAgentServer', () => {
       const port = await portOf(t, { report: () => status });
       const [page, report, ...others] = await Promise.all(
         ['/', '/report', '/metrics', '/livez', '/readyz', '/other'].map(async (path) =>
-          unescaped((await askFrom(from, port, path)).body),
+          unescaped((await requestFrom(from, port, path)).body),
         ),
       );
       for (const body of [page ?? '', report ?? '', ...others])
@@ -106,15 +106,15 @@ describe('createAgentServer', () => {
     });
 
   it('caches rendered responses', async (t) => {
-    let asked = 0;
+    let reads = 0;
     const report = () => {
-      asked += 1;
+      reads += 1;
       return REPORT;
     };
     const ask = await serverOf(t, { report });
     const answers = await Promise.all(Array.from({ length: 10 }, () => ask('/report')));
     assert.ok(answers.every(({ status }) => status === 200));
-    assert.ok(asked < 10, String(asked));
+    assert.ok(reads < 10, String(reads));
   });
 
   it('accepts sixteen connections from one address', async (t) => {

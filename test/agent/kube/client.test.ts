@@ -8,17 +8,17 @@ import { createKube, type WatchEvent } from '../../../agent/kube/client.ts';
 import { KubeError } from '../../../agent/kube/error.ts';
 import { openAuthority } from '../../../cluster/control-plane/pki.ts';
 import { waitFor } from '../../../hack/run.ts';
-import { FakeApiServer, fakeApiServer, refusal, statusOf } from '../fake-api-server.ts';
+import { FakeApiServer, fakeApiServer, refusedWith, statusObject } from '../fake-api-server.ts';
 
 const PATH = '/api/v1/nodes/node-1';
 const WATCH = '/api/v1/nodes?watch=1';
 
 describe('createKube', () => {
   it('uses the current token, and counts requests', async (t) => {
-    const { server, kube, folder, counted } = await fakeApiServer(t);
+    const { server, kube, directory, counted } = await fakeApiServer(t);
     server.node.labels.a = 'b';
     assert.deepEqual(await kube.get(PATH), server.node.whole);
-    await writeFile(join(folder, 'token'), 'second-token');
+    await writeFile(join(directory, 'token'), 'second-token');
     await kube.get(PATH);
     assert.deepEqual(server.tokens, ['Bearer first-token', 'Bearer second-token']);
     assert.deepEqual(counted, ['GET 200', 'GET 200']);
@@ -29,7 +29,7 @@ describe('createKube', () => {
     server.script.push('silence', 'silence');
     const end = new AbortController();
     const hanging = ['a', 'b'].map((name) => kube.get(`/api/v1/namespaces/${name}`, end.signal));
-    await waitFor('both to be asked', 5_000, async () => server.asked.length === 2 || undefined);
+    await waitFor('both to be asked', 5_000, async () => server.requests.length === 2 || undefined);
     assert.deepEqual(await kube.get(PATH), server.node.whole);
     end.abort();
     await Promise.allSettled(hanging);
@@ -40,7 +40,7 @@ describe('createKube', () => {
     await kube.patch(PATH, { metadata: { labels: { a: '1' } } }, 'merge');
     await kube.patch(`${PATH}/status`, { status: { conditions: [] } }, 'strategic');
     await kube.post('/api/v1/namespaces/default/events', { reason: 'Known' });
-    assert.deepEqual(server.asked, [
+    assert.deepEqual(server.requests, [
       `PATCH ${PATH} application/merge-patch+json`,
       `PATCH ${PATH}/status application/strategic-merge-patch+json`,
       'POST /api/v1/namespaces/default/events application/json',
@@ -49,20 +49,20 @@ describe('createKube', () => {
   });
 
   it('retries a 401 once with a fresh token', async (t) => {
-    const { server, kube, folder, counted } = await fakeApiServer(t);
-    server.script.push(refusal(401, 'Unauthorized'));
+    const { server, kube, directory, counted } = await fakeApiServer(t);
+    server.script.push(refusedWith(401, 'Unauthorized'));
     const get = kube.get(PATH);
-    await writeFile(join(folder, 'token'), 'second-token');
+    await writeFile(join(directory, 'token'), 'second-token');
     assert.deepEqual(await get, server.node.whole);
     assert.equal(server.tokens.at(-1), 'Bearer second-token');
-    server.script.push(refusal(401, 'Unauthorized'), refusal(401, 'Unauthorized'));
+    server.script.push(refusedWith(401, 'Unauthorized'), refusedWith(401, 'Unauthorized'));
     await assert.rejects(kube.get(PATH), { status: 401 });
     assert.deepEqual(counted, ['GET 401', 'GET 200', 'GET 401', 'GET 401']);
   });
 
-  const forbidden = (words: string) => refusal(403, `nodes "node-1" is forbidden: ${words}`);
+  const forbidden = (message: string) => refusedWith(403, `nodes "node-1" is forbidden: ${message}`);
   const user = 'User "system:serviceaccount:a:b" cannot';
-  const refusals: readonly [string, ReturnType<typeof refusal>, Partial<KubeError>][] = [
+  const refusals: readonly [string, ReturnType<typeof refusedWith>, Partial<KubeError>][] = [
     [
       'the rule that is missing',
       forbidden(`${user} get resource "nodes/status" in API group "" at the cluster scope`),
@@ -80,16 +80,16 @@ describe('createKube', () => {
     ],
     [
       'how long to wait',
-      refusal(429, 'too many requests', { 'retry-after': '7' }),
+      refusedWith(429, 'too many requests', { 'retry-after': '7' }),
       { message: `GET ${PATH}: 429 too many requests`, status: 429, retryAfterMs: 7_000 },
     ],
     [
       'how long to wait, within reason',
-      refusal(503, 'busy', { 'retry-after': '99999999999' }),
+      refusedWith(503, 'busy', { 'retry-after': '99999999999' }),
       { status: 503, retryAfterMs: 30_000 },
     ],
-    ['no negative wait', refusal(503, 'busy', { 'retry-after': '-1' }), { retryAfterMs: undefined }],
-    ['no date to wait for', refusal(503, 'busy', { 'retry-after': 'soon' }), { retryAfterMs: undefined }],
+    ['no negative wait', refusedWith(503, 'busy', { 'retry-after': '-1' }), { retryAfterMs: undefined }],
+    ['no date to wait for', refusedWith(503, 'busy', { 'retry-after': 'soon' }), { retryAfterMs: undefined }],
     [
       'nothing in JSON',
       { status: 502, body: '<html>bad gateway</html>' },
@@ -113,9 +113,9 @@ describe('createKube', () => {
 
   it('names the namespace of a missing RBAC rule', async (t) => {
     const { server, kube } = await fakeApiServer(t);
-    const words =
+    const message =
       'events is forbidden: User "u" cannot create resource "events" in API group "" in the namespace "default"';
-    server.script.push(refusal(403, words));
+    server.script.push(refusedWith(403, message));
     const can = 'kubectl auth can-i create events --namespace=default --as=u';
     await assert.rejects(kube.post('/events', {}), ({ message }: Error) => message.endsWith(can));
   });
@@ -123,24 +123,24 @@ describe('createKube', () => {
   it('rejects when aborted', async (t) => {
     const { server, kube } = await fakeApiServer(t);
     await assert.rejects(kube.get(PATH, AbortSignal.abort()));
-    assert.deepEqual(server.asked, []);
+    assert.deepEqual(server.requests, []);
   });
 
   it('rejects a server of another CA', async (t) => {
-    const { server, folder, port } = await fakeApiServer(t);
-    await rm(join(folder, 'ca.key'));
-    await openAuthority(folder); // a new one in the place of the old
-    const access = await inClusterAccess({ host: '127.0.0.1', port }, folder);
+    const { server, directory, port } = await fakeApiServer(t);
+    await rm(join(directory, 'ca.key'));
+    await openAuthority(directory); // replaces the old one
+    const access = await inClusterAccess({ host: '127.0.0.1', port }, directory);
     const kube = createKube(access, { agent: 'test', count: () => {} });
     await assert.rejects(kube.get(PATH), /certificate|signature/i);
-    assert.deepEqual(server.asked, []);
+    assert.deepEqual(server.requests, []);
   });
 
   it('names the missing file of the service account', async (t) => {
-    const { kube, folder } = await fakeApiServer(t);
-    await rm(join(folder, 'token'));
+    const { kube, directory } = await fakeApiServer(t);
+    await rm(join(directory, 'token'));
     await assert.rejects(kube.get(PATH), /ENOENT.*token/);
-    await assert.rejects(inClusterAccess({ host: '::1', port: '1' }, `${folder}/none`), /ca\.crt/);
+    await assert.rejects(inClusterAccess({ host: '::1', port: '1' }, `${directory}/none`), /ca\.crt/);
   });
 });
 
@@ -185,11 +185,11 @@ describe('a watch', () => {
 
   it('rejects when refused, also midway', async (t) => {
     const refused = await watchOf(t);
-    refused.server.watchScript.push(refusal(429, 'slow down', { 'retry-after': '3' }));
+    refused.server.watchScript.push(refusedWith(429, 'slow down', { 'retry-after': '3' }));
     await assert.rejects(refused.next(), { status: 429, retryAfterMs: 3_000 });
     const broken = await watchOf(t);
     await broken.next();
-    broken.server.endWatches(`${JSON.stringify({ type: 'ERROR', object: statusOf(410, 'too old') })}\n`);
+    broken.server.endWatches(`${JSON.stringify({ type: 'ERROR', object: statusObject(410, 'too old') })}\n`);
     await assert.rejects(broken.next(), { status: 410, message: `GET ${WATCH}: 410 too old` });
   });
 
@@ -214,9 +214,9 @@ describe('a watch', () => {
 
 /** An API server with a certificate of an authority of its own, on this port or any. */
 async function serverOfAnother(t: TestContext, port?: string) {
-  const folder = await mkdtemp(join(tmpdir(), 'authority-'));
-  t.after(() => rm(folder, { recursive: true, force: true }));
-  const authority = await openAuthority(folder);
+  const directory = await mkdtemp(join(tmpdir(), 'authority-'));
+  t.after(() => rm(directory, { recursive: true, force: true }));
+  const authority = await openAuthority(directory);
   const server = new FakeApiServer(await authority.issue('kube-apiserver', [], ['127.0.0.1']));
   await server.listen(port);
   t.after(() => server.close());
@@ -225,20 +225,20 @@ async function serverOfAnother(t: TestContext, port?: string) {
 
 describe('an API server whose CA is rotated', () => {
   it('is trusted once the service account has the new CA', async (t) => {
-    const { server: old, kube, folder, port } = await fakeApiServer(t);
+    const { server: old, kube, directory, port } = await fakeApiServer(t);
     await kube.get(PATH);
     old.close();
     const { server, ca } = await serverOfAnother(t, port);
     await assert.rejects(kube.get(PATH), /certificate|signature/i);
-    assert.deepEqual(server.asked, []);
-    await writeFile(join(folder, 'ca.crt'), ca);
+    assert.deepEqual(server.requests, []);
+    await writeFile(join(directory, 'ca.crt'), ca);
     assert.deepEqual(await kube.get(PATH), server.node.whole);
     await kube.patch(PATH, { metadata: { labels: { a: '1' } } }, 'merge');
     assert.deepEqual(server.node.labels, { a: '1' });
   });
 
   it('is watched with the new CA, while an older watch continues', async (t) => {
-    const { server: old, kube, folder, port } = await fakeApiServer(t);
+    const { server: old, kube, directory, port } = await fakeApiServer(t);
     const stop = new AbortController();
     const begin = () => kube.watch(WATCH, stop.signal)[Symbol.asyncIterator]();
     const typeOf = async (events: AsyncIterator<WatchEvent>) => {
@@ -248,7 +248,7 @@ describe('an API server whose CA is rotated', () => {
     const before = begin();
     assert.equal(await typeOf(before), 'ADDED');
     const { ca } = await serverOfAnother(t);
-    await writeFile(join(folder, 'ca.crt'), ca);
+    await writeFile(join(directory, 'ca.crt'), ca);
     await assert.rejects(kube.get(PATH), /certificate|signature/i, 'a new connection wants the new one');
     old.node.change(({ labels }) => {
       labels.a = '1';
@@ -263,21 +263,21 @@ describe('an API server whose CA is rotated', () => {
   });
 
   it('keeps its connections while the CA is the same', async (t) => {
-    const { server, kube, folder } = await fakeApiServer(t);
-    const { cert } = await openAuthority(folder);
+    const { server, kube, directory } = await fakeApiServer(t);
+    const { cert } = await openAuthority(directory);
     for (let time = 0; time < 3; time++) {
-      await writeFile(join(folder, 'ca.crt'), cert);
+      await writeFile(join(directory, 'ca.crt'), cert);
       await kube.get(PATH);
     }
     assert.equal(server.connections, 1);
   });
 
   it('lets the client close while an older watch is open', async (t) => {
-    const { kube, folder } = await fakeApiServer(t);
+    const { kube, directory } = await fakeApiServer(t);
     const events = kube.watch(WATCH, new AbortController().signal)[Symbol.asyncIterator]();
     await events.next();
     const { ca } = await serverOfAnother(t);
-    await writeFile(join(folder, 'ca.crt'), ca);
+    await writeFile(join(directory, 'ca.crt'), ca);
     await assert.rejects(kube.get(PATH));
     const ends = assert.rejects(events.next());
     await kube.close();
@@ -287,9 +287,9 @@ describe('an API server whose CA is rotated', () => {
 
 describe('a watch without response headers', () => {
   it('times out', { timeout: 10_000 }, async (t) => {
-    const { server, folder, port } = await fakeApiServer(t);
+    const { server, directory, port } = await fakeApiServer(t);
     server.watchScript.push('silence');
-    const access = await inClusterAccess({ host: '127.0.0.1', port }, folder);
+    const access = await inClusterAccess({ host: '127.0.0.1', port }, directory);
     const kube = createKube(access, { agent: 'test', count: () => {}, watchTimeoutMs: 100 });
     t.after(() => kube.close());
     const events = kube.watch(WATCH, AbortSignal.timeout(8_000))[Symbol.asyncIterator]();

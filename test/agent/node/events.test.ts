@@ -4,7 +4,7 @@ import pino from 'pino';
 import type { KubeEvent } from '../../../agent/kube/event.ts';
 import { EventSender, eventOf, PodReporter } from '../../../agent/node/events.ts';
 import type { Pod } from '../../../agent/pods/pod.ts';
-import { fakeApiServer, refusal } from '../fake-api-server.ts';
+import { fakeApiServer, refusedWith } from '../fake-api-server.ts';
 import { READY, verdictOf } from '../reports.ts';
 import { logOf, mockPauses } from './publisher-of.ts';
 
@@ -54,7 +54,7 @@ describe('EventSender', () => {
       lastTimestamp: '2026-03-01T10:00:00Z',
       count: 1,
     });
-    assert.deepEqual(server.asked, ['POST /api/v1/namespaces/default/events application/json']);
+    assert.deepEqual(server.requests, ['POST /api/v1/namespaces/default/events application/json']);
   });
 
   it('shortens ids and long messages', async (t) => {
@@ -82,8 +82,11 @@ describe('EventSender', () => {
   });
 
   it('retries after Retry-After, and treats 409 as sent', async (t) => {
-    const { sender, server, until, pause } = await senderOf(t);
-    server.script.push(refusal(429, 'slow down', { 'retry-after': '7' }), refusal(409, 'it is there'));
+    const { sender, server, until, pause, logged } = await senderOf(t);
+    server.script.push(
+      refusedWith(429, 'slow down', { 'retry-after': '7' }),
+      refusedWith(409, 'it is there'),
+    );
     sender.send(eventOf(BROKEN, 'node-1', 'uid-1'));
     const { ms, end } = await pause(1);
     assert.ok(ms >= 7_000 && ms <= 8_750, `it waited ${ms} ms`);
@@ -93,12 +96,16 @@ describe('EventSender', () => {
       (await until(3)).map(({ reason }) => reason),
       ['ShimNotFound', 'ShimNotFound', 'SandboxProven'],
     );
+    server.script.push(refusedWith(400, 'invalid'));
+    sender.send(eventOf(BROKEN, 'node-1', 'uid-1'));
+    const { err } = await logged('event dropped');
+    assert.match((err as Error).message, / 400 invalid$/);
   });
 
   it('drops an event after two minutes', async (t) => {
     const { sender, server, sent, logged, pause, waits, clock, until } = await senderOf(t);
     t.mock.method(Math, 'random', () => 0.5);
-    for (let time = 0; time < 12; time++) server.script.push(refusal(500, 'broken'));
+    for (let time = 0; time < 12; time++) server.script.push(refusedWith(500, 'broken'));
     sender.send(eventOf(BROKEN, 'node-1', 'uid-1'));
     const dropped = logged('event dropped');
     let ended = false;
@@ -121,7 +128,7 @@ describe('EventSender', () => {
   it('drops a finally refused event at once', async (t) => {
     const { sender, server, until, logged, waits } = await senderOf(t);
     for (const status of [400, 403, 404, 422]) {
-      server.script.push(refusal(status, 'the namespace is being terminated'));
+      server.script.push(refusedWith(status, 'the namespace is being terminated'));
       sender.send(eventOf(BROKEN, 'node-1', 'uid-1'));
       assert.match(
         ((await logged('event dropped')).err as Error).message,
@@ -136,8 +143,8 @@ describe('EventSender', () => {
   for (const status of [401, 408, 429]) {
     it(`retries a ${status}`, async (t) => {
       const { sender, server, until, pause } = await senderOf(t);
-      server.script.push(refusal(status, 'not now'));
-      if (status === 401) server.script.push(refusal(status, 'not now')); // the client tries once more by itself
+      server.script.push(refusedWith(status, 'not now'));
+      if (status === 401) server.script.push(refusedWith(status, 'not now')); // the client tries once more by itself
       sender.send(eventOf(READY, 'node-1', 'uid-1'));
       (await pause(1)).end();
       assert.equal((await until(status === 401 ? 3 : 2)).at(-1)?.reason, 'SandboxProven');
@@ -146,7 +153,7 @@ describe('EventSender', () => {
 
   it('keeps the newest 16 events during an outage', async (t) => {
     const { sender, server, until, pause, logged } = await senderOf(t);
-    server.script.push(refusal(503, 'away'));
+    server.script.push(refusedWith(503, 'away'));
     sender.send(eventOf(READY, 'node-1', 'uid-1'));
     const { end } = await pause(1);
     sender.send(eventOf(UNREACHABLE, 'node-1', 'uid-1'));
@@ -168,7 +175,7 @@ describe('EventSender', () => {
       sender.send({ ...eventOf(BROKEN, 'node-1', 'uid-1'), reason: name });
       if (name === names[0]) await new Promise((wake) => setImmediate(wake));
     }
-    assert.ok(server.asked.length <= 1);
+    assert.ok(server.requests.length <= 1);
     assert.deepEqual(
       (await until(17)).map(({ reason }) => reason),
       names,
@@ -178,7 +185,7 @@ describe('EventSender', () => {
   it('logs each error once until an event is sent', async (t) => {
     const { sender, server, until, pause, waits, logged } = await senderOf(t);
     const errors = ['broken', 'broken', 'other', 'broken'];
-    for (const message of errors) server.script.push(refusal(500, message));
+    for (const message of errors) server.script.push(refusedWith(500, message));
     sender.send(eventOf(BROKEN, 'node-1', 'uid-1'));
     const levels: unknown[] = [];
     for (const index of errors.keys()) {
@@ -187,7 +194,7 @@ describe('EventSender', () => {
     }
     assert.deepEqual(levels, [40, 20, 40, 20]);
     await until(5);
-    server.script.push(refusal(500, 'broken'));
+    server.script.push(refusedWith(500, 'broken'));
     sender.send(eventOf(READY, 'node-1', 'uid-1'));
     assert.equal((await logged('cannot send the event')).level, 40);
     (await pause(1, errors.length)).end();
@@ -196,7 +203,7 @@ describe('EventSender', () => {
 
   it('stops when aborted', async (t) => {
     const { sender, server, pause, stop, done } = await senderOf(t);
-    server.script.push(refusal(500, 'broken'));
+    server.script.push(refusedWith(500, 'broken'));
     sender.send(eventOf(BROKEN, 'node-1', 'uid-1'));
     await pause(1);
     stop.abort();
@@ -244,7 +251,7 @@ describe('PodReporter', () => {
     const reporter = new PodReporter(log, { send: (event) => sent.push(event) });
     const weak = [{ flag: 'host-uds', value: 'all', severity: 'blocker', why: 'way out' }] as const;
     const weakened = { ...pod('a'), handler: 'runsc', sandboxed: true, weak };
-    for (let round = 0; round < 2; round++) reporter.publish([], [weakened]);
+    for (let count = 0; count < 2; count++) reporter.publish([], [weakened]);
     reporter.publish([pod('a')], [weakened]);
     assert.deepEqual(
       sent.map(({ reason }) => reason),

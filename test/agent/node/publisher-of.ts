@@ -21,9 +21,9 @@ export const READ = 'GET /api/v1/nodes/node-1';
 /** Log message after a foreign change was reverted. */
 export const RESTORED = 'restored a value that another client had changed';
 /** Report of a proven node. */
-export const READY = reportOf();
+export const READY_REPORT = reportOf();
 /** Report of a node without a shim. */
-export const BROKEN = reportOf({ verdict: verdictOf('False', 'ShimNotFound') });
+export const BROKEN_REPORT = reportOf({ verdict: verdictOf('False', 'ShimNotFound') });
 /** Boot ID of a publisher under test. */
 export const BOOT = 'boot-2';
 /** Longer pauses mean "until the next event". */
@@ -121,11 +121,11 @@ export async function publisherOf(
 
 /** Resolves once the watch is open. */
 export async function watched(server: FakeApiServer): Promise<void> {
-  await until('the watch', () => server.open > 0);
+  await waitUntil('the watch', () => server.open > 0);
 }
 
 /** Waits for a condition in real time, also while timers are mocked. */
-export async function until(what: string, holds: () => boolean | undefined): Promise<void> {
+export async function waitUntil(what: string, holds: () => boolean | undefined): Promise<void> {
   const deadline = performance.now() + 10_000;
   while (!holds()) {
     if (performance.now() > deadline) throw new Error(`Waited 10 s for ${what} in vain`);
@@ -133,11 +133,11 @@ export async function until(what: string, holds: () => boolean | undefined): Pro
   }
 }
 
-/** A publisher that watches and has written {@link READY}; `server.asked` is empty. */
-export async function settled(...args: Parameters<typeof publisherOf>) {
+/** A publisher that watches and has written {@link READY_REPORT}; `server.asked` is empty. */
+export async function readyPublisher(...args: Parameters<typeof publisherOf>) {
   const all = await publisherOf(...args);
   await watched(all.server);
-  await all.publish(READY);
-  all.server.asked.length = 0;
+  await all.publish(READY_REPORT);
+  all.server.requests.length = 0;
   return all;
 }

@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { TimeoutError } from '../../../agent/async.ts';
-import { Host } from '../../../agent/host/host.ts';
 import {
   compareReleases,
   findProgram,
@@ -83,23 +82,17 @@ describe('RunscPrograms', { concurrency: true }, () => {
   });
 
   it('reads a file again only after a change', async (t) => {
-    const { root } = await tempHost(t, { '/runsc': fakeRunsc('release-20260101.0') });
-    let read = 0;
-    class CountingHost extends Host {
-      override pieces(...args: Parameters<Host['pieces']>) {
-        read += 1;
-        return super.pieces(...args);
-      }
-    }
-    const [host, programs] = [new CountingHost(root), new RunscPrograms()];
+    const host = await tempHost(t, { '/runsc': fakeRunsc('release-20260101.0') });
+    const reads = t.mock.method(host, 'pieces').mock;
+    const programs = new RunscPrograms();
     const first = await programs.read(host, '/runsc');
     assert.equal(await programs.read(host, '/runsc'), first);
-    assert.equal(read, 1);
-    await appendFile(join(root, 'runsc'), 'release-20260817.0\0');
+    assert.equal(reads.callCount(), 1);
+    await appendFile(join(host.root, 'runsc'), 'release-20260817.0\0');
     assert.equal((await programs.read(host, '/runsc'))?.release.kind, 'unknown');
-    await writeFile(join(root, 'runsc'), fakeRunsc('release-20260817.0').program);
+    await writeFile(join(host.root, 'runsc'), fakeRunsc('release-20260817.0').program);
     assert.equal((await programs.read(host, '/runsc'))?.release.text, 'release-20260817.0');
-    assert.equal(read, 3);
+    assert.equal(reads.callCount(), 3);
   });
 
   it('finds no program in a missing file or a directory', async (t) => {
@@ -116,22 +109,19 @@ describe('RunscPrograms', { concurrency: true }, () => {
   });
 
   it('shares a read in progress, and retries after a failed one', async (t) => {
-    const { root } = await tempHost(t, { '/runsc': fakeRunsc() });
-    let fails = true;
-    let read = 0;
-    class FailingHost extends Host {
-      override pieces(...args: Parameters<Host['pieces']>) {
-        read += 1;
-        if (fails) throw new Error('EIO');
-        return super.pieces(...args);
-      }
-    }
-    const [host, programs] = [new FailingHost(root), new RunscPrograms()];
-    for (const asked of await Promise.allSettled([1, 2].map(() => programs.read(host, '/runsc'))))
-      assert.equal(asked.status, 'rejected');
-    fails = false;
+    const host = await tempHost(t, { '/runsc': fakeRunsc() });
+    const reads = t.mock.method(host, 'pieces').mock;
+    reads.mockImplementationOnce(() => {
+      throw new Error('EIO');
+    });
+    const programs = new RunscPrograms();
+    const failed = await Promise.allSettled([1, 2].map(() => programs.read(host, '/runsc')));
+    assert.deepEqual(
+      failed.map(({ status }) => status),
+      ['rejected', 'rejected'],
+    );
     assert.equal((await programs.read(host, '/runsc'))?.release.kind, 'release');
-    assert.equal(read, 2);
+    assert.equal(reads.callCount(), 2);
   });
 });
 

@@ -226,9 +226,9 @@ async function exhausted(t: TestContext, fails: (directory: string) => boolean =
   let waits = Promise.withResolvers<void>();
   const timer = { unref: () => timer };
   const { setTimeout: setReal, clearTimeout: clearReal } = globalThis;
-  const setTimer = (look: () => void, ms: number) => {
-    if (ms !== POLL_MS) return setReal(look, ms);
-    next = look;
+  const setTimer = (callback: () => void, ms: number) => {
+    if (ms !== POLL_MS) return setReal(callback, ms);
+    next = callback;
     waits.resolve();
     return timer;
   };
@@ -256,10 +256,10 @@ async function exhausted(t: TestContext, fails: (directory: string) => boolean =
   });
   /** Runs the scheduled poll and waits until the next one is scheduled; does nothing after close. */
   const poll = async () => {
-    const look = next;
-    if (look === undefined) return;
+    const callback = next;
+    if (callback === undefined) return;
     waits = Promise.withResolvers<void>();
-    look();
+    callback();
     await waits.promise;
   };
   const nextChange = async () => {
@@ -268,6 +268,7 @@ async function exhausted(t: TestContext, fails: (directory: string) => boolean =
   };
   return {
     trigger,
+    host,
     kernel,
     changes,
     reported,
@@ -329,6 +330,17 @@ describe('FileTrigger, if inotify watches are exhausted', () => {
     assert.deepEqual(changes, ['/etc', '/etc']);
     await poll();
     assert.deepEqual(changes, ['/etc', '/etc']);
+  });
+
+  it('does not report a poll that timed out', async (t) => {
+    const { trigger, host, changes, poll } = await exhausted(t);
+    await trigger.watch([CONFIG]);
+    const timeout = () => Promise.reject(new TimeoutError('no answer within 5 s'));
+    const statEntry = t.mock.method(host, 'statEntry', timeout);
+    await poll();
+    statEntry.mock.restore();
+    await poll();
+    assert.deepEqual(changes, []);
   });
 
   it('does not report other names in a polled directory', async (t) => {

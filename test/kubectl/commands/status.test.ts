@@ -62,15 +62,17 @@ describe('status', () => {
     );
   });
 
-  it('exits with 2 without the permission to read the DaemonSet', async (t) => {
+  it('exits with 2 without the permission to read agents, and accuses no label', async (t) => {
     const { api, run } = await openFleet(t);
     setNode(api, nodeOf('node-3'));
+    api.stubs.set(AGENTS, forbidden('list', 'pods', 'gvisor-ready'));
     api.stubs.set(DAEMON_SET, forbidden('get', 'daemonsets', 'gvisor-ready'));
     api.stubs.set('/api/v1/namespaces', forbidden('list', 'namespaces'));
     const { code, out } = await run('status');
     assert.equal(code, 2);
     assert.match(out, /^\? Agents {6}you may not read the DaemonSet/m);
     assert.match(out, /^! Namespaces {2}you may not list namespaces$/m);
+    assert.doesNotMatch(out, /without/);
   });
 
   it('prints JSON', async (t) => {

@@ -15,10 +15,10 @@ export const NETWORK: readonly string[] = [
 export const PORT_FORWARD: readonly string[] = ['127.0.0.1', '::1'];
 
 /** The response of a server on this machine to a request from one of its addresses. */
-export async function askFrom(from: string, port: number, path: string) {
+export async function requestFrom(from: string, port: number, path: string) {
   const host = from === '127.0.0.6' ? '127.0.0.1' : from;
-  const asked = request({ host, localAddress: from, port, path, agent: false });
-  asked.end();
-  const [response] = await once(asked, 'response');
+  const outgoing = request({ host, localAddress: from, port, path, agent: false });
+  outgoing.end();
+  const [response] = await once(outgoing, 'response');
   return { status: response.statusCode as number, body: await text(response) };
 }
