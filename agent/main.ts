@@ -124,7 +124,7 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   });
   const prover = openProver(node, {
     owner: ownerMark(config.podUid),
-    onLateEnd: () => queue.push({ kind: 'boot' }),
+    onLateEnd: () => queue.push({ kind: 'probe' }),
     onOrphans: (orphans) => {
       metrics.publishOrphans(orphans);
       if (orphans > 0) log.warn({ orphans }, 'containerd cannot remove sandboxes of earlier probes');

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { V1NodeList } from '@kubernetes/client-node';
 import { run, UsageError, waitFor } from '../hack/run.ts';
 import { CLUSTERS, requireName } from './clusters.ts';
-import { ApiReader, type ApiResponse } from './control-plane/api.ts';
+import { ApiReader, type GetResponse } from './control-plane/api.ts';
 import {
   type ControlPlaneDaemon,
   type ControlPlaneTools,
@@ -58,7 +58,7 @@ export class Cluster {
   }
 
   /** A GET as the admin. */
-  async request(path: string): Promise<ApiResponse> {
+  async request(path: string): Promise<GetResponse> {
     const { port } = this;
     if (port === undefined) throw new Error(`The cluster "${this.name}" has no API server yet`);
     return this.#api.get(port, path);

@@ -4,10 +4,14 @@ import type { Cluster } from './cluster.ts';
 import { type LabelledNode, READY_PATH, viewNodes, watchLabels } from './story.ts';
 
 /** Where nodes are shown: on a terminal as a table that is redrawn in place, else as a line for each change. */
-export type Display = { readonly terminal: boolean; readonly write: (text: string) => void };
+export type NodeDisplay = { readonly terminal: boolean; readonly write: (text: string) => void };
 
 /** Runs `work`, and shows label, condition and reason of each node meanwhile, from a watch. */
-export async function showNodes<T>(cluster: Cluster, display: Display, work: () => Promise<T>): Promise<T> {
+export async function showNodes<T>(
+  cluster: Cluster,
+  display: NodeDisplay,
+  work: () => Promise<T>,
+): Promise<T> {
   const nodes = new Map((await viewNodes(cluster)).map((node) => [node.name, node]));
   const table = () => tableOf([...nodes.values()], display.terminal);
   display.write(table());

@@ -18,7 +18,7 @@ const REQUIRES: Readonly<Record<string, readonly string[]>> = {
   'enforce-audit': ['enforce'],
 };
 
-export type Release = {
+export type ReleaseInputs = {
   /** The image's name without a tag, such as `ghcr.io/OWNER/gvisor-ready`. */
   readonly image: string;
   readonly digest: string;
@@ -30,7 +30,7 @@ export type Release = {
  * Writes the files of a release: rendered manifests that pin the image's digest, the chart, the kubectl plugin with its krew
  * manifest, and their checksums. Needs kubectl and helm in PATH.
  */
-export async function writeRelease(directory: string, release: Release): Promise<void> {
+export async function writeRelease(directory: string, release: ReleaseInputs): Promise<void> {
   await rm(directory, { recursive: true, force: true });
   await mkdir(directory, { recursive: true });
   await writeManifests(directory, release);
@@ -43,7 +43,7 @@ export async function writeRelease(directory: string, release: Release): Promise
 }
 
 /** Writes `install.yaml` (the base), `install-COMPONENT.yaml` (the base with that component) and `uninstall.yaml`. */
-async function writeManifests(directory: string, { image, digest }: Release): Promise<void> {
+async function writeManifests(directory: string, { image, digest }: ReleaseInputs): Promise<void> {
   const components = await readdir(join(REPO, 'manifests/components'));
   const outputs: readonly (readonly [file: string, resource: string, components: readonly string[]])[] = [
     ['install.yaml', 'base', []],
@@ -89,7 +89,7 @@ async function writeChecksums(directory: string): Promise<void> {
   await writeFile(join(directory, 'sha256sums.txt'), lines.join(''));
 }
 
-function parseRelease(args: readonly string[]): Release {
+function parseRelease(args: readonly string[]): ReleaseInputs {
   const option = { type: 'string' } as const;
   const options = { image: option, digest: option, repository: option };
   const { image, digest = '', repository } = parseArgs({ args: [...args], options }).values;

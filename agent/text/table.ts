@@ -25,12 +25,24 @@ export function paint({ colored }: Pick<Screen, 'colored'>, style: Style | undef
 export function markedLines(
   tone: Tone,
   text: string,
-  { indent = '', label = '', ...screen }: Screen & { readonly indent?: string; readonly label?: string },
+  {
+    indent = '',
+    label = '',
+    style,
+    ...screen
+  }: Screen & { readonly indent?: string; readonly label?: string; readonly style?: Style | undefined },
 ): string[] {
   const [symbol] = MARKS[tone];
-  const lead = `${indent}${symbol} ${label}`;
-  const [first = '', ...rest] = wrap(text, screen.width, lead, ' '.repeat(lead.length));
-  return [`${indent}${paint(screen, TONE_COLORS[tone], symbol)}${first.slice(indent.length + 1)}`, ...rest];
+  const lead = `${indent}${symbol} `;
+  const [first = '', ...rest] = wrap(
+    text,
+    screen.width,
+    lead + label,
+    ' '.repeat(lead.length + label.length),
+  );
+  const styled = (line: string) => paint(screen, style, line);
+  const mark = paint(screen, TONE_COLORS[tone], symbol);
+  return [`${indent}${mark} ${styled(first.slice(lead.length))}`, ...rest.map(styled)];
 }
 
 /** Truncates a text, between two words where it can. */

@@ -7,7 +7,6 @@ import {
   Dedupe,
   formatUtc,
   HEADLINES,
-  MARKS,
   PROOF_TONES,
   shortIds,
   TONES,
@@ -16,7 +15,7 @@ import {
   wrap,
 } from './format.ts';
 import { nextSteps, sinceOf } from './next-steps.ts';
-import { paint as paintOn, type Screen, type Style, TONE_COLORS } from './table.ts';
+import { markedLines, paint as paintOn, type Screen, type Style, TONE_COLORS } from './table.ts';
 
 /** A row without a tone continues the one above. */
 type Row = { readonly tone?: Tone; readonly text: string };
@@ -35,10 +34,8 @@ export function renderReport(report: Status, { colored, width }: Screen): string
   ];
   const row = ({ tone, text }: Row) => {
     if (tone === undefined) return lines(text, '    ', '      ');
-    const [symbol] = MARKS[tone];
-    const [first = '', ...rest] = lines(text, `  ${symbol} `, '    ');
-    const quiet = (line: string) => (tone === 'pass' ? paint('dim', line) : line);
-    return [`  ${paint(TONE_COLORS[tone], symbol)} ${quiet(first.slice(4))}`, ...rest.map(quiet)];
+    const style = tone === 'pass' ? 'dim' : undefined;
+    return markedLines(tone, shortIds(sanitize(text)), { colored, width, indent: '  ', style });
   };
   const dedupe = new Dedupe();
   const { node, handler, proof, evaluation, pods } = report;

@@ -4,9 +4,9 @@ import { waitUpTo } from '../async.ts';
 /** A change of containerd: its connection broke or came back, or it responds slowly or in time again. */
 export type ContainerdState = 'gone' | 'back' | 'slow' | 'responsive';
 
-/** Why an evaluation begins: `confirm` repeats one after a failure, `boot` ends a boot that outlasted its evaluation. */
+/** Why an evaluation begins: `confirm` repeats one after a failure, `probe` is the end of a probe that outlasted its evaluation. */
 export type Trigger =
-  | { readonly kind: 'start' | 'timer' | 'confirm' | 'boot' }
+  | { readonly kind: 'start' | 'timer' | 'confirm' | 'probe' }
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'containerd'; readonly state: ContainerdState };
 
@@ -17,7 +17,7 @@ export function triggerText(trigger: Trigger): string {
   return trigger.kind;
 }
 
-/** Whether the node itself may have changed. Timers, slow responses and the end of a boot change nothing there. */
+/** Whether the node itself may have changed. Timers, slow responses and the end of a probe change nothing there. */
 export function isChange(trigger: Trigger): boolean {
   if (trigger.kind === 'containerd') return trigger.state === 'gone' || trigger.state === 'back';
   return trigger.kind === 'start' || trigger.kind === 'file';

@@ -1,7 +1,7 @@
 import { Agent, request } from 'undici';
 import type { Authority } from './pki.ts';
 
-export type ApiResponse = { readonly code: number; readonly text: string };
+export type GetResponse = { readonly code: number; readonly text: string };
 
 const TIMEOUT_MS = 20_000;
 
@@ -15,7 +15,7 @@ export class ApiReader {
   }
 
   /** The API server listens on that port of loopback. Rejects if it does not respond. */
-  async get(port: number, path: string): Promise<ApiResponse> {
+  async get(port: number, path: string): Promise<GetResponse> {
     this.#agent ??= this.#connect();
     const { statusCode, body } = await request(`https://127.0.0.1:${port}${path}`, {
       dispatcher: await this.#agent,

@@ -202,7 +202,9 @@ describe("the agent's process", { concurrency: 2 }, () => {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     it(`exits at once on ${signal}, also without containerd`, async (t) => {
       const { child, ended, logged } = start(t, [], { HOST_ROOT: await emptyHost(t) });
-      await logged('agent started');
+      const { listening } = (await logged('agent started')) as { listening: { port: number } };
+      const { status } = await fetch(`http://127.0.0.1:${listening.port}/readyz`);
+      assert.equal(status, 503, 'not ready before the first verdict');
       const startedMs = performance.now();
       child.kill(signal);
       const { code, stdout } = await ended();

@@ -3,7 +3,7 @@ import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import type { Cluster } from '../../cluster/cluster.ts';
-import type { ApiResponse } from '../../cluster/control-plane/api.ts';
+import type { GetResponse } from '../../cluster/control-plane/api.ts';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
 import type { Machine } from '../../cluster/machine/machine.ts';
 import { processesIn } from '../../cluster/machine/machine.ts';
@@ -105,7 +105,7 @@ export function agentPids(machine: Machine): readonly number[] {
 }
 
 /** Requests a path of a node's agent through the API server's proxy. */
-export async function askAgent(cluster: Cluster, node: string, path: string): Promise<ApiResponse> {
+export async function askAgent(cluster: Cluster, node: string, path: string): Promise<GetResponse> {
   const { name } = await agentOn(cluster, node);
   return cluster.request(`${PODS}/${name}:9477/proxy${path}`);
 }
@@ -126,7 +126,7 @@ export async function askForwarded(
   pod: string,
   port: number,
   path: string,
-): Promise<ApiResponse> {
+): Promise<GetResponse> {
   const admin = admins.get(cluster.dir) ?? adminOf(cluster);
   admins.set(cluster.dir, admin);
   const url = new URL(`wss://127.0.0.1:${cluster.port}${PODS}/${pod}/portforward?ports=${port}`);
@@ -136,7 +136,7 @@ export async function askForwarded(
 }
 
 /** Requests a path of a node's agent over a port-forward. */
-export async function askAgentForwarded(cluster: Cluster, node: string, path: string): Promise<ApiResponse> {
+export async function askAgentForwarded(cluster: Cluster, node: string, path: string): Promise<GetResponse> {
   return askForwarded(cluster, (await agentOn(cluster, node)).name, 9477, path);
 }
 

@@ -34,15 +34,15 @@ describe('the cluster', () => {
     assert.equal(await cluster().kubectl(words), 'ok\n\n');
   });
 
-  it('forwards a port to a pod, where its page for people is', async () => {
+  it('forwards a port to a pod, which serves its report there', async () => {
     const { name } = await agentOn('node-1');
     const { command, args } = cluster().kubectlCommand(['port-forward', ...NAMESPACE, name, ':9477']);
     const forward = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     try {
       const [line] = (await once(createInterface({ input: forward.stdout }), 'line')) as [string];
       const port = /127\.0\.0\.1:(\d+)/.exec(line)?.[1];
-      const page = await (await fetch(`http://127.0.0.1:${port}/`)).text();
-      assert.match(page, /gVisor works here/);
+      const report = await (await fetch(`http://127.0.0.1:${port}/`)).text();
+      assert.match(report, /gVisor works here/);
     } finally {
       forward.kill();
       await once(forward, 'exit');

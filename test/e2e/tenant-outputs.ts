@@ -73,14 +73,13 @@ const SAMPLE = /^(#.*|[a-z_]+(\{([a-z]+="[^"\n]*",?)*\})? \S+|)$/;
 
 /** Checks that nothing of what the agent tells makes a terminal, a browser or a scraper do or believe something. */
 export function assertHarmless({ sentences, events, node, ...texts }: Outputs): void {
-  const { metrics, page, log } = texts;
+  const { metrics, log } = texts;
   const samples = metrics.split('\n');
   assert.deepEqual(
     samples.filter((line) => !SAMPLE.test(line)),
     [],
   );
   assert.equal(samples.filter((line) => line.startsWith('gvisor_node_status{status="True"} ')).length, 1);
-  assert.equal(page.match(/<script/gi)?.length, 1, 'the page has a script that is not its own');
   for (const line of linesOf(log)) assert.equal(typeof JSON.parse(line), 'object');
   assert.doesNotMatch(node.join(), /[<>]/);
   const values = { sentences, events, node };

@@ -58,6 +58,21 @@ describe('watchContainerd', () => {
     assert.equal(last, 'back');
   });
 
+  it('reports a restart that no request noticed', async () => {
+    const changes: string[] = [];
+    const stop = new AbortController();
+    let calls = 0;
+    const client = {
+      version: async () => ({}),
+      connectionChange: async () => {
+        if (++calls === 3) stop.abort();
+        return calls === 1;
+      },
+    };
+    await watchContainerd(client as never, (state) => changes.push(state), stop.signal, 1);
+    assert.deepEqual(changes, ['back']);
+  });
+
   it('distinguishes a slow containerd from a broken connection', async (t) => {
     const { containerd, next } = await watched(t, { pollMs: 20, answerMs: 3_000 });
     containerd.scripts = { Version: HANGS };

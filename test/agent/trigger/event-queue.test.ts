@@ -186,7 +186,7 @@ describe('isChange', () => {
     [{ kind: 'containerd', state: 'responsive' }, false],
     [{ kind: 'timer' }, false],
     [{ kind: 'confirm' }, false],
-    [{ kind: 'boot' }, false],
+    [{ kind: 'probe' }, false],
   ];
   for (const [trigger, expected] of table)
     it(`is ${expected} for "${triggerText(trigger)}"`, () => assert.equal(isChange(trigger), expected));

@@ -268,6 +268,7 @@ async function exhausted(t: TestContext, fails: (directory: string) => boolean =
   };
   return {
     trigger,
+    host,
     kernel,
     changes,
     reported,
@@ -329,6 +330,17 @@ describe('FileTrigger, if inotify watches are exhausted', () => {
     assert.deepEqual(changes, ['/etc', '/etc']);
     await poll();
     assert.deepEqual(changes, ['/etc', '/etc']);
+  });
+
+  it('does not report a poll that timed out', async (t) => {
+    const { trigger, host, changes, poll } = await exhausted(t);
+    await trigger.watch([CONFIG]);
+    const timeout = () => Promise.reject(new TimeoutError('no answer within 5 s'));
+    const statEntry = t.mock.method(host, 'statEntry', timeout);
+    await poll();
+    statEntry.mock.restore();
+    await poll();
+    assert.deepEqual(changes, []);
   });
 
   it('does not report other names in a polled directory', async (t) => {
