@@ -49,7 +49,7 @@ describe('the alerts, on a real Prometheus that scrapes real agents', () => {
 
   it('GVisorLabelsHidden fires while kube-state-metrics shows no labels', async () => {
     await startKubeStateMetrics(cluster(), []);
-    assert.match((await fires('GVisorLabelsHidden')).annotations.description ?? '', /tells of 3 nodes/);
+    assert.match((await fires('GVisorLabelsHidden')).annotations.description ?? '', /reports 3 nodes/);
     await startKubeStateMetrics(cluster(), [SHOW_LABELS]);
     await resolves('GVisorLabelsHidden');
   });
