@@ -13,7 +13,7 @@ import { readSystemFacts } from './host/system.ts';
 import { Metrics } from './http/metrics.ts';
 import { createAgentServer, listen, serverUrl } from './http/server.ts';
 import { SERVICE_ACCOUNT } from './kube/access.ts';
-import { openApiPublisher } from './node/api.ts';
+import { type ApiPublisher, openApiPublisher } from './node/api.ts';
 import { PodReporter } from './node/events.ts';
 import { PodMonitor } from './pods/monitor.ts';
 import { RequiredNamespaces } from './pods/namespaces.ts';
@@ -135,21 +135,7 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   const publishers: Publisher[] = api === undefined ? [metrics] : [metrics, api.node];
   const agent = new Agent({ version: VERSION, config, facts, evaluator, files, publishers, log, now, date });
 
-  const namespaces = new RequiredNamespaces(() => metrics.pods.setNamespacesUpdated(Date.now()));
-  if (api !== undefined) metrics.pods.watchNamespaces();
-  const podReporter = new PodReporter(log, api?.events);
-  const pods = new PodMonitor({
-    client,
-    host: new Host(config.hostRoot),
-    namespaces,
-    probe: () => evaluator.probeFlags,
-    onRead: (observed, required) => {
-      metrics.pods.publish(observed, required);
-      podReporter.publish(observed.unsandboxed, observed.weakened);
-    },
-    log,
-  });
-
+  const { pods, namespaces } = openPods(node, { metrics, evaluator, api });
   const complete = (report: Report): Status => ({
     ...report,
     pods: pods.report(),
@@ -180,6 +166,31 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   server.close();
   files.close();
   return 0;
+}
+
+type PodSinks = {
+  readonly metrics: Metrics;
+  readonly evaluator: NodeEvaluator;
+  readonly api: ApiPublisher | undefined;
+};
+
+/** The monitor of this node's pods, which reports to metrics, log and events, and the namespaces that it needs to know. */
+function openPods({ config, log, client }: Node, { metrics, evaluator, api }: PodSinks) {
+  const namespaces = new RequiredNamespaces(() => metrics.pods.setNamespacesUpdated(Date.now()));
+  if (api !== undefined) metrics.pods.watchNamespaces();
+  const podReporter = new PodReporter(log, api?.events);
+  const pods = new PodMonitor({
+    client,
+    host: new Host(config.hostRoot),
+    namespaces,
+    probe: () => evaluator.probeFlags,
+    onRead: (observed, required) => {
+      metrics.pods.publish(observed, required);
+      podReporter.publish(observed.unsandboxed, observed.weakened);
+    },
+    log,
+  });
+  return { pods, namespaces };
 }
 
 /** A prover with a view of the host of its own: file operations are serialized, so a stalled check would stall the proof. */
