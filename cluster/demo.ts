@@ -113,7 +113,7 @@ async function runStory(): Promise<'done'> {
   const other = await runPod(cluster, 'evaluation-2', evaluationPod('evaluation-2', { gvisor: true }));
   expect(other !== home && other !== 'node-3', `it runs on ${other}`);
 
-  title(`6. ${home} is mended`);
+  title(`6. ${home} is repaired`);
   const back = await showNodes(cluster, display, () => healAndWait(cluster, home, 'shim-missing'));
   expect(true, `its label came back ${bold(`${back.toFixed(2)} s`)} later, after a fresh proof`);
   return 'done';

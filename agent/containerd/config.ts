@@ -293,16 +293,13 @@ function pluginIdFault(
   return undefined;
 }
 
+/** Docker's package of containerd disables the CRI plugin. */
 function disabledFault(files: readonly ContainerdFile[], rules: ConfigRules): ConfigFault | undefined {
   const ids: readonly string[] = rules === '1.x' ? [CRI_V1, CRI_V2] : [CRI_V1, CRI_V2, CRI_V3];
   for (const file of files) {
     const id = file.disabledPlugins.find((disabled) => ids.includes(disabled));
-    if (id !== undefined)
-      return faultIn(
-        file,
-        ['disabled_plugins'],
-        `disabled_plugins has "${id}", so that no pod can be started`,
-      );
+    const problem = `disabled_plugins has "${id}", so that no pod can be started`;
+    if (id !== undefined) return faultIn(file, ['disabled_plugins'], problem);
   }
   return undefined;
 }

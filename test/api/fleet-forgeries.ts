@@ -368,7 +368,7 @@ export const FLEET_GROUPS: readonly Group[] = [
 ];
 
 const TAINT = { key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' };
-const spec = (body: object, node = 'node-3'): ApiCall => ({
+const spec = (body: object, node = 'node-4'): ApiCall => ({
   method: 'PATCH',
   path: `/api/v1/nodes/${node}?dryRun=All`,
   body: { spec: body },
@@ -382,7 +382,7 @@ const refusedSpec = (what: string, call: ApiCall): Case => ({
   },
 });
 
-/** Writes with the component taint. node-2 has the agents' taint and another, node-3 has none. */
+/** Writes with the component taint. */
 export const FLEET_TAINT_GROUPS: readonly Group[] = [
   {
     title: "the fleet controller's token with the component taint",

@@ -395,14 +395,8 @@ export function eventChanges(as: 'agent' | 'fleet'): readonly Case[] {
 
 /** With the component `taint`: the agent's own taint, and nothing else of the spec. */
 const TAINTS: readonly Case[] = [
-  {
-    what: 'agent: its taint removed beside another, and added again, is accepted',
-    alone: true,
-    run: async ({ as }) => {
-      for (const taints of [[kept()], [kept(), taint()]])
-        assertAccepted(await as('agent', patch({ spec: { taints } })));
-    },
-  },
+  accepted('its taint removed beside another', patch({ spec: { taints: [kept()] } }), { as: 'agent' }),
+  accepted('its taint added', patch({ spec: { taints: [taint()] } }, 'node-4'), { as: 'agent4' }),
   accepted('its taint removed, the only one,', patch({ spec: { taints: null } }, 'node-3'), { as: 'agent3' }),
   ...[
     { taints: [kept(), { key: 'other', effect: 'NoSchedule' }] },

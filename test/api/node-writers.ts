@@ -62,11 +62,12 @@ const OBJECTS: readonly object[] = [
 
 /**
  * Creates Nodes and their agents: node-1 is labelled "true" and proven, node-2 is labelled "false" and its condition is
- * False, node-3 has neither. Returns the clients that write them.
+ * False, node-3 has neither. node-2 and node-3 have the agents' taint, node-4 has no taint. Returns the clients that write
+ * them.
  */
 export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const objects = await FleetObjects.open(cluster);
-  for (const name of ['node-1', 'node-2', 'node-3']) await objects.addNode(name);
+  for (const name of ['node-1', 'node-2', 'node-3', 'node-4']) await objects.addNode(name);
   const broken = { conditions: [conditionOf('GVisorReady', 'False', 'ShimNotFound')] };
   await objects.writeStatus('node-2', broken, { [READY]: 'false' });
   const none = { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] };
@@ -81,7 +82,11 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const spec = { taints: [{ ...notReady, effect: 'NoExecute' }, notReady], unschedulable: true };
   const patch = JSON.stringify({ metadata: { ...own, ownerReferences }, spec });
   const ofAgents = [`${DOMAIN}/not-ready`, 'other'].map((key) => ({ key, effect: 'NoSchedule' }));
-  for (const [node, taints] of [['node-2', ofAgents] as const, ['node-3', []] as const])
+  for (const [node, taints] of [
+    ['node-2', ofAgents] as const,
+    ['node-3', [notReady]] as const,
+    ['node-4', []] as const,
+  ])
     await cluster.kubectl([
       'patch',
       'node',
@@ -91,8 +96,6 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
       JSON.stringify({ spec: { taints } }),
     ]);
   await cluster.kubectl(['patch', 'node', 'node-1', '--type=merge', '-p', patch]);
-  const tainted = JSON.stringify({ spec: { taints: [notReady] } });
-  await cluster.kubectl(['patch', 'node', 'node-3', '--type=merge', '-p', tainted]);
   const items = { apiVersion: 'v1', kind: 'List', items: OBJECTS };
   await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(items));
   const users = new Map<string, Promise<ApiUser>>();

@@ -11,6 +11,8 @@ export const WRITERS = {
   unboundAgent: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent'),
   /** the agent on node-3, which has no condition yet */
   agent3: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent', 'agent-node-3'),
+  /** the agent on node-4, which has no taint */
+  agent4: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent', 'agent-node-4'),
   fleet: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-fleet'),
   /** a pod on node-1 under another name, with every right on Nodes and the verb of agents */
   renamed: (cluster: Cluster) => tokenUser(cluster, 'other', 'renamed', 'renamed-node-1'),

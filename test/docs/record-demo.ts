@@ -20,5 +20,5 @@ for await (const text of createInterface({ input: demo.stdout })) {
 }
 const [code] = (await ended) as [number | null];
 if (code !== 0) throw new Error(`The demo ended with ${code}`);
-const end = lines.findIndex(({ text }) => text.includes('What to try next'));
+const end = lines.findIndex(({ text }) => text.includes('To try next'));
 await writeFile(join(REPO, 'docs/images/demo.svg'), terminalSvg(lines.slice(0, end - 1)));

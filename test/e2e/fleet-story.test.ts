@@ -141,7 +141,7 @@ describe('a fleet for evaluations', () => {
   });
 
   it('heals: alerts resolve, and pods run again', async () => {
-    tell('5. Both are mended');
+    tell('5. Both are repaired');
     for (const node of ['node-1', 'node-2']) {
       tell(`the label of ${node} is back after ${(await healAndWait(cluster(), node)).toFixed(2)} s`);
     }
