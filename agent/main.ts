@@ -2,8 +2,9 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import type { Publisher, Report, Status } from './agent.ts';
 import { Agent } from './agent.ts';
-import { type Config, parseConfig } from './config.ts';
+import { type Config, parseConfig, VERSION } from './config.ts';
 import { CriClient } from './containerd/client.ts';
 import { type Distribution, readDistribution } from './containerd/distribution.ts';
 import { NodeEvaluator } from './evaluate.ts';
@@ -19,7 +20,6 @@ import { PodMonitor } from './pods/monitor.ts';
 import { RequiredNamespaces } from './pods/namespaces.ts';
 import { Prover, type ProverOptions } from './proof/prover.ts';
 import { ownerMark } from './proof/sandbox.ts';
-import type { Publisher, Report, Status } from './report.ts';
 import { errorLine } from './sanitize.ts';
 import { EXIT_CODES, helpText, parseArguments, print, printProblems, screenOf } from './text/cli.ts';
 import { openLog } from './text/log.ts';
@@ -27,7 +27,6 @@ import { renderReport, TerminalPublisher } from './text/terminal.ts';
 import { watchContainerd } from './trigger/containerd.ts';
 import { EventQueue, type Trigger } from './trigger/event-queue.ts';
 import { FileTrigger } from './trigger/files.ts';
-import { VERSION } from './version.ts';
 
 /** A person waits for the result of `--once`, so it is worth waiting for a slow boot. */
 const ONCE_BOOT_TIMEOUT_MS = 60_000;

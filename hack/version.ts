@@ -9,7 +9,7 @@ const TAG = /(\bnewTag: )\S+/g;
 
 /** The files that repeat the version, each with a pattern that captures the text before it. */
 export const PLACES: readonly (readonly [file: string, before: RegExp])[] = [
-  ['agent/version.ts', /(VERSION = ')[^']+/g],
+  ['agent/config.ts', /(VERSION = ')[^']+/g],
   ['Dockerfile', /(image\.version=")[^"]+/g],
   ['manifests/base/kustomization.yaml', TAG],
   ['charts/gvisor-ready/Chart.yaml', /^(version: |appVersion: ")[^"\n]+/gm],
