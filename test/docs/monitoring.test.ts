@@ -144,7 +144,7 @@ describe('the panels of the dashboard', async () => {
       for (const { expr } of targets) assert.match(expr, /topk\(20, /, title);
   });
 
-  it('show of the fleet only what a controller says while it sees all, but for the circuit breaker and its effect', () => {
+  it('show fleet metrics only of a controller with working watches, except the circuit breaker and withdrawals', () => {
     const ofFleet = exprs.filter(([, expr]) => expr.includes('gvisor_fleet_'));
     assert.deepEqual(
       ofFleet.filter(([, expr]) => !expr.includes('gvisor_fleet_watches_up')).map(([title]) => title),

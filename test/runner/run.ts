@@ -39,7 +39,9 @@ async function main(words: readonly string[]): Promise<number> {
     console.log('No file failed in the last run.');
     return 0;
   }
-  if (Object.keys(history.seconds).length > 0)
+  const files = plan.flat(2).flatMap((step) => step.files);
+  const known = files.filter((file) => history.seconds[file] !== undefined).length;
+  if (known > files.length / 2)
     console.log(`${timeLeft(secondsOf(plan))} by the times of earlier runs, plus what must be built`);
   const clusters = plan.flat(2).some(({ name }) => tierOf(name)?.clusters ?? true);
   const vms = plan.flat(2).some(({ name }) => name === 'vm');
@@ -61,10 +63,10 @@ async function main(words: readonly string[]): Promise<number> {
     if (clusters) await removeLaneClusters();
     await restoreLimit();
   }
-  const files = results.flatMap((result) => result.files);
+  const ended = results.flatMap((result) => result.files);
   writeHistory(HISTORY, {
-    seconds: Object.fromEntries(files.map(({ file, seconds }) => [file, Math.ceil(seconds)])),
-    failed: files.filter(({ file, passed }) => !passed && file.endsWith('.test.ts')).map(({ file }) => file),
+    seconds: Object.fromEntries(ended.map(({ file, seconds }) => [file, Math.ceil(seconds)])),
+    failed: ended.filter(({ file, passed }) => !passed && file.endsWith('.test.ts')).map(({ file }) => file),
   });
   const notRun = [...tiersLeftOut(plan), ...stepsNotRun(plan, results)];
   console.log(`\n${summaryLines(await environmentRows(clusters, vms), results, notRun).join('\n')}`);
