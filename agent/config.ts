@@ -1,3 +1,6 @@
+/** The agent's version, that of package.json. */
+export const VERSION = '0.1.0';
+
 /** Environment variables. */
 export type Env = Readonly<Record<string, string | undefined>>;
 

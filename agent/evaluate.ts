@@ -1,12 +1,13 @@
 import { posix } from 'node:path';
 import { CheckInputs, type Sources } from './checks/check.ts';
 import { CAUSE_CHECKS, EVIDENCE_CHECKS, runChecks } from './checks/checks.ts';
+import type { Finding } from './checks/finding.ts';
 import type { Config } from './config.ts';
 import type { CriClient } from './containerd/client.ts';
 import { type Distribution, rememberConfigPath } from './containerd/distribution.ts';
-import type { Facts, Finding } from './finding.ts';
 import type { Host } from './host/host.ts';
 import { readPressure } from './host/pressure.ts';
+import type { Facts } from './host/system.ts';
 import type { ProbeFlags } from './pods/pod.ts';
 import { inconclusive, type Outcome } from './proof/outcome.ts';
 import type { Prover } from './proof/prover.ts';

@@ -2,8 +2,9 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import type { Publisher, Report, Status } from './agent.ts';
 import { Agent } from './agent.ts';
-import { type Config, parseConfig } from './config.ts';
+import { type Config, parseConfig, VERSION } from './config.ts';
 import { CriClient } from './containerd/client.ts';
 import { type Distribution, readDistribution } from './containerd/distribution.ts';
 import { NodeEvaluator } from './evaluate.ts';
@@ -13,13 +14,12 @@ import { readSystemFacts } from './host/system.ts';
 import { Metrics } from './http/metrics.ts';
 import { createAgentServer, listen, serverUrl } from './http/server.ts';
 import { SERVICE_ACCOUNT } from './kube/access.ts';
-import { openApiPublisher } from './node/api.ts';
+import { type ApiPublisher, openApiPublisher } from './node/api.ts';
 import { PodReporter } from './node/events.ts';
 import { PodMonitor } from './pods/monitor.ts';
 import { RequiredNamespaces } from './pods/namespaces.ts';
 import { Prover, type ProverOptions } from './proof/prover.ts';
 import { ownerMark } from './proof/sandbox.ts';
-import type { Publisher, Report, Status } from './report.ts';
 import { errorLine } from './sanitize.ts';
 import { EXIT_CODES, helpText, parseArguments, print, printProblems, screenOf } from './text/cli.ts';
 import { openLog } from './text/log.ts';
@@ -27,7 +27,6 @@ import { renderReport, TerminalPublisher } from './text/terminal.ts';
 import { watchContainerd } from './trigger/containerd.ts';
 import { EventQueue, type Trigger } from './trigger/event-queue.ts';
 import { FileTrigger } from './trigger/files.ts';
-import { VERSION } from './version.ts';
 
 /** A person waits for the result of `--once`, so it is worth waiting for a slow boot. */
 const ONCE_BOOT_TIMEOUT_MS = 60_000;
@@ -135,21 +134,7 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   const publishers: Publisher[] = api === undefined ? [metrics] : [metrics, api.node];
   const agent = new Agent({ version: VERSION, config, facts, evaluator, files, publishers, log, now, date });
 
-  const namespaces = new RequiredNamespaces(() => metrics.pods.setNamespacesUpdated(Date.now()));
-  if (api !== undefined) metrics.pods.watchNamespaces();
-  const podReporter = new PodReporter(log, api?.events);
-  const pods = new PodMonitor({
-    client,
-    host: new Host(config.hostRoot),
-    namespaces,
-    probe: () => evaluator.probeFlags,
-    onRead: (observed, required) => {
-      metrics.pods.publish(observed, required);
-      podReporter.publish(observed.unsandboxed, observed.weakened);
-    },
-    log,
-  });
-
+  const { pods, namespaces } = openPods(node, { metrics, evaluator, api });
   const complete = (report: Report): Status => ({
     ...report,
     pods: pods.report(),
@@ -180,6 +165,31 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   server.close();
   files.close();
   return 0;
+}
+
+type PodSinks = {
+  readonly metrics: Metrics;
+  readonly evaluator: NodeEvaluator;
+  readonly api: ApiPublisher | undefined;
+};
+
+/** The monitor of this node's pods, which reports to metrics, log and events, and the namespaces that it needs to know. */
+function openPods({ config, log, client }: Node, { metrics, evaluator, api }: PodSinks) {
+  const namespaces = new RequiredNamespaces(() => metrics.pods.setNamespacesUpdated(Date.now()));
+  if (api !== undefined) metrics.pods.watchNamespaces();
+  const podReporter = new PodReporter(log, api?.events);
+  const pods = new PodMonitor({
+    client,
+    host: new Host(config.hostRoot),
+    namespaces,
+    probe: () => evaluator.probeFlags,
+    onRead: (observed, required) => {
+      metrics.pods.publish(observed, required);
+      podReporter.publish(observed.unsandboxed, observed.weakened);
+    },
+    log,
+  });
+  return { pods, namespaces };
 }
 
 /** A prover with a view of the host of its own: file operations are serialized, so a stalled check would stall the proof. */

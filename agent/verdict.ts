@@ -1,4 +1,4 @@
-import type { Finding } from './finding.ts';
+import type { Finding } from './checks/finding.ts';
 import type { Outcome } from './proof/outcome.ts';
 import type { Reason } from './reasons.ts';
 

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import pino from 'pino';
+import type { Report } from '../agent/agent.ts';
 import { pooledMap } from '../agent/async.ts';
 import { createKube, type Kube, type WatchEvent } from '../agent/kube/client.ts';
 import { keepWatching } from '../agent/kube/watch.ts';
-import type { Report } from '../agent/report.ts';
 import type { Verdict } from '../agent/verdict.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import { READY_LABEL } from '../cluster/story.ts';

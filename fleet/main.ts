@@ -1,10 +1,9 @@
 import { once } from 'node:events';
 import pino from 'pino';
-import { settingLines } from '../agent/config.ts';
+import { settingLines, VERSION } from '../agent/config.ts';
 import { createKube } from '../agent/kube/client.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { print, printProblems } from '../agent/text/cli.ts';
-import { VERSION } from '../agent/version.ts';
 import { accessOf, openConfig } from './access.ts';
 import { FleetController } from './controller.ts';
 import { FleetMetrics } from './metrics.ts';

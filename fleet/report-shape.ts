@@ -1,6 +1,6 @@
-import type { Evidence } from '../agent/finding.ts';
+import type { Status, Transition } from '../agent/agent.ts';
+import type { Evidence } from '../agent/checks/finding.ts';
 import type { Condition, NodeWrites } from '../agent/node/object.ts';
-import type { Status, Transition } from '../agent/report.ts';
 import { HEADLINES, PROOF_TONES } from '../agent/text/format.ts';
 import type { Verdict } from '../agent/verdict.ts';
 

@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { build, type OutputFile, type Plugin, transform } from 'esbuild';
 import { REPO } from './paths.ts';
 import { partial } from './unfinished.ts';
+import { AGENT_VERSION, withVersion } from './version.ts';
 
 /** The programs of the image: `NAME/main.ts` becomes `dist/NAME.cjs`. */
 export const BUNDLES = ['agent', 'fleet', 'kubectl'] as const;
@@ -50,9 +51,10 @@ function versioned(version: string): Plugin {
   return {
     name: 'versioned',
     setup({ onLoad }) {
-      onLoad({ filter: /\/agent\/version\.ts$/ }, () => ({
-        contents: `export const VERSION = ${JSON.stringify(version)};`,
-      }));
+      onLoad({ filter: /\/agent\/config\.ts$/ }, async ({ path }) => {
+        const contents = withVersion(await readFile(path, 'utf8'), AGENT_VERSION, version);
+        return { contents, loader: 'ts' };
+      });
     },
   };
 }

@@ -3,7 +3,7 @@ import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promi
 import { basename, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
-import { VERSION } from '../agent/version.ts';
+import { VERSION } from '../agent/config.ts';
 import { CHART, copyManifests } from './chart.ts';
 import { REPO } from './paths.ts';
 import { pack, writeKrew } from './plugin.ts';

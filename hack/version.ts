@@ -7,9 +7,12 @@ import { run } from './run.ts';
 const IMAGE = /(\bgvisor-ready:)\d+\.\d+\.\d+/g;
 const TAG = /(\bnewTag: )\S+/g;
 
+/** Precedes the version in agent/config.ts. */
+export const AGENT_VERSION = /(VERSION = ')[^']+/g;
+
 /** The files that repeat the version, each with a pattern that captures the text before it. */
 export const PLACES: readonly (readonly [file: string, before: RegExp])[] = [
-  ['agent/version.ts', /(VERSION = ')[^']+/g],
+  ['agent/config.ts', AGENT_VERSION],
   ['Dockerfile', /(image\.version=")[^"]+/g],
   ['manifests/base/kustomization.yaml', TAG],
   ['charts/gvisor-ready/Chart.yaml', /^(version: |appVersion: ")[^"\n]+/gm],

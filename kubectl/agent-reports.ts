@@ -1,8 +1,8 @@
 import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
+import type { Status } from '../agent/agent.ts';
 import { pooledMap } from '../agent/async.ts';
 import { AGENT_PORT, AGENT_SELECTOR, DAEMON_SET, NAMESPACE } from '../agent/kube/access.ts';
 import { isOpen } from '../agent/pods/pod.ts';
-import type { Status } from '../agent/report.ts';
 import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
 import { isOfDaemonSet } from '../fleet/objects.ts';
 import { type Api, type ApiObject, optional, sanitizeValues, type TextResponse } from './api.ts';

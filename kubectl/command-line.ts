@@ -1,7 +1,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { VERSION } from '../agent/config.ts';
 import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
 import { wrap } from '../agent/text/format.ts';
-import { VERSION } from '../agent/version.ts';
 import { Api } from './api.ts';
 import { type CheckFlags, check } from './commands/check.ts';
 import { complete } from './commands/completion.ts';

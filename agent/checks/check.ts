@@ -1,7 +1,6 @@
 import { posix } from 'node:path';
 import type { CriClient } from '../containerd/client.ts';
 import { ASSUMED, type HandlerRuntime, optionOf, readContainerdConfig } from '../containerd/config.ts';
-import type { CheckResult } from '../finding.ts';
 import type { Host } from '../host/host.ts';
 import type { Witness } from '../proof/witness.ts';
 import { DEFAULT_RUNSC_CONFIG, readRunscConfig } from '../runsc/config.ts';
@@ -12,6 +11,7 @@ import {
   type RunscPrograms,
   shimOf,
 } from '../runsc/program.ts';
+import type { CheckResult } from './finding.ts';
 
 export type Sources = {
   readonly host: Host;

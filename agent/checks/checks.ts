@@ -1,8 +1,8 @@
 import { withTimeout } from '../async.ts';
-import { checkFailed, type Finding } from '../finding.ts';
 import type { Witness } from '../proof/witness.ts';
 import type { Check, CheckInputs } from './check.ts';
 import { containerd } from './containerd.ts';
+import { checkFailed, type Finding } from './finding.ts';
 import { handlerConfigured } from './handler-configured.ts';
 import { handlerCurrent } from './handler-current.ts';
 import { handlerLoaded } from './handler-loaded.ts';

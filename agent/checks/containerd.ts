@@ -1,7 +1,7 @@
 import type { CriStatus } from '../containerd/client.ts';
 import { cannotStopSandboxes, parseContainerdRelease } from '../containerd/release.ts';
-import { type CheckResult, error, pass, unknown, warning } from '../finding.ts';
 import type { Check } from './check.ts';
+import { type CheckResult, error, pass, unknown, warning } from './finding.ts';
 
 export const containerd: Check = {
   id: 'containerd',

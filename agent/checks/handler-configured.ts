@@ -1,7 +1,7 @@
 import type { ContainerdConfig, IgnoredMention } from '../containerd/config.ts';
-import { at, type CheckResult, type Evidence, error, pass, unknown, warning } from '../finding.ts';
 import type { Reason } from '../reasons.ts';
 import type { Check } from './check.ts';
+import { at, type CheckResult, type Evidence, error, pass, unknown, warning } from './finding.ts';
 
 const MAX_NAMES = 20;
 

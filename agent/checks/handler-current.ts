@@ -1,6 +1,6 @@
 import type { Runtime } from '../containerd/client.ts';
-import { at, pass, skip, warning } from '../finding.ts';
 import type { Check } from './check.ts';
+import { at, pass, skip, warning } from './finding.ts';
 
 /** Is the handler on disk the one in memory? containerd reads its configuration only when it starts. */
 export const handlerCurrent: Check = {

@@ -1,6 +1,6 @@
-import { at, error, pass } from '../finding.ts';
 import { errorLine } from '../sanitize.ts';
 import type { Check } from './check.ts';
+import { at, error, pass } from './finding.ts';
 
 export const handlerLoaded: Check = {
   id: 'handler-loaded',

@@ -1,10 +1,10 @@
 import { posix } from 'node:path';
 import type { ShimInfo } from '../containerd/client.ts';
 import { type HandlerRuntime, optionOf } from '../containerd/config.ts';
-import { at, type CheckResult, type Evidence, error, pass, skip, warning } from '../finding.ts';
 import type { RunscConfig } from '../runsc/config.ts';
 import { isRuncType, shimOf } from '../runsc/program.ts';
 import type { Check } from './check.ts';
+import { at, type CheckResult, type Evidence, error, pass, skip, warning } from './finding.ts';
 
 /** Programs that run containers on the host's kernel. NVIDIA's is left out, because it can start runsc. */
 const NO_SANDBOX = /^(runc|crun|youki|containerd-shim-runc-v\d+)$/;

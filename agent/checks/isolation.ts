@@ -1,8 +1,8 @@
-import { at, blocker, type CheckResult, type Evidence, pass, skip, warning } from '../finding.ts';
 import type { Reason } from '../reasons.ts';
 import { DEFAULT_RUNSC_CONFIG } from '../runsc/config.ts';
 import { annotationsPassed, UNKNOWN, weaknessesOf } from '../runsc/flags.ts';
 import type { Check, CheckInputs } from './check.ts';
+import { at, blocker, type CheckResult, type Evidence, pass, skip, warning } from './finding.ts';
 
 const SECCOMP_FILTER = 2;
 

@@ -1,5 +1,5 @@
-import { type CheckResult, error, pass, warning } from '../finding.ts';
 import type { Check } from './check.ts';
+import { type CheckResult, error, pass, warning } from './finding.ts';
 
 const RELEASE_FILE = '/proc/sys/kernel/osrelease';
 /** https://gvisor.dev/docs/user_guide/install/ */

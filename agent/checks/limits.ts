@@ -1,6 +1,6 @@
-import { blocker, pass, skip, unknown, warning } from '../finding.ts';
 import { isBelow } from '../proof/sandbox.ts';
 import type { Check } from './check.ts';
+import { blocker, pass, skip, unknown, warning } from './finding.ts';
 
 /** Are sandboxes in the kubelet's cgroups, so that pod limits are enforced? Judged by the probe's process. */
 export const limits: Check = {

@@ -1,7 +1,7 @@
 import { optionOf } from '../containerd/config.ts';
-import { at, error, pass, skip, warning } from '../finding.ts';
 import { isRuncType } from '../runsc/program.ts';
 import type { Check } from './check.ts';
+import { at, error, pass, skip, warning } from './finding.ts';
 
 /** https://github.com/containerd/containerd/blob/v2.4.2/api/types/runtimeoptions/v1/api.proto */
 const SHIM_OPTIONS = ['typeurl', 'configpath', 'configbody'];

@@ -1,7 +1,7 @@
-import { blocker, type CheckResult, pass, skip, unknown, warning } from '../finding.ts';
 import { PAGE_BYTES } from '../host/program.ts';
 import { compareReleases, parseRunscRelease, type RunscProgram } from '../runsc/program.ts';
 import type { Check, CheckInputs } from './check.ts';
+import { blocker, type CheckResult, pass, skip, unknown, warning } from './finding.ts';
 
 /** First release that fixes CVE-2025-2713: https://osv.dev/vulnerability/CVE-2025-2713 */
 const ADVISED_FLOOR = '20240325.0';

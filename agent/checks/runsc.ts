@@ -1,7 +1,7 @@
-import { at, error, pass } from '../finding.ts';
 import { whyNotRunnable } from '../host/program.ts';
 import { DEFAULT_PLATFORM } from '../runsc/config.ts';
 import type { Check } from './check.ts';
+import { at, error, pass } from './finding.ts';
 import { notFound, searched } from './shim.ts';
 
 /** runsc re-executes itself as nobody: https://gvisor.dev/docs/user_guide/faq/ */

@@ -1,10 +1,10 @@
 import type { ShimInfo } from '../containerd/client.ts';
-import { type CheckResult, checkFailed, type Evidence, error, pass, unknown } from '../finding.ts';
 import { NotVisible } from '../host/paths.ts';
 import { whyNotRunnable } from '../host/program.ts';
 import type { Reason } from '../reasons.ts';
 import { shimOf } from '../runsc/program.ts';
 import type { Check, CheckInputs } from './check.ts';
+import { type CheckResult, checkFailed, type Evidence, error, pass, unknown } from './finding.ts';
 
 /** Can containerd find and execute the handler's shim? containerd 2.x reports it; for 1.x the files are inspected. */
 export const shim: Check = {

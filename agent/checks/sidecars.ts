@@ -1,9 +1,9 @@
 import { posix } from 'node:path';
-import { type CheckResult, error, pass, skip, unknown, warning } from '../finding.ts';
 import type { Host } from '../host/host.ts';
 import type { RunscConfig } from '../runsc/config.ts';
 import { compareReleases, parseRunscRelease, type RunscRelease } from '../runsc/program.ts';
 import type { Check } from './check.ts';
+import { type CheckResult, error, pass, skip, unknown, warning } from './finding.ts';
 
 const DIRECTORY = 'gvisor-bin';
 /** The program that boots a sandbox. The others serve metrics and checkpoints or speed up a boot. */

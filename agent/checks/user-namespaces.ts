@@ -1,5 +1,5 @@
-import { error, pass, warning } from '../finding.ts';
 import type { Check } from './check.ts';
+import { error, pass, warning } from './finding.ts';
 
 const FILE = '/proc/sys/user/max_user_namespaces';
 /** https://github.com/google/gvisor/blob/master/runsc/hostsettings/hostsettings.go */

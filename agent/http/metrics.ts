@@ -1,8 +1,8 @@
 import { Histogram, Registry } from 'prom-client';
-import type { Finding } from '../finding.ts';
+import type { Publisher, Report } from '../agent.ts';
+import type { Finding } from '../checks/finding.ts';
 import { isOpen, type ObservedPods } from '../pods/pod.ts';
 import { REASONS, type Reason } from '../reasons.ts';
-import type { Publisher, Report } from '../report.ts';
 import { HEADLINES, PROOF_TONES } from '../text/format.ts';
 import { createCounters, createGauges, createProcessMetrics } from './series.ts';
 

@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
+import type { Status } from '../agent.ts';
 import { memoize } from '../async.ts';
-import type { Status } from '../report.ts';
 import { errorLine } from '../sanitize.ts';
 import { renderReport } from '../text/terminal.ts';
 import { createBoundedServer, isLocal, send, sendProbe } from './bounded-server.ts';

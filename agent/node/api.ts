@@ -21,6 +21,9 @@ export type ApiOptions = {
 /** Another user of the same API client. */
 export type KubeUser = { run(kube: Kube, log: Logger, signal: AbortSignal): Promise<void> };
 
+/** Everything that writes to the API server. */
+export type ApiPublisher = NonNullable<Awaited<ReturnType<typeof openApiPublisher>>>;
+
 /** Opens the publishers of Node and events as set by PUBLISH; undefined if it is empty. */
 export async function openApiPublisher(
   config: Config,

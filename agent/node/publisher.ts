@@ -1,9 +1,9 @@
 import timers from 'node:timers/promises';
+import type { Publisher, Report } from '../agent.ts';
 import { Backoff } from '../kube/backoff.ts';
 import type { WatchEvent } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import { keepWatching } from '../kube/watch.ts';
-import type { Publisher, Report } from '../report.ts';
 import { errorLine } from '../sanitize.ts';
 import type { Verdict } from '../verdict.ts';
 import { claimFor, desiredState } from './desired.ts';

@@ -1,6 +1,9 @@
-import { reasonForError } from '../finding.ts';
+import { TimeoutError } from '../async.ts';
+import { CriError } from '../containerd/error.ts';
+import { NotVisible } from '../host/paths.ts';
 import type { Reason } from '../reasons.ts';
 import { errorLine } from '../sanitize.ts';
+import { WrongRuntime } from './sandbox.ts';
 import type { Witness } from './witness.ts';
 
 /** Result of a proof; `slow` while its probe still runs. */
@@ -106,4 +109,15 @@ export function inconclusive(error: unknown): Unproven {
 export function interrupted(cause: string): Outcome {
   const message = `the probe's sandbox was stopped before it was examined: ${cause}`;
   return { kind: 'interrupted', reason: 'ProbeInterrupted', message };
+}
+
+/** The reason code for an error that kept a check or a proof from a result. */
+export function reasonForError(error: unknown): Reason {
+  if (error instanceof NotVisible) return 'NotVisible';
+  if (error instanceof WrongRuntime) return 'WrongRuntime';
+  if (error instanceof TimeoutError) return 'CheckTimedOut';
+  if (!(error instanceof CriError)) return 'CheckFailed';
+  if (error.kind === 'timeout') return 'CheckTimedOut';
+  // The agent aborts no call by itself, so an aborted one means that the connection broke.
+  return error.kind === 'unreachable' || error.kind === 'aborted' ? 'ContainerdUnreachable' : 'CheckFailed';
 }

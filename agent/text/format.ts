@@ -1,4 +1,5 @@
-import type { Facts, Finding } from '../finding.ts';
+import type { Finding } from '../checks/finding.ts';
+import type { Facts } from '../host/system.ts';
 import type { Outcome } from '../proof/outcome.ts';
 import type { Verdict } from '../verdict.ts';
 

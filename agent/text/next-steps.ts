@@ -1,5 +1,5 @@
+import type { Report, Status } from '../agent.ts';
 import { REASONS, type Reason } from '../reasons.ts';
-import type { Report, Status } from '../report.ts';
 
 /** A reason and its remedy. */
 export type Step = { readonly reason: Reason; readonly remedy: string };

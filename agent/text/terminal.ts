@@ -1,6 +1,6 @@
+import type { Publisher, Report, Status } from '../agent.ts';
 import { CHECKS } from '../checks/checks.ts';
 import { isOpen, type PodsReport } from '../pods/pod.ts';
-import type { Publisher, Report, Status } from '../report.ts';
 import { sanitize } from '../sanitize.ts';
 import {
   causeOf,

@@ -1,6 +1,6 @@
+import type { Status, Transition } from '../../agent/agent.ts';
 import { CHECKS } from '../../agent/checks/checks.ts';
-import type { Evidence, Finding } from '../../agent/finding.ts';
-import type { Status, Transition } from '../../agent/report.ts';
+import type { Evidence, Finding } from '../../agent/checks/finding.ts';
 import {
   causeOf,
   type Dedupe,

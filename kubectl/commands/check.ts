@@ -1,6 +1,6 @@
 import type { VersionInfo } from '@kubernetes/client-node';
+import { VERSION } from '../../agent/config.ts';
 import { DAEMON_SET, NAMESPACE } from '../../agent/kube/access.ts';
-import { VERSION } from '../../agent/version.ts';
 import { handlerOf, listAgents, readDaemonSet } from '../agent-reports.ts';
 import { optional, UnreachableError } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import type { Finding } from '../../agent/finding.ts';
+import type { Finding } from '../../agent/checks/finding.ts';
 import { applyHysteresis, type HysteresisState, type Thresholds } from '../../agent/hysteresis.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import { judge, type Verdict } from '../../agent/verdict.ts';

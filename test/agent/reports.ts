@@ -1,3 +1,4 @@
+import type { Report } from '../../agent/agent.ts';
 import {
   blocker,
   type CheckResult,
@@ -7,10 +8,9 @@ import {
   skip,
   unknown,
   warning,
-} from '../../agent/finding.ts';
+} from '../../agent/checks/finding.ts';
 import type { Outcome, Unproven } from '../../agent/proof/outcome.ts';
 import type { Reason } from '../../agent/reasons.ts';
-import type { Report } from '../../agent/report.ts';
 import type { Verdict } from '../../agent/verdict.ts';
 import { witnessOf } from './checks/fake-node.ts';
 

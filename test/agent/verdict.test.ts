@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Finding } from '../../agent/finding.ts';
+import type { Finding } from '../../agent/checks/finding.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import { judge } from '../../agent/verdict.ts';
 import {

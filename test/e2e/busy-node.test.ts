@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
-import type { Report } from '../../agent/report.ts';
+import type { Report } from '../../agent/agent.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { RUNSC } from '../../cluster/node/config.ts';
 import { evaluationPod, READY_PATH, runPod, watchLabels } from '../../cluster/story.ts';

@@ -1,4 +1,4 @@
-import type { Report } from '../../agent/report.ts';
+import type { Report } from '../../agent/agent.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
 import { waitFor } from '../../hack/run.ts';

@@ -87,7 +87,7 @@ describe('a node that loses its power and comes back with a handler that runs ru
     );
   });
 
-  it('loses its label to its agent before the first look where no controller runs, and is not granted it', async () => {
+  it('loses its label before the first evaluation without a controller, and gets it back only with a proof', async () => {
     await scaleFleet(cluster(), 0);
     try {
       await losePower(cluster(), NODE);

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, it } from 'node:test';
-import { VERSION } from '../../agent/version.ts';
+import { VERSION } from '../../agent/config.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { imageName } from '../../cluster/images.ts';
 import { removeCluster } from '../../cluster/remove.ts';

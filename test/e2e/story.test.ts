@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Report } from '../../agent/report.ts';
+import type { Report } from '../../agent/agent.ts';
 import { breakAndWait, evaluationPod, healAndWait } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import { askAgent } from './agents.ts';

@@ -1,4 +1,4 @@
-import type { Status } from '../../agent/report.ts';
+import type { Status } from '../../agent/agent.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { waitFor } from '../../hack/run.ts';
 import { askAgentForwarded } from './agents.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import type { Report } from '../../agent/report.ts';
+import type { Report } from '../../agent/agent.ts';
 import { waitFor } from '../../hack/run.ts';
 import { evaluationStartMs, touch } from '../integration/outside-agent.ts';
 import { agentOn, askAgent, DOMAIN, readNode, saidOf, waitForNode } from './agents.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import type { Report } from '../../agent/agent.ts';
 import type { Reason } from '../../agent/reasons.ts';
-import type { Report } from '../../agent/report.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { FAULTS, type FaultName } from '../../cluster/faults/faults.ts';
 import { formatTable } from '../../cluster/table.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { glob, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { VERSION } from '../../agent/version.ts';
+import { VERSION } from '../../agent/config.ts';
 import { REPO } from '../../hack/paths.ts';
 import { openFleet } from './fleet.ts';
 import { plugin } from './run-plugin.ts';

@@ -1,5 +1,5 @@
-import { error, pass } from '../../agent/finding.ts';
-import type { Status } from '../../agent/report.ts';
+import type { Status } from '../../agent/agent.ts';
+import { error, pass } from '../../agent/checks/finding.ts';
 import { finding, reportOf, unproven, verdictOf } from '../agent/reports.ts';
 
 /** The domain of the agents' labels. */

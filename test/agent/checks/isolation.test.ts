@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
+import type { Evidence } from '../../../agent/checks/finding.ts';
 import { isolation } from '../../../agent/checks/isolation.ts';
-import type { Evidence } from '../../../agent/finding.ts';
 import type { Witness } from '../../../agent/proof/witness.ts';
 import { sentryFlags } from '../../../agent/runsc/flags.ts';
 import { sandboxArgv } from '../host/fake-process.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { TimeoutError } from '../../../agent/async.ts';
+import { error, pass } from '../../../agent/checks/finding.ts';
 import { judgeShim, shim } from '../../../agent/checks/shim.ts';
 import type { ShimInfo } from '../../../agent/containerd/client.ts';
-import { error, pass } from '../../../agent/finding.ts';
 import { NotVisible } from '../../../agent/host/paths.ts';
 import { criWith, fakeCri, inspect, outcome, outcomeOf, sourcesOf, sourcesWith } from './fake-node.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { reasonForError } from '../../../agent/finding.ts';
 import { isVisible, NotVisible, visibleParts } from '../../../agent/host/paths.ts';
+import { reasonForError } from '../../../agent/proof/outcome.ts';
 import { tempHost } from './temp-host.ts';
 
 const line = (point: string) =>

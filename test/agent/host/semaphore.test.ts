@@ -4,8 +4,8 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { reasonForError } from '../../../agent/finding.ts';
 import { Host } from '../../../agent/host/host.ts';
+import { reasonForError } from '../../../agent/proof/outcome.ts';
 import { tempHost } from './temp-host.ts';
 
 const TIMEOUT_MS = 5_000;

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { Report } from '../../../agent/agent.ts';
 import { CAUSE_CHECKS, runChecks } from '../../../agent/checks/checks.ts';
-import { error, type Finding, pass, unknown } from '../../../agent/finding.ts';
+import { error, type Finding, pass, unknown } from '../../../agent/checks/finding.ts';
 import { hasTraces, Metrics } from '../../../agent/http/metrics.ts';
 import { REASONS } from '../../../agent/reasons.ts';
-import type { Report } from '../../../agent/report.ts';
 import { criStatus, fakeCri, inputsOf, sourcesOf } from '../checks/fake-node.ts';
 import { blockerFinding, finding, PASSED, PROVEN, READY, reportOf, unproven, verdictOf } from '../reports.ts';
 import { named } from '../text/samples.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { parseConfig } from '../../../agent/config.ts';
-import type { Facts } from '../../../agent/finding.ts';
+import type { Facts } from '../../../agent/host/system.ts';
 import { claimFor, fingerprintOf, guardRollout, labelsFor, labelValue } from '../../../agent/node/desired.ts';
 import { type NodeObject, OWN_KEYS } from '../../../agent/node/object.ts';
 import { READY, reportOf, verdictOf } from '../reports.ts';

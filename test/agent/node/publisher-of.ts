@@ -1,9 +1,9 @@
 import type { TestContext } from 'node:test';
 import timers from 'node:timers/promises';
 import pino from 'pino';
+import type { Report } from '../../../agent/agent.ts';
 import { NodePublisher } from '../../../agent/node/publisher.ts';
 import type { NodeOptions } from '../../../agent/node/writer.ts';
-import type { Report } from '../../../agent/report.ts';
 import type { Verdict } from '../../../agent/verdict.ts';
 import { type FakeApiServer, fakeApiServer } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
+import type { Report } from '../../../agent/agent.ts';
 import { OWN_KEYS } from '../../../agent/node/object.ts';
 import { REASONS } from '../../../agent/reasons.ts';
-import type { Report } from '../../../agent/report.ts';
 import { fakeApiServer, refusedWith, type Scripted, statusObject } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
 import {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { error, pass, skip, unknown, warning } from '../../../agent/finding.ts';
+import { error, pass, skip, unknown, warning } from '../../../agent/checks/finding.ts';
 import { nextSteps, sinceOf } from '../../../agent/text/next-steps.ts';
 import { finding, reportOf, unproven, verdictOf } from '../reports.ts';
 

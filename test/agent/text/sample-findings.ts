@@ -1,4 +1,4 @@
-import type { Finding } from '../../../agent/finding.ts';
+import type { Finding } from '../../../agent/checks/finding.ts';
 
 /** Findings of all checks on a real, proven node with containerd 2.4.2. */
 export const FINDINGS: readonly Finding[] = [

@@ -1,4 +1,4 @@
-import { type Report, STARTING, type Transition } from '../../../agent/report.ts';
+import { type Report, STARTING, type Transition } from '../../../agent/agent.ts';
 import { witnessOf } from '../checks/fake-node.ts';
 import { BROKEN_FINDINGS, FINDINGS, NO_SHIM } from './sample-findings.ts';
 

@@ -1,31 +1,7 @@
-import { TimeoutError } from './async.ts';
-import { CriError } from './containerd/error.ts';
-import { NotVisible } from './host/paths.ts';
-import { WrongRuntime } from './proof/sandbox.ts';
-import type { Reason } from './reasons.ts';
-import { errorLine } from './sanitize.ts';
-
-/** The reason code for an error that kept a check or a proof from a result. */
-export function reasonForError(error: unknown): Reason {
-  if (error instanceof NotVisible) return 'NotVisible';
-  if (error instanceof WrongRuntime) return 'WrongRuntime';
-  if (error instanceof TimeoutError) return 'CheckTimedOut';
-  if (!(error instanceof CriError)) return 'CheckFailed';
-  if (error.kind === 'timeout') return 'CheckTimedOut';
-  // The agent aborts no call by itself, so an aborted one means that the connection broke.
-  return error.kind === 'unreachable' || error.kind === 'aborted' ? 'ContainerdUnreachable' : 'CheckFailed';
-}
-
-/** What is known of the node besides the verdict; a fact that could not be had is absent. */
-export type Facts = {
-  readonly kernel?: string;
-  readonly containerd?: string;
-  /** As the program names it, for example "release-20260223.0"; undefined where it was seen to name none. */
-  readonly runsc?: string | undefined;
-  readonly platform?: string;
-  readonly distribution?: string;
-  readonly [hardware: string]: string | undefined;
-};
+import type { Facts } from '../host/system.ts';
+import { reasonForError } from '../proof/outcome.ts';
+import type { Reason } from '../reasons.ts';
+import { errorLine } from '../sanitize.ts';
 
 /** Where a fact was seen: a file (host path), a line in it (1-based), and the value found there. */
 export type Evidence = {

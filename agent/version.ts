@@ -1,2 +1,0 @@
-/** The agent's version, that of package.json. */
-export const VERSION = '0.1.0';
