@@ -23,7 +23,10 @@ describe('the fleet controller on a real API server, with its own token', () => 
       const message = await cluster().kubectl([...query, '-o', 'jsonpath={.items[0].message}']);
       return message || undefined;
     });
-    assert.match(event, /^no agent on this node was Ready for 10 s.* What to do: See why the agent's pod/);
+    assert.match(
+      event,
+      /^no agent on this node was Ready for 10 s.* What to do: Find out why the agent's pod/,
+    );
     const { body } = await run.metrics.text(run.fleet.view);
     assert.match(body, /^gvisor_fleet_withdrawals_total 1$/m);
     assert.match(body, /^gvisor_fleet_nodes\{status="Unknown",reason="AgentLost"\} 1$/m);

@@ -5,7 +5,7 @@ import { before, describe, it, type TestContext } from 'node:test';
 import { parse } from 'yaml';
 import { CONDITION } from '../../agent/node/object.ts';
 import { REPO } from '../../hack/paths.ts';
-import { patient } from '../../hack/run.ts';
+import { patient, waitFor } from '../../hack/run.ts';
 import { applyOverlay, overlay } from '../e2e/agents.ts';
 import { useApiServer } from './api-server.ts';
 
@@ -99,11 +99,11 @@ describe('the NodeReadinessRule, on a real API server that has its CRD', () => {
   before(
     async () => {
       await cluster().kubectl(['apply', '-f', CRD]);
-      await cluster().kubectl(
-        ['wait', '--for=condition=Established', '--timeout=180s', '-f', CRD],
-        '',
-        70_000,
-      );
+      // kubectl's own wait fails on a CRD that has no conditions yet.
+      await waitFor('the CRD to be established', 60_000, async () => {
+        const path = 'jsonpath={.status.conditions[?(@.type=="Established")].status}';
+        return (await cluster().kubectl(['get', '-f', CRD, '-o', path])) === 'True' || undefined;
+      });
       rule = await readFile(join(REPO, 'manifests/components/node-readiness-rule/rule.yaml'), 'utf8');
     },
     { timeout: patient(150_000) },
