@@ -18,7 +18,7 @@ const admission = useAdmission([]);
 const BLOCKS = markedBlocks('docs/admission.md');
 const NAMESPACE = 'evaluations';
 
-let folder = '';
+let directory = '';
 /** The text of the block with this mark. */
 function block(kind: string, mark: string): string {
   const found = BLOCKS.find((one) => one.kind === kind && one.mark === mark);
@@ -27,14 +27,14 @@ function block(kind: string, mark: string): string {
 }
 
 /** Writes the kustomization of a block into the reader's directory. */
-const write = (mark: string) => writeFile(join(folder, 'kustomization.yaml'), block('file', mark));
+const write = (mark: string) => writeFile(join(directory, 'kustomization.yaml'), block('file', mark));
 
 /** Runs commands in the reader's directory, waits until policies are in force, and returns the output. */
 async function shell(script: string): Promise<string> {
   const { cluster } = admission();
   const path = `${dirname(cluster.kubectlCommand([]).command)}:${process.env.PATH}`;
   const env = { ...process.env, PATH: path, KUBECONFIG: cluster.kubeconfig };
-  const printed = await run('/bin/sh', ['-euc', script], { cwd: folder, env });
+  const printed = await run('/bin/sh', ['-euc', script], { cwd: directory, env });
   await waitForPolicies(admission());
   return printed;
 }
@@ -52,8 +52,8 @@ const classOf = ({ body }: ApiResponse) =>
 
 describe('the page on admission, followed to the letter', () => {
   before(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'admission-'));
-    await symlink(REPO, join(folder, 'gvisor-ready'));
+    directory = await mkdtemp(join(tmpdir(), 'admission-'));
+    await symlink(REPO, join(directory, 'gvisor-ready'));
     await admission().cluster.kubectl(['create', 'namespace', NAMESPACE]);
     await until(
       'a pod in the new namespace',
@@ -61,7 +61,7 @@ describe('the page on admission, followed to the letter', () => {
       ({ code }) => code === 201,
     );
   });
-  after(() => rm(folder, { recursive: true, force: true }));
+  after(() => rm(directory, { recursive: true, force: true }));
 
   it('warns first, and refuses nothing', async () => {
     await write('kustomization.yaml');
@@ -94,7 +94,7 @@ describe('the page on admission, followed to the letter', () => {
     await shell(apply);
     await all(
       accepted('the second class', strict({ spec: { runtimeClassName: 'gvisor-gpu' } })),
-      accepted('a folder of the host', strict({ spec: hostPath })),
+      accepted('a directory of the host', strict({ spec: hostPath })),
       refused('a privileged container', strict({ spec: container(privileged) }), /privileged is not allowed/),
     );
   });

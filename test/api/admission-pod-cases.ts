@@ -213,13 +213,13 @@ const HOST: readonly Case[] = [
   ),
   accepted('a host namespace that is not taken', createPod({ spec: { hostNetwork: false } })),
   refused(
-    'a folder of the host, of a program with the ClusterRole edit',
+    'a directory of the host, of a program with the ClusterRole edit',
     createPod({ spec: { volumes: [{ name: 'host', hostPath: { path: '/etc/kubernetes' } }] } }),
     /would break that: volumes of these kinds are not allowed here: host; use emptyDir, configMap or a PersistentVolumeClaim$/,
     { as: 'dispatcher' },
   ),
   refused(
-    'a folder of the host beside another volume, of the owner of all inside',
+    'a directory of the host beside another volume, of the owner of all inside',
     createPod({ spec: { volumes: [{ name: 'own', emptyDir: {} }, ...hostPath.volumes] } }),
     /volumes of these kinds are not allowed here: host;/,
     { as: 'owner' },

@@ -77,7 +77,7 @@ const RULES: readonly Case[] = [
     /would break that: spec\.template\.spec sets hostPID/,
   ),
   warned(
-    'one with a folder of the host',
+    'one with a directory of the host',
     dry('Deployment', { spec: hostPath }),
     /would break that: volumes of these kinds/,
   ),

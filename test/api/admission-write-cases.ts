@@ -98,7 +98,7 @@ const STARTS: readonly Case[] = [
   refused('the last gate gone before a flag', gates(podPath('old-flag')), OLD_FLAG),
   refused('another image beside a flag', image(podPath('old-flag')), OLD_FLAG),
   refused(
-    'the last gate gone before a folder of the host',
+    'the last gate gone before a directory of the host',
     gates(podPath('old-host')),
     /this Pod would break that: volumes of these kinds are not allowed here: host;/,
   ),

@@ -15,9 +15,9 @@ export async function applyBase(
   components: readonly string[],
   names: { readonly namespace?: string; readonly namePrefix?: string; readonly nameSuffix?: string } = {},
 ): Promise<void> {
-  const folder = await overlay(components, [], names);
-  await cluster.kubectl(['apply', '-k', folder], undefined, 60_000);
-  await rm(folder, { recursive: true });
+  const directory = await overlay(components, [], names);
+  await cluster.kubectl(['apply', '-k', directory], undefined, 60_000);
+  await rm(directory, { recursive: true });
   const admin = await certificateUser(cluster, 'admin', ['system:masters']);
   await waitForPolicies({ as: (_, call) => admin(call) });
 }

@@ -39,30 +39,30 @@ type DaemonSet = {
   };
 };
 
-async function folderWith(t: TestContext, components: readonly string[]): Promise<string> {
-  const folder = await overlay(components);
-  t.after(() => rm(folder, { recursive: true }));
-  return folder;
+async function directoryWith(t: TestContext, components: readonly string[]): Promise<string> {
+  const directory = await overlay(components);
+  t.after(() => rm(directory, { recursive: true }));
+  return directory;
 }
 
 /** The objects of a kustomization, as the API server would store them. */
-async function objectsOf(folder: string): Promise<readonly (DaemonSet | Quota)[]> {
-  const words = ['apply', '--dry-run=server', '-o', 'json', '-k', folder];
+async function objectsOf(directory: string): Promise<readonly (DaemonSet | Quota)[]> {
+  const words = ['apply', '--dry-run=server', '-o', 'json', '-k', directory];
   return (JSON.parse(await cluster().kubectl(words)) as { items: (DaemonSet | Quota)[] }).items;
 }
 
 describe('the manifests', () => {
   for (const components of [...COMPONENTS.map((name) => [name]), COMPONENTS]) {
     it(`are accepted by the API server with ${components.join(', ')}`, async (t) => {
-      const folder = await folderWith(t, components);
-      const said = await cluster().kubectl(['apply', '--dry-run=server', '-k', folder]);
+      const directory = await directoryWith(t, components);
+      const said = await cluster().kubectl(['apply', '--dry-run=server', '-k', directory]);
       assert.match(said, /^daemonset\.apps\/gvisor-ready-agent \w+ \(server dry run\)$/m);
     });
   }
 
-  it('mount folders of the host, each under its own path and read-only', async (t) => {
-    const folder = await folderWith(t, COMPONENTS);
-    const items = await objectsOf(folder);
+  it('mount directories of the host, each under its own path and read-only', async (t) => {
+    const directory = await directoryWith(t, COMPONENTS);
+    const items = await objectsOf(directory);
     const agent = items.find((item) => item.kind === 'DaemonSet')?.spec.template.spec;
     const paths = new Map(agent?.volumes.map(({ name, hostPath }) => [name, hostPath.path]));
     const mounts = agent?.containers[0].volumeMounts.filter(({ name }) => paths.has(name)) ?? [];

@@ -153,8 +153,8 @@ export async function overlay(
   patch: readonly object[] = [],
   fields: object = {},
 ): Promise<string> {
-  const folder = await realpath(await mkdtemp(join(tmpdir(), 'overlay-')));
-  const from = (path: string) => relative(folder, join(REPO, 'manifests', path));
+  const directory = await realpath(await mkdtemp(join(tmpdir(), 'overlay-')));
+  const from = (path: string) => relative(directory, join(REPO, 'manifests', path));
   const kustomization = {
     apiVersion: 'kustomize.config.k8s.io/v1beta1',
     kind: 'Kustomization',
@@ -165,8 +165,8 @@ export async function overlay(
       ? {}
       : { patches: [{ target: { kind: 'DaemonSet' }, patch: JSON.stringify(patch) }] }),
   };
-  await writeFile(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization));
-  return folder;
+  await writeFile(join(directory, 'kustomization.yaml'), JSON.stringify(kustomization));
+  return directory;
 }
 
 /** Applies the base with components and patches of the DaemonSet. */
@@ -175,11 +175,11 @@ export async function applyOverlay(
   components: readonly string[],
   patch: readonly object[] = [],
 ): Promise<void> {
-  const folder = await overlay(components, patch);
+  const directory = await overlay(components, patch);
   try {
-    await cluster.kubectl(['apply', '-k', folder]);
+    await cluster.kubectl(['apply', '-k', directory]);
   } finally {
-    await rm(folder, { recursive: true });
+    await rm(directory, { recursive: true });
   }
 }
 

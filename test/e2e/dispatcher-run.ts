@@ -88,14 +88,14 @@ export async function dispatch(cluster: Cluster, call: DispatcherCall): Promise<
   const { policy = 'require', name, options = [], command = 'run', signal } = call;
   const gate = new ApiGate(cluster);
   call.gate?.(gate);
-  const folder = await mkdtemp(join(tmpdir(), 'dispatch-'));
+  const directory = await mkdtemp(join(tmpdir(), 'dispatch-'));
   try {
-    const kubeconfig = join(folder, 'kubeconfig');
+    const kubeconfig = join(directory, 'kubeconfig');
     const token = (
       await cluster.kubectl(['create', 'token', 'dispatcher', `--namespace=${FREE}`, '--duration=1h'])
     ).trim();
     await writeFile(kubeconfig, kubeconfigOf(await gate.open(), token), { mode: 0o600 });
-    const file = join(folder, `${name}.yaml`);
+    const file = join(directory, `${name}.yaml`);
     await writeFile(file, JSON.stringify(podOf(call)));
     const words = [command, '--policy', policy, '--remove-deadline', '30', ...options, file];
     const { code, stdout, stderr } = await runAll(
@@ -111,7 +111,7 @@ export async function dispatch(cluster: Cluster, call: DispatcherCall): Promise<
     return { code, said, stderr, requests: gate.passed };
   } finally {
     await gate.close();
-    await rm(folder, { recursive: true, force: true });
+    await rm(directory, { recursive: true, force: true });
   }
 }
 

@@ -115,10 +115,10 @@ import job
 from gvisor_dispatch import Policy
 config.load_kube_config()
 print(job.submit(client.ApiClient(), json.load(sys.stdin), Policy.PREFER))`;
-    const folder = join(REPO, 'dispatcher');
+    const directory = join(REPO, 'dispatcher');
     const said = await run(await ensurePython(), ['-B', '-c', script], {
       input: JSON.stringify(job),
-      env: { KUBECONFIG: cluster().kubeconfig, PYTHONPATH: `${folder}:${folder}/recipes` },
+      env: { KUBECONFIG: cluster().kubeconfig, PYTHONPATH: `${directory}:${directory}/recipes` },
     });
     assert.match(said, /in_gvisor=True, reason='Available'/);
     try {

@@ -26,16 +26,16 @@ export async function giveReleases(cluster: Cluster): Promise<void> {
   const arch = (await run('uname', ['-m'])).trim();
   for (const [release, group] of Object.entries(RELEASES)) {
     const tools = (await ensureTools([group]))[group];
-    const folder = join(mirror, release, arch);
-    const staged = join(folder, 'staged');
+    const directory = join(mirror, release, arch);
+    const staged = join(directory, 'staged');
     await mkdir(staged, { recursive: true });
     await symlink(join(tools, 'runsc'), join(staged, 'runsc'));
     await symlink(join(tools, 'shim'), join(staged, 'containerd-shim-runsc-v1'));
-    const archive = join(folder, 'gvisor.tar.bz2');
+    const archive = join(directory, 'gvisor.tar.bz2');
     const fast = { timeoutMs: 300_000, env: { ...process.env, BZIP2: '-1' } };
     await run('tar', ['-cjhf', archive, '-C', staged, 'runsc', 'containerd-shim-runsc-v1'], fast);
     await rm(staged, { recursive: true });
-    await writeFile(`${archive}.sha512`, await run('sha512sum', ['gvisor.tar.bz2'], { cwd: folder }));
+    await writeFile(`${archive}.sha512`, await run('sha512sum', ['gvisor.tar.bz2'], { cwd: directory }));
   }
   for (const node of cluster.nodes()) await cp(mirror, node.path(MIRROR), { recursive: true });
   await rm(mirror, { recursive: true });

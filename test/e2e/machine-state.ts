@@ -8,7 +8,9 @@ export type MachineState = Readonly<Record<string, readonly string[]>>;
 
 /** Reads what `cluster` could leave behind, without that of other clusters. */
 export async function machineState(cluster: string): Promise<MachineState> {
-  const folders = ['/var/lib/gvisor-ready', '/run/netns'].flatMap((folder) => filesBelow(folder, 3));
+  const directories = ['/var/lib/gvisor-ready', '/run/netns'].flatMap((directory) =>
+    filesBelow(directory, 3),
+  );
   const cgroups = cgroupMounts()
     .flatMap((mount) => filesBelow(mount, 4))
     .filter(isEmptyCgroup);
@@ -20,7 +22,7 @@ export async function machineState(cluster: string): Promise<MachineState> {
     addresses: (await lines('addr')).map((line) => line.split(/\s+/).slice(1, 4).join(' ')),
     routes: await lines('route', 'show', 'table', 'all'),
     namespaces: await lines('netns'),
-    files: folders.filter((path) => isOwn(path, CLUSTERS, cluster)),
+    files: directories.filter((path) => isOwn(path, CLUSTERS, cluster)),
     cgroups: cgroups.filter((path) =>
       isOwn(path.replace(/^.*(?=\/gvisor-ready)/, ''), '/gvisor-ready', cluster),
     ),
@@ -83,12 +85,12 @@ function isEmptyCgroup(path: string): boolean {
   }
 }
 
-function filesBelow(folder: string, depth: number): string[] {
-  if (depth === 0 || !existsSync(folder)) return [];
-  const found = [folder];
-  for (const entry of readdirSync(folder, { withFileTypes: true })) {
-    if (entry.isDirectory()) found.push(...filesBelow(join(folder, entry.name), depth - 1));
-    else if (!folder.startsWith('/sys/')) found.push(join(folder, entry.name));
+function filesBelow(directory: string, depth: number): string[] {
+  if (depth === 0 || !existsSync(directory)) return [];
+  const found = [directory];
+  for (const entry of readdirSync(directory, { withFileTypes: true })) {
+    if (entry.isDirectory()) found.push(...filesBelow(join(directory, entry.name), depth - 1));
+    else if (!directory.startsWith('/sys/')) found.push(join(directory, entry.name));
   }
   return found.sort();
 }

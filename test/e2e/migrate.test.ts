@@ -25,7 +25,7 @@ const BY_HAND = {
 const BLOCKS = markedBlocks('docs/migrate.md');
 
 let cluster: Cluster;
-let folder = '';
+let directory = '';
 
 function block(kind: string, mark: string): string {
   const found = BLOCKS.find((one) => one.kind === kind && one.mark === mark);
@@ -37,10 +37,10 @@ function block(kind: string, mark: string): string {
 function shell(mark: string): Promise<string> {
   const path = `${dirname(cluster.kubectlCommand([]).command)}:${process.env.PATH}`;
   const env = { ...process.env, PATH: path, KUBECONFIG: cluster.kubeconfig };
-  return run('/bin/sh', ['-euc', block('run', mark)], { cwd: folder, env, timeoutMs: 400_000 });
+  return run('/bin/sh', ['-euc', block('run', mark)], { cwd: directory, env, timeoutMs: 400_000 });
 }
 
-const kustomize = (text: string) => writeFile(join(folder, 'kustomization.yaml'), text);
+const kustomize = (text: string) => writeFile(join(directory, 'kustomization.yaml'), text);
 
 /** Waits until new gVisor pods have so many labels in their node selector, runs one, and returns selector and node. */
 async function placed(name: string, labels: number): Promise<{ node: string; selector: readonly string[] }> {
@@ -68,14 +68,14 @@ before(
       evaluationPod('older', { gvisor: true, spec: { nodeName: 'node-1' } }),
       120_000,
     );
-    folder = await mkdtemp(join(tmpdir(), 'migrate-'));
-    await symlink(REPO, join(folder, 'gvisor-ready'));
+    directory = await mkdtemp(join(tmpdir(), 'migrate-'));
+    await symlink(REPO, join(directory, 'gvisor-ready'));
   },
   { timeout: 600_000 },
 );
 after(async () => {
   await removeCluster(await laneCluster('migrate'));
-  if (folder !== '') await rm(folder, { recursive: true });
+  if (directory !== '') await rm(directory, { recursive: true });
 });
 
 describe('the page on nodes labelled by hand, followed to the letter', () => {
@@ -91,7 +91,7 @@ describe('the page on nodes labelled by hand, followed to the letter', () => {
   it('installs agents and leaves the RuntimeClass alone, with another handler as well', async () => {
     const text = block('file', 'without the RuntimeClass');
     await kustomize(text + block('file', 'another handler'));
-    assert.match(await cluster.kubectl(['kustomize', folder]), /name: HANDLER\n +value: gvisor/);
+    assert.match(await cluster.kubectl(['kustomize', directory]), /name: HANDLER\n +value: gvisor/);
     await kustomize(text);
     await shell('install');
     await waitForNode(cluster, 'node-1', ({ ready }) => ready === 'true', 120_000);
@@ -128,10 +128,10 @@ describe('the page on nodes labelled by hand, followed to the letter', () => {
   });
   async function assertAccepted(text: string): Promise<void> {
     await kustomize(text.replace(/https:.*gvisor-ready\/\//g, 'gvisor-ready/').replace(/\?ref=.*/g, ''));
-    const said = await cluster.kubectl(['apply', '--dry-run=server', '-k', folder]);
+    const said = await cluster.kubectl(['apply', '--dry-run=server', '-k', directory]);
     assert.match(said, /^daemonset\.apps\/gvisor-ready-agent \w+ \(server dry run\)$/m);
     assert.match(
-      await cluster.kubectl(['kustomize', folder]),
+      await cluster.kubectl(['kustomize', directory]),
       /image: registry\.example\.org\/gvisor-ready:/,
     );
   }

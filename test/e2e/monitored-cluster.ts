@@ -56,7 +56,7 @@ export async function monitor(cluster: Cluster): Promise<Prometheus> {
   await applyAgents(cluster);
   await startKubeStateMetrics(cluster, [SHOW_LABELS]);
   await cluster.kubectl(['apply', '-f', join(COMPONENT, 'scrape-rbac.yaml')]);
-  const scrape = (folder: string) => readFile(join(folder, 'scrape-config.yaml'), 'utf8');
+  const scrape = (directory: string) => readFile(join(directory, 'scrape-config.yaml'), 'utf8');
   return startPrometheus(cluster, {
     scrapeConfigs: [await scrape(COMPONENT), await scrape(`${COMPONENT}-fleet`), KUBE_STATE_METRICS_SCRAPE],
     rules: [...(await ruleFiles()).values()].map((file) => JSON.stringify(hasten(file))),

@@ -90,16 +90,16 @@ type Pods = {
   }[];
 };
 
-/** Starts a second containerd in a node, at a socket and folders of its own, and lets the kubelet use that one. */
+/** Starts a second containerd in a node, at a socket and directories of its own, and lets the kubelet use that one. */
 async function moveKubelet(node: ClusterNode, { socket, handler }: (typeof NODES)[NodeName]): Promise<void> {
   const runsc = handlerTable(node.spec);
   const table =
     handler === 'runsc' ? runsc : runsc.split('\n').slice(0, 3).join('\n').replace('runsc.v1', 'runc.v2');
-  const folder = '/var/lib/containerd/of-the-kubelet';
-  const own = `root = "${folder}"\nstate = "/run/of-the-kubelet"\n`;
+  const directory = '/var/lib/containerd/of-the-kubelet';
+  const own = `root = "${directory}"\nstate = "/run/of-the-kubelet"\n`;
   const config = containerdConfig(node.spec, `${table}\n[grpc]\n  address = "${socket}"\n`);
   await node.write('/etc/of-the-kubelet.toml', config.replace('\n', `\n${own}`));
-  await node.system.run(['mkdir', '-p', folder, socket.slice(0, socket.lastIndexOf('/'))]);
+  await node.system.run(['mkdir', '-p', directory, socket.slice(0, socket.lastIndexOf('/'))]);
   const command = 'setsid containerd --config=/etc/of-the-kubelet.toml > /var/log/of-the-kubelet.log 2>&1 &';
   await node.system.run(['sh', '-c', command]);
   const ctr = (...args: string[]) =>

@@ -91,9 +91,9 @@ async function ledTo({ node, ids }: Seen): Promise<string> {
 
 /** Checks that the programs of the tenant's own lie where a process that calls itself containerd leads. */
 async function leadsToPrograms(seen: Seen): Promise<void> {
-  const folder = await ledTo(seen);
+  const directory = await ledTo(seen);
   for (const name of ['runsc', 'containerd-shim-runsc-v1']) {
-    const file = seen.node.path(`${folder}/${name}`);
+    const file = seen.node.path(`${directory}/${name}`);
     assert.match(await readFile(file, 'utf8'), /pwned/);
     await access(file, constants.X_OK);
   }
@@ -163,13 +163,13 @@ for (let n = 0; n < 300; n++) go();
 
 /** The program that tries cgroups and mounts, as base64: it needs nothing of the image that it runs in. */
 async function buildTricks(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'tenant-tricks-'));
+  const directory = await mkdtemp(join(tmpdir(), 'tenant-tricks-'));
   try {
-    const program = join(folder, 'tricks');
+    const program = join(directory, 'tricks');
     await run('gcc', ['-static', '-o', program, join(REPO, 'test/e2e/tenant-tricks.c')]);
     return await readFile(program, 'base64');
   } finally {
-    await rm(folder, { recursive: true });
+    await rm(directory, { recursive: true });
   }
 }
 

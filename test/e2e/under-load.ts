@@ -97,8 +97,8 @@ async function countsOf(cluster: Cluster, node: ClusterNode) {
 type Left = { readonly sandboxes: number; readonly cgroups: number };
 
 function leftOn(node: ClusterNode): Left {
-  const folders = OWN_CGROUPS.map((path) => node.machine.path(path)).filter((path) => existsSync(path));
-  const found = folders.flatMap((folder) => readdirSync(folder, { withFileTypes: true }));
+  const directories = OWN_CGROUPS.map((path) => node.machine.path(path)).filter((path) => existsSync(path));
+  const found = directories.flatMap((directory) => readdirSync(directory, { withFileTypes: true }));
   return {
     sandboxes: processesIn(node.machine).filter(({ argv }) => argv[0] === 'runsc-sandbox').length,
     cgroups: found.filter((entry) => entry.isDirectory()).length,

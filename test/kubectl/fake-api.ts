@@ -145,27 +145,27 @@ export function forbidden(verb: string, resource: string, namespace?: string): S
 /** Starts a fake API server with a kubeconfig for it; both are removed after the test. */
 export async function fakeApi(
   context: TestContext,
-): Promise<{ readonly api: FakeApi; readonly kubeconfig: string; readonly folder: string }> {
-  const folder = await mkdtemp(join(tmpdir(), 'kubectl-'));
-  context.after(() => rm(folder, { recursive: true, force: true }));
-  const authority = await openAuthority(folder);
+): Promise<{ readonly api: FakeApi; readonly kubeconfig: string; readonly directory: string }> {
+  const directory = await mkdtemp(join(tmpdir(), 'kubectl-'));
+  context.after(() => rm(directory, { recursive: true, force: true }));
+  const authority = await openAuthority(directory);
   const api = new FakeApi(await authority.issue('kube-apiserver', [], ['127.0.0.1']));
   const port = await api.listen();
   context.after(() => api.close());
-  const kubeconfig = join(folder, 'kubeconfig');
-  await writeFile(kubeconfig, JSON.stringify(configOf(`https://127.0.0.1:${port}`, folder)));
-  return { api, kubeconfig, folder };
+  const kubeconfig = join(directory, 'kubeconfig');
+  await writeFile(kubeconfig, JSON.stringify(configOf(`https://127.0.0.1:${port}`, directory)));
+  return { api, kubeconfig, directory };
 }
 
 /** A kubeconfig with a token. */
-export function configOf(server: string, folder: string, user: object = { token: 'secret' }) {
+export function configOf(server: string, directory: string, user: object = { token: 'secret' }) {
   return {
     'current-context': 'fake',
     contexts: [
       { name: 'fake', context: { cluster: 'fake', user: 'u', namespace: 'eval' } },
       { name: 'other', context: { cluster: 'gone', user: 'u' } },
     ],
-    clusters: [{ name: 'fake', cluster: { server, 'certificate-authority': join(folder, 'ca.crt') } }],
+    clusters: [{ name: 'fake', cluster: { server, 'certificate-authority': join(directory, 'ca.crt') } }],
     users: [{ name: 'u', user }],
   };
 }

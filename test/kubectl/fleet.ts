@@ -99,11 +99,11 @@ export function setNode(api: FakeApi, node: ApiFixture): void {
 
 /** A fake API server with the fleet, and the plugin run against it; arguments are separated by spaces. */
 export async function openFleet(t: TestContext) {
-  const { api, kubeconfig, folder } = await fakeApi(t);
+  const { api, kubeconfig, directory } = await fakeApi(t);
   fleet(api);
   const run = (argv: string, options: RunOptions = {}): Promise<Ran> =>
     plugin([...argv.split(' '), '--kubeconfig', kubeconfig], options);
-  return { api, run, kubeconfig, folder };
+  return { api, run, kubeconfig, directory };
 }
 
 /** See {@link openFleet}. */

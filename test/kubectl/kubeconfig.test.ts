@@ -13,7 +13,7 @@ async function withConfig(t: TestContext, change: (config: Config) => object, ar
   const fake = await fakeApi(t);
   fleet(fake.api);
   const server = JSON.parse(await readFile(fake.kubeconfig, 'utf8')).clusters[0].cluster.server as string;
-  await writeFile(fake.kubeconfig, JSON.stringify(change(configOf(server, fake.folder))));
+  await writeFile(fake.kubeconfig, JSON.stringify(change(configOf(server, fake.directory))));
   return { ...fake, ran: await plugin(['nodes', '--kubeconfig', fake.kubeconfig, ...argv]) };
 }
 
@@ -81,14 +81,14 @@ describe('kubeconfig', () => {
     });
 
   it('reports a file that cannot be read or parsed', async (t) => {
-    const { folder } = await fakeApi(t);
-    await writeFile(join(folder, 'torn'), 'a: [');
+    const { directory } = await fakeApi(t);
+    await writeFile(join(directory, 'torn'), 'a: [');
     for (const [name, cause] of [
       ['none', 'ENOENT'],
       ['torn', ''],
     ] as const)
       assertError(
-        await plugin(['nodes', '--kubeconfig', join(folder, name)]),
+        await plugin(['nodes', '--kubeconfig', join(directory, name)]),
         new RegExp(`^Cannot read the kubeconfig .*${name}: ${cause}`),
       );
   });
@@ -116,8 +116,8 @@ describe('kubeconfig', () => {
   });
 
   it('merges the files of KUBECONFIG, and takes the current context from the first', async (t) => {
-    const { kubeconfig, folder } = await openFleet(t);
-    const second = join(folder, 'second');
+    const { kubeconfig, directory } = await openFleet(t);
+    const second = join(directory, 'second');
     const contexts = [{ name: 'x', context: { cluster: 'fake', user: 'u' } }];
     await writeFile(second, JSON.stringify({ 'current-context': 'x', contexts, clusters: [], users: [] }));
     const before = process.env.KUBECONFIG;

@@ -54,11 +54,11 @@ export function lintChart(group: HelmGroup, values: object): Promise<string> {
 
 /** What kustomize prints of the base with components. */
 export async function kustomizeComponents(components: readonly string[]): Promise<string> {
-  const folder = await overlay(components);
+  const directory = await overlay(components);
   try {
-    return await kustomize(folder);
+    return await kustomize(directory);
   } finally {
-    await rm(folder, { recursive: true });
+    await rm(directory, { recursive: true });
   }
 }
 
@@ -67,14 +67,14 @@ export async function renderComponents(components: readonly string[]): Promise<r
   return objectsIn(await kustomizeComponents(components));
 }
 
-/** The objects that kustomize makes of a folder. */
-export async function renderKustomization(folder: string): Promise<readonly Rendered[]> {
-  return objectsIn(await kustomize(folder));
+/** The objects that kustomize makes of a directory. */
+export async function renderKustomization(directory: string): Promise<readonly Rendered[]> {
+  return objectsIn(await kustomize(directory));
 }
 
-async function kustomize(folder: string): Promise<string> {
+async function kustomize(directory: string): Promise<string> {
   const { kubernetes } = await ensureTools(['kubernetes']);
-  return run(join(kubernetes, 'kubectl'), ['kustomize', folder]);
+  return run(join(kubernetes, 'kubectl'), ['kustomize', directory]);
 }
 
 function objectsIn(text: string): readonly Rendered[] {

@@ -29,14 +29,14 @@ async function bothSides(group: HelmGroup, { components, values }: Pair, chart?:
 
 /** A copy of the chart in which a text of a file is another. */
 async function changedChart(t: TestContext, file: string, was: string, is: string): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'chart-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const directory = await mkdtemp(join(tmpdir(), 'chart-'));
+  t.after(() => rm(directory, { recursive: true }));
   await copyManifests();
-  await cp(join(REPO, CHART), folder, { recursive: true });
-  const text = await readFile(join(folder, file), 'utf8');
+  await cp(join(REPO, CHART), directory, { recursive: true });
+  const text = await readFile(join(directory, file), 'utf8');
   assert.ok(text.includes(was), `${file} has ${was}`);
-  await writeFile(join(folder, file), text.replace(was, is));
-  return folder;
+  await writeFile(join(directory, file), text.replace(was, is));
+  return directory;
 }
 
 for (const group of HELMS) {
@@ -55,14 +55,14 @@ for (const group of HELMS) {
     });
 
     it('renders the same from its archive, in which there are no suites', async (t) => {
-      const folder = await mkdtemp(join(tmpdir(), 'chart-'));
-      t.after(() => rm(folder, { recursive: true }));
-      await helm(group, ['package', CHART, '--destination', folder]);
-      const [archive = ''] = await readdir(folder);
+      const directory = await mkdtemp(join(tmpdir(), 'chart-'));
+      t.after(() => rm(directory, { recursive: true }));
+      await helm(group, ['package', CHART, '--destination', directory]);
+      const [archive = ''] = await readdir(directory);
       assert.match(archive, /^gvisor-ready-\d+\.\d+\.\d+\.tgz$/);
-      const packed = await renderChart(group, ALL.values, join(folder, archive));
+      const packed = await renderChart(group, ALL.values, join(directory, archive));
       assert.deepEqual(packed, await renderChart(group, ALL.values));
-      const names = await run('tar', ['--list', '--file', join(folder, archive)]);
+      const names = await run('tar', ['--list', '--file', join(directory, archive)]);
       assert.deepEqual(names.match(/tests\/.+/g), ['tests/gvisor.yaml']);
     });
 

@@ -19,27 +19,27 @@ type Report = {
 /** The kinds of the component `inject`, which Kubernetes has in this version from 1.36. */
 const INJECT = ['MutatingAdmissionPolicy', 'MutatingAdmissionPolicyBinding'];
 
-let folder: string;
+let directory: string;
 let files: readonly string[];
 let objects: number;
 let all: string;
 before(
   async () => {
-    folder = await mkdtemp(join(tmpdir(), 'kubeconform-'));
+    directory = await mkdtemp(join(tmpdir(), 'kubeconform-'));
     const texts = [];
     for (const { components, values } of [...PAIRS, ALL])
       texts.push(await templateChart('helm', values), await kustomizeComponents(components));
     all = texts.at(-1) ?? '';
     objects = texts.join('\n').match(/^kind: /gm)?.length ?? 0;
     files = await Promise.all(texts.map((text, index) => write(text, String(index))));
-    for (const version of KUBERNETES) await writeSchemas(folder, version);
+    for (const version of KUBERNETES) await writeSchemas(directory, version);
   },
   { timeout: patient(20 * 60_000) },
 );
-after(() => rm(folder, { recursive: true }));
+after(() => rm(directory, { recursive: true }));
 
 async function write(text: string, name: string): Promise<string> {
-  const file = join(folder, `${name}.yaml`);
+  const file = join(directory, `${name}.yaml`);
   await writeFile(file, text);
   return file;
 }
@@ -47,7 +47,7 @@ async function write(text: string, name: string): Promise<string> {
 /** Holds files strictly to the schemas of a Kubernetes. No schema is a finding too. */
 async function conform(version: Version, paths: readonly string[]): Promise<Report> {
   const { kubeconform } = await ensureTools(['kubeconform']);
-  const schemas = ['-schema-location', join(folder, SCHEMA_PATH), '-kubernetes-version', version];
+  const schemas = ['-schema-location', join(directory, SCHEMA_PATH), '-kubernetes-version', version];
   const one = ['-n', '1']; // workers beside it would read the same schemas once more each
   const args = ['-strict', ...one, ...schemas, '-output', 'json', '-summary', ...paths];
   const { stdout, stderr } = await runAll(join(kubeconform, 'kubeconform'), args);

@@ -11,7 +11,7 @@ export const KUBERNETES = [
   ...['1.34.4', '1.35.4', '1.36.3', '1.37.2'],
 ] as const;
 
-/** Where {@link writeSchemas} puts a schema below its folder, as kubeconform's `-schema-location` has it. */
+/** Where {@link writeSchemas} puts a schema below its directory, as kubeconform's `-schema-location` has it. */
 export const SCHEMA_PATH =
   '{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}-{{.Group}}-{{.ResourceAPIVersion}}.json';
 
@@ -36,12 +36,12 @@ type CustomResourceDefinition = {
  * Writes a JSON schema for every kind that a version of Kubernetes has, from the OpenAPI document of its own Go module, and for the
  * kinds of others that the manifests have, from their CRDs.
  */
-export async function writeSchemas(folder: string, version: string): Promise<void> {
+export async function writeSchemas(directory: string, version: string): Promise<void> {
   const spec = join(await moduleDirectory(`k8s.io/kubernetes@v${version}`), 'api/openapi-spec/swagger.json');
   const { definitions } = JSON.parse(await readFile(spec, 'utf8'), strict) as Swagger;
-  await mkdir(join(folder, `v${version}`));
+  await mkdir(join(directory, `v${version}`));
   const write = (name: string, schema: object) =>
-    writeFile(join(folder, `v${version}`, `${name}.json`), JSON.stringify(schema));
+    writeFile(join(directory, `v${version}`, `${name}.json`), JSON.stringify(schema));
   await write('definitions', { definitions });
   for (const [name, definition] of Object.entries(definitions))
     for (const kind of definition['x-kubernetes-group-version-kind'] ?? [])

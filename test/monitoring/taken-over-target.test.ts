@@ -201,8 +201,8 @@ describe('a real Prometheus with a target on a compromised node', () => {
 
   before(
     async () => {
-      const [folder] = Object.keys(FLEET_RULES);
-      rules = [...(await ruleFiles()).values(), parse(await read(`${folder}/rules.yaml`)) as RuleFile];
+      const [directory] = Object.keys(FLEET_RULES);
+      rules = [...(await ruleFiles()).values(), parse(await read(`${directory}/rules.yaml`)) as RuleFile];
       await print();
       await cluster().controlPlane.daemon('targets', [process.execPath, '-e', SERVER]);
       for (const name of Object.keys(TARGETS)) await addPod(cluster(), name);
@@ -213,7 +213,7 @@ describe('a real Prometheus with a target on a compromised node', () => {
       prometheus = await startPrometheus(cluster(), {
         scrapeConfigs: [
           await read(`${MONITORING}/scrape-config.yaml`),
-          await read(`${folder}/scrape-config.yaml`),
+          await read(`${directory}/scrape-config.yaml`),
           JSON.stringify({ scrape_configs: scrape }),
         ],
         rules: rules.map((file) => JSON.stringify(hasten(file))),

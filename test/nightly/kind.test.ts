@@ -67,19 +67,19 @@ async function furnish(node: ClusterNode, config: string): Promise<void> {
 /** A mirror with one release, as gVisor's storage has it; its gvisor-bin has one file that this release knows nothing of. */
 async function publish(): Promise<string> {
   const tools = (await ensureTools(['gvisor'])).gvisor;
-  const folder = join(dir, 'mirror', RELEASE, (await run('uname', ['-m'])).trim());
-  await mkdir(join(folder, 'gvisor-bin'), { recursive: true });
-  await symlink(join(tools, 'runsc'), join(folder, 'runsc'));
-  await symlink(join(tools, 'shim'), join(folder, 'containerd-shim-runsc-v1'));
-  await writeFile(join(folder, 'gvisor-bin/sidecar'), 'a sidecar');
+  const directory = join(dir, 'mirror', RELEASE, (await run('uname', ['-m'])).trim());
+  await mkdir(join(directory, 'gvisor-bin'), { recursive: true });
+  await symlink(join(tools, 'runsc'), join(directory, 'runsc'));
+  await symlink(join(tools, 'shim'), join(directory, 'containerd-shim-runsc-v1'));
+  await writeFile(join(directory, 'gvisor-bin/sidecar'), 'a sidecar');
   const files = ['runsc', 'containerd-shim-runsc-v1', 'gvisor-bin'];
   await run('tar', ['-cjhf', 'gvisor.tar.bz2', ...files], {
-    cwd: folder,
+    cwd: directory,
     timeoutMs: 300_000,
     env: { ...process.env, BZIP2: '-1' },
   });
-  const sum = await run('sha512sum', ['gvisor.tar.bz2'], { cwd: folder });
-  await writeFile(join(folder, 'gvisor.tar.bz2.sha512'), sum);
+  const sum = await run('sha512sum', ['gvisor.tar.bz2'], { cwd: directory });
+  await writeFile(join(directory, 'gvisor.tar.bz2.sha512'), sum);
   return `file://${join(dir, 'mirror')}`;
 }
 

@@ -23,7 +23,7 @@ export const MONITORING_IMAGES: readonly ImageId[] = [
 /** The port of the receiver of alerts in the control plane's machine. */
 export const RECEIVER_PORT = 9900;
 
-/** The folder of the operator's own module. */
+/** The directory of the operator's own module. */
 export function operatorModule(): Promise<string> {
   const module = 'github.com/prometheus-operator/prometheus-operator';
   return moduleDirectory(module, join(REPO, 'cluster/tools/prometheus-operator'));

@@ -68,12 +68,12 @@ async function apply(cluster: Cluster, text: string): Promise<void> {
 async function applyDocumented(cluster: Cluster): Promise<void> {
   const { patches = [], ...rest } = await documentedKustomization();
   const labels = patches.filter(({ target }) => target.group === 'monitoring.coreos.com');
-  const folder = await realpath(await mkdtemp(join(tmpdir(), 'documented-')));
+  const directory = await realpath(await mkdtemp(join(tmpdir(), 'documented-')));
   try {
-    await writeKustomization(folder, { ...rest, patches: labels });
-    await cluster.kubectl(['apply', '-k', folder]);
+    await writeKustomization(directory, { ...rest, patches: labels });
+    await cluster.kubectl(['apply', '-k', directory]);
   } finally {
-    await rm(folder, { recursive: true });
+    await rm(directory, { recursive: true });
   }
 }
 

@@ -45,7 +45,7 @@ describe('the words of the command line', () => {
     assert.deepEqual(tiersLeftOut(plan(['--nightly'])), []);
   });
 
-  it('tiers, folders and files, each file in its tier', () => {
+  it('tiers, directories and files, each file in its tier', () => {
     assert.deepEqual(names(['waits', FILE]), [[['unit']], [['waits']]]);
     assert.deepEqual(plan([FILE])[0], [[{ name: 'unit', files: [FILE] }]]);
     assert.deepEqual(plan(['runner/plan.test.ts']), plan([FILE]));

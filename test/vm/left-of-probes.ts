@@ -10,7 +10,7 @@ const OF_PROBES = [
   `labels."${POD_UID}"~="^$"`,
 ].join(',');
 
-/** Prints the folder of each shim of gVisor, whose name is the ID of what it serves. A fault may have replaced its program. */
+/** Prints the directory of each shim of gVisor, whose name is the ID of what it serves. A fault may have replaced its program. */
 const BUNDLES = `
 for process in /proc/[0-9]*; do
   case $(readlink "$process/exe") in

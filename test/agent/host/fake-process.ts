@@ -23,7 +23,7 @@ export const TEXT_PAGES = 3272;
 export function addProcess(root: string, pid: number, process: FakeProcess): void {
   const { argv, parentPid = 1, namespacedPids = [pid], uid = 0, seccomp = 2 } = process;
   const { cgroup = '0::/\n', textPages = TEXT_PAGES, groups = '' } = process;
-  const folder = join(root, 'proc', String(pid));
+  const directory = join(root, 'proc', String(pid));
   const name = (argv[0] ?? '').slice(0, 15);
   const status = [
     `Name:\t${name}`,
@@ -35,12 +35,12 @@ export function addProcess(root: string, pid: number, process: FakeProcess): voi
     `Seccomp:\t${seccomp}`,
     'Seccomp_filters:\t1',
   ];
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, 'cmdline'), argv.map((word) => `${word}\0`).join(''));
-  writeFileSync(join(folder, 'status'), `${status.join('\n')}\n`);
-  writeFileSync(join(folder, 'cgroup'), cgroup);
-  writeFileSync(join(folder, 'stat'), `${pid} (${name}) S ${parentPid} 1 1 0 -1 4194560 0\n`);
-  writeFileSync(join(folder, 'statm'), `856953 8318 6379 ${textPages} 0 20941 0\n`);
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(join(directory, 'cmdline'), argv.map((word) => `${word}\0`).join(''));
+  writeFileSync(join(directory, 'status'), `${status.join('\n')}\n`);
+  writeFileSync(join(directory, 'cgroup'), cgroup);
+  writeFileSync(join(directory, 'stat'), `${pid} (${name}) S ${parentPid} 1 1 0 -1 4194560 0\n`);
+  writeFileSync(join(directory, 'statm'), `856953 8318 6379 ${textPages} 0 20941 0\n`);
 }
 
 /** Removes a process from /proc of the host at `root`. */

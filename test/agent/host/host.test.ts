@@ -140,14 +140,14 @@ describe('Host.pieces', () => {
   });
 
   it('returns no piece of an absent or empty file, and rejects a directory', async (t) => {
-    const host = await tempHost(t, { '/empty': '', '/folder/x': '' });
+    const host = await tempHost(t, { '/empty': '', '/directory/x': '' });
     const count = async (path: string) => {
       let pieces = 0;
       for await (const _ of host.pieces(path, 10)) pieces += 1;
       return pieces;
     };
     assert.deepEqual([await count('/absent'), await count('/empty')], [0, 0]);
-    await assert.rejects(count('/folder'), /it is a directory, not a regular file/);
+    await assert.rejects(count('/directory'), /it is a directory, not a regular file/);
   });
 });
 

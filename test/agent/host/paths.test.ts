@@ -22,8 +22,8 @@ const POD = [
 
 describe('visibleParts', () => {
   const parts = async (t: Parameters<typeof tempHost>[0], text: string, root = '/host') => {
-    const { root: folder } = await tempHost(t, { '/mountinfo': text });
-    return visibleParts(root, join(folder, 'mountinfo'));
+    const { root: directory } = await tempHost(t, { '/mountinfo': text });
+    return visibleParts(root, join(directory, 'mountinfo'));
   };
 
   it('are the mounts below the root, as host paths', async (t) => {

@@ -160,15 +160,15 @@ export async function fakeContainerd(
   scripts: Readonly<Record<string, Script>> = {},
   { answerMs, root }: { readonly answerMs?: number; readonly root?: string } = {},
 ): Promise<{ readonly containerd: FakeContainerd; readonly client: CriClient }> {
-  const folder = await mkdtemp(join(tmpdir(), 'cri-'));
-  const containerd = new FakeContainerd(join(folder, 'containerd.sock'), root);
+  const directory = await mkdtemp(join(tmpdir(), 'cri-'));
+  const containerd = new FakeContainerd(join(directory, 'containerd.sock'), root);
   containerd.scripts = scripts;
   await containerd.start();
   const client = new CriClient('/run/containerd/containerd.sock', containerd.socket, answerMs);
   context.after(async () => {
     client.close();
     await containerd.stop();
-    await rm(folder, { recursive: true, force: true });
+    await rm(directory, { recursive: true, force: true });
   });
   return { containerd, client };
 }

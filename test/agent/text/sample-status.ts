@@ -46,7 +46,7 @@ const errorOf = (id: string) =>
   `failed to start sandbox "${id}": failed to create containerd task: failed to create shim task: OCI runtime create failed: exec: "runsc": executable file not found in $PATH (unable to retrieve OCI runtime error: open /run/containerd/io.containerd.runtime.v2.task/k8s.io/${id}/log.json: no such file or directory)`;
 const FIRST = '531b6dbf3e2161151b0c81598dec490878574a0bd43810d6939394f314193f00';
 const SECOND = 'c04f1a7be95d4d6f8e2071c3b5a9d8e6f70412233445566778899aabbccddeef';
-const NO_RUNSC = '"runsc" is in no folder of containerd\'s PATH';
+const NO_RUNSC = '"runsc" is in no directory of containerd\'s PATH';
 const broken = (id: string) =>
   ({ status: 'False', reason: 'RunscNotFound', message: `${NO_RUNSC}; ${errorOf(id)}` }) as const;
 

@@ -17,7 +17,7 @@ const COLUMNS: readonly Column<Row>[] = [
   { head: 'MORE', cell: () => 'more', wide: true, spare: 3, color: () => 'red' },
 ];
 const ROWS = [
-  { name: 'node-1', age: '5m', why: 'the shim is not in the usual folders' },
+  { name: 'node-1', age: '5m', why: 'the shim is not in the usual directories' },
   { name: 'ip-10-0-12-34.eu-central-1.compute.internal', age: '5m', why: '-' },
 ];
 const lines = (width: number, options = {}) =>
@@ -27,7 +27,7 @@ describe('tableLines', () => {
   it('aligns columns without a limit of width by default', () =>
     assert.deepEqual(tableLines(COLUMNS, ROWS), [
       'NAME                                          AGE   WHY',
-      'node-1                                        5m    the shim is not in the usual folders',
+      'node-1                                        5m    the shim is not in the usual directories',
       'ip-10-0-12-34.eu-central-1.compute.internal   5m    -',
     ]));
 

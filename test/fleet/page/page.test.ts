@@ -35,7 +35,7 @@ describe('the page of a node', () => {
     const parts = [
       'gVisor does not work here',
       'Since 2026-11-24 17:20:03 UTC',
-      'RunscNotFound "runsc" is in no folder',
+      'RunscNotFound "runsc" is in no directory',
       'What to do RunscNotFound Install runsc',
       'Pods outside gVisor Agents do not name pods to the controller. Run kubectl gvisor-ready pods',
       'In the Node node-1 Label gvisor.node-restriction.kubernetes.io/ready false',
