@@ -5,7 +5,7 @@ import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { RUNSC } from '../../cluster/node/config.ts';
 import { evaluationPod, READY_PATH, runPod, watchLabels } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { askAgent, waitForNode } from './agents.ts';
+import { getFromAgent, waitForNode } from './agents.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
 import { BURN } from './under-load.ts';
 
@@ -64,7 +64,7 @@ describe('a busy node', () => {
 /** Waits until an evaluation has this reason. */
 async function evaluated(reason: string): Promise<void> {
   await waitFor(`an evaluation with ${reason}`, 60_000, async () => {
-    const report = JSON.parse((await askAgent(cluster(), NODE, '/report')).text) as Report;
+    const report = JSON.parse((await getFromAgent(cluster(), NODE, '/report')).text) as Report;
     return report.evaluation.verdict.reason === reason || undefined;
   });
 }

@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { CLUSTERS } from '../../cluster/clusters.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, runAll, waitFor } from '../../hack/run.ts';
-import { differences, type MachineState, machineState } from './machine-state.ts';
+import { changesBetween, type MachineState, machineState } from './machine-state.ts';
 
 const NAME = 'cleanup';
 const CLI = ['--import', 'tsx', 'cluster/main.ts', '--name', NAME];
@@ -49,7 +49,7 @@ async function assertClean(): Promise<void> {
   await down();
   // The kernel removes a network namespace after its last process has ended.
   await waitFor('the machine to be as before', 5_000, async () => {
-    assert.deepEqual(differences(clean, await machineState(NAME)), []);
+    assert.deepEqual(changesBetween(clean, await machineState(NAME)), []);
     return true;
   });
 }
@@ -65,12 +65,12 @@ test('up killed: a second up completes the cluster, a third is harmless, and dow
   await killUpAt(MOMENTS[2][1]);
   assert.match(await cluster('up'), /The cluster "cleanup" is up: 3 nodes Ready/);
   const there = await machineState(NAME);
-  const made = differences(clean, there).join('\n');
+  const made = changesBetween(clean, there).join('\n');
   assert.match(made, /^\+ processes: .*kubelet/m);
   assert.match(made, /^\+ cgroups: .*\/gvisor-ready\/cleanup\//m);
   assert.match(made, /^\+ files: .*\/clusters\/cleanup\//m);
   assert.match(await cluster('up'), /3 nodes Ready/);
-  assert.deepEqual(differences(there, await machineState(NAME)), []);
+  assert.deepEqual(changesBetween(there, await machineState(NAME)), []);
   const ready = await cluster('kubectl', 'get', 'nodes', '--no-headers');
   assert.equal(ready.match(/ Ready /g)?.length, 3, ready);
   await assertClean();

@@ -38,8 +38,8 @@ describe('the dispatcher, when things change between the question and the pod', 
       options: SHORT,
       gate: (gate) => gate.before('POST', CREATE, loseAll),
     });
-    assert.deepEqual([refused.code, refused.said.reason], [3, 'GVisorFails'], refused.stderr);
-    assert.match(String(refused.said.message), /RunscNotFound: node-1, node-2/);
+    assert.deepEqual([refused.code, refused.output.reason], [3, 'GVisorFails'], refused.stderr);
+    assert.match(String(refused.output.message), /RunscNotFound: node-1, node-2/);
     assert.equal(creations(refused).length, 1);
     await assertNoPod(cluster(), 'pending');
   });
@@ -52,7 +52,7 @@ describe('the dispatcher, when things change between the question and the pod', 
       gate: (gate) => gate.before('POST', CREATE, loseAll),
     });
     assert.deepEqual(
-      [fallen.code, fallen.said.in_gvisor, fallen.said.reason],
+      [fallen.code, fallen.output.in_gvisor, fallen.output.reason],
       [0, false, 'GVisorFails'],
       fallen.stderr,
     );
@@ -81,7 +81,7 @@ describe('the dispatcher, when things change between the question and the pod', 
         gate.before('DELETE', PODS('late'), home);
       },
     });
-    assert.deepEqual([late.code, late.said.in_gvisor, late.said.node], [0, true, 'node-1'], late.stderr);
+    assert.deepEqual([late.code, late.output.in_gvisor, late.output.node], [0, true, 'node-1'], late.stderr);
     assert.ok(
       late.requests.some((one) => /^DELETE .* 409$/.test(one)),
       'its deletion was refused',
@@ -109,7 +109,7 @@ describe('the dispatcher, when things change between the question and the pod', 
         });
       },
     });
-    assert.deepEqual([rejected.code, rejected.said.node], [0, 'node-2'], rejected.stderr);
+    assert.deepEqual([rejected.code, rejected.output.node], [0, 'node-2'], rejected.stderr);
     assert.equal(creations(rejected).length, 2);
     assert.match(await kernelIn('rejected'), /^Linux version 4\.4\.0 /);
   });
@@ -123,7 +123,7 @@ describe('the dispatcher, when things change between the question and the pod', 
       options: [...SHORT, '--remove-deadline', '5'],
       gate: (gate) => gate.before('POST', CREATE, () => node.machine.stopDaemon('kubelet')),
     });
-    assert.deepEqual([lost.code, lost.said.reason], [4, 'PodNotGone'], lost.stderr);
+    assert.deepEqual([lost.code, lost.output.reason], [4, 'PodNotGone'], lost.stderr);
     assert.equal(creations(lost).length, 1);
     await node.startKubelet();
     await kubectl('wait', '--for=delete', 'pod/lost', '-n', FREE, '--timeout=180s');
@@ -138,7 +138,7 @@ describe('the dispatcher, when things change between the question and the pod', 
         gate.after('POST', CREATE, () => kubectl('delete', 'pod', 'removed', '-n', FREE));
       },
     });
-    assert.deepEqual([removed.code, removed.said.reason], [1, 'PodRemoved'], removed.stderr);
+    assert.deepEqual([removed.code, removed.output.reason], [1, 'PodRemoved'], removed.stderr);
     assert.equal(creations(removed).length, 1);
   });
 
@@ -157,7 +157,7 @@ describe('the dispatcher, when things change between the question and the pod', 
       name: 'class-gone',
       gate: (gate) => gate.before('POST', CREATE, remove),
     });
-    assert.deepEqual([refused.code, refused.said.reason], [3, 'RuntimeClassMissing'], refused.stderr);
+    assert.deepEqual([refused.code, refused.output.reason], [3, 'RuntimeClassMissing'], refused.stderr);
     assert.deepEqual(creations(refused), []);
   });
 
@@ -171,8 +171,8 @@ describe('the dispatcher, when things change between the question and the pod', 
         for (let time = 0; time < 100; time++) gate.before('GET', /\/runtimeclasses\//, cut);
       },
     });
-    assert.deepEqual([failed.code, failed.said.reason], [75, 'ApiUnavailable'], failed.stderr);
-    assert.match(String(failed.said.message), /^cannot read RuntimeClass "gvisor": .*given up after 3 s$/);
+    assert.deepEqual([failed.code, failed.output.reason], [75, 'ApiUnavailable'], failed.stderr);
+    assert.match(String(failed.output.message), /^cannot read RuntimeClass "gvisor": .*given up after 3 s$/);
     assert.deepEqual(creations(failed), []);
   });
 });

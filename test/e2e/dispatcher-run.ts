@@ -61,7 +61,7 @@ export async function removeDispatcher(cluster: Cluster): Promise<void> {
 export type Dispatched = {
   readonly code: number;
   /** Its standard output, {} if that is no JSON. */
-  readonly said: Readonly<Record<string, unknown>>;
+  readonly output: Readonly<Record<string, unknown>>;
   readonly stderr: string;
   /** Its requests to the API server, see {@link ApiGate.passed}. */
   readonly requests: readonly string[];
@@ -108,7 +108,7 @@ export async function dispatch(cluster: Cluster, call: DispatcherCall): Promise<
       },
     );
     const said = stdout.startsWith('{') ? (JSON.parse(stdout) as Record<string, unknown>) : {};
-    return { code, said, stderr, requests: gate.passed };
+    return { code, output: said, stderr, requests: gate.passed };
   } finally {
     await gate.close();
     await rm(directory, { recursive: true, force: true });

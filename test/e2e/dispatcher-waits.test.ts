@@ -26,8 +26,8 @@ describe('the dispatcher, where gVisor is not to blame', () => {
       spec: { containers },
       options: ['--schedule-deadline', '5'],
     });
-    assert.deepEqual([full.code, full.said.reason], [75, 'Unschedulable'], full.stderr);
-    assert.match(String(full.said.message), /Insufficient cpu/);
+    assert.deepEqual([full.code, full.output.reason], [75, 'Unschedulable'], full.stderr);
+    assert.match(String(full.output.message), /Insufficient cpu/);
     assert.equal(creations(full).length, 1);
     await assertNoPod(cluster(), 'full');
   });
@@ -35,7 +35,7 @@ describe('the dispatcher, where gVisor is not to blame', () => {
   it('takes a pod in its init containers for one that has started', async () => {
     const initContainers = [{ name: 'init', image: imageName('workload'), command: ['sleep', '600'] }];
     const started = await call({ name: 'init', spec: { initContainers } });
-    assert.deepEqual([started.code, started.said.in_gvisor], [0, true], started.stderr);
+    assert.deepEqual([started.code, started.output.in_gvisor], [0, true], started.stderr);
     assert.equal((await readPod(cluster(), 'init')).status.phase, 'Pending');
   });
 
@@ -50,14 +50,14 @@ describe('the dispatcher, where gVisor is not to blame', () => {
           await healAndWait(cluster(), 'node-1');
         }),
     });
-    assert.deepEqual([waited.code, waited.said.in_gvisor], [0, true], waited.stderr);
-    assert.equal(waited.said.node, 'node-1');
+    assert.deepEqual([waited.code, waited.output.in_gvisor], [0, true], waited.stderr);
+    assert.equal(waited.output.node, 'node-1');
     assert.match(await kernelIn('waits'), GVISOR);
   });
 
   it('gives each evaluation one pod: for two callers at once, and for the call after one that was killed', async () => {
     const both = await Promise.all([call({ name: 'once' }), call({ name: 'once' })]);
-    assert.deepEqual(both.map(({ said }) => said.adopted).sort(), [false, true], both[0].stderr);
+    assert.deepEqual(both.map(({ output }) => output.adopted).sort(), [false, true], both[0].stderr);
     const killed = new AbortController();
     await assert.rejects(
       call({
@@ -68,7 +68,11 @@ describe('the dispatcher, where gVisor is not to blame', () => {
       /aborted/,
     );
     const again = await call({ name: 'killed' });
-    assert.deepEqual([again.code, again.said.in_gvisor, again.said.adopted], [0, true, true], again.stderr);
+    assert.deepEqual(
+      [again.code, again.output.in_gvisor, again.output.adopted],
+      [0, true, true],
+      again.stderr,
+    );
     assert.deepEqual(creations(again), []);
   });
 
@@ -85,7 +89,7 @@ describe('the dispatcher, where gVisor is not to blame', () => {
         gate.before('POST', CREATE, cut);
       },
     });
-    assert.deepEqual([survived.code, survived.said.in_gvisor], [0, true], survived.stderr);
+    assert.deepEqual([survived.code, survived.output.in_gvisor], [0, true], survived.stderr);
     const dropped = survived.requests.filter((one) => one.endsWith('cut off'));
     for (const path of [CREATE, ...asked])
       assert.ok(

@@ -63,7 +63,7 @@ async function ask(call: DispatcherCall): Promise<Dispatched> {
   tell(`$ gvisor-dispatch run ${words}      # namespace: ${namespace}`);
   const answer = await dispatch(cluster(), call);
   for (const line of answer.stderr.trim().split('\n').filter(Boolean)) tell(`  ${line.slice(0, 200)}`);
-  const { node, in_gvisor: inside, reason } = answer.said;
+  const { node, in_gvisor: inside, reason } = answer.output;
   if (answer.code === 0) tell(`  exit 0: on ${node}, ${inside ? 'in gVisor' : 'NOT in gVisor'}`);
   else tell(`  exit ${answer.code}: refused, ${reason}`);
   return answer;
@@ -126,7 +126,7 @@ describe('a fleet for evaluations', () => {
     tell(`its label is gone after ${first.toFixed(2)} s`);
     await alert('GVisorNodeNotReady', true, 'node-1');
     const other = await ask({ name: 'avoids', namespace: NAMESPACE });
-    assert.deepEqual([other.code, other.said.node], [0, 'node-2'], other.stderr);
+    assert.deepEqual([other.code, other.output.node], [0, 'node-2'], other.stderr);
 
     tell('4. node-2 loses its runsc: no node is left');
     const second = await breakAndWait(cluster(), 'node-2', 'runsc-missing');
@@ -135,9 +135,9 @@ describe('a fleet for evaluations', () => {
     // node-3 never had gVisor, and its condition is only minutes old.
     const prefer = { policy: 'prefer', options: ['--install-grace', '1'] } as const;
     const refused = await ask({ ...prefer, name: 'refused', namespace: NAMESPACE });
-    assert.deepEqual([refused.code, refused.said.reason], [3, 'GVisorFails'], refused.stderr);
+    assert.deepEqual([refused.code, refused.output.reason], [3, 'GVisorFails'], refused.stderr);
     const fallback = await ask({ ...prefer, name: 'fallback' });
-    assert.deepEqual([fallback.code, fallback.said.in_gvisor], [0, false], fallback.stderr);
+    assert.deepEqual([fallback.code, fallback.output.in_gvisor], [0, false], fallback.stderr);
   });
 
   it('heals: alerts resolve, and pods run again', async () => {
@@ -147,6 +147,6 @@ describe('a fleet for evaluations', () => {
     }
     await alert('GVisorNoNodeReady', false);
     const again = await ask({ name: 'again', namespace: NAMESPACE });
-    assert.deepEqual([again.code, again.said.in_gvisor], [0, true], again.stderr);
+    assert.deepEqual([again.code, again.output.in_gvisor], [0, true], again.stderr);
   });
 });

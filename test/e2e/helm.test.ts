@@ -8,11 +8,11 @@ import { ensureTools } from '../../cluster/tools.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
 import { laneCluster } from '../runner/lane.ts';
-import { onDaemonSet, readNode, saidOf, waitForNode } from './agents.ts';
+import { onDaemonSet, readinessOf, readNode, waitForNode } from './agents.ts';
 import { deletePods } from './e2e-cluster.ts';
 import { followOn, giveReleases, guideBlocks } from './guide-node.ts';
-import { CLEANED, PROVEN } from './helm-says.ts';
-import { marksOn, objectsLeft } from './left-over.ts';
+import { TEST_PASSED, UNINSTALLED } from './helm-output.ts';
+import { marksOn, remainingObjects } from './remaining-objects.ts';
 import { runWithKubectl } from './run-with-kubectl.ts';
 
 /** Nodes without gVisor, which the page installs on node-1. */
@@ -68,7 +68,7 @@ async function staysReady(act: () => Promise<unknown>): Promise<void> {
     ]);
   const labels: string[] = [];
   const watch = watchLabels(cluster, ['node-1'], [READY_PATH], ([label = '']) => labels.push(label));
-  const [podBefore, { since }] = [await pod(), saidOf(await readNode(cluster, 'node-1'))];
+  const [podBefore, { since }] = [await pod(), readinessOf(await readNode(cluster, 'node-1'))];
   try {
     await act();
     await waitFor('the watch to tell of node-1', 30_000, async () => labels.length > 0 || undefined);
@@ -76,7 +76,7 @@ async function staysReady(act: () => Promise<unknown>): Promise<void> {
     watch.close();
   }
   assert.deepEqual([...new Set(labels)], ['true']);
-  const said = saidOf(await readNode(cluster, 'node-1'));
+  const said = readinessOf(await readNode(cluster, 'node-1'));
   assert.deepEqual([said.condition, said.since], ['True SandboxProven', since]);
   assert.equal(await pod(), podBefore);
 }
@@ -93,7 +93,7 @@ describe('from a cluster without gVisor to a namespace that requires it, as docs
   });
 
   it('makes the node ready with Helm 4, and its test says so', { timeout: patient(300_000) }, async () => {
-    assert.match(await follow('install'), PROVEN);
+    assert.match(await follow('install'), TEST_PASSED);
     await waitForVerdicts();
   });
 
@@ -126,8 +126,8 @@ describe('from a cluster without gVisor to a namespace that requires it, as docs
   it('leaves nothing after the uninstall', { timeout: patient(300_000) }, async () => {
     assert.ok((await marksOn(cluster, 'node-1')).length > 0);
     await cluster.kubectl(['delete', 'namespace', NAMESPACE]);
-    assert.match(await follow('uninstall'), CLEANED);
+    assert.match(await follow('uninstall'), UNINSTALLED);
     for (const { name } of NODES) assert.deepEqual(await marksOn(cluster, name), [], name);
-    assert.deepEqual(await objectsLeft(cluster), []);
+    assert.deepEqual(await remainingObjects(cluster), []);
   });
 });

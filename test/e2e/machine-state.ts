@@ -36,7 +36,7 @@ export async function machineState(cluster: string): Promise<MachineState> {
 /**
  * The lines that were added to a state and removed from it. Empty cgroups of other clusters that disappeared do not count.
  */
-export function differences(before: MachineState, after: MachineState): readonly string[] {
+export function changesBetween(before: MachineState, after: MachineState): readonly string[] {
   return Object.keys(before).flatMap((kind) => {
     const [old = [], now = []] = [before[kind], after[kind]];
     const gone = kind === 'cgroups' ? [] : old.filter((line) => !now.includes(line));

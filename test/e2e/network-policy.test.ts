@@ -14,10 +14,10 @@ import { CHART, copyManifests } from '../../hack/chart.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { plugin } from '../kubectl/run-plugin.ts';
 import { laneCluster } from '../runner/lane.ts';
-import { agentOn, askAgentForwarded, askForwarded, waitForNode } from './agents.ts';
+import { agentOn, getFromAgentForwarded, getFromPod, waitForNode } from './agents.ts';
 import { readFleet } from './fleet-cluster.ts';
-import { CLEANED, PROVEN } from './helm-says.ts';
-import { marksOn, objectsLeft } from './left-over.ts';
+import { TEST_PASSED, UNINSTALLED } from './helm-output.ts';
+import { marksOn, remainingObjects } from './remaining-objects.ts';
 import { runWithKubectl } from './run-with-kubectl.ts';
 
 const NODES = [
@@ -214,7 +214,7 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     timeout: patient(120_000),
   }, async () => {
     const report = await waitFor('the agent to see the pod', 60_000, async () => {
-      const { text } = await askAgentForwarded(cluster, 'node-2', '/report');
+      const { text } = await getFromAgentForwarded(cluster, 'node-2', '/report');
       return text.includes(POD) ? text : undefined;
     });
     const hidden = await secrets();
@@ -256,9 +256,9 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
       assert.equal(code, 200, url);
       for (const secret of hidden) assert.ok(!body.includes(secret), `${url}: ${secret}`);
     }
-    const shown = await askForwarded(cluster, fleet.name, 9478, '/fleet');
+    const shown = await getFromPod(cluster, fleet.name, 9478, '/fleet');
     assert.match(shown.text, /"node-2"/);
-    const nodePage = await askForwarded(cluster, fleet.name, 9478, '/nodes/node-2/');
+    const nodePage = await getFromPod(cluster, fleet.name, 9478, '/nodes/node-2/');
     assert.match(nodePage.text, /kubectl gvisor-ready pods/);
     for (const secret of hidden) assert.ok(!nodePage.text.includes(secret), secret);
   });
@@ -332,10 +332,10 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     timeout: patient(300_000),
   }, async () => {
     await enforce('restricted');
-    assert.match(await helm('test', 'gvisor-ready'), PROVEN);
-    assert.match(await helm('uninstall', 'gvisor-ready'), CLEANED);
+    assert.match(await helm('test', 'gvisor-ready'), TEST_PASSED);
+    assert.match(await helm('uninstall', 'gvisor-ready'), UNINSTALLED);
     for (const { name } of NODES) assert.deepEqual(await marksOn(cluster, name), [], name);
     await cluster.kubectl(['delete', 'namespace', 'gvisor-ready', '--timeout=270s'], undefined, 100_000);
-    assert.deepEqual(await objectsLeft(cluster), []);
+    assert.deepEqual(await remainingObjects(cluster), []);
   });
 });

@@ -6,12 +6,12 @@ import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import {
   agentOn,
-  askAgent,
   DOMAIN,
   deployWith,
+  getFromAgent,
   onDaemonSet,
+  readinessOf,
   readNode,
-  saidOf,
   waitForNode,
   waitForRollout,
 } from './agents.ts';
@@ -48,7 +48,7 @@ describe('what an agent wrote', () => {
     await proven('node-2');
     const again = await readNode(cluster(), 'node-2');
     assert.notEqual(again.metadata.uid, metadata.uid);
-    assert.equal(saidOf(again).ready, 'true');
+    assert.equal(readinessOf(again).ready, 'true');
   });
 });
 
@@ -60,18 +60,19 @@ describe('a rollout that contradicts what was proven', () => {
   });
 
   it('stops at one node, says why, survives a restart, and goes on when it is told to', async () => {
-    const first = new Map<string, ReturnType<typeof saidOf>>();
+    const first = new Map<string, ReturnType<typeof readinessOf>>();
     for (const node of NODES) first.set(node, await proven(node));
     await waitForRollout(cluster()); // an old pod that is not Ready yet is replaced whatever the others say
     await onDaemonSet(cluster(), ['set', 'env'], ['HANDLER=nonsense']);
     const stalled = await waitFor('one node to be withdrawn', 60_000, async () => {
-      for (const node of NODES) if (saidOf(await readNode(cluster(), node)).ready === 'false') return node;
+      for (const node of NODES)
+        if (readinessOf(await readNode(cluster(), node)).ready === 'false') return node;
       return undefined;
     });
     const other = NODES.find((node) => node !== stalled) ?? '';
     const provenBy = first.get(stalled)?.provenBy ?? '';
     const refusal = async () => {
-      const { code, text } = await askAgent(cluster(), stalled, '/readyz');
+      const { code, text } = await getFromAgent(cluster(), stalled, '/readyz');
       return code === 503 && text.startsWith('the node was proven by') ? text : undefined;
     };
     const why = await waitFor('the refusal', 20_000, refusal);

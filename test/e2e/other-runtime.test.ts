@@ -11,7 +11,7 @@ import { evaluationPod, READY_LABEL } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { laneCluster } from '../runner/lane.ts';
-import { readNode, saidOf, waitForNode } from './agents.ts';
+import { readinessOf, readNode, waitForNode } from './agents.ts';
 
 /**
  * Nodes with two containerds: the standard socket's, and the kubelet's own at the socket of a distribution. The base is
@@ -79,7 +79,7 @@ describe("a node whose kubelet uses another containerd than the standard socket'
       ],
     );
     for (const node of ['k3s-broken', 'microk8s'] as const)
-      assert.equal(saidOf(await readNode(cluster, node)).ready, 'false');
+      assert.equal(readinessOf(await readNode(cluster, node)).ready, 'false');
   });
 });
 

@@ -4,7 +4,7 @@ import { healNode } from '../../cluster/faults/break-node.ts';
 import { waitFor } from '../../hack/run.ts';
 import { DOMAIN, deployWith, readNode, waitForNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
-import { deployFleet, keepAgentsAway, letAgentsReturn, removeFleet, scaleFleet } from './fleet-cluster.ts';
+import { deployFleet, disableAgents, enableAgents, removeFleet, scaleFleet } from './fleet-cluster.ts';
 import { createPods, losePower, NodeHistory, podsNow, restorePower } from './power-loss.ts';
 
 const cluster = useCluster();
@@ -58,7 +58,7 @@ describe('a node that loses its power and comes back with a handler that runs ru
   afterEach(async () => {
     history.close();
     await healNode(cluster(), cluster().node(NODE));
-    await letAgentsReturn(cluster(), NODE);
+    await enableAgents(cluster(), NODE);
     const pods = ['delete', 'pods', '-l', 'app=evaluation', '--grace-period=0', '--force'];
     await cluster().kubectl(pods);
   });
@@ -66,10 +66,10 @@ describe('a node that loses its power and comes back with a handler that runs ru
 
   /** What the Node said after its kubelet had reported this boot, the label and the reason. */
   const saidIn = (boot: string) =>
-    history.seen.filter((seen) => seen.boot === boot).map(({ label, reason }) => `${label} ${reason}`);
+    history.versions.filter((seen) => seen.boot === boot).map(({ label, reason }) => `${label} ${reason}`);
 
   it('loses its label to the controller where no agent can start', async () => {
-    await keepAgentsAway(cluster(), NODE);
+    await disableAgents(cluster(), NODE);
     await losePower(cluster(), NODE);
     const boot = await restorePower(cluster(), NODE, 'handler-runs-runc');
     const up = await history.first('a new boot', (seen) => seen.boot === boot && seen.ready === 'True');
@@ -115,7 +115,7 @@ describe('a node that loses its power and comes back with a handler that runs ru
     await createPods(cluster(), NODE, ...WAITING);
     const boot = await restorePower(cluster(), NODE, 'handler-runs-runc');
     await history.first('the cause', ({ reason }) => reason === 'HandlerRunsRunc');
-    const seen = history.seen.filter((each) => each.boot === boot);
+    const seen = history.versions.filter((each) => each.boot === boot);
     assert.deepEqual([...new Set(seen.map(({ tainted }) => tainted))], [true]);
     assert.deepEqual(
       Object.values(await podsNow(cluster())),
@@ -152,7 +152,7 @@ describe('a proven node whose kubelet is away for a while, with the component ta
       await history.first('Ready without the taint', ({ atMs, ready, tainted }) => {
         return atMs > away.atMs && ready === 'True' && !tainted;
       });
-      assert.deepEqual([...new Set(history.seen.map(({ label }) => label))], ['true']);
+      assert.deepEqual([...new Set(history.versions.map(({ label }) => label))], ['true']);
       assert.deepEqual(await podsNow(cluster()), { stays: `Running ${NODE}` });
     } finally {
       history.close();

@@ -6,7 +6,7 @@ import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { ensureImage, type Image } from '../../cluster/images.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { deployWith, onDaemonSet, readNode, saidOf, waitForNode } from './agents.ts';
+import { deployWith, onDaemonSet, readinessOf, readNode, waitForNode } from './agents.ts';
 import { provenAgain, replaceAgent, upgradeInPlace } from './disturb.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
 
@@ -16,7 +16,7 @@ const NODES = ['node-1', 'node-2'] as const;
 const PODS = ['load-1', 'load-2', 'load-3', 'load-4'];
 const USER = 'system:serviceaccount:gvisor-ready:gvisor-ready-agent';
 
-type Said = ReturnType<typeof saidOf>;
+type Said = ReturnType<typeof readinessOf>;
 const atFirst = new Map<string, Said>();
 let podsAtFirst = '';
 
@@ -29,7 +29,7 @@ function podsNow(): Promise<string> {
 
 /** Nothing was withdrawn, not for a moment: the time of the condition's last transition has not moved. */
 async function assertSteady(node: string): Promise<void> {
-  const now = saidOf(await readNode(cluster(), node));
+  const now = readinessOf(await readNode(cluster(), node));
   const { since, condition } = atFirst.get(node) ?? {};
   assert.deepEqual([now.ready, now.condition, now.since], ['true', condition, since]);
 }

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import type { Report } from '../../agent/agent.ts';
 import { breakAndWait, evaluationPod, healAndWait } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { askAgent } from './agents.ts';
+import { getFromAgent } from './agents.ts';
 import { provenAgain } from './disturb.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
 import { shareOfProbes } from './own-cgroup.ts';
@@ -40,7 +40,7 @@ describe('the sandbox of a proof, where the kubelet manages cgroups without syst
     it(`lies in kubepods with the default CPU share, and the check of limits passes: ${node}`, async () => {
       const [share] = await Promise.all([shareOfProbes(cluster().node(node)), provenAgain(cluster(), node)]);
       assert.match(share, /^(cpu\.shares 1024|cpu\.weight 100)$/);
-      const { text } = await askAgent(cluster(), node, '/report');
+      const { text } = await getFromAgent(cluster(), node, '/report');
       const { findings } = JSON.parse(text) as Report;
       const limits = findings.find(({ check }) => check === 'limits');
       assert.equal(limits?.status, 'pass', limits?.message);

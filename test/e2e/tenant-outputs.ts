@@ -3,7 +3,7 @@ import type { Status } from '../../agent/agent.ts';
 import { sentenceOf } from '../../agent/text/log.ts';
 import { renderReport } from '../../agent/text/terminal.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { agentOn, askAgentForwarded, DOMAIN } from './agents.ts';
+import { agentOn, DOMAIN, getFromAgentForwarded } from './agents.ts';
 
 /** All that the agent of a node tells, where people and programs read it, as it is sent. */
 export type Outputs = {
@@ -25,7 +25,7 @@ export type Outputs = {
 /** Reads all that the agent of a node tells. */
 export async function readOutputs(cluster: Cluster, node: string): Promise<Outputs> {
   const ask = async (path: string) => {
-    const { code, text } = await askAgentForwarded(cluster, node, path);
+    const { code, text } = await getFromAgentForwarded(cluster, node, path);
     assert.equal(code, 200, text.slice(0, 200));
     return text;
   };
@@ -72,7 +72,7 @@ const ACTS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\
 const SAMPLE = /^(#.*|[a-z_]+(\{([a-z]+="[^"\n]*",?)*\})? \S+|)$/;
 
 /** Checks that nothing of what the agent tells makes a terminal, a browser or a scraper do or believe something. */
-export function assertHarmless({ sentences, events, node, ...texts }: Outputs): void {
+export function assertSanitized({ sentences, events, node, ...texts }: Outputs): void {
   const { metrics, log } = texts;
   const samples = metrics.split('\n');
   assert.deepEqual(

@@ -1,10 +1,10 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import type { TryPod } from './tenant-tries.ts';
+import type { AttackPod } from './tenant-attacks.ts';
 
 /** The node of all pods of the tenant. */
-export const NODE = 'node-1';
+export const TENANT_NODE = 'node-1';
 const USER = 'tenant-admin';
 
 /** A tenant with every right in one namespace, whose pods the API server holds to Pod Security "baseline". */
@@ -87,7 +87,7 @@ export function idsOf(pods: readonly RawPod[]): readonly string[] {
 /** Runs what a try execs into its pods, one after the other, and gives what they printed. */
 export async function execIn(
   tenant: Tenant,
-  tries: readonly TryPod[],
+  tries: readonly AttackPod[],
   pods: readonly RawPod[],
   number: number,
 ): Promise<string> {
@@ -102,17 +102,17 @@ export async function execIn(
   return said.join('');
 }
 
-function nameOf({ name }: TryPod, number: number, index: number): string {
+function nameOf({ name }: AttackPod, number: number, index: number): string {
   return name ?? `try-${number}-${index}`;
 }
 
 /** One of a try's pods, by the number of the try, and with the agent's address. */
-export function manifestOf(pod: TryPod, agent: string, number: number, index = 0): object {
+export function manifestOf(pod: AttackPod, agent: string, number: number, index = 0): object {
   const { labels = {}, annotations = {}, gvisor = false, script, spec, container } = pod;
   const plain = JSON.parse(
     evaluationPod(nameOf(pod, number, index), {
       gvisor,
-      spec: { nodeName: NODE, restartPolicy: 'Always', ...spec },
+      spec: { nodeName: TENANT_NODE, restartPolicy: 'Always', ...spec },
       // Without capabilities, so that an agent without any may look into its processes.
       container: {
         securityContext: { capabilities: { drop: ['ALL'] } },

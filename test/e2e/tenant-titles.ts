@@ -1,9 +1,9 @@
 import type { Status } from '../../agent/agent.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { waitFor } from '../../hack/run.ts';
-import { askAgentForwarded } from './agents.ts';
-import { manifestOf, NODE, type Tenant } from './tenant-pods.ts';
-import { ALL_THAT_BASELINE_ALLOWS, FOREVER, type TryPod } from './tenant-tries.ts';
+import { getFromAgentForwarded } from './agents.ts';
+import { ALL_THAT_BASELINE_ALLOWS, type AttackPod, FOREVER } from './tenant-attacks.ts';
+import { manifestOf, TENANT_NODE, type Tenant } from './tenant-pods.ts';
 
 /**
  * Writes a title, as printf takes it, over the arguments of the first process of the pod. Root of a container may write
@@ -18,10 +18,10 @@ printf '${title}\\0' | dd of=/proc/1/mem bs=1 seek=$1 conv=notrunc 2>/dev/null |
 ${FOREVER}`;
 
 /** How often new pods are made: the agent looks at a sandbox once, and may do so before its title is changed. */
-const MOST_ROUNDS = 20;
+const MAX_ATTEMPTS = 20;
 
 /** A pod outside of gVisor, in a namespace that requires it, whose first process has this title. */
-const titled = (name: string, title: string): TryPod => ({
+const titled = (name: string, title: string): AttackPod => ({
   name,
   // The user of the container is then that of the first process too, whatever the image of that says.
   spec: { shareProcessNamespace: true, securityContext: { runAsUser: 0 } },
@@ -29,26 +29,26 @@ const titled = (name: string, title: string): TryPod => ({
   script: retitle(title),
 });
 
-type Told = NonNullable<Status['pods']>['violating'][number];
+type Violation = NonNullable<Status['pods']>['violating'][number];
 
 /** What a report tells of the pods of the tenant that must run in gVisor and do not. */
-export function toldIn(report: string, { namespace }: Tenant): readonly Told[] {
+export function violationsIn(report: string, { namespace }: Tenant): readonly Violation[] {
   const { pods } = JSON.parse(report) as Status;
   return (pods?.violating ?? []).filter((pod) => pod.namespace === namespace);
 }
 
 /** Makes pods with this title until the agent has read it, and gives what it then tells of that pod. */
-export async function untilTold(
+export async function waitForViolation(
   cluster: Cluster,
   tenant: Tenant,
   { name, written, seen }: { readonly name: string; readonly written: string; readonly seen: RegExp },
-): Promise<Told> {
-  for (let round = 0; round < MOST_ROUNDS; round++) {
+): Promise<Violation> {
+  for (let round = 0; round < MAX_ATTEMPTS; round++) {
     const names = [`${name}-${round}-a`, `${name}-${round}-b`];
     await tenant.create(names.map((each) => manifestOf(titled(each, written), '', round)));
     const told = await waitFor('the agent to tell of the pods', 60_000, async () => {
-      const { text } = await askAgentForwarded(cluster, NODE, '/report');
-      const all = toldIn(text, tenant).filter((pod) => names.includes(pod.name));
+      const { text } = await getFromAgentForwarded(cluster, TENANT_NODE, '/report');
+      const all = violationsIn(text, tenant).filter((pod) => names.includes(pod.name));
       return all.length === names.length ? all : undefined;
     });
     const found = told.find(({ evidence }) => seen.test(evidence));

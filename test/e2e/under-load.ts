@@ -5,7 +5,7 @@ import { processesIn } from '../../cluster/machine/machine.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { agentOn, readMetrics, readNode, saidOf } from './agents.ts';
+import { agentOn, readinessOf, readMetrics, readNode } from './agents.ts';
 import { OWN_CGROUPS } from './own-cgroup.ts';
 
 /** A shell script that uses a whole processor. */
@@ -68,7 +68,7 @@ function watchLabel(cluster: Cluster, node: ClusterNode): () => Promise<number> 
   let on = true;
   const run = (async () => {
     while (on) {
-      const said = await readNode(cluster, node.name).then(saidOf, () => undefined);
+      const said = await readNode(cluster, node.name).then(readinessOf, () => undefined);
       if (said !== undefined && said.ready !== 'true') lostS += 1;
       await pause(1_000);
     }

@@ -11,7 +11,7 @@ import {
 } from '../../cluster/node/config.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { askAgentForwarded, onDaemonSet, readMetrics, waitForNode, waitForRollout } from './agents.ts';
+import { getFromAgentForwarded, onDaemonSet, readMetrics, waitForNode, waitForRollout } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
@@ -57,7 +57,7 @@ async function sentriesWith(node: string, words: string): Promise<readonly strin
 }
 
 async function reportOf(node: string): Promise<Status> {
-  const { code, text } = await askAgentForwarded(cluster(), node, '/report');
+  const { code, text } = await getFromAgentForwarded(cluster(), node, '/report');
   assert.equal(code, 200, text);
   return JSON.parse(text) as Status;
 }

@@ -10,29 +10,29 @@ import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 
 /** One try of a tenant to shape what the agent says of the node, or to run code outside of its pod. */
-export type Try = {
+export type Attack = {
   readonly what: string;
   /** Pods of the tenant: what differs from a plain pod whose container runs a script of sh as root. */
-  readonly pods: readonly TryPod[];
+  readonly pods: readonly AttackPod[];
   /** Rejects as long as the try has not taken hold; where it never does, nothing was tried. */
-  readonly took?: (seen: Seen) => Promise<void>;
+  readonly assertEffective?: (seen: AttackView) => Promise<void>;
 };
 
 /** What of a try can be seen from outside. */
-export type Seen = {
+export type AttackView = {
   /** The node that it runs on, as its root sees it. */
   readonly node: ClusterNode;
   /** The ids of the tenant's containers, */
   readonly ids: readonly string[];
   /** and what these and the execs into them have printed. */
-  readonly said: string;
+  readonly output: string;
 };
 
 /**
  * A pod of a try, with the agent's address as $AGENT. `script` runs in sh and goes on for ever; without it the container
  * keeps its image's command.
  */
-export type TryPod = {
+export type AttackPod = {
   readonly name?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
@@ -58,7 +58,7 @@ const as = (name: string, args = '') =>
   `mkdir -p /tmp/x; cp /bin/sh "/tmp/x/${name}"; cd /tmp/x; PATH=.:$PATH; "${name}" -c '${FOREVER}' ${args}`;
 
 /** A pod that does nothing but this. */
-const script = (text: string): TryPod => ({ script: text });
+const script = (text: string): AttackPod => ({ script: text });
 
 /** Goes on beside the `kubectl exec` that began it, and after its end. */
 const behind = (text: string) => `( ${text} ) </dev/null >/dev/null 2>&1 &`;
@@ -76,7 +76,7 @@ const EVIL_CONFIG =
   'printf \'version = 3\\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc]\\nruntime_type = "/evil/runsc"\\n\' >/evil/evil.toml';
 
 /** Where a process that calls itself containerd leads below the root file system of a container of the try: a path of the node. */
-async function ledTo({ node, ids }: Seen): Promise<string> {
+async function ledTo({ node, ids }: AttackView): Promise<string> {
   const told = processesIn(node.machine).map(async ({ pid, argv }) => {
     const read = (file: string) => readFile(node.path(`/proc/${pid}/${file}`), 'utf8').catch(() => '');
     const isNamedSo = (await read('comm')).trim() === 'containerd';
@@ -90,7 +90,7 @@ async function ledTo({ node, ids }: Seen): Promise<string> {
 }
 
 /** Checks that the programs of the tenant's own lie where a process that calls itself containerd leads. */
-async function leadsToPrograms(seen: Seen): Promise<void> {
+async function leadsToPrograms(seen: AttackView): Promise<void> {
   const directory = await ledTo(seen);
   for (const name of ['runsc', 'containerd-shim-runsc-v1']) {
     const file = seen.node.path(`${directory}/${name}`);
@@ -100,7 +100,7 @@ async function leadsToPrograms(seen: Seen): Promise<void> {
 }
 
 /** The tries that lead from the host's paths into the root file system of the tenant's own container. */
-const OWN_ROOT_TRIES: readonly Try[] = [
+const OWN_ROOT_ATTACKS: readonly Attack[] = [
   {
     what: 'a containerd whose PATH leads into its own root file system',
     pods: [
@@ -109,7 +109,7 @@ const OWN_ROOT_TRIES: readonly Try[] = [
         exec: `${EVIL}; ${OWN_ROOT}; export PATH=$ROOT/evil:$PATH; ${behind(as('containerd'))}`,
       },
     ],
-    took: leadsToPrograms,
+    assertEffective: leadsToPrograms,
   },
   {
     what: 'a program that it starts by exec and only then names containerd, with that PATH',
@@ -121,7 +121,7 @@ const OWN_ROOT_TRIES: readonly Try[] = [
         )}`,
       },
     ],
-    took: leadsToPrograms,
+    assertEffective: leadsToPrograms,
   },
   {
     what: 'a containerd that names a configuration of its own',
@@ -133,7 +133,7 @@ const OWN_ROOT_TRIES: readonly Try[] = [
         )}`,
       },
     ],
-    took: async (seen) =>
+    assertEffective: async (seen) =>
       assert.match(await readFile(seen.node.path(await ledTo(seen)), 'utf8'), /"\/evil\/runsc"/),
   },
   {
@@ -144,7 +144,7 @@ const OWN_ROOT_TRIES: readonly Try[] = [
         exec: `mkdir -p /evil; ln -s /etc/shadow /evil/runsc; ln -s / /evil/root; ${OWN_ROOT}; export PATH=$ROOT/evil:$PATH; ${behind(as('containerd'))}`,
       },
     ],
-    took: async (seen) =>
+    assertEffective: async (seen) =>
       assert.equal(await readlink(seen.node.path(`${await ledTo(seen)}/runsc`)), '/etc/shadow'),
   },
 ];
@@ -186,7 +186,7 @@ const TRICKS = [
 ];
 
 /** The tries with what all pods of a node share: its kernel, and the agent's port. */
-const SHARED_TRIES: readonly Try[] = [
+const SHARED_ATTACKS: readonly Attack[] = [
   {
     what: '3,000 processes',
     pods: [
@@ -194,8 +194,8 @@ const SHARED_TRIES: readonly Try[] = [
         `i=0; while [ $i -lt 3000 ]; do sleep 1000 & i=$((i+1)); done; echo "processes: $i"; ${FOREVER}`,
       ),
     ],
-    took: async ({ node, said }) => {
-      assert.match(said, /^processes: 3000$/m);
+    assertEffective: async ({ node, output }) => {
+      assert.match(output, /^processes: 3000$/m);
       const pids = (await readdir(node.path('/proc'))).filter((name) => /^\d+$/.test(name));
       assert.ok(pids.length > 3000, `the node has ${pids.length} processes`);
     },
@@ -229,8 +229,8 @@ const SHARED_TRIES: readonly Try[] = [
         input: buildTricks,
       },
     ],
-    took: async ({ node, ids, said }) => {
-      for (const trick of TRICKS) assert.match(said, new RegExp(`^${trick}: took hold$`, 'm'), said);
+    assertEffective: async ({ node, ids, output }) => {
+      for (const trick of TRICKS) assert.match(output, new RegExp(`^${trick}: took hold$`, 'm'), output);
       const tricked = processesIn(node.machine).find(({ argv }) => argv[0] === '/tmp/tricks');
       const read = (file: string) => readFile(node.path(`/proc/${tricked?.pid}/${file}`), 'utf8');
       assert.match(await read('cgroup'), new RegExp(`${ids[0]}[^/]*/gvisor_ready$`, 'm'));
@@ -244,7 +244,7 @@ const SHARED_TRIES: readonly Try[] = [
 ];
 
 /** A process of a tenant: its name as sh reads it, arguments, what sh does first, and the name that a reader of /proc sees. */
-type Process = Pick<Try, 'what'> & {
+type Process = Pick<Attack, 'what'> & {
   readonly name: string;
   readonly args?: string;
   readonly first?: string;
@@ -302,18 +302,20 @@ const PROCESSES: readonly Process[] = [
 ];
 
 /** The tries whose processes look like those of a node, or have words that others may print. */
-const PROCESS_TRIES: readonly Try[] = PROCESSES.map(({ what, name, args, first = ':', seen = name }) => ({
-  what,
-  pods: [script(`${first}; ${as(name, args)}`)],
-  took: async ({ node }) =>
-    assert.ok(
-      processesIn(node.machine).some(({ argv }) => argv[0] === seen && argv[2] === FOREVER),
-      `no process of the node is called ${JSON.stringify(seen)}`,
-    ),
-}));
+const PROCESS_ATTACKS: readonly Attack[] = PROCESSES.map(
+  ({ what, name, args, first = ':', seen = name }) => ({
+    what,
+    pods: [script(`${first}; ${as(name, args)}`)],
+    assertEffective: async ({ node }) =>
+      assert.ok(
+        processesIn(node.machine).some(({ argv }) => argv[0] === seen && argv[2] === FOREVER),
+        `no process of the node is called ${JSON.stringify(seen)}`,
+      ),
+  }),
+);
 
 /** The tries by what a pod is called and what it carries. */
-const POD_TRIES: readonly Try[] = [
+const POD_ATTACKS: readonly Attack[] = [
   {
     what: "six containers named like the agent's, of an image without cat",
     pods: Array.from({ length: 6 }, (_, index) => ({
@@ -419,11 +421,11 @@ echo "sentries: $SENTRIES"
 `;
 
 /** The tries of a tenant that execs into its own pods while they run. */
-const EXEC_TRIES: readonly Try[] = [
+const EXEC_ATTACKS: readonly Attack[] = [
   {
     what: 'a program that it starts by exec and that looks like a weakened sentry',
     pods: [{ script: FOREVER, exec: behind(as('runsc-sandbox', '--network=host --host-uds=all boot')) }],
-    took: async ({ node }) =>
+    assertEffective: async ({ node }) =>
       assert.ok(
         processesIn(node.machine).some(
           ({ argv }) =>
@@ -435,20 +437,20 @@ const EXEC_TRIES: readonly Try[] = [
   {
     what: "ten programs that it starts by exec in its gVisor pod, under the name of gVisor's",
     pods: [{ gvisor: true, script: FOREVER, exec: TEN_SENTRIES }],
-    took: async ({ said }) => assert.match(said, /^sentries: 10$/m),
+    assertEffective: async ({ output }) => assert.match(output, /^sentries: 10$/m),
   },
   {
     what: 'files that it writes by exec under its own root, at the places where a host has its own',
     pods: [{ script: FOREVER, exec: FILES }],
-    took: async ({ said }) => assert.match(said, /^files: written$/m),
+    assertEffective: async ({ output }) => assert.match(output, /^files: written$/m),
   },
 ];
 
 /** The tries of a tenant with every right in a namespace at Pod Security "baseline". */
-export const TRIES: readonly Try[] = [
-  ...PROCESS_TRIES,
-  ...OWN_ROOT_TRIES,
-  ...EXEC_TRIES,
-  ...POD_TRIES,
-  ...SHARED_TRIES,
+export const ATTACKS: readonly Attack[] = [
+  ...PROCESS_ATTACKS,
+  ...OWN_ROOT_ATTACKS,
+  ...EXEC_ATTACKS,
+  ...POD_ATTACKS,
+  ...SHARED_ATTACKS,
 ];
