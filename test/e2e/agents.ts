@@ -54,16 +54,16 @@ export function readinessOf({ metadata, status }: TestedNode) {
 export function waitForNode(
   cluster: Cluster,
   node: string,
-  says: (said: ReturnType<typeof readinessOf>) => boolean,
+  matches: (readiness: ReturnType<typeof readinessOf>) => boolean,
   timeoutMs = 60_000,
 ): Promise<ReturnType<typeof readinessOf>> {
   let last = '';
   return waitFor(`${node} to say what is expected`, timeoutMs, async () => {
-    const said = readinessOf(await readNode(cluster, node));
-    last = JSON.stringify(said);
-    return says(said) ? said : undefined;
+    const readiness = readinessOf(await readNode(cluster, node));
+    last = JSON.stringify(readiness);
+    return matches(readiness) ? readiness : undefined;
   }).catch((cause: unknown) => {
-    throw new Error(`${node} said at last: ${last}`, { cause });
+    throw new Error(`The last state of ${node}: ${last}`, { cause });
   });
 }
 
@@ -95,7 +95,7 @@ export async function agentOn(cluster: Cluster, node: string) {
   };
 }
 
-/** The process of the agent on a node, in a list as signals take it. */
+/** PIDs of the agent on a node, in the form that `machine.kill` takes. */
 export function agentPids(machine: Machine): readonly number[] {
   const pids = processesIn(machine)
     .filter(({ argv }) => argv.includes('/app/agent.cjs'))
@@ -148,7 +148,7 @@ export async function getFromAgentForwarded(
 export async function readMetrics(cluster: Cluster, node: string): Promise<string> {
   const { code, text } = await getFromAgent(cluster, node, '/metrics');
   if (code === 200) return text;
-  throw new Error(`The agent on ${node} answers ${code} to /metrics: ${text.slice(0, 200)}`);
+  throw new Error(`The agent on ${node} responds ${code} to /metrics: ${text.slice(0, 200)}`);
 }
 
 /** Writes a kustomization of the base with components, patches of the DaemonSet and other fields; returns its directory. */

@@ -18,7 +18,7 @@ const node = () => cluster().node(NODE);
 describe('a busy node', () => {
   after(() => deletePods(cluster(), 'throttled'));
 
-  it('loses its label when runsc hangs beside a throttled pod, which raises CPU pressure', {
+  it('loses its label when runsc hangs while a throttled pod raises CPU pressure', {
     timeout: 300_000,
   }, async () => {
     const container = { command: ['sh', '-c', BURN], resources: { limits: { cpu: '10m' } } };
@@ -30,16 +30,16 @@ describe('a busy node', () => {
     await waitForNode(cluster(), NODE, ({ ready }) => ready === 'true');
     await breakNode(cluster(), node(), 'runsc-hangs');
     const begunMs = performance.now();
-    const said = await waitForNode(cluster(), NODE, ({ ready }) => ready === 'false', 240_000);
+    const readiness = await waitForNode(cluster(), NODE, ({ ready }) => ready === 'false', 240_000);
     console.log(
       `label withdrawn ${((performance.now() - begunMs) / 1_000).toFixed(1)} s after runsc began to hang`,
     );
-    assert.equal(said.condition, 'Unknown SandboxSlow');
+    assert.equal(readiness.condition, 'Unknown SandboxSlow');
     await healNode(cluster(), node());
     await waitForNode(cluster(), NODE, ({ ready }) => ready === 'true', 120_000);
   });
 
-  it('keeps its label while it is full for a moment, and loses it as NodeExhausted while it stays full', {
+  it('keeps its label through a brief full disk, and loses it as NodeExhausted when the disk stays full', {
     timeout: 300_000,
   }, async () => {
     const labels: string[] = [];
@@ -51,8 +51,8 @@ describe('a busy node', () => {
       await evaluated('SandboxProven');
       assert.deepEqual([...new Set(labels)], ['true']);
       await fill();
-      const said = await waitForNode(cluster(), NODE, ({ ready }) => ready === 'false', 180_000);
-      assert.equal(said.condition, 'Unknown NodeExhausted');
+      const readiness = await waitForNode(cluster(), NODE, ({ ready }) => ready === 'false', 180_000);
+      assert.equal(readiness.condition, 'Unknown NodeExhausted');
     } finally {
       watch.close();
       await empty();

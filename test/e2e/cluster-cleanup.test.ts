@@ -28,8 +28,8 @@ before(async () => {
 });
 after(down);
 
-function cluster(...words: readonly string[]): Promise<string> {
-  return run(process.execPath, [...CLI, ...words], { cwd: REPO, timeoutMs: 120_000 });
+function cluster(...args: readonly string[]): Promise<string> {
+  return run(process.execPath, [...CLI, ...args], { cwd: REPO, timeoutMs: 120_000 });
 }
 
 async function down(): Promise<void> {
@@ -55,13 +55,13 @@ async function assertClean(): Promise<void> {
 }
 
 for (const [moment, file] of MOMENTS) {
-  test(`up killed ${moment}: down leaves the machine as it was`, async () => {
+  test(`down cleans up after an up killed ${moment}`, async () => {
     await killUpAt(file);
     await assertClean();
   });
 }
 
-test('up killed: a second up completes the cluster, a third is harmless, and down leaves nothing', async () => {
+test('a second up completes a killed one, a third changes nothing, and down leaves nothing', async () => {
   await killUpAt(MOMENTS[2][1]);
   assert.match(await cluster('up'), /The cluster "cleanup" is up: 3 nodes Ready/);
   const there = await machineState(NAME);
@@ -76,7 +76,7 @@ test('up killed: a second up completes the cluster, a third is harmless, and dow
   await assertClean();
 });
 
-test('two commands at once: the second is refused', async () => {
+test('refuses a second command while one runs', async () => {
   const up = cluster('up', '--nodes', '1');
   await waitFor('the first to begin', 60_000, async () => (existsSync(DIR) ? true : undefined), 5);
   const second = await runAll(process.execPath, [...CLI, 'down'], { cwd: REPO });

@@ -13,9 +13,9 @@ import {
   removeDispatcher,
 } from './dispatcher-run.ts';
 
-const { cluster, call, kubectl, kernelIn, deletePods, healed } = useDispatcher();
+const { cluster, call, kubectl, kernelIn, deletePods, healAll } = useDispatcher();
 
-describe('the dispatcher, when things change between the question and the pod', () => {
+describe('the dispatcher, when the cluster changes between its check and the start of the pod', () => {
   const CREATE = /\/pods$|\/pods\?/;
   const PODS = (name: string) => new RegExp(`/pods/${name}(\\?|$)`);
   const lose = (node: string) => breakAndWait(cluster(), node, 'runsc-missing');
@@ -24,15 +24,15 @@ describe('the dispatcher, when things change between the question and the pod', 
 
   before(async () => {
     await grantDispatcher(cluster());
-    await healed();
+    await healAll();
   });
   afterEach(async () => {
-    await healed();
+    await healAll();
     await deletePods();
   });
   after(() => removeDispatcher(cluster()));
 
-  it('with "require" removes the Pending pod in time, and says what the agents say by then', async () => {
+  it('with "require" deletes a pod that stays Pending, and reports the current verdicts', async () => {
     const refused = await call({
       name: 'pending',
       options: SHORT,
@@ -44,7 +44,7 @@ describe('the dispatcher, when things change between the question and the pod', 
     await assertNoPod(cluster(), 'pending');
   });
 
-  it('with "prefer" starts the fallback only once the first pod is gone', async () => {
+  it('with "prefer" creates the fallback only once the first pod is deleted', async () => {
     const fallen = await call({
       policy: 'prefer',
       name: 'twice',
@@ -62,11 +62,15 @@ describe('the dispatcher, when things change between the question and the pod', 
     const [first, second] = [order.indexOf('POST 201'), order.lastIndexOf('POST 201')];
     assert.ok(second > first, 'two pods were created, one after the other');
     assert.ok(order.slice(first, second).includes('DELETE 200'), 'the first was deleted in between');
-    assert.equal(order[second - 1], 'GET 404', 'the last thing seen before the second was that it is gone');
+    assert.equal(
+      order[second - 1],
+      'GET 404',
+      'the first pod was confirmed deleted before the second was created',
+    );
     assert.equal(await kernelIn('twice'), (await readFile('/proc/version', 'utf8')).trim());
   });
 
-  it('leaves a pod alone that starts at the last moment', async () => {
+  it('keeps a pod that starts just before its deadline', async () => {
     const home = async () => {
       await healAndWait(cluster(), 'node-1');
       await waitFor('the pod to run after all', 30_000, async () =>
@@ -89,7 +93,7 @@ describe('the dispatcher, when things change between the question and the pod', 
     assert.match(await kernelIn('late'), /^Linux version 4\.4\.0 /);
   });
 
-  it('goes elsewhere when a kubelet rejects the pod, because the label went after the pod was bound', async () => {
+  it('retries on another node when a kubelet rejects the pod after its node lost the label', async () => {
     const node = cluster().node('node-1');
     const rejected = await call({
       name: 'rejected',
@@ -114,7 +118,7 @@ describe('the dispatcher, when things change between the question and the pod', 
     assert.match(await kernelIn('rejected'), /^Linux version 4\.4\.0 /);
   });
 
-  it('starts nothing in place of a pod on a node that is lost, since that may still run', async () => {
+  it('creates no replacement for a pod on an unreachable node, which may still run', async () => {
     await lose('node-2');
     const node = cluster().node('node-1');
     const lost = await call({
@@ -129,7 +133,7 @@ describe('the dispatcher, when things change between the question and the pod', 
     await kubectl('wait', '--for=delete', 'pod/lost', '-n', FREE, '--timeout=180s');
   });
 
-  it('starts nothing in place of a pod that somebody else removed', async () => {
+  it('creates no replacement for a pod that another client deleted', async () => {
     const removed = await call({
       policy: 'prefer',
       name: 'removed',
@@ -142,7 +146,7 @@ describe('the dispatcher, when things change between the question and the pod', 
     assert.equal(creations(removed).length, 1);
   });
 
-  it("takes the API server's refusal for what it is when the RuntimeClass goes", async () => {
+  it('reports RuntimeClassMissing when the RuntimeClass is deleted before the pod is created', async () => {
     const remove = async () => {
       await kubectl('delete', 'runtimeclass', 'gvisor');
       await waitFor('pods of it to be refused', 20_000, async () => {
@@ -161,7 +165,7 @@ describe('the dispatcher, when things change between the question and the pod', 
     assert.deepEqual(creations(refused), []);
   });
 
-  it('does not take a failing API server for an answer', async () => {
+  it('reports ApiUnavailable when the API server fails', async () => {
     const cut = () => Promise.reject(new Error('cut off'));
     const failed = await call({
       policy: 'prefer',

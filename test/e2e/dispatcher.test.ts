@@ -5,12 +5,12 @@ import { breakAndWait } from '../../cluster/story.ts';
 import { GVISOR_NODES, useDispatcher } from './dispatcher-cluster.ts';
 import { assertNoPod, creations, FREE, REQUIRING, readPod } from './dispatcher-run.ts';
 
-const { cluster, call, kubectl, kernelIn, keepTidy } = useDispatcher();
+const { cluster, call, kubectl, kernelIn, registerHooks } = useDispatcher();
 
 describe('the dispatcher', () => {
-  keepTidy();
+  registerHooks();
 
-  it('starts a pod in gVisor where gVisor is available, with either policy', async () => {
+  it('starts a pod in gVisor under every policy while nodes are proven', async () => {
     for (const policy of ['require', 'prefer'] as const) {
       const { code, output, stderr } = await call({ policy, name: policy });
       assert.equal(code, 0, stderr);
@@ -21,7 +21,7 @@ describe('the dispatcher', () => {
     }
   });
 
-  it('refuses without a RuntimeClass under every policy, and creates nothing', async () => {
+  it('creates no pod without a RuntimeClass, under every policy', async () => {
     await kubectl('delete', 'runtimeclass', 'gvisor');
     for (const policy of ['require', 'prefer', 'wait'] as const) {
       const refused = await call({ policy, name: 'no-class' });
@@ -34,7 +34,7 @@ describe('the dispatcher', () => {
     await assertNoPod(cluster(), 'no-class');
   });
 
-  it('refuses a RuntimeClass of another handler, and one that selects no proven nodes', async () => {
+  it('refuses a RuntimeClass with another handler or without the node selector', async () => {
     const other = (handler: string, scheduling?: object) =>
       JSON.stringify({
         apiVersion: 'node.k8s.io/v1',
@@ -57,7 +57,7 @@ describe('the dispatcher', () => {
     }
   });
 
-  it('refuses where gVisor fails, or falls back loudly where the namespace consents to it', async () => {
+  it('refuses while gVisor fails, or falls back with a warning if the namespace allows it', async () => {
     await Promise.all(GVISOR_NODES.map((node) => breakAndWait(cluster(), node, 'runsc-missing')));
     const refused = await call({ name: 'refused' });
     assert.deepEqual([refused.code, refused.output.reason], [3, 'GVisorFails'], refused.stderr);
@@ -77,8 +77,8 @@ describe('the dispatcher', () => {
     );
     assert.deepEqual([refused, required, undecided, silent].flatMap(creations), []);
 
-    const asked = await call({ command: 'ask', policy: 'prefer', name: 'fallback', options: [] });
-    assert.deepEqual([asked.code, asked.output.in_gvisor], [5, false], asked.stderr);
+    const dryRun = await call({ command: 'ask', policy: 'prefer', name: 'fallback', options: [] });
+    assert.deepEqual([dryRun.code, dryRun.output.in_gvisor], [5, false], dryRun.stderr);
     const { code, output, stderr } = await call({ policy: 'prefer', name: 'fallback' });
     assert.deepEqual([code, output.in_gvisor, output.reason], [0, false, 'GVisorFails'], stderr);
     assert.match(
@@ -96,7 +96,7 @@ describe('the dispatcher', () => {
     assert.match(event, /^Warning runs without gVisor: GVisorFails: /);
   });
 
-  it('counts a node that is cordoned, or tainted without a toleration, as not schedulable', async () => {
+  it('treats cordoned nodes and untolerated taints as not schedulable', async () => {
     await kubectl('cordon', 'node-1');
     await kubectl('taint', 'node', 'node-2', 'gpu=a100:NoSchedule', '--overwrite');
     try {
@@ -110,7 +110,7 @@ describe('the dispatcher', () => {
     }
   });
 
-  it('says what is wrong with the call itself', async () => {
+  it('reports errors of the call itself', async () => {
     const taken = await call({ name: 'taken' });
     assert.equal(taken.code, 0, taken.stderr);
     const other = await call({ name: 'taken', options: ['--id', 'another'] });

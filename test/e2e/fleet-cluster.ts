@@ -64,7 +64,7 @@ export async function getFromFleet(cluster: Cluster, path: string): Promise<stri
   const [pod = ''] = await fleetPods(cluster);
   const { code, text } = await getFromPod(cluster, pod, 9478, path);
   if (code === 200) return text;
-  throw new Error(`The controller answers ${code} to ${path}: ${text.slice(0, 200)}`);
+  throw new Error(`The controller responds ${code} to ${path}: ${text.slice(0, 200)}`);
 }
 
 /** Reads /fleet of the controller. */
@@ -105,10 +105,13 @@ async function deleteAgent(cluster: Cluster, node: string): Promise<void> {
 
 /** Label, condition and its last transition of each node with gVisor. */
 export async function readinessOfNodes(cluster: Cluster): Promise<Readonly<Record<string, string>>> {
-  const said = await Promise.all(
+  const states = await Promise.all(
     GVISOR_NODES.map(async (name) => readinessOf(await readNode(cluster, name))),
   );
   return Object.fromEntries(
-    said.map(({ ready, condition, since }, index) => [GVISOR_NODES[index], `${ready} ${condition} ${since}`]),
+    states.map(({ ready, condition, since }, index) => [
+      GVISOR_NODES[index],
+      `${ready} ${condition} ${since}`,
+    ]),
   );
 }

@@ -35,7 +35,7 @@ describe('the fleet controller on a real cluster', () => {
     await deployWith(cluster());
   });
 
-  it('shows a node with its releases and its last proof, and renders its page', async () => {
+  it('reports the releases and last proof of a node, and renders its page', async () => {
     const node = await waitFor('a proof', 30_000, async () => {
       const { nodes } = await readFleet(cluster());
       return nodes.find(({ name, provenAt }) => name === 'node-1' && provenAt !== '');
@@ -47,7 +47,7 @@ describe('the fleet controller on a real cluster', () => {
     assert.match(page, /A sandbox of handler "|A sandbox of handler &quot;runsc&quot; booted in gVisor/);
   });
 
-  it('withdraws the label of an agent that cannot run, which is back within 5 s of the next proof', async () => {
+  it('withdraws the label when an agent cannot run, and restores it within 5 s of the next proof', async () => {
     const away = () => disableAgents(cluster(), 'node-1');
     const seconds = await secondsUntilLabel(cluster(), 'node-1', 'false', away, 150_000);
     await waitForNode(cluster(), 'node-1', ({ condition }) => condition === 'Unknown AgentLost');
@@ -64,11 +64,11 @@ describe('the fleet controller on a real cluster', () => {
     const lateS = (backMs - Date.parse(provenAt)) / 1_000;
     assert.ok(lateS >= 0 && lateS <= 5, `the label came ${lateS} s after the proof`);
     console.log(`withdrawn after ${seconds.toFixed(1)} s, back ${lateS.toFixed(1)} s after the proof`);
-    // The label may come a moment before the condition.
+    // The label may be written before the condition.
     await waitForNode(cluster(), 'node-1', ({ condition }) => condition === 'True SandboxProven');
   });
 
-  it('withdraws the label of a stopped agent (SIGSTOP), which is back once it continues', async () => {
+  it('withdraws the label of an agent stopped with SIGSTOP until it continues', async () => {
     await waitForBreaker(cluster());
     const { machine } = cluster().node('node-2');
     const pids = agentPids(machine);
@@ -80,7 +80,7 @@ describe('the fleet controller on a real cluster', () => {
     await waitForNode(cluster(), 'node-2', ({ condition }) => condition === 'True SandboxProven');
   });
 
-  it('withdraws nothing, and says so, when more than one of the agents is lost', async () => {
+  it('opens the circuit breaker instead of withdrawing labels when several agents are lost', async () => {
     await waitForBreaker(cluster());
     const before = await readinessOfNodes(cluster());
     await disableAgents(cluster(), ...GVISOR_NODES);

@@ -45,10 +45,10 @@ export class NodeHistory {
   }
 
   /** Waits for the first recorded version that matches. */
-  first(what: string, holds: (seen: NodeVersion) => boolean, timeoutMs = 120_000): Promise<NodeVersion> {
-    return waitFor(`the Node to say: ${what}`, timeoutMs, async () => this.versions.find(holds)).catch(
+  first(what: string, matches: (version: NodeVersion) => boolean, timeoutMs = 120_000): Promise<NodeVersion> {
+    return waitFor(`the Node to have ${what}`, timeoutMs, async () => this.versions.find(matches)).catch(
       (cause: unknown) => {
-        throw new Error(`It said at last ${JSON.stringify(this.versions.at(-1))}`, { cause });
+        throw new Error(`Its last version: ${JSON.stringify(this.versions.at(-1))}`, { cause });
       },
     );
   }

@@ -24,7 +24,7 @@ async function readReport(): Promise<Report> {
 async function evaluateAgain(): Promise<Report> {
   const touchedMs = Date.now();
   await touch(cluster().node(TENANT_NODE));
-  return waitFor('another look', 60_000, async () => {
+  return waitFor('another evaluation', 60_000, async () => {
     const report = await readReport();
     const { proof, evaluation } = report;
     const isLate =
@@ -34,41 +34,41 @@ async function evaluateAgain(): Promise<Report> {
 }
 
 /** The parts of a report that do not change from proof to proof. */
-function saying({ verdict, evaluation, findings, facts }: Report) {
-  const plain = (text: string) => text.replace(/[0-9a-f]{64}/g, 'ID').replace(/\d+(\.\d+)?/g, 'N');
+function stableParts({ verdict, evaluation, findings, facts }: Report) {
+  const normalize = (text: string) => text.replace(/[0-9a-f]{64}/g, 'ID').replace(/\d+(\.\d+)?/g, 'N');
   return {
-    verdict: `${verdict.status} ${verdict.reason} ${plain(verdict.message)}`,
-    look: evaluation.verdict.status,
-    findings: findings.map(({ check, status, message }) => `${check} ${status} ${plain(message)}`),
+    verdict: `${verdict.status} ${verdict.reason} ${normalize(verdict.message)}`,
+    evaluation: evaluation.verdict.status,
+    findings: findings.map(({ check, status, message }) => `${check} ${status} ${normalize(message)}`),
     facts,
   };
 }
 
 /** The Node's labels of the agents' domain, and its condition. */
-async function written() {
+async function nodeState() {
   const node = await readNode(cluster(), TENANT_NODE);
   const labels = Object.entries(node.metadata.labels).filter(([key]) => key.startsWith(DOMAIN));
   return { labels: Object.fromEntries(labels), ...readinessOf(node) };
 }
 
-describe('a tenant with every right in a namespace at Pod Security "baseline"', () => {
+describe('a tenant with the role admin in a namespace at Pod Security "baseline"', () => {
   let tenant: Tenant;
-  let said: Awaited<ReturnType<typeof written>>;
-  let baseline: ReturnType<typeof saying>;
+  let initial: Awaited<ReturnType<typeof nodeState>>;
+  let baseline: ReturnType<typeof stableParts>;
   let agent: Awaited<ReturnType<typeof agentOn>>;
 
   before(async () => {
     tenant = new Tenant(cluster(), 'tenant');
     await tenant.begin();
     await waitForNode(cluster(), TENANT_NODE, ({ ready }) => ready === 'true');
-    baseline = saying(await evaluateAgain());
-    said = await written();
+    baseline = stableParts(await evaluateAgain());
+    initial = await nodeState();
     agent = await agentOn(cluster(), TENANT_NODE);
   });
 
   after(() => tenant.end());
 
-  it('is one whom the API server lets do no more than that', async () => {
+  it('has no further permissions', async () => {
     await assert.rejects(
       tenant.kubectl(['label', 'node', TENANT_NODE, `${DOMAIN}/ready=false`, '--overwrite']),
       /Forbidden|forbidden/,
@@ -83,21 +83,21 @@ describe('a tenant with every right in a namespace at Pod Security "baseline"', 
   });
 
   for (const [number, { what, pods, assertEffective }] of ATTACKS.entries()) {
-    it(`changes nothing with ${what}`, async (t) => {
+    it(`cannot affect the agent with ${what}`, async (t) => {
       t.after(() => tenant.remove(number));
       await tenant.create(pods.map((pod, index) => manifestOf(pod, agent.address, number, index)));
       const ends = pods.some((pod) => pod.ends);
       const running = await waitFor('the containers to run', 90_000, async () => {
-        const seen = (await tenant.pods(number)).filter(({ status }) =>
+        const started = (await tenant.pods(number)).filter(({ status }) =>
           status.containerStatuses?.every(({ state, restartCount }) =>
             ends ? restartCount > 0 : 'running' in state,
           ),
         );
-        return seen.length === pods.length ? seen : undefined;
+        return started.length === pods.length ? started : undefined;
       });
       const printed = await execIn(tenant, pods, running, number);
       if (assertEffective !== undefined)
-        await waitFor('the try to take hold', 30_000, async () => {
+        await waitFor('the attack to take effect', 30_000, async () => {
           const logs = await tenant.logs(running);
           await assertEffective({
             node: cluster().node(TENANT_NODE),
@@ -114,21 +114,21 @@ describe('a tenant with every right in a namespace at Pod Security "baseline"', 
         assert.deepEqual(
           containers.map(({ restartCount }) => restartCount),
           pods.map(() => 0),
-          'a container of the try has ended',
+          'a container of the attack has ended',
         );
-      assert.deepEqual(saying(report), baseline);
+      assert.deepEqual(stableParts(report), baseline);
       assert.ok(
         report.evaluation.durationMs < MAX_EVALUATION_MS,
-        `the look took ${report.evaluation.durationMs} ms`,
+        `the evaluation took ${report.evaluation.durationMs} ms`,
       );
-      assert.deepEqual(await written(), said);
+      assert.deepEqual(await nodeState(), initial);
       assertSanitized(await readOutputs(cluster(), TENANT_NODE));
       assert.equal((await agentOn(cluster(), TENANT_NODE)).restarts, agent.restarts);
     });
   }
 });
 
-describe('a tenant whose namespace requires gVisor, and who changes the title of the first process of a pod', () => {
+describe("a tenant that changes the title of a pod's first process, in a namespace that requires gVisor", () => {
   let tenant: Tenant;
 
   before(async () => {
@@ -138,32 +138,32 @@ describe('a tenant whose namespace requires gVisor, and who changes the title of
 
   after(() => tenant.end());
 
-  it("hides no pod with the title of gVisor's sentry", async () => {
+  it("cannot hide a pod with the title of gVisor's sentry", async () => {
     const { evidence } = await waitForViolation(cluster(), tenant, {
       name: 'sentry',
-      written: 'runsc-sandbox\\0boot\\0',
-      seen: /runsc-sandbox/,
+      title: 'runsc-sandbox\\0boot\\0',
+      evidence: /runsc-sandbox/,
     });
     assert.match(evidence, /"runsc-sandbox", and the runtime reports the host's own PID \d+$/);
   });
 
-  it('reaches the metrics, page, report, log, event and terminal with it only as harmless text', async () => {
-    const told = await waitForViolation(cluster(), tenant, {
+  it('cannot inject markup or control sequences into metrics, page, report, log, event or terminal', async () => {
+    const violation = await waitForViolation(cluster(), tenant, {
       name: 'injects',
-      written:
+      title:
         '\\033[31m\\302\\2332J\\342\\200\\256<script>alert(1)</script>\\ngvisor_node_status{status="True"} 0',
-      seen: /<script>/,
+      evidence: /<script>/,
     });
     const outputs = await waitFor('an event on the pod, and metrics of the same moment', 30_000, async () => {
-      const seen = await readOutputs(cluster(), TENANT_NODE);
-      assert.ok(seen.events.some((message) => message.includes('<script>')));
-      const line = `gvisor_unsandboxed_pods ${violationsIn(seen.report, tenant).length}`;
-      assert.ok(seen.metrics.split('\n').includes(line), line);
-      return seen;
+      const current = await readOutputs(cluster(), TENANT_NODE);
+      assert.ok(current.events.some((message) => message.includes('<script>')));
+      const line = `gvisor_unsandboxed_pods ${violationsIn(current.report, tenant).length}`;
+      assert.ok(current.metrics.split('\n').includes(line), line);
+      return current;
     });
     const { page, log, sentences, terminal } = outputs;
     for (const text of [page, log, sentences.join(''), terminal]) assert.match(text, /<script>alert\(1\)/);
-    assert.match(terminal, new RegExp(`tenant-titles/${told.name}`));
+    assert.match(terminal, new RegExp(`tenant-titles/${violation.name}`));
     assertSanitized(outputs);
   });
 });

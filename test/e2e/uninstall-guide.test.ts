@@ -28,9 +28,9 @@ describe('the uninstall of docs/operations.md with the plugin', () => {
     const printed = await run('/bin/sh', ['-euc', block?.text ?? 'exit 1'], options);
     assert.match(printed, /^3 of 3 nodes to clean$/m);
     for (const { name } of nodes) assert.deepEqual(await marksOn(cluster(), name), [], name);
-    const left = await remainingObjects(cluster());
+    const remaining = await remainingObjects(cluster());
     assert.deepEqual(
-      left.filter((name) => /gvisor-ready|\/gvisor$/.test(name)),
+      remaining.filter((name) => /gvisor-ready|\/gvisor$/.test(name)),
       [],
     );
   });
