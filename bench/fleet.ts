@@ -12,10 +12,10 @@ import type { FleetView } from '../fleet/view.ts';
 import { bundle } from '../hack/bundle.ts';
 import { REPO } from '../hack/paths.ts';
 import { pause, waitFor } from '../hack/run.ts';
-import { READY } from '../test/agent/text/sample-reports.ts';
+import { HEALTHY } from '../test/agent/text/sample-reports.ts';
 import { controllerKubeconfig } from '../test/api/fleet-run.ts';
 import { overlay } from '../test/e2e/agents.ts';
-import { agentOf } from '../test/fleet/agent-pod.ts';
+import { daemonSetPod } from '../test/fleet/agent-pod.ts';
 import { fleetNode, fleetNodeStatus, inBatches, readiness } from './fleet-objects.ts';
 import { measurePage } from './fleet-page.ts';
 import { cpuMs, memoryOf } from './one-node.ts';
@@ -45,7 +45,7 @@ type Kubes = readonly [Kube, ...Kube[]];
 export async function measureFleet(name: string, nodes: number): Promise<string[][]> {
   await bundle();
   const cluster = await Cluster.open(name);
-  const agents = createServer((_, answer) => answer.end(JSON.stringify(READY)));
+  const agents = createServer((_, answer) => answer.end(JSON.stringify(HEALTHY)));
   agents.listen(9477, LIVE_ADDRESS);
   try {
     await cluster.startApiServer();
@@ -98,7 +98,7 @@ async function create(kubes: Kubes, names: readonly string[]): Promise<void> {
   await inBatches(kubes, names, async (kube, name) => {
     await kube.post('/api/v1/nodes', fleetNode(name));
     await kube.patch(`/api/v1/nodes/${name}/status`, fleetNodeStatus(), 'strategic');
-    await kube.post(PODS, agentOf(name, 'one'));
+    await kube.post(PODS, daemonSetPod(name, 'one'));
     const address = name === names[0] ? DEAD_ADDRESS : LIVE_ADDRESS;
     await kube.patch(`${PODS}/agent-${name}/status`, readiness(true, address), 'strategic');
   });
@@ -156,8 +156,8 @@ async function measureRollout(kubes: Kubes, names: readonly string[]): Promise<s
   const begun = performance.now();
   await inBatches(kubes, names, async (kube, name) => {
     await kube.post(PODS, {
-      ...agentOf(name, 'two'),
-      metadata: { ...agentOf(name, 'two').metadata, name: `next-${name}` },
+      ...daemonSetPod(name, 'two'),
+      metadata: { ...daemonSetPod(name, 'two').metadata, name: `next-${name}` },
     });
     await kube.patch(`${PODS}/agent-${name}/status`, readiness(false, LIVE_ADDRESS), 'strategic');
   });

@@ -8,7 +8,7 @@ import { skip, warning } from '../../agent/checks/finding.ts';
 import type { Evaluation } from '../../agent/evaluate.ts';
 import type { Trigger } from '../../agent/trigger/event-queue.ts';
 import type { Verdict } from '../../agent/verdict.ts';
-import { finding, PASSED, PROVEN, READY, unproven, verdictOf } from './reports.ts';
+import { finding, PASSED, PROVEN, PROVEN_VERDICT, unproven, verdictOf } from './reports.ts';
 
 const BROKEN = verdictOf('False', 'ShimNotFound');
 const UNREACHABLE = verdictOf('Unknown', 'ContainerdUnreachable');
@@ -113,7 +113,7 @@ const evaluated = (reports: readonly Report[]) => reports.map(({ evaluation }) =
 
 describe('Agent publishes', () => {
   it('a proof at once', async (t) => {
-    const { agent, queue, published, run } = agentOf(t, [READY]);
+    const { agent, queue, published, run } = agentOf(t, [PROVEN_VERDICT]);
     assert.deepEqual([agent.report, agent.hasVerdict], [undefined, false]);
     void run();
     const timeoutMs = await queue.waiting();
@@ -170,7 +170,12 @@ describe('Agent publishes', () => {
   });
 
   it('the previous verdict with each evaluation that does not change it', async (t) => {
-    const { agent, queue, published, run } = agentOf(t, [READY, BROKEN, UNREACHABLE, READY]);
+    const { agent, queue, published, run } = agentOf(t, [
+      PROVEN_VERDICT,
+      BROKEN,
+      UNREACHABLE,
+      PROVEN_VERDICT,
+    ]);
     void run();
     for (const event of [
       { kind: 'file', path: '/usr/local/bin/runsc' },
@@ -192,7 +197,10 @@ describe('Agent publishes', () => {
   });
 
   it('a history of the last 50 transitions, newest first', async (t) => {
-    const script = Array.from({ length: 120 }, (_, index) => [READY, BROKEN, BROKEN][index % 3] ?? READY);
+    const script = Array.from(
+      { length: 120 },
+      (_, index) => [PROVEN_VERDICT, BROKEN, BROKEN][index % 3] ?? PROVEN_VERDICT,
+    );
     const { agent, queue, clock, lines, run } = agentOf(t, script);
     void run();
     for (let count = 1; count < script.length; count++) {
@@ -221,7 +229,7 @@ describe('Agent publishes', () => {
       if (fails) throw new Error('no such metric');
       published.push(report);
     };
-    const { queue, lines, run } = agentOf(t, [READY], { publishers: [{ publish }] });
+    const { queue, lines, run } = agentOf(t, [PROVEN_VERDICT], { publishers: [{ publish }] });
     void run();
     await queue.waiting();
     const failed = lines.filter(({ msg }) => msg === 'reconcile failed');
@@ -240,7 +248,7 @@ describe('Agent publishes', () => {
 
 describe('Agent remembers', () => {
   it('when the proof was made while an evaluation reuses it, also after one that was inconclusive', async (t) => {
-    const valid = evaluationOf(READY, 1_000);
+    const valid = evaluationOf(PROVEN_VERDICT, 1_000);
     const { agent, queue, clock, run } = agentOf(t, [
       async () => valid,
       async () => valid,
@@ -265,7 +273,7 @@ describe('Agent remembers', () => {
       evaluator: {
         evaluate: async (_, __, last) => {
           reused.push(last !== undefined);
-          return evaluationOf(READY, clock.nowMs);
+          return evaluationOf(PROVEN_VERDICT, clock.nowMs);
         },
       },
       date: () => new Date(1_000_000 - clock.nowMs), // a wall clock that is set back must not matter
@@ -282,9 +290,9 @@ describe('Agent remembers', () => {
   it('a finding while the check is skipped, until a verdict is published', async (t) => {
     const found = finding(warning('LimitsNotEnforced', 'outside'), 'limits');
     const skipped = finding(skip('No sandbox was started'), 'limits');
-    const script = [READY, SLOW, BROKEN, BROKEN].map((verdict) => async () => {
+    const script = [PROVEN_VERDICT, SLOW, BROKEN, BROKEN].map((verdict) => async () => {
       clock.nowMs += 1_000;
-      return evaluationOf(verdict, clock.nowMs, { findings: [verdict === READY ? found : skipped] });
+      return evaluationOf(verdict, clock.nowMs, { findings: [verdict === PROVEN_VERDICT ? found : skipped] });
     });
     const { queue, clock, counted, run } = agentOf(t, script);
     void run();
@@ -316,10 +324,10 @@ describe('Agent remembers', () => {
 
   it('facts until they are replaced', async (t) => {
     const seen = await factsAfter(t, [
-      [READY, { runsc: 'r1', platform: 'kvm' }],
-      [READY, {}],
-      [READY, { containerd: 'v2.4.2' }],
-      [READY, { runsc: undefined }],
+      [PROVEN_VERDICT, { runsc: 'r1', platform: 'kvm' }],
+      [PROVEN_VERDICT, {}],
+      [PROVEN_VERDICT, { containerd: 'v2.4.2' }],
+      [PROVEN_VERDICT, { runsc: undefined }],
     ]);
     assert.deepEqual(seen, [
       ['r1', 'kvm', undefined],
@@ -334,10 +342,10 @@ describe('Agent remembers', () => {
     const sandbox = { runsc: 'r1', platform: 'kvm' };
     const files = { runsc: undefined, platform: 'systrap', containerd: 'v2.4.2' };
     const seen = await factsAfter(t, [
-      [READY, sandbox],
+      [PROVEN_VERDICT, sandbox],
       [SLOW, files],
       [BROKEN, files],
-      [READY, sandbox],
+      [PROVEN_VERDICT, sandbox],
       [BROKEN, files],
       [BROKEN, files],
     ]);
@@ -353,7 +361,7 @@ describe('Agent remembers', () => {
     const seen = await factsAfter(
       t,
       [
-        [READY, { runsc: 'r1' }],
+        [PROVEN_VERDICT, { runsc: 'r1' }],
         [unknown, { runsc: undefined }, { proof: PROVEN }],
       ],
       { graceMs: 0 },
@@ -371,7 +379,9 @@ describe('Agent, when an evaluation fails or hangs', () => {
     ['a timeout', HANGS, ['CheckTimedOut', 'the evaluation failed: timed out after 0.02 s']],
   ] as const) {
     it(`turns ${what} into Unknown, and keeps the verdict, facts and findings`, async (t) => {
-      const { agent, queue, clock, lines, run } = agentOf(t, [READY, script], { evaluationTimeoutMs: 20 });
+      const { agent, queue, clock, lines, run } = agentOf(t, [PROVEN_VERDICT, script], {
+        evaluationTimeoutMs: 20,
+      });
       void run();
       assert.equal(await queue.next({ kind: 'file', path: '/x' }), 5_001);
       assert.equal(agent.report?.verdict.reason, 'SandboxProven');
@@ -387,7 +397,7 @@ describe('Agent, when an evaluation fails or hangs', () => {
   }
 
   it('tolerates a timeout on a busy node', async (t) => {
-    const { agent, queue, clock, run } = agentOf(t, [READY, HANGS], {
+    const { agent, queue, clock, run } = agentOf(t, [PROVEN_VERDICT, HANGS], {
       evaluationTimeoutMs: 20,
       evaluator: { markTolerated: async (verdict) => ({ ...verdict, tolerated: true }) },
     });
@@ -414,7 +424,7 @@ describe('Agent, when an evaluation fails or hangs', () => {
   });
 
   it('is live until it is a minute behind schedule', async (t) => {
-    const { agent, queue, clock, run } = agentOf(t, [READY]);
+    const { agent, queue, clock, run } = agentOf(t, [PROVEN_VERDICT]);
     void run();
     clock.nowMs += (await queue.waiting()) + 59_999;
     assert.equal(agent.live, true);
@@ -426,7 +436,7 @@ describe('Agent, when an evaluation fails or hangs', () => {
 
   for (const [what, script] of [
     ['the first evaluation', [HANGS]],
-    ['a later one, with a proof a day', [READY, HANGS]],
+    ['a later one, with a proof a day', [PROVEN_VERDICT, HANGS]],
   ] as const) {
     it(`is not live 150 s after the start of ${what} that hangs`, async (t) => {
       const { agent, queue, clock, run } = agentOf(t, script, { thresholds: { proofIntervalMs: DAY_MS } });
@@ -447,7 +457,7 @@ describe('Agent, when an evaluation fails or hangs', () => {
   it('waits 15 s for watches before it publishes', async (t) => {
     t.mock.timers.enable({ apis: ['setTimeout'] });
     const watch = () => Promise.withResolvers<void>().promise;
-    const { published, run } = agentOf(t, [READY], { files: { watch } });
+    const { published, run } = agentOf(t, [PROVEN_VERDICT], { files: { watch } });
     void run();
     const counts: number[] = [];
     for (const ms of [14_999, 1]) {
@@ -460,7 +470,7 @@ describe('Agent, when an evaluation fails or hangs', () => {
   });
 
   it('returns when it is aborted, without a verdict from the running evaluation', async (t) => {
-    const waiting = agentOf(t, [READY]);
+    const waiting = agentOf(t, [PROVEN_VERDICT]);
     const waited = waiting.run();
     await waiting.queue.waiting();
     waiting.stop.abort();
@@ -486,7 +496,7 @@ describe('Agent, when an evaluation fails or hangs', () => {
     const { agent } = agentOf(t, [(signal) => Promise.reject(signal.reason)]);
     const aborted = AbortSignal.abort(new Error('stop'));
     await assert.rejects(agent.reconcile([{ kind: 'start' }], aborted), /^Error: stop$/);
-    const { agent: ready } = agentOf(t, [READY]);
-    assert.deepEqual((await ready.reconcile([{ kind: 'start' }], NEVER)).publish, READY);
+    const { agent: ready } = agentOf(t, [PROVEN_VERDICT]);
+    assert.deepEqual((await ready.reconcile([{ kind: 'start' }], NEVER)).publish, PROVEN_VERDICT);
   });
 });

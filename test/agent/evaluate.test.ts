@@ -9,8 +9,8 @@ import type { Outcome } from '../../agent/proof/outcome.ts';
 import type { Prover } from '../../agent/proof/prover.ts';
 import type { Trigger } from '../../agent/trigger/event-queue.ts';
 import { criStatus, fakeCri, loadedRuntime, sourcesOf, witnessOf } from './checks/fake-node.ts';
-import { askedPaths, processesAmong } from './host/asked-paths.ts';
 import { runCpus } from './host/cpu-times.ts';
+import { processesAmong, recordPaths } from './host/recorded-paths.ts';
 import { mountedHost, tempHost } from './host/temp-host.ts';
 import { ALL_HANG, type Script } from './proof/containerd-scripts.ts';
 import { fakeContainerd } from './proof/fake-containerd.ts';
@@ -50,7 +50,7 @@ const proves: Prove = async () => PROVEN;
 const breakRunsc = (root: string) => chmod(join(root, RUNSC), 0o644);
 
 describe('evaluate', () => {
-  it('collects the facts that checks learned, and the files to watch', async (t) => {
+  it('collects the facts of the checks, and the files to watch', async (t) => {
     const { options } = await healthy(t, proves);
     const { verdict, facts, watch } = await evaluate(options, NEVER);
     assert.equal(verdict.reason, 'SandboxProven');
@@ -61,7 +61,7 @@ describe('evaluate', () => {
 
   it('sends each request to containerd once, and reads nothing of processes', async (t) => {
     const { containerd, host, options } = await healthy(t, proves);
-    const paths = askedPaths(t, host);
+    const paths = recordPaths(t, host);
     await evaluate(options, NEVER);
     assert.deepEqual(containerd.calls.toSorted(), ['PluginInfo', 'Status', 'Version']);
     assert.ok(paths.includes('/proc/sys/kernel/osrelease'));

@@ -12,7 +12,7 @@ import { openAuthority } from '../../cluster/control-plane/pki.ts';
 import { FakeNode, type NodePatch } from './fake-node-object.ts';
 
 /** A scripted response. */
-export type Scripted = {
+export type ScriptedResponse = {
   readonly status: number;
   readonly body?: string;
   readonly headers?: Readonly<Record<string, string>>;
@@ -30,9 +30,9 @@ export class FakeApiServer {
   /** Whether admission policies refuse writes that are not the agent's. */
   guarded = true;
   /** Responses for the next requests, in order; without one a request succeeds. */
-  readonly script: (Scripted | 'silence')[] = [];
+  readonly script: (ScriptedResponse | 'silence')[] = [];
   /** Responses for the next watches. */
-  readonly watchScript: (Scripted | 'silence')[] = [];
+  readonly watchScript: (ScriptedResponse | 'silence')[] = [];
   /** Number of connections so far. */
   connections = 0;
   /** Open watches, and whether they are of whole objects. */
@@ -42,7 +42,7 @@ export class FakeApiServer {
   constructor(credential: { readonly cert: string; readonly key: string }) {
     this.#server = createServer(credential, (request, response) => {
       const watch = request.url?.includes('watch=1');
-      void (watch ? this.#watch(request, response) : this.#answer(request, response));
+      void (watch ? this.#watch(request, response) : this.#respond(request, response));
     });
     this.#server.on('secureConnection', () => this.connections++);
     this.node.onChange = (type) => {
@@ -51,7 +51,7 @@ export class FakeApiServer {
     };
   }
 
-  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const type = request.headers['content-type'] ?? '';
@@ -64,7 +64,7 @@ export class FakeApiServer {
     if (scripted !== 'silence') send(response, scripted ?? this.#well(request, patch));
   }
 
-  #well(request: IncomingMessage, patch: NodePatch | undefined): Scripted {
+  #well(request: IncomingMessage, patch: NodePatch | undefined): ScriptedResponse {
     if (request.method === 'POST') return { status: 201, body: JSON.stringify(patch) };
     if (request.url?.includes('dryRun=All') && this.guarded)
       return refusedWith(
@@ -80,8 +80,8 @@ export class FakeApiServer {
       );
     }
     const { whole } = this.node;
-    const answer = request.url?.startsWith('/api/v1/nodes?') ? { items: [whole] } : whole;
-    return { status: 200, body: JSON.stringify(answer) };
+    const body = request.url?.startsWith('/api/v1/nodes?') ? { items: [whole] } : whole;
+    return { status: 200, body: JSON.stringify(body) };
   }
 
   async #watch(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -121,12 +121,16 @@ export class FakeApiServer {
   }
 }
 
-function send(response: ServerResponse, { status, body = '', headers = {} }: Scripted): void {
+function send(response: ServerResponse, { status, body = '', headers = {} }: ScriptedResponse): void {
   response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(body);
 }
 
 /** A refusal by the API server. */
-export function refusedWith(status: number, message: string, headers: Scripted['headers'] = {}): Scripted {
+export function refusedWith(
+  status: number,
+  message: string,
+  headers: ScriptedResponse['headers'] = {},
+): ScriptedResponse {
   return { status, headers, body: JSON.stringify(statusObject(status, message)) };
 }
 

@@ -30,9 +30,9 @@ const FILES = {
   [RUNSC]: fakeRunsc(),
   '/usr/local/bin/containerd-shim-runsc-v1': { program: '#!/bin/sh\n' },
 };
-/** The longest timeout of a check plus the start of the agent. */
+/** Maximum duration of a check plus the start of the agent. */
 const MAX_MS = 25_000;
-type Seen = { readonly report: Report; readonly mib: number; readonly found: (check: string) => string };
+type Evaluated = { readonly report: Report; readonly mib: number; readonly found: (check: string) => string };
 
 type Scene = Awaited<ReturnType<typeof scene>>;
 
@@ -52,8 +52,8 @@ async function scene(t: TestContext) {
   await containerd.start();
   await chmod(containerd.socket, 0o777);
   t.after(() => containerd.stop());
-  const evaluate = (env: Readonly<Record<string, string>> = {}, asNobody = false) =>
-    runOnce({ HOST_ROOT: root, ...env }, asNobody);
+  const evaluate = (env: Readonly<Record<string, string>> = {}, unprivileged = false) =>
+    runOnce({ HOST_ROOT: root, ...env }, unprivileged);
   return { path: (inside: string) => join(root, inside), containerd, usual, evaluate };
 }
 
@@ -61,17 +61,18 @@ function optionsOf(path: string) {
   return { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: path };
 }
 
-async function runOnce(env: Readonly<Record<string, string>>, asNobody: boolean): Promise<Seen> {
-  const tellMemory = "process.on('exit', () => process.stderr.write(String(process.resourceUsage().maxRSS)))";
-  const preload = ['--import', 'tsx', '--import', `data:text/javascript,${tellMemory}`];
-  const nobody = asNobody && process.geteuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
+async function runOnce(env: Readonly<Record<string, string>>, unprivileged: boolean): Promise<Evaluated> {
+  const reportMemory =
+    "process.on('exit', () => process.stderr.write(String(process.resourceUsage().maxRSS)))";
+  const preload = ['--import', 'tsx', '--import', `data:text/javascript,${reportMemory}`];
+  const identity = unprivileged && process.geteuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
   const child = spawn(process.execPath, [...preload, MAIN, '--once', '--json'], {
     cwd: dirname(dirname(MAIN)),
     env: { PATH: process.env.PATH, NODE_NAME: 'node-1', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: MAX_MS,
     killSignal: 'SIGKILL',
-    ...nobody,
+    ...identity,
   });
   const output = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const) {
@@ -80,7 +81,7 @@ async function runOnce(env: Readonly<Record<string, string>>, asNobody: boolean)
     });
   }
   await once(child, 'close');
-  assert.equal(child.signalCode, null, `no answer within ${MAX_MS} ms: ${output.stderr}`);
+  assert.equal(child.signalCode, null, `no exit within ${MAX_MS} ms: ${output.stderr}`);
   const report = JSON.parse(output.stdout) as Report;
   const found = (check: string) => {
     const finding = report.findings.find((each) => each.check === check);
@@ -90,14 +91,14 @@ async function runOnce(env: Readonly<Record<string, string>>, asNobody: boolean)
   return { report, mib: Number(output.stderr) / 1024, found };
 }
 
-/** One input: what it is, how it comes there, what a check must say of it, and what the evaluate comes to. */
+/** A hostile input, the expected finding, and the expected verdict. */
 type Case = {
   readonly name: string;
   readonly make: (prepared: Scene) => Promise<unknown>;
   readonly found?: readonly [check: string, pattern: RegExp];
   readonly verdict: string;
   readonly env?: Readonly<Record<string, string>>;
-  readonly asNobody?: boolean;
+  readonly unprivileged?: boolean;
 };
 const garbage = (method: string, script: Script = GARBAGE): Case['make'] => {
   return async ({ containerd, usual }) => {
@@ -107,26 +108,25 @@ const garbage = (method: string, script: Script = GARBAGE): Case['make'] => {
 const program = (body: string): Case['make'] => {
   return ({ path }) => writeFile(path(RUNSC), `#!/bin/sh\n${body}\n`, { mode: 0o755 });
 };
-/** Every input. */
 const CASES: readonly Case[] = [
   {
     name: 'has a containerd configuration that the agent may not read',
     make: ({ path }) => chmod(path(CONTAINERD_TOML), 0),
-    asNobody: true,
+    unprivileged: true,
     found: ['handler-configured', /^unknown CheckFailed: Cannot read host file "\/etc\S+": EACCES$/],
     verdict: 'True SandboxProven',
   },
   {
     name: 'has an unreadable runsc.toml: the sandbox shows its flags',
     make: ({ path }) => chmod(path(RUNSC_TOML), 0),
-    asNobody: true,
+    unprivileged: true,
     found: ['runsc-config', /^unknown CheckFailed: Cannot read host file "\/etc\S+": EACCES$/],
     verdict: 'True SandboxProven',
   },
   {
     name: 'has a socket that the agent may not open',
     make: ({ containerd }) => chmod(containerd.socket, 0),
-    asNobody: true,
+    unprivileged: true,
     found: ['containerd', /^unknown ContainerdUnreachable: containerd's Version: connect EACCES/],
     verdict: 'Unknown ContainerdUnreachable',
   },
@@ -191,7 +191,7 @@ const CASES: readonly Case[] = [
     verdict: 'True SandboxProven',
   },
   {
-    name: 'has a runsc that names a million releases, where a floor asks for one',
+    name: 'has a runsc that names a million releases, while a minimum release is required',
     make: async ({ path }) => {
       const releases = Array.from({ length: 1_000_000 }, (_, nth) => `release-20260223.${nth}\0`);
       await appendFile(path(RUNSC), releases.join(''));
@@ -201,7 +201,7 @@ const CASES: readonly Case[] = [
     verdict: 'Unknown ReleaseUnknown',
   },
   {
-    name: 'has a runsc that sleeps for ever: it is never executed',
+    name: 'has a runsc that sleeps forever: it is never executed',
     make: program('sleep infinity & sleep infinity'),
     found: ['runsc-release', /^unknown ReleaseUnknown: The sandbox runs a program that is not /],
     verdict: 'True SandboxProven',
@@ -218,13 +218,13 @@ const CASES: readonly Case[] = [
     verdict: 'Unknown CheckFailed',
   },
   {
-    name: 'has a containerd that answers Version with garbage',
+    name: 'has a containerd whose Version response is garbage',
     make: garbage('Version'),
     found: ['containerd', /^unknown ContainerdUnreachable: containerd's Version: /],
     verdict: 'Unknown ContainerdUnreachable',
   },
   {
-    name: 'has a containerd whose status carries no JSON',
+    name: 'has a containerd whose status is not JSON',
     make: garbage('Status', () => ({ info: { config: '{"registry":{"password":"hunter2"' } })),
     found: ['containerd', /^unknown CheckFailed: .*configuration that is not JSON$/],
     verdict: 'Unknown CheckFailed',
@@ -241,7 +241,7 @@ const CASES: readonly Case[] = [
     verdict: 'Unknown ContainerdUnreachable',
   },
   {
-    name: 'has a containerd that answers nothing',
+    name: 'has a containerd that never responds',
     make: garbage('Version', HANGS),
     found: ['containerd', /^unknown CheckTimedOut: containerd's Version: no answer within 3 s$/],
     verdict: 'Unknown CheckTimedOut',
@@ -262,16 +262,19 @@ describe('an evaluation of a node that', () => {
     healthyMib = mib;
   });
 
-  for (const { name, make, found, verdict, env, asNobody } of CASES) {
+  for (const { name, make, found, verdict, env, unprivileged } of CASES) {
     it(`${name}: ${verdict}`, async (t) => {
       const prepared = await scene(t);
       await make(prepared);
-      const seen = await prepared.evaluate(env, asNobody);
-      const { status, reason } = seen.report.evaluation.verdict;
-      if (found !== undefined) assert.match(seen.found(found[0]), found[1]);
-      assert.equal(`${status} ${reason}`, verdict, JSON.stringify(seen.report, null, 1));
-      assert.doesNotMatch(JSON.stringify(seen.report), /hunter2/);
-      assert.ok(seen.mib < healthyMib + MAX_EXTRA_MIB, `${seen.mib} MiB, healthy ${healthyMib} MiB`);
+      const evaluated = await prepared.evaluate(env, unprivileged);
+      const { status, reason } = evaluated.report.evaluation.verdict;
+      if (found !== undefined) assert.match(evaluated.found(found[0]), found[1]);
+      assert.equal(`${status} ${reason}`, verdict, JSON.stringify(evaluated.report, null, 1));
+      assert.doesNotMatch(JSON.stringify(evaluated.report), /hunter2/);
+      assert.ok(
+        evaluated.mib < healthyMib + MAX_EXTRA_MIB,
+        `${evaluated.mib} MiB, healthy ${healthyMib} MiB`,
+      );
     });
   }
 

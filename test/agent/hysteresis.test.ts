@@ -7,16 +7,16 @@ import type { Outcome } from '../../agent/proof/outcome.ts';
 import { judge, type Verdict } from '../../agent/verdict.ts';
 import {
   blockerFinding,
+  blockingFinding,
   errorFinding,
   PASSED,
   PROVEN,
-  READY,
+  PROVEN_VERDICT,
   SKIPPED,
+  unknownFinding,
   unproven,
-  unseen,
   verdictOf,
   warningFinding,
-  withheld,
 } from './reports.ts';
 
 const THRESHOLDS = { confirmMs: 500, graceMs: 60_000 };
@@ -29,24 +29,24 @@ const BUSY: Verdict = { ...verdictOf('Unknown', 'SandboxSlow'), tolerated: true 
 
 /** Behaviour, state before, verdict, time, state after, requeue. The verdict is published if it is in the state after. */
 type Row = readonly [string, HysteresisState, Verdict, number, HysteresisState, number?];
-const ready = { published: READY };
+const ready = { published: PROVEN_VERDICT };
 const broken = { published: BROKEN };
 const unknown = { published: UNKNOWN, unknownSince: 0 };
 
 // biome-ignore format: one row a line
 const FIRST: readonly Row[] = [
-  ['publishes a proof at once', {}, READY, 0, ready],
+  ['publishes a proof at once', {}, PROVEN_VERDICT, 0, ready],
   ['waits for a confirmation of a failure', {}, BROKEN, 100, { failingSince: 100 }, 500],
   ['waits for the grace period', {}, UNKNOWN, 100, { unknownSince: 100 }, 5_000],
 ];
 // biome-ignore format: one row a line
 const READY_NODE: readonly Row[] = [
-  ['stays ready', ready, READY, 9, ready],
+  ['stays ready', ready, PROVEN_VERDICT, 9, ready],
   ['keeps the label after one failure', ready, BROKEN, 100, { ...ready, failingSince: 100 }, 500],
   ['does not confirm too early', { ...ready, failingSince: 100 }, BROKEN, 599, { ...ready, failingSince: 100 }, 1],
   ['publishes a confirmed failure', { ...ready, failingSince: 100 }, BROKEN, 600, broken],
   ['confirms with another reason', { ...ready, failingSince: 100 }, OTHER, 600, { published: OTHER }],
-  ['clears a failure by a proof', { ...ready, failingSince: 100 }, READY, 600, ready],
+  ['clears a failure by a proof', { ...ready, failingSince: 100 }, PROVEN_VERDICT, 600, ready],
   ['retries an unexplained failure', ready, UNEXPLAINED, 100, { ...ready, failingSince: 100 }, 5_000],
   ['waits 30 s', { ...ready, failingSince: 100 }, UNEXPLAINED, 30_099, { ...ready, failingSince: 100 }, 1],
   ['and publishes it then', { ...ready, failingSince: 100 }, UNEXPLAINED, 30_100, { published: UNEXPLAINED }],
@@ -61,9 +61,9 @@ const READY_NODE: readonly Row[] = [
 // biome-ignore format: one row a line
 const OTHER_NODES: readonly Row[] = [
   ['re-evaluates a long Unknown once a minute', unknown, UNKNOWN, 600_000, unknown, 60_000],
-  ['publishes a proof over Unknown', unknown, READY, 60_001, ready],
+  ['publishes a proof over Unknown', unknown, PROVEN_VERDICT, 60_001, ready],
   ['confirms a failure over Unknown', unknown, BROKEN, 70_000, { published: UNKNOWN, failingSince: 70_000 }, 500],
-  ['publishes a proof over a failure', broken, READY, 5, ready],
+  ['publishes a proof over a failure', broken, PROVEN_VERDICT, 5, ready],
   ['publishes another failure at once', broken, OTHER, 5, { published: OTHER }],
   ['keeps a failure within the grace period', broken, UNKNOWN, 5, { ...broken, unknownSince: 5 }, 5_000],
   ['publishes Unknown after it', { ...broken, unknownSince: 5 }, UNKNOWN, 60_005, { published: UNKNOWN, unknownSince: 5 }, 30_000],
@@ -77,7 +77,7 @@ const UNDER_PRESSURE: readonly Row[] = [
   ['starts the grace period after it', { ...ready, toleratedSince: 0 }, UNKNOWN, 100_000, { ...ready, toleratedSince: 0, unknownSince: 100_000 }, 5_000],
   ['does not extend the grace period', { ...ready, toleratedSince: 0 }, UNKNOWN, 600_000, { published: UNKNOWN, toleratedSince: 0, unknownSince: 600_000 }, 5_000],
   ['counts from the first Unknown', { ...ready, unknownSince: 50 }, BUSY, 10_000, { ...ready, toleratedSince: 50 }, 60_000],
-  ['ends with a proof', { ...ready, toleratedSince: 0 }, READY, 600_000, ready],
+  ['ends with a proof', { ...ready, toleratedSince: 0 }, PROVEN_VERDICT, 600_000, ready],
   ['ends with a failure', { ...ready, toleratedSince: 0 }, BROKEN, 600_000, { ...ready, failingSince: 600_000 }, 500],
 ];
 
@@ -136,8 +136,8 @@ const FINDINGS = [
   errorFinding('ShimNotFound'),
   blockerFinding('IsolationWeakened'),
   warningFinding('RestartPending'),
-  unseen('CheckTimedOut'),
-  withheld('CheckFailed'),
+  unknownFinding('CheckTimedOut'),
+  blockingFinding('CheckFailed'),
 ];
 const OUTCOMES: readonly Outcome[] = [
   PROVEN,
@@ -233,7 +233,7 @@ describe('judge and applyHysteresis, for any sequence of evaluations', () => {
     fc.assert(
       fc.property(unknowns, ofStatus('False'), unknowns, (before, failing, after) => {
         for (const { state } of play([...before, failing, ...after], thresholds, ready))
-          assert.deepEqual(state.published, READY);
+          assert.deepEqual(state.published, PROVEN_VERDICT);
       }),
     );
   });

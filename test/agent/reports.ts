@@ -15,8 +15,8 @@ import type { Verdict } from '../../agent/verdict.ts';
 import { witnessOf } from './checks/fake-node.ts';
 
 /** A finding of a check named for its reason, so that tables stay short. */
-export function finding(seen: CheckResult, check = 'a-check'): Finding {
-  return { ...seen, check, durationMs: 5 };
+export function finding(result: CheckResult, check = 'a-check'): Finding {
+  return { ...result, check, durationMs: 5 };
 }
 
 export const PASSED = finding(pass('fine'));
@@ -24,10 +24,10 @@ export const SKIPPED = finding(skip('not there'));
 export const errorFinding = (reason: Reason) => finding(error(reason, `error ${reason}`));
 export const blockerFinding = (reason: Reason) => finding(blocker(reason, `blocker ${reason}`));
 export const warningFinding = (reason: Reason) => finding(warning(reason, `warning ${reason}`));
-export const unseen = (reason: Reason) => finding(unknown(reason, `unknown ${reason}`));
+export const unknownFinding = (reason: Reason) => finding(unknown(reason, `unknown ${reason}`));
 
-/** A finding of a check whose faults no sandbox shows. */
-export const withheld = (reason: Reason) =>
+/** An unknown finding of a check that readiness requires. */
+export const blockingFinding = (reason: Reason) =>
   finding({ ...unknown(reason, `unknown ${reason}`), blocking: true } as CheckResult);
 
 export const PROVEN: Outcome = {
@@ -48,11 +48,11 @@ export function verdictOf(status: Verdict['status'], reason: Reason): Verdict {
   return { status, reason, message: reason };
 }
 
-export const READY = verdictOf('True', 'SandboxProven');
+export const PROVEN_VERDICT = verdictOf('True', 'SandboxProven');
 
-/** A report of a node on which all is well, unless said otherwise. */
+/** The report of a proven node, with changes. */
 export function reportOf(changes: Partial<Report> = {}): Report {
-  const verdict = changes.verdict ?? READY;
+  const verdict = changes.verdict ?? PROVEN_VERDICT;
   return {
     version: '0.1.0',
     node: 'node-1',

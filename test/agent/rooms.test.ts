@@ -40,7 +40,7 @@ describe('the rooms of the agent', () => {
     assert.deepEqual([...named.keys()].sort(), [...imports().keys()].sort());
   });
 
-  it('form no circle', () => {
+  it('have no import cycle', () => {
     const named = new Map([...rooms()].filter(([room]) => room !== '.'));
     const below = (room: string, path: readonly string[]): void => {
       assert.ok(!path.includes(room), `a circle: ${[...path, room].join(' → ')}`);

@@ -20,15 +20,15 @@ describe('errorLine', () => {
     const system = await readFile('/no/such/file').catch((error: unknown) => error);
     const cause = new Error('Cannot read host file "/x": ENOENT', { cause: system });
     assert.equal(
-      errorLine(new Error('Cannot\n  look', { cause })),
-      'Cannot look: Cannot read host file "/x": ENOENT',
+      errorLine(new Error('Cannot\n  read', { cause })),
+      'Cannot read: Cannot read host file "/x": ENOENT',
     );
   });
 
   it('accepts any thrown value, and a cyclic chain of causes', () => {
-    const circle = new Error('round');
-    circle.cause = circle;
-    assert.equal(errorLine(circle), 'round');
+    const cyclic = new Error('cycle');
+    cyclic.cause = cyclic;
+    assert.equal(errorLine(cyclic), 'cycle');
     assert.equal(errorLine('text'), 'text');
     assert.equal(errorLine(undefined), 'unknown error');
   });

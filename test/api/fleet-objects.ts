@@ -1,6 +1,6 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { DOMAIN } from '../e2e/agents.ts';
-import { agentOf, runningContainers } from '../fleet/agent-pod.ts';
+import { daemonSetPod, runningContainers } from '../fleet/agent-pod.ts';
 import { type ApiUser, certificateUser } from './api-user.ts';
 
 /** The label that the RuntimeClass selects. */
@@ -65,7 +65,7 @@ export class FleetObjects {
 
   /** Creates the agent's pod on a node, Ready. */
   async addAgent(node: string, revision = 'one'): Promise<void> {
-    const body = agentOf(node, revision);
+    const body = daemonSetPod(node, revision);
     await this.#send({ method: 'POST', path: '/api/v1/namespaces/gvisor-ready/pods', body });
     await this.setAgent(node, true);
   }

@@ -24,7 +24,7 @@ export function markedBlocks(file: string): MarkedBlock[] {
 }
 
 /** A script with its variables replaced by `settings`; fails for a variable that has no setting. */
-export function withSettings(script: string, settings: Readonly<Record<string, string>>): string {
+export function substituteSettings(script: string, settings: Readonly<Record<string, string>>): string {
   return script.replace(/^([A-Z]+)=.*$/gm, (line, name: string) => {
     const value = settings[name];
     assert.ok(value !== undefined, `no setting for ${line}`);

@@ -99,8 +99,8 @@ describe('the runbooks', () => {
       );
       // These need containerd.
       assert.doesNotMatch(commands.join(''), /kubectl (logs|exec|port-forward|attach|cp)/, file);
-      for (const [, asked, path = ''] of commands.join('').matchAll(/pods\/POD:(\d+)\/proxy(\/\w*)/g)) {
-        assert.equal(asked, port, file);
+      for (const [, requested, path = ''] of commands.join('').matchAll(/pods\/POD:(\d+)\/proxy(\/\w*)/g)) {
+        assert.equal(requested, port, file);
         assert.ok(paths.split(' ').includes(path), `${file}: ${path}`);
       }
     }

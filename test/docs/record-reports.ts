@@ -49,8 +49,8 @@ async function create(cluster: Cluster, namespace: string, names: readonly strin
 /** Waits for a report that `holds`, and writes it to the fixture `name`. */
 async function reach(cluster: Cluster, holds: (status: Status) => boolean | undefined, name?: string) {
   const text = await waitFor(`the report ${name ?? ''}`, 120_000, async () => {
-    const answer = await getFromAgentForwarded(cluster, 'node-1', '/report');
-    return answer.code === 200 && holds(JSON.parse(answer.text) as Status) ? answer.text : undefined;
+    const response = await getFromAgentForwarded(cluster, 'node-1', '/report');
+    return response.code === 200 && holds(JSON.parse(response.text) as Status) ? response.text : undefined;
   });
   if (name !== undefined) await writeFile(join(REPO, `test/fixtures/reports/${name}.json`), text);
 }

@@ -5,7 +5,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { run } from '../../hack/run.ts';
-import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
+import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 
 const RELEASES = { '20250203.0': 'gvisor-2025', '20260223.0': 'gvisor' } as const;
 
@@ -47,7 +47,7 @@ export async function followOn(
   blocks: readonly string[],
   release: Release = '20260223.0',
 ): Promise<string> {
-  const own = withSettings(blocks.join('\n'), { RELEASE: release, MIRROR: `file://${MIRROR}` });
+  const own = substituteSettings(blocks.join('\n'), { RELEASE: release, MIRROR: `file://${MIRROR}` });
   const printed: string[] = [];
   for (const [index, part] of own.split(/^systemctl restart containerd$/m).entries()) {
     if (index > 0) await node.restart('containerd');

@@ -7,7 +7,7 @@ import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { evaluationPod, runPod, viewNodes } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { withSettings } from '../docs/marked-blocks.ts';
+import { substituteSettings } from '../docs/marked-blocks.ts';
 import { laneCluster } from '../runner/lane.ts';
 import { DOMAIN, readNode, waitForNode } from './agents.ts';
 import { followOn, giveReleases, guideBlocks } from './guide-node.ts';
@@ -35,7 +35,7 @@ after(async () => removeCluster(await laneCluster('guide')));
 
 /** Runs the guide's commands for kubectl, in the repository. */
 function runKubectl(node: string): Promise<string> {
-  const script = withSettings(guideBlocks('kubectl').join('\n'), {
+  const script = substituteSettings(guideBlocks('kubectl').join('\n'), {
     AGENT: imageName('agent'),
     NODE: node,
     IMAGE: imageName('workload'),

@@ -6,7 +6,7 @@ import { startCluster } from '../../cluster/start.ts';
 import { evaluationPod, READY_PATH, runPod, watchLabels } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
+import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 import { laneCluster } from '../runner/lane.ts';
 import { onDaemonSet, readinessOf, readNode, waitForNode } from './agents.ts';
 import { deletePods } from './e2e-cluster.ts';
@@ -42,7 +42,7 @@ after(async () => removeCluster(await laneCluster('helm')));
 function commandsTo(step: string): string {
   const block = markedBlocks('docs/install.md').find(({ mark }) => mark === `helm, ${step}`);
   assert.ok(block !== undefined, step);
-  return withSettings(block.text, { REPOSITORY, NAMESPACE });
+  return substituteSettings(block.text, { REPOSITORY, NAMESPACE });
 }
 
 /** Runs the commands for one step with Helm 4; returns standard output and standard error. */

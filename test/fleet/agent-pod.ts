@@ -1,5 +1,5 @@
 /** An agent's pod as the DaemonSet's controller creates it. */
-export function agentOf(node: string, revision: string) {
+export function daemonSetPod(node: string, revision: string) {
   const labels = {
     'app.kubernetes.io/name': 'gvisor-ready',
     'app.kubernetes.io/component': 'agent',

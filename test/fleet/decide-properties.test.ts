@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { podOn, SimulatedFleet, TIMEOUTS } from './simulated-fleet.ts';
+import { SimulatedFleet, simulatedAgent, TIMEOUTS } from './simulated-fleet.ts';
 
 const NAMES = Array.from({ length: 12 }, (_, index) => `node-${index}`);
 
@@ -22,7 +22,9 @@ const EVENTS = {
     fleet.skewMs += 60_000;
   },
   roll: (fleet: SimulatedFleet, name: string) => {
-    fleet.pods = fleet.pods.map((pod) => (pod.node === name ? podOn(name, { revision: 'two' }) : pod));
+    fleet.pods = fleet.pods.map((pod) =>
+      pod.node === name ? simulatedAgent(name, { revision: 'two' }) : pod,
+    );
   },
 } as const;
 
@@ -79,7 +81,7 @@ describe('decide, with any sequence of events', () => {
           fleet.advance(step.seconds);
         }
         fleet.nodes = fleet.nodes.map((node) => ({ ...node, ready: true, label: 'true' }));
-        fleet.pods = NAMES.map((name) => podOn(name));
+        fleet.pods = NAMES.map((name) => simulatedAgent(name));
         fleet.watchesUpSinceMs ??= fleet.nowMs;
         fleet.advance(1_000);
         const before = fleet.withdrawn.length;

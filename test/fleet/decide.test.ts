@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { nodeOf, podOn, SimulatedFleet } from './simulated-fleet.ts';
+import { SimulatedFleet, simulatedAgent, simulatedNode } from './simulated-fleet.ts';
 
 const TEN = Array.from({ length: 10 }, (_, index) => `node-${index}`);
 const [A = '', B = '', C = ''] = TEN;
@@ -32,7 +32,7 @@ describe('decide, for the label of a lost agent', () => {
     ['the label is absent', (fleet) => fleet.change(A, { label: '' })],
     ['the Node is younger than 5 min', (fleet) => fleet.change(A, { createdAtMs: fleet.nowMs + 310_000 })],
     ['the age of the Node is unknown', (fleet) => fleet.change(A, { createdAtMs: Number.NaN })],
-    ['another agent on the node is Ready', (fleet) => fleet.pods.push(podOn(A, { name: 'other' }))],
+    ['another agent on the node is Ready', (fleet) => fleet.pods.push(simulatedAgent(A, { name: 'other' }))],
     [
       'the DaemonSet does not exist',
       (fleet) => {
@@ -45,7 +45,7 @@ describe('decide, for the label of a lost agent', () => {
         fleet.agents = { observed: false, desired: 10, ready: 9 };
       },
     ],
-    ['agents of two revisions run', (fleet) => fleet.pods.push(podOn(B, { revision: 'two' }))],
+    ['agents of two revisions run', (fleet) => fleet.pods.push(simulatedAgent(B, { revision: 'two' }))],
     [
       'a watch is down',
       (fleet) => {
@@ -96,8 +96,8 @@ describe('decide, for the label of a lost agent', () => {
 
   it('ignores the revision of an agent on a dead node', () => {
     const fleet = running();
-    fleet.nodes.push(nodeOf('dead', { ready: false, label: 'true' }));
-    fleet.pods.push(podOn('dead', { revision: 'old', ready: false }));
+    fleet.nodes.push(simulatedNode('dead', { ready: false, label: 'true' }));
+    fleet.pods.push(simulatedAgent('dead', { revision: 'old', ready: false }));
     fleet.lose(A);
     assert.deepEqual(fleet.advance(94).names, [A]);
   });
@@ -247,7 +247,7 @@ describe('the circuit breaker', () => {
   it('is open during a rolling update of all agents, however slow', () => {
     const fleet = running();
     for (const name of TEN) {
-      const next = (ready: boolean) => podOn(name, { revision: 'two', ready });
+      const next = (ready: boolean) => simulatedAgent(name, { revision: 'two', ready });
       const replace = (ready: boolean) => fleet.pods.map((pod) => (pod.node === name ? next(ready) : pod));
       fleet.pods = replace(false);
       fleet.advance(120).pods = replace(true);

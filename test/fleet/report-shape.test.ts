@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isStatus } from '../../fleet/report-shape.ts';
-import { BROKEN, HOSTILE, READY, UNSEEN } from '../agent/text/sample-reports.ts';
+import { BROKEN, HEALTHY, HOSTILE, UNPUBLISHED } from '../agent/text/sample-reports.ts';
 import { EXPLAINED, SAMPLES } from '../agent/text/sample-status.ts';
 
 /** A report with one field changed; `path` is as in "verdict.status". */
@@ -16,7 +16,7 @@ function changed(path: string, value: unknown): unknown {
 
 describe('isStatus', () => {
   it('accepts the reports of agents', () => {
-    for (const report of [BROKEN, HOSTILE, READY, UNSEEN, EXPLAINED, ...Object.values(SAMPLES)])
+    for (const report of [BROKEN, HOSTILE, HEALTHY, UNPUBLISHED, EXPLAINED, ...Object.values(SAMPLES)])
       assert.equal(isStatus(JSON.parse(JSON.stringify(report))), true);
   });
 

@@ -7,8 +7,8 @@ import { AgentReports, isAgentLive } from '../../fleet/reports.ts';
 import { waitFor } from '../../hack/run.ts';
 
 /** All agents have the same port, so each test has a loopback address of its own. */
-async function agentAt(t: TestContext, address: string, answer: RequestListener) {
-  const server = createServer(answer);
+async function agentAt(t: TestContext, address: string, listener: RequestListener) {
+  const server = createServer(listener);
   server.listen(AGENT_PORT, address);
   await once(server, 'listening');
   t.after(() => {
@@ -17,7 +17,7 @@ async function agentAt(t: TestContext, address: string, answer: RequestListener)
   });
 }
 
-async function ask(t: TestContext, address: string, body: string) {
+async function pollOnce(t: TestContext, address: string, body: string) {
   let requests = 0;
   await agentAt(t, address, (_, response) => {
     requests += 1;
@@ -69,29 +69,29 @@ describe('AgentReports', () => {
 
   it('have the version and the last proof of an agent', async (t) => {
     const report = { version: '0.2.0', provenAt: '2026-03-01T10:00:00.000Z' };
-    const { status } = await ask(t, '127.0.0.201', JSON.stringify(report));
+    const { status } = await pollOnce(t, '127.0.0.201', JSON.stringify(report));
     assert.deepEqual([status.version, status.provenAt], ['0.2.0', '2026-03-01T10:00:00.000Z']);
   });
 
   it('truncate a long version, and ignore an invalid time', async (t) => {
     const report = { version: 'v'.repeat(2 ** 18), provenAt: 'x'.repeat(2 ** 17) };
-    const { status } = await ask(t, '127.0.0.203', JSON.stringify(report));
+    const { status } = await pollOnce(t, '127.0.0.203', JSON.stringify(report));
     assert.deepEqual([status.version, status.provenAt], ['v'.repeat(64), undefined]);
   });
 
   it('ignore a proof in the future, beyond a clock skew of a minute', async (t) => {
     const inMs = (ms: number) => new Date(Date.now() + ms).toISOString();
     const [near, far] = [inMs(30_000), inMs(120_000)];
-    const said = async (address: string, provenAt: string) =>
-      (await ask(t, address, JSON.stringify({ version: '0.2.0', provenAt }))).status.provenAt;
-    assert.equal(await said('127.0.0.208', near), near);
-    assert.equal(await said('127.0.0.209', far), undefined);
-    assert.equal(await said('127.0.0.210', '+012026-01-01T00:00:00Z'), undefined);
+    const provenAtOf = async (address: string, provenAt: string) =>
+      (await pollOnce(t, address, JSON.stringify({ version: '0.2.0', provenAt }))).status.provenAt;
+    assert.equal(await provenAtOf('127.0.0.208', near), near);
+    assert.equal(await provenAtOf('127.0.0.209', far), undefined);
+    assert.equal(await provenAtOf('127.0.0.210', '+012026-01-01T00:00:00Z'), undefined);
   });
 
   it('ignore a report of more than 512 KiB', async (t) => {
     const report = JSON.stringify({ version: '0.2.0', padding: 'x'.repeat(2 ** 19) });
-    const { status, requests } = await ask(t, '127.0.0.202', report);
+    const { status, requests } = await pollOnce(t, '127.0.0.202', report);
     assert.deepEqual([status.version, requests], ['', 1]);
   });
 });

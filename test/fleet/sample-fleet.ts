@@ -1,5 +1,5 @@
 import { type FleetView, viewFleet } from '../../fleet/view.ts';
-import { nodeOf, podOn } from './simulated-fleet.ts';
+import { simulatedAgent, simulatedNode } from './simulated-fleet.ts';
 
 export const SINCE = '2026-11-25T09:00:00Z';
 const GVISOR = 'gvisor.node-restriction.kubernetes.io/runsc-version';
@@ -17,9 +17,9 @@ export function sampleFleet(size: number, changes: Partial<FleetView> = {}): Fle
       index % 10 === 3 ? verdictOf('False', 'ShimNotFound', 'no "containerd-shim-runsc-v1" in /usr/bin') : {};
     const unknown =
       index % 10 === 7 ? verdictOf('Unknown', 'NotVisible', '/etc/containerd <b>is</b> not mounted') : {};
-    return nodeOf(name, { labels: { ...labels, pool: `p${index % 2}` }, ...broken, ...unknown });
+    return simulatedNode(name, { labels: { ...labels, pool: `p${index % 2}` }, ...broken, ...unknown });
   });
-  const pods = names.map((name, index) => podOn(name, { ready: index > 0 }));
+  const pods = names.map((name, index) => simulatedAgent(name, { ready: index > 0 }));
   const view = viewFleet({
     upToDate: true,
     nodes,

@@ -5,7 +5,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { PAGE_POLICY } from '../../fleet/page/page.ts';
 import { createFleetServer, type FleetSources, parseSelector } from '../../fleet/server.ts';
 import { NETWORK, requestFrom } from '../agent/http/request-from.ts';
-import { READY } from '../agent/text/sample-reports.ts';
+import { HEALTHY } from '../agent/text/sample-reports.ts';
 import { sampleFleet } from './sample-fleet.ts';
 
 const SOURCES: FleetSources = {
@@ -44,9 +44,9 @@ describe('the fleet server', () => {
     ['/nodes/node-1/a/b', 404, 'text/plain; charset=utf-8'],
   ] as const)
     it(`responds ${status} to ${path}`, async (t) => {
-      const answer = await fetch(`${await fleetOf(t)}${path}`);
-      assert.deepEqual([answer.status, answer.headers.get('content-type')], [status, type]);
-      assert.equal(answer.headers.get('x-content-type-options'), 'nosniff');
+      const response = await fetch(`${await fleetOf(t)}${path}`);
+      assert.deepEqual([response.status, response.headers.get('content-type')], [status, type]);
+      assert.equal(response.headers.get('x-content-type-options'), 'nosniff');
     });
 
   for (const from of NETWORK)
@@ -110,8 +110,8 @@ describe('the fleet server', () => {
     };
     const origin = await fleetOf(t, { view: () => counted });
     for (const encoding of ['gzip', 'identity', 'gzip']) {
-      const answer = await fetch(`${origin}/fleet`, { headers: { 'accept-encoding': encoding } });
-      assert.deepEqual(await answer.json(), JSON.parse(JSON.stringify(view)));
+      const response = await fetch(`${origin}/fleet`, { headers: { 'accept-encoding': encoding } });
+      assert.deepEqual(await response.json(), JSON.parse(JSON.stringify(view)));
     }
     assert.equal(made, 1);
   });
@@ -146,7 +146,7 @@ describe('the fleet server', () => {
   });
 
   it('renders the page of a node from the report of its agent', async (t) => {
-    const origin = await fleetOf(t, { report: async (node) => ({ ...READY, node }) });
+    const origin = await fleetOf(t, { report: async (node) => ({ ...HEALTHY, node }) });
     const response = await fetch(`${origin}/nodes/node-7/`);
     assert.match(await response.text(), /<title>✓ node-7: gVisor works here<\/title>/);
     assert.deepEqual(
@@ -163,7 +163,7 @@ describe('the fleet server', () => {
     let requested = 0;
     const reported = Promise.withResolvers<unknown>();
     const report = () => {
-      if (++requested === 1) setTimeout(() => reported.resolve(READY), 200);
+      if (++requested === 1) setTimeout(() => reported.resolve(HEALTHY), 200);
       return reported.promise;
     };
     const origin = await fleetOf(t, { report });
@@ -175,7 +175,7 @@ describe('the fleet server', () => {
   for (const [what, report, status, text] of [
     ['before the first evaluation', async () => undefined, 200, /its first evaluation has not ended yet/],
     [
-      'of an agent that does not answer',
+      'of an agent that does not respond',
       () => Promise.reject(new Error('ECONNREFUSED')),
       502,
       /does not answer: ECONNREFUSED/,

@@ -12,7 +12,7 @@ export const TIMEOUTS: FleetTimeouts = {
 const DAY_MS = 86_400_000;
 
 /** A proven, Ready node that is old enough. */
-export function nodeOf(name: string, changes: Partial<FleetNode> = {}): FleetNode {
+export function simulatedNode(name: string, changes: Partial<FleetNode> = {}): FleetNode {
   return {
     name,
     uid: `uid-${name}`,
@@ -31,7 +31,7 @@ export function nodeOf(name: string, changes: Partial<FleetNode> = {}): FleetNod
 }
 
 /** A Ready agent on a node. */
-export function podOn(node: string, changes: Partial<AgentPod> = {}): AgentPod {
+export function simulatedAgent(node: string, changes: Partial<AgentPod> = {}): AgentPod {
   return {
     name: `agent-${node}`,
     node,
@@ -59,8 +59,8 @@ export class SimulatedFleet {
   readonly #writes = new Map<string, number>();
 
   constructor(names: readonly string[]) {
-    this.nodes = names.map((name) => nodeOf(name));
-    this.pods = names.map((name) => podOn(name));
+    this.nodes = names.map((name) => simulatedNode(name));
+    this.pods = names.map((name) => simulatedAgent(name));
     this.agents = { observed: true, desired: names.length, ready: names.length };
   }
 

@@ -1,30 +1,30 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { viewFleet } from '../../fleet/view.ts';
-import { nodeOf, podOn } from './simulated-fleet.ts';
+import { simulatedAgent, simulatedNode } from './simulated-fleet.ts';
 
 const verdict = (status: string, reason: string) => ({ status, reason, message: 'm', since: '' });
 const GVISOR = 'gvisor.node-restriction.kubernetes.io/runsc-version';
 
 /** One node of each state, unsorted. */
 const NODES = [
-  nodeOf('proven-10', { labels: { [GVISOR]: 'release-20260223.0' } }),
-  nodeOf('proven-9', { labels: { [GVISOR]: 'release-20250203.0' } }),
-  nodeOf('fresh', { label: '', verdict: undefined as never }),
-  nodeOf('asleep', { ready: false, label: 'true' }),
-  nodeOf('unsure', { label: 'false', verdict: verdict('Unknown', 'NotVisible') }),
-  nodeOf('broken', { label: 'false', verdict: verdict('False', 'ShimNotFound') }),
-  nodeOf('lost', { label: 'false', verdict: verdict('Unknown', 'AgentLost') }),
-  nodeOf('alone'),
-  nodeOf('windows', { os: 'windows' }),
+  simulatedNode('proven-10', { labels: { [GVISOR]: 'release-20260223.0' } }),
+  simulatedNode('proven-9', { labels: { [GVISOR]: 'release-20250203.0' } }),
+  simulatedNode('fresh', { label: '', verdict: undefined as never }),
+  simulatedNode('asleep', { ready: false, label: 'true' }),
+  simulatedNode('unsure', { label: 'false', verdict: verdict('Unknown', 'NotVisible') }),
+  simulatedNode('broken', { label: 'false', verdict: verdict('False', 'ShimNotFound') }),
+  simulatedNode('lost', { label: 'false', verdict: verdict('Unknown', 'AgentLost') }),
+  simulatedNode('alone'),
+  simulatedNode('windows', { os: 'windows' }),
 ].map(({ verdict: own, ...node }) => (own === undefined ? node : { ...node, verdict: own }));
 
 const view = viewFleet({
   upToDate: true,
   nodes: NODES,
   pods: [
-    ...NODES.filter(({ name }) => name !== 'alone').map(({ name }) => podOn(name)),
-    podOn('alone', { ready: false }),
+    ...NODES.filter(({ name }) => name !== 'alone').map(({ name }) => simulatedAgent(name)),
+    simulatedAgent('alone', { ready: false }),
   ],
   agents: { observed: true, desired: 8, ready: 7 },
   statusOf: (node) => {
@@ -38,7 +38,7 @@ const view = viewFleet({
 describe('viewFleet', () => {
   it('counts releases of any name', () => {
     const names = ['__proto__', 'constructor', 'toString'];
-    const nodes = names.map((name) => nodeOf(name, { labels: { [GVISOR]: name }, runtime: '' }));
+    const nodes = names.map((name) => simulatedNode(name, { labels: { [GVISOR]: name }, runtime: '' }));
     const { releases } = viewFleet({
       upToDate: true,
       nodes,
@@ -79,10 +79,10 @@ describe('viewFleet', () => {
   });
 
   it('prefers the Ready pod of two on a node', () => {
-    const pods = [podOn('alone'), podOn('alone', { name: 'old', ready: false })];
+    const pods = [simulatedAgent('alone'), simulatedAgent('alone', { name: 'old', ready: false })];
     const known = {
       upToDate: true,
-      nodes: [nodeOf('alone')],
+      nodes: [simulatedNode('alone')],
       agents: undefined,
       statusOf: () => undefined,
       breaker: [],

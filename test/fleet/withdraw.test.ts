@@ -9,7 +9,7 @@ import { createKube } from '../../agent/kube/client.ts';
 import { OWN_KEYS } from '../../agent/node/object.ts';
 import { fleetNodeOf } from '../../fleet/objects.ts';
 import { taintExposed, type WithdrawOptions, withdraw, withdrawRebooted } from '../../fleet/withdraw.ts';
-import { agentOf, runningContainers } from './agent-pod.ts';
+import { daemonSetPod, runningContainers } from './agent-pod.ts';
 import { TIMEOUTS } from './simulated-fleet.ts';
 
 const AT = '2026-11-25T12:00:00Z';
@@ -40,7 +40,7 @@ function agentPod(isReady: boolean) {
     containerStatuses: runningContainers(isReady),
     conditions: [{ type: 'Ready', status: isReady ? 'True' : 'False' }],
   };
-  return { ...agentOf('node-1', 'one'), status };
+  return { ...daemonSetPod('node-1', 'one'), status };
 }
 
 /** An API server with this Node and this pod; collects the patches of the Node. */

@@ -11,7 +11,7 @@ import { REPO } from '../../hack/paths.ts';
 import { writeKrew } from '../../hack/plugin.ts';
 import { run, runAll } from '../../hack/run.ts';
 import { fakeApi } from '../kubectl/fake-api.ts';
-import { DAEMON_SET, fleet } from '../kubectl/fleet.ts';
+import { DAEMON_SET_PATH, fleet } from '../kubectl/fleet.ts';
 
 const REPOSITORY = 'https://github.com/OWNER/gvisor-ready';
 
@@ -93,10 +93,10 @@ describe('the bundled kubectl plugin', () => {
     assert.ok(bare.lines.some((line) => line.startsWith('node-1   true ')));
   });
 
-  it('asks for confirmation before it uninstalls', async (t) => {
+  it('prompts for confirmation before it uninstalls', async (t) => {
     const { api, kubeconfig } = await fakeApi(t);
     fleet(api);
-    api.stubs.delete(DAEMON_SET);
+    api.stubs.delete(DAEMON_SET_PATH);
     const { code, lines } = await onTerminal('uninstall', { KUBECONFIG: kubeconfig }, 'n\n');
     assert.equal(code, 1);
     assert.match(lines.join(' '), /This removes labels,[\s\S]*Go on\? \[y\/N\] [\s\S]*Nothing was written\./);

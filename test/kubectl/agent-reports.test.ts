@@ -2,19 +2,22 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { type NodeRow, nodeColumns } from '../../kubectl/commands/nodes.ts';
 import { forbidden, refusal, type StubResponse } from './fake-api.ts';
-import { AGENTS, openFleet, runCheck, setNode, setReport } from './fleet.ts';
-import { agentOf, DOMAIN, nodeOf, podOf, statusOf } from './fleet-objects.ts';
+import { AGENT_PODS, openFleet, runCheck, setNode, setReport } from './fleet.ts';
+import { agentObject, agentStatus, LABEL_DOMAIN, nodeObject, podObject } from './fleet-objects.ts';
 
 const LONG = 'x'.repeat(2_000);
-const REPORT = `${AGENTS}/agent-node-1:9477/proxy/report`;
+const REPORT = `${AGENT_PODS}/agent-node-1:9477/proxy/report`;
 
 /** A fleet with pod a on node-1 and pod b on node-2; `isUnknown` asserts that `pods` lacks a alone, and why. */
 async function twoPods(t: TestContext) {
   const fleet = await openFleet(t);
   const { api, run } = fleet;
   const spec = { runtimeClassName: 'gvisor' };
-  api.list('/api/v1/namespaces/eval/pods', [podOf('a', spec), podOf('b', { ...spec, nodeName: 'node-2' })]);
-  setReport(api, 'node-2', statusOf('node-2', { inside: ['b'] }));
+  api.list('/api/v1/namespaces/eval/pods', [
+    podObject('a', spec),
+    podObject('b', { ...spec, nodeName: 'node-2' }),
+  ]);
+  setReport(api, 'node-2', agentStatus('node-2', { inside: ['b'] }));
   const isUnknown = async (why: string, flags = '') => {
     const { code, out, err } = await run(`pods${flags}`);
     assert.equal(code, 2, why);
@@ -38,7 +41,7 @@ describe('the report of an agent', () => {
     'it does not know the path': [text(404, 'known paths: /\n'), 'the agent answers 404: known paths: /'],
     'it does not send JSON': [text(200, 'hello'), 'the agent on node-1 sent no report: Unexpected token'],
     'it reports another node': [
-      text(200, JSON.stringify(statusOf('node-2'))),
+      text(200, JSON.stringify(agentStatus('node-2'))),
       'the agent on node-1 reports another node, "node-2"',
     ],
   };
@@ -54,7 +57,7 @@ describe('the report of an agent', () => {
     const { api, isUnknown } = await twoPods(t);
     api.stubs.delete(REPORT);
     await isUnknown('the agent on node-1 sent no report: connection refused.');
-    for (const silent of [REPORT, `${AGENTS}/agent-node-1/portforward`]) {
+    for (const silent of [REPORT, `${AGENT_PODS}/agent-node-1/portforward`]) {
       api.stubs.set(silent, null);
       await isUnknown(
         'the agent on node-1 sent no report: no response within 0.5 s.',
@@ -77,7 +80,7 @@ describe('the agent of a compromised node', () => {
   const finding = (change: object) => ({
     findings: [{ check: 'shim', status: 'pass', message: 'm', ...change }],
   });
-  const pods = (change: object) => ({ pods: { ...statusOf('node-1').pods, ...change } });
+  const pods = (change: object) => ({ pods: { ...agentStatus('node-1').pods, ...change } });
   const INVALID: readonly object[] = [
     { node: 1 },
     { verdict: null },
@@ -104,7 +107,7 @@ describe('the agent of a compromised node', () => {
   ];
   it('breaks no command with a report of another shape', async (t) => {
     const fleet = await twoPods(t);
-    const valid = statusOf('node-1', { inside: ['a'] });
+    const valid = agentStatus('node-1', { inside: ['a'] });
     for (const body of ['null', ...INVALID.map((change) => JSON.stringify({ ...valid, ...change }))]) {
       setReport(fleet.api, 'node-1', { status: 200, body });
       await fleet.isUnknown('the response of the agent on node-1 is not a report.');
@@ -117,9 +120,9 @@ describe('the agent of a compromised node', () => {
 
   it('is shown with tones that the plugin does not know', async (t) => {
     const { api, run } = await openFleet(t);
-    const { proof } = statusOf('node-1');
+    const { proof } = agentStatus('node-1');
     setReport(api, 'node-1', {
-      ...statusOf('node-1'),
+      ...agentStatus('node-1'),
       findings: [{ check: 'shim', status: 'odd', message: 'new' }],
       proof: { ...proof, kind: 'constructor', message: 'm' },
     });
@@ -128,7 +131,7 @@ describe('the agent of a compromised node', () => {
 
   it('is read up to 4 MiB', async (t) => {
     const { api, isUnknown } = await twoPods(t);
-    const body = JSON.stringify(statusOf('node-1', { inside: ['a'] })).padEnd(4 * 2 ** 20 + 1);
+    const body = JSON.stringify(agentStatus('node-1', { inside: ['a'] })).padEnd(4 * 2 ** 20 + 1);
     setReport(api, 'node-1', { status: 200, body });
     await isUnknown('the agent on node-1 sent no report: the response is too long.');
   });
@@ -140,7 +143,7 @@ describe('the agent of a compromised node', () => {
       { status: 503, body: LONG },
       { status: 404, body: LONG },
       refusal(503, LONG),
-      { status: 200, body: JSON.stringify({ ...statusOf('node-1'), node: LONG }) },
+      { status: 200, body: JSON.stringify({ ...agentStatus('node-1'), node: LONG }) },
     ]) {
       setReport(api, 'node-1', response);
       assert.match(await whyNode(fleet), /[ "]x{300}[ "]/, response.body.slice(0, 20));
@@ -149,9 +152,9 @@ describe('the agent of a compromised node', () => {
     const text = await whyNode(fleet);
     assert.match(text, /its report is unavailable: \{"kind":"Status","message":\["x{270}/);
     assert.doesNotMatch(text, /x{300}/);
-    api.list(AGENTS, [agentOf('node-1', { ready: false })]);
-    setReport(api, 'node-1', statusOf('node-1'));
-    api.stubs.set(`${AGENTS}/agent-node-1:9477/proxy/readyz`, { status: 503, body: LONG });
+    api.list(AGENT_PODS, [agentObject('node-1', { ready: false })]);
+    setReport(api, 'node-1', agentStatus('node-1'));
+    api.stubs.set(`${AGENT_PODS}/agent-node-1:9477/proxy/readyz`, { status: 503, body: LONG });
     assert.match(await whyNode(fleet), /is not Ready: x{300} /);
   });
 });
@@ -160,10 +163,10 @@ describe('the kubelet of a compromised node', () => {
   it('cannot pass a mirror pod off as an agent', async (t) => {
     const { api, run } = await openFleet(t);
     const owned = (node: string, ...ownerReferences: readonly object[]) => ({
-      ...agentOf(node),
+      ...agentObject(node),
       metadata: { name: `agent-${node}`, ownerReferences },
     });
-    api.list(AGENTS, [
+    api.list(AGENT_PODS, [
       owned('node-1'),
       owned('node-2', { kind: 'Node', controller: true }),
       owned('node-3', { kind: 'DaemonSet', controller: false }, { kind: 'Node', controller: true }),
@@ -177,10 +180,14 @@ describe('the kubelet of a compromised node', () => {
 
   it('cannot widen the rows of other nodes', async (t) => {
     const { api, run } = await openFleet(t);
-    const node = nodeOf('node-2', { reason: LONG, message: LONG, runtime: LONG });
-    const annotations = { [`${DOMAIN}/proven-by`]: `${LONG}+1` };
+    const node = nodeObject('node-2', { reason: LONG, message: LONG, runtime: LONG });
+    const annotations = { [`${LABEL_DOMAIN}/proven-by`]: `${LONG}+1` };
     setNode(api, { ...node, metadata: { ...node.metadata, annotations } });
-    api.list(AGENTS, [agentOf('node-1'), agentOf('node-2', { waiting: LONG }), agentOf('node-3')]);
+    api.list(AGENT_PODS, [
+      agentObject('node-1'),
+      agentObject('node-2', { waiting: LONG }),
+      agentObject('node-3'),
+    ]);
     const { nodes } = JSON.parse((await run('nodes -o json')).out) as { nodes: Record<string, string>[] };
     const { reason, message, provenBy, runtime } = nodes[1] ?? {};
     assert.deepEqual(

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { sanitizeValues } from '../../kubectl/api.ts';
 import { forbidden, refusal, type Stub } from './fake-api.ts';
 import { openFleet } from './fleet.ts';
-import { nodeOf } from './fleet-objects.ts';
+import { nodeObject } from './fleet-objects.ts';
 
 const RESPONSES: readonly (readonly [what: string, stub: Stub, error: RegExp])[] = [
   [
@@ -49,8 +49,8 @@ describe('Api', () => {
     const { api, run } = await openFleet(t);
     api.stubs.set('/api/v1/nodes', ({ searchParams }: URL) =>
       searchParams.get('continue') === 'a/b'
-        ? { items: [nodeOf('last')] }
-        : { items: [nodeOf('first')], metadata: { continue: 'a/b' } },
+        ? { items: [nodeObject('last')] }
+        : { items: [nodeObject('first')], metadata: { continue: 'a/b' } },
     );
     assert.match((await run('nodes --no-headers')).out, /^first .*\nlast .*\n$/);
   });

@@ -18,7 +18,7 @@ export type StubResponse = {
   readonly retryAfter?: string;
 };
 
-/** What a path serves: an object, a response, or a function of the request; null never responds. */
+/** Response of a path: an object, a whole response, or a function of the request; null never responds. */
 export type Stub = object | StubResponse | null | ((url: URL, body: string, method: string) => Stub);
 
 /** An HTTPS server that serves the stubs of a test as the API server would. */

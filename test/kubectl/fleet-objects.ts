@@ -3,10 +3,10 @@ import { error, pass } from '../../agent/checks/finding.ts';
 import { finding, reportOf, unproven, verdictOf } from '../agent/reports.ts';
 
 /** The domain of the agents' labels. */
-export const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
+export const LABEL_DOMAIN = 'gvisor.node-restriction.kubernetes.io';
 
 /** A Node with the label and the condition of an agent; proven by default. */
-export function nodeOf(
+export function nodeObject(
   name: string,
   said: {
     readonly ready?: string;
@@ -34,12 +34,12 @@ export function nodeOf(
         ...(ready === ''
           ? {}
           : {
-              [`${DOMAIN}/ready`]: ready,
-              [`${DOMAIN}/runsc-version`]: 'release-20260223.0',
-              [`${DOMAIN}/platform`]: 'systrap',
+              [`${LABEL_DOMAIN}/ready`]: ready,
+              [`${LABEL_DOMAIN}/runsc-version`]: 'release-20260223.0',
+              [`${LABEL_DOMAIN}/platform`]: 'systrap',
             }),
       },
-      annotations: ready === 'true' ? { [`${DOMAIN}/proven-by`]: '0.1.0+84c18f33' } : {},
+      annotations: ready === 'true' ? { [`${LABEL_DOMAIN}/proven-by`]: '0.1.0+84c18f33' } : {},
     },
     spec: said.spec ?? {},
     status: {
@@ -55,7 +55,7 @@ export function nodeOf(
 }
 
 /** The pod of a node's agent. */
-export function agentOf(
+export function agentObject(
   node: string,
   state: { readonly ready?: boolean; readonly waiting?: string; readonly message?: string } = {},
 ) {
@@ -83,7 +83,7 @@ export function agentOf(
 }
 
 /** A running pod of the namespace `eval`. */
-export function podOf(name: string, spec: object = {}, status: object = { phase: 'Running' }) {
+export function podObject(name: string, spec: object = {}, status: object = { phase: 'Running' }) {
   return {
     metadata: { name, namespace: 'eval', uid: `uid-${name}` },
     spec: { nodeName: 'node-1', ...spec },
@@ -92,7 +92,7 @@ export function podOf(name: string, spec: object = {}, status: object = { phase:
 }
 
 /** A report with pods of the namespace `eval`: in gVisor, outside it, or with a way out to the host. */
-export function statusOf(
+export function agentStatus(
   node: string,
   pods: Readonly<Partial<Record<'inside' | 'outside' | 'open', readonly string[]>>> = {},
   changes: Partial<Status> = {},
@@ -138,7 +138,7 @@ export function brokenStatus(node: string): Status {
   const missing = 'there is no containerd-shim-runsc-v1 in the usual directories';
   const value = 'runtime_type = "io.containerd.runsc.v1"';
   const evidence = { file: '/etc/containerd/config.toml', line: 12, value };
-  return statusOf(
+  return agentStatus(
     node,
     {},
     {

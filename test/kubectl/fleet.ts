@@ -1,7 +1,7 @@
 import type { TestContext } from 'node:test';
 import { type FakeApi, fakeApi } from './fake-api.ts';
-import { agentOf, brokenStatus, DOMAIN, nodeOf, statusOf } from './fleet-objects.ts';
-import { plugin, type Ran, type RunOptions } from './run-plugin.ts';
+import { agentObject, agentStatus, brokenStatus, LABEL_DOMAIN, nodeObject } from './fleet-objects.ts';
+import { type PluginResult, type PluginRunOptions, plugin } from './run-plugin.ts';
 
 /** An object of the API. */
 export type ApiFixture = {
@@ -10,13 +10,13 @@ export type ApiFixture = {
 };
 
 /** The path of the agents' pods. */
-export const AGENTS = '/api/v1/namespaces/gvisor-ready/pods';
+export const AGENT_PODS = '/api/v1/namespaces/gvisor-ready/pods';
 /** The path of the runtime classes. */
-export const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
+export const CLASS_LIST = '/apis/node.k8s.io/v1/runtimeclasses';
 const CLASS = {
   metadata: { name: 'gvisor' },
   handler: 'runsc',
-  scheduling: { nodeSelector: { [`${DOMAIN}/ready`]: 'true' } },
+  scheduling: { nodeSelector: { [`${LABEL_DOMAIN}/ready`]: 'true' } },
 };
 const policy = (name: string) => ({ metadata: { name }, spec: { failurePolicy: 'Fail' } });
 const binding = (name: string, policyName: string) => ({
@@ -35,15 +35,15 @@ const EVAL = { metadata: { name: 'eval', labels: { 'require-gvisor': 'true' } } 
 /** The path of the admission policies. */
 export const ADMISSION = '/apis/admissionregistration.k8s.io/v1';
 /** The path of the DaemonSet of the agents. */
-export const DAEMON_SET = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets/gvisor-ready-agent';
+export const DAEMON_SET_PATH = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets/gvisor-ready-agent';
 
 /** Serves a cluster of three nodes: two proven, one without its shim; the namespace `eval` requires gVisor. */
 export function fleet(api: FakeApi): void {
   api.stubs.set('/version', { major: '1', minor: '36', gitVersion: 'v1.36.3' });
   api.list('/api/v1/nodes', [
-    nodeOf('node-1'),
-    nodeOf('node-2'),
-    nodeOf('node-3', {
+    nodeObject('node-1'),
+    nodeObject('node-2'),
+    nodeObject('node-3', {
       ready: 'false',
       status: 'False',
       reason: 'ShimNotFound',
@@ -53,22 +53,22 @@ export function fleet(api: FakeApi): void {
   for (const name of ['node-1', 'node-2', 'node-3']) {
     api.stubs.set(`/api/v1/nodes/${name}`, () => nodeIn(api, name));
     api.stubs.set(
-      `${AGENTS}/agent-${name}:9477/proxy/report`,
-      name === 'node-3' ? brokenStatus(name) : statusOf(name),
+      `${AGENT_PODS}/agent-${name}:9477/proxy/report`,
+      name === 'node-3' ? brokenStatus(name) : agentStatus(name),
     );
   }
   api.list(
-    AGENTS,
-    ['node-1', 'node-2', 'node-3'].map((name) => agentOf(name)),
+    AGENT_PODS,
+    ['node-1', 'node-2', 'node-3'].map((name) => agentObject(name)),
   );
-  api.stubs.set(DAEMON_SET, {
+  api.stubs.set(DAEMON_SET_PATH, {
     spec: { template: { spec: { containers: [{ env: [] }] } } },
     status: { desiredNumberScheduled: 3, numberReady: 3, updatedNumberScheduled: 3 },
   });
-  api.list(CLASSES, [CLASS]);
+  api.list(CLASS_LIST, [CLASS]);
   api.list('/api/v1/namespaces', [EVAL]);
   api.stubs.set('/api/v1/namespaces/eval', EVAL);
-  api.stubs.set(`${CLASSES}/gvisor`, CLASS);
+  api.stubs.set(`${CLASS_LIST}/gvisor`, CLASS);
   api.list('/api/v1/namespaces/eval/pods', []);
   api.list('/api/v1/namespaces/eval/events', []);
   api.list(`${ADMISSION}/validatingadmissionpolicies`, POLICIES.map(policy));
@@ -85,7 +85,7 @@ function nodeIn(api: FakeApi, name: string): object {
 
 /** Serves another report of an agent. */
 export function setReport(api: FakeApi, node: string, report: object): void {
-  api.stubs.set(`${AGENTS}/agent-${node}:9477/proxy/report`, report);
+  api.stubs.set(`${AGENT_PODS}/agent-${node}:9477/proxy/report`, report);
 }
 
 /** Replaces one Node in the list. */
@@ -101,7 +101,7 @@ export function setNode(api: FakeApi, node: ApiFixture): void {
 export async function openFleet(t: TestContext) {
   const { api, kubeconfig, directory } = await fakeApi(t);
   fleet(api);
-  const run = (argv: string, options: RunOptions = {}): Promise<Ran> =>
+  const run = (argv: string, options: PluginRunOptions = {}): Promise<PluginResult> =>
     plugin([...argv.split(' '), '--kubeconfig', kubeconfig], options);
   return { api, run, kubeconfig, directory };
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { configOf, fakeApi } from './fake-api.ts';
 import { fleet, openFleet } from './fleet.ts';
-import { plugin, type Ran } from './run-plugin.ts';
+import { type PluginResult, plugin } from './run-plugin.ts';
 
 type Config = ReturnType<typeof configOf>;
 
@@ -18,7 +18,7 @@ async function withConfig(t: TestContext, change: (config: Config) => object, ar
 }
 
 /** Asserts one line of error and exit code 2. */
-export function assertError(ran: Ran, pattern: RegExp): void {
+export function assertError(ran: PluginResult, pattern: RegExp): void {
   assert.match(ran.err, pattern);
   assert.deepEqual([ran.code, ran.out, ran.err.trim().split('\n').length], [2, '', 1]);
 }

@@ -4,17 +4,17 @@ import { type PluginOptions, runPlugin } from '../../kubectl/command-line.ts';
 export const NOW = Date.parse('2026-03-01T12:00:00Z');
 
 /** The output and the exit code of the plugin. */
-export type Ran = { readonly code: number; readonly out: string; readonly err: string };
+export type PluginResult = { readonly code: number; readonly out: string; readonly err: string };
 
 /** How the plugin is run; `width` makes it a terminal. */
-export type RunOptions = Partial<Pick<PluginOptions, 'confirm' | 'signal'>> & {
+export type PluginRunOptions = Partial<Pick<PluginOptions, 'confirm' | 'signal'>> & {
   readonly width?: number;
   readonly colored?: boolean;
   readonly onOutput?: (text: string) => void;
 };
 
 /** Runs the plugin in this process. */
-export async function plugin(argv: readonly string[], options: RunOptions = {}): Promise<Ran> {
+export async function plugin(argv: readonly string[], options: PluginRunOptions = {}): Promise<PluginResult> {
   const { width = Number.POSITIVE_INFINITY, colored = false, onOutput, confirm } = options;
   let [out, err] = ['', ''];
   const code = await runPlugin(argv, {
@@ -39,6 +39,6 @@ export async function plugin(argv: readonly string[], options: RunOptions = {}):
 }
 
 /** The lines that exceed the width, except those of one long word. */
-export function tooLong({ out, err }: Ran, width: number): string[] {
+export function overlongLines({ out, err }: PluginResult, width: number): string[] {
   return `${out}${err}`.split('\n').filter((line) => line.length > width && line.trim().includes(' '));
 }

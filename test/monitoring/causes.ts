@@ -1,18 +1,18 @@
 import {
   agent,
   always,
-  CREATED,
-  dyingAt,
+  CURRENT_AGENTS,
+  DESIRED_AGENTS,
   endingAt,
-  KUBELET,
+  failingAt,
   kube,
   MINUTES,
+  NODE_READY,
+  nodeWithoutGvisor,
   notReady,
-  POD,
+  POD_INFO,
   type Series,
-  WANTED,
   WITHDRAWN,
-  without,
 } from './fleet.ts';
 
 /** A root cause with its series, and all alerts that fire because of it, as `alert cluster node`. */
@@ -41,7 +41,11 @@ const MULTI_CLUSTER_CAUSES: readonly Cause[] = [
   {
     cause: 'No agent of cluster a answers; cluster b has nodes of the same names',
     series: merged(
-      ...[1, 2].flatMap((i) => [healthy(node(i, 'b')), dyingAt(5, agent(node(i, 'a'))), kube(node(i, 'a'))]),
+      ...[1, 2].flatMap((i) => [
+        healthy(node(i, 'b')),
+        failingAt(5, agent(node(i, 'a'))),
+        kube(node(i, 'a')),
+      ]),
     ),
     fires: ['GVisorAgentsMissing a'],
   },
@@ -65,10 +69,18 @@ const MULTI_CLUSTER_CAUSES: readonly Cause[] = [
   },
 ];
 
-const wanted = (count: number): Series => ({ [WANTED]: always(count), [CREATED]: always(count) });
+const wanted = (count: number): Series => ({
+  [DESIRED_AGENTS]: always(count),
+  [CURRENT_AGENTS]: always(count),
+});
 
 /** Two healthy nodes, and a control plane without gVisor. */
-const OTHERS = merged(healthy(node(2)), healthy(node(3)), without('node="control-plane"'), wanted(4));
+const OTHERS = merged(
+  healthy(node(2)),
+  healthy(node(3)),
+  nodeWithoutGvisor('node="control-plane"'),
+  wanted(4),
+);
 const HANGING = { gvisor_pods_last_seen_timestamp_seconds: '0+60x4 240x60', ...notReady('CheckTimedOut') };
 const CRASHING = { 'up{job="gvisor-ready-agent"}': `1 ${'0x2 1 '.repeat(MINUTES / 4)}` };
 
@@ -88,7 +100,7 @@ export const CAUSES: readonly Cause[] = [
     cause: 'gVisor breaks on every node',
     series: merged(
       ...[1, 2, 3].flatMap((i) => [agent(node(i), notReady('RunscNotFound')), kube(node(i), WITHDRAWN)]),
-      without('node="control-plane"'),
+      nodeWithoutGvisor('node="control-plane"'),
       wanted(4),
     ),
     fires: ['GVisorNoNodeReady', ...[1, 2, 3].map((i) => `GVisorNodeNotReady node-${i}`)],
@@ -105,7 +117,7 @@ export const CAUSES: readonly Cause[] = [
   },
   {
     cause: 'One agent does not answer',
-    series: merged(dyingAt(5, agent(node(1))), kube(node(1)), OTHERS),
+    series: merged(failingAt(5, agent(node(1))), kube(node(1)), OTHERS),
     fires: ['GVisorAgentDown node-1'],
   },
   {
@@ -120,22 +132,22 @@ export const CAUSES: readonly Cause[] = [
   },
   {
     cause: 'A node is down',
-    series: merged(dyingAt(5, agent(node(1))), kube(node(1), { [KUBELET]: '1x6 0x60' }), OTHERS),
+    series: merged(failingAt(5, agent(node(1))), kube(node(1), { [NODE_READY]: '1x6 0x60' }), OTHERS),
     fires: [],
   },
   {
     cause: 'A node is cordoned, and its agent removed',
-    series: merged(kube(node(1), { kube_node_spec_unschedulable: always(1), [POD]: '' }), OTHERS),
+    series: merged(kube(node(1), { kube_node_spec_unschedulable: always(1), [POD_INFO]: '' }), OTHERS),
     fires: [],
   },
   {
     cause: 'Agents are kept off a node that has the label',
-    series: merged(kube(node(1), { [POD]: '' }), OTHERS),
+    series: merged(kube(node(1), { [POD_INFO]: '' }), OTHERS),
     fires: ['GVisorLabelWithoutAgent node-1'],
   },
   {
     cause: 'Prometheus reaches no agent (a NetworkPolicy)',
-    series: merged(...[1, 2, 3].flatMap((i) => [dyingAt(5, agent(node(i))), kube(node(i))]), wanted(3)),
+    series: merged(...[1, 2, 3].flatMap((i) => [failingAt(5, agent(node(i))), kube(node(i))]), wanted(3)),
     fires: ['GVisorAgentsMissing'],
   },
   {
@@ -146,22 +158,22 @@ export const CAUSES: readonly Cause[] = [
   {
     cause: 'The DaemonSet is deleted',
     series: merged(
-      ...[1, 2].flatMap((i) => [kube(node(i), { [POD]: '1x5 stale' }), endingAt(5, agent(node(i)))]),
-      { [WANTED]: '2x5 stale', [CREATED]: '2x5 stale' },
+      ...[1, 2].flatMap((i) => [kube(node(i), { [POD_INFO]: '1x5 stale' }), endingAt(5, agent(node(i)))]),
+      { [DESIRED_AGENTS]: '2x5 stale', [CURRENT_AGENTS]: '2x5 stale' },
     ),
     fires: ['GVisorAgentsMissing', 'GVisorLabelWithoutAgent node-1', 'GVisorLabelWithoutAgent node-2'],
   },
   {
     cause: 'The only pool with agents goes to zero',
     series: merged(endingAt(5, agent(node(1))), endingAt(5, kube(node(1))), {
-      [WANTED]: '1x5 0x60',
-      [CREATED]: '1x5 0x60',
+      [DESIRED_AGENTS]: '1x5 0x60',
+      [CURRENT_AGENTS]: '1x5 0x60',
     }),
     fires: [],
   },
   {
     cause: 'A pool goes to zero; the control plane has an agent, and kube-state-metrics is not there',
-    series: merged(endingAt(5, agent(node(1))), withoutKube(without('node="control-plane"'))),
+    series: merged(endingAt(5, agent(node(1))), withoutKube(nodeWithoutGvisor('node="control-plane"'))),
     fires: [],
   },
   {
@@ -175,7 +187,7 @@ export const CAUSES: readonly Cause[] = [
   },
   {
     cause: 'A pod runs outside of gVisor, and then the agent dies',
-    series: merged(dyingAt(5, agent(node(1), OUTSIDE)), kube(node(1)), OTHERS),
+    series: merged(failingAt(5, agent(node(1), OUTSIDE)), kube(node(1)), OTHERS),
     fires: ['GVisorAgentDown node-1', 'GVisorUnsandboxedPods node-1'],
   },
   {

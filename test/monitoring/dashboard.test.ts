@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { ensureTools } from '../../cluster/tools.ts';
 import { panels, substituted } from '../monitoring/dashboard.ts';
-import { agent, always, controller, dyingAt, type Series, without } from '../monitoring/fleet.ts';
+import { agent, always, controller, failingAt, nodeWithoutGvisor, type Series } from '../monitoring/fleet.ts';
 import { assertQueries } from '../monitoring/promtool.ts';
 import { OUTSIDE } from './causes.ts';
 
@@ -40,7 +40,7 @@ describe('the dashboard', () => {
     const series = {
       ...agent('node="node-1"'),
       ...agent('node="node-2"'),
-      ...without('node="control-plane"'),
+      ...nodeWithoutGvisor('node="control-plane"'),
     };
     await assertShown(series, {
       'Nodes ready': 2,
@@ -55,7 +55,7 @@ describe('the dashboard', () => {
   });
 
   it('shows only the silent agents when no agent responds', async () => {
-    const series = { ...dyingAt(5, agent('node="node-1"')), ...dyingAt(5, agent('node="node-2"')) };
+    const series = { ...failingAt(5, agent('node="node-1"')), ...failingAt(5, agent('node="node-2"')) };
     await assertShown(series, { 'Agents that do not answer': 2 });
   });
 

@@ -29,26 +29,26 @@ const AGENT = {
 
 const DAEMON_SET = 'namespace="gvisor-ready", daemonset="gvisor-ready-agent"';
 /** The agent's pod of a node, as kube-state-metrics names it. */
-export const POD =
+export const POD_INFO =
   'kube_pod_info{namespace="gvisor-ready", created_by_kind="DaemonSet", created_by_name="gvisor-ready-agent"}';
 /** A node labelled ready. */
 const LABELLED = 'kube_node_labels{label_gvisor_node_restriction_kubernetes_io_ready="true"}';
 /** A node labelled not ready. */
 const REFUSED = 'kube_node_labels{label_gvisor_node_restriction_kubernetes_io_ready="false"}';
 /** The node's condition Ready. */
-export const KUBELET = 'kube_node_status_condition{condition="Ready", status="true"}';
+export const NODE_READY = 'kube_node_status_condition{condition="Ready", status="true"}';
 /** Desired number of agents. */
-export const WANTED = `kube_daemonset_status_desired_number_scheduled{${DAEMON_SET}}`;
+export const DESIRED_AGENTS = `kube_daemonset_status_desired_number_scheduled{${DAEMON_SET}}`;
 /** Present number of agents. */
-export const CREATED = `kube_daemonset_status_current_number_scheduled{${DAEMON_SET}}`;
+export const CURRENT_AGENTS = `kube_daemonset_status_current_number_scheduled{${DAEMON_SET}}`;
 
 /** The metrics of kube-state-metrics for a healthy node. */
 const KUBE = {
   kube_node_info: always(1),
   [LABELLED]: always(1),
-  [KUBELET]: always(1),
+  [NODE_READY]: always(1),
   kube_node_spec_unschedulable: always(0),
-  [POD]: always(1),
+  [POD_INFO]: always(1),
 };
 
 /** The metrics of an agent with changes and labels. */
@@ -76,7 +76,7 @@ export function controller(labels: string, changes: Changes = {}): Series {
 }
 
 /** A node where gVisor was never installed, such as a control plane. */
-export function without(labels: string): Series {
+export function nodeWithoutGvisor(labels: string): Series {
   return {
     ...agent(labels, {
       'gvisor_node_status{status="True"}': always(0),
@@ -108,7 +108,7 @@ export function endingAt(minute: number, series: Series): Series {
 }
 
 /** The series of an agent that stops responding at `minute`, with its target still there. */
-export function dyingAt(minute: number, series: Series): Series {
+export function failingAt(minute: number, series: Series): Series {
   const up = Object.keys(series).filter((name) => name.startsWith('up{'));
   const failed = up.map((name) => [name, `1x${minute} 0x${MINUTES - minute}`]);
   return { ...endingAt(minute, series), ...Object.fromEntries(failed) };

@@ -5,7 +5,7 @@ import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import type { Status } from '../../agent/agent.ts';
 import { createFleetServer } from '../../fleet/server.ts';
 import type { FleetView } from '../../fleet/view.ts';
-import { READY } from '../agent/text/sample-reports.ts';
+import { HEALTHY } from '../agent/text/sample-reports.ts';
 import { launchChromium } from '../chromium.ts';
 import { sampleFleet } from '../fleet/sample-fleet.ts';
 
@@ -28,7 +28,7 @@ export function useFleetBrowser() {
   let browser: Browser;
   let server: Server;
   const sockets = new Set<Socket>();
-  const shown: Shown = { origin: '', view: sampleFleet(30), report: READY, requested: [], complaints: [] };
+  const shown: Shown = { origin: '', view: sampleFleet(30), report: HEALTHY, requested: [], complaints: [] };
 
   before(async () => {
     browser = await launchChromium();
@@ -39,7 +39,7 @@ export function useFleetBrowser() {
     await close();
   });
   beforeEach(() => {
-    Object.assign(shown, { view: sampleFleet(30), report: READY, requested: [], complaints: [] });
+    Object.assign(shown, { view: sampleFleet(30), report: HEALTHY, requested: [], complaints: [] });
   });
   afterEach(async () => {
     for (const context of browser.contexts()) await context.close();

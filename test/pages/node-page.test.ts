@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { FINDINGS } from '../agent/text/sample-findings.ts';
-import { BROKEN, HOSTILE, READY } from '../agent/text/sample-reports.ts';
+import { BROKEN, HEALTHY, HOSTILE } from '../agent/text/sample-reports.ts';
 import { EXPLAINED, SAMPLES } from '../agent/text/sample-status.ts';
 import { useFleetBrowser } from './browser.ts';
 import { openAll, readContrast, readFocus } from './contrast.ts';
@@ -145,7 +145,7 @@ describe('the page of a node in a browser', () => {
     shown.report = undefined;
     const page = await open({ clock: true });
     await page.getByText('its first evaluation has not ended yet').waitFor();
-    shown.report = READY;
+    shown.report = HEALTHY;
     await page.clock.runFor(5_000);
     await page.getByRole('heading', { level: 1, name: 'gVisor works here' }).waitFor();
   });

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { timeLeft } from './display.ts';
 import { estimateSeconds, historyFile, longestFirst, readHistory, writeHistory } from './history.ts';
 
-test('a history keeps the times of all files, and the failures of the last run alone', (t) => {
+test('a history has the times of all files, but only the failures of the last run', (t) => {
   const cache = mkdtempSync(join(tmpdir(), 'history-'));
   t.after(() => rmSync(cache, { recursive: true }));
   const file = historyFile(cache, '/repo');
@@ -19,7 +19,7 @@ test('a history keeps the times of all files, and the failures of the last run a
   assert.deepEqual(readHistory(file), { seconds: {}, failed: [] });
 });
 
-test('an estimate is no shorter than the longest file, and takes the mean for a file without a time', () => {
+test('an estimate is no shorter than the longest file, and assumes the mean for a file without a time', () => {
   const seconds = { a: 60, b: 10, c: 20 };
   assert.equal(estimateSeconds(['a', 'b'], 2, { seconds }), 60);
   assert.equal(estimateSeconds(['b', 'c', 'new'], 1, { seconds }), 45);

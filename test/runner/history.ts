@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/** What is remembered of earlier runs: the seconds that each file took, and the files that failed in the last run. */
+/** The duration of each file, and the failures of the last run. */
 export type History = {
   readonly seconds: Readonly<Record<string, number>>;
   readonly failed: readonly string[];

@@ -21,7 +21,7 @@ describe('the tiers', () => {
     for (const tier of TIER_NAMES) assert.notEqual(filesOf(tier, REPO).length, 0, tier);
   });
 
-  it('have a file for each pattern of what depends on the version of Kubernetes', () => {
+  it('have a file for each pattern of version-dependent files', () => {
     const found = versionFiles(REPO);
     for (const start of ['api/admission', 'api/manifests', 'api/node-writes', 'e2e/taint', 'e2e/pods'])
       assert.ok(
@@ -53,7 +53,7 @@ describe('the words of the command line', () => {
     assert.ok(files.length > 1 && files.every((file) => file.startsWith('test/runner/')));
   });
 
-  it('--failed: the files that failed in the last run, and nothing where none did', () => {
+  it('--failed: the files that failed in the last run, if any', () => {
     assert.deepEqual(plan(['--failed'], [FILE]), plan([FILE]));
     assert.deepEqual(plan(['--failed'], []), []);
   });

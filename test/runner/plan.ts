@@ -4,10 +4,10 @@ import { UsageError } from '../../hack/run.ts';
 import { type Extra, filesOf, STAGES, TIERS, type TierName } from './tiers.ts';
 
 /** A tier with the files to run of it, or an extra step. */
-export type Step = { readonly name: TierName | Extra; readonly files: readonly string[] };
+export type PlanStep = { readonly name: TierName | Extra; readonly files: readonly string[] };
 
 /** Stages of tracks of steps, see {@link STAGES}. */
-export type Plan = readonly (readonly (readonly Step[])[])[];
+export type Plan = readonly (readonly (readonly PlanStep[])[])[];
 
 const NAMES = STAGES.flat(2);
 const USAGE = `Name tiers (${NAMES.join(', ')}), directories or files under test/, or --failed, --all, --nightly.`;

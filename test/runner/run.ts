@@ -10,7 +10,7 @@ import { Display, timeLeft } from './display.ts';
 import { estimateSeconds, historyFile, longestFirst, readHistory, writeHistory } from './history.ts';
 import { raiseInotifyLimit } from './inotify.ts';
 import { removeLaneClusters } from './lane.ts';
-import { type Plan, planOf, type Step, tiersLeftOut } from './plan.ts';
+import { type Plan, type PlanStep, planOf, tiersLeftOut } from './plan.ts';
 import { programsOf } from './programs.ts';
 import { type FileResult, runFile, runProgram } from './run-file.ts';
 import { environmentRows, MAX_SECOND_TRIES, summaryLines, type TierResult } from './summary.ts';
@@ -80,8 +80,9 @@ function tierOf(name: string): Tier | undefined {
 
 /** The seconds that a plan takes by the times of earlier runs. */
 function secondsOf(plan: Plan): number {
-  const ofStep = ({ name, files }: Step) => estimateSeconds(files, tierOf(name)?.concurrency ?? 1, history);
-  const ofTrack = (track: readonly Step[]) => track.reduce((sum, step) => sum + ofStep(step), 0);
+  const ofStep = ({ name, files }: PlanStep) =>
+    estimateSeconds(files, tierOf(name)?.concurrency ?? 1, history);
+  const ofTrack = (track: readonly PlanStep[]) => track.reduce((sum, step) => sum + ofStep(step), 0);
   return plan.reduce((sum, tracks) => sum + Math.max(...tracks.map(ofTrack)), 0);
 }
 
@@ -95,7 +96,7 @@ function stepsNotRun(plan: Plan, results: readonly TierResult[]): readonly strin
 }
 
 /** Installs and builds what the steps need. */
-async function prepare(steps: readonly Step[]): Promise<void> {
+async function prepare(steps: readonly PlanStep[]): Promise<void> {
   const withClusters = steps.filter(({ name }) => tierOf(name)?.clusters ?? true);
   if (withClusters.length === 0) return;
   const forBrowsers = steps.some(({ name }) => name === 'pages');
@@ -116,7 +117,7 @@ async function prepare(steps: readonly Step[]): Promise<void> {
   }
 }
 
-async function runTrack(track: readonly Step[], prepared: Promise<void>): Promise<TierResult[]> {
+async function runTrack(track: readonly PlanStep[], prepared: Promise<void>): Promise<TierResult[]> {
   const results: TierResult[] = [];
   for (const { name, files } of track) {
     const tier = tierOf(name);
@@ -175,8 +176,8 @@ async function runFiles(
   const results: FileResult[] = [];
   const work = async () => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
-      const patience = { KEEP_E2E_CLUSTER: '1', PATIENCE: clusters ? '3' : '1' };
-      const options = { testTimeoutMs, env: { ...patience, ...env }, signal: stop.signal };
+      const settings = { KEEP_E2E_CLUSTER: '1', PATIENCE: clusters ? '3' : '1' };
+      const options = { testTimeoutMs, env: { ...settings, ...env }, signal: stop.signal };
       const result = await runFile(file, options);
       stop.signal.throwIfAborted();
       results.push(result);

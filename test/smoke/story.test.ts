@@ -15,7 +15,7 @@ import {
 } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient } from '../../hack/run.ts';
-import { markedBlocks, withSettings } from '../docs/marked-blocks.ts';
+import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import { assertNoPod, dispatch, FREE, grantDispatcher } from '../e2e/dispatcher-run.ts';
 import { marksOn, remainingObjects } from '../e2e/remaining-objects.ts';
@@ -88,7 +88,7 @@ describe('two nodes with gVisor', () => {
   it('are clean after the uninstall of docs/operations.md', async () => {
     assert.equal((await viewNodes(cluster)).filter(({ ready }) => ready === 'true').length, 2);
     const block = markedBlocks('docs/operations.md').find(({ mark }) => mark === 'kubectl');
-    const script = withSettings(block?.text ?? '', { AGENT: imageName('agent') });
+    const script = substituteSettings(block?.text ?? '', { AGENT: imageName('agent') });
     const printed = await runWithKubectl(cluster, script);
     assert.match(printed, /^2 of 2 nodes to clean$/m);
     for (const { name } of NODES) assert.deepEqual(await marksOn(cluster, name), []);

@@ -47,7 +47,7 @@ describe('CHECKS', () => {
     });
   }
 
-  it('skip the evidence of a proof that was not made, and judge that of one that was', async () => {
+  it('skip the evidence of a missing proof, and judge that of a new one', async () => {
     const inputs = await inputsFor('kubeadm-weakened', 'v2.4.2');
     const without = await runChecks(EVIDENCE_CHECKS, inputs, OPTIONS);
     assert.deepEqual(without.map(outcome), ['skipped', 'skipped', 'pass']);

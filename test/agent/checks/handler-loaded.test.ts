@@ -10,7 +10,7 @@ describe('handler-loaded', () => {
     assert.equal(await outcomeOf(handlerLoaded, sourcesOf('kubeadm-no-config', { cri })), 'pass');
   });
 
-  it('asks for a restart when the handler is on disk only', async () => {
+  it('advises a restart when the handler is on disk only', async () => {
     const seen = await inspect(handlerLoaded, sourcesOf('kubeadm-ready'));
     assert.equal(outcome(seen), 'error RestartPending');
     assert.equal(seen.evidence?.[0]?.file, '/etc/containerd/conf.d/runsc.toml');

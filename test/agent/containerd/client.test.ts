@@ -40,7 +40,7 @@ describe('CriClient', { concurrency: true }, () => {
     ['containerd 1.x', { PluginInfo: refuses('?', status.UNIMPLEMENTED) }, { kind: 'unsupported' }],
   ];
   for (const [name, scripts, expected] of SHIMS) {
-    it(`asks containerd to run the shim: ${name}`, async (t) => {
+    it(`requests shim info from containerd: ${name}`, async (t) => {
       const { containerd, client } = await fakeContainerd(t, scripts);
       assert.deepEqual(await client.shimInfo('io.containerd.runsc.v1'), expected);
       assert.equal(containerd.requests[0]?.request.options.value.runtimePath, 'io.containerd.runsc.v1');
@@ -187,7 +187,7 @@ describe('loadedRuntimes', () => {
     });
   }
 
-  it('keeps no registry credentials', () => {
+  it('retains no registry credentials', () => {
     assert.doesNotMatch(JSON.stringify([...loadedRuntimes(JSON.stringify(V1))]), /hunter2/);
   });
 

@@ -161,7 +161,7 @@ describe('Host, in a pod that mounts some directories', () => {
 
   it('names the mount that a path needs', async (t) => {
     const host = await mountedHost(t, ['etc', 'usr'], { '/etc/a': '', '/var/of-the-image': '' });
-    const asks = [
+    const calls = [
       host.stat('/opt/gvisor/runsc.toml'),
       host.readText('/opt/gvisor/runsc.toml'),
       host.readStart('/opt/gvisor/runsc.toml', 5),
@@ -170,8 +170,8 @@ describe('Host, in a pod that mounts some directories', () => {
       host.readLink('/opt/gvisor'),
       host.stat('/var/of-the-image'),
     ];
-    for (const asked of asks) {
-      const error = await asked.catch((cause: unknown) => cause);
+    for (const call of calls) {
+      const error = await call.catch((cause: unknown) => cause);
       assert.ok(error instanceof NotVisible, String(error));
       assert.match(error.message, /mount the host's "\/(opt|var)" read-only at "\S+\/(opt|var)"$/);
     }

@@ -17,15 +17,15 @@ const FILES = {
   '/mnt/dead/c': '',
 };
 
-/** A host with a directory on a file system that does not respond until `answer` is called. */
+/** A host with a directory on a file system that does not respond until `respond` is called. */
 async function withDeadMount(t: TestContext) {
   const { root } = await tempHost(t, FILES);
-  const answer = Promise.withResolvers<void>();
-  const asked: string[] = [];
+  const response = Promise.withResolvers<void>();
+  const requested: string[] = [];
   const { lstat } = fs;
   const slow = async (path: string) => {
-    asked.push(path);
-    if (path.startsWith(join(root, 'mnt/dead/'))) await answer.promise;
+    requested.push(path);
+    if (path.startsWith(join(root, 'mnt/dead/'))) await response.promise;
     return lstat(path);
   };
   t.mock.method(fs, 'lstat', slow as typeof lstat);
@@ -36,20 +36,20 @@ async function withDeadMount(t: TestContext) {
   });
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const host = new Host(root, TIMEOUT_MS);
-  /** Lets an operation on a file there time out once it has reached the file system. */
+  /** Starts an operation on a path, and times it out once it has reached the file system. */
   const timeout = async (path: string) => {
     const message = refusal(host.stat(path));
-    while (!asked.includes(join(root, path))) await setImmediate();
+    while (!requested.includes(join(root, path))) await setImmediate();
     t.mock.timers.tick(TIMEOUT_MS);
     return message;
   };
-  return { host, timeout, asked, answer: answer.resolve };
+  return { host, timeout, requested, respond: response.resolve };
 }
 
 /** Message of a call's rejection. */
 const refusal = (call: Promise<unknown>) =>
   call.then(
-    (value) => `it gave ${JSON.stringify(value)}`,
+    (value) => `returned ${JSON.stringify(value)}`,
     (error: Error) => error.message,
   );
 
@@ -63,12 +63,12 @@ describe('Semaphore, on a file system that does not respond', () => {
   });
 
   it('runs one operation at a time, so a stalled file system occupies one thread', async (t) => {
-    const { host, timeout, asked } = await withDeadMount(t);
+    const { host, timeout, requested } = await withDeadMount(t);
     const messages = ['/mnt/dead/a', '/mnt/dead/b', '/fine'].map((path) => refusal(host.stat(path)));
-    while (!asked.some((path) => path.endsWith('/mnt/dead/a'))) await setImmediate();
+    while (!requested.some((path) => path.endsWith('/mnt/dead/a'))) await setImmediate();
     for (let turn = 0; turn < 50; turn++) await setImmediate();
     assert.deepEqual(
-      asked.filter((path) => /dead.[bc]|fine/.test(path)),
+      requested.filter((path) => /dead.[bc]|fine/.test(path)),
       [],
     );
     void timeout('/mnt/dead/a');
@@ -77,12 +77,12 @@ describe('Semaphore, on a file system that does not respond', () => {
   });
 
   it('starts no operation while another is stalled, so threads stay free', async (t) => {
-    const { host, timeout, asked } = await withDeadMount(t);
+    const { host, timeout, requested } = await withDeadMount(t);
     assert.match(await timeout('/mnt/dead/a'), /no answer/);
-    asked.length = 0;
+    requested.length = 0;
     for (const path of ['/fine', '/mnt/dead/c'])
       assert.equal(await refusal(host.stat(path)), `Cannot read host file "${path}": ${OTHERS}`);
-    assert.deepEqual(asked, []);
+    assert.deepEqual(requested, []);
   });
 
   it('still reads kernel files, which need no disk', async (t) => {
@@ -94,10 +94,10 @@ describe('Semaphore, on a file system that does not respond', () => {
   });
 
   it('continues once the stalled operation has returned', async (t) => {
-    const { host, timeout, answer } = await withDeadMount(t);
+    const { host, timeout, respond } = await withDeadMount(t);
     assert.match(await timeout('/mnt/dead/a'), /no answer/);
     assert.match(await refusal(host.stat('/fine')), /other files either/);
-    answer();
+    respond();
     while (/other files either/.test(await refusal(host.stat('/fine')))) await setImmediate();
     assert.equal((await host.stat('/mnt/dead/c'))?.kind, 'file');
     assert.equal(await host.readText('/fine'), 'text');
@@ -111,10 +111,10 @@ describe('Semaphore, on a file system that does not respond', () => {
   it('closes a file whose open timed out', async (t) => {
     const { root } = await tempHost(t, FILES);
     const opened = Promise.withResolvers<void>();
-    const asked = Promise.withResolvers<void>();
+    const requested = Promise.withResolvers<void>();
     const closed = Promise.withResolvers<void>();
     const slow = async () => {
-      asked.resolve();
+      requested.resolve();
       await opened.promise;
       return { close: async () => closed.resolve() };
     };
@@ -126,7 +126,7 @@ describe('Semaphore, on a file system that does not respond', () => {
     });
     t.mock.timers.enable({ apis: ['setTimeout'] });
     const message = refusal(new Host(root, TIMEOUT_MS).pieces('/fine', 0).next());
-    await asked.promise;
+    await requested.promise;
     t.mock.timers.tick(TIMEOUT_MS);
     assert.match(await message, /no answer within/);
     opened.resolve();

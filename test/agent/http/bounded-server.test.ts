@@ -8,14 +8,14 @@ import { pause, waitFor } from '../../../hack/run.ts';
 
 const REQUEST = 'GET /metrics HTTP/1.1\r\nhost: agent\r\n\r\n';
 
-/** Opens connections to a server that allows two per address; `requested` are the URLs of its requests. */
+/** Opens connections to a server that allows two per address; `requested` has the URLs of its requests. */
 async function serverOf(t: TestContext, changes: Partial<BoundedServerOptions> = {}) {
   const requested: string[] = [];
   const server = createBoundedServer({
     maxConnections: 2,
     respond: ({ url = '' }, response) => {
       requested.push(url);
-      response.end('answer\n');
+      response.end('body\n');
     },
     ...changes,
   });
@@ -60,7 +60,7 @@ describe('createBoundedServer', () => {
     const socket = await open();
     socket.write(REQUEST);
     const sent = await text(socket);
-    assert.match(sent, /^HTTP\/1\.1 200 OK\r\n.*connection: close\r\n.*\r\n\r\nanswer\n$/is);
+    assert.match(sent, /^HTTP\/1\.1 200 OK\r\n.*connection: close\r\n.*\r\n\r\nbody\n$/is);
   });
 
   it('accepts a request that arrives in chunks', async (t) => {
@@ -71,20 +71,20 @@ describe('createBoundedServer', () => {
       socket.write(piece);
       await pause(0.02);
     }
-    assert.match(await text(socket), /answer\n$/);
+    assert.match(await text(socket), /body\n$/);
     assert.deepEqual(requested, ['/metrics']);
   });
 
-  it('answers only the first of a thousand pipelined requests', async (t) => {
+  it('responds only to the first of a thousand pipelined requests', async (t) => {
     const { open, requested } = await serverOf(t);
     const socket = await open();
     socket.write(REQUEST.repeat(1_000));
     const sent = await sentTo(socket);
-    assert.equal(sent.split('answer\n').length - 1, 1);
+    assert.equal(sent.split('body\n').length - 1, 1);
     assert.deepEqual(requested, ['/metrics']);
   });
 
-  for (const [what, first, answered] of [
+  for (const [what, first, expected] of [
     ['an empty line', '\r\n\r\n', 0],
     ['an unknown expectation', REQUEST.replace('host', 'expect: x\r\nhost'), 1],
     ['an expectation of 100', REQUEST.replace('host', 'expect: 100-continue\r\nhost'), 1],
@@ -93,7 +93,7 @@ describe('createBoundedServer', () => {
     ['no host', 'GET / HTTP/1.1\r\n\r\n', 0],
     ['a tunnel', 'CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n', 0],
   ] as const)
-    it(`answers no second request after ${what}`, async (t) => {
+    it(`responds to no second request after ${what}`, async (t) => {
       const { open, requested } = await serverOf(t, { maxLifetimeMs: 300 });
       const socket = await open();
       socket.setNoDelay(true);
@@ -104,7 +104,7 @@ describe('createBoundedServer', () => {
         socket.write(REQUEST.repeat(100));
       }
       assert.equal((await sent).split(/HTTP\/1\.1 [2-5]/).length - 1 <= 1, true, await sent);
-      assert.equal(requested.length, answered);
+      assert.equal(requested.length, expected);
     });
 
   it('reads no request while it prepares a response', async (t) => {
@@ -112,7 +112,7 @@ describe('createBoundedServer', () => {
     const { open } = await serverOf(t, {
       respond: (_, response) => {
         requested += 1;
-        setTimeout(() => response.end('answer\n'), 100);
+        setTimeout(() => response.end('body\n'), 100);
       },
     });
     const socket = await open();
@@ -120,7 +120,7 @@ describe('createBoundedServer', () => {
     socket.write(REQUEST);
     await waitFor('the first request', 5_000, async () => requested === 1 || undefined, 5);
     socket.write(REQUEST.repeat(10));
-    assert.equal((await sent).split('answer\n').length - 1, 1);
+    assert.equal((await sent).split('body\n').length - 1, 1);
     assert.equal(requested, 1);
   });
 
@@ -134,7 +134,7 @@ describe('createBoundedServer', () => {
     };
     assert.match(await responseTo(65), /^HTTP\/1\.1 431 /);
     assert.deepEqual(requested, []);
-    assert.match(await responseTo(64), /answer\n$/);
+    assert.match(await responseTo(64), /body\n$/);
   });
 
   it('rejects a head of more than 16 KiB, and bytes that are not HTTP', async (t) => {
@@ -185,11 +185,11 @@ describe('createBoundedServer', () => {
     ['in time', '', { maxLifetimeMs: 300 }],
     ['when it sends another request', REQUEST, {}],
   ] as const)
-    it(`resets a connection that has not read its response ${when}, so the kernel keeps nothing`, async (t) => {
+    it(`resets a connection that has not read its response ${when}, so the kernel buffers nothing`, async (t) => {
       let requested = 0;
       const respond: BoundedServerOptions['respond'] = (_, response) => {
         requested += 1;
-        response.end(Buffer.alloc(2 ** 20)); // less than the kernel here takes, and more than the other side
+        response.end(Buffer.alloc(2 ** 20)); // fits the send buffer, but not the receive buffer
       };
       const { open } = await serverOf(t, { ...changes, respond });
       const socket = await open();
@@ -209,7 +209,7 @@ describe('createBoundedServer', () => {
       respond: (_, response) => {
         requested += 1;
         busy(100);
-        response.end('answer\n');
+        response.end('body\n');
       },
     });
     const another = async () => {

@@ -6,8 +6,17 @@ import { error, type Finding, pass, unknown } from '../../../agent/checks/findin
 import { hasTraces, Metrics } from '../../../agent/http/metrics.ts';
 import { REASONS } from '../../../agent/reasons.ts';
 import { criStatus, fakeCri, inputsOf, sourcesOf } from '../checks/fake-node.ts';
-import { blockerFinding, finding, PASSED, PROVEN, READY, reportOf, unproven, verdictOf } from '../reports.ts';
-import { named } from '../text/samples.ts';
+import {
+  blockerFinding,
+  finding,
+  PASSED,
+  PROVEN,
+  PROVEN_VERDICT,
+  reportOf,
+  unproven,
+  verdictOf,
+} from '../reports.ts';
+import { samplesOf } from '../text/samples.ts';
 
 /** Series that are not 0. */
 const counted = (lines: readonly string[]) => lines.filter((line) => !line.endsWith(' 0'));
@@ -27,19 +36,19 @@ describe('Metrics', () => {
       'gvisor_node_expected',
       'gvisor_last_boot_seconds',
     ];
-    for (const name of silent) assert.deepEqual(await named(metrics, name), [], name);
-    assert.deepEqual(await named(metrics, 'gvisor_build_info'), ['gvisor_build_info{version="0.1.0"} 1']);
+    for (const name of silent) assert.deepEqual(await samplesOf(metrics, name), [], name);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_build_info'), ['gvisor_build_info{version="0.1.0"} 1']);
   });
 
   it('exports one status and one reason', async () => {
     const metrics = new Metrics('0.1.0');
     for (const report of [reportOf(), BROKEN]) metrics.publish(report);
-    assert.deepEqual(await named(metrics, 'gvisor_node_status'), [
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_node_status'), [
       'gvisor_node_status{status="True"} 0',
       'gvisor_node_status{status="False"} 1',
       'gvisor_node_status{status="Unknown"} 0',
     ]);
-    assert.deepEqual(await named(metrics, 'gvisor_node_reason'), [
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_node_reason'), [
       'gvisor_node_reason{reason="ShimNotFound"} 1',
     ]);
   });
@@ -48,10 +57,10 @@ describe('Metrics', () => {
     const metrics = new Metrics('0.1.0');
     metrics.publish(reportOf({ findings: [finding(PASSED, 'isolation')] }));
     metrics.publish(BROKEN);
-    assert.deepEqual(await named(metrics, 'gvisor_check_status'), [
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_check_status'), [
       'gvisor_check_status{check="isolation",status="fail"} 1',
     ]);
-    assert.deepEqual(await named(metrics, 'gvisor_check_duration_seconds'), [
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_check_duration_seconds'), [
       'gvisor_check_duration_seconds{check="isolation"} 0.005',
     ]);
   });
@@ -62,12 +71,12 @@ describe('Metrics', () => {
       metrics.count({ ...report, proof: { ...report.proof } });
       metrics.publish(report);
     }
-    assert.deepEqual(counted(await named(metrics, 'gvisor_probes_total')), [
+    assert.deepEqual(counted(await samplesOf(metrics, 'gvisor_probes_total')), [
       'gvisor_probes_total{outcome="proven"} 3',
       'gvisor_probes_total{outcome="failed"} 2',
     ]);
-    // The first verdict of an agent is no change.
-    assert.deepEqual(counted(await named(metrics, 'gvisor_transitions_total')), [
+    // The first verdict is not a transition.
+    assert.deepEqual(counted(await samplesOf(metrics, 'gvisor_transitions_total')), [
       'gvisor_transitions_total{reason="SandboxProven"} 1',
       'gvisor_transitions_total{reason="ShimNotFound"} 1',
     ]);
@@ -75,18 +84,18 @@ describe('Metrics', () => {
 
   it('starts every counter at 0, so that the first increase is visible', async () => {
     const metrics = new Metrics('0.1.0');
-    assert.equal((await named(metrics, 'gvisor_probes_total')).length, 6);
+    assert.equal((await samplesOf(metrics, 'gvisor_probes_total')).length, 6);
     const reasons = Object.keys(REASONS).map((reason) => `gvisor_transitions_total{reason="${reason}"} 0`);
-    assert.deepEqual(await named(metrics, 'gvisor_transitions_total'), reasons);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_transitions_total'), reasons);
   });
 
   it('counts a cached proof once', async () => {
     const metrics = new Metrics('0.1.0');
     for (let evaluation = 0; evaluation < 3; evaluation++) metrics.count(reportOf());
-    assert.deepEqual(counted(await named(metrics, 'gvisor_probes_total')), [
+    assert.deepEqual(counted(await samplesOf(metrics, 'gvisor_probes_total')), [
       'gvisor_probes_total{outcome="proven"} 1',
     ]);
-    assert.deepEqual(await named(metrics, 'gvisor_sandbox_boot_seconds_count'), [
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_sandbox_boot_seconds_count'), [
       'gvisor_sandbox_boot_seconds_count 1',
     ]);
   });
@@ -96,21 +105,21 @@ describe('Metrics', () => {
     metrics.count(reportOf({ proof: { ...PROVEN, bootMs: 400 } as Report['proof'] }));
     metrics.count(reportOf({ proof: { ...PROVEN, bootMs: 100 } as Report['proof'] }));
     metrics.count(BROKEN);
-    assert.deepEqual(await named(metrics, 'gvisor_sandbox_boot_seconds_sum'), [
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_sandbox_boot_seconds_sum'), [
       'gvisor_sandbox_boot_seconds_sum 0.5',
     ]);
-    assert.deepEqual(await named(metrics, 'gvisor_sandbox_boot_seconds_count'), [
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_sandbox_boot_seconds_count'), [
       'gvisor_sandbox_boot_seconds_count 2',
     ]);
-    assert.deepEqual(await named(metrics, 'gvisor_last_boot_seconds'), ['gvisor_last_boot_seconds 0.1']);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_last_boot_seconds'), ['gvisor_last_boot_seconds 0.1']);
     const provenAt = Date.parse('2026-03-01T10:00:00Z') / 1_000;
-    assert.deepEqual(await named(metrics, 'gvisor_last_proof_timestamp_seconds'), [
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_last_proof_timestamp_seconds'), [
       `gvisor_last_proof_timestamp_seconds ${provenAt}`,
     ]);
   });
 
   it('exports the interval of proofs', async () => {
-    assert.deepEqual(await named(new Metrics('0.1.0', 600_000), 'gvisor_proof_interval_seconds'), [
+    assert.deepEqual(await samplesOf(new Metrics('0.1.0', 600_000), 'gvisor_proof_interval_seconds'), [
       'gvisor_proof_interval_seconds 600',
     ]);
   });
@@ -119,14 +128,14 @@ describe('Metrics', () => {
     const metrics = new Metrics('0.1.0');
     metrics.publish(reportOf({ facts: { runsc: 'release-20250101.0' } }));
     metrics.publish(reportOf());
-    assert.deepEqual(await named(metrics, 'gvisor_node_info'), [
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_node_info'), [
       'gvisor_node_info{runsc="release-20260223.0",platform="systrap",containerd="v2.4.2",kernel="6.8.0"} 1',
     ]);
   });
 
   it('exports its clock at the scrape', async () => {
     const before = Date.now() / 1_000;
-    const [line = ''] = await named(new Metrics('0.1.0'), 'gvisor_time_seconds');
+    const [line = ''] = await samplesOf(new Metrics('0.1.0'), 'gvisor_time_seconds');
     const exported = Number(line.split(' ')[1]);
     assert.ok(exported >= before && exported <= Date.now() / 1_000, line);
   });
@@ -135,8 +144,8 @@ describe('Metrics', () => {
     const metrics = new Metrics('0.1.0');
     metrics.publishOrphans(3);
     metrics.publishUnwatched(2);
-    assert.deepEqual(await named(metrics, 'gvisor_probe_orphans'), ['gvisor_probe_orphans 3']);
-    assert.deepEqual(await named(metrics, 'gvisor_unwatched_directories'), [
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_probe_orphans'), ['gvisor_probe_orphans 3']);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_unwatched_directories'), [
       'gvisor_unwatched_directories 2',
     ]);
   });
@@ -144,7 +153,7 @@ describe('Metrics', () => {
   it('counts requests to the API server', async () => {
     const metrics = new Metrics('0.1.0');
     for (const code of [200, 200, 409]) metrics.countRequest('PATCH', code);
-    assert.deepEqual(await named(metrics, 'gvisor_api_requests_total'), [
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_api_requests_total'), [
       'gvisor_api_requests_total{verb="PATCH",code="200"} 2',
       'gvisor_api_requests_total{verb="PATCH",code="409"} 1',
     ]);
@@ -175,13 +184,15 @@ describe('the metrics of pods', () => {
       [[POD], 0],
     ] as const) {
       pods.publish({ pods: seen, unsandboxed: [], weakened: [], atMs: 0 }, new Set());
-      assert.deepEqual(await named(metrics, 'gvisor_unlimited_pods'), [`gvisor_unlimited_pods ${expected}`]);
+      assert.deepEqual(await samplesOf(metrics, 'gvisor_unlimited_pods'), [
+        `gvisor_unlimited_pods ${expected}`,
+      ]);
     }
   });
 
   it('counts pods outside gVisor without their names, once pods were read', async () => {
     const { pods, metrics } = fresh();
-    assert.deepEqual(await named(metrics, 'gvisor_unsandboxed_pods'), []);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_unsandboxed_pods'), []);
     const outside = [POD, { ...POD, namespace: 'other' }];
     for (const unsandboxed of [outside, []]) {
       pods.publish({ pods: outside, unsandboxed, weakened: [], atMs: 0 }, new Set(['eval', 'other']));
@@ -200,9 +211,9 @@ describe('the metrics of pods', () => {
       [[known, elsewhere], 0],
     ] as const) {
       pods.publish({ pods: seen, unsandboxed: [], weakened: [], atMs: 7_000 }, new Set(['eval']));
-      assert.deepEqual(await named(metrics, 'gvisor_unknown_pods'), [`gvisor_unknown_pods ${expected}`]);
+      assert.deepEqual(await samplesOf(metrics, 'gvisor_unknown_pods'), [`gvisor_unknown_pods ${expected}`]);
     }
-    assert.deepEqual(await named(metrics, 'gvisor_pods_last_seen_timestamp_seconds'), [
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_pods_last_seen_timestamp_seconds'), [
       'gvisor_pods_last_seen_timestamp_seconds 7',
     ]);
   });
@@ -215,20 +226,20 @@ describe('the metrics of pods', () => {
     };
     const weakened = [weak('blocker', 'eval'), weak('warning', 'eval'), weak('blocker', 'other')];
     pods.publish({ pods: weakened, unsandboxed: [], weakened, atMs: 0 }, new Set(['eval']));
-    assert.deepEqual(await named(metrics, 'gvisor_weakened_pods'), ['gvisor_weakened_pods 3']);
-    const outside = await named(metrics, 'gvisor_unsandboxed_pods');
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_weakened_pods'), ['gvisor_weakened_pods 3']);
+    const outside = await samplesOf(metrics, 'gvisor_unsandboxed_pods');
     assert.deepEqual(outside, ['gvisor_unsandboxed_pods 1']);
     pods.publish({ pods: [], unsandboxed: [], weakened: [], atMs: 0 }, new Set(['eval']));
-    assert.deepEqual(await named(metrics, 'gvisor_weakened_pods'), ['gvisor_weakened_pods 0']);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_weakened_pods'), ['gvisor_weakened_pods 0']);
   });
 
   it('exports the last update of namespaces only where they are watched', async () => {
     const { pods, metrics } = fresh();
-    assert.deepEqual(await named(metrics, UPDATED), []);
+    assert.deepEqual(await samplesOf(metrics, UPDATED), []);
     pods.watchNamespaces();
-    assert.deepEqual(await named(metrics, UPDATED), [`${UPDATED} 0`]);
+    assert.deepEqual(await samplesOf(metrics, UPDATED), [`${UPDATED} 0`]);
     pods.setNamespacesUpdated(9_000);
-    assert.deepEqual(await named(metrics, UPDATED), [`${UPDATED} 9`]);
+    assert.deepEqual(await samplesOf(metrics, UPDATED), [`${UPDATED} 9`]);
   });
 });
 
@@ -237,9 +248,9 @@ function fresh() {
   return { metrics, pods: metrics.pods };
 }
 
-/** Findings of a host whose containerd has only runc, or does not answer. */
-function check(host: string, answers = true): Promise<readonly Finding[]> {
-  const cri = fakeCri(answers ? criStatus('v2.1.5', {}) : undefined);
+/** Findings of a host whose containerd has only runc, or does not respond. */
+function check(host: string, responds = true): Promise<readonly Finding[]> {
+  const cri = fakeCri(responds ? criStatus('v2.1.5', {}) : undefined);
   const options = { now: () => 0, signal: new AbortController().signal };
   return runChecks(CAUSE_CHECKS, inputsOf(sourcesOf(host, { cri })), options);
 }
@@ -258,7 +269,7 @@ describe('hasTraces', () => {
   for (const host of ['eks-plain', 'gke-plain', 'bottlerocket-plain']) {
     it(`finds no traces on ${host}`, async () => assert.equal(hasTraces(await check(host)), false));
 
-    it(`is undefined while the containerd of ${host} does not answer`, async () =>
+    it(`is undefined while the containerd of ${host} does not respond`, async () =>
       assert.equal(hasTraces(await check(host, false)), undefined));
   }
 
@@ -272,8 +283,8 @@ describe('hasTraces', () => {
 
   const table: readonly [string, readonly Finding[], boolean | undefined][] = [
     ['nothing', NOTHING, false],
-    ['a handler that containerd does not answer for', [CONFIGURED, SILENT, ...NO_PROGRAMS], true],
-    ['nothing on disk, and a containerd that does not answer', [NOT_CONFIGURED, SILENT], undefined],
+    ['a configured handler, while containerd is silent', [CONFIGURED, SILENT, ...NO_PROGRAMS], true],
+    ['nothing on disk, while containerd is silent', [NOT_CONFIGURED, SILENT], undefined],
     [
       'a handler where containerd does not read it',
       [finding(error('HandlerInIgnoredTable', ''), 'handler-configured'), NOT_LOADED],
@@ -300,7 +311,7 @@ describe('gvisor_node_expected', () => {
     proof: { kind: 'failed', reason: 'HandlerNotLoaded', message: '' },
   });
   const expected = async (metrics: Metrics) =>
-    (await named(metrics, 'gvisor_node_expected')).map((line) => Number(line.split(' ')[1]));
+    (await samplesOf(metrics, 'gvisor_node_expected')).map((line) => Number(line.split(' ')[1]));
 
   it('is 0 without traces and without an earlier proof', async () => {
     const metrics = new Metrics('0.1.0');
@@ -333,7 +344,7 @@ describe('gvisor_node_expected', () => {
   it('is 1 where EXPECT_GVISOR is set', async () => {
     const metrics = new Metrics('0.1.0', 0, true);
     metrics.noteProvenOnce(false);
-    metrics.count({ ...bare, verdict: READY });
+    metrics.count({ ...bare, verdict: PROVEN_VERDICT });
     assert.deepEqual(await expected(metrics), [1]);
   });
 });

@@ -50,15 +50,15 @@ describe('createAgentServer', () => {
   ];
   for (const [path, status, body] of paths) {
     it(`serves ${path}`, async (t) => {
-      const answer = await (await serverOf(t))(path);
-      assert.deepEqual([answer.status, answer.body], [status, body]);
-      assert.equal(answer.headers['cache-control'], 'no-store');
-      assert.equal(answer.headers['x-content-type-options'], 'nosniff');
+      const response = await (await serverOf(t))(path);
+      assert.deepEqual([response.status, response.body], [status, body]);
+      assert.equal(response.headers['cache-control'], 'no-store');
+      assert.equal(response.headers['x-content-type-options'], 'nosniff');
     });
 
     it(`serves HEAD ${path} without a body`, async (t) => {
-      const answer = await (await serverOf(t))(path, 'HEAD');
-      assert.deepEqual([answer.status, answer.body], [status, '']);
+      const response = await (await serverOf(t))(path, 'HEAD');
+      assert.deepEqual([response.status, response.body], [status, '']);
     });
   }
 
@@ -111,9 +111,9 @@ describe('createAgentServer', () => {
       reads += 1;
       return REPORT;
     };
-    const ask = await serverOf(t, { report });
-    const answers = await Promise.all(Array.from({ length: 10 }, () => ask('/report')));
-    assert.ok(answers.every(({ status }) => status === 200));
+    const request = await serverOf(t, { report });
+    const responses = await Promise.all(Array.from({ length: 10 }, () => request('/report')));
+    assert.ok(responses.every(({ status }) => status === 200));
     assert.ok(reads < 10, String(reads));
   });
 
@@ -125,7 +125,7 @@ describe('createAgentServer', () => {
       await once(socket, 'connect');
       return socket;
     };
-    const asks = async (socket: Socket) => {
+    const responds = async (socket: Socket) => {
       socket.write('GET /livez HTTP/1.1\r\nhost: agent\r\n\r\n');
       return (await text(socket)).startsWith('HTTP/1.1 200 ');
     };
@@ -133,15 +133,15 @@ describe('createAgentServer', () => {
     while (sockets.length < 17) sockets.push(await open());
     const tooMany = sockets.pop();
     assert.ok(tooMany !== undefined);
-    assert.equal(await asks(tooMany).catch(() => false), false);
-    assert.deepEqual(await Promise.all(sockets.map(asks)), Array(16).fill(true));
+    assert.equal(await responds(tooMany).catch(() => false), false);
+    assert.deepEqual(await Promise.all(sockets.map(responds)), Array(16).fill(true));
   });
 
   it('sends content types', async (t) => {
-    const ask = await serverOf(t);
-    assert.equal((await ask('/metrics')).headers['content-type'], 'text/plain; version=0.0.4');
-    assert.match(String((await ask('/report')).headers['content-type']), /^application\/json/);
-    const page = await ask('/');
+    const request = await serverOf(t);
+    assert.equal((await request('/metrics')).headers['content-type'], 'text/plain; version=0.0.4');
+    assert.match(String((await request('/report')).headers['content-type']), /^application\/json/);
+    const page = await request('/');
     assert.equal(page.headers['content-type'], 'text/plain; charset=utf-8');
     assert.match(
       page.body,
@@ -151,42 +151,42 @@ describe('createAgentServer', () => {
 
   for (const path of ['/nothing', '//', '///', '//metrics', '/..', '/%', '/metrics/', '/livez%00']) {
     it(`responds 404 to ${path} and keeps running`, async (t) => {
-      const ask = await serverOf(t);
-      const { status } = await ask(path);
+      const request = await serverOf(t);
+      const { status } = await request(path);
       assert.ok(status === 404 || (path === '/..' && status === 200), String(status));
-      assert.equal((await ask('/livez')).status, 200);
+      assert.equal((await request('/livez')).status, 200);
     });
   }
 
   for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH']) {
     it(`rejects ${method}`, async (t) => {
-      const answer = await (await serverOf(t))('/report', method);
-      assert.deepEqual([answer.status, answer.headers.allow], [405, 'GET, HEAD']);
+      const response = await (await serverOf(t))('/report', method);
+      assert.deepEqual([response.status, response.headers.allow], [405, 'GET, HEAD']);
     });
   }
 
   it('has no report, but is live, before the first evaluation has ended', async (t) => {
-    const ask = await serverOf(t, { report: () => undefined });
+    const request = await serverOf(t, { report: () => undefined });
     const statuses = [];
-    for (const path of ['/', '/report', '/livez', '/metrics']) statuses.push((await ask(path)).status);
+    for (const path of ['/', '/report', '/livez', '/metrics']) statuses.push((await request(path)).status);
     assert.deepEqual(statuses, [503, 503, 200, 200]);
   });
 
   it('is live but not ready, with the reason, while a rollout must wait', async (t) => {
-    const ask = await serverOf(t, { unready: () => 'the node was proven by another' });
-    const { status, body } = await ask('/readyz');
+    const request = await serverOf(t, { unready: () => 'the node was proven by another' });
+    const { status, body } = await request('/readyz');
     assert.deepEqual([status, body], [503, 'the node was proven by another\n']);
-    assert.equal((await ask('/livez')).status, 200);
+    assert.equal((await request('/livez')).status, 200);
   });
 
   it('is not live once the loop has stalled', async (t) => {
-    const answer = await (await serverOf(t, { live: () => false }))('/livez');
-    assert.deepEqual([answer.status, answer.body], [503, 'the loop has stalled\n']);
+    const response = await (await serverOf(t, { live: () => false }))('/livez');
+    assert.deepEqual([response.status, response.body], [503, 'the loop has stalled\n']);
   });
 
   it('responds 500 when the metrics fail, and keeps running', async (t) => {
-    const ask = await serverOf(t, { metrics: () => Promise.reject(new Error('broken')) });
-    assert.equal((await ask('/metrics')).status, 500);
-    assert.equal((await ask('/livez')).status, 200);
+    const request = await serverOf(t, { metrics: () => Promise.reject(new Error('broken')) });
+    assert.equal((await request('/metrics')).status, 500);
+    assert.equal((await request('/livez')).status, 200);
   });
 });

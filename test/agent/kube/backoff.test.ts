@@ -28,9 +28,9 @@ describe('Backoff', () => {
   });
 
   it('doubles the pause also if Retry-After is short', () => {
-    for (const askedMs of [0, 1_000]) {
+    for (const retryAfterMs of [0, 1_000]) {
       const backoff = new Backoff(1_000, 120_000);
-      const refused = new KubeError('too many requests', 429, askedMs);
+      const refused = new KubeError('too many requests', 429, retryAfterMs);
       for (let time = 0; time < 6; time++) backoff.next(refused);
       within(backoff.next(refused), 32_000, 96_000);
     }

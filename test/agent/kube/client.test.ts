@@ -29,7 +29,7 @@ describe('createKube', () => {
     server.script.push('silence', 'silence');
     const end = new AbortController();
     const hanging = ['a', 'b'].map((name) => kube.get(`/api/v1/namespaces/${name}`, end.signal));
-    await waitFor('both to be asked', 5_000, async () => server.requests.length === 2 || undefined);
+    await waitFor('both requests', 5_000, async () => server.requests.length === 2 || undefined);
     assert.deepEqual(await kube.get(PATH), server.node.whole);
     end.abort();
     await Promise.allSettled(hanging);
@@ -97,17 +97,17 @@ describe('createKube', () => {
     ],
     ['where to go instead', { status: 302, headers: { location: 'https://example.com' } }, { status: 302 }],
   ];
-  for (const [name, answer, expected] of refusals) {
+  for (const [name, response, expected] of refusals) {
     it(`rejects with the status and ${name}`, async (t) => {
       const { server, kube, counted } = await fakeApiServer(t);
-      server.script.push(answer);
+      server.script.push(response);
       await assert.rejects(kube.get(PATH), (error: unknown) => {
         assert.ok(error instanceof KubeError);
         for (const [key, value] of Object.entries(expected))
           assert.equal(error[key as keyof KubeError], value);
         return true;
       });
-      assert.deepEqual(counted, [`GET ${answer.status}`]);
+      assert.deepEqual(counted, [`GET ${response.status}`]);
     });
   }
 

@@ -5,7 +5,7 @@ import { parseConfig } from '../../../agent/config.ts';
 import type { Facts } from '../../../agent/host/system.ts';
 import { claimFor, fingerprintOf, guardRollout, labelsFor, labelValue } from '../../../agent/node/desired.ts';
 import { type NodeObject, OWN_KEYS } from '../../../agent/node/object.ts';
-import { READY, reportOf, verdictOf } from '../reports.ts';
+import { PROVEN_VERDICT, reportOf, verdictOf } from '../reports.ts';
 
 const { ready: LABEL, runscVersion: RUNSC, platform: PLATFORM } = OWN_KEYS.labels;
 const { provenBy: PROVEN_BY, provenBoot: PROVEN_BOOT } = OWN_KEYS.annotations;
@@ -38,10 +38,10 @@ describe('claimFor', () => {
     });
   }
 
-  for (const verdict of [READY, BROKEN, UNKNOWN])
+  for (const verdict of [PROVEN_VERDICT, BROKEN, UNKNOWN])
     for (const reported of [undefined, '', BOOT, OLD_BOOT]) {
-      const isWithheld = verdict === READY && reported === OLD_BOOT;
-      it(`${isWithheld ? 'withholds' : 'makes'} the claim ${verdict.status} if the kubelet reports boot ${reported}`, () => {
+      const isWithheld = verdict === PROVEN_VERDICT && reported === OLD_BOOT;
+      it(`${isWithheld ? 'withholds' : 'publishes'} ${verdict.status} if the kubelet reports boot ${reported}`, () => {
         const claim = claimFor(reportOf({ verdict }), nodeOf('false', OLD_BOOT, reported), BOOT);
         assert.equal(claim?.verdict.reason, isWithheld ? 'NodeRebooted' : verdict.reason);
       });
@@ -53,7 +53,7 @@ describe('labelsFor', () => {
   for (const [what, verdict, known, labels] of [
     [
       'names readiness, release and platform',
-      READY,
+      PROVEN_VERDICT,
       facts,
       { [LABEL]: 'true', [RUNSC]: facts.runsc, [PLATFORM]: 'systrap' },
     ],
@@ -64,10 +64,10 @@ describe('labelsFor', () => {
       facts,
       { [LABEL]: 'false', [RUNSC]: facts.runsc, [PLATFORM]: 'systrap' },
     ],
-    ['keeps the labels of missing facts', READY, {}, { [LABEL]: 'true' }],
+    ['keeps the labels of missing facts', PROVEN_VERDICT, {}, { [LABEL]: 'true' }],
     [
       'removes the label of an undefined fact',
-      READY,
+      PROVEN_VERDICT,
       { runsc: undefined, platform: 'kvm' },
       { [LABEL]: 'true', [RUNSC]: null, [PLATFORM]: 'kvm' },
     ],
@@ -115,7 +115,7 @@ describe('guardRollout', () => {
 
   for (const provenBy of [undefined, '', SELF, OTHER])
     it(`records a proof over "${provenBy}"`, () =>
-      assert.deepEqual(guardRollout(READY, provenBy, claimant), { provenBy: SELF }));
+      assert.deepEqual(guardRollout(PROVEN_VERDICT, provenBy, claimant), { provenBy: SELF }));
 
   for (const verdict of [BROKEN, UNKNOWN]) {
     for (const [provenBy, expected] of [

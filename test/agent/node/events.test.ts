@@ -5,7 +5,7 @@ import type { KubeEvent } from '../../../agent/kube/event.ts';
 import { EventSender, eventOf, PodReporter } from '../../../agent/node/events.ts';
 import type { Pod } from '../../../agent/pods/pod.ts';
 import { fakeApiServer, refusedWith } from '../fake-api-server.ts';
-import { READY, verdictOf } from '../reports.ts';
+import { PROVEN_VERDICT, verdictOf } from '../reports.ts';
 import { logOf, mockPauses } from './publisher-of.ts';
 
 const BROKEN = verdictOf('False', 'ShimNotFound');
@@ -68,7 +68,8 @@ describe('EventSender', () => {
 
   it('is Normal for a proof and Warning otherwise, in order, with unique names', async (t) => {
     const { sender, until } = await senderOf(t);
-    for (const verdict of [READY, BROKEN, UNREACHABLE]) sender.send(eventOf(verdict, 'node-1', 'uid-1'));
+    for (const verdict of [PROVEN_VERDICT, BROKEN, UNREACHABLE])
+      sender.send(eventOf(verdict, 'node-1', 'uid-1'));
     const events = await until(3);
     assert.deepEqual(
       events.map(({ type, reason }) => [type, reason]),
@@ -91,7 +92,7 @@ describe('EventSender', () => {
     const { ms, end } = await pause(1);
     assert.ok(ms >= 7_000 && ms <= 8_750, `it waited ${ms} ms`);
     end();
-    sender.send(eventOf(READY, 'node-1', 'uid-1'));
+    sender.send(eventOf(PROVEN_VERDICT, 'node-1', 'uid-1'));
     assert.deepEqual(
       (await until(3)).map(({ reason }) => reason),
       ['ShimNotFound', 'ShimNotFound', 'SandboxProven'],
@@ -121,7 +122,7 @@ describe('EventSender', () => {
     assert.ok(waits.reduce((sum, { ms }) => sum + ms, 0) <= 120_000);
     server.script.length = 0;
     const before = sent().length;
-    sender.send(eventOf(READY, 'node-1', 'uid-1'));
+    sender.send(eventOf(PROVEN_VERDICT, 'node-1', 'uid-1'));
     assert.equal((await until(before + 1)).at(-1)?.reason, 'SandboxProven');
   });
 
@@ -135,7 +136,7 @@ describe('EventSender', () => {
         new RegExp(`: ${status} the name`),
       );
     }
-    sender.send(eventOf(READY, 'node-1', 'uid-1'));
+    sender.send(eventOf(PROVEN_VERDICT, 'node-1', 'uid-1'));
     assert.equal((await until(5)).at(-1)?.reason, 'SandboxProven');
     assert.equal(waits.length, 0);
   });
@@ -145,7 +146,7 @@ describe('EventSender', () => {
       const { sender, server, until, pause } = await senderOf(t);
       server.script.push(refusedWith(status, 'not now'));
       if (status === 401) server.script.push(refusedWith(status, 'not now')); // the client tries once more by itself
-      sender.send(eventOf(READY, 'node-1', 'uid-1'));
+      sender.send(eventOf(PROVEN_VERDICT, 'node-1', 'uid-1'));
       (await pause(1)).end();
       assert.equal((await until(status === 401 ? 3 : 2)).at(-1)?.reason, 'SandboxProven');
     });
@@ -154,7 +155,7 @@ describe('EventSender', () => {
   it('keeps the newest 16 events during an outage', async (t) => {
     const { sender, server, until, pause, logged } = await senderOf(t);
     server.script.push(refusedWith(503, 'away'));
-    sender.send(eventOf(READY, 'node-1', 'uid-1'));
+    sender.send(eventOf(PROVEN_VERDICT, 'node-1', 'uid-1'));
     const { end } = await pause(1);
     sender.send(eventOf(UNREACHABLE, 'node-1', 'uid-1'));
     for (let time = 0; time < 16; time++) sender.send(eventOf(BROKEN, 'node-1', 'uid-1'));
@@ -195,7 +196,7 @@ describe('EventSender', () => {
     assert.deepEqual(levels, [40, 20, 40, 20]);
     await until(5);
     server.script.push(refusedWith(500, 'broken'));
-    sender.send(eventOf(READY, 'node-1', 'uid-1'));
+    sender.send(eventOf(PROVEN_VERDICT, 'node-1', 'uid-1'));
     assert.equal((await logged('cannot send the event')).level, 40);
     (await pause(1, errors.length)).end();
     assert.equal(waits.length, errors.length + 1);

@@ -34,8 +34,8 @@ const WANTED: readonly DesiredEntry[] = [
   { part: 'condition', key: 'GVisorReady', value: 'True SandboxProven' },
 ];
 
-describe('a Node and what is wanted of it', () => {
-  it('differ key by key', () => {
+describe('the difference between a Node and its desired state', () => {
+  it('lists each key', () => {
     const rows = WANTED.map((entry) => [entry.key, valueIn(NODE, entry), entry.value]);
     assert.deepEqual(rows, [
       ['d/ready', 'false', 'true'],
@@ -51,7 +51,7 @@ describe('a Node and what is wanted of it', () => {
     );
   });
 
-  it('are brought together by one patch of the status, and one of the taints that is bound to the version', () => {
+  it('needs one patch of the status, and one of the taints that is bound to the resourceVersion', () => {
     const [ready, , agent, taint, condition] = WANTED;
     assert.ok(ready && agent && taint && condition);
     const said = { ...TIMES, type: 'GVisorReady', status: 'True', reason: 'SandboxProven', message: '' };

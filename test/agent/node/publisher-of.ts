@@ -8,7 +8,6 @@ import type { Verdict } from '../../../agent/verdict.ts';
 import { type FakeApiServer, fakeApiServer } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
 
-/** Start time of a publisher under test. */
 const STARTED = '2026-03-01T10:00:00.900Z';
 /** Request that writes labels, annotations and condition. */
 export const WRITE = 'PATCH /api/v1/nodes/node-1/status application/strategic-merge-patch+json';
@@ -133,7 +132,7 @@ export async function waitUntil(what: string, holds: () => boolean | undefined):
   }
 }
 
-/** A publisher that watches and has written {@link READY_REPORT}; `server.asked` is empty. */
+/** A publisher that watches the Node and has written {@link READY_REPORT}; `server.requests` is empty. */
 export async function readyPublisher(...args: Parameters<typeof publisherOf>) {
   const all = await publisherOf(...args);
   await watched(all.server);

@@ -3,7 +3,7 @@ import { describe, it, type TestContext } from 'node:test';
 import type { Report } from '../../../agent/agent.ts';
 import { OWN_KEYS } from '../../../agent/node/object.ts';
 import { REASONS } from '../../../agent/reasons.ts';
-import { fakeApiServer, refusedWith, type Scripted, statusObject } from '../fake-api-server.ts';
+import { fakeApiServer, refusedWith, type ScriptedResponse, statusObject } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
 import {
   BOOT,
@@ -208,7 +208,7 @@ describe('NodePublisher', () => {
     assert.equal(server.node.labels[LABEL], 'true');
   });
 
-  it('stops when it is aborted, and leaves the label', async (t) => {
+  it('stops when aborted, and keeps the label', async (t) => {
     const { server, publish, publisher, logged, stop, done } = await publisherOf(t);
     await publish(READY_REPORT);
     server.script.push(refusedWith(500, 'broken'));
@@ -274,7 +274,7 @@ describe('the guard of the label', () => {
     assert.equal(server.node.labels[LABEL], 'true');
   });
 
-  for (const [what, answer] of [
+  for (const [what, response] of [
     ['the right is missing', refusedWith(403, RBAC)],
     ['the API server is overloaded', refusedWith(429, 'too many requests')],
     [
@@ -282,12 +282,12 @@ describe('the guard of the label', () => {
       refusedWith(422, 'admission webhook "a.example" denied the request: no labels'),
     ],
     ['the API server fails', refusedWith(500, 'internal error')],
-  ] as const satisfies readonly (readonly [string, Scripted])[]) {
+  ] as const satisfies readonly (readonly [string, ScriptedResponse])[]) {
     it(`withholds the label, and withdraws none, if the dry run is inconclusive because ${what}`, async (t) => {
       const shared = await fakeApiServer(t);
       const { server } = shared;
       server.node.labels[LABEL] = 'true';
-      server.script.push({ status: 200, body: JSON.stringify(server.node.whole) }, answer);
+      server.script.push({ status: 200, body: JSON.stringify(server.node.whole) }, response);
       const { publisher, logged, pause } = await publisherOf(t, {}, shared);
       publisher.publish(READY_REPORT);
       await logged('cannot write the node');
@@ -306,7 +306,7 @@ describe('the guard of the label', () => {
 });
 
 describe('a label of another boot', { timeout: 30_000 }, () => {
-  /** A server whose Node is as a predecessor in a boot left it, and the kubelet reports a boot. */
+  /** A server whose Node was written by an earlier agent in one boot, while the kubelet reports a boot. */
   const left = async (t: Parameters<typeof publisherOf>[0], proven: string, reported: string) => {
     const shared = await fakeApiServer(t);
     const { node } = shared.server;
@@ -339,7 +339,7 @@ describe('a label of another boot', { timeout: 30_000 }, () => {
     );
   });
 
-  it('is left alone if the boot is the same', async (t) => {
+  it('stays if the boot is the same', async (t) => {
     const { server, node, publisher } = await left(t, BOOT, BOOT);
     await watched(server);
     await waitUntil('the Node to be read', () => server.requests.length > 0);
@@ -462,27 +462,27 @@ describe('a rollout', () => {
   });
 });
 
-/** A publisher that has written once, and then fails with each of these answers, this long after the one before. */
-async function failing(t: TestContext, everyMs: number, answers: readonly Scripted[]) {
+/** A publisher that has written once, then gets each of these responses `everyMs` after the previous one. */
+async function failing(t: TestContext, everyMs: number, responses: readonly ScriptedResponse[]) {
   t.mock.method(Math, 'random', () => 0.5);
   const all = await readyPublisher(t);
-  all.server.script.push(...answers);
+  all.server.script.push(...responses);
   all.publisher.publish(BROKEN_REPORT);
   const seen: (string | undefined)[] = [];
-  for (const index of answers.keys()) {
+  for (const index of responses.keys()) {
     await all.logged('cannot write the node');
     const { end } = await all.pause(1, index);
     seen.push(all.publisher.unready);
     all.clock.nowMs += everyMs;
-    if (index < answers.length - 1) end();
+    if (index < responses.length - 1) end();
   }
-  return { ...all, seen, retry: async () => (await all.pause(1, answers.length - 1)).end() };
+  return { ...all, seen, retry: async () => (await all.pause(1, responses.length - 1)).end() };
 }
 
 describe('an outage of writes', () => {
   it('makes the agent unready after five minutes, until a write succeeds', async (t) => {
     const { seen, logged, publisher, server, retry } = await failing(t, 75_000, Array(6).fill(FORBIDDEN));
-    // The first try patches; each one after a failure reads the Node first.
+    // The first attempt patches; each retry reads the Node first.
     const read =
       'the Node could not be written for 5 min: GET /api/v1/nodes/node-1: 403 nodes "node-1" is forbidden: no';
     assert.deepEqual(seen, [
@@ -530,7 +530,7 @@ describe('an outage of writes', () => {
     await logged('node written');
   });
 
-  it('leaves the agent ready after less than five tries', async (t) => {
+  it('leaves the agent ready after fewer than five attempts', async (t) => {
     const { seen } = await failing(t, 300_000, Array(4).fill(FORBIDDEN));
     assert.deepEqual(seen, Array(4).fill(undefined));
   });
@@ -799,7 +799,7 @@ describe('a taint', () => {
   const TAINT = { key: 'gvisor.node-restriction.kubernetes.io/not-ready', effect: 'NoSchedule' };
   const other = { key: 'other', effect: 'NoExecute', value: 'a' };
 
-  it('is kept on a node that is not proven, beside other taints, until the proof', async (t) => {
+  it('stays on an unproven node, beside other taints, until the proof', async (t) => {
     const shared = await fakeApiServer(t);
     shared.server.node.taints = [other];
     const { server, publish, logged } = await publisherOf(t, { taint: true }, shared);
@@ -854,7 +854,7 @@ describe('a taint', () => {
   });
 
   describe('that cannot be written', () => {
-    /** A publisher whose writes of the taint are refused until `mend` is called. */
+    /** A publisher whose writes of the taint are refused from `refuse` to `accept`. */
     async function refused(t: TestContext) {
       const made = await publisherOf(t, { taint: true });
       await watched(made.server);
@@ -863,20 +863,20 @@ describe('a taint', () => {
       const refuse = () => {
         node.patch = (body, manager) => (body.spec === undefined ? patch(body, manager) : false);
       };
-      const mend = () => {
+      const accept = () => {
         node.patch = patch;
       };
       const events = () => made.changed.map(([{ reason }]) => reason);
-      return { ...made, refuse, mend, events };
+      return { ...made, refuse, accept, events };
     }
 
     it('does not lose the events of later verdicts', async (t) => {
-      const { publish, publisher, logged, waits, refuse, mend, events } = await refused(t);
+      const { publish, publisher, logged, waits, refuse, accept, events } = await refused(t);
       await publish(READY_REPORT);
       refuse();
       publisher.publish(BROKEN_REPORT);
       await logged('cannot write the node');
-      mend();
+      accept();
       publisher.publish(READY_REPORT);
       waits.at(-1)?.end();
       await logged('node written');

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { PodReader } from '../../../agent/pods/pod-reader.ts';
-import { askedPaths, processesAmong } from '../host/asked-paths.ts';
 import { addProcess, cgroupOf, type FakeProcess, sandboxArgv } from '../host/fake-process.ts';
+import { processesAmong, recordPaths } from '../host/recorded-paths.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { GARBAGE, HANGS, Refusal, refuses, type Script } from '../proof/containerd-scripts.ts';
 import { fakeContainerd } from '../proof/fake-containerd.ts';
@@ -104,9 +104,9 @@ describe('PodReader', () => {
   it('reads no processes but those of sandboxes', async (t) => {
     const { host, reader } = await readerOf(t, [gvisor('sandbox-a'), runc('sandbox-b')]);
     addProcess(host.root, 13, PAUSE);
-    const asked = askedPaths(t, host);
+    const paths = recordPaths(t, host);
     await reader.read(SIGNAL);
-    assert.deepEqual(processesAmong(asked), ['/proc/11', '/proc/12']);
+    assert.deepEqual(processesAmong(paths), ['/proc/11', '/proc/12']);
   });
 
   it('reports weaknesses from arguments of any length and from annotations', async (t) => {
@@ -134,7 +134,7 @@ describe('PodReader', () => {
       assert.deepEqual(await read(), [['sandbox-a', after, undefined]]);
     });
 
-  it("asks the runtime about a process that claims to be gVisor's under another runtime type", async (t) => {
+  it("requests PIDs from the runtime if a process under another runtime type claims to be gVisor's", async (t) => {
     const forged = { ...runc('sandbox-a'), process: { argv: ['runsc-sandbox', '--root=/run'] } };
     const { containerd, newReader, scripts } = await readerOf(t, [forged]);
     for (const [listPids, expected] of [

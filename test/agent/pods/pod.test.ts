@@ -115,7 +115,7 @@ describe('weakenedPods', () => {
   const probe = (flags: Readonly<Record<string, string>>, handler = 'runsc') => ({ handler, flags });
   const TABLE: readonly (readonly [what: string, Pod, ReturnType<typeof probe> | undefined, string[]])[] = [
     ['defaults', podWith([]), probe({}), []],
-    ['a harmless flag', podWith(['--debug=true']), probe({}), []],
+    ['a flag that weakens nothing', podWith(['--debug=true']), probe({}), []],
     ['a way out that the probe does not have', HOST_UDS, probe({}), ['host-uds']],
     ['a way out that the probe has too', HOST_UDS, probe({ 'host-uds': 'all' }), ['host-uds']],
     ['a way out of another handler', HOST_UDS, probe({}, 'runsc-kvm'), ['host-uds']],

@@ -25,7 +25,7 @@ export class Refusal extends Error {
 // biome-ignore lint/suspicious/noExplicitAny: a request is whatever the schema says of its method
 export type Request = any;
 
-/** Response of a method; a promise that never settles is a call that hangs. */
+/** Response of a method; a pending promise is a hanging call. */
 export type Script = (request: Request) => object | Promise<object>;
 
 /** Never responds. */

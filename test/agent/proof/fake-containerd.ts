@@ -28,7 +28,7 @@ export class FakeContainerd {
   readonly sandboxes: FakeSandboxes;
   /** Methods called, in order. */
   readonly calls: string[] = [];
-  /** All requests in order; `deadline` tells whether the client set one. */
+  /** All requests in order; `deadline`: whether the client set one. */
   readonly requests: { readonly method: string; readonly request: Request; readonly deadline: boolean }[] =
     [];
   /** Methods whose call the client cancelled. */
@@ -116,23 +116,23 @@ export class FakeContainerd {
   }
 
   #handler(method: string) {
-    return (call: Call, answer?: (error: object | null, value?: object) => void) => {
+    return (call: Call, respond?: (error: object | null, value?: object) => void) => {
       const { request } = call;
       this.calls.push(method);
       // grpc-js reports no deadline as Infinity.
       this.requests.push({ method, request, deadline: Number.isFinite(Number(call.getDeadline())) });
-      let answered = false;
-      call.on('cancelled', () => answered || this.cancelled.push(method));
+      let responded = false;
+      call.on('cancelled', () => responded || this.cancelled.push(method));
       for (const waiting of this.#waiting) {
         if (waiting.method !== method) continue;
         this.#waiting.delete(waiting);
         waiting.resolve();
       }
-      if (answer === undefined) return; // streaming methods never respond
-      const script = this.scripts[method] ?? ((asked) => this.usual(method, asked));
+      if (respond === undefined) return; // streaming methods never respond
+      const script = this.scripts[method] ?? ((each) => this.usual(method, each));
       const end = (error: object | null, value?: object) => {
-        answered = true;
-        answer(error, value);
+        responded = true;
+        respond(error, value);
       };
       Promise.resolve(request)
         .then(script)

@@ -7,7 +7,7 @@ import { sweepContainers, sweepSandboxes } from '../../../agent/proof/orphans.ts
 import { OWNER, PROBE_LABELS } from '../../../agent/proof/sandbox.ts';
 import { HANGS, Refusal, refuses, type Script } from './containerd-scripts.ts';
 import type { FakeContainerd } from './fake-containerd.ts';
-import { gate, gvisorStarts, NEVER, onlyGvisor, POD, proverScene, scene } from './scene.ts';
+import { gate, gvisorStarts, NEVER, onlyGvisor, POD_LABELS, proverScene, scene } from './scene.ts';
 
 const NOW_MS = 1_800_000_000_000;
 const HOUR_MS = 3_600_000;
@@ -46,7 +46,7 @@ describe('sweepSandboxes', { concurrency: true }, () => {
     sandboxes.addProbe('orphan-2');
     sandboxes.add('other', { 'app.kubernetes.io/managed-by': 'Helm' });
     const metadata = { name: 'gvisor-probe-1', namespace: 'gvisor-ready', uid: '0f-12' };
-    sandboxes.add('disguised', { ...PROBE_LABELS, ...POD }, { config: { metadata } });
+    sandboxes.add('disguised', { ...PROBE_LABELS, ...POD_LABELS }, { config: { metadata } });
     assert.deepEqual(await sweepSandboxes(optionsOf(client), NEVER), []);
     assert.deepEqual([...sandboxes.byId.keys()], ['other', 'disguised']);
     assert.equal(sandboxes.byId.get('disguised')?.state, 'SANDBOX_READY');
@@ -92,7 +92,7 @@ describe('sweepContainers', { concurrency: true }, () => {
     const { records } = containerd.sandboxes;
     addContainers(containerd, 'unlisted');
     records.set('without-task', { labels: PROBE_LABELS, task: false });
-    records.set('disguised', { labels: { ...PROBE_LABELS, ...POD }, task: true });
+    records.set('disguised', { labels: { ...PROBE_LABELS, ...POD_LABELS }, task: true });
     records.set('other', { labels: {}, task: true });
     assert.deepEqual((await sweepContainers(optionsOf(client), NEVER)).remaining, []);
     assert.deepEqual([...records.keys()], ['disguised', 'other']);

@@ -8,11 +8,11 @@ import { status } from '@grpc/grpc-js';
 import { CriClient } from '../../../agent/containerd/client.ts';
 import { runProbe, tearDown } from '../../../agent/proof/probe.ts';
 import { OWNER, PROBE_LABELS } from '../../../agent/proof/sandbox.ts';
-import { askedPaths, processesAmong } from '../host/asked-paths.ts';
 import { sandboxArgv } from '../host/fake-process.ts';
+import { processesAmong, recordPaths } from '../host/recorded-paths.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { GARBAGE, HANGS, Refusal, refuses, type Script } from './containerd-scripts.ts';
-import { brief, POD, type Scene, scene, vanish } from './scene.ts';
+import { brief, POD_LABELS, type Scene, scene, vanish } from './scene.ts';
 
 const TIMES_OUT = refuses('Deadline exceeded', status.DEADLINE_EXCEEDED);
 const UNREACHABLE = 'inconclusive ContainerdUnreachable';
@@ -84,7 +84,7 @@ describe('runProbe', { concurrency: true }, () => {
 
   it("uses its own cgroup beside the pods' classes", async (t) => {
     const made = await scene(t);
-    made.containerd.sandboxes.add('pod', POD, {
+    made.containerd.sandboxes.add('pod', POD_LABELS, {
       config: { linux: { cgroupParent: '/kubepods/burstable/pod2' } },
     });
     const outcome = await made.run();
@@ -97,9 +97,9 @@ describe('runProbe', { concurrency: true }, () => {
 
   it('reads only the processes of the sandbox and its shim', async (t) => {
     const made = await scene(t);
-    const asked = askedPaths(t, made.host);
+    const paths = recordPaths(t, made.host);
     assert.equal(brief(await made.run()), 'proven');
-    const processes = processesAmong(asked);
+    const processes = processesAmong(paths);
     assert.ok(processes.length > 0 && processes.length <= 2 && processes[0] !== '/proc', processes.join(' '));
   });
 

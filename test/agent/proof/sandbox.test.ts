@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { findPlace, isBelow, placeBeside, WrongRuntime } from '../../../agent/proof/sandbox.ts';
 import { Refusal, refuses } from './containerd-scripts.ts';
-import { POD, scene } from './scene.ts';
+import { POD_LABELS, scene } from './scene.ts';
 
 describe('placeBeside', () => {
   const table: readonly [string, string][] = [
@@ -63,13 +63,13 @@ describe('findPlace', { concurrency: true }, () => {
     containerd.sandboxes.addProbe('probe');
     assert.equal(await findPlace(client), '');
     assert.equal(containerd.count('PodSandboxStatus'), 0);
-    containerd.sandboxes.add('pod', POD, pod('/kubepods/burstable/pod2'));
+    containerd.sandboxes.add('pod', POD_LABELS, pod('/kubepods/burstable/pod2'));
     assert.equal(await findPlace(client), '/kubepods/gvisor_ready');
   });
 
-  it("asks about the agent's own pod first", async (t) => {
+  it("reads the status of the agent's own pod first", async (t) => {
     const { containerd, client } = await scene(t);
-    for (const id of ['a', 'b', 'own', 'c']) containerd.sandboxes.add(id, POD, pod('/kubepods/pod2'));
+    for (const id of ['a', 'b', 'own', 'c']) containerd.sandboxes.add(id, POD_LABELS, pod('/kubepods/pod2'));
     assert.equal(await findPlace(client, 'own'), '/kubepods/gvisor_ready');
     assert.equal(containerd.requests.at(-1)?.request.podSandboxId, 'own');
   });
@@ -77,7 +77,7 @@ describe('findPlace', { concurrency: true }, () => {
   it("rejects a containerd that does not run the agent's own pod", async (t) => {
     const { containerd, client } = await scene(t);
     await assert.rejects(findPlace(client, 'own'), WrongRuntime);
-    containerd.sandboxes.add('other', POD, pod('/kubepods/pod2'));
+    containerd.sandboxes.add('other', POD_LABELS, pod('/kubepods/pod2'));
     // Pods choose their names and labels, but not their UIDs.
     containerd.sandboxes.add(
       'liar',
@@ -96,11 +96,11 @@ describe('findPlace', { concurrency: true }, () => {
     assert.equal(await findPlace((await scene(t)).client), '');
   });
 
-  it('asks about the next pod if one is gone or has no cgroup parent', async (t) => {
+  it('tries the next pod if one is gone or has no cgroup parent', async (t) => {
     const { containerd, client } = await scene(t);
-    containerd.sandboxes.add('gone', POD);
-    containerd.sandboxes.add('silent', POD);
-    containerd.sandboxes.add('pod', POD, pod('kubepods-pod2.slice'));
+    containerd.sandboxes.add('gone', POD_LABELS);
+    containerd.sandboxes.add('silent', POD_LABELS);
+    containerd.sandboxes.add('pod', POD_LABELS, pod('kubepods-pod2.slice'));
     containerd.scripts = {
       PodSandboxStatus: (request) => {
         if (request.podSandboxId === 'gone') throw new Refusal('not found', status.NOT_FOUND);
@@ -110,11 +110,13 @@ describe('findPlace', { concurrency: true }, () => {
     assert.equal(await findPlace(client), 'kubepods-gvisor_ready.slice');
   });
 
-  it('asks about another pod if one request fails', async (t) => {
+  it('tries another pod if a request fails', async (t) => {
     for (const silent of [status.DEADLINE_EXCEEDED, status.UNKNOWN]) {
       const { containerd, client } = await scene(t);
-      containerd.sandboxes.add('hung', POD);
-      containerd.sandboxes.add('sound', POD, { config: { linux: { cgroupParent: '/kubepods/pod2' } } });
+      containerd.sandboxes.add('hung', POD_LABELS);
+      containerd.sandboxes.add('sound', POD_LABELS, {
+        config: { linux: { cgroupParent: '/kubepods/pod2' } },
+      });
       containerd.scripts = {
         PodSandboxStatus: (request) => {
           if (request.podSandboxId === 'hung') throw new Refusal('no', silent);
@@ -125,26 +127,26 @@ describe('findPlace', { concurrency: true }, () => {
     }
   });
 
-  it('asks about pods of the default handler first, since a gVisor pod can keep its own sentry busy', async (t) => {
+  it('tries pods of the default handler first, since a gVisor pod can block its sentry', async (t) => {
     const { containerd, client } = await scene(t);
     for (let n = 0; n < 20; n++)
-      containerd.sandboxes.add(`silent-${n}`, POD, { ...pod('/kubepods/pod1'), handler: 'runsc' });
-    containerd.sandboxes.add('sound', POD, pod('/kubepods/pod2'));
+      containerd.sandboxes.add(`silent-${n}`, POD_LABELS, { ...pod('/kubepods/pod1'), handler: 'runsc' });
+    containerd.sandboxes.add('sound', POD_LABELS, pod('/kubepods/pod2'));
     assert.equal(await findPlace(client), '/kubepods/gvisor_ready');
     assert.equal(containerd.requests.at(-1)?.request.podSandboxId, 'sound');
     assert.equal(containerd.count('PodSandboxStatus'), 1);
   });
 
-  it('asks about at most five', async (t) => {
+  it('tries at most five pods', async (t) => {
     const { containerd, client } = await scene(t);
-    for (let n = 0; n < 20; n++) containerd.sandboxes.add(`silent-${n}`, POD);
+    for (let n = 0; n < 20; n++) containerd.sandboxes.add(`silent-${n}`, POD_LABELS);
     assert.equal(await findPlace(client), '');
     assert.equal(containerd.count('PodSandboxStatus'), 5);
   });
 
   it('rejects if containerd refuses', async (t) => {
     const { containerd, client } = await scene(t, { PodSandboxStatus: refuses('no') });
-    containerd.sandboxes.add('pod', POD);
+    containerd.sandboxes.add('pod', POD_LABELS);
     await assert.rejects(findPlace(client), /^CriError: no$/);
   });
 });

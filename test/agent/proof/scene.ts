@@ -15,7 +15,7 @@ import { type FakeContainerd, fakeContainerd } from './fake-containerd.ts';
 export const NEVER = new AbortController().signal;
 
 /** A label of the kubelet's pods. */
-export const POD = { 'io.kubernetes.pod.uid': '1' };
+export const POD_LABELS = { 'io.kubernetes.pod.uid': '1' };
 
 type Scripts = Readonly<Record<string, Script>>;
 

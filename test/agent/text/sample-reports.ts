@@ -12,7 +12,7 @@ const HISTORY: readonly Transition[] = [
 ];
 
 /** The report of a real, proven node with containerd 2.4.2. */
-export const READY: Report = {
+export const HEALTHY: Report = {
   version: '0.1.0',
   node: 'node-1',
   handler: 'runsc',
@@ -47,7 +47,7 @@ const NO_BOOT =
 
 /** The same node without the shim; an old release is a warning. */
 export const BROKEN: Report = {
-  ...READY,
+  ...HEALTHY,
   verdict: { status: 'False', reason: 'ShimNotFound', message: `${NO_SHIM}; ${NO_BOOT}` },
   evaluation: {
     verdict: { status: 'False', reason: 'ShimNotFound', message: `${NO_SHIM}; ${NO_BOOT}` },
@@ -74,10 +74,10 @@ const UNREACHABLE = {
   message: 'containerd does not answer on "/run/containerd/containerd.sock"',
 } as const;
 
-const { provenAt: _, ...NEVER_PROVEN } = READY;
+const { provenAt: _, ...NEVER_PROVEN } = HEALTHY;
 
 /** A node without a published verdict, whose only evaluation was Unknown. */
-export const UNSEEN: Report = {
+export const UNPUBLISHED: Report = {
   ...NEVER_PROVEN,
   verdict: STARTING,
   evaluation: { verdict: UNREACHABLE, at: AT, trigger: 'start', durationMs: 20 },

@@ -6,7 +6,7 @@ import type { Pod } from '../../../agent/pods/pod.ts';
 import type { Verdict } from '../../../agent/verdict.ts';
 import { REPO } from '../../../hack/paths.ts';
 import { FINDINGS } from './sample-findings.ts';
-import { READY } from './sample-reports.ts';
+import { HEALTHY } from './sample-reports.ts';
 
 const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
 
@@ -52,7 +52,7 @@ const broken = (id: string) =>
 
 /** A node without runsc, whose cause a check knows, with a second remedy. */
 export const EXPLAINED: Status = {
-  ...READY,
+  ...HEALTHY,
   verdict: broken(FIRST),
   evaluation: {
     verdict: broken(SECOND),
@@ -86,9 +86,9 @@ export const EXPLAINED: Status = {
   proof: { kind: 'failed', reason: 'RunscNotFound', message: errorOf(SECOND) },
   history: [
     { ...broken(FIRST), at: AT },
-    ...READY.history.slice(0, 1),
+    ...HEALTHY.history.slice(0, 1),
     { ...broken(FIRST.replaceAll('5', '9')), at: '2026-11-24T09:38:52.047Z' },
-    ...READY.history.slice(2),
+    ...HEALTHY.history.slice(2),
   ],
   ...(SAMPLES.proven.pods === undefined ? {} : { pods: SAMPLES.proven.pods }),
   nodeWrites: writtenOf(broken(FIRST), '2026-11-24T17:20:03Z'),

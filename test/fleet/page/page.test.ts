@@ -5,7 +5,7 @@ import { CHECKS } from '../../../agent/checks/checks.ts';
 import { REASONS } from '../../../agent/reasons.ts';
 import { PAGE_POLICY, renderNodePage } from '../../../fleet/page/page.ts';
 import { NO_SHIM } from '../../agent/text/sample-findings.ts';
-import { BROKEN, HOSTILE, READY, UNSEEN } from '../../agent/text/sample-reports.ts';
+import { BROKEN, HEALTHY, HOSTILE, UNPUBLISHED } from '../../agent/text/sample-reports.ts';
 import { EXPLAINED, SAMPLES } from '../../agent/text/sample-status.ts';
 
 /** The visible text of a page, on one line. */
@@ -60,22 +60,28 @@ describe('the page of a node', () => {
   });
 
   it('shows a proven node with the figures of its proof and its facts', () => {
-    shows(READY, 'node-1', 'gVisor works here', 'SandboxProven', READY.verdict.message);
-    shows(READY, 'Boot 0.84 s', 'Teardown 0.50 s', 'Process of the sandbox runsc-sandbox (189)');
-    shows(READY, 'Last proven: 2026-11-24 17:12:34 UTC', 'trigger: timer', '14 pass');
-    shows(READY, 'System Debian GNU/Linux 12', 'Memory 23.5 GiB', 'runsc release-20260223.0', 'Agent 0.1.0');
-    assert.match(renderNodePage(READY), /<title>✓ node-1: gVisor works here<\/title>/);
-    assert.doesNotMatch(textOf(renderNodePage(READY)), /What to do|not published yet/);
+    shows(HEALTHY, 'node-1', 'gVisor works here', 'SandboxProven', HEALTHY.verdict.message);
+    shows(HEALTHY, 'Boot 0.84 s', 'Teardown 0.50 s', 'Process of the sandbox runsc-sandbox (189)');
+    shows(HEALTHY, 'Last proven: 2026-11-24 17:12:34 UTC', 'trigger: timer', '14 pass');
+    shows(
+      HEALTHY,
+      'System Debian GNU/Linux 12',
+      'Memory 23.5 GiB',
+      'runsc release-20260223.0',
+      'Agent 0.1.0',
+    );
+    assert.match(renderNodePage(HEALTHY), /<title>✓ node-1: gVisor works here<\/title>/);
+    assert.doesNotMatch(textOf(renderNodePage(HEALTHY)), /What to do|not published yet/);
   });
 
   it('shows the title, message, duration and evidence of every check', () => {
     for (const { id, title } of CHECKS) {
-      const finding = READY.findings.find(({ check }) => check === id);
+      const finding = HEALTHY.findings.find(({ check }) => check === id);
       assert.ok(finding, `the sample lacks the check ${id}`);
-      shows(READY, `✓ pass ${title} ${finding.message}`, `${Math.round(finding.durationMs)} ms`);
-      for (const { value } of finding.evidence ?? []) shows(READY, value);
+      shows(HEALTHY, `✓ pass ${title} ${finding.message}`, `${Math.round(finding.durationMs)} ms`);
+      for (const { value } of finding.evidence ?? []) shows(HEALTHY, value);
     }
-    shows(READY, '/etc/containerd/config.toml:19 io.containerd.runsc.v1');
+    shows(HEALTHY, '/etc/containerd/config.toml:19 io.containerd.runsc.v1');
   });
 
   it('shows a broken node with its reason and all remedies', () => {
@@ -86,19 +92,19 @@ describe('the page of a node', () => {
   });
 
   it('shows the latest result where it is not published yet', () => {
-    shows(UNSEEN, 'AgentStarting', 'Latest result (not published yet)', 'ContainerdUnreachable');
-    shows(UNSEEN, `What to do ${REASONS.ContainerdUnreachable.remedy}`, 'never since the agent started');
-    shows(UNSEEN, 'No verdict has been published yet');
-    shows({ ...READY, evaluation: BROKEN.evaluation }, 'gVisor works here', '✗ gVisor does not work here');
+    shows(UNPUBLISHED, 'AgentStarting', 'Latest result (not published yet)', 'ContainerdUnreachable');
+    shows(UNPUBLISHED, `What to do ${REASONS.ContainerdUnreachable.remedy}`, 'never since the agent started');
+    shows(UNPUBLISHED, 'No verdict has been published yet');
+    shows({ ...HEALTHY, evaluation: BROKEN.evaluation }, 'gVisor works here', '✗ gVisor does not work here');
   });
 
   it('shows the labels, the condition, the taint, and the problem of a write', () => {
     shows(SAMPLES.unknown, 'Label gvisor.node-restriction.kubernetes.io/ready false');
-    shows(READY, 'This agent writes to no Node');
-    shows({ ...READY, nodeWrites: { labels: {}, tainted: false } }, 'Nothing has been written yet');
+    shows(HEALTHY, 'This agent writes to no Node');
+    shows({ ...HEALTHY, nodeWrites: { labels: {}, tainted: false } }, 'Nothing has been written yet');
     const problem = 'the Node could not be written for 7 min: 503 shutting down';
     const nodeWrites = { labels: {}, tainted: true, problem };
-    shows({ ...READY, nodeWrites }, problem, 'Taint not-ready NoSchedule');
+    shows({ ...HEALTHY, nodeWrites }, problem, 'Taint not-ready NoSchedule');
   });
 
   it('shows a long error once, by the short id of its sandbox in the verdict', () => {
@@ -113,16 +119,16 @@ describe('the page of a node', () => {
   });
 
   it('shows transitions, newest first, with their durations, and folds old ones', () => {
-    shows(READY, '✓ works SandboxProven 2026-11-24 09:41:07 UTC , until now');
-    shows(READY, '✗ does not work ShimNotFound 2026-11-24 09:38:52 UTC , for 2 min 15 s');
-    const [first] = READY.history;
+    shows(HEALTHY, '✓ works SandboxProven 2026-11-24 09:41:07 UTC , until now');
+    shows(HEALTHY, '✗ does not work ShimNotFound 2026-11-24 09:38:52 UTC , for 2 min 15 s');
+    const [first] = HEALTHY.history;
     assert.ok(first);
     const history = Array.from({ length: 50 }, (_, index) => ({
       ...first,
       message: `transition ${index}.`,
       at: new Date(Date.parse(first.at) - index * 60_000).toISOString(),
     }));
-    const page = renderNodePage({ ...READY, history });
+    const page = renderNodePage({ ...HEALTHY, history });
     for (const { message } of history) assert.ok(page.includes(message), message);
     assert.ok(page.indexOf('42 earlier') > page.indexOf('transition 7.'));
     assert.ok(page.indexOf('42 earlier') < page.indexOf('transition 8.'));
@@ -131,7 +137,7 @@ describe('the page of a node', () => {
   it('shows reasons of a newer agent without a remedy', () => {
     const reason = 'constructor' as keyof typeof REASONS;
     const verdict = { status: 'False', reason, message: 'm' } as const;
-    shows({ ...READY, verdict, evaluation: { ...READY.evaluation, verdict } }, 'constructor m');
+    shows({ ...HEALTHY, verdict, evaluation: { ...HEALTHY.evaluation, verdict } }, 'constructor m');
   });
 
   it('never turns text of a report into markup', () => {
@@ -155,7 +161,7 @@ describe('the page of a node', () => {
   });
 
   it('has relative links, and refreshes without JavaScript too', () => {
-    const page = renderNodePage(READY);
+    const page = renderNodePage(HEALTHY);
     assert.deepEqual(
       [...page.matchAll(/(?:href|src)="(?!data:)([^"]*)"/g)].map(([, url]) => url),
       ['../../style.css', '../../node.js', '../../'],

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { CLASSES, DAEMON_SET, type Fleet, openFleet, runCheck, setNode } from '../fleet.ts';
-import { nodeOf } from '../fleet-objects.ts';
+import { CLASS_LIST, DAEMON_SET_PATH, type Fleet, openFleet, runCheck, setNode } from '../fleet.ts';
+import { nodeObject } from '../fleet-objects.ts';
 
 const REVIEWS = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews';
 const UNJUDGED = { ready: '', status: '' };
@@ -10,9 +10,9 @@ const UNJUDGED = { ready: '', status: '' };
 async function bareCluster(t: TestContext, denied = ''): Promise<Fleet> {
   const fleet = await openFleet(t);
   const { api } = fleet;
-  api.stubs.delete(DAEMON_SET);
-  api.list(CLASSES, []);
-  for (const name of ['node-1', 'node-2', 'node-3']) setNode(api, nodeOf(name, UNJUDGED));
+  api.stubs.delete(DAEMON_SET_PATH);
+  api.list(CLASS_LIST, []);
+  for (const name of ['node-1', 'node-2', 'node-3']) setNode(api, nodeObject(name, UNJUDGED));
   api.stubs.set(REVIEWS, (_: URL, body: string) => {
     const { verb, resource } = JSON.parse(body).spec.resourceAttributes as { verb: string; resource: string };
     return { status: { allowed: `${verb} ${resource}` !== denied } };
@@ -29,7 +29,7 @@ const CASES: readonly (readonly [
   [
     'a class of another handler, and another class of the handler',
     ({ api }) =>
-      api.list(CLASSES, [
+      api.list(CLASS_LIST, [
         { metadata: { name: 'gvisor' }, handler: 'gvisor' },
         { metadata: { name: 'sandboxed' }, handler: 'runsc' },
       ]),
@@ -39,7 +39,7 @@ const CASES: readonly (readonly [
   ],
   [
     'a class without node selector',
-    ({ api }) => api.list(CLASSES, [{ metadata: { name: 'gvisor' }, handler: 'runsc' }]),
+    ({ api }) => api.list(CLASS_LIST, [{ metadata: { name: 'gvisor' }, handler: 'runsc' }]),
     0,
     /^warning: A RuntimeClass "gvisor" exists: its pods will be scheduled to proven nodes only/,
   ],
@@ -51,15 +51,15 @@ const CASES: readonly (readonly [
   ],
   [
     'an installation',
-    ({ api }) => api.stubs.set(DAEMON_SET, {}),
+    ({ api }) => api.stubs.set(DAEMON_SET_PATH, {}),
     0,
     /^warning: Already installed: run kubectl gvisor-ready check without --pre$/,
   ],
   [
     'nodes that no agent can evaluate',
     ({ api }) => {
-      setNode(api, nodeOf('node-2', { ...UNJUDGED, runtime: 'cri-o://1.36.0' }));
-      setNode(api, nodeOf('node-3', { ...UNJUDGED, runtime: 'containerd://1.6.20' }));
+      setNode(api, nodeObject('node-2', { ...UNJUDGED, runtime: 'cri-o://1.36.0' }));
+      setNode(api, nodeObject('node-3', { ...UNJUDGED, runtime: 'containerd://1.6.20' }));
     },
     0,
     /^warning: Nodes that no agent can evaluate: node-2 \(cri-o:\/\/1\.36\.0\), node-3 \(containerd:\/\/1\.6\.20\)$/,

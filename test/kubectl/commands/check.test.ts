@@ -3,16 +3,16 @@ import { describe, it } from 'node:test';
 import { type FakeApi, forbidden } from '../fake-api.ts';
 import {
   ADMISSION,
-  AGENTS,
-  CLASSES,
-  DAEMON_SET,
+  AGENT_PODS,
+  CLASS_LIST,
+  DAEMON_SET_PATH,
   openFleet,
   POLICIES,
   runCheck,
   setNode,
   setReport,
 } from '../fleet.ts';
-import { agentOf, DOMAIN, nodeOf, podOf, statusOf } from '../fleet-objects.ts';
+import { agentObject, agentStatus, LABEL_DOMAIN, nodeObject, podObject } from '../fleet-objects.ts';
 
 const EVAL = '/api/v1/namespaces/eval/pods';
 const NAMESPACES = '/api/v1/namespaces';
@@ -46,58 +46,58 @@ const CASES: Readonly<Record<string, Case>> = {
     'fail: The API server is v1.29.1: the policies need 1.30 or newer',
   ],
   'no RuntimeClass': [
-    (api) => api.list(CLASSES, []),
+    (api) => api.list(CLASS_LIST, []),
     'fail: No RuntimeClass has the handler "runsc", which the agents prove',
   ],
   'a RuntimeClass without selector': [
-    (api) => api.list(CLASSES, [{ metadata: { name: 'gvisor' }, handler: 'runsc' }]),
+    (api) => api.list(CLASS_LIST, [{ metadata: { name: 'gvisor' }, handler: 'runsc' }]),
     'fail: The RuntimeClass "gvisor" has the handler "runsc" and no node selector',
   ],
   'agents of another handler': [
-    (api) => api.stubs.set(DAEMON_SET, daemonSet('gvisor-kvm', 3, 3)),
+    (api) => api.stubs.set(DAEMON_SET_PATH, daemonSet('gvisor-kvm', 3, 3)),
     'fail: No RuntimeClass has the handler "gvisor-kvm"',
     'fail: The RuntimeClass "gvisor" has the handler "runsc", and the agents prove "gvisor-kvm"',
   ],
   'no DaemonSet': [
-    (api) => api.stubs.delete(DAEMON_SET),
+    (api) => api.stubs.delete(DAEMON_SET_PATH),
     'fail: There is no DaemonSet gvisor-ready/gvisor-ready-agent',
   ],
   'a rollout': [
-    (api) => api.stubs.set(DAEMON_SET, daemonSet('runsc', 2, 1)),
+    (api) => api.stubs.set(DAEMON_SET_PATH, daemonSet('runsc', 2, 1)),
     'fail: 2 of 3 agents Ready',
     'warning: A rollout is in progress or held up: 1 of 3 agents of the new version',
   ],
   'a label without agent': [
     (api) =>
-      api.list(AGENTS, [
-        agentOf('node-1'),
-        agentOf('node-2'),
-        agentOf('node-3', { waiting: 'ErrImagePull' }),
+      api.list(AGENT_PODS, [
+        agentObject('node-1'),
+        agentObject('node-2'),
+        agentObject('node-3', { waiting: 'ErrImagePull' }),
       ]),
     'fail: Labelled ready without a Ready agent: node-3',
   ],
   'agents of another version': [
     (api) => {
-      const { metadata, ...node } = nodeOf('node-2');
+      const { metadata, ...node } = nodeObject('node-2');
       setNode(api, {
         ...node,
-        metadata: { ...metadata, annotations: { [`${DOMAIN}/proven-by`]: '0.0.9+x' } },
+        metadata: { ...metadata, annotations: { [`${LABEL_DOMAIN}/proven-by`]: '0.0.9+x' } },
       });
     },
     'warning: Agents have version 0.0.9, 0.1.0, this plugin has 0.1.0',
   ],
   'a node that is not ready': [
-    (api) => setNode(api, nodeOf('node-2', { ready: 'false', status: 'False', reason: 'RunscNotFound' })),
+    (api) => setNode(api, nodeObject('node-2', { ready: 'false', status: 'False', reason: 'RunscNotFound' })),
     'warning: Not ready: node-2 (RunscNotFound)',
   ],
   'a node in a grace period': [
-    (api) => setNode(api, nodeOf('node-2', { status: 'Unknown', reason: 'SandboxSlow' })),
+    (api) => setNode(api, nodeObject('node-2', { status: 'Unknown', reason: 'SandboxSlow' })),
     'warning: Ready in a grace period: node-2 (SandboxSlow)',
   ],
   'no proven node': [
     (api) => {
       for (const name of ['node-1', 'node-2', 'node-3'])
-        setNode(api, nodeOf(name, { ready: '', status: '' }));
+        setNode(api, nodeObject(name, { ready: '', status: '' }));
     },
     'fail: gVisor is proven on no node',
   ],
@@ -138,7 +138,11 @@ const CASES: Readonly<Record<string, Case>> = {
   ],
   'pending pods older than the label': [
     (api) => {
-      const waits = (name: string, spec: object) => ({ ...podOf(name), spec, status: { phase: 'Pending' } });
+      const waits = (name: string, spec: object) => ({
+        ...podObject(name),
+        spec,
+        status: { phase: 'Pending' },
+      });
       const pending = [
         waits('unscheduled', {}),
         waits('held', { nodeName: 'node-1', runtimeClassName: 'plain' }),
@@ -151,29 +155,29 @@ const CASES: Readonly<Record<string, Case>> = {
   ],
   'a pod outside gVisor': [
     (api) => {
-      api.list(EVAL, [podOf('out'), podOf('new')]);
-      setReport(api, 'node-1', statusOf('node-1', { outside: ['out'] }));
+      api.list(EVAL, [podObject('out'), podObject('new')]);
+      setReport(api, 'node-1', agentStatus('node-1', { outside: ['out'] }));
     },
     'fail: Outside gVisor where it is required: eval/out',
     'unknown: What eval/new runs in is unknown: the agent has not seen it yet',
   ],
   'a pod with a way out to the host': [
     (api) => {
-      api.list(EVAL, [podOf('open')]);
-      setReport(api, 'node-1', statusOf('node-1', { open: ['open'] }));
+      api.list(EVAL, [podObject('open')]);
+      setReport(api, 'node-1', agentStatus('node-1', { open: ['open'] }));
     },
     'fail: In gVisor with a way out to the host, where gVisor is required: eval/open',
   ],
   'a missing permission': [
-    (api) => api.stubs.set(CLASSES, forbidden('list', 'runtimeclasses')),
-    `unknown: The API server refuses GET ${CLASSES}?limit=500: 403 runtimeclasses is forbidden`,
+    (api) => api.stubs.set(CLASS_LIST, forbidden('list', 'runtimeclasses')),
+    `unknown: The API server refuses GET ${CLASS_LIST}?limit=500: 403 runtimeclasses is forbidden`,
   ],
 };
 
 /** A fleet in which everything passes. */
 async function soundFleet(t: Parameters<typeof openFleet>[0]) {
   const fleet = await openFleet(t);
-  setNode(fleet.api, nodeOf('node-3'));
+  setNode(fleet.api, nodeObject('node-3'));
   return fleet;
 }
 

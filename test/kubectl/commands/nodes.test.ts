@@ -2,17 +2,17 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { waitFor } from '../../../hack/run.ts';
 import { forbidden, refusal } from '../fake-api.ts';
-import { AGENTS, openFleet, setNode } from '../fleet.ts';
-import { agentOf, nodeOf } from '../fleet-objects.ts';
-import { tooLong } from '../run-plugin.ts';
+import { AGENT_PODS, openFleet, setNode } from '../fleet.ts';
+import { agentObject, nodeObject } from '../fleet-objects.ts';
+import { overlongLines } from '../run-plugin.ts';
 
 describe('nodes', () => {
   it('shows the label, the condition and the agent of every node', async (t) => {
     const { api, run } = await openFleet(t);
-    api.list(AGENTS, [
-      agentOf('node-1'),
-      agentOf('node-2', { ready: false }),
-      agentOf('node-3', { waiting: 'ImagePullBackOff' }),
+    api.list(AGENT_PODS, [
+      agentObject('node-1'),
+      agentObject('node-2', { ready: false }),
+      agentObject('node-3', { waiting: 'ImagePullBackOff' }),
     ]);
     const { code, out, err } = await run('nodes');
     assert.deepEqual([code, err], [0, '']);
@@ -49,20 +49,20 @@ describe('nodes', () => {
     const { api, run } = await openFleet(t);
     setNode(
       api,
-      nodeOf('node-2', { message: 'a message that is longer than any terminal is wide '.repeat(4) }),
+      nodeObject('node-2', { message: 'a message that is longer than any terminal is wide '.repeat(4) }),
     );
     for (const width of [60, 80])
       for (const words of ['nodes', 'nodes -o wide', 'status', 'check', 'why node-3'])
-        assert.deepEqual(tooLong(await run(words, { width }), width), [], words);
+        assert.deepEqual(overlongLines(await run(words, { width }), width), [], words);
     assert.ok((await run('nodes', { colored: true })).out.includes('\u001b[32mtrue'));
     assert.ok(!(await run('nodes')).out.includes('\u001b'));
   });
 
-  it('sanitizes what nodes write', async (t) => {
+  it('sanitizes the text of nodes', async (t) => {
     const { api, run } = await openFleet(t);
     setNode(
       api,
-      nodeOf('node-2', { reason: 'Bad\u001b[2J', message: '\u001b]0;owned\u0007\r\nnode-9   true' }),
+      nodeObject('node-2', { reason: 'Bad\u001b[2J', message: '\u001b]0;owned\u0007\r\nnode-9   true' }),
     );
     for (const words of ['nodes -o wide', 'nodes -o json', 'nodes -o yaml', 'why node-2']) {
       const { out } = await run(words);
@@ -73,7 +73,7 @@ describe('nodes', () => {
 
   it('works without the permission to list agents', async (t) => {
     const { api, run } = await openFleet(t);
-    api.stubs.set(AGENTS, forbidden('list', 'pods', 'gvisor-ready'));
+    api.stubs.set(AGENT_PODS, forbidden('list', 'pods', 'gvisor-ready'));
     const { code, out, err } = await run('nodes');
     assert.equal(code, 0);
     assert.match(out, /SandboxProven {3}5m {6}\? /);
@@ -106,10 +106,13 @@ describe('nodes -w', () => {
   it('prints a node again when its row changes', async (t) => {
     const { api, ends, stop, wait, send } = await watch(t);
     await wait(4);
-    await send('MODIFIED', nodeOf('node-1'));
+    await send('MODIFIED', nodeObject('node-1'));
     await send('BOOKMARK', { metadata: { name: '' } });
-    await send('MODIFIED', nodeOf('node-1', { ready: 'false', status: 'False', reason: 'RunscNotFound' }));
-    await send('DELETED', nodeOf('node-2'));
+    await send(
+      'MODIFIED',
+      nodeObject('node-1', { ready: 'false', status: 'False', reason: 'RunscNotFound' }),
+    );
+    await send('DELETED', nodeObject('node-2'));
     const lines = await wait(6);
     assert.equal(lines[4], 'node-1   false   RunscNotFound   5m      Ready   release-20260223.0');
     assert.match(lines[5] ?? '', /^node-2 {3}- {7}Deleted /);
@@ -121,7 +124,7 @@ describe('nodes -w', () => {
   it('restarts a watch that ends, and prints only what changed meanwhile', async (t) => {
     const { api, ends, stop, wait, opened } = await watch(t);
     await wait(4);
-    setNode(api, nodeOf('node-2', { ready: 'false', status: 'Unknown', reason: 'AgentLost' }));
+    setNode(api, nodeObject('node-2', { ready: 'false', status: 'Unknown', reason: 'AgentLost' }));
     (await opened(1)).end();
     const lines = await wait(5);
     assert.match(lines[4] ?? '', /^node-2 {3}false {3}AgentLost /);
@@ -154,7 +157,7 @@ describe('nodes -w', () => {
   it('prints an object for each change with -o json', async (t) => {
     const { ends, stop, wait, send, lines } = await watch(t, 'nodes -w -o json');
     await wait(3);
-    await send('MODIFIED', nodeOf('node-1', { reason: 'IsolationWeakened' }));
+    await send('MODIFIED', nodeObject('node-1', { reason: 'IsolationWeakened' }));
     await waitFor(
       'the change',
       10_000,

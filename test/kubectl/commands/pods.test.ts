@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { forbidden } from '../fake-api.ts';
-import { AGENTS, openFleet, setReport } from '../fleet.ts';
-import { agentOf, podOf, statusOf } from '../fleet-objects.ts';
+import { AGENT_PODS, openFleet, setReport } from '../fleet.ts';
+import { agentObject, agentStatus, podObject } from '../fleet-objects.ts';
 
 const EVAL = '/api/v1/namespaces/eval/pods';
 const GVISOR = { runtimeClassName: 'gvisor' };
 
 describe('pods', () => {
-  it('shows what each running pod runs in, from the agents of its node alone', async (t) => {
+  it('shows the runtime of each running pod, as reported by the agent of its node', async (t) => {
     const { api, run } = await openFleet(t);
-    api.list(EVAL, [podOf('in', GVISOR), podOf('far', { ...GVISOR, nodeName: 'node-2' })]);
-    setReport(api, 'node-1', statusOf('node-1', { inside: ['in'] }));
-    setReport(api, 'node-2', statusOf('node-2', { inside: ['far'] }));
+    api.list(EVAL, [podObject('in', GVISOR), podObject('far', { ...GVISOR, nodeName: 'node-2' })]);
+    setReport(api, 'node-1', agentStatus('node-1', { inside: ['in'] }));
+    setReport(api, 'node-2', agentStatus('node-2', { inside: ['far'] }));
     const { code, out, err } = await run('pods');
     assert.deepEqual([code, err], [0, '']);
     assert.deepEqual(out.split('\n'), [
@@ -52,8 +52,8 @@ describe('pods', () => {
   for (const [state, row, note] of WRONG)
     it(`reports a pod that is ${state} where gVisor is required`, async (t) => {
       const { api, run } = await openFleet(t);
-      api.list(EVAL, [podOf('x')]);
-      setReport(api, 'node-1', statusOf('node-1', { [state]: ['x'] }));
+      api.list(EVAL, [podObject('x')]);
+      setReport(api, 'node-1', agentStatus('node-1', { [state]: ['x'] }));
       const { code, out, err } = await run('pods -o wide --no-headers');
       assert.match(out, row);
       assert.deepEqual([code, err], [1, note]);
@@ -61,12 +61,12 @@ describe('pods', () => {
 
   it('lists all namespaces with -A, and another with -n', async (t) => {
     const { api, run } = await openFleet(t);
-    const proxy = podOf('proxy');
+    const proxy = podObject('proxy');
     api.list('/api/v1/pods', [
-      podOf('in'),
+      podObject('in'),
       { ...proxy, metadata: { ...proxy.metadata, namespace: 'kube-system' } },
     ]);
-    setReport(api, 'node-1', statusOf('node-1', { inside: ['in'], outside: ['proxy'] }));
+    setReport(api, 'node-1', agentStatus('node-1', { inside: ['in'], outside: ['proxy'] }));
     const all = await run('pods -A');
     assert.equal(all.code, 0);
     assert.match(all.out, /^NAMESPACE {5}NAME .*\neval .*\nkube-system +proxy +no +no /);
@@ -75,10 +75,10 @@ describe('pods', () => {
     assert.deepEqual([none.code, none.out, none.err], [0, '', 'No pod runs in the namespace empty.\n']);
   });
 
-  it('reports what the user may not read, and what agents do not know', async (t) => {
+  it('reports missing permissions and unknown runtimes', async (t) => {
     const { api, run } = await openFleet(t);
-    api.list(EVAL, [podOf('a', GVISOR), podOf('b', { ...GVISOR, nodeName: 'node-2' })]);
-    const forward = (node: string) => `${AGENTS}/agent-${node}/portforward`;
+    api.list(EVAL, [podObject('a', GVISOR), podObject('b', { ...GVISOR, nodeName: 'node-2' })]);
+    const forward = (node: string) => `${AGENT_PODS}/agent-${node}/portforward`;
     for (const node of ['node-1', 'node-2'])
       api.stubs.set(forward(node), forbidden('create', 'pods/portforward', 'gvisor-ready'));
     const { code, out, err } = await run('pods');
@@ -90,7 +90,7 @@ describe('pods', () => {
     );
 
     for (const node of ['node-1', 'node-2']) api.stubs.delete(forward(node));
-    const stale = statusOf('node-2', { inside: ['b'] });
+    const stale = agentStatus('node-2', { inside: ['b'] });
     setReport(api, 'node-2', { ...stale, pods: { ...stale.pods, stale: true } });
     assert.match(
       (await run('pods')).err,
@@ -99,9 +99,9 @@ describe('pods', () => {
     setReport(api, 'node-2', { ...stale, pods: undefined });
     assert.match((await run('pods')).err, /; the agent has not read the pods of its node\.$/m);
 
-    api.list(AGENTS, [agentOf('node-2', { waiting: 'CrashLoopBackOff' })]);
+    api.list(AGENT_PODS, [agentObject('node-2', { waiting: 'CrashLoopBackOff' })]);
     assert.match((await run('pods')).err, /no agent runs on its node/);
-    api.stubs.set(AGENTS, forbidden('list', 'pods', 'gvisor-ready'));
+    api.stubs.set(AGENT_PODS, forbidden('list', 'pods', 'gvisor-ready'));
     api.stubs.set('/api/v1/namespaces', forbidden('list', 'namespaces'));
     const hidden = await run('pods');
     assert.equal(hidden.code, 2);

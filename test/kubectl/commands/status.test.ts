@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { forbidden } from '../fake-api.ts';
-import { AGENTS, DAEMON_SET, openFleet, setNode } from '../fleet.ts';
-import { agentOf, nodeOf } from '../fleet-objects.ts';
+import { AGENT_PODS, DAEMON_SET_PATH, openFleet, setNode } from '../fleet.ts';
+import { agentObject, nodeObject } from '../fleet-objects.ts';
 
 describe('status', () => {
   it('summarizes nodes, agents, releases and namespaces', async (t) => {
@@ -25,7 +25,7 @@ describe('status', () => {
 
   it('passes when every node with an agent is proven', async (t) => {
     const { api, run } = await openFleet(t);
-    setNode(api, nodeOf('node-3', { ready: '', status: '' }));
+    setNode(api, nodeObject('node-3', { ready: '', status: '' }));
     const { code, out } = await run('status');
     assert.match(out, /^✓ Nodes {7}2 of 3 proven, 1 not judged$/m);
     assert.equal(code, 0, out);
@@ -33,7 +33,7 @@ describe('status', () => {
 
   it('counts nodes that are ready in a grace period', async (t) => {
     const { api, run } = await openFleet(t);
-    setNode(api, nodeOf('node-2', { status: 'Unknown', reason: 'SandboxSlow' }));
+    setNode(api, nodeObject('node-2', { status: 'Unknown', reason: 'SandboxSlow' }));
     assert.match(
       (await run('status')).out,
       /^✗ Nodes {7}2 of 3 proven \(1 in a grace period\), 1 not ready$/m,
@@ -42,7 +42,11 @@ describe('status', () => {
 
   it('fails on a label without a Ready agent', async (t) => {
     const { api, run } = await openFleet(t);
-    api.list(AGENTS, [agentOf('node-1'), agentOf('node-2', { waiting: 'ErrImagePull' }), agentOf('node-3')]);
+    api.list(AGENT_PODS, [
+      agentObject('node-1'),
+      agentObject('node-2', { waiting: 'ErrImagePull' }),
+      agentObject('node-3'),
+    ]);
     const { code, out } = await run('status');
     assert.equal(code, 1);
     assert.match(out, /^✗ Agents .*labelled ready without a Ready agent: node-2$/m);
@@ -51,9 +55,10 @@ describe('status', () => {
 
   it('fails without a DaemonSet', async (t) => {
     const { api, run } = await openFleet(t);
-    api.stubs.delete(DAEMON_SET);
-    api.list(AGENTS, []);
-    for (const name of ['node-1', 'node-2', 'node-3']) setNode(api, nodeOf(name, { ready: '', status: '' }));
+    api.stubs.delete(DAEMON_SET_PATH);
+    api.list(AGENT_PODS, []);
+    for (const name of ['node-1', 'node-2', 'node-3'])
+      setNode(api, nodeObject(name, { ready: '', status: '' }));
     const { code, out } = await run('status');
     assert.equal(code, 1);
     assert.match(
@@ -64,9 +69,9 @@ describe('status', () => {
 
   it('exits with 2 without the permission to read agents, and accuses no label', async (t) => {
     const { api, run } = await openFleet(t);
-    setNode(api, nodeOf('node-3'));
-    api.stubs.set(AGENTS, forbidden('list', 'pods', 'gvisor-ready'));
-    api.stubs.set(DAEMON_SET, forbidden('get', 'daemonsets', 'gvisor-ready'));
+    setNode(api, nodeObject('node-3'));
+    api.stubs.set(AGENT_PODS, forbidden('list', 'pods', 'gvisor-ready'));
+    api.stubs.set(DAEMON_SET_PATH, forbidden('get', 'daemonsets', 'gvisor-ready'));
     api.stubs.set('/api/v1/namespaces', forbidden('list', 'namespaces'));
     const { code, out } = await run('status');
     assert.equal(code, 2);

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import timers from 'node:timers/promises';
 import { forbidden, refusal, type StubResponse } from '../fake-api.ts';
-import { DAEMON_SET, openFleet, setNode } from '../fleet.ts';
-import { DOMAIN, nodeOf } from '../fleet-objects.ts';
+import { DAEMON_SET_PATH, openFleet, setNode } from '../fleet.ts';
+import { LABEL_DOMAIN, nodeObject } from '../fleet-objects.ts';
 
 const CLEAN = { ready: '', status: '' };
 
@@ -11,34 +11,34 @@ const CLEAN = { ready: '', status: '' };
 async function abandonedFleet(t: TestContext, script: (StubResponse | 'ignored')[] = []) {
   const fleet = await openFleet(t);
   const { api } = fleet;
-  api.stubs.delete(DAEMON_SET);
-  setNode(api, nodeOf('node-2', CLEAN));
-  setNode(api, nodeOf('node-3', CLEAN));
+  api.stubs.delete(DAEMON_SET_PATH);
+  setNode(api, nodeObject('node-2', CLEAN));
+  setNode(api, nodeObject('node-3', CLEAN));
   const pauses: number[] = [];
   t.mock.method(timers, 'setTimeout', async (ms: number) => void pauses.push(ms));
   api.stubs.set('/api/v1/nodes/node-1/status', () => {
     const next = script.shift();
-    if (next === undefined) setNode(api, nodeOf('node-1', CLEAN));
-    return next === undefined || next === 'ignored' ? nodeOf('node-1', CLEAN) : next;
+    if (next === undefined) setNode(api, nodeObject('node-1', CLEAN));
+    return next === undefined || next === 'ignored' ? nodeObject('node-1', CLEAN) : next;
   });
   return { ...fleet, pauses };
 }
 
 describe('uninstall', () => {
-  it('removes what agents wrote after confirmation, and nothing else', async (t) => {
+  it('removes only the keys of agents, after confirmation', async (t) => {
     const { api, run } = await abandonedFleet(t);
-    const node = nodeOf('node-1');
+    const node = nodeObject('node-1');
     const other = { key: 'other', effect: 'NoExecute' };
     setNode(api, {
       ...node,
       metadata: { ...node.metadata, labels: { ...node.metadata.labels, team: 'a' } },
-      spec: { taints: [{ key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' }, other] },
+      spec: { taints: [{ key: `${LABEL_DOMAIN}/not-ready`, effect: 'NoSchedule' }, other] },
     });
-    const taints = { spec: { taints: [{ key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' }, other] } };
-    api.stubs.set('/api/v1/nodes/node-1/status', { ...nodeOf('node-1', CLEAN), ...taints });
+    const taints = { spec: { taints: [{ key: `${LABEL_DOMAIN}/not-ready`, effect: 'NoSchedule' }, other] } };
+    api.stubs.set('/api/v1/nodes/node-1/status', { ...nodeObject('node-1', CLEAN), ...taints });
     api.stubs.set('/api/v1/nodes/node-1', () => {
-      setNode(api, nodeOf('node-1', CLEAN));
-      return nodeOf('node-1', CLEAN);
+      setNode(api, nodeObject('node-1', CLEAN));
+      return nodeObject('node-1', CLEAN);
     });
     const prompts: string[] = [];
     const confirm = async (prompt: string) => prompts.push(prompt) > 0;
@@ -49,12 +49,12 @@ describe('uninstall', () => {
       out,
       /^1 of 3 nodes to clean\nThis removes labels, annotations, taint and condition of the agents from node-1 \(context "fake"\)\. [^\n]*\nnode-1: cleaned\n$/,
     );
-    const removed = { [`${DOMAIN}/ready`]: null, [`${DOMAIN}/runsc-version`]: null };
+    const removed = { [`${LABEL_DOMAIN}/ready`]: null, [`${LABEL_DOMAIN}/runsc-version`]: null };
     assert.deepEqual(api.patched, [
       {
         metadata: {
-          labels: { ...removed, [`${DOMAIN}/platform`]: null },
-          annotations: { [`${DOMAIN}/proven-by`]: null },
+          labels: { ...removed, [`${LABEL_DOMAIN}/platform`]: null },
+          annotations: { [`${LABEL_DOMAIN}/proven-by`]: null },
         },
         status: { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] },
       },
@@ -70,14 +70,14 @@ describe('uninstall', () => {
     const { code, err } = await run('uninstall');
     assert.equal(code, 64);
     assert.match(err, /^There is no terminal to ask on: --yes removes labels/);
-    api.stubs.set(DAEMON_SET, {});
+    api.stubs.set(DAEMON_SET_PATH, {});
     const early = await run('uninstall --yes');
     assert.equal(early.code, 1);
     assert.match(early.err, /First: kubectl -n gvisor-ready delete daemonset gvisor-ready-agent$/m);
     assert.deepEqual(api.patched, []);
   });
 
-  it('does not ask with --yes, and writes nothing to clean nodes', async (t) => {
+  it('skips the confirmation with --yes, and writes nothing to clean nodes', async (t) => {
     const { api, run } = await abandonedFleet(t);
     assert.equal((await run('uninstall --yes')).code, 0);
     assert.equal(api.patched.length, 1);

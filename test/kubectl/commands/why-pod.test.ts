@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type FakeApi, forbidden } from '../fake-api.ts';
-import { AGENTS, type ApiFixture, CLASSES, openFleet, setNode, setReport, whyPod } from '../fleet.ts';
-import { nodeOf, podOf, statusOf } from '../fleet-objects.ts';
+import { AGENT_PODS, type ApiFixture, CLASS_LIST, openFleet, setNode, setReport, whyPod } from '../fleet.ts';
+import { agentStatus, nodeObject, podObject } from '../fleet-objects.ts';
 
 const GVISOR = { runtimeClassName: 'gvisor' };
 const EVENTS = '/api/v1/namespaces/eval/events';
@@ -15,37 +15,37 @@ const eventOf = (reason: string, message: string, name = 'x') => ({
   lastTimestamp: '2026-03-01T11:59:00Z',
   involvedObject: { kind: 'Pod', name },
 });
-const outside = (api: FakeApi) => setReport(api, 'node-1', statusOf('node-1', { outside: ['x'] }));
+const outside = (api: FakeApi) => setReport(api, 'node-1', agentStatus('node-1', { outside: ['x'] }));
 const hideNodes = (api: FakeApi) => void api.stubs.set('/api/v1/nodes', forbidden('list', 'nodes'));
 
 const RUNNING: Readonly<Record<string, Case>> = {
   'in gVisor': [
-    podOf('x', GVISOR),
-    (api) => setReport(api, 'node-1', statusOf('node-1', { inside: ['x'] })),
+    podObject('x', GVISOR),
+    (api) => setReport(api, 'node-1', agentStatus('node-1', { inside: ['x'] })),
     '✓ eval/x on node-1 runs in gVisor What was seen',
     'RuntimeClass: "gvisor", handler "runsc"; its namespace requires gVisor',
   ],
   'outside gVisor although its namespace requires it': [
-    podOf('x'),
+    podObject('x'),
     outside,
     '✗ eval/x on node-1 runs on the kernel of the node, not in gVisor',
     '✗ RuntimeClass: none; its namespace requires gVisor',
     'agent: process 812 is "/pause" What to do Delete it, and create it again with runtimeClassName: gvisor',
   ],
   'outside gVisor although it requests gVisor': [
-    podOf('x', GVISOR),
+    podObject('x', GVISOR),
     outside,
     '✗ eval/x on node-1 runs on the kernel of the node, not in gVisor',
     'its process is not gVisor: the handler of this node runs something else',
   ],
   'in gVisor with a way out to the host': [
-    podOf('x', GVISOR),
-    (api) => setReport(api, 'node-1', statusOf('node-1', { open: ['x'] })),
+    podObject('x', GVISOR),
+    (api) => setReport(api, 'node-1', agentStatus('node-1', { open: ['x'] })),
     '✗ eval/x on node-1 runs in gVisor with a way out to the host',
     'agent: process 813 is "runsc-sandbox" with host-uds=all: pods can open Unix sockets',
   ],
   'outside gVisor as it requests': [
-    podOf('x'),
+    podObject('x'),
     (api) => {
       api.stubs.set('/api/v1/namespaces/eval', { metadata: { name: 'eval' } });
       outside(api);
@@ -53,29 +53,29 @@ const RUNNING: Readonly<Record<string, Case>> = {
     '✓ eval/x on node-1 runs outside gVisor, as requested',
   ],
   'where the user may not read reports': [
-    podOf('x', GVISOR),
+    podObject('x', GVISOR),
     (api) =>
       api.stubs.set(
-        `${AGENTS}/agent-node-1/portforward`,
+        `${AGENT_PODS}/agent-node-1/portforward`,
         forbidden('create', 'pods/portforward', 'gvisor-ready'),
       ),
     '? eval/x on node-1 runs; whether in gVisor is unknown',
     "you may not read the agents' reports",
   ],
   'that its agent has not seen': [
-    podOf('x', GVISOR),
+    podObject('x', GVISOR),
     () => {},
     '? eval/x on node-1 runs; whether in gVisor is unknown',
     'the agent has not seen it yet',
   ],
   'where the user may read little but the pod': [
-    podOf('x', GVISOR),
+    podObject('x', GVISOR),
     (api) => {
       api.stubs.set('/api/v1/nodes/x', forbidden('get', 'nodes'));
       hideNodes(api);
       api.stubs.set('/api/v1/namespaces/eval', forbidden('get', 'namespaces'));
-      api.stubs.set(AGENTS, forbidden('list', 'pods', 'gvisor-ready'));
-      api.stubs.set(`${CLASSES}/gvisor`, forbidden('get', 'runtimeclasses'));
+      api.stubs.set(AGENT_PODS, forbidden('list', 'pods', 'gvisor-ready'));
+      api.stubs.set(`${CLASS_LIST}/gvisor`, forbidden('get', 'runtimeclasses'));
       api.stubs.set(EVENTS, forbidden('list', 'events', 'eval'));
     },
     '? eval/x on node-1 runs; whether in gVisor is unknown',
@@ -84,13 +84,13 @@ const RUNNING: Readonly<Record<string, Case>> = {
   ],
   'with the forged annotation of a static pod': [
     {
-      ...podOf('x', GVISOR),
+      ...podObject('x', GVISOR),
       metadata: {
-        ...podOf('x').metadata,
+        ...podObject('x').metadata,
         annotations: { 'kubernetes.io/config.hash': 'uid-in', 'kubernetes.io/config.mirror': 'uid-in' },
       },
     },
-    (api) => setReport(api, 'node-1', statusOf('node-1', { inside: ['in'] })),
+    (api) => setReport(api, 'node-1', agentStatus('node-1', { inside: ['in'] })),
     '? eval/x on node-1 runs; whether in gVisor is unknown',
     'the agent has not seen it yet',
   ],
@@ -98,7 +98,7 @@ const RUNNING: Readonly<Record<string, Case>> = {
 
 const ENDED: Readonly<Record<string, Case>> = {
   'rejected by a node without the label': [
-    podOf(
+    podObject(
       'x',
       { nodeName: 'node-3', ...GVISOR },
       { phase: 'Failed', reason: 'NodeAffinity', message: 'Pod was rejected: Predicate NodeAffinity failed' },
@@ -107,9 +107,9 @@ const ENDED: Readonly<Record<string, Case>> = {
     '✗ eval/x was rejected by node-3 Pod was rejected: Predicate NodeAffinity failed The node lost its label',
     'See why the node is not ready: kubectl gvisor-ready why node/node-3',
   ],
-  'that succeeded': [podOf('x', {}, { phase: 'Succeeded' }), () => {}, '✓ eval/x has ended (Succeeded)'],
+  'that succeeded': [podObject('x', {}, { phase: 'Succeeded' }), () => {}, '✓ eval/x has ended (Succeeded)'],
   'that failed for another reason': [
-    podOf('x', {}, { phase: 'Failed', reason: 'Evicted', message: 'low on memory' }),
+    podObject('x', {}, { phase: 'Failed', reason: 'Evicted', message: 'low on memory' }),
     () => {},
     '! eval/x has ended (Failed) for reasons unrelated to gVisor Evicted: low on memory',
   ],
@@ -117,7 +117,7 @@ const ENDED: Readonly<Record<string, Case>> = {
 
 const READY = { 'gvisor.node-restriction.kubernetes.io/ready': 'true' };
 const unscheduled = (spec: object = {}) =>
-  podOf(
+  podObject(
     'x',
     { nodeName: undefined, ...GVISOR, nodeSelector: READY, ...spec },
     {
@@ -125,14 +125,14 @@ const unscheduled = (spec: object = {}) =>
       conditions: [{ type: 'PodScheduled', status: 'False', message: '0/3 nodes are available' }],
     },
   );
-const starting = (spec: object = {}) => podOf('x', { ...GVISOR, ...spec }, { phase: 'Pending' });
+const starting = (spec: object = {}) => podObject('x', { ...GVISOR, ...spec }, { phase: 'Pending' });
 
 const WAITING: Readonly<Record<string, Case>> = {
   'because no node is proven': [
     unscheduled(),
     (api) => {
       for (const name of ['node-1', 'node-2'])
-        setNode(api, nodeOf(name, { ready: 'false', status: 'False', reason: 'RunscNotFound' }));
+        setNode(api, nodeObject(name, { ready: 'false', status: 'False', reason: 'RunscNotFound' }));
     },
     '✗ eval/x waits for a node 0/3 nodes are available gVisor is proven on no node.',
     '✗ node: node-1 is labelled ready: "false" (RunscNotFound)',
@@ -140,7 +140,7 @@ const WAITING: Readonly<Record<string, Case>> = {
   ],
   'because every proven node excludes it': [
     unscheduled({ nodeSelector: { ...READY, 'kubernetes.io/hostname': 'node-2' } }),
-    (api) => setNode(api, nodeOf('node-2', { spec: { taints: [{ key: 'gpu', effect: 'NoSchedule' }] } })),
+    (api) => setNode(api, nodeObject('node-2', { spec: { taints: [{ key: 'gpu', effect: 'NoSchedule' }] } })),
     '✗ eval/x waits for a node',
     'gVisor is proven on 2 of 3 nodes. Each of those excludes this pod.',
     '! its node selector: excludes node-1 ! a taint: excludes node-2',
@@ -148,12 +148,12 @@ const WAITING: Readonly<Record<string, Case>> = {
   'because proven nodes are full': [
     unscheduled({ tolerations: [{ key: 'gpu', operator: 'Exists' }] }),
     (api) => {
-      setNode(api, nodeOf('node-1', { spec: { unschedulable: true } }));
+      setNode(api, nodeObject('node-1', { spec: { unschedulable: true } }));
       const taints = [
         { key: 'gpu', effect: 'NoSchedule' },
         { key: 'costly', effect: 'PreferNoSchedule' },
       ];
-      setNode(api, nodeOf('node-2', { spec: { taints } }));
+      setNode(api, nodeObject('node-2', { spec: { taints } }));
     },
     '✗ eval/x waits for a node',
     "Only the scheduler's own reasons, such as resources, keep it from node-2.",

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { forbidden } from '../fake-api.ts';
-import { AGENTS, openFleet, setNode } from '../fleet.ts';
-import { agentOf, nodeOf, podOf } from '../fleet-objects.ts';
+import { AGENT_PODS, openFleet, setNode } from '../fleet.ts';
+import { agentObject, nodeObject, podObject } from '../fleet-objects.ts';
 
-const REPORT = `${AGENTS}/agent-node-3:9477/proxy/report`;
+const REPORT = `${AGENT_PODS}/agent-node-3:9477/proxy/report`;
 
 describe('why NODE', () => {
   it('explains a node that is not ready, with evidence and remedy', async (t) => {
@@ -48,7 +48,7 @@ describe('why NODE', () => {
   it('falls back to pods/proxy, then to the condition of the Node', async (t) => {
     const { api, run } = await openFleet(t);
     api.stubs.set(
-      `${AGENTS}/agent-node-3/portforward`,
+      `${AGENT_PODS}/agent-node-3/portforward`,
       forbidden('create', 'pods/portforward', 'gvisor-ready'),
     );
     assert.match((await run('why node-3')).out, /✗ shim: there is no/);
@@ -66,7 +66,7 @@ describe('why NODE', () => {
   it('reports an agent that is missing, or does not run', async (t) => {
     const { api, run } = await openFleet(t);
     const waits = { waiting: 'ImagePullBackOff', message: 'Back-off pulling image "x"' };
-    api.list(AGENTS, [agentOf('node-3', waits)]);
+    api.list(AGENT_PODS, [agentObject('node-3', waits)]);
     const missing = await run('why node-1');
     assert.equal(missing.code, 1);
     assert.match(missing.out, /^ {2}✗ agent: no agent runs on this node, so its label is out of date$/m);
@@ -79,9 +79,9 @@ describe('why NODE', () => {
 
   it('quotes /readyz of an agent that is not Ready', async (t) => {
     const { api, run } = await openFleet(t);
-    api.list(AGENTS, [agentOf('node-1', { ready: false })]);
+    api.list(AGENT_PODS, [agentObject('node-1', { ready: false })]);
     const body = 'the node was proven by 0.1.0+84c18f33\n';
-    api.stubs.set(`${AGENTS}/agent-node-1:9477/proxy/readyz`, { status: 503, body, type: 'text/plain' });
+    api.stubs.set(`${AGENT_PODS}/agent-node-1:9477/proxy/readyz`, { status: 503, body, type: 'text/plain' });
     assert.match(
       (await run('why node-1')).out,
       /^ {2}! agent: agent-node-1 runs and is not Ready: the node was proven by 0\.1\.0\+84c18f33$/m,
@@ -91,13 +91,13 @@ describe('why NODE', () => {
   it('reports a node without verdict, a cordoned one, and one in a grace period', async (t) => {
     const { api, run } = await openFleet(t);
     api.stubs.delete(REPORT);
-    setNode(api, nodeOf('node-3', { ready: '', status: '', spec: { unschedulable: true } }));
+    setNode(api, nodeObject('node-3', { ready: '', status: '', spec: { unschedulable: true } }));
     const { code, out } = await run('why node-3');
     assert.equal(code, 1);
     assert.match(out, /^\? node-3: no agent has judged it\n/);
     assert.match(out, /^ {2}! node: it is cordoned$/m);
     const slow = { ready: 'true', status: 'Unknown', reason: 'SandboxSlow', message: 'slow' };
-    setNode(api, nodeOf('node-3', slow));
+    setNode(api, nodeObject('node-3', slow));
     assert.match(
       (await run('why node-3')).out,
       /\(SandboxSlow, for 5m; the label is kept for a grace period\)/,
@@ -106,8 +106,11 @@ describe('why NODE', () => {
 
   it('works with a reason of a newer agent', async (t) => {
     const { api, run } = await openFleet(t);
-    api.list(AGENTS, []);
-    setNode(api, nodeOf('node-3', { ready: 'false', status: 'Unknown', reason: 'OfTomorrow', message: 'm' }));
+    api.list(AGENT_PODS, []);
+    setNode(
+      api,
+      nodeObject('node-3', { ready: 'false', status: 'Unknown', reason: 'OfTomorrow', message: 'm' }),
+    );
     assert.match((await run('why node-3')).out, /OfTomorrow: this plugin is older than the agent/);
   });
 });
@@ -124,7 +127,7 @@ describe('the argument of why', () => {
   ];
   it('is the name of one node or pod', async (t) => {
     const { api, run } = await openFleet(t);
-    api.stubs.set('/api/v1/namespaces/eval/pods/node-1', podOf('node-1'));
+    api.stubs.set('/api/v1/namespaces/eval/pods/node-1', podObject('node-1'));
     for (const [argv, ...expected] of INVALID) {
       const { code, err } = await run(`why ${argv}`);
       assert.deepEqual([code, err.trim()], expected);

@@ -1,17 +1,17 @@
 import type { TestContext } from 'node:test';
 import type { Host } from '../../../agent/host/host.ts';
 
-/** Records every path requested from a host. */
-export function askedPaths(t: TestContext, host: Host): readonly string[] {
-  const asked: string[] = [];
+/** Records the path of every call to a host. */
+export function recordPaths(t: TestContext, host: Host): readonly string[] {
+  const paths: string[] = [];
   for (const name of ['list', 'stat', 'statEntry', 'readText', 'readLink', 'readStart'] as const) {
     const usual = host[name].bind(host) as (path: string, ...rest: unknown[]) => Promise<never>;
     t.mock.method(host, name, (path: string, ...rest: unknown[]) => {
-      asked.push(path);
+      paths.push(path);
       return usual(path, ...rest);
     });
   }
-  return asked;
+  return paths;
 }
 
 /** The distinct processes among paths; "/proc" is the list of all. */
