@@ -3,7 +3,7 @@ import { breakNode, healNode } from '../cluster/faults/break-node.ts';
 import type { ClusterNode } from '../cluster/node/node.ts';
 import { evaluationPod, runPod } from '../cluster/story.ts';
 import { pause } from '../hack/run.ts';
-import { readNode, saidOf } from '../test/e2e/agents.ts';
+import { readinessOf, readNode } from '../test/e2e/agents.ts';
 import { provenAgain, replaceAgent, upgradeInPlace } from '../test/e2e/disturb.ts';
 
 /** How often each disturbance comes, and how many seconds the API server is away. */
@@ -27,7 +27,7 @@ export async function measureFlaps(
 ): Promise<string[][]> {
   await runPod(cluster, POD, evaluationPod(POD, { gvisor: true }));
   await provenAgain(cluster, node.name);
-  const since = async () => saidOf(await readNode(cluster, node.name)).since;
+  const since = async () => readinessOf(await readNode(cluster, node.name)).since;
   const rows: string[][] = [];
   let last = await since();
   const count = async (what: string, times: number, disturb: (time: number) => Promise<void>) => {

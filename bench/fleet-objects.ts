@@ -21,13 +21,13 @@ const IMAGES = Array.from({ length: 50 }, (_, index) => ({
 }));
 
 /** A Node with as many labels as one of a cloud. */
-export function nodeOf(name: string): object {
+export function fleetNode(name: string): object {
   const more = Array.from({ length: 20 }, (_, index) => [`example.com/label-${index}`, `value-${index}`]);
   return { metadata: { name, labels: { [READY_LABEL]: 'true', ...Object.fromEntries(more) } } };
 }
 
 /** A status as kubelet and agent write it. */
-export function statusOf(): object {
+export function fleetNodeStatus(): object {
   const conditions = ['MemoryPressure', 'DiskPressure', 'PIDPressure'].map((type) =>
     condition(type, 'False', type),
   );

@@ -16,7 +16,7 @@ import { HEALTHY } from '../test/agent/text/sample-reports.ts';
 import { controllerKubeconfig } from '../test/api/fleet-run.ts';
 import { overlay } from '../test/e2e/agents.ts';
 import { daemonSetPod } from '../test/fleet/agent-pod.ts';
-import { inBatches, nodeOf, readiness, statusOf } from './fleet-objects.ts';
+import { fleetNode, fleetNodeStatus, inBatches, readiness } from './fleet-objects.ts';
 import { measurePage } from './fleet-page.ts';
 import { cpuMs, memoryOf } from './one-node.ts';
 import { mebibytes } from './statistics.ts';
@@ -26,7 +26,7 @@ const ORIGIN = `http://127.0.0.1:${PORT}`;
 const PODS = '/api/v1/namespaces/gvisor-ready/pods';
 const CLIENTS = 8;
 /** Where agents answer, and where the lost one does not. */
-const [SOMEBODY, NOBODY] = ['127.0.0.9', '127.0.0.8'];
+const [LIVE_ADDRESS, DEAD_ADDRESS] = ['127.0.0.9', '127.0.0.8'];
 
 /** What the image sets. */
 const IMAGE_ENV = {
@@ -46,7 +46,7 @@ export async function measureFleet(name: string, nodes: number): Promise<string[
   await bundle();
   const cluster = await Cluster.open(name);
   const agents = createServer((_, answer) => answer.end(JSON.stringify(HEALTHY)));
-  agents.listen(9477, SOMEBODY);
+  agents.listen(9477, LIVE_ADDRESS);
   try {
     await cluster.startApiServer();
     const folder = await overlay([]);
@@ -96,10 +96,10 @@ async function measureWith(cluster: Cluster, nodes: number): Promise<string[][]>
 
 async function create(kubes: Kubes, names: readonly string[]): Promise<void> {
   await inBatches(kubes, names, async (kube, name) => {
-    await kube.post('/api/v1/nodes', nodeOf(name));
-    await kube.patch(`/api/v1/nodes/${name}/status`, statusOf(), 'strategic');
+    await kube.post('/api/v1/nodes', fleetNode(name));
+    await kube.patch(`/api/v1/nodes/${name}/status`, fleetNodeStatus(), 'strategic');
     await kube.post(PODS, daemonSetPod(name, 'one'));
-    const address = name === names[0] ? NOBODY : SOMEBODY;
+    const address = name === names[0] ? DEAD_ADDRESS : LIVE_ADDRESS;
     await kube.patch(`${PODS}/agent-${name}/status`, readiness(true, address), 'strategic');
   });
   const [kube] = kubes;
@@ -139,7 +139,7 @@ async function measureIdle(pid: number, seconds: number): Promise<string[][]> {
 async function measureLoss(kubes: Kubes, [name = '']: readonly string[]): Promise<string[][]> {
   const [kube] = kubes;
   const begun = performance.now();
-  await kube.patch(`${PODS}/agent-${name}/status`, readiness(false, NOBODY), 'strategic');
+  await kube.patch(`${PODS}/agent-${name}/status`, readiness(false, DEAD_ADDRESS), 'strategic');
   await waitFor('the withdrawal', 180_000, async () => {
     const node = (await kube.get(`/api/v1/nodes/${name}`)) as {
       metadata: { labels: Record<string, string> };
@@ -159,11 +159,11 @@ async function measureRollout(kubes: Kubes, names: readonly string[]): Promise<s
       ...daemonSetPod(name, 'two'),
       metadata: { ...daemonSetPod(name, 'two').metadata, name: `next-${name}` },
     });
-    await kube.patch(`${PODS}/agent-${name}/status`, readiness(false, SOMEBODY), 'strategic');
+    await kube.patch(`${PODS}/agent-${name}/status`, readiness(false, LIVE_ADDRESS), 'strategic');
   });
   await pause(60);
   await inBatches(kubes, names, async (kube, name) => {
-    await kube.patch(`${PODS}/next-${name}/status`, readiness(true, SOMEBODY), 'strategic');
+    await kube.patch(`${PODS}/next-${name}/status`, readiness(true, LIVE_ADDRESS), 'strategic');
   });
   const seconds = (performance.now() - begun) / 1_000;
   await pause(30);
@@ -178,7 +178,7 @@ async function measureMassFault(kubes: Kubes, names: readonly string[]): Promise
   const half = names.slice(Math.floor(names.length / 2));
   const begun = performance.now();
   await inBatches(kubes, half, async (kube, name) => {
-    await kube.patch(`${PODS}/agent-${name}/status`, readiness(false, SOMEBODY), 'strategic');
+    await kube.patch(`${PODS}/agent-${name}/status`, readiness(false, LIVE_ADDRESS), 'strategic');
   });
   await waitFor('the circuit breaker', 300_000, async () => {
     const { breaker } = await readView();

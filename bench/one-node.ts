@@ -85,7 +85,7 @@ export async function measureFaults(cluster: Cluster, node: ClusterNode, runs: n
 }
 
 /** Long enough for an evaluation with its proof. */
-const LOOK_S = 6;
+const EVALUATION_S = 6;
 /** The processes that a crowded node has more than an empty one. */
 const CROWD = 3_000;
 
@@ -102,7 +102,7 @@ export async function measureAgent(node: ClusterNode, soakS: number, idleS: numb
     const idle = (await cpuMs(agent.pid)) - before;
     const evaluation = await evaluationMs(agent, node);
     const crowd = Array.from({ length: CROWD }, () => spawn('sleep', ['3600'], { stdio: 'ignore' }));
-    await pause(LOOK_S);
+    await pause(EVALUATION_S);
     const crowded = await evaluationMs(agent, node);
     for (const child of crowd) child.kill('SIGKILL');
     const milli = (ms: number, seconds: number) => (ms / seconds).toFixed(1);
@@ -127,7 +127,7 @@ export async function measureAgent(node: ClusterNode, soakS: number, idleS: numb
 async function evaluationMs(agent: OutsideAgent, node: ClusterNode): Promise<number> {
   const rested = await cpuMs(agent.pid);
   await touch(node);
-  await pause(LOOK_S); // asking it whether it has looked would be most of what is measured
+  await pause(EVALUATION_S); // asking it whether it has looked would be most of what is measured
   return (await cpuMs(agent.pid)) - rested;
 }
 

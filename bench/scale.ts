@@ -10,11 +10,11 @@ import { READY_LABEL } from '../cluster/story.ts';
 import { accessOf, openConfig } from '../fleet/access.ts';
 import { pause, waitFor } from '../hack/run.ts';
 import { reportOf, verdictOf } from '../test/agent/reports.ts';
-import { type SimulatedAgent, simulateAgent, type Tally } from './simulated-agent.ts';
+import { type RequestStats, type SimulatedAgent, simulateAgent } from './simulated-agent.ts';
 import { mebibytes } from './statistics.ts';
 
 /** What all clients did in a stretch of time. */
-type Stretch = Tally & { readonly seconds: number };
+type Stretch = RequestStats & { readonly seconds: number };
 
 const AT_ONCE = 16;
 const STEADY_S = 60;
@@ -27,7 +27,7 @@ const BROKEN = verdictOf('False', 'ShimNotFound');
 export async function measureScale(cluster: Cluster, agents: number): Promise<string[][]> {
   const access = await accessOf(openConfig(cluster.kubeconfig));
   const admin = createKube(access, { agent: 'bench/0', count: () => {} });
-  const tally: Tally = { codes: new Map<string, number>(), ms: [] };
+  const tally: RequestStats = { codes: new Map<string, number>(), ms: [] };
   const names = Array.from({ length: agents }, (_, n) => `scale-${n}`);
   const stop = new AbortController();
   let clients: readonly SimulatedAgent[] = [];

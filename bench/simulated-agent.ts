@@ -11,14 +11,14 @@ export type SimulatedAgent = {
 };
 
 /** What simulated agents asked: how often by verb and code ("PATCH 200"), and the milliseconds that each answer took. */
-export type Tally = { readonly codes: Map<string, number>; readonly ms: number[] };
+export type RequestStats = { readonly codes: Map<string, number>; readonly ms: number[] };
 
 /** Where an agent is simulated: a client with all rights in a cluster, how it gets there, and where it logs and counts. */
 type Place = {
   readonly admin: Kube;
   readonly access: KubeAccess;
   readonly log: Logger;
-  readonly tally: Tally;
+  readonly tally: RequestStats;
 };
 
 /** Makes a Node with the label bench=scale, and an agent of it that counts what it asks. */

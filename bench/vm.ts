@@ -1,6 +1,6 @@
 import { startCluster } from '../cluster/start.ts';
 import { pause } from '../hack/run.ts';
-import { deployWith, readMetrics, readNode, saidOf, waitForNode } from '../test/e2e/agents.ts';
+import { deployWith, readinessOf, readMetrics, readNode, waitForNode } from '../test/e2e/agents.ts';
 import { outcomesIn } from '../test/e2e/under-load.ts';
 
 const NODE = 'node-1';
@@ -18,7 +18,7 @@ export async function measureVm(name: string, evaluations: number): Promise<stri
   });
   await deployWith(cluster, { PROOF_INTERVAL: '10s' });
   await waitForNode(cluster, NODE, ({ ready }) => ready === 'true', PATIENCE_MS);
-  const { since } = saidOf(await readNode(cluster, NODE));
+  const { since } = readinessOf(await readNode(cluster, NODE));
   const count = async () => outcomesIn(await readMetrics(cluster, NODE));
   const sum = (outcomes: ReadonlyMap<string, number>) => [...outcomes.values()].reduce((a, b) => a + b, 0);
   const begun = Date.now();
@@ -33,7 +33,7 @@ export async function measureVm(name: string, evaluations: number): Promise<stri
   const mean = (metric: string) =>
     Number(new RegExp(`^${metric}_sum(?:\\{.*\\})? (\\S+)$`, 'm').exec(text)?.[1]) /
     Number(new RegExp(`^${metric}_count(?:\\{.*\\})? (\\S+)$`, 'm').exec(text)?.[1]);
-  const after = saidOf(await readNode(cluster, NODE));
+  const after = readinessOf(await readNode(cluster, NODE));
   return [
     ['evaluations', String(evaluations), String(sum(seen))],
     [

@@ -1,10 +1,10 @@
 /** A change of a text, in words, and the text that it gives. */
-export type Change = { readonly what: string; readonly text: string };
+export type TextEdit = { readonly what: string; readonly text: string };
 
 type Token = { readonly text: string; readonly from: number; readonly to: number };
 
 /** The words of CEL as far as they are needed here (https://github.com/google/cel-spec/blob/master/doc/langdef.md#syntax). */
-const WORDS =
+const TOKENS =
   /'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[A-Za-z_]\w*|\d+|&&|\|\||[=!<>]=|\.\?|\[\?|[-+*/%<>!?:.,()[\]{}]/g;
 /** What binds how strongly; what is not here does not end an operand. */
 const LEVELS: Readonly<Record<string, number>> = {
@@ -36,12 +36,12 @@ const OPENS = ['(', '[', '[?', '{'];
 const CLOSES = [')', ']', '}'];
 
 /** Every small change of a CEL expression: operators, operands, conditions, literals and elements of lists. */
-export function changesOf(expression: string): Change[] {
-  const tokens = [...expression.matchAll(WORDS)].map(([text], at, all) => {
+export function changesOf(expression: string): TextEdit[] {
+  const tokens = [...expression.matchAll(TOKENS)].map(([text], at, all) => {
     const from = all[at]?.index ?? 0;
     return { text, from, to: from + text.length };
   });
-  const found: Change[] = [];
+  const found: TextEdit[] = [];
   const replace = (from: number, to: number, by: string, what: string) => {
     const text = `${expression.slice(0, from)}${by}${expression.slice(to)}`;
     found.push({ what, text });

@@ -69,7 +69,7 @@ const OTHERS: Readonly<Record<string, string>> = {
  * Names that only the API server or a person reads, and messages, whose words a test compares with the documents
  * (`test/docs/admission.test.ts`).
  */
-const UNSEEN = [
+const IGNORED_FIELDS = [
   'name',
   'message',
   'messageExpression',
@@ -91,7 +91,7 @@ const OPTIONAL = [
 function editsOf(value: Json, path: readonly Step[]): readonly Edit[] {
   const field = path.at(-1);
   const list = path.at(-2);
-  if (UNSEEN.includes(`${field}`) || UNSEEN.includes(`${list}`)) return [];
+  if (IGNORED_FIELDS.includes(`${field}`) || IGNORED_FIELDS.includes(`${list}`)) return [];
   if (field === 'expression') {
     return changesOf(value as string).map(({ what, text }) => ({ what, value: text }));
   }

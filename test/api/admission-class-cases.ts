@@ -3,7 +3,7 @@ import { createRuntimeClass } from './admission-objects.ts';
 import type { ApiCall } from './api-user.ts';
 
 /** The message that denies a write of the RuntimeClass with this name. */
-export const why = (name: string) =>
+export const classMessage = (name: string) =>
   new RegExp(
     `the RuntimeClass "${name}" is guarded: to write it needs the verb manage-gvisor-requirement on all namespaces \\(ClusterRole gvisor-ready-requirement\\)$`,
   );
@@ -23,11 +23,11 @@ const operator = { as: 'operator' } as const;
 const lifter = { as: 'lifter' } as const;
 
 const CLASSES: readonly Case[] = [
-  refused('to take its node selector away', bare, why('gvisor'), operator),
-  refused('to take its node selector away, with the right for one namespace,', bare, why('gvisor'), {
+  refused('to take its node selector away', bare, classMessage('gvisor'), operator),
+  refused('to take its node selector away, with the right for one namespace,', bare, classMessage('gvisor'), {
     as: 'single',
   }),
-  refused('to make it anew with runc', anew('gvisor', 'runc'), why('gvisor'), operator),
+  refused('to make it anew with runc', anew('gvisor', 'runc'), classMessage('gvisor'), operator),
   refused(
     'to change its handler',
     patchClass({ handler: 'runc' }),
@@ -43,19 +43,19 @@ const CLASSES: readonly Case[] = [
   refused(
     'to give it another node selector',
     patchClass({ scheduling: { nodeSelector: { a: 'b' } } }),
-    why('gvisor'),
+    classMessage('gvisor'),
     operator,
   ),
   refused(
     'to give it tolerations',
     patchClass({ scheduling: { tolerations: [{ operator: 'Exists' }] } }),
-    why('gvisor'),
+    classMessage('gvisor'),
     operator,
   ),
   refused(
     'to change its overhead',
     patchClass({ overhead: { podFixed: { memory: '1Mi' } } }),
-    why('gvisor'),
+    classMessage('gvisor'),
     operator,
   ),
   accepted('to take its node selector away', bare, lifter),

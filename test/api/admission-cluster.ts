@@ -84,7 +84,7 @@ export function useAdmission(components: readonly string[]): () => Admission {
 }
 
 /** Repeats a call until its response is as wanted. */
-export async function until(
+export async function waitForResponse(
   what: string,
   call: () => Promise<ApiResponse>,
   wanted: (answer: ApiResponse) => boolean,

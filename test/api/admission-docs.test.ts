@@ -8,7 +8,7 @@ import { run } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
 import { INJECTS } from '../kubernetes-minor.ts';
 import { accepted, type Case, refused, warned } from './admission-case.ts';
-import { until, useAdmission } from './admission-cluster.ts';
+import { useAdmission, waitForResponse } from './admission-cluster.ts';
 import { container, create, createPod, hostPath, pod, privileged } from './admission-objects.ts';
 import type { ApiResponse } from './api-user.ts';
 import { waitForPolicies } from './wait-for-policies.ts';
@@ -55,7 +55,7 @@ describe('the page on admission, followed to the letter', () => {
     directory = await mkdtemp(join(tmpdir(), 'admission-'));
     await symlink(REPO, join(directory, 'gvisor-ready'));
     await admission().cluster.kubectl(['create', 'namespace', NAMESPACE]);
-    await until(
+    await waitForResponse(
       'a pod in the new namespace',
       () => admission().as('admin', plain),
       ({ code }) => code === 201,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { accepted, assertAccepted, type Case, type Group, refused } from './admission-case.ts';
-import { type Admission, until } from './admission-cluster.ts';
+import { type Admission, waitForResponse } from './admission-cluster.ts';
 import { create, pod } from './admission-objects.ts';
 import type { ApiCall } from './api-user.ts';
 
@@ -222,7 +222,7 @@ const ENDS: Case = {
       ...(pod() as object),
       metadata: { name: 'held', finalizers: ['example.com/held'] },
     });
-    await until(
+    await waitForResponse(
       'a pod',
       () => as('admin', pods),
       ({ code }) => code === 201,
@@ -230,11 +230,11 @@ const ENDS: Case = {
     assertAccepted(await as('lifter', remove(name, '')));
     const isTerminating = ({ body }: { readonly body: unknown }) =>
       (body as { status?: { phase?: string } }).status?.phase === 'Terminating';
-    await until('the namespace to end', () => as('admin', { method: 'GET', path }), isTerminating);
+    await waitForResponse('the namespace to end', () => as('admin', { method: 'GET', path }), isTerminating);
     const again = await as('operator', remove(name, ''));
     assert.notEqual(again.code, 403, again.message);
     await as('admin', patch(`${path}/pods/held`, { metadata: { finalizers: null } }));
-    await until(
+    await waitForResponse(
       'the namespace to be gone',
       () => as('admin', { method: 'GET', path }),
       ({ code }) => code === 404,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { accepted, assertAccepted, type Case, type Group, refused } from './admission-case.ts';
-import { anew, why } from './admission-class-cases.ts';
+import { anew, classMessage } from './admission-class-cases.ts';
 import type { Admission } from './admission-cluster.ts';
 import { podPath } from './admission-fixture.ts';
 import { container, create, hostPath, pod, privileged } from './admission-objects.ts';
@@ -91,7 +91,7 @@ const TRIED: readonly Case[] = [
         dry({ spec: { runtimeClassName: undefined } }),
         /write runtimeClassName: gvisor \(or: gvisor-gpu\)$/,
       ),
-      refused('to make the second anew', anew('gvisor-gpu', 'runc'), why('gvisor-gpu'), operator),
+      refused('to make the second anew', anew('gvisor-gpu', 'runc'), classMessage('gvisor-gpu'), operator),
     ],
   ),
   whileSet(

@@ -5,7 +5,7 @@ import { applyOverlay } from '../e2e/agents.ts';
 import { INJECTS } from '../kubernetes-minor.ts';
 import { AUDIT_GROUPS } from './admission-audit-cases.ts';
 import { accepted, assertAccepted, describeGroups, existing, refused } from './admission-case.ts';
-import { until, useAdmission } from './admission-cluster.ts';
+import { useAdmission, waitForResponse } from './admission-cluster.ts';
 import { ENFORCE_GROUPS } from './admission-enforce-cases.ts';
 import { INJECT_GROUPS } from './admission-inject-cases.ts';
 import { annotate, create, createPod, pod, workload } from './admission-objects.ts';
@@ -131,7 +131,7 @@ function testInject(): void {
       (body as { readonly items?: readonly Pod[] }).items
         ?.filter(({ metadata }) => metadata.name.startsWith('injected-'))
         .map(({ spec }) => spec.runtimeClassName) ?? [];
-    const pods = await until(
+    const pods = await waitForResponse(
       'its pod',
       () => as('admin', { method: 'GET', path }),
       (answer) => classes(answer).length === 1,

@@ -61,17 +61,17 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
     call: Partial<DispatcherCall> = {},
   ) {
     const asked = await prefer({ ...call, command: 'ask' });
-    assert.deepEqual([asked.code, asked.said.reason], [code, reason], asked.stderr);
-    assert.match(String(asked.said.message), message);
+    assert.deepEqual([asked.code, asked.output.reason], [code, reason], asked.stderr);
+    assert.match(String(asked.output.message), message);
     const ran = await prefer({ ...call, options: ['--schedule-deadline', '1'] });
-    assert.deepEqual([ran.code, ran.said.reason, creations(ran)], [code, reason, []], ran.stderr);
+    assert.deepEqual([ran.code, ran.output.reason, creations(ran)], [code, reason, []], ran.stderr);
   }
 
   /** Asserts that a pod would be created without gVisor. */
   async function assertOpen(message: RegExp): Promise<void> {
-    const { code, said, stderr } = await prefer({ command: 'ask' });
-    assert.deepEqual([code, said.in_gvisor, said.reason], [5, false, 'GVisorFails'], stderr);
-    assert.match(String(said.message), message);
+    const { code, output, stderr } = await prefer({ command: 'ask' });
+    assert.deepEqual([code, output.in_gvisor, output.reason], [5, false, 'GVisorFails'], stderr);
+    assert.match(String(output.message), message);
   }
 
   const prefer = (call: Partial<DispatcherCall>) =>
@@ -127,10 +127,10 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
   it('takes a namespace that it may not read for one that does not consent', async () => {
     await have(BROKEN);
     await consent('default', { 'allow-host-kernel': 'true' });
-    const { code, said } = await prefer({ command: 'ask', namespace: 'default' });
-    assert.deepEqual([code, said.reason], [3, 'GVisorFails']);
+    const { code, output } = await prefer({ command: 'ask', namespace: 'default' });
+    assert.deepEqual([code, output.reason], [3, 'GVisorFails']);
     assert.match(
-      String(said.message),
+      String(output.message),
       /acts as "require": cannot read namespace default: 403 namespaces "default" is/,
     );
   });

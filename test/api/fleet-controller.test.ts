@@ -10,14 +10,14 @@ const cluster = useApiServer([]);
 
 /** Real writes and watches; decide.test.ts covers when a label is withdrawn, in virtual time. */
 describe('the fleet controller on a real API server, with its own token', () => {
-  const { names, objects, start, withdrawn, assertKept, stateOf } = useFleet(cluster);
+  const { names, objects, start, withdrawn, assertStillProven, stateOf } = useFleet(cluster);
 
   it('withdraws the label of a lost agent, with a condition, an event and metrics', async () => {
     const run = await start();
     await objects().setAgent('node-1', false);
     await withdrawn('node-1');
     assert.equal((await stateOf('node-1')).condition, 'Unknown AgentLost');
-    await assertKept('node-2', 'node-3');
+    await assertStillProven('node-2', 'node-3');
     const query = ['get', 'events', '--field-selector', 'reason=AgentLost'];
     const event = await waitFor('the event', 10_000, async () => {
       const message = await cluster().kubectl([...query, '-o', 'jsonpath={.items[0].message}']);
@@ -43,7 +43,7 @@ describe('the fleet controller on a real API server, with its own token', () => 
       await objects().setAgent('node-2', false);
       await until('two paused withdrawals', 30_000, () => run.fleet.view.paused.length === 2);
       assert.deepEqual(run.breaker, ['TooManyLost']);
-      await assertKept(...names);
+      await assertStillProven(...names);
       const events = ['get', 'events', '-n', 'gvisor-ready', '--field-selector', 'reason=WithdrawalsPaused'];
       assert.notEqual(await cluster().kubectl([...events, '-o', 'name']), '');
       await objects().writeStatus('node-1', { nodeInfo: { bootID: 'boot-1' } });
@@ -53,7 +53,7 @@ describe('the fleet controller on a real API server, with its own token', () => 
       });
       await withdrawn('node-2');
       assert.equal((await stateOf('node-2')).condition, 'Unknown NodeRebooted');
-      await assertKept('node-1', 'node-3');
+      await assertStillProven('node-1', 'node-3');
     } finally {
       await annotate('-');
     }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { DOMAIN } from '../e2e/agents.ts';
 import { accepted, type Case, type Group } from './admission-case.ts';
 import type { ApiCall } from './api-user.ts';
-import { conditionOf, READY } from './fleet-objects.ts';
+import { conditionOf, READY_KEY } from './fleet-objects.ts';
 import { closed, eventChanges } from './node-write-cases.ts';
 
 const NODE = '/api/v1/nodes/node-1';
@@ -45,21 +45,21 @@ const aboutNode = { involvedObject: { apiVersion: 'v1', kind: 'Node', name: 'nod
 const FORGERIES: readonly (readonly [what: string, call: ApiCall, why: RegExp])[] = [
   [
     'granting the label to a node that lost it',
-    { ...label(READY, 'true'), path: '/api/v1/nodes/node-2/status' },
+    { ...label(READY_KEY, 'true'), path: '/api/v1/nodes/node-2/status' },
     /only from "true" to "false"/,
   ],
   [
     'granting the label to a node that never had it',
-    { ...label(READY, 'true'), path: '/api/v1/nodes/node-3/status' },
+    { ...label(READY_KEY, 'true'), path: '/api/v1/nodes/node-3/status' },
     /only from "true" to "false"/,
   ],
   [
     'a label "false" where there was none',
-    { ...label(READY, 'false'), path: '/api/v1/nodes/node-3/status' },
+    { ...label(READY_KEY, 'false'), path: '/api/v1/nodes/node-3/status' },
     /only from "true" to "false"/,
   ],
-  ['removing the label', label(READY, null), /writes only the label|only from "true" to "false"/],
-  ['another value of the label', label(READY, 'maybe'), /only from "true" to "false"/],
+  ['removing the label', label(READY_KEY, null), /writes only the label|only from "true" to "false"/],
+  ['another value of the label', label(READY_KEY, 'maybe'), /only from "true" to "false"/],
   ['another label of the domain', label(`${DOMAIN}/platform`, 'kvm'), /only the label/],
   ['removing another label of the domain', label(`${DOMAIN}/runsc-version`, null), /only the label/],
   ['another label', label('team', 'b'), /only the label/],
@@ -293,7 +293,7 @@ const FORGERIES: readonly (readonly [what: string, call: ApiCall, why: RegExp])[
 ];
 
 const withdrawn = status({
-  metadata: { labels: { [READY]: 'false' } },
+  metadata: { labels: { [READY_KEY]: 'false' } },
   status: { conditions: [conditionOf('GVisorReady', 'Unknown', 'AgentLost')] },
 });
 const WITHDRAWALS: readonly Case[] = [
@@ -306,7 +306,7 @@ const WITHDRAWALS: readonly Case[] = [
     'label and condition after a reboot',
     {
       ...status({
-        metadata: { labels: { [READY]: 'false' } },
+        metadata: { labels: { [READY_KEY]: 'false' } },
         status: { conditions: [conditionOf('GVisorReady', 'Unknown', 'NodeRebooted')] },
       }),
       path: `${NODE}/status?dryRun=All`,
@@ -318,7 +318,7 @@ const WITHDRAWALS: readonly Case[] = [
   }),
   accepted(
     'a write that changes nothing',
-    { ...label(READY, 'true'), path: `${NODE}/status?dryRun=All` },
+    { ...label(READY_KEY, 'true'), path: `${NODE}/status?dryRun=All` },
     { as: 'fleet' },
   ),
   accepted('the event of a withdrawal', events('default', { ...aboutNode, message: 'm'.repeat(1_024) }), {
@@ -403,7 +403,7 @@ export const FLEET_TAINT_GROUPS: readonly Group[] = [
       {
         what: 'is refused a label that grants, in a write of the whole Node as well',
         run: async ({ as }) => {
-          const body = { metadata: { labels: { [READY]: 'true' } } };
+          const body = { metadata: { labels: { [READY_KEY]: 'true' } } };
           const path = '/api/v1/nodes/node-2?dryRun=All';
           assert.match(
             (await as('fleet', { method: 'PATCH', path, body })).message,

@@ -4,7 +4,7 @@ import { daemonSetPod, runningContainers } from '../fleet/agent-pod.ts';
 import { type ApiUser, certificateUser } from './api-user.ts';
 
 /** The label that the RuntimeClass selects. */
-export const READY = `${DOMAIN}/ready`;
+export const READY_KEY = `${DOMAIN}/ready`;
 const AT = '2026-11-25T00:00:00Z';
 
 /** A condition of a Node. */
@@ -37,7 +37,7 @@ export class FleetObjects {
 
   /** Creates a Node that is Ready and proven, with an agent that is Ready. */
   async addNode(name: string): Promise<void> {
-    const labels = { [READY]: 'true', team: 'a', [`${DOMAIN}/runsc-version`]: 'release-20260223.0' };
+    const labels = { [READY_KEY]: 'true', team: 'a', [`${DOMAIN}/runsc-version`]: 'release-20260223.0' };
     const metadata = { name, labels, annotations: { [`${DOMAIN}/proven-by`]: '0.1.0+1' } };
     await this.#send({ method: 'POST', path: '/api/v1/nodes', body: { metadata } });
     const nodeInfo = { containerRuntimeVersion: 'containerd://2.1.4', operatingSystem: 'linux' };

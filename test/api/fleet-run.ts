@@ -11,8 +11,8 @@ import { FleetController } from '../../fleet/controller.ts';
 import { FleetMetrics } from '../../fleet/metrics.ts';
 import { parseFleetConfig } from '../../fleet/settings.ts';
 import { waitFor } from '../../hack/run.ts';
-import { readNode, saidOf } from '../e2e/agents.ts';
-import { conditionOf, FleetObjects, READY } from './fleet-objects.ts';
+import { readinessOf, readNode } from '../e2e/agents.ts';
+import { conditionOf, FleetObjects, READY_KEY } from './fleet-objects.ts';
 
 /** The shortest times that the settings allow. */
 const SHORT = {
@@ -97,7 +97,7 @@ export function useFleet(cluster: () => Cluster) {
         conditionOf('Ready', 'True', 'KubeletReady'),
         conditionOf('GVisorReady', 'True', 'SandboxProven'),
       ];
-      await objects.writeStatus(name, { conditions }, { [READY]: 'true' });
+      await objects.writeStatus(name, { conditions }, { [READY_KEY]: 'true' });
       await objects.setAgent(name, true);
     }
   });
@@ -105,7 +105,7 @@ export function useFleet(cluster: () => Cluster) {
     await Promise.all(runs.map((run) => run.stop()));
     runs = [];
   });
-  const stateOf = async (name: string) => saidOf(await readNode(cluster(), name));
+  const stateOf = async (name: string) => readinessOf(await readNode(cluster(), name));
   return {
     names,
     objects: () => objects,
@@ -122,7 +122,7 @@ export function useFleet(cluster: () => Cluster) {
         40_000,
         async () => (await stateOf(name)).ready === 'false',
       ),
-    assertKept: async (...kept: readonly string[]) => {
+    assertStillProven: async (...kept: readonly string[]) => {
       for (const name of kept) {
         const { ready, condition } = await stateOf(name);
         assert.deepEqual([name, ready, condition], [name, 'true', 'True SandboxProven']);

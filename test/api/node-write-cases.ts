@@ -5,7 +5,7 @@ import { accepted, assertAccepted, type Case, type Group, refused } from './admi
 import type { UserName } from './admission-cluster.ts';
 import { whileSet } from './admission-setting-cases.ts';
 import type { ApiCall } from './api-user.ts';
-import { READY } from './fleet-objects.ts';
+import { READY_KEY } from './fleet-objects.ts';
 
 const DRY = '?dryRun=All';
 const nodePath = (node: string, subresource = '') => `/api/v1/nodes/${node}${subresource}${DRY}`;
@@ -49,16 +49,16 @@ const never = (what: string, call: ApiCall, as: UserName = 'agent'): Case => ({
 });
 
 const OTHER_NODES: readonly Case[] = [
-  never('the label of another node', status(label(READY, 'true'), 'node-2')),
+  never('the label of another node', status(label(READY_KEY, 'true'), 'node-2')),
   never('the condition of another node', status(conditions(condition('GVisorReady')), 'node-3')),
   never('the annotation of another node', status(annotation(`${DOMAIN}/proven-by`, null), 'node-2')),
-  never('its own label without a pod', status(label(READY, 'false')), 'unboundAgent'),
+  never('its own label without a pod', status(label(READY_KEY, 'false')), 'unboundAgent'),
   not('another label of another node', status(label('x'), 'node-2'), /only its own Node/),
   not('nothing at all, of another node', status({}, 'node-2'), /only its own Node/),
   not('anything without a pod', status(label('x')), /pod on ""/, 'unboundAgent'),
   refused(
     'a label, whatever its policy is called',
-    status(label(READY, 'true'), 'node-2'),
+    status(label(READY_KEY, 'true'), 'node-2'),
     /needs the verb manage-gvisor-readiness on the node "node-2"/,
     { as: 'renamed' },
   ),
@@ -200,9 +200,9 @@ const CLAIM =
 /** The keys of a proof, written by clients that may write Nodes. */
 const KEYS: readonly Case[] = [
   ...(['nodeAdmin', 'detector'] as const).flatMap((as) => [
-    refused('the label granted', status(label(READY, 'true'), 'node-2'), CLAIM, { as }),
+    refused('the label granted', status(label(READY_KEY, 'true'), 'node-2'), CLAIM, { as }),
     refused('a new label of the domain', status(label(`${DOMAIN}/x`), 'node-3'), CLAIM, { as }),
-    refused('the label removed', status(label(READY, null)), CLAIM, { as }),
+    refused('the label removed', status(label(READY_KEY, null)), CLAIM, { as }),
     refused('a new annotation', status(annotation(`${DOMAIN}/proven-by`), 'node-3'), CLAIM, { as }),
     refused('the annotation changed', status(annotation(`${DOMAIN}/proven-by`)), CLAIM, { as }),
     refused('the annotation removed', status(annotation(`${DOMAIN}/proven-by`, null)), CLAIM, { as }),
@@ -224,16 +224,18 @@ const KEYS: readonly Case[] = [
     accepted('a label whose domain only ends alike', status(label(`a.${DOMAIN}/ready`)), { as }),
     accepted('another condition', status(conditions(condition('KernelDeadlock'))), { as }),
   ]),
-  refused('the label, from a pod on that node,', status(label(READY, 'false')), CLAIM, { as: 'otherPod' }),
-  refused('the label, with the verb of agents and no pod,', status(label(READY, 'false')), CLAIM, {
+  refused('the label, from a pod on that node,', status(label(READY_KEY, 'false')), CLAIM, {
+    as: 'otherPod',
+  }),
+  refused('the label, with the verb of agents and no pod,', status(label(READY_KEY, 'false')), CLAIM, {
     as: 'reporter',
   }),
-  refused('the label through the Node itself', patch(label(READY, 'true'), 'node-2'), CLAIM, {
+  refused('the label through the Node itself', patch(label(READY_KEY, 'true'), 'node-2'), CLAIM, {
     as: 'nodeAdmin',
   }),
   refused(
     'a new Node with the label',
-    { method: 'POST', path: `/api/v1/nodes${DRY}`, body: newNode({ labels: { [READY]: 'true' } }) },
+    { method: 'POST', path: `/api/v1/nodes${DRY}`, body: newNode({ labels: { [READY_KEY]: 'true' } }) },
     CLAIM,
     { as: 'nodeAdmin' },
   ),
@@ -243,13 +245,13 @@ const KEYS: readonly Case[] = [
     { as: 'nodeAdmin' },
   ),
   accepted('the taint of the component', patch({ spec: { taints: [taint()] } }), { as: 'nodeAdmin' }),
-  accepted('its own node', status(label(READY, 'false')), { as: 'renamed' }),
+  accepted('its own node', status(label(READY_KEY, 'false')), { as: 'renamed' }),
   ...(['admin', 'uninstaller'] as const).flatMap((as) => [
-    accepted('the label removed', status(label(READY, null)), { as }),
+    accepted('the label removed', status(label(READY_KEY, null)), { as }),
     accepted('the annotation removed', status(annotation(`${DOMAIN}/proven-by`, null)), { as }),
     accepted('the condition removed', status(conditions({ $patch: 'delete', type: 'GVisorReady' })), { as }),
   ]),
-  refused('the label of its own node', status(label(READY, 'false')), /is not allowed to modify labels/, {
+  refused('the label of its own node', status(label(READY_KEY, 'false')), /is not allowed to modify labels/, {
     as: 'kubelet',
   }),
   accepted('its report', status(conditions(condition('Ready', { status: 'True' }))), { as: 'kubelet' }),

@@ -8,7 +8,7 @@ import { laneCluster } from '../runner/lane.ts';
 import type { Admission } from './admission-cluster.ts';
 import { applyBase } from './api-server.ts';
 import { type ApiUser, certificateUser } from './api-user.ts';
-import { conditionOf, FleetObjects, READY } from './fleet-objects.ts';
+import { conditionOf, FleetObjects, READY_KEY } from './fleet-objects.ts';
 import { NAMESPACE, WRITERS } from './writer-users.ts';
 
 const role = (name: string, verbs: readonly string[], events: readonly string[] = []) => ({
@@ -69,9 +69,9 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const objects = await FleetObjects.open(cluster);
   for (const name of ['node-1', 'node-2', 'node-3', 'node-4']) await objects.addNode(name);
   const broken = { conditions: [conditionOf('GVisorReady', 'False', 'ShimNotFound')] };
-  await objects.writeStatus('node-2', broken, { [READY]: 'false' });
+  await objects.writeStatus('node-2', broken, { [READY_KEY]: 'false' });
   const none = { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] };
-  await objects.writeStatus('node-3', none, { [READY]: null });
+  await objects.writeStatus('node-3', none, { [READY_KEY]: null });
   const own = {
     annotations: { team: 'a', [`${DOMAIN}/agent`]: 'old', [`a.${DOMAIN}/x`]: 'a' },
     labels: { [`a.${DOMAIN}/x`]: 'a' },

@@ -4,7 +4,7 @@ import { describeGroups } from './admission-case.ts';
 import { applyBase } from './api-server.ts';
 import type { ApiUser } from './api-user.ts';
 import { FLEET_GROUPS, FLEET_TAINT_GROUPS } from './fleet-forgeries.ts';
-import { conditionOf, READY } from './fleet-objects.ts';
+import { conditionOf, READY_KEY } from './fleet-objects.ts';
 import { fieldNow, forgeries } from './forged-fields.ts';
 import { NODE_GROUPS, TAINT_GROUPS } from './node-write-cases.ts';
 import { useWriters } from './node-writers.ts';
@@ -39,7 +39,7 @@ describe('the token of the fleet controller, on a real API server', () => {
     const was = (await controller({ method: 'GET', path })).body as Body;
     const lost = conditionOf('GVisorReady', 'Unknown', 'AgentLost');
     const body = {
-      metadata: { labels: { [READY]: 'false' }, resourceVersion: was.metadata.resourceVersion },
+      metadata: { labels: { [READY_KEY]: 'false' }, resourceVersion: was.metadata.resourceVersion },
       status: { conditions: [lost] },
     };
     const patch = 'strategic-merge-patch+json';
@@ -47,7 +47,7 @@ describe('the token of the fleet controller, on a real API server', () => {
     const answer = await controller(call);
     assert.equal(answer.message, '');
     const now = answer.body as Body;
-    assert.deepEqual(now.metadata.labels, { ...was.metadata.labels, [READY]: 'false' });
+    assert.deepEqual(now.metadata.labels, { ...was.metadata.labels, [READY_KEY]: 'false' });
     assert.deepEqual(
       now.status.conditions.map(({ type, status }) => `${type} ${status}`),
       ['Ready True', 'GVisorReady Unknown'],

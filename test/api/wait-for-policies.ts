@@ -15,11 +15,11 @@ export async function waitForPolicies(
   admission: Administered,
   kinds: readonly Kind[] = ['validating'],
 ): Promise<void> {
-  await Promise.all(kinds.map((kind) => settleKind(admission, kind)));
+  await Promise.all(kinds.map((kind) => waitForKind(admission, kind)));
 }
 export type Kind = 'validating' | 'mutating';
 
-async function settleKind({ as }: Administered, kind: Kind): Promise<void> {
+async function waitForKind({ as }: Administered, kind: Kind): Promise<void> {
   const name = `canary-${kind}-${process.pid}-${++last}`;
   const { policies, kinds, specs } = CANARIES[kind](name);
   const written: string[] = [];

@@ -8,7 +8,7 @@ import { startCluster } from '../../cluster/start.ts';
 import { deployAgent, evaluationPod } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { askAgentForwarded } from '../e2e/agents.ts';
+import { getFromAgentForwarded } from '../e2e/agents.ts';
 
 /**
  * Records reports of a real agent in the usual states of a node, in test/fixtures/reports, for unit tests and pictures. Run
@@ -49,7 +49,7 @@ async function create(cluster: Cluster, namespace: string, names: readonly strin
 /** Waits for a report that `holds`, and writes it to the fixture `name`. */
 async function reach(cluster: Cluster, holds: (status: Status) => boolean | undefined, name?: string) {
   const text = await waitFor(`the report ${name ?? ''}`, 120_000, async () => {
-    const response = await askAgentForwarded(cluster, 'node-1', '/report');
+    const response = await getFromAgentForwarded(cluster, 'node-1', '/report');
     return response.code === 200 && holds(JSON.parse(response.text) as Status) ? response.text : undefined;
   });
   if (name !== undefined) await writeFile(join(REPO, `test/fixtures/reports/${name}.json`), text);

@@ -13,8 +13,8 @@ const there = (...args: string[]) => cluster().kubectl(['-n', NAMESPACE, ...args
 
 /** Creates an object in the namespace with kubectl; returns exit code and standard error. */
 function create(manifest: string, ...args: string[]) {
-  const { command, args: words } = cluster().kubectlCommand(['-n', NAMESPACE, 'create', '-f', '-', ...args]);
-  return runAll(command, words, { input: manifest });
+  const { command, args: argv } = cluster().kubectlCommand(['-n', NAMESPACE, 'create', '-f', '-', ...args]);
+  return runAll(command, argv, { input: manifest });
 }
 
 /** Sets the allowed runtime classes, a CEL expression. */
@@ -27,7 +27,7 @@ function setClasses(value: string): Promise<string> {
   return cluster().kubectl(['patch', ...policy, '-p', JSON.stringify(patch)]);
 }
 
-describe('where gVisor is mandatory, on real nodes', () => {
+describe('a namespace that requires gVisor, on real nodes', () => {
   before(async () => {
     await applyOverlay(cluster(), ['enforce']);
     await cluster().kubectl(['create', 'namespace', NAMESPACE]);
@@ -43,7 +43,7 @@ describe('where gVisor is mandatory, on real nodes', () => {
     await cluster().kubectl(['delete', 'namespace', NAMESPACE]);
   });
 
-  it('a plain pod is refused, and told what to write', async () => {
+  it('rejects a pod without gVisor, with the fix in the message', async () => {
     const { code, stderr } = await create(evaluationPod('plain', { gvisor: false }));
     assert.equal(code, 1);
     assert.match(
@@ -52,7 +52,7 @@ describe('where gVisor is mandatory, on real nodes', () => {
     );
   });
 
-  it("a gVisor pod runs, and sees gVisor's kernel", async () => {
+  it("runs a gVisor pod on gVisor's kernel", async () => {
     assert.equal((await create(evaluationPod('sandboxed', { gvisor: true }))).code, 0);
     await there('wait', '--for=condition=Ready', 'pod/sandboxed', '--timeout=180s');
     const kernel = (await there('exec', 'sandboxed', '--', 'cat', '/proc/version')).trim();
@@ -60,7 +60,7 @@ describe('where gVisor is mandatory, on real nodes', () => {
     assert.notEqual(kernel, (await readFile('/proc/version', 'utf8')).trim());
   });
 
-  it('a policy that fails refuses new pods, and a pod that runs can still be deleted', async () => {
+  it('rejects new pods while the policy fails, but allows deleting a running pod', async () => {
     await setClasses('[string(1 / 0)]');
     try {
       await waitFor('the policy to fail', 30_000, async () => {
@@ -77,7 +77,7 @@ describe('where gVisor is mandatory, on real nodes', () => {
     });
   });
 
-  it('a DaemonSet, whose pods go through the scheduler, runs on the proven nodes alone', async () => {
+  it('runs DaemonSet pods on proven nodes only', async () => {
     const made = workload(
       'DaemonSet',
       { spec: JSON.parse(evaluationPod('x', { gvisor: true })).spec },
@@ -85,26 +85,26 @@ describe('where gVisor is mandatory, on real nodes', () => {
     );
     assert.equal((await create(JSON.stringify(made))).code, 0);
     const path = 'jsonpath={range .items[*]}{.spec.nodeName}={.status.phase} {end}';
-    const seen = await waitFor('the pods of two nodes to run', 60_000, async () => {
+    const phases = await waitFor('the pods of two nodes to run', 60_000, async () => {
       const pods = (await there('get', 'pods', '-l', 'app=case', '-o', path)).trim().split(' ').sort();
       return pods.filter((pod) => pod.endsWith('=Running')).length === 2 ? pods : undefined;
     });
-    assert.deepEqual(seen, ['=Pending', 'node-1=Running', 'node-2=Running']);
+    assert.deepEqual(phases, ['=Pending', 'node-1=Running', 'node-2=Running']);
   });
 
-  it('a pod that was put on an unproven node past the scheduler is refused by its kubelet', async () => {
+  it('has the kubelet of an unproven node reject a pod that bypasses the scheduler', async () => {
     const manifest = evaluationPod('past', { gvisor: true, spec: { nodeName: 'node-3' } });
     assert.match(
       (await create(manifest)).stderr,
       /spec\.nodeName is "node-3", which goes past the scheduler/,
     );
     await cluster().kubectl(['create', '-f', '-'], manifest); // in a namespace without the label
-    const said = await waitFor("the kubelet's word", 30_000, async () => {
+    const status = await waitFor('the kubelet to reject the pod', 30_000, async () => {
       const path = 'jsonpath={.status.phase} {.status.reason}';
-      const seen = await cluster().kubectl(['get', 'pod', 'past', '-o', path]);
-      return seen.startsWith('Failed') ? seen : undefined;
+      const current = await cluster().kubectl(['get', 'pod', 'past', '-o', path]);
+      return current.startsWith('Failed') ? current : undefined;
     });
-    assert.equal(said, 'Failed NodeAffinity');
+    assert.equal(status, 'Failed NodeAffinity');
     await deletePods(cluster(), 'past');
   });
 });

@@ -18,7 +18,7 @@ const PODS = '/api/v1/namespaces/gvisor-ready/pods';
 const DAEMON_SET = ['daemonset', 'gvisor-ready-agent', ...NAMESPACE] as const;
 
 /** The fields of a Node that tests read. */
-export type NodeObject = {
+export type TestedNode = {
   readonly metadata: {
     readonly uid: string;
     readonly labels: Readonly<Record<string, string>>;
@@ -35,12 +35,12 @@ type Condition = {
 };
 
 /** Reads a Node. */
-export async function readNode(cluster: Cluster, node: string): Promise<NodeObject> {
-  return JSON.parse(await cluster.get(`/api/v1/nodes/${node}`)) as NodeObject;
+export async function readNode(cluster: Cluster, node: string): Promise<TestedNode> {
+  return JSON.parse(await cluster.get(`/api/v1/nodes/${node}`)) as TestedNode;
 }
 
 /** The label `ready` and the condition as "STATUS REASON", each "" if absent. */
-export function saidOf({ metadata, status }: NodeObject) {
+export function readinessOf({ metadata, status }: TestedNode) {
   const condition = status.conditions.find(({ type }) => type === 'GVisorReady');
   return {
     ready: metadata.labels[`${DOMAIN}/ready`] ?? '',
@@ -54,16 +54,16 @@ export function saidOf({ metadata, status }: NodeObject) {
 export function waitForNode(
   cluster: Cluster,
   node: string,
-  says: (said: ReturnType<typeof saidOf>) => boolean,
+  matches: (readiness: ReturnType<typeof readinessOf>) => boolean,
   timeoutMs = 60_000,
-): Promise<ReturnType<typeof saidOf>> {
+): Promise<ReturnType<typeof readinessOf>> {
   let last = '';
   return waitFor(`${node} to say what is expected`, timeoutMs, async () => {
-    const said = saidOf(await readNode(cluster, node));
-    last = JSON.stringify(said);
-    return says(said) ? said : undefined;
+    const readiness = readinessOf(await readNode(cluster, node));
+    last = JSON.stringify(readiness);
+    return matches(readiness) ? readiness : undefined;
   }).catch((cause: unknown) => {
-    throw new Error(`${node} said at last: ${last}`, { cause });
+    throw new Error(`The last state of ${node}: ${last}`, { cause });
   });
 }
 
@@ -95,7 +95,7 @@ export async function agentOn(cluster: Cluster, node: string) {
   };
 }
 
-/** The process of the agent on a node, in a list as signals take it. */
+/** PIDs of the agent on a node, in the form that `machine.kill` takes. */
 export function agentPids(machine: Machine): readonly number[] {
   const pids = processesIn(machine)
     .filter(({ argv }) => argv.includes('/app/agent.cjs'))
@@ -105,7 +105,7 @@ export function agentPids(machine: Machine): readonly number[] {
 }
 
 /** Requests a path of a node's agent through the API server's proxy. */
-export async function askAgent(cluster: Cluster, node: string, path: string): Promise<GetResponse> {
+export async function getFromAgent(cluster: Cluster, node: string, path: string): Promise<GetResponse> {
   const { name } = await agentOn(cluster, node);
   return cluster.request(`${PODS}/${name}:9477/proxy${path}`);
 }
@@ -121,7 +121,7 @@ async function adminOf({ dir }: Cluster) {
 }
 
 /** Requests a path of a pod over a port-forward, which agents and controller trust. */
-export async function askForwarded(
+export async function getFromPod(
   cluster: Cluster,
   pod: string,
   port: number,
@@ -136,15 +136,19 @@ export async function askForwarded(
 }
 
 /** Requests a path of a node's agent over a port-forward. */
-export async function askAgentForwarded(cluster: Cluster, node: string, path: string): Promise<GetResponse> {
-  return askForwarded(cluster, (await agentOn(cluster, node)).name, 9477, path);
+export async function getFromAgentForwarded(
+  cluster: Cluster,
+  node: string,
+  path: string,
+): Promise<GetResponse> {
+  return getFromPod(cluster, (await agentOn(cluster, node)).name, 9477, path);
 }
 
 /** Reads /metrics of a node's agent. */
 export async function readMetrics(cluster: Cluster, node: string): Promise<string> {
-  const { code, text } = await askAgent(cluster, node, '/metrics');
+  const { code, text } = await getFromAgent(cluster, node, '/metrics');
   if (code === 200) return text;
-  throw new Error(`The agent on ${node} answers ${code} to /metrics: ${text.slice(0, 200)}`);
+  throw new Error(`The agent on ${node} responds ${code} to /metrics: ${text.slice(0, 200)}`);
 }
 
 /** Writes a kustomization of the base with components, patches of the DaemonSet and other fields; returns its directory. */
@@ -195,7 +199,7 @@ export async function waitForRollout(cluster: Cluster): Promise<void> {
 }
 
 /** A patch that adds settings to the agent's container. */
-export function withSettings(settings: Readonly<Record<string, string>>): readonly object[] {
+export function settingsPatch(settings: Readonly<Record<string, string>>): readonly object[] {
   const path = '/spec/template/spec/containers/0/env/-';
   return Object.entries(settings).map(([name, value]) => ({ op: 'add', path, value: { name, value } }));
 }
@@ -214,7 +218,7 @@ export async function deployWith(
   settings: Readonly<Record<string, string>> = {},
   components: readonly string[] = [],
 ): Promise<void> {
-  await applyOverlay(cluster, components, [...withSettings(settings), ...AT_ONCE]);
+  await applyOverlay(cluster, components, [...settingsPatch(settings), ...AT_ONCE]);
   await waitForRollout(cluster);
 }
 

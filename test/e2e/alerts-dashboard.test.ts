@@ -29,7 +29,7 @@ describe('the dashboard, on a real Prometheus that scrapes real agents', () => {
     await deployFleet(monitored().cluster);
     await applyAgents(monitored().cluster);
     const { name } = await agentOn(monitored().cluster, 'node-1');
-    await queried(`gvisor_transitions_total{pod="${name}"}`); // an increase is seen only from the first scrape on
+    await queried(`gvisor_transitions_total{pod="${name}"}`); // increase() needs a sample before the change
     await breakAndWait(monitored().cluster, 'node-1', 'shim-missing');
     await healAndWait(monitored().cluster, 'node-1');
     await runOutside(monitored().cluster);
@@ -49,7 +49,7 @@ describe('the dashboard, on a real Prometheus that scrapes real agents', () => {
         );
       });
 
-  it('would be told of a query without data', async () => {
+  it('detects a query without data', async () => {
     assert.equal(
       await points({ refId: 'A', expr: 'gvisor_no_such_metric{node=~"$node"}', instant: true }),
       0,
@@ -59,14 +59,14 @@ describe('the dashboard, on a real Prometheus that scrapes real agents', () => {
 });
 
 describe('the metrics of a real agent', () => {
-  it("pass promtool's check", async () => {
+  it('pass promtool check metrics', async () => {
     const { prometheus } = await ensureTools(['prometheus']);
     const text = await readMetrics(monitored().cluster, 'node-1');
     const own = text.split('\n').filter((line) => /^(# \w+ )?gvisor_/.test(line));
     await run(join(prometheus, 'promtool'), ['check', 'metrics'], { input: `${own.join('\n')}\n` });
   });
 
-  it('are those of docs/metrics.md, with these labels and no others', async () => {
+  it('match docs/metrics.md, labels included', async () => {
     const rows = (await readFile(join(REPO, 'docs/metrics.md'), 'utf8')).matchAll(
       /^\| `(gvisor_\w+)` \| (\w+) \| (.*) \| .* \|$/gm,
     );

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { request } from 'node:https';
+import { request as httpsRequest } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Cluster } from '../../cluster/cluster.ts';
 
@@ -18,7 +18,7 @@ export class ApiGate {
   readonly #before: Hook[] = [];
   readonly #after: Hook[] = [];
   readonly #acts: Promise<unknown>[] = [];
-  readonly #server = createServer((asked, answer) => void this.#pass(asked, answer));
+  readonly #server = createServer((request, response) => void this.#forward(request, response));
   readonly #upstream: { readonly host: string; readonly port: number; readonly ca: string };
 
   constructor(cluster: Cluster) {
@@ -55,31 +55,31 @@ export class ApiGate {
     await Promise.all(this.#acts);
   }
 
-  async #pass(asked: IncomingMessage, answer: ServerResponse): Promise<void> {
+  async #forward(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      await take(this.#before, asked)?.act();
-      const onward = request({
+      await take(this.#before, request)?.act();
+      const onward = httpsRequest({
         ...this.#upstream,
-        method: asked.method,
-        path: asked.url,
-        headers: { ...asked.headers, host: `${this.#upstream.host}:${this.#upstream.port}` },
+        method: request.method,
+        path: request.url,
+        headers: { ...request.headers, host: `${this.#upstream.host}:${this.#upstream.port}` },
       });
-      asked.pipe(onward);
-      answer.on('close', () => onward.destroy());
-      const [given] = (await once(onward, 'response')) as [IncomingMessage];
-      this.passed.push(`${asked.method} ${asked.url} ${given.statusCode}`);
-      answer.writeHead(given.statusCode ?? 502, given.headers);
-      given.pipe(answer);
-      given.on('error', () => answer.destroy());
-      const then = take(this.#after, asked);
+      request.pipe(onward);
+      response.on('close', () => onward.destroy());
+      const [upstream] = (await once(onward, 'response')) as [IncomingMessage];
+      this.passed.push(`${request.method} ${request.url} ${upstream.statusCode}`);
+      response.writeHead(upstream.statusCode ?? 502, upstream.headers);
+      upstream.pipe(response);
+      upstream.on('error', () => response.destroy());
+      const then = take(this.#after, request);
       if (then !== undefined) {
-        const act = once(answer, 'finish').then(() => then.act());
+        const act = once(response, 'finish').then(() => then.act());
         act.catch(() => {}); // thrown by close()
         this.#acts.push(act);
       }
     } catch (error) {
-      this.passed.push(`${asked.method} ${asked.url} ${error}`);
-      answer.destroy();
+      this.passed.push(`${request.method} ${request.url} ${error}`);
+      response.destroy();
     }
   }
 }

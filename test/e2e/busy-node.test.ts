@@ -5,7 +5,7 @@ import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { RUNSC } from '../../cluster/node/config.ts';
 import { evaluationPod, READY_PATH, runPod, watchLabels } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { askAgent, waitForNode } from './agents.ts';
+import { getFromAgent, waitForNode } from './agents.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
 import { BURN } from './under-load.ts';
 
@@ -18,7 +18,7 @@ const node = () => cluster().node(NODE);
 describe('a busy node', () => {
   after(() => deletePods(cluster(), 'throttled'));
 
-  it('loses its label when runsc hangs beside a throttled pod, which raises CPU pressure', {
+  it('loses its label when runsc hangs while a throttled pod raises CPU pressure', {
     timeout: 300_000,
   }, async () => {
     const container = { command: ['sh', '-c', BURN], resources: { limits: { cpu: '10m' } } };
@@ -30,16 +30,16 @@ describe('a busy node', () => {
     await waitForNode(cluster(), NODE, ({ ready }) => ready === 'true');
     await breakNode(cluster(), node(), 'runsc-hangs');
     const begunMs = performance.now();
-    const said = await waitForNode(cluster(), NODE, ({ ready }) => ready === 'false', 240_000);
+    const readiness = await waitForNode(cluster(), NODE, ({ ready }) => ready === 'false', 240_000);
     console.log(
       `label withdrawn ${((performance.now() - begunMs) / 1_000).toFixed(1)} s after runsc began to hang`,
     );
-    assert.equal(said.condition, 'Unknown SandboxSlow');
+    assert.equal(readiness.condition, 'Unknown SandboxSlow');
     await healNode(cluster(), node());
     await waitForNode(cluster(), NODE, ({ ready }) => ready === 'true', 120_000);
   });
 
-  it('keeps its label while it is full for a moment, and loses it as NodeExhausted while it stays full', {
+  it('keeps its label through a brief full disk, and loses it as NodeExhausted when the disk stays full', {
     timeout: 300_000,
   }, async () => {
     const labels: string[] = [];
@@ -51,8 +51,8 @@ describe('a busy node', () => {
       await evaluated('SandboxProven');
       assert.deepEqual([...new Set(labels)], ['true']);
       await fill();
-      const said = await waitForNode(cluster(), NODE, ({ ready }) => ready === 'false', 180_000);
-      assert.equal(said.condition, 'Unknown NodeExhausted');
+      const readiness = await waitForNode(cluster(), NODE, ({ ready }) => ready === 'false', 180_000);
+      assert.equal(readiness.condition, 'Unknown NodeExhausted');
     } finally {
       watch.close();
       await empty();
@@ -64,7 +64,7 @@ describe('a busy node', () => {
 /** Waits until an evaluation has this reason. */
 async function evaluated(reason: string): Promise<void> {
   await waitFor(`an evaluation with ${reason}`, 60_000, async () => {
-    const report = JSON.parse((await askAgent(cluster(), NODE, '/report')).text) as Report;
+    const report = JSON.parse((await getFromAgent(cluster(), NODE, '/report')).text) as Report;
     return report.evaluation.verdict.reason === reason || undefined;
   });
 }

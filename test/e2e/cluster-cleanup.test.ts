@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { CLUSTERS } from '../../cluster/clusters.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, runAll, waitFor } from '../../hack/run.ts';
-import { differences, type MachineState, machineState } from './machine-state.ts';
+import { changesBetween, type MachineState, machineState } from './machine-state.ts';
 
 const NAME = 'cleanup';
 const CLI = ['--import', 'tsx', 'cluster/main.ts', '--name', NAME];
@@ -28,8 +28,8 @@ before(async () => {
 });
 after(down);
 
-function cluster(...words: readonly string[]): Promise<string> {
-  return run(process.execPath, [...CLI, ...words], { cwd: REPO, timeoutMs: 120_000 });
+function cluster(...args: readonly string[]): Promise<string> {
+  return run(process.execPath, [...CLI, ...args], { cwd: REPO, timeoutMs: 120_000 });
 }
 
 async function down(): Promise<void> {
@@ -49,34 +49,34 @@ async function assertClean(): Promise<void> {
   await down();
   // The kernel removes a network namespace after its last process has ended.
   await waitFor('the machine to be as before', 5_000, async () => {
-    assert.deepEqual(differences(clean, await machineState(NAME)), []);
+    assert.deepEqual(changesBetween(clean, await machineState(NAME)), []);
     return true;
   });
 }
 
 for (const [moment, file] of MOMENTS) {
-  test(`up killed ${moment}: down leaves the machine as it was`, async () => {
+  test(`down cleans up after an up killed ${moment}`, async () => {
     await killUpAt(file);
     await assertClean();
   });
 }
 
-test('up killed: a second up completes the cluster, a third is harmless, and down leaves nothing', async () => {
+test('a second up completes a killed one, a third changes nothing, and down leaves nothing', async () => {
   await killUpAt(MOMENTS[2][1]);
   assert.match(await cluster('up'), /The cluster "cleanup" is up: 3 nodes Ready/);
   const there = await machineState(NAME);
-  const made = differences(clean, there).join('\n');
+  const made = changesBetween(clean, there).join('\n');
   assert.match(made, /^\+ processes: .*kubelet/m);
   assert.match(made, /^\+ cgroups: .*\/gvisor-ready\/cleanup\//m);
   assert.match(made, /^\+ files: .*\/clusters\/cleanup\//m);
   assert.match(await cluster('up'), /3 nodes Ready/);
-  assert.deepEqual(differences(there, await machineState(NAME)), []);
+  assert.deepEqual(changesBetween(there, await machineState(NAME)), []);
   const ready = await cluster('kubectl', 'get', 'nodes', '--no-headers');
   assert.equal(ready.match(/ Ready /g)?.length, 3, ready);
   await assertClean();
 });
 
-test('two commands at once: the second is refused', async () => {
+test('refuses a second command while one runs', async () => {
   const up = cluster('up', '--nodes', '1');
   await waitFor('the first to begin', 60_000, async () => (existsSync(DIR) ? true : undefined), 5);
   const second = await runAll(process.execPath, [...CLI, 'down'], { cwd: REPO });

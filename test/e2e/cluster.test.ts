@@ -13,28 +13,28 @@ const NAMESPACE = ['--namespace', 'gvisor-ready'];
 /** The agent's pod on a node, and its address. */
 async function agentOn(node: string): Promise<{ name: string; address: string }> {
   const path = 'jsonpath={.items[0].metadata.name} {.items[0].status.podIP}';
-  const words = ['get', 'pods', ...NAMESPACE, '--field-selector', `spec.nodeName=${node}`, '-o', path];
-  const [name = '', address = ''] = (await cluster().kubectl(words)).split(' ');
+  const args = ['get', 'pods', ...NAMESPACE, '--field-selector', `spec.nodeName=${node}`, '-o', path];
+  const [name = '', address = ''] = (await cluster().kubectl(args)).split(' ');
   return { name, address };
 }
 
 describe('the cluster', () => {
-  it('gives the logs of a pod', async () => {
+  it('returns the logs of a pod', async () => {
     const { name } = await agentOn('node-1');
     const lines = (await cluster().kubectl(['logs', ...NAMESPACE, name])).trim().split('\n');
     const first = JSON.parse(lines[0] ?? '{}') as { msg?: string; node?: string };
     assert.deepEqual([first.msg, first.node], ['agent started', 'node-1']);
   });
 
-  it('carries traffic between pods of different nodes', async () => {
+  it('routes traffic between pods of different nodes', async () => {
     const from = await agentOn('node-1');
     const to = await agentOn('node-3');
     const script = `fetch('http://${to.address}:9477/livez').then(r => r.text()).then(console.log)`;
-    const words = ['exec', ...NAMESPACE, from.name, '--', '/usr/local/bin/node', '-e', script];
-    assert.equal(await cluster().kubectl(words), 'ok\n\n');
+    const args = ['exec', ...NAMESPACE, from.name, '--', '/usr/local/bin/node', '-e', script];
+    assert.equal(await cluster().kubectl(args), 'ok\n\n');
   });
 
-  it('forwards a port to a pod, which serves its report there', async () => {
+  it('forwards a port to a pod', async () => {
     const { name } = await agentOn('node-1');
     const { command, args } = cluster().kubectlCommand(['port-forward', ...NAMESPACE, name, ':9477']);
     const forward = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -49,13 +49,13 @@ describe('the cluster', () => {
     }
   });
 
-  it('restarts a kubelet without ending the gVisor pod of a node that is proven', async () => {
+  it('restarts a kubelet without restarting a gVisor pod', async () => {
     const home = await runPod(cluster(), 'resident', evaluationPod('resident', { gvisor: true }));
     const started = await cluster().kubectl(['get', 'pod', 'resident', '-o', 'jsonpath={.status.startTime}']);
     await cluster().node(home).restart('kubelet');
     await cluster().waitForNodes([home]);
     // A kubelet that runs an exec in the pod has synced it.
-    await waitFor('the kubelet to answer for the pod', 30_000, async () =>
+    await waitFor('the kubelet to exec in the pod', 30_000, async () =>
       (await cluster().kubectl(['exec', 'resident', '--', 'echo', 'here'])) === 'here\n' ? true : undefined,
     );
     const path = 'jsonpath={.status.phase} {.status.startTime} {.status.containerStatuses[0].restartCount}';

@@ -13,9 +13,9 @@ import {
   removeDispatcher,
 } from './dispatcher-run.ts';
 
-const { cluster, call, kubectl, kernelIn, deletePods, healed } = useDispatcher();
+const { cluster, call, kubectl, kernelIn, deletePods, healAll } = useDispatcher();
 
-describe('the dispatcher, when things change between the question and the pod', () => {
+describe('the dispatcher, when the cluster changes between its check and the start of the pod', () => {
   const CREATE = /\/pods$|\/pods\?/;
   const PODS = (name: string) => new RegExp(`/pods/${name}(\\?|$)`);
   const lose = (node: string) => breakAndWait(cluster(), node, 'runsc-missing');
@@ -24,27 +24,27 @@ describe('the dispatcher, when things change between the question and the pod', 
 
   before(async () => {
     await grantDispatcher(cluster());
-    await healed();
+    await healAll();
   });
   afterEach(async () => {
-    await healed();
+    await healAll();
     await deletePods();
   });
   after(() => removeDispatcher(cluster()));
 
-  it('with "require" removes the Pending pod in time, and says what the agents say by then', async () => {
+  it('with "require" deletes a pod that stays Pending, and reports the current verdicts', async () => {
     const refused = await call({
       name: 'pending',
       options: SHORT,
       gate: (gate) => gate.before('POST', CREATE, loseAll),
     });
-    assert.deepEqual([refused.code, refused.said.reason], [3, 'GVisorFails'], refused.stderr);
-    assert.match(String(refused.said.message), /RunscNotFound: node-1, node-2/);
+    assert.deepEqual([refused.code, refused.output.reason], [3, 'GVisorFails'], refused.stderr);
+    assert.match(String(refused.output.message), /RunscNotFound: node-1, node-2/);
     assert.equal(creations(refused).length, 1);
     await assertNoPod(cluster(), 'pending');
   });
 
-  it('with "prefer" starts the fallback only once the first pod is gone', async () => {
+  it('with "prefer" creates the fallback only once the first pod is deleted', async () => {
     const fallen = await call({
       policy: 'prefer',
       name: 'twice',
@@ -52,7 +52,7 @@ describe('the dispatcher, when things change between the question and the pod', 
       gate: (gate) => gate.before('POST', CREATE, loseAll),
     });
     assert.deepEqual(
-      [fallen.code, fallen.said.in_gvisor, fallen.said.reason],
+      [fallen.code, fallen.output.in_gvisor, fallen.output.reason],
       [0, false, 'GVisorFails'],
       fallen.stderr,
     );
@@ -62,11 +62,15 @@ describe('the dispatcher, when things change between the question and the pod', 
     const [first, second] = [order.indexOf('POST 201'), order.lastIndexOf('POST 201')];
     assert.ok(second > first, 'two pods were created, one after the other');
     assert.ok(order.slice(first, second).includes('DELETE 200'), 'the first was deleted in between');
-    assert.equal(order[second - 1], 'GET 404', 'the last thing seen before the second was that it is gone');
+    assert.equal(
+      order[second - 1],
+      'GET 404',
+      'the first pod was confirmed deleted before the second was created',
+    );
     assert.equal(await kernelIn('twice'), (await readFile('/proc/version', 'utf8')).trim());
   });
 
-  it('leaves a pod alone that starts at the last moment', async () => {
+  it('keeps a pod that starts just before its deadline', async () => {
     const home = async () => {
       await healAndWait(cluster(), 'node-1');
       await waitFor('the pod to run after all', 30_000, async () =>
@@ -81,7 +85,7 @@ describe('the dispatcher, when things change between the question and the pod', 
         gate.before('DELETE', PODS('late'), home);
       },
     });
-    assert.deepEqual([late.code, late.said.in_gvisor, late.said.node], [0, true, 'node-1'], late.stderr);
+    assert.deepEqual([late.code, late.output.in_gvisor, late.output.node], [0, true, 'node-1'], late.stderr);
     assert.ok(
       late.requests.some((one) => /^DELETE .* 409$/.test(one)),
       'its deletion was refused',
@@ -89,7 +93,7 @@ describe('the dispatcher, when things change between the question and the pod', 
     assert.match(await kernelIn('late'), /^Linux version 4\.4\.0 /);
   });
 
-  it('goes elsewhere when a kubelet rejects the pod, because the label went after the pod was bound', async () => {
+  it('retries on another node when a kubelet rejects the pod after its node lost the label', async () => {
     const node = cluster().node('node-1');
     const rejected = await call({
       name: 'rejected',
@@ -109,12 +113,12 @@ describe('the dispatcher, when things change between the question and the pod', 
         });
       },
     });
-    assert.deepEqual([rejected.code, rejected.said.node], [0, 'node-2'], rejected.stderr);
+    assert.deepEqual([rejected.code, rejected.output.node], [0, 'node-2'], rejected.stderr);
     assert.equal(creations(rejected).length, 2);
     assert.match(await kernelIn('rejected'), /^Linux version 4\.4\.0 /);
   });
 
-  it('starts nothing in place of a pod on a node that is lost, since that may still run', async () => {
+  it('creates no replacement for a pod on an unreachable node, which may still run', async () => {
     await lose('node-2');
     const node = cluster().node('node-1');
     const lost = await call({
@@ -123,13 +127,13 @@ describe('the dispatcher, when things change between the question and the pod', 
       options: [...SHORT, '--remove-deadline', '5'],
       gate: (gate) => gate.before('POST', CREATE, () => node.machine.stopDaemon('kubelet')),
     });
-    assert.deepEqual([lost.code, lost.said.reason], [4, 'PodNotGone'], lost.stderr);
+    assert.deepEqual([lost.code, lost.output.reason], [4, 'PodNotGone'], lost.stderr);
     assert.equal(creations(lost).length, 1);
     await node.startKubelet();
     await kubectl('wait', '--for=delete', 'pod/lost', '-n', FREE, '--timeout=180s');
   });
 
-  it('starts nothing in place of a pod that somebody else removed', async () => {
+  it('creates no replacement for a pod that another client deleted', async () => {
     const removed = await call({
       policy: 'prefer',
       name: 'removed',
@@ -138,11 +142,11 @@ describe('the dispatcher, when things change between the question and the pod', 
         gate.after('POST', CREATE, () => kubectl('delete', 'pod', 'removed', '-n', FREE));
       },
     });
-    assert.deepEqual([removed.code, removed.said.reason], [1, 'PodRemoved'], removed.stderr);
+    assert.deepEqual([removed.code, removed.output.reason], [1, 'PodRemoved'], removed.stderr);
     assert.equal(creations(removed).length, 1);
   });
 
-  it("takes the API server's refusal for what it is when the RuntimeClass goes", async () => {
+  it('reports RuntimeClassMissing when the RuntimeClass is deleted before the pod is created', async () => {
     const remove = async () => {
       await kubectl('delete', 'runtimeclass', 'gvisor');
       await waitFor('pods of it to be refused', 20_000, async () => {
@@ -157,11 +161,11 @@ describe('the dispatcher, when things change between the question and the pod', 
       name: 'class-gone',
       gate: (gate) => gate.before('POST', CREATE, remove),
     });
-    assert.deepEqual([refused.code, refused.said.reason], [3, 'RuntimeClassMissing'], refused.stderr);
+    assert.deepEqual([refused.code, refused.output.reason], [3, 'RuntimeClassMissing'], refused.stderr);
     assert.deepEqual(creations(refused), []);
   });
 
-  it('does not take a failing API server for an answer', async () => {
+  it('reports ApiUnavailable when the API server fails', async () => {
     const cut = () => Promise.reject(new Error('cut off'));
     const failed = await call({
       policy: 'prefer',
@@ -171,8 +175,8 @@ describe('the dispatcher, when things change between the question and the pod', 
         for (let time = 0; time < 100; time++) gate.before('GET', /\/runtimeclasses\//, cut);
       },
     });
-    assert.deepEqual([failed.code, failed.said.reason], [75, 'ApiUnavailable'], failed.stderr);
-    assert.match(String(failed.said.message), /^cannot read RuntimeClass "gvisor": .*given up after 3 s$/);
+    assert.deepEqual([failed.code, failed.output.reason], [75, 'ApiUnavailable'], failed.stderr);
+    assert.match(String(failed.output.message), /^cannot read RuntimeClass "gvisor": .*given up after 3 s$/);
     assert.deepEqual(creations(failed), []);
   });
 });

@@ -61,7 +61,7 @@ export async function removeDispatcher(cluster: Cluster): Promise<void> {
 export type Dispatched = {
   readonly code: number;
   /** Its standard output, {} if that is no JSON. */
-  readonly said: Readonly<Record<string, unknown>>;
+  readonly output: Readonly<Record<string, unknown>>;
   readonly stderr: string;
   /** Its requests to the API server, see {@link ApiGate.passed}. */
   readonly requests: readonly string[];
@@ -97,18 +97,18 @@ export async function dispatch(cluster: Cluster, call: DispatcherCall): Promise<
     await writeFile(kubeconfig, kubeconfigOf(await gate.open(), token), { mode: 0o600 });
     const file = join(directory, `${name}.yaml`);
     await writeFile(file, JSON.stringify(podOf(call)));
-    const words = [command, '--policy', policy, '--remove-deadline', '30', ...options, file];
+    const args = [command, '--policy', policy, '--remove-deadline', '30', ...options, file];
     const { code, stdout, stderr } = await runAll(
       await ensurePython(),
-      ['-B', '-m', 'gvisor_dispatch', ...words],
+      ['-B', '-m', 'gvisor_dispatch', ...args],
       {
         env: { KUBECONFIG: kubeconfig, PYTHONPATH: DISPATCHER },
         timeoutMs: 150_000,
         ...(signal ? { signal } : {}),
       },
     );
-    const said = stdout.startsWith('{') ? (JSON.parse(stdout) as Record<string, unknown>) : {};
-    return { code, said, stderr, requests: gate.passed };
+    const output = stdout.startsWith('{') ? (JSON.parse(stdout) as Record<string, unknown>) : {};
+    return { code, output, stderr, requests: gate.passed };
   } finally {
     await gate.close();
     await rm(directory, { recursive: true, force: true });

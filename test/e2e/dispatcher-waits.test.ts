@@ -9,14 +9,14 @@ import { run } from '../../hack/run.ts';
 import { GVISOR_NODES, useDispatcher } from './dispatcher-cluster.ts';
 import { assertNoPod, creations, FREE, readPod } from './dispatcher-run.ts';
 
-const { cluster, call, kubectl, kernelIn, keepTidy } = useDispatcher();
+const { cluster, call, kubectl, kernelIn, registerHooks } = useDispatcher();
 const CREATE = /\/pods$|\/pods\?/;
 const GVISOR = /^Linux version 4\.4\.0 /;
 
-describe('the dispatcher, where gVisor is not to blame', () => {
-  keepTidy();
+describe('the dispatcher, when the cause is not gVisor', () => {
+  registerHooks();
 
-  it('does not take a full cluster for a broken gVisor', async () => {
+  it('reports Unschedulable on a full cluster', async () => {
     const containers = [
       { name: 'c', image: imageName('workload'), resources: { requests: { cpu: '9999' } } },
     ];
@@ -26,20 +26,20 @@ describe('the dispatcher, where gVisor is not to blame', () => {
       spec: { containers },
       options: ['--schedule-deadline', '5'],
     });
-    assert.deepEqual([full.code, full.said.reason], [75, 'Unschedulable'], full.stderr);
-    assert.match(String(full.said.message), /Insufficient cpu/);
+    assert.deepEqual([full.code, full.output.reason], [75, 'Unschedulable'], full.stderr);
+    assert.match(String(full.output.message), /Insufficient cpu/);
     assert.equal(creations(full).length, 1);
     await assertNoPod(cluster(), 'full');
   });
 
-  it('takes a pod in its init containers for one that has started', async () => {
+  it('counts a pod that runs its init containers as started', async () => {
     const initContainers = [{ name: 'init', image: imageName('workload'), command: ['sleep', '600'] }];
     const started = await call({ name: 'init', spec: { initContainers } });
-    assert.deepEqual([started.code, started.said.in_gvisor], [0, true], started.stderr);
+    assert.deepEqual([started.code, started.output.in_gvisor], [0, true], started.stderr);
     assert.equal((await readPod(cluster(), 'init')).status.phase, 'Pending');
   });
 
-  it('with "wait" leaves a Pending pod for the autoscaler, and starts once a node is proven', async () => {
+  it('with "wait" keeps a Pending pod for the autoscaler until a node is proven', async () => {
     await Promise.all(GVISOR_NODES.map((node) => breakAndWait(cluster(), node, 'runsc-missing')));
     const waited = await call({
       policy: 'wait',
@@ -50,14 +50,14 @@ describe('the dispatcher, where gVisor is not to blame', () => {
           await healAndWait(cluster(), 'node-1');
         }),
     });
-    assert.deepEqual([waited.code, waited.said.in_gvisor], [0, true], waited.stderr);
-    assert.equal(waited.said.node, 'node-1');
+    assert.deepEqual([waited.code, waited.output.in_gvisor], [0, true], waited.stderr);
+    assert.equal(waited.output.node, 'node-1');
     assert.match(await kernelIn('waits'), GVISOR);
   });
 
-  it('gives each evaluation one pod: for two callers at once, and for the call after one that was killed', async () => {
+  it('creates one pod per evaluation with two concurrent callers, and adopts it after a caller was killed', async () => {
     const both = await Promise.all([call({ name: 'once' }), call({ name: 'once' })]);
-    assert.deepEqual(both.map(({ said }) => said.adopted).sort(), [false, true], both[0].stderr);
+    assert.deepEqual(both.map(({ output }) => output.adopted).sort(), [false, true], both[0].stderr);
     const killed = new AbortController();
     await assert.rejects(
       call({
@@ -68,33 +68,37 @@ describe('the dispatcher, where gVisor is not to blame', () => {
       /aborted/,
     );
     const again = await call({ name: 'killed' });
-    assert.deepEqual([again.code, again.said.in_gvisor, again.said.adopted], [0, true, true], again.stderr);
+    assert.deepEqual(
+      [again.code, again.output.in_gvisor, again.output.adopted],
+      [0, true, true],
+      again.stderr,
+    );
     assert.deepEqual(creations(again), []);
   });
 
-  it('survives an API server that drops its questions while a pod starts', async () => {
+  it('survives dropped requests while a pod starts', async () => {
     const cut = () => Promise.reject(new Error('cut off'));
-    const asked = [/\/runtimeclasses\//, /\/nodes/, /\/pods\/survivor/, /watch=/];
+    const paths = [/\/runtimeclasses\//, /\/nodes/, /\/pods\/survivor/, /watch=/];
     const survived = await call({
       name: 'survivor',
       gate: (gate) => {
-        for (const path of asked) {
+        for (const path of paths) {
           gate.before('GET', path, cut);
           gate.before('GET', path, cut);
         }
         gate.before('POST', CREATE, cut);
       },
     });
-    assert.deepEqual([survived.code, survived.said.in_gvisor], [0, true], survived.stderr);
+    assert.deepEqual([survived.code, survived.output.in_gvisor], [0, true], survived.stderr);
     const dropped = survived.requests.filter((one) => one.endsWith('cut off'));
-    for (const path of [CREATE, ...asked])
+    for (const path of [CREATE, ...paths])
       assert.ok(
         dropped.some((one) => path.test(one.split(' ')[1] ?? '')),
         `never dropped: ${path}`,
       );
   });
 
-  it('decides for a Job as the recipe does', async () => {
+  it('decides for a Job as the recipe in the docs does', async () => {
     const job = {
       apiVersion: 'batch/v1',
       kind: 'Job',
@@ -116,11 +120,11 @@ from gvisor_dispatch import Policy
 config.load_kube_config()
 print(job.submit(client.ApiClient(), json.load(sys.stdin), Policy.PREFER))`;
     const directory = join(REPO, 'dispatcher');
-    const said = await run(await ensurePython(), ['-B', '-c', script], {
+    const printed = await run(await ensurePython(), ['-B', '-c', script], {
       input: JSON.stringify(job),
       env: { KUBECONFIG: cluster().kubeconfig, PYTHONPATH: `${directory}:${directory}/recipes` },
     });
-    assert.match(said, /in_gvisor=True, reason='Available'/);
+    assert.match(printed, /in_gvisor=True, reason='Available'/);
     try {
       await kubectl('wait', '--for=condition=Complete', 'job/job', '-n', FREE, '--timeout=180s');
       assert.match(await kubectl('logs', 'job/job', '-n', FREE), GVISOR);

@@ -5,27 +5,27 @@ import { breakAndWait } from '../../cluster/story.ts';
 import { GVISOR_NODES, useDispatcher } from './dispatcher-cluster.ts';
 import { assertNoPod, creations, FREE, REQUIRING, readPod } from './dispatcher-run.ts';
 
-const { cluster, call, kubectl, kernelIn, keepTidy } = useDispatcher();
+const { cluster, call, kubectl, kernelIn, registerHooks } = useDispatcher();
 
 describe('the dispatcher', () => {
-  keepTidy();
+  registerHooks();
 
-  it('starts a pod in gVisor where gVisor is available, with either policy', async () => {
+  it('starts a pod in gVisor under every policy while nodes are proven', async () => {
     for (const policy of ['require', 'prefer'] as const) {
-      const { code, said, stderr } = await call({ policy, name: policy });
+      const { code, output, stderr } = await call({ policy, name: policy });
       assert.equal(code, 0, stderr);
-      assert.equal(said.in_gvisor, true);
-      assert.match(String(said.node), /^node-[12]$/);
+      assert.equal(output.in_gvisor, true);
+      assert.match(String(output.node), /^node-[12]$/);
       assert.match(await kernelIn(policy), /^Linux version 4\.4\.0 /);
       assert.equal((await readPod(cluster(), policy)).metadata.labels['gvisor-dispatch'], 'gvisor');
     }
   });
 
-  it('refuses without a RuntimeClass under every policy, and creates nothing', async () => {
+  it('creates no pod without a RuntimeClass, under every policy', async () => {
     await kubectl('delete', 'runtimeclass', 'gvisor');
     for (const policy of ['require', 'prefer', 'wait'] as const) {
       const refused = await call({ policy, name: 'no-class' });
-      assert.deepEqual([refused.code, refused.said.reason], [3, 'RuntimeClassMissing'], refused.stderr);
+      assert.deepEqual([refused.code, refused.output.reason], [3, 'RuntimeClassMissing'], refused.stderr);
       assert.deepEqual(
         refused.requests.filter((one) => !one.startsWith('GET ')),
         [],
@@ -34,7 +34,7 @@ describe('the dispatcher', () => {
     await assertNoPod(cluster(), 'no-class');
   });
 
-  it('refuses a RuntimeClass of another handler, and one that selects no proven nodes', async () => {
+  it('refuses a RuntimeClass with another handler or without the node selector', async () => {
     const other = (handler: string, scheduling?: object) =>
       JSON.stringify({
         apiVersion: 'node.k8s.io/v1',
@@ -47,40 +47,40 @@ describe('the dispatcher', () => {
     try {
       await cluster().kubectl(['apply', '-f', '-'], other('runc'));
       const mismatch = await call({ policy: 'prefer', name: 'mismatch', options });
-      assert.deepEqual([mismatch.code, mismatch.said.reason], [3, 'HandlerMismatch'], mismatch.stderr);
+      assert.deepEqual([mismatch.code, mismatch.output.reason], [3, 'HandlerMismatch'], mismatch.stderr);
       await kubectl('delete', 'runtimeclass', 'other');
       await cluster().kubectl(['apply', '-f', '-'], other('runsc'));
       const unscoped = await call({ policy: 'prefer', name: 'unscoped', options });
-      assert.deepEqual([unscoped.code, unscoped.said.reason], [3, 'RuntimeClassUnscoped'], unscoped.stderr);
+      assert.deepEqual([unscoped.code, unscoped.output.reason], [3, 'RuntimeClassUnscoped'], unscoped.stderr);
     } finally {
       await kubectl('delete', 'runtimeclass', 'other', '--ignore-not-found');
     }
   });
 
-  it('refuses where gVisor fails, or falls back loudly where the namespace consents to it', async () => {
+  it('refuses while gVisor fails, or falls back with a warning if the namespace allows it', async () => {
     await Promise.all(GVISOR_NODES.map((node) => breakAndWait(cluster(), node, 'runsc-missing')));
     const refused = await call({ name: 'refused' });
-    assert.deepEqual([refused.code, refused.said.reason], [3, 'GVisorFails'], refused.stderr);
+    assert.deepEqual([refused.code, refused.output.reason], [3, 'GVisorFails'], refused.stderr);
     const required = await call({ policy: 'prefer', name: 'required', namespace: REQUIRING });
-    assert.deepEqual([required.code, required.said.reason], [3, 'GVisorFails'], required.stderr);
+    assert.deepEqual([required.code, required.output.reason], [3, 'GVisorFails'], required.stderr);
     const joining = ['--install-grace', '86400'];
     const undecided = await call({ policy: 'prefer', name: 'undecided', options: joining });
-    assert.deepEqual([undecided.code, undecided.said.reason], [75, 'GVisorUndecided'], undecided.stderr);
-    assert.match(String(undecided.said.message), /node-3 has no final verdict: HandlerNotConfigured$/);
+    assert.deepEqual([undecided.code, undecided.output.reason], [75, 'GVisorUndecided'], undecided.stderr);
+    assert.match(String(undecided.output.message), /node-3 has no final verdict: HandlerNotConfigured$/);
     await kubectl('label', 'namespace', FREE, 'allow-host-kernel-');
     const silent = await call({ policy: 'prefer', name: 'silent' });
     await kubectl('label', 'namespace', FREE, 'allow-host-kernel=true');
-    assert.deepEqual([silent.code, silent.said.reason], [3, 'GVisorFails'], silent.stderr);
+    assert.deepEqual([silent.code, silent.output.reason], [3, 'GVisorFails'], silent.stderr);
     assert.match(
-      String(silent.said.message),
+      String(silent.output.message),
       /^"prefer" acts as "require": namespace dispatcher-free does not have/,
     );
     assert.deepEqual([refused, required, undecided, silent].flatMap(creations), []);
 
-    const asked = await call({ command: 'ask', policy: 'prefer', name: 'fallback', options: [] });
-    assert.deepEqual([asked.code, asked.said.in_gvisor], [5, false], asked.stderr);
-    const { code, said, stderr } = await call({ policy: 'prefer', name: 'fallback' });
-    assert.deepEqual([code, said.in_gvisor, said.reason], [0, false, 'GVisorFails'], stderr);
+    const dryRun = await call({ command: 'ask', policy: 'prefer', name: 'fallback', options: [] });
+    assert.deepEqual([dryRun.code, dryRun.output.in_gvisor], [5, false], dryRun.stderr);
+    const { code, output, stderr } = await call({ policy: 'prefer', name: 'fallback' });
+    assert.deepEqual([code, output.in_gvisor, output.reason], [0, false, 'GVisorFails'], stderr);
     assert.match(
       stderr,
       /^WARNING dispatcher-free\/fallback runs WITHOUT gVisor: GVisorFails: .*RunscNotFound/m,
@@ -96,28 +96,28 @@ describe('the dispatcher', () => {
     assert.match(event, /^Warning runs without gVisor: GVisorFails: /);
   });
 
-  it('counts a node that is cordoned, or tainted without a toleration, as not schedulable', async () => {
+  it('treats cordoned nodes and untolerated taints as not schedulable', async () => {
     await kubectl('cordon', 'node-1');
     await kubectl('taint', 'node', 'node-2', 'gpu=a100:NoSchedule', '--overwrite');
     try {
-      const { code, said, stderr } = await call({ policy: 'prefer', name: 'nowhere' });
-      assert.deepEqual([code, said.reason], [75, 'NoSchedulableNode'], stderr);
-      assert.match(String(said.message), /taint node\.kubernetes\.io\/unschedulable=:NoSchedule: node-1/);
-      assert.match(String(said.message), /taint gpu=a100:NoSchedule: node-2/);
+      const { code, output, stderr } = await call({ policy: 'prefer', name: 'nowhere' });
+      assert.deepEqual([code, output.reason], [75, 'NoSchedulableNode'], stderr);
+      assert.match(String(output.message), /taint node\.kubernetes\.io\/unschedulable=:NoSchedule: node-1/);
+      assert.match(String(output.message), /taint gpu=a100:NoSchedule: node-2/);
       await assertNoPod(cluster(), 'nowhere');
     } finally {
       await kubectl('taint', 'node', 'node-2', 'gpu-');
     }
   });
 
-  it('says what is wrong with the call itself', async () => {
+  it('reports errors of the call itself', async () => {
     const taken = await call({ name: 'taken' });
     assert.equal(taken.code, 0, taken.stderr);
     const other = await call({ name: 'taken', options: ['--id', 'another'] });
-    assert.deepEqual([other.code, other.said.reason], [1, 'NameTaken'], other.stderr);
+    assert.deepEqual([other.code, other.output.reason], [1, 'NameTaken'], other.stderr);
     const stranger = await call({ name: 'stranger', namespace: 'default' });
-    assert.deepEqual([stranger.code, stranger.said.reason], [1, 'ApiRefused'], stranger.stderr);
-    assert.match(String(stranger.said.message), /^cannot read pod default\/stranger: 403 pods .*forbidden/);
+    assert.deepEqual([stranger.code, stranger.output.reason], [1, 'ApiRefused'], stranger.stderr);
+    assert.match(String(stranger.output.message), /^cannot read pod default\/stranger: 403 pods .*forbidden/);
     const wrong = await call({ name: 'wrong', options: ['--start-deadline', '0'] });
     assert.equal(wrong.code, 2);
     assert.match(wrong.stderr, /0 is not between 0 and 86400 seconds/);

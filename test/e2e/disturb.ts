@@ -3,7 +3,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
 import { waitFor } from '../../hack/run.ts';
 import { evaluationStartMs, touch } from '../integration/outside-agent.ts';
-import { agentOn, askAgent } from './agents.ts';
+import { agentOn, getFromAgent } from './agents.ts';
 
 const NAMESPACE = ['--namespace', 'gvisor-ready'] as const;
 
@@ -29,7 +29,7 @@ export async function provenAgain(cluster: Cluster, node: string): Promise<void>
   const sinceMs = Date.now();
   await touch(cluster.node(node));
   await waitFor(`a proof of ${node}`, 60_000, async () => {
-    const { text } = await askAgent(cluster, node, '/report');
+    const { text } = await getFromAgent(cluster, node, '/report');
     const report = JSON.parse(text) as Report;
     return evaluationStartMs(report) >= sinceMs && report.proof.kind === 'proven' ? true : undefined;
   });

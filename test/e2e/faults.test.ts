@@ -11,14 +11,14 @@ import { useCluster } from './e2e-cluster.ts';
 import { hidePressure, showPressure } from './quiet.ts';
 
 const cluster = useCluster();
-/** One fault of each verdict for each version of containerd. `test/integration/faults.test.ts` has every fault. */
+/** One fault per verdict and containerd version. `test/integration/faults.test.ts` covers every fault. */
 const VISIBLE = [
   ['node-1', 'runsc-missing', 'False'],
   ['node-1', 'containerd-stopped', 'Unknown'],
   ['node-2', 'handler-removed', 'False'],
   ['node-2', 'containerd-hung', 'Unknown'],
 ] as const;
-/** Faults under which the label stays, and what shows that the agent has met the fault. */
+/** Faults that must not change the label, and evidence that the agent has observed them. */
 const HARMLESS: Record<
   HarmlessFault,
   { readonly node: string; readonly until: (restarts: number) => Promise<unknown> }
@@ -44,7 +44,7 @@ describe('a fault of gVisor or containerd', () => {
     await deployWith(cluster());
   });
   for (const [node, fault, status] of VISIBLE) {
-    it(`${fault} shows in label, condition, event and metrics, and so does the recovery`, async () => {
+    it(`${fault} and its recovery update label, condition, event and metrics`, async () => {
       const reason = REASON_OF_FAULT[fault];
       const condition = `${status} ${reason}`;
       const begun = thisSecond();
@@ -56,14 +56,15 @@ describe('a fault of gVisor or containerd', () => {
       await metric(node, `gvisor_node_status{status="${status}"} 1`);
       const healed = thisSecond();
       await healNode(cluster(), cluster().node(node), fault);
-      const proven = ({ ready, condition }: Said) => `${ready} ${condition}` === 'true True SandboxProven';
+      const proven = ({ ready, condition }: Readiness) =>
+        `${ready} ${condition}` === 'true True SandboxProven';
       assert.notEqual((await waitForNode(cluster(), node, proven, 90_000)).provenBy, '');
       await eventOn(node, 'SandboxProven', healed);
     });
   }
 });
 
-describe('a fault that concerns neither', () => {
+describe('a fault of another component', () => {
   for (const [fault, { node, until }] of Object.entries(HARMLESS)) {
     it(`${fault} changes neither label nor condition`, async () => {
       const { restarts } = await agentOn(cluster(), node);
@@ -72,25 +73,25 @@ describe('a fault that concerns neither', () => {
         node,
         ({ condition }) => condition === 'True SandboxProven',
       );
-      const assertKept = async () => {
+      const assertUnchanged = async () => {
         const { ready, condition, since } = await waitForNode(cluster(), node, () => true);
         assert.deepEqual([ready, condition, since], ['true', 'True SandboxProven', before.since]);
       };
       await breakNode(cluster(), cluster().node(node), fault as FaultName);
       await until(restarts);
-      if (fault === 'handler-edited' || fault === 'kubelet-stopped') await assertKept();
+      if (fault === 'handler-edited' || fault === 'kubelet-stopped') await assertUnchanged();
       await healNode(cluster(), cluster().node(node), fault as FaultName);
       await waitFor('the API server', 60_000, () => waitForNode(cluster(), node, () => true));
       await cluster().waitForNodes([node]);
       await provenAgain(cluster(), node);
-      await assertKept();
+      await assertUnchanged();
     });
   }
 });
 
-type Said = Awaited<ReturnType<typeof waitForNode>>;
+type Readiness = Awaited<ReturnType<typeof waitForNode>>;
 
-/** Now in whole seconds, as events have it. */
+/** The current time in whole seconds, the resolution of events. */
 function thisSecond(): Date {
   return new Date(Math.floor(Date.now() / 1000) * 1000);
 }

@@ -2,7 +2,15 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { ensureImage } from '../../cluster/images.ts';
 import type { FleetView } from '../../fleet/view.ts';
 import { waitFor } from '../../hack/run.ts';
-import { AT_ONCE, agentOn, applyOverlay, askForwarded, readNode, saidOf, waitForRollout } from './agents.ts';
+import {
+  AT_ONCE,
+  agentOn,
+  applyOverlay,
+  getFromPod,
+  readinessOf,
+  readNode,
+  waitForRollout,
+} from './agents.ts';
 
 const FLEET = ['deployment/gvisor-ready-fleet', '--namespace', 'gvisor-ready'] as const;
 const PODS = '/api/v1/namespaces/gvisor-ready/pods';
@@ -52,16 +60,16 @@ async function fleetPods(cluster: Cluster): Promise<readonly string[]> {
 }
 
 /** Requests a path of the controller over a port-forward. */
-export async function askFleet(cluster: Cluster, path: string): Promise<string> {
+export async function getFromFleet(cluster: Cluster, path: string): Promise<string> {
   const [pod = ''] = await fleetPods(cluster);
-  const { code, text } = await askForwarded(cluster, pod, 9478, path);
+  const { code, text } = await getFromPod(cluster, pod, 9478, path);
   if (code === 200) return text;
-  throw new Error(`The controller answers ${code} to ${path}: ${text.slice(0, 200)}`);
+  throw new Error(`The controller responds ${code} to ${path}: ${text.slice(0, 200)}`);
 }
 
 /** Reads /fleet of the controller. */
 export async function readFleet(cluster: Cluster): Promise<FleetView> {
-  return JSON.parse(await askFleet(cluster, '/fleet')) as FleetView;
+  return JSON.parse(await getFromFleet(cluster, '/fleet')) as FleetView;
 }
 
 /** Waits until the circuit breaker is open for this reason; without one, until it is closed. */
@@ -76,14 +84,14 @@ export async function waitForBreaker(cluster: Cluster, reason?: string, timeoutM
 }
 
 /** Removes the agents of these nodes, and their image so that they cannot return. */
-export async function keepAgentsAway(cluster: Cluster, ...nodes: readonly string[]): Promise<void> {
+export async function disableAgents(cluster: Cluster, ...nodes: readonly string[]): Promise<void> {
   const image = await ensureImage('agent');
   for (const name of nodes) await cluster.node(name).unload(image);
   for (const name of nodes) await deleteAgent(cluster, name);
 }
 
 /** Restores the agents of these nodes, without waiting for the kubelet's image pull backoff. */
-export async function letAgentsReturn(cluster: Cluster, ...nodes: readonly string[]): Promise<void> {
+export async function enableAgents(cluster: Cluster, ...nodes: readonly string[]): Promise<void> {
   const image = await ensureImage('agent');
   for (const name of nodes) await cluster.node(name).load(image);
   for (const name of nodes) if (!(await agentOn(cluster, name)).ready) await deleteAgent(cluster, name);
@@ -96,9 +104,14 @@ async function deleteAgent(cluster: Cluster, node: string): Promise<void> {
 }
 
 /** Label, condition and its last transition of each node with gVisor. */
-export async function saidOfNodes(cluster: Cluster): Promise<Readonly<Record<string, string>>> {
-  const said = await Promise.all(GVISOR_NODES.map(async (name) => saidOf(await readNode(cluster, name))));
+export async function readinessOfNodes(cluster: Cluster): Promise<Readonly<Record<string, string>>> {
+  const states = await Promise.all(
+    GVISOR_NODES.map(async (name) => readinessOf(await readNode(cluster, name))),
+  );
   return Object.fromEntries(
-    said.map(({ ready, condition, since }, index) => [GVISOR_NODES[index], `${ready} ${condition} ${since}`]),
+    states.map(({ ready, condition, since }, index) => [
+      GVISOR_NODES[index],
+      `${ready} ${condition} ${since}`,
+    ]),
   );
 }

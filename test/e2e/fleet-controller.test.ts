@@ -3,17 +3,17 @@ import { after, before, describe, it } from 'node:test';
 import { VERSION } from '../../agent/config.ts';
 import { secondsUntilLabel } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { agentPids, askAgent, deployWith, waitForNode } from './agents.ts';
+import { agentPids, deployWith, getFromAgent, waitForNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
 import {
-  askFleet,
   deployFleet,
+  disableAgents,
+  enableAgents,
   GVISOR_NODES,
-  keepAgentsAway,
-  letAgentsReturn,
+  getFromFleet,
   readFleet,
+  readinessOfNodes,
   removeFleet,
-  saidOfNodes,
   waitForBreaker,
 } from './fleet-cluster.ts';
 
@@ -30,25 +30,25 @@ describe('the fleet controller on a real cluster', () => {
     await waitForBreaker(cluster());
   });
   after(async () => {
-    await letAgentsReturn(cluster(), ...GVISOR_NODES);
+    await enableAgents(cluster(), ...GVISOR_NODES);
     await removeFleet(cluster());
     await deployWith(cluster());
   });
 
-  it('shows a node with its releases and its last proof, and renders its page', async () => {
+  it('reports the releases and last proof of a node, and renders its page', async () => {
     const node = await waitFor('a proof', 30_000, async () => {
       const { nodes } = await readFleet(cluster());
       return nodes.find(({ name, provenAt }) => name === 'node-1' && provenAt !== '');
     });
     assert.deepEqual([node.state, node.agent, node.version], ['proven', 'ready', VERSION]);
     assert.match(node.gvisor, /^release-/);
-    const page = await askFleet(cluster(), '/nodes/node-1/');
+    const page = await getFromFleet(cluster(), '/nodes/node-1/');
     assert.match(page, /<h1 id="verdict">gVisor works here<\/h1>/);
     assert.match(page, /A sandbox of handler "|A sandbox of handler &quot;runsc&quot; booted in gVisor/);
   });
 
-  it('withdraws the label of an agent that cannot run, which is back within 5 s of the next proof', async () => {
-    const away = () => keepAgentsAway(cluster(), 'node-1');
+  it('withdraws the label when an agent cannot run, and restores it within 5 s of the next proof', async () => {
+    const away = () => disableAgents(cluster(), 'node-1');
     const seconds = await secondsUntilLabel(cluster(), 'node-1', 'false', away, 150_000);
     await waitForNode(cluster(), 'node-1', ({ condition }) => condition === 'Unknown AgentLost');
     await waitFor('the page to show it', 20_000, async () => {
@@ -56,19 +56,19 @@ describe('the fleet controller on a real cluster', () => {
       assert.deepEqual([first?.name, first?.reason, first?.agent], ['node-1', 'AgentLost', 'not ready']);
       return true;
     });
-    const back = async () => letAgentsReturn(cluster(), 'node-1');
+    const back = async () => enableAgents(cluster(), 'node-1');
     await secondsUntilLabel(cluster(), 'node-1', 'true', back, 150_000);
     const backMs = Date.now();
-    const { text } = await askAgent(cluster(), 'node-1', '/report');
+    const { text } = await getFromAgent(cluster(), 'node-1', '/report');
     const { provenAt } = JSON.parse(text) as { provenAt: string };
     const lateS = (backMs - Date.parse(provenAt)) / 1_000;
     assert.ok(lateS >= 0 && lateS <= 5, `the label came ${lateS} s after the proof`);
     console.log(`withdrawn after ${seconds.toFixed(1)} s, back ${lateS.toFixed(1)} s after the proof`);
-    // The label may come a moment before the condition.
+    // The label may be written before the condition.
     await waitForNode(cluster(), 'node-1', ({ condition }) => condition === 'True SandboxProven');
   });
 
-  it('withdraws the label of a stopped agent (SIGSTOP), which is back once it continues', async () => {
+  it('withdraws the label of an agent stopped with SIGSTOP until it continues', async () => {
     await waitForBreaker(cluster());
     const { machine } = cluster().node('node-2');
     const pids = agentPids(machine);
@@ -80,24 +80,24 @@ describe('the fleet controller on a real cluster', () => {
     await waitForNode(cluster(), 'node-2', ({ condition }) => condition === 'True SandboxProven');
   });
 
-  it('withdraws nothing, and says so, when more than one of the agents is lost', async () => {
+  it('opens the circuit breaker instead of withdrawing labels when several agents are lost', async () => {
     await waitForBreaker(cluster());
-    const before = await saidOfNodes(cluster());
-    await keepAgentsAway(cluster(), ...GVISOR_NODES);
+    const before = await readinessOfNodes(cluster());
+    await disableAgents(cluster(), ...GVISOR_NODES);
     await waitForBreaker(cluster(), 'TooManyLost');
     await waitFor('paused withdrawals', 60_000, async () => {
       const { paused, withoutAgent } = await readFleet(cluster());
       return (paused.length === 2 && withoutAgent.length === 2) || undefined;
     });
-    assert.deepEqual(await saidOfNodes(cluster()), before);
+    assert.deepEqual(await readinessOfNodes(cluster()), before);
     assert.match(
-      await askFleet(cluster(), '/metrics'),
+      await getFromFleet(cluster(), '/metrics'),
       /^gvisor_fleet_circuit_breaker_open\{reason="TooManyLost"\} 1$/m,
     );
     const events = ['get', 'events', '-n', 'gvisor-ready', '--field-selector', 'reason=WithdrawalsPaused'];
     assert.match(await cluster().kubectl([...events, '-o', 'jsonpath={.items[*].message}']), /TooManyLost/);
-    await letAgentsReturn(cluster(), ...GVISOR_NODES);
+    await enableAgents(cluster(), ...GVISOR_NODES);
     await waitForBreaker(cluster());
-    assert.deepEqual(await saidOfNodes(cluster()), before);
+    assert.deepEqual(await readinessOfNodes(cluster()), before);
   });
 });

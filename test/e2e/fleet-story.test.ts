@@ -20,7 +20,7 @@ const NAMESPACE = 'evaluations';
 const MARKER = 'only-on-the-host';
 
 /** Prints a line of the story, as docs/story.md shows it. */
-function tell(line: string): void {
+function print(line: string): void {
   console.log(`  ${line}`);
 }
 
@@ -28,58 +28,59 @@ const there = (...args: string[]) => cluster().kubectl(['-n', NAMESPACE, ...args
 
 /** Creates a pod with kubectl; returns exit code and output. */
 async function create(name: string, gvisor: boolean, ...options: string[]) {
-  const words = ['-n', NAMESPACE, 'create', '-f', '-', ...options];
-  const { command, args } = cluster().kubectlCommand(words);
+  const { command, args } = cluster().kubectlCommand([...['-n', NAMESPACE, 'create', '-f', '-'], ...options]);
   const { code, stdout, stderr } = await runAll(command, args, { input: evaluationPod(name, { gvisor }) });
-  return { code, said: `${stderr}${stdout}`.trim() };
+  return { code, output: `${stderr}${stdout}`.trim() };
 }
 
 /** Creates a pod and prints the command and its output. */
-async function tellCreate(name: string, gvisor: boolean) {
-  tell(`$ kubectl -n ${NAMESPACE} create -f ${name}.yaml${gvisor ? '      # runtimeClassName: gvisor' : ''}`);
-  const answer = await create(name, gvisor);
-  for (const line of answer.said.split('\n')) tell(`  ${line}`);
-  return answer;
+async function createAndPrint(name: string, gvisor: boolean) {
+  print(
+    `$ kubectl -n ${NAMESPACE} create -f ${name}.yaml${gvisor ? '      # runtimeClassName: gvisor' : ''}`,
+  );
+  const result = await create(name, gvisor);
+  for (const line of result.output.split('\n')) print(`  ${line}`);
+  return result;
 }
 
 /** Labels the namespace, and waits until a dry run of a plain pod has this response. */
-async function requireGvisor(value: 'audit' | 'true', answered: RegExp): Promise<void> {
+async function requireGvisor(value: 'audit' | 'true', response: RegExp): Promise<void> {
   await cluster().kubectl(['label', 'namespace', NAMESPACE, `require-gvisor=${value}`, '--overwrite']);
   let last = '';
-  await waitFor(`pods to be answered ${answered}`, 90_000, async () => {
-    last = (await create('canary', false, '--dry-run=server')).said;
-    return answered.test(last) ? true : undefined;
+  await waitFor(`the response ${response}`, 90_000, async () => {
+    last = (await create('canary', false, '--dry-run=server')).output;
+    return response.test(last) ? true : undefined;
   }).catch(async (cause: unknown) => {
     const kinds = 'namespaces,validatingadmissionpolicy,validatingadmissionpolicybinding';
     const objects = await cluster().kubectl(['get', kinds, '-A', '--show-labels']);
-    throw new Error(`The last answer was "${last}", with\n${objects}`, { cause });
+    throw new Error(`The last response was "${last}", with\n${objects}`, { cause });
   });
 }
 
 /** Calls the dispatcher and prints the result. */
-async function ask(call: DispatcherCall): Promise<Dispatched> {
+async function dispatchAndPrint(call: DispatcherCall): Promise<Dispatched> {
   const { policy = 'require', name, namespace = FREE, options = [] } = call;
-  const words = ['--policy', policy, ...options, `${name}.yaml`].join(' ');
-  tell(`$ gvisor-dispatch run ${words}      # namespace: ${namespace}`);
-  const answer = await dispatch(cluster(), call);
-  for (const line of answer.stderr.trim().split('\n').filter(Boolean)) tell(`  ${line.slice(0, 200)}`);
-  const { node, in_gvisor: inside, reason } = answer.said;
-  if (answer.code === 0) tell(`  exit 0: on ${node}, ${inside ? 'in gVisor' : 'NOT in gVisor'}`);
-  else tell(`  exit ${answer.code}: refused, ${reason}`);
-  return answer;
+  const args = ['--policy', policy, ...options, `${name}.yaml`].join(' ');
+  print(`$ gvisor-dispatch run ${args}      # namespace: ${namespace}`);
+  const result = await dispatch(cluster(), call);
+  for (const line of result.stderr.trim().split('\n').filter(Boolean)) print(`  ${line.slice(0, 200)}`);
+  const { node, in_gvisor: inside, reason } = result.output;
+  if (result.code === 0) print(`  exit 0: on ${node}, ${inside ? 'in gVisor' : 'NOT in gVisor'}`);
+  else print(`  exit ${result.code}: refused, ${reason}`);
+  return result;
 }
 
 /** Waits until an alert fires or resolves, and prints how long it took. */
 async function alert(name: string, firing: boolean, node?: string): Promise<void> {
   const begun = performance.now();
-  const seen = async () => {
+  const reached = async () => {
     const found = await monitored().prometheus.find(name, node);
     return (found !== undefined) === firing ? { found } : undefined;
   };
-  const { found } = await waitFor(`${name} to ${firing ? 'fire' : 'resolve'}`, 120_000, seen, 250);
+  const { found } = await waitFor(`${name} to ${firing ? 'fire' : 'resolve'}`, 120_000, reached, 250);
   const seconds = ((performance.now() - begun) / 1000).toFixed(1);
-  tell(`Prometheus: ${name} ${firing ? 'fires' : 'has resolved'}, ${seconds} s later`);
-  if (found !== undefined) tell(`  ${found.annotations.summary}`);
+  print(`Prometheus: ${name} ${firing ? 'fires' : 'has resolved'}, ${seconds} s later`);
+  if (found !== undefined) print(`  ${found.annotations.summary}`);
 }
 
 describe('a fleet for evaluations', () => {
@@ -100,53 +101,56 @@ describe('a fleet for evaluations', () => {
   });
 
   it('goes from audit to enforce', async () => {
-    tell('1. The namespace is audited: a plain pod is warned about');
+    print('1. The namespace is audited: a plain pod is warned about');
     await requireGvisor('audit', /^Warning:/m);
-    assert.match((await tellCreate('plain', false)).said, /^Warning: .*write runtimeClassName: gvisor/m);
+    assert.match(
+      (await createAndPrint('plain', false)).output,
+      /^Warning: .*write runtimeClassName: gvisor/m,
+    );
     await there('delete', 'pod', 'plain', '--grace-period=0', '--force');
 
-    tell('2. The namespace is enforced: a plain pod is refused, one in gVisor runs and cannot see the host');
+    print('2. The namespace is enforced: a plain pod is refused, one in gVisor runs and cannot see the host');
     await requireGvisor('true', /^Error from server \(Forbidden\)/m);
-    assert.equal((await tellCreate('plain', false)).code, 1);
+    assert.equal((await createAndPrint('plain', false)).code, 1);
   });
 
-  it('runs in gVisor, where nothing of the host is seen', async () => {
-    assert.equal((await tellCreate('evaluation', true)).code, 0);
+  it('runs a pod in gVisor that cannot see the host', async () => {
+    assert.equal((await createAndPrint('evaluation', true)).code, 0);
     await there('wait', '--for=condition=Ready', 'pod/evaluation', '--timeout=180s');
     const inside = await there('exec', 'evaluation', '--', 'sh', '-c', 'cat /proc/version /etc/passwd');
-    tell('$ kubectl -n evaluations exec evaluation -- cat /proc/version');
-    tell(`  ${inside.split('\n')[0]}`);
+    print('$ kubectl -n evaluations exec evaluation -- cat /proc/version');
+    print(`  ${inside.split('\n')[0]}`);
     assert.match(inside, /^Linux version 4\.4\.0 /);
     assert.ok(!inside.includes(MARKER));
   });
 
-  it('loses a node, then the last: alerts fire, pods avoid them, the dispatcher refuses or falls back', async () => {
-    tell('3. node-1 loses its gVisor shim');
+  it('loses both nodes one by one: alerts fire, pods avoid them, the dispatcher refuses or falls back', async () => {
+    print('3. node-1 loses its gVisor shim');
     const first = await breakAndWait(cluster(), 'node-1', 'shim-missing');
-    tell(`its label is gone after ${first.toFixed(2)} s`);
+    print(`its label is gone after ${first.toFixed(2)} s`);
     await alert('GVisorNodeNotReady', true, 'node-1');
-    const other = await ask({ name: 'avoids', namespace: NAMESPACE });
-    assert.deepEqual([other.code, other.said.node], [0, 'node-2'], other.stderr);
+    const other = await dispatchAndPrint({ name: 'avoids', namespace: NAMESPACE });
+    assert.deepEqual([other.code, other.output.node], [0, 'node-2'], other.stderr);
 
-    tell('4. node-2 loses its runsc: no node is left');
+    print('4. node-2 loses its runsc: no node is left');
     const second = await breakAndWait(cluster(), 'node-2', 'runsc-missing');
-    tell(`its label is gone after ${second.toFixed(2)} s`);
+    print(`its label is gone after ${second.toFixed(2)} s`);
     await alert('GVisorNoNodeReady', true);
     // node-3 never had gVisor, and its condition is only minutes old.
     const prefer = { policy: 'prefer', options: ['--install-grace', '1'] } as const;
-    const refused = await ask({ ...prefer, name: 'refused', namespace: NAMESPACE });
-    assert.deepEqual([refused.code, refused.said.reason], [3, 'GVisorFails'], refused.stderr);
-    const fallback = await ask({ ...prefer, name: 'fallback' });
-    assert.deepEqual([fallback.code, fallback.said.in_gvisor], [0, false], fallback.stderr);
+    const refused = await dispatchAndPrint({ ...prefer, name: 'refused', namespace: NAMESPACE });
+    assert.deepEqual([refused.code, refused.output.reason], [3, 'GVisorFails'], refused.stderr);
+    const fallback = await dispatchAndPrint({ ...prefer, name: 'fallback' });
+    assert.deepEqual([fallback.code, fallback.output.in_gvisor], [0, false], fallback.stderr);
   });
 
-  it('heals: alerts resolve, and pods run again', async () => {
-    tell('5. Both are repaired');
+  it('recovers: alerts resolve, and pods run again', async () => {
+    print('5. Both are repaired');
     for (const node of ['node-1', 'node-2']) {
-      tell(`the label of ${node} is back after ${(await healAndWait(cluster(), node)).toFixed(2)} s`);
+      print(`the label of ${node} is back after ${(await healAndWait(cluster(), node)).toFixed(2)} s`);
     }
     await alert('GVisorNoNodeReady', false);
-    const again = await ask({ name: 'again', namespace: NAMESPACE });
-    assert.deepEqual([again.code, again.said.in_gvisor], [0, true], again.stderr);
+    const again = await dispatchAndPrint({ name: 'again', namespace: NAMESPACE });
+    assert.deepEqual([again.code, again.output.in_gvisor], [0, true], again.stderr);
   });
 });

@@ -9,7 +9,7 @@ import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 
 const RELEASES = { '20250203.0': 'gvisor-2025', '20260223.0': 'gvisor' } as const;
 
-/** A release of gVisor that the mirror of {@link giveReleases} has. */
+/** A release of gVisor on the mirror of {@link giveReleases}. */
 export type Release = keyof typeof RELEASES;
 
 const MIRROR = '/var/lib/gvisor-releases';

@@ -50,10 +50,10 @@ async function waitForLabel(node: string, label: string, value: string): Promise
   });
 }
 
-describe('the guide, followed to the letter', () => {
+describe('the commands of the guide', () => {
   for (const { name, containerd } of NODES) {
     const release = containerd === '2' ? '20260223.0' : '20250203.0';
-    it(`makes a node with containerd ${containerd} ready, and shows it`, {
+    it(`make a node with containerd ${containerd} ready`, {
       timeout: patient(400_000),
     }, async () => {
       const node = cluster.node(name);
@@ -61,14 +61,14 @@ describe('the guide, followed to the letter', () => {
       assert.match(printed, /^gvisor\.tar\.bz2: OK$/m);
       assert.match(printed, new RegExp(`^runsc version release-${release}$`, 'm'));
       assert.match(printed, /runtimes\.runsc\]/);
-      const shown = await runKubectl(name);
-      assert.match(shown, /^Linux version 4\.4\.0 #1 SMP Sun Jan 10 15:06:54 PST 2016$/m);
+      const output = await runKubectl(name);
+      assert.match(output, /^Linux version 4\.4\.0 #1 SMP Sun Jan 10 15:06:54 PST 2016$/m);
       const view = (await viewNodes(cluster)).find((one) => one.name === name);
       assert.deepEqual([view?.ready, view?.reason], ['true', 'SandboxProven'], view?.message);
     });
   }
 
-  it('upgrades a release under a running pod: it runs on, takes commands, and can be deleted', async () => {
+  it('upgrade gVisor under a running pod, which accepts commands and can be deleted', async () => {
     const node = cluster.node('node-2');
     const spec = { nodeSelector: { 'kubernetes.io/hostname': 'node-2' } };
     await runPod(cluster, 'before', evaluationPod('before', { gvisor: true, spec }));
@@ -95,7 +95,7 @@ describe('the guide, followed to the letter', () => {
     );
   });
 
-  it('takes gVisor off a node again, and the label with it', async () => {
+  it('remove gVisor from a node, which loses its label', async () => {
     const node = cluster.node('node-1');
     await followOn(node, guideBlocks('remove'));
     await waitForNode(

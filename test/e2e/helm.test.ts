@@ -8,11 +8,11 @@ import { ensureTools } from '../../cluster/tools.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 import { laneCluster } from '../runner/lane.ts';
-import { onDaemonSet, readNode, saidOf, waitForNode } from './agents.ts';
+import { onDaemonSet, readinessOf, readNode, waitForNode } from './agents.ts';
 import { deletePods } from './e2e-cluster.ts';
 import { followOn, giveReleases, guideBlocks } from './guide-node.ts';
-import { CLEANED, PROVEN } from './helm-says.ts';
-import { marksOn, objectsLeft } from './left-over.ts';
+import { TEST_PASSED, UNINSTALLED } from './helm-output.ts';
+import { marksOn, remainingObjects } from './remaining-objects.ts';
 import { runWithKubectl } from './run-with-kubectl.ts';
 
 /** Nodes without gVisor, which the page installs on node-1. */
@@ -68,36 +68,36 @@ async function staysReady(act: () => Promise<unknown>): Promise<void> {
     ]);
   const labels: string[] = [];
   const watch = watchLabels(cluster, ['node-1'], [READY_PATH], ([label = '']) => labels.push(label));
-  const [podBefore, { since }] = [await pod(), saidOf(await readNode(cluster, 'node-1'))];
+  const [podBefore, { since }] = [await pod(), readinessOf(await readNode(cluster, 'node-1'))];
   try {
     await act();
-    await waitFor('the watch to tell of node-1', 30_000, async () => labels.length > 0 || undefined);
+    await waitFor('the watch to report node-1', 30_000, async () => labels.length > 0 || undefined);
   } finally {
     watch.close();
   }
   assert.deepEqual([...new Set(labels)], ['true']);
-  const said = saidOf(await readNode(cluster, 'node-1'));
-  assert.deepEqual([said.condition, said.since], ['True SandboxProven', since]);
+  const readiness = readinessOf(await readNode(cluster, 'node-1'));
+  assert.deepEqual([readiness.condition, readiness.since], ['True SandboxProven', since]);
   assert.equal(await pod(), podBefore);
 }
 
 const environment = () =>
   onDaemonSet(cluster, ['get'], ['-o', 'jsonpath={.spec.template.spec.containers[0].env[*].name}']);
 
-describe('from a cluster without gVisor to a namespace that requires it, as docs/install.md has it', () => {
+describe('the Helm steps of docs/install.md', () => {
   let begun = 0;
-  it('gives a node gVisor', { timeout: patient(200_000) }, async () => {
+  it('install gVisor on a node', { timeout: patient(200_000) }, async () => {
     begun = performance.now();
     const printed = await followOn(cluster.node('node-1'), guideBlocks('node', 'node, containerd 2'));
     assert.match(printed, /^runsc version release-/m);
   });
 
-  it('makes the node ready with Helm 4, and its test says so', { timeout: patient(300_000) }, async () => {
-    assert.match(await follow('install'), PROVEN);
+  it('make the node ready with Helm 4, and pass its test', { timeout: patient(300_000) }, async () => {
+    assert.match(await follow('install'), TEST_PASSED);
     await waitForVerdicts();
   });
 
-  it('requires gVisor in a namespace', { timeout: patient(120_000) }, async (t) => {
+  it('require gVisor in a namespace', { timeout: patient(120_000) }, async (t) => {
     await follow('enforce');
     const create = (gvisor: boolean) =>
       cluster.kubectl(
@@ -105,14 +105,14 @@ describe('from a cluster without gVisor to a namespace that requires it, as docs
         evaluationPod('tried', { gvisor }),
       );
     await waitFor('the policy to be in force', 60_000, async () => {
-      const said = await create(false).catch((error: Error) => error.message);
-      return said.includes(`the namespace "${NAMESPACE}" requires gVisor`) || undefined;
+      const message = await create(false).catch((error: Error) => error.message);
+      return message.includes(`the namespace "${NAMESPACE}" requires gVisor`) || undefined;
     });
     assert.match(await create(true), /created/);
     t.diagnostic(`${Math.round((performance.now() - begun) / 1_000)} s since the first command on the node`);
   });
 
-  it('is upgraded and rolled back under a gVisor pod, and no label goes', {
+  it('upgrade and roll back under a running gVisor pod without losing the label', {
     timeout: patient(300_000),
   }, async () => {
     await runPod(cluster, 'evaluation', evaluationPod('evaluation', { gvisor: true }));
@@ -123,11 +123,11 @@ describe('from a cluster without gVisor to a namespace that requires it, as docs
     await deletePods(cluster, 'evaluation');
   });
 
-  it('leaves nothing after the uninstall', { timeout: patient(300_000) }, async () => {
+  it('uninstall without leaving anything', { timeout: patient(300_000) }, async () => {
     assert.ok((await marksOn(cluster, 'node-1')).length > 0);
     await cluster.kubectl(['delete', 'namespace', NAMESPACE]);
-    assert.match(await follow('uninstall'), CLEANED);
+    assert.match(await follow('uninstall'), UNINSTALLED);
     for (const { name } of NODES) assert.deepEqual(await marksOn(cluster, name), [], name);
-    assert.deepEqual(await objectsLeft(cluster), []);
+    assert.deepEqual(await remainingObjects(cluster), []);
   });
 });

@@ -7,15 +7,15 @@ import { agentPids } from './agents.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
 
 const NODE = 'node-1';
-/** A user in the node's /etc/passwd alone. */
+/** A user that exists only in the node's /etc/passwd. */
 const MARKER = `host-only-${randomUUID().slice(0, 8)}`;
 
 const cluster = useCluster();
 
-/** Something of the host that a pod must not see: a command for the pod, and a check of its output. */
+/** Host data that a pod must not see: a command for the pod, and a check of its output. */
 type Secret = {
   readonly what: string;
-  readonly ask: string;
+  readonly script: string;
   /** Whether the output shows the host. */
   readonly shows: (inside: string) => Promise<boolean>;
 };
@@ -23,7 +23,7 @@ type Secret = {
 const SECRETS: readonly Secret[] = [
   {
     what: 'the users of the host',
-    ask: 'cat /etc/passwd /host/etc/passwd 2>/dev/null',
+    script: 'cat /etc/passwd /host/etc/passwd 2>/dev/null',
     shows: async (inside) => {
       const truth = await readFile(cluster().node(NODE).path('/etc/passwd'), 'utf8');
       assert.ok(truth.includes(MARKER), 'the marker user is on the host');
@@ -32,7 +32,7 @@ const SECRETS: readonly Secret[] = [
   },
   {
     what: 'the processes of the host',
-    ask: 'for p in /proc/[0-9]* /host/proc/[0-9]*; do cat $p/cmdline 2>/dev/null | tr "\\0" " "; done',
+    script: 'for p in /proc/[0-9]* /host/proc/[0-9]*; do cat $p/cmdline 2>/dev/null | tr "\\0" " "; done',
     shows: async (inside) => {
       const pid = cluster().node(NODE).machine.daemonPid('kubelet');
       const truth = await readFile(cluster().node(NODE).path(`/proc/${pid}/cmdline`), 'utf8');
@@ -43,18 +43,18 @@ const SECRETS: readonly Secret[] = [
   },
   {
     what: "the version of the host's kernel",
-    ask: 'cat /proc/version',
+    script: 'cat /proc/version',
     shows: async (inside) => inside.includes((await readFile('/proc/version', 'utf8')).trim()),
   },
   {
     what: "the boot of the host's kernel",
-    ask: 'cat /proc/sys/kernel/random/boot_id',
+    script: 'cat /proc/sys/kernel/random/boot_id',
     shows: async (inside) =>
       inside.includes((await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()),
   },
   {
     what: 'the mounts of the host',
-    ask: 'cat /proc/self/mountinfo; cat /host/proc/1/mounts 2>/dev/null',
+    script: 'cat /proc/self/mountinfo; cat /host/proc/1/mounts 2>/dev/null',
     shows: async (inside) => {
       const truth = await readFile(cluster().node(NODE).path('/proc/1/mounts'), 'utf8');
       const upper = /upperdir=([^,\s]+)/.exec(truth)?.[1];
@@ -64,24 +64,24 @@ const SECRETS: readonly Secret[] = [
   },
 ];
 
-async function seenInside(pod: string): Promise<Map<string, boolean>> {
-  const seen = new Map<string, boolean>();
-  for (const { what, ask, shows } of SECRETS) {
-    const inside = await cluster().kubectl(['exec', pod, '--', 'sh', '-c', `${ask}; true`]);
-    assert.notEqual(inside.trim(), '', `the pod answers the question for ${what}`);
-    seen.set(what, await shows(inside));
+async function runSecrets(pod: string): Promise<Map<string, boolean>> {
+  const results = new Map<string, boolean>();
+  for (const { what, script, shows } of SECRETS) {
+    const inside = await cluster().kubectl(['exec', pod, '--', 'sh', '-c', `${script}; true`]);
+    assert.notEqual(inside.trim(), '', `no output for ${what}`);
+    results.set(what, await shows(inside));
   }
-  return seen;
+  return results;
 }
 
 describe('an evaluation pod', () => {
   before(() => appendFile(cluster().node(NODE).path('/etc/passwd'), `${MARKER}:x:4242:4242::/:/bin/false\n`));
 
-  it('in gVisor sees nothing of the host, and its own image instead', async () => {
+  it('in gVisor sees its own image and nothing of the host', async () => {
     const spec = { nodeName: NODE };
     await runPod(cluster(), 'isolated', evaluationPod('isolated', { gvisor: true, spec }));
     assert.deepEqual(
-      [...(await seenInside('isolated'))].filter(([, shown]) => shown),
+      [...(await runSecrets('isolated'))].filter(([, isExposed]) => isExposed),
       [],
     );
     const users = await cluster().kubectl(['exec', 'isolated', '--', 'cat', '/etc/passwd']);
@@ -89,7 +89,7 @@ describe('an evaluation pod', () => {
     await deletePods(cluster(), 'isolated');
   });
 
-  it('without gVisor and with the host mounted fails every one of these questions, so each can fail', async () => {
+  it('without gVisor and with the host mounted fails every check, so each check can fail', async () => {
     const spec = {
       nodeName: NODE,
       hostPID: true,
@@ -98,7 +98,7 @@ describe('an evaluation pod', () => {
     const container = { volumeMounts: [{ name: 'host', mountPath: '/host', readOnly: true }] };
     await runPod(cluster(), 'exposed', evaluationPod('exposed', { gvisor: false, spec, container }));
     assert.deepEqual(
-      [...(await seenInside('exposed'))].filter(([, shown]) => !shown),
+      [...(await runSecrets('exposed'))].filter(([, isExposed]) => !isExposed),
       [],
     );
     await deletePods(cluster(), 'exposed');
@@ -106,7 +106,7 @@ describe('an evaluation pod', () => {
 });
 
 describe('the agent', () => {
-  it('sees the host read-only, the mounts of pods below /run included', async () => {
+  it('mounts the host read-only, including pod mounts below /run', async () => {
     const node = cluster().node('node-1');
     const [pid] = agentPids(node.machine);
     const mounts = (await readFile(node.path(`/proc/${pid}/mountinfo`), 'utf8'))

@@ -48,7 +48,7 @@ describe('kubectl gvisor-ready', () => {
     assert.match(text, /5 passed: it can be installed\.$/m);
   });
 
-  it('shows the fleet', async () => {
+  it('prints the fleet', async () => {
     await deployAgent(cluster(), BASE);
     await applyOverlay(cluster(), ['enforce']);
     await waitForRollout(cluster());
@@ -63,7 +63,7 @@ describe('kubectl gvisor-ready', () => {
     assert.equal((await plugin.run('why node-1')).code, 0);
   });
 
-  it('shows which pods run in gVisor, and explains one that does not', async () => {
+  it('prints the pods with their runtime, and explains one outside gVisor', async () => {
     await becomes(`pods -n ${NAMESPACE}`, 1, /^in +yes .*\nplain +no /m);
     // The agent may have read its pods before the namespace required gVisor.
     await becomes(`why plain -n ${NAMESPACE}`, 1, / UnsandboxedPod \S+ ago: /);
@@ -79,7 +79,7 @@ describe('kubectl gvisor-ready', () => {
     await kubectl('-n', NAMESPACE, 'delete', 'deployment', 'web');
   });
 
-  it('watches a node lose its shim and get it back, and explains the node and a pod for it', async (t) => {
+  it('follows a node that loses and regains its shim, and explains the node and a pending pod', async (t) => {
     const watch = spawn('kubectl', ['gvisor-ready', 'nodes', '-w'], {
       env: plugin.env(),
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -110,7 +110,7 @@ describe('kubectl gvisor-ready', () => {
     await plugin.assertRecorded('watch', 'nodes -w', 0, { code: 0, text: `${changes.join('\n')}\n` });
   });
 
-  it('needs the permissions of its page alone, and reports those that are missing', async () => {
+  it('needs only the documented permissions, and reports missing ones', async () => {
     const [rights] = markedBlocks('docs/kubectl.md').filter(({ kind }) => kind === 'apply');
     await cluster().kubectl(['apply', '-f', '-'], rights?.text ?? '');
     const viewer = await plugin.kubeconfigOf('viewer');
@@ -137,7 +137,7 @@ describe('kubectl gvisor-ready', () => {
     await plugin.matches('no-rights', 'nodes', 2, await plugin.kubeconfigOf('newcomer'));
   });
 
-  it('runs an exec credential plugin, runs with Node 20, and completes words', async () => {
+  it('supports exec credential plugins, Node 20 and shell completion', async () => {
     const token = (await kubectl('create', 'token', '-n', NAMESPACE, 'default')).trim();
     await kubectl(
       'create',
@@ -169,7 +169,7 @@ describe('kubectl gvisor-ready', () => {
     );
   });
 
-  it('reports labels without agents, and removes them', async () => {
+  it('reports and removes labels without agents', async () => {
     await removeEnforcement(cluster());
     await kubectl('-n', 'gvisor-ready', 'delete', 'daemonset', 'gvisor-ready-agent');
     const agents = ['pod', '-l', 'app.kubernetes.io/component=agent'];

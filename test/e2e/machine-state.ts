@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { CLUSTERS } from '../../cluster/clusters.ts';
 import { run } from '../../hack/run.ts';
 
-/** Things that a cluster could leave on the machine, sorted lines by kind. */
+/** Resources that a cluster could leave on the machine, as lines by kind. */
 export type MachineState = Readonly<Record<string, readonly string[]>>;
 
-/** Reads what `cluster` could leave behind, without that of other clusters. */
+/** Reads the resources of `cluster`, without those of other clusters. */
 export async function machineState(cluster: string): Promise<MachineState> {
   const directories = ['/var/lib/gvisor-ready', '/run/netns'].flatMap((directory) =>
     filesBelow(directory, 3),
@@ -33,10 +33,8 @@ export async function machineState(cluster: string): Promise<MachineState> {
   };
 }
 
-/**
- * The lines that were added to a state and removed from it. Empty cgroups of other clusters that disappeared do not count.
- */
-export function differences(before: MachineState, after: MachineState): readonly string[] {
+/** Added and removed lines. Removed cgroups are ignored, because they may belong to other clusters. */
+export function changesBetween(before: MachineState, after: MachineState): readonly string[] {
   return Object.keys(before).flatMap((kind) => {
     const [old = [], now = []] = [before[kind], after[kind]];
     const gone = kind === 'cgroups' ? [] : old.filter((line) => !now.includes(line));
@@ -64,7 +62,7 @@ function processesOf(cluster: string): string[] {
         const mounts = readFileSync(`/proc/${entry}/mountinfo`, 'utf8');
         return command.includes(mark) || mounts.includes(mark) ? [`${entry} ${command}`] : [];
       } catch {
-        return []; // it ended while we looked
+        return []; // it has just exited
       }
     });
 }
@@ -81,7 +79,7 @@ function isEmptyCgroup(path: string): boolean {
   try {
     return readFileSync(join(path, 'cgroup.procs'), 'utf8') === '';
   } catch {
-    return false; // it went while we looked, or is threaded
+    return false; // removed meanwhile, or threaded
   }
 }
 

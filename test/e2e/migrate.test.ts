@@ -45,14 +45,18 @@ const kustomize = (text: string) => writeFile(join(directory, 'kustomization.yam
 /** Waits until new gVisor pods have so many labels in their node selector, runs one, and returns selector and node. */
 async function placed(name: string, labels: number): Promise<{ node: string; selector: readonly string[] }> {
   const pod = evaluationPod(name, { gvisor: true });
-  const selector = await waitFor(`new pods to ask for ${labels} labels`, 20_000, async () => {
-    const dry = ['create', '--dry-run=server', '-o', 'json', '-f', '-'];
-    const { spec } = JSON.parse(await cluster.kubectl(dry, pod)) as {
-      readonly spec: { readonly nodeSelector: object };
-    };
-    const keys = Object.keys(spec.nodeSelector);
-    return keys.length === labels ? keys : undefined;
-  });
+  const selector = await waitFor(
+    `new pods with ${labels} labels in their node selector`,
+    20_000,
+    async () => {
+      const dry = ['create', '--dry-run=server', '-o', 'json', '-f', '-'];
+      const { spec } = JSON.parse(await cluster.kubectl(dry, pod)) as {
+        readonly spec: { readonly nodeSelector: object };
+      };
+      const keys = Object.keys(spec.nodeSelector);
+      return keys.length === labels ? keys : undefined;
+    },
+  );
   return { node: await runPod(cluster, name, pod, 120_000), selector };
 }
 
@@ -78,8 +82,8 @@ after(async () => {
   if (directory !== '') await rm(directory, { recursive: true });
 });
 
-describe('the page on nodes labelled by hand, followed to the letter', () => {
-  it('is needed: the base over a RuntimeClass with another handler is refused', async () => {
+describe('the commands of the page on migrating nodes labelled by hand', () => {
+  it('are needed: applying the base over a RuntimeClass with another handler fails', async () => {
     assert.equal(await shell('look'), 'runsc {"example.org/gvisor":"true"}\n');
     const other = JSON.stringify({ ...BY_HAND, metadata: { name: 'other' }, handler: 'other' });
     await cluster.kubectl(['create', '-f', '-'], other);
@@ -88,7 +92,7 @@ describe('the page on nodes labelled by hand, followed to the letter', () => {
     assert.match((await runAll(command, args, { input: changed })).stderr, /field is immutable/);
   });
 
-  it('installs agents and leaves the RuntimeClass alone, with another handler as well', async () => {
+  it('install agents without changing the RuntimeClass, with another handler as well', async () => {
     const text = block('file', 'without the RuntimeClass');
     await kustomize(text + block('file', 'another handler'));
     assert.match(await cluster.kubectl(['kustomize', directory]), /name: HANDLER\n +value: gvisor/);
@@ -99,16 +103,16 @@ describe('the page on nodes labelled by hand, followed to the letter', () => {
     assert.equal(await shell('look'), 'runsc {"example.org/gvisor":"true"}\n');
   });
 
-  it('shows which labelled node has no gVisor', async () => {
+  it('list labelled nodes without gVisor', async () => {
     assert.match(await shell('compare'), /\nNODE +WHY\nnode-2 +HandlerNotConfigured\n$/);
   });
 
-  it('sends new pods to proven nodes, and can be taken back', async () => {
+  it('move new pods to proven nodes, and can be reverted', async () => {
     await shell('select');
     assert.equal((await placed('both', 2)).node, 'node-1');
   });
 
-  it('lets the own label go, and says which pods still need it', async () => {
+  it('remove the old label, and list the pods that still need it', async () => {
     await shell('forget');
     const { node, selector } = await placed('proven', 1);
     assert.deepEqual([node, selector], ['node-1', ['gvisor.node-restriction.kubernetes.io/ready']]);
@@ -122,21 +126,21 @@ describe('the page on nodes labelled by hand, followed to the letter', () => {
     ...markedBlocks('docs/gitops.md').filter(({ mark }) => mark === 'kustomization'),
     ...markedBlocks('docs/distributions.md').filter(({ mark }) => mark === 'k3s'),
   ];
-  it('as are the kustomizations of docs/gitops.md and for k3s, by a dry run', async () => {
+  it('dry-run the kustomizations of docs/gitops.md and for k3s', async () => {
     assert.equal(others.length, 2);
     for (const { text } of others) await assertAccepted(text);
   });
   async function assertAccepted(text: string): Promise<void> {
     await kustomize(text.replace(/https:.*gvisor-ready\/\//g, 'gvisor-ready/').replace(/\?ref=.*/g, ''));
-    const said = await cluster.kubectl(['apply', '--dry-run=server', '-k', directory]);
-    assert.match(said, /^daemonset\.apps\/gvisor-ready-agent \w+ \(server dry run\)$/m);
+    const printed = await cluster.kubectl(['apply', '--dry-run=server', '-k', directory]);
+    assert.match(printed, /^daemonset\.apps\/gvisor-ready-agent \w+ \(server dry run\)$/m);
     assert.match(
       await cluster.kubectl(['kustomize', directory]),
       /image: registry\.example\.org\/gvisor-ready:/,
     );
   }
 
-  it('hands the RuntimeClass to the base, and no pod was stopped', async () => {
+  it('hand the RuntimeClass to the base without stopping a pod', async () => {
     const [resources = ''] = block('file', 'without the RuntimeClass').split('patches:');
     await kustomize(resources);
     await shell('install again');

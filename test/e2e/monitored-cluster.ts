@@ -11,7 +11,7 @@ import { evaluationPod } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { type RuleFile, ruleFiles } from '../monitoring/alerts.ts';
-import { AT_ONCE, applyOverlay, deployWith, waitForRollout, withSettings } from './agents.ts';
+import { AT_ONCE, applyOverlay, deployWith, settingsPatch, waitForRollout } from './agents.ts';
 import { closeCluster, openCluster } from './e2e-cluster.ts';
 
 /** The option of kube-state-metrics that the documents name. */
@@ -147,6 +147,6 @@ export async function applyAgents(
     path: `/spec/template/spec/nodeSelector/${key}`,
     value,
   }));
-  await applyOverlay(cluster, [], [...withSettings({ ...SETTINGS, ...settings }), ...place, ...AT_ONCE]);
+  await applyOverlay(cluster, [], [...settingsPatch({ ...SETTINGS, ...settings }), ...place, ...AT_ONCE]);
   await waitForRollout(cluster);
 }

@@ -14,17 +14,17 @@ import { CHART, copyManifests } from '../../hack/chart.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { plugin } from '../kubectl/run-plugin.ts';
 import { laneCluster } from '../runner/lane.ts';
-import { agentOn, askAgentForwarded, askForwarded, waitForNode } from './agents.ts';
+import { agentOn, getFromAgentForwarded, getFromPod, waitForNode } from './agents.ts';
 import { readFleet } from './fleet-cluster.ts';
-import { CLEANED, PROVEN } from './helm-says.ts';
-import { marksOn, objectsLeft } from './left-over.ts';
+import { TEST_PASSED, UNINSTALLED } from './helm-output.ts';
+import { marksOn, remainingObjects } from './remaining-objects.ts';
 import { runWithKubectl } from './run-with-kubectl.ts';
 
 const NODES = [
   { name: 'node-1', containerd: '2', gvisor: 'current' },
   { name: 'node-2', containerd: '2', gvisor: 'none' },
 ] as const;
-/** Each has a pod `asker` on node-2, which sends requests to the agent on node-1. */
+/** Each has a pod `test-client` on node-2, which sends requests to the agent on node-1. */
 const NAMESPACES = ['gvisor-ready', 'default', 'monitoring'] as const;
 const API = `https://${SERVICE_ADDRESS}/livez`;
 const REFUSED = 'ECONNREFUSED';
@@ -47,7 +47,7 @@ before(
       spec: { podSelector: {}, policyTypes: ['Ingress', 'Egress'] },
     };
     await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(deny));
-    for (const namespace of NAMESPACES) await runPod(namespace, 'asker');
+    for (const namespace of NAMESPACES) await runPod(namespace, 'test-client');
     await runPod(TENANT, POD);
     await cluster.kubectl(['label', 'namespace', TENANT, 'require-gvisor=true']);
   },
@@ -64,10 +64,10 @@ const enforce = (level: string) =>
     `pod-security.kubernetes.io/enforce=${level}`,
   ]);
 
-const helm = async (...words: readonly string[]) => {
+const helm = async (...args: readonly string[]) => {
   const tools = await ensureTools(['helm-3']);
   await copyManifests();
-  return runWithKubectl(cluster, `exec 2>&1\nhelm ${words.join(' ')} -n gvisor-ready`, [tools['helm-3']]);
+  return runWithKubectl(cluster, `exec 2>&1\nhelm ${args.join(' ')} -n gvisor-ready`, [tools['helm-3']]);
 };
 const set = (values: string) =>
   helm('upgrade', 'gvisor-ready', CHART, '--reuse-values', '--set', `'${values}'`);
@@ -97,63 +97,55 @@ async function runPod(namespace: string, name: string): Promise<void> {
 }
 
 /** Requests a URL from a pod; returns the status code or the error code. */
-async function ask(namespace: string, pod: string, url: string): Promise<string> {
+async function statusFrom(namespace: string, pod: string, url: string): Promise<string> {
   const script = `process.env.NODE_TLS_REJECT_UNAUTHORIZED = 0;
     fetch('${url}').then(({ status }) => status, ({ cause }) => cause.code).then(console.log);`;
   const node = ['/usr/local/bin/node', '--no-warnings', '--eval', script];
   return (await cluster.kubectl(['exec', '-n', namespace, pod, '--', ...node])).trim();
 }
 
-/** The responses to requests from the pod of the namespace default. */
+/** Sends requests from the client pod of the namespace default. */
 async function readAsTenant(
   urls: readonly string[],
   headers: Readonly<Record<string, string>> = {},
 ): Promise<readonly { url: string; code: number; body: string }[]> {
   const script = `Promise.all(${JSON.stringify(urls)}.map(async (url) => {
-    const answer = await fetch(url, { redirect: 'manual', headers: ${JSON.stringify(headers)} });
-    return { url, code: answer.status, body: await answer.text() };
+    const response = await fetch(url, { redirect: 'manual', headers: ${JSON.stringify(headers)} });
+    return { url, code: response.status, body: await response.text() };
   })).then((all) => console.log(JSON.stringify(all)));`;
   const node = ['/usr/local/bin/node', '--no-warnings', '--eval', script];
-  const text = await cluster.kubectl(['exec', '-n', 'default', 'asker', '--', ...node]);
+  const text = await cluster.kubectl(['exec', '-n', 'default', 'test-client', '--', ...node]);
   return JSON.parse(text) as { url: string; code: number; body: string }[];
 }
 
 /** The fleet controller's pod. */
 async function fleetPod(): Promise<{ readonly name: string; readonly address: string }> {
-  const words = [
-    'get',
-    'pods',
-    '-n',
-    'gvisor-ready',
-    '-l',
-    'app.kubernetes.io/component=fleet',
-    '-o',
-    'json',
-  ];
-  const { items } = JSON.parse(await cluster.kubectl(words)) as {
+  const args = ['get', 'pods', '-n', 'gvisor-ready', '-l', 'app.kubernetes.io/component=fleet', '-o', 'json'];
+  const { items } = JSON.parse(await cluster.kubectl(args)) as {
     readonly items: readonly { metadata: { name: string }; status: { podIP: string } }[];
   };
   const [pod] = items;
   return { name: pod?.metadata.name ?? '', address: pod?.status.podIP ?? '' };
 }
 
-const askAsAgent = async (url: string) => ask('gvisor-ready', (await agentOn(cluster, 'node-1')).name, url);
+const statusFromAgent = async (url: string) =>
+  statusFrom('gvisor-ready', (await agentOn(cluster, 'node-1')).name, url);
 
-/** What an asker gets from the metrics of the agent on node-1. */
+/** Requests /metrics of the agent on node-1 from the client pod of a namespace. */
 const scrape = async (namespace: (typeof NAMESPACES)[number]) =>
-  ask(namespace, 'asker', `http://${(await agentOn(cluster, 'node-1')).address}:9477/metrics`);
+  statusFrom(namespace, 'test-client', `http://${(await agentOn(cluster, 'node-1')).address}:9477/metrics`);
 
-/** Waits until kube-router has taken note of a change. */
-const becomes = (what: string, answer: string, asked: () => Promise<string>) =>
-  waitFor(`${answer} from ${what}`, 30_000, async () => (await asked()) === answer || undefined);
+/** Waits until kube-router has applied a change. */
+const becomes = (what: string, status: string, send: () => Promise<string>) =>
+  waitFor(`${status} from ${what}`, 30_000, async () => (await send()) === status || undefined);
 
-describe('the chart with Helm 3, in a namespace that denies everything', () => {
-  it('comes to a network that enforces it', { timeout: patient(60_000) }, async () => {
-    await becomes('the API server', REFUSED, () => ask('gvisor-ready', 'asker', API));
-    assert.equal(await ask('default', 'asker', API), '200');
+describe('the chart with Helm 3, in a namespace with default-deny policies', () => {
+  it('starts in a network that enforces policies', { timeout: patient(60_000) }, async () => {
+    await becomes('the API server', REFUSED, () => statusFrom('gvisor-ready', 'test-client', API));
+    assert.equal(await statusFrom('default', 'test-client', API), '200');
   });
 
-  it('waits for the label that its notes name, and then makes the node ready', {
+  it('starts agents once the namespace has the label that its notes ask for', {
     timeout: patient(300_000),
   }, async () => {
     const components = ['taint', 'enforce'].flatMap((name) => ['--set', `${name}.enabled=true`]);
@@ -169,39 +161,39 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     await waitForNode(cluster, 'node-2', ({ condition }) => condition === 'False HandlerNotConfigured');
   });
 
-  it('lets agents reach the API server and nothing else, and only Prometheus scrape them', {
+  it('allows agents only the API server, and only Prometheus to scrape them', {
     timeout: patient(120_000),
   }, async () => {
     const kubelet = `https://${addressOf(cluster.node('node-2').spec)}:10250/`;
-    assert.match(await ask('default', 'asker', kubelet), /^4\d\d$/);
-    await becomes('a kubelet', REFUSED, () => askAsAgent(kubelet));
-    assert.equal(await askAsAgent(API), '200');
+    assert.match(await statusFrom('default', 'test-client', kubelet), /^4\d\d$/);
+    await becomes('a kubelet', REFUSED, () => statusFromAgent(kubelet));
+    assert.equal(await statusFromAgent(API), '200');
     await becomes('the agent', REFUSED, () => scrape('default'));
     assert.equal(await scrape('monitoring'), '200');
     const { address } = await fleetPod();
-    assert.equal(await ask('default', 'asker', `http://${address}:9478/metrics`), REFUSED);
-    assert.equal(await ask('monitoring', 'asker', `http://${address}:9478/metrics`), '200');
-    await waitFor('the fleet controller to hear from the agent', 60_000, async () => {
+    assert.equal(await statusFrom('default', 'test-client', `http://${address}:9478/metrics`), REFUSED);
+    assert.equal(await statusFrom('monitoring', 'test-client', `http://${address}:9478/metrics`), '200');
+    await waitFor("the fleet controller to read the agent's report", 60_000, async () => {
       const { nodes } = await readFleet(cluster);
       return nodes.some(({ name, provenAt }) => name === 'node-1' && provenAt !== '') || undefined;
     });
   });
 
-  it('leaves agents without the API server where networkPolicy.enabled is false', {
+  it('opens nothing with networkPolicy.enabled=false', {
     timeout: patient(120_000),
   }, async () => {
     await set('networkPolicy.enabled=false');
-    await becomes('the API server', REFUSED, () => askAsAgent(API));
+    await becomes('the API server', REFUSED, () => statusFromAgent(API));
     assert.equal(await scrape('default'), REFUSED);
   });
 
-  it('lets only the namespaces scrape that networkPolicy.namespaces names', {
+  it('allows scraping only from networkPolicy.namespaces', {
     timeout: patient(120_000),
   }, async () => {
     await set('networkPolicy.enabled=true,networkPolicy.namespaces={default}');
     await becomes('the agent', '200', () => scrape('default'));
     assert.equal(await scrape('monitoring'), REFUSED);
-    assert.equal(await askAsAgent(API), '200');
+    assert.equal(await statusFromAgent(API), '200');
   });
 
   /** Names and uid of the other tenant's pod. */
@@ -210,11 +202,11 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     return [TENANT, POD, uid];
   }
 
-  it('hides the pods of other tenants on every path of both ports where no policy blocks them', {
+  it('hides the pods of other tenants on every path of both ports without a policy', {
     timeout: patient(120_000),
   }, async () => {
     const report = await waitFor('the agent to see the pod', 60_000, async () => {
-      const { text } = await askAgentForwarded(cluster, 'node-2', '/report');
+      const { text } = await getFromAgentForwarded(cluster, 'node-2', '/report');
       return text.includes(POD) ? text : undefined;
     });
     const hidden = await secrets();
@@ -222,17 +214,17 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     const { evidence } = (JSON.parse(report) as Status).pods?.violating[0] ?? {};
     assert.match(evidence ?? '', /^process \d+ is "/);
     const agents = await Promise.all(['node-1', 'node-2'].map((node) => agentOn(cluster, node)));
-    const answers = await readAsTenant(
+    const responses = await readAsTenant(
       agents.flatMap(({ address }) =>
         ['/', '/report', '/metrics', '/livez', '/readyz', '/other'].map(
           (path) => `http://${address}:9477${path}`,
         ),
       ),
     );
-    for (const { url, body } of answers)
-      for (const secret of [...hidden, 'asker', evidence ?? ''])
+    for (const { url, body } of responses)
+      for (const secret of [...hidden, 'test-client', evidence ?? ''])
         assert.ok(!body.includes(secret), `${url}: ${secret}`);
-    const [page] = answers;
+    const [page] = responses;
     assert.match(page?.body ?? '', /kubectl gvisor-ready pods/);
 
     const fleet = await fleetPod();
@@ -256,14 +248,14 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
       assert.equal(code, 200, url);
       for (const secret of hidden) assert.ok(!body.includes(secret), `${url}: ${secret}`);
     }
-    const shown = await askForwarded(cluster, fleet.name, 9478, '/fleet');
-    assert.match(shown.text, /"node-2"/);
-    const nodePage = await askForwarded(cluster, fleet.name, 9478, '/nodes/node-2/');
+    const view = await getFromPod(cluster, fleet.name, 9478, '/fleet');
+    assert.match(view.text, /"node-2"/);
+    const nodePage = await getFromPod(cluster, fleet.name, 9478, '/nodes/node-2/');
     assert.match(nodePage.text, /kubectl gvisor-ready pods/);
     for (const secret of hidden) assert.ok(!nodePage.text.includes(secret), secret);
   });
 
-  it('names the pod of a tenant only in the namespace of that tenant', {
+  it("exposes a tenant's pod only in events of its own namespace", {
     timeout: patient(60_000),
   }, async () => {
     const events = async (namespace: string) =>
@@ -276,7 +268,7 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
       for (const secret of await secrets()) assert.ok(!text.includes(secret), secret);
   });
 
-  it('lets kubectl gvisor-ready see the pods in a network that is closed', {
+  it('lets kubectl gvisor-ready list pods despite the policies', {
     timeout: patient(120_000),
   }, async () => {
     await set('networkPolicy.namespaces={monitoring}');
@@ -289,7 +281,7 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     assert.doesNotMatch(node.out, /its report is not here/);
   });
 
-  it('shows the fleet through an authenticating proxy in the same pod', {
+  it('serves the fleet through an authenticating proxy in the same pod', {
     timeout: patient(180_000),
   }, async () => {
     const script = `require('node:http').createServer((request, response) =>
@@ -319,23 +311,23 @@ describe('the chart with Helm 3, in a namespace that denies everything', () => {
     };
     await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(policy));
     const { address } = await waitFor('the new pod alone', 60_000, async () => {
-      const words = ['get', 'pods', ...there, '-l', 'app.kubernetes.io/component=fleet', '-o', 'name'];
-      return (await cluster.kubectl(words)).trim().includes('\n') ? undefined : fleetPod();
+      const args = ['get', 'pods', ...there, '-l', 'app.kubernetes.io/component=fleet', '-o', 'name'];
+      return (await cluster.kubectl(args)).trim().includes('\n') ? undefined : fleetPod();
     });
     const url = `http://${address}:4180/fleet`;
-    await becomes('the proxy', '401', () => ask('default', 'asker', url));
-    const [shown] = await readAsTenant([url], { authorization: 'let me in' });
-    assert.match(shown?.body ?? '', /"node-2"/);
+    await becomes('the proxy', '401', () => statusFrom('default', 'test-client', url));
+    const [view] = await readAsTenant([url], { authorization: 'let me in' });
+    assert.match(view?.body ?? '', /"node-2"/);
   });
 
-  it('tests and uninstalls itself where Pod Security is restricted', {
+  it('passes its test and uninstalls under Pod Security "restricted"', {
     timeout: patient(300_000),
   }, async () => {
     await enforce('restricted');
-    assert.match(await helm('test', 'gvisor-ready'), PROVEN);
-    assert.match(await helm('uninstall', 'gvisor-ready'), CLEANED);
+    assert.match(await helm('test', 'gvisor-ready'), TEST_PASSED);
+    assert.match(await helm('uninstall', 'gvisor-ready'), UNINSTALLED);
     for (const { name } of NODES) assert.deepEqual(await marksOn(cluster, name), [], name);
     await cluster.kubectl(['delete', 'namespace', 'gvisor-ready', '--timeout=270s'], undefined, 100_000);
-    assert.deepEqual(await objectsLeft(cluster), []);
+    assert.deepEqual(await remainingObjects(cluster), []);
   });
 });

@@ -6,12 +6,12 @@ import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import {
   agentOn,
-  askAgent,
   DOMAIN,
   deployWith,
+  getFromAgent,
   onDaemonSet,
+  readinessOf,
   readNode,
-  saidOf,
   waitForNode,
   waitForRollout,
 } from './agents.ts';
@@ -23,15 +23,15 @@ const NODES = ['node-1', 'node-2'] as const;
 const proven = (node: string) =>
   waitForNode(cluster(), node, ({ condition }) => condition === 'True SandboxProven');
 
-describe('what an agent wrote', () => {
+describe("an agent's label, condition and annotations", () => {
   before(async () => {
     for (const node of NODES) await proven(node);
   });
 
-  it('comes back when somebody removes or forges it', async () => {
+  it('are restored after another client removes or changes them', async () => {
     const before = await proven('node-1');
-    for (const word of [`${READY}-`, `${READY}=false`]) {
-      await cluster().kubectl(['label', 'node', 'node-1', word, '--overwrite']);
+    for (const change of [`${READY}-`, `${READY}=false`]) {
+      await cluster().kubectl(['label', 'node', 'node-1', change, '--overwrite']);
       await waitForNode(cluster(), 'node-1', ({ ready }) => ready === 'true');
     }
     const patch = '{"status":{"conditions":[{"type":"GVisorReady","$patch":"delete"}]}}';
@@ -40,7 +40,7 @@ describe('what an agent wrote', () => {
     assert.equal((await proven('node-1')).provenBy, before.provenBy);
   });
 
-  it('comes back with a Node that is deleted and registers again under its name', async () => {
+  it('are written to a Node that is deleted and registers again', async () => {
     const { metadata } = await readNode(cluster(), 'node-2');
     await cluster().kubectl(['delete', 'node', 'node-2']);
     await cluster().node('node-2').restart('kubelet');
@@ -48,30 +48,31 @@ describe('what an agent wrote', () => {
     await proven('node-2');
     const again = await readNode(cluster(), 'node-2');
     assert.notEqual(again.metadata.uid, metadata.uid);
-    assert.equal(saidOf(again).ready, 'true');
+    assert.equal(readinessOf(again).ready, 'true');
   });
 });
 
-describe('a rollout that contradicts what was proven', () => {
+describe('a rollout with a setting that would withdraw proven nodes', () => {
   after(async () => {
     await onDaemonSet(cluster(), ['set', 'env'], ['HANDLER-']);
     await onDaemonSet(cluster(), ['rollout', 'status'], ['--timeout=270s']);
     for (const node of NODES) await proven(node);
   });
 
-  it('stops at one node, says why, survives a restart, and goes on when it is told to', async () => {
-    const first = new Map<string, ReturnType<typeof saidOf>>();
+  it('stops at one node with a reason, also after a restart, until the annotation is removed', async () => {
+    const first = new Map<string, ReturnType<typeof readinessOf>>();
     for (const node of NODES) first.set(node, await proven(node));
-    await waitForRollout(cluster()); // an old pod that is not Ready yet is replaced whatever the others say
+    await waitForRollout(cluster()); // a rollout replaces old pods that are not Ready regardless of maxUnavailable
     await onDaemonSet(cluster(), ['set', 'env'], ['HANDLER=nonsense']);
     const stalled = await waitFor('one node to be withdrawn', 60_000, async () => {
-      for (const node of NODES) if (saidOf(await readNode(cluster(), node)).ready === 'false') return node;
+      for (const node of NODES)
+        if (readinessOf(await readNode(cluster(), node)).ready === 'false') return node;
       return undefined;
     });
     const other = NODES.find((node) => node !== stalled) ?? '';
     const provenBy = first.get(stalled)?.provenBy ?? '';
     const refusal = async () => {
-      const { code, text } = await askAgent(cluster(), stalled, '/readyz');
+      const { code, text } = await getFromAgent(cluster(), stalled, '/readyz');
       return code === 503 && text.startsWith('the node was proven by') ? text : undefined;
     };
     const why = await waitFor('the refusal', 20_000, refusal);
@@ -83,7 +84,7 @@ describe('a rollout that contradicts what was proven', () => {
     await waitFor('the next agent to refuse as well', 60_000, async () =>
       (await agentOn(cluster(), stalled)).name === name ? undefined : refusal(),
     );
-    assert.deepEqual(await proven(other), first.get(other), 'the other node was left alone');
+    assert.deepEqual(await proven(other), first.get(other), 'the other node is unchanged');
     await cluster().kubectl(['annotate', 'node', stalled, `${DOMAIN}/proven-by-`]);
     await waitForNode(cluster(), other, ({ ready }) => ready === 'false');
   });
@@ -95,7 +96,7 @@ describe('the uninstall', () => {
     await deployWith(cluster());
   });
 
-  it('takes off every node what agents wrote, once they are gone', async () => {
+  it("removes the agents' keys from every node once the agents are gone", async () => {
     await onDaemonSet(cluster(), ['delete']);
     await waitFor('the agents to end', 60_000, async () =>
       (await cluster().kubectl([
@@ -116,8 +117,8 @@ describe('the uninstall', () => {
     assert.match(log, /^3 of 3 nodes to clean$/m);
     for (const node of cluster().nodes()) {
       const { metadata, spec, status } = await readNode(cluster(), node.name);
-      const left = JSON.stringify([metadata.labels, metadata.annotations, spec.taints, status.conditions]);
-      assert.doesNotMatch(left, /GVisorReady|gvisor\.node-restriction/);
+      const keys = JSON.stringify([metadata.labels, metadata.annotations, spec.taints, status.conditions]);
+      assert.doesNotMatch(keys, /GVisorReady|gvisor\.node-restriction/);
     }
   });
 });

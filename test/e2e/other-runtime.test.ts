@@ -11,7 +11,7 @@ import { evaluationPod, READY_LABEL } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { laneCluster } from '../runner/lane.ts';
-import { readNode, saidOf, waitForNode } from './agents.ts';
+import { readinessOf, readNode, waitForNode } from './agents.ts';
 
 /**
  * Nodes with two containerds: the standard socket's, and the kubelet's own at the socket of a distribution. The base is
@@ -28,7 +28,7 @@ type NodeName = keyof typeof NODES;
 
 let cluster: Cluster;
 
-describe("a node whose kubelet uses another containerd than the standard socket's", () => {
+describe("a node whose kubelet's containerd is not at the standard socket", () => {
   before(
     async () => {
       const nodes = (Object.keys(NODES) as NodeName[]).map((name) => ({ name, gvisor: NODES[name].gvisor }));
@@ -44,19 +44,19 @@ describe("a node whose kubelet uses another containerd than the standard socket'
   );
   after(async () => removeCluster(await laneCluster('runtimes')));
 
-  it('is judged by the containerd of its kubelet where its socket is visible', async () => {
+  it("is judged by the kubelet's containerd where that socket is visible", async () => {
     const broken = await waitForNode(cluster, 'k3s-broken', ({ ready }) => ready !== '');
     assert.deepEqual([broken.ready, broken.condition], ['false', 'False HandlerRunsRunc']);
     const proven = await waitForNode(cluster, 'k3s-ready', ({ ready }) => ready !== '');
     assert.deepEqual([proven.ready, proven.condition], ['true', 'True SandboxProven']);
   });
 
-  it('is unknown where it is not, however well gVisor works in the other', async () => {
-    const said = await waitForNode(cluster, 'microk8s', ({ ready }) => ready !== '', 120_000);
-    assert.deepEqual([said.ready, said.condition], ['false', 'Unknown WrongRuntime']);
+  it('is Unknown where it is not visible, even if gVisor works in the other containerd', async () => {
+    const readiness = await waitForNode(cluster, 'microk8s', ({ ready }) => ready !== '', 120_000);
+    assert.deepEqual([readiness.ready, readiness.condition], ['false', 'Unknown WrongRuntime']);
   });
 
-  it('gets no pod of the RuntimeClass', async () => {
+  it('receives no pod of the RuntimeClass', async () => {
     for (const node of ['k3s-broken', 'microk8s'] as const) {
       const selector = { nodeSelector: { 'kubernetes.io/hostname': node } };
       await cluster.kubectl(
@@ -79,7 +79,7 @@ describe("a node whose kubelet uses another containerd than the standard socket'
       ],
     );
     for (const node of ['k3s-broken', 'microk8s'] as const)
-      assert.equal(saidOf(await readNode(cluster, node)).ready, 'false');
+      assert.equal(readinessOf(await readNode(cluster, node)).ready, 'false');
   });
 });
 

@@ -7,11 +7,11 @@ const SYSTEMD = '/sys/fs/cgroup/kubepods.slice/kubepods-gvisor_ready.slice';
 /** The probes' own cgroup: on cgroup v1, on v2, and on v2 with systemd. */
 export const OWN_CGROUPS = [V1, V2, SYSTEMD] as const;
 
-/** What tells its share of the CPU. */
+/** The files with its CPU share. */
 const FILES = [`${V1}/cpu.shares`, `${V2}/cpu.weight`, `${SYSTEMD}/cpu.weight`] as const;
 
 const POLL = `
-for try in $(seq 600); do
+for attempt in $(seq 600); do
   for file; do
     [ -e "$file" ] && value=$(cat "$file" 2>/dev/null) && echo "\${file##*/} $value" && exit
   done
@@ -20,8 +20,8 @@ done
 exit 1`;
 
 /**
- * The share of the CPU that the probes' own cgroup has, as "cpu.weight 100". On cgroup v2 it is there only while a probe
- * runs, and this waits a minute for one: the caller makes the agent look meanwhile.
+ * Reads the CPU share of the probes' cgroup, such as "cpu.weight 100". On cgroup v2 the cgroup exists only during a probe:
+ * waits up to a minute, in which the caller must trigger an evaluation.
  */
 export async function shareOfProbes({ system }: ClusterNode): Promise<string> {
   return (await system.run(['/bin/sh', '-c', POLL, 'sh', ...FILES], { timeoutMs: 120_000 })).trim();

@@ -16,7 +16,7 @@ const PATIENCE_MS = 30_000;
 const kubectl = (args: readonly string[], input?: string, timeoutMs?: number) =>
   cluster().kubectl(args, input, timeoutMs);
 
-/** Starts a pod on a node, past the scheduler, and gives the moment at which its container runs. */
+/** Starts a pod on a node without the scheduler; returns the time at which it is Ready. */
 async function start(
   name: string,
   options: { readonly node?: string; readonly runtimeClassName?: string } = {},
@@ -28,24 +28,24 @@ async function start(
   return performance.now();
 }
 
-/** The samples of the node's agent that begin so, as the API server fetches them. */
-async function samples(begin: string, node = NODE): Promise<readonly string[]> {
+/** The agent's samples with this prefix, through the API server's proxy. */
+async function samples(prefix: string, node = NODE): Promise<readonly string[]> {
   const text = await readMetrics(cluster(), node);
-  return text.split('\n').filter((line) => line.startsWith(begin));
+  return text.split('\n').filter((line) => line.startsWith(prefix));
 }
 
-/** Waits until the samples that begin so are these. */
-async function shows(begin: string, expected: readonly string[], node = NODE): Promise<void> {
-  let seen: readonly string[] = [];
-  await waitFor(`${expected.join(', ') || `no ${begin}`}`, PATIENCE_MS, async () => {
-    seen = await samples(begin, node);
-    return seen.join('\n') === expected.join('\n') ? true : undefined;
+/** Waits until the samples with this prefix equal `expected`. */
+async function shows(prefix: string, expected: readonly string[], node = NODE): Promise<void> {
+  let current: readonly string[] = [];
+  await waitFor(`${expected.join(', ') || `no ${prefix}`}`, PATIENCE_MS, async () => {
+    current = await samples(prefix, node);
+    return current.join('\n') === expected.join('\n') ? true : undefined;
   }).catch((error: Error) => {
-    throw new Error(`${error.message}; it shows ${seen.join(', ') || 'nothing'}`);
+    throw new Error(`${error.message}; it shows ${current.join(', ') || 'nothing'}`);
   });
 }
 
-/** The messages of the events about a pod with that reason. */
+/** Messages of the events UnsandboxedPod of a pod. */
 async function eventsOf(pod: string): Promise<readonly string[]> {
   const selector = `involvedObject.kind=Pod,involvedObject.name=${pod},reason=UnsandboxedPod`;
   const path = 'jsonpath={range .items[*]}{.message}{"\\n"}{end}';
@@ -57,7 +57,7 @@ function eventOf(pod: string): Promise<string> {
   return waitFor(`an event on the pod ${pod}`, PATIENCE_MS, async () => (await eventsOf(pod))[0]);
 }
 
-describe('the agent on pods that must run in gVisor', () => {
+describe('pods that must run in gVisor', () => {
   before(async () => {
     await kubectl(['delete', 'namespace', NAMESPACE, '--ignore-not-found']);
     await kubectl(['create', 'namespace', NAMESPACE]);
@@ -72,14 +72,14 @@ describe('the agent on pods that must run in gVisor', () => {
     await kubectl(['wait', '-n', NAMESPACE, '--for=create', 'serviceaccount/default', '--timeout=270s']);
   });
 
-  it('says nothing of one that does', async () => {
+  it('does not report a pod in gVisor', async () => {
     await start('in-gvisor', { runtimeClassName: 'handler-alone' });
     await shows('gvisor_pods{handler="runsc"', ['gvisor_pods{handler="runsc",sandboxed="true"} 1']);
     assert.deepEqual(await samples('gvisor_unsandboxed_pods'), ['gvisor_unsandboxed_pods 0']);
     assert.deepEqual(await eventsOf('in-gvisor'), []);
   });
 
-  it('warns of one that does not: metric and event', async (t) => {
+  it('reports a pod outside gVisor in a metric and an event', async (t) => {
     const runningAt = await start('plain');
     assert.match(
       await eventOf('plain'),
@@ -90,7 +90,7 @@ describe('the agent on pods that must run in gVisor', () => {
     assert.equal((await eventsOf('plain')).length, 1);
   });
 
-  it('warns of a static pod as well, which no admission and no scheduler has seen', async () => {
+  it('reports a static pod, which bypasses admission and scheduler', async () => {
     const pod = JSON.parse(evaluationPod('static', { gvisor: false })) as { metadata: object };
     const manifest = { ...pod, metadata: { ...pod.metadata, namespace: NAMESPACE } };
     const node = cluster().node(NODE);
@@ -106,7 +106,7 @@ describe('the agent on pods that must run in gVisor', () => {
     await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 1']);
   });
 
-  it('does not believe the name of a handler: one that runs runc', async () => {
+  it('reports a pod whose handler is named runsc but runs runc', async () => {
     const node = cluster().node('node-2');
     await breakNode(cluster(), node, 'handler-runs-runc');
     try {
@@ -126,13 +126,13 @@ describe('the agent on pods that must run in gVisor', () => {
     await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 1']);
   });
 
-  it('keeps its count and its peace while namespaces come, change and go', async () => {
-    // An event about a pod of the test before may still be on its way.
+  it('sends no requests while namespaces are created, labelled and deleted', async () => {
+    // Excludes POST: an event of the previous test may still be pending.
     const requests = async () =>
       (await samples('gvisor_api_requests_total'))
         .filter((line) => !/verb="POST"/i.test(line))
         .reduce((sum, line) => sum + Number(line.split(' ')[1]), 0);
-    const asked = await requests();
+    const requestsBefore = await requests();
     const namespaces = Array.from({ length: 50 }, (_, index) => `churn-${index}`);
     const items = namespaces.map((name) => ({
       apiVersion: 'v1',
@@ -144,10 +144,10 @@ describe('the agent on pods that must run in gVisor', () => {
       await kubectl(['label', 'namespaces', '-l', 'churn=yes', '--overwrite', `require-gvisor=${value}`]);
     await kubectl(['delete', 'namespaces', '-l', 'churn=yes', '--timeout=360s'], undefined, 130_000);
     await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 1']);
-    assert.equal(await requests(), asked, 'a watch tells of namespaces, so that nothing is asked');
+    assert.equal(await requests(), requestsBefore, 'namespaces are watched, not requested');
   });
 
-  it('forgets pods that ended', async () => {
+  it('drops pods that ended', async () => {
     await kubectl(['delete', 'namespace', NAMESPACE, '--timeout=180s']);
     await kubectl(['delete', 'runtimeclass', 'handler-alone']);
     await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 0']);

@@ -10,7 +10,7 @@ import { DOMAIN } from './agents.ts';
 const CONDITION = (type: string, field: string) => `.status.conditions[?(@.type=="${type}")].${field}`;
 
 /** A version of a Node that a watch has received. */
-export type Seen = {
+export type NodeVersion = {
   readonly atMs: number;
   readonly label: string;
   readonly ready: string;
@@ -21,7 +21,7 @@ export type Seen = {
 
 /** Records the versions of a Node. */
 export class NodeHistory {
-  readonly seen: Seen[] = [];
+  readonly versions: NodeVersion[] = [];
   readonly close: () => void;
 
   constructor(cluster: Cluster, node: string) {
@@ -38,17 +38,17 @@ export class NodeHistory {
       paths,
       ([label = '', ready = '', boot = '', reason = '', taints = '']) => {
         const tainted = taints.includes(`${DOMAIN}/not-ready`);
-        this.seen.push({ atMs: performance.now(), label, ready, boot, reason, tainted });
+        this.versions.push({ atMs: performance.now(), label, ready, boot, reason, tainted });
       },
     );
     this.close = watch.close;
   }
 
   /** Waits for the first recorded version that matches. */
-  first(what: string, holds: (seen: Seen) => boolean, timeoutMs = 120_000): Promise<Seen> {
-    return waitFor(`the Node to say: ${what}`, timeoutMs, async () => this.seen.find(holds)).catch(
+  first(what: string, matches: (version: NodeVersion) => boolean, timeoutMs = 120_000): Promise<NodeVersion> {
+    return waitFor(`the Node to have ${what}`, timeoutMs, async () => this.versions.find(matches)).catch(
       (cause: unknown) => {
-        throw new Error(`It said at last ${JSON.stringify(this.seen.at(-1))}`, { cause });
+        throw new Error(`Its last version: ${JSON.stringify(this.versions.at(-1))}`, { cause });
       },
     );
   }

@@ -4,7 +4,7 @@ import { healNode } from '../../cluster/faults/break-node.ts';
 import { waitFor } from '../../hack/run.ts';
 import { DOMAIN, deployWith, readNode, waitForNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
-import { deployFleet, keepAgentsAway, letAgentsReturn, removeFleet, scaleFleet } from './fleet-cluster.ts';
+import { deployFleet, disableAgents, enableAgents, removeFleet, scaleFleet } from './fleet-cluster.ts';
 import { createPods, losePower, NodeHistory, podsNow, restorePower } from './power-loss.ts';
 
 const cluster = useCluster();
@@ -19,7 +19,7 @@ const proven = () =>
     120_000,
   );
 
-/** Deploys the base again, and takes off the taints that its agents leave alone. */
+/** Deploys the base again, and removes the taints, which its agents do not manage. */
 async function restore(): Promise<void> {
   await removeFleet(cluster());
   await deployWith(cluster());
@@ -39,13 +39,13 @@ const withdrawnBy = async () =>
     .split('\n')
     .filter((line) => line !== '');
 
-/** What each pod prints of its kernel; "" where it does not run. */
+/** /proc/version in each pod, "" if it does not run. */
 const kernelOf = (pod: string) =>
   cluster()
     .kubectl(['exec', pod, '--', 'cat', '/proc/version'])
     .catch(() => '');
 
-describe('a node that loses its power and comes back with a handler that runs runc', () => {
+describe('a node that comes back from a power loss with a handler that runs runc', () => {
   let history: NodeHistory;
 
   before(() => deployFleet(cluster()));
@@ -58,21 +58,26 @@ describe('a node that loses its power and comes back with a handler that runs ru
   afterEach(async () => {
     history.close();
     await healNode(cluster(), cluster().node(NODE));
-    await letAgentsReturn(cluster(), NODE);
+    await enableAgents(cluster(), NODE);
     const pods = ['delete', 'pods', '-l', 'app=evaluation', '--grace-period=0', '--force'];
     await cluster().kubectl(pods);
   });
   after(restore);
 
-  /** What the Node said after its kubelet had reported this boot, the label and the reason. */
-  const saidIn = (boot: string) =>
-    history.seen.filter((seen) => seen.boot === boot).map(({ label, reason }) => `${label} ${reason}`);
+  /** "LABEL REASON" of each version of the Node with this boot ID. */
+  const statesIn = (boot: string) =>
+    history.versions
+      .filter((version) => version.boot === boot)
+      .map(({ label, reason }) => `${label} ${reason}`);
 
-  it('loses its label to the controller where no agent can start', async () => {
-    await keepAgentsAway(cluster(), NODE);
+  it('has its label withdrawn by the fleet controller if no agent can start', async () => {
+    await disableAgents(cluster(), NODE);
     await losePower(cluster(), NODE);
     const boot = await restorePower(cluster(), NODE, 'handler-runs-runc');
-    const up = await history.first('a new boot', (seen) => seen.boot === boot && seen.ready === 'True');
+    const up = await history.first(
+      'a new boot',
+      (version) => version.boot === boot && version.ready === 'True',
+    );
     const gone = await history.first('no label', ({ label }) => label === 'false');
     console.log(`label withdrawn ${Math.round(gone.atMs - up.atMs)} ms after the node was Ready`);
     assert.equal(gone.reason, 'NodeRebooted');
@@ -87,7 +92,7 @@ describe('a node that loses its power and comes back with a handler that runs ru
     );
   });
 
-  it('loses its label before the first evaluation without a controller, and gets it back only with a proof', async () => {
+  it('loses its label before the first evaluation without a controller, and regains it only with a proof', async () => {
     await scaleFleet(cluster(), 0);
     try {
       await losePower(cluster(), NODE);
@@ -95,7 +100,7 @@ describe('a node that loses its power and comes back with a handler that runs ru
       await history.first('the cause', ({ reason }) => reason === 'HandlerRunsRunc');
       assert.deepEqual(await withdrawnBy(), ['gvisor-ready']);
       assert.deepEqual(
-        [...new Set(saidIn(boot))],
+        [...new Set(statesIn(boot))],
         ['true SandboxProven', 'false NodeRebooted', 'false HandlerRunsRunc'],
       );
       await healNode(cluster(), cluster().node(NODE), 'handler-runs-runc');
@@ -108,15 +113,15 @@ describe('a node that loses its power and comes back with a handler that runs ru
     }
   });
 
-  it('is given no pod that waits before its next proof, with the component taint', async () => {
+  it('receives no pending pod before its next proof, with the component taint', async () => {
     await deployFleet(cluster(), {}, ['taint']);
     await losePower(cluster(), NODE);
     await history.first('the taint', ({ ready, tainted }) => ready === 'Unknown' && tainted);
     await createPods(cluster(), NODE, ...WAITING);
     const boot = await restorePower(cluster(), NODE, 'handler-runs-runc');
     await history.first('the cause', ({ reason }) => reason === 'HandlerRunsRunc');
-    const seen = history.seen.filter((each) => each.boot === boot);
-    assert.deepEqual([...new Set(seen.map(({ tainted }) => tainted))], [true]);
+    const versions = history.versions.filter((each) => each.boot === boot);
+    assert.deepEqual([...new Set(versions.map(({ tainted }) => tainted))], [true]);
     assert.deepEqual(
       Object.values(await podsNow(cluster())),
       WAITING.map(() => 'Pending'),
@@ -136,7 +141,7 @@ describe('a proven node whose kubelet is away for a while, with the component ta
   before(() => deployFleet(cluster(), {}, ['taint']));
   after(restore);
 
-  it('is tainted meanwhile, and keeps its label and its pods', async () => {
+  it('is tainted while the kubelet is away, and keeps its label and pods', async () => {
     await proven();
     const history = new NodeHistory(cluster(), NODE);
     try {
@@ -152,7 +157,7 @@ describe('a proven node whose kubelet is away for a while, with the component ta
       await history.first('Ready without the taint', ({ atMs, ready, tainted }) => {
         return atMs > away.atMs && ready === 'True' && !tainted;
       });
-      assert.deepEqual([...new Set(history.seen.map(({ label }) => label))], ['true']);
+      assert.deepEqual([...new Set(history.versions.map(({ label }) => label))], ['true']);
       assert.deepEqual(await podsNow(cluster()), { stays: `Running ${NODE}` });
     } finally {
       history.close();

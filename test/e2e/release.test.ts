@@ -43,11 +43,11 @@ after(async () => {
 /** Runs a script in the directory of the release's files. */
 const inRelease = (script: string) => runWithKubectl(cluster, `cd '${directory}'\n${script}`, [helm]);
 
-it('writes the same files twice, with the image by its digest', async () => {
+it('builds reproducible files that reference the image by digest', async () => {
   const { command: kubectl } = cluster.kubectlCommand([]);
   const env = { ...process.env, PATH: `${helm}:${dirname(kubectl)}:${process.env.PATH}` };
   const sums: string[] = [];
-  for (let round = 0; round < 2; round++) {
+  for (let build = 0; build < 2; build++) {
     const script = `import { writeRelease } from './hack/release.ts';
       await writeRelease('${directory}', { image: '${IMAGE}', digest: '${DIGEST}', repository: 'https://example.org/gvisor-ready' });`;
     await run(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], { cwd: REPO, env });

@@ -6,7 +6,7 @@ import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { ensureImage, type Image } from '../../cluster/images.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { deployWith, onDaemonSet, readNode, saidOf, waitForNode } from './agents.ts';
+import { deployWith, onDaemonSet, readinessOf, readNode, waitForNode } from './agents.ts';
 import { provenAgain, replaceAgent, upgradeInPlace } from './disturb.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
 
@@ -16,40 +16,40 @@ const NODES = ['node-1', 'node-2'] as const;
 const PODS = ['load-1', 'load-2', 'load-3', 'load-4'];
 const USER = 'system:serviceaccount:gvisor-ready:gvisor-ready-agent';
 
-type Said = ReturnType<typeof saidOf>;
-const atFirst = new Map<string, Said>();
-let podsAtFirst = '';
+type Readiness = ReturnType<typeof readinessOf>;
+const initial = new Map<string, Readiness>();
+let initialPods = '';
 
-/** Which pods run where since when, and how often their containers were started anew. */
+/** Node, phase, start time and restarts of each pod. */
 function podsNow(): Promise<string> {
   const path =
     'jsonpath={range .items[*]}{.metadata.uid} {.spec.nodeName} {.status.phase} {.status.startTime} {.status.containerStatuses[0].restartCount}{"\\n"}{end}';
   return cluster().kubectl(['get', 'pods', ...PODS, '-o', path]);
 }
 
-/** Nothing was withdrawn, not for a moment: the time of the condition's last transition has not moved. */
+/** Asserts that nothing was withdrawn, even briefly, by the condition's `lastTransitionTime`. */
 async function assertSteady(node: string): Promise<void> {
-  const now = saidOf(await readNode(cluster(), node));
-  const { since, condition } = atFirst.get(node) ?? {};
+  const now = readinessOf(await readNode(cluster(), node));
+  const { since, condition } = initial.get(node) ?? {};
   assert.deepEqual([now.ready, now.condition, now.since], ['true', condition, since]);
 }
 
-describe('the label of a proven node, with gVisor pods running, does not flap', () => {
+describe('the label of a proven node with running gVisor pods does not flap', () => {
   before(async () => {
     for (const node of NODES)
-      atFirst.set(node, await waitForNode(cluster(), node, ({ ready }) => ready === 'true'));
+      initial.set(node, await waitForNode(cluster(), node, ({ ready }) => ready === 'true'));
     for (const [index, pod] of PODS.entries()) {
       const spec = { nodeName: NODES[index % NODES.length] };
       await runPod(cluster(), pod, evaluationPod(pod, { gvisor: true, spec }));
     }
-    podsAtFirst = await podsNow();
+    initialPods = await podsNow();
   });
   after(async () => {
     await deletePods(cluster(), ...PODS);
     await deployWith(cluster());
   });
 
-  it(`while ${TIMES} agents end and others take their place`, async () => {
+  it(`while the agent is replaced ${TIMES} times`, async () => {
     for (let time = 0; time < TIMES; time++) {
       await replaceAgent(cluster(), 'node-1', time % 2 ? 'force' : 'peace');
       await assertSteady('node-1');
@@ -66,7 +66,7 @@ describe('the label of a proven node, with gVisor pods running, does not flap', 
     await assertSteady('node-2');
   });
 
-  it(`while runsc and the shim are replaced ${TIMES} times, as an upgrade does`, async () => {
+  it(`while runsc and the shim are upgraded in place ${TIMES} times`, async () => {
     for (let time = 0; time < TIMES; time++) {
       await upgradeInPlace(cluster().node('node-1'));
       await assertSteady('node-1');
@@ -75,7 +75,7 @@ describe('the label of a proven node, with gVisor pods running, does not flap', 
     await assertSteady('node-1');
   });
 
-  it('while the API server is down and a node breaks and is mended', async () => {
+  it('while a node breaks and recovers during an outage of the API server', async () => {
     const [one, two] = [cluster().node('node-1'), cluster().node('node-2')];
     await breakNode(cluster(), one, 'api-down');
     await breakNode(cluster(), two, 'shim-missing');
@@ -89,7 +89,7 @@ describe('the label of a proven node, with gVisor pods running, does not flap', 
     }
   });
 
-  it('while the agent is upgraded to another image, and gVisor pods come and go all the time', async () => {
+  it('while the agent is upgraded to another image under pod churn', async () => {
     const { name: image } = await loadNext();
     const upgrade = new AbortController();
     const work = runPods(upgrade.signal);
@@ -99,30 +99,32 @@ describe('the label of a proven node, with gVisor pods running, does not flap', 
     assert.ok((await work) > 0);
     for (const node of NODES) {
       await assertSteady(node);
-      const { provenBy } = await waitForNode(cluster(), node, (said) => said.provenBy.startsWith('0.2.0+'));
+      const { provenBy } = await waitForNode(cluster(), node, (readiness) =>
+        readiness.provenBy.startsWith('0.2.0+'),
+      );
       assert.match(provenBy, /^0\.2\.0\+/);
     }
   });
 
-  it('and no gVisor pod was lost or started anew by any of this', async () => {
+  it('and no gVisor pod was restarted by any of this', async () => {
     for (const node of NODES) await cluster().node(node).restart('kubelet');
     await cluster().waitForNodes([...NODES]);
     for (const pod of PODS)
-      await waitFor(`the kubelet to answer for ${pod}`, 30_000, async () =>
+      await waitFor(`the kubelet to exec in ${pod}`, 30_000, async () =>
         (await cluster().kubectl(['exec', pod, '--', 'echo', 'here'])) === 'here\n' ? true : undefined,
       );
-    assert.equal(await podsNow(), podsAtFirst);
+    assert.equal(await podsNow(), initialPods);
   });
 });
 
-describe('what agents ask of the API server', () => {
-  it('is a watch about once an hour, and nothing else, while nothing changes', async () => {
+describe('requests of agents to the API server', () => {
+  it('are only a watch per hour while nothing changes', async () => {
     for (const node of NODES) await provenAgain(cluster(), node);
     const from = (await agentRequests()).length;
     for (const node of [...NODES, ...NODES]) await provenAgain(cluster(), node);
-    const asked = (await agentRequests()).slice(from);
+    const requests = (await agentRequests()).slice(from);
     assert.deepEqual(
-      asked.map(({ verb, requestURI }) => `${verb} ${requestURI}`),
+      requests.map(({ verb, requestURI }) => `${verb} ${requestURI}`),
       [],
       'a proof that changes nothing costs no request',
     );
@@ -135,7 +137,7 @@ describe('what agents ask of the API server', () => {
   });
 });
 
-/** Puts an image of a newer agent on every node. */
+/** Loads the image of a newer agent on every node. */
 async function loadNext(): Promise<Image> {
   const image = await ensureImage('agent-next');
   await Promise.all(
@@ -146,7 +148,7 @@ async function loadNext(): Promise<Image> {
   return image;
 }
 
-/** Runs one gVisor pod after the other, wherever the scheduler wants, until it is told to stop; gives how many ran. */
+/** Runs gVisor pods one by one until aborted; returns their number. */
 async function runPods(until: AbortSignal): Promise<number> {
   let ran = 0;
   for (; !until.aborted; ran++) {
@@ -163,7 +165,7 @@ type Audited = {
   readonly user: { readonly username: string };
 };
 
-/** Every request of agents that the API server's audit log holds, a watch counted once. */
+/** Requests of agents in the API server's audit log; a watch counts once. */
 async function agentRequests(): Promise<Audited[]> {
   const text = await readFile(cluster().controlPlane.path(AUDIT_LOG), 'utf8');
   const lines = text.split('\n').filter((line) => line.includes(USER));

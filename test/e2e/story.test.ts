@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import type { Report } from '../../agent/agent.ts';
 import { breakAndWait, evaluationPod, healAndWait } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { askAgent } from './agents.ts';
+import { getFromAgent } from './agents.ts';
 import { provenAgain } from './disturb.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
 import { shareOfProbes } from './own-cgroup.ts';
@@ -17,7 +17,7 @@ type Pod = {
 };
 
 describe('a gVisor pod', () => {
-  it("stays Pending with the scheduler's reason while no node is ready, and runs once one is", async () => {
+  it('stays Pending while no node is ready, and runs once one is', async () => {
     await Promise.all(['node-1', 'node-2'].map((node) => breakAndWait(cluster(), node, 'runsc-missing')));
     await cluster().kubectl(['apply', '-f', '-'], evaluationPod('nowhere', { gvisor: true }));
     const podNow = async () =>
@@ -35,12 +35,12 @@ describe('a gVisor pod', () => {
   });
 });
 
-describe('the sandbox of a proof, where the kubelet manages cgroups without systemd', () => {
+describe('the sandbox of a proof, with the cgroupfs driver', () => {
   for (const node of ['node-1', 'node-2'])
-    it(`lies in kubepods with the default CPU share, and the check of limits passes: ${node}`, async () => {
+    it(`is in the cgroup kubepods with the default CPU share, and the check limits passes: ${node}`, async () => {
       const [share] = await Promise.all([shareOfProbes(cluster().node(node)), provenAgain(cluster(), node)]);
       assert.match(share, /^(cpu\.shares 1024|cpu\.weight 100)$/);
-      const { text } = await askAgent(cluster(), node, '/report');
+      const { text } = await getFromAgent(cluster(), node, '/report');
       const { findings } = JSON.parse(text) as Report;
       const limits = findings.find(({ check }) => check === 'limits');
       assert.equal(limits?.status, 'pass', limits?.message);

@@ -17,7 +17,7 @@ describe('the taint', () => {
       .catch(() => '');
   });
 
-  it('stands on unproven nodes alone, where its component is deployed', async () => {
+  it('is set only on unproven nodes, with its component', async () => {
     await deployWith(cluster(), {}, ['taint']);
     const tainted = async (node: string) =>
       (await readNode(cluster(), node)).spec.taints?.some(({ key }) => key === `${DOMAIN}/not-ready`) ??
@@ -30,13 +30,13 @@ describe('the taint', () => {
     await waitFor('the taint of node-1 to go', 30_000, async () => !(await tainted('node-1')) || undefined);
   });
 
-  it('goes from a node that registers with it once gVisor is proven there, and no pod can be earlier', async () => {
+  it('keeps pods off a node that registers with it until gVisor is proven', async () => {
     const node = cluster().node('node-1');
     const config = await readFile(node.path(KUBELET_CONFIG), 'utf8');
     const registerWithTaints = [{ key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' }];
     await node.write(KUBELET_CONFIG, JSON.stringify({ ...JSON.parse(config), registerWithTaints }));
     const pids = agentPids(node.machine);
-    await node.machine.kill('STOP', pids); // so that the node is seen as it is before an agent has looked
+    await node.machine.kill('STOP', pids); // keeps the node in its state before the first evaluation
     try {
       await cluster().kubectl(['delete', 'node', 'node-1']);
       await node.restart('kubelet');

@@ -3,34 +3,33 @@ import type { Status } from '../../agent/agent.ts';
 import { sentenceOf } from '../../agent/text/log.ts';
 import { renderReport } from '../../agent/text/terminal.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { agentOn, askAgentForwarded, DOMAIN } from './agents.ts';
+import { agentOn, DOMAIN, getFromAgentForwarded } from './agents.ts';
 
-/** All that the agent of a node tells, where people and programs read it, as it is sent. */
+/** The outputs of an agent, unchanged. */
 export type Outputs = {
   readonly metrics: string;
   readonly page: string;
   readonly report: string;
-  /** The log of its pod. */
   readonly log: string;
-  /** That log as it would be on a terminal, in sentences. */
+  /** The log as printed on a terminal. */
   readonly sentences: readonly string[];
-  /** The table that a terminal would show of the report. */
+  /** The report as printed on a terminal. */
   readonly terminal: string;
-  /** The messages of its events, on the Node and on pods, */
+  /** Messages of its events on the Node and on pods. */
   readonly events: readonly string[];
-  /** and what it has written into the Node. */
+  /** Its values in the Node's labels, annotations and condition. */
   readonly node: readonly string[];
 };
 
-/** Reads all that the agent of a node tells. */
+/** Reads the outputs of a node's agent. */
 export async function readOutputs(cluster: Cluster, node: string): Promise<Outputs> {
-  const ask = async (path: string) => {
-    const { code, text } = await askAgentForwarded(cluster, node, path);
+  const get = async (path: string) => {
+    const { code, text } = await getFromAgentForwarded(cluster, node, path);
     assert.equal(code, 200, text.slice(0, 200));
     return text;
   };
   const { name } = await agentOn(cluster, node);
-  const [metrics, page, report] = await Promise.all(['/metrics', '/', '/report'].map(ask));
+  const [metrics, page, report] = await Promise.all(['/metrics', '/', '/report'].map(get));
   const log = await cluster.get(`/api/v1/namespaces/gvisor-ready/pods/${name}/log`);
   const events = await cluster.get('/api/v1/events?fieldSelector=source%3Dgvisor-ready');
   const { items } = JSON.parse(events) as { readonly items: readonly { readonly message: string }[] };
@@ -51,7 +50,6 @@ type Written = {
   readonly status: { readonly conditions: readonly { readonly type: string; readonly message: string }[] };
 };
 
-/** The values of a Node's labels and annotations of the agents' domain, and the message of its condition. */
 async function writtenInto(cluster: Cluster, node: string): Promise<readonly string[]> {
   const { metadata, status } = JSON.parse(await cluster.get(`/api/v1/nodes/${node}`)) as Written;
   const values = [...Object.entries(metadata.labels), ...Object.entries(metadata.annotations)]
@@ -64,15 +62,15 @@ async function writtenInto(cluster: Cluster, node: string): Promise<readonly str
 }
 
 /**
- * What a terminal acts on, or what turns the direction of writing, but for a new line.
+ * Control characters (except newline) and bidi overrides.
  * Sources: https://invisible-island.net/xterm/ctlseqs/ctlseqs.html, https://unicode.org/reports/tr9/
  */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
-const ACTS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the characters that must not occur
+const UNSAFE = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
 const SAMPLE = /^(#.*|[a-z_]+(\{([a-z]+="[^"\n]*",?)*\})? \S+|)$/;
 
-/** Checks that nothing of what the agent tells makes a terminal, a browser or a scraper do or believe something. */
-export function assertHarmless({ sentences, events, node, ...texts }: Outputs): void {
+/** Asserts that outputs have no control characters and no forged metrics, and values in the Node no markup. */
+export function assertSanitized({ sentences, events, node, ...texts }: Outputs): void {
   const { metrics, log } = texts;
   const samples = metrics.split('\n');
   assert.deepEqual(
@@ -83,12 +81,12 @@ export function assertHarmless({ sentences, events, node, ...texts }: Outputs): 
   for (const line of linesOf(log)) assert.equal(typeof JSON.parse(line), 'object');
   assert.doesNotMatch(node.join(), /[<>]/);
   const values = { sentences, events, node };
-  const spread = Object.entries(values).filter(([, each]) => each.some((text) => text.includes('\n')));
-  const acting = Object.entries({ ...texts, ...values }).filter(([, told]) => ACTS.test(String(told)));
+  const multiline = Object.entries(values).filter(([, each]) => each.some((text) => text.includes('\n')));
+  const unsafe = Object.entries({ ...texts, ...values }).filter(([, text]) => UNSAFE.test(String(text)));
   assert.deepEqual(
-    { spread: spread.map(([name]) => name), acting: acting.map(([name]) => name) },
-    { spread: [], acting: [] },
-    'a value has a new line, or something that a terminal acts on',
+    { multiline: multiline.map(([name]) => name), unsafe: unsafe.map(([name]) => name) },
+    { multiline: [], unsafe: [] },
+    'a value has a newline, a control character or a bidi override',
   );
 }
 

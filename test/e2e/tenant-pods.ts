@@ -1,13 +1,13 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import type { TryPod } from './tenant-tries.ts';
+import type { AttackPod } from './tenant-attacks.ts';
 
-/** The node of all pods of the tenant. */
-export const NODE = 'node-1';
+/** The node of the tenant's pods. */
+export const TENANT_NODE = 'node-1';
 const USER = 'tenant-admin';
 
-/** A tenant with every right in one namespace, whose pods the API server holds to Pod Security "baseline". */
+/** A tenant with the ClusterRole admin in one namespace at Pod Security "baseline". */
 export class Tenant {
   readonly namespace: string;
   readonly #cluster: Cluster;
@@ -17,7 +17,7 @@ export class Tenant {
     this.namespace = namespace;
   }
 
-  /** Makes the namespace, with these labels besides, and gives the tenant its rights; done by an admin of the cluster. */
+  /** Creates the namespace, with additional labels, and the tenant's RoleBinding. */
   async begin(labels: readonly string[] = []): Promise<void> {
     const { namespace } = this;
     await this.end();
@@ -32,7 +32,7 @@ export class Tenant {
     await this.kubectl(['wait', '--for=create', 'serviceaccount/default', '--timeout=180s']);
   }
 
-  /** Removes the namespace and all that is in it. */
+  /** Deletes the namespace. */
   async end(): Promise<void> {
     const remove = ['delete', 'namespace', this.namespace, '--ignore-not-found'];
     await this.#cluster.kubectl(remove, undefined, 120_000);
@@ -43,23 +43,22 @@ export class Tenant {
     return this.#cluster.kubectl([`--as=${USER}`, '-n', this.namespace, ...args], input, 90_000);
   }
 
-  /** Creates these pods. */
   async create(items: readonly object[]): Promise<void> {
     await this.kubectl(['create', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
   }
 
-  /** Begins to remove the pods of a try: what of them still runs beside the next try is a try as well. */
+  /** Deletes the pods of an attack without waiting; they may overlap with the next attack. */
   async remove(number: number): Promise<void> {
-    await this.kubectl(['delete', 'pods', '-l', `try=${number}`, '--grace-period=1', '--wait=false']);
+    await this.kubectl(['delete', 'pods', '-l', `attack=${number}`, '--grace-period=1', '--wait=false']);
   }
 
-  /** The pods of a try as the API shows them. */
+  /** Reads the pods of an attack. */
   async pods(number: number): Promise<readonly RawPod[]> {
-    const path = `/api/v1/namespaces/${this.namespace}/pods?labelSelector=try%3D${number}`;
+    const path = `/api/v1/namespaces/${this.namespace}/pods?labelSelector=attack%3D${number}`;
     return (JSON.parse(await this.#cluster.get(path)) as { items: readonly RawPod[] }).items;
   }
 
-  /** What the containers of these pods have printed. */
+  /** Logs of these pods. */
   async logs(pods: readonly RawPod[]): Promise<string> {
     const path = (name: string) => `/api/v1/namespaces/${this.namespace}/pods/${name}/log`;
     return (await Promise.all(pods.map(({ metadata }) => this.#cluster.get(path(metadata.name))))).join('');
@@ -77,43 +76,43 @@ type RawPod = {
   };
 };
 
-/** The ids of the containers of pods, as containerd has them. */
+/** IDs of the containers of these pods in containerd. */
 export function idsOf(pods: readonly RawPod[]): readonly string[] {
   return pods
     .flatMap(({ status }) => status.containerStatuses ?? [])
     .flatMap(({ containerID }) => containerID?.replace(/^containerd:\/\//, '') ?? []);
 }
 
-/** Runs what a try execs into its pods, one after the other, and gives what they printed. */
+/** Runs the exec commands of an attack one by one; returns their output. */
 export async function execIn(
   tenant: Tenant,
-  tries: readonly TryPod[],
+  attack: readonly AttackPod[],
   pods: readonly RawPod[],
   number: number,
 ): Promise<string> {
-  const said: string[] = [];
-  for (const [index, pod] of tries.entries()) {
+  const outputs: string[] = [];
+  for (const [index, pod] of attack.entries()) {
     if (pod.exec === undefined) continue;
     const name = nameOf(pod, number, index);
     const ids = idsOf(pods.filter(({ metadata }) => metadata.name === name));
     const exec = ['exec', '-i', name, '--', 'sh', '-c', pod.exec, 'sh', ...ids];
-    said.push(await tenant.kubectl(exec, await pod.input?.()));
+    outputs.push(await tenant.kubectl(exec, await pod.input?.()));
   }
-  return said.join('');
+  return outputs.join('');
 }
 
-function nameOf({ name }: TryPod, number: number, index: number): string {
-  return name ?? `try-${number}-${index}`;
+function nameOf({ name }: AttackPod, number: number, index: number): string {
+  return name ?? `attack-${number}-${index}`;
 }
 
-/** One of a try's pods, by the number of the try, and with the agent's address. */
-export function manifestOf(pod: TryPod, agent: string, number: number, index = 0): object {
+/** The manifest of a pod of attack `number`; `agent` is the agent's address. */
+export function manifestOf(pod: AttackPod, agent: string, number: number, index = 0): object {
   const { labels = {}, annotations = {}, gvisor = false, script, spec, container } = pod;
   const plain = JSON.parse(
     evaluationPod(nameOf(pod, number, index), {
       gvisor,
-      spec: { nodeName: NODE, restartPolicy: 'Always', ...spec },
-      // Without capabilities, so that an agent without any may look into its processes.
+      spec: { nodeName: TENANT_NODE, restartPolicy: 'Always', ...spec },
+      // Without capabilities, so that an agent without any can read its /proc files.
       container: {
         securityContext: { capabilities: { drop: ['ALL'] } },
         ...(script === undefined ? {} : { command: ['sh', '-c', script] }),
@@ -124,6 +123,6 @@ export function manifestOf(pod: TryPod, agent: string, number: number, index = 0
   );
   return {
     ...plain,
-    metadata: { ...plain.metadata, annotations, labels: { ...labels, try: String(number) } },
+    metadata: { ...plain.metadata, annotations, labels: { ...labels, attack: String(number) } },
   };
 }

@@ -1,14 +1,13 @@
 import type { Status } from '../../agent/agent.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { waitFor } from '../../hack/run.ts';
-import { askAgentForwarded } from './agents.ts';
-import { manifestOf, NODE, type Tenant } from './tenant-pods.ts';
-import { ALL_THAT_BASELINE_ALLOWS, FOREVER, type TryPod } from './tenant-tries.ts';
+import { getFromAgentForwarded } from './agents.ts';
+import { ALL_THAT_BASELINE_ALLOWS, type AttackPod, FOREVER } from './tenant-attacks.ts';
+import { manifestOf, TENANT_NODE, type Tenant } from './tenant-pods.ts';
 
 /**
- * Writes a title, as printf takes it, over the arguments of the first process of the pod. Root of a container may write
- * into its memory where both share the pod's PID namespace and have the same capabilities. One that is longer than the
- * arguments goes on where the environment was, up to its first NUL.
+ * Overwrites the argv of the pod's first process with a title, a format of printf. Root of a container may write to that
+ * memory if both share the pod's PID namespace and have the same capabilities. A long title extends into the environment.
  * Source: https://github.com/torvalds/linux/blob/v6.12/fs/proc/base.c (get_mm_cmdline), proc_pid_stat(5) (arg_start)
  */
 const retitle = (title: string) => `
@@ -17,43 +16,43 @@ shift 47
 printf '${title}\\0' | dd of=/proc/1/mem bs=1 seek=$1 conv=notrunc 2>/dev/null || exit 1
 ${FOREVER}`;
 
-/** How often new pods are made: the agent looks at a sandbox once, and may do so before its title is changed. */
-const MOST_ROUNDS = 20;
+/** The agent inspects a sandbox once, perhaps before its title changes, so several pods may be needed. */
+const MAX_ATTEMPTS = 20;
 
-/** A pod outside of gVisor, in a namespace that requires it, whose first process has this title. */
-const titled = (name: string, title: string): TryPod => ({
+/** A pod outside gVisor whose first process has this title. */
+const titled = (name: string, title: string): AttackPod => ({
   name,
-  // The user of the container is then that of the first process too, whatever the image of that says.
+  // The same user for the container and the first process, regardless of the image of the latter.
   spec: { shareProcessNamespace: true, securityContext: { runAsUser: 0 } },
   container: ALL_THAT_BASELINE_ALLOWS,
   script: retitle(title),
 });
 
-type Told = NonNullable<Status['pods']>['violating'][number];
+type Violation = NonNullable<Status['pods']>['violating'][number];
 
-/** What a report tells of the pods of the tenant that must run in gVisor and do not. */
-export function toldIn(report: string, { namespace }: Tenant): readonly Told[] {
+/** The tenant's pods in a report that violate the requirement. */
+export function violationsIn(report: string, { namespace }: Tenant): readonly Violation[] {
   const { pods } = JSON.parse(report) as Status;
   return (pods?.violating ?? []).filter((pod) => pod.namespace === namespace);
 }
 
-/** Makes pods with this title until the agent has read it, and gives what it then tells of that pod. */
-export async function untilTold(
+/** Creates pods with this title until the agent reports one with matching evidence. */
+export async function waitForViolation(
   cluster: Cluster,
   tenant: Tenant,
-  { name, written, seen }: { readonly name: string; readonly written: string; readonly seen: RegExp },
-): Promise<Told> {
-  for (let round = 0; round < MOST_ROUNDS; round++) {
-    const names = [`${name}-${round}-a`, `${name}-${round}-b`];
-    await tenant.create(names.map((each) => manifestOf(titled(each, written), '', round)));
-    const told = await waitFor('the agent to tell of the pods', 60_000, async () => {
-      const { text } = await askAgentForwarded(cluster, NODE, '/report');
-      const all = toldIn(text, tenant).filter((pod) => names.includes(pod.name));
+  { name, title, evidence }: { readonly name: string; readonly title: string; readonly evidence: RegExp },
+): Promise<Violation> {
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+    const names = [`${name}-${attempt}-a`, `${name}-${attempt}-b`];
+    await tenant.create(names.map((each) => manifestOf(titled(each, title), '', attempt)));
+    const violations = await waitFor('the agent to report the pods', 60_000, async () => {
+      const { text } = await getFromAgentForwarded(cluster, TENANT_NODE, '/report');
+      const all = violationsIn(text, tenant).filter((pod) => names.includes(pod.name));
       return all.length === names.length ? all : undefined;
     });
-    const found = told.find(({ evidence }) => seen.test(evidence));
+    const found = violations.find((pod) => evidence.test(pod.evidence));
     if (found !== undefined) return found;
-    await tenant.remove(round);
+    await tenant.remove(attempt);
   }
-  throw new Error('The agent has read no title that a tenant wrote');
+  throw new Error('The agent has read no title of a tenant');
 }

@@ -3,19 +3,19 @@ import { after, before, describe, it } from 'node:test';
 import type { Report } from '../../agent/agent.ts';
 import { waitFor } from '../../hack/run.ts';
 import { evaluationStartMs, touch } from '../integration/outside-agent.ts';
-import { agentOn, askAgent, DOMAIN, readNode, saidOf, waitForNode } from './agents.ts';
+import { agentOn, DOMAIN, getFromAgent, readinessOf, readNode, waitForNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
-import { assertHarmless, readOutputs } from './tenant-outputs.ts';
-import { execIn, idsOf, manifestOf, NODE, Tenant } from './tenant-pods.ts';
-import { toldIn, untilTold } from './tenant-titles.ts';
-import { TRIES } from './tenant-tries.ts';
+import { ATTACKS } from './tenant-attacks.ts';
+import { assertSanitized, readOutputs } from './tenant-outputs.ts';
+import { execIn, idsOf, manifestOf, TENANT_NODE, Tenant } from './tenant-pods.ts';
+import { violationsIn, waitForViolation } from './tenant-titles.ts';
 
 const cluster = useCluster();
 /** Limit for an evaluation while pods try to prolong it (measured: under 1 s); one of three must meet it. */
 const MAX_EVALUATION_MS = 8_000;
 
 async function readReport(): Promise<Report> {
-  const { code, text } = await askAgent(cluster(), NODE, '/report');
+  const { code, text } = await getFromAgent(cluster(), TENANT_NODE, '/report');
   assert.equal(code, 200, text);
   return JSON.parse(text) as Report;
 }
@@ -23,8 +23,8 @@ async function readReport(): Promise<Report> {
 /** The report of an evaluation that began after this call and in which nothing timed out. */
 async function evaluateAgain(): Promise<Report> {
   const touchedMs = Date.now();
-  await touch(cluster().node(NODE));
-  return waitFor('another look', 60_000, async () => {
+  await touch(cluster().node(TENANT_NODE));
+  return waitFor('another evaluation', 60_000, async () => {
     const report = await readReport();
     const { proof, evaluation } = report;
     const isLate =
@@ -34,43 +34,43 @@ async function evaluateAgain(): Promise<Report> {
 }
 
 /** The parts of a report that do not change from proof to proof. */
-function saying({ verdict, evaluation, findings, facts }: Report) {
-  const plain = (text: string) => text.replace(/[0-9a-f]{64}/g, 'ID').replace(/\d+(\.\d+)?/g, 'N');
+function stableParts({ verdict, evaluation, findings, facts }: Report) {
+  const normalize = (text: string) => text.replace(/[0-9a-f]{64}/g, 'ID').replace(/\d+(\.\d+)?/g, 'N');
   return {
-    verdict: `${verdict.status} ${verdict.reason} ${plain(verdict.message)}`,
-    look: evaluation.verdict.status,
-    findings: findings.map(({ check, status, message }) => `${check} ${status} ${plain(message)}`),
+    verdict: `${verdict.status} ${verdict.reason} ${normalize(verdict.message)}`,
+    evaluation: evaluation.verdict.status,
+    findings: findings.map(({ check, status, message }) => `${check} ${status} ${normalize(message)}`),
     facts,
   };
 }
 
 /** The Node's labels of the agents' domain, and its condition. */
-async function written() {
-  const node = await readNode(cluster(), NODE);
+async function nodeState() {
+  const node = await readNode(cluster(), TENANT_NODE);
   const labels = Object.entries(node.metadata.labels).filter(([key]) => key.startsWith(DOMAIN));
-  return { labels: Object.fromEntries(labels), ...saidOf(node) };
+  return { labels: Object.fromEntries(labels), ...readinessOf(node) };
 }
 
-describe('a tenant with every right in a namespace at Pod Security "baseline"', () => {
+describe('a tenant with the role admin in a namespace at Pod Security "baseline"', () => {
   let tenant: Tenant;
-  let said: Awaited<ReturnType<typeof written>>;
-  let baseline: ReturnType<typeof saying>;
+  let initial: Awaited<ReturnType<typeof nodeState>>;
+  let baseline: ReturnType<typeof stableParts>;
   let agent: Awaited<ReturnType<typeof agentOn>>;
 
   before(async () => {
     tenant = new Tenant(cluster(), 'tenant');
     await tenant.begin();
-    await waitForNode(cluster(), NODE, ({ ready }) => ready === 'true');
-    baseline = saying(await evaluateAgain());
-    said = await written();
-    agent = await agentOn(cluster(), NODE);
+    await waitForNode(cluster(), TENANT_NODE, ({ ready }) => ready === 'true');
+    baseline = stableParts(await evaluateAgain());
+    initial = await nodeState();
+    agent = await agentOn(cluster(), TENANT_NODE);
   });
 
   after(() => tenant.end());
 
-  it('is one whom the API server lets do no more than that', async () => {
+  it('has no further permissions', async () => {
     await assert.rejects(
-      tenant.kubectl(['label', 'node', NODE, `${DOMAIN}/ready=false`, '--overwrite']),
+      tenant.kubectl(['label', 'node', TENANT_NODE, `${DOMAIN}/ready=false`, '--overwrite']),
       /Forbidden|forbidden/,
     );
     await assert.rejects(
@@ -82,24 +82,28 @@ describe('a tenant with every right in a namespace at Pod Security "baseline"', 
     await assert.rejects(tenant.create([host]), /violates PodSecurity "baseline/);
   });
 
-  for (const [number, { what, pods, took }] of TRIES.entries()) {
-    it(`changes nothing with ${what}`, async (t) => {
+  for (const [number, { what, pods, assertEffective }] of ATTACKS.entries()) {
+    it(`cannot affect the agent with ${what}`, async (t) => {
       t.after(() => tenant.remove(number));
       await tenant.create(pods.map((pod, index) => manifestOf(pod, agent.address, number, index)));
       const ends = pods.some((pod) => pod.ends);
       const running = await waitFor('the containers to run', 90_000, async () => {
-        const seen = (await tenant.pods(number)).filter(({ status }) =>
+        const started = (await tenant.pods(number)).filter(({ status }) =>
           status.containerStatuses?.every(({ state, restartCount }) =>
             ends ? restartCount > 0 : 'running' in state,
           ),
         );
-        return seen.length === pods.length ? seen : undefined;
+        return started.length === pods.length ? started : undefined;
       });
       const printed = await execIn(tenant, pods, running, number);
-      if (took !== undefined)
-        await waitFor('the try to take hold', 30_000, async () => {
+      if (assertEffective !== undefined)
+        await waitFor('the attack to take effect', 30_000, async () => {
           const logs = await tenant.logs(running);
-          await took({ node: cluster().node(NODE), ids: idsOf(running), said: printed + logs });
+          await assertEffective({
+            node: cluster().node(TENANT_NODE),
+            ids: idsOf(running),
+            output: printed + logs,
+          });
           return true;
         });
       let report = await evaluateAgain();
@@ -110,21 +114,21 @@ describe('a tenant with every right in a namespace at Pod Security "baseline"', 
         assert.deepEqual(
           containers.map(({ restartCount }) => restartCount),
           pods.map(() => 0),
-          'a container of the try has ended',
+          'a container of the attack has ended',
         );
-      assert.deepEqual(saying(report), baseline);
+      assert.deepEqual(stableParts(report), baseline);
       assert.ok(
         report.evaluation.durationMs < MAX_EVALUATION_MS,
-        `the look took ${report.evaluation.durationMs} ms`,
+        `the evaluation took ${report.evaluation.durationMs} ms`,
       );
-      assert.deepEqual(await written(), said);
-      assertHarmless(await readOutputs(cluster(), NODE));
-      assert.equal((await agentOn(cluster(), NODE)).restarts, agent.restarts);
+      assert.deepEqual(await nodeState(), initial);
+      assertSanitized(await readOutputs(cluster(), TENANT_NODE));
+      assert.equal((await agentOn(cluster(), TENANT_NODE)).restarts, agent.restarts);
     });
   }
 });
 
-describe('a tenant whose namespace requires gVisor, and who changes the title of the first process of a pod', () => {
+describe("a tenant that changes the title of a pod's first process, in a namespace that requires gVisor", () => {
   let tenant: Tenant;
 
   before(async () => {
@@ -134,32 +138,32 @@ describe('a tenant whose namespace requires gVisor, and who changes the title of
 
   after(() => tenant.end());
 
-  it("hides no pod with the title of gVisor's sentry", async () => {
-    const { evidence } = await untilTold(cluster(), tenant, {
+  it("cannot hide a pod with the title of gVisor's sentry", async () => {
+    const { evidence } = await waitForViolation(cluster(), tenant, {
       name: 'sentry',
-      written: 'runsc-sandbox\\0boot\\0',
-      seen: /runsc-sandbox/,
+      title: 'runsc-sandbox\\0boot\\0',
+      evidence: /runsc-sandbox/,
     });
     assert.match(evidence, /"runsc-sandbox", and the runtime reports the host's own PID \d+$/);
   });
 
-  it('reaches the metrics, page, report, log, event and terminal with it only as harmless text', async () => {
-    const told = await untilTold(cluster(), tenant, {
+  it('cannot inject markup or control sequences into metrics, page, report, log, event or terminal', async () => {
+    const violation = await waitForViolation(cluster(), tenant, {
       name: 'injects',
-      written:
+      title:
         '\\033[31m\\302\\2332J\\342\\200\\256<script>alert(1)</script>\\ngvisor_node_status{status="True"} 0',
-      seen: /<script>/,
+      evidence: /<script>/,
     });
     const outputs = await waitFor('an event on the pod, and metrics of the same moment', 30_000, async () => {
-      const seen = await readOutputs(cluster(), NODE);
-      assert.ok(seen.events.some((message) => message.includes('<script>')));
-      const line = `gvisor_unsandboxed_pods ${toldIn(seen.report, tenant).length}`;
-      assert.ok(seen.metrics.split('\n').includes(line), line);
-      return seen;
+      const current = await readOutputs(cluster(), TENANT_NODE);
+      assert.ok(current.events.some((message) => message.includes('<script>')));
+      const line = `gvisor_unsandboxed_pods ${violationsIn(current.report, tenant).length}`;
+      assert.ok(current.metrics.split('\n').includes(line), line);
+      return current;
     });
     const { page, log, sentences, terminal } = outputs;
     for (const text of [page, log, sentences.join(''), terminal]) assert.match(text, /<script>alert\(1\)/);
-    assert.match(terminal, new RegExp(`tenant-titles/${told.name}`));
-    assertHarmless(outputs);
+    assert.match(terminal, new RegExp(`tenant-titles/${violation.name}`));
+    assertSanitized(outputs);
   });
 });

@@ -5,7 +5,7 @@ import { processesIn } from '../../cluster/machine/machine.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { agentOn, readMetrics, readNode, saidOf } from './agents.ts';
+import { agentOn, readinessOf, readMetrics, readNode } from './agents.ts';
 import { OWN_CGROUPS } from './own-cgroup.ts';
 
 /** A shell script that uses a whole processor. */
@@ -33,7 +33,7 @@ export async function underLoad(
   node: ClusterNode,
   work: () => Promise<void>,
 ): Promise<Effect> {
-  const before = { ...(await countsOf(cluster, node)), ...(await leastLeft(node)) };
+  const before = { ...(await countsOf(cluster, node)), ...(await minOrphans(node)) };
   const watch = watchLabel(cluster, node);
   await work();
   const endedMs = Date.now();
@@ -43,7 +43,7 @@ export async function underLoad(
     return at > endedMs / 1_000 || undefined;
   });
   const backS = (Date.now() - endedMs) / 1_000;
-  const left = await nothingMore(node, before);
+  const remaining = await waitForOrphans(node, before);
   const lostS = await watch();
   const after = await countsOf(cluster, node);
   const more = (name: 'transitions' | 'writes' | 'restarts') => after[name] - before[name];
@@ -55,8 +55,8 @@ export async function underLoad(
     transitions: more('transitions'),
     writes: more('writes'),
     restarts: more('restarts'),
-    sandboxes: left.sandboxes - before.sandboxes,
-    cgroups: left.cgroups - before.cgroups,
+    sandboxes: remaining.sandboxes - before.sandboxes,
+    cgroups: remaining.cgroups - before.cgroups,
     outcomes: new Map(outcomes.filter(([, count]) => count > 0)),
     backS,
   };
@@ -68,8 +68,8 @@ function watchLabel(cluster: Cluster, node: ClusterNode): () => Promise<number> 
   let on = true;
   const run = (async () => {
     while (on) {
-      const said = await readNode(cluster, node.name).then(saidOf, () => undefined);
-      if (said !== undefined && said.ready !== 'true') lostS += 1;
+      const readiness = await readNode(cluster, node.name).then(readinessOf, () => undefined);
+      if (readiness !== undefined && readiness.ready !== 'true') lostS += 1;
       await pause(1_000);
     }
   })();
@@ -93,10 +93,10 @@ async function countsOf(cluster: Cluster, node: ClusterNode) {
   };
 }
 
-/** Sandboxes on a node, and cgroups of probes. */
-type Left = { readonly sandboxes: number; readonly cgroups: number };
+/** Counts of sandboxes on a node, and of cgroups of probes. */
+type Orphans = { readonly sandboxes: number; readonly cgroups: number };
 
-function leftOn(node: ClusterNode): Left {
+function orphansOn(node: ClusterNode): Orphans {
   const directories = OWN_CGROUPS.map((path) => node.machine.path(path)).filter((path) => existsSync(path));
   const found = directories.flatMap((directory) => readdirSync(directory, { withFileTypes: true }));
   return {
@@ -106,11 +106,11 @@ function leftOn(node: ClusterNode): Left {
 }
 
 /** The minimum over five seconds, because a probe may be running. */
-async function leastLeft(node: ClusterNode): Promise<Left> {
-  let least = leftOn(node);
+async function minOrphans(node: ClusterNode): Promise<Orphans> {
+  let least = orphansOn(node);
   for (let time = 0; time < 10; time++) {
     await pause(500);
-    const now = leftOn(node);
+    const now = orphansOn(node);
     least = {
       sandboxes: Math.min(least.sandboxes, now.sandboxes),
       cgroups: Math.min(least.cgroups, now.cgroups),
@@ -119,12 +119,12 @@ async function leastLeft(node: ClusterNode): Promise<Left> {
   return least;
 }
 
-/** Waits until no more is left than before; returns what is left at the end. */
-function nothingMore(node: ClusterNode, before: Left): Promise<Left> {
-  return waitFor('what probes left to go', 60_000, async () => {
-    const now = leftOn(node);
+/** Waits until no more is remaining than before; returns what is remaining at the end. */
+function waitForOrphans(node: ClusterNode, before: Orphans): Promise<Orphans> {
+  return waitFor('what probes remaining to go', 60_000, async () => {
+    const now = orphansOn(node);
     return now.sandboxes <= before.sandboxes && now.cgroups <= before.cgroups ? now : undefined;
-  }).catch(() => leftOn(node));
+  }).catch(() => orphansOn(node));
 }
 
 /** Probes by outcome since the agent started. */

@@ -6,8 +6,8 @@ import { REPO } from '../../hack/paths.ts';
 import { patient, run } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
 import { useCluster } from './e2e-cluster.ts';
-import { marksOn, objectsLeft } from './left-over.ts';
 import { RecordedPlugin } from './recorded-plugin.ts';
+import { marksOn, remainingObjects } from './remaining-objects.ts';
 
 const cluster = useCluster();
 
@@ -28,9 +28,9 @@ describe('the uninstall of docs/operations.md with the plugin', () => {
     const printed = await run('/bin/sh', ['-euc', block?.text ?? 'exit 1'], options);
     assert.match(printed, /^3 of 3 nodes to clean$/m);
     for (const { name } of nodes) assert.deepEqual(await marksOn(cluster(), name), [], name);
-    const left = await objectsLeft(cluster());
+    const remaining = await remainingObjects(cluster());
     assert.deepEqual(
-      left.filter((name) => /gvisor-ready|\/gvisor$/.test(name)),
+      remaining.filter((name) => /gvisor-ready|\/gvisor$/.test(name)),
       [],
     );
   });

@@ -11,7 +11,7 @@ import {
 } from '../../cluster/node/config.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { askAgentForwarded, onDaemonSet, readMetrics, waitForNode, waitForRollout } from './agents.ts';
+import { getFromAgentForwarded, onDaemonSet, readMetrics, waitForNode, waitForRollout } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
@@ -49,15 +49,15 @@ async function end(...names: readonly string[]): Promise<void> {
 }
 
 /** The argument lists of gVisor sandboxes on the node that contain this text. */
-async function sentriesWith(node: string, words: string): Promise<readonly string[]> {
+async function sandboxesWith(node: string, text: string): Promise<readonly string[]> {
   const all = await cluster().node(node).system.processes();
   return all
     .map(({ argv }) => argv.join(' '))
-    .filter((line) => /runsc-sandbox/.test(line) && line.includes(words));
+    .filter((line) => /runsc-sandbox/.test(line) && line.includes(text));
 }
 
 async function reportOf(node: string): Promise<Status> {
-  const { code, text } = await askAgentForwarded(cluster(), node, '/report');
+  const { code, text } = await getFromAgentForwarded(cluster(), node, '/report');
   assert.equal(code, 200, text);
   return JSON.parse(text) as Status;
 }
@@ -97,7 +97,7 @@ function isolationOf({ findings }: Report) {
 }
 
 for (const node of ['node-1', 'node-2']) {
-  describe(`on ${node}, a handler that passes annotations of pods on`, () => {
+  describe(`on ${node}, a handler that passes pod annotations to runsc`, () => {
     before(async () => {
       await cluster().kubectl(['delete', 'namespace', NAMESPACE, '--ignore-not-found']);
       await cluster().kubectl(['create', 'namespace', NAMESPACE]);
@@ -118,36 +118,36 @@ for (const node of ['node-1', 'node-2']) {
       await healNode(cluster(), cluster().node(node));
     });
 
-    it('is no fault where these are annotations of containers, which pods cannot write', async () => {
+    it('is no finding for container_annotations, which pods cannot set', async () => {
       await passAnnotations(node, 'container_annotations = ["dev.gvisor.*"]');
       await waitForNode(cluster(), node, ({ condition }) => condition === 'True SandboxProven');
       await start('powerless', node, HOST_UDS);
       const report = await reportWith(node, 'powerless');
-      assert.deepEqual(await sentriesWith(node, '--host-uds'), []);
+      assert.deepEqual(await sandboxesWith(node, '--host-uds'), []);
       assert.deepEqual(report.pods?.weakened, []);
       await end('powerless');
     });
 
-    it('is named with its pattern, and the node stays proven', async () => {
+    it('is a warning with its pattern, and the node stays proven', async () => {
       await passAnnotations(node, 'pod_annotations = ["dev.gvisor.*"]');
       const report = await waitFor('the finding', PATIENCE_MS, async () => {
-        const seen = await reportOf(node);
-        return isolationOf(seen) === 'warning AnnotationsPassFlags' ? seen : undefined;
+        const report = await reportOf(node);
+        return isolationOf(report) === 'warning AnnotationsPassFlags' ? report : undefined;
       });
       assert.match(JSON.stringify(report.findings), /by the pattern \\"dev\.gvisor\.\*\\"/);
       await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
     });
 
-    it('leaves a pod with a mount hint alone', async () => {
+    it('does not report a pod with a mount hint', async () => {
       await start('hinted', node, MOUNT_HINT);
       const { pods } = await reportWith(node, 'hinted');
       assert.deepEqual(pods?.weakened, []);
       assert.deepEqual(await eventsOn('hinted'), []);
     });
 
-    it('shows a pod that opened its sandbox: report, metrics, event', async () => {
+    it('reports a pod that weakened its sandbox in report, metrics and event', async () => {
       await start('opened', node, HOST_UDS);
-      assert.equal((await sentriesWith(node, '--host-uds=all')).length, 1);
+      assert.equal((await sandboxesWith(node, '--host-uds=all')).length, 1);
       const { pods } = await reportWith(node, 'opened');
       assert.deepEqual(
         pods?.weakened.map(({ name, sandboxed, weak }) => [name, sandboxed, weak.map(({ flag }) => flag)]),
@@ -162,7 +162,7 @@ for (const node of ['node-1', 'node-2']) {
       assert.equal(await value(node, 'gvisor_unsandboxed_pods'), 1);
     });
 
-    it('cannot be made to overlook it by flags that fill the command line', async () => {
+    it('detects it despite flags that fill the command line', async () => {
       const long = { 'dev.gvisor.flag.strace-syscalls': 'x'.repeat(100_000) };
       await start('hidden', node, { ...HOST_UDS, ...long });
       const { pods } = await reportWith(node, 'hidden');
@@ -170,7 +170,7 @@ for (const node of ['node-1', 'node-2']) {
       await end('hidden');
     });
 
-    it('shows one whose annotation opens its sandbox without a flag', async () => {
+    it('reports a pod whose annotation weakens its sandbox without a flag', async () => {
       // Unknown to both releases here; 2026-09 knows it.
       await start('annotated', node, { 'dev.gvisor.internal.checkpoint.path': '/checkpoints' });
       const { pods } = await reportWith(node, 'annotated');
@@ -183,7 +183,7 @@ for (const node of ['node-1', 'node-2']) {
       await end('annotated');
     });
 
-    it('shows one of an earlier configuration once the probe has more protection than it', async () => {
+    it('reports a pod of an earlier configuration that is weaker than the current one', async () => {
       const machine = cluster().node(node);
       const write = (toml: string) => machine.write(RUNSC_CONFIG, toml);
       await write(`${runscToml(machine.spec)}  net-raw = "true"\n`);
@@ -204,7 +204,7 @@ for (const node of ['node-1', 'node-2']) {
 
     // On one node, because of the rollouts; test/integration/runtimes.test.ts tries the setting on both containerds.
     if (node === 'node-1')
-      it('makes the node not ready with FORBID_FLAG_OVERRIDE=on, until it is mended', async () => {
+      it('makes the node not ready with FORBID_FLAG_OVERRIDE=on until it is fixed', async () => {
         await onDaemonSet(cluster(), ['set', 'env'], ['FORBID_FLAG_OVERRIDE=on']);
         try {
           await waitForNode(

@@ -6,7 +6,7 @@ import { moduleDirectory } from '../../cluster/tool-groups.ts';
 import { REPO } from '../../hack/paths.ts';
 
 /** Where the operator's Prometheus and Alertmanager run, as docs/monitoring.md has it of Prometheus. */
-export const NAMESPACE = 'monitoring';
+export const MONITORING_NAMESPACE = 'monitoring';
 
 /** The node that runs all pods of monitoring, so that their images are needed nowhere else. */
 export const MONITORING_NODE = 'node-3';
@@ -46,7 +46,7 @@ const matchLabels = { release: 'kube-prometheus-stack' };
 const PROMETHEUS = {
   apiVersion: API,
   kind: 'Prometheus',
-  metadata: { name: 'prometheus', namespace: NAMESPACE },
+  metadata: { name: 'prometheus', namespace: MONITORING_NAMESPACE },
   spec: {
     image: imageName('prometheus'),
     version: 'v3.16.0',
@@ -58,14 +58,16 @@ const PROMETHEUS = {
     podMonitorNamespaceSelector: {},
     ruleSelector: { matchLabels },
     ruleNamespaceSelector: {},
-    alerting: { alertmanagers: [{ namespace: NAMESPACE, name: 'alertmanager-operated', port: 'web' }] },
+    alerting: {
+      alertmanagers: [{ namespace: MONITORING_NAMESPACE, name: 'alertmanager-operated', port: 'web' }],
+    },
   },
 };
 
 const ALERTMANAGER = {
   apiVersion: API,
   kind: 'Alertmanager',
-  metadata: { name: 'alertmanager', namespace: NAMESPACE },
+  metadata: { name: 'alertmanager', namespace: MONITORING_NAMESPACE },
   spec: { image: imageName('alertmanager'), version: 'v0.34.2', nodeSelector },
 };
 
@@ -87,14 +89,14 @@ const CONFIGURATION = {
 };
 
 const RIGHTS = 'rbac.authorization.k8s.io';
-const FIND = { name: 'find-alertmanager', namespace: NAMESPACE };
+const FIND = { name: 'find-alertmanager', namespace: MONITORING_NAMESPACE };
 
 /** Prometheus and Alertmanager with all that they need beside the operator and manifests/components/monitoring. */
 export const STACK: readonly object[] = [
   {
     apiVersion: 'v1',
     kind: 'Secret',
-    metadata: { name: 'alertmanager-alertmanager', namespace: NAMESPACE },
+    metadata: { name: 'alertmanager-alertmanager', namespace: MONITORING_NAMESPACE },
     stringData: { 'alertmanager.yaml': JSON.stringify(CONFIGURATION) }, // JSON is YAML
   },
   {
@@ -110,7 +112,7 @@ export const STACK: readonly object[] = [
     kind: 'RoleBinding',
     metadata: FIND,
     roleRef: { apiGroup: RIGHTS, kind: 'Role', name: FIND.name },
-    subjects: [{ kind: 'ServiceAccount', name: 'prometheus', namespace: NAMESPACE }],
+    subjects: [{ kind: 'ServiceAccount', name: 'prometheus', namespace: MONITORING_NAMESPACE }],
   },
   ALERTMANAGER,
   PROMETHEUS,

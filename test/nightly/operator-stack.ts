@@ -14,8 +14,8 @@ import type { RuleFile } from '../monitoring/alerts.ts';
 import { documentedKustomization, writeKustomization } from '../monitoring/documented-kustomization.ts';
 import {
   MONITORING_IMAGES,
+  MONITORING_NAMESPACE,
   MONITORING_NODE,
-  NAMESPACE,
   operatorBundle,
   RECEIVER_PORT,
   STACK,
@@ -48,12 +48,20 @@ export async function deployOperator(cluster: Cluster): Promise<Prometheus> {
   await applyDocumented(cluster);
   await hastenRules(cluster);
   await startReceiver(cluster);
-  await cluster.kubectl(['create', 'namespace', NAMESPACE]);
-  await cluster.kubectl(['create', 'serviceaccount', 'prometheus', '-n', NAMESPACE]);
+  await cluster.kubectl(['create', 'namespace', MONITORING_NAMESPACE]);
+  await cluster.kubectl(['create', 'serviceaccount', 'prometheus', '-n', MONITORING_NAMESPACE]);
   await cluster.kubectl(['apply', '-f', RIGHTS]);
   await apply(cluster, STACK.map((object) => JSON.stringify(object)).join('\n---\n'));
   for (const kind of ['alertmanager', 'prometheus']) {
-    const wait = ['wait', '--for=condition=Available', kind, '--all', '-n', NAMESPACE, '--timeout=360s'];
+    const wait = [
+      'wait',
+      '--for=condition=Available',
+      kind,
+      '--all',
+      '-n',
+      MONITORING_NAMESPACE,
+      '--timeout=360s',
+    ];
     await cluster.kubectl(wait, '', 130_000);
   }
   return reachPrometheus(cluster);
@@ -106,7 +114,7 @@ async function startReceiver({ controlPlane }: Cluster): Promise<void> {
 }
 
 async function reachPrometheus(cluster: Cluster): Promise<Prometheus> {
-  const pod = await cluster.get(`/api/v1/namespaces/${NAMESPACE}/pods/prometheus-prometheus-0`);
+  const pod = await cluster.get(`/api/v1/namespaces/${MONITORING_NAMESPACE}/pods/prometheus-prometheus-0`);
   const { podIP } = (JSON.parse(pod) as { status: { podIP: string } }).status;
   const { server, port } = await listenOnLoopback(0);
   await cluster.controlPlane.stopDaemon(RELAY);
@@ -138,7 +146,11 @@ export function received(
 export async function removeOperator(cluster: Cluster): Promise<void> {
   for (const name of [RECEIVER, RELAY]) await cluster.controlPlane.stopDaemon(name);
   await cluster.kubectl(['delete', '-f', RIGHTS, '--ignore-not-found']);
-  await cluster.kubectl(['delete', 'namespace', NAMESPACE, '--ignore-not-found'], undefined, 120_000);
+  await cluster.kubectl(
+    ['delete', 'namespace', MONITORING_NAMESPACE, '--ignore-not-found'],
+    undefined,
+    120_000,
+  );
   await cluster.kubectl(['delete', '--ignore-not-found', '-f', '-'], await operatorBundle(), 120_000);
   await cluster.kubectl([
     'delete',

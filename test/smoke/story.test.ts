@@ -18,7 +18,7 @@ import { patient } from '../../hack/run.ts';
 import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import { assertNoPod, dispatch, FREE, grantDispatcher } from '../e2e/dispatcher-run.ts';
-import { marksOn, objectsLeft } from '../e2e/left-over.ts';
+import { marksOn, remainingObjects } from '../e2e/remaining-objects.ts';
 import { runWithKubectl } from '../e2e/run-with-kubectl.ts';
 import { REASON_OF_FAULT } from '../reason-of-fault.ts';
 import { laneCluster } from '../runner/lane.ts';
@@ -79,8 +79,8 @@ describe('two nodes with gVisor', () => {
     await grantDispatcher(cluster);
     await cluster.kubectl(['label', 'namespace', FREE, 'allow-host-kernel-']);
     await Promise.all(NODES.map(({ name }) => breakAndWait(cluster, name, 'runsc-missing')));
-    const { code, said, stderr } = await dispatch(cluster, { policy: 'prefer', name: 'fallback' });
-    assert.deepEqual([code, said.reason], [3, 'GVisorFails'], stderr);
+    const { code, output, stderr } = await dispatch(cluster, { policy: 'prefer', name: 'fallback' });
+    assert.deepEqual([code, output.reason], [3, 'GVisorFails'], stderr);
     await assertNoPod(cluster, 'fallback');
     await Promise.all(NODES.map(({ name }) => healAndWait(cluster, name, 'runsc-missing')));
   });
@@ -92,7 +92,7 @@ describe('two nodes with gVisor', () => {
     const printed = await runWithKubectl(cluster, script);
     assert.match(printed, /^2 of 2 nodes to clean$/m);
     for (const { name } of NODES) assert.deepEqual(await marksOn(cluster, name), []);
-    const left = await objectsLeft(cluster);
+    const left = await remainingObjects(cluster);
     assert.deepEqual(
       left.filter((name) => !name.includes('gvisor-dispatcher')),
       [],

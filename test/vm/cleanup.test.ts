@@ -5,7 +5,7 @@ import { after, before, test } from 'node:test';
 import { removeCluster } from '../../cluster/remove.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { differences, type MachineState, machineState } from '../e2e/machine-state.ts';
+import { changesBetween, type MachineState, machineState } from '../e2e/machine-state.ts';
 
 const NAME = 'vm-cleanup';
 
@@ -30,12 +30,12 @@ test('up killed while a virtual machine starts: down removes qemu, its network a
   up.kill('SIGKILL');
   await closed;
   assert.match(
-    differences(clean, await machineState(NAME)).join('\n'),
+    changesBetween(clean, await machineState(NAME)).join('\n'),
     /^\+ processes: \d+ qemu-system-x86_64 -accel/m,
   );
   await removeCluster(NAME);
   await waitFor('the machine to be as before', 10_000, async () => {
-    assert.deepEqual(differences(clean, await machineState(NAME)), []);
+    assert.deepEqual(changesBetween(clean, await machineState(NAME)), []);
     return true;
   });
 });

@@ -8,10 +8,10 @@ const BURN = {
 };
 
 /** What a pod holds that may hold 128 MiB. */
-export const HELD_MIB = 300;
-const HOLD = {
+export const USED_MIB = 300;
+const EXCEED_MEMORY = {
   // dd fills a buffer, and waits for a reader who never comes.
-  command: ['/bin/sh', '-c', `dd if=/dev/zero bs=${HELD_MIB}M | sleep infinity`],
+  command: ['/bin/sh', '-c', `dd if=/dev/zero bs=${USED_MIB}M | sleep infinity`],
   resources: { limits: { memory: '128Mi' } },
 };
 
@@ -29,18 +29,21 @@ export async function burn(
 }
 
 /** Creates a pod that exceeds its memory limit; returns its UID. */
-export async function hold({ cluster }: VmCluster, name: string): Promise<string> {
+export async function exceedMemory({ cluster }: VmCluster, name: string): Promise<string> {
   const spec = { restartPolicy: 'Never' };
-  await cluster.kubectl(['apply', '-f', '-'], evaluationPod(name, { gvisor: true, spec, container: HOLD }));
+  await cluster.kubectl(
+    ['apply', '-f', '-'],
+    evaluationPod(name, { gvisor: true, spec, container: EXCEED_MEMORY }),
+  );
   return cluster.kubectl(['get', 'pod', name, '-o', 'jsonpath={.metadata.uid}']);
 }
 
 /** Waits until the sandbox of a pod exceeds its memory limit; returns its MiB. */
-export async function heldBy(vm: VmCluster, name: string): Promise<number> {
-  return waitFor(`the pod ${name} to hold ${HELD_MIB} MiB`, PATIENCE_MS, async () => {
+export async function memoryOverLimit(vm: VmCluster, name: string): Promise<number> {
+  return waitFor(`the pod ${name} to hold ${USED_MIB} MiB`, PATIENCE_MS, async () => {
     const file = `/sys/fs/cgroup${await cgroupOfSandbox(vm, name)}/memory.current`;
     const mib = Number(await vm.node.system.read(file)) / 2 ** 20;
-    return mib >= HELD_MIB ? mib : undefined;
+    return mib >= USED_MIB ? mib : undefined;
   });
 }
 

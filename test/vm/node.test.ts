@@ -5,18 +5,18 @@ import type { FaultName } from '../../cluster/faults/faults.ts';
 import { RUNSC_CONFIG, runscToml } from '../../cluster/node/config.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { askAgent, DOMAIN, onDaemonSet, readNode, saidOf, waitForRollout } from '../e2e/agents.ts';
+import { DOMAIN, getFromAgent, onDaemonSet, readinessOf, readNode, waitForRollout } from '../e2e/agents.ts';
 import { shareOfProbes } from '../e2e/own-cgroup.ts';
-import { nothingLeft, probeSeen } from './left-of-probes.ts';
-import { burn, endPod, heldBy, hold, killedIn } from './limited-pods.ts';
+import { burn, endPod, exceedMemory, killedIn, memoryOverLimit } from './limited-pods.ts';
+import { waitForCleanup, waitForProbe } from './probe-remains.ts';
 import {
   cgroupOfSandbox,
-  NODE,
   PATIENCE_MS,
-  readPod,
+  readPodRun,
   reboot,
   showsMetric,
   useVmCluster,
+  VM_NODE,
   waitForLabel,
 } from './vm-cluster.ts';
 
@@ -31,7 +31,7 @@ type Report = {
 
 /** Reads the agent's report; rejects while it does not respond. */
 async function report(): Promise<Report> {
-  const { code, text } = await askAgent(vm().cluster, NODE, '/report');
+  const { code, text } = await getFromAgent(vm().cluster, VM_NODE, '/report');
   if (code !== 200) throw new Error(`The agent answers ${code}: ${text.slice(0, 200)}`);
   return JSON.parse(text) as Report;
 }
@@ -74,7 +74,7 @@ describe('a node with systemd and cgroup v2', () => {
     });
 
     it('and its limit of memory holds it too', async () => {
-      console.log(await killedIn(vm(), await hold(vm(), 'full')));
+      console.log(await killedIn(vm(), await exceedMemory(vm(), 'full')));
       await endPod(vm(), 'full');
     });
   });
@@ -93,9 +93,11 @@ describe('a node with systemd and cgroup v2', () => {
     });
 
     it('and its limit of memory holds nobody either', async () => {
-      await hold(vm(), 'greedy');
-      console.log(`greedy: a limit of 128 MiB, in use ${(await heldBy(vm(), 'greedy')).toFixed(0)} MiB`);
-      const { phase, restarts } = await readPod(vm().cluster, 'greedy');
+      await exceedMemory(vm(), 'greedy');
+      console.log(
+        `greedy: a limit of 128 MiB, in use ${(await memoryOverLimit(vm(), 'greedy')).toFixed(0)} MiB`,
+      );
+      const { phase, restarts } = await readPodRun(vm().cluster, 'greedy');
       assert.deepEqual([phase, restarts], ['Running', 0]);
       await endPod(vm(), 'greedy');
     });
@@ -111,7 +113,7 @@ describe('a node with systemd and cgroup v2', () => {
 
     it('REQUIRE_LIMITS=on withdraws the node until that is mended, and ends no pod', async () => {
       const { cluster, node } = vm();
-      const before = await readPod(cluster, 'stays');
+      const before = await readPodRun(cluster, 'stays');
       await onDaemonSet(cluster, ['set', 'env'], ['REQUIRE_LIMITS=on']);
       try {
         await waitForLabel(cluster, 'false', 'False LimitsNotEnforced');
@@ -122,7 +124,7 @@ describe('a node with systemd and cgroup v2', () => {
         await onDaemonSet(cluster, ['set', 'env'], ['REQUIRE_LIMITS-']);
       }
       await waitForRollout(cluster);
-      assert.deepEqual(await readPod(cluster, 'stays'), before);
+      assert.deepEqual(await readPodRun(cluster, 'stays'), before);
     });
   });
 
@@ -170,7 +172,7 @@ describe('a node with systemd and cgroup v2', () => {
       });
       await node.write(RUNSC_CONFIG, runscToml(node.spec)); // the same again, which makes the agent look
       await waitFor('the agent to say so', PATIENCE_MS, async () => {
-        const { condition } = saidOf(await readNode(cluster, NODE));
+        const { condition } = readinessOf(await readNode(cluster, VM_NODE));
         seen.add(condition);
         return condition.startsWith('Unknown') || undefined;
       });
@@ -186,21 +188,21 @@ describe('a node with systemd and cgroup v2', () => {
   it('a restart of the kubelet ends no pod of gVisor, and the label stays', async () => {
     const { cluster, node } = vm();
     await waitFor('the pod to run', PATIENCE_MS, async () => {
-      return (await readPod(cluster, 'stays')).phase === 'Running' || undefined;
+      return (await readPodRun(cluster, 'stays')).phase === 'Running' || undefined;
     });
-    const before = await readPod(cluster, 'stays');
+    const before = await readPodRun(cluster, 'stays');
     await node.restart('kubelet');
     // The new kubelet takes a command for the pod once it has admitted it.
     await waitFor('a command in the pod by the new kubelet', PATIENCE_MS, async () => {
       return (await cluster.kubectl(['exec', 'stays', '--', 'echo', 'alive'])).includes('alive') || undefined;
     });
-    assert.deepEqual(await readPod(cluster, 'stays'), before);
+    assert.deepEqual(await readPodRun(cluster, 'stays'), before);
     await waitForLabel(cluster, 'true', 'True SandboxProven');
   });
 
   it('probes have left nothing behind', async () => {
-    await probeSeen(vm());
-    await nothingLeft(vm());
+    await waitForProbe(vm());
+    await waitForCleanup(vm());
     await waitForLabel(vm().cluster, 'true', 'True SandboxProven');
   });
 
@@ -215,7 +217,7 @@ describe('a node with systemd and cgroup v2', () => {
     });
     await waitForLabel(cluster, 'true', 'True SandboxProven');
     await waitFor('the pod to run again', PATIENCE_MS, async () => {
-      const { phase, restarts, container } = await readPod(cluster, 'stays');
+      const { phase, restarts, container } = await readPodRun(cluster, 'stays');
       return phase === 'Running' && restarts > 0 && container !== '' ? true : undefined;
     });
     assert.match(await cgroupOfSandbox(vm(), 'stays'), /^\/kubepods\.slice\//);
@@ -223,7 +225,7 @@ describe('a node with systemd and cgroup v2', () => {
 
   it('and the label is of the new boot: that of the boot before was withdrawn', async () => {
     const { cluster, node } = vm();
-    const { annotations } = (await readNode(cluster, NODE)).metadata;
+    const { annotations } = (await readNode(cluster, VM_NODE)).metadata;
     const boot = (await node.system.read('/proc/sys/kernel/random/boot_id')).trim();
     assert.equal(annotations[`${DOMAIN}/proven-boot`], boot);
     const reasons = 'reason=NodeRebooted';
@@ -231,5 +233,5 @@ describe('a node with systemd and cgroup v2', () => {
     assert.match(events, /^event\//);
   });
 
-  it('nor have those after the reboot', () => nothingLeft(vm()));
+  it('nor have those after the reboot', () => waitForCleanup(vm()));
 });

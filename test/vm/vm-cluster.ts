@@ -10,7 +10,7 @@ import { readMetrics, waitForNode } from '../e2e/agents.ts';
 import { laneCluster } from '../runner/lane.ts';
 
 /** The node of these tests. */
-export const NODE = 'node-1';
+export const VM_NODE = 'node-1';
 
 /** Timeout for a machine that may be emulated. */
 export const PATIENCE_MS = 240_000;
@@ -25,10 +25,10 @@ export function useVmCluster(): () => VmCluster {
     async () => {
       const cluster = await startCluster({
         name: await laneCluster('vm'),
-        nodes: [{ name: NODE, machine: 'vm' }],
+        nodes: [{ name: VM_NODE, machine: 'vm' }],
         images: ['workload', 'agent'],
       });
-      opened = { cluster, node: cluster.node(NODE) };
+      opened = { cluster, node: cluster.node(VM_NODE) };
       await cluster.kubectl(['apply', '-k', join(REPO, 'manifests/base')]);
       await waitForLabel(cluster, 'true');
     },
@@ -49,7 +49,7 @@ export async function waitForLabel(
 ): Promise<void> {
   await waitForNode(
     cluster,
-    NODE,
+    VM_NODE,
     (said) => said.ready === ready && said.condition === (condition ?? said.condition),
     PATIENCE_MS,
   );
@@ -58,7 +58,7 @@ export async function waitForLabel(
 /** Waits for a line of the agent's metrics. */
 export async function showsMetric({ cluster }: VmCluster, line: string): Promise<void> {
   await waitFor(`the metric ${line}`, PATIENCE_MS, async () => {
-    return (await readMetrics(cluster, NODE)).split('\n').includes(line) || undefined;
+    return (await readMetrics(cluster, VM_NODE)).split('\n').includes(line) || undefined;
   });
 }
 
@@ -66,7 +66,7 @@ export async function showsMetric({ cluster }: VmCluster, line: string): Promise
 export type PodRun = { readonly phase: string; readonly container: string; readonly restarts: number };
 
 /** Reads the current run of a pod in the namespace `default`. */
-export async function readPod(cluster: Cluster, name: string): Promise<PodRun> {
+export async function readPodRun(cluster: Cluster, name: string): Promise<PodRun> {
   const { status } = JSON.parse(await cluster.get(`/api/v1/namespaces/default/pods/${name}`)) as {
     status: { phase: string; containerStatuses?: { containerID?: string; restartCount: number }[] };
   };

@@ -10,9 +10,9 @@ import { deployWith, waitForNode } from '../e2e/agents.ts';
 import { useCluster } from '../e2e/e2e-cluster.ts';
 import {
   deployFleet,
+  disableAgents,
+  enableAgents,
   GVISOR_NODES,
-  keepAgentsAway,
-  letAgentsReturn,
   removeFleet,
   scaleFleet,
   waitForBreaker,
@@ -47,7 +47,7 @@ describe('the alerts of the fleet controller, with a real Prometheus', () => {
     await waitForBreaker(cluster());
   });
   after(async () => {
-    await letAgentsReturn(cluster(), ...GVISOR_NODES);
+    await enableAgents(cluster(), ...GVISOR_NODES);
     await removeFleet(cluster());
     await deployWith(cluster());
     for (const name of ['prometheus', 'relay-prometheus']) await cluster().controlPlane.stopDaemon(name);
@@ -55,20 +55,20 @@ describe('the alerts of the fleet controller, with a real Prometheus', () => {
   });
 
   it('GVisorFleetAgentLost fires for a lost agent, and resolves with its next proof', async () => {
-    await keepAgentsAway(cluster(), 'node-1');
+    await disableAgents(cluster(), 'node-1');
     const { annotations } = await fires('GVisorFleetAgentLost');
     assert.match(annotations.summary ?? '', /: 1\.$/);
-    await letAgentsReturn(cluster(), 'node-1');
+    await enableAgents(cluster(), 'node-1');
     await resolves('GVisorFleetAgentLost');
   });
 
   it('GVisorFleetHeld and GVisorFleetLabelWithoutAgent fire while the circuit breaker is open, and resolve', async () => {
-    await keepAgentsAway(cluster(), ...GVISOR_NODES);
+    await disableAgents(cluster(), ...GVISOR_NODES);
     const held = await fires('GVisorFleetHeld');
     assert.equal(held.labels.reason, 'TooManyLost');
     const { annotations } = await fires('GVisorFleetLabelWithoutAgent', 'node-2');
     assert.match(annotations.description ?? '', /it is paused by TooManyLost;/);
-    await letAgentsReturn(cluster(), ...GVISOR_NODES);
+    await enableAgents(cluster(), ...GVISOR_NODES);
     await resolves('GVisorFleetHeld');
     await resolves('GVisorFleetLabelWithoutAgent');
   });

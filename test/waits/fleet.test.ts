@@ -6,7 +6,7 @@ import { until, useFleet } from '../api/fleet-run.ts';
 const cluster = useApiServer([]);
 
 describe('fleet controllers with a real API server', () => {
-  const { names, objects, start, withdrawn, assertKept } = useFleet(cluster);
+  const { names, objects, start, withdrawn, assertStillProven } = useFleet(cluster);
 
   it('withdraws once with two controllers, which share the circuit breaker', async () => {
     const both = [await start(), await start()];
@@ -15,7 +15,7 @@ describe('fleet controllers with a real API server', () => {
     await objects().setAgent('node-2', false);
     for (const run of both)
       await until('a paused withdrawal', 30_000, () => run.fleet.view.paused.includes('node-2'));
-    await assertKept('node-2', 'node-3');
+    await assertStillProven('node-2', 'node-3');
     const bodies = await Promise.all(both.map(({ metrics, fleet }) => metrics.text(fleet.view)));
     const counts = bodies.map(({ body }) =>
       Number(/^gvisor_fleet_withdrawals_total (\d+)$/m.exec(body)?.[1]),
@@ -31,7 +31,7 @@ describe('fleet controllers with a real API server', () => {
     await cluster().startApiServer();
     await until('the watches to be up', 60_000, () => run.fleet.view.upToDate);
     await until('the circuit breaker to close', 20_000, () => run.breaker.length === 0);
-    await assertKept(...names);
+    await assertStillProven(...names);
     await objects().setAgent('node-1', false);
     await withdrawn('node-1');
   });

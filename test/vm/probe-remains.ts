@@ -22,7 +22,7 @@ done`;
  * What probes have on the node, one line each: processes in their cgroup, shims of sandboxes unknown to containerd, and
  * containers without a pod. A running probe is included.
  */
-async function leftOfProbes({ node }: VmCluster): Promise<readonly string[]> {
+async function readRemains({ node }: VmCluster): Promise<readonly string[]> {
   const list = async (...filter: string[]) =>
     lines(await node.ctr(['containers', 'list', '--quiet', ...filter]));
   const containers = await list(OF_PROBES);
@@ -37,12 +37,12 @@ async function leftOfProbes({ node }: VmCluster): Promise<readonly string[]> {
   ];
 }
 
-/** Waits until a running probe is visible, so that {@link nothingLeft} cannot pass for the wrong reason. */
-export async function probeSeen(vm: VmCluster): Promise<void> {
+/** Waits until a running probe is visible, so that {@link waitForCleanup} cannot pass for the wrong reason. */
+export async function waitForProbe(vm: VmCluster): Promise<void> {
   const { node } = vm;
   await waitFor('a probe to be seen', PATIENCE_MS, async () => {
     await node.write(RUNSC_CONFIG, runscToml(node.spec)); // the same again, which makes the agent look
-    const seen = await leftOfProbes(vm);
+    const seen = await readRemains(vm);
     return (
       ['a process', 'container'].every((what) => seen.some((line) => line.startsWith(what))) || undefined
     );
@@ -50,10 +50,10 @@ export async function probeSeen(vm: VmCluster): Promise<void> {
 }
 
 /** Waits until a probe that may run has ended, and nothing of any is left, nor does the agent count any. */
-export async function nothingLeft(vm: VmCluster): Promise<void> {
+export async function waitForCleanup(vm: VmCluster): Promise<void> {
   let left: readonly string[] = [];
   await waitFor('nothing of probes to be left', 60_000, async () => {
-    left = await leftOfProbes(vm);
+    left = await readRemains(vm);
     return left.length === 0 || undefined;
   }).catch((cause: unknown) => {
     throw new Error(`Probes have left ${left.join(', ')}`, { cause });

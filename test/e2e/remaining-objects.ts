@@ -20,7 +20,7 @@ export async function marksOn(cluster: Cluster, node: string): Promise<readonly 
 }
 
 /** The objects in the cluster with the project's names. */
-export async function objectsLeft(cluster: Cluster): Promise<readonly string[]> {
+export async function remainingObjects(cluster: Cluster): Promise<readonly string[]> {
   const names = await cluster.kubectl(['get', KINDS, '-A', '-o', 'name']);
   return names.split('\n').filter((name) => name.includes('gvisor'));
 }

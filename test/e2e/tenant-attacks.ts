@@ -9,30 +9,29 @@ import type { ClusterNode } from '../../cluster/node/node.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 
-/** One try of a tenant to shape what the agent says of the node, or to run code outside of its pod. */
-export type Try = {
+/** An attempt to change the agent's report, or to run code outside the pod. */
+export type Attack = {
   readonly what: string;
-  /** Pods of the tenant: what differs from a plain pod whose container runs a script of sh as root. */
-  readonly pods: readonly TryPod[];
-  /** Rejects as long as the try has not taken hold; where it never does, nothing was tried. */
-  readonly took?: (seen: Seen) => Promise<void>;
+  /** Pods of the tenant. */
+  readonly pods: readonly AttackPod[];
+  /** Rejects until the attack has taken effect, so that a test cannot pass without an attack. */
+  readonly assertEffective?: (view: AttackView) => Promise<void>;
 };
 
-/** What of a try can be seen from outside. */
-export type Seen = {
-  /** The node that it runs on, as its root sees it. */
+/** The state of a running attack. */
+export type AttackView = {
   readonly node: ClusterNode;
-  /** The ids of the tenant's containers, */
+  /** IDs of the tenant's containers in containerd. */
   readonly ids: readonly string[];
-  /** and what these and the execs into them have printed. */
-  readonly said: string;
+  /** Output of the containers and of the exec commands. */
+  readonly output: string;
 };
 
 /**
- * A pod of a try, with the agent's address as $AGENT. `script` runs in sh and goes on for ever; without it the container
- * keeps its image's command.
+ * The differences from a plain pod that runs as root, with the agent's address in $AGENT. `script` runs in sh and does not
+ * end; by default the container runs its image's command.
  */
-export type TryPod = {
+export type AttackPod = {
   readonly name?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
@@ -40,116 +39,116 @@ export type TryPod = {
   readonly container?: object;
   readonly gvisor?: boolean;
   readonly script?: string;
-  /** Its container is meant to end, and to be started again. */
+  /** Its container is expected to end and restart. */
   readonly ends?: boolean;
-  /** What the tenant runs by `kubectl exec` once the container runs, in sh, with the container's id as $1; it ends. */
+  /** A script for `kubectl exec` in the running container, with the container's ID as $1; it must end. */
   readonly exec?: string;
-  /** What that reads from its standard input. */
+  /** The standard input of `exec`. */
   readonly input?: () => Promise<string>;
 };
 
 export const FOREVER = 'while :; do sleep 1000; done';
 
-/** The capabilities that "baseline" leaves a container, for tries that need one of them. */
+/** Keeps the capabilities that "baseline" allows. */
 export const ALL_THAT_BASELINE_ALLOWS = { securityContext: {} };
 
-/** Runs a copy of the shell under another name, with these arguments behind it, and stays. */
+/** Runs a copy of the shell forever under another name with these arguments. */
 const as = (name: string, args = '') =>
   `mkdir -p /tmp/x; cp /bin/sh "/tmp/x/${name}"; cd /tmp/x; PATH=.:$PATH; "${name}" -c '${FOREVER}' ${args}`;
 
-/** A pod that does nothing but this. */
-const script = (text: string): TryPod => ({ script: text });
+/** A pod that only runs a script. */
+const script = (text: string): AttackPod => ({ script: text });
 
-/** Goes on beside the `kubectl exec` that began it, and after its end. */
-const behind = (text: string) => `( ${text} ) </dev/null >/dev/null 2>&1 &`;
+/** Runs a command in the background, beyond the end of its `kubectl exec`. */
+const inBackground = (text: string) => `( ${text} ) </dev/null >/dev/null 2>&1 &`;
 
 /**
- * Where the node sees the root file system of the container whose id is $1. A container of cgroup v1 reads its id in
- * /proc/self/cgroup; with cgroup v2 it has a namespace and reads nothing there, but its tenant can ask the API server.
+ * The node's path of the root file system of the container $1. On cgroup v1 a container finds its ID in /proc/self/cgroup;
+ * on v2 its tenant reads it from the API server.
  */
 const OWN_ROOT = 'ROOT=/run/containerd/io.containerd.runtime.v2.task/k8s.io/$1/rootfs';
-/** Programs of the tenant's own under the names of gVisor's: they say that they ran. */
+/** Programs of the tenant with the names of gVisor's, which print that they ran. */
 const EVIL =
   "mkdir -p /evil; for name in runsc containerd-shim-runsc-v1; do printf '#!/bin/sh\\necho runsc version pwned-uid0\\n' >/evil/$name; chmod 755 /evil/$name; done";
-/** A configuration of the tenant's own, whose handler runs its programs. */
+/** A configuration of the tenant whose handler runs those programs. */
 const EVIL_CONFIG =
   'printf \'version = 3\\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc]\\nruntime_type = "/evil/runsc"\\n\' >/evil/evil.toml';
 
-/** Where a process that calls itself containerd leads below the root file system of a container of the try: a path of the node. */
-async function ledTo({ node, ids }: Seen): Promise<string> {
-  const told = processesIn(node.machine).map(async ({ pid, argv }) => {
+/** The path, on the node, in a tenant's root file system to which a fake containerd's argv or environment points. */
+async function targetOf({ node, ids }: AttackView): Promise<string> {
+  const candidates = processesIn(node.machine).map(async ({ pid, argv }) => {
     const read = (file: string) => readFile(node.path(`/proc/${pid}/${file}`), 'utf8').catch(() => '');
-    const isNamedSo = (await read('comm')).trim() === 'containerd';
-    return isNamedSo ? [...argv, ...(await read('environ')).split('\0')] : [];
+    const isContainerd = (await read('comm')).trim() === 'containerd';
+    return isContainerd ? [...argv, ...(await read('environ')).split('\0')] : [];
   });
-  const words = (await Promise.all(told)).flat();
-  const paths = words.flatMap((word) => /\/run\/containerd\/[^:]*\/rootfs\/evil[^:]*/.exec(word) ?? []);
+  const texts = (await Promise.all(candidates)).flat();
+  const paths = texts.flatMap((text) => /\/run\/containerd\/[^:]*\/rootfs\/evil[^:]*/.exec(text) ?? []);
   const path = paths.find((each) => ids.some((id) => each.includes(`/${id}/`)));
-  assert.ok(path, 'no process that calls itself containerd leads into the root file system of the container');
+  assert.ok(path, 'no process named containerd points into the root file system of the container');
   return path;
 }
 
-/** Checks that the programs of the tenant's own lie where a process that calls itself containerd leads. */
-async function leadsToPrograms(seen: Seen): Promise<void> {
-  const directory = await ledTo(seen);
+/** Asserts that a fake containerd points to the tenant's programs. */
+async function assertProgramsTargeted(view: AttackView): Promise<void> {
+  const directory = await targetOf(view);
   for (const name of ['runsc', 'containerd-shim-runsc-v1']) {
-    const file = seen.node.path(`${directory}/${name}`);
+    const file = view.node.path(`${directory}/${name}`);
     assert.match(await readFile(file, 'utf8'), /pwned/);
     await access(file, constants.X_OK);
   }
 }
 
-/** The tries that lead from the host's paths into the root file system of the tenant's own container. */
-const OWN_ROOT_TRIES: readonly Try[] = [
+/** Attacks that point the agent into the root file system of the tenant's container. */
+const OWN_ROOT_ATTACKS: readonly Attack[] = [
   {
     what: 'a containerd whose PATH leads into its own root file system',
     pods: [
       {
         script: FOREVER,
-        exec: `${EVIL}; ${OWN_ROOT}; export PATH=$ROOT/evil:$PATH; ${behind(as('containerd'))}`,
+        exec: `${EVIL}; ${OWN_ROOT}; export PATH=$ROOT/evil:$PATH; ${inBackground(as('containerd'))}`,
       },
     ],
-    took: leadsToPrograms,
+    assertEffective: assertProgramsTargeted,
   },
   {
-    what: 'a program that it starts by exec and only then names containerd, with that PATH',
+    what: 'a program with that PATH that renames itself to containerd after exec',
     pods: [
       {
         script: FOREVER,
-        exec: `${EVIL}; ${OWN_ROOT}; export PATH=$ROOT/evil:$PATH; ${behind(
+        exec: `${EVIL}; ${OWN_ROOT}; export PATH=$ROOT/evil:$PATH; ${inBackground(
           `sh -c 'printf containerd >/proc/$$/comm; ${FOREVER}'`,
         )}`,
       },
     ],
-    took: leadsToPrograms,
+    assertEffective: assertProgramsTargeted,
   },
   {
-    what: 'a containerd that names a configuration of its own',
+    what: 'a containerd with a configuration in its own root file system',
     pods: [
       {
         script: FOREVER,
-        exec: `mkdir -p /evil; ${EVIL_CONFIG}; ${OWN_ROOT}; ${behind(
+        exec: `mkdir -p /evil; ${EVIL_CONFIG}; ${OWN_ROOT}; ${inBackground(
           as('containerd', '--config $ROOT/evil/evil.toml --address /run/containerd/containerd.sock'),
         )}`,
       },
     ],
-    took: async (seen) =>
-      assert.match(await readFile(seen.node.path(await ledTo(seen)), 'utf8'), /"\/evil\/runsc"/),
+    assertEffective: async (view) =>
+      assert.match(await readFile(view.node.path(await targetOf(view)), 'utf8'), /"\/evil\/runsc"/),
   },
   {
-    what: "links out of its root file system to the host's secrets",
+    what: "symbolic links to the host's secrets",
     pods: [
       {
         script: FOREVER,
-        exec: `mkdir -p /evil; ln -s /etc/shadow /evil/runsc; ln -s / /evil/root; ${OWN_ROOT}; export PATH=$ROOT/evil:$PATH; ${behind(as('containerd'))}`,
+        exec: `mkdir -p /evil; ln -s /etc/shadow /evil/runsc; ln -s / /evil/root; ${OWN_ROOT}; export PATH=$ROOT/evil:$PATH; ${inBackground(as('containerd'))}`,
       },
     ],
-    took: async (seen) =>
-      assert.equal(await readlink(seen.node.path(`${await ledTo(seen)}/runsc`)), '/etc/shadow'),
+    assertEffective: async (view) =>
+      assert.equal(await readlink(view.node.path(`${await targetOf(view)}/runsc`)), '/etc/shadow'),
   },
 ];
 
-/** Floods the agent's port from the tenant's own Node. */
+/** Floods the agent's port, as a script for the Node.js of the image. */
 const FLOOD = `
 const text = 'GET / HTTP/1.1\\r\\nhost: agent\\r\\n\\r\\n'.repeat(50);
 const go = () => {
@@ -161,7 +160,7 @@ const go = () => {
 for (let n = 0; n < 300; n++) go();
 `;
 
-/** The program that tries cgroups and mounts, as base64: it needs nothing of the image that it runs in. */
+/** Builds tenant-tricks.c, statically linked, as base64. */
 async function buildTricks(): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'tenant-tricks-'));
   try {
@@ -173,7 +172,7 @@ async function buildTricks(): Promise<string> {
   }
 }
 
-/** What of that program takes hold wherever a user may make namespaces. */
+/** The steps of that program that succeed wherever users may create namespaces. */
 const TRICKS = [
   'namespaces',
   'users there',
@@ -185,8 +184,8 @@ const TRICKS = [
   'a process in it',
 ];
 
-/** The tries with what all pods of a node share: its kernel, and the agent's port. */
-const SHARED_TRIES: readonly Try[] = [
+/** Attacks on resources that all pods of a node share: its kernel and the agent's port. */
+const SHARED_ATTACKS: readonly Attack[] = [
   {
     what: '3,000 processes',
     pods: [
@@ -194,14 +193,14 @@ const SHARED_TRIES: readonly Try[] = [
         `i=0; while [ $i -lt 3000 ]; do sleep 1000 & i=$((i+1)); done; echo "processes: $i"; ${FOREVER}`,
       ),
     ],
-    took: async ({ node, said }) => {
-      assert.match(said, /^processes: 3000$/m);
+    assertEffective: async ({ node, output }) => {
+      assert.match(output, /^processes: 3000$/m);
       const pids = (await readdir(node.path('/proc'))).filter((name) => /^\d+$/.test(name));
       assert.ok(pids.length > 3000, `the node has ${pids.length} processes`);
     },
   },
   {
-    what: "FIFOs and loops of links under the names of gVisor's programs",
+    what: "FIFOs and symbolic link loops with the names of gVisor's programs",
     pods: [
       script(
         `mkdir -p /opt/bin; for name in runsc containerd-shim-runsc-v1; do rm -f /usr/local/bin/$name; mkfifo /usr/local/bin/$name; ln -sf $name /opt/bin/$name; done; ${as('containerd')}`,
@@ -209,9 +208,8 @@ const SHARED_TRIES: readonly Try[] = [
     ],
   },
   {
-    // With the capabilities that "baseline" leaves a container, CAP_MKNOD among them. Where the device could be opened,
-    // mounting it would still need CAP_SYS_ADMIN.
-    what: "FUSE's device, which it can make and cannot open",
+    // "baseline" allows CAP_MKNOD. Even if the device could be opened, mounting needs CAP_SYS_ADMIN.
+    what: 'a device node of FUSE, which it cannot open',
     pods: [
       {
         container: ALL_THAT_BASELINE_ALLOWS,
@@ -220,7 +218,7 @@ const SHARED_TRIES: readonly Try[] = [
     ],
   },
   {
-    what: 'cgroups and mounts of its own, in namespaces of its own',
+    what: 'cgroups and mounts in its own namespaces',
     pods: [
       {
         container: ALL_THAT_BASELINE_ALLOWS,
@@ -229,8 +227,8 @@ const SHARED_TRIES: readonly Try[] = [
         input: buildTricks,
       },
     ],
-    took: async ({ node, ids, said }) => {
-      for (const trick of TRICKS) assert.match(said, new RegExp(`^${trick}: took hold$`, 'm'), said);
+    assertEffective: async ({ node, ids, output }) => {
+      for (const trick of TRICKS) assert.match(output, new RegExp(`^${trick}: took hold$`, 'm'), output);
       const tricked = processesIn(node.machine).find(({ argv }) => argv[0] === '/tmp/tricks');
       const read = (file: string) => readFile(node.path(`/proc/${tricked?.pid}/${file}`), 'utf8');
       assert.match(await read('cgroup'), new RegExp(`${ids[0]}[^/]*/gvisor_ready$`, 'm'));
@@ -238,17 +236,17 @@ const SHARED_TRIES: readonly Try[] = [
     },
   },
   {
-    what: "three hundred connections that ask the agent's port for its page without waiting for an answer",
+    what: "three hundred connections that send requests to the agent's port without reading responses",
     pods: [{ container: { image: imageName('agent'), command: ['/usr/local/bin/node', '-e', FLOOD] } }],
   },
 ];
 
-/** A process of a tenant: its name as sh reads it, arguments, what sh does first, and the name that a reader of /proc sees. */
-type Process = Pick<Try, 'what'> & {
+/** A process of a tenant: its name in sh, its arguments, a command to run `first`, and argv[0] in /proc. */
+type Process = Pick<Attack, 'what'> & {
   readonly name: string;
   readonly args?: string;
   readonly first?: string;
-  readonly seen?: string;
+  readonly argv0?: string;
 };
 
 const PROCESSES: readonly Process[] = [
@@ -288,12 +286,12 @@ const PROCESSES: readonly Process[] = [
   {
     what: 'a title with terminal control sequences',
     name: '$(printf "\\033[2J\\033[31mrunsc-sandbox")',
-    seen: '\u001b[2J\u001b[31mrunsc-sandbox',
+    argv0: '\u001b[2J\u001b[31mrunsc-sandbox',
   },
   {
     what: 'a title of several lines that looks like metrics',
     name: '$(printf "containerd\\ngvisor_node_status{status=\\"True\\"} 0")',
-    seen: 'containerd\ngvisor_node_status{status="True"} 0',
+    argv0: 'containerd\ngvisor_node_status{status="True"} 0',
   },
   {
     what: 'a title with HTML',
@@ -301,19 +299,21 @@ const PROCESSES: readonly Process[] = [
   },
 ];
 
-/** The tries whose processes look like those of a node, or have words that others may print. */
-const PROCESS_TRIES: readonly Try[] = PROCESSES.map(({ what, name, args, first = ':', seen = name }) => ({
-  what,
-  pods: [script(`${first}; ${as(name, args)}`)],
-  took: async ({ node }) =>
-    assert.ok(
-      processesIn(node.machine).some(({ argv }) => argv[0] === seen && argv[2] === FOREVER),
-      `no process of the node is called ${JSON.stringify(seen)}`,
-    ),
-}));
+/** Attacks by processes that imitate those of a node, or have unsafe text in their arguments. */
+const PROCESS_ATTACKS: readonly Attack[] = PROCESSES.map(
+  ({ what, name, args, first = ':', argv0 = name }) => ({
+    what,
+    pods: [script(`${first}; ${as(name, args)}`)],
+    assertEffective: async ({ node }) =>
+      assert.ok(
+        processesIn(node.machine).some(({ argv }) => argv[0] === argv0 && argv[2] === FOREVER),
+        `no process of the node is named ${JSON.stringify(argv0)}`,
+      ),
+  }),
+);
 
-/** The tries by what a pod is called and what it carries. */
-const POD_TRIES: readonly Try[] = [
+/** Attacks by names, labels and annotations of pods. */
+const POD_ATTACKS: readonly Attack[] = [
   {
     what: "six containers named like the agent's, of an image without cat",
     pods: Array.from({ length: 6 }, (_, index) => ({
@@ -331,11 +331,11 @@ const POD_TRIES: readonly Try[] = [
     ],
   },
   {
-    what: 'the labels of a probe on twelve pods of whose annotations containerd keeps 1.5 MiB each',
+    what: 'the labels of a probe on twelve pods with 1.5 MiB of annotations each in containerd',
     pods: Array.from({ length: 12 }, (_, index) => ({
       name: `large-${index}`,
       labels: PROBE_LABELS,
-      // containerd writes each of these as six bytes.
+      // containerd escapes each of these as six bytes.
       annotations: { large: '<'.repeat(260_000) },
       script: FOREVER,
     })),
@@ -351,7 +351,7 @@ const POD_TRIES: readonly Try[] = [
   },
   { what: 'the name of a probe', pods: [{ name: 'gvisor-probe-12345678', script: FOREVER }] },
   {
-    what: 'annotations that turn flags of runsc',
+    what: 'annotations that set flags of runsc',
     pods: [
       {
         gvisor: true,
@@ -361,11 +361,11 @@ const POD_TRIES: readonly Try[] = [
     ],
   },
   {
-    what: 'an annotation that names another cgroup for the sandbox',
+    what: 'an annotation that sets the cgroup of the sandbox',
     pods: [{ gvisor: true, annotations: { 'dev.gvisor.spec.cgroup-parent': '/' }, script: FOREVER }],
   },
   {
-    what: "annotations of containerd's own on a pod",
+    what: 'annotations that containerd uses itself',
     pods: [
       {
         annotations: {
@@ -378,7 +378,7 @@ const POD_TRIES: readonly Try[] = [
     ],
   },
   {
-    what: 'gVisor pods that end at once, again and again',
+    what: 'gVisor pods in a crash loop',
     pods: Array.from({ length: 4 }, (_, index) => ({
       name: `brief-${index}`,
       gvisor: true,
@@ -388,7 +388,7 @@ const POD_TRIES: readonly Try[] = [
   },
 ];
 
-/** What an agent may read of a host, as files of the tenant's own at the same places in its pod. */
+/** Creates the host files that an agent reads at the same paths in the pod. */
 const FILES = `
 set -e
 mkdir -p /etc/containerd /run/containerd /usr/local/bin/gvisor-bin
@@ -402,7 +402,7 @@ done
 printf 'release-20990101.0' >/usr/local/bin/gvisor-bin/version
 echo 'files: written'
 `;
-/** Ten processes that look like a weakened sentry; ends once they do. */
+/** Starts ten processes that imitate a weakened sentry. */
 const TEN_SENTRIES = `
 cp /bin/sh /tmp/runsc-sandbox
 cd /tmp
@@ -418,12 +418,14 @@ done
 echo "sentries: $SENTRIES"
 `;
 
-/** The tries of a tenant that execs into its own pods while they run. */
-const EXEC_TRIES: readonly Try[] = [
+/** Attacks by `kubectl exec`. */
+const EXEC_ATTACKS: readonly Attack[] = [
   {
-    what: 'a program that it starts by exec and that looks like a weakened sentry',
-    pods: [{ script: FOREVER, exec: behind(as('runsc-sandbox', '--network=host --host-uds=all boot')) }],
-    took: async ({ node }) =>
+    what: 'a program started by exec that looks like a weakened sentry',
+    pods: [
+      { script: FOREVER, exec: inBackground(as('runsc-sandbox', '--network=host --host-uds=all boot')) },
+    ],
+    assertEffective: async ({ node }) =>
       assert.ok(
         processesIn(node.machine).some(
           ({ argv }) =>
@@ -433,22 +435,21 @@ const EXEC_TRIES: readonly Try[] = [
       ),
   },
   {
-    what: "ten programs that it starts by exec in its gVisor pod, under the name of gVisor's",
+    what: "ten programs in its gVisor pod with the name of gVisor's sentry",
     pods: [{ gvisor: true, script: FOREVER, exec: TEN_SENTRIES }],
-    took: async ({ said }) => assert.match(said, /^sentries: 10$/m),
+    assertEffective: async ({ output }) => assert.match(output, /^sentries: 10$/m),
   },
   {
-    what: 'files that it writes by exec under its own root, at the places where a host has its own',
+    what: 'files in its root file system at the paths that the agent reads on a host',
     pods: [{ script: FOREVER, exec: FILES }],
-    took: async ({ said }) => assert.match(said, /^files: written$/m),
+    assertEffective: async ({ output }) => assert.match(output, /^files: written$/m),
   },
 ];
 
-/** The tries of a tenant with every right in a namespace at Pod Security "baseline". */
-export const TRIES: readonly Try[] = [
-  ...PROCESS_TRIES,
-  ...OWN_ROOT_TRIES,
-  ...EXEC_TRIES,
-  ...POD_TRIES,
-  ...SHARED_TRIES,
+export const ATTACKS: readonly Attack[] = [
+  ...PROCESS_ATTACKS,
+  ...OWN_ROOT_ATTACKS,
+  ...EXEC_ATTACKS,
+  ...POD_ATTACKS,
+  ...SHARED_ATTACKS,
 ];
