@@ -36,7 +36,7 @@ const places = (evidence: readonly Evidence[] = []) =>
   evidence.map(({ file, line, value }) => [file, line, value.split(':')[0]]);
 
 describe('isolation', () => {
-  it('passes a sandbox with default flags, whatever the file says', async (t) => {
+  it('passes a sandbox with default flags, regardless of the file', async (t) => {
     const seen = await judge(t, ['--platform=systrap'], '[runsc_config]\nnetwork = "host"\n');
     assert.equal(outcome(seen), 'pass');
     assert.deepEqual(seen.evidence, [{ value: 'process 189 "runsc-sandbox", with a seccomp filter' }]);

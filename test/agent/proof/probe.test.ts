@@ -202,7 +202,7 @@ describe('runProbe, when the sandbox ends early', { concurrency: true }, () => {
   ] as const)
     it(`is ${expected} after five slow ends ${busy ? 'under pressure' : 'on an idle node'}`, async (t) => {
       const made = await scene(t);
-      made.press(busy);
+      made.setBusy(busy);
       made.containerd.scripts = {
         PodSandboxStatus: endsWhen(made, () => true),
         ...made.takes('RunPodSandbox', 3_000),
@@ -291,13 +291,13 @@ describe('runProbe, when a running sandbox cannot be examined', { concurrency: t
     ['the runtime times out', TIMES_OUT, 'inconclusive CheckTimedOut'],
   ] as const)
     it(`is ${expected} on a busy node if ${what}`, async (t) => {
-      const { run, clock, press } = await scene(t, { 'Tasks.ListPids': listPids });
+      const { run, clock, setBusy } = await scene(t, { 'Tasks.ListPids': listPids });
       clock.stepMs = 1_000;
-      press(true);
+      setBusy(true);
       assert.equal(brief(await run()), expected);
     });
 
-  it('does not take an unreadable /proc for an end of the sandbox', async (t) => {
+  it('does not treat an unreadable /proc as the end of the sandbox', async (t) => {
     const made = await scene(t);
     const read = t.mock.method(made.host, 'readText', async () => {
       throw new Error('Cannot read host file "/proc": no answer within 5 s');
@@ -314,7 +314,7 @@ describe('runProbe, when a running sandbox cannot be examined', { concurrency: t
     assert.deepEqual([starts(made), made.containerd.count('PodSandboxStatus')], [1, 1]);
   });
 
-  it('does not take a timeout for an end while the process exists', async (t) => {
+  it('does not treat a timeout as the end while the process exists', async (t) => {
     const made = await scene(t);
     const { containerd } = made;
     containerd.scripts = {
@@ -451,8 +451,8 @@ describe('tearDown', () => {
       [true, 'inconclusive CheckTimedOut'],
     ] as const)
       it(`is ${expected} if a stop ${what} on ${busy ? 'a busy' : 'an idle'} node`, async (t) => {
-        const { containerd, client, host, press } = await scene(t, { StopPodSandbox: script });
-        press(busy);
+        const { containerd, client, host, setBusy } = await scene(t, { StopPodSandbox: script });
+        setBusy(busy);
         const id = await client.runSandbox({ metadata: {}, labels: {}, linux: {} }, 'runsc');
         const outcome = await tearDown({ client, host }, id, 100);
         assert.ok(typeof outcome === 'object');
