@@ -247,7 +247,7 @@ describe('Agent publishes', () => {
 });
 
 describe('Agent remembers', () => {
-  it('when the proof was made while an evaluation reuses it, also after one that was inconclusive', async (t) => {
+  it('the time of a proof while evaluations reuse it, also after an inconclusive one', async (t) => {
     const valid = evaluationOf(PROVEN_VERDICT, 1_000);
     const { agent, queue, clock, run } = agentOf(t, [
       async () => valid,

@@ -35,7 +35,7 @@ const FAILED = unproven('failed', 'SandboxFailed');
 
 type Prove = (root: string) => Promise<Outcome>;
 
-/** A healthy node, and an evaluation of it whose proof ends as the test says. */
+/** A healthy node, and the options of its evaluation with a scripted proof. */
 async function healthy(t: TestContext, prove: Prove, scripts: Readonly<Record<string, Script>> = {}) {
   const responseMs = 'Version' in scripts ? 300 : 60_000;
   const { containerd, client } = await fakeContainerd(t, scripts, { responseMs });
@@ -59,7 +59,7 @@ describe('evaluate', () => {
       assert.ok(watch.includes(path), path);
   });
 
-  it('sends each request to containerd once, and reads nothing of processes', async (t) => {
+  it('sends each request to containerd once, and reads no processes', async (t) => {
     const { containerd, host, options } = await healthy(t, proves);
     const paths = recordPaths(t, host);
     await evaluate(options, NEVER);

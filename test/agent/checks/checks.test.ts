@@ -24,7 +24,7 @@ const { signal } = new AbortController();
 const NEED_PROOF = ['isolation', 'limits'];
 const OPTIONS = { now: () => 0, signal };
 
-/** The inputs of a fixture whose containerd has loaded what is on disk. */
+/** The inputs of a fixture whose containerd has loaded the files on disk. */
 async function inputsFor(name: string, release: string, handler = 'runsc'): Promise<CheckInputs> {
   const host = hostOf(name);
   const distribution = await readDistribution(host);

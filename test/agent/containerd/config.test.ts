@@ -119,8 +119,8 @@ describe('readContainerdConfig', () => {
         });
         const { fault, runtimes, ignored } = await readContainerdConfig(host, ROOT, release);
         const isIgnored = ignored.some(({ handler }) => handler === 'runsc');
-        const seen = runtimes.has('runsc') ? 'read' : isIgnored ? 'ignored' : 'absent';
-        assert.equal(fault ? 'fault' : seen, outcome);
+        const actual = runtimes.has('runsc') ? 'read' : isIgnored ? 'ignored' : 'absent';
+        assert.equal(fault ? 'fault' : actual, outcome);
       });
     }
   }

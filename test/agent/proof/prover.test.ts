@@ -11,21 +11,21 @@ const HOUR_MS = 3_600_000;
 
 /** A prover whose `prove` returned before its probe; `open` lets containerd respond. */
 async function slowProbe(t: TestContext, changes: Partial<ProverOptions> = {}) {
-  const made = await proverScene(t, {}, changes);
-  const { containerd, clock, prove } = made;
+  const setup = await proverScene(t, {}, changes);
+  const { containerd, clock, prove } = setup;
   const { script, open } = gate(containerd, 'RunPodSandbox');
   containerd.scripts = { RunPodSandbox: script };
   const started = containerd.called('RunPodSandbox');
   assert.equal(await prove(), 'slow SandboxSlow');
   await started;
   clock.nowMs += 1;
-  return { ...made, open };
+  return { ...setup, open };
 }
 
 /** A prover whose `prove` was aborted during a probe. */
 async function abortedProof(t: TestContext, changes: Partial<ProverOptions> = WAITS) {
-  const made = await proverScene(t, {}, changes);
-  const { prover, containerd, clock } = made;
+  const setup = await proverScene(t, {}, changes);
+  const { prover, containerd, clock } = setup;
   const { script, open } = gate(containerd, 'RunPodSandbox');
   containerd.scripts = { RunPodSandbox: script };
   const stop = new AbortController();
@@ -35,7 +35,7 @@ async function abortedProof(t: TestContext, changes: Partial<ProverOptions> = WA
   stop.abort(new Error('stop'));
   await aborted;
   clock.nowMs += 1;
-  return { ...made, open };
+  return { ...setup, open };
 }
 
 describe('Prover', { concurrency: true }, () => {
@@ -183,19 +183,19 @@ describe('Prover, after a change during a probe', { concurrency: true }, () => {
 
 /** A prover whose probes hang. */
 async function hanging(t: TestContext) {
-  const made = await proverScene(t, {}, { hangMs: HANG_MS });
-  const { prover, clock, containerd, prove } = made;
+  const setup = await proverScene(t, {}, { hangMs: HANG_MS });
+  const { prover, clock, containerd, prove } = setup;
   containerd.scripts = onlyGvisor(containerd, HANGS);
   const proveAfter = (ms: number) => {
     clock.nowMs += ms;
     return prove();
   };
-  /** Waits until exactly so many sandboxes were requested. */
+  /** Waits until exactly this many sandboxes were requested. */
   const starts = async (count: number) => {
     while (gvisorStarts(containerd) < count) await containerd.called('RunPodSandbox');
     assert.equal(gvisorStarts(containerd), count);
   };
-  /** Lets so many probes hang, one after the other. */
+  /** Lets this many probes hang, one after the other. */
   const hang = async (times: number) => {
     await prove();
     for (let n = 1; n <= times; n++) {
@@ -205,7 +205,7 @@ async function hanging(t: TestContext) {
     }
   };
   const message = async () => (await prover.prove(NEVER)).message;
-  return { ...made, proveAfter, starts, hang, message };
+  return { ...setup, proveAfter, starts, hang, message };
 }
 
 describe('Prover, when sandboxes hang', { concurrency: true }, () => {

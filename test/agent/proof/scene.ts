@@ -59,10 +59,10 @@ export async function proverScene(
   scripts: Scripts = {},
   changes: Partial<ProverOptions> = {},
 ) {
-  const made = await scene(t, scripts);
+  const setup = await scene(t, scripts);
   const calls: { lateEnds: number; orphans: number[] } = { lateEnds: 0, orphans: [] };
   const prover = new Prover({
-    ...made.options,
+    ...setup.options,
     wallMs: Date.now,
     onLateEnd: () => {
       calls.lateEnds += 1;
@@ -74,7 +74,7 @@ export async function proverScene(
     ...changes,
   });
   const prove = async () => brief(await prover.prove(NEVER));
-  return { ...made, prover, calls, prove };
+  return { ...setup, prover, calls, prove };
 }
 
 /** Scripts that apply to sandboxes of gVisor only. */
