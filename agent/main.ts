@@ -75,7 +75,7 @@ type Node = {
 
 /** Evaluates once without confirmation, prints the report, and returns the exit code. */
 async function once(node: Node, json: boolean): Promise<number> {
-  const { config, log, host, client, signal } = node;
+  const { config, log, client, signal } = node;
   // Never this pod's mark: the agent's own probe must not be taken for this one's.
   const options = {
     owner: ownerMark(),
@@ -91,7 +91,14 @@ async function once(node: Node, json: boolean): Promise<number> {
     await agent.reconcile([{ kind: 'start' }], signal);
     if (agent.report === undefined) return EXIT_CODES.Unknown;
     const namespaces = new RequiredNamespaces();
-    const pods = new PodMonitor({ client, host, namespaces, probe: () => evaluator.probeFlags, log });
+    const podsHost = new Host(config.hostRoot);
+    const pods = new PodMonitor({
+      client,
+      host: podsHost,
+      namespaces,
+      probe: () => evaluator.probeFlags,
+      log,
+    });
     const { verdict } = agent.report.evaluation;
     const found = await pods.readOnce(signal).catch(() => undefined);
     const status: Status = { ...agent.report, verdict, pods: found };

@@ -4,6 +4,7 @@ import {
   type ConfigFault,
   type ContainerdFile,
   faultIn,
+  isStrings,
   readContainerdFiles,
   readUnimportedFiles,
 } from './config-files.ts';
@@ -244,11 +245,15 @@ function decodeRuntimes(merged: Merged, rules: ConfigRules): Decoded {
       (key) => value.has(key) && typeof value.get(key) !== 'string',
     );
     if (notText) return wrong(['runtimes', name], `${notText} is not a string`);
+    if (value.has('options') && !(value.get('options') instanceof Map))
+      return wrong(['runtimes', name], 'options is not a table');
+    if (!isStrings(value.get('pod_annotations') ?? []))
+      return wrong(['runtimes', name], 'pod_annotations is not a list of strings');
     runtimes.set(name, decodeRuntime(value, runtimes.get(name)));
   }
   const defaultName = containerd?.get('default_runtime_name') ?? 'runc';
   // The deprecated table default_runtime of 1.x takes precedence over the name.
-  const isDefined = tableAt(containerd, ['default_runtime'])?.get('runtime_type');
+  const isDefined = rules === '1.x' && tableAt(containerd, ['default_runtime'])?.get('runtime_type');
   if (isDefined || runtimes.has(String(defaultName))) return { runtimes };
   const problem = `the CRI plugin does not start: default_runtime_name is "${defaultName}", and the runtimes table has no such handler`;
   return wrong([containerd?.has('default_runtime_name') ? 'default_runtime_name' : 'runtimes'], problem);

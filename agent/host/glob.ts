@@ -3,7 +3,7 @@ import type { Host } from './host.ts';
 
 const MAX_PATHS = 1000;
 /** Wildcards of Go's path.Match: https://pkg.go.dev/path#Match */
-const WILDCARDS = /(?:\*|\?|\[[^\]]*\]|\\.)+/;
+const WILDCARDS = /(?:\*|\?|\[(?:\\.|[^\]\\])*\]|\\.)+/;
 
 /**
  * Host paths that match an absolute pattern, in the order of Go's filepath.Glob. Its only wildcard is "*", which stays

@@ -17,7 +17,7 @@ const NEVER = new AbortController().signal;
 const DAY_MS = 86_400_000;
 const HANGS = () => Promise.withResolvers<Evaluation>().promise;
 
-/** A queue whose waits end when the test says so. */
+/** A queue whose waits end on `next`. */
 class ManualQueue {
   #waiting = Promise.withResolvers<number>();
   #events = Promise.withResolvers<readonly Trigger[]>();
@@ -247,7 +247,7 @@ describe('Agent publishes', () => {
 });
 
 describe('Agent remembers', () => {
-  it('when the proof was made while an evaluation reuses it, also after one that was inconclusive', async (t) => {
+  it('the time of a proof while evaluations reuse it, also after an inconclusive one', async (t) => {
     const valid = evaluationOf(PROVEN_VERDICT, 1_000);
     const { agent, queue, clock, run } = agentOf(t, [
       async () => valid,
@@ -323,13 +323,13 @@ describe('Agent remembers', () => {
   }
 
   it('facts until they are replaced', async (t) => {
-    const seen = await factsAfter(t, [
+    const facts = await factsAfter(t, [
       [PROVEN_VERDICT, { runsc: 'r1', platform: 'kvm' }],
       [PROVEN_VERDICT, {}],
       [PROVEN_VERDICT, { containerd: 'v2.4.2' }],
       [PROVEN_VERDICT, { runsc: undefined }],
     ]);
-    assert.deepEqual(seen, [
+    assert.deepEqual(facts, [
       ['r1', 'kvm', undefined],
       ['r1', 'kvm', undefined],
       ['r1', 'kvm', 'v2.4.2'],
@@ -341,7 +341,7 @@ describe('Agent remembers', () => {
     // Behind a wrapper script the files name another platform and release than the sandbox.
     const sandbox = { runsc: 'r1', platform: 'kvm' };
     const files = { runsc: undefined, platform: 'systrap', containerd: 'v2.4.2' };
-    const seen = await factsAfter(t, [
+    const facts = await factsAfter(t, [
       [PROVEN_VERDICT, sandbox],
       [SLOW, files],
       [BROKEN, files],
@@ -349,7 +349,7 @@ describe('Agent remembers', () => {
       [BROKEN, files],
       [BROKEN, files],
     ]);
-    assert.deepEqual(seen, [
+    assert.deepEqual(facts, [
       ['r1', 'kvm', undefined],
       ...Array(4).fill(['r1', 'kvm', 'v2.4.2']),
       [undefined, 'systrap', 'v2.4.2'],
@@ -358,7 +358,7 @@ describe('Agent remembers', () => {
 
   it('facts of the latest sandbox, even if its verdict is Unknown', async (t) => {
     const unknown = verdictOf('Unknown', 'ReleaseUnknown');
-    const seen = await factsAfter(
+    const facts = await factsAfter(
       t,
       [
         [PROVEN_VERDICT, { runsc: 'r1' }],
@@ -367,7 +367,7 @@ describe('Agent remembers', () => {
       { graceMs: 0 },
     );
     assert.deepEqual(
-      seen.map(([runsc]) => runsc),
+      facts.map(([runsc]) => runsc),
       ['r1', undefined],
     );
   });

@@ -35,10 +35,10 @@ const FAILED = unproven('failed', 'SandboxFailed');
 
 type Prove = (root: string) => Promise<Outcome>;
 
-/** A healthy node, and an evaluation of it whose proof ends as the test says. */
+/** A healthy node, and the options of its evaluation with a scripted proof. */
 async function healthy(t: TestContext, prove: Prove, scripts: Readonly<Record<string, Script>> = {}) {
-  const answerMs = 'Version' in scripts ? 300 : 60_000;
-  const { containerd, client } = await fakeContainerd(t, scripts, { answerMs });
+  const responseMs = 'Version' in scripts ? 300 : 60_000;
+  const { containerd, client } = await fakeContainerd(t, scripts, { responseMs });
   const host = await tempHost(t, FILES);
   const prover = { prove: () => prove(host.root), compare: async (failed: Outcome) => failed };
   const sources = sourcesOf('', { host, cri: client });
@@ -59,7 +59,7 @@ describe('evaluate', () => {
       assert.ok(watch.includes(path), path);
   });
 
-  it('sends each request to containerd once, and reads nothing of processes', async (t) => {
+  it('sends each request to containerd once, and reads no processes', async (t) => {
     const { containerd, host, options } = await healthy(t, proves);
     const paths = recordPaths(t, host);
     await evaluate(options, NEVER);
@@ -165,17 +165,17 @@ describe('evaluate', () => {
     }
   });
 
-  it('judges by what this proof showed', async (t) => {
+  it('judges by the evidence of this proof', async (t) => {
     const witness = witnessOf({ flags: { platform: 'kvm', network: 'host' }, textPages: 1 });
     const { options } = await healthy(t, async () => ({ ...PROVEN, witness }));
     const { verdict, facts, findings } = await evaluate(options, NEVER);
     assert.deepEqual([verdict.status, verdict.reason], ['False', 'IsolationWeakened']);
     assert.equal(facts.platform, 'kvm');
-    assert.ok('runsc' in facts && facts.runsc === undefined, 'the runsc on disk is not what ran');
+    assert.ok('runsc' in facts && facts.runsc === undefined, 'the runsc on disk did not run');
     assert.equal(findings.filter(({ check }) => check === 'isolation').length, 1);
   });
 
-  it('finds runsc beside a shim whose directory only the proof shows', async (t) => {
+  it('finds runsc beside the shim of the proof', async (t) => {
     const { options } = await healthy(t, async (root) => {
       await mkdir(join(root, 'opt/gvisor'), { recursive: true });
       await rename(join(root, RUNSC), join(root, 'opt/gvisor/runsc'));
@@ -186,7 +186,7 @@ describe('evaluate', () => {
     assert.equal(findings.find(({ check }) => check === 'runsc')?.status, 'pass');
   });
 
-  it('skips the checks of a sandbox that is not there', async (t) => {
+  it('skips the evidence checks without a sandbox', async (t) => {
     const { options } = await healthy(t, async () => unproven('slow', 'SandboxSlow'));
     const { verdict, findings, facts } = await evaluate(options, NEVER);
     assert.deepEqual([verdict.status, verdict.reason], ['Unknown', 'SandboxSlow']);
@@ -225,7 +225,7 @@ describe('evaluate', () => {
   }
 });
 
-describe('evaluate, if gVisor is outside of what the agent mounts', () => {
+describe('evaluate, if gVisor is outside the mounts of the agent', () => {
   /** Evaluates from a pod that mounts /etc, /usr and /proc of a node that has gVisor in /opt. */
   async function evaluateMounted(t: TestContext, proof: Outcome, runtimeOptions = {}) {
     const host = await mountedHost(t, ['etc', 'usr', 'proc'], { [CONFIG]: HANDLER });
@@ -235,7 +235,7 @@ describe('evaluate, if gVisor is outside of what the agent mounts', () => {
     return evaluate({ sources, prover, now: () => performance.now() }, NEVER);
   }
 
-  it('is ready by its proof, and names what is not visible and what to mount', async (t) => {
+  it('is ready by its proof, and names the missing mounts', async (t) => {
     const { verdict, findings } = await evaluateMounted(t, PROVEN, {
       TypeUrl: 'io.containerd.runsc.v1.options',
       ConfigPath: '/opt/gvisor/runsc.toml',

@@ -240,32 +240,32 @@ async function onTerminal(t: TestContext, until: RegExp, args = ''): Promise<str
     stdio: ['pipe', 'pipe', 'ignore'],
   });
   t.after(() => child.kill('SIGKILL'));
-  let shown = '';
+  let output = '';
   for await (const chunk of child.stdout.setEncoding('utf8')) {
-    shown += chunk;
-    if (until.test(shown)) break;
+    output += chunk;
+    if (until.test(output)) break;
   }
   child.kill('SIGTERM');
-  return shown.replaceAll('\r\n', '\n');
+  return output.replaceAll('\r\n', '\n');
 }
 
 describe('the agent on a terminal', () => {
   it('shows a coloured report, log sentences and its URL', {
     timeout: 30_000,
   }, async (t) => {
-    const shown = await onTerminal(
+    const output = await onTerminal(
       t,
       /over HTTP: http:\S+\s[\s\S]*cannot read the pods|cannot read the pods[\s\S]*over HTTP: http:\S+\s/,
     );
-    assert.ok(shown.includes('\u001b[1mCannot tell whether gVisor works here\u001b'), shown);
-    assert.match(shown, /^The same over HTTP: http:\/\/127\.0\.0\.1:\d+\/$/m);
-    assert.match(shown, /^! cannot read the pods of this node: /m);
-    assert.doesNotMatch(shown, /^\{/m);
+    assert.ok(output.includes('\u001b[1mCannot tell whether gVisor works here\u001b'), output);
+    assert.match(output, /^The same over HTTP: http:\/\/127\.0\.0\.1:\d+\/$/m);
+    assert.match(output, /^! cannot read the pods of this node: /m);
+    assert.doesNotMatch(output, /^\{/m);
   });
 
   it('shows only the report with --once', { timeout: 30_000 }, async (t) => {
-    const shown = await onTerminal(t, /What to do next/, '--once');
-    assert.match(shown, /^ {2}\S*\?\S* A sandbox boots, is gVisor's, and goes away: as said above$/m);
-    assert.doesNotMatch(shown, /^\{|over HTTP/m);
+    const output = await onTerminal(t, /What to do next/, '--once');
+    assert.match(output, /^ {2}\S*\?\S* A sandbox boots, is gVisor's, and goes away: as said above$/m);
+    assert.doesNotMatch(output, /^\{|over HTTP/m);
   });
 });

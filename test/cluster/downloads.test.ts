@@ -56,7 +56,7 @@ test('refuses a file with another checksum', async (t) => {
   await assert.rejects(download(pinned, work, bin), /\/program has the SHA-256 [0-9a-f]{64}, not /);
 });
 
-test('falls back on a build when the file or the server is not there', async (t) => {
+test('falls back to a build when the file or the server is missing', async (t) => {
   const { base, work, bin, server } = await setUp(t, {});
   const pinned = { url: `${base}/program`, sha256: sha256(''), programs: ['runc'] };
   assert.equal(await download(pinned, work, bin), false);

@@ -25,13 +25,13 @@ async function assertRefused(args: readonly string[], line: RegExp, env?: NodeJS
   const { code, stdout, stderr } = await cluster(args, env);
   assert.equal(code, 2, `${args.join(' ')}: ${stderr}`);
   assert.equal(stdout, '');
-  const said = stderr
+  const messages = stderr
     .trimEnd()
     .split('\n')
     .filter((each) => !/^[…✗]/.test(each)); // progress
-  assert.equal(said.length, 1, stderr);
-  assert.match(said[0] ?? '', line);
-  assert.ok(!existsSync(join(CLUSTERS, NAME)), 'nothing of the cluster is left');
+  assert.equal(messages.length, 1, stderr);
+  assert.match(messages[0] ?? '', line);
+  assert.ok(!existsSync(join(CLUSTERS, NAME)), 'the cluster directory was not removed');
 }
 
 /** An environment whose `go` is a script. */
@@ -59,8 +59,8 @@ describe('invalid arguments', () => {
     ['--name', /'--name <cluster>' argument missing/],
     ['up --nodes', /'--nodes <count>' argument missing/],
   ];
-  for (const [words, line] of table) {
-    test(words, () => assertRefused(words.split(' '), line));
+  for (const [argv, line] of table) {
+    test(argv, () => assertRefused(argv.split(' '), line));
   }
 });
 

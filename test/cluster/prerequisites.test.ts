@@ -33,7 +33,7 @@ test('requires more for tests than for clusters', () => {
   );
 });
 
-test('requires the browser that the tests start, and takes no other for it', () => {
+test('requires the browser that the tests start, and accepts no other', () => {
   const chrome = host([...EVERYTHING, 'podman', 'google-chrome']);
   assert.deepEqual(
     missingPrerequisites(chrome, { forBrowsers: true }).map((one) => one.what),

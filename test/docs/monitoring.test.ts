@@ -121,7 +121,7 @@ describe('the panels of the dashboard', async () => {
   const all = await panels();
   const exprs = all.flatMap(({ title, targets }) => targets.map(({ expr }) => [title, expr] as const));
 
-  it('show no made-up zero', () => {
+  it('do not default to zero', () => {
     for (const [title, expr] of exprs) assert.doesNotMatch(expr, /vector\(/, title);
   });
 

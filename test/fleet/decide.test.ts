@@ -195,7 +195,7 @@ describe('the circuit breaker', () => {
     assert.deepEqual(fleet.advance(620).names, [A, B, C]);
   });
 
-  it('pauses all of many that fail one after the other, from the first one on', () => {
+  it('pauses every withdrawal when many agents fail one after another', () => {
     const fleet = running();
     for (const name of TEN.slice(0, 5)) {
       fleet.lose(name);

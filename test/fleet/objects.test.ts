@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import type { V1Node } from '@kubernetes/client-node';
 import { agentPodOf, agentSetOf, fleetNodeOf } from '../../fleet/objects.ts';
 
-type Whole<Of extends (...words: never[]) => unknown> = Parameters<Of>[0];
+type Whole<Of extends (...args: never[]) => unknown> = Parameters<Of>[0];
 const owner = (kind: string, controller?: boolean) => ({
   apiVersion: 'v1',
   kind,

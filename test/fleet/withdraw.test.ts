@@ -125,7 +125,7 @@ describe('withdraw', () => {
 describe('withdrawRebooted', () => {
   const rebooted = changed({}, { nodeInfo: { bootID: 'boot-2' } });
 
-  it('withdraws the label of an earlier boot, whatever the agent says', async (t) => {
+  it('withdraws the label of an earlier boot, even with a Ready agent', async (t) => {
     const { options, patches } = await serve(t, rebooted, [agentPod(true)]);
     assert.ok('message' in (await withdrawRebooted(CACHED, options)));
     assert.equal(patches.length, 1);

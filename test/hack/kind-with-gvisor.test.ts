@@ -16,7 +16,7 @@ before(async () => {
 after(() => rm(dir, { recursive: true, force: true }));
 
 /** Runs the script with fake programs (name and shell script), and returns their calls. */
-async function runScript(words: readonly string[], programs: Readonly<Record<string, string>> = {}) {
+async function runScript(args: readonly string[], programs: Readonly<Record<string, string>> = {}) {
   const bin = await mkdtemp(join(dir, 'bin-'));
   const calls = join(bin, '.calls');
   for (const [name, body] of Object.entries(programs)) {
@@ -24,11 +24,11 @@ async function runScript(words: readonly string[], programs: Readonly<Record<str
     await writeFile(join(bin, name), text, { mode: 0o755 });
   }
   const system = await systemPrograms();
-  const { code, stdout, stderr } = await runAll('/bin/sh', [SCRIPT, ...words], {
+  const { code, stdout, stderr } = await runAll('/bin/sh', [SCRIPT, ...args], {
     env: { PATH: `${bin}${delimiter}${system}`, HOME: dir, TMPDIR: bin },
   });
-  const left = (await readdir(bin)).filter((name) => name.startsWith('tmp.'));
-  return { code, stdout, stderr, left, called: existsSync(calls) ? await run('cat', [calls]) : '' };
+  const temporary = (await readdir(bin)).filter((name) => name.startsWith('tmp.'));
+  return { code, stdout, stderr, temporary, called: existsSync(calls) ? await run('cat', [calls]) : '' };
 }
 
 /** Links to the system's programs, without this machine's kind and docker. */
@@ -87,8 +87,8 @@ describe('kind-with-gvisor.sh', () => {
       [[], { ...DOCKER, docker: 'exit 1' }, /docker does not answer: start its daemon/],
       [[], { ...DOCKER, docker: 'echo riscv64' }, /no release for riscv64/],
     ];
-    for (const [words, programs, message] of cases) {
-      const { code, stderr, called } = await runScript(words, programs);
+    for (const [args, programs, message] of cases) {
+      const { code, stderr, called } = await runScript(args, programs);
       assert.equal(code, 2, stderr);
       assert.match(stderr, message);
       assert.equal(stderr.trim().split('\n').length, 1, stderr);
@@ -105,12 +105,12 @@ describe('kind-with-gvisor.sh', () => {
       [await mirrorOf(['runsc', 'containerd-shim-runsc-v1']), /the release has no gvisor-bin/],
     ];
     for (const [mirror, message] of cases) {
-      const words = ['--mirror', mirror, '--release', 'release-20990101.0'];
-      const { code, stderr, called, left } = await runScript(words, DOCKER);
+      const args = ['--mirror', mirror, '--release', 'release-20990101.0'];
+      const { code, stderr, called, temporary } = await runScript(args, DOCKER);
       assert.equal(code, 1, stderr);
       assert.match(stderr, message);
       assert.doesNotMatch(called, /^kind /m);
-      assert.deepEqual(left, [], 'its temporary directory is gone');
+      assert.deepEqual(temporary, [], 'a temporary directory remains');
     }
   });
 

@@ -25,7 +25,7 @@ describe('the version', () => {
   });
 
   it('is in no other file but tests and the changelog', async () => {
-    const words = [
+    const args = [
       'grep',
       '-lE',
       'gvisor-ready:[0-9]+\\.[0-9]+\\.[0-9]+',
@@ -34,7 +34,7 @@ describe('the version', () => {
       ':!charts/gvisor-ready/tests',
       ':!CHANGELOG.md',
     ];
-    const found = (await run('git', words, { cwd: REPO })).trim().split('\n');
+    const found = (await run('git', args, { cwd: REPO })).trim().split('\n');
     const known = new Set(PLACES.map(([file]) => file));
     assert.deepEqual(
       found.filter((file) => !known.has(file)),

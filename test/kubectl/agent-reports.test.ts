@@ -8,7 +8,7 @@ import { agentObject, agentStatus, LABEL_DOMAIN, nodeObject, podObject } from '.
 const LONG = 'x'.repeat(2_000);
 const REPORT = `${AGENT_PODS}/agent-node-1:9477/proxy/report`;
 
-/** A fleet with pod a on node-1 and pod b on node-2; `isUnknown` asserts that `pods` lacks a alone, and why. */
+/** A fleet with pod a on node-1 and pod b on node-2; `isUnknown` asserts that only the runtime of a is unknown, and why. */
 async function twoPods(t: TestContext) {
   const fleet = await openFleet(t);
   const { api, run } = fleet;
@@ -118,7 +118,7 @@ describe('the agent of a compromised node', () => {
     );
   });
 
-  it('is shown with tones that the plugin does not know', async (t) => {
+  it('is shown even with unknown statuses', async (t) => {
     const { api, run } = await openFleet(t);
     const { proof } = agentStatus('node-1');
     setReport(api, 'node-1', {
@@ -136,7 +136,7 @@ describe('the agent of a compromised node', () => {
     await isUnknown('the agent on node-1 sent no report: the response is too long.');
   });
 
-  it('gets at most 300 characters onto the terminal', async (t) => {
+  it('prints at most 300 characters', async (t) => {
     const fleet = await openFleet(t);
     const { api } = fleet;
     for (const response of [
@@ -197,7 +197,7 @@ describe('the kubelet of a compromised node', () => {
     assert.match((await run('nodes')).out, /^node-2 +true +x{64} +5m +x{64} +release/m);
   });
 
-  it('cannot break colours with an unknown word', () => {
+  it('cannot break colours with an unknown status', () => {
     const row = { ready: 'constructor', status: 'constructor', reason: '', agent: '?' } as NodeRow;
     const colors = nodeColumns(0).map(({ color }) => color?.(row));
     assert.deepEqual(colors.slice(0, 3), [undefined, undefined, undefined]);

@@ -7,7 +7,7 @@ import { REPO } from '../../hack/paths.ts';
 import { openFleet } from './fleet.ts';
 import { plugin } from './run-plugin.ts';
 
-const WRONG: readonly (readonly [words: string, said: RegExp])[] = [
+const INVALID: readonly (readonly [argv: string, error: RegExp])[] = [
   ['nodess', /^error: unknown command 'nodess' \(Did you mean nodes\?\)$/m],
   ['nodes -o xml', /argument 'xml' is invalid\. Allowed choices are wide, json, yaml\.$/m],
   ['nodes --wath', /^error: unknown option '--wath' \(Did you mean --watch\?\)$/m],
@@ -18,16 +18,16 @@ const WRONG: readonly (readonly [words: string, said: RegExp])[] = [
 ];
 
 describe('the command line', () => {
-  for (const [words, said] of WRONG)
-    it(`rejects "${words}" in one line with exit code 64`, async () => {
-      const { code, out, err } = await plugin(words.split(' '));
-      assert.match(err, said);
+  for (const [argv, error] of INVALID)
+    it(`rejects "${argv}" in one line with exit code 64`, async () => {
+      const { code, out, err } = await plugin(argv.split(' '));
+      assert.match(err, error);
       assert.deepEqual([code, out, err.trim().split('\n').length], [64, '', 1]);
     });
 
   it('prints its help and version', async () => {
-    for (const words of [['--help'], ['help'], ['nodes', '-h']]) {
-      const { code, out, err } = await plugin(words, { width: 60 });
+    for (const argv of [['--help'], ['help'], ['nodes', '-h']]) {
+      const { code, out, err } = await plugin(argv, { width: 60 });
       assert.deepEqual([code, err], [0, '']);
       assert.match(out, /^Usage: kubectl gvisor-ready /);
       assert.match(out, /--request-timeout <time>/);
@@ -45,18 +45,18 @@ describe('the command line', () => {
   it('accepts global flags before and after the command', async (t) => {
     const { api, kubeconfig } = await openFleet(t);
     api.list('/api/v1/namespaces/x/pods', []);
-    for (const words of [
+    for (const argv of [
       ['-n', 'x', '--kubeconfig', kubeconfig, 'pods'],
       ['pods', '--kubeconfig', kubeconfig, '-nx'],
     ])
-      assert.equal((await plugin(words)).err, 'No pod runs in the namespace x.\n');
+      assert.equal((await plugin(argv)).err, 'No pod runs in the namespace x.\n');
   });
 
   it('completes commands, flags, formats, nodes, pods, namespaces and contexts', async (t) => {
     const { api, kubeconfig } = await openFleet(t);
     api.list('/api/v1/namespaces/eval/pods', [{ metadata: { name: 'node-pod' } }]);
-    const complete = async (...words: readonly string[]) => {
-      const { code, out } = await plugin(['__complete', '--kubeconfig', kubeconfig, ...words]);
+    const complete = async (...argv: readonly string[]) => {
+      const { code, out } = await plugin(['__complete', '--kubeconfig', kubeconfig, ...argv]);
       assert.equal(code, 0);
       return out
         .trim()

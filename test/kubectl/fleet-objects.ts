@@ -8,7 +8,7 @@ export const LABEL_DOMAIN = 'gvisor.node-restriction.kubernetes.io';
 /** A Node with the label and the condition of an agent; proven by default. */
 export function nodeObject(
   name: string,
-  said: {
+  state: {
     readonly ready?: string;
     readonly status?: string;
     readonly reason?: string;
@@ -23,7 +23,7 @@ export function nodeObject(
     reason = 'SandboxProven',
     message = 'booted',
     runtime = 'containerd://2.4.2',
-  } = said;
+  } = state;
   const own = { type: 'GVisorReady', status, reason, message, lastTransitionTime: '2026-03-01T11:55:00Z' };
   return {
     metadata: {
@@ -41,7 +41,7 @@ export function nodeObject(
       },
       annotations: ready === 'true' ? { [`${LABEL_DOMAIN}/proven-by`]: '0.1.0+84c18f33' } : {},
     },
-    spec: said.spec ?? {},
+    spec: state.spec ?? {},
     status: {
       conditions: [{ type: 'Ready', status: 'True' }, ...(status === '' ? [] : [own])],
       nodeInfo: {

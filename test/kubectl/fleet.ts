@@ -9,9 +9,7 @@ export type ApiFixture = {
   readonly [key: string]: unknown;
 };
 
-/** The path of the agents' pods. */
 export const AGENT_PODS = '/api/v1/namespaces/gvisor-ready/pods';
-/** The path of the runtime classes. */
 export const CLASS_LIST = '/apis/node.k8s.io/v1/runtimeclasses';
 const CLASS = {
   metadata: { name: 'gvisor' },
@@ -32,9 +30,7 @@ export const POLICIES = [
   'gvisor-ready-guard-namespace',
 ];
 const EVAL = { metadata: { name: 'eval', labels: { 'require-gvisor': 'true' } } };
-/** The path of the admission policies. */
 export const ADMISSION = '/apis/admissionregistration.k8s.io/v1';
-/** The path of the DaemonSet of the agents. */
 export const DAEMON_SET_PATH = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets/gvisor-ready-agent';
 
 /** Serves a cluster of three nodes: two proven, one without its shim; the namespace `eval` requires gVisor. */
@@ -106,7 +102,6 @@ export async function openFleet(t: TestContext) {
   return { api, run, kubeconfig, directory };
 }
 
-/** See {@link openFleet}. */
 export type Fleet = Awaited<ReturnType<typeof openFleet>>;
 
 /** Runs `why` for a pod of a fleet, changed by `change`; `text` has its lines joined. */

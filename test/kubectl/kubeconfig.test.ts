@@ -14,7 +14,7 @@ async function withConfig(t: TestContext, change: (config: Config) => object, ar
   fleet(fake.api);
   const server = JSON.parse(await readFile(fake.kubeconfig, 'utf8')).clusters[0].cluster.server as string;
   await writeFile(fake.kubeconfig, JSON.stringify(change(configOf(server, fake.directory))));
-  return { ...fake, ran: await plugin(['nodes', '--kubeconfig', fake.kubeconfig, ...argv]) };
+  return { ...fake, result: await plugin(['nodes', '--kubeconfig', fake.kubeconfig, ...argv]) };
 }
 
 /** Asserts one line of error and exit code 2. */
@@ -76,8 +76,8 @@ const INVALID: Readonly<Record<string, Case>> = {
 describe('kubeconfig', () => {
   for (const [what, [argv, change, error]] of Object.entries(INVALID))
     it(`reports ${what} in one line`, async (t) => {
-      const { ran } = await withConfig(t, change, argv.split(' ').filter(Boolean));
-      assert.deepEqual(ran, { code: 2, out: '', err: `${error}\n` });
+      const { result } = await withConfig(t, change, argv.split(' ').filter(Boolean));
+      assert.deepEqual(result, { code: 2, out: '', err: `${error}\n` });
     });
 
   it('reports a file that cannot be read or parsed', async (t) => {
@@ -96,7 +96,7 @@ describe('kubeconfig', () => {
   it('runs an exec credential plugin with the environment of kubectl', async (t) => {
     const script =
       'printf \'{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"%s"}}\' "$(echo "$KUBERNETES_EXEC_INFO" | grep -o client.authentication.k8s.io/v1)"';
-    const { api, ran } = await withConfig(
+    const { api, result } = await withConfig(
       t,
       execUser({
         apiVersion: 'client.authentication.k8s.io/v1',
@@ -105,13 +105,13 @@ describe('kubeconfig', () => {
         interactiveMode: 'IfAvailable',
       }),
     );
-    assert.equal(ran.code, 0, ran.err);
+    assert.equal(result.code, 0, result.err);
     assert.deepEqual(new Set(api.authorizations), new Set(['Bearer client.authentication.k8s.io/v1']));
   });
 
   it('sends nothing to a server with an untrusted certificate', async (t) => {
-    const { ran, api } = await withConfig(t, changeCluster({ 'certificate-authority': undefined }));
-    assertError(ran, /^Cannot reach the API server .*certificate/);
+    const { result, api } = await withConfig(t, changeCluster({ 'certificate-authority': undefined }));
+    assertError(result, /^Cannot reach the API server .*certificate/);
     assert.deepEqual(api.requests, []);
   });
 

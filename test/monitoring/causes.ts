@@ -69,7 +69,7 @@ const MULTI_CLUSTER_CAUSES: readonly Cause[] = [
   },
 ];
 
-const wanted = (count: number): Series => ({
+const agentCount = (count: number): Series => ({
   [DESIRED_AGENTS]: always(count),
   [CURRENT_AGENTS]: always(count),
 });
@@ -79,7 +79,7 @@ const OTHERS = merged(
   healthy(node(2)),
   healthy(node(3)),
   nodeWithoutGvisor('node="control-plane"'),
-  wanted(4),
+  agentCount(4),
 );
 const HANGING = { gvisor_pods_last_seen_timestamp_seconds: '0+60x4 240x60', ...notReady('CheckTimedOut') };
 const CRASHING = { 'up{job="gvisor-ready-agent"}': `1 ${'0x2 1 '.repeat(MINUTES / 4)}` };
@@ -101,7 +101,7 @@ export const CAUSES: readonly Cause[] = [
     series: merged(
       ...[1, 2, 3].flatMap((i) => [agent(node(i), notReady('RunscNotFound')), kube(node(i), WITHDRAWN)]),
       nodeWithoutGvisor('node="control-plane"'),
-      wanted(4),
+      agentCount(4),
     ),
     fires: ['GVisorNoNodeReady', ...[1, 2, 3].map((i) => `GVisorNodeNotReady node-${i}`)],
   },
@@ -147,12 +147,12 @@ export const CAUSES: readonly Cause[] = [
   },
   {
     cause: 'Prometheus reaches no agent (a NetworkPolicy)',
-    series: merged(...[1, 2, 3].flatMap((i) => [failingAt(5, agent(node(i))), kube(node(i))]), wanted(3)),
+    series: merged(...[1, 2, 3].flatMap((i) => [failingAt(5, agent(node(i))), kube(node(i))]), agentCount(3)),
     fires: ['GVisorAgentsMissing'],
   },
   {
     cause: 'Prometheus gives targets no label `node`',
-    series: merged(...[1, 2, 3].flatMap((i) => [agent(`pod="agent-${i}"`), kube(node(i))]), wanted(3)),
+    series: merged(...[1, 2, 3].flatMap((i) => [agent(`pod="agent-${i}"`), kube(node(i))]), agentCount(3)),
     fires: ['GVisorAgentsMissing'],
   },
   {

@@ -35,11 +35,8 @@ export const POD_INFO =
 const LABELLED = 'kube_node_labels{label_gvisor_node_restriction_kubernetes_io_ready="true"}';
 /** A node labelled not ready. */
 const REFUSED = 'kube_node_labels{label_gvisor_node_restriction_kubernetes_io_ready="false"}';
-/** The node's condition Ready. */
 export const NODE_READY = 'kube_node_status_condition{condition="Ready", status="true"}';
-/** Desired number of agents. */
 export const DESIRED_AGENTS = `kube_daemonset_status_desired_number_scheduled{${DAEMON_SET}}`;
-/** Present number of agents. */
 export const CURRENT_AGENTS = `kube_daemonset_status_current_number_scheduled{${DAEMON_SET}}`;
 
 /** The metrics of kube-state-metrics for a healthy node. */

@@ -112,7 +112,7 @@ const TARGETS: Readonly<Record<string, Target>> = {
 const EVIL = Object.keys(TARGETS).filter((name) => name.endsWith('-evil'));
 
 /** Writes the metrics that each target serves. */
-async function print(others: Readonly<Record<string, readonly string[]>> = {}): Promise<void> {
+async function writeMetrics(others: Readonly<Record<string, readonly string[]>> = {}): Promise<void> {
   const texts = Object.entries(TARGETS).map(([name, { address, text }]) => [
     address,
     (others[name] ?? text)?.map((line) => `${line}\n`).join(''),
@@ -203,7 +203,7 @@ describe('a real Prometheus with a target on a compromised node', () => {
     async () => {
       const [directory] = Object.keys(FLEET_RULES);
       rules = [...(await ruleFiles()).values(), parse(await read(`${directory}/rules.yaml`)) as RuleFile];
-      await print();
+      await writeMetrics();
       await cluster().controlPlane.daemon('targets', [process.execPath, '-e', SERVER]);
       for (const name of Object.keys(TARGETS)) await addPod(cluster(), name);
       await cluster().kubectl(['create', 'namespace', 'monitoring']);
@@ -227,7 +227,7 @@ describe('a real Prometheus with a target on a compromised node', () => {
     const names = alertsOf(new Map(rules.map((file, at) => [String(at), file]))).map(({ alert }) => alert);
     const never = ['GVisorNoNodeReady', 'GVisorAgentsMissing', 'GVisorLabelsHidden'];
     const expected = names.filter((name) => !never.includes(name)).sort();
-    honest = await waitFor('the alerts of the honest', 60_000, async () => {
+    honest = await waitFor('the alerts for honest targets', 60_000, async () => {
       const all = await firing();
       const fired = new Set(all.map((labels) => (JSON.parse(labels) as { alertname: string }).alertname));
       return expected.every((name) => fired.has(name)) ? all : undefined;
@@ -240,7 +240,7 @@ describe('a real Prometheus with a target on a compromised node', () => {
     const selections = selected(rules.flatMap(({ groups }) => groups.flatMap((group) => group.rules)));
     assert.ok(selections.length > 30, `${selections.length} selections`);
     const forged = forge(selections);
-    await print(Object.fromEntries(EVIL.map((name) => [name, forged])));
+    await writeMetrics(Object.fromEntries(EVIL.map((name) => [name, forged])));
     // Longer than every wait and window of the rules here.
     await sees('count_over_time(gvisor_unlimited_pods{x!=""}[1m]) > 14');
     assert.deepEqual(await firing(), honest);
@@ -263,7 +263,9 @@ describe('a real Prometheus with a target on a compromised node', () => {
 
   it('counts a target with too many series as down', async () => {
     const [first = ''] = EVIL;
-    await print({ [first]: Array.from({ length: 1_001 }, (_, at) => `gvisor_node_status{x="${at}"} 1`) });
+    await writeMetrics({
+      [first]: Array.from({ length: 1_001 }, (_, at) => `gvisor_node_status{x="${at}"} 1`),
+    });
     await sees('up{node="node-evil"} == 0');
     assert.deepEqual(await prometheus.query('gvisor_node_status{node="node-evil"}'), []);
   });

@@ -2,7 +2,7 @@ import { estimateSeconds, type History } from './history.ts';
 import { type FileResult, failuresIn } from './run-file.ts';
 import type { TierResult } from './summary.ts';
 
-/** Files of a tier that are left to run, with so many at a time. */
+/** Progress of a tier. */
 type Progress = { readonly total: number; readonly left: Set<string>; readonly concurrency: number };
 
 /**

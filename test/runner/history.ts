@@ -22,14 +22,14 @@ export function readHistory(file: string): History {
   }
 }
 
-/** Adds the outcome of a run: the times of its files replace older ones, its failures replace all older ones. */
+/** Updates the durations of the files that ran, and replaces the failures. */
 export function writeHistory(file: string, run: History): void {
   const seconds = { ...readHistory(file).seconds, ...run.seconds };
   mkdirSync(dirname(file), { recursive: true });
   writeFileSync(file, JSON.stringify({ seconds, failed: run.failed }));
 }
 
-/** The seconds that files will take with so many at a time, by the times of earlier runs. */
+/** Estimated duration of files with bounded concurrency. */
 export function estimateSeconds(
   files: readonly string[],
   concurrency: number,

@@ -6,7 +6,7 @@ const ENOUGH = 512;
 
 /**
  * Raises root's limit of inotify instances, whose default of 128 is too low for four clusters. Returns a function that
- * restores it. Where the limit cannot be raised, a cluster that runs out of instances says so.
+ * restores it. If the limit cannot be raised, a cluster reports that it ran out of instances.
  */
 export async function raiseInotifyLimit(): Promise<() => Promise<void>> {
   const before = await readFile(LIMIT, 'utf8');

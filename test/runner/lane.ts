@@ -9,8 +9,8 @@ let lane: Promise<number> | undefined;
 
 /**
  * The name of a cluster in this process's lane. A process owns its lane while it runs, so test files that run at the same
- * time never share a cluster, and a later file finds the cluster that was kept if it asks for the same purpose. Clusters
- * kept for other purposes are removed, because a dozen nodes exhaust the kernel's default of 128 inotify instances.
+ * time never share a cluster, and a later file with the same purpose reuses its cluster. Clusters for other purposes are
+ * removed, because a dozen nodes exhaust the kernel's default of 128 inotify instances.
  */
 export async function laneCluster(purpose: string): Promise<string> {
   lane ??= claimLane(purpose);

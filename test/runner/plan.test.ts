@@ -9,10 +9,10 @@ import { filesOf, TIERS, type TierName, versionFiles } from './tiers.ts';
 
 const TIER_NAMES = Object.keys(TIERS) as TierName[];
 const FILE = 'test/runner/plan.test.ts';
-const plan = (words: readonly string[], failed: readonly string[] = []) =>
-  planOf(words, { root: REPO, directory: REPO, failed });
-const names = (words: readonly string[]) =>
-  plan(words).map((tracks) => tracks.map((track) => track.map(({ name }) => name)));
+const plan = (args: readonly string[], failed: readonly string[] = []) =>
+  planOf(args, { root: REPO, directory: REPO, failed });
+const names = (args: readonly string[]) =>
+  plan(args).map((tracks) => tracks.map((track) => track.map(({ name }) => name)));
 
 describe('the tiers', () => {
   it('have every test file of the repository once', () => {
@@ -31,8 +31,8 @@ describe('the tiers', () => {
   });
 });
 
-describe('the words of the command line', () => {
-  it('none: the quick tiers side by side', () => {
+describe('planOf', () => {
+  it('without arguments: the quick tiers side by side', () => {
     assert.deepEqual(names([]), [[['unit'], ['api'], ['smoke']]]);
     assert.ok(tiersLeftOut(plan([])).includes('e2e'));
   });

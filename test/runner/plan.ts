@@ -13,11 +13,11 @@ const NAMES = STAGES.flat(2);
 const USAGE = `Name tiers (${NAMES.join(', ')}), directories or files under test/, or --failed, --all, --nightly.`;
 
 /**
- * The steps for the words of the command line: none for the quick tiers, `--all`, `--nightly`, `--failed`, or the names of
+ * The steps for command-line arguments: none for the quick tiers, `--all`, `--nightly`, `--failed`, or the names of
  * tiers, directories and files. `directory` is what relative paths start from.
  */
 export function planOf(
-  words: readonly string[],
+  args: readonly string[],
   { root, directory, failed }: { root: string; directory: string; failed: readonly string[] },
 ): Plan {
   const chosen = new Map<string, Set<string>>();
@@ -28,18 +28,18 @@ export function planOf(
   };
   const chooseTier = (name: TierName | Extra) =>
     choose(name, name in TIERS ? filesOf(name as TierName, root) : []);
-  const stages = { '--all': 2, '--nightly': 3 }[words[0] ?? ''] ?? (words.length === 0 ? 1 : 0);
+  const stages = { '--all': 2, '--nightly': 3 }[args[0] ?? ''] ?? (args.length === 0 ? 1 : 0);
   for (const name of STAGES.slice(0, stages).flat(2)) chooseTier(name);
-  for (const word of stages > 0 ? words.slice(1) : words) {
-    const tier = NAMES.find((name) => name === word);
+  for (const arg of stages > 0 ? args.slice(1) : args) {
+    const tier = NAMES.find((name) => name === arg);
     if (tier !== undefined) chooseTier(tier);
-    else if (word === '--failed')
+    else if (arg === '--failed')
       for (const [name, files] of byTier(
         failed.filter((file) => existsSync(join(root, file))),
         root,
       ))
         choose(name, files);
-    else for (const [name, files] of byTier(filesUnder(word, root, directory), root)) choose(name, files);
+    else for (const [name, files] of byTier(filesUnder(arg, root, directory), root)) choose(name, files);
   }
   return STAGES.map((tracks) =>
     tracks

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { TOOL_GROUPS, type ToolGroup } from '../../cluster/tool-groups.ts';
 
-/** Modules that are not followed: a tier says what its nodes run. */
+/** Modules that are not followed: a tier names the programs of its nodes. */
 const NODES = /\/cluster\/node\/(node|install)\.ts$/;
 const IMPORT = /^(?:import|export) [^;]*?from '(\.{1,2}\/[^']+)';/gm;
 const TOOLS = /ensureTools\(\[([^\]]*)\]/g;

@@ -13,7 +13,7 @@ export type FileResult = {
   readonly seconds: number;
   readonly tests: number;
   readonly skipped: readonly string[];
-  /** Everything that it printed. */
+  /** stdout and stderr. */
   readonly output: string;
 };
 
@@ -82,7 +82,7 @@ function readTally(file: string): Tally {
   }
 }
 
-/** The failures at the end of what the reporter `spec` prints, or the last lines of another output. */
+/** The summary of failures of the reporter `spec`, or the last lines of other output. */
 export function failuresIn(output: string): string {
   const at = output.lastIndexOf('✖ failing tests:');
   if (at >= 0) return output.slice(at).trim();

@@ -31,10 +31,10 @@ process.exit(
   }),
 );
 
-async function main(words: readonly string[]): Promise<number> {
+async function main(args: readonly string[]): Promise<number> {
   // npm runs scripts in the root of the package, and passes the directory where it was called.
   const directory = process.env.INIT_CWD ?? process.cwd();
-  const plan = planOf(words, { root: REPO, directory, failed: history.failed });
+  const plan = planOf(args, { root: REPO, directory, failed: history.failed });
   if (plan.length === 0) {
     console.log('No file failed in the last run.');
     return 0;
@@ -42,7 +42,7 @@ async function main(words: readonly string[]): Promise<number> {
   const files = plan.flat(2).flatMap((step) => step.files);
   const known = files.filter((file) => history.seconds[file] !== undefined).length;
   if (known > files.length / 2)
-    console.log(`${timeLeft(secondsOf(plan))} by the times of earlier runs, plus what must be built`);
+    console.log(`${timeLeft(secondsOf(plan))} by the durations of earlier runs, plus builds`);
   const clusters = plan.flat(2).some(({ name }) => tierOf(name)?.clusters ?? true);
   const vms = plan.flat(2).some(({ name }) => name === 'vm');
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => stop.abort());
@@ -78,7 +78,7 @@ function tierOf(name: string): Tier | undefined {
   return (TIERS as Readonly<Record<string, Tier>>)[name];
 }
 
-/** The seconds that a plan takes by the times of earlier runs. */
+/** Estimated duration of a plan. */
 function secondsOf(plan: Plan): number {
   const ofStep = ({ name, files }: PlanStep) =>
     estimateSeconds(files, tierOf(name)?.concurrency ?? 1, history);
@@ -95,7 +95,7 @@ function stepsNotRun(plan: Plan, results: readonly TierResult[]): readonly strin
     .filter((name) => !results.some((result) => result.name.startsWith(name)));
 }
 
-/** Installs and builds what the steps need. */
+/** Installs and builds the prerequisites of the steps. */
 async function prepare(steps: readonly PlanStep[]): Promise<void> {
   const withClusters = steps.filter(({ name }) => tierOf(name)?.clusters ?? true);
   if (withClusters.length === 0) return;
@@ -137,7 +137,7 @@ function stopped(): Promise<never> {
   });
 }
 
-/** Runs the files of a tier, and once more those that failed, if the tier allows a second try. */
+/** Runs the files of a tier, and retries failed ones if the tier allows it. */
 async function runTier(
   name: string,
   tier: Tier,

@@ -15,10 +15,10 @@ export type TierResult = {
   readonly secondTries: readonly string[];
 };
 
-/** A run with more files than these that passed only at the second try fails. */
+/** Files are retried only if at most this many failed. */
 export const MAX_SECOND_TRIES = 2;
 
-/** Rows about the machine, and about clusters and virtual machines where the run had those. */
+/** Rows about the machine, and about clusters and virtual machines if the run used them. */
 export async function environmentRows(clusters: boolean, vms: boolean): Promise<string[][]> {
   const machine = `${type()} ${release()} ${arch()}, ${cpus().length} cores, cgroup ${cgroupVersion()}, Node ${process.version}`;
   const rows = [['machine', machine]];
@@ -37,7 +37,7 @@ export async function environmentRows(clusters: boolean, vms: boolean): Promise<
   return rows;
 }
 
-/** The last lines of a run: its environment, each tier, files that failed, what was skipped, what did not run. */
+/** The last lines of a run: environment, tiers, skipped tests, tiers not run, failed files. */
 export function summaryLines(
   environment: readonly (readonly string[])[],
   results: readonly TierResult[],

@@ -15,7 +15,7 @@ export type Tier = {
   readonly nodes: boolean;
   /** Programs beside those that its files name in `ensureTools([...])`. */
   readonly programs?: readonly ToolGroup[];
-  /** A file that fails is run once more. */
+  /** Failed files are retried once. */
   readonly secondTry?: true;
 };
 
@@ -54,15 +54,14 @@ export const TIERS = {
   vm: { ...NODES, directories: ['load', 'vm'], concurrency: 1, programs: [...NODE, ...OLDER] },
 } as const satisfies Record<string, Tier>;
 
-/** The name of a tier. */
 export type TierName = keyof typeof TIERS;
 
-/** Steps that are no test files of their own. */
+/** Steps without test files of their own. */
 export type Extra = 'versions' | 'mutations';
 
 /**
- * Stages follow each other; the tracks of a stage run side by side, and the steps of a track follow each other. A load
- * and a virtual machine want the whole machine, so they come alone at the end.
+ * Stages follow each other; the tracks of a stage run side by side, and the steps of a track follow each other. Load
+ * tests and virtual machines need the whole machine, so they run alone at the end.
  */
 export const STAGES: readonly (readonly (readonly (TierName | Extra)[])[])[] = [
   [['unit'], ['api'], ['smoke']],
@@ -80,7 +79,7 @@ const VERSION_FILES = [
   'test/e2e/pods.test.ts',
 ];
 
-/** The files that `versions` runs on each other version of Kubernetes. */
+/** The files that `versions` runs on every other version of Kubernetes. */
 export function versionFiles(root: string): readonly string[] {
   return VERSION_FILES.flatMap((pattern) => globSync(pattern, { cwd: root })).sort();
 }

@@ -17,7 +17,7 @@ describe('CheckInputs', () => {
     assert.equal(await inputs.runsc(), '/opt/gvisor/20250203.0/runsc');
   });
 
-  it('prefers the usual directories, because an upgrade leaves that of the last shim behind', async (t) => {
+  it('prefers the usual directories, because an upgrade may abandon the directory of the last shim', async (t) => {
     const host = await tempHost(t, {
       '/opt/gvisor/20250203.0/runsc': PROGRAM,
       '/usr/local/bin/runsc': PROGRAM,

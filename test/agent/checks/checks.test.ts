@@ -24,7 +24,7 @@ const { signal } = new AbortController();
 const NEED_PROOF = ['isolation', 'limits'];
 const OPTIONS = { now: () => 0, signal };
 
-/** The inputs of a fixture whose containerd has loaded what is on disk. */
+/** The inputs of a fixture whose containerd has loaded the files on disk. */
 async function inputsFor(name: string, release: string, handler = 'runsc'): Promise<CheckInputs> {
   const host = hostOf(name);
   const distribution = await readDistribution(host);
@@ -67,13 +67,13 @@ describe('CHECKS', () => {
     ],
   ];
   for (const [fixture, release, message] of MESSAGES) {
-    it(`say what to change on ${fixture}`, async () => {
+    it(`give a remedy on ${fixture}`, async () => {
       const findings = await runChecks(CAUSE_CHECKS, await inputsFor(fixture, release), OPTIONS);
       assert.match(findings.find(({ check }) => check === 'handler-configured')?.message ?? '', message);
     });
   }
 
-  it('are the causes, then the evidence, with a file for each', async () => {
+  it('are the cause checks, then the evidence checks, with a file each', async () => {
     assert.deepEqual(CHECKS, [...CAUSE_CHECKS, ...EVIDENCE_CHECKS]);
     const files = await readdir(new URL('../../../agent/checks', import.meta.url));
     const ids = files.map((file) => file.replace('.ts', ''));
@@ -115,14 +115,14 @@ describe('runChecks', () => {
       check('e', () => Promise.resolve(pass('fine'))),
     ];
     const findings = await runChecks(checks, inputs, OPTIONS);
-    const words = "containerd's Version: connect ECONNREFUSED /run/containerd/containerd.sock";
+    const message = "containerd's Version: connect ECONNREFUSED /run/containerd/containerd.sock";
     assert.deepEqual(
       findings.map((finding) => [outcome(finding), finding.message]),
       [
-        ['unknown CheckFailed', 'Cannot look: EACCES'],
+        ['unknown CheckFailed', 'Cannot read: EACCES'],
         ['unknown CheckFailed', 'at once'],
-        ['unknown ContainerdUnreachable', words],
-        ['unknown CheckTimedOut', words],
+        ['unknown ContainerdUnreachable', message],
+        ['unknown CheckTimedOut', message],
         ['pass', 'fine'],
       ],
     );

@@ -8,8 +8,8 @@ const inspectStatus = (status: ReturnType<typeof criStatus> | undefined) =>
 
 describe('containerd', () => {
   it('passes when containerd responds and is ready', async () => {
-    const seen = await inspectStatus(criStatus('v2.4.2'));
-    assert.deepEqual([outcome(seen), seen.facts], ['pass', { containerd: 'v2.4.2' }]);
+    const result = await inspectStatus(criStatus('v2.4.2'));
+    assert.deepEqual([outcome(result), result.facts], ['pass', { containerd: 'v2.4.2' }]);
   });
 
   it('throws when containerd does not respond, naming the socket', async () => {
@@ -20,15 +20,15 @@ describe('containerd', () => {
   });
 
   it('is unknown for another runtime', async () => {
-    const seen = await inspectStatus({ ...criStatus('1.37.0'), runtimeName: 'cri-o' });
-    assert.equal(outcome(seen), 'unknown RuntimeUnsupported');
+    const result = await inspectStatus({ ...criStatus('1.37.0'), runtimeName: 'cri-o' });
+    assert.equal(outcome(result), 'unknown RuntimeUnsupported');
   });
 
   it('fails when the runtime is not ready, but not for the network', async () => {
     const condition = { type: 'RuntimeReady', status: false, reason: 'Why', message: 'because' };
-    const seen = await inspectStatus({ ...criStatus(), conditions: [condition] });
-    assert.equal(outcome(seen), 'error ContainerdNotReady');
-    assert.match(seen.message, /because/);
+    const result = await inspectStatus({ ...criStatus(), conditions: [condition] });
+    assert.equal(outcome(result), 'error ContainerdNotReady');
+    assert.match(result.message, /because/);
     const network = { ...condition, type: 'NetworkReady' };
     assert.equal(outcome(await inspectStatus({ ...criStatus(), conditions: [network] })), 'pass');
   });

@@ -1,4 +1,4 @@
-/** What a fixture host is expected to show: containerd's release, and the outcome of every check that does not pass. */
+/** A fixture host: containerd's release, and the expected outcomes of the checks that do not pass. */
 export type FixtureHost = {
   readonly release: string;
   readonly outcomes: Readonly<Record<string, string>>;
@@ -22,7 +22,7 @@ const PROGRAMS_NOT_FOUND = {
 };
 const RELEASE_UNKNOWN = { 'runsc-release': 'unknown ReleaseUnknown', sidecars: 'unknown ReleaseUnknown' };
 
-/** The fixtures in test/fixtures/hosts. containerd has loaded what is on disk, unless it would not start with it. */
+/** The fixtures in test/fixtures/hosts. containerd has loaded the files on disk, unless it would not start with them. */
 export const HOSTS: Readonly<Record<string, FixtureHost>> = {
   'kubeadm-ready': { release: 'v2.4.2', outcomes: {} },
   'debian-ready': { release: '1.7.24~ds1', outcomes: {} },

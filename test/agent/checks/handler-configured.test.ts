@@ -6,25 +6,28 @@ import { criStatus, fakeCri, inspect, outcome, outcomeOf, sourcesOf } from './fa
 
 describe('handler-configured', () => {
   it('reports file and line of the handler', async () => {
-    const seen = await inspect(handlerConfigured, sourcesOf('kubeadm-ready'));
-    assert.equal(outcome(seen), 'pass');
-    assert.deepEqual(seen.evidence, [
+    const result = await inspect(handlerConfigured, sourcesOf('kubeadm-ready'));
+    assert.equal(outcome(result), 'pass');
+    assert.deepEqual(result.evidence, [
       { file: '/etc/containerd/conf.d/runsc.toml', line: 3, value: 'io.containerd.runsc.v1' },
     ]);
   });
 
   it('names the assumed rules when containerd does not respond', async () => {
-    const seen = await inspect(handlerConfigured, sourcesOf('debian-ready', { cri: fakeCri(undefined) }));
-    assert.equal(outcome(seen), 'pass');
-    assert.match(seen.message, /by the rules of containerd 1.x, because its release is not known/);
+    const result = await inspect(handlerConfigured, sourcesOf('debian-ready', { cri: fakeCri(undefined) }));
+    assert.equal(outcome(result), 'pass');
+    assert.match(result.message, /by the rules of containerd 1.x, because its release is not known/);
   });
 
   for (const host of ['gke-plain', 'kubeadm-no-config'])
     it(`is unknown on ${host}, without a handler, while containerd does not respond`, async () => {
-      const seen = await inspect(handlerConfigured, sourcesOf(host, { cri: fakeCri(undefined), edit: 'x' }));
-      assert.equal(outcome(seen), 'unknown HandlerNotConfigured');
-      assert.match(seen.message, /release is not known/);
-      assert.equal(seen.where, 'x');
+      const result = await inspect(
+        handlerConfigured,
+        sourcesOf(host, { cri: fakeCri(undefined), edit: 'x' }),
+      );
+      assert.equal(outcome(result), 'unknown HandlerNotConfigured');
+      assert.match(result.message, /release is not known/);
+      assert.equal(result.where, 'x');
     });
 
   it('warns of a second table without effect', async (t) => {
@@ -35,17 +38,17 @@ describe('handler-configured', () => {
       [root]: `version = 3\n${table('io.containerd.cri.v1.runtime')}${table('io.containerd.grpc.v1.cri')}`,
     });
     const cri = fakeCri(criStatus('v2.2.2'));
-    const seen = await inspect(handlerConfigured, sourcesOf('', { host, cri }));
-    assert.equal(outcome(seen), 'warning HandlerInIgnoredTable');
-    assert.match(seen.message, /line 4 has no effect/);
+    const result = await inspect(handlerConfigured, sourcesOf('', { host, cri }));
+    assert.equal(outcome(result), 'warning HandlerInIgnoredTable');
+    assert.match(result.message, /line 4 has no effect/);
   });
 
   it('names the existing handlers and where to add one', async () => {
     const sources = sourcesOf('gke-plain', { cri: fakeCri(criStatus('v2.0.7')), edit: 'GKE Sandbox' });
-    const seen = await inspect(handlerConfigured, sources);
-    assert.equal(outcome(seen), 'error HandlerNotConfigured');
-    assert.match(seen.message, /there are "runc", "gvisor"/);
-    assert.equal(seen.where, 'GKE Sandbox');
+    const result = await inspect(handlerConfigured, sources);
+    assert.equal(outcome(result), 'error HandlerNotConfigured');
+    assert.match(result.message, /there are "runc", "gvisor"/);
+    assert.equal(result.where, 'GKE Sandbox');
   });
 
   it('fails for a handler without a type, and throws for an unreadable file', async (t) => {

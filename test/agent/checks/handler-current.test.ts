@@ -13,12 +13,12 @@ describe('handler-current', () => {
   });
 
   it('warns of each setting that a restart would change', async () => {
-    const seen = await inspectLoaded(
+    const result = await inspectLoaded(
       'kubeadm-ready',
       loadedRuntime({ options: { ...options, ConfigPath: '/old' } }),
     );
-    assert.equal(outcome(seen), 'warning RestartPending');
-    assert.match(seen.message, /ConfigPath is "\/old" and becomes "\/etc\/containerd\/runsc.toml"/);
+    assert.equal(outcome(result), 'warning RestartPending');
+    assert.match(result.message, /ConfigPath is "\/old" and becomes "\/etc\/containerd\/runsc.toml"/);
   });
 
   it('warns when a restart would lose the handler, or everything', async () => {

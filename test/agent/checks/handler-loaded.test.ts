@@ -11,17 +11,17 @@ describe('handler-loaded', () => {
   });
 
   it('advises a restart when the handler is on disk only', async () => {
-    const seen = await inspect(handlerLoaded, sourcesOf('kubeadm-ready'));
-    assert.equal(outcome(seen), 'error RestartPending');
-    assert.equal(seen.evidence?.[0]?.file, '/etc/containerd/conf.d/runsc.toml');
+    const result = await inspect(handlerLoaded, sourcesOf('kubeadm-ready'));
+    assert.equal(outcome(result), 'error RestartPending');
+    assert.equal(result.evidence?.[0]?.file, '/etc/containerd/conf.d/runsc.toml');
   });
 
   it('fails when the handler is not on disk either, or the disk cannot be read', async (t) => {
     assert.equal(await outcomeOf(handlerLoaded, sourcesOf('kubeadm-no-config')), 'error HandlerNotLoaded');
     const host = await tempHost(t, { '/etc/containerd/config.toml': '#'.repeat(2 ** 21) });
-    const seen = await inspect(handlerLoaded, sourcesOf('', { host }));
-    assert.equal(outcome(seen), 'error HandlerNotLoaded');
-    assert.match(seen.evidence?.at(-1)?.value ?? '', /larger than/);
+    const result = await inspect(handlerLoaded, sourcesOf('', { host }));
+    assert.equal(outcome(result), 'error HandlerNotLoaded');
+    assert.match(result.evidence?.at(-1)?.value ?? '', /larger than/);
   });
 
   it('throws when containerd does not respond', async () => {

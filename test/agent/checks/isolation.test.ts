@@ -36,24 +36,24 @@ const places = (evidence: readonly Evidence[] = []) =>
   evidence.map(({ file, line, value }) => [file, line, value.split(':')[0]]);
 
 describe('isolation', () => {
-  it('passes a sandbox with default flags, whatever the file says', async (t) => {
-    const seen = await judge(t, ['--platform=systrap'], '[runsc_config]\nnetwork = "host"\n');
-    assert.equal(outcome(seen), 'pass');
-    assert.deepEqual(seen.evidence, [{ value: 'process 189 "runsc-sandbox", with a seccomp filter' }]);
+  it('passes a sandbox with default flags, regardless of the file', async (t) => {
+    const result = await judge(t, ['--platform=systrap'], '[runsc_config]\nnetwork = "host"\n');
+    assert.equal(outcome(result), 'pass');
+    assert.deepEqual(result.evidence, [{ value: 'process 189 "runsc-sandbox", with a seccomp filter' }]);
   });
 
   it('blocks for a flag from a wrapper', async (t) => {
-    const seen = await judge(t, ['--network=host'], '[runsc_config]\nplatform = "systrap"\n');
-    assert.equal(outcome(seen), 'blocker IsolationWeakened');
-    assert.deepEqual(places(seen.evidence), [[undefined, undefined, 'network = "host"']]);
+    const result = await judge(t, ['--network=host'], '[runsc_config]\nplatform = "systrap"\n');
+    assert.equal(outcome(result), 'blocker IsolationWeakened');
+    assert.deepEqual(places(result.evidence), [[undefined, undefined, 'network = "host"']]);
   });
 
   it('names every weakening flag with file and line, the worst first', async (t) => {
     const toml = '[runsc_config]\nnet-raw = "true"\nnetwork = "host"\n';
-    const seen = await judge(t, ['--net-raw', '--network=host'], toml);
-    assert.equal(outcome(seen), 'blocker IsolationWeakened');
-    assert.match(seen.message, /^Flags of runsc weaken the sandbox \(network=host, net-raw=true\): /);
-    assert.deepEqual(places(seen.evidence), [
+    const result = await judge(t, ['--net-raw', '--network=host'], toml);
+    assert.equal(outcome(result), 'blocker IsolationWeakened');
+    assert.match(result.message, /^Flags of runsc weaken the sandbox \(network=host, net-raw=true\): /);
+    assert.deepEqual(places(result.evidence), [
       ['/r.toml', 3, 'network = "host"'],
       ['/r.toml', 2, 'net-raw = "true"'],
     ]);
@@ -67,9 +67,9 @@ describe('isolation', () => {
   });
 
   it('warns of an unknown flag', async (t) => {
-    const seen = await judge(t, ['--next-year=1']);
-    assert.equal(outcome(seen), 'warning IsolationWeakened');
-    assert.match(seen.message, /^Flags of runsc may weaken the sandbox \(next-year=1\)/);
+    const result = await judge(t, ['--next-year=1']);
+    assert.equal(outcome(result), 'warning IsolationWeakened');
+    assert.match(result.message, /^Flags of runsc may weaken the sandbox \(next-year=1\)/);
   });
 
   const WITH_ANNOTATIONS: readonly (readonly [Witness['flags'], forbidden: boolean, expected: string])[] = [
@@ -83,11 +83,11 @@ describe('isolation', () => {
   for (const [flags = {}, forbidden, expected] of WITH_ANNOTATIONS) {
     const [flag] = Object.keys(flags);
     it(`reports passed annotations${flag ? ` with ${flag}` : ''}, FORBID_FLAG_OVERRIDE ${forbidden}: ${expected}`, async () => {
-      const seen = await judgeHandler(ALL_PATTERN, forbidden, witnessOf({ flags }));
-      assert.equal(outcome(seen), expected);
-      assert.match(seen.message, /\(dev\.gvisor\.flag\.host-uds by the pattern "dev\.gvisor\.\*"\)/);
-      assert.equal(/Flags of runsc weaken the sandbox/.test(seen.message), flag !== undefined);
-      assert.ok(seen.evidence?.some(({ value }) => value.includes('dev.gvisor.spec.rootfs.source')));
+      const result = await judgeHandler(ALL_PATTERN, forbidden, witnessOf({ flags }));
+      assert.equal(outcome(result), expected);
+      assert.match(result.message, /\(dev\.gvisor\.flag\.host-uds by the pattern "dev\.gvisor\.\*"\)/);
+      assert.equal(/Flags of runsc weaken the sandbox/.test(result.message), flag !== undefined);
+      assert.ok(result.evidence?.some(({ value }) => value.includes('dev.gvisor.spec.rootfs.source')));
     });
   }
 
@@ -103,9 +103,9 @@ describe('isolation', () => {
 
   for (const seccomp of [0, 1, Number.NaN]) {
     it(`blocks for Seccomp ${seccomp}`, async (t) => {
-      const seen = await judge(t, ['--platform=systrap'], '', { seccomp });
-      assert.equal(outcome(seen), 'blocker IsolationWeakened');
-      assert.deepEqual(seen.evidence, [{ value: `process 189 "runsc-sandbox": Seccomp ${seccomp}` }]);
+      const result = await judge(t, ['--platform=systrap'], '', { seccomp });
+      assert.equal(outcome(result), 'blocker IsolationWeakened');
+      assert.deepEqual(result.evidence, [{ value: `process 189 "runsc-sandbox": Seccomp ${seccomp}` }]);
     });
   }
 

@@ -26,8 +26,8 @@ describe('kernel', () => {
 
   it('falls back to /proc/version, and throws without it', async (t) => {
     const host = await tempHost(t, { '/proc/version': 'Linux version 6.1.0 (gcc) #1 SMP\n' });
-    const seen = await inspect(kernel, { ...sourcesOf(''), host });
-    assert.deepEqual(seen.evidence?.[0], { file: '/proc/version', value: '6.1.0' });
+    const result = await inspect(kernel, { ...sourcesOf(''), host });
+    assert.deepEqual(result.evidence?.[0], { file: '/proc/version', value: '6.1.0' });
     await assert.rejects(inspect(kernel, { ...sourcesOf(''), host: await tempHost(t) }), /osrelease/);
   });
 });

@@ -29,7 +29,10 @@ describe('runsc-config', () => {
 
   it('reports the line of a value that is not a string', async () => {
     const sources = sourcesOf('debian-bare-bool', { cri: fakeCri(undefined) });
-    const seen = await inspect(runscConfig, sources);
-    assert.deepEqual([seen.evidence?.[0]?.file, seen.evidence?.[0]?.line], ['/etc/containerd/runsc.toml', 3]);
+    const result = await inspect(runscConfig, sources);
+    assert.deepEqual(
+      [result.evidence?.[0]?.file, result.evidence?.[0]?.line],
+      ['/etc/containerd/runsc.toml', 3],
+    );
   });
 });

@@ -15,7 +15,7 @@ import { type Files, inputsOf, inspect, outcome, outcomeOf, sourcesWith, witness
 const RUNSC = '/usr/local/bin/runsc';
 const SENTRY = '/usr/local/bin/gvisor-bin/gvisor_sentry';
 
-/** Sources with these files, and the evidence of a proof that ran a program with so many pages of code. */
+/** Sources with these files, and the evidence of a proof whose program has this many pages of code. */
 async function nodeWith(t: TestContext, files: Files, pages?: number, floor?: string) {
   const sources = await sourcesWith(t, files, floor === undefined ? {} : { minRunscRelease: floor });
   return [sources, pages === undefined ? undefined : witnessOf({ textPages: pages })] as const;
@@ -46,19 +46,19 @@ describe('judgeRelease', () => {
 describe('runsc-release', () => {
   it('reads the release of the program that the sandbox runs', async (t) => {
     const node = await nodeWith(t, { [RUNSC]: fakeRunsc('release-20260223.0') }, TEXT_PAGES);
-    const seen = await inspect(runscRelease, ...node);
-    assert.deepEqual([outcome(seen), seen.message], ['pass', 'gVisor release-20260223.0']);
-    assert.deepEqual(seen.facts, { runsc: 'release-20260223.0' });
-    assert.deepEqual(seen.evidence, [{ file: RUNSC, value: 'release-20260223.0' }]);
+    const result = await inspect(runscRelease, ...node);
+    assert.deepEqual([outcome(result), result.message], ['pass', 'gVisor release-20260223.0']);
+    assert.deepEqual(result.facts, { runsc: 'release-20260223.0' });
+    assert.deepEqual(result.evidence, [{ file: RUNSC, value: 'release-20260223.0' }]);
   });
 
   it('is unknown when the sandbox runs another program', async (t) => {
     const node = await nodeWith(t, { [RUNSC]: fakeRunsc() }, TEXT_PAGES + 1);
-    const seen = await inspect(runscRelease, ...node);
-    assert.equal(outcome(seen), 'unknown ReleaseUnknown');
-    assert.deepEqual(seen.facts, { runsc: undefined });
-    assert.match(seen.message, /^The sandbox runs a program that is not "\/usr\/local\/bin\/runsc", so /);
-    assert.deepEqual(seen.evidence, [{ value: `${TEXT_PAGES + 1} pages of code` }]);
+    const result = await inspect(runscRelease, ...node);
+    assert.equal(outcome(result), 'unknown ReleaseUnknown');
+    assert.deepEqual(result.facts, { runsc: undefined });
+    assert.match(result.message, /^The sandbox runs a program that is not "\/usr\/local\/bin\/runsc", so /);
+    assert.deepEqual(result.evidence, [{ value: `${TEXT_PAGES + 1} pages of code` }]);
   });
 
   it('identifies the running program when an upgrade came just before or after the boot', async (t) => {
@@ -115,7 +115,7 @@ describe('runsc-release', () => {
     ['another program runs', { [RUNSC]: fakeRunsc('release-20990101.0') }, TEXT_PAGES + 1],
   ];
   for (const [name, files, pages] of UNKNOWN) {
-    it(`keeps the node from being ready only with a floor: ${name}`, async (t) => {
+    it(`blocks readiness only with a floor: ${name}`, async (t) => {
       for (const [floor, expected] of [
         ['20260101.0', 'Unknown ReleaseUnknown'],
         [undefined, 'True SandboxProven'],

@@ -40,10 +40,10 @@ describe('runsc', () => {
   }
 
   it("is unknown when runsc is not found, because containerd's PATH is unknown", async (t) => {
-    const seen = await inspect(runsc, await sourcesWith(t, {}));
-    assert.equal(outcome(seen), 'unknown CheckFailed');
+    const result = await inspect(runsc, await sourcesWith(t, {}));
+    assert.equal(outcome(result), 'unknown CheckFailed');
     const message = '"runsc" is in none of the usual directories, and containerd\'s PATH is not known';
-    assert.equal(seen.message, message);
+    assert.equal(result.message, message);
   });
 
   it('skips an unreadable directory', async (t) => {

@@ -62,12 +62,12 @@ describe('shim', () => {
   }
 
   it("is unknown when the shim is not found, because containerd's PATH is unknown", async () => {
-    const seen = await inspect(shim, sourcesOf('debian-shim-missing', { cri: fakeCri(undefined) }));
-    assert.equal(outcome(seen), 'unknown CheckFailed');
+    const checked = await inspect(shim, sourcesOf('debian-shim-missing', { cri: fakeCri(undefined) }));
+    assert.equal(outcome(checked), 'unknown CheckFailed');
     const message = `"${SHIM}" is in none of the usual directories, and containerd's PATH is not known`;
-    assert.equal(seen.message, message);
-    assert.match(seen.evidence?.[0]?.value ?? '', /^looked in \/usr\/local\/sbin \/usr\/local\/bin /);
-    assert.equal(seen.evidence?.length, 1);
+    assert.equal(checked.message, message);
+    assert.match(checked.evidence?.[0]?.value ?? '', /^looked in \/usr\/local\/sbin \/usr\/local\/bin /);
+    assert.equal(checked.evidence?.length, 1);
   });
 
   it('names the directories that are not mounted', async (t) => {
@@ -86,8 +86,8 @@ describe('shim', () => {
   it('prefers an executable shim beside the last one to an unusable one', async (t) => {
     const sources = await sourcesWith(t, { [`/opt/odd/${SHIM}`]: SCRIPT, [`/bin/${SHIM}`]: 'no program' });
     assert.equal(await outcomeOf(shim, sources), 'error ShimNotExecutable');
-    const seen = await inspect(shim, { ...sources, shim: `/opt/odd/${SHIM}` });
-    assert.equal(seen.message, `The shim is "/opt/odd/${SHIM}"`);
+    const checked = await inspect(shim, { ...sources, shim: `/opt/odd/${SHIM}` });
+    assert.equal(checked.message, `The shim is "/opt/odd/${SHIM}"`);
   });
 
   it("accepts containerd's own result when the disk times out", async (t) => {

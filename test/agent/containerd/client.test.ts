@@ -126,8 +126,8 @@ describe('CriClient', { concurrency: true }, () => {
     containerd.sandboxes.add('1f', {}, { config });
     const pid = containerd.sandboxes.byId.get('1f')?.pid ?? 0;
     const runtimeType = 'io.containerd.runsc.v1';
-    const seen = { state: 'SANDBOX_READY', pid, runtimeType, cgroupParent: '/kubepods/pod1' };
-    assert.deepEqual(await client.sandbox('1f'), { ...seen, annotations: new Map() });
+    const expected = { state: 'SANDBOX_READY', pid, runtimeType, cgroupParent: '/kubepods/pod1' };
+    assert.deepEqual(await client.sandbox('1f'), { ...expected, annotations: new Map() });
     assert.equal(containerd.requests[0]?.request.verbose, true);
     assert.deepEqual(await client.listPids('1f'), [1]);
     await assert.rejects(client.sandbox('gone'), { kind: 'absent' });

@@ -81,7 +81,7 @@ describe('readUnimportedFiles', () => {
     return readUnimportedFiles(host, root, files);
   };
 
-  it('finds drop-ins with another ending, templates, and the usual file of other distributions', async (t) => {
+  it('finds drop-ins with other extensions, templates, and the default files of other distributions', async (t) => {
     const host = await tempHost(t, {
       [`${K3S}/config.toml`]: 'version = 3\nimports = ["config-v3.toml.d/*.toml"]\n',
       [`${K3S}/config-v3.toml.d/runsc.conf`]: '',

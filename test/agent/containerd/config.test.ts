@@ -64,6 +64,18 @@ const ROWS: readonly Row[] = [
   ],
   ['a list of runtimes instead of a table', `version = 3\n[[${V3}]]\n${RUNSC}\n`, '- fault fault'],
   ['a numeric runtime_type', `version = 3\n[${V3}.runsc]\nruntime_type = 1\n`, '- - fault'],
+  ['text as options', `version = 3\n[${V3}.runsc]\n${RUNSC}\noptions = "x"\n`, '- - fault'],
+  ['text as pod_annotations', `version = 3\n[${V3}.runsc]\n${RUNSC}\npod_annotations = "a"\n`, '- - fault'],
+  [
+    'numbers as pod_annotations',
+    `version = 3\n[${V3}.runsc]\n${RUNSC}\npod_annotations = [1]\n`,
+    '- - fault',
+  ],
+  [
+    'a default_runtime beside a default handler that does not exist',
+    `${file('3', V3)}[plugins."io.containerd.cri.v1.runtime".containerd]\ndefault_runtime_name = "kata"\n[plugins."io.containerd.cri.v1.runtime".containerd.default_runtime]\nruntime_type = "a"\n`,
+    '- - fault',
+  ],
   ['runtimes without the default handler', `version = 2\n[${V2}.runsc]\n${RUNSC}\n`, 'fault read read'],
   [
     'runtimes without runc beside a default_runtime',
@@ -107,8 +119,8 @@ describe('readContainerdConfig', () => {
         });
         const { fault, runtimes, ignored } = await readContainerdConfig(host, ROOT, release);
         const isIgnored = ignored.some(({ handler }) => handler === 'runsc');
-        const seen = runtimes.has('runsc') ? 'read' : isIgnored ? 'ignored' : 'absent';
-        assert.equal(fault ? 'fault' : seen, outcome);
+        const actual = runtimes.has('runsc') ? 'read' : isIgnored ? 'ignored' : 'absent';
+        assert.equal(fault ? 'fault' : actual, outcome);
       });
     }
   }

@@ -80,7 +80,7 @@ describe('TomlLines', () => {
     it(`finds ${path.join('.')} in line ${line}`, () => assert.equal(new TomlLines(TEXT).find(path), line));
   }
 
-  it('knows which paths the text names', () => {
+  it('reports whether the text has a path', () => {
     const lines = new TomlLines(TEXT);
     assert.deepEqual([lines.has(['plugins', 'a.b']), lines.has(['plugins', 'absent'])], [true, false]);
   });

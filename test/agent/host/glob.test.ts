@@ -54,6 +54,7 @@ describe('matchesPattern', () => {
     ['a?c', 'abc', true],
     ['[f-i]lag', 'flag', true],
     ['f\\lag', 'flag', true],
+    ['f[^\\]]ag', 'flag', true],
     ['[', 'a', false],
   ] as const)
     it(`${pattern} ${expected ? 'matches' : 'does not match'} "${name}"`, () =>

@@ -31,12 +31,12 @@ describe('readProcess', () => {
   });
 
   it('reads this very process', async () => {
-    const seen = await readProcess(new Host('/'), process.pid);
-    assert.equal(seen?.argv[0], process.argv0);
-    assert.equal(seen?.parentPid, process.ppid);
-    assert.equal(seen?.uid, process.getuid?.());
-    assert.equal(seen?.namespacedPids[0], process.pid);
-    assert.ok((seen?.textPages ?? 0) > 0 && (seen?.cgroups.length ?? 0) > 0);
+    const found = await readProcess(new Host('/'), process.pid);
+    assert.equal(found?.argv[0], process.argv0);
+    assert.equal(found?.parentPid, process.ppid);
+    assert.equal(found?.uid, process.getuid?.());
+    assert.equal(found?.namespacedPids[0], process.pid);
+    assert.ok((found?.textPages ?? 0) > 0 && (found?.cgroups.length ?? 0) > 0);
   });
 
   it('is undefined for a process that has ended, and for a zombie', async (t) => {
@@ -70,9 +70,9 @@ describe('readProcess', () => {
       '/proc/7/cgroup': '0::/\n',
       '/proc/7/stat': '7 (a) b) S 1 7 7 0 -1 4194560 0\n',
     };
-    const seen = await readProcess(await tempHost(t, files), 7);
-    assert.ok(Number.isNaN(seen?.textPages));
-    assert.equal(seen?.seccomp, 0);
+    const found = await readProcess(await tempHost(t, files), 7);
+    assert.ok(Number.isNaN(found?.textPages));
+    assert.equal(found?.seccomp, 0);
   });
 });
 

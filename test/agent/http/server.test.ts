@@ -92,7 +92,7 @@ describe('createAgentServer', () => {
       }
     });
   for (const from of NETWORK)
-    it(`names no pod to the network at ${from}, and says how to see them`, async (t) => {
+    it(`hides pod names from the network at ${from}, with a hint`, async (t) => {
       const port = await portOf(t, { report: () => status });
       const [page, report, ...others] = await Promise.all(
         ['/', '/report', '/metrics', '/livez', '/readyz', '/other'].map(async (path) =>

@@ -159,18 +159,18 @@ describe('a watch', () => {
 
   it('yields ADDED, MODIFIED and DELETED with metadata only, and ends with the server', async (t) => {
     const { server, next, counted } = await watchOf(t);
-    const seen = async () => {
+    const nextLabels = async () => {
       const event = await next();
       const { metadata } = (event?.object ?? {}) as { metadata?: { labels?: object } };
       return [event?.type, metadata?.labels];
     };
-    assert.deepEqual(await seen(), ['ADDED', {}]);
+    assert.deepEqual(await nextLabels(), ['ADDED', {}]);
     server.node.change((node) => {
       node.labels.a = 'ü'.repeat(50_000);
     });
-    assert.deepEqual(await seen(), ['MODIFIED', { a: 'ü'.repeat(50_000) }]);
+    assert.deepEqual(await nextLabels(), ['MODIFIED', { a: 'ü'.repeat(50_000) }]);
     server.node.delete();
-    assert.deepEqual((await seen())[0], 'DELETED');
+    assert.deepEqual((await nextLabels())[0], 'DELETED');
     server.endWatches();
     assert.equal(await next(), undefined);
     assert.deepEqual(server.accepted, ['application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1']);

@@ -246,7 +246,7 @@ describe('PodReporter', () => {
     assert.equal(lines.length, 3);
   });
 
-  it('reports what weakens a pod once, and separately if it is unsandboxed', () => {
+  it('reports the weaknesses of a pod once, and separately if it is unsandboxed', () => {
     const sent: KubeEvent[] = [];
     const { log, lines } = warnings();
     const reporter = new PodReporter(log, { send: (event) => sent.push(event) });

@@ -26,7 +26,7 @@ const NODE: NodeObject = {
     ],
   },
 };
-const WANTED: readonly DesiredEntry[] = [
+const DESIRED: readonly DesiredEntry[] = [
   { part: 'labels', key: 'd/ready', value: 'true' },
   { part: 'labels', key: 'd/platform', value: null },
   { part: 'annotations', key: 'd/agent', value: 'new' },
@@ -36,7 +36,7 @@ const WANTED: readonly DesiredEntry[] = [
 
 describe('the difference between a Node and its desired state', () => {
   it('lists each key', () => {
-    const rows = WANTED.map((entry) => [entry.key, valueIn(NODE, entry), entry.value]);
+    const rows = DESIRED.map((entry) => [entry.key, valueIn(NODE, entry), entry.value]);
     assert.deepEqual(rows, [
       ['d/ready', 'false', 'true'],
       ['d/platform', null, null],
@@ -46,20 +46,20 @@ describe('the difference between a Node and its desired state', () => {
     ]);
     const bare: NodeObject = { metadata };
     assert.deepEqual(
-      WANTED.map((entry) => valueIn(bare, entry)),
+      DESIRED.map((entry) => valueIn(bare, entry)),
       [null, null, null, null, null],
     );
   });
 
   it('needs one patch of the status, and one of the taints that is bound to the resourceVersion', () => {
-    const [ready, , agent, taint, condition] = WANTED;
+    const [ready, , agent, taint, condition] = DESIRED;
     assert.ok(ready && agent && taint && condition);
-    const said = { ...TIMES, type: 'GVisorReady', status: 'True', reason: 'SandboxProven', message: '' };
+    const current = { ...TIMES, type: 'GVisorReady', status: 'True', reason: 'SandboxProven', message: '' };
     assert.equal(statusPatch([taint], undefined), undefined);
     assert.deepEqual(statusPatch([ready], undefined), { metadata: { labels: { 'd/ready': 'true' } } });
-    assert.deepEqual(statusPatch([ready, agent, taint, condition], said), {
+    assert.deepEqual(statusPatch([ready, agent, taint, condition], current), {
       metadata: { labels: { 'd/ready': 'true' }, annotations: { 'd/agent': 'new' } },
-      status: { conditions: [said] },
+      status: { conditions: [current] },
     });
     assert.equal(taintPatch(NODE, [ready, condition]), undefined);
     assert.deepEqual(taintPatch(NODE, [ready, taint]), {

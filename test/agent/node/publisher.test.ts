@@ -221,7 +221,7 @@ describe('NodePublisher', () => {
 });
 
 describe('nodeWrites', () => {
-  it('shows what the Node says, and why the agent cannot write', async (t) => {
+  it('has the state of the Node, and the error of a write', async (t) => {
     const { server, publish, publisher, logged } = await publisherOf(t);
     assert.deepEqual(publisher.nodeWrites, { labels: {}, tainted: false });
     await publish(READY_REPORT);
@@ -307,7 +307,7 @@ describe('the guard of the label', () => {
 
 describe('a label of another boot', { timeout: 30_000 }, () => {
   /** A server whose Node was written by an earlier agent in one boot, while the kubelet reports a boot. */
-  const left = async (t: Parameters<typeof publisherOf>[0], proven: string, reported: string) => {
+  const serverWith = async (t: Parameters<typeof publisherOf>[0], proven: string, reported: string) => {
     const shared = await fakeApiServer(t);
     const { node } = shared.server;
     node.labels = { [LABEL]: 'true' };
@@ -318,7 +318,7 @@ describe('a label of another boot', { timeout: 30_000 }, () => {
   };
 
   it('is withdrawn before the first report, and granted again with a proof', async (t) => {
-    const { node, logged, publish, publisher, changed } = await left(t, OLD_BOOT, BOOT);
+    const { node, logged, publish, publisher, changed } = await serverWith(t, OLD_BOOT, BOOT);
     await logged('node written');
     assert.equal(node.labels[LABEL], 'false');
     assert.equal(node.annotations[PROVEN_BOOT], OLD_BOOT);
@@ -340,7 +340,7 @@ describe('a label of another boot', { timeout: 30_000 }, () => {
   });
 
   it('stays if the boot is the same', async (t) => {
-    const { server, node, publisher } = await left(t, BOOT, BOOT);
+    const { server, node, publisher } = await serverWith(t, BOOT, BOOT);
     await watched(server);
     await waitUntil('the Node to be read', () => server.requests.length > 0);
     node.change(({ labels }) => {
@@ -352,7 +352,7 @@ describe('a label of another boot', { timeout: 30_000 }, () => {
   });
 
   it('is granted, and the agent Ready, only once the kubelet reports the same boot', async (t) => {
-    const { server, node, logged, publisher } = await left(t, OLD_BOOT, OLD_BOOT);
+    const { server, node, logged, publisher } = await serverWith(t, OLD_BOOT, OLD_BOOT);
     await watched(server);
     await logged('node written');
     publisher.publish(READY_REPORT);
@@ -450,7 +450,7 @@ describe('a rollout', () => {
     assert.equal(server.node.annotations[PROVEN_BY], undefined);
   });
 
-  it('waits while the first verdict cannot be written, and says why', async (t) => {
+  it('waits while the first verdict cannot be written, and reports why', async (t) => {
     const { server, publisher, logged, waits } = await publisherOf(t);
     server.script.push(refusedWith(403, 'no'));
     publisher.publish(READY_REPORT);
@@ -826,7 +826,7 @@ describe('a taint', () => {
     assert.deepEqual(server.node.taints, [other, TAINT]);
   });
 
-  it('is not written over a newer Node, and the verdict makes one event', async (t) => {
+  it('is not written over a newer Node, and the verdict sends one event', async (t) => {
     const { server, publisher, logged, waits, changed } = await publisherOf(t, { taint: true });
     publisher.publish(READY_REPORT);
     await logged('node written');
@@ -856,9 +856,9 @@ describe('a taint', () => {
   describe('that cannot be written', () => {
     /** A publisher whose writes of the taint are refused from `refuse` to `accept`. */
     async function refused(t: TestContext) {
-      const made = await publisherOf(t, { taint: true });
-      await watched(made.server);
-      const { node } = made.server;
+      const setup = await publisherOf(t, { taint: true });
+      await watched(setup.server);
+      const { node } = setup.server;
       const patch = node.patch.bind(node);
       const refuse = () => {
         node.patch = (body, manager) => (body.spec === undefined ? patch(body, manager) : false);
@@ -866,8 +866,8 @@ describe('a taint', () => {
       const accept = () => {
         node.patch = patch;
       };
-      const events = () => made.changed.map(([{ reason }]) => reason);
-      return { ...made, refuse, accept, events };
+      const events = () => setup.changed.map(([{ reason }]) => reason);
+      return { ...setup, refuse, accept, events };
     }
 
     it('does not lose the events of later verdicts', async (t) => {
@@ -883,7 +883,7 @@ describe('a taint', () => {
       assert.deepEqual(events(), ['SandboxProven', 'ShimNotFound', 'SandboxProven']);
     });
 
-    it('makes no event of a forged condition', async (t) => {
+    it('sends no event for a forged condition', async (t) => {
       const { server, publisher, logged, waits, refuse, events } = await refused(t);
       refuse();
       publisher.publish(BROKEN_REPORT);

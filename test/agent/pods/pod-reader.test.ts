@@ -48,9 +48,9 @@ async function readerOf(t: TestContext, sandboxes: readonly Sandbox[]) {
       return { info: { info: JSON.stringify(info) } };
     },
   } satisfies Record<string, Script>;
-  const { containerd, client } = await fakeContainerd(t, scripts, { answerMs: 3_000 });
+  const { containerd, client } = await fakeContainerd(t, scripts, { responseMs: 3_000 });
   /** Replaces the response for one sandbox. */
-  const disturb = (name: string, script: Script) => {
+  const replaceStatus = (name: string, script: Script) => {
     const PodSandboxStatus: Script = (request) =>
       request.podSandboxId === name ? script(request) : scripts.PodSandboxStatus(request);
     containerd.scripts = { ...scripts, PodSandboxStatus };
@@ -60,7 +60,7 @@ async function readerOf(t: TestContext, sandboxes: readonly Sandbox[]) {
   const read = async () =>
     (await reader.read(SIGNAL)).map(({ name, sandboxed, limited }) => [name, sandboxed, limited]);
   const examined = () => containerd.count('PodSandboxStatus');
-  return { containerd, host, scripts, reader, newReader, read, examined, add, disturb };
+  return { containerd, host, scripts, reader, newReader, read, examined, add, replaceStatus };
 }
 
 const PAUSE: FakeProcess = { argv: ['/pause'] };
@@ -192,8 +192,11 @@ describe('PodReader', () => {
     });
 
   it('rejects if aborted during an examination', async (t) => {
-    const { reader, disturb, containerd } = await readerOf(t, [gvisor('sandbox-a'), gvisor('sandbox-b')]);
-    disturb('sandbox-b', HANGS);
+    const { reader, replaceStatus, containerd } = await readerOf(t, [
+      gvisor('sandbox-a'),
+      gvisor('sandbox-b'),
+    ]);
+    replaceStatus('sandbox-b', HANGS);
     const stop = new AbortController();
     const requested = containerd.called('PodSandboxStatus');
     const read = assert.rejects(reader.read(stop.signal));
@@ -214,11 +217,11 @@ describe('PodReader, at a pod that cannot be examined', () => {
     ['is refused', refuses('no space left on device'), /^no space left on device$/],
   ] as const)
     it(`still reads the others if its status ${what}, and examines it again`, async (t) => {
-      const { containerd, scripts, reader, disturb, read, examined } = await readerOf(t, [
+      const { containerd, scripts, reader, replaceStatus, read, examined } = await readerOf(t, [
         gvisor('good'),
         gvisor('odd'),
       ]);
-      disturb('odd', script);
+      replaceStatus('odd', script);
       const [good, odd] = await reader.read(SIGNAL);
       assert.deepEqual([good?.sandboxed, odd?.sandboxed], [true, undefined]);
       assert.match(odd?.evidence ?? '', evidence);
@@ -232,8 +235,8 @@ describe('PodReader, at a pod that cannot be examined', () => {
 
   for (const info of ['', 'null', '7', '{', '{"pid":"x","runtimeType":7}'])
     it(`reports an unknown runtime for the information ${JSON.stringify(info)}`, async (t) => {
-      const { reader, disturb } = await readerOf(t, [gvisor('sandbox-a')]);
-      disturb('sandbox-a', () => ({ info: { info } }));
+      const { reader, replaceStatus } = await readerOf(t, [gvisor('sandbox-a')]);
+      replaceStatus('sandbox-a', () => ({ info: { info } }));
       assert.equal((await reader.read(SIGNAL))[0]?.sandboxed, undefined);
     });
 

@@ -22,7 +22,7 @@ export class Refusal extends Error {
 }
 
 /** A request to any method. */
-// biome-ignore lint/suspicious/noExplicitAny: a request is whatever the schema says of its method
+// biome-ignore lint/suspicious/noExplicitAny: the type of a request depends on its method
 export type Request = any;
 
 /** Response of a method; a pending promise is a hanging call. */

@@ -158,13 +158,13 @@ function serialize({ responseSerialize }: { responseSerialize: (value: object) =
 export async function fakeContainerd(
   context: TestContext,
   scripts: Readonly<Record<string, Script>> = {},
-  { answerMs, root }: { readonly answerMs?: number; readonly root?: string } = {},
+  { responseMs, root }: { readonly responseMs?: number; readonly root?: string } = {},
 ): Promise<{ readonly containerd: FakeContainerd; readonly client: CriClient }> {
   const directory = await mkdtemp(join(tmpdir(), 'cri-'));
   const containerd = new FakeContainerd(join(directory, 'containerd.sock'), root);
   containerd.scripts = scripts;
   await containerd.start();
-  const client = new CriClient('/run/containerd/containerd.sock', containerd.socket, answerMs);
+  const client = new CriClient('/run/containerd/containerd.sock', containerd.socket, responseMs);
   context.after(async () => {
     client.close();
     await containerd.stop();

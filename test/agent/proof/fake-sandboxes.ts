@@ -129,12 +129,12 @@ export class FakeSandboxes {
 
   /** Containers selected by a filter in containerd's syntax. */
   recorded(filters: readonly string[]): object[] {
-    const wanted = Object.fromEntries(
+    const required = Object.fromEntries(
       [...(filters[0] ?? '').matchAll(/labels\."([^"]+)"=="([^"]+)"/g)].map(([, key, value]) => [key, value]),
     ) as Labels;
     const [, absent = ''] = /labels\."([^"]+)"~="\^\$"/.exec(filters[0] ?? '') ?? [];
     return [...this.records]
-      .filter(([, { labels }]) => hasAll(labels, wanted) && (labels[absent] ?? '') === '')
+      .filter(([, { labels }]) => hasAll(labels, required) && (labels[absent] ?? '') === '')
       .map(([id, { labels }]) => ({
         id,
         labels,
@@ -162,6 +162,6 @@ export class FakeSandboxes {
   }
 }
 
-function hasAll(labels: Labels, wanted: Labels): boolean {
-  return Object.entries(wanted).every(([key, value]) => labels[key] === value);
+function hasAll(labels: Labels, required: Labels): boolean {
+  return Object.entries(required).every(([key, value]) => labels[key] === value);
 }

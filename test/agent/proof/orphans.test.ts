@@ -198,7 +198,7 @@ describe('Prover, before a probe', { concurrency: true }, () => {
     assert.deepEqual([...containerd.sandboxes.records.keys()], ['of-the-abandoned-probe']);
   });
 
-  it('sweeps no further once its probe is abandoned, since it would find the container of the next', async (t) => {
+  it('stops sweeping once its probe is abandoned, since it would find the container of the next one', async (t) => {
     const { prover, prove, containerd, clock } = await proverScene(t, {}, { waitMs: 300 });
     const listed = gate(containerd, 'ListPodSandbox');
     const listing = containerd.called('ListPodSandbox');
@@ -220,8 +220,8 @@ describe('Prover, before a probe', { concurrency: true }, () => {
   });
 });
 
-describe('Prover, whose probes leave orphans', { concurrency: true }, () => {
-  /** A refused start whose sandbox exists all the same. */
+describe('Prover, when probes leave orphans', { concurrency: true }, () => {
+  /** A refused start that leaves a sandbox. */
   const startLeavingOrphan =
     (containerd: FakeContainerd): Script =>
     (request) => {
@@ -235,9 +235,9 @@ describe('Prover, whose probes leave orphans', { concurrency: true }, () => {
     ['of refused starts', { ...UNSTOPPABLE, RunPodSandbox: 'refused' }, false, 'failed SandboxFailed'],
     ['that were proven and cannot be removed', { RemovePodSandbox: refuses('busy') }, false, 'proven'],
   ] as const)
-    it(`leaves three ${what}, then repeats the outcome until an hour, a change or a repair`, async (t) => {
-      const { prover, prove, clock, containerd, press, calls } = await proverOf(t);
-      press(busy);
+    it(`pauses after three orphans ${what}, until an hour, a change or a repair`, async (t) => {
+      const { prover, prove, clock, containerd, setBusy, calls } = await proverOf(t);
+      setBusy(busy);
       containerd.scripts = {
         ...scripts,
         ...('RunPodSandbox' in scripts ? { RunPodSandbox: startLeavingOrphan(containerd) } : {}),
@@ -260,13 +260,13 @@ describe('Prover, whose probes leave orphans', { concurrency: true }, () => {
     });
 
   it('starts no sandbox beside one that can be neither examined nor stopped', async (t) => {
-    const { prove, containerd, press } = await proverOf(t, { ...UNSTOPPABLE, 'Tasks.ListPids': TIMES_OUT });
-    press(true);
+    const { prove, containerd, setBusy } = await proverOf(t, { ...UNSTOPPABLE, 'Tasks.ListPids': TIMES_OUT });
+    setBusy(true);
     assert.equal(await prove(), 'inconclusive CheckTimedOut');
     assert.equal(gvisorStarts(containerd), 1);
   });
 
-  it('leaves three also beside a probe that hangs', async (t) => {
+  it('leaves at most three orphans beside a hanging probe', async (t) => {
     const { prove, containerd, clock } = await proverScene(t);
     containerd.scripts = onlyGvisor(containerd, HANGS);
     const started = containerd.called('RunPodSandbox');
@@ -318,7 +318,7 @@ describe('Prover, whose probes leave orphans', { concurrency: true }, () => {
       assert.deepEqual(calls.orphans, [4]);
     });
 
-  it('starts at once after a repair in the middle of the third probe that leaves one', async (t) => {
+  it('starts at once after a repair during the third probe that leaves an orphan', async (t) => {
     const { prover, prove, containerd, clock } = await proverOf(t, UNSTOPPABLE);
     const proveNext = () => {
       clock.nowMs += 1;
@@ -337,7 +337,7 @@ describe('Prover, whose probes leave orphans', { concurrency: true }, () => {
     assert.equal(await third, 'proven');
   });
 
-  it('still counts them after an abandoned probe was proven', async (t) => {
+  it('still counts orphans after an abandoned probe was proven', async (t) => {
     const { prover, prove, containerd, clock, calls } = await proverOf(t);
     const { script, open } = gate(containerd, 'RunPodSandbox');
     containerd.scripts = { RunPodSandbox: script };

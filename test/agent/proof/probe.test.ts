@@ -25,22 +25,22 @@ const starts = ({ containerd }: Scene) => containerd.count('RunPodSandbox');
 
 /** Ends sandboxes at the first request for their status. */
 function endsWhen({ containerd }: Scene, ends: (nth: number) => boolean): Script {
-  const seen = new Set<string>();
+  const requested = new Set<string>();
   return (request) => {
     const id: string = request.podSandboxId;
-    if (!seen.has(id) && ends(seen.size)) containerd.sandboxes.end(id);
-    seen.add(id);
+    if (!requested.has(id) && ends(requested.size)) containerd.sandboxes.end(id);
+    requested.add(id);
     return containerd.usual('PodSandboxStatus', request);
   };
 }
 
 describe('runProbe', { concurrency: true }, () => {
   it('starts one sandbox, examines it from the host and by its runtime, and removes it', async (t) => {
-    const made = await scene(t);
-    const outcome = await made.run();
+    const setup = await scene(t);
+    const outcome = await setup.run();
     assert.equal(brief(outcome), 'proven', outcome.message);
     assert.equal(outcome.message, 'a sandbox of handler "runsc" booted in gVisor in 0.00 s');
-    assert.deepEqual(made.containerd.calls, [
+    assert.deepEqual(setup.containerd.calls, [
       'ListPodSandbox',
       'RunPodSandbox',
       'Tasks.ListPids',
@@ -48,57 +48,57 @@ describe('runProbe', { concurrency: true }, () => {
       'StopPodSandbox',
       'RemovePodSandbox',
     ]);
-    assert.equal(made.containerd.sandboxes.byId.size, 0);
-    const { runtimeHandler, config } = requestOf(made, 'RunPodSandbox');
+    assert.equal(setup.containerd.sandboxes.byId.size, 0);
+    const { runtimeHandler, config } = requestOf(setup, 'RunPodSandbox');
     assert.equal(runtimeHandler, 'runsc');
     assert.deepEqual(config.labels, { ...PROBE_LABELS, [OWNER]: 'me' });
     assert.match(config.metadata.uid, /^gvisor-probe-me-[0-9a-f]{8}$/);
-    await made.run();
-    const next = made.containerd.requests.findLast(({ method }) => method === 'RunPodSandbox');
+    await setup.run();
+    const next = setup.containerd.requests.findLast(({ method }) => method === 'RunPodSandbox');
     assert.notEqual(next?.request.config.metadata.name, config.metadata.name);
     assert.equal(config.linux.securityContext.namespaceOptions.network, 'NODE');
   });
 
   it('measures the start and the teardown', async (t) => {
-    const made = await scene(t);
-    made.containerd.scripts = {
-      ...made.takes('RunPodSandbox', 12_340),
-      ...made.takes('StopPodSandbox', 200),
+    const setup = await scene(t);
+    setup.containerd.scripts = {
+      ...setup.takes('RunPodSandbox', 12_340),
+      ...setup.takes('StopPodSandbox', 200),
     };
-    const outcome = await made.run();
+    const outcome = await setup.run();
     assert.ok(outcome.kind === 'proven', outcome.message);
     assert.deepEqual([outcome.bootMs, outcome.teardownMs], [12_340, 200]);
     assert.match(outcome.message, /in 12\.34 s$/);
   });
 
   it('sets a deadline on every call but the start', async (t) => {
-    const made = await scene(t);
-    await made.run();
-    const without = made.containerd.requests.filter(({ deadline }) => !deadline);
+    const setup = await scene(t);
+    await setup.run();
+    const without = setup.containerd.requests.filter(({ deadline }) => !deadline);
     assert.deepEqual(
       without.map(({ method }) => method),
       ['RunPodSandbox'],
     );
-    assert.deepEqual(made.containerd.cancelled, []);
+    assert.deepEqual(setup.containerd.cancelled, []);
   });
 
   it("uses its own cgroup beside the pods' classes", async (t) => {
-    const made = await scene(t);
-    made.containerd.sandboxes.add('pod', POD_LABELS, {
+    const setup = await scene(t);
+    setup.containerd.sandboxes.add('pod', POD_LABELS, {
       config: { linux: { cgroupParent: '/kubepods/burstable/pod2' } },
     });
-    const outcome = await made.run();
+    const outcome = await setup.run();
     assert.ok(outcome.kind === 'proven', outcome.message);
-    assert.equal(requestOf(made, 'RunPodSandbox').config.linux.cgroupParent, '/kubepods/gvisor_ready');
+    assert.equal(requestOf(setup, 'RunPodSandbox').config.linux.cgroupParent, '/kubepods/gvisor_ready');
     assert.equal(outcome.witness.cgroupParent, '/kubepods/gvisor_ready');
     assert.deepEqual(outcome.witness.cgroups, ['/kubepods/gvisor_ready/sandbox-1']);
-    assert.deepEqual([...made.containerd.sandboxes.byId.keys()], ['pod']);
+    assert.deepEqual([...setup.containerd.sandboxes.byId.keys()], ['pod']);
   });
 
   it('reads only the processes of the sandbox and its shim', async (t) => {
-    const made = await scene(t);
-    const paths = recordPaths(t, made.host);
-    assert.equal(brief(await made.run()), 'proven');
+    const setup = await scene(t);
+    const paths = recordPaths(t, setup.host);
+    assert.equal(brief(await setup.run()), 'proven');
     const processes = processesAmong(paths);
     assert.ok(processes.length > 0 && processes.length <= 2 && processes[0] !== '/proc', processes.join(' '));
   });
@@ -169,31 +169,31 @@ describe('runProbe, when a call fails', { concurrency: true }, () => {
   ];
   for (const [what, scripts, expected, attempts, remaining] of TABLE)
     it(`is ${expected} after ${attempts} attempts if ${what}`, async (t) => {
-      const made = await scene(t, scripts);
-      made.clock.stepMs = 1_000;
-      assert.equal(brief(await made.run()), expected);
-      assert.deepEqual([starts(made), made.containerd.sandboxes.byId.size], [attempts, remaining]);
+      const setup = await scene(t, scripts);
+      setup.clock.stepMs = 1_000;
+      assert.equal(brief(await setup.run()), expected);
+      assert.deepEqual([starts(setup), setup.containerd.sandboxes.byId.size], [attempts, remaining]);
     });
 });
 
 describe('runProbe, when the sandbox ends early', { concurrency: true }, () => {
   it('retries once the kubelet has stopped a sandbox', async (t) => {
-    const made = await scene(t);
-    made.containerd.scripts = { PodSandboxStatus: endsWhen(made, (nth) => nth === 0) };
-    assert.equal(brief(await made.run()), 'proven');
-    assert.deepEqual([starts(made), made.containerd.sandboxes.maxProbes], [2, 1]);
+    const setup = await scene(t);
+    setup.containerd.scripts = { PodSandboxStatus: endsWhen(setup, (nth) => nth === 0) };
+    assert.equal(brief(await setup.run()), 'proven');
+    assert.deepEqual([starts(setup), setup.containerd.sandboxes.maxProbes], [2, 1]);
   });
 
   it('is SandboxDied after two ends within one period of the kubelet', async (t) => {
-    const made = await scene(t);
-    made.containerd.scripts = {
-      PodSandboxStatus: endsWhen(made, () => true),
-      ...made.takes('RunPodSandbox', 800),
+    const setup = await scene(t);
+    setup.containerd.scripts = {
+      PodSandboxStatus: endsWhen(setup, () => true),
+      ...setup.takes('RunPodSandbox', 800),
     };
-    const outcome = await made.run();
+    const outcome = await setup.run();
     assert.equal(brief(outcome), 'failed SandboxDied');
     assert.match(outcome.message, /^2 sandboxes in a row died by themselves within 1600 ms: /);
-    assert.equal(starts(made), 2);
+    assert.equal(starts(setup), 2);
   });
 
   for (const [busy, expected] of [
@@ -201,51 +201,51 @@ describe('runProbe, when the sandbox ends early', { concurrency: true }, () => {
     [false, 'failed SandboxDied'],
   ] as const)
     it(`is ${expected} after five slow ends ${busy ? 'under pressure' : 'on an idle node'}`, async (t) => {
-      const made = await scene(t);
-      made.press(busy);
-      made.containerd.scripts = {
-        PodSandboxStatus: endsWhen(made, () => true),
-        ...made.takes('RunPodSandbox', 3_000),
+      const setup = await scene(t);
+      setup.setBusy(busy);
+      setup.containerd.scripts = {
+        PodSandboxStatus: endsWhen(setup, () => true),
+        ...setup.takes('RunPodSandbox', 3_000),
       };
-      assert.equal(brief(await made.run()), expected);
-      assert.deepEqual([starts(made), made.containerd.sandboxes.byId.size], [5, 0]);
+      assert.equal(brief(await setup.run()), expected);
+      assert.deepEqual([starts(setup), setup.containerd.sandboxes.byId.size], [5, 0]);
     });
 
   it('retries if the process is gone and the status times out, as it does while the shim deletes', async (t) => {
-    const made = await scene(t);
+    const setup = await scene(t);
     let requests = 0;
-    made.containerd.scripts = {
+    setup.containerd.scripts = {
       PodSandboxStatus: (request) => {
         if (request.podSandboxId === 'sandbox-1') {
-          vanish(made, made.containerd.sandboxes.byId.get('sandbox-1')?.pid ?? 0);
+          vanish(setup, setup.containerd.sandboxes.byId.get('sandbox-1')?.pid ?? 0);
           requests += 1;
           if (requests === 2) return TIMES_OUT(request);
         }
-        return made.containerd.usual('PodSandboxStatus', request);
+        return setup.containerd.usual('PodSandboxStatus', request);
       },
     };
-    assert.equal(brief(await made.run()), 'proven');
-    assert.equal(starts(made), 2);
+    assert.equal(brief(await setup.run()), 'proven');
+    assert.equal(starts(setup), 2);
   });
 
   it('retries if the sandbox ends between the two requests for it', async (t) => {
-    const made = await scene(t);
+    const setup = await scene(t);
     let ended = 0;
-    made.containerd.scripts = {
+    setup.containerd.scripts = {
       'Tasks.ListPids': (request) => {
         ended += 1;
-        if (ended > 1) return made.containerd.usual('Tasks.ListPids', request);
-        made.containerd.sandboxes.end(request.containerId);
+        if (ended > 1) return setup.containerd.usual('Tasks.ListPids', request);
+        setup.containerd.sandboxes.end(request.containerId);
         throw new Refusal('connecting to control server at PID 7: connection refused');
       },
     };
-    assert.equal(brief(await made.run()), 'proven');
+    assert.equal(brief(await setup.run()), 'proven');
     assert.equal(ended, 2);
   });
 
   it('waits for containerd to notice the end of an empty sandbox', async (t) => {
-    const made = await scene(t);
-    const { containerd, run } = made;
+    const setup = await scene(t);
+    const { containerd, run } = setup;
     let requests = 0;
     containerd.scripts = {
       'Tasks.ListPids': (request) =>
@@ -259,26 +259,26 @@ describe('runProbe, when the sandbox ends early', { concurrency: true }, () => {
       },
     };
     assert.equal(brief(await run()), 'proven');
-    assert.deepEqual([requests, starts(made)], [3, 2]);
+    assert.deepEqual([requests, starts(setup)], [3, 2]);
   });
 
   it('is interrupted, not failed, if /proc hid processes of running sandboxes', async (t) => {
-    const made = await scene(t);
+    const setup = await scene(t);
     const requests = new Map<string, number>();
-    made.containerd.scripts = {
-      ...made.takes('RunPodSandbox', 300),
+    setup.containerd.scripts = {
+      ...setup.takes('RunPodSandbox', 300),
       PodSandboxStatus: (request) => {
         const id: string = request.podSandboxId;
         const nth = (requests.get(id) ?? 0) + 1;
         requests.set(id, nth);
-        vanish(made, made.containerd.sandboxes.byId.get(id)?.pid ?? 0);
-        if (nth > 1) made.clock.nowMs += 500;
+        vanish(setup, setup.containerd.sandboxes.byId.get(id)?.pid ?? 0);
+        if (nth > 1) setup.clock.nowMs += 500;
         // The kubelet stops the first at once and the others 2 s apart.
-        if (nth === (id === 'sandbox-1' ? 2 : 5)) made.containerd.sandboxes.end(id);
-        return made.containerd.usual('PodSandboxStatus', request);
+        if (nth === (id === 'sandbox-1' ? 2 : 5)) setup.containerd.sandboxes.end(id);
+        return setup.containerd.usual('PodSandboxStatus', request);
       },
     };
-    const outcome = await made.run();
+    const outcome = await setup.run();
     assert.equal(brief(outcome), 'interrupted ProbeInterrupted', outcome.message);
     assert.match(outcome.message, /hidepid/);
   });
@@ -291,32 +291,32 @@ describe('runProbe, when a running sandbox cannot be examined', { concurrency: t
     ['the runtime times out', TIMES_OUT, 'inconclusive CheckTimedOut'],
   ] as const)
     it(`is ${expected} on a busy node if ${what}`, async (t) => {
-      const { run, clock, press } = await scene(t, { 'Tasks.ListPids': listPids });
+      const { run, clock, setBusy } = await scene(t, { 'Tasks.ListPids': listPids });
       clock.stepMs = 1_000;
-      press(true);
+      setBusy(true);
       assert.equal(brief(await run()), expected);
     });
 
-  it('does not take an unreadable /proc for an end of the sandbox', async (t) => {
-    const made = await scene(t);
-    const read = t.mock.method(made.host, 'readText', async () => {
+  it('does not treat an unreadable /proc as the end of the sandbox', async (t) => {
+    const setup = await scene(t);
+    const read = t.mock.method(setup.host, 'readText', async () => {
       throw new Error('Cannot read host file "/proc": no answer within 5 s');
     });
-    made.containerd.scripts = {
+    setup.containerd.scripts = {
       PodSandboxStatus: (request) =>
-        read.mock.callCount() > 0 ? TIMES_OUT(request) : made.containerd.usual('PodSandboxStatus', request),
+        read.mock.callCount() > 0 ? TIMES_OUT(request) : setup.containerd.usual('PodSandboxStatus', request),
       StopPodSandbox: (request) => {
-        made.containerd.sandboxes.end(request.podSandboxId);
-        return made.containerd.usual('StopPodSandbox', request);
+        setup.containerd.sandboxes.end(request.podSandboxId);
+        return setup.containerd.usual('StopPodSandbox', request);
       },
     };
-    assert.equal((await made.run()).kind, 'inconclusive');
-    assert.deepEqual([starts(made), made.containerd.count('PodSandboxStatus')], [1, 1]);
+    assert.equal((await setup.run()).kind, 'inconclusive');
+    assert.deepEqual([starts(setup), setup.containerd.count('PodSandboxStatus')], [1, 1]);
   });
 
-  it('does not take a timeout for an end while the process exists', async (t) => {
-    const made = await scene(t);
-    const { containerd } = made;
+  it('does not treat a timeout as the end while the process exists', async (t) => {
+    const setup = await scene(t);
+    const { containerd } = setup;
     containerd.scripts = {
       'Tasks.ListPids': refuses('no such task'),
       PodSandboxStatus: (request) =>
@@ -324,7 +324,7 @@ describe('runProbe, when a running sandbox cannot be examined', { concurrency: t
           ? TIMES_OUT(request)
           : containerd.usual('PodSandboxStatus', request),
     };
-    assert.equal(brief(await made.run()), 'inconclusive CheckFailed');
+    assert.equal(brief(await setup.run()), 'inconclusive CheckFailed');
   });
 });
 
@@ -451,8 +451,8 @@ describe('tearDown', () => {
       [true, 'inconclusive CheckTimedOut'],
     ] as const)
       it(`is ${expected} if a stop ${what} on ${busy ? 'a busy' : 'an idle'} node`, async (t) => {
-        const { containerd, client, host, press } = await scene(t, { StopPodSandbox: script });
-        press(busy);
+        const { containerd, client, host, setBusy } = await scene(t, { StopPodSandbox: script });
+        setBusy(busy);
         const id = await client.runSandbox({ metadata: {}, labels: {}, linux: {} }, 'runsc');
         const outcome = await tearDown({ client, host }, id, 100);
         assert.ok(typeof outcome === 'object');

@@ -11,21 +11,21 @@ const HOUR_MS = 3_600_000;
 
 /** A prover whose `prove` returned before its probe; `open` lets containerd respond. */
 async function slowProbe(t: TestContext, changes: Partial<ProverOptions> = {}) {
-  const made = await proverScene(t, {}, changes);
-  const { containerd, clock, prove } = made;
+  const setup = await proverScene(t, {}, changes);
+  const { containerd, clock, prove } = setup;
   const { script, open } = gate(containerd, 'RunPodSandbox');
   containerd.scripts = { RunPodSandbox: script };
   const started = containerd.called('RunPodSandbox');
   assert.equal(await prove(), 'slow SandboxSlow');
   await started;
   clock.nowMs += 1;
-  return { ...made, open };
+  return { ...setup, open };
 }
 
 /** A prover whose `prove` was aborted during a probe. */
 async function abortedProof(t: TestContext, changes: Partial<ProverOptions> = WAITS) {
-  const made = await proverScene(t, {}, changes);
-  const { prover, containerd, clock } = made;
+  const setup = await proverScene(t, {}, changes);
+  const { prover, containerd, clock } = setup;
   const { script, open } = gate(containerd, 'RunPodSandbox');
   containerd.scripts = { RunPodSandbox: script };
   const stop = new AbortController();
@@ -35,11 +35,11 @@ async function abortedProof(t: TestContext, changes: Partial<ProverOptions> = WA
   stop.abort(new Error('stop'));
   await aborted;
   clock.nowMs += 1;
-  return { ...made, open };
+  return { ...setup, open };
 }
 
 describe('Prover', { concurrency: true }, () => {
-  it('proves and keeps the witness', async (t) => {
+  it('proves and retains the witness', async (t) => {
     const { prover, calls } = await proverScene(t, {}, WAITS);
     assert.deepEqual([prover.witness], [undefined]);
     const outcome = await prover.prove(NEVER);
@@ -49,7 +49,7 @@ describe('Prover', { concurrency: true }, () => {
     assert.deepEqual(calls, { lateEnds: 0, orphans: [] });
   });
 
-  it('runs a new probe each time, and keeps the last witness after a failure', async (t) => {
+  it('runs a new probe each time, and retains the last witness after a failure', async (t) => {
     const { prover, prove, containerd } = await proverScene(t, {}, WAITS);
     const first = await prover.prove(NEVER);
     const second = await prover.prove(NEVER);
@@ -165,8 +165,8 @@ describe('Prover, after a change during a probe', { concurrency: true }, () => {
 
   for (const busy of [false, true])
     it(`starts another probe beside a slow one ${busy ? 'under pressure' : 'on an idle node'}`, async (t) => {
-      const { prover, prove, containerd, open, press } = await slowProbe(t, { hangMs: HOUR_MS });
-      press(busy);
+      const { prover, prove, containerd, open, setBusy } = await slowProbe(t, { hangMs: HOUR_MS });
+      setBusy(busy);
       containerd.scripts = {};
       const again = containerd.called('RunPodSandbox');
       prover.changed();
@@ -183,19 +183,19 @@ describe('Prover, after a change during a probe', { concurrency: true }, () => {
 
 /** A prover whose probes hang. */
 async function hanging(t: TestContext) {
-  const made = await proverScene(t, {}, { hangMs: HANG_MS });
-  const { prover, clock, containerd, prove } = made;
+  const setup = await proverScene(t, {}, { hangMs: HANG_MS });
+  const { prover, clock, containerd, prove } = setup;
   containerd.scripts = onlyGvisor(containerd, HANGS);
   const proveAfter = (ms: number) => {
     clock.nowMs += ms;
     return prove();
   };
-  /** Waits until exactly so many sandboxes were requested. */
-  const starts = async (wanted: number) => {
-    while (gvisorStarts(containerd) < wanted) await containerd.called('RunPodSandbox');
-    assert.equal(gvisorStarts(containerd), wanted);
+  /** Waits until exactly this many sandboxes were requested. */
+  const starts = async (count: number) => {
+    while (gvisorStarts(containerd) < count) await containerd.called('RunPodSandbox');
+    assert.equal(gvisorStarts(containerd), count);
   };
-  /** Lets so many probes hang, one after the other. */
+  /** Lets this many probes hang, one after the other. */
   const hang = async (times: number) => {
     await prove();
     for (let n = 1; n <= times; n++) {
@@ -205,11 +205,11 @@ async function hanging(t: TestContext) {
     }
   };
   const message = async () => (await prover.prove(NEVER)).message;
-  return { ...made, proveAfter, starts, hang, message };
+  return { ...setup, proveAfter, starts, hang, message };
 }
 
 describe('Prover, when sandboxes hang', { concurrency: true }, () => {
-  it('fails once a start takes longer than the kubelet waits, and not before', async (t) => {
+  it('fails once a start exceeds the timeout of the kubelet, not before', async (t) => {
     const { proveAfter, starts, message, containerd } = await hanging(t);
     assert.equal(await proveAfter(0), 'slow SandboxSlow');
     await starts(1);
@@ -233,7 +233,7 @@ describe('Prover, when sandboxes hang', { concurrency: true }, () => {
     assert.equal(gvisorStarts(containerd), 0);
   });
 
-  it('fails again at once while a new probe runs, and is proven as soon as that is', async (t) => {
+  it('fails again at once while a new probe runs, and is proven once that probe is', async (t) => {
     const { prove, starts, hang, containerd, prover, calls } = await hanging(t);
     await hang(1);
     containerd.scripts = {};
@@ -306,8 +306,8 @@ describe('Prover, beside a control', { concurrency: true }, () => {
   });
 
   it('does not tolerate a slow start on a busy node if runc is quick', async (t) => {
-    const { proveAfter, prover, starts, press } = await hanging(t);
-    press(true);
+    const { proveAfter, prover, starts, setBusy } = await hanging(t);
+    setBusy(true);
     await proveAfter(0);
     await starts(1);
     await proveAfter(HANG_MS - 1);
@@ -358,7 +358,7 @@ describe('Prover, beside a control', { concurrency: true }, () => {
     ['times out', refuses('context deadline exceeded'), 'inconclusive CheckTimedOut'],
     ['hangs', HANGS, 'inconclusive CheckTimedOut'],
   ] as const)
-    it(`takes a failure for ${expected} if a sandbox of runc ${what}`, async (t) => {
+    it(`returns ${expected} for a failure if a sandbox of runc ${what}`, async (t) => {
       const { prover, containerd } = await proverScene(
         t,
         {},

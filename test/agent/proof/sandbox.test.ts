@@ -31,7 +31,7 @@ describe('placeBeside', () => {
     ['../../pod1', ''],
   ];
   for (const [cgroup, expected] of table) {
-    it(`"${cgroup}" gives "${expected}"`, () => assert.equal(placeBeside(cgroup), expected));
+    it(`maps "${cgroup}" to "${expected}"`, () => assert.equal(placeBeside(cgroup), expected));
   }
 });
 

@@ -30,14 +30,13 @@ export type Scene = {
   readonly run: () => Promise<Outcome>;
   /** A script that advances the clock and responds as usual. */
   readonly takes: (method: string, ms: number) => Scripts;
-  /** Makes the node busy or idle. */
-  readonly press: (busy: boolean) => void;
+  readonly setBusy: (busy: boolean) => void;
 };
 
 /** A scene for a probe; `scripts` replace responses of containerd. */
-export async function scene(t: TestContext, scripts: Scripts = {}, answerMs = 3_000): Promise<Scene> {
+export async function scene(t: TestContext, scripts: Scripts = {}, responseMs = 3_000): Promise<Scene> {
   const host = await tempHost(t);
-  const { containerd, client } = await fakeContainerd(t, scripts, { answerMs, root: host.root });
+  const { containerd, client } = await fakeContainerd(t, scripts, { responseMs, root: host.root });
   const clock = { nowMs: 0, stepMs: 0 };
   const now = () => {
     clock.nowMs += clock.stepMs;
@@ -50,8 +49,8 @@ export async function scene(t: TestContext, scripts: Scripts = {}, answerMs = 3_
       return containerd.usual(method, request);
     },
   });
-  const press = (busy: boolean) => runCpus(t, host, busy ? 0 : 90);
-  return { containerd, client, host, clock, options, run: () => runProbe(options), takes, press };
+  const setBusy = (busy: boolean) => runCpus(t, host, busy ? 0 : 90);
+  return { containerd, client, host, clock, options, run: () => runProbe(options), takes, setBusy };
 }
 
 /** A scene for a prover, which records its callbacks. By default `prove` does not wait and a probe hangs after 1 s. */
@@ -60,10 +59,10 @@ export async function proverScene(
   scripts: Scripts = {},
   changes: Partial<ProverOptions> = {},
 ) {
-  const made = await scene(t, scripts);
+  const setup = await scene(t, scripts);
   const calls: { lateEnds: number; orphans: number[] } = { lateEnds: 0, orphans: [] };
   const prover = new Prover({
-    ...made.options,
+    ...setup.options,
     wallMs: Date.now,
     onLateEnd: () => {
       calls.lateEnds += 1;
@@ -75,7 +74,7 @@ export async function proverScene(
     ...changes,
   });
   const prove = async () => brief(await prover.prove(NEVER));
-  return { ...made, prover, calls, prove };
+  return { ...setup, prover, calls, prove };
 }
 
 /** Scripts that apply to sandboxes of gVisor only. */

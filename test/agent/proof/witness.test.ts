@@ -42,7 +42,7 @@ describe('identifyGuest', () => {
     it(`identifies ${name} as ${kernel}`, () => assert.equal(identifyGuest(witness).kernel, kernel));
   }
 
-  it('gives evidence', () => {
+  it('returns evidence', () => {
     assert.equal(
       identifyGuest(witnessOf(['/pause'], [189])).evidence,
       'process 189 is "/pause", and the runtime reports the PIDs 189: the host\'s own',
@@ -56,8 +56,8 @@ describe('identifyGuest', () => {
 
 describe('readWitness', { concurrency: true }, () => {
   it('reads a sandbox from the host and its runtime', async (t) => {
-    const made = await scene(t);
-    made.containerd.sandboxes.process = (id, pid) => ({
+    const setup = await scene(t);
+    setup.containerd.sandboxes.process = (id, pid) => ({
       argv: sandboxArgv(id, ['--platform=kvm', '--net-raw', '-debug=false']),
       parentPid: 4_000,
       namespacedPids: [pid, 1],
@@ -66,9 +66,9 @@ describe('readWitness', { concurrency: true }, () => {
       cgroup: `4:memory:/kubepods/gvisor_ready/${id}\n`,
       textPages: 77,
     });
-    made.containerd.sandboxes.add('1f', {});
-    const pid = made.containerd.sandboxes.byId.get('1f')?.pid ?? 0;
-    const { argv, flags, ...rest } = await readWitness(made, '1f', '/kubepods/gvisor_ready');
+    setup.containerd.sandboxes.add('1f', {});
+    const pid = setup.containerd.sandboxes.byId.get('1f')?.pid ?? 0;
+    const { argv, flags, ...rest } = await readWitness(setup, '1f', '/kubepods/gvisor_ready');
     assert.equal(argv[0], 'runsc-sandbox');
     assert.equal(argv.at(-1), '1f');
     assert.deepEqual(
@@ -90,38 +90,38 @@ describe('readWitness', { concurrency: true }, () => {
   });
 
   it('has no shim if the parent process is gone', async (t) => {
-    const made = await scene(t);
-    made.containerd.sandboxes.add('1f', {});
-    vanish(made, 4_000);
-    assert.equal('shim' in (await readWitness(made, '1f', '')), false);
+    const setup = await scene(t);
+    setup.containerd.sandboxes.add('1f', {});
+    vanish(setup, 4_000);
+    assert.equal('shim' in (await readWitness(setup, '1f', '')), false);
   });
 
   it('rejects a process of something else', async (t) => {
-    const made = await scene(t);
-    made.containerd.sandboxes.process = () => ({
+    const setup = await scene(t);
+    setup.containerd.sandboxes.process = () => ({
       argv: ['/usr/sbin/sshd', '-D'],
       cgroup: '0::/system.slice\n',
     });
-    made.containerd.sandboxes.add('1f', {});
+    setup.containerd.sandboxes.add('1f', {});
     await assert.rejects(
-      readWitness(made, '1f', ''),
+      readWitness(setup, '1f', ''),
       /^Error: process \d+ in \/proc does not belong to the sandbox: \/proc is not that of /,
     );
   });
 
   it('rejects a process that is ending, although it is still in its cgroup', async (t) => {
-    const made = await scene(t);
-    made.containerd.sandboxes.process = (id) => ({ argv: [], cgroup: `0::/kubepods/${id}\n` });
-    made.containerd.sandboxes.add('1f', {});
-    await assert.rejects(readWitness(made, '1f', ''), /the sandbox's first process \d+ is not in \/proc/);
+    const setup = await scene(t);
+    setup.containerd.sandboxes.process = (id) => ({ argv: [], cgroup: `0::/kubepods/${id}\n` });
+    setup.containerd.sandboxes.add('1f', {});
+    await assert.rejects(readWitness(setup, '1f', ''), /the sandbox's first process \d+ is not in \/proc/);
   });
 
   it('rejects if there is no process, or containerd reports none', async (t) => {
-    const made = await scene(t);
-    made.containerd.sandboxes.add('1f', {});
-    vanish(made, made.containerd.sandboxes.byId.get('1f')?.pid ?? 0);
-    await assert.rejects(readWitness(made, '1f', ''), /the sandbox's first process \d+ is not in \/proc/);
-    made.containerd.scripts = { PodSandboxStatus: () => ({ info: { info: '{"pid":-1}' } }) };
-    await assert.rejects(readWitness(made, '1f', ''), /the sandbox's first process {2}is not in \/proc/);
+    const setup = await scene(t);
+    setup.containerd.sandboxes.add('1f', {});
+    vanish(setup, setup.containerd.sandboxes.byId.get('1f')?.pid ?? 0);
+    await assert.rejects(readWitness(setup, '1f', ''), /the sandbox's first process \d+ is not in \/proc/);
+    setup.containerd.scripts = { PodSandboxStatus: () => ({ info: { info: '{"pid":-1}' } }) };
+    await assert.rejects(readWitness(setup, '1f', ''), /the sandbox's first process {2}is not in \/proc/);
   });
 });

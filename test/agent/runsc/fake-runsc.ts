@@ -27,7 +27,7 @@ export function elfHeader(segments: readonly Segment[]): Buffer {
   return header;
 }
 
-/** A program of gVisor that names this release, and has so many pages of code. */
+/** A program of gVisor with this release and this many pages of code. */
 export function fakeRunsc(release = 'release-20260223.0', pages = TEXT_PAGES): { readonly program: Buffer } {
   const code = { from: 0x400000, bytes: pages * PAGE_BYTES - 100, flags: 5 };
   const texts = Buffer.from(`\0runsc version %s\n\0${release}\0spec: %s\n\0`);

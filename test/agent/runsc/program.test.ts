@@ -133,7 +133,7 @@ describe('memory of RunscPrograms', () => {
     const paths = Array.from({ length: 24 }, (_, nth) => `/runsc-${nth}`);
     const host = await tempHost(t, Object.fromEntries(paths.map((path) => [path, { program: text }])));
     const memory = async () => {
-      await setImmediate(); // promises release what they await only then
+      await setImmediate(); // a promise releases its awaited value only then
       collect();
       const { arrayBuffers, external, heapUsed } = process.memoryUsage();
       return { all: external + heapUsed, arrayBuffers };

@@ -37,7 +37,7 @@ describe('shortTime', () => {
   it('has whole milliseconds below a second', () => assert.equal(shortTime(34.687), '35 ms'));
   it('has seconds from one second on', () => assert.equal(shortTime(1537), '1.54 s'));
   it('never is 1000 ms', () => assert.equal(shortTime(999.6), '1.00 s'));
-  it('gives seconds two digits', () => assert.equal(seconds(836.57), '0.84 s'));
+  it('formats seconds with two decimals', () => assert.equal(seconds(836.57), '0.84 s'));
 });
 
 describe('toneOf', () => {

@@ -71,7 +71,7 @@ describe('markedLines', () => {
 });
 
 describe('truncation', () => {
-  it('cuts prose between words and names in the middle', () => {
+  it('truncates prose between words and names in the middle', () => {
     assert.equal(truncateText('no shim is there', 12), 'no shim is…');
     assert.equal(truncateText('fits', 4), 'fits');
     assert.equal(truncateName('web-7dfb9965f8-hgttf', 11), 'web-7…hgttf');

@@ -68,7 +68,7 @@ const broken = reportOf({
   proof: unproven('failed', 'ShimNotFound'),
   history: [{ ...verdictOf('False', 'ShimNotFound'), at: '2026-03-01T09:00:00.000Z' }],
 });
-const unseen = reportOf({
+const unreachable = reportOf({
   verdict: verdictOf('Unknown', 'ContainerdUnreachable'),
   findings: [finding(unknown('ContainerdUnreachable', 'connect ENOENT'), 'containerd')],
   proof: unproven('inconclusive', 'ContainerdUnreachable'),
@@ -77,10 +77,10 @@ const unseen = reportOf({
 describe('renderReport', () => {
   it('renders a proven node with a warning', () => assert.equal(renderReport(ready, SCREEN), READY));
   it('renders a broken node with remedies', () => assert.equal(renderReport(broken, SCREEN), BROKEN));
-  it('renders an unknown node', () => assert.equal(renderReport(unseen, SCREEN), UNKNOWN));
+  it('renders an unknown node', () => assert.equal(renderReport(unreachable, SCREEN), UNKNOWN));
 
   it('renders the same text in colour', () => {
-    for (const report of [ready, broken, unseen]) {
+    for (const report of [ready, broken, unreachable]) {
       const colored = renderReport(report, { ...SCREEN, colored: true });
       assert.notEqual(colored, renderReport(report, SCREEN));
       // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence begins with one
@@ -101,8 +101,8 @@ describe('renderReport', () => {
         assert.deepEqual(long, []);
       }
       const words = (text: string) => text.split(/\s+/);
-      const shown = words(renderReport(report, SCREEN));
-      assert.deepEqual(shown, words(renderReport(report, { ...SCREEN, width: 100_000 })));
+      const rendered = words(renderReport(report, SCREEN));
+      assert.deepEqual(rendered, words(renderReport(report, { ...SCREEN, width: 100_000 })));
     }
   });
 
@@ -161,7 +161,7 @@ describe('TerminalPublisher', () => {
       complete: (report) => report,
       url: () => 'http://localhost:9477/',
     });
-    for (const report of [ready, ready, broken, broken, unseen, ready]) terminal.publish(report);
+    for (const report of [ready, ready, broken, broken, unreachable, ready]) terminal.publish(report);
     const url = '\nThe same over HTTP: http://localhost:9477/\n\n';
     assert.equal(printed.join(''), [READY, BROKEN, UNKNOWN, READY].map((text) => text + url).join(''));
   });

@@ -5,7 +5,7 @@ import { HANGS } from '../proof/containerd-scripts.ts';
 import { fakeContainerd } from '../proof/fake-containerd.ts';
 
 /** A watch of a fake containerd that has responded once; `next` resolves with the next change. */
-async function watched(t: TestContext, { pollMs, answerMs } = { pollMs: 60_000, answerMs: 60_000 }) {
+async function watched(t: TestContext, { pollMs, responseMs } = { pollMs: 60_000, responseMs: 60_000 }) {
   const stop = new AbortController();
   let done = Promise.resolve();
   // Before the fake's own, which closes the client.
@@ -13,7 +13,7 @@ async function watched(t: TestContext, { pollMs, answerMs } = { pollMs: 60_000, 
     stop.abort();
     await done;
   });
-  const { containerd, client } = await fakeContainerd(t, {}, { answerMs });
+  const { containerd, client } = await fakeContainerd(t, {}, { responseMs });
   const changes: string[] = [];
   let changed = Promise.withResolvers<void>();
   const requested = containerd.called('Version');
@@ -74,7 +74,7 @@ describe('watchContainerd', () => {
   });
 
   it('distinguishes a slow containerd from a broken connection', async (t) => {
-    const { containerd, next } = await watched(t, { pollMs: 20, answerMs: 3_000 });
+    const { containerd, next } = await watched(t, { pollMs: 20, responseMs: 3_000 });
     containerd.scripts = { Version: HANGS };
     assert.equal(await next(), 'slow');
     containerd.scripts = {};
@@ -88,7 +88,7 @@ describe('watchContainerd', () => {
   });
 
   it('reports nothing while containerd responds, and returns when aborted', async (t) => {
-    const { containerd, stop, done, changes } = await watched(t, { pollMs: 10, answerMs: 10_000 });
+    const { containerd, stop, done, changes } = await watched(t, { pollMs: 10, responseMs: 10_000 });
     for (let pulse = 0; pulse < 5; pulse++) await containerd.called('Version');
     stop.abort();
     await done;
@@ -96,7 +96,7 @@ describe('watchContainerd', () => {
   });
 
   it('returns when aborted during a request', async (t) => {
-    const { containerd, stop, done } = await watched(t, { pollMs: 10, answerMs: 60_000 });
+    const { containerd, stop, done } = await watched(t, { pollMs: 10, responseMs: 60_000 });
     containerd.scripts = { Version: HANGS };
     await containerd.called('Version');
     stop.abort();

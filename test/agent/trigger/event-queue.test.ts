@@ -51,12 +51,12 @@ describe('EventQueue', () => {
     assert.deepEqual(ended, { events: [], atMs: 1_000 });
   });
 
-  it('leaks no memory while no event comes', async () => {
+  it('leaks no memory while idle', async () => {
     const now = () => performance.now();
     const queue = new EventQueue<string>({ debounceMs: 50, maxDelayMs: 500, burst: 3, refillMs: 0, now });
-    const waits = async (many: number) => {
-      for (let wait = 0; wait < many; wait++) await queue.wait(0, NEVER);
-      // What is behind weak references goes some turns later.
+    const waits = async (count: number) => {
+      for (let wait = 0; wait < count; wait++) await queue.wait(0, NEVER);
+      // Weakly referenced objects are collected some turns later.
       for (let turns = 0; turns < 5; turns++) {
         collect();
         await new Promise((wake) => setTimeout(wake, 20));

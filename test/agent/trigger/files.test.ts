@@ -148,7 +148,7 @@ describe('FileTrigger', { concurrency: true }, () => {
     await change(() => retarget('/usr/bin/runsc', '/opt/v2/runsc'));
   });
 
-  it('survives a circle of links', async (t) => {
+  it('survives a loop of links', async (t) => {
     const tree = { '/a': { link: '/b' }, '/b': { link: '/a' } };
     const { at, change } = await triggerOn(t, tree, ['/a/file']);
     await change(() => unlink(at('/b')));
@@ -207,7 +207,7 @@ describe('FileTrigger', { concurrency: true }, () => {
 const FILES = { '/etc/config.toml': 'a', '/opt/runsc': 'b' };
 const CONFIG = '/etc/config.toml';
 const RUNSC = '/opt/runsc';
-/** Unlike any other timer. */
+/** Identifies the timer of the poll. */
 const POLL_MS = 987_654;
 
 /** A trigger whose watches fail for the directories that `fails` selects; the test ends its timers. */

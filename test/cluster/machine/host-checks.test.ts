@@ -28,7 +28,7 @@ test('restricts names of clusters', () => {
 test('explains a failed node only if inotify instances are exhausted', async () => {
   const error = new Error('Waited 60 s for the nodes node-1 to be Ready in vain');
   const thrown = async (inUse: number) =>
-    explainNodes(error, Promise.resolve({ max: 128, inUse })).catch((seen: Error) => seen);
+    explainNodes(error, Promise.resolve({ max: 128, inUse })).catch((cause: Error) => cause);
   assert.equal(await thrown(100), error);
   const explained = await thrown(125);
   assert.equal(explained.cause, error);

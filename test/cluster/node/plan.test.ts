@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { allotNodes, planNodes, readNodes, wantedNodes } from '../../../cluster/node/plan.ts';
 
-test('allocates the first free index, and keeps it', () => {
+test('allocates the first free index, and returns a known node unchanged', () => {
   const first = planNodes([{ name: 'a' }, {}, { name: 'c', gvisor: 'none' }]);
   assert.deepEqual(
     first.map((spec) => [spec.name, spec.index, spec.containerd, spec.gvisor]),
@@ -35,7 +35,7 @@ test('refuses invalid names and conflicting requests', () => {
   );
 });
 
-test('reads a plan without a kind of machine', (t) => {
+test('reads a plan without a machine type', (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'node-plan-'));
   t.after(() => rmSync(dir, { recursive: true }));
   mkdirSync(join(dir, 'nodes/a'), { recursive: true });

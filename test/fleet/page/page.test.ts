@@ -154,7 +154,7 @@ describe('the page of a node', () => {
     assert.deepEqual(markupOf(HOSTILE), markupOf(twin));
   });
 
-  it('allows nothing inline and nothing from elsewhere', () => {
+  it('forbids inline code and other origins', () => {
     assert.ok(PAGE_POLICY.startsWith("default-src 'none'; "));
     assert.doesNotMatch(PAGE_POLICY, /unsafe|\*|https?:/);
     assert.doesNotMatch(renderNodePage(BROKEN), / style="| on[a-z]+="|<style|<script(?! type="module" src=)/);

@@ -52,8 +52,8 @@ describe('nodes', () => {
       nodeObject('node-2', { message: 'a message that is longer than any terminal is wide '.repeat(4) }),
     );
     for (const width of [60, 80])
-      for (const words of ['nodes', 'nodes -o wide', 'status', 'check', 'why node-3'])
-        assert.deepEqual(overlongLines(await run(words, { width }), width), [], words);
+      for (const argv of ['nodes', 'nodes -o wide', 'status', 'check', 'why node-3'])
+        assert.deepEqual(overlongLines(await run(argv, { width }), width), [], argv);
     assert.ok((await run('nodes', { colored: true })).out.includes('\u001b[32mtrue'));
     assert.ok(!(await run('nodes')).out.includes('\u001b'));
   });
@@ -64,9 +64,9 @@ describe('nodes', () => {
       api,
       nodeObject('node-2', { reason: 'Bad\u001b[2J', message: '\u001b]0;owned\u0007\r\nnode-9   true' }),
     );
-    for (const words of ['nodes -o wide', 'nodes -o json', 'nodes -o yaml', 'why node-2']) {
-      const { out } = await run(words);
-      assert.doesNotMatch(out.replaceAll('\n', ''), /\p{Cc}|\\u001b/u, words);
+    for (const argv of ['nodes -o wide', 'nodes -o json', 'nodes -o yaml', 'why node-2']) {
+      const { out } = await run(argv);
+      assert.doesNotMatch(out.replaceAll('\n', ''), /\p{Cc}|\\u001b/u, argv);
       assert.doesNotMatch(out, /^node-9/m);
     }
   });
@@ -83,15 +83,15 @@ describe('nodes', () => {
 
 describe('nodes -w', () => {
   /** Starts a watch; `lines` returns the output so far. */
-  async function watch(t: TestContext, words = 'nodes -w') {
+  async function watch(t: TestContext, argv = 'nodes -w') {
     const { api, run } = await openFleet(t);
     const stop = new AbortController();
     let printed = '';
-    const ends = run(words, { signal: stop.signal, onOutput: (text) => (printed += text) });
+    const ends = run(argv, { signal: stop.signal, onOutput: (text) => (printed += text) });
     const lines = () => printed.split('\n').filter(Boolean);
     const wait = (count: number) =>
       waitFor(
-        `${count} lines of ${words}`,
+        `${count} lines of ${argv}`,
         10_000,
         async () => (lines().length >= count ? lines() : undefined),
         10,

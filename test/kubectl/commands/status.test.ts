@@ -67,7 +67,7 @@ describe('status', () => {
     );
   });
 
-  it('exits with 2 without the permission to read agents, and accuses no label', async (t) => {
+  it('exits with 2 without the permission to read agents, and reports no label', async (t) => {
     const { api, run } = await openFleet(t);
     setNode(api, nodeObject('node-3'));
     api.stubs.set(AGENT_PODS, forbidden('list', 'pods', 'gvisor-ready'));

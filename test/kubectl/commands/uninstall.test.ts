@@ -94,7 +94,7 @@ describe('uninstall', () => {
     assert.equal(api.requests.filter((each) => each === 'GET /api/v1/nodes/node-1').length, 2);
   });
 
-  it('counts a Node that is gone as clean', async (t) => {
+  it('counts a deleted Node as clean', async (t) => {
     const { run } = await abandonedFleet(t, [refusal(404, 'not found')]);
     assert.match((await run('uninstall --yes')).out, /^node-1: cleaned$/m);
   });
