@@ -6,7 +6,7 @@ import { pause } from '../hack/run.ts';
 import { readinessOf, readNode } from '../test/e2e/agents.ts';
 import { provenAgain, replaceAgent, upgradeInPlace } from '../test/e2e/disturb.ts';
 
-/** How often each disturbance comes, and how many seconds the API server is away. */
+/** The count of each disturbance, and the seconds without the API server. */
 export type Disturbances = {
   readonly agents: number;
   readonly containerds: number;
@@ -17,8 +17,8 @@ export type Disturbances = {
 const POD = 'bench-resident';
 
 /**
- * Disturbs a proven node with a gVisor pod on it in every way that must not withdraw its label, and counts how often the
- * condition has changed: its `lastTransitionTime` tells of every change, seen or not.
+ * Disturbs a proven node with a gVisor pod in every way that must not withdraw its label, and counts changes of the condition
+ * by its `lastTransitionTime`, which also shows brief ones.
  */
 export async function measureFlaps(
   cluster: Cluster,

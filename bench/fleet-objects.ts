@@ -7,11 +7,11 @@ const condition = (type: string, status: string, reason: string) => ({
   type,
   status,
   reason,
-  message: `kubelet or agent said ${reason}`,
+  message: `set by the benchmark: ${reason}`,
   lastHeartbeatTime: AT,
   lastTransitionTime: AT,
 });
-/** As many as a kubelet reports. */
+/** A kubelet reports at most 50 images. */
 const IMAGES = Array.from({ length: 50 }, (_, index) => ({
   names: [
     `registry.example.com/team/image-${index}@sha256:${'0'.repeat(64)}`,
@@ -20,13 +20,13 @@ const IMAGES = Array.from({ length: 50 }, (_, index) => ({
   sizeBytes: 123_456_789,
 }));
 
-/** A Node with as many labels as one of a cloud. */
+/** A Node with about as many labels as in a cloud. */
 export function fleetNode(name: string): object {
   const more = Array.from({ length: 20 }, (_, index) => [`example.com/label-${index}`, `value-${index}`]);
   return { metadata: { name, labels: { [READY_LABEL]: 'true', ...Object.fromEntries(more) } } };
 }
 
-/** A status as kubelet and agent write it. */
+/** A Node status as kubelet and agent write it. */
 export function fleetNodeStatus(): object {
   const conditions = ['MemoryPressure', 'DiskPressure', 'PIDPressure'].map((type) =>
     condition(type, 'False', type),
@@ -41,22 +41,22 @@ export function fleetNodeStatus(): object {
 
 /** The status of an agent's pod with an address. */
 export function readiness(ready: boolean, podIP: string): object {
-  const { lastHeartbeatTime: _, ...told } = condition('Ready', ready ? 'True' : 'False', 'Told');
+  const { lastHeartbeatTime: _, ...readyCondition } = condition('Ready', ready ? 'True' : 'False', 'Test');
   const containerStatuses = runningContainers(ready);
   const addresses = { podIP, podIPs: [{ ip: podIP }] };
-  return { status: { phase: 'Running', containerStatuses, ...addresses, conditions: [told] } };
+  return { status: { phase: 'Running', containerStatuses, ...addresses, conditions: [readyCondition] } };
 }
 
-/** Works through items, as many at a time as there are clients. */
+/** Processes items concurrently, one per client. */
 export async function inBatches(
   kubes: readonly Kube[],
   items: readonly string[],
   work: (kube: Kube, item: string) => Promise<void>,
 ): Promise<void> {
-  const left = [...items];
+  const remaining = [...items];
   await Promise.all(
     kubes.map(async (kube) => {
-      for (let item = left.shift(); item !== undefined; item = left.shift()) await work(kube, item);
+      for (let item = remaining.shift(); item !== undefined; item = remaining.shift()) await work(kube, item);
     }),
   );
 }

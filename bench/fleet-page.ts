@@ -16,7 +16,7 @@ const TIMES = `(() => {
   return times;
 })()`;
 
-/** How long Chromium takes to show the page of the fleet, and to filter it. */
+/** Times of Chromium to load and filter the page of the fleet. */
 export async function measurePage(origin: string): Promise<string[][]> {
   const browser = await launchChromium();
   try {

@@ -25,27 +25,24 @@ const PORT = 9478;
 const ORIGIN = `http://127.0.0.1:${PORT}`;
 const PODS = '/api/v1/namespaces/gvisor-ready/pods';
 const CLIENTS = 8;
-/** Where agents answer, and where the lost one does not. */
+/** The address of all agents, and that of the lost agent. */
 const [LIVE_ADDRESS, DEAD_ADDRESS] = ['127.0.0.9', '127.0.0.8'];
 
-/** What the image sets. */
+/** Environment variables of the image. */
 const IMAGE_ENV = {
   MALLOC_ARENA_MAX: '1',
   MALLOC_TRIM_THRESHOLD_: '65536',
   MALLOC_MMAP_THRESHOLD_: '32768',
 };
 
-/** Clients of the API server with all rights there. */
+/** Clients of the API server with cluster-admin rights. */
 type Kubes = readonly [Kube, ...Kube[]];
 
-/**
- * The bundled controller as a process of its own, with its own token, before an API server that has so many Nodes and
- * agents as objects. All agents answer on one address of the loopback.
- */
+/** Measures the bundled controller with simulated Nodes and agents; all agents share one loopback address. */
 export async function measureFleet(name: string, nodes: number): Promise<string[][]> {
   await bundle();
   const cluster = await Cluster.open(name);
-  const agents = createServer((_, answer) => answer.end(JSON.stringify(HEALTHY)));
+  const agents = createServer((_, response) => response.end(JSON.stringify(HEALTHY)));
   agents.listen(9477, LIVE_ADDRESS);
   try {
     await cluster.startApiServer();
@@ -73,8 +70,8 @@ async function measureWith(cluster: Cluster, nodes: number): Promise<string[][]>
   const controller = spawn(join(REPO, 'dist/node'), flags, { env, stdio: 'inherit' });
   try {
     await waitFor('the controller', 300_000, async () => (await fetch(`${ORIGIN}/readyz`)).ok || undefined);
-    const seenS = (performance.now() - begun) / 1_000;
-    const rows = [[`${nodes} nodes: start → all seen`, '', `${seenS.toFixed(1)} s`]];
+    const startS = (performance.now() - begun) / 1_000;
+    const rows = [[`${nodes} nodes: start → all seen`, '', `${startS.toFixed(1)} s`]];
     const pid = controller.pid ?? 0;
     await waitFor('timers', 300_000, async () => (await readView()).breaker.length === 0 || undefined);
     await pause(100);
@@ -127,12 +124,12 @@ async function measureIdle(pid: number, seconds: number): Promise<string[][]> {
   const [cpu, requests] = [await cpuMs(pid), await readMetric(REQUESTS)];
   await pause(seconds);
   const used = ((await cpuMs(pid)) - cpu) / seconds;
-  const asked = (await readMetric(REQUESTS)) - requests;
+  const sent = (await readMetric(REQUESTS)) - requests;
   const { rss } = await memoryOf(pid);
   return [
     [`resident memory, nothing happens`, '<= 200 MiB', `${mebibytes(rss)} MiB`],
-    [`CPU, nothing happens, each agent asked once in 5 min`, '', `${used.toFixed(1)} m`],
-    [`requests in ${seconds} s, without watches`, '0', String(asked)],
+    [`CPU, nothing happens, one report of each agent in 5 min`, '', `${used.toFixed(1)} m`],
+    [`requests in ${seconds} s, without watches`, '0', String(sent)],
   ];
 }
 
@@ -150,7 +147,7 @@ async function measureLoss(kubes: Kubes, [name = '']: readonly string[]): Promis
   return [['agent lost → label withdrawn', '<= 120 s', `${seconds.toFixed(1)} s`]];
 }
 
-/** All at once: the old pod goes, the new one is Ready a little later. */
+/** Replaces the agents' pods all at once; the new ones become Ready later. */
 async function measureRollout(kubes: Kubes, names: readonly string[]): Promise<string[][]> {
   const before = await readMetric(WITHDRAWALS);
   const begun = performance.now();

@@ -8,7 +8,7 @@ import { agentOn, readMetrics } from '../test/e2e/agents.ts';
 import { cpuMs, memoryOf } from './one-node.ts';
 import { mebibytes, statistics } from './statistics.ts';
 
-/** A file that goes; the goal is for all of them together. */
+/** Faults that remove a file; their goal is for all together. */
 const FILE_FAULTS = ['shim-missing', 'runsc-missing', 'config-missing'] as const satisfies FaultName[];
 const OTHER_FAULTS = [
   ['runsc-cannot-boot', '≤ 35 s'],
@@ -16,7 +16,7 @@ const OTHER_FAULTS = [
 ] as const satisfies readonly (readonly [FaultName, string])[];
 const FAULTS = [...FILE_FAULTS, ...OTHER_FAULTS.map(([fault]) => fault)];
 
-/** From a fault, a repair and a start of the agent's pod to the label that the API server shows in a watch. */
+/** Times from a fault, a repair or a start of the agent's pod to the label change in a watch. */
 export async function measureLabels(cluster: Cluster, node: ClusterNode, runs: number): Promise<string[][]> {
   const gone = new Map<FaultName, number[]>(FAULTS.map((fault) => [fault, []]));
   const goneAfter = (fault: FaultName) => gone.get(fault) ?? [];
@@ -40,7 +40,7 @@ export async function measureLabels(cluster: Cluster, node: ClusterNode, runs: n
   ];
 }
 
-/** Deletes the agent's pod, and gives the seconds until another is Ready, which it is once its own verdict stands in the Node. */
+/** Deletes the agent's pod; returns the seconds until the next is Ready, which requires its verdict in the Node. */
 async function restart(cluster: Cluster, node: ClusterNode): Promise<number> {
   const { name: old } = await agentOn(cluster, node.name);
   const begun = performance.now();
@@ -53,7 +53,7 @@ async function restart(cluster: Cluster, node: ClusterNode): Promise<number> {
   return (performance.now() - begun) / 1000;
 }
 
-/** What the agent's pod costs: memory, processor and requests, beside one gVisor pod on the node. */
+/** Memory, CPU time and API requests of the agent's pod, with one gVisor pod on the node. */
 export async function measurePod(
   cluster: Cluster,
   node: ClusterNode,
@@ -65,17 +65,17 @@ export async function measurePod(
   const cpu = await cpuMs(pid);
   await pause(idleS);
   const used = (await cpuMs(pid)) - cpu;
-  const asked = (await countRequests(cluster, node.name)) - requests;
+  const sent = (await countRequests(cluster, node.name)) - requests;
   const { rss, anonymous } = await memoryOf(pid);
   return [
     [`resident memory after ${soakS + idleS} s`, '≤ 64 MiB', `${mebibytes(rss)} MiB`],
     [`anonymous memory after ${soakS + idleS} s`, '≤ 20 MiB', `${mebibytes(anonymous)} MiB`],
     [`CPU over ${idleS} s without an evaluation`, '≤ 3 m', `${(used / idleS).toFixed(1)} m`],
-    [`requests to the API server in ${idleS} s`, '≤ 6 an hour', String(asked)],
+    [`requests to the API server in ${idleS} s`, '≤ 6 an hour', String(sent)],
   ];
 }
 
-/** The host's PID of the agent that runs in a pod of this node. */
+/** The host PID of the agent's pod on this node. */
 function agentPid(cluster: Cluster, node: ClusterNode): number {
   for (const entry of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
@@ -85,13 +85,13 @@ function agentPid(cluster: Cluster, node: ClusterNode): number {
       const command = readFileSync(`/proc/${entry}/cmdline`, 'utf8');
       if (own && command.includes('/app/agent.cjs')) return Number(entry);
     } catch {
-      // It ended while we looked.
+      // It has just exited.
     }
   }
   throw new Error(`No agent runs in a pod of ${node.name}`);
 }
 
-/** All requests that the agent counts, by its own metrics. */
+/** API requests of the agent by its metrics. */
 async function countRequests(cluster: Cluster, node: string): Promise<number> {
   const text = await readMetrics(cluster, node);
   const counts = [...text.matchAll(/^gvisor_api_requests_total\{.*\} (\d+)$/gm)];

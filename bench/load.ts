@@ -6,26 +6,22 @@ import { pause } from '../hack/run.ts';
 import { deployWith, onDaemonSet, readMetrics, waitForNode, waitForRollout } from '../test/e2e/agents.ts';
 import { BURN, type Effect, endLoad, startLoad, underLoad } from '../test/e2e/under-load.ts';
 
-/** How long each load lasts, in seconds, and how many gVisor pods are started. */
+/** The seconds of each load, and the number of gVisor pods. */
 export type Loads = { readonly cpuS: number; readonly pressureS: number; readonly pods: number };
 
-/** The head of the table. */
 export const LOAD_HEAD = ['load', 'what', 'goal', 'measured'];
 
 const PROOF_INTERVAL_S = 30;
-/** Processes that want a CPU, for each CPU. */
+/** Busy processes per CPU. */
 const TIMES = 8;
-/** Reads more than its memory can cache, over and over, so that the kernel reclaims memory all the time. */
+/** Reads more than its memory can cache, so that the kernel reclaims memory all the time. */
 const FILL_MEMORY = {
   script: 'head -c 200M /dev/zero > /tmp/large; while :; do cat /tmp/large > /dev/null; done',
   memory: '24Mi',
 };
 const FILL_DISK = 'while :; do dd if=/dev/zero of=/tmp/fill bs=1M count=200 conv=fsync 2>/dev/null; done';
 
-/**
- * Puts loads on a proven node and tells what its label, the writes to its Node and the sandboxes on it came to. Half of
- * the pods are burstable, half best-effort.
- */
+/** Measures the effect of loads on a proven node: its label, writes to its Node, and sandboxes. */
 export async function measureLoad(cluster: Cluster, node: ClusterNode, loads: Loads): Promise<string[][]> {
   await deployWith(cluster, { PROOF_INTERVAL: `${PROOF_INTERVAL_S}s` });
   await waitForNode(cluster, node.name, ({ ready }) => ready === 'true');
@@ -52,12 +48,12 @@ export async function measureLoad(cluster: Cluster, node: ClusterNode, loads: Lo
         pressures.push({ memory: await shareOf('memory'), io: await shareOf('io') });
       await endLoad(cluster);
     })),
-    // Without it the load was none.
+    // Shows that there was pressure.
     [
       memoryAndDisk,
       'waiting for memory, for the disk (PSI, median)',
       '≥ 10, 20 %',
-      `${middle(pressures.map(({ memory }) => memory))}, ${middle(pressures.map(({ io }) => io))} %`,
+      `${median(pressures.map(({ memory }) => memory))}, ${median(pressures.map(({ io }) => io))} %`,
     ],
     ...(await under(`${loads.pods} gVisor pods started`, cluster, node, async () => {
       for (let begun = 0; begun < loads.pods; begun += 10) {
@@ -70,20 +66,19 @@ export async function measureLoad(cluster: Cluster, node: ClusterNode, loads: Lo
   return rows;
 }
 
-/** The share of the last ten seconds, in percent, in which some process waited for a resource. */
+/** PSI "some avg10" of a resource in percent. */
 async function shareOf(resource: 'memory' | 'io'): Promise<number> {
   const text = await readFile(`/proc/pressure/${resource}`, 'utf8');
   return Number(/^some avg10=([\d.]+)/m.exec(text)?.[1] ?? 0);
 }
 
-const middle = (shares: readonly number[]) =>
+const median = (shares: readonly number[]) =>
   Math.round([...shares].sort((a, b) => a - b)[Math.floor(shares.length / 2)] ?? 0);
 
-/** The head of the table of requests. */
 export const REQUEST_HEAD = ['CPU request of the agent', 'what', 'goal', 'measured'];
 const REQUESTS = ['10m', '50m', '100m'];
 
-/** The load on the CPUs alone, with one CPU request of the agent after the other: what each gives it. */
+/** Measures the effect of a CPU load for several CPU requests of the agent. */
 export async function measureRequests(
   cluster: Cluster,
   node: ClusterNode,
@@ -99,9 +94,9 @@ export async function measureRequests(
     const effect = await underLoad(cluster, node, async () => {
       await startLoad(cluster, node, allBusy());
       for (const endMs = performance.now() + cpuS * 1_000; performance.now() < endMs; await pause(5)) {
-        const asked = performance.now();
+        const sentMs = performance.now();
         await readMetrics(cluster, node.name).catch(() => undefined);
-        slowestMs = Math.max(slowestMs, performance.now() - asked);
+        slowestMs = Math.max(slowestMs, performance.now() - sentMs);
       }
       await endLoad(cluster);
     });
@@ -120,7 +115,7 @@ const allBusy = () => Array<string>(cpus().length * TIMES).fill(BURN);
 const byOutcome = ({ outcomes }: Effect) =>
   [...outcomes].map(([outcome, count]) => `${count} ${outcome}`).join(', ');
 
-/** The rows of one load: what was written and lost while it lasted, and what stayed after it. */
+/** Runs a load; returns its rows. */
 async function under(
   load: string,
   cluster: Cluster,

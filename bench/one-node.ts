@@ -17,17 +17,17 @@ import { mebibytes, statistics } from './statistics.ts';
 
 const FAULTS = ['shim-missing', 'runsc-missing', 'config-missing'] as const satisfies readonly FaultName[];
 
-/** How the image runs the bundle, and in what environment. */
+/** The command and environment of the image, with paths of the build. */
 const DOCKERFILE = readFileSync(join(REPO, 'Dockerfile'), 'utf8');
 const ENTRYPOINT = /^ENTRYPOINT (.*)$/m.exec(DOCKERFILE)?.[1] ?? '[]';
-const BUNDLED = (JSON.parse(ENTRYPOINT) as string[]).map((word) =>
-  word.replace(/^\/(usr\/local\/bin|app)\//, 'dist/'),
+const BUNDLED = (JSON.parse(ENTRYPOINT) as string[]).map((arg) =>
+  arg.replace(/^\/(usr\/local\/bin|app)\//, 'dist/'),
 );
 const ENVIRONMENT = Object.fromEntries(
   (/^ENV (.*)$/m.exec(DOCKERFILE)?.[1] ?? '').split(' ').map((setting) => setting.split('=')),
 ) as Readonly<Record<string, string>>;
 
-/** Boot and teardown of proofs that an idle containerd is asked for one after the other. */
+/** Times of boot and teardown in sequential proofs on an idle containerd. */
 export async function measureProofs(node: ClusterNode, proofs: number): Promise<string[][]> {
   const socket = '/run/containerd/containerd.sock';
   const client = new CriClient(socket, node.path(socket));
@@ -53,10 +53,7 @@ export async function measureProofs(node: ClusterNode, proofs: number): Promise<
   return [...rows, ...[...others].map(([kind, n]) => [`proof: ${kind}`, '0', '', '', String(n)])];
 }
 
-/**
- * Times faults one after the other, each run with a new agent as the image runs it, because faults in quick succession would
- * use up the agent's token bucket of 8 evaluations.
- */
+/** Measures detection and recovery, with a new agent for each fault, because quick faults empty its token bucket. */
 export async function measureFaults(cluster: Cluster, node: ClusterNode, runs: number): Promise<string[][]> {
   await bundle();
   const starts: number[] = [];
@@ -68,8 +65,8 @@ export async function measureFaults(cluster: Cluster, node: ClusterNode, runs: n
       starts.push((await agent.proven()).atMs - agent.startedMs);
       const broken = performance.now();
       await breakNode(cluster, node, fault);
-      const seen = await agent.change(agent.changes.length, ({ status }) => status === 'False');
-      times.push(seen.atMs - broken);
+      const detected = await agent.change(agent.changes.length, ({ status }) => status === 'False');
+      times.push(detected.atMs - broken);
       const healed = performance.now();
       await healNode(cluster, node, fault);
       recoveries.push((await agent.proven()).atMs - healed);
@@ -84,9 +81,9 @@ export async function measureFaults(cluster: Cluster, node: ClusterNode, runs: n
   ];
 }
 
-/** Long enough for an evaluation with its proof. */
+/** Enough for an evaluation with a proof. */
 const EVALUATION_S = 6;
-/** The processes that a crowded node has more than an empty one. */
+/** Additional processes of a crowded node. */
 const CROWD = 3_000;
 
 /** The bundled agent's memory after a soak, and its CPU time while idle and for one evaluation. */
@@ -123,12 +120,12 @@ export async function measureAgent(node: ClusterNode, soakS: number, idleS: numb
   }
 }
 
-/** The agent's CPU time for one evaluation after a change of a file, in milliseconds. */
+/** The agent's CPU time in milliseconds for one evaluation after a change of a file. */
 async function evaluationMs(agent: OutsideAgent, node: ClusterNode): Promise<number> {
-  const rested = await cpuMs(agent.pid);
+  const before = await cpuMs(agent.pid);
   await touch(node);
-  await pause(EVALUATION_S); // asking it whether it has looked would be most of what is measured
-  return (await cpuMs(agent.pid)) - rested;
+  await pause(EVALUATION_S); // polling its report would dominate the measurement
+  return (await cpuMs(agent.pid)) - before;
 }
 
 export async function memoryOf(pid: number): Promise<{ rss: number; anonymous: number }> {
@@ -137,7 +134,7 @@ export async function memoryOf(pid: number): Promise<{ rss: number; anonymous: n
   return { rss: kib('VmRSS') * 1024, anonymous: kib('RssAnon') * 1024 };
 }
 
-/** CPU time of a process and of its children that have ended, in milliseconds; the kernel counts in 10 ms. */
+/** CPU time of a process and its reaped children in milliseconds; the kernel counts in ticks of 10 ms. */
 export async function cpuMs(pid: number): Promise<number> {
   const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).replace(/^.*\) /s, '').split(' ');
   return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks) * 10, 0);

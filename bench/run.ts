@@ -19,13 +19,13 @@ import { measureVm } from './vm.ts';
 
 const CLUSTER = process.env.BENCH_CLUSTER ?? 'bench';
 const MEASURED = ['what', 'goal', 'measured'];
-/** What can be measured, in this order. */
+/** Sections in the order of measurement. */
 const SECTIONS = [
   ...['proofs', 'faults', 'agent', 'labels', 'pod', 'flaps', 'load'],
   ...['request', 'scale', 'fleet', 'vm'],
 ];
 
-/** How much of it unless said otherwise, and of what. */
+/** Options: default and description. */
 const AMOUNTS = {
   proofs: [50, 'proofs on an idle node'],
   runs: [30, 'runs of each fault and its repair'],
@@ -49,13 +49,13 @@ const program = new Command('npm run bench --')
   .addArgument(new Argument('[sections...]', 'what to measure').choices(SECTIONS))
   .configureOutput({ outputError: (text, write) => write(`${text.trim()}\n`) })
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
-for (const [name, [usual, what]] of Object.entries(AMOUNTS))
-  program.option(`--${name} <number>`, what, wholeNumber, usual);
+for (const [name, [amount, what]] of Object.entries(AMOUNTS))
+  program.option(`--${name} <number>`, what, wholeNumber, amount);
 program.parse();
 const { runs, proofs, soak, idle, flaps, load, pressure, pods, request, outage, agents, nodes, evaluations } =
   program.opts<Readonly<Record<keyof typeof AMOUNTS, number>>>();
 const sections: readonly string[] = program.args;
-const wanted = (section: string) => sections.length === 0 || sections.includes(section);
+const isSelected = (section: string) => sections.length === 0 || sections.includes(section);
 
 function wholeNumber(text: string): number {
   if (!/^[1-9]\d{0,4}$/.test(text)) throw new InvalidArgumentError('It takes a number from 1 to 99999.');
@@ -71,40 +71,40 @@ const stopped = untilStopped();
 try {
   if ((await Promise.race([measure(), stopped])) === 'stopped') {
     await removeHeldCluster(CLUSTER);
-    process.exit(130); // what was being measured ends with this process
+    process.exit(130); // ends the measurement
   }
 } finally {
   await removeCluster(CLUSTER);
 }
 
 async function measure(): Promise<void> {
-  if (SECTIONS.filter(wanted).some((section) => !['fleet', 'vm'].includes(section)))
+  if (SECTIONS.filter(isSelected).some((section) => !['fleet', 'vm'].includes(section)))
     await measureNamespaces();
-  if (wanted('fleet')) show(MEASURED, await measureFleet(CLUSTER, nodes));
-  if (wanted('vm')) show(MEASURED, await measureVm(CLUSTER, evaluations));
+  if (isSelected('fleet')) show(MEASURED, await measureFleet(CLUSTER, nodes));
+  if (isSelected('vm')) show(MEASURED, await measureVm(CLUSTER, evaluations));
 }
 
-/** Everything on nodes that are namespaces of this machine. */
+/** Runs the sections on nodes that are namespaces of this machine. */
 async function measureNamespaces(): Promise<void> {
-  const images = ['labels', 'pod', 'flaps', 'load', 'request', 'scale'].some(wanted)
+  const images = ['labels', 'pod', 'flaps', 'load', 'request', 'scale'].some(isSelected)
     ? (['workload', 'agent'] as const)
     : [];
   const cluster = await startCluster({ name: CLUSTER, nodes: [{ name: 'node-1' }], images });
   const node = cluster.node('node-1');
-  if (wanted('proofs')) show(HEAD, await measureProofs(node, proofs));
-  if (wanted('faults')) show(HEAD, await measureFaults(cluster, node, runs));
-  if (wanted('agent')) show(MEASURED, await measureAgent(node, soak, idle));
+  if (isSelected('proofs')) show(HEAD, await measureProofs(node, proofs));
+  if (isSelected('faults')) show(HEAD, await measureFaults(cluster, node, runs));
+  if (isSelected('agent')) show(MEASURED, await measureAgent(node, soak, idle));
   if (images.length > 0) await deployAgent(cluster, join(REPO, 'manifests/base'));
-  if (wanted('labels')) show(HEAD, await measureLabels(cluster, node, runs));
-  if (wanted('pod')) show(MEASURED, await measurePod(cluster, node, { soakS: soak, idleS: idle }));
-  if (wanted('flaps')) {
+  if (isSelected('labels')) show(HEAD, await measureLabels(cluster, node, runs));
+  if (isSelected('pod')) show(MEASURED, await measurePod(cluster, node, { soakS: soak, idleS: idle }));
+  if (isSelected('flaps')) {
     const disturbances = { agents: 5 * flaps, containerds: flaps, upgrades: flaps, apiDownS: outage };
     show(MEASURED, await measureFlaps(cluster, node, disturbances));
   }
-  if (wanted('load'))
+  if (isSelected('load'))
     show(LOAD_HEAD, await measureLoad(cluster, node, { cpuS: load, pressureS: pressure, pods }));
-  if (wanted('request')) show(REQUEST_HEAD, await measureRequests(cluster, node, request));
-  if (wanted('scale')) show(MEASURED, await measureScale(cluster, agents));
+  if (isSelected('request')) show(REQUEST_HEAD, await measureRequests(cluster, node, request));
+  if (isSelected('scale')) show(MEASURED, await measureScale(cluster, agents));
   await removeCluster(CLUSTER);
 }
 

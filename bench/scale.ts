@@ -13,57 +13,57 @@ import { reportOf, verdictOf } from '../test/agent/reports.ts';
 import { type RequestStats, type SimulatedAgent, simulateAgent } from './simulated-agent.ts';
 import { mebibytes } from './statistics.ts';
 
-/** What all clients did in a stretch of time. */
-type Stretch = RequestStats & { readonly seconds: number };
+/** Requests of all clients in a period. */
+type Period = RequestStats & { readonly seconds: number };
 
 const AT_ONCE = 16;
 const STEADY_S = 60;
 const BROKEN = verdictOf('False', 'ShimNotFound');
 
 /**
- * Many agents as clients of the real API server, each with a Node of its own and past the admission policies
- * of the base: all start at once, then nothing happens, then all nodes break and heal at the same moment.
+ * Runs many agents against the real API server with the admission policies of the base, each with its own Node: all start at
+ * once, then nothing happens, then all nodes break and heal at the same time.
  */
 export async function measureScale(cluster: Cluster, agents: number): Promise<string[][]> {
   const access = await accessOf(openConfig(cluster.kubeconfig));
   const admin = createKube(access, { agent: 'bench/0', count: () => {} });
-  const tally: RequestStats = { codes: new Map<string, number>(), ms: [] };
+  const stats: RequestStats = { codes: new Map<string, number>(), ms: [] };
   const names = Array.from({ length: agents }, (_, n) => `scale-${n}`);
   const stop = new AbortController();
   let clients: readonly SimulatedAgent[] = [];
   const rows: string[][] = [];
   try {
     const log = pino({ level: 'silent' });
-    const place = { admin, access, log, tally };
+    const place = { admin, access, log, stats };
     clients = await pooledMap(names, AT_ONCE, (node) => simulateAgent(node, place));
     const running = clients.map(({ publisher }) => publisher.run(stop.signal));
     const publish = (verdict: Verdict) => {
       for (const { publisher, node } of clients) publisher.publish(reportFor(node, verdict));
     };
-    const stretch = async (what: string, work: () => Promise<void>) => {
-      tally.codes.clear();
-      tally.ms.length = 0;
+    const measurePeriod = async (what: string, work: () => Promise<void>) => {
+      stats.codes.clear();
+      stats.ms.length = 0;
       const bytes = ioBytes();
       const begun = performance.now();
       await work();
       const seconds = (performance.now() - begun) / 1000;
-      rows.push(...describe(what, { seconds, ...tally }, ioBytes() - bytes));
+      rows.push(...describe(what, { seconds, ...stats }, ioBytes() - bytes));
     };
     const followed = followLabels(admin, stop.signal);
     const all = async (value: 'true' | 'false') => {
       await followed.all(agents, value);
     };
-    await stretch(`${agents} agents start at once → all labelled`, async () => {
+    await measurePeriod(`${agents} agents start at once → all labelled`, async () => {
       publish(verdictOf('True', 'SandboxProven'));
       await all('true');
     });
     await pause(5);
-    await stretch(`nothing happens for ${STEADY_S} s`, () => pause(STEADY_S));
-    await stretch('all nodes break at once → all labels withdrawn', async () => {
+    await measurePeriod(`nothing happens for ${STEADY_S} s`, () => pause(STEADY_S));
+    await measurePeriod('all nodes break at once → all labels withdrawn', async () => {
       publish(BROKEN);
       await all('false');
     });
-    await stretch('all nodes heal at once → all labels back', async () => {
+    await measurePeriod('all nodes heal at once → all labels back', async () => {
       publish(verdictOf('True', 'SandboxProven'));
       await all('true');
     });
@@ -82,7 +82,7 @@ function reportFor(node: string, verdict: Verdict): Report {
   return { ...reportOf({ verdict }), node };
 }
 
-/** The label of every simulated node as a watch tells it, and a way to wait until all have a value. */
+/** Follows the labels of simulated nodes in a watch. `all` waits until all have a value. */
 function followLabels(admin: Kube, signal: AbortSignal) {
   const labels = new Map<string, string | undefined>();
   const onEvent = ({ type, object }: WatchEvent) => {
@@ -106,7 +106,7 @@ function followLabels(admin: Kube, signal: AbortSignal) {
   return { all, ended };
 }
 
-function describe(what: string, { seconds, codes, ms }: Stretch, bytes: number): string[][] {
+function describe(what: string, { seconds, codes, ms }: Period, bytes: number): string[][] {
   const requests = [...codes.values()].reduce((sum, n) => sum + n, 0);
   const sorted = [...ms].sort((a, b) => a - b);
   const at = (share: number) => `${(sorted[Math.ceil(sorted.length * share) - 1] ?? 0).toFixed(0)} ms`;
@@ -119,7 +119,7 @@ function describe(what: string, { seconds, codes, ms }: Stretch, bytes: number):
   ];
 }
 
-/** Bytes that this process has read and written so far, files and connections. */
+/** Bytes that this process has read and written so far in files and connections. */
 function ioBytes(): number {
   const text = readFileSync('/proc/self/io', 'utf8');
   return [...text.matchAll(/^[rw]char: (\d+)$/gm)].reduce((sum, [, bytes]) => sum + Number(bytes), 0);

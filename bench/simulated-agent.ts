@@ -10,28 +10,28 @@ export type SimulatedAgent = {
   readonly kube: Kube;
 };
 
-/** What simulated agents asked: how often by verb and code ("PATCH 200"), and the milliseconds that each answer took. */
+/** Requests of simulated agents: counts by verb and code ("PATCH 200"), and response times in milliseconds. */
 export type RequestStats = { readonly codes: Map<string, number>; readonly ms: number[] };
 
-/** Where an agent is simulated: a client with all rights in a cluster, how it gets there, and where it logs and counts. */
-type Place = {
+/** A cluster-admin client, the access to its API server, and where agents log and count. */
+type Environment = {
   readonly admin: Kube;
   readonly access: KubeAccess;
   readonly log: Logger;
-  readonly tally: RequestStats;
+  readonly stats: RequestStats;
 };
 
-/** Makes a Node with the label bench=scale, and an agent of it that counts what it asks. */
+/** Creates a Node with the label bench=scale and an agent that counts its requests. */
 export async function simulateAgent(
   node: string,
-  { admin, access, log, tally }: Place,
+  { admin, access, log, stats }: Environment,
 ): Promise<SimulatedAgent> {
   const token = await register(admin, node);
   const { cert: _cert, key: _key, ...tls } = access.tls ?? {};
   const own = { ...access, tls, token: () => Promise.resolve(token) };
   const count = (verb: string, code: number) =>
-    tally.codes.set(`${verb} ${code}`, (tally.codes.get(`${verb} ${code}`) ?? 0) + 1);
-  const kube = timed(createKube(own, { agent: 'gvisor-ready/scale', count }), tally.ms);
+    stats.codes.set(`${verb} ${code}`, (stats.codes.get(`${verb} ${code}`) ?? 0) + 1);
+  const kube = timed(createKube(own, { agent: 'gvisor-ready/scale', count }), stats.ms);
   const options = {
     kube,
     node,
@@ -48,7 +48,7 @@ export async function simulateAgent(
   return { node, publisher, kube };
 }
 
-/** Makes a Node and a pod of the agent's account on it, and gives a token that is bound to that pod. */
+/** Creates a Node and a pod of the agent's service account on it; returns a token bound to that pod. */
 async function register(admin: Kube, node: string): Promise<string> {
   await admin.post('/api/v1/nodes', {
     apiVersion: 'v1',
@@ -76,19 +76,19 @@ async function register(admin: Kube, node: string): Promise<string> {
   return ((await admin.post(path, request)) as { status: { token: string } }).status.token;
 }
 
-/** A client that notes how long each answer took, in milliseconds. */
+/** Wraps a client to record response times in milliseconds. */
 function timed(kube: Kube, ms: number[]): Kube {
-  const note = async <T>(asking: Promise<T>): Promise<T> => {
+  const record = async <T>(pending: Promise<T>): Promise<T> => {
     const begun = performance.now();
     try {
-      return await asking;
+      return await pending;
     } finally {
       ms.push(performance.now() - begun);
     }
   };
   return {
     ...kube,
-    get: (...words) => note(kube.get(...words)),
-    patch: (...words) => note(kube.patch(...words)),
+    get: (...args) => record(kube.get(...args)),
+    patch: (...args) => record(kube.patch(...args)),
   };
 }

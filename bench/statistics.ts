@@ -1,7 +1,7 @@
-/** The head of a table of times. */
+/** Columns of {@link statistics}. */
 export const HEAD = ['what', 'goal', 'median', 'p99', 'n'];
 
-/** A row of a table of times, given in milliseconds. */
+/** A row with statistics of times in milliseconds. */
 export function statistics(what: string, goal: string, ms: readonly number[]): string[] {
   const sorted = [...ms].sort((a, b) => a - b);
   const at = (share: number) => sorted[Math.max(Math.ceil(sorted.length * share) - 1, 0)];

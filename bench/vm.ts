@@ -4,12 +4,9 @@ import { deployWith, readinessOf, readMetrics, readNode, waitForNode } from '../
 import { outcomesIn } from '../test/e2e/under-load.ts';
 
 const NODE = 'node-1';
-const PATIENCE_MS = 600_000;
+const PROOF_TIMEOUT_MS = 600_000;
 
-/**
- * A node that is a virtual machine with systemd and cgroup v2, beside a real kubelet with the systemd driver: how many
- * of the agent's evaluations, one each ten seconds, prove it. Rejects when the evaluations take more than half a minute each.
- */
+/** Counts the outcomes of evaluations every ten seconds on a virtual machine. Rejects if they take over 30 s on average. */
 export async function measureVm(name: string, evaluations: number): Promise<string[][]> {
   const cluster = await startCluster({
     name,
@@ -17,17 +14,17 @@ export async function measureVm(name: string, evaluations: number): Promise<stri
     images: ['workload', 'agent'],
   });
   await deployWith(cluster, { PROOF_INTERVAL: '10s' });
-  await waitForNode(cluster, NODE, ({ ready }) => ready === 'true', PATIENCE_MS);
+  await waitForNode(cluster, NODE, ({ ready }) => ready === 'true', PROOF_TIMEOUT_MS);
   const { since } = readinessOf(await readNode(cluster, NODE));
   const count = async () => outcomesIn(await readMetrics(cluster, NODE));
-  const sum = (outcomes: ReadonlyMap<string, number>) => [...outcomes.values()].reduce((a, b) => a + b, 0);
+  const sum = (counts: ReadonlyMap<string, number>) => [...counts.values()].reduce((a, b) => a + b, 0);
   const begun = Date.now();
-  let seen = await count();
-  while (sum(seen) < evaluations) {
+  let outcomes = await count();
+  while (sum(outcomes) < evaluations) {
     if (Date.now() - begun > evaluations * 30_000)
-      throw new Error(`Only ${sum(seen)} of ${evaluations} evaluations ended`);
+      throw new Error(`Only ${sum(outcomes)} of ${evaluations} evaluations ended`);
     await pause(5);
-    seen = await count().catch(() => seen);
+    outcomes = await count().catch(() => outcomes);
   }
   const text = await readMetrics(cluster, NODE);
   const mean = (metric: string) =>
@@ -35,11 +32,11 @@ export async function measureVm(name: string, evaluations: number): Promise<stri
     Number(new RegExp(`^${metric}_count(?:\\{.*\\})? (\\S+)$`, 'm').exec(text)?.[1]);
   const after = readinessOf(await readNode(cluster, NODE));
   return [
-    ['evaluations', String(evaluations), String(sum(seen))],
+    ['evaluations', String(evaluations), String(sum(outcomes))],
     [
       '  by outcome',
       'all proven',
-      [...seen]
+      [...outcomes]
         .filter(([, n]) => n > 0)
         .map(([o, n]) => `${n} ${o}`)
         .join(', '),

@@ -1,13 +1,13 @@
-/** A change of a text, in words, and the text that it gives. */
+/** A description of an edit, and the resulting text. */
 export type TextEdit = { readonly what: string; readonly text: string };
 
 type Token = { readonly text: string; readonly from: number; readonly to: number };
 
-/** The words of CEL as far as they are needed here (https://github.com/google/cel-spec/blob/master/doc/langdef.md#syntax). */
+/** The tokens of CEL that occur here (https://github.com/google/cel-spec/blob/master/doc/langdef.md#syntax). */
 const TOKENS =
   /'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[A-Za-z_]\w*|\d+|&&|\|\||[=!<>]=|\.\?|\[\?|[-+*/%<>!?:.,()[\]{}]/g;
-/** What binds how strongly; what is not here does not end an operand. */
-const LEVELS: Readonly<Record<string, number>> = {
+/** Precedence of tokens that end an operand. */
+const PRECEDENCE: Readonly<Record<string, number>> = {
   ',': 0,
   '?': 0,
   ':': 0,
@@ -32,11 +32,11 @@ const SWAPS: Readonly<Record<string, readonly string[]>> = {
   exists: ['all'],
   startsWith: ['endsWith', 'contains'],
 };
-const OPENS = ['(', '[', '[?', '{'];
-const CLOSES = [')', ']', '}'];
+const OPENING = ['(', '[', '[?', '{'];
+const CLOSING = [')', ']', '}'];
 
-/** Every small change of a CEL expression: operators, operands, conditions, literals and elements of lists. */
-export function changesOf(expression: string): TextEdit[] {
+/** All single edits of a CEL expression: operators, operands, conditions, literals and list elements. */
+export function editsOfExpression(expression: string): TextEdit[] {
   const tokens = [...expression.matchAll(TOKENS)].map(([text], at, all) => {
     const from = all[at]?.index ?? 0;
     return { text, from, to: from + text.length };
@@ -55,13 +55,13 @@ export function changesOf(expression: string): TextEdit[] {
       replace(from, to, `${Number(text) + 1}`, `${text} to ${Number(text) + 1} in \`${near}\``);
     if (/^['"]/.test(text) && !text.includes(' ')) {
       const by = `${text.slice(0, -1)}~${text.at(-1)}`;
-      // An empty one that is no operand is the default of what is not there, as good as any other.
+      // An empty string that is not compared is a default for a missing value, so another default is equivalent.
       if (text.length > 2 || ['==', '!='].includes(tokens[at - 1]?.text ?? ''))
         replace(from, to, by, `${text} to ${by} in \`${near}\``);
       for (const [cutFrom, cutTo] of elementAt(tokens, at))
         replace(cutFrom, cutTo, '', `without ${text} in \`${near}\``);
     }
-    const level = LEVELS[text];
+    const level = PRECEDENCE[text];
     if (level === undefined || [',', ':'].includes(text)) continue;
     const left = tokens[operandStart(tokens, at, level)];
     const right = tokens[operandEnd(tokens, at, level)];
@@ -90,42 +90,42 @@ const shorten = (text: string) => {
   return line.length > 90 ? `${line.slice(0, 60)} ... ${line.slice(-25)}` : line;
 };
 
-/** The first token of the operand that ends before the operator at `at`. */
+/** The index of the first token of the left operand of the operator at `at`. */
 function operandStart(tokens: readonly Token[], at: number, level: number): number {
   let depth = 0;
   for (let index = at - 1; index >= 0; index--) {
     const text = tokens[index]?.text ?? '';
-    if (CLOSES.includes(text)) depth++;
-    else if (OPENS.includes(text) && depth-- === 0) return index + 1;
-    else if (depth === 0 && (LEVELS[text] ?? 9) <= level) return index + 1;
+    if (CLOSING.includes(text)) depth++;
+    else if (OPENING.includes(text) && depth-- === 0) return index + 1;
+    else if (depth === 0 && (PRECEDENCE[text] ?? 9) <= level) return index + 1;
   }
   return 0;
 }
 
-/** The last token of the operand that begins after the operator at `at`. */
+/** The index of the last token of the right operand of the operator at `at`. */
 function operandEnd(tokens: readonly Token[], at: number, level: number): number {
   let depth = 0;
   for (let index = at + 1; index < tokens.length; index++) {
     const text = tokens[index]?.text ?? '';
-    if (OPENS.includes(text)) depth++;
-    else if (CLOSES.includes(text) && depth-- === 0) return index - 1;
-    else if (depth === 0 && (LEVELS[text] ?? 9) <= level) return index - 1;
+    if (OPENING.includes(text)) depth++;
+    else if (CLOSING.includes(text) && depth-- === 0) return index - 1;
+    else if (depth === 0 && (PRECEDENCE[text] ?? 9) <= level) return index - 1;
   }
   return tokens.length - 1;
 }
 
-/** The bracket that closes the one at `at`. */
+/** The index of the bracket that closes the one at `at`. */
 function closing(tokens: readonly Token[], at: number): number {
   let depth = 0;
   for (let index = at; index < tokens.length; index++) {
     const text = tokens[index]?.text ?? '';
-    if (OPENS.includes(text)) depth++;
-    else if (CLOSES.includes(text) && --depth === 0) return index;
+    if (OPENING.includes(text)) depth++;
+    else if (CLOSING.includes(text) && --depth === 0) return index;
   }
   return tokens.length - 1;
 }
 
-/** What to cut so that a literal is no element of its list any more: one range, or none when it is no element. */
+/** The range to delete to remove a literal from its list; empty if it is not a list element. */
 function elementAt(tokens: readonly Token[], at: number): readonly (readonly [from: number, to: number])[] {
   const [token, before, after] = [tokens[at], tokens[at - 1], tokens[at + 1]];
   if (token === undefined || before === undefined || after === undefined) return [];

@@ -1,6 +1,6 @@
-import { changesOf } from './cel.ts';
+import { editsOfExpression } from './cel.ts';
 
-/** An object of the API, as far as it is changed here. */
+/** An API object to mutate. */
 export type Policy = {
   readonly apiVersion: string;
   readonly kind: string;
@@ -8,14 +8,14 @@ export type Policy = {
   readonly [field: string]: unknown;
 };
 
-/** An object with one thing changed: which, in words that stay the same while the object does. */
+/** An object with one edit. `id` describes the edit and is stable. */
 export type Mutant = { readonly id: string; readonly object: Policy };
 
 type Json = string | number | boolean | null | readonly Json[] | { readonly [field: string]: Json };
 type Step = string | number;
 type Edit = { readonly what: string; readonly value: Json | undefined };
 
-/** Every object with one thing changed: each change of each expression, and each rule and field that is another or gone. */
+/** All single edits of an object: of expressions, and of rules and fields changed or removed. */
 export function mutantsOf(policy: Policy): Mutant[] {
   const { apiVersion, kind, metadata, ...rest } = policy;
   const mutants = Object.keys(rest).flatMap((field) =>
@@ -28,7 +28,7 @@ export function mutantsOf(policy: Policy): Mutant[] {
       ) as unknown as Policy,
     })),
   );
-  // The same words of two places of one expression are two mutants.
+  // Equal edits at two positions of an expression are two mutants.
   const times = new Map<string, number>();
   return mutants.map(({ id, object }) => {
     const time = (times.get(id) ?? 0) + 1;
@@ -37,16 +37,16 @@ export function mutantsOf(policy: Policy): Mutant[] {
   });
 }
 
-/** A path in words, with the names of what has one instead of its place. */
+/** A path as text, with the names of list elements instead of indices if they have one. */
 function named(value: Json, path: readonly Step[]): string {
-  const words: Step[] = [];
+  const steps: Step[] = [];
   let here = value;
   for (const step of path) {
     here = (here as Record<Step, Json>)[step] ?? null;
     const name = typeof here === 'object' && here !== null && 'name' in here ? here.name : step;
-    words.push(`${name}`);
+    steps.push(`${name}`);
   }
-  return words.join('.');
+  return steps.join('.');
 }
 
 function walk(value: Json, path: readonly Step[]): readonly (Edit & { readonly path: readonly Step[] })[] {
@@ -58,17 +58,14 @@ function walk(value: Json, path: readonly Step[]): readonly (Edit & { readonly p
   return [...here, ...Object.entries(value).flatMap(([key, one]) => walk(one, [...path, key]))];
 }
 
-/** The other value of what has two. */
-const OTHERS: Readonly<Record<string, string>> = {
+/** Alternative values of enums. */
+const ALTERNATIVES: Readonly<Record<string, string>> = {
   Fail: 'Ignore',
   Ignore: 'Fail',
   IfNeeded: 'Never',
   Forbidden: 'Invalid',
 };
-/**
- * Names that only the API server or a person reads, and messages, whose words a test compares with the documents
- * (`test/docs/admission.test.ts`).
- */
+/** Fields without effect on decisions. Messages are compared with the docs by `test/docs/admission.test.ts`. */
 const IGNORED_FIELDS = [
   'name',
   'message',
@@ -79,7 +76,7 @@ const IGNORED_FIELDS = [
   'scope',
   'apiVersions',
 ];
-/** What an object has only because it says so. */
+/** Optional fields, which can be removed. */
 const OPTIONAL = [
   'resourceRules',
   'namespaceSelector',
@@ -93,7 +90,7 @@ function editsOf(value: Json, path: readonly Step[]): readonly Edit[] {
   const list = path.at(-2);
   if (IGNORED_FIELDS.includes(`${field}`) || IGNORED_FIELDS.includes(`${list}`)) return [];
   if (field === 'expression') {
-    return changesOf(value as string).map(({ what, text }) => ({ what, value: text }));
+    return editsOfExpression(value as string).map(({ what, text }) => ({ what, value: text }));
   }
   if (field === 'validationActions') {
     return [
@@ -103,15 +100,18 @@ function editsOf(value: Json, path: readonly Step[]): readonly Edit[] {
     ];
   }
   if (list === 'validationActions') return [];
-  const gone: Edit = { what: `without ${typeof value === 'string' ? `"${value}"` : 'it'}`, value: undefined };
-  if (typeof field === 'number') return list === 'variables' || list === 'mutations' ? [] : [gone];
-  if (OPTIONAL.includes(`${field}`)) return JSON.stringify(value) === '{}' ? [] : [gone]; // the API server's default
+  const removed: Edit = {
+    what: `without ${typeof value === 'string' ? `"${value}"` : 'it'}`,
+    value: undefined,
+  };
+  if (typeof field === 'number') return list === 'variables' || list === 'mutations' ? [] : [removed];
+  if (OPTIONAL.includes(`${field}`)) return JSON.stringify(value) === '{}' ? [] : [removed]; // the API server's default
   if (typeof value !== 'string') return [];
-  const by = OTHERS[value] ?? `${value}x`;
+  const by = ALTERNATIVES[value] ?? `${value}x`;
   return [{ what: `"${value}" to "${by}"`, value: by }];
 }
 
-/** The same object with another value at a path; undefined takes it out. */
+/** A copy of the object with another value at a path; undefined removes it. */
 function write(object: Json, path: readonly Step[], value: Json | undefined): Json {
   const copy = structuredClone(object) as Json;
   let parent = copy as Record<Step, Json>;

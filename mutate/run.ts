@@ -18,9 +18,9 @@ import { type Mutant, mutantsOf, type Policy } from './mutants.ts';
 import { SURVIVORS } from './survivors.ts';
 
 /**
- * Changes one thing at a time in every admission policy of `manifests/`, on a real API server, and runs the cases of the tests
- * until one fails. Fails when a mutant survives that `survivors.ts` does not explain. By hand: `npm run mutate`, or
- * `npm run mutate -- base` for one configuration, and with a pattern behind it for mutants whose id matches.
+ * Mutation tests of the admission policies in `manifests/` on a real API server: applies one edit at a time and runs test cases
+ * until one fails. Fails if a mutant survives without an explanation in `survivors.ts`. Usage: `npm run mutate`,
+ * `npm run mutate -- base` for one configuration, `npm run mutate -- base PATTERN` for matching mutant IDs.
  */
 const ENFORCED = /\/gvisor-ready-(enforce|guard|inject|requirement)/;
 const CONFIGURATIONS: readonly Configuration[] = [
@@ -59,7 +59,7 @@ const CONFIGURATIONS: readonly Configuration[] = [
 type Configuration = {
   readonly title: string;
   readonly start: () => Promise<Admission>;
-  /** Kind and name of the objects that are changed. */
+  /** Matches KIND/NAME of the objects to mutate. */
   readonly policies: RegExp;
   readonly groups: readonly Group[];
 };
@@ -93,7 +93,7 @@ async function main(only: string, pattern: string): Promise<number> {
         await replace(admission, original, original.policy);
       }
       const broken = await firstFailure(admission, cases);
-      if (broken !== undefined) throw new Error(`The mutants left something behind: "${broken}" fails`);
+      if (broken !== undefined) throw new Error(`"${broken}" fails after the mutants were reverted`);
     } finally {
       for (const purpose of ['api', 'admission']) await removeCluster(await laneCluster(purpose));
     }
@@ -101,7 +101,7 @@ async function main(only: string, pattern: string): Promise<number> {
   return report(outcomes, only === '');
 }
 
-/** Prints how many mutants of each policy were killed, and which survived; 1 when one is not explained, or an explanation is old. */
+/** Prints killed and surviving mutants; returns 1 if a survivor is unexplained or an explanation is stale. */
 function report(outcomes: ReadonlyMap<string, Outcome>, isWhole: boolean): number {
   const all = [...outcomes].filter(([, outcome]) => outcome !== 'stillborn');
   const survived = all.filter(([, outcome]) => outcome === 'SURVIVED').map(([id]) => id);
@@ -113,18 +113,18 @@ function report(outcomes: ReadonlyMap<string, Outcome>, isWhole: boolean): numbe
     console.log(`${policy}: ${killed} of ${of.length} killed`);
   }
   const unexplained = survived.filter((id) => SURVIVORS[id] === undefined);
-  const old = isWhole ? Object.keys(SURVIVORS).filter((id) => !survived.includes(id)) : [];
+  const stale = isWhole ? Object.keys(SURVIVORS).filter((id) => !survived.includes(id)) : [];
   console.log(`\n${survived.length} survived, ${unexplained.length} without an explanation:`);
   for (const id of unexplained) console.log(`  ${id}`);
-  for (const id of old) console.log(`  explained in survivors.ts, and killed or gone: ${id}`);
-  const untried = isWhole
+  for (const id of stale) console.log(`  explained in survivors.ts, and killed or gone: ${id}`);
+  const unconfigured = isWhole
     ? policiesInManifests().filter((id) => !all.some(([each]) => policyOf(each) === id))
     : [];
-  for (const id of untried) console.log(`  in manifests/, and in no configuration here: ${id}`);
-  return unexplained.length + old.length + untried.length === 0 ? 0 : 1;
+  for (const id of unconfigured) console.log(`  in manifests/, and in no configuration here: ${id}`);
+  return unexplained.length + stale.length + unconfigured.length === 0 ? 0 : 1;
 }
 
-/** Kind and name of every admission policy of `manifests/`. */
+/** KIND/NAME of every admission policy in `manifests/`. */
 function policiesInManifests(): readonly string[] {
   const files = globSync('manifests/**/*.yaml', { cwd: REPO });
   const objects = files.flatMap((file) => parseAllDocuments(readFileSync(join(REPO, file), 'utf8')));
@@ -137,7 +137,7 @@ function policiesInManifests(): readonly string[] {
 type Outcome = 'killed' | 'stillborn' | 'SURVIVED';
 type Original = { readonly path: string; readonly policy: Policy };
 
-/** The objects of the components as they are applied, without what the API server adds. */
+/** The applied objects of the components, without fields of the API server. */
 async function policiesOf({ as }: Admission, policies: RegExp): Promise<Original[]> {
   const lists = await Promise.all(
     RESOURCES.map(async (resource) => {
@@ -169,7 +169,7 @@ async function tryMutant(
   return (await firstFailure(admission, cases)) === undefined ? 'SURVIVED' : 'killed';
 }
 
-/** Puts an object in the place of another, and waits until it is in force; false when the API server rejects it. */
+/** Replaces an object and waits until it is in force; returns false if the API server rejects it. */
 async function replace(admission: Admission, original: Original, policy: Policy): Promise<boolean> {
   const { path } = original;
   const { body: now } = await admission.as('admin', { method: 'GET', path });
@@ -186,7 +186,7 @@ async function replace(admission: Admission, original: Original, policy: Policy)
   return true;
 }
 
-/** Runs cases until one fails, several at a time, and then those that must be alone; what failed runs first the next time. */
+/** Runs cases until one fails: first concurrently, then exclusive ones. A case that failed runs first the next time. */
 async function firstFailure(admission: Admission, cases: Case[]): Promise<string | undefined> {
   const failed =
     (await firstOf(
