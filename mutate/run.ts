@@ -191,12 +191,12 @@ async function firstFailure(admission: Admission, cases: Case[]): Promise<string
   const failed =
     (await firstOf(
       admission,
-      cases.filter(({ alone }) => !alone),
+      cases.filter(({ exclusive }) => !exclusive),
       8,
     )) ??
     (await firstOf(
       admission,
-      cases.filter(({ alone }) => alone),
+      cases.filter(({ exclusive }) => exclusive),
       1,
     ));
   if (failed === undefined) return undefined;

@@ -44,7 +44,7 @@ const bare: ApiCall = {
 };
 const operator = { as: 'operator' } as const;
 
-/** Entries of the audit log with `enforce` alone. */
+/** Entries of the audit log without `enforce-audit`. */
 export const LOG_GROUP: Group = {
   title: 'the audit log has',
   cases: [

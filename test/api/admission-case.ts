@@ -8,7 +8,7 @@ export type Case = {
   readonly what: string;
   readonly run: (admission: Admission) => Promise<void>;
   /** Set if the case changes policies, so that no other case can run meanwhile. */
-  readonly alone?: true;
+  readonly exclusive?: true;
 };
 
 /** Cases under a title. */

@@ -15,7 +15,7 @@ const patchClass = (body: object, path = CLASS): ApiCall => ({
 });
 const bare = patchClass({ scheduling: { nodeSelector: null } });
 /** Creates a RuntimeClass in a dry run. */
-export const anew = (name: string, handler: string): ApiCall => {
+export const recreate = (name: string, handler: string): ApiCall => {
   const call = createRuntimeClass(name, handler);
   return { ...call, path: `${call.path}?dryRun=All` };
 };
@@ -27,7 +27,7 @@ const CLASSES: readonly Case[] = [
   refused('to remove its node selector, with the right for one namespace,', bare, classMessage('gvisor'), {
     as: 'single',
   }),
-  refused('to recreate it with runc', anew('gvisor', 'runc'), classMessage('gvisor'), operator),
+  refused('to recreate it with runc', recreate('gvisor', 'runc'), classMessage('gvisor'), operator),
   refused(
     'to change its handler',
     patchClass({ handler: 'runc' }),
@@ -39,7 +39,7 @@ const CLASSES: readonly Case[] = [
     patchClass({ metadata: { labels: { a: 'b' } } }, '/apis/node.k8s.io/v1/runtimeclasses/plain'),
     operator,
   ),
-  accepted('to create another', anew('other', 'runc'), operator),
+  accepted('to create another', recreate('other', 'runc'), operator),
   refused(
     'to set another node selector',
     patchClass({ scheduling: { nodeSelector: { a: 'b' } } }),
@@ -61,7 +61,7 @@ const CLASSES: readonly Case[] = [
   accepted('to remove its node selector', bare, lifter),
   accepted('to label it', patchClass({ metadata: { labels: { team: 'x' } } }), operator),
   accepted('to write it unchanged', patchClass({ handler: 'runsc' }), operator),
-  refused('to create it while it exists', anew('gvisor', 'runsc'), /already exists/, {
+  refused('to create it while it exists', recreate('gvisor', 'runsc'), /already exists/, {
     ...lifter,
     code: 409,
   }),

@@ -7,7 +7,7 @@ import { SETTING_GROUPS } from './admission-setting-cases.ts';
 import { TEMPLATE_GROUPS } from './admission-template-cases.ts';
 import { WRITE_GROUPS } from './admission-write-cases.ts';
 
-/** Cases for `enforce` alone. */
+/** Cases for `enforce` without other components. */
 export const ENFORCE_GROUPS: readonly Group[] = [
   ...POD_GROUPS,
   ...WRITE_GROUPS,

@@ -40,7 +40,7 @@ export const USERS = {
   operator: (cluster: Cluster) => certificateUser(cluster, 'operator'),
   /** the same, and the right to lift */
   lifter: (cluster: Cluster) => certificateUser(cluster, 'lifter'),
-  /** the same as the operator, and the right to lift for the namespace `strict` alone */
+  /** the same as the operator, and the right to lift for the namespace `strict` only */
   single: (cluster: Cluster) => certificateUser(cluster, 'single'),
   /** the same as the operator, and the right to delete namespaces that require gVisor */
   deleter: (cluster: Cluster) => certificateUser(cluster, 'deleter'),
@@ -141,11 +141,11 @@ const gates = ['example.com/first', 'example.com/second'].map((name) => ({ name 
 
 /** Pods that are older than the policies. Those of `pod()` have a scheduling gate. */
 const PODS = {
-  /** keep the rules */
+  /** comply with the rules */
   gated: pod({ spec: container({ resources: { requests: { cpu: '1m' } } }) }),
   ungated: pod({ spec: ungated }),
   bound: pod({ spec: onNode }),
-  /** break them */
+  /** violate the rules */
   'old-plain': pod({ spec: { ...onNode, runtimeClassName: undefined } }),
   'old-ungated': pod({ spec: { ...ungated, runtimeClassName: undefined } }),
   'old-gated': pod({
@@ -173,7 +173,7 @@ const PODS = {
 export const podPath = (name: keyof typeof PODS, namespace: 'strict' | 'audited' = 'strict') =>
   `/api/v1/namespaces/${namespace}/pods/${name}`;
 
-/** The path of a workload of `strict` that is older than the policies and keeps the rules. */
+/** The path of a workload of `strict` that is older than the policies and complies with the rules. */
 export const workloadPath = (kind: Workload) => {
   const { apiVersion } = WORKLOADS[kind];
   const group = apiVersion === 'v1' ? '/api/v1' : `/apis/${apiVersion}`;

@@ -30,17 +30,22 @@ const INJECTED: readonly Case[] = [
     );
   }),
   accepted(
-    'a template without',
+    'a template without a runtime class',
     create('strict', workload('Deployment', { spec: { runtimeClassName: undefined } }), 'dryRun=All'),
   ),
 ];
 
 const UNCHANGED: readonly Case[] = [
   ...['no-kube-system', 'gvisor-ready-too'].map((namespace) =>
-    accepted(`a pod without in ${namespace}, which is given one,`, dry(namespace), {}, runsIn('gvisor')),
+    accepted(
+      `a pod without a runtime class in ${namespace}, which is injected,`,
+      dry(namespace),
+      {},
+      runsIn('gvisor'),
+    ),
   ),
   ...['free', 'declined', 'kube-labelled', 'gvisor-ready'].map((namespace) =>
-    accepted(`a pod without in ${namespace}`, dry(namespace), {}, runsIn(undefined)),
+    accepted(`a pod without a runtime class in ${namespace}`, dry(namespace), {}, runsIn(undefined)),
   ),
   warned(
     'a pod without a runtime class with require-gvisor: audit',

@@ -102,12 +102,7 @@ const BOTH =
   /cannot require gVisor and allow the host's kernel: take the label require-gvisor or allow-host-kernel off$/;
 const CONSENTS: readonly Case[] = [
   refused('to give it', label('free', 'true', CONSENT), consent('free'), operator),
-  refused(
-    'to give it where it was refused',
-    label('declined', 'true', CONSENT),
-    consent('declined'),
-    operator,
-  ),
+  refused('to give it after a refusal', label('declined', 'true', CONSENT), consent('declined'), operator),
   refused(
     'to give it in kube-system',
     label('kube-system', 'true', CONSENT),
@@ -130,7 +125,7 @@ const CONSENTS: readonly Case[] = [
   accepted('to refuse it', label('free', 'false', CONSENT), operator),
   accepted('to take it back', label('consenting', null, CONSENT), operator),
   accepted('to refuse it later', label('consenting', 'false', CONSENT), operator),
-  accepted('another label beside it', label('consenting', 'x', 'team'), operator),
+  accepted('another label of its namespace', label('consenting', 'x', 'team'), operator),
   accepted('to delete the namespace', remove('consenting'), operator),
   accepted('to give it', label('free', 'true', CONSENT), { as: 'lifter' }),
   accepted('to create a namespace with it', createNamespace({ [CONSENT]: 'true' }), { as: 'lifter' }),
@@ -138,21 +133,24 @@ const CONSENTS: readonly Case[] = [
     as: 'lifter',
     code: 422,
   }),
-  refused('to require gVisor beside it', label('consenting', 'true'), BOTH, { as: 'lifter', code: 422 }),
+  refused('to require gVisor in its namespace', label('consenting', 'true'), BOTH, {
+    as: 'lifter',
+    code: 422,
+  }),
   refused('both at once', createNamespace({ [CONSENT]: 'true', 'require-gvisor': 'true' }), BOTH, {
     as: 'lifter',
     code: 422,
   }),
-  accepted('another label beside both, which are older', label('both', 'x', 'team'), operator),
+  accepted('another label of an older namespace with both', label('both', 'x', 'team'), operator),
   accepted('to remove the consent from both', label('both', null, CONSENT), operator),
-  accepted('to audit beside it', label('consenting', 'audit'), operator),
+  accepted('to audit its namespace', label('consenting', 'audit'), operator),
   refused(
     '"yes"',
     label('free', 'yes', CONSENT),
     /the label allow-host-kernel is "yes", which would allow nothing: write "true" or "false"$/,
     { code: 422 },
   ),
-  accepted('another label beside an old "yes"', label('mistyped', 'x', 'team')),
+  accepted('another label of a namespace with an old "yes"', label('mistyped', 'x', 'team')),
   ...[
     'Allow-Host-Kernel',
     'allow_host_kernel',
@@ -178,7 +176,7 @@ const SLIPS: readonly Case[] = [
   ),
   refused('"yes"', label('free', 'yes'), slip('yes'), invalid),
   refused('an empty value', label('free', ''), slip(''), invalid),
-  accepted('another label beside an old "yes"', label('mistyped', 'x', 'team')),
+  accepted('another label of a namespace with an old "yes"', label('mistyped', 'x', 'team')),
   accepted('an old "yes" corrected', label('mistyped', 'true')),
   accepted('an old "yes" removed', label('mistyped', null)),
   ...['Require-gVisor', 'require_gvisor', 'requires-gvisor', 'requiregvisor', 'require.gvisor'].map((name) =>
@@ -190,7 +188,7 @@ const SLIPS: readonly Case[] = [
     key('REQUIRE_GVISOR'),
     invalid,
   ),
-  accepted('another label beside an old key', label('mistyped', 'x', 'team')),
+  accepted('another label of a namespace with an old key', label('mistyped', 'x', 'team')),
   accepted('a key of another domain', label('free', 'true', 'example.com/require-gvisor')),
 ];
 

@@ -6,7 +6,7 @@ export type PodPart = {
   readonly annotations?: Readonly<Record<string, string>>;
 };
 
-/** A gVisor pod with a scheduling gate. An undefined field of `spec` is left out. */
+/** A gVisor pod with a scheduling gate. Undefined fields of `spec` are omitted. */
 export function pod({ spec = {}, annotations = {} }: PodPart = {}): object {
   return {
     apiVersion: 'v1',

@@ -112,7 +112,7 @@ const GENERAL: readonly Case[] = [
     /spec\.runtimeClassName is "plain": write runtimeClassName: gvisor$/,
   ),
   refused(
-    'a pod whose runtime class only begins alike',
+    'a pod whose runtime class only has the same prefix',
     createPod({ spec: { runtimeClassName: 'gvisor-x' } }),
     /is "gvisor-x": write/,
   ),
@@ -211,7 +211,7 @@ const HOST: readonly Case[] = [
     createPod({ spec: { hostPID: true, hostIPC: true } }),
     /spec sets hostPID, hostIPC: remove it/,
   ),
-  accepted('a host namespace that is not taken', createPod({ spec: { hostNetwork: false } })),
+  accepted('a host namespace set to false', createPod({ spec: { hostNetwork: false } })),
   refused(
     'a directory of the host, of a program with the ClusterRole edit',
     createPod({ spec: { volumes: [{ name: 'host', hostPath: { path: '/etc/kubernetes' } }] } }),
@@ -219,7 +219,7 @@ const HOST: readonly Case[] = [
     { as: 'dispatcher' },
   ),
   refused(
-    'a directory of the host beside another volume, of the owner of all inside',
+    'a hostPath after another volume, as admin of the namespace',
     createPod({ spec: { volumes: [{ name: 'own', emptyDir: {} }, ...hostPath.volumes] } }),
     /volumes of these kinds are not allowed here: host;/,
     { as: 'owner' },

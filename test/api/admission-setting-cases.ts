@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { accepted, assertAccepted, type Case, type Group, refused } from './admission-case.ts';
-import { anew, classMessage } from './admission-class-cases.ts';
+import { classMessage, recreate } from './admission-class-cases.ts';
 import type { Admission } from './admission-cluster.ts';
 import { podPath } from './admission-fixture.ts';
 import { container, create, hostPath, pod, privileged } from './admission-objects.ts';
@@ -35,7 +35,7 @@ export function whileSet(
 ): Case {
   return {
     what: `with ${name}: ${expression}`,
-    alone: true,
+    exclusive: true,
     run: async (admission) => {
       const { response, was } = await setVariable(admission, policy, name, expression);
       assertAccepted(response);
@@ -55,7 +55,7 @@ export function whileSet(
 /** An expression that the API server rejects. */
 const rejected = (name: string, expression: string): Case => ({
   what: `${name}: ${expression} is rejected, and the policy stays`,
-  alone: true,
+  exclusive: true,
   run: async (admission) => {
     const { response, was } = await setVariable(admission, ENFORCE, name, expression);
     if (response.code < 300) await setVariable(admission, ENFORCE, name, was);
@@ -91,7 +91,7 @@ const SETTINGS: readonly Case[] = [
         dry({ spec: { runtimeClassName: undefined } }),
         /write runtimeClassName: gvisor \(or: gvisor-gpu\)$/,
       ),
-      refused('to make the second anew', anew('gvisor-gpu', 'runc'), classMessage('gvisor-gpu'), operator),
+      refused('to recreate the second', recreate('gvisor-gpu', 'runc'), classMessage('gvisor-gpu'), operator),
     ],
   ),
   whileSet(
@@ -152,7 +152,7 @@ const SETTINGS: readonly Case[] = [
         dry({ spec: container({ ports: [...onPort(1, 8080).ports, ...onPort(2, 9090).ports] }) }),
       ),
       refused(
-        'another beside one of them',
+        'another beside an allowed one',
         dry({ spec: container({ ports: [...onPort(1, 8080).ports, ...onPort(2, 8081).ports] }) }),
         /hostPort is not allowed here, and the containers main have it/,
       ),
@@ -170,7 +170,7 @@ const CLOSED: readonly Case[] = [
     [ENFORCE, 'runtimeClassNames', FAILS],
     [
       refused('a gVisor pod', dry(), /resulted in error: .*division by zero/, { code: 422 }),
-      refused('a RuntimeClass', anew('other', 'runc'), /division by zero/, { ...operator, code: 422 }),
+      refused('a RuntimeClass', recreate('other', 'runc'), /division by zero/, { ...operator, code: 422 }),
       accepted('the status of a pod that runs', status),
       accepted('the end of a pod that runs', {
         method: 'DELETE',

@@ -53,12 +53,12 @@ function annotated(kind: Workload): object {
 
 const RULES: readonly Case[] = [
   warned(
-    'one that names a node',
+    'a template with a node name',
     dry('DaemonSet', { spec: { nodeName: 'n' } }),
     /would break that: spec\.template\.spec\.nodeName is "n", which goes past/,
   ),
   warned(
-    'one that names a node later',
+    'an update that adds a node name',
     {
       method: 'PATCH',
       path: `${workloadPath('DaemonSet')}?dryRun=All`,

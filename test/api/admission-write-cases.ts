@@ -74,7 +74,7 @@ const WRITES: readonly Case[] = [
   ),
   accepted('another image', image(gated)),
   accepted('another image, on its node', image(podPath('bound'))),
-  accepted('the last gate gone', gates(gated)),
+  accepted('the last gate removed', gates(gated)),
   accepted('an ephemeral container', debug(gated), { as: 'owner' }),
   refused(
     'a privileged ephemeral container',
@@ -96,7 +96,7 @@ const STARTS: readonly Case[] = [
   accepted('one of two gates removed', gates(podPath('old-gated'), 'example.com/second')),
   refused('the last gate removed outside gVisor', gates(podPath('old-gated')), UNSET),
   refused('the last gate removed with a flag', gates(podPath('old-flag')), OLD_FLAG),
-  refused('another image beside a flag', image(podPath('old-flag')), OLD_FLAG),
+  refused('another image with a flag', image(podPath('old-flag')), OLD_FLAG),
   refused(
     'the last gate removed with a host directory',
     gates(podPath('old-host')),
@@ -114,9 +114,9 @@ const RUNS: readonly Case[] = (
 ]);
 const FLAGS: readonly Case[] = [
   refused('another value of an old flag', flag(podPath('old-flag'), 'none'), OLD_FLAG),
-  accepted('another annotation beside an old flag', annotate(`${podPath('old-flag')}${DRY}`, { a: 'b' })),
+  accepted('another annotation with an old flag', annotate(`${podPath('old-flag')}${DRY}`, { a: 'b' })),
   refused(
-    'another annotation beside too many',
+    'another annotation with too many',
     annotate(`${podPath('old-many')}${DRY}`, { a: 'b' }),
     /more than 1000/,
   ),

@@ -221,7 +221,7 @@ const FORGERIES: readonly (readonly [what: string, call: ApiCall, why: RegExp])[
     /only events AgentLost and NodeRebooted/,
   ],
   [
-    'an event on the DaemonSet of a namespace whose name only begins alike',
+    'an event on the DaemonSet of a namespace with the same prefix',
     events('gvisor-rea', { involvedObject: { ...aboutAgents.involvedObject, namespace: 'gvisor-rea' } }),
     /only events AgentLost and NodeRebooted/,
   ],
@@ -391,7 +391,7 @@ export const FLEET_TAINT_GROUPS: readonly Group[] = [
       refusedSpec('another taint', spec({ taints: [{ key: 'other', effect: 'NoSchedule' }] })),
       refusedSpec('its taint with another effect', spec({ taints: [{ ...TAINT, effect: 'NoExecute' }] })),
       refusedSpec(
-        'another beside its own',
+        'another taint beside its own',
         spec({ taints: [TAINT, { key: 'other', effect: 'NoSchedule' }] }),
       ),
       refusedSpec('a cordon beside its taint', spec({ taints: [TAINT], unschedulable: true })),

@@ -65,7 +65,7 @@ const OTHER_NODES: readonly Case[] = [
   not('a new Node', { method: 'POST', path: `/api/v1/nodes${DRY}`, body: newNode({}) }, /own Node|no Node/),
   not('its Node deleted', { method: 'DELETE', path: nodePath('node-1') }, /creates and deletes no Node/),
   not(
-    'its Node made anew',
+    'its Node recreated',
     { method: 'POST', path: `/api/v1/nodes${DRY}`, body: newNode({}, 'node-1') },
     /creates and deletes no Node|resulted in error/,
   ),
@@ -81,7 +81,11 @@ const OWN_NODE: readonly Case[] = [
     not('another label', how(label('forged')), /only labels of/),
     not('another label changed', how(label('team')), /only labels of/),
     not('another label removed', how(label('team', null)), /only labels of/),
-    not('a label whose domain only begins alike', how(label(`${DOMAIN}.evil/ready`)), /only labels of/),
+    not(
+      'a label whose domain only has the same prefix',
+      how(label(`${DOMAIN}.evil/ready`)),
+      /only labels of/,
+    ),
     not('a label of the domain that is not its own', how(label(`${DOMAIN}/other`)), /only labels of/),
     not('another annotation', how(annotation('a')), /only annotations of/),
     not('another annotation changed', how(annotation('team')), /only annotations of/),
@@ -162,8 +166,8 @@ const OWN: readonly Case[] = [
   ),
   accepted('its first condition', status(conditions(condition('GVisorReady')), 'node-3'), { as: 'agent3' }),
   {
-    what: 'agent: its condition is accepted beside a second one, which is older',
-    alone: true,
+    what: 'agent: its condition is accepted beside an older duplicate',
+    exclusive: true,
     run: async ({ as }) => {
       const path = '/api/v1/nodes/node-1/status';
       const was = (await as('admin', { method: 'GET', path })).body as { status: { conditions: object[] } };
@@ -216,12 +220,16 @@ const KEYS: readonly Case[] = [
     refused('the condition removed', status(conditions({ $patch: 'delete', type: 'GVisorReady' })), CLAIM, {
       as,
     }),
-    accepted('a label removed whose domain only ends alike', status(label(`a.${DOMAIN}/x`, null)), { as }),
-    accepted('an annotation whose domain only ends alike', status(annotation(`a.${DOMAIN}/x`)), { as }),
+    accepted('a label removed whose domain only has the same suffix', status(label(`a.${DOMAIN}/x`, null)), {
+      as,
+    }),
+    accepted('an annotation whose domain only has the same suffix', status(annotation(`a.${DOMAIN}/x`)), {
+      as,
+    }),
     accepted('it removed', status(annotation(`a.${DOMAIN}/x`, null)), { as }),
     accepted('another label', status(label('x')), { as }),
     accepted('another annotation', status(annotation('x')), { as }),
-    accepted('a label whose domain only ends alike', status(label(`a.${DOMAIN}/ready`)), { as }),
+    accepted('a label whose domain only has the same suffix', status(label(`a.${DOMAIN}/ready`)), { as }),
     accepted('another condition', status(conditions(condition('KernelDeadlock'))), { as }),
   ]),
   refused('the label, from a pod on that node,', status(label(READY_KEY, 'false')), CLAIM, {
@@ -373,7 +381,7 @@ const AGENT_EVENTS: readonly Case[] = [
   ...eventChanges('agent'),
 ];
 
-/** A client that may only create events neither changes nor deletes one, whatever RBAC allows. */
+/** Clients that may only create events cannot change or delete one, regardless of RBAC. */
 export function eventChanges(as: 'agent' | 'fleet'): readonly Case[] {
   const source =
     as === 'agent' ? { component: 'gvisor-ready', host: 'node-1' } : { component: 'gvisor-ready-fleet' };
@@ -381,7 +389,7 @@ export function eventChanges(as: 'agent' | 'fleet'): readonly Case[] {
   const path = `${EVENTS}/${as}-${process.pid}`;
   return (['PATCH', 'DELETE'] as const).map((method) => ({
     what: `${as}: ${method} of an event that exists is refused`,
-    alone: true,
+    exclusive: true,
     run: async ({ as: call }) => {
       const { code, message } = await call('admin', { ...made, path: EVENTS });
       assert.ok([201, 409].includes(code), message);

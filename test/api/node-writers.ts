@@ -1,4 +1,5 @@
 import { after, before } from 'node:test';
+import { NAMESPACE } from '../../agent/kube/access.ts';
 import { Cluster } from '../../cluster/cluster.ts';
 import { requireRoot } from '../../cluster/machine/host-checks.ts';
 import { removeCluster } from '../../cluster/remove.ts';
@@ -9,7 +10,7 @@ import type { Admission } from './admission-cluster.ts';
 import { applyBase } from './api-server.ts';
 import { type ApiUser, certificateUser } from './api-user.ts';
 import { conditionOf, FleetObjects, READY_KEY } from './fleet-objects.ts';
-import { NAMESPACE, WRITERS } from './writer-users.ts';
+import { WRITERS } from './writer-users.ts';
 
 const role = (name: string, verbs: readonly string[], events: readonly string[] = []) => ({
   apiVersion: 'rbac.authorization.k8s.io/v1',

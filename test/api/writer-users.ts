@@ -1,7 +1,6 @@
+import { NAMESPACE } from '../../agent/kube/access.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { certificateUser, tokenUser } from './api-user.ts';
-
-export const NAMESPACE = 'gvisor-ready';
 
 /** Clients that write Nodes and events. */
 export const WRITERS = {

@@ -12,23 +12,21 @@ import {
   REQUIRING,
   removeDispatcher,
 } from './dispatcher-run.ts';
-import { useCluster } from './e2e-cluster.ts';
+import { GVISOR_NODES, useCluster } from './e2e-cluster.ts';
 
-/** The nodes with gVisor. */
-export const GVISOR_NODES: readonly string[] = ['node-1', 'node-2'];
 const RUNTIME_CLASS = join(REPO, 'manifests/base/runtimeclass.yaml');
 
 /** Registers hooks that open the cluster; returns it with functions for tests of the dispatcher. */
 export function useDispatcher() {
   const cluster = useCluster();
-  // A young node without gVisor must not count as one that is being installed.
+  // A new node without gVisor must not count as being installed.
   const call = (one: DispatcherCall) =>
     dispatch(cluster(), { ...one, options: ['--install-grace', '1', ...(one.options ?? [])] });
   const kubectl = (...args: string[]) => cluster().kubectl(args);
   /** /proc/version inside a pod. */
   const kernelIn = async (pod: string) =>
     (await kubectl('exec', '-n', FREE, pod, '--', 'cat', '/proc/version')).trim();
-  /** Deletes every pod in the namespaces of the tests, and waits until they are gone. */
+  /** Deletes every pod in the namespaces of the tests. */
   const deletePods = async () => {
     for (const namespace of [FREE, REQUIRING])
       await kubectl('delete', 'pod', '--all', '-n', namespace, '--wait');
@@ -40,7 +38,9 @@ export function useDispatcher() {
     await Promise.all(GVISOR_NODES.map((node) => healNode(cluster(), cluster().node(node))));
     let states = '';
     await waitFor('both nodes to be proven', 90_000, async () => {
-      const nodes = (await viewNodes(cluster())).filter(({ name }) => GVISOR_NODES.includes(name));
+      const nodes = (await viewNodes(cluster())).filter(({ name }) =>
+        GVISOR_NODES.some((node) => node === name),
+      );
       states = nodes.map(({ name, ready, message }) => `${name} ${ready} ${message}`).join('\n');
       return nodes.every(({ ready }) => ready === 'true') ? true : undefined;
     }).catch((cause) => {

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { breakAndWait, evaluationPod, healAndWait } from '../../cluster/story.ts';
 import { runAll, waitFor } from '../../hack/run.ts';
-import { GVISOR_NODES, useDispatcher } from './dispatcher-cluster.ts';
+import { useDispatcher } from './dispatcher-cluster.ts';
 import {
   assertNoPod,
   creations,
@@ -12,6 +12,7 @@ import {
   readPod,
   removeDispatcher,
 } from './dispatcher-run.ts';
+import { GVISOR_NODES } from './e2e-cluster.ts';
 
 const { cluster, call, kubectl, kernelIn, deletePods, healAll } = useDispatcher();
 

@@ -16,7 +16,7 @@ export const FREE = 'dispatcher-free';
 
 const DISPATCHER = join(REPO, 'dispatcher');
 
-/** Creates the dispatcher's service account with the rights of `dispatcher/rbac.yaml` alone. */
+/** Creates the dispatcher's service account with only the permissions of `dispatcher/rbac.yaml`. */
 export async function grantDispatcher(cluster: Cluster): Promise<void> {
   await cluster.kubectl(['apply', '-f', join(REPO, 'dispatcher/rbac.yaml')]);
   const binding = (kind: string, role: string, namespace?: string) => ({

@@ -6,8 +6,9 @@ import { breakAndWait, healAndWait } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { ensurePython } from '../../hack/python.ts';
 import { run } from '../../hack/run.ts';
-import { GVISOR_NODES, useDispatcher } from './dispatcher-cluster.ts';
+import { useDispatcher } from './dispatcher-cluster.ts';
 import { assertNoPod, creations, FREE, readPod } from './dispatcher-run.ts';
+import { GVISOR_NODES } from './e2e-cluster.ts';
 
 const { cluster, call, kubectl, kernelIn, registerHooks } = useDispatcher();
 const CREATE = /\/pods$|\/pods\?/;

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { breakAndWait } from '../../cluster/story.ts';
-import { GVISOR_NODES, useDispatcher } from './dispatcher-cluster.ts';
+import { useDispatcher } from './dispatcher-cluster.ts';
 import { assertNoPod, creations, FREE, REQUIRING, readPod } from './dispatcher-run.ts';
+import { GVISOR_NODES } from './e2e-cluster.ts';
 
 const { cluster, call, kubectl, kernelIn, registerHooks } = useDispatcher();
 

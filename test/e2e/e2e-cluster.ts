@@ -8,9 +8,11 @@ import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { laneCluster } from '../runner/lane.ts';
 
+/** The nodes of the cluster with gVisor. */
+export const GVISOR_NODES = ['node-1', 'node-2'] as const;
+
 /**
- * Starts the cluster that the files of a lane share, or what is missing of it: three healed nodes with the agent deployed
- * and a verdict on each.
+ * Starts the cluster that the files of a lane share, or its missing parts: three healed nodes with agents and a verdict.
  */
 export async function openCluster(): Promise<Cluster> {
   const cluster = await startCluster({ name: await laneCluster('e2e'), images: ['workload', 'agent'] });
@@ -19,7 +21,7 @@ export async function openCluster(): Promise<Cluster> {
   return cluster;
 }
 
-/** Removes the cluster, unless the runner keeps it for the next file. */
+/** Removes the cluster unless the next file reuses it. */
 export async function closeCluster(): Promise<void> {
   if (process.env.KEEP_E2E_CLUSTER === undefined) await removeCluster(await laneCluster('e2e'));
 }

@@ -19,7 +19,7 @@ const VISIBLE = [
   ['node-2', 'containerd-hung', 'Unknown'],
 ] as const;
 /** Faults that must not change the label, and evidence that the agent has observed them. */
-const HARMLESS: Record<
+const TOLERATED: Record<
   HarmlessFault,
   { readonly node: string; readonly until: (restarts: number) => Promise<unknown> }
 > = {
@@ -65,7 +65,7 @@ describe('a fault of gVisor or containerd', () => {
 });
 
 describe('a fault of another component', () => {
-  for (const [fault, { node, until }] of Object.entries(HARMLESS)) {
+  for (const [fault, { node, until }] of Object.entries(TOLERATED)) {
     it(`${fault} changes neither label nor condition`, async () => {
       const { restarts } = await agentOn(cluster(), node);
       const before = await waitForNode(

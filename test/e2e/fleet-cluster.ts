@@ -11,12 +11,10 @@ import {
   readNode,
   waitForRollout,
 } from './agents.ts';
+import { GVISOR_NODES } from './e2e-cluster.ts';
 
 const FLEET = ['deployment/gvisor-ready-fleet', '--namespace', 'gvisor-ready'] as const;
 const PODS = '/api/v1/namespaces/gvisor-ready/pods';
-
-/** The nodes of the cluster that have gVisor. */
-export const GVISOR_NODES = ['node-1', 'node-2'] as const;
 
 /**
  * Deploys agents, and the fleet controller on the node without gVisor, and waits until it runs. NODE_AGE defaults to 0,

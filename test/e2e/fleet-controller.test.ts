@@ -4,12 +4,11 @@ import { VERSION } from '../../agent/config.ts';
 import { secondsUntilLabel } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import { agentPids, deployWith, getFromAgent, waitForNode } from './agents.ts';
-import { useCluster } from './e2e-cluster.ts';
+import { GVISOR_NODES, useCluster } from './e2e-cluster.ts';
 import {
   deployFleet,
   disableAgents,
   enableAgents,
-  GVISOR_NODES,
   getFromFleet,
   readFleet,
   readinessOfNodes,

@@ -310,7 +310,7 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
       },
     };
     await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(policy));
-    const { address } = await waitFor('the new pod alone', 60_000, async () => {
+    const { address } = await waitFor('the old pod to end', 60_000, async () => {
       const args = ['get', 'pods', ...there, '-l', 'app.kubernetes.io/component=fleet', '-o', 'name'];
       return (await cluster.kubectl(args)).trim().includes('\n') ? undefined : fleetPod();
     });

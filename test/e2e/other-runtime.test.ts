@@ -20,7 +20,7 @@ import { readinessOf, readNode, waitForNode } from './agents.ts';
 const NODES = {
   // k3s and RKE2 share a socket. gVisor works in the other containerd, and the kubelet's own runs runc instead.
   'k3s-broken': { socket: '/run/k3s/containerd/containerd.sock', handler: 'runc', gvisor: 'current' },
-  // The other way round.
+  // The reverse: gVisor works only in the standard containerd.
   'k3s-ready': { socket: '/run/k3s/containerd/containerd.sock', handler: 'runsc', gvisor: 'current' },
   microk8s: { socket: '/var/snap/microk8s/common/run/containerd.sock', handler: 'runc', gvisor: 'current' },
 } as const;

@@ -3,7 +3,7 @@ import type { ClusterNode } from '../../cluster/node/node.ts';
 const FROZEN = '/run/frozen-stat';
 
 /**
- * Makes a node look idle to agents that start later, by frozen CPU times. The machine is busy while it runs tests, and a
+ * Freezes CPU times, so that a node appears idle to agents that start later. The machine is busy while it runs tests, and a
  * slow containerd is tolerated for ten minutes on a busy node.
  */
 export async function hidePressure(node: ClusterNode): Promise<void> {

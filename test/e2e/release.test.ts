@@ -30,7 +30,7 @@ before(
       nodes: [{ name: 'node-1' }],
       images: ['agent'],
     });
-    // The nodes have no registry to pull from: a pod finds its image by the name that the release gives it.
+    // Nodes cannot pull, so the image is loaded under its name in the release.
     await cluster.node('node-1').ctr(['images', 'tag', imageName('agent'), `${IMAGE}@${DIGEST}`]);
   },
   { timeout: patient(600_000) },

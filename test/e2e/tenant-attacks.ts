@@ -259,17 +259,17 @@ const PROCESSES: readonly Process[] = [
   { what: 'a process named kubelet', name: 'kubelet' },
   { what: 'a process named k3s-server', name: 'k3s-server' },
   {
-    what: 'a process that looks like a weakened sentry',
+    what: 'a process that imitates a weakened sentry',
     name: 'runsc-sandbox',
     args: '--network=host --host-uds=all boot',
   },
   {
-    what: 'a process that looks like the prewarmer',
+    what: 'a process that imitates the prewarmer',
     name: 'gvisor-sentry-prewarmer',
     args: '/evil/runsc runsc-sandbox --network=host boot',
   },
   {
-    what: "a process that looks like gVisor's shim",
+    what: "a process that imitates gVisor's shim",
     name: 'containerd-shim-runsc-v1',
     args: '-namespace k8s.io -id probe',
   },
@@ -289,7 +289,7 @@ const PROCESSES: readonly Process[] = [
     argv0: '\u001b[2J\u001b[31mrunsc-sandbox',
   },
   {
-    what: 'a title of several lines that looks like metrics',
+    what: 'a multi-line title that imitates metrics',
     name: '$(printf "containerd\\ngvisor_node_status{status=\\"True\\"} 0")',
     argv0: 'containerd\ngvisor_node_status{status="True"} 0',
   },
@@ -421,7 +421,7 @@ echo "sentries: $SENTRIES"
 /** Attacks by `kubectl exec`. */
 const EXEC_ATTACKS: readonly Attack[] = [
   {
-    what: 'a program started by exec that looks like a weakened sentry',
+    what: 'a program started by exec that imitates a weakened sentry',
     pods: [
       { script: FOREVER, exec: inBackground(as('runsc-sandbox', '--network=host --host-uds=all boot')) },
     ],
@@ -431,7 +431,7 @@ const EXEC_ATTACKS: readonly Attack[] = [
           ({ argv }) =>
             argv[0] === 'runsc-sandbox' && argv.includes(FOREVER) && argv.includes('--network=host'),
         ),
-        'no process of the node looks like a weakened sentry',
+        'no process of the node imitates a weakened sentry',
       ),
   },
   {

@@ -11,7 +11,7 @@ import { marksOn, remainingObjects } from './remaining-objects.ts';
 
 const cluster = useCluster();
 
-// `test/smoke` runs the other block of the page, with kubectl alone.
+// `test/smoke` runs the block of the page that only uses kubectl.
 describe('the uninstall of docs/operations.md with the plugin', () => {
   let plugin: RecordedPlugin;
   before(async () => {

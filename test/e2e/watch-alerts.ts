@@ -26,7 +26,7 @@ export function watchAlerts(prometheus: () => Prometheus) {
 
   /** Waits until a query returns series. */
   const queried = (query: string): Promise<true> =>
-    waitFor(`Prometheus to give something for ${query}`, 30_000, async () =>
+    waitFor(`Prometheus to return series for ${query}`, 30_000, async () =>
       (await prometheus().query(query)).length > 0 ? true : undefined,
     );
 

@@ -187,7 +187,7 @@ describe('a node with systemd and cgroup v2', () => {
     await waitForLabel(cluster, 'true', 'True SandboxProven');
   });
 
-  it('a restart of the kubelet keeps gVisor pods running and the label', async () => {
+  it('a restart of the kubelet affects neither gVisor pods nor the label', async () => {
     const { cluster, node } = vm();
     await waitFor('the pod to run', PATIENCE_MS, async () => {
       return (await readPodRun(cluster, 'stays')).phase === 'Running' || undefined;

@@ -7,12 +7,11 @@ import { type Prometheus, startPrometheus } from '../../cluster/control-plane/pr
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { REPO } from '../../hack/paths.ts';
 import { deployWith, waitForNode } from '../e2e/agents.ts';
-import { useCluster } from '../e2e/e2e-cluster.ts';
+import { GVISOR_NODES, useCluster } from '../e2e/e2e-cluster.ts';
 import {
   deployFleet,
   disableAgents,
   enableAgents,
-  GVISOR_NODES,
   removeFleet,
   scaleFleet,
   waitForBreaker,
