@@ -49,7 +49,7 @@ export const LOG_GROUP: Group = {
   title: 'the audit log has',
   cases: [
     logged(
-      'a pod where only audit is asked',
+      'a pod in a namespace with require-gvisor: audit',
       create('audited', pod(unset), 'dryRun=All'),
       'gvisor-ready-enforce-audit',
     ),
@@ -66,10 +66,10 @@ const WARNED: readonly Case[] = [
       as: 'dispatcher',
     },
   ),
-  warned('the same where the label says audit', create('audited', pod(unset), 'dryRun=All'), /is not set/),
+  warned('the same with require-gvisor: audit', create('audited', pod(unset), 'dryRun=All'), /is not set/),
   warned('a Deployment', deployment('strict'), /the pods of this Deployment would break that/),
   warned(
-    'the label taken off',
+    'the label removed',
     label(null),
     /to change its label require-gvisor from "true" needs the verb/,
     operator,
@@ -80,7 +80,7 @@ const WARNED: readonly Case[] = [
     /requires gVisor: to delete it/,
     operator,
   ),
-  warned('a label that would require nothing', label('yes'), /which would require nothing/),
+  warned('a label without effect', label('yes'), /which would require nothing/),
   warned(
     'the RuntimeClass without its node selector',
     bare,
@@ -91,12 +91,12 @@ const WARNED: readonly Case[] = [
 const LOGGED: readonly Case[] = [
   logged('a pod', plain, 'gvisor-ready-enforce-pods'),
   logged(
-    'a pod where the label says audit',
+    'a pod with require-gvisor: audit',
     create('audited', pod(unset), 'dryRun=All'),
     'gvisor-ready-enforce-audit',
   ),
   logged('a template', deployment('strict'), 'gvisor-ready-enforce-templates'),
-  logged('the label taken off', label(null), 'gvisor-ready-guard-namespace'),
+  logged('the label removed', label(null), 'gvisor-ready-guard-namespace'),
   logged('the RuntimeClass without its node selector', bare, 'gvisor-ready-enforce-runtimeclass'),
 ];
 const FAILING: readonly Case[] = [
@@ -119,7 +119,7 @@ const FAILING: readonly Case[] = [
 
 /** Cases for `enforce` with `enforce-audit`. */
 export const AUDIT_GROUPS: readonly Group[] = [
-  { title: 'the audit stage refuses nothing, and warns', cases: WARNED },
-  { title: 'the audit stage writes into the audit log', cases: LOGGED },
-  { title: 'a policy that fails in the audit stage opens the door', cases: FAILING },
+  { title: 'the audit stage warns and denies nothing', cases: WARNED },
+  { title: 'the audit stage adds to the audit log', cases: LOGGED },
+  { title: 'a failing policy in the audit stage denies nothing', cases: FAILING },
 ];

@@ -3,10 +3,7 @@ import { describe, it } from 'node:test';
 import type { Admission, UserName } from './admission-cluster.ts';
 import type { ApiCall, ApiResponse } from './api-user.ts';
 
-/**
- * A test on a cluster with the policies, which mutants of the policies must fail. It restores the cluster, but for objects
- * with unique names.
- */
+/** A test of the policies, run against mutants too. It restores the cluster, except for objects with unique names. */
 export type Case = {
   readonly what: string;
   readonly run: (admission: Admission) => Promise<void>;
@@ -25,9 +22,9 @@ type Options = { readonly as?: UserName; readonly code?: number | undefined };
 
 /** A call that is denied with this message. */
 export function refused(what: string, call: Made, why: RegExp, { as = 'admin', code = 403 }: Options = {}) {
-  return tried(`${as}: ${what} is refused`, as, call, (answer) => {
-    assert.equal(answer.code, code, answer.message);
-    assert.match(answer.message, why);
+  return caseOf(`${as}: ${what} is refused`, as, call, (response) => {
+    assert.equal(response.code, code, response.message);
+    assert.match(response.message, why);
   });
 }
 
@@ -38,22 +35,22 @@ export function accepted(
   { as = 'admin' }: Options = {},
   body?: (made: unknown) => void,
 ) {
-  return tried(`${as}: ${what} is accepted`, as, call, (answer) => {
-    assertAccepted(answer);
-    body?.(answer.body);
+  return caseOf(`${as}: ${what} is accepted`, as, call, (response) => {
+    assertAccepted(response);
+    body?.(response.body);
   });
 }
 
 /** A call that is allowed with one warning. */
 export function warned(what: string, call: Made, why: RegExp, { as = 'admin' }: Options = {}) {
-  return tried(`${as}: ${what} is warned of`, as, call, ({ code, message, warnings }) => {
+  return caseOf(`${as}: ${what} is warned of`, as, call, ({ code, message, warnings }) => {
     assert.ok(code < 300, `${code} ${message}`);
     assert.equal(warnings.length, 1, warnings.join('\n'));
     assert.match(warnings[0] ?? '', why);
   });
 }
 
-function tried(what: string, as: UserName, call: Made, check: (answer: ApiResponse) => void): Case {
+function caseOf(what: string, as: UserName, call: Made, check: (response: ApiResponse) => void): Case {
   return {
     what,
     run: async (admission) =>

@@ -23,11 +23,11 @@ const operator = { as: 'operator' } as const;
 const lifter = { as: 'lifter' } as const;
 
 const CLASSES: readonly Case[] = [
-  refused('to take its node selector away', bare, classMessage('gvisor'), operator),
-  refused('to take its node selector away, with the right for one namespace,', bare, classMessage('gvisor'), {
+  refused('to remove its node selector', bare, classMessage('gvisor'), operator),
+  refused('to remove its node selector, with the right for one namespace,', bare, classMessage('gvisor'), {
     as: 'single',
   }),
-  refused('to make it anew with runc', anew('gvisor', 'runc'), classMessage('gvisor'), operator),
+  refused('to recreate it with runc', anew('gvisor', 'runc'), classMessage('gvisor'), operator),
   refused(
     'to change its handler',
     patchClass({ handler: 'runc' }),
@@ -41,13 +41,13 @@ const CLASSES: readonly Case[] = [
   ),
   accepted('to create another', anew('other', 'runc'), operator),
   refused(
-    'to give it another node selector',
+    'to set another node selector',
     patchClass({ scheduling: { nodeSelector: { a: 'b' } } }),
     classMessage('gvisor'),
     operator,
   ),
   refused(
-    'to give it tolerations',
+    'to set tolerations',
     patchClass({ scheduling: { tolerations: [{ operator: 'Exists' }] } }),
     classMessage('gvisor'),
     operator,
@@ -58,18 +58,14 @@ const CLASSES: readonly Case[] = [
     classMessage('gvisor'),
     operator,
   ),
-  accepted('to take its node selector away', bare, lifter),
+  accepted('to remove its node selector', bare, lifter),
   accepted('to label it', patchClass({ metadata: { labels: { team: 'x' } } }), operator),
-  accepted('to write it as it is', patchClass({ handler: 'runsc' }), operator),
-  refused('to make it anew while it is there', anew('gvisor', 'runsc'), /already exists/, {
+  accepted('to write it unchanged', patchClass({ handler: 'runsc' }), operator),
+  refused('to create it while it exists', anew('gvisor', 'runsc'), /already exists/, {
     ...lifter,
     code: 409,
   }),
-  accepted(
-    'to delete it, which lets nothing out',
-    { method: 'DELETE', path: `${CLASS}?dryRun=All` },
-    operator,
-  ),
+  accepted('to delete it', { method: 'DELETE', path: `${CLASS}?dryRun=All` }, operator),
 ];
 
 /** The guarded RuntimeClass, and others. */

@@ -63,8 +63,8 @@ export async function prepareAdmission(cluster: Cluster, components: readonly st
 /** Adds an ephemeral container to `old-plain`; a pod cannot be created with one. */
 async function debugOlder(cluster: Cluster): Promise<void> {
   const patch = { spec: { ephemeralContainers: [{ name: 'older', image: 'localhost/none' }] } };
-  const words = ['patch', 'pod', 'old-plain', '-n', 'strict', '--subresource=ephemeralcontainers'];
-  await cluster.kubectl([...words, '-p', JSON.stringify(patch)]);
+  const args = ['patch', 'pod', 'old-plain', '-n', 'strict', '--subresource=ephemeralcontainers'];
+  await cluster.kubectl([...args, '-p', JSON.stringify(patch)]);
 }
 
 /** Registers hooks that call {@link startAdmission} before the first test and remove the cluster after the last. */
@@ -83,15 +83,15 @@ export function useAdmission(components: readonly string[]): () => Admission {
   };
 }
 
-/** Repeats a call until its response is as wanted. */
+/** Repeats a call until its response matches. */
 export async function waitForResponse(
   what: string,
   call: () => Promise<ApiResponse>,
-  wanted: (answer: ApiResponse) => boolean,
+  matches: (response: ApiResponse) => boolean,
 ): Promise<ApiResponse> {
   return waitFor(what, 30_000, async () => {
-    const answer = await call();
-    if (wanted(answer)) return answer;
-    throw new Error(`${answer.code} ${answer.message} ${answer.warnings.join(' ')}`);
+    const response = await call();
+    if (matches(response)) return response;
+    throw new Error(`${response.code} ${response.message} ${response.warnings.join(' ')}`);
   });
 }

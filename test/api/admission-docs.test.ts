@@ -50,7 +50,7 @@ const strict = (part: Parameters<typeof pod>[0]) => createPod(part);
 const classOf = ({ body }: ApiResponse) =>
   (body as { readonly spec: { readonly runtimeClassName?: string } }).spec.runtimeClassName;
 
-describe('the page on admission, followed to the letter', () => {
+describe('the commands of the page on admission', () => {
   before(async () => {
     directory = await mkdtemp(join(tmpdir(), 'admission-'));
     await symlink(REPO, join(directory, 'gvisor-ready'));
@@ -63,24 +63,24 @@ describe('the page on admission, followed to the letter', () => {
   });
   after(() => rm(directory, { recursive: true, force: true }));
 
-  it('warns first, and refuses nothing', async () => {
+  it('only warn in the first stage', async () => {
     await write('kustomization.yaml');
     await shell(block('run', 'audit'));
     await all(warned('a plain pod', plain, IS_NOT_SET), accepted('a gVisor pod', gvisor));
   });
 
-  it('then refuses', async () => {
+  it('reject in the second stage', async () => {
     assert.match(await shell(block('run', 'enforce')), /^namespace\/evaluations labeled$/m);
     await all(refused('a plain pod', plain, IS_NOT_SET), accepted('a gVisor pod', gvisor));
   });
 
-  it('shows the pods that are older', async () => {
+  it('list the pods that are older than the label', async () => {
     const printed = await shell(block('run', 'older').replaceAll(NAMESPACE, 'strict'));
     assert.match(printed, /^NAME +CLASS +NODE\n/);
     assert.match(printed, /^old-plain +<none> +node-9$/m);
   });
 
-  it('has a stage in which nothing is refused, whatever the labels say, and leaves it', async () => {
+  it('switch to audit, where no label rejects anything, and back', async () => {
     await write('kustomization.yaml, audit stage');
     await shell(apply);
     await all(warned('a plain pod', plain, IS_NOT_SET));
@@ -89,7 +89,7 @@ describe('the page on admission, followed to the letter', () => {
     await all(refused('a plain pod', plain, IS_NOT_SET));
   });
 
-  it('changes the settings', async () => {
+  it('change the settings', async () => {
     await write('kustomization.yaml, settings');
     await shell(apply);
     await all(
@@ -99,7 +99,7 @@ describe('the page on admission, followed to the letter', () => {
     );
   });
 
-  it('injects another class', async () => {
+  it('inject another runtime class', async () => {
     await write('kustomization.yaml, inject');
     if (!INJECTS) return assert.rejects(shell(apply), /no matches for kind "MutatingAdmissionPolicy"/);
     await shell(apply);
@@ -114,12 +114,12 @@ describe('the page on admission, followed to the letter', () => {
     );
   });
 
-  it('uninstalls, and what is installed again is in force', async () => {
+  it('uninstall, and take effect after a new installation', async () => {
     await shell(block('run', 'uninstall'));
     if (INJECTS) await shell(block('run', 'uninstall, inject'));
     await waitForPolicies(admission(), [INJECTS ? 'mutating' : 'validating']);
-    const answer = await admission().as('admin', plain);
-    assert.deepEqual([answer.code, classOf(answer)], [201, undefined]);
+    const response = await admission().as('admin', plain);
+    assert.deepEqual([response.code, classOf(response)], [201, undefined]);
     await write('kustomization.yaml');
     await shell(apply);
     await all(refused('a plain pod', plain, IS_NOT_SET), accepted('a gVisor pod', gvisor));

@@ -17,8 +17,8 @@ const dry = (namespace: string, body = plain) => create(namespace, body, 'dryRun
 const runsIn = (wanted: string | undefined) => (made: unknown) =>
   assert.equal((made as { readonly spec: Spec }).spec.runtimeClassName, wanted);
 
-const GIVEN: readonly Case[] = [
-  accepted('a pod without', dry('strict'), { as: 'dispatcher' }, (made) => {
+const INJECTED: readonly Case[] = [
+  accepted('a pod without a runtime class', dry('strict'), { as: 'dispatcher' }, (made) => {
     const { runtimeClassName, nodeSelector, overhead } = (made as { readonly spec: Spec }).spec;
     assert.deepEqual(
       { runtimeClassName, nodeSelector, overhead },
@@ -35,14 +35,18 @@ const GIVEN: readonly Case[] = [
   ),
 ];
 
-const LEFT: readonly Case[] = [
+const UNCHANGED: readonly Case[] = [
   ...['no-kube-system', 'gvisor-ready-too'].map((namespace) =>
     accepted(`a pod without in ${namespace}, which is given one,`, dry(namespace), {}, runsIn('gvisor')),
   ),
   ...['free', 'declined', 'kube-labelled', 'gvisor-ready'].map((namespace) =>
     accepted(`a pod without in ${namespace}`, dry(namespace), {}, runsIn(undefined)),
   ),
-  warned('a pod without where only audit is asked', dry('audited'), /runtimeClassName is not set/),
+  warned(
+    'a pod without a runtime class with require-gvisor: audit',
+    dry('audited'),
+    /runtimeClassName is not set/,
+  ),
   accepted(
     'the mirror of a static pod',
     async (on) => dry('strict', await mirrorPod(on)),
@@ -50,7 +54,7 @@ const LEFT: readonly Case[] = [
     runsIn(undefined),
   ),
   refused(
-    'a mirror of somebody else, which is given one and names its node,',
+    'a mirror pod of another user, which has a node name,',
     async (on) =>
       dry('strict', {
         ...(await mirrorPod(on)),
@@ -70,7 +74,7 @@ const LEFT: readonly Case[] = [
 
 /** Cases for `enforce` with `inject`. */
 export const INJECT_GROUPS: readonly Group[] = [
-  { title: 'the runtime class of gVisor is given to', cases: GIVEN },
-  { title: 'injection leaves alone', cases: LEFT },
+  { title: 'the runtime class of gVisor is injected into', cases: INJECTED },
+  { title: 'injection does not change', cases: UNCHANGED },
   START_GROUP,
 ];

@@ -61,7 +61,7 @@ const key = (name: string, is = 'require-gvisor') =>
   new RegExp(`the label "${name}" has no effect: its key is ${is}, written exactly so$`);
 
 const WITHOUT: readonly Case[] = [
-  refused('to take it off', label('strict', null), LIFT, operator),
+  refused('to remove it', label('strict', null), LIFT, operator),
   refused('to set it to "false"', label('strict', 'false'), LIFT, operator),
   refused('to set it to "audit"', label('strict', 'audit'), LIFT, operator),
   refused('to write the namespace without labels', put(''), LIFT, operator),
@@ -69,28 +69,33 @@ const WITHOUT: readonly Case[] = [
   refused('to write the finalizers without labels', put('/finalize'), LIFT, operator),
   refused('to apply another value', applied, LIFT, operator),
   refused('to delete the namespace', remove('strict'), DELETE, operator),
-  refused('to take it off, of all inside,', label('strict', null), LIFT, owner),
-  refused('to delete the namespace, of all inside,', remove('strict'), DELETE, owner),
-  refused('to take another off', label('another', null), /the namespace "another" requires gVisor/, single),
+  refused('to remove it, as admin of the namespace,', label('strict', null), LIFT, owner),
+  refused('to delete the namespace, as admin of it,', remove('strict'), DELETE, owner),
+  refused(
+    'to remove it from another namespace',
+    label('another', null),
+    /the namespace "another" requires gVisor/,
+    single,
+  ),
   refused('to delete another', remove('another'), /"another" requires gVisor: to delete/, single),
   accepted('to write another label', label('strict', 'x', 'team'), operator),
-  accepted('to put it on', label('free', 'true'), operator),
+  accepted('to add it', label('free', 'true'), operator),
   accepted('to set "audit" to "true"', label('audited', 'true'), operator),
-  accepted('to take "audit" off', label('audited', null), operator),
+  accepted('to remove "audit"', label('audited', null), operator),
   accepted('to create a namespace with it', createNamespace({ 'require-gvisor': 'true' }), operator),
   accepted('to create a namespace without', createNamespace({}), operator),
   accepted('to delete a namespace that has none', remove('free'), operator),
 ];
 
 const WITH: readonly Case[] = [
-  accepted('to take it off', label('strict', null), { as: 'lifter' }),
+  accepted('to remove it', label('strict', null), { as: 'lifter' }),
   accepted('to delete the namespace', remove('strict'), { as: 'lifter' }),
-  accepted('to take it off', label('strict', null)),
-  accepted('to take it off the namespace of the right', label('strict', null), single),
+  accepted('to remove it', label('strict', null)),
+  accepted('to remove it from the namespace of the right', label('strict', null), single),
   accepted('to delete the namespace of the right', remove('strict'), single),
   accepted('to delete the namespace', remove('strict'), { as: 'deleter' }),
-  refused('to take it off', label('strict', null), LIFT, { as: 'deleter' }),
-  refused('to let code onto the host', label('free', 'true', CONSENT), consent('free'), { as: 'deleter' }),
+  refused('to remove it', label('strict', null), LIFT, { as: 'deleter' }),
+  refused("to allow the host's kernel", label('free', 'true', CONSENT), consent('free'), { as: 'deleter' }),
 ];
 
 const BOTH =
@@ -115,7 +120,12 @@ const CONSENTS: readonly Case[] = [
     consent('new'),
     operator,
   ),
-  refused('to give it, of all inside,', label('strict', 'true', CONSENT), consent('strict'), owner),
+  refused(
+    'to give it, as admin of the namespace,',
+    label('strict', 'true', CONSENT),
+    consent('strict'),
+    owner,
+  ),
   refused('to give it to another', label('free', 'true', CONSENT), consent('free'), single),
   accepted('to refuse it', label('free', 'false', CONSENT), operator),
   accepted('to take it back', label('consenting', null, CONSENT), operator),
@@ -134,7 +144,7 @@ const CONSENTS: readonly Case[] = [
     code: 422,
   }),
   accepted('another label beside both, which are older', label('both', 'x', 'team'), operator),
-  accepted('to take the consent off both', label('both', null, CONSENT), operator),
+  accepted('to remove the consent from both', label('both', null, CONSENT), operator),
   accepted('to audit beside it', label('consenting', 'audit'), operator),
   refused(
     '"yes"',
@@ -169,8 +179,8 @@ const SLIPS: readonly Case[] = [
   refused('"yes"', label('free', 'yes'), slip('yes'), invalid),
   refused('an empty value', label('free', ''), slip(''), invalid),
   accepted('another label beside an old "yes"', label('mistyped', 'x', 'team')),
-  accepted('an old "yes" mended', label('mistyped', 'true')),
-  accepted('an old "yes" taken off', label('mistyped', null)),
+  accepted('an old "yes" corrected', label('mistyped', 'true')),
+  accepted('an old "yes" removed', label('mistyped', null)),
   ...['Require-gVisor', 'require_gvisor', 'requires-gvisor', 'requiregvisor', 'require.gvisor'].map((name) =>
     refused(`the key ${name}`, label('free', 'true', name), key(name), invalid),
   ),
@@ -181,7 +191,7 @@ const SLIPS: readonly Case[] = [
     invalid,
   ),
   accepted('another label beside an old key', label('mistyped', 'x', 'team')),
-  accepted('a key of somebody else', label('free', 'true', 'example.com/require-gvisor')),
+  accepted('a key of another domain', label('free', 'true', 'example.com/require-gvisor')),
 ];
 
 const SYSTEM = (name: string) =>
@@ -200,27 +210,27 @@ const OF_THE_SYSTEM: readonly Case[] = [
     invalid,
   ),
   ...['no-kube-system', 'gvisor-ready-too'].map((name) =>
-    refused(`to take it off ${name}`, label(name, null), /requires gVisor: to change its label/, operator),
+    refused(`to remove it from ${name}`, label(name, null), /requires gVisor: to change its label/, operator),
   ),
   accepted('"false" for kube-system', label('kube-system', 'false'), operator),
   accepted('another label of kube-system', label('kube-system', 'x', 'team'), operator),
   ...['kube-labelled', 'gvisor-ready'].flatMap((name) => [
     accepted(`another label of ${name}, which has an old one`, label(name, 'x', 'team'), operator),
     refused(`"audit" for ${name}, which has an old one`, label(name, 'audit'), SYSTEM(name), invalid),
-    accepted(`to take an old one off ${name}`, label(name, null), operator),
+    accepted(`to remove an old one from ${name}`, label(name, null), operator),
     accepted(`to delete ${name}`, remove(name), operator),
   ]),
 ];
 
 const ENDS: Case = {
-  what: 'goes away with all in it, and nobody needs the right a second time',
+  what: 'is deleted with its content without a second check of the right',
   run: async ({ as }) => {
     const name = `ends-${Date.now()}`;
     const path = `/api/v1/namespaces/${name}`;
     assertAccepted(await as('operator', createNamespace({ 'require-gvisor': 'true' }, { name }, '')));
     const pods = create(name, {
       ...(pod() as object),
-      metadata: { name: 'held', finalizers: ['example.com/held'] },
+      metadata: { name: 'terminating', finalizers: ['example.com/test'] },
     });
     await waitForResponse(
       'a pod',
@@ -233,7 +243,7 @@ const ENDS: Case = {
     await waitForResponse('the namespace to end', () => as('admin', { method: 'GET', path }), isTerminating);
     const again = await as('operator', remove(name, ''));
     assert.notEqual(again.code, 403, again.message);
-    await as('admin', patch(`${path}/pods/held`, { metadata: { finalizers: null } }));
+    await as('admin', patch(`${path}/pods/terminating`, { metadata: { finalizers: null } }));
     await waitForResponse(
       'the namespace to be gone',
       () => as('admin', { method: 'GET', path }),
@@ -246,8 +256,8 @@ const ENDS: Case = {
 export const NAMESPACE_GROUPS: readonly Group[] = [
   { title: 'the label of a namespace, without the right to lift it', cases: WITHOUT },
   { title: 'the label of a namespace, with the right to lift it', cases: WITH },
-  { title: 'the consent to run on the kernel of the host', cases: CONSENTS },
-  { title: 'a label that would require nothing', cases: SLIPS },
-  { title: 'namespaces of the system', cases: OF_THE_SYSTEM },
-  { title: 'a namespace that requires gVisor and is deleted', cases: [ENDS] },
+  { title: "the consent to run on the host's kernel", cases: CONSENTS },
+  { title: 'a misspelt label', cases: SLIPS },
+  { title: 'system namespaces', cases: OF_THE_SYSTEM },
+  { title: 'a namespace that requires gVisor', cases: [ENDS] },
 ];

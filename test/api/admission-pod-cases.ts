@@ -28,7 +28,7 @@ const MIRRORS: readonly Case[] = [
     { as: 'kubelet' },
   ),
   refused(
-    'the same from anybody else',
+    'the same from another user',
     async (on) =>
       dry({
         ...(await mirrorPod(on)),
@@ -161,7 +161,7 @@ const GENERAL: readonly Case[] = [
     { as: 'dispatcher' },
   ),
   ...['dev.gvisor/team', 'example.com/dev.gvisor.x'].map((key) =>
-    accepted(`the annotation ${key} of somebody else`, createPod({ annotations: { [key]: 'x' } })),
+    accepted(`the foreign annotation ${key}`, createPod({ annotations: { [key]: 'x' } })),
   ),
   refused(
     'a pod with all problems at once',
@@ -253,7 +253,7 @@ const HOST: readonly Case[] = [
     /the containers first have it/,
   ),
   accepted(
-    'a container that says it is not privileged',
+    'a container with privileged: false',
     createPod({ spec: container({ securityContext: { privileged: false } }) }),
   ),
   refused(
@@ -303,10 +303,10 @@ const ELSEWHERE: readonly Case[] = [
 
 /** Pods that are created, with default settings. */
 export const POD_GROUPS: readonly Group[] = [
-  { title: 'a pod that is created where gVisor is required', cases: GENERAL },
-  { title: 'what would lead to the host', cases: HOST },
+  { title: 'a new pod where gVisor is required', cases: GENERAL },
+  { title: 'host access', cases: HOST },
   {
-    title: 'namespaces that require nothing, and those of the system whatever their label says',
+    title: 'namespaces without the requirement, and system namespaces regardless of their label',
     cases: ELSEWHERE,
   },
 ];

@@ -20,12 +20,12 @@ async function setVariable({ as }: Admission, policy: string, name: string, expr
   const was = variables.find((variable) => variable.name === name)?.expression;
   assert.ok(was !== undefined, `"${policy}" has no variable "${name}"`);
   const changed = variables.map((one) => (one.name === name ? { name, expression } : one));
-  const answer = await as('admin', {
+  const response = await as('admin', {
     method: 'PATCH',
     path: pathOf(policy),
     body: { spec: { variables: changed } },
   });
-  return { answer, was };
+  return { response, was };
 }
 
 /** Runs cases while a variable of a policy has another expression. */
@@ -37,8 +37,8 @@ export function whileSet(
     what: `with ${name}: ${expression}`,
     alone: true,
     run: async (admission) => {
-      const { answer, was } = await setVariable(admission, policy, name, expression);
-      assertAccepted(answer);
+      const { response, was } = await setVariable(admission, policy, name, expression);
+      assertAccepted(response);
       try {
         await waitForPolicies(admission);
         for (const { what, run } of cases) {
@@ -57,10 +57,10 @@ const rejected = (name: string, expression: string): Case => ({
   what: `${name}: ${expression} is rejected, and the policy stays`,
   alone: true,
   run: async (admission) => {
-    const { answer, was } = await setVariable(admission, ENFORCE, name, expression);
-    if (answer.code < 300) await setVariable(admission, ENFORCE, name, was);
-    assert.equal(answer.code, 422, answer.message);
-    assert.match(answer.message, /compilation failed/);
+    const { response, was } = await setVariable(admission, ENFORCE, name, expression);
+    if (response.code < 300) await setVariable(admission, ENFORCE, name, was);
+    assert.equal(response.code, 422, response.message);
+    assert.match(response.message, /compilation failed/);
   },
 });
 
@@ -80,7 +80,7 @@ const git = { name: 'git', gitRepo: { repository: 'https://example.com' } };
 const relaxed = dry({
   spec: { ...hostPath, ...container(privileged), hostPID: true, hostNetwork: true, hostIPC: true },
 });
-const TRIED: readonly Case[] = [
+const SETTINGS: readonly Case[] = [
   whileSet(
     [ENFORCE, 'runtimeClassNames', "['gvisor', 'gvisor-gpu']"],
     [
@@ -98,26 +98,26 @@ const TRIED: readonly Case[] = [
     [ENFORCE, 'runtimeClassNames', '[]'],
     [refused('a gVisor pod', dry(), /runtimeClassName is "gvisor": write/), accepted('a status', status)],
   ),
-  ...['hostPath', 'privileged', 'hostPID'].map((word) =>
+  ...['hostPath', 'privileged', 'hostPID'].map((field) =>
     whileSet(
-      [ENFORCE, 'allow', `['${word}']`],
+      [ENFORCE, 'allow', `['${field}']`],
       [
         refused(
           'everything',
           relaxed,
-          word === 'hostPath'
+          field === 'hostPath'
             ? /hostIPC.*; privileged is/
-            : word === 'privileged'
+            : field === 'privileged'
               ? /volumes of/
               : /hostNetwork, hostIPC:/,
         ),
         accepted(
-          word,
+          field,
           dry({
             spec:
-              word === 'hostPath'
+              field === 'hostPath'
                 ? hostPath
-                : word === 'privileged'
+                : field === 'privileged'
                   ? container(privileged)
                   : { hostPID: true },
           }),
@@ -210,6 +210,6 @@ const CLOSED: readonly Case[] = [
 
 /** The settings. */
 export const SETTING_GROUPS: readonly Group[] = [
-  { title: 'settings', cases: TRIED },
-  { title: 'a policy that fails closes the door, and freezes nothing', cases: CLOSED },
+  { title: 'settings', cases: SETTINGS },
+  { title: 'a failing policy denies new pods, but no updates or deletions', cases: CLOSED },
 ];

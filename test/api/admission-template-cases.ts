@@ -39,7 +39,7 @@ const KINDS: readonly Case[] = (Object.keys(WORKLOADS) as Workload[]).flatMap((k
     /metadata\.annotations has dev\.gvisor\.flag\.network/,
   ),
   warned(
-    `a ${kind} where only audit is asked`,
+    `a ${kind} with require-gvisor: audit`,
     dry(kind, unset, 'audited'),
     /the namespace "audited" requires gVisor/,
   ),
@@ -105,7 +105,7 @@ const RULES: readonly Case[] = [
     /is not set: write/,
   ),
   warned(
-    'a StatefulSet that a controller of somebody else made',
+    'a StatefulSet of a foreign controller',
     create('strict', made('StatefulSet', { controller: true }), 'dryRun=All'),
     /is not set: write/,
   ),

@@ -92,13 +92,13 @@ const STARTS: readonly Case[] = [
     image(podPath('old-gated'), 'initContainers', 'first'),
     UNSET,
   ),
-  refused('an ephemeral container outside of gVisor', debug(podPath('old-plain')), UNSET, { as: 'owner' }),
-  accepted('one gate of two gone', gates(podPath('old-gated'), 'example.com/second')),
-  refused('the last gate gone outside of gVisor', gates(podPath('old-gated')), UNSET),
-  refused('the last gate gone before a flag', gates(podPath('old-flag')), OLD_FLAG),
+  refused('an ephemeral container outside gVisor', debug(podPath('old-plain')), UNSET, { as: 'owner' }),
+  accepted('one of two gates removed', gates(podPath('old-gated'), 'example.com/second')),
+  refused('the last gate removed outside gVisor', gates(podPath('old-gated')), UNSET),
+  refused('the last gate removed with a flag', gates(podPath('old-flag')), OLD_FLAG),
   refused('another image beside a flag', image(podPath('old-flag')), OLD_FLAG),
   refused(
-    'the last gate gone before a directory of the host',
+    'the last gate removed with a host directory',
     gates(podPath('old-host')),
     /this Pod would break that: volumes of these kinds are not allowed here: host;/,
   ),
@@ -110,7 +110,7 @@ const RUNS: readonly Case[] = (
   accepted(`a status of ${name}`, status(podPath(name))),
   accepted(`a label of ${name}`, patch(podPath(name), { metadata: { labels: { a: 'b' } } })),
   accepted(`a finalizer of ${name}`, patch(podPath(name), { metadata: { finalizers: ['example.com/x'] } })),
-  accepted(`the end of ${name}`, { method: 'DELETE', path: `${podPath(name)}${DRY}` }),
+  accepted(`the deletion of ${name}`, { method: 'DELETE', path: `${podPath(name)}${DRY}` }),
 ]);
 const FLAGS: readonly Case[] = [
   refused('another value of an old flag', flag(podPath('old-flag'), 'none'), OLD_FLAG),
@@ -120,7 +120,7 @@ const FLAGS: readonly Case[] = [
     annotate(`${podPath('old-many')}${DRY}`, { a: 'b' }),
     /more than 1000/,
   ),
-  accepted('an old flag gone', flag(podPath('old-flag'), null)),
+  accepted('an old flag removed', flag(podPath('old-flag'), null)),
 ];
 
 const AUDITED: readonly Case[] = [
@@ -148,7 +148,7 @@ const AUDITED: readonly Case[] = [
     ),
   ),
   warned(
-    'a debugger outside of gVisor',
+    'an ephemeral container outside gVisor',
     debug(podPath('old-plain', 'audited')),
     /runtimeClassName is not set/,
   ),
@@ -159,14 +159,14 @@ const OLDER =
 /** With the component `enforce-bindings`. */
 export const BINDING_GROUPS: readonly Group[] = [
   {
-    title: 'a pod that is older than the label and waits for the scheduler',
+    title: 'an unscheduled pod that is older than the label',
     cases: [
       refused('to bind it', bind({}, false, 'strict', 'old-ungated'), OLDER),
-      refused('to bind it in the old way', bind({}, true, 'strict', 'old-ungated'), OLDER),
-      accepted('to bind one of gVisor', bind()),
-      accepted('to bind one of gVisor in the old way', bind({}, true)),
-      accepted('to bind it where only audit is asked', bind({}, false, 'audited', 'old-ungated')),
-      accepted('to bind it where nothing is required', bindIn('declined')),
+      refused('to bind it with a Binding', bind({}, true, 'strict', 'old-ungated'), OLDER),
+      accepted('to bind a gVisor pod', bind()),
+      accepted('to bind a gVisor pod with a Binding', bind({}, true)),
+      accepted('to bind it with require-gvisor: audit', bind({}, false, 'audited', 'old-ungated')),
+      accepted('to bind it without the requirement', bindIn('declined')),
       ...['kube-labelled', 'gvisor-ready'].map((namespace) =>
         accepted(`to bind it in ${namespace}`, bindIn(namespace)),
       ),
@@ -177,7 +177,7 @@ export const BINDING_GROUPS: readonly Group[] = [
         ['gvisor-ready-enforce-bindings', 'runtimeClassNames', "['plain']"],
         [
           refused(
-            'to bind one of gVisor',
+            'to bind a gVisor pod',
             bind(),
             /its spec\.runtimeClassName is "gvisor": delete it and create it again$/,
           ),
@@ -206,12 +206,12 @@ function bindIn(namespace: string): ApiCall {
 }
 
 /** Writes that start code in pods older than the label. */
-export const START_GROUP: Group = { title: 'code that starts after the label', cases: STARTS };
+export const START_GROUP: Group = { title: 'writes that start code after the label', cases: STARTS };
 
 /** Writes to pods that exist. */
 export const WRITE_GROUPS: readonly Group[] = [
-  { title: 'a pod that exists where gVisor is required is given', cases: WRITES },
+  { title: 'updates of a pod where gVisor is required', cases: WRITES },
   START_GROUP,
-  { title: 'pods that are older than the label go on', cases: [...RUNS, ...FLAGS] },
+  { title: 'pods that are older than the label keep running', cases: [...RUNS, ...FLAGS] },
   { title: 'a namespace with require-gvisor: audit', cases: AUDITED },
 ];

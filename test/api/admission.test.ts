@@ -26,7 +26,7 @@ async function change(components: readonly string[], kinds: readonly Kind[] = ['
 describe('with enforce-audit', () => {
   describeGroups(admission, AUDIT_GROUPS);
 
-  it('leads to enforce: the same pod is refused, and running pods are left alone', async () => {
+  it('precedes enforce, which rejects the same pod and does not affect running pods', async () => {
     const path = await existing(admission(), create('strict', pod(withoutClass)));
     await change(['enforce']);
     for (const { run } of [
@@ -47,7 +47,7 @@ describe('with enforce-audit', () => {
 describe('with enforce', () => {
   describeGroups(admission, ENFORCE_GROUPS);
 
-  it('kubectl warns of a Deployment without the runtime class, and its ReplicaSet names the cause', async () => {
+  it('kubectl warns of a Deployment without the runtime class, and events of its ReplicaSet name the cause', async () => {
     const { command, args } = admission().cluster.kubectlCommand(['-n', 'strict', 'create', '-f', '-']);
     const { code, stderr } = await runAll(command, args, {
       input: JSON.stringify(workload('Deployment', withoutClass, 'web')),
@@ -68,7 +68,7 @@ describe('with enforce', () => {
     );
   });
 
-  it('a Deployment gets its pods once it names the runtime class', async () => {
+  it('a Deployment with the runtime class creates its pods', async () => {
     const patch = { spec: { template: { spec: { runtimeClassName: 'gvisor' } } } };
     await kubectl('patch', 'deployment', 'web', '-p', JSON.stringify(patch));
     await waitFor('a pod of the Deployment', 30_000, async () =>
@@ -78,19 +78,19 @@ describe('with enforce', () => {
     );
   });
 
-  for (const [user, answer] of [
+  for (const [user, expected] of [
     ['owner', 'no'],
     ['operator', 'no'],
     ['lifter', 'yes'],
   ] as const) {
-    it(`kubectl auth can-i -A answers the ${user} "${answer}", as the policy does`, async () => {
-      const words = ['auth', 'can-i', '-A', 'manage-gvisor-requirement', 'namespaces/strict', '--as', user];
-      const { command, args } = admission().cluster.kubectlCommand([...words, '-n', 'strict']);
-      assert.equal((await runAll(command, args)).stdout.trim(), answer);
+    it(`kubectl auth can-i -A returns "${expected}" for the ${user}, like the policy`, async () => {
+      const args = ['auth', 'can-i', '-A', 'manage-gvisor-requirement', 'namespaces/strict', '--as', user];
+      const { command, args: argv } = admission().cluster.kubectlCommand([...args, '-n', 'strict']);
+      assert.equal((await runAll(command, argv)).stdout.trim(), expected);
     });
   }
 
-  it('no policy has a type that the API server warns of', async () => {
+  it('the API server reports no type warnings for the policies', async () => {
     const path = 'jsonpath={range .items[*]}{.metadata.name} {.status.typeChecking}{"\\n"}{end}';
     const checked = await waitFor('the type checks', 30_000, async () => {
       const text = await kubectl('get', 'validatingadmissionpolicies', '-o', path);
@@ -122,7 +122,7 @@ function testInject(): void {
   });
   describeGroups(admission, INJECT_GROUPS);
 
-  it('a Deployment that names no runtime class gets pods in gVisor without a warning', async () => {
+  it('a Deployment without a runtime class creates pods in gVisor without a warning', async () => {
     const { as } = admission();
     const made = workload('Deployment', withoutClass, 'injected');
     assertAccepted(await as('dispatcher', create('strict', made)));
@@ -134,7 +134,7 @@ function testInject(): void {
     const pods = await waitForResponse(
       'its pod',
       () => as('admin', { method: 'GET', path }),
-      (answer) => classes(answer).length === 1,
+      (response) => classes(response).length === 1,
     );
     assert.deepEqual(classes(pods), ['gvisor']);
   });
@@ -142,7 +142,7 @@ function testInject(): void {
 
 /** With inject, before Kubernetes 1.36. */
 function testRefusedInject(): void {
-  it('is refused by name, and pods are judged as without it', async () => {
+  it('is rejected as an unknown kind, and the other policies still apply', async () => {
     await assert.rejects(
       change(['enforce', 'inject']),
       /no matches for kind "MutatingAdmissionPolicy" in version "admissionregistration.k8s.io\/v1"/,

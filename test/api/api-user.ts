@@ -55,15 +55,15 @@ async function userWith(
   const dispatcher = new Agent({ connect: { ca, ...credential } });
   return async ({ method, path, body, patch = 'merge-patch+json' }) => {
     const type = method === 'PATCH' ? patch : 'json';
-    const answer = await request(`https://127.0.0.1:${cluster.port}${path}`, {
+    const response = await request(`https://127.0.0.1:${cluster.port}${path}`, {
       method,
       dispatcher,
       headers: { 'content-type': `application/${type}`, ...headers },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
-    const said = (await answer.body.json()) as { readonly message?: string };
-    const message = answer.statusCode < 300 ? '' : (said.message ?? '');
-    return { code: answer.statusCode, message, warnings: warningsOf(answer.headers.warning), body: said };
+    const json = (await response.body.json()) as { readonly message?: string };
+    const message = response.statusCode < 300 ? '' : (json.message ?? '');
+    return { code: response.statusCode, message, warnings: warningsOf(response.headers.warning), body: json };
   };
 }
 

@@ -15,7 +15,7 @@ type Nodes = {
   /** The age of the condition. */
   readonly minutes?: number;
   readonly provenOnce?: boolean;
-  /** The handlers that the kubelet lists. */
+  /** Handlers in the Node's status. */
   readonly handlers?: readonly string[];
   readonly labels?: Readonly<Record<string, string>>;
 };
@@ -60,9 +60,9 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
     message: RegExp,
     call: Partial<DispatcherCall> = {},
   ) {
-    const asked = await prefer({ ...call, command: 'ask' });
-    assert.deepEqual([asked.code, asked.output.reason], [code, reason], asked.stderr);
-    assert.match(String(asked.output.message), message);
+    const dryRun = await prefer({ ...call, command: 'ask' });
+    assert.deepEqual([dryRun.code, dryRun.output.reason], [code, reason], dryRun.stderr);
+    assert.match(String(dryRun.output.message), message);
     const ran = await prefer({ ...call, options: ['--schedule-deadline', '1'] });
     assert.deepEqual([ran.code, ran.output.reason, creations(ran)], [code, reason, []], ran.stderr);
   }
@@ -77,7 +77,7 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
   const prefer = (call: Partial<DispatcherCall>) =>
     dispatch(cluster(), { policy: 'prefer', name: 'evaluation', ...call });
 
-  it('keeps a pod in gVisor while one node fails and 299 new ones are not judged', async () => {
+  it('does not fall back while one node fails and 299 new nodes have no verdict', async () => {
     await have(BROKEN, { count: 299 });
     await assertClosed(
       75,
@@ -86,7 +86,7 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
     );
   });
 
-  it('keeps it there while nodes are being installed, whatever their agents say', async () => {
+  it('does not fall back while nodes are being installed, regardless of their verdicts', async () => {
     for (const reason of ['ShimNotFound', 'RestartPending', 'HandlerNotLoaded']) {
       await have(BROKEN, { ...INSTALLING, reason });
       await assertClosed(75, 'GVisorUndecided', new RegExp(`node-1-0 has no final verdict: ${reason}$`));
@@ -95,12 +95,12 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
     await assertOpen(/ShimNotFound: node-0-0$/);
   });
 
-  it('keeps it there while the pool with gVisor is at zero and another, hardened pool never had it', async () => {
+  it('does not fall back while the gVisor pool has no nodes and another pool never had gVisor', async () => {
     await have(HARDENED, { ...HARDENED, reason: 'KernelUnsupported' });
     await assertClosed(75, 'NoReadyNode', /^no node is proven, and no agent says that gVisor fails/);
   });
 
-  it('lets no pod choose the nodes that would open the host to it', async () => {
+  it('does not fall back because of nodes that the pod selects itself', async () => {
     await have({ ...BROKEN, labels: { zone: 'a' } }, {});
     const nodeSelectorTerms = [{ matchExpressions: [{ key: 'zone', operator: 'In', values: ['a'] }] }];
     const required = { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms } };
@@ -109,7 +109,7 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
     }
   });
 
-  it("leaves gVisor only with the namespace's consent, which a requirement outweighs", async () => {
+  it("falls back only with the namespace's consent, which require-gvisor overrides", async () => {
     await have(BROKEN);
     await assertOpen(/ShimNotFound: node-0-0$/);
     const acts = '^"prefer" acts as "require": namespace dispatcher-free';
@@ -124,7 +124,7 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
     await consent(FREE, { 'allow-host-kernel': 'true' });
   });
 
-  it('takes a namespace that it may not read for one that does not consent', async () => {
+  it('assumes no consent of a namespace that it cannot read', async () => {
     await have(BROKEN);
     await consent('default', { 'allow-host-kernel': 'true' });
     const { code, output } = await prefer({ command: 'ask', namespace: 'default' });
@@ -135,7 +135,7 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
     );
   });
 
-  it('asks no more for a pod that chooses its own runtime or node than it creates one', async () => {
+  it('rejects a pod with its own runtime class or node in "ask" and in "run"', async () => {
     await have(BROKEN);
     for (const [field, value] of [
       ['runtimeClassName', 'kata'],

@@ -12,7 +12,7 @@ const cluster = useApiServer([]);
 describe('the fleet controller on a real API server, with its own token', () => {
   const { names, objects, start, withdrawn, assertStillProven, stateOf } = useFleet(cluster);
 
-  it('withdraws the label of a lost agent, with a condition, an event and metrics', async () => {
+  it('withdraws the label of a node that lost its agent, with condition, event and metrics', async () => {
     const run = await start();
     await objects().setAgent('node-1', false);
     await withdrawn('node-1');
@@ -33,7 +33,7 @@ describe('the fleet controller on a real API server, with its own token', () => 
     assert.match(body, /^gvisor_fleet_api_requests_total\{verb="PATCH",code="200"\} 1$/m);
   });
 
-  it('pauses withdrawals when half of the agents are lost, except those of an earlier boot', async () => {
+  it('pauses withdrawals when half of the agents are lost, except for labels of an earlier boot', async () => {
     const run = await start();
     const annotate = (value: string) =>
       cluster().kubectl(['annotate', 'nodes', ...names, '--overwrite', `${DOMAIN}/proven-boot${value}`]);

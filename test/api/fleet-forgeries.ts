@@ -13,8 +13,8 @@ const status = (body: object): ApiCall => ({
   body,
 });
 const label = (key: string, value: string | null) => status({ metadata: { labels: { [key]: value } } });
-const condition = (...words: Parameters<typeof conditionOf>) =>
-  status({ status: { conditions: [conditionOf(...words)] } });
+const condition = (...args: Parameters<typeof conditionOf>) =>
+  status({ status: { conditions: [conditionOf(...args)] } });
 const events = (namespace: string, body: object): ApiCall => ({
   method: 'POST',
   path: `/api/v1/namespaces/${namespace}/events?dryRun=All`,
@@ -75,7 +75,7 @@ const FORGERIES: readonly (readonly [what: string, call: ApiCall, why: RegExp])[
   ],
   ['a condition False', condition('GVisorReady', 'False', 'ShimNotFound'), /only from True to Unknown/],
   [
-    'a condition False of its own reason',
+    'a condition False with another reason',
     condition('GVisorReady', 'False', 'AgentLost'),
     /only from True to Unknown/,
   ],
@@ -86,7 +86,7 @@ const FORGERIES: readonly (readonly [what: string, call: ApiCall, why: RegExp])[
     /only from True to Unknown/,
   ],
   [
-    'the condition of a node that is known to be broken',
+    'the condition of a node that is already False',
     {
       ...condition('GVisorReady', 'Unknown', 'AgentLost'),
       path: '/api/v1/nodes/node-2/status',
@@ -133,12 +133,12 @@ const FORGERIES: readonly (readonly [what: string, call: ApiCall, why: RegExp])[
   ],
   ['removing the capacity', status({ status: { capacity: null } }), /rest of a Node's status/],
   [
-    'the annotation that says by whom the node was proven',
+    'the annotation proven-by',
     status({ metadata: { annotations: { [`${DOMAIN}/proven-by`]: null } } }),
     /rest of a Node's metadata/,
   ],
   [
-    'the annotation that says in which boot the node was proven',
+    'the annotation proven-boot',
     status({ metadata: { annotations: { [`${DOMAIN}/proven-boot`]: 'boot-2' } } }),
     /rest of a Node's metadata/,
   ],
@@ -199,7 +199,7 @@ const FORGERIES: readonly (readonly [what: string, call: ApiCall, why: RegExp])[
     /under the name gvisor-ready-fleet/,
   ],
   [
-    'an event elsewhere',
+    'an event in another namespace',
     events('kube-system', { involvedObject: { ...aboutNode.involvedObject, namespace: 'kube-system' } }),
     /only events AgentLost and NodeRebooted/,
   ],
@@ -351,7 +351,7 @@ export const FLEET_GROUPS: readonly Group[] = [
           ...call,
           path: call.path.replace(/(\?.*)?$/, '?dryRun=All'),
         });
-        assert.ok(code >= 400, `answered ${code}`);
+        assert.ok(code >= 400, `responded ${code}`);
         assert.match(message, why);
       },
     })),
@@ -359,7 +359,7 @@ export const FLEET_GROUPS: readonly Group[] = [
   { title: 'the fleet controller withdraws', cases: WITHDRAWALS },
   { title: 'events that exist', cases: eventChanges('fleet') },
   {
-    title: 'a policy that fails closes the door',
+    title: 'a failing policy denies writes',
     cases: [
       closed('gvisor-ready-fleet', 'fleet', { ...withdrawn, path: `${NODE}/status?dryRun=All` }),
       closed('gvisor-ready-fleet-events', 'fleet', events('default', aboutNode)),
@@ -401,7 +401,7 @@ export const FLEET_TAINT_GROUPS: readonly Group[] = [
       refusedSpec('removing all taints', spec({ taints: [] }, 'node-2')),
       refusedSpec("removing others' taint", spec({ taints: [TAINT] }, 'node-2')),
       {
-        what: 'is refused a label that grants, in a write of the whole Node as well',
+        what: 'is refused the label "true", in a write of the whole Node as well',
         run: async ({ as }) => {
           const body = { metadata: { labels: { [READY_KEY]: 'true' } } };
           const path = '/api/v1/nodes/node-2?dryRun=All';

@@ -12,7 +12,7 @@ export const conditionOf = (type: string, status: string, reason: string) => ({
   type,
   status,
   reason,
-  message: `said by a test: ${reason}`,
+  message: `set by a test: ${reason}`,
   lastHeartbeatTime: AT,
   lastTransitionTime: AT,
 });
@@ -70,9 +70,9 @@ export class FleetObjects {
     await this.setAgent(node, true);
   }
 
-  /** Says whether the agent on a node is Ready, and which address it has; its container runs. */
+  /** Sets readiness and address of the agent on a node; its container runs. */
   async setAgent(node: string, ready: boolean, podIP?: string): Promise<void> {
-    const condition = { ...conditionOf('Ready', ready ? 'True' : 'False', 'Told'), lastProbeTime: null };
+    const condition = { ...conditionOf('Ready', ready ? 'True' : 'False', 'Test'), lastProbeTime: null };
     const { lastHeartbeatTime: _, ...podCondition } = condition;
     const containerStatuses = runningContainers(ready);
     const addressed = podIP === undefined ? {} : { podIP, podIPs: [{ ip: podIP }] };
@@ -84,13 +84,13 @@ export class FleetObjects {
     });
   }
 
-  /** Takes the agent's pod away at once. */
+  /** Deletes the agent's pod without a grace period. */
   async removeAgent(node: string): Promise<void> {
     const path = `/api/v1/namespaces/gvisor-ready/pods/agent-${node}`;
     await this.#send({ method: 'DELETE', path, body: { gracePeriodSeconds: 0 } });
   }
 
-  /** The DaemonSet's controller has seen the newest spec, and wants so many agents. */
+  /** Sets the DaemonSet's status to its newest generation with this number of agents. */
   async observeDaemonSet(desired: number): Promise<void> {
     const path = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets/gvisor-ready-agent';
     const { metadata } = (await this.#send({ method: 'GET', path })) as { metadata: { generation: number } };

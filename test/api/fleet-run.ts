@@ -14,7 +14,7 @@ import { waitFor } from '../../hack/run.ts';
 import { readinessOf, readNode } from '../e2e/agents.ts';
 import { conditionOf, FleetObjects, READY_KEY } from './fleet-objects.ts';
 
-/** The shortest times that the settings allow. */
+/** The shortest durations that the settings allow. */
 const SHORT = {
   AGENT_TIMEOUT: '10s',
   NODE_AGE: '0s',
@@ -23,11 +23,11 @@ const SHORT = {
   REPORT_INTERVAL: '5s',
 };
 
-/** A kubeconfig with a token of the controller's service account and nothing else. */
+/** Writes a kubeconfig with a token of the controller's service account only; returns its path. */
 export async function controllerKubeconfig(cluster: Cluster): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'fleet-'));
-  const words = ['create', 'token', '-n', 'gvisor-ready', 'gvisor-ready-fleet'];
-  const token = (await cluster.kubectl(words)).trim();
+  const args = ['create', 'token', '-n', 'gvisor-ready', 'gvisor-ready-fleet'];
+  const token = (await cluster.kubectl(args)).trim();
   const read = ['config', 'view', '--raw', '--flatten', '-o', 'json'];
   const config = JSON.parse(await cluster.kubectl(read)) as { users: { user: object }[] };
   for (const each of config.users) each.user = { token };
@@ -122,8 +122,8 @@ export function useFleet(cluster: () => Cluster) {
         40_000,
         async () => (await stateOf(name)).ready === 'false',
       ),
-    assertStillProven: async (...kept: readonly string[]) => {
-      for (const name of kept) {
+    assertStillProven: async (...nodes: readonly string[]) => {
+      for (const name of nodes) {
         const { ready, condition } = await stateOf(name);
         assert.deepEqual([name, ready, condition], [name, 'true', 'True SandboxProven']);
       }

@@ -23,7 +23,7 @@ const TYPES: readonly (readonly [Part, string])[] = [
   ['status', 'io.k8s.api.core.v1.NodeStatus'],
 ];
 
-/** Fields with a format that the API server validates before any policy. */
+/** Fields that the API server validates before any policy. */
 const WITH_FORM: Readonly<Record<string, unknown>> = {
   finalizers: ['example.org/forged'],
   generateName: 'forged-',

@@ -47,20 +47,20 @@ async function directoryWith(t: TestContext, components: readonly string[]): Pro
 
 /** The objects of a kustomization, as the API server would store them. */
 async function objectsOf(directory: string): Promise<readonly (DaemonSet | Quota)[]> {
-  const words = ['apply', '--dry-run=server', '-o', 'json', '-k', directory];
-  return (JSON.parse(await cluster().kubectl(words)) as { items: (DaemonSet | Quota)[] }).items;
+  const args = ['apply', '--dry-run=server', '-o', 'json', '-k', directory];
+  return (JSON.parse(await cluster().kubectl(args)) as { items: (DaemonSet | Quota)[] }).items;
 }
 
 describe('the manifests', () => {
   for (const components of [...COMPONENTS.map((name) => [name]), COMPONENTS]) {
     it(`are accepted by the API server with ${components.join(', ')}`, async (t) => {
       const directory = await directoryWith(t, components);
-      const said = await cluster().kubectl(['apply', '--dry-run=server', '-k', directory]);
-      assert.match(said, /^daemonset\.apps\/gvisor-ready-agent \w+ \(server dry run\)$/m);
+      const printed = await cluster().kubectl(['apply', '--dry-run=server', '-k', directory]);
+      assert.match(printed, /^daemonset\.apps\/gvisor-ready-agent \w+ \(server dry run\)$/m);
     });
   }
 
-  it('mount directories of the host, each under its own path and read-only', async (t) => {
+  it('mount host directories read-only at their own paths', async (t) => {
     const directory = await directoryWith(t, COMPONENTS);
     const items = await objectsOf(directory);
     const agent = items.find((item) => item.kind === 'DaemonSet')?.spec.template.spec;
@@ -72,7 +72,7 @@ describe('the manifests', () => {
     }
   });
 
-  it('let the agent reach the socket under SELinux, and allow its priority where a quota must', async () => {
+  it('allow access to the socket under SELinux, and the priority class in a ResourceQuota', async () => {
     const items = await objectsOf(join(REPO, 'manifests/base'));
     const agent = items.find((item) => item.kind === 'DaemonSet')?.spec.template.spec;
     assert.deepEqual(agent?.containers[0].securityContext.seLinuxOptions, { type: 'spc_t' });
@@ -84,17 +84,17 @@ describe('the manifests', () => {
   });
 
   it('of the uninstall are accepted by the API server', async () => {
-    const said = await cluster().kubectl([
+    const printed = await cluster().kubectl([
       'apply',
       '--dry-run=server',
       '-k',
       join(REPO, 'manifests/uninstall'),
     ]);
-    assert.match(said, /^job\.batch\/gvisor-ready-uninstall created \(server dry run\)$/m);
+    assert.match(printed, /^job\.batch\/gvisor-ready-uninstall created \(server dry run\)$/m);
   });
 });
 
-describe('the NodeReadinessRule, on a real API server that has its CRD', () => {
+describe('the NodeReadinessRule, on a real API server with its CRD', () => {
   let rule: string;
   before(
     async () => {
@@ -109,7 +109,7 @@ describe('the NodeReadinessRule, on a real API server that has its CRD', () => {
     { timeout: patient(150_000) },
   );
 
-  it('is accepted as its component applies it, and asks for the condition that agents write', async () => {
+  it('is accepted, and requires the condition that agents write', async () => {
     await applyOverlay(cluster(), ['node-readiness-rule']);
     const stored = JSON.parse(
       await cluster().kubectl(['get', 'nodereadinessrule', 'gvisor-ready', '-o', 'json']),
@@ -135,7 +135,7 @@ describe('the NodeReadinessRule, on a real API server that has its CRD', () => {
     ['an effect that does not exist', /NoSchedule/, 'NoTaint', /taint effect must be one of/],
   ];
   for (const [what, from, to, why] of refused) {
-    it(`would be refused with ${what}`, async () => {
+    it(`is rejected with ${what}`, async () => {
       const other = rule.replace('name: gvisor-ready', 'name: other').replace(from, to);
       await assert.rejects(cluster().kubectl(['apply', '--dry-run=server', '-f', '-'], other), why);
     });

@@ -25,7 +25,7 @@ const NAMES = [
   { namespace: 'x', namePrefix: 'p-', nameSuffix: '-s' },
 ] as const;
 
-describe('agents that are installed under any name', () => {
+describe('agents with other names of namespace and service account', () => {
   let cluster: Cluster;
   let admin: ApiUser;
   before(
@@ -52,7 +52,7 @@ describe('agents that are installed under any name', () => {
       });
       after(() => removePolicies(cluster, admin));
 
-      it('write nothing of another node, and only their own keys', async () => {
+      it('can write only their own keys, and only to their own Node', async () => {
         const agent = await tokenUser(cluster, namespace, account, `agent-${account}`);
         for (const [node, body, why] of [
           ['node-2', { metadata: { labels: { [`${DOMAIN}/ready`]: 'true' } } }, /own Node|needs the verb/],
@@ -60,9 +60,9 @@ describe('agents that are installed under any name', () => {
           ['node-2', { status: { daemonEndpoints: { kubeletEndpoint: { Port: 1 } } } }, /only its own Node/],
           ['node-1', { metadata: { labels: { a: 'b' } } }, /only labels of/],
         ] as const) {
-          const answer = await agent(writing(node, body));
-          assert.ok(answer.code >= 400, `${node} ${answer.code}`);
-          assert.match(answer.message, why);
+          const response = await agent(writing(node, body));
+          assert.ok(response.code >= 400, `${node} ${response.code}`);
+          assert.match(response.message, why);
         }
         const own = await agent(
           writing('node-1', { metadata: { labels: { [`${DOMAIN}/ready`]: 'false' } } }),
@@ -73,15 +73,15 @@ describe('agents that are installed under any name', () => {
           involvedObject: { kind: 'Node', name: 'node-2' },
           source: { component: 'gvisor-ready', host: 'node-1' },
         };
-        const answer = await agent({
+        const response = await agent({
           method: 'POST',
           path: '/api/v1/namespaces/default/events',
           body: event,
         });
-        assert.match(answer.message, /only on its own Node/);
+        assert.match(response.message, /only on its own Node/);
       });
 
-      it('label a node that they have proven', async (t) => {
+      it('label a proven node', async (t) => {
         const { publisher } = await publisherAs(t, cluster, { namespace, account });
         publisher.publish(reportOf());
         await waitForNode(cluster, 'node-1', ({ ready }) => ready === 'true');
@@ -97,13 +97,13 @@ describe('agents that are installed under any name', () => {
       await removePolicies(cluster, admin);
     });
 
-    it('grant no label, say why, and grant it once the policies are there', async (t) => {
+    it('do not grant the label, with a reason, until the policies exist', async (t) => {
       await admin(writing('node-1', { metadata: { labels: { [`${DOMAIN}/ready`]: null } } }));
       const { publisher, logged } = await publisherAs(t, cluster, account);
       publisher.publish(reportOf());
       assert.match(`${(await logged('not ready: the rollout waits')).unready}`, /^WritesUnguarded: /);
-      const said = await waitForNode(cluster, 'node-1', ({ condition }) => condition !== '');
-      assert.deepEqual([said.ready, said.condition], ['false', 'Unknown WritesUnguarded']);
+      const readiness = await waitForNode(cluster, 'node-1', ({ condition }) => condition !== '');
+      assert.deepEqual([readiness.ready, readiness.condition], ['false', 'Unknown WritesUnguarded']);
       assert.match(publisher.unready ?? '', /no admission policy keeps this agent from writing other nodes/);
       await applyBase(cluster, []);
       await waitForNode(cluster, 'node-1', ({ ready }) => ready === 'true');
@@ -111,7 +111,7 @@ describe('agents that are installed under any name', () => {
       await removePolicies(cluster, admin);
     });
 
-    it('withdraw no label that stands, and are not ready', async (t) => {
+    it('keep an existing label, and are not Ready', async (t) => {
       const { publisher, logged } = await publisherAs(t, cluster, account);
       publisher.publish(reportOf());
       await logged('not ready: the rollout waits');
@@ -153,8 +153,8 @@ async function publisherAs(
   cluster: Cluster,
   { namespace, account }: { readonly namespace: string; readonly account: string },
 ) {
-  const words = ['create', 'token', '-n', namespace, account, '--bound-object-kind=Pod'];
-  const token = (await cluster.kubectl([...words, `--bound-object-name=agent-${account}`])).trim();
+  const args = ['create', 'token', '-n', namespace, account, '--bound-object-kind=Pod'];
+  const token = (await cluster.kubectl([...args, `--bound-object-name=agent-${account}`])).trim();
   const readCa = () => readFile(join(cluster.dir, 'pki/ca.crt'), 'utf8');
   const access = { server: `https://127.0.0.1:${cluster.port}`, readCa, token: async () => token };
   const kube = createKube(access, { agent: 'gvisor-ready/0', count: () => {} });

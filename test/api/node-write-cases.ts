@@ -43,7 +43,7 @@ const never = (what: string, call: ApiCall, as: UserName = 'agent'): Case => ({
   what: `${as}: ${what} is refused`,
   run: async (on) => {
     const { code, message } = await on.as(as, call);
-    assert.ok(code >= 400, `answered ${code}`);
+    assert.ok(code >= 400, `responded ${code}`);
     assert.match(message, /only its own Node|needs the verb manage-gvisor-readiness/);
   },
 });
@@ -57,7 +57,7 @@ const OTHER_NODES: readonly Case[] = [
   not('nothing at all, of another node', status({}, 'node-2'), /only its own Node/),
   not('anything without a pod', status(label('x')), /pod on ""/, 'unboundAgent'),
   refused(
-    'a label, whatever its policy is called',
+    'a label, regardless of the name of its policy',
     status(label(READY_KEY, 'true'), 'node-2'),
     /needs the verb manage-gvisor-readiness on the node "node-2"/,
     { as: 'renamed' },
@@ -255,7 +255,7 @@ const KEYS: readonly Case[] = [
     as: 'kubelet',
   }),
   accepted('its report', status(conditions(condition('Ready', { status: 'True' }))), { as: 'kubelet' }),
-  accepted('what it says of itself', status(annotation(`${DOMAIN}/proven-by`, 'x')), { as: 'kubelet' }),
+  accepted('its own annotation', status(annotation(`${DOMAIN}/proven-by`, 'x')), { as: 'kubelet' }),
 ];
 
 function taint(): object {
@@ -289,7 +289,9 @@ const FORM = /events of a message of 1,024 characters at the most, without label
 
 const AGENT_EVENTS: readonly Case[] = [
   accepted('an event on its Node', event(), { as: 'agent' }),
-  accepted('an event on its Node, as long as can be', event({ message: 'm'.repeat(1_024) }), { as: 'agent' }),
+  accepted('an event on its Node with the longest message', event({ message: 'm'.repeat(1_024) }), {
+    as: 'agent',
+  }),
   accepted('an event on a pod outside gVisor', event(pod('other'), elsewhere), { as: 'agent' }),
   accepted('an event on a weakened pod', event(pod('other', { reason: 'WeakenedPod' }), elsewhere), {
     as: 'agent',
@@ -383,13 +385,13 @@ export function eventChanges(as: 'agent' | 'fleet'): readonly Case[] {
     run: async ({ as: call }) => {
       const { code, message } = await call('admin', { ...made, path: EVENTS });
       assert.ok([201, 409].includes(code), message);
-      const answer = await call(as, {
+      const response = await call(as, {
         method,
         path: `${path}${DRY}`,
         ...(method === 'PATCH' ? { body: { count: 2 } } : {}),
       });
-      assert.equal(answer.code, 422, answer.message);
-      assert.match(answer.message, /changes and deletes no event|resulted in error/);
+      assert.equal(response.code, 422, response.message);
+      assert.match(response.message, /changes and deletes no event|resulted in error/);
       assertAccepted(await call('admin', { method: 'GET', path }));
     },
   }));
@@ -397,19 +399,19 @@ export function eventChanges(as: 'agent' | 'fleet'): readonly Case[] {
 
 /** With the component `taint`: the agent's own taint, and nothing else of the spec. */
 const TAINTS: readonly Case[] = [
-  accepted('its taint removed beside another', patch({ spec: { taints: [kept()] } }), { as: 'agent' }),
+  accepted('its taint removed beside another', patch({ spec: { taints: [otherTaint()] } }), { as: 'agent' }),
   accepted('its taint added', patch({ spec: { taints: [taint()] } }, 'node-4'), { as: 'agent4' }),
   accepted('its taint removed, the only one,', patch({ spec: { taints: null } }, 'node-3'), { as: 'agent3' }),
   ...[
-    { taints: [kept(), { key: 'other', effect: 'NoSchedule' }] },
-    { taints: [kept(), { ...taint(), effect: 'PreferNoSchedule' }] },
+    { taints: [otherTaint(), { key: 'other', effect: 'NoSchedule' }] },
+    { taints: [otherTaint(), { ...taint(), effect: 'PreferNoSchedule' }] },
     { taints: [taint()] },
-    { taints: [kept(), taint()], unschedulable: null },
+    { taints: [otherTaint(), taint()], unschedulable: null },
     { unschedulable: null },
     { providerID: 'forged' },
   ].map((spec) => not(`the spec ${JSON.stringify(spec)}`, patch({ spec }), /the spec of its Node/)),
 ];
-function kept(): object {
+function otherTaint(): object {
   return { ...taint(), effect: 'NoExecute' };
 }
 
@@ -418,10 +420,10 @@ export const NODE_GROUPS: readonly Group[] = [
   { title: "an agent's token and other nodes", cases: OTHER_NODES },
   { title: "an agent's token and its own node", cases: OWN_NODE },
   { title: "an agent's token and its own keys", cases: OWN },
-  { title: 'keys by which a node counts as proven', cases: KEYS },
+  { title: "the agents' keys, written by other clients", cases: KEYS },
   { title: 'events', cases: AGENT_EVENTS },
   {
-    title: 'a policy that fails closes the door',
+    title: 'a failing policy denies writes',
     cases: [
       closed('gvisor-ready-agent', 'agent', status(label(`${DOMAIN}/platform`))),
       closed('gvisor-ready-node-keys', 'nodeAdmin', status(label('x'))),

@@ -75,9 +75,9 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const own = {
     annotations: { team: 'a', [`${DOMAIN}/agent`]: 'old', [`a.${DOMAIN}/x`]: 'a' },
     labels: { [`a.${DOMAIN}/x`]: 'a' },
-    finalizers: ['example.org/kept'],
+    finalizers: ['example.org/test'],
   };
-  const ownerReferences = [{ apiVersion: 'v1', kind: 'Node', name: 'node-2', uid: 'kept' }];
+  const ownerReferences = [{ apiVersion: 'v1', kind: 'Node', name: 'node-2', uid: 'test' }];
   const notReady = { key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' };
   const spec = { taints: [{ ...notReady, effect: 'NoExecute' }, notReady], unschedulable: true };
   const patch = JSON.stringify({ metadata: { ...own, ownerReferences }, spec });

@@ -16,7 +16,7 @@ const controller: ApiUser = (call) => writers().as('fleet', call);
 describeGroups(writers, [...NODE_GROUPS, ...FLEET_GROUPS]);
 
 describe("an agent's token", () => {
-  it('cannot write any other field of its Node in the schema of the API server', async () => {
+  it("cannot write any other field in the API server's schema of a Node", async () => {
     const { cluster, as } = writers();
     const tried = await forgeries(cluster);
     assert.ok(tried.length > 30, `only ${tried.length} fields`);
@@ -34,7 +34,7 @@ describe("an agent's token", () => {
 });
 
 describe('the token of the fleet controller, on a real API server', () => {
-  it('withdraws label and condition in one write, and nothing else changes', async () => {
+  it('withdraws label and condition in one write that changes nothing else', async () => {
     const path = '/api/v1/nodes/node-1';
     const was = (await controller({ method: 'GET', path })).body as Body;
     const lost = conditionOf('GVisorReady', 'Unknown', 'AgentLost');
@@ -44,9 +44,9 @@ describe('the token of the fleet controller, on a real API server', () => {
     };
     const patch = 'strategic-merge-patch+json';
     const call = { method: 'PATCH', path: `${path}/status`, patch, body } as const;
-    const answer = await controller(call);
-    assert.equal(answer.message, '');
-    const now = answer.body as Body;
+    const response = await controller(call);
+    assert.equal(response.message, '');
+    const now = response.body as Body;
     assert.deepEqual(now.metadata.labels, { ...was.metadata.labels, [READY_KEY]: 'false' });
     assert.deepEqual(
       now.status.conditions.map(({ type, status }) => `${type} ${status}`),
@@ -55,7 +55,7 @@ describe('the token of the fleet controller, on a real API server', () => {
     assert.equal((await controller(call)).code, 409, 'the same again is of an older version');
   });
 
-  it('runs in a pod that the level "restricted" of Pod Security lets in, of the agents\' image', async () => {
+  it('is used by a pod of the agents\' image that Pod Security "restricted" accepts', async () => {
     const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
     const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'strict', labels } };
     await cluster().kubectl(['apply', '-f', '-'], JSON.stringify(namespace));
@@ -74,8 +74,8 @@ describe('the token of the fleet controller, on a real API server', () => {
       metadata: { name: 'default', namespace: 'strict' },
     };
     await cluster().kubectl(['apply', '-f', '-'], JSON.stringify(account));
-    const said = await cluster().kubectl(['apply', '--dry-run=server', '-f', '-'], JSON.stringify(pod));
-    assert.match(said, /pod\/fleet created \(server dry run\)/);
+    const printed = await cluster().kubectl(['apply', '--dry-run=server', '-f', '-'], JSON.stringify(pod));
+    assert.match(printed, /pod\/fleet created \(server dry run\)/);
     const privileged = { ...pod, spec: { ...spec, hostNetwork: true } };
     await assert.rejects(
       cluster().kubectl(['apply', '--dry-run=server', '-f', '-'], JSON.stringify(privileged)),

@@ -76,7 +76,7 @@ const CANARIES = {
           {
             patchType: 'ApplyConfiguration',
             applyConfiguration: {
-              expression: "Object{metadata: Object.metadata{labels: {'canary': 'seen'}}}",
+              expression: "Object{metadata: Object.metadata{labels: {'canary': 'active'}}}",
             },
           },
         ],

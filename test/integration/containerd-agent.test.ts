@@ -24,7 +24,7 @@ const DROP_IN = '/etc/containerd/conf.d/gvisor.toml';
 
 const { node } = useNodes();
 
-describe('an agent beside a containerd that is killed, restarted or configured', {
+describe('an agent while containerd is killed, restarted or reconfigured', {
   concurrency: true,
 }, () => {
   for (const { name } of NODES) describe(`on ${name}`, { concurrency: false }, () => testsOn(name));
@@ -50,7 +50,7 @@ function testsOn(name: NodeName): void {
         await touchedProbe(node(name), client);
         await randomPause(300);
         await node(name).machine.stopDaemon('containerd', 'KILL');
-        // Before the start, because the evaluation may end before the start is known here.
+        // Subscribed before the start, because the evaluation may end before startContainerd returns.
         const proven = agent().nextReport(({ evaluation }) => evaluation.verdict.status === 'True');
         await Promise.all([proven, node(name).startContainerd()]);
       }
@@ -70,7 +70,7 @@ function testsOn(name: NodeName): void {
       await node(name).restart('containerd');
       seconds.push((performance.now() - begun) / 1000);
       await randomPause(2_000);
-      // At times waits for a proof: restarts without a break for the whole grace would rightly change the verdict.
+      // Waits for a proof now and then, because restarts throughout the grace period may change the verdict.
       if (restart % 3 === 0) await proveAgain();
     }
     console.log(
@@ -79,13 +79,13 @@ function testsOn(name: NodeName): void {
     assertNoFlap(agent());
   });
 
-  it('keeps its verdict over restarts of a containerd with its own PATH and a drop-in of version 2', {
+  it('keeps its verdict over restarts of a containerd with another PATH and a version 2 drop-in', {
     timeout: patient(240_000),
   }, async () => {
     await agent().stop();
     const { spec, machine } = node(name);
     const start = () => machine.daemon('containerd', ['containerd'], { PATH: `/opt/gvisor:${MACHINE_PATH}` });
-    let seen: OutsideAgent | undefined;
+    let pathAgent: OutsideAgent | undefined;
     try {
       await machine.stopDaemon('containerd');
       await node(name).system.run(['mkdir', '-p', '/opt/gvisor']);
@@ -93,17 +93,17 @@ function testsOn(name: NodeName): void {
       await node(name).write(CONTAINERD_CONFIG, 'version = 2\nimports = ["/etc/containerd/conf.d/*.toml"]\n');
       await node(name).write(DROP_IN, containerdConfig({ ...spec, containerd: '1.7' }));
       await start();
-      seen = new OutsideAgent(node(name));
-      await seen.proven();
+      pathAgent = new OutsideAgent(node(name));
+      await pathAgent.proven();
       for (let restart = 0; restart < 5; restart++) {
         await machine.stopDaemon('containerd');
         await randomPause(1_000);
         await start();
-        await seen.nextReport(({ evaluation }) => evaluation.verdict.status === 'True');
+        await pathAgent.nextReport(({ evaluation }) => evaluation.verdict.status === 'True');
       }
-      assertNoFlap(seen);
+      assertNoFlap(pathAgent);
     } finally {
-      await seen?.stop();
+      await pathAgent?.stop();
       await machine.stopDaemon('containerd');
       await node(name).remove(DROP_IN);
       await node(name).write(CONTAINERD_CONFIG, containerdConfig(spec));
@@ -112,7 +112,7 @@ function testsOn(name: NodeName): void {
     }
   });
 
-  it('starts no sandbox after an edit of the configuration, which a restart could cut short', {
+  it('starts no sandbox between an edit of the configuration and the restart of containerd', {
     timeout: patient(120_000),
   }, async () => {
     const config = await readFile(node(name).path(CONTAINERD_CONFIG), 'utf8');
@@ -122,11 +122,11 @@ function testsOn(name: NodeName): void {
       await node(name).write(CONTAINERD_CONFIG, config.replaceAll('ConfigPath', 'NoConfigPath'));
       const { verdict, provenAt, evaluation } = await edited;
       assert.deepEqual([verdict.status, provenAt], ['True', begun?.provenAt], evaluation.trigger);
-      const mended = agent().nextReport(({ findings }) => !findings.some(isRestartPending));
+      const fixed = agent().nextReport(({ findings }) => !findings.some(isRestartPending));
       await node(name).write(CONTAINERD_CONFIG, config);
-      assert.equal((await mended).provenAt, begun?.provenAt);
-      const anew = agent().nextReport(({ provenAt }) => provenAt !== begun?.provenAt);
-      const [restarted] = await Promise.all([anew, node(name).restart('containerd')]);
+      assert.equal((await fixed).provenAt, begun?.provenAt);
+      const reproven = agent().nextReport(({ provenAt }) => provenAt !== begun?.provenAt);
+      const [restarted] = await Promise.all([reproven, node(name).restart('containerd')]);
       assert.equal(restarted.verdict.status, 'True');
       assertNoFlap(agent());
     } finally {
@@ -148,7 +148,7 @@ function testsOn(name: NodeName): void {
     assertNoFlap(agent());
   });
 
-  it('removes the sandbox of a killed predecessor after a minute', {
+  it('removes the orphaned sandbox of a killed agent after a minute', {
     timeout: patient(240_000),
   }, async () => {
     const client = connect(node(name));
@@ -178,7 +178,7 @@ function testsOn(name: NodeName): void {
     }
   });
 
-  it('removes containers of a killed predecessor that the CRI does not list', {
+  it('removes orphaned containers of a killed agent that the CRI does not list', {
     timeout: patient(180_000),
   }, async () => {
     const client = connect(node(name));
@@ -200,7 +200,7 @@ function testsOn(name: NodeName): void {
       });
       await successor.stop();
       assert.deepEqual(
-        processesIn(node(name).machine).filter(({ argv }) => argv.some((word) => unlisted.includes(word))),
+        processesIn(node(name).machine).filter(({ argv }) => argv.some((arg) => unlisted.includes(arg))),
         [],
       );
     } finally {
@@ -214,7 +214,7 @@ function testsOn(name: NodeName): void {
 /** A runsc that delays the creation of a sandbox by two seconds. */
 const SLOW_RUNSC = '/opt/gvisor/slow/runsc';
 const SLOW_SCRIPT = `#!/bin/sh
-for word in "$@"; do [ "$word" != create ] || sleep 2; done
+for arg in "$@"; do [ "$arg" != create ] || sleep 2; done
 exec ${RUNSC} "$@"
 `;
 
@@ -258,7 +258,7 @@ function assertNoFlap(agent: OutsideAgent): void {
   );
 }
 
-/** Triggers a proof and returns the ID of its sandbox; repeats if it ended unseen. */
+/** Triggers a proof and returns the ID of its sandbox; repeats if the sandbox was missed. */
 async function touchedProbe(node: ClusterNode, client: NodeClient): Promise<string> {
   const before = await client.readyProbes();
   let touchedMs = Number.NEGATIVE_INFINITY;

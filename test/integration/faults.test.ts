@@ -11,7 +11,7 @@ import { faultsWith } from '../reason-of-fault.ts';
 import { NODES, type NodeName, useNodes } from './integration-cluster.ts';
 import { evaluationStartMs, OutsideAgent, touch } from './outside-agent.ts';
 
-/** The first request that a hanging containerd does not answer decides between these. */
+/** Depends on the first request that a hanging containerd does not respond to. */
 const HUNG: readonly Reason[] = ['CheckTimedOut', 'ContainerdUnreachable'];
 
 const GRACE_MS = 2_000;
@@ -23,25 +23,27 @@ const rows: string[][] = [];
 describe("the agent's verdict on each fault", () => {
   describe('that breaks gVisor', () => {
     for (const [fault, reason] of faultsWith('False')) {
-      itOnAll(`${fault}: ${reason}, and nothing before it`, (name) => expectFailure(name, fault, reason));
+      itOnAll(`${fault}: ${reason}, without another verdict before`, (name) =>
+        expectFailure(name, fault, reason),
+      );
     }
   });
 
-  describe('that prevents a judgment', () => {
+  describe('that makes a verdict impossible', () => {
     before(() => onAll((name) => hidePressure(node(name))));
     after(() => onAll((name) => showPressure(node(name))));
     useAgents({ UNKNOWN_GRACE: `${GRACE_MS}ms` });
     for (const [fault, reason] of faultsWith('Unknown')) {
       const reasons = fault === 'containerd-hung' ? HUNG : [reason];
-      itOnAll(`${fault}: ${reasons.join(' or ')} after the grace`, (name) =>
+      itOnAll(`${fault}: ${reasons.join(' or ')} after the grace period`, (name) =>
         expectUnknown(name, fault, reasons),
       );
     }
   });
 
-  describe('that does not concern gVisor', () => {
+  describe('that does not affect gVisor', () => {
     useAgents({});
-    itOnAll('handler-edited: proven, with a warning that a restart is pending', expectWarning);
+    itOnAll('handler-edited: proven, with the warning RestartPending', expectWarning);
     itOnAll('kubelet-stopped: proven', async (name) => {
       await breakNode(cluster(), node(name), 'kubelet-stopped');
       await expectProvenEvaluation(name);
@@ -55,7 +57,7 @@ describe("the agent's verdict on each fault", () => {
       await healNode(cluster(), node(first.name), 'api-down');
       for (const { name } of NODES) note(name, 'api-down', 'SandboxProven');
     });
-    itOnAll('agent-killed: its successor publishes proven, and nothing else', async (name) => {
+    itOnAll('agent-killed: the next agent publishes only proven', async (name) => {
       await agentOf(name).stop('SIGKILL');
       const successor = new OutsideAgent(node(name));
       agents.set(name, successor);
@@ -73,7 +75,7 @@ describe("the agent's verdict on each fault", () => {
   });
 });
 
-/** Uses a fresh agent, so that no probe or evaluation is running when the fault strikes. */
+/** Starts a new agent, so that no probe or evaluation is running when the fault is injected. */
 async function expectFailure(name: NodeName, fault: FaultName, reason: Reason): Promise<void> {
   const agent = new OutsideAgent(node(name));
   try {
@@ -117,18 +119,18 @@ async function expectWarning(name: NodeName): Promise<void> {
   const agent = agentOf(name);
   const from = agent.changes.length;
   const begun = performance.now();
-  const advised = agent.nextReport(hasRestartPending);
+  const warned = agent.nextReport(hasRestartPending);
   await breakNode(cluster(), node(name), 'handler-edited');
-  const { verdict } = await advised;
-  const seen = performance.now();
+  const { verdict } = await warned;
+  const detected = performance.now();
   assert.equal(verdict.reason, 'SandboxProven');
-  const settled = agent.nextReport((report) => !hasRestartPending(report));
+  const cleared = agent.nextReport((report) => !hasRestartPending(report));
   await healNode(cluster(), node(name), 'handler-edited');
-  await settled;
+  await cleared;
   assert.deepEqual(reasonsOf(agent, from), []);
   note(name, 'handler-edited', 'SandboxProven, warning RestartPending', [
-    seen - begun,
-    performance.now() - seen,
+    detected - begun,
+    performance.now() - detected,
   ]);
 }
 

@@ -15,7 +15,7 @@ import { startCluster } from '../../cluster/start.ts';
 import { patient } from '../../hack/run.ts';
 import { laneCluster } from '../runner/lane.ts';
 
-/** Each generation of containerd with a gVisor of its time, and the newest gVisor. */
+/** Each containerd version with a gVisor of its time, and the newest gVisor. */
 export const NODES = [
   { name: 'containerd-2', containerd: '2', gvisor: 'current' },
   { name: 'containerd-1-7', containerd: '1.7', gvisor: '2025' },
@@ -111,8 +111,8 @@ export function proveOn(node: ClusterNode, client: CriClient, owner = 'integrati
 }
 
 /**
- * Asserts that containerd refuses to stop every probe that still runs. A kill in the middle of a proof can leave a sandbox
- * whose container was created but not started, and such a sandbox accepts no signal.
+ * Asserts that containerd cannot stop any probe that still runs. A kill during a proof can leave a sandbox whose container
+ * was created but not started, and such a sandbox accepts no signal.
  */
 export async function assertNoneToStop(client: NodeClient): Promise<void> {
   for (const id of await client.readyProbes()) {

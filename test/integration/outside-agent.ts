@@ -68,11 +68,11 @@ export class OutsideAgent {
     for (const listener of this.#listeners) listener();
   }
 
-  /** The first change from index `from` on that `wanted` accepts. Rejects on timeout and if the agent exits. */
-  async change(from: number, wanted: (change: Change) => boolean, timeoutMs = 60_000): Promise<Change> {
+  /** The first change from index `from` on that `matches` accepts. Rejects on timeout and if the agent exits. */
+  async change(from: number, matches: (change: Change) => boolean, timeoutMs = 60_000): Promise<Change> {
     const found = Promise.withResolvers<Change>();
     const check = () => {
-      const change = this.changes.slice(from).find(wanted);
+      const change = this.changes.slice(from).find(matches);
       if (change !== undefined) found.resolve(change);
       else if (this.#hasEnded) found.reject(new Error(`The agent ended:\n${this.#tail()}`));
     };
@@ -98,19 +98,19 @@ export class OutsideAgent {
 
   /** Its report; undefined before the first evaluation. */
   async report(): Promise<Report | undefined> {
-    const answer = await fetch(`http://127.0.0.1:${this.#port}/report`);
-    return answer.ok ? ((await answer.json()) as Report) : undefined;
+    const response = await fetch(`http://127.0.0.1:${this.#port}/report`);
+    return response.ok ? ((await response.json()) as Report) : undefined;
   }
 
-  /** Waits for a report that `wanted` accepts, of an evaluation that ends after this call. */
-  async nextReport(wanted: (report: Report) => boolean = () => true, timeoutMs = 60_000): Promise<Report> {
+  /** Waits for a report that `matches` accepts, of an evaluation that ends after this call. */
+  async nextReport(matches: (report: Report) => boolean = () => true, timeoutMs = 60_000): Promise<Report> {
     const since = Date.now();
     return waitFor(
       'an evaluation of the agent',
       timeoutMs,
       async () => {
         const report = await this.report();
-        return report !== undefined && Date.parse(report.evaluation.at) > since && wanted(report)
+        return report !== undefined && Date.parse(report.evaluation.at) > since && matches(report)
           ? report
           : undefined;
       },

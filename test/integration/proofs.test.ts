@@ -24,11 +24,11 @@ const CALLS = [
 
 const { node } = useNodes();
 
-it('an agent with the memory of its pod proves beside sixteen pods of 60,000 labels each', async () => {
+it('an agent with the memory limit of its pod proves gVisor beside sixteen pods with 60,000 labels each', async () => {
   const one = node('containerd-2');
   const client = connect(one);
   const command = [process.execPath, '--max-old-space-size=96', '--import', 'tsx', 'agent/main.ts'];
-  await one.machine.stopDaemon('kubelet'); // it would remove pods it does not know
+  await one.machine.stopDaemon('kubelet'); // it would remove unknown pods
   const ids: string[] = [];
   let agent: OutsideAgent | undefined;
   try {
@@ -43,11 +43,13 @@ it('an agent with the memory of its pod proves beside sixteen pods of 60,000 lab
   }
 });
 
-describe('two provers beside a kubelet, which removes sandboxes it does not know', {
+describe('two provers beside a kubelet, which removes unknown sandboxes', {
   concurrency: true,
 }, () => {
   for (const { name } of NODES)
-    it(`spare each other's probes and never fail on ${name}`, { timeout: patient(300_000) }, async () => {
+    it(`do not remove each other's probes and never fail on ${name}`, {
+      timeout: patient(300_000),
+    }, async () => {
       assert.notEqual(node(name).machine.daemonPid('kubelet'), undefined, 'the kubelet runs');
       const client = connect(node(name));
       try {
@@ -77,7 +79,7 @@ describe('containerd killed during a proof', { concurrency: true }, () => {
   for (const { name } of NODES)
     describe(`on ${name}`, { concurrency: false }, () => {
       for (const call of CALLS)
-        it(`in ${call}: the proof does not fail, and the next is proven`, () => killedIn(name, call));
+        it(`after ${call}: the proof does not fail, and the next succeeds`, () => killedIn(name, call));
     });
 });
 

@@ -21,7 +21,7 @@ export type Variant = {
   readonly alternatives?: readonly (readonly [Verdict['status'], Reason])[];
   /** A warning that must be among the findings. */
   readonly warning?: Reason;
-  /** Tried on one release of containerd only. */
+  /** Runs on one containerd version only. */
   readonly once?: true;
 };
 
@@ -35,7 +35,7 @@ export const GVISOR = {
 } as const;
 /** Path of runc's shim. */
 export const RUNC_SHIM = '/usr/local/bin/containerd-shim-runc-v2';
-/** Links, copies and scripts whose name hides the program. */
+/** Links, copies and scripts with misleading names. */
 export const DISGUISES = {
   link: '/opt/gvisor/runsc',
   newestLink: '/opt/gvisor/newest',

@@ -43,7 +43,7 @@ after(
   { timeout: patient(60_000) },
 );
 
-describe('the verdict on a handler, by the sandbox that it starts', { concurrency: true }, () => {
+describe('the verdict on a handler', { concurrency: true }, () => {
   for (const { name, containerd } of NODES) {
     // Sequential, because an agent removes the orphaned sandboxes of others.
     describe(`on ${name}`, { concurrency: 1 }, () => {
@@ -61,7 +61,7 @@ describe('the flags of each gVisor', () => {
     ['release-20260223.0', 'gvisor'],
     ['release-20260831.0', 'gvisor-2026-09'],
   ] as const)
-    it(`are those of ${release} in test/fixtures/runsc-flags.json`, async () => {
+    it(`of ${release} match test/fixtures/runsc-flags.json`, async () => {
       const runsc = join((await ensureTools([group]))[group], 'runsc');
       const { stdout, stderr } = await runAll(runsc, ['flags'], { timeoutMs: 20_000 });
       const flags = `${stdout}${stderr}`.matchAll(/^ {2}-([\w-]+)/gm);
@@ -122,15 +122,15 @@ function warnings({ findings }: Report): readonly string[] {
 
 function note(node: ClusterNode, { name }: Variant, report: Report): void {
   const { evaluation, proof } = report;
-  const seen = proof.kind === 'proven' ? proof : undefined;
+  const proven = proof.kind === 'proven' ? proof : undefined;
   rows.push([
     name,
     node.spec.containerd,
     `${evaluation.verdict.status} ${evaluation.verdict.reason}`,
     warnings(report).join(', '),
-    seen?.witness.argv[0] ?? '',
-    seen?.witness.runtimePids.join(' ') ?? '',
-    seen === undefined ? '' : `${(seen.bootMs / 1_000).toFixed(2)} s`,
+    proven?.witness.argv[0] ?? '',
+    proven?.witness.runtimePids.join(' ') ?? '',
+    proven === undefined ? '' : `${(proven.bootMs / 1_000).toFixed(2)} s`,
   ]);
   if (process.env.DEBUG !== undefined)
     console.log(name, JSON.stringify(evaluation.verdict), JSON.stringify(proof));

@@ -8,7 +8,7 @@ import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import { overlay } from '../e2e/agents.ts';
 
-/** The groups of tools that hold a Helm. */
+/** Tool groups with a Helm. */
 export const HELMS = ['helm', 'helm-3'] as const;
 /** See {@link HELMS}. */
 export type HelmGroup = (typeof HELMS)[number];
@@ -25,17 +25,17 @@ export type Rendered = {
   };
 };
 
-/** Helm's own programs know no Kubernetes but 1.20 unless they are built by its Makefile. */
+/** Helm assumes Kubernetes 1.20 unless built by its Makefile. */
 const KUBE_VERSION = ['--kube-version', '1.36.3'];
 
-/** Runs Helm in the repository, with the values as its standard input. */
+/** Runs Helm in the repository with the values on standard input. */
 export async function helm(group: HelmGroup, args: readonly string[], values: object = {}): Promise<string> {
   const tools = await ensureTools([group]);
   await copyManifests();
   return run(join(tools[group], 'helm'), args, { cwd: REPO, input: JSON.stringify(values) });
 }
 
-/** What `helm template` prints of the chart, or of another one, with these values. */
+/** Output of `helm template` with these values. */
 export function templateChart(group: HelmGroup, values: object, chart = CHART): Promise<string> {
   const where = ['template', 'gvisor-ready', chart, '--namespace', 'gvisor-ready'];
   return helm(group, [...where, ...KUBE_VERSION, '--values', '-'], values);
@@ -52,7 +52,7 @@ export function lintChart(group: HelmGroup, values: object): Promise<string> {
   return helm(group, args, values);
 }
 
-/** What kustomize prints of the base with components. */
+/** Output of kustomize for the base with components. */
 export async function kustomizeComponents(components: readonly string[]): Promise<string> {
   const directory = await overlay(components);
   try {
@@ -67,7 +67,7 @@ export async function renderComponents(components: readonly string[]): Promise<r
   return objectsIn(await kustomizeComponents(components));
 }
 
-/** The objects that kustomize makes of a directory. */
+/** The objects of a kustomization. */
 export async function renderKustomization(directory: string): Promise<readonly Rendered[]> {
   return objectsIn(await kustomize(directory));
 }
@@ -84,13 +84,13 @@ function objectsIn(text: string): readonly Rendered[] {
   });
 }
 
-/** Whether Helm creates an object only for a moment of its own, such as the uninstall or a test. */
+/** The hook of an object, such as post-delete or test; "" if it has none. */
 export function hookOf({ metadata }: Rendered): string {
   return metadata.annotations?.['helm.sh/hook'] ?? '';
 }
 
-/** An object without what only Helm puts there. */
-function plain({ metadata, ...rest }: Rendered): object {
+/** An object without the labels and annotations of Helm. */
+function withoutHelm({ metadata, ...rest }: Rendered): object {
   const without = (of: Readonly<Record<string, string>> = {}) =>
     Object.fromEntries(
       Object.entries(of).filter(
@@ -101,14 +101,14 @@ function plain({ metadata, ...rest }: Rendered): object {
   return { ...rest, metadata: { ...names, labels: without(labels), annotations: without(annotations) } };
 }
 
-/** The objects that two sides do not have alike, as "KIND NAMESPACE/NAME: what is wrong". */
+/** Objects that differ or are missing, as "KIND NAMESPACE/NAME: problem". */
 export function differences(ours: readonly Rendered[], theirs: readonly Rendered[]): readonly string[] {
-  const [left, right] = [byName(ours), byName(theirs)];
-  return [...new Set([...left.keys(), ...right.keys()])].sort().flatMap((name) => {
-    const [one, other] = [left.get(name), right.get(name)];
+  const [first, second] = [byName(ours), byName(theirs)];
+  return [...new Set([...first.keys(), ...second.keys()])].sort().flatMap((name) => {
+    const [one, other] = [first.get(name), second.get(name)];
     if (one === undefined) return `${name}: missing in the first`;
     if (other === undefined) return `${name}: missing in the second`;
-    return isDeepStrictEqual(plain(one), plain(other)) ? [] : `${name}: differs`;
+    return isDeepStrictEqual(withoutHelm(one), withoutHelm(other)) ? [] : `${name}: differs`;
   });
 }
 
@@ -118,6 +118,6 @@ function byName(objects: readonly Rendered[]): Map<string, Rendered> {
     return [`${kind} ${metadata.namespace ?? ''}/${metadata.name}`, object] as const;
   });
   const found = new Map(named);
-  if (found.size !== objects.length) throw new Error('Two objects have one name');
+  if (found.size !== objects.length) throw new Error('Two objects have the same name');
   return found;
 }

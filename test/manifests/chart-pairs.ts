@@ -1,4 +1,4 @@
-/** Components of kustomize, and the values of the chart that mean the same. */
+/** Components of kustomize and the equivalent values of the chart. */
 export type Pair = { readonly components: readonly string[]; readonly values: object };
 
 /** One pair for each component. */
@@ -25,7 +25,7 @@ export const PAIRS: readonly Pair[] = [
   },
 ];
 
-/** All of them that go together. */
+/** All components that can be combined. */
 export const ALL: Pair = {
   components: [
     ...['k3s', 'taint', 'node-readiness-rule', 'enforce', 'enforce-bindings', 'inject', 'enforce-audit'],

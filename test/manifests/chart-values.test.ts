@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { HELMS, renderChart } from './chart-objects.ts';
 
-/** Values that are refused, and what is said of them. */
-const REFUSED: readonly (readonly [values: object, says: RegExp])[] = [
+/** Invalid values and a part of the error. */
+const REFUSED: readonly (readonly [values: object, message: RegExp])[] = [
   [{ agnet: {} }, /agnet/],
   [{ agent: { resource: {} } }, /resource/],
   [{ settings: { PROOF_INTERVALL: '5m' } }, /PROOF_INTERVALL/],
@@ -19,9 +19,9 @@ const REFUSED: readonly (readonly [values: object, says: RegExp])[] = [
 
 for (const group of HELMS) {
   describe(`the schema of the values, read by ${group}`, () => {
-    for (const [values, says] of REFUSED) {
-      it(`refuses ${JSON.stringify(values)}`, async () => {
-        await assert.rejects(renderChart(group, values), says);
+    for (const [values, message] of REFUSED) {
+      it(`rejects ${JSON.stringify(values)}`, async () => {
+        await assert.rejects(renderChart(group, values), message);
       });
     }
   });

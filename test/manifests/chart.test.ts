@@ -19,7 +19,7 @@ import {
 } from './chart-objects.ts';
 import { ALL, PAIRS, type Pair } from './chart-pairs.ts';
 
-/** What Helm installs, and what kustomize gives but for the Namespace, which is there before Helm. */
+/** Objects that Helm installs, and those of kustomize without the Namespace, which must exist before Helm runs. */
 async function bothSides(group: HelmGroup, { components, values }: Pair, chart?: string) {
   const rendered = await renderChart(group, values, chart);
   const expected = await renderComponents(components);
@@ -27,7 +27,7 @@ async function bothSides(group: HelmGroup, { components, values }: Pair, chart?:
   return [rendered.filter(isInstalled), expected.filter(({ kind }) => kind !== 'Namespace')] as const;
 }
 
-/** A copy of the chart in which a text of a file is another. */
+/** Copies the chart with a text replaced in a file. */
 async function changedChart(t: TestContext, file: string, was: string, is: string): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'chart-'));
   t.after(() => rm(directory, { recursive: true }));
@@ -47,14 +47,14 @@ for (const group of HELMS) {
       });
     }
 
-    it('has the objects of the uninstall, each as a hook after the deletion', async () => {
+    it('has the objects of the uninstall as post-delete hooks', async () => {
       const hooks = (await renderChart(group, {})).filter((object) => hookOf(object) === 'post-delete');
       const expected = await renderKustomization(join(REPO, 'manifests/uninstall'));
       assert.deepEqual(differences(hooks, expected), []);
       assert.equal(hooks.length, 5);
     });
 
-    it('renders the same from its archive, in which there are no suites', async (t) => {
+    it('renders the same from its archive, which contains no test suites', async (t) => {
       const directory = await mkdtemp(join(tmpdir(), 'chart-'));
       t.after(() => rm(directory, { recursive: true }));
       await helm(group, ['package', CHART, '--destination', directory]);
@@ -66,20 +66,20 @@ for (const group of HELMS) {
       assert.deepEqual(names.match(/tests\/.+/g), ['tests/gvisor.yaml']);
     });
 
-    it('passes the strict lint with defaults, and with all that goes together', async () => {
+    it('passes helm lint --strict with defaults and with all components', async () => {
       for (const values of [{}, ALL.values])
         assert.match(await lintChart(group, values), /1 chart\(s\) linted, 0 chart\(s\) failed/);
     });
   });
 }
 
-describe('the comparison', () => {
+describe('the comparison of chart and kustomize', () => {
   it('covers every component', async () => {
     const compared = new Set(PAIRS.flatMap(({ components }) => components));
     assert.deepEqual([...compared].sort(), (await readdir(join(REPO, 'manifests/components'))).sort());
   });
 
-  it('fails where one object is changed on the side of the chart', async (t) => {
+  it('detects a change in an object of the chart', async (t) => {
     const chart = await changedChart(
       t,
       'files/base/rbac.yaml',
@@ -90,7 +90,7 @@ describe('the comparison', () => {
     assert.deepEqual(found, ['ClusterRole /gvisor-ready-agent: differs']);
   });
 
-  it('fails where a template adds, drops or changes something', async (t) => {
+  it('detects a change and a removal in a template', async (t) => {
     const template = 'templates/agent.yaml';
     const mount = await changedChart(t, template, '"readOnly" true', '"readOnly" false');
     assert.deepEqual(differences(...(await bothSides('helm', ALL, mount))), [
@@ -103,7 +103,7 @@ describe('the comparison', () => {
     ]);
   });
 
-  it('fails where one object is changed on the side of kustomize', async () => {
+  it('detects a change in an object of kustomize', async () => {
     const [ours, theirs] = await bothSides('helm', ALL);
     const changed = theirs.map((object) =>
       object.kind === 'RuntimeClass' ? { ...object, handler: 'runc' } : object,

@@ -7,7 +7,7 @@ import { CHART, copyManifests } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 
-it('every suite of the chart passes with helm-unittest', async () => {
+it('the helm-unittest suites of the chart pass', async () => {
   const tools = await ensureTools(['helm-unittest']);
   const program = join(tools['helm-unittest'], 'helm-unittest');
   await copyManifests();

@@ -10,13 +10,13 @@ import { ALL, PAIRS } from './chart-pairs.ts';
 import { KUBERNETES, SCHEMA_PATH, writeSchemas } from './kubernetes-schemas.ts';
 
 type Version = (typeof KUBERNETES)[number];
-/** What kubeconform prints: every object that is not valid, and how many there were of which sort. */
+/** Output of kubeconform: invalid objects, and counts. */
 type Report = {
   readonly resources: readonly { readonly kind: string; readonly msg: string }[];
   readonly summary: Readonly<Record<'valid' | 'invalid' | 'errors' | 'skipped', number>>;
 };
 
-/** The kinds of the component `inject`, which Kubernetes has in this version from 1.36. */
+/** The kinds of the component `inject`, which exist in this API version since Kubernetes 1.36. */
 const INJECT = ['MutatingAdmissionPolicy', 'MutatingAdmissionPolicyBinding'];
 
 let directory: string;
@@ -44,31 +44,31 @@ async function write(text: string, name: string): Promise<string> {
   return file;
 }
 
-/** Holds files strictly to the schemas of a Kubernetes. No schema is a finding too. */
+/** Validates files strictly against the schemas of a Kubernetes version. A missing schema is an error. */
 async function conform(version: Version, paths: readonly string[]): Promise<Report> {
   const { kubeconform } = await ensureTools(['kubeconform']);
   const schemas = ['-schema-location', join(directory, SCHEMA_PATH), '-kubernetes-version', version];
-  const one = ['-n', '1']; // workers beside it would read the same schemas once more each
+  const one = ['-n', '1']; // each worker would read the same schemas
   const args = ['-strict', ...one, ...schemas, '-output', 'json', '-summary', ...paths];
   const { stdout, stderr } = await runAll(join(kubeconform, 'kubeconform'), args);
   assert.equal(stderr, '');
   return JSON.parse(stdout) as Report;
 }
 
-/** What kubeconform finds, each once: "KIND: what is wrong". */
+/** Unique errors as "KIND: problem". */
 function findings({ resources }: Report): readonly string[] {
   return [...new Set(resources.map(({ kind, msg }) => `${kind}: ${msg}`))].sort();
 }
 
-/** What kubeconform says of objects of kinds that a Kubernetes has not in their version. */
+/** Errors of kubeconform for kinds without a schema. */
 function missing(kinds: readonly string[]): readonly string[] {
   return kinds.map((kind) => `${kind}: could not find schema for ${kind}`);
 }
 
-describe('what Helm and kustomize render', () => {
+describe('the output of Helm and kustomize', () => {
   for (const version of KUBERNETES) {
     const lacks = Number(version.split('.')[1]) < 36 ? INJECT : [];
-    it(`fits the schemas of Kubernetes ${version}${lacks.length > 0 ? ', but for inject' : ''}`, async () => {
+    it(`matches the schemas of Kubernetes ${version}${lacks.length > 0 ? ', except for inject' : ''}`, async () => {
       const report = await conform(version, files);
       assert.deepEqual(findings(report), missing(lacks));
       const { valid, errors, skipped } = report.summary;
@@ -91,25 +91,30 @@ describe('kubeconform', () => {
       'podMetricEndpoints:',
       /^PodMonitor: .*'podMetricEndpoints' not allowed/,
     ],
-    ['a word that YAML reads as true', 'value: "on"', 'value: on', /^Deployment: .*got boolean, want string/],
+    [
+      'a string that YAML parses as true',
+      'value: "on"',
+      'value: on',
+      /^Deployment: .*got boolean, want string/,
+    ],
     ['a version of the API that does not exist', 'apps/v1', 'apps/v2', /^D.*: could not find schema for/],
   ];
   for (const [what, from, to, finding] of broken) {
-    it(`refuses ${what}`, async () => {
+    it(`rejects ${what}`, async () => {
       const [found = '', ...more] = findings(await conform('1.37.2', [await changed(from, to)]));
       assert.match(found, finding);
       assert.deepEqual(more, []);
     });
   }
 
-  it('refuses a version of the API from the Kubernetes on that lacks it', async () => {
+  it('rejects an API version from the Kubernetes release that removed it', async () => {
     const file = await changed('flowcontrol.apiserver.k8s.io/v1', 'flowcontrol.apiserver.k8s.io/v1beta3');
     assert.deepEqual(findings(await conform('1.31.14', [file])), missing(INJECT));
     assert.deepEqual(findings(await conform('1.32.13', [file])), missing(['FlowSchema', ...INJECT]));
   });
 });
 
-/** A file with all components in which a text is another. */
+/** A file with all components and a text replaced. */
 function changed(from: string, to: string): Promise<string> {
   assert.ok(all.includes(from), from);
   return write(all.replace(from, to), 'changed');

@@ -5,13 +5,13 @@ import { moduleDirectory } from '../../cluster/tool-groups.ts';
 import { REPO } from '../../hack/paths.ts';
 import { operatorModule } from '../nightly/operator-objects.ts';
 
-/** Every minor version of Kubernetes that is supported, each with its newest patch. */
+/** The newest patch of every supported minor version of Kubernetes. */
 export const KUBERNETES = [
   ...['1.30.14', '1.31.14', '1.32.13', '1.33.13'],
   ...['1.34.4', '1.35.4', '1.36.3', '1.37.2'],
 ] as const;
 
-/** Where {@link writeSchemas} puts a schema below its directory, as kubeconform's `-schema-location` has it. */
+/** Path of a schema below the directory of {@link writeSchemas}, as a template for kubeconform's `-schema-location`. */
 export const SCHEMA_PATH =
   '{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}-{{.Group}}-{{.ResourceAPIVersion}}.json';
 
@@ -33,8 +33,8 @@ type CustomResourceDefinition = {
 };
 
 /**
- * Writes a JSON schema for every kind that a version of Kubernetes has, from the OpenAPI document of its own Go module, and for the
- * kinds of others that the manifests have, from their CRDs.
+ * Writes a JSON schema for every kind of a Kubernetes version, from the OpenAPI document of its Go module, and for the custom
+ * resources in the manifests, from their CRDs.
  */
 export async function writeSchemas(directory: string, version: string): Promise<void> {
   const spec = join(await moduleDirectory(`k8s.io/kubernetes@v${version}`), 'api/openapi-spec/swagger.json');
@@ -65,13 +65,10 @@ async function customResources(): Promise<readonly CustomResourceDefinition['spe
   return texts.map((text) => (parse(text, strict) as CustomResourceDefinition).spec);
 }
 
-/**
- * Makes a JSON schema of one of OpenAPI's, as the reviver of a parser. An object takes no other properties than it lists, unless it
- * says so; what may be a number or a word has one type there, and a format that says more.
- */
+/** Converts OpenAPI schemas to JSON schemas, as a reviver: forbids unlisted properties, and maps int-or-string. */
 function strict(_key: unknown, value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if ('format' in value && value.format === 'int-or-string') return { type: ['integer', 'string'] };
-  const lists = 'properties' in value && typeof value.properties === 'object';
-  return lists ? { additionalProperties: false, ...value } : value;
+  const hasProperties = 'properties' in value && typeof value.properties === 'object';
+  return hasProperties ? { additionalProperties: false, ...value } : value;
 }

@@ -9,7 +9,7 @@ import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
 
-/** A piece of containerd's configuration that the documents tell people to write. */
+/** A documented snippet of containerd's configuration. */
 type Snippet = { readonly where: string; readonly containerd: '2' | '1.7'; readonly toml: string };
 
 const marked: Snippet[] = markedBlocks('docs/distributions.md')
@@ -29,7 +29,7 @@ before(async () => {
 });
 after(() => rm(dir, { recursive: true, force: true }));
 
-/** The handler "runsc" as the real containerd understands the files, or undefined when it sees none. */
+/** The handler "runsc" in `containerd config dump`; undefined if there is none. */
 async function loaded({ containerd, toml }: Omit<Snippet, 'where'>): Promise<Handler | undefined> {
   const config = join(dir, 'config.toml');
   const dropIn = join(dir, 'drop-in.toml');
@@ -55,8 +55,8 @@ type Dump = {
   >;
 };
 
-describe('a real containerd loads what the documents say', () => {
-  it('has every marked table', () => {
+describe('the documented configuration in a real containerd', () => {
+  it('covers every marked table', () => {
     assert.deepEqual(
       marked.map(({ containerd }) => containerd),
       ['2', '1.7', '2', '1.7'],
@@ -72,14 +72,14 @@ describe('a real containerd loads what the documents say', () => {
     });
   }
 
-  it('the table of the NodeConfig for EKS', async () => {
+  it('the NodeConfig for EKS', async () => {
     const text = await readFile(join(REPO, 'docs/distributions.md'), 'utf8');
     const [, block = ''] = /^ {4}config: \|\n((?: {6}.*\n)+)/m.exec(text) ?? [];
     const handler = await loaded({ containerd: '2', toml: block.replace(/^ {6}/gm, '') });
     assert.equal(handler?.runtime_type, 'io.containerd.runsc.v1');
   });
 
-  it('each table is ignored, without a word, in a file of the other version that has handlers', async () => {
+  it('tables of the other config version are silently ignored', async () => {
     const [two = '', one = ''] = marked.map(({ toml }) => toml);
     assert.equal(await loaded({ containerd: '1.7', toml: two }), undefined);
     const config = join(dir, 'config.toml');

@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import { json } from 'node:stream/consumers';
 
 /**
- * A receiver of Alertmanager's webhooks, which keeps each notification as a line of JSON.
+ * Receives Alertmanager's webhooks and appends each notification to a file as a line of JSON.
  * usage: alert-receiver.ts <address> <port> <file>
  */
 const [address, port, file = ''] = process.argv.slice(2);

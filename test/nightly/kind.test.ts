@@ -17,7 +17,7 @@ import { patient, run, runAll } from '../../hack/run.ts';
 
 const NAME = 'kind';
 const RELEASE = '20260223.0';
-/** Named as kind names them, and without gVisor: what they get, they get from the script. */
+/** Named like kind's nodes, without gVisor, which the script installs. */
 const NODES = ['kind-control-plane', 'kind-worker', 'kind-worker2'].map(
   (name) => ({ name, containerd: '2', gvisor: 'none' }) as const,
 );
@@ -36,17 +36,14 @@ after(async () => {
   await rm(dir, { recursive: true, force: true });
 });
 
-/** The containerd configuration of kind's node image, from the sources of the kind that is run. */
+/** The containerd configuration of kind's node image, from the sources of the same kind. */
 async function kindsOwnConfig(): Promise<string> {
   const cwd = join(REPO, 'cluster/tools/kind');
   const module = await run('go', ['list', '-m', '-f', '{{.Dir}}', 'sigs.k8s.io/kind'], { cwd });
   return readFile(join(module.trim(), 'images/base/files/etc/containerd/config.toml'), 'utf8');
 }
 
-/**
- * Makes a node what a container of kind's image is, where that matters: its files under /kind, its configuration of
- * containerd with the one image that is here in place of a registry's, and runc's cgroups without systemd.
- */
+/** Gives a node the relevant files of kind's image, with a local pause image and cgroups without systemd. */
 async function furnish(node: ClusterNode, config: string): Promise<void> {
   const fitted = config
     .replace(/sandbox_image = .*/, `sandbox_image = "${PAUSE_IMAGE}"`)
@@ -64,7 +61,7 @@ async function furnish(node: ClusterNode, config: string): Promise<void> {
   });
 }
 
-/** A mirror with one release, as gVisor's storage has it; its gvisor-bin has one file that this release knows nothing of. */
+/** Creates a mirror of gVisor's storage with one release, and an additional file in its gvisor-bin; returns its URL. */
 async function publish(): Promise<string> {
   const tools = (await ensureTools(['gvisor'])).gvisor;
   const directory = join(dir, 'mirror', RELEASE, (await run('uname', ['-m'])).trim());
@@ -86,8 +83,8 @@ async function publish(): Promise<string> {
 async function runScript(): Promise<{ code: number; stdout: string; stderr: string }> {
   await cp(join(REPO, 'test/nightly/docker-of-nodes.sh'), join(dir, 'docker'));
   const kind = (await ensureTools(['kind'])).kind;
-  const words = ['--name', NAME, '--release', RELEASE, '--mirror', await publish()];
-  return runAll(join(REPO, 'hack/kind-with-gvisor.sh'), words, {
+  const args = ['--name', NAME, '--release', RELEASE, '--mirror', await publish()];
+  return runAll(join(REPO, 'hack/kind-with-gvisor.sh'), args, {
     timeoutMs: 240_000,
     env: {
       PATH: `${dir}:${kind}:${process.env.PATH}`,
@@ -108,7 +105,7 @@ type Config = {
 type Runtime = { readonly runtime_type: string; readonly options?: Readonly<Record<string, unknown>> };
 
 describe('kind-with-gvisor.sh with the real kind, whose containers are nodes of cluster/', () => {
-  it('makes nodes on which the agent proves gVisor, from configurations of both versions', {
+  it('installs gVisor on nodes with configurations of version 2 and 3', {
     timeout: patient(500_000),
   }, async () => {
     const own = await kindsOwnConfig();

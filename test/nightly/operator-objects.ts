@@ -5,14 +5,13 @@ import { type ImageId, imageName } from '../../cluster/images.ts';
 import { moduleDirectory } from '../../cluster/tool-groups.ts';
 import { REPO } from '../../hack/paths.ts';
 
-/** Where the operator's Prometheus and Alertmanager run, as docs/monitoring.md has it of Prometheus. */
+/** The namespace of Prometheus, as in docs/monitoring.md, and of Alertmanager. */
 export const MONITORING_NAMESPACE = 'monitoring';
 
-/** The node that runs all pods of monitoring, so that their images are needed nowhere else. */
+/** The only node that needs the images of monitoring. */
 export const MONITORING_NODE = 'node-3';
 const nodeSelector = { 'kubernetes.io/hostname': MONITORING_NODE };
 
-/** The images of these pods. */
 export const MONITORING_IMAGES: readonly ImageId[] = [
   'prometheus-operator',
   'prometheus-config-reloader',
@@ -20,16 +19,16 @@ export const MONITORING_IMAGES: readonly ImageId[] = [
   'alertmanager',
 ];
 
-/** The port of the receiver of alerts in the control plane's machine. */
+/** The port of alert-receiver.ts in the control plane's machine. */
 export const RECEIVER_PORT = 9900;
 
-/** The directory of the operator's own module. */
+/** The directory of the operator's Go module. */
 export function operatorModule(): Promise<string> {
   const module = 'github.com/prometheus-operator/prometheus-operator';
   return moduleDirectory(module, join(REPO, 'cluster/tools/prometheus-operator'));
 }
 
-/** What that module installs the operator with: its CRDs, its rights and its Deployment (YAML), here with our images. */
+/** The operator's bundle.yaml with local images: CRDs, RBAC and Deployment. */
 export async function operatorBundle(): Promise<string> {
   const text = await readFile(join(await operatorModule(), 'bundle.yaml'), 'utf8');
   return text
@@ -39,10 +38,10 @@ export async function operatorBundle(): Promise<string> {
 
 const API = 'monitoring.coreos.com/v1';
 
-/** The PodMonitors and PrometheusRules that docs/monitoring.md labels, in any namespace. */
+/** Selects the PodMonitors and PrometheusRules that docs/monitoring.md labels. */
 const matchLabels = { release: 'kube-prometheus-stack' };
 
-/** A Prometheus object that looks every second, and sends alerts to {@link ALERTMANAGER}. */
+/** Scrapes and evaluates every second, and sends alerts to {@link ALERTMANAGER}. */
 const PROMETHEUS = {
   apiVersion: API,
   kind: 'Prometheus',
@@ -71,7 +70,7 @@ const ALERTMANAGER = {
   spec: { image: imageName('alertmanager'), version: 'v0.34.2', nodeSelector },
 };
 
-/** Alertmanager's configuration: alerts grouped as docs/monitoring.md says, sent to our receiver at once. */
+/** Groups alerts as in docs/monitoring.md, and sends them to alert-receiver.ts without delay. */
 const CONFIGURATION = {
   route: {
     receiver: 'test',
@@ -91,7 +90,7 @@ const CONFIGURATION = {
 const RIGHTS = 'rbac.authorization.k8s.io';
 const FIND = { name: 'find-alertmanager', namespace: MONITORING_NAMESPACE };
 
-/** Prometheus and Alertmanager with all that they need beside the operator and manifests/components/monitoring. */
+/** Prometheus and Alertmanager with their configuration and RBAC. */
 export const STACK: readonly object[] = [
   {
     apiVersion: 'v1',

@@ -26,7 +26,7 @@ const RECEIVED = '/var/log/alerts.jsonl';
 const RECEIVER = 'alert-receiver';
 const RELAY = 'relay-prometheus';
 
-/** An alert as Alertmanager's webhook has it. */
+/** An alert in a webhook of Alertmanager. */
 export type ReceivedAlert = {
   readonly status: 'firing' | 'resolved';
   readonly labels: Readonly<Record<string, string>>;
@@ -34,8 +34,8 @@ export type ReceivedAlert = {
 };
 
 /**
- * Installs the operator from its own module, our objects as docs/monitoring.md says, with rules whose waits are cut, and a
- * Prometheus and an Alertmanager of the operator's, in pods. Gives that Prometheus once it answers.
+ * Installs the operator from its Go module, the objects of docs/monitoring.md with shorter waits in the rules, and a Prometheus
+ * and an Alertmanager managed by the operator. Returns that Prometheus once it is ready.
  */
 export async function deployOperator(cluster: Cluster): Promise<Prometheus> {
   for (const id of MONITORING_IMAGES) await cluster.node(MONITORING_NODE).load(await ensureImage(id));
@@ -67,7 +67,7 @@ export async function deployOperator(cluster: Cluster): Promise<Prometheus> {
   return reachPrometheus(cluster);
 }
 
-/** Server-side, since the annotation of a plain apply would be too long for the operator's CRDs. */
+/** Server-side apply, because the annotation of a client-side apply is too long for the operator's CRDs. */
 async function apply(cluster: Cluster, text: string): Promise<void> {
   await cluster.kubectl(['apply', '--server-side', '-f', '-'], text, 120_000);
 }
@@ -90,7 +90,7 @@ async function hastenRules(cluster: Cluster): Promise<void> {
   const { items } = JSON.parse(list) as { items: { metadata: { name: string }; spec: RuleFile }[] };
   for (const { metadata, spec } of items) {
     const patch = JSON.stringify({ spec: hasten(spec) });
-    const words = [
+    const args = [
       'patch',
       'prometheusrule',
       metadata.name,
@@ -100,11 +100,11 @@ async function hastenRules(cluster: Cluster): Promise<void> {
       '-p',
       patch,
     ];
-    await cluster.kubectl(words);
+    await cluster.kubectl(args);
   }
 }
 
-/** The receiver runs in the control plane's machine, since the pods reach nothing of the host's network. */
+/** The receiver runs in the control plane's machine, because pods cannot reach the host's network. */
 async function startReceiver({ controlPlane }: Cluster): Promise<void> {
   await controlPlane.run(['rm', '-f', RECEIVED]);
   const script = join(REPO, 'test/nightly/alert-receiver.ts');
@@ -126,23 +126,23 @@ async function reachPrometheus(cluster: Cluster): Promise<Prometheus> {
   return new Prometheus(url);
 }
 
-/** Waits until the receiver was last told this of an alert with these labels, and gives it. */
+/** Waits until the last notification of an alert with these labels has this status; returns the alert. */
 export function received(
   cluster: Cluster,
   status: ReceivedAlert['status'],
   labels: Readonly<Record<string, string>>,
 ): Promise<ReceivedAlert> {
-  return waitFor(`Alertmanager to say ${status} of ${JSON.stringify(labels)}`, 120_000, async () => {
+  return waitFor(`Alertmanager to send ${status} for ${JSON.stringify(labels)}`, 120_000, async () => {
     const lines = (await readFile(cluster.controlPlane.path(RECEIVED), 'utf8')).trim().split('\n');
-    const told = lines.flatMap((line) => (JSON.parse(line) as { alerts: ReceivedAlert[] }).alerts);
-    const last = told.findLast((alert) =>
+    const alerts = lines.flatMap((line) => (JSON.parse(line) as { alerts: ReceivedAlert[] }).alerts);
+    const last = alerts.findLast((alert) =>
       Object.entries(labels).every(([name, value]) => alert.labels[name] === value),
     );
     return last?.status === status ? last : undefined;
   });
 }
 
-/** Takes all of it away, with the operator's CRDs, and deploys plain agents. */
+/** Removes the stack with the operator's CRDs, and deploys agents without components. */
 export async function removeOperator(cluster: Cluster): Promise<void> {
   for (const name of [RECEIVER, RELAY]) await cluster.controlPlane.stopDaemon(name);
   await cluster.kubectl(['delete', '-f', RIGHTS, '--ignore-not-found']);

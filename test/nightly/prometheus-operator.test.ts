@@ -32,27 +32,27 @@ describe('the monitoring components, under a real Prometheus operator', () => {
   );
   after(() => removeOperator(cluster()));
 
-  it('make its Prometheus scrape every agent, and know it by its node', async () => {
+  it('make Prometheus scrape every agent, with its node as a label', async () => {
     const up = () => prometheus.query('up{job="gvisor-ready-agent"} == 1');
-    await waitFor('three agents to answer', 60_000, async () =>
+    await waitFor('three agents to be up', 60_000, async () =>
       (await up()).length === 3 ? true : undefined,
     );
     const nodes = (await up()).map(({ metric }) => metric.node);
     assert.deepEqual(nodes.sort(), ['node-1', 'node-2', 'node-3']);
   });
 
-  it('give it every alert, and it evaluates each without an error', async () => {
+  it('load every alert, without evaluation errors', async () => {
     const expected = alertsOf(await ruleFiles()).map(({ alert }) => `${alert} ok `);
     await waitFor('every alert to be evaluated', 60_000, async () => {
       const { data } = (await (await fetch(`${prometheus.url}/api/v1/rules`)).json()) as Rules;
       const found = data.groups.flatMap(({ rules }) => rules);
-      const said = found.map(({ name, health, lastError = '' }) => `${name} ${health} ${lastError}`);
-      assert.deepEqual(said.sort(), expected.toSorted());
+      const states = found.map(({ name, health, lastError = '' }) => `${name} ${health} ${lastError}`);
+      assert.deepEqual(states.sort(), expected.toSorted());
       return true;
     });
   });
 
-  it('bring a fault of a node through Alertmanager to a receiver, and its repair', async () => {
+  it('deliver a fault and its repair through Alertmanager to a receiver', async () => {
     const alert = { alertname: 'GVisorNodeNotReady', node: 'node-1' };
     await breakAndWait(cluster(), 'node-1', 'shim-missing');
     const { labels, annotations } = await received(cluster(), 'firing', alert);
@@ -62,7 +62,7 @@ describe('the monitoring components, under a real Prometheus operator', () => {
     await received(cluster(), 'resolved', alert);
   });
 
-  it('tell of a pod outside of gVisor', async () => {
+  it('deliver an alert on a pod outside gVisor', async () => {
     const alert = { alertname: 'GVisorUnsandboxedPods', node: 'node-1' };
     await runOutside(cluster());
     assert.equal((await received(cluster(), 'firing', alert)).labels.severity, 'critical');

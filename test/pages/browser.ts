@@ -9,8 +9,7 @@ import { HEALTHY } from '../agent/text/sample-reports.ts';
 import { launchChromium } from '../chromium.ts';
 import { sampleFleet } from '../fleet/sample-fleet.ts';
 
-type Shown = {
-  /** As "http://127.0.0.1:…". */
+type BrowserState = {
   origin: string;
   view: FleetView;
   /** The report of every agent; undefined before its first evaluation. */
@@ -23,12 +22,18 @@ type Shown = {
 
 type OpenOptions = BrowserContextOptions & { readonly path?: string; readonly clock?: boolean | Date };
 
-/** Starts a browser and a fleet's server for a suite, with a view and a report that a test may change. */
+/** Starts a browser and a fleet server for a suite, with a view and a report that tests may change. */
 export function useFleetBrowser() {
   let browser: Browser;
   let server: Server;
   const sockets = new Set<Socket>();
-  const shown: Shown = { origin: '', view: sampleFleet(30), report: HEALTHY, requested: [], complaints: [] };
+  const state: BrowserState = {
+    origin: '',
+    view: sampleFleet(30),
+    report: HEALTHY,
+    requested: [],
+    complaints: [],
+  };
 
   before(async () => {
     browser = await launchChromium();
@@ -39,7 +44,7 @@ export function useFleetBrowser() {
     await close();
   });
   beforeEach(() => {
-    Object.assign(shown, { view: sampleFleet(30), report: HEALTHY, requested: [], complaints: [] });
+    Object.assign(state, { view: sampleFleet(30), report: HEALTHY, requested: [], complaints: [] });
   });
   afterEach(async () => {
     for (const context of browser.contexts()) await context.close();
@@ -47,23 +52,23 @@ export function useFleetBrowser() {
 
   async function listen(port: number): Promise<void> {
     server = createFleetServer({
-      view: () => shown.view,
+      view: () => state.view,
       // The sample's labels follow from the number of a node.
       select: (matches) =>
         new Set(
-          shown.view.nodes
+          state.view.nodes
             .map(({ name }) => name)
             .filter((name) => matches({ pool: `p${Number(name.split('-')[1]) % 2}` })),
         ),
       metrics: async () => ({ body: '', type: 'text/plain' }),
       live: () => true,
       ready: () => true,
-      report: async () => JSON.parse(JSON.stringify(shown.report ?? null)) ?? undefined,
+      report: async () => JSON.parse(JSON.stringify(state.report ?? null)) ?? undefined,
     });
     server.on('connection', (socket: Socket) => sockets.add(socket));
     server.listen(port, '127.0.0.1');
     await once(server, 'listening');
-    shown.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    state.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   }
 
   /** Closes the server, and the connections that the browser opened ahead. */
@@ -77,19 +82,19 @@ export function useFleetBrowser() {
   async function open({ path = '/', clock = false, ...options }: OpenOptions = {}): Promise<Page> {
     const context = await browser.newContext({ viewport: { width: 1120, height: 900 }, ...options });
     const page = await context.newPage();
-    page.on('request', (request) => shown.requested.push(request.url()));
-    page.on('console', (message) => shown.complaints.push(message.text()));
-    page.on('pageerror', (error) => shown.complaints.push(String(error)));
+    page.on('request', (request) => state.requested.push(request.url()));
+    page.on('console', (message) => state.complaints.push(message.text()));
+    page.on('pageerror', (error) => state.complaints.push(String(error)));
     page.on('dialog', (dialog) => {
-      shown.complaints.push(`dialog ${dialog.message()}`);
+      state.complaints.push(`dialog ${dialog.message()}`);
       void dialog.dismiss();
     });
     if (clock !== false) await page.clock.install(clock === true ? {} : { time: clock });
-    await page.goto(`${shown.origin}${path}`);
+    await page.goto(`${state.origin}${path}`);
     if (path === '/' && options.javaScriptEnabled !== false)
       await page.locator('#nodes tr').first().waitFor();
     return page;
   }
 
-  return { shown, open, listen, close };
+  return { state, open, listen, close };
 }

@@ -13,21 +13,21 @@ const PAUSED = sampleFleet(30, {
 const namesOf = (page: Page) => page.locator('#nodes th').allTextContents();
 
 describe('the page of the fleet in a browser', () => {
-  const { shown, open, listen, close } = useFleetBrowser();
+  const { state, open, listen, close } = useFleetBrowser();
 
-  it('loads nothing from elsewhere, and runs no script that its policy does not allow', async () => {
-    const answer = await fetch(`${shown.origin}/`);
+  it('loads nothing from other origins, and blocks scripts outside its policy', async () => {
+    const response = await fetch(`${state.origin}/`);
     assert.match(
-      answer.headers.get('content-security-policy') ?? '',
+      response.headers.get('content-security-policy') ?? '',
       /^default-src 'none'; style-src 'self'; /,
     );
     const page = await open();
     const script = `document.body.append(Object.assign(document.createElement('script'), { text: 'pwned = 1' }))`;
     await page.evaluate(script);
     assert.equal(await page.evaluate('typeof pwned'), 'undefined');
-    assert.match(shown.complaints.join(), /Content Security Policy/);
-    const strange = shown.requested.filter(
-      (url) => !url.startsWith(shown.origin) && !url.startsWith('data:'),
+    assert.match(state.complaints.join(), /Content Security Policy/);
+    const strange = state.requested.filter(
+      (url) => !url.startsWith(state.origin) && !url.startsWith('data:'),
     );
     assert.deepEqual(strange, []);
   });
@@ -50,7 +50,7 @@ describe('the page of the fleet in a browser', () => {
     const first = page.locator('#nodes tr').first();
     assert.match((await first.textContent()) ?? '', /labelled, but no agent is Ready/);
     assert.equal(await page.locator('#notices li').textContent(), 'Labelled without a Ready agent: node-0');
-    assert.deepEqual(shown.complaints, []);
+    assert.deepEqual(state.complaints, []);
   });
 
   it('shows markup in a message as text', async () => {
@@ -60,7 +60,7 @@ describe('the page of the fleet in a browser', () => {
   });
 
   it('shows an open circuit breaker with its reason and the paused nodes', async () => {
-    shown.view = PAUSED;
+    state.view = PAUSED;
     const page = await open();
     const text = (await page.locator('#notices').textContent()) ?? '';
     assert.match(
@@ -69,7 +69,7 @@ describe('the page of the fleet in a browser', () => {
     );
   });
 
-  it('filters by name, by reason and by labels', async () => {
+  it('filters by name, reason and labels', async () => {
     const page = await open();
     await page.getByLabel('Name').fill('node-1');
     assert.equal(await page.locator('#shown').textContent(), '11 of 30 nodes match, 11 are shown');
@@ -92,15 +92,15 @@ describe('the page of the fleet in a browser', () => {
   it('updates itself, and keeps the focus', async () => {
     const page = await open({ clock: true });
     await page.getByRole('link', { name: 'node-3', exact: true }).focus();
-    shown.view = sampleFleet(40);
+    state.view = sampleFleet(40);
     await page.clock.runFor(5_000);
     await page.locator('h1', { hasText: '32 of 40 nodes are proven' }).waitFor();
     assert.equal((await readFocus(page)).name, '/nodes/node-3/');
   });
 
-  it('shows that the controller does not answer, until it does', async () => {
+  it('shows a lost connection to the controller until it is restored', async () => {
     const page = await open({ clock: true });
-    const { port } = new URL(shown.origin);
+    const { port } = new URL(state.origin);
     await close();
     await page.clock.runFor(5_000);
     await page.locator('#live.stale', { hasText: 'The controller does not answer' }).waitFor();
@@ -112,7 +112,7 @@ describe('the page of the fleet in a browser', () => {
 
   for (const colorScheme of ['light', 'dark'] as const)
     it(`has enough contrast: ${colorScheme}`, async () => {
-      shown.view = PAUSED;
+      state.view = PAUSED;
       const page = await open({ colorScheme });
       const { low, texts } = await readContrast(page);
       assert.deepEqual(low, []);
@@ -172,8 +172,8 @@ describe('the page of the fleet in a browser', () => {
     assert.equal(await page.locator('noscript a').getAttribute('href'), './fleet');
   });
 
-  it('shows 200 of 5,000 rows at first, more on request, and filters among all', async () => {
-    shown.view = sampleFleet(5_000);
+  it('shows 200 of 5,000 rows at first, more on request, and filters all rows', async () => {
+    state.view = sampleFleet(5_000);
     const page = await open();
     assert.equal(await page.locator('#nodes tr').count(), 200);
     await page.getByRole('button', { name: 'Show more nodes' }).press('Enter');

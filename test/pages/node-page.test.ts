@@ -11,30 +11,30 @@ const PATH = '/nodes/node-1/';
 
 describe('the page of a node in a browser', () => {
   const browser = useFleetBrowser();
-  const { shown, listen, close } = browser;
+  const { state, listen, close } = browser;
   const open: typeof browser.open = (options) => browser.open({ path: PATH, ...options });
 
-  it('runs no script that its policy does not allow', async () => {
+  it('blocks scripts outside its policy', async () => {
     const page = await open();
     await page.evaluate(
       `document.body.append(Object.assign(document.createElement('script'), { text: 'pwned = 1' }))`,
     );
     assert.equal(await page.evaluate('typeof pwned'), 'undefined');
-    assert.match(shown.complaints.join(), /Content Security Policy/);
+    assert.match(state.complaints.join(), /Content Security Policy/);
   });
 
   for (const [name, sample] of Object.entries(REPORTS)) {
     for (const colorScheme of ['light', 'dark'] as const) {
       it(`has enough contrast and no console messages: ${name}, ${colorScheme}`, async () => {
-        shown.report = sample;
+        state.report = sample;
         const page = await open({ colorScheme });
         await openAll(page);
         const { low, texts } = await readContrast(page);
         assert.deepEqual(low, []);
         assert.ok(texts > (sample === undefined ? 4 : 80), `only ${texts} texts`);
-        assert.deepEqual(shown.complaints, []);
+        assert.deepEqual(state.complaints, []);
         assert.deepEqual(
-          shown.requested.filter((url) => !url.startsWith('data:') && !url.startsWith(shown.origin)),
+          state.requested.filter((url) => !url.startsWith('data:') && !url.startsWith(state.origin)),
           [],
         );
       });
@@ -42,7 +42,7 @@ describe('the page of a node in a browser', () => {
 
     for (const width of [320, 375, 768]) {
       it(`does not scroll sideways at ${width} px: ${name}`, async () => {
-        shown.report = sample;
+        state.report = sample;
         const page = await open({ viewport: { width, height: 740 } });
         await openAll(page);
         assert.equal(await page.evaluate('document.documentElement.scrollWidth'), width);
@@ -55,7 +55,7 @@ describe('the page of a node in a browser', () => {
   }
 
   it('shows markup in a report as text', async () => {
-    shown.report = HOSTILE;
+    state.report = HOSTILE;
     const page = await open();
     assert.equal(await page.evaluate('typeof pwned'), 'undefined');
     assert.equal(await page.locator('img, main script, main style, [onmouseover]').count(), 0);
@@ -65,7 +65,7 @@ describe('the page of a node in a browser', () => {
   });
 
   it('works with the keyboard alone', async () => {
-    shown.report = EXPLAINED;
+    state.report = EXPLAINED;
     const page = await open();
     const reached: { name: string; outline: number }[] = [];
     for (;;) {
@@ -96,7 +96,7 @@ describe('the page of a node in a browser', () => {
   });
 
   it('keeps its table, landmarks and headings for screen readers on a phone', async () => {
-    shown.report = BROKEN;
+    state.report = BROKEN;
     const page = await open({ viewport: { width: 360, height: 740 } });
     const session = await page.context().newCDPSession(page);
     await session.send('Accessibility.enable');
@@ -117,12 +117,12 @@ describe('the page of a node in a browser', () => {
   });
 
   it('works without JavaScript', async () => {
-    shown.report = BROKEN;
+    state.report = BROKEN;
     const page = await open({ javaScriptEnabled: false });
     await page.getByRole('heading', { level: 1, name: 'gVisor does not work here' }).waitFor();
     await page.locator('#open-shim').press('Enter');
     await page.locator('#evidence-shim > ul').waitFor({ state: 'visible' });
-    assert.deepEqual(shown.complaints, []);
+    assert.deepEqual(state.complaints, []);
   });
 
   it('updates itself, and keeps open details and the focus', async () => {
@@ -130,7 +130,7 @@ describe('the page of a node in a browser', () => {
     const icon = await page.locator('#icon').getAttribute('href');
     await page.locator('#open-shim').press('Enter');
     await page.clock.runFor(5_000);
-    shown.report = BROKEN;
+    state.report = BROKEN;
     await page.clock.runFor(5_000);
     await page.getByRole('heading', { level: 1, name: 'gVisor does not work here' }).waitFor();
     await page.locator('#evidence-shim > ul').waitFor({ state: 'visible' });
@@ -138,14 +138,14 @@ describe('the page of a node in a browser', () => {
     assert.equal(await page.getByRole('status').textContent(), 'gVisor does not work here');
     assert.equal(await page.title(), '✗ node-1: gVisor does not work here');
     assert.notEqual(await page.locator('#icon').getAttribute('href'), icon);
-    assert.deepEqual(shown.complaints, []);
+    assert.deepEqual(state.complaints, []);
   });
 
-  it('leaves the start page once the first evaluation has ended', async () => {
-    shown.report = undefined;
+  it('replaces the start page after the first evaluation', async () => {
+    state.report = undefined;
     const page = await open({ clock: true });
     await page.getByText('its first evaluation has not ended yet').waitFor();
-    shown.report = HEALTHY;
+    state.report = HEALTHY;
     await page.clock.runFor(5_000);
     await page.getByRole('heading', { level: 1, name: 'gVisor works here' }).waitFor();
   });
@@ -157,21 +157,21 @@ describe('the page of a node in a browser', () => {
     await page.locator('.since .age', { hasText: ', 2 hours ago' }).waitFor();
   });
 
-  it('leaves the document alone while nothing changes', async () => {
+  it('does not change the document while the report is unchanged', async () => {
     const page = await open({ clock: true });
     await page.evaluate(`marked = document.querySelector('h1')`);
-    const responded = page.waitForResponse(`${shown.origin}${PATH}`);
+    const responded = page.waitForResponse(`${state.origin}${PATH}`);
     await page.clock.runFor(5_000);
     await (await responded).finished();
-    const again = page.waitForRequest(`${shown.origin}${PATH}`);
+    const again = page.waitForRequest(`${state.origin}${PATH}`);
     await page.clock.runFor(5_000);
     await again;
     assert.equal(await page.evaluate('marked.isConnected'), true);
   });
 
-  it('shows that the server does not answer, until it does', async () => {
+  it('shows a lost connection to the server until it is restored', async () => {
     const page = await open({ clock: true });
-    const { port } = new URL(shown.origin);
+    const { port } = new URL(state.origin);
     await close();
     await page.clock.runFor(5_000);
     await page.getByRole('status').filter({ hasText: 'The agent does not answer' }).waitFor();

@@ -23,7 +23,7 @@ import { runWithKubectl } from '../e2e/run-with-kubectl.ts';
 import { REASON_OF_FAULT } from '../reason-of-fault.ts';
 import { laneCluster } from '../runner/lane.ts';
 
-/** Current programs alone, so that a fresh machine builds as few as possible. */
+/** Only current versions, so that a new machine builds as little as possible. */
 const NODES = [{ name: 'node-1' }, { name: 'node-2' }] as const;
 
 let cluster: Cluster;
@@ -41,7 +41,7 @@ const kernelIn = async (pod: string) =>
   (await cluster.kubectl(['exec', pod, '--', 'cat', '/proc/version'])).trim();
 
 describe('two nodes with gVisor', () => {
-  it('are labelled, and a pod of the RuntimeClass sees the kernel of gVisor', async () => {
+  it("are labelled, and a pod of the RuntimeClass runs on gVisor's kernel", async () => {
     for (const { name } of NODES) {
       const { condition } = await waitForNode(cluster, name, ({ ready }) => ready === 'true');
       assert.equal(condition, 'True SandboxProven');
@@ -52,7 +52,7 @@ describe('two nodes with gVisor', () => {
     assert.notEqual(await kernelIn('outside'), await kernelIn('inside'));
   });
 
-  it('lose the label with the shim: running pods stay, new pods go to the other node', async () => {
+  it('lose the label with the shim: running pods stay, new pods start on the other node', async () => {
     const home = await runPod(cluster, 'first', evaluationPod('first', { gvisor: true }));
     await breakAndWait(cluster, home, 'shim-missing');
     await waitForNode(cluster, home, ({ condition }) => condition === 'False ShimNotFound');
@@ -75,7 +75,7 @@ describe('two nodes with gVisor', () => {
     });
   }
 
-  it('give a dispatcher no pod on the kernel of the host without the consent of the namespace', async () => {
+  it("let no dispatcher fall back to the host's kernel without the namespace's consent", async () => {
     await grantDispatcher(cluster);
     await cluster.kubectl(['label', 'namespace', FREE, 'allow-host-kernel-']);
     await Promise.all(NODES.map(({ name }) => breakAndWait(cluster, name, 'runsc-missing')));
@@ -92,9 +92,9 @@ describe('two nodes with gVisor', () => {
     const printed = await runWithKubectl(cluster, script);
     assert.match(printed, /^2 of 2 nodes to clean$/m);
     for (const { name } of NODES) assert.deepEqual(await marksOn(cluster, name), []);
-    const left = await remainingObjects(cluster);
+    const remaining = await remainingObjects(cluster);
     assert.deepEqual(
-      left.filter((name) => !name.includes('gvisor-dispatcher')),
+      remaining.filter((name) => !name.includes('gvisor-dispatcher')),
       [],
     );
   });

@@ -16,9 +16,9 @@ before(async () => {
 });
 after(() => removeCluster(NAME));
 
-test('up killed while a virtual machine starts: down removes qemu, its network and its disk', async () => {
-  const words = ['--name', NAME, 'up', '--node', 'name=node-1,machine=vm'];
-  const up = spawn(process.execPath, ['--import', 'tsx', 'cluster/main.ts', ...words], {
+test('down removes qemu, its network and its disk after an up killed while a virtual machine starts', async () => {
+  const args = ['--name', NAME, 'up', '--node', 'name=node-1,machine=vm'];
+  const up = spawn(process.execPath, ['--import', 'tsx', 'cluster/main.ts', ...args], {
     cwd: REPO,
     stdio: 'ignore',
   });
@@ -34,7 +34,7 @@ test('up killed while a virtual machine starts: down removes qemu, its network a
     /^\+ processes: \d+ qemu-system-x86_64 -accel/m,
   );
   await removeCluster(NAME);
-  await waitFor('the machine to be as before', 10_000, async () => {
+  await waitFor('the machine state to be restored', 10_000, async () => {
     assert.deepEqual(changesBetween(clean, await machineState(NAME)), []);
     return true;
   });

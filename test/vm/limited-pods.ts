@@ -7,15 +7,15 @@ const BURN = {
   resources: { limits: { cpu: '100m' } },
 };
 
-/** What a pod holds that may hold 128 MiB. */
+/** Memory of a pod with a limit of 128 MiB. */
 export const USED_MIB = 300;
 const EXCEED_MEMORY = {
-  // dd fills a buffer, and waits for a reader who never comes.
+  // dd fills its buffer and blocks, because sleep does not read.
   command: ['/bin/sh', '-c', `dd if=/dev/zero bs=${USED_MIB}M | sleep infinity`],
   resources: { limits: { memory: '128Mi' } },
 };
 
-/** Starts a pod that burns more than its limit of 100m; returns the cgroup of its sandbox and its CPU share. */
+/** Starts a pod that wants more CPU than its limit of 100m; returns the cgroup of its sandbox and its CPU share. */
 export async function burn(
   vm: VmCluster,
   name: string,
@@ -40,17 +40,17 @@ export async function exceedMemory({ cluster }: VmCluster, name: string): Promis
 
 /** Waits until the sandbox of a pod exceeds its memory limit; returns its MiB. */
 export async function memoryOverLimit(vm: VmCluster, name: string): Promise<number> {
-  return waitFor(`the pod ${name} to hold ${USED_MIB} MiB`, PATIENCE_MS, async () => {
+  return waitFor(`the pod ${name} to use ${USED_MIB} MiB`, PATIENCE_MS, async () => {
     const file = `/sys/fs/cgroup${await cgroupOfSandbox(vm, name)}/memory.current`;
     const mib = Number(await vm.node.system.read(file)) / 2 ** 20;
     return mib >= USED_MIB ? mib : undefined;
   });
 }
 
-/** Waits until the kernel has killed a process of a pod for lack of memory; returns the kernel's line. */
-export async function killedIn({ node }: VmCluster, uid: string): Promise<string> {
+/** Waits for an OOM kill in a pod; returns the kernel's log line. */
+export async function waitForOomKill({ node }: VmCluster, uid: string): Promise<string> {
   const slice = `-pod${uid.replaceAll('-', '_')}.slice`;
-  return waitFor(`the kernel to kill in the pod ${uid}`, PATIENCE_MS, async () => {
+  return waitFor(`an OOM kill in the pod ${uid}`, PATIENCE_MS, async () => {
     const lines = (await node.system.run(['dmesg'])).split('\n');
     return lines.find((line) => line.includes('oom_memcg=/kubepods.slice/') && line.includes(slice));
   });

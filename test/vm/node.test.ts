@@ -7,7 +7,7 @@ import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import { DOMAIN, getFromAgent, onDaemonSet, readinessOf, readNode, waitForRollout } from '../e2e/agents.ts';
 import { shareOfProbes } from '../e2e/own-cgroup.ts';
-import { burn, endPod, exceedMemory, killedIn, memoryOverLimit } from './limited-pods.ts';
+import { burn, endPod, exceedMemory, memoryOverLimit, waitForOomKill } from './limited-pods.ts';
 import { waitForCleanup, waitForProbe } from './probe-remains.ts';
 import {
   cgroupOfSandbox,
@@ -32,14 +32,14 @@ type Report = {
 /** Reads the agent's report; rejects while it does not respond. */
 async function report(): Promise<Report> {
   const { code, text } = await getFromAgent(vm().cluster, VM_NODE, '/report');
-  if (code !== 200) throw new Error(`The agent answers ${code}: ${text.slice(0, 200)}`);
+  if (code !== 200) throw new Error(`The agent responds ${code}: ${text.slice(0, 200)}`);
   return JSON.parse(text) as Report;
 }
 
 const shows = (line: string) => showsMetric(vm(), line);
 
 describe('a node with systemd and cgroup v2', () => {
-  it('is what it is meant to be, and is proven', async () => {
+  it('runs systemd and cgroup v2, and is proven', async () => {
     const { cluster, node } = vm();
     assert.equal((await node.system.run(['stat', '-fc', '%T', '/sys/fs/cgroup'])).trim(), 'cgroup2fs');
     assert.equal((await node.system.read('/proc/1/comm')).trim(), 'systemd');
@@ -48,33 +48,33 @@ describe('a node with systemd and cgroup v2', () => {
       'active\nactive',
     );
     await waitForLabel(cluster, 'true', 'True SandboxProven');
-    await cluster.kubectl(['apply', '-f', '-'], evaluationPod('stays', { gvisor: true })); // for what comes later
+    await cluster.kubectl(['apply', '-f', '-'], evaluationPod('stays', { gvisor: true })); // for later tests
   });
 
-  it('the cgroup of probes has the default share of the CPU', async () => {
+  it('the cgroup of probes has the default CPU share', async () => {
     const { node } = vm();
     const [share] = await Promise.all([
       shareOfProbes(node),
-      node.write(RUNSC_CONFIG, runscToml(node.spec)), // the same again, which makes the agent look
+      node.write(RUNSC_CONFIG, runscToml(node.spec)), // unchanged, but triggers an evaluation
     ]);
     assert.equal(share, 'cpu.weight 100');
   });
 
   describe('with systemd-cgroup', () => {
-    it('a sandbox lies in its pod, whose limit of CPU holds it', async () => {
+    it("a sandbox is in its pod's cgroup, and the CPU limit is enforced", async () => {
       assert.match(await vm().node.system.read(RUNSC_CONFIG), /systemd-cgroup = "true"/);
-      const { cgroup, share } = await burn(vm(), 'held');
+      const { cgroup, share } = await burn(vm(), 'limited');
       assert.match(cgroup, /^\/kubepods\.slice\/.*\/cri-containerd-[0-9a-f]{64}\.scope$/);
       assert.ok(share < WITHIN, `it uses ${share} processors`);
       await shows('gvisor_pods{handler="runsc",sandboxed="true"} 2');
       await shows('gvisor_unlimited_pods 0');
-      await endPod(vm(), 'held');
+      await endPod(vm(), 'limited');
       assert.ok(!(await report()).findings.some(({ reason }) => reason === 'LimitsNotEnforced'));
       await shows('gvisor_check_status{check="limits",status="pass"} 1');
     });
 
-    it('and its limit of memory holds it too', async () => {
-      console.log(await killedIn(vm(), await exceedMemory(vm(), 'full')));
+    it('the memory limit is enforced', async () => {
+      console.log(await waitForOomKill(vm(), await exceedMemory(vm(), 'full')));
       await endPod(vm(), 'full');
     });
   });
@@ -83,16 +83,16 @@ describe('a node with systemd and cgroup v2', () => {
     before(() => vm().node.write(RUNSC_CONFIG, runscToml(vm().node.spec, false)));
     after(() => vm().node.write(RUNSC_CONFIG, runscToml(vm().node.spec)));
 
-    it('a sandbox lies outside of all pods, its limit of CPU holds nobody, and the agent counts it', async () => {
-      const { cgroup, share } = await burn(vm(), 'free');
+    it("a sandbox is outside its pod's cgroup, the CPU limit is not enforced, and the agent counts the pod", async () => {
+      const { cgroup, share } = await burn(vm(), 'unlimited');
       assert.match(cgroup, /^\/system\.slice\/kubepods-.*:cri-containerd:[0-9a-f]{64}$/);
       assert.ok(share > WITHIN, `it uses ${share} processors`);
       await shows('gvisor_unlimited_pods 1');
-      await endPod(vm(), 'free');
+      await endPod(vm(), 'unlimited');
       await shows('gvisor_unlimited_pods 0');
     });
 
-    it('and its limit of memory holds nobody either', async () => {
+    it('the memory limit is not enforced', async () => {
       await exceedMemory(vm(), 'greedy');
       console.log(
         `greedy: a limit of 128 MiB, in use ${(await memoryOverLimit(vm(), 'greedy')).toFixed(0)} MiB`,
@@ -102,7 +102,7 @@ describe('a node with systemd and cgroup v2', () => {
       await endPod(vm(), 'greedy');
     });
 
-    it('the agent says so', async () => {
+    it('the agent reports LimitsNotEnforced', async () => {
       await waitFor('the finding LimitsNotEnforced', PATIENCE_MS, async () => {
         const { findings } = await report();
         return findings.some(({ reason }) => reason === 'LimitsNotEnforced') ? true : undefined;
@@ -111,7 +111,7 @@ describe('a node with systemd and cgroup v2', () => {
       await waitForLabel(vm().cluster, 'true', 'True SandboxProven');
     });
 
-    it('REQUIRE_LIMITS=on withdraws the node until that is mended, and ends no pod', async () => {
+    it('REQUIRE_LIMITS=on withdraws the label until limits are enforced, without ending a pod', async () => {
       const { cluster, node } = vm();
       const before = await readPodRun(cluster, 'stays');
       await onDaemonSet(cluster, ['set', 'env'], ['REQUIRE_LIMITS=on']);
@@ -132,7 +132,7 @@ describe('a node with systemd and cgroup v2', () => {
     ['shim-missing', 'ShimNotFound'],
     ['handler-removed', 'HandlerNotConfigured'],
   ] as const satisfies readonly (readonly [FaultName, string])[]) {
-    it(`${fault}: the label goes, and comes back with the repair`, async () => {
+    it(`${fault} withdraws the label until its repair`, async () => {
       const { cluster, node } = vm();
       await waitForLabel(cluster, 'true', 'True SandboxProven');
       const steps = [performance.now()];
@@ -144,73 +144,75 @@ describe('a node with systemd and cgroup v2', () => {
       steps.push(performance.now());
       await waitForLabel(cluster, 'true', 'True SandboxProven');
       steps.push(performance.now());
-      const [broken, seen, healed, proven] = steps
+      const [broken, detected, healed, proven] = steps
         .slice(1)
         .map((end, at) => `${((end - (steps[at] ?? 0)) / 1000).toFixed(1)} s`);
       console.log(
-        `${fault}: broken in ${broken}, seen after ${seen}, healed in ${healed}, proven after ${proven}`,
+        `${fault}: broken in ${broken}, detected after ${detected}, healed in ${healed}, proven after ${proven}`,
       );
     });
   }
 
-  it("a pod that uses up the pods' processes is no failure of gVisor", { timeout: 900_000 }, async () => {
+  it('a pod that exhausts the PIDs of all pods makes the verdict Unknown, not False', {
+    timeout: 900_000,
+  }, async () => {
     const { cluster, node } = vm();
-    // As the kubelet does where processes are reserved for the system.
-    const limit = (most: string) =>
-      node.system.run(['sh', '-c', `echo ${most} > /sys/fs/cgroup/kubepods.slice/pids.max`]);
+    // Like the kubelet with reserved PIDs.
+    const limit = (max: string) =>
+      node.system.run(['sh', '-c', `echo ${max} > /sys/fs/cgroup/kubepods.slice/pids.max`]);
     const script = '(while sleep 100000 & do :; done); sleep infinity';
     const manifest = evaluationPod('forks', { gvisor: false, container: { command: ['sh', '-c', script] } });
     await waitForLabel(cluster, 'true', 'True SandboxProven');
-    const seen = new Set<string>();
+    const conditions = new Set<string>();
     try {
       await limit('600');
       await runPod(cluster, 'forks', manifest, PATIENCE_MS);
-      await waitFor('no process to be left', PATIENCE_MS, async () => {
+      await waitFor('the PIDs to be exhausted', PATIENCE_MS, async () => {
         return (
           Number(await node.system.read('/sys/fs/cgroup/kubepods.slice/pids.current')) > 590 || undefined
         );
       });
-      await node.write(RUNSC_CONFIG, runscToml(node.spec)); // the same again, which makes the agent look
-      await waitFor('the agent to say so', PATIENCE_MS, async () => {
+      await node.write(RUNSC_CONFIG, runscToml(node.spec)); // unchanged, but triggers an evaluation
+      await waitFor('an Unknown condition', PATIENCE_MS, async () => {
         const { condition } = readinessOf(await readNode(cluster, VM_NODE));
-        seen.add(condition);
+        conditions.add(condition);
         return condition.startsWith('Unknown') || undefined;
       });
     } finally {
       await limit('max');
       await endPod(vm(), 'forks');
     }
-    console.log([...seen].join(', '));
-    assert.match([...seen].join(', '), /^True SandboxProven, Unknown (NodeExhausted|NoSandboxStarts)$/);
+    console.log([...conditions].join(', '));
+    assert.match([...conditions].join(', '), /^True SandboxProven, Unknown (NodeExhausted|NoSandboxStarts)$/);
     await waitForLabel(cluster, 'true', 'True SandboxProven');
   });
 
-  it('a restart of the kubelet ends no pod of gVisor, and the label stays', async () => {
+  it('a restart of the kubelet keeps gVisor pods running and the label', async () => {
     const { cluster, node } = vm();
     await waitFor('the pod to run', PATIENCE_MS, async () => {
       return (await readPodRun(cluster, 'stays')).phase === 'Running' || undefined;
     });
     const before = await readPodRun(cluster, 'stays');
     await node.restart('kubelet');
-    // The new kubelet takes a command for the pod once it has admitted it.
-    await waitFor('a command in the pod by the new kubelet', PATIENCE_MS, async () => {
+    // The restarted kubelet runs an exec once it has admitted the pod.
+    await waitFor('the restarted kubelet to exec in the pod', PATIENCE_MS, async () => {
       return (await cluster.kubectl(['exec', 'stays', '--', 'echo', 'alive'])).includes('alive') || undefined;
     });
     assert.deepEqual(await readPodRun(cluster, 'stays'), before);
     await waitForLabel(cluster, 'true', 'True SandboxProven');
   });
 
-  it('probes have left nothing behind', async () => {
+  it('probes leave no resources behind', async () => {
     await waitForProbe(vm());
     await waitForCleanup(vm());
     await waitForLabel(vm().cluster, 'true', 'True SandboxProven');
   });
 
-  it('after a reboot the node is proven again, and its pod of gVisor runs again', async () => {
+  it('after a reboot the node is proven again, and its gVisor pod restarts', async () => {
     const { cluster } = vm();
     const begun = new Date();
     await reboot(vm());
-    // Everything of the node starts at once, and the agent among it.
+    // All components start at the same time, including the agent.
     await waitFor('a proof after the reboot', 2 * PATIENCE_MS, async () => {
       const { provenAt = '' } = await report();
       return new Date(provenAt) > begun ? true : undefined;
@@ -223,7 +225,7 @@ describe('a node with systemd and cgroup v2', () => {
     assert.match(await cgroupOfSandbox(vm(), 'stays'), /^\/kubepods\.slice\//);
   });
 
-  it('and the label is of the new boot: that of the boot before was withdrawn', async () => {
+  it('the label of the previous boot was withdrawn after the reboot', async () => {
     const { cluster, node } = vm();
     const { annotations } = (await readNode(cluster, VM_NODE)).metadata;
     const boot = (await node.system.read('/proc/sys/kernel/random/boot_id')).trim();
@@ -233,5 +235,5 @@ describe('a node with systemd and cgroup v2', () => {
     assert.match(events, /^event\//);
   });
 
-  it('nor have those after the reboot', () => waitForCleanup(vm()));
+  it('probes after the reboot leave no resources behind', () => waitForCleanup(vm()));
 });

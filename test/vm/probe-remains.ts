@@ -4,13 +4,13 @@ import { RUNSC_CONFIG, runscToml, SHIM } from '../../cluster/node/config.ts';
 import { waitFor } from '../../hack/run.ts';
 import { PATIENCE_MS, showsMetric, type VmCluster } from './vm-cluster.ts';
 
-/** For containerd: the labels of probes without the UID of a pod. An absent label matches like an empty one. */
+/** A containerd filter for probes: their labels, and no pod UID. An absent label matches like an empty one. */
 const OF_PROBES = [
   ...Object.entries(PROBE_LABELS).map(([key, value]) => `labels."${key}"=="${value}"`),
   `labels."${POD_UID}"~="^$"`,
 ].join(',');
 
-/** Prints the directory of each shim of gVisor, whose name is the ID of what it serves. A fault may have replaced its program. */
+/** Prints the directory, named by container ID, of each gVisor shim. A fault may have replaced its program. */
 const BUNDLES = `
 for process in /proc/[0-9]*; do
   case $(readlink "$process/exe") in
@@ -19,8 +19,8 @@ for process in /proc/[0-9]*; do
 done`;
 
 /**
- * What probes have on the node, one line each: processes in their cgroup, shims of sandboxes unknown to containerd, and
- * containers without a pod. A running probe is included.
+ * Lists resources of probes on the node: processes in their cgroup, shims of sandboxes unknown to containerd, and containers
+ * without a pod. A running probe is included.
  */
 async function readRemains({ node }: VmCluster): Promise<readonly string[]> {
   const list = async (...filter: string[]) =>
@@ -28,7 +28,7 @@ async function readRemains({ node }: VmCluster): Promise<readonly string[]> {
   const containers = await list(OF_PROBES);
   const inside = await node.system.run(['/bin/sh', '-c', 'grep -ls gvisor_ready /proc/[0-9]*/cgroup || :']);
   const bundles = lines(await node.system.run(['/bin/sh', '-c', BUNDLES]));
-  const known = await list(); // last: a shim that began meanwhile has its container by now
+  const known = await list(); // last, so that a new shim has its container by now
   const shims = bundles.filter((bundle) => !known.includes(basename(bundle)));
   return [
     ...lines(inside).map((file) => `a process in the cgroup of probes: ${file}`),
@@ -37,26 +37,26 @@ async function readRemains({ node }: VmCluster): Promise<readonly string[]> {
   ];
 }
 
-/** Waits until a running probe is visible, so that {@link waitForCleanup} cannot pass for the wrong reason. */
+/** Waits until a running probe is visible, so that {@link waitForCleanup} cannot pass without one. */
 export async function waitForProbe(vm: VmCluster): Promise<void> {
   const { node } = vm;
-  await waitFor('a probe to be seen', PATIENCE_MS, async () => {
-    await node.write(RUNSC_CONFIG, runscToml(node.spec)); // the same again, which makes the agent look
-    const seen = await readRemains(vm);
+  await waitFor('a running probe', PATIENCE_MS, async () => {
+    await node.write(RUNSC_CONFIG, runscToml(node.spec)); // unchanged, but triggers an evaluation
+    const remains = await readRemains(vm);
     return (
-      ['a process', 'container'].every((what) => seen.some((line) => line.startsWith(what))) || undefined
+      ['a process', 'container'].every((what) => remains.some((line) => line.startsWith(what))) || undefined
     );
   });
 }
 
-/** Waits until a probe that may run has ended, and nothing of any is left, nor does the agent count any. */
+/** Waits until no resources of probes remain, and the agent counts no orphans. */
 export async function waitForCleanup(vm: VmCluster): Promise<void> {
-  let left: readonly string[] = [];
-  await waitFor('nothing of probes to be left', 60_000, async () => {
-    left = await readRemains(vm);
-    return left.length === 0 || undefined;
+  let remains: readonly string[] = [];
+  await waitFor('no resources of probes', 60_000, async () => {
+    remains = await readRemains(vm);
+    return remains.length === 0 || undefined;
   }).catch((cause: unknown) => {
-    throw new Error(`Probes have left ${left.join(', ')}`, { cause });
+    throw new Error(`Resources of probes remain: ${remains.join(', ')}`, { cause });
   });
   await showsMetric(vm, 'gvisor_probe_orphans 0');
 }

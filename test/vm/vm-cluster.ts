@@ -50,7 +50,7 @@ export async function waitForLabel(
   await waitForNode(
     cluster,
     VM_NODE,
-    (said) => said.ready === ready && said.condition === (condition ?? said.condition),
+    (readiness) => readiness.ready === ready && readiness.condition === (condition ?? readiness.condition),
     PATIENCE_MS,
   );
 }
@@ -78,11 +78,11 @@ export async function readPodRun(cluster: Cluster, name: string): Promise<PodRun
   };
 }
 
-/** The cgroup (its path below /sys/fs/cgroup) that the sandbox of a pod lies in. */
+/** The cgroup of a pod's sandbox, as a path below /sys/fs/cgroup. */
 export async function cgroupOfSandbox({ node }: VmCluster, pod: string): Promise<string> {
   const labels = { 'io.kubernetes.pod.name': pod, 'io.cri-containerd.kind': 'sandbox' };
   const filter = Object.entries(labels).map(([key, value]) => `labels."${key}"==${value}`);
-  // One that ended with the machine is known until the kubelet removes it.
+  // A sandbox that ended with the machine is listed until the kubelet removes it.
   const ids = (await node.ctr(['containers', 'list', '--quiet', filter.join(',')])).trim().split('\n');
   const sandbox = (await node.system.processes()).find(
     ({ argv }) => argv[0] === 'runsc-sandbox' && ids.some((id) => argv.includes(id)),
@@ -96,8 +96,8 @@ const BURN_S = 10;
 
 /** The share of one processor that a cgroup uses over ten seconds, by cpu.stat and the guest's clock. */
 export async function shareOfProcessor({ node }: VmCluster, cgroup: string): Promise<number> {
-  const look = 'cut -d" " -f1 /proc/uptime; sed -n "s/^usage_usec //p" "/sys/fs/cgroup$1/cpu.stat"';
-  const script = `${look}; sleep ${BURN_S}; ${look}`;
+  const measure = 'cut -d" " -f1 /proc/uptime; sed -n "s/^usage_usec //p" "/sys/fs/cgroup$1/cpu.stat"';
+  const script = `${measure}; sleep ${BURN_S}; ${measure}`;
   const text = await node.system.run(['/bin/sh', '-ec', script, 'sh', cgroup]);
   const [from = 0, used = 0, to = 0, usedThen = 0] = text.trim().split('\n').map(Number);
   return (usedThen - used) / 1e6 / (to - from);

@@ -73,7 +73,7 @@ describe('the alerts of the fleet controller, with a real Prometheus', () => {
     await resolves('GVisorFleetLabelWithoutAgent');
   });
 
-  it('GVisorFleetLabelOutdated fires when an agent may not write its Node, and resolves', async () => {
+  it('GVisorFleetLabelOutdated fires when an agent lacks permission to write its Node, and resolves', async () => {
     await cluster().kubectl(['delete', 'clusterrolebinding', 'gvisor-ready-agent']);
     await breakNode(cluster(), cluster().node('node-1'), 'shim-missing');
     const { annotations } = await fires('GVisorFleetLabelOutdated', 'node-1');

@@ -8,7 +8,7 @@ const cluster = useApiServer([]);
 describe('fleet controllers with a real API server', () => {
   const { names, objects, start, withdrawn, assertStillProven } = useFleet(cluster);
 
-  it('withdraws once with two controllers, which share the circuit breaker', async () => {
+  it('withdraws once with two replicas, which share the circuit breaker', async () => {
     const both = [await start(), await start()];
     await objects().setAgent('node-1', false);
     await withdrawn('node-1');

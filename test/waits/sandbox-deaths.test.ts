@@ -12,17 +12,17 @@ const LIVES_MS = [0, 200];
 
 const { node } = useNodes();
 
-describe('a sandbox that dies by itself', { concurrency: true }, () => {
+describe('a sandbox that dies during a proof', { concurrency: true }, () => {
   for (const { name } of NODES) describe(`on ${name}`, { concurrency: false }, () => testsOn(name));
 });
 
 function testsOn(name: NodeName): void {
-  it('is a failure, nothing stays of it, and the next proof succeeds', {
+  it('fails the proof, leaves no orphan, and the next proof succeeds', {
     timeout: patient(240_000),
   }, async () => {
     const client = connect(node(name));
     const kinds = new Map<number, string>();
-    /** One that tells something: where boots take their time, somebody else may have stopped the sandbox each time. */
+    /** Repeats proofs that were interrupted, because slow boots can be stopped by others. */
     const prove = async (isLate = (_outcome: Outcome) => false): Promise<Outcome> => {
       for (let more = 4; ; more--) {
         const outcome = await proveOn(node(name), client);
@@ -34,7 +34,7 @@ function testsOn(name: NodeName): void {
       for (const lifeMs of LIVES_MS) {
         const killing = new AbortController();
         const killed = killSandboxes(node(name), lifeMs, killing.signal);
-        // Where this process gets no CPU, it kills too late the sandbox that was to die at once.
+        // Without CPU time this process may kill the sandbox too late.
         const outcome = await prove(({ kind }) => kind === 'proven' && lifeMs === 0);
         killing.abort();
         await killed;
@@ -43,7 +43,7 @@ function testsOn(name: NodeName): void {
         assert.equal(next.kind, 'proven', `after ${lifeMs} ms: ${JSON.stringify(next)}`);
         assert.deepEqual(await client.readyProbes(), [], `after ${lifeMs} ms`);
       }
-      // containerd lets go of one that died between its creation and its start only once its task was deleted.
+      // containerd removes a sandbox that died between creation and start only after its task was deleted.
       assert.equal((await prove()).kind, 'proven');
       assert.deepEqual(await client.deadProbes(), []);
     } finally {
@@ -55,15 +55,15 @@ function testsOn(name: NodeName): void {
   });
 }
 
-/** Kills every gVisor sandbox this long after it was first seen. */
+/** Kills every gVisor sandbox `lifeMs` after its process appeared. */
 async function killSandboxes({ machine }: ClusterNode, lifeMs: number, signal: AbortSignal): Promise<void> {
-  const firstSeen = new Map<number, number>();
+  const startedMs = new Map<number, number>();
   while (!signal.aborted) {
     for (const { argv, pid } of processesIn(machine)) {
       if (argv[0] !== 'runsc-sandbox') continue;
-      const seenMs = firstSeen.get(pid) ?? performance.now();
-      firstSeen.set(pid, seenMs);
-      if (performance.now() - seenMs >= lifeMs) await machine.kill('KILL', [pid]);
+      const sinceMs = startedMs.get(pid) ?? performance.now();
+      startedMs.set(pid, sinceMs);
+      if (performance.now() - sinceMs >= lifeMs) await machine.kill('KILL', [pid]);
     }
     await timers.setTimeout(5);
   }
