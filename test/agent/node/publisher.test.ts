@@ -701,17 +701,17 @@ describe('a Node that another client changes', () => {
     string,
     (node: Awaited<ReturnType<typeof readyPublisher>>['server']['node']) => void,
   ][] = [
-    ['a label that was removed', ({ labels }) => delete labels[LABEL]],
+    ['a removed label', ({ labels }) => delete labels[LABEL]],
     [
-      'a label that was changed',
+      'a changed label',
       ({ labels }) => {
         labels[LABEL] = 'false';
       },
     ],
-    ['an annotation that was removed', ({ annotations }) => delete annotations[PROVEN_BY]],
+    ['a removed annotation', ({ annotations }) => delete annotations[PROVEN_BY]],
   ];
   for (const [what, act] of changes) {
-    it(`gets back ${what} with one request`, async (t) => {
+    it(`has ${what} restored with one request`, async (t) => {
       const { server, logged } = await readyPublisher(t);
       const was = structuredClone([server.node.labels, server.node.annotations]);
       server.node.change(act);
@@ -722,7 +722,7 @@ describe('a Node that another client changes', () => {
   }
 
   for (const conditions of [[], [{ type: 'GVisorReady', status: 'False', reason: 'Forged' }]]) {
-    it(`gets back a condition that was ${conditions.length === 0 ? 'removed' : 'forged'} with one request, without an event`, async (t) => {
+    it(`has a ${conditions.length === 0 ? 'removed' : 'forged'} condition restored with one request, without an event`, async (t) => {
       const { server, logged, changed } = await readyPublisher(t);
       server.node.change((node) => {
         node.conditions = conditions;
