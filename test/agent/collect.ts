@@ -3,5 +3,4 @@ import { runInNewContext } from 'node:vm';
 
 setFlagsFromString('--expose-gc');
 
-/** Runs the garbage collector. */
 export const collect = runInNewContext('gc') as () => void;

@@ -9,7 +9,7 @@ import type { Outcome } from '../../agent/proof/outcome.ts';
 import type { Prover } from '../../agent/proof/prover.ts';
 import type { Trigger } from '../../agent/trigger/event-queue.ts';
 import { criStatus, fakeCri, loadedRuntime, sourcesOf, witnessOf } from './checks/fake-node.ts';
-import { runCpus } from './host/cpu-times.ts';
+import { mockCpuTimes } from './host/cpu-times.ts';
 import { processesAmong, recordPaths } from './host/recorded-paths.ts';
 import { mountedHost, tempHost } from './host/temp-host.ts';
 import { ALL_HANG, type Script } from './proof/containerd-scripts.ts';
@@ -218,7 +218,7 @@ describe('evaluate', () => {
   ] as const) {
     it(`${isTolerated ? 'tolerates' : 'does not tolerate'} ${reason} on ${isBusy ? 'a busy' : 'an idle'} node`, async (t) => {
       const { host, options } = await healthy(t, async () => unproven('inconclusive', reason));
-      runCpus(t, host, isBusy ? 0 : 90);
+      mockCpuTimes(t, host, isBusy ? 0 : 90);
       const { verdict } = await evaluate(options, NEVER);
       assert.deepEqual([verdict.reason, verdict.tolerated ?? false], [reason, isTolerated]);
     });

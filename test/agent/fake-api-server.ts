@@ -11,7 +11,6 @@ import { createKube, type Kube } from '../../agent/kube/client.ts';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
 import { FakeNode, type NodePatch } from './fake-node-object.ts';
 
-/** A scripted response. */
 export type ScriptedResponse = {
   readonly status: number;
   readonly body?: string;
@@ -33,7 +32,6 @@ export class FakeApiServer {
   readonly script: (ScriptedResponse | 'silence')[] = [];
   /** Responses for the next watches. */
   readonly watchScript: (ScriptedResponse | 'silence')[] = [];
-  /** Number of connections so far. */
   connections = 0;
   /** Open watches, and whether they are of whole objects. */
   readonly #watches = new Map<ServerResponse, boolean>();
@@ -98,7 +96,6 @@ export class FakeApiServer {
     if (this.node.exists) response.write(`${JSON.stringify(this.node.event('ADDED', whole))}\n`);
   }
 
-  /** Number of open watches. */
   get open(): number {
     return this.#watches.size;
   }

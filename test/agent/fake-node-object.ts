@@ -9,7 +9,6 @@ type Managed = {
   readonly fieldsV1: object;
 };
 
-/** A patch by an agent. */
 export type NodePatch = {
   metadata?: {
     resourceVersion?: string;

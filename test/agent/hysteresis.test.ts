@@ -48,15 +48,15 @@ const READY_NODE: readonly Row[] = [
   ['confirms with another reason', { ...ready, failingSince: 100 }, OTHER, 600, { published: OTHER }],
   ['clears a failure by a proof', { ...ready, failingSince: 100 }, PROVEN_VERDICT, 600, ready],
   ['retries an unexplained failure', ready, UNEXPLAINED, 100, { ...ready, failingSince: 100 }, 5_000],
-  ['waits 30 s', { ...ready, failingSince: 100 }, UNEXPLAINED, 30_099, { ...ready, failingSince: 100 }, 1],
-  ['and publishes it then', { ...ready, failingSince: 100 }, UNEXPLAINED, 30_100, { published: UNEXPLAINED }],
+  ['does not confirm an unexplained failure within 30 s', { ...ready, failingSince: 100 }, UNEXPLAINED, 30_099, { ...ready, failingSince: 100 }, 1],
+  ['publishes an unexplained failure after 30 s', { ...ready, failingSince: 100 }, UNEXPLAINED, 30_100, { published: UNEXPLAINED }],
   ['clears a failure if the node starts nothing', { ...ready, failingSince: 1 }, EXHAUSTED, 5_000, { ...ready, unknownSince: 5_000 }, 5_000],
   ['keeps a failure over an Unknown', { ...ready, failingSince: 1 }, UNKNOWN, 600, { ...ready, failingSince: 1, unknownSince: 600 }, 5_000],
   ['ends a series of Unknown by a failure', { ...ready, unknownSince: 0 }, BROKEN, 59_999, { ...ready, failingSince: 59_999 }, 500],
   ['confirms over 20 min of Unknown', { ...ready, failingSince: 100, toleratedSince: 5_000 }, OTHER, 1_200_100, { published: OTHER }],
-  ['starts over after that', { ...ready, failingSince: 100, toleratedSince: 5_000 }, OTHER, 1_200_101, { ...ready, failingSince: 1_200_101, toleratedSince: 5_000 }, 500],
+  ['restarts the confirmation after 20 min of Unknown', { ...ready, failingSince: 100, toleratedSince: 5_000 }, OTHER, 1_200_101, { ...ready, failingSince: 1_200_101, toleratedSince: 5_000 }, 500],
   ['keeps the label within the grace period', { ...ready, unknownSince: 0 }, UNKNOWN, 59_000, { ...ready, unknownSince: 0 }, 1_000],
-  ['withdraws after it', { ...ready, unknownSince: 0 }, UNKNOWN, 60_000, unknown, 30_000],
+  ['withdraws the label after the grace period', { ...ready, unknownSince: 0 }, UNKNOWN, 60_000, unknown, 30_000],
 ];
 // biome-ignore format: one row a line
 const OTHER_NODES: readonly Row[] = [
@@ -66,15 +66,15 @@ const OTHER_NODES: readonly Row[] = [
   ['publishes a proof over a failure', broken, PROVEN_VERDICT, 5, ready],
   ['publishes another failure at once', broken, OTHER, 5, { published: OTHER }],
   ['keeps a failure within the grace period', broken, UNKNOWN, 5, { ...broken, unknownSince: 5 }, 5_000],
-  ['publishes Unknown after it', { ...broken, unknownSince: 5 }, UNKNOWN, 60_005, { published: UNKNOWN, unknownSince: 5 }, 30_000],
+  ['publishes Unknown after the grace period', { ...broken, unknownSince: 5 }, UNKNOWN, 60_005, { published: UNKNOWN, unknownSince: 5 }, 30_000],
 ];
 // biome-ignore format: one row a line
 const UNDER_PRESSURE: readonly Row[] = [
-  ['keeps the label', ready, BUSY, 100, { ...ready, toleratedSince: 100 }, 60_000],
-  ['for ten minutes', { ...ready, toleratedSince: 100 }, BUSY, 600_099, { ...ready, toleratedSince: 100 }, 60_000],
-  ['and no longer', { ...ready, toleratedSince: 100 }, BUSY, 600_100, { published: BUSY, toleratedSince: 100 }, 60_000],
+  ['keeps the label while tolerated', ready, BUSY, 100, { ...ready, toleratedSince: 100 }, 60_000],
+  ['keeps the label for ten minutes', { ...ready, toleratedSince: 100 }, BUSY, 600_099, { ...ready, toleratedSince: 100 }, 60_000],
+  ['publishes Unknown after ten minutes', { ...ready, toleratedSince: 100 }, BUSY, 600_100, { published: BUSY, toleratedSince: 100 }, 60_000],
   ['keeps a failure unconfirmed', { ...ready, failingSince: 50 }, BUSY, 100_000, { ...ready, failingSince: 50, toleratedSince: 100_000 }, 60_000],
-  ['starts the grace period after it', { ...ready, toleratedSince: 0 }, UNKNOWN, 100_000, { ...ready, toleratedSince: 0, unknownSince: 100_000 }, 5_000],
+  ['starts the grace period after the pressure', { ...ready, toleratedSince: 0 }, UNKNOWN, 100_000, { ...ready, toleratedSince: 0, unknownSince: 100_000 }, 5_000],
   ['does not extend the grace period', { ...ready, toleratedSince: 0 }, UNKNOWN, 600_000, { published: UNKNOWN, toleratedSince: 0, unknownSince: 600_000 }, 5_000],
   ['counts from the first Unknown', { ...ready, unknownSince: 50 }, BUSY, 10_000, { ...ready, toleratedSince: 50 }, 60_000],
   ['ends with a proof', { ...ready, toleratedSince: 0 }, PROVEN_VERDICT, 600_000, ready],

@@ -53,7 +53,6 @@ function start(t: TestContext, args: readonly string[], env: Env = {}) {
   return { child, ended, logged };
 }
 
-/** Runs the agent until it exits. */
 const run = (t: TestContext, args: readonly string[], env: Env = {}) => start(t, args, env).ended();
 
 /** The root of a host whose containerd boots gVisor sandboxes, except as `scripts` say. */
@@ -67,7 +66,6 @@ async function provenHost(t: TestContext, scripts: Readonly<Record<string, Scrip
   return root;
 }
 
-/** The root of an empty host. */
 async function emptyHost(t: TestContext): Promise<string> {
   return (await tempHost(t)).root;
 }

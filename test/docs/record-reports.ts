@@ -35,7 +35,6 @@ async function record(cluster: Cluster): Promise<void> {
   await reach(cluster, ({ pods, ...rest }) => published('Unknown')(rest) && pods?.stale === true, 'unknown');
 }
 
-/** Whether the condition in the Node has that status. */
 const published =
   (status: string) =>
   ({ nodeWrites }: Status): boolean =>

@@ -5,7 +5,6 @@ import { SimulatedFleet, simulatedAgent, TIMEOUTS } from './simulated-fleet.ts';
 
 const NAMES = Array.from({ length: 12 }, (_, index) => `node-${index}`);
 
-/** Events of a fleet. */
 const EVENTS = {
   lose: (fleet: SimulatedFleet, name: string) => fleet.lose(name),
   serve: (fleet: SimulatedFleet, name: string) => fleet.recover(name),

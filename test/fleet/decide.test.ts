@@ -26,7 +26,7 @@ describe('decide, for the label of a lost agent', () => {
   });
 
   /** Changes that keep the label of a node without an agent for ten minutes. */
-  const KEPT: readonly (readonly [what: string, change: (fleet: SimulatedFleet) => void])[] = [
+  const RETAINED: readonly (readonly [what: string, change: (fleet: SimulatedFleet) => void])[] = [
     ['the Node is NotReady', (fleet) => fleet.change(A, { ready: false })],
     ['the label is false', (fleet) => fleet.change(A, { label: 'false' })],
     ['the label is absent', (fleet) => fleet.change(A, { label: '' })],
@@ -54,7 +54,7 @@ describe('decide, for the label of a lost agent', () => {
     ],
     ['two more nodes lost their agents', (fleet) => fleet.lose(B, C)],
   ];
-  for (const [what, change] of KEPT) {
+  for (const [what, change] of RETAINED) {
     it(`keeps it while ${what}`, () => {
       const fleet = running();
       fleet.lose(A);

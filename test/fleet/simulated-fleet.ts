@@ -30,7 +30,6 @@ export function simulatedNode(name: string, changes: Partial<FleetNode> = {}): F
   };
 }
 
-/** A Ready agent on a node. */
 export function simulatedAgent(node: string, changes: Partial<AgentPod> = {}): AgentPod {
   return {
     name: `agent-${node}`,
@@ -107,7 +106,6 @@ export class SimulatedFleet {
     return this;
   }
 
-  /** The nodes whose label was withdrawn. */
   get names(): readonly string[] {
     return this.withdrawn.map(({ name }) => name);
   }

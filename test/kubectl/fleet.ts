@@ -3,7 +3,6 @@ import { type FakeApi, fakeApi } from './fake-api.ts';
 import { agentObject, agentStatus, brokenStatus, LABEL_DOMAIN, nodeObject } from './fleet-objects.ts';
 import { type PluginResult, type PluginRunOptions, plugin } from './run-plugin.ts';
 
-/** An object of the API. */
 export type ApiFixture = {
   readonly metadata: { readonly name: string; readonly [key: string]: unknown };
   readonly [key: string]: unknown;
@@ -79,7 +78,6 @@ function nodeIn(api: FakeApi, name: string): object {
   return items.find(({ metadata }) => metadata.name === name) ?? {};
 }
 
-/** Serves another report of an agent. */
 export function setReport(api: FakeApi, node: string, report: object): void {
   api.stubs.set(`${AGENT_PODS}/agent-${node}:9477/proxy/report`, report);
 }

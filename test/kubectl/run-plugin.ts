@@ -3,7 +3,6 @@ import { type PluginOptions, runPlugin } from '../../kubectl/command-line.ts';
 /** The time at which tests run the plugin. */
 export const NOW = Date.parse('2026-03-01T12:00:00Z');
 
-/** The output and the exit code of the plugin. */
 export type PluginResult = { readonly code: number; readonly out: string; readonly err: string };
 
 /** How the plugin is run; `width` makes it a terminal. */
@@ -13,7 +12,6 @@ export type PluginRunOptions = Partial<Pick<PluginOptions, 'confirm' | 'signal'>
   readonly onOutput?: (text: string) => void;
 };
 
-/** Runs the plugin in this process. */
 export async function plugin(argv: readonly string[], options: PluginRunOptions = {}): Promise<PluginResult> {
   const { width = Number.POSITIVE_INFINITY, colored = false, onOutput, confirm } = options;
   let [out, err] = ['', ''];

@@ -14,7 +14,6 @@ export type AlertRule = {
   readonly annotations: Readonly<Record<string, string>>;
 };
 
-/** The content of a rules file. */
 export type RuleFile = {
   readonly groups: readonly { readonly name: string; readonly rules: readonly AlertRule[] }[];
 };
@@ -31,7 +30,6 @@ export async function ruleFiles(
   );
 }
 
-/** All alerts of rules files. */
 export function alertsOf(files: ReadonlyMap<string, RuleFile>): readonly AlertRule[] {
   return [...files.values()].flatMap(({ groups }) => groups.flatMap(({ rules }) => rules));
 }

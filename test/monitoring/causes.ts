@@ -18,12 +18,9 @@ import {
 /** A root cause with its series, and all alerts that fire because of it, as `alert cluster node`. */
 export type Cause = { readonly cause: string; readonly series: Series; readonly fires: readonly string[] };
 
-/** The series of several nodes together. */
 const merged = (...parts: readonly Series[]): Series => Object.assign({}, ...parts);
-/** The labels of a node. */
 const node = (number: number, cluster?: string) =>
   `${cluster === undefined ? '' : `cluster="${cluster}", `}node="node-${number}"`;
-/** The series of a healthy node. */
 const healthy = (labels: string): Series => ({ ...agent(labels), ...kube(labels) });
 /** An agent's metric for a pod outside gVisor. */
 export const OUTSIDE = { gvisor_unsandboxed_pods: always(1) };

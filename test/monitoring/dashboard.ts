@@ -2,7 +2,6 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { REPO } from '../../hack/paths.ts';
 
-/** A query of a panel. */
 export type Target = {
   readonly refId: string;
   readonly expr: string;
@@ -17,7 +16,6 @@ type Panel = {
   readonly targets: readonly Target[];
 };
 
-/** The panels of the dashboard. */
 export async function panels(): Promise<readonly Panel[]> {
   const text = await readFile(join(REPO, 'manifests/components/monitoring/dashboard.json'), 'utf8');
   return (JSON.parse(text) as { readonly panels: readonly Panel[] }).panels;

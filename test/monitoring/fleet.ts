@@ -7,12 +7,10 @@ export type Changes = Readonly<Record<string, string>>;
 /** Duration of the tests. */
 export const MINUTES = 60;
 
-/** A constant value. */
 export const always = (value: number) => `${value}x${MINUTES}`;
 /** A timestamp that advances. */
 const TICKING = `0+60x${MINUTES}`;
 
-/** The metrics of an agent on a healthy node. */
 const AGENT = {
   'up{job="gvisor-ready-agent"}': always(1),
   'gvisor_node_status{status="True"}': always(1),
@@ -31,15 +29,12 @@ const DAEMON_SET = 'namespace="gvisor-ready", daemonset="gvisor-ready-agent"';
 /** The agent's pod of a node, as kube-state-metrics names it. */
 export const POD_INFO =
   'kube_pod_info{namespace="gvisor-ready", created_by_kind="DaemonSet", created_by_name="gvisor-ready-agent"}';
-/** A node labelled ready. */
 const LABELLED = 'kube_node_labels{label_gvisor_node_restriction_kubernetes_io_ready="true"}';
-/** A node labelled not ready. */
 const REFUSED = 'kube_node_labels{label_gvisor_node_restriction_kubernetes_io_ready="false"}';
 export const NODE_READY = 'kube_node_status_condition{condition="Ready", status="true"}';
 export const DESIRED_AGENTS = `kube_daemonset_status_desired_number_scheduled{${DAEMON_SET}}`;
 export const CURRENT_AGENTS = `kube_daemonset_status_current_number_scheduled{${DAEMON_SET}}`;
 
-/** The metrics of kube-state-metrics for a healthy node. */
 const KUBE = {
   kube_node_info: always(1),
   [LABELLED]: always(1),
@@ -58,7 +53,6 @@ export function kube(labels: string, changes: Changes = {}): Series {
   return labelled(labels, { ...KUBE, ...changes });
 }
 
-/** The metrics of an idle fleet controller with working watches. */
 const CONTROLLER = {
   gvisor_fleet_watches_up: always(1),
   gvisor_fleet_agents_missing: always(0),

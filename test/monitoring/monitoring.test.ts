@@ -26,7 +26,6 @@ async function validate(kind: string, document: string): Promise<void> {
   await run(join(tools.schemas, 'schemas'), [kind], { input: document });
 }
 
-/** A file of promtool unit tests. */
 type UnitTests = {
   readonly tests: readonly {
     readonly alert_rule_test: readonly { readonly exp_alerts: readonly unknown[] }[];

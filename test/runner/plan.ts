@@ -52,7 +52,6 @@ export function planOf(
   ).filter((tracks) => tracks.length > 0);
 }
 
-/** The tiers that a plan leaves out. */
 export function tiersLeftOut(plan: Plan): readonly string[] {
   const run = new Set<string>(plan.flat(2).map(({ name }) => name));
   return NAMES.filter((name) => !run.has(name));

@@ -23,7 +23,6 @@ export type RunFileOptions = {
   readonly signal: AbortSignal;
 };
 
-/** Runs one test file in a process of its own. */
 export async function runFile(file: string, { testTimeoutMs, ...options }: RunFileOptions) {
   const directory = mkdtempSync(join(tmpdir(), 'tally-'));
   const tally = join(directory, 'tally.json');

@@ -78,7 +78,6 @@ function tierOf(name: string): Tier | undefined {
   return (TIERS as Readonly<Record<string, Tier>>)[name];
 }
 
-/** Estimated duration of a plan. */
 function secondsOf(plan: Plan): number {
   const ofStep = ({ name, files }: PlanStep) =>
     estimateSeconds(files, tierOf(name)?.concurrency ?? 1, history);
@@ -130,7 +129,6 @@ async function runTrack(track: readonly PlanStep[], prepared: Promise<void>): Pr
   return results;
 }
 
-/** Rejects when the run is stopped. */
 function stopped(): Promise<never> {
   return new Promise((_, reject) => {
     stop.signal.addEventListener('abort', () => reject(stop.signal.reason), { once: true });

@@ -84,7 +84,6 @@ export function versionFiles(root: string): readonly string[] {
   return VERSION_FILES.flatMap((pattern) => globSync(pattern, { cwd: root })).sort();
 }
 
-/** The test files of a tier, from the root of the repository. */
 export function filesOf(tier: TierName, root: string): readonly string[] {
   return TIERS[tier].directories
     .flatMap((directory) => globSync(`test/${directory}/**/*.test.ts`, { cwd: root }))

@@ -106,7 +106,7 @@ describe('runChecks', () => {
   it('makes errors unknown, with their causes in one line', async () => {
     const cause = new Error('EACCES');
     const checks = [
-      check('a', () => Promise.reject(new Error('Cannot\nlook', { cause }))),
+      check('a', () => Promise.reject(new Error('Cannot\nread', { cause }))),
       check('b', () => {
         throw new Error('at once');
       }),

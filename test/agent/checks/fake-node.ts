@@ -11,7 +11,6 @@ import { RunscPrograms } from '../../../agent/runsc/program.ts';
 import { sandboxArgv, TEXT_PAGES } from '../host/fake-process.ts';
 import { tempHost } from '../host/temp-host.ts';
 
-/** The files of a temporary host. */
 export type Files = NonNullable<Parameters<typeof tempHost>[1]>;
 
 /** A runtime as containerd reports it, by default gVisor's. */
@@ -93,12 +92,10 @@ export async function sourcesWith(
   return sourcesOf('', { host: await tempHost(t, files), ...changes });
 }
 
-/** Fresh inputs from these sources. */
 export function inputsOf(sources: Sources): CheckInputs {
   return new CheckInputs(sources, new AbortController().signal);
 }
 
-/** The result of one check. */
 export function inspect(check: Check, sources: Sources, witness?: Witness): Promise<CheckResult> {
   return check.inspect(inputsOf(sources), witness);
 }

@@ -2,7 +2,7 @@ import type { TestContext } from 'node:test';
 import type { Host } from '../../../agent/host/host.ts';
 
 /** Advances a host's /proc/stat at each read, with CPUs that are idle for this share. */
-export function runCpus(t: TestContext, host: Host, idlePercent: number): void {
+export function mockCpuTimes(t: TestContext, host: Host, idlePercent: number): void {
   let ticks = 0;
   const readText = host.readText.bind(host);
   t.mock.method(host, 'readText', async (path: string, maxBytes?: number) => {

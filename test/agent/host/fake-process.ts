@@ -43,7 +43,6 @@ export function addProcess(root: string, pid: number, process: FakeProcess): voi
   writeFileSync(join(directory, 'statm'), `856953 8318 6379 ${textPages} 0 20941 0\n`);
 }
 
-/** Removes a process from /proc of the host at `root`. */
 export function removeProcess(root: string, pid: number): void {
   rmSync(join(root, 'proc', String(pid)), { recursive: true, force: true });
 }

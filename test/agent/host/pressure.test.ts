@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { readPressure } from '../../../agent/host/pressure.ts';
-import { runCpus } from './cpu-times.ts';
+import { mockCpuTimes } from './cpu-times.ts';
 import { tempHost } from './temp-host.ts';
 
 describe('readPressure', { concurrency: true }, () => {
@@ -13,7 +13,7 @@ describe('readPressure', { concurrency: true }, () => {
   ] as const)
     it(`is ${expected ?? 'undefined'} if CPUs are idle ${idle} % of the time`, async (t) => {
       const host = await tempHost(t);
-      runCpus(t, host, idle);
+      mockCpuTimes(t, host, idle);
       assert.equal(await readPressure(host), expected);
     });
 
@@ -22,7 +22,7 @@ describe('readPressure', { concurrency: true }, () => {
       '/proc/pressure/cpu': 'some avg10=97.00 avg60=97.00 avg300=97.00 total=1\n',
       '/proc/loadavg': '90.00 90.00 90.00 9/99 1\n',
     });
-    runCpus(t, host, 80);
+    mockCpuTimes(t, host, 80);
     assert.equal(await readPressure(host), undefined);
   });
 

@@ -48,7 +48,6 @@ async function endOf(socket: Socket): Promise<{ readonly sent: string; readonly 
 
 const sentTo = async (socket: Socket) => (await endOf(socket)).sent;
 
-/** Blocks the event loop. */
 function busy(ms: number): void {
   const until = performance.now() + ms;
   while (performance.now() < until);

@@ -16,7 +16,12 @@ import {
   unproven,
   verdictOf,
 } from '../reports.ts';
-import { samplesOf } from '../text/samples.ts';
+
+/** The samples of a metric as "name{labels} value". */
+async function samplesOf(metrics: Metrics, name: string): Promise<readonly string[]> {
+  const { body } = await metrics.text();
+  return body.split('\n').filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `));
+}
 
 /** Series that are not 0. */
 const counted = (lines: readonly string[]) => lines.filter((line) => !line.endsWith(' 0'));

@@ -18,7 +18,6 @@ const SOURCES: ServerSources = {
 
 type Response = { readonly status: number; readonly body: string; readonly headers: Record<string, unknown> };
 
-/** The port of a running server. */
 async function portOf(t: TestContext, changes: Partial<ServerSources> = {}): Promise<number> {
   const server = createAgentServer({ ...SOURCES, ...changes });
   server.listen(0);

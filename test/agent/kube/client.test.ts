@@ -64,7 +64,7 @@ describe('createKube', () => {
   const user = 'User "system:serviceaccount:a:b" cannot';
   const refusals: readonly [string, ReturnType<typeof refusedWith>, Partial<KubeError>][] = [
     [
-      'the rule that is missing',
+      'the missing RBAC rule',
       forbidden(`${user} get resource "nodes/status" in API group "" at the cluster scope`),
       {
         status: 403,
@@ -72,30 +72,38 @@ describe('createKube', () => {
       },
     ],
     [
-      'nothing of rules when a policy refused',
+      'no RBAC hint when a policy refused',
       forbidden("ValidatingAdmissionPolicy 'a' denied request: no"),
       {
         message: `GET ${PATH}: 403 nodes "node-1" is forbidden: ValidatingAdmissionPolicy 'a' denied request: no`,
       },
     ],
     [
-      'how long to wait',
+      'Retry-After',
       refusedWith(429, 'too many requests', { 'retry-after': '7' }),
       { message: `GET ${PATH}: 429 too many requests`, status: 429, retryAfterMs: 7_000 },
     ],
     [
-      'how long to wait, within reason',
+      'at most 30 s of Retry-After',
       refusedWith(503, 'busy', { 'retry-after': '99999999999' }),
       { status: 503, retryAfterMs: 30_000 },
     ],
-    ['no negative wait', refusedWith(503, 'busy', { 'retry-after': '-1' }), { retryAfterMs: undefined }],
-    ['no date to wait for', refusedWith(503, 'busy', { 'retry-after': 'soon' }), { retryAfterMs: undefined }],
     [
-      'nothing in JSON',
+      'no negative Retry-After',
+      refusedWith(503, 'busy', { 'retry-after': '-1' }),
+      { retryAfterMs: undefined },
+    ],
+    [
+      'no invalid Retry-After',
+      refusedWith(503, 'busy', { 'retry-after': 'soon' }),
+      { retryAfterMs: undefined },
+    ],
+    [
+      'no message if the body is not JSON',
       { status: 502, body: '<html>bad gateway</html>' },
       { message: `GET ${PATH}: 502 no message`, status: 502 },
     ],
-    ['where to go instead', { status: 302, headers: { location: 'https://example.com' } }, { status: 302 }],
+    ['no redirect', { status: 302, headers: { location: 'https://example.com' } }, { status: 302 }],
   ];
   for (const [name, response, expected] of refusals) {
     it(`rejects with the status and ${name}`, async (t) => {

@@ -19,11 +19,8 @@ export const WRITE_TAINT = 'PATCH /api/v1/nodes/node-1 application/merge-patch+j
 export const READ = 'GET /api/v1/nodes/node-1';
 /** Log message after a foreign change was reverted. */
 export const RESTORED = 'restored a value that another client had changed';
-/** Report of a proven node. */
 export const READY_REPORT = reportOf();
-/** Report of a node without a shim. */
 export const BROKEN_REPORT = reportOf({ verdict: verdictOf('False', 'ShimNotFound') });
-/** Boot ID of a publisher under test. */
 export const BOOT = 'boot-2';
 /** Longer pauses mean "until the next event". */
 const FOREVER_MS = 2 ** 30;

@@ -468,24 +468,28 @@ async function failing(t: TestContext, everyMs: number, responses: readonly Scri
   const all = await readyPublisher(t);
   all.server.script.push(...responses);
   all.publisher.publish(BROKEN_REPORT);
-  const seen: (string | undefined)[] = [];
+  const unreadyTexts: (string | undefined)[] = [];
   for (const index of responses.keys()) {
     await all.logged('cannot write the node');
     const { end } = await all.pause(1, index);
-    seen.push(all.publisher.unready);
+    unreadyTexts.push(all.publisher.unready);
     all.clock.nowMs += everyMs;
     if (index < responses.length - 1) end();
   }
-  return { ...all, seen, retry: async () => (await all.pause(1, responses.length - 1)).end() };
+  return { ...all, unreadyTexts, retry: async () => (await all.pause(1, responses.length - 1)).end() };
 }
 
 describe('an outage of writes', () => {
   it('makes the agent unready after five minutes, until a write succeeds', async (t) => {
-    const { seen, logged, publisher, server, retry } = await failing(t, 75_000, Array(6).fill(FORBIDDEN));
+    const { unreadyTexts, logged, publisher, server, retry } = await failing(
+      t,
+      75_000,
+      Array(6).fill(FORBIDDEN),
+    );
     // The first attempt patches; each retry reads the Node first.
     const read =
       'the Node could not be written for 5 min: GET /api/v1/nodes/node-1: 403 nodes "node-1" is forbidden: no';
-    assert.deepEqual(seen, [
+    assert.deepEqual(unreadyTexts, [
       undefined,
       undefined,
       undefined,
@@ -501,8 +505,8 @@ describe('an outage of writes', () => {
   });
 
   it('is logged once', async (t) => {
-    const { logged, seen } = await failing(t, 75_000, Array(5).fill(FORBIDDEN));
-    assert.notEqual(seen.at(-1), undefined);
+    const { logged, unreadyTexts } = await failing(t, 75_000, Array(5).fill(FORBIDDEN));
+    assert.notEqual(unreadyTexts.at(-1), undefined);
     const { level, err } = await logged('not ready: the node could not be written for minutes');
     assert.deepEqual(
       [level, (err as Error).message],
@@ -512,7 +516,7 @@ describe('an outage of writes', () => {
 
   it('leaves the agent ready if it is short', async (t) => {
     const short = await failing(t, 1_000, Array(8).fill(FORBIDDEN));
-    assert.deepEqual(short.seen, Array(8).fill(undefined));
+    assert.deepEqual(short.unreadyTexts, Array(8).fill(undefined));
   });
 
   it('ends when the Node is deleted', async (t) => {
@@ -531,8 +535,8 @@ describe('an outage of writes', () => {
   });
 
   it('leaves the agent ready after fewer than five attempts', async (t) => {
-    const { seen } = await failing(t, 300_000, Array(4).fill(FORBIDDEN));
-    assert.deepEqual(seen, Array(4).fill(undefined));
+    const { unreadyTexts } = await failing(t, 300_000, Array(4).fill(FORBIDDEN));
+    assert.deepEqual(unreadyTexts, Array(4).fill(undefined));
   });
 });
 
@@ -701,17 +705,17 @@ describe('a Node that another client changes', () => {
     string,
     (node: Awaited<ReturnType<typeof readyPublisher>>['server']['node']) => void,
   ][] = [
-    ['a label that was removed', ({ labels }) => delete labels[LABEL]],
+    ['a removed label', ({ labels }) => delete labels[LABEL]],
     [
-      'a label that was changed',
+      'a changed label',
       ({ labels }) => {
         labels[LABEL] = 'false';
       },
     ],
-    ['an annotation that was removed', ({ annotations }) => delete annotations[PROVEN_BY]],
+    ['a removed annotation', ({ annotations }) => delete annotations[PROVEN_BY]],
   ];
   for (const [what, act] of changes) {
-    it(`gets back ${what} with one request`, async (t) => {
+    it(`has ${what} restored with one request`, async (t) => {
       const { server, logged } = await readyPublisher(t);
       const was = structuredClone([server.node.labels, server.node.annotations]);
       server.node.change(act);
@@ -722,7 +726,7 @@ describe('a Node that another client changes', () => {
   }
 
   for (const conditions of [[], [{ type: 'GVisorReady', status: 'False', reason: 'Forged' }]]) {
-    it(`gets back a condition that was ${conditions.length === 0 ? 'removed' : 'forged'} with one request, without an event`, async (t) => {
+    it(`has a ${conditions.length === 0 ? 'removed' : 'forged'} condition restored with one request, without an event`, async (t) => {
       const { server, logged, changed } = await readyPublisher(t);
       server.node.change((node) => {
         node.conditions = conditions;
@@ -750,21 +754,21 @@ describe('a Node that another client changes', () => {
 
   it('is restored with backoff per key while another client keeps changing it', async (t) => {
     const { server, logged, pause, waits, clock } = await readyPublisher(t);
-    const seen: number[] = [];
+    const pausesMs: number[] = [];
     for (let count = 1; count <= 12; count++) {
       const from = waits.length;
       server.node.change(({ labels }) => delete labels[LABEL]);
       if (count > 1) {
         const { ms, end } = await pause(1, from);
         assert.equal(server.node.labels[LABEL], undefined);
-        seen.push(ms);
+        pausesMs.push(ms);
         clock.nowMs += ms;
         end();
       }
       assert.equal((await logged(RESTORED)).times, count);
     }
     const s = 1_000;
-    assert.deepEqual(seen, [
+    assert.deepEqual(pausesMs, [
       s,
       2 * s,
       4 * s,

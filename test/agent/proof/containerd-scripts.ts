@@ -28,10 +28,8 @@ export type Request = any;
 /** Response of a method; a pending promise is a hanging call. */
 export type Script = (request: Request) => object | Promise<object>;
 
-/** Never responds. */
 export const HANGS: Script = () => Promise.withResolvers<object>().promise;
 
-/** No method responds. */
 export const ALL_HANG: Readonly<Record<string, Script>> = Object.fromEntries(
   SERVICES.flatMap(({ definition, nameOf }) => Object.keys(definition).map(nameOf)).map((method) => [
     method,
@@ -42,7 +40,6 @@ export const ALL_HANG: Readonly<Record<string, Script>> = Object.fromEntries(
 /** Responds with bytes that are not a message. */
 export const GARBAGE: Script = () => ({ garbage: true });
 
-/** Responds with an error. */
 export const refuses =
   (details: string, code?: number): Script =>
   () => {

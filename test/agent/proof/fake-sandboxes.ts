@@ -5,7 +5,6 @@ import { Refusal, type Request } from './containerd-scripts.ts';
 
 type Labels = Readonly<Record<string, string>>;
 
-/** A sandbox of the fake. */
 export type FakeSandbox = {
   state: 'SANDBOX_READY' | 'SANDBOX_NOTREADY';
   readonly pid: number;
@@ -57,13 +56,11 @@ export class FakeSandboxes {
     return id;
   }
 
-  /** Adds a probe. */
   addProbe(id: string): void {
     const metadata = { name: id, namespace: 'gvisor-ready', uid: `gvisor-probe-${id}` };
     this.add(id, PROBE_LABELS, { config: { metadata } });
   }
 
-  /** Adds a sandbox. */
   add(
     id: string,
     labels: Labels,
@@ -80,7 +77,6 @@ export class FakeSandboxes {
       addProcess(this.#root, pid, this.process(id, pid, config.linux?.cgroupParent ?? ''));
   }
 
-  /** Ends its process. */
   end(id: string): void {
     const sandbox = this.byId.get(id);
     if (sandbox === undefined) return;

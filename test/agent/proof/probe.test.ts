@@ -8,11 +8,11 @@ import { status } from '@grpc/grpc-js';
 import { CriClient } from '../../../agent/containerd/client.ts';
 import { runProbe, tearDown } from '../../../agent/proof/probe.ts';
 import { OWNER, PROBE_LABELS } from '../../../agent/proof/sandbox.ts';
-import { sandboxArgv } from '../host/fake-process.ts';
+import { removeProcess, sandboxArgv } from '../host/fake-process.ts';
 import { processesAmong, recordPaths } from '../host/recorded-paths.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { GARBAGE, HANGS, Refusal, refuses, type Script } from './containerd-scripts.ts';
-import { brief, POD_LABELS, type Scene, scene, vanish } from './scene.ts';
+import { brief, POD_LABELS, type Scene, scene } from './scene.ts';
 
 const TIMES_OUT = refuses('Deadline exceeded', status.DEADLINE_EXCEEDED);
 const UNREACHABLE = 'inconclusive ContainerdUnreachable';
@@ -217,7 +217,7 @@ describe('runProbe, when the sandbox ends early', { concurrency: true }, () => {
     setup.containerd.scripts = {
       PodSandboxStatus: (request) => {
         if (request.podSandboxId === 'sandbox-1') {
-          vanish(setup, setup.containerd.sandboxes.byId.get('sandbox-1')?.pid ?? 0);
+          removeProcess(setup.host.root, setup.containerd.sandboxes.byId.get('sandbox-1')?.pid ?? 0);
           requests += 1;
           if (requests === 2) return TIMES_OUT(request);
         }
@@ -271,7 +271,7 @@ describe('runProbe, when the sandbox ends early', { concurrency: true }, () => {
         const id: string = request.podSandboxId;
         const nth = (requests.get(id) ?? 0) + 1;
         requests.set(id, nth);
-        vanish(setup, setup.containerd.sandboxes.byId.get(id)?.pid ?? 0);
+        removeProcess(setup.host.root, setup.containerd.sandboxes.byId.get(id)?.pid ?? 0);
         if (nth > 1) setup.clock.nowMs += 500;
         // The kubelet stops the first at once and the others 2 s apart.
         if (nth === (id === 'sandbox-1' ? 2 : 5)) setup.containerd.sandboxes.end(id);

@@ -1,17 +1,14 @@
-import { rmSync } from 'node:fs';
-import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { CriClient } from '../../../agent/containerd/client.ts';
 import type { Host } from '../../../agent/host/host.ts';
 import type { Outcome } from '../../../agent/proof/outcome.ts';
 import { type ProbeOptions, runProbe } from '../../../agent/proof/probe.ts';
 import { Prover, type ProverOptions } from '../../../agent/proof/prover.ts';
-import { runCpus } from '../host/cpu-times.ts';
+import { mockCpuTimes } from '../host/cpu-times.ts';
 import { tempHost } from '../host/temp-host.ts';
 import type { Script } from './containerd-scripts.ts';
 import { type FakeContainerd, fakeContainerd } from './fake-containerd.ts';
 
-/** A signal that is never aborted. */
 export const NEVER = new AbortController().signal;
 
 /** A label of the kubelet's pods. */
@@ -49,7 +46,7 @@ export async function scene(t: TestContext, scripts: Scripts = {}, responseMs = 
       return containerd.usual(method, request);
     },
   });
-  const setBusy = (busy: boolean) => runCpus(t, host, busy ? 0 : 90);
+  const setBusy = (busy: boolean) => mockCpuTimes(t, host, busy ? 0 : 90);
   return { containerd, client, host, clock, options, run: () => runProbe(options), takes, setBusy };
 }
 
@@ -83,7 +80,6 @@ export const onlyGvisor = (containerd: FakeContainerd, script: Script): Scripts 
     request.runtimeHandler === 'runsc' ? script(request) : containerd.usual('RunPodSandbox', request),
 });
 
-/** Number of sandboxes requested for gVisor. */
 export const gvisorStarts = ({ requests }: FakeContainerd) =>
   requests.filter(({ method, request }) => method === 'RunPodSandbox' && request.runtimeHandler === 'runsc')
     .length;
@@ -101,7 +97,3 @@ export function gate(containerd: FakeContainerd, method: string) {
 /** An outcome as its kind and reason. */
 export const brief = (outcome: Outcome) =>
   outcome.kind === 'proven' ? 'proven' : `${outcome.kind} ${outcome.reason}`;
-
-/** Removes a process from the host's /proc. */
-export const vanish = ({ host }: Scene, pid: number) =>
-  rmSync(join(host.root, 'proc', String(pid)), { recursive: true, force: true });

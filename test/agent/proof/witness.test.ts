@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { identifyGuest, readWitness, type Witness } from '../../../agent/proof/witness.ts';
 import { sentryFlags } from '../../../agent/runsc/flags.ts';
-import { sandboxArgv, TEXT_PAGES } from '../host/fake-process.ts';
-import { scene, vanish } from './scene.ts';
+import { removeProcess, sandboxArgv, TEXT_PAGES } from '../host/fake-process.ts';
+import { scene } from './scene.ts';
 
 /** A witness with these arguments and reported PIDs. */
 function witnessOf(argv: readonly string[], runtimePids: readonly number[], pid = 189): Witness {
@@ -92,7 +92,7 @@ describe('readWitness', { concurrency: true }, () => {
   it('has no shim if the parent process is gone', async (t) => {
     const setup = await scene(t);
     setup.containerd.sandboxes.add('1f', {});
-    vanish(setup, 4_000);
+    removeProcess(setup.host.root, 4_000);
     assert.equal('shim' in (await readWitness(setup, '1f', '')), false);
   });
 
@@ -119,7 +119,7 @@ describe('readWitness', { concurrency: true }, () => {
   it('rejects if there is no process, or containerd reports none', async (t) => {
     const setup = await scene(t);
     setup.containerd.sandboxes.add('1f', {});
-    vanish(setup, setup.containerd.sandboxes.byId.get('1f')?.pid ?? 0);
+    removeProcess(setup.host.root, setup.containerd.sandboxes.byId.get('1f')?.pid ?? 0);
     await assert.rejects(readWitness(setup, '1f', ''), /the sandbox's first process \d+ is not in \/proc/);
     setup.containerd.scripts = { PodSandboxStatus: () => ({ info: { info: '{"pid":-1}' } }) };
     await assert.rejects(readWitness(setup, '1f', ''), /the sandbox's first process {2}is not in \/proc/);

@@ -108,7 +108,6 @@ export const FINDINGS: readonly Finding[] = [
   },
 ];
 
-/** The message of a missing shim. */
 export const NO_SHIM = '"/usr/local/bin/containerd-shim-runsc-v1" is not there';
 
 /** The same checks without the shim; an old release is a warning, and one check has not ended. */

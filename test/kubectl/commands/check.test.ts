@@ -26,7 +26,6 @@ const daemonSet = (handler: string, numberReady: number, updatedNumberScheduled:
 });
 const policies = (names: readonly string[], failurePolicy = 'Fail') =>
   names.map((name) => ({ metadata: { name }, spec: { failurePolicy } }));
-/** Removes a policy. */
 const without = (name: string) => (api: FakeApi) =>
   api.list(`${ADMISSION}/validatingadmissionpolicies`, policies(POLICIES.filter((each) => each !== name)));
 const rename = (from: string, to: string) => (api: FakeApi) => {
@@ -174,7 +173,6 @@ const CASES: Readonly<Record<string, Case>> = {
   ],
 };
 
-/** A fleet in which everything passes. */
 async function soundFleet(t: Parameters<typeof openFleet>[0]) {
   const fleet = await openFleet(t);
   setNode(fleet.api, nodeObject('node-3'));
