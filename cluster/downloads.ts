@@ -67,7 +67,9 @@ export async function download(
   bin: string,
 ): Promise<boolean> {
   const file = join(work, 'download');
-  const options = ['--fail', '--silent', '--location', '--connect-timeout', String(CONNECT_S)];
+  // A transfer below 10 KiB/s for 20 s counts as hung.
+  const slow = ['--speed-limit', '10240', '--speed-time', '20'];
+  const options = ['--fail', '--silent', '--location', '--connect-timeout', String(CONNECT_S), ...slow];
   const fetched = await runAll('curl', [...options, '--output', file, url], {
     timeoutMs: 10 * 60_000,
     killOnExit: true,

@@ -67,7 +67,9 @@ async function provide(
       await progress(`building ${label} from source`, () => build(group, work, signal)).catch((error) => {
         throw explainBuild(group, error);
       });
-    await rename(join(work, 'bin'), directory);
+    await rename(join(work, 'bin'), directory).catch((error) => {
+      if (!existsSync(directory)) throw error; // a run in another network namespace does not see the lock
+    });
   } finally {
     await rm(work, { recursive: true, force: true });
     release();

@@ -27,7 +27,7 @@ function fetchAgent(address: string, path: string, signal?: AbortSignal): Promis
 /** Whether the agent at an address responds that its loop makes progress. */
 export async function isAgentLive(address: string): Promise<boolean> {
   const response = await fetchAgent(address, '/livez').catch(() => undefined);
-  await response?.body?.cancel();
+  await response?.body?.cancel().catch(() => {});
   return response?.ok === true;
 }
 

@@ -56,8 +56,10 @@ const PUBLIC_PATHS = ['/metrics', '/livez', '/readyz'];
 const FORBIDDEN =
   'the page is shown only over kubectl port-forward -n gvisor-ready deployment/gvisor-ready-fleet 9478, or to a proxy in the same pod: see docs/fleet.md\n';
 
-/** Per client address: all port-forwards share that of the loopback. */
-const MAX_CONNECTIONS = 128;
+/** Per client address; a scraper needs one or two. */
+const MAX_CONNECTIONS = 8;
+/** All port-forwards share the loopback. */
+const MAX_LOCAL_CONNECTIONS = 128;
 /** How long metrics are cached: those of thousands of nodes take some 50 ms to render. */
 const CACHE_MS = 1_000;
 
@@ -71,6 +73,7 @@ export function createFleetServer(sources: FleetSources): Server {
   const cached = { ...sources, metrics, nodePage, body: fleetBodies(sources) };
   return createBoundedServer({
     maxConnections: MAX_CONNECTIONS,
+    maxLocalConnections: MAX_LOCAL_CONNECTIONS,
     respond: (request, response) =>
       route(request, response, cached).catch((error: unknown) =>
         send(response, 500, `${errorLine(error)}\n`),
@@ -139,7 +142,7 @@ function nodePages(report: FleetSources['report']): (node: string) => Promise<No
       return { status: 404, problem: `no agent with an address is known on the node ${node}` };
     try {
       const status = await requested;
-      if (status !== undefined && !isStatus(status))
+      if (status !== undefined && !(isStatus(status) && status.node === node))
         return { status: 502, problem: `the agent on ${node} sent no report that this version can show` };
       return { page: renderNodePage(status) };
     } catch (error) {

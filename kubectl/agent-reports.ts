@@ -10,6 +10,8 @@ import { MAX_WORD } from './node-summary.ts';
 import { HANDLER } from './requirements.ts';
 
 const PODS = `/api/v1/namespaces/${NAMESPACE}/pods`;
+/** There are 14 checks; a compromised node may report any number. */
+const MAX_FINDINGS = 64;
 
 /** Reads the agents' DaemonSet; undefined where there is none. */
 export function readDaemonSet(api: Api): Promise<ApiObject<V1DaemonSet> | undefined> {
@@ -210,6 +212,7 @@ function isReport(value: unknown): value is Status {
     hasTexts(evaluation, 'at') &&
     typeof provenAt === 'string' &&
     isArrayOf(findings, isFinding) &&
+    (findings as readonly unknown[]).length <= MAX_FINDINGS &&
     hasTexts(proof, 'kind', 'message') &&
     (pods === undefined || isPods(pods))
   );

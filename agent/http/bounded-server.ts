@@ -15,6 +15,8 @@ const HEAD_END = '\r\n\r\n';
 export type BoundedServerOptions = {
   /** Per client address. */
   readonly maxConnections: number;
+  /** For the loopback, which all port-forwards share; by default the same. */
+  readonly maxLocalConnections?: number;
   readonly maxLifetimeMs?: number;
   readonly respond: RequestListener;
 };
@@ -24,7 +26,8 @@ export type BoundedServerOptions = {
  * the kubelet's probes. Not yet listening; its connections do not keep the process alive.
  */
 export function createBoundedServer({
-  maxConnections,
+  maxConnections: maxRemoteConnections,
+  maxLocalConnections = maxRemoteConnections,
   maxLifetimeMs = MAX_LIFETIME_MS,
   respond,
 }: BoundedServerOptions): Server {
@@ -38,6 +41,7 @@ export function createBoundedServer({
   http.maxHeadersCount = MAX_HEADERS;
   return createTcpServer({ pauseOnConnect: true }, (socket) => {
     const { remoteAddress = '' } = socket;
+    const maxConnections = LOOPBACK.includes(remoteAddress) ? maxLocalConnections : maxRemoteConnections;
     const count = (counts.get(remoteAddress) ?? 0) + 1;
     counts.set(remoteAddress, count);
     const isOverLimit = count > maxConnections;

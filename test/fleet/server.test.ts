@@ -187,6 +187,12 @@ describe('the fleet server', () => {
       /no agent with an address is known on the node node-1/,
     ],
     [
+      'of an agent that reports for another node',
+      async () => ({ ...HEALTHY, node: 'node-2' }),
+      502,
+      /sent no report that this version can show\n$/,
+    ],
+    [
       'of an agent that sends no report',
       async () => ({ node: {}, verdict: '<script>' }),
       502,

@@ -230,6 +230,19 @@ describe('createBoundedServer', () => {
       }
     });
 
+  it('limits the loopback apart from other addresses', async (t) => {
+    const { open } = await serverOf(t, { maxConnections: 1, maxLocalConnections: 2 });
+    for (const [address, expected] of [
+      ['127.0.0.1', 2],
+      ['127.0.0.2', 1],
+    ] as const) {
+      const sockets = [await open(address), await open(address)];
+      for (const socket of sockets) socket.write(REQUEST);
+      const sent = await Promise.all(sockets.map(sentTo));
+      assert.equal(sent.filter((response) => response !== '').length, expected, address);
+    }
+  });
+
   it('limits the connections of one address, and accepts another when one has closed', async (t) => {
     const { open, requested } = await serverOf(t);
     const [first] = await Promise.all([open(), open()]);

@@ -132,6 +132,16 @@ describe('Dedupe', () => {
   });
 });
 
+describe('Dedupe, with texts of a compromised node', () => {
+  it('does not search for long texts, which would take minutes here', () => {
+    const dedupe = new Dedupe();
+    dedupe.add('a'.repeat(100_000));
+    const wanted = `${'a'.repeat(25_000)}b${'a'.repeat(25_000)}`;
+    for (let n = 0; n < 1_000; n++) assert.equal(dedupe.has(wanted), false);
+    assert.equal(dedupe.has('a'.repeat(50_000)), true);
+  });
+});
+
 describe('causeOf', () => {
   const proof = (digit: string) => ({ ...unproven('failed', 'ShimNotFound'), message: sandboxError(digit) });
   const verdict = (message: string) => ({ status: 'False', reason: 'ShimNotFound', message }) as const;
