@@ -142,7 +142,7 @@ const SETTINGS: readonly Case[] = [
   ),
   whileSet(
     [ENFORCE, 'allow', "['hostpath', 'all']"],
-    [refused('a slip, which allows nothing:', relaxed, /volumes of/)],
+    [refused('a misspelt name, which allows nothing:', relaxed, /volumes of/)],
   ),
   whileSet(
     [ENFORCE, 'hostPorts', '[8080, 9090]'],
@@ -171,8 +171,8 @@ const CLOSED: readonly Case[] = [
     [
       refused('a gVisor pod', dry(), /resulted in error: .*division by zero/, { code: 422 }),
       refused('a RuntimeClass', recreate('other', 'runc'), /division by zero/, { ...operator, code: 422 }),
-      accepted('the status of a pod that runs', status),
-      accepted('the end of a pod that runs', {
+      accepted('the status of a running pod', status),
+      accepted('the deletion of a running pod', {
         method: 'DELETE',
         path: `${podPath('old-plain')}?dryRun=All`,
       }),
@@ -188,14 +188,14 @@ const CLOSED: readonly Case[] = [
         patch: 'strategic-merge-patch+json',
         body: { spec: { containers: [{ name: 'main', image: 'localhost/other' }] } },
       }),
-      accepted('the status of a pod that runs', status),
+      accepted('the status of a running pod', status),
     ],
   ),
   whileSet(
     ['gvisor-ready-guard-namespace', 'isOfTheSystem', '1 / 0 == 0'],
     [
       refused(
-        'to take the label off',
+        'to remove the label',
         {
           method: 'PATCH',
           path: '/api/v1/namespaces/strict?dryRun=All',
@@ -208,8 +208,7 @@ const CLOSED: readonly Case[] = [
   ),
 ];
 
-/** The settings. */
 export const SETTING_GROUPS: readonly Group[] = [
   { title: 'settings', cases: SETTINGS },
-  { title: 'a failing policy denies new pods, but no updates or deletions', cases: CLOSED },
+  { title: 'a failing policy denies writes, except deletions and status updates', cases: CLOSED },
 ];

@@ -111,7 +111,6 @@ const RULES: readonly Case[] = [
   ),
 ];
 
-/** Workloads and their pod templates. */
 export const TEMPLATE_GROUPS: readonly Group[] = [
   { title: 'workloads where gVisor is required', cases: KINDS },
   { title: 'templates', cases: RULES },

@@ -111,7 +111,7 @@ describe('with enforce-bindings', () => {
   describeGroups(admission, BINDING_GROUPS);
 });
 
-describe('with inject', INJECTS ? testInject : testRefusedInject);
+describe('with inject', INJECTS ? testInject : testInjectUnavailable);
 
 /** With inject, from Kubernetes 1.36. */
 function testInject(): void {
@@ -141,7 +141,7 @@ function testInject(): void {
 }
 
 /** With inject, before Kubernetes 1.36. */
-function testRefusedInject(): void {
+function testInjectUnavailable(): void {
   it('is rejected as an unknown kind, and the other policies still apply', async () => {
     await assert.rejects(
       change(['enforce', 'inject']),

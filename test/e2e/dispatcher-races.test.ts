@@ -71,7 +71,7 @@ describe('the dispatcher, when the cluster changes between its check and the sta
     assert.equal(await kernelIn('twice'), (await readFile('/proc/version', 'utf8')).trim());
   });
 
-  it('keeps a pod that starts just before its deadline', async () => {
+  it('keeps a pod that starts just before its deletion', async () => {
     const home = async () => {
       await healAndWait(cluster(), 'node-1');
       await waitFor('the pod to run after all', 30_000, async () =>

@@ -20,7 +20,7 @@ export function guideBlocks(...marks: readonly string[]): string[] {
   return GUIDE.filter(({ mark }) => marks.includes(mark)).map(({ text }) => text);
 }
 
-/** Puts a mirror of gVisor's release storage on every node, with programs that were built from source. */
+/** Creates a mirror of gVisor's release storage on every node, with programs built from source. */
 export async function giveReleases(cluster: Cluster): Promise<void> {
   const mirror = await mkdtemp(join(tmpdir(), 'releases-'));
   const arch = (await run('uname', ['-m'])).trim();
@@ -41,7 +41,7 @@ export async function giveReleases(cluster: Cluster): Promise<void> {
   await rm(mirror, { recursive: true });
 }
 
-/** Runs blocks of the page as root on a node; instead of "systemctl restart containerd" it restarts containerd. */
+/** Runs blocks of the page as root on a node, and restarts containerd without systemctl. */
 export async function followOn(
   node: ClusterNode,
   blocks: readonly string[],

@@ -171,7 +171,7 @@ for (const node of ['node-1', 'node-2']) {
     });
 
     it('reports a pod whose annotation weakens its sandbox without a flag', async () => {
-      // Unknown to both releases here; 2026-09 knows it.
+      // Both releases here lack this annotation; 2026-09 has it.
       await start('annotated', node, { 'dev.gvisor.internal.checkpoint.path': '/checkpoints' });
       const { pods } = await reportWith(node, 'annotated');
       const weak = pods?.weakened.find(({ name }) => name === 'annotated')?.weak;

@@ -9,7 +9,6 @@ import { waitFor } from '../../hack/run.ts';
 import { readMetrics, waitForNode } from '../e2e/agents.ts';
 import { laneCluster } from '../runner/lane.ts';
 
-/** The node of these tests. */
 export const VM_NODE = 'node-1';
 
 /** Timeout for a machine that may be emulated. */
@@ -62,7 +61,6 @@ export async function showsMetric({ cluster }: VmCluster, line: string): Promise
   });
 }
 
-/** One run of a pod. */
 export type PodRun = { readonly phase: string; readonly container: string; readonly restarts: number };
 
 /** Reads the current run of a pod in the namespace `default`. */
