@@ -33,8 +33,8 @@ export async function measureScale(cluster: Cluster, agents: number): Promise<st
   const rows: string[][] = [];
   try {
     const log = pino({ level: 'silent' });
-    const place = { admin, access, log, stats };
-    clients = await pooledMap(names, AT_ONCE, (node) => simulateAgent(node, place));
+    const environment = { admin, access, log, stats };
+    clients = await pooledMap(names, AT_ONCE, (node) => simulateAgent(node, environment));
     const running = clients.map(({ publisher }) => publisher.run(stop.signal));
     const publish = (verdict: Verdict) => {
       for (const { publisher, node } of clients) publisher.publish({ ...reportOf({ verdict }), node });

@@ -72,7 +72,7 @@ export function assertAccepted({ code, message, warnings }: ApiResponse): void {
 }
 
 /** Creates an object and returns its path. */
-export async function existing({ as }: Admission, call: ApiCall): Promise<string> {
+export async function createObject({ as }: Admission, call: ApiCall): Promise<string> {
   const { code, message, body } = await as('admin', call);
   assert.equal(code, 201, message);
   const { name } = (body as { readonly metadata: { readonly name: string } }).metadata;

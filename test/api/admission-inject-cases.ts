@@ -14,8 +14,8 @@ const other = pod({ spec: { runtimeClassName: 'plain' } });
 const dry = (namespace: string, body = plain) => create(namespace, body, 'dryRun=All');
 
 /** Asserts that a pod runs in this class. */
-const runsIn = (wanted: string | undefined) => (made: unknown) =>
-  assert.equal((made as { readonly spec: Spec }).spec.runtimeClassName, wanted);
+const runsIn = (className: string | undefined) => (made: unknown) =>
+  assert.equal((made as { readonly spec: Spec }).spec.runtimeClassName, className);
 
 const INJECTED: readonly Case[] = [
   accepted('a pod without a runtime class', dry('strict'), { as: 'dispatcher' }, (made) => {

@@ -87,7 +87,7 @@ const SETTINGS: readonly Case[] = [
       accepted('a pod with the first class', dry()),
       accepted('a pod with the second class', dry({ spec: { runtimeClassName: 'gvisor-gpu' } })),
       refused(
-        'a pod without',
+        'a pod without a runtime class',
         dry({ spec: { runtimeClassName: undefined } }),
         /write runtimeClassName: gvisor \(or: gvisor-gpu\)$/,
       ),
@@ -130,14 +130,14 @@ const SETTINGS: readonly Case[] = [
     [
       accepted('everything', relaxed),
       accepted(
-        'ports on the network of the node',
+        "ports with the host's network",
         dry({ spec: { hostNetwork: true, ...container(onPort(80)) } }),
       ),
       accepted('a probe of a host', dry({ spec: container(probe) })),
-      accepted('a volume that is named', dry({ spec: { volumes: [nfs] } })),
-      refused('a port of the node', dry({ spec: container(onPort(81, 81)) }), /hostPort is not allowed here/),
+      accepted('an allowed volume', dry({ spec: { volumes: [nfs] } })),
+      refused('a hostPort', dry({ spec: container(onPort(81, 81)) }), /hostPort is not allowed here/),
       refused('another volume', dry({ spec: { volumes: [nfs, git] } }), /not allowed here: git;/),
-      refused('a node', dry({ spec: { ...free, nodeName: 'n' } }), /spec\.nodeName is "n"/),
+      refused('a pod with spec.nodeName', dry({ spec: { ...free, nodeName: 'n' } }), /spec\.nodeName is "n"/),
     ],
   ),
   whileSet(
@@ -165,7 +165,7 @@ const SETTINGS: readonly Case[] = [
 ];
 
 const FAILS = '[string(1 / 0)]';
-const CLOSED: readonly Case[] = [
+const FAIL_CLOSED: readonly Case[] = [
   whileSet(
     [ENFORCE, 'runtimeClassNames', FAILS],
     [
@@ -210,5 +210,5 @@ const CLOSED: readonly Case[] = [
 
 export const SETTING_GROUPS: readonly Group[] = [
   { title: 'settings', cases: SETTINGS },
-  { title: 'a failing policy denies writes, except deletions and status updates', cases: CLOSED },
+  { title: 'a failing policy denies writes, except deletions and status updates', cases: FAIL_CLOSED },
 ];

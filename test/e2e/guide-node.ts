@@ -9,7 +9,7 @@ import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 
 const RELEASES = { '20250203.0': 'gvisor-2025', '20260223.0': 'gvisor' } as const;
 
-/** A release of gVisor on the mirror of {@link giveReleases}. */
+/** A release of gVisor on the mirror of {@link createMirrors}. */
 export type Release = keyof typeof RELEASES;
 
 const MIRROR = '/var/lib/gvisor-releases';
@@ -21,7 +21,7 @@ export function guideBlocks(...marks: readonly string[]): string[] {
 }
 
 /** Creates a mirror of gVisor's release storage on every node, with programs built from source. */
-export async function giveReleases(cluster: Cluster): Promise<void> {
+export async function createMirrors(cluster: Cluster): Promise<void> {
   const mirror = await mkdtemp(join(tmpdir(), 'releases-'));
   const arch = (await run('uname', ['-m'])).trim();
   for (const [release, group] of Object.entries(RELEASES)) {

@@ -10,7 +10,7 @@ import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 import { laneCluster } from '../runner/lane.ts';
 import { onDaemonSet, readinessOf, readNode, waitForNode } from './agents.ts';
 import { deletePods } from './e2e-cluster.ts';
-import { followOn, giveReleases, guideBlocks } from './guide-node.ts';
+import { createMirrors, followOn, guideBlocks } from './guide-node.ts';
 import { TEST_PASSED, UNINSTALLED } from './helm-output.ts';
 import { marksOn, remainingObjects } from './remaining-objects.ts';
 import { runWithKubectl } from './run-with-kubectl.ts';
@@ -32,7 +32,7 @@ before(
       nodes: NODES,
       images: ['workload', 'agent'],
     });
-    await giveReleases(cluster);
+    await createMirrors(cluster);
   },
   { timeout: patient(600_000) },
 );

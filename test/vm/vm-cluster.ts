@@ -12,7 +12,7 @@ import { laneCluster } from '../runner/lane.ts';
 export const VM_NODE = 'node-1';
 
 /** Timeout for a machine that may be emulated. */
-export const PATIENCE_MS = 240_000;
+export const TIMEOUT_MS = 240_000;
 
 /** The cluster of the tests and its node, which is a virtual machine. */
 export type VmCluster = { readonly cluster: Cluster; readonly node: ClusterNode };
@@ -50,13 +50,13 @@ export async function waitForLabel(
     cluster,
     VM_NODE,
     (readiness) => readiness.ready === ready && readiness.condition === (condition ?? readiness.condition),
-    PATIENCE_MS,
+    TIMEOUT_MS,
   );
 }
 
 /** Waits for a line of the agent's metrics. */
 export async function showsMetric({ cluster }: VmCluster, line: string): Promise<void> {
-  await waitFor(`the metric ${line}`, PATIENCE_MS, async () => {
+  await waitFor(`the metric ${line}`, TIMEOUT_MS, async () => {
     return (await readMetrics(cluster, VM_NODE)).split('\n').includes(line) || undefined;
   });
 }
@@ -106,7 +106,7 @@ export async function reboot({ node }: VmCluster): Promise<void> {
   const bootId = () => node.system.run(['cat', '/proc/sys/kernel/random/boot_id'], { timeoutMs: 30_000 });
   const before = await bootId();
   await node.system.run(['systemctl', 'reboot', '--no-block']);
-  await waitFor(`${node.name} to start again`, PATIENCE_MS, async () => {
+  await waitFor(`${node.name} to start again`, TIMEOUT_MS, async () => {
     return (await bootId()) === before ? undefined : true;
   });
 }
