@@ -15,7 +15,7 @@ export type Release = keyof typeof RELEASES;
 const MIRROR = '/var/lib/gvisor-releases';
 const GUIDE = markedBlocks('docs/install.md').filter(({ kind }) => kind === 'run');
 
-/** The blocks of commands in docs/install.md under these marks, in the order of the page. */
+/** The command blocks of docs/install.md with these marks, in the order of the page. */
 export function guideBlocks(...marks: readonly string[]): string[] {
   return GUIDE.filter(({ mark }) => marks.includes(mark)).map(({ text }) => text);
 }
@@ -47,9 +47,9 @@ export async function followOn(
   blocks: readonly string[],
   release: Release = '20260223.0',
 ): Promise<string> {
-  const own = substituteSettings(blocks.join('\n'), { RELEASE: release, MIRROR: `file://${MIRROR}` });
+  const commands = substituteSettings(blocks.join('\n'), { RELEASE: release, MIRROR: `file://${MIRROR}` });
   const printed: string[] = [];
-  for (const [index, part] of own.split(/^systemctl restart containerd$/m).entries()) {
+  for (const [index, part] of commands.split(/^systemctl restart containerd$/m).entries()) {
     if (index > 0) await node.restart('containerd');
     printed.push(await node.machine.run(['/bin/sh', '-euc', part], { timeoutMs: 120_000 }));
   }
