@@ -46,7 +46,7 @@ export async function measureFlaps(
     rows.push([`flaps in ${what}`, '0', String(flaps)]);
   };
   await count(`${agents} restarts of the agent`, agents, (time) =>
-    replaceAgent(cluster, node.name, time % 2 ? 'force' : 'peace'),
+    replaceAgent(cluster, node.name, time % 2 ? 'force' : 'graceful'),
   );
   await count(`${containerds} restarts of containerd`, containerds, () => node.restart('containerd'));
   await count(`${upgrades} upgrades of runsc in place`, upgrades, () => upgradeInPlace(node));

@@ -46,9 +46,9 @@ export async function measureFleet(name: string, nodes: number): Promise<string[
   agents.listen(9477, LIVE_ADDRESS);
   try {
     await cluster.startApiServer();
-    const folder = await overlay([]);
-    await cluster.kubectl(['apply', '-k', folder], undefined, 60_000);
-    await rm(folder, { recursive: true });
+    const directory = await overlay([]);
+    await cluster.kubectl(['apply', '-k', directory], undefined, 60_000);
+    await rm(directory, { recursive: true });
     return await measureWith(cluster, nodes);
   } finally {
     agents.close();

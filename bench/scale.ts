@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import pino from 'pino';
-import type { Report } from '../agent/agent.ts';
 import { pooledMap } from '../agent/async.ts';
 import { createKube, type Kube, type WatchEvent } from '../agent/kube/client.ts';
 import { keepWatching } from '../agent/kube/watch.ts';
@@ -34,11 +33,11 @@ export async function measureScale(cluster: Cluster, agents: number): Promise<st
   const rows: string[][] = [];
   try {
     const log = pino({ level: 'silent' });
-    const place = { admin, access, log, stats };
-    clients = await pooledMap(names, AT_ONCE, (node) => simulateAgent(node, place));
+    const environment = { admin, access, log, stats };
+    clients = await pooledMap(names, AT_ONCE, (node) => simulateAgent(node, environment));
     const running = clients.map(({ publisher }) => publisher.run(stop.signal));
     const publish = (verdict: Verdict) => {
-      for (const { publisher, node } of clients) publisher.publish(reportFor(node, verdict));
+      for (const { publisher, node } of clients) publisher.publish({ ...reportOf({ verdict }), node });
     };
     const measurePeriod = async (what: string, work: () => Promise<void>) => {
       stats.codes.clear();
@@ -76,10 +75,6 @@ export async function measureScale(cluster: Cluster, agents: number): Promise<st
     await admin.close();
   }
   return rows;
-}
-
-function reportFor(node: string, verdict: Verdict): Report {
-  return { ...reportOf({ verdict }), node };
 }
 
 /** Follows the labels of simulated nodes in a watch. `all` waits until all have a value. */

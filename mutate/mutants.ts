@@ -20,7 +20,7 @@ export function mutantsOf(policy: Policy): Mutant[] {
   const { apiVersion, kind, metadata, ...rest } = policy;
   const mutants = Object.keys(rest).flatMap((field) =>
     walk(rest[field] as Json, [field]).map(({ path, what, value }) => ({
-      id: `${kind}/${metadata.name} ${named(rest as unknown as Json, path)}: ${what}`,
+      id: `${kind}/${metadata.name} ${pathText(rest as unknown as Json, path)}: ${what}`,
       object: write(
         { apiVersion, kind, metadata, ...rest } as unknown as Json,
         path,
@@ -38,7 +38,7 @@ export function mutantsOf(policy: Policy): Mutant[] {
 }
 
 /** A path as text, with the names of list elements instead of indices if they have one. */
-function named(value: Json, path: readonly Step[]): string {
+function pathText(value: Json, path: readonly Step[]): string {
   const steps: Step[] = [];
   let here = value;
   for (const step of path) {

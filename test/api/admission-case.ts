@@ -11,7 +11,6 @@ export type Case = {
   readonly exclusive?: true;
 };
 
-/** Cases under a title. */
 export type Group = { readonly title: string; readonly cases: readonly Case[] };
 
 /** A call, or a function that makes it. */
@@ -58,7 +57,6 @@ function caseOf(what: string, as: UserName, call: Made, check: (response: ApiRes
   };
 }
 
-/** Runs groups as tests. */
 export function describeGroups(admission: () => Admission, groups: readonly Group[]): void {
   for (const { title, cases } of groups) {
     describe(title, () => {
@@ -74,7 +72,7 @@ export function assertAccepted({ code, message, warnings }: ApiResponse): void {
 }
 
 /** Creates an object and returns its path. */
-export async function existing({ as }: Admission, call: ApiCall): Promise<string> {
+export async function createObject({ as }: Admission, call: ApiCall): Promise<string> {
   const { code, message, body } = await as('admin', call);
   assert.equal(code, 201, message);
   const { name } = (body as { readonly metadata: { readonly name: string } }).metadata;

@@ -10,7 +10,6 @@ import type { ApiCall, ApiResponse, ApiUser } from './api-user.ts';
 import { waitForPolicies } from './wait-for-policies.ts';
 import type { WRITERS } from './writer-users.ts';
 
-/** A user of the tests. */
 export type UserName = keyof typeof USERS | keyof typeof WRITERS;
 
 /** A cluster with the policies in force, and the users. */

@@ -14,8 +14,8 @@ const other = pod({ spec: { runtimeClassName: 'plain' } });
 const dry = (namespace: string, body = plain) => create(namespace, body, 'dryRun=All');
 
 /** Asserts that a pod runs in this class. */
-const runsIn = (wanted: string | undefined) => (made: unknown) =>
-  assert.equal((made as { readonly spec: Spec }).spec.runtimeClassName, wanted);
+const runsIn = (className: string | undefined) => (made: unknown) =>
+  assert.equal((made as { readonly spec: Spec }).spec.runtimeClassName, className);
 
 const INJECTED: readonly Case[] = [
   accepted('a pod without a runtime class', dry('strict'), { as: 'dispatcher' }, (made) => {
@@ -35,10 +35,10 @@ const INJECTED: readonly Case[] = [
   ),
 ];
 
-const UNCHANGED: readonly Case[] = [
+const CONDITIONS: readonly Case[] = [
   ...['no-kube-system', 'gvisor-ready-too'].map((namespace) =>
     accepted(
-      `a pod without a runtime class in ${namespace}, which is injected,`,
+      `a pod without a runtime class in ${namespace}, which is set,`,
       dry(namespace),
       {},
       runsIn('gvisor'),
@@ -48,7 +48,7 @@ const UNCHANGED: readonly Case[] = [
     accepted(`a pod without a runtime class in ${namespace}`, dry(namespace), {}, runsIn(undefined)),
   ),
   warned(
-    'a pod without a runtime class with require-gvisor: audit',
+    'a pod without a runtime class and with require-gvisor: audit',
     dry('audited'),
     /runtimeClassName is not set/,
   ),
@@ -80,6 +80,6 @@ const UNCHANGED: readonly Case[] = [
 /** Cases for `enforce` with `inject`. */
 export const INJECT_GROUPS: readonly Group[] = [
   { title: 'the runtime class of gVisor is injected into', cases: INJECTED },
-  { title: 'injection does not change', cases: UNCHANGED },
+  { title: 'injection depends on the namespace and the user', cases: CONDITIONS },
   START_GROUP,
 ];

@@ -77,7 +77,7 @@ const WITHOUT: readonly Case[] = [
     /the namespace "another" requires gVisor/,
     single,
   ),
-  refused('to delete another', remove('another'), /"another" requires gVisor: to delete/, single),
+  refused('to delete another namespace', remove('another'), /"another" requires gVisor: to delete/, single),
   accepted('to write another label', label('strict', 'x', 'team'), operator),
   accepted('to add it', label('free', 'true'), operator),
   accepted('to set "audit" to "true"', label('audited', 'true'), operator),
@@ -101,10 +101,10 @@ const WITH: readonly Case[] = [
 const BOTH =
   /cannot require gVisor and allow the host's kernel: take the label require-gvisor or allow-host-kernel off$/;
 const CONSENTS: readonly Case[] = [
-  refused('to give it', label('free', 'true', CONSENT), consent('free'), operator),
-  refused('to give it after a refusal', label('declined', 'true', CONSENT), consent('declined'), operator),
+  refused('to consent', label('free', 'true', CONSENT), consent('free'), operator),
+  refused('to consent after a refusal', label('declined', 'true', CONSENT), consent('declined'), operator),
   refused(
-    'to give it in kube-system',
+    'to consent in kube-system',
     label('kube-system', 'true', CONSENT),
     consent('kube-system'),
     operator,
@@ -116,20 +116,20 @@ const CONSENTS: readonly Case[] = [
     operator,
   ),
   refused(
-    'to give it, as admin of the namespace,',
+    'to consent, as admin of the namespace,',
     label('strict', 'true', CONSENT),
     consent('strict'),
     owner,
   ),
-  refused('to give it to another', label('free', 'true', CONSENT), consent('free'), single),
-  accepted('to refuse it', label('free', 'false', CONSENT), operator),
-  accepted('to take it back', label('consenting', null, CONSENT), operator),
-  accepted('to refuse it later', label('consenting', 'false', CONSENT), operator),
+  refused('to consent in another namespace', label('free', 'true', CONSENT), consent('free'), single),
+  accepted('to set "false"', label('free', 'false', CONSENT), operator),
+  accepted('to withdraw it', label('consenting', null, CONSENT), operator),
+  accepted('to change it to "false"', label('consenting', 'false', CONSENT), operator),
   accepted('another label of its namespace', label('consenting', 'x', 'team'), operator),
   accepted('to delete the namespace', remove('consenting'), operator),
-  accepted('to give it', label('free', 'true', CONSENT), { as: 'lifter' }),
+  accepted('to consent', label('free', 'true', CONSENT), { as: 'lifter' }),
   accepted('to create a namespace with it', createNamespace({ [CONSENT]: 'true' }), { as: 'lifter' }),
-  refused('to give it where gVisor is required', label('strict', 'true', CONSENT), BOTH, {
+  refused('to consent where gVisor is required', label('strict', 'true', CONSENT), BOTH, {
     as: 'lifter',
     code: 422,
   }),
@@ -167,7 +167,7 @@ const slip = (value: string) =>
   new RegExp(
     `the label require-gvisor is "${value}", which would require nothing: write "true", "audit" \\(warns only\\) or "false"$`,
   );
-const SLIPS: readonly Case[] = [
+const MISSPELT: readonly Case[] = [
   refused(
     'a new namespace with "True"',
     createNamespace({ 'require-gvisor': 'True' }),
@@ -196,7 +196,7 @@ const SYSTEM = (name: string) =>
   new RegExp(
     `the namespace "${name}" is the system's own and cannot require gVisor, since its pods need the host`,
   );
-const OF_THE_SYSTEM: readonly Case[] = [
+const SYSTEM_NAMESPACES: readonly Case[] = [
   ...['kube-system', 'kube-public', 'kube-node-lease'].map((name) =>
     refused(`"true" for ${name}`, label(name, 'true'), SYSTEM(name), { ...operator, code: 422 }),
   ),
@@ -220,7 +220,7 @@ const OF_THE_SYSTEM: readonly Case[] = [
   ]),
 ];
 
-const ENDS: Case = {
+const DELETION: Case = {
   what: 'is deleted with its content without a second check of the right',
   run: async ({ as }) => {
     const name = `ends-${Date.now()}`;
@@ -255,7 +255,7 @@ export const NAMESPACE_GROUPS: readonly Group[] = [
   { title: 'the label of a namespace, without the right to lift it', cases: WITHOUT },
   { title: 'the label of a namespace, with the right to lift it', cases: WITH },
   { title: "the consent to run on the host's kernel", cases: CONSENTS },
-  { title: 'a misspelt label', cases: SLIPS },
-  { title: 'system namespaces', cases: OF_THE_SYSTEM },
-  { title: 'a namespace that requires gVisor', cases: [ENDS] },
+  { title: 'a misspelt label', cases: MISSPELT },
+  { title: 'system namespaces', cases: SYSTEM_NAMESPACES },
+  { title: 'a namespace that requires gVisor', cases: [DELETION] },
 ];

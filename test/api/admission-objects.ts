@@ -76,7 +76,6 @@ export function workload(
   };
 }
 
-/** Creates a RuntimeClass. */
 export const createRuntimeClass = (name: string, handler = 'runsc'): ApiCall => ({
   method: 'POST',
   path: '/apis/node.k8s.io/v1/runtimeclasses',
@@ -98,9 +97,7 @@ export const addEphemeral = (path: string, part: object = {}): ApiCall => ({
   body: { spec: { ephemeralContainers: [{ name: 'debug', image: 'localhost/none', ...part }] } },
 });
 
-/** Makes a container privileged. */
 export const privileged = { securityContext: { privileged: true } };
-/** A hostPath volume. */
 export const hostPath = { volumes: [{ name: 'host', hostPath: { path: '/' } }] };
 /** An annotation that would switch off gVisor's network stack. */
 export const FLAG = 'dev.gvisor.flag.network';

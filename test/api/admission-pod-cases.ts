@@ -1,5 +1,5 @@
 import { MINOR } from '../kubernetes-minor.ts';
-import { accepted, assertAccepted, type Case, existing, type Group, refused } from './admission-case.ts';
+import { accepted, assertAccepted, type Case, createObject, type Group, refused } from './admission-case.ts';
 import type { Admission } from './admission-cluster.ts';
 import { container, create, createPod, FLAG, hostPath, pod, privileged } from './admission-objects.ts';
 
@@ -94,13 +94,17 @@ const annotations = (count: number) =>
 
 const GENERAL: readonly Case[] = [
   {
-    what: 'one with the runtime class is there, not only in a dry run',
+    what: 'admin: a pod with the runtime class is created without a dry run',
     run: async (on) => {
-      const path = await existing(on, create('strict', pod()));
+      const path = await createObject(on, create('strict', pod()));
       assertAccepted(await on.as('admin', { method: 'DELETE', path: `${path}?gracePeriodSeconds=0` }));
     },
   },
-  refused('a pod without, not only in a dry run', create('strict', pod(plain)), /is not set: write/),
+  refused(
+    'a pod without a runtime class, without a dry run',
+    create('strict', pod(plain)),
+    /is not set: write/,
+  ),
   refused(
     'a pod without a runtime class',
     createPod(plain),
@@ -116,12 +120,17 @@ const GENERAL: readonly Case[] = [
     createPod({ spec: { runtimeClassName: 'gvisor-x' } }),
     /is "gvisor-x": write/,
   ),
-  refused('a pod without, of a program with the ClusterRole edit', createPod(plain), /is not set: write/, {
-    as: 'dispatcher',
-  }),
-  accepted('the gVisor pod of that program', createPod(), { as: 'dispatcher' }),
   refused(
-    'a pod without, of the owner of all inside',
+    'a pod without a runtime class, by a program with the ClusterRole edit',
+    createPod(plain),
+    /is not set: write/,
+    {
+      as: 'dispatcher',
+    },
+  ),
+  accepted('a gVisor pod, by that program', createPod(), { as: 'dispatcher' }),
+  refused(
+    'a pod without a runtime class, by the admin of the namespace',
     createPod(plain),
     /is not set: write runtimeClassName: gvisor/,
     { as: 'owner' },
@@ -137,12 +146,12 @@ const GENERAL: readonly Case[] = [
     /^pods "applied" is forbidden: .*is not set: write/,
   ),
   refused(
-    'a pod that names its node',
+    'a pod with spec.nodeName',
     createPod({ spec: { ...ungated, nodeName: 'node-9' } }),
     /would break that: spec\.nodeName is "node-9", which goes past the scheduler .*: remove it; nodeSelector can name a node by kubernetes\.io\/hostname$/,
   ),
   accepted(
-    'a pod that chooses its node by a selector',
+    'a pod with a nodeSelector',
     createPod({ spec: { nodeSelector: { 'kubernetes.io/hostname': 'node-9' } } }),
   ),
   refused(
@@ -156,7 +165,7 @@ const GENERAL: readonly Case[] = [
     /has dev\.gvisor\.spec\.mount\.a\.type/,
   ),
   accepted(
-    'a pod that has the name of the class',
+    'a pod named like the class',
     create('strict', { ...pod(), metadata: { name: 'gvisor' } }, 'dryRun=All'),
     { as: 'dispatcher' },
   ),
@@ -183,7 +192,7 @@ const GENERAL: readonly Case[] = [
     /runtimeClassName is not set: .*; spec\.nodeName is "n".*; metadata\.annotations has dev\.gvisor.*; spec sets hostPID.*; volumes of.*; privileged is.*; hostPort is.*; a host in a probe/,
   ),
   refused(
-    'a pod with more annotations than can be checked',
+    'a pod with too many annotations',
     createPod({ annotations: annotations(1_001) }),
     /would break that: metadata\.annotations has more than 1000, which is more than can be checked: remove some$/,
   ),
@@ -194,7 +203,7 @@ const GENERAL: readonly Case[] = [
     /has dev\.gvisor\.flag\.network/,
   ),
   refused(
-    'a pod with more problems than a message holds',
+    'a pod with more problems than fit into a message',
     createPod({ annotations: many }),
     /this Pod would break that: metadata\.annotations has dev\.gvisor\..{3500,} \.\.\. and more$/,
   ),
@@ -202,18 +211,18 @@ const GENERAL: readonly Case[] = [
 
 const HOST: readonly Case[] = [
   refused(
-    'the network of the host',
+    "the host's network",
     createPod({ spec: { hostNetwork: true } }),
     /would break that: spec sets hostNetwork: remove it, a namespace of the host is not allowed here$/,
   ),
   refused(
-    'its processes and its IPC',
+    "the host's PID and IPC namespaces",
     createPod({ spec: { hostPID: true, hostIPC: true } }),
     /spec sets hostPID, hostIPC: remove it/,
   ),
   accepted('a host namespace set to false', createPod({ spec: { hostNetwork: false } })),
   refused(
-    'a directory of the host, of a program with the ClusterRole edit',
+    'a hostPath, by a program with the ClusterRole edit',
     createPod({ spec: { volumes: [{ name: 'host', hostPath: { path: '/etc/kubernetes' } }] } }),
     /would break that: volumes of these kinds are not allowed here: host; use emptyDir, configMap or a PersistentVolumeClaim$/,
     { as: 'dispatcher' },
@@ -225,7 +234,7 @@ const HOST: readonly Case[] = [
     { as: 'owner' },
   ),
   refused(
-    'a repository that git fetches on the host',
+    'a gitRepo volume',
     createPod({ spec: { volumes: [{ name: 'git', gitRepo: { repository: 'https://example.com' } }] } }),
     /volumes of these kinds are not allowed here: git;/,
   ),
@@ -257,16 +266,16 @@ const HOST: readonly Case[] = [
     createPod({ spec: container({ securityContext: { privileged: false } }) }),
   ),
   refused(
-    'a port of the node',
+    'a hostPort',
     createPod({ spec: container(HOST_PORT) }),
     /would break that: hostPort is not allowed here, and the containers main have it: remove it; a Service reaches the pod$/,
   ),
   refused(
-    'a port of the node for a sidecar',
+    'a hostPort of a sidecar',
     createPod({ spec: initContainer({ restartPolicy: 'Always', ...HOST_PORT }) }),
     /hostPort is not allowed here, and the containers first have it/,
   ),
-  accepted('a port of its own', createPod({ spec: container({ ports: [{ containerPort: 8080 }] }) })),
+  accepted('a containerPort', createPod({ spec: container({ ports: [{ containerPort: 8080 }] }) })),
   ...AIMED.flatMap(([what, part]) => [
     refused(
       `${what} with a host`,
@@ -294,7 +303,7 @@ const ELSEWHERE: readonly Case[] = [
   accepted('everything in gvisor-ready', create('gvisor-ready', everything, 'dryRun=All')),
   ...['no-kube-system', 'gvisor-ready-too'].map((namespace) =>
     refused(
-      `a pod without in ${namespace}`,
+      `a pod without a runtime class in ${namespace}`,
       create(namespace, pod(plain), 'dryRun=All'),
       /is not set: write/,
     ),

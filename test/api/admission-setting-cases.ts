@@ -87,7 +87,7 @@ const SETTINGS: readonly Case[] = [
       accepted('a pod with the first class', dry()),
       accepted('a pod with the second class', dry({ spec: { runtimeClassName: 'gvisor-gpu' } })),
       refused(
-        'a pod without',
+        'a pod without a runtime class',
         dry({ spec: { runtimeClassName: undefined } }),
         /write runtimeClassName: gvisor \(or: gvisor-gpu\)$/,
       ),
@@ -130,19 +130,19 @@ const SETTINGS: readonly Case[] = [
     [
       accepted('everything', relaxed),
       accepted(
-        'ports on the network of the node',
+        "ports with the host's network",
         dry({ spec: { hostNetwork: true, ...container(onPort(80)) } }),
       ),
       accepted('a probe of a host', dry({ spec: container(probe) })),
-      accepted('a volume that is named', dry({ spec: { volumes: [nfs] } })),
-      refused('a port of the node', dry({ spec: container(onPort(81, 81)) }), /hostPort is not allowed here/),
+      accepted('an allowed volume', dry({ spec: { volumes: [nfs] } })),
+      refused('a hostPort', dry({ spec: container(onPort(81, 81)) }), /hostPort is not allowed here/),
       refused('another volume', dry({ spec: { volumes: [nfs, git] } }), /not allowed here: git;/),
-      refused('a node', dry({ spec: { ...free, nodeName: 'n' } }), /spec\.nodeName is "n"/),
+      refused('a pod with spec.nodeName', dry({ spec: { ...free, nodeName: 'n' } }), /spec\.nodeName is "n"/),
     ],
   ),
   whileSet(
     [ENFORCE, 'allow', "['hostpath', 'all']"],
-    [refused('a slip, which allows nothing:', relaxed, /volumes of/)],
+    [refused('a misspelt name, which allows nothing:', relaxed, /volumes of/)],
   ),
   whileSet(
     [ENFORCE, 'hostPorts', '[8080, 9090]'],
@@ -165,14 +165,14 @@ const SETTINGS: readonly Case[] = [
 ];
 
 const FAILS = '[string(1 / 0)]';
-const CLOSED: readonly Case[] = [
+const FAIL_CLOSED: readonly Case[] = [
   whileSet(
     [ENFORCE, 'runtimeClassNames', FAILS],
     [
       refused('a gVisor pod', dry(), /resulted in error: .*division by zero/, { code: 422 }),
       refused('a RuntimeClass', recreate('other', 'runc'), /division by zero/, { ...operator, code: 422 }),
-      accepted('the status of a pod that runs', status),
-      accepted('the end of a pod that runs', {
+      accepted('the status of a running pod', status),
+      accepted('the deletion of a running pod', {
         method: 'DELETE',
         path: `${podPath('old-plain')}?dryRun=All`,
       }),
@@ -188,14 +188,14 @@ const CLOSED: readonly Case[] = [
         patch: 'strategic-merge-patch+json',
         body: { spec: { containers: [{ name: 'main', image: 'localhost/other' }] } },
       }),
-      accepted('the status of a pod that runs', status),
+      accepted('the status of a running pod', status),
     ],
   ),
   whileSet(
     ['gvisor-ready-guard-namespace', 'isOfTheSystem', '1 / 0 == 0'],
     [
       refused(
-        'to take the label off',
+        'to remove the label',
         {
           method: 'PATCH',
           path: '/api/v1/namespaces/strict?dryRun=All',
@@ -208,8 +208,7 @@ const CLOSED: readonly Case[] = [
   ),
 ];
 
-/** The settings. */
 export const SETTING_GROUPS: readonly Group[] = [
   { title: 'settings', cases: SETTINGS },
-  { title: 'a failing policy denies new pods, but no updates or deletions', cases: CLOSED },
+  { title: 'a failing policy denies writes, except deletions and status updates', cases: FAIL_CLOSED },
 ];

@@ -34,7 +34,7 @@ const KINDS: readonly Case[] = (Object.keys(WORKLOADS) as Workload[]).flatMap((k
   ),
   accepted(`a ${kind} with the runtime class`, dry(kind), { as: 'dispatcher' }),
   warned(
-    `a ${kind} that a later write makes wrong`,
+    `a ${kind} updated with a flag for runsc`,
     { method: 'PATCH', path: `${workloadPath(kind)}?dryRun=All`, body: annotated(kind) },
     /metadata\.annotations has dev\.gvisor\.flag\.network/,
   ),
@@ -67,40 +67,40 @@ const RULES: readonly Case[] = [
     /would break that: spec\.template\.spec\.nodeName is "n"/,
   ),
   warned(
-    'one with a flag for runsc',
+    'a template with a flag for runsc',
     dry('CronJob', { annotations: { [FLAG]: 'x' } }),
     /would break that: spec\.jobTemplate\.spec\.template\.metadata\.annotations has dev\.gvisor\.flag\.network/,
   ),
   warned(
-    'one with a host namespace',
+    'a template with a host namespace',
     dry('Deployment', { spec: { hostPID: true } }),
     /would break that: spec\.template\.spec sets hostPID/,
   ),
   warned(
-    'one with a directory of the host',
+    'a template with a hostPath',
     dry('Deployment', { spec: hostPath }),
     /would break that: volumes of these kinds/,
   ),
   warned(
-    'one with a privileged container',
+    'a template with a privileged container',
     dry('Job', { spec: container(privileged) }),
     /would break that: privileged is/,
   ),
   warned(
-    'one with several problems',
+    'a template with several problems',
     dry('Deployment', { spec: { runtimeClassName: 'x', nodeName: 'n' }, annotations: { [FLAG]: 'x' } }),
     /runtimeClassName is "x": .*; spec\.template\.spec\.nodeName is "n".*; spec\.template\.metadata\.annotations has/,
   ),
-  accepted('one where nothing is required', dry('Deployment', unset, 'free')),
-  accepted('one in a namespace kube-*', dry('Deployment', unset, 'kube-labelled')),
+  accepted('a template without the requirement', dry('Deployment', unset, 'free')),
+  accepted('a template in a namespace kube-*', dry('Deployment', unset, 'kube-labelled')),
   ...(['ReplicaSet', 'Job'] as const).map((kind) =>
     accepted(
-      `a ${kind} that a controller made`,
+      `a ${kind} owned by a controller`,
       create('strict', made(kind, { controller: true }), 'dryRun=All'),
     ),
   ),
   warned(
-    'a Job that only has an owner',
+    'a Job with an owner that is not a controller',
     create('strict', made('Job', {}), 'dryRun=All'),
     /is not set: write/,
   ),
@@ -111,7 +111,6 @@ const RULES: readonly Case[] = [
   ),
 ];
 
-/** Workloads and their pod templates. */
 export const TEMPLATE_GROUPS: readonly Group[] = [
   { title: 'workloads where gVisor is required', cases: KINDS },
   { title: 'templates', cases: RULES },

@@ -57,11 +57,11 @@ const WRITES: readonly Case[] = [
     /this Binding would break that: metadata\.annotations has dev\.gvisor\.flag\.network/,
   ),
   refused(
-    'a flag through a Binding of the old kind',
+    'a flag through the deprecated bindings resource',
     bind({ [FLAG]: 'host' }, true),
     /this Binding would break that/,
   ),
-  accepted('a Binding as the scheduler writes it', bind()),
+  accepted('a Binding of the scheduler', bind()),
   accepted('another annotation', annotate(`${gated}${DRY}`, { a: 'b' })),
   accepted('a status', status(gated)),
   accepted(
@@ -82,11 +82,11 @@ const WRITES: readonly Case[] = [
     /would break that: privileged is not allowed here, and the containers debug have it/,
     { as: 'owner' },
   ),
-  accepted('its end', { method: 'DELETE', path: `${gated}${DRY}` }),
+  accepted('its deletion', { method: 'DELETE', path: `${gated}${DRY}` }),
 ];
 
 const STARTS: readonly Case[] = [
-  refused('another image outside of gVisor', image(podPath('old-plain')), UNSET),
+  refused('another image outside gVisor', image(podPath('old-plain')), UNSET),
   refused(
     'another image of an init container',
     image(podPath('old-gated'), 'initContainers', 'first'),
@@ -125,7 +125,7 @@ const FLAGS: readonly Case[] = [
 
 const AUDITED: readonly Case[] = [
   warned(
-    'a pod that breaks two rules',
+    'a pod that violates two rules',
     create(
       'audited',
       pod({ spec: { runtimeClassName: undefined }, annotations: { [FLAG]: 'x' } }),
@@ -142,7 +142,7 @@ const AUDITED: readonly Case[] = [
   ),
   ...[true, false].map((isOld) =>
     warned(
-      `a flag in a Binding${isOld ? ' of the old kind' : ''}`,
+      `a flag in a Binding${isOld ? ' through the deprecated resource' : ''}`,
       bind({ [FLAG]: 'x' }, isOld, 'audited'),
       /this Binding would break that/,
     ),
@@ -154,17 +154,21 @@ const AUDITED: readonly Case[] = [
   ),
 ];
 
-const OLDER =
+const OLDER_POD =
   /the namespace "strict" requires gVisor, and the pod is older than that: its spec\.runtimeClassName is not set: delete it and create it again$/;
 /** With the component `enforce-bindings`. */
 export const BINDING_GROUPS: readonly Group[] = [
   {
     title: 'an unscheduled pod that is older than the label',
     cases: [
-      refused('to bind it', bind({}, false, 'strict', 'old-ungated'), OLDER),
-      refused('to bind it with a Binding', bind({}, true, 'strict', 'old-ungated'), OLDER),
+      refused('to bind it', bind({}, false, 'strict', 'old-ungated'), OLDER_POD),
+      refused(
+        'to bind it through the deprecated bindings resource',
+        bind({}, true, 'strict', 'old-ungated'),
+        OLDER_POD,
+      ),
       accepted('to bind a gVisor pod', bind()),
-      accepted('to bind a gVisor pod with a Binding', bind({}, true)),
+      accepted('to bind a gVisor pod through the deprecated bindings resource', bind({}, true)),
       accepted('to bind it with require-gvisor: audit', bind({}, false, 'audited', 'old-ungated')),
       accepted('to bind it without the requirement', bindIn('declined')),
       ...['kube-labelled', 'gvisor-ready'].map((namespace) =>

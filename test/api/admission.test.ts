@@ -4,7 +4,7 @@ import { runAll, waitFor } from '../../hack/run.ts';
 import { applyOverlay } from '../e2e/agents.ts';
 import { INJECTS } from '../kubernetes-minor.ts';
 import { AUDIT_GROUPS } from './admission-audit-cases.ts';
-import { accepted, assertAccepted, describeGroups, existing, refused } from './admission-case.ts';
+import { accepted, assertAccepted, createObject, describeGroups, refused } from './admission-case.ts';
 import { useAdmission, waitForResponse } from './admission-cluster.ts';
 import { ENFORCE_GROUPS } from './admission-enforce-cases.ts';
 import { INJECT_GROUPS } from './admission-inject-cases.ts';
@@ -27,7 +27,7 @@ describe('with enforce-audit', () => {
   describeGroups(admission, AUDIT_GROUPS);
 
   it('precedes enforce, which rejects the same pod and does not affect running pods', async () => {
-    const path = await existing(admission(), create('strict', pod(withoutClass)));
+    const path = await createObject(admission(), create('strict', pod(withoutClass)));
     await change(['enforce']);
     for (const { run } of [
       refused(
@@ -111,7 +111,7 @@ describe('with enforce-bindings', () => {
   describeGroups(admission, BINDING_GROUPS);
 });
 
-describe('with inject', INJECTS ? testInject : testRefusedInject);
+describe('with inject', INJECTS ? testInject : testInjectUnavailable);
 
 /** With inject, from Kubernetes 1.36. */
 function testInject(): void {
@@ -141,7 +141,7 @@ function testInject(): void {
 }
 
 /** With inject, before Kubernetes 1.36. */
-function testRefusedInject(): void {
+function testInjectUnavailable(): void {
   it('is rejected as an unknown kind, and the other policies still apply', async () => {
     await assert.rejects(
       change(['enforce', 'inject']),

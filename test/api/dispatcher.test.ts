@@ -33,7 +33,7 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
   });
 
   /** Replaces all Nodes. */
-  async function have(...kinds: readonly Nodes[]): Promise<void> {
+  async function replaceNodes(...kinds: readonly Nodes[]): Promise<void> {
     await admin({ method: 'DELETE', path: '/api/v1/nodes' });
     const nodes = kinds.flatMap((kind, k) =>
       Array.from({ length: kind.count ?? 1 }, (_, at) => nodeOf(`node-${k}-${at}`, kind)),
@@ -78,7 +78,7 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
     dispatch(cluster(), { policy: 'prefer', name: 'evaluation', ...call });
 
   it('does not fall back while one node fails and 299 new nodes have no verdict', async () => {
-    await have(BROKEN, { count: 299 });
+    await replaceNodes(BROKEN, { count: 299 });
     await assertClosed(
       75,
       'GVisorUndecided',
@@ -88,20 +88,20 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
 
   it('does not fall back while nodes are being installed, regardless of their verdicts', async () => {
     for (const reason of ['ShimNotFound', 'RestartPending', 'HandlerNotLoaded']) {
-      await have(BROKEN, { ...INSTALLING, reason });
+      await replaceNodes(BROKEN, { ...INSTALLING, reason });
       await assertClosed(75, 'GVisorUndecided', new RegExp(`node-1-0 has no final verdict: ${reason}$`));
     }
-    await have({ ...INSTALLING, minutes: 31 });
+    await replaceNodes({ ...INSTALLING, minutes: 31 });
     await assertOpen(/ShimNotFound: node-0-0$/);
   });
 
   it('does not fall back while the gVisor pool has no nodes and another pool never had gVisor', async () => {
-    await have(HARDENED, { ...HARDENED, reason: 'KernelUnsupported' });
+    await replaceNodes(HARDENED, { ...HARDENED, reason: 'KernelUnsupported' });
     await assertClosed(75, 'NoReadyNode', /^no node is proven, and no agent says that gVisor fails/);
   });
 
   it('does not fall back because of nodes that the pod selects itself', async () => {
-    await have({ ...BROKEN, labels: { zone: 'a' } }, {});
+    await replaceNodes({ ...BROKEN, labels: { zone: 'a' } }, {});
     const nodeSelectorTerms = [{ matchExpressions: [{ key: 'zone', operator: 'In', values: ['a'] }] }];
     const required = { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms } };
     for (const spec of [{ nodeSelector: { zone: 'a' } }, { affinity: { nodeAffinity: required } }]) {
@@ -110,7 +110,7 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
   });
 
   it("falls back only with the namespace's consent, which require-gvisor overrides", async () => {
-    await have(BROKEN);
+    await replaceNodes(BROKEN);
     await assertOpen(/ShimNotFound: node-0-0$/);
     const acts = '^"prefer" acts as "require": namespace dispatcher-free';
     await consent(FREE, { 'require-gvisor': 'true' });
@@ -125,7 +125,7 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
   });
 
   it('assumes no consent of a namespace that it cannot read', async () => {
-    await have(BROKEN);
+    await replaceNodes(BROKEN);
     await consent('default', { 'allow-host-kernel': 'true' });
     const { code, output } = await prefer({ command: 'ask', namespace: 'default' });
     assert.deepEqual([code, output.reason], [3, 'GVisorFails']);
@@ -136,7 +136,7 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
   });
 
   it('rejects a pod with its own runtime class or node in "ask" and in "run"', async () => {
-    await have(BROKEN);
+    await replaceNodes(BROKEN);
     for (const [field, value] of [
       ['runtimeClassName', 'kata'],
       ['nodeName', 'node-0-0'],

@@ -35,7 +35,7 @@ const aboutAgents = {
     namespace: 'gvisor-ready',
   },
 };
-const FORM = /events of a message of 1,024 characters at the most, without labels and annotations/;
+const EVENT_FORMAT = /events of a message of 1,024 characters at the most, without labels and annotations/;
 const aboutNode = { involvedObject: { apiVersion: 'v1', kind: 'Node', name: 'node-1' } };
 
 /**
@@ -250,13 +250,13 @@ const FORGERIES: readonly (readonly [what: string, call: ApiCall, why: RegExp])[
       [
         `an event with ${field}`,
         events('default', { ...aboutNode, metadata: { generateName: 'a.', [field]: { a: 'b' } } }),
-        FORM,
+        EVENT_FORMAT,
       ] as const,
   ),
   [
     'an event with finalizers',
     events('default', { ...aboutNode, metadata: { generateName: 'a.', finalizers: ['a.example/b'] } }),
-    FORM,
+    EVENT_FORMAT,
   ],
   [
     'an event with owners',
@@ -267,28 +267,36 @@ const FORGERIES: readonly (readonly [what: string, call: ApiCall, why: RegExp])[
         ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: 'node-2', uid: '1' }],
       },
     }),
-    FORM,
+    EVENT_FORMAT,
   ],
   [
     'an event with a related object',
     events('default', { ...aboutNode, related: { kind: 'Pod', name: 'a' } }),
-    FORM,
+    EVENT_FORMAT,
   ],
-  ['an event of an action', events('default', { ...aboutNode, action: 'a' }), FORM],
+  ['an event of an action', events('default', { ...aboutNode, action: 'a' }), EVENT_FORMAT],
   [
     'an event of a series',
     events('default', {
       ...aboutNode,
       series: { count: 2, lastObservedTime: '2026-01-01T00:00:00.000000Z' },
     }),
-    FORM,
+    EVENT_FORMAT,
   ],
-  ['a message that is too long', events('default', { ...aboutNode, message: 'm'.repeat(1_025) }), FORM],
-  ['a reason that is too long', events('gvisor-ready', { ...aboutAgents, reason: 'R'.repeat(129) }), FORM],
+  [
+    'a message that is too long',
+    events('default', { ...aboutNode, message: 'm'.repeat(1_025) }),
+    EVENT_FORMAT,
+  ],
+  [
+    'a reason that is too long',
+    events('gvisor-ready', { ...aboutAgents, reason: 'R'.repeat(129) }),
+    EVENT_FORMAT,
+  ],
   [
     'an object that is too long',
     events('default', { involvedObject: { ...aboutNode.involvedObject, uid: 'u'.repeat(254) } }),
-    FORM,
+    EVENT_FORMAT,
   ],
 ];
 

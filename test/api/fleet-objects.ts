@@ -7,7 +7,6 @@ import { type ApiUser, certificateUser } from './api-user.ts';
 export const READY_KEY = `${DOMAIN}/ready`;
 const AT = '2026-11-25T00:00:00Z';
 
-/** A condition of a Node. */
 export const conditionOf = (type: string, status: string, reason: string) => ({
   type,
   status,

@@ -77,7 +77,6 @@ export class FleetRun {
   }
 }
 
-/** Waits until a condition holds. */
 export const until = (what: string, timeoutMs: number, holds: () => boolean | Promise<boolean>) =>
   waitFor(what, timeoutMs, async () => (await holds()) || undefined);
 

@@ -24,7 +24,7 @@ const TYPES: readonly (readonly [Part, string])[] = [
 ];
 
 /** Fields that the API server validates before any policy. */
-const WITH_FORM: Readonly<Record<string, unknown>> = {
+const WITH_FORMAT: Readonly<Record<string, unknown>> = {
   finalizers: ['example.org/forged'],
   generateName: 'forged-',
   podCIDR: '10.9.8.0/24',
@@ -33,7 +33,7 @@ const WITH_FORM: Readonly<Record<string, unknown>> = {
 };
 
 /** Fields that the API server sets on every write of a Node. */
-const KEPT_BY_SERVER = ['metadata.managedFields', 'metadata.resourceVersion'];
+const SERVER_FIELDS = ['metadata.managedFields', 'metadata.resourceVersion'];
 
 /** A forgery of every field of node-1 in the API server's schema, so that new fields are included. */
 export async function forgeries(cluster: Cluster): Promise<readonly Forgery[]> {
@@ -44,14 +44,14 @@ export async function forgeries(cluster: Cluster): Promise<readonly Forgery[]> {
   return TYPES.flatMap(([part, type]) => {
     const fields = Object.entries(components.schemas[type]?.properties ?? {});
     return fields.map(([field, schema]) => {
-      const value = WITH_FORM[field] ?? sampleOf(schema, components.schemas, node[part][field]);
+      const value = WITH_FORMAT[field] ?? sampleOf(schema, components.schemas, node[part][field]);
       const patch = { [part]: { [field]: value } };
       const call = { method: 'PATCH', path: '/api/v1/nodes/node-1', body: patch } as const;
       if (part !== 'status') return { part, field, call };
       const patched = { path: `${call.path}/status`, patch: 'strategic-merge-patch+json' } as const;
       return { part, field, call: { ...call, ...patched } };
     });
-  }).filter(({ part, field }) => !KEPT_BY_SERVER.includes(`${part}.${field}`));
+  }).filter(({ part, field }) => !SERVER_FIELDS.includes(`${part}.${field}`));
 }
 
 /** The current value of the field that a forgery targets. */

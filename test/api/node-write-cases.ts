@@ -54,7 +54,7 @@ const OTHER_NODES: readonly Case[] = [
   never('the annotation of another node', status(annotation(`${DOMAIN}/proven-by`, null), 'node-2')),
   never('its own label without a pod', status(label(READY_KEY, 'false')), 'unboundAgent'),
   not('another label of another node', status(label('x'), 'node-2'), /only its own Node/),
-  not('nothing at all, of another node', status({}, 'node-2'), /only its own Node/),
+  not('an empty patch of another node', status({}, 'node-2'), /only its own Node/),
   not('anything without a pod', status(label('x')), /pod on ""/, 'unboundAgent'),
   refused(
     'a label, regardless of the name of its policy',
@@ -86,17 +86,17 @@ const OWN_NODE: readonly Case[] = [
       how(label(`${DOMAIN}.evil/ready`)),
       /only labels of/,
     ),
-    not('a label of the domain that is not its own', how(label(`${DOMAIN}/other`)), /only labels of/),
+    not('an unknown label of the domain', how(label(`${DOMAIN}/other`)), /only labels of/),
     not('another annotation', how(annotation('a')), /only annotations of/),
     not('another annotation changed', how(annotation('team')), /only annotations of/),
     not('another annotation removed', how(annotation('team', null)), /only annotations of/),
     not('a retired annotation', how(annotation(`${DOMAIN}/agent`)), /only annotations of/),
-    not('an annotation of the domain', how(annotation(`${DOMAIN}/other`)), /only annotations of/),
+    not('an unknown annotation of the domain', how(annotation(`${DOMAIN}/other`)), /only annotations of/),
     not('a finalizer', how({ metadata: { finalizers: ['a.example/b'] } }), /finalizers/),
     not('the finalizers removed', how({ metadata: { finalizers: null } }), /finalizers/),
     not('its owners removed', how({ metadata: { ownerReferences: null } }), /owner references/),
     not('another owner', how(owner()), /owner references/),
-    not('a prefix for names', how({ metadata: { generateName: 'forged-' } }), /rest of its Node's metadata/),
+    not('generateName', how({ metadata: { generateName: 'forged-' } }), /rest of its Node's metadata/),
   ]),
   not('a taint', patch({ spec: { taints: [{ key: 'a', effect: 'NoSchedule' }] } }), /the spec/),
   not('its taints removed', patch({ spec: { taints: null } }), /the spec/),
@@ -158,7 +158,7 @@ const OWN: readonly Case[] = [
     as: 'agent',
   }),
   accepted(
-    'its annotation removed, the only one of the Node,',
+    'its annotation removed, the last of the Node,',
     status(annotation(`${DOMAIN}/proven-by`, null), 'node-3'),
     {
       as: 'agent3',
@@ -293,7 +293,7 @@ const pod = (namespace: string, part: object = {}) => ({
   ...part,
 });
 const elsewhere = '/api/v1/namespaces/other/events';
-const FORM = /events of a message of 1,024 characters at the most, without labels and annotations/;
+const EVENT_FORMAT = /events of a message of 1,024 characters at the most, without labels and annotations/;
 
 const AGENT_EVENTS: readonly Case[] = [
   accepted('an event on its Node', event(), { as: 'agent' }),
@@ -352,31 +352,35 @@ const AGENT_EVENTS: readonly Case[] = [
     /name of its own node/,
   ),
   ...['labels', 'annotations'].map((field) =>
-    not(`an event with ${field}`, event({ metadata: { generateName: 'a.', [field]: { a: 'b' } } }), FORM),
+    not(
+      `an event with ${field}`,
+      event({ metadata: { generateName: 'a.', [field]: { a: 'b' } } }),
+      EVENT_FORMAT,
+    ),
   ),
   not(
     'an event with finalizers',
     event({ metadata: { generateName: 'a.', finalizers: ['a.example/b'] } }),
-    FORM,
+    EVENT_FORMAT,
   ),
   not(
     'an event with owners',
     event({ metadata: { generateName: 'a.', ...(owner() as { metadata: object }).metadata } }),
-    FORM,
+    EVENT_FORMAT,
   ),
-  not('an event with a related object', event({ related: { kind: 'Pod', name: 'a' } }), FORM),
-  not('an event of an action', event({ action: 'a' }), FORM),
+  not('an event with a related object', event({ related: { kind: 'Pod', name: 'a' } }), EVENT_FORMAT),
+  not('an event of an action', event({ action: 'a' }), EVENT_FORMAT),
   not(
     'an event of a series',
     event({ series: { count: 2, lastObservedTime: '2026-01-01T00:00:00.000000Z' } }),
-    FORM,
+    EVENT_FORMAT,
   ),
-  not('a message that is too long', event({ message: 'm'.repeat(1_025) }), FORM),
-  not('a reason that is too long', event({ reason: 'R'.repeat(129) }), FORM),
+  not('a message that is too long', event({ message: 'm'.repeat(1_025) }), EVENT_FORMAT),
+  not('a reason that is too long', event({ reason: 'R'.repeat(129) }), EVENT_FORMAT),
   not(
     'an object that is too long',
     event({ involvedObject: { kind: 'Node', name: 'node-1', uid: 'u'.repeat(254) } }),
-    FORM,
+    EVENT_FORMAT,
   ),
   ...eventChanges('agent'),
 ];
@@ -409,7 +413,9 @@ export function eventChanges(as: 'agent' | 'fleet'): readonly Case[] {
 const TAINTS: readonly Case[] = [
   accepted('its taint removed beside another', patch({ spec: { taints: [otherTaint()] } }), { as: 'agent' }),
   accepted('its taint added', patch({ spec: { taints: [taint()] } }, 'node-4'), { as: 'agent4' }),
-  accepted('its taint removed, the only one,', patch({ spec: { taints: null } }, 'node-3'), { as: 'agent3' }),
+  accepted('its taint removed, the last of the Node,', patch({ spec: { taints: null } }, 'node-3'), {
+    as: 'agent3',
+  }),
   ...[
     { taints: [otherTaint(), { key: 'other', effect: 'NoSchedule' }] },
     { taints: [otherTaint(), { ...taint(), effect: 'PreferNoSchedule' }] },

@@ -8,8 +8,8 @@ let last = 0;
 type Administered = { as(user: 'admin', call: ApiCall): Promise<ApiResponse> };
 
 /**
- * Waits until all policies and bindings that were written so far are in force. The API server watches each kind in order
- * and activates changes once a second, so a policy and a binding that are written last take effect last.
+ * Waits until all policies and bindings written so far are in force. The API server watches each kind in order and activates
+ * changes once a second, so a policy and a binding written now take effect last.
  */
 export async function waitForPolicies(
   admission: Administered,

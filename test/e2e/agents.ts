@@ -34,7 +34,6 @@ type Condition = {
   readonly lastTransitionTime: string;
 };
 
-/** Reads a Node. */
 export async function readNode(cluster: Cluster, node: string): Promise<TestedNode> {
   return JSON.parse(await cluster.get(`/api/v1/nodes/${node}`)) as TestedNode;
 }
@@ -144,7 +143,6 @@ export async function getFromAgentForwarded(
   return getFromPod(cluster, (await agentOn(cluster, node)).name, 9477, path);
 }
 
-/** Reads /metrics of a node's agent. */
 export async function readMetrics(cluster: Cluster, node: string): Promise<string> {
   const { code, text } = await getFromAgent(cluster, node, '/metrics');
   if (code === 200) return text;
@@ -187,13 +185,11 @@ export async function applyOverlay(
   }
 }
 
-/** Removes the component `enforce`. */
 export async function removeEnforcement(cluster: Cluster): Promise<void> {
   const kinds = 'validatingadmissionpolicy,validatingadmissionpolicybinding,clusterrole';
   await cluster.kubectl(['delete', kinds, '-A', '-l', 'app.kubernetes.io/component=enforce']);
 }
 
-/** Waits until the rollout of the agents is complete. */
 export async function waitForRollout(cluster: Cluster): Promise<void> {
   await onDaemonSet(cluster, ['rollout', 'status'], ['--timeout=270s']);
 }
@@ -210,9 +206,7 @@ export const AT_ONCE: readonly object[] = [
   { op: 'replace', path: '/spec/updateStrategy/rollingUpdate/maxUnavailable', value: '100%' },
 ];
 
-/**
- * Deploys agents with these settings and components to all nodes at once, and waits until they are Ready.
- */
+/** Deploys agents with these settings and components to all nodes at once, and waits until they are Ready. */
 export async function deployWith(
   cluster: Cluster,
   settings: Readonly<Record<string, string>> = {},

@@ -66,7 +66,7 @@ describe('the metrics of a real agent', () => {
     await run(join(prometheus, 'promtool'), ['check', 'metrics'], { input: `${own.join('\n')}\n` });
   });
 
-  it('match docs/metrics.md, labels included', async () => {
+  it('match docs/metrics.md, including labels', async () => {
     const rows = (await readFile(join(REPO, 'docs/metrics.md'), 'utf8')).matchAll(
       /^\| `(gvisor_\w+)` \| (\w+) \| (.*) \| .* \|$/gm,
     );

@@ -46,18 +46,18 @@ describe('the dispatcher, when the cluster changes between its check and the sta
   });
 
   it('with "prefer" creates the fallback only once the first pod is deleted', async () => {
-    const fallen = await call({
+    const fallback = await call({
       policy: 'prefer',
       name: 'twice',
       options: ['--schedule-deadline', '6'],
       gate: (gate) => gate.before('POST', CREATE, loseAll),
     });
     assert.deepEqual(
-      [fallen.code, fallen.output.in_gvisor, fallen.output.reason],
+      [fallback.code, fallback.output.in_gvisor, fallback.output.reason],
       [0, false, 'GVisorFails'],
-      fallen.stderr,
+      fallback.stderr,
     );
-    const order = fallen.requests
+    const order = fallback.requests
       .filter((one) => /\/pods(\/twice)?(\?\S*)? \d+$/.test(one) && !one.includes('watch='))
       .map((one) => `${one.split(' ')[0]} ${one.split(' ')[2]}`);
     const [first, second] = [order.indexOf('POST 201'), order.lastIndexOf('POST 201')];
@@ -71,7 +71,7 @@ describe('the dispatcher, when the cluster changes between its check and the sta
     assert.equal(await kernelIn('twice'), (await readFile('/proc/version', 'utf8')).trim());
   });
 
-  it('keeps a pod that starts just before its deadline', async () => {
+  it('keeps a pod that starts just before its deletion', async () => {
     const home = async () => {
       await healAndWait(cluster(), 'node-1');
       await waitFor('the pod to run after all', 30_000, async () =>

@@ -67,7 +67,6 @@ export type Dispatched = {
   readonly requests: readonly string[];
 };
 
-/** The parameters of a call. */
 export type DispatcherCall = {
   readonly policy?: 'require' | 'prefer' | 'wait';
   readonly name: string;
@@ -144,18 +143,15 @@ function kubeconfigOf(server: string, token: string): string {
   });
 }
 
-/** The requests of a call that created pods. */
 export function creations({ requests }: Dispatched): string[] {
   return requests.filter((one) => /^POST .*\/pods\b.* 201$/.test(one));
 }
 
-/** Asserts that a pod does not exist. */
 export async function assertNoPod(cluster: Cluster, name: string, namespace = FREE): Promise<void> {
   const found = await cluster.kubectl(['get', 'pod', name, '-n', namespace, '--ignore-not-found']);
   assert.equal(found, '', `there is no pod ${namespace}/${name}`);
 }
 
-/** Reads a pod. */
 export async function readPod(cluster: Cluster, name: string, namespace = FREE): Promise<PodView> {
   return JSON.parse(await cluster.kubectl(['get', 'pod', name, '-n', namespace, '-o', 'json'])) as PodView;
 }

@@ -8,7 +8,7 @@ import { agentOn, getFromAgent } from './agents.ts';
 const NAMESPACE = ['--namespace', 'gvisor-ready'] as const;
 
 /** Deletes the agent's pod on a node, gracefully or by force, and waits until the next one is Ready. */
-export async function replaceAgent(cluster: Cluster, node: string, by: 'peace' | 'force'): Promise<void> {
+export async function replaceAgent(cluster: Cluster, node: string, by: 'graceful' | 'force'): Promise<void> {
   const { name } = await agentOn(cluster, node);
   const how = by === 'force' ? ['--grace-period=0', '--force'] : [];
   await cluster.kubectl(['delete', 'pod', ...NAMESPACE, name, '--wait=false', ...how]);

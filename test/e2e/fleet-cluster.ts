@@ -44,7 +44,6 @@ export async function scaleFleet(cluster: Cluster, replicas: number): Promise<vo
   );
 }
 
-/** Removes the controller. */
 export async function removeFleet(cluster: Cluster): Promise<void> {
   await cluster.kubectl(['delete', ...FLEET, '--ignore-not-found', '--wait']);
 }
@@ -65,7 +64,6 @@ export async function getFromFleet(cluster: Cluster, path: string): Promise<stri
   throw new Error(`The controller responds ${code} to ${path}: ${text.slice(0, 200)}`);
 }
 
-/** Reads /fleet of the controller. */
 export async function readFleet(cluster: Cluster): Promise<FleetView> {
   return JSON.parse(await getFromFleet(cluster, '/fleet')) as FleetView;
 }

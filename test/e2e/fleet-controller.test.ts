@@ -47,8 +47,8 @@ describe('the fleet controller on a real cluster', () => {
   });
 
   it('withdraws the label when an agent cannot run, and restores it within 5 s of the next proof', async () => {
-    const away = () => disableAgents(cluster(), 'node-1');
-    const seconds = await secondsUntilLabel(cluster(), 'node-1', 'false', away, 150_000);
+    const disable = () => disableAgents(cluster(), 'node-1');
+    const seconds = await secondsUntilLabel(cluster(), 'node-1', 'false', disable, 150_000);
     await waitForNode(cluster(), 'node-1', ({ condition }) => condition === 'Unknown AgentLost');
     await waitFor('the page to show it', 20_000, async () => {
       const [first] = (await readFleet(cluster())).nodes;

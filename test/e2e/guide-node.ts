@@ -9,19 +9,19 @@ import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 
 const RELEASES = { '20250203.0': 'gvisor-2025', '20260223.0': 'gvisor' } as const;
 
-/** A release of gVisor on the mirror of {@link giveReleases}. */
+/** A release of gVisor on the mirror of {@link createMirrors}. */
 export type Release = keyof typeof RELEASES;
 
 const MIRROR = '/var/lib/gvisor-releases';
 const GUIDE = markedBlocks('docs/install.md').filter(({ kind }) => kind === 'run');
 
-/** The blocks of commands in docs/install.md under these marks, in the order of the page. */
+/** The command blocks of docs/install.md with these marks, in the order of the page. */
 export function guideBlocks(...marks: readonly string[]): string[] {
   return GUIDE.filter(({ mark }) => marks.includes(mark)).map(({ text }) => text);
 }
 
-/** Puts a mirror of gVisor's release storage on every node, with programs that were built from source. */
-export async function giveReleases(cluster: Cluster): Promise<void> {
+/** Creates a mirror of gVisor's release storage on every node, with programs built from source. */
+export async function createMirrors(cluster: Cluster): Promise<void> {
   const mirror = await mkdtemp(join(tmpdir(), 'releases-'));
   const arch = (await run('uname', ['-m'])).trim();
   for (const [release, group] of Object.entries(RELEASES)) {
@@ -41,15 +41,15 @@ export async function giveReleases(cluster: Cluster): Promise<void> {
   await rm(mirror, { recursive: true });
 }
 
-/** Runs blocks of the page as root on a node; instead of "systemctl restart containerd" it restarts containerd. */
+/** Runs blocks of the page as root on a node, and restarts containerd without systemctl. */
 export async function followOn(
   node: ClusterNode,
   blocks: readonly string[],
   release: Release = '20260223.0',
 ): Promise<string> {
-  const own = substituteSettings(blocks.join('\n'), { RELEASE: release, MIRROR: `file://${MIRROR}` });
+  const commands = substituteSettings(blocks.join('\n'), { RELEASE: release, MIRROR: `file://${MIRROR}` });
   const printed: string[] = [];
-  for (const [index, part] of own.split(/^systemctl restart containerd$/m).entries()) {
+  for (const [index, part] of commands.split(/^systemctl restart containerd$/m).entries()) {
     if (index > 0) await node.restart('containerd');
     printed.push(await node.machine.run(['/bin/sh', '-euc', part], { timeoutMs: 120_000 }));
   }

@@ -10,7 +10,7 @@ import { patient, waitFor } from '../../hack/run.ts';
 import { substituteSettings } from '../docs/marked-blocks.ts';
 import { laneCluster } from '../runner/lane.ts';
 import { DOMAIN, readNode, waitForNode } from './agents.ts';
-import { followOn, giveReleases, guideBlocks } from './guide-node.ts';
+import { createMirrors, followOn, guideBlocks } from './guide-node.ts';
 import { runWithKubectl } from './run-with-kubectl.ts';
 
 /** Nodes without gVisor, which the guide installs. */
@@ -27,7 +27,7 @@ before(
       nodes: NODES,
       images: ['workload', 'agent'],
     });
-    await giveReleases(cluster);
+    await createMirrors(cluster);
   },
   { timeout: 600_000 },
 );

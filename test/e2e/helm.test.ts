@@ -10,7 +10,7 @@ import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 import { laneCluster } from '../runner/lane.ts';
 import { onDaemonSet, readinessOf, readNode, waitForNode } from './agents.ts';
 import { deletePods } from './e2e-cluster.ts';
-import { followOn, giveReleases, guideBlocks } from './guide-node.ts';
+import { createMirrors, followOn, guideBlocks } from './guide-node.ts';
 import { TEST_PASSED, UNINSTALLED } from './helm-output.ts';
 import { marksOn, remainingObjects } from './remaining-objects.ts';
 import { runWithKubectl } from './run-with-kubectl.ts';
@@ -20,7 +20,7 @@ const NODES = [
   { name: 'node-1', containerd: '2', gvisor: 'none' },
   { name: 'node-2', containerd: '2', gvisor: 'none' },
 ] as const;
-/** The image on the nodes, in place of a registry's. */
+/** The repository of the local image. */
 const REPOSITORY = 'localhost/gvisor-ready';
 const NAMESPACE = 'evaluations';
 
@@ -32,7 +32,7 @@ before(
       nodes: NODES,
       images: ['workload', 'agent'],
     });
-    await giveReleases(cluster);
+    await createMirrors(cluster);
   },
   { timeout: patient(600_000) },
 );
@@ -46,7 +46,7 @@ function commandsTo(step: string): string {
 }
 
 /** Runs the commands for one step with Helm 4; returns standard output and standard error. */
-async function follow(step: string): Promise<string> {
+async function runStep(step: string): Promise<string> {
   const { helm } = await ensureTools(['helm']);
   return runWithKubectl(cluster, `exec 2>&1\n${commandsTo(step)}`, [helm]);
 }
@@ -57,7 +57,7 @@ async function waitForVerdicts(): Promise<void> {
 }
 
 /** Asserts that label and condition of node-1 stay during an action, and a gVisor pod keeps running. */
-async function staysReady(act: () => Promise<unknown>): Promise<void> {
+async function assertStaysReady(act: () => Promise<unknown>): Promise<void> {
   const pod = () =>
     cluster.kubectl([
       'get',
@@ -81,7 +81,7 @@ async function staysReady(act: () => Promise<unknown>): Promise<void> {
   assert.equal(await pod(), podBefore);
 }
 
-const environment = () =>
+const settingNames = () =>
   onDaemonSet(cluster, ['get'], ['-o', 'jsonpath={.spec.template.spec.containers[0].env[*].name}']);
 
 describe('the Helm steps of docs/install.md', () => {
@@ -93,12 +93,12 @@ describe('the Helm steps of docs/install.md', () => {
   });
 
   it('make the node ready with Helm 4, and pass its test', { timeout: patient(300_000) }, async () => {
-    assert.match(await follow('install'), TEST_PASSED);
+    assert.match(await runStep('install'), TEST_PASSED);
     await waitForVerdicts();
   });
 
   it('require gVisor in a namespace', { timeout: patient(120_000) }, async (t) => {
-    await follow('enforce');
+    await runStep('enforce');
     const create = (gvisor: boolean) =>
       cluster.kubectl(
         ['create', '--dry-run=server', '-n', NAMESPACE, '-f', '-'],
@@ -116,17 +116,17 @@ describe('the Helm steps of docs/install.md', () => {
     timeout: patient(300_000),
   }, async () => {
     await runPod(cluster, 'evaluation', evaluationPod('evaluation', { gvisor: true }));
-    await staysReady(() => follow('upgrade'));
-    assert.match(await environment(), /PROOF_INTERVAL/);
-    await staysReady(() => follow('rollback'));
-    assert.doesNotMatch(await environment(), /PROOF_INTERVAL/);
+    await assertStaysReady(() => runStep('upgrade'));
+    assert.match(await settingNames(), /PROOF_INTERVAL/);
+    await assertStaysReady(() => runStep('rollback'));
+    assert.doesNotMatch(await settingNames(), /PROOF_INTERVAL/);
     await deletePods(cluster, 'evaluation');
   });
 
   it('uninstall without leaving anything', { timeout: patient(300_000) }, async () => {
     assert.ok((await marksOn(cluster, 'node-1')).length > 0);
     await cluster.kubectl(['delete', 'namespace', NAMESPACE]);
-    assert.match(await follow('uninstall'), UNINSTALLED);
+    assert.match(await runStep('uninstall'), UNINSTALLED);
     for (const { name } of NODES) assert.deepEqual(await marksOn(cluster, name), [], name);
     assert.deepEqual(await remainingObjects(cluster), []);
   });

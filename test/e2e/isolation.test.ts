@@ -25,8 +25,8 @@ const SECRETS: readonly Secret[] = [
     what: 'the users of the host',
     script: 'cat /etc/passwd /host/etc/passwd 2>/dev/null',
     shows: async (inside) => {
-      const truth = await readFile(cluster().node(NODE).path('/etc/passwd'), 'utf8');
-      assert.ok(truth.includes(MARKER), 'the marker user is on the host');
+      const expected = await readFile(cluster().node(NODE).path('/etc/passwd'), 'utf8');
+      assert.ok(expected.includes(MARKER), 'the marker user is on the host');
       return inside.includes(MARKER);
     },
   },
@@ -35,8 +35,8 @@ const SECRETS: readonly Secret[] = [
     script: 'for p in /proc/[0-9]* /host/proc/[0-9]*; do cat $p/cmdline 2>/dev/null | tr "\\0" " "; done',
     shows: async (inside) => {
       const pid = cluster().node(NODE).machine.daemonPid('kubelet');
-      const truth = await readFile(cluster().node(NODE).path(`/proc/${pid}/cmdline`), 'utf8');
-      const kubelet = truth.split('\0').join(' ').trim();
+      const cmdline = await readFile(cluster().node(NODE).path(`/proc/${pid}/cmdline`), 'utf8');
+      const kubelet = cmdline.split('\0').join(' ').trim();
       assert.match(kubelet, /kubelet --config/);
       return inside.includes(kubelet);
     },
@@ -56,8 +56,8 @@ const SECRETS: readonly Secret[] = [
     what: 'the mounts of the host',
     script: 'cat /proc/self/mountinfo; cat /host/proc/1/mounts 2>/dev/null',
     shows: async (inside) => {
-      const truth = await readFile(cluster().node(NODE).path('/proc/1/mounts'), 'utf8');
-      const upper = /upperdir=([^,\s]+)/.exec(truth)?.[1];
+      const mounts = await readFile(cluster().node(NODE).path('/proc/1/mounts'), 'utf8');
+      const upper = /upperdir=([^,\s]+)/.exec(mounts)?.[1];
       assert.ok(upper !== undefined, "the node's root is an overlay");
       return inside.includes('upperdir=');
     },

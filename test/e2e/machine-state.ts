@@ -74,7 +74,6 @@ function cgroupMounts(): string[] {
     .flatMap(([, path = '', type]) => (type === 'cgroup' || type === 'cgroup2' ? [path] : []));
 }
 
-/** A cgroup without processes. */
 function isEmptyCgroup(path: string): boolean {
   try {
     return readFileSync(join(path, 'cgroup.procs'), 'utf8') === '';

@@ -42,7 +42,7 @@ function shell(mark: string): Promise<string> {
 
 const kustomize = (text: string) => writeFile(join(directory, 'kustomization.yaml'), text);
 
-/** Waits until new gVisor pods have so many labels in their node selector, runs one, and returns selector and node. */
+/** Waits until new gVisor pods have this number of node selector labels, runs one, and returns selector and node. */
 async function placed(name: string, labels: number): Promise<{ node: string; selector: readonly string[] }> {
   const pod = evaluationPod(name, { gvisor: true });
   const selector = await waitFor(

@@ -14,7 +14,7 @@ import { type RuleFile, ruleFiles } from '../monitoring/alerts.ts';
 import { AT_ONCE, applyOverlay, deployWith, settingsPatch, waitForRollout } from './agents.ts';
 import { closeCluster, openCluster } from './e2e-cluster.ts';
 
-/** The option of kube-state-metrics that the documents name. */
+/** The option of kube-state-metrics in the docs. */
 export const SHOW_LABELS = '--metric-labels-allowlist=nodes=[gvisor.node-restriction.kubernetes.io/ready]';
 
 const COMPONENT = join(REPO, 'manifests/components/monitoring');
@@ -59,7 +59,7 @@ export async function monitor(cluster: Cluster): Promise<Prometheus> {
   const scrape = (directory: string) => readFile(join(directory, 'scrape-config.yaml'), 'utf8');
   return startPrometheus(cluster, {
     scrapeConfigs: [await scrape(COMPONENT), await scrape(`${COMPONENT}-fleet`), KUBE_STATE_METRICS_SCRAPE],
-    rules: [...(await ruleFiles()).values()].map((file) => JSON.stringify(hasten(file))),
+    rules: [...(await ruleFiles()).values()].map((file) => JSON.stringify(shortenRules(file))),
   });
 }
 
@@ -72,7 +72,7 @@ async function restore(cluster: Cluster): Promise<void> {
   await cluster.kubectl(['delete', 'namespace', 'monitoring']);
 }
 
-/** The windows of the rules, and short ones that still hold samples of every second. */
+/** Windows of the rules, and shorter ones for scrapes every second. */
 const WINDOWS: Readonly<Record<string, string>> = {
   '[1h]': '[1m]',
   '[1h:30s]': '[1m:1s]',
@@ -81,13 +81,13 @@ const WINDOWS: Readonly<Record<string, string>> = {
   '[1d]': '[1m]',
 };
 
-/** The same rules with waits of two seconds and short windows. */
-export function hasten(file: RuleFile): RuleFile {
+/** Shortens the durations of rules to two seconds, and their windows. */
+export function shortenRules(file: RuleFile): RuleFile {
   const groups = file.groups.map(({ name, rules }) => ({
     name,
     rules: rules.map((rule) => ({
       ...rule,
-      expr: hastened(rule),
+      expr: shortenWindows(rule),
       ...(rule.for === undefined ? {} : { for: '2s' }),
       ...(rule.keep_firing_for === undefined ? {} : { keep_firing_for: '2s' }),
     })),
@@ -95,7 +95,7 @@ export function hasten(file: RuleFile): RuleFile {
   return { groups };
 }
 
-function hastened({ alert, expr }: RuleFile['groups'][number]['rules'][number]): string {
+function shortenWindows({ alert, expr }: RuleFile['groups'][number]['rules'][number]): string {
   return expr.replaceAll(/\[\d+[smhd](:30s)?\]/g, (window) => {
     const short = WINDOWS[window];
     if (short === undefined) throw new Error(`${alert}: no short window for ${window}`);

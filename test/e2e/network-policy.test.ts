@@ -118,7 +118,6 @@ async function readAsTenant(
   return JSON.parse(text) as { url: string; code: number; body: string }[];
 }
 
-/** The fleet controller's pod. */
 async function fleetPod(): Promise<{ readonly name: string; readonly address: string }> {
   const args = ['get', 'pods', '-n', 'gvisor-ready', '-l', 'app.kubernetes.io/component=fleet', '-o', 'json'];
   const { items } = JSON.parse(await cluster.kubectl(args)) as {

@@ -59,7 +59,7 @@ describe('a rollout with a setting that would withdraw proven nodes', () => {
     for (const node of NODES) await proven(node);
   });
 
-  it('stops at one node with a reason, also after a restart, until the annotation is removed', async () => {
+  it('stops at one node with a reason, even after a restart, until the annotation is removed', async () => {
     const first = new Map<string, ReturnType<typeof readinessOf>>();
     for (const node of NODES) first.set(node, await proven(node));
     await waitForRollout(cluster()); // a rollout replaces old pods that are not Ready regardless of maxUnavailable

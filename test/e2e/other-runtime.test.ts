@@ -14,8 +14,8 @@ import { laneCluster } from '../runner/lane.ts';
 import { readinessOf, readNode, waitForNode } from './agents.ts';
 
 /**
- * Nodes with two containerds: the standard socket's, and the kubelet's own at the socket of a distribution. The base is
- * deployed unmodified, so nothing below /var is visible to the agent.
+ * Nodes with two containerds: one at the standard socket, and the kubelet's at the socket of a distribution. The base is
+ * deployed unmodified, so the agent cannot see anything below /var.
  */
 const NODES = {
   // k3s and RKE2 share a socket. gVisor works in the other containerd, and the kubelet's own runs runc instead.

@@ -11,7 +11,7 @@ import { useCluster } from './e2e-cluster.ts';
 const cluster = useCluster();
 const NAMESPACE = 'must-be-in-gvisor';
 const NODE = 'node-1';
-const PATIENCE_MS = 30_000;
+const TIMEOUT_MS = 30_000;
 
 const kubectl = (args: readonly string[], input?: string, timeoutMs?: number) =>
   cluster().kubectl(args, input, timeoutMs);
@@ -37,7 +37,7 @@ async function samples(prefix: string, node = NODE): Promise<readonly string[]> 
 /** Waits until the samples with this prefix equal `expected`. */
 async function shows(prefix: string, expected: readonly string[], node = NODE): Promise<void> {
   let current: readonly string[] = [];
-  await waitFor(`${expected.join(', ') || `no ${prefix}`}`, PATIENCE_MS, async () => {
+  await waitFor(`${expected.join(', ') || `no ${prefix}`}`, TIMEOUT_MS, async () => {
     current = await samples(prefix, node);
     return current.join('\n') === expected.join('\n') ? true : undefined;
   }).catch((error: Error) => {
@@ -54,7 +54,7 @@ async function eventsOf(pod: string): Promise<readonly string[]> {
 }
 
 function eventOf(pod: string): Promise<string> {
-  return waitFor(`an event on the pod ${pod}`, PATIENCE_MS, async () => (await eventsOf(pod))[0]);
+  return waitFor(`an event on the pod ${pod}`, TIMEOUT_MS, async () => (await eventsOf(pod))[0]);
 }
 
 describe('pods that must run in gVisor', () => {

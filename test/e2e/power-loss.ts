@@ -78,7 +78,6 @@ export async function restorePower(cluster: Cluster, name: string, fault?: Fault
   return boot;
 }
 
-/** Creates gVisor pods for one node. */
 export async function createPods(cluster: Cluster, node: string, ...names: string[]): Promise<void> {
   const spec = { nodeSelector: { 'kubernetes.io/hostname': node } };
   for (const name of names)

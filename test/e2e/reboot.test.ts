@@ -28,7 +28,7 @@ async function restore(): Promise<void> {
     .catch(() => '');
 }
 
-/** The component that created each event NodeRebooted. */
+/** The source components of the events NodeRebooted. */
 const withdrawnBy = async () =>
   (
     await cluster().kubectl([

@@ -11,7 +11,7 @@ import { markedBlocks } from '../docs/marked-blocks.ts';
 
 const DOCUMENT = 'docs/kubectl.md';
 
-/** Both streams of a run in one, and its exit code. */
+/** Standard output and standard error in one text, and the exit code. */
 export type PluginRun = { readonly code: number; readonly text: string };
 
 type Kubeconfig = {
@@ -98,7 +98,7 @@ export class RecordedPlugin {
   }
 }
 
-/** What varies between runs, and the column widths that depend on it. */
+/** Parts that vary between runs, including column widths. */
 const VARIABLE: readonly (readonly [pattern: RegExp, replacement: string])[] = [
   [/gvisor-ready-agent-[a-z0-9]{5}\b/g, 'gvisor-ready-agent-x'],
   [/\b(web-[a-z0-9]+-)[a-z0-9]{5}\b/g, '$1x'],

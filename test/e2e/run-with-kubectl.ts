@@ -3,10 +3,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 
-/**
- * Runs commands as a reader of the documents does: in the repository, with a kubeconfig of the cluster, and with further
- * directories in PATH.
- */
+/** Runs documented commands in the repository, with the cluster's kubeconfig and further directories in PATH. */
 export function runWithKubectl(
   cluster: Cluster,
   script: string,

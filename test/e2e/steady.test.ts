@@ -51,7 +51,7 @@ describe('the label of a proven node with running gVisor pods does not flap', ()
 
   it(`while the agent is replaced ${TIMES} times`, async () => {
     for (let time = 0; time < TIMES; time++) {
-      await replaceAgent(cluster(), 'node-1', time % 2 ? 'force' : 'peace');
+      await replaceAgent(cluster(), 'node-1', time % 2 ? 'force' : 'graceful');
       await assertSteady('node-1');
     }
   });

@@ -50,10 +50,10 @@ export type AttackPod = {
 export const FOREVER = 'while :; do sleep 1000; done';
 
 /** Keeps the capabilities that "baseline" allows. */
-export const ALL_THAT_BASELINE_ALLOWS = { securityContext: {} };
+export const BASELINE_CAPABILITIES = { securityContext: {} };
 
 /** Runs a copy of the shell forever under another name with these arguments. */
-const as = (name: string, args = '') =>
+const runAs = (name: string, args = '') =>
   `mkdir -p /tmp/x; cp /bin/sh "/tmp/x/${name}"; cd /tmp/x; PATH=.:$PATH; "${name}" -c '${FOREVER}' ${args}`;
 
 /** A pod that only runs a script. */
@@ -66,12 +66,12 @@ const inBackground = (text: string) => `( ${text} ) </dev/null >/dev/null 2>&1 &
  * The node's path of the root file system of the container $1. On cgroup v1 a container finds its ID in /proc/self/cgroup;
  * on v2 its tenant reads it from the API server.
  */
-const OWN_ROOT = 'ROOT=/run/containerd/io.containerd.runtime.v2.task/k8s.io/$1/rootfs';
+const SET_ROOT = 'ROOT=/run/containerd/io.containerd.runtime.v2.task/k8s.io/$1/rootfs';
 /** Programs of the tenant with the names of gVisor's, which print that they ran. */
-const EVIL =
+const FAKE_PROGRAMS =
   "mkdir -p /evil; for name in runsc containerd-shim-runsc-v1; do printf '#!/bin/sh\\necho runsc version pwned-uid0\\n' >/evil/$name; chmod 755 /evil/$name; done";
 /** A configuration of the tenant whose handler runs those programs. */
-const EVIL_CONFIG =
+const FAKE_CONFIG =
   'printf \'version = 3\\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc]\\nruntime_type = "/evil/runsc"\\n\' >/evil/evil.toml';
 
 /** The path, on the node, in a tenant's root file system to which a fake containerd's argv or environment points. */
@@ -105,7 +105,7 @@ const OWN_ROOT_ATTACKS: readonly Attack[] = [
     pods: [
       {
         script: FOREVER,
-        exec: `${EVIL}; ${OWN_ROOT}; export PATH=$ROOT/evil:$PATH; ${inBackground(as('containerd'))}`,
+        exec: `${FAKE_PROGRAMS}; ${SET_ROOT}; export PATH=$ROOT/evil:$PATH; ${inBackground(runAs('containerd'))}`,
       },
     ],
     assertEffective: assertProgramsTargeted,
@@ -115,7 +115,7 @@ const OWN_ROOT_ATTACKS: readonly Attack[] = [
     pods: [
       {
         script: FOREVER,
-        exec: `${EVIL}; ${OWN_ROOT}; export PATH=$ROOT/evil:$PATH; ${inBackground(
+        exec: `${FAKE_PROGRAMS}; ${SET_ROOT}; export PATH=$ROOT/evil:$PATH; ${inBackground(
           `sh -c 'printf containerd >/proc/$$/comm; ${FOREVER}'`,
         )}`,
       },
@@ -127,8 +127,8 @@ const OWN_ROOT_ATTACKS: readonly Attack[] = [
     pods: [
       {
         script: FOREVER,
-        exec: `mkdir -p /evil; ${EVIL_CONFIG}; ${OWN_ROOT}; ${inBackground(
-          as('containerd', '--config $ROOT/evil/evil.toml --address /run/containerd/containerd.sock'),
+        exec: `mkdir -p /evil; ${FAKE_CONFIG}; ${SET_ROOT}; ${inBackground(
+          runAs('containerd', '--config $ROOT/evil/evil.toml --address /run/containerd/containerd.sock'),
         )}`,
       },
     ],
@@ -140,7 +140,7 @@ const OWN_ROOT_ATTACKS: readonly Attack[] = [
     pods: [
       {
         script: FOREVER,
-        exec: `mkdir -p /evil; ln -s /etc/shadow /evil/runsc; ln -s / /evil/root; ${OWN_ROOT}; export PATH=$ROOT/evil:$PATH; ${inBackground(as('containerd'))}`,
+        exec: `mkdir -p /evil; ln -s /etc/shadow /evil/runsc; ln -s / /evil/root; ${SET_ROOT}; export PATH=$ROOT/evil:$PATH; ${inBackground(runAs('containerd'))}`,
       },
     ],
     assertEffective: async (view) =>
@@ -203,7 +203,7 @@ const SHARED_ATTACKS: readonly Attack[] = [
     what: "FIFOs and symbolic link loops with the names of gVisor's programs",
     pods: [
       script(
-        `mkdir -p /opt/bin; for name in runsc containerd-shim-runsc-v1; do rm -f /usr/local/bin/$name; mkfifo /usr/local/bin/$name; ln -sf $name /opt/bin/$name; done; ${as('containerd')}`,
+        `mkdir -p /opt/bin; for name in runsc containerd-shim-runsc-v1; do rm -f /usr/local/bin/$name; mkfifo /usr/local/bin/$name; ln -sf $name /opt/bin/$name; done; ${runAs('containerd')}`,
       ),
     ],
   },
@@ -212,7 +212,7 @@ const SHARED_ATTACKS: readonly Attack[] = [
     what: 'a device node of FUSE, which it cannot open',
     pods: [
       {
-        container: ALL_THAT_BASELINE_ALLOWS,
+        container: BASELINE_CAPABILITIES,
         script: `mknod /tmp/fuse c 10 229 || exit 1; if (: </tmp/fuse) 2>/tmp/why; then exit 1; fi; ${FOREVER}`,
       },
     ],
@@ -221,7 +221,7 @@ const SHARED_ATTACKS: readonly Attack[] = [
     what: 'cgroups and mounts in its own namespaces',
     pods: [
       {
-        container: ALL_THAT_BASELINE_ALLOWS,
+        container: BASELINE_CAPABILITIES,
         script: FOREVER,
         exec: 'mkdir -p /usr/local/bin /mnt; base64 -d >/tmp/tricks; chmod 755 /tmp/tricks; /tmp/tricks',
         input: buildTricks,
@@ -303,7 +303,7 @@ const PROCESSES: readonly Process[] = [
 const PROCESS_ATTACKS: readonly Attack[] = PROCESSES.map(
   ({ what, name, args, first = ':', argv0 = name }) => ({
     what,
-    pods: [script(`${first}; ${as(name, args)}`)],
+    pods: [script(`${first}; ${runAs(name, args)}`)],
     assertEffective: async ({ node }) =>
       assert.ok(
         processesIn(node.machine).some(({ argv }) => argv[0] === argv0 && argv[2] === FOREVER),
@@ -423,7 +423,7 @@ const EXEC_ATTACKS: readonly Attack[] = [
   {
     what: 'a program started by exec that imitates a weakened sentry',
     pods: [
-      { script: FOREVER, exec: inBackground(as('runsc-sandbox', '--network=host --host-uds=all boot')) },
+      { script: FOREVER, exec: inBackground(runAs('runsc-sandbox', '--network=host --host-uds=all boot')) },
     ],
     assertEffective: async ({ node }) =>
       assert.ok(

@@ -21,7 +21,6 @@ export type Outputs = {
   readonly node: readonly string[];
 };
 
-/** Reads the outputs of a node's agent. */
 export async function readOutputs(cluster: Cluster, node: string): Promise<Outputs> {
   const get = async (path: string) => {
     const { code, text } = await getFromAgentForwarded(cluster, node, path);

@@ -3,7 +3,6 @@ import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import type { AttackPod } from './tenant-attacks.ts';
 
-/** The node of the tenant's pods. */
 export const TENANT_NODE = 'node-1';
 const USER = 'tenant-admin';
 
@@ -32,13 +31,11 @@ export class Tenant {
     await this.kubectl(['wait', '--for=create', 'serviceaccount/default', '--timeout=180s']);
   }
 
-  /** Deletes the namespace. */
   async end(): Promise<void> {
     const remove = ['delete', 'namespace', this.namespace, '--ignore-not-found'];
     await this.#cluster.kubectl(remove, undefined, 120_000);
   }
 
-  /** Runs kubectl as the tenant. */
   kubectl(args: readonly string[], input?: string): Promise<string> {
     return this.#cluster.kubectl([`--as=${USER}`, '-n', this.namespace, ...args], input, 90_000);
   }
@@ -58,7 +55,6 @@ export class Tenant {
     return (JSON.parse(await this.#cluster.get(path)) as { items: readonly RawPod[] }).items;
   }
 
-  /** Logs of these pods. */
   async logs(pods: readonly RawPod[]): Promise<string> {
     const path = (name: string) => `/api/v1/namespaces/${this.namespace}/pods/${name}/log`;
     return (await Promise.all(pods.map(({ metadata }) => this.#cluster.get(path(metadata.name))))).join('');

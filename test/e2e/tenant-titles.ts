@@ -2,7 +2,7 @@ import type { Status } from '../../agent/agent.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { waitFor } from '../../hack/run.ts';
 import { getFromAgentForwarded } from './agents.ts';
-import { ALL_THAT_BASELINE_ALLOWS, type AttackPod, FOREVER } from './tenant-attacks.ts';
+import { type AttackPod, BASELINE_CAPABILITIES, FOREVER } from './tenant-attacks.ts';
 import { manifestOf, TENANT_NODE, type Tenant } from './tenant-pods.ts';
 
 /**
@@ -24,7 +24,7 @@ const titled = (name: string, title: string): AttackPod => ({
   name,
   // The same user for the container and the first process, regardless of the image of the latter.
   spec: { shareProcessNamespace: true, securityContext: { runAsUser: 0 } },
-  container: ALL_THAT_BASELINE_ALLOWS,
+  container: BASELINE_CAPABILITIES,
   script: retitle(title),
 });
 

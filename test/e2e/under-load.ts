@@ -15,13 +15,11 @@ export const BURN = 'while :; do :; done';
 export type Effect = {
   /** Observed seconds without the label. */
   readonly lostS: number;
-  /** Changes of the condition. */
   readonly transitions: number;
   readonly writes: number;
   readonly restarts: number;
   readonly sandboxes: number;
   readonly cgroups: number;
-  /** Probes by outcome. */
   readonly outcomes: ReadonlyMap<string, number>;
   /** Seconds from the end of the load to the next proof. */
   readonly backS: number;
@@ -119,9 +117,9 @@ async function minOrphans(node: ClusterNode): Promise<Orphans> {
   return least;
 }
 
-/** Waits until no more is remaining than before; returns what is remaining at the end. */
+/** Waits until the counts are at most those of `before`; returns the last counts. */
 function waitForOrphans(node: ClusterNode, before: Orphans): Promise<Orphans> {
-  return waitFor('what probes remaining to go', 60_000, async () => {
+  return waitFor('orphans of probes to be removed', 60_000, async () => {
     const now = orphansOn(node);
     return now.sandboxes <= before.sandboxes && now.cgroups <= before.cgroups ? now : undefined;
   }).catch(() => orphansOn(node));

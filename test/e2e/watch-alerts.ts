@@ -9,7 +9,6 @@ export function watchAlerts(prometheus: () => Prometheus) {
   /** The firing alert of this name, on a node if given. */
   const find = (alert: string, on?: string) => prometheus().find(alert, on);
 
-  /** Waits until it fires. */
   const fires = (alert: string, on?: string): Promise<Alert> =>
     waitFor(`${alert} to fire`, 120_000, () => find(alert, on), 250);
 
@@ -24,7 +23,6 @@ export function watchAlerts(prometheus: () => Prometheus) {
     return waitFor(`${alert} to resolve`, 120_000, gone, 250);
   };
 
-  /** Waits until a query returns series. */
   const queried = (query: string): Promise<true> =>
     waitFor(`Prometheus to return series for ${query}`, 30_000, async () =>
       (await prometheus().query(query)).length > 0 ? true : undefined,

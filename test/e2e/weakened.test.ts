@@ -16,7 +16,7 @@ import { useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
 const NAMESPACE = 'weakened';
-const PATIENCE_MS = 30_000;
+const TIMEOUT_MS = 30_000;
 const HOST_UDS = { 'dev.gvisor.flag.host-uds': 'all' };
 const MOUNT_HINT = {
   'dev.gvisor.spec.mount.data.type': 'bind',
@@ -64,7 +64,7 @@ async function reportOf(node: string): Promise<Status> {
 
 /** Waits for a report in which this pod counts as sandboxed. */
 function reportWith(node: string, pod: string): Promise<Status> {
-  return waitFor(`the agent on ${node} to have read ${pod}`, PATIENCE_MS, async () => {
+  return waitFor(`the agent on ${node} to have read ${pod}`, TIMEOUT_MS, async () => {
     const uid = await cluster().kubectl([
       'get',
       'pod',
@@ -130,7 +130,7 @@ for (const node of ['node-1', 'node-2']) {
 
     it('is a warning with its pattern, and the node stays proven', async () => {
       await passAnnotations(node, 'pod_annotations = ["dev.gvisor.*"]');
-      const report = await waitFor('the finding', PATIENCE_MS, async () => {
+      const report = await waitFor('the finding', TIMEOUT_MS, async () => {
         const report = await reportOf(node);
         return isolationOf(report) === 'warning AnnotationsPassFlags' ? report : undefined;
       });
@@ -153,7 +153,7 @@ for (const node of ['node-1', 'node-2']) {
         pods?.weakened.map(({ name, sandboxed, weak }) => [name, sandboxed, weak.map(({ flag }) => flag)]),
         [['opened', true, ['host-uds']]],
       );
-      const event = await waitFor('the event', PATIENCE_MS, async () => (await eventsOn('opened'))[0]);
+      const event = await waitFor('the event', TIMEOUT_MS, async () => (await eventsOn('opened'))[0]);
       assert.match(
         event,
         /^The sandbox of this pod is weakened: process \d+ is ".*" with host-uds=all: pods can/,
@@ -171,7 +171,7 @@ for (const node of ['node-1', 'node-2']) {
     });
 
     it('reports a pod whose annotation weakens its sandbox without a flag', async () => {
-      // Unknown to both releases here; 2026-09 knows it.
+      // Both releases here lack this annotation; 2026-09 has it.
       await start('annotated', node, { 'dev.gvisor.internal.checkpoint.path': '/checkpoints' });
       const { pods } = await reportWith(node, 'annotated');
       const weak = pods?.weakened.find(({ name }) => name === 'annotated')?.weak;
@@ -187,7 +187,7 @@ for (const node of ['node-1', 'node-2']) {
       const machine = cluster().node(node);
       const write = (toml: string) => machine.write(RUNSC_CONFIG, toml);
       await write(`${runscToml(machine.spec)}  net-raw = "true"\n`);
-      await waitFor('the finding', PATIENCE_MS, async () =>
+      await waitFor('the finding', TIMEOUT_MS, async () =>
         isolationOf(await reportOf(node)) === 'warning IsolationWeakened' ? true : undefined,
       );
       await start('aged', node, {});
@@ -196,7 +196,7 @@ for (const node of ['node-1', 'node-2']) {
       await write(runscToml(machine.spec));
       await waitFor(
         'aged to be weakened',
-        PATIENCE_MS,
+        TIMEOUT_MS,
         async () => isWeakened(await reportOf(node)) || undefined,
       );
       await end('aged');
@@ -218,7 +218,7 @@ for (const node of ['node-1', 'node-2']) {
           const { pods } = await reportWith(node, 'opened');
           assert.ok(pods?.weakened.some(({ name }) => name === 'opened'));
           await end('opened', 'hinted');
-          await waitFor('no weakened pod', PATIENCE_MS, async () =>
+          await waitFor('no weakened pod', TIMEOUT_MS, async () =>
             (await value(node, 'gvisor_weakened_pods')) === 0 ? true : undefined,
           );
         } finally {

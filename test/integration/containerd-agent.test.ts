@@ -8,7 +8,7 @@ import { CONTAINERD_CONFIG, containerdConfig, RUNSC_CONFIG, RUNSC_TOML } from '.
 import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import {
-  assertNoneToStop,
+  assertNoneStoppable,
   connect,
   NODES,
   type NodeClient,
@@ -154,9 +154,9 @@ function testsOn(name: NodeName): void {
     const client = connect(node(name));
     await node(name).machine.stopDaemon('kubelet'); // it would remove the sandbox too
     try {
-      const killAtProbe = async (doomed: OutsideAgent) => {
+      const killAtProbe = async (victim: OutsideAgent) => {
         const probe = await touchedProbe(node(name), client);
-        await doomed.stop('SIGKILL');
+        await victim.stop('SIGKILL');
         return probe;
       };
       let orphan = await killAtProbe(agent());
@@ -170,7 +170,7 @@ function testsOn(name: NodeName): void {
       const isGone = async () => !(await client.readyProbes()).includes(orphan) || undefined;
       await waitFor('the successor to remove the sandbox', 120_000, isGone);
       await successor.stop();
-      await assertNoneToStop(client);
+      await assertNoneStoppable(client);
       assertNoFlap(successor);
     } finally {
       client.close();

@@ -48,14 +48,14 @@ describe("the agent's verdict on each fault", () => {
       await breakNode(cluster(), node(name), 'kubelet-stopped');
       await expectProvenEvaluation(name);
       await healNode(cluster(), node(name), 'kubelet-stopped');
-      note(name, 'kubelet-stopped', 'SandboxProven');
+      addRow(name, 'kubelet-stopped', 'SandboxProven');
     });
     it('api-down: proven', async () => {
       const [first] = NODES;
       await breakNode(cluster(), node(first.name), 'api-down');
       await onAll(expectProvenEvaluation);
       await healNode(cluster(), node(first.name), 'api-down');
-      for (const { name } of NODES) note(name, 'api-down', 'SandboxProven');
+      for (const { name } of NODES) addRow(name, 'api-down', 'SandboxProven');
     });
     itOnAll('agent-killed: the next agent publishes only proven', async (name) => {
       await agentOf(name).stop('SIGKILL');
@@ -63,7 +63,7 @@ describe("the agent's verdict on each fault", () => {
       agents.set(name, successor);
       await successor.proven();
       assert.deepEqual(reasonsOf(successor), ['SandboxProven']);
-      note(name, 'agent-killed', 'SandboxProven');
+      addRow(name, 'agent-killed', 'SandboxProven');
     });
   });
 
@@ -90,7 +90,7 @@ async function expectFailure(name: NodeName, fault: FaultName, reason: Reason): 
     const transient: Reason | undefined = FAULTS[fault].part === 'handler' ? 'RestartPending' : undefined;
     const published = reasonsOf(agent, 1).filter((each) => each !== transient);
     assert.deepEqual(published, [reason, 'SandboxProven'], `${name}: ${textOf(agent, 1)}`);
-    note(name, fault, reason, [atMs - begun, back.atMs - healed]);
+    addRow(name, fault, reason, [atMs - begun, back.atMs - healed]);
   } finally {
     await agent.stop();
   }
@@ -112,7 +112,7 @@ async function expectUnknown(name: NodeName, fault: FaultName, reasons: readonly
   const back = await agent.proven(120_000);
   const statuses = new Set(agent.changes.slice(from, -1).map((change) => change.status));
   assert.deepEqual([...statuses], ['Unknown'], `${name}: ${textOf(agent, from)}`);
-  note(name, fault, reason, [atMs - begun, back.atMs - healed]);
+  addRow(name, fault, reason, [atMs - begun, back.atMs - healed]);
 }
 
 async function expectWarning(name: NodeName): Promise<void> {
@@ -128,7 +128,7 @@ async function expectWarning(name: NodeName): Promise<void> {
   await healNode(cluster(), node(name), 'handler-edited');
   await cleared;
   assert.deepEqual(reasonsOf(agent, from), []);
-  note(name, 'handler-edited', 'SandboxProven, warning RestartPending', [
+  addRow(name, 'handler-edited', 'SandboxProven, warning RestartPending', [
     detected - begun,
     performance.now() - detected,
   ]);
@@ -166,7 +166,7 @@ function textOf(agent: OutsideAgent, from: number): string {
     .join('\n');
 }
 
-function note(name: NodeName, fault: FaultName, reason: string, times: readonly number[] = []): void {
+function addRow(name: NodeName, fault: FaultName, reason: string, times: readonly number[] = []): void {
   const seconds = [0, 1].map((at) => {
     const ms = times[at];
     return ms === undefined ? '' : (ms / 1000).toFixed(2);

@@ -10,12 +10,11 @@ import type { ClusterNode } from '../../cluster/node/node.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { DISGUISES, GVISOR, RUNC_SHIM, VARIANTS, type Variant } from './runtime-variants.ts';
 
-/** The handler of a variant. */
 export function variantHandler(variant: Variant): string {
   return `variant-${VARIANTS.indexOf(variant)}`;
 }
 
-/** Installs every gVisor, scripts and links to them, and a handler for each variant. */
+/** Installs every gVisor release, scripts and links to it, and a handler for each variant. */
 export async function installVariants(node: ClusterNode): Promise<void> {
   const tools = await ensureTools([...new Set(Object.values(GVISOR_TOOLS))]);
   const put = async (source: string, inside: string) => {
@@ -76,13 +75,13 @@ function handler(node: ClusterNode, variant: Variant): string {
       : 'io.containerd.runsc.v1';
   // runc's shim refuses options of gVisor's.
   const runsc = { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: configOf(variant) };
-  const given = { ...(variant.shim === undefined ? runsc : {}), ...options };
+  const shimOptions = { ...(variant.shim === undefined ? runsc : {}), ...options };
   return `
 [${runtime}]
   runtime_type = "${type}"
   pod_annotations = ${JSON.stringify(podAnnotations)}
 ${shim === type ? '' : `  runtime_path = "${shim}"\n`}  [${runtime}.options]
-${Object.entries(given)
+${Object.entries(shimOptions)
   .map(([key, value]) => `    ${key} = "${value}"\n`)
   .join('')}`;
 }

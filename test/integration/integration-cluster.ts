@@ -114,7 +114,7 @@ export function proveOn(node: ClusterNode, client: CriClient, owner = 'integrati
  * Asserts that containerd cannot stop any probe that still runs. A kill during a proof can leave a sandbox whose container
  * was created but not started, and such a sandbox accepts no signal.
  */
-export async function assertNoneToStop(client: NodeClient): Promise<void> {
+export async function assertNoneStoppable(client: NodeClient): Promise<void> {
   for (const id of await client.readyProbes()) {
     const stopping = client.stopSandbox(id, { timeoutMs: 10_000 });
     await assert.rejects(stopping, { name: 'CriError', kind: 'refused' }, id);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { patient, waitFor } from '../../hack/run.ts';
 import {
-  assertNoneToStop,
+  assertNoneStoppable,
   connect,
   NODES,
   type NodeName,
@@ -99,7 +99,7 @@ async function killedIn(name: NodeName, call: ProofCall): Promise<void> {
     await waitFor('the CRI', 30_000, () => client.status());
     const next = await proveOn(node(name), client);
     assert.equal(next.kind, 'proven', JSON.stringify(next));
-    await assertNoneToStop(client);
+    await assertNoneStoppable(client);
   } finally {
     client.close();
     await node(name).startContainerd();

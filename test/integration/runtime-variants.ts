@@ -33,7 +33,6 @@ export const GVISOR = {
   whole: '/opt/gvisor/2026-09-whole',
   noPrewarmer: '/opt/gvisor/2026-09-no-prewarmer',
 } as const;
-/** Path of runc's shim. */
 export const RUNC_SHIM = '/usr/local/bin/containerd-shim-runc-v2';
 /** Links, copies and scripts with misleading names. */
 export const DISGUISES = {
@@ -136,7 +135,7 @@ export const VARIANTS: readonly Variant[] = [
     name: 'platform kvm',
     flags: { platform: 'kvm' },
     verdict: ['False', 'SandboxFailed'],
-    // A /dev/kvm that runs no guest makes runsc fail on one machine and hang on another.
+    // With an unusable /dev/kvm runsc fails on some machines and hangs on others.
     alternatives: [PROVEN, ['Unknown', 'SandboxSlow']],
     once: true,
   },

@@ -80,7 +80,7 @@ async function judge(name: string, variant: Variant): Promise<void> {
   assert.ok(node !== undefined, 'the cluster is up');
   const report = await evaluateOnce(node, { HANDLER: variantHandler(variant), ...variant.env });
   const { verdict } = report.evaluation;
-  note(node, variant, report);
+  addRow(node, variant, report);
   const isExpected = [variant.verdict, ...(variant.alternatives ?? [])].some(
     ([status, ...reasons]) => verdict.status === status && reasons.includes(verdict.reason),
   );
@@ -120,7 +120,7 @@ function warnings({ findings }: Report): readonly string[] {
   );
 }
 
-function note(node: ClusterNode, { name }: Variant, report: Report): void {
+function addRow(node: ClusterNode, { name }: Variant, report: Report): void {
   const { evaluation, proof } = report;
   const proven = proof.kind === 'proven' ? proof : undefined;
   rows.push([

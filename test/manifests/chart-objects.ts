@@ -10,7 +10,6 @@ import { overlay } from '../e2e/agents.ts';
 
 /** Tool groups with a Helm. */
 export const HELMS = ['helm', 'helm-3'] as const;
-/** See {@link HELMS}. */
 export type HelmGroup = (typeof HELMS)[number];
 
 /** An object as Helm or kustomize renders it. */
@@ -41,7 +40,6 @@ export function templateChart(group: HelmGroup, values: object, chart = CHART): 
   return helm(group, [...where, ...KUBE_VERSION, '--values', '-'], values);
 }
 
-/** The objects of {@link templateChart}. */
 export async function renderChart(...args: Parameters<typeof templateChart>): Promise<readonly Rendered[]> {
   return objectsIn(await templateChart(...args));
 }
@@ -62,7 +60,6 @@ export async function kustomizeComponents(components: readonly string[]): Promis
   }
 }
 
-/** The objects of {@link kustomizeComponents}. */
 export async function renderComponents(components: readonly string[]): Promise<readonly Rendered[]> {
   return objectsIn(await kustomizeComponents(components));
 }

@@ -9,7 +9,7 @@ import { REPO } from '../../hack/paths.ts';
 import { FLEET_RULES } from '../../hack/prometheus-rules.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { useApiServer } from '../api/api-server.ts';
-import { hasten } from '../e2e/monitored-cluster.ts';
+import { shortenRules } from '../e2e/monitored-cluster.ts';
 import { alertsOf, type RuleFile, ruleFiles } from './alerts.ts';
 
 const cluster = useApiServer([]);
@@ -216,7 +216,7 @@ describe('a real Prometheus with a target on a compromised node', () => {
           await read(`${directory}/scrape-config.yaml`),
           JSON.stringify({ scrape_configs: scrape }),
         ],
-        rules: rules.map((file) => JSON.stringify(hasten(file))),
+        rules: rules.map((file) => JSON.stringify(shortenRules(file))),
       });
     },
     { timeout: patient(180_000) },

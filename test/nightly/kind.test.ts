@@ -37,14 +37,14 @@ after(async () => {
 });
 
 /** The containerd configuration of kind's node image, from the sources of the same kind. */
-async function kindsOwnConfig(): Promise<string> {
+async function kindConfig(): Promise<string> {
   const cwd = join(REPO, 'cluster/tools/kind');
   const module = await run('go', ['list', '-m', '-f', '{{.Dir}}', 'sigs.k8s.io/kind'], { cwd });
   return readFile(join(module.trim(), 'images/base/files/etc/containerd/config.toml'), 'utf8');
 }
 
 /** Gives a node the relevant files of kind's image, with a local pause image and cgroups without systemd. */
-async function furnish(node: ClusterNode, config: string): Promise<void> {
+async function prepareNode(node: ClusterNode, config: string): Promise<void> {
   const fitted = config
     .replace(/sandbox_image = .*/, `sandbox_image = "${PAUSE_IMAGE}"`)
     .replace('restrict_oom_score_adj = false', 'restrict_oom_score_adj = true')
@@ -108,11 +108,11 @@ describe('kind-with-gvisor.sh with the real kind, whose containers are nodes of 
   it('installs gVisor on nodes with configurations of version 2 and 3', {
     timeout: patient(500_000),
   }, async () => {
-    const own = await kindsOwnConfig();
+    const own = await kindConfig();
     assert.match(own, /^version = 2$/m, 'the version that the first patch is for');
     const spec = cluster.node('kind-worker2').spec;
     for (const node of cluster.nodes()) {
-      await furnish(node, node.name === 'kind-worker2' ? containerdConfig(spec) : own);
+      await prepareNode(node, node.name === 'kind-worker2' ? containerdConfig(spec) : own);
     }
     const { code, stdout, stderr } = await runScript();
     assert.equal(code, 0, stderr);

@@ -9,7 +9,7 @@ import { ensureImage } from '../../cluster/images.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { deployWith } from '../e2e/agents.ts';
-import { hasten } from '../e2e/monitored-cluster.ts';
+import { shortenRules } from '../e2e/monitored-cluster.ts';
 import type { RuleFile } from '../monitoring/alerts.ts';
 import { documentedKustomization, writeKustomization } from '../monitoring/documented-kustomization.ts';
 import {
@@ -46,7 +46,7 @@ export async function deployOperator(cluster: Cluster): Promise<Prometheus> {
     70_000,
   );
   await applyDocumented(cluster);
-  await hastenRules(cluster);
+  await shortenInstalledRules(cluster);
   await startReceiver(cluster);
   await cluster.kubectl(['create', 'namespace', MONITORING_NAMESPACE]);
   await cluster.kubectl(['create', 'serviceaccount', 'prometheus', '-n', MONITORING_NAMESPACE]);
@@ -85,11 +85,11 @@ async function applyDocumented(cluster: Cluster): Promise<void> {
   }
 }
 
-async function hastenRules(cluster: Cluster): Promise<void> {
+async function shortenInstalledRules(cluster: Cluster): Promise<void> {
   const list = await cluster.kubectl(['get', 'prometheusrules', '-n', 'gvisor-ready', '-o', 'json']);
   const { items } = JSON.parse(list) as { items: { metadata: { name: string }; spec: RuleFile }[] };
   for (const { metadata, spec } of items) {
-    const patch = JSON.stringify({ spec: hasten(spec) });
+    const patch = JSON.stringify({ spec: shortenRules(spec) });
     const args = [
       'patch',
       'prometheusrule',

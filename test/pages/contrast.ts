@@ -31,7 +31,6 @@ export async function readContrast(page: Page): Promise<{ readonly low: string[]
   return (await page.evaluate(LOW_CONTRAST)) as { low: string[]; texts: number };
 }
 
-/** Opens all details. */
 export async function openAll(page: Page): Promise<void> {
   await page.evaluate(`document.querySelectorAll('details').forEach((details) => { details.open = true; })`);
 }

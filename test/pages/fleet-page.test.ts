@@ -26,10 +26,10 @@ describe('the page of the fleet in a browser', () => {
     await page.evaluate(script);
     assert.equal(await page.evaluate('typeof pwned'), 'undefined');
     assert.match(state.complaints.join(), /Content Security Policy/);
-    const strange = state.requested.filter(
+    const foreign = state.requested.filter(
       (url) => !url.startsWith(state.origin) && !url.startsWith('data:'),
     );
-    assert.deepEqual(strange, []);
+    assert.deepEqual(foreign, []);
   });
 
   it('shows how many nodes are proven, and the most urgent nodes first', async () => {

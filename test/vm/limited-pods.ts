@@ -1,6 +1,6 @@
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { cgroupOfSandbox, PATIENCE_MS, shareOfProcessor, type VmCluster } from './vm-cluster.ts';
+import { cgroupOfSandbox, shareOfProcessor, TIMEOUT_MS, type VmCluster } from './vm-cluster.ts';
 
 const BURN = {
   command: ['/bin/sh', '-c', 'while :; do :; done'],
@@ -21,7 +21,7 @@ export async function burn(
   name: string,
 ): Promise<{ readonly cgroup: string; readonly share: number }> {
   const pod = evaluationPod(name, { gvisor: true, container: BURN });
-  await runPod(vm.cluster, name, pod, PATIENCE_MS);
+  await runPod(vm.cluster, name, pod, TIMEOUT_MS);
   const cgroup = await cgroupOfSandbox(vm, name);
   const share = await shareOfProcessor(vm, cgroup);
   console.log(`${name}: a limit of 0.1 processors, in use ${share.toFixed(2)}, in ${cgroup}`);
@@ -40,7 +40,7 @@ export async function exceedMemory({ cluster }: VmCluster, name: string): Promis
 
 /** Waits until the sandbox of a pod exceeds its memory limit; returns its MiB. */
 export async function memoryOverLimit(vm: VmCluster, name: string): Promise<number> {
-  return waitFor(`the pod ${name} to use ${USED_MIB} MiB`, PATIENCE_MS, async () => {
+  return waitFor(`the pod ${name} to use ${USED_MIB} MiB`, TIMEOUT_MS, async () => {
     const file = `/sys/fs/cgroup${await cgroupOfSandbox(vm, name)}/memory.current`;
     const mib = Number(await vm.node.system.read(file)) / 2 ** 20;
     return mib >= USED_MIB ? mib : undefined;
@@ -50,7 +50,7 @@ export async function memoryOverLimit(vm: VmCluster, name: string): Promise<numb
 /** Waits for an OOM kill in a pod; returns the kernel's log line. */
 export async function waitForOomKill({ node }: VmCluster, uid: string): Promise<string> {
   const slice = `-pod${uid.replaceAll('-', '_')}.slice`;
-  return waitFor(`an OOM kill in the pod ${uid}`, PATIENCE_MS, async () => {
+  return waitFor(`an OOM kill in the pod ${uid}`, TIMEOUT_MS, async () => {
     const lines = (await node.system.run(['dmesg'])).split('\n');
     return lines.find((line) => line.includes('oom_memcg=/kubepods.slice/') && line.includes(slice));
   });

@@ -11,10 +11,10 @@ import { burn, endPod, exceedMemory, memoryOverLimit, waitForOomKill } from './l
 import { waitForCleanup, waitForProbe } from './probe-remains.ts';
 import {
   cgroupOfSandbox,
-  PATIENCE_MS,
   readPodRun,
   reboot,
   showsMetric,
+  TIMEOUT_MS,
   useVmCluster,
   VM_NODE,
   waitForLabel,
@@ -103,7 +103,7 @@ describe('a node with systemd and cgroup v2', () => {
     });
 
     it('the agent reports LimitsNotEnforced', async () => {
-      await waitFor('the finding LimitsNotEnforced', PATIENCE_MS, async () => {
+      await waitFor('the finding LimitsNotEnforced', TIMEOUT_MS, async () => {
         const { findings } = await report();
         return findings.some(({ reason }) => reason === 'LimitsNotEnforced') ? true : undefined;
       });
@@ -166,14 +166,14 @@ describe('a node with systemd and cgroup v2', () => {
     const conditions = new Set<string>();
     try {
       await limit('600');
-      await runPod(cluster, 'forks', manifest, PATIENCE_MS);
-      await waitFor('the PIDs to be exhausted', PATIENCE_MS, async () => {
+      await runPod(cluster, 'forks', manifest, TIMEOUT_MS);
+      await waitFor('the PIDs to be exhausted', TIMEOUT_MS, async () => {
         return (
           Number(await node.system.read('/sys/fs/cgroup/kubepods.slice/pids.current')) > 590 || undefined
         );
       });
       await node.write(RUNSC_CONFIG, runscToml(node.spec)); // unchanged, but triggers an evaluation
-      await waitFor('an Unknown condition', PATIENCE_MS, async () => {
+      await waitFor('an Unknown condition', TIMEOUT_MS, async () => {
         const { condition } = readinessOf(await readNode(cluster, VM_NODE));
         conditions.add(condition);
         return condition.startsWith('Unknown') || undefined;
@@ -189,13 +189,13 @@ describe('a node with systemd and cgroup v2', () => {
 
   it('a restart of the kubelet affects neither gVisor pods nor the label', async () => {
     const { cluster, node } = vm();
-    await waitFor('the pod to run', PATIENCE_MS, async () => {
+    await waitFor('the pod to run', TIMEOUT_MS, async () => {
       return (await readPodRun(cluster, 'stays')).phase === 'Running' || undefined;
     });
     const before = await readPodRun(cluster, 'stays');
     await node.restart('kubelet');
     // The restarted kubelet runs an exec once it has admitted the pod.
-    await waitFor('the restarted kubelet to exec in the pod', PATIENCE_MS, async () => {
+    await waitFor('the restarted kubelet to exec in the pod', TIMEOUT_MS, async () => {
       return (await cluster.kubectl(['exec', 'stays', '--', 'echo', 'alive'])).includes('alive') || undefined;
     });
     assert.deepEqual(await readPodRun(cluster, 'stays'), before);
@@ -213,12 +213,12 @@ describe('a node with systemd and cgroup v2', () => {
     const begun = new Date();
     await reboot(vm());
     // All components start at the same time, including the agent.
-    await waitFor('a proof after the reboot', 2 * PATIENCE_MS, async () => {
+    await waitFor('a proof after the reboot', 2 * TIMEOUT_MS, async () => {
       const { provenAt = '' } = await report();
       return new Date(provenAt) > begun ? true : undefined;
     });
     await waitForLabel(cluster, 'true', 'True SandboxProven');
-    await waitFor('the pod to run again', PATIENCE_MS, async () => {
+    await waitFor('the pod to run again', TIMEOUT_MS, async () => {
       const { phase, restarts, container } = await readPodRun(cluster, 'stays');
       return phase === 'Running' && restarts > 0 && container !== '' ? true : undefined;
     });

@@ -2,7 +2,7 @@ import { basename } from 'node:path';
 import { POD_UID, PROBE_LABELS } from '../../agent/proof/sandbox.ts';
 import { RUNSC_CONFIG, runscToml, SHIM } from '../../cluster/node/config.ts';
 import { waitFor } from '../../hack/run.ts';
-import { PATIENCE_MS, showsMetric, type VmCluster } from './vm-cluster.ts';
+import { showsMetric, TIMEOUT_MS, type VmCluster } from './vm-cluster.ts';
 
 /** A containerd filter for probes: their labels, and no pod UID. An absent label matches like an empty one. */
 const OF_PROBES = [
@@ -40,7 +40,7 @@ async function readRemains({ node }: VmCluster): Promise<readonly string[]> {
 /** Waits until a running probe is visible, so that {@link waitForCleanup} cannot pass without one. */
 export async function waitForProbe(vm: VmCluster): Promise<void> {
   const { node } = vm;
-  await waitFor('a running probe', PATIENCE_MS, async () => {
+  await waitFor('a running probe', TIMEOUT_MS, async () => {
     await node.write(RUNSC_CONFIG, runscToml(node.spec)); // unchanged, but triggers an evaluation
     const remains = await readRemains(vm);
     return (

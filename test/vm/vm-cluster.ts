@@ -9,11 +9,10 @@ import { waitFor } from '../../hack/run.ts';
 import { readMetrics, waitForNode } from '../e2e/agents.ts';
 import { laneCluster } from '../runner/lane.ts';
 
-/** The node of these tests. */
 export const VM_NODE = 'node-1';
 
 /** Timeout for a machine that may be emulated. */
-export const PATIENCE_MS = 240_000;
+export const TIMEOUT_MS = 240_000;
 
 /** The cluster of the tests and its node, which is a virtual machine. */
 export type VmCluster = { readonly cluster: Cluster; readonly node: ClusterNode };
@@ -51,18 +50,17 @@ export async function waitForLabel(
     cluster,
     VM_NODE,
     (readiness) => readiness.ready === ready && readiness.condition === (condition ?? readiness.condition),
-    PATIENCE_MS,
+    TIMEOUT_MS,
   );
 }
 
 /** Waits for a line of the agent's metrics. */
 export async function showsMetric({ cluster }: VmCluster, line: string): Promise<void> {
-  await waitFor(`the metric ${line}`, PATIENCE_MS, async () => {
+  await waitFor(`the metric ${line}`, TIMEOUT_MS, async () => {
     return (await readMetrics(cluster, VM_NODE)).split('\n').includes(line) || undefined;
   });
 }
 
-/** One run of a pod. */
 export type PodRun = { readonly phase: string; readonly container: string; readonly restarts: number };
 
 /** Reads the current run of a pod in the namespace `default`. */
@@ -108,7 +106,7 @@ export async function reboot({ node }: VmCluster): Promise<void> {
   const bootId = () => node.system.run(['cat', '/proc/sys/kernel/random/boot_id'], { timeoutMs: 30_000 });
   const before = await bootId();
   await node.system.run(['systemctl', 'reboot', '--no-block']);
-  await waitFor(`${node.name} to start again`, PATIENCE_MS, async () => {
+  await waitFor(`${node.name} to start again`, TIMEOUT_MS, async () => {
     return (await bootId()) === before ? undefined : true;
   });
 }

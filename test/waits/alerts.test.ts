@@ -29,12 +29,12 @@ const MISSING = [
   { path: 'containers/0/volumeMounts', value: { name: 'missing', mountPath: '/missing' } },
 ];
 /** The base has four volumes, each mounted. */
-const WITH_IT = MISSING.map(({ path, value }) => ({
+const ADD_MISSING = MISSING.map(({ path, value }) => ({
   op: 'add',
   path: `/spec/template/spec/${path}/4`,
   value,
 }));
-const WITHOUT_IT = WITH_IT.map(({ path }) => ({ op: 'remove', path }));
+const REMOVE_MISSING = ADD_MISSING.map(({ path }) => ({ op: 'remove', path }));
 
 /** The expressions are tested in `test/monitoring`; here real agents and kube-state-metrics provide the series. */
 describe('the alerts, on a real Prometheus that scrapes real agents', () => {
@@ -88,8 +88,11 @@ describe('the alerts, on a real Prometheus that scrapes real agents', () => {
     await breakNode(cluster(), node('node-1'), 'containerd-hung');
     const { annotations } = await fires('GVisorVerificationStale', 'node-1');
     assert.match(annotations.description ?? '', /every 10s\.$/);
-    const unseen = await fires('GVisorPodsUnseen', 'node-1');
-    assert.match(unseen.annotations.description ?? '', /^The agent on node node-1 last read its pods 1m /);
+    const podsUnseen = await fires('GVisorPodsUnseen', 'node-1');
+    assert.match(
+      podsUnseen.annotations.description ?? '',
+      /^The agent on node node-1 last read its pods 1m /,
+    );
     // As in the runbooks, because `kubectl logs` needs containerd.
     const { name } = await agentOn(cluster(), 'node-1');
     const path = `/api/v1/namespaces/gvisor-ready/pods/${name}:9477/proxy/report`;
@@ -104,13 +107,13 @@ describe('the alerts, on a real Prometheus that scrapes real agents', () => {
     await onDaemonSet(
       cluster(),
       ['patch'],
-      ['--type=json', `-p=${JSON.stringify([...WITH_IT, ONE_BY_ONE])}`],
+      ['--type=json', `-p=${JSON.stringify([...ADD_MISSING, ONE_BY_ONE])}`],
     );
     const { labels } = await fires('GVisorAgentNotStarted');
     assert.match(labels.node ?? '', /^node-[12]$/);
     assert.equal(await find('GVisorLabelWithoutAgent'), undefined);
     assert.equal(await find('GVisorAgentsMissing'), undefined);
-    await onDaemonSet(cluster(), ['patch'], ['--type=json', `-p=${JSON.stringify(WITHOUT_IT)}`]);
+    await onDaemonSet(cluster(), ['patch'], ['--type=json', `-p=${JSON.stringify(REMOVE_MISSING)}`]);
     await applyAgents(cluster(), POOL);
     await resolves('GVisorAgentNotStarted');
   });

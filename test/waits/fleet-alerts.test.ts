@@ -16,7 +16,7 @@ import {
   scaleFleet,
   waitForBreaker,
 } from '../e2e/fleet-cluster.ts';
-import { hasten } from '../e2e/monitored-cluster.ts';
+import { shortenRules } from '../e2e/monitored-cluster.ts';
 import { watchAlerts } from '../e2e/watch-alerts.ts';
 import type { RuleFile } from '../monitoring/alerts.ts';
 
@@ -34,7 +34,7 @@ describe('the alerts of the fleet controller, with a real Prometheus', () => {
       RECOVERY_DELAY: '10s',
     });
     await cluster().kubectl(['apply', '-f', join(REPO, 'manifests/components/monitoring/scrape-rbac.yaml')]);
-    const rules = hasten(parse(await read('monitoring-fleet/rules.yaml')) as RuleFile);
+    const rules = shortenRules(parse(await read('monitoring-fleet/rules.yaml')) as RuleFile);
     prometheus = await startPrometheus(cluster(), {
       scrapeConfigs: [
         await read('monitoring/scrape-config.yaml'),

@@ -8,7 +8,7 @@ import { patient } from '../../hack/run.ts';
 import { connect, NODES, type NodeName, proveOn, useNodes } from '../integration/integration-cluster.ts';
 
 /** Milliseconds until a sandbox is killed: during its boot, or about when it is ready. runsc may wait 60 s for it. */
-const LIVES_MS = [0, 200];
+const LIFETIMES_MS = [0, 200];
 
 const { node } = useNodes();
 
@@ -31,17 +31,17 @@ function testsOn(name: NodeName): void {
       }
     };
     try {
-      for (const lifeMs of LIVES_MS) {
+      for (const lifetimeMs of LIFETIMES_MS) {
         const killing = new AbortController();
-        const killed = killSandboxes(node(name), lifeMs, killing.signal);
+        const killed = killSandboxes(node(name), lifetimeMs, killing.signal);
         // Without CPU time this process may kill the sandbox too late.
-        const outcome = await prove(({ kind }) => kind === 'proven' && lifeMs === 0);
+        const outcome = await prove(({ kind }) => kind === 'proven' && lifetimeMs === 0);
         killing.abort();
         await killed;
-        kinds.set(lifeMs, outcome.kind === 'proven' ? 'proven' : outcome.reason);
+        kinds.set(lifetimeMs, outcome.kind === 'proven' ? 'proven' : outcome.reason);
         const next = await prove();
-        assert.equal(next.kind, 'proven', `after ${lifeMs} ms: ${JSON.stringify(next)}`);
-        assert.deepEqual(await client.readyProbes(), [], `after ${lifeMs} ms`);
+        assert.equal(next.kind, 'proven', `after ${lifetimeMs} ms: ${JSON.stringify(next)}`);
+        assert.deepEqual(await client.readyProbes(), [], `after ${lifetimeMs} ms`);
       }
       // containerd removes a sandbox that died between creation and start only after its task was deleted.
       assert.equal((await prove()).kind, 'proven');
@@ -55,15 +55,19 @@ function testsOn(name: NodeName): void {
   });
 }
 
-/** Kills every gVisor sandbox `lifeMs` after its process appeared. */
-async function killSandboxes({ machine }: ClusterNode, lifeMs: number, signal: AbortSignal): Promise<void> {
+/** Kills every gVisor sandbox `lifetimeMs` after its process appeared. */
+async function killSandboxes(
+  { machine }: ClusterNode,
+  lifetimeMs: number,
+  signal: AbortSignal,
+): Promise<void> {
   const startedMs = new Map<number, number>();
   while (!signal.aborted) {
     for (const { argv, pid } of processesIn(machine)) {
       if (argv[0] !== 'runsc-sandbox') continue;
       const sinceMs = startedMs.get(pid) ?? performance.now();
       startedMs.set(pid, sinceMs);
-      if (performance.now() - sinceMs >= lifeMs) await machine.kill('KILL', [pid]);
+      if (performance.now() - sinceMs >= lifetimeMs) await machine.kill('KILL', [pid]);
     }
     await timers.setTimeout(5);
   }
