@@ -6,7 +6,15 @@ import { EXPLAINED, SAMPLES } from '../agent/text/sample-status.ts';
 import { useFleetBrowser } from './browser.ts';
 import { openAll, readContrast, readFocus } from './contrast.ts';
 
-const REPORTS = { ...SAMPLES, explained: EXPLAINED, broken: BROKEN, hostile: HOSTILE, starting: undefined };
+/** The controller refuses a report for another node, so its name is the one text that cannot be hostile. */
+const HOSTILE_REPORT = { ...HOSTILE, node: 'node-1' };
+const REPORTS = {
+  ...SAMPLES,
+  explained: EXPLAINED,
+  broken: BROKEN,
+  hostile: HOSTILE_REPORT,
+  starting: undefined,
+};
 const PATH = '/nodes/node-1/';
 
 describe('the page of a node in a browser', () => {
@@ -55,13 +63,12 @@ describe('the page of a node in a browser', () => {
   }
 
   it('shows markup in a report as text', async () => {
-    state.report = HOSTILE;
+    state.report = HOSTILE_REPORT;
     const page = await open();
     assert.equal(await page.evaluate('typeof pwned'), 'undefined');
     assert.equal(await page.locator('img, main script, main style, [onmouseover]').count(), 0);
     assert.ok(((await page.locator('.verdict').textContent()) ?? '').includes(HOSTILE.verdict.message));
     assert.equal(await page.locator('a:not([href="../../"])').count(), 0);
-    assert.ok((await page.title()).includes('</title></style></script>'));
   });
 
   it('works with the keyboard alone', async () => {
