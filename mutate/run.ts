@@ -1,8 +1,9 @@
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
-import { removeCluster } from '../cluster/remove.ts';
+import { removeCluster, removeHeldCluster } from '../cluster/remove.ts';
 import { REPO } from '../hack/paths.ts';
+import { untilStopped } from '../hack/run.ts';
 import { AUDIT_GROUPS } from '../test/api/admission-audit-cases.ts';
 import type { Case, Group } from '../test/api/admission-case.ts';
 import { type Admission, startAdmission } from '../test/api/admission-cluster.ts';
@@ -71,7 +72,13 @@ const RESOURCES = [
   'rbac.authorization.k8s.io/v1/clusterroles',
 ];
 
-process.exitCode = await main(process.argv[2] ?? '', process.argv[3] ?? '');
+const PURPOSES = ['api', 'admission'];
+const ended = await Promise.race([main(process.argv[2] ?? '', process.argv[3] ?? ''), untilStopped()]);
+if (ended === 'stopped') {
+  for (const purpose of PURPOSES) await removeHeldCluster(await laneCluster(purpose));
+  process.exit(130); // ends the case that is running
+}
+process.exitCode = ended;
 
 async function main(only: string, pattern: string): Promise<number> {
   const outcomes = new Map<string, Outcome>();
@@ -95,7 +102,7 @@ async function main(only: string, pattern: string): Promise<number> {
       const broken = await firstFailure(admission, cases);
       if (broken !== undefined) throw new Error(`"${broken}" fails after the mutants were reverted`);
     } finally {
-      for (const purpose of ['api', 'admission']) await removeCluster(await laneCluster(purpose));
+      for (const purpose of PURPOSES) await removeCluster(await laneCluster(purpose));
     }
   }
   return report(outcomes, only === '');
