@@ -67,6 +67,13 @@ const RULES: readonly Case[] = [
     /would break that: spec\.template\.spec\.nodeName is "n"/,
   ),
   warned(
+    'a Deployment with too many annotations',
+    dry('Deployment', {
+      annotations: Object.fromEntries(Array.from({ length: 1_001 }, (_, n) => [`a${n}`, ''])),
+    }),
+    /would break that: spec\.template\.metadata\.annotations has more than 1000/,
+  ),
+  warned(
     'a template with a flag for runsc',
     dry('CronJob', { annotations: { [FLAG]: 'x' } }),
     /would break that: spec\.jobTemplate\.spec\.template\.metadata\.annotations has dev\.gvisor\.flag\.network/,
