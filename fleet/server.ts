@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { memoize } from '../agent/async.ts';
-import { createBoundedServer, isLocal, send, sendProbe } from '../agent/http/bounded-server.ts';
+import { createBoundedServer, isLocal, readTarget, send, sendProbe } from '../agent/http/bounded-server.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { ASSETS, FLEET_PAGE, PAGE_POLICY, renderNodePage } from './page/page.ts';
 import { isStatus } from './report-shape.ts';
@@ -74,10 +74,7 @@ export function createFleetServer(sources: FleetSources): Server {
   return createBoundedServer({
     maxConnections: MAX_CONNECTIONS,
     maxLocalConnections: MAX_LOCAL_CONNECTIONS,
-    respond: (request, response) =>
-      route(request, response, cached).catch((error: unknown) =>
-        send(response, 500, `${errorLine(error)}\n`),
-      ),
+    respond: (request, response) => route(request, response, cached),
   });
 }
 
@@ -91,16 +88,11 @@ async function route(
   response: ServerResponse,
   sources: CachedSources,
 ): Promise<void> {
-  const { url = '/', method, headers } = request;
-  // A path may begin with two slashes, which alone would be the name of a host.
-  const parsed = URL.parse(url.startsWith('/') ? `http://fleet${url}` : url);
-  const path = parsed?.pathname ?? '';
   response.setHeader('cache-control', 'no-cache');
   response.setHeader('referrer-policy', 'no-referrer');
-  if (method !== 'GET' && method !== 'HEAD') {
-    response.setHeader('allow', 'GET, HEAD');
-    return send(response, 405, 'only GET and HEAD are allowed\n');
-  }
+  const target = readTarget(request, response);
+  if (target === undefined) return;
+  const { path, query } = target;
   if (!isLocal(request) && !PUBLIC_PATHS.includes(path)) return send(response, 403, FORBIDDEN);
   response.setHeader('content-security-policy', PAGE_POLICY);
   const [asset, type] = ASSETS[path] ?? [];
@@ -116,7 +108,7 @@ async function route(
     case '/':
       return send(response, 200, FLEET_PAGE, HTML);
     case '/fleet':
-      return sendFleet(parsed?.searchParams.get('labels') ?? '', sources, headers, response);
+      return sendFleet(query.get('labels') ?? '', sources, request.headers, response);
     case '/metrics': {
       const { body, type: textType } = await sources.metrics();
       return send(response, 200, body, textType);

@@ -1,5 +1,6 @@
-import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createTcpServer, type Server, type Socket } from 'node:net';
+import { errorLine } from '../sanitize.ts';
 
 /** Maximum lifetime of a connection, slow readers included. */
 const MAX_LIFETIME_MS = 30_000;
@@ -18,7 +19,8 @@ export type BoundedServerOptions = {
   /** For the loopback, which all port-forwards share; by default the same. */
   readonly maxLocalConnections?: number;
   readonly maxLifetimeMs?: number;
-  readonly respond: RequestListener;
+  /** May return a promise, whose rejection is sent as status 500. */
+  readonly respond: (request: IncomingMessage, response: ServerResponse) => unknown;
 };
 
 /**
@@ -34,7 +36,9 @@ export function createBoundedServer({
   const counts = new Map<string, number>();
   const handle = (request: IncomingMessage, response: ServerResponse) => {
     response.shouldKeepAlive = false;
-    respond(request, response);
+    Promise.resolve(respond(request, response)).catch((error: unknown) =>
+      send(response, 500, `${errorLine(error)}\n`),
+    );
   };
   // Node would answer an unknown expectation itself, and keep the connection.
   const http = createServer(handle).on('checkExpectation', handle);
@@ -106,6 +110,21 @@ const LOOPBACK = ['127.0.0.1', '::1', '::ffff:127.0.0.1'];
  */
 export function isLocal({ socket }: IncomingMessage): boolean {
   return LOOPBACK.includes(socket.remoteAddress ?? '');
+}
+
+/** The path and query of a GET or HEAD request; undefined after another method was refused with status 405. */
+export function readTarget(
+  { url = '/', method }: IncomingMessage,
+  response: ServerResponse,
+): { readonly path: string; readonly query: URLSearchParams } | undefined {
+  if (method !== 'GET' && method !== 'HEAD') {
+    response.setHeader('allow', 'GET, HEAD');
+    send(response, 405, 'only GET and HEAD are allowed\n');
+    return undefined;
+  }
+  // A path may begin with two slashes, which alone would be the name of a host.
+  const parsed = URL.parse(url.startsWith('/') ? `http://server${url}` : url);
+  return { path: parsed?.pathname ?? '', query: parsed?.searchParams ?? new URLSearchParams() };
 }
 
 /** Sends a whole response, which browsers must not take for another type. */

@@ -5,7 +5,7 @@ import type { Status } from '../agent.ts';
 import { memoize } from '../async.ts';
 import { errorLine } from '../sanitize.ts';
 import { renderReport } from '../text/terminal.ts';
-import { createBoundedServer, isLocal, send, sendProbe } from './bounded-server.ts';
+import { createBoundedServer, isLocal, readTarget, send, sendProbe } from './bounded-server.ts';
 
 /** Where the HTTP server reads what it sends. */
 export type ServerSources = {
@@ -63,18 +63,10 @@ export function createAgentServer({ metrics, report, live, unready }: ServerSour
   };
   return createBoundedServer({
     maxConnections: MAX_CONNECTIONS,
-    respond: (request, response) => {
-      const { url = '/', method } = request;
+    respond: async (request, response) => {
       response.setHeader('cache-control', 'no-store');
-      if (method !== 'GET' && method !== 'HEAD') {
-        response.setHeader('allow', 'GET, HEAD');
-        return send(response, 405, 'only GET and HEAD are allowed\n');
-      }
-      // A path may begin with two slashes, which alone would be the name of a host.
-      const path = URL.parse(url.startsWith('/') ? `http://agent${url}` : url)?.pathname ?? '';
-      route(path, isLocal(request) ? local : remote, response).catch((error: unknown) =>
-        send(response, 500, `${errorLine(error)}\n`),
-      );
+      const target = readTarget(request, response);
+      if (target !== undefined) await route(target.path, isLocal(request) ? local : remote, response);
     },
   });
 }
