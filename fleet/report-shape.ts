@@ -4,26 +4,27 @@ import type { Condition, NodeWrites } from '../agent/node/object.ts';
 import { HEADLINES, PROOF_TONES } from '../agent/text/format.ts';
 import type { Verdict } from '../agent/verdict.ts';
 
+/** Whether a value has a shape. */
 type Guard = (value: unknown) => boolean;
 /** A guard for each field of a type, so that the compiler asks for one where a field is added. */
 type Guards<T> = { readonly [Field in keyof T]-?: Guard };
 
-const text: Guard = (value) => typeof value === 'string';
-const number: Guard = (value) => Number.isFinite(value);
+export const text: Guard = (value) => typeof value === 'string';
+export const number: Guard = (value) => Number.isFinite(value);
 const boolean: Guard = (value) => typeof value === 'boolean';
 const oneOf =
   (values: readonly unknown[]): Guard =>
   (value) =>
     values.includes(value);
-const optional =
+export const absentOr =
   (guard: Guard): Guard =>
   (value) =>
     value === undefined || guard(value);
-const list =
-  (guard: Guard, maxLength: number): Guard =>
+export const list =
+  (guard: Guard, maxLength = Number.POSITIVE_INFINITY): Guard =>
   (value) =>
     Array.isArray(value) && value.length <= maxLength && value.every((each) => guard(each));
-const object =
+export const object =
   <T>(guards: Guards<T>): Guard =>
   (value) =>
     typeof value === 'object' &&
@@ -36,18 +37,18 @@ const VERDICT: Guards<Verdict> = {
   status: oneOf(Object.keys(HEADLINES)),
   reason: text,
   message: text,
-  tolerated: optional(boolean),
+  tolerated: absentOr(boolean),
 };
 const TRANSITION = object<Transition>({ ...VERDICT, at: text });
-const EVIDENCE = object<Evidence>({ file: optional(text), line: optional(number), value: text });
+const EVIDENCE = object<Evidence>({ file: absentOr(text), line: absentOr(number), value: text });
 const FINDING = object({
   check: text,
   status: oneOf(['pass', 'fail', 'unknown', 'skipped']),
-  reason: optional(text),
-  severity: optional(text),
+  reason: absentOr(text),
+  severity: absentOr(text),
   message: text,
-  where: optional(text),
-  evidence: optional(list(EVIDENCE, 64)),
+  where: absentOr(text),
+  evidence: absentOr(list(EVIDENCE, 64)),
   durationMs: number,
 });
 const FAULT = object({ reason: text });
@@ -59,7 +60,7 @@ const PROVEN = object({
 });
 const NODE_WRITES = object<NodeWrites>({
   labels: texts,
-  condition: optional(
+  condition: absentOr(
     object<Condition>({
       type: text,
       status: text,
@@ -70,7 +71,7 @@ const NODE_WRITES = object<NodeWrites>({
     }),
   ),
   tainted: boolean,
-  problem: optional(text),
+  problem: absentOr(text),
 });
 const STATUS = object<Status>({
   version: text,
@@ -85,10 +86,10 @@ const STATUS = object<Status>({
   }),
   findings: list((value) => FINDING(value) && (isOk(value) || FAULT(value)), 64),
   proof: (value) => PROOF(value) && (isProven(value) ? PROVEN : FAULT)(value),
-  provenAt: optional(text),
+  provenAt: absentOr(text),
   facts: texts,
   history: list(TRANSITION, 128),
-  nodeWrites: optional(NODE_WRITES),
+  nodeWrites: absentOr(NODE_WRITES),
   pods: () => true, // never shown
 });
 

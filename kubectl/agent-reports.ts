@@ -1,10 +1,12 @@
 import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
 import type { Status } from '../agent/agent.ts';
 import { pooledMap } from '../agent/async.ts';
+import type { Evidence } from '../agent/checks/finding.ts';
 import { AGENT_PORT, AGENT_SELECTOR, DAEMON_SET, NAMESPACE } from '../agent/kube/access.ts';
 import { isOpen } from '../agent/pods/pod.ts';
 import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
 import { isOfDaemonSet } from '../fleet/objects.ts';
+import { absentOr, list, number, object, text } from '../fleet/report-shape.ts';
 import { type Api, type ApiObject, optional, sanitizeValues, type TextResponse } from './api.ts';
 import { MAX_WORD } from './node-summary.ts';
 import { HANDLER } from './requirements.ts';
@@ -203,51 +205,32 @@ export function sandboxOf({ metadata }: ApiObject<V1Pod>, result: ReportResult |
   return { inGvisor: '?', evidence: unknown?.evidence ?? 'the agent has not seen it yet' };
 }
 
-/** Validates the parts of a report that the plugin reads: a compromised node may send anything. */
+const EVIDENCE = object<Evidence>({ file: absentOr(text), line: absentOr(number), value: text });
+const FINDING = object({ check: text, status: text, message: text, evidence: absentOr(list(EVIDENCE)) });
+const FAULT = object({ reason: text });
+const isFailed = (finding: unknown) => (finding as { status: string }).status === 'fail';
+const POD = object({ uid: text, evidence: text });
+const WEAKENED = object({ uid: text, evidence: text, weak: list(object({ severity: text })) });
+/** The parts of a report that the plugin reads: a compromised node may send anything. */
+const REPORT = object({
+  node: text,
+  verdict: object({ status: text, reason: text, message: text }),
+  evaluation: object({ at: text }),
+  provenAt: absentOr(text),
+  findings: list((value) => FINDING(value) && (!isFailed(value) || FAULT(value)), MAX_FINDINGS),
+  proof: object({ kind: text, message: text }),
+  pods: absentOr(
+    object({
+      at: text,
+      violating: list(POD),
+      permitted: list(POD),
+      unknown: list(POD),
+      sandboxedUids: list(() => true),
+      weakened: list(WEAKENED),
+    }),
+  ),
+});
+
 function isReport(value: unknown): value is Status {
-  if (!hasTexts(value, 'node')) return false;
-  const { verdict, evaluation, provenAt = '', findings, proof, pods } = value;
-  return (
-    hasTexts(verdict, 'status', 'reason', 'message') &&
-    hasTexts(evaluation, 'at') &&
-    typeof provenAt === 'string' &&
-    isArrayOf(findings, isFinding) &&
-    (findings as readonly unknown[]).length <= MAX_FINDINGS &&
-    hasTexts(proof, 'kind', 'message') &&
-    (pods === undefined || isPods(pods))
-  );
-}
-
-function isFinding(value: unknown): boolean {
-  if (!hasTexts(value, 'check', 'status', 'message')) return false;
-  const { status, reason, evidence = [] } = value;
-  return (status !== 'fail' || typeof reason === 'string') && isArrayOf(evidence, isEvidence);
-}
-
-function isEvidence(value: unknown): boolean {
-  if (!hasTexts(value, 'value')) return false;
-  const { file = '', line = 0 } = value;
-  return typeof file === 'string' && typeof line === 'number';
-}
-
-function isPods(value: unknown): boolean {
-  if (!hasTexts(value, 'at')) return false;
-  const { violating, permitted, unknown, sandboxedUids, weakened } = value;
-  const isPod = (each: unknown) => hasTexts(each, 'uid', 'evidence');
-  const isWeakened = (each: unknown) =>
-    hasTexts(each, 'uid', 'evidence') && isArrayOf(each.weak, (flag) => hasTexts(flag, 'severity'));
-  return (
-    [violating, permitted, unknown].every((list) => isArrayOf(list, isPod)) &&
-    Array.isArray(sandboxedUids) &&
-    isArrayOf(weakened, isWeakened)
-  );
-}
-
-function hasTexts(value: unknown, ...names: readonly string[]): value is Readonly<Record<string, unknown>> {
-  if (typeof value !== 'object' || value === null) return false;
-  return names.every((name) => typeof (value as Readonly<Record<string, unknown>>)[name] === 'string');
-}
-
-function isArrayOf(value: unknown, is: (each: unknown) => boolean): boolean {
-  return Array.isArray(value) && value.every(is);
+  return REPORT(value);
 }
