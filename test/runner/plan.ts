@@ -62,18 +62,22 @@ function filesUnder(word: string, root: string, directory: string): readonly str
   if (path === undefined) throw new UsageError(`There is no "${word}". ${USAGE}`);
   const inside = relative(root, path);
   if (!statSync(path).isDirectory()) return [inside];
-  const all = (Object.keys(TIERS) as TierName[]).flatMap((tier) => filesOf(tier, root));
-  const found = all.filter((file) => file.startsWith(`${inside}${sep}`));
+  const found = tierFiles(root)
+    .flatMap(([, files]) => files)
+    .filter((file) => file.startsWith(`${inside}${sep}`));
   if (found.length === 0) throw new UsageError(`There is no test file in "${word}". ${USAGE}`);
   return found;
 }
 
-function byTier(files: readonly string[], root: string): Map<TierName, string[]> {
-  const found = new Map<TierName, string[]>();
-  for (const file of files) {
-    const tier = (Object.keys(TIERS) as TierName[]).find((name) => filesOf(name, root).includes(file));
-    if (tier === undefined) throw new UsageError(`"${file}" is no test file of any tier. ${USAGE}`);
-    found.set(tier, [...(found.get(tier) ?? []), file]);
-  }
-  return found;
+function byTier(files: readonly string[], root: string): readonly (readonly [TierName, readonly string[]])[] {
+  const found = tierFiles(root).map(
+    ([name, own]) => [name, own.filter((file) => files.includes(file))] as const,
+  );
+  const stray = files.find((file) => !found.some(([, own]) => own.includes(file)));
+  if (stray !== undefined) throw new UsageError(`"${stray}" is no test file of any tier. ${USAGE}`);
+  return found.filter(([, own]) => own.length > 0);
+}
+
+function tierFiles(root: string): readonly (readonly [TierName, readonly string[]])[] {
+  return (Object.keys(TIERS) as TierName[]).map((name) => [name, filesOf(name, root)]);
 }

@@ -144,23 +144,17 @@ async function runTier(
 ): Promise<TierResult> {
   const begun = performance.now();
   display.begin(name, files, tier.concurrency);
-  const results = await runFiles(name, tier, longestFirst(files, history), env);
-  const failed = results.filter(({ passed }) => !passed).map(({ file }) => file);
-  const secondTries: string[] = [];
+  const firstTries = await runFiles(name, tier, longestFirst(files, history), env);
+  const failed = firstTries.filter(({ passed }) => !passed).map(({ file }) => file);
+  const secondTries = new Map<string, FileResult>();
   if (tier.secondTry && failed.length > 0 && failed.length <= MAX_SECOND_TRIES) {
     await removeLaneClusters();
-    for (const again of await runFiles(name, tier, failed, env, true)) {
-      if (!again.passed) continue;
-      secondTries.push(again.file);
-      results.splice(
-        results.findIndex(({ file }) => file === again.file),
-        1,
-        again,
-      );
-    }
+    for (const result of await runFiles(name, tier, failed, env, true))
+      if (result.passed) secondTries.set(result.file, result);
   }
   if (tier.clusters) await removeLaneClusters();
-  return endOf({ name, files: results, secondTries }, begun);
+  const results = firstTries.map((result) => secondTries.get(result.file) ?? result);
+  return endOf({ name, files: results, secondTries: [...secondTries.keys()] }, begun);
 }
 
 async function runFiles(
