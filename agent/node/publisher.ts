@@ -161,7 +161,7 @@ export class NodePublisher implements Publisher {
     }
     this.#goneUntilMs = 0;
     const node = event.object as NodeObject;
-    // A new watch may start with an older version, from an API server that lags behind or after a restore of etcd: a read tells.
+    // A new watch may start with an older version, from an API server that lags behind or after a restore of etcd: a read decides.
     const wentBack = this.#watched !== undefined && isOlder(node.metadata, this.#watched);
     this.#watched = node.metadata;
     const known = this.#node;

@@ -15,22 +15,11 @@ import { mountedHost, tempHost } from './host/temp-host.ts';
 import { ALL_HANG, type Script } from './proof/containerd-scripts.ts';
 import { fakeContainerd } from './proof/fake-containerd.ts';
 import { PROVEN, unproven } from './reports.ts';
-import { fakeRunsc } from './runsc/fake-runsc.ts';
+import { GVISOR_NODE_FILES, HANDLER_TOML } from './runsc/fake-runsc.ts';
 
 const NEVER = new AbortController().signal;
 const CONFIG = '/etc/containerd/config.toml';
 const RUNSC = '/usr/local/bin/runsc';
-const HANDLER = `version = 3
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runsc]
-runtime_type = 'io.containerd.runsc.v1'
-`;
-const FILES = {
-  '/proc/sys/kernel/osrelease': '6.8.0\n',
-  '/proc/sys/user/max_user_namespaces': '96365\n',
-  [CONFIG]: HANDLER,
-  [RUNSC]: fakeRunsc(),
-  '/usr/local/bin/containerd-shim-runsc-v1': { program: '#!/bin/sh\n' },
-};
 const FAILED = unproven('failed', 'SandboxFailed');
 
 type Prove = (root: string) => Promise<Outcome>;
@@ -39,7 +28,7 @@ type Prove = (root: string) => Promise<Outcome>;
 async function healthy(t: TestContext, prove: Prove, scripts: Readonly<Record<string, Script>> = {}) {
   const responseMs = 'Version' in scripts ? 300 : 60_000;
   const { containerd, client } = await fakeContainerd(t, scripts, { responseMs });
-  const host = await tempHost(t, FILES);
+  const host = await tempHost(t, GVISOR_NODE_FILES);
   const prover = { prove: () => prove(host.root), compare: async (failed: Outcome) => failed };
   const sources = sourcesOf('', { host, cri: client });
   const options: EvaluateOptions = { sources, prover, now: () => performance.now() };
@@ -228,7 +217,7 @@ describe('evaluate', () => {
 describe('evaluate, if gVisor is outside the mounts of the agent', () => {
   /** Evaluates from a pod that mounts /etc, /usr and /proc of a node that has gVisor in /opt. */
   async function evaluateMounted(t: TestContext, proof: Outcome, runtimeOptions = {}) {
-    const host = await mountedHost(t, ['etc', 'usr', 'proc'], { [CONFIG]: HANDLER });
+    const host = await mountedHost(t, ['etc', 'usr', 'proc'], { [CONFIG]: HANDLER_TOML });
     const runsc = loadedRuntime({ options: runtimeOptions });
     const sources = sourcesOf('', { host, cri: fakeCri(criStatus('v2.4.2', { runsc })) });
     const prover = { prove: async () => proof, compare: async (failed: Outcome) => failed };

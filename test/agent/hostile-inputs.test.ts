@@ -11,25 +11,14 @@ import { outcome } from './checks/fake-node.ts';
 import { tempHost } from './host/temp-host.ts';
 import { GARBAGE, HANGS, type Script } from './proof/containerd-scripts.ts';
 import { CONFIG, FakeContainerd } from './proof/fake-containerd.ts';
-import { fakeRunsc } from './runsc/fake-runsc.ts';
+import { GVISOR_NODE_FILES, HANDLER_TOML } from './runsc/fake-runsc.ts';
 
 const MAIN = fileURLToPath(new URL('../../agent/main.ts', import.meta.url));
 const SOCKET = '/run/containerd/containerd.sock';
 const CONTAINERD_TOML = '/etc/containerd/config.toml';
 const RUNSC_TOML = '/etc/containerd/runsc.toml';
 const RUNSC = '/usr/local/bin/runsc';
-const HANDLER = `version = 3
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runsc]
-runtime_type = 'io.containerd.runsc.v1'
-`;
-const FILES = {
-  '/proc/sys/kernel/osrelease': '6.8.0\n',
-  '/proc/sys/user/max_user_namespaces': '96365\n',
-  [CONTAINERD_TOML]: HANDLER,
-  [RUNSC_TOML]: '[runsc_config]\nplatform = "systrap"\n',
-  [RUNSC]: fakeRunsc(),
-  '/usr/local/bin/containerd-shim-runsc-v1': { program: '#!/bin/sh\n' },
-};
+const FILES = { ...GVISOR_NODE_FILES, [RUNSC_TOML]: '[runsc_config]\nplatform = "systrap"\n' };
 /** Maximum duration of a check plus the start of the agent. */
 const MAX_MS = 25_000;
 type Evaluated = { readonly report: Report; readonly mib: number; readonly found: (check: string) => string };
@@ -132,7 +121,7 @@ const CASES: readonly Case[] = [
   },
   {
     name: 'has a truncated containerd configuration',
-    make: ({ path }) => writeFile(path(CONTAINERD_TOML), HANDLER.slice(0, -8)),
+    make: ({ path }) => writeFile(path(CONTAINERD_TOML), HANDLER_TOML.slice(0, -8)),
     found: ['handler-configured', /^error ContainerdConfigInvalid: .*line 3/],
     verdict: 'True SandboxProven',
   },
@@ -157,14 +146,17 @@ const CASES: readonly Case[] = [
   {
     name: 'has a configuration that imports itself, by name and by pattern',
     make: ({ path }) =>
-      writeFile(path(CONTAINERD_TOML), `imports = ["config.toml", "/etc/containerd/*.toml"]\n${HANDLER}`),
+      writeFile(
+        path(CONTAINERD_TOML),
+        `imports = ["config.toml", "/etc/containerd/*.toml"]\n${HANDLER_TOML}`,
+      ),
     found: ['handler-configured', /^pass: /],
     verdict: 'True SandboxProven',
   },
   {
     name: 'has a configuration that imports 200 others',
     make: async ({ path }) => {
-      await writeFile(path(CONTAINERD_TOML), `imports = ["conf.d/*.toml"]\n${HANDLER}`);
+      await writeFile(path(CONTAINERD_TOML), `imports = ["conf.d/*.toml"]\n${HANDLER_TOML}`);
       await mkdir(path('/etc/containerd/conf.d'));
       for (let file = 0; file < 200; file++) await writeFile(path(`/etc/containerd/conf.d/${file}.toml`), '');
     },

@@ -33,3 +33,18 @@ export function fakeRunsc(release = 'release-20260223.0', pages = TEXT_PAGES): {
   const texts = Buffer.from(`\0runsc version %s\n\0${release}\0spec: %s\n\0`);
   return { program: Buffer.concat([elfHeader([code]), texts]) };
 }
+
+/** containerd's configuration with the handler runsc. */
+export const HANDLER_TOML = `version = 3
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runsc]
+runtime_type = 'io.containerd.runsc.v1'
+`;
+
+/** The files of a node on which gVisor is installed. */
+export const GVISOR_NODE_FILES = {
+  '/proc/sys/kernel/osrelease': '6.8.0\n',
+  '/proc/sys/user/max_user_namespaces': '96365\n',
+  '/etc/containerd/config.toml': HANDLER_TOML,
+  '/usr/local/bin/runsc': fakeRunsc(),
+  '/usr/local/bin/containerd-shim-runsc-v1': { program: '#!/bin/sh\n' },
+};
