@@ -6,9 +6,11 @@ import {
   AT_ONCE,
   agentOn,
   applyOverlay,
+  deployWith,
   getFromPod,
   readinessOf,
   readNode,
+  waitForNode,
   waitForRollout,
 } from './agents.ts';
 import { GVISOR_NODES } from './e2e-cluster.ts';
@@ -33,6 +35,21 @@ export async function deployFleet(
   const patch = { spec: { template: { spec: { nodeSelector: hostname, containers: [container] } } } };
   await cluster.kubectl(['patch', ...FLEET, '-p', JSON.stringify(patch)]);
   await scaleFleet(cluster, 1);
+}
+
+/** Deploys agents and the controller with timeouts that a test can wait for, until it may withdraw labels. */
+export async function deployQuickFleet(cluster: Cluster): Promise<void> {
+  const timeouts = { AGENT_TIMEOUT: '20s', CIRCUIT_BREAKER_WINDOW: '40s', RECOVERY_DELAY: '10s' };
+  await deployFleet(cluster, timeouts);
+  for (const node of GVISOR_NODES) await waitForNode(cluster, node, ({ ready }) => ready === 'true');
+  await waitForBreaker(cluster);
+}
+
+/** Undoes {@link deployQuickFleet}: every node has its agent again, without a controller. */
+export async function restoreAgents(cluster: Cluster): Promise<void> {
+  await enableAgents(cluster, ...GVISOR_NODES);
+  await removeFleet(cluster);
+  await deployWith(cluster);
 }
 
 /** Scales the controller and waits for its pods. */

@@ -3,16 +3,16 @@ import { after, before, describe, it } from 'node:test';
 import { VERSION } from '../../agent/config.ts';
 import { secondsUntilLabel } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { agentPids, deployWith, getFromAgent, waitForNode } from './agents.ts';
+import { agentPids, getFromAgent, waitForNode } from './agents.ts';
 import { GVISOR_NODES, useCluster } from './e2e-cluster.ts';
 import {
-  deployFleet,
+  deployQuickFleet,
   disableAgents,
   enableAgents,
   getFromFleet,
   readFleet,
   readinessOfNodes,
-  removeFleet,
+  restoreAgents,
   waitForBreaker,
 } from './fleet-cluster.ts';
 
@@ -20,18 +20,10 @@ const cluster = useCluster();
 
 describe('the fleet controller on a real cluster', () => {
   before(async () => {
-    await deployFleet(cluster(), {
-      AGENT_TIMEOUT: '20s',
-      CIRCUIT_BREAKER_WINDOW: '40s',
-      RECOVERY_DELAY: '10s',
-    });
-    for (const node of GVISOR_NODES) await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
-    await waitForBreaker(cluster());
+    await deployQuickFleet(cluster());
   });
   after(async () => {
-    await enableAgents(cluster(), ...GVISOR_NODES);
-    await removeFleet(cluster());
-    await deployWith(cluster());
+    await restoreAgents(cluster());
   });
 
   it('reports the releases and last proof of a node, and renders its page', async () => {

@@ -6,15 +6,13 @@ import { parse } from 'yaml';
 import { type Prometheus, startPrometheus } from '../../cluster/control-plane/prometheus.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { REPO } from '../../hack/paths.ts';
-import { deployWith, waitForNode } from '../e2e/agents.ts';
 import { GVISOR_NODES, useCluster } from '../e2e/e2e-cluster.ts';
 import {
-  deployFleet,
+  deployQuickFleet,
   disableAgents,
   enableAgents,
-  removeFleet,
+  restoreAgents,
   scaleFleet,
-  waitForBreaker,
 } from '../e2e/fleet-cluster.ts';
 import { shortenRules } from '../e2e/monitored-cluster.ts';
 import { watchAlerts } from '../e2e/watch-alerts.ts';
@@ -28,11 +26,7 @@ describe('the alerts of the fleet controller, with a real Prometheus', () => {
   const { fires, resolves } = watchAlerts(() => prometheus);
 
   before(async () => {
-    await deployFleet(cluster(), {
-      AGENT_TIMEOUT: '20s',
-      CIRCUIT_BREAKER_WINDOW: '40s',
-      RECOVERY_DELAY: '10s',
-    });
+    await deployQuickFleet(cluster());
     await cluster().kubectl(['apply', '-f', join(REPO, 'manifests/components/monitoring/scrape-rbac.yaml')]);
     const rules = shortenRules(parse(await read('monitoring-fleet/rules.yaml')) as RuleFile);
     prometheus = await startPrometheus(cluster(), {
@@ -42,13 +36,9 @@ describe('the alerts of the fleet controller, with a real Prometheus', () => {
       ],
       rules: [JSON.stringify(rules)],
     });
-    for (const node of GVISOR_NODES) await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
-    await waitForBreaker(cluster());
   });
   after(async () => {
-    await enableAgents(cluster(), ...GVISOR_NODES);
-    await removeFleet(cluster());
-    await deployWith(cluster());
+    await restoreAgents(cluster());
     for (const name of ['prometheus', 'relay-prometheus']) await cluster().controlPlane.stopDaemon(name);
     await cluster().kubectl(['delete', 'namespace', 'monitoring']);
   });
