@@ -1,4 +1,5 @@
 import { dumpYaml } from '@kubernetes/client-node';
+import { parseDuration } from '../agent/config.ts';
 import { MARKS, type Tone, wrap } from '../agent/text/format.ts';
 import { markedLines, paint, type Screen, TONE_COLORS } from '../agent/text/table.ts';
 
@@ -76,19 +77,15 @@ export function ageOf(since: string, nowMs: number): string {
   return `${Math.floor(days / 365)}y`;
 }
 
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
-
 /**
  * Parses --request-timeout into milliseconds: "30s", "1m30s", or seconds without a unit; 0 means no timeout.
  * Source: https://kubernetes.io/docs/reference/kubectl/kubectl/
  */
 export function parseTimeout(text: string): number | undefined {
   if (/^\d+$/.test(text)) return Number(text) * 1_000;
-  if (!/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) return undefined;
-  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)];
-  return Math.round(
-    parts.reduce((sum, [, number, unit = '']) => sum + Number(number) * (UNITS[unit] ?? 0), 0),
-  );
+  const parts = text.match(/\d+(?:\.\d+)?(?:ms|s|m|h)/g) ?? [];
+  if (parts.length === 0 || parts.join('') !== text) return undefined;
+  return Math.round(parts.reduce((sum, part) => sum + (parseDuration(part) ?? 0), 0));
 }
 
 /** One observation, and where it was made: lines of files, values. */
