@@ -89,7 +89,8 @@ describe('Metrics', () => {
 
   it('exports the duration of boots and the time of the last proof', async () => {
     const metrics = new Metrics('0.1.0');
-    for (const bootMs of [400, 100]) metrics.count(reportOf({ proof: { ...PROVEN, bootMs } as typeof PROVEN }));
+    for (const bootMs of [400, 100])
+      metrics.count(reportOf({ proof: { ...PROVEN, bootMs } as typeof PROVEN }));
     metrics.count(BROKEN);
     for (const [name, value] of [
       ['sandbox_boot_seconds_sum', 0.5],

@@ -19,13 +19,18 @@ import {
   watched,
 } from './publisher-of.ts';
 
-const { ready: LABEL, platform: PLATFORM, runscVersion: RUNSC } = OWN_KEYS.labels;
+const { ready: LABEL, platform: PLATFORM } = OWN_KEYS.labels;
 const { provenBy: PROVEN_BY, provenBoot: PROVEN_BOOT } = OWN_KEYS.annotations;
 const OLD_BOOT = 'boot-1';
 const UNKNOWN = reportOf({ verdict: verdictOf('Unknown', 'ContainerdUnreachable') });
+const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
 const READY_NODE = {
-  labels: { [LABEL]: 'true', [RUNSC]: 'release-20260223.0', [PLATFORM]: 'systrap' },
-  annotations: { [PROVEN_BY]: '0.1.0+a', [PROVEN_BOOT]: BOOT },
+  labels: {
+    [`${DOMAIN}/ready`]: 'true',
+    [`${DOMAIN}/runsc-version`]: 'release-20260223.0',
+    [`${DOMAIN}/platform`]: 'systrap',
+  },
+  annotations: { [`${DOMAIN}/proven-by`]: '0.1.0+a', [`${DOMAIN}/proven-boot`]: BOOT },
 };
 const CONDITION = { type: 'GVisorReady', status: 'True', reason: 'SandboxProven' };
 const FORBIDDEN = refusedWith(403, 'nodes "node-1" is forbidden: no');
@@ -579,7 +584,7 @@ describe('a Node that another client changes', () => {
 });
 
 describe('a taint', () => {
-  const TAINT = { key: 'gvisor.node-restriction.kubernetes.io/not-ready', effect: 'NoSchedule' };
+  const TAINT = { key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' };
   const other = { key: 'other', effect: 'NoExecute', value: 'a' };
   const tainting = (t: TestContext, taints = [other]) =>
     publisherOf(t, { taint: true }, ({ node }) => Object.assign(node, { taints }));
