@@ -243,7 +243,7 @@ describe('a label of another boot', { timeout: 30_000 }, () => {
     const { unready } = await logged('not ready: the rollout waits');
     assert.equal(unready, 'gVisor was proven in the boot boot-2, but the kubelet reports the boot boot-1');
     assert.equal(node.labels[LABEL], 'false');
-    node.change((changing) => Object.assign(changing, { bootID: BOOT }), 'kubelet');
+    node.change((changing) => Object.assign(changing, { bootID: BOOT }));
     await logged('node written');
     assert.deepEqual([node.labels[LABEL], node.annotations[PROVEN_BOOT]], ['true', BOOT]);
     await isReady();
@@ -260,7 +260,7 @@ describe('a label of another boot', { timeout: 30_000 }, () => {
       changing.bootID = OLD_BOOT;
       changing.labels[LABEL] = 'false';
       changing.conditions = [{ ...CONDITION, status: 'Unknown', reason: 'NodeRebooted', message: 'm' }];
-    }, 'gvisor-ready-fleet');
+    });
     await logged('not ready: the rollout waits');
     const granted = server.bodies.filter(({ metadata }) => metadata?.labels?.[LABEL] === 'true');
     assert.deepEqual([node.labels[LABEL], granted.length], ['false', 1]);
@@ -618,12 +618,12 @@ describe('a taint', () => {
     await publish(READY_REPORT);
     node.onChange = () => {}; // the watch lags
     const patch = node.patch.bind(node);
-    node.patch = (body, manager) => {
+    node.patch = (body) => {
       if (body.spec !== undefined) {
         node.patch = patch;
         node.change((changing) => Object.assign(changing, { taints: [other] }));
       }
-      return patch(body, manager);
+      return patch(body);
     };
     publisher.publish(BROKEN_REPORT);
     assert.match(await retry(), /: 409 /);
@@ -639,7 +639,7 @@ describe('a taint', () => {
       await watched(setup.server);
       const { node } = setup.server;
       const patch = node.patch.bind(node);
-      node.patch = (body, manager) => (body.spec === undefined ? patch(body, manager) : false);
+      node.patch = (body) => (body.spec === undefined ? patch(body) : false);
       const accept = () => Object.assign(node, { patch });
       return { ...setup, accept };
     }
