@@ -58,10 +58,10 @@ const FORGERIES = {
     'granting the label to a node that lost it': label(READY_KEY, 'true', 'node-2'),
     'granting the label to a node that never had it': label(READY_KEY, 'true', 'node-3'),
     'a label "false" where there was none': label(READY_KEY, 'false', 'node-3'),
-    'removing the label': label(READY_KEY, null),
     'another value of the label': label(READY_KEY, 'maybe'),
   }),
   ...withMessage(/only the label/, {
+    'removing the label': label(READY_KEY, null),
     'another label of the domain': label(`${DOMAIN}/platform`, 'kvm'),
     'removing another label of the domain': label(`${DOMAIN}/runsc-version`, null),
     'another label': label('team', 'b'),
