@@ -21,7 +21,11 @@ exit 0`;
 
 /** Continues stopped shims and sentries, and kills those that containerd has given up. */
 export async function mendSandboxes(node: ClusterNode): Promise<void> {
-  const stopped = await node.system.run(['/bin/sh', '-c', "grep -ls '^State:.T' /proc/[0-9]*/status; exit 0"]);
+  const stopped = await node.system.run([
+    '/bin/sh',
+    '-c',
+    "grep -ls '^State:.T' /proc/[0-9]*/status; exit 0",
+  ]);
   const pids = (await node.system.processes())
     .filter(({ pid, argv: [program] }) => {
       const isStopped = stopped.includes(`/proc/${pid}/status`);
