@@ -8,6 +8,7 @@ import { deployAgent } from '../cluster/story.ts';
 import { formatTable } from '../cluster/table.ts';
 import { REPO } from '../hack/paths.ts';
 import { untilStopped } from '../hack/run.ts';
+import { densities, measureDensity } from './density.ts';
 import { measureFlaps } from './flaps.ts';
 import { measureFleet } from './fleet.ts';
 import { measureLabels, measurePod } from './labels.ts';
@@ -22,7 +23,7 @@ const MEASURED = ['what', 'goal', 'measured'];
 /** Sections in the order of measurement. */
 const SECTIONS = [
   ...['proofs', 'faults', 'agent', 'labels', 'pod', 'flaps', 'load'],
-  ...['request', 'scale', 'fleet', 'vm'],
+  ...['request', 'scale', 'density', 'fleet', 'vm'],
 ];
 
 /** Options: default and description. */
@@ -36,6 +37,7 @@ const AMOUNTS = {
   load: [1800, 'seconds with eight times more work than processors'],
   pressure: [1800, 'seconds with too little memory and disk'],
   pods: [200, 'pods of gVisor that are started'],
+  density: [400, 'pods of gVisor on one node'],
   request: [300, 'seconds of load with each CPU request of the agent'],
   agents: [1000, 'agents of one API server'],
   nodes: [5000, 'nodes of a simulated fleet'],
@@ -52,8 +54,22 @@ const program = new Command('npm run bench --')
 for (const [name, [amount, what]] of Object.entries(AMOUNTS))
   program.option(`--${name} <number>`, what, wholeNumber, amount);
 program.parse();
-const { runs, proofs, soak, idle, flaps, load, pressure, pods, request, outage, agents, nodes, evaluations } =
-  program.opts<Readonly<Record<keyof typeof AMOUNTS, number>>>();
+const {
+  runs,
+  proofs,
+  soak,
+  idle,
+  flaps,
+  load,
+  pressure,
+  pods,
+  density,
+  request,
+  outage,
+  agents,
+  nodes,
+  evaluations,
+} = program.opts<Readonly<Record<keyof typeof AMOUNTS, number>>>();
 const sections: readonly string[] = program.args;
 const isSelected = (section: string) => sections.length === 0 || sections.includes(section);
 
@@ -86,7 +102,7 @@ async function measure(): Promise<void> {
 
 /** Runs the sections on nodes that are namespaces of this machine. */
 async function measureNamespaces(): Promise<void> {
-  const images = ['labels', 'pod', 'flaps', 'load', 'request', 'scale'].some(isSelected)
+  const images = ['labels', 'pod', 'flaps', 'load', 'request', 'scale', 'density'].some(isSelected)
     ? (['workload', 'agent'] as const)
     : [];
   const cluster = await startCluster({ name: CLUSTER, nodes: [{ name: 'node-1' }], images });
@@ -105,6 +121,14 @@ async function measureNamespaces(): Promise<void> {
     show(LOAD_HEAD, await measureLoad(cluster, node, { cpuS: load, pressureS: pressure, pods }));
   if (isSelected('request')) show(REQUEST_HEAD, await measureRequests(cluster, node, request));
   if (isSelected('scale')) show(MEASURED, await measureScale(cluster, agents));
+  // The last, because its pods stay until the cluster is removed.
+  if (isSelected('density')) {
+    const [head = [], ...rows] = await measureDensity(cluster, node, {
+      steps: densities(density),
+      idleS: idle,
+    });
+    show(head, rows);
+  }
   await removeCluster(CLUSTER);
 }
 
