@@ -1,4 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
+import type { V1PodList } from '@kubernetes/client-node';
 import type { Report } from '../agent/agent.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import { CONTAINERD_CONFIG, containerdConfig } from '../cluster/node/config.ts';
@@ -13,6 +14,7 @@ import { cpuMs, EVALUATION_S, memoryOf } from './one-node.ts';
 import { mebibytes, statistics } from './statistics.ts';
 
 const STEPS = [10, 100, 200, 400];
+const BATCH = 10;
 const EVALUATIONS = 10;
 /** Until the agent has examined the new pods. */
 const SETTLE_S = 30;
@@ -58,8 +60,19 @@ export async function measureDensity(
   ];
 }
 
-/** Waits until this number of gVisor pods run on the node. */
-async function scaleTo(cluster: Cluster, node: ClusterNode, replicas: number): Promise<void> {
+/** Adds gVisor pods until there are so many, a few at a time: hundreds that start at once time out, and start again. */
+async function scaleTo(cluster: Cluster, node: ClusterNode, pods: number): Promise<void> {
+  const { items } = JSON.parse(await cluster.get('/api/v1/namespaces/default/pods')) as V1PodList;
+  for (let there = items.length; there < pods; ) {
+    there = Math.min(there + BATCH, pods);
+    await cluster.kubectl(['apply', '-f', '-'], densePods(node, there));
+    const ready = `--for=jsonpath={.status.readyReplicas}=${there}`;
+    await cluster.kubectl(['wait', 'replicaset/dense', ready, '--timeout=10m'], undefined, 660_000);
+  }
+}
+
+/** A set of idle gVisor pods on the node (JSON). */
+function densePods(node: ClusterNode, replicas: number): string {
   const resources = { requests: { cpu: '1m', memory: '1Mi' } };
   const pod = evaluationPod('dense', {
     gvisor: true,
@@ -67,15 +80,12 @@ async function scaleTo(cluster: Cluster, node: ClusterNode, replicas: number): P
     container: { resources },
   });
   const { metadata, spec } = JSON.parse(pod);
-  const set = {
+  return JSON.stringify({
     apiVersion: 'apps/v1',
     kind: 'ReplicaSet',
     metadata: { name: 'dense' },
     spec: { replicas, selector: { matchLabels: metadata.labels }, template: { metadata, spec } },
-  };
-  await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(set));
-  const ready = `--for=jsonpath={.status.readyReplicas}=${replicas}`;
-  await cluster.kubectl(['wait', 'replicaset/dense', ready, '--timeout=30m'], undefined, 1_900_000);
+  });
 }
 
 /** Measures the agent beside the pods that are there. Returns rows of what, goal and figure. */
