@@ -27,10 +27,8 @@ describe('CriClient', { concurrency: true }, () => {
       runtimes: loadedRuntimes(CONFIG),
       conditions: [{ type: 'RuntimeReady', status: true, reason: '', message: '' }],
     });
-    assert.deepEqual(
-      containerd.requests.map(({ request }) => request),
-      [{}, { verbose: true }],
-    );
+    const requests = containerd.requests.map(({ request }) => request);
+    assert.deepEqual(requests, [{}, { verbose: true }]);
   });
 
   const SHIMS: readonly [string, Scripts, ShimInfo][] = [
@@ -92,10 +90,8 @@ describe('CriClient', { concurrency: true }, () => {
     await client.version();
     await client.version({ timeoutMs: 60_000 });
     await client.version({ timeoutMs: null });
-    assert.deepEqual(
-      containerd.requests.map(({ deadline }) => deadline),
-      [true, true, false],
-    );
+    const deadlines = containerd.requests.map(({ deadline }) => deadline);
+    assert.deepEqual(deadlines, [true, true, false]);
   });
 
   it("reads containerd's own PID, or 0", async (t) => {
@@ -198,15 +194,12 @@ describe('loadedRuntimes', () => {
   });
 
   for (const text of ['null', '{}', '{"containerd":null}', '{"containerd":{"runtimes":null}}', '[]', '5']) {
-    it(`finds no handler in ${text}`, () => {
-      assert.deepEqual(loadedRuntimes(text), new Map());
-    });
+    it(`finds no handler in ${text}`, () => assert.deepEqual(loadedRuntimes(text), new Map()));
   }
 
   it('treats fields of the wrong type as absent', () => {
-    const odd = {
-      containerd: { runtimes: { a: null, b: { runtimeType: 1, options: 'x', PodAnnotations: [7, null] } } },
-    };
+    const runtimes = { a: null, b: { runtimeType: 1, options: 'x', PodAnnotations: [7, null] } };
+    const odd = { containerd: { runtimes } };
     const empty = { runtimeType: '', runtimePath: '', options: {}, snapshotter: '', podAnnotations: [] };
     assert.deepEqual(Object.fromEntries(loadedRuntimes(JSON.stringify(odd))), { a: empty, b: empty });
   });
