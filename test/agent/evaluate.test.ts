@@ -7,6 +7,7 @@ import { parseConfig } from '../../agent/config.ts';
 import { type EvaluateOptions, evaluate, NodeEvaluator } from '../../agent/evaluate.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import type { Prover } from '../../agent/proof/prover.ts';
+import { RunscPrograms } from '../../agent/runsc/program.ts';
 import type { Trigger } from '../../agent/trigger/event-queue.ts';
 import type { Verdict } from '../../agent/verdict.ts';
 import { criStatus, fakeCri, loadedRuntime, sourcesOf, witnessOf } from './checks/fake-node.ts';
@@ -250,7 +251,15 @@ describe('NodeEvaluator', () => {
     const witness = witnessOf({ flags: { platform: 'kvm' } });
     const prover = { changed: () => changes++, witness, prove: proves } as unknown as Prover;
     const now = () => performance.now();
-    const evaluator = new NodeEvaluator({ config, host, client, distribution, prover, now });
+    const evaluator = new NodeEvaluator({
+      config,
+      host,
+      client,
+      distribution,
+      prover,
+      programs: new RunscPrograms(),
+      now,
+    });
     const stop = new AbortController();
     for (const [trigger, expected] of [
       [{ kind: 'timer' }, 0],

@@ -15,7 +15,7 @@ describe('CriClient', { concurrency: true }, () => {
     containerd.sandboxes.add('1f', labels);
     const metadata = { name: '1f', namespace: 'eval', uid: '1f' };
     assert.deepEqual(await client.listSandboxes('all'), [
-      { id: '1f', metadata, createdAt: 0, runtimeHandler: '' },
+      { id: '1f', metadata, state: 'SANDBOX_READY', createdAt: 0, runtimeHandler: '' },
     ]);
   });
 
@@ -122,7 +122,13 @@ describe('CriClient', { concurrency: true }, () => {
     containerd.sandboxes.add('1f', {}, { config });
     const pid = containerd.sandboxes.byId.get('1f')?.pid ?? 0;
     const runtimeType = 'io.containerd.runsc.v1';
-    const expected = { state: 'SANDBOX_READY', pid, runtimeType, cgroupParent: '/kubepods/pod1' };
+    const expected = {
+      state: 'SANDBOX_READY',
+      pid,
+      runtimeType,
+      cgroupParent: '/kubepods/pod1',
+      configPath: '',
+    };
     assert.deepEqual(await client.sandbox('1f'), { ...expected, annotations: new Map() });
     assert.equal(containerd.requests[0]?.request.verbose, true);
     assert.deepEqual(await client.listPids('1f'), [1]);
