@@ -132,10 +132,11 @@ export function agentStatus(
   };
 }
 
-/** Problems by pod and reason, with PIDs from 900; containerd must not restart where there is one. */
-export function sandboxesOf(
-  ...problems: readonly (readonly [pod: string, SandboxReason])[]
-): SandboxesReport {
+/** A problem of a pod of `eval`. */
+export type PodProblem = readonly [pod: string, reason: SandboxReason];
+
+/** Problems, with PIDs from 900; containerd must not restart where there is one. */
+export function sandboxesOf(...problems: readonly PodProblem[]): SandboxesReport {
   return {
     at: '2026-03-01T11:59:58Z',
     stale: false,
