@@ -130,3 +130,8 @@ const isProven = (proof: unknown) => (proof as { kind: string }).kind === 'prove
 export function isStatus(value: unknown): value is Status {
   return STATUS(value);
 }
+
+/** Whether a value is the part of a report about sandboxes, within the same limits. */
+export function isSandboxes(value: unknown): value is SandboxesReport {
+  return SANDBOXES(value);
+}
