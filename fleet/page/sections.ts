@@ -143,7 +143,7 @@ export function renderSandboxes({ sandboxes }: Status): Markup {
   const firsts = problems.filter(
     ({ reason }, at) => problems.findIndex((other) => other.reason === reason) === at,
   );
-  return html`<section aria-labelledby="sandboxes">
+  return html`<section class="sandboxes" aria-labelledby="sandboxes">
 <h2 id="sandboxes">Sandboxes <small>${total === 0 ? 'none hangs' : `${total} with a problem`}</small></h2>
 <p>${mark(tone, answer)} ${shortIds(restart.because.join('; '))}</p>
 ${problems.length === 0 ? undefined : html`<ol role="list" class="history">${problems.map(renderProblem)}</ol>`}
@@ -166,7 +166,7 @@ const RESTART: Readonly<Record<RestartSafety['state'], readonly [Tone, string]>>
 
 function renderProblem({ reason, message, sandbox, pids, since: at }: SandboxProblem): Markup {
   return html`<li>
-<p>${mark('warning', '')} ${code(reason)} ${shortIds(message)}</p>
+<p>${code(reason)} ${shortIds(message)}</p>
 <p class="quiet">Sandbox ${shortIds(sandbox)}, PID ${pids.join(' ')}, since ${since(at)}</p>
 </li>`;
 }

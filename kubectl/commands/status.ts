@@ -137,7 +137,9 @@ type NodeSandboxes = { readonly node: string; readonly sandboxes: SandboxesRepor
 async function readSandboxes(api: Api, rows: readonly NodeRow[]): Promise<readonly NodeSandboxes[]> {
   const agents = rows.flatMap(({ agent }) => (agent !== '?' && agent?.ready ? [agent] : []));
   const reports = await readReports(api, agents);
-  return [...reports].map(([node, result]) => ({ node, sandboxes: sandboxesIn(result) }));
+  // An agent that has just started has not scanned them yet.
+  const scanned = [...reports].filter(([, result]) => 'problem' in result || result.report.sandboxes);
+  return scanned.map(([node, result]) => ({ node, sandboxes: sandboxesIn(result) }));
 }
 
 function hasProblem({ sandboxes }: NodeSandboxes): boolean {

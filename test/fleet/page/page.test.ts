@@ -107,7 +107,7 @@ describe('the page of a node', () => {
     shows(
       status,
       'Sandboxes 60 with a problem ! Do not restart containerd: a shim does not answer',
-      '! ShimUnresponsive seen ShimUnresponsive Sandbox c0ffee000000, PID 900, since 2026-03-01 11:48:00 UTC',
+      'ShimUnresponsive seen ShimUnresponsive Sandbox c0ffee000000, PID 900, since 2026-03-01 11:48:00 UTC',
       'And 57 more.',
       'On the node ShimUnresponsive Do not restart containerd',
       'kill -KILL 900: ',

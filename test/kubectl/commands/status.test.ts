@@ -87,12 +87,12 @@ describe('status', () => {
     const outdated = { ...sandboxesOf(['y', 'SandboxOutdated']), restart: sandboxesOf().restart };
     setReport(api, 'node-2', agentStatus('node-2', {}, { sandboxes: outdated }));
     setNode(api, nodeObject('node-3'));
-    setReport(api, 'node-3', agentStatus('node-3', {}, { sandboxes: undefined }));
+    setReport(api, 'node-3', agentStatus('node-3', {}, { sandboxes: { ...sandboxes, stale: true } }));
     const { code, out } = await run('status');
     assert.equal(code, 0);
     assert.equal(
       out.split(/\n! Sandboxes +/)[1]?.replace(/\s+/g, ' '),
-      'problems on node-1, node-2: see kubectl gvisor-ready why NODE; do not restart containerd on node-1; unknown on node-3: the agent has not scanned the sandboxes ',
+      'problems on node-1, node-2: see kubectl gvisor-ready why NODE; do not restart containerd on node-1; unknown on node-3: the agent last scanned the sandboxes at 2026-03-01T11:59:58Z ',
     );
     const json = JSON.parse((await run('status -o json')).out);
     assert.deepEqual(json.sandboxes, [
