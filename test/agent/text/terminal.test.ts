@@ -19,8 +19,8 @@ node-1, handler "runsc"
   ✓ A sandbox boots, is gVisor's, and goes away: booted
 
 What to do next
-  RestartPending: Restart containerd at a quiet moment: its configuration is not
-    the one on disk.
+  RestartPending: Restart containerd if "kubectl gvisor-ready why NODE" calls
+    that safe: its configuration is not the one on disk.
 `;
 
 const BROKEN = `
