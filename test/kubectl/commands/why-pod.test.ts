@@ -207,7 +207,7 @@ const WAITING: Readonly<Record<string, Case>> = {
     (api) => hang(api, ['x', 'RuntimeCommandHangs']),
     '✗ eval/x does not start on node-1: a process of its sandbox hangs',
     '! RuntimeCommandHangs: eval/x: seen RuntimeCommandHangs (PID 900, for 12m)',
-    'RuntimeCommandHangs, on the node: A command of runsc waits',
+    'RuntimeCommandHangs, on the node: Do not restart containerd',
     'kill -KILL 900',
   ],
 };
