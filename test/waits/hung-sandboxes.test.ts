@@ -53,12 +53,23 @@ function testsOn(name: string): void {
     assert.ok((await readMetrics(cluster(), name)).split('\n').includes(sample), sample);
     return problems;
   };
-  const expectRestart = async (state: 'safe' | 'unsafe') => {
-    await waitFor(`a restart of containerd on ${name} to be ${state}`, TIMEOUT_MS, async () =>
-      (await statusOf(name)).sandboxes?.restart.state === state ? true : undefined,
+  const expectRestart = async (expected: 'safe' | 'unsafe') => {
+    const { containerd } = node().spec;
+    const state = expected === 'safe' && containerd === '1.7' ? 'unknown' : expected;
+    const sandboxes = await waitFor(
+      `a restart of containerd on ${name} to be ${state}`,
+      TIMEOUT_MS,
+      async () => {
+        const { sandboxes } = await statusOf(name);
+        return sandboxes?.restart.state === state ? sandboxes : undefined;
+      },
     );
-    const sample = `gvisor_containerd_restart_safe ${state === 'safe' ? 1 : 0}`;
-    assert.ok((await readMetrics(cluster(), name)).split('\n').includes(sample), sample);
+    // Shims of containerd 1.7 create /run/containerd/s with mode 0600: only a process with more capabilities may enter it.
+    if (state === 'unknown')
+      assert.match(sandboxes.restart.because.join(), /^\d+ sockets of shims cannot be opened$/);
+    const samples = { safe: [' 1'], unsafe: [' 0'], unknown: [] }[state];
+    const text = await readMetrics(cluster(), name);
+    assert.deepEqual(text.match(/(?<=^gvisor_containerd_restart_safe).*/gm) ?? [], samples);
   };
 
   before(async () => {
