@@ -29,8 +29,9 @@ require('node:http').createServer(({ socket }, response) => {
 
 type Target = {
   readonly address: string;
-  readonly component: 'agent' | 'fleet';
-  readonly owner: 'DaemonSet' | 'ReplicaSet' | 'Node';
+  /** Default: an agent of the DaemonSet. */
+  readonly component?: 'fleet';
+  readonly owner?: 'ReplicaSet' | 'Node';
   readonly text?: readonly string[];
 };
 
@@ -87,26 +88,16 @@ const KUBE_STATE_METRICS = [
   `kube_daemonset_status_current_number_scheduled${DAEMON_SET} 9`,
 ];
 
-/** Agents and the fleet controller by pod name, and mirror pods with their labels. */
+/** Agents and the fleet controller by pod name, and mirror pods with their labels; those without metrics are down. */
 const TARGETS: Readonly<Record<string, Target>> = {
-  'agent-node-well': { address: '127.0.0.2', component: 'agent', owner: 'DaemonSet', text: agent() },
-  'agent-node-broken': { address: '127.0.0.3', component: 'agent', owner: 'DaemonSet', text: agent(BROKEN) },
-  'agent-node-stale': {
-    address: '127.0.0.4',
-    component: 'agent',
-    owner: 'DaemonSet',
-    text: agent({ gvisor_last_proof_timestamp_seconds: 1 }),
-  },
-  'agent-node-flaps': {
-    address: '127.0.0.5',
-    component: 'agent',
-    owner: 'DaemonSet',
-    text: agent({ 'gvisor_node_status{status="True"}': 'FLIP' }),
-  },
-  'agent-node-down': { address: '127.0.0.6', component: 'agent', owner: 'DaemonSet' },
-  'agent-node-evil': { address: '127.0.0.7', component: 'agent', owner: 'DaemonSet', text: [] },
+  'agent-node-well': { address: '127.0.0.2', text: agent() },
+  'agent-node-broken': { address: '127.0.0.3', text: agent(BROKEN) },
+  'agent-node-stale': { address: '127.0.0.4', text: agent({ gvisor_last_proof_timestamp_seconds: 1 }) },
+  'agent-node-flaps': { address: '127.0.0.5', text: agent({ 'gvisor_node_status{status="True"}': 'FLIP' }) },
+  'agent-node-down': { address: '127.0.0.6' },
+  'agent-node-evil': { address: '127.0.0.7', text: [] },
   'fleet-node-well': { address: '127.0.0.8', component: 'fleet', owner: 'ReplicaSet', text: FLEET },
-  'agents-mirror-node-evil': { address: '127.0.0.9', component: 'agent', owner: 'Node' },
+  'agents-mirror-node-evil': { address: '127.0.0.9', owner: 'Node' },
   'fleets-mirror-node-evil': { address: '127.0.0.10', component: 'fleet', owner: 'Node' },
 };
 const EVIL = Object.keys(TARGETS).filter((name) => name.endsWith('-evil'));
@@ -128,13 +119,10 @@ async function writeMetrics(others: Readonly<Record<string, readonly string[]>> 
 
 /** Creates a pod as its owner's controller would, and its address as the kubelet would. */
 async function addPod(cluster: Cluster, name: string): Promise<void> {
-  const target = TARGETS[name];
+  const { address, component = 'agent', owner: kind = 'DaemonSet' } = TARGETS[name] ?? {};
   const nodeName = /node-\w+$/.exec(name)?.[0];
-  const labels = {
-    'app.kubernetes.io/name': 'gvisor-ready',
-    'app.kubernetes.io/component': target?.component,
-  };
-  const owner = { apiVersion: 'v1', kind: target?.owner, name: 'x', uid: 'x', controller: true };
+  const labels = { 'app.kubernetes.io/name': 'gvisor-ready', 'app.kubernetes.io/component': component };
+  const owner = { apiVersion: 'v1', kind, name: 'x', uid: 'x', controller: true };
   const metadata = { name, namespace: 'gvisor-ready', labels, ownerReferences: [owner] };
   const ports = [{ name: 'metrics', containerPort: 9477 }];
   const spec = {
@@ -147,7 +135,6 @@ async function addPod(cluster: Cluster, name: string): Promise<void> {
     ['create', '-f', '-'],
     JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata, spec }),
   );
-  const address = target?.address;
   const status = { phase: 'Running', podIP: address, podIPs: [{ ip: address }] };
   const patch = ['patch', 'pod', name, '-n', 'gvisor-ready', '--subresource=status', '-p'];
   await cluster.kubectl([...patch, JSON.stringify({ status })]);
