@@ -14,7 +14,7 @@ import {
   podsReport,
   weakenedPods,
 } from './pod.ts';
-import { PodReader } from './pod-reader.ts';
+import { PodReader, type Sentry } from './pod-reader.ts';
 
 /**
  * Interval of reads. containerd's events would be faster, but containerd starts and stops no pods while a subscriber does not
@@ -88,6 +88,11 @@ export class PodMonitor {
   async readOnce(signal: AbortSignal): Promise<PodsReport | undefined> {
     this.#last = this.#sort(await this.#reader.read(signal));
     return this.report();
+  }
+
+  /** The sentries of running gVisor pods by sandbox, as of the last read. */
+  get sentries(): ReadonlyMap<string, Sentry> {
+    return this.#reader.sentries;
   }
 
   /** The report of the last read; undefined before the first. */

@@ -41,10 +41,8 @@ describe('PodMonitor', () => {
     ]);
     while (pods.report()?.requirementsKnown !== true) await containerd.called('ListPodSandbox');
     const { violating, permitted } = pods.report() ?? {};
-    assert.deepEqual(
-      [violating, permitted].map((found) => found?.map(({ namespace }) => namespace)),
-      [['eval'], ['other']],
-    );
+    const named = [violating, permitted].map((found) => found?.map(({ namespace }) => namespace));
+    assert.deepEqual(named, [['eval'], ['other']]);
     containerd.scripts = { ...usual, ListPodSandbox: refuses('the store is broken') };
     for (let read = 0; read < 3; read++) await containerd.called('ListPodSandbox');
     const messages = lines.map(({ msg }) => msg);
