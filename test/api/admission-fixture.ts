@@ -10,26 +10,25 @@ import {
   workload,
 } from './admission-objects.ts';
 import { certificateUser, tokenUser } from './api-user.ts';
-import { account, bind, clusterRole, namespaceObject, serviceAccount, user } from './rbac-objects.ts';
 
-const REQUIRED = { 'require-gvisor': 'true' };
-const CONSENT = { 'allow-host-kernel': 'true' };
-/** The namespaces of the tests, older than the policies, and their labels. */
-const NAMESPACES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  strict: REQUIRED,
-  another: REQUIRED,
-  audited: { 'require-gvisor': 'audit' },
-  declined: { 'require-gvisor': 'false' },
-  mistyped: { 'require-gvisor': 'yes', 'Require-gVisor': 'true', 'allow-host-kernel': 'yes' },
-  free: {},
-  both: { ...REQUIRED, ...CONSENT },
-  consenting: CONSENT,
-  'kube-labelled': REQUIRED,
-  'gvisor-ready': REQUIRED,
-  // names that only resemble those of the system
-  'no-kube-system': REQUIRED,
-  'gvisor-ready-too': REQUIRED,
-};
+/** The namespaces of the tests, older than the policies, and the value of their label `require-gvisor`. */
+const NAMESPACES = {
+  strict: 'true',
+  another: 'true',
+  audited: 'audit',
+  declined: 'false',
+  mistyped: 'yes',
+  free: undefined,
+  /** also has `allow-host-kernel: "true"` */
+  both: 'true',
+  /** has only `allow-host-kernel: "true"` */
+  consenting: undefined,
+  'kube-labelled': 'true',
+  'gvisor-ready': 'true',
+  /** names that only resemble those of the system */
+  'no-kube-system': 'true',
+  'gvisor-ready-too': 'true',
+} as const;
 
 /** Users by their rights. */
 export const USERS = {
@@ -52,6 +51,34 @@ export const USERS = {
   kubelet: (cluster: Cluster) => certificateUser(cluster, 'system:node:node-9', ['system:nodes']),
 } as const;
 
+/** The users that are service accounts, and their namespaces. */
+const ACCOUNTS: Readonly<Record<string, string>> = { dispatcher: 'strict', logged: 'gvisor-ready' };
+
+const bind = (kind: 'RoleBinding' | 'ClusterRoleBinding', role: string, users: readonly string[]) => ({
+  apiVersion: 'rbac.authorization.k8s.io/v1',
+  kind,
+  metadata: {
+    name: `${role}-${users.join('-')}`,
+    ...(kind === 'RoleBinding' ? { namespace: 'strict' } : {}),
+  },
+  roleRef: {
+    apiGroup: 'rbac.authorization.k8s.io',
+    kind: role === 'everything' ? 'Role' : 'ClusterRole',
+    name: role,
+  },
+  subjects: users.map((name) =>
+    name in ACCOUNTS
+      ? { kind: 'ServiceAccount', name, namespace: ACCOUNTS[name] }
+      : { kind: 'User', apiGroup: 'rbac.authorization.k8s.io', name },
+  ),
+});
+const role = (kind: 'Role' | 'ClusterRole', name: string, rules: readonly object[]) => ({
+  apiVersion: 'rbac.authorization.k8s.io/v1',
+  kind,
+  metadata: { name, ...(kind === 'Role' ? { namespace: 'strict' } : {}) },
+  rules,
+});
+const verbs = ['get', 'list', 'create', 'update', 'patch', 'delete'];
 const runtimeClass = (name: string, part: object = {}) => ({
   apiVersion: 'node.k8s.io/v1',
   kind: 'RuntimeClass',
@@ -59,36 +86,53 @@ const runtimeClass = (name: string, part: object = {}) => ({
   handler: 'runsc',
   ...part,
 });
-const verbs = ['get', 'list', 'create', 'update', 'patch', 'delete'];
-const namespaces = ['namespaces', 'namespaces/status', 'namespaces/finalize'];
-const [dispatcher, logged] = [account('dispatcher', 'strict'), account('logged', 'gvisor-ready')];
 
 /** Namespaces, a node without a kubelet, runtime classes, roles and their bindings. */
 export const OBJECTS: readonly object[] = [
-  ...Object.entries(NAMESPACES).map(([name, labels]) => namespaceObject(name, labels)),
+  ...Object.entries(NAMESPACES).map(([name, value]) => ({
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: {
+      name,
+      labels: {
+        ...(value === undefined ? {} : { 'require-gvisor': value }),
+        ...(name === 'mistyped' ? { 'Require-gVisor': 'true', 'allow-host-kernel': 'yes' } : {}),
+        ...(name === 'both' ? { 'allow-host-kernel': 'true' } : {}),
+        ...(name === 'consenting' ? { 'allow-host-kernel': 'true' } : {}),
+      },
+    },
+  })),
   { apiVersion: 'v1', kind: 'Node', metadata: { name: 'node-9' } },
   runtimeClass('gvisor', { overhead: { podFixed: { memory: '32Mi' } } }),
   ...['gvisor-x', 'gvisor-gpu', 'plain'].map((name) => runtimeClass(name)),
-  ...[dispatcher, logged].map(({ name, namespace }) => serviceAccount(name, namespace)),
-  clusterRole('everything', { apiGroups: ['*'], resources: ['*'], verbs: ['*'] }),
-  clusterRole(
-    'operator',
-    { resources: namespaces, verbs },
+  ...Object.entries(ACCOUNTS).map(([name, namespace]) => ({
+    apiVersion: 'v1',
+    kind: 'ServiceAccount',
+    metadata: { name, namespace },
+  })),
+  role('Role', 'everything', [{ apiGroups: ['*'], resources: ['*'], verbs: ['*'] }]),
+  role('ClusterRole', 'operator', [
+    { apiGroups: [''], resources: ['namespaces', 'namespaces/status', 'namespaces/finalize'], verbs },
     { apiGroups: ['node.k8s.io'], resources: ['runtimeclasses'], verbs },
-  ),
-  clusterRole('delete-required', { resources: ['namespaces'], verbs: ['delete-gvisor-namespace'] }),
-  clusterRole('lift-strict', {
-    resources: ['namespaces'],
-    resourceNames: ['strict'],
-    verbs: ['manage-gvisor-requirement'],
-  }),
-  bind('everything', [user('owner')], 'strict'),
-  bind('edit', [dispatcher], 'strict'),
-  bind('edit', [logged]),
-  bind('operator', [...['operator', 'lifter', 'single', 'deleter'].map(user), logged]),
-  bind('gvisor-ready-requirement', [user('lifter')]),
-  bind('lift-strict', [user('single')]),
-  bind('delete-required', [user('deleter')]),
+  ]),
+  role('ClusterRole', 'delete-required', [
+    { apiGroups: [''], resources: ['namespaces'], verbs: ['delete-gvisor-namespace'] },
+  ]),
+  role('ClusterRole', 'lift-strict', [
+    {
+      apiGroups: [''],
+      resources: ['namespaces'],
+      resourceNames: ['strict'],
+      verbs: ['manage-gvisor-requirement'],
+    },
+  ]),
+  bind('RoleBinding', 'everything', ['owner']),
+  bind('RoleBinding', 'edit', ['dispatcher']),
+  bind('ClusterRoleBinding', 'operator', ['operator', 'lifter', 'single', 'deleter', 'logged']),
+  bind('ClusterRoleBinding', 'edit', ['logged']),
+  bind('ClusterRoleBinding', 'gvisor-ready-requirement', ['lifter']),
+  bind('ClusterRoleBinding', 'lift-strict', ['single']),
+  bind('ClusterRoleBinding', 'delete-required', ['deleter']),
 ];
 
 const ungated = { schedulingGates: undefined };

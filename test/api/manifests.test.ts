@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, describe, it, type TestContext } from 'node:test';
-import type { V1DaemonSet, V1PodSpec, V1ResourceQuota, V1ResourceQuotaSpec } from '@kubernetes/client-node';
 import { parse } from 'yaml';
 import { CONDITION } from '../../agent/node/object.ts';
 import { REPO } from '../../hack/paths.ts';
@@ -13,6 +12,32 @@ import { useApiServer } from './api-server.ts';
 const cluster = useApiServer([]);
 const CRD = join(REPO, 'test/fixtures/crds/node-readiness-rules.yaml');
 const COMPONENTS = ['taint', 'k3s', 'rke2', 'k0s', 'microk8s'] as const;
+type Mount = { readonly name: string; readonly mountPath: string; readonly readOnly?: boolean };
+type Quota = {
+  readonly kind: 'ResourceQuota';
+  readonly spec: {
+    readonly hard: Readonly<Record<string, string>>;
+    readonly scopeSelector: { readonly matchExpressions: readonly object[] };
+  };
+};
+type DaemonSet = {
+  readonly kind: 'DaemonSet';
+  readonly metadata: { readonly name: string };
+  readonly spec: {
+    readonly template: {
+      readonly spec: {
+        readonly priorityClassName: string;
+        readonly volumes: readonly { readonly name: string; readonly hostPath: { readonly path: string } }[];
+        readonly containers: readonly [
+          {
+            readonly volumeMounts: readonly Mount[];
+            readonly securityContext: { readonly seLinuxOptions?: object };
+          },
+        ];
+      };
+    };
+  };
+};
 
 async function directoryWith(t: TestContext, components: readonly string[]): Promise<string> {
   const directory = await overlay(components);
@@ -20,17 +45,10 @@ async function directoryWith(t: TestContext, components: readonly string[]): Pro
   return directory;
 }
 
-/** The spec of the agent's pods and of the ResourceQuota in a kustomization, as the API server would store them. */
-async function specsOf(
-  directory: string,
-): Promise<{ readonly agent: V1PodSpec; readonly quota: V1ResourceQuotaSpec }> {
+/** The objects of a kustomization, as the API server would store them. */
+async function objectsOf(directory: string): Promise<readonly (DaemonSet | Quota)[]> {
   const args = ['apply', '--dry-run=server', '-o', 'json', '-k', directory];
-  const { items } = JSON.parse(await cluster().kubectl(args)) as { items: (V1DaemonSet | V1ResourceQuota)[] };
-  const specOf = <Of extends V1DaemonSet | V1ResourceQuota>(kind: string) =>
-    items.find((item) => item.kind === kind)?.spec as NonNullable<Of['spec']>;
-  const { spec } = specOf<V1DaemonSet>('DaemonSet').template;
-  assert.ok(spec !== undefined);
-  return { agent: spec, quota: specOf<V1ResourceQuota>('ResourceQuota') };
+  return (JSON.parse(await cluster().kubectl(args)) as { items: (DaemonSet | Quota)[] }).items;
 }
 
 describe('the manifests', () => {
@@ -44,9 +62,10 @@ describe('the manifests', () => {
 
   it('mount host directories read-only at their own paths', async (t) => {
     const directory = await directoryWith(t, COMPONENTS);
-    const { agent } = await specsOf(directory);
-    const paths = new Map(agent.volumes?.map(({ name, hostPath }) => [name, hostPath?.path]));
-    const mounts = agent.containers[0]?.volumeMounts?.filter(({ name }) => paths.has(name)) ?? [];
+    const items = await objectsOf(directory);
+    const agent = items.find((item) => item.kind === 'DaemonSet')?.spec.template.spec;
+    const paths = new Map(agent?.volumes.map(({ name, hostPath }) => [name, hostPath.path]));
+    const mounts = agent?.containers[0].volumeMounts.filter(({ name }) => paths.has(name)) ?? [];
     assert.equal(mounts.length, 10);
     for (const { name, mountPath, readOnly } of mounts) {
       assert.deepEqual([mountPath, readOnly], [`/host${paths.get(name)}`, true]);
@@ -54,17 +73,23 @@ describe('the manifests', () => {
   });
 
   it('allow access to the socket under SELinux, and the priority class in a ResourceQuota', async () => {
-    const { agent, quota } = await specsOf(join(REPO, 'manifests/base'));
-    assert.deepEqual(agent.containers[0]?.securityContext?.seLinuxOptions, { type: 'spc_t' });
-    assert.deepEqual(quota.scopeSelector?.matchExpressions, [
-      { scopeName: 'PriorityClass', operator: 'In', values: [agent.priorityClassName] },
+    const items = await objectsOf(join(REPO, 'manifests/base'));
+    const agent = items.find((item) => item.kind === 'DaemonSet')?.spec.template.spec;
+    assert.deepEqual(agent?.containers[0].securityContext.seLinuxOptions, { type: 'spc_t' });
+    const quota = items.find((item) => item.kind === 'ResourceQuota')?.spec;
+    assert.deepEqual(quota?.scopeSelector.matchExpressions, [
+      { scopeName: 'PriorityClass', operator: 'In', values: [agent?.priorityClassName] },
     ]);
-    assert.deepEqual(Object.keys(quota.hard ?? {}), ['pods']);
+    assert.deepEqual(Object.keys(quota?.hard ?? {}), ['pods']);
   });
 
   it('of the uninstall are accepted by the API server', async () => {
-    const args = ['apply', '--dry-run=server', '-k', join(REPO, 'manifests/uninstall')];
-    const printed = await cluster().kubectl(args);
+    const printed = await cluster().kubectl([
+      'apply',
+      '--dry-run=server',
+      '-k',
+      join(REPO, 'manifests/uninstall'),
+    ]);
     assert.match(printed, /^job\.batch\/gvisor-ready-uninstall created \(server dry run\)$/m);
   });
 });
@@ -93,17 +118,23 @@ describe('the NodeReadinessRule, on a real API server with its CRD', () => {
     assert.deepEqual(stored.spec.conditions, [{ type: CONDITION, requiredStatus: 'True' }]);
   });
 
-  for (const [what, from, to, why] of [
+  const refused: readonly (readonly [string, RegExp, string, RegExp])[] = [
     [
       'a misspelt field',
       /requiredStatus/,
       'requiredState',
       /unknown field "spec.conditions\[0\].requiredState"/,
     ],
-    ['another status than True, False and Unknown', /"True"/, '"Yes"', /requiredStatus: Unsupported value/],
+    [
+      'a condition that is neither True, False nor Unknown',
+      /"True"/,
+      '"Yes"',
+      /requiredStatus: Unsupported value/,
+    ],
     ["a taint of the agents' own domain", /readiness\.k8s\.io\//, 'gvisor.example.com/', /must start with/],
     ['an effect that does not exist', /NoSchedule/, 'NoTaint', /taint effect must be one of/],
-  ] as const) {
+  ];
+  for (const [what, from, to, why] of refused) {
     it(`is rejected with ${what}`, async () => {
       const other = rule.replace('name: gvisor-ready', 'name: other').replace(from, to);
       await assert.rejects(cluster().kubectl(['apply', '--dry-run=server', '-f', '-'], other), why);

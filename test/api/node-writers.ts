@@ -5,34 +5,55 @@ import type { Admission } from './admission-cluster.ts';
 import { applyBase, startApiServer, useStarted } from './api-server.ts';
 import { type ApiUser, certificateUser } from './api-user.ts';
 import { conditionOf, FleetObjects, READY_KEY } from './fleet-objects.ts';
-import { account, bind, clusterRole, namespaceObject, serviceAccount, user } from './rbac-objects.ts';
 import { WRITERS } from './writer-users.ts';
 
+const role = (name: string, verbs: readonly string[], events: readonly string[] = []) => ({
+  apiVersion: 'rbac.authorization.k8s.io/v1',
+  kind: 'ClusterRole',
+  metadata: { name },
+  rules: [
+    { apiGroups: [''], resources: ['nodes', 'nodes/status'], verbs },
+    { apiGroups: [''], resources: ['events'], verbs: events },
+  ].filter((rule) => rule.verbs.length > 0),
+});
+const bind = (name: string, ...subjects: readonly object[]) => ({
+  apiVersion: 'rbac.authorization.k8s.io/v1',
+  kind: 'ClusterRoleBinding',
+  metadata: { name: `test-${name}` },
+  roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name },
+  subjects,
+});
+const user = (name: string) => ({ kind: 'User', apiGroup: 'rbac.authorization.k8s.io', name });
+const account = (name: string, namespace = NAMESPACE) => ({ kind: 'ServiceAccount', name, namespace });
 const EVERY_VERB = ['get', 'create', 'update', 'patch', 'delete'];
-const nodes = (...verbs: readonly string[]) => ({ resources: ['nodes', 'nodes/status'], verbs });
-const EVENTS = { resources: ['events'], verbs: EVERY_VERB };
 /** A service account, and a pod of it on node-1. */
 function accountWithPod(name: string): readonly object[] {
-  const containers = [{ name: 'main', image: 'localhost/none' }];
-  const metadata = { name: `${name}-node-1`, namespace: 'other' };
-  const spec = { nodeName: 'node-1', serviceAccountName: name, containers };
-  return [serviceAccount(name, 'other'), { apiVersion: 'v1', kind: 'Pod', metadata, spec }];
+  const spec = {
+    nodeName: 'node-1',
+    serviceAccountName: name,
+    containers: [{ name: 'main', image: 'localhost/none' }],
+  };
+  const namespace = 'other';
+  return [
+    { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace } },
+    { apiVersion: 'v1', kind: 'Pod', metadata: { name: `${name}-node-1`, namespace }, spec },
+  ];
 }
 const OBJECTS: readonly object[] = [
-  clusterRole('node-admin', nodes(...EVERY_VERB)),
-  clusterRole('renamed', nodes(...EVERY_VERB, 'report-gvisor-readiness')),
+  role('node-admin', EVERY_VERB),
+  role('renamed', [...EVERY_VERB, 'report-gvisor-readiness']),
   // The policies must also hold where an administrator adds rights to the role of agents.
-  clusterRole('agent-too', nodes(...EVERY_VERB), EVENTS),
-  clusterRole('fleet-too', nodes('create', 'patch', 'delete'), EVENTS),
-  clusterRole('cleaner', nodes('get', 'patch', 'manage-gvisor-readiness')),
-  ...['other', 'gvisor-rea'].map((name) => namespaceObject(name)),
+  role('agent-too', EVERY_VERB, EVERY_VERB),
+  role('fleet-too', ['create', 'patch', 'delete'], EVERY_VERB),
+  role('cleaner', ['get', 'patch', 'manage-gvisor-readiness']),
+  ...['other', 'gvisor-rea'].map((name) => ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } })),
   ...['renamed', 'plain'].flatMap((name) => accountWithPod(name)),
-  bind('node-admin', [user('node-admin'), account('plain', 'other')]),
-  bind('system:node-problem-detector', [user('detector')]),
-  bind('cleaner', [user('uninstaller')]),
-  bind('renamed', [account('renamed', 'other'), user('reporter')]),
-  bind('agent-too', [account('gvisor-ready-agent', NAMESPACE)]),
-  bind('fleet-too', [account('gvisor-ready-fleet', NAMESPACE)]),
+  bind('node-admin', user('node-admin'), account('plain', 'other')),
+  bind('system:node-problem-detector', user('detector')),
+  bind('cleaner', user('uninstaller')),
+  bind('renamed', account('renamed', 'other'), user('reporter')),
+  bind('agent-too', account('gvisor-ready-agent')),
+  bind('fleet-too', account('gvisor-ready-fleet')),
 ];
 
 /**

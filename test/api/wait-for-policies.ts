@@ -21,13 +21,18 @@ export type Kind = 'validating' | 'mutating';
 
 async function waitForKind({ as }: Administered, kind: Kind): Promise<void> {
   const name = `canary-${kind}-${process.pid}-${++last}`;
+  const { policies, kinds, specs } = CANARIES[kind](name);
   const written: string[] = [];
-  for (const [kindName, spec] of Object.entries(CANARIES[kind](name))) {
-    const path = `${PATH}/${kindName.toLowerCase().replace(/y$/, 'ie')}s`;
-    const body = { apiVersion: 'admissionregistration.k8s.io/v1', kind: kindName, metadata: { name }, spec };
-    const { code, message } = await as('admin', { method: 'POST', path, body });
-    if (code !== 201) throw new Error(`Cannot write the ${kindName} "${name}": ${message}`);
-    written.push(`${path}/${name}`);
+  for (const [index, resource] of policies.entries()) {
+    const body = {
+      apiVersion: 'admissionregistration.k8s.io/v1',
+      kind: kinds[index],
+      metadata: { name },
+      spec: specs[index],
+    };
+    const { code, message } = await as('admin', { method: 'POST', path: `${PATH}/${resource}`, body });
+    if (code !== 201) throw new Error(`Cannot write the ${kinds[index]} "${name}": ${message}`);
+    written.push(`${PATH}/${resource}/${name}`);
   }
   await waitFor(`the policies in force, as ${name} shows`, 30_000, async () => {
     const { code, body } = await as('admin', tried(name));
@@ -49,29 +54,34 @@ const matchConstraints = {
   ],
 };
 
-/** A policy that affects only the ConfigMap of its own name, and its binding. */
+/** Policies that affect only the ConfigMap of their own name. */
 const CANARIES = {
   validating: (name: string) => ({
-    ValidatingAdmissionPolicy: {
-      matchConstraints,
-      validations: [{ expression: `object.metadata.name != '${name}'` }],
-    },
-    ValidatingAdmissionPolicyBinding: { policyName: name, validationActions: ['Deny'] },
+    policies: ['validatingadmissionpolicies', 'validatingadmissionpolicybindings'],
+    kinds: ['ValidatingAdmissionPolicy', 'ValidatingAdmissionPolicyBinding'],
+    specs: [
+      { matchConstraints, validations: [{ expression: `object.metadata.name != '${name}'` }] },
+      { policyName: name, validationActions: ['Deny'] },
+    ],
   }),
   mutating: (name: string) => ({
-    MutatingAdmissionPolicy: {
-      matchConstraints,
-      reinvocationPolicy: 'Never',
-      matchConditions: [{ name: 'own', expression: `object.metadata.name == '${name}'` }],
-      mutations: [
-        {
-          patchType: 'ApplyConfiguration',
-          applyConfiguration: {
-            expression: "Object{metadata: Object.metadata{labels: {'canary': 'active'}}}",
+    policies: ['mutatingadmissionpolicies', 'mutatingadmissionpolicybindings'],
+    kinds: ['MutatingAdmissionPolicy', 'MutatingAdmissionPolicyBinding'],
+    specs: [
+      {
+        matchConstraints,
+        reinvocationPolicy: 'Never',
+        matchConditions: [{ name: 'own', expression: `object.metadata.name == '${name}'` }],
+        mutations: [
+          {
+            patchType: 'ApplyConfiguration',
+            applyConfiguration: {
+              expression: "Object{metadata: Object.metadata{labels: {'canary': 'active'}}}",
+            },
           },
-        },
-      ],
-    },
-    MutatingAdmissionPolicyBinding: { policyName: name },
+        ],
+      },
+      { policyName: name },
+    ],
   }),
 } as const;
