@@ -29,9 +29,8 @@ require('node:http').createServer(({ socket }, response) => {
 
 type Target = {
   readonly address: string;
-  /** Default: an agent of the DaemonSet. */
-  readonly component?: 'fleet';
-  readonly owner?: 'ReplicaSet' | 'Node';
+  readonly component: 'agent' | 'fleet';
+  readonly owner: 'DaemonSet' | 'ReplicaSet' | 'Node';
   readonly text?: readonly string[];
 };
 
@@ -65,6 +64,7 @@ const BROKEN = {
   gvisor_unknown_pods: 1,
   gvisor_unlimited_pods: 1,
 };
+const HANGS = { 'gvisor_sandbox_problems{reason="ShimUnresponsive"}': 1 };
 const FLEET = [
   'gvisor_fleet_watches_up 0',
   'gvisor_fleet_circuit_breaker_open{reason="ApiServerAway"} 1',
@@ -77,6 +77,7 @@ const READY = 'kube_node_labels{label_gvisor_node_restriction_kubernetes_io_read
 const AGENT_POD =
   'kube_pod_info{namespace="gvisor-ready", created_by_kind="DaemonSet", created_by_name="gvisor-ready-agent"';
 const DAEMON_SET = '{namespace="gvisor-ready", daemonset="gvisor-ready-agent"}';
+const STUCK = 'namespace="eval", pod="stuck", uid="stuck"';
 const KUBE_STATE_METRICS = [
   ...['node-broken', 'node-gone'].flatMap((node) => [
     `kube_node_info{node="${node}"} 1`,
@@ -84,20 +85,40 @@ const KUBE_STATE_METRICS = [
     `kube_node_status_condition{condition="Ready", status="true", node="${node}"} 1`,
   ]),
   `${AGENT_POD}, node="node-waits"} 1`,
+  `kube_pod_info{${STUCK}, node="node-well"} 1`,
+  `kube_pod_deletion_timestamp{${STUCK}} 1`,
+  `kube_pod_runtimeclass_name_info{${STUCK}, runtimeclass_name="gvisor"} 1`,
+  `kube_pod_status_phase{${STUCK}, phase="Running"} 1`,
   `kube_daemonset_status_desired_number_scheduled${DAEMON_SET} 9`,
   `kube_daemonset_status_current_number_scheduled${DAEMON_SET} 9`,
 ];
 
-/** Agents and the fleet controller by pod name, and mirror pods with their labels; those without metrics are down. */
+/** Agents and the fleet controller by pod name, and mirror pods with their labels. */
 const TARGETS: Readonly<Record<string, Target>> = {
-  'agent-node-well': { address: '127.0.0.2', text: agent() },
-  'agent-node-broken': { address: '127.0.0.3', text: agent(BROKEN) },
-  'agent-node-stale': { address: '127.0.0.4', text: agent({ gvisor_last_proof_timestamp_seconds: 1 }) },
-  'agent-node-flaps': { address: '127.0.0.5', text: agent({ 'gvisor_node_status{status="True"}': 'FLIP' }) },
-  'agent-node-down': { address: '127.0.0.6' },
-  'agent-node-evil': { address: '127.0.0.7', text: [] },
+  'agent-node-well': { address: '127.0.0.2', component: 'agent', owner: 'DaemonSet', text: agent() },
+  'agent-node-broken': { address: '127.0.0.3', component: 'agent', owner: 'DaemonSet', text: agent(BROKEN) },
+  'agent-node-stale': {
+    address: '127.0.0.4',
+    component: 'agent',
+    owner: 'DaemonSet',
+    text: agent({ gvisor_last_proof_timestamp_seconds: 1 }),
+  },
+  'agent-node-flaps': {
+    address: '127.0.0.5',
+    component: 'agent',
+    owner: 'DaemonSet',
+    text: agent({ 'gvisor_node_status{status="True"}': 'FLIP' }),
+  },
+  'agent-node-hangs': {
+    address: '127.0.0.11',
+    component: 'agent',
+    owner: 'DaemonSet',
+    text: agent(HANGS),
+  },
+  'agent-node-down': { address: '127.0.0.6', component: 'agent', owner: 'DaemonSet' },
+  'agent-node-evil': { address: '127.0.0.7', component: 'agent', owner: 'DaemonSet', text: [] },
   'fleet-node-well': { address: '127.0.0.8', component: 'fleet', owner: 'ReplicaSet', text: FLEET },
-  'agents-mirror-node-evil': { address: '127.0.0.9', owner: 'Node' },
+  'agents-mirror-node-evil': { address: '127.0.0.9', component: 'agent', owner: 'Node' },
   'fleets-mirror-node-evil': { address: '127.0.0.10', component: 'fleet', owner: 'Node' },
 };
 const EVIL = Object.keys(TARGETS).filter((name) => name.endsWith('-evil'));
@@ -119,10 +140,13 @@ async function writeMetrics(others: Readonly<Record<string, readonly string[]>> 
 
 /** Creates a pod as its owner's controller would, and its address as the kubelet would. */
 async function addPod(cluster: Cluster, name: string): Promise<void> {
-  const { address, component = 'agent', owner: kind = 'DaemonSet' } = TARGETS[name] ?? {};
+  const target = TARGETS[name];
   const nodeName = /node-\w+$/.exec(name)?.[0];
-  const labels = { 'app.kubernetes.io/name': 'gvisor-ready', 'app.kubernetes.io/component': component };
-  const owner = { apiVersion: 'v1', kind, name: 'x', uid: 'x', controller: true };
+  const labels = {
+    'app.kubernetes.io/name': 'gvisor-ready',
+    'app.kubernetes.io/component': target?.component,
+  };
+  const owner = { apiVersion: 'v1', kind: target?.owner, name: 'x', uid: 'x', controller: true };
   const metadata = { name, namespace: 'gvisor-ready', labels, ownerReferences: [owner] };
   const ports = [{ name: 'metrics', containerPort: 9477 }];
   const spec = {
@@ -135,6 +159,7 @@ async function addPod(cluster: Cluster, name: string): Promise<void> {
     ['create', '-f', '-'],
     JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata, spec }),
   );
+  const address = target?.address;
   const status = { phase: 'Running', podIP: address, podIPs: [{ ip: address }] };
   const patch = ['patch', 'pod', name, '-n', 'gvisor-ready', '--subresource=status', '-p'];
   await cluster.kubectl([...patch, JSON.stringify({ status })]);
@@ -146,9 +171,10 @@ function selected(rules: readonly { readonly expr: string }[]): readonly string[
     ...expr.matchAll(/\b((?:gvisor|kube)_\w+|up|ALERTS)(?:\{([^}]*)\})?/g),
   ]);
   const named = all.map(([, name, matchers = '']) => {
-    const own = [...matchers.matchAll(/(\w+)="([^"]+)"/g)].filter(([, label]) => label !== 'job');
-    const other = matchers.includes('reason!=') ? ['reason="Forged"'] : [];
-    return [name, ...own.map(([text]) => text), ...other].join(' ');
+    // A regular expression is forged with its first alternative.
+    const own = [...matchers.matchAll(/(\w+)=~?"([^"|.]+)[^"]*"/g)].filter(([, label]) => label !== 'job');
+    const other = /reason!/.test(matchers) ? ['reason="Forged"'] : [];
+    return [name, ...own.map(([, label, value]) => `${label}="${value}"`), ...other].join(' ');
   });
   return [...new Set(named)].sort();
 }
@@ -156,7 +182,7 @@ function selected(rules: readonly { readonly expr: string }[]): readonly string[
 /** Each of these series under the labels of other nodes and of another cluster, low and high, with timestamps in the future. */
 function forge(selections: readonly string[]): readonly string[] {
   const laterMs = Date.now() + 300_000;
-  const places = ['well', 'broken', 'stale', 'flaps', 'down', 'gone', 'waits'].map(
+  const places = ['well', 'broken', 'stale', 'flaps', 'hangs', 'down', 'gone', 'waits'].map(
     (name) => `node="node-${name}",pod="agent-node-${name}"`,
   );
   return selections.flatMap((selection, at) => {
