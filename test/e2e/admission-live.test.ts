@@ -35,7 +35,7 @@ describe('a namespace that requires gVisor, on real nodes', () => {
     await there('wait', '--for=create', 'serviceaccount/default', '--timeout=270s');
     await waitFor('pods to be refused', 30_000, async () => {
       const { stderr } = await create(evaluationPod('canary', { gvisor: false }), '--dry-run=server');
-      return stderr.includes('spec.runtimeClassName is not set') ? true : undefined;
+      return stderr.includes('spec.runtimeClassName is not set');
     });
   });
   after(async () => {
@@ -65,7 +65,7 @@ describe('a namespace that requires gVisor, on real nodes', () => {
     try {
       await waitFor('the policy to fail', 30_000, async () => {
         const { stderr } = await create(evaluationPod('canary', { gvisor: true }), '--dry-run=server');
-        return /division by zero/.test(stderr) ? true : undefined;
+        return /division by zero/.test(stderr);
       });
       await there('delete', 'pod', 'sandboxed', '--grace-period=1', '--wait', '--timeout=150s');
     } finally {
@@ -73,7 +73,7 @@ describe('a namespace that requires gVisor, on real nodes', () => {
     }
     await waitFor('the policy to work again', 30_000, async () => {
       const { code } = await create(evaluationPod('canary', { gvisor: true }), '--dry-run=server');
-      return code === 0 ? true : undefined;
+      return code === 0;
     });
   });
 

@@ -44,9 +44,7 @@ describe('the dashboard, on a real Prometheus that scrapes real agents', () => {
   for (const { title, targets } of PANELS)
     for (const target of targets)
       it(`"${title}" has data for its query ${target.refId}`, async () => {
-        await waitFor(`data of ${target.expr}`, 60_000, async () =>
-          (await points(target)) > 0 ? true : undefined,
-        );
+        await waitFor(`data of ${target.expr}`, 60_000, async () => (await points(target)) > 0);
       });
 
   it('detects a query without data', async () => {

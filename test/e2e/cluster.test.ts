@@ -55,8 +55,10 @@ describe('the cluster', () => {
     await cluster().node(home).restart('kubelet');
     await cluster().waitForNodes([home]);
     // A kubelet that runs an exec in the pod has synced it.
-    await waitFor('the kubelet to exec in the pod', 30_000, async () =>
-      (await cluster().kubectl(['exec', 'resident', '--', 'echo', 'here'])) === 'here\n' ? true : undefined,
+    await waitFor(
+      'the kubelet to exec in the pod',
+      30_000,
+      async () => (await cluster().kubectl(['exec', 'resident', '--', 'echo', 'here'])) === 'here\n',
     );
     const path = 'jsonpath={.status.phase} {.status.startTime} {.status.containerStatuses[0].restartCount}';
     assert.equal(await cluster().kubectl(['get', 'pod', 'resident', '-o', path]), `Running ${started} 0`);

@@ -42,7 +42,7 @@ export function useDispatcher() {
         GVISOR_NODES.some((node) => node === name),
       );
       states = nodes.map(({ name, ready, message }) => `${name} ${ready} ${message}`).join('\n');
-      return nodes.every(({ ready }) => ready === 'true') ? true : undefined;
+      return nodes.every(({ ready }) => ready === 'true');
     }).catch((cause) => {
       throw new Error(`${cause.message}\n${states}`, { cause });
     });

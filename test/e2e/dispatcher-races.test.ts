@@ -74,8 +74,10 @@ describe('the dispatcher, when the cluster changes between its check and the sta
   it('keeps a pod that starts just before its deletion', async () => {
     const home = async () => {
       await healAndWait(cluster(), 'node-1');
-      await waitFor('the pod to run after all', 30_000, async () =>
-        (await readPod(cluster(), 'late')).status.phase === 'Running' ? true : undefined,
+      await waitFor(
+        'the pod to run after all',
+        30_000,
+        async () => (await readPod(cluster(), 'late')).status.phase === 'Running',
       );
     };
     const late = await call({
@@ -153,9 +155,7 @@ describe('the dispatcher, when the cluster changes between its check and the sta
       await waitFor('pods of it to be refused', 20_000, async () => {
         const pod = evaluationPod('canary', { gvisor: true });
         const { command, args } = cluster().kubectlCommand(['create', '--dry-run=server', '-f', '-']);
-        return /RuntimeClass "gvisor" not found/.test((await runAll(command, args, { input: pod })).stderr)
-          ? true
-          : undefined;
+        return /RuntimeClass "gvisor" not found/.test((await runAll(command, args, { input: pod })).stderr);
       });
     };
     const refused = await call({

@@ -14,7 +14,7 @@ export async function replaceAgent(cluster: Cluster, node: string, by: 'graceful
   await cluster.kubectl(['delete', 'pod', ...NAMESPACE, name, '--wait=false', ...how]);
   await waitFor(`another agent on ${node}`, 60_000, async () => {
     const next = await agentOn(cluster, node);
-    return (next.name !== name && next.ready) || undefined;
+    return next.name !== name && next.ready;
   });
 }
 
@@ -31,6 +31,6 @@ export async function provenAgain(cluster: Cluster, node: string): Promise<void>
   await waitFor(`a proof of ${node}`, 60_000, async () => {
     const { text } = await getFromAgent(cluster, node, '/report');
     const report = JSON.parse(text) as Report;
-    return evaluationStartMs(report) >= sinceMs && report.proof.kind === 'proven' ? true : undefined;
+    return evaluationStartMs(report) >= sinceMs && report.proof.kind === 'proven';
   });
 }

@@ -103,15 +103,13 @@ async function eventOn(node: string, reason: string, since: Date): Promise<void>
     const { items } = JSON.parse(await cluster().get(`/api/v1/namespaces/default/events?${query}`)) as {
       items: readonly { lastTimestamp: string }[];
     };
-    return items.some(({ lastTimestamp }) => new Date(lastTimestamp) >= since) || undefined;
+    return items.some(({ lastTimestamp }) => new Date(lastTimestamp) >= since);
   });
 }
 
 async function metric(node: string, line: string): Promise<void> {
-  await waitFor(
-    `the metric ${line} of ${node}`,
-    20_000,
-    async () => (await readMetrics(cluster(), node)).split('\n').includes(line) || undefined,
+  await waitFor(`the metric ${line} of ${node}`, 20_000, async () =>
+    (await readMetrics(cluster(), node)).split('\n').includes(line),
   );
 }
 
@@ -122,12 +120,12 @@ async function anotherProof(node: string): Promise<void> {
   };
   const first = await proofs();
   await touch(cluster().node(node));
-  await waitFor(`another proof on ${node}`, 40_000, async () => (await proofs()) > first || undefined);
+  await waitFor(`another proof on ${node}`, 40_000, async () => (await proofs()) > first);
 }
 
 async function anotherAgent(node: string, restarts: number): Promise<void> {
   await waitFor(`another agent on ${node}`, 60_000, async () => {
     const next = await agentOn(cluster(), node);
-    return (next.restarts > restarts && next.ready) || undefined;
+    return next.restarts > restarts && next.ready;
   });
 }

@@ -78,7 +78,7 @@ describe('the fleet controller on a real cluster', () => {
     await waitForBreaker(cluster(), 'TooManyLost');
     await waitFor('paused withdrawals', 60_000, async () => {
       const { paused, withoutAgent } = await readFleet(cluster());
-      return (paused.length === 2 && withoutAgent.length === 2) || undefined;
+      return paused.length === 2 && withoutAgent.length === 2;
     });
     assert.deepEqual(await readinessOfNodes(cluster()), before);
     assert.match(

@@ -49,7 +49,7 @@ async function requireGvisor(value: 'audit' | 'true', response: RegExp): Promise
   let last = '';
   await waitFor(`the response ${response}`, 90_000, async () => {
     last = (await create('canary', false, '--dry-run=server')).output;
-    return response.test(last) ? true : undefined;
+    return response.test(last);
   }).catch(async (cause: unknown) => {
     const kinds = 'namespaces,validatingadmissionpolicy,validatingadmissionpolicybinding';
     const objects = await cluster().kubectl(['get', kinds, '-A', '--show-labels']);

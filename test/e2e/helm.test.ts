@@ -71,7 +71,7 @@ async function assertStaysReady(act: () => Promise<unknown>): Promise<void> {
   const [podBefore, { since }] = [await pod(), readinessOf(await readNode(cluster, 'node-1'))];
   try {
     await act();
-    await waitFor('the watch to report node-1', 30_000, async () => labels.length > 0 || undefined);
+    await waitFor('the watch to report node-1', 30_000, async () => labels.length > 0);
   } finally {
     watch.close();
   }
@@ -106,7 +106,7 @@ describe('the Helm steps of docs/install.md', () => {
       );
     await waitFor('the policy to be in force', 60_000, async () => {
       const message = await create(false).catch((error: Error) => error.message);
-      return message.includes(`the namespace "${NAMESPACE}" requires gVisor`) || undefined;
+      return message.includes(`the namespace "${NAMESPACE}" requires gVisor`);
     });
     assert.match(await create(true), /created/);
     t.diagnostic(`${Math.round((performance.now() - begun) / 1_000)} s since the first command on the node`);

@@ -27,7 +27,7 @@ describe('kubectl gvisor-ready', () => {
   const becomes = (argv: string, code: number, pattern: RegExp, kubeconfig?: string) =>
     waitFor(`${argv} to print ${pattern}`, 30_000, async () => {
       const run = await plugin.run(argv, kubeconfig);
-      return run.code === code && pattern.test(run.text) ? true : undefined;
+      return run.code === code && pattern.test(run.text);
     });
 
   before(async () => {
@@ -89,8 +89,7 @@ describe('kubectl gvisor-ready', () => {
     watch.stdout.setEncoding('utf8').on('data', (chunk: string) => {
       printed += chunk;
     });
-    const line = (pattern: RegExp) =>
-      waitFor(`a line ${pattern}`, 30_000, async () => (pattern.test(printed) ? true : undefined));
+    const line = (pattern: RegExp) => waitFor(`a line ${pattern}`, 30_000, async () => pattern.test(printed));
     await line(/^node-3 .*\n/m);
     await breakAndWait(cluster(), 'node-1', 'shim-missing');
     await line(/^node-1 +false +ShimNotFound.*\n/m);

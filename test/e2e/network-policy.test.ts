@@ -136,7 +136,7 @@ const scrape = async (namespace: (typeof NAMESPACES)[number]) =>
 
 /** Waits until kube-router has applied a change. */
 const becomes = (what: string, status: string, send: () => Promise<string>) =>
-  waitFor(`${status} from ${what}`, 30_000, async () => (await send()) === status || undefined);
+  waitFor(`${status} from ${what}`, 30_000, async () => (await send()) === status);
 
 describe('the chart with Helm 3, in a namespace with default-deny policies', () => {
   it('starts in a network that enforces policies', { timeout: patient(60_000) }, async () => {
@@ -151,7 +151,7 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
     const notes = await helm('install', 'gvisor-ready', CHART, ...components);
     await waitFor('a refusal of Pod Security', 60_000, async () => {
       const events = await cluster.kubectl(['get', 'events', '-n', 'gvisor-ready']);
-      return /FailedCreate.*violates PodSecurity/.test(events) || undefined;
+      return /FailedCreate.*violates PodSecurity/.test(events);
     });
     const [remedy] = /^ +kubectl label .*$/m.exec(notes) ?? [];
     assert.ok(remedy !== undefined, notes);
@@ -174,7 +174,7 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
     assert.equal(await statusFrom('monitoring', 'test-client', `http://${address}:9478/metrics`), '200');
     await waitFor("the fleet controller to read the agent's report", 60_000, async () => {
       const { nodes } = await readFleet(cluster);
-      return nodes.some(({ name, provenAt }) => name === 'node-1' && provenAt !== '') || undefined;
+      return nodes.some(({ name, provenAt }) => name === 'node-1' && provenAt !== '');
     });
   });
 
@@ -260,7 +260,7 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
     const events = async (namespace: string) =>
       cluster.kubectl(['get', 'events', '-n', namespace, '-o', 'json']);
     await waitFor('the event on the pod', 60_000, async () =>
-      (await events(TENANT)).includes('UnsandboxedPod') ? true : undefined,
+      (await events(TENANT)).includes('UnsandboxedPod'),
     );
     const nodes = await cluster.kubectl(['get', 'nodes', '-o', 'json']);
     for (const text of [nodes, await events('default'), await events('gvisor-ready')])

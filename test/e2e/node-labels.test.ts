@@ -98,13 +98,14 @@ describe('the uninstall', () => {
 
   it("removes the agents' keys from every node once the agents are gone", async () => {
     await onDaemonSet(cluster(), ['delete']);
-    await waitFor('the agents to end', 60_000, async () =>
-      (await cluster().kubectl([
-        ...['get', 'pods', '-n', 'gvisor-ready', '-o', 'name'],
-        ...['-l', 'app.kubernetes.io/component=agent'],
-      ])) === ''
-        ? true
-        : undefined,
+    await waitFor(
+      'the agents to end',
+      60_000,
+      async () =>
+        (await cluster().kubectl([
+          ...['get', 'pods', '-n', 'gvisor-ready', '-o', 'name'],
+          ...['-l', 'app.kubernetes.io/component=agent'],
+        ])) === '',
     );
     await cluster().kubectl(['apply', '-k', join(REPO, 'manifests/uninstall')]);
     const job = ['job/gvisor-ready-uninstall', '-n', 'gvisor-ready'];

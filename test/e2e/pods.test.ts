@@ -39,7 +39,7 @@ async function shows(prefix: string, expected: readonly string[], node = NODE): 
   let current: readonly string[] = [];
   await waitFor(`${expected.join(', ') || `no ${prefix}`}`, TIMEOUT_MS, async () => {
     current = await samples(prefix, node);
-    return current.join('\n') === expected.join('\n') ? true : undefined;
+    return current.join('\n') === expected.join('\n');
   }).catch((error: Error) => {
     throw new Error(`${error.message}; it shows ${current.join(', ') || 'nothing'}`);
   });

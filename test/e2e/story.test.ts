@@ -29,7 +29,7 @@ describe('a gVisor pod', () => {
     assert.match(message, /didn't match Pod's node affinity\/selector/);
     await Promise.all(['node-1', 'node-2'].map((node) => healAndWait(cluster(), node)));
     await waitFor('the pod to run once a node is back', 30_000, async () => {
-      return (await podNow()).status.phase === 'Running' ? true : undefined;
+      return (await podNow()).status.phase === 'Running';
     });
     await deletePods(cluster(), 'nowhere');
   });

@@ -24,8 +24,10 @@ export function watchAlerts(prometheus: () => Prometheus) {
   };
 
   const queried = (query: string): Promise<true> =>
-    waitFor(`Prometheus to return series for ${query}`, 30_000, async () =>
-      (await prometheus().query(query)).length > 0 ? true : undefined,
+    waitFor(
+      `Prometheus to return series for ${query}`,
+      30_000,
+      async () => (await prometheus().query(query)).length > 0,
     );
 
   return { find, fires, resolves, queried };

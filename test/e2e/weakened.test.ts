@@ -187,18 +187,16 @@ for (const node of ['node-1', 'node-2']) {
       const machine = cluster().node(node);
       const write = (toml: string) => machine.write(RUNSC_CONFIG, toml);
       await write(`${runscToml(machine.spec)}  net-raw = "true"\n`);
-      await waitFor('the finding', TIMEOUT_MS, async () =>
-        isolationOf(await reportOf(node)) === 'warning IsolationWeakened' ? true : undefined,
+      await waitFor(
+        'the finding',
+        TIMEOUT_MS,
+        async () => isolationOf(await reportOf(node)) === 'warning IsolationWeakened',
       );
       await start('aged', node, {});
       const isWeakened = ({ pods }: Status) => pods?.weakened.some(({ name }) => name === 'aged');
       assert.equal(isWeakened(await reportWith(node, 'aged')), false);
       await write(runscToml(machine.spec));
-      await waitFor(
-        'aged to be weakened',
-        TIMEOUT_MS,
-        async () => isWeakened(await reportOf(node)) || undefined,
-      );
+      await waitFor('aged to be weakened', TIMEOUT_MS, async () => isWeakened(await reportOf(node)));
       await end('aged');
     });
 
@@ -218,8 +216,10 @@ for (const node of ['node-1', 'node-2']) {
           const { pods } = await reportWith(node, 'opened');
           assert.ok(pods?.weakened.some(({ name }) => name === 'opened'));
           await end('opened', 'hinted');
-          await waitFor('no weakened pod', TIMEOUT_MS, async () =>
-            (await value(node, 'gvisor_weakened_pods')) === 0 ? true : undefined,
+          await waitFor(
+            'no weakened pod',
+            TIMEOUT_MS,
+            async () => (await value(node, 'gvisor_weakened_pods')) === 0,
           );
         } finally {
           await onDaemonSet(cluster(), ['set', 'env'], ['FORBID_FLAG_OVERRIDE-']);

@@ -120,9 +120,7 @@ async function reachPrometheus(cluster: Cluster): Promise<Prometheus> {
   await cluster.controlPlane.stopDaemon(RELAY);
   await startRelay(cluster.controlPlane, server, { name: RELAY, address: podIP, port: 9090 });
   const url = `http://127.0.0.1:${port}`;
-  await waitFor('the Prometheus of the operator', 60_000, async () =>
-    (await fetch(`${url}/-/ready`)).ok ? true : undefined,
-  );
+  await waitFor('the Prometheus of the operator', 60_000, async () => (await fetch(`${url}/-/ready`)).ok);
   return new Prometheus(url);
 }
 

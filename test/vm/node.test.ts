@@ -105,7 +105,7 @@ describe('a node with systemd and cgroup v2', () => {
     it('the agent reports LimitsNotEnforced', async () => {
       await waitFor('the finding LimitsNotEnforced', TIMEOUT_MS, async () => {
         const { findings } = await report();
-        return findings.some(({ reason }) => reason === 'LimitsNotEnforced') ? true : undefined;
+        return findings.some(({ reason }) => reason === 'LimitsNotEnforced');
       });
       await shows('gvisor_check_status{check="limits",status="fail"} 1');
       await waitForLabel(vm().cluster, 'true', 'True SandboxProven');
@@ -168,15 +168,13 @@ describe('a node with systemd and cgroup v2', () => {
       await limit('600');
       await runPod(cluster, 'forks', manifest, TIMEOUT_MS);
       await waitFor('the PIDs to be exhausted', TIMEOUT_MS, async () => {
-        return (
-          Number(await node.system.read('/sys/fs/cgroup/kubepods.slice/pids.current')) > 590 || undefined
-        );
+        return Number(await node.system.read('/sys/fs/cgroup/kubepods.slice/pids.current')) > 590;
       });
       await node.write(RUNSC_CONFIG, runscToml(node.spec)); // unchanged, but triggers an evaluation
       await waitFor('an Unknown condition', TIMEOUT_MS, async () => {
         const { condition } = readinessOf(await readNode(cluster, VM_NODE));
         conditions.add(condition);
-        return condition.startsWith('Unknown') || undefined;
+        return condition.startsWith('Unknown');
       });
     } finally {
       await limit('max');
@@ -190,13 +188,13 @@ describe('a node with systemd and cgroup v2', () => {
   it('a restart of the kubelet affects neither gVisor pods nor the label', async () => {
     const { cluster, node } = vm();
     await waitFor('the pod to run', TIMEOUT_MS, async () => {
-      return (await readPodRun(cluster, 'stays')).phase === 'Running' || undefined;
+      return (await readPodRun(cluster, 'stays')).phase === 'Running';
     });
     const before = await readPodRun(cluster, 'stays');
     await node.restart('kubelet');
     // The restarted kubelet runs an exec once it has admitted the pod.
     await waitFor('the restarted kubelet to exec in the pod', TIMEOUT_MS, async () => {
-      return (await cluster.kubectl(['exec', 'stays', '--', 'echo', 'alive'])).includes('alive') || undefined;
+      return (await cluster.kubectl(['exec', 'stays', '--', 'echo', 'alive'])).includes('alive');
     });
     assert.deepEqual(await readPodRun(cluster, 'stays'), before);
     await waitForLabel(cluster, 'true', 'True SandboxProven');
@@ -215,12 +213,12 @@ describe('a node with systemd and cgroup v2', () => {
     // All components start at the same time, including the agent.
     await waitFor('a proof after the reboot', 2 * TIMEOUT_MS, async () => {
       const { provenAt = '' } = await report();
-      return new Date(provenAt) > begun ? true : undefined;
+      return new Date(provenAt) > begun;
     });
     await waitForLabel(cluster, 'true', 'True SandboxProven');
     await waitFor('the pod to run again', TIMEOUT_MS, async () => {
       const { phase, restarts, container } = await readPodRun(cluster, 'stays');
-      return phase === 'Running' && restarts > 0 && container !== '' ? true : undefined;
+      return phase === 'Running' && restarts > 0 && container !== '';
     });
     assert.match(await cgroupOfSandbox(vm(), 'stays'), /^\/kubepods\.slice\//);
   });

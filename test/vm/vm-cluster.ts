@@ -57,7 +57,7 @@ export async function waitForLabel(
 /** Waits for a line of the agent's metrics. */
 export async function showsMetric({ cluster }: VmCluster, line: string): Promise<void> {
   await waitFor(`the metric ${line}`, TIMEOUT_MS, async () => {
-    return (await readMetrics(cluster, VM_NODE)).split('\n').includes(line) || undefined;
+    return (await readMetrics(cluster, VM_NODE)).split('\n').includes(line);
   });
 }
 
