@@ -2,10 +2,13 @@ import { join } from 'node:path';
 import { after, before } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { healNode } from '../../cluster/faults/break-node.ts';
+import type { ImageId } from '../../cluster/images.ts';
+import type { NodeRequest } from '../../cluster/node/plan.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
+import { patient } from '../../hack/run.ts';
 import { laneCluster } from '../runner/lane.ts';
 
 /** The nodes of the cluster with gVisor. */
@@ -40,6 +43,43 @@ export function useCluster(): () => Cluster {
     if (cluster === undefined) throw new Error('The cluster is not up yet');
     return cluster;
   };
+}
+
+/** Registers hooks for a cluster of these nodes that only this file uses. `prepare` receives it before the first test. */
+export function useOwnCluster(
+  purpose: string,
+  nodes: readonly NodeRequest[],
+  prepare: (cluster: Cluster) => Promise<unknown>,
+  images: readonly ImageId[] = ['workload', 'agent'],
+): void {
+  before(async () => prepare(await startCluster({ name: await laneCluster(purpose), nodes, images })), {
+    timeout: patient(600_000),
+  });
+  after(async () => removeCluster(await laneCluster(purpose)), { timeout: patient(60_000) });
+}
+
+/** Creates a namespace with labels, and waits for its default service account, without which it admits no pod. */
+export async function createNamespace(
+  cluster: Cluster,
+  name: string,
+  labels: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } };
+  await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(namespace));
+  const account = ['wait', '-n', name, '--for=create', 'serviceaccount/default', '--timeout=180s'];
+  await cluster.kubectl(account, undefined, 70_000);
+}
+
+/** A RuntimeClass of that handler (JSON). */
+export function runtimeClass(name: string, handler: string, scheduling?: object): string {
+  const metadata = { name };
+  return JSON.stringify({
+    apiVersion: 'node.k8s.io/v1',
+    kind: 'RuntimeClass',
+    metadata,
+    handler,
+    scheduling,
+  });
 }
 
 /** Deletes pods without a grace period and waits until they are gone. */

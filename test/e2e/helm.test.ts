@@ -1,15 +1,12 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { startCluster } from '../../cluster/start.ts';
 import { evaluationPod, READY_PATH, runPod, watchLabels } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
-import { laneCluster } from '../runner/lane.ts';
 import { onDaemonSet, readinessOf, readNode, waitForNode } from './agents.ts';
-import { deletePods } from './e2e-cluster.ts';
+import { deletePods, useOwnCluster } from './e2e-cluster.ts';
 import { createMirrors, followOn, guideBlocks } from './guide-node.ts';
 import { TEST_PASSED, UNINSTALLED } from './helm-output.ts';
 import { marksOn, remainingObjects } from './remaining-objects.ts';
@@ -25,18 +22,10 @@ const REPOSITORY = 'localhost/gvisor-ready';
 const NAMESPACE = 'evaluations';
 
 let cluster: Cluster;
-before(
-  async () => {
-    cluster = await startCluster({
-      name: await laneCluster('helm'),
-      nodes: NODES,
-      images: ['workload', 'agent'],
-    });
-    await createMirrors(cluster);
-  },
-  { timeout: patient(600_000) },
-);
-after(async () => removeCluster(await laneCluster('helm')));
+useOwnCluster('helm', NODES, async (started) => {
+  cluster = started;
+  await createMirrors(cluster);
+});
 
 /** The commands of docs/install.md for one step. */
 function commandsTo(step: string): string {

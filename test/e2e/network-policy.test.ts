@@ -1,20 +1,18 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { Status } from '../../agent/agent.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { SERVICE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
 import { imageName } from '../../cluster/images.ts';
 import { addressOf } from '../../cluster/node/config.ts';
 import { startKubeRouter } from '../../cluster/node/kube-router.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { startCluster } from '../../cluster/start.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { CHART, copyManifests } from '../../hack/chart.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { plugin } from '../kubectl/run-plugin.ts';
-import { laneCluster } from '../runner/lane.ts';
 import { agentOn, getFromAgentForwarded, getFromPod, waitForNode } from './agents.ts';
+import { createNamespace, useOwnCluster } from './e2e-cluster.ts';
 import { readFleet } from './fleet-cluster.ts';
 import { TEST_PASSED, UNINSTALLED } from './helm-output.ts';
 import { marksOn, remainingObjects } from './remaining-objects.ts';
@@ -33,36 +31,33 @@ const TENANT = 'tenant-b';
 const POD = 'secret-job';
 
 let cluster: Cluster;
-before(
-  async () => {
-    cluster = await startCluster({ name: await laneCluster('deny'), nodes: NODES, images: ['agent'] });
+useOwnCluster(
+  'deny',
+  NODES,
+  async (started) => {
+    cluster = started;
     await startKubeRouter(cluster);
-    for (const name of ['gvisor-ready', 'monitoring', TENANT])
-      await cluster.kubectl(['create', 'namespace', name]);
+    for (const name of ['gvisor-ready', 'monitoring', TENANT]) await createNamespace(cluster, name);
     await enforce('restricted');
-    const deny = {
-      apiVersion: 'networking.k8s.io/v1',
-      kind: 'NetworkPolicy',
-      metadata: { name: 'default-deny', namespace: 'gvisor-ready' },
-      spec: { podSelector: {}, policyTypes: ['Ingress', 'Egress'] },
-    };
-    await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(deny));
+    await applyPolicy('default-deny', { podSelector: {}, policyTypes: ['Ingress', 'Egress'] });
     for (const namespace of NAMESPACES) await runPod(namespace, 'test-client');
     await runPod(TENANT, POD);
     await cluster.kubectl(['label', 'namespace', TENANT, 'require-gvisor=true']);
   },
-  { timeout: patient(600_000) },
+  ['agent'],
 );
-after(async () => removeCluster(await laneCluster('deny')));
 
-const enforce = (level: string) =>
-  cluster.kubectl([
-    'label',
-    '--overwrite',
-    'namespace',
-    'gvisor-ready',
-    `pod-security.kubernetes.io/enforce=${level}`,
-  ]);
+const enforce = (level: string) => {
+  const label = `pod-security.kubernetes.io/enforce=${level}`;
+  return cluster.kubectl(['label', '--overwrite', 'namespace', 'gvisor-ready', label]);
+};
+
+/** Applies a NetworkPolicy in the namespace of the agents. */
+function applyPolicy(name: string, spec: object): Promise<string> {
+  const metadata = { name, namespace: 'gvisor-ready' };
+  const policy = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata, spec };
+  return cluster.kubectl(['apply', '-f', '-'], JSON.stringify(policy));
+}
 
 const helm = async (...args: readonly string[]) => {
   const tools = await ensureTools(['helm-3']);
@@ -75,7 +70,6 @@ const set = (values: string) =>
 /** Runs a pod of the agents' image on node-2 that complies with Pod Security "restricted". */
 async function runPod(namespace: string, name: string): Promise<void> {
   const there = ['-n', namespace];
-  await cluster.kubectl(['wait', ...there, '--for=create', 'serviceaccount/default', '--timeout=180s']);
   const pod = evaluationPod(name, {
     gvisor: false,
     spec: {
@@ -299,16 +293,10 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
     const patch = { spec: { template: { spec: { containers: [proxy] } } } };
     await cluster.kubectl(['patch', ...there, fleet, '-p', JSON.stringify(patch)]);
     await cluster.kubectl(['rollout', 'status', ...there, fleet, '--timeout=150s'], undefined, 100_000);
-    const policy = {
-      apiVersion: 'networking.k8s.io/v1',
-      kind: 'NetworkPolicy',
-      metadata: { name: 'proxy', namespace: 'gvisor-ready' },
-      spec: {
-        podSelector: { matchLabels: { 'app.kubernetes.io/component': 'fleet' } },
-        ingress: [{ ports: [{ protocol: 'TCP', port: 4180 }] }],
-      },
-    };
-    await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(policy));
+    await applyPolicy('proxy', {
+      podSelector: { matchLabels: { 'app.kubernetes.io/component': 'fleet' } },
+      ingress: [{ ports: [{ protocol: 'TCP', port: 4180 }] }],
+    });
     const { address } = await waitFor('the old pod to end', 60_000, async () => {
       const args = ['get', 'pods', ...there, '-l', 'app.kubernetes.io/component=fleet', '-o', 'name'];
       return (await cluster.kubectl(args)).trim().includes('\n') ? undefined : fleetPod();
