@@ -5,7 +5,7 @@ import { evaluationPod } from '../../cluster/story.ts';
 import { runAll, waitFor } from '../../hack/run.ts';
 import { workload } from '../api/admission-objects.ts';
 import { applyOverlay, removeEnforcement } from './agents.ts';
-import { deletePods, useCluster } from './e2e-cluster.ts';
+import { createNamespace, deletePods, useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
 const NAMESPACE = 'evaluations';
@@ -30,9 +30,7 @@ function setClasses(value: string): Promise<string> {
 describe('a namespace that requires gVisor, on real nodes', () => {
   before(async () => {
     await applyOverlay(cluster(), ['enforce']);
-    await cluster().kubectl(['create', 'namespace', NAMESPACE]);
-    await cluster().kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=true']);
-    await there('wait', '--for=create', 'serviceaccount/default', '--timeout=270s');
+    await createNamespace(cluster(), NAMESPACE, { 'require-gvisor': 'true' });
     await waitFor('pods to be refused', 30_000, async () => {
       const { stderr } = await create(evaluationPod('canary', { gvisor: false }), '--dry-run=server');
       return stderr.includes('spec.runtimeClassName is not set');

@@ -53,7 +53,7 @@ export function useOwnCluster(
   images: readonly ImageId[] = ['workload', 'agent'],
 ): void {
   before(async () => prepare(await startCluster({ name: await laneCluster(purpose), nodes, images })), {
-    timeout: patient(600_000),
+    timeout: patient(900_000),
   });
   after(async () => removeCluster(await laneCluster(purpose)), { timeout: patient(60_000) });
 }

@@ -12,6 +12,7 @@ import {
   grantDispatcher,
   removeDispatcher,
 } from './dispatcher-run.ts';
+import { createNamespace } from './e2e-cluster.ts';
 import { useMonitoredCluster } from './monitored-cluster.ts';
 
 const monitored = useMonitoredCluster();
@@ -88,8 +89,7 @@ describe('a fleet for evaluations', () => {
     await grantDispatcher(cluster());
     await applyOverlay(cluster(), ['enforce']);
     await waitForRollout(cluster());
-    await cluster().kubectl(['create', 'namespace', NAMESPACE]);
-    await there('wait', '--for=create', 'serviceaccount/default', '--timeout=270s');
+    await createNamespace(cluster(), NAMESPACE);
     const account = `--serviceaccount=${FREE}:dispatcher`;
     await there('create', 'rolebinding', 'dispatcher', '--clusterrole=gvisor-dispatcher-pods', account);
     await appendFile(cluster().node('node-1').path('/etc/passwd'), `${MARKER}:x:4243:4243::/:/bin/false\n`);

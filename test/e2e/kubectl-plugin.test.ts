@@ -9,7 +9,7 @@ import { REPO } from '../../hack/paths.ts';
 import { run, waitFor } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
 import { applyOverlay, removeEnforcement, waitForRollout } from './agents.ts';
-import { useCluster } from './e2e-cluster.ts';
+import { createNamespace, useCluster } from './e2e-cluster.ts';
 import { RecordedPlugin } from './recorded-plugin.ts';
 
 const cluster = useCluster();
@@ -52,8 +52,7 @@ describe('kubectl gvisor-ready', () => {
     await deployAgent(cluster(), BASE);
     await applyOverlay(cluster(), ['enforce']);
     await waitForRollout(cluster());
-    await kubectl('create', 'namespace', NAMESPACE);
-    await kubectl('wait', '-n', NAMESPACE, '--for=create', 'serviceaccount/default', '--timeout=170s');
+    await createNamespace(cluster(), NAMESPACE);
     await createPod('plain', false, 'node-2');
     await createPod('in', true, 'node-2');
     await kubectl('wait', '-n', NAMESPACE, 'pod/plain', 'pod/in', '--for=condition=Ready', '--timeout=170s');

@@ -9,10 +9,9 @@ import {
 import { type Prometheus, startPrometheus } from '../../cluster/control-plane/prometheus.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
-import { waitFor } from '../../hack/run.ts';
 import { type RuleFile, ruleFiles } from '../monitoring/alerts.ts';
 import { AT_ONCE, applyOverlay, deployWith, settingsPatch, waitForRollout } from './agents.ts';
-import { closeCluster, openCluster } from './e2e-cluster.ts';
+import { closeCluster, createNamespace, openCluster } from './e2e-cluster.ts';
 
 /** The option of kube-state-metrics in the docs. */
 export const SHOW_LABELS = '--metric-labels-allowlist=nodes=[gvisor.node-restriction.kubernetes.io/ready]';
@@ -117,13 +116,7 @@ export const REQUIRES = 'requires-gvisor';
 
 /** Runs a pod without gVisor on node-1 in {@link REQUIRES}. */
 export async function runOutside(cluster: Cluster): Promise<void> {
-  const metadata = { name: REQUIRES, labels: { 'require-gvisor': 'true' } };
-  const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata };
-  await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(namespace));
-  await waitFor("the namespace's service account", 30_000, async () => {
-    await cluster.kubectl(['get', 'serviceaccount', 'default', '-n', REQUIRES]);
-    return true;
-  });
+  await createNamespace(cluster, REQUIRES, { 'require-gvisor': 'true' });
   const pod = evaluationPod('outside', { gvisor: false, spec: { nodeName: 'node-1' } });
   await cluster.kubectl(['apply', '-n', REQUIRES, '-f', '-'], pod);
 }

@@ -6,7 +6,7 @@ import { STATIC_PODS } from '../../cluster/node/config.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import { readMetrics } from './agents.ts';
-import { useCluster } from './e2e-cluster.ts';
+import { createNamespace, runtimeClass, useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
 const NAMESPACE = 'must-be-in-gvisor';
@@ -60,16 +60,8 @@ function eventOf(pod: string): Promise<string> {
 describe('pods that must run in gVisor', () => {
   before(async () => {
     await kubectl(['delete', 'namespace', NAMESPACE, '--ignore-not-found']);
-    await kubectl(['create', 'namespace', NAMESPACE]);
-    await kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=true']);
-    const handlerAlone = {
-      apiVersion: 'node.k8s.io/v1',
-      kind: 'RuntimeClass',
-      metadata: { name: 'handler-alone' },
-      handler: 'runsc',
-    };
-    await kubectl(['apply', '-f', '-'], JSON.stringify(handlerAlone));
-    await kubectl(['wait', '-n', NAMESPACE, '--for=create', 'serviceaccount/default', '--timeout=270s']);
+    await createNamespace(cluster(), NAMESPACE, { 'require-gvisor': 'true' });
+    await kubectl(['apply', '-f', '-'], runtimeClass('handler-alone', 'runsc'));
   });
 
   it('does not report a pod in gVisor', async () => {

@@ -133,7 +133,7 @@ describe("a tenant that changes the title of a pod's first process, in a namespa
 
   before(async () => {
     tenant = new Tenant(cluster(), 'tenant-titles');
-    await tenant.begin(['require-gvisor=true']);
+    await tenant.begin({ 'require-gvisor': 'true' });
   });
 
   after(() => tenant.end());

@@ -12,7 +12,7 @@ import {
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import { getFromAgentForwarded, onDaemonSet, readMetrics, waitForNode, waitForRollout } from './agents.ts';
-import { useCluster } from './e2e-cluster.ts';
+import { createNamespace, runtimeClass, useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
 const NAMESPACE = 'weakened';
@@ -100,17 +100,8 @@ for (const node of ['node-1', 'node-2']) {
   describe(`on ${node}, a handler that passes pod annotations to runsc`, () => {
     before(async () => {
       await cluster().kubectl(['delete', 'namespace', NAMESPACE, '--ignore-not-found']);
-      await cluster().kubectl(['create', 'namespace', NAMESPACE]);
-      await cluster().kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=true']);
-      const runtimeClass = {
-        apiVersion: 'node.k8s.io/v1',
-        kind: 'RuntimeClass',
-        metadata: { name: 'runsc-anywhere' },
-        handler: 'runsc',
-      };
-      await cluster().kubectl(['apply', '-f', '-'], JSON.stringify(runtimeClass));
-      const account = ['wait', '-n', NAMESPACE, '--for=create', 'serviceaccount/default', '--timeout=60s'];
-      await cluster().kubectl(account);
+      await createNamespace(cluster(), NAMESPACE, { 'require-gvisor': 'true' });
+      await cluster().kubectl(['apply', '-f', '-'], runtimeClass('runsc-anywhere', 'runsc'));
     });
     after(async () => {
       await cluster().kubectl(['delete', 'namespace', NAMESPACE, '--timeout=90s']);
