@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
+import type { Report } from '../../agent/agent.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import type { GetResponse } from '../../cluster/control-plane/api.ts';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
@@ -107,6 +108,13 @@ export function agentPids(machine: Machine): readonly number[] {
 export async function getFromAgent(cluster: Cluster, node: string, path: string): Promise<GetResponse> {
   const { name } = await agentOn(cluster, node);
   return cluster.request(`${PODS}/${name}:9477/proxy${path}`);
+}
+
+/** The report of a node's agent, without the pods, which it shows only over a port-forward. */
+export async function readReport(cluster: Cluster, node: string): Promise<Report> {
+  const { code, text } = await getFromAgent(cluster, node, '/report');
+  if (code === 200) return JSON.parse(text) as Report;
+  throw new Error(`The agent on ${node} responds ${code} to /report: ${text.slice(0, 200)}`);
 }
 
 const admins = new Map<

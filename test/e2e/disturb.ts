@@ -1,9 +1,8 @@
-import type { Report } from '../../agent/agent.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
 import { waitFor } from '../../hack/run.ts';
 import { evaluationStartMs, touch } from '../integration/outside-agent.ts';
-import { agentOn, getFromAgent } from './agents.ts';
+import { agentOn, readReport } from './agents.ts';
 
 const NAMESPACE = ['--namespace', 'gvisor-ready'] as const;
 
@@ -29,8 +28,7 @@ export async function provenAgain(cluster: Cluster, node: string): Promise<void>
   const sinceMs = Date.now();
   await touch(cluster.node(node));
   await waitFor(`a proof of ${node}`, 60_000, async () => {
-    const { text } = await getFromAgent(cluster, node, '/report');
-    const report = JSON.parse(text) as Report;
+    const report = await readReport(cluster, node);
     return evaluationStartMs(report) >= sinceMs && report.proof.kind === 'proven';
   });
 }

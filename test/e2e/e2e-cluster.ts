@@ -17,7 +17,7 @@ export const GVISOR_NODES = ['node-1', 'node-2'] as const;
 /**
  * Starts the cluster that the files of a lane share, or its missing parts: three healed nodes with agents and a verdict.
  */
-export async function openCluster(): Promise<Cluster> {
+async function openCluster(): Promise<Cluster> {
   const cluster = await startCluster({ name: await laneCluster('e2e'), images: ['workload', 'agent'] });
   await Promise.all(cluster.nodes().map((node) => healNode(cluster, node)));
   await deployAgent(cluster, join(REPO, 'manifests/base'));
@@ -25,20 +25,27 @@ export async function openCluster(): Promise<Cluster> {
 }
 
 /** Removes the cluster unless the next file reuses it. */
-export async function closeCluster(): Promise<void> {
+async function closeCluster(): Promise<void> {
   if (process.env.KEEP_E2E_CLUSTER === undefined) await removeCluster(await laneCluster('e2e'));
 }
 
-/** Registers hooks that open the cluster before the first test. Returns an accessor of it. */
-export function useCluster(): () => Cluster {
+/** Registers hooks that open and prepare the cluster, and restore and close it. Returns an accessor of it. */
+export function useCluster(
+  prepare: (cluster: Cluster) => Promise<unknown> = async () => {},
+  restore: (cluster: Cluster) => Promise<unknown> = async () => {},
+): () => Cluster {
   let cluster: Cluster | undefined;
   before(
     async () => {
       cluster = await openCluster();
+      await prepare(cluster);
     },
     { timeout: 600_000 },
   );
-  after(closeCluster);
+  after(async () => {
+    if (cluster !== undefined) await restore(cluster);
+    await closeCluster();
+  });
   return () => {
     if (cluster === undefined) throw new Error('The cluster is not up yet');
     return cluster;

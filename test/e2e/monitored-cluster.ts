@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import {
   KUBE_STATE_METRICS_SCRAPE,
@@ -11,7 +10,7 @@ import { evaluationPod } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { type RuleFile, ruleFiles } from '../monitoring/alerts.ts';
 import { AT_ONCE, applyOverlay, deployWith, settingsPatch, waitForRollout } from './agents.ts';
-import { closeCluster, createNamespace, openCluster } from './e2e-cluster.ts';
+import { createNamespace, useCluster } from './e2e-cluster.ts';
 
 /** The option of kube-state-metrics in the docs. */
 export const SHOW_LABELS = '--metric-labels-allowlist=nodes=[gvisor.node-restriction.kubernetes.io/ready]';
@@ -28,23 +27,11 @@ type Monitored = { readonly cluster: Cluster; readonly prometheus: Prometheus };
  * of the cluster and its Prometheus.
  */
 export function useMonitoredCluster(): () => Monitored {
-  let opened: Monitored | undefined;
-  const monitored = () => {
-    if (opened === undefined) throw new Error('The cluster is not up yet');
-    return opened;
-  };
-  before(
-    async () => {
-      const cluster = await openCluster();
-      opened = { cluster, prometheus: await monitor(cluster) };
-    },
-    { timeout: 600_000 },
-  );
-  after(async () => {
-    if (opened !== undefined) await restore(opened.cluster);
-    await closeCluster();
-  });
-  return monitored;
+  let prometheus: Prometheus;
+  const cluster = useCluster(async (opened) => {
+    prometheus = await monitor(opened);
+  }, restore);
+  return () => ({ cluster: cluster(), prometheus });
 }
 
 /**
@@ -64,11 +51,16 @@ export async function monitor(cluster: Cluster): Promise<Prometheus> {
 
 async function restore(cluster: Cluster): Promise<void> {
   await deployWith(cluster);
+  await cluster.kubectl(['label', 'nodes', '--all', 'test-pool-']);
+  await stopMonitoring(cluster);
+}
+
+/** Stops Prometheus and kube-state-metrics, and removes their rights. */
+export async function stopMonitoring(cluster: Cluster): Promise<void> {
   for (const name of ['prometheus', 'relay-prometheus', 'kube-state-metrics'])
     await cluster.controlPlane.stopDaemon(name);
-  await cluster.kubectl(['label', 'nodes', '--all', 'test-pool-']);
-  await cluster.kubectl(['delete', '-f', join(COMPONENT, 'scrape-rbac.yaml')]);
-  await cluster.kubectl(['delete', 'namespace', 'monitoring']);
+  await cluster.kubectl(['delete', '-f', join(COMPONENT, 'scrape-rbac.yaml'), '--ignore-not-found']);
+  await cluster.kubectl(['delete', 'namespace', 'monitoring', '--ignore-not-found']);
 }
 
 /** Windows of the rules, and shorter ones for scrapes every second. */

@@ -3,7 +3,7 @@ import { after, before, describe, it } from 'node:test';
 import type { Report } from '../../agent/agent.ts';
 import { waitFor } from '../../hack/run.ts';
 import { evaluationStartMs, touch } from '../integration/outside-agent.ts';
-import { agentOn, DOMAIN, getFromAgent, readinessOf, readNode, waitForNode } from './agents.ts';
+import { agentOn, DOMAIN, readinessOf, readNode, readReport, waitForNode } from './agents.ts';
 import { useCluster } from './e2e-cluster.ts';
 import { ATTACKS } from './tenant-attacks.ts';
 import { assertSanitized, readOutputs } from './tenant-outputs.ts';
@@ -14,18 +14,12 @@ const cluster = useCluster();
 /** Limit for an evaluation while pods try to prolong it (measured: under 1 s); one of three must meet it. */
 const MAX_EVALUATION_MS = 8_000;
 
-async function readReport(): Promise<Report> {
-  const { code, text } = await getFromAgent(cluster(), TENANT_NODE, '/report');
-  assert.equal(code, 200, text);
-  return JSON.parse(text) as Report;
-}
-
 /** The report of an evaluation that began after this call and in which nothing timed out. */
 async function evaluateAgain(): Promise<Report> {
   const touchedMs = Date.now();
   await touch(cluster().node(TENANT_NODE));
   return waitFor('another evaluation', 60_000, async () => {
-    const report = await readReport();
+    const report = await readReport(cluster(), TENANT_NODE);
     const { proof, evaluation } = report;
     const isLate =
       ['slow', 'interrupted'].includes(proof.kind) || evaluation.verdict.reason === 'CheckTimedOut';

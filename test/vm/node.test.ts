@@ -5,7 +5,7 @@ import type { FaultName } from '../../cluster/faults/faults.ts';
 import { RUNSC_CONFIG, runscToml } from '../../cluster/node/config.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { DOMAIN, getFromAgent, onDaemonSet, readinessOf, readNode, waitForRollout } from '../e2e/agents.ts';
+import { DOMAIN, onDaemonSet, readinessOf, readNode, readReport, waitForRollout } from '../e2e/agents.ts';
 import { shareOfProbes } from '../e2e/own-cgroup.ts';
 import { burn, endPod, exceedMemory, memoryOverLimit, waitForOomKill } from './limited-pods.ts';
 import { waitForCleanup, waitForProbe } from './probe-remains.ts';
@@ -24,17 +24,11 @@ const vm = useVmCluster();
 /** A limit of 100m is 0.1 of a processor; under emulation a period overshoots. */
 const WITHIN = 0.2;
 
-type Report = {
-  readonly provenAt?: string;
-  readonly findings: readonly { readonly reason?: string; readonly status: string }[];
-};
-
-/** Reads the agent's report; rejects while it does not respond. */
-async function report(): Promise<Report> {
-  const { code, text } = await getFromAgent(vm().cluster, VM_NODE, '/report');
-  if (code !== 200) throw new Error(`The agent responds ${code}: ${text.slice(0, 200)}`);
-  return JSON.parse(text) as Report;
-}
+/** Whether the agent reports LimitsNotEnforced. */
+const limitsNotEnforced = async () =>
+  (await readReport(vm().cluster, VM_NODE)).findings.some(
+    (finding) => finding.status === 'fail' && finding.reason === 'LimitsNotEnforced',
+  );
 
 const shows = (line: string) => showsMetric(vm(), line);
 
@@ -69,7 +63,7 @@ describe('a node with systemd and cgroup v2', () => {
       await shows('gvisor_pods{handler="runsc",sandboxed="true"} 2');
       await shows('gvisor_unlimited_pods 0');
       await endPod(vm(), 'limited');
-      assert.ok(!(await report()).findings.some(({ reason }) => reason === 'LimitsNotEnforced'));
+      assert.ok(!(await limitsNotEnforced()));
       await shows('gvisor_check_status{check="limits",status="pass"} 1');
     });
 
@@ -103,10 +97,7 @@ describe('a node with systemd and cgroup v2', () => {
     });
 
     it('the agent reports LimitsNotEnforced', async () => {
-      await waitFor('the finding LimitsNotEnforced', TIMEOUT_MS, async () => {
-        const { findings } = await report();
-        return findings.some(({ reason }) => reason === 'LimitsNotEnforced');
-      });
+      await waitFor('the finding LimitsNotEnforced', TIMEOUT_MS, limitsNotEnforced);
       await shows('gvisor_check_status{check="limits",status="fail"} 1');
       await waitForLabel(vm().cluster, 'true', 'True SandboxProven');
     });
@@ -212,7 +203,7 @@ describe('a node with systemd and cgroup v2', () => {
     await reboot(vm());
     // All components start at the same time, including the agent.
     await waitFor('a proof after the reboot', 2 * TIMEOUT_MS, async () => {
-      const { provenAt = '' } = await report();
+      const { provenAt = '' } = await readReport(cluster, VM_NODE);
       return new Date(provenAt) > begun;
     });
     await waitForLabel(cluster, 'true', 'True SandboxProven');
