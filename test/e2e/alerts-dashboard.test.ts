@@ -10,8 +10,13 @@ import { panels, substituted, type Target } from '../monitoring/dashboard.ts';
 import { agentOn, readMetrics } from './agents.ts';
 import { deletePods } from './e2e-cluster.ts';
 import { deployFleet, removeFleet } from './fleet-cluster.ts';
-import { applyAgents, removeOutside, runOutside, useMonitoredCluster } from './monitored-cluster.ts';
-import { watchAlerts } from './watch-alerts.ts';
+import {
+  applyAgents,
+  removeOutside,
+  runOutside,
+  useMonitoredCluster,
+  watchAlerts,
+} from './monitored-cluster.ts';
 
 const monitored = useMonitoredCluster();
 const { queried } = watchAlerts(() => monitored().prometheus);

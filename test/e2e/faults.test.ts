@@ -6,9 +6,8 @@ import { waitFor } from '../../hack/run.ts';
 import { touch } from '../integration/outside-agent.ts';
 import { type HarmlessFault, REASON_OF_FAULT } from '../reason-of-fault.ts';
 import { agentOn, deployWith, readMetrics, waitForNode } from './agents.ts';
-import { provenAgain } from './disturb.ts';
+import { hidePressure, provenAgain, showPressure } from './disturb.ts';
 import { useCluster } from './e2e-cluster.ts';
-import { hidePressure, showPressure } from './quiet.ts';
 
 const cluster = useCluster();
 /** One fault per verdict and containerd version. `test/integration/faults.test.ts` covers every fault. */

@@ -8,9 +8,7 @@ import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 import { onDaemonSet, readinessOf, readNode, waitForNode } from './agents.ts';
 import { deletePods, useOwnCluster } from './e2e-cluster.ts';
 import { createMirrors, followOn, guideBlocks } from './guide-node.ts';
-import { TEST_PASSED, UNINSTALLED } from './helm-output.ts';
-import { marksOn, remainingObjects } from './remaining-objects.ts';
-import { runWithKubectl } from './run-with-kubectl.ts';
+import { marksOn, remainingObjects, runWithKubectl, TEST_PASSED, UNINSTALLED } from './installation.ts';
 
 /** Nodes without gVisor, which the page installs on node-1. */
 const NODES = [

@@ -14,9 +14,7 @@ import { plugin } from '../kubectl/run-plugin.ts';
 import { agentOn, getFromAgentForwarded, getFromPod, waitForNode } from './agents.ts';
 import { createNamespace, useOwnCluster } from './e2e-cluster.ts';
 import { readFleet } from './fleet-cluster.ts';
-import { TEST_PASSED, UNINSTALLED } from './helm-output.ts';
-import { marksOn, remainingObjects } from './remaining-objects.ts';
-import { runWithKubectl } from './run-with-kubectl.ts';
+import { marksOn, remainingObjects, runWithKubectl, TEST_PASSED, UNINSTALLED } from './installation.ts';
 
 const NODES = [
   { name: 'node-1', containerd: '2', gvisor: 'current' },

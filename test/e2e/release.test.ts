@@ -11,7 +11,7 @@ import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import { waitForNode } from './agents.ts';
 import { useOwnCluster } from './e2e-cluster.ts';
-import { runWithKubectl } from './run-with-kubectl.ts';
+import { runWithKubectl } from './installation.ts';
 
 const IMAGE = 'registry.example.org/gvisor-ready';
 const DIGEST = `sha256:${'1'.repeat(64)}`;

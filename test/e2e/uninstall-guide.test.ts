@@ -6,8 +6,8 @@ import { REPO } from '../../hack/paths.ts';
 import { patient, run } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
 import { useCluster } from './e2e-cluster.ts';
+import { marksOn, remainingObjects } from './installation.ts';
 import { RecordedPlugin } from './recorded-plugin.ts';
-import { marksOn, remainingObjects } from './remaining-objects.ts';
 
 const cluster = useCluster();
 

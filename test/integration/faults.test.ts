@@ -5,7 +5,7 @@ import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { FAULTS, type FaultName } from '../../cluster/faults/faults.ts';
 import { formatTable } from '../../cluster/table.ts';
 import { patient } from '../../hack/run.ts';
-import { hidePressure, showPressure } from '../e2e/quiet.ts';
+import { hidePressure, showPressure } from '../e2e/disturb.ts';
 import { faultsWith } from '../reason-of-fault.ts';
 import { NODES, type NodeName, useNodes } from './integration-cluster.ts';
 import { OutsideAgent, touch } from './outside-agent.ts';

@@ -16,8 +16,7 @@ import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import { assertNoPod, dispatch, FREE, grantDispatcher } from '../e2e/dispatcher-run.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
-import { marksOn, remainingObjects } from '../e2e/remaining-objects.ts';
-import { runWithKubectl } from '../e2e/run-with-kubectl.ts';
+import { marksOn, remainingObjects, runWithKubectl } from '../e2e/installation.ts';
 import { REASON_OF_FAULT } from '../reason-of-fault.ts';
 
 /** Only current versions, so that a new machine builds as little as possible. */

@@ -14,8 +14,8 @@ import {
   SHOW_LABELS,
   useMonitoredCluster,
   usePool,
+  watchAlerts,
 } from '../e2e/monitored-cluster.ts';
-import { watchAlerts } from '../e2e/watch-alerts.ts';
 
 const monitored = useMonitoredCluster();
 const cluster = () => monitored().cluster;

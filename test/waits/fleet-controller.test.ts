@@ -23,8 +23,7 @@ import {
   scaleFleet,
   waitForBreaker,
 } from '../e2e/fleet-cluster.ts';
-import { shortenRules, stopMonitoring } from '../e2e/monitored-cluster.ts';
-import { watchAlerts } from '../e2e/watch-alerts.ts';
+import { shortenRules, stopMonitoring, watchAlerts } from '../e2e/monitored-cluster.ts';
 import type { RuleFile } from '../monitoring/alerts.ts';
 
 let prometheus: Prometheus;
