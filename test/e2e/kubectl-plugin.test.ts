@@ -10,6 +10,7 @@ import { run, waitFor } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
 import { applyOverlay, removeEnforcement, waitForRollout } from './agents.ts';
 import { createNamespace, useCluster } from './e2e-cluster.ts';
+import { marksOn, remainingObjects } from './installation.ts';
 import { RecordedPlugin } from './recorded-plugin.ts';
 
 const cluster = useCluster();
@@ -179,5 +180,21 @@ describe('kubectl gvisor-ready', () => {
     await plugin.matches('uninstall', 'uninstall --yes', 0);
     assert.doesNotMatch(await kubectl('get', 'nodes', '-o', 'json'), /gvisor\.node-restriction|GVisorReady/);
     await deployAgent(cluster(), BASE);
+  });
+
+  // `test/smoke` runs the block of the page that only uses kubectl.
+  it('leaves nothing behind after the uninstall of docs/operations.md', async () => {
+    const block = markedBlocks('docs/operations.md').find(({ mark }) => mark === 'plugin');
+    const options = { cwd: REPO, env: plugin.env(), timeoutMs: 240_000 };
+    assert.match(
+      await run('/bin/sh', ['-euc', block?.text ?? 'exit 1'], options),
+      /^3 of 3 nodes to clean$/m,
+    );
+    for (const { name } of cluster().nodes()) assert.deepEqual(await marksOn(cluster(), name), [], name);
+    const remaining = await remainingObjects(cluster());
+    assert.deepEqual(
+      remaining.filter((name) => /gvisor-ready(?!-(viewer|exec))|\/gvisor$/.test(name)),
+      [],
+    );
   });
 });
