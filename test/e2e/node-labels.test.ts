@@ -35,17 +35,6 @@ describe("an agent's label, condition and annotations", () => {
     await proven('node-1');
     assert.equal((await proven('node-1')).provenBy, before.provenBy);
   });
-
-  it('are written to a Node that is deleted and registers again', async () => {
-    const { metadata } = await readNode(cluster(), 'node-2');
-    await cluster().kubectl(['delete', 'node', 'node-2']);
-    await cluster().node('node-2').restart('kubelet');
-    await cluster().waitForNodes(['node-2']);
-    await proven('node-2');
-    const again = await readNode(cluster(), 'node-2');
-    assert.notEqual(again.metadata.uid, metadata.uid);
-    assert.equal(readinessOf(again).ready, 'true');
-  });
 });
 
 describe('a rollout with a setting that would withdraw proven nodes', () => {

@@ -30,7 +30,7 @@ describe('the taint', () => {
     await waitFor('the taint of node-1 to go', 30_000, async () => !(await tainted('node-1')));
   });
 
-  it('keeps pods off a node that registers with it until gVisor is proven', async () => {
+  it('keeps pods off a node that registers again with it until gVisor is proven', async () => {
     const node = cluster().node('node-1');
     const config = await readFile(node.path(KUBELET_CONFIG), 'utf8');
     const registerWithTaints = [{ key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' }];

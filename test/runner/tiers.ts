@@ -65,7 +65,7 @@ export type Extra = 'versions' | 'mutations';
  */
 export const STAGES: readonly (readonly (readonly (TierName | Extra)[])[])[] = [
   [['unit'], ['api'], ['smoke']],
-  [['manifests', 'nodes', 'e2e'], ['waits']],
+  [['manifests', 'nodes'], ['waits', 'e2e']],
   [['pages', 'nightly', 'vm', 'versions', 'mutations']],
 ];
 
