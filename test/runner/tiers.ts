@@ -65,7 +65,10 @@ export type Extra = 'versions' | 'mutations';
  */
 export const STAGES: readonly (readonly (readonly (TierName | Extra)[])[])[] = [
   [['unit'], ['api'], ['smoke']],
-  [['manifests', 'nodes'], ['waits', 'e2e']],
+  [
+    ['manifests', 'nodes'],
+    ['waits', 'e2e'],
+  ],
   [['pages', 'nightly', 'vm', 'versions', 'mutations']],
 ];
 
