@@ -157,6 +157,30 @@ export async function readMetrics(cluster: Cluster, node: string): Promise<strin
   throw new Error(`The agent on ${node} responds ${code} to /metrics: ${text.slice(0, 200)}`);
 }
 
+/** Waits for a line of the metrics of a node's agent. */
+export async function waitForMetric(
+  cluster: Cluster,
+  node: string,
+  line: string,
+  timeoutMs = 30_000,
+): Promise<void> {
+  const has = async () => (await readMetrics(cluster, node)).split('\n').includes(line);
+  await waitFor(`the metric ${line} of ${node}`, timeoutMs, has);
+}
+
+/** Messages of the events on a pod with this reason. */
+export async function podEvents(
+  cluster: Cluster,
+  namespace: string,
+  pod: string,
+  reason: string,
+): Promise<readonly string[]> {
+  const selector = `--field-selector=involvedObject.kind=Pod,involvedObject.name=${pod},reason=${reason}`;
+  const path = 'jsonpath={range .items[*]}{.message}{"\\n"}{end}';
+  const text = await cluster.kubectl(['get', 'events', '-n', namespace, selector, '-o', path]);
+  return text.split('\n').filter(Boolean);
+}
+
 /** Writes a kustomization of the base with components, patches of the DaemonSet and other fields; returns its directory. */
 export async function overlay(
   components: readonly string[],

@@ -5,7 +5,7 @@ import type { FaultName } from '../../cluster/faults/faults.ts';
 import { waitFor } from '../../hack/run.ts';
 import { touch } from '../integration/outside-agent.ts';
 import { type HarmlessFault, REASON_OF_FAULT } from '../reason-of-fault.ts';
-import { agentOn, deployWith, readMetrics, waitForNode } from './agents.ts';
+import { agentOn, deployWith, readMetrics, waitForMetric, waitForNode } from './agents.ts';
 import { hidePressure, provenAgain, showPressure } from './disturb.ts';
 import { useCluster } from './e2e-cluster.ts';
 
@@ -24,7 +24,8 @@ const TOLERATED: Record<
 > = {
   'handler-edited': {
     node: 'node-1',
-    until: () => metric('node-1', 'gvisor_check_status{check="handler-current",status="fail"} 1'),
+    until: () =>
+      waitForMetric(cluster(), 'node-1', 'gvisor_check_status{check="handler-current",status="fail"} 1'),
   },
   'kubelet-stopped': { node: 'node-1', until: () => anotherProof('node-1') },
   'agent-killed': { node: 'node-2', until: (restarts) => anotherAgent('node-2', restarts) },
@@ -51,8 +52,8 @@ describe('a fault of gVisor or containerd', () => {
       const lost = await waitForNode(cluster(), node, (now) => now.condition === condition, 90_000);
       assert.deepEqual([lost.ready, lost.provenBy], ['false', '']);
       await eventOn(node, reason, begun);
-      await metric(node, `gvisor_node_reason{reason="${reason}"} 1`);
-      await metric(node, `gvisor_node_status{status="${status}"} 1`);
+      await waitForMetric(cluster(), node, `gvisor_node_reason{reason="${reason}"} 1`);
+      await waitForMetric(cluster(), node, `gvisor_node_status{status="${status}"} 1`);
       const healed = thisSecond();
       await healNode(cluster(), cluster().node(node), fault);
       const proven = ({ ready, condition }: Readiness) =>
@@ -104,12 +105,6 @@ async function eventOn(node: string, reason: string, since: Date): Promise<void>
     };
     return items.some(({ lastTimestamp }) => new Date(lastTimestamp) >= since);
   });
-}
-
-async function metric(node: string, line: string): Promise<void> {
-  await waitFor(`the metric ${line} of ${node}`, 20_000, async () =>
-    (await readMetrics(cluster(), node)).split('\n').includes(line),
-  );
 }
 
 async function anotherProof(node: string): Promise<void> {

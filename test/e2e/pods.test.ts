@@ -5,7 +5,7 @@ import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { STATIC_PODS } from '../../cluster/node/config.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { readMetrics } from './agents.ts';
+import { podEvents, readMetrics } from './agents.ts';
 import { createNamespace, runtimeClass, useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
@@ -45,17 +45,9 @@ async function shows(prefix: string, expected: readonly string[], node = NODE): 
   });
 }
 
-/** Messages of the events UnsandboxedPod of a pod. */
-async function eventsOf(pod: string): Promise<readonly string[]> {
-  const selector = `involvedObject.kind=Pod,involvedObject.name=${pod},reason=UnsandboxedPod`;
-  const path = 'jsonpath={range .items[*]}{.message}{"\\n"}{end}';
-  const text = await kubectl(['get', 'events', '-n', NAMESPACE, `--field-selector=${selector}`, '-o', path]);
-  return text.split('\n').filter(Boolean);
-}
-
-function eventOf(pod: string): Promise<string> {
-  return waitFor(`an event on the pod ${pod}`, TIMEOUT_MS, async () => (await eventsOf(pod))[0]);
-}
+const eventsOf = (pod: string) => podEvents(cluster(), NAMESPACE, pod, 'UnsandboxedPod');
+const eventOf = (pod: string) =>
+  waitFor(`an event on the pod ${pod}`, TIMEOUT_MS, async () => (await eventsOf(pod))[0]);
 
 describe('pods that must run in gVisor', () => {
   before(async () => {

@@ -11,7 +11,14 @@ import {
 } from '../../cluster/node/config.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { getFromAgentForwarded, onDaemonSet, readMetrics, waitForNode, waitForRollout } from './agents.ts';
+import {
+  getFromAgentForwarded,
+  onDaemonSet,
+  podEvents,
+  waitForMetric,
+  waitForNode,
+  waitForRollout,
+} from './agents.ts';
 import { createNamespace, runtimeClass, useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
@@ -79,17 +86,7 @@ function reportWith(node: string, pod: string): Promise<Status> {
   });
 }
 
-async function value(node: string, metric: string): Promise<number> {
-  const lines = (await readMetrics(cluster(), node)).split('\n').filter((line) => line.startsWith(metric));
-  return lines.reduce((sum, line) => sum + Number(line.split(' ')[1]), 0);
-}
-
-async function eventsOn(pod: string): Promise<readonly string[]> {
-  const selector = `involvedObject.kind=Pod,involvedObject.name=${pod},reason=WeakenedPod`;
-  const path = 'jsonpath={range .items[*]}{.message}{"\\n"}{end}';
-  const args = ['get', 'events', '-n', NAMESPACE, `--field-selector=${selector}`, '-o', path];
-  return (await cluster().kubectl(args)).split('\n').filter(Boolean);
-}
+const eventsOn = (pod: string) => podEvents(cluster(), NAMESPACE, pod, 'WeakenedPod');
 
 function isolationOf({ findings }: Report) {
   const finding = findings.find(({ check }) => check === 'isolation');
@@ -149,8 +146,8 @@ for (const node of ['node-1', 'node-2']) {
         event,
         /^The sandbox of this pod is weakened: process \d+ is ".*" with host-uds=all: pods can/,
       );
-      assert.equal(await value(node, 'gvisor_weakened_pods'), 1);
-      assert.equal(await value(node, 'gvisor_unsandboxed_pods'), 1);
+      await waitForMetric(cluster(), node, 'gvisor_weakened_pods 1');
+      await waitForMetric(cluster(), node, 'gvisor_unsandboxed_pods 1');
     });
 
     it('detects it despite flags that fill the command line', async () => {
@@ -170,7 +167,7 @@ for (const node of ['node-1', 'node-2']) {
         weak?.map(({ flag, severity }) => [flag, severity]),
         [['dev.gvisor.internal.checkpoint.path', 'blocker']],
       );
-      assert.equal(await value(node, 'gvisor_weakened_pods'), 2);
+      await waitForMetric(cluster(), node, 'gvisor_weakened_pods 2');
       await end('annotated');
     });
 
@@ -207,11 +204,7 @@ for (const node of ['node-1', 'node-2']) {
           const { pods } = await reportWith(node, 'opened');
           assert.ok(pods?.weakened.some(({ name }) => name === 'opened'));
           await end('opened', 'hinted');
-          await waitFor(
-            'no weakened pod',
-            TIMEOUT_MS,
-            async () => (await value(node, 'gvisor_weakened_pods')) === 0,
-          );
+          await waitForMetric(cluster(), node, 'gvisor_weakened_pods 0');
         } finally {
           await onDaemonSet(cluster(), ['set', 'env'], ['FORBID_FLAG_OVERRIDE-']);
         }

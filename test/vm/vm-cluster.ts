@@ -3,7 +3,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { readMetrics, waitForNode } from '../e2e/agents.ts';
+import { waitForMetric, waitForNode } from '../e2e/agents.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 
 export const VM_NODE = 'node-1';
@@ -44,9 +44,7 @@ export async function waitForLabel(
 
 /** Waits for a line of the agent's metrics. */
 export async function showsMetric({ cluster }: VmCluster, line: string): Promise<void> {
-  await waitFor(`the metric ${line}`, TIMEOUT_MS, async () => {
-    return (await readMetrics(cluster, VM_NODE)).split('\n').includes(line);
-  });
+  await waitForMetric(cluster, VM_NODE, line, TIMEOUT_MS);
 }
 
 export type PodRun = { readonly phase: string; readonly container: string; readonly restarts: number };
