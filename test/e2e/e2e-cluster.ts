@@ -8,7 +8,7 @@ import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
-import { patient } from '../../hack/run.ts';
+import { patient, runAll } from '../../hack/run.ts';
 import { laneCluster } from '../runner/lane.ts';
 
 /** The nodes of the cluster with gVisor. */
@@ -75,6 +75,25 @@ export async function createNamespace(
   await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(namespace));
   const account = ['wait', '-n', name, '--for=create', 'serviceaccount/default', '--timeout=180s'];
   await cluster.kubectl(account, undefined, 70_000);
+}
+
+/** Creates an object in a namespace with kubectl, which may be refused; `output` has its messages. */
+export async function tryCreate(
+  cluster: Cluster,
+  namespace: string,
+  manifest: string,
+  ...options: readonly string[]
+): Promise<{ readonly code: number; readonly output: string }> {
+  const create = cluster.kubectlCommand(['-n', namespace, 'create', '-f', '-', ...options]);
+  const { code, stdout, stderr } = await runAll(create.command, create.args, { input: manifest });
+  return { code, output: `${stderr}${stdout}`.trim() };
+}
+
+/** Creates a pod in a namespace, and waits until it is Ready. */
+export async function startPod(cluster: Cluster, namespace: string, name: string, manifest: string) {
+  await cluster.kubectl(['apply', '-n', namespace, '-f', '-'], manifest);
+  const ready = ['wait', '-n', namespace, `pod/${name}`, '--for=condition=Ready', '--timeout=180s'];
+  await cluster.kubectl(ready, undefined, 70_000);
 }
 
 /** A RuntimeClass of that handler (JSON). */

@@ -6,7 +6,7 @@ import { ensureTools } from '../../cluster/tools.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 import { onDaemonSet, readinessOf, readNode, waitForNode } from './agents.ts';
-import { deletePods, useOwnCluster } from './e2e-cluster.ts';
+import { deletePods, tryCreate, useOwnCluster } from './e2e-cluster.ts';
 import { createMirrors, followOn, guideBlocks } from './guide-node.ts';
 import { marksOn, remainingObjects, runWithKubectl, TEST_PASSED, UNINSTALLED } from './installation.ts';
 
@@ -45,14 +45,8 @@ async function waitForVerdicts(): Promise<void> {
 
 /** Asserts that label and condition of node-1 stay during an action, and a gVisor pod keeps running. */
 async function assertStaysReady(act: () => Promise<unknown>): Promise<void> {
-  const pod = () =>
-    cluster.kubectl([
-      'get',
-      'pod',
-      'evaluation',
-      '-o',
-      'jsonpath={.metadata.uid}{.status.containerStatuses}',
-    ]);
+  const path = 'jsonpath={.metadata.uid}{.status.containerStatuses}';
+  const pod = () => cluster.kubectl(['get', 'pod', 'evaluation', '-o', path]);
   const labels: string[] = [];
   const watch = watchLabels(cluster, ['node-1'], [READY_PATH], ([label = '']) => labels.push(label));
   const [podBefore, { since }] = [await pod(), readinessOf(await readNode(cluster, 'node-1'))];
@@ -86,15 +80,11 @@ describe('the Helm steps of docs/install.md', () => {
 
   it('require gVisor in a namespace', { timeout: patient(120_000) }, async (t) => {
     await runStep('enforce');
-    const create = (gvisor: boolean) =>
-      cluster.kubectl(
-        ['create', '--dry-run=server', '-n', NAMESPACE, '-f', '-'],
-        evaluationPod('tried', { gvisor }),
-      );
-    await waitFor('the policy to be in force', 60_000, async () => {
-      const message = await create(false).catch((error: Error) => error.message);
-      return message.includes(`the namespace "${NAMESPACE}" requires gVisor`);
-    });
+    const create = async (gvisor: boolean) =>
+      (await tryCreate(cluster, NAMESPACE, evaluationPod('tried', { gvisor }), '--dry-run=server')).output;
+    await waitFor('the policy to be in force', 60_000, async () =>
+      (await create(false)).includes(`the namespace "${NAMESPACE}" requires gVisor`),
+    );
     assert.match(await create(true), /created/);
     t.diagnostic(`${Math.round((performance.now() - begun) / 1_000)} s since the first command on the node`);
   });

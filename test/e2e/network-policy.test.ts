@@ -12,7 +12,7 @@ import { CHART, copyManifests } from '../../hack/chart.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { plugin } from '../kubectl/run-plugin.ts';
 import { agentOn, getFromAgentForwarded, getFromPod, waitForNode } from './agents.ts';
-import { createNamespace, useOwnCluster } from './e2e-cluster.ts';
+import { createNamespace, startPod, useOwnCluster } from './e2e-cluster.ts';
 import { readFleet } from './fleet-cluster.ts';
 import { marksOn, remainingObjects, runWithKubectl, TEST_PASSED, UNINSTALLED } from './installation.ts';
 
@@ -66,8 +66,7 @@ const set = (values: string) =>
   helm('upgrade', 'gvisor-ready', CHART, '--reuse-values', '--set', `'${values}'`);
 
 /** Runs a pod of the agents' image on node-2 that complies with Pod Security "restricted". */
-async function runPod(namespace: string, name: string): Promise<void> {
-  const there = ['-n', namespace];
+function runPod(namespace: string, name: string): Promise<void> {
   const pod = evaluationPod(name, {
     gvisor: false,
     spec: {
@@ -80,12 +79,7 @@ async function runPod(namespace: string, name: string): Promise<void> {
       securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
     },
   });
-  await cluster.kubectl(['apply', ...there, '-f', '-'], pod);
-  await cluster.kubectl(
-    ['wait', ...there, `pod/${name}`, '--for=condition=Ready', '--timeout=180s'],
-    undefined,
-    70_000,
-  );
+  return startPod(cluster, namespace, name, pod);
 }
 
 /** Requests a URL from a pod; returns the status code or the error code. */

@@ -6,7 +6,7 @@ import { STATIC_PODS } from '../../cluster/node/config.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import { podEvents, readMetrics } from './agents.ts';
-import { createNamespace, runtimeClass, useCluster } from './e2e-cluster.ts';
+import { createNamespace, runtimeClass, startPod, useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
 const NAMESPACE = 'must-be-in-gvisor';
@@ -23,8 +23,7 @@ async function start(
 ): Promise<number> {
   const { node = NODE, ...spec } = options;
   const pod = evaluationPod(name, { gvisor: false, spec: { nodeName: node, ...spec } });
-  await kubectl(['apply', '-n', NAMESPACE, '-f', '-'], pod);
-  await kubectl(['wait', '-n', NAMESPACE, `pod/${name}`, '--for=condition=Ready', '--timeout=180s']);
+  await startPod(cluster(), NAMESPACE, name, pod);
   return performance.now();
 }
 

@@ -19,7 +19,7 @@ import {
   waitForNode,
   waitForRollout,
 } from './agents.ts';
-import { createNamespace, runtimeClass, useCluster } from './e2e-cluster.ts';
+import { createNamespace, runtimeClass, startPod, useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
 const NAMESPACE = 'weakened';
@@ -47,8 +47,7 @@ async function start(name: string, node: string, annotations: object): Promise<v
   const container = { volumeMounts: [{ name: 'data', mountPath: '/data' }] };
   const pod = JSON.parse(evaluationPod(name, { gvisor: false, spec, container })) as { metadata: object };
   const manifest = { ...pod, metadata: { ...pod.metadata, annotations } };
-  await cluster().kubectl(['apply', '-n', NAMESPACE, '-f', '-'], JSON.stringify(manifest));
-  await cluster().kubectl(['wait', '-n', NAMESPACE, `pod/${name}`, '--for=condition=Ready', '--timeout=90s']);
+  await startPod(cluster(), NAMESPACE, name, JSON.stringify(manifest));
 }
 
 async function end(...names: readonly string[]): Promise<void> {
