@@ -1,6 +1,12 @@
 import type { Status, Transition } from '../agent/agent.ts';
 import type { Evidence } from '../agent/checks/finding.ts';
 import type { Condition, NodeWrites } from '../agent/node/object.ts';
+import {
+  MAX_PROBLEMS,
+  type RestartSafety,
+  type SandboxesReport,
+  type SandboxProblem,
+} from '../agent/sandboxes/problem.ts';
 import { HEADLINES, PROOF_TONES } from '../agent/text/format.ts';
 import type { Verdict } from '../agent/verdict.ts';
 
@@ -73,6 +79,26 @@ const NODE_WRITES = object<NodeWrites>({
   tainted: boolean,
   problem: absentOr(text),
 });
+const SANDBOXES = object<SandboxesReport>({
+  at: text,
+  stale: boolean,
+  problems: list(
+    object<SandboxProblem>({
+      reason: text,
+      message: text,
+      namespace: absentOr(text),
+      name: absentOr(text),
+      uid: absentOr(text),
+      sandbox: text,
+      pids: list(number, 64),
+      since: text,
+      ageSeconds: number,
+    }),
+    MAX_PROBLEMS,
+  ),
+  total: number,
+  restart: object<RestartSafety>({ state: oneOf(['safe', 'unsafe', 'unknown']), because: list(text, 16) }),
+});
 const STATUS = object<Status>({
   version: text,
   node: text,
@@ -91,6 +117,7 @@ const STATUS = object<Status>({
   history: list(TRANSITION, 128),
   nodeWrites: absentOr(NODE_WRITES),
   pods: () => true, // never shown
+  sandboxes: absentOr(SANDBOXES),
 });
 
 const isOk = (finding: unknown) => ['pass', 'skipped'].includes((finding as { status: string }).status);

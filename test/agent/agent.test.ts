@@ -210,10 +210,8 @@ describe('Agent publishes', () => {
     }
     const history = agent.report?.history ?? [];
     assert.equal(history.length, 50);
-    assert.deepEqual(
-      history.slice(0, 4).map(({ reason }) => reason),
-      ['ShimNotFound', 'SandboxProven', 'ShimNotFound', 'SandboxProven'],
-    );
+    const reasons = history.slice(0, 4).map(({ reason }) => reason);
+    assert.deepEqual(reasons, ['ShimNotFound', 'SandboxProven', 'ShimNotFound', 'SandboxProven']);
     const times = history.map(({ at }) => Date.parse(at));
     assert.deepEqual(
       times,

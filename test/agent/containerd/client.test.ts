@@ -92,10 +92,8 @@ describe('CriClient', { concurrency: true }, () => {
     await client.version();
     await client.version({ timeoutMs: 60_000 });
     await client.version({ timeoutMs: null });
-    assert.deepEqual(
-      containerd.requests.map(({ deadline }) => deadline),
-      [true, true, false],
-    );
+    const deadlines = containerd.requests.map(({ deadline }) => deadline);
+    assert.deepEqual(deadlines, [true, true, false]);
   });
 
   it("reads containerd's own PID, or 0", async (t) => {

@@ -43,10 +43,8 @@ describe('PodMonitor', () => {
     );
     containerd.scripts = { ...usual, ListPodSandbox: refuses('the store is broken') };
     for (let read = 0; read < 3; read++) await containerd.called('ListPodSandbox');
-    assert.deepEqual(
-      lines.map(({ msg }) => msg),
-      ['cannot read the pods of this node: the store is broken'],
-    );
+    const messages = lines.map(({ msg }) => msg);
+    assert.deepEqual(messages, ['cannot read the pods of this node: the store is broken']);
     stop.abort();
     await done;
   });

@@ -75,10 +75,8 @@ describe('runProbe', { concurrency: true }, () => {
     const setup = await scene(t);
     await setup.run();
     const without = setup.containerd.requests.filter(({ deadline }) => !deadline);
-    assert.deepEqual(
-      without.map(({ method }) => method),
-      ['RunPodSandbox'],
-    );
+    const methods = without.map(({ method }) => method);
+    assert.deepEqual(methods, ['RunPodSandbox']);
     assert.deepEqual(setup.containerd.cancelled, []);
   });
 
