@@ -26,12 +26,16 @@ export type TestedNode = {
     readonly annotations: Readonly<Record<string, string>>;
   };
   readonly spec: { readonly taints?: readonly { readonly key: string; readonly effect: string }[] };
-  readonly status: { readonly conditions: readonly Condition[] };
+  readonly status: {
+    readonly conditions: readonly Condition[];
+    readonly nodeInfo: { readonly bootID: string };
+  };
 };
 type Condition = {
   readonly type: string;
   readonly status: string;
   readonly reason: string;
+  readonly message: string;
   readonly lastTransitionTime: string;
 };
 

@@ -3,9 +3,8 @@ import { after, before, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import type { FaultName } from '../../cluster/faults/faults.ts';
 import { waitFor } from '../../hack/run.ts';
-import { touch } from '../integration/outside-agent.ts';
 import { type HarmlessFault, REASON_OF_FAULT } from '../reason-of-fault.ts';
-import { agentOn, deployWith, readMetrics, waitForMetric, waitForNode } from './agents.ts';
+import { agentOn, deployWith, waitForMetric, waitForNode } from './agents.ts';
 import { hidePressure, provenAgain, showPressure } from './disturb.ts';
 import { useCluster } from './e2e-cluster.ts';
 
@@ -30,7 +29,7 @@ const TOLERATED: Record<
     until: () =>
       waitForMetric(cluster(), 'node-1', 'gvisor_check_status{check="handler-current",status="fail"} 1'),
   },
-  'kubelet-stopped': { node: 'node-1', until: () => anotherProof('node-1') },
+  'kubelet-stopped': { node: 'node-1', until: () => provenAgain(cluster(), 'node-1') },
   'agent-killed': { node: 'node-2', until: (restarts) => anotherAgent('node-2', restarts) },
   'api-down': { node: 'node-2', until: () => healNode(cluster(), cluster().node('node-2'), 'api-down') },
 };
@@ -108,16 +107,6 @@ async function eventOn(node: string, reason: string, since: Date): Promise<void>
     };
     return items.some(({ lastTimestamp }) => new Date(lastTimestamp) >= since);
   });
-}
-
-async function anotherProof(node: string): Promise<void> {
-  const proofs = async () => {
-    const text = await readMetrics(cluster(), node);
-    return Number(/^gvisor_probes_total\{outcome="proven"\} (\d+)$/m.exec(text)?.[1]);
-  };
-  const first = await proofs();
-  await touch(cluster().node(node));
-  await waitFor(`another proof on ${node}`, 40_000, async () => (await proofs()) > first);
 }
 
 async function anotherAgent(node: string, restarts: number): Promise<void> {
