@@ -19,13 +19,21 @@ const NODES = [
   simulatedNode('windows', { os: 'windows' }),
 ].map(({ verdict: own, ...node }) => (own === undefined ? node : { ...node, verdict: own }));
 
+/** What is known of an empty fleet. */
+const NOTHING = {
+  upToDate: true,
+  nodes: [],
+  pods: [],
+  agents: undefined,
+  statusOf: () => undefined,
+  breaker: [],
+  paused: [],
+} as const;
+
 const view = viewFleet({
   upToDate: true,
   nodes: NODES,
-  pods: [
-    ...NODES.filter(({ name }) => name !== 'alone').map(({ name }) => simulatedAgent(name)),
-    simulatedAgent('alone', { ready: false }),
-  ],
+  pods: NODES.map(({ name }) => simulatedAgent(name, { ready: name !== 'alone' })),
   agents: { observed: true, desired: 8, ready: 7 },
   statusOf: (node) => {
     if (node === 'proven-9') return { version: '0.1.0', provenAt: '2026-11-25T10:00:00Z' };
@@ -39,15 +47,7 @@ describe('viewFleet', () => {
   it('counts releases of any name', () => {
     const names = ['__proto__', 'constructor', 'toString'];
     const nodes = names.map((name) => simulatedNode(name, { labels: { [GVISOR]: name }, runtime: '' }));
-    const { releases } = viewFleet({
-      upToDate: true,
-      nodes,
-      pods: [],
-      agents: undefined,
-      statusOf: () => undefined,
-      breaker: [],
-      paused: [],
-    });
+    const { releases } = viewFleet({ ...NOTHING, nodes });
     assert.deepEqual(
       Object.entries(releases.gvisor),
       names.map((name) => [name, 1]),
@@ -80,15 +80,8 @@ describe('viewFleet', () => {
 
   it('prefers the Ready pod of two on a node', () => {
     const pods = [simulatedAgent('alone'), simulatedAgent('alone', { name: 'old', ready: false })];
-    const known = {
-      upToDate: true,
-      nodes: [simulatedNode('alone')],
-      agents: undefined,
-      statusOf: () => undefined,
-      breaker: [],
-      paused: [],
-    };
+    const nodes = [simulatedNode('alone')];
     for (const order of [pods, pods.toReversed()])
-      assert.equal(viewFleet({ ...known, pods: order }).nodes[0]?.agent, 'ready');
+      assert.equal(viewFleet({ ...NOTHING, nodes, pods: order }).nodes[0]?.agent, 'ready');
   });
 });

@@ -49,6 +49,33 @@ describe('Metrics', () => {
     assert.deepEqual(await samplesOf(metrics, 'gvisor_build_info'), ['{version="0.1.0"} 1']);
   });
 
+  it('exports problems of sandboxes while they last, and restart safety unless it is unknown', async () => {
+    const metrics = new Metrics('0.1.0');
+    const names = ['sandbox_problems', 'containerd_restart_safe', 'sandboxes_last_scan_timestamp_seconds'];
+    const samples = async () =>
+      (await Promise.all(names.map((name) => samplesOf(metrics, `gvisor_${name}`)))).flat();
+    assert.deepEqual(await samples(), []);
+    const problem = { message: '', sandbox: 'a', pids: [], since: '', ageSeconds: 0 };
+    const problems = (['ShimLingers', 'ShimLingers', 'SandboxOutdated'] as const).map((reason) => ({
+      ...problem,
+      reason,
+    }));
+    metrics.publishSandboxes({ problems, restart: { state: 'unsafe', because: [] }, atMs: 7_000 });
+    assert.deepEqual(await samples(), [
+      'gvisor_sandbox_problems{reason="ShimLingers"} 2',
+      'gvisor_sandbox_problems{reason="SandboxOutdated"} 1',
+      'gvisor_containerd_restart_safe 0',
+      'gvisor_sandboxes_last_scan_timestamp_seconds 7',
+    ]);
+    metrics.publishSandboxes({ problems: [], restart: { state: 'safe', because: [] }, atMs: 8_000 });
+    assert.deepEqual(await samples(), [
+      'gvisor_containerd_restart_safe 1',
+      'gvisor_sandboxes_last_scan_timestamp_seconds 8',
+    ]);
+    metrics.publishSandboxes({ problems: [], restart: { state: 'unknown', because: ['x'] }, atMs: 9_000 });
+    assert.deepEqual(await samples(), ['gvisor_sandboxes_last_scan_timestamp_seconds 9']);
+  });
+
   it('exports one status and one reason', async () => {
     const metrics = published(reportOf(), BROKEN);
     const statuses = ['{status="True"} 0', '{status="False"} 1', '{status="Unknown"} 0'];

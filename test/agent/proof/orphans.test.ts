@@ -29,6 +29,7 @@ const unstoppable = (containerd: FakeContainerd, ids: readonly string[]) =>
       },
     ]),
   );
+const NO_START = { RunPodSandbox: refuses('context deadline exceeded') };
 const UNDELETABLE = { 'Tasks.Delete': refuses('busy') };
 
 const optionsOf = (client: CriClient) => ({ client, owner: 'me', wallMs: () => NOW_MS });
@@ -288,11 +289,7 @@ describe('Prover, when probes leave orphans', { concurrency: true }, () => {
 
   for (const [what, start, first] of [
     ['', {}, 'proven'],
-    [
-      ' after a first probe that failed',
-      { RunPodSandbox: refuses('context deadline exceeded') },
-      'inconclusive CheckTimedOut',
-    ],
+    [' after a first probe that failed', NO_START, 'inconclusive CheckTimedOut'],
   ] as const)
     it(`does not count a predecessor's containers that are listed late${what}`, async (t) => {
       const scripts = { ...UNDELETABLE, 'Containers.List': TIMES_OUT, ...start };

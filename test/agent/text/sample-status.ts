@@ -29,7 +29,7 @@ function pod(namespace: string, name: string, pid: number, handler = ''): Pod {
   return { namespace, name, uid, handler, sandboxed: false, evidence: `process ${pid} is "/pause"` };
 }
 
-/** Reports of a real agent on the test cluster (test/docs/record-reports.ts). */
+/** Reports of a real agent on the test cluster (pictures/record-reports.ts). */
 export const SAMPLES = {
   proven: recorded('proven'),
   failing: recorded('failing'),
