@@ -126,7 +126,12 @@ describe('the commands of the page on migrating nodes labelled by hand', () => {
     await kustomize(resources);
     await shell('install again');
     assert.equal(await shell('look'), 'runsc {"gvisor.node-restriction.kubernetes.io/ready":"true"}\n');
-    const path = 'jsonpath={range .items[*]}{.metadata.name} {.status.phase} {end}';
-    assert.equal(await cluster.kubectl(['get', 'pods', '-o', path]), 'proven Running ');
+    const { items } = JSON.parse(await cluster.get('/api/v1/namespaces/default/pods')) as {
+      items: { metadata: { name: string }; status: { phase: string } }[];
+    };
+    assert.deepEqual(
+      items.map(({ metadata, status }) => `${metadata.name} ${status.phase}`),
+      ['proven Running'],
+    );
   });
 });

@@ -53,18 +53,31 @@ describe("a node whose kubelet's containerd is not at the standard socket", () =
         evaluationPod(`on-${node}`, { gvisor: true, spec: selector }),
       );
     }
-    const path = `{.spec.nodeName}|{.spec.nodeSelector.${READY_LABEL.replaceAll('.', '\\.')}}|{.status.conditions[*].reason}`;
-    const pods = ['get', 'pods', '-o', `jsonpath={range .items[*]}${path}{"\\n"}{end}`];
-    const unschedulable = '|true|Unschedulable\n'.repeat(2);
-    await waitFor(
-      'both pods to be unschedulable',
-      60_000,
-      async () => (await cluster.kubectl(pods)) === unschedulable,
+    const waiting = await waitFor('both pods to be unschedulable', 60_000, async () => {
+      const list = JSON.parse(await cluster.get('/api/v1/namespaces/default/pods')) as Pods;
+      const reasons = list.items.flatMap(
+        ({ status }) => status.conditions?.map(({ reason }) => reason) ?? [],
+      );
+      return reasons.filter((reason) => reason === 'Unschedulable').length === 2 ? list.items : undefined;
+    });
+    assert.deepEqual(
+      waiting.map(({ spec }) => [spec.nodeName, spec.nodeSelector?.[READY_LABEL]]),
+      [
+        [undefined, 'true'],
+        [undefined, 'true'],
+      ],
     );
     for (const node of ['k3s-broken', 'microk8s'] as const)
       assert.equal(readinessOf(await readNode(cluster, node)).ready, 'false');
   });
 });
+
+type Pods = {
+  readonly items: readonly {
+    readonly spec: { readonly nodeName?: string; readonly nodeSelector?: Readonly<Record<string, string>> };
+    readonly status: { readonly conditions?: readonly { readonly reason?: string }[] };
+  }[];
+};
 
 /** Starts a second containerd in a node, at a socket and directories of its own, and lets the kubelet use that one. */
 async function moveKubelet(node: ClusterNode, { socket, handler }: (typeof NODES)[number]): Promise<void> {

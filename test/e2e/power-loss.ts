@@ -84,10 +84,20 @@ export async function createPods(cluster: Cluster, node: string, ...names: strin
     await cluster.kubectl(['apply', '-f', '-'], evaluationPod(name, { gvisor: true, spec }));
 }
 
-/** "NAME PHASE NODE REASON" of each evaluation pod, without what is not set. */
-export async function podsNow(cluster: Cluster): Promise<readonly string[]> {
-  const path =
-    'jsonpath={range .items[*]}{.metadata.name} {.status.phase} {.spec.nodeName} {.status.reason}{"\\n"}{end}';
-  const lines = (await cluster.kubectl(['get', 'pods', '-l', 'app=evaluation', '-o', path])).split('\n');
-  return lines.map((line) => line.trim()).filter(Boolean);
+/** "PHASE NODE REASON" of each evaluation pod, by name. */
+export async function podsNow(cluster: Cluster): Promise<Readonly<Record<string, string>>> {
+  const query = new URLSearchParams({ labelSelector: 'app=evaluation' });
+  const { items } = JSON.parse(await cluster.get(`/api/v1/namespaces/default/pods?${query}`)) as {
+    items: {
+      metadata: { name: string };
+      spec: { nodeName?: string };
+      status: { phase: string; reason?: string };
+    }[];
+  };
+  return Object.fromEntries(
+    items.map(({ metadata, spec, status }) => [
+      metadata.name,
+      [status.phase, spec.nodeName, status.reason].filter(Boolean).join(' '),
+    ]),
+  );
 }

@@ -6,7 +6,7 @@ import type { Verdict } from '../../agent/verdict.ts';
 import { RUNSC_CONFIG, RUNSC_TOML } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { REPO } from '../../hack/paths.ts';
-import { waitFor } from '../../hack/run.ts';
+import { patient, waitFor } from '../../hack/run.ts';
 
 /** A change of the published verdict; `atMs` is the time of `performance.now` when it was read. */
 export type Change = Verdict & { readonly atMs: number };
@@ -20,6 +20,7 @@ export class OutsideAgent {
   readonly changes: Change[] = [];
   readonly startedMs = performance.now();
   readonly #child: ChildProcess;
+  readonly #listeners = new Set<() => void>();
   readonly #output: string[] = [];
   #port: number | undefined;
 
@@ -42,6 +43,7 @@ export class OutsideAgent {
       },
     });
     this.#child.on('error', () => {}); // `change` rejects
+    this.#child.on('exit', () => this.#notify());
     const { stdout, stderr } = this.#child;
     if (stdout === null || stderr === null) throw new Error('The agent has no output');
     createInterface({ input: stdout }).on('line', (line) => this.#read(line));
@@ -59,14 +61,32 @@ export class OutsideAgent {
     const { msg, status, reason, message, listening } = JSON.parse(line) as LogLine;
     if (listening !== undefined) this.#port = listening.port;
     if (msg === 'verdict changed') this.changes.push({ status, reason, message, atMs: performance.now() });
+    this.#notify();
   }
 
-  /** The first change from index `from` on that `matches` accepts. */
-  change(from: number, matches: (change: Change) => boolean, timeoutMs = 60_000): Promise<Change> {
-    const find = async () => this.changes.slice(from).find(matches);
-    return waitFor('such a verdict of the agent', timeoutMs, find, 20).catch((cause: Error) => {
-      throw new Error(`${cause.message}\n${this.#output.slice(-8).join('\n')}`, { cause });
-    });
+  #notify(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  /** The first change from index `from` on that `matches` accepts. Rejects on timeout and if the agent exits. */
+  async change(from: number, matches: (change: Change) => boolean, timeoutMs = 60_000): Promise<Change> {
+    const found = Promise.withResolvers<Change>();
+    const check = () => {
+      const change = this.changes.slice(from).find(matches);
+      if (change !== undefined) found.resolve(change);
+      else if (this.#hasEnded) found.reject(new Error(`The agent ended:\n${this.#tail()}`));
+    };
+    const onTimeout = () =>
+      found.reject(new Error(`No such verdict in ${patient(timeoutMs)} ms:\n${this.#tail()}`));
+    const timer = setTimeout(onTimeout, patient(timeoutMs));
+    this.#listeners.add(check);
+    check();
+    try {
+      return await found.promise;
+    } finally {
+      clearTimeout(timer);
+      this.#listeners.delete(check);
+    }
   }
 
   /** Waits until the published verdict is proven. */
@@ -100,6 +120,10 @@ export class OutsideAgent {
 
   get #hasEnded(): boolean {
     return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
+  #tail(): string {
+    return this.#output.slice(-8).join('\n');
   }
 
   /** Stops the agent and waits for its exit. */

@@ -35,15 +35,6 @@ export async function openAll(page: Page): Promise<void> {
   await page.evaluate(`document.querySelectorAll('details').forEach((details) => { details.open = true; })`);
 }
 
-/** The nodes that screen readers see, and how many of them have a role. */
-export async function readAccessibility(page: Page) {
-  const session = await page.context().newCDPSession(page);
-  await session.send('Accessibility.enable');
-  const { nodes } = await session.send('Accessibility.getFullAXTree');
-  const visible = nodes.filter(({ ignored }) => !ignored);
-  return { visible, count: (role: string) => visible.filter((node) => node.role?.value === role).length };
-}
-
 const FOCUS = `(() => {
   const { id, tagName, pathname } = document.activeElement;
   const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);

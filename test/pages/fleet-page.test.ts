@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
 import { sampleFleet } from '../fleet/sample-fleet.ts';
 import { useFleetBrowser } from './browser.ts';
-import { readAccessibility, readContrast, readFocus } from './contrast.ts';
+import { readContrast, readFocus } from './contrast.ts';
 
 const PAUSED = sampleFleet(30, {
   breaker: [{ reason: 'TooManyLost', meaning: 'More labelled nodes lost their agents at once.' }],
@@ -37,7 +37,16 @@ describe('the page of the fleet in a browser', () => {
     assert.equal(await page.locator('h1').textContent(), '24 of 30 nodes are proven');
     assert.match(await page.title(), /^24 of 30 nodes are proven/);
     const names = await namesOf(page);
-    assert.equal(names.slice(0, 8).join(), 'node-0,node-3,node-13,node-23,node-7,node-17,node-27,node-1');
+    assert.deepEqual(names.slice(0, 8), [
+      'node-0',
+      'node-3',
+      'node-13',
+      'node-23',
+      'node-7',
+      'node-17',
+      'node-27',
+      'node-1',
+    ]);
     const first = page.locator('#nodes tr').first();
     assert.match((await first.textContent()) ?? '', /labelled, but no agent is Ready/);
     assert.equal(await page.locator('#notices li').textContent(), 'Labelled without a Ready agent: node-0');
@@ -118,9 +127,25 @@ describe('the page of the fleet in a browser', () => {
 
   it('keeps its table for screen readers on a phone', async () => {
     const page = await open({ viewport: { width: 360, height: 740 } });
-    const { count } = await readAccessibility(page);
-    const expected = { table: 1, row: 31, columnheader: 8, rowheader: 30, main: 1, search: 1, banner: 1 };
-    for (const [role, number] of Object.entries(expected)) assert.equal(count(role), number, role);
+    const session = await page.context().newCDPSession(page);
+    await session.send('Accessibility.enable');
+    const { nodes } = await session.send('Accessibility.getFullAXTree');
+    const count = (role: string) => nodes.filter((node) => !node.ignored && node.role?.value === role).length;
+    assert.deepEqual(
+      ['table', 'row', 'columnheader', 'rowheader', 'main', 'search', 'banner'].map((role) => [
+        role,
+        count(role),
+      ]),
+      [
+        ['table', 1],
+        ['row', 31],
+        ['columnheader', 8],
+        ['rowheader', 30],
+        ['main', 1],
+        ['search', 1],
+        ['banner', 1],
+      ],
+    );
   });
 
   it('works with the keyboard alone', async () => {
@@ -133,8 +158,13 @@ describe('the page of the fleet in a browser', () => {
       reached.push(name);
     }
     const first = ['/fleet', '/metrics', 'by-name', 'by-reason', 'by-labels'];
-    const nodes = [0, 3, 13, 23].map((number) => `/nodes/node-${number}/`);
-    assert.deepEqual(reached, [...first, ...nodes]);
+    assert.deepEqual(reached.slice(0, 5), first);
+    assert.deepEqual(reached.slice(5), [
+      '/nodes/node-0/',
+      '/nodes/node-3/',
+      '/nodes/node-13/',
+      '/nodes/node-23/',
+    ]);
   });
 
   it('links to its data without JavaScript', async () => {

@@ -1,17 +1,11 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import type { Report } from '../../agent/agent.ts';
 import { startKubeStateMetrics } from '../../cluster/control-plane/kube-state-metrics.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
-import { breakAndWait, evaluationPod, healAndWait, runPod } from '../../cluster/story.ts';
-import { ensureTools } from '../../cluster/tools.ts';
-import { REPO } from '../../hack/paths.ts';
-import { run, waitFor } from '../../hack/run.ts';
-import { agentOn, agentPids, onDaemonSet, readMetrics } from '../e2e/agents.ts';
-import { deletePods } from '../e2e/e2e-cluster.ts';
-import { deployFleet, removeFleet } from '../e2e/fleet-cluster.ts';
+import { breakAndWait, healAndWait } from '../../cluster/story.ts';
+import { waitFor } from '../../hack/run.ts';
+import { agentOn, agentPids, onDaemonSet } from '../e2e/agents.ts';
 import {
   applyAgents,
   POOL,
@@ -22,14 +16,11 @@ import {
   usePool,
   watchAlerts,
 } from '../e2e/monitored-cluster.ts';
-import { panels, substituted, type Target } from '../monitoring/dashboard.ts';
 
 const monitored = useMonitoredCluster();
 const cluster = () => monitored().cluster;
 const node = (name: string) => cluster().node(name);
-const { find, fires, queried, resolves } = watchAlerts(() => monitored().prometheus);
-
-const PANELS = await panels();
+const { find, fires, resolves } = watchAlerts(() => monitored().prometheus);
 
 const ONE_BY_ONE = { op: 'replace', path: '/spec/updateStrategy/rollingUpdate/maxUnavailable', value: 1 };
 /** The kubelet waits only for volumes that a container mounts. */
@@ -44,78 +35,6 @@ const ADD_MISSING = MISSING.map(({ path, value }) => ({
   value,
 }));
 const REMOVE_MISSING = ADD_MISSING.map(({ path }) => ({ op: 'remove', path }));
-
-/** The number of points that a panel's query returns. */
-async function points({ expr, instant }: Target): Promise<number> {
-  const { prometheus } = monitored();
-  if (instant) return (await prometheus.query(substituted(expr))).length;
-  return (await prometheus.range(substituted(expr), 60)).reduce((sum, { values }) => sum + values.length, 0);
-}
-
-describe('the dashboard, on a real Prometheus that scrapes real agents', () => {
-  before(async () => {
-    await deployFleet(cluster());
-    await applyAgents(cluster());
-    const { name } = await agentOn(cluster(), 'node-1');
-    await queried(`gvisor_transitions_total{pod="${name}"}`); // increase() needs a sample before the change
-    await breakAndWait(cluster(), 'node-1', 'shim-missing');
-    await healAndWait(cluster(), 'node-1');
-    await runOutside(cluster());
-    await runPod(cluster(), 'inside', evaluationPod('inside', { gvisor: true }));
-  });
-  after(async () => {
-    await removeFleet(cluster());
-    await removeOutside(cluster());
-    await deletePods(cluster(), 'inside');
-  });
-
-  for (const { title, targets } of PANELS)
-    for (const target of targets)
-      it(`"${title}" has data for its query ${target.refId}`, async () => {
-        await waitFor(`data of ${target.expr}`, 60_000, async () => (await points(target)) > 0);
-      });
-
-  it('detects a query without data', async () => {
-    assert.equal(
-      await points({ refId: 'A', expr: 'gvisor_no_such_metric{node=~"$node"}', instant: true }),
-      0,
-    );
-    assert.equal(await points({ refId: 'A', expr: 'gvisor_no_such_metric', instant: false }), 0);
-  });
-});
-
-describe('the metrics of a real agent', () => {
-  it('pass promtool check metrics', async () => {
-    const { prometheus } = await ensureTools(['prometheus']);
-    const text = await readMetrics(cluster(), 'node-1');
-    const own = text.split('\n').filter((line) => /^(# \w+ )?gvisor_/.test(line));
-    await run(join(prometheus, 'promtool'), ['check', 'metrics'], { input: `${own.join('\n')}\n` });
-  });
-
-  it('have the labels of docs/metrics.md', async () => {
-    const rows = (await readFile(join(REPO, 'docs/metrics.md'), 'utf8')).matchAll(
-      /^\| `(gvisor_\w+)` \| \w+ \| (.*) \| .* \|$/gm,
-    );
-    const documented = new Map(
-      [...rows].map(([, name, labels = '']) => [
-        name,
-        [...labels.matchAll(/`(\w+)`/g)].map(([, label]) => label),
-      ]),
-    );
-    const text = await readMetrics(cluster(), 'node-1');
-    assert.match(text, /^gvisor_node_status\{status="True"\} 1$/m);
-    for (const [, name = '', labels = ''] of text.matchAll(
-      /^(gvisor_\w+?)(?:_bucket|_sum|_count)?(?:\{(.*)\})? \S+$/gm,
-    )) {
-      const used = [...labels.matchAll(/(\w+)="(?:[^"\\]|\\.)*"/g)].map(([, label]) => label);
-      assert.deepEqual(
-        used.filter((label) => label !== 'le'),
-        documented.get(name),
-        name,
-      );
-    }
-  });
-});
 
 /** The expressions are tested in `test/monitoring`; here real agents and kube-state-metrics provide the series. */
 describe('the alerts, on a real Prometheus that scrapes real agents', () => {

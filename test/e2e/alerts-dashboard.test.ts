@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { breakAndWait, evaluationPod, healAndWait, runPod } from '../../cluster/story.ts';
+import { ensureTools } from '../../cluster/tools.ts';
+import { REPO } from '../../hack/paths.ts';
+import { run, waitFor } from '../../hack/run.ts';
+import { panels, substituted, type Target } from '../monitoring/dashboard.ts';
+import { agentOn, readMetrics } from './agents.ts';
+import { deletePods } from './e2e-cluster.ts';
+import { deployFleet, removeFleet } from './fleet-cluster.ts';
+import {
+  applyAgents,
+  removeOutside,
+  runOutside,
+  useMonitoredCluster,
+  watchAlerts,
+} from './monitored-cluster.ts';
+
+const monitored = useMonitoredCluster();
+const { queried } = watchAlerts(() => monitored().prometheus);
+const PANELS = await panels();
+
+/** The number of points that a panel's query returns. */
+async function points({ expr, instant }: Target): Promise<number> {
+  const { prometheus } = monitored();
+  if (instant) return (await prometheus.query(substituted(expr))).length;
+  return (await prometheus.range(substituted(expr), 60)).reduce((sum, { values }) => sum + values.length, 0);
+}
+
+describe('the dashboard, on a real Prometheus that scrapes real agents', () => {
+  before(async () => {
+    await deployFleet(monitored().cluster);
+    await applyAgents(monitored().cluster);
+    const { name } = await agentOn(monitored().cluster, 'node-1');
+    await queried(`gvisor_transitions_total{pod="${name}"}`); // increase() needs a sample before the change
+    await breakAndWait(monitored().cluster, 'node-1', 'shim-missing');
+    await healAndWait(monitored().cluster, 'node-1');
+    await runOutside(monitored().cluster);
+    await runPod(monitored().cluster, 'inside', evaluationPod('inside', { gvisor: true }));
+  });
+  after(async () => {
+    await removeFleet(monitored().cluster);
+    await removeOutside(monitored().cluster);
+    await deletePods(monitored().cluster, 'inside');
+  });
+
+  for (const { title, targets } of PANELS)
+    for (const target of targets)
+      it(`"${title}" has data for its query ${target.refId}`, async () => {
+        await waitFor(`data of ${target.expr}`, 60_000, async () => (await points(target)) > 0);
+      });
+
+  it('detects a query without data', async () => {
+    assert.equal(
+      await points({ refId: 'A', expr: 'gvisor_no_such_metric{node=~"$node"}', instant: true }),
+      0,
+    );
+    assert.equal(await points({ refId: 'A', expr: 'gvisor_no_such_metric', instant: false }), 0);
+  });
+});
+
+describe('the metrics of a real agent', () => {
+  it('pass promtool check metrics', async () => {
+    const { prometheus } = await ensureTools(['prometheus']);
+    const text = await readMetrics(monitored().cluster, 'node-1');
+    const own = text.split('\n').filter((line) => /^(# \w+ )?gvisor_/.test(line));
+    await run(join(prometheus, 'promtool'), ['check', 'metrics'], { input: `${own.join('\n')}\n` });
+  });
+
+  it('match docs/metrics.md, including labels', async () => {
+    const rows = (await readFile(join(REPO, 'docs/metrics.md'), 'utf8')).matchAll(
+      /^\| `(gvisor_\w+)` \| (\w+) \| (.*) \| .* \|$/gm,
+    );
+    const documented = new Map(
+      [...rows].map(([, name = '', type, labels = '']) => [
+        name,
+        { type, labels: [...labels.matchAll(/`(\w+)`/g)].map(([, label]) => label) },
+      ]),
+    );
+    const text = await readMetrics(monitored().cluster, 'node-1');
+    const types = [...text.matchAll(/^# TYPE (gvisor_\w+) (\w+)$/gm)].map(([, name, type]) => [name, type]);
+    assert.deepEqual(types.sort(), [...documented].map(([name, { type }]) => [name, type]).sort());
+    for (const [, name = '', labels = ''] of text.matchAll(
+      /^(gvisor_\w+?)(?:_bucket|_sum|_count)?(?:\{(.*)\})? \S+$/gm,
+    )) {
+      const used = [...labels.matchAll(/(\w+)="(?:[^"\\]|\\.)*"/g)].map(([, label]) => label);
+      const known = documented.get(name)?.labels ?? [];
+      assert.deepEqual(
+        used.filter((label) => label !== 'le'),
+        known,
+        name,
+      );
+    }
+  });
+});
