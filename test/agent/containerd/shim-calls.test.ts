@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
@@ -88,7 +89,7 @@ describe('ShimCalls', () => {
     const shim = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
     t.after(() => shim.kill('SIGKILL'));
     await once(shim.stdout, 'data');
-    while ((await kinds('a'))[0] !== 'answered');
+    while ((await kinds('a'))[0] !== 'answered' || !existsSync(path('noted')));
     shim.kill('SIGSTOP');
     while ((await kinds('a'))[0] !== 'silent') clock.nowMs += 60;
     await rm(path('noted'));
