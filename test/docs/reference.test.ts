@@ -6,6 +6,7 @@ import { CHECKS } from '../../agent/checks/checks.ts';
 import { SETTINGS, type Setting } from '../../agent/config.ts';
 import { OWN_KEYS } from '../../agent/node/object.ts';
 import { REASONS } from '../../agent/reasons.ts';
+import { SANDBOX_REMEDIES } from '../../agent/sandboxes/problem.ts';
 import { REPO } from '../../hack/paths.ts';
 
 const read = (file: string) => readFile(join(REPO, file), 'utf8');
@@ -40,6 +41,15 @@ describe('the reference matches the code', () => {
     assert.deepEqual(
       rows.map(([, reason, status, remedy]) => [reason, { status, remedy }]),
       Object.entries(REASONS),
+    );
+  });
+
+  it('has a row with the remedy for each problem of a sandbox', async () => {
+    const [, text = ''] = (await read('docs/reasons.md')).split('## Problems of sandboxes');
+    const rows = [...text.matchAll(/^\| `(\w+)` \| (.*) \|$/gm)];
+    assert.deepEqual(
+      rows.map(([, reason, remedy]) => [reason, remedy]),
+      Object.entries(SANDBOX_REMEDIES),
     );
   });
 

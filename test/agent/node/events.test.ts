@@ -104,7 +104,7 @@ describe('EventSender', () => {
   });
 
   it('retries after Retry-After, and treats 409 as sent', async (t) => {
-    const { send, server, reasons, pause } = await senderOf(t);
+    const { send, server, reasons, pause, dropped } = await senderOf(t);
     const slowDown = refusedWith(429, 'slow down', { 'retry-after': '7' });
     server.script.push(slowDown, refusedWith(409, 'it is there'));
     send(BROKEN);
@@ -113,6 +113,9 @@ describe('EventSender', () => {
     end();
     send(PROVEN_VERDICT);
     assert.deepEqual(await reasons(3), ['ShimNotFound', 'ShimNotFound', 'SandboxProven']);
+    server.script.push(refusedWith(400, 'invalid'));
+    send(BROKEN);
+    assert.match((await dropped()).message, / 400 invalid$/, 'the 409 was not dropped');
   });
 
   it('drops an event after two minutes', async (t) => {
