@@ -187,7 +187,9 @@ function judgeShim(
     const message = `The shim ${describe(shim)} does not answer: a restarted containerd would wait ${LOAD_TIMEOUT_MS / 1_000} s for it, then give its pod up`;
     return { ...common, reason: 'ShimUnresponsive', message };
   }
-  const hasSandboxEnded = listed?.state === 'SANDBOX_NOTREADY' && sentries.length === 0;
+  const hasSandboxEnded = listed?.state === 'SANDBOX_NOTREADY';
+  // A sentry that lingers keeps its shims.
+  if (hasSandboxEnded && sentries.length > 0) return undefined;
   if (!hasSandboxEnded && container?.state !== 'CONTAINER_EXITED') return undefined;
   const what = hasSandboxEnded ? 'sandbox' : 'container';
   const message = `The ${what} has ended, and its shim ${describe(shim)} has not`;

@@ -205,7 +205,8 @@ const STORIES: readonly {
     pids: [SENTRY_PID],
     restart: 'safe',
     message: /^The sandbox has ended, and its sentry 12 still runs/,
-    begin: ({ lists, sandbox }) => {
+    begin: ({ lists, sandbox, container }) => {
+      lists.containers = [{ ...container, state: 'CONTAINER_EXITED' }];
       lists.sandboxes = [{ ...sandbox, state: 'SANDBOX_NOTREADY' }];
     },
   },
