@@ -5,7 +5,8 @@ import timers from 'node:timers/promises';
 import type { CriClient } from '../agent/containerd/client.ts';
 import { optionOf } from '../agent/containerd/config.ts';
 import { parseToml, type TomlTable, type TomlValue } from '../agent/containerd/toml.ts';
-import { Refusal, type Step } from './refusal.ts';
+import type { Node } from './node.ts';
+import { Refusal } from './refusal.ts';
 import type { Generation } from './release.ts';
 
 /** containerd stops its shims' connections first; systemd itself gives a unit 90 s. */
@@ -13,6 +14,7 @@ const RESTART_MS = 120_000;
 /** containerd loads its sandboxes again before it listens: 15 s for one dead shim. */
 const BACK_MS = 120_000;
 const COMMAND_MS = 30_000;
+const CALL_MS = 2_000;
 const POLL_MS = 100;
 
 /** The running containerd: its process, program, and systemd unit, if one runs it. */
@@ -77,50 +79,34 @@ export async function isLoaded(
   return runtime.runtimePath === generation.shim && optionOf(runtime, 'ConfigPath') === generation.config;
 }
 
-export type RestartOptions = {
-  readonly root: string;
-  readonly client: CriClient;
-  readonly containerd: ContainerdProcess;
-  /** A command for hosts without systemd, run by the host's shell. */
-  readonly command: string | undefined;
-};
-
 /** How containerd can be restarted here; undefined if neither systemd nor a command can. */
-export function restartCommand({
-  containerd: { unit },
-  command,
-}: RestartOptions): readonly string[] | undefined {
+export function restartCommand(
+  { restartCommand: command }: Pick<Node, 'restartCommand'>,
+  { unit }: ContainerdProcess,
+): readonly string[] | undefined {
   if (command !== undefined) return ['sh', '-c', command];
   return unit === undefined ? undefined : ['systemctl', 'restart', unit];
 }
 
-/** Restarts containerd and resolves with the time in milliseconds for which its socket did not respond. */
-export async function restartContainerd(options: RestartOptions): Promise<number> {
-  const { root, client, containerd } = options;
-  const words = restartCommand(options);
-  if (words === undefined)
-    throw new Refusal('restart', 'No systemd unit runs containerd here: give --restart-command');
+/** Restarts containerd and resolves with the milliseconds until it responded again. */
+export async function restartContainerd(node: Node, containerd: ContainerdProcess): Promise<number> {
+  const { root, client } = node;
+  const words = restartCommand(node, containerd);
+  if (words === undefined) throw new Refusal('restart', 'No systemd unit runs containerd here');
+  const oldPid = await client.serverPid().catch(() => 0);
   const startedMs = performance.now();
   await runOnHost(root, words, RESTART_MS).catch((cause: Error) => {
     throw new Refusal('restart', `containerd did not restart: ${cause.message}`, { cause });
   });
   const isBack = async () => {
-    const pid = await client.serverPid({ timeoutMs: 2_000 }).catch(() => containerd.pid);
-    return (
-      pid !== containerd.pid &&
-      (await client.status().then(
-        () => true,
-        () => false,
-      ))
-    );
+    const pid = await client.serverPid({ timeoutMs: CALL_MS });
+    return pid !== oldPid && (await client.status()).runtimes.size > 0;
   };
-  while (!(await isBack())) {
-    if (performance.now() - startedMs > BACK_MS)
-      throw new Refusal(
-        'restart',
-        `containerd did not respond within ${BACK_MS / 1_000} s after its restart`,
-        { reason: 'ContainerdUnreachable' },
-      );
+  while (!(await isBack().catch(() => false))) {
+    if (performance.now() - startedMs > BACK_MS) {
+      const message = `containerd did not respond within ${BACK_MS / 1_000} s after its restart`;
+      throw new Refusal('restart', message, { reason: 'ContainerdUnreachable' });
+    }
     await timers.setTimeout(POLL_MS);
   }
   return performance.now() - startedMs;
@@ -150,13 +136,4 @@ export async function runOnHost(
   const tail = Buffer.concat(err).toString().trim().split('\n').slice(-4).join('\n');
   const how = code === null ? `was killed after ${timeoutMs / 1_000} s` : `ended with ${code}`;
   throw new Error(`"${words.join(' ')}" ${how}: ${tail}`);
-}
-
-/** For messages of a step that could not see containerd. */
-export function unreachable(step: Step, cause: unknown): Refusal {
-  const text = cause instanceof Error ? cause.message : String(cause);
-  return new Refusal(step, `containerd does not respond: ${text}`, {
-    cause,
-    reason: 'ContainerdUnreachable',
-  });
 }

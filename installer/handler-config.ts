@@ -1,5 +1,5 @@
 import { readFile, rm, stat } from 'node:fs/promises';
-import { dirname, join, posix } from 'node:path';
+import { join, posix } from 'node:path';
 import type { ContainerdFile } from '../agent/containerd/config-files.ts';
 import type { ConfigRules } from '../agent/containerd/release.ts';
 import type { Written } from './journal.ts';
@@ -151,9 +151,4 @@ export function difference(before: string, after: string): string {
     ...(old ?? []).filter((line) => !fresh?.includes(line)).map((line) => `- ${line}`),
     ...(fresh ?? []).filter((line) => !old?.includes(line)).map((line) => `+ ${line}`),
   ].join('\n');
-}
-
-/** Directory of a file on the node, for messages. */
-export function directoryOf(file: string): string {
-  return dirname(file);
 }

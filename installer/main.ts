@@ -7,19 +7,13 @@ import { Host, localSocket } from '../agent/host/host.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { screenOf } from '../agent/text/cli.ts';
 import { markedLines } from '../agent/text/table.ts';
-import {
-  check,
-  type InstallOptions,
-  install,
-  type Node,
-  type Progress,
-  remove,
-  rollback,
-  usersOf,
-} from './install.ts';
+import { listGenerations, usersOf } from './generations.ts';
+import { type InstallOptions, install, remove, rollback } from './install.ts';
 import { holdLock, readJournal } from './journal.ts';
+import type { Node, Progress } from './node.ts';
+import { preflight } from './preflight.ts';
 import { Refusal } from './refusal.ts';
-import { generationAt, listGenerations } from './release.ts';
+import { generationAt } from './release.ts';
 
 /** Exit codes: done, refused (the node works as before), and wrong usage. */
 const EXIT = { done: 0, refused: 1, unknown: 2, usage: 64 } as const;
@@ -66,7 +60,7 @@ async function main(): Promise<number> {
   on(
     program.command('check').description('see whether this node can have gVisor; changes nothing'),
     async (node) => {
-      await check(node, await readJournal(node.root), false);
+      await preflight(node, await readJournal(node.root));
     },
     false,
   );
@@ -78,7 +72,6 @@ async function main(): Promise<number> {
         new Option('--release <directory>', 'a release of gVisor with its manifest.json').default('/release'),
       )
       .option('--flag <flag=value>', 'a flag of runsc, repeatable', collectFlags, new Map<string, string>())
-      .option('--take-over', 'say what to remove where somebody else configured the handler', false)
       .option('--retry-now', 'try a release again that failed within 30 minutes', false)
       .option('--dry-run', 'print what would be done', false),
     (node, { flag, ...options }) => install(node, { ...options, flags: flag } as InstallOptions),

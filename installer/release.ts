@@ -155,11 +155,7 @@ async function removeUnfinished(directory: string): Promise<void> {
 }
 
 /** Throws a {@link Refusal} that names the first file of a generation that is not as its release made it. */
-export async function verifyGeneration(
-  root: string,
-  generation: Generation,
-  release: Release,
-): Promise<void> {
+async function verifyGeneration(root: string, generation: Generation, release: Release): Promise<void> {
   for (const { path, sha256 } of release.files) {
     const file = `${generation.directory}/${path}`;
     const seen = await digestOf(join(root, file)).catch(
@@ -172,19 +168,6 @@ export async function verifyGeneration(
       `"${file}" was changed since it was installed (SHA-256 ${seen}, not ${sha256}). ${next}`,
     );
   }
-}
-
-/** The installed generations, by name. */
-export async function listGenerations(root: string): Promise<readonly Generation[]> {
-  const names = await readdir(join(root, GENERATIONS)).catch(() => []);
-  return names
-    .filter((name) => !name.startsWith('.'))
-    .sort()
-    .map((name) => generationAt(`${GENERATIONS}/${name}`));
-}
-
-export async function removeGeneration(root: string, { directory }: Generation): Promise<void> {
-  await rm(join(root, directory), { recursive: true, force: true });
 }
 
 async function isDirectory(path: string): Promise<boolean> {
