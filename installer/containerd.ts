@@ -79,17 +79,22 @@ export async function isLoaded(
   return runtime.runtimePath === generation.shim && optionOf(runtime, 'ConfigPath') === generation.config;
 }
 
+type Restartable = Pick<Node, 'root' | 'client' | 'restartCommand'>;
+
 /** How containerd can be restarted here; undefined if neither systemd nor a command can. */
 export function restartCommand(
   { restartCommand: command }: Pick<Node, 'restartCommand'>,
-  { unit }: ContainerdProcess,
+  { unit }: Pick<ContainerdProcess, 'unit'>,
 ): readonly string[] | undefined {
   if (command !== undefined) return ['sh', '-c', command];
   return unit === undefined ? undefined : ['systemctl', 'restart', unit];
 }
 
 /** Restarts containerd and resolves with the milliseconds until it responded again. */
-export async function restartContainerd(node: Node, containerd: ContainerdProcess): Promise<number> {
+export async function restartContainerd(
+  node: Restartable,
+  containerd: Pick<ContainerdProcess, 'unit'>,
+): Promise<number> {
   const { root, client } = node;
   const words = restartCommand(node, containerd);
   if (words === undefined) throw new Refusal('restart', 'No systemd unit runs containerd here');
@@ -110,6 +115,15 @@ export async function restartContainerd(node: Node, containerd: ContainerdProces
     await timers.setTimeout(POLL_MS);
   }
   return performance.now() - startedMs;
+}
+
+/** Starts containerd where an interrupted restart has left it stopped. */
+export async function reviveContainerd(node: Restartable, unit: string | undefined): Promise<void> {
+  const responds = await node.client.version({ timeoutMs: CALL_MS }).then(
+    () => true,
+    () => false,
+  );
+  if (!responds) await restartContainerd(node, { unit });
 }
 
 /** Runs a program of the host and resolves with its standard output. */

@@ -1,7 +1,12 @@
 import { readFile, rm, stat } from 'node:fs/promises';
 import { join, posix } from 'node:path';
-import type { ContainerdFile } from '../agent/containerd/config-files.ts';
+import {
+  type ContainerdFile,
+  parseContainerdFile,
+  readContainerdFiles,
+} from '../agent/containerd/config-files.ts';
 import type { ConfigRules } from '../agent/containerd/release.ts';
+import type { Host } from '../agent/host/host.ts';
 import type { Written } from './journal.ts';
 import { writeWhole } from './journal.ts';
 import { Refusal } from './refusal.ts';
@@ -9,6 +14,7 @@ import type { Generation } from './release.ts';
 
 const BEGIN = '# BEGIN gvisor-ready: written by gvisor-ready-install, which also removes it.';
 const END = '# END gvisor-ready';
+const OWN_TEXT = new RegExp(`\\n?${BEGIN}.*?${END}\\n`, 'gs');
 const DROP_IN = 'gvisor-ready.toml';
 
 /** What {@link planHandler} needs to know of containerd: its rules, and the files that it loads, the root first. */
@@ -56,7 +62,7 @@ export function planHandler(
   return {
     file: target?.path ?? root,
     isDropIn: target === undefined,
-    text: ['', BEGIN, ...head, ...table, END, ''].join('\n'),
+    text: [...(target === undefined ? [] : ['']), BEGIN, ...head, ...table, END, ''].join('\n'),
   };
 }
 
@@ -71,6 +77,20 @@ function importedDirectory(root: ContainerdFile | undefined): string | undefined
   const pattern = root?.imports.find((path) => /^[^*?[\]]*\/\*\.toml$/.test(path));
   if (root === undefined || pattern === undefined) return undefined;
   return posix.resolve(posix.dirname(root.path), posix.dirname(pattern));
+}
+
+/** The files that containerd loads, without the installer's own text in them. */
+export async function readOtherFiles(host: Host, root: string): Promise<readonly ContainerdFile[]> {
+  const { files } = await readContainerdFiles(host, root);
+  const others = await Promise.all(
+    files.map(async (file) => {
+      const content = (await host.readText(file.path)) ?? '';
+      const rest = content.replace(OWN_TEXT, '');
+      if (rest === content) return file;
+      return rest.trim() === '' ? [] : parseContainerdFile(rest, file.path);
+    }),
+  );
+  return others.flat();
 }
 
 /** Whether containerd's file holds exactly this text. */

@@ -1,11 +1,10 @@
 import type { CriStatus } from '../agent/containerd/client.ts';
-import { readContainerdFiles } from '../agent/containerd/config-files.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { apply, loadHandler, proveRunc, restore } from './apply.ts';
 import { proveCandidate } from './candidate.ts';
 import { findContainerd, isLoaded } from './containerd.ts';
 import { listGenerations, removeAllGenerations, removeUnusedGenerations, usersOf } from './generations.ts';
-import { holds, planHandler, replaceText } from './handler-config.ts';
+import { holds, planHandler, readOtherFiles, replaceText } from './handler-config.ts';
 import {
   type Installed,
   type Journal,
@@ -44,7 +43,9 @@ export async function install(node: Node, options: InstallOptions): Promise<void
   const flags = withCgroupDriver(options.flags, seen.status);
   const generation = generationOf(release, flags);
   if (!options.retryNow) refuseRetry(journal, generation);
-  const written = await planText(node, seen, { journal, generation });
+  const files = await readOtherFiles(node.host, node.containerdConfig);
+  const place = { rules: seen.config.rules, root: node.containerdConfig, files };
+  const written = planHandler(place, handler, generation);
   if (options.dryRun) {
     report({ step: 'stage', state: 'skipped', text: `would install ${generation.directory}` });
     return report({
@@ -122,7 +123,8 @@ async function commit(
   const { installed, previous } = journal ?? {};
   const kept = { format: 1, handler, installed, previous } as const;
   const since = new Date().toISOString();
-  const record: Recorder = (step) => writeJournal(root, { ...kept, pending: { ...next, step, since } });
+  const record: Recorder = (step) =>
+    writeJournal(root, { ...kept, pending: { ...next, step, since, unit: containerd.unit } });
   const old = await currentText(root, journal);
   try {
     await prepare(record);
@@ -168,18 +170,6 @@ function refuseRetry(journal: Journal | undefined, { directory, release }: Gener
     'journal',
     `${release} failed at ${failure.at} in step ${failure.step} (${failure.message}). ${next}`,
   );
-}
-
-/** The text that names the generation, planned on containerd's files as they are without our own. */
-async function planText(
-  { host, containerdConfig, handler }: Node,
-  { config }: Preflight,
-  { journal, generation }: { readonly journal: Journal | undefined; readonly generation: Generation },
-): Promise<Written> {
-  const { files } = await readContainerdFiles(host, containerdConfig);
-  const own = [journal?.installed?.written, journal?.pending?.written].filter((each) => each?.isDropIn);
-  const others = files.filter(({ path }) => !own.some((written) => written?.file === path));
-  return planHandler({ rules: config.rules, root: containerdConfig, files: others }, handler, generation);
 }
 
 /** The installer's text in containerd's file: that of an interrupted run, or of the last commit. */

@@ -29,7 +29,14 @@ export type Journal = {
   /** The commit before it, for a rollback. */
   readonly previous?: Installed | undefined;
   /** What is under way, or was when the installer was interrupted. */
-  readonly pending?: (Installed & { readonly step: Step; readonly since: string }) | undefined;
+  readonly pending?:
+    | (Installed & {
+        readonly step: Step;
+        readonly since: string;
+        /** The systemd unit that runs containerd, in case that it is stopped when the next run begins. */
+        readonly unit?: string | undefined;
+      })
+    | undefined;
   /** The last failure. Until `retryAt` the same generation is not tried again. */
   readonly failure?:
     | {

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { VERSION } from '../agent/config.ts';
 import { CriClient } from '../agent/containerd/client.ts';
@@ -7,6 +6,7 @@ import { Host, localSocket } from '../agent/host/host.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { screenOf } from '../agent/text/cli.ts';
 import { markedLines } from '../agent/text/table.ts';
+import { reviveContainerd } from './containerd.ts';
 import { listGenerations, usersOf } from './generations.ts';
 import { type InstallOptions, install, remove, rollback } from './install.ts';
 import { holdLock, readJournal } from './journal.ts';
@@ -115,29 +115,25 @@ async function runCommand(
   const host = new Host(root);
   try {
     const distribution = await readDistribution(host);
-    const socket = await localSocket(host, settings.socket ?? distribution.criSocket);
-    if (!existsSync(socket))
-      throw new Refusal('check', `containerd does not listen at "${socket}". Start it, or give --socket`);
-    using client = new CriClient(settings.socket ?? distribution.criSocket, socket);
-    const containerdConfig = await rememberConfigPath({
-      host,
-      client,
-      distribution,
-      named: settings.config,
-    })();
+    const criSocket = settings.socket ?? distribution.criSocket;
+    const socket = await localSocket(host, criSocket);
+    using client = new CriClient(criSocket, socket);
     using _lock = locks ? await holdLock(root) : undefined;
-    await work({
+    const containerdConfig = rememberConfigPath({ host, client, distribution, named: settings.config });
+    const node = {
       root,
       host,
       client,
       socket,
       distribution,
-      containerdConfig,
       handler,
       restartCommand: settings.restartCommand,
       noRestart: !settings.restart,
-      report: (progress) => print(progress, json),
-    });
+      report: (progress: Progress) => print(progress, json),
+    };
+    const { pending } = (await readJournal(root)) ?? {};
+    if (locks && pending !== undefined && !node.noRestart) await reviveContainerd(node, pending.unit);
+    await work({ ...node, containerdConfig: await containerdConfig() });
     return EXIT.done;
   } catch (error) {
     if (!(error instanceof Refusal)) {
