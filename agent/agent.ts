@@ -8,6 +8,7 @@ import { applyHysteresis, type HysteresisResult, type HysteresisState } from './
 import type { NodeWrites } from './node/object.ts';
 import type { PodsReport } from './pods/pod.ts';
 import type { Outcome } from './proof/outcome.ts';
+import type { SandboxesReport } from './sandboxes/problem.ts';
 import { errorLine } from './sanitize.ts';
 import { type EventQueue, type Trigger, triggerText } from './trigger/event-queue.ts';
 import type { FileTrigger } from './trigger/files.ts';
@@ -39,10 +40,12 @@ export type Report = {
   readonly history: readonly Transition[];
 };
 
-/** The document of /report: a report, and the state of pods and Node when it is requested. */
+/** The document of /report: a report, and the state of pods, sandboxes and Node when it is requested. */
 export type Status = Report & {
   /** Absent until pods have been read. */
   readonly pods?: PodsReport | undefined;
+  /** Absent until sandboxes have been scanned. */
+  readonly sandboxes?: SandboxesReport | undefined;
   /** Absent if the agent writes to no Node. */
   readonly nodeWrites?: NodeWrites | undefined;
 };

@@ -1,6 +1,12 @@
 import type { Status, Transition } from '../agent/agent.ts';
 import type { Evidence } from '../agent/checks/finding.ts';
 import type { Condition, NodeWrites } from '../agent/node/object.ts';
+import {
+  MAX_PROBLEMS,
+  type RestartSafety,
+  type SandboxesReport,
+  type SandboxProblem,
+} from '../agent/sandboxes/problem.ts';
 import { HEADLINES, PROOF_TONES } from '../agent/text/format.ts';
 import type { Verdict } from '../agent/verdict.ts';
 
@@ -73,6 +79,29 @@ const NODE_WRITES = object<NodeWrites>({
   tainted: boolean,
   problem: absentOr(text),
 });
+/** People copy these ids and PIDs into commands. */
+const id: Guard = (value) => typeof value === 'string' && /^[\w.-]{1,128}$/.test(value);
+const count: Guard = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+export const SANDBOXES = object<SandboxesReport>({
+  at: text,
+  stale: boolean,
+  problems: list(
+    object<SandboxProblem>({
+      reason: text,
+      message: text,
+      namespace: absentOr(text),
+      name: absentOr(text),
+      uid: absentOr(text),
+      sandbox: id,
+      pids: list(count, 64),
+      since: text,
+      ageSeconds: number,
+    }),
+    MAX_PROBLEMS,
+  ),
+  total: count,
+  restart: object<RestartSafety>({ state: oneOf(['safe', 'unsafe', 'unknown']), because: list(text, 16) }),
+});
 const STATUS = object<Status>({
   version: text,
   node: text,
@@ -91,6 +120,7 @@ const STATUS = object<Status>({
   history: list(TRANSITION, 128),
   nodeWrites: absentOr(NODE_WRITES),
   pods: () => true, // never shown
+  sandboxes: absentOr(SANDBOXES),
 });
 
 const isOk = (finding: unknown) => ['pass', 'skipped'].includes((finding as { status: string }).status);
@@ -99,4 +129,9 @@ const isProven = (proof: unknown) => (proof as { kind: string }).kind === 'prove
 /** Whether a value is an agent's report, within limits: a compromised node may send anything. */
 export function isStatus(value: unknown): value is Status {
   return STATUS(value);
+}
+
+/** Whether a value is the part of a report about sandboxes, within the same limits. */
+export function isSandboxes(value: unknown): value is SandboxesReport {
+  return SANDBOXES(value);
 }

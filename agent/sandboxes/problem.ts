@@ -1,0 +1,76 @@
+/**
+ * Every reason of a sandbox problem, most severe first, with its remedy. In a remedy, PID stands for the process IDs of a
+ * problem and SANDBOX for its CRI id. None of these makes a node not ready.
+ */
+export const SANDBOX_REMEDIES = {
+  ShimUnresponsive:
+    'Do not restart containerd: it would wait for this shim, then forget its pod and leave the processes behind. Read the state: ps -o pid,stat,wchan,args -p PID. If it is T, continue it: kill -CONT PID. Otherwise kill -KILL PID: containerd cleans up at once, and the containers of this one pod restart.',
+  RuntimeCommandHangs:
+    'Do not restart containerd: it would wait for this sandbox, containerd 1.7 for ever. Read the states: ps -o pid,ppid,stat,wchan,args -p PID. If one is T, continue it: kill -CONT PID. Otherwise delete the pod, and kill -KILL PID where it stays: the containers of this one pod end, and the kubelet starts them again unless the pod was deleted.',
+  ShimOrphaned:
+    'Read its arguments: ps -o pid,lstart,args -p PID. containerd has no record of this sandbox and never ends it. kill -KILL PID, and what is left of the sandbox: pgrep -f SANDBOX. This ends a pod that no kubelet counts, and frees its memory.',
+  ShimProgramMissing:
+    'Do not restart containerd: it would lose this pod, whose shim it could not find again. Put the program back at the path that the message names, or recreate the pod.',
+  SentryLingers:
+    'The pod is gone for Kubernetes, and its sentry still uses memory and CPU. Read the state: ps -o pid,stat,wchan,args -p PID. If it is T, continue it: kill -CONT PID. Otherwise kill -KILL PID: nothing that runs is lost.',
+  ShimLingers:
+    'The sandbox has ended and its shim has not. crictl rmp -f SANDBOX removes the sandbox; if the shim stays, kill -KILL PID. Nothing that runs is lost.',
+  SandboxOutdated:
+    'Recreate the pod when it suits its owner: its sentry is of another gVisor release than the runsc that would restart its containers, and some releases cannot control the sentries of others. The pod runs on until one of its containers ends.',
+} as const;
+
+/** The code of a cause for which a sandbox hangs, remains, or would not survive a restart. */
+export type SandboxReason = keyof typeof SANDBOX_REMEDIES;
+
+/** One thing that is wrong with one sandbox. */
+export type SandboxProblem = {
+  readonly reason: SandboxReason;
+  /** What was seen, on one line, without any text that a pod chooses. */
+  readonly message: string;
+  /** The pod; absent where no record of it is left. */
+  readonly namespace?: string;
+  readonly name?: string;
+  readonly uid?: string;
+  /** The CRI's id. */
+  readonly sandbox: string;
+  /** Of the shim, the sentry or the command of runsc, in the host's PID namespace. */
+  readonly pids: readonly number[];
+  /** When it was first seen, ISO 8601. */
+  readonly since: string;
+  /** Age of the oldest of these processes. */
+  readonly ageSeconds: number;
+};
+
+/** Whether a restart of containerd would leave all pods as they are. */
+export type RestartSafety = {
+  readonly state: 'safe' | 'unsafe' | 'unknown';
+  /** Why not, one sentence each; empty if it is safe. */
+  readonly because: readonly string[];
+};
+
+/** The node's sandboxes as /report shows them. */
+export type SandboxesReport = {
+  /** Time of the scan, ISO 8601. */
+  readonly at: string;
+  /** Whether that is too long ago, so that the sandboxes count as unreadable. */
+  readonly stale: boolean;
+  /** Most severe first, at most {@link MAX_PROBLEMS}. */
+  readonly problems: readonly SandboxProblem[];
+  /** The number of all problems. */
+  readonly total: number;
+  /** Of containerd. */
+  readonly restart: RestartSafety;
+};
+
+/** Problems that a report lists. */
+export const MAX_PROBLEMS = 50;
+
+/** What to do about a problem, at what cost, with its own process IDs and sandbox; "" for a reason of a newer agent. */
+export function remedyOf({
+  reason,
+  pids,
+  sandbox,
+}: Pick<SandboxProblem, 'reason' | 'pids' | 'sandbox'>): string {
+  const remedy = Object.hasOwn(SANDBOX_REMEDIES, reason) ? SANDBOX_REMEDIES[reason] : '';
+  return remedy.replaceAll('PID', pids.join(' ')).replaceAll('SANDBOX', () => sandbox);
+}
