@@ -16,6 +16,7 @@ import {
 import { replaceText } from './handler-config.ts';
 import type { Installed, Written } from './journal.ts';
 import { type Node, seconds } from './node.ts';
+import { waitForQuiet } from './quiet.ts';
 import { Refusal, type Step } from './refusal.ts';
 import { type Generation, generationAt } from './release.ts';
 
@@ -35,6 +36,11 @@ export type Change = {
 /** Writes, validates, restarts and proves. Where it throws, containerd's files may hold the new text: see {@link restore}. */
 export async function apply(node: Node, { containerd, old, next, record }: Change): Promise<void> {
   const { root, containerdConfig, report } = node;
+  const isLoadedAlready = await isLoaded(node.client, node.handler, generationAt(next.generation));
+  if (!node.noRestart && !isLoadedAlready) {
+    await record('quiet');
+    await waitForQuiet(node);
+  }
   const before = await dumpConfig(root, containerd, containerdConfig);
   await record('write');
   const isWritten = old?.file === next.written.file && old.text === next.written.text;

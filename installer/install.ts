@@ -15,6 +15,7 @@ import {
 } from './journal.ts';
 import { type Node, seconds } from './node.ts';
 import { type Preflight, preflight } from './preflight.ts';
+import { waitForQuiet } from './quiet.ts';
 import { Refusal, type Step } from './refusal.ts';
 import { type Generation, generationAt, generationOf, readRelease, stage } from './release.ts';
 
@@ -94,6 +95,7 @@ export async function remove(node: Node, force: boolean): Promise<void> {
     throw new Refusal('quiet', `gVisor sandboxes still run (processes ${pids.join(', ')}). ${next}`);
   }
   const containerd = await findContainerd(root, client);
+  if (!node.noRestart && !(await isLoaded(client, handler, undefined))) await waitForQuiet(node);
   const old = await currentText(root, journal);
   if (old !== undefined) {
     await replaceText(root, old, undefined);

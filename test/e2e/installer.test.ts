@@ -223,6 +223,22 @@ for (const { name: node, containerd } of NODES) {
       await cluster.node(node).write(CONFIG, before);
     });
 
+    it('waits for a shim that does not answer, and gives up with its name', async () => {
+      const before = [await config(node), await containerdPid(node)];
+      const shims = (await cluster.node(node).system.processes()).filter(({ argv }) =>
+        argv[0]?.endsWith('/containerd-shim-runsc-v1'),
+      );
+      const pids = shims.map(({ pid }) => pid);
+      await cluster.node(node).system.kill('STOP', pids);
+      const words = ['install', '--release', `${PROGRAM}/20260223.0`, '--retry-now'];
+      const { code, text } = await runInstaller(node, words).finally(() =>
+        cluster.node(node).system.kill('CONT', pids),
+      );
+      const named = pids.some((pid) => text.includes(`the shim ${pid} (stopped)`));
+      assert.deepEqual([code, named], [1, true], text);
+      assert.deepEqual([await config(node), await containerdPid(node)], before);
+    });
+
     it('lets one installer work at a time', { timeout: patient(120_000) }, async () => {
       const words = ['install', '--release', `${PROGRAM}/20250203.0`];
       const results = await Promise.all([runInstaller(node, words), runInstaller(node, words)]);
@@ -230,7 +246,7 @@ for (const { name: node, containerd } of NODES) {
       assert.match(results.map(({ text }) => text).join(''), /Another installer is at work/);
     });
 
-    for (const step of STEPS.filter((each) => each !== 'check' && each !== 'quiet'))
+    for (const step of STEPS.filter((each) => each !== 'check'))
       it(`finishes what a kill -9 in step ${step} interrupted`, { timeout: patient(180_000) }, async () => {
         const [from, to] = (await journal(node))?.installed?.generation.includes('2025')
           ? ['20250203.0', '20260223.0']
