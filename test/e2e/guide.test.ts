@@ -11,7 +11,7 @@ import { substituteSettings } from '../docs/marked-blocks.ts';
 import { laneCluster } from '../runner/lane.ts';
 import { DOMAIN, readNode, waitForNode } from './agents.ts';
 import { createMirrors, followOn, guideBlocks } from './guide-node.ts';
-import { runWithKubectl } from './run-with-kubectl.ts';
+import { runWithKubectl } from './installation.ts';
 
 /** Nodes without gVisor, which the guide installs. */
 const NODES = [
