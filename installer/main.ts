@@ -31,6 +31,7 @@ type Settings = {
   readonly config?: string;
   readonly restartCommand?: string;
   readonly restart: boolean;
+  readonly quietTimeout: number;
 };
 
 async function main(): Promise<number> {
@@ -46,6 +47,12 @@ async function main(): Promise<number> {
     .option('--config <path>', "containerd's root configuration file; found by default")
     .option('--restart-command <command>', 'restarts containerd where no systemd unit runs it')
     .option('--no-restart', 'only write: containerd loads the handler when it starts next (machine images)')
+    .option(
+      '--quiet-timeout <seconds>',
+      'how long to wait for a moment that disturbs no pod',
+      parseSeconds,
+      60,
+    )
     .option('--json', 'print one JSON object a line', false)
     .exitOverride()
     .showHelpAfterError('Try --help.');
@@ -98,6 +105,12 @@ async function main(): Promise<number> {
   return code;
 }
 
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!(seconds >= 0 && seconds <= 86_400)) throw new InvalidArgumentError('It must be from 0 to 86400.');
+  return seconds;
+}
+
 function collectFlags(text: string, before: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
   const [, flag, value] = /^([\w-]+)=(.*)$/.exec(text) ?? [];
   if (flag === undefined || value === undefined)
@@ -129,6 +142,7 @@ async function runCommand(
       handler,
       restartCommand: settings.restartCommand,
       noRestart: !settings.restart,
+      quietMs: settings.quietTimeout * 1_000,
       report: (progress: Progress) => print(progress, json),
     };
     const { pending } = (await readJournal(root)) ?? {};

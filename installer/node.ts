@@ -19,6 +19,8 @@ export type Node = {
   readonly restartCommand: string | undefined;
   /** Writes the configuration without restarting containerd, for machine images. */
   readonly noRestart: boolean;
+  /** How long to wait for a moment at which a restart of containerd disturbs no pod. */
+  readonly quietMs: number;
   readonly report: (progress: Progress) => void;
 };
 

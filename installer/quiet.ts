@@ -6,14 +6,14 @@ import { errorLine } from '../agent/sanitize.ts';
 import type { Node } from './node.ts';
 import { Refusal } from './refusal.ts';
 
-/** A container is between Created and Running for a moment; a shim that does not answer seldom recovers. */
-const QUIET_MS = 60_000;
 const PAUSE_MS = 1_000;
+/** A shim has 5 s to answer, and the last scan may begin just before the deadline. */
+const SCAN_MS = 20_000;
 
 /** Waits until a restart of containerd would leave all pods as they are; throws a {@link Refusal} that says what would not. */
 export async function waitForQuiet(node: Node): Promise<void> {
-  const { client, host, report } = node;
-  const signal = AbortSignal.timeout(QUIET_MS + PAUSE_MS);
+  const { client, host, quietMs, report } = node;
+  const signal = AbortSignal.timeout(quietMs + SCAN_MS);
   const scanner = new SandboxScanner({
     client,
     host,
@@ -22,7 +22,7 @@ export async function waitForQuiet(node: Node): Promise<void> {
     now: () => performance.now(),
     wallMs: Date.now,
   });
-  const deadlineMs = performance.now() + QUIET_MS;
+  const deadlineMs = performance.now() + quietMs;
   try {
     for (;;) {
       const because = await whyNotQuiet(scanner, signal);

@@ -231,7 +231,8 @@ for (const { name: node, containerd } of NODES) {
       const pids = shims.map(({ pid }) => pid);
       await cluster.node(node).system.kill('STOP', pids);
       const words = ['install', '--release', `${PROGRAM}/20260223.0`, '--retry-now'];
-      const { code, text } = await runInstaller(node, words).finally(() =>
+      const impatient = ['--quiet-timeout', '3', ...words];
+      const { code, text } = await runInstaller(node, impatient).finally(() =>
         cluster.node(node).system.kill('CONT', pids),
       );
       const named = pids.some((pid) => text.includes(`the shim ${pid} (stopped)`));
