@@ -1,94 +1,28 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
-import type { Cluster } from '../../cluster/cluster.ts';
-import { MACHINE_PATH } from '../../cluster/machine/machine.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { startCluster } from '../../cluster/start.ts';
-import { deployAgent, evaluationPod, runPod } from '../../cluster/story.ts';
-import { ensureTools } from '../../cluster/tools.ts';
-import { bundleInstaller } from '../../hack/bundle.ts';
-import { REPO } from '../../hack/paths.ts';
-import { patient, runAll, waitFor } from '../../hack/run.ts';
-import { JOURNAL, type Journal } from '../../installer/journal.ts';
-import { packRelease } from '../../installer/pack.ts';
+import { readFile } from 'node:fs/promises';
+import { describe, it } from 'node:test';
+import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { patient, waitFor } from '../../hack/run.ts';
+import { JOURNAL } from '../../installer/journal.ts';
 import { STEPS } from '../../installer/refusal.ts';
-import { laneCluster } from '../runner/lane.ts';
 import { readNode, waitForNode } from './agents.ts';
+import {
+  argv,
+  CONFIG,
+  install,
+  readNodeJournal as journal,
+  killInstaller,
+  NODES,
+  PROGRAM,
+  RESTART,
+  runInstaller,
+  useInstallerNodes,
+} from './installer-nodes.ts';
 
-const NODES = [
-  { name: 'node-1', containerd: '2', gvisor: 'none' },
-  { name: 'node-2', containerd: '1.7', gvisor: 'none' },
-] as const;
-
-const PROGRAM = '/opt/gvisor-ready-install';
-const CONFIG = '/etc/containerd/config.toml';
-/** These nodes have no systemd. */
-const RESTART =
-  'pid=$(pidof containerd); kill $pid; while kill -0 $pid; do sleep 0.02; done; setsid -f containerd >>/var/log/containerd-restarted.log 2>&1 </dev/null';
-
-let cluster: Cluster;
-let directory: string;
-before(
-  async () => {
-    const name = await laneCluster('installer');
-    cluster = await startCluster({ name, nodes: NODES, images: ['workload', 'agent'] });
-    await deployAgent(cluster, join(REPO, 'manifests/base'));
-    directory = await mkdtemp(join(tmpdir(), 'installer-'));
-    await bundleInstaller(join(directory, 'installer.cjs'));
-    await cp(process.execPath, join(directory, 'node'));
-    const tools = await ensureTools(['gvisor', 'gvisor-2025']);
-    const pack = (release: string, runsc: string, shim: string) =>
-      packRelease(join(directory, release), `release-${release}`, {
-        runsc,
-        'containerd-shim-runsc-v1': shim,
-      });
-    await pack('20250203.0', join(tools['gvisor-2025'], 'runsc'), join(tools['gvisor-2025'], 'shim'));
-    await pack('20260223.0', join(tools.gvisor, 'runsc'), join(tools.gvisor, 'shim'));
-    await writeFile(join(directory, 'broken'), '#!/bin/sh\nexit 3\n');
-    await pack('20260224.0', join(directory, 'broken'), join(tools.gvisor, 'shim'));
-    for (const node of cluster.nodes()) await cp(directory, node.path(PROGRAM), { recursive: true });
-  },
-  { timeout: 600_000 },
-);
-after(async () => {
-  await removeCluster(await laneCluster('installer'));
-  await rm(directory, { recursive: true, force: true });
-});
-
-/** Arguments that run the installer on a node. */
-function argv(node: string, words: readonly string[], restart = RESTART): readonly string[] {
-  const program = [`${PROGRAM}/node`, `${PROGRAM}/installer.cjs`, '--restart-command', restart];
-  return cluster.node(node).machine.enter('env', `PATH=${MACHINE_PATH}`, ...program, ...words);
-}
-
-async function runInstaller(node: string, words: readonly string[], restart?: string) {
-  const { code, stdout, stderr } = await runAll('nsenter', argv(node, words, restart), {
-    timeoutMs: 180_000,
-  });
-  return { code, text: `${stdout}${stderr}` };
-}
-
-async function install(node: string, release: string, ...words: readonly string[]): Promise<string> {
-  const { code, text } = await runInstaller(node, [
-    'install',
-    '--release',
-    `${PROGRAM}/${release}`,
-    ...words,
-  ]);
-  assert.equal(code, 0, text);
-  return text;
-}
-
-const config = (node: string) => cluster.node(node).system.read(CONFIG);
-async function journal(node: string): Promise<Journal | undefined> {
-  const text = await cluster.node(node).system.read(JOURNAL);
-  return text === '' ? undefined : (JSON.parse(text) as Journal);
-}
-const containerdPid = (node: string) => cluster.node(node).system.run(['pidof', 'containerd']);
+const cluster = useInstallerNodes('installer');
+const config = (node: string) => cluster().node(node).system.read(CONFIG);
+const containerdPid = (node: string) => cluster().node(node).system.run(['pidof', 'containerd']);
 
 type RunningPod = { readonly id: string; readonly restarts: number; readonly release: string };
 
@@ -97,10 +31,10 @@ async function see(node: string, pod: string): Promise<RunningPod> {
   const path =
     '{.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount} {.metadata.uid}';
   const [id = '', restarts = '', uid = ''] = (
-    await cluster.kubectl(['get', 'pod', pod, '-o', `jsonpath=${path}`])
+    await cluster().kubectl(['get', 'pod', pod, '-o', `jsonpath=${path}`])
   ).split(' ');
   const script = `for p in /proc/[0-9]*; do grep -qs "pod${uid}" $p/cgroup && readlink $p/exe; done | sort -u`;
-  const programs = await cluster.node(node).system.run(['sh', '-c', script]);
+  const programs = await cluster().node(node).system.run(['sh', '-c', script]);
   return {
     id,
     restarts: Number(restarts),
@@ -118,7 +52,7 @@ for (const { name: node, containerd } of NODES) {
       original = await config(node);
       const text = await install(node, '20250203.0');
       assert.match(text, /commit +handler "runsc" runs gVisor release-20250203\.0/);
-      await waitForNode(cluster, node, ({ ready }) => ready === 'true');
+      await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
     });
 
     it('changes and restarts nothing the second time', { timeout: patient(120_000) }, async () => {
@@ -146,7 +80,7 @@ for (const { name: node, containerd } of NODES) {
       const again = await runInstaller(node, broken);
       assert.match(again.text, /is tried again after .*--retry-now/);
       assert.equal(
-        (await readNode(cluster, node)).metadata.labels['gvisor.node-restriction.kubernetes.io/ready'],
+        (await readNode(cluster(), node)).metadata.labels['gvisor.node-restriction.kubernetes.io/ready'],
         'true',
       );
     });
@@ -157,21 +91,21 @@ for (const { name: node, containerd } of NODES) {
       const spec = { nodeSelector: { 'kubernetes.io/hostname': node } };
       const container = { command: ['sh', '-c', 'while [ ! -e /tmp/end ]; do sleep 0.2; done'] };
       const pod = (name: string) => evaluationPod(name, { gvisor: true, spec, container });
-      await runPod(cluster, `old-${node}`, pod(`old-${node}`));
+      await runPod(cluster(), `old-${node}`, pod(`old-${node}`));
       const before = await see(node, `old-${node}`);
       assert.equal(before.release, 'release-20250203.0');
       await install(node, '20260223.0');
       assert.deepEqual(await see(node, `old-${node}`), before);
-      await cluster.kubectl(['exec', `old-${node}`, '--', 'true']);
-      await cluster.kubectl(['exec', `old-${node}`, '--', 'touch', '/tmp/end']);
+      await cluster().kubectl(['exec', `old-${node}`, '--', 'true']);
+      await cluster().kubectl(['exec', `old-${node}`, '--', 'touch', '/tmp/end']);
       const restarted = await waitFor('the container to run again', 60_000, async () => {
         const now = await see(node, `old-${node}`).catch(() => undefined);
         return now !== undefined && now.id !== before.id && now.restarts === 1 ? now : undefined;
       });
       assert.equal(restarted.release, 'release-20250203.0');
-      await runPod(cluster, `new-${node}`, pod(`new-${node}`));
+      await runPod(cluster(), `new-${node}`, pod(`new-${node}`));
       assert.equal((await see(node, `new-${node}`)).release, 'release-20260223.0');
-      await waitForNode(cluster, node, ({ ready }) => ready === 'true');
+      await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
     });
 
     it('goes back to the release before', { timeout: patient(120_000) }, async () => {
@@ -188,10 +122,10 @@ for (const { name: node, containerd } of NODES) {
       const once = `if [ -e /tmp/failed ]; then ${RESTART}; else touch /tmp/failed; exit 4; fi`;
       const words = ['install', '--release', `${PROGRAM}/20260223.0`, '--retry-now'];
       const { code, text } = await runInstaller(node, words, once);
-      await cluster.node(node).remove('/tmp/failed');
+      await cluster().node(node).remove('/tmp/failed');
       assert.deepEqual([code, /restart: containerd did not restart/.test(text)], [1, true], text);
       assert.equal(await config(node), before);
-      await waitForNode(cluster, node, ({ ready }) => ready === 'true');
+      await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
     });
 
     it('refuses to touch a text of its own that somebody changed', {
@@ -202,7 +136,7 @@ for (const { name: node, containerd } of NODES) {
         'runtime_type = "io.containerd.runsc.v1"',
         'runtime_type = "io.containerd.runsc.v2"',
       );
-      await cluster.node(node).write(CONFIG, changed);
+      await cluster().node(node).write(CONFIG, changed);
       const { code, text } = await runInstaller(node, [
         'install',
         '--release',
@@ -220,20 +154,20 @@ for (const { name: node, containerd } of NODES) {
         text,
       );
       assert.equal(await config(node), changed);
-      await cluster.node(node).write(CONFIG, before);
+      await cluster().node(node).write(CONFIG, before);
     });
 
     it('waits for a shim that does not answer, and gives up with its name', async () => {
       const before = [await config(node), await containerdPid(node)];
-      const shims = (await cluster.node(node).system.processes()).filter(({ argv }) =>
+      const shims = (await cluster().node(node).system.processes()).filter(({ argv }) =>
         argv[0]?.endsWith('/containerd-shim-runsc-v1'),
       );
       const pids = shims.map(({ pid }) => pid);
-      await cluster.node(node).system.kill('STOP', pids);
+      await cluster().node(node).system.kill('STOP', pids);
       const words = ['install', '--release', `${PROGRAM}/20260223.0`, '--retry-now'];
       const impatient = ['--quiet-timeout', '3', ...words];
       const { code, text } = await runInstaller(node, impatient).finally(() =>
-        cluster.node(node).system.kill('CONT', pids),
+        cluster().node(node).system.kill('CONT', pids),
       );
       const named = pids.some((pid) => text.includes(`the shim ${pid} (stopped)`));
       assert.deepEqual([code, named], [1, true], text);
@@ -262,18 +196,18 @@ for (const { name: node, containerd } of NODES) {
       });
 
     it('takes away exactly what it brought', { timeout: patient(180_000) }, async () => {
-      await cluster.kubectl(['delete', 'pod', `old-${node}`, `new-${node}`, '--grace-period=1']);
+      await cluster().kubectl(['delete', 'pod', `old-${node}`, `new-${node}`, '--grace-period=1']);
       const { code, text } = await waitFor('sandboxes to end', 60_000, async () => {
         const result = await runInstaller(node, ['remove']);
         return /still run/.test(result.text) ? undefined : result;
       });
       assert.equal(code, 0, text);
       assert.equal(await config(node), original);
-      const left = await cluster
+      const left = await cluster()
         .node(node)
         .system.run(['sh', '-c', `ls -d /usr/local/lib/gvisor ${JOURNAL} 2>&1; true`]);
       assert.doesNotMatch(left, /^\//m);
-      await waitForNode(cluster, node, ({ ready }) => ready !== 'true');
+      await waitForNode(cluster(), node, ({ ready }) => ready !== 'true');
     });
   });
 }
@@ -284,7 +218,7 @@ async function killIn(node: string, step: string, release: string): Promise<void
     stdio: 'ignore',
   });
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
-  const file = cluster.node(node).path(JOURNAL);
+  const file = cluster().node(node).path(JOURNAL);
   let isOver = false;
   void ended.then(() => {
     isOver = true;
@@ -295,6 +229,6 @@ async function killIn(node: string, step: string, release: string): Promise<void
     await new Promise((wake) => setTimeout(wake, 2));
   }
   assert.equal(isOver, false, `the installation was over before step ${step} was seen`);
-  await cluster.node(node).killWhere((words) => words.includes(`${PROGRAM}/installer.cjs`));
+  await killInstaller(node);
   await ended;
 }
