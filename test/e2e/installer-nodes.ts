@@ -10,10 +10,10 @@ import { startCluster } from '../../cluster/start.ts';
 import { deployAgent } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { bundleInstaller } from '../../hack/bundle.ts';
+import { packRelease } from '../../hack/gvisor-release.ts';
 import { REPO } from '../../hack/paths.ts';
 import { runAll } from '../../hack/run.ts';
 import { JOURNAL, type Journal } from '../../installer/journal.ts';
-import { packRelease } from '../../installer/pack.ts';
 import { laneCluster } from '../runner/lane.ts';
 
 /** Nodes without gVisor. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Host } from '../../agent/host/host.ts';
 import { readRunscConfig } from '../../agent/runsc/config.ts';
-import { packRelease } from '../../installer/pack.ts';
+import { packRelease } from '../../hack/gvisor-release.ts';
 import { GENERATIONS, generationOf, parseRelease, readRelease, stage } from '../../installer/release.ts';
 
 const FLAGS = new Map([['platform', 'systrap']]);

@@ -30,7 +30,17 @@ const NODES = { ...API, nodes: true };
 export const TIERS = {
   unit: {
     ...UNIT,
-    directories: ['agent', 'cluster', 'dispatcher', 'docs', 'fleet', 'hack', 'kubectl', 'runner'],
+    directories: [
+      'agent',
+      'cluster',
+      'dispatcher',
+      'docs',
+      'fleet',
+      'hack',
+      'installer',
+      'kubectl',
+      'runner',
+    ],
     concurrency: Math.max(2, availableParallelism()),
   },
   api: { ...API, directories: ['api'], concurrency: 2 },

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { MANIFEST, type Release } from './release.ts';
+import { MANIFEST, type Release } from '../installer/release.ts';
 
 /** Makes a directory with a release: copies its programs, given by their paths in it, and writes their digests down. */
 export async function packRelease(
