@@ -35,7 +35,7 @@ export class SandboxScanner {
   constructor(options: SandboxScannerOptions) {
     this.#options = options;
     this.#processes = new ProcessScanner(options.host);
-    this.#bundles = new Bundles(options.host, options.client.socket);
+    this.#bundles = new Bundles(options.host, options.client.bundles);
     this.#calls = new ShimCalls(options);
   }
 
