@@ -13,7 +13,7 @@ import { inconclusive, type Outcome } from './proof/outcome.ts';
 import type { Prover } from './proof/prover.ts';
 import type { Reason } from './reasons.ts';
 import { DEFAULT_PLATFORM, DEFAULT_RUNSC_CONFIG } from './runsc/config.ts';
-import { RunscPrograms, shimOf } from './runsc/program.ts';
+import { type RunscPrograms, shimOf } from './runsc/program.ts';
 import { isChange, type Trigger } from './trigger/event-queue.ts';
 import { isCause, judge, UNEXPLAINED, type Verdict } from './verdict.ts';
 
@@ -37,6 +37,7 @@ export type NodeEvaluatorOptions = {
   readonly client: CriClient;
   readonly distribution: Distribution;
   readonly prover: Prover;
+  readonly programs: RunscPrograms;
   readonly now: () => number;
 };
 
@@ -44,7 +45,6 @@ export type NodeEvaluatorOptions = {
 export class NodeEvaluator {
   readonly #options: NodeEvaluatorOptions;
   readonly #configPath: () => Promise<string>;
-  readonly #programs = new RunscPrograms();
 
   constructor(options: NodeEvaluatorOptions) {
     const { host, client, distribution, config } = options;
@@ -58,7 +58,7 @@ export class NodeEvaluator {
     triggers: readonly Trigger[],
     last: Outcome | undefined,
   ): Promise<Evaluation> {
-    const { config, host, client, distribution, prover, now } = this.#options;
+    const { config, host, client, distribution, prover, programs, now } = this.#options;
     const { handler, requireLimits, forbidFlagOverride, minRunscRelease } = config;
     // Before the first await, so that an evaluation that times out does not lose the change.
     if (triggers.some(isChange)) prover.changed();
@@ -68,7 +68,7 @@ export class NodeEvaluator {
       handler,
       containerdConfig: await this.#configPath(),
       edit: distribution.edit,
-      programs: this.#programs,
+      programs,
       minRunscRelease,
       requireLimits,
       forbidFlagOverride,

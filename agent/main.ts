@@ -20,6 +20,9 @@ import { PodMonitor } from './pods/monitor.ts';
 import { RequiredNamespaces } from './pods/namespaces.ts';
 import { Prover, type ProverOptions } from './proof/prover.ts';
 import { ownerMark } from './proof/sandbox.ts';
+import { RunscPrograms } from './runsc/program.ts';
+import { SandboxMonitor } from './sandboxes/monitor.ts';
+import { SandboxScanner } from './sandboxes/scanner.ts';
 import { errorLine } from './sanitize.ts';
 import { EXIT_CODES, helpText, parseArguments, print, printProblems, screenOf } from './text/cli.ts';
 import { openLog } from './text/log.ts';
@@ -58,7 +61,8 @@ async function main(): Promise<number> {
     return printProblems([`Cannot detect this node's containerd: ${distribution}`], EXIT_CODES.Unknown);
   const socket = config.criSocket ?? distribution.criSocket;
   using client = new CriClient(socket, await findSocket(host, socket, log));
-  const node: Node = { config, log, host, distribution, client, signal: stopSignal() };
+  const programs = new RunscPrograms();
+  const node: Node = { config, log, host, distribution, client, programs, signal: stopSignal() };
   // Awaited here, because `using` closes the client on return.
   return await (args.once ? once(node, args.json) : daemon(node, isTerminal));
 }
@@ -70,6 +74,8 @@ type Node = {
   readonly host: Host;
   readonly distribution: Distribution;
   readonly client: CriClient;
+  /** Read once for checks and sandboxes. */
+  readonly programs: RunscPrograms;
   readonly signal: AbortSignal;
 };
 
@@ -101,7 +107,9 @@ async function once(node: Node, json: boolean): Promise<number> {
     });
     const { verdict } = agent.report.evaluation;
     const found = await pods.readOnce(signal).catch(() => undefined);
-    const status: Status = { ...agent.report, verdict, pods: found };
+    const sandboxes = openSandboxes(node, podsHost, pods);
+    const scanned = await sandboxes.scanOnce(signal).catch(() => undefined);
+    const status: Status = { ...agent.report, verdict, pods: found, sandboxes: scanned };
     print(json ? `${JSON.stringify(status, null, 2)}\n` : renderReport(status, screenOf()));
     return EXIT_CODES[verdict.status];
   } catch (error) {
@@ -141,10 +149,11 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   const publishers: Publisher[] = api === undefined ? [metrics] : [metrics, api.node];
   const agent = new Agent({ version: VERSION, config, facts, evaluator, files, publishers, log, now, date });
 
-  const { pods, namespaces } = openPods(node, { metrics, evaluator, api });
+  const { pods, namespaces, sandboxes } = openPods(node, { metrics, evaluator, api });
   const complete = (report: Report): Status => ({
     ...report,
     pods: pods.report(),
+    sandboxes: sandboxes.report(),
     nodeWrites: api?.node.nodeWrites,
   });
   const server = createAgentServer({
@@ -165,6 +174,7 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
     agent.run(queue, signal),
     watchContainerd(client, (state) => queue.push({ kind: 'containerd', state }), signal),
     pods.run(signal),
+    sandboxes.run(signal),
     api?.run(signal, namespaces),
   ]);
   await prover.finish(SHUTDOWN_TIMEOUT_MS);
@@ -180,14 +190,19 @@ type PodSinks = {
   readonly api: ApiPublisher | undefined;
 };
 
-/** The monitor of this node's pods, which reports to metrics, log and events, and the namespaces that it needs to know. */
-function openPods({ config, log, client }: Node, { metrics, evaluator, api }: PodSinks) {
+/**
+ * The monitors of this node's pods and sandboxes, which report to metrics, log and events, and the namespaces that they
+ * need to know.
+ */
+function openPods(node: Node, { metrics, evaluator, api }: PodSinks) {
+  const { config, log, client } = node;
+  const host = new Host(config.hostRoot);
   const namespaces = new RequiredNamespaces(() => metrics.pods.setNamespacesUpdated(Date.now()));
   if (api !== undefined) metrics.pods.watchNamespaces();
   const podReporter = new PodReporter(log, api?.events);
   const pods = new PodMonitor({
     client,
-    host: new Host(config.hostRoot),
+    host,
     namespaces,
     probe: () => evaluator.probeFlags,
     onRead: (observed, required) => {
@@ -196,7 +211,13 @@ function openPods({ config, log, client }: Node, { metrics, evaluator, api }: Po
     },
     log,
   });
-  return { pods, namespaces };
+  return { pods, namespaces, sandboxes: openSandboxes(node, host, pods, metrics) };
+}
+
+function openSandboxes({ client, programs, log }: Node, host: Host, pods: PodMonitor, metrics?: Metrics) {
+  const sentries = () => pods.sentries;
+  const scanner = new SandboxScanner({ client, host, programs, sentries, now, wallMs: Date.now });
+  return new SandboxMonitor({ scanner, host, log, wallMs: Date.now, onScan: metrics?.publishSandboxes });
 }
 
 /** A prover with a view of the host of its own: file operations are serialized, so a stalled check would stall the proof. */

@@ -18,8 +18,10 @@ const REMEDIES = {
     ContainerdConfigInvalid:
       'Repair the line that the message names before containerd restarts: it would not start pods with these files.',
     ContainerdNotReady: "Read containerd's log: containerd reports that it is not ready.",
-    HandlerNotLoaded: 'Restart containerd, and read its log if the handler is still not loaded.',
-    RestartPending: 'Restart containerd at a quiet moment: its configuration is not the one on disk.',
+    HandlerNotLoaded:
+      'Restart containerd if "kubectl gvisor-ready why NODE" calls that safe, and read its log if the handler is still not loaded.',
+    RestartPending:
+      'Restart containerd if "kubectl gvisor-ready why NODE" calls that safe: its configuration is not the one on disk.',
     HandlerRunsRunc:
       'Set runtime_type of the handler to "io.containerd.runsc.v1" and restart containerd: pods run unsandboxed now.',
     HandlerUsesRuncShim:
@@ -46,7 +48,7 @@ const REMEDIES = {
     SandboxStuck:
       "Read containerd's log for why a sandbox does not end, and check whether pods end. containerd 2.0.0 to 2.0.5 and 2.1.0 to 2.1.1 cannot stop gVisor pods: upgrade those.",
     SandboxHangs:
-      "Find the hanging process of runsc (`ps -ef | grep runsc`) and read containerd's log; kill the process, or restart containerd.",
+      "Find the hanging process of runsc (`ps -ef | grep runsc`), read containerd's log, and kill the process. Do not restart containerd before: containerd 1.7 would wait for it and not come back.",
     SandboxDied:
       "Find out what kills gVisor's processes: read the kernel's log (dmesg) for the OOM killer and for crashes. Is runsc a script that runs something else?",
     LimitsNotEnforced:

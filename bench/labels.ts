@@ -76,7 +76,7 @@ export async function measurePod(
 }
 
 /** The host PID of the agent's pod on this node. */
-function agentPid(cluster: Cluster, node: ClusterNode): number {
+export function agentPid(cluster: Cluster, node: ClusterNode): number {
   for (const entry of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
       const own = readFileSync(`/proc/${entry}/cgroup`, 'utf8').includes(

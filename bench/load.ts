@@ -1,13 +1,23 @@
 import { readFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
+import type { V1PodList } from '@kubernetes/client-node';
+import type { Status } from '../agent/agent.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import type { ClusterNode } from '../cluster/node/node.ts';
-import { pause } from '../hack/run.ts';
-import { deployWith, onDaemonSet, readMetrics, waitForNode, waitForRollout } from '../test/e2e/agents.ts';
+import { evaluationPod } from '../cluster/story.ts';
+import { pause, waitFor } from '../hack/run.ts';
+import {
+  deployWith,
+  getFromAgent,
+  onDaemonSet,
+  readMetrics,
+  waitForNode,
+  waitForRollout,
+} from '../test/e2e/agents.ts';
 import { BURN, type Effect, endLoad, startLoad, underLoad } from '../test/e2e/under-load.ts';
 
-/** The seconds of each load, and the number of gVisor pods. */
-export type Loads = { readonly cpuS: number; readonly pressureS: number; readonly pods: number };
+/** The seconds of each load. */
+export type Loads = { readonly cpuS: number; readonly pressureS: number };
 
 export const LOAD_HEAD = ['load', 'what', 'goal', 'measured'];
 
@@ -55,13 +65,6 @@ export async function measureLoad(cluster: Cluster, node: ClusterNode, loads: Lo
       '≥ 10, 20 %',
       `${median(pressures.map(({ memory }) => memory))}, ${median(pressures.map(({ io }) => io))} %`,
     ],
-    ...(await under(`${loads.pods} gVisor pods started`, cluster, node, async () => {
-      for (let begun = 0; begun < loads.pods; begun += 10) {
-        await startLoad(cluster, node, Array(10).fill('sleep 1'), true);
-        await pause(4);
-        await endLoad(cluster);
-      }
-    })),
   ];
   return rows;
 }
@@ -74,6 +77,99 @@ async function shareOf(resource: 'memory' | 'io'): Promise<number> {
 
 const median = (shares: readonly number[]) =>
   Math.round([...shares].sort((a, b) => a - b)[Math.floor(shares.length / 2)] ?? 0);
+
+/** Pods that wait for their start at a time. */
+const MAX_PENDING = 20;
+const CYCLE_S = 5;
+
+/**
+ * Measures what the agent reports of sandboxes while gVisor pods come and go on a busy node, at most `pods` at a time. Every
+ * other pod ends by itself, and the oldest are deleted, running or not.
+ */
+export async function measureChurn(
+  cluster: Cluster,
+  node: ClusterNode,
+  { churnS, pods }: { readonly churnS: number; readonly pods: number },
+): Promise<string[][]> {
+  await deployWith(cluster, { PROOF_INTERVAL: `${PROOF_INTERVAL_S}s` });
+  await waitForNode(cluster, node.name, ({ ready }) => ready === 'true');
+  const load = `gVisor pods come and go, ${churnS} s`;
+  const problems = new Set<string>();
+  const restarts: string[] = [];
+  let created = 0;
+  let most = 0;
+  const rows = await under(load, cluster, node, async () => {
+    await startLoad(cluster, node, allBusy());
+    for (const endMs = performance.now() + churnS * 1_000; performance.now() < endMs; await pause(CYCLE_S)) {
+      const { pending, running, ended } = await churningPods(cluster);
+      most = Math.max(most, running.length);
+      const missing = Math.min(MAX_PENDING - pending.length, pods - pending.length - running.length);
+      if (missing > 0) await startChurning(cluster, node, { from: created, count: missing });
+      created += Math.max(missing, 0);
+      const leaving = [...ended, ...pending.slice(0, 1), ...running.slice(0, running.length / 20)];
+      await deletePods(cluster, leaving, '--wait=false');
+      const sandboxes = await sandboxesOf(cluster, node);
+      for (const { reason, sandbox } of sandboxes?.problems ?? []) problems.add(`${reason} ${sandbox}`);
+      restarts.push(sandboxes?.restart.state ?? 'not reported');
+    }
+    const { pending, running, ended } = await churningPods(cluster);
+    await deletePods(cluster, [...pending, ...running, ...ended]);
+    await endLoad(cluster);
+  });
+  const safe = restarts.filter((state) => state === 'safe').length;
+  return [
+    [load, 'pods created, running at most', '', `${created}, ${most}`],
+    [load, 'problems of sandboxes reported', '0', String(problems.size)],
+    ...[...problems].map((problem) => [load, `  ${problem}`, '', '']),
+    [load, 'reports: a restart of containerd is safe', 'all', `${safe} of ${restarts.length}`],
+    ...rows,
+  ];
+}
+
+/** Names of the pods of {@link startChurning} by their state, oldest first; without those that are being deleted. */
+async function churningPods(cluster: Cluster) {
+  const { items } = JSON.parse(await cluster.get('/api/v1/namespaces/default/pods')) as V1PodList;
+  const named = items
+    .filter(({ metadata }) => metadata?.deletionTimestamp === undefined)
+    .map(({ metadata, status }) => ({ name: metadata?.name ?? '', phase: status?.phase ?? '' }))
+    .filter(({ name }) => name.startsWith('churn-'))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+  const inPhase = (...phases: string[]) =>
+    named.filter(({ phase }) => phases.includes(phase)).map(({ name }) => name);
+  return { pending: inPhase('Pending'), running: inPhase('Running'), ended: inPhase('Succeeded', 'Failed') };
+}
+
+async function startChurning(
+  cluster: Cluster,
+  node: ClusterNode,
+  { from, count }: { readonly from: number; readonly count: number },
+): Promise<void> {
+  const items = Array.from({ length: count }, (_, index) => {
+    const number = from + index;
+    const pod = evaluationPod(`churn-${String(number).padStart(5, '0')}`, {
+      gvisor: true,
+      // Not 0, with which the API server forgets a pod before the kubelet has ended it.
+      spec: { nodeName: node.name, restartPolicy: 'Never', terminationGracePeriodSeconds: 1 },
+      container: { command: ['sleep', number % 2 === 0 ? '30' : 'infinity'] },
+    });
+    return JSON.parse(pod);
+  });
+  const list = { apiVersion: 'v1', kind: 'List', items };
+  await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(list), 120_000);
+}
+
+async function deletePods(cluster: Cluster, names: readonly string[], ...options: readonly string[]) {
+  if (names.length === 0) return;
+  await cluster.kubectl(['delete', 'pod', '--ignore-not-found', ...options, ...names], undefined, 600_000);
+}
+
+/** The agent's report of sandboxes; undefined before its first scan. */
+function sandboxesOf(cluster: Cluster, node: ClusterNode): Promise<Status['sandboxes']> {
+  return waitFor('the report', 60_000, async () => {
+    const { text } = await getFromAgent(cluster, node.name, '/report');
+    return { sandboxes: (JSON.parse(text) as Status).sandboxes };
+  }).then(({ sandboxes }) => sandboxes);
+}
 
 export const REQUEST_HEAD = ['CPU request of the agent', 'what', 'goal', 'measured'];
 const REQUESTS = ['10m', '50m', '100m'];

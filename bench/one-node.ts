@@ -82,7 +82,7 @@ export async function measureFaults(cluster: Cluster, node: ClusterNode, runs: n
 }
 
 /** Enough for an evaluation with a proof. */
-const EVALUATION_S = 6;
+export const EVALUATION_S = 6;
 /** Additional processes of a crowded node. */
 const CROWD = 3_000;
 

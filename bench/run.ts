@@ -8,10 +8,11 @@ import { deployAgent } from '../cluster/story.ts';
 import { formatTable } from '../cluster/table.ts';
 import { REPO } from '../hack/paths.ts';
 import { untilStopped } from '../hack/run.ts';
+import { densities, measureDensity } from './density.ts';
 import { measureFlaps } from './flaps.ts';
 import { measureFleet } from './fleet.ts';
 import { measureLabels, measurePod } from './labels.ts';
-import { LOAD_HEAD, measureLoad, measureRequests, REQUEST_HEAD } from './load.ts';
+import { LOAD_HEAD, measureChurn, measureLoad, measureRequests, REQUEST_HEAD } from './load.ts';
 import { measureAgent, measureFaults, measureProofs } from './one-node.ts';
 import { measureScale } from './scale.ts';
 import { HEAD } from './statistics.ts';
@@ -22,7 +23,7 @@ const MEASURED = ['what', 'goal', 'measured'];
 /** Sections in the order of measurement. */
 const SECTIONS = [
   ...['proofs', 'faults', 'agent', 'labels', 'pod', 'flaps', 'load'],
-  ...['request', 'scale', 'fleet', 'vm'],
+  ...['churn', 'request', 'scale', 'density', 'fleet', 'vm'],
 ];
 
 /** Options: default and description. */
@@ -35,7 +36,9 @@ const AMOUNTS = {
   outage: [300, 'seconds without the API server'],
   load: [1800, 'seconds with eight times more work than processors'],
   pressure: [1800, 'seconds with too little memory and disk'],
-  pods: [200, 'pods of gVisor that are started'],
+  churn: [600, 'seconds in which gVisor pods come and go'],
+  pods: [200, 'of them at a time, at most'],
+  density: [400, 'pods of gVisor on one node'],
   request: [300, 'seconds of load with each CPU request of the agent'],
   agents: [1000, 'agents of one API server'],
   nodes: [5000, 'nodes of a simulated fleet'],
@@ -52,8 +55,7 @@ const program = new Command('npm run bench --')
 for (const [name, [amount, what]] of Object.entries(AMOUNTS))
   program.option(`--${name} <number>`, what, wholeNumber, amount);
 program.parse();
-const { runs, proofs, soak, idle, flaps, load, pressure, pods, request, outage, agents, nodes, evaluations } =
-  program.opts<Readonly<Record<keyof typeof AMOUNTS, number>>>();
+const amounts = program.opts<Readonly<Record<keyof typeof AMOUNTS, number>>>();
 const sections: readonly string[] = program.args;
 const isSelected = (section: string) => sections.length === 0 || sections.includes(section);
 
@@ -80,31 +82,43 @@ try {
 async function measure(): Promise<void> {
   if (SECTIONS.filter(isSelected).some((section) => !['fleet', 'vm'].includes(section)))
     await measureNamespaces();
-  if (isSelected('fleet')) show(MEASURED, await measureFleet(CLUSTER, nodes));
-  if (isSelected('vm')) show(MEASURED, await measureVm(CLUSTER, evaluations));
+  if (isSelected('fleet')) show(MEASURED, await measureFleet(CLUSTER, amounts.nodes));
+  if (isSelected('vm')) show(MEASURED, await measureVm(CLUSTER, amounts.evaluations));
 }
 
 /** Runs the sections on nodes that are namespaces of this machine. */
 async function measureNamespaces(): Promise<void> {
-  const images = ['labels', 'pod', 'flaps', 'load', 'request', 'scale'].some(isSelected)
+  const images = ['labels', 'pod', 'flaps', 'load', 'churn', 'request', 'scale', 'density'].some(isSelected)
     ? (['workload', 'agent'] as const)
     : [];
   const cluster = await startCluster({ name: CLUSTER, nodes: [{ name: 'node-1' }], images });
   const node = cluster.node('node-1');
-  if (isSelected('proofs')) show(HEAD, await measureProofs(node, proofs));
-  if (isSelected('faults')) show(HEAD, await measureFaults(cluster, node, runs));
-  if (isSelected('agent')) show(MEASURED, await measureAgent(node, soak, idle));
+  if (isSelected('proofs')) show(HEAD, await measureProofs(node, amounts.proofs));
+  if (isSelected('faults')) show(HEAD, await measureFaults(cluster, node, amounts.runs));
+  if (isSelected('agent')) show(MEASURED, await measureAgent(node, amounts.soak, amounts.idle));
   if (images.length > 0) await deployAgent(cluster, join(REPO, 'manifests/base'));
-  if (isSelected('labels')) show(HEAD, await measureLabels(cluster, node, runs));
-  if (isSelected('pod')) show(MEASURED, await measurePod(cluster, node, { soakS: soak, idleS: idle }));
+  if (isSelected('labels')) show(HEAD, await measureLabels(cluster, node, amounts.runs));
+  if (isSelected('pod'))
+    show(MEASURED, await measurePod(cluster, node, { soakS: amounts.soak, idleS: amounts.idle }));
   if (isSelected('flaps')) {
+    const { flaps, outage } = amounts;
     const disturbances = { agents: 5 * flaps, containerds: flaps, upgrades: flaps, apiDownS: outage };
     show(MEASURED, await measureFlaps(cluster, node, disturbances));
   }
   if (isSelected('load'))
-    show(LOAD_HEAD, await measureLoad(cluster, node, { cpuS: load, pressureS: pressure, pods }));
-  if (isSelected('request')) show(REQUEST_HEAD, await measureRequests(cluster, node, request));
-  if (isSelected('scale')) show(MEASURED, await measureScale(cluster, agents));
+    show(LOAD_HEAD, await measureLoad(cluster, node, { cpuS: amounts.load, pressureS: amounts.pressure }));
+  if (isSelected('churn'))
+    show(LOAD_HEAD, await measureChurn(cluster, node, { churnS: amounts.churn, pods: amounts.pods }));
+  if (isSelected('request')) show(REQUEST_HEAD, await measureRequests(cluster, node, amounts.request));
+  if (isSelected('scale')) show(MEASURED, await measureScale(cluster, amounts.agents));
+  // The last, because its pods stay until the cluster is removed.
+  if (isSelected('density')) {
+    const [head = [], ...rows] = await measureDensity(cluster, node, {
+      steps: densities(amounts.density),
+      idleS: amounts.idle,
+    });
+    show(head, rows);
+  }
   await removeCluster(CLUSTER);
 }
 

@@ -79,7 +79,10 @@ const NODE_WRITES = object<NodeWrites>({
   tainted: boolean,
   problem: absentOr(text),
 });
-const SANDBOXES = object<SandboxesReport>({
+/** People copy these ids and PIDs into commands. */
+const id: Guard = (value) => typeof value === 'string' && /^[\w.-]{1,128}$/.test(value);
+const count: Guard = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+export const SANDBOXES = object<SandboxesReport>({
   at: text,
   stale: boolean,
   problems: list(
@@ -89,14 +92,14 @@ const SANDBOXES = object<SandboxesReport>({
       namespace: absentOr(text),
       name: absentOr(text),
       uid: absentOr(text),
-      sandbox: text,
-      pids: list(number, 64),
+      sandbox: id,
+      pids: list(count, 64),
       since: text,
       ageSeconds: number,
     }),
     MAX_PROBLEMS,
   ),
-  total: number,
+  total: count,
   restart: object<RestartSafety>({ state: oneOf(['safe', 'unsafe', 'unknown']), because: list(text, 16) }),
 });
 const STATUS = object<Status>({
@@ -126,4 +129,9 @@ const isProven = (proof: unknown) => (proof as { kind: string }).kind === 'prove
 /** Whether a value is an agent's report, within limits: a compromised node may send anything. */
 export function isStatus(value: unknown): value is Status {
   return STATUS(value);
+}
+
+/** Whether a value is the part of a report about sandboxes, within the same limits. */
+export function isSandboxes(value: unknown): value is SandboxesReport {
+  return SANDBOXES(value);
 }

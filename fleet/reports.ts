@@ -2,6 +2,7 @@ import timers from 'node:timers/promises';
 import { pooledMap } from '../agent/async.ts';
 import { AGENT_PORT } from '../agent/kube/access.ts';
 import { type AgentPod, truncate } from './objects.ts';
+import { isSandboxes } from './report-shape.ts';
 
 const TIMEOUT_MS = 10_000;
 /**
@@ -57,7 +58,17 @@ export async function readBody(response: Response, maxBytes = 4 * 2 ** 20): Prom
 }
 
 /** The parts of an agent's report that the fleet's page shows; `provenAt` is an ISO 8601 time. */
-export type AgentStatus = { readonly version: string; readonly provenAt?: string };
+export type AgentStatus = {
+  readonly version: string;
+  readonly provenAt?: string;
+  /** Absent where the agent does not know. */
+  readonly sandboxes?: {
+    /** How many have a problem. */
+    readonly problems: number;
+    /** Whether a restart of containerd would harm pods. */
+    readonly unsafe: boolean;
+  };
+};
 
 /** Polls the reports of all agents, each once per interval. */
 export class AgentReports {
@@ -101,7 +112,7 @@ export class AgentReports {
     const last = this.#statuses.get(node);
     try {
       const report = (await fetchReport(address, signal)) as Readonly<Record<string, unknown>> | undefined;
-      const { version, provenAt } = report ?? {};
+      const { version, provenAt, sandboxes } = report ?? {};
       if (typeof version !== 'string') throw new Error('no report');
       const provenAtMs = Date.parse(String(provenAt));
       this.#statuses.set(node, {
@@ -111,6 +122,9 @@ export class AgentReports {
         // False for NaN, an invalid time.
         ...(provenAtMs <= Date.now() + MAX_CLOCK_SKEW_MS
           ? { provenAt: new Date(provenAtMs).toISOString() }
+          : {}),
+        ...(isSandboxes(sandboxes) && !sandboxes.stale
+          ? { sandboxes: { problems: sandboxes.total, unsafe: sandboxes.restart.state === 'unsafe' } }
           : {}),
       });
     } catch {

@@ -18,6 +18,10 @@ export type Row = {
   readonly since: string;
   readonly provenAt: string;
   readonly nodeReady: boolean;
+  /** Sandboxes with a problem; 0 where that is unknown. */
+  readonly problems: number;
+  /** Whether a restart of containerd would harm pods. */
+  readonly unsafe: boolean;
   readonly agent: 'ready' | 'not ready' | 'none';
   /** Releases of gVisor, containerd and the agent. */
   readonly gvisor: string;
@@ -33,6 +37,8 @@ export type FleetView = {
   readonly agents: { readonly desired: number; readonly ready: number };
   /** Names of Ready, labelled nodes without a Ready agent. */
   readonly withoutAgent: readonly string[];
+  /** Names of nodes with a problem of a sandbox. */
+  readonly withProblems: readonly string[];
   /** Why the circuit breaker is open; empty when it is closed. */
   readonly breaker: readonly { readonly reason: BreakerReason; readonly meaning: string }[];
   /** Names of the nodes whose withdrawal is paused. */
@@ -75,6 +81,7 @@ export function viewFleet(state: FleetState): FleetView {
     counts,
     agents: { desired: agents?.desired ?? 0, ready: agents?.ready ?? 0 },
     withoutAgent: rows.filter(isWithoutAgent).map(({ name }) => name),
+    withProblems: rows.filter(({ problems }) => problems > 0).map(({ name }) => name),
     breaker: breaker.map((reason) => ({ reason, meaning: BREAKER_REASONS[reason] })),
     paused,
     ...(oldest === undefined ? {} : { oldestProof: { node: oldest.name, at: oldest.provenAt } }),
@@ -98,6 +105,8 @@ function rowOf(node: FleetNode, pod: AgentPod | undefined, agent: AgentStatus | 
     since,
     provenAt: agent?.provenAt ?? '',
     nodeReady: node.ready,
+    problems: agent?.sandboxes?.problems ?? 0,
+    unsafe: agent?.sandboxes?.unsafe ?? false,
     agent: pod === undefined ? 'none' : pod.ready ? 'ready' : 'not ready',
     gvisor: node.labels[OWN_KEYS.labels.runscVersion] ?? '',
     containerd: node.runtime.replace(/^containerd:\/\//, ''),
@@ -115,12 +124,13 @@ function isWithoutAgent({ label, nodeReady, agent }: Omit<Row, 'rank'>): boolean
   return label === 'true' && nodeReady && agent !== 'ready';
 }
 
-/** Labels without an agent, then broken, unknown, and self-healing nodes. */
+/** Labels without an agent, then broken and unknown nodes, those with hanging sandboxes, and self-healing ones. */
 function rankOf(row: Omit<Row, 'rank'>): number {
   if (isWithoutAgent(row)) return 0;
   if (row.reason === 'AgentLost') return 1;
-  if (!row.nodeReady) return 4;
-  return { not: 2, unknown: 3, none: 5, proven: 6 }[row.state];
+  if (!row.nodeReady) return 5;
+  const rank = { not: 2, unknown: 3, none: 6, proven: 7 }[row.state];
+  return row.problems > 0 ? Math.min(rank, 4) : rank;
 }
 
 function tally(values: readonly string[]): Record<string, number> {

@@ -6,7 +6,7 @@ import { AGENT_PORT, AGENT_SELECTOR, DAEMON_SET, NAMESPACE } from '../agent/kube
 import { isOpen } from '../agent/pods/pod.ts';
 import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
 import { isOfDaemonSet } from '../fleet/objects.ts';
-import { absentOr, list, number, object, text } from '../fleet/report-shape.ts';
+import { absentOr, list, number, object, SANDBOXES, text } from '../fleet/report-shape.ts';
 import { type Api, type ApiObject, optional, sanitizeValues, type TextResponse } from './api.ts';
 import { MAX_WORD } from './node-summary.ts';
 import { HANDLER } from './requirements.ts';
@@ -184,20 +184,27 @@ export async function readUnreadyReason(api: Api, agent: AgentSummary): Promise<
 /** What a pod runs in according to its node's agent. `open` is a gVisor sandbox with a way out to the host. */
 export type GvisorState = { readonly inGvisor: 'yes' | 'open' | 'no' | '?'; readonly evidence: string };
 
+/**
+ * The uids by which the runtime may know a pod. It knows a static pod by the one in this annotation. Any pod may forge it,
+ * so it never proves gVisor.
+ */
+export function uidsOf({ metadata }: ApiObject<V1Pod>): readonly (string | undefined)[] {
+  return [metadata.uid, metadata.annotations?.['kubernetes.io/config.hash']];
+}
+
 /** Finds a pod in the report of its node's agent, which is undefined where none runs. */
-export function sandboxOf({ metadata }: ApiObject<V1Pod>, result: ReportResult | undefined): GvisorState {
+export function sandboxOf(pod: ApiObject<V1Pod>, result: ReportResult | undefined): GvisorState {
   if (result === undefined) return { inGvisor: '?', evidence: 'no agent runs on its node' };
   if ('problem' in result) return { inGvisor: '?', evidence: result.problem };
   const { pods } = result.report;
   if (pods === undefined) return { inGvisor: '?', evidence: 'the agent has not read the pods of its node' };
   if (pods.stale)
     return { inGvisor: '?', evidence: `the agent last read the pods of its node at ${pods.at}` };
-  // The runtime knows a static pod by the uid in this annotation. Any pod may forge it, so it never proves gVisor.
-  const uids = [metadata.uid, metadata.annotations?.['kubernetes.io/config.hash']];
+  const uids = uidsOf(pod);
   const weakened = pods.weakened.find(({ uid }) => uids.includes(uid));
   if (weakened !== undefined)
     return { inGvisor: isOpen(weakened) ? 'open' : 'yes', evidence: weakened.evidence };
-  if (pods.sandboxedUids.includes(metadata.uid))
+  if (pods.sandboxedUids.includes(pod.metadata.uid))
     return { inGvisor: 'yes', evidence: "its first process on the node is gVisor's" };
   const outside = [...pods.violating, ...pods.permitted].find(({ uid }) => uids.includes(uid));
   if (outside !== undefined) return { inGvisor: 'no', evidence: outside.evidence };
@@ -229,6 +236,7 @@ const REPORT = object({
       weakened: list(WEAKENED),
     }),
   ),
+  sandboxes: absentOr(SANDBOXES),
 });
 
 function isReport(value: unknown): value is Status {

@@ -1,5 +1,6 @@
 import { dumpYaml } from '@kubernetes/client-node';
 import { parseDuration } from '../agent/config.ts';
+import type { RestartSafety, SandboxProblem } from '../agent/sandboxes/problem.ts';
 import { MARKS, type Tone, wrap } from '../agent/text/format.ts';
 import { markedLines, paint, type Screen, TONE_COLORS } from '../agent/text/table.ts';
 
@@ -107,6 +108,10 @@ export type Explanation = {
   readonly next: readonly string[];
   /** A page of this repository. */
   readonly docs: string;
+  /** The sandboxes that hang, with a pod's own only for a pod. */
+  readonly problems?: readonly SandboxProblem[];
+  /** Of a node: whether a restart of containerd would leave its pods as they are. */
+  readonly restart?: RestartSafety;
 };
 
 const DEFAULT_PAGE = 'docs/operations.md#when-something-is-wrong';

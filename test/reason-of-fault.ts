@@ -16,6 +16,8 @@ export const REASON_OF_FAULT = {
   'config-not-toml': 'RunscConfigInvalid',
   'containerd-stopped': 'ContainerdUnreachable',
   'containerd-hung': 'CheckTimedOut',
+  'shims-hung': 'SandboxProven',
+  'sentries-hung': 'SandboxProven',
   'pause-image-missing': 'SandboxImageMissing',
   'kubelet-stopped': 'SandboxProven',
   'api-down': 'SandboxProven',

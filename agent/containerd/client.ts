@@ -58,6 +58,8 @@ export type SandboxInfo = {
   /** The runtime type that started the sandbox, whatever is configured now. */
   readonly runtimeType: string;
   readonly cgroupParent: string;
+  /** The file of gVisor's settings that the sandbox was started with, whatever is configured now. */
+  readonly configPath: string;
   /** Annotations of the OCI spec: the CRI's own, and the pod's that its handler passes on. */
   readonly annotations: ReadonlyMap<string, string>;
 };
@@ -67,7 +69,15 @@ export type ListedSandbox = {
   readonly metadata: { readonly name: string; readonly uid: string; readonly namespace: string } | null;
   /** Nanoseconds since 1970. */
   readonly createdAt: number;
+  readonly state: SandboxState;
   readonly runtimeHandler: string;
+};
+
+/** A container of a pod, as the CRI lists it. */
+export type PodContainer = {
+  readonly id: string;
+  readonly podSandboxId: string;
+  readonly state: 'CONTAINER_CREATED' | 'CONTAINER_RUNNING' | 'CONTAINER_EXITED' | 'CONTAINER_UNKNOWN';
 };
 
 export type ListedContainer = {
@@ -166,6 +176,11 @@ export class CriClient {
     const filter = state === 'all' ? {} : { state: { state } };
     const limits = { timeoutMs: LIST_TIMEOUT_MS, ...options };
     return (await this.#call<{ items: ListedSandbox[] }>('ListPodSandbox', { filter }, limits)).items;
+  }
+
+  async listPodContainers(options?: CallOptions): Promise<readonly PodContainer[]> {
+    const limits = { timeoutMs: LIST_TIMEOUT_MS, ...options };
+    return (await this.#call<{ containers: PodContainer[] }>('ListContainers', {}, limits)).containers;
   }
 
   /** The PIDs that the runtime reports for a container or sandbox: the guest's under gVisor, the host's under runc. */
@@ -298,6 +313,7 @@ function parseSandboxInfo(document: string | undefined): Omit<SandboxInfo, 'stat
     ...(typeof pid === 'number' && pid > 0 ? { pid } : {}),
     runtimeType: text(raw?.runtimeType),
     cgroupParent: text(raw?.config?.linux?.cgroup_parent),
+    configPath: text(raw?.runtimeOptions?.config_path),
     annotations: new Map(
       Object.entries(raw?.runtimeSpec?.annotations ?? {}).map(([key, value]) => [key, text(value)]),
     ),
@@ -307,6 +323,7 @@ function parseSandboxInfo(document: string | undefined): Omit<SandboxInfo, 'stat
 type RawSandbox = {
   readonly pid?: unknown;
   readonly runtimeType?: unknown;
+  readonly runtimeOptions?: { readonly config_path?: unknown } | null;
   readonly config?: { readonly linux?: { readonly cgroup_parent?: unknown } | null } | null;
   readonly runtimeSpec?: { readonly annotations?: Readonly<Record<string, unknown>> | null } | null;
 } | null;

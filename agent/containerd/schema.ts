@@ -77,9 +77,16 @@ const runtimeV1 = {
   PodSandbox: message({
     id: [1, 'string'],
     metadata: [2, 'PodSandboxMetadata'],
+    state: [3, 'PodSandboxState'],
     createdAt: [4, 'int64'],
     runtimeHandler: [7, 'string'],
   }),
+  ListContainersRequest: NOTHING,
+  ListContainersResponse: message({ containers: [1, repeated('Container')] }),
+  Container: message({ id: [1, 'string'], podSandboxId: [2, 'string'], state: [6, 'ContainerState'] }),
+  ContainerState: {
+    values: { CONTAINER_CREATED: 0, CONTAINER_RUNNING: 1, CONTAINER_EXITED: 2, CONTAINER_UNKNOWN: 3 },
+  },
 };
 
 // On the wire, the bytes in an Any look the same as the embedded message.
@@ -111,14 +118,21 @@ const containersV1 = {
   DeleteResponse: NOTHING,
 };
 
+const ttrpc = {
+  Request: message({ service: [1, 'string'], method: [2, 'string'], payload: [3, 'ConnectRequest'] }),
+  ConnectRequest: message({ id: [1, 'string'] }),
+};
+
 /**
  * The messages and methods of the CRI and of containerd's services that the agent uses, without the fields it ignores.
  * https://github.com/kubernetes/cri-api/blob/v0.36.3/pkg/apis/runtime/v1/api.proto and
- * https://github.com/containerd/containerd/tree/v2.4.2/api/services (introspection, tasks and containers v1)
+ * https://github.com/containerd/containerd/tree/v2.4.2/api/services (introspection, tasks and containers v1),
+ * and what a shim is asked: https://github.com/containerd/ttrpc/blob/v1.2.9/request.proto
  */
 export const SCHEMA = new protobuf.Root();
 SCHEMA.define('runtime.v1', withService('RuntimeService', runtimeV1));
 SCHEMA.define('containerd.services.introspection.v1', withService('Introspection', introspectionV1));
 SCHEMA.define('containerd.services.tasks.v1', withService('Tasks', tasksV1));
 SCHEMA.define('containerd.services.containers.v1', withService('Containers', containersV1));
+SCHEMA.define('ttrpc', ttrpc);
 SCHEMA.resolveAll();

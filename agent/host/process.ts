@@ -56,14 +56,39 @@ export async function readProcess(host: Host, pid: number): Promise<HostProcess 
   };
 }
 
-/** PF_EXITING: https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h */
-const ENDING = 0x4;
+/** https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h */
+const PF_EXITING = 0x4;
+const PF_KTHREAD = 0x20_0000;
+
+/** What /proc/PID/stat shows of a process. */
+export type ProcessStat = {
+  /** The program's file name, cut to 15 characters, or what the process calls itself. */
+  readonly name: string;
+  /** R running, S sleeping, D in a call of the kernel, T stopped, t traced, Z ended. */
+  readonly state: string;
+  readonly parentPid: number;
+  readonly ending: boolean;
+  readonly kernelThread: boolean;
+  /** Clock ticks from boot until it began; with the PID it names one process for ever. */
+  readonly startTicks: number;
+};
+
+export function parseProcessStat(text: string): ProcessStat {
+  // The second field is a name in brackets that may contain spaces and brackets.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  const flags = Number(fields[6] ?? PF_EXITING);
+  return {
+    name: text.slice(text.indexOf('(') + 1, text.lastIndexOf(')')),
+    state: fields[0] ?? '',
+    parentPid: Number(fields[1]),
+    ending: (flags & PF_EXITING) !== 0,
+    kernelThread: (flags & PF_KTHREAD) !== 0,
+    startTicks: Number(fields[19]),
+  };
+}
 
 async function isEnding(read: (file: string) => Promise<string | undefined>): Promise<boolean> {
-  const stat = await read('stat');
-  // The second field is a name in brackets that may contain spaces and brackets.
-  const flags = Number(stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[6] ?? ENDING);
-  return (flags & ENDING) !== 0;
+  return parseProcessStat((await read('stat')) ?? '').ending;
 }
 
 /** Paths that limit CPU and memory: those of the two v1 controllers, otherwise the v2 path. */

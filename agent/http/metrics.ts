@@ -3,6 +3,7 @@ import type { Publisher, Report } from '../agent.ts';
 import type { Finding } from '../checks/finding.ts';
 import { isOpen, type ObservedPods } from '../pods/pod.ts';
 import { REASONS, type Reason } from '../reasons.ts';
+import type { ScannedSandboxes } from '../sandboxes/monitor.ts';
 import { HEADLINES, PROOF_TONES } from '../text/format.ts';
 import { createCounters, createGauges, createProcessMetrics } from './series.ts';
 
@@ -21,6 +22,16 @@ const GAUGES = {
   gvisor_last_boot_seconds: ['Duration of the last boot of a sandbox, from the request until it was ready.'],
   gvisor_node_expected: [
     'Whether this node should run gVisor: it was once proven here, a part of it is installed here, or EXPECT_GVISOR says so.',
+  ],
+  gvisor_sandbox_problems: [
+    'Sandboxes that hang, remain or would not survive a restart of containerd.',
+    'reason',
+  ],
+  gvisor_containerd_restart_safe: [
+    'Whether a restart of containerd would leave all pods as they are; absent if unknown.',
+  ],
+  gvisor_sandboxes_last_scan_timestamp_seconds: [
+    'When the sandboxes of this node were last scanned, Unix time.',
   ],
   gvisor_build_info: ["The agent's version.", 'version'],
   gvisor_time_seconds: [
@@ -64,6 +75,8 @@ export class Metrics implements Publisher {
     // Absent until known.
     this.#gauges.gvisor_last_boot_seconds.remove();
     this.#gauges.gvisor_node_expected.remove();
+    this.#gauges.gvisor_containerd_restart_safe.remove();
+    this.#gauges.gvisor_sandboxes_last_scan_timestamp_seconds.remove();
   }
 
   publish(report: Report): void {
@@ -108,6 +121,15 @@ export class Metrics implements Publisher {
     if (this.#expectGvisor || this.#provenOnce || this.#traces) this.#gauges.gvisor_node_expected.set(1);
     else if (this.#provenOnce === false && this.#traces === false) this.#gauges.gvisor_node_expected.set(0);
   }
+
+  readonly publishSandboxes = ({ atMs, problems, restart }: ScannedSandboxes): void => {
+    this.#gauges.gvisor_sandbox_problems.reset();
+    for (const { reason } of problems) this.#gauges.gvisor_sandbox_problems.inc({ reason });
+    this.#gauges.gvisor_containerd_restart_safe.remove();
+    if (restart.state !== 'unknown')
+      this.#gauges.gvisor_containerd_restart_safe.set(Number(restart.state === 'safe'));
+    this.#gauges.gvisor_sandboxes_last_scan_timestamp_seconds.set(atMs / 1_000);
+  };
 
   readonly publishUnwatched = (directories: number): void => {
     this.#gauges.gvisor_unwatched_directories.set(directories);

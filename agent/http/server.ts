@@ -3,6 +3,7 @@ import type { ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
 import type { Status } from '../agent.ts';
 import { memoize } from '../async.ts';
+import type { SandboxesReport } from '../sandboxes/problem.ts';
 import { errorLine } from '../sanitize.ts';
 import { renderReport } from '../text/terminal.ts';
 import { createBoundedServer, isLocal, readTarget, send, sendProbe } from './bounded-server.ts';
@@ -39,7 +40,9 @@ export function createAgentServer({ metrics, report, live, unready }: ServerSour
   const cachedMetrics = memoize(metrics, CACHE_MS);
   const withoutPods = () => {
     const status = report();
-    return status && { ...status, pods: undefined };
+    return (
+      status && { ...status, pods: undefined, sandboxes: status.sandboxes && withoutNames(status.sandboxes) }
+    );
   };
   const local = cacheReport(report, '');
   const remote = cacheReport(withoutPods, HIDDEN_PODS);
@@ -69,6 +72,12 @@ export function createAgentServer({ metrics, report, live, unready }: ServerSour
       if (target !== undefined) await route(target.path, isLocal(request) ? local : remote, response);
     },
   });
+}
+
+/** The problems of sandboxes, without the pods' names and UIDs. */
+function withoutNames(sandboxes: SandboxesReport): SandboxesReport {
+  const problems = sandboxes.problems.map(({ namespace: _, name: __, uid: ___, ...problem }) => problem);
+  return { ...sandboxes, problems };
 }
 
 /** The report in both formats, as bytes that all responses share. */

@@ -1,3 +1,4 @@
+import { posix } from 'node:path';
 import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { CriClient } from '../containerd/client.ts';
@@ -13,7 +14,7 @@ import {
   podsReport,
   weakenedPods,
 } from './pod.ts';
-import { PodReader } from './pod-reader.ts';
+import { PodReader, type Sentry } from './pod-reader.ts';
 
 /**
  * Interval of reads. containerd's events would be faster, but containerd starts and stops no pods while a subscriber does not
@@ -23,6 +24,13 @@ import { PodReader } from './pod-reader.ts';
 const READ_MS = 3_000;
 /** Minimum rest after a read, as a multiple of its duration: pods determine the length of the list. */
 const REST_RATIO = 20;
+/**
+ * Below containerd's state directory: it has a directory for each task of a sandbox or container.
+ * https://github.com/containerd/containerd/blob/v2.4.2/core/runtime/v2/bundle.go
+ */
+const BUNDLES = 'io.containerd.runtime.v2.task/k8s.io';
+/** A sandbox is listed as ready, or no longer, some time after its bundle was created or removed. */
+const SETTLED_MS = 10_000;
 
 export type PodMonitorOptions = {
   readonly client: CriClient;
@@ -34,6 +42,15 @@ export type PodMonitorOptions = {
   readonly probe?: () => ProbeFlags | undefined;
   readonly log: Logger;
   readonly everyMs?: number;
+  readonly settledMs?: number;
+};
+
+/** A list that stays complete until a task begins or ends, which changes this fingerprint. */
+type SettledPods = {
+  readonly pods: readonly Pod[];
+  readonly fingerprint: string;
+  /** Monotonic clock, milliseconds. */
+  readonly readMs: number;
 };
 
 /** Reads the node's pods periodically and keeps the last result. */
@@ -41,6 +58,7 @@ export class PodMonitor {
   readonly #options: PodMonitorOptions;
   readonly #reader: PodReader;
   #last: ObservedPods | undefined;
+  #settled: SettledPods | undefined;
 
   constructor(options: PodMonitorOptions) {
     this.#options = options;
@@ -53,7 +71,7 @@ export class PodMonitor {
     while (!signal.aborted) {
       const begunMs = performance.now();
       try {
-        this.#publish(await this.#reader.read(signal));
+        this.#publish(await this.#read(signal));
         problem = '';
       } catch (error) {
         if (signal.aborted) return;
@@ -72,9 +90,32 @@ export class PodMonitor {
     return this.report();
   }
 
+  /** The sentries of running gVisor pods by sandbox, as of the last read. */
+  get sentries(): ReadonlyMap<string, Sentry> {
+    return this.#reader.sentries;
+  }
+
   /** The report of the last read; undefined before the first. */
   report(): PodsReport | undefined {
     return this.#last && podsReport(this.#last, this.#options.namespaces.known, Date.now());
+  }
+
+  /**
+   * Lists the pods, unless no task has begun or ended since they were listed: with hundreds of pods, lists are most of an
+   * agent's CPU time.
+   */
+  async #read(signal: AbortSignal): Promise<readonly Pod[]> {
+    const { client, host, settledMs = SETTLED_MS } = this.#options;
+    const directory = posix.join(posix.dirname(client.socket), BUNDLES);
+    const bundles = await host.stat(directory).catch(() => undefined);
+    const [readMs, settled] = [performance.now(), this.#settled];
+    const isUnchanged = settled !== undefined && settled.fingerprint === bundles?.fingerprint;
+    if (isUnchanged && readMs - settled.readMs < MAX_READ_INTERVAL_MS) return settled.pods;
+    const isSettled = bundles !== undefined && Date.now() - bundles.changedMs > settledMs;
+    const pods = await this.#reader.read(signal);
+    const isKnown = pods.every(({ sandboxed }) => sandboxed !== undefined);
+    this.#settled = isSettled && isKnown ? { pods, fingerprint: bundles.fingerprint, readMs } : undefined;
+    return pods;
   }
 
   #publish(pods: readonly Pod[]): void {

@@ -5,6 +5,8 @@
 export const SANDBOX_REMEDIES = {
   ShimUnresponsive:
     'Do not restart containerd: it would wait for this shim, then forget its pod and leave the processes behind. Read the state: ps -o pid,stat,wchan,args -p PID. If it is T, continue it: kill -CONT PID. Otherwise kill -KILL PID: containerd cleans up at once, and the containers of this one pod restart.',
+  RuntimeCommandHangs:
+    'Do not restart containerd: it would wait for this sandbox, containerd 1.7 for ever. Read the states: ps -o pid,ppid,stat,wchan,args -p PID. If one is T, continue it: kill -CONT PID. Otherwise delete the pod, and kill -KILL PID where it stays: the containers of this one pod end, and the kubelet starts them again unless the pod was deleted.',
   ShimOrphaned:
     'Read its arguments: ps -o pid,lstart,args -p PID. containerd has no record of this sandbox and never ends it. kill -KILL PID, and what is left of the sandbox: pgrep -f SANDBOX. This ends a pod that no kubelet counts, and frees its memory.',
   ShimProgramMissing:
@@ -13,8 +15,6 @@ export const SANDBOX_REMEDIES = {
     'The pod is gone for Kubernetes, and its sentry still uses memory and CPU. Read the state: ps -o pid,stat,wchan,args -p PID. If it is T, continue it: kill -CONT PID. Otherwise kill -KILL PID: nothing that runs is lost.',
   ShimLingers:
     'The sandbox has ended and its shim has not. crictl rmp -f SANDBOX removes the sandbox; if the shim stays, kill -KILL PID. Nothing that runs is lost.',
-  RuntimeCommandHangs:
-    'A command of runsc waits, and the shim that started it waits too, so that the pod neither starts nor ends. Read the state: ps -o pid,ppid,stat,wchan,args -p PID. If it is T, continue it: kill -CONT PID. Otherwise kill -KILL PID: the kubelet tries again.',
   SandboxOutdated:
     'Recreate the pod when it suits its owner: its sentry is of another gVisor release than the runsc that would restart its containers, and some releases cannot control the sentries of others. The pod runs on until one of its containers ends.',
 } as const;

@@ -1,6 +1,7 @@
 import type { Publisher, Report, Status } from '../agent.ts';
 import { CHECKS } from '../checks/checks.ts';
 import { isOpen, type PodsReport } from '../pods/pod.ts';
+import { remedyOf, type SandboxesReport } from '../sandboxes/problem.ts';
 import { sanitize } from '../sanitize.ts';
 import {
   causeOf,
@@ -38,7 +39,7 @@ export function renderReport(report: Status, { colored, width }: Screen): string
     return markedLines(tone, shortIds(sanitize(text)), { colored, width, indent: '  ', style });
   };
   const dedupe = new Dedupe();
-  const { node, handler, proof, evaluation, pods } = report;
+  const { node, handler, proof, evaluation, pods, sandboxes } = report;
   const [tone, headline] = HEADLINES[evaluation.verdict.status];
   const since = evaluation.verdict.status === report.verdict.status ? sinceOf(report) : undefined;
   const subject = `${node}, handler "${handler}"${since === undefined ? '' : `, since ${formatUtc(since)}`}`;
@@ -54,6 +55,7 @@ export function renderReport(report: Status, { colored, width }: Screen): string
     paintStart(evaluation.verdict.reason, 'bold', lines(why, '  ', '  ')),
     checkRows(report, dedupe).flatMap(row),
     pods === undefined ? [] : podRows(pods).flatMap(row),
+    sandboxes === undefined ? [] : sandboxRows(sandboxes).flatMap(row),
     steps.length === 0 ? [] : [paint('bold', 'What to do next'), ...steps],
   ];
   return parts
@@ -83,6 +85,31 @@ function podRows(pods: PodsReport): readonly Row[] {
   const more = [hidden > 0 ? `and ${hidden} more` : undefined, remedy, rest];
   const below = [...listed, ...more].flatMap((text) => (text === undefined ? [] : [{ text }]));
   return [{ tone, text: headline }, ...below];
+}
+
+/** Nothing where all sandboxes are well and a restart of containerd is safe. */
+function sandboxRows({ problems, total, restart }: SandboxesReport): readonly Row[] {
+  const rows: Row[] = [];
+  if (total > 0)
+    rows.push({
+      tone: 'warning',
+      text: total === 1 ? '1 sandbox has a problem' : `${total} sandboxes have problems`,
+    });
+  const explained = new Set<string>();
+  for (const problem of problems.slice(0, MAX_LISTED)) {
+    const { reason, message, namespace, name } = problem;
+    const of = name === undefined ? '' : ` of pod ${namespace}/${name}`;
+    rows.push({ text: `${reason}${of}: ${message}.` });
+    if (!explained.has(reason)) rows.push({ text: remedyOf(problem) });
+    explained.add(reason);
+  }
+  if (total > MAX_LISTED) rows.push({ text: `and ${total - MAX_LISTED} more` });
+  const because = restart.because.join('; ');
+  if (restart.state === 'unsafe')
+    rows.push({ tone: 'warning', text: `A restart of containerd is not safe now: ${because}` });
+  if (restart.state === 'unknown')
+    rows.push({ tone: 'unknown', text: `Whether a restart of containerd is safe is not known: ${because}` });
+  return rows;
 }
 
 type PodSummary = {

@@ -1,15 +1,24 @@
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
-import type { Machine } from '../machine/machine.ts';
+import type { Machine, MachineProcess } from '../machine/machine.ts';
 import { processesIn } from '../machine/machine.ts';
 
+/** What the kernel appends to the working directory of a process when it was removed. */
+const REMOVED = ' (deleted)';
+
 /**
- * Kills shims without a sandbox. gVisor's shim deadlocks if its sandbox dies while a container starts in it, and a starting
- * containerd 1.x waits for such a shim without a timeout.
+ * Kills shims without a sandbox, and what is left of sandboxes that containerd has given up. gVisor's shim deadlocks if its
+ * sandbox dies while a container starts in it, and a starting containerd 1.x waits for such a shim without a timeout.
  */
 export async function endDeadShims(machine: Machine, shim: string): Promise<void> {
   await endShims(machine, shim, (bundle) => {
+    if (bundle.endsWith(REMOVED)) return true;
     const pid = Number(readFileSync(`${bundle}/init.pid`, 'utf8'));
     return !existsSync(machine.path(`/proc/${pid}`));
+  });
+  await endWhere(machine, ({ argv }) => {
+    const bundle = argv.find((word) => word.startsWith('--bundle='))?.slice('--bundle='.length);
+    const isSandbox = argv[0] === 'runsc-sandbox' || argv[0] === 'runsc-gofer';
+    return isSandbox && bundle !== undefined && !existsSync(machine.path(bundle));
   });
 }
 
@@ -21,14 +30,18 @@ export async function endProbeShims(machine: Machine, shim: string): Promise<voi
 
 /** The working directory of a shim is its bundle. */
 async function endShims(machine: Machine, shim: string, match: (bundle: string) => boolean): Promise<void> {
+  await endWhere(machine, ({ argv, pid }) => {
+    try {
+      return argv[0] === shim && match(machine.path(readlinkSync(machine.path(`/proc/${pid}/cwd`))));
+    } catch {
+      return false; // it has ended, or has not started its sandbox yet
+    }
+  });
+}
+
+async function endWhere(machine: Machine, match: (process: MachineProcess) => boolean): Promise<void> {
   const pids = processesIn(machine)
-    .filter(({ argv, pid }) => {
-      try {
-        return argv[0] === shim && match(machine.path(readlinkSync(machine.path(`/proc/${pid}/cwd`))));
-      } catch {
-        return false; // it has ended, or has not started its sandbox yet
-      }
-    })
+    .filter(match)
     .map(({ pid }) => pid);
   if (pids.length > 0) await machine.kill('KILL', pids);
 }

@@ -9,6 +9,7 @@ import {
   RUNTIME_TABLE,
 } from '../node/config.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../node/node.ts';
+import { stopInPods } from './hung-sandboxes.ts';
 import { type Part, REPAIRS, type Repair, requireContainerd } from './repair.ts';
 
 /** `apply` and `heal` are idempotent; `heal` undoes exactly what `apply` did. */
@@ -108,6 +109,16 @@ export const FAULTS = {
     },
     holds: async (node) => (await node.system.daemonState('containerd')) === 'T',
   }),
+  'shims-hung': fault('sandboxes', {
+    does: 'stops the shims of the gVisor pods that run on the node (SIGSTOP)',
+    seen: 'nothing, until containerd restarts: it waits 10 s for each shim, and loses its pod',
+    apply: (node) => stopInPods(node, 'shim'),
+  }),
+  'sentries-hung': fault('sandboxes', {
+    does: 'stops the sentries of the gVisor pods that run on the node (SIGSTOP)',
+    seen: 'the pods stand still and stay in Terminating; containerd 1.7 does not come back from a restart',
+    apply: (node) => stopInPods(node, 'sentry'),
+  }),
   'pause-image-missing': fault('pause-image', {
     does: 'removes the sandbox image, which can be pulled from nowhere',
     seen: 'no new pod starts, with gVisor or without: failed to pull image of the sandbox',
@@ -143,7 +154,7 @@ export const FAULTS = {
 
 export type FaultName = keyof typeof FAULTS;
 
-const GVISOR_PARTS: readonly Part[] = ['shim', 'runsc', 'handler', 'runsc-config'];
+const GVISOR_PARTS: readonly Part[] = ['shim', 'runsc', 'handler', 'runsc-config', 'sandboxes'];
 
 function fault(part: Part, { apply, ...rest }: Omit<Fault, 'part' | 'heal'>): Fault {
   return {

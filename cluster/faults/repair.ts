@@ -3,6 +3,7 @@ import type { Cluster } from '../cluster.ts';
 import { ensureImage } from '../images.ts';
 import { CONTAINERD_CONFIG, containerdConfig, RUNSC_CONFIG, runscToml } from '../node/config.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../node/node.ts';
+import { mendSandboxes } from './hung-sandboxes.ts';
 
 /** Restores one part of a node, doing only what is necessary. */
 export type Repair = (node: ClusterNode, cluster: Cluster) => Promise<void>;
@@ -10,6 +11,8 @@ export type Repair = (node: ClusterNode, cluster: Cluster) => Promise<void>;
 /** In the order in which all parts are restored. */
 export const REPAIRS = {
   api: async (_node, cluster) => cluster.startControlPlane(),
+  // Comes before containerd 1.7, which does not start while a sentry hangs.
+  sandboxes: mendSandboxes,
   containerd: async (node) => node.startContainerd(),
   shim: async (node) => repairProgram(node, SHIM),
   runsc: async (node) => {

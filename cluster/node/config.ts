@@ -24,9 +24,13 @@ export function addressOf(spec: NodeSpec): string {
   return `10.89.0.${10 + spec.index}`;
 }
 
-export function podCidrOf(spec: NodeSpec): string {
-  return `10.244.${spec.index}.0/24`;
+/** Room for {@link MAX_PODS}. */
+export function podCidrOf({ index }: NodeSpec): string {
+  return `10.${240 + (index >> 6)}.${(index & 63) << 2}.0/22`;
 }
+
+/** More than the kubelet's default of 110. */
+const MAX_PODS = 500;
 
 /** containerd's sandbox image. */
 export const PAUSE_IMAGE = 'localhost/gvisor-ready-pause:1';
@@ -136,6 +140,7 @@ export function kubeletConfig(spec: NodeSpec): string {
     authorization: { mode: 'Webhook' },
     cgroupDriver: spec.machine === 'vm' ? 'systemd' : 'cgroupfs',
     enforceNodeAllocatable: [],
+    maxPods: MAX_PODS,
     failCgroupV1: false,
     failSwapOn: false,
     staticPodPath: STATIC_PODS,

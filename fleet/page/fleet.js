@@ -51,6 +51,8 @@ function row(node) {
   const notes = [
     node.rank === 0 ? 'labelled, but no agent is Ready' : '',
     node.nodeReady ? '' : 'Node is NotReady',
+    node.problems ? `problems of sandboxes: ${node.problems}` : '',
+    node.unsafe ? 'do not restart containerd' : '',
   ].filter(Boolean);
   const why = cell(
     'Why',
@@ -164,6 +166,10 @@ function notices() {
   if (fleet.withoutAgent.length > 0) {
     const names = fleet.withoutAgent.slice(0, 20).join(', ');
     made.push(element('li', `Labelled without a Ready agent: ${names}`));
+  }
+  if (fleet.withProblems.length > 0) {
+    const names = fleet.withProblems.slice(0, 20).join(', ');
+    made.push(element('li', `Sandboxes hang, or would not survive a restart: ${names}`));
   }
   find('notices').replaceChildren(...made);
 }

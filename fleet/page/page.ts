@@ -10,6 +10,7 @@ import {
   renderHistory,
   renderNodeWrites,
   renderProof,
+  renderSandboxes,
   renderVerdict,
   STROKES,
 } from './sections.ts';
@@ -135,6 +136,7 @@ function renderSections(status: Status): Markup {
   dedupe.add(status.evaluation.verdict.message);
   return html`${verdict}
 <div class="pair around">${PODS_NOTE}${renderNodeWrites(status)}</div>
+${renderSandboxes(status)}
 ${proof}
 ${renderChecks(status, dedupe)}
 <div class="pair">${renderFacts(status)}${renderHistory(status, dedupe)}</div>`;

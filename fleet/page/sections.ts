@@ -1,6 +1,7 @@
 import type { Status, Transition } from '../../agent/agent.ts';
 import { CHECKS } from '../../agent/checks/checks.ts';
 import type { Evidence, Finding } from '../../agent/checks/finding.ts';
+import { type RestartSafety, remedyOf, type SandboxProblem } from '../../agent/sandboxes/problem.ts';
 import {
   causeOf,
   type Dedupe,
@@ -128,6 +129,46 @@ ${
       )}</dl>`
 }
 </section>`;
+}
+
+/** What is wrong with sandboxes, without their pods, and whether containerd may restart. */
+export function renderSandboxes({ sandboxes }: Status): Markup {
+  if (sandboxes === undefined)
+    return html`<section aria-labelledby="sandboxes">
+<h2 id="sandboxes">Sandboxes</h2>
+<p class="quiet">The agent has not scanned them yet.</p>
+</section>`;
+  const { at, stale, problems, total, restart } = sandboxes;
+  const [tone, answer] = RESTART[stale ? 'unknown' : restart.state];
+  const firsts = problems.filter(
+    ({ reason }, at) => problems.findIndex((other) => other.reason === reason) === at,
+  );
+  return html`<section class="sandboxes" aria-labelledby="sandboxes">
+<h2 id="sandboxes">Sandboxes <small>${total === 0 ? 'none hangs' : `${total} with a problem`}</small></h2>
+<p>${mark(tone, answer)} ${shortIds(restart.because.join('; '))}</p>
+${problems.length === 0 ? undefined : html`<ol role="list" class="history">${problems.map(renderProblem)}</ol>`}
+${total > problems.length ? html`<p class="quiet">And ${total - problems.length} more.</p>` : undefined}
+${
+  problems.length === 0
+    ? undefined
+    : html`<div class="steps"><h3 id="sandbox-steps">On the node</h3>
+<ol role="list" aria-labelledby="sandbox-steps">${firsts.map((problem) => html`<li>${code(problem.reason)} ${remedyOf(problem)}</li>`)}</ol></div>`
+}
+<p class="quiet">Scanned: ${instant(at)}${problems.length === 0 ? '' : '. Pods are named by kubectl gvisor-ready why NODE.'}</p>
+</section>`;
+}
+
+const RESTART: Readonly<Record<RestartSafety['state'], readonly [Tone, string]>> = {
+  safe: ['pass', 'containerd may restart: every pod would stay'],
+  unsafe: ['warning', 'Do not restart containerd:'],
+  unknown: ['unknown', 'Whether containerd may restart is unknown'],
+};
+
+function renderProblem({ reason, message, sandbox, pids, since: at }: SandboxProblem): Markup {
+  return html`<li>
+<p>${code(reason)} ${shortIds(message)}</p>
+<p class="quiet">Sandbox ${shortIds(sandbox)}, PID ${pids.join(' ')}, since ${since(at)}</p>
+</li>`;
 }
 
 /** The latest attempt to boot a sandbox: its figures, or containerd's error in full. */

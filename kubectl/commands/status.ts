@@ -1,12 +1,14 @@
 import { DAEMON_SET, NAMESPACE } from '../../agent/kube/access.ts';
+import type { SandboxesReport } from '../../agent/sandboxes/problem.ts';
 import type { Tone } from '../../agent/text/format.ts';
 import { type Column, markedLines, tableLines } from '../../agent/text/table.ts';
-import { readDaemonSet } from '../agent-reports.ts';
-import { optional } from '../api.ts';
+import { readDaemonSet, readReports } from '../agent-reports.ts';
+import { type Api, optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
 import { type NodeState, stateOf } from '../node-summary.ts';
 import { countOf, type Format, isForPrograms, nameList, printLines, proseOf, serialize } from '../output.ts';
 import { listRequirements } from '../requirements.ts';
+import { sandboxesIn } from '../sandboxes.ts';
 import { listRows, type NodeRow } from './nodes.ts';
 
 type StatusLine = { readonly tone: Tone; readonly about: string; readonly text: string };
@@ -17,8 +19,8 @@ type NodeGroup = { readonly reason: string; readonly nodes: readonly string[] };
 /** `status`: the fleet at a glance. */
 export async function status(context: Context, format: Format | undefined): Promise<number> {
   const { api, output } = context;
-  const [{ rows }, daemonSet, requirements] = await Promise.all([
-    listRows(context),
+  const [{ rows, sandboxes }, daemonSet, requirements] = await Promise.all([
+    listRows(context).then(async ({ rows }) => ({ rows, sandboxes: await readSandboxes(api, rows) })),
     optional(
       readDaemonSet(api).then((found) => found ?? ('absent' as const)),
       [403],
@@ -30,12 +32,16 @@ export async function status(context: Context, format: Format | undefined): Prom
     aboutAgents(rows, daemonSet),
     aboutReleases(rows),
     aboutNamespaces(requirements),
+    ...aboutSandboxes(sandboxes),
   ];
   const groups = groupsOf(rows);
   const tones = lines.map(({ tone }) => tone);
   const code = tones.includes('fail') ? EXIT.problem : tones.includes('unknown') ? EXIT.incomplete : EXIT.ok;
   if (isForPrograms(format)) {
-    output.out(serialize({ context: api.access.context, lines, notProven: groups }, format));
+    const problems = sandboxes.filter(hasProblem);
+    output.out(
+      serialize({ context: api.access.context, lines, notProven: groups, sandboxes: problems }, format),
+    );
     return code;
   }
   printLines(output, [
@@ -123,6 +129,38 @@ function aboutNamespaces(requirements: ReadonlyMap<string, string> | undefined):
     about,
     text: `require gVisor: ${labelled('true')}; audit: ${labelled('audit')}`,
   };
+}
+
+/** The sandboxes on a node according to its Ready agent; a string is why they are unknown. */
+type NodeSandboxes = { readonly node: string; readonly sandboxes: SandboxesReport | string };
+
+async function readSandboxes(api: Api, rows: readonly NodeRow[]): Promise<readonly NodeSandboxes[]> {
+  const agents = rows.flatMap(({ agent }) => (agent !== '?' && agent?.ready ? [agent] : []));
+  const reports = await readReports(api, agents);
+  // An agent that has just started has not scanned them yet.
+  const scanned = [...reports].filter(([, result]) => 'problem' in result || result.report.sandboxes);
+  return scanned.map(([node, result]) => ({ node, sandboxes: sandboxesIn(result) }));
+}
+
+function hasProblem({ sandboxes }: NodeSandboxes): boolean {
+  return typeof sandboxes !== 'string' && sandboxes.total > 0;
+}
+
+/** One line where a node has problems, or where they are unknown. */
+function aboutSandboxes(all: readonly NodeSandboxes[]): StatusLine[] {
+  const names = (some: readonly NodeSandboxes[]) => nameList(some.map(({ node }) => node));
+  const hanging = all.filter(hasProblem);
+  const unsafe = hanging.filter(
+    ({ sandboxes }) => typeof sandboxes !== 'string' && sandboxes.restart.state === 'unsafe',
+  );
+  const unknown = all.filter(({ sandboxes }) => typeof sandboxes === 'string');
+  const [first] = unknown;
+  const text = [
+    ...(hanging.length === 0 ? [] : [`problems on ${names(hanging)}: see kubectl gvisor-ready why NODE`]),
+    ...(unsafe.length === 0 ? [] : [`do not restart containerd on ${names(unsafe)}`]),
+    ...(first === undefined ? [] : [`unknown on ${names(unknown)}: ${first.sandboxes}`]),
+  ].join('; ');
+  return text === '' ? [] : [{ tone: 'warning', about: 'Sandboxes', text }];
 }
 
 /** Groups the nodes that are not proven by reason, leaving out those without an agent's verdict. */

@@ -1,4 +1,5 @@
 import type { CoreV1Event, V1Namespace, V1Pod, V1RuntimeClass, V1Toleration } from '@kubernetes/client-node';
+import type { SandboxProblem } from '../../agent/sandboxes/problem.ts';
 import {
   type GvisorState,
   HIDDEN,
@@ -11,6 +12,7 @@ import { type Api, type ApiObject, optional } from '../api.ts';
 import { listNodes, type NodeSummary } from '../node-summary.ts';
 import { ageOf, countOf, type Explanation, explain, nameList, type Observation } from '../output.ts';
 import { CLASSES, meansGvisor, READY, REQUIRE } from '../requirements.ts';
+import { aboutProblem, HANGING, problemsOf, sandboxesIn, stepsFor } from '../sandboxes.ts';
 
 const UNSANDBOXED = 'docs/runbooks/GVisorUnsandboxedPods.md';
 
@@ -91,10 +93,26 @@ export async function readWarnings(
 
 const MAX_WARNINGS = 3;
 
-/** Explains why a pod waits, was rejected, or does not run in gVisor. */
+/** How long after the end of its grace period a pod counts as stuck in Terminating. */
+const TERMINATING_MS = 60_000;
+
+/** Explains why a pod waits, was rejected, does not run in gVisor, or does not end. */
 export async function explainPod(api: Api, pod: ApiObject<V1Pod>, nowMs: number): Promise<Explanation> {
   const details = await readPodDetails(api, pod);
-  const { spec, warnings } = details;
+  const problems = problemsOf(pod, details.result);
+  const explanation = explainState(details, problems, nowMs);
+  if (problems.length === 0) return explanation;
+  return {
+    ...explanation,
+    seen: [...explanation.seen, ...problems.map((problem) => aboutProblem(problem, nowMs))],
+    next: [...stepsFor(problems), ...explanation.next],
+    docs: HANGING,
+    problems,
+  };
+}
+
+function explainState(details: PodDetails, problems: readonly SandboxProblem[], nowMs: number): Explanation {
+  const { pod, spec, warnings } = details;
   const { phase = 'Unknown', reason = '' } = pod.status ?? {};
   const events = warnings
     .filter(({ message }, at) => warnings.findIndex((other) => other.message === message) === at)
@@ -107,10 +125,47 @@ export async function explainPod(api: Api, pod: ApiObject<V1Pod>, nowMs: number)
       }),
     );
   const seen = [aboutRequest(details), ...events];
+  // The time in the object is that of the request plus the grace period.
+  const { deletionTimestamp = '' } = pod.metadata;
+  const overdueMs = nowMs - Date.parse(deletionTimestamp);
+  const hangs = problems.length > 0;
+  if (overdueMs >= TERMINATING_MS && spec.nodeName !== undefined)
+    return explainTerminating(details, seen, { hangs, age: ageOf(deletionTimestamp, nowMs) });
   if (phase === 'Running') return explainRunning(details, seen);
   if (phase === 'Failed' && reason === 'NodeAffinity') return explainRejected(details, seen);
   if (phase === 'Succeeded' || phase === 'Failed') return explainEnded(details, seen);
-  return spec.nodeName === undefined ? explainUnscheduled(details, seen) : explainStarting(details, seen);
+  return spec.nodeName === undefined
+    ? explainUnscheduled(details, seen)
+    : explainStarting(details, seen, hangs);
+}
+
+/** Why a pod outlives its grace period: processes hang, the kubelet is away, or finalizers hold the object. */
+function explainTerminating(
+  details: PodDetails,
+  seen: readonly Observation[],
+  { hangs, age }: { readonly hangs: boolean; readonly age: string },
+): Explanation {
+  const { pod, id, spec, node, nodes, result } = details;
+  const { finalizers = [] } = pod.metadata;
+  const ended = ['Succeeded', 'Failed'].includes(pod.status?.phase ?? '');
+  const sandboxes = sandboxesIn(result);
+  const away = nodes !== undefined && node?.alive !== true;
+  const why = hangs
+    ? 'a process of its sandbox hangs'
+    : away
+      ? 'the kubelet of its node does not report'
+      : ended && finalizers.length > 0
+        ? `its processes have ended, and its finalizers remain: ${finalizers.join(', ')}`
+        : typeof sandboxes === 'string'
+          ? 'whether a process of its sandbox hangs is unknown'
+          : 'no process of its sandbox hangs';
+  const unknown =
+    typeof sandboxes === 'string' ? [{ tone: 'unknown', about: 'agent', text: sandboxes } as const] : [];
+  return explain('fail', `${id} on ${spec.nodeName} should have ended ${age} ago: ${why}`, {
+    seen: [...seen, aboutNode(details), ...unknown],
+    next: [`See the node: kubectl gvisor-ready why node/${spec.nodeName}`],
+    docs: HANGING,
+  });
 }
 
 /** The RuntimeClass that the pod requests, beside what its namespace requires. */
@@ -257,14 +312,16 @@ function aboutProven(proven: number, total: number, free: readonly string[]): st
 }
 
 /** Why a pod that is bound to a node has not started. */
-function explainStarting(details: PodDetails, seen: readonly Observation[]): Explanation {
+function explainStarting(details: PodDetails, seen: readonly Observation[], hangs: boolean): Explanation {
   const { pod, id, spec, node, result } = details;
   const [waiting] = pod.status?.containerStatuses?.flatMap(({ state }) => state?.waiting ?? []) ?? [];
   const sandboxFails = seen.some(({ about }) => about.startsWith('FailedCreatePodSandBox'));
   const what = sandboxFails
     ? 'its sandbox does not boot'
-    : (waiting?.reason ?? 'its sandbox is not there yet');
-  const failed = sandboxFails || (node !== undefined && node.ready !== 'true');
+    : hangs
+      ? 'a process of its sandbox hangs'
+      : (waiting?.reason ?? 'its sandbox is not there yet');
+  const failed = sandboxFails || hangs || (node !== undefined && node.ready !== 'true');
   const observations = [...seen, aboutNode(details)];
   if (result !== undefined && 'report' in result) {
     const { status, reason, message } = result.report.verdict;

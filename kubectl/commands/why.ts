@@ -27,6 +27,7 @@ import {
   printLines,
   serialize,
 } from '../output.ts';
+import { explainSandboxes } from '../sandboxes.ts';
 import { explainPod, readWarnings } from './why-pod.ts';
 
 /** The names of kinds that kubectl accepts before a slash. */
@@ -142,7 +143,9 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   const report = result !== undefined && 'report' in result ? result.report : undefined;
   const reason = report?.verdict.reason ?? node.reason;
   const agent = aboutAgent(details);
-  const seen: Observation[] = report === undefined ? [] : findingsOf(report);
+  const sandboxes = report?.sandboxes;
+  const hanging = sandboxes && explainSandboxes(sandboxes, nowMs);
+  const seen: Observation[] = report === undefined ? [] : [...findingsOf(report), ...(hanging?.seen ?? [])];
   seen.push({ tone: agent.tone, about: 'agent', text: agent.text });
   if (!node.alive)
     seen.push({ tone: 'warning', about: 'node', text: 'the kubelet does not report the Node as Ready' });
@@ -154,8 +157,13 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
     headline: headlineOf(node, reason, nowMs),
     because: becauseOf(node, report, nowMs),
     seen,
-    next: [...remediesFor(report, reason), ...(agent.next === undefined ? [] : [agent.next])],
+    next: [
+      ...remediesFor(report, reason),
+      ...(hanging?.next ?? []),
+      ...(agent.next === undefined ? [] : [agent.next]),
+    ],
     docs: 'docs/reasons.md',
+    ...(sandboxes && { problems: sandboxes.problems, restart: sandboxes.restart }),
   };
 }
 

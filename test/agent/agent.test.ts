@@ -52,6 +52,13 @@ function evaluationOf(verdict: Verdict, seenMs: number, changes: Partial<Evaluat
   return { verdict, seenMs, findings: [PASSED], proof, facts, watch: [], ...changes };
 }
 
+/** An evaluation with its facts, and runsc, platform and containerd as published after it. */
+type FactsRow = readonly [
+  Verdict,
+  Evaluation['facts'],
+  published: readonly (string | undefined)[],
+  proof?: Evaluation['proof'],
+];
 type Scripted = Verdict | Error | ((signal: AbortSignal) => Promise<Evaluation>);
 type Changes = Partial<Omit<AgentOptions, 'evaluator'>> & {
   readonly thresholds?: Partial<AgentOptions['config']>;
@@ -105,11 +112,20 @@ function agentOf(
     });
     return done;
   };
-  return { agent, queue, clock, published, counted, lines, stop, run };
+  const logged = (message: string) => lines.filter(({ msg }) => msg === message);
+  return { agent, queue, clock, published, counted, lines, logged, stop, run };
+}
+
+/** An {@link agentOf} that runs as soon as the test has its parts, which the script may use. */
+function running(...args: Parameters<typeof agentOf>) {
+  const all = agentOf(...args);
+  queueMicrotask(() => void all.run());
+  return all;
 }
 
 const reasons = (reports: readonly Report[]) => reports.map(({ verdict }) => verdict.reason);
-const evaluated = (reports: readonly Report[]) => reports.map(({ evaluation }) => evaluation.verdict.reason);
+const evaluated = (reports: readonly Report[]) =>
+  reports.map(({ evaluation }) => `${evaluation.trigger}: ${evaluation.verdict.reason}`);
 
 describe('Agent publishes', () => {
   it('a proof at once', async (t) => {
@@ -126,10 +142,9 @@ describe('Agent publishes', () => {
   });
 
   it('a first failure only once it is confirmed, and counts the evaluation before', async (t) => {
-    const { agent, queue, clock, published, counted, run } = agentOf(t, [BROKEN]);
-    void run();
+    const { agent, queue, clock, published, counted } = running(t, [BROKEN]);
     assert.equal(await queue.waiting(), 501);
-    assert.deepEqual([published, evaluated(counted), agent.hasVerdict], [[], ['ShimNotFound'], false]);
+    assert.deepEqual([published, evaluated(counted), agent.hasVerdict], [[], ['start: ShimNotFound'], false]);
     assert.equal(agent.report?.verdict.reason, 'AgentStarting');
     clock.nowMs += 499;
     assert.equal(await queue.next(), 2);
@@ -148,8 +163,7 @@ describe('Agent publishes', () => {
       clock.nowMs += 200;
       return evaluationOf(BROKEN, seenMs);
     };
-    const { queue, clock, published, run } = agentOf(t, [slow]);
-    void run();
+    const { queue, clock, published } = running(t, [slow]);
     assert.equal(await queue.waiting(), 301);
     clock.nowMs += 300;
     await queue.next();
@@ -157,26 +171,20 @@ describe('Agent publishes', () => {
   });
 
   it('nothing while a new agent cannot judge the node, until the grace period is over', async (t) => {
-    const { queue, clock, published, lines, run } = agentOf(t, [UNREACHABLE]);
-    void run();
+    const { queue, clock, published, logged } = running(t, [UNREACHABLE]);
     assert.equal(await queue.waiting(), 5_001);
     clock.nowMs += 59_999;
     assert.equal(await queue.next(), 2);
     assert.deepEqual(published, []);
     clock.nowMs += 1;
     assert.equal(await queue.next(), 30_001);
-    assert.equal(lines.filter(({ msg }) => msg === 'the node cannot be judged').length, 1);
+    assert.equal(logged('the node cannot be judged').length, 1);
     assert.deepEqual(reasons(published), ['ContainerdUnreachable']);
   });
 
   it('the previous verdict with each evaluation that does not change it', async (t) => {
-    const { agent, queue, published, run } = agentOf(t, [
-      PROVEN_VERDICT,
-      BROKEN,
-      UNREACHABLE,
-      PROVEN_VERDICT,
-    ]);
-    void run();
+    const script = [PROVEN_VERDICT, BROKEN, UNREACHABLE, PROVEN_VERDICT];
+    const { agent, queue, published } = running(t, script);
     for (const event of [
       { kind: 'file', path: '/usr/local/bin/runsc' },
       { kind: 'containerd', state: 'gone' },
@@ -184,25 +192,18 @@ describe('Agent publishes', () => {
     ] as const)
       await queue.next(event);
     assert.deepEqual(reasons(published), Array(4).fill('SandboxProven'));
-    assert.deepEqual(
-      published.map(({ evaluation }) => `${evaluation.trigger}: ${evaluation.verdict.reason}`),
-      [
-        'start: SandboxProven',
-        'file /usr/local/bin/runsc: ShimNotFound',
-        'containerd is gone: ContainerdUnreachable',
-        'containerd is back: SandboxProven',
-      ],
-    );
+    assert.deepEqual(evaluated(published), [
+      'start: SandboxProven',
+      'file /usr/local/bin/runsc: ShimNotFound',
+      'containerd is gone: ContainerdUnreachable',
+      'containerd is back: SandboxProven',
+    ]);
     assert.equal(agent.report?.history.length, 1);
   });
 
   it('a history of the last 50 transitions, newest first', async (t) => {
-    const script = Array.from(
-      { length: 120 },
-      (_, index) => [PROVEN_VERDICT, BROKEN, BROKEN][index % 3] ?? PROVEN_VERDICT,
-    );
-    const { agent, queue, clock, lines, run } = agentOf(t, script);
-    void run();
+    const script = Array.from({ length: 40 }, () => [PROVEN_VERDICT, BROKEN, BROKEN]).flat();
+    const { agent, queue, clock, logged } = running(t, script);
     for (let count = 1; count < script.length; count++) {
       await queue.waiting();
       clock.nowMs += 500;
@@ -210,16 +211,11 @@ describe('Agent publishes', () => {
     }
     const history = agent.report?.history ?? [];
     assert.equal(history.length, 50);
-    assert.deepEqual(
-      history.slice(0, 4).map(({ reason }) => reason),
-      ['ShimNotFound', 'SandboxProven', 'ShimNotFound', 'SandboxProven'],
-    );
-    const times = history.map(({ at }) => Date.parse(at));
-    assert.deepEqual(
-      times,
-      times.toSorted((a, b) => b - a),
-    );
-    assert.equal(lines.filter(({ msg }) => msg === 'verdict changed').length, 80);
+    const latest = history.slice(0, 4).map(({ reason }) => reason);
+    assert.deepEqual(latest, ['ShimNotFound', 'SandboxProven', 'ShimNotFound', 'SandboxProven']);
+    const times = history.map(({ at }) => at);
+    assert.deepEqual(times, times.toSorted().reverse());
+    assert.equal(logged('verdict changed').length, 80);
   });
 
   it('the next report after a publisher failed', async (t) => {
@@ -229,33 +225,21 @@ describe('Agent publishes', () => {
       if (fails) throw new Error('no such metric');
       published.push(report);
     };
-    const { queue, lines, run } = agentOf(t, [PROVEN_VERDICT], { publishers: [{ publish }] });
-    void run();
+    const { queue, logged } = running(t, [PROVEN_VERDICT], { publishers: [{ publish }] });
     await queue.waiting();
-    const failed = lines.filter(({ msg }) => msg === 'reconcile failed');
-    assert.deepEqual(
-      failed.map(({ err }) => (err as Error).message),
-      ['no such metric'],
-    );
+    const errors = logged('reconcile failed').map(({ err }) => (err as Error).message);
+    assert.deepEqual(errors, ['no such metric']);
     fails = false;
     await queue.next();
-    assert.deepEqual(
-      published.map(({ evaluation }) => evaluation.trigger),
-      ['timer'],
-    );
+    assert.deepEqual(evaluated(published), ['timer: SandboxProven']);
   });
 });
 
 describe('Agent remembers', () => {
   it('the time of a proof while evaluations reuse it, also after an inconclusive one', async (t) => {
     const valid = evaluationOf(PROVEN_VERDICT, 1_000);
-    const { agent, queue, clock, run } = agentOf(t, [
-      async () => valid,
-      async () => valid,
-      UNREACHABLE,
-      async () => valid,
-    ]);
-    void run();
+    const reuse = async () => valid;
+    const { agent, queue, clock } = running(t, [reuse, reuse, UNREACHABLE, reuse]);
     for (const at of ['06', '11', '16']) {
       await queue.waiting();
       clock.nowMs += 5_000;
@@ -294,83 +278,59 @@ describe('Agent remembers', () => {
       clock.nowMs += 1_000;
       return evaluationOf(verdict, clock.nowMs, { findings: [verdict === PROVEN_VERDICT ? found : skipped] });
     });
-    const { queue, clock, counted, run } = agentOf(t, script);
-    void run();
+    const { queue, clock, counted } = running(t, script);
     for (const _ of script.slice(1)) await queue.next({ kind: 'timer' });
-    assert.deepEqual(
-      counted.map(({ findings }) => findings[0]?.status),
-      ['fail', 'fail', 'fail', 'skipped'],
-    );
+    const statuses = counted.map(({ findings }) => findings[0]?.status);
+    assert.deepEqual(statuses, ['fail', 'fail', 'fail', 'skipped']);
   });
 
-  /** The facts runsc, platform and containerd after each evaluation. */
-  async function factsAfter(
-    t: TestContext,
-    script: readonly (readonly [Verdict, Evaluation['facts'], Partial<Evaluation>?])[],
-    thresholds: Changes['thresholds'] = {},
-  ) {
-    const { queue, clock, published, run } = agentOf(
-      t,
-      script.map(([verdict, facts, changes]) => async () => {
-        clock.nowMs += 1_000;
-        return evaluationOf(verdict, clock.nowMs, { facts, ...changes });
-      }),
-      { thresholds },
-    );
-    void run();
-    for (const _ of script.slice(1)) await queue.next({ kind: 'timer' });
-    return published.map(({ facts }) => [facts.runsc, facts.platform, facts.containerd]);
-  }
-
-  it('facts until they are replaced', async (t) => {
-    const facts = await factsAfter(t, [
-      [PROVEN_VERDICT, { runsc: 'r1', platform: 'kvm' }],
-      [PROVEN_VERDICT, {}],
-      [PROVEN_VERDICT, { containerd: 'v2.4.2' }],
-      [PROVEN_VERDICT, { runsc: undefined }],
-    ]);
-    assert.deepEqual(facts, [
-      ['r1', 'kvm', undefined],
-      ['r1', 'kvm', undefined],
-      ['r1', 'kvm', 'v2.4.2'],
-      [undefined, 'kvm', 'v2.4.2'],
-    ]);
-  });
-
-  it('facts of a sandbox until another verdict is published', async (t) => {
-    // Behind a wrapper script the files name another platform and release than the sandbox.
-    const sandbox = { runsc: 'r1', platform: 'kvm' };
-    const files = { runsc: undefined, platform: 'systrap', containerd: 'v2.4.2' };
-    const facts = await factsAfter(t, [
-      [PROVEN_VERDICT, sandbox],
-      [SLOW, files],
-      [BROKEN, files],
-      [PROVEN_VERDICT, sandbox],
-      [BROKEN, files],
-      [BROKEN, files],
-    ]);
-    assert.deepEqual(facts, [
-      ['r1', 'kvm', undefined],
-      ...Array(4).fill(['r1', 'kvm', 'v2.4.2']),
-      [undefined, 'systrap', 'v2.4.2'],
-    ]);
-  });
-
-  it('facts of the latest sandbox, even if its verdict is Unknown', async (t) => {
-    const unknown = verdictOf('Unknown', 'ReleaseUnknown');
-    const facts = await factsAfter(
-      t,
+  // Behind a wrapper script the files name another platform and release than the sandbox.
+  const sandbox = { runsc: 'r1', platform: 'kvm' };
+  const files = { runsc: undefined, platform: 'systrap', containerd: 'v2.4.2' };
+  const ALL = ['r1', 'kvm', 'v2.4.2'];
+  for (const [what, graceMs, rows] of [
+    [
+      'facts until they are replaced',
+      60_000,
       [
-        [PROVEN_VERDICT, { runsc: 'r1' }],
-        [unknown, { runsc: undefined }, { proof: PROVEN }],
+        [PROVEN_VERDICT, sandbox, ['r1', 'kvm', undefined]],
+        [PROVEN_VERDICT, {}, ['r1', 'kvm', undefined]],
+        [PROVEN_VERDICT, { containerd: 'v2.4.2' }, ALL],
+        [PROVEN_VERDICT, { runsc: undefined }, [undefined, 'kvm', 'v2.4.2']],
       ],
-      { graceMs: 0 },
-    );
-    assert.deepEqual(
-      facts.map(([runsc]) => runsc),
-      ['r1', undefined],
-    );
-  });
+    ],
+    [
+      'facts of a sandbox until another verdict is published',
+      60_000,
+      [
+        [PROVEN_VERDICT, sandbox, ['r1', 'kvm', undefined]],
+        [SLOW, files, ALL],
+        [BROKEN, files, ALL],
+        [PROVEN_VERDICT, sandbox, ALL],
+        [BROKEN, files, ALL],
+        [BROKEN, files, [undefined, 'systrap', 'v2.4.2']],
+      ],
+    ],
+    [
+      'facts of the latest sandbox, even if its verdict is Unknown',
+      0,
+      [
+        [PROVEN_VERDICT, sandbox, ['r1', 'kvm', undefined]],
+        [verdictOf('Unknown', 'ReleaseUnknown'), { runsc: undefined }, [undefined, 'kvm', undefined], PROVEN],
+      ],
+    ],
+  ] as const satisfies readonly (readonly [string, number, readonly FactsRow[]])[])
+    it(what, async (t) => {
+      const script = rows.map(([verdict, facts, , proof]: FactsRow) => async () => {
+        clock.nowMs += 1_000;
+        return evaluationOf(verdict, clock.nowMs, { facts, ...(proof && { proof }) });
+      });
+      const { queue, clock, published } = running(t, script, { thresholds: { graceMs } });
+      for (const _ of rows.slice(1)) await queue.next({ kind: 'timer' });
+      const facts = published.map(({ facts }) => [facts.runsc, facts.platform, facts.containerd]);
+      const expected = rows.map(([, , facts]) => facts);
+      assert.deepEqual(facts, expected);
+    });
 });
 
 describe('Agent, when an evaluation fails or hangs', () => {
@@ -379,17 +339,16 @@ describe('Agent, when an evaluation fails or hangs', () => {
     ['a timeout', HANGS, ['CheckTimedOut', 'the evaluation failed: timed out after 0.02 s']],
   ] as const) {
     it(`turns ${what} into Unknown, and keeps the verdict, facts and findings`, async (t) => {
-      const { agent, queue, clock, lines, run } = agentOf(t, [PROVEN_VERDICT, script], {
+      const { agent, queue, clock, logged } = running(t, [PROVEN_VERDICT, script], {
         evaluationTimeoutMs: 20,
       });
-      void run();
       assert.equal(await queue.next({ kind: 'file', path: '/x' }), 5_001);
       assert.equal(agent.report?.verdict.reason, 'SandboxProven');
       const { status, reason, message } = agent.report?.evaluation.verdict ?? {};
       assert.deepEqual([status, reason, message], ['Unknown', ...evaluation]);
       assert.equal(agent.report?.facts.runsc, 'release-20260223.0');
       assert.deepEqual(agent.report?.findings, [PASSED]);
-      assert.equal(lines.filter(({ msg }) => msg === 'evaluation failed').length, 1);
+      assert.equal(logged('evaluation failed').length, 1);
       clock.nowMs += 60_000;
       await queue.next();
       assert.equal(agent.report?.verdict.reason, evaluation[0]);
@@ -397,11 +356,10 @@ describe('Agent, when an evaluation fails or hangs', () => {
   }
 
   it('tolerates a timeout on a busy node', async (t) => {
-    const { agent, queue, clock, run } = agentOf(t, [PROVEN_VERDICT, HANGS], {
+    const { agent, queue, clock } = running(t, [PROVEN_VERDICT, HANGS], {
       evaluationTimeoutMs: 20,
       evaluator: { markTolerated: async (verdict) => ({ ...verdict, tolerated: true }) },
     });
-    void run();
     for (const _ of [1, 2, 3]) {
       await queue.next();
       clock.nowMs += 60_000;
@@ -417,15 +375,13 @@ describe('Agent, when an evaluation fails or hangs', () => {
       });
       return HANGS();
     };
-    const { queue, run } = agentOf(t, [hangs], { evaluationTimeoutMs: 20 });
-    void run();
+    const { queue } = running(t, [hangs], { evaluationTimeoutMs: 20 });
     await queue.waiting();
     assert.match(String(reason), /timed out after 0\.02 s/);
   });
 
   it('is live until it is a minute behind schedule', async (t) => {
-    const { agent, queue, clock, run } = agentOf(t, [PROVEN_VERDICT]);
-    void run();
+    const { agent, queue, clock } = running(t, [PROVEN_VERDICT]);
     clock.nowMs += (await queue.waiting()) + 59_999;
     assert.equal(agent.live, true);
     clock.nowMs += 2;
@@ -457,8 +413,7 @@ describe('Agent, when an evaluation fails or hangs', () => {
   it('waits 15 s for watches before it publishes', async (t) => {
     t.mock.timers.enable({ apis: ['setTimeout'] });
     const watch = () => Promise.withResolvers<void>().promise;
-    const { published, run } = agentOf(t, [PROVEN_VERDICT], { files: { watch } });
-    void run();
+    const { published } = running(t, [PROVEN_VERDICT], { files: { watch } });
     const counts: number[] = [];
     for (const ms of [14_999, 1]) {
       for (let turns = 0; turns < 20; turns++) await setImmediate();

@@ -7,7 +7,9 @@ import { parseConfig } from '../../agent/config.ts';
 import { type EvaluateOptions, evaluate, NodeEvaluator } from '../../agent/evaluate.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
 import type { Prover } from '../../agent/proof/prover.ts';
+import { RunscPrograms } from '../../agent/runsc/program.ts';
 import type { Trigger } from '../../agent/trigger/event-queue.ts';
+import type { Verdict } from '../../agent/verdict.ts';
 import { criStatus, fakeCri, loadedRuntime, sourcesOf, witnessOf } from './checks/fake-node.ts';
 import { mockCpuTimes } from './host/cpu-times.ts';
 import { processesAmong, recordPaths } from './host/recorded-paths.ts';
@@ -35,6 +37,9 @@ async function healthy(t: TestContext, prove: Prove, scripts: Readonly<Record<st
   return { host, client, containerd, options };
 }
 
+/** The verdict of an evaluation as "False ShimNotFound". */
+const brief = ({ status, reason }: Verdict) => `${status} ${reason}`;
+
 const proves: Prove = async () => PROVEN;
 const breakRunsc = (root: string) => chmod(join(root, RUNSC), 0o644);
 
@@ -58,20 +63,13 @@ describe('evaluate', () => {
   });
 
   it('sends a hanging containerd a single request, and proves nothing', async (t) => {
-    let proofs = 0;
-    const { containerd, options } = await healthy(
-      t,
-      async () => {
-        proofs += 1;
-        return PROVEN;
-      },
-      ALL_HANG,
-    );
+    const prove = t.mock.fn(proves);
+    const { containerd, options } = await healthy(t, prove, ALL_HANG);
     const { verdict, findings, proof } = await evaluate(options, NEVER);
-    assert.deepEqual([verdict.status, verdict.reason], ['Unknown', 'CheckTimedOut']);
+    assert.equal(brief(verdict), 'Unknown CheckTimedOut');
     assert.match(verdict.message, /^containerd's Version: no answer within 0\.3 s$/);
     assert.equal(proof.kind, 'inconclusive');
-    assert.deepEqual([containerd.calls, proofs], [['Version'], 0]);
+    assert.deepEqual([containerd.calls, prove.mock.callCount()], [['Version'], 0]);
     const unknown = findings.filter(({ status }) => status === 'unknown').map(({ check }) => check);
     assert.deepEqual(unknown, ['containerd', 'handler-loaded', 'handler-current']);
   });
@@ -96,7 +94,7 @@ describe('evaluate', () => {
       const evaluation = await evaluate({ ...options, now: () => nowMs }, NEVER);
       assert.deepEqual([evaluation.verdict.reason, evaluation.seenMs], ['RunscNotExecutable', 1_000]);
       assert.equal(evaluation.findings.filter(({ check }) => check === 'runsc').length, 1);
-      assert.equal(containerd.calls.filter((method) => method === 'Version').length, 2);
+      assert.equal(containerd.count('Version'), 2);
     });
   }
 
@@ -113,21 +111,17 @@ describe('evaluate', () => {
       if (broken) await breakRunsc(host.root);
       const evaluation = await evaluate({ ...options, now: () => nowMs }, NEVER);
       assert.deepEqual([evaluation.verdict.reason, evaluation.seenMs], [reason, seenMs]);
-      const requests = containerd.calls.filter((method) => method === 'Version').length;
-      assert.equal(requests, broken ? 1 : 2);
+      assert.equal(containerd.count('Version'), broken ? 1 : 2);
     });
   }
 
   const EDIT: Trigger = { kind: 'file', path: CONFIG };
+  const RUNSC_CONFIG: Trigger = { kind: 'file', path: '/etc/containerd/runsc.toml' };
   for (const [when, changes, isReused] of [
     ["only containerd's own configuration was edited", { triggers: [EDIT] }, true],
     ["gVisor's files changed too", { triggers: [EDIT, { kind: 'file', path: RUNSC }] }, false],
     ['containerd restarted', { triggers: [EDIT, { kind: 'containerd', state: 'gone' }] }, false],
-    [
-      "gVisor's configuration changed",
-      { triggers: [{ kind: 'file', path: '/etc/containerd/runsc.toml' }] },
-      false,
-    ],
+    ["gVisor's configuration changed", { triggers: [RUNSC_CONFIG] }, false],
     ['the interval is over', { triggers: [{ kind: 'timer' }] }, false],
     ['there is none', { triggers: [EDIT], last: undefined }, false],
     ['it failed', { triggers: [EDIT], last: FAILED }, false],
@@ -158,7 +152,7 @@ describe('evaluate', () => {
     const witness = witnessOf({ flags: { platform: 'kvm', network: 'host' }, textPages: 1 });
     const { options } = await healthy(t, async () => ({ ...PROVEN, witness }));
     const { verdict, facts, findings } = await evaluate(options, NEVER);
-    assert.deepEqual([verdict.status, verdict.reason], ['False', 'IsolationWeakened']);
+    assert.equal(brief(verdict), 'False IsolationWeakened');
     assert.equal(facts.platform, 'kvm');
     assert.ok('runsc' in facts && facts.runsc === undefined, 'the runsc on disk did not run');
     assert.equal(findings.filter(({ check }) => check === 'isolation').length, 1);
@@ -178,7 +172,7 @@ describe('evaluate', () => {
   it('skips the evidence checks without a sandbox', async (t) => {
     const { options } = await healthy(t, async () => unproven('slow', 'SandboxSlow'));
     const { verdict, findings, facts } = await evaluate(options, NEVER);
-    assert.deepEqual([verdict.status, verdict.reason], ['Unknown', 'SandboxSlow']);
+    assert.equal(brief(verdict), 'Unknown SandboxSlow');
     assert.equal(findings.find(({ check }) => check === 'isolation')?.status, 'skipped');
     assert.equal(facts.runsc, 'release-20260223.0');
   });
@@ -257,7 +251,15 @@ describe('NodeEvaluator', () => {
     const witness = witnessOf({ flags: { platform: 'kvm' } });
     const prover = { changed: () => changes++, witness, prove: proves } as unknown as Prover;
     const now = () => performance.now();
-    const evaluator = new NodeEvaluator({ config, host, client, distribution, prover, now });
+    const evaluator = new NodeEvaluator({
+      config,
+      host,
+      client,
+      distribution,
+      prover,
+      programs: new RunscPrograms(),
+      now,
+    });
     const stop = new AbortController();
     for (const [trigger, expected] of [
       [{ kind: 'timer' }, 0],

@@ -71,7 +71,7 @@ export class FakeApiServer {
       );
     if (!this.node.exists) return refusedWith(404, 'nodes "node-1" not found');
     if (request.url?.includes('dryRun=All')) return { status: 200, body: JSON.stringify(this.node.whole) };
-    if (patch !== undefined && !this.node.patch(patch, request.headers['user-agent']?.split('/')[0] ?? '')) {
+    if (patch !== undefined && !this.node.patch(patch)) {
       return refusedWith(
         409,
         'Operation cannot be fulfilled on nodes "node-1": the object has been modified',

@@ -1,14 +1,6 @@
 export type FakeCondition = Readonly<Record<string, string>>;
 export type FakeTaint = { readonly key: string; readonly effect: string; readonly value?: string };
 type Texts = Record<string, string>;
-type Managed = {
-  readonly manager: string;
-  readonly operation: 'Update';
-  readonly subresource?: 'status';
-  readonly time: string;
-  readonly fieldsV1: object;
-};
-
 export type NodePatch = {
   metadata?: {
     resourceVersion?: string;
@@ -19,7 +11,7 @@ export type NodePatch = {
   status?: { conditions?: (FakeCondition & { $patch?: 'delete' })[] };
 };
 
-/** A Node as the API server stores it: versions, patches, managed fields, and watch events. */
+/** A Node as the API server stores it: versions, patches, and watch events. */
 export class FakeNode {
   labels: Texts = {};
   annotations: Texts = {};
@@ -31,7 +23,6 @@ export class FakeNode {
   /** Called with the type of the watch event for each change. */
   onChange: (type: string) => void = () => {};
   #version = 1;
-  readonly #managed = new Map<string, Managed>();
 
   get whole(): object {
     const { metadata, taints, conditions, bootID } = this;
@@ -40,15 +31,7 @@ export class FakeNode {
 
   get metadata(): object {
     const { uid, labels, annotations } = this;
-    const managedFields = [...this.#managed.values()];
-    return {
-      name: 'node-1',
-      uid,
-      resourceVersion: String(this.#version),
-      labels,
-      annotations,
-      managedFields,
-    };
+    return { name: 'node-1', uid, resourceVersion: String(this.#version), labels, annotations };
   }
 
   /** The event of a watch of whole objects or of metadata only. */
@@ -57,12 +40,9 @@ export class FakeNode {
     return { type, object: whole ? this.whole : partial };
   }
 
-  /** A change by another client, whose field manager is `manager`. */
-  change(act: (node: this) => void, manager = 'kubectl-edit'): void {
-    const before = [own(this.conditions), JSON.stringify(this.taints)];
+  /** A change by another client. */
+  change(act: (node: this) => void): void {
     act(this);
-    if (own(this.conditions) !== before[0]) this.#manage(manager, 'status');
-    if (JSON.stringify(this.taints) !== before[1]) this.#manage(manager, 'spec');
     this.#bump('MODIFIED');
   }
 
@@ -74,7 +54,6 @@ export class FakeNode {
   /** Replaces the Node by a new one of the same name. */
   recreate(uid: string): void {
     Object.assign(this, { uid, exists: true, labels: {}, annotations: {}, taints: [], conditions: [] });
-    this.#managed.clear();
     this.#bump('ADDED');
   }
 
@@ -85,7 +64,7 @@ export class FakeNode {
   }
 
   /** Applies a patch unless it was made for another version. */
-  patch({ metadata = {}, spec, status }: NodePatch, manager: string): boolean {
+  patch({ metadata = {}, spec, status }: NodePatch): boolean {
     const { resourceVersion = String(this.#version) } = metadata;
     if (resourceVersion !== String(this.#version)) return false;
     this.change((node) => {
@@ -96,28 +75,13 @@ export class FakeNode {
         const others = node.conditions.filter(({ type }) => type !== condition.type);
         node.conditions = $patch === 'delete' ? others : [...others, condition as FakeCondition];
       }
-    }, manager);
+    });
     return true;
   }
 
   #bump(type: string): void {
     this.#version++;
     this.onChange(type);
-  }
-
-  /** Records the field manager of the last write. */
-  #manage(manager: string, part: 'spec' | 'status'): void {
-    const fields = {
-      spec: { 'f:spec': { 'f:taints': {} } },
-      status: { 'f:status': { 'f:conditions': { 'k:{"type":"GVisorReady"}': { 'f:status': {} } } } },
-    };
-    this.#managed.set(part, {
-      manager,
-      operation: 'Update',
-      ...(part === 'status' ? { subresource: part } : {}),
-      time: String(this.#version),
-      fieldsV1: fields[part],
-    });
   }
 }
 
@@ -126,9 +90,4 @@ function merge(texts: Texts, changes: Readonly<Record<string, string | null>> = 
     if (value === null) delete texts[key];
     else texts[key] = value;
   }
-}
-
-/** The agent's conditions. */
-function own(conditions: readonly FakeCondition[]): string {
-  return JSON.stringify(conditions.filter(({ type }) => type === 'GVisorReady'));
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFile, chmod, mkdir, rm, truncate, writeFile } from 'node:fs/promises';
-import { createServer, type Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -31,7 +31,8 @@ async function scene(t: TestContext) {
   await chmod(root, 0o755);
   await mkdir(dirname(join(root, SOCKET)), { recursive: true });
   const containerd = new FakeContainerd(join(root, SOCKET), root);
-  const runtime = { runtimeType: 'io.containerd.runsc.v1', options: optionsOf(RUNSC_TOML) };
+  const options = { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: RUNSC_TOML };
+  const runtime = { runtimeType: 'io.containerd.runsc.v1', options };
   const config = { ...JSON.parse(CONFIG), containerd: { runtimes: { runsc: runtime } } };
   const usual: Script = (request) => ({
     ...containerd.usual('Status', request),
@@ -41,13 +42,10 @@ async function scene(t: TestContext) {
   await containerd.start();
   await chmod(containerd.socket, 0o777);
   t.after(() => containerd.stop());
-  const evaluate = (env: Readonly<Record<string, string>> = {}, unprivileged = false) =>
+  const evaluate = ({ env = {}, unprivileged = false }: Pick<Case, 'env' | 'unprivileged'> = {}) =>
     runOnce({ HOST_ROOT: root, ...env }, unprivileged);
-  return { path: (inside: string) => join(root, inside), containerd, usual, evaluate };
-}
-
-function optionsOf(path: string) {
-  return { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: path };
+  const closing = (server: Server) => t.after(() => server.close());
+  return { path: (inside: string) => join(root, inside), containerd, usual, evaluate, closing };
 }
 
 async function runOnce(env: Readonly<Record<string, string>>, unprivileged: boolean): Promise<Evaluated> {
@@ -80,127 +78,100 @@ async function runOnce(env: Readonly<Record<string, string>>, unprivileged: bool
   return { report, mib: Number(output.stderr) / 1024, found };
 }
 
-/** A hostile input, the expected finding, and the expected verdict. */
+/** Hostile inputs of one node, the findings that they cause, and the verdict. */
 type Case = {
-  readonly name: string;
-  readonly make: (prepared: Scene) => Promise<unknown>;
-  readonly found?: readonly [check: string, pattern: RegExp];
-  readonly verdict: string;
+  readonly make: (prepared: Scene) => unknown;
+  readonly found?: Readonly<Record<string, RegExp>>;
+  readonly verdict?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly unprivileged?: boolean;
 };
-const garbage = (method: string, script: Script = GARBAGE): Case['make'] => {
-  return async ({ containerd, usual }) => {
+/** Replaces the response of a method. */
+const responds = (method: string, script: Script): Case['make'] => {
+  return ({ containerd, usual }) => {
     containerd.scripts = { Status: usual, [method]: script };
   };
 };
-const program = (body: string): Case['make'] => {
-  return ({ path }) => writeFile(path(RUNSC), `#!/bin/sh\n${body}\n`, { mode: 0o755 });
+/** Acts on each of these files. */
+const onFiles = (files: readonly string[], act: (path: string) => Promise<unknown>): Case['make'] => {
+  return ({ path }) => Promise.all(files.map((file) => act(path(file))));
 };
-const CASES: readonly Case[] = [
-  {
-    name: 'has a containerd configuration that the agent may not read',
-    make: ({ path }) => chmod(path(CONTAINERD_TOML), 0),
+const replaceByFifo = async (path: string) => {
+  await rm(path);
+  await once(spawn('mkfifo', ['-m', '755', path]), 'exit');
+};
+const imports = (...patterns: readonly string[]) => `imports = ${JSON.stringify(patterns)}\n${HANDLER_TOML}`;
+const UNREADABLE = /^unknown CheckFailed: Cannot read host file "\/etc\S+": EACCES$/;
+const TOO_LARGE = /^unknown CheckFailed: .*larger than 1048576 bytes/;
+const FIFO = /^unknown CheckFailed: .*it is a fifo/;
+
+const CASES: Readonly<Record<string, Case>> = {
+  'has configurations that the agent may not read: the sandbox shows its flags': {
+    make: onFiles([CONTAINERD_TOML, RUNSC_TOML], (path) => chmod(path, 0)),
     unprivileged: true,
-    found: ['handler-configured', /^unknown CheckFailed: Cannot read host file "\/etc\S+": EACCES$/],
-    verdict: 'True SandboxProven',
+    found: { 'handler-configured': UNREADABLE, 'runsc-config': UNREADABLE },
   },
-  {
-    name: 'has an unreadable runsc.toml: the sandbox shows its flags',
-    make: ({ path }) => chmod(path(RUNSC_TOML), 0),
-    unprivileged: true,
-    found: ['runsc-config', /^unknown CheckFailed: Cannot read host file "\/etc\S+": EACCES$/],
-    verdict: 'True SandboxProven',
-  },
-  {
-    name: 'has a socket that the agent may not open',
+  'has a socket that the agent may not open': {
     make: ({ containerd }) => chmod(containerd.socket, 0),
     unprivileged: true,
-    found: ['containerd', /^unknown ContainerdUnreachable: containerd's Version: connect EACCES/],
+    found: { containerd: /^unknown ContainerdUnreachable: containerd's Version: connect EACCES/ },
     verdict: 'Unknown ContainerdUnreachable',
   },
-  {
-    name: 'has a truncated containerd configuration',
-    make: ({ path }) => writeFile(path(CONTAINERD_TOML), HANDLER_TOML.slice(0, -8)),
-    found: ['handler-configured', /^error ContainerdConfigInvalid: .*line 3/],
-    verdict: 'True SandboxProven',
-  },
-  {
-    name: 'has a truncated runsc.toml',
-    make: ({ path }) => writeFile(path(RUNSC_TOML), '[runsc_config]\nnetwork = "ho'),
-    found: ['runsc-config', /^error RunscConfigInvalid: .*line 2/],
-    verdict: 'True SandboxProven',
-  },
-  {
-    name: 'has a containerd configuration of 100 MB',
-    make: ({ path }) => truncate(path(CONTAINERD_TOML), 100 * 1024 * 1024),
-    found: ['handler-configured', /^unknown CheckFailed: .*larger than 1048576 bytes/],
-    verdict: 'True SandboxProven',
-  },
-  {
-    name: 'has a runsc.toml of 100 MB',
-    make: ({ path }) => truncate(path(RUNSC_TOML), 100 * 1024 * 1024),
-    found: ['runsc-config', /^unknown CheckFailed: .*larger than 1048576 bytes/],
-    verdict: 'True SandboxProven',
-  },
-  {
-    name: 'has a configuration that imports itself, by name and by pattern',
+  'has truncated configurations': {
     make: ({ path }) =>
-      writeFile(
-        path(CONTAINERD_TOML),
-        `imports = ["config.toml", "/etc/containerd/*.toml"]\n${HANDLER_TOML}`,
-      ),
-    found: ['handler-configured', /^pass: /],
-    verdict: 'True SandboxProven',
+      Promise.all([
+        writeFile(path(CONTAINERD_TOML), HANDLER_TOML.slice(0, -8)),
+        writeFile(path(RUNSC_TOML), '[runsc_config]\nnetwork = "ho'),
+      ]),
+    found: {
+      'handler-configured': /^error ContainerdConfigInvalid: .*line 3/,
+      'runsc-config': /^error RunscConfigInvalid: .*line 2/,
+    },
   },
-  {
-    name: 'has a configuration that imports 200 others',
+  'has configurations of 100 MB': {
+    make: onFiles([CONTAINERD_TOML, RUNSC_TOML], (path) => truncate(path, 100 * 1024 * 1024)),
+    found: { 'handler-configured': TOO_LARGE, 'runsc-config': TOO_LARGE },
+  },
+  'has a configuration that imports itself, by name and by pattern': {
+    make: ({ path }) => writeFile(path(CONTAINERD_TOML), imports('config.toml', '/etc/containerd/*.toml')),
+    found: { 'handler-configured': /^pass: / },
+  },
+  'has a configuration that imports 200 others': {
     make: async ({ path }) => {
-      await writeFile(path(CONTAINERD_TOML), `imports = ["conf.d/*.toml"]\n${HANDLER_TOML}`);
+      await writeFile(path(CONTAINERD_TOML), imports('conf.d/*.toml'));
       await mkdir(path('/etc/containerd/conf.d'));
       for (let file = 0; file < 200; file++) await writeFile(path(`/etc/containerd/conf.d/${file}.toml`), '');
     },
-    found: ['handler-configured', /^unknown CheckFailed: .*more than 100 files/],
-    verdict: 'True SandboxProven',
+    found: { 'handler-configured': /^unknown CheckFailed: .*more than 100 files/ },
   },
-  ...[CONTAINERD_TOML, RUNSC_TOML, RUNSC].map((file) => ({
-    name: `has a FIFO for ${file}`,
-    make: async ({ path }: { path: (inside: string) => string }) => {
-      await rm(path(file));
-      await once(spawn('mkfifo', ['-m', '755', path(file)]), 'exit');
-    },
-    found: {
-      [CONTAINERD_TOML]: ['handler-configured', /^unknown CheckFailed: .*it is a fifo/] as const,
-      [RUNSC_TOML]: ['runsc-config', /^unknown CheckFailed: .*it is a fifo/] as const,
-      [RUNSC]: ['runsc', /^error RunscNotExecutable: .*fifo/] as const,
-    }[file] as readonly [string, RegExp],
-    verdict: 'True SandboxProven',
-  })),
-  {
-    name: 'has a runsc of 256 MB',
+  'has FIFOs as configurations': {
+    make: onFiles([CONTAINERD_TOML, RUNSC_TOML], replaceByFifo),
+    found: { 'handler-configured': FIFO, 'runsc-config': FIFO },
+  },
+  'has a FIFO as runsc': {
+    make: onFiles([RUNSC], replaceByFifo),
+    found: { runsc: /^error RunscNotExecutable: .*fifo/ },
+  },
+  'has a runsc of 256 MB': {
     make: ({ path }) => truncate(path(RUNSC), 256 * 1024 * 1024),
-    found: ['runsc-release', /^pass: gVisor release-20260223\.0$/],
-    verdict: 'True SandboxProven',
+    found: { 'runsc-release': /^pass: gVisor release-20260223\.0$/ },
   },
-  {
-    name: 'has a runsc that names a million releases, while a minimum release is required',
-    make: async ({ path }) => {
+  'has a runsc that names a million releases, while a minimum release is required': {
+    make: ({ path }) => {
       const releases = Array.from({ length: 1_000_000 }, (_, nth) => `release-20260223.${nth}\0`);
-      await appendFile(path(RUNSC), releases.join(''));
+      return appendFile(path(RUNSC), releases.join(''));
     },
     env: { MIN_RUNSC_RELEASE: '20250101.0' },
-    found: ['runsc-release', /^unknown ReleaseUnknown: "\S+runsc" does not name its release$/],
+    found: { 'runsc-release': /^unknown ReleaseUnknown: "\S+runsc" does not name its release$/ },
     verdict: 'Unknown ReleaseUnknown',
   },
-  {
-    name: 'has a runsc that sleeps forever: it is never executed',
-    make: program('sleep infinity & sleep infinity'),
-    found: ['runsc-release', /^unknown ReleaseUnknown: The sandbox runs a program that is not /],
-    verdict: 'True SandboxProven',
+  'has a runsc that sleeps forever: it is never executed': {
+    make: ({ path }) =>
+      writeFile(path(RUNSC), '#!/bin/sh\nsleep infinity & sleep infinity\n', { mode: 0o755 }),
+    found: { 'runsc-release': /^unknown ReleaseUnknown: The sandbox runs a program that is not / },
   },
-  {
-    name: 'has a sandbox with 10 MB of arguments',
-    make: async ({ containerd }) => {
+  'has a sandbox with 10 MB of arguments': {
+    make: ({ containerd }) => {
       const { process } = containerd.sandboxes;
       containerd.sandboxes.process = (id, pid, parent) => {
         const usual = process(id, pid, parent);
@@ -209,36 +180,48 @@ const CASES: readonly Case[] = [
     },
     verdict: 'Unknown CheckFailed',
   },
-  {
-    name: 'has a containerd whose Version response is garbage',
-    make: garbage('Version'),
-    found: ['containerd', /^unknown ContainerdUnreachable: containerd's Version: /],
+  'has a containerd whose Version response is garbage': {
+    make: responds('Version', GARBAGE),
+    found: { containerd: /^unknown ContainerdUnreachable: containerd's Version: / },
     verdict: 'Unknown ContainerdUnreachable',
   },
-  {
-    name: 'has a containerd whose status is not JSON',
-    make: garbage('Status', () => ({ info: { config: '{"registry":{"password":"hunter2"' } })),
-    found: ['containerd', /^unknown CheckFailed: .*configuration that is not JSON$/],
+  'has a containerd whose status is not JSON': {
+    make: responds('Status', () => ({ info: { config: '{"registry":{"password":"hunter2"' } })),
+    found: { containerd: /^unknown CheckFailed: .*configuration that is not JSON$/ },
     verdict: 'Unknown CheckFailed',
   },
-  {
-    name: 'has a containerd whose status is larger than 16 MiB',
-    make: garbage('Status', () => ({ info: { config: 'x'.repeat(17 * 1024 * 1024) } })),
-    found: ['containerd', /^unknown \w+: /],
+  'has a containerd whose status is larger than 16 MiB': {
+    make: responds('Status', () => ({ info: { config: 'x'.repeat(17 * 1024 * 1024) } })),
+    found: { containerd: /^unknown \w+: / },
     verdict: 'Unknown CheckFailed',
   },
-  {
-    name: 'has a containerd that reports garbage as PIDs',
-    make: garbage('Tasks.ListPids'),
+  'has a containerd that reports garbage as PIDs': {
+    make: responds('Tasks.ListPids', GARBAGE),
     verdict: 'Unknown ContainerdUnreachable',
   },
-  {
-    name: 'has a containerd that never responds',
-    make: garbage('Version', HANGS),
-    found: ['containerd', /^unknown CheckTimedOut: containerd's Version: no answer within 3 s$/],
+  'has a containerd that never responds': {
+    make: responds('Version', HANGS),
+    found: { containerd: /^unknown CheckTimedOut: containerd's Version: no answer within 3 s$/ },
     verdict: 'Unknown CheckTimedOut',
   },
-];
+  'has a socket that sends endless noise': {
+    make: async ({ containerd, closing }) => {
+      await containerd.stop();
+      const noise = Buffer.alloc(64 * 1024, 0xa5);
+      const pour = (socket: Socket) => {
+        while (socket.write(noise));
+      };
+      const server = createServer((socket) => {
+        socket.on('error', () => {}).on('drain', () => pour(socket));
+        pour(socket);
+      });
+      closing(server);
+      server.listen(containerd.socket);
+      await once(server, 'listening');
+    },
+    verdict: 'Unknown ContainerdUnreachable',
+  },
+};
 
 /** Maximum extra memory; the hostile inputs are far larger, or endless. */
 const MAX_EXTRA_MIB = 64;
@@ -254,38 +237,16 @@ describe('an evaluation of a node that', () => {
     healthyMib = mib;
   });
 
-  for (const { name, make, found, verdict, env, unprivileged } of CASES) {
+  for (const [name, { make, found = {}, verdict = 'True SandboxProven', ...how }] of Object.entries(CASES)) {
     it(`${name}: ${verdict}`, async (t) => {
       const prepared = await scene(t);
       await make(prepared);
-      const evaluated = await prepared.evaluate(env, unprivileged);
-      const { status, reason } = evaluated.report.evaluation.verdict;
-      if (found !== undefined) assert.match(evaluated.found(found[0]), found[1]);
-      assert.equal(`${status} ${reason}`, verdict, JSON.stringify(evaluated.report, null, 1));
-      assert.doesNotMatch(JSON.stringify(evaluated.report), /hunter2/);
-      assert.ok(
-        evaluated.mib < healthyMib + MAX_EXTRA_MIB,
-        `${evaluated.mib} MiB, healthy ${healthyMib} MiB`,
-      );
+      const { report, mib, found: finding } = await prepared.evaluate(how);
+      for (const [check, pattern] of Object.entries(found)) assert.match(finding(check), pattern);
+      const { status, reason } = report.evaluation.verdict;
+      assert.equal(`${status} ${reason}`, verdict, JSON.stringify(report, null, 1));
+      assert.doesNotMatch(JSON.stringify(report), /hunter2/);
+      assert.ok(mib < healthyMib + MAX_EXTRA_MIB, `${mib} MiB, healthy ${healthyMib} MiB`);
     });
   }
-
-  it('has a socket that sends endless noise: Unknown ContainerdUnreachable', async (t) => {
-    const { containerd, evaluate } = await scene(t);
-    await containerd.stop();
-    const noise = Buffer.alloc(64 * 1024, 0xa5);
-    const pour = (socket: Socket) => {
-      while (socket.write(noise));
-    };
-    const server = createServer((socket) => {
-      socket.on('error', () => {}).on('drain', () => pour(socket));
-      pour(socket);
-    });
-    server.listen(containerd.socket);
-    await once(server, 'listening');
-    t.after(() => server.close());
-    const { report, mib } = await evaluate();
-    assert.equal(report.evaluation.verdict.reason, 'ContainerdUnreachable');
-    assert.ok(mib < healthyMib + MAX_EXTRA_MIB, `${mib} MiB, healthy ${healthyMib} MiB`);
-  });
 });

@@ -180,34 +180,33 @@ function play(sequence: readonly Observation[], thresholds: Thresholds, before: 
 describe('judge and applyHysteresis, for any sequence of evaluations', () => {
   const RUNS = { numRuns: 1_000 };
 
-  it('publish True only for a proof in that evaluation, and with every required check', () => {
+  /** Checks the steps of any sequence of observations under any thresholds. */
+  const always = (check: (steps: ReturnType<typeof play>, thresholds: Thresholds) => void) =>
     fc.assert(
-      fc.property(observations, anyThresholds, (sequence, thresholds) => {
-        for (const { publish, observation } of play(sequence, thresholds)) {
-          if (publish?.status !== 'True') continue;
-          assert.equal(observation.outcome.kind, 'proven');
-          assert.ok(!observation.findings.some((each) => each.status === 'unknown' && each.blocking));
-        }
-      }),
+      fc.property(observations, anyThresholds, (all, thresholds) => check(play(all, thresholds), thresholds)),
       RUNS,
     );
-  });
 
-  it('keep True within the grace period', () => {
-    fc.assert(
-      fc.property(observations, anyThresholds, (sequence, thresholds) => {
-        let unknownSince: number | undefined;
-        let published: Verdict | undefined;
-        for (const { verdict, nowMs, state } of play(sequence, thresholds)) {
-          unknownSince = verdict.status === 'Unknown' ? (unknownSince ?? nowMs) : undefined;
-          const isWithin = unknownSince !== undefined && nowMs - unknownSince < thresholds.graceMs;
-          if (published?.status === 'True' && isWithin) assert.deepEqual(state.published, published);
-          published = state.published;
-        }
-      }),
-      RUNS,
-    );
-  });
+  it('publish True only for a proof in that evaluation, and with every required check', () =>
+    always((steps) => {
+      for (const { publish, observation } of steps) {
+        if (publish?.status !== 'True') continue;
+        assert.equal(observation.outcome.kind, 'proven');
+        assert.ok(!observation.findings.some((each) => each.status === 'unknown' && each.blocking));
+      }
+    }));
+
+  it('keep True within the grace period', () =>
+    always((steps, { graceMs }) => {
+      let unknownSince: number | undefined;
+      let published: Verdict | undefined;
+      for (const { verdict, nowMs, state } of steps) {
+        unknownSince = verdict.status === 'Unknown' ? (unknownSince ?? nowMs) : undefined;
+        const isWithin = unknownSince !== undefined && nowMs - unknownSince < graceMs;
+        if (published?.status === 'True' && isWithin) assert.deepEqual(state.published, published);
+        published = state.published;
+      }
+    }));
 
   it('withdraw True after an hour of Unknown, tolerated or not', () => {
     const unknowns = fc.array(
@@ -260,16 +259,12 @@ describe('judge and applyHysteresis, for any sequence of evaluations', () => {
     );
   });
 
-  it('requeue exactly while a verdict is Unknown or unpublished', () => {
-    fc.assert(
-      fc.property(observations, anyThresholds, (sequence, thresholds) => {
-        for (const { state, verdict, requeueAfterMs } of play(sequence, thresholds)) {
-          const isFinal = verdict.status !== 'Unknown' && state.published === verdict;
-          assert.equal(requeueAfterMs === undefined, isFinal);
-          if (requeueAfterMs !== undefined) assert.ok(requeueAfterMs >= 0 && Number.isFinite(requeueAfterMs));
-        }
-      }),
-      RUNS,
-    );
-  });
+  it('requeue exactly while a verdict is Unknown or unpublished', () =>
+    always((steps) => {
+      for (const { state, verdict, requeueAfterMs } of steps) {
+        const isFinal = verdict.status !== 'Unknown' && state.published === verdict;
+        assert.equal(requeueAfterMs === undefined, isFinal);
+        if (requeueAfterMs !== undefined) assert.ok(requeueAfterMs >= 0 && Number.isFinite(requeueAfterMs));
+      }
+    }));
 });

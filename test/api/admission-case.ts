@@ -13,49 +13,59 @@ export type Case = {
 
 export type Group = { readonly title: string; readonly cases: readonly Case[] };
 
-/** A call, or a function that makes it. */
-export type Made = ApiCall | ((admission: Admission) => ApiCall | Promise<ApiCall>);
+/** A call, or a function that makes it. Calls of cases are dry runs. */
+type Made = ApiCall | ((admission: Admission) => ApiCall | Promise<ApiCall>);
 
-/** The user (default: admin) and the code of a refusal (default: 403). */
-type Options = { readonly as?: UserName; readonly code?: number | undefined };
+/** Calls by what they write. */
+type Calls = Readonly<Record<string, Made>>;
+/** Calls by what they write, each with the message of the API server. */
+type Rows = Readonly<Record<string, readonly [call: Made, message: RegExp]>>;
 
-/** A call that is denied with this message. */
-export function refused(what: string, call: Made, why: RegExp, { as = 'admin', code = 403 }: Options = {}) {
-  return caseOf(`${as}: ${what} is refused`, as, call, (response) => {
-    assert.equal(response.code, code, response.message);
-    assert.match(response.message, why);
-  });
-}
+/** Rows with one message. */
+export const withMessage = (message: RegExp, calls: Calls): Rows =>
+  Object.fromEntries(Object.entries(calls).map(([what, call]) => [what, [call, message]]));
 
-/** A call that is allowed without a warning. `body` checks the resulting object. */
-export function accepted(
-  what: string,
-  call: Made,
-  { as = 'admin' }: Options = {},
-  body?: (made: unknown) => void,
-) {
-  return caseOf(`${as}: ${what} is accepted`, as, call, (response) => {
-    assertAccepted(response);
-    body?.(response.body);
-  });
-}
+/** Calls of a user that are denied with a message and this code. */
+export const refused = (as: UserName, rows: Rows, code = 403): readonly Case[] =>
+  Object.entries(rows).map(([what, [call, message]]) =>
+    caseOf(`${as}: ${what} is refused`, as, call, (response) => {
+      assert.equal(response.code, code, response.message);
+      assert.match(response.message, message);
+    }),
+  );
 
-/** A call that is allowed with one warning. */
-export function warned(what: string, call: Made, why: RegExp, { as = 'admin' }: Options = {}) {
-  return caseOf(`${as}: ${what} is warned of`, as, call, ({ code, message, warnings }) => {
-    assert.ok(code < 300, `${code} ${message}`);
-    assert.equal(warnings.length, 1, warnings.join('\n'));
-    assert.match(warnings[0] ?? '', why);
-  });
-}
+/** Calls of a user that are allowed without a warning. `check` asserts something of the resulting object. */
+export const accepted = (as: UserName, calls: Calls, check?: (made: unknown) => void): readonly Case[] =>
+  Object.entries(calls).map(([what, call]) =>
+    caseOf(`${as}: ${what} is accepted`, as, call, (response) => {
+      assertAccepted(response);
+      check?.(response.body);
+    }),
+  );
+
+/** Calls of a user that are allowed with one warning. */
+export const warned = (as: UserName, rows: Rows): readonly Case[] =>
+  Object.entries(rows).map(([what, [call, warning]]) =>
+    caseOf(`${as}: ${what} is warned of`, as, call, ({ code, message, warnings }) => {
+      assert.ok(code < 300, `${code} ${message}`);
+      assert.equal(warnings.length, 1, warnings.join('\n'));
+      assert.match(warnings[0] ?? '', warning);
+    }),
+  );
 
 function caseOf(what: string, as: UserName, call: Made, check: (response: ApiResponse) => void): Case {
   return {
     what,
     run: async (admission) =>
-      check(await admission.as(as, typeof call === 'function' ? await call(admission) : call)),
+      check(await admission.as(as, dryRun(typeof call === 'function' ? await call(admission) : call))),
   };
 }
+
+/** The same call without effect. */
+export const dryRun = (call: ApiCall): ApiCall => ({
+  ...call,
+  path: `${call.path}${call.path.includes('?') ? '&' : '?'}dryRun=All`,
+});
 
 export function describeGroups(admission: () => Admission, groups: readonly Group[]): void {
   for (const { title, cases } of groups) {
@@ -63,6 +73,12 @@ export function describeGroups(admission: () => Admission, groups: readonly Grou
       for (const { what, run } of cases) it(what, () => run(admission()));
     });
   }
+}
+
+/** Runs cases one after another. The message of a failure names the case. */
+export async function runCases(admission: Admission, cases: readonly Case[]): Promise<void> {
+  for (const { what, run } of cases)
+    await run(admission).catch((cause: Error) => assert.fail(`${what}: ${cause.message}`));
 }
 
 /** Asserts that a call was allowed without a warning. */
@@ -75,6 +91,5 @@ export function assertAccepted({ code, message, warnings }: ApiResponse): void {
 export async function createObject({ as }: Admission, call: ApiCall): Promise<string> {
   const { code, message, body } = await as('admin', call);
   assert.equal(code, 201, message);
-  const { name } = (body as { readonly metadata: { readonly name: string } }).metadata;
-  return `${call.path.replace(/\?.*/, '')}/${name}`;
+  return `${call.path}/${(body as { readonly metadata: { readonly name: string } }).metadata.name}`;
 }

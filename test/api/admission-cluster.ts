@@ -1,11 +1,10 @@
-import { after, before } from 'node:test';
 import { Cluster } from '../../cluster/cluster.ts';
 import { requireRoot } from '../../cluster/machine/host-checks.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { patient, waitFor } from '../../hack/run.ts';
+import { waitFor } from '../../hack/run.ts';
 import { applyOverlay } from '../e2e/agents.ts';
 import { laneCluster } from '../runner/lane.ts';
 import { OBJECTS, OLDER, USERS, WAITING } from './admission-fixture.ts';
+import { useStarted } from './api-server.ts';
 import type { ApiCall, ApiResponse, ApiUser } from './api-user.ts';
 import { waitForPolicies } from './wait-for-policies.ts';
 import type { WRITERS } from './writer-users.ts';
@@ -66,21 +65,9 @@ async function debugOlder(cluster: Cluster): Promise<void> {
   await cluster.kubectl([...args, '-p', JSON.stringify(patch)]);
 }
 
-/** Registers hooks that call {@link startAdmission} before the first test and remove the cluster after the last. */
-export function useAdmission(components: readonly string[]): () => Admission {
-  let admission: Admission | undefined;
-  before(
-    async () => {
-      admission = await startAdmission(components);
-    },
-    { timeout: patient(300_000) },
-  );
-  after(async () => removeCluster(await laneCluster('admission')));
-  return () => {
-    if (admission === undefined) throw new Error('The cluster is not up yet');
-    return admission;
-  };
-}
+/** {@link startAdmission} for the tests of a file. */
+export const useAdmission = (components: readonly string[]): (() => Admission) =>
+  useStarted('admission', () => startAdmission(components));
 
 /** Repeats a call until its response matches. */
 export async function waitForResponse(

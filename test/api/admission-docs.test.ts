@@ -7,9 +7,9 @@ import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
 import { INJECTS } from '../kubernetes-minor.ts';
-import { accepted, type Case, refused, warned } from './admission-case.ts';
+import { accepted, type Case, dryRun, refused, runCases, warned } from './admission-case.ts';
 import { useAdmission, waitForResponse } from './admission-cluster.ts';
-import { container, create, createPod, hostPath, pod, privileged } from './admission-objects.ts';
+import { container, create, createPod, hostPath, PLAIN, pod, privileged } from './admission-objects.ts';
 import type { ApiResponse } from './api-user.ts';
 import { waitForPolicies } from './wait-for-policies.ts';
 
@@ -40,13 +40,16 @@ async function shell(script: string): Promise<string> {
 }
 const apply = 'kubectl apply -k .';
 
-const plain = create(NAMESPACE, pod({ spec: { runtimeClassName: undefined } }), 'dryRun=All');
-const gvisor = create(NAMESPACE, pod(), 'dryRun=All');
+const plain = create(NAMESPACE, pod(PLAIN));
 const IS_NOT_SET = /spec\.runtimeClassName is not set: write runtimeClassName: gvisor/;
-async function all(...cases: readonly Case[]): Promise<void> {
-  for (const { run: check } of cases) await check(admission());
-}
-const strict = (part: Parameters<typeof pod>[0]) => createPod(part);
+const all = (...cases: readonly (readonly Case[])[]) => runCases(admission(), cases.flat());
+const warnOnly = () => all(warned('admin', { 'a plain pod': [plain, IS_NOT_SET] }));
+const reject = () =>
+  all(
+    refused('admin', { 'a plain pod': [plain, IS_NOT_SET] }),
+    accepted('admin', { 'a gVisor pod': create(NAMESPACE, pod()) }),
+  );
+const createPlain = () => admission().as('admin', dryRun(plain));
 const classOf = ({ body }: ApiResponse) =>
   (body as { readonly spec: { readonly runtimeClassName?: string } }).spec.runtimeClassName;
 
@@ -55,23 +58,19 @@ describe('the commands of the page on admission', () => {
     directory = await mkdtemp(join(tmpdir(), 'admission-'));
     await symlink(REPO, join(directory, 'gvisor-ready'));
     await admission().cluster.kubectl(['create', 'namespace', NAMESPACE]);
-    await waitForResponse(
-      'a pod in the new namespace',
-      () => admission().as('admin', plain),
-      ({ code }) => code === 201,
-    );
+    await waitForResponse('a pod in the new namespace', createPlain, ({ code }) => code === 201);
   });
   after(() => rm(directory, { recursive: true, force: true }));
 
   it('only warn in the first stage', async () => {
     await write('kustomization.yaml');
     await shell(block('run', 'audit'));
-    await all(warned('a plain pod', plain, IS_NOT_SET), accepted('a gVisor pod', gvisor));
+    await warnOnly();
   });
 
   it('reject in the second stage', async () => {
     assert.match(await shell(block('run', 'enforce')), /^namespace\/evaluations labeled$/m);
-    await all(refused('a plain pod', plain, IS_NOT_SET), accepted('a gVisor pod', gvisor));
+    await reject();
   });
 
   it('list the pods that are older than the label', async () => {
@@ -83,19 +82,23 @@ describe('the commands of the page on admission', () => {
   it('switch to audit, where no label rejects anything, and back', async () => {
     await write('kustomization.yaml, audit stage');
     await shell(apply);
-    await all(warned('a plain pod', plain, IS_NOT_SET));
+    await warnOnly();
     await write('kustomization.yaml');
     await shell(apply);
-    await all(refused('a plain pod', plain, IS_NOT_SET));
+    await reject();
   });
 
   it('change the settings', async () => {
     await write('kustomization.yaml, settings');
     await shell(apply);
     await all(
-      accepted('the second class', strict({ spec: { runtimeClassName: 'gvisor-gpu' } })),
-      accepted('a directory of the host', strict({ spec: hostPath })),
-      refused('a privileged container', strict({ spec: container(privileged) }), /privileged is not allowed/),
+      accepted('admin', {
+        'the second class': createPod({ spec: { runtimeClassName: 'gvisor-gpu' } }),
+        'a directory of the host': createPod({ spec: hostPath }),
+      }),
+      refused('admin', {
+        'a privileged container': [createPod({ spec: container(privileged) }), /privileged is not allowed/],
+      }),
     );
   });
 
@@ -104,13 +107,14 @@ describe('the commands of the page on admission', () => {
     if (!INJECTS) return assert.rejects(shell(apply), /no matches for kind "MutatingAdmissionPolicy"/);
     await shell(apply);
     await waitForPolicies(admission(), ['mutating']);
-    assert.equal(classOf(await admission().as('admin', plain)), 'gvisor-gpu');
+    assert.equal(classOf(await createPlain()), 'gvisor-gpu');
     await all(
-      refused(
-        'the class that was allowed before',
-        gvisor,
-        /is "gvisor": write runtimeClassName: gvisor-gpu$/,
-      ),
+      refused('admin', {
+        'the class that was allowed before': [
+          create(NAMESPACE, pod()),
+          /is "gvisor": write runtimeClassName: gvisor-gpu$/,
+        ],
+      }),
     );
   });
 
@@ -118,10 +122,10 @@ describe('the commands of the page on admission', () => {
     await shell(block('run', 'uninstall'));
     if (INJECTS) await shell(block('run', 'uninstall, inject'));
     await waitForPolicies(admission(), [INJECTS ? 'mutating' : 'validating']);
-    const response = await admission().as('admin', plain);
+    const response = await createPlain();
     assert.deepEqual([response.code, classOf(response)], [201, undefined]);
     await write('kustomization.yaml');
     await shell(apply);
-    await all(refused('a plain pod', plain, IS_NOT_SET), accepted('a gVisor pod', gvisor));
+    await reject();
   });
 });

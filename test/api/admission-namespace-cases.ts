@@ -1,54 +1,38 @@
 import assert from 'node:assert/strict';
-import { accepted, assertAccepted, type Case, type Group, refused } from './admission-case.ts';
+import { accepted, assertAccepted, type Case, type Group, refused, withMessage } from './admission-case.ts';
 import { type Admission, waitForResponse } from './admission-cluster.ts';
-import { create, pod } from './admission-objects.ts';
+import { create, patch, pod, remove } from './admission-objects.ts';
 import type { ApiCall } from './api-user.ts';
 
-const DRY = '?dryRun=All';
-const patch = (path: string, body: object): ApiCall => ({ method: 'PATCH', path, body });
-const label = (namespace: string, value: string | null, key = 'require-gvisor', query = DRY) =>
-  patch(`/api/v1/namespaces/${namespace}${query}`, { metadata: { labels: { [key]: value } } });
-const remove = (namespace: string, query = DRY): ApiCall => ({
-  method: 'DELETE',
-  path: `/api/v1/namespaces/${namespace}${query}`,
-});
-const createNamespace = (
-  labels: object,
-  metadata: object = { generateName: 'new-' },
-  query = DRY,
-): ApiCall => ({
+const NAMESPACES = '/api/v1/namespaces';
+const label = (namespace: string, value: string | null, key = 'require-gvisor') =>
+  patch(`${NAMESPACES}/${namespace}`, { metadata: { labels: { [key]: value } } });
+/** Another label of a namespace. */
+const team = (namespace: string) => label(namespace, 'x', 'team');
+const consent = (namespace: string, value: string | null = 'true') =>
+  label(namespace, value, 'allow-host-kernel');
+const removeNamespace = (name: string) => remove(`${NAMESPACES}/${name}`);
+const createNamespace = (labels: object, metadata: object = { generateName: 'new-' }): ApiCall => ({
   method: 'POST',
-  path: `/api/v1/namespaces${query}`,
+  path: NAMESPACES,
   body: { apiVersion: 'v1', kind: 'Namespace', metadata: { ...metadata, labels } },
 });
 /** Replaces a Namespace, or a subresource of it, without its labels. */
 const put =
   (subresource: string) =>
   async ({ as }: Admission): Promise<ApiCall> => {
-    const path = '/api/v1/namespaces/strict';
+    const path = `${NAMESPACES}/strict`;
     const { body } = await as('admin', { method: 'GET', path });
     const { metadata, ...rest } = body as { readonly metadata: object };
     return {
       method: 'PUT',
-      path: `${path}${subresource}${DRY}`,
+      path: `${path}${subresource}`,
       body: { ...rest, metadata: { ...metadata, labels: {} } },
     };
   };
-
-const CONSENT = 'allow-host-kernel';
-const consent = (name: string) =>
-  new RegExp(
-    `the namespace "${name}" would let code onto the host's kernel: to set its label allow-host-kernel to "true" needs the verb manage-gvisor-requirement on this namespace`,
-  );
-const LIFT =
-  /the namespace "strict" requires gVisor: to change its label require-gvisor from "true" needs the verb manage-gvisor-requirement on this namespace \(ClusterRole gvisor-ready-requirement\)$/;
-const DELETE =
-  /the namespace "strict" requires gVisor: to delete it needs the verb manage-gvisor-requirement on this namespace \(ClusterRole gvisor-ready-requirement\), or the verb delete-gvisor-namespace$/;
-const operator = { as: 'operator' } as const;
-const owner = { as: 'owner' } as const;
-const single = { as: 'single' } as const;
 const applied: ApiCall = {
-  ...label('strict', 'false', 'require-gvisor', `${DRY}&fieldManager=test&force=true`),
+  method: 'PATCH',
+  path: `${NAMESPACES}/strict?fieldManager=test&force=true`,
   patch: 'apply-patch+yaml',
   body: {
     apiVersion: 'v1',
@@ -57,166 +41,201 @@ const applied: ApiCall = {
   },
 };
 
-const key = (name: string, is = 'require-gvisor') =>
-  new RegExp(`the label "${name}" has no effect: its key is ${is}, written exactly so$`);
-
-const WITHOUT: readonly Case[] = [
-  refused('to remove it', label('strict', null), LIFT, operator),
-  refused('to set it to "false"', label('strict', 'false'), LIFT, operator),
-  refused('to set it to "audit"', label('strict', 'audit'), LIFT, operator),
-  refused('to write the namespace without labels', put(''), LIFT, operator),
-  refused('to write the status without labels', put('/status'), LIFT, operator),
-  refused('to write the finalizers without labels', put('/finalize'), LIFT, operator),
-  refused('to apply another value', applied, LIFT, operator),
-  refused('to delete the namespace', remove('strict'), DELETE, operator),
-  refused('to remove it, as admin of the namespace,', label('strict', null), LIFT, owner),
-  refused('to delete the namespace, as admin of it,', remove('strict'), DELETE, owner),
-  refused(
-    'to remove it from another namespace',
-    label('another', null),
-    /the namespace "another" requires gVisor/,
-    single,
-  ),
-  refused('to delete another namespace', remove('another'), /"another" requires gVisor: to delete/, single),
-  accepted('to write another label', label('strict', 'x', 'team'), operator),
-  accepted('to add it', label('free', 'true'), operator),
-  accepted('to set "audit" to "true"', label('audited', 'true'), operator),
-  accepted('to remove "audit"', label('audited', null), operator),
-  accepted('to create a namespace with it', createNamespace({ 'require-gvisor': 'true' }), operator),
-  accepted('to create a namespace without', createNamespace({}), operator),
-  accepted('to delete a namespace that has none', remove('free'), operator),
-];
-
-const WITH: readonly Case[] = [
-  accepted('to remove it', label('strict', null), { as: 'lifter' }),
-  accepted('to delete the namespace', remove('strict'), { as: 'lifter' }),
-  accepted('to remove it', label('strict', null)),
-  accepted('to remove it from the namespace of the right', label('strict', null), single),
-  accepted('to delete the namespace of the right', remove('strict'), single),
-  accepted('to delete the namespace', remove('strict'), { as: 'deleter' }),
-  refused('to remove it', label('strict', null), LIFT, { as: 'deleter' }),
-  refused("to allow the host's kernel", label('free', 'true', CONSENT), consent('free'), { as: 'deleter' }),
-];
-
+const LIFT =
+  /the namespace "strict" requires gVisor: to change its label require-gvisor from "true" needs the verb manage-gvisor-requirement on this namespace \(ClusterRole gvisor-ready-requirement\)$/;
+const DELETE =
+  /the namespace "strict" requires gVisor: to delete it needs the verb manage-gvisor-requirement on this namespace \(ClusterRole gvisor-ready-requirement\), or the verb delete-gvisor-namespace$/;
+const CONSENT = (name: string) =>
+  new RegExp(
+    `the namespace "${name}" would let code onto the host's kernel: to set its label allow-host-kernel to "true" needs the verb manage-gvisor-requirement on this namespace`,
+  );
 const BOTH =
   /cannot require gVisor and allow the host's kernel: take the label require-gvisor or allow-host-kernel off$/;
-const CONSENTS: readonly Case[] = [
-  refused('to consent', label('free', 'true', CONSENT), consent('free'), operator),
-  refused('to consent after a refusal', label('declined', 'true', CONSENT), consent('declined'), operator),
-  refused(
-    'to consent in kube-system',
-    label('kube-system', 'true', CONSENT),
-    consent('kube-system'),
-    operator,
-  ),
-  refused(
-    'to create a namespace with it',
-    createNamespace({ [CONSENT]: 'true' }, { name: 'new' }),
-    consent('new'),
-    operator,
-  ),
-  refused(
-    'to consent, as admin of the namespace,',
-    label('strict', 'true', CONSENT),
-    consent('strict'),
-    owner,
-  ),
-  refused('to consent in another namespace', label('free', 'true', CONSENT), consent('free'), single),
-  accepted('to set "false"', label('free', 'false', CONSENT), operator),
-  accepted('to withdraw it', label('consenting', null, CONSENT), operator),
-  accepted('to change it to "false"', label('consenting', 'false', CONSENT), operator),
-  accepted('another label of its namespace', label('consenting', 'x', 'team'), operator),
-  accepted('to delete the namespace', remove('consenting'), operator),
-  accepted('to consent', label('free', 'true', CONSENT), { as: 'lifter' }),
-  accepted('to create a namespace with it', createNamespace({ [CONSENT]: 'true' }), { as: 'lifter' }),
-  refused('to consent where gVisor is required', label('strict', 'true', CONSENT), BOTH, {
-    as: 'lifter',
-    code: 422,
-  }),
-  refused('to require gVisor in its namespace', label('consenting', 'true'), BOTH, {
-    as: 'lifter',
-    code: 422,
-  }),
-  refused('both at once', createNamespace({ [CONSENT]: 'true', 'require-gvisor': 'true' }), BOTH, {
-    as: 'lifter',
-    code: 422,
-  }),
-  accepted('another label of an older namespace with both', label('both', 'x', 'team'), operator),
-  accepted('to remove the consent from both', label('both', null, CONSENT), operator),
-  accepted('to audit its namespace', label('consenting', 'audit'), operator),
-  refused(
-    '"yes"',
-    label('free', 'yes', CONSENT),
-    /the label allow-host-kernel is "yes", which would allow nothing: write "true" or "false"$/,
-    { code: 422 },
-  ),
-  accepted('another label of a namespace with an old "yes"', label('mistyped', 'x', 'team')),
-  ...[
-    'Allow-Host-Kernel',
-    'allow_host_kernel',
-    'allowhostkernel',
-    'allow.host.kernel',
-    'allows-host-kernel',
-  ].map((name) =>
-    refused(`the key ${name}`, label('free', 'true', name), key(name, 'allow-host-kernel'), { code: 422 }),
-  ),
-];
-
-const invalid = { code: 422 } as const;
-const slip = (value: string) =>
+const NO_EFFECT = (value: string) =>
   new RegExp(
     `the label require-gvisor is "${value}", which would require nothing: write "true", "audit" \\(warns only\\) or "false"$`,
   );
-const MISSPELT: readonly Case[] = [
-  refused(
-    'a new namespace with "True"',
-    createNamespace({ 'require-gvisor': 'True' }),
-    slip('True'),
-    invalid,
-  ),
-  refused('"yes"', label('free', 'yes'), slip('yes'), invalid),
-  refused('an empty value', label('free', ''), slip(''), invalid),
-  accepted('another label of a namespace with an old "yes"', label('mistyped', 'x', 'team')),
-  accepted('an old "yes" corrected', label('mistyped', 'true')),
-  accepted('an old "yes" removed', label('mistyped', null)),
-  ...['Require-gVisor', 'require_gvisor', 'requires-gvisor', 'requiregvisor', 'require.gvisor'].map((name) =>
-    refused(`the key ${name}`, label('free', 'true', name), key(name), invalid),
-  ),
-  refused(
-    'a new namespace with such a key',
-    createNamespace({ REQUIRE_GVISOR: 'true' }),
-    key('REQUIRE_GVISOR'),
-    invalid,
-  ),
-  accepted('another label of a namespace with an old key', label('mistyped', 'x', 'team')),
-  accepted('a key of another domain', label('free', 'true', 'example.com/require-gvisor')),
-];
-
 const SYSTEM = (name: string) =>
   new RegExp(
     `the namespace "${name}" is the system's own and cannot require gVisor, since its pods need the host`,
   );
+
+const WITHOUT: readonly Case[] = [
+  ...refused(
+    'operator',
+    withMessage(LIFT, {
+      'to remove it': label('strict', null),
+      'to set it to "false"': label('strict', 'false'),
+      'to set it to "audit"': label('strict', 'audit'),
+      'to write the namespace without labels': put(''),
+      'to write the status without labels': put('/status'),
+      'to write the finalizers without labels': put('/finalize'),
+      'to apply another value': applied,
+    }),
+  ),
+  ...refused('operator', { 'to delete the namespace': [removeNamespace('strict'), DELETE] }),
+  ...refused('owner', {
+    'to remove it, as admin of the namespace,': [label('strict', null), LIFT],
+    'to delete the namespace, as admin of it,': [removeNamespace('strict'), DELETE],
+  }),
+  ...refused('single', {
+    'to remove it from another namespace': [
+      label('another', null),
+      /the namespace "another" requires gVisor/,
+    ],
+    'to delete another namespace': [removeNamespace('another'), /"another" requires gVisor: to delete/],
+  }),
+  ...accepted('operator', {
+    'to write another label': team('strict'),
+    'to add it': label('free', 'true'),
+    'to set "audit" to "true"': label('audited', 'true'),
+    'to remove "audit"': label('audited', null),
+    'to create a namespace with it': createNamespace({ 'require-gvisor': 'true' }),
+    'to create a namespace without': createNamespace({}),
+    'to delete a namespace that has none': removeNamespace('free'),
+  }),
+];
+
+const WITH: readonly Case[] = [
+  ...accepted('admin', { 'to remove it': label('strict', null) }),
+  ...(['lifter', 'single'] as const).flatMap((user) =>
+    accepted(user, {
+      'to remove it': label('strict', null),
+      'to delete the namespace': removeNamespace('strict'),
+    }),
+  ),
+  ...accepted('deleter', { 'to delete the namespace': removeNamespace('strict') }),
+  ...refused('deleter', {
+    'to remove it': [label('strict', null), LIFT],
+    "to allow the host's kernel": [consent('free'), CONSENT('free')],
+  }),
+];
+
+const CONSENTS: readonly Case[] = [
+  ...refused('operator', {
+    'to consent': [consent('free'), CONSENT('free')],
+    'to consent after a refusal': [consent('declined'), CONSENT('declined')],
+    'to consent in kube-system': [consent('kube-system'), CONSENT('kube-system')],
+    'to create a namespace with it': [
+      createNamespace({ 'allow-host-kernel': 'true' }, { name: 'new' }),
+      CONSENT('new'),
+    ],
+  }),
+  ...refused('owner', {
+    'to consent, as admin of the namespace,': [consent('strict'), CONSENT('strict')],
+  }),
+  ...refused('single', { 'to consent in another namespace': [consent('free'), CONSENT('free')] }),
+  ...accepted('operator', {
+    'to set "false"': consent('free', 'false'),
+    'to withdraw it': consent('consenting', null),
+    'to change it to "false"': consent('consenting', 'false'),
+    'another label of its namespace': team('consenting'),
+    'to delete the namespace': removeNamespace('consenting'),
+    'another label of an older namespace with both': team('both'),
+    'to remove the consent from both': consent('both', null),
+    'to audit its namespace': label('consenting', 'audit'),
+  }),
+  ...accepted('lifter', {
+    'to consent': consent('free'),
+    'to create a namespace with it': createNamespace({ 'allow-host-kernel': 'true' }),
+  }),
+  ...refused(
+    'lifter',
+    withMessage(BOTH, {
+      'to consent where gVisor is required': consent('strict'),
+      'to require gVisor in its namespace': label('consenting', 'true'),
+      'both at once': createNamespace({ 'allow-host-kernel': 'true', 'require-gvisor': 'true' }),
+    }),
+    422,
+  ),
+  ...refused(
+    'admin',
+    {
+      '"yes"': [
+        consent('free', 'yes'),
+        /the label allow-host-kernel is "yes", which would allow nothing: write "true" or "false"$/,
+      ],
+    },
+    422,
+  ),
+];
+
+/** Keys that only resemble one of the labels. */
+const misspelt = (is: string, ...keys: readonly string[]) =>
+  Object.fromEntries(
+    keys.map((key) => {
+      const message = new RegExp(`the label "${key}" has no effect: its key is ${is}, written exactly so$`);
+      return [`the key ${key}`, [label('free', 'true', key), message] as const];
+    }),
+  );
+const MISSPELT: readonly Case[] = [
+  ...refused(
+    'admin',
+    {
+      'a new namespace with "True"': [createNamespace({ 'require-gvisor': 'True' }), NO_EFFECT('True')],
+      '"yes"': [label('free', 'yes'), NO_EFFECT('yes')],
+      'an empty value': [label('free', ''), NO_EFFECT('')],
+      ...misspelt(
+        'require-gvisor',
+        ...['Require-gVisor', 'require_gvisor', 'requires-gvisor', 'requiregvisor', 'require.gvisor'],
+      ),
+      ...misspelt(
+        'allow-host-kernel',
+        ...['Allow-Host-Kernel', 'allow_host_kernel', 'allowhostkernel', 'allow.host.kernel'],
+        'allows-host-kernel',
+      ),
+      'a new namespace with such a key': [
+        createNamespace({ REQUIRE_GVISOR: 'true' }),
+        /the label "REQUIRE_GVISOR" has no effect: its key is require-gvisor, written exactly so$/,
+      ],
+    },
+    422,
+  ),
+  ...accepted('admin', {
+    'another label of a namespace with old values and an old key': team('mistyped'),
+    'an old "yes" corrected': label('mistyped', 'true'),
+    'an old "yes" removed': label('mistyped', null),
+    'a key of another domain': label('free', 'true', 'example.com/require-gvisor'),
+  }),
+];
+
 const SYSTEM_NAMESPACES: readonly Case[] = [
-  ...['kube-system', 'kube-public', 'kube-node-lease'].map((name) =>
-    refused(`"true" for ${name}`, label(name, 'true'), SYSTEM(name), { ...operator, code: 422 }),
+  ...['kube-system', 'kube-public', 'kube-node-lease'].flatMap((name) =>
+    refused('operator', { [`"true" for ${name}`]: [label(name, 'true'), SYSTEM(name)] }, 422),
   ),
-  refused('"audit" for kube-system', label('kube-system', 'audit'), SYSTEM('kube-system'), invalid),
-  refused(
-    'a new namespace kube-*',
-    createNamespace({ 'require-gvisor': 'true' }, { name: 'kube-new' }),
-    SYSTEM('kube-new'),
-    invalid,
+  ...refused(
+    'admin',
+    {
+      '"audit" for kube-system': [label('kube-system', 'audit'), SYSTEM('kube-system')],
+      'a new namespace kube-*': [
+        createNamespace({ 'require-gvisor': 'true' }, { name: 'kube-new' }),
+        SYSTEM('kube-new'),
+      ],
+    },
+    422,
   ),
-  ...['no-kube-system', 'gvisor-ready-too'].map((name) =>
-    refused(`to remove it from ${name}`, label(name, null), /requires gVisor: to change its label/, operator),
+  ...refused(
+    'operator',
+    withMessage(/requires gVisor: to change its label/, {
+      'to remove it from no-kube-system': label('no-kube-system', null),
+      'to remove it from gvisor-ready-too': label('gvisor-ready-too', null),
+    }),
   ),
-  accepted('"false" for kube-system', label('kube-system', 'false'), operator),
-  accepted('another label of kube-system', label('kube-system', 'x', 'team'), operator),
+  ...accepted('operator', {
+    '"false" for kube-system': label('kube-system', 'false'),
+    'another label of kube-system': team('kube-system'),
+  }),
   ...['kube-labelled', 'gvisor-ready'].flatMap((name) => [
-    accepted(`another label of ${name}, which has an old one`, label(name, 'x', 'team'), operator),
-    refused(`"audit" for ${name}, which has an old one`, label(name, 'audit'), SYSTEM(name), invalid),
-    accepted(`to remove an old one from ${name}`, label(name, null), operator),
-    accepted(`to delete ${name}`, remove(name), operator),
+    ...refused(
+      'admin',
+      { [`"audit" for ${name}, which has an old one`]: [label(name, 'audit'), SYSTEM(name)] },
+      422,
+    ),
+    ...accepted('operator', {
+      [`another label of ${name}, which has an old one`]: team(name),
+      [`to remove an old one from ${name}`]: label(name, null),
+      [`to delete ${name}`]: removeNamespace(name),
+    }),
   ]),
 ];
 
@@ -224,10 +243,10 @@ const DELETION: Case = {
   what: 'is deleted with its content without a second check of the right',
   run: async ({ as }) => {
     const name = `ends-${Date.now()}`;
-    const path = `/api/v1/namespaces/${name}`;
-    assertAccepted(await as('operator', createNamespace({ 'require-gvisor': 'true' }, { name }, '')));
+    const path = `${NAMESPACES}/${name}`;
+    assertAccepted(await as('operator', createNamespace({ 'require-gvisor': 'true' }, { name })));
     const pods = create(name, {
-      ...(pod() as object),
+      ...pod(),
       metadata: { name: 'terminating', finalizers: ['example.com/test'] },
     });
     await waitForResponse(
@@ -235,11 +254,11 @@ const DELETION: Case = {
       () => as('admin', pods),
       ({ code }) => code === 201,
     );
-    assertAccepted(await as('lifter', remove(name, '')));
+    assertAccepted(await as('lifter', remove(path)));
     const isTerminating = ({ body }: { readonly body: unknown }) =>
       (body as { status?: { phase?: string } }).status?.phase === 'Terminating';
     await waitForResponse('the namespace to end', () => as('admin', { method: 'GET', path }), isTerminating);
-    const again = await as('operator', remove(name, ''));
+    const again = await as('operator', remove(path));
     assert.notEqual(again.code, 403, again.message);
     await as('admin', patch(`${path}/pods/terminating`, { metadata: { finalizers: null } }));
     await waitForResponse(

@@ -26,15 +26,24 @@ export const container = (part: object = {}) => ({
   containers: [{ name: 'main', image: 'localhost/none', ...part }],
 });
 
-/** Creates an object in a namespace; `query` such as `dryRun=All`. */
-export function create(namespace: string, body: object, query = ''): ApiCall {
+/** Creates an object in a namespace. */
+export function create(namespace: string, body: object): ApiCall {
   const { apiVersion, kind } = body as { readonly apiVersion: string; readonly kind: string };
   const group = apiVersion === 'v1' ? '/api/v1' : `/apis/${apiVersion}`;
-  return { method: 'POST', path: `${group}/namespaces/${namespace}/${kind.toLowerCase()}s?${query}`, body };
+  return { method: 'POST', path: `${group}/namespaces/${namespace}/${kind.toLowerCase()}s`, body };
 }
 
-/** Creates a pod in the namespace `strict`, in a dry run. */
-export const createPod = (part?: PodPart) => create('strict', pod(part), 'dryRun=All');
+/** Creates a pod in the namespace `strict`. */
+export const createPod = (part?: PodPart) => create('strict', pod(part));
+
+/** A JSON merge patch of the object at a path. */
+export const patch = (path: string, body: object): ApiCall => ({ method: 'PATCH', path, body });
+
+/** Deletes the object at a path. */
+export const remove = (path: string): ApiCall => ({ method: 'DELETE', path });
+
+/** A pod or template without a RuntimeClass. */
+export const PLAIN: PodPart = { spec: { runtimeClassName: undefined } };
 
 /** Kinds with a pod template, and its path. */
 export const WORKLOADS = {
@@ -82,13 +91,6 @@ export const createRuntimeClass = (name: string, handler = 'runsc'): ApiCall => 
   body: { apiVersion: 'node.k8s.io/v1', kind: 'RuntimeClass', metadata: { name }, handler },
 });
 
-/** Merges annotations into the object at a path. */
-export const annotate = (path: string, annotations: object): ApiCall => ({
-  method: 'PATCH',
-  path,
-  body: { metadata: { annotations } },
-});
-
 /** Adds an ephemeral container to the pod at a path, as `kubectl debug` does. */
 export const addEphemeral = (path: string, part: object = {}): ApiCall => ({
   method: 'PATCH',
@@ -101,3 +103,7 @@ export const privileged = { securityContext: { privileged: true } };
 export const hostPath = { volumes: [{ name: 'host', hostPath: { path: '/' } }] };
 /** An annotation that would switch off gVisor's network stack. */
 export const FLAG = 'dev.gvisor.flag.network';
+
+/** So many annotations without a meaning. */
+export const annotations = (count: number) =>
+  Object.fromEntries(Array.from({ length: count }, (_, at) => [`a${at}`, '']));

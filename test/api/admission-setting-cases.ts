@@ -1,10 +1,18 @@
 import assert from 'node:assert/strict';
-import { accepted, assertAccepted, type Case, type Group, refused } from './admission-case.ts';
-import { classMessage, recreate } from './admission-class-cases.ts';
+import { accepted, assertAccepted, type Case, type Group, refused, runCases } from './admission-case.ts';
+import { classMessage } from './admission-class-cases.ts';
 import type { Admission } from './admission-cluster.ts';
 import { podPath } from './admission-fixture.ts';
-import { container, create, hostPath, pod, privileged } from './admission-objects.ts';
-import type { ApiCall } from './api-user.ts';
+import {
+  container,
+  createPod,
+  createRuntimeClass,
+  hostPath,
+  PLAIN,
+  patch,
+  privileged,
+  remove,
+} from './admission-objects.ts';
 import { waitForPolicies } from './wait-for-policies.ts';
 
 const ENFORCE = 'gvisor-ready-enforce';
@@ -20,11 +28,7 @@ async function setVariable({ as }: Admission, policy: string, name: string, expr
   const was = variables.find((variable) => variable.name === name)?.expression;
   assert.ok(was !== undefined, `"${policy}" has no variable "${name}"`);
   const changed = variables.map((one) => (one.name === name ? { name, expression } : one));
-  const response = await as('admin', {
-    method: 'PATCH',
-    path: pathOf(policy),
-    body: { spec: { variables: changed } },
-  });
+  const response = await as('admin', patch(pathOf(policy), { spec: { variables: changed } }));
   return { response, was };
 }
 
@@ -41,9 +45,7 @@ export function whileSet(
       assertAccepted(response);
       try {
         await waitForPolicies(admission);
-        for (const { what, run } of cases) {
-          await run(admission).catch((cause: Error) => assert.fail(`${what}: ${cause.message}`));
-        }
+        await runCases(admission, cases);
       } finally {
         await setVariable(admission, policy, name, was);
         await waitForPolicies(admission);
@@ -64,98 +66,93 @@ const rejected = (name: string, expression: string): Case => ({
   },
 });
 
-const free = { schedulingGates: undefined };
-const dry = (part?: Parameters<typeof pod>[0]) => create('strict', pod(part), 'dryRun=All');
-const status: ApiCall = {
-  method: 'PATCH',
-  path: `${podPath('old-plain')}/status?dryRun=All`,
-  body: { status: { message: 'x' } },
-};
-const operator = { as: 'operator' } as const;
-
-const onPort = (containerPort: number, hostPort?: number) => ({ ports: [{ containerPort, hostPort }] });
+const status = patch(`${podPath('old-plain')}/status`, { status: { message: 'x' } });
+const onPort = (containerPort: number, hostPort?: number) => ({ containerPort, hostPort });
+const portsOf = (...ports: readonly object[]) => createPod({ spec: container({ ports }) });
 const probe = { livenessProbe: { httpGet: { port: 80, host: '10.0.0.1' } } };
 const nfs = { name: 'nfs', nfs: { server: 'a', path: '/' } };
 const git = { name: 'git', gitRepo: { repository: 'https://example.com' } };
-const relaxed = dry({
+const relaxed = createPod({
   spec: { ...hostPath, ...container(privileged), hostPID: true, hostNetwork: true, hostIPC: true },
 });
+/** One kind of access to the host, and what is still refused of `relaxed` where it is allowed. */
+const ALLOWED: readonly (readonly [name: string, spec: Readonly<Record<string, unknown>>, others: RegExp])[] =
+  [
+    ['hostPath', hostPath, /hostIPC.*; privileged is/],
+    ['privileged', container(privileged), /volumes of/],
+    ['hostPID', { hostPID: true }, /hostNetwork, hostIPC:/],
+  ];
+
 const SETTINGS: readonly Case[] = [
   whileSet(
     [ENFORCE, 'runtimeClassNames', "['gvisor', 'gvisor-gpu']"],
     [
-      accepted('a pod with the first class', dry()),
-      accepted('a pod with the second class', dry({ spec: { runtimeClassName: 'gvisor-gpu' } })),
-      refused(
-        'a pod without a runtime class',
-        dry({ spec: { runtimeClassName: undefined } }),
-        /write runtimeClassName: gvisor \(or: gvisor-gpu\)$/,
-      ),
-      refused('to recreate the second', recreate('gvisor-gpu', 'runc'), classMessage('gvisor-gpu'), operator),
+      ...accepted('admin', {
+        'a pod with the first class': createPod(),
+        'a pod with the second class': createPod({ spec: { runtimeClassName: 'gvisor-gpu' } }),
+      }),
+      ...refused('admin', {
+        'a pod without a runtime class': [
+          createPod(PLAIN),
+          /write runtimeClassName: gvisor \(or: gvisor-gpu\)$/,
+        ],
+      }),
+      ...refused('operator', {
+        'to recreate the second': [createRuntimeClass('gvisor-gpu', 'runc'), classMessage('gvisor-gpu')],
+      }),
     ],
   ),
   whileSet(
     [ENFORCE, 'runtimeClassNames', '[]'],
-    [refused('a gVisor pod', dry(), /runtimeClassName is "gvisor": write/), accepted('a status', status)],
+    [
+      ...refused('admin', { 'a gVisor pod': [createPod(), /runtimeClassName is "gvisor": write/] }),
+      ...accepted('admin', { 'a status': status }),
+    ],
   ),
-  ...['hostPath', 'privileged', 'hostPID'].map((field) =>
+  ...ALLOWED.map(([name, spec, others]) =>
     whileSet(
-      [ENFORCE, 'allow', `['${field}']`],
+      [ENFORCE, 'allow', `['${name}']`],
       [
-        refused(
-          'everything',
-          relaxed,
-          field === 'hostPath'
-            ? /hostIPC.*; privileged is/
-            : field === 'privileged'
-              ? /volumes of/
-              : /hostNetwork, hostIPC:/,
-        ),
-        accepted(
-          field,
-          dry({
-            spec:
-              field === 'hostPath'
-                ? hostPath
-                : field === 'privileged'
-                  ? container(privileged)
-                  : { hostPID: true },
-          }),
-        ),
+        ...refused('admin', { everything: [relaxed, others] }),
+        ...accepted('admin', { [name]: createPod({ spec }) }),
       ],
     ),
   ),
   whileSet(
     [ENFORCE, 'allow', "['hostNetwork', 'hostPID', 'hostIPC', 'probeHost', 'privileged', 'hostPath', 'nfs']"],
     [
-      accepted('everything', relaxed),
-      accepted(
-        "ports with the host's network",
-        dry({ spec: { hostNetwork: true, ...container(onPort(80)) } }),
-      ),
-      accepted('a probe of a host', dry({ spec: container(probe) })),
-      accepted('an allowed volume', dry({ spec: { volumes: [nfs] } })),
-      refused('a hostPort', dry({ spec: container(onPort(81, 81)) }), /hostPort is not allowed here/),
-      refused('another volume', dry({ spec: { volumes: [nfs, git] } }), /not allowed here: git;/),
-      refused('a pod with spec.nodeName', dry({ spec: { ...free, nodeName: 'n' } }), /spec\.nodeName is "n"/),
+      ...accepted('admin', {
+        everything: relaxed,
+        "ports with the host's network": createPod({
+          spec: { hostNetwork: true, ...container({ ports: [onPort(80)] }) },
+        }),
+        'a probe of a host': createPod({ spec: container(probe) }),
+        'an allowed volume': createPod({ spec: { volumes: [nfs] } }),
+      }),
+      ...refused('admin', {
+        'a hostPort': [portsOf(onPort(81, 81)), /hostPort is not allowed here/],
+        'another volume': [createPod({ spec: { volumes: [nfs, git] } }), /not allowed here: git;/],
+        'a pod with spec.nodeName': [
+          createPod({ spec: { schedulingGates: undefined, nodeName: 'n' } }),
+          /spec\.nodeName is "n"/,
+        ],
+      }),
     ],
   ),
   whileSet(
     [ENFORCE, 'allow', "['hostpath', 'all']"],
-    [refused('a misspelt name, which allows nothing:', relaxed, /volumes of/)],
+    refused('admin', { 'a misspelt name, which allows nothing:': [relaxed, /volumes of/] }),
   ),
   whileSet(
     [ENFORCE, 'hostPorts', '[8080, 9090]'],
     [
-      accepted(
-        'both ports',
-        dry({ spec: container({ ports: [...onPort(1, 8080).ports, ...onPort(2, 9090).ports] }) }),
-      ),
-      refused(
-        'another beside an allowed one',
-        dry({ spec: container({ ports: [...onPort(1, 8080).ports, ...onPort(2, 8081).ports] }) }),
-        /hostPort is not allowed here, and the containers main have it/,
-      ),
+      ...accepted('admin', { 'both ports': portsOf(onPort(1, 8080), onPort(2, 9090)) }),
+      ...refused('admin', {
+        'another beside an allowed one': [
+          portsOf(onPort(1, 8080), onPort(2, 8081)),
+          /hostPort is not allowed here, and the containers main have it/,
+        ],
+      }),
     ],
   ),
   rejected('hostPorts', '8080'),
@@ -165,46 +162,44 @@ const SETTINGS: readonly Case[] = [
 ];
 
 const FAILS = '[string(1 / 0)]';
+const ERROR = /resulted in error: .*division by zero/;
 const FAIL_CLOSED: readonly Case[] = [
   whileSet(
     [ENFORCE, 'runtimeClassNames', FAILS],
     [
-      refused('a gVisor pod', dry(), /resulted in error: .*division by zero/, { code: 422 }),
-      refused('a RuntimeClass', recreate('other', 'runc'), /division by zero/, { ...operator, code: 422 }),
-      accepted('the status of a running pod', status),
-      accepted('the deletion of a running pod', {
-        method: 'DELETE',
-        path: `${podPath('old-plain')}?dryRun=All`,
+      ...refused('admin', { 'a gVisor pod': [createPod(), ERROR] }, 422),
+      ...refused('operator', { 'a RuntimeClass': [createRuntimeClass('other', 'runc'), ERROR] }, 422),
+      ...accepted('admin', {
+        'the status of a running pod': status,
+        'the deletion of a running pod': remove(podPath('old-plain')),
       }),
     ],
   ),
   whileSet(
     [ENFORCE, 'allow', FAILS],
     [
-      refused('a pod on the host', relaxed, /resulted in error: .*division by zero/, { code: 422 }),
-      accepted('an image of a gVisor pod', {
-        ...status,
-        path: `${podPath('gated')}?dryRun=All`,
-        patch: 'strategic-merge-patch+json',
-        body: { spec: { containers: [{ name: 'main', image: 'localhost/other' }] } },
+      ...refused('admin', { 'a pod on the host': [relaxed, ERROR] }, 422),
+      ...accepted('admin', {
+        'an image of a gVisor pod': {
+          ...patch(podPath('gated'), { spec: { containers: [{ name: 'main', image: 'localhost/other' }] } }),
+          patch: 'strategic-merge-patch+json',
+        },
+        'the status of a running pod': status,
       }),
-      accepted('the status of a running pod', status),
     ],
   ),
   whileSet(
     ['gvisor-ready-guard-namespace', 'isOfTheSystem', '1 / 0 == 0'],
-    [
-      refused(
-        'to remove the label',
-        {
-          method: 'PATCH',
-          path: '/api/v1/namespaces/strict?dryRun=All',
-          body: { metadata: { labels: { 'require-gvisor': null } } },
-        },
-        /division by zero/,
-        { ...operator, code: 422 },
-      ),
-    ],
+    refused(
+      'operator',
+      {
+        'to remove the label': [
+          patch('/api/v1/namespaces/strict', { metadata: { labels: { 'require-gvisor': null } } }),
+          ERROR,
+        ],
+      },
+      422,
+    ),
   ),
 ];
 

@@ -9,11 +9,18 @@ import { laneCluster } from '../runner/lane.ts';
 import { certificateUser } from './api-user.ts';
 import { waitForPolicies } from './wait-for-policies.ts';
 
-/** Applies the base with components and waits until their policies are in force. `names` are fields of the kustomization. */
+/** Fields of a user's kustomization that rename objects. */
+export type Names = {
+  readonly namespace?: string;
+  readonly namePrefix?: string;
+  readonly nameSuffix?: string;
+};
+
+/** Applies the base with components and waits until their policies are in force. */
 export async function applyBase(
   cluster: Cluster,
   components: readonly string[],
-  names: { readonly namespace?: string; readonly namePrefix?: string; readonly nameSuffix?: string } = {},
+  names: Names = {},
 ): Promise<void> {
   const directory = await overlay(components, [], names);
   await cluster.kubectl(['apply', '-k', directory], undefined, 60_000);
@@ -22,24 +29,34 @@ export async function applyBase(
   await waitForPolicies({ as: (_, call) => admin(call) });
 }
 
-/**
- * Registers hooks that start etcd and an API server with the base and components, and remove them after the last test. No
- * controller writes Nodes, pods or DaemonSets there. Returns an accessor of the cluster.
- */
-export function useApiServer(components: readonly string[]): () => Cluster {
-  let cluster: Cluster | undefined;
+/** Starts etcd and an API server. No controller writes Nodes, pods or DaemonSets there. */
+export async function startApiServer(): Promise<Cluster> {
+  requireRoot();
+  const cluster = await Cluster.open(await laneCluster('api'));
+  await cluster.startApiServer();
+  return cluster;
+}
+
+/** Registers hooks that start a cluster before the first test and remove it after the last. Returns an accessor. */
+export function useStarted<Started>(purpose: string, start: () => Promise<Started>): () => Started {
+  let started: Started | undefined;
   before(
     async () => {
-      requireRoot();
-      cluster = await Cluster.open(await laneCluster('api'));
-      await cluster.startApiServer();
-      await applyBase(cluster, components);
+      started = await start();
     },
-    { timeout: patient(180_000) },
+    { timeout: patient(300_000) },
   );
-  after(async () => removeCluster(await laneCluster('api')));
+  after(async () => removeCluster(await laneCluster(purpose)));
   return () => {
-    if (cluster === undefined) throw new Error('The API server is not up yet');
-    return cluster;
+    if (started === undefined) throw new Error('The API server is not up yet');
+    return started;
   };
 }
+
+/** {@link startApiServer} with the base and components, for the tests of a file. */
+export const useApiServer = (components: readonly string[]): (() => Cluster) =>
+  useStarted('api', async () => {
+    const cluster = await startApiServer();
+    await applyBase(cluster, components);
+    return cluster;
+  });

@@ -4,46 +4,40 @@ import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { createKube } from '../../agent/kube/client.ts';
 import { NodePublisher } from '../../agent/node/publisher.ts';
-import { Cluster } from '../../cluster/cluster.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { patient, waitFor } from '../../hack/run.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { waitFor } from '../../hack/run.ts';
 import { logOf } from '../agent/node/publisher-of.ts';
 import { reportOf } from '../agent/reports.ts';
 import { DOMAIN, waitForNode } from '../e2e/agents.ts';
-import { laneCluster } from '../runner/lane.ts';
-import { applyBase } from './api-server.ts';
+import { applyBase, type Names, startApiServer, useStarted } from './api-server.ts';
 import { type ApiUser, certificateUser, tokenUser } from './api-user.ts';
 import { waitForPolicies } from './wait-for-policies.ts';
 
 const POLICIES = ['validatingadmissionpolicybinding', 'validatingadmissionpolicy'] as const;
 
 /** The base, and renamed by users' kustomizations. */
-const NAMES = [
+const NAMES: readonly Names[] = [
   {},
   { namespace: 'x' },
   { namePrefix: 'p-' },
   { namespace: 'x', namePrefix: 'p-', nameSuffix: '-s' },
-] as const;
+];
 
 describe('agents with other names of namespace and service account', () => {
   let cluster: Cluster;
   let admin: ApiUser;
-  before(
-    async () => {
-      cluster = await Cluster.open(await laneCluster('api'));
-      await cluster.startApiServer();
-      admin = await certificateUser(cluster, 'admin', ['system:masters']);
-      for (const name of ['node-1', 'node-2']) {
-        const node = { apiVersion: 'v1', kind: 'Node', metadata: { name } };
-        await cluster.kubectl(['create', '-f', '-'], JSON.stringify(node));
-      }
-    },
-    { timeout: patient(180_000) },
-  );
-  after(async () => removeCluster(await laneCluster('api')));
+  const started = useStarted('api', startApiServer);
+  before(async () => {
+    cluster = started();
+    admin = await certificateUser(cluster, 'admin', ['system:masters']);
+    for (const name of ['node-1', 'node-2']) {
+      const node = { apiVersion: 'v1', kind: 'Node', metadata: { name } };
+      await cluster.kubectl(['create', '-f', '-'], JSON.stringify(node));
+    }
+  });
 
   for (const names of NAMES) {
-    const { namespace = 'gvisor-ready', namePrefix = '', nameSuffix = '' } = names as Names;
+    const { namespace = 'gvisor-ready', namePrefix = '', nameSuffix = '' } = names;
     const account = `${namePrefix}gvisor-ready-agent${nameSuffix}`;
     describe(`with ${JSON.stringify(names)}`, () => {
       before(async () => {
@@ -120,8 +114,6 @@ describe('agents with other names of namespace and service account', () => {
     });
   });
 });
-
-type Names = { readonly namespace?: string; readonly namePrefix?: string; readonly nameSuffix?: string };
 
 /** A write of a Node's status, which carries labels as well. */
 const writing = (node: string, body: object) =>

@@ -1,184 +1,187 @@
 import assert from 'node:assert/strict';
 import { DOMAIN } from '../e2e/agents.ts';
 import { MINOR } from '../kubernetes-minor.ts';
-import { accepted, assertAccepted, type Case, type Group, refused } from './admission-case.ts';
+import {
+  accepted,
+  assertAccepted,
+  type Case,
+  dryRun,
+  type Group,
+  refused,
+  withMessage,
+} from './admission-case.ts';
 import type { UserName } from './admission-cluster.ts';
+import { patch as patchOf, remove } from './admission-objects.ts';
 import { whileSet } from './admission-setting-cases.ts';
 import type { ApiCall } from './api-user.ts';
-import { READY_KEY } from './fleet-objects.ts';
 
-const DRY = '?dryRun=All';
-const nodePath = (node: string, subresource = '') => `/api/v1/nodes/${node}${subresource}${DRY}`;
-/** Merges something into a Node, in a dry run. */
-const patch = (body: object, node = 'node-1'): ApiCall => ({ method: 'PATCH', path: nodePath(node), body });
+/** The taint of agents. */
+export const TAINT = { key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' };
+const nodePath = (node: string, subresource = '') => `/api/v1/nodes/${node}${subresource}`;
+const patch = (body: object, node = 'node-1') => patchOf(nodePath(node), body);
 /** The same through the status, as agents write. */
 const status = (body: object, node = 'node-1'): ApiCall => ({
-  method: 'PATCH',
-  path: nodePath(node, '/status'),
+  ...patchOf(nodePath(node, '/status'), body),
   patch: 'strategic-merge-patch+json',
-  body,
+});
+const createNode = (metadata: object, name = 'node-7'): ApiCall => ({
+  method: 'POST',
+  path: '/api/v1/nodes',
+  body: { apiVersion: 'v1', kind: 'Node', metadata: { name, ...metadata } },
 });
 /** Labels and annotations, removed with null. */
 const label = (key: string, value: string | null = 'x') => ({ metadata: { labels: { [key]: value } } });
 const annotation = (key: string, value: string | null = 'x') => ({
   metadata: { annotations: { [key]: value } },
 });
-const condition = (type: string, part: object = {}) => ({
-  type,
-  status: 'False',
-  reason: 'Forged',
-  message: 'forged',
-  lastHeartbeatTime: '2026-01-01T00:00:00Z',
-  lastTransitionTime: '2026-01-01T00:00:00Z',
-  ...part,
-});
 const conditions = (...list: readonly object[]) => ({ status: { conditions: list } });
+const condition = (type: string, part: object = {}) =>
+  conditions({
+    type,
+    status: 'False',
+    reason: 'Forged',
+    message: 'forged',
+    lastHeartbeatTime: '2026-01-01T00:00:00Z',
+    lastTransitionTime: '2026-01-01T00:00:00Z',
+    ...part,
+  });
+const withoutCondition = (type: string) => conditions({ $patch: 'delete', type });
+const READY = `${DOMAIN}/ready`;
+const PROVEN_BY = `${DOMAIN}/proven-by`;
+const OWNERS = { ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: 'node-3', uid: '1' }] };
 
-/** A write that is denied by a policy without a `reason`. */
-const not = (what: string, call: ApiCall, why: RegExp, as: UserName = 'agent') =>
-  refused(what, call, why, { as, code: 422 });
-
-/** A write that both policies deny, each with its own message. */
-const never = (what: string, call: ApiCall, as: UserName = 'agent'): Case => ({
-  what: `${as}: ${what} is refused`,
-  run: async (on) => {
-    const { code, message } = await on.as(as, call);
-    assert.ok(code >= 400, `responded ${code}`);
-    assert.match(message, /only its own Node|needs the verb manage-gvisor-readiness/);
-  },
-});
+/** Writes of an agent that both policies deny, each with its own code and message. */
+const never = (as: UserName, calls: Readonly<Record<string, ApiCall>>): readonly Case[] =>
+  Object.entries(calls).map(([what, call]) => ({
+    what: `${as}: ${what} is refused`,
+    run: async (on) => {
+      const { code, message } = await on.as(as, dryRun(call));
+      assert.ok(code >= 400, `responded ${code}`);
+      assert.match(message, /only its own Node|needs the verb manage-gvisor-readiness/);
+    },
+  }));
 
 const OTHER_NODES: readonly Case[] = [
-  never('the label of another node', status(label(READY_KEY, 'true'), 'node-2')),
-  never('the condition of another node', status(conditions(condition('GVisorReady')), 'node-3')),
-  never('the annotation of another node', status(annotation(`${DOMAIN}/proven-by`, null), 'node-2')),
-  never('its own label without a pod', status(label(READY_KEY, 'false')), 'unboundAgent'),
-  not('another label of another node', status(label('x'), 'node-2'), /only its own Node/),
-  not('an empty patch of another node', status({}, 'node-2'), /only its own Node/),
-  not('anything without a pod', status(label('x')), /pod on ""/, 'unboundAgent'),
-  refused(
-    'a label, regardless of the name of its policy',
-    status(label(READY_KEY, 'true'), 'node-2'),
-    /needs the verb manage-gvisor-readiness on the node "node-2"/,
-    { as: 'renamed' },
+  ...never('agent', {
+    'the label of another node': status(label(READY, 'true'), 'node-2'),
+    'the condition of another node': status(condition('GVisorReady'), 'node-3'),
+    'the annotation of another node': status(annotation(PROVEN_BY, null), 'node-2'),
+  }),
+  ...never('unboundAgent', { 'its own label without a pod': status(label(READY, 'false')) }),
+  ...refused(
+    'agent',
+    {
+      'another label of another node': [status(label('x'), 'node-2'), /only its own Node/],
+      'an empty patch of another node': [status({}, 'node-2'), /only its own Node/],
+      'a new Node': [createNode({}), /own Node|no Node/],
+      'its Node deleted': [remove(nodePath('node-1')), /creates and deletes no Node/],
+      'its Node recreated': [createNode({}, 'node-1'), /creates and deletes no Node|resulted in error/],
+    },
+    422,
   ),
-  not('a new Node', { method: 'POST', path: `/api/v1/nodes${DRY}`, body: newNode({}) }, /own Node|no Node/),
-  not('its Node deleted', { method: 'DELETE', path: nodePath('node-1') }, /creates and deletes no Node/),
-  not(
-    'its Node recreated',
-    { method: 'POST', path: `/api/v1/nodes${DRY}`, body: newNode({}, 'node-1') },
-    /creates and deletes no Node|resulted in error/,
-  ),
+  ...refused('unboundAgent', { 'anything without a pod': [status(label('x')), /pod on ""/] }, 422),
+  ...refused('renamed', {
+    'a label, regardless of the name of its policy': [
+      status(label(READY, 'true'), 'node-2'),
+      /needs the verb manage-gvisor-readiness on the node "node-2"/,
+    ],
+  }),
 ];
 
-/** A Node that does not exist. */
-function newNode(metadata: object, name = 'node-7'): object {
-  return { apiVersion: 'v1', kind: 'Node', metadata: { name, ...metadata } };
-}
+/** Metadata that an agent may not write, through the Node or its status. */
+const FOREIGN: Readonly<Record<string, readonly [body: object, message: RegExp]>> = {
+  'another label': [label('forged'), /only labels of/],
+  'another label changed': [label('team'), /only labels of/],
+  'another label removed': [label('team', null), /only labels of/],
+  'a label whose domain only has the same prefix': [label(`${DOMAIN}.evil/ready`), /only labels of/],
+  'an unknown label of the domain': [label(`${DOMAIN}/other`), /only labels of/],
+  'another annotation': [annotation('a'), /only annotations of/],
+  'another annotation changed': [annotation('team'), /only annotations of/],
+  'another annotation removed': [annotation('team', null), /only annotations of/],
+  'a retired annotation': [annotation(`${DOMAIN}/agent`), /only annotations of/],
+  'an unknown annotation of the domain': [annotation(`${DOMAIN}/other`), /only annotations of/],
+  'a finalizer': [{ metadata: { finalizers: ['a.example/b'] } }, /finalizers/],
+  'the finalizers removed': [{ metadata: { finalizers: null } }, /finalizers/],
+  'its owners removed': [{ metadata: { ownerReferences: null } }, /owner references/],
+  'another owner': [{ metadata: OWNERS }, /owner references/],
+  generateName: [{ metadata: { generateName: 'forged-' } }, /rest of its Node's metadata/],
+};
 
+const DECLARED_FEATURES = status({ status: { declaredFeatures: ['Stolen'] } });
 const OWN_NODE: readonly Case[] = [
-  ...[patch, status].flatMap((how) => [
-    not('another label', how(label('forged')), /only labels of/),
-    not('another label changed', how(label('team')), /only labels of/),
-    not('another label removed', how(label('team', null)), /only labels of/),
-    not(
-      'a label whose domain only has the same prefix',
-      how(label(`${DOMAIN}.evil/ready`)),
-      /only labels of/,
+  ...[patch, status].flatMap((how) =>
+    Object.entries(FOREIGN).flatMap(([what, [body, message]]) =>
+      refused('agent', { [what]: [how(body), message] }, 422),
     ),
-    not('an unknown label of the domain', how(label(`${DOMAIN}/other`)), /only labels of/),
-    not('another annotation', how(annotation('a')), /only annotations of/),
-    not('another annotation changed', how(annotation('team')), /only annotations of/),
-    not('another annotation removed', how(annotation('team', null)), /only annotations of/),
-    not('a retired annotation', how(annotation(`${DOMAIN}/agent`)), /only annotations of/),
-    not('an unknown annotation of the domain', how(annotation(`${DOMAIN}/other`)), /only annotations of/),
-    not('a finalizer', how({ metadata: { finalizers: ['a.example/b'] } }), /finalizers/),
-    not('the finalizers removed', how({ metadata: { finalizers: null } }), /finalizers/),
-    not('its owners removed', how({ metadata: { ownerReferences: null } }), /owner references/),
-    not('another owner', how(owner()), /owner references/),
-    not('generateName', how({ metadata: { generateName: 'forged-' } }), /rest of its Node's metadata/),
-  ]),
-  not('a taint', patch({ spec: { taints: [{ key: 'a', effect: 'NoSchedule' }] } }), /the spec/),
-  not('its taints removed', patch({ spec: { taints: null } }), /the spec/),
-  not('the node uncordoned', patch({ spec: { unschedulable: null } }), /the spec/),
-  not('the condition Ready', status(conditions(condition('Ready'))), /only the condition GVisorReady/),
-  not('a new condition', status(conditions(condition('Other'))), /only the condition GVisorReady/),
-  not(
-    'another condition removed',
-    status(conditions({ $patch: 'delete', type: 'Ready' })),
-    /only the condition GVisorReady/,
   ),
-  not('a second condition GVisorReady', twice(), /the condition GVisorReady once/),
-  not(
-    'the capacity',
-    status({ status: { capacity: { 'example.com/gpu': '8' } } }),
-    /rest of its Node's status/,
+  ...refused(
+    'agent',
+    {
+      ...withMessage(/the spec/, {
+        'a taint': patch({ spec: { taints: [{ key: 'a', effect: 'NoSchedule' }] } }),
+        'its taints removed': patch({ spec: { taints: null } }),
+        'the node uncordoned': patch({ spec: { unschedulable: null } }),
+      }),
+      ...withMessage(/only the condition GVisorReady/, {
+        'the condition Ready': status(condition('Ready')),
+        'a new condition': status(condition('Other')),
+        'another condition removed': status(withoutCondition('Ready')),
+      }),
+      'a second condition GVisorReady': [twice(), /the condition GVisorReady once/],
+      ...withMessage(/rest of its Node's status/, {
+        'the capacity': status({ status: { capacity: { 'example.com/gpu': '8' } } }),
+        'the capacity removed': status({ status: { capacity: null } }),
+        'the port of the kubelet': status({
+          status: { daemonEndpoints: { kubeletEndpoint: { Port: 9477 } } },
+        }),
+        ...(MINOR < 35 ? {} : { 'the declared features': DECLARED_FEATURES }),
+      }),
+    },
+    422,
   ),
-  not('the capacity removed', status({ status: { capacity: null } }), /rest of its Node's status/),
-  not(
-    'the port of the kubelet',
-    status({ status: { daemonEndpoints: { kubeletEndpoint: { Port: 9477 } } } }),
-    /rest of its Node's status/,
-  ),
-  MINOR < 35
-    ? accepted('features that this API server drops', status({ status: { declaredFeatures: ['Stolen'] } }), {
-        as: 'agent',
-      })
-    : not(
-        'the declared features',
-        status({ status: { declaredFeatures: ['Stolen'] } }),
-        /rest of its Node's status/,
-      ),
+  ...(MINOR < 35 ? accepted('agent', { 'features that this API server drops': DECLARED_FEATURES }) : []),
 ];
-
-function owner(): object {
-  return { metadata: { ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: 'node-3', uid: '1' }] } };
-}
 
 /** Adds a second condition of a type, which only a JSON patch can. */
 function twice(): ApiCall {
-  const value = condition('GVisorReady', { status: 'True' });
+  const [value] = condition('GVisorReady', { status: 'True' }).status.conditions;
   const body = [{ op: 'add', path: '/status/conditions/-', value }];
   return { method: 'PATCH', path: nodePath('node-1', '/status'), patch: 'json-patch+json', body };
 }
 
 const OWN: readonly Case[] = [
-  ...['ready', 'runsc-version', 'platform'].flatMap((name) => [
-    accepted(`its label ${name}`, status(label(`${DOMAIN}/${name}`, 'false')), { as: 'agent' }),
-    accepted(`its label ${name} removed`, status(label(`${DOMAIN}/${name}`, null)), { as: 'agent' }),
-  ]),
-  ...['proven-by', 'proven-boot'].flatMap((name) => [
-    accepted(`its annotation ${name}`, status(annotation(`${DOMAIN}/${name}`)), { as: 'agent' }),
-    accepted(`its annotation ${name} removed`, status(annotation(`${DOMAIN}/${name}`, null)), {
-      as: 'agent',
+  ...['ready', 'runsc-version', 'platform'].flatMap((name) =>
+    accepted('agent', {
+      [`its label ${name}`]: status(label(`${DOMAIN}/${name}`, 'false')),
+      [`its label ${name} removed`]: status(label(`${DOMAIN}/${name}`, null)),
     }),
-  ]),
-  accepted('its condition', status(conditions(condition('GVisorReady'))), { as: 'agent' }),
-  accepted('its condition removed', status(conditions({ $patch: 'delete', type: 'GVisorReady' })), {
-    as: 'agent',
-  }),
-  accepted(
-    'its annotation removed, the last of the Node,',
-    status(annotation(`${DOMAIN}/proven-by`, null), 'node-3'),
-    {
-      as: 'agent3',
-    },
   ),
-  accepted('its first condition', status(conditions(condition('GVisorReady')), 'node-3'), { as: 'agent3' }),
+  ...['proven-by', 'proven-boot'].flatMap((name) =>
+    accepted('agent', {
+      [`its annotation ${name}`]: status(annotation(`${DOMAIN}/${name}`)),
+      [`its annotation ${name} removed`]: status(annotation(`${DOMAIN}/${name}`, null)),
+    }),
+  ),
+  ...accepted('agent', {
+    'its condition': status(condition('GVisorReady')),
+    'its condition removed': status(withoutCondition('GVisorReady')),
+  }),
+  ...accepted('agent3', {
+    'its annotation removed, the last of the Node,': status(annotation(PROVEN_BY, null), 'node-3'),
+    'its first condition': status(condition('GVisorReady'), 'node-3'),
+  }),
   {
     what: 'agent: its condition is accepted beside an older duplicate',
     exclusive: true,
     run: async ({ as }) => {
-      const path = '/api/v1/nodes/node-1/status';
+      const path = nodePath('node-1', '/status');
       const was = (await as('admin', { method: 'GET', path })).body as { status: { conditions: object[] } };
-      assertAccepted(await as('admin', { ...twice(), path }));
+      assertAccepted(await as('admin', twice()));
       try {
-        assertAccepted(await as('agent', status(conditions(condition('GVisorReady')))));
-        assert.equal((await as('agent', twice())).code, 422);
+        assertAccepted(await as('agent', dryRun(status(condition('GVisorReady')))));
+        assert.equal((await as('agent', dryRun(twice()))).code, 422);
       } finally {
-        assertAccepted(
-          await as('admin', { method: 'PATCH', path, body: conditions(...was.status.conditions) }),
-        );
+        assertAccepted(await as('admin', patchOf(path, conditions(...was.status.conditions))));
       }
     },
   },
@@ -188,7 +191,7 @@ const OWN: readonly Case[] = [
 export const closed = (policy: string, as: UserName, call: ApiCall): Case =>
   whileSet(
     [policy, FIRST_VARIABLE[policy] ?? '', 'dyn(string(1 / 0))'],
-    [refused('its own write', call, /division by zero/, { as, code: 422 })],
+    refused(as, { 'its own write': [call, /division by zero/] }, 422),
   );
 /** The variable of each policy that every write evaluates. */
 const FIRST_VARIABLE: Readonly<Record<string, string>> = {
@@ -201,186 +204,163 @@ const FIRST_VARIABLE: Readonly<Record<string, string>> = {
 
 const CLAIM =
   /gvisor-ready writes .* of Nodes: anyone else needs the verb manage-gvisor-readiness on the node "/;
+/** A key of another domain with the same suffix. */
+const SUFFIX = `a.${DOMAIN}/x`;
 /** The keys of a proof, written by clients that may write Nodes. */
 const KEYS: readonly Case[] = [
   ...(['nodeAdmin', 'detector'] as const).flatMap((as) => [
-    refused('the label granted', status(label(READY_KEY, 'true'), 'node-2'), CLAIM, { as }),
-    refused('a new label of the domain', status(label(`${DOMAIN}/x`), 'node-3'), CLAIM, { as }),
-    refused('the label removed', status(label(READY_KEY, null)), CLAIM, { as }),
-    refused('a new annotation', status(annotation(`${DOMAIN}/proven-by`), 'node-3'), CLAIM, { as }),
-    refused('the annotation changed', status(annotation(`${DOMAIN}/proven-by`)), CLAIM, { as }),
-    refused('the annotation removed', status(annotation(`${DOMAIN}/proven-by`, null)), CLAIM, { as }),
-    refused(
-      'the condition',
-      status(conditions(condition('GVisorReady', { status: 'True' })), 'node-2'),
-      /writes the condition GVisorReady of Nodes/,
-      { as },
-    ),
-    refused('a new condition', status(conditions(condition('GVisorReady')), 'node-3'), CLAIM, { as }),
-    refused('the condition removed', status(conditions({ $patch: 'delete', type: 'GVisorReady' })), CLAIM, {
-      as,
+    ...refused(as, {
+      ...withMessage(CLAIM, {
+        'the label granted': status(label(READY, 'true'), 'node-2'),
+        'a new label of the domain': status(label(`${DOMAIN}/x`), 'node-3'),
+        'the label removed': status(label(READY, null)),
+        'a new annotation': status(annotation(PROVEN_BY), 'node-3'),
+        'the annotation changed': status(annotation(PROVEN_BY)),
+        'the annotation removed': status(annotation(PROVEN_BY, null)),
+        'a new condition': status(condition('GVisorReady'), 'node-3'),
+        'the condition removed': status(withoutCondition('GVisorReady')),
+      }),
+      'the condition': [
+        status(condition('GVisorReady', { status: 'True' }), 'node-2'),
+        /writes the condition GVisorReady of Nodes/,
+      ],
     }),
-    accepted('a label removed whose domain only has the same suffix', status(label(`a.${DOMAIN}/x`, null)), {
-      as,
+    ...accepted(as, {
+      'another label': status(label('x')),
+      'another annotation': status(annotation('x')),
+      'another condition': status(condition('KernelDeadlock')),
+      'a label whose domain only has the same suffix': status(label(`a.${READY}`)),
+      'a label whose domain only has the same suffix, removed,': status(label(SUFFIX, null)),
+      'an annotation whose domain only has the same suffix': status(annotation(SUFFIX)),
+      'an annotation whose domain only has the same suffix, removed,': status(annotation(SUFFIX, null)),
     }),
-    accepted('an annotation whose domain only has the same suffix', status(annotation(`a.${DOMAIN}/x`)), {
-      as,
-    }),
-    accepted('it removed', status(annotation(`a.${DOMAIN}/x`, null)), { as }),
-    accepted('another label', status(label('x')), { as }),
-    accepted('another annotation', status(annotation('x')), { as }),
-    accepted('a label whose domain only has the same suffix', status(label(`a.${DOMAIN}/ready`)), { as }),
-    accepted('another condition', status(conditions(condition('KernelDeadlock'))), { as }),
   ]),
-  refused('the label, from a pod on that node,', status(label(READY_KEY, 'false')), CLAIM, {
-    as: 'otherPod',
+  ...refused('otherPod', {
+    'the label, from a pod on that node,': [status(label(READY, 'false')), CLAIM],
   }),
-  refused('the label, with the verb of agents and no pod,', status(label(READY_KEY, 'false')), CLAIM, {
-    as: 'reporter',
+  ...refused('reporter', {
+    'the label, with the verb of agents and no pod,': [status(label(READY, 'false')), CLAIM],
   }),
-  refused('the label through the Node itself', patch(label(READY_KEY, 'true'), 'node-2'), CLAIM, {
-    as: 'nodeAdmin',
+  ...refused('nodeAdmin', {
+    'the label through the Node itself': [patch(label(READY, 'true'), 'node-2'), CLAIM],
+    'a new Node with the label': [createNode({ labels: { [READY]: 'true' } }), CLAIM],
   }),
-  refused(
-    'a new Node with the label',
-    { method: 'POST', path: `/api/v1/nodes${DRY}`, body: newNode({ labels: { [READY_KEY]: 'true' } }) },
-    CLAIM,
-    { as: 'nodeAdmin' },
+  ...accepted('nodeAdmin', {
+    'a new Node without': createNode({ labels: { a: 'b' } }),
+    'the taint of the component': patch({ spec: { taints: [TAINT] } }),
+  }),
+  ...accepted('renamed', { 'its own node': status(label(READY, 'false')) }),
+  ...(['admin', 'uninstaller'] as const).flatMap((as) =>
+    accepted(as, {
+      'the label removed': status(label(READY, null)),
+      'the annotation removed': status(annotation(PROVEN_BY, null)),
+      'the condition removed': status(withoutCondition('GVisorReady')),
+    }),
   ),
-  accepted(
-    'a new Node without',
-    { method: 'POST', path: `/api/v1/nodes${DRY}`, body: newNode({ labels: { a: 'b' } }) },
-    { as: 'nodeAdmin' },
-  ),
-  accepted('the taint of the component', patch({ spec: { taints: [taint()] } }), { as: 'nodeAdmin' }),
-  accepted('its own node', status(label(READY_KEY, 'false')), { as: 'renamed' }),
-  ...(['admin', 'uninstaller'] as const).flatMap((as) => [
-    accepted('the label removed', status(label(READY_KEY, null)), { as }),
-    accepted('the annotation removed', status(annotation(`${DOMAIN}/proven-by`, null)), { as }),
-    accepted('the condition removed', status(conditions({ $patch: 'delete', type: 'GVisorReady' })), { as }),
-  ]),
-  refused('the label of its own node', status(label(READY_KEY, 'false')), /is not allowed to modify labels/, {
-    as: 'kubelet',
+  ...refused('kubelet', {
+    'the label of its own node': [status(label(READY, 'false')), /is not allowed to modify labels/],
   }),
-  accepted('its report', status(conditions(condition('Ready', { status: 'True' }))), { as: 'kubelet' }),
-  accepted('its own annotation', status(annotation(`${DOMAIN}/proven-by`, 'x')), { as: 'kubelet' }),
+  ...accepted('kubelet', {
+    'its report': status(condition('Ready', { status: 'True' })),
+    'its own annotation': status(annotation(PROVEN_BY, 'x')),
+  }),
 ];
 
-function taint(): object {
-  return { key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' };
-}
-
 const EVENTS = '/api/v1/namespaces/default/events';
-/** An event that an agent on node-1 may create, unless changed. */
-function event(changes: object = {}, path = EVENTS): ApiCall {
-  return {
-    method: 'POST',
-    path: `${path}${DRY}`,
-    body: {
-      metadata: { generateName: 'node-writes.' },
-      involvedObject: { kind: 'Node', name: 'node-1' },
-      reason: 'SandboxProven',
-      message: 'm',
-      type: 'Normal',
-      source: { component: 'gvisor-ready', host: 'node-1' },
-      ...changes,
-    },
-  };
-}
-const pod = (namespace: string, part: object = {}) => ({
-  involvedObject: { kind: 'Pod', name: 'a', namespace },
-  reason: 'UnsandboxedPod',
-  ...part,
+/** Events on Nodes or pods with these fields, which an agent on node-1 may create unless changed. */
+const event = (changes: object = {}, namespace = 'default'): ApiCall => ({
+  method: 'POST',
+  path: `/api/v1/namespaces/${namespace}/events`,
+  body: {
+    metadata: { generateName: 'node-writes.' },
+    involvedObject: { kind: 'Node', name: 'node-1' },
+    reason: 'SandboxProven',
+    message: 'm',
+    type: 'Normal',
+    source: { component: 'gvisor-ready', host: 'node-1' },
+    ...changes,
+  },
 });
-const elsewhere = '/api/v1/namespaces/other/events';
-const EVENT_FORMAT = /events of a message of 1,024 characters at the most, without labels and annotations/;
+/** An event on a pod of another namespace. */
+const podEvent = (changes: object = {}) => {
+  const involvedObject = { kind: 'Pod', name: 'a', namespace: 'other' };
+  return event({ involvedObject, reason: 'UnsandboxedPod', ...changes }, 'other');
+};
+
+/** Events that do not have the form of those of agents and controllers, by what is wrong. */
+export const malformed = (eventWith: (changes: object) => ApiCall) =>
+  withMessage(/events of a message of 1,024 characters at the most, without labels and annotations/, {
+    ...Object.fromEntries(
+      Object.entries({
+        labels: { a: 'b' },
+        annotations: { a: 'b' },
+        finalizers: ['a.example/b'],
+        ...OWNERS,
+      }).map(([field, value]) => [
+        `an event with ${field}`,
+        eventWith({ metadata: { generateName: 'a.', [field]: value } }),
+      ]),
+    ),
+    'an event with a related object': eventWith({ related: { kind: 'Pod', name: 'a' } }),
+    'an event of an action': eventWith({ action: 'a' }),
+    'an event of a series': eventWith({
+      series: { count: 2, lastObservedTime: '2026-01-01T00:00:00.000000Z' },
+    }),
+    'a message that is too long': eventWith({ message: 'm'.repeat(1_025) }),
+    'an object that is too long': eventWith({
+      involvedObject: { kind: 'Node', name: 'node-1', uid: 'u'.repeat(254) },
+    }),
+  });
 
 const AGENT_EVENTS: readonly Case[] = [
-  accepted('an event on its Node', event(), { as: 'agent' }),
-  accepted('an event on its Node with the longest message', event({ message: 'm'.repeat(1_024) }), {
-    as: 'agent',
+  ...accepted('agent', {
+    'an event on its Node': event(),
+    'an event on its Node with the longest message': event({ message: 'm'.repeat(1_024) }),
+    'an event on a pod outside gVisor': podEvent(),
+    'an event on a weakened pod': podEvent({ reason: 'WeakenedPod' }),
+    'an event with the newer name': event({ reportingComponent: 'gvisor-ready' }),
   }),
-  accepted('an event on a pod outside gVisor', event(pod('other'), elsewhere), { as: 'agent' }),
-  accepted('an event on a weakened pod', event(pod('other', { reason: 'WeakenedPod' }), elsewhere), {
-    as: 'agent',
-  }),
-  accepted('an event with the newer name', event({ reportingComponent: 'gvisor-ready' }), { as: 'agent' }),
-  not('an event on another node', event({ involvedObject: { kind: 'Node', name: 'node-2' } }), /own Node/),
-  not('an event on nothing', event({ involvedObject: {} }), /own Node/),
-  not('another event on a pod', event(pod('other', { reason: 'Other' }), elsewhere), /own Node/),
-  not(
-    'an event on another kind',
-    event(pod('other', { involvedObject: { kind: 'Job', namespace: 'other' } }), elsewhere),
-    /own Node/,
+  ...refused(
+    'agent',
+    {
+      ...withMessage(/own Node/, {
+        'an event on another node': event({ involvedObject: { kind: 'Node', name: 'node-2' } }),
+        'an event on nothing': event({ involvedObject: {} }),
+        'another event on a pod': podEvent({ reason: 'Other' }),
+        'an event on another kind': podEvent({ involvedObject: { kind: 'Job', namespace: 'other' } }),
+        'an event on its Node in another namespace': event(
+          { involvedObject: { kind: 'Node', name: 'node-1', namespace: 'other' } },
+          'other',
+        ),
+        'an event on another kind of its name': event({
+          involvedObject: { kind: 'Job', name: 'node-1', namespace: 'default' },
+        }),
+      }),
+      ...withMessage(/under the name gvisor-ready/, {
+        "an event in the kubelet's name": event({ source: { component: 'kubelet', host: 'node-1' } }),
+        'an event without a name': event({ source: { host: 'node-1' } }),
+        'an event reported by the kubelet': event({ reportingComponent: 'kubelet' }),
+        'an event reported by another node': event({
+          reportingComponent: 'gvisor-ready',
+          reportingInstance: 'node-2',
+        }),
+      }),
+      "an event in another node's name": [
+        event({ source: { component: 'gvisor-ready', host: 'node-2' } }),
+        /name of its own node/,
+      ],
+      ...malformed(event),
+      'a reason that is too long': [event({ reason: 'R'.repeat(129) }), /events of a message of 1,024/],
+    },
+    422,
   ),
-  not(
-    'an event on its Node in another namespace',
-    event({ involvedObject: { kind: 'Node', name: 'node-1', namespace: 'other' } }, elsewhere),
-    /own Node/,
-  ),
-  not(
-    'an event on another kind of its name',
-    event({ involvedObject: { kind: 'Job', name: 'node-1', namespace: 'default' } }),
-    /own Node/,
-  ),
-  not(
-    'an event on a pod without a pod',
-    event(pod('other', { source: { component: 'gvisor-ready' } }), elsewhere),
-    /pod on ""/,
+  ...refused(
     'unboundAgent',
-  ),
-  refused('an event without a pod', event(), /pod on ""/, { as: 'unboundAgent', code: 422 }),
-  not(
-    "an event in the kubelet's name",
-    event({ source: { component: 'kubelet', host: 'node-1' } }),
-    /under the name gvisor-ready/,
-  ),
-  not('an event without a name', event({ source: { host: 'node-1' } }), /under the name gvisor-ready/),
-  not(
-    'an event reported by the kubelet',
-    event({ reportingComponent: 'kubelet' }),
-    /under the name gvisor-ready/,
-  ),
-  not(
-    'an event reported by another node',
-    event({ reportingComponent: 'gvisor-ready', reportingInstance: 'node-2' }),
-    /under the name gvisor-ready/,
-  ),
-  not(
-    "an event in another node's name",
-    event({ source: { component: 'gvisor-ready', host: 'node-2' } }),
-    /name of its own node/,
-  ),
-  ...['labels', 'annotations'].map((field) =>
-    not(
-      `an event with ${field}`,
-      event({ metadata: { generateName: 'a.', [field]: { a: 'b' } } }),
-      EVENT_FORMAT,
-    ),
-  ),
-  not(
-    'an event with finalizers',
-    event({ metadata: { generateName: 'a.', finalizers: ['a.example/b'] } }),
-    EVENT_FORMAT,
-  ),
-  not(
-    'an event with owners',
-    event({ metadata: { generateName: 'a.', ...(owner() as { metadata: object }).metadata } }),
-    EVENT_FORMAT,
-  ),
-  not('an event with a related object', event({ related: { kind: 'Pod', name: 'a' } }), EVENT_FORMAT),
-  not('an event of an action', event({ action: 'a' }), EVENT_FORMAT),
-  not(
-    'an event of a series',
-    event({ series: { count: 2, lastObservedTime: '2026-01-01T00:00:00.000000Z' } }),
-    EVENT_FORMAT,
-  ),
-  not('a message that is too long', event({ message: 'm'.repeat(1_025) }), EVENT_FORMAT),
-  not('a reason that is too long', event({ reason: 'R'.repeat(129) }), EVENT_FORMAT),
-  not(
-    'an object that is too long',
-    event({ involvedObject: { kind: 'Node', name: 'node-1', uid: 'u'.repeat(254) } }),
-    EVENT_FORMAT,
+    withMessage(/pod on ""/, {
+      'an event on a pod without a pod': podEvent({ source: { component: 'gvisor-ready' } }),
+      'an event without a pod': event(),
+    }),
+    422,
   ),
   ...eventChanges('agent'),
 ];
@@ -389,19 +369,16 @@ const AGENT_EVENTS: readonly Case[] = [
 export function eventChanges(as: 'agent' | 'fleet'): readonly Case[] {
   const source =
     as === 'agent' ? { component: 'gvisor-ready', host: 'node-1' } : { component: 'gvisor-ready-fleet' };
-  const made = event({ reason: 'AgentLost', source, metadata: { name: `${as}-${process.pid}` } });
-  const path = `${EVENTS}/${as}-${process.pid}`;
-  return (['PATCH', 'DELETE'] as const).map((method) => ({
-    what: `${as}: ${method} of an event that exists is refused`,
+  const name = `${as}-${process.pid}`;
+  const made = event({ reason: 'AgentLost', source, metadata: { name } });
+  const path = `${EVENTS}/${name}`;
+  return [patchOf(path, { count: 2 }), remove(path)].map((change) => ({
+    what: `${as}: ${change.method} of an event that exists is refused`,
     exclusive: true,
     run: async ({ as: call }) => {
-      const { code, message } = await call('admin', { ...made, path: EVENTS });
+      const { code, message } = await call('admin', made);
       assert.ok([201, 409].includes(code), message);
-      const response = await call(as, {
-        method,
-        path: `${path}${DRY}`,
-        ...(method === 'PATCH' ? { body: { count: 2 } } : {}),
-      });
+      const response = await call(as, dryRun(change));
       assert.equal(response.code, 422, response.message);
       assert.match(response.message, /changes and deletes no event|resulted in error/);
       assertAccepted(await call('admin', { method: 'GET', path }));
@@ -410,24 +387,29 @@ export function eventChanges(as: 'agent' | 'fleet'): readonly Case[] {
 }
 
 /** With the component `taint`: the agent's own taint, and nothing else of the spec. */
+const OTHER_TAINT = { ...TAINT, effect: 'NoExecute' };
+const taints = (...list: readonly object[]) => ({ spec: { taints: list } });
 const TAINTS: readonly Case[] = [
-  accepted('its taint removed beside another', patch({ spec: { taints: [otherTaint()] } }), { as: 'agent' }),
-  accepted('its taint added', patch({ spec: { taints: [taint()] } }, 'node-4'), { as: 'agent4' }),
-  accepted('its taint removed, the last of the Node,', patch({ spec: { taints: null } }, 'node-3'), {
-    as: 'agent3',
+  ...accepted('agent', { 'its taint removed beside another': patch(taints(OTHER_TAINT)) }),
+  ...accepted('agent4', { 'its taint added': patch(taints(TAINT), 'node-4') }),
+  ...accepted('agent3', {
+    'its taint removed, the last of the Node,': patch({ spec: { taints: null } }, 'node-3'),
   }),
-  ...[
-    { taints: [otherTaint(), { key: 'other', effect: 'NoSchedule' }] },
-    { taints: [otherTaint(), { ...taint(), effect: 'PreferNoSchedule' }] },
-    { taints: [taint()] },
-    { taints: [otherTaint(), taint()], unschedulable: null },
-    { unschedulable: null },
-    { providerID: 'forged' },
-  ].map((spec) => not(`the spec ${JSON.stringify(spec)}`, patch({ spec }), /the spec of its Node/)),
+  ...refused(
+    'agent',
+    withMessage(/the spec of its Node/, {
+      'another taint': patch(taints(OTHER_TAINT, { key: 'other', effect: 'NoSchedule' })),
+      'its taint with another effect': patch(taints(OTHER_TAINT, { ...TAINT, effect: 'PreferNoSchedule' })),
+      'another taint removed': patch(taints(TAINT)),
+      'the node uncordoned beside its taint': patch({
+        spec: { taints: [OTHER_TAINT, TAINT], unschedulable: null },
+      }),
+      'the node uncordoned': patch({ spec: { unschedulable: null } }),
+      'a provider ID': patch({ spec: { providerID: 'forged' } }),
+    }),
+    422,
+  ),
 ];
-function otherTaint(): object {
-  return { ...taint(), effect: 'NoExecute' };
-}
 
 /** Writes of Nodes and events with the base, by agents and other clients. */
 export const NODE_GROUPS: readonly Group[] = [

@@ -1,13 +1,8 @@
-import { after, before } from 'node:test';
 import { NAMESPACE } from '../../agent/kube/access.ts';
-import { Cluster } from '../../cluster/cluster.ts';
-import { requireRoot } from '../../cluster/machine/host-checks.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { patient } from '../../hack/run.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
 import { DOMAIN } from '../e2e/agents.ts';
-import { laneCluster } from '../runner/lane.ts';
 import type { Admission } from './admission-cluster.ts';
-import { applyBase } from './api-server.ts';
+import { applyBase, startApiServer, useStarted } from './api-server.ts';
 import { type ApiUser, certificateUser } from './api-user.ts';
 import { conditionOf, FleetObjects, READY_KEY } from './fleet-objects.ts';
 import { WRITERS } from './writer-users.ts';
@@ -81,22 +76,13 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const ownerReferences = [{ apiVersion: 'v1', kind: 'Node', name: 'node-2', uid: 'test' }];
   const notReady = { key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' };
   const spec = { taints: [{ ...notReady, effect: 'NoExecute' }, notReady], unschedulable: true };
-  const patch = JSON.stringify({ metadata: { ...own, ownerReferences }, spec });
-  const ofAgents = [`${DOMAIN}/not-ready`, 'other'].map((key) => ({ key, effect: 'NoSchedule' }));
-  for (const [node, taints] of [
-    ['node-2', ofAgents] as const,
-    ['node-3', [notReady]] as const,
-    ['node-4', []] as const,
-  ])
-    await cluster.kubectl([
-      'patch',
-      'node',
-      node,
-      '--type=merge',
-      '-p',
-      JSON.stringify({ spec: { taints } }),
-    ]);
-  await cluster.kubectl(['patch', 'node', 'node-1', '--type=merge', '-p', patch]);
+  for (const [node, body] of Object.entries({
+    'node-1': { metadata: { ...own, ownerReferences }, spec },
+    'node-2': { spec: { taints: [notReady, { key: 'other', effect: 'NoSchedule' }] } },
+    'node-3': { spec: { taints: [notReady] } },
+    'node-4': { spec: { taints: [] } },
+  }))
+    await cluster.kubectl(['patch', 'node', node, '--type=merge', '-p', JSON.stringify(body)]);
   const items = { apiVersion: 'v1', kind: 'List', items: OBJECTS };
   await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(items));
   const users = new Map<string, Promise<ApiUser>>();
@@ -114,25 +100,11 @@ const admin = (cluster: Cluster) => certificateUser(cluster, 'admin', ['system:m
 
 /** Starts an API server with the base and components, and calls {@link prepareWriters}. */
 export async function startWriters(components: readonly string[]): Promise<Admission> {
-  requireRoot();
-  const cluster = await Cluster.open(await laneCluster('api'));
-  await cluster.startApiServer();
+  const cluster = await startApiServer();
   await applyBase(cluster, components);
   return prepareWriters(cluster);
 }
 
-/** Registers hooks that call {@link startWriters} and remove the cluster after the last test. */
-export function useWriters(components: readonly string[]): () => Admission {
-  let writers: Admission | undefined;
-  before(
-    async () => {
-      writers = await startWriters(components);
-    },
-    { timeout: patient(180_000) },
-  );
-  after(async () => removeCluster(await laneCluster('api')));
-  return () => {
-    if (writers === undefined) throw new Error('The API server is not up yet');
-    return writers;
-  };
-}
+/** {@link startWriters} for the tests of a file. */
+export const useWriters = (components: readonly string[]): (() => Admission) =>
+  useStarted('api', () => startWriters(components));

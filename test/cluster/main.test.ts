@@ -10,7 +10,6 @@ import { FAULTS } from '../../cluster/faults/faults.ts';
 import { REPO } from '../../hack/paths.ts';
 import { runAll } from '../../hack/run.ts';
 
-const ROOT = process.getuid?.() === 0;
 /** Never started, so a refused command must leave no trace of it. */
 const NAME = 'never-started';
 const work = mkdtempSync(join(tmpdir(), 'cluster-test-'));
@@ -76,19 +75,17 @@ test('help, faults and list need no root', async () => {
   assert.match((await cluster(['up', '--help'])).stdout, /name=NAME,containerd=2\|1\.7,/);
 });
 
-describe('errors with exit code 2', {
-  skip: ROOT ? false : 'needs root: sudo npm run test:unit',
-}, () => {
-  test('cluster not running', async () => {
-    await assertRefused(
-      ['status', '--name', NAME],
-      /The cluster "never-started" is not up: start it with `npm run/,
-    );
-    await assertRefused(['heal', 'node-1', '--name', NAME], /is not up/);
-    await assertRefused(['--name', NAME, 'kubectl', '--help', '--nam'], /is not up/); // these are kubectl's arguments
-    await assertRefused(['logs', 'node-1', '--name', NAME], /no cluster "never-started": start it/);
-    await assertRefused(['--name', 'No!', 'up'], /"No!" is no name for a cluster: use 1 to 20/);
-  });
+const skip = process.getuid?.() === 0 ? false : 'needs root: sudo npm run test:unit';
+
+describe('errors with exit code 2', { skip }, () => {
+  for (const [argv, line] of [
+    [`status --name ${NAME}`, /The cluster "never-started" is not up: start it with `npm run/],
+    [`heal node-1 --name ${NAME}`, /is not up/],
+    [`--name ${NAME} kubectl --help --nam`, /is not up/], // these are kubectl's arguments
+    [`logs node-1 --name ${NAME}`, /no cluster "never-started": start it/],
+    ['--name No! up', /"No!" is no name for a cluster: use 1 to 20/],
+  ] as const)
+    test(`without the cluster: ${argv}`, () => assertRefused(argv.split(' '), line));
 
   test('port in use', async (t) => {
     const server = createServer().listen(0, '127.0.0.1');
@@ -99,15 +96,12 @@ describe('errors with exit code 2', {
     await assertRefused(['up', '--name', NAME, '--port', String(port)], line);
   });
 
-  test('Go missing or too old', async () => {
-    await assertRefused(
-      ['up', '--name', NAME],
-      /Go is missing.*Install Go 1\.26 or newer/,
-      fakeGo('none', 'exit 127'),
-    );
-    const old = fakeGo('old', 'echo go version go1.19.8 linux/amd64');
-    await assertRefused(['up', '--name', NAME], /go1\.19\.8 linux\/amd64 is too old\. Install Go 1\.26/, old);
-  });
+  for (const [what, script, line] of [
+    ['missing', 'exit 127', /Go is missing.*Install Go 1\.26 or newer/],
+    ['old', 'echo go version go1.19.8 linux/amd64', /go1\.19\.8 linux\/amd64 is too old\. Install Go 1\.26/],
+  ] as const)
+    test(`with a Go that is ${what}`, () =>
+      assertRefused(['up', '--name', NAME], line, fakeGo(what, script)));
 
   test('disk full during a build', async () => {
     const full = fakeGo(

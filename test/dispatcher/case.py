@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import unittest
 from collections.abc import Callable
@@ -21,6 +22,10 @@ QUICK = {
 }
 # For what is never going to be.
 SHORT = {"schedule_deadline": 0.4, "wait_deadline": 0.4, "start_deadline": 0.4, "remove_deadline": 0.4}
+
+
+class SoftTimeLimitExceeded(Exception):  # noqa: N818
+    """Celery raises it in a handler of SIGUSR1: https://docs.celeryq.dev/en/stable/userguide/workers.html#time-limits"""
 
 
 class ApiCase(unittest.TestCase):
@@ -52,3 +57,12 @@ class ApiCase(unittest.TestCase):
         timer = threading.Timer(seconds, act)
         timer.start()
         self.addCleanup(timer.join)
+
+    def interrupt(self, seconds: float) -> None:
+        """Raises SoftTimeLimitExceeded in the main thread after a while."""
+
+        def exceeded(*_: object) -> None:
+            raise SoftTimeLimitExceeded
+
+        self.addCleanup(signal.signal, signal.SIGUSR1, signal.signal(signal.SIGUSR1, exceeded))
+        self.later(seconds, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1))

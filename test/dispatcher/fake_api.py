@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 from cluster_objects import RUNTIME_CLASS, Json, node, runs
-from fake_answer import Answer
 from kubernetes import client
 
 
+@dataclass
 class Fault:
-    """What the first `times` requests get instead of an answer: a status, or a cut connection (0). With `late` the
-    request is done all the same."""
+    """A status, or a closed connection (0), instead of a response to the first `left` requests. With `late` they take
+    effect."""
 
-    def __init__(self, method: str, path: str, status: int, times: int, headers: Json, late: bool) -> None:
-        self.method, self.path, self.status = method, re.compile(path), status
-        self.left, self.headers, self.late = times, headers, late
+    method: str
+    path: str
+    status: int
+    left: int
+    headers: Json
+    late: bool
 
 
 class FakeApi:
@@ -54,7 +60,7 @@ class FakeApi:
                 pass
 
             def _any(self) -> None:
-                Answer(api, self).give()
+                Response(api, self).send_it()
 
             do_GET = do_POST = do_DELETE = _any  # noqa: N815
 
@@ -113,3 +119,146 @@ class FakeApi:
         with self.changed:
             self.pods.pop(name, None)
             self.changed.notify_all()
+
+
+class Response:
+    """The response to one request."""
+
+    def __init__(self, api: FakeApi, handler: BaseHTTPRequestHandler) -> None:
+        self.api, self.handler = api, handler
+        split = urlsplit(handler.path)
+        self.path, self.query = split.path, {key: value[0] for key, value in parse_qs(split.query).items()}
+        length = int(handler.headers.get("Content-Length") or 0)
+        self.body: Json = json.loads(handler.rfile.read(length)) if length else {}
+
+    def send_it(self) -> None:
+        method = self.handler.command
+        self.api.requests.append((time.monotonic(), f"{method} {self.handler.path}"))
+        for fault in self.api.faults:
+            if fault.left and fault.method == method and re.search(fault.path, self.handler.path):
+                fault.left -= 1
+                if fault.late:
+                    self._dispatch()
+                if fault.status == 0:
+                    self.handler.close_connection = True
+                    self.handler.connection.shutdown(2)
+                    return None
+                return self.send(fault.status, refusal(fault.status, "a fault of the test"), fault.headers)
+        if self.query.get("watch") in ("true", "True"):
+            return self.watch()
+        return self.send(*self._dispatch())
+
+    def send(self, status: int, body: Json, headers: Json | None = None) -> None:
+        data = json.dumps(body).encode()
+        self.handler.send_response(status)
+        for key, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.handler.send_header(key, value)
+        self.handler.send_header("Content-Length", str(len(data)))
+        self.handler.end_headers()
+        self.handler.wfile.write(data)
+
+    def _dispatch(self) -> tuple[int, Json]:
+        api, parts = self.api, self.path.strip("/").split("/")
+        method, name = self.handler.command, parts[-1]
+        if "runtimeclasses" in parts:
+            return (200, api.runtime_class) if api.runtime_class else (404, refusal(404, "no runtime class"))
+        if parts[-1] == "nodes":
+            return self.list_nodes()
+        if parts[-2] == "namespaces":
+            labels = api.namespaces.get(name)
+            return (404, refusal(404, "no namespace")) if labels is None else (200, {"metadata": {"labels": labels}})
+        namespace = parts[3]
+        if parts[-1] == "events":
+            if method == "GET":
+                return 200, {"items": api.events}
+            if any(one["metadata"]["name"] == self.body["metadata"].get("name") for one in api.events):
+                return 409, refusal(409, "the event exists")
+            api.events.append(self.body)
+            return 201, self.body
+        if parts[-1] == "jobs":
+            return self.create_job(parts[4])
+        if method == "POST":
+            return self.create(namespace)
+        pod = api.pods.get(name)
+        if pod is None:
+            return 404, refusal(404, f'pods "{name}" not found')
+        return (200, pod) if method == "GET" else self.delete(name, pod)
+
+    def create(self, namespace: str) -> tuple[int, Json]:
+        name = self.body["metadata"]["name"]
+        with self.api.changed:
+            if name in self.api.pods:
+                return 409, refusal(409, f'pods "{name}" already exists')
+            pod = self.api.add_pod(namespace, self.body)
+            self.api.created.append(pod)
+        threading.Thread(target=self.api.kubelet, args=(self.api, name), daemon=True).start()
+        return 201, pod
+
+    def create_job(self, namespace: str) -> tuple[int, Json]:
+        meta = self.body["metadata"]
+        if meta["name"] in self.api.jobs:
+            return 409, refusal(409, "the job exists")
+        meta |= {"namespace": namespace, "uid": f"uid-{self.api.version()}"}
+        self.api.jobs[meta["name"]] = self.body
+        return 201, self.body
+
+    def delete(self, name: str, pod: Json) -> tuple[int, Json]:
+        wanted = self.body.get("preconditions") or {}
+        with self.api.changed:
+            now = self.api.pods.get(name, pod)["metadata"]
+            if any(now[key] != value for key, value in wanted.items()):
+                return 409, refusal(409, "the precondition does not hold")
+            if self.api.deletes:
+                self.api.remove(name)
+            else:
+                now["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        return 200, pod
+
+    def list_nodes(self) -> tuple[int, Json]:
+        terms = [term.partition("=") for term in (self.query.get("labelSelector") or "").split(",") if term]
+        field = (self.query.get("fieldSelector") or "").partition("=")[2]
+        start, limit = int(self.query.get("continue") or 0), int(self.query.get("limit") or 10**9)
+        if start and self.api.expired_pages:
+            self.api.expired_pages -= 1
+            return 410, refusal(410, "the continue token has expired")
+        page: list[Json] = []
+        for at, one in enumerate(self.api.nodes):
+            labels = one["metadata"]["labels"]
+            fits = all(labels.get(key) == value if equals else key in labels for key, equals, value in terms)
+            if at < start or not fits or (field and one["metadata"]["name"] != field):
+                continue
+            if len(page) == limit:
+                return 200, {"metadata": {"continue": str(at)}, "items": page}
+            page.append(one)
+            self.api.largest_page = max(self.api.largest_page, len(page))
+        return 200, {"metadata": {}, "items": page}
+
+    def watch(self) -> None:
+        """Sends the pod whenever it changed, until the watch's own timeout or the pod's end."""
+        name = self.query["fieldSelector"].partition("=")[2]
+        seen, end = self.query.get("resourceVersion"), time.monotonic() + float(self.query["timeoutSeconds"])
+        self.handler.send_response(200)
+        self.handler.send_header("Transfer-Encoding", "chunked")
+        self.handler.end_headers()
+        try:
+            while time.monotonic() < end:
+                with self.api.changed:
+                    self.api.changed.wait(0.05)
+                    pod = self.api.pods.get(name)
+                if self.api.silent_watches or (pod and pod["metadata"]["resourceVersion"] == seen):
+                    continue
+                self.event("DELETED" if pod is None else "MODIFIED", pod or {})
+                if pod is None:
+                    break
+                seen = pod["metadata"]["resourceVersion"]
+            self.handler.wfile.write(b"0\r\n\r\n")
+        except OSError:
+            pass  # the client has seen enough
+
+    def event(self, kind: str, pod: Json) -> None:
+        line = json.dumps({"type": kind, "object": pod}).encode() + b"\n"
+        self.handler.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
+
+
+def refusal(status: int, message: str) -> Json:
+    return {"kind": "Status", "status": "Failure", "code": status, "message": message}

@@ -1,4 +1,4 @@
-"""Calls that come again, callers that come together, and pods that are somebody else's."""
+"""Repeated calls, concurrent callers, and pods of other programs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ BAD = node("bad", "false", "SandboxFailed")
 
 
 class AdoptionTest(ApiCase):
+    def fall_back(self) -> None:
+        self.api.nodes = [BAD]
+        with self.assertLogs("gvisor_dispatch", "WARNING"):
+            self.call(Policy.PREFER)
+
     def test_the_same_call_again_adopts_the_pod(self) -> None:
         first, second = self.call(), self.call()
         self.assertEqual((first.adopted, second.adopted), (False, True))
@@ -42,7 +47,7 @@ class AdoptionTest(ApiCase):
             self.call()
         self.assertEqual(len(self.api.created), 1)
 
-    def test_a_fallback_is_adopted_with_its_reason_and_told_once(self) -> None:
+    def test_a_fallback_is_adopted_with_its_reason_and_has_one_event(self) -> None:
         self.api.nodes = [BAD]
         with self.assertLogs("gvisor_dispatch", "WARNING"):
             self.call(Policy.PREFER)
@@ -52,24 +57,20 @@ class AdoptionTest(ApiCase):
         self.assertEqual(len(self.api.events), 1)
 
     def test_a_call_that_requires_gvisor_adopts_no_fallback(self) -> None:
-        self.api.nodes = [BAD]
-        with self.assertLogs("gvisor_dispatch", "WARNING"):
-            self.call(Policy.PREFER)
+        self.fall_back()
         for policy in (Policy.REQUIRE, Policy.WAIT):
             with self.assertRaisesRegex(ConflictError, "RunsOutside"):
                 self.call(policy)
         self.assertEqual(list(self.api.pods), ["eval-1"])
 
     def test_prefer_adopts_no_fallback_once_the_namespace_has_withdrawn_its_consent(self) -> None:
-        self.api.nodes = [BAD]
-        with self.assertLogs("gvisor_dispatch", "WARNING"):
-            self.call(Policy.PREFER)
+        self.fall_back()
         self.api.namespaces["evals"] = {}
         with self.assertRaisesRegex(ConflictError, "RunsOutside: .* does not have the label allow-host-kernel"):
             self.call(Policy.PREFER)
         self.assertEqual(list(self.api.pods), ["eval-1"])
 
-    def test_a_label_does_not_make_a_pod_one_in_gvisor(self) -> None:
+    def test_a_label_does_not_prove_a_pod_in_gvisor(self) -> None:
         self.call()
         del self.api.pods["eval-1"]["spec"]["runtimeClassName"]
         with self.assertRaisesRegex(ConflictError, "RunsOutside"):
@@ -85,7 +86,7 @@ class AdoptionTest(ApiCase):
         self.assertFalse(self.call().adopted)
         self.assertEqual(len(self.api.created), 2)
 
-    def test_a_pod_that_somebody_removes_is_not_made_again(self) -> None:
+    def test_a_pod_that_another_program_removes_is_not_created_again(self) -> None:
         def removed(api: FakeApi, name: str) -> None:
             time.sleep(0.2)
             api.remove(name)
@@ -95,7 +96,7 @@ class AdoptionTest(ApiCase):
             self.call(Policy.PREFER)
         self.assertEqual(len(self.api.created), 1)
 
-    def test_a_pod_that_nobody_confirms_to_be_gone_gets_no_successor(self) -> None:
+    def test_a_pod_without_a_confirmed_deletion_has_no_successor(self) -> None:
         self.api.kubelet, self.api.deletes = unschedulable, False
         with self.assertRaises(PodNotGoneError):
             self.call(Policy.PREFER, **SHORT)
@@ -103,16 +104,16 @@ class AdoptionTest(ApiCase):
 
     def test_a_pod_that_starts_at_the_last_moment_is_kept(self) -> None:
         self.api.kubelet = unschedulable
-        real, done = self.api.fail, threading.Event()
+        done = threading.Event()
 
-        def start_when_asked() -> None:
+        def start_before_deletion() -> None:
             while not self.api.asked("DELETE|GET /api/v1/namespaces/evals/events"):
                 time.sleep(0.01)
             runs(self.api, "eval-1")
             done.set()
 
-        real("DELETE", "/pods/eval-1", 500)  # the repetition meets a pod that runs
-        self.later(0, start_when_asked)
+        self.api.fail("DELETE", "/pods/eval-1", 500)  # when it is repeated, the pod runs
+        self.later(0, start_before_deletion)
         self.assertTrue(self.call(schedule_deadline=0.4).in_gvisor)
         self.assertTrue(done.wait(1))
         self.assertEqual((list(self.api.pods), len(self.api.created)), (["eval-1"], 1))

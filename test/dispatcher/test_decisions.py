@@ -1,4 +1,4 @@
-"""Which cause leads where under which policy, asked of a real HTTP server."""
+"""The decision for each cause under each policy, with a real HTTP server."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ UNJUDGED = {**node("c", "false"), "status": {"conditions": [{"type": "Ready", "s
 NOT_READY = [{"key": "gvisor.node-restriction.kubernetes.io/not-ready", "effect": "NoSchedule"}]
 
 
-def nodes(*found: Json) -> Callable[[FakeApi], None]:
-    def arrange(api: FakeApi) -> None:
-        api.nodes = found
+def api_with(**fields: object) -> Callable[[FakeApi], None]:
+    return lambda api: vars(api).update(fields)
 
-    return arrange
+
+def nodes(*found: Json) -> Callable[[FakeApi], None]:
+    return api_with(nodes=found)
 
 
 def failing(reason: str = "SandboxFailed", **extra: object) -> Json:
@@ -32,37 +33,15 @@ def never_proven(reason: str, minutes: float, *handlers: str) -> Json:
 
 
 def class_with(**fields: object) -> Callable[[FakeApi], None]:
-    def arrange(api: FakeApi) -> None:
-        api.runtime_class = {"handler": "runsc", **fields}
-
-    return arrange
-
-
-def without_class(api: FakeApi) -> None:
-    api.runtime_class = None
-
-
-def full(api: FakeApi) -> None:
-    api.kubelet = unschedulable
-
-
-def slow_image(api: FakeApi) -> None:
-    api.kubelet = pulls
-
-
-def quota(api: FakeApi) -> None:
-    api.fail("POST", "/pods", 403, times=99)
+    return api_with(runtime_class={"handler": "runsc", **fields})
 
 
 def namespace(**labels: str) -> Callable[[FakeApi], None]:
-    def arrange(api: FakeApi) -> None:
-        api.nodes = [failing()]
-        api.namespaces["evals"] = {key.replace("_", "-"): value for key, value in labels.items()}
-
-    return arrange
+    named = {key.replace("_", "-"): value for key, value in labels.items()}
+    return api_with(nodes=[failing()], namespaces={"evals": named})
 
 
-def namespace_answers(status: int) -> Callable[[FakeApi], None]:
+def unreadable_namespace(status: int) -> Callable[[FakeApi], None]:
     def arrange(api: FakeApi) -> None:
         api.nodes = [failing()]
         api.fail("GET", "/namespaces/evals$", status, times=99)
@@ -83,7 +62,7 @@ LOST = ("CapacityError", "AgentLost")
 MISMATCH = ("MisconfiguredError", "HandlerMismatch")
 FALLBACK = ("host", "GVisorFails")
 FAILS = ("GVisorUnavailableError", "GVisorFails")
-# The cause, what `prefer` comes to, what `require` comes to where that differs.
+# The cause, the outcome of `prefer`, and that of `require` where it differs.
 CASES = [
     ("a proven node", nodes(node("a")), ("gvisor", "Available"), None),
     ("one proven node beside failing ones", nodes(failing(), node("a")), ("gvisor", "Available"), None),
@@ -98,18 +77,18 @@ CASES = [
     ("the namespace's consent is no true", namespace(allow_host_kernel="True"), FAILS, FAILS),
     ("consent, but gVisor required", namespace(allow_host_kernel="true", require_gvisor="true"), FAILS, FAILS),
     ("consent and an audit", namespace(allow_host_kernel="true", require_gvisor="audit"), FALLBACK, FAILS),
-    ("the namespace may not be read", namespace_answers(403), FAILS, FAILS),
-    ("the namespace is gone", namespace_answers(404), FAILS, FAILS),
-    # It is not, or nobody says so.
+    ("the namespace may not be read", unreadable_namespace(403), FAILS, FAILS),
+    ("the namespace is gone", unreadable_namespace(404), FAILS, FAILS),
+    # It is not, or that is unknown.
     ("isolation is weakened everywhere", nodes(failing("IsolationWeakened")), WITHHELD, None),
     ("pods could weaken their sandbox", nodes(failing("AnnotationsPassFlags")), WITHHELD, None),
     ("the release is too old", nodes(failing("RunscTooOld")), WITHHELD, None),
     ("limits do not hold", nodes(failing("LimitsNotEnforced")), WITHHELD, None),
     ("it fails on one node and is withheld on another", nodes(failing(), WEAK), WITHHELD, None),
     ("it is withheld on one node, one is undecided", nodes(UNJUDGED, WEAK), UNDECIDED, None),
-    ("the cluster is full", full, ("CapacityError", "Unschedulable"), None),
-    ("the image is slow", slow_image, ("CapacityError", "StartDeadlineExceeded"), None),
-    ("a quota", quota, ("RefusedError", "ApiRefused"), None),
+    ("the cluster is full", api_with(kubelet=unschedulable), ("CapacityError", "Unschedulable"), None),
+    ("the image is slow", api_with(kubelet=pulls), ("CapacityError", "StartDeadlineExceeded"), None),
+    ("a quota", lambda api: api.fail("POST", "/pods", 403, times=99), ("RefusedError", "ApiRefused"), None),
     ("proven nodes are cordoned", nodes(node("a", cordoned=True), failing()), UNSCHEDULABLE, None),
     ("proven nodes are tainted", nodes(node("a", taints=GPU), failing()), UNSCHEDULABLE, None),
     ("proven nodes are not Ready", nodes(node("a", kubelet="Unknown"), failing()), UNSCHEDULABLE, None),
@@ -146,7 +125,7 @@ CASES = [
     ("a label without a condition", nodes(UNJUDGED), UNDECIDED, None),
     ("a node has lost its agent", nodes(failing(), node("c", "unknown", "AgentLost")), LOST, None),
     ("one has lost its agent, one is undecided", nodes(UNJUDGED, node("b", "unknown", "AgentLost")), UNDECIDED, None),
-    ("no RuntimeClass", without_class, ("MisconfiguredError", "RuntimeClassMissing"), None),
+    ("no RuntimeClass", api_with(runtime_class=None), ("MisconfiguredError", "RuntimeClassMissing"), None),
     ("another handler", class_with(**{**RUNTIME_CLASS, "handler": "gvisor"}), MISMATCH, None),
     ("a class that selects nothing", class_with(), ("MisconfiguredError", "RuntimeClassUnscoped"), None),
 ]
@@ -178,7 +157,7 @@ class DecisionTest(ApiCase):
             for spec in ({"nodeSelector": {"zone": zone}}, {"affinity": in_zone(zone)}):
                 self.assertEqual(self.dispatcher().ask(pod(**spec)).reason, expected)
 
-    def test_without_consent_prefer_says_that_it_is_require(self) -> None:
+    def test_without_consent_prefer_is_require_and_says_so(self) -> None:
         self.api.namespaces["evals"] = {}
         why = '"prefer" acts as "require": namespace evals does not have the label allow-host-kernel: "true"; '
         started = self.call(Policy.PREFER)
@@ -233,14 +212,8 @@ class DecisionTest(ApiCase):
 
         def breaks(api: FakeApi, name: str) -> None:
             api.update(name, spec={"nodeName": "node-1"})
-            api.events.append(
-                {
-                    "metadata": {"name": "e"},
-                    "involvedObject": {},
-                    "reason": "FailedCreatePodSandBox",
-                    "message": "runsc: bad spec",
-                }
-            )
+            event = {"reason": "FailedCreatePodSandBox", "message": "runsc: bad spec"}
+            api.events.append({"metadata": {"name": "e"}, "involvedObject": {}, **event})
 
         self.api.kubelet = breaks
         self.assertEqual(self.outcome(Policy.PREFER, **SHORT), ("CapacityError", "StartDeadlineExceeded"))

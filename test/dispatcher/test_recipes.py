@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import signal
 import sys
-import threading
 import unittest
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
-from case import ApiCase
+from case import ApiCase, SoftTimeLimitExceeded
 from cluster_objects import Json, node, pod, pulls, runs, unschedulable
 from gvisor_dispatch import GVisorUnavailableError, Policy
 from kubernetes import client
@@ -46,14 +44,14 @@ class JobTest(ApiCase):
         decision = job.submit(self.api.client(), made, policy)
         return decision and decision.in_gvisor
 
-    def test_its_template_asks_for_gvisor(self) -> None:
+    def test_its_template_requests_gvisor(self) -> None:
         self.assertIs(self.submit(Policy.PREFER), True)
         template = self.api.jobs["eval-1"]["spec"]["template"]
         self.assertEqual(template["spec"]["runtimeClassName"], "gvisor")
         self.assertEqual(template["metadata"]["labels"], {"gvisor-dispatch": "gvisor"})
         self.assertIs(self.submit(Policy.PREFER), None)
 
-    def test_a_fallback_is_written_into_the_template_and_told_of_the_job(self) -> None:
+    def test_a_fallback_is_in_the_template_and_in_an_event_of_the_job(self) -> None:
         self.api.nodes = [BAD]
         with self.assertLogs("gvisor_dispatch", "WARNING"):
             self.assertIs(self.submit(Policy.PREFER), False)
@@ -71,11 +69,7 @@ class JobTest(ApiCase):
 
 
 class Retry(Exception):  # noqa: N818
-    """What Celery's task.retry() gives to be raised."""
-
-
-class SoftTimeLimitExceeded(Exception):  # noqa: N818
-    """Celery raises its own of that name from a signal handler in the worker's main thread; so does this test."""
+    """The exception that Celery's task.retry() returns."""
 
 
 class CeleryTask:
@@ -90,17 +84,9 @@ class WorkerTest(ApiCase):
         dispatcher = self.dispatcher(wait_deadline=2)
         return worker.evaluate(CeleryTask(), dispatcher, "eval 17", pod())
 
-    def soft_limit_after(self, seconds: float) -> None:
-        def exceeded(*_: object) -> None:
-            raise SoftTimeLimitExceeded
-
-        old = signal.signal(signal.SIGUSR1, exceeded)
-        self.addCleanup(signal.signal, signal.SIGUSR1, old)
-        self.later(seconds, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1))
-
     def test_a_task_that_is_stopped_and_delivered_again_runs_one_pod(self) -> None:
         self.api.kubelet = pulls
-        self.soft_limit_after(0.5)
+        self.interrupt(0.5)
         with self.assertRaises(SoftTimeLimitExceeded):
             self.deliver()
         self.assertEqual(list(self.api.pods), ["eval-1"])

@@ -78,7 +78,8 @@ function watchLabel(cluster: Cluster, node: ClusterNode): () => Promise<number> 
   };
 }
 
-async function countsOf(cluster: Cluster, node: ClusterNode) {
+/** The agent's counts since its start. */
+export async function countsOf(cluster: Cluster, node: ClusterNode) {
   const text = await waitFor('the metrics', 60_000, () => readMetrics(cluster, node.name));
   const sum = (pattern: RegExp) =>
     [...text.matchAll(pattern)].reduce((total, [, count]) => total + Number(count), 0);

@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { ServerResponse } from 'node:http';
 import { describe, it, type TestContext } from 'node:test';
-import { KubeConfig } from '@kubernetes/client-node';
 import { pino } from 'pino';
 import { createKube } from '../../agent/kube/client.ts';
+import { accessOf, openConfig } from '../../fleet/access.ts';
 import { Informer } from '../../fleet/informers.ts';
 import { agentPodOf } from '../../fleet/objects.ts';
 import { waitFor } from '../../hack/run.ts';
+import { fakeApi } from '../kubectl/fake-api.ts';
 
 const BOOKMARK = `${JSON.stringify({
   type: 'BOOKMARK',
@@ -29,22 +28,15 @@ type OnWatch = (watch: number, response: ServerResponse) => void;
 
 /** Runs an informer of pods; `watched` has the resourceVersion of each watch, which begins with `firstBytes`. */
 async function follow(t: TestContext, onWatch: OnWatch, renewalMs?: number, firstBytes = BOOKMARK) {
+  const { api, kubeconfig } = await fakeApi(t);
+  api.stubs.set('/api/v1/namespaces/a/pods', LIST);
   const watched: (string | null)[] = [];
-  const server = createServer(({ url = '' }, response) => {
-    const { searchParams } = new URL(url, 'http://api');
-    if (searchParams.get('watch') !== 'true') {
-      response.end(JSON.stringify(LIST));
-      return;
-    }
+  api.onWatch = ({ searchParams }, response) => {
     watched.push(searchParams.get('resourceVersion'));
     response.write(firstBytes, () => onWatch(watched.length, response));
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const config = new KubeConfig();
-  config.loadFromClusterAndUser({ name: 'api', server: origin, skipTLSVerify: true }, { name: 'fleet' });
-  const kube = createKube({ server: origin }, { agent: 'test', count: () => {} });
+  };
+  const config = openConfig(kubeconfig);
+  const kube = createKube(await accessOf(config), { agent: 'test', count: () => {} });
   const reach = { kube, config, log: pino({ level: 'silent' }) };
   const informer = new Informer({ path: '/api/v1/namespaces/a/pods', pick: agentPodOf }, reach, renewalMs);
   const stop = new AbortController();
@@ -53,11 +45,13 @@ async function follow(t: TestContext, onWatch: OnWatch, renewalMs?: number, firs
     stop.abort();
     await running;
     await kube.close();
-    server.close();
-    server.closeAllConnections();
   });
   return { informer, config, watched };
 }
+
+/** Waits until a value holds. */
+const until = (what: string, holds: () => boolean, timeoutMs = 20_000) =>
+  waitFor(what, timeoutMs, async () => holds() || undefined, 20);
 
 describe('Informer', () => {
   it('continues from the last bookmark, whose containers are null', async (t) => {
@@ -65,7 +59,7 @@ describe('Informer', () => {
     const { informer, watched } = await follow(t, (watch, response) => {
       if (watch === 1) response.end();
     });
-    await waitFor('a second watch', 10_000, async () => watched.length === 2 || undefined, 20);
+    await until('a second watch', () => watched.length === 2);
     assert.deepEqual(watched, ['5', '9']);
     assert.deepEqual(
       informer.list().map(({ name }) => name),
@@ -81,7 +75,7 @@ describe('Informer', () => {
         response.destroy();
       }, 100);
     });
-    await waitFor('a third watch', 20_000, async () => watched.length === 3 || undefined, 20);
+    await until('a third watch', () => watched.length === 3);
     assert.deepEqual(watched, ['5', '9', '9']);
     assert.ok(since[0] !== undefined);
     assert.deepEqual(since, [since[0], since[0]]);
@@ -96,15 +90,14 @@ describe('Informer', () => {
     };
     const onWatch: OnWatch = (_, response) => setTimeout(end, 2_500, response);
     const { informer } = await follow(t, onWatch, 2_000, '');
-    await waitFor('the end of a fifth watch', 40_000, async () => since.length === 5 || undefined, 20);
+    await until('the end of a fifth watch', () => since.length === 5, 40_000);
     assert.ok(since[0] !== undefined);
     assert.deepEqual(since, Array(5).fill(since[0]));
   });
 
   it('counts as down where each watch breaks at once', async (t) => {
     const { informer, watched } = await follow(t, (_, response) => response.destroy(), 1_500);
-    const ends = async () => (watched.length > 1 && informer.sinceMs === undefined) || undefined;
-    await waitFor('the cache to count as outdated', 20_000, ends, 20);
+    await until('an outdated cache', () => watched.length > 1 && informer.sinceMs === undefined);
   });
 
   it('counts from the last list after 410 Gone', async (t) => {
@@ -116,7 +109,7 @@ describe('Informer', () => {
         if (watch === 1) response.end(gone);
       }, 100);
     });
-    await waitFor('a second watch', 20_000, async () => since.length === 2 || undefined, 20);
+    await until('a second watch', () => since.length === 2);
     assert.deepEqual(watched, ['5', '5']);
     assert.ok((since[1] ?? 0) > (since[0] ?? Number.POSITIVE_INFINITY));
   });
@@ -130,7 +123,6 @@ describe('Informer', () => {
       };
       if (watch === 1) response.end();
     });
-    const isUp = async () => (watched.length === 2 && informer.sinceMs !== undefined) || undefined;
-    await waitFor('a second watch', 10_000, isUp, 20);
+    await until('a second watch', () => watched.length === 2 && informer.sinceMs !== undefined);
   });
 });

@@ -3,6 +3,9 @@ import { describe, it } from 'node:test';
 import { isStatus } from '../../fleet/report-shape.ts';
 import { BROKEN, HEALTHY, HOSTILE, UNPUBLISHED } from '../agent/text/sample-reports.ts';
 import { EXPLAINED, SAMPLES } from '../agent/text/sample-status.ts';
+import { sandboxesOf } from '../kubectl/fleet-objects.ts';
+
+const HANGING = sandboxesOf(['x', 'ShimUnresponsive']);
 
 /** A report with one field changed; `path` is as in "verdict.status". */
 function changed(path: string, value: unknown): unknown {
@@ -16,7 +19,15 @@ function changed(path: string, value: unknown): unknown {
 
 describe('isStatus', () => {
   it('accepts the reports of agents', () => {
-    for (const report of [BROKEN, HOSTILE, HEALTHY, UNPUBLISHED, EXPLAINED, ...Object.values(SAMPLES)])
+    for (const report of [
+      BROKEN,
+      HOSTILE,
+      HEALTHY,
+      UNPUBLISHED,
+      EXPLAINED,
+      { ...BROKEN, sandboxes: HANGING },
+      ...Object.values(SAMPLES),
+    ])
       assert.equal(isStatus(JSON.parse(JSON.stringify(report))), true);
   });
 
@@ -44,6 +55,12 @@ describe('isStatus', () => {
     ['history.0.at', 0],
     ['nodeWrites', { labels: { a: [] }, tainted: false }],
     ['nodeWrites.condition', {}],
+    ['sandboxes', null],
+    ['sandboxes', { ...HANGING, total: -1 }],
+    ['sandboxes', { ...HANGING, restart: { state: 'toString', because: [] } }],
+    ['sandboxes', { ...HANGING, problems: Array(51).fill(HANGING.problems[0]) }],
+    ['sandboxes', { ...HANGING, problems: [{ ...HANGING.problems[0], sandbox: '`reboot`' }] }],
+    ['sandboxes', { ...HANGING, problems: [{ ...HANGING.problems[0], pids: [0.5] }] }],
   ] as const)
     it(`rejects ${path} = ${String(JSON.stringify(value)).slice(0, 40)}`, () =>
       assert.equal(isStatus(changed(path, value)), false));

@@ -5,6 +5,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { AGENT_PORT } from '../../agent/kube/access.ts';
 import { AgentReports, isAgentLive } from '../../fleet/reports.ts';
 import { waitFor } from '../../hack/run.ts';
+import { sandboxesOf } from '../kubectl/fleet-objects.ts';
 
 /** All agents have the same port, so each test has a loopback address of its own. */
 async function agentAt(t: TestContext, address: string, listener: RequestListener) {
@@ -71,6 +72,17 @@ describe('AgentReports', () => {
     const report = { version: '0.2.0', provenAt: '2026-03-01T10:00:00.000Z' };
     const { status } = await pollOnce(t, '127.0.0.201', JSON.stringify(report));
     assert.deepEqual([status.version, status.provenAt], ['0.2.0', '2026-03-01T10:00:00.000Z']);
+  });
+
+  it('have the number of problems of sandboxes, within the limits of a report', async (t) => {
+    const sandboxes = sandboxesOf(['x', 'ShimUnresponsive']);
+    const seen = async (address: string, change: object) => {
+      const body = JSON.stringify({ version: '0.2.0', sandboxes: { ...sandboxes, ...change } });
+      return (await pollOnce(t, address, body)).status.sandboxes;
+    };
+    assert.deepEqual(await seen('127.0.0.211', {}), { problems: 1, unsafe: true });
+    assert.equal(await seen('127.0.0.212', { total: 1e300 }), undefined);
+    assert.equal(await seen('127.0.0.213', { stale: true }), undefined);
   });
 
   it('truncate a long version, and ignore an invalid time', async (t) => {

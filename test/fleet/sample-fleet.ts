@@ -8,7 +8,10 @@ const verdictOf = (status: string, reason: string, message: string) => ({
   verdict: { status, reason, message, since: SINCE },
 });
 
-/** A fleet in which one of ten nodes is broken and one unknown; the first is labelled without an agent. */
+/**
+ * A fleet in which one of ten nodes is broken and one unknown; the first is labelled without an agent, and
+ * two sandboxes of node-9 hang.
+ */
 export function sampleFleet(size: number, changes: Partial<FleetView> = {}): FleetView {
   const names = Array.from({ length: size }, (_, index) => `node-${index}`);
   const labels = { [GVISOR]: 'release-20260223.0' };
@@ -25,7 +28,11 @@ export function sampleFleet(size: number, changes: Partial<FleetView> = {}): Fle
     nodes,
     pods,
     agents: { observed: true, desired: size, ready: size - 1 },
-    statusOf: () => ({ version: '0.1.0', provenAt: SINCE }),
+    statusOf: (name) => ({
+      version: '0.1.0',
+      provenAt: SINCE,
+      ...(name === 'node-9' ? { sandboxes: { problems: 2, unsafe: true } } : {}),
+    }),
     breaker: [],
     paused: [],
   });

@@ -16,19 +16,29 @@ const NODES = [
   simulatedNode('broken', { label: 'false', verdict: verdict('False', 'ShimNotFound') }),
   simulatedNode('lost', { label: 'false', verdict: verdict('Unknown', 'AgentLost') }),
   simulatedNode('alone'),
+  simulatedNode('hangs'),
   simulatedNode('windows', { os: 'windows' }),
 ].map(({ verdict: own, ...node }) => (own === undefined ? node : { ...node, verdict: own }));
+
+/** What is known of an empty fleet. */
+const NOTHING = {
+  upToDate: true,
+  nodes: [],
+  pods: [],
+  agents: undefined,
+  statusOf: () => undefined,
+  breaker: [],
+  paused: [],
+} as const;
 
 const view = viewFleet({
   upToDate: true,
   nodes: NODES,
-  pods: [
-    ...NODES.filter(({ name }) => name !== 'alone').map(({ name }) => simulatedAgent(name)),
-    simulatedAgent('alone', { ready: false }),
-  ],
-  agents: { observed: true, desired: 8, ready: 7 },
+  pods: NODES.map(({ name }) => simulatedAgent(name, { ready: name !== 'alone' })),
+  agents: { observed: true, desired: 9, ready: 8 },
   statusOf: (node) => {
     if (node === 'proven-9') return { version: '0.1.0', provenAt: '2026-11-25T10:00:00Z' };
+    if (node === 'hangs') return { version: '0.2.0', sandboxes: { problems: 2, unsafe: true } };
     return { version: '0.2.0', provenAt: '2026-11-25T11:00:00Z' };
   },
   breaker: ['TooManyLost'],
@@ -39,15 +49,7 @@ describe('viewFleet', () => {
   it('counts releases of any name', () => {
     const names = ['__proto__', 'constructor', 'toString'];
     const nodes = names.map((name) => simulatedNode(name, { labels: { [GVISOR]: name }, runtime: '' }));
-    const { releases } = viewFleet({
-      upToDate: true,
-      nodes,
-      pods: [],
-      agents: undefined,
-      statusOf: () => undefined,
-      breaker: [],
-      paused: [],
-    });
+    const { releases } = viewFleet({ ...NOTHING, nodes });
     assert.deepEqual(
       Object.entries(releases.gvisor),
       names.map((name) => [name, 1]),
@@ -55,7 +57,7 @@ describe('viewFleet', () => {
   });
 
   it('sorts by urgency, then by name in numeric order', () => {
-    const names = ['alone', 'lost', 'broken', 'unsure', 'asleep', 'fresh', 'proven-9', 'proven-10'];
+    const names = ['alone', 'lost', 'broken', 'unsure', 'hangs', 'asleep', 'fresh', 'proven-9', 'proven-10'];
     assert.deepEqual(
       view.nodes.map(({ name }) => name),
       names,
@@ -63,32 +65,25 @@ describe('viewFleet', () => {
   });
 
   it('counts Linux nodes by state', () => {
-    assert.deepEqual(view.counts, { proven: 4, not: 1, unknown: 2, none: 1 });
-    assert.deepEqual(view.withoutAgent, ['alone']);
-    assert.deepEqual(view.agents, { desired: 8, ready: 7 });
+    assert.deepEqual(view.counts, { proven: 5, not: 1, unknown: 2, none: 1 });
+    assert.deepEqual([view.withoutAgent, view.withProblems], [['alone'], ['hangs']]);
+    assert.deepEqual(view.agents, { desired: 9, ready: 8 });
   });
 
   it('has the oldest proof, the releases and the circuit breaker', () => {
     assert.deepEqual(view.oldestProof, { node: 'proven-9', at: '2026-11-25T10:00:00Z' });
     assert.deepEqual(view.releases, {
       gvisor: { 'release-20250203.0': 1, 'release-20260223.0': 1 },
-      containerd: { '2.1.4': 8 },
-      agent: { '0.1.0': 1, '0.2.0': 7 },
+      containerd: { '2.1.4': 9 },
+      agent: { '0.1.0': 1, '0.2.0': 8 },
     });
     assert.deepEqual([view.breaker.map(({ reason }) => reason), view.paused], [['TooManyLost'], ['alone']]);
   });
 
   it('prefers the Ready pod of two on a node', () => {
     const pods = [simulatedAgent('alone'), simulatedAgent('alone', { name: 'old', ready: false })];
-    const known = {
-      upToDate: true,
-      nodes: [simulatedNode('alone')],
-      agents: undefined,
-      statusOf: () => undefined,
-      breaker: [],
-      paused: [],
-    };
+    const nodes = [simulatedNode('alone')];
     for (const order of [pods, pods.toReversed()])
-      assert.equal(viewFleet({ ...known, pods: order }).nodes[0]?.agent, 'ready');
+      assert.equal(viewFleet({ ...NOTHING, nodes, pods: order }).nodes[0]?.agent, 'ready');
   });
 });

@@ -1,14 +1,12 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { text } from 'node:stream/consumers';
 import { describe, it, type TestContext } from 'node:test';
 import type { V1Node } from '@kubernetes/client-node';
 import { createKube } from '../../agent/kube/client.ts';
 import { OWN_KEYS } from '../../agent/node/object.ts';
+import { accessOf, openConfig } from '../../fleet/access.ts';
 import { fleetNodeOf } from '../../fleet/objects.ts';
 import { taintExposed, type WithdrawOptions, withdraw, withdrawRebooted } from '../../fleet/withdraw.ts';
+import { fakeApi } from '../kubectl/fake-api.ts';
 import { daemonSetPod, runningContainers } from './agent-pod.ts';
 import { TIMEOUTS } from './simulated-fleet.ts';
 
@@ -43,22 +41,13 @@ function agentPod(isReady: boolean) {
   return { ...daemonSetPod('node-1', 'one'), status };
 }
 
-/** An API server with this Node and this pod; collects the patches of the Node. */
-async function serve(t: TestContext, node: unknown, pods: readonly unknown[] = [agentPod(false)]) {
-  const patches: { readonly path: string | undefined; readonly body: unknown }[] = [];
-  const server = createServer(async (request, response) => {
-    const { method, url } = request;
-    if (method === 'PATCH') patches.push({ path: url, body: JSON.parse(await text(request)) });
-    response.setHeader('content-type', 'application/json');
-    response.end(JSON.stringify(url?.includes('/pods') ? { items: pods } : node));
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const kube = createKube({ server: origin }, { agent: 'test', count: () => {} });
-  t.after(async () => {
-    await kube.close();
-    server.close();
-  });
+/** An API server with this Node and this pod. */
+async function serve(t: TestContext, node: object, pods: readonly object[] = [agentPod(false)]) {
+  const { api, kubeconfig } = await fakeApi(t);
+  for (const path of ['/api/v1/nodes/node-1', '/api/v1/nodes/node-1/status']) api.stubs.set(path, node);
+  api.list('/api/v1/namespaces/gvisor-ready/pods', pods);
+  const kube = createKube(await accessOf(openConfig(kubeconfig)), { agent: 'test', count: () => {} });
+  t.after(() => kube.close());
   const options: WithdrawOptions = {
     kube,
     timeouts: TIMEOUTS,
@@ -67,7 +56,7 @@ async function serve(t: TestContext, node: unknown, pods: readonly unknown[] = [
     wallMs: () => Date.parse(AT),
     signal: new AbortController().signal,
   };
-  return { options, patches };
+  return { api, options };
 }
 
 const changed = (metadata: object, status: object = {}) => ({
@@ -78,13 +67,13 @@ const changed = (metadata: object, status: object = {}) => ({
 
 describe('withdraw', () => {
   it('writes label and condition in one patch, bound to the version that was read', async (t) => {
-    const { options, patches } = await serve(t, NODE);
+    const { api, options } = await serve(t, NODE);
     const done = await withdraw(CACHED, options);
     assert.ok('message' in done);
     assert.match(done.message, /^no agent on this node was Ready for 90 s/);
-    const [{ path, body } = { path: undefined, body: undefined }] = patches;
+    const [body] = api.patched;
     const { metadata, status } = body as { metadata: object; status: { conditions: (typeof PROVEN)[] } };
-    assert.equal(path, '/api/v1/nodes/node-1/status');
+    assert.ok(api.requests.includes('PATCH /api/v1/nodes/node-1/status'), api.requests.join());
     assert.deepEqual(metadata, {
       uid: 'u',
       resourceVersion: '7',
@@ -98,10 +87,10 @@ describe('withdraw', () => {
 
   it('keeps a condition that is not True', async (t) => {
     const broken = { ...PROVEN, status: 'False', reason: 'ShimNotFound' };
-    const { options, patches } = await serve(t, changed({}, { conditions: [ready('True'), broken] }));
+    const { api, options } = await serve(t, changed({}, { conditions: [ready('True'), broken] }));
     await withdraw(CACHED, options);
     assert.deepEqual(
-      patches.map(({ body }) => Object.keys(body as object)),
+      api.patched.map((body) => Object.keys(body as object)),
       [['metadata']],
     );
   });
@@ -116,9 +105,9 @@ describe('withdraw', () => {
     ['the circuit breaker opened', NODE, undefined, { isAllowed: () => false }],
   ] as const)
     it(`keeps the label when ${kept}`, async (t) => {
-      const { options, patches } = await serve(t, node, pods);
+      const { api, options } = await serve(t, node, pods);
       assert.deepEqual(await withdraw(CACHED, { ...options, ...changes }), { kept });
-      assert.deepEqual(patches, []);
+      assert.deepEqual(api.patched, []);
     });
 });
 
@@ -126,17 +115,17 @@ describe('withdrawRebooted', () => {
   const rebooted = changed({}, { nodeInfo: { bootID: 'boot-2' } });
 
   it('withdraws the label of an earlier boot, even with a Ready agent', async (t) => {
-    const { options, patches } = await serve(t, rebooted, [agentPod(true)]);
+    const { api, options } = await serve(t, rebooted, [agentPod(true)]);
     assert.ok('message' in (await withdrawRebooted(CACHED, options)));
-    assert.equal(patches.length, 1);
+    assert.equal(api.patched.length, 1);
   });
 
   it('keeps the label once the present boot is proven', async (t) => {
-    const { options, patches } = await serve(t, NODE);
+    const { api, options } = await serve(t, NODE);
     assert.deepEqual(await withdrawRebooted(CACHED, options), {
       kept: 'the label is no longer of an earlier boot',
     });
-    assert.deepEqual(patches, []);
+    assert.deepEqual(api.patched, []);
   });
 });
 
@@ -145,9 +134,9 @@ describe('taintExposed', () => {
 
   it('adds the taint beside others, bound to the version that was read', async (t) => {
     const other = { key: 'other', effect: 'NoExecute' };
-    const { options, patches } = await serve(t, { ...notReady, spec: { taints: [other] } });
+    const { api, options } = await serve(t, { ...notReady, spec: { taints: [other] } });
     assert.equal(await taintExposed(CACHED, options), true);
-    assert.deepEqual(patches[0]?.body, {
+    assert.deepEqual(api.patched[0], {
       metadata: { resourceVersion: '7' },
       spec: { taints: [other, { key: OWN_KEYS.taint, effect: 'NoSchedule' }] },
     });
@@ -155,9 +144,9 @@ describe('taintExposed', () => {
 
   it('writes nothing to a node that is Ready again, or was recreated', async (t) => {
     for (const node of [NODE, changed({ uid: 'another' }, { conditions: [ready('Unknown'), PROVEN] })]) {
-      const { options, patches } = await serve(t, node);
+      const { api, options } = await serve(t, node);
       assert.equal(await taintExposed(CACHED, options), false);
-      assert.deepEqual(patches, []);
+      assert.deepEqual(api.patched, []);
     }
   });
 });

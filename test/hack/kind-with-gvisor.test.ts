@@ -36,21 +36,9 @@ async function systemPrograms(): Promise<string> {
   const directory = join(dir, 'system');
   if (existsSync(directory)) return directory;
   await mkdir(directory);
-  for (const name of [
-    'cat',
-    'chmod',
-    'curl',
-    'dirname',
-    'mkdir',
-    'mktemp',
-    'rm',
-    'sha512sum',
-    'tar',
-    'bzip2',
-    'sh',
-  ]) {
+  const names = 'cat chmod curl dirname mkdir mktemp rm sha512sum tar bzip2 sh'.split(' ');
+  for (const name of names)
     await symlink((await run('/bin/sh', ['-c', `command -v ${name}`])).trim(), join(directory, name));
-  }
   return directory;
 }
 

@@ -1,17 +1,16 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { cp, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, before, describe, it, type TestContext } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
 import { loadYaml } from '@kubernetes/client-node';
 import { VERSION } from '../../agent/config.ts';
 import { REPO } from '../../hack/paths.ts';
 import { writeKrew } from '../../hack/plugin.ts';
 import { run, runAll } from '../../hack/run.ts';
-import { fakeApi } from '../kubectl/fake-api.ts';
-import { DAEMON_SET_PATH, fleet } from '../kubectl/fleet.ts';
+import { DAEMON_SET_PATH, openFleet } from '../kubectl/fleet.ts';
 
 const REPOSITORY = 'https://github.com/OWNER/gvisor-ready';
 
@@ -30,15 +29,15 @@ describe('the bundled kubectl plugin', () => {
   });
   after(() => rm(dist, { recursive: true, force: true }));
 
-  const env = (more: NodeJS.ProcessEnv = {}) => ({
-    PATH: `${bin}${delimiter}/usr/bin${delimiter}/bin`,
-    ...more,
-  });
+  const env = (more: NodeJS.ProcessEnv) => ({ PATH: `${bin}${delimiter}/usr/bin${delimiter}/bin`, ...more });
+  /** The environment of a user of a fleet. */
+  async function userOf(t: TestContext) {
+    const { api, kubeconfig } = await openFleet(t);
+    return { api, env: env({ KUBECONFIG: kubeconfig }) };
+  }
 
   it('runs as one file without node_modules', async (t) => {
-    const { api, kubeconfig } = await fakeApi(t);
-    fleet(api);
-    const options = { env: env({ KUBECONFIG: kubeconfig }) };
+    const options = await userOf(t);
     assert.equal(await run('kubectl-gvisor_ready', ['--version'], options), `${VERSION}\n`);
     const { code, stdout, stderr } = await runAll('kubectl-gvisor_ready', ['why', 'node-3'], options);
     assert.deepEqual([code, stderr], [1, '']);
@@ -51,9 +50,7 @@ describe('the bundled kubectl plugin', () => {
   });
 
   it('completes arguments through its completion script', async (t) => {
-    const { api, kubeconfig } = await fakeApi(t);
-    fleet(api);
-    const options = { env: env({ KUBECONFIG: kubeconfig }) };
+    const options = await userOf(t);
     assert.equal(
       await run('kubectl_complete-gvisor_ready', ['why', 'node/'], options),
       'node/node-1\nnode/node-2\nnode/node-3\n:4\n',
@@ -61,26 +58,22 @@ describe('the bundled kubectl plugin', () => {
   });
 
   it('exits quietly on a closed pipe', async (t) => {
-    const { api, kubeconfig } = await fakeApi(t);
-    fleet(api);
-    const { stdout, stderr } = await runAll('sh', ['-c', 'kubectl-gvisor_ready nodes | head -n 1'], {
-      env: env({ KUBECONFIG: kubeconfig }),
-    });
+    const args = ['-c', 'kubectl-gvisor_ready nodes | head -n 1'];
+    const { stdout, stderr } = await runAll('sh', args, await userOf(t));
     assert.deepEqual([stdout.split(' ')[0], stderr], ['NAME', '']);
   });
 
   /** Runs the plugin on a pseudo-terminal of 60 columns. */
-  async function onTerminal(words: string, more: NodeJS.ProcessEnv, input = '') {
+  async function onTerminal(words: string, user: NodeJS.ProcessEnv, input = '') {
     const command = `stty columns 60; exec kubectl-gvisor_ready ${words}`;
-    const options = { env: env({ TERM: 'xterm-256color', ...more }), input };
+    const options = { env: { TERM: 'xterm-256color', ...user }, input };
     const { code, stdout } = await runAll('script', ['-qefc', command, '/dev/null'], options);
     return { code, lines: stdout.split('\r\n') };
   }
 
   it('fits a terminal of 60 columns, in colour unless NO_COLOR is set', async (t) => {
-    const { api, kubeconfig } = await fakeApi(t);
-    fleet(api);
-    const { lines } = await onTerminal('nodes -o wide', { KUBECONFIG: kubeconfig });
+    const user = (await userOf(t)).env;
+    const { lines } = await onTerminal('nodes -o wide', user);
     assert.ok(
       lines.some((line) => line.startsWith('node-1   \u001b[32mtrue')),
       lines.join('\n'),
@@ -89,15 +82,14 @@ describe('the bundled kubectl plugin', () => {
       lines.map(stripVTControlCharacters).filter((line) => line.length > 60),
       [],
     );
-    const bare = await onTerminal('nodes', { KUBECONFIG: kubeconfig, NO_COLOR: '1' });
+    const bare = await onTerminal('nodes', { ...user, NO_COLOR: '1' });
     assert.ok(bare.lines.some((line) => line.startsWith('node-1   true ')));
   });
 
   it('prompts for confirmation before it uninstalls', async (t) => {
-    const { api, kubeconfig } = await fakeApi(t);
-    fleet(api);
+    const { api, env: user } = await userOf(t);
     api.stubs.delete(DAEMON_SET_PATH);
-    const { code, lines } = await onTerminal('uninstall', { KUBECONFIG: kubeconfig }, 'n\n');
+    const { code, lines } = await onTerminal('uninstall', user, 'n\n');
     assert.equal(code, 1);
     assert.match(lines.join(' '), /This removes labels,[\s\S]*Go on\? \[y\/N\] [\s\S]*Nothing was written\./);
     assert.deepEqual(api.patched, []);
@@ -112,12 +104,7 @@ describe('the bundled kubectl plugin', () => {
     const [{ uri, sha256 } = { uri: '', sha256: '' }] = spec.platforms;
     const archive = join(dirname(manifest), uri.split('/').at(-1) ?? '');
     assert.ok(uri.startsWith(`${REPOSITORY}/releases/download/v${VERSION}/`));
-    assert.equal(
-      createHash('sha256')
-        .update(await readFile(archive))
-        .digest('hex'),
-      sha256,
-    );
+    assert.equal(hash('sha256', await readFile(archive)), sha256);
     assert.equal(
       await run('tar', ['-tzf', archive]),
       'kubectl-gvisor_ready\nkubectl_complete-gvisor_ready\nLICENSE\n',

@@ -3,7 +3,14 @@ import { describe, it, type TestContext } from 'node:test';
 import { type NodeRow, nodeColumns } from '../../kubectl/commands/nodes.ts';
 import { forbidden, refusal, type StubResponse } from './fake-api.ts';
 import { AGENT_PODS, openFleet, runCheck, setNode, setReport } from './fleet.ts';
-import { agentObject, agentStatus, LABEL_DOMAIN, nodeObject, podObject } from './fleet-objects.ts';
+import {
+  agentObject,
+  agentStatus,
+  LABEL_DOMAIN,
+  nodeObject,
+  podObject,
+  sandboxesOf,
+} from './fleet-objects.ts';
 
 const LONG = 'x'.repeat(2_000);
 const REPORT = `${AGENT_PODS}/agent-node-1:9477/proxy/report`;
@@ -81,6 +88,10 @@ describe('the agent of a compromised node', () => {
     findings: [{ check: 'shim', status: 'pass', message: 'm', ...change }],
   });
   const pods = (change: object) => ({ pods: { ...agentStatus('node-1').pods, ...change } });
+  const hanging = sandboxesOf(['a', 'ShimLingers']);
+  const problem = (change: object) => ({
+    sandboxes: { ...hanging, problems: [{ ...hanging.problems[0], ...change }] },
+  });
   const INVALID: readonly object[] = [
     { node: 1 },
     { verdict: null },
@@ -104,6 +115,11 @@ describe('the agent of a compromised node', () => {
     pods({ weakened: [{ uid: 'uid-a', evidence: 'e', weak: [null] }] }),
     pods({ violating: [{ evidence: 'e' }] }),
     pods({ violating: [{ uid: 'uid-a' }] }),
+    { sandboxes: {} },
+    problem({ reason: {} }),
+    problem({ sandbox: '$(reboot)' }),
+    problem({ pids: ['1; reboot'] }),
+    problem({ pids: [-1] }),
   ];
   it('breaks no command with a report of another shape', async (t) => {
     const fleet = await twoPods(t);

@@ -31,6 +31,8 @@ export class FakeApi {
   readonly patched: unknown[] = [];
   /** Open watches, to which a test writes events. */
   readonly watches: ServerResponse[] = [];
+  /** Called for each watch. */
+  onWatch: (url: URL, response: ServerResponse) => void = () => {};
   readonly #server: Server;
   readonly #sockets = new WebSocketServer({ noServer: true });
 
@@ -85,11 +87,11 @@ export class FakeApi {
     this.requests.push(`${method} ${request.url}`);
     this.authorizations.push(request.headers.authorization ?? '');
     if (method === 'PATCH') this.patched.push(JSON.parse(body));
-    const isWatch = url.searchParams.get('watch') === '1';
+    const isWatch = url.searchParams.has('watch');
     if (isWatch && !this.stubs.has(`watch ${url.pathname}`)) {
       response.writeHead(200, { 'content-type': 'application/json' }).flushHeaders();
       this.watches.push(response);
-      return;
+      return this.onWatch(url, response);
     }
     const key = isWatch ? `watch ${url.pathname}` : url.pathname;
     const found = this.stubs.get(key) ?? null;

@@ -1,5 +1,6 @@
 import type { Status } from '../../agent/agent.ts';
 import { error, pass } from '../../agent/checks/finding.ts';
+import type { SandboxesReport, SandboxReason } from '../../agent/sandboxes/problem.ts';
 import { finding, reportOf, unproven, verdictOf } from '../agent/reports.ts';
 
 /** The domain of the agents' labels. */
@@ -126,7 +127,35 @@ export function agentStatus(
       weakened: open.map((pod) => ({ ...pod, weak })),
       sandboxedUids: [...(pods.inside ?? []), ...(pods.open ?? [])].map((name) => `uid-${name}`),
     },
+    sandboxes: sandboxesOf(),
     ...changes,
+  };
+}
+
+/** A problem of a pod of `eval`. */
+export type PodProblem = readonly [pod: string, reason: SandboxReason];
+
+/** Problems, with PIDs from 900; containerd must not restart where there is one. */
+export function sandboxesOf(...problems: readonly PodProblem[]): SandboxesReport {
+  return {
+    at: '2026-03-01T11:59:58Z',
+    stale: false,
+    problems: problems.map(([name, reason], at) => ({
+      reason,
+      message: `seen ${reason}`,
+      namespace: 'eval',
+      name,
+      uid: `uid-${name}`,
+      sandbox: 'c0ffee'.padEnd(64, '0'),
+      pids: [900 + at],
+      since: '2026-03-01T11:48:00Z',
+      ageSeconds: 3_600,
+    })),
+    total: problems.length,
+    restart:
+      problems.length === 0
+        ? { state: 'safe', because: [] }
+        : { state: 'unsafe', because: ['a shim does not answer'] },
   };
 }
 

@@ -79,6 +79,15 @@ const OTHERS = merged(
   agentCount(4),
 );
 const HANGING = { gvisor_pods_last_seen_timestamp_seconds: '0+60x4 240x60', ...notReady('CheckTimedOut') };
+const hanging = (reason: string) => ({ [`gvisor_sandbox_problems{reason="${reason}"}`]: always(1) });
+const POD = 'namespace="eval", pod="x", uid="x"';
+/** A gVisor pod that should have ended long ago. */
+const STUCK = {
+  [`kube_pod_info{${POD}}`]: always(1),
+  [`kube_pod_deletion_timestamp{${POD}}`]: always(60),
+  [`kube_pod_runtimeclass_name_info{${POD}, runtimeclass_name="gvisor"}`]: always(1),
+  [`kube_pod_status_phase{${POD}, phase="Running"}`]: always(1),
+};
 const CRASHING = { 'up{job="gvisor-ready-agent"}': `1 ${'0x2 1 '.repeat(MINUTES / 4)}` };
 
 /** One root cause each. A cause fires at most one critical alert. */
@@ -111,6 +120,25 @@ export const CAUSES: readonly Cause[] = [
     cause: 'gVisor breaks on one node, whose agent may not write',
     series: merged(agent(node(1), notReady('ShimNotFound')), kube(node(1)), OTHERS),
     fires: ['GVisorLabelOutdated node-1', 'GVisorNodeNotReady node-1', 'GVisorReadyShareLow'],
+  },
+  {
+    cause: 'The shim of a pod on one node does not answer, and the pod stays Terminating',
+    series: merged(agent(node(1), hanging('ShimUnresponsive')), kube(node(1), STUCK), OTHERS),
+    fires: ['GVisorSandboxesHang node-1'],
+  },
+  {
+    cause: 'Sandboxes on one node of three do not end, and neither do those of the proof',
+    series: merged(
+      agent(node(1), { ...hanging('ShimLingers'), ...notReady('SandboxStuck') }),
+      kube(node(1), WITHDRAWN),
+      OTHERS,
+    ),
+    fires: ['GVisorReadyShareLow', 'GVisorSandboxesHang node-1'],
+  },
+  {
+    cause: 'A pod stays Terminating on one node, and its agent sees no reason',
+    series: merged(agent(node(1)), kube(node(1), STUCK), OTHERS),
+    fires: ['GVisorPodsTerminating node-1'],
   },
   {
     cause: 'One agent does not answer',

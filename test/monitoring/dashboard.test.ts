@@ -51,6 +51,7 @@ describe('the dashboard', () => {
       'Pods in gVisor': 0,
       'Agents that do not answer': 0,
       'Nodes without gVisor': 1,
+      'Sandbox problems': 0,
     });
   });
 
@@ -60,7 +61,11 @@ describe('the dashboard', () => {
   });
 
   it('counts a pod once for two replicas, and equal node names in two clusters twice', async () => {
-    const inside = { 'gvisor_pods{handler="runsc", sandboxed="true"}': '3x60', ...OUTSIDE };
+    const inside = {
+      'gvisor_pods{handler="runsc", sandboxed="true"}': '3x60',
+      'gvisor_sandbox_problems{reason="ShimLingers"}': '2x60',
+      ...OUTSIDE,
+    };
     const series = {
       ...agent('cluster="a", node="node-1", replica="0"', inside),
       ...agent('cluster="a", node="node-1", replica="1"', inside),
@@ -75,6 +80,7 @@ describe('the dashboard', () => {
       'Pods in gVisor': 3,
       'Agents that do not answer': 0,
       'Nodes without gVisor': 0,
+      'Sandbox problems': 2,
     });
   });
 

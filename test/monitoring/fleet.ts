@@ -21,6 +21,7 @@ const AGENT = {
   gvisor_proof_interval_seconds: always(600),
   gvisor_pods_last_seen_timestamp_seconds: TICKING,
   gvisor_namespaces_last_update_timestamp_seconds: TICKING,
+  gvisor_sandboxes_last_scan_timestamp_seconds: TICKING,
   gvisor_unknown_pods: always(0),
   gvisor_unsandboxed_pods: always(0),
 } as const;

@@ -64,6 +64,7 @@ const BROKEN = {
   gvisor_unknown_pods: 1,
   gvisor_unlimited_pods: 1,
 };
+const HANGS = { 'gvisor_sandbox_problems{reason="ShimUnresponsive"}': 1 };
 const FLEET = [
   'gvisor_fleet_watches_up 0',
   'gvisor_fleet_circuit_breaker_open{reason="ApiServerAway"} 1',
@@ -76,6 +77,7 @@ const READY = 'kube_node_labels{label_gvisor_node_restriction_kubernetes_io_read
 const AGENT_POD =
   'kube_pod_info{namespace="gvisor-ready", created_by_kind="DaemonSet", created_by_name="gvisor-ready-agent"';
 const DAEMON_SET = '{namespace="gvisor-ready", daemonset="gvisor-ready-agent"}';
+const STUCK = 'namespace="eval", pod="stuck", uid="stuck"';
 const KUBE_STATE_METRICS = [
   ...['node-broken', 'node-gone'].flatMap((node) => [
     `kube_node_info{node="${node}"} 1`,
@@ -83,6 +85,10 @@ const KUBE_STATE_METRICS = [
     `kube_node_status_condition{condition="Ready", status="true", node="${node}"} 1`,
   ]),
   `${AGENT_POD}, node="node-waits"} 1`,
+  `kube_pod_info{${STUCK}, node="node-well"} 1`,
+  `kube_pod_deletion_timestamp{${STUCK}} 1`,
+  `kube_pod_runtimeclass_name_info{${STUCK}, runtimeclass_name="gvisor"} 1`,
+  `kube_pod_status_phase{${STUCK}, phase="Running"} 1`,
   `kube_daemonset_status_desired_number_scheduled${DAEMON_SET} 9`,
   `kube_daemonset_status_current_number_scheduled${DAEMON_SET} 9`,
 ];
@@ -102,6 +108,12 @@ const TARGETS: Readonly<Record<string, Target>> = {
     component: 'agent',
     owner: 'DaemonSet',
     text: agent({ 'gvisor_node_status{status="True"}': 'FLIP' }),
+  },
+  'agent-node-hangs': {
+    address: '127.0.0.11',
+    component: 'agent',
+    owner: 'DaemonSet',
+    text: agent(HANGS),
   },
   'agent-node-down': { address: '127.0.0.6', component: 'agent', owner: 'DaemonSet' },
   'agent-node-evil': { address: '127.0.0.7', component: 'agent', owner: 'DaemonSet', text: [] },
@@ -159,9 +171,10 @@ function selected(rules: readonly { readonly expr: string }[]): readonly string[
     ...expr.matchAll(/\b((?:gvisor|kube)_\w+|up|ALERTS)(?:\{([^}]*)\})?/g),
   ]);
   const named = all.map(([, name, matchers = '']) => {
-    const own = [...matchers.matchAll(/(\w+)="([^"]+)"/g)].filter(([, label]) => label !== 'job');
-    const other = matchers.includes('reason!=') ? ['reason="Forged"'] : [];
-    return [name, ...own.map(([text]) => text), ...other].join(' ');
+    // A regular expression is forged with its first alternative.
+    const own = [...matchers.matchAll(/(\w+)=~?"([^"|.]+)[^"]*"/g)].filter(([, label]) => label !== 'job');
+    const other = /reason!/.test(matchers) ? ['reason="Forged"'] : [];
+    return [name, ...own.map(([, label, value]) => `${label}="${value}"`), ...other].join(' ');
   });
   return [...new Set(named)].sort();
 }
@@ -169,7 +182,7 @@ function selected(rules: readonly { readonly expr: string }[]): readonly string[
 /** Each of these series under the labels of other nodes and of another cluster, low and high, with timestamps in the future. */
 function forge(selections: readonly string[]): readonly string[] {
   const laterMs = Date.now() + 300_000;
-  const places = ['well', 'broken', 'stale', 'flaps', 'down', 'gone', 'waits'].map(
+  const places = ['well', 'broken', 'stale', 'flaps', 'hangs', 'down', 'gone', 'waits'].map(
     (name) => `node="node-${name}",pod="agent-node-${name}"`,
   );
   return selections.flatMap((selection, at) => {

@@ -45,11 +45,16 @@ describe('the page of the fleet in a browser', () => {
       'node-7',
       'node-17',
       'node-27',
-      'node-1',
+      'node-9',
     ]);
     const first = page.locator('#nodes tr').first();
     assert.match((await first.textContent()) ?? '', /labelled, but no agent is Ready/);
-    assert.equal(await page.locator('#notices li').textContent(), 'Labelled without a Ready agent: node-0');
+    assert.deepEqual(await page.locator('#notices li').allTextContents(), [
+      'Labelled without a Ready agent: node-0',
+      'Sandboxes hang, or would not survive a restart: node-9',
+    ]);
+    const hangs = page.locator('#nodes tr', { hasText: 'node-9' });
+    assert.match((await hangs.textContent()) ?? '', /problems of sandboxes: 2do not restart containerd/);
     assert.deepEqual(state.complaints, []);
   });
 

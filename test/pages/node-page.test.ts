@@ -1,16 +1,38 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { Status } from '../../agent/agent.ts';
 import { FINDINGS } from '../agent/text/sample-findings.ts';
 import { BROKEN, HEALTHY, HOSTILE } from '../agent/text/sample-reports.ts';
 import { EXPLAINED, SAMPLES } from '../agent/text/sample-status.ts';
+import { sandboxesOf } from '../kubectl/fleet-objects.ts';
 import { useFleetBrowser } from './browser.ts';
 import { openAll, readContrast, readFocus } from './contrast.ts';
 
 /** The controller refuses a report for another node, so its name is the one text that cannot be hostile. */
-const HOSTILE_REPORT = { ...HOSTILE, node: 'node-1' };
+const [hostile] = sandboxesOf(['x', 'ShimLingers']).problems;
+const HOSTILE_REPORT = {
+  ...HOSTILE,
+  node: 'node-1',
+  sandboxes: {
+    ...sandboxesOf(),
+    at: HOSTILE.verdict.message,
+    problems: [HOSTILE.verdict.message, HOSTILE.proof.message].map((message) => ({
+      ...hostile,
+      reason: message,
+      message,
+      sandbox: 'x'.repeat(128),
+      pids: Array(64).fill(Number.MAX_SAFE_INTEGER),
+      since: message,
+    })),
+    total: Number.MAX_SAFE_INTEGER,
+    restart: { state: 'unsafe', because: [HOSTILE.verdict.message, HOSTILE.proof.message] },
+  },
+} as unknown as Status;
+const HANGS = sandboxesOf(['x', 'ShimUnresponsive'], ['y', 'ShimLingers'], ['z', 'RuntimeCommandHangs']);
 const REPORTS = {
   ...SAMPLES,
-  explained: EXPLAINED,
+  proven: { ...SAMPLES.proven, sandboxes: sandboxesOf() },
+  explained: { ...EXPLAINED, sandboxes: HANGS },
   broken: BROKEN,
   hostile: HOSTILE_REPORT,
   starting: undefined,
@@ -119,7 +141,7 @@ describe('the page of a node in a browser', () => {
     const levels = visible
       .filter((node) => node.role?.value === 'heading')
       .map((node) => node.properties?.find(({ name }) => name === 'level')?.value.value as number);
-    assert.deepEqual(levels, [1, 2, 2, 2, 2, 2, 2, 2]);
+    assert.deepEqual(levels, [1, 2, 2, 2, 2, 2, 2, 2, 2]);
     assert.equal(await page.evaluate('document.documentElement.lang'), 'en');
   });
 

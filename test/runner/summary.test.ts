@@ -42,10 +42,8 @@ test('the summary ends with the files that failed', () => {
 });
 
 test('a run with clusters names the versions that their programs are stamped with', async () => {
-  assert.deepEqual(
-    (await environmentRows(false, false)).map(([what]) => what),
-    ['machine'],
-  );
+  const rows = await environmentRows(false, false);
+  assert.deepEqual(rows.flat().slice(0, -1), ['machine']);
   const [, cluster, gvisor] = (await environmentRows(true, false)).map(([, text]) => text);
   assert.match(cluster ?? '', /^Kubernetes v1\.\d+\.\d+, containerd v2\.\d+\.\d+, v1\.7\.\d+$/);
   assert.match(gvisor ?? '', /^release-\d{8}\.\d, release-\d{8}\.\d, release-\d{8}\.\d$/);

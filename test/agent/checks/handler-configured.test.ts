@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { handlerConfigured } from '../../../agent/checks/handler-configured.ts';
-import { tempHost } from '../host/temp-host.ts';
-import { criStatus, fakeCri, inspect, outcome, outcomeOf, sourcesOf } from './fake-node.ts';
+import { criStatus, fakeCri, inspect, outcome, outcomeOf, sourcesOf, sourcesWith } from './fake-node.ts';
 
 describe('handler-configured', () => {
   it('reports file and line of the handler', async () => {
@@ -21,24 +20,22 @@ describe('handler-configured', () => {
 
   for (const host of ['gke-plain', 'kubeadm-no-config'])
     it(`is unknown on ${host}, without a handler, while containerd does not respond`, async () => {
-      const result = await inspect(
-        handlerConfigured,
-        sourcesOf(host, { cri: fakeCri(undefined), edit: 'x' }),
-      );
+      const sources = sourcesOf(host, { cri: fakeCri(undefined), edit: 'x' });
+      const result = await inspect(handlerConfigured, sources);
       assert.equal(outcome(result), 'unknown HandlerNotConfigured');
       assert.match(result.message, /release is not known/);
       assert.equal(result.where, 'x');
     });
 
+  const root = '/etc/containerd/config.toml';
+  const V3 = 'io.containerd.cri.v1.runtime';
+  const table = (id: string, line = 'runtime_type = "io.containerd.runsc.v1"') =>
+    `[plugins."${id}".containerd.runtimes.runsc]\n${line}\n`;
+
   it('warns of a second table without effect', async (t) => {
-    const root = '/etc/containerd/config.toml';
-    const table = (id: string) =>
-      `[plugins."${id}".containerd.runtimes.runsc]\nruntime_type = "io.containerd.runsc.v1"\n`;
-    const host = await tempHost(t, {
-      [root]: `version = 3\n${table('io.containerd.cri.v1.runtime')}${table('io.containerd.grpc.v1.cri')}`,
-    });
+    const files = { [root]: `version = 3\n${table(V3)}${table('io.containerd.grpc.v1.cri')}` };
     const cri = fakeCri(criStatus('v2.2.2'));
-    const result = await inspect(handlerConfigured, sourcesOf('', { host, cri }));
+    const result = await inspect(handlerConfigured, await sourcesWith(t, files, { cri }));
     assert.equal(outcome(result), 'warning HandlerInIgnoredTable');
     assert.match(result.message, /line 4 has no effect/);
   });
@@ -52,13 +49,9 @@ describe('handler-configured', () => {
   });
 
   it('fails for a handler without a type, and throws for an unreadable file', async (t) => {
-    const root = '/etc/containerd/config.toml';
-    const host = await tempHost(t, {
-      [root]:
-        'version = 3\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc]\nruntime_typ = "x"\n',
-    });
-    assert.equal(await outcomeOf(handlerConfigured, sourcesOf('', { host })), 'error HandlerNotConfigured');
-    const big = await tempHost(t, { [root]: '#'.repeat(2 ** 21) });
-    await assert.rejects(inspect(handlerConfigured, sourcesOf('', { host: big })), /larger than/);
+    const untyped = await sourcesWith(t, { [root]: `version = 3\n${table(V3, 'runtime_typ = "x"')}` });
+    assert.equal(await outcomeOf(handlerConfigured, untyped), 'error HandlerNotConfigured');
+    const big = await sourcesWith(t, { [root]: '#'.repeat(2 ** 21) });
+    await assert.rejects(inspect(handlerConfigured, big), /larger than/);
   });
 });

@@ -13,20 +13,16 @@ describe('handler-current', () => {
   });
 
   it('warns of each setting that a restart would change', async () => {
-    const result = await inspectLoaded(
-      'kubeadm-ready',
-      loadedRuntime({ options: { ...options, ConfigPath: '/old' } }),
-    );
+    const old = loadedRuntime({ options: { ...options, ConfigPath: '/old' } });
+    const result = await inspectLoaded('kubeadm-ready', old);
     assert.equal(outcome(result), 'warning RestartPending');
     assert.match(result.message, /ConfigPath is "\/old" and becomes "\/etc\/containerd\/runsc.toml"/);
   });
 
   it('warns when a restart would lose the handler, or everything', async () => {
     assert.equal(outcome(await inspectLoaded('kubeadm-no-config')), 'warning RestartPending');
-    assert.equal(
-      outcome(await inspectLoaded('debian-truncated', loadedRuntime(), '1.7.24')),
-      'warning ContainerdConfigInvalid',
-    );
+    const truncated = await inspectLoaded('debian-truncated', loadedRuntime(), '1.7.24');
+    assert.equal(outcome(truncated), 'warning ContainerdConfigInvalid');
   });
 
   it('is skipped without a loaded handler, and throws when containerd does not respond', async () => {

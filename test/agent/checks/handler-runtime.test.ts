@@ -19,37 +19,25 @@ const OLD_RUNC = 'io.containerd.runtime.v1.linux';
 const GVISOR_SHIM = '/opt/containerd-shim-runsc-v1';
 const GVISOR_INFO = { kind: 'ok', name: 'io.containerd.runsc.v1' } as const;
 
-type Row = readonly [
-  name: string,
-  runtime: Partial<Runtime>,
-  expected: string,
-  facts?: Partial<RuntimeFacts>,
-];
+type Row = readonly [name: string, Partial<Runtime>, expected: string, Partial<RuntimeFacts>?];
+const runc = (options: Runtime['options']) => ({ runtimeType: RUNC, options });
 
 describe('judgeRuntime', () => {
+  // biome-ignore format: one row a line
   const RUNTIMES: readonly Row[] = [
     ["gVisor's type", {}, 'pass'],
     ["a path of gVisor's shim", { runtimeType: 'x.y', runtimePath: GVISOR_SHIM }, 'pass'],
     ["runc's type, a path of gVisor's shim", { runtimeType: RUNC, runtimePath: GVISOR_SHIM }, 'pass'],
     ["runc's type", { runtimeType: RUNC }, 'error HandlerRunsRunc'],
     ["runc's old type", { runtimeType: OLD_RUNC }, 'error HandlerRunsRunc'],
-    ['a misspelt option', { runtimeType: RUNC, options: { BinarName: '/x/runsc' } }, 'error HandlerRunsRunc'],
-    ['BinaryName crun', { runtimeType: RUNC, options: { BinaryName: '/x/crun' } }, 'error HandlerRunsRunc'],
-    [
-      'BinaryName runsc',
-      { runtimeType: RUNC, options: { BinaryName: '/x/runsc' } },
-      'warning HandlerUsesRuncShim',
-    ],
+    ['a misspelt option', runc({ BinarName: '/x/runsc' }), 'error HandlerRunsRunc'],
+    ['BinaryName crun', runc({ BinaryName: '/x/crun' }), 'error HandlerRunsRunc'],
+    ['BinaryName runsc', runc({ BinaryName: '/x/runsc' }), 'warning HandlerUsesRuncShim'],
     ["runc's shim", { runtimePath: '/x' }, 'error HandlerRunsRunc', { shim: '/x/containerd-shim-runc-v2' }],
     ['a shim that reports runc', {}, 'error HandlerRunsRunc', { info: { kind: 'ok', name: RUNC } }],
     ['a binary_name that leads to runc', {}, 'error HandlerRunsRunc', { binary: '/usr/sbin/runc' }],
     ['Kata', { runtimeType: 'io.containerd.kata.v2' }, 'warning HandlerNotGvisor', { shim: '/k' }],
-    [
-      'another type that reports gVisor',
-      { runtimeType: 'a.g.v1' },
-      'pass',
-      { shim: '/g', info: GVISOR_INFO },
-    ],
+    ['another type that reports gVisor', { runtimeType: 'a.g.v1' }, 'pass', { shim: '/g', info: GVISOR_INFO }],
   ];
   for (const [name, runtime, expected, facts] of RUNTIMES) {
     it(`judges ${name}: ${expected}`, () => {

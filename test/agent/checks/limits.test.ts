@@ -11,26 +11,14 @@ const OUTSIDE = [`/system.slice/${SLICE}:cri-containerd:1f`];
 const ADVICE = '; the kubelet uses the systemd driver, so write systemd-cgroup = "true" into [runsc_config]';
 
 describe('limits', () => {
-  const WITNESSES: readonly (readonly [
-    name: string,
-    Partial<Witness>,
-    unlessRequired: string,
-    required?: string,
-  ])[] = [
+  const [WARNS, BLOCKS] = ['warning LimitsNotEnforced', 'blocker LimitsNotEnforced'];
+  type Row = readonly [name: string, Partial<Witness>, unlessRequired: string, required?: string];
+  const WITNESSES: readonly Row[] = [
     ['in the requested cgroup', {}, 'pass', 'pass'],
     ['in the requested slice', { cgroupParent: SLICE, cgroups: INSIDE }, 'pass'],
-    [
-      'outside',
-      { cgroupParent: SLICE, cgroups: OUTSIDE },
-      'warning LimitsNotEnforced',
-      'blocker LimitsNotEnforced',
-    ],
-    [
-      'with one controller outside',
-      { cgroups: ['/kubepods/gvisor_ready/1f', '/1f'] },
-      'warning LimitsNotEnforced',
-    ],
-    ['in no cgroup', { cgroups: [] }, 'warning LimitsNotEnforced'],
+    ['outside', { cgroupParent: SLICE, cgroups: OUTSIDE }, WARNS, BLOCKS],
+    ['with one controller outside', { cgroups: ['/kubepods/gvisor_ready/1f', '/1f'] }, WARNS],
+    ['in no cgroup', { cgroups: [] }, WARNS],
     ["without a pod that shows the kubelet's cgroup", { cgroupParent: '' }, 'skipped', 'unknown CheckFailed'],
   ];
   for (const [name, changes, ...outcomes] of WITNESSES)

@@ -30,9 +30,7 @@ describe('runsc-config', () => {
   it('reports the line of a value that is not a string', async () => {
     const sources = sourcesOf('debian-bare-bool', { cri: fakeCri(undefined) });
     const result = await inspect(runscConfig, sources);
-    assert.deepEqual(
-      [result.evidence?.[0]?.file, result.evidence?.[0]?.line],
-      ['/etc/containerd/runsc.toml', 3],
-    );
+    const { file, line } = result.evidence?.[0] ?? {};
+    assert.deepEqual([file, line], ['/etc/containerd/runsc.toml', 3]);
   });
 });

@@ -121,11 +121,8 @@ describe('runsc-release', () => {
         [undefined, 'True SandboxProven'],
       ] as const) {
         const [sources, witness] = await nodeWith(t, files, pages, floor);
-        const findings = await runChecks([runscRelease], inputsOf(sources), {
-          now: () => 0,
-          signal,
-          witness,
-        });
+        const options = { now: () => 0, signal, witness };
+        const findings = await runChecks([runscRelease], inputsOf(sources), options);
         const { status, reason } = judge(findings, PROVEN);
         assert.equal(`${status} ${reason}`, expected);
       }

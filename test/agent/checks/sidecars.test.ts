@@ -2,9 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { judgeSidecars, sidecars } from '../../../agent/checks/sidecars.ts';
 import { parseRunscRelease } from '../../../agent/runsc/program.ts';
-import { tempHost } from '../host/temp-host.ts';
 import { fakeRunsc } from '../runsc/fake-runsc.ts';
-import { criWith, outcome, outcomeOf, sourcesOf, sourcesWith } from './fake-node.ts';
+import { criWith, outcome, outcomeOf, sourcesWith } from './fake-node.ts';
 
 const ALL = ['checkpointgofer', 'gvisor-sentry-prewarmer', 'gvisor_sentry', 'runsc-metric-server'];
 
@@ -41,24 +40,19 @@ describe('sidecars', () => {
   });
 
   it('reads the release from the file and the policy from the configuration', async (t) => {
-    const options = { ConfigPath: '/r.toml' };
-    const cri = criWith({ options });
+    const cri = criWith({ options: { ConfigPath: '/r.toml' } });
     for (const [policy, release, expected] of [
       ['STRICT', 'release-20260914.0', 'error SidecarMissing'],
       ['LEGACY_FALLBACK', 'release-20261001.0', 'warning SidecarMissing'],
       ['DEFAULT', 'release-20260914.0', 'warning SidecarMissing'],
       ['DEFAULT', 'release-20261001.0', 'error SidecarMissing'],
     ] as const) {
-      const host = await tempHost(t, {
-        '/usr/bin/runsc': fakeRunsc(release),
-        '/r.toml': `[runsc_config]\nsidecar-usage-policy = "${policy}"\n`,
-      });
-      assert.equal(await outcomeOf(sidecars, sourcesOf('', { host, cri })), expected);
+      const toml = `[runsc_config]\nsidecar-usage-policy = "${policy}"\n`;
+      const files = { '/usr/bin/runsc': fakeRunsc(release), '/r.toml': toml };
+      assert.equal(await outcomeOf(sidecars, await sourcesWith(t, files, { cri })), expected);
     }
   });
 
-  it('is skipped without runsc', async (t) => {
-    const host = await tempHost(t);
-    assert.equal(await outcomeOf(sidecars, sourcesOf('', { host })), 'skipped');
-  });
+  it('is skipped without runsc', async (t) =>
+    assert.equal(await outcomeOf(sidecars, await sourcesWith(t, {})), 'skipped'));
 });

@@ -15,7 +15,7 @@ describe('CriClient', { concurrency: true }, () => {
     containerd.sandboxes.add('1f', labels);
     const metadata = { name: '1f', namespace: 'eval', uid: '1f' };
     assert.deepEqual(await client.listSandboxes('all'), [
-      { id: '1f', metadata, createdAt: 0, runtimeHandler: '' },
+      { id: '1f', metadata, state: 'SANDBOX_READY', createdAt: 0, runtimeHandler: '' },
     ]);
   });
 
@@ -27,10 +27,8 @@ describe('CriClient', { concurrency: true }, () => {
       runtimes: loadedRuntimes(CONFIG),
       conditions: [{ type: 'RuntimeReady', status: true, reason: '', message: '' }],
     });
-    assert.deepEqual(
-      containerd.requests.map(({ request }) => request),
-      [{}, { verbose: true }],
-    );
+    const requests = containerd.requests.map(({ request }) => request);
+    assert.deepEqual(requests, [{}, { verbose: true }]);
   });
 
   const SHIMS: readonly [string, Scripts, ShimInfo][] = [
@@ -92,10 +90,8 @@ describe('CriClient', { concurrency: true }, () => {
     await client.version();
     await client.version({ timeoutMs: 60_000 });
     await client.version({ timeoutMs: null });
-    assert.deepEqual(
-      containerd.requests.map(({ deadline }) => deadline),
-      [true, true, false],
-    );
+    const deadlines = containerd.requests.map(({ deadline }) => deadline);
+    assert.deepEqual(deadlines, [true, true, false]);
   });
 
   it("reads containerd's own PID, or 0", async (t) => {
@@ -126,7 +122,13 @@ describe('CriClient', { concurrency: true }, () => {
     containerd.sandboxes.add('1f', {}, { config });
     const pid = containerd.sandboxes.byId.get('1f')?.pid ?? 0;
     const runtimeType = 'io.containerd.runsc.v1';
-    const expected = { state: 'SANDBOX_READY', pid, runtimeType, cgroupParent: '/kubepods/pod1' };
+    const expected = {
+      state: 'SANDBOX_READY',
+      pid,
+      runtimeType,
+      cgroupParent: '/kubepods/pod1',
+      configPath: '',
+    };
     assert.deepEqual(await client.sandbox('1f'), { ...expected, annotations: new Map() });
     assert.equal(containerd.requests[0]?.request.verbose, true);
     assert.deepEqual(await client.listPids('1f'), [1]);
@@ -192,15 +194,12 @@ describe('loadedRuntimes', () => {
   });
 
   for (const text of ['null', '{}', '{"containerd":null}', '{"containerd":{"runtimes":null}}', '[]', '5']) {
-    it(`finds no handler in ${text}`, () => {
-      assert.deepEqual(loadedRuntimes(text), new Map());
-    });
+    it(`finds no handler in ${text}`, () => assert.deepEqual(loadedRuntimes(text), new Map()));
   }
 
   it('treats fields of the wrong type as absent', () => {
-    const odd = {
-      containerd: { runtimes: { a: null, b: { runtimeType: 1, options: 'x', PodAnnotations: [7, null] } } },
-    };
+    const runtimes = { a: null, b: { runtimeType: 1, options: 'x', PodAnnotations: [7, null] } };
+    const odd = { containerd: { runtimes } };
     const empty = { runtimeType: '', runtimePath: '', options: {}, snapshotter: '', podAnnotations: [] };
     assert.deepEqual(Object.fromEntries(loadedRuntimes(JSON.stringify(odd))), { a: empty, b: empty });
   });

@@ -24,6 +24,16 @@ const IMPORT = 'imports = ["d/*.toml"]\n';
 const RUNC_ONLY = (version: string, table: string) =>
   `${IMPORT}version = ${version}\n[${table}.runc]\n${RUNC}\n`;
 
+/** A file of version 3 with these lines in the table of runsc. */
+const only = (...lines: readonly string[]) => `version = 3\n[${V3}.runsc]\n${lines.join('\n')}\n`;
+const CRI = 'plugins."io.containerd.cri.v1.runtime".containerd';
+const KATA = `${file('3', V3)}[${CRI}]\ndefault_runtime_name = "kata"\n`;
+const REGISTRY = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/c"\n';
+const RUNSC_2 = `[${V2}.runsc]\n${RUNSC}\n`;
+const DEFAULT_2 = `[${V2.replace('runtimes', 'default_runtime')}]\n${RUNC}\n`;
+const DISABLED = 'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n';
+const INLINE = `[${V3}]\nrunsc.runtime_type = "io.containerd.runsc.v1"\nrunc = { ${RUNC} }\n`;
+
 const RELEASES = ['1.7.34', 'v2.2.2', 'v2.4.2'];
 
 /** A root file, and whether each release has runsc (read), ignores it, has none (absent), or refuses the file (fault). */
@@ -49,62 +59,33 @@ const ROWS: readonly Row[] = [
   ['version 3 and a drop-in of version 2', RUNC_ONLY('3', V3), '- ignored read', file('2', V2)],
   ['version 2 and a drop-in of version 3', RUNC_ONLY('2', V2), 'fault read read', file('3', V3)],
   [
-    'version 2 with a drop-in that only has version 3',
+    'version 2 and a drop-in that only has version 3',
     file('2', V2, IMPORT),
     'fault ignored read',
     'version = 3\n',
   ],
   ['version 3 and a version 2 drop-in without a version', RUNC_ONLY('3', V3), '- ignored read', file('', V2)],
   ['version 2 and a drop-in without a version', RUNC_ONLY('2', V2), 'read read read', file('', V2)],
-  [
-    'version 2 and a drop-in for the registry',
-    file('2', V2, IMPORT),
-    'ignored read read',
-    'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/c"\n',
-  ],
+  ['version 2 and a drop-in for the registry', file('2', V2, IMPORT), 'ignored read read', REGISTRY],
   ['a list of runtimes instead of a table', `version = 3\n[[${V3}]]\n${RUNSC}\n`, '- fault fault'],
-  ['a numeric runtime_type', `version = 3\n[${V3}.runsc]\nruntime_type = 1\n`, '- - fault'],
-  ['text as options', `version = 3\n[${V3}.runsc]\n${RUNSC}\noptions = "x"\n`, '- - fault'],
-  ['text as pod_annotations', `version = 3\n[${V3}.runsc]\n${RUNSC}\npod_annotations = "a"\n`, '- - fault'],
+  ['a numeric runtime_type', only('runtime_type = 1'), '- - fault'],
+  ['text as options', only(RUNSC, 'options = "x"'), '- - fault'],
+  ['text as pod_annotations', only(RUNSC, 'pod_annotations = "a"'), '- - fault'],
+  ['numbers as pod_annotations', only(RUNSC, 'pod_annotations = [1]'), '- - fault'],
+  ['a default handler that does not exist', KATA, '- - fault'],
+  ['a default_runtime beside it', `${KATA}[${CRI}.default_runtime]\nruntime_type = "a"\n`, '- - fault'],
+  ['runtimes without the default handler', `version = 2\n${RUNSC_2}`, 'fault read read'],
+  ['runtimes without runc beside a default_runtime', `version = 2\n${DEFAULT_2}${RUNSC_2}`, 'read - -'],
+  ['the CRI plugin disabled', `${DISABLED}${file('2', V2)}`, 'fault - fault'],
   [
-    'numbers as pod_annotations',
-    `version = 3\n[${V3}.runsc]\n${RUNSC}\npod_annotations = [1]\n`,
-    '- - fault',
-  ],
-  [
-    'a default_runtime beside a default handler that does not exist',
-    `${file('3', V3)}[plugins."io.containerd.cri.v1.runtime".containerd]\ndefault_runtime_name = "kata"\n[plugins."io.containerd.cri.v1.runtime".containerd.default_runtime]\nruntime_type = "a"\n`,
-    '- - fault',
-  ],
-  ['runtimes without the default handler', `version = 2\n[${V2}.runsc]\n${RUNSC}\n`, 'fault read read'],
-  [
-    'runtimes without runc beside a default_runtime',
-    `version = 2\n[${V2.replace('runtimes', 'default_runtime')}]\n${RUNC}\n[${V2}.runsc]\n${RUNSC}\n`,
-    'read - -',
-  ],
-  [
-    'a default handler that does not exist',
-    `${file('3', V3)}[plugins."io.containerd.cri.v1.runtime".containerd]\ndefault_runtime_name = "kata"\n`,
-    '- - fault',
-  ],
-  [
-    'the CRI plugin disabled',
-    `disabled_plugins = ["io.containerd.grpc.v1.cri"]\n${file('2', V2)}`,
-    'fault - fault',
-  ],
-  [
-    'old and new tables in one file, runsc in the old one',
-    `version = 2\n[${V2}.runsc]\n${RUNSC}\n[${V3}.runc]\n${RUNC}\n`,
+    'runsc in an old table beside a new one',
+    `version = 2\n${RUNSC_2}[${V3}.runc]\n${RUNC}\n`,
     '- ignored ignored',
   ],
-  [
-    'dotted keys and an inline table',
-    `version = 3\n[${V3}]\nrunsc.runtime_type = "io.containerd.runsc.v1"\nrunc = { ${RUNC} }\n`,
-    '- read read',
-  ],
+  ['dotted keys and an inline table', `version = 3\n${INLINE}`, '- read read'],
   ['only comments', `# version = 3\n# [${V3}.runsc]\n`, 'absent - absent'],
   ['an empty file', '', 'absent - absent'],
-  ['a version in quotes', `version = "3"\n[${V3}.runsc]\n${RUNSC}\n`, '- - fault'],
+  ['a version in quotes', only(RUNSC).replace('3', '"3"'), '- - fault'],
 ];
 
 describe('readContainerdConfig', () => {

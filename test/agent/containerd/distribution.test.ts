@@ -56,32 +56,19 @@ describe('readDistribution', () => {
     await assert.rejects(readDistribution(host, 1), /no answer within 5 s/);
   });
 
-  it('recognizes k3s by its socket where its directories are not mounted', async (t) => {
-    const host = await tempHost(t, {
-      '/run/k3s/containerd/containerd.sock': '',
-      '/run/containerd/containerd.sock': '',
-      '/etc/containerd/config.toml': '',
+  for (const [what, files, name] of [
+    ['k3s by its socket where its directories are not mounted', [RANCHER_SOCKET, SOCKET, CONFIG], 'k3s'],
+    ['plain containerd by default', [], 'containerd'],
+    ['containerd by its socket despite the files of CRI-O', ['/etc/crio/crio.conf', SOCKET], 'containerd'],
+  ] as const)
+    it(`recognizes ${what}`, async (t) => {
+      const host = await tempHost(t, Object.fromEntries(files.map((file) => [file, ''])));
+      assert.equal((await readDistribution(host)).name, name);
     });
-    assert.equal((await readDistribution(host)).criSocket, '/run/k3s/containerd/containerd.sock');
-  });
-
-  it('defaults to plain containerd', async (t) => {
-    assert.equal((await readDistribution(await tempHost(t))).name, 'containerd');
-  });
-
-  it('ignores the files of CRI-O where containerd has its socket', async (t) => {
-    const host = await tempHost(t, { '/etc/crio/crio.conf': '', '/run/containerd/containerd.sock': '' });
-    assert.equal((await readDistribution(host)).name, 'containerd');
-  });
 
   it('reads the ID of os-release, quoted or not', () => {
-    assert.deepEqual(['NAME=x\nID=a\n', 'ID="b"', "ID='c'\r\n", 'VERSION_ID=1', ''].map(osId), [
-      'a',
-      'b',
-      'c',
-      '',
-      '',
-    ]);
+    const ids = ['NAME=x\nID=a\n', 'ID="b"', "ID='c'\r\n", 'VERSION_ID=1', ''].map(osId);
+    assert.deepEqual(ids, ['a', 'b', 'c', '', '']);
   });
 });
 

@@ -12,6 +12,12 @@ export type FakeProcess = {
   /** Content of its file `cgroup`. */
   readonly cgroup?: string;
   readonly textPages?: number;
+  /** R, S, D, T or Z. */
+  readonly state?: string;
+  /** Of the program's file; by default that of the first argument. */
+  readonly name?: string;
+  /** Clock ticks from boot. */
+  readonly startTicks?: number;
   /** Supplementary groups, separated by spaces. */
   readonly groups?: string;
 };
@@ -24,7 +30,7 @@ export function addProcess(root: string, pid: number, process: FakeProcess): voi
   const { argv, parentPid = 1, namespacedPids = [pid], uid = 0, seccomp = 2 } = process;
   const { cgroup = '0::/\n', textPages = TEXT_PAGES, groups = '' } = process;
   const directory = join(root, 'proc', String(pid));
-  const name = (argv[0] ?? '').slice(0, 15);
+  const { state = 'S', startTicks = 100, name = (argv[0] ?? '').slice(0, 15) } = process;
   const status = [
     `Name:\t${name}`,
     `Pid:\t${pid}`,
@@ -39,7 +45,10 @@ export function addProcess(root: string, pid: number, process: FakeProcess): voi
   writeFileSync(join(directory, 'cmdline'), argv.map((word) => `${word}\0`).join(''));
   writeFileSync(join(directory, 'status'), `${status.join('\n')}\n`);
   writeFileSync(join(directory, 'cgroup'), cgroup);
-  writeFileSync(join(directory, 'stat'), `${pid} (${name}) S ${parentPid} 1 1 0 -1 4194560 0\n`);
+  writeFileSync(
+    join(directory, 'stat'),
+    `${pid} (${name}) ${state} ${parentPid} 1 1 0 -1 4194560 ${'0 '.repeat(12)}${startTicks} 0\n`,
+  );
   writeFileSync(join(directory, 'statm'), `856953 8318 6379 ${textPages} 0 20941 0\n`);
 }
 

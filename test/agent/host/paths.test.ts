@@ -65,10 +65,8 @@ describe('isVisible', () => {
 describe('NotVisible', () => {
   it('names the missing mount, and has its own reason', () => {
     const error = new NotVisible('/opt/gvisor/runsc.toml', '/host');
-    assert.equal(
-      error.message,
-      'Cannot see host path "/opt/gvisor/runsc.toml": it is outside of the agent\'s mounts; mount the host\'s "/opt" read-only at "/host/opt"',
-    );
+    const message = `Cannot see host path "/opt/gvisor/runsc.toml": it is outside of the agent's mounts; mount the host's "/opt" read-only at "/host/opt"`;
+    assert.equal(error.message, message);
     assert.equal(reasonForError(error), 'NotVisible');
   });
 });

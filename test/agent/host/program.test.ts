@@ -31,18 +31,14 @@ describe('parseProgram', () => {
   }
 
   it('recognizes Node as a program of this architecture', async () => {
-    assert.deepEqual(await readProgram(new Host('/'), process.execPath), {
-      kind: 'elf',
-      machine: process.arch,
-    });
+    const expected = { kind: 'elf', machine: process.arch };
+    assert.deepEqual(await readProgram(new Host('/'), process.execPath), expected);
   });
 });
 
 describe('textSegments', () => {
   const PAGE = 4096;
-  const CODE = 5;
-  const DATA = 6;
-  const READ_ONLY = 4;
+  const [READ_ONLY, CODE, DATA] = [4, 5, 6] as const;
 
   it('rounds the code to whole pages of 4, 16 and 64 KiB', () => {
     const sizes = textSegments(elfHeader([{ from: 0x400000, bytes: 5 * PAGE + 1, flags: CODE }]));

@@ -28,10 +28,7 @@ describe('readSystemFacts', () => {
       cores: '2',
       virtualization: 'true',
     });
-    assert.deepEqual(
-      started.map((mock) => mock.callCount()),
-      [0, 0, 0, 0, 0],
-    );
+    assert.ok(started.every((mock) => mock.callCount() === 0));
   });
 
   it('omits the processor if it is unknown', async (t) => {

@@ -29,7 +29,13 @@ async function serverOf(t: TestContext, changes: Partial<BoundedServerOptions> =
     await once(socket, 'connect');
     return socket;
   };
-  return { open, requested };
+  /** Everything that the server sends in response to this. */
+  const responseTo = async (request: string, localAddress?: string): Promise<string> => {
+    const socket = await open(localAddress);
+    socket.write(request);
+    return sentTo(socket);
+  };
+  return { open, responseTo, requested };
 }
 
 /** Everything sent on a connection until the server closes it, and the error code of an unclean close. */
@@ -55,10 +61,8 @@ function busy(ms: number): void {
 
 describe('createBoundedServer', () => {
   it('sends one response and closes the connection', async (t) => {
-    const { open } = await serverOf(t);
-    const socket = await open();
-    socket.write(REQUEST);
-    const sent = await text(socket);
+    const { responseTo } = await serverOf(t);
+    const sent = await responseTo(REQUEST);
     assert.match(sent, /^HTTP\/1\.1 200 OK\r\n.*connection: close\r\n.*\r\n\r\nbody\n$/is);
   });
 
@@ -75,10 +79,8 @@ describe('createBoundedServer', () => {
   });
 
   it('responds only to the first of a thousand pipelined requests', async (t) => {
-    const { open, requested } = await serverOf(t);
-    const socket = await open();
-    socket.write(REQUEST.repeat(1_000));
-    const sent = await sentTo(socket);
+    const { responseTo, requested } = await serverOf(t);
+    const sent = await responseTo(REQUEST.repeat(1_000));
     assert.equal(sent.split('body\n').length - 1, 1);
     assert.deepEqual(requested, ['/metrics']);
   });
@@ -124,26 +126,21 @@ describe('createBoundedServer', () => {
   });
 
   it('rejects more than 64 headers', async (t) => {
-    const { open, requested } = await serverOf(t);
-    const responseTo = async (headers: number) => {
-      const socket = await open();
-      const more = Array.from({ length: headers - 1 }, (_, nth) => `z${nth}:z\r\n`).join('');
-      socket.write(`GET / HTTP/1.1\r\nhost: agent\r\n${more}\r\n`);
-      return sentTo(socket);
+    const { responseTo, requested } = await serverOf(t);
+    const withHeaders = (count: number) => {
+      const more = Array.from({ length: count - 1 }, (_, nth) => `z${nth}:z\r\n`).join('');
+      return `GET / HTTP/1.1\r\nhost: agent\r\n${more}\r\n`;
     };
-    assert.match(await responseTo(65), /^HTTP\/1\.1 431 /);
+    assert.match(await responseTo(withHeaders(65)), /^HTTP\/1\.1 431 /);
     assert.deepEqual(requested, []);
-    assert.match(await responseTo(64), /body\n$/);
+    assert.match(await responseTo(withHeaders(64)), /body\n$/);
   });
 
   it('rejects a head of more than 16 KiB, and bytes that are not HTTP', async (t) => {
-    const { open, requested } = await serverOf(t);
-    const long = await open();
-    long.write(`GET / HTTP/1.1\r\nhost: ${'a'.repeat(100_000)}`);
-    assert.match(await sentTo(long), /^HTTP\/1\.1 431 /);
-    const none = await open();
-    none.write('\x16\x03\x01 a client of TLS\r\n\r\n');
-    assert.match(await sentTo(none), /^HTTP\/1\.1 400 /);
+    const { responseTo, requested } = await serverOf(t);
+    const long = `GET / HTTP/1.1\r\nhost: ${'a'.repeat(100_000)}`;
+    assert.match(await responseTo(long), /^HTTP\/1\.1 431 /);
+    assert.match(await responseTo('\x16\x03\x01 a client of TLS\r\n\r\n'), /^HTTP\/1\.1 400 /);
     assert.deepEqual(requested, []);
   });
 
@@ -153,10 +150,8 @@ describe('createBoundedServer', () => {
     ['has no response yet', REQUEST],
   ] as const)
     it(`closes a connection that ${what} after its maximum lifetime`, async (t) => {
-      const { open } = await serverOf(t, { maxLifetimeMs: 200, respond: () => {} });
-      const socket = await open();
-      socket.write(sent);
-      assert.equal(await sentTo(socket), '');
+      const { responseTo } = await serverOf(t, { maxLifetimeMs: 200, respond: () => {} });
+      assert.equal(await responseTo(sent), '');
     });
 
   it('closes a connection that does not read its response', async (t) => {
@@ -172,12 +167,10 @@ describe('createBoundedServer', () => {
   });
 
   it('counts a connection whose response is not read', async (t) => {
-    const { open } = await serverOf(t);
+    const { open, responseTo } = await serverOf(t);
     for (const socket of [await open(), await open()]) socket.write(REQUEST);
     await pause(0.2); // until the kernel has both
-    const third = await open();
-    third.write(REQUEST);
-    assert.equal(await sentTo(third), '');
+    assert.equal(await responseTo(REQUEST), '');
   });
 
   for (const [when, after, changes] of [
@@ -202,7 +195,7 @@ describe('createBoundedServer', () => {
 
   it('frees the slot of a connection that times out while it closes', async (t) => {
     let requested = 0;
-    const { open } = await serverOf(t, {
+    const { responseTo } = await serverOf(t, {
       maxConnections: 1,
       maxLifetimeMs: 50,
       respond: (_, response) => {
@@ -212,9 +205,7 @@ describe('createBoundedServer', () => {
       },
     });
     const another = async () => {
-      const socket = await open();
-      socket.write(REQUEST);
-      await sentTo(socket);
+      await responseTo(REQUEST);
       return requested > 1 || undefined;
     };
     await waitFor('a free slot', 10_000, another);
@@ -222,12 +213,8 @@ describe('createBoundedServer', () => {
 
   for (const request of [REQUEST, 'none\r\n\r\n'])
     it(`does not count connections that both sides have closed after ${JSON.stringify(request)}`, async (t) => {
-      const { open } = await serverOf(t);
-      for (let count = 0; count < 10; count++) {
-        const socket = await open();
-        socket.write(request);
-        assert.match(await text(socket), /^HTTP/);
-      }
+      const { responseTo } = await serverOf(t);
+      for (let count = 0; count < 10; count++) assert.match(await responseTo(request), /^HTTP/);
     });
 
   it('limits the loopback apart from other addresses', async (t) => {
@@ -244,20 +231,14 @@ describe('createBoundedServer', () => {
   });
 
   it('limits the connections of one address, and accepts another when one has closed', async (t) => {
-    const { open, requested } = await serverOf(t);
+    const { open, responseTo, requested } = await serverOf(t);
     const [first] = await Promise.all([open(), open()]);
-    const tooMany = await open();
     const begun = performance.now();
-    tooMany.write(REQUEST);
-    assert.equal(await sentTo(tooMany), '');
+    assert.equal(await responseTo(REQUEST), '');
     assert.ok(performance.now() - begun > 500, 'the client could reconnect at once');
     assert.deepEqual(requested, []);
     first?.destroy();
-    const responded = async () => {
-      const socket = await open();
-      socket.write(REQUEST);
-      return (await sentTo(socket)) === '' ? undefined : true;
-    };
+    const responded = async () => (await responseTo(REQUEST)) !== '' || undefined;
     await waitFor('a free slot', 5_000, responded);
   });
 });

@@ -40,24 +40,21 @@ async function serverOf(t: TestContext, changes: Partial<ServerSources> = {}) {
 }
 
 describe('createAgentServer', () => {
-  const paths: readonly [string, number, string][] = [
-    ['/metrics', 200, 'gvisor_node_status 1\n'],
-    ['/livez', 200, 'ok\n'],
-    ['/readyz', 200, 'ok\n'],
-    ['/readyz?verbose', 200, 'ok\n'],
-    ['/report', 200, `${JSON.stringify(REPORT, null, 2)}\n`],
-  ];
-  for (const [path, status, body] of paths) {
-    it(`serves ${path}`, async (t) => {
-      const response = await (await serverOf(t))(path);
-      assert.deepEqual([response.status, response.body], [status, body]);
+  for (const [path, body] of [
+    ['/metrics', 'gvisor_node_status 1\n'],
+    ['/livez', 'ok\n'],
+    ['/readyz', 'ok\n'],
+    ['/readyz?verbose', 'ok\n'],
+    ['/report', `${JSON.stringify(REPORT, null, 2)}\n`],
+  ] as const) {
+    it(`serves ${path}, and HEAD without a body`, async (t) => {
+      const request = await serverOf(t);
+      const response = await request(path);
+      assert.deepEqual([response.status, response.body], [200, body]);
       assert.equal(response.headers['cache-control'], 'no-store');
       assert.equal(response.headers['x-content-type-options'], 'nosniff');
-    });
-
-    it(`serves HEAD ${path} without a body`, async (t) => {
-      const response = await (await serverOf(t))(path, 'HEAD');
-      assert.deepEqual([response.status, response.body], [status, '']);
+      const head = await request(path, 'HEAD');
+      assert.deepEqual([head.status, head.body], [200, '']);
     });
   }
 
@@ -70,15 +67,10 @@ describe('createAgentServer', () => {
     sandboxed: false,
     evidence,
   };
-  const pods = {
-    at: '',
-    stale: false,
-    running: 2,
-    requirementsKnown: true,
-    violating: [tenant],
-    unknown: [],
-  };
-  const status = { ...REPORT, pods: { ...pods, permitted: [], weakened: [], sandboxedUids: ['77aa0c'] } };
+  const none = { unknown: [], permitted: [], weakened: [] };
+  const counts = { at: '', stale: false, running: 2, requirementsKnown: true };
+  const pods = { ...counts, ...none, violating: [tenant], sandboxedUids: ['77aa0c'] };
+  const status = { ...REPORT, pods };
   const names = ['tenant-a', 'a-job', evidence];
   const all = [...names, '5f0e7a', '77aa0c'];
   const unescaped = (text: string) => text.replaceAll('\\"', '"').replace(/\s+/g, ' ');

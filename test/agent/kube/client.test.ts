@@ -60,50 +60,25 @@ describe('createKube', () => {
     assert.deepEqual(counted, ['GET 401', 'GET 200', 'GET 401', 'GET 401']);
   });
 
-  const forbidden = (message: string) => refusedWith(403, `nodes "node-1" is forbidden: ${message}`);
   const user = 'User "system:serviceaccount:a:b" cannot';
-  const refusals: readonly [string, ReturnType<typeof refusedWith>, Partial<KubeError>][] = [
-    [
-      'the missing RBAC rule',
-      forbidden(`${user} get resource "nodes/status" in API group "" at the cluster scope`),
-      {
-        status: 403,
-        message: `GET ${PATH}: 403 nodes "node-1" is forbidden: ${user} get resource "nodes/status" in API group "" at the cluster scope; add a rule with verb "get" on "nodes/status" to its role, then: kubectl auth can-i get nodes/status --as=system:serviceaccount:a:b`,
-      },
-    ],
-    [
-      'no RBAC hint when a policy refused',
-      forbidden("ValidatingAdmissionPolicy 'a' denied request: no"),
-      {
-        message: `GET ${PATH}: 403 nodes "node-1" is forbidden: ValidatingAdmissionPolicy 'a' denied request: no`,
-      },
-    ],
-    [
-      'Retry-After',
-      refusedWith(429, 'too many requests', { 'retry-after': '7' }),
-      { message: `GET ${PATH}: 429 too many requests`, status: 429, retryAfterMs: 7_000 },
-    ],
-    [
-      'at most 30 s of Retry-After',
-      refusedWith(503, 'busy', { 'retry-after': '99999999999' }),
-      { status: 503, retryAfterMs: 30_000 },
-    ],
-    [
-      'no negative Retry-After',
-      refusedWith(503, 'busy', { 'retry-after': '-1' }),
-      { retryAfterMs: undefined },
-    ],
-    [
-      'no invalid Retry-After',
-      refusedWith(503, 'busy', { 'retry-after': 'soon' }),
-      { retryAfterMs: undefined },
-    ],
-    [
-      'no message if the body is not JSON',
-      { status: 502, body: '<html>bad gateway</html>' },
-      { message: `GET ${PATH}: 502 no message`, status: 502 },
-    ],
-    ['no redirect', { status: 302, headers: { location: 'https://example.com' } }, { status: 302 }],
+  const rbac = `nodes "node-1" is forbidden: ${user} get resource "nodes/status" in API group "" at the cluster scope`;
+  const remedy =
+    'add a rule with verb "get" on "nodes/status" to its role, then: kubectl auth can-i get nodes/status --as=system:serviceaccount:a:b';
+  const policy = `nodes "node-1" is forbidden: ValidatingAdmissionPolicy 'a' denied request: no`;
+  const busy = (retryAfter: string) => refusedWith(503, 'busy', { 'retry-after': retryAfter });
+  const slow = refusedWith(429, 'too many requests', { 'retry-after': '7' });
+  const page = { status: 502, body: '<html>bad gateway</html>' };
+  const moved = { status: 302, headers: { location: 'https://example.com' } };
+  // biome-ignore format: one row a line
+  const refusals: readonly (readonly [string, ReturnType<typeof refusedWith>, Partial<KubeError>])[] = [
+    ['the missing RBAC rule', refusedWith(403, rbac), { status: 403, message: `GET ${PATH}: 403 ${rbac}; ${remedy}` }],
+    ['no RBAC hint when a policy refused', refusedWith(403, policy), { message: `GET ${PATH}: 403 ${policy}` }],
+    ['Retry-After', slow, { message: `GET ${PATH}: 429 too many requests`, status: 429, retryAfterMs: 7_000 }],
+    ['at most 30 s of Retry-After', busy('99999999999'), { status: 503, retryAfterMs: 30_000 }],
+    ['no negative Retry-After', busy('-1'), { retryAfterMs: undefined }],
+    ['no invalid Retry-After', busy('soon'), { retryAfterMs: undefined }],
+    ['no message if the body is not JSON', page, { message: `GET ${PATH}: 502 no message`, status: 502 }],
+    ['no redirect', moved, { status: 302 }],
   ];
   for (const [name, response, expected] of refusals) {
     it(`rejects with the status and ${name}`, async (t) => {

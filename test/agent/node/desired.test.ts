@@ -50,35 +50,18 @@ describe('claimFor', () => {
 
 describe('labelsFor', () => {
   const facts = { runsc: 'release-20260223.0', platform: 'systrap' };
-  for (const [what, verdict, known, labels] of [
-    [
-      'names readiness, release and platform',
-      PROVEN_VERDICT,
-      facts,
-      { [LABEL]: 'true', [RUNSC]: facts.runsc, [PLATFORM]: 'systrap' },
-    ],
-    ['is false for False', BROKEN, facts, { [LABEL]: 'false', [RUNSC]: facts.runsc, [PLATFORM]: 'systrap' }],
-    [
-      'is false for Unknown',
-      UNKNOWN,
-      facts,
-      { [LABEL]: 'false', [RUNSC]: facts.runsc, [PLATFORM]: 'systrap' },
-    ],
+  const known = { [RUNSC]: facts.runsc, [PLATFORM]: 'systrap' };
+  const unknown = { runsc: undefined, platform: 'kvm' };
+  // biome-ignore format: one row a line
+  for (const [what, verdict, of, labels] of [
+    ['names readiness, release and platform', PROVEN_VERDICT, facts, { [LABEL]: 'true', ...known }],
+    ['is false for False', BROKEN, facts, { [LABEL]: 'false', ...known }],
+    ['is false for Unknown', UNKNOWN, facts, { [LABEL]: 'false', ...known }],
     ['keeps the labels of missing facts', PROVEN_VERDICT, {}, { [LABEL]: 'true' }],
-    [
-      'removes the label of an undefined fact',
-      PROVEN_VERDICT,
-      { runsc: undefined, platform: 'kvm' },
-      { [LABEL]: 'true', [RUNSC]: null, [PLATFORM]: 'kvm' },
-    ],
-    [
-      'removes the labels of missing facts on a failing node',
-      BROKEN,
-      {},
-      { [LABEL]: 'false', [RUNSC]: null, [PLATFORM]: null },
-    ],
+    ['removes the label of an undefined fact', PROVEN_VERDICT, unknown, { [LABEL]: 'true', [RUNSC]: null, [PLATFORM]: 'kvm' }],
+    ['removes the labels of missing facts on a failing node', BROKEN, {}, { [LABEL]: 'false', [RUNSC]: null, [PLATFORM]: null }],
   ] as const) {
-    it(what, () => assert.deepEqual(labelsFor(verdict, known as Facts), labels));
+    it(what, () => assert.deepEqual(labelsFor(verdict, of as Facts), labels));
   }
 });
 

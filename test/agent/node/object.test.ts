@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
+  type Condition,
+  conditionFor,
   type DesiredEntry,
   isOlder,
   type NodeObject,
@@ -8,6 +10,8 @@ import {
   taintPatch,
   valueIn,
 } from '../../../agent/node/object.ts';
+import { REASONS } from '../../../agent/reasons.ts';
+import { verdictOf } from '../reports.ts';
 
 const metadata = { name: 'node-1', uid: 'a', resourceVersion: '7' };
 const TIMES = { lastHeartbeatTime: '', lastTransitionTime: '' };
@@ -44,21 +48,18 @@ describe('the difference between a Node and its desired state', () => {
       ['d/not-ready', 'NoSchedule', null],
       ['GVisorReady', 'True Old', 'True SandboxProven'],
     ]);
-    const bare: NodeObject = { metadata };
-    assert.deepEqual(
-      DESIRED.map((entry) => valueIn(bare, entry)),
-      [null, null, null, null, null],
-    );
+    const absent = DESIRED.map((entry) => valueIn({ metadata }, entry));
+    assert.deepEqual(absent, Array(5).fill(null));
   });
 
   it('needs one patch of the status, and one of the taints that is bound to the resourceVersion', () => {
-    const [ready, , agent, taint, condition] = DESIRED;
-    assert.ok(ready && agent && taint && condition);
+    const [ready, platform, agent, taint, condition] = DESIRED;
+    assert.ok(ready && platform && agent && taint && condition);
     const current = { ...TIMES, type: 'GVisorReady', status: 'True', reason: 'SandboxProven', message: '' };
     assert.equal(statusPatch([taint], undefined), undefined);
     assert.deepEqual(statusPatch([ready], undefined), { metadata: { labels: { 'd/ready': 'true' } } });
-    assert.deepEqual(statusPatch([ready, agent, taint, condition], current), {
-      metadata: { labels: { 'd/ready': 'true' }, annotations: { 'd/agent': 'new' } },
+    assert.deepEqual(statusPatch([ready, platform, agent, taint, condition], current), {
+      metadata: { labels: { 'd/ready': 'true', 'd/platform': null }, annotations: { 'd/agent': 'new' } },
       status: { conditions: [current] },
     });
     assert.equal(taintPatch(NODE, [ready, condition]), undefined);
@@ -70,6 +71,36 @@ describe('the difference between a Node and its desired state', () => {
       metadata: { resourceVersion: '7' },
       spec: { taints: [{ key: 'd/not-ready', effect: 'NoSchedule' }] },
     });
+  });
+});
+
+describe('conditionFor', () => {
+  const [OLD, NOW] = ['2026-03-01T10:00:00Z', '2026-03-01T11:00:00Z'];
+  const BROKEN = verdictOf('False', 'ShimNotFound');
+  const conditionAfter = (old: Partial<Condition>, verdict = BROKEN) => {
+    const condition = { type: 'GVisorReady', ...old } as Condition;
+    const node: NodeObject = { metadata, status: { conditions: [condition] } };
+    return conditionFor(verdict, node, Date.parse('2026-03-01T11:00:00.900Z'));
+  };
+
+  for (const [what, old, transition] of [
+    ['changes with the status', { status: 'True', lastTransitionTime: OLD }, NOW],
+    ['stays if only the reason changes', { status: 'False', reason: 'X', lastTransitionTime: OLD }, OLD],
+    ['is added to a condition without times', { status: 'False' }, NOW],
+    ['is new for another type', { type: 'Ready', status: 'False', lastTransitionTime: OLD }, NOW],
+  ] as const) {
+    it(`has a lastTransitionTime that ${what}, and the time of the write as heartbeat`, () => {
+      const { lastTransitionTime, lastHeartbeatTime } = conditionAfter(old);
+      assert.deepEqual([lastTransitionTime, lastHeartbeatTime], [transition, NOW]);
+    });
+  }
+
+  it('truncates a long message before the remedy', () => {
+    const long = `starting ${'x'.repeat(5_000)}: no such file`;
+    const { message } = conditionAfter({}, { ...BROKEN, message: long });
+    assert.equal(message.length, 512);
+    assert.match(message, /^starting x+ … x+: no such file\. What to do: /);
+    assert.ok(message.endsWith(REASONS.ShimNotFound.remedy));
   });
 });
 

@@ -4,7 +4,6 @@ import pino from 'pino';
 import type { Report } from '../../../agent/agent.ts';
 import { NodePublisher } from '../../../agent/node/publisher.ts';
 import type { NodeOptions } from '../../../agent/node/writer.ts';
-import type { Verdict } from '../../../agent/verdict.ts';
 import { type FakeApiServer, fakeApiServer } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
 
@@ -52,8 +51,9 @@ export function logOf() {
   return { log, logged };
 }
 
-/** Replaces timers by pauses that the test ends. */
+/** Replaces timers by pauses that the test ends, and randomness by its middle. */
 export function mockPauses(t: TestContext) {
+  t.mock.method(Math, 'random', () => 0.5);
   const waits: Wait[] = [];
   let next = Promise.withResolvers<void>();
   t.mock.method(timers, 'setTimeout', (ms: number, _value: unknown, { signal }: { signal: AbortSignal }) => {
@@ -75,19 +75,22 @@ export function mockPauses(t: TestContext) {
       next = Promise.withResolvers<void>();
     }
   };
-  return { waits, pause };
+  /** The length of each pause so far, in seconds. */
+  const pauses = () => waits.map(({ ms }) => ms / 1_000);
+  return { waits, pause, pauses };
 }
 
-/** A running publisher with a fake API server, and with log, timers and clock under control of the test. */
+/** A running publisher with a fake API server that `prepare` changes first; the test controls log, timers and clock. */
 export async function publisherOf(
   t: TestContext,
   changes: Partial<NodeOptions> = {},
-  shared?: Awaited<ReturnType<typeof fakeApiServer>>,
+  prepare: (server: FakeApiServer) => void = () => {},
 ) {
-  const { server, kube } = shared ?? (await fakeApiServer(t));
+  const { server, kube } = await fakeApiServer(t);
+  prepare(server);
   const { log, logged } = logOf();
   const clock = { nowMs: Date.parse(STARTED) };
-  const changed: [Verdict, string][] = [];
+  const changed: [reason: string, nodeUid: string][] = [];
   const publisher = new NodePublisher({
     kube,
     node: 'node-1',
@@ -97,10 +100,10 @@ export async function publisherOf(
     log,
     now: () => clock.nowMs,
     date: () => new Date(clock.nowMs),
-    onChange: (verdict, uid) => changed.push([verdict, uid]),
+    onChange: ({ reason }, uid) => changed.push([reason, uid]),
     ...changes,
   });
-  const { waits, pause } = mockPauses(t);
+  const { waits, pause, pauses } = mockPauses(t);
   const stop = new AbortController();
   const done = publisher.run(stop.signal);
   t.after(async () => {
@@ -112,7 +115,31 @@ export async function publisherOf(
     publisher.publish(report);
     await logged('node written');
   };
-  return { server, publisher, publish, logged, waits, pause, clock, stop, done, changed };
+  /** Waits for a failed write, ends the pause after it, and resolves with the error. */
+  const retry = async () => {
+    const { err } = await logged('cannot write the node');
+    waits.at(-1)?.end();
+    return (err as Error).message;
+  };
+  /** The reasons of the events sent so far. */
+  const events = () => changed.map(([reason]) => reason);
+  const isReady = () => waitUntil('the agent to be ready', () => publisher.unready === undefined);
+  return {
+    server,
+    publisher,
+    publish,
+    logged,
+    waits,
+    pause,
+    pauses,
+    clock,
+    stop,
+    done,
+    changed,
+    events,
+    retry,
+    isReady,
+  };
 }
 
 /** Resolves once the watch is open. */
@@ -130,8 +157,8 @@ export async function waitUntil(what: string, holds: () => boolean | undefined):
 }
 
 /** A publisher that watches the Node and has written {@link READY_REPORT}; `server.requests` is empty. */
-export async function readyPublisher(...args: Parameters<typeof publisherOf>) {
-  const all = await publisherOf(...args);
+export async function readyPublisher(t: TestContext) {
+  const all = await publisherOf(t);
   await watched(all.server);
   await all.publish(READY_REPORT);
   all.server.requests.length = 0;

@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { EventEmitter, once } from 'node:events';
+import { mkdir, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import pino from 'pino';
 import { Host } from '../../../agent/host/host.ts';
@@ -6,6 +9,7 @@ import type { Kube, WatchEvent } from '../../../agent/kube/client.ts';
 import { PodMonitor } from '../../../agent/pods/monitor.ts';
 import { RequiredNamespaces } from '../../../agent/pods/namespaces.ts';
 import { pause } from '../../../hack/run.ts';
+import { tempHost } from '../host/temp-host.ts';
 import { refuses, type Script } from '../proof/containerd-scripts.ts';
 import { fakeContainerd } from '../proof/fake-containerd.ts';
 
@@ -37,18 +41,71 @@ describe('PodMonitor', () => {
     ]);
     while (pods.report()?.requirementsKnown !== true) await containerd.called('ListPodSandbox');
     const { violating, permitted } = pods.report() ?? {};
-    assert.deepEqual(
-      [violating, permitted].map((found) => found?.map(({ namespace }) => namespace)),
-      [['eval'], ['other']],
-    );
+    const named = [violating, permitted].map((found) => found?.map(({ namespace }) => namespace));
+    assert.deepEqual(named, [['eval'], ['other']]);
     containerd.scripts = { ...usual, ListPodSandbox: refuses('the store is broken') };
     for (let read = 0; read < 3; read++) await containerd.called('ListPodSandbox');
-    assert.deepEqual(
-      lines.map(({ msg }) => msg),
-      ['cannot read the pods of this node: the store is broken'],
-    );
+    const messages = lines.map(({ msg }) => msg);
+    assert.deepEqual(messages, ['cannot read the pods of this node: the store is broken']);
     stop.abort();
     await done;
+  });
+
+  it('lists pods again only once a task has begun or ended, when nothing else is unknown', async (t) => {
+    const bundles = '/run/containerd/io.containerd.runtime.v2.task/k8s.io';
+    const host = await tempHost(t, { [`${bundles}/first/config.json`]: '{}' });
+    let items = [podIn('eval')];
+    const { containerd, client } = await fakeContainerd(t, {
+      ListPodSandbox: () => ({ items }),
+      PodSandboxStatus: () => ({ info: { info: '{"runtimeType":"io.containerd.runc.v2"}' } }),
+    });
+    const reads = new EventEmitter<{ read: [namespaces: readonly string[]] }>();
+    const stop = new AbortController();
+    const monitor = new PodMonitor({
+      client,
+      host,
+      namespaces: new RequiredNamespaces(),
+      onRead: ({ pods }) =>
+        reads.emit(
+          'read',
+          pods.map(({ namespace }) => namespace),
+        ),
+      log: pino({ level: 'silent' }),
+      everyMs: 5,
+      settledMs: 20, // longer than the clock ticks of a file system
+    });
+    const done = monitor.run(stop.signal);
+    for (let lists = -1; lists !== containerd.count('ListPodSandbox'); await once(reads, 'read'))
+      lists = containerd.count('ListPodSandbox');
+    items = [podIn('eval'), podIn('other')];
+    for (let read = 0; read < 5; read++) assert.deepEqual(await once(reads, 'read'), [['eval']]);
+    await mkdir(join(host.root, bundles, 'second'));
+    for (let found = 1; found < 2; ) found = (await once(reads, 'read'))[0].length;
+    items = [podIn('other')];
+    await rmdir(join(host.root, bundles, 'second'));
+    for (let found = 2; found > 1; ) found = (await once(reads, 'read'))[0].length;
+    stop.abort();
+    await done;
+  });
+
+  it('lists pods each time while a change may not be in the list yet, or a pod is unknown', async (t) => {
+    const bundles = '/run/containerd/io.containerd.runtime.v2.task/k8s.io';
+    for (const [settledMs, runtimeType] of [
+      [60_000, 'io.containerd.runc.v2'],
+      [1, 'io.containerd.unknown.v1'],
+    ] as const) {
+      const host = await tempHost(t, { [`${bundles}/first/config.json`]: '{}' });
+      const { containerd, client } = await fakeContainerd(t, {
+        ListPodSandbox: () => ({ items: [podIn('eval')] }),
+        PodSandboxStatus: () => ({ info: { info: JSON.stringify({ runtimeType }) } }),
+      });
+      const stop = new AbortController();
+      const options = { client, host, namespaces: new RequiredNamespaces(), everyMs: 5, settledMs };
+      const done = new PodMonitor({ ...options, log: pino({ level: 'silent' }) }).run(stop.signal);
+      for (let list = 0; list < 5; list++) await containerd.called('ListPodSandbox');
+      stop.abort();
+      await done;
+    }
   });
 
   it('reads less often the longer a read takes, since pods determine the length of the list', async (t) => {

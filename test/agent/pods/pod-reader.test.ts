@@ -8,6 +8,7 @@ import { tempHost } from '../host/temp-host.ts';
 import { GARBAGE, HANGS, Refusal, refuses, type Script } from '../proof/containerd-scripts.ts';
 import { fakeContainerd } from '../proof/fake-containerd.ts';
 
+const TIMES_OUT = refuses('Deadline exceeded', status.DEADLINE_EXCEEDED);
 const SIGNAL = AbortSignal.timeout(60_000);
 const GVISOR_TYPE = 'io.containerd.runsc.v1';
 
@@ -68,33 +69,18 @@ const gvisor = (id: string, process: Partial<FakeProcess> = {}): Sandbox => ({
   id,
   process: { argv: sandboxArgv(id), ...process },
 });
-const runc = (id: string): Sandbox => ({
-  id,
-  handler: '',
-  type: 'io.containerd.runc.v2',
-  process: PAUSE,
-});
+const RUNC_TYPE = 'io.containerd.runc.v2';
+const runc = (id: string): Sandbox => ({ id, handler: '', type: RUNC_TYPE, process: PAUSE });
 
 describe('PodReader', () => {
   it('reports the runtime of each pod, and examines each once', async (t) => {
     const { containerd, reader, examined } = await readerOf(t, [gvisor('sandbox-a'), runc('sandbox-b')]);
+    const pod = (name: string, handler: string, sandboxed: boolean, evidence: string) => {
+      return { namespace: 'eval', name, uid: `uid-${name}`, handler, sandboxed, evidence };
+    };
     const expected = [
-      {
-        namespace: 'eval',
-        name: 'sandbox-a',
-        uid: 'uid-sandbox-a',
-        handler: 'runsc',
-        sandboxed: true,
-        evidence: 'process 11 is "runsc-sandbox"',
-      },
-      {
-        namespace: 'eval',
-        name: 'sandbox-b',
-        uid: 'uid-sandbox-b',
-        handler: '',
-        sandboxed: false,
-        evidence: 'process 12 is "/pause"',
-      },
+      pod('sandbox-a', 'runsc', true, 'process 11 is "runsc-sandbox"'),
+      pod('sandbox-b', '', false, 'process 12 is "/pause"'),
     ];
     for (const _ of [1, 2]) assert.deepEqual(await reader.read(SIGNAL), expected);
     assert.equal(examined(), 2);
@@ -114,13 +100,8 @@ describe('PodReader', () => {
     const argv = ['runsc-sandbox', `--strace-syscalls=${'x'.repeat(256 * 1024)}`, '--host-uds=all', 'boot'];
     const { reader } = await readerOf(t, [{ ...gvisor('sandbox-a', { argv }), annotations }]);
     const [pod] = await reader.read(SIGNAL);
-    assert.deepEqual(
-      pod?.weak?.map(({ flag, value, severity }) => [flag, value, severity]),
-      [
-        ['host-uds', 'all', 'blocker'],
-        ['dev.gvisor.internal.tpuproxy', 'true', 'warning'],
-      ],
-    );
+    const weak = pod?.weak?.map(({ flag, value, severity }) => `${flag}=${value} ${severity}`);
+    assert.deepEqual(weak, ['host-uds=all blocker', 'dev.gvisor.internal.tpuproxy=true warning']);
   });
 
   for (const [what, type, before, after] of [
@@ -163,10 +144,8 @@ describe('PodReader', () => {
         return scripts.PodSandboxStatus(request);
       },
     };
-    assert.deepEqual(
-      (await reader.read(SIGNAL)).map(({ uid, sandboxed }) => [uid, sandboxed]),
-      [['u', true]],
-    );
+    const pods = (await reader.read(SIGNAL)).map(({ uid, sandboxed }) => [uid, sandboxed]);
+    assert.deepEqual(pods, [['u', true]]);
   });
 
   it('reads 1,000 pods, and forgets those that ended', async (t) => {
@@ -192,10 +171,8 @@ describe('PodReader', () => {
     });
 
   it('rejects if aborted during an examination', async (t) => {
-    const { reader, replaceStatus, containerd } = await readerOf(t, [
-      gvisor('sandbox-a'),
-      gvisor('sandbox-b'),
-    ]);
+    const both = [gvisor('sandbox-a'), gvisor('sandbox-b')];
+    const { reader, replaceStatus, containerd } = await readerOf(t, both);
     replaceStatus('sandbox-b', HANGS);
     const stop = new AbortController();
     const requested = containerd.called('PodSandboxStatus');
@@ -208,19 +185,13 @@ describe('PodReader', () => {
 
 describe('PodReader, at a pod that cannot be examined', () => {
   for (const [what, script, evidence] of [
-    [
-      'times out',
-      refuses('Deadline exceeded', status.DEADLINE_EXCEEDED),
-      /^containerd's PodSandboxStatus: no answer within 3 s$/,
-    ],
+    ['times out', TIMES_OUT, /^containerd's PodSandboxStatus: no answer within 3 s$/],
     ['is garbage', GARBAGE, /^containerd's PodSandboxStatus: /],
     ['is refused', refuses('no space left on device'), /^no space left on device$/],
   ] as const)
     it(`still reads the others if its status ${what}, and examines it again`, async (t) => {
-      const { containerd, scripts, reader, replaceStatus, read, examined } = await readerOf(t, [
-        gvisor('good'),
-        gvisor('odd'),
-      ]);
+      const node = await readerOf(t, [gvisor('good'), gvisor('odd')]);
+      const { containerd, scripts, reader, replaceStatus, read, examined } = node;
       replaceStatus('odd', script);
       const [good, odd] = await reader.read(SIGNAL);
       assert.deepEqual([good?.sandboxed, odd?.sandboxed], [true, undefined]);
@@ -251,13 +222,9 @@ describe('PodReader, at a pod that cannot be examined', () => {
   it('uses the runtime type if the arguments are too large', async (t) => {
     const huge = gvisor('huge', { argv: ['/pause', 'x'.repeat(1024 * 1024)] });
     const { reader } = await readerOf(t, [huge, gvisor('good')]);
-    assert.deepEqual(
-      (await reader.read(SIGNAL)).map(({ sandboxed, evidence }) => [sandboxed, evidence]),
-      [
-        [true, 'its runtime is io.containerd.runsc.v1'],
-        [true, 'process 12 is "runsc-sandbox"'],
-      ],
-    );
+    const [big, good] = await reader.read(SIGNAL);
+    assert.deepEqual([big?.sandboxed, big?.evidence], [true, 'its runtime is io.containerd.runsc.v1']);
+    assert.deepEqual([good?.sandboxed, good?.evidence], [true, 'process 12 is "runsc-sandbox"']);
   });
 
   it('reads a process with many groups', async (t) => {
@@ -273,13 +240,11 @@ describe('PodReader, on limits', () => {
   const V1 = '/kubepods/burstable/pod12';
 
   it('reports whether a gVisor sandbox is in the requested cgroup', async (t) => {
+    const escaped = { cgroup: `0::/system.slice/${SLICE}:cri-containerd:escaped\n` };
     const { read } = await readerOf(t, [
       { ...gvisor('v2', { cgroup: cgroupOf(SLICE, 'v2') }), parent: SLICE },
       { ...gvisor('v1', { cgroup: cgroupOf(V1, 'v1') }), parent: V1 },
-      {
-        ...gvisor('escaped', { cgroup: `0::/system.slice/${SLICE}:cri-containerd:escaped\n` }),
-        parent: SLICE,
-      },
+      { ...gvisor('escaped', escaped), parent: SLICE },
     ]);
     assert.deepEqual(await read(), [
       ['v2', true, true],

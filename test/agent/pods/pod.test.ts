@@ -1,98 +1,42 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import {
-  isOpen,
-  judgeSandbox,
-  type Pod,
-  podsReport,
-  type SandboxFacts,
-  weakenedPods,
-} from '../../../agent/pods/pod.ts';
+import { isOpen, judgeSandbox, type Pod, podsReport, weakenedPods } from '../../../agent/pods/pod.ts';
 
 describe('judgeSandbox', () => {
-  const table: readonly [
+  const GVISOR = 'io.containerd.runsc.v1';
+  const RUNC = 'io.containerd.runc.v2';
+  const KATA = 'io.containerd.kata.v2';
+  const PREWARMED = ['gvisor-sentry-prewarmer', '/usr/bin/runsc', 'runsc-sandbox'];
+  const EVIL = 'pause\u001b[2J\nEvents:  \u009bnone';
+  const OWN_PIDS = { runtimePids: [7, 9] };
+  type Row = readonly [
     what: string,
-    facts: SandboxFacts,
-    sandboxed: boolean | undefined,
+    type: string,
+    argv: readonly string[] | undefined,
+    boolean | undefined,
     evidence: string,
-  ][] = [
-    [
-      "gVisor's sandbox process",
-      { runtimeType: 'io.containerd.runsc.v1', pid: 7, argv: ['runsc-sandbox', '--root=/run', ''] },
-      true,
-      'process 7 is "runsc-sandbox"',
-    ],
-    [
-      'a prewarmed process of a newer release',
-      {
-        runtimeType: 'io.containerd.runsc.v1',
-        pid: 7,
-        argv: ['gvisor-sentry-prewarmer', '/usr/bin/runsc', 'runsc-sandbox'],
-      },
-      true,
-      'process 7 is "gvisor-sentry-prewarmer"',
-    ],
-    [
-      'runc',
-      { runtimeType: 'io.containerd.runc.v2', pid: 7, argv: ['/pause'] },
-      false,
-      'process 7 is "/pause"',
-    ],
-    [
-      "runc in disguise: gVisor's type, and a pause process",
-      { runtimeType: 'io.containerd.runsc.v1', pid: 7, argv: ['/pause'] },
-      false,
-      'process 7 is "/pause"',
-    ],
-    [
-      "a process with gVisor's name among its arguments",
-      { runtimeType: 'io.containerd.runc.v2', pid: 7, argv: ['/pause', 'runsc-sandbox'] },
-      false,
-      'process 7 is "/pause"',
-    ],
-    [
-      "runsc as the binary of runc's shim",
-      { runtimeType: 'io.containerd.runc.v2', pid: 7, argv: ['runsc-sandbox'] },
-      true,
-      'process 7 is "runsc-sandbox"',
-    ],
-    [
-      "a process that calls itself gVisor's, and a runtime that reports the host's own PIDs",
-      { runtimeType: 'io.containerd.runc.v2', pid: 7, argv: ['runsc-sandbox'], runtimePids: [7, 9] },
-      false,
-      'process 7 is "runsc-sandbox", and the runtime reports the host\'s own PID 7',
-    ],
-    [
-      'a program name with control characters and a line break',
-      { runtimeType: 'io.containerd.runc.v2', pid: 7, argv: ['pause\u001b[2J\nEvents:  \u009bnone', 'x'] },
-      false,
-      'process 7 is "pause\ufffd[2J Events: \ufffdnone"',
-    ],
-    [
-      "gVisor's type without a process",
-      { runtimeType: 'io.containerd.runsc.v1' },
-      true,
-      'its runtime is io.containerd.runsc.v1',
-    ],
-    [
-      "runc's type without arguments",
-      { runtimeType: 'io.containerd.runc.v2', pid: 7, argv: [''] },
-      false,
-      'its runtime is io.containerd.runc.v2',
-    ],
-    [
-      'another type without a process',
-      { runtimeType: 'io.containerd.kata.v2' },
-      undefined,
-      'unknown runtime "io.containerd.kata.v2"',
-    ],
-    ['no type and no process', { runtimeType: '' }, undefined, 'unknown runtime ""'],
+    more?: object,
   ];
-  for (const [what, facts, sandboxed, evidence] of table) {
+  // biome-ignore format: one row a line
+  const table: readonly Row[] = [
+    ["gVisor's sandbox process", GVISOR, ['runsc-sandbox', '--root=/run', ''], true, 'process 7 is "runsc-sandbox"'],
+    ['a prewarmed process of a newer release', GVISOR, PREWARMED, true, 'process 7 is "gvisor-sentry-prewarmer"'],
+    ['runc', RUNC, ['/pause'], false, 'process 7 is "/pause"'],
+    ["runc in disguise: gVisor's type, and a pause process", GVISOR, ['/pause'], false, 'process 7 is "/pause"'],
+    ["a process with gVisor's name among its arguments", RUNC, ['/pause', 'runsc-sandbox'], false, 'process 7 is "/pause"'],
+    ["runsc as the binary of runc's shim", RUNC, ['runsc-sandbox'], true, 'process 7 is "runsc-sandbox"'],
+    ["gVisor's name, and a runtime that reports the host's own PIDs", RUNC, ['runsc-sandbox'], false, 'process 7 is "runsc-sandbox", and the runtime reports the host\'s own PID 7', OWN_PIDS],
+    ['a program name with control characters and a line break', RUNC, [EVIL, 'x'], false, 'process 7 is "pause\ufffd[2J Events: \ufffdnone"'],
+    ["gVisor's type without a process", GVISOR, undefined, true, 'its runtime is io.containerd.runsc.v1'],
+    ["runc's type without arguments", RUNC, [''], false, 'its runtime is io.containerd.runc.v2'],
+    ['another type without a process', KATA, undefined, undefined, 'unknown runtime "io.containerd.kata.v2"'],
+    ['no type and no process', '', undefined, undefined, 'unknown runtime ""'],
+  ];
+  for (const [what, runtimeType, argv, sandboxed, evidence, more] of table)
     it(`${what}: ${sandboxed}`, () => {
-      assert.deepEqual(judgeSandbox(facts), { ...(sandboxed === undefined ? {} : { sandboxed }), evidence });
+      const judged = judgeSandbox({ runtimeType, ...(argv && { pid: 7, argv }), ...more });
+      assert.deepEqual(judged, { ...(sandboxed === undefined ? {} : { sandboxed }), evidence });
     });
-  }
 });
 
 describe('weakenedPods', () => {
@@ -142,10 +86,7 @@ describe('weakenedPods', () => {
       uds?.evidence ?? '',
       /^process 7 is "runsc-sandbox" with host-uds=all: pods can open or create Unix sockets/,
     );
-    assert.deepEqual(
-      [uds, tpu].map((pod) => pod && isOpen(pod)),
-      [true, false],
-    );
+    assert.ok(uds && isOpen(uds) && tpu && !isOpen(tpu));
   });
 
   it('ignores a pod that only claims to be in gVisor', () => {
@@ -163,12 +104,8 @@ describe('podsReport', () => {
     evidence: 'process 1 is "pause"',
     ...(sandboxed === undefined ? {} : { sandboxed }),
   });
-  const [sandboxed, unknown, violating, permitted] = [
-    pod('a', true),
-    pod('b'),
-    pod('c', false),
-    pod('d', false),
-  ];
+  const [sandboxed, unknown] = [pod('a', true), pod('b')];
+  const [violating, permitted] = [pod('c', false), pod('d', false)];
   const weakened = [{ ...sandboxed, weak: [] }];
   const pods = [sandboxed, unknown, violating, permitted];
   const observed = { pods, unsandboxed: [violating], weakened, atMs: 0 };

@@ -29,6 +29,7 @@ const unstoppable = (containerd: FakeContainerd, ids: readonly string[]) =>
       },
     ]),
   );
+const NO_START = { RunPodSandbox: refuses('context deadline exceeded') };
 const UNDELETABLE = { 'Tasks.Delete': refuses('busy') };
 
 const optionsOf = (client: CriClient) => ({ client, owner: 'me', wallMs: () => NOW_MS });
@@ -180,16 +181,10 @@ describe('Prover, before a probe', { concurrency: true }, () => {
   });
 
   it("does not delete an abandoned probe's container", async (t) => {
-    const { prove, containerd, clock } = await proverScene(t);
-    const hangs = onlyGvisor(containerd, HANGS);
     // Otherwise the next sweep has no reason to list containers.
-    containerd.scripts = { ...hangs, 'Containers.List': TIMES_OUT };
-    const started = containerd.called('RunPodSandbox');
-    await prove();
-    await started;
-    clock.nowMs += 1_000;
-    assert.equal(await prove(), 'failed SandboxHangs');
-    containerd.scripts = hangs;
+    const { prove, containerd, hang } = await proverScene(t, { 'Containers.List': TIMES_OUT });
+    await hang();
+    containerd.scripts = onlyGvisor(containerd, HANGS);
     addContainers(containerd, 'of-the-abandoned-probe');
     containerd.sandboxes.addProbe('orphan');
     const again = containerd.called('RunPodSandbox');
@@ -199,7 +194,11 @@ describe('Prover, before a probe', { concurrency: true }, () => {
   });
 
   it('stops sweeping once its probe is abandoned, since it would find the container of the next one', async (t) => {
-    const { prover, prove, containerd, clock } = await proverScene(t, {}, { waitMs: 300 });
+    const { prover, prove, finish, containerd, clock, holdStarts } = await proverScene(
+      t,
+      {},
+      { waitMs: 300 },
+    );
     const listed = gate(containerd, 'ListPodSandbox');
     const listing = containerd.called('ListPodSandbox');
     containerd.scripts = { ListPodSandbox: listed.script };
@@ -207,15 +206,13 @@ describe('Prover, before a probe', { concurrency: true }, () => {
     await listing;
     clock.nowMs += 1;
     prover.changed();
-    const { script, open } = gate(containerd, 'RunPodSandbox');
-    const started = containerd.called('RunPodSandbox');
-    containerd.scripts = { RunPodSandbox: script };
+    const { open, started } = holdStarts();
     await started;
     listed.open();
     await timers.setTimeout(200);
     open();
     await outcome;
-    await prover.finish(60_000);
+    await finish();
     assert.deepEqual([containerd.count('Tasks.Delete'), gvisorStarts(containerd)], [0, 1]);
   });
 });
@@ -236,26 +233,22 @@ describe('Prover, when probes leave orphans', { concurrency: true }, () => {
     ['that were proven and cannot be removed', { RemovePodSandbox: refuses('busy') }, false, 'proven'],
   ] as const)
     it(`pauses after three orphans ${what}, until an hour, a change or a repair`, async (t) => {
-      const { prover, prove, clock, containerd, setBusy, calls } = await proverOf(t);
+      const { prover, proveAfter, clock, containerd, setBusy, calls } = await proverOf(t);
       setBusy(busy);
       containerd.scripts = {
         ...scripts,
         ...('RunPodSandbox' in scripts ? { RunPodSandbox: startLeavingOrphan(containerd) } : {}),
       } as Readonly<Record<string, Script>>;
-      const proveNext = () => {
-        clock.nowMs += 1;
-        return prove();
-      };
-      for (let n = 0; n < 6; n++) assert.equal(await proveNext(), outcome);
+      for (let n = 0; n < 6; n++) assert.equal(await proveAfter(1), outcome);
       assert.deepEqual([gvisorStarts(containerd), calls.orphans.at(-1)], [3, 3]);
       clock.nowMs += HOUR_MS;
-      for (const _ of [1, 2]) assert.equal(await proveNext(), outcome);
+      for (const _ of [1, 2]) assert.equal(await proveAfter(1), outcome);
       assert.equal(gvisorStarts(containerd), 4);
       prover.changed();
-      assert.equal(await proveNext(), outcome);
+      assert.equal(await proveAfter(1), outcome);
       assert.equal(gvisorStarts(containerd), 5);
       containerd.scripts = {};
-      for (const _ of [1, 2]) assert.equal(await proveNext(), 'proven');
+      for (const _ of [1, 2]) assert.equal(await proveAfter(1), 'proven');
       assert.deepEqual([gvisorStarts(containerd), calls.orphans.at(-1)], [7, 0]);
     });
 
@@ -267,13 +260,8 @@ describe('Prover, when probes leave orphans', { concurrency: true }, () => {
   });
 
   it('leaves at most three orphans beside a hanging probe', async (t) => {
-    const { prove, containerd, clock } = await proverScene(t);
-    containerd.scripts = onlyGvisor(containerd, HANGS);
-    const started = containerd.called('RunPodSandbox');
-    await prove();
-    await started;
-    clock.nowMs += 1_000;
-    assert.equal(await prove(), 'failed SandboxHangs');
+    const { prove, containerd, hang } = await proverScene(t);
+    await hang();
     containerd.scripts = UNSTOPPABLE;
     /** Repeats until the probe has ended. */
     const outcome = async () => {
@@ -301,11 +289,7 @@ describe('Prover, when probes leave orphans', { concurrency: true }, () => {
 
   for (const [what, start, first] of [
     ['', {}, 'proven'],
-    [
-      ' after a first probe that failed',
-      { RunPodSandbox: refuses('context deadline exceeded') },
-      'inconclusive CheckTimedOut',
-    ],
+    [' after a first probe that failed', NO_START, 'inconclusive CheckTimedOut'],
   ] as const)
     it(`does not count a predecessor's containers that are listed late${what}`, async (t) => {
       const scripts = { ...UNDELETABLE, 'Containers.List': TIMES_OUT, ...start };
@@ -319,16 +303,11 @@ describe('Prover, when probes leave orphans', { concurrency: true }, () => {
     });
 
   it('starts at once after a repair during the third probe that leaves an orphan', async (t) => {
-    const { prover, prove, containerd, clock } = await proverOf(t, UNSTOPPABLE);
-    const proveNext = () => {
-      clock.nowMs += 1;
-      return prove();
-    };
-    for (const _ of [1, 2]) assert.equal(await proveNext(), 'stuck SandboxStuck');
-    const { script, open } = gate(containerd, 'RunPodSandbox');
-    const started = containerd.called('RunPodSandbox');
-    containerd.scripts = { ...UNSTOPPABLE, RunPodSandbox: script };
-    const third = proveNext();
+    const { prover, proveAfter, containerd, clock, holdStarts } = await proverOf(t, UNSTOPPABLE);
+    for (const _ of [1, 2]) assert.equal(await proveAfter(1), 'stuck SandboxStuck');
+    const { open, started } = holdStarts();
+    containerd.scripts = { ...UNSTOPPABLE, ...containerd.scripts };
+    const third = proveAfter(1);
     await started;
     clock.nowMs += 1;
     prover.changed();
@@ -338,15 +317,8 @@ describe('Prover, when probes leave orphans', { concurrency: true }, () => {
   });
 
   it('still counts orphans after an abandoned probe was proven', async (t) => {
-    const { prover, prove, containerd, clock, calls } = await proverOf(t);
-    const { script, open } = gate(containerd, 'RunPodSandbox');
-    containerd.scripts = { RunPodSandbox: script };
-    const stop = new AbortController();
-    const started = containerd.called('RunPodSandbox');
-    const aborted = assert.rejects(prover.prove(stop.signal));
-    await started;
-    stop.abort();
-    await aborted;
+    const { prover, prove, abortProof, containerd, clock, calls } = await proverOf(t);
+    const open = await abortProof();
     clock.nowMs += 600_000;
     prover.changed();
     containerd.scripts = UNSTOPPABLE;

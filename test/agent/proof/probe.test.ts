@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { chmod } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
@@ -21,7 +22,26 @@ const NO_PROCESS: Script = () => ({ processes: [] });
 const requestOf = ({ containerd }: Scene, method: string) =>
   containerd.requests.find((each) => each.method === method)?.request;
 
+const clientOf = (t: TestContext, path: string) => {
+  const client = new CriClient('/run/containerd/containerd.sock', path);
+  t.after(() => client.close());
+  return client;
+};
+
+/** Listens on a socket until the end of the test. */
+async function listen(t: TestContext, path: string, onConnection: (socket: Socket) => void = () => {}) {
+  const server = createServer(onConnection).listen(path);
+  await once(server, 'listening');
+  t.after(() => server.close());
+}
+
 const starts = ({ containerd }: Scene) => containerd.count('RunPodSandbox');
+
+/** Responds to the first call of a method by this script, and to the others as usual. */
+const atFirst = ({ containerd }: Scene, method: string, script: Script) => ({
+  [method]: ((request) =>
+    containerd.count(method) === 1 ? script(request) : containerd.usual(method, request)) satisfies Script,
+});
 
 /** Ends sandboxes at the first request for their status. */
 function endsWhen({ containerd }: Scene, ends: (nth: number) => boolean): Script {
@@ -75,10 +95,8 @@ describe('runProbe', { concurrency: true }, () => {
     const setup = await scene(t);
     await setup.run();
     const without = setup.containerd.requests.filter(({ deadline }) => !deadline);
-    assert.deepEqual(
-      without.map(({ method }) => method),
-      ['RunPodSandbox'],
-    );
+    const methods = without.map(({ method }) => method);
+    assert.deepEqual(methods, ['RunPodSandbox']);
     assert.deepEqual(setup.containerd.cancelled, []);
   });
 
@@ -124,48 +142,29 @@ describe('runProbe', { concurrency: true }, () => {
 describe('runProbe, when a call fails', { concurrency: true }, () => {
   const gone = refuses('not found', status.NOT_FOUND);
   const refused = refuses('no such task');
-  type Row = readonly [
-    what: string,
-    scripts: Readonly<Record<string, Script>>,
-    expected: string,
-    attempts: number,
-    remaining: number,
-  ];
+  const shutsDown = {
+    RunPodSandbox: refuses('OCI runtime create failed: signal: killed'),
+    Version: refuses('shutting down', status.UNAVAILABLE),
+  };
+  const staysBusy = { 'Tasks.ListPids': refused, RemovePodSandbox: refuses('busy') };
+  const silent = { StopPodSandbox: TIMES_OUT, 'Tasks.ListPids': TIMES_OUT };
+  const absent = { StopPodSandbox: gone, RemovePodSandbox: gone };
+  type Scripts = Readonly<Record<string, Script>>;
+  type Row = readonly [what: string, Scripts, expected: string, attempts: number, remaining: number];
   const TABLE: readonly Row[] = [
     ['the start is refused', { RunPodSandbox: refuses('something else') }, 'failed SandboxFailed', 1, 0],
     ['the start times out', { RunPodSandbox: refuses('got timeout') }, 'inconclusive CheckTimedOut', 1, 0],
-    [
-      'the start is refused by a containerd that shuts down',
-      {
-        RunPodSandbox: refuses('OCI runtime create failed: signal: killed'),
-        Version: refuses('shutting down', status.UNAVAILABLE),
-      },
-      UNREACHABLE,
-      1,
-      0,
-    ],
+    ['the start is refused by a containerd that shuts down', shutsDown, UNREACHABLE, 1, 0],
     ['the start responds with garbage', { RunPodSandbox: GARBAGE }, UNREACHABLE, 1, 0],
     ['the status responds with garbage', { PodSandboxStatus: GARBAGE }, UNREACHABLE, 5, 0],
     ['the PIDs respond with garbage', { 'Tasks.ListPids': GARBAGE }, UNREACHABLE, 5, 0],
     ['the runtime reports no process', { 'Tasks.ListPids': NO_PROCESS }, 'inconclusive CheckFailed', 1, 0],
     ['the runtime refuses', { 'Tasks.ListPids': refused }, 'inconclusive CheckFailed', 5, 0],
-    [
-      'the runtime refuses and the sandbox cannot be removed',
-      { 'Tasks.ListPids': refused, RemovePodSandbox: refuses('busy') },
-      'inconclusive CheckFailed',
-      2,
-      2,
-    ],
-    ['the sandbox is gone at its stop', { StopPodSandbox: gone, RemovePodSandbox: gone }, 'proven', 1, 1],
+    ['the runtime refuses and the sandbox stays', staysBusy, 'inconclusive CheckFailed', 2, 2],
+    ['the sandbox is gone at its stop', absent, 'proven', 1, 1],
     ['the stopped sandbox cannot be removed', { RemovePodSandbox: refuses('busy') }, 'proven', 1, 1],
     ['the stop times out', { StopPodSandbox: TIMES_OUT }, 'stuck SandboxStuck', 1, 1],
-    [
-      'neither PIDs nor stop respond',
-      { StopPodSandbox: TIMES_OUT, 'Tasks.ListPids': TIMES_OUT },
-      'stuck SandboxStuck',
-      1,
-      1,
-    ],
+    ['neither PIDs nor stop respond', silent, 'stuck SandboxStuck', 1, 1],
   ];
   for (const [what, scripts, expected, attempts, remaining] of TABLE)
     it(`is ${expected} after ${attempts} attempts if ${what}`, async (t) => {
@@ -230,17 +229,12 @@ describe('runProbe, when the sandbox ends early', { concurrency: true }, () => {
 
   it('retries if the sandbox ends between the two requests for it', async (t) => {
     const setup = await scene(t);
-    let ended = 0;
-    setup.containerd.scripts = {
-      'Tasks.ListPids': (request) => {
-        ended += 1;
-        if (ended > 1) return setup.containerd.usual('Tasks.ListPids', request);
-        setup.containerd.sandboxes.end(request.containerId);
-        throw new Refusal('connecting to control server at PID 7: connection refused');
-      },
-    };
+    setup.containerd.scripts = atFirst(setup, 'Tasks.ListPids', ({ containerId }) => {
+      setup.containerd.sandboxes.end(containerId);
+      throw new Refusal('connecting to control server at PID 7: connection refused');
+    });
     assert.equal(brief(await setup.run()), 'proven');
-    assert.equal(ended, 2);
+    assert.equal(setup.containerd.count('Tasks.ListPids'), 2);
   });
 
   it('waits for containerd to notice the end of an empty sandbox', async (t) => {
@@ -330,17 +324,11 @@ describe('runProbe, when a running sandbox cannot be examined', { concurrency: t
 
 describe('runProbe, when the sandbox does not stop', { concurrency: true }, () => {
   it('retries a stop that collides with the kubelet', async (t) => {
-    const { containerd, run } = await scene(t);
-    let stops = 0;
-    containerd.scripts = {
-      StopPodSandbox: (request) => {
-        stops += 1;
-        if (stops === 1) throw new Refusal('failed to stop sandbox "sandbox-1": task must be stopped');
-        return containerd.usual('StopPodSandbox', request);
-      },
-    };
-    assert.equal(brief(await run()), 'proven');
-    assert.equal(stops, 2);
+    const setup = await scene(t);
+    const collides = refuses('failed to stop sandbox "sandbox-1": task must be stopped');
+    setup.containerd.scripts = atFirst(setup, 'StopPodSandbox', collides);
+    assert.equal(brief(await setup.run()), 'proven');
+    assert.equal(setup.containerd.count('StopPodSandbox'), 2);
   });
 
   it('is proven if the stop times out but the sandbox has ended', async (t) => {
@@ -369,12 +357,6 @@ describe('runProbe, when containerd breaks', { concurrency: true }, () => {
       assert.equal(brief(await run()), UNREACHABLE);
     });
 
-  const clientOf = (t: TestContext, path: string) => {
-    const client = new CriClient('/run/containerd/containerd.sock', path);
-    t.after(() => client.close());
-    return client;
-  };
-
   it('names a socket that does not exist', async (t) => {
     const { options, host } = await scene(t);
     const path = join(host.root, 'absent.sock');
@@ -386,14 +368,7 @@ describe('runProbe, when containerd breaks', { concurrency: true }, () => {
   it('is inconclusive if another protocol is spoken on the socket', async (t) => {
     const { options, host } = await scene(t);
     const path = join(host.root, 'garbage.sock');
-    const server = createServer((socket) => {
-      socket.on('error', () => {});
-      socket.end(Buffer.alloc(4096, 0xa5));
-    });
-    const listening = Promise.withResolvers<void>();
-    server.listen(path, listening.resolve);
-    await listening.promise;
-    t.after(() => server.close());
+    await listen(t, path, (socket) => socket.on('error', () => {}).end(Buffer.alloc(4096, 0xa5)));
     assert.equal(brief(await runProbe({ ...options, client: clientOf(t, path) })), UNREACHABLE);
   });
 });
@@ -403,20 +378,14 @@ describe('runProbe, alone', () => {
   it('names a socket that may not be opened', async (t) => {
     const { root } = await tempHost(t);
     const path = join(root, 'closed.sock');
-    const server = createServer();
-    const listening = Promise.withResolvers<void>();
-    server.listen(path, listening.resolve);
-    await listening.promise;
-    t.after(() => server.close());
+    await listen(t, path);
     await chmod(root, 0o755);
     await chmod(path, 0);
     const isRoot = process.geteuid?.() === 0;
     // root may open any socket.
     if (isRoot) process.seteuid?.(65534);
     try {
-      const client = new CriClient('/run/containerd/containerd.sock', path);
-      t.after(() => client.close());
-      assert.match(String(await client.version().catch(String)), /connect EACCES/);
+      assert.match(String(await clientOf(t, path).version().catch(String)), /connect EACCES/);
     } finally {
       if (isRoot) process.seteuid?.(0);
     }

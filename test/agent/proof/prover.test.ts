@@ -3,39 +3,27 @@ import { describe, it, type TestContext } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import type { ProverOptions } from '../../../agent/proof/prover.ts';
 import { HANGS, refuses, type Script } from './containerd-scripts.ts';
-import { brief, gate, gvisorStarts, NEVER, onlyGvisor, proverScene } from './scene.ts';
+import { brief, gvisorStarts, NEVER, onlyGvisor, proverScene } from './scene.ts';
 
 const WAITS = { waitMs: 60_000 };
 const HANG_MS = 1_000;
 const HOUR_MS = 3_600_000;
 
-/** A prover whose `prove` returned before its probe; `open` lets containerd respond. */
+/** A prover whose `prove` returned before its probe; `end` lets the probe end. */
 async function slowProbe(t: TestContext, changes: Partial<ProverOptions> = {}) {
   const setup = await proverScene(t, {}, changes);
-  const { containerd, clock, prove } = setup;
-  const { script, open } = gate(containerd, 'RunPodSandbox');
-  containerd.scripts = { RunPodSandbox: script };
-  const started = containerd.called('RunPodSandbox');
+  const { containerd, clock, prove, finish } = setup;
+  const { open, started } = setup.holdStarts();
   assert.equal(await prove(), 'slow SandboxSlow');
   await started;
   clock.nowMs += 1;
-  return { ...setup, open };
-}
-
-/** A prover whose `prove` was aborted during a probe. */
-async function abortedProof(t: TestContext, changes: Partial<ProverOptions> = WAITS) {
-  const setup = await proverScene(t, {}, changes);
-  const { prover, containerd, clock } = setup;
-  const { script, open } = gate(containerd, 'RunPodSandbox');
-  containerd.scripts = { RunPodSandbox: script };
-  const stop = new AbortController();
-  const started = containerd.called('RunPodSandbox');
-  const aborted = assert.rejects(prover.prove(stop.signal), /^Error: stop$/);
-  await started;
-  stop.abort(new Error('stop'));
-  await aborted;
-  clock.nowMs += 1;
-  return { ...setup, open };
+  const end = async () => {
+    const removed = containerd.called('RemovePodSandbox');
+    open();
+    await removed;
+    await finish();
+  };
+  return { ...setup, open, end };
 }
 
 describe('Prover', { concurrency: true }, () => {
@@ -61,30 +49,27 @@ describe('Prover', { concurrency: true }, () => {
   });
 
   it('is slow after its wait, and returns the outcome of that probe the next time', async (t) => {
-    const { prover, prove, containerd, clock, calls, open } = await slowProbe(t);
-    clock.nowMs += 900;
-    for (const _ of [1, 2]) assert.equal(await prove(), 'slow SandboxSlow');
+    const { finish, prove, proveAfter, containerd, calls, end } = await slowProbe(t);
+    for (const ms of [900, 0]) assert.equal(await proveAfter(ms), 'slow SandboxSlow');
     assert.equal(calls.lateEnds, 0);
-    const removed = containerd.called('RemovePodSandbox');
-    open();
-    await removed;
-    await prover.finish(60_000);
+    await end();
     assert.deepEqual([calls.lateEnds, gvisorStarts(containerd)], [1, 1]);
     assert.equal(await prove(), 'proven');
     assert.deepEqual([gvisorStarts(containerd), containerd.cancelled], [1, []]);
     assert.equal(await prove(), 'slow SandboxSlow');
-    await prover.finish(60_000);
+    await finish();
     assert.equal(gvisorStarts(containerd), 2);
   });
 
   it('waits from the start of the probe, not of the evaluation', { timeout: 60_000 }, async (t) => {
-    const { prove, clock } = await abortedProof(t, { waitMs: 600_000, hangMs: HOUR_MS });
-    clock.nowMs += 600_000;
-    assert.equal(await prove(), 'slow SandboxSlow');
+    const { proveAfter, abortProof } = await proverScene(t, {}, { waitMs: 600_000, hangMs: HOUR_MS });
+    await abortProof();
+    assert.equal(await proveAfter(600_000), 'slow SandboxSlow');
   });
 
   it('continues a probe whose evaluation was aborted', async (t) => {
-    const { prove, containerd, open } = await abortedProof(t);
+    const { prove, containerd, abortProof } = await proverScene(t, {}, WAITS);
+    const open = await abortProof();
     assert.deepEqual(containerd.cancelled, []);
     open();
     assert.equal(await prove(), 'proven');
@@ -131,7 +116,8 @@ describe('Prover', { concurrency: true }, () => {
 
 describe('Prover, after a change during a probe', { concurrency: true }, () => {
   it('ignores the outcome of a probe that started before', async (t) => {
-    const { prover, prove, containerd, open } = await abortedProof(t);
+    const { prover, prove, containerd, abortProof } = await proverScene(t, {}, WAITS);
+    const open = await abortProof();
     prover.changed();
     const outcome = prove();
     open();
@@ -140,43 +126,37 @@ describe('Prover, after a change during a probe', { concurrency: true }, () => {
   });
 
   it('remembers the change until the next proof', async (t) => {
-    const { prover, prove, containerd, open } = await slowProbe(t);
+    const { prover, prove, finish, containerd, end } = await slowProbe(t);
     prover.changed();
-    const removed = containerd.called('RemovePodSandbox');
-    open();
-    await removed;
-    await prover.finish(60_000);
+    await end();
     assert.equal(await prove(), 'slow SandboxSlow');
-    await prover.finish(60_000);
+    await finish();
     assert.equal(await prove(), 'proven');
     assert.equal(gvisorStarts(containerd), 2);
   });
 
   it('ignores the outcome of a probe that ended long ago', async (t) => {
-    const { prover, prove, containerd, clock } = await proverScene(t);
-    assert.equal(await prove(), 'slow SandboxSlow');
-    await prover.finish(60_000);
-    clock.nowMs += HOUR_MS;
-    assert.equal(await prove(), 'slow SandboxSlow');
-    await prover.finish(60_000);
+    const { prove, proveAfter, finish, containerd } = await proverScene(t);
+    for (const ms of [0, HOUR_MS]) {
+      assert.equal(await proveAfter(ms), 'slow SandboxSlow');
+      await finish();
+    }
     assert.equal(await prove(), 'proven');
     assert.equal(gvisorStarts(containerd), 2);
   });
 
   for (const busy of [false, true])
     it(`starts another probe beside a slow one ${busy ? 'under pressure' : 'on an idle node'}`, async (t) => {
-      const { prover, prove, containerd, open, setBusy } = await slowProbe(t, { hangMs: HOUR_MS });
+      const { prover, prove, finish, containerd, end, setBusy } = await slowProbe(t, { hangMs: HOUR_MS });
       setBusy(busy);
       containerd.scripts = {};
       const again = containerd.called('RunPodSandbox');
       prover.changed();
       assert.equal(await prove(), 'slow SandboxSlow');
       await again;
-      await prover.finish(60_000);
+      await finish();
       assert.equal(await prove(), 'proven');
-      const removed = containerd.called('RemovePodSandbox');
-      open();
-      await removed;
+      await end();
       assert.deepEqual([gvisorStarts(containerd), containerd.cancelled], [2, []]);
     });
 });
@@ -184,12 +164,8 @@ describe('Prover, after a change during a probe', { concurrency: true }, () => {
 /** A prover whose probes hang. */
 async function hanging(t: TestContext) {
   const setup = await proverScene(t, {}, { hangMs: HANG_MS });
-  const { prover, clock, containerd, prove } = setup;
+  const { prover, containerd, prove, proveAfter } = setup;
   containerd.scripts = onlyGvisor(containerd, HANGS);
-  const proveAfter = (ms: number) => {
-    clock.nowMs += ms;
-    return prove();
-  };
   /** Waits until exactly this many sandboxes were requested. */
   const starts = async (count: number) => {
     while (gvisorStarts(containerd) < count) await containerd.called('RunPodSandbox');
@@ -205,7 +181,7 @@ async function hanging(t: TestContext) {
     }
   };
   const message = async () => (await prover.prove(NEVER)).message;
-  return { ...setup, proveAfter, starts, hang, message };
+  return { ...setup, starts, hang, message };
 }
 
 describe('Prover, when sandboxes hang', { concurrency: true }, () => {

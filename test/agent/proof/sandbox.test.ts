@@ -6,6 +6,7 @@ import { Refusal, refuses } from './containerd-scripts.ts';
 import { POD_LABELS, scene } from './scene.ts';
 
 describe('placeBeside', () => {
+  const KUBELET = '/kubelet.slice/kubelet-kubepods.slice';
   const table: readonly [string, string][] = [
     ['/kubepods/besteffort/pod1234', '/kubepods/gvisor_ready'],
     ['/kubepods/burstable/pod0f-12', '/kubepods/gvisor_ready'],
@@ -17,7 +18,7 @@ describe('placeBeside', () => {
     ['kubepods-pod12_34.slice', 'kubepods-gvisor_ready.slice'],
     ['kubelet-kubepods-besteffort-pod12_34.slice', 'kubelet-kubepods-gvisor_ready.slice'],
     [
-      '/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod1_2.slice',
+      `${KUBELET}/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod1_2.slice`,
       'kubelet-kubepods-gvisor_ready.slice',
     ],
     ['', ''],
@@ -79,53 +80,32 @@ describe('findPlace', { concurrency: true }, () => {
     await assert.rejects(findPlace(client, 'own'), WrongRuntime);
     containerd.sandboxes.add('other', POD_LABELS, pod('/kubepods/pod2'));
     // Pods choose their names and labels, but not their UIDs.
-    containerd.sandboxes.add(
-      'liar',
-      { 'io.kubernetes.pod.uid': 'own' },
-      {
-        config: { metadata: { name: 'own', namespace: 'gvisor-ready', uid: 'liar' } },
-      },
-    );
-    await assert.rejects(
-      findPlace(client, 'own'),
-      /^WrongRuntime: the containerd at \/run\/containerd\/containerd.sock runs 2 pods, and this agent's own is not among them: the kubelet uses another runtime$/,
-    );
+    const metadata = { name: 'own', namespace: 'gvisor-ready', uid: 'liar' };
+    containerd.sandboxes.add('liar', { 'io.kubernetes.pod.uid': 'own' }, { config: { metadata } });
+    const message =
+      /^WrongRuntime: the containerd at \/run\/containerd\/containerd.sock runs 2 pods, and this agent's own is not among them: the kubelet uses another runtime$/;
+    await assert.rejects(findPlace(client, 'own'), message);
   });
 
-  it('is "" without pods', async (t) => {
-    assert.equal(await findPlace((await scene(t)).client), '');
-  });
+  it('is "" without pods', async (t) => assert.equal(await findPlace((await scene(t)).client), ''));
 
-  it('tries the next pod if one is gone or has no cgroup parent', async (t) => {
-    const { containerd, client } = await scene(t);
-    containerd.sandboxes.add('gone', POD_LABELS);
-    containerd.sandboxes.add('silent', POD_LABELS);
-    containerd.sandboxes.add('pod', POD_LABELS, pod('kubepods-pod2.slice'));
-    containerd.scripts = {
-      PodSandboxStatus: (request) => {
-        if (request.podSandboxId === 'gone') throw new Refusal('not found', status.NOT_FOUND);
-        return containerd.usual('PodSandboxStatus', request);
-      },
-    };
-    assert.equal(await findPlace(client), 'kubepods-gvisor_ready.slice');
-  });
-
-  it('tries another pod if a request fails', async (t) => {
-    for (const silent of [status.DEADLINE_EXCEEDED, status.UNKNOWN]) {
+  for (const [what, code] of [
+    ['is gone', status.NOT_FOUND],
+    ['times out', status.DEADLINE_EXCEEDED],
+    ['is refused', status.UNKNOWN],
+  ] as const)
+    it(`tries the next pod if one ${what} or has no cgroup parent`, async (t) => {
       const { containerd, client } = await scene(t);
-      containerd.sandboxes.add('hung', POD_LABELS);
-      containerd.sandboxes.add('sound', POD_LABELS, {
-        config: { linux: { cgroupParent: '/kubepods/pod2' } },
-      });
+      for (const id of ['odd', 'silent']) containerd.sandboxes.add(id, POD_LABELS);
+      containerd.sandboxes.add('pod', POD_LABELS, pod('kubepods-pod2.slice'));
       containerd.scripts = {
         PodSandboxStatus: (request) => {
-          if (request.podSandboxId === 'hung') throw new Refusal('no', silent);
+          if (request.podSandboxId === 'odd') throw new Refusal('no', code);
           return containerd.usual('PodSandboxStatus', request);
         },
       };
-      assert.equal(await findPlace(client), '/kubepods/gvisor_ready');
-    }
-  });
+      assert.equal(await findPlace(client), 'kubepods-gvisor_ready.slice');
+    });
 
   it('tries pods of the default handler first, since a gVisor pod can block its sentry', async (t) => {
     const { containerd, client } = await scene(t);

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import type { CriClient } from '../../../agent/containerd/client.ts';
 import type { Host } from '../../../agent/host/host.ts';
@@ -6,7 +7,7 @@ import { type ProbeOptions, runProbe } from '../../../agent/proof/probe.ts';
 import { Prover, type ProverOptions } from '../../../agent/proof/prover.ts';
 import { mockCpuTimes } from '../host/cpu-times.ts';
 import { tempHost } from '../host/temp-host.ts';
-import type { Script } from './containerd-scripts.ts';
+import { HANGS, type Script } from './containerd-scripts.ts';
 import { type FakeContainerd, fakeContainerd } from './fake-containerd.ts';
 
 export const NEVER = new AbortController().signal;
@@ -71,7 +72,37 @@ export async function proverScene(
     ...changes,
   });
   const prove = async () => brief(await prover.prove(NEVER));
-  return { ...setup, prover, calls, prove };
+  const proveAfter = (ms: number) => {
+    setup.clock.nowMs += ms;
+    return prove();
+  };
+  /** Holds back the starts of gVisor's sandboxes until `open` is called; `started` resolves at the next one. */
+  const holdStarts = () => {
+    const { script, open } = gate(setup.containerd, 'RunPodSandbox');
+    setup.containerd.scripts = { RunPodSandbox: script };
+    return { open, started: setup.containerd.called('RunPodSandbox') };
+  };
+  /** Aborts a proof during its probe, which continues once the returned function is called. */
+  const abortProof = async () => {
+    const { open, started } = holdStarts();
+    const stop = new AbortController();
+    const aborted = assert.rejects(prover.prove(stop.signal), /^Error: stop$/);
+    await started;
+    stop.abort(new Error('stop'));
+    await aborted;
+    setup.clock.nowMs += 1;
+    return open;
+  };
+  /** Begins a proof whose probe hangs. */
+  const hang = async () => {
+    setup.containerd.scripts = { ...setup.containerd.scripts, ...onlyGvisor(setup.containerd, HANGS) };
+    const started = setup.containerd.called('RunPodSandbox');
+    await prove();
+    await started;
+    assert.equal(await proveAfter(1_000), 'failed SandboxHangs');
+  };
+  const finish = () => prover.finish(60_000);
+  return { ...setup, prover, calls, prove, proveAfter, holdStarts, abortProof, hang, finish };
 }
 
 /** Scripts that apply to sandboxes of gVisor only. */

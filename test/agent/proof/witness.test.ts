@@ -43,14 +43,10 @@ describe('identifyGuest', () => {
   }
 
   it('returns evidence', () => {
-    assert.equal(
-      identifyGuest(witnessOf(['/pause'], [189])).evidence,
-      'process 189 is "/pause", and the runtime reports the PIDs 189: the host\'s own',
-    );
-    assert.equal(
-      identifyGuest(witnessOf(GVISOR, [])).evidence,
-      'process 189 is "runsc-sandbox", and the runtime reports no PIDs',
-    );
+    const { evidence: host } = identifyGuest(witnessOf(['/pause'], [189]));
+    assert.equal(host, 'process 189 is "/pause", and the runtime reports the PIDs 189: the host\'s own');
+    const { evidence: none } = identifyGuest(witnessOf(GVISOR, []));
+    assert.equal(none, 'process 189 is "runsc-sandbox", and the runtime reports no PIDs');
   });
 });
 
@@ -71,12 +67,10 @@ describe('readWitness', { concurrency: true }, () => {
     const { argv, flags, ...rest } = await readWitness(setup, '1f', '/kubepods/gvisor_ready');
     assert.equal(argv[0], 'runsc-sandbox');
     assert.equal(argv.at(-1), '1f');
-    assert.deepEqual(
-      [flags?.platform, flags?.['net-raw'], flags?.debug, flags?.root],
-      ['kvm', 'true', 'false', '/run/containerd/runsc/k8s.io'],
-    );
-    // Arguments after the command are not flags of runsc itself.
-    assert.equal(flags?.network, undefined);
+    // Arguments after the command, such as a network, are not flags of runsc itself.
+    const { platform, root, network, debug, 'net-raw': raw } = flags ?? {};
+    assert.deepEqual([platform, raw, debug, network], ['kvm', 'true', 'false', undefined]);
+    assert.equal(root, '/run/containerd/runsc/k8s.io');
     assert.deepEqual(rest, {
       pid,
       uid: 65534,
@@ -98,15 +92,11 @@ describe('readWitness', { concurrency: true }, () => {
 
   it('rejects a process of something else', async (t) => {
     const setup = await scene(t);
-    setup.containerd.sandboxes.process = () => ({
-      argv: ['/usr/sbin/sshd', '-D'],
-      cgroup: '0::/system.slice\n',
-    });
+    const argv = ['/usr/sbin/sshd', '-D'];
+    setup.containerd.sandboxes.process = () => ({ argv, cgroup: '0::/system.slice\n' });
     setup.containerd.sandboxes.add('1f', {});
-    await assert.rejects(
-      readWitness(setup, '1f', ''),
-      /^Error: process \d+ in \/proc does not belong to the sandbox: \/proc is not that of /,
-    );
+    const message = /^Error: process \d+ in \/proc does not belong to the sandbox: \/proc is not that of /;
+    await assert.rejects(readWitness(setup, '1f', ''), message);
   });
 
   it('rejects a process that is ending, although it is still in its cgroup', async (t) => {

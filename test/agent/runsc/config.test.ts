@@ -35,13 +35,7 @@ describe('parseRunscConfig', () => {
 
   it('lists the keys that the shim ignores', () => {
     const { unknownKeys } = parseRunscConfig('binaryname = "x"\n[runsc-config]\nnetwork = "host"\n', '/x');
-    assert.deepEqual(
-      [...unknownKeys],
-      [
-        ['binaryname', 1],
-        ['runsc-config', 2],
-      ],
-    );
+    assert.deepEqual(Object.fromEntries(unknownKeys), { binaryname: 1, 'runsc-config': 2 });
   });
 });
 

@@ -116,10 +116,8 @@ describe('RunscPrograms', { concurrency: true }, () => {
     });
     const programs = new RunscPrograms();
     const failed = await Promise.allSettled([1, 2].map(() => programs.read(host, '/runsc')));
-    assert.deepEqual(
-      failed.map(({ status }) => status),
-      ['rejected', 'rejected'],
-    );
+    const statuses = failed.map(({ status }) => status);
+    assert.deepEqual(statuses, ['rejected', 'rejected']);
     assert.equal((await programs.read(host, '/runsc'))?.release.kind, 'release');
     assert.equal(reads.callCount(), 2);
   });

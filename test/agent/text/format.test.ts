@@ -34,10 +34,14 @@ describe('longTime', () => {
 });
 
 describe('shortTime', () => {
-  it('has whole milliseconds below a second', () => assert.equal(shortTime(34.687), '35 ms'));
-  it('has seconds from one second on', () => assert.equal(shortTime(1537), '1.54 s'));
-  it('never is 1000 ms', () => assert.equal(shortTime(999.6), '1.00 s'));
-  it('formats seconds with two decimals', () => assert.equal(seconds(836.57), '0.84 s'));
+  for (const [ms, text] of [
+    [34.687, '35 ms'],
+    [999.6, '1.00 s'],
+    [1_537, '1.54 s'],
+  ] as const)
+    it(`is ${text} for ${ms} ms`, () => assert.equal(shortTime(ms), text));
+
+  it('has seconds with two decimals on request', () => assert.equal(seconds(836.57), '0.84 s'));
 });
 
 describe('toneOf', () => {
@@ -86,23 +90,18 @@ describe('shortIds', () => {
 });
 
 describe('wrap', () => {
-  it('breaks only between words', () => {
-    assert.deepEqual(wrap('one two three', 8), ['one two', 'three']);
-    assert.deepEqual(wrap('one two three', 9, '', '  '), ['one two', '  three']);
-    assert.deepEqual(wrap('see /usr/local/bin/runsc now', 10), ['see', '/usr/local/bin/runsc', 'now']);
-    assert.deepEqual(wrap('all of it', Number.POSITIVE_INFINITY), ['all of it']);
-  });
+  const path = '/a/path/that/is/longer/than/the/line';
+  for (const [text, width, indent, lines] of [
+    ['one two three', 8, '', ['one two', 'three']],
+    ['one two three four', 9, '  ', ['one two', '  three', '  four']],
+    [`see ${path} there`, 12, ' ', ['see', ` ${path}`, ' there']],
+    ['all of it', Number.POSITIVE_INFINITY, '', ['all of it']],
+    ['a  b', 80, '', ['a b']],
+  ] as const)
+    it(`breaks "${text}" only between words, and indents later lines by "${indent}"`, () =>
+      assert.deepEqual(wrap(text, width, '', indent), lines));
 
-  it('indents continued lines', () =>
-    assert.deepEqual(wrap('one two three four', 9, '', '  '), ['one two', '  three', '  four']));
-  it('never breaks a word', () => {
-    const path = '/a/path/that/is/longer/than/the/line';
-    assert.deepEqual(wrap(`see ${path} there`, 12, '', ' '), ['see', ` ${path}`, ' there']);
-  });
-  it('returns one line for a short or empty text', () => {
-    assert.deepEqual(wrap('a  b', 80), ['a b']);
-    assert.deepEqual(wrap('', 80, '  '), ['  ']);
-  });
+  it('returns the first indent for an empty text', () => assert.deepEqual(wrap('', 80, '  '), ['  ']));
 });
 
 const sandboxError = (digit: string) =>
@@ -111,10 +110,8 @@ const sandboxError = (digit: string) =>
 describe('Dedupe', () => {
   it('shows a long text once, also as part of another or with another sandbox id', () => {
     const dedupe = new Dedupe();
-    assert.equal(
-      dedupe.once(`it is not there; ${sandboxError('a')}`),
-      `it is not there; ${sandboxError('a')}`,
-    );
+    const long = `it is not there; ${sandboxError('a')}`;
+    assert.equal(dedupe.once(long), long);
     assert.equal(dedupe.once(sandboxError('a')), 'as said above');
     assert.equal(dedupe.once(sandboxError('b')), 'as said above');
     assert.equal(dedupe.once(`${sandboxError('b')} at all`), `${sandboxError('b')} at all`);
@@ -130,10 +127,8 @@ describe('Dedupe', () => {
     dedupe.add(`it is not there; ${sandboxError('a')}`);
     assert.equal(dedupe.once(`it is not there; ${sandboxError('b')}`), 'as said above');
   });
-});
 
-describe('Dedupe, with texts of a compromised node', () => {
-  it('does not search for long texts, which would take minutes here', () => {
+  it('does not search for long texts of a compromised node, which would take minutes', () => {
     const dedupe = new Dedupe();
     dedupe.add('a'.repeat(100_000));
     const wanted = `${'a'.repeat(25_000)}b${'a'.repeat(25_000)}`;

@@ -1,14 +1,17 @@
 import { type Report, STARTING, type Transition } from '../../../agent/agent.ts';
+import { error, unknown } from '../../../agent/checks/finding.ts';
 import { witnessOf } from '../checks/fake-node.ts';
-import { BROKEN_FINDINGS, FINDINGS, NO_SHIM } from './sample-findings.ts';
+import { BROKEN_FINDINGS, FINDINGS, NO_SHIM, SHIM } from './sample-findings.ts';
 
 const AT = '2026-11-24T17:12:34.960Z';
 const PROVEN = 'a sandbox of handler "runsc" booted in gVisor in 0.84 s';
 
+const PROVEN_VERDICT = { status: 'True', reason: 'SandboxProven', message: PROVEN } as const;
+
 const HISTORY: readonly Transition[] = [
-  { status: 'True', reason: 'SandboxProven', message: PROVEN, at: '2026-11-24T09:41:07.312Z' },
+  { ...PROVEN_VERDICT, at: '2026-11-24T09:41:07.312Z' },
   { status: 'False', reason: 'ShimNotFound', message: NO_SHIM, at: '2026-11-24T09:38:52.047Z' },
-  { status: 'True', reason: 'SandboxProven', message: PROVEN, at: '2026-11-21T06:02:11.580Z' },
+  { ...PROVEN_VERDICT, at: '2026-11-21T06:02:11.580Z' },
 ];
 
 /** The report of a real, proven node with containerd 2.4.2. */
@@ -16,13 +19,8 @@ export const HEALTHY: Report = {
   version: '0.1.0',
   node: 'node-1',
   handler: 'runsc',
-  verdict: { status: 'True', reason: 'SandboxProven', message: PROVEN },
-  evaluation: {
-    verdict: { status: 'True', reason: 'SandboxProven', message: PROVEN },
-    at: AT,
-    trigger: 'timer',
-    durationMs: 1537,
-  },
+  verdict: PROVEN_VERDICT,
+  evaluation: { verdict: PROVEN_VERDICT, at: AT, trigger: 'timer', durationMs: 1537 },
   findings: FINDINGS,
   proof: { kind: 'proven', witness: witnessOf(), bootMs: 836.57, teardownMs: 501.51, message: PROVEN },
   provenAt: AT,
@@ -44,28 +42,21 @@ export const HEALTHY: Report = {
 
 const NO_BOOT =
   'failed to create containerd task: failed to start shim: failed to resolve runtime path: runtime "io.containerd.runsc.v1" binary not installed "containerd-shim-runsc-v1": file does not exist';
+const BROKEN_VERDICT = {
+  status: 'False',
+  reason: 'ShimNotFound',
+  message: `${NO_SHIM}; ${NO_BOOT}`,
+} as const;
+const BROKEN_AT = '2026-11-24T17:20:03.118Z';
 
 /** The same node without the shim; an old release is a warning. */
 export const BROKEN: Report = {
   ...HEALTHY,
-  verdict: { status: 'False', reason: 'ShimNotFound', message: `${NO_SHIM}; ${NO_BOOT}` },
-  evaluation: {
-    verdict: { status: 'False', reason: 'ShimNotFound', message: `${NO_SHIM}; ${NO_BOOT}` },
-    at: '2026-11-24T17:20:03.118Z',
-    trigger: 'file /usr/local/bin/containerd-shim-runsc-v1',
-    durationMs: 412,
-  },
+  verdict: BROKEN_VERDICT,
+  evaluation: { verdict: BROKEN_VERDICT, at: BROKEN_AT, trigger: `file ${SHIM}`, durationMs: 412 },
   findings: BROKEN_FINDINGS,
   proof: { kind: 'failed', reason: 'ShimNotFound', message: NO_BOOT },
-  history: [
-    {
-      status: 'False',
-      reason: 'ShimNotFound',
-      message: `${NO_SHIM}; ${NO_BOOT}`,
-      at: '2026-11-24T17:20:03.118Z',
-    },
-    ...HISTORY,
-  ],
+  history: [{ ...BROKEN_VERDICT, at: BROKEN_AT }, ...HISTORY],
 };
 
 const UNREACHABLE = {
@@ -73,6 +64,7 @@ const UNREACHABLE = {
   reason: 'ContainerdUnreachable',
   message: 'containerd does not answer on "/run/containerd/containerd.sock"',
 } as const;
+const { reason, message } = UNREACHABLE;
 
 const { provenAt: _, ...NEVER_PROVEN } = HEALTHY;
 
@@ -81,19 +73,15 @@ export const UNPUBLISHED: Report = {
   ...NEVER_PROVEN,
   verdict: STARTING,
   evaluation: { verdict: UNREACHABLE, at: AT, trigger: 'start', durationMs: 20 },
-  findings: FINDINGS.map(({ check, durationMs }) => ({
-    check,
-    durationMs,
-    ...UNREACHABLE,
-    status: 'unknown',
-  })),
-  proof: { kind: 'inconclusive', reason: UNREACHABLE.reason, message: UNREACHABLE.message },
+  findings: FINDINGS.map(({ check, durationMs }) => ({ ...unknown(reason, message), check, durationMs })),
+  proof: { kind: 'inconclusive', reason, message },
   facts: {},
   history: [],
 };
 
 const EVIL = `</title></style></script>"onmouseover='pwned=1'<script>alert(1)</script><img src=x onerror="pwned=1"><b>&amp;`;
 const EVIL_WORD = `${'x'.repeat(400)}<img src=x onerror="pwned=1">`;
+const EVIL_EVIDENCE = [{ file: EVIL, line: 1, value: EVIL }, { value: EVIL_WORD }];
 
 /** A broken node whose texts are all markup or endless words. */
 export const HOSTILE: Report = {
@@ -101,24 +89,11 @@ export const HOSTILE: Report = {
   version: EVIL,
   node: EVIL,
   handler: EVIL,
-  verdict: { ...BROKEN.verdict, message: EVIL },
-  evaluation: {
-    ...BROKEN.evaluation,
-    verdict: { ...UNREACHABLE, message: EVIL_WORD },
-    at: EVIL,
-    trigger: EVIL,
-  },
+  verdict: { ...BROKEN_VERDICT, message: EVIL },
+  evaluation: { verdict: { ...UNREACHABLE, message: EVIL_WORD }, at: EVIL, trigger: EVIL, durationMs: 412 },
   findings: [
     ...BROKEN.findings,
-    {
-      check: EVIL,
-      durationMs: 1,
-      status: 'fail',
-      severity: 'error',
-      reason: 'CheckFailed',
-      message: EVIL_WORD,
-      evidence: [{ file: EVIL, line: 1, value: EVIL }, { value: EVIL_WORD }],
-    },
+    { ...error('CheckFailed', EVIL_WORD, EVIL_EVIDENCE), check: EVIL, durationMs: 1 },
   ],
   proof: { kind: 'stuck', reason: 'SandboxStuck', message: EVIL_WORD },
   provenAt: EVIL,

@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Status } from '../../../agent/agent.ts';
+import { error, warning } from '../../../agent/checks/finding.ts';
 import type { NodeWrites } from '../../../agent/node/object.ts';
 import type { Pod } from '../../../agent/pods/pod.ts';
 import type { Verdict } from '../../../agent/verdict.ts';
 import { REPO } from '../../../hack/paths.ts';
-import { FINDINGS } from './sample-findings.ts';
+import { findingsWith } from './sample-findings.ts';
 import { HEALTHY } from './sample-reports.ts';
 
 const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
@@ -28,7 +29,7 @@ function pod(namespace: string, name: string, pid: number, handler = ''): Pod {
   return { namespace, name, uid, handler, sandboxed: false, evidence: `process ${pid} is "/pause"` };
 }
 
-/** Reports of a real agent on the test cluster (test/docs/record-reports.ts). */
+/** Reports of a real agent on the test cluster (pictures/record-reports.ts). */
 export const SAMPLES = {
   proven: recorded('proven'),
   failing: recorded('failing'),
@@ -47,6 +48,7 @@ const errorOf = (id: string) =>
 const FIRST = '531b6dbf3e2161151b0c81598dec490878574a0bd43810d6939394f314193f00';
 const SECOND = 'c04f1a7be95d4d6f8e2071c3b5a9d8e6f70412233445566778899aabbccddeef';
 const NO_RUNSC = '"runsc" is in no directory of containerd\'s PATH';
+const PATH = '/usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin';
 const broken = (id: string) =>
   ({ status: 'False', reason: 'RunscNotFound', message: `${NO_RUNSC}; ${errorOf(id)}` }) as const;
 
@@ -54,35 +56,13 @@ const broken = (id: string) =>
 export const EXPLAINED: Status = {
   ...HEALTHY,
   verdict: broken(FIRST),
-  evaluation: {
-    verdict: broken(SECOND),
-    at: AT,
-    trigger: 'file /usr/local/bin/runsc',
-    durationMs: 412,
-  },
-  findings: FINDINGS.map((finding) =>
-    finding.check === 'runsc'
-      ? {
-          check: 'runsc',
-          durationMs: 31,
-          status: 'fail',
-          severity: 'error',
-          reason: 'RunscNotFound',
-          message: NO_RUNSC,
-          evidence: [{ value: 'looked in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin' }],
-        }
-      : finding.check === 'handler-current'
-        ? {
-            check: 'handler-current',
-            durationMs: 26,
-            status: 'fail',
-            severity: 'warning',
-            reason: 'RestartPending',
-            message: 'The handler "runsc" was edited after containerd started',
-            evidence: [{ file: '/etc/containerd/config.toml', line: 22, value: 'ConfigPath' }],
-          }
-        : finding,
-  ),
+  evaluation: { verdict: broken(SECOND), at: AT, trigger: 'file /usr/local/bin/runsc', durationMs: 412 },
+  findings: findingsWith({
+    runsc: error('RunscNotFound', NO_RUNSC, [{ value: `looked in ${PATH}` }]),
+    'handler-current': warning('RestartPending', 'The handler "runsc" was edited after containerd started', [
+      { file: '/etc/containerd/config.toml', line: 22, value: 'ConfigPath' },
+    ]),
+  }),
   proof: { kind: 'failed', reason: 'RunscNotFound', message: errorOf(SECOND) },
   history: [
     { ...broken(FIRST), at: AT },

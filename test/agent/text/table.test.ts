@@ -40,10 +40,7 @@ describe('tableLines', () => {
 
   it('never exceeds the width', () => {
     for (let width = 12; width <= 120; width++)
-      assert.deepEqual(
-        lines(width, { wide: true }).filter((line) => line.length > width),
-        [],
-      );
+      assert.ok(!lines(width, { wide: true }).some((line) => line.length > width), `${width}`);
   });
 
   it('adds wide columns and omits headers on request', () => {

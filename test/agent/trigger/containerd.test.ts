@@ -17,15 +17,11 @@ async function watched(t: TestContext, { pollMs, responseMs } = { pollMs: 60_000
   const changes: string[] = [];
   let changed = Promise.withResolvers<void>();
   const requested = containerd.called('Version');
-  done = watchContainerd(
-    client,
-    (state) => {
-      changes.push(state);
-      changed.resolve();
-    },
-    stop.signal,
-    pollMs,
-  );
+  const onChange = (state: string) => {
+    changes.push(state);
+    changed.resolve();
+  };
+  done = watchContainerd(client, onChange, stop.signal, pollMs);
   await requested;
   await client.version(); // the first response has been processed by now
   const next = async () => {

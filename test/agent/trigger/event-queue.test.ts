@@ -71,16 +71,8 @@ describe('EventQueue', () => {
   it('never sets a timer with a negative delay', async (t) => {
     const warned = t.mock.method(process, 'emitWarning', () => {});
     let nowMs = 0;
-    const queue = new EventQueue<string>({
-      debounceMs: 3,
-      maxDelayMs: 500,
-      burst: 3,
-      refillMs: 0,
-      now: () => {
-        nowMs += 0.9;
-        return nowMs;
-      },
-    });
+    const now = () => (nowMs += 0.9);
+    const queue = new EventQueue<string>({ debounceMs: 3, maxDelayMs: 500, burst: 3, refillMs: 0, now });
     queue.push('file');
     assert.deepEqual(await queue.wait(1_000, NEVER), ['file']);
     assert.equal(warned.mock.callCount(), 0, 'a time to wait was negative');
@@ -94,8 +86,7 @@ describe('EventQueue', () => {
     assert.deepEqual(ended, { events: ['file 0', 'file 1', 'file 2'], atMs: 50 });
     const next = wait(1_000);
     await pass(1_000);
-    assert.deepEqual(next.ended.events, []);
-    assert.equal(next.ended.atMs, 1_050);
+    assert.deepEqual(next.ended, { events: [], atMs: 1_050 });
   });
 
   it('returns an event that was pushed before the wait', async (t) => {
@@ -119,20 +110,19 @@ describe('EventQueue', () => {
 
   it('allows a burst, then one batch per refill, and a burst again after a pause', async (t) => {
     const { queue, pass, wait } = queueOf(t);
-    const deliveredAt = async () => {
-      queue.push('again');
-      const { ended } = wait(600_000);
-      while (ended.atMs === undefined) await pass(50, 50);
-      return ended.atMs;
+    const deliveries = async (count: number) => {
+      const times: number[] = [];
+      for (const begunMs = Date.now(); times.length < count; ) {
+        queue.push('again');
+        const { ended } = wait(600_000);
+        while (ended.atMs === undefined) await pass(50, 50);
+        times.push(ended.atMs - begunMs);
+      }
+      return times;
     };
-    const times: number[] = [];
-    for (let batch = 0; batch < 6; batch++) times.push(await deliveredAt());
-    assert.deepEqual(times, [50, 100, 150, 4_050, 8_050, 12_050]);
+    assert.deepEqual(await deliveries(6), [50, 100, 150, 4_050, 8_050, 12_050]);
     await pass(12_000, 50);
-    const rested = Date.now();
-    times.length = 0;
-    for (let batch = 0; batch < 4; batch++) times.push((await deliveredAt()) - rested);
-    assert.deepEqual(times, [50, 100, 150, 4_050]);
+    assert.deepEqual(await deliveries(4), [50, 100, 150, 4_050]);
   });
 
   it('keeps its timeout while the rate limit delays an event', async (t) => {
@@ -150,29 +140,27 @@ describe('EventQueue', () => {
 
   it('rejects when it is aborted while idle, debouncing, or rate limited', async (t) => {
     const { queue, pass, wait } = queueOf(t, { burst: 1 });
-    const stops = [new AbortController(), new AbortController(), new AbortController()] as const;
-    const idle = wait(60_000, stops[0].signal);
-    stops[0].abort();
-    await idle.done;
-    assert.equal((idle.ended.error as Error).name, 'AbortError');
+    const abort = async ({ ended, done }: ReturnType<typeof wait>, stop: AbortController) => {
+      stop.abort();
+      await done;
+      assert.equal((ended.error as Error).name, 'AbortError');
+    };
+    const [idle, debounce, limit] = [new AbortController(), new AbortController(), new AbortController()];
+    await abort(wait(60_000, idle.signal), idle);
 
-    const debouncing = wait(60_000, stops[1].signal);
+    const debouncing = wait(60_000, debounce.signal);
     queue.push('one');
     await pass(10);
-    stops[1].abort();
-    await debouncing.done;
-    assert.equal((debouncing.ended.error as Error).name, 'AbortError');
+    await abort(debouncing, debounce);
 
     const delivered = wait(60_000);
     await pass(100);
     assert.deepEqual(delivered.ended.events, ['one']);
     queue.push('two');
-    const limited = wait(60_000, stops[2].signal);
+    const limited = wait(60_000, limit.signal);
     await pass(1_000);
     assert.deepEqual(limited.ended, {});
-    stops[2].abort();
-    await limited.done;
-    assert.equal((limited.ended.error as Error).name, 'AbortError');
+    await abort(limited, limit);
   });
 });
 

@@ -12,39 +12,24 @@ const local = [
 ];
 
 test('combines Node objects with the state on the host', () => {
-  const objects = [
-    {
-      metadata: { name: 'a', labels: { 'gvisor.node-restriction.kubernetes.io/ready': 'false' } },
-      status: {
-        conditions: [
-          { type: 'Ready', status: 'True' },
-          { type: 'GVisorReady', status: 'False', reason: 'ShimNotFound' },
-        ],
-        nodeInfo: { containerRuntimeVersion: 'containerd://2.4.2' },
-      },
-    },
-  ] as unknown as V1Node[];
-  assert.deepEqual(statusRows(objects, local).slice(1), [
+  const conditions = [
+    { type: 'Ready', status: 'True' },
+    { type: 'GVisorReady', status: 'False', reason: 'ShimNotFound' },
+  ];
+  const labels = { 'gvisor.node-restriction.kubernetes.io/ready': 'false' };
+  const nodeInfo = { containerRuntimeVersion: 'containerd://2.4.2' };
+  const node = { metadata: { name: 'a', labels }, status: { conditions, nodeInfo } };
+  const rows = statusRows([node] as unknown as V1Node[], local).slice(1);
+  assert.deepEqual(
+    rows.map((row) => row.join(' | ')),
     [
-      'a',
-      'True',
-      '2.4.2',
-      'current',
-      'false',
-      'False ShimNotFound',
-      'up',
-      'shim-missing,runsc-missing',
-      '130 MiB',
+      'a | True | 2.4.2 | current | false | False ShimNotFound | up | shim-missing,runsc-missing | 130 MiB',
+      'b | ? | 1.7 | none | - | - | kubelet down | - | 0 MiB',
     ],
-    ['b', '?', '1.7', 'none', '-', '-', 'kubelet down', '-', '0 MiB'],
-  ]);
+  );
 });
 
 test('shows the state on the host without an API server', () => {
-  assert.deepEqual(
-    statusRows(undefined, local)
-      .slice(1)
-      .map((row) => row[1]),
-    ['?', '?'],
-  );
+  const ready = statusRows(undefined, local).map(([, ready]) => ready);
+  assert.deepEqual(ready.slice(1), ['?', '?']);
 });

@@ -12,10 +12,8 @@ test('documents every fault in cluster/README.md', () => {
     .split('\n')
     .map((line) => line.split(' | ').map((cell) => cell.replace(/^\| |[|`]| \|$/g, '').trim()));
   for (const [name, { does, seen }] of Object.entries(FAULTS)) {
-    assert.deepEqual(
-      rows.find(([first]) => first === name),
-      [name, does, seen],
-    );
+    const row = rows.find(([first]) => first === name);
+    assert.deepEqual(row, [name, does, seen]);
   }
 });
 

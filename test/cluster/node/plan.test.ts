@@ -2,19 +2,15 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { allotNodes, planNodes, readNodes, wantedNodes } from '../../../cluster/node/plan.ts';
 
 test('allocates the first free index, and returns a known node unchanged', () => {
   const first = planNodes([{ name: 'a' }, {}, { name: 'c', gvisor: 'none' }]);
-  assert.deepEqual(
-    first.map((spec) => [spec.name, spec.index, spec.containerd, spec.gvisor]),
-    [
-      ['a', 1, '2', 'current'],
-      ['node-2', 2, '2', 'current'],
-      ['c', 3, '2', 'none'],
-    ],
+  const plans = first.map(
+    ({ name, index, containerd, gvisor }) => `${name} ${index} ${containerd} ${gvisor}`,
   );
+  assert.deepEqual(plans, ['a 1 2 current', 'node-2 2 2 current', 'c 3 2 none']);
   const without = first.filter((spec) => spec.name !== 'node-2');
   assert.equal(planNodes([{ name: 'd' }], without)[0]?.index, 2);
   assert.equal(planNodes([{ name: 'c' }], first)[0], first[2]);
@@ -24,42 +20,38 @@ test('refuses invalid names and conflicting requests', () => {
   for (const name of ['', 'A', '-a', 'a-', 'a.b', 'a/b', 'x'.repeat(41), 'control-plane']) {
     assert.throws(() => planNodes([{ name }]), { name: 'UsageError' }, name);
   }
-  const known = planNodes([{ name: 'a' }]);
+  const exists = /exists with containerd 2 and gVisor current/;
+  assert.throws(() => planNodes([{ name: 'a', gvisor: 'none' }], planNodes([{ name: 'a' }])), exists);
+  const vm = planNodes([{ name: 'a', machine: 'vm' }]);
   assert.throws(
-    () => planNodes([{ name: 'a', gvisor: 'none' }], known),
-    /exists with containerd 2 and gVisor current/,
-  );
-  assert.throws(
-    () => planNodes([{ name: 'a', machine: 'namespaces' }], planNodes([{ name: 'a', machine: 'vm' }])),
+    () => planNodes([{ name: 'a', machine: 'namespaces' }], vm),
     /exists with containerd 2 and gVisor current in a virtual machine: remove it first/,
   );
 });
 
-test('reads a plan without a machine type', (t) => {
+/** A directory for plans. */
+function planDirectory(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), 'node-plan-'));
   t.after(() => rmSync(dir, { recursive: true }));
+  return dir;
+}
+
+test('reads a plan without a machine type', (t) => {
+  const dir = planDirectory(t);
   mkdirSync(join(dir, 'nodes/a'), { recursive: true });
-  writeFileSync(
-    join(dir, 'nodes/a/node.json'),
-    JSON.stringify({ name: 'a', index: 1, containerd: '2', gvisor: 'none' }),
-  );
+  const plan = JSON.stringify({ name: 'a', index: 1, containerd: '2', gvisor: 'none' });
+  writeFileSync(join(dir, 'nodes/a/node.json'), plan);
   assert.deepEqual(readNodes(dir), planNodes([{ name: 'a', gvisor: 'none' }]));
 });
 
 test('stores a plan atomically', (t) => {
-  const dir = mkdtempSync(join(tmpdir(), 'node-plan-'));
-  t.after(() => rmSync(dir, { recursive: true }));
+  const dir = planDirectory(t);
   const made = allotNodes(dir, [{ name: 'a' }, { name: 'b', containerd: '1.7' }]);
   assert.deepEqual(readNodes(dir), made);
-  assert.deepEqual(
-    allotNodes(dir, [{ name: 'c' }]).map((spec) => spec.index),
-    [3],
-  );
+  assert.equal(allotNodes(dir, [{ name: 'c' }])[0]?.index, 3);
   assert.deepEqual(readdirSync(join(dir, 'nodes')).sort(), ['a', 'b', 'c']);
   assert.deepEqual(readdirSync(dir), ['nodes']);
   assert.equal(wantedNodes('x', dir, undefined).length, 3);
-  assert.throws(
-    () => wantedNodes('x', dir, [{ name: 'd' }]),
-    /with the nodes a, b, c: add "d" with `node add`/,
-  );
+  const other = /with the nodes a, b, c: add "d" with `node add`/;
+  assert.throws(() => wantedNodes('x', dir, [{ name: 'd' }]), other);
 });

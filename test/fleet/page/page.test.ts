@@ -7,6 +7,7 @@ import { PAGE_POLICY, renderNodePage } from '../../../fleet/page/page.ts';
 import { NO_SHIM } from '../../agent/text/sample-findings.ts';
 import { BROKEN, HEALTHY, HOSTILE, UNPUBLISHED } from '../../agent/text/sample-reports.ts';
 import { EXPLAINED, SAMPLES } from '../../agent/text/sample-status.ts';
+import { sandboxesOf } from '../../kubectl/fleet-objects.ts';
 
 /** The visible text of a page, on one line. */
 function textOf(page: string): string {
@@ -96,6 +97,27 @@ describe('the page of a node', () => {
     shows(UNPUBLISHED, `What to do ${REASONS.ContainerdUnreachable.remedy}`, 'never since the agent started');
     shows(UNPUBLISHED, 'No verdict has been published yet');
     shows({ ...HEALTHY, evaluation: BROKEN.evaluation }, 'gVisor works here', '✗ gVisor does not work here');
+  });
+
+  it('shows sandboxes that hang with what to do about each reason once, and whether containerd may restart', () => {
+    shows(HEALTHY, 'Sandboxes The agent has not scanned them yet');
+    shows({ ...HEALTHY, sandboxes: sandboxesOf() }, 'Sandboxes none hangs ✓ containerd may restart');
+    const sandboxes = sandboxesOf(['x', 'ShimUnresponsive'], ['y', 'ShimLingers'], ['z', 'ShimLingers']);
+    const status = { ...HEALTHY, sandboxes: { ...sandboxes, total: 60 } };
+    shows(
+      status,
+      'Sandboxes 60 with a problem ! Do not restart containerd: a shim does not answer',
+      'ShimUnresponsive seen ShimUnresponsive Sandbox c0ffee000000, PID 900, since 2026-03-01 11:48:00 UTC',
+      'And 57 more.',
+      'On the node ShimUnresponsive Do not restart containerd',
+      'kill -KILL 900: ',
+    );
+    assert.equal(textOf(renderNodePage(status)).split('crictl rmp -f').length, 2);
+    assert.doesNotMatch(textOf(renderNodePage(status)), /eval\/|uid-|kill -KILL 902/);
+    shows(
+      { ...HEALTHY, sandboxes: { ...sandboxesOf(), stale: true } },
+      '? Whether containerd may restart is unknown',
+    );
   });
 
   it('shows the labels, the condition, the taint, and the problem of a write', () => {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { forbidden } from '../fake-api.ts';
-import { AGENT_PODS, DAEMON_SET_PATH, openFleet, setNode } from '../fleet.ts';
-import { agentObject, nodeObject } from '../fleet-objects.ts';
+import { AGENT_PODS, DAEMON_SET_PATH, openFleet, setNode, setReport } from '../fleet.ts';
+import { agentObject, agentStatus, nodeObject, sandboxesOf } from '../fleet-objects.ts';
 
 describe('status', () => {
   it('summarizes nodes, agents, releases and namespaces', async (t) => {
@@ -78,6 +78,27 @@ describe('status', () => {
     assert.match(out, /^\? Agents {6}you may not read the DaemonSet/m);
     assert.match(out, /^! Namespaces {2}you may not list namespaces$/m);
     assert.doesNotMatch(out, /without/);
+  });
+
+  it('names the nodes where sandboxes hang, where containerd must not restart, and where neither is known', async (t) => {
+    const { api, run } = await openFleet(t);
+    const sandboxes = sandboxesOf(['x', 'ShimUnresponsive']);
+    setReport(api, 'node-1', agentStatus('node-1', {}, { sandboxes }));
+    const outdated = { ...sandboxesOf(['y', 'SandboxOutdated']), restart: sandboxesOf().restart };
+    setReport(api, 'node-2', agentStatus('node-2', {}, { sandboxes: outdated }));
+    setNode(api, nodeObject('node-3'));
+    setReport(api, 'node-3', agentStatus('node-3', {}, { sandboxes: { ...sandboxes, stale: true } }));
+    const { code, out } = await run('status');
+    assert.equal(code, 0);
+    assert.equal(
+      out.split(/\n! Sandboxes +/)[1]?.replace(/\s+/g, ' '),
+      'problems on node-1, node-2: see kubectl gvisor-ready why NODE; do not restart containerd on node-1; unknown on node-3: the agent last scanned the sandboxes at 2026-03-01T11:59:58Z ',
+    );
+    const json = JSON.parse((await run('status -o json')).out);
+    assert.deepEqual(json.sandboxes, [
+      { node: 'node-1', sandboxes },
+      { node: 'node-2', sandboxes: outdated },
+    ]);
   });
 
   it('prints JSON', async (t) => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type FakeApi, forbidden } from '../fake-api.ts';
 import { AGENT_PODS, type ApiFixture, CLASS_LIST, openFleet, setNode, setReport, whyPod } from '../fleet.ts';
-import { agentStatus, nodeObject, podObject } from '../fleet-objects.ts';
+import { agentStatus, nodeObject, type PodProblem, podObject, sandboxesOf } from '../fleet-objects.ts';
 
 const GVISOR = { runtimeClassName: 'gvisor' };
 const EVENTS = '/api/v1/namespaces/eval/events';
@@ -61,6 +61,15 @@ const RUNNING: Readonly<Record<string, Case>> = {
       ),
     '? eval/x on node-1 runs; whether in gVisor is unknown',
     "you may not read the agents' reports",
+  ],
+  'in gVisor with a shim that a restart of containerd would not find': [
+    podObject('x', GVISOR),
+    (api) => {
+      const sandboxes = sandboxesOf(['x', 'ShimProgramMissing'], ['y', 'ShimOrphaned']);
+      setReport(api, 'node-1', agentStatus('node-1', { inside: ['x'] }, { sandboxes }));
+    },
+    '✓ eval/x on node-1 runs in gVisor What was seen',
+    '! ShimProgramMissing: eval/x: seen ShimProgramMissing (PID 900, for 12m) What to do ShimProgramMissing, on the node: Do not restart containerd',
   ],
   'that its agent has not seen': [
     podObject('x', GVISOR),
@@ -193,12 +202,72 @@ const WAITING: Readonly<Record<string, Case>> = {
     () => {},
     '! eval/x does not start on node-1: its sandbox is not there yet',
   ],
+  'because a command of runsc hangs': [
+    starting(),
+    (api) => hang(api, ['x', 'RuntimeCommandHangs']),
+    '✗ eval/x does not start on node-1: a process of its sandbox hangs',
+    '! RuntimeCommandHangs: eval/x: seen RuntimeCommandHangs (PID 900, for 12m)',
+    'RuntimeCommandHangs, on the node: Do not restart containerd',
+    'kill -KILL 900',
+  ],
+};
+
+const hang = (api: FakeApi, ...problems: readonly PodProblem[]) =>
+  setReport(api, 'node-1', agentStatus('node-1', {}, { sandboxes: sandboxesOf(...problems) }));
+/** A pod whose grace period ended a number of seconds before noon. */
+const ending = (seconds: number, status: object = { phase: 'Running' }, metadata: object = {}) => {
+  const deletionTimestamp = new Date(Date.parse('2026-03-01T12:00:00Z') - seconds * 1_000).toISOString();
+  const pod = podObject('x', GVISOR, status);
+  return { ...pod, metadata: { ...pod.metadata, deletionTimestamp, ...metadata } };
+};
+
+const TERMINATING: Readonly<Record<string, Case>> = {
+  'because its shim does not answer': [
+    ending(720),
+    (api) => hang(api, ['y', 'ShimOrphaned'], ['x', 'ShimUnresponsive'], ['x', 'RuntimeCommandHangs']),
+    '✗ eval/x on node-1 should have ended 12m ago: a process of its sandbox hangs What was seen',
+    '! ShimUnresponsive: eval/x: seen ShimUnresponsive (PID 901, for 12m) ! RuntimeCommandHangs: eval/x',
+    'What to do ShimUnresponsive, on the node: Do not restart containerd',
+    'kill -KILL 901: ',
+    'See docs/runbooks/GVisorSandboxesHang.md',
+  ],
+  'for reasons that its agent does not see': [
+    ending(720),
+    (api) => hang(api, ['y', 'ShimUnresponsive']),
+    '✗ eval/x on node-1 should have ended 12m ago: no process of its sandbox hangs What was seen',
+    'What to do See the node: kubectl gvisor-ready why node/node-1 See docs/runbooks/GVisorSandboxesHang.md',
+  ],
+  'which nobody knows without its agent': [
+    ending(720),
+    (api) => void api.list(AGENT_PODS, []),
+    '✗ eval/x on node-1 should have ended 12m ago: whether a process of its sandbox hangs is unknown',
+    '? agent: no agent runs there',
+  ],
+  'because of its finalizers': [
+    ending(720, { phase: 'Succeeded' }, { finalizers: ['example.com/save'] }),
+    () => {},
+    '✗ eval/x on node-1 should have ended 12m ago: its processes have ended, and its finalizers remain: example.com/save',
+  ],
+  'because its kubelet is away': [
+    ending(720),
+    (api) => {
+      const node = nodeObject('node-1');
+      setNode(api, { ...node, status: { ...node.status, conditions: [] } });
+    },
+    '✗ eval/x on node-1 should have ended 12m ago: the kubelet of its node does not report',
+  ],
+  'within a minute': [ending(59), outside, '✗ eval/x on node-1 runs on the kernel of the node'],
 };
 
 describe('why POD', () => {
   // The first text is the headline with its mark.
   const CODES: Readonly<Record<string, number>> = { '✓': 0, '✗': 1, '!': 1, '?': 2 };
-  for (const [state, cases] of Object.entries({ runs: RUNNING, 'has ended': ENDED, waits: WAITING }))
+  for (const [state, cases] of Object.entries({
+    runs: RUNNING,
+    'has ended': ENDED,
+    waits: WAITING,
+    'does not end': TERMINATING,
+  }))
     for (const [what, [pod, change, ...texts]] of Object.entries(cases))
       it(`explains a pod that ${state}: ${what}`, async (t) => {
         const { code, text } = await whyPod(t, pod, change);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { forbidden } from '../fake-api.ts';
-import { AGENT_PODS, openFleet, setNode } from '../fleet.ts';
-import { agentObject, nodeObject, podObject } from '../fleet-objects.ts';
+import { AGENT_PODS, openFleet, setNode, setReport } from '../fleet.ts';
+import { agentObject, agentStatus, nodeObject, podObject, sandboxesOf } from '../fleet-objects.ts';
 
 const REPORT = `${AGENT_PODS}/agent-node-3:9477/proxy/report`;
 
@@ -24,6 +24,7 @@ describe('why NODE', () => {
       '  ✗ shim: there is no containerd-shim-runsc-v1 in the usual directories',
       '      /etc/containerd/config.toml:12: runtime_type = "io.containerd.runsc.v1"',
       '  ✗ proof: failed ShimNotFound',
+      '  ✓ restart of containerd: safe: every pod would stay',
       '  ✓ agent: agent-node-3 runs and is Ready',
       '',
       'What to do',
@@ -43,6 +44,31 @@ describe('why NODE', () => {
     assert.equal(code, 0);
     assert.match(out, /^✓ node-1: gVisor works here \(SandboxProven, for 5m\)\n/);
     assert.doesNotMatch(out, /What to do/);
+  });
+
+  it('shows sandboxes that hang, and the danger of a restart, without failing the node', async (t) => {
+    const { api, run } = await openFleet(t);
+    const many = Array.from({ length: 11 }, (_, at) => [`p${at}`, 'ShimLingers'] as const);
+    const sandboxes = sandboxesOf(['x', 'ShimUnresponsive'], ...many);
+    setReport(api, 'node-1', agentStatus('node-1', {}, { sandboxes }));
+    const { code, out } = await run('why node-1');
+    assert.equal(code, 0);
+    for (const line of [
+      '  ! ShimUnresponsive: eval/x: seen ShimUnresponsive (PID 900, for 12m)',
+      '  ! ShimLingers: eval/p8: seen ShimLingers (PID 909, for 12m)',
+      '  ! sandboxes: 2 more problems',
+      '  ! restart of containerd: unsafe: a shim does not answer',
+      '  The same holds for 10 more.',
+    ])
+      assert.ok(out.replace(/ The same/, '\n  The same').includes(`\n${line}\n`), `${line}: ${out}`);
+    assert.doesNotMatch(out, /eval\/p9/);
+    const { tone, problems, restart } = JSON.parse((await run('why node-1 -o json')).out);
+    assert.deepEqual([tone, problems, restart], ['pass', sandboxes.problems, sandboxes.restart]);
+    setReport(api, 'node-1', agentStatus('node-1', {}, { sandboxes: { ...sandboxesOf(), stale: true } }));
+    assert.match(
+      (await run('why node-1')).out,
+      /^ {2}\? restart of containerd: not known to be safe: last scan 2s ago$/m,
+    );
   });
 
   it('falls back to pods/proxy, then to the condition of the Node', async (t) => {

@@ -2,12 +2,12 @@ import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
-import type { Status } from '../../agent/agent.ts';
-import { createFleetServer } from '../../fleet/server.ts';
-import { REPO } from '../../hack/paths.ts';
-import { SAMPLES } from '../agent/text/sample-status.ts';
-import { launchChromium } from '../chromium.ts';
-import { SINCE, sampleFleet } from '../fleet/sample-fleet.ts';
+import type { Status } from '../agent/agent.ts';
+import { createFleetServer } from '../fleet/server.ts';
+import { REPO } from '../hack/paths.ts';
+import { SAMPLES } from '../test/agent/text/sample-status.ts';
+import { launchChromium } from '../test/chromium.ts';
+import { SINCE, sampleFleet } from '../test/fleet/sample-fleet.ts';
 
 /** The page of a node in a recorded state, or that of a sample fleet. */
 type State = keyof typeof SAMPLES | 'fleet';
@@ -20,7 +20,7 @@ type Picture = {
   readonly scheme: Scheme;
 };
 
-/** Screenshots in docs/images by file name, from recorded reports of real agents (test/docs/record-reports.ts). */
+/** Screenshots in docs/images by file name, from recorded reports of real agents (pictures/record-reports.ts). */
 export const PICTURES: Readonly<Record<string, Picture>> = {
   'page-desktop.png': { state: 'failing', device: 'desktop', scheme: 'light' },
 };

@@ -1,18 +1,18 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Status } from '../../agent/agent.ts';
-import type { Cluster } from '../../cluster/cluster.ts';
-import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { startCluster } from '../../cluster/start.ts';
-import { deployAgent, evaluationPod } from '../../cluster/story.ts';
-import { REPO } from '../../hack/paths.ts';
-import { waitFor } from '../../hack/run.ts';
-import { getFromAgentForwarded } from '../e2e/agents.ts';
+import type { Status } from '../agent/agent.ts';
+import type { Cluster } from '../cluster/cluster.ts';
+import { breakNode, healNode } from '../cluster/faults/break-node.ts';
+import { removeCluster } from '../cluster/remove.ts';
+import { startCluster } from '../cluster/start.ts';
+import { deployAgent, evaluationPod } from '../cluster/story.ts';
+import { REPO } from '../hack/paths.ts';
+import { waitFor } from '../hack/run.ts';
+import { getFromAgentForwarded } from '../test/e2e/agents.ts';
 
 /**
  * Records reports of a real agent in the usual states of a node, in test/fixtures/reports, for unit tests and pictures. Run
- * it with `npx tsx test/docs/record-reports.ts`.
+ * it with `npx tsx pictures/record-reports.ts`.
  */
 async function record(cluster: Cluster): Promise<void> {
   const node = cluster.node('node-1');

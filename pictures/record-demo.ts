@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { REPO } from '../../hack/paths.ts';
+import { REPO } from '../hack/paths.ts';
 import { type PrintedLine, terminalSvg } from './terminal-svg.ts';
 
-/** Runs the demo and writes its output to docs/images/demo.svg: `npx tsx test/docs/record-demo.ts`, as root. */
+/** Runs the demo and writes its output to docs/images/demo.svg: `npx tsx pictures/record-demo.ts`, as root. */
 const startMs = performance.now();
 const demo = spawn(process.execPath, ['--import', 'tsx', 'cluster/demo.ts'], {
   cwd: REPO,

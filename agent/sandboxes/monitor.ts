@@ -1,0 +1,121 @@
+import timers from 'node:timers/promises';
+import type { Logger } from 'pino';
+import type { Host } from '../host/host.ts';
+import { readPressure } from '../host/pressure.ts';
+import { errorLine } from '../sanitize.ts';
+import { type Judgement, judgeSandboxes, type Memory, type Observation } from './judge.ts';
+import { MAX_PROBLEMS, type SandboxesReport, type SandboxProblem } from './problem.ts';
+import type { SandboxScanner } from './scanner.ts';
+
+const SCAN_MS = 30_000;
+/** Minimum rest after a scan, as a multiple of its duration: pods determine how many sandboxes there are. */
+const REST_RATIO = 20;
+const MAX_REST_MS = 5 * 60_000;
+/** Two scans that failed or took long. */
+const STALE_MS = MAX_REST_MS + 2 * SCAN_MS;
+/** The node's first verdict comes first. */
+const START_MS = 5_000;
+
+export type SandboxMonitorOptions = {
+  readonly scanner: Pick<SandboxScanner, 'scan' | 'close'>;
+  readonly host: Host;
+  /** Receives the result of each scan; must not throw. */
+  readonly onScan?: ((scanned: ScannedSandboxes) => void) | undefined;
+  readonly log: Logger;
+  readonly wallMs: () => number;
+  readonly everyMs?: number;
+  readonly startMs?: number;
+};
+
+/** The result of a scan, with all problems. */
+export type ScannedSandboxes = Pick<Judgement, 'problems' | 'restart'> & Pick<Observation, 'atMs'>;
+
+/** Scans the node's sandboxes periodically, logs what changes, and keeps the last result. */
+export class SandboxMonitor {
+  readonly #options: SandboxMonitorOptions;
+  #memory: Memory = new Map();
+  #last: ScannedSandboxes | undefined;
+
+  constructor(options: SandboxMonitorOptions) {
+    this.#options = options;
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { scanner, everyMs = SCAN_MS, startMs = START_MS, log, onScan } = this.#options;
+    let trouble = '';
+    const rest = (ms: number) => timers.setTimeout(ms, undefined, { signal }).catch(() => {});
+    await rest(startMs);
+    while (!signal.aborted) {
+      const begunMs = performance.now();
+      try {
+        const before = this.#last?.problems ?? [];
+        const scanned = await this.scan(signal);
+        this.#logChanges(before, scanned.problems);
+        onScan?.(scanned);
+        trouble = '';
+      } catch (error) {
+        if (signal.aborted) break;
+        const line = errorLine(error);
+        if (line !== trouble) log.warn(`cannot scan the sandboxes of this node: ${line}`);
+        trouble = line;
+      }
+      await rest(Math.max(everyMs, Math.min(REST_RATIO * (performance.now() - begunMs), MAX_REST_MS)));
+    }
+    scanner.close();
+  }
+
+  /** Scans a single time and returns {@link report}. */
+  async scanOnce(signal: AbortSignal): Promise<SandboxesReport | undefined> {
+    await this.scan(signal);
+    this.#options.scanner.close();
+    return this.report();
+  }
+
+  /** The report of the last scan; undefined before the first. */
+  report(): SandboxesReport | undefined {
+    return this.#last && reportOf(this.#last, this.#options.wallMs());
+  }
+
+  /** Scans once and returns what was seen, in full. */
+  async scan(signal: AbortSignal): Promise<ScannedSandboxes> {
+    const { scanner, host } = this.#options;
+    const observation = await scanner.scan(signal);
+    let judgement = judgeSandboxes(observation, this.#memory, false);
+    const isNew = [...judgement.memory].some(
+      ([key, { reported }]) => reported && !this.#memory.get(key)?.reported,
+    );
+    // Measured only where it matters.
+    if (isNew && (await readPressure(host)) !== undefined)
+      judgement = judgeSandboxes(observation, this.#memory, true);
+    this.#memory = judgement.memory;
+    this.#last = { ...judgement, atMs: observation.atMs };
+    return this.#last;
+  }
+
+  #logChanges(before: readonly SandboxProblem[], after: readonly SandboxProblem[]): void {
+    const { log } = this.#options;
+    const isIn = (list: readonly SandboxProblem[], { reason, sandbox, since }: SandboxProblem) =>
+      list.some((other) => other.reason === reason && other.sandbox === sandbox && other.since === since);
+    for (const problem of after.filter((each) => !isIn(before, each)).slice(0, MAX_LOGGED))
+      log.warn(problem, 'a sandbox has a problem');
+    for (const { reason, sandbox } of before.filter((each) => !isIn(after, each)).slice(0, MAX_LOGGED))
+      log.info({ reason, sandbox }, 'the problem of a sandbox has ended');
+  }
+}
+
+/** Lines of one scan. */
+const MAX_LOGGED = 20;
+
+function reportOf({ problems, restart, atMs }: ScannedSandboxes, wallMs: number): SandboxesReport {
+  const stale = wallMs - atMs > STALE_MS;
+  const at = new Date(atMs).toISOString();
+  return {
+    at,
+    stale,
+    problems: problems.slice(0, MAX_PROBLEMS),
+    total: problems.length,
+    restart: stale
+      ? { state: 'unknown', because: ['the sandboxes could not be scanned for some minutes'] }
+      : restart,
+  };
+}

@@ -1,0 +1,37 @@
+import { UsageError } from '../../hack/run.ts';
+import { type ClusterNode, SHIM } from '../node/node.ts';
+import { endDeadShims } from './dead-shims.ts';
+
+const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task/k8s.io';
+/** The files of a bundle with the PIDs of its shim and its sentry. */
+const PID_FILES = { shim: 'shim.pid', sentry: 'init.pid' } as const;
+
+/** Stops (SIGSTOP) all shims or sentries of the node's gVisor pods. Throws a UsageError if there are none. */
+export async function stopInPods(node: ClusterNode, part: keyof typeof PID_FILES): Promise<void> {
+  const script = `cd ${BUNDLES} 2>/dev/null || exit 0
+for bundle in *; do
+  [ "$(cat "$bundle/shim-binary-path")" = ${SHIM} ] || continue
+  grep -q '"io.kubernetes.cri.sandbox-name":"gvisor-probe-' "$bundle/config.json" && continue
+  pid=$(cat "$bundle/${PID_FILES[part]}") && kill -STOP "$pid" && echo "$pid"
+done 2>/dev/null
+exit 0`;
+  if ((await node.system.run(['/bin/sh', '-c', script])) !== '') return;
+  throw new UsageError(`No gVisor pod runs on ${node.name}: start one there first.`);
+}
+
+/** Continues stopped shims and sentries, and kills those that containerd has given up. */
+export async function mendSandboxes(node: ClusterNode): Promise<void> {
+  const stopped = await node.system.run([
+    '/bin/sh',
+    '-c',
+    "grep -ls '^State:.T' /proc/[0-9]*/status; exit 0",
+  ]);
+  const pids = (await node.system.processes())
+    .filter(({ pid, argv: [program] }) => {
+      const isStopped = stopped.includes(`/proc/${pid}/status`);
+      return isStopped && (program === SHIM || program === 'runsc-sandbox');
+    })
+    .map(({ pid }) => pid);
+  if (pids.length > 0) await node.system.kill('CONT', pids);
+  if (node.spec.machine === 'namespaces') await endDeadShims(node.machine, SHIM);
+}

@@ -1,0 +1,78 @@
+import type { V1Pod } from '@kubernetes/client-node';
+import { remedyOf, type SandboxesReport, type SandboxProblem } from '../agent/sandboxes/problem.ts';
+import { shortIds } from '../agent/text/format.ts';
+import { type ReportResult, uidsOf } from './agent-reports.ts';
+import type { ApiObject } from './api.ts';
+import { ageOf, type Explanation, type Observation } from './output.ts';
+
+/** The page about all of them. */
+export const HANGING = 'docs/runbooks/GVisorSandboxesHang.md';
+
+const MAX_SHOWN = 10;
+const MAX_PIDS = 8;
+
+/** What is wrong with the sandboxes of a node, and whether containerd may restart; warnings that never fail the node. */
+export function explainSandboxes(
+  { problems, total, restart, stale, at }: SandboxesReport,
+  nowMs: number,
+): Pick<Explanation, 'seen' | 'next'> {
+  const shown = problems.slice(0, MAX_SHOWN);
+  const more = total - shown.length;
+  const text = shortIds(restart.because.join('; '));
+  const about = 'restart of containerd';
+  const answers = {
+    safe: { tone: 'pass', about, text: 'safe: every pod would stay' },
+    unsafe: { tone: 'warning', about, text: `unsafe: ${text}` },
+    unknown: { tone: 'unknown', about, text: `not known to be safe: ${text}` },
+    stale: { tone: 'unknown', about, text: `not known to be safe: last scan ${ageOf(at, nowMs)} ago` },
+  } as const;
+  return {
+    seen: [
+      ...shown.map((problem) => aboutProblem(problem, nowMs)),
+      ...(more > 0 ? [{ tone: 'warning', about: 'sandboxes', text: `${more} more problems` } as const] : []),
+      answers[stale ? 'stale' : restart.state],
+    ],
+    next: stepsFor(problems),
+  };
+}
+
+/** The scan of a node's sandboxes, or why there is none. */
+export function sandboxesIn(result: ReportResult | undefined): SandboxesReport | string {
+  if (result === undefined) return 'no agent runs there';
+  if ('problem' in result) return result.problem;
+  const { sandboxes } = result.report;
+  if (sandboxes === undefined) return 'the agent has not scanned the sandboxes';
+  return sandboxes.stale ? `the agent last scanned the sandboxes at ${sandboxes.at}` : sandboxes;
+}
+
+/** The problems of a pod's own sandbox. */
+export function problemsOf(
+  pod: ApiObject<V1Pod>,
+  result: ReportResult | undefined,
+): readonly SandboxProblem[] {
+  const uids = uidsOf(pod);
+  const sandboxes = result !== undefined && 'report' in result ? result.report.sandboxes : undefined;
+  return (sandboxes?.problems ?? []).filter(({ uid }) => uid !== undefined && uids.includes(uid));
+}
+
+/** A problem with its pod, its processes, and how long it has lasted. */
+export function aboutProblem(
+  { reason, message, namespace, name, sandbox, pids, since }: SandboxProblem,
+  nowMs: number,
+): Observation {
+  const subject = namespace === undefined ? `sandbox ${sandbox}` : `${namespace}/${name}`;
+  const processes = pids.length === 0 ? '' : `PID ${pids.slice(0, MAX_PIDS).join(' ')}, `;
+  const text = shortIds(`${subject}: ${message} (${processes}for ${ageOf(since, nowMs)})`);
+  return { tone: 'warning', about: reason, text };
+}
+
+/** A remedy for each reason, with the processes of the first sandbox that has it. */
+export function stepsFor(problems: readonly SandboxProblem[]): readonly string[] {
+  return [...new Set(problems.map(({ reason }) => reason))].flatMap((code) => {
+    const [first, ...others] = problems.filter(({ reason }) => reason === code);
+    if (first === undefined) return [];
+    const remedy = remedyOf(first) || 'this plugin is older than the agent and does not know it.';
+    const rest = others.length === 0 ? '' : ` The same holds for ${others.length} more.`;
+    return [`${code}, on the node: ${remedy}${rest}`];
+  });
+}
