@@ -17,7 +17,7 @@ export type HostProcess = {
 };
 
 /** A sentry has a few KiB of arguments plus its pod's annotations, which may be 256 KiB. */
-const MAX_ARGUMENT_BYTES = 512 * 1024;
+export const MAX_ARGUMENT_BYTES = 512 * 1024;
 
 /** Whether a process belongs to a sandbox: its ID is in the bundle path of gVisor's arguments, and in the cgroup for any runtime. */
 export function isOfSandbox({ argv, cgroups }: HostProcess, id: string): boolean {

@@ -20,6 +20,7 @@ const BUNDLES = 'io.containerd.runtime.v2.task/k8s.io';
 const MAX_READS = 4;
 const CONCURRENCY = 4;
 const MAX_BYTES = 16 * 1024;
+const FILES = ['shim-binary-path', 'bootstrap.json', 'address', 'shim.pid'] as const;
 
 /**
  * The bundles of containerd's tasks, each read once. Sources:
@@ -61,11 +62,12 @@ export class Bundles {
   }
 
   async #readBundle(id: string): Promise<Bundle> {
-    const read = (file: string) =>
-      this.#host.readText(posix.join(this.#directory, id, file), MAX_BYTES).catch(() => undefined);
-    const program = (await read('shim-binary-path'))?.trim();
-    const address = (await read('bootstrap.json')) ?? (await read('address'));
-    const shimPid = Number(await read('shim.pid'));
+    const files = await this.#host
+      .readTexts(posix.join(this.#directory, id), FILES, MAX_BYTES)
+      .catch(() => undefined);
+    const program = files?.['shim-binary-path']?.trim();
+    const address = files?.['bootstrap.json'] ?? files?.address;
+    const shimPid = Number(files?.['shim.pid']);
     return {
       id,
       ...(program?.startsWith('/') ? { program } : {}),

@@ -102,7 +102,8 @@ export function judgeSandboxes(observation: Observation, memory: Memory, busy: b
 
 function candidatesOf(observation: Observation): readonly Candidate[] {
   const { sandboxes, processes } = observation;
-  const candidates = processes.shims.flatMap((shim) => judgeShim(observation, shim) ?? []);
+  const sentriesOf = Map.groupBy(processes.sentries, ({ id }) => id);
+  const candidates = processes.shims.flatMap((shim) => judgeShim(observation, shim, sentriesOf) ?? []);
   for (const sentry of processes.sentries) {
     const sandbox = sandboxes.get(sentry.id);
     if (sandbox === undefined || !isIn(sentry, sandbox.metadata)) continue;
@@ -160,13 +161,17 @@ function isIn({ podUid }: Sentry, pod: Owner['pod']): boolean {
 }
 
 /** What is wrong with a shim, if anything: one problem for one cause. */
-function judgeShim(observation: Observation, shim: Shim): Candidate | undefined {
-  const { sandboxes, containers, processes, bundles, owners } = observation;
+function judgeShim(
+  observation: Observation,
+  shim: Shim,
+  sentriesOf: ReadonlyMap<string, readonly Sentry[]>,
+): Candidate | undefined {
+  const { sandboxes, containers, bundles, owners } = observation;
   const { id, sandbox = id ?? '', pod } = owners.get(shim.pid) ?? {};
   const { pid, startTicks } = shim;
   const common = { sandbox, pids: [pid], startTicks, pod };
   const [listed, container] = [sandboxes.get(sandbox), containers.get(id ?? '')];
-  const sentries = processes.sentries.filter((sentry) => sentry.id === sandbox && isIn(sentry, pod));
+  const sentries = sentriesOf.get(sandbox)?.filter((sentry) => isIn(sentry, pod)) ?? [];
   if (listed === undefined && container === undefined) {
     // Without bundles it is not known whose shim this is.
     if (id === undefined && bundles.size === 0) return undefined;

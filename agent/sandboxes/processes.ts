@@ -4,7 +4,7 @@ import { join, posix } from 'node:path';
 import timers from 'node:timers/promises';
 import type { Host } from '../host/host.ts';
 import { isAbsent } from '../host/paths.ts';
-import { type ProcessStat, parseCgroups, parseProcessStat, readProcess } from '../host/process.ts';
+import { MAX_ARGUMENT_BYTES, type ProcessStat, parseCgroups, parseProcessStat } from '../host/process.ts';
 import { sentryFlags } from '../runsc/flags.ts';
 
 type HostProcess = {
@@ -61,7 +61,12 @@ type Found =
   /** `runsc wait`, a child of the shim whose container it waits for. */
   | { readonly kind: 'wait'; readonly id: string; readonly shim: number }
   | { readonly kind: 'sentry'; readonly id: string; readonly podUid?: string | undefined };
-type Known = { readonly startTicks: number; readonly found: Found | undefined };
+type Known = {
+  readonly startTicks: number;
+  readonly found: Found | undefined;
+  /** When it was last read. */
+  state: string;
+};
 type Scan = {
   readonly proc: string;
   readonly nowTicks: number;
@@ -100,26 +105,24 @@ export class ProcessScanner {
     let read = 0;
     for (const pid of readdirSync(proc).map(Number)) {
       if (!Number.isInteger(pid)) continue;
-      const before = this.#known.get(pid);
-      const stat = this.#isDue(pid, before) ? readStat(proc, pid) : undefined;
-      if (stat === undefined) {
-        if (before !== undefined && !this.#isDue(pid, before)) known.set(pid, before);
-        if (before?.found?.kind === 'wait') waits.set(before.found.shim, before.found.id);
-        continue;
+      let now = this.#known.get(pid);
+      if (this.#isDue(pid, now)) {
+        if (++read % BATCH === 0) await timers.setImmediate();
+        signal.throwIfAborted();
+        const stat = readStat(proc, pid);
+        if (stat === undefined || stat.ending || stat.state === 'Z') continue;
+        if (now?.startTicks === stat.startTicks) now.state = stat.state;
+        else now = await this.#examine(pid, stat, scan);
       }
-      if (++read % BATCH === 0) await timers.setImmediate();
-      signal.throwIfAborted();
-      if (stat.ending || stat.state === 'Z') continue;
-      const { startTicks, state } = stat;
-      const now = before?.startTicks === startTicks ? before : await this.#examine(pid, stat, scan);
       if (now === undefined) continue;
       known.set(pid, now);
+      const { found, startTicks, state } = now;
+      if (found === undefined) continue;
       const process = { pid, startTicks, state };
-      const { found } = now;
-      if (found?.kind === 'shim') shims.push({ ...process, id: found.id });
-      if (found?.kind === 'command') commands.push({ ...process, ...found });
-      if (found?.kind === 'sentry') sentries.push({ ...process, ...found });
-      if (found?.kind === 'wait') waits.set(found.shim, found.id);
+      if (found.kind === 'shim') shims.push({ ...process, id: found.id });
+      else if (found.kind === 'command') commands.push({ ...process, ...found });
+      else if (found.kind === 'sentry') sentries.push({ ...process, ...found });
+      else waits.set(found.shim, found.id);
     }
     this.#known = known;
     return {
@@ -130,20 +133,20 @@ export class ProcessScanner {
     };
   }
 
-  /** Whether a process is read in this scan: those of interest always, the others now and then. */
+  /** Whether a process is read in this scan: commands always, shims and sentries every other time, the rest now and then. */
   #isDue(pid: number, known: Known | undefined): boolean {
     const kind = known?.found?.kind;
-    const isOfInterest = kind !== undefined && kind !== 'wait';
-    return known === undefined || isOfInterest || (pid + this.#scans) % RECHECK_SCANS === 0;
+    if (known === undefined || kind === 'command') return true;
+    return (pid + this.#scans) % (kind === 'shim' || kind === 'sentry' ? 2 : RECHECK_SCANS) === 0;
   }
 
   /** What a process is; undefined if it is to be examined again in the next scan. */
   async #examine(pid: number, stat: ProcessStat, scan: Scan): Promise<Known | undefined> {
-    const { startTicks } = stat;
+    const { startTicks, state } = stat;
     const found = await this.#identify(pid, stat, scan);
     if (found === 'later') return undefined;
     const isSettled = found !== undefined || scan.nowTicks - startTicks > SETTLED_TICKS;
-    return isSettled ? { startTicks, found } : undefined;
+    return isSettled ? { startTicks, found, state } : undefined;
   }
 
   async #identify(
@@ -164,12 +167,13 @@ export class ProcessScanner {
       examined.set(podUid, count);
       if (count > MAX_EXAMINED) return 'later';
     }
-    const process = await readProcess(this.#host, pid).catch(() => undefined);
-    if (process === undefined) return undefined;
-    const { argv, namespacedPids } = process;
+    const files = await this.#host
+      .readTexts(`/proc/${pid}`, ['cmdline', 'status'], MAX_ARGUMENT_BYTES)
+      .catch(() => undefined);
+    const argv = files?.cmdline?.replace(/\0$/, '').split('\0') ?? [];
     const id = idOf(argv);
     if (id !== undefined && sentryFlags(argv) !== undefined) return { kind: 'sentry', id, podUid };
-    if (podUid !== undefined || namespacedPids.length !== 1) return undefined;
+    if (podUid !== undefined || !/^NSpid:\s+\d+$/m.test(files?.status ?? '')) return undefined;
     return parseShim(argv, programs) ?? parseCommand(argv, parentPid);
   }
 }

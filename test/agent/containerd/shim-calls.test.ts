@@ -94,17 +94,17 @@ describe('ShimCalls', () => {
     while ((await kinds('a'))[0] !== 'answered');
   });
 
-  it('calls at most 256 shims a round, those first that were called longest ago, and closes the rest', async (t) => {
+  it('calls at most 128 shims a round, those first that were called longest ago, and closes the rest', async (t) => {
     const { calls, path } = await setUp(t, 60_000);
-    const shims = await Promise.all(Array.from({ length: 400 }, (_, n) => fakeShim(t, path(`${n}`))));
+    const shims = await Promise.all(Array.from({ length: 200 }, (_, n) => fakeShim(t, path(`${n}`))));
     const addresses = shims.map((_, n) => addressOf(`${n}`));
     const counts = () => shims.map(({ requests }) => requests.length);
     const total = () => counts().reduce((sum, count) => sum + count, 0);
-    assert.equal((await calls.call(addresses, SIGNAL)).size, 256);
-    assert.equal(total(), 256);
-    assert.equal((await calls.call(addresses, SIGNAL)).size, 400);
+    assert.equal((await calls.call(addresses, SIGNAL)).size, 128);
+    assert.equal(total(), 128);
+    assert.equal((await calls.call(addresses, SIGNAL)).size, 200);
     assert.equal(Math.min(...counts()), 1);
-    assert.equal(total(), 512);
+    assert.equal(total(), 256);
     assert.equal((await calls.call(addresses.slice(0, 1), SIGNAL)).size, 1);
   });
 });

@@ -152,7 +152,7 @@ const STORIES: readonly {
   {
     name: 'the shim of a container is stopped, and its socket is out of reach',
     reason: 'ShimUnresponsive',
-    minutes: 1,
+    minutes: 2,
     pids: [CONTAINER_SHIM_PID],
     restart: 'unsafe',
     message: /^The shim 11 \(stopped\) does not answer/,

@@ -96,13 +96,14 @@ describe('ProcessScanner', () => {
       [13],
     );
     assert.deepEqual(processesAmong(paths), ['/proc/13']);
-    // The stat of a shim is read each time, so that its end is seen at once, those of the rest in turn.
+    // A shim is read every other time, the rest in turn.
     addProcess(host.root, 10, { argv: ['sleep'], cgroup: DAEMON, startTicks: 5_000 });
     addProcess(host.root, 11, {
       argv: [RUNSC_SHIM, ...SHIM, '-id', OTHER],
       cgroup: DAEMON,
       startTicks: 5_000,
     });
+    await scan();
     assert.deepEqual((await scan()).shims, []);
     let found = (await scan()).shims;
     for (let scans = 0; scans < 20 && found.length === 0; scans++) found = (await scan()).shims;
@@ -111,6 +112,7 @@ describe('ProcessScanner', () => {
       [[11, OTHER]],
     );
     removeProcess(host.root, 11);
+    await scan();
     addProcess(host.root, 13, { argv: commandArgv('delete', ID), state: 'Z', startTicks: 99_900 });
     const { shims, commands } = await scan();
     assert.deepEqual([shims, commands], [[], []]);
