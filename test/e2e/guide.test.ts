@@ -105,10 +105,21 @@ describe('the commands of the guide', () => {
         await waitForRestart(cluster, pod, 1);
       }
       assert.equal((await containerOf(cluster, oldest)).uid, uid);
-      if (process.env.E_DEBUG) console.log(await node.machine.run(['sh','-c','ls -l /proc/[0-9]*/exe 2>/dev/null | grep gvisor; cd /run/containerd/io.containerd.runtime.v2.task/k8s.io; grep . */shim-binary-path']), await podsOf(node, '20260831.0'));
+      if (process.env.E_DEBUG)
+        console.log(
+          await node.machine.run([
+            'sh',
+            '-c',
+            'ls -l /proc/[0-9]*/exe 2>/dev/null | grep gvisor; cd /run/containerd/io.containerd.runtime.v2.task/k8s.io; grep . */shim-binary-path',
+          ]),
+          await podsOf(node, '20260831.0'),
+        );
       assert.deepEqual(await podsOf(node, '20250203.0'), [`default/${oldest}`]);
       // Each container has a shim of the generation that was in use when it started.
-      assert.deepEqual(await podsOf(node, '20260831.0'), [newest, older, oldest].map((pod) => `default/${pod}`));
+      assert.deepEqual(
+        await podsOf(node, '20260831.0'),
+        [newest, older, oldest].map((pod) => `default/${pod}`),
+      );
       await cluster.kubectl(['delete', 'pod', oldest, '--timeout=60s'], undefined, 90_000);
       assert.deepEqual(await podsOf(node, '20250203.0'), []);
       await node.machine.run(['rm', '-rf', '/usr/local/lib/gvisor/20250203.0']);

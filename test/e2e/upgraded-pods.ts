@@ -1,5 +1,5 @@
 import type { V1Pod } from '@kubernetes/client-node';
-import type { Report } from '../../agent/agent.ts';
+import type { Status } from '../../agent/agent.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
@@ -47,8 +47,8 @@ export async function waitForRestart(cluster: Cluster, name: string, restarts: n
   await cluster.kubectl(['exec', name, '--', 'true']);
 }
 
-export async function reportOf(cluster: Cluster, node: string): Promise<Report> {
-  return JSON.parse((await getFromAgentForwarded(cluster, node, '/report')).text) as Report;
+export async function reportOf(cluster: Cluster, node: string): Promise<Status> {
+  return JSON.parse((await getFromAgentForwarded(cluster, node, '/report')).text) as Status;
 }
 
 /** Waits until these are the pods that the node's agent reports as SandboxOutdated. */
